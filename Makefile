@@ -1,0 +1,47 @@
+# rkface: `make help` lists what there is.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+
+PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3.10 || command -v python3)
+# Only asked when the usual package index has no CPU build of torch.
+TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
+
+BIN := .venv/bin
+TOOLKIT := 2.5.0
+TORCH := torch==2.13.0+cpu
+PIP_OPTIONS := --quiet --disable-pip-version-check
+PIP = $(BIN)/python -m pip install $(PIP_OPTIONS) --no-deps
+INSTALLED := .venv/installed
+
+.PHONY: help venv test lint types clean
+
+help:  ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+venv: $(INSTALLED)  ## create .venv and install everything (no CUDA; repeated runs do nothing)
+
+# torch: the toolkit imports it but never trains with it, so the CPU build without its dependencies is enough; plain
+# resolution of either would bring several GB of CUDA packages.
+$(INSTALLED): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info < (3, 13))' 2>/dev/null || \
+	  { echo "rkface needs Python 3.10, 3.11 or 3.12 (rknn-toolkit2 has no wheel for others): make PYTHON=/path/to/python3.11" >&2; exit 2; }
+	@echo "installing into .venv with $(PYTHON): about 1.7 GB, once"
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@$(PIP) '$(TORCH)' 2>/dev/null || $(PIP) --index-url $(TORCH_INDEX) '$(TORCH)'
+	@$(BIN)/python -m pip install $(PIP_OPTIONS) -c constraints.txt -e '.[reference,convert,dev]'
+	@$(PIP) 'rknn-toolkit2==$(TOOLKIT)'
+	@touch $@
+
+test: lint types $(INSTALLED)  ## lint, types and tests
+	$(BIN)/python -m pytest tests
+
+lint: $(INSTALLED)
+	$(BIN)/ruff check .
+
+types: $(INSTALLED)
+	@mkdir -p build/types/rkface && for part in runtime calibration convert boards; do \
+	  ln -sfn ../../../$$part build/types/rkface/$$part; done
+	MYPYPATH=build/types $(BIN)/mypy --namespace-packages --explicit-package-bases -p rkface
+
+clean:  ## remove build/, keep .venv
+	rm -rf build

@@ -1,0 +1,54 @@
+"""The ``rkface`` command. Each installed part of rkface brings its subcommands through an entry point."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from importlib.metadata import entry_points, version
+from inspect import getdoc
+
+from .errors import RkfaceError
+
+
+def parser() -> argparse.ArgumentParser:
+    top = argparse.ArgumentParser(
+        prog="rkface",
+        description="SCRFD + ArcFace from ONNX to a face-recognition camera on a Rockchip NPU.",
+        epilog="`rkface COMMAND --help` explains a command with examples.",
+    )
+    top.add_argument("--version", action="version", version=f"rkface {version('rkface')}")
+    commands = top.add_subparsers(metavar="COMMAND", required=True)
+    for entry in sorted(entry_points(group="rkface.commands"), key=lambda entry: entry.name):
+        declare = entry.load()
+        text = getdoc(declare) or ""
+        declare(
+            commands.add_parser(
+                entry.name, help=text.splitlines()[0], description=text,
+                formatter_class=argparse.RawDescriptionHelpFormatter,
+            )
+        )  # fmt: skip
+    return top
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command. Exit codes: 0 done, 1 failed work, 2 wrong use or input, 130 interrupted."""
+    options = parser().parse_args(arguments)
+    try:
+        code: int = options.run(options)
+        sys.stdout.flush()
+        return code
+    except RkfaceError as error:
+        print(f"rkface: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("rkface: interrupted; nothing half-done was left behind", file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # `rkface detect … | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,46 @@
+"""ArcFace (arXiv 1801.07698): aligned crops → embeddings of unit length."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from .errors import InputError
+
+if TYPE_CHECKING:
+    from .backends import Backend
+    from .bundle import Input
+
+
+def unit(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+    """``vectors`` (…×D) scaled to length 1; an all-zero one stays zero."""
+    length = np.linalg.norm(vectors, axis=-1, keepdims=True)
+    return np.asarray(vectors / np.maximum(length, np.finfo(np.float32).tiny), np.float32)
+
+
+class Embedder:
+    """The recogniser over any backend: ``embed`` takes aligned H×W×3 uint8 BGR crops, returns N×D float32, unit."""
+
+    def __init__(self, backend: Backend, input: Input, dimensions: int) -> None:
+        self._backend = backend
+        self._shape = (input.height, input.width, 3)
+        self.dimensions = dimensions
+
+    @property
+    def size(self) -> int:
+        return self._shape[0]
+
+    def embed(self, crops: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
+        wrong = next((crop.shape for crop in crops if crop.shape != self._shape), None)
+        if wrong is not None:
+            raise InputError(
+                f"a face crop of shape {wrong} was given; the recogniser takes {self._shape}: align it first"
+            )
+        if not crops:
+            return np.zeros((0, self.dimensions), np.float32)
+        rgb = np.stack([cv2.cvtColor(crop, cv2.COLOR_BGR2RGB) for crop in crops]).astype(np.uint8, copy=False)
+        return unit(self._backend.infer(rgb)[0])

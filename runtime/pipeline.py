@@ -1,0 +1,87 @@
+"""Image → faces: the same code for every backend."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+
+import numpy as np
+from numpy.typing import NDArray
+
+from . import align as alignment
+from .backends import Backend
+from .backends.reference import open_reference
+from .bundle import Bundle, Manifest, Role, Thresholds, read_bundle
+from .detect import Detector
+from .embed import Embedder
+from .errors import InputError
+from .faces import Faces
+
+BACKENDS = ("reference",)
+
+
+class Pipeline:
+    """Detection and recognition with one bundle. Images are H×W×3 uint8 BGR, as OpenCV reads them."""
+
+    def __init__(self, manifest: Manifest, detector: Backend, recognizer: Backend) -> None:
+        self.manifest = manifest
+        self._backends = (detector, recognizer)
+        self._detector = Detector(detector, manifest.detector.input, manifest.detector.outputs, manifest.thresholds.nms)
+        self._embedder = Embedder(recognizer, manifest.recognizer.input, manifest.recognizer.outputs[0].shape[-1])
+
+    @property
+    def thresholds(self) -> Thresholds:
+        return self.manifest.thresholds
+
+    def detect(self, image: NDArray[np.uint8], threshold: float | None = None) -> Faces:
+        """Faces without embeddings, best score first; ``threshold`` defaults to the bundle's."""
+        return self._detector.detect(image, self.thresholds.detection if threshold is None else threshold)
+
+    def recognize(self, image: NDArray[np.uint8], threshold: float | None = None) -> Faces:
+        """Faces with embeddings."""
+        faces = self.detect(image, threshold)
+        crops = [self.align(image, landmarks) for landmarks in faces.landmarks]
+        return Faces(faces.boxes, faces.scores, faces.landmarks, self.embed(crops))
+
+    def align(self, image: NDArray[np.uint8], landmarks: NDArray[np.float32]) -> NDArray[np.uint8]:
+        """The crop, 112×112×3 uint8 BGR, of the face at ``landmarks`` (5×2)."""
+        return alignment.align(image, landmarks, self._embedder.size)
+
+    def embed(self, crops: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
+        """N×D float32, unit length, for N aligned crops."""
+        return self._embedder.embed(crops)
+
+    def close(self) -> None:
+        for backend in self._backends:
+            backend.close()
+
+    def __enter__(self) -> Pipeline:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def open_bundle(
+    folder: str | Path, backend: str | None = None, providers: Sequence[str] = ("cpu",), threads: int | None = None
+) -> Pipeline:
+    """Verify the bundle in ``folder`` and load its models.
+
+    ``backend`` is "reference" (ONNX Runtime, with ``providers`` out of cpu, openvino, cuda) or None for what this
+    machine has. BundleError for a bundle that cannot be trusted, InputError for a backend that is not there.
+    """
+    if backend not in (None, *BACKENDS):
+        raise InputError(f"no backend {backend!r} in this version: it has {', '.join(BACKENDS)}")
+    bundle = read_bundle(Path(folder))
+    return Pipeline(
+        bundle.manifest,
+        _reference(bundle, "detector", providers, threads),
+        _reference(bundle, "recognizer", providers, threads),
+    )
+
+
+def _reference(bundle: Bundle, role: Role, providers: Sequence[str], threads: int | None) -> Backend:
+    return open_reference(bundle.reference(role), bundle.model(role).input, providers, threads)

@@ -1,0 +1,48 @@
+import cv2
+import numpy as np
+import pytest
+from rkface.runtime.align import TEMPLATE, align, similarity
+
+
+def umeyama(source, target):
+    """Umeyama (TPAMI 1991), equations 40-43, by SVD: what scikit-image and so InsightFace compute."""
+    mean_source, mean_target = source.mean(0), target.mean(0)
+    source, target = source - mean_source, target - mean_target
+    u, scale, v = np.linalg.svd(target.T @ source / len(source))
+    sign = np.diag([1, np.sign(np.linalg.det(u) * np.linalg.det(v))])
+    rotation = u @ sign @ v
+    factor = (scale * np.diag(sign)).sum() / source.var(0).sum()
+    return np.hstack([factor * rotation, (mean_target - factor * rotation @ mean_source)[:, None]])
+
+
+def test_similarity_is_umeyamas():
+    random = np.random.default_rng(1)
+    for _ in range(100):
+        points = TEMPLATE * random.uniform(0.3, 9) + random.normal(0, 6, (5, 2)) + random.uniform(0, 900, 2)
+        # float64 in both: they differ by rounding only.
+        np.testing.assert_allclose(similarity(points, TEMPLATE), umeyama(points, TEMPLATE), atol=1e-9)
+
+
+def test_aligned_landmarks_land_on_the_template():
+    image = np.zeros((400, 400, 3), np.uint8)
+    angle = np.deg2rad(25)
+    turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]) * 1.7
+    landmarks = TEMPLATE @ turn.T + [150, 60]
+    for x, y in landmarks:
+        cv2.circle(image, (round(x), round(y)), 4, (255, 255, 255), -1)
+    crop = align(image, landmarks.astype(np.float32))
+    assert crop.shape == (112, 112, 3) and crop.dtype == np.uint8
+    for x, y in TEMPLATE:
+        assert crop[round(y), round(x)].min() > 200
+
+
+def test_colours_keep_their_order_and_outside_is_black():
+    image = np.zeros((112, 112, 3), np.uint8)
+    image[:] = (10, 100, 200)
+    assert (align(image, TEMPLATE)[60, 60] == (10, 100, 200)).all()
+    assert not align(image, TEMPLATE + 300).any()
+
+
+def test_coinciding_landmarks_are_an_error():
+    with pytest.raises(ValueError, match="coincide"):
+        align(np.zeros((50, 50, 3), np.uint8), np.full((5, 2), 7, np.float32))

@@ -1,0 +1,91 @@
+import numpy as np
+import pytest
+from rkface.runtime.bundle import Output
+from rkface.runtime.detect import decode, letterbox, levels, suppress
+from rkface.runtime.errors import ModelError
+
+
+def outputs_for(width, height):
+    """SCRFD's nine outputs in InsightFace's order, as shapes."""
+    counts = [(width // stride) * (height // stride) * 2 for stride in (8, 16, 32)]
+    return [Output(f"{channels}-{count}", (count, channels)) for channels in (1, 4, 10) for count in counts]
+
+
+def one_face(outputs, count, index, said):
+    """Arrays for ``outputs`` in which one anchor of the level with ``count`` anchors speaks."""
+    arrays = [np.zeros(output.shape, np.float32) for output in outputs]
+    for array in arrays:
+        if len(array) == count:
+            array[index] = said[array.shape[1]]
+    return arrays
+
+
+@pytest.mark.parametrize("size", [(640, 640), (640, 384), (320, 256)])
+@pytest.mark.parametrize("shuffle", [0, 1, 2])
+def test_one_face_is_found_whatever_the_order_of_outputs(size, shuffle):
+    width, height = size
+    outputs = outputs_for(width, height)
+    order = np.random.default_rng(shuffle).permutation(9) if shuffle else np.arange(9)
+    outputs = [outputs[index] for index in order]
+    points = np.arange(10, dtype=np.float32) / 10
+    columns, rows = width // 16, height // 16
+    second_anchor = (3 * columns + 5) * 2 + 1
+    arrays = one_face(outputs, columns * rows * 2, second_anchor, {1: 0.9, 4: [1, 2, 3, 4], 10: points})
+    faces = decode(arrays, levels(outputs, width, height), 0.5)
+    # The anchor of cell (5, 3) at stride 16 is at (80, 48); distances and offsets are in strides (SCRFD, section 3).
+    assert len(faces) == 1
+    np.testing.assert_allclose(faces.boxes, [[80 - 16, 48 - 32, 80 + 48, 48 + 64]])
+    np.testing.assert_allclose(faces.landmarks[0], [80, 48] + points.reshape(5, 2) * 16, rtol=1e-6)
+
+
+def test_a_leading_batch_dimension_makes_no_difference():
+    outputs = [Output(output.name, (1, *output.shape)) for output in outputs_for(320, 320)]
+    assert [level.stride for level in levels(outputs, 320, 320)] == [8, 16, 32]
+
+
+def test_detector_without_keypoints_is_refused():
+    outputs = [output for output in outputs_for(320, 320) if output.shape[1] != 10]
+    with pytest.raises(ModelError, match="keypoints"):
+        levels(outputs, 320, 320)
+
+
+def test_size_that_is_no_multiple_of_32_is_refused():
+    with pytest.raises(ModelError, match="multiple of 32"):
+        levels(outputs_for(320, 320), 320, 200)
+
+
+def test_letterbox_keeps_aspect_at_the_top_left():
+    image = np.full((1080, 1920, 3), 200, np.uint8)
+    fitted = letterbox(image, 640, 640)
+    assert fitted.image.shape == (640, 640, 3)
+    assert fitted.scale == pytest.approx(1 / 3)
+    assert (fitted.image[:360] == 200).all() and not fitted.image[360:].any()
+    tall = letterbox(image.transpose(1, 0, 2), 640, 384)
+    assert (tall.image[:, :216] == 200).all() and not tall.image[:, 216:].any()
+
+
+def test_letterbox_of_a_sliver_does_not_vanish():
+    assert letterbox(np.full((2, 4000, 3), 255, np.uint8), 320, 320).image.any()
+
+
+def naive_suppress(boxes, iou):
+    """The definition, one pair at a time."""
+    kept = []
+    for index, (x1, y1, x2, y2) in enumerate(boxes):
+        for other in kept:
+            a1, b1, a2, b2 = boxes[other]
+            shared = max(0, min(x2, a2) - max(x1, a1) + 1) * max(0, min(y2, b2) - max(y1, b1) + 1)
+            if shared / ((x2 - x1 + 1) * (y2 - y1 + 1) + (a2 - a1 + 1) * (b2 - b1 + 1) - shared) > iou:
+                break
+        else:
+            kept.append(index)
+    return kept
+
+
+def test_suppression_equals_its_definition_on_crowds():
+    random = np.random.default_rng(4)
+    for count in (0, 1, 2, 50, 200):
+        corners = random.uniform(0, 200, (count, 2))
+        boxes = np.hstack([corners, corners + random.uniform(5, 80, (count, 2))]).astype(np.float32)
+        # float64 in the definition, float32 in ours: a pair at exactly the limit could differ, random ones do not.
+        assert suppress(boxes, 0.4).tolist() == naive_suppress(boxes.astype(float), 0.4)
