@@ -1,0 +1,258 @@
+"""ONNX → RKNN by rknn-toolkit2: the one file that imports it.
+
+Each conversion runs in a process of its own, because the compiler can abort or crash with it, the toolkit writes into
+the current folder and prints to the terminal, and simulation is only possible where the model was built.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from rkface.runtime.bundle import Input
+from rkface.runtime.errors import InputError, WorkError
+
+STAGES = ("load", "build", "export", "simulate")
+CUSTOM_STRING_BYTES = 1024  # RKNN_QUERY_CUSTOM_STRING's buffer, with its closing zero
+COLOUR_CODES = re.compile(r"\x1b\[[0-9;]*m")
+OUTLIERS = re.compile(r"found outlier value, this may affect quantization accuracy")
+
+
+@dataclass(frozen=True)
+class Job:
+    """One conversion.
+
+    onnx           a simplified model with static shapes, batch 1
+    output         where the ``.rknn`` goes
+    custom_string  stored readable in the ``.rknn``, under 1024 bytes
+    dataset        list of calibration images, each exactly of the input's size; None builds FP16
+    evaluate       N×H×W×3 uint8 RGB saved by numpy.save, to run through the simulator; None runs nothing
+    """
+
+    onnx: Path
+    output: Path
+    target: str
+    input: Input
+    custom_string: str
+    dataset: Path | None = None
+    algorithm: str = "normal"
+    dtype: str = "w8a8"
+    evaluate: Path | None = None
+
+
+@dataclass(frozen=True)
+class Quantized:
+    """outputs: what the simulator says to ``Job.evaluate``, N first, in the model's order, float32."""
+
+    rknn: Path
+    outputs: tuple[NDArray[np.float32], ...]
+    seconds: dict[str, float]
+    peak_rss_mb: float
+    toolkit: str
+    warnings: tuple[str, ...]
+
+
+def quantize(job: Job, log: Path, progress: Callable[[str, float], None] = lambda stage, seconds: None) -> Quantized:
+    """Run ``job``; everything the toolkit prints goes to ``log``.
+
+    ``progress`` hears each finished stage with its seconds. InputError for a calibration list that does not fit the
+    model, WorkError, naming stage and log, for everything the toolkit can do wrong. An interrupted or failed run
+    leaves neither process nor output behind.
+    """
+    if len(job.custom_string.encode()) >= CUSTOM_STRING_BYTES:
+        raise ValueError("custom string is too long for the .rknn")
+    if job.dataset is not None:
+        _check_dataset(job.dataset, job.input)
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=log.parent, prefix="toolkit-") as scratch:
+        work = Path(scratch)
+        partial = replace(_absolute(job), output=work / "model.rknn")
+        (work / "job.json").write_text(json.dumps(asdict(partial), default=str), encoding="utf-8")
+        with log.open("wb") as sink:
+            stage, code = _run(work, sink, progress)
+        if code != 0:
+            raise WorkError(_explain(job, stage, code, log))
+        result = json.loads((work / "result.json").read_text(encoding="utf-8"))
+        with np.load(work / "outputs.npz") as arrays:
+            outputs = tuple(arrays[f"{index}"] for index in range(len(arrays.files)))
+        job.output.parent.mkdir(parents=True, exist_ok=True)
+        shutil.move(partial.output, job.output)
+    return Quantized(
+        job.output, outputs, result["seconds"], result["peak_rss_mb"], result["toolkit"], tuple(_warnings(log))
+    )
+
+
+def _absolute(job: Job) -> Job:
+    return replace(
+        job,
+        onnx=job.onnx.resolve(),
+        dataset=job.dataset.resolve() if job.dataset else None,
+        evaluate=job.evaluate.resolve() if job.evaluate else None,
+    )
+
+
+def _check_dataset(dataset: Path, input: Input) -> None:
+    # The toolkit silently stretches an image of another size, and a squeezed face calibrates nothing.
+    from rkface.runtime.image import read_image
+
+    try:
+        lines = dataset.read_text(encoding="utf-8").split("\n")
+    except OSError as error:
+        raise InputError(f"{dataset}: cannot be read: {error.strerror or error}") from error
+    names = [line.strip() for line in lines if line.strip()]
+    if not names:
+        raise InputError(f"{dataset} lists no calibration image: run `rkface calibrate` again")
+    for name in names:
+        path = dataset.parent / name
+        height, width = read_image(path).shape[:2]
+        if (width, height) != (input.width, input.height):
+            raise InputError(
+                f"{path} is {width}×{height}, the model takes {input.width}×{input.height}: calibrate again"
+            )
+
+
+def _run(work: Path, sink: Any, progress: Callable[[str, float], None]) -> tuple[str, int]:
+    """Run the worker; returns the stage it was in when it ended, and its exit status."""
+    reader, writer = os.pipe()
+    worker = subprocess.Popen(
+        [sys.executable, "-m", __name__, str(work / "job.json"), str(writer), str(os.getpid())],
+        cwd=work, stdin=subprocess.DEVNULL, stdout=sink, stderr=subprocess.STDOUT,
+        pass_fds=[writer], start_new_session=True,
+    )  # fmt: skip
+    os.close(writer)
+    stage = "start"
+    try:
+        with os.fdopen(reader, encoding="utf-8") as stages:
+            for line in stages:
+                name, seconds = line.split()
+                if name in STAGES:
+                    progress(name, float(seconds))
+                    stage = STAGES[min(STAGES.index(name) + 1, len(STAGES) - 1)]
+                else:
+                    stage = STAGES[0]
+        return stage, worker.wait()
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(worker.pid, signal.SIGKILL)
+        worker.wait()
+
+
+def _explain(job: Job, stage: str, code: int, log: Path) -> str:
+    text = COLOUR_CODES.sub("", log.read_text(encoding="utf-8", errors="replace"))
+    if code == 3:
+        return "rknn-toolkit2 is not installed here: run `make venv` (x86-64 Linux, Python 3.10-3.12)"
+    how = f"died of {signal.Signals(-code).name}" if code < 0 else "failed"
+    said = [line.strip() for line in text.splitlines() if re.match(r"\s*E |\S*(Error|Exception)\b", line)]
+    reason = f": {said[-1][:200]}" if said else ""
+    return f"rknn-toolkit2 {how} at {stage} of {job.onnx.name} for {job.target}{reason}; its log is {log}"
+
+
+def _warnings(log: Path) -> Iterator[str]:
+    text = COLOUR_CODES.sub("", log.read_text(encoding="utf-8", errors="replace"))
+    if OUTLIERS.search(text):
+        yield "the toolkit found outlier weights, which may cost accuracy (see the log)"
+
+
+# The worker's side.
+
+
+class _Failed(Exception):
+    pass
+
+
+def _worker(job_file: Path, channel: int, parent: int) -> int:
+    _die_with(parent)
+    raw = json.loads(job_file.read_text(encoding="utf-8"))
+    try:
+        from rknn.api import RKNN
+    except ImportError as error:
+        print(error)
+        return 3
+    seconds: dict[str, float] = {}
+
+    def stage(name: str, call: Callable[[], Any]) -> Any:
+        start = time.perf_counter()
+        result = call()
+        if isinstance(result, int) and result != 0:
+            raise _Failed(f"{name} returned {result}")
+        seconds[name] = seconds.get(name, 0) + time.perf_counter() - start
+        return result
+
+    def report(name: str) -> None:
+        os.write(channel, f"{name} {seconds.get(name, 0):.3f}\n".encode())
+
+    report("start")
+    rknn = RKNN(verbose=False)
+    size = raw["input"]
+    rknn.config(
+        mean_values=[list(size["mean"])], std_values=[list(size["std"])], target_platform=raw["target"],
+        quantized_dtype=raw["dtype"], quantized_algorithm=raw["algorithm"], custom_string=raw["custom_string"],
+    )  # fmt: skip
+    shape = [[1, 3, size["height"], size["width"]]]
+    stage("load", lambda: rknn.load_onnx(raw["onnx"], inputs=[size["name"]], input_size_list=shape))
+    report("load")
+    quantized = raw["dataset"] is not None
+    stage("build", lambda: rknn.build(do_quantization=quantized, dataset=raw["dataset"]))
+    report("build")
+    stage("export", lambda: rknn.export_rknn(raw["output"]))
+    report("export")
+    outputs = stage("simulate", lambda: _simulate(rknn, raw["evaluate"])) if raw["evaluate"] else []
+    report("simulate")
+    np.savez("outputs.npz", **{f"{index}": array for index, array in enumerate(outputs)})
+    _write_result(seconds)
+    return 0
+
+
+def _simulate(rknn: Any, evaluate: str) -> list[NDArray[np.float32]]:
+    if rknn.init_runtime() != 0:
+        raise _Failed("the simulator did not start")
+    runs = []
+    for image in np.load(evaluate, mmap_mode="r"):
+        # uint8 NHWC: the toolkit applies mean and std itself, exactly as the board will.
+        outputs = rknn.inference(inputs=[np.asarray(image)[None]], data_format=["nhwc"])
+        if outputs is None:
+            raise _Failed("the simulator returned nothing")
+        runs.append([np.asarray(array, np.float32) for array in outputs])
+    return [_stack(arrays) for arrays in zip(*runs, strict=True)]
+
+
+def _stack(arrays: tuple[NDArray[np.float32], ...]) -> NDArray[np.float32]:
+    # A batch dimension of one becomes the N dimension; SCRFD exports without one gain it.
+    batched = arrays[0].shape[0] == 1 and arrays[0].ndim > 1
+    return np.concatenate(arrays) if batched else np.stack(arrays)
+
+
+def _write_result(seconds: dict[str, float]) -> None:
+    import resource
+    from importlib.metadata import version
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024  # Linux counts in KiB
+    result = {"seconds": seconds, "peak_rss_mb": peak, "toolkit": version("rknn-toolkit2")}
+    Path("result.json").write_text(json.dumps(result), encoding="utf-8")
+
+
+def _die_with(parent: int) -> None:
+    """Ask Linux to kill this process when its parent goes, however it goes (prctl 1, PR_SET_PDEATHSIG)."""
+    import ctypes
+
+    ctypes.CDLL(None).prctl(1, signal.SIGKILL)
+    if os.getppid() != parent:
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    sys.exit(_worker(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])))
