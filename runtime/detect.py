@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
 STRIDES = (8, 16, 32)
 ANCHORS = 2  # a cell, at every stride
+# InsightFace's preprocessing of SCRFD (insightface/model_zoo/scrfd.py); a backend applies it, nothing else does.
+MEAN = (127.5, 127.5, 127.5)
+STD = (128.0, 128.0, 128.0)
 THRESHOLD = 0.5  # InsightFace's default for scores
 NMS_IOU = 0.4  # and for overlaps
 

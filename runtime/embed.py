@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from .backends import Backend
     from .bundle import Input
 
+# InsightFace's preprocessing of ArcFace (insightface/model_zoo/arcface_onnx.py); a backend applies it, nothing else.
+MEAN = (127.5, 127.5, 127.5)
+STD = (127.5, 127.5, 127.5)
+
 
 def unit(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
     """``vectors`` (…×D) scaled to length 1; an all-zero one stays zero."""
