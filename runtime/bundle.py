@@ -168,6 +168,8 @@ def parse_manifest(folder: Path) -> Manifest:
 
 def _model(raw: dict[str, Any]) -> Model:
     shape = raw["input"]
+    if not raw["outputs"]:
+        raise ValueError("a model without outputs")
     return Model(
         file=_inside(raw["file"]),
         reference=_inside(raw["reference"]),
@@ -219,7 +221,11 @@ def verify(folder: Path) -> None:
             if name.startswith(f"{OPTIONAL}/"):
                 continue
             raise BundleError(f"{folder}: {name} is missing: copy the bundle again, whole")
-        if sha256(path) != digest:
+        try:
+            actual = sha256(path)
+        except OSError as error:
+            raise BundleError(f"{path}: cannot be read: {error.strerror or error}") from error
+        if actual != digest:
             raise BundleError(f"{path} was changed or damaged after conversion (its SHA-256 differs): copy it again")
     foreign = [name for name in files(folder) if name not in expected]
     if foreign:

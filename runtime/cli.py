@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import errno
+import io
 import os
 import sys
 from collections.abc import Sequence
@@ -10,6 +12,8 @@ from importlib.metadata import entry_points, version
 from inspect import getdoc
 
 from .errors import RkfaceError
+
+DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)  # the machine's state, not a bug of ours
 
 
 def parser() -> argparse.ArgumentParser:
@@ -35,6 +39,9 @@ def parser() -> argparse.ArgumentParser:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command. Exit codes: 0 done, 1 failed work, 2 wrong use or input, 130 interrupted."""
     options = parser().parse_args(arguments)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # A file's name may be no UTF-8. Odd bytes print as \udcNN, which JSON reads back as Python's own name for it.
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         code: int = options.run(options)
         sys.stdout.flush()
@@ -46,8 +53,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("rkface: interrupted; nothing half-done was left behind", file=sys.stderr)
         return 130
     except BrokenPipeError:  # `rkface detect … | head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _drop_output()
         return 0
+    except OSError as error:
+        if error.errno not in DISK:
+            raise
+        _drop_output()
+        print(f"rkface: {f'{error.filename}: ' if error.filename else ''}{error.strerror}", file=sys.stderr)
+        return 1
+
+
+def _drop_output() -> None:
+    """What is still buffered cannot be written: Python would try again on its way out, and complain."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 if __name__ == "__main__":

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import sys
 from argparse import ArgumentParser, ArgumentTypeError, Namespace
+from collections.abc import Sequence
+from itertools import chain, count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -115,11 +117,9 @@ def _photos(options: Namespace, *, embed: bool) -> int:
     from .image import read_image
 
     failed = 0
-    several = len(options.images) > 1
-    if several and options.draw and not options.draw.is_dir():
-        raise InputError(f"--draw {options.draw}: for several photos this must be an existing folder")
+    targets = _targets(options.draw, options.images) if options.draw else [None] * len(options.images)
     with _open(options) as pipeline:
-        for path in options.images:
+        for path, target in zip(options.images, targets, strict=True):
             try:
                 image = read_image(path)
             except InputError as error:  # the other photos are still worth an answer
@@ -131,23 +131,49 @@ def _photos(options: Namespace, *, embed: bool) -> int:
             if embed and not len(faces):
                 print(f"rkface: {path}: no face found, so nothing to embed", file=sys.stderr)
                 failed = InputError.exit_code
-            if options.draw:
-                target = options.draw / f"{path.stem}.jpg" if options.draw.is_dir() else options.draw
+            if target is not None:
                 _draw(target, image, faces)
     return failed
+
+
+def _targets(draw: Path, images: Sequence[Path]) -> list[Path]:
+    """Where the drawing of each photo goes. InputError, before any work, for a place that cannot be meant."""
+    if draw.is_dir():
+        stems: list[str] = []
+        for image in images:  # a/ada.jpg and b/ada.png: neither may replace the other
+            numbered = (f"{image.stem}-{number}" for number in count(2))
+            stems.append(next(stem for stem in chain([image.stem], numbered) if stem not in stems))
+        targets = [draw / f"{stem}.jpg" for stem in stems]
+    elif len(images) > 1:
+        raise InputError(f"--draw {draw}: for several photos this must be an existing folder")
+    else:
+        targets = [_picture(draw)]
+    photos = {image.resolve(): image for image in images}
+    lost = next((photos[target.resolve()] for target in targets if target.resolve() in photos), None)
+    if lost is not None:
+        raise InputError(f"--draw {draw} would overwrite the photo {lost}: choose another place")
+    return targets
+
+
+def _picture(path: Path) -> Path:
+    if path.suffix.lower() not in (".jpg", ".jpeg", ".png"):
+        raise InputError(f"--draw {path}: a picture's name should end in .jpg or .png")
+    if not path.parent.is_dir():
+        raise InputError(f"--draw {path}: there is no folder {path.parent}")
+    return path
 
 
 def _show(options: Namespace, path: Path, image: NDArray[np.uint8], faces: Faces) -> None:
     if options.json:
         print(json.dumps(describe(path, image, faces), ensure_ascii=False), flush=True)
         return
-    count = len(faces)
+    found = len(faces)
     print(
-        f"{path}: {count} face{'s' * (count != 1)} in {image.shape[1]}×{image.shape[0]}"
-        if count
+        f"{path}: {found} face{'s' * (found != 1)} in {image.shape[1]}×{image.shape[0]}"
+        if found
         else f"{path}: no face"
     )
-    for index in range(count):
+    for index in range(found):
         x1, y1, x2, y2 = faces.boxes[index]
         line = f"  {index + 1}: score {faces.scores[index]:.3f}, {x2 - x1:.0f}×{y2 - y1:.0f} px at ({x1:.0f}, {y1:.0f})"
         if faces.embeddings is not None:
@@ -180,6 +206,8 @@ def _compare(options: Namespace) -> int:
     from .draw import draw_faces, side_by_side, write_image
     from .image import read_image
 
+    if options.draw and _picture(options.draw).resolve() in (options.a.resolve(), options.b.resolve()):
+        raise InputError(f"--draw {options.draw} would overwrite a photo: choose another place")
     largest = []
     images = [read_image(path) for path in (options.a, options.b)]
     with _open(options) as pipeline:

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from .errors import ModelError
+from .errors import InputError, ModelError
 from .faces import Faces
 
 if TYPE_CHECKING:
@@ -52,8 +52,11 @@ def letterbox(image: NDArray[np.uint8], width: int, height: int) -> Letterbox:
     """Shrink or grow ``image`` (H×W×3 uint8) into ``width``×``height``, its aspect kept, at the top left, rest black.
 
     Sizes are rounded down and the vertical scale is used for both axes, exactly as InsightFace's ``SCRFD.detect``
-    does, so that coordinates agree with it to a fraction of a pixel.
+    does, so that coordinates agree with it to a fraction of a pixel. InputError for anything but such an image:
+    floats from 0 to 1 would become a black picture in which nobody is found.
     """
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
+        raise InputError(f"an image is H×W×3 uint8 BGR, not {image.shape} {image.dtype}")
     rows, columns = image.shape[:2]
     if rows * width > height * columns:
         new_height, new_width = height, max(1, int(height / (rows / columns)))
@@ -68,25 +71,30 @@ def levels(outputs: Sequence[Output], width: int, height: int) -> tuple[Level, .
     """Find each stride's scores (K×1), box distances (K×4) and landmark offsets (K×10) by shape alone.
 
     Names and order differ between exports; the shapes cannot: K = (H/stride)·(W/stride)·2. Raises ModelError where
-    an output is missing or the input size is no multiple of 32.
+    an output is missing or there twice, or the input size is no multiple of 32.
     """
     if width % STRIDES[-1] or height % STRIDES[-1]:
         raise ModelError(f"detector input {width}×{height} must be a multiple of {STRIDES[-1]} on both sides")
-    by_shape = {tuple(output.shape[-2:]): index for index, output in enumerate(outputs)}
+    by_shape: dict[tuple[int, ...], list[int]] = {}
+    for index, output in enumerate(outputs):
+        if all(size == 1 for size in output.shape[:-2]):  # a batch of one, in front of anchors and channels
+            by_shape.setdefault(output.shape[-2:], []).append(index)
     found = []
     for stride in STRIDES:
         columns, rows = width // stride, height // stride
         count = columns * rows * ANCHORS
-        missing = [channels for channels in (1, 4, 10) if (count, channels) not in by_shape]
-        if missing:
-            shapes = ", ".join("×".join(map(str, output.shape)) for output in outputs)
+        places = [by_shape.get((count, channels), []) for channels in (1, 4, 10)]
+        wrong = next((index for index, place in enumerate(places) if len(place) != 1), None)
+        if wrong is not None:
+            shapes = ", ".join("×".join(map(str, output.shape)) or "a number" for output in outputs)
             raise ModelError(
-                f"not an SCRFD detector with keypoints at {width}×{height}: no output of shape "
-                f"{count}×{missing[0]} for stride {stride}; the model has {shapes}"
+                f"not an SCRFD detector with keypoints at {width}×{height}: {len(places[wrong]) or 'no'} outputs of "
+                f"shape {count}×{(1, 4, 10)[wrong]} for stride {stride}; the model has {shapes}"
             )
         grid = np.stack(np.meshgrid(np.arange(columns), np.arange(rows)), axis=-1).reshape(-1, 2)
         centres = np.repeat(grid * stride, ANCHORS, axis=0).astype(np.float32)
-        found.append(Level(stride, by_shape[count, 1], by_shape[count, 4], by_shape[count, 10], centres))
+        [scores], [boxes], [landmarks] = places
+        found.append(Level(stride, scores, boxes, landmarks, centres))
     return tuple(found)
 
 
@@ -145,6 +153,10 @@ class Detector:
 
     def faces(self, outputs: Sequence[NDArray[np.float32]], scale: float, threshold: float = THRESHOLD) -> Faces:
         """The faces that raw model outputs speak of, for an image letterboxed with ``scale``."""
-        candidates = decode(outputs, self._levels, threshold)
-        kept = candidates[suppress(candidates.boxes, self._nms_iou)]
-        return Faces((kept.boxes / scale).astype(np.float32), kept.scores, (kept.landmarks / scale).astype(np.float32))
+        found = decode(outputs, self._levels, threshold)
+        # Back in pixels of the image before suppression, as InsightFace does it: overlaps count whole pixels (+1).
+        boxes = (found.boxes / scale).astype(np.float32)
+        landmarks = (found.landmarks / scale).astype(np.float32)
+        kept = Faces(boxes, found.scores, landmarks)[suppress(boxes, self._nms_iou)]
+        # INT8 rounds a doubtful face's offsets to one value at times: five landmarks in one spot cannot be aligned.
+        return kept[np.ptp(kept.landmarks, axis=1).any(axis=1)]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import tempfile
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -51,14 +51,14 @@ def write_image(path: Path, image: NDArray[np.uint8]) -> None:
     if not coded:
         raise InputError(f"{path}: a picture's name should end in .jpg or .png")
     try:
-        with tempfile.NamedTemporaryFile(dir=path.parent, suffix=path.suffix, delete=False) as file:
-            temporary = Path(file.name)
-            try:
-                file.write(data.tobytes())
-                temporary.replace(path)
-            except BaseException:
-                temporary.unlink(missing_ok=True)
-                raise
+        # Not tempfile's: its files are for their owner's eyes only, whatever the umask.
+        temporary = path.with_name(f".rkface-{os.getpid()}{path.suffix}")
+        try:
+            temporary.write_bytes(data.tobytes())
+            temporary.replace(path)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
     except OSError as error:
         raise WorkError(f"{path}: cannot be written: {error.strerror or error}") from error
 

@@ -13,7 +13,7 @@ WIDTH = 24
 
 
 class Stage:
-    """A piece of work under way. ``advance`` shows how far it is; ``note`` is what its finished line ends with."""
+    """A piece of work under way. ``advance`` and ``say`` show how far it is; its finished line ends with ``note``."""
 
     def __init__(self, name: str, stream: TextIO) -> None:
         self.note = ""
@@ -28,12 +28,16 @@ class Stage:
 
     def advance(self, done: int, total: int) -> None:
         now = time.monotonic()
-        if not self._live or now - self._drawn < REDRAW_SECONDS:
-            return
-        self._drawn = now
-        left = f", {(now - self._start) / done * (total - done):.0f} s left" if done else ""
-        self._stream.write(f"\r\x1b[K  {self._name:{WIDTH}} {done}/{total}{left}")
-        self._stream.flush()
+        if now - self._drawn >= REDRAW_SECONDS:
+            self._drawn = now
+            left = f", {(now - self._start) / done * (total - done):.0f} s left" if done else ""
+            self.say(f"{done}/{total}{left}")
+
+    def say(self, text: str) -> None:
+        """Show ``text`` behind the name until the next call."""
+        if self._live:
+            self._stream.write(f"\r\x1b[K  {self._name:{WIDTH}} {text} …")
+            self._stream.flush()
 
     def finish(self) -> None:
         seconds = time.monotonic() - self._start

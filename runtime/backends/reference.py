@@ -10,12 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import InputError, ModelError
-from . import check_images
+from . import check_images, stack_runs
 
 if TYPE_CHECKING:
-    from ..bundle import Input
+    from ..bundle import Input, Output
 
 PROVIDERS = {"cpu": "CPUExecutionProvider", "openvino": "OpenVINOExecutionProvider", "cuda": "CUDAExecutionProvider"}
+DYNAMIC_SIDE = 640  # a side of a detector that takes any, unless asked otherwise: SCRFD was trained at it
 
 
 def normalize(images: NDArray[np.uint8], input: Input) -> NDArray[np.float32]:
@@ -37,10 +38,7 @@ class ReferenceBackend:
     def infer(self, images: NDArray[np.uint8]) -> list[NDArray[np.float32]]:
         check_images(images, self._input.height, self._input.width)
         tensor = normalize(images, self._input)
-        if self._batch != 1 or len(images) == 1:
-            return self._run(tensor)
-        runs = [self._run(one[None]) for one in tensor]
-        return [np.concatenate(arrays) for arrays in zip(*runs, strict=True)]
+        return self._run(tensor) if self._batch != 1 else stack_runs([self._run(one[None]) for one in tensor])
 
     def _run(self, tensor: NDArray[np.float32]) -> list[NDArray[np.float32]]:
         outputs: list[NDArray[np.float32]] = self._session.run(None, {self._input.name: tensor})
@@ -57,6 +55,14 @@ def open_reference(
 
     InputError where onnxruntime or a provider is not installed; ModelError where the file cannot be loaded.
     """
+    session = _session(path, providers, threads)
+    for batch in map(_fixed, session.get_inputs()[0].shape[:1]):
+        if batch not in (None, 1):
+            raise ModelError(f"{path}: the model takes {batch} images at once: export it with batch 1")
+    return ReferenceBackend(session, input)
+
+
+def _session(path: Path, providers: Sequence[str], threads: int | None) -> Any:
     try:
         import onnxruntime
     except ImportError as error:
@@ -74,4 +80,51 @@ def open_reference(
         session = onnxruntime.InferenceSession(str(path), sess_options=options, providers=wanted)
     except Exception as error:  # onnxruntime's exceptions share no base but Exception
         raise ModelError(f"{path}: ONNX Runtime cannot load this model: {str(error).splitlines()[0]}") from error
-    return ReferenceBackend(session, input)
+    if session.get_providers()[0] != wanted[0]:
+        # Its libraries are missing (CUDA's, mostly): ONNX Runtime goes on with the CPU and says so only in its log.
+        raise InputError(f"ONNX Runtime cannot start {wanted[0]} here: install the driver and libraries that it needs")
+    return session
+
+
+def open_detector(
+    path: Path,
+    width: int | None = None,
+    height: int | None = None,
+    providers: Sequence[str] = ("CPUExecutionProvider",),
+    threads: int | None = None,
+) -> tuple[ReferenceBackend, Input, tuple[Output, ...]]:
+    """Load a bare SCRFD ONNX, one that no bundle describes: all that ``rkface.runtime.detect.Detector`` needs.
+
+    Its own input size holds; ``width`` and ``height`` are for a dynamic one, 640 where they are not given. Outputs get
+    their shapes from one run on black, because dynamic exports do not state them. ModelError for a model that cannot
+    be a detector, InputError for a size that it does not have.
+    """
+    from ..bundle import Input, Output
+    from ..detect import MEAN, STD
+
+    session = _session(path, providers, threads)
+    inputs = session.get_inputs()
+    shape = inputs[0].shape if len(inputs) == 1 else []
+    if len(shape) != 4 or inputs[0].type != "tensor(float)" or _fixed(shape[1]) not in (None, 3):
+        takes = "; ".join(f"{one.name} {'×'.join(map(str, one.shape))} {one.type}" for one in inputs)
+        raise ModelError(f"{path}: a detector takes one float image, N×3×H×W; this model takes {takes}")
+    if _fixed(shape[0]) not in (None, 1):
+        raise ModelError(f"{path}: the model takes {shape[0]} images at once: export it with batch 1")
+    if any(_fixed(own) and asked not in (None, own) for own, asked in zip(shape[2:], (height, width), strict=True)):
+        raise InputError(f"{path}: the model's input is fixed at {shape[3]}×{shape[2]}: leave the size out")
+    rows, columns = _fixed(shape[2]) or height or DYNAMIC_SIDE, _fixed(shape[3]) or width or DYNAMIC_SIDE
+    input = Input(inputs[0].name, rows, columns, MEAN, STD)
+    backend = ReferenceBackend(session, input)
+    try:
+        arrays = backend.infer(np.zeros((1, rows, columns, 3), np.uint8))
+        shapes = [array.shape for array in arrays]
+    except Exception as error:  # onnxruntime's exceptions share no base but Exception
+        said = str(error).splitlines()[0]
+        raise ModelError(f"{path}: the model does not run at {columns}×{rows}: {said}") from error
+    names = [output.name for output in session.get_outputs()]
+    return backend, input, tuple(Output(name, size) for name, size in zip(names, shapes, strict=True))
+
+
+def _fixed(dimension: Any) -> int | None:
+    """A static dimension; None for a dynamic one, which ONNX Runtime gives as a name or None."""
+    return dimension if isinstance(dimension, int) and dimension > 0 else None

@@ -106,3 +106,21 @@ def test_contract_fits_the_custom_string_and_says_how_to_feed_the_model():
     assert len(text.encode()) < 1024  # RKNN_QUERY_CUSTOM_STRING's buffer
     said = json.loads(text)
     assert (said["dtype"], said["layout"], said["colour"], said["normalization"]) == ("uint8", "NHWC", "RGB", "inside")
+
+
+def test_a_file_that_may_not_be_read_is_refused_by_name(folder, monkeypatch):
+    def denied(path):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr("rkface.runtime.bundle.sha256", denied)  # root, as in CI, may read everything
+    with pytest.raises(BundleError, match=r"\.\w+: cannot be read: Permission denied"):
+        read_bundle(folder)
+
+
+def test_a_model_without_outputs_is_refused(folder):
+    raw = json.loads(MANIFEST.to_json())
+    raw["recognizer"]["outputs"] = []
+    (folder / "manifest.json").write_text(json.dumps(raw))
+    seal(folder)
+    with pytest.raises(BundleError, match="without outputs"):
+        read_bundle(folder)

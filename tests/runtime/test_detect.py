@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
-from rkface.runtime.bundle import Output
-from rkface.runtime.detect import decode, letterbox, levels, suppress
-from rkface.runtime.errors import ModelError
+from rkface.runtime.bundle import Input, Output
+from rkface.runtime.detect import Detector, decode, letterbox, levels, suppress
+from rkface.runtime.errors import InputError, ModelError
 
 
 def outputs_for(width, height):
@@ -89,3 +89,63 @@ def test_suppression_equals_its_definition_on_crowds():
         boxes = np.hstack([corners, corners + random.uniform(5, 80, (count, 2))]).astype(np.float32)
         # float64 in the definition, float32 in ours: a pair at exactly the limit could differ, random ones do not.
         assert suppress(boxes, 0.4).tolist() == naive_suppress(boxes.astype(float), 0.4)
+
+
+@pytest.mark.parametrize("batch", [(2,), (1, 4)])
+def test_a_larger_batch_is_no_detector_of_ours(batch):
+    outputs = [Output(output.name, (*batch, *output.shape)) for output in outputs_for(320, 320)]
+    with pytest.raises(ModelError, match="no outputs of shape 3200×1"):
+        levels(outputs, 320, 320)
+
+
+def test_outputs_that_shape_cannot_tell_apart_are_refused_and_others_ignored():
+    outputs = outputs_for(320, 320)
+    with pytest.raises(ModelError, match="2 outputs of shape 800×4"):
+        levels([*outputs, Output("again", (1, 800, 4))], 320, 320)
+    extra = [Output("a", (7,)), Output("b", (7,)), Output("c", ()), Output("d", (5, 5)), Output("e", (5, 5))]
+    assert len(levels([*extra, *outputs], 320, 320)) == 3
+
+
+@pytest.mark.parametrize(
+    "image",
+    [
+        np.zeros((40, 60), np.uint8),
+        np.zeros((40, 60, 4), np.uint8),
+        np.zeros((40, 60, 3), np.float32),
+        np.zeros((0, 60, 3), np.uint8),
+    ],
+    ids=["grey", "alpha", "float", "empty"],
+)
+def test_only_uint8_bgr_is_an_image(image):
+    with pytest.raises(InputError, match="H×W×3 uint8 BGR"):
+        letterbox(image, 320, 320)
+
+
+def detector(width, height):
+    return Detector(None, Input("input", height, width, (0.0,) * 3, (1.0,) * 3), outputs_for(width, height))
+
+
+def test_anchors_are_computed_once(monkeypatch):
+    ours = detector(320, 256)
+    monkeypatch.setattr("rkface.runtime.detect.levels", lambda *_: pytest.fail("anchors were computed again"))
+    arrays = [np.zeros(output.shape, np.float32) for output in outputs_for(320, 256)]
+    assert len(ours.faces(arrays, 1.0)) == 0
+
+
+def test_suppression_counts_pixels_of_the_photo():
+    # Sides count inclusive pixels (+1): these overlap by 0.42 in the input, by 0.39 in a photo four times
+    # as wide.
+    outputs = outputs_for(320, 320)
+    arrays = one_face(outputs, 3200, 0, {1: 0.9, 4: [0, 0, 1, 1], 10: np.arange(10)})
+    second = one_face(outputs, 3200, 1, {1: 0.8, 4: [-0.455, 0, 1.455, 1], 10: np.arange(10)})
+    arrays = [one + other for one, other in zip(arrays, second, strict=True)]
+    assert len(detector(320, 320).faces(arrays, scale=1.0)) == 1
+    assert len(detector(320, 320).faces(arrays, scale=0.25)) == 2
+
+
+def test_a_face_whose_landmarks_coincide_is_none():
+    outputs = outputs_for(320, 320)
+    said = {1: 0.9, 4: [1, 1, 1, 1], 10: np.full(10, 0.5)}
+    assert len(detector(320, 320).faces(one_face(outputs, 800, 40, said), 1.0)) == 0
+    said[10] = np.array([0.5] * 8 + [0.5, 0.6])
+    assert len(detector(320, 320).faces(one_face(outputs, 800, 40, said), 1.0)) == 1

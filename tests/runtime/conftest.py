@@ -1,0 +1,174 @@
+"""A bundle without weights: tiny models with SCRFD's and ArcFace's exact layouts, whose answers are known."""
+
+import hashlib
+
+import cv2
+import numpy as np
+import pytest
+from rkface.runtime import detect, embed
+from rkface.runtime.bundle import SUMS, Input, Manifest, Model, Output, Source, Thresholds, files
+
+onnx = pytest.importorskip("onnx", reason="the tiny models are made with onnx")
+from onnx import TensorProto, helper, numpy_helper  # noqa: E402
+
+WIDTH, HEIGHT = 320, 256  # of the detector's input: not square, so that swapped sides show
+CELL = 32
+# Five landmarks in a cell, in its stride: the face fills the cell.
+LANDMARKS = np.array([[0.3, 0.35], [0.7, 0.35], [0.5, 0.55], [0.35, 0.75], [0.65, 0.75]], np.float32)
+
+
+def saved(path, nodes, shape, outputs, constants):
+    graph = helper.make_graph(
+        nodes,
+        "tiny",
+        [helper.make_tensor_value_info("input.1", TensorProto.FLOAT, shape)],
+        [helper.make_tensor_value_info(output.name, TensorProto.FLOAT, output.shape) for output in outputs],
+        [numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items()],
+    )
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8), path)
+
+
+def make_detector(path):
+    """SCRFD's nine outputs. A cell of 32×32 pixels that is red is a face that fills it; all else is none.
+
+    Redness is red − green − blue of the cell's mean, normalised: 3 for red, 1 for black, less for the rest. Strides 8
+    and 16 look too, but their bias silences them. The second anchor of a cell is the same face, a little less sure.
+    """
+    nodes, constants, outputs = [], {"shape": np.array([-1, 1])}, []
+    counts = {stride: (WIDTH // stride) * (HEIGHT // stride) * 2 for stride in detect.STRIDES}
+    for stride, count in counts.items():
+        bias = -12 if stride == CELL else -99
+        constants[f"w{stride}"] = np.float32([[6, -6, -6], [5, -5, -5]])[:, :, None, None]
+        constants[f"b{stride}"] = np.float32([bias, bias * 5 / 6])
+        pooled = {"kernel_shape": [stride, stride], "strides": [stride, stride]}
+        nodes += [
+            helper.make_node("AveragePool", ["input.1"], [f"p{stride}"], **pooled),
+            helper.make_node("Conv", [f"p{stride}", f"w{stride}", f"b{stride}"], [f"c{stride}"]),
+            helper.make_node("Transpose", [f"c{stride}"], [f"t{stride}"], perm=[0, 2, 3, 1]),
+            helper.make_node("Reshape", [f"t{stride}", "shape"], [f"r{stride}"]),
+            helper.make_node("Sigmoid", [f"r{stride}"], [f"score{stride}"]),
+        ]
+        outputs.append(Output(f"score{stride}", (count, 1)))
+    for name, said in (("box", np.float32([0, 0, 1, 1])), ("kps", LANDMARKS.ravel())):
+        for stride, count in counts.items():
+            constants[f"{name}{stride}_"] = np.tile(said, (count, 1))
+            nodes.append(helper.make_node("Identity", [f"{name}{stride}_"], [f"{name}{stride}"]))
+            outputs.append(Output(f"{name}{stride}", (count, len(said))))
+    saved(path, nodes, [1, 3, HEIGHT, WIDTH], outputs, constants)
+    return outputs
+
+
+def make_recognizer(path):
+    """The embedding is how green and blue each quarter of the crop's middle is: 8 numbers."""
+    middle = np.arange(48).reshape(3, 4, 4)[1:, 1:3, 1:3].ravel()  # of 4×4 parts; the outer ones show background
+    weights = np.zeros((48, 8), np.float32)
+    weights[middle, np.arange(8)] = 1
+    nodes = [
+        helper.make_node("AveragePool", ["input.1"], ["p"], kernel_shape=[28, 28], strides=[28, 28]),
+        helper.make_node("Flatten", ["p"], ["f"]),
+        helper.make_node("Gemm", ["f", "w", "b"], ["embedding"]),
+    ]
+    outputs = [Output("embedding", (1, 8))]
+    saved(path, nodes, [1, 3, 112, 112], outputs, {"w": weights, "b": np.ones(8, np.float32)})
+    return outputs
+
+
+def seal(folder):
+    lines = [f"{hashlib.sha256((folder / name).read_bytes()).hexdigest()}  {name}" for name in files(folder)]
+    (folder / SUMS).write_text("\n".join(lines) + "\n")
+
+
+def write_bundle(folder, detector, recognizer, threshold):
+    """Manifest and seal around the two ONNX models that are in reference/ already; each is (Input, outputs)."""
+    models = []
+    for role, (input, outputs) in (("detector", detector), ("recognizer", recognizer)):
+        (folder / f"{role}.rknn").write_bytes(b"RKNN placeholder")
+        source = Source(f"{role}.onnx", "0" * 64, 10, "Apache-2.0")
+        models.append(Model(f"{role}.rknn", f"reference/{role}.onnx", "int8", input, tuple(outputs), source))
+    manifest = Manifest(
+        name="tiny", synthetic=True, created="2026-01-01T00:00:00Z", target="rk3588", toolkit="2.5.0", rkface="0.1.0",
+        detector=models[0], recognizer=models[1], thresholds=Thresholds(0.5, 0.4, threshold),
+    )  # fmt: skip
+    (folder / "manifest.json").write_text(manifest.to_json())
+    seal(folder)
+
+
+def make_bundle(folder):
+    (folder / "reference").mkdir(parents=True)
+    detector = Input("input.1", HEIGHT, WIDTH, detect.MEAN, detect.STD)
+    recognizer = Input("input.1", 112, 112, embed.MEAN, embed.STD)
+    write_bundle(
+        folder,
+        (detector, make_detector(folder / "reference/detector.onnx")),
+        (recognizer, make_recognizer(folder / "reference/recognizer.onnx")),
+        threshold=0.6,
+    )
+    return folder
+
+
+@pytest.fixture(scope="session")
+def bundle(tmp_path_factory):
+    """The tiny bundle, for reading only."""
+    return make_bundle(tmp_path_factory.mktemp("bundles") / "tiny")
+
+
+@pytest.fixture
+def own_bundle(tmp_path):
+    """A tiny bundle that a test may spoil."""
+    return make_bundle(tmp_path / "own")
+
+
+class Photo:
+    """A white photo of 640×512, which the detector sees at half its size: faces are 64×64 squares."""
+
+    SIDE = 64
+
+    def __init__(self):
+        self.image = np.full((512, 640, 3), 255, np.uint8)
+
+    def face(self, column, row, person=0, red=255):
+        """A face in a cell of the 10×8 grid. ``person`` says which half is greenish: 0 left, 1 right."""
+        y, x = row * self.SIDE, column * self.SIDE
+        square = self.image[y : y + self.SIDE, x : x + self.SIDE]
+        square[:] = (0, 0, red)
+        half = slice(0, self.SIDE // 2) if person == 0 else slice(self.SIDE // 2, None)
+        square[:, half, 1] = 40
+        return self
+
+    def save(self, path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        assert cv2.imwrite(str(path), self.image)
+        return path
+
+
+@pytest.fixture
+def photo(tmp_path):
+    """Writes a photo with the faces given, each (column, row, person, red), and says where it is."""
+
+    def write(name, *faces):
+        drawn = Photo()
+        for face in faces:
+            drawn.face(*face)
+        return drawn.save(tmp_path / name)
+
+    return write
+
+
+@pytest.fixture(scope="session")
+def real_bundle(shared, tmp_path_factory):
+    """SCRFD-500M and MobileFaceNet in a bundle, outside the repository, for reading only."""
+    from rkface.runtime.backends.reference import open_reference
+
+    folder = tmp_path_factory.mktemp("bundles") / "real"
+    (folder / "reference").mkdir(parents=True)
+    models = []
+    for role, file, input in (
+        ("detector", "scrfd_500m_kps.onnx", Input("images", 640, 640, detect.MEAN, detect.STD)),
+        ("recognizer", "mobilefacenet_128.onnx", Input("input", 112, 112, embed.MEAN, embed.STD)),
+    ):
+        path = folder / f"reference/{role}.onnx"
+        path.write_bytes((shared / "models" / file).read_bytes())
+        arrays = open_reference(path, input).infer(np.zeros((1, input.height, input.width, 3), np.uint8))
+        models.append((input, [Output(str(index), array.shape) for index, array in enumerate(arrays)]))
+    write_bundle(folder, *models, threshold=0.43)
+    return folder
