@@ -1,0 +1,139 @@
+"""``rkface calibrate``. Imports nothing heavy before it runs."""
+
+from __future__ import annotations
+
+import sys
+from argparse import ArgumentParser, ArgumentTypeError, Namespace
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rkface.runtime.commands import BUNDLE, unit_interval
+from rkface.runtime.errors import InputError
+
+from . import COUNT, MINIMUM
+
+if TYPE_CHECKING:
+    from rkface.runtime.bundle import Input
+    from rkface.runtime.detect import Detector
+
+    from .collect import Candidate, Skipped
+    from .dataset import CalibrationSet
+
+
+def count(text: str) -> int:
+    number = int(text) if text.isdecimal() else 0
+    if number < MINIMUM:
+        raise ArgumentTypeError(f"{text!r} is not a number of faces from {MINIMUM} on: fewer do not cover people")
+    return number
+
+
+def size(text: str) -> tuple[int, int]:
+    width, _, height = text.lower().partition("x")
+    if not (width.isdecimal() and height.isdecimal() and int(width) and int(height)):
+        raise ArgumentTypeError(f"{text!r} is not a size such as 640x640")
+    return int(width), int(height)
+
+
+def calibrate(parser: ArgumentParser) -> None:
+    """Make a calibration set from a folder of photos: aligned faces for the recogniser, frames for the detector.
+
+    INT8 ranges are read off these images, so take photos like those the camera will see: many people, its light, its
+    distance. Faces are found by the detector of a bundle or by an SCRFD ONNX of your own; the best of them are taken,
+    near-duplicates left out. The same photos give the same set, byte for byte.
+
+    examples:
+      rkface calibrate photos/ --out build/calibration --detector det_2.5g.onnx
+      rkface calibrate photos/ --out build/calibration --count 50 --bundle build/rk3588
+    """
+    parser.add_argument("photos", type=Path, metavar="PHOTOS", help="a folder; photos in its sub-folders count too")
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="where the set goes; an older one there "
+                        "is replaced")  # fmt: skip
+    parser.add_argument("--count", type=count, default=COUNT, metavar="N", help="faces to take (default: %(default)s)")
+    finder = parser.add_mutually_exclusive_group()
+    finder.add_argument("--detector", type=Path, metavar="SCRFD.onnx", help="find the faces with this model")
+    finder.add_argument("--bundle", type=Path, default=Path(BUNDLE), metavar="DIR", help="or with the detector of a "
+                        "bundle (default: %(default)s)")  # fmt: skip
+    parser.add_argument(
+        "--size", type=size, metavar="WxH", help="of a --detector with dynamic input (default: 640x640)"
+    )
+    parser.add_argument(
+        "--provider", default="cpu", metavar="P", help="of ONNX Runtime: cpu, openvino, cuda (default: %(default)s)"
+    )
+    parser.add_argument("--threshold", type=unit_interval, default=0.5, metavar="T",
+                        help="detection score (default: %(default)s)")  # fmt: skip
+    parser.set_defaults(run=_calibrate)
+
+
+def _calibrate(options: Namespace) -> int:
+    from rkface.runtime.bundle import sha256
+    from rkface.runtime.progress import stage
+
+    from .choose import choose, choose_frames, left_out, require_enough
+    from .collect import collect
+    from .dataset import Provenance, check_out, write_set
+
+    _check_apart(options.photos, options.out)
+    check_out(options.out)
+    with stage("open the detector"):
+        detector, input, model, synthetic = _open(options)
+    with stage("find faces") as now:
+        found = collect(options.photos, detector, threshold=options.threshold, progress=now.advance)
+        now.note = f"{len(found.candidates)} usable in {len(found.photos)} photos"
+    with stage("choose"):
+        faces = choose(found.candidates, options.count)
+        hint = "; the demo bundle's detector knows rendered faces only, give a real one with --detector"
+        require_enough(faces, found, hint if synthetic else "")
+        rest = (*found.skipped, *left_out(found.candidates, faces))
+    with stage("write"):
+        frames = choose_frames(faces, found, options.count)
+        made = write_set(
+            options.out, faces, frames, input.width, input.height,
+            provenance=Provenance(options.photos, sha256(model), options.threshold, rest),
+        )  # fmt: skip
+    if len(faces) < options.count:
+        print(
+            f"rkface: {len(faces)} faces instead of {options.count}: no more usable, different ones were found",
+            file=sys.stderr,
+        )
+    _tell(options.out, made, faces, rest)
+    return 0
+
+
+def _check_apart(photos: Path, out: Path) -> None:
+    inner, outer = out.resolve(), photos.resolve()
+    if inner.is_relative_to(outer):
+        raise InputError(f"--out {out} lies inside {photos}: its images would count as photos next time; put it beside")
+    if outer.is_relative_to(inner):
+        raise InputError(f"--out {out} holds {photos}, which writing would replace: choose another folder")
+
+
+def _open(options: Namespace) -> tuple[Detector, Input, Path, bool]:
+    """The detector, its input, its ONNX file, and whether it is a synthetic one."""
+    from rkface.runtime.backends.reference import open_detector, open_reference
+    from rkface.runtime.bundle import read_bundle
+    from rkface.runtime.detect import Detector
+
+    providers = (options.provider,)
+    if options.detector is not None:
+        width, height = options.size or (None, None)
+        backend, input, outputs = open_detector(options.detector, width, height, providers)
+        return Detector(backend, input, outputs), input, options.detector, False
+    if options.size is not None:
+        raise InputError("--size goes with --detector; a bundle's detector has its own size")
+    if not options.bundle.is_dir():
+        raise InputError(f"{options.bundle}: no such bundle to find faces with: give an SCRFD model with --detector")
+    bundle = read_bundle(options.bundle)
+    path, model = bundle.reference("detector"), bundle.manifest.detector
+    detector = Detector(open_reference(path, model.input, providers), model.input, model.outputs)
+    return detector, model.input, path, bundle.manifest.synthetic
+
+
+def _tell(out: Path, made: CalibrationSet, faces: tuple[Candidate, ...], rest: tuple[Skipped, ...]) -> None:
+    photos = len({face.sha256 for face in faces})
+    print(f"{out}: {made.faces} faces from {photos} photos, {made.frames} frames of {made.width}×{made.height}")
+    print(f"  quality    {faces[0].quality.score:.2f} down to {faces[-1].quality.score:.2f}")
+    reasons = Counter(skip.reason for skip in rest).most_common()
+    print(f"  left out   {', '.join(f'{number} × {reason}' for reason, number in reasons) or 'nothing'}")
+    print(f"  look at    {out / 'contact.png'}: these are people's faces, keep the folder as you keep the photos")
+    print(f"next: rkface convert --calibration {out} --detector SCRFD.onnx --recognizer ARCFACE.onnx")

@@ -1,0 +1,81 @@
+"""Faces drawn from a seed: nobody's, with textures as different from each other as people's are."""
+
+import hashlib
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from rkface.calibration.collect import Candidate
+from rkface.calibration.dataset import Provenance, write_set
+from rkface.calibration.quality import Quality
+from rkface.runtime.align import TEMPLATE
+from rkface.runtime.faces import Faces
+
+EYES = 35.2  # px between the eyes in a 112×112 crop
+
+
+def texture(seed, side=112):
+    random = np.random.default_rng(seed)
+    coarse = cv2.resize(random.integers(40, 210, (12, 12, 3)).astype(np.float32), (side, side))
+    return np.clip(coarse + random.normal(0, 15, (side, side, 3)), 6, 249).astype(np.uint8)
+
+
+def faces_at(landmarks, score=0.9):
+    box = np.concatenate([landmarks.min(axis=0), landmarks.max(axis=0)])
+    return Faces(box[None].astype(np.float32), np.float32([score]), landmarks[None].astype(np.float32))
+
+
+class Finder:
+    """Stands in for a detector: a photo's first pixel says how many pixels are between the eyes of its one face."""
+
+    def detect(self, image, threshold):
+        eyes = int(image[0, 0, 0])
+        faces = faces_at(TEMPLATE * (eyes / EYES) + 3 if eyes else TEMPLATE)
+        return faces if eyes else faces[:0]
+
+
+@pytest.fixture(scope="session")
+def finder():
+    return Finder()
+
+
+@pytest.fixture
+def shoot():
+    """Write a PNG photo whose face has ``eyes`` pixels between the eyes; 0 is a photo without a face."""
+
+    def write(path, seed=0, eyes=50, blur=0.0, gain=1.0):
+        image = texture(seed, 200)
+        if blur:
+            image = cv2.GaussianBlur(image, (0, 0), blur)
+        image = (image * gain).astype(np.uint8)
+        image[0, 0] = eyes
+        path.parent.mkdir(parents=True, exist_ok=True)
+        cv2.imwrite(str(path), image)
+        return path
+
+    return write
+
+
+@pytest.fixture(scope="session")
+def make_face():
+    def make(seed, name=None, score=0.9, crop=None, sha256=None):
+        name = name or f"{seed:03}.png"
+        quality = Quality(size=50, sharpness=1, exposure=1, pose=1, detection=score)
+        digest = sha256 or hashlib.sha256(name.encode()).hexdigest()
+        crop = texture(seed) if crop is None else crop
+        return Candidate(Path(name), name, digest, faces_at(TEMPLATE + seed), crop, quality)
+
+    return make
+
+
+@pytest.fixture
+def written(tmp_path, make_face, shoot):
+    """A set of 20 faces and 3 frames at ``tmp_path/set``, and how to write it again."""
+    faces = [make_face(seed) for seed in range(20)]
+    frames = [shoot(tmp_path / f"photos/{seed}.png", seed) for seed in range(3)]
+
+    def write(out=tmp_path / "set", faces=faces, frames=frames):
+        return write_set(out, faces, frames, 96, 64, provenance=Provenance(tmp_path / "photos", "0" * 64, 0.5))
+
+    return write(), write

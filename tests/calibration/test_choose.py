@@ -1,0 +1,178 @@
+import hashlib
+import itertools
+import shutil
+
+import cv2
+import numpy as np
+import pytest
+from rkface.calibration.choose import (
+    COPY,
+    HASH_RADIUS,
+    SURPLUS,
+    choose,
+    choose_frames,
+    hold_out,
+    left_out,
+    perceptual_hash,
+    require_enough,
+)
+from rkface.calibration.collect import Collection, Skipped, collect
+from rkface.runtime.backends.reference import open_detector
+from rkface.runtime.detect import Detector
+from rkface.runtime.errors import InputError
+from rkface.runtime.image import find_images, read_image
+
+
+def names(faces):
+    return [face.name for face in faces]
+
+
+def test_best_first_whatever_the_order_given(make_face):
+    faces = [make_face(seed, score=0.5 + seed % 7 / 20) for seed in range(30)]
+    chosen = choose(faces, 12)
+    scores = [face.quality.score for face in chosen]
+    assert len(chosen) == 12 and scores == sorted(scores, reverse=True)
+    assert min(scores) >= max(face.quality.score for face in faces if face not in chosen)
+    for seed in range(5):
+        assert names(choose(np.random.default_rng(seed).permutation(faces), 12)) == names(chosen)
+    assert len(choose(faces, 99)) == 30 and choose([], 5) == ()
+    assert {skip.reason for skip in left_out(faces, chosen)} == {SURPLUS}
+    assert len(left_out(faces, chosen)) == 18
+
+
+def test_a_copied_file_counts_once_but_every_face_of_a_photo_counts(make_face):
+    pair = [make_face(1, "a.png", sha256="a"), make_face(2, "a.png", sha256="a")]
+    copies = [make_face(3, "b.png", sha256="a", score=0.99), make_face(4, "b.png", sha256="a")]
+    chosen = choose(pair + copies, 9)
+    assert names(chosen) == ["a.png", "a.png"]
+    assert [skip.reason for skip in left_out(pair + copies, chosen)] == [COPY, COPY]
+
+
+@pytest.fixture(scope="module")
+def collected(shared, tmp_path_factory):
+    """12 real photos, four of them also as a copy, shrunk, recompressed and cropped a little."""
+    folder = tmp_path_factory.mktemp("photos")
+    originals = [path for path in find_images(shared / "data/people") if path.name.startswith("img")][:12]
+    for path in originals:
+        shutil.copy(path, folder / f"{path.stem}.jpg")
+    for path in originals[:4]:
+        image = read_image(path)
+        shutil.copy(path, folder / f"{path.stem}-copy.jpg")
+        small = cv2.resize(image, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
+        cv2.imwrite(str(folder / f"{path.stem}-small.png"), small)
+        cv2.imwrite(str(folder / f"{path.stem}-poor.jpg"), image, [cv2.IMWRITE_JPEG_QUALITY, 40])
+        cv2.imwrite(str(folder / f"{path.stem}-shift.jpg"), image[7:, 5:])
+    backend, input, outputs = open_detector(shared / "models/scrfd_500m_kps.onnx")
+    return [path.stem for path in originals], collect(folder, Detector(backend, input, outputs))
+
+
+def test_near_duplicates_of_real_photos_are_removed_and_nothing_else(collected):
+    originals, found = collected
+    assert len(found.candidates) == 12 + 4 * 4
+    chosen = choose(found.candidates, 100)
+    assert sorted(face.photo.stem.split("-")[0] for face in chosen) == sorted(originals)
+    rest = left_out(found.candidates, chosen)
+    assert len(rest) == 16 and {skip.reason for skip in rest} == {COPY}
+    # The radius is a gap, not a line somewhere inside: copies and strangers both keep away from it.
+    hashes = {face.photo.stem: perceptual_hash(face.crop) for face in found.candidates}
+    for a, b in itertools.combinations(sorted(hashes), 2):
+        bits = int((hashes[a] != hashes[b]).sum())
+        same = a.split("-")[0] == b.split("-")[0]
+        assert bits <= HASH_RADIUS if same else bits > HASH_RADIUS + 5, f"{a} and {b} differ in {bits} bits"
+
+
+def test_frames_are_the_chosen_faces_photos_then_empty_ones(collected):
+    _, found = collected
+    chosen = choose(found.candidates, 5)
+    empty = found.folder / "street.jpg"
+    found = Collection(found.folder, found.candidates, (*found.photos, empty), found.skipped)
+    assert choose_frames(chosen, found, 100) == (*(face.photo for face in chosen), empty)
+    assert choose_frames(chosen, found, 3) == tuple(face.photo for face in chosen[:3])
+
+
+def test_too_few_faces_says_how_many_why_and_what_to_do(tmp_path, make_face):
+    photos = tuple(tmp_path / f"{seed}.png" for seed in range(8))
+    skipped = (*(Skipped(f"{seed}.png", "face too small", "") for seed in range(3, 8)), Skipped("x", "unreadable", ""))
+    found = Collection(tmp_path, tuple(make_face(seed) for seed in range(3)), photos, skipped)
+    with pytest.raises(InputError) as caught:
+        require_enough(found.candidates, found, "; or sing")
+    message = str(caught.value)
+    assert "3 usable faces in 9 photos" in message and "face too small, 5×" in message and "at least 20" in message
+    assert "add photos" in message and message.endswith("; or sing")
+    require_enough([make_face(seed) for seed in range(20)], found)
+
+
+def people(random, make_face, count):
+    """Photos with one to three of ``count`` people, a tenth of them copies of an earlier file; embeddings lie close to
+    a person's own axis."""
+    faces, who = [], []
+    for photo in range(random.integers(count, 3 * count)):
+        original = random.integers(photo + 1) if random.random() < 0.1 else photo
+        for person in random.choice(count, random.choice([1, 1, 1, 2, 3]), replace=False):
+            faces.append(make_face(1, f"{photo}.jpg", sha256=hashlib.sha256(b"%d" % original).hexdigest()))
+            who.append(person)
+    embeddings = np.eye(count + 8)[who] + random.normal(size=(len(who), count + 8)) * 0.01
+    return faces, np.array(who), (embeddings / np.linalg.norm(embeddings, axis=1, keepdims=True)).astype(np.float32)
+
+
+def linked(faces, who):
+    """The definition, by closure of a relation: faces of one photo or person belong together."""
+    photo = np.array([face.sha256 for face in faces])
+    together = (photo[:, None] == photo) | (who[:, None] == who)
+    while True:
+        wider = (together.astype(np.float32) @ together.astype(np.float32)) > 0
+        if (wider == together).all():
+            return together
+        together = wider
+
+
+@pytest.mark.parametrize("seed", range(25))
+@pytest.mark.parametrize("share", [0.2, 0.4])
+def test_no_photo_and_no_person_on_both_sides(make_face, seed, share):
+    random = np.random.default_rng(seed)
+    faces, who, embeddings = people(random, make_face, int(random.integers(5, 60)))
+    together = linked(faces, who)
+    largest = int(together.sum(axis=1).max())
+    try:
+        calibrate, evaluate = hold_out(faces, embeddings, share)
+    except InputError:
+        assert largest > 0.5 * len(faces), "refused although it could be split"
+        return
+    assert sorted([*calibrate, *evaluate]) == list(range(len(faces)))
+    assert not together[np.ix_(calibrate, evaluate)].any()
+    assert abs(len(evaluate) - share * len(faces)) <= largest / 2
+    order = random.permutation(len(faces))
+    again = hold_out([faces[index] for index in order], embeddings[order], share)
+    assert sorted(order[again[1]]) == evaluate
+
+
+def test_share_is_met_and_neither_side_is_the_better_one(make_face):
+    faces = [make_face(seed, score=0.5 + seed / 500) for seed in range(200)]
+    calibrate, evaluate = hold_out(faces, np.eye(200, dtype=np.float32), 0.4)
+    assert (len(calibrate), len(evaluate)) == (120, 80)
+    scores = np.array([face.quality.score for face in faces])
+    # 80 of 200 drawn by hash: the means differ by more than 3 standard errors once in 370 hash functions.
+    error = scores.std() * np.sqrt(1 / 80 + 1 / 120)
+    assert abs(scores[evaluate].mean() - scores[calibrate].mean()) < 3 * error
+
+
+@pytest.mark.parametrize(("share", "expected"), [(0.2, 4), (0.275, 4), (0.325, 8), (0.4, 8), (0.6, 12)])
+def test_groups_come_as_close_to_the_share_as_they_can(make_face, share, expected):
+    faces = [make_face(seed) for seed in range(20)]  # five people, four photos each
+    _, evaluate = hold_out(faces, np.eye(5, dtype=np.float32)[np.arange(20) % 5], share)
+    assert len(evaluate) == expected
+
+
+def test_chains_and_copies_hold_together_and_one_group_is_refused(make_face):
+    # Neighbours at 60° from each other would be 0.5, the ends of the chain 120°: cosine -0.5.
+    angles = np.deg2rad([0, 60, 120])
+    chain = np.column_stack([np.cos(angles), np.sin(angles), np.zeros((3, 5))])
+    others = np.eye(7, dtype=np.float32)[[2, 3, 4, 5, 6, 6]]
+    embeddings = np.vstack([chain, others]).astype(np.float32)
+    faces = [make_face(seed) for seed in range(9)]
+    for share in (0.3, 0.5):
+        sides = [set(side) for side in hold_out(faces, embeddings, share)]
+        assert any({0, 1, 2} <= side for side in sides) and any({7, 8} <= side for side in sides)
+    twice = [make_face(1, "a.png", sha256="a"), make_face(2, "b.png", sha256="a")]
+    with pytest.raises(InputError, match="add photos of other people"):
+        hold_out(twice, np.eye(2, dtype=np.float32))

@@ -1,0 +1,48 @@
+"""Through the real toolkit: a set that ``write_set`` wrote calibrates the colours that inference feeds."""
+
+import numpy as np
+import pytest
+
+onnx = pytest.importorskip("onnx")
+pytest.importorskip("rknn.api", reason="rknn-toolkit2 is not installed")
+
+import cv2  # noqa: E402
+from onnx import TensorProto, helper, numpy_helper  # noqa: E402
+from rkface.calibration.dataset import Provenance, write_set  # noqa: E402
+from rkface.convert.quantize import Job, quantize  # noqa: E402
+from rkface.runtime.bundle import Input  # noqa: E402
+
+RAW = Input("input", 112, 112, (0.0,) * 3, (1.0,) * 3)
+
+
+def sees_red(path):
+    """A 1×1 convolution that passes the first of three channels, which for an RGB model is red."""
+    graph = helper.make_graph(
+        [helper.make_node("Conv", ["input", "w"], ["c"]), helper.make_node("Relu", ["c"], ["output"])],
+        "red",
+        [helper.make_tensor_value_info("input", TensorProto.FLOAT, [1, 3, 112, 112])],
+        [helper.make_tensor_value_info("output", TensorProto.FLOAT, [1, 1, 112, 112])],
+        [numpy_helper.from_array(np.float32([1, 0, 0]).reshape(1, 3, 1, 1), "w")],
+    )
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8), path)
+    return path
+
+
+def test_colour_order_of_a_written_set_is_that_of_inference(tmp_path, make_face):
+    random = np.random.default_rng(0)
+    red = lambda: np.dstack([random.integers(0, 20, (112, 112, 2)), random.integers(0, 256, (112, 112))])  # noqa: E731
+    faces = [make_face(seed, crop=red().astype(np.uint8)) for seed in range(20)]
+    cv2.imwrite(str(tmp_path / "frame.png"), faces[0].crop)
+    made = write_set(
+        tmp_path / "set", faces, [tmp_path / "frame.png"], 112, 112, provenance=Provenance(tmp_path, "0" * 64, 0.5)
+    )
+    asked = np.stack([np.full((112, 112, 3), (level, 10, 20), np.uint8) for level in (255, 128, 0)])
+    np.save(tmp_path / "ask.npy", asked)
+    for dataset in (made.recognizer, made.detector):  # both lists, each as the toolkit gets it
+        job = Job(
+            onnx=sees_red(tmp_path / "red.onnx"), output=tmp_path / "red.rknn", target="rk3588", input=RAW,
+            custom_string="{}", dataset=dataset, evaluate=tmp_path / "ask.npy",
+        )  # fmt: skip
+        (seen,) = quantize(job, tmp_path / "log.txt").outputs
+        # Ranges read off blue would end at 19 and cut 255 and 128 down to it. One step of 256 levels is 1.
+        np.testing.assert_allclose(seen.mean(axis=(1, 2, 3)), [255, 128, 0], atol=1.5)

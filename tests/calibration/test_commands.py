@@ -1,0 +1,130 @@
+import dataclasses
+import hashlib
+import json
+import shutil
+
+import cv2
+import pytest
+from rkface.calibration.dataset import read_set
+from rkface.runtime.backends.reference import open_detector
+from rkface.runtime.bundle import SUMS, Input, Manifest, Model, Output, Source, Thresholds, files
+from rkface.runtime.cli import main
+from rkface.runtime.image import find_images
+
+MODEL = "models/scrfd_500m_kps.onnx"
+
+
+@pytest.fixture(scope="module")
+def photos(shared, tmp_path_factory):
+    """24 real photos with a face, one of them twice, a photo without a face, and a broken one."""
+    folder = tmp_path_factory.mktemp("gallery") / "photos"
+    folder.mkdir()
+    for path in find_images(shared / "data/people")[3:27]:
+        shutil.copy(path, folder)
+    shutil.copy(folder / "img13.jpg", folder / "twin.jpg")
+    cv2.imwrite(str(folder / "wall.png"), cv2.imread(str(folder / "img13.jpg"))[:60, :60])
+    (folder / "broken.jpg").write_bytes((folder / "img13.jpg").read_bytes()[:5000])
+    return folder
+
+
+def calibrate(*arguments):
+    return main(["calibrate", *map(str, arguments)])
+
+
+def test_end_to_end_on_real_photos(shared, photos, tmp_path, capsys):
+    out = tmp_path / "deep/set"
+    assert calibrate(photos, "--out", out, "--detector", shared / MODEL) == 0
+    first = {path.name: path.read_bytes() for path in out.rglob("*") if path.is_file()}
+    said, told = capsys.readouterr()
+    made = read_set(out)
+    assert (made.width, made.height) == (640, 640) and made.faces >= 24 and made.frames == 25
+    for piece in (f"{made.faces} faces from 24 photos, 25 frames of 640×640", "1 × near-duplicate", "1 × unreadable",
+                  "1 × no face", str(out / "contact.png"), f"rkface convert --calibration {out}"):  # fmt: skip
+        assert piece in said
+    assert "instead of 100" in told and "find faces" in told
+    assert cv2.imread(str(out / "contact.png")).shape[1] > 1000
+    record = json.loads((out / "calibration.json").read_text())
+    assert record["left_out"]["counts"]["near-duplicate"] == 1
+    assert record["found_by"]["detector_sha256"] == hashlib.sha256((shared / MODEL).read_bytes()).hexdigest()
+
+    assert calibrate(photos, "--out", out, "--detector", shared / MODEL, "--count", 20) == 0
+    assert "better faces filled the count" in capsys.readouterr().out and read_set(out).faces == 20
+    assert calibrate(photos, "--out", out, "--detector", shared / MODEL) == 0
+    assert {path.name: path.read_bytes() for path in out.rglob("*") if path.is_file()} == first
+
+
+def test_three_faces_are_refused(shared, photos, tmp_path, capsys):
+    few = tmp_path / "few"
+    few.mkdir()
+    for path in sorted(photos.glob("img*"))[:3]:
+        shutil.copy(path, few)
+    assert calibrate(few, "--out", tmp_path / "set", "--detector", shared / MODEL) == 2
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert "3 usable faces in 3 photos" in error and "at least 20" in error and "add photos" in error
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["few"]
+
+
+def test_out_and_photos_are_kept_apart(shared, photos, tmp_path, capsys):
+    before = sorted(photos.rglob("*"))
+    (tmp_path / "link").symlink_to(photos)
+    for out, says in (
+        (photos / "set", "lies inside"), (photos, "lies inside"), (tmp_path / "link/set", "lies inside"),
+        (photos.parent, "holds"),
+    ):  # fmt: skip
+        assert calibrate(photos, "--out", out, "--detector", shared / MODEL) == 2
+        assert says in capsys.readouterr().err
+    assert sorted(photos.rglob("*")) == before
+
+
+def test_wrong_use_is_one_clear_line(shared, photos, tmp_path, capsys):
+    out = tmp_path / "set"
+    for arguments, says in (
+        (["--bundle", tmp_path / "none"], "give an SCRFD model with --detector"),
+        (["--detector", tmp_path / "none.onnx"], "none.onnx"),
+        (["--detector", shared / "models/mobilefacenet_128.onnx"], "multiple of 32"),
+        (["--detector", shared / MODEL, "--size", "320x320"], "fixed at 640×640"),
+        (["--bundle", tmp_path, "--size", "320x320"], "--size goes with --detector"),
+        (["--detector", shared / MODEL, "--provider", "abacus"], "abacus"),
+    ):
+        assert calibrate(photos, "--out", out, *arguments) == 2
+        error = capsys.readouterr().err.splitlines()
+        assert says in error[-1] and not any("Traceback" in line for line in error)
+    assert calibrate(tmp_path / "absent", "--out", out, "--detector", shared / MODEL) == 2
+    assert "no such folder of photos" in capsys.readouterr().err
+    for arguments in (["--count", "5"], ["--count", "many"], ["--size", "640"]):
+        with pytest.raises(SystemExit) as caught:
+            calibrate(photos, "--out", out, *arguments)
+        assert caught.value.code == 2
+    assert not out.exists()
+
+
+def make_bundle(folder, detector, synthetic):
+    _, input, outputs = open_detector(detector)
+    source = Source("x.onnx", "0" * 64, 1, "none")
+    (folder / "reference").mkdir(parents=True)
+    shutil.copy(detector, folder / "reference/detector.onnx")
+    for role in ("detector", "recognizer"):
+        (folder / f"{role}.rknn").write_bytes(b"RKNN")
+    model = Model("detector.rknn", "reference/detector.onnx", "int8", input, outputs, source)
+    face = Input("in", 112, 112, input.mean, input.std)
+    manifest = Manifest(
+        name="test", synthetic=synthetic, created="now", target="rk3588", toolkit="2.5.0", rkface="0.1.0",
+        detector=model, thresholds=Thresholds(0.5, 0.4, 0.4),
+        recognizer=dataclasses.replace(model, file="recognizer.rknn", input=face, outputs=(Output("o", (1, 8)),)),
+    )  # fmt: skip
+    (folder / "manifest.json").write_text(manifest.to_json())
+    lines = [f"{hashlib.sha256((folder / name).read_bytes()).hexdigest()}  {name}\n" for name in files(folder)]
+    (folder / SUMS).write_text("".join(lines))
+    return folder
+
+
+@pytest.mark.parametrize("synthetic", [True, False])
+def test_a_bundles_detector_and_the_hint_for_a_synthetic_one(shared, photos, tmp_path, capsys, synthetic):
+    bundle = make_bundle(tmp_path / "bundle", shared / MODEL, synthetic)
+    assert calibrate(photos, "--out", tmp_path / "set", "--bundle", bundle, "--threshold", "0.99") == 2
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert "0 usable faces" in error and "most often left out: no face" in error
+    assert ("knows rendered faces only" in error) is synthetic
+    if not synthetic:
+        assert calibrate(photos, "--out", tmp_path / "set", "--bundle", bundle, "--count", 20) == 0
+        assert read_set(tmp_path / "set").faces == 20

@@ -1,0 +1,98 @@
+"""Bare detector files, as people have them: what fits is opened, what does not is named."""
+
+import numpy as np
+import pytest
+
+onnx = pytest.importorskip("onnx")
+
+from onnx import TensorProto, helper, numpy_helper  # noqa: E402
+from rkface.runtime.backends.reference import open_detector  # noqa: E402
+from rkface.runtime.detect import Detector  # noqa: E402
+from rkface.runtime.errors import InputError, ModelError  # noqa: E402
+
+IMAGE = [1, 3, "height", "width"]
+
+
+def save(path, nodes, inputs, outputs, *, constants=(), kind=TensorProto.FLOAT):
+    graph = helper.make_graph(
+        nodes, "tiny", [helper.make_tensor_value_info(name, kind, shape) for name, shape in inputs.items()],
+        [helper.make_tensor_value_info(name, kind, None) for name in outputs], list(constants),
+    )  # fmt: skip
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8), path)
+    return path
+
+
+def scrfd_like(path, image=IMAGE, channels=(1, 4, 10)):
+    """SCRFD's layout without its weights: two anchors a cell, rows of 1, 4 and 10, at strides 8, 16, 32."""
+    nodes, constants, outputs = [], [], []
+    for stride in (8, 16, 32):
+        nodes.append(helper.make_node(
+            "AveragePool", ["in"], [f"p{stride}"], kernel_shape=[stride] * 2, strides=[stride] * 2
+        ))  # fmt: skip
+        for width in channels:
+            tag = f"{stride}-{width}"
+            weights = np.zeros((2 * width, 3, 1, 1), np.float32)
+            shape = np.array([-1, width], np.int64)
+            constants += [numpy_helper.from_array(weights, f"w{tag}"), numpy_helper.from_array(shape, f"s{tag}")]
+            nodes += [
+                helper.make_node("Conv", [f"p{stride}", f"w{tag}"], [f"c{tag}"]),
+                helper.make_node("Transpose", [f"c{tag}"], [f"t{tag}"], perm=[0, 2, 3, 1]),
+                helper.make_node("Reshape", [f"t{tag}", f"s{tag}"], [f"o{tag}"]),
+            ]
+            outputs.append(f"o{tag}")
+    return save(path, nodes, {"in": image}, outputs, constants=constants)
+
+
+@pytest.mark.parametrize(("asked", "size"), [((None, None), (640, 640)), ((320, 256), (320, 256))])
+def test_dynamic_input_takes_the_size_asked_for(tmp_path, asked, size):
+    backend, input, outputs = open_detector(scrfd_like(tmp_path / "d.onnx"), *asked)
+    assert (input.width, input.height) == size and len(outputs) == 9
+    detector = Detector(backend, input, outputs)
+    assert len(detector.detect(np.zeros((90, 120, 3), np.uint8))) == 0
+
+
+def test_fixed_input_keeps_its_size(tmp_path):
+    path = scrfd_like(tmp_path / "d.onnx", [1, 3, 384, 640])
+    for asked in ((None, None), (640, 384)):
+        _, input, _ = open_detector(path, *asked)
+        assert (input.width, input.height) == (640, 384)
+    with pytest.raises(InputError, match="fixed at 640×384"):
+        open_detector(path, 384, 640)
+
+
+def test_detector_without_keypoints(tmp_path):
+    backend, input, outputs = open_detector(scrfd_like(tmp_path / "d.onnx", channels=(1, 4)))
+    with pytest.raises(ModelError, match="with keypoints"):
+        Detector(backend, input, outputs)
+
+
+def identity(path, **kinds):
+    return save(path, [helper.make_node("Identity", ["a"], ["b"])], outputs=["b"], **kinds)
+
+
+def test_what_is_no_detector_is_named(tmp_path):
+    path = tmp_path / "m.onnx"
+    add = [helper.make_node("Add", ["a", "b"], ["c"])]
+    two = {"a": [1, 3, 64, 64], "b": [1, 3, 64, 64]}
+    for make, says in (
+        (lambda: save(path, add, two, ["c"]), "one float image.*takes a 1×3.*; b"),
+        (lambda: identity(path, inputs={"a": [1, 64]}), "one float image"),
+        (lambda: identity(path, inputs={"a": [1, 64, 64, 3]}), "one float image"),
+        (lambda: identity(path, inputs={"a": [1, 3, 64, 64]}, kind=TensorProto.DOUBLE), "one float image"),
+        (lambda: identity(path, inputs={"a": [4, 3, 64, 64]}), "4 images at once"),
+        (lambda: path.write_bytes(b"not an onnx file"), "cannot load"),
+    ):
+        make()
+        with pytest.raises(ModelError, match=says) as caught:
+            open_detector(path)
+        assert str(path) in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_a_size_at_which_the_model_fails_is_said(tmp_path):
+    # A reshape to 320×320's count of anchors runs at no other size.
+    reshape = [helper.make_node("Reshape", ["a", "s"], ["b"])]
+    shape = numpy_helper.from_array(np.array([1, 3, 320, 320], np.int64), "s")
+    path = save(tmp_path / "m.onnx", reshape, {"a": IMAGE}, ["b"], constants=[shape])
+    with pytest.raises(ModelError, match="does not run at 640×640"):
+        open_detector(path)
+    open_detector(path, 320, 320)
