@@ -13,7 +13,13 @@ PIP_OPTIONS := --quiet --disable-pip-version-check
 PIP = $(BIN)/python -m pip install $(PIP_OPTIONS) --no-deps
 INSTALLED := .venv/installed
 
-.PHONY: help venv test lint types clean
+# What `make convert` converts: see `make help` and `.venv/bin/rkface convert --help`.
+PACK ?= demo
+TARGET ?= rk3588
+convert_options = --pack $(PACK) --target $(TARGET) $(if $(filter yes,$(ACCEPT_LICENSE)),--accept-license) \
+  $(if $(CALIBRATION),--calibration '$(CALIBRATION)') $(if $(EVALUATION),--evaluation '$(EVALUATION)') $(OPTIONS)
+
+.PHONY: help venv convert test parity bench-convert demo lint types clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -32,13 +38,25 @@ $(INSTALLED): pyproject.toml constraints.txt
 	@$(PIP) 'rknn-toolkit2==$(TOOLKIT)'
 	@touch $@
 
+convert: $(INSTALLED)  ## convert the demo pack (or PACK=buffalo_l ACCEPT_LICENSE=yes CALIBRATION=photos/ TARGET=rk3588)
+	@$(BIN)/rkface convert $(convert_options)
+
 test: lint types $(INSTALLED)  ## lint, types and tests
 	$(BIN)/python -m pytest tests
 
-lint: $(INSTALLED)
+parity: $(INSTALLED)  ## hold the INT8 simulator to ONNX Runtime, and our runtime to InsightFace's own code
+	$(BIN)/python -m pytest tests/parity -v
+
+bench-convert: $(INSTALLED)  ## time and memory of converting IResNet-50, beside the bare toolkit calls
+	$(BIN)/python tests/bench/convert.py
+
+demo: $(INSTALLED)  ## train the demo models again from rendered faces (under an hour on 2 cores)
+	$(BIN)/python -m rkface.convert.demo.train
+
+lint: $(INSTALLED)  ## ruff
 	$(BIN)/ruff check .
 
-types: $(INSTALLED)
+types: $(INSTALLED)  ## mypy --strict
 	@mkdir -p build/types/rkface && for part in runtime calibration convert boards; do \
 	  ln -sfn ../../../$$part build/types/rkface/$$part; done
 	MYPYPATH=build/types $(BIN)/mypy --namespace-packages --explicit-package-bases -p rkface

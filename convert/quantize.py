@@ -18,11 +18,13 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from rkface.runtime.backends import stack_runs
 from rkface.runtime.bundle import Input
 from rkface.runtime.errors import InputError, WorkError
 
@@ -66,6 +68,12 @@ class Quantized:
     warnings: tuple[str, ...]
 
 
+def require_toolkit() -> None:
+    """Raise InputError where rknn-toolkit2 is not installed: better said before minutes of work than after."""
+    if find_spec("rknn") is None:
+        raise InputError("rknn-toolkit2 is not installed here: run `make venv` (x86-64 Linux, Python 3.10-3.12)")
+
+
 def quantize(job: Job, log: Path, progress: Callable[[str, float], None] = lambda stage, seconds: None) -> Quantized:
     """Run ``job``; everything the toolkit prints goes to ``log``.
 
@@ -79,7 +87,7 @@ def quantize(job: Job, log: Path, progress: Callable[[str, float], None] = lambd
         _check_dataset(job.dataset, job.input)
     log.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=log.parent, prefix="toolkit-") as scratch:
-        work = Path(scratch)
+        work = Path(scratch).resolve()  # the worker runs inside it
         partial = replace(_absolute(job), output=work / "model.rknn")
         (work / "job.json").write_text(json.dumps(asdict(partial), default=str), encoding="utf-8")
         with log.open("wb") as sink:
@@ -227,13 +235,7 @@ def _simulate(rknn: Any, evaluate: str) -> list[NDArray[np.float32]]:
         if outputs is None:
             raise _Failed("the simulator returned nothing")
         runs.append([np.asarray(array, np.float32) for array in outputs])
-    return [_stack(arrays) for arrays in zip(*runs, strict=True)]
-
-
-def _stack(arrays: tuple[NDArray[np.float32], ...]) -> NDArray[np.float32]:
-    # A batch dimension of one becomes the N dimension; SCRFD exports without one gain it.
-    batched = arrays[0].shape[0] == 1 and arrays[0].ndim > 1
-    return np.concatenate(arrays) if batched else np.stack(arrays)
+    return stack_runs(runs)
 
 
 def _write_result(seconds: dict[str, float]) -> None:

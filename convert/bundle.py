@@ -1,0 +1,35 @@
+"""Writes a bundle: whole or not at all, and never at the cost of the last good one."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+
+from rkface.calibration.folder import check_writable, whole_folder
+from rkface.runtime.bundle import MANIFEST, SUMS, Manifest, files, read_bundle, sha256
+from rkface.runtime.errors import InputError
+
+
+def check_replaceable(out: Path) -> None:
+    """Raise InputError unless ``out`` is free, empty, or an earlier bundle: nothing else is ever overwritten.
+    WorkError where it could not be written."""
+    check_writable(out)
+    if out.exists() and not (out.is_dir() and ((out / MANIFEST).is_file() or not any(out.iterdir()))):
+        raise InputError(f"{out} exists and is no bundle: give another --out")
+
+
+def write_bundle(out: Path, manifest: Manifest, content: Mapping[str, Path]) -> None:
+    """Copy ``content`` (path inside the bundle → file) and ``manifest`` into a bundle at ``out``.
+
+    It is verified as a board would before it takes the place of what was there.
+    """
+    check_replaceable(out)
+    with whole_folder(out) as folder:
+        for name, source in content.items():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(source, folder / name)
+        (folder / MANIFEST).write_text(manifest.to_json(), encoding="utf-8")
+        sums = "".join(f"{sha256(folder / name)}  {name}\n" for name in files(folder))
+        (folder / SUMS).write_text(sums, encoding="utf-8")
+        read_bundle(folder)

@@ -1,0 +1,152 @@
+"""``rkface convert``. Imports nothing heavy before it runs."""
+
+from __future__ import annotations
+
+import sys
+from argparse import ArgumentParser, Namespace
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rkface.calibration.commands import count, size
+from rkface.runtime.commands import unit_interval
+from rkface.runtime.errors import InputError
+
+if TYPE_CHECKING:
+    from .acquire import Sources
+    from .convert import Settings
+    from .material import Photos
+    from .report import Report
+
+ALGORITHMS = ("normal", "kl_divergence", "mmse")
+LICENCE = "not stated"
+
+
+def convert(parser: ArgumentParser) -> None:
+    """Convert a detector and a recogniser to an INT8 RKNN bundle, and prove it against ONNX Runtime.
+
+    Without models, the demo pack is converted: small models trained on rendered faces, to see the whole way work.
+    InsightFace's packs are downloaded once; their licence (non-commercial research) has to be accepted. Own models:
+    SCRFD with keypoints, and any ArcFace-like ONNX with a 112x112 input and one embedding.
+
+    Real models are calibrated on your photos: --calibration takes a folder of photos of many people, in the light and
+    at the distance of your camera. Some of the people are held back, and the result is judged on them; or give other
+    photos with --evaluation, and which of them show the same person with --pairs.
+
+    examples:
+      rkface convert
+      rkface convert --pack buffalo_l --accept-license --calibration photos/ --target rk3588
+      rkface convert --detector det.onnx --recognizer arc.onnx --calibration photos/ --target rk3576 --size 640x384
+    """
+    models = parser.add_argument_group("models")
+    models.add_argument("--pack", metavar="NAME", help="demo, buffalo_l, buffalo_m or buffalo_sc (default: demo)")
+    models.add_argument("--accept-license", action="store_true", help="you have read and accept the pack's licence")
+    models.add_argument("--detector", type=Path, metavar="D.onnx", help="an SCRFD model with keypoints")
+    models.add_argument("--recognizer", type=Path, metavar="R.onnx", help="an ArcFace-like model")
+    models.add_argument("--licence", metavar="TEXT", help="licence of your own models, for the manifest")
+    models.add_argument("--cache", type=Path, metavar="DIR", help="downloads (default: ~/.cache/rkface)")
+    photos = parser.add_argument_group("photos")
+    photos.add_argument("--calibration", type=Path, metavar="DIR", help="photos, or a set from `rkface calibrate`")
+    photos.add_argument("--evaluation", type=Path, metavar="DIR", help="other photos to judge by (default: some of the "
+                        "calibration photos, held back)")  # fmt: skip
+    photos.add_argument("--pairs", type=Path, metavar="CSV", help="photo,photo,Yes|No: which photos show one "
+                        "person")  # fmt: skip
+    photos.add_argument(
+        "--count", type=count, default=100, metavar="N", help="calibration faces (default: %(default)s)"
+    )
+    photos.add_argument("--evaluate", type=count, default=100, metavar="N", help="evaluation faces at most (default: "
+                        "%(default)s)")  # fmt: skip
+    how = parser.add_argument_group("conversion")
+    how.add_argument("--target", default="rk3588", metavar="SOC", help="the board's chip (default: %(default)s)")
+    how.add_argument("--size", type=size, metavar="WxH", help="detector input, multiples of 32, such as 640x384 for a "
+                     "16:9 camera (default: the model's own)")  # fmt: skip
+    how.add_argument(
+        "--no-quantize", action="store_true", help="FP16 instead of INT8: larger and slower, for comparison"
+    )
+    how.add_argument("--algorithm", choices=ALGORITHMS, default="normal", help="the toolkit's (default: %(default)s)")
+    how.add_argument("--match-threshold", type=unit_interval, metavar="T", help="cosine from which two faces are one "
+                     "person (default: the pack's)")  # fmt: skip
+    how.add_argument("--out", type=Path, metavar="DIR", help="the bundle (default: build/TARGET)")
+    how.add_argument("--work", type=Path, metavar="DIR", help="logs, calibration set (default: OUT.work)")
+    how.add_argument("--accept", action="store_true", help="write the bundle even where it is too far from FP32")
+    parser.set_defaults(run=_convert)
+
+
+def _convert(options: Namespace) -> int:
+    from .targets import find_target
+
+    target = find_target(options.target, quantized=not options.no_quantize)
+    out = options.out or Path("build") / target.name
+    work = options.work or out.with_name(f"{out.name}.work")
+    if work.resolve().is_relative_to(out.resolve()):
+        raise InputError(f"--work {work} lies inside the bundle {out}, which is replaced whole: put it beside")
+    sources = _sources(options)
+    photos = _photos(options, sources, work)
+    from .convert import Settings, convert
+
+    settings = Settings(target, out, work, not options.no_quantize, options.algorithm, options.size, options.accept)
+    report = convert(sources, photos, settings)
+    tell(report, settings)
+    return 0
+
+
+def _sources(options: Namespace) -> Sources:
+    from .acquire import default_cache, own_sources, pack_sources
+    from .catalog import find_pack
+
+    own = (options.detector, options.recognizer)
+    if not any(own):
+        pack = find_pack(options.pack or "demo")
+        sources = pack_sources(pack, options.cache or default_cache(), accepted=options.accept_license)
+    elif options.pack or not all(own):
+        raise InputError("own models: give both --detector and --recognizer, and no --pack")
+    else:
+        sources = own_sources(*own, options.licence or "not stated")
+    if options.match_threshold is None:
+        return sources
+    return replace(sources, match=options.match_threshold, evidence="given with --match-threshold")
+
+
+def _photos(options: Namespace, sources: Sources, work: Path) -> Photos:
+    from .material import Photos, render_photos
+
+    if options.calibration is not None:
+        return Photos(options.calibration, options.evaluation, options.pairs, options.count, options.evaluate)
+    if not sources.synthetic:
+        raise InputError(
+            "--calibration is needed: INT8 ranges are read off faces like those the camera will see. Calibrated on "
+            "rendered faces, a real recogniser would be ruined. Give a folder of photos of many people (100 and more)"
+        )
+    if options.evaluation or options.pairs:
+        raise InputError("--evaluation and --pairs go with --calibration; the demo pack renders its own photos")
+    return render_photos(work / "photos")
+
+
+def tell(report: Report, settings: Settings) -> None:
+    """The end of a conversion, for people."""
+    manifest, parity = report.manifest, report.parity
+    rows = [("", "size", "", "against FP32 on faces that calibration never saw")]
+    said = {
+        "detector": f"{parity.detection.matched} of {parity.detection.faces} faces matched, "
+        f"{parity.detection.extra} extra, landmarks {parity.detection.landmark_error:.1%} off",
+        "recognizer": f"cosine mean {parity.embedding.mean:.4f}, p1 {parity.embedding.p1:.4f}, "
+        f"min {parity.embedding.minimum:.4f} over {parity.embedding.faces} faces",
+    }
+    for facts in report.models:
+        model = manifest.detector if facts.role == "detector" else manifest.recognizer
+        sizes = f"{model.source.bytes / 1e6:.1f} → {facts.rknn_bytes / 1e6:.1f} MB"
+        rows.append((facts.role, sizes, model.precision, said[facts.role]))
+    widths = [max(len(row[column]) for row in rows) for column in range(3)]
+    print()
+    for row in rows:
+        print("  ".join([*(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), row[3]]).rstrip())
+    print()
+    if manifest.synthetic:
+        print("synthetic: the demo models know rendered faces only, and these figures say nothing about people")
+    for note in [*report.notes, *([f"accepted although {report.fault}"] if report.fault else [])]:
+        print(f"note: {note}")
+    print(f"licence: {manifest.recognizer.source.licence}")
+    print(f"bundle:  {settings.out}")
+    print(f"report:  {settings.out / 'report.html'}")
+    example = settings.work / "photos/evaluation/person-0000-00.jpg" if manifest.synthetic else "PHOTO.jpg"
+    print(f"next:    {sys.argv[0]} detect --bundle {settings.out} {example} --draw faces.jpg")

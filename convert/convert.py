@@ -1,0 +1,129 @@
+"""The way of two models from ONNX to a bundle, stage by stage: simplify → gather → quantise → prove → deliver."""
+
+from __future__ import annotations
+
+import fcntl
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from rkface.runtime.backends.reference import open_reference
+from rkface.runtime.bundle import ROLES, Role, contract, sha256
+from rkface.runtime.detect import Detector
+from rkface.runtime.embed import Embedder
+from rkface.runtime.errors import InputError, WorkError
+from rkface.runtime.progress import stage
+
+from .acquire import Sources
+from .bundle import check_replaceable
+from .deliver import deliver
+from .material import Finder, Photos, gather
+from .quantize import Job, Quantized, quantize, require_toolkit
+from .report import Report
+from .simplify import fix, simplify
+from .targets import Target
+from .trial import Models, Prepared, Toolkit, judge, run_reference, run_trial
+
+SPARE_BYTES = 300_000_000  # scratch space beside what grows with the models: frames, outputs, logs
+
+
+@dataclass(frozen=True)
+class Settings:
+    """``size`` is the detector's (width, height), None for its own. ``work`` keeps logs, the calibration set and, after
+    a failure, the report. ``accept`` writes the bundle even where it is too far from FP32."""
+
+    target: Target
+    out: Path
+    work: Path
+    quantized: bool = True
+    algorithm: str = "normal"
+    size: tuple[int, int] | None = None
+    accept: bool = False
+
+
+def convert(sources: Sources, photos: Photos, settings: Settings) -> Report:
+    """Convert ``sources`` and write the bundle at ``settings.out``.
+
+    InputError for models or photos that cannot be used, WorkError where the toolkit fails or the result is too far
+    from FP32. Whatever happens, an earlier bundle at ``settings.out`` stays whole until the new one is.
+    """
+    check_replaceable(settings.out)
+    require_toolkit()
+    settings.work.mkdir(parents=True, exist_ok=True, mode=0o700)  # it will hold faces
+    with _alone(settings.work):
+        _check_space(settings.work, sources)
+        models: Models = {role: prepare(sources.paths[role], role, settings) for role in ROLES}
+        finder = to_finder(models, sources)
+        material = gather(photos, finder, settings.work / "calibration", quantized=settings.quantized)
+        reference = run_reference(models, finder.detector, material.evaluation)
+        trial = run_trial(run_toolkit(models, sources, settings), finder.detector, material)
+        parity = judge(material.evaluation, reference, trial, sources.match)
+        return deliver(
+            sources, settings, models=models, material=material, reference=reference, trial=trial, parity=parity
+        )
+
+
+def prepare(path: Path, role: Role, settings: Settings) -> Prepared:
+    with stage(f"{role}: simplify") as shown:
+        fixed = fix(path, role, settings.size if role == "detector" else None)
+        simplified = simplify(fixed, settings.work / f"{role}.onnx")
+        shown.note = f"{path.name}, {simplified.nodes[0]} → {simplified.nodes[1]} nodes"
+    return Prepared(fixed, simplified, open_reference(simplified.path, simplified.input))
+
+
+def to_finder(models: Models, sources: Sources) -> Finder:
+    detector, recognizer = models["detector"], models["recognizer"]
+    return Finder(
+        Detector(detector.backend, detector.input, detector.simplified.outputs),
+        detector.input,
+        Embedder(recognizer.backend, recognizer.input, recognizer.simplified.outputs[0].shape[-1]),
+        sha256(sources.paths["detector"]),
+    )
+
+
+def run_toolkit(models: Models, sources: Sources, settings: Settings) -> Toolkit:
+    """What ``run_trial`` quantises with: the real toolkit, its files in the work folder."""
+
+    def run(role: Role, dataset: Path | None, images: NDArray[np.uint8]) -> Quantized:
+        np.save(asked := settings.work / f"{role}-images.npy", images)
+        model = models[role]
+        job = Job(
+            onnx=model.simplified.path, output=settings.work / f"{role}.rknn", target=settings.target.name,
+            input=model.input, custom_string=contract(role, model.input, sources.source(role).sha256),
+            dataset=dataset, algorithm=settings.algorithm, evaluate=asked,
+        )  # fmt: skip
+        with stage(f"{role}: {'INT8' if dataset else 'FP16'}") as shown:
+            done = quantize(job, settings.work / "logs" / f"{role}.log", lambda name, _: shown.say(f"{name} done"))
+            shown.note = ", ".join(f"{name} {seconds:.1f} s" for name, seconds in done.seconds.items())
+        asked.unlink()
+        return done
+
+    return run
+
+
+def _check_space(work: Path, sources: Sources) -> None:
+    # The simplified model, the toolkit's own copies of it, the .rknn, and all of that again in the bundle.
+    needed = SPARE_BYTES + 4 * sum(path.stat().st_size for path in sources.paths.values() if path.is_file())
+    free = shutil.disk_usage(work).free
+    if free < needed:
+        raise WorkError(
+            f"{work}: {free / 1e6:.0f} MB are free and a conversion needs about {needed / 1e6:.0f} MB: free some "
+            "space, or put --work and --out elsewhere"
+        )
+
+
+@contextmanager
+def _alone(work: Path) -> Iterator[None]:
+    """Two conversions in one folder would quantise each other's models."""
+    with (work / "lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise InputError(
+                f"{work}: another conversion is running there: wait for it, or give another --work"
+            ) from error
+        yield

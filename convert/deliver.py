@@ -1,0 +1,165 @@
+"""What a conversion hands over: manifest, golden vectors, report and models, together or not at all."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from datetime import datetime, timezone
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from rkface.runtime.bundle import ROLES, Manifest, Model, Thresholds
+from rkface.runtime.detect import NMS_IOU, THRESHOLD
+from rkface.runtime.errors import WorkError
+from rkface.runtime.faces import Faces
+from rkface.runtime.image import read_image
+from rkface.runtime.progress import stage
+
+from .bundle import write_bundle
+from .prove import Parity, fault, match
+from .report import ModelFacts, Pictures, Report
+
+if TYPE_CHECKING:
+    from .acquire import Sources
+    from .convert import Settings
+    from .material import Evaluation, Material
+    from .trial import Models, Reference, Trial
+
+GOLDEN = {"detector": 2, "recognizer": 8}  # enough to tell a wrong layout or colour order; the board runs them often
+SHOWN_FACES, SHOWN_FRAMES, FRAME_SIDE = 48, 3, 440
+PACKAGES = ("rknn-toolkit2", "onnx", "onnxsim", "onnxruntime", "numpy", "opencv-python", "torch")
+REFERENCE_COLOUR, QUANTIZED_COLOUR = (90, 200, 60), (200, 60, 220)  # BGR
+
+
+def deliver(
+    sources: Sources, settings: Settings, *, models: Models, material: Material, reference: Reference, trial: Trial,
+    parity: Parity,
+) -> Report:  # fmt: skip
+    """Write the report, and the bundle unless it is too far from FP32 (WorkError; the report then stays in the work
+    folder)."""
+    facts = tuple(
+        ModelFacts(
+            role, trial.models[role].rknn.stat().st_size, models[role].simplified.nodes, reference.differences[role],
+            trial.models[role].seconds, trial.models[role].peak_rss_mb, trial.models[role].warnings,
+        )
+        for role in ROLES
+    )  # fmt: skip
+    notes = (*material.notes, *filter(None, [settings.target.warning]))
+    manifest = _manifest(sources, settings, models=models, material=material, trial=trial, parity=parity)
+    report = Report(manifest, parity, facts, notes, fault(parity))
+    with stage("report and bundle") as shown:
+        (settings.work / "report.json").write_text(report.to_json(), encoding="utf-8")
+        html = report.to_html(_pictures(material, reference, trial, parity))
+        (settings.work / "report.html").write_text(html, encoding="utf-8")
+        if report.fault and not settings.accept:
+            raise WorkError(f"{report.fault}. Nothing was written; the report is {settings.work / 'report.html'}")
+        _write_golden(settings.work / "golden.npz", models, material.evaluation, reference, trial)
+        content = {name: settings.work / name for name in ("report.html", "report.json", "golden.npz")}
+        content |= {f"{role}.rknn": trial.models[role].rknn for role in ROLES}
+        content |= {f"reference/{role}.onnx": models[role].simplified.path for role in ROLES}
+        write_bundle(settings.out, manifest, content)
+        shown.note = str(settings.out)
+    for path in content.values():
+        path.unlink()
+    return report
+
+
+def _manifest(
+    sources: Sources, settings: Settings, *, models: Models, material: Material, trial: Trial, parity: Parity
+) -> Manifest:
+    described = {
+        role: Model(
+            file=f"{role}.rknn", reference=f"reference/{role}.onnx", precision="int8" if settings.quantized else "fp16",
+            input=models[role].input, outputs=models[role].simplified.outputs, source=sources.source(role),
+        )
+        for role in ROLES
+    }  # fmt: skip
+    calibration = material.calibration
+    provenance: dict[str, Any] = {
+        "calibration": calibration
+        and {"digest": calibration.digest, "faces": calibration.faces, "frames": calibration.frames},
+        "recipe": {"algorithm": settings.algorithm, "dtype": "w8a8"} if settings.quantized else {"dtype": "fp16"},
+        "match_threshold": sources.evidence,
+        "versions": _versions(),
+        "parity": _without_series(asdict(parity)),
+    }
+    if fault(parity):
+        provenance["accepted"] = fault(parity)
+    return Manifest(
+        name=sources.name, synthetic=sources.synthetic,
+        created=datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ"), target=settings.target.name,
+        toolkit=trial.models["recognizer"].toolkit, rkface=version("rkface"),
+        detector=described["detector"], recognizer=described["recognizer"],
+        thresholds=Thresholds(THRESHOLD, NMS_IOU, sources.match), provenance=provenance,
+    )  # fmt: skip
+
+
+def _versions() -> dict[str, str]:
+    found = {}
+    for name in PACKAGES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:  # opencv-python-headless serves as well
+            continue
+    return found
+
+
+def _without_series(parity: dict[str, Any]) -> dict[str, Any]:
+    """The figures without the list of every face's cosine, which is in report.json."""
+    for part in ("embedding", "end_to_end"):
+        parity[part].pop("cosines")
+    return parity
+
+
+def _write_golden(path: Path, models: Models, evaluation: Evaluation, reference: Reference, trial: Trial) -> None:
+    images = {"detector": evaluation.frames, "recognizer": evaluation.crops}
+    entries: dict[str, Any] = {}
+    for role in ROLES:
+        count = GOLDEN[role]
+        entries[f"{role}/inputs"] = images[role][:count]
+        for at, output in enumerate(models[role].simplified.outputs):
+            entries[f"{role}/reference/{output.name}"] = reference.outputs[role][at][:count]
+            entries[f"{role}/simulator/{output.name}"] = trial.models[role].outputs[at][:count]
+    np.savez_compressed(path, **entries)
+
+
+def _pictures(material: Material, reference: Reference, trial: Trial, parity: Parity) -> Pictures:
+    evaluation, calibration = material.evaluation, material.calibration
+    cosines = parity.embedding.cosines
+    worst = sorted(range(len(cosines)), key=cosines.__getitem__)[:SHOWN_FACES]
+    faces = [(evaluation.faces[index].crop, cosines[index]) for index in worst]
+    contact = calibration and (calibration.folder / "contact.png")
+    return Pictures(faces, _worst_frames(evaluation, reference, trial), contact.read_bytes() if contact else None)
+
+
+def _worst_frames(evaluation: Evaluation, reference: Reference, trial: Trial) -> list[NDArray[np.uint8]]:
+    """Photos on which the detectors differ most: by faces without a partner, then by the smallest overlap."""
+
+    def difference(index: int) -> tuple[int, float]:
+        before, after = reference.faces[index], trial.faces[index]
+        pairs = match(before.boxes, after.boxes)
+        return len(before) + len(after) - 2 * len(pairs), -min((iou for *_, iou in pairs), default=1.0)
+
+    worst = sorted(range(len(evaluation.photos)), key=difference, reverse=True)[:SHOWN_FRAMES]
+    drawn = []
+    for index in worst:
+        image = read_image(evaluation.photos[index])
+        both = ((reference.faces[index], REFERENCE_COLOUR), (trial.faces[index], QUANTIZED_COLOUR))
+        drawn.append(_draw(image, both))
+    return drawn
+
+
+def _draw(image: NDArray[np.uint8], layers: Sequence[tuple[Faces, tuple[int, int, int]]]) -> NDArray[np.uint8]:
+    zoom = FRAME_SIDE / max(image.shape[:2])
+    size = (max(1, round(image.shape[1] * zoom)), max(1, round(image.shape[0] * zoom)))
+    canvas = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
+    for faces, colour in layers:
+        for x1, y1, x2, y2 in np.rint(faces.boxes * zoom).astype(int).tolist():
+            cv2.rectangle(canvas, (x1, y1), (x2, y2), colour, 1, cv2.LINE_AA)
+        for x, y in np.rint(faces.landmarks.reshape(-1, 2) * zoom).astype(int).tolist():
+            cv2.circle(canvas, (x, y), 2, colour, cv2.FILLED, cv2.LINE_AA)
+    return canvas.astype(np.uint8, copy=False)

@@ -1,0 +1,134 @@
+"""Anti-aliased drawing on a transparent layer, and the view that puts a face on it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+Points = NDArray[np.float64]  # N×2
+
+_SHIFT = 4  # fractional bits that OpenCV takes for sub-pixel vertices
+# The front of a head as an ellipsoid: half width, half height and depth in face units.
+_ELLIPSOID = (1.12, 1.6, 0.62)
+
+
+@dataclass(frozen=True)
+class View:
+    """Where a head is and how it looks at the camera. Angles in radians; yaw > 0 turns to the viewer's right,
+    pitch > 0 looks down, roll > 0 tilts clockwise. ``scale`` is pixels per face unit, ``x`` and
+    ``y`` the head's centre in pixels.
+
+    Weak perspective: an outline keeps its shape when the head turns, while what lies on the front of the ellipsoid
+    moves across it by its depth. That parallax is what makes landmarks move as a person's do.
+    """
+
+    yaw: float
+    pitch: float
+    roll: float
+    scale: float
+    x: float
+    y: float
+
+    def outline(self, points: Points) -> Points:
+        """N×2 face units in the plane of the silhouette → N×2 pixels."""
+        cosine, sine = np.cos(self.roll), np.sin(self.roll)
+        turned = np.asarray(points, np.float64) @ np.array([[cosine, sine], [-sine, cosine]])
+        return np.asarray(turned * self.scale + (self.x, self.y))
+
+    def surface(self, points: Points, lift: float = 0.0) -> Points:
+        """N×2 face units on the front of the head, ``lift`` above it → N×2 pixels."""
+        points = np.asarray(points, np.float64)
+        across, down = points[:, 0], points[:, 1]
+        wide, high, deep = _ELLIPSOID
+        depth = deep * np.sqrt(np.maximum(0, 1 - (across / wide) ** 2 - (down / high) ** 2)) + lift
+        moved = np.stack(
+            [
+                across * np.cos(self.yaw) + depth * np.sin(self.yaw),
+                down * np.cos(self.pitch) + (depth - 0.8 * deep) * np.sin(self.pitch),
+            ],
+            axis=1,
+        )
+        return self.outline(moved)
+
+
+class Layer:
+    """A transparent picture: H×W×4 uint8, blue, green, red and alpha, colours multiplied by alpha.
+
+    OpenCV blends all four channels of an anti-aliased edge alike, which is exactly premultiplied "over".
+    """
+
+    def __init__(self, width: int, height: int) -> None:
+        self.pixels: NDArray[np.uint8] = np.zeros((height, width, 4), np.uint8)
+
+    def polygon(self, points: Points, colour: Any) -> None:
+        """Fill the polygon with vertices ``points`` (N×2 pixels)."""
+        cv2.fillPoly(self.pixels, [_fixed(points)], _opaque(colour), cv2.LINE_AA, _SHIFT)
+
+    def line(self, points: Points, colour: Any, width: float, closed: bool = False) -> None:
+        """Stroke ``points`` (N×2 pixels); lines under a pixel wide fade instead of vanishing."""
+        if width < 1:
+            # A thin line on a small face: blend towards what is there, as a lens would.
+            x, y = np.clip(points.mean(axis=0).astype(int), 0, np.array(self.pixels.shape[1::-1]) - 1)
+            under = self.pixels[y, x, :3].astype(np.float64)
+            colour = under + (np.asarray(colour) - under) * max(width, 0.25)
+        thick = max(1, round(width))
+        cv2.polylines(self.pixels, [_fixed(points)], closed, _opaque(colour), thick, cv2.LINE_AA, _SHIFT)
+
+    def multiply(self, factors: NDArray[np.float32]) -> None:
+        """Multiply the colours by ``factors``, h×w×3 float32 of any smaller size, stretched over the layer."""
+        height, width = self.pixels.shape[:2]
+        full = cv2.resize(factors, (width, height), interpolation=cv2.INTER_LINEAR)
+        bgr = np.ascontiguousarray(self.pixels[..., :3])
+        self.pixels[..., :3] = cv2.multiply(bgr, full, dtype=cv2.CV_8U)
+
+    def onto(self, image: NDArray[np.uint8], x: int, y: int) -> None:
+        """Lay the layer over ``image`` (H×W×3 uint8, changed in place) with its top left corner at ``x``, ``y``."""
+        height, width = self.pixels.shape[:2]
+        left, top = max(x, 0), max(y, 0)
+        right, bottom = min(x + width, image.shape[1]), min(y + height, image.shape[0])
+        if left >= right or top >= bottom:
+            return
+        part = self.pixels[top - y : bottom - y, left - x : right - x]
+        under = np.ascontiguousarray(image[top:bottom, left:right])
+        keep = cv2.cvtColor(255 - part[..., 3], cv2.COLOR_GRAY2BGR)
+        over = cv2.multiply(under, keep, scale=1 / 255)
+        image[top:bottom, left:right] = cv2.add(over, np.ascontiguousarray(part[..., :3]))
+
+    def shrunk(self, factor: int) -> Layer:
+        """The layer at 1/``factor`` of its size, which a whole factor averages exactly."""
+        height, width = self.pixels.shape[0] // factor, self.pixels.shape[1] // factor
+        small = Layer(0, 0)
+        area = cv2.resize(self.pixels, (width, height), interpolation=cv2.INTER_AREA)
+        small.pixels = area.astype(np.uint8, copy=False)
+        return small
+
+
+def ellipse(x: float, y: float, wide: float, high: float, count: int = 28, *, tilt: float = 0.0) -> Points:
+    """``count`` points of an ellipse with half axes ``wide`` and ``high``, turned by ``tilt`` radians."""
+    angle = np.linspace(0, 2 * np.pi, count, endpoint=False)
+    points = np.stack([wide * np.cos(angle), high * np.sin(angle)], axis=1)
+    cosine, sine = np.cos(tilt), np.sin(tilt)
+    return np.asarray(points @ np.array([[cosine, sine], [-sine, cosine]]) + (x, y))
+
+
+def band(upper: Points, lower: Points) -> Points:
+    """The polygon between two curves that run the same way."""
+    return np.concatenate([upper, lower[::-1]])
+
+
+def mix(first: Any, second: Any, share: float) -> NDArray[np.float64]:
+    """``share`` of the second colour in the first."""
+    return np.asarray(first, np.float64) * (1 - share) + np.asarray(second, np.float64) * share
+
+
+def _fixed(points: Points) -> NDArray[np.int32]:
+    return np.asarray(np.round(points * (1 << _SHIFT)), np.int32)
+
+
+def _opaque(colour: Any) -> tuple[float, float, float, float]:
+    blue, green, red = np.clip(np.asarray(colour, np.float64), 0, 255)
+    return float(blue), float(green), float(red), 255.0

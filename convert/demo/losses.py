@@ -1,0 +1,137 @@
+"""What the demo models are trained to do."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from rkface.runtime.detect import ANCHORS, STRIDES
+from torch import Tensor, nn
+
+# Anchors of SCRFD: squares of 2 and 4 strides a side (16…512 pixels in all; arXiv 2105.04714, section 3).
+_ANCHOR_SIDES = (2.0, 4.0)
+_NEAREST = 5  # anchors a level that may answer for a face, as few cells are enough for rendered ones
+
+
+class MarginLoss(nn.Module):
+    """CosFace (arXiv 1801.09414): cross entropy of cosines to learned class centres, the true one less a margin."""
+
+    def __init__(self, dimensions: int, classes: int, scale: float = 24.0) -> None:
+        super().__init__()
+        self.centres = nn.Parameter(torch.randn(classes, dimensions) * 0.05)
+        self.scale = scale
+
+    def forward(self, embeddings: Tensor, labels: Tensor, margin: float) -> Tensor:
+        """``embeddings`` N×D, ``labels`` N int64 → the mean loss."""
+        cosine = F.normalize(embeddings) @ F.normalize(self.centres).T
+        wanted = cosine - margin * F.one_hot(labels, len(self.centres)).to(cosine.dtype)
+        return F.cross_entropy(self.scale * wanted, labels)
+
+
+@dataclass(frozen=True)
+class Targets:
+    """One picture's answers for all K anchors of all strides.
+
+    positive  K bool
+    boxes     K×4 float32: distances left, up, right, down from the anchor's centre, in strides
+    points    K×10 float32: landmark offsets from the centre, in strides
+    """
+
+    positive: NDArray[np.bool_]
+    boxes: NDArray[np.float32]
+    points: NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Anchors:
+    """centres K×2, strides K and sides K float32, level after level, the two anchors of a cell side by side."""
+
+    centres: NDArray[np.float32]
+    strides: NDArray[np.float32]
+    sides: NDArray[np.float32]
+
+
+def anchors(width: int, height: int) -> Anchors:
+    centres, strides, sides = [], [], []
+    for stride in STRIDES:
+        columns, rows = width // stride, height // stride
+        grid = np.stack(np.meshgrid(np.arange(columns), np.arange(rows)), axis=-1).reshape(-1, 2)
+        centres.append(np.repeat(grid * stride, ANCHORS, axis=0))
+        strides.append(np.full(len(grid) * ANCHORS, stride))
+        sides.append(np.tile(np.array(_ANCHOR_SIDES) * stride, len(grid)))
+    return Anchors(*(np.concatenate(parts).astype(np.float32) for parts in (centres, strides, sides)))
+
+
+def assign(boxes: NDArray[np.float32], landmarks: NDArray[np.float32], grid: Anchors) -> Targets:
+    """ATSS (arXiv 1912.02424): of the anchors nearest to a face on every level those that overlap it more than the
+    mean plus one deviation of their overlaps answer for it; an anchor between two faces takes the better overlap.
+
+    ``boxes`` N×4 and ``landmarks`` N×5×2 in input pixels.
+    """
+    best = np.zeros(len(grid.centres), np.float32)
+    owner = np.full(len(grid.centres), -1)
+    corners = np.concatenate([grid.centres - grid.sides[:, None] / 2, grid.centres + grid.sides[:, None] / 2], axis=1)
+    for index, box in enumerate(boxes):
+        overlap = _iou(corners, box)
+        distance = np.abs(grid.centres - (box[:2] + box[2:]) / 2).max(axis=1)
+        candidates = np.concatenate(
+            [
+                level[np.argsort(distance[level], kind="stable")[: _NEAREST * ANCHORS]]
+                for level in (np.flatnonzero(grid.strides == stride) for stride in STRIDES)
+            ]
+        )
+        bar = overlap[candidates].mean() + overlap[candidates].std()
+        inside = ((grid.centres > box[:2]) & (grid.centres < box[2:])).all(axis=1)
+        chosen = candidates[
+            (overlap[candidates] >= bar) & inside[candidates] & (overlap[candidates] > best[candidates])
+        ]
+        best[chosen], owner[chosen] = overlap[chosen], index
+    positive = owner >= 0
+    distances, points = np.zeros((len(owner), 4), np.float32), np.zeros((len(owner), 10), np.float32)
+    centres, strides = grid.centres[positive], grid.strides[positive, None]
+    mine = boxes[owner[positive]].reshape(-1, 4)
+    distances[positive] = np.concatenate([centres - mine[:, :2], mine[:, 2:] - centres], axis=1) / strides
+    offsets = landmarks[owner[positive]].reshape(-1, 5, 2) - centres[:, None]
+    points[positive] = offsets.reshape(-1, 10) / strides
+    return Targets(positive, distances, points)
+
+
+def detection_loss(outputs: tuple[Tensor, ...], positive: Tensor, boxes: Tensor, points: Tensor) -> Tensor:
+    """Quality focal loss on the scores (GFL, arXiv 2006.04388), GIoU (1902.09630) on boxes, smooth L1 on landmarks.
+
+    ``outputs`` are the nine of ``Detector`` in training; ``positive`` N×K bool, ``boxes`` N×K×4, ``points`` N×K×10.
+    """
+    scores, distances, offsets = (torch.cat(outputs[at : at + 3], dim=1).float() for at in (0, 3, 6))
+    logits = scores[..., 0]
+    count = positive.sum().clamp(min=1)
+    overlap = giou(distances[positive], boxes[positive])
+    # A hit's wanted score is 1, not its overlap: what counts is a clear gap at the threshold, before and after INT8.
+    wanted = positive.float()
+    chance = torch.sigmoid(logits)
+    focal = (F.binary_cross_entropy_with_logits(logits, wanted, reduction="none") * (chance - wanted).abs() ** 2).sum()
+    # Relative to the face's size, so that small faces count as much as large ones.
+    size = (boxes[positive][:, 0::2].sum(1) + boxes[positive][:, 1::2].sum(1)).clamp(min=0.5) / 2
+    marks = F.smooth_l1_loss(
+        offsets[positive] / size[:, None], points[positive] / size[:, None], reduction="sum", beta=0.02
+    )
+    return (focal + 2.0 * (1 - overlap).sum() + 4.0 * marks) / count
+
+
+def giou(first: Tensor, second: Tensor) -> Tensor:
+    """Generalised IoU of boxes given as N×4 distances from one common centre each."""
+    inner, outer = torch.minimum(first, second), torch.maximum(first, second)
+    shared = (inner[:, 0] + inner[:, 2]).clamp(min=0) * (inner[:, 1] + inner[:, 3]).clamp(min=0)
+    areas = [(box[:, 0] + box[:, 2]).clamp(min=0) * (box[:, 1] + box[:, 3]).clamp(min=0) for box in (first, second)]
+    union = areas[0] + areas[1] - shared
+    hull = (outer[:, 0] + outer[:, 2]) * (outer[:, 1] + outer[:, 3])
+    return shared / union.clamp(min=1e-6) - (hull - union) / hull.clamp(min=1e-6)
+
+
+def _iou(corners: NDArray[np.float32], box: NDArray[np.float32]) -> NDArray[np.float32]:
+    sides = np.minimum(corners[:, 2:], box[2:]) - np.maximum(corners[:, :2], box[:2])
+    shared = np.maximum(sides, 0).prod(axis=1)
+    areas = (corners[:, 2:] - corners[:, :2]).prod(axis=1) + (box[2:] - box[:2]).prod()
+    return np.asarray(shared / (areas - shared), np.float32)

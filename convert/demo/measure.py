@@ -1,0 +1,238 @@
+"""What the demo models can do on synthetic scenes and identities that training never saw, through the real runtime."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from rkface.runtime import detect, embed
+from rkface.runtime.align import CROP_SIZE, align
+from rkface.runtime.backends.reference import ReferenceBackend, open_reference
+from rkface.runtime.bundle import Input, Output, sha256
+from rkface.runtime.faces import Faces
+from rkface.runtime.progress import stage
+
+from .identity import EVALUATE
+from .render import Scene, render_scene
+
+if TYPE_CHECKING:
+    from .train import Plan
+
+DETECTOR, RECOGNIZER, FIGURES = "detector.onnx", "recognizer.onnx", "figures.json"
+DETECTOR_INPUT = Input("input.1", 320, 320, detect.MEAN, detect.STD)
+RECOGNIZER_INPUT = Input("input.1", CROP_SIZE, CROP_SIZE, embed.MEAN, embed.STD)
+FAR = 1e-3
+SCENES, PEOPLE, PHOTOS = 500, 250, 4
+_HELD_OUT = 7_000_000_000  # far from every seed of training
+
+
+@dataclass(frozen=True)
+class Detection:
+    """recall at IoU 0.5 and score 0.5; landmark_error: mean over the five, as a share of the distance of the eyes."""
+
+    scenes: int
+    faces: int
+    recall: float
+    false_per_image: float
+    mean_iou: float
+    landmark_error: float
+    landmark_error_p99: float
+
+
+@dataclass(frozen=True)
+class Verification:
+    """All pairs of photos, end to end. A face that was not detected is a rejected pair. accuracy is the mean of the
+    shares of same and of different pairs decided rightly at ``best_threshold``."""
+
+    identities: int
+    photos: int
+    undetected: int
+    same_pairs: int
+    different_pairs: int
+    far: float
+    tar: float
+    threshold: float
+    accuracy: float
+    best_threshold: float
+
+
+@dataclass(frozen=True)
+class Matches:
+    """faces found F: truth and found F indices each, iou F"""
+
+    truth: NDArray[np.int64]
+    found: NDArray[np.int64]
+    iou: NDArray[np.float64]
+
+
+def open_detector(path: Path, threads: int | None = 2) -> detect.Detector:
+    return detect.Detector(open_reference(path, DETECTOR_INPUT, threads=threads), DETECTOR_INPUT, outputs(path))
+
+
+def open_recognizer(path: Path, threads: int | None = 2) -> embed.Embedder:
+    backend: ReferenceBackend = open_reference(path, RECOGNIZER_INPUT, threads=threads)
+    return embed.Embedder(backend, RECOGNIZER_INPUT, outputs(path)[0].shape[-1])
+
+
+def outputs(path: Path) -> list[Output]:
+    """The outputs that the ONNX file at ``path`` declares, in order."""
+    graph = onnx.load(str(path)).graph
+    return [Output(one.name, tuple(size.dim_value for size in one.type.tensor_type.shape.dim)) for one in graph.output]
+
+
+def scene(index: int) -> Scene:
+    """Held-out scene ``index``, with 0 to 6 people out of EVALUATE."""
+    random = np.random.default_rng([0xE7A1, index])
+    people = random.choice(np.asarray(EVALUATE), int(random.integers(0, 7)), replace=False)
+    return render_scene(_HELD_OUT + index, people.tolist())
+
+
+def portrait(person: int, shot: int) -> Scene:
+    """Held-out picture ``shot`` of EVALUATE[person] alone."""
+    return render_scene(2 * _HELD_OUT + 100 * person + shot, [EVALUATE[person]], sizes=(70.0, 260.0))
+
+
+def iou(first: NDArray[np.float32], second: NDArray[np.float32]) -> NDArray[np.float64]:
+    """N×4 and M×4 boxes → N×M overlaps."""
+    low = np.maximum(first[:, None, :2], second[None, :, :2])
+    high = np.minimum(first[:, None, 2:], second[None, :, 2:])
+    shared = np.maximum(high - low, 0).prod(axis=2)
+    areas = [(boxes[:, 2:] - boxes[:, :2]).prod(axis=1) for boxes in (first, second)]
+    return np.asarray(shared / (areas[0][:, None] + areas[1][None] - shared), np.float64)
+
+
+def match(truth: NDArray[np.float32], found: NDArray[np.float32], bar: float = 0.5) -> Matches:
+    """Pair each of ``found`` (M×4, best first) with the free box of ``truth`` (N×4) it overlaps most, from ``bar``."""
+    overlap = iou(truth, found)
+    pairs: list[tuple[int, int, float]] = []
+    free = np.ones(len(truth), bool)
+    for index in range(len(found)):
+        if not free.any():
+            break
+        best = int(np.argmax(np.where(free, overlap[:, index], -1)))
+        if overlap[best, index] >= bar:
+            free[best] = False
+            pairs.append((best, index, float(overlap[best, index])))
+    rows = np.array(pairs, np.float64).reshape(-1, 3)
+    return Matches(rows[:, 0].astype(np.int64), rows[:, 1].astype(np.int64), rows[:, 2])
+
+
+def detection(detector: detect.Detector, scenes: int = SCENES) -> Detection:
+    faces = found = 0
+    overlaps: list[float] = []
+    errors: list[float] = []
+    for index in range(scenes):
+        picture = scene(index)
+        answer: Faces = detector.detect(picture.image)
+        pairs = match(picture.boxes, answer.boxes)
+        faces, found = faces + len(picture.boxes), found + len(answer)
+        overlaps += pairs.iou.tolist()
+        true = picture.landmarks[pairs.truth]
+        eyes = np.linalg.norm(true[:, 1] - true[:, 0], axis=1)
+        distance = np.linalg.norm(true - answer.landmarks[pairs.found], axis=2).mean(axis=1)
+        errors += (distance / eyes).tolist()
+    return Detection(
+        scenes, faces, len(overlaps) / faces, (found - len(overlaps)) / scenes, float(np.mean(overlaps)),
+        float(np.mean(errors)), float(np.percentile(errors, 99)),
+    )  # fmt: skip
+
+
+def verification(
+    detector: detect.Detector, embedder: embed.Embedder, people: int = PEOPLE, photos: int = PHOTOS
+) -> Verification:
+    vectors = np.zeros((people * photos, embedder.dimensions), np.float32)
+    seen = np.zeros(len(vectors), bool)
+    for index in range(len(vectors)):
+        picture = portrait(index // photos, index % photos)
+        answer = detector.detect(picture.image)
+        pairs = match(picture.boxes, answer.boxes)
+        if len(pairs.found):
+            crop = align(picture.image, answer.landmarks[pairs.found[0]])
+            vectors[index], seen[index] = embedder.embed([crop])[0], True
+    first, second = np.triu_indices(len(vectors), k=1)
+    cosine = np.einsum("nd,nd->n", vectors[first], vectors[second]).astype(np.float64)  # the threshold is one step off
+    cosine[~(seen[first] & seen[second])] = -1.0
+    owner = np.repeat(np.arange(people), photos)
+    same = owner[first] == owner[second]
+    return _decide(cosine[same], cosine[~same], people, len(vectors), int((~seen).sum()))
+
+
+def _decide(
+    same: NDArray[np.float64], different: NDArray[np.float64], people: int, photos: int, undetected: int
+) -> Verification:
+    impostors = np.sort(different)[::-1]
+    # The lowest threshold at which no more than this share of different pairs passes.
+    threshold = float(np.nextafter(impostors[int(FAR * len(impostors))], np.inf))
+    grid = np.linspace(-0.2, 0.9, 1101)
+    right = np.array([((same >= at).mean() + (different < at).mean()) / 2 for at in grid])
+    # Several thresholds can be equally good: the middle of them has the most room on both sides.
+    best = float(grid[np.flatnonzero(right == right.max())].mean())
+    return Verification(
+        people, photos, undetected, len(same), len(different), FAR, float((same >= threshold).mean()), threshold,
+        float(right.max()), best,
+    )  # fmt: skip
+
+
+def write_figures(folder: Path, plan: Plan, seconds: float, trained: bool) -> None:
+    """Measure the two models in ``folder`` and write figures.json beside them; keeps what it says about the training of
+    a model that this run did not train."""
+    path = folder / FIGURES
+    old: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    training = old.get("training", {})
+    if trained:
+        training |= _training(plan, seconds, sys.argv[1:])
+    if not all((folder / name).is_file() for name in (DETECTOR, RECOGNIZER)):
+        path.write_text(json.dumps({"training": training}, indent=2) + "\n", encoding="utf-8")
+        print("one model is still missing: nothing measured", file=sys.stderr)
+        return
+    detector = open_detector(folder / DETECTOR)
+    with stage("measure detector"):
+        found = detection(detector)
+    with stage("measure recogniser"):
+        recognised = verification(detector, open_recognizer(folder / RECOGNIZER))
+    figures = {
+        "about": "Measured on rendered, synthetic scenes and identities that training never saw; this says nothing "
+        "about photographs or people.",
+        "files": {
+            name: {"bytes": (folder / name).stat().st_size, "sha256": sha256(folder / name)}
+            for name in (DETECTOR, RECOGNIZER)
+        },
+        "match_threshold": round(recognised.threshold, 3),
+        "detection": _rounded(asdict(found)),
+        "verification": _rounded(asdict(recognised)),
+        "training": training,
+        "versions": {name: version(name) for name in ("torch", "numpy", "opencv-python", "onnx", "onnxruntime")},
+    }
+    if "int8" in old and old.get("files") == figures["files"]:
+        figures["int8"] = old["int8"]
+    path.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
+    print(json.dumps({name: figures[name] for name in ("detection", "verification", "match_threshold")}, indent=2))
+
+
+def _training(plan: Plan, seconds: float, arguments: Sequence[str]) -> dict[str, Any]:
+    shown = list(arguments)
+    if "--out" in shown:
+        del shown[shown.index("--out") : shown.index("--out") + 2]
+    record = {"command": shlex.join(["python", "-m", "rkface.convert.demo.train", *shown]), "seconds": round(seconds)}
+    counts = {
+        "detector": {"seed": plan.seed, "scenes": plan.scenes, "passes": plan.scene_passes},
+        "recognizer": {
+            "seed": plan.seed, "identities": plan.people, "crops": plan.people * plan.shots,
+            "passes": plan.crop_passes,
+        },
+    }  # fmt: skip
+    only = shown[shown.index("--only") + 1] if "--only" in shown else None
+    return {name: record | count for name, count in counts.items() if only in (None, name)}
+
+
+def _rounded(figures: dict[str, Any]) -> dict[str, Any]:
+    return {name: round(value, 5) if isinstance(value, float) else value for name, value in figures.items()}

@@ -1,0 +1,216 @@
+"""The two demo models in torch, and IResNet-50 at full size with generated weights.
+
+The recogniser is an IResNet as ArcFace uses it (arXiv 1801.07698, section 3.1, after "Identity Mappings in Deep
+Residual Networks", 1603.05027). The detector is a small relative of SCRFD (2105.04714): a plain backbone, top-down
+and bottom-up neck (FPN 1612.03144, PAN 1803.01534), one head for all strides, two anchors a cell.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import onnx
+import torch
+from numpy.typing import NDArray
+from rkface.runtime.detect import ANCHORS, STRIDES
+from torch import Tensor, nn
+
+INPUT = "input.1"
+CROP = 112
+DETECTOR_SIZE = (320, 320)  # width, height
+OPSET = 12
+
+IRESNET50 = ((3, 4, 14, 3), (64, 128, 256, 512))
+DEMO_RECOGNIZER = ((1, 1, 2, 1), (16, 32, 64, 16))
+EMBEDDING = 512
+_SLOPE = 0.25  # PReLU's usual start, arXiv 1502.01852
+
+
+class Slope(nn.PReLU):
+    """PReLU with a slope for each channel. While ``fixed``, the slopes keep their first value: torch's gradient for
+    them takes as long on a CPU as all convolutions together."""
+
+    fixed = True
+
+    def forward(self, input: Tensor) -> Tensor:
+        if self.training and self.fixed:
+            return nn.functional.leaky_relu(input, _SLOPE)
+        return super().forward(input)
+
+
+class Block(nn.Module):
+    """BN → 3×3 → BN → PReLU → 3×3 (stride) → BN, plus the input or, where the shape changes, 1×1 → BN of it."""
+
+    def __init__(self, inputs: int, outputs: int, stride: int) -> None:
+        super().__init__()
+        self.body = nn.Sequential(
+            nn.BatchNorm2d(inputs),
+            nn.Conv2d(inputs, outputs, 3, padding=1, bias=False),
+            nn.BatchNorm2d(outputs),
+            Slope(outputs, _SLOPE),
+            nn.Conv2d(outputs, outputs, 3, stride, padding=1, bias=False),
+            nn.BatchNorm2d(outputs),
+        )
+        self.shortcut = (
+            nn.Sequential(nn.Conv2d(inputs, outputs, 1, stride, bias=False), nn.BatchNorm2d(outputs))
+            if stride > 1 or inputs != outputs
+            else nn.Identity()
+        )
+
+    def forward(self, features: Tensor) -> Tensor:
+        total: Tensor = self.body(features) + self.shortcut(features)
+        return total
+
+
+class IResNet(nn.Module):
+    """N×3×112×112 normalised RGB → N×512, not yet of unit length. ``depths`` and ``widths`` are blocks and channels of
+    each stage; a stage halves the resolution in its first block."""
+
+    def __init__(self, depths: Sequence[int], widths: Sequence[int]) -> None:
+        super().__init__()
+        self.stem = nn.Sequential(
+            nn.Conv2d(3, widths[0], 3, padding=1, bias=False), nn.BatchNorm2d(widths[0]), Slope(widths[0], _SLOPE)
+        )
+        blocks: list[nn.Module] = []
+        inputs = widths[0]
+        for depth, width in zip(depths, widths, strict=True):
+            for index in range(depth):
+                blocks.append(Block(inputs, width, 2 if index == 0 else 1))
+                inputs = width
+        self.blocks = nn.Sequential(*blocks)
+        side = CROP >> len(depths)
+        self.last = nn.BatchNorm2d(inputs)
+        self.dense = nn.Linear(inputs * side * side, EMBEDDING)
+        self.norm = nn.BatchNorm1d(EMBEDDING)
+        nn.init.ones_(self.norm.weight)
+        self.norm.weight.requires_grad_(False)
+
+    def forward(self, images: Tensor) -> Tensor:
+        features = self.last(self.blocks(self.stem(images)))
+        embedding: Tensor = self.norm(self.dense(torch.flatten(features, 1)))
+        return embedding
+
+
+def iresnet(depths: Sequence[int], widths: Sequence[int]) -> IResNet:
+    """``iresnet(*IRESNET50)`` has exactly the layers of InsightFace's r50, ``iresnet(*DEMO_RECOGNIZER)`` is ours."""
+    return IResNet(depths, widths)
+
+
+def _conv(inputs: int, outputs: int, stride: int = 1) -> nn.Sequential:
+    # ReLU6 bounds every activation, so that INT8 steps stay small whatever the picture.
+    return nn.Sequential(
+        nn.Conv2d(inputs, outputs, 3, stride, padding=1, bias=False), nn.BatchNorm2d(outputs), nn.ReLU6()
+    )
+
+
+class Detector(nn.Module):
+    """N×3×H×W normalised RGB → nine tensors in InsightFace's order: scores N×K×1 at strides 8, 16 and 32, then box
+    distances N×K×4 and landmark offsets N×K×10, both in strides. K = (H/s)·(W/s)·2, row by row, the two anchors of a
+    cell side by side. Scores are logits in training and probabilities otherwise."""
+
+    def __init__(self, width: int = 40) -> None:
+        super().__init__()
+        self.stem = nn.Sequential(_conv(3, 16, 2), _conv(16, 24, 2), _conv(24, 24))
+        self.stages = nn.ModuleList(
+            nn.Sequential(_conv(inputs, outputs, 2), _conv(outputs, outputs))
+            for inputs, outputs in ((24, 48), (48, 64), (64, 64))
+        )
+        self.lateral = nn.ModuleList(nn.Conv2d(inputs, width, 1) for inputs in (48, 64, 64))
+        self.down = nn.ModuleList(_conv(width, width, 2) for _ in range(2))
+        self.merge = nn.ModuleList(_conv(width, width) for _ in STRIDES)
+        # One tower and one head for all strides: in units of stride a face looks alike on each, so that every face
+        # teaches every level.
+        self.tower = nn.Sequential(_conv(width, width), _conv(width, width))
+        self.score, self.box, self.point = (
+            nn.Conv2d(width, ANCHORS * channels, 3, padding=1) for channels in (1, 4, 10)
+        )
+        assert self.score.bias is not None
+        # Faces are rare: start from a prior of 1 %, as focal loss does (1708.02002).
+        nn.init.constant_(self.score.bias, -4.6)
+
+    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
+        towers = [self.tower(feature) for feature in self._neck(self._backbone(images))]
+        scores = [self._flat(self.score(tower), 1) for tower in towers]
+        if not self.training:
+            scores = [torch.sigmoid(score) for score in scores]
+        boxes = [self._flat(self.box(tower), 4) for tower in towers]
+        points = [self._flat(self.point(tower), 10) for tower in towers]
+        return (*scores, *boxes, *points)
+
+    def _backbone(self, images: Tensor) -> list[Tensor]:
+        feature = self.stem(images)
+        found = []
+        for stage in self.stages:
+            feature = stage(feature)
+            found.append(feature)
+        return found
+
+    def _neck(self, features: list[Tensor]) -> list[Tensor]:
+        small, medium, large = (layer(feature) for layer, feature in zip(self.lateral, features, strict=True))
+        medium = medium + nn.functional.interpolate(large, scale_factor=2.0, mode="nearest")
+        small = self.merge[0](small + nn.functional.interpolate(medium, scale_factor=2.0, mode="nearest"))
+        medium = self.merge[1](medium + self.down[0](small))
+        large = self.merge[2](large + self.down[1](medium))
+        return [small, medium, large]
+
+    def _flat(self, head: Tensor, channels: int) -> Tensor:
+        batch = head.shape[0]
+        rows = head.permute(0, 2, 3, 1)
+        # Without a batch dimension when exported: det_10g's outputs are K×C.
+        return rows.reshape(batch, -1, channels) if self.training else rows.reshape(-1, channels)
+
+
+def export(model: nn.Module, path: Path, width: int, height: int, outputs: Sequence[str]) -> None:
+    """Write ``model`` as ONNX with a static 1×3×height×width input called ``input.1``. Weights are FP32."""
+    model = model.eval().float()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with torch.no_grad():
+        torch.onnx.export(
+            model, (torch.zeros(1, 3, height, width),), path, dynamo=False, opset_version=OPSET,
+            input_names=[INPUT], output_names=list(outputs), do_constant_folding=True,
+        )  # fmt: skip
+
+
+def export_detector(model: Detector, path: Path) -> None:
+    names = [f"{kind}_{stride}" for kind in ("score", "bbox", "kps") for stride in STRIDES]
+    export(model, path, *DETECTOR_SIZE, names)
+
+
+def export_recognizer(model: IResNet, path: Path) -> None:
+    export(model, path, CROP, CROP, ["embedding"])
+
+
+def export_iresnet50(path: Path, seed: int, samples: int = 8) -> None:
+    """Write IResNet-50 exactly as large as ``w600k_r50`` with weights drawn from ``seed``: for timing, not for faces.
+
+    He initialisation (1502.01852); batch statistics are taken from ``samples`` rendered faces, so that activations stay
+    in a sane range in every layer, as a trained network's do. Simplified by onnxsim it has 130 nodes and 174 MB.
+    """
+    from .identity import TRAIN
+    from .render import render_crop
+
+    torch.manual_seed(seed)
+    model = iresnet(*IRESNET50)
+    for module in model.modules():
+        if isinstance(module, nn.Conv2d):
+            nn.init.kaiming_normal_(module.weight, a=_SLOPE, mode="fan_out")
+        if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
+            module.momentum = None  # a plain average over what passes
+    crops = np.stack([render_crop(seed, TRAIN[index]) for index in range(samples)])
+    with torch.no_grad():
+        model.train()(normalized(crops))
+    export_recognizer(model, path)
+
+
+def normalized(crops: NDArray[np.uint8], std: float = 127.5) -> Tensor:
+    """N×H×W×3 uint8 BGR → N×3×H×W float32 RGB, (x − 127.5) / ``std``."""
+    rgb = torch.from_numpy(np.ascontiguousarray(crops[..., ::-1].transpose(0, 3, 1, 2)))
+    return (rgb.float() - 127.5) / std
+
+
+def node_counts(path: Path) -> dict[str, int]:
+    """How many nodes of each kind the ONNX file at ``path`` has."""
+    kinds = [node.op_type for node in onnx.load(str(path), load_external_data=False).graph.node]
+    return {kind: kinds.count(kind) for kind in sorted(set(kinds))}

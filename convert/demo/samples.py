@@ -1,0 +1,130 @@
+"""Rendered training samples, made by all cores and kept in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from functools import lru_cache, partial
+from multiprocessing import get_context
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from rkface.runtime.detect import letterbox
+
+from .identity import TRAIN
+from .losses import Targets, anchors, assign
+from .render import Scene, render_crop, render_scene
+
+# A 640×480 scene fills 320×240 of the detector's input; the rest of its 320 rows is black, and training on 16 such
+# rows instead of 80 teaches the same in four fifths of the time.
+WIDTH, HEIGHT = 320, 256
+WINDOW = 160
+_MIRRORED = [1, 0, 2, 4, 3]  # landmarks after a left-right flip
+_PART = 32
+
+Advance = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class Crops:
+    """images N×112×112×3 uint8 BGR, labels N int64"""
+
+    images: NDArray[np.uint8]
+    labels: NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One scene in the detector's input: image HEIGHT×WIDTH×3 uint8 BGR, boxes N×4, landmarks N×5×2 in its pixels."""
+
+    image: NDArray[np.uint8]
+    boxes: NDArray[np.float32]
+    landmarks: NDArray[np.float32]
+
+
+def crops(people: int, each: int, seed: int, workers: int, advance: Advance) -> Crops:
+    """``each`` faces of each of the first ``people`` identities of TRAIN; labels count from 0."""
+    numbers = list(TRAIN)[:people]
+    images = np.empty((people * each, 112, 112, 3), np.uint8)
+    with _pool(workers) as pool:
+        for index, faces in enumerate(pool.map(partial(_faces, each, seed), numbers, chunksize=4)):
+            images[index * each : (index + 1) * each] = faces
+            advance(index + 1, people)
+    return Crops(images, np.repeat(np.arange(people), each))
+
+
+def frames(count: int, seed: int, workers: int, advance: Advance) -> list[Frame]:
+    found: list[Frame] = []
+    with _pool(workers) as pool:
+        for frame in pool.map(partial(_frame, seed), range(count), chunksize=_PART):
+            found.append(frame)
+            advance(len(found), count)
+    return found
+
+
+def training_scene(seed: int, index: int) -> Scene:
+    """Scene ``index`` of ``seed``, with 0 to 6 people out of TRAIN."""
+    random = np.random.default_rng([0x7EA1, seed, index])
+    people = random.choice(np.asarray(TRAIN), int(random.integers(0, 7)), replace=False)
+    return render_scene(seed * 1_000_000 + index, people.tolist(), covered=0.15)
+
+
+def window(frame: Frame, random: np.random.Generator) -> Frame:
+    """A WINDOW×WINDOW part of ``frame``, most often with a face inside: a third of the pixels, most of what they teach.
+
+    Faces that the edge would cut are painted over, since half a face is neither an example nor a counter-example.
+    """
+    corner = random.uniform((0, 0), (WIDTH - WINDOW, HEIGHT - WINDOW))
+    if len(frame.boxes) and random.uniform() < 0.8:
+        box = frame.boxes[random.integers(len(frame.boxes))]
+        slack = np.maximum(WINDOW - (box[2:] - box[:2]), 0)
+        corner = np.clip(box[:2] - random.uniform(0, 1, 2) * slack, 0, (WIDTH - WINDOW, HEIGHT - WINDOW))
+    x, y = (int(value) for value in corner)
+    image = frame.image[y : y + WINDOW, x : x + WINDOW].copy()
+    boxes, landmarks = frame.boxes - np.tile([x, y], 2), frame.landmarks - (x, y)
+    whole = (boxes[:, :2] >= -2).all(axis=1) & (boxes[:, 2:] <= WINDOW + 2).all(axis=1)
+    for x1, y1, x2, y2 in np.clip(boxes[~whole], 0, WINDOW).astype(int):
+        image[y1:y2, x1:x2] = image[random.integers(WINDOW), random.integers(WINDOW)]
+    return Frame(image, boxes[whole].astype(np.float32), landmarks[whole].astype(np.float32))
+
+
+def augment(frame: Frame, random: np.random.Generator) -> tuple[NDArray[np.uint8], Targets]:
+    """``frame`` perhaps mirrored and shifted, and what the detector should answer."""
+    image, boxes, landmarks = frame.image, frame.boxes.copy(), frame.landmarks.copy()
+    height, width = image.shape[:2]
+    if random.uniform() < 0.5:
+        image = np.ascontiguousarray(image[:, ::-1])
+        # Shrinking to half puts a point at p on pixel (p + ½)/2 − ½, while boxes are simply halved, so that coordinates
+        # are a quarter of a pixel to the right of what they mark, before mirroring and after.
+        boxes[:, [0, 2]] = width - 0.5 - boxes[:, [2, 0]]
+        landmarks[..., 0] = width - 0.5 - landmarks[..., 0]
+        landmarks = landmarks[:, _MIRRORED]
+    x, y = (int(value) for value in random.integers(-6, 7, 2))
+    # Shifts by whole pixels put faces at every place relative to the grid of anchors.
+    matrix = np.array([[1, 0, x], [0, 1, y]], np.float32)
+    image = cv2.warpAffine(image, matrix, (width, height), flags=cv2.INTER_NEAREST).astype(np.uint8, copy=False)
+    return image, assign(
+        boxes + np.array([x, y, x, y], np.float32), landmarks + np.array([x, y], np.float32), _grid(width, height)
+    )
+
+
+_grid = lru_cache(anchors)
+
+
+def _frame(seed: int, index: int) -> Frame:
+    cv2.setNumThreads(1)
+    scene = training_scene(seed, index)
+    fitted = letterbox(scene.image, WIDTH, WIDTH)
+    return Frame(fitted.image[:HEIGHT].copy(), scene.boxes * fitted.scale, scene.landmarks * fitted.scale)
+
+
+def _faces(each: int, seed: int, number: int) -> NDArray[np.uint8]:
+    cv2.setNumThreads(1)
+    return np.stack([render_crop(seed * 1_000 + shot, number) for shot in range(each)])
+
+
+def _pool(workers: int) -> ProcessPoolExecutor:
+    # Fresh processes: a fork of one that already runs torch's threads can hang.
+    return ProcessPoolExecutor(workers, mp_context=get_context("spawn"))

@@ -1,0 +1,176 @@
+"""Trains the demo models from scratch on rendered synthetic faces: ``python -m rkface.convert.demo.train``."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from rkface.runtime.progress import Stage, stage
+from torch import nn
+
+from . import losses, models, samples
+
+HERE = Path(__file__).parent
+_MARGIN = 0.35  # CosFace's own choice (arXiv 1801.09414)
+_WINDOWS = 0.9  # share of the detector's training that sees parts of scenes, which is quicker, before whole ones
+_LEARN_SLOPES = 0.85  # share of the training after which PReLU slopes are learned too
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How much to render and to train: ``people`` × ``shots`` crops, ``scenes`` pictures, and passes over each."""
+
+    seed: int
+    people: int
+    shots: int
+    crop_passes: float
+    scenes: int
+    scene_passes: float
+    workers: int
+
+
+def train_recognizer(plan: Plan) -> models.IResNet:
+    with stage("render faces") as line:
+        data = samples.crops(plan.people, plan.shots, plan.seed, plan.workers, line.advance)
+        line.note = f"{len(data.images)} of {plan.people} synthetic people"
+    torch.manual_seed(plan.seed)
+    model = models.iresnet(*models.DEMO_RECOGNIZER)
+    loss = losses.MarginLoss(models.EMBEDDING, plan.people)
+    batch = 64
+    steps = int(len(data.images) * plan.crop_passes / batch)
+    optimizer = _optimizer([*model.parameters(), *loss.parameters()])
+    with stage("train recogniser") as line:
+        for step, chosen in enumerate(_batches(len(data.images), batch, steps, plan.seed)):
+            _set_rate(optimizer, step / steps)
+            if step == int(steps * _LEARN_SLOPES):
+                models.Slope.fixed = False
+            images, labels = models.normalized(data.images[chosen]), torch.from_numpy(data.labels[chosen])
+            with torch.autocast("cpu", torch.bfloat16):
+                embeddings = model.train()(images)
+            value = loss(embeddings.float(), labels, _MARGIN * min(1.0, 2.5 * step / steps))
+            _learn(optimizer, value)
+            _tell(line, step, steps, value)
+    models.Slope.fixed = True
+    return model
+
+
+def train_detector(plan: Plan) -> models.Detector:
+    with stage("render scenes") as line:
+        data = samples.frames(plan.scenes, plan.seed, plan.workers, line.advance)
+        line.note = f"{sum(len(frame.boxes) for frame in data)} faces in {plan.scenes} pictures"
+    torch.manual_seed(plan.seed)
+    model = models.Detector()
+    batch = 8
+    steps = int(len(data) * plan.scene_passes / batch)
+    optimizer = _optimizer(model.parameters())
+    random = np.random.default_rng(plan.seed)
+    with stage("train detector") as line:
+        for step, chosen in enumerate(_batches(len(data), batch, steps, plan.seed)):
+            _set_rate(optimizer, step / steps)
+            frames = [data[index] for index in chosen]
+            if step < _WINDOWS * steps:
+                frames = [samples.window(frame, random) for frame in frames]
+            images, targets = zip(*(samples.augment(frame, random) for frame in frames), strict=True)
+            with torch.autocast("cpu", torch.bfloat16):
+                outputs = model.train()(models.normalized(np.stack(images), 128.0))
+            value = losses.detection_loss(
+                outputs, *(torch.from_numpy(np.stack([getattr(one, part) for one in targets]))
+                           for part in ("positive", "boxes", "points"))
+            )  # fmt: skip
+            _learn(optimizer, value)
+            _tell(line, step, steps, value)
+    return model
+
+
+def _optimizer(parameters: Iterator[nn.Parameter] | list[nn.Parameter]) -> torch.optim.AdamW:
+    chosen = [parameter for parameter in parameters if parameter.requires_grad]
+    # Decay on kernels only: it keeps their ranges, and so INT8's steps, small. Gains, biases and slopes stay free.
+    return torch.optim.AdamW(
+        [
+            {"params": [parameter for parameter in chosen if parameter.ndim > 1], "weight_decay": 0.03},
+            {"params": [parameter for parameter in chosen if parameter.ndim <= 1], "weight_decay": 0.0},
+        ]
+    )
+
+
+def _set_rate(optimizer: torch.optim.Optimizer, done: float, peak: float = 3e-3) -> None:
+    """Linear warm-up over the first 4 %, then half a cosine to almost nothing."""
+    rate = peak * (done / 0.04 if done < 0.04 else 0.5 * (1 + np.cos(np.pi * (done - 0.04) / 0.96)) + 1e-3)
+    for group in optimizer.param_groups:
+        group["lr"] = float(rate)
+
+
+def _learn(optimizer: torch.optim.Optimizer, value: torch.Tensor) -> None:
+    optimizer.zero_grad()
+    value.backward()  # type: ignore[no-untyped-call]
+    nn.utils.clip_grad_norm_([p for group in optimizer.param_groups for p in group["params"]], 5.0)
+    optimizer.step()
+
+
+def _batches(count: int, batch: int, steps: int, seed: int) -> Iterator[np.ndarray[tuple[int], np.dtype[np.int64]]]:
+    """``steps`` batches of indices, every index once before any comes again."""
+    random = np.random.default_rng([0xBA7C, seed])
+    order = random.permutation(count)
+    at = 0
+    for _ in range(steps):
+        if at + batch > count:
+            order, at = random.permutation(count), 0
+        yield order[at : at + batch]
+        at += batch
+
+
+def _tell(line: Stage, step: int, steps: int, value: torch.Tensor) -> None:
+    line.advance(step + 1, steps)
+    line.note = f"loss {value.item():.3f} after {step + 1} steps"
+    if not sys.stderr.isatty() and step % max(1, steps // 40) == 0:
+        print(f"    {step}/{steps}  loss {value.item():.3f}", file=sys.stderr, flush=True)
+
+
+def parser() -> argparse.ArgumentParser:
+    options = argparse.ArgumentParser(
+        prog="python -m rkface.convert.demo.train",
+        description="Train the demo detector and recogniser on rendered synthetic faces, export them as ONNX and "
+        "measure them on scenes and identities that training never saw. Needs torch; about half an hour on 2 cores.",
+    )
+    cores = os.cpu_count() or 1
+    options.add_argument("--out", type=Path, default=HERE, help="folder for the two models and figures.json")
+    options.add_argument("--only", choices=("detector", "recognizer"), help="train one, keep the other's file")
+    options.add_argument("--measure-only", action="store_true", help="train nothing, measure the models in --out")
+    options.add_argument("--seed", type=int, default=1)
+    options.add_argument("--people", type=int, default=1600, help="identities of the recogniser's training")
+    options.add_argument("--shots", type=int, default=18, help="crops of each")
+    options.add_argument("--crop-passes", type=float, default=2.6, help="passes over the crops")
+    options.add_argument("--scenes", type=int, default=2400, help="pictures of the detector's training")
+    options.add_argument("--scene-passes", type=float, default=34.0, help="passes over them")
+    options.add_argument("--threads", type=int, default=min(2, cores), help="torch threads and rendering processes")
+    return options
+
+
+def main() -> int:
+    options = parser().parse_args()
+    torch.set_num_threads(options.threads)
+    plan = Plan(
+        options.seed, options.people, options.shots, options.crop_passes, options.scenes, options.scene_passes,
+        options.threads,
+    )  # fmt: skip
+    start = time.monotonic()
+    if not options.measure_only:
+        if options.only != "recognizer":
+            models.export_detector(train_detector(plan), options.out / "detector.onnx")
+        if options.only != "detector":
+            models.export_recognizer(train_recognizer(plan), options.out / "recognizer.onnx")
+    from .measure import write_figures
+
+    write_figures(options.out, plan, time.monotonic() - start, trained=not options.measure_only)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

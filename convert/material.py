@@ -1,0 +1,228 @@
+"""Photos → what one conversion needs of them: a calibration set, and other faces to judge the result by."""
+
+from __future__ import annotations
+
+import csv
+import shutil
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from rkface.calibration.choose import choose, choose_frames, hold_out, left_out, require_enough
+from rkface.calibration.collect import Candidate, Collection, collect
+from rkface.calibration.dataset import CalibrationSet, Provenance, is_set, read_set, write_set
+from rkface.runtime.bundle import Input, sha256
+from rkface.runtime.detect import THRESHOLD, Detector, letterbox
+from rkface.runtime.embed import Embedder
+from rkface.runtime.errors import InputError
+from rkface.runtime.image import read_image
+from rkface.runtime.progress import stage
+
+ENOUGH = 10  # evaluation faces below which a percentile or a minimum says nothing
+BATCH = 16
+
+Image = NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class Photos:
+    """What the user gave: ``calibration`` (a folder of photos, or a finished set), ``evaluation`` (other photos; None
+    holds back some of the former), ``pairs`` (a CSV of photo, photo, Yes or No).
+
+    ``count`` faces and frames calibrate; at most ``evaluate`` faces and frames judge the result.
+    """
+
+    calibration: Path
+    evaluation: Path | None = None
+    pairs: Path | None = None
+    count: int = 100
+    evaluate: int = 100
+
+
+@dataclass(frozen=True)
+class Finder:
+    """The FP32 models that find and tell apart the faces of photos; ``digest`` is of the detector's ONNX."""
+
+    detector: Detector
+    input: Input
+    embedder: Embedder
+    digest: str
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Photos that calibration never saw, and their faces as the FP32 detector finds them.
+
+    frames    N×H×W×3 uint8 RGB: ``photos`` letterboxed for the detector, with ``scales`` input pixels per photo pixel
+    crops     M×112×112×3 uint8 RGB: ``faces`` as the recogniser is given them
+    labelled  (index, index, same person) over ``faces``; empty where the user has no labels
+    """
+
+    photos: tuple[Path, ...]
+    frames: Image
+    scales: tuple[float, ...]
+    faces: tuple[Candidate, ...]
+    crops: Image
+    labelled: tuple[tuple[int, int, bool], ...]
+
+
+@dataclass(frozen=True)
+class Material:
+    """``calibration`` is None where nothing is quantised."""
+
+    calibration: CalibrationSet | None
+    evaluation: Evaluation
+    notes: tuple[str, ...] = ()
+
+
+def gather(photos: Photos, finder: Finder, out: Path, *, quantized: bool = True) -> Material:
+    """Find the faces of ``photos`` and write the calibration set to ``out``.
+
+    Calibration and evaluation share no photo; where one folder serves both, they share, as far as FP32 embeddings can
+    tell, no person either. InputError where there are too few faces for one of them.
+    """
+    if is_set(photos.calibration):
+        calibration = _finished(photos.calibration, finder.input)
+        if photos.evaluation is None:
+            raise InputError(
+                f"{photos.calibration} is a finished calibration set: give photos that are not in it with "
+                "--evaluation, so that the result can be judged on faces that calibration never saw"
+            )
+        rest = find(photos.evaluation, finder, unlike=calibration.sources)
+        return Material(calibration if quantized else None, evaluation_of(photos, rest, finder))
+    found = find(photos.calibration, finder)
+    if not quantized:
+        rest = found if photos.evaluation is None else find(photos.evaluation, finder)
+        return Material(None, evaluation_of(photos, rest, finder))
+    if photos.evaluation is not None:
+        rest = find(photos.evaluation, finder, unlike={sha256(photo) for photo in found.photos})
+    else:
+        found, rest = _split(found, finder.embedder)
+    faces = choose(found.candidates, photos.count)
+    require_enough(faces, found)
+    with stage("calibration set") as shown:
+        frames = choose_frames(faces, found, photos.count)
+        skipped = (*found.skipped, *left_out(found.candidates, faces))
+        provenance = Provenance(photos.calibration, finder.digest, THRESHOLD, skipped)
+        calibration = write_set(out, faces, frames, finder.input.width, finder.input.height, provenance=provenance)
+        shown.note = f"{calibration.faces} faces, {calibration.frames} frames"
+    few = f"calibrated on {len(faces)} faces instead of {photos.count}: no more usable ones were found"
+    return Material(calibration, evaluation_of(photos, rest, finder), (few,) if len(faces) < photos.count else ())
+
+
+def render_photos(folder: Path) -> Photos:
+    """Photos for the demo pack: rendered people it was not trained on, some to calibrate on, others to judge by."""
+    from .demo.render import CALIBRATE, EVALUATE, write_photos
+
+    calibration, evaluation = folder / "calibration", folder / "evaluation"
+    with stage("render faces") as shown:
+        for where, people, shots in ((calibration, CALIBRATE[:50], 2), (evaluation, EVALUATE[:50], 3)):
+            shutil.rmtree(where, ignore_errors=True)
+            write_photos(where, people, shots, seed=0, progress=shown.advance)
+        shown.note = "synthetic photos, of other people than those the demo models were trained on"
+    return Photos(calibration, evaluation, evaluation / "pairs.csv", evaluate=150)
+
+
+def to_rgb(images: Iterable[Image]) -> Image:
+    """BGR images of one size → one N×H×W×3 RGB array, as a backend takes it."""
+    return np.ascontiguousarray(np.stack(list(images))[..., ::-1])
+
+
+def _finished(folder: Path, input: Input) -> CalibrationSet:
+    calibration = read_set(folder)
+    if (calibration.width, calibration.height) != (input.width, input.height):
+        raise InputError(
+            f"{folder} was made for a detector of {calibration.width}×{calibration.height}, this one takes "
+            f"{input.width}×{input.height}: run `rkface calibrate` with it, or give photos instead of a set"
+        )
+    return calibration
+
+
+def find(folder: Path, finder: Finder, unlike: Iterable[str] = ()) -> Collection:
+    """Every face of ``folder``; photos whose SHA-256 is in ``unlike`` count as not there."""
+    with stage("find faces") as shown:
+        found = collect(folder, finder.detector, progress=shown.advance)
+        shown.note = f"{len(found.candidates)} usable in {len(found.photos)} photos of {folder}"
+    known = frozenset(unlike)
+    if not known:
+        return found
+    photos = tuple(photo for photo in found.photos if sha256(photo) not in known)
+    return _only(found, photos)
+
+
+def _only(found: Collection, photos: Iterable[Path]) -> Collection:
+    kept = set(photos)
+    candidates = tuple(face for face in found.candidates if face.photo in kept)
+    return Collection(found.folder, candidates, tuple(photo for photo in found.photos if photo in kept), found.skipped)
+
+
+def _split(found: Collection, embedder: Embedder) -> tuple[Collection, Collection]:
+    """Photos to calibrate on and photos to evaluate on. Those without a usable face go to evaluation: a detector can
+    also err by seeing what is not there."""
+    if not found.candidates:
+        require_enough((), found)
+    embeddings = np.zeros((len(found.candidates), embedder.dimensions), np.float32)
+    with stage("tell people apart") as shown:
+        for start in range(0, len(embeddings), BATCH):
+            crops = [face.crop for face in found.candidates[start : start + BATCH]]
+            embeddings[start : start + BATCH] = embedder.embed(crops)
+            shown.advance(start, len(embeddings))
+        calibrate, _ = hold_out(found.candidates, embeddings)
+    photos = {found.candidates[index].photo for index in calibrate}
+    return _only(found, photos), _only(found, set(found.photos) - photos)
+
+
+def evaluation_of(photos: Photos, found: Collection, finder: Finder) -> Evaluation:
+    """At most ``photos.evaluate`` faces and photos of ``found``. InputError where there are too few to judge by."""
+    if len(found.candidates) < ENOUGH:
+        raise InputError(
+            f"{found.folder}: only {len(found.candidates)} usable faces to judge the result by, at least {ENOUGH} are "
+            "needed: add photos, or give other ones with --evaluation"
+        )
+    faces = found.candidates[: photos.evaluate]
+    first = dict.fromkeys(face.photo for face in faces)
+    chosen = (*first, *(photo for photo in found.photos if photo not in first))[: photos.evaluate]
+    faces = tuple(face for face in faces if face.photo in set(chosen))
+    with stage("evaluation frames") as shown:
+        fitted = [letterbox(read_image(photo), finder.input.width, finder.input.height) for photo in chosen]
+        shown.note = f"{len(faces)} faces in {len(chosen)} photos"
+    scales = tuple(one.scale for one in fitted)
+    crops = to_rgb(face.crop for face in faces)
+    return Evaluation(chosen, to_rgb(one.image for one in fitted), scales, faces, crops, _labels(photos.pairs, faces))
+
+
+def _labels(pairs: Path | None, faces: tuple[Candidate, ...]) -> tuple[tuple[int, int, bool], ...]:
+    """The pairs of ``pairs`` whose photos are both under evaluation, by the largest face of each photo."""
+    if pairs is None:
+        return ()
+    largest: dict[str, int] = {}
+    for index, face in enumerate(faces):
+        if face.name not in largest or face.quality.size > faces[largest[face.name]].quality.size:
+            largest[face.name] = index
+    labelled = [
+        (largest[left], largest[right], same)
+        for left, right, same in read_pairs(pairs)
+        if left in largest and right in largest
+    ]
+    if not any(same for *_, same in labelled) or all(same for *_, same in labelled):
+        raise InputError(
+            f"{pairs}: of its pairs {len(labelled)} lie among the evaluation photos, and both same and different "
+            "people are needed: name the photos by their path below the folder, or label more pairs"
+        )
+    return tuple(labelled)
+
+
+def read_pairs(path: Path) -> list[tuple[str, str, bool]]:
+    """Labelled pairs from a CSV with a header and three columns: photo, photo, Yes (the same person) or No."""
+    words = {"yes": True, "true": True, "1": True, "no": False, "false": False, "0": False}
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            rows = [[cell.strip() for cell in row] for row in csv.reader(file) if row][1:]
+    except (OSError, ValueError, csv.Error) as error:
+        raise InputError(f"{path}: cannot be read as CSV ({error})") from error
+    for number, row in enumerate(rows, 2):
+        if len(row) != 3 or row[2].lower() not in words:
+            raise InputError(f"{path}, line {number}: not «photo,photo,Yes» or «photo,photo,No»: {','.join(row)[:80]}")
+    return [(row[0], row[1], words[row[2].lower()]) for row in rows]

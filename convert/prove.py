@@ -1,0 +1,227 @@
+"""The NPU simulator's outputs against ONNX Runtime's, in words that mean something for faces. Pure functions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from rkface.runtime.embed import unit
+from rkface.runtime.errors import ModelError
+from rkface.runtime.faces import Faces
+
+MATCH_IOU = 0.5
+TIGHT_IOU = 0.9
+FARS = (1e-1, 1e-2, 1e-3, 1e-4)
+
+# Below these a bundle recognises or finds visibly worse than FP32 does; a healthy INT8 conversion of SCRFD and of
+# MobileFaceNet stands far above (docs/accuracy.md). The bar that picks between recipes is stricter.
+WORST_MEAN_COSINE = 0.97
+WORST_MATCHED = 0.95
+
+Floats = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class EmbeddingParity:
+    """Quantised against FP32 embeddings of the same crops. ``cosines`` and ``norm_ratio`` (quantised length over
+    FP32's) by face; ``euclidean`` is the mean distance as a share of the FP32 length: PRelu networks are known to keep
+    the direction and lose the length."""
+
+    faces: int
+    mean: float
+    p1: float
+    minimum: float
+    norm_ratio: float
+    euclidean: float
+    cosines: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class DetectionParity:
+    """Faces of the quantised detector against FP32's on the same images: ``matched`` at IoU 0.5, ``tight`` at 0.9.
+    ``landmark_error`` is the mean distance as a share of FP32's inter-ocular distance, over matched faces."""
+
+    images: int
+    faces: int
+    matched: int
+    tight: int
+    missed: int
+    extra: int
+    mean_iou: float
+    minimum_iou: float
+    landmark_error: float
+    landmark_error_max: float
+
+
+@dataclass(frozen=True)
+class Verification:
+    """One model on labelled pairs: accuracy at its best threshold, and TAR by FAR where there are enough pairs."""
+
+    best_threshold: float
+    best_accuracy: float
+    tar: dict[str, float]
+
+
+@dataclass(frozen=True)
+class PairParity:
+    """Decisions on pairs of faces. Without labels only ``changed`` (other decision than FP32's at ``threshold``) is
+    known; with them also both models' verification and the ``shift`` of the best threshold."""
+
+    pairs: int
+    threshold: float
+    changed: int
+    same: int | None = None
+    reference: Verification | None = None
+    quantized: Verification | None = None
+
+    @property
+    def shift(self) -> float | None:
+        if self.reference is None or self.quantized is None:
+            return None
+        return self.quantized.best_threshold - self.reference.best_threshold
+
+
+@dataclass(frozen=True)
+class Parity:
+    """All that one conversion proved. ``end_to_end`` embeds every face at the landmarks its own detector found."""
+
+    detection: DetectionParity
+    embedding: EmbeddingParity
+    end_to_end: EmbeddingParity
+    pairs: PairParity
+
+
+def compare_embeddings(reference: Floats, quantized: Floats) -> EmbeddingParity:
+    """Raw (not normalised) N×D embeddings of the same faces; all figures are 0 where N is."""
+    if not len(reference):
+        return EmbeddingParity(0, 0, 0, 0, 0, 0, ())
+    lengths = np.maximum(np.linalg.norm(reference, axis=1), np.finfo(np.float32).tiny)
+    cosines = np.sum(unit(reference) * unit(quantized), axis=1)
+    return EmbeddingParity(
+        faces=len(cosines),
+        mean=float(cosines.mean()),
+        p1=float(np.percentile(cosines, 1)),
+        minimum=float(cosines.min()),
+        norm_ratio=float(np.mean(np.linalg.norm(quantized, axis=1) / lengths)),
+        euclidean=float(np.mean(np.linalg.norm(quantized - reference, axis=1) / lengths)),
+        cosines=tuple(round(float(value), 5) for value in cosines),
+    )
+
+
+def overlaps(a: Floats, b: Floats) -> Floats:
+    """N×M intersection over union of N×4 and M×4 boxes (x1, y1, x2, y2)."""
+    low = np.maximum(a[:, None, :2], b[None, :, :2])
+    high = np.minimum(a[:, None, 2:], b[None, :, 2:])
+    shared = np.prod(np.maximum(high - low, 0), axis=2)
+    areas = [np.prod(boxes[:, 2:] - boxes[:, :2], axis=1) for boxes in (a, b)]
+    return np.asarray(shared / np.maximum(areas[0][:, None] + areas[1][None] - shared, 1e-9), np.float32)
+
+
+def match(reference: Floats, quantized: Floats, iou: float = MATCH_IOU) -> list[tuple[int, int, float]]:
+    """Pairs (index in reference, index in quantized, IoU) of N×4 and M×4 boxes, largest overlap first, each box in one
+    pair at most."""
+    table = overlaps(reference, quantized)
+    pairs = []
+    while table.size and (best := float(table.max())) >= iou:
+        row, column = (int(index) for index in np.unravel_index(int(table.argmax()), table.shape))
+        pairs.append((row, column, best))
+        table[row], table[:, column] = -1, -1
+    return pairs
+
+
+def compare_faces(reference: Sequence[Faces], quantized: Sequence[Faces]) -> DetectionParity:
+    """Both detectors' faces on the same images."""
+    ious, errors = [], []
+    for ours, theirs in zip(reference, quantized, strict=True):
+        for row, column, iou in match(ours.boxes, theirs.boxes):
+            ious.append(iou)
+            eyes = float(np.linalg.norm(ours.landmarks[row, 0] - ours.landmarks[row, 1]))
+            distance = np.linalg.norm(ours.landmarks[row] - theirs.landmarks[column], axis=1).mean()
+            errors.append(float(distance) / max(eyes, 1e-6))
+    faces, found = sum(map(len, reference)), sum(map(len, quantized))
+    return DetectionParity(
+        images=len(reference),
+        faces=faces,
+        matched=len(ious),
+        tight=sum(iou >= TIGHT_IOU for iou in ious),
+        missed=faces - len(ious),
+        extra=found - len(ious),
+        mean_iou=float(np.mean(ious)) if ious else 0.0,
+        minimum_iou=min(ious, default=0.0),
+        landmark_error=float(np.mean(errors)) if errors else 0.0,
+        landmark_error_max=max(errors, default=0.0),
+    )
+
+
+def verification(cosines: Floats, same: NDArray[np.bool_]) -> Verification:
+    """Accuracy and TAR@FAR over labelled pairs; the threshold lies half-way between the two cosines around it.
+
+    A FAR is reported where there are at least 1/FAR impostor pairs: with fewer, its threshold is a guess.
+    """
+    order = np.argsort(cosines)
+    values, labels = cosines[order], same[order]
+    # Accepting everything from position i up: impostors below i are right, genuine pairs from i on are right.
+    right = np.concatenate([[0], np.cumsum(~labels)]) + np.concatenate([np.cumsum(labels[::-1])[::-1], [0]])
+    best = int(right.argmax())
+    low = values[best - 1] if best > 0 else values[0] - 1e-3
+    high = values[best] if best < len(values) else values[-1] + 1e-3
+    impostors, genuine = np.sort(values[~labels])[::-1], values[labels]
+    tar = {}
+    for far in FARS:
+        allowed = int(far * len(impostors))
+        if allowed and len(genuine) and far * len(impostors) >= 1:
+            threshold = impostors[min(allowed, len(impostors) - 1)]
+            tar[f"{far:g}"] = float(np.mean(genuine > threshold))
+    return Verification(float(low + high) / 2, float(right[best]) / len(values), tar)
+
+
+def compare_pairs(
+    reference: Floats, quantized: Floats, threshold: float, labelled: Sequence[tuple[int, int, bool]] | None = None
+) -> PairParity:
+    """Decisions on pairs of N×D unit embeddings: the ``labelled`` ones (index, index, same person), else all."""
+    if labelled:
+        first, second, same = (np.array(column) for column in zip(*labelled, strict=True))
+    else:
+        first, second = np.triu_indices(len(reference), 1)
+    before = np.sum(reference[first] * reference[second], axis=1)
+    after = np.sum(quantized[first] * quantized[second], axis=1)
+    changed = int(np.sum((before >= threshold) != (after >= threshold)))
+    if not labelled:
+        return PairParity(len(first), threshold, changed)
+    return PairParity(
+        len(first), threshold, changed, int(same.sum()), verification(before, same), verification(after, same)
+    )
+
+
+def check_recognizer(name: str, embeddings: Floats, mirrored: Floats) -> None:
+    """Raise ModelError where a model cannot be a face recogniser: to one, a face and its mirror image are far more
+    alike than two people. Catches classifiers, random weights, and a model fed with the wrong normalisation.
+
+    Both are N×D unit embeddings, of N ≥ 2 faces and of the same mirrored.
+    """
+    own = float(np.mean(np.sum(embeddings * mirrored, axis=1)))
+    table = embeddings @ embeddings.T
+    others = float(np.mean(table[~np.eye(len(table), dtype=bool)]))
+    if not own > others + 0.1:
+        raise ModelError(
+            f"{name} does not tell faces apart: the cosine between a face and its mirror image is {own:.2f}, between "
+            f"different faces {others:.2f}. It is no face recogniser, or expects another normalisation"
+        )
+
+
+def fault(parity: Parity) -> str | None:
+    """Why the quantised models are too far from FP32 to be handed to anyone, and what to do; None where all is well."""
+    embedding, detection = parity.embedding, parity.detection
+    if not embedding.mean >= WORST_MEAN_COSINE:
+        return (
+            f"the quantised recogniser is too far from FP32: mean cosine {embedding.mean:.4f}, at least "
+            f"{WORST_MEAN_COSINE} is needed. Calibrate on other faces, try --algorithm mmse, or use --no-quantize"
+        )
+    if detection.matched < WORST_MATCHED * detection.faces:
+        return (
+            f"the quantised detector finds only {detection.matched} of the {detection.faces} faces that FP32 finds. "
+            "Calibrate on other photos, or use --no-quantize"
+        )
+    return None

@@ -1,0 +1,201 @@
+"""What conversion costs at full size: rkface beside the bare calls of onnxsim and rknn-toolkit2, in one run.
+
+    make bench-convert        (python tests/bench/convert.py --help)
+
+The model is IResNet-50 of w600k_r50's architecture and size with generated weights: right for time and memory, useless
+for faces. Both sides simplify the same ONNX, build it INT8 for rk3588 from the same calibration images and simulate the
+same faces, each in a process of its own, one after the other. Overhead is rkface's whole time over the bare calls'.
+Finding faces and writing the calibration set has no counterpart in the bare calls; it is shown apart.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+
+SIMULATED = 10  # faces run through the simulator
+STAGES = ("simplify", "build", "simulate")
+MEAN = 127.5
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, default=Path("build/bench/convert"), help="results, .md and .json")
+    parser.add_argument("--counts", type=int, nargs="+", default=[20, 100], help="calibration images (20 100)")
+    parser.add_argument("--repeats", type=int, default=1, help="runs of each side, interleaved; the median is shown")
+    parser.add_argument("--side", choices=("rkface", "bare"), help=argparse.SUPPRESS)
+    parser.add_argument("--work", type=Path, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.side:
+        print(json.dumps(SIDES[options.side](options.work, options.counts[0])))
+        return 0
+    with tempfile.TemporaryDirectory() as scratch:
+        work = Path(scratch)
+        calibrate = prepare(work, max(options.counts))
+        rows = []
+        for count in options.counts:
+            runs: dict[str, list[dict[str, float]]] = {side: [] for side in SIDES}
+            for _ in range(options.repeats):
+                for side, found in runs.items():
+                    print(f"  {side}, {count} images …", file=sys.stderr, flush=True)
+                    found.append(measure(side, work, count))
+            rows.append({"images": count} | {side: median(found) for side, found in runs.items()})
+    report = {"machine": machine(), "calibrate": calibrate, "rows": rows}
+    options.out.parent.mkdir(parents=True, exist_ok=True)
+    options.out.with_suffix(".json").write_text(json.dumps(report, indent=2) + "\n")
+    table = markdown(report)
+    options.out.with_suffix(".md").write_text(table)
+    print(table)
+    return 0
+
+
+def prepare(work: Path, count: int) -> dict[str, float]:
+    """Export the model, render photos, make the calibration set; seconds of the latter two steps."""
+    from rkface.calibration.choose import choose, choose_frames
+    from rkface.calibration.collect import collect
+    from rkface.calibration.dataset import Provenance, write_set
+    from rkface.convert.catalog import DEMO
+    from rkface.convert.demo.models import export_iresnet50
+    from rkface.convert.demo.render import CALIBRATE, write_photos
+    from rkface.runtime.backends.reference import open_detector
+    from rkface.runtime.detect import Detector
+
+    print("  exporting IResNet-50, rendering photos …", file=sys.stderr, flush=True)
+    export_iresnet50(work / "r50.onnx", seed=0)
+    write_photos(work / "photos", CALIBRATE[: count + count // 5], 1, seed=1)
+    start = time.perf_counter()
+    backend, input, outputs = open_detector(DEMO / "detector.onnx")
+    found = collect(work / "photos", Detector(backend, input, outputs))
+    faces = choose(found.candidates, count)
+    if len(faces) < count:
+        raise SystemExit(f"only {len(faces)} of {count} faces were found in the rendered photos")
+    middle = time.perf_counter()
+    frames = choose_frames(faces, found, count)
+    provenance = Provenance(work / "photos", "", 0.5)
+    write_set(work / "set", faces, frames, input.width, input.height, provenance=provenance)
+    end = time.perf_counter()
+    images = np.stack([face.crop[..., ::-1] for face in faces[:SIMULATED]])
+    np.save(work / "images.npy", images)
+    return {"photos": len(found.photos), "collect": middle - start, "write": end - middle}
+
+
+def dataset(work: Path, count: int) -> Path:
+    path = work / f"set/recognizer/first-{count}.txt"
+    path.write_text("".join(f"{index:04}.png\n" for index in range(count)))
+    return path
+
+
+def bare(work: Path, count: int) -> dict[str, float]:
+    """What the toolkit's examples do, and nothing else."""
+    import onnx
+    import onnxsim
+    from rknn.api import RKNN
+
+    seconds = {}
+    start = time.perf_counter()
+    model, _ = onnxsim.simplify(onnx.load(str(work / "r50.onnx")), check_n=0)
+    onnx.save(model, str(work / "bare.onnx"))
+    del model
+    seconds["simplify"], start = time.perf_counter() - start, time.perf_counter()
+    rknn = RKNN(verbose=False)
+    rknn.config(mean_values=[[MEAN] * 3], std_values=[[MEAN] * 3], target_platform="rk3588")
+    assert rknn.load_onnx(str(work / "bare.onnx")) == 0
+    assert rknn.build(do_quantization=True, dataset=str(dataset(work, count))) == 0
+    assert rknn.export_rknn(str(work / "bare.rknn")) == 0
+    seconds["build"], start = time.perf_counter() - start, time.perf_counter()
+    assert rknn.init_runtime() == 0
+    for image in np.load(work / "images.npy"):
+        assert rknn.inference(inputs=[image[None]], data_format=["nhwc"]) is not None
+    seconds["simulate"] = time.perf_counter() - start
+    return seconds
+
+
+def rkface(work: Path, count: int) -> dict[str, float]:
+    """The stages of `rkface convert` for one recogniser."""
+    from rkface.convert.quantize import Job, quantize
+    from rkface.convert.simplify import fix, prove_same, simplify
+    from rkface.runtime.bundle import contract
+
+    start = time.perf_counter()
+    model = fix(work / "r50.onnx", "recognizer")
+    simplified = simplify(model, work / "simplified.onnx")
+    prove_same(model, simplified, np.load(work / "images.npy")[:4])
+    seconds = {"simplify": time.perf_counter() - start}
+    job = Job(
+        onnx=simplified.path, output=work / "rkface.rknn", target="rk3588", input=simplified.input,
+        custom_string=contract("recognizer", simplified.input, "0" * 64), dataset=dataset(work, count),
+        evaluate=work / "images.npy",
+    )  # fmt: skip
+    done = quantize(job, work / "toolkit.log")
+    seconds["build"] = sum(done.seconds[name] for name in ("load", "build", "export"))
+    return seconds | {"simulate": done.seconds["simulate"], "worker_mb": done.peak_rss_mb}
+
+
+SIDES = {"rkface": rkface, "bare": bare}
+
+
+def measure(side: str, work: Path, count: int) -> dict[str, float]:
+    """One side in a process of its own: its stages, wall seconds in all, and peak memory in MB."""
+    command = [sys.executable, __file__, "--side", side, "--work", str(work), "--counts", str(count)]
+    start = time.perf_counter()
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, cwd=work, text=True) as process:
+        output = process.stdout.read()
+        _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        raise SystemExit(f"{side} failed with {process.returncode}")
+    found = json.loads(output.splitlines()[-1]) | {"total": time.perf_counter() - start}
+    # wait4's figure is the largest of a process and its descendants, not their sum: rkface's worker is added to the
+    # process that waits for it, an upper bound, since their peaks need not coincide.
+    found["peak_mb"] = usage.ru_maxrss / 1024
+    return found
+
+
+def median(runs: list[dict[str, float]]) -> dict[str, float]:
+    return {name: float(np.median([run[name] for run in runs])) for name in runs[0]}
+
+
+def machine() -> dict[str, str]:
+    cpu = next((line.split(":")[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines()
+                if line.startswith("model name")), platform.machine())  # fmt: skip
+    names = ("rknn-toolkit2", "onnx", "onnxsim", "onnxruntime", "torch", "numpy")
+    versions = ", ".join(f"{name} {version(name)}" for name in names)
+    return {"cpu": cpu, "cores": str(os.cpu_count()), "versions": versions, "python": platform.python_version()}
+
+
+def markdown(report: dict) -> str:
+    lines = [
+        f"{report['machine']['cores']} cores of {report['machine']['cpu']}; Python {report['machine']['python']}, "
+        f"{report['machine']['versions']}. IResNet-50 with generated weights, INT8 for rk3588, {SIMULATED} faces "
+        "simulated.", "",
+        "| images | side | simplify s | build s | simulate s | all s | overhead | peak MB |",
+        "|---|---|---|---|---|---|---|---|",
+    ]  # fmt: skip
+    for row in report["rows"]:
+        over = row["rkface"]["total"] / row["bare"]["total"] - 1
+        for side in ("bare", "rkface"):
+            found = row[side]
+            cells = [f"{found[name]:.1f}" for name in (*STAGES, "total")]
+            extra = f"{over:+.0%}" if side == "rkface" else ""
+            lines.append(f"| {row['images']} | {side} | {' | '.join(cells)} | {extra} | {found['peak_mb']:.0f} |")
+    found = report["calibrate"]
+    lines += ["", f"Calibration set from {found['photos']} rendered photos: faces found in {found['collect']:.1f} s, "
+              f"set written in {found['write']:.1f} s."]  # fmt: skip
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    # A process that starts small reports its own peak, not that of the one it was forked from.
+    resource.getrusage(resource.RUSAGE_SELF)
+    sys.exit(main())

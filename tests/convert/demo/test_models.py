@@ -1,0 +1,185 @@
+"""The demo models as committed, and the architecture they share with InsightFace's."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from rkface.convert.demo import measure
+from rkface.runtime.bundle import sha256
+from rkface.runtime.detect import decode, levels
+
+torch = pytest.importorskip("torch", reason="torch is not installed")
+
+from rkface.convert.demo import losses, models, samples  # noqa: E402
+
+FOLDER = Path(models.__file__).parent
+
+
+@pytest.fixture(scope="module")
+def figures():
+    return json.loads((FOLDER / measure.FIGURES).read_text())
+
+
+@pytest.fixture(scope="module")
+def detector():
+    return measure.open_detector(FOLDER / measure.DETECTOR)
+
+
+def test_files_are_those_that_were_measured_and_small(figures):
+    for name in (measure.DETECTOR, measure.RECOGNIZER):
+        assert figures["files"][name]["sha256"] == sha256(FOLDER / name)
+        assert figures["files"][name]["bytes"] == (FOLDER / name).stat().st_size
+    assert sum(entry["bytes"] for entry in figures["files"].values()) <= 4_000_000
+
+
+def test_recorded_figures_clear_the_bars_of_detection_and_int8(figures):
+    assert figures["detection"]["recall"] >= 0.98 and figures["detection"]["false_per_image"] <= 0.05
+    assert figures["int8"]["cosine_mean"] >= 0.99 and figures["int8"]["cosine_min"] >= 0.98
+    assert figures["int8"]["matched"] >= 0.98
+    recognised = figures["verification"]
+    assert recognised["far"] == 1e-3 and recognised["identities"] >= 200
+    assert figures["match_threshold"] == pytest.approx(recognised["threshold"], abs=5e-4)
+
+
+@pytest.mark.xfail(strict=True, reason="landmark error is 8.5 %: the detector has to be trained longer")
+def test_recorded_landmark_error_clears_the_bar(figures):
+    assert figures["detection"]["landmark_error"] <= 0.04
+
+
+@pytest.mark.xfail(strict=True, reason="TAR is 0.933 end to end: the detector's landmarks are too coarse")
+def test_recorded_tar_clears_the_bar(figures):
+    assert figures["verification"]["tar"] >= 0.95
+
+
+@NOT_YET
+def test_recorded_landmark_error_clears_the_bar(figures):
+    assert figures["detection"]["landmark_error"] <= 0.04
+
+
+@NOT_YET
+def test_recorded_tar_clears_the_bar(figures):
+    assert figures["verification"]["tar"] >= 0.95
+
+
+def test_detection_holds_on_a_held_out_sample(detector, figures):
+    # 60 of the 500 scenes behind figures.json: about 180 faces, so one miss costs half a percent.
+    found = measure.detection(detector, 60)
+    assert found.faces > 120
+    assert found.recall >= 0.97 and found.false_per_image <= 0.07
+    assert found.landmark_error == pytest.approx(figures["detection"]["landmark_error"], rel=0.2)
+
+
+def test_verification_holds_on_a_held_out_sample(detector, figures):
+    # 60 of the 250 people, 3 pictures each: 180 same pairs, 15,930 different; 10 of 180 either way would be chance.
+    embedder = measure.open_recognizer(FOLDER / measure.RECOGNIZER)
+    recognised = measure.verification(detector, embedder, 60, 3)
+    assert recognised.same_pairs == 180 and recognised.different_pairs == 15_930
+    assert recognised.tar >= figures["verification"]["tar"] - 0.06
+    assert abs(recognised.threshold - figures["match_threshold"]) < 0.1
+
+
+def test_nine_outputs_in_insightfaces_order():
+    outputs = measure.outputs(FOLDER / measure.DETECTOR)
+    counts = [3200, 800, 200]
+    assert [output.shape for output in outputs] == [(count, size) for size in (1, 4, 10) for count in counts]
+    found = levels(outputs, 320, 320)
+    assert [(level.scores, level.boxes, level.landmarks) for level in found] == [(0, 3, 6), (1, 4, 7), (2, 5, 8)]
+
+
+@pytest.mark.parametrize("name", [measure.DETECTOR, measure.RECOGNIZER])
+def test_input_contract(name):
+    model = onnx.load(FOLDER / name)
+    (given,) = [one for one in model.graph.input if one.name not in {part.name for part in model.graph.initializer}]
+    side = {measure.DETECTOR: 320, measure.RECOGNIZER: 112}[name]
+    assert given.name == "input.1"
+    assert [size.dim_value for size in given.type.tensor_type.shape.dim] == [1, 3, side, side]
+    assert model.opset_import[0].version == models.OPSET
+    onnx.checker.check_model(model)
+
+
+def test_recogniser_has_iresnets_operators_only():
+    kinds = models.node_counts(FOLDER / measure.RECOGNIZER)
+    assert set(kinds) == {"Conv", "BatchNormalization", "PRelu", "Add", "Flatten", "Gemm"}
+
+
+def test_no_weight_stands_out():
+    for name in (measure.DETECTOR, measure.RECOGNIZER):
+        for tensor in onnx.load(FOLDER / name).graph.initializer:
+            values = onnx.numpy_helper.to_array(tensor)
+            assert np.isfinite(values).all()
+
+
+def test_full_size_iresnet50_is_exactly_r50(tmp_path):
+    path = tmp_path / "r50.onnx"
+    models.export_iresnet50(path, seed=1, samples=2)
+    kinds = models.node_counts(path)
+    kinds.pop("Identity", None)  # shared weights of the export, which onnxsim folds away
+    assert kinds == {"Conv": 53, "BatchNormalization": 26, "PRelu": 25, "Add": 24, "Flatten": 1, "Gemm": 1}
+    # w600k_r50.onnx has 174,383,860 bytes; names and metadata differ a little.
+    assert path.stat().st_size == pytest.approx(174_383_860, rel=2e-3)
+
+
+def test_what_assignment_asks_for_decodes_to_the_face():
+    grid = losses.anchors(320, 320)
+    boxes = np.array([[40, 50, 70, 90], [120, 100, 240, 250], [250, 20, 275, 50]], np.float32)
+    marks = boxes[:, None, :2] + np.linspace(0.2, 0.8, 5)[None, :, None] * (boxes[:, 2:] - boxes[:, :2])[:, None]
+    targets = losses.assign(boxes, marks.astype(np.float32), grid)
+    assert 9 <= targets.positive.sum() <= 100
+    answers = []
+    for values in (targets.positive[:, None].astype(np.float32), targets.boxes, targets.points):
+        answers += [values[grid.strides == stride] for stride in (8, 16, 32)]
+    faces = decode(answers, levels(measure.outputs(FOLDER / measure.DETECTOR), 320, 320), 0.5)
+    # float32 of coordinates up to 320.
+    assert {tuple(box) for box in faces.boxes.round(2)} == {tuple(box) for box in boxes}
+    order = [int(np.abs(boxes - box).sum(1).argmin()) for box in faces.boxes]
+    np.testing.assert_allclose(faces.landmarks, marks[order], atol=1e-3)
+
+
+def test_mirroring_keeps_left_left():
+    picture = measure.scene(1)
+    frame = samples.Frame(
+        np.zeros((samples.HEIGHT, samples.WIDTH, 3), np.uint8), picture.boxes / 2, picture.landmarks / 2
+    )
+    for seed in range(6):
+        _, targets = samples.augment(frame, np.random.default_rng(seed))
+        points = targets.points[targets.positive].reshape(-1, 5, 2)
+        assert len(points) and (points[:, 0, 0] < points[:, 1, 0]).all() and (points[:, 3, 0] < points[:, 4, 0]).all()
+
+
+def test_mirrored_labels_stay_on_what_they_mark():
+    # A dot at pixel 100 of the halved frame comes from 200.5 of the scene, whose half is labelled 100.25.
+    image = np.zeros((samples.HEIGHT, samples.WIDTH, 3), np.uint8)
+    image[120, 100] = 255
+    marks = np.full((1, 5, 2), (100.25, 120.25), np.float32)
+    frame = samples.Frame(image, np.array([[80, 100, 120, 140]], np.float32), marks)
+    places = set()
+    for seed in range(8):
+        moved, targets = samples.augment(frame, np.random.default_rng(seed))
+        grid = losses.anchors(samples.WIDTH, samples.HEIGHT)
+        at = np.flatnonzero(targets.positive)[0]
+        label = grid.centres[at] + targets.points[at, :2] * grid.strides[at]
+        dot = np.argwhere(moved[..., 0] == 255)[0][::-1]
+        np.testing.assert_allclose(label - 0.25, dot, atol=1e-3)
+        places.add(int(dot[0]) > 160)
+    assert places == {True, False}, "some were mirrored, some not"
+
+
+def test_giou_of_known_boxes():
+    box = torch.tensor([[1.0, 1.0, 1.0, 1.0]])
+    half = torch.tensor([[1.0, 1.0, 0.0, 1.0]])
+    torch.testing.assert_close(losses.giou(box, box), torch.tensor([1.0]))
+    # Half the area, the hull is the larger box: GIoU = IoU = ½ (arXiv 1902.09630).
+    torch.testing.assert_close(losses.giou(box, half), torch.tensor([0.5]))
+
+
+def test_verification_counts_a_missed_face_as_rejected(detector):
+    class Blind:
+        def detect(self, image):
+            faces = detector.detect(image)
+            return faces[:0]
+
+    embedder = measure.open_recognizer(FOLDER / measure.RECOGNIZER)
+    recognised = measure.verification(Blind(), embedder, 3, 2)
+    assert recognised.undetected == 6 and recognised.tar == 0

@@ -1,0 +1,187 @@
+"""Downloads against a real HTTP server on loopback: resumed, verified, unpacked safely, or refused."""
+
+import hashlib
+import threading
+import zipfile
+from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+from rkface.convert.acquire import acquire, own_sources, pack_sources
+from rkface.convert.catalog import INSIGHTFACE, RESEARCH, KnownModel, Pack, find_pack
+from rkface.runtime.errors import InputError, WorkError
+
+DETECTOR, RECOGNIZER = b"detector" * 40_000, b"recognizer" * 40_000
+
+
+def digest(data):
+    return hashlib.sha256(data).hexdigest()
+
+
+def zipped(path, entries):
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, data in entries.items():
+            archive.writestr(name, data)
+    return path.read_bytes()
+
+
+class Server(ThreadingHTTPServer):
+    """Serves ``data`` with ranges; breaks off after ``limit`` bytes; remembers the ranges asked for."""
+
+    data = b""
+    limit = None
+    status = None
+
+    def __init__(self):
+        self.ranges = []
+        super().__init__(("127.0.0.1", 0), Handler)
+
+
+class Handler(BaseHTTPRequestHandler):
+    def do_GET(self):
+        server = self.server
+        asked = self.headers.get("Range")
+        server.ranges.append(asked)
+        if server.status:
+            self.send_error(server.status)
+            return
+        start = int(asked.removeprefix("bytes=").removesuffix("-")) if asked else 0
+        body = server.data[start:]
+        self.send_response(206 if asked else 200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body[: server.limit] if server.limit else body)
+
+    def log_message(self, *_):
+        pass
+
+
+@pytest.fixture
+def server():
+    with Server() as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield server
+        server.shutdown()
+        thread.join()
+
+
+@pytest.fixture
+def pack(server, tmp_path):
+    # buffalo_m's models lie one folder deeper than buffalo_l's.
+    server.data = zipped(
+        tmp_path / "made.zip", {"p/det.onnx": DETECTOR, "p/arc.onnx": RECOGNIZER, "p/other.onnx": b"?"}
+    )
+    return Pack(
+        "p", KnownModel("det.onnx", digest(DETECTOR)), KnownModel("arc.onnx", digest(RECOGNIZER)), RESEARCH, 0.4, "",
+        url=f"http://127.0.0.1:{server.server_port}/p.zip", sha256=digest(server.data),
+    )  # fmt: skip
+
+
+@pytest.fixture
+def cache(tmp_path):
+    return tmp_path / "cache"
+
+
+def test_licence_has_to_be_accepted_by_name(pack, cache, server):
+    with pytest.raises(InputError, match=r"non-commercial research.*--accept-license"):
+        acquire(pack, cache, accepted=False)
+    assert not server.ranges and not cache.exists()
+
+
+def test_models_are_verified_unpacked_and_fetched_once(pack, cache, server):
+    paths = acquire(pack, cache, accepted=True)
+    assert paths["detector"].read_bytes() == DETECTOR and paths["recognizer"].read_bytes() == RECOGNIZER
+    assert sorted(path.name for path in cache.rglob("*") if path.is_file()) == ["arc.onnx", "det.onnx"]
+    assert acquire(pack, cache, accepted=True) == paths and len(server.ranges) == 1
+    paths["detector"].write_bytes(b"damaged")
+    assert acquire(pack, cache, accepted=True)["detector"].read_bytes() == DETECTOR
+
+
+def test_a_broken_download_is_resumed(pack, cache, server):
+    server.limit = 100_000
+    with pytest.raises(WorkError, match=r"same command again to resume"):
+        acquire(pack, cache, accepted=True)
+    assert (cache / "p.zip.part").stat().st_size == 100_000
+    server.limit = None
+    assert acquire(pack, cache, accepted=True)["detector"].read_bytes() == DETECTOR
+    assert server.ranges == [None, "bytes=100000-"]
+
+
+def test_another_checksum_is_refused_and_not_resumed(pack, cache, server):
+    server.data = server.data[:-1] + b"!"
+    with pytest.raises(WorkError, match="SHA-256 differs"):
+        acquire(pack, cache, accepted=True)
+    assert not any(path.is_file() for path in cache.rglob("*"))
+
+
+def test_no_network_names_the_place_for_a_file_fetched_by_hand(pack, cache, server):
+    server.status = 503
+    with pytest.raises(WorkError, match=r"503|Service") as caught:
+        acquire(pack, cache, accepted=True)
+    assert str(cache / "p.zip") in str(caught.value)
+
+
+def test_an_archive_put_there_by_hand_is_used_and_kept(pack, cache, server):
+    cache.mkdir()
+    (cache / "p.zip").write_bytes(server.data)
+    acquire(pack, cache, accepted=True)
+    assert not server.ranges and (cache / "p.zip").read_bytes() == server.data
+    (cache / "p/det.onnx").unlink()
+    (cache / "p.zip").write_bytes(server.data[:1000])
+    with pytest.raises(InputError, match="SHA-256 differs"):
+        acquire(pack, cache, accepted=True)
+    assert (cache / "p.zip").exists(), "a file of the user's is never deleted"
+
+
+@pytest.mark.parametrize("name", ["../det.onnx", "p/../../det.onnx", "/etc/det.onnx", "..\\det.onnx", "C:\\det.onnx"])
+def test_an_archive_that_leaves_its_folder_is_refused(pack, cache, tmp_path, name):
+    cache.mkdir()
+    data = zipped(cache / "p.zip", {name: DETECTOR, "arc.onnx": RECOGNIZER})
+    with pytest.raises(InputError, match="would leave its folder"):
+        acquire(replace(pack, sha256=digest(data)), cache, accepted=True)
+    assert [path.name for path in cache.rglob("*") if path.is_file()] == ["p.zip"]
+    assert not (tmp_path / "det.onnx").exists()
+
+
+def test_archives_with_wrong_content(pack, cache):
+    cache.mkdir()
+    for entries, says in (
+        ({"arc.onnx": RECOGNIZER}, r"has no det\.onnx"),
+        ({"det.onnx": b"other", "arc.onnx": RECOGNIZER}, r"not the known det\.onnx"),
+    ):
+        data = zipped(cache / "p.zip", entries)
+        with pytest.raises(InputError, match=says):
+            acquire(replace(pack, sha256=digest(data)), cache, accepted=True)
+    (cache / "p.zip").write_bytes(b"no zip")
+    with pytest.raises(InputError, match="damaged archive"):
+        acquire(replace(pack, sha256=digest(b"no zip")), cache, accepted=True)
+    assert not (cache / "p/det.onnx").exists()
+
+
+def test_packs_are_found_by_name():
+    assert [pack.name for pack in INSIGHTFACE] == ["buffalo_l", "buffalo_m", "buffalo_sc"]
+    assert all(len(pack.sha256) == 64 and pack.licence == RESEARCH for pack in INSIGHTFACE)
+    assert find_pack("buffalo_l").recognizer.file == "w600k_r50.onnx"
+    with pytest.raises(InputError, match="rkface knows demo, buffalo_l"):
+        find_pack("buffalo_xl")
+
+
+def test_the_demo_pack_needs_no_network_and_is_called_synthetic(tmp_path):
+    sources = pack_sources(find_pack("demo"), tmp_path, accepted=False)
+    assert sources.synthetic and "rendered" in sources.licences["recognizer"]
+    assert all(path.is_file() for path in sources.paths.values()) and not list(tmp_path.iterdir())
+
+
+def test_own_files_are_known_by_their_content(tmp_path, monkeypatch):
+    detector, recognizer = tmp_path / "a.onnx", tmp_path / "b.onnx"
+    detector.write_bytes(b"a")
+    recognizer.write_bytes(b"b")
+    sources = own_sources(detector, recognizer, "mine")
+    assert sources.licences == {"detector": "mine", "recognizer": "mine"} and "not measured" in sources.evidence
+    known = replace(INSIGHTFACE[0], recognizer=KnownModel("w600k_r50.onnx", digest(b"b")))
+    monkeypatch.setattr("rkface.convert.catalog.INSIGHTFACE", (known,))
+    sources = own_sources(detector, recognizer, "mine")
+    assert sources.licences == {"detector": "mine", "recognizer": RESEARCH} and sources.match == 0.4078
+    with pytest.raises(InputError, match=r"c\.onnx: no such model"):
+        own_sources(detector, tmp_path / "c.onnx", "")

@@ -1,0 +1,153 @@
+"""Shapes are fixed, the function stays the same, and what cannot be the model of its role is refused."""
+
+import numpy as np
+import pytest
+
+onnx = pytest.importorskip("onnx")
+pytest.importorskip("onnxsim")
+
+from onnx import TensorProto, helper, numpy_helper  # noqa: E402
+from rkface.convert.catalog import DEMO  # noqa: E402
+from rkface.convert.simplify import fix, prove_same, simplify  # noqa: E402
+from rkface.runtime.errors import ModelError, WorkError  # noqa: E402
+
+DETECTOR, RECOGNIZER = DEMO / "detector.onnx", DEMO / "recognizer.onnx"
+RANDOM = np.random.default_rng(2)
+
+
+def noise(input, count=2):
+    return RANDOM.integers(0, 256, (count, input.height, input.width, 3), np.uint8)
+
+
+def small(path, nodes, shape, output, constants=(), *, extra_inputs=(), kind=TensorProto.FLOAT):
+    """A model of ``nodes`` from "x" to "y"."""
+    inputs = [helper.make_tensor_value_info("x", kind, shape)]
+    inputs += [helper.make_tensor_value_info(name, TensorProto.FLOAT, [1]) for name in extra_inputs]
+    graph = helper.make_graph(
+        nodes, "small", inputs, [helper.make_tensor_value_info("y", kind, output)],
+        [numpy_helper.from_array(np.asarray(value, np.float32), name) for name, value in dict(constants).items()],
+    )  # fmt: skip
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8), path)
+    return path
+
+
+def embedder(path, shape=(1, 3, 112, 112), numbers=128, last="Identity", **more):
+    nodes = [
+        helper.make_node("AveragePool", ["x"], ["p"], kernel_shape=[16, 16], strides=[16, 16]),
+        helper.make_node("Flatten", ["p"], ["f"]),
+        helper.make_node("Gemm", ["f", "w"], ["g"]),
+        helper.make_node(last, ["g"], ["y"]),
+    ]
+    return small(path, nodes, shape, [shape[0], numbers], {"w": RANDOM.normal(size=(147, numbers))}, **more)
+
+
+@pytest.mark.parametrize("size", [None, (640, 384), (256, 320)])
+def test_detector_at_any_size_computes_the_same(tmp_path, shared, size):
+    model = fix(shared / "models/scrfd_500m_kps.onnx", "detector", size)
+    assert (model.input.width, model.input.height) == (size or (640, 640))
+    simplified = simplify(model, tmp_path / "d.onnx")
+    assert simplified.nodes[1] < simplified.nodes[0]
+    assert prove_same(model, simplified, noise(model.input)) <= 1e-4
+    anchors = sorted(output.shape[-2] for output in simplified.outputs)
+    assert sum(anchors) == 3 * 2 * model.input.width * model.input.height * (1 / 64 + 1 / 256 + 1 / 1024)
+
+
+def test_demo_models_are_fixed_and_the_same(tmp_path):
+    for path, role in ((DETECTOR, "detector"), (RECOGNIZER, "recognizer")):
+        model = fix(path, role)
+        assert prove_same(model, simplify(model, tmp_path / f"{role}.onnx"), noise(model.input)) <= 1e-4
+
+
+@pytest.mark.parametrize("batch", ["batch", None])
+def test_open_sides_are_closed(tmp_path, batch):
+    model = fix(embedder(tmp_path / "open.onnx", (batch, 3, "height", "width")), "recognizer")
+    simplified = simplify(model, tmp_path / "closed.onnx")
+    assert simplified.outputs[0].shape == (1, 128)
+    (entry,) = onnx.load(simplified.path).graph.input
+    assert [dim.dim_value for dim in entry.type.tensor_type.shape.dim] == [1, 3, 112, 112]
+
+
+def test_another_function_is_refused(tmp_path):
+    model = fix(RECOGNIZER, "recognizer")
+    simplified = simplify(model, tmp_path / "r.onnx")
+    proto = onnx.load(simplified.path)
+    weight = next(tensor for tensor in proto.graph.initializer if len(tensor.dims) == 4)
+    weight.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(weight) * 1.01, weight.name))
+    onnx.save(proto, simplified.path)
+    with pytest.raises(WorkError, match="differs from the original"):
+        prove_same(model, simplified, noise(model.input))
+
+
+def test_a_model_that_normalises_inside_is_not_normalised_again(tmp_path):
+    nodes = [helper.make_node("Sub", ["x", "m"], ["s"]), helper.make_node("Mul", ["s", "d"], ["n"])]
+    nodes += [helper.make_node("GlobalAveragePool", ["n"], ["p"]), helper.make_node("Flatten", ["p"], ["f"])]
+    nodes += [helper.make_node("Gemm", ["f", "w"], ["y"])]
+    constants = {"m": 127.5, "d": 1 / 127.5, "w": RANDOM.normal(size=(3, 64))}
+    path = small(tmp_path / "inside.onnx", nodes, [1, 3, 112, 112], [1, 64], constants)
+    assert fix(path, "recognizer").input.std == (1.0,) * 3
+    assert fix(embedder(tmp_path / "outside.onnx"), "recognizer").input.std == (127.5,) * 3
+
+
+def bad(tmp_path, name):
+    path = tmp_path / f"{name}.onnx"
+    if name == "text":
+        path.write_text("no model at all")
+    elif name == "empty":
+        path.touch()
+    elif name == "cut":
+        path.write_bytes(RECOGNIZER.read_bytes()[:-5000])
+    elif name == "two inputs":
+        embedder(path, extra_inputs=["mask"])
+    elif name == "shapeless":
+        embedder(path)
+        proto = onnx.load(path)
+        proto.graph.input[0].type.tensor_type.ClearField("shape")
+        onnx.save(proto, path)
+    elif name == "half":
+        embedder(path, kind=TensorProto.FLOAT16)
+    elif name == "grey":
+        embedder(path, (1, 1, 112, 112))
+    elif name == "224":
+        embedder(path, (1, 3, 224, 224))
+    elif name == "softmax":
+        embedder(path, last="Softmax")
+    elif name == "classes":
+        embedder(path, numbers=21_841)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("absent", "no such model file"),
+        ("text", "not an ONNX model"),
+        ("empty", "not an ONNX model"),
+        ("cut", "not an ONNX model"),
+        ("two inputs", r"has 2 inputs \(x, mask\)"),
+        ("shapeless", "its input is no shape"),
+        ("half", "is float16, not float"),
+        ("grey", r"1×1×112×112; a recognizer takes one RGB image"),
+        ("224", "224×224; a face recogniser takes aligned faces of 112×112"),
+        ("softmax", "looks like a classifier"),
+        ("classes", "looks like a classifier"),
+    ],
+)
+def test_what_cannot_be_a_recogniser(tmp_path, name, says):
+    with pytest.raises(ModelError, match=says) as caught:
+        simplify(fix(bad(tmp_path, name), "recognizer"), tmp_path / "out.onnx")
+    assert f"{name}.onnx" in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_what_cannot_be_a_detector(tmp_path):
+    classifier = embedder(tmp_path / "classifier.onnx", (1, 3, "h", "w"))
+    with pytest.raises(ModelError, match=r"classifier\.onnx"):
+        simplify(fix(classifier, "detector", (640, 640)), tmp_path / "out.onnx")
+    with pytest.raises(ModelError, match="multiples of 32"):
+        fix(DETECTOR, "detector", (330, 320))
+    proto = onnx.load(DETECTOR)
+    kept = [output for output in proto.graph.output if "kps" not in output.name]
+    del proto.graph.output[:]
+    proto.graph.output.extend(kept)
+    onnx.save(proto, tmp_path / "bare.onnx")
+    with pytest.raises(ModelError, match="not an SCRFD detector with keypoints"):
+        simplify(fix(tmp_path / "bare.onnx", "detector"), tmp_path / "out.onnx")

@@ -1,0 +1,111 @@
+"""The INT8 simulator held to ONNX Runtime: the demo pack always, real weights and photos where they are.
+
+``make parity`` runs this. One conversion a pack answers all questions. The real photos asked about here include those
+that calibrated, because every labelled pair counts; the report of `rkface convert` judges on photos that did not.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+
+pytest.importorskip("rknn.api", reason="rknn-toolkit2 is not installed")
+
+from rkface.convert import prove
+from rkface.convert.acquire import own_sources, pack_sources
+from rkface.convert.catalog import find_pack
+from rkface.convert.convert import Settings, prepare, run_toolkit, to_finder
+from rkface.convert.material import Material, Photos, evaluation_of, find, gather, render_photos
+from rkface.convert.targets import find_target
+from rkface.convert.trial import Trial, judge, run_reference, run_trial
+from rkface.runtime.bundle import ROLES
+from rkface.runtime.embed import unit
+
+
+@dataclass(frozen=True)
+class Proof:
+    name: str
+    evaluation: object
+    reference: object
+    trial: Trial
+    parity: prove.Parity
+
+
+def prove_pack(sources, photos, work, everything=None):
+    """Convert as `rkface convert` does; then ask about ``everything`` (photos) instead of those held back."""
+    settings = Settings(find_target("rk3588"), work / "bundle", work)
+    models = {role: prepare(sources.paths[role], role, settings) for role in ROLES}
+    finder = to_finder(models, sources)
+    material = gather(photos, finder, work / "set")
+    if everything is not None:
+        material = Material(
+            material.calibration, evaluation_of(everything, find(everything.calibration, finder), finder)
+        )
+    reference = run_reference(models, finder.detector, material.evaluation)
+    trial = run_trial(run_toolkit(models, sources, settings), finder.detector, material)
+    parity = judge(material.evaluation, reference, trial, sources.match)
+    return Proof(sources.name, material.evaluation, reference, trial, parity)
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory):
+    work = tmp_path_factory.mktemp("demo")
+    return prove_pack(pack_sources(find_pack("demo"), work, accepted=False), render_photos(work / "photos"), work)
+
+
+@pytest.fixture(scope="module")
+def real(shared, tmp_path_factory):
+    models, people = shared / "models", shared / "data/people"
+    sources = own_sources(models / "scrfd_2.5g_kps.onnx", models / "mobilefacenet_128.onnx", "test only")
+    everything = Photos(people, pairs=people / "master.csv")
+    return prove_pack(sources, Photos(people), tmp_path_factory.mktemp("real"), everything)
+
+
+@pytest.fixture(params=["demo", "real"])
+def proof(request):
+    return request.getfixturevalue(request.param)
+
+
+def test_embeddings_of_the_same_crop(proof):
+    parity = proof.parity.embedding
+    assert parity.faces >= 60
+    # What INT8 of the whole network costs; a wrong colour order or normalisation falls far below (0.2 to 0.7).
+    assert parity.mean >= 0.99 and parity.minimum >= 0.98
+    # The length may not be lost either, which a cosine does not see.
+    assert 0.95 <= parity.norm_ratio <= 1.05
+
+
+def test_faces_found(proof):
+    parity = proof.parity.detection
+    assert parity.faces >= 60
+    assert parity.tight >= 0.98 * parity.faces and parity.extra <= 0.02 * parity.faces
+    assert parity.landmark_error <= 0.02  # of the inter-ocular distance: a third of a pixel in the aligned crop is 1 %
+
+
+def test_every_labelled_pair_is_decided_as_fp32_decides_it(proof):
+    labelled = proof.evaluation.labelled
+    first, second, _ = (np.array(column) for column in zip(*labelled, strict=True))
+    fp32, int8 = (unit(embeddings) for embeddings in (proof.reference.embeddings, proof.trial.embeddings))
+    threshold = proof.parity.pairs.reference.best_threshold
+    before = np.sum(fp32[first] * fp32[second], axis=1)
+    after = np.sum(int8[first] * int8[second], axis=1)
+    changed = np.flatnonzero((before >= threshold) != (after >= threshold))
+    if proof.name != "demo":
+        assert len(labelled) == 300
+        assert not changed.size
+    # Thousands of rendered pairs: one may lie on the threshold itself, which any rounding tips over.
+    assert len(changed) <= 0.002 * len(labelled)
+
+
+def test_end_to_end_the_same_people_are_told_apart(proof):
+    # Each face aligned at the landmarks that the quantised detector found, then embedded by the quantised recogniser.
+    own, embeddings = proof.trial.own, unit(proof.trial.own_embeddings)
+    assert len(own) >= 0.98 * len(proof.evaluation.faces)
+    cosines = np.sum(embeddings * unit(proof.reference.embeddings[own]), axis=1)
+    # INT8 landmarks move by about 1 % of the eye distance, which alone costs FP32 embeddings half a percent.
+    assert cosines.mean() >= 0.98 and cosines.min() >= 0.94
+    place = {index: at for at, index in enumerate(own)}
+    pairs = [(place[a], place[b], same) for a, b, same in proof.evaluation.labelled if a in place and b in place]
+    first, second, same = (np.array(column) for column in zip(*pairs, strict=True))
+    found = prove.verification(np.sum(embeddings[first] * embeddings[second], axis=1), same)
+    assert found.best_accuracy >= proof.parity.pairs.reference.best_accuracy - 0.005
