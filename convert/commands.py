@@ -81,7 +81,7 @@ def _convert(options: Namespace) -> int:
     if work.resolve().is_relative_to(out.resolve()):
         raise InputError(f"--work {work} lies inside the bundle {out}, which is replaced whole: put it beside")
     sources = _sources(options)
-    photos = _photos(options, sources, work)
+    photos = _photos(options, sources)
     from .convert import Settings, convert
 
     settings = Settings(target, out, work, not options.no_quantize, options.algorithm, options.size, options.accept)
@@ -107,8 +107,9 @@ def _sources(options: Namespace) -> Sources:
     return replace(sources, match=options.match_threshold, evidence="given with --match-threshold")
 
 
-def _photos(options: Namespace, sources: Sources, work: Path) -> Photos:
-    from .material import Photos, render_photos
+def _photos(options: Namespace, sources: Sources) -> Photos | None:
+    """The photos asked for; None where the demo pack renders its own."""
+    from .material import Photos
 
     if options.calibration is not None:
         return Photos(options.calibration, options.evaluation, options.pairs, options.count, options.evaluate)
@@ -119,7 +120,7 @@ def _photos(options: Namespace, sources: Sources, work: Path) -> Photos:
         )
     if options.evaluation or options.pairs:
         raise InputError("--evaluation and --pairs go with --calibration; the demo pack renders its own photos")
-    return render_photos(work / "photos")
+    return None
 
 
 def tell(report: Report, settings: Settings) -> None:

@@ -21,7 +21,7 @@ from rkface.runtime.progress import stage
 from .acquire import Sources
 from .bundle import check_replaceable
 from .deliver import deliver
-from .material import Finder, Photos, gather
+from .material import Finder, Photos, gather, render_photos
 from .quantize import Job, Quantized, quantize, require_toolkit
 from .report import Report
 from .simplify import fix, simplify
@@ -45,8 +45,8 @@ class Settings:
     accept: bool = False
 
 
-def convert(sources: Sources, photos: Photos, settings: Settings) -> Report:
-    """Convert ``sources`` and write the bundle at ``settings.out``.
+def convert(sources: Sources, photos: Photos | None, settings: Settings) -> Report:
+    """Convert ``sources`` and write the bundle at ``settings.out``; without ``photos`` (demo pack only) on rendered ones.
 
     InputError for models or photos that cannot be used, WorkError where the toolkit fails or the result is too far
     from FP32. Whatever happens, an earlier bundle at ``settings.out`` stays whole until the new one is.
@@ -56,6 +56,7 @@ def convert(sources: Sources, photos: Photos, settings: Settings) -> Report:
     settings.work.mkdir(parents=True, exist_ok=True, mode=0o700)  # it will hold faces
     with _alone(settings.work):
         _check_space(settings.work, sources)
+        photos = photos or render_photos(settings.work / "photos")
         models: Models = {role: prepare(sources.paths[role], role, settings) for role in ROLES}
         finder = to_finder(models, sources)
         material = gather(photos, finder, settings.work / "calibration", quantized=settings.quantized)

@@ -1,0 +1,33 @@
+"""One conversion of the demo pack, run as a person runs it, for every test that looks at its result."""
+
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+RKFACE = [sys.executable, "-m", "rkface.runtime.cli"]
+
+
+@dataclass(frozen=True)
+class Converted:
+    bundle: Path
+    work: Path
+    stdout: str
+    stderr: str
+
+
+def rkface(*arguments, **options):
+    """Run the command; the working folder is one where relative paths have to hold."""
+    command = [*RKFACE, *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, check=False, **options)
+
+
+@pytest.fixture(scope="session")
+def converted(tmp_path_factory):
+    pytest.importorskip("rknn.api", reason="rknn-toolkit2 is not installed")
+    folder = tmp_path_factory.mktemp("converted")
+    done = rkface("convert", "--out", "out/bundle", cwd=folder)
+    assert done.returncode == 0, done.stderr
+    return Converted(folder / "out/bundle", folder / "out/bundle.work", done.stdout, done.stderr)

@@ -1,0 +1,197 @@
+"""`rkface convert` as a person meets it: what it makes, what it refuses, and what an interruption leaves."""
+
+import fcntl
+import json
+import re
+import resource
+import shutil
+import signal
+import subprocess
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from rkface.convert.catalog import DEMO
+from rkface.runtime import open_bundle
+from rkface.runtime.bundle import ROLES, read_bundle
+from rkface.runtime.cli import main
+
+from .conftest import RKFACE, rkface
+
+OWN = ["--detector", str(DEMO / "detector.onnx"), "--recognizer", str(DEMO / "recognizer.onnx")]
+
+
+def left_in(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_bundle_is_whole_and_says_what_it_is(converted):
+    bundle = read_bundle(converted.bundle, soc="rk3588")
+    manifest = bundle.manifest
+    assert manifest.synthetic and manifest.name == "demo" and manifest.provenance["recipe"]["dtype"] == "w8a8"
+    for role in ROLES:
+        model = bundle.model(role)
+        binary = bundle.path(role).read_bytes()
+        assert b'"normalization":"inside"' in binary[:4096] and model.source.sha256.encode() in binary[:4096]
+        assert len(binary) < model.source.bytes and model.precision == "int8"
+    assert left_in(converted.bundle.parent) == ["bundle", "bundle.work"]
+    assert left_in(converted.work) == ["calibration", "lock", "logs", "photos"]
+
+
+def test_golden_vectors_are_what_the_reference_backend_says(converted):
+    golden = np.load(converted.bundle / "golden.npz")
+    with open_bundle(converted.bundle, "reference") as pipeline:
+        for role, backend in zip(ROLES, pipeline._backends, strict=True):
+            outputs = getattr(pipeline.manifest, role).outputs
+            answers = backend.infer(golden[f"{role}/inputs"])
+            for output, answer in zip(outputs, answers, strict=True):
+                reference, simulator = (golden[f"{role}/{side}/{output.name}"] for side in ("reference", "simulator"))
+                # The same library on the same machine: rounding at most.
+                np.testing.assert_allclose(answer, reference, atol=1e-4)
+                assert simulator.shape == reference.shape and not np.array_equal(simulator, reference)
+
+
+def test_the_table_and_the_next_step_work(converted, tmp_path):
+    assert re.search(r"detector +\d.*int8 .*faces matched", converted.stdout)
+    assert re.search(r"recognizer +\d.*cosine mean 0\.99\d\d, p1 0\.9\d+, min 0\.9\d+", converted.stdout)
+    assert "synthetic" in converted.stdout
+    photos = converted.work / "photos/evaluation"
+    next_step = re.search(r"next: .* detect (.*)$", converted.stdout, re.M)[1].split()
+    done = rkface("detect", *next_step, cwd=converted.bundle.parents[1])
+    assert done.returncode == 0 and (converted.bundle.parents[1] / "faces.jpg").is_file()
+    same = [photos / f"person-0000-0{shot}.jpg" for shot in (0, 1)]
+    for second, verdict in ((same[1], True), (photos / "person-0001-00.jpg", False)):
+        answer = rkface("compare", "--bundle", converted.bundle, "--json", same[0], second)
+        assert json.loads(answer.stdout)["same"] is verdict
+
+
+def test_report_is_one_file_with_the_figures(converted):
+    html = (converted.bundle / "report.html").read_text(encoding="utf-8")
+    assert set(re.findall(r"(?:src|href)=['\"]?([^'\" >]{5})", html)) == {"data:"}, "everything is inside the file"
+    figures = json.loads((converted.bundle / "report.json").read_text(encoding="utf-8"))
+    for value in (figures["parity"]["embedding"]["mean"], figures["parity"]["end_to_end"]["minimum"]):
+        assert f"{value:.4f}" in html
+    assert html.count("data:image/jpeg") >= 40 and "<svg" in html and "Synthetic" in html
+    for role in ROLES:
+        assert figures["manifest"][role]["source"]["sha256"] in html
+    assert len(figures["parity"]["embedding"]["cosines"]) == figures["parity"]["embedding"]["faces"] >= 100
+
+
+def test_no_photos_name_reaches_the_terminal(converted):
+    shown = converted.stderr + converted.stdout.split("next:")[0]
+    assert "person-" not in shown
+
+
+def test_fp16_is_closer_and_larger(converted, tmp_path):
+    photos = converted.work / "photos"
+    done = rkface("convert", *OWN, "--no-quantize", "--calibration", photos / "evaluation", "--evaluate", "20",
+                  "--out", tmp_path / "half")  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    half, whole = read_bundle(tmp_path / "half"), read_bundle(converted.bundle)
+    assert half.manifest.recognizer.precision == "fp16" and half.manifest.provenance["calibration"] is None
+    # FP16 keeps 11 bits: far nearer than INT8's 0.99.
+    assert half.manifest.provenance["parity"]["embedding"]["minimum"] > 0.999
+    assert half.path("recognizer").stat().st_size > whole.path("recognizer").stat().st_size
+
+
+@pytest.mark.parametrize("stage", ["detector: simplify", "calibration set", "FP32 reference", "detector: INT8"])
+def test_ctrl_c_leaves_the_last_good_bundle_and_nothing_else(converted, tmp_path, stage):
+    shutil.copytree(converted.bundle, tmp_path / "bundle")
+    photos = converted.work / "photos"
+    command = [*RKFACE, "convert", *OWN, "--calibration", photos / "calibration", "--evaluation", photos / "evaluation"]
+    command += ["--out", tmp_path / "bundle", "--evaluate", "20"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True) as process:
+        for line in process.stderr:
+            if line.strip().startswith(stage):
+                process.send_signal(signal.SIGINT)
+                break
+        said = process.stderr.read()
+    assert process.returncode == 130 and said.strip().splitlines()[-1].startswith("rkface: interrupted")
+    assert "Traceback" not in said
+    assert read_bundle(tmp_path / "bundle").manifest == read_bundle(converted.bundle).manifest
+    assert left_in(tmp_path) == ["bundle", "bundle.work"]
+    running = subprocess.run(["pgrep", "-f", str(tmp_path)], capture_output=True, check=False)
+    assert not running.stdout, "the toolkit's process is gone"
+
+
+def refused(capsys, *arguments, code=2):
+    assert main(["convert", *map(str, arguments)]) == code
+    error = capsys.readouterr().err
+    lines = [line for line in error.splitlines() if line.startswith("rkface: ")]
+    assert len(lines) == 1 and "Traceback" not in error
+    return lines[0]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--target", "rk3558"], "did you mean rk3588"),
+        (["--target", "rk2118"], "aborts when it compiles"),
+        (["--pack", "buffalo_l"], "non-commercial research"),
+        (["--pack", "buffalo"], "rkface knows demo, buffalo_l"),
+        (OWN, r"--calibration is needed.*would be ruined"),
+        (OWN[:2], "both --detector and --recognizer"),
+        ([*OWN, "--pack", "demo"], "no --pack"),
+        (["--detector", "absent.onnx", *OWN[2:], "--calibration", "."], "no such model file"),
+        (["--pairs", "pairs.csv"], "go with --calibration"),
+        (["--work", "out/inside", "--out", "out"], "lies inside the bundle"),
+    ],
+)
+def test_wrong_use(capsys, tmp_path, monkeypatch, arguments, says):
+    monkeypatch.chdir(tmp_path)
+    assert re.search(says, refused(capsys, *arguments, "--cache", tmp_path / "cache"))
+    assert not list(tmp_path.iterdir()), "nothing is left"
+
+
+def test_models_in_the_wrong_place(capsys, tmp_path, shared):
+    photos = ["--calibration", shared / "data/people", "--out", tmp_path / "out"]
+    arc, det = shared / "models/mobilefacenet_128.onnx", shared / "models/scrfd_500m_kps.onnx"
+    assert "as a detector" in refused(capsys, "--detector", arc, "--recognizer", det, *photos)
+    assert "takes aligned faces" in refused(capsys, "--detector", det, "--recognizer", det, *photos)
+    (tmp_path / "text.onnx").write_text("no model")
+    assert "not an ONNX model" in refused(capsys, "--detector", det, "--recognizer", tmp_path / "text.onnx", *photos)
+    assert not (tmp_path / "out").exists()
+
+
+def test_three_faces_are_no_calibration(capsys, tmp_path, converted):
+    few = tmp_path / "few"
+    few.mkdir()
+    for shot in range(3):
+        shutil.copy(converted.work / f"photos/evaluation/person-000{shot}-00.jpg", few)
+    cv2.imwrite(str(few / "wall.png"), np.full((480, 640, 3), 200, np.uint8))
+    (few / "broken.jpg").write_bytes(b"\xff\xd8\xff")
+    said = refused(capsys, *OWN, "--calibration", few, "--out", tmp_path / "out")
+    assert re.search(r"\d+ usable faces? in .*photos|cannot be split", said)
+    assert left_in(few) == ["broken.jpg", *(f"person-000{shot}-00.jpg" for shot in range(3)), "wall.png"]
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_folder_that_is_no_bundle_is_never_replaced(capsys, tmp_path):
+    (tmp_path / "holiday").mkdir()
+    (tmp_path / "holiday/beach.jpg").touch()
+    assert "is no bundle" in refused(capsys, "--out", tmp_path / "holiday")
+    assert left_in(tmp_path) == ["holiday"] and left_in(tmp_path / "holiday") == ["beach.jpg"]
+
+
+def test_where_nothing_can_be_written(capsys, tmp_path, monkeypatch):
+    assert "not a folder that you may write to" in refused(capsys, "--out", Path("/proc/rkface/out"), code=1)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(10**9, 10**9, 10**6))
+    assert "free some space" in refused(capsys, "--out", tmp_path / "out", code=1)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_disk_that_fills_up_on_the_way(tmp_path):
+    def small_files():
+        resource.setrlimit(resource.RLIMIT_FSIZE, (500_000, 500_000))
+
+    done = rkface("convert", "--out", tmp_path / "out", preexec_fn=small_files)
+    assert done.returncode == 1 and "Traceback" not in done.stderr
+    assert done.stderr.splitlines()[-1].startswith("rkface: ") and not (tmp_path / "out").exists()
+
+
+def test_two_conversions_do_not_share_a_work_folder(capsys, tmp_path):
+    (tmp_path / "out.work").mkdir()
+    with (tmp_path / "out.work/lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        assert "another conversion is running" in refused(capsys, "--out", tmp_path / "out")
