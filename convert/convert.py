@@ -46,14 +46,19 @@ class Settings:
 
 
 def convert(sources: Sources, photos: Photos | None, settings: Settings) -> Report:
-    """Convert ``sources`` and write the bundle at ``settings.out``; without ``photos`` (demo pack only) on rendered ones.
+    """Convert ``sources`` and write the bundle at ``settings.out``; without ``photos`` (demo pack) on rendered ones.
 
     InputError for models or photos that cannot be used, WorkError where the toolkit fails or the result is too far
     from FP32. Whatever happens, an earlier bundle at ``settings.out`` stays whole until the new one is.
     """
     check_replaceable(settings.out)
     require_toolkit()
-    settings.work.mkdir(parents=True, exist_ok=True, mode=0o700)  # it will hold faces
+    try:
+        settings.work.mkdir(parents=True, exist_ok=True, mode=0o700)  # it will hold faces
+    except OSError as error:
+        raise WorkError(
+            f"{settings.work}: cannot be made ({error.strerror}): choose another --out or --work"
+        ) from error
     with _alone(settings.work):
         _check_space(settings.work, sources)
         photos = photos or render_photos(settings.work / "photos")

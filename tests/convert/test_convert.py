@@ -175,7 +175,7 @@ def test_a_folder_that_is_no_bundle_is_never_replaced(capsys, tmp_path):
 
 
 def test_where_nothing_can_be_written(capsys, tmp_path, monkeypatch):
-    assert "not a folder that you may write to" in refused(capsys, "--out", Path("/proc/rkface/out"), code=1)
+    assert "choose another" in refused(capsys, "--out", Path("/proc/rkface/out"), code=1)
     monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(10**9, 10**9, 10**6))
     assert "free some space" in refused(capsys, "--out", tmp_path / "out", code=1)
     assert not (tmp_path / "out").exists()
