@@ -74,7 +74,6 @@ def simplify(model: Fixed, target: Path) -> Simplified:
 
     try:
         proto, _ = onnxsim.simplify(model.proto, check_n=0)  # the proof below runs on real images instead of noise
-        onnx.checker.check_model(proto)
     except Exception as error:  # onnxsim raises whatever its C++ side throws
         raise ModelError(
             f"{model.name}: onnxsim cannot simplify it at {_size(model.input)}: {_first(error)}"
@@ -84,7 +83,10 @@ def simplify(model: Fixed, target: Path) -> Simplified:
         target, model.input, _outputs(model, proto), (len(model.proto.graph.node), len(proto.graph.node))
     )
     if model.role == "detector":
-        levels(simplified.outputs, model.input.width, model.input.height)
+        try:
+            levels(simplified.outputs, model.input.width, model.input.height)
+        except ModelError as error:
+            raise ModelError(f"{model.name}: {error}") from None
     else:
         _check_embedding(model, proto, simplified.outputs)
     return simplified
@@ -166,12 +168,16 @@ def _normalizes(proto: Any) -> bool:
 
 
 def _outputs(model: Fixed, proto: Any) -> tuple[Output, ...]:
-    feed = np.zeros((1, 3, model.input.height, model.input.width), np.float32)
-    try:
-        arrays = _session(proto.SerializeToString()).run(None, {model.input.name: feed})
-    except Exception as error:  # onnxruntime's exceptions share no base but Exception
-        raise ModelError(f"{model.name} does not run at {_size(model.input)}: {_first(error)}") from error
-    return tuple(Output(entry.name, array.shape) for entry, array in zip(proto.graph.output, arrays, strict=True))
+    """The outputs with their shapes: those that onnxsim inferred, else those that one run gives."""
+    shapes = [tuple(dim.dim_value for dim in entry.type.tensor_type.shape.dim) for entry in proto.graph.output]
+    if not all(shape and all(shape) for shape in shapes):
+        feed = np.zeros((1, 3, model.input.height, model.input.width), np.float32)
+        try:
+            arrays = _session(proto.SerializeToString()).run(None, {model.input.name: feed})
+        except Exception as error:  # onnxruntime's exceptions share no base but Exception
+            raise ModelError(f"{model.name} does not run at {_size(model.input)}: {_first(error)}") from error
+        shapes = [array.shape for array in arrays]
+    return tuple(Output(entry.name, shape) for entry, shape in zip(proto.graph.output, shapes, strict=True))
 
 
 def _check_embedding(model: Fixed, proto: Any, outputs: Sequence[Output]) -> None:
@@ -192,6 +198,8 @@ def _session(model: bytes) -> Any:
 
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4
+    # A few images run through it: what the heavier optimisations save there, they cost twice at the start.
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
     return onnxruntime.InferenceSession(model, sess_options=options, providers=["CPUExecutionProvider"])
 
 

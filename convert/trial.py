@@ -23,7 +23,7 @@ from .material import Evaluation, Material, to_rgb
 from .quantize import Quantized
 from .simplify import Fixed, Simplified, prove_same
 
-PROOF = 4  # images on which original and simplified model are compared
+PROOF = 2  # images on which original and simplified model are compared
 
 Floats = NDArray[np.float32]
 Images = NDArray[np.uint8]
