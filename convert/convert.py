@@ -66,6 +66,8 @@ def convert(sources: Sources, photos: Photos | None, settings: Settings) -> Repo
         finder = to_finder(models, sources)
         material = gather(photos, finder, settings.work / "calibration", quantized=settings.quantized)
         reference = run_reference(models, finder.detector, material.evaluation)
+        for model in models.values():
+            model.backend.close()  # ONNX Runtime has answered; the toolkit needs the memory
         trial = run_trial(run_toolkit(models, sources, settings), finder.detector, material)
         parity = judge(material.evaluation, reference, trial, sources.match)
         return deliver(
