@@ -21,6 +21,7 @@ from rkface.runtime.bundle import Input, Output, sha256
 from rkface.runtime.faces import Faces
 from rkface.runtime.progress import stage
 
+from ..prove import match as match_boxes
 from .identity import EVALUATE
 from .render import Scene, render_scene
 
@@ -101,28 +102,9 @@ def portrait(person: int, shot: int) -> Scene:
     return render_scene(2 * _HELD_OUT + 100 * person + shot, [EVALUATE[person]], sizes=(70.0, 260.0))
 
 
-def iou(first: NDArray[np.float32], second: NDArray[np.float32]) -> NDArray[np.float64]:
-    """N×4 and M×4 boxes → N×M overlaps."""
-    low = np.maximum(first[:, None, :2], second[None, :, :2])
-    high = np.minimum(first[:, None, 2:], second[None, :, 2:])
-    shared = np.maximum(high - low, 0).prod(axis=2)
-    areas = [(boxes[:, 2:] - boxes[:, :2]).prod(axis=1) for boxes in (first, second)]
-    return np.asarray(shared / (areas[0][:, None] + areas[1][None] - shared), np.float64)
-
-
 def match(truth: NDArray[np.float32], found: NDArray[np.float32], bar: float = 0.5) -> Matches:
-    """Pair each of ``found`` (M×4, best first) with the free box of ``truth`` (N×4) it overlaps most, from ``bar``."""
-    overlap = iou(truth, found)
-    pairs: list[tuple[int, int, float]] = []
-    free = np.ones(len(truth), bool)
-    for index in range(len(found)):
-        if not free.any():
-            break
-        best = int(np.argmax(np.where(free, overlap[:, index], -1)))
-        if overlap[best, index] >= bar:
-            free[best] = False
-            pairs.append((best, index, float(overlap[best, index])))
-    rows = np.array(pairs, np.float64).reshape(-1, 3)
+    """Pairs of ``truth`` (N×4) and ``found`` (M×4) that overlap by ``bar`` and more, each box in one pair at most."""
+    rows = np.array(match_boxes(truth, found, bar), np.float64).reshape(-1, 3)
     return Matches(rows[:, 0].astype(np.int64), rows[:, 1].astype(np.int64), rows[:, 2])
 
 
