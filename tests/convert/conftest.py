@@ -1,5 +1,6 @@
 """One conversion of the demo pack, run as a person runs it, for every test that looks at its result."""
 
+import signal
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -16,6 +17,11 @@ class Converted:
     work: Path
     stdout: str
     stderr: str
+
+
+def heed_ctrl_c():
+    """For a child that is to be interrupted: a test run in the background of a shell inherits an ignored SIGINT."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def rkface(*arguments, **options):

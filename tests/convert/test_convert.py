@@ -17,7 +17,7 @@ from rkface.runtime import open_bundle
 from rkface.runtime.bundle import ROLES, read_bundle
 from rkface.runtime.cli import main
 
-from .conftest import RKFACE, rkface
+from .conftest import RKFACE, heed_ctrl_c, rkface
 
 OWN = ["--detector", str(DEMO / "detector.onnx"), "--recognizer", str(DEMO / "recognizer.onnx")]
 
@@ -101,7 +101,9 @@ def test_ctrl_c_leaves_the_last_good_bundle_and_nothing_else(converted, tmp_path
     photos = converted.work / "photos"
     command = [*RKFACE, "convert", *OWN, "--calibration", photos / "calibration", "--evaluation", photos / "evaluation"]
     command += ["--out", tmp_path / "bundle", "--evaluate", "20"]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True) as process:
+    with subprocess.Popen(
+        command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True, preexec_fn=heed_ctrl_c
+    ) as process:
         for line in process.stderr:
             if line.strip().startswith(stage):
                 process.send_signal(signal.SIGINT)

@@ -22,6 +22,8 @@ from rkface.runtime.backends.reference import open_reference  # noqa: E402
 from rkface.runtime.bundle import Input  # noqa: E402
 from rkface.runtime.errors import InputError, WorkError  # noqa: E402
 
+from .conftest import heed_ctrl_c  # noqa: E402
+
 RAW = Input("input", 32, 32, (0.0,) * 3, (1.0,) * 3)
 
 
@@ -133,7 +135,8 @@ def test_killed_or_interrupted_leaves_nothing(reds, tmp_path, victim):
         f"quantize(Job(onnx=Path({str(job.onnx)!r}), output=Path('out.rknn'), target='rk3588', custom_string='{{}}',"
         f" input=Input('input', 32, 32, (0.,)*3, (1.,)*3), dataset=Path({str(job.dataset)!r})), Path('logs/log.txt'))"
     )
-    with subprocess.Popen([sys.executable, "-c", script], cwd=tmp_path, stderr=subprocess.PIPE, text=True) as parent:
+    command = [sys.executable, "-c", script]
+    with subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True, preexec_fn=heed_ctrl_c) as parent:
         worker = child_of(parent)
         if victim == "worker":
             os.kill(worker, signal.SIGKILL)
