@@ -136,7 +136,9 @@ def test_killed_or_interrupted_leaves_nothing(reds, tmp_path, victim):
         f" input=Input('input', 32, 32, (0.,)*3, (1.,)*3), dataset=Path({str(job.dataset)!r})), Path('logs/log.txt'))"
     )
     command = [sys.executable, "-c", script]
-    with subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True, preexec_fn=heed_ctrl_c) as parent:
+    with subprocess.Popen(
+        command, cwd=tmp_path, stderr=subprocess.PIPE, text=True, preexec_fn=heed_ctrl_c,  # noqa: PLW1509
+    ) as parent:  # fmt: skip
         worker = child_of(parent)
         if victim == "worker":
             os.kill(worker, signal.SIGKILL)
