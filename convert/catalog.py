@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rkface.runtime import detect, embed
+from rkface.runtime.backends.reference import DYNAMIC_SIDE
 from rkface.runtime.bundle import ROLES, Role, Triple
 from rkface.runtime.errors import InputError
 
@@ -22,7 +23,7 @@ NORMALIZATION: dict[Role, tuple[Triple, Triple]] = {
     "detector": (detect.MEAN, detect.STD),
     "recognizer": (embed.MEAN, embed.STD),
 }
-DETECTOR_SIZE = (640, 640)  # width, height where neither model nor user says
+DETECTOR_SIZE = (DYNAMIC_SIDE, DYNAMIC_SIDE)  # width, height where neither model nor user says
 
 # A cosine from which two faces are the same person, for models of which we know no better. Not measured: a user's
 # own pairs decide (docs/accuracy.md).

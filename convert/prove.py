@@ -16,7 +16,7 @@ TIGHT_IOU = 0.9
 FARS = (1e-1, 1e-2, 1e-3, 1e-4)
 
 # Below these a bundle recognises or finds visibly worse than FP32 does; a healthy INT8 conversion of SCRFD and of
-# MobileFaceNet stands far above (docs/accuracy.md). The bar that picks between recipes is stricter.
+# MobileFaceNet stands far above (docs/accuracy.md).
 WORST_MEAN_COSINE = 0.97
 WORST_MATCHED = 0.95
 

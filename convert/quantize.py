@@ -28,6 +28,7 @@ from rkface.runtime.backends import stack_runs
 from rkface.runtime.bundle import Input
 from rkface.runtime.errors import InputError, WorkError
 
+MISSING = "rknn-toolkit2 is not installed here: run `make venv` (x86-64 Linux, Python 3.10-3.12)"
 STAGES = ("load", "build", "export", "simulate")
 CUSTOM_STRING_BYTES = 1024  # RKNN_QUERY_CUSTOM_STRING's buffer, with its closing zero
 COLOUR_CODES = re.compile(r"\x1b\[[0-9;]*m")
@@ -71,7 +72,7 @@ class Quantized:
 def require_toolkit() -> None:
     """Raise InputError where rknn-toolkit2 is not installed: better said before minutes of work than after."""
     if find_spec("rknn") is None:
-        raise InputError("rknn-toolkit2 is not installed here: run `make venv` (x86-64 Linux, Python 3.10-3.12)")
+        raise InputError(MISSING)
 
 
 def quantize(job: Job, log: Path, progress: Callable[[str, float], None] = lambda stage, seconds: None) -> Quantized:
@@ -136,14 +137,17 @@ def _check_dataset(dataset: Path, input: Input) -> None:
 def _run(work: Path, sink: Any, progress: Callable[[str, float], None]) -> tuple[str, int]:
     """Run the worker; returns the stage it was in when it ended, and its exit status."""
     reader, writer = os.pipe()
+    # A Ctrl-C between the worker's birth and the `try` below would leave it to die by itself, a moment after us.
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     worker = subprocess.Popen(
         [sys.executable, "-m", __name__, str(work / "job.json"), str(writer), str(os.getpid())],
         cwd=work, stdin=subprocess.DEVNULL, stdout=sink, stderr=subprocess.STDOUT,
         pass_fds=[writer], start_new_session=True,
     )  # fmt: skip
-    os.close(writer)
     stage = "start"
     try:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        os.close(writer)
         with os.fdopen(reader, encoding="utf-8") as stages:
             for line in stages:
                 name, seconds = line.split()
@@ -162,7 +166,7 @@ def _run(work: Path, sink: Any, progress: Callable[[str, float], None]) -> tuple
 def _explain(job: Job, stage: str, code: int, log: Path) -> str:
     text = COLOUR_CODES.sub("", log.read_text(encoding="utf-8", errors="replace"))
     if code == 3:
-        return "rknn-toolkit2 is not installed here: run `make venv` (x86-64 Linux, Python 3.10-3.12)"
+        return MISSING
     how = f"died of {signal.Signals(-code).name}" if code < 0 else "failed"
     said = [line.strip() for line in text.splitlines() if re.match(r"\s*E |\S*(Error|Exception)\b", line)]
     reason = f": {said[-1][:200]}" if said else ""

@@ -137,7 +137,7 @@ def parser() -> argparse.ArgumentParser:
     options = argparse.ArgumentParser(
         prog="python -m rkface.convert.demo.train",
         description="Train the demo detector and recogniser on rendered synthetic faces, export them as ONNX and "
-        "measure them on scenes and identities that training never saw. Needs torch; about half an hour on 2 cores.",
+        "measure them on scenes and identities that training never saw. Needs torch; under an hour on 2 cores.",
     )
     cores = os.cpu_count() or 1
     options.add_argument("--out", type=Path, default=HERE, help="folder for the two models and figures.json")
