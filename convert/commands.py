@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from argparse import ArgumentParser, Namespace
+from argparse import ArgumentParser, ArgumentTypeError, Namespace
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,13 +12,14 @@ from rkface.calibration.commands import count, size
 from rkface.runtime.commands import unit_interval
 from rkface.runtime.errors import InputError
 
+from .recipe import DEFAULT, RECIPES, Recipe
+
 if TYPE_CHECKING:
     from .acquire import Sources
     from .convert import Settings
     from .material import Photos
     from .report import Report
 
-ALGORITHMS = ("normal", "kl_divergence", "mmse")
 LICENCE = "not stated"
 
 
@@ -63,13 +64,26 @@ def convert(parser: ArgumentParser) -> None:
     how.add_argument(
         "--no-quantize", action="store_true", help="FP16 instead of INT8: larger and slower, for comparison"
     )
-    how.add_argument("--algorithm", choices=ALGORITHMS, default="normal", help="the toolkit's (default: %(default)s)")
+    known = "; ".join(f"{one.name}: {one.about}" for one in RECIPES.values())
+    how.add_argument(
+        "--recipe",
+        type=recipe,
+        default=DEFAULT,
+        metavar="NAME",
+        help=f"how to quantise. {known} (default: {DEFAULT.name})",
+    )
     how.add_argument("--match-threshold", type=unit_interval, metavar="T", help="cosine from which two faces are one "
                      "person (default: the pack's)")  # fmt: skip
     how.add_argument("--out", type=Path, metavar="DIR", help="the bundle (default: build/TARGET)")
     how.add_argument("--work", type=Path, metavar="DIR", help="logs, calibration set (default: OUT.work)")
     how.add_argument("--accept", action="store_true", help="write the bundle even where it is too far from FP32")
     parser.set_defaults(run=_convert)
+
+
+def recipe(text: str) -> Recipe:
+    if text not in RECIPES:
+        raise ArgumentTypeError(f"{text!r} is none of {', '.join(RECIPES)}")
+    return RECIPES[text]
 
 
 def _convert(options: Namespace) -> int:
@@ -84,7 +98,7 @@ def _convert(options: Namespace) -> int:
     photos = _photos(options, sources)
     from .convert import Settings, convert
 
-    settings = Settings(target, out, work, not options.no_quantize, options.algorithm, options.size, options.accept)
+    settings = Settings(target, out, work, not options.no_quantize, options.recipe, options.size, options.accept)
     report = convert(sources, photos, settings)
     tell(report, settings)
     return 0

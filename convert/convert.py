@@ -23,10 +23,12 @@ from .bundle import check_replaceable
 from .deliver import deliver
 from .material import Finder, Photos, gather, render_photos
 from .quantize import Job, Quantized, quantize, require_toolkit
+from .recipe import DEFAULT, Recipe
 from .report import Report
 from .simplify import fix, simplify
 from .targets import Target
 from .trial import Models, Prepared, Toolkit, judge, run_reference, run_trial
+from .tune import tune
 
 SPARE_BYTES = 300_000_000  # scratch space beside what grows with the models: frames, outputs, logs
 
@@ -40,7 +42,7 @@ class Settings:
     out: Path
     work: Path
     quantized: bool = True
-    algorithm: str = "normal"
+    recipe: Recipe = DEFAULT
     size: tuple[int, int] | None = None
     accept: bool = False
 
@@ -99,23 +101,32 @@ def run_toolkit(models: Models, sources: Sources, settings: Settings) -> Toolkit
     def run(role: Role, dataset: Path | None, images: NDArray[np.uint8]) -> Quantized:
         np.save(asked := settings.work / f"{role}-images.npy", images)
         model = models[role]
+        tuned = _tuned(model, role, dataset, settings) if dataset and settings.recipe.tuned else None
         job = Job(
-            onnx=model.simplified.path, output=settings.work / f"{role}.rknn", target=settings.target.name,
+            onnx=tuned or model.simplified.path, output=settings.work / f"{role}.rknn", target=settings.target.name,
             input=model.input, custom_string=contract(role, model.input, sources.source(role).sha256),
-            dataset=dataset, algorithm=settings.algorithm, evaluate=asked,
+            dataset=dataset, algorithm=settings.recipe.algorithm, evaluate=asked,
         )  # fmt: skip
         with stage(f"{role}: {'INT8' if dataset else 'FP16'}") as shown:
             done = quantize(job, settings.work / "logs" / f"{role}.log", lambda name, _: shown.say(f"{name} done"))
             shown.note = ", ".join(f"{name} {seconds:.1f} s" for name, seconds in done.seconds.items())
-        asked.unlink()
+        for passing in filter(None, (asked, tuned)):
+            passing.unlink()
         return done
 
     return run
 
 
+def _tuned(model: Prepared, role: Role, dataset: Path, settings: Settings) -> Path:
+    with stage(f"{role}: tune for INT8") as shown:
+        tuned = tune(model.simplified.path, model.input, dataset, settings.work / f"{role}-tuned.onnx", shown.advance)
+        shown.note = f"{tuned.equalized} channels equalised, {tuned.corrected} layers corrected"
+    return tuned.path
+
+
 def _check_space(work: Path, sources: Sources) -> None:
-    # The simplified model, the toolkit's own copies of it, the .rknn, and all of that again in the bundle.
-    needed = SPARE_BYTES + 4 * sum(path.stat().st_size for path in sources.paths.values() if path.is_file())
+    # The simplified model, the tuned one, the toolkit's own copies, the .rknn, and the bundle's copies of all.
+    needed = SPARE_BYTES + 5 * sum(path.stat().st_size for path in sources.paths.values() if path.is_file())
     free = shutil.disk_usage(work).free
     if free < needed:
         raise WorkError(

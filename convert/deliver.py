@@ -82,7 +82,7 @@ def _manifest(
     provenance: dict[str, Any] = {
         "calibration": calibration
         and {"digest": calibration.digest, "faces": calibration.faces, "frames": calibration.frames},
-        "recipe": {"algorithm": settings.algorithm, "dtype": "w8a8"} if settings.quantized else {"dtype": "fp16"},
+        "recipe": asdict(settings.recipe) | {"dtype": "w8a8"} if settings.quantized else {"dtype": "fp16"},
         "match_threshold": sources.evidence,
         "versions": _versions(),
         "parity": _without_series(asdict(parity)),

@@ -217,7 +217,7 @@ def fault(parity: Parity) -> str | None:
     if not embedding.mean >= WORST_MEAN_COSINE:
         return (
             f"the quantised recogniser is too far from FP32: mean cosine {embedding.mean:.4f}, at least "
-            f"{WORST_MEAN_COSINE} is needed. Calibrate on other faces, try --algorithm mmse, or use --no-quantize"
+            f"{WORST_MEAN_COSINE} is needed. Calibrate on other faces, try --recipe mmse, or use --no-quantize"
         )
     if detection.matched < WORST_MATCHED * detection.faces:
         return (

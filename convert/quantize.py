@@ -114,19 +114,23 @@ def _absolute(job: Job) -> Job:
     )
 
 
-def _check_dataset(dataset: Path, input: Input) -> None:
-    # The toolkit silently stretches an image of another size, and a squeezed face calibrates nothing.
-    from rkface.runtime.image import read_image
-
+def listed(dataset: Path) -> list[Path]:
+    """The images of a calibration list. InputError where it cannot be read or lists none."""
     try:
         lines = dataset.read_text(encoding="utf-8").split("\n")
     except OSError as error:
         raise InputError(f"{dataset}: cannot be read: {error.strerror or error}") from error
-    names = [line.strip() for line in lines if line.strip()]
-    if not names:
+    paths = [dataset.parent / line.strip() for line in lines if line.strip()]
+    if not paths:
         raise InputError(f"{dataset} lists no calibration image: run `rkface calibrate` again")
-    for name in names:
-        path = dataset.parent / name
+    return paths
+
+
+def _check_dataset(dataset: Path, input: Input) -> None:
+    # The toolkit silently stretches an image of another size, and a squeezed face calibrates nothing.
+    from rkface.runtime.image import read_image
+
+    for path in listed(dataset):
         height, width = read_image(path).shape[:2]
         if (width, height) != (input.width, input.height):
             raise InputError(

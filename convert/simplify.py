@@ -97,19 +97,25 @@ def prove_same(model: Fixed, simplified: Simplified, images: NDArray[np.uint8]) 
 
     WorkError above 1e-4: float32 sums in another order differ by less, another function by more.
     """
-    worst = 0.0
-    tensor = normalize(images, model.input)
-    before, after = _session(model.proto.SerializeToString()), _session(simplified.path.read_bytes())
-    for image in tensor:
-        feed = {model.input.name: image[None]}
-        for left, right in zip(before.run(None, feed), after.run(None, feed), strict=True):
-            scale = max(1.0, float(np.abs(left).max()))
-            worst = max(worst, float(np.abs(left - right).max()) / scale)
-    if not worst <= SAME:  # also refuses NaN
+    worst = difference(model.proto, onnx.load(str(simplified.path)), model.input, images)
+    if worst > SAME:
         raise WorkError(
             f"{model.name}: simplified, it differs from the original by {worst:.1e} (at most {SAME:.0e} is allowed): "
             "export the model again with fixed shapes, or with another opset"
         )
+    return worst
+
+
+def difference(before: Any, after: Any, input: Input, images: NDArray[np.uint8]) -> float:
+    """The largest difference between two ModelProtos' outputs on ``images`` (N×H×W×3 uint8 RGB), as a share of each
+    output's largest value (at least 1); infinite where one of them gives NaN."""
+    worst = 0.0
+    first, second = _session(before.SerializeToString()), _session(after.SerializeToString())
+    for image in normalize(images, input):
+        feed = {input.name: image[None]}
+        for left, right in zip(first.run(None, feed), second.run(None, feed), strict=True):
+            scale = max(1.0, float(np.abs(left).max()))
+            worst = float(np.fmax(worst, np.nan_to_num(np.abs(left - right).max() / scale, nan=np.inf)))
     return worst
 
 

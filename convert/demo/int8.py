@@ -13,6 +13,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 from rkface.convert.quantize import Job, quantize
+from rkface.convert.recipe import DEFAULT, RECIPES, Recipe
+from rkface.convert.tune import tune
 from rkface.runtime.backends.reference import open_reference
 from rkface.runtime.bundle import Input
 from rkface.runtime.detect import letterbox
@@ -34,7 +36,7 @@ class Kept:
     finds at IoU 0.9; extra: faces that only INT8 finds."""
 
     target: str
-    algorithm: str
+    recipe: str
     calibration: int
     crops: int
     cosine_mean: float
@@ -47,7 +49,7 @@ class Kept:
     landmark_error: float
 
 
-def compare(folder: Path, work: Path, algorithm: str = "normal") -> Kept:
+def compare(folder: Path, work: Path, recipe: Recipe = DEFAULT) -> Kept:
     """Quantise both models in ``folder``, calibrated on CALIBRATE, and compare on EVALUATE, working in ``work``."""
     crops = [render_crop(90_000, CALIBRATE[index]) for index in range(CALIBRATION)]
     held_out = np.stack([_rgb(render_crop(91_000, EVALUATE[index])) for index in range(CROPS)])
@@ -57,11 +59,11 @@ def compare(folder: Path, work: Path, algorithm: str = "normal") -> Kept:
         crops,
         held_out,
         work=work / "recognizer",
-        algorithm=algorithm,
+        recipe=recipe,
     )
     backend = open_reference(folder / measure.RECOGNIZER, measure.RECOGNIZER_INPUT)
     cosines = np.sum(unit(simulated) * unit(backend.infer(held_out)[0]), axis=1)
-    faces = _detections(folder, work, algorithm)
+    faces = _detections(folder, work, recipe)
     total = sum(len(full) for full, _ in faces)
     pairs = [(full, half, measure.match(full.boxes, half.boxes, 0.9)) for full, half in faces]
     loose = sum(len(measure.match(full.boxes, half.boxes).found) for full, half in faces)
@@ -71,13 +73,13 @@ def compare(folder: Path, work: Path, algorithm: str = "normal") -> Kept:
         for full, half, kept in pairs
     ]
     return Kept(
-        TARGET, algorithm, CALIBRATION, CROPS, float(cosines.mean()), float(np.percentile(cosines, 1)),
+        TARGET, recipe.name, CALIBRATION, CROPS, float(cosines.mean()), float(np.percentile(cosines, 1)),
         float(cosines.min()), SCENES, total, sum(len(kept.found) for _, _, kept in pairs) / total,
         sum(len(half) for _, half in faces) - loose, float(np.concatenate(errors).mean()),
     )  # fmt: skip
 
 
-def _detections(folder: Path, work: Path, algorithm: str) -> list[tuple[Faces, Faces]]:
+def _detections(folder: Path, work: Path, recipe: Recipe) -> list[tuple[Faces, Faces]]:
     """FP32's and INT8's faces in each held-out scene."""
     people = np.random.default_rng(92_000).choice(np.asarray(CALIBRATE), (CALIBRATION, 3))
     size = (measure.DETECTOR_INPUT.width, measure.DETECTOR_INPUT.height)
@@ -93,7 +95,7 @@ def _detections(folder: Path, work: Path, algorithm: str) -> list[tuple[Faces, F
         frames,
         images,
         work=work / "detector",
-        algorithm=algorithm,
+        recipe=recipe,
     )
     detector = measure.open_detector(folder / measure.DETECTOR)
     backend = open_reference(folder / measure.DETECTOR, measure.DETECTOR_INPUT)
@@ -113,7 +115,7 @@ def _run(
     images: NDArray[np.uint8],
     *,
     work: Path,
-    algorithm: str,
+    recipe: Recipe,
 ) -> tuple[NDArray[np.float32], ...]:
     work.mkdir(parents=True, exist_ok=True)
     for index, image in enumerate(calibration):
@@ -121,9 +123,10 @@ def _run(
     dataset = work / "dataset.txt"
     dataset.write_text("".join(f"{index}.png\n" for index in range(len(calibration))), encoding="utf-8")
     np.save(work / "images.npy", images)
+    fit = tune(model, input, dataset, work / "tuned.onnx").path if recipe.tuned else model
     job = Job(
-        onnx=model, output=work / "model.rknn", target=TARGET, input=input, custom_string="{}", dataset=dataset,
-        algorithm=algorithm, evaluate=work / "images.npy",
+        onnx=fit, output=work / "model.rknn", target=TARGET, input=input, custom_string="{}", dataset=dataset,
+        algorithm=recipe.algorithm, evaluate=work / "images.npy",
     )  # fmt: skip
     with stage(f"quantise {model.stem}"):
         return quantize(job, work / "toolkit.log").outputs
@@ -136,14 +139,14 @@ def _rgb(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m rkface.convert.demo.int8", description=__doc__)
     parser.add_argument("--models", type=Path, default=Path(__file__).parent, help="folder with the models and figures")
-    parser.add_argument("--algorithm", default="normal", help="normal, kl_divergence or mmse")
+    parser.add_argument("--recipe", choices=RECIPES, default=DEFAULT.name)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as work:
-        kept = compare(options.models.resolve(), Path(work), options.algorithm)
+        kept = compare(options.models.resolve(), Path(work), RECIPES[options.recipe])
     figures = {name: round(value, 5) if isinstance(value, float) else value for name, value in asdict(kept).items()}
     print(json.dumps(figures, indent=2))
     path = options.models / measure.FIGURES
-    if path.is_file() and options.algorithm == "normal":
+    if path.is_file() and options.recipe == DEFAULT.name:
         whole = json.loads(path.read_text(encoding="utf-8"))
         path.write_text(json.dumps(whole | {"int8": figures}, indent=2) + "\n", encoding="utf-8")
     return 0

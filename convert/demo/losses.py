@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 from rkface.runtime.detect import ANCHORS, STRIDES
 from torch import Tensor, nn
 
-# Anchors of SCRFD: squares of 2 and 4 strides a side (16…512 pixels in all; arXiv 2105.04714, section 3).
-_ANCHOR_SIDES = (2.0, 4.0)
+# Squares of 4 and 8 strides a side: twice SCRFD's own (arXiv 2105.04714, section 3), so that a face is seen by the
+# next finer level, in twice the cells, and its landmarks are told more exactly. Anchors only choose who answers.
+_ANCHOR_SIDES = (4.0, 8.0)
 _NEAREST = 5  # anchors a level that may answer for a face, as few cells are enough for rendered ones
 
 
@@ -115,9 +116,9 @@ def detection_loss(outputs: tuple[Tensor, ...], positive: Tensor, boxes: Tensor,
     # Relative to the face's size, so that small faces count as much as large ones.
     size = (boxes[positive][:, 0::2].sum(1) + boxes[positive][:, 1::2].sum(1)).clamp(min=0.5) / 2
     marks = F.smooth_l1_loss(
-        offsets[positive] / size[:, None], points[positive] / size[:, None], reduction="sum", beta=0.02
+        offsets[positive] / size[:, None], points[positive] / size[:, None], reduction="sum", beta=0.005
     )
-    return (focal + 2.0 * (1 - overlap).sum() + 4.0 * marks) / count
+    return (focal + 2.0 * (1 - overlap).sum() + 8.0 * marks) / count
 
 
 def giou(first: Tensor, second: Tensor) -> Tensor:

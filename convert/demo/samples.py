@@ -20,7 +20,6 @@ from .render import Scene, render_crop, render_scene
 # A 640×480 scene fills 320×240 of the detector's input; the rest of its 320 rows is black, and training on 16 such
 # rows instead of 80 teaches the same in four fifths of the time.
 WIDTH, HEIGHT = 320, 256
-WINDOW = 160
 _MIRRORED = [1, 0, 2, 4, 3]  # landmarks after a left-right flip
 _PART = 32
 
@@ -71,22 +70,23 @@ def training_scene(seed: int, index: int) -> Scene:
     return render_scene(seed * 1_000_000 + index, people.tolist(), covered=0.15)
 
 
-def window(frame: Frame, random: np.random.Generator) -> Frame:
-    """A WINDOW×WINDOW part of ``frame``, most often with a face inside: a third of the pixels, most of what they teach.
+def window(frame: Frame, side: int, random: np.random.Generator) -> Frame:
+    """A ``side``×``side`` part of ``frame``, most often with a face inside: few of the pixels, most of what they teach.
 
     Faces that the edge would cut are painted over, since half a face is neither an example nor a counter-example.
     """
-    corner = random.uniform((0, 0), (WIDTH - WINDOW, HEIGHT - WINDOW))
-    if len(frame.boxes) and random.uniform() < 0.8:
-        box = frame.boxes[random.integers(len(frame.boxes))]
-        slack = np.maximum(WINDOW - (box[2:] - box[:2]), 0)
-        corner = np.clip(box[:2] - random.uniform(0, 1, 2) * slack, 0, (WIDTH - WINDOW, HEIGHT - WINDOW))
+    room = np.array((WIDTH - side, HEIGHT - side))
+    corner = random.uniform((0, 0), room)
+    fitting = frame.boxes[(frame.boxes[:, 2:] - frame.boxes[:, :2]).max(axis=1, initial=0) <= 0.9 * side]
+    if len(fitting) and random.uniform() < 0.85:
+        box = fitting[random.integers(len(fitting))]
+        corner = np.clip(box[:2] - random.uniform(0, 1, 2) * (side - (box[2:] - box[:2])), 0, room)
     x, y = (int(value) for value in corner)
-    image = frame.image[y : y + WINDOW, x : x + WINDOW].copy()
+    image = frame.image[y : y + side, x : x + side].copy()
     boxes, landmarks = frame.boxes - np.tile([x, y], 2), frame.landmarks - (x, y)
-    whole = (boxes[:, :2] >= -2).all(axis=1) & (boxes[:, 2:] <= WINDOW + 2).all(axis=1)
-    for x1, y1, x2, y2 in np.clip(boxes[~whole], 0, WINDOW).astype(int):
-        image[y1:y2, x1:x2] = image[random.integers(WINDOW), random.integers(WINDOW)]
+    whole = (boxes[:, :2] >= -2).all(axis=1) & (boxes[:, 2:] <= side + 2).all(axis=1)
+    for x1, y1, x2, y2 in np.clip(boxes[~whole], 0, side).astype(int):
+        image[y1:y2, x1:x2] = image[random.integers(side), random.integers(side)]
     return Frame(image, boxes[whole].astype(np.float32), landmarks[whole].astype(np.float32))
 
 

@@ -6,7 +6,7 @@ import argparse
 import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,10 +16,14 @@ from rkface.runtime.progress import Stage, stage
 from torch import nn
 
 from . import losses, models, samples
+from .muon import Muon
 
 HERE = Path(__file__).parent
 _MARGIN = 0.35  # CosFace's own choice (arXiv 1801.09414)
-_WINDOWS = 0.9  # share of the detector's training that sees parts of scenes, which is quicker, before whole ones
+# Parts of scenes as batches of about equal cost: (side, pictures in a batch). Small ones teach most, large faces do not
+# fit them.
+_WINDOWS = ((160, 8), (96, 22))
+_WINDOWED = 0.9  # share of the detector's training that sees parts of scenes, which is quicker, before whole ones
 _LEARN_SLOPES = 0.85  # share of the training after which PReLU slopes are learned too
 
 
@@ -48,14 +52,13 @@ def train_recognizer(plan: Plan) -> models.IResNet:
     optimizer = _optimizer([*model.parameters(), *loss.parameters()])
     with stage("train recogniser") as line:
         for step, chosen in enumerate(_batches(len(data.images), batch, steps, plan.seed)):
-            _set_rate(optimizer, step / steps)
             if step == int(steps * _LEARN_SLOPES):
                 models.Slope.fixed = False
             images, labels = models.normalized(data.images[chosen]), torch.from_numpy(data.labels[chosen])
             with torch.autocast("cpu", torch.bfloat16):
                 embeddings = model.train()(images)
             value = loss(embeddings.float(), labels, _MARGIN * min(1.0, 2.5 * step / steps))
-            _learn(optimizer, value)
+            _learn([optimizer], value, step / steps)
             _tell(line, step, steps, value)
     models.Slope.fixed = True
     return model
@@ -67,16 +70,17 @@ def train_detector(plan: Plan) -> models.Detector:
         line.note = f"{sum(len(frame.boxes) for frame in data)} faces in {plan.scenes} pictures"
     torch.manual_seed(plan.seed)
     model = models.Detector()
-    batch = 8
-    steps = int(len(data) * plan.scene_passes / batch)
-    optimizer = _optimizer(model.parameters())
+    model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    steps = int(len(data) * plan.scene_passes / np.mean([batch for _, batch in _WINDOWS]))
+    optimizers = _detector_optimizers(model)
     random = np.random.default_rng(plan.seed)
+    orders = [_batches(len(data), batch, steps, plan.seed + index) for index, (_, batch) in enumerate(_WINDOWS)]
     with stage("train detector") as line:
-        for step, chosen in enumerate(_batches(len(data), batch, steps, plan.seed)):
-            _set_rate(optimizer, step / steps)
-            frames = [data[index] for index in chosen]
-            if step < _WINDOWS * steps:
-                frames = [samples.window(frame, random) for frame in frames]
+        for step in range(steps):
+            kind = step % len(_WINDOWS) if step < _WINDOWED * steps else 0
+            frames = [data[index] for index in next(orders[kind])]
+            if step < _WINDOWED * steps:
+                frames = [samples.window(frame, _WINDOWS[kind][0], random) for frame in frames]
             images, targets = zip(*(samples.augment(frame, random) for frame in frames), strict=True)
             with torch.autocast("cpu", torch.bfloat16):
                 outputs = model.train()(models.normalized(np.stack(images), 128.0))
@@ -84,9 +88,21 @@ def train_detector(plan: Plan) -> models.Detector:
                 outputs, *(torch.from_numpy(np.stack([getattr(one, part) for one in targets]))
                            for part in ("positive", "boxes", "points"))
             )  # fmt: skip
-            _learn(optimizer, value)
+            _learn(optimizers, value, step / steps)
             _tell(line, step, steps, value)
     return model
+
+
+def _detector_optimizers(model: models.Detector) -> list[torch.optim.Optimizer]:
+    """Muon for the kernels inside; AdamW for what reads the picture, what answers, gains and biases."""
+    ends = [model.stem[0], model.score, model.box, model.point]
+    outside = {id(parameter) for end in ends for parameter in end.parameters()}
+    inside = [one for one in model.parameters() if one.ndim == 4 and id(one) not in outside]
+    kernels = {id(kernel) for kernel in inside}
+    rest = [parameter for parameter in model.parameters() if id(parameter) not in kernels]
+    muon = Muon(inside, momentum=0.95, weight_decay=0.05)
+    muon.param_groups[0]["peak"] = 0.02
+    return [muon, _optimizer(rest)]
 
 
 def _optimizer(parameters: Iterator[nn.Parameter] | list[nn.Parameter]) -> torch.optim.AdamW:
@@ -94,24 +110,25 @@ def _optimizer(parameters: Iterator[nn.Parameter] | list[nn.Parameter]) -> torch
     # Decay on kernels only: it keeps their ranges, and so INT8's steps, small. Gains, biases and slopes stay free.
     return torch.optim.AdamW(
         [
-            {"params": [parameter for parameter in chosen if parameter.ndim > 1], "weight_decay": 0.03},
-            {"params": [parameter for parameter in chosen if parameter.ndim <= 1], "weight_decay": 0.0},
+            {"params": [one for one in chosen if one.ndim > 1], "weight_decay": 0.03, "peak": 3e-3},
+            {"params": [one for one in chosen if one.ndim <= 1], "weight_decay": 0.0, "peak": 3e-3},
         ]
     )
 
 
-def _set_rate(optimizer: torch.optim.Optimizer, done: float, peak: float = 3e-3) -> None:
-    """Linear warm-up over the first 4 %, then half a cosine to almost nothing."""
-    rate = peak * (done / 0.04 if done < 0.04 else 0.5 * (1 + np.cos(np.pi * (done - 0.04) / 0.96)) + 1e-3)
-    for group in optimizer.param_groups:
-        group["lr"] = float(rate)
-
-
-def _learn(optimizer: torch.optim.Optimizer, value: torch.Tensor) -> None:
-    optimizer.zero_grad()
+def _learn(optimizers: Sequence[torch.optim.Optimizer], value: torch.Tensor, done: float) -> None:
+    """One step at the rate for ``done`` (0..1) of the training: linear warm-up over the first 4 %, then half a cosine
+    to almost nothing."""
+    rate = done / 0.04 if done < 0.04 else 0.5 * (1 + np.cos(np.pi * (done - 0.04) / 0.96)) + 1e-3
+    groups = [group for optimizer in optimizers for group in optimizer.param_groups]
+    for group in groups:
+        group["lr"] = float(rate * group["peak"])
+        for parameter in group["params"]:
+            parameter.grad = None
     value.backward()  # type: ignore[no-untyped-call]
-    nn.utils.clip_grad_norm_([p for group in optimizer.param_groups for p in group["params"]], 5.0)
-    optimizer.step()
+    nn.utils.clip_grad_norm_([parameter for group in groups for parameter in group["params"]], 5.0)
+    for optimizer in optimizers:
+        optimizer.step()
 
 
 def _batches(count: int, batch: int, steps: int, seed: int) -> Iterator[np.ndarray[tuple[int], np.dtype[np.int64]]]:

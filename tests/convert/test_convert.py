@@ -102,7 +102,11 @@ def test_ctrl_c_leaves_the_last_good_bundle_and_nothing_else(converted, tmp_path
     command = [*RKFACE, "convert", *OWN, "--calibration", photos / "calibration", "--evaluation", photos / "evaluation"]
     command += ["--out", tmp_path / "bundle", "--evaluate", "20"]
     with subprocess.Popen(
-        command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True, preexec_fn=heed_ctrl_c  # noqa: PLW1509
+        command,
+        stderr=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        text=True,
+        preexec_fn=heed_ctrl_c,  # noqa: PLW1509
     ) as process:
         for line in process.stderr:
             if line.strip().startswith(stage):

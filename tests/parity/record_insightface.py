@@ -123,10 +123,16 @@ def record(shared: Path) -> dict[str, Any]:
                     "landmarks": rounded(landmarks, 3),
                     "similarity": [rounded(estimate_norm(points), 6) for points in written],
                 }  # fmt: skip
-            runs.append({
-                "model": model, "sha256": sha256(source), "width": width, "height": height, "threshold": threshold,
-                "faces": faces,
-            })
+            runs.append(
+                {
+                    "model": model,
+                    "sha256": sha256(source),
+                    "width": width,
+                    "height": height,
+                    "threshold": threshold,
+                    "faces": faces,
+                }
+            )
     source = shared / "models" / RECOGNIZER
     recognizer = ArcFaceONNX(str(source))
     recognizer.prepare(-1)

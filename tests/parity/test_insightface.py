@@ -49,9 +49,7 @@ class Compared:
 
     def distance(self):
         """Pixels between each of their faces and each of ours: the worst corner of a box or landmark."""
-        theirs, ours = (
-            np.hstack([faces.boxes, faces.landmarks.reshape(-1, 10)]) for faces in (self.theirs, self.ours)
-        )
+        theirs, ours = (np.hstack([faces.boxes, faces.landmarks.reshape(-1, 10)]) for faces in (self.theirs, self.ours))
         return np.abs(theirs[:, None] - ours).max(axis=-1, initial=0)
 
 

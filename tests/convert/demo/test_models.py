@@ -13,6 +13,7 @@ from rkface.runtime.detect import decode, levels
 torch = pytest.importorskip("torch", reason="torch is not installed")
 
 from rkface.convert.demo import losses, models, samples  # noqa: E402
+from rkface.convert.demo.muon import orthogonal  # noqa: E402
 
 FOLDER = Path(models.__file__).parent
 
@@ -173,3 +174,24 @@ def test_verification_counts_a_missed_face_as_rejected(detector):
     embedder = measure.open_recognizer(FOLDER / measure.RECOGNIZER)
     recognised = measure.verification(Blind(), embedder, 3, 2)
     assert recognised.undetected == 6 and recognised.tar == 0
+
+
+def test_muons_update_is_nearly_orthogonal():
+    for shape in ((40, 360), (64, 27), (16, 16)):
+        matrix = torch.randn(shape, generator=torch.Generator().manual_seed(1))
+        values = torch.linalg.svdvals(orthogonal(matrix)) / max(1.0, shape[0] / shape[1]) ** 0.5
+        # K. Jordan's coefficients trade exactness for speed: they end between 0.7 and 1.2, the smallest values lower.
+        assert values.max() < 1.25 and values.median() > 0.6
+
+
+def test_windows_hold_whole_faces_only():
+    picture = measure.scene(1)
+    image = np.zeros((samples.HEIGHT, samples.WIDTH, 3), np.uint8)
+    frame = samples.Frame(image, picture.boxes / 2, picture.landmarks / 2)
+    seen = 0
+    for seed in range(20):
+        part = samples.window(frame, 96, np.random.default_rng(seed))
+        assert part.image.shape == (96, 96, 3)
+        assert (part.boxes >= -2).all() and (part.boxes <= 98).all()
+        seen += len(part.boxes)
+    assert seen >= 10, "most windows show a face"

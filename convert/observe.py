@@ -1,0 +1,78 @@
+"""What flows through a model while it looks at calibration images: the range and the mean of every channel."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from rkface.runtime.backends.reference import normalize, open_reference
+from rkface.runtime.bundle import Input
+
+
+@dataclass(frozen=True)
+class Observed:
+    """One tensor, over all images. ``low`` and ``high``: C float32, by channel; ``mean``: C×H×W or C float64."""
+
+    low: NDArray[np.float32]
+    high: NDArray[np.float32]
+    mean: NDArray[np.float64]
+
+    @property
+    def reach(self) -> NDArray[np.float32]:
+        """C float32: the largest magnitude in each channel."""
+        return np.maximum(np.abs(self.low), np.abs(self.high))
+
+    def scaled(self, by: NDArray[np.float32]) -> Observed:
+        """The same tensor with each channel multiplied by a positive number (``by``: C)."""
+        over = by.reshape(-1, *(1,) * (self.mean.ndim - 1))
+        return replace(self, low=self.low * by, high=self.high * by, mean=self.mean * over)
+
+
+def observe(
+    model: Any,
+    input: Input,
+    images: NDArray[np.uint8],
+    scratch: Path,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> dict[str, Observed]:
+    """Run ``model`` (a ModelProto, batch 1) on ``images`` (N×H×W×3 uint8 RGB) and watch what every Conv and Gemm is
+    fed, the input among it.
+
+    ``scratch`` names a file to write and remove: a large model does not fit into one message of ONNX Runtime.
+    """
+    weights = {tensor.name for tensor in model.graph.initializer}
+    read = {node.input[0] for node in model.graph.node if node.op_type in ("Conv", "Gemm")}
+    names = sorted(read - weights - {input.name})
+    watched = onnx.ModelProto()
+    watched.CopyFrom(model)
+    del watched.graph.output[:]
+    watched.graph.output.extend(
+        onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None) for name in names
+    )
+    onnx.save(watched, str(scratch))
+    try:
+        backend = open_reference(scratch, input)
+        seen: dict[str, Observed] = {}
+        for index, image in enumerate(images):
+            fed = [normalize(image[None], input), *backend.infer(image[None])]
+            for name, values in zip((input.name, *names), fed, strict=True):
+                seen[name] = _and(seen.get(name), values[0], index)
+            progress(index + 1, len(images))
+        backend.close()
+    finally:
+        scratch.unlink()
+    return seen
+
+
+def _and(before: Observed | None, values: NDArray[np.float32], images: int) -> Observed:
+    flat = values.reshape(len(values), -1)
+    low, high = flat.min(axis=1), flat.max(axis=1)
+    if before is None:
+        return Observed(low, high, values.astype(np.float64))
+    mean = before.mean + (values - before.mean) / (images + 1)
+    return Observed(np.minimum(before.low, low), np.maximum(before.high, high), mean)
