@@ -12,7 +12,7 @@ from rkface.calibration.commands import count, size
 from rkface.runtime.commands import unit_interval
 from rkface.runtime.errors import InputError
 
-from .recipe import DEFAULT, RECIPES, Recipe
+from .recipe import PLANS, UNQUANTIZED, Plan
 
 if TYPE_CHECKING:
     from .acquire import Sources
@@ -64,14 +64,9 @@ def convert(parser: ArgumentParser) -> None:
     how.add_argument(
         "--no-quantize", action="store_true", help="FP16 instead of INT8: larger and slower, for comparison"
     )
-    known = "; ".join(f"{one.name}: {one.about}" for one in RECIPES.values())
-    how.add_argument(
-        "--recipe",
-        type=recipe,
-        default=DEFAULT,
-        metavar="NAME",
-        help=f"how to quantise. {known} (default: {DEFAULT.name})",
-    )
+    known = "; ".join(f"{one.name}: {one.about}" for one in PLANS.values())
+    how.add_argument("--recipe", type=plan, default=PLANS["auto"], metavar="NAME", help=f"how to quantise. {known} "
+                     "(default: auto)")  # fmt: skip
     how.add_argument("--match-threshold", type=unit_interval, metavar="T", help="cosine from which two faces are one "
                      "person (default: the pack's)")  # fmt: skip
     how.add_argument("--out", type=Path, metavar="DIR", help="the bundle (default: build/TARGET)")
@@ -80,10 +75,10 @@ def convert(parser: ArgumentParser) -> None:
     parser.set_defaults(run=_convert)
 
 
-def recipe(text: str) -> Recipe:
-    if text not in RECIPES:
-        raise ArgumentTypeError(f"{text!r} is none of {', '.join(RECIPES)}")
-    return RECIPES[text]
+def plan(text: str) -> Plan:
+    if text not in PLANS:
+        raise ArgumentTypeError(f"{text!r} is none of {', '.join(PLANS)}")
+    return PLANS[text]
 
 
 def _convert(options: Namespace) -> int:
@@ -98,7 +93,8 @@ def _convert(options: Namespace) -> int:
     photos = _photos(options, sources)
     from .convert import Settings, convert
 
-    settings = Settings(target, out, work, not options.no_quantize, options.recipe, options.size, options.accept)
+    how = UNQUANTIZED if options.no_quantize else options.recipe
+    settings = Settings(target, out, work, how, options.size, options.accept)
     report = convert(sources, photos, settings)
     tell(report, settings)
     return 0

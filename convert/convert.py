@@ -23,7 +23,7 @@ from .bundle import check_replaceable
 from .deliver import deliver
 from .material import Finder, Photos, gather, render_photos
 from .quantize import Job, Quantized, quantize, require_toolkit
-from .recipe import DEFAULT, Recipe
+from .recipe import PLANS, UNQUANTIZED, Plan, Recipe
 from .report import Report
 from .simplify import fix, simplify
 from .targets import Target
@@ -41,10 +41,13 @@ class Settings:
     target: Target
     out: Path
     work: Path
-    quantized: bool = True
-    recipe: Recipe = DEFAULT
+    plan: Plan = PLANS["auto"]
     size: tuple[int, int] | None = None
     accept: bool = False
+
+    @property
+    def quantized(self) -> bool:
+        return self.plan != UNQUANTIZED
 
 
 def convert(sources: Sources, photos: Photos | None, settings: Settings) -> Report:
@@ -70,7 +73,7 @@ def convert(sources: Sources, photos: Photos | None, settings: Settings) -> Repo
         reference = run_reference(models, finder.detector, material.evaluation)
         for model in models.values():
             model.backend.close()  # ONNX Runtime has answered; the toolkit needs the memory
-        trial = run_trial(run_toolkit(models, sources, settings), finder.detector, material)
+        trial = run_trial(run_toolkit(models, sources, settings), finder.detector, material, reference, settings.plan)
         parity = judge(material.evaluation, reference, trial, sources.match)
         return deliver(
             sources, settings, models=models, material=material, reference=reference, trial=trial, parity=parity
@@ -98,17 +101,20 @@ def to_finder(models: Models, sources: Sources) -> Finder:
 def run_toolkit(models: Models, sources: Sources, settings: Settings) -> Toolkit:
     """What ``run_trial`` quantises with: the real toolkit, its files in the work folder."""
 
-    def run(role: Role, dataset: Path | None, images: NDArray[np.uint8]) -> Quantized:
+    def run(role: Role, recipe: Recipe, dataset: Path | None, images: NDArray[np.uint8]) -> Quantized:
         np.save(asked := settings.work / f"{role}-images.npy", images)
         model = models[role]
-        tuned = _tuned(model, role, dataset, settings) if dataset and settings.recipe.tuned else None
+        tuned = _tuned(model, role, dataset, settings) if dataset and recipe.tuned else None
         job = Job(
-            onnx=tuned or model.simplified.path, output=settings.work / f"{role}.rknn", target=settings.target.name,
-            input=model.input, custom_string=contract(role, model.input, sources.source(role).sha256),
-            dataset=dataset, algorithm=settings.recipe.algorithm, evaluate=asked,
+            onnx=tuned or model.simplified.path, output=settings.work / f"{role}-{recipe.name}.rknn",
+            target=settings.target.name, input=model.input,
+            custom_string=contract(role, model.input, sources.source(role).sha256),
+            dataset=dataset, algorithm=recipe.algorithm, evaluate=asked,
         )  # fmt: skip
-        with stage(f"{role}: {'INT8' if dataset else 'FP16'}") as shown:
-            done = quantize(job, settings.work / "logs" / f"{role}.log", lambda name, _: shown.say(f"{name} done"))
+        with stage(f"{role}: {f'INT8 {recipe.name}' if dataset else 'FP16'}") as shown:
+            done = quantize(
+                job, settings.work / "logs" / f"{role}-{recipe.name}.log", lambda name, _: shown.say(f"{name} done")
+            )
             shown.note = ", ".join(f"{name} {seconds:.1f} s" for name, seconds in done.seconds.items())
         for passing in filter(None, (asked, tuned)):
             passing.unlink()

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from rkface.runtime.bundle import ROLES, Manifest, Model, Thresholds
+from rkface.runtime.bundle import ROLES, Manifest, Model, Role, Thresholds
 from rkface.runtime.detect import NMS_IOU, THRESHOLD
 from rkface.runtime.errors import WorkError
 from rkface.runtime.faces import Faces
@@ -21,6 +21,7 @@ from rkface.runtime.progress import stage
 
 from .bundle import write_bundle
 from .prove import Parity, fault, match
+from .recipe import Try
 from .report import ModelFacts, Pictures, Report
 
 if TYPE_CHECKING:
@@ -44,11 +45,12 @@ def deliver(
     facts = tuple(
         ModelFacts(
             role, trial.models[role].rknn.stat().st_size, models[role].simplified.nodes, reference.differences[role],
-            trial.models[role].seconds, trial.models[role].peak_rss_mb, trial.models[role].warnings,
+            trial.models[role].seconds, trial.models[role].peak_rss_mb, trial.models[role].warnings, trial.tries[role],
         )
         for role in ROLES
     )  # fmt: skip
-    notes = (*material.notes, *filter(None, [settings.target.warning]))
+    below = (_below(role, trial.tries[role]) for role in ROLES)
+    notes = (*material.notes, *filter(None, [settings.target.warning, *below]))
     manifest = _manifest(sources, settings, models=models, material=material, trial=trial, parity=parity)
     report = Report(manifest, parity, facts, notes, fault(parity))
     with stage("report and bundle") as shown:
@@ -82,7 +84,7 @@ def _manifest(
     provenance: dict[str, Any] = {
         "calibration": calibration
         and {"digest": calibration.digest, "faces": calibration.faces, "frames": calibration.frames},
-        "recipe": asdict(settings.recipe) | {"dtype": "w8a8"} if settings.quantized else {"dtype": "fp16"},
+        "recipes": {role: _chosen(trial, role) for role in ROLES},
         "match_threshold": sources.evidence,
         "versions": _versions(),
         "parity": _without_series(asdict(parity)),
@@ -96,6 +98,19 @@ def _manifest(
         detector=described["detector"], recognizer=described["recognizer"],
         thresholds=Thresholds(THRESHOLD, NMS_IOU, sources.match), provenance=provenance,
     )  # fmt: skip
+
+
+def _chosen(trial: Trial, role: Role) -> dict[str, Any]:
+    (recipe,) = (one.recipe for one in trial.tries[role] if one.chosen)
+    return {name: getattr(recipe, name) for name in ("name", "dtype", "algorithm", "tuned")}
+
+
+def _below(role: Role, tries: Sequence[Try]) -> str | None:
+    """What to tell where no recipe cleared the bar."""
+    (chosen,) = (one for one in tries if one.chosen)
+    if chosen.grade is None or chosen.grade.clears or chosen.recipe.dtype != "w8a8":
+        return None
+    return f"{role}: no recipe is as near to FP32 as a good one (best: {chosen.recipe.name}, {chosen.grade.said})"
 
 
 def _versions() -> dict[str, str]:

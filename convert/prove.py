@@ -11,6 +11,8 @@ from rkface.runtime.embed import unit
 from rkface.runtime.errors import ModelError
 from rkface.runtime.faces import Faces
 
+from .recipe import Grade
+
 MATCH_IOU = 0.5
 TIGHT_IOU = 0.9
 FARS = (1e-1, 1e-2, 1e-3, 1e-4)
@@ -19,6 +21,10 @@ FARS = (1e-1, 1e-2, 1e-3, 1e-4)
 # MobileFaceNet stands far above (docs/accuracy.md).
 WORST_MEAN_COSINE = 0.97
 WORST_MATCHED = 0.95
+
+# What a good conversion reaches, and where the search for a better recipe ends.
+GOOD_MEAN_COSINE, GOOD_COSINE = 0.995, 0.99
+GOOD_LANDMARKS = 0.02
 
 Floats = NDArray[np.float32]
 
@@ -211,13 +217,32 @@ def check_recognizer(name: str, embeddings: Floats, mirrored: Floats) -> None:
         )
 
 
+def grade_embeddings(parity: EmbeddingParity) -> Grade:
+    """By the mean cosine; good where the worst face is as well."""
+    return Grade(
+        parity.mean >= GOOD_MEAN_COSINE and parity.minimum >= GOOD_COSINE,
+        (parity.mean, parity.minimum),
+        f"cosine mean {parity.mean:.4f}, min {parity.minimum:.4f}",
+    )
+
+
+def grade_faces(parity: DetectionParity) -> Grade:
+    """By missed and extra faces, then by landmarks, which decide what the recogniser sees; good where none differs."""
+    wrong = parity.missed + parity.extra
+    return Grade(
+        not wrong and parity.tight == parity.faces and parity.landmark_error <= GOOD_LANDMARKS,
+        (-wrong, -parity.landmark_error),
+        f"{parity.missed} missed, {parity.extra} extra, landmarks {parity.landmark_error:.1%} off",
+    )
+
+
 def fault(parity: Parity) -> str | None:
     """Why the quantised models are too far from FP32 to be handed to anyone, and what to do; None where all is well."""
     embedding, detection = parity.embedding, parity.detection
     if not embedding.mean >= WORST_MEAN_COSINE:
         return (
             f"the quantised recogniser is too far from FP32: mean cosine {embedding.mean:.4f}, at least "
-            f"{WORST_MEAN_COSINE} is needed. Calibrate on other faces, try --recipe mmse, or use --no-quantize"
+            f"{WORST_MEAN_COSINE} is needed. Calibrate on other faces, try --recipe thorough, or use --no-quantize"
         )
     if detection.matched < WORST_MATCHED * detection.faces:
         return (

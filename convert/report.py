@@ -16,6 +16,7 @@ from rkface.runtime.bundle import Manifest, Role
 
 from .plot import histogram
 from .prove import EmbeddingParity, PairParity, Parity
+from .recipe import Try
 
 Image = NDArray[np.uint8]
 CELL = 84  # pixels of a face in the report
@@ -52,6 +53,7 @@ class ModelFacts:
     seconds: dict[str, float]
     peak_rss_mb: float
     warnings: tuple[str, ...]
+    tries: tuple[Try, ...]
 
 
 @dataclass(frozen=True)
@@ -84,6 +86,7 @@ class Report:
             f"rknn-toolkit2 {escape(manifest.toolkit)}</p>",
             self._verdict(),
             "<h2>Models</h2>" + self._models(),
+            "<h2>Recipes</h2>" + self._recipes(),
             "<h2>Embeddings: quantised against FP32</h2>" + self._embeddings(),
             "<h2>Detection: quantised against FP32</h2>" + self._detection(pictures.frames),
             "<h2>Decisions on pairs</h2>" + _pairs(self.parity.pairs),
@@ -130,6 +133,16 @@ class Report:
         head = ("model", "source", "input", "precision", "size", "ONNX nodes", "simplified differs by", "toolkit")
         warnings = [f"{facts.role}: {text}" for facts in self.models for text in facts.warnings]
         return _table(head, rows) + "".join(f"<p class=soft>{escape(text)}</p>" for text in warnings)
+
+    def _recipes(self) -> str:
+        rows = [
+            (
+                facts.role, one.recipe.name, one.recipe.dtype, one.grade.said if one.grade else one.error,
+                f"{one.seconds:.0f} s", "taken" if one.chosen else "", one.recipe.about,
+            )
+            for facts in self.models for one in facts.tries
+        ]  # fmt: skip
+        return _table(("model", "recipe", "type", "against FP32", "time", "", "what it does"), rows)
 
     def _embeddings(self) -> str:
         head = ("", "faces", "mean cosine", "1st percentile", "minimum", "length ratio", "euclidean")

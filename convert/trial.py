@@ -21,6 +21,7 @@ from rkface.runtime.progress import stage
 from . import prove
 from .material import Evaluation, Material, to_rgb
 from .quantize import Quantized
+from .recipe import Plan, Recipe, Try, search
 from .simplify import Fixed, Simplified, prove_same
 
 PROOF = 2  # images on which original and simplified model are compared
@@ -43,8 +44,8 @@ class Prepared:
 
 
 Models = dict[Role, Prepared]
-# (role, calibration list or None for FP16, images to answer to) → the converted model and its answers
-Toolkit = Callable[[Role, Path | None, Images], Quantized]
+# (role, recipe, calibration list or None for FP16, images to answer to) → the converted model and its answers
+Toolkit = Callable[[Role, Recipe, Path | None, Images], Quantized]
 
 
 @dataclass(frozen=True)
@@ -63,10 +64,12 @@ class Reference:
 
 @dataclass(frozen=True)
 class Trial:
-    """What the quantised models say. ``models``: their conversions; the recogniser's answers are first to FP32's crops,
-    then to those at the landmarks that the quantised detector found, for the faces at ``own``."""
+    """What the quantised models say. ``models``: their conversions, the best of ``tries``; the recogniser's answers are
+    first to FP32's crops, then to those at the landmarks that the quantised detector found, for the faces at ``own``.
+    """
 
     models: dict[Role, Quantized]
+    tries: dict[Role, tuple[Try, ...]]
     faces: list[Faces]
     own: list[int]
 
@@ -98,19 +101,33 @@ def run_reference(models: Models, detector: Detector, evaluation: Evaluation) ->
     return Reference(outputs, faces_of(detector, outputs["detector"], evaluation), differences)
 
 
-def run_trial(quantize: Toolkit, detector: Detector, material: Material) -> Trial:
-    """Quantise both models with ``quantize``.
+def run_trial(quantize: Toolkit, detector: Detector, material: Material, reference: Reference, plan: Plan) -> Trial:
+    """Quantise both models with ``quantize`` by the recipe of ``plan`` that keeps the most of ``reference``.
 
     The detector goes first, so that the recogniser can also be asked about the faces as the quantised detector aligns
     them.
     """
     evaluation, calibration = material.evaluation, material.calibration
     frames, aligned = (calibration.detector, calibration.recognizer) if calibration else (None, None)
-    first = quantize("detector", frames, evaluation.frames)
+    first, detector_tries = search(
+        plan,
+        lambda recipe: quantize("detector", recipe, frames, evaluation.frames),
+        lambda done: prove.grade_faces(
+            prove.compare_faces(reference.faces, faces_of(detector, done.outputs, evaluation))
+        ),
+    )
     faces = faces_of(detector, first.outputs, evaluation)
     own, crops = own_crops(evaluation, faces)
-    second = quantize("recognizer", aligned, np.concatenate([evaluation.crops, crops]))
-    return Trial({"detector": first, "recognizer": second}, faces, own)
+    asked = np.concatenate([evaluation.crops, crops])
+    second, recognizer_tries = search(
+        plan,
+        lambda recipe: quantize("recognizer", recipe, aligned, asked),
+        lambda done: prove.grade_embeddings(
+            prove.compare_embeddings(reference.embeddings, done.outputs[0][: len(evaluation.crops)])
+        ),
+    )
+    tries: dict[Role, tuple[Try, ...]] = {"detector": detector_tries, "recognizer": recognizer_tries}
+    return Trial({"detector": first, "recognizer": second}, tries, faces, own)
 
 
 def judge(evaluation: Evaluation, reference: Reference, trial: Trial, match: float) -> prove.Parity:

@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 from rkface.convert.quantize import Job, quantize
-from rkface.convert.recipe import DEFAULT, RECIPES, Recipe
+from rkface.convert.recipe import RECIPES, TUNED, Recipe
 from rkface.convert.tune import tune
 from rkface.runtime.backends.reference import open_reference
 from rkface.runtime.bundle import Input
@@ -49,7 +49,7 @@ class Kept:
     landmark_error: float
 
 
-def compare(folder: Path, work: Path, recipe: Recipe = DEFAULT) -> Kept:
+def compare(folder: Path, work: Path, recipe: Recipe = TUNED) -> Kept:
     """Quantise both models in ``folder``, calibrated on CALIBRATE, and compare on EVALUATE, working in ``work``."""
     crops = [render_crop(90_000, CALIBRATE[index]) for index in range(CALIBRATION)]
     held_out = np.stack([_rgb(render_crop(91_000, EVALUATE[index])) for index in range(CROPS)])
@@ -139,14 +139,14 @@ def _rgb(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m rkface.convert.demo.int8", description=__doc__)
     parser.add_argument("--models", type=Path, default=Path(__file__).parent, help="folder with the models and figures")
-    parser.add_argument("--recipe", choices=RECIPES, default=DEFAULT.name)
+    parser.add_argument("--recipe", choices=RECIPES, default=TUNED.name)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as work:
         kept = compare(options.models.resolve(), Path(work), RECIPES[options.recipe])
     figures = {name: round(value, 5) if isinstance(value, float) else value for name, value in asdict(kept).items()}
     print(json.dumps(figures, indent=2))
     path = options.models / measure.FIGURES
-    if path.is_file() and options.recipe == DEFAULT.name:
+    if path.is_file() and options.recipe == TUNED.name:
         whole = json.loads(path.read_text(encoding="utf-8"))
         path.write_text(json.dumps(whole | {"int8": figures}, indent=2) + "\n", encoding="utf-8")
     return 0

@@ -29,7 +29,11 @@ def left_in(folder):
 def test_bundle_is_whole_and_says_what_it_is(converted):
     bundle = read_bundle(converted.bundle, soc="rk3588")
     manifest = bundle.manifest
-    assert manifest.synthetic and manifest.name == "demo" and manifest.provenance["recipe"]["dtype"] == "w8a8"
+    assert (
+        manifest.synthetic
+        and manifest.name == "demo"
+        and manifest.provenance["recipes"]["recognizer"]["dtype"] == "w8a8"
+    )
     for role in ROLES:
         model = bundle.model(role)
         binary = bundle.path(role).read_bytes()

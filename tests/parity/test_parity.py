@@ -42,7 +42,8 @@ def prove_pack(sources, photos, work, everything=None):
             material.calibration, evaluation_of(everything, find(everything.calibration, finder), finder)
         )
     reference = run_reference(models, finder.detector, material.evaluation)
-    trial = run_trial(run_toolkit(models, sources, settings), finder.detector, material)
+    toolkit = run_toolkit(models, sources, settings)
+    trial = run_trial(toolkit, finder.detector, material, reference, settings.plan)
     parity = judge(material.evaluation, reference, trial, sources.match)
     return Proof(sources.name, material.evaluation, reference, trial, parity)
 

@@ -1,0 +1,59 @@
+"""The search for the recipe that keeps the most, with a toolkit that does as it is told."""
+
+from types import SimpleNamespace
+
+import pytest
+from rkface.convert.prove import DetectionParity, EmbeddingParity, grade_embeddings, grade_faces
+from rkface.convert.recipe import KL, MMSE, NORMAL, PLANS, TUNED, Grade, search
+from rkface.runtime.errors import WorkError
+
+
+@pytest.fixture
+def toolkit(tmp_path):
+    """``toolkit(cosines)``: an attempt and a grade; a cosine of None is a recipe that the toolkit fails at."""
+
+    def made(cosines):
+        def attempt(recipe):
+            if cosines[recipe.name] is None:
+                raise WorkError(f"{recipe.name} failed at build")
+            (path := tmp_path / f"{recipe.name}.rknn").touch()
+            return SimpleNamespace(rknn=path, cosine=cosines[recipe.name])
+
+        return attempt, lambda done: Grade(done.cosine >= 0.995, (done.cosine,), f"{done.cosine}")
+
+    return made
+
+
+def test_ends_at_the_first_that_clears_the_bar(toolkit):
+    chosen, tries = search(PLANS["auto"], *toolkit({"tuned": 0.996, "normal": 0.999, "kl_divergence": 0.9}))
+    assert chosen.cosine == 0.996
+    assert [(one.recipe, one.chosen) for one in tries] == [(TUNED, True)]
+
+
+def test_takes_the_best_where_none_clears_it_and_keeps_only_its_file(toolkit, tmp_path):
+    chosen, tries = search(PLANS["auto"], *toolkit({"tuned": 0.98, "normal": 0.99, "kl_divergence": 0.97}))
+    assert chosen.cosine == 0.99 and [one.recipe for one in tries if one.chosen] == [NORMAL]
+    assert len(tries) == 3 and [path.name for path in tmp_path.iterdir()] == ["normal.rknn"]
+
+
+def test_thorough_tries_all_and_a_failure_is_a_row(toolkit):
+    scores = {"tuned": 0.996, "normal": None, "kl_divergence": 0.99, "mmse": 0.998}
+    chosen, tries = search(PLANS["thorough"], *toolkit(scores))
+    assert chosen.cosine == 0.998
+    assert [one.recipe for one in tries] == [TUNED, NORMAL, KL, MMSE]
+    assert tries[1].grade is None and "failed at build" in tries[1].error
+
+
+def test_fails_where_every_recipe_fails(toolkit):
+    with pytest.raises(WorkError, match="kl_divergence failed"):
+        search(PLANS["auto"], *toolkit({"tuned": None, "normal": None, "kl_divergence": None}))
+
+
+def test_one_bad_face_is_not_good_enough():
+    good = EmbeddingParity(30, 0.998, 0.995, 0.993, 1.0, 0.05, ())
+    assert grade_embeddings(good).clears
+    assert not grade_embeddings(EmbeddingParity(30, 0.998, 0.99, 0.98, 1.0, 0.05, ())).clears
+    found = DetectionParity(10, 30, 30, 30, 0, 0, 0.99, 0.97, 0.01, 0.05)
+    missed = DetectionParity(10, 30, 29, 29, 1, 0, 0.99, 0.97, 0.005, 0.05)
+    assert grade_faces(found).clears and not grade_faces(missed).clears
+    assert grade_faces(found).rank > grade_faces(missed).rank, "a face found is worth more than exact landmarks"
