@@ -19,7 +19,7 @@ TARGET ?= rk3588
 convert_options = --pack $(PACK) --target $(TARGET) $(if $(filter yes,$(ACCEPT_LICENSE)),--accept-license) \
   $(if $(CALIBRATION),--calibration '$(CALIBRATION)') $(if $(EVALUATION),--evaluation '$(EVALUATION)') $(OPTIONS)
 
-.PHONY: help venv convert test parity bench-convert demo lint types clean
+.PHONY: help venv convert test parity bench-convert bench-recipes demo lint types clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -49,6 +49,9 @@ parity: $(INSTALLED)  ## hold the INT8 simulator to ONNX Runtime, and our runtim
 
 bench-convert: $(INSTALLED)  ## time and memory of converting IResNet-50, beside the bare toolkit calls
 	$(BIN)/python tests/bench/convert.py
+
+bench-recipes: $(INSTALLED)  ## what each way to quantise keeps (OPTIONS='--detector … --recognizer … --photos …')
+	$(BIN)/python tests/bench/recipes.py $(OPTIONS)
 
 demo: $(INSTALLED)  ## train the demo models again from rendered faces (under an hour on 2 cores)
 	$(BIN)/python -m rkface.convert.demo.train

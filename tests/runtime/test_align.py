@@ -46,3 +46,32 @@ def test_colours_keep_their_order_and_outside_is_black():
 def test_coinciding_landmarks_are_an_error():
     with pytest.raises(ValueError, match="coincide"):
         align(np.zeros((50, 50, 3), np.uint8), np.full((5, 2), 7, np.float32))
+
+
+def test_a_large_face_does_not_depend_on_fractions_of_a_pixel():
+    # Fine stripes: grey at crop size. A warp that skips pixels shows whichever stripe it hits.
+    image = np.zeros((900, 900, 3), np.uint8)
+    image[::2] = 255
+    landmarks = TEMPLATE * 7 + 60
+    first, second = (align(image, landmarks + shift).astype(int) for shift in (0.0, 0.5))
+    assert np.abs(first[5:-5, 5:-5] - second[5:-5, 5:-5]).max() < 30
+    assert 100 < first[5:-5, 5:-5].mean() < 155
+
+
+@pytest.mark.parametrize("factor", [1.6, 2.4, 3.0, 5.7])
+def test_averaging_down_moves_nothing(factor):
+    # A smooth picture, so that averaging and plain interpolation must agree; half a crop pixel off would be 20 steps.
+    y, x = np.mgrid[0:1000, 0:1000]
+    wave = 127 + 60 * np.sin(x / (4 * factor)) + 60 * np.cos(y / (4 * factor))
+    image = np.repeat(wave[..., None], 3, axis=2).astype(np.uint8)
+    landmarks = TEMPLATE * factor + [120.3, 77.8]
+    plain = cv2.warpAffine(image, similarity(landmarks, TEMPLATE), (112, 112), flags=cv2.INTER_LINEAR)
+    # The wave itself loses 2 of its 120 steps where the area average spans a pixel of the crop.
+    assert np.abs(align(image, landmarks).astype(int) - plain).max() <= 4
+
+
+def test_a_large_face_at_the_edge_is_black_outside():
+    image = np.full((500, 500, 3), 200, np.uint8)
+    crop = align(image, TEMPLATE * 4 + [-200, -200])
+    assert not crop[:45, :45].any() and (crop[60:, 60:] == 200).all()
+    assert not align(image, TEMPLATE * 4 + 5000).any()

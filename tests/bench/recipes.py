@@ -1,0 +1,103 @@
+"""What each way to quantise keeps of a model, side by side: the table of docs/accuracy.md.
+
+    make bench-recipes        (python tests/bench/recipes.py --help)
+
+Without arguments the demo pack (synthetic) is quantised by every recipe, calibrated and judged on rendered photos. With
+--detector, --recognizer and --photos, yours is: some people of the photos calibrate, the others judge. INT8 in the
+toolkit's simulator, against FP32 in ONNX Runtime. Seconds are those of tuning and of the toolkit's load and build.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import tempfile
+import time
+from pathlib import Path
+
+from rkface.convert.acquire import own_sources, pack_sources
+from rkface.convert.catalog import find_pack
+from rkface.convert.convert import Settings, prepare, run_toolkit, to_finder
+from rkface.convert.material import Photos, gather, render_photos
+from rkface.convert.prove import compare_embeddings, compare_faces
+from rkface.convert.recipe import RECIPES
+from rkface.convert.targets import find_target
+from rkface.convert.trial import faces_of, run_reference
+from rkface.runtime.bundle import ROLES
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, default=Path("build/bench/recipes"), help="results, .md and .json")
+    parser.add_argument("--detector", type=Path)
+    parser.add_argument("--recognizer", type=Path)
+    parser.add_argument("--photos", type=Path, help="of many people, with faces")
+    parser.add_argument("--target", default="rk3588")
+    parser.add_argument("--slow", action="store_true", help="mmse on the detector as well: most of an hour")
+    options = parser.parse_args()
+    own = (options.detector, options.recognizer, options.photos)
+    if any(own) != all(own):
+        parser.error("give --detector, --recognizer and --photos, or none of them")
+    with tempfile.TemporaryDirectory() as scratch:
+        rows = measure(options, Path(scratch))
+    options.out.parent.mkdir(parents=True, exist_ok=True)
+    options.out.with_suffix(".json").write_text(json.dumps(rows, indent=2) + "\n")
+    text = markdown(rows)
+    options.out.with_suffix(".md").write_text(text)
+    print(text)
+    return 0
+
+
+def measure(options: argparse.Namespace, work: Path) -> list[dict[str, object]]:
+    if options.detector:
+        sources, photos = own_sources(options.detector, options.recognizer, "not stated"), Photos(options.photos)
+    else:
+        sources, photos = pack_sources(find_pack("demo"), work, accepted=False), render_photos(work / "photos")
+    settings = Settings(find_target(options.target), work / "bundle", work)
+    models = {role: prepare(sources.paths[role], role, settings) for role in ROLES}
+    finder = to_finder(models, sources)
+    material = gather(photos, finder, work / "set")
+    reference = run_reference(models, finder.detector, material.evaluation)
+    toolkit = run_toolkit(models, sources, settings)
+    lists = {"detector": material.calibration.detector, "recognizer": material.calibration.recognizer}
+    images = {"detector": material.evaluation.frames, "recognizer": material.evaluation.crops}
+    rows = []
+    for role in ROLES:
+        for recipe in RECIPES.values():
+            if role == "detector" and recipe.name == "mmse" and not options.slow:
+                continue
+            start = time.monotonic()
+            done = toolkit(role, recipe, lists[role], images[role])
+            seconds = time.monotonic() - start - done.seconds["simulate"]
+            row = {"model": sources.paths[role].stem, "recipe": recipe.name, "seconds": seconds}
+            if role == "detector":
+                found = compare_faces(reference.faces, faces_of(finder.detector, done.outputs, material.evaluation))
+                row |= {"faces": found.faces, "missed": found.missed, "extra": found.extra, "iou": found.mean_iou,
+                        "iou_min": found.minimum_iou, "landmarks": found.landmark_error,
+                        "landmarks_max": found.landmark_error_max}  # fmt: skip
+            else:
+                kept = compare_embeddings(reference.embeddings, done.outputs[0])
+                row |= {"faces": kept.faces, "mean": kept.mean, "p1": kept.p1, "min": kept.minimum}
+            rows.append(row)
+    return rows
+
+
+def markdown(rows: list[dict[str, object]]) -> str:
+    lines = [f"{os.cpu_count()} cores.", ""]
+    for role, columns in (
+        ("recogniser", {"faces": "d", "mean": ".4f", "p1": ".4f", "min": ".4f"}),
+        ("detector", {"faces": "d", "missed": "d", "extra": "d", "iou": ".3f", "iou_min": ".3f", "landmarks": ".2%",
+                      "landmarks_max": ".1%"}),
+    ):  # fmt: skip
+        lines += [f"| {role} | recipe | {' | '.join(columns)} | seconds |", "|---" * (len(columns) + 3) + "|"]
+        for row in rows:
+            if set(columns) <= set(row):
+                cells = [format(row[name], form) for name, form in columns.items()]
+                lines.append(f"| {row['model']} | {row['recipe']} | {' | '.join(cells)} | {row['seconds']:.0f} |")
+        lines.append("")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
