@@ -16,7 +16,7 @@ from .recipe import PLANS, UNQUANTIZED, Plan
 
 if TYPE_CHECKING:
     from .acquire import Sources
-    from .convert import Settings
+    from .convert import Order
     from .material import Photos
     from .report import Report
 
@@ -58,7 +58,8 @@ def convert(parser: ArgumentParser) -> None:
     photos.add_argument("--evaluate", type=count, default=100, metavar="N", help="evaluation faces at most (default: "
                         "%(default)s)")  # fmt: skip
     how = parser.add_argument_group("conversion")
-    how.add_argument("--target", default="rk3588", metavar="SOC", help="the board's chip (default: %(default)s)")
+    how.add_argument("--target", default="rk3588", metavar="SOC[,SOC]", help="the board's chip; with commas several, a "
+                     "bundle each (default: %(default)s)")  # fmt: skip
     how.add_argument("--size", type=size, metavar="WxH", help="detector input, multiples of 32, such as 640x384 for a "
                      "16:9 camera (default: the model's own)")  # fmt: skip
     how.add_argument(
@@ -69,7 +70,8 @@ def convert(parser: ArgumentParser) -> None:
                      "(default: auto)")  # fmt: skip
     how.add_argument("--match-threshold", type=unit_interval, metavar="T", help="cosine from which two faces are one "
                      "person (default: the pack's)")  # fmt: skip
-    how.add_argument("--out", type=Path, metavar="DIR", help="the bundle (default: build/TARGET)")
+    how.add_argument("--out", type=Path, metavar="DIR", help="the bundle (default: build/TARGET); for "
+                     "several targets the folder that gets one for each")  # fmt: skip
     how.add_argument("--work", type=Path, metavar="DIR", help="logs, calibration set (default: OUT.work)")
     how.add_argument("--accept", action="store_true", help="write the bundle even where it is too far from FP32")
     parser.set_defaults(run=_convert)
@@ -84,19 +86,23 @@ def plan(text: str) -> Plan:
 def _convert(options: Namespace) -> int:
     from .targets import find_target
 
-    target = find_target(options.target, quantized=not options.no_quantize)
-    out = options.out or Path("build") / target.name
-    work = options.work or out.with_name(f"{out.name}.work")
-    if work.resolve().is_relative_to(out.resolve()):
-        raise InputError(f"--work {work} lies inside the bundle {out}, which is replaced whole: put it beside")
+    names = dict.fromkeys(name.strip() for name in options.target.split(","))
+    targets = [find_target(name, quantized=not options.no_quantize) for name in names]
+    folder = options.out or Path("build")
+    outs = [options.out] if options.out and len(targets) == 1 else [folder / target.name for target in targets]
+    work = options.work or outs[0].with_name(f"{outs[0].name}.work")
+    for out in outs:
+        if work.resolve().is_relative_to(out.resolve()):
+            raise InputError(f"--work {work} lies inside the bundle {out}, which is replaced whole: put it beside")
     sources = _sources(options)
     photos = _photos(options, sources)
-    from .convert import Settings, convert
+    from .convert import Order, Settings, convert
 
+    orders = tuple(Order(target, out) for target, out in zip(targets, outs, strict=True))
     how = UNQUANTIZED if options.no_quantize else options.recipe
-    settings = Settings(target, out, work, how, options.size, options.accept)
-    report = convert(sources, photos, settings)
-    tell(report, settings)
+    settings = Settings(orders, work, how, options.size, options.accept)
+    for report, order in zip(convert(sources, photos, settings), orders, strict=True):
+        tell(report, order, settings.work)
     return 0
 
 
@@ -133,10 +139,10 @@ def _photos(options: Namespace, sources: Sources) -> Photos | None:
     return None
 
 
-def tell(report: Report, settings: Settings) -> None:
+def tell(report: Report, order: Order, work: Path) -> None:
     """The end of a conversion, for people."""
     manifest, parity = report.manifest, report.parity
-    rows = [("", "size", "", "against FP32 on faces that calibration never saw")]
+    rows = [(order.target.name, "size", "", "against FP32 on faces that calibration never saw")]
     said = {
         "detector": f"{parity.detection.matched} of {parity.detection.faces} faces matched, "
         f"{parity.detection.extra} extra, landmarks {parity.detection.landmark_error:.1%} off",
@@ -157,7 +163,7 @@ def tell(report: Report, settings: Settings) -> None:
     for note in [*report.notes, *([f"accepted although {report.fault}"] if report.fault else [])]:
         print(f"note: {note}")
     print(f"licence: {manifest.recognizer.source.licence}")
-    print(f"bundle:  {settings.out}")
-    print(f"report:  {settings.out / 'report.html'}")
-    example = settings.work / "photos/evaluation/person-0000-00.jpg" if manifest.synthetic else "PHOTO.jpg"
-    print(f"next:    {sys.argv[0]} detect --bundle {settings.out} {example} --draw faces.jpg")
+    print(f"bundle:  {order.out}")
+    print(f"report:  {order.out / 'report.html'}")
+    example = work / "photos/evaluation/person-0000-00.jpg" if manifest.synthetic else "PHOTO.jpg"
+    print(f"next:    {sys.argv[0]} detect --bundle {order.out} {example} --draw faces.jpg")

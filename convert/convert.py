@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import fcntl
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -27,10 +28,18 @@ from .recipe import PLANS, UNQUANTIZED, Plan, Recipe
 from .report import Report
 from .simplify import fix, simplify
 from .targets import Target
-from .trial import Models, Prepared, Toolkit, judge, run_reference, run_trial
+from .trial import Models, Prepared, judge, run_reference, run_trial
 from .tune import tune
 
 SPARE_BYTES = 300_000_000  # scratch space beside what grows with the models: frames, outputs, logs
+
+
+@dataclass(frozen=True)
+class Order:
+    """One bundle to make: for which chip, and where to."""
+
+    target: Target
+    out: Path
 
 
 @dataclass(frozen=True)
@@ -38,8 +47,7 @@ class Settings:
     """``size`` is the detector's (width, height), None for its own. ``work`` keeps logs, the calibration set and, after
     a failure, the report. ``accept`` writes the bundle even where it is too far from FP32."""
 
-    target: Target
-    out: Path
+    orders: tuple[Order, ...]
     work: Path
     plan: Plan = PLANS["auto"]
     size: tuple[int, int] | None = None
@@ -50,13 +58,15 @@ class Settings:
         return self.plan != UNQUANTIZED
 
 
-def convert(sources: Sources, photos: Photos | None, settings: Settings) -> Report:
-    """Convert ``sources`` and write the bundle at ``settings.out``; without ``photos`` (demo pack) on rendered ones.
+def convert(sources: Sources, photos: Photos | None, settings: Settings) -> list[Report]:
+    """Convert ``sources`` and write the ordered bundles; without ``photos`` (demo pack) on rendered ones.
 
-    InputError for models or photos that cannot be used, WorkError where the toolkit fails or the result is too far
-    from FP32. Whatever happens, an earlier bundle at ``settings.out`` stays whole until the new one is.
+    All orders share the photos, their faces, FP32's answers and the tuned models. InputError for models or photos that
+    cannot be used, WorkError where the toolkit fails or a result is too far from FP32: bundles of earlier orders are
+    then whole and stay. Whatever happens, an earlier bundle stays whole until the new one is.
     """
-    check_replaceable(settings.out)
+    for order in settings.orders:
+        check_replaceable(order.out)
     require_toolkit()
     try:
         settings.work.mkdir(parents=True, exist_ok=True, mode=0o700)  # it will hold faces
@@ -65,7 +75,7 @@ def convert(sources: Sources, photos: Photos | None, settings: Settings) -> Repo
             f"{settings.work}: cannot be made ({error.strerror}): choose another --out or --work"
         ) from error
     with _alone(settings.work):
-        _check_space(settings.work, sources)
+        _check_space(settings, sources)
         photos = photos or render_photos(settings.work / "photos")
         models: Models = {role: prepare(sources.paths[role], role, settings) for role in ROLES}
         finder = to_finder(models, sources)
@@ -73,11 +83,21 @@ def convert(sources: Sources, photos: Photos | None, settings: Settings) -> Repo
         reference = run_reference(models, finder.detector, material.evaluation)
         for model in models.values():
             model.backend.close()  # ONNX Runtime has answered; the toolkit needs the memory
-        trial = run_trial(run_toolkit(models, sources, settings), finder.detector, material, reference, settings.plan)
-        parity = judge(material.evaluation, reference, trial, sources.match)
-        return deliver(
-            sources, settings, models=models, material=material, reference=reference, trial=trial, parity=parity
-        )
+        toolkit = run_toolkit(models, sources, settings)
+        reports = []
+        for order in settings.orders:
+            trial = run_trial(partial(toolkit, order.target), finder.detector, material, reference, settings.plan)
+            parity = judge(material.evaluation, reference, trial, sources.match)
+            reports.append(
+                deliver(
+                    sources, settings, order, models=models, material=material, reference=reference, trial=trial,
+                    parity=parity,
+                )
+            )  # fmt: skip
+        for role in ROLES:
+            models[role].simplified.path.unlink()
+            _tuned_path(role, settings).unlink(missing_ok=True)
+        return reports
 
 
 def prepare(path: Path, role: Role, settings: Settings) -> Prepared:
@@ -98,42 +118,51 @@ def to_finder(models: Models, sources: Sources) -> Finder:
     )
 
 
-def run_toolkit(models: Models, sources: Sources, settings: Settings) -> Toolkit:
-    """What ``run_trial`` quantises with: the real toolkit, its files in the work folder."""
+def run_toolkit(
+    models: Models, sources: Sources, settings: Settings
+) -> Callable[[Target, Role, Recipe, Path | None, NDArray[np.uint8]], Quantized]:
+    """What ``run_trial`` quantises with, once it has a target: the real toolkit, its files in the work folder. A model
+    is tuned once, whatever the targets."""
+    tuned: dict[Role, Path] = {}
 
-    def run(role: Role, recipe: Recipe, dataset: Path | None, images: NDArray[np.uint8]) -> Quantized:
-        np.save(asked := settings.work / f"{role}-images.npy", images)
+    def run(target: Target, role: Role, recipe: Recipe, dataset: Path | None, images: NDArray[np.uint8]) -> Quantized:
         model = models[role]
-        tuned = _tuned(model, role, dataset, settings) if dataset and recipe.tuned else None
+        if recipe.tuned and dataset and role not in tuned:
+            tuned[role] = _tune(model, role, dataset, settings)
+        name = f"{role}-{target.name}-{recipe.name}"
+        np.save(asked := settings.work / f"{role}-images.npy", images)
         job = Job(
-            onnx=tuned or model.simplified.path, output=settings.work / f"{role}-{recipe.name}.rknn",
-            target=settings.target.name, input=model.input,
+            onnx=tuned[role] if recipe.tuned and dataset else model.simplified.path,
+            output=settings.work / f"{name}.rknn", target=target.name, input=model.input,
             custom_string=contract(role, model.input, sources.source(role).sha256),
             dataset=dataset, algorithm=recipe.algorithm, evaluate=asked,
         )  # fmt: skip
-        with stage(f"{role}: {f'INT8 {recipe.name}' if dataset else 'FP16'}") as shown:
-            done = quantize(
-                job, settings.work / "logs" / f"{role}-{recipe.name}.log", lambda name, _: shown.say(f"{name} done")
-            )
-            shown.note = ", ".join(f"{name} {seconds:.1f} s" for name, seconds in done.seconds.items())
-        for passing in filter(None, (asked, tuned)):
-            passing.unlink()
+        kind = f"INT8 {recipe.name}" if dataset else "FP16"
+        with stage(f"{role}: {kind}" + (f" {target.name}" if len(settings.orders) > 1 else "")) as shown:
+            done = quantize(job, settings.work / "logs" / f"{name}.log", lambda part, _: shown.say(f"{part} done"))
+            shown.note = ", ".join(f"{part} {seconds:.1f} s" for part, seconds in done.seconds.items())
+        asked.unlink()
         return done
 
     return run
 
 
-def _tuned(model: Prepared, role: Role, dataset: Path, settings: Settings) -> Path:
+def _tune(model: Prepared, role: Role, dataset: Path, settings: Settings) -> Path:
     with stage(f"{role}: tune for INT8") as shown:
-        tuned = tune(model.simplified.path, model.input, dataset, settings.work / f"{role}-tuned.onnx", shown.advance)
-        shown.note = f"{tuned.equalized} channels equalised, {tuned.corrected} layers corrected"
-    return tuned.path
+        done = tune(model.simplified.path, model.input, dataset, _tuned_path(role, settings), shown.advance)
+        shown.note = f"{done.equalized} channels equalised, {done.corrected} layers corrected"
+    return done.path
 
 
-def _check_space(work: Path, sources: Sources) -> None:
-    # The simplified model, the tuned one, the toolkit's own copies, the .rknn, and the bundle's copies of all.
-    needed = SPARE_BYTES + 5 * sum(path.stat().st_size for path in sources.paths.values() if path.is_file())
-    free = shutil.disk_usage(work).free
+def _tuned_path(role: Role, settings: Settings) -> Path:
+    return settings.work / f"{role}-tuned.onnx"
+
+
+def _check_space(settings: Settings, sources: Sources) -> None:
+    # The simplified model, the tuned one, the toolkit's own copies; and each bundle's model with its reference.
+    copies = 3 + 2 * len(settings.orders)
+    needed = SPARE_BYTES + copies * sum(path.stat().st_size for path in sources.paths.values() if path.is_file())
+    work, free = settings.work, shutil.disk_usage(settings.work).free
     if free < needed:
         raise WorkError(
             f"{work}: {free / 1e6:.0f} MB are free and a conversion needs about {needed / 1e6:.0f} MB: free some "

@@ -26,7 +26,7 @@ from .report import ModelFacts, Pictures, Report
 
 if TYPE_CHECKING:
     from .acquire import Sources
-    from .convert import Settings
+    from .convert import Order, Settings
     from .material import Evaluation, Material
     from .trial import Models, Reference, Trial
 
@@ -37,11 +37,11 @@ REFERENCE_COLOUR, QUANTIZED_COLOUR = (90, 200, 60), (200, 60, 220)  # BGR
 
 
 def deliver(
-    sources: Sources, settings: Settings, *, models: Models, material: Material, reference: Reference, trial: Trial,
-    parity: Parity,
+    sources: Sources, settings: Settings, order: Order, *, models: Models, material: Material, reference: Reference,
+    trial: Trial, parity: Parity,
 ) -> Report:  # fmt: skip
-    """Write the report, and the bundle unless it is too far from FP32 (WorkError; the report then stays in the work
-    folder)."""
+    """Write the report, and the bundle of ``order`` unless it is too far from FP32 (WorkError; the report then stays in
+    the work folder)."""
     facts = tuple(
         ModelFacts(
             role, trial.models[role].rknn.stat().st_size, models[role].simplified.nodes, reference.differences[role],
@@ -50,8 +50,8 @@ def deliver(
         for role in ROLES
     )  # fmt: skip
     below = (_below(role, trial.tries[role]) for role in ROLES)
-    notes = (*material.notes, *filter(None, [settings.target.warning, *below]))
-    manifest = _manifest(sources, settings, models=models, material=material, trial=trial, parity=parity)
+    notes = (*material.notes, *filter(None, [order.target.warning, *below]))
+    manifest = _manifest(sources, settings, order, models=models, material=material, trial=trial, parity=parity)
     report = Report(manifest, parity, facts, notes, fault(parity))
     with stage("report and bundle") as shown:
         (settings.work / "report.json").write_text(report.to_json(), encoding="utf-8")
@@ -63,15 +63,23 @@ def deliver(
         content = {name: settings.work / name for name in ("report.html", "report.json", "golden.npz")}
         content |= {f"{role}.rknn": trial.models[role].rknn for role in ROLES}
         content |= {f"reference/{role}.onnx": models[role].simplified.path for role in ROLES}
-        write_bundle(settings.out, manifest, content)
-        shown.note = str(settings.out)
-    for path in content.values():
-        path.unlink()
+        write_bundle(order.out, manifest, content)
+        shown.note = str(order.out)
+    for name, path in content.items():
+        if not name.startswith("reference/"):  # the next order's as well
+            path.unlink()
     return report
 
 
 def _manifest(
-    sources: Sources, settings: Settings, *, models: Models, material: Material, trial: Trial, parity: Parity
+    sources: Sources,
+    settings: Settings,
+    order: Order,
+    *,
+    models: Models,
+    material: Material,
+    trial: Trial,
+    parity: Parity,
 ) -> Manifest:
     described = {
         role: Model(
@@ -93,7 +101,7 @@ def _manifest(
         provenance["accepted"] = fault(parity)
     return Manifest(
         name=sources.name, synthetic=sources.synthetic,
-        created=datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ"), target=settings.target.name,
+        created=datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ"), target=order.target.name,
         toolkit=trial.models["recognizer"].toolkit, rkface=version("rkface"),
         detector=described["detector"], recognizer=described["recognizer"],
         thresholds=Thresholds(THRESHOLD, NMS_IOU, sources.match), provenance=provenance,

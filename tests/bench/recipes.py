@@ -18,7 +18,7 @@ from pathlib import Path
 
 from rkface.convert.acquire import own_sources, pack_sources
 from rkface.convert.catalog import find_pack
-from rkface.convert.convert import Settings, prepare, run_toolkit, to_finder
+from rkface.convert.convert import Order, Settings, prepare, run_toolkit, to_finder
 from rkface.convert.material import Photos, gather, render_photos
 from rkface.convert.prove import compare_embeddings, compare_faces
 from rkface.convert.recipe import RECIPES
@@ -54,7 +54,8 @@ def measure(options: argparse.Namespace, work: Path) -> list[dict[str, object]]:
         sources, photos = own_sources(options.detector, options.recognizer, "not stated"), Photos(options.photos)
     else:
         sources, photos = pack_sources(find_pack("demo"), work, accepted=False), render_photos(work / "photos")
-    settings = Settings(find_target(options.target), work / "bundle", work)
+    target = find_target(options.target)
+    settings = Settings((Order(target, work / "bundle"),), work)
     models = {role: prepare(sources.paths[role], role, settings) for role in ROLES}
     finder = to_finder(models, sources)
     material = gather(photos, finder, work / "set")
@@ -68,7 +69,7 @@ def measure(options: argparse.Namespace, work: Path) -> list[dict[str, object]]:
             if role == "detector" and recipe.name == "mmse" and not options.slow:
                 continue
             start = time.monotonic()
-            done = toolkit(role, recipe, lists[role], images[role])
+            done = toolkit(target, role, recipe, lists[role], images[role])
             seconds = time.monotonic() - start - done.seconds["simulate"]
             row = {"model": sources.paths[role].stem, "recipe": recipe.name, "seconds": seconds}
             if role == "detector":

@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 import pytest
 from rkface.convert.catalog import DEMO
+from rkface.convert.targets import TARGETS
 from rkface.runtime import open_bundle
 from rkface.runtime.bundle import ROLES, read_bundle
 from rkface.runtime.cli import main
@@ -24,6 +25,21 @@ OWN = ["--detector", str(DEMO / "detector.onnx"), "--recognizer", str(DEMO / "re
 
 def left_in(folder):
     return sorted(path.name for path in folder.iterdir())
+
+
+def test_every_platform_of_the_toolkit_gets_a_bundle(tmp_path):
+    pytest.importorskip("rknn.api", reason="rknn-toolkit2 is not installed")
+    names = [target.name for target in TARGETS.values() if target.int8]
+    assert len(names) == 10
+    done = rkface("convert", "--target", ",".join(names), "--out", tmp_path / "all", "--recipe", "fast")
+    assert done.returncode == 0, done.stderr
+    assert sorted(path.name for path in (tmp_path / "all").iterdir()) == sorted([*names, "rk3588.work"])
+    for name in names:
+        manifest = read_bundle(tmp_path / "all" / name).manifest
+        assert manifest.target == name
+        # The same weights and ranges: the simulator may differ by how a platform's operators are fused, no more.
+        assert manifest.provenance["parity"]["embedding"]["mean"] > 0.995
+    assert done.stderr.count("tune for INT8") == 2, "one for each model, whatever the targets"
 
 
 def test_bundle_is_whole_and_says_what_it_is(converted):

@@ -5,6 +5,7 @@ that calibrated, because every labelled pair counts; the report of `rkface conve
 """
 
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ pytest.importorskip("rknn.api", reason="rknn-toolkit2 is not installed")
 from rkface.convert import prove
 from rkface.convert.acquire import own_sources, pack_sources
 from rkface.convert.catalog import find_pack
-from rkface.convert.convert import Settings, prepare, run_toolkit, to_finder
+from rkface.convert.convert import Order, Settings, prepare, run_toolkit, to_finder
 from rkface.convert.material import Material, Photos, evaluation_of, find, gather, render_photos
 from rkface.convert.targets import find_target
 from rkface.convert.trial import Trial, judge, run_reference, run_trial
@@ -33,7 +34,8 @@ class Proof:
 
 def prove_pack(sources, photos, work, everything=None):
     """Convert as `rkface convert` does; then ask about ``everything`` (photos) instead of those held back."""
-    settings = Settings(find_target("rk3588"), work / "bundle", work)
+    target = find_target("rk3588")
+    settings = Settings((Order(target, work / "bundle"),), work)
     models = {role: prepare(sources.paths[role], role, settings) for role in ROLES}
     finder = to_finder(models, sources)
     material = gather(photos, finder, work / "set")
@@ -43,7 +45,7 @@ def prove_pack(sources, photos, work, everything=None):
         )
     reference = run_reference(models, finder.detector, material.evaluation)
     toolkit = run_toolkit(models, sources, settings)
-    trial = run_trial(toolkit, finder.detector, material, reference, settings.plan)
+    trial = run_trial(partial(toolkit, target), finder.detector, material, reference, settings.plan)
     parity = judge(material.evaluation, reference, trial, sources.match)
     return Proof(sources.name, material.evaluation, reference, trial, parity)
 
