@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rkface.calibration.commands import count, size
+from rkface.runtime.bundle import MANIFEST
 from rkface.runtime.commands import unit_interval
 from rkface.runtime.errors import InputError
 
@@ -19,8 +20,6 @@ if TYPE_CHECKING:
     from .convert import Order
     from .material import Photos
     from .report import Report
-
-LICENCE = "not stated"
 
 
 def convert(parser: ArgumentParser) -> None:
@@ -66,13 +65,14 @@ def convert(parser: ArgumentParser) -> None:
         "--no-quantize", action="store_true", help="FP16 instead of INT8: larger and slower, for comparison"
     )
     known = "; ".join(f"{one.name}: {one.about}" for one in PLANS.values())
-    how.add_argument("--recipe", type=plan, default=PLANS["auto"], metavar="NAME", help=f"how to quantise. {known} "
+    how.add_argument("--recipe", type=plan, metavar="NAME", help=f"how to quantise. {known} "
                      "(default: auto)")  # fmt: skip
     how.add_argument("--match-threshold", type=unit_interval, metavar="T", help="cosine from which two faces are one "
                      "person (default: the pack's)")  # fmt: skip
     how.add_argument("--out", type=Path, metavar="DIR", help="the bundle (default: build/TARGET); for "
                      "several targets the folder that gets one for each")  # fmt: skip
-    how.add_argument("--work", type=Path, metavar="DIR", help="logs, calibration set (default: OUT.work)")
+    how.add_argument("--work", type=Path, metavar="DIR", help="logs, calibration set (default: OUT.work, of "
+                     "the first target)")  # fmt: skip
     how.add_argument("--accept", action="store_true", help="write the bundle even where it is too far from FP32")
     parser.set_defaults(run=_convert)
 
@@ -86,9 +86,13 @@ def plan(text: str) -> Plan:
 def _convert(options: Namespace) -> int:
     from .targets import find_target
 
-    names = dict.fromkeys(name.strip() for name in options.target.split(","))
-    targets = [find_target(name, quantized=not options.no_quantize) for name in names]
+    if options.no_quantize and options.recipe is not None:
+        raise InputError("--recipe says how to quantise, and --no-quantize not to: leave one out")
+    found = (find_target(name.strip(), quantized=not options.no_quantize) for name in options.target.split(","))
+    targets = list(dict.fromkeys(found))
     folder = options.out or Path("build")
+    if len(targets) > 1 and (folder / MANIFEST).is_file():
+        raise InputError(f"{folder} is a bundle; for several targets --out is the folder that gets a bundle for each")
     outs = [options.out] if options.out and len(targets) == 1 else [folder / target.name for target in targets]
     work = options.work or outs[0].with_name(f"{outs[0].name}.work")
     for out in outs:
@@ -99,10 +103,8 @@ def _convert(options: Namespace) -> int:
     from .convert import Order, Settings, convert
 
     orders = tuple(Order(target, out) for target, out in zip(targets, outs, strict=True))
-    how = UNQUANTIZED if options.no_quantize else options.recipe
-    settings = Settings(orders, work, how, options.size, options.accept)
-    for report, order in zip(convert(sources, photos, settings), orders, strict=True):
-        tell(report, order, settings.work)
+    how = UNQUANTIZED if options.no_quantize else options.recipe or PLANS["auto"]
+    convert(sources, photos, Settings(orders, work, how, options.size, options.accept), tell)
     return 0
 
 

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 from numpy.typing import NDArray
@@ -58,12 +59,17 @@ class Settings:
         return self.plan != UNQUANTIZED
 
 
-def convert(sources: Sources, photos: Photos | None, settings: Settings) -> list[Report]:
+def convert(
+    sources: Sources,
+    photos: Photos | None,
+    settings: Settings,
+    done: Callable[[Report, Order, Path], None] = lambda report, order, work: None,
+) -> None:
     """Convert ``sources`` and write the ordered bundles; without ``photos`` (demo pack) on rendered ones.
 
-    All orders share the photos, their faces, FP32's answers and the tuned models. InputError for models or photos that
-    cannot be used, WorkError where the toolkit fails or a result is too far from FP32: bundles of earlier orders are
-    then whole and stay. Whatever happens, an earlier bundle stays whole until the new one is.
+    All orders share the photos, their faces, FP32's answers and the tuned models; ``done`` hears of each bundle that is
+    written. InputError for models or photos that cannot be used, WorkError where the toolkit fails or a result is too
+    far from FP32: bundles of earlier orders stay. Whatever happens, an earlier bundle stays whole until the new one is.
     """
     for order in settings.orders:
         check_replaceable(order.out)
@@ -74,36 +80,32 @@ def convert(sources: Sources, photos: Photos | None, settings: Settings) -> list
         raise WorkError(
             f"{settings.work}: cannot be made ({error.strerror}): choose another --out or --work"
         ) from error
-    with _alone(settings.work):
+    with _alone(settings.work), TemporaryDirectory(dir=settings.work, prefix="models-") as name:
+        scratch = Path(name)
         _check_space(settings, sources)
         photos = photos or render_photos(settings.work / "photos")
-        models: Models = {role: prepare(sources.paths[role], role, settings) for role in ROLES}
+        models: Models = {role: prepare(sources.paths[role], role, scratch, settings.size) for role in ROLES}
         finder = to_finder(models, sources)
         material = gather(photos, finder, settings.work / "calibration", quantized=settings.quantized)
         reference = run_reference(models, finder.detector, material.evaluation)
         for model in models.values():
             model.backend.close()  # ONNX Runtime has answered; the toolkit needs the memory
-        toolkit = run_toolkit(models, sources, settings)
-        reports = []
+        toolkit = run_toolkit(models, sources, settings, scratch)
         for order in settings.orders:
             trial = run_trial(partial(toolkit, order.target), finder.detector, material, reference, settings.plan)
             parity = judge(material.evaluation, reference, trial, sources.match)
-            reports.append(
-                deliver(
-                    sources, settings, order, models=models, material=material, reference=reference, trial=trial,
-                    parity=parity,
-                )
+            report = deliver(
+                sources, settings, order, models=models, material=material, reference=reference, trial=trial,
+                parity=parity,
             )  # fmt: skip
-        for role in ROLES:
-            models[role].simplified.path.unlink()
-            _tuned_path(role, settings).unlink(missing_ok=True)
-        return reports
+            done(report, order, settings.work)
 
 
-def prepare(path: Path, role: Role, settings: Settings) -> Prepared:
+def prepare(path: Path, role: Role, scratch: Path, size: tuple[int, int] | None = None) -> Prepared:
+    """Fix, simplify and load the model at ``path``; ``size`` is a detector's (width, height), None for its own."""
     with stage(f"{role}: simplify") as shown:
-        fixed = fix(path, role, settings.size if role == "detector" else None)
-        simplified = simplify(fixed, settings.work / f"{role}.onnx")
+        fixed = fix(path, role, size if role == "detector" else None)
+        simplified = simplify(fixed, scratch / f"{role}.onnx")
         shown.note = f"{path.name}, {simplified.nodes[0]} → {simplified.nodes[1]} nodes"
     return Prepared(fixed, simplified, open_reference(simplified.path, simplified.input))
 
@@ -119,21 +121,21 @@ def to_finder(models: Models, sources: Sources) -> Finder:
 
 
 def run_toolkit(
-    models: Models, sources: Sources, settings: Settings
+    models: Models, sources: Sources, settings: Settings, scratch: Path
 ) -> Callable[[Target, Role, Recipe, Path | None, NDArray[np.uint8]], Quantized]:
-    """What ``run_trial`` quantises with, once it has a target: the real toolkit, its files in the work folder. A model
-    is tuned once, whatever the targets."""
+    """What ``run_trial`` quantises with, once it has a target: the real toolkit, its logs in the work folder, models in
+    ``scratch``. A model is tuned once, whatever the targets."""
     tuned: dict[Role, Path] = {}
 
     def run(target: Target, role: Role, recipe: Recipe, dataset: Path | None, images: NDArray[np.uint8]) -> Quantized:
         model = models[role]
         if recipe.tuned and dataset and role not in tuned:
-            tuned[role] = _tune(model, role, dataset, settings)
+            tuned[role] = _tune(model, role, dataset, scratch)
         name = f"{role}-{target.name}-{recipe.name}"
-        np.save(asked := settings.work / f"{role}-images.npy", images)
+        np.save(asked := scratch / f"{role}-images.npy", images)
         job = Job(
             onnx=tuned[role] if recipe.tuned and dataset else model.simplified.path,
-            output=settings.work / f"{name}.rknn", target=target.name, input=model.input,
+            output=scratch / f"{name}.rknn", target=target.name, input=model.input,
             custom_string=contract(role, model.input, sources.source(role).sha256),
             dataset=dataset, algorithm=recipe.algorithm, evaluate=asked,
         )  # fmt: skip
@@ -141,21 +143,21 @@ def run_toolkit(
         with stage(f"{role}: {kind}" + (f" {target.name}" if len(settings.orders) > 1 else "")) as shown:
             done = quantize(job, settings.work / "logs" / f"{name}.log", lambda part, _: shown.say(f"{part} done"))
             shown.note = ", ".join(f"{part} {seconds:.1f} s" for part, seconds in done.seconds.items())
-        asked.unlink()
         return done
 
     return run
 
 
-def _tune(model: Prepared, role: Role, dataset: Path, settings: Settings) -> Path:
+def _tune(model: Prepared, role: Role, dataset: Path, scratch: Path) -> Path:
     with stage(f"{role}: tune for INT8") as shown:
-        done = tune(model.simplified.path, model.input, dataset, _tuned_path(role, settings), shown.advance)
+        try:
+            done = tune(model.simplified.path, model.input, dataset, scratch / f"{role}-tuned.onnx", shown.advance)
+        except OSError:
+            raise
+        except Exception as error:  # the other recipes do not need it: a graph that it cannot follow stops no one
+            raise WorkError(f"{model.fixed.name} cannot be tuned: {type(error).__name__}: {error}") from error
         shown.note = f"{done.equalized} channels equalised, {done.corrected} layers corrected"
     return done.path
-
-
-def _tuned_path(role: Role, settings: Settings) -> Path:
-    return settings.work / f"{role}-tuned.onnx"
 
 
 def _check_space(settings: Settings, sources: Sources) -> None:

@@ -58,16 +58,19 @@ def deliver(
         html = report.to_html(_pictures(material, reference, trial, parity))
         (settings.work / "report.html").write_text(html, encoding="utf-8")
         if report.fault and not settings.accept:
-            raise WorkError(f"{report.fault}. Nothing was written; the report is {settings.work / 'report.html'}")
-        _write_golden(settings.work / "golden.npz", models, material.evaluation, reference, trial)
-        content = {name: settings.work / name for name in ("report.html", "report.json", "golden.npz")}
+            raise WorkError(
+                f"{order.target.name}: {report.fault}. No bundle was written for it; the report is "
+                f"{settings.work / 'report.html'}"
+            )
+        golden = trial.models["detector"].rknn.with_name("golden.npz")
+        _write_golden(golden, models, material.evaluation, reference, trial)
+        content = {name: settings.work / name for name in ("report.html", "report.json")} | {"golden.npz": golden}
         content |= {f"{role}.rknn": trial.models[role].rknn for role in ROLES}
         content |= {f"reference/{role}.onnx": models[role].simplified.path for role in ROLES}
         write_bundle(order.out, manifest, content)
         shown.note = str(order.out)
-    for name, path in content.items():
-        if not name.startswith("reference/"):  # the next order's as well
-            path.unlink()
+    for name in ("report.html", "report.json"):
+        content[name].unlink()
     return report
 
 

@@ -43,19 +43,21 @@ def observe(
     """Run ``model`` (a ModelProto, batch 1) on ``images`` (N×H×W×3 uint8 RGB) and watch what every Conv and Gemm is
     fed, the input among it.
 
-    ``scratch`` names a file to write and remove: a large model does not fit into one message of ONNX Runtime.
+    ``scratch`` names a file to write and remove. Models are under 2 GB here, protobuf's limit.
     """
     weights = {tensor.name for tensor in model.graph.initializer}
     read = {node.input[0] for node in model.graph.node if node.op_type in ("Conv", "Gemm")}
     names = sorted(read - weights - {input.name})
+    if not names:
+        return {}
     watched = onnx.ModelProto()
     watched.CopyFrom(model)
     del watched.graph.output[:]
     watched.graph.output.extend(
         onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None) for name in names
     )
-    onnx.save(watched, str(scratch))
     try:
+        onnx.save(watched, str(scratch))
         backend = open_reference(scratch, input)
         seen: dict[str, Observed] = {}
         for index, image in enumerate(images):
@@ -65,7 +67,7 @@ def observe(
             progress(index + 1, len(images))
         backend.close()
     finally:
-        scratch.unlink()
+        scratch.unlink(missing_ok=True)
     return seen
 
 

@@ -24,7 +24,7 @@ WORST_MATCHED = 0.95
 
 # What a good conversion reaches, and where the search for a better recipe ends.
 GOOD_MEAN_COSINE, GOOD_COSINE = 0.995, 0.99
-GOOD_LANDMARKS = 0.02
+GOOD_LANDMARKS, GOOD_TIGHT, GOOD_WRONG = 0.02, 0.98, 0.01  # of the eye distance, and shares of all faces
 
 Floats = NDArray[np.float32]
 
@@ -227,12 +227,15 @@ def grade_embeddings(parity: EmbeddingParity) -> Grade:
 
 
 def grade_faces(parity: DetectionParity) -> Grade:
-    """By missed and extra faces, then by landmarks, which decide what the recogniser sees; good where none differs."""
+    """By missed and extra faces, then by landmarks, which decide what the recogniser sees."""
     wrong = parity.missed + parity.extra
     return Grade(
-        not wrong and parity.tight == parity.faces and parity.landmark_error <= GOOD_LANDMARKS,
+        wrong <= GOOD_WRONG * parity.faces
+        and parity.tight >= GOOD_TIGHT * parity.faces
+        and parity.landmark_error <= GOOD_LANDMARKS,
         (-wrong, -parity.landmark_error),
-        f"{parity.missed} missed, {parity.extra} extra, landmarks {parity.landmark_error:.1%} off",
+        f"{parity.missed} missed, {parity.extra} extra, {parity.tight} of {parity.faces} at IoU {TIGHT_IOU}, landmarks "
+        f"{parity.landmark_error:.1%} off",
     )
 
 
@@ -247,6 +250,6 @@ def fault(parity: Parity) -> str | None:
     if detection.matched < WORST_MATCHED * detection.faces:
         return (
             f"the quantised detector finds only {detection.matched} of the {detection.faces} faces that FP32 finds. "
-            "Calibrate on other photos, or use --no-quantize"
+            "Calibrate on other photos, try --recipe thorough, or use --no-quantize"
         )
     return None

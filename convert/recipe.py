@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -48,9 +49,9 @@ class Plan:
 PLANS = {
     plan.name: plan
     for plan in (
-        Plan("auto", (TUNED, NORMAL, KL), "until one clears the bar, the slow one left out"),
-        Plan("fast", (TUNED,), "the first only"),
-        Plan("thorough", tuple(RECIPES.values()), "all, the best of them", whole=True),
+        Plan("auto", (TUNED, NORMAL, KL), "tuned, then normal, then kl_divergence, until one is near enough to FP32"),
+        Plan("fast", (TUNED,), "tuned and nothing else"),
+        Plan("thorough", tuple(RECIPES.values()), "all of them, the best is taken", whole=True),
         *(Plan(recipe.name, (recipe,), recipe.about) for recipe in RECIPES.values()),
     )
 }
@@ -80,12 +81,13 @@ class Try:
 def search(
     plan: Plan, attempt: Callable[[Recipe], Quantized], grade: Callable[[Quantized], Grade]
 ) -> tuple[Quantized, tuple[Try, ...]]:
-    """The best of ``plan``'s recipes by ``grade``, the earlier of two that are equal, and what became of each.
+    """The best of ``plan``'s recipes: one that clears the bar before one that does not, then by rank, then the earlier;
+    and what became of each.
 
     A recipe that the toolkit fails at is one row of the answer; WorkError where it fails at all of them.
     """
     tries: list[Try] = []
-    best: tuple[tuple[float, ...], int, Quantized] | None = None
+    best: tuple[tuple[float, ...], int, Quantized] | None = None  # its worth, its place among the tries
     failure: WorkError | None = None
     for recipe in plan.recipes:
         start = time.monotonic()
@@ -97,12 +99,9 @@ def search(
             continue
         found = grade(done)
         tries.append(Try(recipe, time.monotonic() - start, found))
-        if best is None or found.rank > best[0]:
-            if best is not None:
-                best[2].rknn.unlink(missing_ok=True)
-            best = (found.rank, len(tries) - 1, done)
-        else:
-            done.rknn.unlink(missing_ok=True)
+        worth = (float(found.clears), *(-math.inf if math.isnan(part) else part for part in found.rank))
+        if best is None or worth > best[0]:
+            best = (worth, len(tries) - 1, done)
         if found.clears and not plan.whole:
             break
     if best is None:

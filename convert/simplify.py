@@ -78,6 +78,7 @@ def simplify(model: Fixed, target: Path) -> Simplified:
         raise ModelError(
             f"{model.name}: onnxsim cannot simplify it at {_size(model.input)}: {_first(error)}"
         ) from error
+    _hide_weights(proto)
     onnx.save(proto, str(target))
     simplified = Simplified(
         target, model.input, _outputs(model, proto), (len(model.proto.graph.node), len(proto.graph.node))
@@ -93,7 +94,7 @@ def simplify(model: Fixed, target: Path) -> Simplified:
 
 
 def prove_same(model: Fixed, simplified: Simplified, images: NDArray[np.uint8]) -> float:
-    """The largest difference between the two on ``images`` (N×H×W×3 uint8 RGB), as a share of each output's range.
+    """The largest difference between the two on ``images`` (N×H×W×3 uint8 RGB), as ``difference`` counts it.
 
     WorkError above 1e-4: float32 sums in another order differ by less, another function by more.
     """
@@ -129,6 +130,16 @@ def _load(path: Path) -> Any:
     if not proto.graph.node:
         raise ModelError(f"{path} is not an ONNX model, or an empty one: it has no operators")
     return proto
+
+
+def _hide_weights(proto: Any) -> None:
+    """Old exports (IR 3) list weights among the inputs, where whoever replaces one would have to feed it."""
+    weights = {tensor.name for tensor in proto.graph.initializer}
+    real = [entry for entry in proto.graph.input if entry.name not in weights]
+    if len(real) < len(proto.graph.input):
+        del proto.graph.input[:]
+        proto.graph.input.extend(real)
+        proto.ir_version = max(proto.ir_version, 4)
 
 
 def _only_input(path: Path, proto: Any) -> Any:

@@ -51,7 +51,7 @@ def tune(
     """Write the model at ``model`` to ``target``, changed for w8a8 with the toolkit's ``normal`` ranges.
 
     The first 32 images that ``dataset`` lists are looked at; ``progress`` hears how many are done. Where equalising
-    changes what FP32 computes by more than 1e-4 of an output's range, it is left out.
+    changes what FP32 computes by more than 1e-4 of an output's largest value (at least 1), it is left out.
     """
     proto = onnx.load(str(model))
     images = to_rgb(read_image(path) for path in listed(dataset)[:IMAGES])
@@ -114,7 +114,7 @@ def correct_bias(proto: Any, seen: dict[str, Observed]) -> int:
     count = 0
     for node in list(proto.graph.node):
         inputs = seen.get(node.input[0]) if node.input else None
-        if node.op_type not in ("Conv", "Gemm") or inputs is None or node.input[1] not in graph.weights:
+        if node.op_type not in ("Conv", "Gemm") or inputs is None or not graph.is_known(node):
             continue
         moved = _moved(node, graph.kernel(node), inputs.mean)
         if moved is not None:
@@ -127,10 +127,12 @@ def _moved(node: Any, weights: Floats, mean: NDArray[np.float64]) -> Floats | No
     """How far rounding ``weights`` moves the mean of each output channel; None for what we cannot follow."""
     options = {one.name: onnx.helper.get_attribute_value(one) for one in node.attribute}
     if node.op_type == "Gemm":
-        if not options.get("transB") or options.get("alpha", 1.0) != 1 or options.get("beta", 1.0) != 1:
+        usual = {"transA": 0, "transB": 1, "alpha": 1.0, "beta": 1.0}
+        given = {"transA": 0, "transB": 0, "alpha": 1.0, "beta": 1.0} | options
+        if given != usual or mean.size != weights.shape[1]:
             return None
         return np.asarray((round_weights(weights) - weights) @ mean.reshape(-1), np.float32)
-    if options.get("auto_pad", b"NOTSET") != b"NOTSET" or mean.ndim != 3:
+    if options.get("auto_pad", b"NOTSET") != b"NOTSET" or mean.ndim != 3 or weights.ndim != 4:
         return None
     error = (round_weights(weights) - weights).astype(np.float64)
     groups = int(options.get("group", 1))
@@ -191,11 +193,18 @@ class _Graph:
     def _value(self, name: str) -> Floats:
         return np.asarray(onnx.numpy_helper.to_array(self.weights[name]), np.float32)
 
+    def is_known(self, node: Any) -> bool:
+        """Whether kernel and bias, where there is one, are constants."""
+        return node.input[1] in self.weights and all(name in self.weights for name in node.input[2:] if name)
+
     def is_depthwise(self, node: Any) -> bool:
-        if node.op_type != "Conv" or node.input[1] not in self.weights:
+        if not self._is_known_2d(node):
             return False
         groups = next((one.i for one in node.attribute if one.name == "group"), 1)
         return list(self.weights[node.input[1]].dims[:2]) == [groups, 1]
+
+    def _is_known_2d(self, node: Any) -> bool:
+        return node.op_type == "Conv" and self.is_known(node) and len(self.weights[node.input[1]].dims) == 4
 
     def maker_of(self, tensor: str) -> tuple[Any, float]:
         """The Conv whose output channels are ``tensor``'s up to an activation that scaling passes through, and where
@@ -213,7 +222,7 @@ class _Graph:
             node = self._makers.get(tensor)
             if len(self.readers.get(tensor, [])) != 1:
                 return None, np.inf
-        if node is None or node.op_type != "Conv" or node.input[1] not in self.weights or tensor in self._outputs:
+        if node is None or not self._is_known_2d(node) or tensor in self._outputs:
             return None, np.inf
         return node, top
 
@@ -234,5 +243,5 @@ class _Graph:
         else:
             self._proto.graph.initializer.append(tensor)
             self.weights[name] = self._proto.graph.initializer[-1]
-        if old != name and not any(old in one.input for one in self._proto.graph.node):
+        if old in self.weights and old != name and not any(old in one.input for one in self._proto.graph.node):
             self._proto.graph.initializer.remove(self.weights.pop(old))

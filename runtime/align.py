@@ -58,11 +58,13 @@ def _shrunk(
     limits = np.array(image.shape[1::-1])
     first = np.clip(np.floor(corners.min(axis=0)) - by, 0, limits).astype(int)
     last = np.clip(np.ceil(corners.max(axis=0)) + by, 0, limits).astype(int)
-    columns, rows = (last - first) // by
-    if not columns or not rows:  # the face lies outside: nothing to average
+    if (last <= first).any():  # the face lies outside: nothing to average
         return image, matrix
-    part = image[first[1] : first[1] + rows * by, first[0] : first[0] + columns * by]
-    small = cv2.resize(part, (int(columns), int(rows)), interpolation=cv2.INTER_AREA)
+    part = image[first[1] : last[1], first[0] : last[0]]
+    right, bottom = (int(side) for side in -(last - first) % by)
+    if right or bottom:  # at the border of the image, or whole blocks would be lost
+        part = cv2.copyMakeBorder(part, 0, bottom, 0, right, cv2.BORDER_REPLICATE).astype(np.uint8, copy=False)
+    small = cv2.resize(part, (part.shape[1] // by, part.shape[0] // by), interpolation=cv2.INTER_AREA)
     # Pixel p of the small image covers the old ones around by·p + (by − 1)/2 + first.
     shift = matrix[:, :2] @ (first + (by - 1) / 2) + matrix[:, 2]
     return small.astype(np.uint8, copy=False), np.hstack([matrix[:, :2] * by, shift[:, None]])

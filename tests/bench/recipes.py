@@ -56,11 +56,11 @@ def measure(options: argparse.Namespace, work: Path) -> list[dict[str, object]]:
         sources, photos = pack_sources(find_pack("demo"), work, accepted=False), render_photos(work / "photos")
     target = find_target(options.target)
     settings = Settings((Order(target, work / "bundle"),), work)
-    models = {role: prepare(sources.paths[role], role, settings) for role in ROLES}
+    models = {role: prepare(sources.paths[role], role, work) for role in ROLES}
     finder = to_finder(models, sources)
     material = gather(photos, finder, work / "set")
     reference = run_reference(models, finder.detector, material.evaluation)
-    toolkit = run_toolkit(models, sources, settings)
+    toolkit = run_toolkit(models, sources, settings, work)
     lists = {"detector": material.calibration.detector, "recognizer": material.calibration.recognizer}
     images = {"detector": material.evaluation.frames, "recognizer": material.evaluation.crops}
     rows = []

@@ -5,10 +5,10 @@ import onnx
 import onnxruntime
 import pytest
 from onnx import TensorProto, helper, numpy_helper
-from rkface.convert.observe import observe
+from rkface.convert.observe import Observed, observe
 from rkface.convert.quantize import Job, quantize
 from rkface.convert.simplify import difference
-from rkface.convert.tune import correct_bias, equalize, round_weights
+from rkface.convert.tune import correct_bias, equalize, round_weights, tune
 from rkface.runtime.bundle import Input
 
 SIDE, CHANNELS = 16, 8
@@ -29,8 +29,9 @@ def separable(activation="Relu", top=6.0, spread=100.0):
         "b3": np.zeros(4),
         "low": np.float32(0),
         "top": np.float32(top),
+        "slope": random.uniform(0.1, 0.4, (CHANNELS, 1, 1)),
     }
-    extra = {"Clip": ["low", "top"]}.get(activation, [])
+    extra = {"Clip": ["low", "top"], "PRelu": ["slope"]}.get(activation, [])
     nodes = [
         helper.make_node("Conv", ["image", "w1", "b1"], ["c1"], pads=[1] * 4),
         helper.make_node(activation, ["c1", *extra], ["a1"]),
@@ -43,7 +44,7 @@ def separable(activation="Relu", top=6.0, spread=100.0):
         [helper.make_tensor_value_info("image", TensorProto.FLOAT, [1, 3, SIDE, SIDE])],
         [helper.make_tensor_value_info("out", TensorProto.FLOAT, [1, 4, SIDE // 2, SIDE // 2])],
         [numpy_helper.from_array(np.asarray(value, np.float32), name) for name, value in weights.items()
-         if name not in ("low", "top") or extra],
+         if name not in ("low", "top", "slope") or name in extra],
     )  # fmt: skip
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 12)], ir_version=8)
 
@@ -67,7 +68,7 @@ def test_observes_range_and_mean_of_every_convolutions_input(tmp_path):
     assert seen["a1"].mean.shape == (CHANNELS, SIDE, SIDE) and (seen["a1"].low == 0).all()
 
 
-@pytest.mark.parametrize("activation", ["Relu", "Clip"])
+@pytest.mark.parametrize("activation", ["Relu", "Clip", "PRelu", "LeakyRelu"])
 def test_equalising_makes_channels_alike_and_changes_nothing_in_fp32(tmp_path, activation):
     before, model = separable(activation), separable(activation)
     scales = equalize(model, observe(model, INPUT, IMAGES, tmp_path / "scratch.onnx"))
@@ -94,6 +95,70 @@ def test_a_tensor_that_a_full_convolution_reads_is_left_alone(tmp_path):
     model.graph.node.append(helper.make_node("Conv", ["a1", "w3", "b3"], ["second"]))
     model.graph.output.append(helper.make_tensor_value_info("second", TensorProto.FLOAT, None))
     assert equalize(model, observe(model, INPUT, IMAGES, tmp_path / "scratch.onnx")) == {}
+
+
+def test_a_tensor_that_is_an_output_is_left_alone(tmp_path):
+    model = separable()
+    model.graph.output.append(helper.make_tensor_value_info("a1", TensorProto.FLOAT, None))
+    assert equalize(model, observe(model, INPUT, IMAGES, tmp_path / "scratch.onnx")) == {}
+
+
+def test_a_clip_without_bounds_is_left_alone(tmp_path):
+    model = separable("Clip")
+    del model.graph.node[1].input[1:]
+    assert equalize(model, observe(model, INPUT, IMAGES, tmp_path / "scratch.onnx")) == {}
+
+
+def test_a_weight_that_others_share_keeps_its_value_for_them(tmp_path):
+    before = separable()
+    before.graph.node.append(helper.make_node("Conv", ["image", "w1", "b1"], ["other"], pads=[1] * 4))
+    before.graph.output.append(helper.make_tensor_value_info("other", TensorProto.FLOAT, None))
+    model = onnx.ModelProto()
+    model.CopyFrom(before)
+    assert equalize(model, observe(model, INPUT, IMAGES, tmp_path / "scratch.onnx"))
+    assert difference(before, model, INPUT, IMAGES) < 1e-5
+
+
+def test_equalising_that_would_change_fp32_is_left_out(tmp_path, monkeypatch):
+    import cv2
+
+    onnx.save(separable(), tmp_path / "model.onnx")
+    cv2.imwrite(str(tmp_path / "0.png"), IMAGES[0])
+    cv2.imwrite(str(tmp_path / "1.png"), IMAGES[1])
+    (tmp_path / "dataset.txt").write_text("0.png\n1.png\n")
+    arguments = (tmp_path / "model.onnx", INPUT, tmp_path / "dataset.txt", tmp_path / "tuned.onnx")
+    assert tune(*arguments).equalized > 0
+    monkeypatch.setattr("rkface.convert.tune.difference", lambda *_: 2e-4)
+    assert tune(*arguments).equalized == 0
+    # The layers' biases are corrected all the same.
+    assert difference(separable(), onnx.load(tmp_path / "tuned.onnx"), INPUT, IMAGES) < 0.01
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"strides": [2, 2], "pads": [1, 0, 2, 1]}, {"group": 3}, {"dilations": [2, 2]}]
+)
+def test_the_mean_that_rounding_moves_is_exact_for_every_kind_of_convolution(options):
+    random = np.random.default_rng(4)
+    weights = random.normal(0, 1, (6, 3 // options.get("group", 1), 3, 3)).astype(np.float32)
+    node = helper.make_node("Conv", ["image", "w"], ["out"], **options)
+    graph = helper.make_graph(
+        [node], "one", [helper.make_tensor_value_info("image", TensorProto.FLOAT, [1, 3, SIDE, SIDE])],
+        [helper.make_tensor_value_info("out", TensorProto.FLOAT, None)], [numpy_helper.from_array(weights, "w")],
+    )  # fmt: skip
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 12)], ir_version=8)
+    image = random.uniform(-1, 1, (3, SIDE, SIDE)).astype(np.float32)
+
+    def means(kernel):
+        model.graph.initializer[0].CopyFrom(numpy_helper.from_array(kernel, "w"))
+        session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+        return session.run(None, {"image": image[None]})[0].mean(axis=(0, 2, 3))
+
+    moved = means(round_weights(weights)) - means(weights)
+    seen = Observed(image.min(axis=(1, 2)), image.max(axis=(1, 2)), image.astype(np.float64))
+    model.graph.initializer[0].CopyFrom(numpy_helper.from_array(weights, "w"))
+    assert correct_bias(model, {"image": seen}) == 1
+    bias = next(numpy_helper.to_array(one) for one in model.graph.initializer if one.name == "out/bias")
+    np.testing.assert_allclose(bias, -moved, atol=2e-6)  # float32 sums
 
 
 def test_corrected_bias_gives_the_mean_back_that_rounding_took(tmp_path):

@@ -36,7 +36,7 @@ def prove_pack(sources, photos, work, everything=None):
     """Convert as `rkface convert` does; then ask about ``everything`` (photos) instead of those held back."""
     target = find_target("rk3588")
     settings = Settings((Order(target, work / "bundle"),), work)
-    models = {role: prepare(sources.paths[role], role, settings) for role in ROLES}
+    models = {role: prepare(sources.paths[role], role, work) for role in ROLES}
     finder = to_finder(models, sources)
     material = gather(photos, finder, work / "set")
     if everything is not None:
@@ -44,7 +44,7 @@ def prove_pack(sources, photos, work, everything=None):
             material.calibration, evaluation_of(everything, find(everything.calibration, finder), finder)
         )
     reference = run_reference(models, finder.detector, material.evaluation)
-    toolkit = run_toolkit(models, sources, settings)
+    toolkit = run_toolkit(models, sources, settings, work)
     trial = run_trial(partial(toolkit, target), finder.detector, material, reference, settings.plan)
     parity = judge(material.evaluation, reference, trial, sources.match)
     return Proof(sources.name, material.evaluation, reference, trial, parity)
