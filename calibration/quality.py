@@ -13,12 +13,12 @@ from rkface.runtime.align import CROP_SIZE, TEMPLATE, similarity
 
 TEMPLATE_EYES = float(np.linalg.norm(TEMPLATE[1] - TEMPLATE[0]))  # 35.2 px: at this size a crop is one to one
 PROFILE = 0.44  # see pose_of
-SHARP = 0.5  # of 70 faces in press photos three quarters are above; the blurred ones behind them stay under 0.03
+SHARP = 0.2  # of 70 faces in press photos three quarters are above; the blurred ones behind them stay under 0.02
 FACE = (slice(24, 104), slice(24, 88))  # brows to chin of a 112×112 crop: background says nothing about the face
 
 # Below these a face is left out. More than twofold upscaling, or blur, is pixels that no camera made.
 SMALLEST = TEMPLATE_EYES / 2
-BLURRED = 0.05
+BLURRED = 0.03
 CLIPPED = 0.4
 
 
@@ -35,7 +35,7 @@ class Quality:
     """What was measured on one face.
 
     size       distance between the eyes, in pixels of the photo
-    sharpness  variance of the Laplacian over the variance of the grey values, on the aligned crop; 0.5 is sharp
+    sharpness  variance of the Laplacian over the variance of the grey values, on the aligned crop; 0.2 is sharp
     exposure   0..1: share of the face's pixels that are neither black nor burnt out
     pose       0..1: 1 looks into the camera, about 0.8 is turned by 30°, 0.4 by 60°, 0 a profile or no face
     detection  the detector's score
