@@ -23,13 +23,15 @@ from rkface.runtime.progress import stage
 from .acquire import Sources
 from .bundle import check_replaceable
 from .deliver import deliver
-from .material import Finder, Photos, gather, render_photos
+from .diagnose import diagnose
+from .material import Finder, Material, Photos, gather, render_photos
+from .prove import WORST_MEAN_COSINE, Parity, fault
 from .quantize import Job, Quantized, quantize, require_toolkit
 from .recipe import PLANS, UNQUANTIZED, Plan, Recipe
 from .report import Report
 from .simplify import fix, simplify
 from .targets import Target
-from .trial import Models, Prepared, judge, run_reference, run_trial
+from .trial import Models, Prepared, Trial, judge, run_reference, run_trial
 from .tune import tune
 
 SPARE_BYTES = 300_000_000  # scratch space beside what grows with the models: frames, outputs, logs
@@ -96,9 +98,23 @@ def convert(
             parity = judge(material.evaluation, reference, trial, sources.match)
             report = deliver(
                 sources, settings, order, models=models, material=material, reference=reference, trial=trial,
-                parity=parity,
+                parity=parity, fault=_fault(parity, models, material, trial),
             )  # fmt: skip
             done(report, order, settings.work)
+
+
+def _fault(parity: Parity, models: Models, material: Material, trial: Trial) -> str | None:
+    """Why the result should not be used, and what it most likely comes from; None where all is well."""
+    found = fault(parity)
+    if found is None or parity.embedding.mean >= WORST_MEAN_COSINE:
+        return found
+    model, calibration = models["recognizer"], material.calibration
+    with stage("look for the cause"):
+        cause = diagnose(
+            model.simplified.path, model.input, material.evaluation.crops, trial.embeddings,
+            calibration.recognizer if calibration else None,
+        )  # fmt: skip
+    return f"{found}. Likely cause: {cause}" if cause else found
 
 
 def prepare(path: Path, role: Role, scratch: Path, size: tuple[int, int] | None = None) -> Prepared:

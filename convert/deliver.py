@@ -20,7 +20,7 @@ from rkface.runtime.image import read_image
 from rkface.runtime.progress import stage
 
 from .bundle import write_bundle
-from .prove import Parity, fault, match
+from .prove import Parity, match
 from .recipe import Try
 from .report import ModelFacts, Pictures, Report
 
@@ -38,10 +38,10 @@ REFERENCE_COLOUR, QUANTIZED_COLOUR = (90, 200, 60), (200, 60, 220)  # BGR
 
 def deliver(
     sources: Sources, settings: Settings, order: Order, *, models: Models, material: Material, reference: Reference,
-    trial: Trial, parity: Parity,
+    trial: Trial, parity: Parity, fault: str | None,
 ) -> Report:  # fmt: skip
-    """Write the report, and the bundle of ``order`` unless it is too far from FP32 (WorkError; the report then stays in
-    the work folder)."""
+    """Write the report, and the bundle of ``order`` unless there is a ``fault`` that nobody accepted (WorkError; the
+    report then stays in the work folder)."""
     facts = tuple(
         ModelFacts(
             role, trial.models[role].rknn.stat().st_size, models[role].simplified.nodes, reference.differences[role],
@@ -52,7 +52,9 @@ def deliver(
     below = (_below(role, trial.tries[role]) for role in ROLES)
     notes = (*material.notes, *filter(None, [order.target.warning, *below]))
     manifest = _manifest(sources, settings, order, models=models, material=material, trial=trial, parity=parity)
-    report = Report(manifest, parity, facts, notes, fault(parity))
+    if fault:
+        manifest.provenance["accepted"] = fault
+    report = Report(manifest, parity, facts, notes, fault)
     with stage("report and bundle") as shown:
         (settings.work / "report.json").write_text(report.to_json(), encoding="utf-8")
         html = report.to_html(_pictures(material, reference, trial, parity))
@@ -100,8 +102,6 @@ def _manifest(
         "versions": _versions(),
         "parity": _without_series(asdict(parity)),
     }
-    if fault(parity):
-        provenance["accepted"] = fault(parity)
     return Manifest(
         name=sources.name, synthetic=sources.synthetic,
         created=datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ"), target=order.target.name,

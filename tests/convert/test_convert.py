@@ -1,6 +1,7 @@
 """`rkface convert` as a person meets it: what it makes, what it refuses, and what an interruption leaves."""
 
 import fcntl
+import hashlib
 import json
 import re
 import resource
@@ -8,10 +9,12 @@ import shutil
 import signal
 import subprocess
 from pathlib import Path
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
 import pytest
+from rkface.calibration.dataset import digest_of
 from rkface.convert.catalog import DEMO
 from rkface.convert.targets import TARGETS
 from rkface.runtime import open_bundle
@@ -221,3 +224,23 @@ def test_two_conversions_do_not_share_a_work_folder(capsys, tmp_path):
     with (tmp_path / "out.work/lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         assert "another conversion is running" in refused(capsys, "--out", tmp_path / "out")
+
+
+def test_calibrated_on_noise_it_is_refused_with_the_likely_cause(converted, tmp_path):
+    shutil.copytree(converted.work / "calibration", ruined := tmp_path / "set")
+    record = json.loads((ruined / "calibration.json").read_text())
+    random = np.random.default_rng(5)
+    images = [*record["recognizer"]["images"], *record["detector"]["images"]]
+    for image in record["recognizer"]["images"]:
+        # Grey with a little noise, as of a lens cap: ranges of a few grey levels, beyond which every face is cut off.
+        noise = random.integers(120, 136, (112, 112, 3), np.uint8)
+        cv2.imwrite(str(ruined / image["file"]), noise)
+        image["sha256"] = hashlib.sha256((ruined / image["file"]).read_bytes()).hexdigest()
+    record["digest"] = digest_of([SimpleNamespace(**image) for image in images])
+    (ruined / "calibration.json").write_text(json.dumps(record))
+    out = tmp_path / "bundle"
+    done = rkface("convert", *OWN, "--calibration", ruined, "--evaluation", converted.work / "photos/evaluation",
+                  "--evaluate", "20", "--recipe", "fast", "--out", out)  # fmt: skip
+    assert done.returncode == 1 and not out.exists()
+    assert "Likely cause: the calibration images are not faces" in done.stderr, done.stderr
+    assert (tmp_path / "bundle.work/report.html").is_file()

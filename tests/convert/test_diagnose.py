@@ -1,0 +1,67 @@
+"""A recogniser ruined on purpose is refused with the cause."""
+
+from dataclasses import replace
+
+import cv2
+import numpy as np
+import pytest
+from rkface.convert.catalog import DEMO
+from rkface.convert.demo import measure
+from rkface.convert.demo.identity import EVALUATE
+from rkface.convert.demo.render import render_crop
+from rkface.convert.diagnose import diagnose
+from rkface.convert.quantize import Job, quantize
+from rkface.runtime.backends.reference import open_reference
+
+MODEL, INPUT = DEMO / measure.RECOGNIZER, measure.RECOGNIZER_INPUT
+
+
+@pytest.fixture(scope="module")
+def crops():
+    return np.stack([render_crop(93_000, EVALUATE[index])[..., ::-1] for index in range(16)])
+
+
+def listed(folder, images):
+    for index, image in enumerate(images):
+        cv2.imwrite(str(folder / f"{index}.png"), image[..., ::-1])
+    (folder / "dataset.txt").write_text("".join(f"{index}.png\n" for index in range(len(images))))
+    return folder / "dataset.txt"
+
+
+def answers(crops, input=INPUT):
+    return open_reference(MODEL, input).infer(np.ascontiguousarray(crops))[0]
+
+
+def test_swapped_colours(crops, tmp_path):
+    assert "BGR" in diagnose(MODEL, INPUT, crops, answers(crops[..., ::-1]), listed(tmp_path, crops))
+
+
+def test_normalised_twice(crops):
+    # As a runtime does that feeds (x − 127.5) / 127.5 to a model that does it again.
+    once = (crops.astype(np.float32) - 127.5) / 127.5
+    twice = (once - 127.5) / 127.5
+    backend = open_reference(MODEL, INPUT)
+    outputs = [backend._run(np.ascontiguousarray(one.transpose(2, 0, 1)[None]))[0][0] for one in twice]
+    assert "twice" in diagnose(MODEL, INPUT, crops, np.stack(outputs), None)
+
+
+def test_never_normalised(crops):
+    assert "not normalised" in diagnose(
+        MODEL, INPUT, crops, answers(crops, replace(INPUT, mean=(0,) * 3, std=(1,) * 3)), None
+    )
+
+
+def test_nothing_wrong(crops, tmp_path):
+    noisy = answers(crops)
+    noisy += np.random.default_rng(1).normal(0, noisy.std(), noisy.shape).astype(np.float32)
+    assert diagnose(MODEL, INPUT, crops, noisy, listed(tmp_path, crops)) is None
+
+
+def test_calibration_on_noise_through_the_real_toolkit(crops, tmp_path):
+    pytest.importorskip("rknn.api", reason="rknn-toolkit2 is not installed")
+    noise = np.random.default_rng(2).integers(100, 156, (20, 112, 112, 3), np.uint8)
+    dataset = listed(tmp_path, noise)
+    np.save(tmp_path / "crops.npy", crops)
+    job = Job(MODEL, tmp_path / "out.rknn", "rk3588", INPUT, "{}", dataset, evaluate=tmp_path / "crops.npy")
+    (outputs,) = quantize(job, tmp_path / "toolkit.log").outputs
+    assert "not faces of different people" in diagnose(MODEL, INPUT, crops, outputs, dataset)
