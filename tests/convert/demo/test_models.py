@@ -44,12 +44,11 @@ def test_recorded_figures_clear_the_bars_of_detection_and_int8(figures):
     assert figures["match_threshold"] == pytest.approx(recognised["threshold"], abs=5e-4)
 
 
-@pytest.mark.xfail(strict=True, reason="landmark error is 8.5 %: the detector has to be trained longer")
+@pytest.mark.xfail(strict=True, reason="landmark error is 4.4 %: most of it in faces under 20 pixels of eye distance")
 def test_recorded_landmark_error_clears_the_bar(figures):
     assert figures["detection"]["landmark_error"] <= 0.04
 
 
-@pytest.mark.xfail(strict=True, reason="TAR is 0.933 end to end: the detector's landmarks are too coarse")
 def test_recorded_tar_clears_the_bar(figures):
     assert figures["verification"]["tar"] >= 0.95
 
