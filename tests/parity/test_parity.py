@@ -105,9 +105,13 @@ def test_end_to_end_the_same_people_are_told_apart(proof):
     own, embeddings = proof.trial.own, unit(proof.trial.own_embeddings)
     assert len(own) >= 0.98 * len(proof.evaluation.faces)
     cosines = np.sum(embeddings * unit(proof.reference.embeddings[own]), axis=1)
-    # INT8 landmarks move by about 1 % of the eye distance, which alone costs FP32 embeddings half a percent.
-    # Not the minimum: where two anchors see a face equally well, rounding decides which of them places its landmarks.
-    assert cosines.mean() >= 0.98 and np.percentile(cosines, 5) >= 0.95
+    assert cosines.mean() >= 0.99
+    if proof.name == "demo":
+        # Not the minimum: where two anchors see a face equally well, rounding decides which of them places its
+        # landmarks, and the demo detector's differ by more than a trained SCRFD's do.
+        assert np.percentile(cosines, 5) >= 0.95
+    else:
+        assert cosines.min() >= 0.98
     place = {index: at for at, index in enumerate(own)}
     pairs = [(place[a], place[b], same) for a, b, same in proof.evaluation.labelled if a in place and b in place]
     first, second, same = (np.array(column) for column in zip(*pairs, strict=True))
