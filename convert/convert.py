@@ -65,7 +65,7 @@ def convert(
     sources: Sources,
     photos: Photos | None,
     settings: Settings,
-    done: Callable[[Report, Order, Path], None] = lambda report, order, work: None,
+    done: Callable[[Report, Order, Path], None],
 ) -> None:
     """Convert ``sources`` and write the ordered bundles; without ``photos`` (demo pack) on rendered ones.
 
@@ -145,13 +145,13 @@ def run_toolkit(
 
     def run(target: Target, role: Role, recipe: Recipe, dataset: Path | None, images: NDArray[np.uint8]) -> Quantized:
         model = models[role]
-        if recipe.tuned and dataset and role not in tuned:
-            tuned[role] = _tune(model, role, dataset, scratch)
+        onnx = model.simplified.path
+        if recipe.tuned and dataset:
+            onnx = tuned[role] = tuned.get(role) or _tune(model, role, dataset, scratch)
         name = f"{role}-{target.name}-{recipe.name}"
         np.save(asked := scratch / f"{role}-images.npy", images)
         job = Job(
-            onnx=tuned[role] if recipe.tuned and dataset else model.simplified.path,
-            output=scratch / f"{name}.rknn", target=target.name, input=model.input,
+            onnx=onnx, output=scratch / f"{name}.rknn", target=target.name, input=model.input,
             custom_string=contract(role, model.input, sources.source(role).sha256),
             dataset=dataset, algorithm=recipe.algorithm, evaluate=asked,
         )  # fmt: skip

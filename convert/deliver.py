@@ -21,7 +21,7 @@ from rkface.runtime.progress import stage
 
 from .bundle import write_bundle
 from .prove import Parity, match
-from .recipe import Try
+from .recipe import Try, chosen_of
 from .report import ModelFacts, Pictures, Report
 
 if TYPE_CHECKING:
@@ -51,17 +51,17 @@ def deliver(
     )  # fmt: skip
     below = (_below(role, trial.tries[role]) for role in ROLES)
     notes = (*material.notes, *filter(None, [order.target.warning, *below]))
-    manifest = _manifest(sources, settings, order, models=models, material=material, trial=trial, parity=parity)
-    if fault:
-        manifest.provenance["accepted"] = fault
+    manifest = _manifest(
+        sources, settings, order, models=models, material=material, trial=trial, parity=parity, fault=fault
+    )
     report = Report(manifest, parity, facts, notes, fault)
     with stage("report and bundle") as shown:
         (settings.work / "report.json").write_text(report.to_json(), encoding="utf-8")
         html = report.to_html(_pictures(material, reference, trial, parity))
         (settings.work / "report.html").write_text(html, encoding="utf-8")
-        if report.fault and not settings.accept:
+        if fault and not settings.accept:
             raise WorkError(
-                f"{order.target.name}: {report.fault}. No bundle was written for it; the report is "
+                f"{order.target.name}: {fault}. No bundle was written for it; the report is "
                 f"{settings.work / 'report.html'}"
             )
         golden = trial.models["detector"].rknn.with_name("golden.npz")
@@ -77,15 +77,9 @@ def deliver(
 
 
 def _manifest(
-    sources: Sources,
-    settings: Settings,
-    order: Order,
-    *,
-    models: Models,
-    material: Material,
-    trial: Trial,
-    parity: Parity,
-) -> Manifest:
+    sources: Sources, settings: Settings, order: Order, *, models: Models, material: Material, trial: Trial,
+    parity: Parity, fault: str | None,
+) -> Manifest:  # fmt: skip
     described = {
         role: Model(
             file=f"{role}.rknn", reference=f"reference/{role}.onnx", precision="int8" if settings.quantized else "fp16",
@@ -102,6 +96,8 @@ def _manifest(
         "versions": _versions(),
         "parity": _without_series(asdict(parity)),
     }
+    if fault:
+        provenance["accepted"] = fault
     return Manifest(
         name=sources.name, synthetic=sources.synthetic,
         created=datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ"), target=order.target.name,
@@ -112,13 +108,13 @@ def _manifest(
 
 
 def _chosen(trial: Trial, role: Role) -> dict[str, Any]:
-    (recipe,) = (one.recipe for one in trial.tries[role] if one.chosen)
+    recipe = chosen_of(trial.tries[role]).recipe
     return {name: getattr(recipe, name) for name in ("name", "dtype", "algorithm", "tuned")}
 
 
 def _below(role: Role, tries: Sequence[Try]) -> str | None:
     """What to tell where no recipe cleared the bar."""
-    (chosen,) = (one for one in tries if one.chosen)
+    chosen = chosen_of(tries)
     if chosen.grade is None or chosen.grade.clears or chosen.recipe.dtype != "w8a8":
         return None
     return f"{role}: no recipe is as near to FP32 as a good one (best: {chosen.recipe.name}, {chosen.grade.said})"

@@ -13,6 +13,7 @@ from rkface.runtime.embed import unit
 from rkface.runtime.image import read_image
 
 from .material import to_rgb
+from .prove import compare_embeddings, likeness
 from .quantize import listed
 
 ASKED = 16  # faces: each mistake moves all of them alike
@@ -29,40 +30,34 @@ def diagnose(model: Path, input: Input, crops: Images, quantized: Floats, datase
     ``model`` is the FP32 ONNX, ``crops`` N×112×112×3 uint8 RGB, ``quantized`` what the quantised model says to them
     (N×D), ``dataset`` the calibration list.
     """
-    crops, quantized = crops[:ASKED], unit(quantized[:ASKED])
-    if dataset is not None:
-        seen = _embed(model, input, to_rgb(read_image(path) for path in listed(dataset)[:ASKED]))
-        alike = float(np.mean((seen @ seen.T)[~np.eye(len(seen), dtype=bool)])) if len(seen) > 1 else 0.0
-        if alike > ONE_FACE:
-            return (
-                f"the calibration images are not faces of different people: to FP32 they are all alike (mean cosine "
-                f"{alike:.2f}). Calibrate on photos of many people"
-            )
+    crops, quantized = crops[:ASKED], quantized[:ASKED]
+    calibration = to_rgb(read_image(path) for path in listed(dataset)[:ASKED]) if dataset else crops[:0]
+    right, swapped, seen = _embed(model, input, crops, np.ascontiguousarray(crops[..., ::-1]), calibration)
+    if len(seen) > 1 and (alike := likeness(unit(seen))) > ONE_FACE:
+        return (
+            f"the calibration images are not faces of different people: to FP32 they are all alike (mean cosine "
+            f"{alike:.2f}). Calibrate on photos of many people"
+        )
     mean, std = np.array(input.mean), np.array(input.std)
     twice = replace(input, mean=tuple((mean + mean * std).tolist()), std=tuple((std * std).tolist()))
     never = replace(input, mean=(0.0,) * 3, std=(1.0,) * 3)
-    swapped = np.ascontiguousarray(crops[..., ::-1])
     mistakes = {
-        "red and blue are swapped: the model is fed BGR where it takes RGB": (input, swapped),
-        "the image is normalised twice: pass uint8, the model normalises inside": (twice, crops),
-        "the image is not normalised: the .rknn's mean and std are not the model's": (never, crops),
+        "red and blue are swapped: the model is fed BGR where it takes RGB": swapped,
+        "the image is normalised twice: pass uint8, the model normalises inside": _embed(model, twice, crops)[0],
+        "the image is not normalised: the .rknn's mean and std are not the model's": _embed(model, never, crops)[0],
     }
-    right = float(np.mean(np.sum(_embed(model, input, crops) * quantized, axis=1)))
-    near = {
-        cause: float(np.mean(np.sum(_embed(model, how, images) * quantized, axis=1)))
-        for cause, (how, images) in mistakes.items()
-    }
+    agreed = compare_embeddings(right, quantized).mean
+    near = {cause: compare_embeddings(said, quantized).mean for cause, said in mistakes.items()}
     cause = max(near, key=near.__getitem__)
-    if not near[cause] >= right + CLEAR:  # NaN included
+    if not near[cause] >= agreed + CLEAR:  # NaN included
         return None
-    return (
-        f"{cause} (FP32 mistreated like that agrees at a mean cosine of {near[cause]:.2f}, treated rightly {right:.2f})"
-    )
+    return f"{cause} (FP32 mistreated like that agrees at a mean cosine of {near[cause]:.2f}, else {agreed:.2f})"
 
 
-def _embed(model: Path, input: Input, images: Images) -> Floats:
+def _embed(model: Path, input: Input, *batches: Images) -> list[Floats]:
+    """Raw embeddings of each batch; an empty one gives none."""
     backend = open_reference(model, input)
     try:
-        return unit(backend.infer(images)[0])
+        return [backend.infer(images)[0] if len(images) else np.zeros((0, 0), np.float32) for images in batches]
     finally:
         backend.close()

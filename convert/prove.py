@@ -201,6 +201,12 @@ def compare_pairs(
     )
 
 
+def likeness(embeddings: Floats) -> float:
+    """The mean cosine between different ones of N×D unit embeddings, N ≥ 2."""
+    table = embeddings @ embeddings.T
+    return float(np.mean(table[~np.eye(len(table), dtype=bool)]))
+
+
 def check_recognizer(name: str, embeddings: Floats, mirrored: Floats) -> None:
     """Raise ModelError where a model cannot be a face recogniser: to one, a face and its mirror image are far more
     alike than two people. Catches classifiers, random weights, and a model fed with the wrong normalisation.
@@ -208,8 +214,7 @@ def check_recognizer(name: str, embeddings: Floats, mirrored: Floats) -> None:
     Both are N×D unit embeddings, of N ≥ 2 faces and of the same mirrored.
     """
     own = float(np.mean(np.sum(embeddings * mirrored, axis=1)))
-    table = embeddings @ embeddings.T
-    others = float(np.mean(table[~np.eye(len(table), dtype=bool)]))
+    others = likeness(embeddings)
     if not own > others + 0.1:
         raise ModelError(
             f"{name} does not tell faces apart: the cosine between a face and its mirror image is {own:.2f}, between "

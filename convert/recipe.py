@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -76,6 +76,11 @@ class Try:
     grade: Grade | None
     error: str = ""
     chosen: bool = False
+
+
+def chosen_of(tries: Sequence[Try]) -> Try:
+    (chosen,) = (one for one in tries if one.chosen)
+    return chosen
 
 
 def search(

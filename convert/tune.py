@@ -96,13 +96,9 @@ def equalize(proto: Any, seen: dict[str, Observed]) -> dict[str, Floats]:
 
 def _factors(reach: Floats, top: float) -> Floats:
     """By how much each channel may grow: to the loudest one, or as far as the Clip at ``top`` leaves room."""
-    speaks = reach > 0
-    factors = np.ones_like(reach)
-    if speaks.any():
-        loudest = min(float(reach.max()), top)
-        room = top / CLIP_ROOM if np.isfinite(top) else loudest
-        factors[speaks] = np.clip(min(loudest, room) / reach[speaks], 1.0, MOST)
-    return factors
+    aim = min(float(reach.max()), top / CLIP_ROOM)
+    factors = np.divide(aim, reach, out=np.ones_like(reach), where=reach > 0)
+    return np.clip(factors, 1.0, MOST)
 
 
 def correct_bias(proto: Any, seen: dict[str, Observed]) -> int:

@@ -12,13 +12,14 @@ from pathlib import Path
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from rkface.convert.material import to_rgb
+from rkface.convert.prove import compare_embeddings, compare_faces
 from rkface.convert.quantize import Job, quantize
 from rkface.convert.recipe import RECIPES, TUNED, Recipe
 from rkface.convert.tune import tune
 from rkface.runtime.backends.reference import open_reference
 from rkface.runtime.bundle import Input
 from rkface.runtime.detect import letterbox
-from rkface.runtime.embed import unit
 from rkface.runtime.faces import Faces
 from rkface.runtime.progress import stage
 
@@ -33,7 +34,7 @@ CALIBRATION, CROPS, SCENES = 40, 150, 60
 @dataclass(frozen=True)
 class Kept:
     """INT8 against FP32 on the same held-out pictures. cosines of embeddings; matched: share of FP32's faces that INT8
-    finds at IoU 0.9; extra: faces that only INT8 finds."""
+    finds at IoU 0.9; extra and landmark_error as in DetectionParity."""
 
     target: str
     recipe: str
@@ -51,61 +52,33 @@ class Kept:
 
 def compare(folder: Path, work: Path, recipe: Recipe = TUNED) -> Kept:
     """Quantise both models in ``folder``, calibrated on CALIBRATE, and compare on EVALUATE, working in ``work``."""
-    crops = [render_crop(90_000, CALIBRATE[index]) for index in range(CALIBRATION)]
-    held_out = np.stack([_rgb(render_crop(91_000, EVALUATE[index])) for index in range(CROPS)])
-    (simulated,) = _run(
-        folder / measure.RECOGNIZER,
-        measure.RECOGNIZER_INPUT,
-        crops,
-        held_out,
-        work=work / "recognizer",
-        recipe=recipe,
-    )
-    backend = open_reference(folder / measure.RECOGNIZER, measure.RECOGNIZER_INPUT)
-    cosines = np.sum(unit(simulated) * unit(backend.infer(held_out)[0]), axis=1)
-    faces = _detections(folder, work, recipe)
-    total = sum(len(full) for full, _ in faces)
-    pairs = [(full, half, measure.match(full.boxes, half.boxes, 0.9)) for full, half in faces]
-    loose = sum(len(measure.match(full.boxes, half.boxes).found) for full, half in faces)
-    errors = [
-        np.linalg.norm(full.landmarks[kept.truth] - half.landmarks[kept.found], axis=2).mean(axis=1)
-        / np.linalg.norm(full.landmarks[kept.truth][:, 1] - full.landmarks[kept.truth][:, 0], axis=1)
-        for full, half, kept in pairs
-    ]
+    calibration = [render_crop(90_000, CALIBRATE[index]) for index in range(CALIBRATION)]
+    crops = to_rgb(render_crop(91_000, EVALUATE[index]) for index in range(CROPS))
+    model, input = folder / measure.RECOGNIZER, measure.RECOGNIZER_INPUT
+    (simulated,) = _run(model, input, calibration, crops, work=work / "recognizer", recipe=recipe)
+    embedding = compare_embeddings(open_reference(model, input).infer(crops)[0], simulated)
+    detection = compare_faces(*_faces(folder, work, recipe))
     return Kept(
-        TARGET, recipe.name, CALIBRATION, CROPS, float(cosines.mean()), float(np.percentile(cosines, 1)),
-        float(cosines.min()), SCENES, total, sum(len(kept.found) for _, _, kept in pairs) / total,
-        sum(len(half) for _, half in faces) - loose, float(np.concatenate(errors).mean()),
+        TARGET, recipe.name, CALIBRATION, embedding.faces, embedding.mean, embedding.p1, embedding.minimum,
+        detection.images, detection.faces, detection.tight / detection.faces, detection.extra, detection.landmark_error,
     )  # fmt: skip
 
 
-def _detections(folder: Path, work: Path, recipe: Recipe) -> list[tuple[Faces, Faces]]:
+def _faces(folder: Path, work: Path, recipe: Recipe) -> tuple[list[Faces], list[Faces]]:
     """FP32's and INT8's faces in each held-out scene."""
+    model, input = folder / measure.DETECTOR, measure.DETECTOR_INPUT
     people = np.random.default_rng(92_000).choice(np.asarray(CALIBRATE), (CALIBRATION, 3))
-    size = (measure.DETECTOR_INPUT.width, measure.DETECTOR_INPUT.height)
-    frames = [
-        letterbox(render_scene(92_000 + index, sorted(set(row.tolist()))).image, *size).image
+    calibration = [
+        letterbox(render_scene(92_000 + index, sorted(set(row.tolist()))).image, input.width, input.height).image
         for index, row in enumerate(people)
     ]
-    fitted = [letterbox(measure.scene(10_000 + index).image, *size) for index in range(SCENES)]
-    images = np.stack([_rgb(one.image) for one in fitted])
-    raw = _run(
-        folder / measure.DETECTOR,
-        measure.DETECTOR_INPUT,
-        frames,
-        images,
-        work=work / "detector",
-        recipe=recipe,
-    )
-    detector = measure.open_detector(folder / measure.DETECTOR)
-    backend = open_reference(folder / measure.DETECTOR, measure.DETECTOR_INPUT)
-    return [
-        (
-            detector.faces(backend.infer(images[index : index + 1]), one.scale),
-            detector.faces([array[index] for array in raw], one.scale),
-        )
-        for index, one in enumerate(fitted)
-    ]
+    scenes = [measure.scene(10_000 + index).image for index in range(SCENES)]
+    fitted = [letterbox(scene, input.width, input.height) for scene in scenes]
+    frames = to_rgb(one.image for one in fitted)
+    raw = _run(model, input, calibration, frames, work=work / "detector", recipe=recipe)
+    detector = measure.open_detector(model)
+    simulated = [detector.faces([array[index] for array in raw], one.scale) for index, one in enumerate(fitted)]
+    return [detector.detect(scene) for scene in scenes], simulated
 
 
 def _run(
@@ -130,10 +103,6 @@ def _run(
     )  # fmt: skip
     with stage(f"quantise {model.stem}"):
         return quantize(job, work / "toolkit.log").outputs
-
-
-def _rgb(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    return np.ascontiguousarray(image[..., ::-1])
 
 
 def main() -> int:

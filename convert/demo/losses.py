@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 from rkface.runtime.detect import ANCHORS, STRIDES
 from torch import Tensor, nn
 
+from ..prove import overlaps
+
 # Squares of 4 and 8 strides a side: twice SCRFD's own (arXiv 2105.04714, section 3), so that a face is seen by the
 # next finer level, in twice the cells, and its landmarks are told more exactly. Anchors only choose who answers.
 _ANCHOR_SIDES = (4.0, 8.0)
@@ -75,8 +77,7 @@ def assign(boxes: NDArray[np.float32], landmarks: NDArray[np.float32], grid: Anc
     best = np.zeros(len(grid.centres), np.float32)
     owner = np.full(len(grid.centres), -1)
     corners = np.concatenate([grid.centres - grid.sides[:, None] / 2, grid.centres + grid.sides[:, None] / 2], axis=1)
-    for index, box in enumerate(boxes):
-        overlap = _iou(corners, box)
+    for index, (box, overlap) in enumerate(zip(boxes, overlaps(corners, boxes).T, strict=True)):
         distance = np.abs(grid.centres - (box[:2] + box[2:]) / 2).max(axis=1)
         candidates = np.concatenate(
             [
@@ -129,10 +130,3 @@ def giou(first: Tensor, second: Tensor) -> Tensor:
     union = areas[0] + areas[1] - shared
     hull = (outer[:, 0] + outer[:, 2]) * (outer[:, 1] + outer[:, 3])
     return shared / union.clamp(min=1e-6) - (hull - union) / hull.clamp(min=1e-6)
-
-
-def _iou(corners: NDArray[np.float32], box: NDArray[np.float32]) -> NDArray[np.float32]:
-    sides = np.minimum(corners[:, 2:], box[2:]) - np.maximum(corners[:, :2], box[:2])
-    shared = np.maximum(sides, 0).prod(axis=1)
-    areas = (corners[:, 2:] - corners[:, :2]).prod(axis=1) + (box[2:] - box[:2]).prod()
-    return np.asarray(shared / (areas - shared), np.float32)

@@ -6,6 +6,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+import cv2
 import pytest
 
 RKFACE = [sys.executable, "-m", "rkface.runtime.cli"]
@@ -28,6 +29,15 @@ def rkface(*arguments, **options):
     """Run the command; the working folder is one where relative paths have to hold."""
     command = [*RKFACE, *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, check=False, **options)
+
+
+def calibration(folder, images):
+    """Write ``images`` (H×W×3 RGB) so that any viewer shows their colours, and the list of them."""
+    folder.mkdir(exist_ok=True)
+    for index, image in enumerate(images):
+        cv2.imwrite(str(folder / f"{index}.png"), cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
+    (folder / "dataset.txt").write_text("".join(f"{index}.png\n" for index in range(len(images))))
+    return folder / "dataset.txt"
 
 
 @pytest.fixture(scope="session")

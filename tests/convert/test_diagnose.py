@@ -2,7 +2,6 @@
 
 from dataclasses import replace
 
-import cv2
 import numpy as np
 import pytest
 from rkface.convert.catalog import DEMO
@@ -13,6 +12,8 @@ from rkface.convert.diagnose import diagnose
 from rkface.convert.quantize import Job, quantize
 from rkface.runtime.backends.reference import open_reference
 
+from .conftest import calibration
+
 MODEL, INPUT = DEMO / measure.RECOGNIZER, measure.RECOGNIZER_INPUT
 
 
@@ -21,19 +22,12 @@ def crops():
     return np.stack([render_crop(93_000, EVALUATE[index])[..., ::-1] for index in range(16)])
 
 
-def listed(folder, images):
-    for index, image in enumerate(images):
-        cv2.imwrite(str(folder / f"{index}.png"), image[..., ::-1])
-    (folder / "dataset.txt").write_text("".join(f"{index}.png\n" for index in range(len(images))))
-    return folder / "dataset.txt"
-
-
 def answers(crops, input=INPUT):
     return open_reference(MODEL, input).infer(np.ascontiguousarray(crops))[0]
 
 
 def test_swapped_colours(crops, tmp_path):
-    assert "BGR" in diagnose(MODEL, INPUT, crops, answers(crops[..., ::-1]), listed(tmp_path, crops))
+    assert "BGR" in diagnose(MODEL, INPUT, crops, answers(crops[..., ::-1]), calibration(tmp_path, crops))
 
 
 def test_normalised_twice(crops):
@@ -54,13 +48,13 @@ def test_never_normalised(crops):
 def test_nothing_wrong(crops, tmp_path):
     noisy = answers(crops)
     noisy += np.random.default_rng(1).normal(0, noisy.std(), noisy.shape).astype(np.float32)
-    assert diagnose(MODEL, INPUT, crops, noisy, listed(tmp_path, crops)) is None
+    assert diagnose(MODEL, INPUT, crops, noisy, calibration(tmp_path, crops)) is None
 
 
 def test_calibration_on_noise_through_the_real_toolkit(crops, tmp_path):
     pytest.importorskip("rknn.api", reason="rknn-toolkit2 is not installed")
     noise = np.random.default_rng(2).integers(100, 156, (20, 112, 112, 3), np.uint8)
-    dataset = listed(tmp_path, noise)
+    dataset = calibration(tmp_path, noise)
     np.save(tmp_path / "crops.npy", crops)
     job = Job(MODEL, tmp_path / "out.rknn", "rk3588", INPUT, "{}", dataset, evaluate=tmp_path / "crops.npy")
     (outputs,) = quantize(job, tmp_path / "toolkit.log").outputs

@@ -8,7 +8,6 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-import cv2
 import numpy as np
 import pytest
 
@@ -22,7 +21,7 @@ from rkface.runtime.backends.reference import open_reference  # noqa: E402
 from rkface.runtime.bundle import Input  # noqa: E402
 from rkface.runtime.errors import InputError, WorkError  # noqa: E402
 
-from .conftest import heed_ctrl_c  # noqa: E402
+from .conftest import calibration, heed_ctrl_c  # noqa: E402
 
 RAW = Input("input", 32, 32, (0.0,) * 3, (1.0,) * 3)
 
@@ -40,15 +39,6 @@ def conv_model(path: Path, weights: np.ndarray) -> Path:
     )
     onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8), path)
     return path
-
-
-def calibration(folder: Path, images: list[np.ndarray]) -> Path:
-    """``images`` are H×W×3 RGB; written so that any viewer shows their colours."""
-    folder.mkdir(exist_ok=True)
-    for index, image in enumerate(images):
-        cv2.imwrite(str(folder / f"{index}.png"), cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
-    (folder / "dataset.txt").write_text("".join(f"{index}.png\n" for index in range(len(images))))
-    return folder / "dataset.txt"
 
 
 def flat(red, green, blue):

@@ -11,6 +11,8 @@ from rkface.convert.simplify import difference
 from rkface.convert.tune import correct_bias, equalize, round_weights, tune
 from rkface.runtime.bundle import Input
 
+from .conftest import calibration
+
 SIDE, CHANNELS = 16, 8
 INPUT = Input("image", SIDE, SIDE, (127.5,) * 3, (127.5,) * 3)
 IMAGES = np.random.default_rng(1).integers(0, 256, (12, SIDE, SIDE, 3), np.uint8)
@@ -120,13 +122,8 @@ def test_a_weight_that_others_share_keeps_its_value_for_them(tmp_path):
 
 
 def test_equalising_that_would_change_fp32_is_left_out(tmp_path, monkeypatch):
-    import cv2
-
     onnx.save(separable(), tmp_path / "model.onnx")
-    cv2.imwrite(str(tmp_path / "0.png"), IMAGES[0])
-    cv2.imwrite(str(tmp_path / "1.png"), IMAGES[1])
-    (tmp_path / "dataset.txt").write_text("0.png\n1.png\n")
-    arguments = (tmp_path / "model.onnx", INPUT, tmp_path / "dataset.txt", tmp_path / "tuned.onnx")
+    arguments = (tmp_path / "model.onnx", INPUT, calibration(tmp_path / "set", IMAGES[:2]), tmp_path / "tuned.onnx")
     assert tune(*arguments).equalized > 0
     monkeypatch.setattr("rkface.convert.tune.difference", lambda *_: 2e-4)
     assert tune(*arguments).equalized == 0
@@ -201,21 +198,13 @@ def test_weights_round_to_256_steps_between_their_own_extremes():
 
 
 def test_tuned_model_is_nearer_to_fp32_in_the_real_simulator(tmp_path):
-    import cv2
-
-    plain, tuned = separable(spread=300.0), separable(spread=300.0)
-    seen = observe(tuned, INPUT, IMAGES, tmp_path / "scratch.onnx")
-    seen |= {name: seen[name].scaled(by) for name, by in equalize(tuned, seen).items()}
-    correct_bias(tuned, seen)
-    for index, image in enumerate(IMAGES):
-        cv2.imwrite(str(tmp_path / f"{index}.png"), image[..., ::-1])
-    dataset = tmp_path / "dataset.txt"
-    dataset.write_text("".join(f"{index}.png\n" for index in range(len(IMAGES))))
+    dataset = calibration(tmp_path / "set", IMAGES)
     np.save(tmp_path / "images.npy", IMAGES)
+    onnx.save(separable(spread=300.0), tmp_path / "plain.onnx")
+    tune(tmp_path / "plain.onnx", INPUT, dataset, tmp_path / "tuned.onnx")
     errors = {}
-    wanted = np.concatenate([run(plain, image) for image in IMAGES])
-    for name, model in (("plain", plain), ("tuned", tuned)):
-        onnx.save(model, tmp_path / f"{name}.onnx")
+    wanted = np.concatenate([run(separable(spread=300.0), image) for image in IMAGES])
+    for name in ("plain", "tuned"):
         job = Job(tmp_path / f"{name}.onnx", tmp_path / f"{name}.rknn", "rk3588", INPUT, "{}", dataset,
                   evaluate=tmp_path / "images.npy")  # fmt: skip
         (outputs,) = quantize(job, tmp_path / f"{name}.log").outputs
