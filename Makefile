@@ -53,7 +53,7 @@ bench-convert: $(INSTALLED)  ## time and memory of converting IResNet-50, beside
 bench-recipes: $(INSTALLED)  ## what each way to quantise keeps (OPTIONS='--detector … --recognizer … --photos …')
 	$(BIN)/python tests/bench/recipes.py $(OPTIONS)
 
-demo: $(INSTALLED)  ## train the demo models again from rendered faces (under an hour on 2 cores)
+demo: $(INSTALLED)  ## train the demo models again from rendered faces (hours, see convert/demo/figures.json)
 	$(BIN)/python -m rkface.convert.demo.train
 
 lint: $(INSTALLED)  ## ruff

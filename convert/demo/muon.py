@@ -15,8 +15,8 @@ class Muon(torch.optim.Optimizer):
     """SGD with Nesterov momentum, each kernel's update replaced by the nearest matrix with equal singular values
     (K. Jordan, "Muon: An optimizer for hidden layers in neural networks", 2024; decay as in arXiv 2502.16982).
 
-    torch's own takes matrices only; here a kernel is its O×(I·h·w) matrix. On the demo detector it is as far after 300
-    steps as AdamW after 600.
+    torch's own takes matrices only; here a kernel is its O×(I·h·w) matrix. After 900 steps on the demo detector the
+    mean error of its landmarks was a third lower than AdamW's (one run of each).
     """
 
     def __init__(self, kernels: Iterable[nn.Parameter], momentum: float, weight_decay: float) -> None:

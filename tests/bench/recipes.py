@@ -4,7 +4,8 @@
 
 Without arguments the demo pack (synthetic) is quantised by every recipe, calibrated and judged on rendered photos. With
 --detector, --recognizer and --photos, yours is: some people of the photos calibrate, the others judge. INT8 in the
-toolkit's simulator, against FP32 in ONNX Runtime. Seconds are those of tuning and of the toolkit's load and build.
+toolkit's simulator, against FP32 in ONNX Runtime. Seconds are wall
+time of tuning and of the toolkit's process, all but simulation.
 """
 
 from __future__ import annotations
@@ -34,7 +35,9 @@ def main() -> int:
     parser.add_argument("--recognizer", type=Path)
     parser.add_argument("--photos", type=Path, help="of many people, with faces")
     parser.add_argument("--target", default="rk3588")
-    parser.add_argument("--slow", action="store_true", help="mmse on the detector as well: most of an hour")
+    parser.add_argument(
+        "--slow", action="store_true", help="mmse on the detector as well: it did not end while we waited"
+    )
     options = parser.parse_args()
     own = (options.detector, options.recognizer, options.photos)
     if any(own) != all(own):
