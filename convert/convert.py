@@ -21,6 +21,7 @@ from rkface.runtime.errors import InputError, WorkError
 from rkface.runtime.progress import stage
 
 from .acquire import Sources
+from .apart import apart
 from .bundle import check_replaceable
 from .deliver import deliver
 from .diagnose import diagnose
@@ -167,7 +168,10 @@ def run_toolkit(
 def _tune(model: Prepared, role: Role, dataset: Path, scratch: Path) -> Path:
     with stage(f"{role}: tune for INT8") as shown:
         try:
-            done = tune(model.simplified.path, model.input, dataset, scratch / f"{role}-tuned.onnx", shown.advance)
+            done = apart(
+                tune, model.simplified.path, model.input, dataset, scratch / f"{role}-tuned.onnx",
+                progress=shown.advance,
+            )  # fmt: skip
         except OSError:
             raise
         except Exception as error:  # the other recipes do not need it: a graph that it cannot follow stops no one
