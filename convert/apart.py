@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import ctypes
+import os
+import pickle
 import signal
+import subprocess
+import sys
 from collections.abc import Callable
-from multiprocessing import get_context
+from multiprocessing import Pipe
 from multiprocessing.connection import Connection
 from typing import Any, TypeVar
 
@@ -13,44 +18,60 @@ from rkface.runtime.errors import WorkError
 Answer = TypeVar("Answer")
 
 
-def apart(function: Callable[..., Answer], *arguments: Any, progress: Callable[[int, int], None]) -> Answer:
-    """``function(*arguments, progress=…)`` in a fresh process; all of it has to be picklable.
+def apart(
+    function: Callable[..., Answer], *arguments: Any, progress: Callable[[int, int], None], **options: Any
+) -> Answer:
+    """``function(*arguments, progress=…, **options)`` in a fresh process; all of it has to be picklable, and
+    ``function`` importable there.
 
     What it raises is raised here; WorkError where the process dies of something else. An interrupted wait leaves no
     process behind.
     """
-    context = get_context("spawn")
-    receiver, sender = context.Pipe(duplex=False)
-    worker = context.Process(target=_work, args=(sender, function, arguments), daemon=True)
-    # Ctrl-C goes to the whole group: it is this process that answers it, and ends the worker.
-    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    # Not multiprocessing's own processes: they run the caller's main script again, whatever it does.
+    ours, theirs = Pipe()
+    # A session of its own: it is this process that hears Ctrl-C, and ends the worker.
+    worker = subprocess.Popen(
+        [sys.executable, "-m", __name__, str(theirs.fileno()), str(os.getpid())],
+        stdin=subprocess.DEVNULL, pass_fds=[theirs.fileno()], start_new_session=True,
+    )  # fmt: skip
     try:
-        worker.start()
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-    try:
-        sender.close()
+        theirs.close()
+        ours.send((sys.path, pickle.dumps((function, arguments, options))))
         while True:
-            kind, value = receiver.recv()
+            kind, value = ours.recv()
             if kind == "progress":
                 progress(*value)
             elif kind == "answer":
                 return value  # type: ignore[no-any-return]
             else:
                 raise value
-    except EOFError:
-        worker.join()
-        raise WorkError(f"{function.__name__} died (exit status {worker.exitcode}): is the memory full?") from None
+    except (EOFError, ConnectionError):
+        status = worker.wait()
+        raise WorkError(f"{function.__name__} died (exit status {status}): is the memory full?") from None
     finally:
-        receiver.close()
+        ours.close()
         worker.kill()
-        worker.join()
+        worker.wait()
 
 
-def _work(sender: Connection, function: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
+def die_with(parent: int) -> None:
+    """Ask Linux to kill this process when its parent goes, however it goes (prctl 1, PR_SET_PDEATHSIG)."""
+    ctypes.CDLL(None).prctl(1, signal.SIGKILL)
+    if os.getppid() != parent:
+        sys.exit(1)
+
+
+def _work(channel: Connection) -> None:
+    sys.path[:], task = channel.recv()
     try:
-        answer = function(*arguments, progress=lambda done, total: sender.send(("progress", (done, total))))
+        function, arguments, options = pickle.loads(task)
+        answer = function(*arguments, **options, progress=lambda done, total: channel.send(("progress", (done, total))))
     except Exception as error:
-        sender.send(("error", error))
+        channel.send(("error", error))
     else:
-        sender.send(("answer", answer))
+        channel.send(("answer", answer))
+
+
+if __name__ == "__main__":
+    die_with(int(sys.argv[2]))
+    _work(Connection(int(sys.argv[1])))

@@ -13,7 +13,7 @@ from rkface.runtime.bundle import MANIFEST
 from rkface.runtime.commands import unit_interval
 from rkface.runtime.errors import InputError
 
-from .recipe import PLANS, UNQUANTIZED, Plan
+from .recipe import PLANS, UNQUANTIZED, Bar, Plan
 
 if TYPE_CHECKING:
     from .acquire import Sources
@@ -67,13 +67,16 @@ def convert(parser: ArgumentParser) -> None:
     known = "; ".join(f"{one.name}: {one.about}" for one in PLANS.values())
     how.add_argument("--recipe", type=plan, metavar="NAME", help=f"how to quantise. {known} "
                      "(default: auto)")  # fmt: skip
+    how.add_argument("--min-cosine", type=bar, default=Bar(), metavar="MEAN[,MIN]", help="what the recogniser has to "
+                     "reach against FP32 on the evaluation faces, on average and for the worst one "
+                     f"(default: {Bar().mean:g},{Bar().minimum:g})")  # fmt: skip
     how.add_argument("--match-threshold", type=unit_interval, metavar="T", help="cosine from which two faces are one "
                      "person (default: the pack's)")  # fmt: skip
     how.add_argument("--out", type=Path, metavar="DIR", help="the bundle (default: build/TARGET); for "
                      "several targets the folder that gets one for each")  # fmt: skip
     how.add_argument("--work", type=Path, metavar="DIR", help="logs, calibration set (default: OUT.work, of "
                      "the first target)")  # fmt: skip
-    how.add_argument("--accept", action="store_true", help="write the bundle even where it is too far from FP32")
+    how.add_argument("--accept", action="store_true", help="write the bundle even where nothing reaches that")
     parser.set_defaults(run=_convert)
 
 
@@ -81,6 +84,17 @@ def plan(text: str) -> Plan:
     if text not in PLANS:
         raise ArgumentTypeError(f"{text!r} is none of {', '.join(PLANS)}")
     return PLANS[text]
+
+
+def bar(text: str) -> Bar:
+    mean, _, minimum = text.partition(",")
+    try:
+        found = Bar(float(mean), float(minimum) if minimum else float(mean) - (Bar.mean - Bar.minimum))
+    except ValueError:
+        found = Bar(-1, -1)
+    if not -1 < found.minimum <= found.mean < 1:
+        raise ArgumentTypeError(f"{text!r} is no cosine such as 0.995, nor two of them such as 0.995,0.99")
+    return found
 
 
 def _convert(options: Namespace) -> int:
@@ -104,7 +118,7 @@ def _convert(options: Namespace) -> int:
 
     orders = tuple(Order(target, out) for target, out in zip(targets, outs, strict=True))
     how = UNQUANTIZED if options.no_quantize else options.recipe or PLANS["auto"]
-    convert(sources, photos, Settings(orders, work, how, options.size, options.accept), tell)
+    convert(sources, photos, Settings(orders, work, how, options.min_cosine, options.size, options.accept), tell)
     return 0
 
 

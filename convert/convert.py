@@ -6,34 +6,31 @@ import fcntl
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-import numpy as np
-from numpy.typing import NDArray
 from rkface.runtime.backends.reference import open_reference
-from rkface.runtime.bundle import ROLES, Role, contract, sha256
+from rkface.runtime.bundle import ROLES, Role, sha256
 from rkface.runtime.detect import Detector
 from rkface.runtime.embed import Embedder
 from rkface.runtime.errors import InputError, WorkError
 from rkface.runtime.progress import stage
 
 from .acquire import Sources
-from .apart import apart
+from .attempt import attempts
 from .bundle import check_replaceable
 from .deliver import deliver
 from .diagnose import diagnose
 from .material import Finder, Material, Photos, gather, render_photos
-from .prove import WORST_MEAN_COSINE, Parity, fault
-from .quantize import Job, Quantized, quantize, require_toolkit
-from .recipe import PLANS, UNQUANTIZED, Plan, Recipe
+from .prove import SICK_MEAN_COSINE, Parity, fault
+from .quantize import require_toolkit
+from .recipe import PLANS, UNQUANTIZED, Bar, Plan
 from .report import Report
 from .simplify import fix, simplify
 from .targets import Target
 from .trial import Models, Prepared, Trial, judge, run_reference, run_trial
-from .tune import tune
 
 SPARE_BYTES = 300_000_000  # scratch space beside what grows with the models: frames, outputs, logs
 
@@ -54,6 +51,7 @@ class Settings:
     orders: tuple[Order, ...]
     work: Path
     plan: Plan = PLANS["auto"]
+    bar: Bar = field(default_factory=Bar)
     size: tuple[int, int] | None = None
     accept: bool = False
 
@@ -76,6 +74,7 @@ def convert(
     """
     for order in settings.orders:
         check_replaceable(order.out)
+        settings.plan.on(order.target)
     require_toolkit()
     try:
         settings.work.mkdir(parents=True, exist_ok=True, mode=0o700)  # it will hold faces
@@ -93,21 +92,24 @@ def convert(
         reference = run_reference(models, finder.detector, material.evaluation)
         for model in models.values():
             model.backend.close()  # ONNX Runtime has answered; the toolkit needs the memory
-        toolkit = run_toolkit(models, sources, settings, scratch)
+        attempt = attempts(models, sources, settings.work, scratch, analyse=settings.plan.analyse)
         for order in settings.orders:
-            trial = run_trial(partial(toolkit, order.target), finder.detector, material, reference, settings.plan)
+            plan = settings.plan.on(order.target)
+            trial = run_trial(
+                partial(attempt, order.target), finder.detector, material, reference, plan=plan, bar=settings.bar
+            )
             parity = judge(material.evaluation, reference, trial, sources.match)
             report = deliver(
                 sources, settings, order, models=models, material=material, reference=reference, trial=trial,
-                parity=parity, fault=_fault(parity, models, material, trial),
+                parity=parity, fault=_fault(parity, models, material, trial, settings.bar),
             )  # fmt: skip
             done(report, order, settings.work)
 
 
-def _fault(parity: Parity, models: Models, material: Material, trial: Trial) -> str | None:
+def _fault(parity: Parity, models: Models, material: Material, trial: Trial, bar: Bar) -> str | None:
     """Why the result should not be used, and what it most likely comes from; None where all is well."""
-    found = fault(parity)
-    if found is None or parity.embedding.mean >= WORST_MEAN_COSINE:
+    found = fault(parity, bar)
+    if found is None or parity.embedding.mean >= SICK_MEAN_COSINE:
         return found
     model, calibration = models["recognizer"], material.calibration
     with stage("look for the cause"):
@@ -137,52 +139,9 @@ def to_finder(models: Models, sources: Sources) -> Finder:
     )
 
 
-def run_toolkit(
-    models: Models, sources: Sources, settings: Settings, scratch: Path
-) -> Callable[[Target, Role, Recipe, Path | None, NDArray[np.uint8]], Quantized]:
-    """What ``run_trial`` quantises with, once it has a target: the real toolkit, its logs in the work folder, models in
-    ``scratch``. A model is tuned once, whatever the targets."""
-    tuned: dict[Role, Path] = {}
-
-    def run(target: Target, role: Role, recipe: Recipe, dataset: Path | None, images: NDArray[np.uint8]) -> Quantized:
-        model = models[role]
-        onnx = model.simplified.path
-        if recipe.tuned and dataset:
-            onnx = tuned[role] = tuned.get(role) or _tune(model, role, dataset, scratch)
-        name = f"{role}-{target.name}-{recipe.name}"
-        np.save(asked := scratch / f"{role}-images.npy", images)
-        job = Job(
-            onnx=onnx, output=scratch / f"{name}.rknn", target=target.name, input=model.input,
-            custom_string=contract(role, model.input, sources.source(role).sha256),
-            dataset=dataset, algorithm=recipe.algorithm, evaluate=asked,
-        )  # fmt: skip
-        kind = f"INT8 {recipe.name}" if dataset else "FP16"
-        with stage(f"{role}: {kind}" + (f" {target.name}" if len(settings.orders) > 1 else "")) as shown:
-            done = quantize(job, settings.work / "logs" / f"{name}.log", lambda part, _: shown.say(f"{part} done"))
-            shown.note = ", ".join(f"{part} {seconds:.1f} s" for part, seconds in done.seconds.items())
-        return done
-
-    return run
-
-
-def _tune(model: Prepared, role: Role, dataset: Path, scratch: Path) -> Path:
-    with stage(f"{role}: tune for INT8") as shown:
-        try:
-            done = apart(
-                tune, model.simplified.path, model.input, dataset, scratch / f"{role}-tuned.onnx",
-                progress=shown.advance,
-            )  # fmt: skip
-        except OSError:
-            raise
-        except Exception as error:  # the other recipes do not need it: a graph that it cannot follow stops no one
-            raise WorkError(f"{model.fixed.name} cannot be tuned: {type(error).__name__}: {error}") from error
-        shown.note = f"{done.equalized} channels equalised, {done.corrected} layers corrected"
-    return done.path
-
-
 def _check_space(settings: Settings, sources: Sources) -> None:
-    # The simplified model, the tuned one, the toolkit's own copies; and each bundle's model with its reference.
-    copies = 3 + 2 * len(settings.orders)
+    # The simplified model, tuned ones, the toolkit's own copies, what is kept; each bundle's model with its reference.
+    copies = 7 + 2 * len(settings.orders)
     needed = SPARE_BYTES + copies * sum(path.stat().st_size for path in sources.paths.values() if path.is_file())
     work, free = settings.work, shutil.disk_usage(settings.work).free
     if free < needed:

@@ -82,7 +82,7 @@ def _manifest(
 ) -> Manifest:  # fmt: skip
     described = {
         role: Model(
-            file=f"{role}.rknn", reference=f"reference/{role}.onnx", precision="int8" if settings.quantized else "fp16",
+            file=f"{role}.rknn", reference=f"reference/{role}.onnx", precision=_precision(trial, role),
             input=models[role].input, outputs=models[role].simplified.outputs, source=sources.source(role),
         )
         for role in ROLES
@@ -109,13 +109,18 @@ def _manifest(
 
 def _chosen(trial: Trial, role: Role) -> dict[str, Any]:
     recipe = chosen_of(trial.tries[role]).recipe
-    return {name: getattr(recipe, name) for name in ("name", "dtype", "algorithm", "tuned")}
+    return {name: getattr(recipe, name) for name in ("name", "dtype", "algorithm", "tuned", "lead", "trail")}
+
+
+def _precision(trial: Trial, role: Role) -> str:
+    recipe = chosen_of(trial.tries[role]).recipe
+    return "int8+fp16" if recipe.hybrid else "int8" if recipe.quantized else "fp16"
 
 
 def _below(role: Role, tries: Sequence[Try]) -> str | None:
     """What to tell where no recipe cleared the bar."""
     chosen = chosen_of(tries)
-    if chosen.grade is None or chosen.grade.clears or chosen.recipe.dtype != "w8a8":
+    if chosen.grade is None or chosen.grade.clears or not chosen.recipe.quantized:
         return None
     return f"{role}: no recipe is as near to FP32 as a good one (best: {chosen.recipe.name}, {chosen.grade.said})"
 

@@ -11,19 +11,18 @@ from rkface.runtime.embed import unit
 from rkface.runtime.errors import ModelError
 from rkface.runtime.faces import Faces
 
-from .recipe import Grade
+from .recipe import Bar, Grade
 
 MATCH_IOU = 0.5
 TIGHT_IOU = 0.9
 FARS = (1e-1, 1e-2, 1e-3, 1e-4)
 
-# Below these a bundle recognises or finds visibly worse than FP32 does; a healthy INT8 conversion of SCRFD and of
+# Below these something is wrong with models or photos, whatever the recipe; a healthy INT8 conversion of SCRFD and of
 # MobileFaceNet stands far above (docs/accuracy.md).
-WORST_MEAN_COSINE = 0.97
+SICK_MEAN_COSINE = 0.97
 WORST_MATCHED = 0.95
 
-# What a good conversion reaches, and where the search for a better recipe ends.
-GOOD_MEAN_COSINE, GOOD_COSINE = 0.995, 0.99
+# What a good detector reaches, and where the search for a better recipe ends.
 GOOD_LANDMARKS, GOOD_TIGHT, GOOD_WRONG = 0.02, 0.98, 0.01  # of the eye distance, and shares of all faces
 
 Floats = NDArray[np.float32]
@@ -222,10 +221,10 @@ def check_recognizer(name: str, embeddings: Floats, mirrored: Floats) -> None:
         )
 
 
-def grade_embeddings(parity: EmbeddingParity) -> Grade:
+def grade_embeddings(parity: EmbeddingParity, bar: Bar) -> Grade:
     """By the mean cosine; good where the worst face is as well."""
     return Grade(
-        parity.mean >= GOOD_MEAN_COSINE and parity.minimum >= GOOD_COSINE,
+        parity.mean >= bar.mean and parity.minimum >= bar.minimum,
         (parity.mean, parity.minimum),
         f"cosine mean {parity.mean:.4f}, min {parity.minimum:.4f}",
     )
@@ -244,17 +243,18 @@ def grade_faces(parity: DetectionParity) -> Grade:
     )
 
 
-def fault(parity: Parity) -> str | None:
+def fault(parity: Parity, bar: Bar) -> str | None:
     """Why the quantised models are too far from FP32 to be handed to anyone, and what to do; None where all is well."""
     embedding, detection = parity.embedding, parity.detection
-    if not embedding.mean >= WORST_MEAN_COSINE:
+    if not grade_embeddings(embedding, bar).clears:
         return (
-            f"the quantised recogniser is too far from FP32: mean cosine {embedding.mean:.4f}, at least "
-            f"{WORST_MEAN_COSINE} is needed. Calibrate on other faces, try --recipe thorough, or use --no-quantize"
+            f"the quantised recogniser is too far from FP32: mean cosine {embedding.mean:.4f} where at least "
+            f"{bar.mean:g} is asked, worst face {embedding.minimum:.4f} where {bar.minimum:g} is. Calibrate on other "
+            "faces, use --recipe auto or --no-quantize, or ask for less with --min-cosine"
         )
     if detection.matched < WORST_MATCHED * detection.faces:
         return (
             f"the quantised detector finds only {detection.matched} of the {detection.faces} faces that FP32 finds. "
-            "Calibrate on other photos, try --recipe thorough, or use --no-quantize"
+            "Calibrate on other photos, use --recipe auto, or --no-quantize"
         )
     return None

@@ -1,7 +1,7 @@
-"""ONNX → RKNN by rknn-toolkit2: the one file that imports it.
+"""ONNX → RKNN by rknn-toolkit2, each time in a process of its own (convert/worker.py).
 
-Each conversion runs in a process of its own, because the compiler can abort or crash with it, the toolkit writes into
-the current folder and prints to the terminal, and simulation is only possible where the model was built.
+The compiler can abort or crash with its process, the toolkit writes into the current folder and prints to the terminal,
+and simulation is only possible where the model was built.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ import signal
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
 from importlib.util import find_spec
@@ -24,14 +23,15 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from rkface.runtime.backends import stack_runs
 from rkface.runtime.bundle import Input
 from rkface.runtime.errors import InputError, WorkError
 
 MISSING = "rknn-toolkit2 is not installed here: run `make venv` (x86-64 Linux, Python 3.10-3.12)"
-STAGES = ("load", "build", "export", "simulate")
+STAGES = ("load", "build", "export", "simulate", "analyse")
+ANALYSIS = "analysis"  # the worker's folder for it
 CUSTOM_STRING_BYTES = 1024  # RKNN_QUERY_CUSTOM_STRING's buffer, with its closing zero
 COLOUR_CODES = re.compile(r"\x1b\[[0-9;]*m")
+LAYER = re.compile(r"\[(\w+)\] (\S+) +([\d.]+) \| [\d.]+ +([\d.]+) \| [\d.]+")
 OUTLIERS = re.compile(r"found outlier value, this may affect quantization accuracy")
 
 
@@ -44,6 +44,8 @@ class Job:
     custom_string  stored readable in the ``.rknn``, under 1024 bytes
     dataset        list of calibration images, each exactly of the input's size; None builds FP16
     evaluate       N×H×W×3 uint8 RGB saved by numpy.save, to run through the simulator; None runs nothing
+    fp16           names of tensors whose layers stay in FP16, in a model that is otherwise quantised
+    analyse        measure every layer's error on the first calibration image
     """
 
     onnx: Path
@@ -55,11 +57,25 @@ class Job:
     algorithm: str = "normal"
     dtype: str = "w8a8"
     evaluate: Path | None = None
+    fp16: tuple[str, ...] = ()
+    analyse: bool = False
+
+
+@dataclass(frozen=True)
+class LayerError:
+    """Cosine of one layer's output to FP32's on one image: with every layer before it quantised (``cumulative``), and
+    with that layer alone (``single``). Layers that the NPU computes as one are one, named after their last."""
+
+    name: str
+    kind: str
+    cumulative: float
+    single: float
 
 
 @dataclass(frozen=True)
 class Quantized:
-    """outputs: what the simulator says to ``Job.evaluate``, N first, in the model's order, float32."""
+    """outputs: what the simulator says to ``Job.evaluate``, N first, in the model's order, float32. layers: their
+    errors in the order of computing, where they were asked for."""
 
     rknn: Path
     outputs: tuple[NDArray[np.float32], ...]
@@ -67,6 +83,7 @@ class Quantized:
     peak_rss_mb: float
     toolkit: str
     warnings: tuple[str, ...]
+    layers: tuple[LayerError, ...] = ()
 
 
 def require_toolkit() -> None:
@@ -98,10 +115,11 @@ def quantize(job: Job, log: Path, progress: Callable[[str, float], None] = lambd
         result = json.loads((work / "result.json").read_text(encoding="utf-8"))
         with np.load(work / "outputs.npz") as arrays:
             outputs = tuple(arrays[f"{index}"] for index in range(len(arrays.files)))
+        layers = tuple(_layer_errors(work / ANALYSIS / "error_analysis.txt")) if job.analyse else ()
         job.output.parent.mkdir(parents=True, exist_ok=True)
         shutil.move(partial.output, job.output)
     return Quantized(
-        job.output, outputs, result["seconds"], result["peak_rss_mb"], result["toolkit"], tuple(_warnings(log))
+        job.output, outputs, result["seconds"], result["peak_rss_mb"], result["toolkit"], tuple(_warnings(log)), layers
     )
 
 
@@ -144,7 +162,7 @@ def _run(work: Path, sink: Any, progress: Callable[[str, float], None]) -> tuple
     # A Ctrl-C between the worker's birth and the `try` below would leave it to die by itself, a moment after us.
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     worker = subprocess.Popen(
-        [sys.executable, "-m", __name__, str(work / "job.json"), str(writer), str(os.getpid())],
+        [sys.executable, "-m", "rkface.convert.worker", str(work / "job.json"), str(writer), str(os.getpid())],
         cwd=work, stdin=subprocess.DEVNULL, stdout=sink, stderr=subprocess.STDOUT,
         pass_fds=[writer], start_new_session=True,
     )  # fmt: skip
@@ -183,86 +201,9 @@ def _warnings(log: Path) -> Iterator[str]:
         yield "the toolkit found outlier weights, which may cost accuracy (see the log)"
 
 
-# The worker's side.
-
-
-class _Failed(Exception):
-    pass
-
-
-def _worker(job_file: Path, channel: int, parent: int) -> int:
-    _die_with(parent)
-    raw = json.loads(job_file.read_text(encoding="utf-8"))
-    try:
-        from rknn.api import RKNN
-    except ImportError as error:
-        print(error)
-        return 3
-    seconds: dict[str, float] = {}
-
-    def stage(name: str, call: Callable[[], Any]) -> Any:
-        start = time.perf_counter()
-        result = call()
-        if isinstance(result, int) and result != 0:
-            raise _Failed(f"{name} returned {result}")
-        seconds[name] = seconds.get(name, 0) + time.perf_counter() - start
-        return result
-
-    def report(name: str) -> None:
-        os.write(channel, f"{name} {seconds.get(name, 0):.3f}\n".encode())
-
-    report("start")
-    rknn = RKNN(verbose=False)
-    size = raw["input"]
-    rknn.config(
-        mean_values=[list(size["mean"])], std_values=[list(size["std"])], target_platform=raw["target"],
-        quantized_dtype=raw["dtype"], quantized_algorithm=raw["algorithm"], custom_string=raw["custom_string"],
-    )  # fmt: skip
-    shape = [[1, 3, size["height"], size["width"]]]
-    stage("load", lambda: rknn.load_onnx(raw["onnx"], inputs=[size["name"]], input_size_list=shape))
-    report("load")
-    quantized = raw["dataset"] is not None
-    stage("build", lambda: rknn.build(do_quantization=quantized, dataset=raw["dataset"]))
-    report("build")
-    stage("export", lambda: rknn.export_rknn(raw["output"]))
-    report("export")
-    outputs = stage("simulate", lambda: _simulate(rknn, raw["evaluate"])) if raw["evaluate"] else []
-    report("simulate")
-    np.savez("outputs.npz", **{f"{index}": array for index, array in enumerate(outputs)})
-    _write_result(seconds)
-    return 0
-
-
-def _simulate(rknn: Any, evaluate: str) -> list[NDArray[np.float32]]:
-    if rknn.init_runtime() != 0:
-        raise _Failed("the simulator did not start")
-    runs = []
-    for image in np.load(evaluate, mmap_mode="r"):
-        # uint8 NHWC: the toolkit applies mean and std itself, exactly as the board will.
-        outputs = rknn.inference(inputs=[np.asarray(image)[None]], data_format=["nhwc"])
-        if outputs is None:
-            raise _Failed("the simulator returned nothing")
-        runs.append([np.asarray(array, np.float32) for array in outputs])
-    return stack_runs(runs)
-
-
-def _write_result(seconds: dict[str, float]) -> None:
-    import resource
-    from importlib.metadata import version
-
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024  # Linux counts in KiB
-    result = {"seconds": seconds, "peak_rss_mb": peak, "toolkit": version("rknn-toolkit2")}
-    Path("result.json").write_text(json.dumps(result), encoding="utf-8")
-
-
-def _die_with(parent: int) -> None:
-    """Ask Linux to kill this process when its parent goes, however it goes (prctl 1, PR_SET_PDEATHSIG)."""
-    import ctypes
-
-    ctypes.CDLL(None).prctl(1, signal.SIGKILL)
-    if os.getppid() != parent:
-        sys.exit(1)
-
-
-if __name__ == "__main__":
-    sys.exit(_worker(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])))
+def _layer_errors(table: Path) -> Iterator[LayerError]:
+    """The lines of the toolkit's error_analysis.txt; what it fused into the next layer has no figures there."""
+    for line in table.read_text(encoding="utf-8").splitlines():
+        found = LAYER.match(line)
+        if found and found[1] not in ("Input", "exDataConvert"):
+            yield LayerError(found[2], found[1], float(found[3]), float(found[4]))

@@ -8,54 +8,94 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from rkface.runtime.errors import WorkError
+from rkface.runtime.errors import InputError, WorkError
 
 if TYPE_CHECKING:
     from .quantize import Quantized
+    from .targets import Target
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """``algorithm`` is rknn-toolkit2's ``quantized_algorithm``; ``tuned`` changes the ONNX before (convert/tune.py).
+    """``algorithm`` is rknn-toolkit2's ``quantized_algorithm``; ``tuned`` changes the ONNX before (convert/tune.py);
+    the first ``lead`` and the last ``trail`` weighted layers stay in FP16 (convert/hybrid.py).
 
-    All but FP16 are w8a8: they cost the same on the NPU and differ in what they keep.
+    All others are w8a8 alone: they cost the same on the NPU and differ in what they keep.
     """
 
     name: str
     algorithm: str
     tuned: bool
     about: str
-    dtype: str = "w8a8"
+    lead: int = 0
+    trail: int = 0
+    quantized: bool = True
+
+    @property
+    def hybrid(self) -> bool:
+        return self.lead + self.trail > 0
+
+    @property
+    def dtype(self) -> str:
+        return "fp16" if not self.quantized else "w8a8 + fp16" if self.hybrid else "w8a8"
+
+
+def _hybrid(lead: int, trail: int) -> Recipe:
+    layers = f"the first {lead} and last {trail} layers" if lead else f"the last {trail} layers"
+    return Recipe(f"hybrid{lead + trail}", "normal", True, f"tuned, {layers} in FP16", lead, trail)
 
 
 TUNED = Recipe("tuned", "normal", True, "channels equalised and biases corrected, ranges from minimum to maximum")
 NORMAL = Recipe("normal", "normal", False, "ranges from minimum to maximum, as the toolkit does unasked")
 KL = Recipe("kl_divergence", "kl_divergence", False, "ranges that keep the distribution of values")
 MMSE = Recipe("mmse", "mmse", False, "ranges of the least squared error; minutes even for a small model")
-FP16 = Recipe("fp16", "normal", False, "no quantisation", "fp16")
-RECIPES = {recipe.name: recipe for recipe in (TUNED, NORMAL, KL, MMSE)}
+# Cheapest first: the last layers of a recogniser are small, the first ones are not.
+HYBRIDS = (_hybrid(0, 3), _hybrid(4, 3), _hybrid(8, 3), _hybrid(16, 6))
+FP16 = Recipe("fp16", "normal", False, "no quantisation", quantized=False)
+RECIPES = {recipe.name: recipe for recipe in (TUNED, NORMAL, KL, MMSE, *HYBRIDS)}
 
 
 @dataclass(frozen=True)
 class Plan:
-    """The recipes to try, in this order; ``whole``: all of them, even after one cleared the bar."""
+    """The recipes to try, in this order; ``whole``: all of them, even after one cleared the bar. ``analyse``: measure
+    the error of every layer as well."""
 
     name: str
     recipes: tuple[Recipe, ...]
     about: str
     whole: bool = False
+    analyse: bool = False
+
+    def on(self, target: Target) -> Plan:
+        """What of it ``target`` can run. InputError where nothing is left."""
+        able = tuple(one for one in self.recipes if target.fp16 or not one.hybrid)
+        if not able:
+            raise InputError(
+                f"the NPU of {target.name} has no floating point, which --recipe {self.name} needs: use another recipe"
+            )
+        return replace(self, recipes=able)
 
 
 PLANS = {
     plan.name: plan
     for plan in (
-        Plan("auto", (TUNED, NORMAL, KL), "tuned, then normal, then kl_divergence, until one is near enough to FP32"),
+        Plan("auto", (TUNED, NORMAL, *HYBRIDS), "tuned, then normal, then ever more layers in FP16, until one is near "
+             "enough to FP32", analyse=True),
         Plan("fast", (TUNED,), "tuned and nothing else"),
-        Plan("thorough", tuple(RECIPES.values()), "all of them, the best is taken", whole=True),
+        Plan("thorough", tuple(RECIPES.values()), "all of them, the best is taken", whole=True, analyse=True),
         *(Plan(recipe.name, (recipe,), recipe.about) for recipe in RECIPES.values()),
     )
-}
+}  # fmt: skip
 UNQUANTIZED = Plan("fp16", (FP16,), FP16.about)
+
+
+@dataclass(frozen=True)
+class Bar:
+    """What a recogniser has to reach: the mean and the smallest cosine to FP32 over the evaluation faces. A healthy
+    INT8 conversion of MobileFaceNet or an IResNet stands above the default (docs/accuracy.md)."""
+
+    mean: float = 0.995
+    minimum: float = 0.99
 
 
 @dataclass(frozen=True)
@@ -86,8 +126,8 @@ def chosen_of(tries: Sequence[Try]) -> Try:
 def search(
     plan: Plan, attempt: Callable[[Recipe], Quantized], grade: Callable[[Quantized], Grade]
 ) -> tuple[Quantized, tuple[Try, ...]]:
-    """The best of ``plan``'s recipes: one that clears the bar before one that does not, then by rank, then the earlier;
-    and what became of each.
+    """The best of ``plan``'s recipes, and what became of each. Of those that clear the bar the one with the fewest
+    layers in FP16, as that is what costs the NPU time; else by rank; else the earlier.
 
     A recipe that the toolkit fails at is one row of the answer; WorkError where it fails at all of them.
     """
@@ -104,7 +144,8 @@ def search(
             continue
         found = grade(done)
         tries.append(Try(recipe, time.monotonic() - start, found))
-        worth = (float(found.clears), *(-math.inf if math.isnan(part) else part for part in found.rank))
+        cheap = -recipe.lead - recipe.trail if found.clears else -math.inf
+        worth = (cheap, *(-math.inf if math.isnan(part) else part for part in found.rank))
         if best is None or worth > best[0]:
             best = (worth, len(tries) - 1, done)
         if found.clears and not plan.whole:

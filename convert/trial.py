@@ -21,7 +21,7 @@ from rkface.runtime.progress import stage
 from . import prove
 from .material import Evaluation, Material, to_rgb
 from .quantize import Quantized
-from .recipe import Plan, Recipe, Try, search
+from .recipe import Bar, Plan, Recipe, Try, search
 from .simplify import Fixed, Simplified, prove_same
 
 PROOF = 2  # images on which original and simplified model are compared
@@ -101,7 +101,9 @@ def run_reference(models: Models, detector: Detector, evaluation: Evaluation) ->
     return Reference(outputs, faces_of(detector, outputs["detector"], evaluation), differences)
 
 
-def run_trial(quantize: Toolkit, detector: Detector, material: Material, reference: Reference, plan: Plan) -> Trial:
+def run_trial(
+    quantize: Toolkit, detector: Detector, material: Material, reference: Reference, *, plan: Plan, bar: Bar
+) -> Trial:
     """Quantise both models with ``quantize`` by the recipe of ``plan`` that keeps the most of ``reference``.
 
     The detector goes first, so that the recogniser can also be asked about the faces as the quantised detector aligns
@@ -123,7 +125,7 @@ def run_trial(quantize: Toolkit, detector: Detector, material: Material, referen
         plan,
         lambda recipe: quantize("recognizer", recipe, aligned, asked),
         lambda done: prove.grade_embeddings(
-            prove.compare_embeddings(reference.embeddings, done.outputs[0][: len(evaluation.crops)])
+            prove.compare_embeddings(reference.embeddings, done.outputs[0][: len(evaluation.crops)]), bar
         ),
     )
     tries: dict[Role, tuple[Try, ...]] = {"detector": detector_tries, "recognizer": recognizer_tries}

@@ -7,7 +7,7 @@ as many operations as before.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -46,12 +46,15 @@ def tune(
     input: Input,
     dataset: Path,
     target: Path,
+    *,
+    exact: Collection[str] = (),
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Tuned:
     """Write the model at ``model`` to ``target``, changed for w8a8 with the toolkit's ``normal`` ranges.
 
-    The first 32 images that ``dataset`` lists are looked at; ``progress`` hears how many are done. Where equalising
-    changes what FP32 computes by more than 1e-4 of an output's largest value (at least 1), it is left out.
+    The first 32 images that ``dataset`` lists are looked at; ``progress`` hears how many are done. Layers whose output
+    is in ``exact`` will not be quantised, so that they have no bias to correct. Where equalising changes what FP32
+    computes by more than 1e-4 of an output's largest value (at least 1), it is left out.
     """
     proto = onnx.load(str(model))
     images = to_rgb(read_image(path) for path in listed(dataset)[:IMAGES])
@@ -63,7 +66,7 @@ def tune(
     if changed > SAME:
         equal, scales, changed = proto, {}, 0.0
     seen |= {name: seen[name].scaled(scale) for name, scale in scales.items()}
-    corrected = correct_bias(equal, seen)
+    corrected = correct_bias(equal, seen, exact)
     onnx.save(equal, str(target))
     return Tuned(target, sum(int((scale != 1).sum()) for scale in scales.values()), corrected, changed)
 
@@ -101,8 +104,9 @@ def _factors(reach: Floats, top: float) -> Floats:
     return np.clip(factors, 1.0, MOST)
 
 
-def correct_bias(proto: Any, seen: dict[str, Observed]) -> int:
+def correct_bias(proto: Any, seen: dict[str, Observed], exact: Collection[str] = ()) -> int:
     """Take out of every Conv's and Gemm's bias, in place, what rounding its weights adds on average; returns how many.
+    Those whose output is in ``exact`` stay as they are.
 
     Rounding turns W into W + e, and the output's mean moves by e · E[x], which is known (section 4.2 of the paper).
     """
@@ -111,6 +115,8 @@ def correct_bias(proto: Any, seen: dict[str, Observed]) -> int:
     for node in list(proto.graph.node):
         inputs = seen.get(node.input[0]) if node.input else None
         if node.op_type not in ("Conv", "Gemm") or inputs is None or not graph.is_known(node):
+            continue
+        if node.output[0] in exact:
             continue
         moved = _moved(node, graph.kernel(node), inputs.mean)
         if moved is not None:

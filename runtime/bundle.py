@@ -48,7 +48,7 @@ class Source:
 
 @dataclass(frozen=True)
 class Model:
-    """``file`` and ``reference`` are paths inside the bundle; ``precision`` is "int8" or "fp16"."""
+    """``file`` and ``reference`` are paths inside the bundle; ``precision`` is "int8", "fp16" or "int8+fp16"."""
 
     file: str
     reference: str

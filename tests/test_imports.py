@@ -36,14 +36,14 @@ def test_parts_import_only_what_the_design_allows(part):
         assert parts <= MAY_IMPORT[part], f"{path} imports {parts - MAY_IMPORT[part]}"
 
 
-def test_only_quantize_imports_the_toolkit():
+def test_only_the_worker_imports_the_toolkit():
     users = {
         path.relative_to(ROOT).as_posix()
         for part in MAY_IMPORT
         for path in (ROOT / part).rglob("*.py")
         if any(name.split(".")[0] == "rknn" for name in imported(path))
     }
-    assert users <= {"convert/quantize.py"}
+    assert users <= {"convert/worker.py"}
 
 
 def test_main_path_of_the_runtime_loads_nothing_heavy():

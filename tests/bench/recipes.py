@@ -18,8 +18,9 @@ import time
 from pathlib import Path
 
 from rkface.convert.acquire import own_sources, pack_sources
+from rkface.convert.attempt import attempts
 from rkface.convert.catalog import find_pack
-from rkface.convert.convert import Order, Settings, prepare, run_toolkit, to_finder
+from rkface.convert.convert import prepare, to_finder
 from rkface.convert.material import Photos, gather, render_photos
 from rkface.convert.prove import compare_embeddings, compare_faces
 from rkface.convert.recipe import RECIPES
@@ -58,12 +59,11 @@ def measure(options: argparse.Namespace, work: Path) -> list[dict[str, object]]:
     else:
         sources, photos = pack_sources(find_pack("demo"), work, accepted=False), render_photos(work / "photos")
     target = find_target(options.target)
-    settings = Settings((Order(target, work / "bundle"),), work)
     models = {role: prepare(sources.paths[role], role, work) for role in ROLES}
     finder = to_finder(models, sources)
     material = gather(photos, finder, work / "set")
     reference = run_reference(models, finder.detector, material.evaluation)
-    toolkit = run_toolkit(models, sources, settings, work)
+    toolkit = attempts(models, sources, work, work, analyse=False)
     lists = {"detector": material.calibration.detector, "recognizer": material.calibration.recognizer}
     images = {"detector": material.evaluation.frames, "recognizer": material.evaluation.crops}
     rows = []

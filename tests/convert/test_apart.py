@@ -1,8 +1,8 @@
 """A function run in a process of its own: what it says, what it raises, and that nothing of it stays."""
 
 import importlib
-import multiprocessing
 import os
+import subprocess
 
 import pytest
 from rkface.convert.apart import apart
@@ -56,4 +56,5 @@ def test_a_process_that_dies_is_an_error_and_not_a_wait(work):
 def test_an_interrupted_wait_leaves_no_process(work):
     with pytest.raises(KeyboardInterrupt):
         apart(work.count_to, 1_000_000, progress=interrupted)
-    assert not multiprocessing.active_children()
+    children = subprocess.run(["pgrep", "-P", str(os.getpid()), "-f", "apart"], capture_output=True, check=False)
+    assert not children.stdout

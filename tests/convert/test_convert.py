@@ -59,7 +59,7 @@ def test_bundle_is_whole_and_says_what_it_is(converted):
         assert b'"normalization":"inside"' in binary[:4096] and model.source.sha256.encode() in binary[:4096]
         assert len(binary) < model.source.bytes and model.precision == "int8"
     assert left_in(converted.bundle.parent) == ["bundle", "bundle.work"]
-    assert left_in(converted.work) == ["calibration", "lock", "logs", "photos"]
+    assert left_in(converted.work) == ["cache", "calibration", "lock", "logs", "photos"]
 
 
 def test_golden_vectors_are_what_the_reference_backend_says(converted):
@@ -118,7 +118,7 @@ def test_fp16_is_closer_and_larger(converted, tmp_path):
     assert half.path("recognizer").stat().st_size > whole.path("recognizer").stat().st_size
 
 
-@pytest.mark.parametrize("stage", ["detector: simplify", "calibration set", "FP32 reference", "detector: INT8"])
+@pytest.mark.parametrize("stage", ["detector: simplify", "calibration set", "FP32 reference", "detector: tune"])
 def test_ctrl_c_leaves_the_last_good_bundle_and_nothing_else(converted, tmp_path, stage):
     shutil.copytree(converted.bundle, tmp_path / "bundle")
     photos = converted.work / "photos"
@@ -163,6 +163,7 @@ def refused(capsys, *arguments, code=2):
         (OWN[:2], "both --detector and --recognizer"),
         ([*OWN, "--pack", "demo"], "no --pack"),
         (["--detector", "absent.onnx", *OWN[2:], "--calibration", "."], "no such model file"),
+        (["--recipe", "hybrid3", "--target", "rk3588,rv1106"], "rv1106 has no floating point"),
         (["--pairs", "pairs.csv"], "go with --calibration"),
         (["--work", "out/inside", "--out", "out"], "lies inside the bundle"),
     ],
@@ -217,6 +218,22 @@ def test_a_disk_that_fills_up_on_the_way(tmp_path):
     done = rkface("convert", "--out", tmp_path / "out", preexec_fn=small_files)
     assert done.returncode == 1 and "Traceback" not in done.stderr
     assert done.stderr.splitlines()[-1].startswith("rkface: ") and not (tmp_path / "out").exists()
+
+
+def test_below_the_bar_nothing_is_written_unless_accepted(converted, tmp_path):
+    photos = converted.work / "photos"
+    command = ["convert", *OWN, "--calibration", photos / "calibration", "--evaluation", photos / "evaluation",
+               "--evaluate", "20", "--recipe", "hybrid3", "--min-cosine", "0.9999,0.999",
+               "--out", tmp_path / "out"]  # fmt: skip
+    done = rkface(*command)
+    assert done.returncode == 1 and not (tmp_path / "out").exists()
+    assert re.search(r"mean cosine 0\.99\d+ where at least 0\.9999 is asked", done.stderr.splitlines()[-1])
+    done = rkface(*command, "--accept")
+    assert done.returncode == 0, done.stderr
+    assert len(re.findall("as in an earlier run", done.stderr)) == 2, "one for each model: nothing is made twice"
+    manifest = read_bundle(tmp_path / "out").manifest
+    assert manifest.recognizer.precision == "int8+fp16" and "0.9999 is asked" in manifest.provenance["accepted"]
+    assert manifest.provenance["recipes"]["detector"]["trail"] == 3
 
 
 def test_two_conversions_do_not_share_a_work_folder(capsys, tmp_path):

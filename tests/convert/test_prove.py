@@ -17,6 +17,7 @@ from rkface.convert.prove import (
     overlaps,
     verification,
 )  # fmt: skip
+from rkface.convert.recipe import Bar
 from rkface.runtime.embed import unit
 from rkface.runtime.errors import ModelError
 from rkface.runtime.faces import Faces
@@ -106,7 +107,7 @@ def test_a_model_to_which_all_look_alike_is_no_recogniser():
         check_recognizer("net", alike, alike[:, ::-1])
 
 
-def parity(mean=0.99, matched=100):
+def parity(mean=0.996, matched=100):
     embedding = EmbeddingParity(50, mean, mean, mean, 1, 0, ())
     return Parity(
         DetectionParity(50, 100, matched, matched, 100 - matched, 0, 1, 1, 0, 0),
@@ -117,7 +118,8 @@ def parity(mean=0.99, matched=100):
 
 
 def test_the_bar():
-    assert fault(parity()) is None
-    assert "mean cosine 0.9000" in fault(parity(mean=0.9))
-    assert "only 90 of the 100 faces" in fault(parity(matched=90))
-    assert fault(parity(mean=float("nan"))) is not None
+    assert fault(parity(), Bar()) is None
+    assert "mean cosine 0.9000" in fault(parity(mean=0.9), Bar())
+    assert "only 90 of the 100 faces" in fault(parity(matched=90), Bar())
+    assert fault(parity(mean=float("nan")), Bar()) is not None
+    assert fault(parity(mean=0.9), Bar(0.9, 0.9)) is None and fault(parity(), Bar(0.999, 0.9)) is not None

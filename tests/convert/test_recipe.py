@@ -4,8 +4,11 @@ from types import SimpleNamespace
 
 import pytest
 from rkface.convert.prove import DetectionParity, EmbeddingParity, grade_embeddings, grade_faces
-from rkface.convert.recipe import KL, MMSE, NORMAL, PLANS, TUNED, Grade, search
-from rkface.runtime.errors import WorkError
+from rkface.convert.recipe import HYBRIDS, KL, MMSE, NORMAL, PLANS, TUNED, Bar, Grade, search
+from rkface.convert.targets import find_target
+from rkface.runtime.errors import InputError, WorkError
+
+NOTHING_CLEARS = {recipe.name: 0.9 for recipe in PLANS["thorough"].recipes}
 
 
 @pytest.fixture
@@ -14,6 +17,8 @@ def toolkit(tmp_path):
     ``unclear`` do not clear the bar for another reason."""
 
     def made(cosines, unclear=()):
+        cosines = NOTHING_CLEARS | cosines
+
         def attempt(recipe):
             if cosines[recipe.name] is None:
                 raise WorkError(f"{recipe.name} failed at build")
@@ -30,45 +35,62 @@ def toolkit(tmp_path):
 
 
 def test_ends_at_the_first_that_clears_the_bar(toolkit):
-    chosen, tries = search(PLANS["auto"], *toolkit({"tuned": 0.996, "normal": 0.999, "kl_divergence": 0.9}))
+    chosen, tries = search(PLANS["auto"], *toolkit({"tuned": 0.996, "normal": 0.999}))
     assert chosen.cosine == 0.996
     assert [(one.recipe, one.chosen) for one in tries] == [(TUNED, True)]
 
 
+def test_where_int8_is_not_enough_as_few_layers_as_possible_stay_in_fp16(toolkit):
+    cosines = {"tuned": 0.98, "normal": 0.99, "hybrid3": 0.994, "hybrid7": 0.9951, "hybrid11": 0.999}
+    chosen, tries = search(PLANS["auto"], *toolkit(cosines))
+    assert chosen.cosine == 0.9951
+    assert [one.recipe for one in tries] == [TUNED, NORMAL, *HYBRIDS[:2]]
+    fp16 = [recipe.lead + recipe.trail for recipe in PLANS["auto"].recipes]
+    assert fp16 == sorted(fp16), "the cheapest on the NPU come first"
+
+
 def test_takes_the_best_where_none_clears_it(toolkit):
-    chosen, tries = search(PLANS["auto"], *toolkit({"tuned": 0.98, "normal": 0.99, "kl_divergence": 0.97}))
+    chosen, tries = search(PLANS["auto"], *toolkit({"tuned": 0.98, "normal": 0.99}))
     assert chosen.cosine == 0.99 and [one.recipe for one in tries if one.chosen] == [NORMAL]
-    assert len(tries) == 3
+    assert len(tries) == len(PLANS["auto"].recipes)
 
 
 def test_clearing_the_bar_comes_before_rank(toolkit):
-    scores = {"tuned": 0.9958, "normal": 0.9955, "kl_divergence": 0.9}
+    scores = {"tuned": 0.9958, "normal": 0.9955}
     chosen, tries = search(PLANS["auto"], *toolkit(scores, unclear=(0.9958,)))
     assert chosen.cosine == 0.9955 and len(tries) == 2
 
 
 def test_of_two_equals_the_earlier_and_nan_never(toolkit):
-    chosen, tries = search(PLANS["auto"], *toolkit({"tuned": float("nan"), "normal": 0.9, "kl_divergence": 0.9}))
-    assert chosen.cosine == 0.9 and [one.chosen for one in tries] == [False, True, False]
+    scores = dict.fromkeys(NOTHING_CLEARS, 0.9) | {"tuned": float("nan")}
+    chosen, tries = search(PLANS["auto"], *toolkit(scores))
+    assert chosen.cosine == 0.9 and [one.chosen for one in tries[:3]] == [False, True, False]
 
 
-def test_thorough_tries_all_and_a_failure_is_a_row(toolkit):
-    scores = {"tuned": 0.996, "normal": None, "kl_divergence": 0.99, "mmse": 0.998}
+def test_thorough_tries_all_takes_int8_where_that_is_enough_and_a_failure_is_a_row(toolkit):
+    scores = {"tuned": 0.996, "normal": None, "mmse": 0.998, "hybrid11": 0.9999}
     chosen, tries = search(PLANS["thorough"], *toolkit(scores))
     assert chosen.cosine == 0.998
-    assert [one.recipe for one in tries] == [TUNED, NORMAL, KL, MMSE]
+    assert [one.recipe for one in tries] == [TUNED, NORMAL, KL, MMSE, *HYBRIDS]
     assert tries[1].grade is None and "failed at build" in tries[1].error
 
 
 def test_fails_where_every_recipe_fails(toolkit):
-    with pytest.raises(WorkError, match="kl_divergence failed"):
-        search(PLANS["auto"], *toolkit({"tuned": None, "normal": None, "kl_divergence": None}))
+    with pytest.raises(WorkError, match="hybrid22 failed"):
+        search(PLANS["auto"], *toolkit(dict.fromkeys(NOTHING_CLEARS)))
+
+
+def test_a_chip_without_floating_point_gets_no_hybrid():
+    able = PLANS["auto"].on(find_target("rv1106"))
+    assert able.recipes == (TUNED, NORMAL) and PLANS["auto"].on(find_target("rk3588")) == PLANS["auto"]
+    with pytest.raises(InputError, match="rv1106 has no floating point"):
+        PLANS["hybrid3"].on(find_target("rv1106"))
 
 
 def test_one_bad_face_is_not_good_enough():
     good = EmbeddingParity(30, 0.998, 0.995, 0.993, 1.0, 0.05, ())
-    assert grade_embeddings(good).clears
-    assert not grade_embeddings(EmbeddingParity(30, 0.998, 0.99, 0.98, 1.0, 0.05, ())).clears
+    assert grade_embeddings(good, Bar()).clears and not grade_embeddings(good, Bar(0.999, 0.99)).clears
+    assert not grade_embeddings(EmbeddingParity(30, 0.998, 0.99, 0.98, 1.0, 0.05, ()), Bar()).clears
     found = DetectionParity(10, 30, 30, 30, 0, 0, 0.99, 0.97, 0.01, 0.05)
     missed = DetectionParity(10, 30, 29, 29, 1, 0, 0.99, 0.97, 0.005, 0.05)
     assert grade_faces(found).clears and not grade_faces(missed).clears

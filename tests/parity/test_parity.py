@@ -14,9 +14,11 @@ pytest.importorskip("rknn.api", reason="rknn-toolkit2 is not installed")
 
 from rkface.convert import prove
 from rkface.convert.acquire import own_sources, pack_sources
+from rkface.convert.attempt import attempts
 from rkface.convert.catalog import find_pack
-from rkface.convert.convert import Order, Settings, prepare, run_toolkit, to_finder
+from rkface.convert.convert import prepare, to_finder
 from rkface.convert.material import Material, Photos, evaluation_of, find, gather, render_photos
+from rkface.convert.recipe import PLANS, Bar
 from rkface.convert.targets import find_target
 from rkface.convert.trial import Trial, judge, run_reference, run_trial
 from rkface.runtime.bundle import ROLES
@@ -35,7 +37,6 @@ class Proof:
 def prove_pack(sources, photos, work, everything=None):
     """Convert as `rkface convert` does; then ask about ``everything`` (photos) instead of those held back."""
     target = find_target("rk3588")
-    settings = Settings((Order(target, work / "bundle"),), work)
     models = {role: prepare(sources.paths[role], role, work) for role in ROLES}
     finder = to_finder(models, sources)
     material = gather(photos, finder, work / "set")
@@ -44,8 +45,8 @@ def prove_pack(sources, photos, work, everything=None):
             material.calibration, evaluation_of(everything, find(everything.calibration, finder), finder)
         )
     reference = run_reference(models, finder.detector, material.evaluation)
-    toolkit = run_toolkit(models, sources, settings, work)
-    trial = run_trial(partial(toolkit, target), finder.detector, material, reference, settings.plan)
+    attempt = partial(attempts(models, sources, work, work, analyse=False), target)
+    trial = run_trial(attempt, finder.detector, material, reference, plan=PLANS["auto"], bar=Bar())
     parity = judge(material.evaluation, reference, trial, sources.match)
     return Proof(sources.name, material.evaluation, reference, trial, parity)
 

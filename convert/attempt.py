@@ -1,0 +1,90 @@
+"""One recipe on one model: tuned where it asks for that, and through the toolkit; or from the cache."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from rkface.runtime.bundle import Role, contract, sha256
+from rkface.runtime.errors import WorkError
+from rkface.runtime.progress import stage
+
+from .acquire import Sources
+from .apart import apart
+from .cache import keep, key_of, recall
+from .hybrid import ends
+from .quantize import Job, Quantized, listed, quantize
+from .recipe import Recipe
+from .targets import Target
+from .trial import Models, Prepared
+from .tune import tune
+
+# What decides how a model comes out besides its inputs; a change of it makes every kept conversion one of the past.
+CODE = ("hybrid.py", "observe.py", "tune.py", "worker.py")
+
+Attempt = Callable[[Target, Role, Recipe, Path | None, NDArray[np.uint8]], Quantized]
+
+
+def attempts(models: Models, sources: Sources, work: Path, scratch: Path, *, analyse: bool) -> Attempt:
+    """What ``run_trial`` quantises with, once it has a target: the real toolkit, its logs and what it made before in
+    ``work``, models in ``scratch``. A model is tuned once for a recipe, whatever the targets; ``analyse`` measures the
+    error of every layer too."""
+    tuned: dict[tuple[Role, tuple[str, ...]], Path] = {}
+
+    def run(target: Target, role: Role, recipe: Recipe, dataset: Path | None, images: NDArray[np.uint8]) -> Quantized:
+        model = models[role]
+        name = f"{role}-{target.name}-{recipe.name}"
+        fp16 = ends(onnx.load(str(model.simplified.path)), recipe.lead, recipe.trail) if recipe.hybrid else ()
+        custom_string = contract(role, model.input, sources.source(role).sha256)
+        output = scratch / f"{name}.rknn"
+        settings = [target.name, asdict(recipe), custom_string, images.shape, analyse]
+        key = _key(model.simplified.path, settings, dataset, images)
+        if known := recall(work / "cache", key, output):
+            with stage(f"{role}: {recipe.name}") as shown:
+                shown.note = f"{target.name}, as in an earlier run (kept in {work / 'cache'})"
+            return known
+        onnx_path = model.simplified.path
+        if recipe.tuned and dataset:
+            if (role, fp16) not in tuned:
+                tuned[role, fp16] = _tune(model, role, dataset, scratch / f"{role}-{recipe.name}.onnx", fp16)
+            onnx_path = tuned[role, fp16]
+        np.save(asked := scratch / f"{role}-images.npy", images)
+        job = Job(
+            onnx=onnx_path, output=output, target=target.name, input=model.input, custom_string=custom_string,
+            dataset=dataset, algorithm=recipe.algorithm, evaluate=asked, fp16=fp16,
+            analyse=analyse and dataset is not None,
+        )  # fmt: skip
+        with stage(f"{role}: {recipe.name} {target.name}") as shown:
+            done = quantize(job, work / "logs" / f"{name}.log", lambda part, _: shown.say(f"{part} done"))
+            shown.note = ", ".join(f"{part} {seconds:.1f} s" for part, seconds in done.seconds.items())
+        keep(work / "cache", key, done)
+        return done
+
+    return run
+
+
+def _key(model: Path, settings: list[Any], dataset: Path | None, images: NDArray[np.uint8]) -> str:
+    calibration = [sha256(path) for path in listed(dataset)] if dataset else []
+    versions = [version(name) for name in ("rkface", "rknn-toolkit2", "onnxruntime", "numpy")]
+    code = [sha256(Path(__file__).with_name(name)) for name in CODE]
+    text = json.dumps([sha256(model), settings, calibration, versions, code])
+    return key_of([text, np.ascontiguousarray(images).tobytes()])
+
+
+def _tune(model: Prepared, role: Role, dataset: Path, target: Path, fp16: tuple[str, ...]) -> Path:
+    with stage(f"{role}: tune for INT8") as shown:
+        try:
+            done = apart(tune, model.simplified.path, model.input, dataset, target, exact=fp16, progress=shown.advance)
+        except (OSError, WorkError):
+            raise
+        except Exception as error:  # the other recipes do not need it: a graph that it cannot follow stops no one
+            raise WorkError(f"{model.fixed.name} cannot be tuned: {type(error).__name__}: {error}") from error
+        shown.note = f"{done.equalized} channels equalised, {done.corrected} layers corrected"
+    return done.path

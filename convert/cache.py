@@ -1,0 +1,65 @@
+"""Conversions kept in the work folder, so that the same one is not made twice."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterable
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+from rkface.runtime.bundle import sha256
+
+from .quantize import LayerError, Quantized
+
+KEPT = 12  # conversions; a model in INT8 is a quarter of its FP32
+
+
+def key_of(parts: Iterable[bytes | str]) -> str:
+    """A name for what ``parts`` determine."""
+    digest = hashlib.sha256()
+    for part in parts:
+        data = part.encode() if isinstance(part, str) else part
+        digest.update(len(data).to_bytes(8, "big") + data)
+    return digest.hexdigest()[:32]
+
+
+def recall(folder: Path, key: str, output: Path) -> Quantized | None:
+    """The conversion kept as ``key``, its ``.rknn`` copied to ``output``; None where there is none, or not whole."""
+    entry = folder / key
+    try:
+        record = json.loads((entry / "result.json").read_text(encoding="utf-8"))
+        if any(sha256(entry / name) != digest for name, digest in record.pop("sha256").items()):
+            return None
+        with np.load(entry / "outputs.npz") as arrays:
+            outputs = tuple(arrays[f"{index}"] for index in range(len(arrays.files)))
+        layers = tuple(LayerError(**layer) for layer in record.pop("layers"))
+        done = Quantized(output, outputs, layers=layers, warnings=tuple(record.pop("warnings")), **record)
+        shutil.copyfile(entry / "model.rknn", output)
+        os.utime(entry)
+    except (OSError, ValueError, KeyError, TypeError):  # of another version, or damaged: made anew, at no loss
+        return None
+    return done
+
+
+def keep(folder: Path, key: str, done: Quantized) -> None:
+    """Keep ``done`` as ``key``, and no more than the ``KEPT`` used last."""
+    folder.mkdir(exist_ok=True, mode=0o700)  # the recogniser's answers to faces lie in it
+    with tempfile.TemporaryDirectory(dir=folder, prefix="new-") as name:
+        entry = Path(name) / key
+        entry.mkdir()
+        shutil.copyfile(done.rknn, entry / "model.rknn")
+        np.savez(entry / "outputs.npz", **{f"{index}": array for index, array in enumerate(done.outputs)})
+        record = asdict(done)
+        del record["rknn"], record["outputs"]
+        record["sha256"] = {name: sha256(entry / name) for name in ("model.rknn", "outputs.npz")}
+        (entry / "result.json").write_text(json.dumps(record), encoding="utf-8")
+        shutil.rmtree(folder / key, ignore_errors=True)
+        entry.rename(folder / key)
+    entries = sorted(folder.iterdir(), key=lambda one: one.stat().st_mtime, reverse=True)
+    for old in entries[KEPT:]:
+        shutil.rmtree(old, ignore_errors=True)

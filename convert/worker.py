@@ -1,0 +1,117 @@
+"""The process in which rknn-toolkit2 runs, started by ``quantize``: the one file that imports it."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from rkface.runtime.backends import stack_runs
+
+from .apart import die_with
+from .quantize import ANALYSIS, listed
+
+
+class _Failed(Exception):
+    pass
+
+
+def work(job_file: Path, channel: int, parent: int) -> int:
+    die_with(parent)
+    raw = json.loads(job_file.read_text(encoding="utf-8"))
+    try:
+        from rknn.api import RKNN
+    except ImportError as error:
+        print(error)
+        return 3
+    seconds: dict[str, float] = {}
+
+    def stage(name: str, call: Callable[[], Any]) -> Any:
+        start = time.perf_counter()
+        result = call()
+        if isinstance(result, int) and result != 0:
+            raise _Failed(f"{name} returned {result}")
+        seconds[name] = seconds.get(name, 0) + time.perf_counter() - start
+        return result
+
+    def report(name: str) -> None:
+        os.write(channel, f"{name} {seconds.get(name, 0):.3f}\n".encode())
+
+    report("start")
+    rknn = RKNN(verbose=False)
+    size = raw["input"]
+    rknn.config(
+        mean_values=[list(size["mean"])], std_values=[list(size["std"])], target_platform=raw["target"],
+        quantized_dtype=raw["dtype"], quantized_algorithm=raw["algorithm"], custom_string=raw["custom_string"],
+    )  # fmt: skip
+    shape = [[1, 3, size["height"], size["width"]]]
+    stage("load", lambda: rknn.load_onnx(raw["onnx"], inputs=[size["name"]], input_size_list=shape))
+    report("load")
+    if raw["fp16"]:
+        stage("build", lambda: rknn.hybrid_quantization_step1(dataset=raw["dataset"]))
+        rknn.release()  # the second step wants a fresh object
+        rknn = RKNN(verbose=False)
+        stage("build", lambda: rknn.hybrid_quantization_step2(*_hybrid(Path(raw["onnx"]).stem, raw["fp16"])))
+    else:
+        quantized = raw["dataset"] is not None
+        stage("build", lambda: rknn.build(do_quantization=quantized, dataset=raw["dataset"]))
+    report("build")
+    stage("export", lambda: rknn.export_rknn(raw["output"]))
+    report("export")
+    outputs = stage("simulate", lambda: _simulate(rknn, raw["evaluate"])) if raw["evaluate"] else []
+    report("simulate")
+    if raw["analyse"]:
+        image = str(listed(Path(raw["dataset"]))[0])
+        stage("analyse", lambda: rknn.accuracy_analysis(inputs=[image], output_dir=ANALYSIS))
+        report("analyse")
+    np.savez("outputs.npz", **{f"{index}": array for index, array in enumerate(outputs)})
+    _write_result(seconds)
+    return 0
+
+
+def _hybrid(stem: str, fp16: Sequence[str]) -> tuple[str, str, str]:
+    """What step 1 of the toolkit's hybrid quantisation left here, its configuration changed to keep ``fp16``."""
+    configuration = Path(f"{stem}.quantization.cfg")
+    text = configuration.read_text(encoding="utf-8")
+    parameters = text.split("quantize_parameters:", 1)[1]
+    known = [name for name in fp16 if re.search(rf"^ +'?{re.escape(name)}'?:\s*$", parameters, re.M)]
+    if not known or "custom_quantize_layers: {}" not in text:
+        raise _Failed(f"{configuration} has no place for FP16 layers, or none of them")
+    layers = "".join(f"\n    '{name}': float16" for name in known)
+    configuration.write_text(
+        text.replace("custom_quantize_layers: {}", f"custom_quantize_layers:{layers}", 1), encoding="utf-8"
+    )
+    return f"{stem}.model", f"{stem}.data", str(configuration)
+
+
+def _simulate(rknn: Any, evaluate: str) -> list[NDArray[np.float32]]:
+    if rknn.init_runtime() != 0:
+        raise _Failed("the simulator did not start")
+    runs = []
+    for image in np.load(evaluate, mmap_mode="r"):
+        # uint8 NHWC: the toolkit applies mean and std itself, exactly as the board will.
+        outputs = rknn.inference(inputs=[np.asarray(image)[None]], data_format=["nhwc"])
+        if outputs is None:
+            raise _Failed("the simulator returned nothing")
+        runs.append([np.asarray(array, np.float32) for array in outputs])
+    return stack_runs(runs)
+
+
+def _write_result(seconds: dict[str, float]) -> None:
+    import resource
+    from importlib.metadata import version
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024  # Linux counts in KiB
+    result = {"seconds": seconds, "peak_rss_mb": peak, "toolkit": version("rknn-toolkit2")}
+    Path("result.json").write_text(json.dumps(result), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    sys.exit(work(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])))

@@ -1,0 +1,90 @@
+"""Layers that stay in FP16: which they are, and that the real toolkit keeps them so."""
+
+from dataclasses import replace
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+from rkface.convert.hybrid import ends
+from rkface.runtime.bundle import Input
+from rkface.runtime.errors import WorkError
+
+from .conftest import calibration
+
+SIDE = 16
+
+
+def chain(path):
+    """Four convolutions of 8 channels with Relus, the third bypassed by an Add."""
+    random = np.random.default_rng(4)
+    nodes, weights, tensor = [], [], "input"
+    for index in range(4):
+        shape = (8, 3 if index == 0 else 8, 3, 3)
+        weights.append(numpy_helper.from_array((random.normal(size=shape) / 5).astype(np.float32), f"w{index}"))
+        nodes.append(helper.make_node("Conv", [tensor, f"w{index}"], [f"c{index}"], pads=[1, 1, 1, 1]))
+        nodes.append(helper.make_node("Relu", [f"c{index}"], [f"r{index}"]))
+        tensor = f"r{index}"
+        if index == 2:
+            nodes.append(helper.make_node("Add", ["r1", "r2"], ["sum"]))
+            tensor = "sum"
+    graph = helper.make_graph(
+        nodes,
+        "chain",
+        [helper.make_tensor_value_info("input", TensorProto.FLOAT, [1, 3, SIDE, SIDE])],
+        [helper.make_tensor_value_info("r3", TensorProto.FLOAT, [1, 8, SIDE, SIDE])],
+        weights,
+    )
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8), path)
+    return path
+
+
+def test_layers_are_counted_from_both_ends_and_activations_go_along(tmp_path):
+    proto = onnx.load(str(chain(tmp_path / "chain.onnx")))
+    assert ends(proto, 0, 1) == ("c3", "r3")
+    assert ends(proto, 1, 0) == ("c0", "r0")
+    assert ends(proto, 1, 2) == ("c0", "r0", "c2", "r2", "sum", "c3", "r3")
+    assert ends(proto, 0, 3) == ("c1", "r1", "c2", "r2", "sum", "c3", "r3"), "the longest way counts, not the bypass"
+    assert len(ends(proto, 4, 0)) == 9 and ends(proto, 0, 0) == ()
+
+
+@pytest.fixture
+def job(tmp_path):
+    pytest.importorskip("rknn.api", reason="rknn-toolkit2 is not installed")
+    from rkface.convert.quantize import Job
+
+    random = np.random.default_rng(5)
+    images = random.integers(0, 256, (6, SIDE, SIDE, 3), np.uint8)
+    np.save(tmp_path / "asked.npy", images)
+    return Job(
+        onnx=chain(tmp_path / "chain.onnx"), output=tmp_path / "out.rknn", target="rk3588",
+        input=Input("input", SIDE, SIDE, (127.5,) * 3, (127.5,) * 3), custom_string='{"rkface":"here"}',
+        dataset=calibration(tmp_path / "set", images), evaluate=tmp_path / "asked.npy", analyse=True,
+    )  # fmt: skip
+
+
+def test_fp16_layers_are_nearer_to_fp32_and_every_layer_has_its_error(job, tmp_path):
+    from rkface.convert.quantize import quantize
+    from rkface.runtime.backends.reference import open_reference
+
+    backend = open_reference(job.onnx, job.input)
+    (exact,) = backend.infer(np.load(job.evaluate)[:1])
+    proto = onnx.load(str(job.onnx))
+    errors = {}
+    for name, fp16 in (("int8", ()), ("half", ends(proto, 1, 1)), ("fp16", ends(proto, 4, 0))):
+        done = quantize(replace(job, fp16=fp16), tmp_path / f"{name}.log")
+        errors[name] = float(np.linalg.norm(done.outputs[0][:1] - exact) / np.linalg.norm(exact))
+        assert next(layer.name for layer in done.layers if layer.kind == "Relu") == "r0"
+        assert all(0.9 < layer.single <= 1 and 0.9 < layer.cumulative <= 1 for layer in done.layers)
+        assert b'{"rkface":"here"}' in job.output.read_bytes()[:4096], "the contract survives"
+    # FP16 has 11 bits for INT8's 8: all in FP16 the error is a fraction of INT8's; the ends are part of the way.
+    assert errors["fp16"] < 0.2 * errors["int8"]
+    assert errors["fp16"] < errors["half"] < errors["int8"]
+
+
+def test_a_layer_that_is_not_there_is_an_error(job, tmp_path):
+    from rkface.convert.quantize import quantize
+
+    with pytest.raises(WorkError, match="failed at build"):
+        quantize(replace(job, fp16=("nowhere",)), tmp_path / "log.txt")
+    assert "no place for FP16 layers" in (tmp_path / "log.txt").read_text()
