@@ -31,7 +31,7 @@ from .recipe import PLANS, UNQUANTIZED, Plan, Recipe
 from .report import Report
 from .simplify import fix, simplify
 from .targets import Target
-from .trial import Models, Prepared, Trial, judge, run_reference, run_trial
+from .trial import Models, Prepared, Trial, inspect, judge, run_reference, run_trial
 from .tune import tune
 
 SPARE_BYTES = 300_000_000  # scratch space beside what grows with the models: frames, outputs, logs
@@ -96,9 +96,10 @@ def convert(
         for order in settings.orders:
             trial = run_trial(partial(toolkit, order.target), finder.detector, material, reference, settings.plan)
             parity = judge(material.evaluation, reference, trial, sources.match)
+            evidence = inspect(models["detector"], finder.detector, material.evaluation, reference, trial)
             report = deliver(
                 sources, settings, order, models=models, material=material, reference=reference, trial=trial,
-                parity=parity, fault=_fault(parity, models, material, trial),
+                parity=parity, evidence=evidence, fault=_fault(parity, models, material, trial),
             )  # fmt: skip
             done(report, order, settings.work)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import datetime, timezone
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -20,6 +20,8 @@ from rkface.runtime.image import read_image
 from rkface.runtime.progress import stage
 
 from .bundle import write_bundle
+from .cost import BYTES, Cost, estimate, layers
+from .detection import DetectorEvidence, remarks
 from .prove import Parity, match
 from .recipe import Try, chosen_of
 from .report import ModelFacts, Pictures, Report
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
     from .acquire import Sources
     from .convert import Order, Settings
     from .material import Evaluation, Material
+    from .targets import Target
     from .trial import Models, Reference, Trial
 
 GOLDEN = {"detector": 2, "recognizer": 8}  # enough to tell a wrong layout or colour order; the board runs them often
@@ -38,7 +41,7 @@ REFERENCE_COLOUR, QUANTIZED_COLOUR = (90, 200, 60), (200, 60, 220)  # BGR
 
 def deliver(
     sources: Sources, settings: Settings, order: Order, *, models: Models, material: Material, reference: Reference,
-    trial: Trial, parity: Parity, fault: str | None,
+    trial: Trial, parity: Parity, evidence: DetectorEvidence, fault: str | None,
 ) -> Report:  # fmt: skip
     """Write the report, and the bundle of ``order`` unless there is a ``fault`` that nobody accepted (WorkError; the
     report then stays in the work folder)."""
@@ -46,15 +49,16 @@ def deliver(
         ModelFacts(
             role, trial.models[role].rknn.stat().st_size, models[role].simplified.nodes, reference.differences[role],
             trial.models[role].seconds, trial.models[role].peak_rss_mb, trial.models[role].warnings, trial.tries[role],
+            _costs(models[role].simplified.path, order.target, trial.tries[role]),
         )
         for role in ROLES
     )  # fmt: skip
     below = (_below(role, trial.tries[role]) for role in ROLES)
-    notes = (*material.notes, *filter(None, [order.target.warning, *below]))
+    notes = (*material.notes, *filter(None, [order.target.warning, *below]), *remarks(evidence))
     manifest = _manifest(
         sources, settings, order, models=models, material=material, trial=trial, parity=parity, fault=fault
     )
-    report = Report(manifest, parity, facts, notes, fault)
+    report = Report(manifest, parity, evidence, facts, notes, fault)
     with stage("report and bundle") as shown:
         (settings.work / "report.json").write_text(report.to_json(), encoding="utf-8")
         html = report.to_html(_pictures(material, reference, trial, parity))
@@ -110,6 +114,17 @@ def _manifest(
 def _chosen(trial: Trial, role: Role) -> dict[str, Any]:
     recipe = chosen_of(trial.tries[role]).recipe
     return {name: getattr(recipe, name) for name in ("name", "dtype", "algorithm", "tuned")}
+
+
+def _costs(model: Path, target: Target, tries: Sequence[Try]) -> tuple[Cost | None, ...]:
+    """What each try is predicted to cost, layer by layer for the chosen one; None for a type that the model of costs
+    does not know."""
+    found = layers(model)
+    costs = [estimate(found, target, one.recipe.dtype) if one.recipe.dtype in BYTES else None for one in tries]
+    return tuple(
+        cost if cost is None or one.chosen else replace(cost, layers=())
+        for cost, one in zip(costs, tries, strict=True)
+    )
 
 
 def _below(role: Role, tries: Sequence[Try]) -> str | None:

@@ -228,6 +228,7 @@ def grade_embeddings(parity: EmbeddingParity) -> Grade:
         parity.mean >= GOOD_MEAN_COSINE and parity.minimum >= GOOD_COSINE,
         (parity.mean, parity.minimum),
         f"cosine mean {parity.mean:.4f}, min {parity.minimum:.4f}",
+        parity.mean,
     )
 
 
@@ -241,6 +242,7 @@ def grade_faces(parity: DetectionParity) -> Grade:
         (-wrong, -parity.landmark_error),
         f"{parity.missed} missed, {parity.extra} extra, {parity.tight} of {parity.faces} at IoU {TIGHT_IOU}, landmarks "
         f"{parity.landmark_error:.1%} off",
+        parity.landmark_error,
     )
 
 
