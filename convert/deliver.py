@@ -22,6 +22,7 @@ from rkface.runtime.progress import stage
 from .bundle import write_bundle
 from .cost import BYTES, Cost, estimate, layers
 from .detection import DetectorEvidence, remarks
+from .mosaic import TILES
 from .prove import Parity, match
 from .recipe import Try, chosen_of
 from .report import ModelFacts, Pictures, Report
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 
 GOLDEN = {"detector": 2, "recognizer": 8}  # enough to tell a wrong layout or colour order; the board runs them often
 SHOWN_FACES, SHOWN_FRAMES, FRAME_SIDE = 48, 3, 440
+SHOWN_MOSAIC = 4  # of the four densities the third
 PACKAGES = ("rknn-toolkit2", "onnx", "onnxsim", "onnxruntime", "numpy", "opencv-python", "torch")
 REFERENCE_COLOUR, QUANTIZED_COLOUR = (90, 200, 60), (200, 60, 220)  # BGR
 
@@ -94,7 +96,12 @@ def _manifest(
     calibration = material.calibration
     provenance: dict[str, Any] = {
         "calibration": calibration
-        and {"digest": calibration.digest, "faces": calibration.faces, "frames": calibration.frames},
+        and {
+            "digest": calibration.digest,
+            "faces": calibration.faces,
+            "frames": calibration.frames,
+            "mosaics": len(TILES),
+        },
         "recipes": {role: _chosen(trial, role) for role in ROLES},
         "match_threshold": sources.evidence,
         "versions": _versions(),
@@ -122,8 +129,7 @@ def _costs(model: Path, target: Target, tries: Sequence[Try]) -> tuple[Cost | No
     found = layers(model)
     costs = [estimate(found, target, one.recipe.dtype) if one.recipe.dtype in BYTES else None for one in tries]
     return tuple(
-        cost if cost is None or one.chosen else replace(cost, layers=())
-        for cost, one in zip(costs, tries, strict=True)
+        cost if cost is None or one.chosen else replace(cost, layers=()) for cost, one in zip(costs, tries, strict=True)
     )
 
 
@@ -170,7 +176,8 @@ def _pictures(material: Material, reference: Reference, trial: Trial, parity: Pa
     worst = sorted(range(len(cosines)), key=cosines.__getitem__)[:SHOWN_FACES]
     faces = [(evaluation.faces[index].crop, cosines[index]) for index in worst]
     contact = calibration and (calibration.folder / "contact.png")
-    return Pictures(faces, _worst_frames(evaluation, reference, trial), contact.read_bytes() if contact else None)
+    frames, mosaic = _worst_frames(evaluation, reference, trial), evaluation.mosaics[SHOWN_MOSAIC, ..., ::-1]
+    return Pictures(faces, frames, mosaic, contact.read_bytes() if contact else None)
 
 
 def _worst_frames(evaluation: Evaluation, reference: Reference, trial: Trial) -> list[NDArray[np.uint8]]:

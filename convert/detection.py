@@ -22,6 +22,7 @@ SIZES = (24.0, 48.0, 96.0)  # input pixels: below the first a face is small, fro
 SPOKEN = THRESHOLDS[0]  # FP32's score from which an anchor speaks of a face, and its box and landmarks count
 COARSE = 0.02  # step of scores above which the thresholds of people who tune them fall between two values
 LOST, ENOUGH = 0.05, 20  # share of the small faces whose loss is worth a note, and how many there have to be
+CUT = 0.9  # share of FP32's highest score that the quantised one has to reach on every stride
 
 Floats = NDArray[np.float32]
 Mask = NDArray[np.bool_]
@@ -32,8 +33,9 @@ class OutputError:
     """One output of the detector, quantised minus FP32, at the ``anchors`` that speak of a face (score from 0.3 on).
 
     Scores as they are; box distances and landmark offsets in input pixels. ``bias`` is the mean difference, ``mean``
-    the mean absolute one. ``step`` is the smallest difference between two values, which is the scale of an INT8 tensor;
-    None where there are more values than INT8 has.
+    the mean absolute one. ``tops`` are the largest magnitudes that FP32 and the quantised one reach there: where the
+    second is far below, calibration never saw such values. ``step`` is the smallest difference between two values,
+    which is the scale of an INT8 tensor; None where there are more values than INT8 has.
     """
 
     kind: str
@@ -42,6 +44,7 @@ class OutputError:
     bias: float
     mean: float
     worst: float
+    tops: tuple[float, float]
     step: float | None
 
 
@@ -111,6 +114,7 @@ def output_errors(
                     bias=float(error.mean()) if error.size else 0.0,
                     mean=float(np.abs(error).mean()) if error.size else 0.0,
                     worst=float(np.abs(error).max(initial=0)),
+                    tops=(unit * float(np.abs(before).max(initial=0)), unit * float(np.abs(after).max(initial=0))),
                     step=None if step is None else step * unit,
                 )
             )  # fmt: skip
@@ -212,10 +216,16 @@ def remarks(evidence: DetectorEvidence) -> tuple[str, ...]:
                 f"photos, the quantised one does not see {group.lost} that FP32 sees: for small faces take a larger "
                 "--size, or other calibration photos"
             )
-    coarse = [one for one in evidence.outputs if one.kind == "score" and one.step and one.step > COARSE]
+    scores = [one for one in evidence.outputs if one.kind == "score"]
+    coarse = [one.step for one in scores if one.step and one.step > COARSE]
     if coarse:
         said.append(
-            f"detector: its scores move in steps of {max(one.step or 0 for one in coarse):.2f}: they seem to share a "
-            "scale with other outputs"
+            f"detector: its scores move in steps of {max(coarse):.2f}: they seem to share a scale with other outputs"
         )
+    cut = [one for one in scores if one.anchors >= ENOUGH and one.tops[1] < CUT * one.tops[0]]
+    said += [
+        f"detector: at stride {one.stride} no score passes {one.tops[1]:.2f} where FP32's reach {one.tops[0]:.2f}: "
+        "faces of that size have to be among the calibration photos"
+        for one in cut
+    ]
     return tuple(said)

@@ -23,6 +23,7 @@ code { font-size: .85em; overflow-wrap: anywhere; } .soft { color: var(--soft); 
 .verdict { border-left: 4px solid var(--good); padding: .3rem .8rem; } .verdict.bad { border-color: var(--bad); }
 .faces { display: flex; flex-wrap: wrap; gap: .4rem; } figure { margin: 0; text-align: center; font-size: .8rem; }
 figure img { display: block; max-width: 100%; } svg { display: block; width: 100%; max-width: 40rem; height: auto; }
+@media (max-width: 45rem) { .wide table { width: max-content; min-width: 100% } .wide td { max-width: 15rem } }
 details { margin: .4rem 0; } summary { cursor: pointer; }
 """
 

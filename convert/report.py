@@ -29,6 +29,7 @@ LIMITS = (
     "speed. golden.npz holds inputs and outputs with which a board can check itself."
 )
 
+
 @dataclass(frozen=True)
 class ModelFacts:
     """What happened to one model. ``difference``: the largest between original and simplified; ``seconds`` by stage of
@@ -49,10 +50,11 @@ class ModelFacts:
 @dataclass(frozen=True)
 class Pictures:
     """``faces``: (crop BGR 112×112, cosine), the worst first; ``frames``: photos with both detectors' boxes drawn;
-    ``calibration``: the contact sheet, as an encoded PNG."""
+    ``mosaic``: one of those that judged the detector; ``calibration``: the contact sheet, as an encoded PNG."""
 
     faces: Sequence[tuple[Image, float]]
     frames: Sequence[Image]
+    mosaic: Image
     calibration: bytes | None
 
 
@@ -71,7 +73,7 @@ class Report:
     def to_html(self, pictures: Pictures) -> str:
         manifest = self.manifest
         title = f"{manifest.name} for {manifest.target}"
-        found = detection(self.parity.detection, self.evidence, pictures.frames)
+        found = detection(self.parity.detection, self.evidence, pictures.frames, pictures.mosaic)
         body = [
             f"<h1>rkface: {escape(title)}</h1>",
             f"<p class=soft>{escape(manifest.created)} · rkface {escape(manifest.rkface)} · "
@@ -143,7 +145,8 @@ class Report:
             return "<p>None: the models are FP16.</p>"
         sheet = f"<figure><img src='data:image/png;base64,{b64(contact)}' alt=''></figure>" if contact else ""
         return (
-            f"<p>{facts['faces']} faces and {facts['frames']} frames, digest <code>{escape(facts['digest'])}</code>. "
+            f"<p>{facts['faces']} faces and {facts['frames']} frames, digest <code>{escape(facts['digest'])}</code>; "
+            f"the detector also on {facts['mosaics']} mosaics of the frames, so that it has seen small faces. "
             "None of these photos is among the faces above.</p>" + sheet
         )
 

@@ -72,7 +72,7 @@ def _where(cost: Cost) -> str:
     )
 
 
-def detection(parity: DetectionParity, evidence: DetectorEvidence, frames: Sequence[Image]) -> str:
+def detection(parity: DetectionParity, evidence: DetectorEvidence, frames: Sequence[Image], mosaic: Image) -> str:
     head = ("images", "FP32 faces", "matched (IoU 0.5)", "IoU ≥ 0.9", "missed", "extra", "mean IoU", "minimum IoU",
             "landmark error", "worst")  # fmt: skip
     row = (
@@ -90,6 +90,7 @@ def detection(parity: DetectionParity, evidence: DetectorEvidence, frames: Seque
         + f"<div class=faces>{pictures}</div>"
         + "<h3>By threshold</h3>"
         + _thresholds(evidence)
+        + f"<figure><img src='{jpeg(mosaic)}' alt='' style='max-width: 24rem'></figure>"
         + "<h3>By size of face</h3>"
         + _sizes(evidence)
         + "<h3>Scores, boxes and landmarks apart</h3>"
@@ -139,12 +140,15 @@ def _outputs(evidence: DetectorEvidence) -> str:
         (
             f"{one.kind}, stride {one.stride}", one.anchors, f"{one.bias:+.4f}{units[one.kind]}",
             f"{one.mean:.4f}{units[one.kind]}", f"{one.worst:.3f}{units[one.kind]}",
+            " → ".join(f"{top:.3g}" for top in one.tops),
             f"{one.step:.4f}{units[one.kind]}" if one.step else "not INT8",
         )
         for one in evidence.outputs
     ]  # fmt: skip
-    return table(("output", "anchors", "bias", "mean error", "worst", "step"), rows, numbers=1) + (
+    head = ("output", "anchors", "bias", "mean error", "worst", "highest", "step")
+    return table(head, rows, numbers=1) + (
         f"<p class=soft>Raw outputs, quantised minus FP32, at anchors with an FP32 score of {SPOKEN:g} and more, on "
         "photos and mosaics; pixels are the detector's input. A bias of the scores acts like another threshold. "
+        "Highest: the largest magnitude, FP32 → quantised; what calibration never saw is cut off. "
         f"Step: the smallest difference between two values, which is the scale of an INT8 output{own}.</p>"
     )
