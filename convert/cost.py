@@ -1,4 +1,4 @@
-"""How long a model takes on an NPU at the least: a prediction from its graph, for ranking recipes. Nothing is measured.
+"""How long a model would take on an NPU: a prediction from its graph, for ranking recipes. Nothing is measured.
 
 After the roofline model (Williams, Waterman, Patterson: "Roofline", CACM 52(4), 2009): a layer takes the longer of its
 arithmetic and its memory traffic. What an NPU core does in a cycle stands in convert/targets.py.

@@ -16,7 +16,7 @@ def cost(parser: ArgumentParser) -> None:
     """Predict what a model takes on an NPU core at the least, from its graph. Nothing is measured.
 
     For every kind of layer: multiplications, bytes to and from memory, and the longer of the two in milliseconds, at
-    the chip's figures. It ranks models and precisions; a board is slower (docs/cost-model.md says by how much).
+    the chip's figures. It ranks models and precisions; a board is usually slower (docs/cost-model.md).
 
     examples:
       rkface cost build/rk3588/reference/recognizer.onnx

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 PREDICTED = (
     "NPU bound: milliseconds of one inference on one NPU core, predicted from multiplications and bytes, never "
-    "measured. It ranks recipes; a board will be slower. It assumes: "
+    "measured. It ranks recipes; a board is usually slower. It assumes: "
 )
 
 
