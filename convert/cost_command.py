@@ -13,7 +13,7 @@ from rkface.runtime.errors import InputError, ModelError
 
 
 def cost(parser: ArgumentParser) -> None:
-    """Predict what a model takes on an NPU core at the least, from its graph. Nothing is measured.
+    """Predict what a model would take on an NPU core, from its graph. Nothing is measured.
 
     For every kind of layer: multiplications, bytes to and from memory, and the longer of the two in milliseconds, at
     the chip's figures. It ranks models and precisions; a board is usually slower (docs/cost-model.md).

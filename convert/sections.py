@@ -90,7 +90,7 @@ def detection(parity: DetectionParity, evidence: DetectorEvidence, frames: Seque
         + f"<div class=faces>{pictures}</div>"
         + "<h3>By threshold</h3>"
         + _thresholds(evidence)
-        + f"<figure><img src='{jpeg(mosaic)}' alt='' style='max-width: 24rem'></figure>"
+        + f"<figure><img src='{jpeg(mosaic)}' alt='' width=384></figure>"
         + "<h3>By size of face</h3>"
         + _sizes(evidence)
         + "<h3>Scores, boxes and landmarks apart</h3>"
