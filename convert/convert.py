@@ -25,7 +25,6 @@ from .bundle import check_replaceable
 from .deliver import deliver
 from .diagnose import diagnose
 from .material import Finder, Material, Photos, gather, render_photos
-from .mosaic import with_mosaics
 from .prove import WORST_MEAN_COSINE, Parity, fault
 from .quantize import Job, Quantized, quantize, require_toolkit
 from .recipe import PLANS, UNQUANTIZED, Plan, Recipe
@@ -142,15 +141,12 @@ def run_toolkit(
     models: Models, sources: Sources, settings: Settings, scratch: Path
 ) -> Callable[[Target, Role, Recipe, Path | None, NDArray[np.uint8]], Quantized]:
     """What ``run_trial`` quantises with, once it has a target: the real toolkit, its logs in the work folder, models in
-    ``scratch``. A model is tuned once, whatever the targets. The detector is also calibrated on mosaics."""
+    ``scratch``. A model is tuned once, whatever the targets."""
     tuned: dict[Role, Path] = {}
-    crowded: dict[Path, Path] = {}
 
     def run(target: Target, role: Role, recipe: Recipe, dataset: Path | None, images: NDArray[np.uint8]) -> Quantized:
         model = models[role]
         onnx = model.simplified.path
-        if role == "detector" and dataset:
-            dataset = crowded[dataset] = crowded.get(dataset) or with_mosaics(dataset, scratch / "mosaics")
         if recipe.tuned and dataset:
             onnx = tuned[role] = tuned.get(role) or _tune(model, role, dataset, scratch)
         name = f"{role}-{target.name}-{recipe.name}"

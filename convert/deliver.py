@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from rkface.runtime.bundle import ROLES, Manifest, Model, Role, Thresholds
 from rkface.runtime.detect import NMS_IOU, THRESHOLD
-from rkface.runtime.errors import WorkError
+from rkface.runtime.errors import ModelError, WorkError
 from rkface.runtime.faces import Faces
 from rkface.runtime.image import read_image
 from rkface.runtime.progress import stage
@@ -22,7 +22,6 @@ from rkface.runtime.progress import stage
 from .bundle import write_bundle
 from .cost import BYTES, Cost, estimate, layers
 from .detection import DetectorEvidence, remarks
-from .mosaic import TILES
 from .prove import Parity, match
 from .recipe import Try, chosen_of
 from .report import ModelFacts, Pictures, Report
@@ -96,12 +95,7 @@ def _manifest(
     calibration = material.calibration
     provenance: dict[str, Any] = {
         "calibration": calibration
-        and {
-            "digest": calibration.digest,
-            "faces": calibration.faces,
-            "frames": calibration.frames,
-            "mosaics": len(TILES),
-        },
+        and {"digest": calibration.digest, "faces": calibration.faces, "frames": calibration.frames},
         "recipes": {role: _chosen(trial, role) for role in ROLES},
         "match_threshold": sources.evidence,
         "versions": _versions(),
@@ -124,9 +118,12 @@ def _chosen(trial: Trial, role: Role) -> dict[str, Any]:
 
 
 def _costs(model: Path, target: Target, tries: Sequence[Try]) -> tuple[Cost | None, ...]:
-    """What each try is predicted to cost, layer by layer for the chosen one; None for a type that the model of costs
-    does not know."""
-    found = layers(model)
+    """What each try is predicted to cost, layer by layer for the chosen one; None for a type or a graph that the model
+    of costs does not know."""
+    try:
+        found = layers(model)
+    except ModelError:  # the conversion is done: a missing prediction must not cost it
+        return (None,) * len(tries)
     costs = [estimate(found, target, one.recipe.dtype) if one.recipe.dtype in BYTES else None for one in tries]
     return tuple(
         cost if cost is None or one.chosen else replace(cost, layers=()) for cost, one in zip(costs, tries, strict=True)

@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 from itertools import count
-from pathlib import Path
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from rkface.runtime.image import read_image
-
-from .quantize import listed
 
 TILES = (3, 3, 4, 4, 6, 6, 8, 8)  # tiles along each side, one mosaic each: 250 frames, so that each is seen often
 
@@ -33,20 +29,3 @@ def mosaics(frames: NDArray[np.uint8]) -> NDArray[np.uint8]:
                 mirrored = at // len(order) % 2
                 canvas[top : top + down, left : left + across] = tile[:, ::-1] if mirrored else tile
     return made
-
-
-def with_mosaics(dataset: Path, folder: Path) -> Path:
-    """A calibration list of all that ``dataset`` lists and of mosaics of it, which are written to ``folder``.
-
-    A detector's fine stride speaks of small faces only. Calibrated on photos without any, its scores end where those of
-    stray background do: SCRFD-500M never says more than 0.5 to a face of 30 pixels then.
-    """
-    photos = listed(dataset)
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    names = [path.resolve() for path in photos]
-    for index, mosaic in enumerate(mosaics(np.stack([read_image(path) for path in photos]))):
-        names.append((folder / f"{index}.png").resolve())
-        cv2.imwrite(str(names[-1]), mosaic)
-    target = folder / "dataset.txt"
-    target.write_text("".join(f"{name}\n" for name in names), encoding="utf-8")
-    return target

@@ -145,8 +145,7 @@ class Report:
             return "<p>None: the models are FP16.</p>"
         sheet = f"<figure><img src='data:image/png;base64,{b64(contact)}' alt=''></figure>" if contact else ""
         return (
-            f"<p>{facts['faces']} faces and {facts['frames']} frames, digest <code>{escape(facts['digest'])}</code>; "
-            f"the detector also on {facts['mosaics']} mosaics of the frames, so that it has seen small faces. "
+            f"<p>{facts['faces']} faces and {facts['frames']} frames, digest <code>{escape(facts['digest'])}</code>. "
             "None of these photos is among the faces above.</p>" + sheet
         )
 

@@ -14,8 +14,7 @@ from rkface.convert.detection import (
     own_steps,
     remarks,
 )
-from rkface.convert.mosaic import TILES, mosaics, with_mosaics
-from rkface.convert.quantize import listed
+from rkface.convert.mosaic import TILES, mosaics
 from rkface.runtime.bundle import Input, Output
 from rkface.runtime.detect import MEAN, STD, STRIDES, Detector, levels
 
@@ -133,18 +132,6 @@ def test_mosaics_are_the_frames_shrunk_and_always_the_same():
     assert any(np.array_equal(tiles[5], one[:, ::-1]) for one in shrunk)
 
 
-def test_a_calibration_list_with_mosaics(tmp_path):
-    photos = tmp_path / "set"
-    photos.mkdir()
-    for index in range(3):
-        cv2.imwrite(str(photos / f"{index}.png"), np.full((64, 64, 3), 50 * index, np.uint8))
-    (photos / "dataset.txt").write_text("0.png\n1.png\n2.png\n")
-    found = listed(with_mosaics(photos / "dataset.txt", tmp_path / "mosaics"))
-    assert [path.name for path in found[:3]] == ["0.png", "1.png", "2.png"] and len(found) == 3 + len(TILES)
-    assert all(cv2.imread(str(path)).shape == (64, 64, 3) for path in found)
-    assert sorted(path.name for path in photos.iterdir()) == ["0.png", "1.png", "2.png", "dataset.txt"], "left alone"
-
-
 def test_a_conversion_judges_crowds_of_small_faces(converted):
     figures = json.loads((converted.bundle / "report.json").read_text(encoding="utf-8"))
     found, html = figures["evidence"], (converted.bundle / "report.html").read_text(encoding="utf-8")
@@ -162,8 +149,9 @@ def test_a_conversion_judges_crowds_of_small_faces(converted):
     )
     small = sum(one["faces"] for one in found["mosaics"]["sizes"] if one["high"] and one["high"] <= 48)
     assert small >= 50
-    # INT8 reaches the scores that FP32 reaches: calibration saw faces of every size.
-    assert all(one["tops"][1] >= 0.9 * one["tops"][0] for one in found["outputs"] if one["kind"] == "score")
+    # Calibrated on faces larger than these, INT8 may cut off the scores of stride 8; then the notes say so.
+    cut = [one for one in found["outputs"] if one["kind"] == "score" and one["tops"][1] < 0.9 * one["tops"][0]]
+    assert len(cut) == sum("no score passes" in note for note in figures["notes"])
     assert "By size of face" in html and "NPU bound" in html
     for model in figures["models"]:
         costs = [cost for cost in model["costs"] if cost["layers"]]
