@@ -30,7 +30,7 @@ from .recipe import PLANS, UNQUANTIZED, Bar, Plan
 from .report import Report
 from .simplify import fix, simplify
 from .targets import Target
-from .trial import Models, Prepared, Trial, judge, run_reference, run_trial
+from .trial import Models, Prepared, Trial, inspect, judge, run_reference, run_trial
 
 SPARE_BYTES = 300_000_000  # scratch space beside what grows with the models: frames, outputs, logs
 
@@ -99,9 +99,10 @@ def convert(
                 partial(attempt, order.target), finder.detector, material, reference, plan=plan, bar=settings.bar
             )
             parity = judge(material.evaluation, reference, trial, sources.match)
+            evidence = inspect(models["detector"], finder.detector, material.evaluation, reference, trial)
             report = deliver(
                 sources, settings, order, models=models, material=material, reference=reference, trial=trial,
-                parity=parity, fault=_fault(parity, models, material, trial, settings.bar),
+                parity=parity, evidence=evidence, fault=_fault(parity, models, material, trial, settings.bar),
             )  # fmt: skip
             done(report, order, settings.work)
 

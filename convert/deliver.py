@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import datetime, timezone
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -11,15 +11,19 @@ from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
+import onnx
 from numpy.typing import NDArray
 from rkface.runtime.bundle import ROLES, Manifest, Model, Role, Thresholds
 from rkface.runtime.detect import NMS_IOU, THRESHOLD
-from rkface.runtime.errors import WorkError
+from rkface.runtime.errors import ModelError, WorkError
 from rkface.runtime.faces import Faces
 from rkface.runtime.image import read_image
 from rkface.runtime.progress import stage
 
 from .bundle import write_bundle
+from .cost import Cost, estimate, layers_of
+from .detection import DetectorEvidence, remarks
+from .hybrid import ends
 from .prove import Parity, match
 from .recipe import Try, chosen_of
 from .report import ModelFacts, Pictures, Report
@@ -28,17 +32,19 @@ if TYPE_CHECKING:
     from .acquire import Sources
     from .convert import Order, Settings
     from .material import Evaluation, Material
+    from .targets import Target
     from .trial import Models, Reference, Trial
 
 GOLDEN = {"detector": 2, "recognizer": 8}  # enough to tell a wrong layout or colour order; the board runs them often
 SHOWN_FACES, SHOWN_FRAMES, FRAME_SIDE = 48, 3, 440
+SHOWN_MOSAIC = 4  # of the four densities the third
 PACKAGES = ("rknn-toolkit2", "onnx", "onnxsim", "onnxruntime", "numpy", "opencv-python", "torch")
 REFERENCE_COLOUR, QUANTIZED_COLOUR = (90, 200, 60), (200, 60, 220)  # BGR
 
 
 def deliver(
     sources: Sources, settings: Settings, order: Order, *, models: Models, material: Material, reference: Reference,
-    trial: Trial, parity: Parity, fault: str | None,
+    trial: Trial, parity: Parity, evidence: DetectorEvidence, fault: str | None,
 ) -> Report:  # fmt: skip
     """Write the report, and the bundle of ``order`` unless there is a ``fault`` that nobody accepted (WorkError; the
     report then stays in the work folder)."""
@@ -46,15 +52,16 @@ def deliver(
         ModelFacts(
             role, trial.models[role].rknn.stat().st_size, models[role].simplified.nodes, reference.differences[role],
             trial.models[role].seconds, trial.models[role].peak_rss_mb, trial.models[role].warnings, trial.tries[role],
+            _costs(models[role].simplified.path, order.target, trial.tries[role]),
         )
         for role in ROLES
     )  # fmt: skip
     below = (_below(role, trial.tries[role]) for role in ROLES)
-    notes = (*material.notes, *filter(None, [order.target.warning, *below]))
+    notes = (*material.notes, *filter(None, [order.target.warning, *below]), *remarks(evidence))
     manifest = _manifest(
         sources, settings, order, models=models, material=material, trial=trial, parity=parity, fault=fault
     )
-    report = Report(manifest, parity, facts, notes, fault)
+    report = Report(manifest, settings.bar, parity, evidence, facts, notes, fault)
     with stage("report and bundle") as shown:
         (settings.work / "report.json").write_text(report.to_json(), encoding="utf-8")
         html = report.to_html(_pictures(material, reference, trial, parity))
@@ -117,6 +124,22 @@ def _precision(trial: Trial, role: Role) -> str:
     return "int8+fp16" if recipe.hybrid else "int8" if recipe.quantized else "fp16"
 
 
+def _costs(model: Path, target: Target, tries: Sequence[Try]) -> tuple[Cost | None, ...]:
+    """What each try is predicted to cost, layer by layer for the chosen one; None for a type or a graph that the model
+    of costs does not know."""
+    proto = onnx.load(str(model))
+    try:
+        found = layers_of(proto, model.name)
+    except ModelError:  # the conversion is done: a missing prediction must not cost it
+        return (None,) * len(tries)
+    costs = []
+    for one in tries:
+        kept = dict.fromkeys(ends(proto, one.recipe.lead, one.recipe.trail), "fp16") if one.recipe.hybrid else {}
+        cost = estimate(found, target, "w8a8" if one.recipe.quantized else "fp16", kept)
+        costs.append(cost if one.chosen else replace(cost, layers=()))
+    return tuple(costs)
+
+
 def _below(role: Role, tries: Sequence[Try]) -> str | None:
     """What to tell where no recipe cleared the bar."""
     chosen = chosen_of(tries)
@@ -160,7 +183,8 @@ def _pictures(material: Material, reference: Reference, trial: Trial, parity: Pa
     worst = sorted(range(len(cosines)), key=cosines.__getitem__)[:SHOWN_FACES]
     faces = [(evaluation.faces[index].crop, cosines[index]) for index in worst]
     contact = calibration and (calibration.folder / "contact.png")
-    return Pictures(faces, _worst_frames(evaluation, reference, trial), contact.read_bytes() if contact else None)
+    frames, mosaic = _worst_frames(evaluation, reference, trial), evaluation.mosaics[SHOWN_MOSAIC, ..., ::-1]
+    return Pictures(faces, frames, mosaic, contact.read_bytes() if contact else None)
 
 
 def _worst_frames(evaluation: Evaluation, reference: Reference, trial: Trial) -> list[NDArray[np.uint8]]:

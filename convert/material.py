@@ -20,6 +20,8 @@ from rkface.runtime.errors import InputError
 from rkface.runtime.image import read_image
 from rkface.runtime.progress import stage
 
+from .mosaic import mosaics
+
 ENOUGH = 10  # evaluation faces below which a percentile or a minimum says nothing
 BATCH = 16
 
@@ -58,6 +60,7 @@ class Evaluation:
     frames    N×H×W×3 uint8 RGB: ``photos`` letterboxed for the detector, with ``scales`` input pixels per photo pixel
     crops     M×112×112×3 uint8 RGB: ``faces`` as the recogniser is given them
     labelled  (index, index, same person) over ``faces``; empty where the user has no labels
+    mosaics   8×H×W×3 uint8 RGB: crowds of small faces made of ``frames``, which judge the detector apart
     """
 
     photos: tuple[Path, ...]
@@ -66,6 +69,12 @@ class Evaluation:
     faces: tuple[Candidate, ...]
     crops: Image
     labelled: tuple[tuple[int, int, bool], ...]
+    mosaics: Image
+
+    @property
+    def scenes(self) -> Image:
+        """All that the detectors answer to: ``frames``, then ``mosaics``."""
+        return np.concatenate([self.frames, self.mosaics])
 
 
 @dataclass(frozen=True)
@@ -189,8 +198,8 @@ def evaluation_of(photos: Photos, found: Collection, finder: Finder) -> Evaluati
         fitted = [letterbox(read_image(photo), finder.input.width, finder.input.height) for photo in chosen]
         shown.note = f"{len(faces)} faces in {len(chosen)} photos"
     scales = tuple(one.scale for one in fitted)
-    crops = to_rgb(face.crop for face in faces)
-    return Evaluation(chosen, to_rgb(one.image for one in fitted), scales, faces, crops, _labels(photos.pairs, faces))
+    frames, crops = to_rgb(one.image for one in fitted), to_rgb(face.crop for face in faces)
+    return Evaluation(chosen, frames, scales, faces, crops, _labels(photos.pairs, faces), mosaics(frames))
 
 
 def _labels(pairs: Path | None, faces: tuple[Candidate, ...]) -> tuple[tuple[int, int, bool], ...]:

@@ -3,13 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from html import escape
+from math import isfinite
 
 import numpy as np
 
-WIDTH, HEIGHT, MARGIN = 760, 220, 36
+WIDTH, HEIGHT, MARGIN = 560, 220, 40
 COLOURS = ("#2f7ed8", "#e08a1e", "#2a8f5c")
 BINS = 40
+FONT, LINE = 13, 16  # of text, and between two labels
+
+
+@dataclass(frozen=True)
+class Point:
+    label: str
+    x: float
+    y: float
+    chosen: bool = False
 
 
 def histogram(series: Mapping[str, Sequence[float]], bins: int = BINS) -> str:
@@ -46,7 +57,62 @@ def histogram(series: Mapping[str, Sequence[float]], bins: int = BINS) -> str:
     return f"<svg viewBox='0 0 {WIDTH} {HEIGHT}' role=img>{''.join(bars)}{axis}{ticks}{most}</svg>"
 
 
-def _text(x: float, y: float, text: str, anchor: str = "middle") -> str:
+def scatter(points: Sequence[Point], x_name: str, y_name: str, form: str, bar: float) -> str:
+    """Points with their labels, the chosen one filled; ``bar`` is a value of y to compare with, ``form`` formats y.
+
+    x begins at 0, so that a cost twice as high lies twice as far. Labels keep a line's distance from each other
+    wherever the points lie, and a thin line leads to each.
+    """
+    points = [point for point in points if isfinite(point.x) and isfinite(point.y)]
+    if not points:
+        return ""
+    left, right, top, bottom = MARGIN + 18, WIDTH - 8, 34, HEIGHT + 20
+    reach = max(point.x for point in points) * 1.45 or 1.0  # room for labels on the right
+    low, high = min(bar, *(point.y for point in points)), max(bar, *(point.y for point in points))
+    room = max(high - low, abs(high) * 1e-3) * 0.12
+    low, high = low - room, high + room
+
+    def place(x: float, y: float) -> tuple[float, float]:
+        return left + (right - left) * x / reach, bottom - (bottom - top) * (y - low) / (high - low)
+
+    parts = [_text(0, 16, y_name, "start")]
+    for share in (0, 0.25, 0.5, 0.75, 1):
+        x, y = place(reach * share, low + (high - low) * share)
+        parts.append(f"<path d='M{left} {y:.1f}H{right}' stroke='currentColor' opacity='.12'/>")
+        parts.append(_text(left - 6, y + 4, format(low + (high - low) * share, form), "end"))
+        parts.append(_text(x, bottom + 18, f"{reach * share:.2g}", "end" if share == 1 else "middle"))
+    parts.append(_text((left + right) / 2, bottom + 36, x_name))
+    level = place(0, bar)[1]
+    parts.append(f"<path d='M{left} {level:.1f}H{right}' stroke='{COLOURS[1]}' stroke-dasharray='5 4'/>")
+    parts.append(_text(left + 4, level - 5, f"bar {format(bar, form)}", "start"))
+    placed = sorted(((*place(point.x, point.y), point) for point in points), key=lambda one: one[1])
+    for (x, y, point), height in zip(placed, _spread([y for _, y, _ in placed], top, bottom), strict=True):
+        radius, fill = (6, COLOURS[2]) if point.chosen else (4.5, "none")
+        parts.append(
+            f"<path d='M{x:.1f} {y:.1f}L{x + 16:.1f} {height:.1f}' stroke='currentColor' opacity='.5'/>"
+            f"<circle cx='{x:.1f}' cy='{y:.1f}' r='{radius}' stroke='{COLOURS[2]}' stroke-width='2' fill='{fill}'/>"
+            + _text(x + 19, height + 4, point.label + (" (taken)" if point.chosen else ""), "start", point.chosen)
+        )
+    return f"<svg viewBox='0 0 {WIDTH} {bottom + 44}' role=img>{''.join(parts)}</svg>"
+
+
+def _spread(heights: Sequence[float], top: float, bottom: float) -> list[float]:
+    """``heights``, from the smallest, moved as little as it takes to keep a line's distance between ``top`` and
+    ``bottom``; closer where there are too many."""
+    gap = min(LINE, (bottom - top) / max(len(heights) - 1, 1))
+    placed: list[float] = []
+    for height in heights:
+        placed.append(max(height, placed[-1] + gap if placed else top))
+    limit = bottom
+    for index in reversed(range(len(placed))):
+        placed[index] = min(placed[index], limit)
+        limit = placed[index] - gap
+    return placed
+
+
+def _text(x: float, y: float, text: str, anchor: str = "middle", strong: bool = False) -> str:
+    weight = " font-weight='600'" if strong else ""
     return (
-        f"<text x='{x:.1f}' y='{y:.1f}' font-size='12' text-anchor='{anchor}' fill='currentColor'>{escape(text)}</text>"
+        f"<text x='{x:.1f}' y='{y:.1f}' font-size='{FONT}' text-anchor='{anchor}'{weight} fill='currentColor'>"
+        f"{escape(text)}</text>"
     )

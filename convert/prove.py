@@ -227,6 +227,7 @@ def grade_embeddings(parity: EmbeddingParity, bar: Bar) -> Grade:
         parity.mean >= bar.mean and parity.minimum >= bar.minimum,
         (parity.mean, parity.minimum),
         f"cosine mean {parity.mean:.4f}, min {parity.minimum:.4f}",
+        parity.mean,
     )
 
 
@@ -240,6 +241,7 @@ def grade_faces(parity: DetectionParity) -> Grade:
         (-wrong, -parity.landmark_error),
         f"{parity.missed} missed, {parity.extra} extra, {parity.tight} of {parity.faces} at IoU {TIGHT_IOU}, landmarks "
         f"{parity.landmark_error:.1%} off",
+        parity.landmark_error,
     )
 
 

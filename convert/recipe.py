@@ -100,11 +100,13 @@ class Bar:
 
 @dataclass(frozen=True)
 class Grade:
-    """How near to FP32 a model came: ``rank`` orders the recipes, ``said`` is for people."""
+    """How near to FP32 a model came: ``rank`` orders the recipes, ``said`` is for people, ``accuracy`` for plots: a
+    recogniser's mean cosine, a detector's landmark error."""
 
     clears: bool
     rank: tuple[float, ...]
     said: str
+    accuracy: float = math.nan
 
 
 @dataclass(frozen=True)

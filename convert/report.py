@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-import base64
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from html import escape
-from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 from rkface.runtime.bundle import Manifest, Role
 
+from .cost import Cost
+from .detection import DetectorEvidence
+from .page import b64, jpeg, page, table
 from .plot import histogram
 from .prove import EmbeddingParity, PairParity, Parity
-from .recipe import Try
+from .recipe import Bar, Try
+from .sections import detection, recipes
 
 Image = NDArray[np.uint8]
 CELL = 84  # pixels of a face in the report
@@ -27,24 +29,12 @@ LIMITS = (
     "speed. golden.npz holds inputs and outputs with which a board can check itself."
 )
 
-STYLE = """
-:root { color-scheme: light dark; --line: #8884; --soft: #888; --good: #2a8f5c; --bad: #c8402f; }
-body { font: 15px/1.5 system-ui, sans-serif; max-width: 62rem; margin: 2rem auto; padding: 0 1rem; }
-h1 { font-size: 1.5rem; margin-bottom: .2rem; } h2 { font-size: 1.1rem; margin: 2rem 0 .5rem; }
-table { border-collapse: collapse; width: 100%; } caption { text-align: left; color: var(--soft); }
-td, th { padding: .25rem .7rem .25rem 0; border-bottom: 1px solid var(--line); text-align: left; vertical-align: top; }
-td.n, th.n { text-align: right; font-variant-numeric: tabular-nums; }
-code { font-size: .85em; overflow-wrap: anywhere; } .soft { color: var(--soft); }
-.verdict { border-left: 4px solid var(--good); padding: .3rem .8rem; } .verdict.bad { border-color: var(--bad); }
-.faces { display: flex; flex-wrap: wrap; gap: .4rem; } figure { margin: 0; text-align: center; font-size: .8rem; }
-figure img { display: block; max-width: 100%; } svg { max-width: 100%; height: auto; }
-"""
-
 
 @dataclass(frozen=True)
 class ModelFacts:
     """What happened to one model. ``difference``: the largest between original and simplified; ``seconds`` by stage of
-    the toolkit; ``nodes`` before and after simplification."""
+    the toolkit; ``nodes`` before and after simplification; ``costs``: what each of ``tries`` would cost on the NPU,
+    with its layers for the chosen one, None where its type is unknown to convert/cost.py."""
 
     role: Role
     rknn_bytes: int
@@ -54,22 +44,26 @@ class ModelFacts:
     peak_rss_mb: float
     warnings: tuple[str, ...]
     tries: tuple[Try, ...]
+    costs: tuple[Cost | None, ...]
 
 
 @dataclass(frozen=True)
 class Pictures:
     """``faces``: (crop BGR 112×112, cosine), the worst first; ``frames``: photos with both detectors' boxes drawn;
-    ``calibration``: the contact sheet, as an encoded PNG."""
+    ``mosaic``: one of those that judged the detector; ``calibration``: the contact sheet, as an encoded PNG."""
 
     faces: Sequence[tuple[Image, float]]
     frames: Sequence[Image]
+    mosaic: Image
     calibration: bytes | None
 
 
 @dataclass(frozen=True)
 class Report:
     manifest: Manifest
+    bar: Bar
     parity: Parity
+    evidence: DetectorEvidence
     models: tuple[ModelFacts, ...]
     notes: tuple[str, ...]
     fault: str | None = None  # why these models should not be used
@@ -80,25 +74,23 @@ class Report:
     def to_html(self, pictures: Pictures) -> str:
         manifest = self.manifest
         title = f"{manifest.name} for {manifest.target}"
+        found = detection(self.parity.detection, self.evidence, pictures.frames, pictures.mosaic)
         body = [
             f"<h1>rkface: {escape(title)}</h1>",
             f"<p class=soft>{escape(manifest.created)} · rkface {escape(manifest.rkface)} · "
             f"rknn-toolkit2 {escape(manifest.toolkit)}</p>",
             self._verdict(),
             "<h2>Models</h2>" + self._models(),
-            "<h2>Recipes</h2>" + self._recipes(),
+            "<h2>Recipes</h2>" + recipes(self.models, self.bar),
             "<h2>Embeddings: quantised against FP32</h2>" + self._embeddings(),
-            "<h2>Detection: quantised against FP32</h2>" + self._detection(pictures.frames),
+            "<h2>Detection: quantised against FP32</h2>" + found,
             "<h2>Decisions on pairs</h2>" + _pairs(self.parity.pairs),
             "<h2>The faces it was judged on, worst first</h2>" + _faces(pictures.faces),
             "<h2>Calibration</h2>" + self._calibration(pictures.calibration),
             "<h2>What this proves, and what not</h2>" + f"<p>{LIMITS}</p>",
             "<h2>Settings, versions, hashes</h2>" + self._provenance(),
         ]
-        return (
-            f"<!doctype html><html lang=en><meta charset=utf-8><title>rkface: {escape(title)}</title>"
-            f"<meta name=viewport content='width=device-width'><style>{STYLE}</style>" + "\n".join(body) + "</html>\n"
-        )
+        return page(f"rkface: {title}", body)
 
     def _verdict(self) -> str:
         embedding, detection = self.parity.embedding, self.parity.detection
@@ -132,17 +124,7 @@ class Report:
             )  # fmt: skip
         head = ("model", "source", "input", "precision", "size", "ONNX nodes", "simplified differs by", "toolkit")
         warnings = [f"{facts.role}: {text}" for facts in self.models for text in facts.warnings]
-        return _table(head, rows) + "".join(f"<p class=soft>{escape(text)}</p>" for text in warnings)
-
-    def _recipes(self) -> str:
-        rows = [
-            (
-                facts.role, one.recipe.name, one.recipe.dtype, one.grade.said if one.grade else one.error,
-                f"{one.seconds:.0f} s", "taken" if one.chosen else "", one.recipe.about,
-            )
-            for facts in self.models for one in facts.tries
-        ]  # fmt: skip
-        return _table(("model", "recipe", "type", "against FP32", "time", "", "what it does"), rows)
+        return table(head, rows) + "".join(f"<p class=soft>{escape(text)}</p>" for text in warnings)
 
     def _embeddings(self) -> str:
         head = ("", "faces", "mean cosine", "1st percentile", "minimum", "length ratio", "euclidean")
@@ -151,34 +133,18 @@ class Report:
             _embedding_row("end to end", self.parity.end_to_end),
         ]
         return (
-            _table(head, rows, numbers=1)
+            table(head, rows, numbers=1)
             + histogram({"same crop": self.parity.embedding.cosines, "end to end": self.parity.end_to_end.cosines})
             + "<p class=soft>Same crop: both models embed the face aligned at FP32's landmarks. End to end: each is "
             "aligned at the landmarks its own detector found. Length ratio and euclidean (share of FP32's length) are "
             "of the raw embeddings: a cosine alone can hide a ruined length.</p>"
         )
 
-    def _detection(self, frames: Sequence[Image]) -> str:
-        found = self.parity.detection
-        head = ("images", "FP32 faces", "matched (IoU 0.5)", "IoU ≥ 0.9", "missed", "extra", "mean IoU", "minimum IoU",
-                "landmark error", "worst")  # fmt: skip
-        row = (
-            found.images, found.faces, found.matched, found.tight, found.missed, found.extra, f"{found.mean_iou:.3f}",
-            f"{found.minimum_iou:.3f}", f"{found.landmark_error:.2%}", f"{found.landmark_error_max:.2%}",
-        )  # fmt: skip
-        pictures = "".join(f"<figure><img src='{_jpeg(frame)}' alt=''></figure>" for frame in frames)
-        return (
-            _table(head, [row], numbers=0)
-            + "<p class=soft>At the bundle's score threshold. Landmark error: share of the inter-ocular distance. "
-            "Below, where the two differ most: FP32 green, quantised magenta.</p>"
-            + f"<div class=faces>{pictures}</div>"
-        )
-
     def _calibration(self, contact: bytes | None) -> str:
         facts = self.manifest.provenance["calibration"]
         if facts is None:
             return "<p>None: the models are FP16.</p>"
-        sheet = f"<figure><img src='data:image/png;base64,{_b64(contact)}' alt=''></figure>" if contact else ""
+        sheet = f"<figure><img src='data:image/png;base64,{b64(contact)}' alt=''></figure>" if contact else ""
         return (
             f"<p>{facts['faces']} faces and {facts['frames']} frames, digest <code>{escape(facts['digest'])}</code>. "
             "None of these photos is among the faces above.</p>" + sheet
@@ -207,7 +173,7 @@ class Report:
             for key, value in manifest.provenance.items()
             if key != "parity"
         ]
-        return _table(("", ""), [(key, f"<code>{escape(value)}</code>") for key, value in rows], raw=True)
+        return table(("", ""), [(key, f"<code>{escape(value)}</code>") for key, value in rows], raw=True)
 
 
 def _embedding_row(name: str, parity: EmbeddingParity) -> tuple[object, ...]:
@@ -235,12 +201,12 @@ def _pairs(parity: PairParity) -> str:
         rows.append((f"TAR at FAR {far}", f"{tar:.2%}", f"{parity.quantized.tar[far]:.2%}"))
     said += f"<p>{parity.same} pairs are of one person, {parity.pairs - (parity.same or 0)} of two. "
     said += f"Quantisation shifts the best threshold by {parity.shift:+.4f}.</p>"
-    return said + _table(("", "FP32", "quantised"), rows, numbers=1)
+    return said + table(("", "FP32", "quantised"), rows, numbers=1)
 
 
 def _faces(faces: Sequence[tuple[Image, float]]) -> str:
     cells = [
-        f"<figure><img src='{_jpeg(cv2.resize(crop, (CELL, CELL), interpolation=cv2.INTER_AREA))}' alt=''>"
+        f"<figure><img src='{jpeg(cv2.resize(crop, (CELL, CELL), interpolation=cv2.INTER_AREA))}' alt=''>"
         f"{cosine:.4f}</figure>"
         for crop, cosine in faces
     ]
@@ -248,27 +214,3 @@ def _faces(faces: Sequence[tuple[Image, float]]) -> str:
         f"<div class=faces>{''.join(cells)}</div>"
         "<p class=soft>Cosine of the quantised to the FP32 embedding of each crop.</p>"
     )
-
-
-def _table(head: Sequence[str], rows: Iterable[Sequence[object]], numbers: int | None = None, raw: bool = False) -> str:
-    """``numbers`` is the first column set as numbers, to the right."""
-
-    def cells(tag: str, row: Sequence[object]) -> str:
-        shown = [
-            f"<{tag}{' class=n' if numbers is not None and index >= numbers else ''}>"
-            f"{value if raw else escape(str(value))}</{tag}>"
-            for index, value in enumerate(row)
-        ]
-        return f"<tr>{''.join(shown)}</tr>"
-
-    top = cells("th", head) if any(head) else ""
-    return f"<table>{top}{''.join(cells('td', row) for row in rows)}</table>"
-
-
-def _jpeg(image: Any) -> str:
-    data = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, 85])[1]
-    return f"data:image/jpeg;base64,{_b64(data.tobytes())}"
-
-
-def _b64(data: bytes) -> str:
-    return base64.b64encode(data).decode("ascii")

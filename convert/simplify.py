@@ -48,7 +48,7 @@ def fix(path: Path, role: Role, size: tuple[int, int] | None = None) -> Fixed:
     ``size`` is the detector's (width, height): None keeps the model's own where it is fixed, else 640×640. ModelError
     for whatever cannot be the model of its role.
     """
-    proto = _load(path)
+    proto = load(path)
     entry = _only_input(path, proto)
     dims = [dim.dim_value if dim.HasField("dim_value") else 0 for dim in entry.type.tensor_type.shape.dim]
     if len(dims) != 4 or dims[1] not in (0, 3):
@@ -120,7 +120,7 @@ def difference(before: Any, after: Any, input: Input, images: NDArray[np.uint8])
     return worst
 
 
-def _load(path: Path) -> Any:
+def load(path: Path) -> Any:
     try:
         proto = onnx.load(str(path))
     except FileNotFoundError as error:

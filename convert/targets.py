@@ -3,21 +3,56 @@
 from __future__ import annotations
 
 import difflib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from rkface.runtime.errors import InputError
+
+
+@dataclass(frozen=True)
+class Npu:
+    """What one core does in a cycle, and how fast its cycles are: what convert/cost.py counts with.
+
+    int8, half  (input, output) channels that the MAC array takes at 8 and at 16 bits; None: not at all
+    depthwise   channels of a depthwise convolution
+    written     results that leave the array
+    memory      bytes to and from DRAM
+    block       bytes of neighbouring channels that lie together in DRAM: fewer channels are padded
+    clock       GHz, the highest
+
+    Rockchip publishes this for RK3588 only (Technical Reference Manual part 1, chapter 36: 1024 MAC a cycle and core at
+    8 bits, 512 at 16). All but the clock is therefore what rknn-toolkit2 2.5.0's own compiler counts with in the layer
+    table of a verbose build; `make bench-cost` holds this to that. Clocks: 1 GHz is the kernel's highest operating
+    point (RV1126B 950 MHz); RV1103 and RV1106 so that 512 MAC give the data sheet's 0.5 TOPS; unknown for RV1103B,
+    RV1106B and RK2118, where 1 GHz is assumed.
+    """
+
+    int8: tuple[int, int] | None
+    half: tuple[int, int] | None
+    depthwise: int
+    written: int
+    memory: float
+    block: int = 16
+    clock: float = 1.0
+
+
+_RK3576 = Npu((32, 32), (32, 16), 64, 8, 7.465)
+_RK3568 = Npu((32, 16), (16, 8), 32, 4, 6.571, block=8)
+_RV1106 = Npu((32, 16), (16, 16), 32, 4, 6.159, clock=0.5)
+_RV1106B = Npu((16, 8), None, 16, 2, 7.465, block=8)
 
 
 @dataclass(frozen=True)
 class Target:
     """A chip as rknn-toolkit2 2.5.0 names it.
 
-    cores   NPU cores (Rockchip's data sheets)
+    npu     one of its cores
+    cores   how many there are (Rockchip's data sheets)
     int8    w8a8 compiles; fp16: an unquantised model compiles (both tried with the toolkit on a small Conv + PRelu)
     python  rknn-toolkit-lite2 runs on it
     """
 
     name: str
+    npu: Npu
     cores: int = 1
     int8: bool = True
     fp16: bool = True
@@ -36,17 +71,17 @@ class Target:
 TARGETS = {
     target.name: target
     for target in (
-        Target("rk3588", cores=3),
-        Target("rk3576", cores=2),
-        Target("rk3568"),
-        Target("rk3566"),
-        Target("rk3562"),
-        Target("rv1126b"),
-        Target("rv1103", fp16=False, python=False),
-        Target("rv1103b", fp16=False, python=False),
-        Target("rv1106", fp16=False, python=False),
-        Target("rv1106b", fp16=False, python=False),
-        Target("rk2118", int8=False, python=False),
+        Target("rk3588", Npu((32, 32), (32, 16), 64, 8, 23.65), cores=3),
+        Target("rk3576", _RK3576, cores=2),
+        Target("rk3568", _RK3568),
+        Target("rk3566", _RK3568),
+        Target("rk3562", Npu((32, 16), (32, 8), 64, 4, 7.465)),
+        Target("rv1126b", replace(_RK3576, clock=0.95)),
+        Target("rv1103", _RV1106, fp16=False, python=False),
+        Target("rv1103b", _RV1106B, fp16=False, python=False),
+        Target("rv1106", _RV1106, fp16=False, python=False),
+        Target("rv1106b", _RV1106B, fp16=False, python=False),
+        Target("rk2118", Npu(None, (8, 4), 16, 1, 7.465), int8=False, python=False),
     )
 }
 SAME_NPU = {"rk3588s": "rk3588", "rk3588s2": "rk3588", "rk3568b2": "rk3568"}

@@ -12,13 +12,14 @@ from rkface.runtime.align import align
 from rkface.runtime.backends import stack_runs
 from rkface.runtime.backends.reference import ReferenceBackend
 from rkface.runtime.bundle import ROLES, Input, Role
-from rkface.runtime.detect import Detector
+from rkface.runtime.detect import Detector, levels
 from rkface.runtime.embed import unit
 from rkface.runtime.faces import Faces
 from rkface.runtime.image import read_image
 from rkface.runtime.progress import stage
 
 from . import prove
+from .detection import LOWEST, DetectorEvidence, compare_scenes, output_errors
 from .material import Evaluation, Material, to_rgb
 from .quantize import Quantized
 from .recipe import Bar, Plan, Recipe, Try, search
@@ -50,7 +51,8 @@ Toolkit = Callable[[Role, Recipe, Path | None, Images], Quantized]
 
 @dataclass(frozen=True)
 class Reference:
-    """What FP32 says to the evaluation material. ``outputs``: raw, by model, N first; ``faces``: by photo;
+    """What FP32 says to the evaluation material. ``outputs``: raw, by model, N first; the detector's are of the photos,
+    then of the mosaics, as the quantised detector's are; ``faces``: by photo;
     ``differences``: of the simplified from the original model."""
 
     outputs: dict[Role, list[Floats]]
@@ -87,7 +89,7 @@ class Trial:
 def run_reference(models: Models, detector: Detector, evaluation: Evaluation) -> Reference:
     """Run FP32 on ``evaluation``. WorkError where simplification changed a model, ModelError where the recogniser
     recognises nobody."""
-    images: dict[Role, Images] = {"detector": evaluation.frames, "recognizer": evaluation.crops}
+    images: dict[Role, Images] = {"detector": evaluation.scenes, "recognizer": evaluation.crops}
     with stage("prove simplification") as shown:
         differences = {
             role: prove_same(models[role].fixed, models[role].simplified, images[role][:PROOF]) for role in ROLES
@@ -111,9 +113,10 @@ def run_trial(
     """
     evaluation, calibration = material.evaluation, material.calibration
     frames, aligned = (calibration.detector, calibration.recognizer) if calibration else (None, None)
+    scenes = evaluation.scenes
     first, detector_tries = search(
         plan,
-        lambda recipe: quantize("detector", recipe, frames, evaluation.frames),
+        lambda recipe: quantize("detector", recipe, frames, scenes),
         lambda done: prove.grade_faces(
             prove.compare_faces(reference.faces, faces_of(detector, done.outputs, evaluation))
         ),
@@ -139,6 +142,24 @@ def judge(evaluation: Evaluation, reference: Reference, trial: Trial, match: flo
         embedding=prove.compare_embeddings(before, after),
         end_to_end=prove.compare_embeddings(before[trial.own], trial.own_embeddings),
         pairs=prove.compare_pairs(unit(before), unit(after), match, evaluation.labelled),
+    )
+
+
+def inspect(
+    model: Prepared, detector: Detector, evaluation: Evaluation, reference: Reference, trial: Trial
+) -> DetectorEvidence:
+    """Where the quantised detector differs; ``model`` is the FP32 one."""
+    before, after = reference.outputs["detector"], trial.models["detector"].outputs
+    scales = (*evaluation.scales, *(1.0,) * len(evaluation.mosaics))
+    ours, theirs = (
+        [detector.faces([array[at] for array in outputs], scale, LOWEST) for at, scale in enumerate(scales)]
+        for outputs in (before, after)
+    )
+    photos = len(evaluation.photos)
+    return DetectorEvidence(
+        output_errors(levels(model.simplified.outputs, model.input.width, model.input.height), before, after),
+        compare_scenes(ours[:photos], theirs[:photos], scales[:photos]),
+        compare_scenes(ours[photos:], theirs[photos:], scales[photos:]),
     )
 
 

@@ -1,0 +1,157 @@
+"""Two sections of the report: what the recipes cost and keep, and where the quantised detector differs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from .cost import ASSUMPTIONS, Cost, by_kind
+from .detection import LOST, MARGIN, SIZES, SPOKEN, DetectorEvidence, Scenes, own_steps
+from .page import jpeg, soft, table
+from .plot import Point, scatter
+from .prove import GOOD_LANDMARKS, DetectionParity
+
+if TYPE_CHECKING:
+    from .recipe import Bar
+    from .report import Image, ModelFacts
+
+PREDICTED = (
+    "NPU bound: milliseconds of one inference on one NPU core, predicted from multiplications and bytes, never "
+    "measured. It ranks recipes; a board is usually slower. It assumes: "
+)
+
+
+def recipes(models: Sequence[ModelFacts], bar: Bar) -> str:
+    rows = [
+        (
+            facts.role, one.recipe.name, one.recipe.dtype, f"{cost.milliseconds:.2f} ms" if cost else "",
+            one.grade.said if one.grade else one.error, f"{one.seconds:.0f} s", "taken" if one.chosen else "",
+            one.recipe.about,
+        )
+        for facts in models for one, cost in zip(facts.tries, facts.costs, strict=True)
+    ]  # fmt: skip
+    head = ("model", "recipe", "type", "NPU bound", "against FP32", "time", "", "what it does")
+    return (
+        table(head, rows)
+        + soft(PREDICTED + "; ".join(ASSUMPTIONS) + ".")
+        + "".join(_cost(facts, bar) for facts in models)
+    )
+
+
+def _cost(facts: ModelFacts, bar: Bar) -> str:
+    """Cost against accuracy, and where the cost comes from."""
+    points = [
+        Point(one.recipe.name, cost.milliseconds, one.grade.accuracy, one.chosen)
+        for one, cost in zip(facts.tries, facts.costs, strict=True)
+        if cost and one.grade
+    ]
+    recognizer = facts.role == "recognizer"
+    plot = scatter(
+        points,
+        "NPU bound, ms (predicted)",
+        "mean cosine with FP32: higher is better" if recognizer else "landmark error: lower is better",
+        ".4f" if recognizer else ".2%",
+        bar.mean if recognizer else GOOD_LANDMARKS,
+    )
+    chosen = [cost for one, cost in zip(facts.tries, facts.costs, strict=True) if cost and one.chosen]
+    return f"<h3>{facts.role}: cost against accuracy</h3>" + plot + "".join(_where(cost) for cost in chosen)
+
+
+def _where(cost: Cost) -> str:
+    rows = [
+        (op, count, f"{macs / 1e6:.1f}", f"{size / 1e6:.2f}", f"{milliseconds:.3f}",
+         f"{milliseconds / cost.milliseconds:.0%}")
+        for op, count, macs, size, milliseconds in by_kind(cost)
+    ]  # fmt: skip
+    waits = sum(layer.milliseconds for layer in cost.layers if layer.memory_ms > layer.compute_ms)
+    return (
+        "<details><summary>Where the time would go</summary>"
+        + table(("layers", "count", "million MACs", "MB", "ms", "share"), rows, numbers=1)
+        + soft(
+            f"{cost.macs / 1e9:.2f} GMAC and {cost.bytes / 1e6:.1f} MB in {cost.milliseconds:.2f} ms; "
+            f"{waits:.2f} ms of it in layers that wait for memory."
+        )
+        + "</details>"
+    )
+
+
+def detection(parity: DetectionParity, evidence: DetectorEvidence, frames: Sequence[Image], mosaic: Image) -> str:
+    head = ("images", "FP32 faces", "matched (IoU 0.5)", "IoU ≥ 0.9", "missed", "extra", "mean IoU", "minimum IoU",
+            "landmark error", "worst")  # fmt: skip
+    row = (
+        parity.images, parity.faces, parity.matched, parity.tight, parity.missed, parity.extra,
+        f"{parity.mean_iou:.3f}", f"{parity.minimum_iou:.3f}", f"{parity.landmark_error:.2%}",
+        f"{parity.landmark_error_max:.2%}",
+    )  # fmt: skip
+    pictures = "".join(f"<figure><img src='{jpeg(frame)}' alt=''></figure>" for frame in frames)
+    return (
+        table(head, [row], numbers=0)
+        + soft(
+            "On the photos, at the bundle's score threshold. Landmark error: share of the inter-ocular distance. "
+            "Below, where the two differ most: FP32 green, quantised magenta."
+        )
+        + f"<div class=faces>{pictures}</div>"
+        + "<h3>By threshold</h3>"
+        + _thresholds(evidence)
+        + f"<figure><img src='{jpeg(mosaic)}' alt='' width=384></figure>"
+        + "<h3>By size of face</h3>"
+        + _sizes(evidence)
+        + "<h3>Scores, boxes and landmarks apart</h3>"
+        + _outputs(evidence)
+    )
+
+
+def _groups(evidence: DetectorEvidence) -> list[tuple[str, Scenes]]:
+    return [("photos", evidence.photos), ("mosaics", evidence.mosaics)]
+
+
+def _thresholds(evidence: DetectorEvidence) -> str:
+    rows = [
+        (name, f"{one.threshold:g}", one.faces, one.missed, one.lost, one.extra, one.invented)
+        for name, scenes in _groups(evidence) for one in scenes.thresholds
+    ]  # fmt: skip
+    head = ("", "score from", "FP32 faces", "missed", "of them lost", "extra", "of them invented")
+    return table(head, rows, numbers=1) + soft(
+        f"Both detectors at the same threshold. Lost: not seen even with a score {MARGIN:g} lower; the rest are faces "
+        "near the threshold, on the other side of it. Invented: not seen by FP32 even so. "
+        f"The {evidence.mosaics.images} mosaics are the photos shrunk to a third to an eighth and put together: crowds "
+        f"of small faces, judged apart. Whether the bundle is refused depends on the photos; a note is made where more "
+        f"than {LOST:.0%} of the mosaics' faces under {SIZES[1]:g} pixels are lost."
+    )
+
+
+def _sizes(evidence: DetectorEvidence) -> str:
+    rows = [
+        (
+            name, f"{one.low:g} to {one.high:g}" if one.high else f"{one.low:g} and more", one.faces, one.missed,
+            one.lost, one.extra,
+            *((f"{one.mean_iou:.3f}", f"{one.landmark_error:.2%}") if one.faces > one.missed else ("", "")),
+        )
+        for name, scenes in _groups(evidence) for one in scenes.sizes if one.faces or one.extra
+    ]  # fmt: skip
+    head = ("", "input pixels", "FP32 faces", "missed", "of them lost", "extra", "mean IoU", "landmark error")
+    return table(head, rows, numbers=2) + soft(
+        "At a score of 0.5. Size: the root of the box's area, in pixels of the detector's input, where a photo is "
+        "smaller than on disk."
+    )
+
+
+def _outputs(evidence: DetectorEvidence) -> str:
+    own = ": each has one of its own, so that scores share none with boxes" if own_steps(evidence.outputs) else ""
+    units = {"score": "", "box": " px", "landmark": " px"}
+    rows = [
+        (
+            f"{one.kind}, stride {one.stride}", one.anchors, f"{one.bias:+.4f}{units[one.kind]}",
+            f"{one.mean:.4f}{units[one.kind]}", f"{one.worst:.3f}{units[one.kind]}",
+            " → ".join(f"{top:.3g}" for top in one.tops),
+            f"{one.step:.4f}{units[one.kind]}" if one.step else "not INT8",
+        )
+        for one in evidence.outputs
+    ]  # fmt: skip
+    head = ("output", "anchors", "bias", "mean error", "worst", "highest", "step")
+    return table(head, rows, numbers=1) + (
+        f"<p class=soft>Raw outputs, quantised minus FP32, at anchors with an FP32 score of {SPOKEN:g} and more, on "
+        "photos and mosaics; pixels are the detector's input. A bias of the scores acts like another threshold. "
+        "Highest: the largest magnitude, FP32 → quantised; what calibration never saw is cut off. "
+        f"Step: the smallest difference between two values, which is the scale of an INT8 output{own}.</p>"
+    )
