@@ -19,10 +19,10 @@ TARGET ?= rk3588
 convert_options = --pack $(PACK) --target $(TARGET) $(if $(filter yes,$(ACCEPT_LICENSE)),--accept-license) \
   $(if $(CALIBRATION),--calibration '$(CALIBRATION)') $(if $(EVALUATION),--evaluation '$(EVALUATION)') $(OPTIONS)
 
-.PHONY: help venv convert test parity bench-convert bench-recipes demo lint types clean
+.PHONY: help venv convert test parity bench-convert bench-recipes bench-calibration demo lint types clean
 
 help:  ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 venv: $(INSTALLED)  ## create .venv and install everything (no CUDA; repeated runs do nothing)
 
@@ -52,6 +52,9 @@ bench-convert: $(INSTALLED)  ## time and memory of converting IResNet-50, beside
 
 bench-recipes: $(INSTALLED)  ## what each way to quantise keeps (OPTIONS='--detector … --recognizer … --photos …')
 	$(BIN)/python tests/bench/recipes.py $(OPTIONS)
+
+bench-calibration: $(INSTALLED)  ## chosen calibration faces beside random ones (OPTIONS as above)
+	$(BIN)/python tests/bench/calibration.py $(OPTIONS)
 
 demo: $(INSTALLED)  ## train the demo models again from rendered faces (hours, see convert/demo/figures.json)
 	$(BIN)/python -m rkface.convert.demo.train

@@ -16,7 +16,7 @@ from rkface.runtime.align import TEMPLATE
 
 from .quality import FACE, TEMPLATE_EYES, standard
 
-CHEEKS = ((slice(66, 82), slice(36, 48)), (slice(66, 82), slice(66, 78)))  # of a 112×112 crop, beside the nose
+CHEEKS = ((slice(42, 58), slice(12, 24)), (slice(42, 58), slice(42, 54)))  # of FACE: beside the nose, under the eyes
 NOSE = 0.45  # eye distances before the plane of the other landmarks, as in quality.pose_of
 HEAD = np.column_stack([TEMPLATE / TEMPLATE_EYES, (0, 0, NOSE, 0, 0)])
 HEAD -= HEAD.mean(axis=0)
@@ -48,8 +48,8 @@ class Look:
 def look_of(crop: NDArray[np.uint8], landmarks: NDArray[Any]) -> Look:
     """The look of the face at ``landmarks`` (5×2, pixels of the photo) that was aligned to ``crop`` (S×S×3 uint8
     BGR)."""
-    lab = cv2.cvtColor(standard(crop).astype(np.float32) / 255, cv2.COLOR_BGR2LAB)
-    face = lab[FACE][..., 0]
+    lab = cv2.cvtColor(standard(crop)[FACE].astype(np.float32) / 255, cv2.COLOR_BGR2LAB)
+    face = lab[..., 0]
     middle = face.shape[1] // 2
     # The median over both cheeks passes over a shadow, a lock of hair, and the background beside a turned face.
     lightness, _, blue = np.median(np.concatenate([lab[place].reshape(-1, 3) for place in CHEEKS]), axis=0)

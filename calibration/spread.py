@@ -20,11 +20,10 @@ SAME_PERSON = 0.35
 FEW = 2  # faces of one person, as long as there are others to take
 POOR = 0.75  # a face whose clarity is below this share of the median waits until all better ones are taken
 
-Floats = NDArray[np.float32]
-
-
 # Why a face was left out.
 UNCLEAR, PERSON, ALIKE = "less clear than the others", "enough of this person", "like faces already taken"
+
+Floats = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -59,11 +58,11 @@ def cover(looks: Sequence[Look], clarity: Floats, embeddings: Floats | None, cou
     length); of equals the earlier.
 
     Facility location: the sum of distances from every face to the nearest chosen one is made small, greedily, which
-    comes within 63 % of the best gain possible (Nemhauser, Wolsey, Fisher, Mathematical Programming 14, 1978); a gain
-    counts in proportion to the clarity of the face that brings it. K-centre (Gonzalez 1985; arXiv
-    1708.00489) makes the *largest* distance small instead and so collects the oddest faces first. Means over those are
-    not the means over people, which correcting biases needs: ten of them are worse than ten random faces, ten of a
-    cover are not (docs/calibration.md). Every beginning of the order is a cover by the same rule.
+    reaches at least 63 % of the best gain possible (Nemhauser, Wolsey, Fisher, Mathematical Programming 14, 1978). A
+    gain counts in proportion to the clarity of the face that brings it. K-centre (Gonzalez, Theoretical Computer
+    Science 38, 1985; arXiv 1708.00489) makes the *largest* distance small instead and so collects the oddest faces
+    first. Means over those are not the means over people, which correcting biases needs (docs/calibration.md compares
+    them). Every beginning of the order is a cover by the same rule: tuning looks at the first few faces only.
 
     Faces with a cosine of ``SAME_PERSON`` or more to ``FEW`` chosen ones are passed over while there are others, and
     ``POOR`` ones after that. (Faces are compared to the chosen ones only: groups by single link would, among thousands,
@@ -89,14 +88,13 @@ def cover(looks: Sequence[Look], clarity: Floats, embeddings: Floats | None, cou
             cap += 1
         else:
             fit[:] = True
+    nearest = np.argmin(_distances(points, points[order]), axis=1)
     surplus = []
     for index in np.flatnonzero(free):
-        reason, near = ALIKE, -_distances(points[[index]], points[order])[0]
-        if not fit[index]:
-            reason = UNCLEAR
-        elif embeddings is not None and same[index] >= cap:
-            reason, near = PERSON, embeddings[order] @ embeddings[index]
-        surplus.append((int(index), reason, order[int(np.argmax(near))]))
+        reason, like = ALIKE if fit[index] else UNCLEAR, order[nearest[index]]
+        if fit[index] and embeddings is not None and same[index] >= cap:
+            reason, like = PERSON, order[int(np.argmax(embeddings[order] @ embeddings[index]))]
+        surplus.append((int(index), reason, like))
     return Cover(order, surplus)
 
 
