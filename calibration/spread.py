@@ -61,8 +61,9 @@ def cover(looks: Sequence[Look], clarity: Floats, embeddings: Floats | None, cou
     reaches at least 63 % of the best gain possible (Nemhauser, Wolsey, Fisher, Mathematical Programming 14, 1978). A
     gain counts in proportion to the clarity of the face that brings it. K-centre (Gonzalez, Theoretical Computer
     Science 38, 1985; arXiv 1708.00489) makes the *largest* distance small instead and so collects the oddest faces
-    first. Means over those are not the means over people, which correcting biases needs (docs/calibration.md compares
-    them). Every beginning of the order is a cover by the same rule: tuning looks at the first few faces only.
+    first, bad detections among them, while ranges and means, which is all that calibration takes from the faces, are
+    those of a crowd. (Measured, neither beats random faces; docs/calibration.md.) Every beginning of the order is a
+    cover by the same rule: tuning looks at the first few faces only.
 
     Faces with a cosine of ``SAME_PERSON`` or more to ``FEW`` chosen ones are passed over while there are others, and
     ``POOR`` ones after that. (Faces are compared to the chosen ones only: groups by single link would, among thousands,

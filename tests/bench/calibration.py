@@ -1,4 +1,4 @@
-"""What the choice of calibration faces is worth: the tables of docs/calibration.md.
+"""What the choice of calibration faces is worth: the tables and the picture of docs/calibration.md.
 
     make bench-calibration        (python tests/bench/calibration.py --help)
 
@@ -26,6 +26,8 @@ import cv2
 import numpy as np
 from rkface.calibration.choose import choose, hold_out
 from rkface.calibration.collect import Candidate, collect, embed
+from rkface.calibration.dataset import reasons
+from rkface.calibration.histograms import histogram_sheet
 from rkface.calibration.look import look_of
 from rkface.calibration.quality import measure
 from rkface.calibration.spread import space
@@ -186,11 +188,20 @@ def rendered(options: argparse.Namespace) -> list[dict[str, object]]:
         everyone, known = [*faces[::SHOTS], *again], np.vstack([embeddings[::SHOTS], recogniser.embed(again)])
         crowded.append(recogniser.case(everyone, known, judges))
         single.append(recogniser.case(again[: CROWD - SHOTS], known[-len(again) :][: CROWD - SHOTS], judges))
+    draw(cases[0], options.out.with_suffix(".png"))
     rows = compare(recogniser, cases, (20, 50, 100, 200), (TUNED, NORMAL), CHOICES)
     rows += compare(recogniser, cases, (MANY,), (TUNED,), {"k-centre": k_centre, **WORST})
     rows += compare(recogniser, single, (MANY,), (TUNED,), {"all of one person": at_random})
     from_crowd = {f"{name} where {CROWDED} people have {CROWD} photos each": pick for name, pick in CHOICES.items()}
     return rows + compare(recogniser, crowded, (MANY,), (TUNED,), from_crowd)
+
+
+def draw(case: Case, path: Path) -> None:
+    """The picture of docs/calibration.md."""
+    choice = choose(case.faces, 100, case.embeddings)
+    lines = [f"left out: {number} x {reason}" for reason, number in reasons(choice.left_out)]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    cv2.imwrite(str(path), histogram_sheet(choice.faces, case.faces, lines))
 
 
 def render(number: int, shot: int) -> Candidate:
@@ -236,6 +247,21 @@ def markdown(rows: list[dict[str, object]]) -> str:
         cells = [f"{values.mean():.4f} ± {values.std(ddof=1):.4f}" for values in figures.values()]
         start = " | ".join(str(row[name]) for name in ("model", "recipe", "count", "choice"))
         lines.append(f"| {start} | {' | '.join(cells)} | {figures['min'].min():.4f} |")
+    return "\n".join(lines) + "\n\n" + differences(rows)
+
+
+def differences(rows: list[dict[str, object]]) -> str:
+    """Chosen minus random, seed by seed: how hard the people to judge by are falls out."""
+    lines = ["| recogniser | recipe | faces | mean | p1 | min |", "|---" * 6 + "|"]
+    by_choice = {(row["model"], row["recipe"], row["count"], row["choice"]): row["seeds"] for row in rows}
+    for (*case, choice), seeds in by_choice.items():
+        if choice == "chosen":
+            others = by_choice[(*case, "random")]
+            cells = []
+            for name in ("mean", "p1", "min"):
+                apart = np.array([ours[name] - theirs[name] for ours, theirs in zip(seeds, others, strict=True)])
+                cells.append(f"{apart.mean():+.4f} ± {apart.std(ddof=1):.4f}")
+            lines.append(f"| {' | '.join(map(str, case))} | {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 
 
