@@ -19,10 +19,10 @@ TARGET ?= rk3588
 convert_options = --pack $(PACK) --target $(TARGET) $(if $(filter yes,$(ACCEPT_LICENSE)),--accept-license) \
   $(if $(CALIBRATION),--calibration '$(CALIBRATION)') $(if $(EVALUATION),--evaluation '$(EVALUATION)') $(OPTIONS)
 
-.PHONY: help venv convert test parity bench-convert bench-recipes bench-cost demo lint types clean
+.PHONY: help venv convert test parity bench-convert bench-recipes bench-calibration bench-cost demo lint types clean
 
 help:  ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 venv: $(INSTALLED)  ## create .venv and install everything (no CUDA; repeated runs do nothing)
 
@@ -55,6 +55,9 @@ bench-recipes: $(INSTALLED)  ## what each way to quantise keeps (OPTIONS='--dete
 
 bench-cost: $(INSTALLED)  ## the cost model beside the toolkit's own compiler, chip by chip (OPTIONS='model.onnx')
 	$(BIN)/python tests/bench/cost.py $(OPTIONS)
+
+bench-calibration: $(INSTALLED)  ## chosen calibration faces beside random ones (OPTIONS as above)
+	$(BIN)/python tests/bench/calibration.py $(OPTIONS)
 
 demo: $(INSTALLED)  ## train the demo models again from rendered faces (hours, see convert/demo/figures.json)
 	$(BIN)/python -m rkface.convert.demo.train

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
@@ -14,56 +15,89 @@ from rkface.runtime.errors import InputError
 
 from . import MINIMUM
 from .collect import Candidate, Collection, Skipped
+from .spread import SAME_PERSON, UNCLEAR, cover
 
 # Measured on 74 faces in 64 press photos and on copies of each photo, shrunk, recompressed, brightened and shifted:
 # copies of one face differ in at most 18 of the 143 bits, different faces in at least 28.
 HASH_SIDE, HASH_RADIUS = 12, 22
-COPY, SURPLUS = "near-duplicate", "better faces filled the count"
-BLOCK = 1024  # rows of the cosine matrix held at once
+HASH_BITS = HASH_SIDE**2 - 1
+COPY = "near-duplicate"
+BLOCK = 1024  # rows of a table of all pairs held at once
 
 
-def choose(candidates: Sequence[Candidate], count: int) -> tuple[Candidate, ...]:
-    """The ``count`` best faces by quality, best first, no two of them near-duplicates; all where there are fewer.
+@dataclass(frozen=True)
+class Choice:
+    """``faces`` calibrate, the most telling first; ``left_out`` are the others, with the reason."""
 
-    Near-duplicates are faces whose perceptual hashes differ in at most ``HASH_RADIUS`` bits, and those of a second copy
-    of the same file. The result does not depend on the order of ``candidates``.
+    faces: tuple[Candidate, ...]
+    left_out: tuple[Skipped, ...]
+
+
+def choose(candidates: Sequence[Candidate], count: int, embeddings: NDArray[np.float32] | None = None) -> Choice:
+    """The ``count`` faces that stand best for all ``candidates`` in pose, light, skin tone and, where ``embeddings``
+    (N×D, unit length) are given, in who they are; all where there are fewer.
+
+    Of near-duplicates, faces whose perceptual hashes differ in at most ``HASH_RADIUS`` bits and those of a second copy
+    of the same file, the best by quality counts. What else is passed over until the count cannot be reached otherwise,
+    and how the rest are chosen: spread.py. The result does not depend on the order of ``candidates``.
     """
+    different, copies = _without_copies(candidates)
+    if not different:
+        return Choice((), ())
+    faces = [candidates[index] for index in different]
+    found = cover(
+        [face.look for face in faces],
+        np.array([face.quality.clarity for face in faces], np.float32),
+        None if embeddings is None else embeddings[different],
+        count,
+    )
+    surplus = []
+    for index, reason, like in found.surplus:
+        unclear = f"clarity {faces[index].quality.clarity:.2f}"
+        detail = unclear if reason == UNCLEAR else f"most like the face from {faces[like].name}"
+        surplus.append(Skipped(faces[index].name, reason, detail))
+    return Choice(tuple(faces[index] for index in found.order), (*copies, *surplus))
+
+
+def _without_copies(candidates: Sequence[Candidate]) -> tuple[list[int], list[Skipped]]:
+    """Indices of those ``candidates`` that are no copy of a better one, best first; and the copies."""
     first_name: dict[str, str] = {}
     for candidate in candidates:
         first_name[candidate.sha256] = min(first_name.get(candidate.sha256, candidate.name), candidate.name)
-    ranked = sorted(
-        (candidate for candidate in candidates if candidate.name == first_name[candidate.sha256]),
-        key=lambda one: (-one.quality.score, one.name, one.faces.boxes[0].tolist()),
-    )
-    chosen: list[Candidate] = []
-    hashes = np.zeros((min(count, len(ranked)), HASH_SIDE**2 - 1), np.bool_)
-    for candidate in ranked:
-        if len(chosen) == count:
-            break
-        mark = perceptual_hash(candidate.crop)
-        if not _near(mark, hashes[: len(chosen)]):
-            hashes[len(chosen)] = mark
-            chosen.append(candidate)
-    return tuple(chosen)
-
-
-def left_out(candidates: Iterable[Candidate], chosen: Sequence[Candidate]) -> tuple[Skipped, ...]:
-    """Why ``choose`` did not take the rest of ``candidates``: copies of what it took, or not good enough to fit in."""
-    taken = set(chosen)
-    names = {candidate.sha256: candidate.name for candidate in chosen}
-    hashes = np.array([perceptual_hash(candidate.crop) for candidate in chosen]).reshape(-1, HASH_SIDE**2 - 1)
-    rest = []
-    for candidate in candidates:
-        if candidate in taken:
-            continue
-        near = np.flatnonzero(_distances(perceptual_hash(candidate.crop), hashes) <= HASH_RADIUS)
-        if names.get(candidate.sha256, candidate.name) != candidate.name:
-            rest.append(Skipped(candidate.name, COPY, f"the same file as {names[candidate.sha256]}"))
-        elif near.size:
-            rest.append(Skipped(candidate.name, COPY, f"looks like the face from {chosen[near[0]].name}"))
+    ranked = sorted(range(len(candidates)), key=lambda index: _rank(candidates[index]))
+    faces, copies = [], []
+    for index in ranked:
+        name, first = candidates[index].name, first_name[candidates[index].sha256]
+        if name == first:
+            faces.append(index)
         else:
-            rest.append(Skipped(candidate.name, SURPLUS, f"quality {candidate.quality.score:.3f}"))
-    return tuple(rest)
+            copies.append(Skipped(name, COPY, f"the same file as {first}"))
+    marks = np.array([perceptual_hash(candidates[index].crop) for index in faces]).reshape(-1, HASH_BITS)
+    # Of signs, the product counts how many are equal minus how many are not.
+    originals = _originals(np.where(marks, 1, -1).astype(np.float32), HASH_BITS - 2 * HASH_RADIUS)
+    different = []
+    for index, original in zip(faces, (faces[place] for place in originals), strict=True):
+        if index == original:
+            different.append(index)
+        else:
+            detail = f"looks like the face from {candidates[original].name}"
+            copies.append(Skipped(candidates[index].name, COPY, detail))
+    return different, copies
+
+
+def _rank(candidate: Candidate) -> tuple[float, str, list[float]]:
+    return -candidate.quality.score, candidate.name, candidate.faces.boxes[0].tolist()
+
+
+def _originals(vectors: NDArray[np.float32], least: float) -> list[int]:
+    """For each of N×D ``vectors`` the first one, itself no copy, of which it is a copy: their product is ``least`` or
+    more. Its own index for what is no copy."""
+    originals = np.full(len(vectors), -1)
+    for start in range(0, len(vectors), BLOCK):
+        for index, like in enumerate(vectors[start : start + BLOCK] @ vectors.T >= least, start):
+            if originals[index] < 0:
+                originals[like & (originals < 0)] = index
+    return [int(original) for original in originals]
 
 
 def choose_frames(chosen: Sequence[Candidate], collection: Collection, count: int) -> tuple[Path, ...]:
@@ -75,17 +109,17 @@ def choose_frames(chosen: Sequence[Candidate], collection: Collection, count: in
     return (*with_faces, *without)[:count]
 
 
-def require_enough(chosen: Sequence[Candidate], collection: Collection, hint: str = "") -> None:
-    """InputError where ``chosen`` cannot make a set: how many there are of how many photos, what most of the others
+def require_enough(choice: Choice, collection: Collection, hint: str = "") -> None:
+    """InputError where ``choice`` cannot make a set: how many there are of how many photos, what most of the others
     failed for, and what to do. ``hint`` is added to the advice."""
-    if len(chosen) >= MINIMUM:
+    if len(choice.faces) >= MINIMUM:
         return
-    reasons = Counter(skip.reason for skip in (*collection.skipped, *left_out(collection.candidates, chosen)))
+    reasons = Counter(skip.reason for skip in (*collection.skipped, *choice.left_out))
     total = len({*collection.photos}) + sum(skip.reason == "unreadable" for skip in collection.skipped)
     often = reasons.most_common(1)
     why = f" (most often left out: {often[0][0]}, {often[0][1]}×)" if often else ""
     raise InputError(
-        f"{collection.folder}: {count_of(len(chosen), 'usable face')} in {count_of(total, 'photo')}{why}; "
+        f"{collection.folder}: {count_of(len(choice.faces), 'usable face')} in {count_of(total, 'photo')}{why}; "
         f"a calibration set needs at least {MINIMUM}, or the INT8 ranges fit those few people only: "
         f"add photos with sharp faces of different people{hint}"
     )
@@ -104,20 +138,12 @@ def perceptual_hash(crop: NDArray[np.uint8]) -> NDArray[np.bool_]:
     return np.asarray(low > np.median(low), np.bool_)
 
 
-def _distances(mark: NDArray[np.bool_], hashes: NDArray[np.bool_]) -> NDArray[np.intp]:
-    return np.asarray(np.count_nonzero(hashes != mark, axis=1), np.intp)
-
-
-def _near(mark: NDArray[np.bool_], hashes: NDArray[np.bool_]) -> bool:
-    return bool((_distances(mark, hashes) <= HASH_RADIUS).any())
-
-
 def hold_out(
-    candidates: Sequence[Candidate], embeddings: NDArray[np.float32], share: float = 0.4, same_person: float = 0.35
+    candidates: Sequence[Candidate], embeddings: NDArray[np.float32], share: float = 0.4
 ) -> tuple[list[int], list[int]]:
     """Split faces into those to calibrate on and those to evaluate on: indices into ``candidates``, ascending.
 
-    ``embeddings`` (N×D, unit length) belong to ``candidates``. Photos with two faces at cosine ``same_person`` or more
+    ``embeddings`` (N×D, unit length) belong to ``candidates``. Photos with two faces at cosine ``SAME_PERSON`` or more
     between them are tied together, chains included (single link), and so are copies of one file: no photo and, as far
     as the embeddings can tell, no person is on both sides. Groups are taken in the order of their hash, not of their
     quality, so that evaluation is not on good faces only. The evaluation side differs from ``share`` of all faces by
@@ -125,7 +151,7 @@ def hold_out(
     """
     if len(candidates) != len(embeddings) or not 0 < share < 1:
         raise ValueError("one embedding a candidate and a share between 0 and 1")
-    groups = _groups(candidates, embeddings, same_person)
+    groups = _groups(candidates, embeddings)
     target = share * len(candidates)
     evaluate: list[int] = []
     for group in groups:
@@ -140,7 +166,7 @@ def hold_out(
     return calibrate, sorted(evaluate)
 
 
-def _groups(candidates: Sequence[Candidate], embeddings: NDArray[np.float32], same_person: float) -> list[list[int]]:
+def _groups(candidates: Sequence[Candidate], embeddings: NDArray[np.float32]) -> list[list[int]]:
     """Indices of ``candidates`` that belong together, the groups in hash order."""
     photos = {digest: index for index, digest in enumerate(sorted({candidate.sha256 for candidate in candidates}))}
     node = [photos[candidate.sha256] for candidate in candidates]
@@ -153,7 +179,7 @@ def _groups(candidates: Sequence[Candidate], embeddings: NDArray[np.float32], sa
         return photo
 
     for start in range(0, len(embeddings), BLOCK):
-        for row, column in np.argwhere(embeddings[start : start + BLOCK] @ embeddings.T >= same_person):
+        for row, column in np.argwhere(embeddings[start : start + BLOCK] @ embeddings.T >= SAME_PERSON):
             low, high = sorted((root(node[start + row]), root(node[column])))
             parent[high] = low
     members: dict[int, list[int]] = {}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,11 +11,15 @@ from numpy.typing import NDArray
 from rkface.runtime.align import CROP_SIZE, align
 from rkface.runtime.bundle import sha256
 from rkface.runtime.detect import THRESHOLD, Detector
+from rkface.runtime.embed import Embedder
 from rkface.runtime.errors import InputError
 from rkface.runtime.faces import Faces
 from rkface.runtime.image import find_images, read_image
 
+from .look import Look, look_of
 from .quality import Flaw, Quality, measure
+
+BATCH = 16
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,6 +38,7 @@ class Candidate:
     faces: Faces
     crop: NDArray[np.uint8]
     quality: Quality
+    look: Look
 
 
 @dataclass(frozen=True)
@@ -98,7 +103,21 @@ def collect(
     return Collection(folder, tuple(candidates), tuple(photos), tuple(skipped))
 
 
-def _usable(image: NDArray[np.uint8], face: Faces, crop_size: int) -> tuple[NDArray[np.uint8], Quality] | Flaw:
+def _usable(image: NDArray[np.uint8], face: Faces, crop_size: int) -> tuple[NDArray[np.uint8], Quality, Look] | Flaw:
     crop = align(image, face.landmarks[0], crop_size)
     quality = measure(crop, face.landmarks[0], float(face.scores[0]))
-    return quality.flaw() or (crop, quality)
+    return quality.flaw() or (crop, quality, look_of(crop, face.landmarks[0]))
+
+
+def embed(
+    candidates: Sequence[Candidate],
+    embedder: Embedder,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> NDArray[np.float32]:
+    """N×D float32, unit length: who the ``candidates`` are, as far as a recogniser can tell."""
+    embeddings = np.zeros((len(candidates), embedder.dimensions), np.float32)
+    for start in range(0, len(candidates), BATCH):
+        progress(start, len(candidates))
+        crops = [candidate.crop for candidate in candidates[start : start + BATCH]]
+        embeddings[start : start + BATCH] = embedder.embed(crops)
+    return embeddings

@@ -22,13 +22,13 @@ def contact_sheet(faces: Sequence[Candidate], title: str) -> NDArray[np.uint8]:
     across, down = side + GAP, side + CAPTION + GAP
     rows = -(-len(faces) // columns)
     sheet = np.full((TITLE + rows * down + GAP, columns * across + GAP, 3), PAPER, np.uint8)
-    _write(sheet, title, GAP, TITLE - 9, 0.5)
+    write(sheet, title, GAP, TITLE - 9, 0.5)
     for index, face in enumerate(faces):
         x, y = GAP + index % columns * across, TITLE + index // columns * down
         sheet[y : y + side, x : x + side] = face.crop
-        _write(sheet, f"{index:04}  q {face.quality.score:.2f}", x, y + side + CAPTION - 3, 0.36)
+        write(sheet, f"{index:04}  q {face.quality.score:.2f}", x, y + side + CAPTION - 3, 0.36)
     return sheet
 
 
-def _write(sheet: NDArray[np.uint8], text: str, x: int, y: int, scale: float) -> None:
+def write(sheet: NDArray[np.uint8], text: str, x: int, y: int, scale: float) -> None:
     cv2.putText(sheet, text, (x, y), cv2.FONT_HERSHEY_SIMPLEX, scale, INK, 1, cv2.LINE_AA)

@@ -3,10 +3,11 @@
 ::
 
     set/                  mode 0700, because it holds people's faces
-      recognizer/         0000.png …, aligned 112×112 crops, best first; dataset.txt lists them
+      recognizer/         0000.png …, aligned 112×112 crops, the most telling first; dataset.txt lists them
       detector/           0000.png …, letterboxed frames of the detector's size; dataset.txt
       calibration.json    digest, and for every image its source; what was left out and why
       contact.png         all faces at one glance
+      spread.png          how their pose, light, skin tone, size and quality are spread, beside all there were
 
 The PNGs show right colours in any viewer. rknn-toolkit2 reads them as RGB by default, which is what the runtime feeds.
 """
@@ -35,13 +36,16 @@ from . import MINIMUM
 from .collect import Candidate, Skipped
 from .contact import contact_sheet
 from .folder import check_writable, whole_folder
+from .histograms import histogram_sheet
 
 __all__ = ["MINIMUM", "CalibrationSet", "Provenance", "check_out", "is_set", "read_set", "write_set"]
 
 SCHEMA, KIND = 1, "rkface calibration set"
-RECORD, LIST, CONTACT = "calibration.json", "dataset.txt", "contact.png"
+RECORD, LIST = "calibration.json", "dataset.txt"
+CONTACT, SPREAD = "contact.png", "spread.png"
 FOLDERS = ("recognizer", "detector")
-LAYOUT = re.compile(rf"({'|'.join(FOLDERS)})(/(\d{{4,}}\.png|{re.escape(LIST)}))?|{re.escape(RECORD)}|{CONTACT}")
+FILES = "|".join(map(re.escape, (RECORD, CONTACT, SPREAD)))
+LAYOUT = re.compile(rf"({'|'.join(FOLDERS)})(/(\d{{4,}}\.png|{re.escape(LIST)}))?|{FILES}")
 
 
 @dataclass(frozen=True)
@@ -91,10 +95,17 @@ class Image:
 
 
 def write_set(
-    out: Path, faces: Sequence[Candidate], frames: Sequence[Path], width: int, height: int, *, provenance: Provenance
+    out: Path,
+    faces: Sequence[Candidate],
+    frames: Sequence[Path],
+    width: int,
+    height: int,
+    *,
+    provenance: Provenance,
+    among: Sequence[Candidate] = (),
 ) -> CalibrationSet:
     """Write ``faces`` for the recogniser and the photos ``frames``, letterboxed to ``width``×``height``, for the
-    detector.
+    detector; ``spread.png`` shows ``faces`` beside those they were chosen ``among``.
 
     The same input gives the same bytes. Whole or not at all: a failure leaves what stood at ``out``. InputError for
     fewer than ``MINIMUM`` faces, no frame, a photo that became unreadable, or an ``out`` that is something else than a
@@ -122,8 +133,11 @@ def write_set(
         for name, images in zip(FOLDERS, (crops, scenes), strict=True):
             text = "".join(f"{Path(image.file).name}\n" for image in images)
             (folder / name / LIST).write_text(text, encoding="utf-8")
-        title = f"{len(faces)} calibration faces, quality {faces[0].quality.score:.2f}..{faces[-1].quality.score:.2f}"
+        scores = [face.quality.score for face in faces]
+        title = f"{len(faces)} calibration faces, quality {max(scores):.2f}..{min(scores):.2f}"
         _write_png(folder / CONTACT, contact_sheet(faces, title))
+        lines = [f"left out: {number} x {reason}" for reason, number in reasons(provenance.left_out)]
+        _write_png(folder / SPREAD, histogram_sheet(faces, among or faces, lines))
         record = _record(crops, scenes, width, height, provenance)
         (folder / RECORD).write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
         read_set(folder)  # a set that cannot be read back never replaces one that can
@@ -186,16 +200,21 @@ def digest_of(images: Iterable[Image]) -> str:
 
 def _record(crops: list[Image], scenes: list[Image], width: int, height: int, provenance: Provenance) -> dict[str, Any]:
     # No time and no absolute path: equal photos make equal records.
-    counts = Counter(skip.reason for skip in provenance.left_out)
     return {
         "kind": KIND, "schema": SCHEMA, "digest": digest_of([*crops, *scenes]), "rkface": version("rkface"),
         "found_by": {"detector_sha256": provenance.detector_sha256, "threshold": provenance.threshold},
         "recognizer": {"images": [asdict(image) for image in crops]},
         "detector": {"width": width, "height": height, "images": [_without_none(image) for image in scenes]},
         "left_out": {
-            "counts": dict(sorted(counts.items())), "items": [asdict(skip) for skip in provenance.left_out],
+            "counts": dict(sorted(reasons(provenance.left_out))),
+            "items": [asdict(skip) for skip in provenance.left_out],
         },
     }  # fmt: skip
+
+
+def reasons(left_out: Iterable[Skipped]) -> list[tuple[str, int]]:
+    """How often each reason, the most frequent first."""
+    return Counter(skip.reason for skip in left_out).most_common()
 
 
 def _without_none(image: Image) -> dict[str, Any]:

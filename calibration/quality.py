@@ -52,11 +52,19 @@ class Quality:
     def score(self) -> float:
         """The geometric mean of the five, each from 0 to 1: one bad measure pulls the whole down, as it does in
         recognition. Size and sharpness stop counting where more of them no longer shows in a 112×112 crop."""
-        parts = (
+        return math.pow(math.prod((*self._parts, self.pose)), 1 / 5)
+
+    @property
+    def clarity(self) -> float:
+        """As ``score``, without the pose: a profile can be a good picture of a face."""
+        return math.pow(math.prod(self._parts), 1 / 4)
+
+    @property
+    def _parts(self) -> tuple[float, float, float, float]:
+        return (
             min(1.0, self.size / TEMPLATE_EYES), min(1.0, self.sharpness / SHARP),
-            self.exposure, self.pose, min(1.0, self.detection),
+            self.exposure, min(1.0, self.detection),
         )  # fmt: skip
-        return math.pow(math.prod(parts), 1 / len(parts))
 
     def flaw(self) -> Flaw | None:
         """What makes this face unusable, or None."""
@@ -73,9 +81,7 @@ class Quality:
 
 def measure(crop: NDArray[np.uint8], landmarks: NDArray[Any], detection: float) -> Quality:
     """Measure the face at ``landmarks`` (5×2, pixels of the photo) that was aligned to ``crop`` (S×S×3 uint8 BGR)."""
-    if crop.shape[0] != CROP_SIZE:  # sharpness is comparable at one size only
-        crop = cv2.resize(crop, (CROP_SIZE, CROP_SIZE), interpolation=cv2.INTER_AREA).astype(np.uint8, copy=False)
-    grey = cv2.cvtColor(crop, cv2.COLOR_BGR2GRAY)[FACE].astype(np.uint8, copy=False)
+    grey = cv2.cvtColor(standard(crop), cv2.COLOR_BGR2GRAY)[FACE].astype(np.uint8, copy=False)
     return Quality(
         size=float(np.linalg.norm(landmarks[1] - landmarks[0])),
         sharpness=sharpness_of(grey),
@@ -84,6 +90,13 @@ def measure(crop: NDArray[np.uint8], landmarks: NDArray[Any], detection: float) 
         pose=pose_of(landmarks),
         detection=float(detection),
     )
+
+
+def standard(crop: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """``crop`` (S×S×3) at 112×112: sharpness and places on the face are comparable at one size only."""
+    if crop.shape[0] == CROP_SIZE:
+        return crop
+    return cv2.resize(crop, (CROP_SIZE, CROP_SIZE), interpolation=cv2.INTER_AREA).astype(np.uint8, copy=False)
 
 
 def sharpness_of(grey: NDArray[np.uint8]) -> float:

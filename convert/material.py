@@ -10,8 +10,8 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from rkface.calibration.choose import choose, choose_frames, hold_out, left_out, require_enough
-from rkface.calibration.collect import Candidate, Collection, collect
+from rkface.calibration.choose import Choice, choose, choose_frames, hold_out, require_enough
+from rkface.calibration.collect import Candidate, Collection, collect, embed
 from rkface.calibration.dataset import CalibrationSet, Provenance, is_set, read_set, write_set
 from rkface.runtime.bundle import Input, sha256
 from rkface.runtime.detect import THRESHOLD, Detector, letterbox
@@ -23,7 +23,6 @@ from rkface.runtime.progress import stage
 from .mosaic import mosaics
 
 ENOUGH = 10  # evaluation faces below which a percentile or a minimum says nothing
-BATCH = 16
 
 Image = NDArray[np.uint8]
 
@@ -105,17 +104,21 @@ def gather(photos: Photos, finder: Finder, out: Path, *, quantized: bool = True)
     if not quantized:
         rest = found if photos.evaluation is None else find(photos.evaluation, finder)
         return Material(None, evaluation_of(photos, rest, finder))
-    if photos.evaluation is not None:
-        rest = find(photos.evaluation, finder, unlike={sha256(photo) for photo in found.photos})
+    if photos.evaluation is None:
+        found, embeddings, rest = _split(found, _tell_apart(found, finder))
     else:
-        found, rest = _split(found, finder.embedder)
-    faces = choose(found.candidates, photos.count)
-    require_enough(faces, found)
+        rest = find(photos.evaluation, finder, unlike={sha256(photo) for photo in found.photos})
+        # Where all will be taken, nobody needs to know who they are.
+        embeddings = _tell_apart(found, finder) if len(found.candidates) > photos.count else None
     with stage("calibration set") as shown:
-        frames = choose_frames(faces, found, photos.count)
-        skipped = (*found.skipped, *left_out(found.candidates, faces))
-        provenance = Provenance(photos.calibration, finder.digest, THRESHOLD, skipped)
-        calibration = write_set(out, faces, frames, finder.input.width, finder.input.height, provenance=provenance)
+        choice = choose(found.candidates, photos.count, embeddings)
+        require_enough(choice, found)
+        faces, frames = choice.faces, choose_frames(choice.faces, found, photos.count)
+        provenance = Provenance(photos.calibration, finder.digest, THRESHOLD, (*found.skipped, *choice.left_out))
+        calibration = write_set(
+            out, faces, frames, finder.input.width, finder.input.height,
+            provenance=provenance, among=found.candidates,
+        )  # fmt: skip
         shown.note = f"{calibration.faces} faces, {calibration.frames} frames"
     few = f"calibrated on {len(faces)} faces instead of {photos.count}: no more usable ones were found"
     return Material(calibration, evaluation_of(photos, rest, finder), (few,) if len(faces) < photos.count else ())
@@ -167,20 +170,22 @@ def _only(found: Collection, photos: Iterable[Path]) -> Collection:
     return Collection(found.folder, candidates, tuple(photo for photo in found.photos if photo in kept), found.skipped)
 
 
-def _split(found: Collection, embedder: Embedder) -> tuple[Collection, Collection]:
-    """Photos to calibrate on and photos to evaluate on. Those without a usable face go to evaluation: a detector can
-    also err by seeing what is not there."""
-    if not found.candidates:
-        require_enough((), found)
-    embeddings = np.zeros((len(found.candidates), embedder.dimensions), np.float32)
+def _tell_apart(found: Collection, finder: Finder) -> NDArray[np.float32]:
     with stage("tell people apart") as shown:
-        for start in range(0, len(embeddings), BATCH):
-            crops = [face.crop for face in found.candidates[start : start + BATCH]]
-            embeddings[start : start + BATCH] = embedder.embed(crops)
-            shown.advance(start, len(embeddings))
-        calibrate, _ = hold_out(found.candidates, embeddings)
+        return embed(found.candidates, finder.embedder, shown.advance)
+
+
+def _split(
+    found: Collection, embeddings: NDArray[np.float32]
+) -> tuple[Collection, NDArray[np.float32] | None, Collection]:
+    """Photos to calibrate on, the ``embeddings`` of their faces, and photos to evaluate on. Those without a usable face
+    go to evaluation: a detector can also err by seeing what is not there."""
+    if not found.candidates:
+        require_enough(Choice((), ()), found)
+    calibrate, _ = hold_out(found.candidates, embeddings)
     photos = {found.candidates[index].photo for index in calibrate}
-    return _only(found, photos), _only(found, set(found.photos) - photos)
+    # hold_out keeps photos whole: their faces are those of the indices, in the same order.
+    return _only(found, photos), embeddings[calibrate], _only(found, set(found.photos) - photos)
 
 
 def evaluation_of(photos: Photos, found: Collection, finder: Finder) -> Evaluation:

@@ -103,26 +103,60 @@ def open_detector(
     from ..detect import MEAN, STD
 
     session = _session(path, providers, threads)
+    name, shape = _image_input(path, session, "a detector")
+    if any(_fixed(own) and asked not in (None, own) for own, asked in zip(shape[2:], (height, width), strict=True)):
+        raise InputError(f"{path}: the model's input is fixed at {shape[3]}×{shape[2]}: leave the size out")
+    rows, columns = _fixed(shape[2]) or height or DYNAMIC_SIDE, _fixed(shape[3]) or width or DYNAMIC_SIDE
+    input = Input(name, rows, columns, MEAN, STD)
+    backend = ReferenceBackend(session, input)
+    shapes = _try(path, backend, input)
+    names = [output.name for output in session.get_outputs()]
+    return backend, input, tuple(Output(name, size) for name, size in zip(names, shapes, strict=True))
+
+
+def open_recognizer(
+    path: Path, providers: Sequence[str] = ("CPUExecutionProvider",), threads: int | None = None
+) -> tuple[ReferenceBackend, Input, int]:
+    """Load a bare ArcFace ONNX, one that no bundle describes: all that ``rkface.runtime.embed.Embedder`` needs, its
+    input and how many numbers its embedding has. ModelError for a model that cannot be a recogniser of 112×112 crops.
+    """
+    from ..align import CROP_SIZE
+    from ..bundle import Input
+    from ..embed import MEAN, STD
+
+    session = _session(path, providers, threads)
+    name, shape = _image_input(path, session, "a recogniser")
+    if any(_fixed(side) not in (None, CROP_SIZE) for side in shape[2:]):
+        size = f"{CROP_SIZE}×{CROP_SIZE}"
+        raise ModelError(f"{path}: its input is {shape[3]}×{shape[2]}: a recogniser takes aligned faces of {size}")
+    input = Input(name, CROP_SIZE, CROP_SIZE, MEAN, STD)
+    backend = ReferenceBackend(session, input)
+    shapes = _try(path, backend, input)
+    if len(shapes) != 1 or shapes[0] != (1, shapes[0][-1]):
+        gives = "; ".join("×".join(map(str, one)) for one in shapes)
+        raise ModelError(f"{path}: a recogniser has one output, 1×D: this model gives {gives}")
+    return backend, input, shapes[0][-1]
+
+
+def _image_input(path: Path, session: Any, role: str) -> tuple[str, Sequence[Any]]:
+    """Name and shape of the only input of ``session``. ModelError unless it is one image, N×3×H×W."""
     inputs = session.get_inputs()
     shape = inputs[0].shape if len(inputs) == 1 else []
     if len(shape) != 4 or inputs[0].type != "tensor(float)" or _fixed(shape[1]) not in (None, 3):
         takes = "; ".join(f"{one.name} {'×'.join(map(str, one.shape))} {one.type}" for one in inputs)
-        raise ModelError(f"{path}: a detector takes one float image, N×3×H×W; this model takes {takes}")
+        raise ModelError(f"{path}: {role} takes one float image, N×3×H×W; this model takes {takes}")
     if _fixed(shape[0]) not in (None, 1):
         raise ModelError(f"{path}: the model takes {shape[0]} images at once: export it with batch 1")
-    if any(_fixed(own) and asked not in (None, own) for own, asked in zip(shape[2:], (height, width), strict=True)):
-        raise InputError(f"{path}: the model's input is fixed at {shape[3]}×{shape[2]}: leave the size out")
-    rows, columns = _fixed(shape[2]) or height or DYNAMIC_SIDE, _fixed(shape[3]) or width or DYNAMIC_SIDE
-    input = Input(inputs[0].name, rows, columns, MEAN, STD)
-    backend = ReferenceBackend(session, input)
+    return inputs[0].name, shape
+
+
+def _try(path: Path, backend: ReferenceBackend, input: Input) -> list[tuple[int, ...]]:
+    """The shapes of what ``backend`` answers to one black image."""
     try:
-        arrays = backend.infer(np.zeros((1, rows, columns, 3), np.uint8))
-        shapes = [array.shape for array in arrays]
+        return [array.shape for array in backend.infer(np.zeros((1, input.height, input.width, 3), np.uint8))]
     except Exception as error:  # onnxruntime's exceptions share no base but Exception
         said = str(error).splitlines()[0]
-        raise ModelError(f"{path}: the model does not run at {columns}×{rows}: {said}") from error
-    names = [output.name for output in session.get_outputs()]
-    return backend, input, tuple(Output(name, size) for name, size in zip(names, shapes, strict=True))
+        raise ModelError(f"{path}: the model does not run at {input.width}×{input.height}: {said}") from error
 
 
 def _fixed(dimension: Any) -> int | None:

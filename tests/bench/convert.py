@@ -84,7 +84,7 @@ def prepare(work: Path, count: int) -> dict[str, float]:
     start = time.perf_counter()
     backend, input, outputs = open_detector(DEMO / "detector.onnx")
     found = collect(work / "photos", Detector(backend, input, outputs))
-    faces = choose(found.candidates, count)
+    faces = choose(found.candidates, count).faces
     if len(faces) < count:
         raise SystemExit(f"only {len(faces)} of {count} faces were found in the rendered photos")
     middle = time.perf_counter()

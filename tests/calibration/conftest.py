@@ -1,5 +1,6 @@
 """Faces drawn from a seed: nobody's, with textures as different from each other as people's are."""
 
+import dataclasses
 import hashlib
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import numpy as np
 import pytest
 from rkface.calibration.collect import Candidate
 from rkface.calibration.dataset import Provenance, write_set
+from rkface.calibration.look import look_of
 from rkface.calibration.quality import Quality
 from rkface.runtime.align import TEMPLATE
 from rkface.runtime.faces import Faces
@@ -59,12 +61,14 @@ def shoot():
 
 @pytest.fixture(scope="session")
 def make_face():
-    def make(seed, name=None, score=0.9, crop=None, sha256=None):
+    def make(seed, name=None, score=0.9, crop=None, sha256=None, **look):
         name = name or f"{seed:03}.png"
         quality = Quality(size=50, sharpness=1, exposure=1, pose=1, detection=score)
         digest = sha256 or hashlib.sha256(name.encode()).hexdigest()
         crop = texture(seed) if crop is None else crop
-        return Candidate(Path(name), name, digest, faces_at(TEMPLATE + seed), crop, quality)
+        landmarks = TEMPLATE + seed
+        seen = dataclasses.replace(look_of(crop, landmarks), **look)
+        return Candidate(Path(name), name, digest, faces_at(landmarks), crop, quality, seen)
 
     return make
 

@@ -1,5 +1,6 @@
 import hashlib
 import itertools
+import re
 import shutil
 
 import cv2
@@ -8,15 +9,15 @@ import pytest
 from rkface.calibration.choose import (
     COPY,
     HASH_RADIUS,
-    SURPLUS,
+    Choice,
     choose,
     choose_frames,
     hold_out,
-    left_out,
     perceptual_hash,
     require_enough,
 )
 from rkface.calibration.collect import Collection, Skipped, collect
+from rkface.calibration.spread import PERSON, UNCLEAR
 from rkface.runtime.backends.reference import open_detector
 from rkface.runtime.detect import Detector
 from rkface.runtime.errors import InputError
@@ -27,25 +28,66 @@ def names(faces):
     return [face.name for face in faces]
 
 
-def test_best_first_whatever_the_order_given(make_face):
-    faces = [make_face(seed, score=0.5 + seed % 7 / 20) for seed in range(30)]
-    chosen = choose(faces, 12)
-    scores = [face.quality.score for face in chosen]
-    assert len(chosen) == 12 and scores == sorted(scores, reverse=True)
-    assert min(scores) >= max(face.quality.score for face in faces if face not in chosen)
+@pytest.mark.parametrize("known", [True, False])
+def test_the_same_whatever_the_order_given(make_face, known):
+    faces = [make_face(seed, score=0.5 + seed % 7 / 20) for seed in range(60)]
+    embeddings = np.random.default_rng(0).normal(size=(60, 8)).astype(np.float32)
+    embeddings = embeddings / np.linalg.norm(embeddings, axis=1, keepdims=True) if known else None
+    chosen = choose(faces, 24, embeddings)
+    assert len(chosen.faces) == 24
     for seed in range(5):
-        assert names(choose(np.random.default_rng(seed).permutation(faces), 12)) == names(chosen)
-    assert len(choose(faces, 99)) == 30 and choose([], 5) == ()
-    assert {skip.reason for skip in left_out(faces, chosen)} == {SURPLUS}
-    assert len(left_out(faces, chosen)) == 18
+        order = np.random.default_rng(seed).permutation(60)
+        again = choose([faces[index] for index in order], 24, embeddings[order] if known else None)
+        assert names(again.faces) == names(chosen.faces) and again.left_out == chosen.left_out
+
+
+def test_every_face_is_chosen_or_left_out_for_one_reason(make_face):
+    faces = [make_face(seed, score=0.2 if seed < 4 else 0.9) for seed in range(40)]
+    copies = [make_face(seed, f"copy-{seed}.png", crop=faces[seed].crop, score=0.5) for seed in range(10, 15)]
+    person = np.eye(40, dtype=np.float32)[[*range(20), *[39] * 20, *range(10, 15)]]
+    choice = choose([*faces, *copies], 15, person)
+    assert sorted(names(choice.faces) + [skip.name for skip in choice.left_out]) == sorted(names([*faces, *copies]))
+    reasons = {skip.name: skip.reason for skip in choice.left_out}
+    assert {reasons[f"copy-{seed}.png"] for seed in range(10, 15)} == {COPY}
+    assert {reasons[f"{seed:03}.png"] for seed in range(4)} == {UNCLEAR}
+    assert sum(face.name >= "020.png" for face in choice.faces) == 2
+    assert [reason for name, reason in sorted(reasons.items()) if "020.png" <= name < "040.png"] == [PERSON] * 18
+    # A face left out for its person names a chosen one of the same person.
+    details = [skip.detail for skip in choice.left_out if skip.reason == PERSON]
+    assert all(re.fullmatch(r"most like the face from 0[23]\d\.png", detail) for detail in details)
+    assert choose([], 5) == Choice((), ())
+    assert len(choose([*faces, *copies], 99).faces) == 40, "all different ones, even the unclear"
+
+
+def test_rare_looks_are_taken_and_odd_bad_faces_are_not(make_face):
+    spread = np.random.default_rng(1).normal(0, 4, 100)
+    faces = [make_face(seed, yaw=float(spread[seed]) + (60 if seed >= 90 else 0)) for seed in range(100)]
+    bad = [make_face(seed, score=0.2, yaw=-80.0, light=3.0) for seed in range(100, 106)]
+    choice = choose([*faces, *bad], 20)
+    turned = [face for face in choice.faces if face.look.yaw > 40]
+    # A tenth of the faces, 20 chosen: two in proportion, not a set of profiles either.
+    assert 2 <= len(turned) <= 6 and any(face in choice.faces[:6] for face in turned)
+    assert not {face.name for face in bad} & set(names(choice.faces))
+
+
+def test_one_person_with_many_photos_leaves_room_for_others(make_face):
+    random = np.random.default_rng(2)
+    faces = [make_face(seed, yaw=float(random.uniform(-40, 40))) for seed in range(80)]
+    who = np.array([0] * 50 + list(range(1, 31)))
+    embeddings = np.eye(31, dtype=np.float32)[who]
+    for count, expected in ((20, 2), (40, 10), (80, 50)):  # no more than are needed to reach the count
+        chosen = choose(faces, count, embeddings).faces
+        assert len(chosen) == count and sum(int(face.name[:3]) < 50 for face in chosen) <= expected
+    alone = sum(int(face.name[:3]) < 50 for face in choose(faces, 20).faces)
+    assert alone > 5, "without embeddings nobody can know"
 
 
 def test_a_copied_file_counts_once_but_every_face_of_a_photo_counts(make_face):
     pair = [make_face(1, "a.png", sha256="a"), make_face(2, "a.png", sha256="a")]
     copies = [make_face(3, "b.png", sha256="a", score=0.99), make_face(4, "b.png", sha256="a")]
-    chosen = choose(pair + copies, 9)
-    assert names(chosen) == ["a.png", "a.png"]
-    assert [skip.reason for skip in left_out(pair + copies, chosen)] == [COPY, COPY]
+    choice = choose(pair + copies, 9)
+    assert names(choice.faces) == ["a.png", "a.png"]
+    assert [skip.reason for skip in choice.left_out] == [COPY, COPY]
 
 
 @pytest.fixture(scope="module")
@@ -69,10 +111,9 @@ def collected(shared, tmp_path_factory):
 def test_near_duplicates_of_real_photos_are_removed_and_nothing_else(collected):
     originals, found = collected
     assert len(found.candidates) == 12 + 4 * 4
-    chosen = choose(found.candidates, 100)
-    assert sorted(face.photo.stem.split("-")[0] for face in chosen) == sorted(originals)
-    rest = left_out(found.candidates, chosen)
-    assert len(rest) == 16 and {skip.reason for skip in rest} == {COPY}
+    choice = choose(found.candidates, 100)
+    assert sorted(face.photo.stem.split("-")[0] for face in choice.faces) == sorted(originals)
+    assert len(choice.left_out) == 16 and {skip.reason for skip in choice.left_out} == {COPY}
     # The radius is a gap, not a line somewhere inside: copies and strangers both keep away from it.
     hashes = {face.photo.stem: perceptual_hash(face.crop) for face in found.candidates}
     for a, b in itertools.combinations(sorted(hashes), 2):
@@ -83,7 +124,7 @@ def test_near_duplicates_of_real_photos_are_removed_and_nothing_else(collected):
 
 def test_frames_are_the_chosen_faces_photos_then_empty_ones(collected):
     _, found = collected
-    chosen = choose(found.candidates, 5)
+    chosen = choose(found.candidates, 5).faces
     empty = found.folder / "street.jpg"
     found = Collection(found.folder, found.candidates, (*found.photos, empty), found.skipped)
     assert choose_frames(chosen, found, 100) == (*(face.photo for face in chosen), empty)
@@ -95,11 +136,11 @@ def test_too_few_faces_says_how_many_why_and_what_to_do(tmp_path, make_face):
     skipped = (*(Skipped(f"{seed}.png", "face too small", "") for seed in range(3, 8)), Skipped("x", "unreadable", ""))
     found = Collection(tmp_path, tuple(make_face(seed) for seed in range(3)), photos, skipped)
     with pytest.raises(InputError) as caught:
-        require_enough(found.candidates, found, "; or sing")
+        require_enough(choose(found.candidates, 100), found, "; or sing")
     message = str(caught.value)
     assert "3 usable faces in 9 photos" in message and "face too small, 5×" in message and "at least 20" in message
     assert "add photos" in message and message.endswith("; or sing")
-    require_enough([make_face(seed) for seed in range(20)], found)
+    require_enough(choose([make_face(seed) for seed in range(20)], 100), found)
 
 
 def people(random, make_face, count):

@@ -1,17 +1,17 @@
-import dataclasses
 import hashlib
 import json
 import shutil
 
 import cv2
+import numpy as np
 import pytest
 from rkface.calibration.dataset import read_set
-from rkface.runtime.backends.reference import open_detector
-from rkface.runtime.bundle import SUMS, Input, Manifest, Model, Output, Source, Thresholds, files
+from rkface.runtime.backends.reference import open_detector, open_recognizer
+from rkface.runtime.bundle import SUMS, Manifest, Model, Output, Source, Thresholds, files
 from rkface.runtime.cli import main
 from rkface.runtime.image import find_images
 
-MODEL = "models/scrfd_500m_kps.onnx"
+MODEL, ARCFACE = "models/scrfd_500m_kps.onnx", "models/mobilefacenet_128.onnx"
 
 
 @pytest.fixture(scope="module")
@@ -42,13 +42,14 @@ def test_end_to_end_on_real_photos(shared, photos, tmp_path, capsys):
                   "1 × no face", str(out / "contact.png"), f"rkface convert --calibration {out}"):  # fmt: skip
         assert piece in said
     assert "instead of 100" in told and "find faces" in told
-    assert cv2.imread(str(out / "contact.png")).shape[1] > 1000
+    assert cv2.imread(str(out / "contact.png")).shape[1] > 1000 and str(out / "spread.png") in said
+    assert cv2.imread(str(out / "spread.png")).shape[1] > 1000
     record = json.loads((out / "calibration.json").read_text())
     assert record["left_out"]["counts"]["near-duplicate"] == 1
     assert record["found_by"]["detector_sha256"] == hashlib.sha256((shared / MODEL).read_bytes()).hexdigest()
 
     assert calibrate(photos, "--out", out, "--detector", shared / MODEL, "--count", 20) == 0
-    assert "better faces filled the count" in capsys.readouterr().out and read_set(out).faces == 20
+    assert "4 × like faces already taken" in capsys.readouterr().out and read_set(out).faces == 20
     assert calibrate(photos, "--out", out, "--detector", shared / MODEL) == 0
     assert {path.name: path.read_bytes() for path in out.rglob("*") if path.is_file()} == first
 
@@ -85,6 +86,8 @@ def test_wrong_use_is_one_clear_line(shared, photos, tmp_path, capsys):
         (["--detector", shared / MODEL, "--size", "320x320"], "fixed at 640×640"),
         (["--bundle", tmp_path, "--size", "320x320"], "--size goes with --detector"),
         (["--detector", shared / MODEL, "--provider", "abacus"], "abacus"),
+        (["--detector", shared / MODEL, "--recognizer", tmp_path / "none.onnx"], "none.onnx"),
+        (["--detector", shared / MODEL, "--recognizer", shared / MODEL], "a recogniser"),
     ):
         assert calibrate(photos, "--out", out, *arguments) == 2
         error = capsys.readouterr().err.splitlines()
@@ -98,19 +101,21 @@ def test_wrong_use_is_one_clear_line(shared, photos, tmp_path, capsys):
     assert not out.exists()
 
 
-def make_bundle(folder, detector, synthetic):
+def make_bundle(folder, detector, recognizer, synthetic):
     _, input, outputs = open_detector(detector)
+    _, face, dimensions = open_recognizer(recognizer)
     source = Source("x.onnx", "0" * 64, 1, "none")
     (folder / "reference").mkdir(parents=True)
     shutil.copy(detector, folder / "reference/detector.onnx")
+    shutil.copy(recognizer, folder / "reference/recognizer.onnx")
     for role in ("detector", "recognizer"):
         (folder / f"{role}.rknn").write_bytes(b"RKNN")
     model = Model("detector.rknn", "reference/detector.onnx", "int8", input, outputs, source)
-    face = Input("in", 112, 112, input.mean, input.std)
     manifest = Manifest(
         name="test", synthetic=synthetic, created="now", target="rk3588", toolkit="2.5.0", rkface="0.1.0",
         detector=model, thresholds=Thresholds(0.5, 0.4, 0.4),
-        recognizer=dataclasses.replace(model, file="recognizer.rknn", input=face, outputs=(Output("o", (1, 8)),)),
+        recognizer=Model("recognizer.rknn", "reference/recognizer.onnx", "int8", face, (Output("o", (1, dimensions)),),
+                         source),
     )  # fmt: skip
     (folder / "manifest.json").write_text(manifest.to_json())
     lines = [f"{hashlib.sha256((folder / name).read_bytes()).hexdigest()}  {name}\n" for name in files(folder)]
@@ -120,11 +125,32 @@ def make_bundle(folder, detector, synthetic):
 
 @pytest.mark.parametrize("synthetic", [True, False])
 def test_a_bundles_detector_and_the_hint_for_a_synthetic_one(shared, photos, tmp_path, capsys, synthetic):
-    bundle = make_bundle(tmp_path / "bundle", shared / MODEL, synthetic)
+    bundle = make_bundle(tmp_path / "bundle", shared / MODEL, shared / ARCFACE, synthetic)
     assert calibrate(photos, "--out", tmp_path / "set", "--bundle", bundle, "--threshold", "0.99") == 2
     error = capsys.readouterr().err.splitlines()[-1]
     assert "0 usable faces" in error and "most often left out: no face" in error
     assert ("knows rendered faces only" in error) is synthetic
     if not synthetic:
         assert calibrate(photos, "--out", tmp_path / "set", "--bundle", bundle, "--count", 20) == 0
-        assert read_set(tmp_path / "set").faces == 20
+        assert read_set(tmp_path / "set").faces == 20 and "tell people apart" in capsys.readouterr().err
+
+
+def test_a_recogniser_keeps_one_person_from_filling_the_set(shared, photos, tmp_path, capsys):
+    crowd = tmp_path / "crowd"
+    shutil.copytree(photos, crowd)
+    image = cv2.imread(str(photos / "img13.jpg"))
+    rows, columns = (np.linspace(-1, 1, side) for side in image.shape[:2])
+    for angle in range(0, 360, 30):  # lit from all sides, half of them mirrored: other pictures, one person
+        x, y = np.cos(np.radians(angle)), np.sin(np.radians(angle))
+        light = 1 + 0.9 * np.tanh(6 * (x * columns[None] + y * rows[:, None]))
+        lit = np.clip(image * light[..., None], 0, 255).astype(np.uint8)
+        cv2.imwrite(str(crowd / f"again{angle}.png"), lit[:, :: 1 if angle % 60 else -1])
+    options = ("--detector", shared / MODEL, "--count", 20)
+    persons = []
+    for more in ((), ("--recognizer", shared / ARCFACE)):
+        assert calibrate(crowd, "--out", tmp_path / "set", *options, *more) == 0
+        record = json.loads((tmp_path / "set/calibration.json").read_text())
+        sources = [image["source"] for image in record["recognizer"]["images"]]
+        persons.append(sum(name.startswith(("again", "img13", "twin")) for name in sources))
+    assert persons[1] <= 2 < persons[0]
+    assert "enough of this person" in capsys.readouterr().out

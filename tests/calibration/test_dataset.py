@@ -120,7 +120,7 @@ def test_an_older_set_is_replaced_even_a_damaged_one(written):
     (made.folder / "recognizer/0003.png").unlink()
     (made.folder / "detector/0009.png").write_bytes(b"left over")
     assert write() == made
-    assert len(list(made.folder.rglob("*.png"))) == 20 + 3 + 1
+    assert len(list(made.folder.rglob("*.png"))) == 20 + 3 + 2
     assert [path.name for path in made.folder.parent.iterdir() if path.name.startswith(".")] == []
 
 

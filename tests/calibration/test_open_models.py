@@ -1,4 +1,4 @@
-"""Bare detector files, as people have them: what fits is opened, what does not is named."""
+"""Bare detector and recogniser files, as people have them: what fits is opened, what does not is named."""
 
 import numpy as np
 import pytest
@@ -6,8 +6,9 @@ import pytest
 onnx = pytest.importorskip("onnx")
 
 from onnx import TensorProto, helper, numpy_helper  # noqa: E402
-from rkface.runtime.backends.reference import open_detector  # noqa: E402
+from rkface.runtime.backends.reference import open_detector, open_recognizer  # noqa: E402
 from rkface.runtime.detect import Detector  # noqa: E402
+from rkface.runtime.embed import Embedder  # noqa: E402
 from rkface.runtime.errors import InputError, ModelError  # noqa: E402
 
 IMAGE = [1, 3, "height", "width"]
@@ -96,3 +97,35 @@ def test_a_size_at_which_the_model_fails_is_said(tmp_path):
     with pytest.raises(ModelError, match="does not run at 640×640"):
         open_detector(path)
     open_detector(path, 320, 320)
+
+
+def arcface_like(path, image=("n", 3, 112, 112)):
+    """The mean colour of each quarter, as an "embedding" of 12 numbers."""
+    nodes = [
+        helper.make_node("AveragePool", ["in"], ["p"], kernel_shape=[56, 56], strides=[56, 56]),
+        helper.make_node("Flatten", ["p"], ["out"]),
+    ]
+    return save(path, nodes, {"in": list(image)}, ["out"])
+
+
+def test_a_bare_recogniser_embeds(tmp_path):
+    for image in (("n", 3, 112, 112), (1, 3, "height", "width")):
+        backend, input, dimensions = open_recognizer(arcface_like(tmp_path / "r.onnx", image))
+        assert (input.width, input.height, dimensions) == (112, 112, 12)
+        crop = np.full((112, 112, 3), 127, np.uint8)
+        crop[:56, :56, 2] = 255  # red, and the crop is BGR: the first number belongs to it
+        (vector,) = Embedder(backend, input, dimensions).embed([crop])
+        assert int(np.argmax(np.abs(vector))) == 0
+
+
+def test_what_is_no_recogniser_is_named(tmp_path):
+    path = tmp_path / "m.onnx"
+    for make, says in (
+        (lambda: arcface_like(path, (1, 3, 224, 224)), "224×224: a recogniser takes aligned faces of 112×112"),
+        (lambda: identity(path, inputs={"a": [1, 3, 112, 112]}), "one output, 1×D: this model gives 1×3×112×112"),
+        (lambda: identity(path, inputs={"a": [1, 64]}), "a recogniser takes one float image"),
+    ):
+        make()
+        with pytest.raises(ModelError, match=says) as caught:
+            open_recognizer(path)
+        assert str(path) in str(caught.value)
