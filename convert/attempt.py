@@ -21,13 +21,14 @@ from .apart import apart
 from .cache import keep, key_of, recall
 from .hybrid import ends
 from .quantize import Job, Quantized, listed, quantize
+from .ranges import score_ranges
 from .recipe import Recipe
 from .targets import Target
 from .trial import Models, Prepared
 from .tune import tune
 
 # What decides how a model comes out besides its inputs; a change of it makes every kept conversion one of the past.
-CODE = ("hybrid.py", "observe.py", "tune.py", "worker.py")
+CODE = ("hybrid.py", "observe.py", "ranges.py", "tune.py", "worker.py")
 
 Attempt = Callable[[Target, Role, Recipe, Path | None, NDArray[np.uint8]], Quantized]
 
@@ -41,7 +42,9 @@ def attempts(models: Models, sources: Sources, work: Path, scratch: Path, *, ana
     def run(target: Target, role: Role, recipe: Recipe, dataset: Path | None, images: NDArray[np.uint8]) -> Quantized:
         model = models[role]
         name = f"{role}-{target.name}-{recipe.name}"
-        fp16 = ends(onnx.load(str(model.simplified.path)), recipe.lead, recipe.trail) if recipe.hybrid else ()
+        proto = onnx.load(str(model.simplified.path))
+        fp16 = ends(proto, recipe.lead, recipe.trail) if recipe.hybrid else ()
+        ranges = score_ranges(proto) if recipe.tuned and dataset else {}
         custom_string = contract(role, model.input, sources.source(role).sha256)
         output = scratch / f"{name}.rknn"
         settings = [target.name, asdict(recipe), custom_string, images.shape, analyse]
@@ -59,7 +62,7 @@ def attempts(models: Models, sources: Sources, work: Path, scratch: Path, *, ana
         job = Job(
             onnx=onnx_path, output=output, target=target.name, input=model.input, custom_string=custom_string,
             dataset=dataset, algorithm=recipe.algorithm, evaluate=asked, fp16=fp16,
-            analyse=analyse and dataset is not None,
+            ranges=ranges, analyse=analyse and dataset is not None,
         )  # fmt: skip
         with stage(f"{role}: {recipe.name} {target.name}") as shown:
             done = quantize(job, work / "logs" / f"{name}.log", lambda part, _: shown.say(f"{part} done"))

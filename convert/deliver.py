@@ -52,7 +52,7 @@ def deliver(
         ModelFacts(
             role, trial.models[role].rknn.stat().st_size, models[role].simplified.nodes, reference.differences[role],
             trial.models[role].seconds, trial.models[role].peak_rss_mb, trial.models[role].warnings, trial.tries[role],
-            _costs(models[role].simplified.path, order.target, trial.tries[role]),
+            _costs(models[role].simplified.path, order.target, trial.tries[role]), trial.models[role].layers,
         )
         for role in ROLES
     )  # fmt: skip

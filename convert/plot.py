@@ -96,6 +96,36 @@ def scatter(points: Sequence[Point], x_name: str, y_name: str, form: str, bar: f
     return f"<svg viewBox='0 0 {WIDTH} {bottom + 44}' role=img>{''.join(parts)}</svg>"
 
 
+def by_depth(series: Mapping[str, Sequence[float]], x_name: str, y_name: str) -> str:
+    """One line a series over its index, on a logarithmic scale of at least three decades; values below it lie on its
+    floor."""
+    count = max((len(values) for values in series.values()), default=0)
+    top_value = max((value for values in series.values() for value in values if isfinite(value)), default=0.0)
+    if count < 2 or top_value <= 0:
+        return ""
+    ceiling = int(np.ceil(np.log10(top_value)))
+    floor = ceiling - 4
+    left, right, top, bottom = MARGIN + 18, WIDTH - 8, 34, HEIGHT + 20
+    parts = [_text(0, 16, y_name, "start")]
+    for power in range(floor, ceiling + 1):
+        y = bottom - (bottom - top) * (power - floor) / (ceiling - floor)
+        parts.append(f"<path d='M{left} {y:.1f}H{right}' stroke='currentColor' opacity='.12'/>")
+        parts.append(_text(left - 6, y + 4, f"{10.0**power:g}", "end"))
+    for index, (name, values) in enumerate(series.items()):
+        heights = np.clip(np.log10(np.maximum(values, 1e-12)), floor, ceiling)
+        line = " ".join(
+            f"{left + (right - left) * place / (count - 1):.1f},"
+            f"{bottom - (bottom - top) * (height - floor) / (ceiling - floor):.1f}"
+            for place, height in enumerate(heights.tolist())
+        )
+        parts.append(f"<polyline points='{line}' fill='none' stroke='{COLOURS[index]}' stroke-width='1.8'/>")
+        x = right - 190 * (len(series) - index) + 40
+        parts.append(f"<rect x='{x}' y='6' width='11' height='11' fill='{COLOURS[index]}'/>")
+        parts.append(_text(x + 16, 16, name, "start"))
+    parts.append(_text((left + right) / 2, bottom + 18, x_name))
+    return f"<svg viewBox='0 0 {WIDTH} {bottom + 26}' role=img>{''.join(parts)}</svg>"
+
+
 def _spread(heights: Sequence[float], top: float, bottom: float) -> list[float]:
     """``heights``, from the smallest, moved as little as it takes to keep a line's distance between ``top`` and
     ``bottom``; closer where there are too many."""

@@ -15,8 +15,8 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field, replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -45,6 +45,7 @@ class Job:
     dataset        list of calibration images, each exactly of the input's size; None builds FP16
     evaluate       N×H×W×3 uint8 RGB saved by numpy.save, to run through the simulator; None runs nothing
     fp16           names of tensors whose layers stay in FP16, in a model that is otherwise quantised
+    ranges         the least range of some tensors, by name, whatever the calibration images show
     analyse        measure every layer's error on the first calibration image
     """
 
@@ -58,6 +59,7 @@ class Job:
     dtype: str = "w8a8"
     evaluate: Path | None = None
     fp16: tuple[str, ...] = ()
+    ranges: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     analyse: bool = False
 
 

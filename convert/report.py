@@ -17,6 +17,7 @@ from .detection import DetectorEvidence
 from .page import b64, jpeg, page, table
 from .plot import histogram
 from .prove import EmbeddingParity, PairParity, Parity
+from .quantize import LayerError
 from .recipe import Bar, Try
 from .sections import detection, recipes
 
@@ -34,7 +35,8 @@ LIMITS = (
 class ModelFacts:
     """What happened to one model. ``difference``: the largest between original and simplified; ``seconds`` by stage of
     the toolkit; ``nodes`` before and after simplification; ``costs``: what each of ``tries`` would cost on the NPU,
-    with its layers for the chosen one, None where its type is unknown to convert/cost.py."""
+    with its layers for the chosen one, None where its type is unknown to convert/cost.py; ``layers``: the error
+    of each, where it was measured."""
 
     role: Role
     rknn_bytes: int
@@ -45,6 +47,7 @@ class ModelFacts:
     warnings: tuple[str, ...]
     tries: tuple[Try, ...]
     costs: tuple[Cost | None, ...]
+    layers: tuple[LayerError, ...] = ()
 
 
 @dataclass(frozen=True)

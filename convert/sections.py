@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from .cost import ASSUMPTIONS, Cost, by_kind
 from .detection import LOST, MARGIN, SIZES, SPOKEN, DetectorEvidence, Scenes, own_steps
 from .page import jpeg, soft, table
-from .plot import Point, scatter
+from .plot import Point, by_depth, scatter
 from .prove import GOOD_LANDMARKS, DetectionParity
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ def recipes(models: Sequence[ModelFacts], bar: Bar) -> str:
     return (
         table(head, rows)
         + soft(PREDICTED + "; ".join(ASSUMPTIONS) + ".")
-        + "".join(_cost(facts, bar) for facts in models)
+        + "".join(_cost(facts, bar) + _layers(facts) for facts in models)
     )
 
 
@@ -55,6 +55,26 @@ def _cost(facts: ModelFacts, bar: Bar) -> str:
     )
     chosen = [cost for one, cost in zip(facts.tries, facts.costs, strict=True) if cost and one.chosen]
     return f"<h3>{facts.role}: cost against accuracy</h3>" + plot + "".join(_where(cost) for cost in chosen)
+
+
+def _layers(facts: ModelFacts) -> str:
+    """Where in the model the error arises."""
+    if not facts.layers:
+        return ""
+    series = {
+        "up to and with the layer": [1 - layer.cumulative for layer in facts.layers],
+        "the layer alone": [1 - layer.single for layer in facts.layers],
+    }
+    worst = sorted(facts.layers, key=lambda layer: layer.single)[:3]
+    named = ", ".join(f"{layer.kind} {layer.name} ({layer.single:.4f})" for layer in worst)
+    return (
+        f"<h3>{facts.role}: error by layer</h3>"
+        + by_depth(series, "layer, in the order of computing", "1 − cosine with FP32")
+        + soft(
+            "The recipe taken, on one calibration image, by rknn-toolkit2's accuracy analysis. "
+            f"The layers that alone lose the most, with their cosine: {named}."
+        )
+    )
 
 
 def _where(cost: Cost) -> str:

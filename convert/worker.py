@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -54,11 +53,12 @@ def work(job_file: Path, channel: int, parent: int) -> int:
     shape = [[1, 3, size["height"], size["width"]]]
     stage("load", lambda: rknn.load_onnx(raw["onnx"], inputs=[size["name"]], input_size_list=shape))
     report("load")
-    if raw["fp16"]:
+    if raw["fp16"] or raw["ranges"]:
         stage("build", lambda: rknn.hybrid_quantization_step1(dataset=raw["dataset"]))
         rknn.release()  # the second step wants a fresh object
         rknn = RKNN(verbose=False)
-        stage("build", lambda: rknn.hybrid_quantization_step2(*_hybrid(Path(raw["onnx"]).stem, raw["fp16"])))
+        files = _configured(Path(raw["onnx"]).stem, raw["fp16"], raw["ranges"])
+        stage("build", lambda: rknn.hybrid_quantization_step2(*files))
     else:
         quantized = raw["dataset"] is not None
         stage("build", lambda: rknn.build(do_quantization=quantized, dataset=raw["dataset"]))
@@ -76,19 +76,25 @@ def work(job_file: Path, channel: int, parent: int) -> int:
     return 0
 
 
-def _hybrid(stem: str, fp16: Sequence[str]) -> tuple[str, str, str]:
-    """What step 1 of the toolkit's hybrid quantisation left here, its configuration changed to keep ``fp16``."""
-    configuration = Path(f"{stem}.quantization.cfg")
-    text = configuration.read_text(encoding="utf-8")
-    parameters = text.split("quantize_parameters:", 1)[1]
-    known = [name for name in fp16 if re.search(rf"^ +'?{re.escape(name)}'?:\s*$", parameters, re.M)]
-    if not known or "custom_quantize_layers: {}" not in text:
-        raise _Failed(f"{configuration} has no place for FP16 layers, or none of them")
-    layers = "".join(f"\n    '{name}': float16" for name in known)
-    configuration.write_text(
-        text.replace("custom_quantize_layers: {}", f"custom_quantize_layers:{layers}", 1), encoding="utf-8"
-    )
-    return f"{stem}.model", f"{stem}.data", str(configuration)
+def _configured(stem: str, fp16: Sequence[str], ranges: Mapping[str, Sequence[float]]) -> tuple[str, str, str]:
+    """What step 1 of the toolkit's hybrid quantisation left here, its configuration changed for step 2."""
+    from ruamel.yaml import YAML
+
+    path = Path(f"{stem}.quantization.cfg")
+    yaml = YAML(typ="safe", pure=True)
+    configuration = yaml.load(path)
+    tensors = configuration["quantize_parameters"]
+    configuration["custom_quantize_layers"] = {name: "float16" for name in fp16 if name in tensors}
+    if fp16 and not configuration["custom_quantize_layers"]:
+        raise _Failed(f"{path} knows none of the layers that should stay in FP16")
+    for name, (low, high) in ranges.items():
+        # The toolkit computes a Sigmoid before it moves data, and calls what it then moves NAME_sw: probabilities.
+        for tensor, most in ((name, high), (f"{name}_int8", high), (f"{name}_sw", 1.0)):
+            if tensor in tensors:
+                tensors[tensor]["min"] = [min(value, low) for value in tensors[tensor]["min"]]
+                tensors[tensor]["max"] = [max(value, most) for value in tensors[tensor]["max"]]
+    yaml.dump(configuration, path)
+    return f"{stem}.model", f"{stem}.data", str(path)
 
 
 def _simulate(rknn: Any, evaluate: str) -> list[NDArray[np.float32]]:

@@ -87,4 +87,4 @@ def test_a_layer_that_is_not_there_is_an_error(job, tmp_path):
 
     with pytest.raises(WorkError, match="failed at build"):
         quantize(replace(job, fp16=("nowhere",)), tmp_path / "log.txt")
-    assert "no place for FP16 layers" in (tmp_path / "log.txt").read_text()
+    assert "knows none of the layers" in (tmp_path / "log.txt").read_text()
