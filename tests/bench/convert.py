@@ -6,7 +6,7 @@ The model is IResNet-50 of w600k_r50's architecture and size with generated weig
 for faces. Both sides simplify the same ONNX, build it INT8 for rk3588 from the same calibration images and simulate the
 same faces, each in a process of its own, one after the other. Overhead is rkface's whole time over the bare calls'.
 Finding faces, writing the calibration set and tuning the model have no counterpart in the bare calls; they are shown
-apart.
+apart, and so is what `--recipe auto` takes for this model, and for a --recognizer of your own.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 
@@ -37,9 +38,13 @@ def main() -> int:
     parser.add_argument(
         "--repeats", type=int, default=3, help="runs of each side, interleaved; the median is shown (3)"
     )
-    parser.add_argument("--side", choices=("rkface", "bare"), help=argparse.SUPPRESS)
+    parser.add_argument("--recognizer", type=Path, help="time the recipe search for this model too")
+    parser.add_argument("--side", choices=("rkface", "bare", "auto"), help=argparse.SUPPRESS)
     parser.add_argument("--work", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
+    if options.side == "auto":
+        print(json.dumps(auto(options.work, options.counts[0], options.recognizer)))
+        return 0
     if options.side:
         print(json.dumps(SIDES[options.side](options.work, options.counts[0])))
         return 0
@@ -54,7 +59,12 @@ def main() -> int:
                     print(f"  {side}, {count} images …", file=sys.stderr, flush=True)
                     found.append(measure(side, work, count))
             rows.append({"images": count} | {side: median(found) for side, found in runs.items()})
-    report = {"machine": machine(), "calibrate": calibrate, "rows": rows}
+        searches = []
+        for model in filter(None, (work / "r50.onnx", options.recognizer)):
+            print(f"  recipe auto on {model.name} …", file=sys.stderr, flush=True)
+            options_of = ["--recognizer", str(model.resolve())]
+            searches.append({"model": model.name} | measure("auto", work, max(options.counts), options_of))
+    report = {"machine": machine(), "calibrate": calibrate, "rows": rows, "searches": searches}
     options.out.parent.mkdir(parents=True, exist_ok=True)
     options.out.with_suffix(".json").write_text(json.dumps(report, indent=2) + "\n")
     table = markdown(report)
@@ -154,12 +164,45 @@ def rkface(work: Path, count: int) -> dict[str, float]:
     return seconds | {"simulate": done.seconds["simulate"], "waiting_mb": waiting, "worker_mb": done.peak_rss_mb}
 
 
+def auto(work: Path, count: int, model: Path) -> dict[str, float]:
+    """The whole search of `rkface convert` for one recogniser, judged on as many rendered faces as calibrate."""
+    from functools import partial
+
+    from rkface.convert.acquire import own_sources
+    from rkface.convert.attempt import attempts
+    from rkface.convert.catalog import DEMO
+    from rkface.convert.convert import prepare
+    from rkface.convert.demo.render import EVALUATE, render_crop
+    from rkface.convert.prove import compare_embeddings, grade_embeddings
+    from rkface.convert.recipe import PLANS, Bar, chosen_of, search
+    from rkface.convert.targets import find_target
+
+    crops = np.stack([render_crop(2, EVALUATE[index])[..., ::-1] for index in range(count)])
+    start = time.perf_counter()
+    prepared = prepare(model, "recognizer", work)
+    reference = np.concatenate([prepared.backend.infer(crop[None])[0] for crop in crops])
+    prepared.backend.close()
+    plan = PLANS["auto"]
+    sources = own_sources(DEMO / "detector.onnx", model, "not stated")
+    run = attempts({"recognizer": prepared}, sources, work, work, analyse=plan.analyse)
+    run = partial(run, find_target("rk3588"), "recognizer")
+    waiting = psutil.Process().memory_info().rss / 2**20
+    done, tries = search(
+        plan,
+        lambda recipe: run(recipe, dataset(work, count), crops),
+        lambda done: grade_embeddings(compare_embeddings(reference, done.outputs[0]), Bar()),
+    )
+    chosen = chosen_of(tries)
+    return {"search": time.perf_counter() - start, "tries": len(tries), "recipe": chosen.recipe.name,
+            "said": chosen.grade.said, "waiting_mb": waiting, "worker_mb": done.peak_rss_mb}  # fmt: skip
+
+
 SIDES = {"rkface": rkface, "bare": bare}
 
 
-def measure(side: str, work: Path, count: int) -> dict[str, float]:
+def measure(side: str, work: Path, count: int, more: Sequence[str] = ()) -> dict[str, float]:
     """One side in a process of its own: its stages, wall seconds in all, and peak memory in MB."""
-    command = [sys.executable, __file__, "--side", side, "--work", str(work), "--counts", str(count)]
+    command = [sys.executable, __file__, "--side", side, "--work", str(work), "--counts", str(count), *more]
     start = time.perf_counter()
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, cwd=work, text=True) as process:
         output = process.stdout.read()
@@ -204,6 +247,10 @@ def markdown(report: dict) -> str:
     found = report["calibrate"]
     lines += ["", f"Calibration set from {found['photos']} rendered photos: faces found in {found['collect']:.1f} s, "
               f"set written in {found['write']:.1f} s. Tuning (recipe tuned): {found['tune']:.1f} s."]  # fmt: skip
+    for found in report["searches"]:
+        lines += ["", f"`--recipe auto` on {found['model']}: {found['search']:.0f} s with 100 calibration and 100 "
+                  f"evaluation faces, {found['tries']} recipe(s), took {found['recipe']} ({found['said']}); peak "
+                  f"{found['peak_mb']:.0f} MB."]  # fmt: skip
     return "\n".join(lines) + "\n"
 
 

@@ -4,8 +4,9 @@
 
 Without arguments the demo pack (synthetic) is quantised by every recipe, calibrated and judged on rendered photos. With
 --detector, --recognizer and --photos, yours is: some people of the photos calibrate, the others judge. INT8 in the
-toolkit's simulator, against FP32 in ONNX Runtime. Seconds are wall
-time of tuning and of the toolkit's process, all but simulation.
+toolkit's simulator, against FP32 in ONNX Runtime. Seconds are wall time of tuning and of the toolkit's process, all but
+simulation. small: faces in mosaics of the photos at a score of 0.6. bound: predicted milliseconds on one NPU core
+(docs/cost-model.md).
 """
 
 from __future__ import annotations
@@ -17,15 +18,18 @@ import tempfile
 import time
 from pathlib import Path
 
+import onnx
 from rkface.convert.acquire import own_sources, pack_sources
 from rkface.convert.attempt import attempts
 from rkface.convert.catalog import find_pack
 from rkface.convert.convert import prepare, to_finder
+from rkface.convert.cost import estimate, layers_of
+from rkface.convert.hybrid import ends
 from rkface.convert.material import Photos, gather, render_photos
 from rkface.convert.prove import compare_embeddings, compare_faces
 from rkface.convert.recipe import RECIPES
 from rkface.convert.targets import find_target
-from rkface.convert.trial import faces_of, run_reference
+from rkface.convert.trial import Trial, faces_of, inspect, run_reference
 from rkface.runtime.bundle import ROLES
 
 
@@ -65,7 +69,9 @@ def measure(options: argparse.Namespace, work: Path) -> list[dict[str, object]]:
     reference = run_reference(models, finder.detector, material.evaluation)
     toolkit = attempts(models, sources, work, work, analyse=False)
     lists = {"detector": material.calibration.detector, "recognizer": material.calibration.recognizer}
-    images = {"detector": material.evaluation.frames, "recognizer": material.evaluation.crops}
+    protos = {role: onnx.load(str(models[role].simplified.path)) for role in ROLES}
+    counted = {role: layers_of(protos[role], role) for role in ROLES}
+    images = {"detector": material.evaluation.scenes, "recognizer": material.evaluation.crops}
     rows = []
     for role in ROLES:
         for recipe in RECIPES.values():
@@ -74,12 +80,16 @@ def measure(options: argparse.Namespace, work: Path) -> list[dict[str, object]]:
             start = time.monotonic()
             done = toolkit(target, role, recipe, lists[role], images[role])
             seconds = time.monotonic() - start - done.seconds["simulate"]
-            row = {"model": sources.paths[role].stem, "recipe": recipe.name, "seconds": seconds}
+            fp16 = dict.fromkeys(ends(protos[role], recipe.lead, recipe.trail), "fp16") if recipe.hybrid else {}
+            bound = estimate(counted[role], target, "w8a8", fp16).milliseconds
+            row = {"model": sources.paths[role].stem, "recipe": recipe.name, "seconds": seconds, "bound": bound}
             if role == "detector":
                 found = compare_faces(reference.faces, faces_of(finder.detector, done.outputs, material.evaluation))
                 row |= {"faces": found.faces, "missed": found.missed, "extra": found.extra, "iou": found.mean_iou,
                         "iou_min": found.minimum_iou, "landmarks": found.landmark_error,
                         "landmarks_max": found.landmark_error_max}  # fmt: skip
+                strict = mosaics(models, finder, material, reference, done)
+                row |= {"small": strict.faces, "small_missed": strict.missed}
             else:
                 kept = compare_embeddings(reference.embeddings, done.outputs[0])
                 row |= {"faces": kept.faces, "mean": kept.mean, "p1": kept.p1, "min": kept.minimum}
@@ -87,12 +97,19 @@ def measure(options: argparse.Namespace, work: Path) -> list[dict[str, object]]:
     return rows
 
 
+def mosaics(models, finder, material, reference, done):
+    """Faces of the mosaics at a score of 0.6, where a detector that cuts off scores loses them."""
+    trial = Trial({"detector": done}, {}, [], [])
+    evidence = inspect(models["detector"], finder.detector, material.evaluation, reference, trial)
+    return next(one for one in evidence.mosaics.thresholds if one.threshold == 0.6)
+
+
 def markdown(rows: list[dict[str, object]]) -> str:
     lines = [f"{os.cpu_count()} cores.", ""]
     for role, columns in (
-        ("recogniser", {"faces": "d", "mean": ".4f", "p1": ".4f", "min": ".4f"}),
+        ("recogniser", {"faces": "d", "mean": ".4f", "p1": ".4f", "min": ".4f", "bound": ".2f"}),
         ("detector", {"faces": "d", "missed": "d", "extra": "d", "iou": ".3f", "iou_min": ".3f", "landmarks": ".2%",
-                      "landmarks_max": ".1%"}),
+                      "landmarks_max": ".1%", "small": "d", "small_missed": "d", "bound": ".2f"}),
     ):  # fmt: skip
         lines += [f"| {role} | recipe | {' | '.join(columns)} | seconds |", "|---" * (len(columns) + 3) + "|"]
         for row in rows:
