@@ -12,10 +12,10 @@ from rkface.runtime.errors import ModelError
 from rkface.runtime.faces import Faces
 
 from .recipe import Bar, Grade
+from .verification import Verification, verification
 
 MATCH_IOU = 0.5
 TIGHT_IOU = 0.9
-FARS = (1e-1, 1e-2, 1e-3, 1e-4)
 
 # Below these something is wrong with models or photos, whatever the recipe; a healthy INT8 conversion of SCRFD and of
 # MobileFaceNet stands far above (docs/accuracy.md).
@@ -58,15 +58,6 @@ class DetectionParity:
     minimum_iou: float
     landmark_error: float
     landmark_error_max: float
-
-
-@dataclass(frozen=True)
-class Verification:
-    """One model on labelled pairs: accuracy at its best threshold, and TAR by FAR where there are enough pairs."""
-
-    best_threshold: float
-    best_accuracy: float
-    tar: dict[str, float]
 
 
 @dataclass(frozen=True)
@@ -158,28 +149,6 @@ def compare_faces(reference: Sequence[Faces], quantized: Sequence[Faces]) -> Det
         landmark_error=float(np.mean(errors)) if errors else 0.0,
         landmark_error_max=max(errors, default=0.0),
     )
-
-
-def verification(cosines: Floats, same: NDArray[np.bool_]) -> Verification:
-    """Accuracy and TAR@FAR over labelled pairs; the threshold lies half-way between the two cosines around it.
-
-    A FAR is reported where there are at least 1/FAR impostor pairs: with fewer, its threshold is a guess.
-    """
-    order = np.argsort(cosines)
-    values, labels = cosines[order], same[order]
-    # Accepting everything from position i up: impostors below i are right, genuine pairs from i on are right.
-    right = np.concatenate([[0], np.cumsum(~labels)]) + np.concatenate([np.cumsum(labels[::-1])[::-1], [0]])
-    best = int(right.argmax())
-    low = values[best - 1] if best > 0 else values[0] - 1e-3
-    high = values[best] if best < len(values) else values[-1] + 1e-3
-    impostors, genuine = np.sort(values[~labels])[::-1], values[labels]
-    tar = {}
-    for far in FARS:
-        allowed = int(far * len(impostors))
-        if allowed and len(genuine) and far * len(impostors) >= 1:
-            threshold = impostors[min(allowed, len(impostors) - 1)]
-            tar[f"{far:g}"] = float(np.mean(genuine > threshold))
-    return Verification(float(low + high) / 2, float(right[best]) / len(values), tar)
 
 
 def compare_pairs(

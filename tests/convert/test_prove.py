@@ -3,7 +3,6 @@ import math
 import numpy as np
 import pytest
 from rkface.convert.prove import (
-    FARS,
     DetectionParity,
     EmbeddingParity,
     PairParity,
@@ -15,7 +14,6 @@ from rkface.convert.prove import (
     fault,
     match,
     overlaps,
-    verification,
 )  # fmt: skip
 from rkface.convert.recipe import Bar
 from rkface.runtime.embed import unit
@@ -69,21 +67,6 @@ def test_missed_extra_and_moved_faces_are_counted():
     assert parity.tight == 1 and parity.minimum_iou == pytest.approx(46 / 54, abs=1e-5)
     # All landmarks of the third moved by 4 px; its eyes are 0.4 · 50 = 20 px apart.
     assert parity.landmark_error_max == pytest.approx(4 / 20, abs=1e-5)
-
-
-def test_verification_equals_its_definition():
-    same = RANDOM.random(3000) < 0.2
-    cosines = np.where(same, RANDOM.normal(0.6, 0.15, 3000), RANDOM.normal(0.05, 0.12, 3000)).astype(np.float32)
-    found = verification(cosines, same)
-    accuracies = [np.mean((cosines >= threshold) == same) for threshold in np.append(np.unique(cosines), 2)]
-    assert found.best_accuracy == pytest.approx(max(accuracies))
-    assert np.mean((cosines >= found.best_threshold) == same) == pytest.approx(found.best_accuracy)
-    for far, tar in found.tar.items():
-        impostors = np.sort(cosines[~same])[::-1]
-        accepted = [threshold for threshold in impostors if np.mean(impostors > threshold) <= float(far)]
-        assert tar == pytest.approx(np.mean(cosines[same] > min(accepted)))
-    # 2400 impostors: a FAR of 1e-4 would be a quarter of a pair.
-    assert set(found.tar) == {f"{far:g}" for far in FARS if far >= 1e-3}
 
 
 def test_threshold_shift_and_changed_decisions():
