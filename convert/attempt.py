@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import asdict
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -14,13 +15,13 @@ import onnx
 from numpy.typing import NDArray
 from rkface.runtime.bundle import Role, contract, sha256
 from rkface.runtime.errors import WorkError
-from rkface.runtime.progress import stage
+from rkface.runtime.progress import Stage, stage
 
 from .acquire import Sources
 from .apart import apart
 from .cache import keep, key_of, recall
 from .hybrid import ends
-from .quantize import Job, Quantized, listed, quantize
+from .quantize import ANSWERED, Job, Quantized, listed, quantize
 from .ranges import score_ranges
 from .recipe import Recipe
 from .targets import Target
@@ -65,12 +66,19 @@ def attempts(models: Models, sources: Sources, work: Path, scratch: Path, *, ana
             ranges=ranges, analyse=analyse and dataset is not None,
         )  # fmt: skip
         with stage(f"{role}: {recipe.name} {target.name}") as shown:
-            done = quantize(job, work / "logs" / f"{name}.log", lambda part, _: shown.say(f"{part} done"))
+            done = quantize(job, work / "logs" / f"{name}.log", partial(_tell, shown, len(images)))
             shown.note = ", ".join(f"{part} {seconds:.1f} s" for part, seconds in done.seconds.items())
         keep(work / "cache", key, done)
         return done
 
     return run
+
+
+def _tell(shown: Stage, images: int, part: str, number: float) -> None:
+    if part == ANSWERED:
+        shown.advance(int(number), images)
+    else:
+        shown.say(f"{part} done")
 
 
 def _key(model: Path, settings: list[Any], dataset: Path | None, images: NDArray[np.uint8]) -> str:

@@ -24,7 +24,8 @@ def key_of(parts: Iterable[bytes | str]) -> str:
     digest = hashlib.sha256()
     for part in parts:
         data = part.encode() if isinstance(part, str) else part
-        digest.update(len(data).to_bytes(8, "big") + data)
+        digest.update(len(data).to_bytes(8, "big"))
+        digest.update(data)  # apart: it may be a gigabyte
     return digest.hexdigest()[:32]
 
 

@@ -28,6 +28,7 @@ from rkface.runtime.errors import InputError, WorkError
 
 MISSING = "rknn-toolkit2 is not installed here: run `make venv` (x86-64 Linux, Python 3.10-3.12)"
 STAGES = ("load", "build", "export", "simulate", "analyse")
+ANSWERED = "answered"  # not a stage: how many images the simulator is through with
 ANALYSIS = "analysis"  # the worker's folder for it
 CUSTOM_STRING_BYTES = 1024  # RKNN_QUERY_CUSTOM_STRING's buffer, with its closing zero
 COLOUR_CODES = re.compile(r"\x1b\[[0-9;]*m")
@@ -97,9 +98,9 @@ def require_toolkit() -> None:
 def quantize(job: Job, log: Path, progress: Callable[[str, float], None] = lambda stage, seconds: None) -> Quantized:
     """Run ``job``; everything the toolkit prints goes to ``log``.
 
-    ``progress`` hears each finished stage with its seconds. InputError for a calibration list that does not fit the
-    model, WorkError, naming stage and log, for everything the toolkit can do wrong. An interrupted or failed run
-    leaves neither process nor output behind.
+    ``progress`` hears each finished stage with its seconds, and during simulation ``ANSWERED`` with how many images are
+    done. InputError for a calibration list that does not fit the model, WorkError, naming stage and log, for everything
+    the toolkit can do wrong. An interrupted or failed run leaves neither process nor output behind.
     """
     if len(job.custom_string.encode()) >= CUSTOM_STRING_BYTES:
         raise ValueError("custom string is too long for the .rknn")
@@ -175,7 +176,9 @@ def _run(work: Path, sink: Any, progress: Callable[[str, float], None]) -> tuple
         with os.fdopen(reader, encoding="utf-8") as stages:
             for line in stages:
                 name, seconds = line.split()
-                if name in STAGES:
+                if name == ANSWERED:
+                    progress(name, float(seconds))
+                elif name in STAGES:
                     progress(name, float(seconds))
                     stage = STAGES[min(STAGES.index(name) + 1, len(STAGES) - 1)]
                 else:

@@ -15,7 +15,9 @@ from numpy.typing import NDArray
 from rkface.runtime.backends import stack_runs
 
 from .apart import die_with
-from .quantize import ANALYSIS, listed
+from .quantize import ANALYSIS, ANSWERED, listed
+
+TELL = 20  # images between two words on how many the simulator has answered to
 
 
 class _Failed(Exception):
@@ -65,7 +67,7 @@ def work(job_file: Path, channel: int, parent: int) -> int:
     report("build")
     stage("export", lambda: rknn.export_rknn(raw["output"]))
     report("export")
-    outputs = stage("simulate", lambda: _simulate(rknn, raw["evaluate"])) if raw["evaluate"] else []
+    outputs = stage("simulate", lambda: _simulate(rknn, raw["evaluate"], channel)) if raw["evaluate"] else []
     report("simulate")
     if raw["analyse"]:
         image = str(listed(Path(raw["dataset"]))[0])
@@ -97,7 +99,7 @@ def _configured(stem: str, fp16: Sequence[str], ranges: Mapping[str, Sequence[fl
     return f"{stem}.model", f"{stem}.data", str(path)
 
 
-def _simulate(rknn: Any, evaluate: str) -> list[NDArray[np.float32]]:
+def _simulate(rknn: Any, evaluate: str, channel: int) -> list[NDArray[np.float32]]:
     if rknn.init_runtime() != 0:
         raise _Failed("the simulator did not start")
     runs = []
@@ -107,6 +109,8 @@ def _simulate(rknn: Any, evaluate: str) -> list[NDArray[np.float32]]:
         if outputs is None:
             raise _Failed("the simulator returned nothing")
         runs.append([np.asarray(array, np.float32) for array in outputs])
+        if len(runs) % TELL == 0:
+            os.write(channel, f"{ANSWERED} {len(runs)}\n".encode())
     return stack_runs(runs)
 
 

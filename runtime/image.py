@@ -26,20 +26,24 @@ def read_image(path: Path) -> NDArray[np.uint8]:
     Grey, alpha (dropped), 16-bit and CMYK photos become three 8-bit channels; EXIF orientation is applied. InputError
     for a missing, empty, truncated, oversized or undecodable file, before anything large is allocated.
     """
-    data = _read(path)
+    return decode_image(_read(path), str(path))
+
+
+def decode_image(data: bytes, name: str) -> NDArray[np.uint8]:
+    """As ``read_image`` for the content of a file; errors call it ``name``."""
     try:
         header = parse_header(data)
     except (struct.error, IndexError):
-        raise InputError(f"{path}: the image is truncated: copy it again") from None
+        raise InputError(f"{name}: the image is truncated: copy it again") from None
     except ValueError as error:
-        raise InputError(f"{path}: {error}") from None
+        raise InputError(f"{name}: {error}") from None
     width, height = header.width, header.height
     if width * height > MAX_PIXELS:
         raise InputError(
-            f"{path}: {width}×{height} pixels is more than the {MAX_PIXELS // 1_000_000} MP rkface reads: shrink it"
+            f"{name}: {width}×{height} pixels is more than the {MAX_PIXELS // 1_000_000} MP rkface reads: shrink it"
         )
     if not header.complete:
-        raise InputError(f"{path}: the image is truncated ({len(data)} bytes): copy it again")
+        raise InputError(f"{name}: the image is truncated ({len(data)} bytes): copy it again")
     try:
         # Turned below: which formats OpenCV turns itself changes from version to version.
         flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
@@ -47,7 +51,7 @@ def read_image(path: Path) -> NDArray[np.uint8]:
     except cv2.error:
         image = None
     if image is None:
-        raise InputError(f"{path}: the image is damaged and cannot be decoded")
+        raise InputError(f"{name}: the image is damaged and cannot be decoded")
     return np.asarray(_turned(image, header.orientation), np.uint8)
 
 
