@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from rkface.calibration.folder import check_writable, whole_folder
-from rkface.runtime.bundle import MANIFEST, SUMS, Manifest, files, read_bundle, sha256
+from rkface.runtime.bundle import MANIFEST, SUMS, Bundle, Manifest, files, read_bundle, sha256
 from rkface.runtime.errors import InputError
 
 
@@ -33,3 +35,15 @@ def write_bundle(out: Path, manifest: Manifest, content: Mapping[str, Path]) -> 
         sums = "".join(f"{sha256(folder / name)}  {name}\n" for name in files(folder))
         (folder / SUMS).write_text(sums, encoding="utf-8")
         read_bundle(folder)
+
+
+def set_match(bundle: Bundle, threshold: float, evidence: dict[str, Any]) -> None:
+    """Write ``bundle`` again in its place, with ``threshold`` for matching faces and the ``evidence`` for it."""
+    manifest = bundle.manifest
+    changed = replace(
+        manifest,
+        thresholds=replace(manifest.thresholds, match=threshold),
+        provenance={**manifest.provenance, "match_threshold": evidence},
+    )
+    kept = [name for name in files(bundle.folder) if name != MANIFEST]
+    write_bundle(bundle.folder, changed, {name: bundle.folder / name for name in kept})

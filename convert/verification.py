@@ -118,7 +118,8 @@ class Counts:
         far, frr = self.different / self.different[0], 1 - self.same / self.same[0]
         after = int(np.argmax(frr >= far))
         gap, over = far[after - 1] - frr[after - 1], frr[after] - far[after]
-        return float(far[after - 1] + (far[after] - far[after - 1]) * gap / (gap + over))
+        part = gap / (gap + over)
+        return float(far[after - 1] * (1 - part) + far[after] * part)
 
 
 def rank(cosines: Floats, same: Bools) -> Ranked:

@@ -1,0 +1,262 @@
+"""Labelled faces → how well a bundle's recogniser tells people apart, FP32 and quantised, and the threshold for it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from rkface.runtime.embed import unit
+from rkface.runtime.progress import stage
+
+from .labelled import Labelled
+from .verification import (
+    ERRORS_TO_BE_SURE,
+    FARS,
+    FEW_PEOPLE,
+    FEW_SAME,
+    FOLDS,
+    Counts,
+    Estimate,
+    Ranked,
+    Share,
+    TenFold,
+    accuracy,
+    enough,
+    interval,
+    rank,
+    resample,
+    share,
+    tars,
+    ten_fold,
+)
+
+BATCH = 50_000  # pairs at once: their embeddings, not the pairs, are what takes memory
+BINS = 60
+CURVE = 120  # points of the ROC
+
+Floats = NDArray[np.float32]
+Images = NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class Operating:
+    """What happens at a threshold: ``far`` of the different-person and ``tar`` of the same-person pairs pass."""
+
+    threshold: Estimate
+    far: Share
+    tar: Share
+
+
+@dataclass(frozen=True)
+class Figures:
+    """One model. ``chosen``: at the FAR asked for; ``current``: at the threshold in the manifest; ``tar`` by FAR where
+    there are enough pairs; ``roc``: (FAR, TAR) by rising FAR; ``histograms``: pairs in each bin of cosine, same and
+    different."""
+
+    model: str
+    eer: Estimate
+    best_threshold: Estimate
+    accuracy: Share
+    folds: TenFold | None
+    tar: dict[str, Share]
+    chosen: Operating
+    current: Operating
+    roc: tuple[tuple[float, float], ...]
+    histograms: tuple[tuple[int, ...], tuple[int, ...]]
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """kind, people, photos, same, different: what was evaluated on. far: asked for; far_used: what the pairs allow.
+    bins: edges of the histograms. shift, shift_best: INT8's threshold minus FP32's, at ``far_used`` and where each is
+    the most accurate; None without INT8. changed: pairs that INT8 decides otherwise at the manifest's threshold."""
+
+    bundle: str
+    digest: str
+    synthetic: bool
+    kind: str
+    people: int
+    photos: int
+    faceless: int
+    unreadable: int
+    faces: int
+    same: int
+    different: int
+    far: float
+    far_used: float | None
+    models: tuple[Figures, ...]
+    bins: tuple[float, ...]
+    shift: Estimate | None
+    shift_best: Estimate | None
+    changed: int | None
+    few: tuple[str, ...]
+    notes: tuple[str, ...]
+    command: str = ""
+
+    @property
+    def decisive(self) -> Figures:
+        """The model that the board runs, where it was evaluated."""
+        return self.models[-1]
+
+    def to_dict(self) -> dict[str, Any]:
+        return dict(_without_nan(asdict(self)))
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What to work out: the threshold for ``far``, beside the manifest's ``current`` one."""
+
+    bundle: str
+    digest: str
+    synthetic: bool
+    far: float
+    current: float
+
+
+def questions(labelled: Labelled, golden: Images | None = None) -> Images:
+    """What the recogniser is asked: ``golden`` inputs, the crops and, where the protocol wants it, these mirrored."""
+    parts = [labelled.crops] if golden is None else [golden, labelled.crops]
+    return np.concatenate([*parts, labelled.crops[:, :, ::-1]] if labelled.mirrored else parts)
+
+
+def faces_of(raw: Floats, labelled: Labelled) -> Floats:
+    """Raw embeddings of the crops, and of the mirrored ones behind them → N×D of unit length, one a face."""
+    count = len(labelled.crops)
+    return unit(raw[:count] + raw[count:] if labelled.mirrored else raw)
+
+
+def cosines_of(embeddings: Floats, labelled: Labelled) -> Floats:
+    """P float32."""
+    cosines = np.zeros(len(labelled.first), np.float32)
+    for start in range(0, len(cosines), BATCH):
+        part = slice(start, start + BATCH)
+        pair = embeddings[labelled.first[part]], embeddings[labelled.second[part]]
+        cosines[part] = np.einsum("nd,nd->n", *pair)
+    return cosines
+
+
+def evaluate(asked: Asked, labelled: Labelled, cosines: dict[str, Floats], notes: Sequence[str] = ()) -> Evaluation:
+    """``cosines``: of every pair, by the name of the model; FP32's first, then what the NPU computes."""
+    same, people = labelled.same, len(np.unique(labelled.people))
+    different = int((~same).sum())
+    usable = [far for far in (asked.far, *FARS[::-1]) if far >= asked.far and enough(far, different)]
+    far = usable[0] if usable else None
+    ranked = {name: rank(values, same) for name, values in cosines.items()}
+    with stage("resample people") as shown:
+        owners = labelled.people[labelled.first], labelled.people[labelled.second]
+        drawn = resample(list(ranked.values()), *owners, far or 0.0, shown.advance)
+        shown.note = f"{len(drawn)} times, {people} people"
+    low, high = (float(limit(np.concatenate(list(cosines.values())))) for limit in (np.min, np.max))
+    bins = np.linspace(low, max(high, low + 1e-3), BINS + 1)
+    models = tuple(
+        _figures(
+            name, one, cosines[name], labelled, drawn=drawn[:, index], far=far, current=asked.current, bins=bins
+        )
+        for index, (name, one) in enumerate(ranked.items())
+    )
+    shifts: list[Estimate | None] = [None, None]
+    if len(models) > 1:
+        moved = drawn[:, 1] - drawn[:, 0]
+        shifts = [
+            interval(models[1].chosen.threshold.value - models[0].chosen.threshold.value, moved[:, 0]),
+            interval(models[1].best_threshold.value - models[0].best_threshold.value, moved[:, 1]),
+        ]
+    decided = [values >= asked.current for values in cosines.values()]
+    return Evaluation(
+        bundle=asked.bundle, digest=asked.digest, synthetic=asked.synthetic, kind=labelled.kind, people=people,
+        photos=labelled.photos, faceless=labelled.faceless, unreadable=labelled.unreadable, faces=len(labelled.crops),
+        same=int(same.sum()), different=different, far=asked.far, far_used=far, models=models,
+        bins=tuple(bins.tolist()), shift=shifts[0], shift_best=shifts[1],
+        changed=int(np.sum(decided[0] != decided[1])) if len(decided) > 1 else None,
+        few=tuple(_few(int(same.sum()), different, people, asked.far, far)),
+        notes=(*labelled.notes, *notes, *_advice(models[-1], asked, far)),
+    )  # fmt: skip
+
+
+def _figures(
+    name: str, ranked: Ranked, cosines: Floats, labelled: Labelled, *, drawn: NDArray[Any], far: float | None,
+    current: float, bins: NDArray[Any],
+) -> Figures:  # fmt: skip
+    counts, same = ranked.counts(), labelled.same
+    best = counts.most_accurate()
+    at = best if far is None else counts.at_far(far)
+    order = np.arange(len(same)) if labelled.ordered else np.random.default_rng(0).permutation(len(same))
+    chosen = interval(counts.thresholds[at], drawn[:, 1 if far is None else 0])
+    return Figures(
+        model=name,
+        eer=interval(counts.eer(), drawn[:, 2]),
+        best_threshold=interval(counts.thresholds[best], drawn[:, 1]),
+        accuracy=accuracy(counts, best),
+        folds=ten_fold(cosines[order], same[order]) if len(same) >= FOLDS else None,
+        tar={f"{one:g}": value for one, value in tars(counts).items()},
+        chosen=_operating(counts, at, chosen),
+        current=_operating(counts, ranked.at(current), Estimate(current, current, current)),
+        roc=_roc(counts),
+        histograms=(_histogram(cosines[same], bins), _histogram(cosines[~same], bins)),
+    )
+
+
+def _histogram(values: Floats, bins: NDArray[Any]) -> tuple[int, ...]:
+    return tuple(np.histogram(values, bins)[0].tolist())
+
+
+def _operating(counts: Counts, at: int, threshold: Estimate) -> Operating:
+    return Operating(
+        threshold, share(counts.different[at], counts.different[0]), share(counts.same[at], counts.same[0])
+    )
+
+
+def _roc(counts: Counts) -> tuple[tuple[float, float], ...]:
+    """From the FAR of one pair to 1, evenly on a logarithmic axis."""
+    places = [counts.at_far(far) for far in np.geomspace(1 / counts.different[0], 1, CURVE)]
+    return tuple(
+        (float(counts.different[at] / counts.different[0]), float(counts.same[at] / counts.same[0]))
+        for at in dict.fromkeys(places)
+    )
+
+
+def _few(same: int, different: int, people: int, far: float, used: float | None) -> list[str]:
+    """What there is too little of to trust the threshold."""
+    found = []
+    if used != far:
+        instead = f"the threshold is for a FAR of {used:g}" if used else "the threshold is the most accurate one"
+        found.append(
+            f"{different:,} pairs of different people say nothing about a FAR of {far:g}, at least "
+            f"{math.ceil(1 / far - 1e-9):,} are needed; {instead}"
+        )
+    if same < FEW_SAME:
+        found.append(f"{same} pairs of one person are too few to say how often someone is missed: {FEW_SAME} or more")
+    if people < FEW_PEOPLE:
+        found.append(f"{people} people are too few to speak for others: the intervals are too narrow, {FEW_PEOPLE} or "
+                     "more are needed")  # fmt: skip
+    return found
+
+
+def _advice(figures: Figures, asked: Asked, far: float | None) -> list[str]:
+    found = []
+    chosen, current = figures.chosen, figures.current
+    if far is not None and far * chosen.far.total < ERRORS_TO_BE_SURE:
+        found.append(
+            f"{figures.model}: the FAR of {far:g} rests on {chosen.far.count:g} accepted pairs and may be "
+            f"{chosen.far.low:.2g} to {chosen.far.high:.2g}; {math.ceil(ERRORS_TO_BE_SURE / far):,} pairs of different "
+            "people would tell it to a third"
+        )
+    if current.far.low > asked.far:
+        found.append(
+            f"{figures.model}: the bundle's threshold {asked.current:.4f} lets {current.far.value:.2%} of different "
+            f"people pass, {asked.far:.2g} is asked: --write-threshold changes it"
+        )
+    return found
+
+
+def _without_nan(value: Any) -> Any:
+    """JSON has no NaN: null says that nothing is known."""
+    if isinstance(value, dict):
+        return {key: _without_nan(one) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_without_nan(one) for one in value]
+    return None if isinstance(value, float) and math.isnan(value) else value

@@ -1,0 +1,146 @@
+"""What an evaluation came to: for people on a terminal, and as one HTML file."""
+
+from __future__ import annotations
+
+import math
+from html import escape
+
+from .curves import roc, scores
+from .evaluation import Evaluation, Figures, Operating
+from .page import page, soft, table
+from .verification import Estimate, Share
+
+KINDS = {"people": "folders of people", "pairs": "labelled pairs", "bin": "an InsightFace verification file"}
+INTERVALS = (
+    "In brackets: 95 % intervals. Of shares by Wilson's formula, which takes pairs as independent; of thresholds, of "
+    "their shift and of the equal error rate by drawing the people anew."
+)
+CROPS = {
+    True: "Crops of the file as they are; a face's embedding is the sum of its crop's and the mirrored crop's, and "
+    "folds are in the file's order, as in InsightFace's protocol.",
+    False: "The largest face of each photo, found and aligned by the FP32 detector for both models: this compares "
+    "recognisers.",
+}
+
+
+def summary(evaluation: Evaluation) -> str:
+    """On what it was evaluated."""
+    one = evaluation
+    lost = [f"{one.faceless} without a face"] * bool(one.faceless)
+    lost += [f"{one.unreadable} unreadable"] * bool(one.unreadable)
+    photos = f"{one.photos:,} {'crops' if one.kind == 'bin' else 'photos'}"
+    counted = f"{one.people:,} people, {photos}" + (f" ({', '.join(lost)})" if lost else "")
+    return f"{counted}: {one.same:,} pairs of one person, {one.different:,} of two"
+
+
+def verdict(evaluation: Evaluation) -> str:
+    best = evaluation.decisive
+    what = f"for a FAR of {evaluation.far_used:g}" if evaluation.far_used else "that is the most accurate"
+    said = (
+        f"{best.model}'s threshold {what} is {_estimate(best.chosen.threshold)}; it accepts "
+        f"{best.chosen.tar.value:.2%} of the pairs of one person. The bundle's is {best.current.threshold.value:.4f}."
+    )
+    if evaluation.shift:
+        said += f" Quantisation shifts it by {_estimate(evaluation.shift, '+.4f')}."
+    return said
+
+
+def rows(evaluation: Evaluation) -> list[list[str]]:
+    """The table: a name and a cell a model."""
+    models = evaluation.models
+    used = f"FAR {evaluation.far_used:g}" if evaluation.far_used else "best accuracy"
+    found: list[list[str]] = [
+        ["best accuracy", *(_share(one.accuracy) for one in models)],
+        ["  its threshold", *(_estimate(one.best_threshold) for one in models)],
+        ["accuracy, 10 folds", *(_folds(one) for one in models)],
+        ["equal error rate", *(_estimate(one.eer, ".2%") for one in models)],
+        *([f"TAR at FAR {far}", *(_share(one.tar[far]) for one in models)] for far in models[0].tar),
+        [f"threshold for {used}", *(_estimate(one.chosen.threshold) for one in models)],
+        *_at([one.chosen for one in models]),
+        [f"bundle's threshold {models[0].current.threshold.value:.4f}", *("" for _ in models)],
+        *_at([one.current for one in models]),
+    ]
+    if evaluation.shift and evaluation.shift_best:
+        found.append([f"shift of the threshold, {used}", "", _estimate(evaluation.shift, "+.4f")])
+        found.append(["  best accuracy", "", _estimate(evaluation.shift_best, "+.4f")])
+        found.append(["decided otherwise than by FP32", "", f"{evaluation.changed:,} pairs"])
+    return found
+
+
+def to_text(evaluation: Evaluation) -> str:
+    head = ["", *(one.model for one in evaluation.models)]
+    lines = [head, *rows(evaluation)]
+    widths = [max(len(row[column]) for row in lines) for column in range(len(head))]
+    shown = [
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in lines
+    ]
+    return "\n".join(
+        [summary(evaluation), "", *shown, "", *(f"too few: {few}" for few in evaluation.few),
+         *(f"note: {note}" for note in evaluation.notes)]
+    )  # fmt: skip
+
+
+def to_html(evaluation: Evaluation) -> str:
+    one = evaluation
+    synthetic = (
+        "<p><b>Synthetic:</b> the demo models know rendered faces only; nothing here is a claim about people.</p>"
+    )
+    warned = "".join(f"<li>{escape(text)}</li>" for text in (*one.few, *one.notes))
+    facts = [
+        ("bundle", f"{one.bundle}, SHA-256 of its SHA256SUMS {one.digest}"),
+        ("photos", f"{KINDS[one.kind]}: {summary(one)}"),
+        ("command", one.command),
+    ]
+    code = [(name, f"<code>{escape(text)}</code>") for name, text in facts]
+    return page(
+        f"rkface: evaluation of {one.bundle}",
+        [
+            f"<h1>rkface: {escape(one.bundle)}, evaluated</h1>",
+            soft(summary(one)),
+            f"<p class='verdict{' bad' if one.few else ''}'>{escape(verdict(one))}</p>",
+            synthetic if one.synthetic else "",
+            f"<ul>{warned}</ul>" if warned else "",
+            "<h2>Figures</h2>" + _figures(one),
+            soft(INTERVALS),
+            soft(CROPS[one.kind == "bin"]),
+            "<h2>ROC</h2>" + roc(one) + soft("Dots: at the thresholds above."),
+            "<h2>Scores</h2>" + scores(one) + soft("Each kind of pairs has its own height. Upright: the thresholds."),
+            "<h2>Where it comes from</h2>" + table(["", ""], code, raw=True),
+        ],
+    )
+
+
+def _figures(evaluation: Evaluation) -> str:
+    """The table with its intervals under the values, so that it fits a phone."""
+
+    def cell(text: str) -> str:
+        value, _, between = escape(text).partition(" (")
+        return value + (f"<br><small class=soft>{between[:-1]}</small>" if between else "")
+
+    shown = [[row[0].replace("  ", "&emsp;"), *map(cell, row[1:])] for row in rows(evaluation)]
+    body = table(["", *(one.model for one in evaluation.models)], shown, numbers=1, raw=True)
+    style = ".figures .wide table { width: 100%; min-width: 0; } small { white-space: nowrap; }"
+    return f"<style>{style}</style><div class=figures>{body}</div>"
+
+
+def _at(points: list[Operating]) -> list[list[str]]:
+    return [
+        ["  FAR there", *(_share(point.far) for point in points)],
+        ["  TAR there", *(_share(point.tar) for point in points)],
+    ]
+
+
+def _folds(figures: Figures) -> str:
+    folds = figures.folds
+    return f"{folds.mean:.2%} ± {folds.deviation:.2%}" if folds else "too few pairs"
+
+
+def _share(share: Share) -> str:
+    digits = 4 if share.value < 0.0005 and share.count else 2
+    return f"{share.value:.{digits}%} ({share.low:.{digits}%} to {share.high:.{digits}%})"
+
+
+def _estimate(estimate: Estimate, form: str = ".4f") -> str:
+    if math.isnan(estimate.low):
+        return format(estimate.value, form)
+    return f"{estimate.value:{form}} ({estimate.low:{form}} to {estimate.high:{form}})"
