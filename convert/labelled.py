@@ -175,7 +175,7 @@ def all_pairs(people: Indices) -> tuple[Indices, Indices, bool]:
     """Every pair of faces, given who each shows; the last says whether those are all. Of each kind there are
     ``MOST_PAIRS`` at most, drawn with a fixed seed."""
     random = np.random.default_rng(0)
-    members = [np.flatnonzero(people == one) for one in np.unique(people)]
+    members = np.split(np.argsort(people, kind="stable"), np.cumsum(np.bincount(people)))
     same = np.concatenate([np.stack([one[at] for at in np.triu_indices(len(one), 1)]) for one in members], axis=1)
     total = len(people) * (len(people) - 1) // 2 - same.shape[1]
     if len(people) <= ALL_BELOW:
