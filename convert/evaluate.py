@@ -211,7 +211,7 @@ def _write(options: Namespace, bundle: Bundle, found: Evaluation) -> None:
     best = found.decisive
     evidence: dict[str, Any] = {
         "by": "rkface evaluate", "date": datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ"),
-        "model": best.model, "far": found.far_used, "interval": [best.chosen.threshold.low, best.chosen.threshold.high],
+        "model": best.model, "far": found.far, "interval": [best.chosen.threshold.low, best.chosen.threshold.high],
         "accepted": {"different": asdict(best.chosen.far), "same": asdict(best.chosen.tar)},
         "data": {
             "kind": found.kind, "people": found.people, "photos": found.photos, "faces": found.faces,

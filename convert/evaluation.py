@@ -15,7 +15,6 @@ from rkface.runtime.progress import stage
 from .labelled import Labelled
 from .verification import (
     ERRORS_TO_BE_SURE,
-    FARS,
     FEW_PEOPLE,
     FEW_SAME,
     FOLDS,
@@ -53,9 +52,14 @@ class Operating:
 
 @dataclass(frozen=True)
 class Figures:
-    """One model. ``chosen``: at the FAR asked for; ``current``: at the threshold in the manifest; ``tar`` by FAR where
-    there are enough pairs; ``roc``: (FAR, TAR) by rising FAR; ``histograms``: pairs in each bin of cosine, same and
-    different."""
+    """One model.
+
+    chosen      at the lowest threshold that keeps to the FAR asked for; of too few pairs it accepts none
+    current     at the threshold in the manifest
+    tar         by FAR, where there are enough pairs
+    roc         (FAR, TAR), by rising FAR
+    histograms  how many pairs lie in each bin of cosine: of one person, of two
+    """
 
     model: str
     eer: Estimate
@@ -71,9 +75,10 @@ class Figures:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """kind, people, photos, same, different: what was evaluated on. far: asked for; far_used: what the pairs allow.
-    bins: edges of the histograms. shift, shift_best: INT8's threshold minus FP32's, at ``far_used`` and where each is
-    the most accurate; None without INT8. changed: pairs that INT8 decides otherwise at the manifest's threshold."""
+    """kind, people, photos, same, different: what was evaluated on. far: asked for. bins: edges of the histograms.
+    shift, shift_best: INT8's threshold minus FP32's, at ``far`` and where each is the most accurate; None without INT8.
+    changed: pairs that INT8 decides otherwise at the manifest's threshold. few: what there is too little of to trust
+    the threshold."""
 
     bundle: str
     digest: str
@@ -87,7 +92,6 @@ class Evaluation:
     same: int
     different: int
     far: float
-    far_used: float | None
     models: tuple[Figures, ...]
     bins: tuple[float, ...]
     shift: Estimate | None
@@ -143,18 +147,16 @@ def evaluate(asked: Asked, labelled: Labelled, cosines: dict[str, Floats], notes
     """``cosines``: of every pair, by the name of the model; FP32's first, then what the NPU computes."""
     same, people = labelled.same, len(np.unique(labelled.people))
     different = int((~same).sum())
-    usable = [far for far in (asked.far, *FARS[::-1]) if far >= asked.far and enough(far, different)]
-    far = usable[0] if usable else None
     ranked = {name: rank(values, same) for name, values in cosines.items()}
     with stage("resample people") as shown:
         owners = labelled.people[labelled.first], labelled.people[labelled.second]
-        drawn = resample(list(ranked.values()), *owners, far or 0.0, shown.advance)
+        drawn = resample(list(ranked.values()), *owners, asked.far, shown.advance)
         shown.note = f"{len(drawn)} times, {people} people"
     low, high = (float(limit(np.concatenate(list(cosines.values())))) for limit in (np.min, np.max))
     bins = np.linspace(low, max(high, low + 1e-3), BINS + 1)
     models = tuple(
         _figures(
-            name, one, cosines[name], labelled, drawn=drawn[:, index], far=far, current=asked.current, bins=bins
+            name, one, cosines[name], labelled, drawn=drawn[:, index], far=asked.far, current=asked.current, bins=bins
         )
         for index, (name, one) in enumerate(ranked.items())
     )
@@ -169,23 +171,22 @@ def evaluate(asked: Asked, labelled: Labelled, cosines: dict[str, Floats], notes
     return Evaluation(
         bundle=asked.bundle, digest=asked.digest, synthetic=asked.synthetic, kind=labelled.kind, people=people,
         photos=labelled.photos, faceless=labelled.faceless, unreadable=labelled.unreadable, faces=len(labelled.crops),
-        same=int(same.sum()), different=different, far=asked.far, far_used=far, models=models,
+        same=int(same.sum()), different=different, far=asked.far, models=models,
         bins=tuple(bins.tolist()), shift=shifts[0], shift_best=shifts[1],
         changed=int(np.sum(decided[0] != decided[1])) if len(decided) > 1 else None,
-        few=tuple(_few(int(same.sum()), different, people, asked.far, far)),
-        notes=(*labelled.notes, *notes, *_advice(models[-1], asked, far)),
+        few=tuple(_few(models[-1], people, asked.far)),
+        notes=(*labelled.notes, *notes, *_advice(models[-1], asked)),
     )  # fmt: skip
 
 
 def _figures(
-    name: str, ranked: Ranked, cosines: Floats, labelled: Labelled, *, drawn: NDArray[Any], far: float | None,
+    name: str, ranked: Ranked, cosines: Floats, labelled: Labelled, *, drawn: NDArray[Any], far: float,
     current: float, bins: NDArray[Any],
 ) -> Figures:  # fmt: skip
     counts, same = ranked.counts(), labelled.same
     best = counts.most_accurate()
-    at = best if far is None else counts.at_far(far)
+    at = counts.at_far(far)
     order = np.arange(len(same)) if labelled.ordered else np.random.default_rng(0).permutation(len(same))
-    chosen = interval(counts.thresholds[at], drawn[:, 1 if far is None else 0])
     return Figures(
         model=name,
         eer=interval(counts.eer(), drawn[:, 2]),
@@ -193,7 +194,7 @@ def _figures(
         accuracy=accuracy(counts, best),
         folds=ten_fold(cosines[order], same[order]) if len(same) >= FOLDS else None,
         tar={f"{one:g}": value for one, value in tars(counts).items()},
-        chosen=_operating(counts, at, chosen),
+        chosen=_operating(counts, at, interval(counts.thresholds[at], drawn[:, 0])),
         current=_operating(counts, ranked.at(current), Estimate(current, current, current)),
         roc=_roc(counts),
         histograms=(_histogram(cosines[same], bins), _histogram(cosines[~same], bins)),
@@ -219,27 +220,29 @@ def _roc(counts: Counts) -> tuple[tuple[float, float], ...]:
     )
 
 
-def _few(same: int, different: int, people: int, far: float, used: float | None) -> list[str]:
-    """What there is too little of to trust the threshold."""
+def _few(figures: Figures, people: int, far: float) -> list[str]:
+    different, same = figures.chosen.far, figures.chosen.tar.total
     found = []
-    if used != far:
-        instead = f"the threshold is for a FAR of {used:g}" if used else "the threshold is the most accurate one"
+    if not enough(far, different.total):
         found.append(
-            f"{different:,} pairs of different people say nothing about a FAR of {far:g}, at least "
-            f"{math.ceil(1 / far - 1e-9):,} are needed; {instead}"
+            f"{different.total:,.0f} pairs of different people say nothing about a FAR of {far:g}, at least "
+            f"{math.ceil(1 / far - 1e-9):,} are needed: the threshold is the lowest that accepts none of them, and its "
+            f"FAR may be as high as {different.high:.2g}"
         )
     if same < FEW_SAME:
-        found.append(f"{same} pairs of one person are too few to say how often someone is missed: {FEW_SAME} or more")
+        found.append(
+            f"{same:.0f} pairs of one person are too few to know how often one is missed, {FEW_SAME} or more are needed"
+        )
     if people < FEW_PEOPLE:
         found.append(f"{people} people are too few to speak for others: the intervals are too narrow, {FEW_PEOPLE} or "
                      "more are needed")  # fmt: skip
     return found
 
 
-def _advice(figures: Figures, asked: Asked, far: float | None) -> list[str]:
-    found = []
+def _advice(figures: Figures, asked: Asked) -> list[str]:
+    found, far = [], asked.far
     chosen, current = figures.chosen, figures.current
-    if far is not None and far * chosen.far.total < ERRORS_TO_BE_SURE:
+    if 1 - 1e-9 <= far * chosen.far.total < ERRORS_TO_BE_SURE:
         found.append(
             f"{figures.model}: the FAR of {far:g} rests on {chosen.far.count:g} accepted pairs and may be "
             f"{chosen.far.low:.2g} to {chosen.far.high:.2g}; {math.ceil(ERRORS_TO_BE_SURE / far):,} pairs of different "

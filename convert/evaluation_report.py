@@ -35,9 +35,8 @@ def summary(evaluation: Evaluation) -> str:
 
 def verdict(evaluation: Evaluation) -> str:
     best = evaluation.decisive
-    what = f"for a FAR of {evaluation.far_used:g}" if evaluation.far_used else "that is the most accurate"
     said = (
-        f"{best.model}'s threshold {what} is {_estimate(best.chosen.threshold)}; it accepts "
+        f"{best.model}'s threshold for a FAR of {evaluation.far:g} is {_estimate(best.chosen.threshold)}; it accepts "
         f"{best.chosen.tar.value:.2%} of the pairs of one person. The bundle's is {best.current.threshold.value:.4f}."
     )
     if evaluation.shift:
@@ -48,20 +47,19 @@ def verdict(evaluation: Evaluation) -> str:
 def rows(evaluation: Evaluation) -> list[list[str]]:
     """The table: a name and a cell a model."""
     models = evaluation.models
-    used = f"FAR {evaluation.far_used:g}" if evaluation.far_used else "best accuracy"
     found: list[list[str]] = [
         ["best accuracy", *(_share(one.accuracy) for one in models)],
         ["  its threshold", *(_estimate(one.best_threshold) for one in models)],
         ["accuracy, 10 folds", *(_folds(one) for one in models)],
         ["equal error rate", *(_estimate(one.eer, ".2%") for one in models)],
         *([f"TAR at FAR {far}", *(_share(one.tar[far]) for one in models)] for far in models[0].tar),
-        [f"threshold for {used}", *(_estimate(one.chosen.threshold) for one in models)],
+        [f"threshold for FAR {evaluation.far:g}", *(_estimate(one.chosen.threshold) for one in models)],
         *_at([one.chosen for one in models]),
         [f"bundle's threshold {models[0].current.threshold.value:.4f}", *("" for _ in models)],
         *_at([one.current for one in models]),
     ]
     if evaluation.shift and evaluation.shift_best:
-        found.append([f"shift of the threshold, {used}", "", _estimate(evaluation.shift, "+.4f")])
+        found.append([f"shift of the threshold, FAR {evaluation.far:g}", "", _estimate(evaluation.shift, "+.4f")])
         found.append(["  best accuracy", "", _estimate(evaluation.shift_best, "+.4f")])
         found.append(["decided otherwise than by FP32", "", f"{evaluation.changed:,} pairs"])
     return found
@@ -132,7 +130,9 @@ def _at(points: list[Operating]) -> list[list[str]]:
 
 def _folds(figures: Figures) -> str:
     folds = figures.folds
-    return f"{folds.mean:.2%} ± {folds.deviation:.2%}" if folds else "too few pairs"
+    if folds is None:
+        return "too few pairs"
+    return f"{folds.mean:.2%} ± {folds.deviation:.2%} ({folds.pooled.low:.2%} to {folds.pooled.high:.2%})"
 
 
 def _share(share: Share) -> str:
