@@ -28,8 +28,11 @@ def summary(evaluation: Evaluation) -> str:
     one = evaluation
     lost = [f"{one.faceless} without a face"] * bool(one.faceless)
     lost += [f"{one.unreadable} unreadable"] * bool(one.unreadable)
-    photos = f"{one.photos:,} {'crops' if one.kind == 'bin' else 'photos'}"
-    counted = f"{one.people:,} people, {photos}" + (f" ({', '.join(lost)})" if lost else "")
+    counted = {
+        "people": f"{one.people:,} people, {one.photos:,} photos",
+        "pairs": f"{one.people:,} people by the labels, {one.photos:,} photos",
+        "bin": f"{one.photos:,} crops",
+    }[one.kind] + (f" ({', '.join(lost)})" if lost else "")
     return f"{counted}: {one.same:,} pairs of one person, {one.different:,} of two"
 
 

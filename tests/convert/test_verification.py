@@ -115,6 +115,13 @@ def test_ten_folds_follow_the_protocol(pairs):
     assert found.pooled.total == pairs and found.pooled.low < found.mean < found.pooled.high
 
 
+def test_a_pair_exactly_at_a_fold_threshold_is_rejected():
+    # Squared distances of 1.00 and 1.005: the protocol accepts below a threshold, and has none between 1.00 and 1.01.
+    same = np.arange(40) % 2 == 0
+    found = ten_fold(np.where(same, 0.5, 0.4975), same)
+    assert found.mean == 0.5
+
+
 def people_and_pairs(people, photos):
     owner = np.repeat(np.arange(people), photos)
     first, second = np.triu_indices(len(owner), 1)
