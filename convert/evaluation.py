@@ -212,8 +212,8 @@ def _operating(counts: Counts, at: int, threshold: Estimate) -> Operating:
 
 
 def _roc(counts: Counts) -> tuple[tuple[float, float], ...]:
-    """From the FAR of one pair to 1, evenly on a logarithmic axis."""
-    places = [counts.at_far(far) for far in np.geomspace(1 / counts.different[0], 1, CURVE)]
+    """At a FAR of 0, and from that of one pair to 1, evenly on a logarithmic axis."""
+    places = [counts.at_far(far) for far in (0, *np.geomspace(1 / counts.different[0], 1, CURVE))]
     return tuple(
         (float(counts.different[at] / counts.different[0]), float(counts.same[at] / counts.same[0]))
         for at in dict.fromkeys(places)

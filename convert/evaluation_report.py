@@ -104,7 +104,7 @@ def to_html(evaluation: Evaluation) -> str:
             "<h2>Figures</h2>" + _figures(one),
             soft(INTERVALS),
             soft(CROPS[one.kind == "bin"]),
-            "<h2>ROC</h2>" + roc(one) + soft("Dots: at the thresholds above."),
+            "<h2>ROC</h2>" + roc(one) + soft("Dots: at the thresholds above. The left edge is a FAR of 0."),
             "<h2>Scores</h2>" + scores(one) + soft("Each kind of pairs has its own height. Upright: the thresholds."),
             "<h2>Where it comes from</h2>" + table(["", ""], code, raw=True),
         ],
