@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 from rkface.runtime.errors import InputError, WorkError
 
 if TYPE_CHECKING:
+    from rkface.runtime.bundle import Role
+
     from .quantize import Quantized
     from .targets import Target
 
@@ -30,6 +32,7 @@ class Recipe:
     lead: int = 0
     trail: int = 0
     quantized: bool = True
+    slow: bool = False
 
     @property
     def hybrid(self) -> bool:
@@ -48,7 +51,7 @@ def _hybrid(lead: int, trail: int) -> Recipe:
 TUNED = Recipe("tuned", "normal", True, "channels equalised and biases corrected, ranges from minimum to maximum")
 NORMAL = Recipe("normal", "normal", False, "ranges from minimum to maximum, as the toolkit does unasked")
 KL = Recipe("kl_divergence", "kl_divergence", False, "ranges that keep the distribution of values")
-MMSE = Recipe("mmse", "mmse", False, "ranges of the least squared error; minutes even for a small model")
+MMSE = Recipe("mmse", "mmse", False, "ranges of the least squared error; minutes even for a small model", slow=True)
 # Cheapest first: the last layers of a recogniser are small, the first ones are not.
 HYBRIDS = (_hybrid(0, 3), _hybrid(4, 3), _hybrid(8, 3), _hybrid(16, 6))
 FP16 = Recipe("fp16", "normal", False, "no quantisation", quantized=False)
@@ -75,6 +78,12 @@ class Plan:
             )
         return replace(self, recipes=able)
 
+    def of(self, role: Role) -> Plan:
+        """What of it is tried on ``role``: where there is a choice, nothing slow on a detector (mmse on SCRFD did not
+        end while we waited)."""
+        quick = tuple(one for one in self.recipes if role == "recognizer" or not one.slow)
+        return replace(self, recipes=quick or self.recipes)
+
 
 PLANS = {
     plan.name: plan
@@ -82,7 +91,8 @@ PLANS = {
         Plan("auto", (TUNED, NORMAL, *HYBRIDS), "tuned, then normal, then ever more layers in FP16, until one is near "
              "enough to FP32", analyse=True),
         Plan("fast", (TUNED,), "tuned and nothing else"),
-        Plan("thorough", tuple(RECIPES.values()), "all of them, the best is taken", whole=True, analyse=True),
+        Plan("thorough", tuple(RECIPES.values()), "all of them; the cheapest that is near enough is taken, or the best",
+             whole=True, analyse=True),
         *(Plan(recipe.name, (recipe,), recipe.about) for recipe in RECIPES.values()),
     )
 }  # fmt: skip

@@ -115,7 +115,7 @@ def run_trial(
     frames, aligned = (calibration.detector, calibration.recognizer) if calibration else (None, None)
     scenes = evaluation.scenes
     first, detector_tries = search(
-        plan,
+        plan.of("detector"),
         lambda recipe: quantize("detector", recipe, frames, scenes),
         lambda done: prove.grade_faces(
             prove.compare_faces(reference.faces, faces_of(detector, done.outputs, evaluation))
@@ -125,7 +125,7 @@ def run_trial(
     own, crops = own_crops(evaluation, faces)
     asked = np.concatenate([evaluation.crops, crops])
     second, recognizer_tries = search(
-        plan,
+        plan.of("recognizer"),
         lambda recipe: quantize("recognizer", recipe, aligned, asked),
         lambda done: prove.grade_embeddings(
             prove.compare_embeddings(reference.embeddings, done.outputs[0][: len(evaluation.crops)]), bar

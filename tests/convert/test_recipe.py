@@ -75,6 +75,12 @@ def test_thorough_tries_all_takes_int8_where_that_is_enough_and_a_failure_is_a_r
     assert tries[1].grade is None and "failed at build" in tries[1].error
 
 
+def test_a_detector_is_spared_what_takes_hours_unless_it_is_asked_for():
+    assert MMSE not in PLANS["thorough"].of("detector").recipes
+    assert MMSE in PLANS["thorough"].of("recognizer").recipes
+    assert PLANS["mmse"].of("detector").recipes == (MMSE,)
+
+
 def test_fails_where_every_recipe_fails(toolkit):
     with pytest.raises(WorkError, match="hybrid22 failed"):
         search(PLANS["auto"], *toolkit(dict.fromkeys(NOTHING_CLEARS)))
