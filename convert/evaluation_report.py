@@ -72,9 +72,7 @@ def to_text(evaluation: Evaluation) -> str:
     head = ["", *(one.model for one in evaluation.models)]
     lines = [head, *rows(evaluation)]
     widths = [max(len(row[column]) for row in lines) for column in range(len(head))]
-    shown = [
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in lines
-    ]
+    shown = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in lines]
     return "\n".join(
         [summary(evaluation), "", *shown, "", *(f"too few: {few}" for few in evaluation.few),
          *(f"note: {note}" for note in evaluation.notes)]

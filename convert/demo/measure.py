@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from .train import Plan
 
 DETECTOR, RECOGNIZER, FIGURES = "detector.onnx", "recognizer.onnx", "figures.json"
-DETECTOR_INPUT = Input("input.1", 320, 320, detect.MEAN, detect.STD)
+DETECTOR_INPUT = Input("input.1", 416, 416, detect.MEAN, detect.STD)
 RECOGNIZER_INPUT = Input("input.1", CROP_SIZE, CROP_SIZE, embed.MEAN, embed.STD)
 FAR = 1e-3
 SCENES, PEOPLE, PHOTOS = 500, 250, 4

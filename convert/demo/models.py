@@ -17,9 +17,10 @@ from numpy.typing import NDArray
 from rkface.runtime.detect import ANCHORS, STRIDES
 from torch import Tensor, nn
 
+from .measure import DETECTOR_INPUT
+
 INPUT = "input.1"
 CROP = 112
-DETECTOR_SIZE = (320, 320)  # width, height
 OPSET = 12
 
 IRESNET50 = ((3, 4, 14, 3), (64, 128, 256, 512))
@@ -193,7 +194,7 @@ def export(model: nn.Module, path: Path, width: int, height: int, outputs: Seque
 
 def export_detector(model: Detector, path: Path) -> None:
     names = [f"{kind}_{stride}" for kind in ("score", "bbox", "kps") for stride in STRIDES]
-    export(model, path, *DETECTOR_SIZE, names)
+    export(model, path, DETECTOR_INPUT.width, DETECTOR_INPUT.height, names)
 
 
 def export_recognizer(model: IResNet, path: Path) -> None:

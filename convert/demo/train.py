@@ -22,8 +22,8 @@ HERE = Path(__file__).parent
 _MARGIN = 0.35  # CosFace's own choice (arXiv 1801.09414)
 # Parts of scenes as batches of about equal cost: (side, pictures in a batch). Small ones teach most, large faces do not
 # fit them.
-_WINDOWS = ((160, 8), (96, 22))
-_WINDOWED = 0.9  # share of the detector's training that sees parts of scenes, which is quicker, before whole ones
+_WINDOWS = ((192, 6), (96, 22))
+_WINDOWED = 0.95  # share of the detector's training that sees parts of scenes, which is quicker, before whole ones
 _LEARN_SLOPES = 0.85  # share of the training after which PReLU slopes are learned too
 
 
@@ -166,7 +166,7 @@ def parser() -> argparse.ArgumentParser:
     options.add_argument("--shots", type=int, default=18, help="crops of each")
     options.add_argument("--crop-passes", type=float, default=2.6, help="passes over the crops")
     options.add_argument("--scenes", type=int, default=2400, help="pictures of the detector's training")
-    options.add_argument("--scene-passes", type=float, default=200.0, help="passes over them")
+    options.add_argument("--scene-passes", type=float, default=187.0, help="passes over them")
     options.add_argument("--threads", type=int, default=min(2, cores), help="torch threads and rendering processes")
     return options
 
