@@ -7,21 +7,21 @@ import json
 import sys
 import tempfile
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from rkface.convert.acquire import own_sources
+from rkface.convert.attempt import attempts
+from rkface.convert.convert import prepare, to_finder
 from rkface.convert.material import to_rgb
 from rkface.convert.prove import compare_embeddings, compare_faces
-from rkface.convert.quantize import Job, quantize
 from rkface.convert.recipe import RECIPES, TUNED, Recipe
-from rkface.convert.tune import tune
-from rkface.runtime.backends.reference import open_reference
-from rkface.runtime.bundle import Input
-from rkface.runtime.detect import letterbox
-from rkface.runtime.faces import Faces
-from rkface.runtime.progress import stage
+from rkface.convert.targets import find_target
+from rkface.runtime.bundle import ROLES
+from rkface.runtime.detect import Letterbox, letterbox
 
 from . import measure
 from .identity import CALIBRATE, EVALUATE
@@ -51,58 +51,46 @@ class Kept:
 
 
 def compare(folder: Path, work: Path, recipe: Recipe = TUNED) -> Kept:
-    """Quantise both models in ``folder``, calibrated on CALIBRATE, and compare on EVALUATE, working in ``work``."""
-    calibration = [render_crop(90_000, CALIBRATE[index]) for index in range(CALIBRATION)]
+    """Quantise both models in ``folder`` as `rkface convert` does, calibrated on CALIBRATE, and compare on EVALUATE,
+    working in ``work``."""
+    sources = own_sources(folder / measure.DETECTOR, folder / measure.RECOGNIZER, "")
+    models = {role: prepare(sources.paths[role], role, work) for role in ROLES}
+    attempt = partial(attempts(models, sources, work, work, analyse=False), find_target(TARGET))
     crops = to_rgb(render_crop(91_000, EVALUATE[index]) for index in range(CROPS))
-    model, input = folder / measure.RECOGNIZER, measure.RECOGNIZER_INPUT
-    (simulated,) = _run(model, input, calibration, crops, work=work / "recognizer", recipe=recipe)
-    embedding = compare_embeddings(open_reference(model, input).infer(crops)[0], simulated)
-    detection = compare_faces(*_faces(folder, work, recipe))
+    faces = [render_crop(90_000, CALIBRATE[index]) for index in range(CALIBRATION)]
+    (simulated,) = attempt("recognizer", recipe, _listed(faces, work / "faces"), crops).outputs
+    embedding = compare_embeddings(models["recognizer"].backend.infer(crops)[0], simulated)
+    scenes = [measure.scene(10_000 + index).image for index in range(SCENES)]
+    fitted = [_fitted(scene) for scene in scenes]
+    frames = _listed([one.image for one in map(_fitted, _crowds())], work / "frames")
+    raw = attempt("detector", recipe, frames, to_rgb(one.image for one in fitted)).outputs
+    detector = to_finder(models, sources).detector
+    found = [detector.faces([array[index] for array in raw], one.scale) for index, one in enumerate(fitted)]
+    detection = compare_faces([detector.detect(scene) for scene in scenes], found)
     return Kept(
         TARGET, recipe.name, CALIBRATION, embedding.faces, embedding.mean, embedding.p1, embedding.minimum,
         detection.images, detection.faces, detection.tight / detection.faces, detection.extra, detection.landmark_error,
     )  # fmt: skip
 
 
-def _faces(folder: Path, work: Path, recipe: Recipe) -> tuple[list[Faces], list[Faces]]:
-    """FP32's and INT8's faces in each held-out scene."""
-    model, input = folder / measure.DETECTOR, measure.DETECTOR_INPUT
+def _fitted(image: NDArray[np.uint8]) -> Letterbox:
+    return letterbox(image, measure.DETECTOR_INPUT.width, measure.DETECTOR_INPUT.height)
+
+
+def _crowds() -> list[NDArray[np.uint8]]:
+    """Scenes with up to three people each, to calibrate on."""
     people = np.random.default_rng(92_000).choice(np.asarray(CALIBRATE), (CALIBRATION, 3))
-    calibration = [
-        letterbox(render_scene(92_000 + index, sorted(set(row.tolist()))).image, input.width, input.height).image
-        for index, row in enumerate(people)
-    ]
-    scenes = [measure.scene(10_000 + index).image for index in range(SCENES)]
-    fitted = [letterbox(scene, input.width, input.height) for scene in scenes]
-    frames = to_rgb(one.image for one in fitted)
-    raw = _run(model, input, calibration, frames, work=work / "detector", recipe=recipe)
-    detector = measure.open_detector(model)
-    simulated = [detector.faces([array[index] for array in raw], one.scale) for index, one in enumerate(fitted)]
-    return [detector.detect(scene) for scene in scenes], simulated
+    return [render_scene(92_000 + index, sorted(set(row.tolist()))).image for index, row in enumerate(people)]
 
 
-def _run(
-    model: Path,
-    input: Input,
-    calibration: list[NDArray[np.uint8]],
-    images: NDArray[np.uint8],
-    *,
-    work: Path,
-    recipe: Recipe,
-) -> tuple[NDArray[np.float32], ...]:
-    work.mkdir(parents=True, exist_ok=True)
-    for index, image in enumerate(calibration):
-        cv2.imwrite(str(work / f"{index}.png"), image)
-    dataset = work / "dataset.txt"
-    dataset.write_text("".join(f"{index}.png\n" for index in range(len(calibration))), encoding="utf-8")
-    np.save(work / "images.npy", images)
-    fit = tune(model, input, dataset, work / "tuned.onnx").path if recipe.tuned else model
-    job = Job(
-        onnx=fit, output=work / "model.rknn", target=TARGET, input=input, custom_string="{}", dataset=dataset,
-        algorithm=recipe.algorithm, evaluate=work / "images.npy",
-    )  # fmt: skip
-    with stage(f"quantise {model.stem}"):
-        return quantize(job, work / "toolkit.log").outputs
+def _listed(images: list[NDArray[np.uint8]], folder: Path) -> Path:
+    """Write ``images`` (BGR) and the list of them that the toolkit calibrates on."""
+    folder.mkdir()
+    for index, image in enumerate(images):
+        cv2.imwrite(str(folder / f"{index}.png"), image)
+    dataset = folder / "dataset.txt"
+    dataset.write_text("".join(f"{index}.png\n" for index in range(len(images))), encoding="utf-8")
+    return dataset
 
 
 def main() -> int:
