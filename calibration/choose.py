@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -170,22 +170,31 @@ def _groups(candidates: Sequence[Candidate], embeddings: NDArray[np.float32]) ->
     """Indices of ``candidates`` that belong together, the groups in hash order."""
     photos = {digest: index for index, digest in enumerate(sorted({candidate.sha256 for candidate in candidates}))}
     node = [photos[candidate.sha256] for candidate in candidates]
-    parent = list(range(len(photos)))
-
-    def root(photo: int) -> int:
-        while parent[photo] != photo:
-            parent[photo] = parent[parent[photo]]
-            photo = parent[photo]
-        return photo
-
-    for start in range(0, len(embeddings), BLOCK):
-        for row, column in np.argwhere(embeddings[start : start + BLOCK] @ embeddings.T >= SAME_PERSON):
-            low, high = sorted((root(node[start + row]), root(node[column])))
-            parent[high] = low
+    alike = (
+        (node[start + row], node[column])
+        for start in range(0, len(embeddings), BLOCK)
+        for row, column in np.argwhere(embeddings[start : start + BLOCK] @ embeddings.T >= SAME_PERSON)
+    )
+    group = connected(len(photos), alike)
     members: dict[int, list[int]] = {}
     for index, photo in enumerate(node):
-        members.setdefault(root(photo), []).append(index)
+        members.setdefault(group[photo], []).append(index)
     # A group goes by its smallest photo hash, hashed again: the smallest of many is small, and large groups would
     # always come first.
     names = {photo: hashlib.sha256(digest.encode()).hexdigest() for digest, photo in photos.items()}
     return [members[photo] for photo in sorted(members, key=lambda photo: names[photo])]
+
+
+def connected(count: int, joined: Iterable[tuple[int, int]]) -> list[int]:
+    """For each of ``count`` things the smallest one that ``joined`` pairs connect it with, itself among them."""
+    parent = list(range(count))
+
+    def root(one: int) -> int:
+        while parent[one] != one:
+            parent[one] = one = parent[parent[one]]
+        return one
+
+    for left, right in joined:
+        low, high = sorted((root(left), root(right)))
+        parent[high] = low
+    return [root(one) for one in range(count)]

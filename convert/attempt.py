@@ -43,9 +43,7 @@ def attempts(models: Models, sources: Sources, work: Path, scratch: Path, *, ana
     def run(target: Target, role: Role, recipe: Recipe, dataset: Path | None, images: NDArray[np.uint8]) -> Quantized:
         model = models[role]
         name = f"{role}-{target.name}-{recipe.name}"
-        proto = onnx.load(str(model.simplified.path))
-        fp16 = ends(proto, recipe.lead, recipe.trail) if recipe.hybrid else ()
-        ranges = score_ranges(proto) if recipe.tuned and dataset else {}
+        fp16, ranges = _spared(model.simplified.path, recipe) if recipe.tuned and dataset else ((), {})
         custom_string = contract(role, model.input, sources.source(role).sha256)
         output = scratch / f"{name}.rknn"
         settings = [target.name, asdict(recipe), custom_string, images.shape, analyse]
@@ -74,6 +72,12 @@ def attempts(models: Models, sources: Sources, work: Path, scratch: Path, *, ana
     return run
 
 
+def _spared(model: Path, recipe: Recipe) -> tuple[tuple[str, ...], dict[str, tuple[float, float]]]:
+    """What the toolkit is told besides: tensors in FP16, and known ranges. The graph is let go before it starts."""
+    proto = onnx.load(str(model))
+    return ends(proto, recipe.lead, recipe.trail), score_ranges(proto)
+
+
 def _tell(shown: Stage, images: int, part: str, number: float) -> None:
     if part == ANSWERED:
         shown.advance(int(number), images)
@@ -86,7 +90,7 @@ def _key(model: Path, settings: list[Any], dataset: Path | None, images: NDArray
     versions = [version(name) for name in ("rkface", "rknn-toolkit2", "onnxruntime", "numpy")]
     code = [sha256(Path(__file__).with_name(name)) for name in CODE]
     text = json.dumps([sha256(model), settings, calibration, versions, code])
-    return key_of([text, np.ascontiguousarray(images).tobytes()])
+    return key_of([text, np.ascontiguousarray(images).data.cast("B")])
 
 
 def _tune(model: Prepared, role: Role, dataset: Path, target: Path, fp16: tuple[str, ...]) -> Path:

@@ -19,7 +19,7 @@ from .quantize import LayerError, Quantized
 KEPT = 12  # conversions; a model in INT8 is a quarter of its FP32
 
 
-def key_of(parts: Iterable[bytes | str]) -> str:
+def key_of(parts: Iterable[bytes | memoryview | str]) -> str:
     """A name for what ``parts`` determine."""
     digest = hashlib.sha256()
     for part in parts:

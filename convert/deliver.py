@@ -134,7 +134,7 @@ def _costs(model: Path, target: Target, tries: Sequence[Try]) -> tuple[Cost | No
         return (None,) * len(tries)
     costs = []
     for one in tries:
-        kept = dict.fromkeys(ends(proto, one.recipe.lead, one.recipe.trail), "fp16") if one.recipe.hybrid else {}
+        kept = dict.fromkeys(ends(proto, one.recipe.lead, one.recipe.trail), "fp16")
         cost = estimate(found, target, "w8a8" if one.recipe.quantized else "fp16", kept)
         costs.append(cost if one.chosen else replace(cost, layers=()))
     return tuple(costs)

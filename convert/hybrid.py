@@ -28,4 +28,6 @@ def ends(proto: Any, lead: int, trail: int) -> tuple[str, ...]:
         depth = max((behind.get(name, 0) for name in node.output), default=0) + (node.op_type in WEIGHTED)
         for name in node.input:
             behind[name] = max(behind.get(name, 0), depth)
-    return tuple(name for node in nodes for name in node.output if before[name] <= lead or behind.get(name, 0) < trail)
+    return tuple(
+        name for node in nodes for name in node.output if (lead and before[name] <= lead) or behind.get(name, 0) < trail
+    )

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from rkface.calibration.choose import connected
 from rkface.runtime.align import align
 from rkface.runtime.bundle import sha256
 from rkface.runtime.detect import Detector
@@ -129,7 +130,7 @@ def from_pairs(table: Path, folder: Path, finder: Finder) -> Labelled:
     found = _find([folder / name for name in names], finder)
     place = {names[index]: at for at, index in enumerate(found.crops)}
     number = {name: index for index, name in enumerate(names)}
-    groups = _groups(len(names), [(number[left], number[right]) for left, right, same in pairs if same])
+    groups = connected(len(names), [(number[left], number[right]) for left, right, same in pairs if same])
     for left, right, same in pairs:
         if not same and groups[number[left]] == groups[number[right]]:
             raise InputError(
@@ -166,7 +167,8 @@ def from_bin(file: Path, size: int) -> Labelled:
         shown.note = f"{len(content.same)} pairs of {len(unique)} crops"
     first, second = np.array([unique[image] for image in content.images], np.int64).reshape(-1, 2).T
     same = np.array(content.same)
-    people = _groups(len(unique), zip(first[same].tolist(), second[same].tolist(), strict=True))
+    shown_by = connected(len(unique), zip(first[same].tolist(), second[same].tolist(), strict=True))
+    people = np.unique(shown_by, return_inverse=True)[1].astype(np.int64)
     _require_both(file, same, _Found({}, 0, 0, frozenset()), len(unique))
     return Labelled("bin", crops, people, first, second, same, len(unique))
 
@@ -192,20 +194,6 @@ def all_pairs(people: Indices) -> tuple[Indices, Indices, bool]:
     complete = kept[0].shape[1] == same.shape[1] and kept[1].shape[1] == total
     first, second = np.concatenate(kept, axis=1)
     return first, second, complete
-
-
-def _groups(count: int, joined: Iterable[tuple[int, int]]) -> Indices:
-    """A number for each of ``count`` things, the same for those that ``joined`` pairs connect, counted from 0."""
-    parent = list(range(count))
-
-    def root(one: int) -> int:
-        while parent[one] != one:
-            parent[one] = one = parent[parent[one]]
-        return one
-
-    for left, right in joined:
-        parent[root(left)] = root(right)
-    return np.unique([root(one) for one in range(count)], return_inverse=True)[1].astype(np.int64)
 
 
 def _find(photos: Sequence[Path], finder: Finder) -> _Found:

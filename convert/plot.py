@@ -13,6 +13,7 @@ WIDTH, HEIGHT, MARGIN = 560, 220, 40
 COLOURS = ("#2f7ed8", "#e08a1e", "#2a8f5c")
 BINS = 40
 FONT, LINE = 13, 16  # of text, and between two labels
+FRAME = (MARGIN + 18, WIDTH - 8, 34, HEIGHT + 20)  # left, right, top, bottom of a plot with a grid
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,7 @@ def scatter(points: Sequence[Point], x_name: str, y_name: str, form: str, bar: f
     points = [point for point in points if isfinite(point.x) and isfinite(point.y)]
     if not points:
         return ""
-    left, right, top, bottom = MARGIN + 18, WIDTH - 8, 34, HEIGHT + 20
+    left, right, top, bottom = FRAME
     reach = max(point.x for point in points) * 1.45 or 1.0  # room for labels on the right
     low, high = min(bar, *(point.y for point in points)), max(bar, *(point.y for point in points))
     room = max(high - low, abs(high) * 1e-3) * 0.12
@@ -97,15 +98,14 @@ def scatter(points: Sequence[Point], x_name: str, y_name: str, form: str, bar: f
 
 
 def by_depth(series: Mapping[str, Sequence[float]], x_name: str, y_name: str) -> str:
-    """One line a series over its index, on a logarithmic scale of at least three decades; values below it lie on its
-    floor."""
+    """One line a series over its index, on a logarithmic scale of four decades; values below it lie on its floor."""
     count = max((len(values) for values in series.values()), default=0)
     top_value = max((value for values in series.values() for value in values if isfinite(value)), default=0.0)
     if count < 2 or top_value <= 0:
         return ""
     ceiling = int(np.ceil(np.log10(top_value)))
     floor = ceiling - 4
-    left, right, top, bottom = MARGIN + 18, WIDTH - 8, 34, HEIGHT + 20
+    left, right, top, bottom = FRAME
     parts = [text(0, 16, y_name, "start")]
     for power in range(floor, ceiling + 1):
         y = bottom - (bottom - top) * (power - floor) / (ceiling - floor)

@@ -57,7 +57,6 @@ class Job:
     custom_string: str
     dataset: Path | None = None
     algorithm: str = "normal"
-    dtype: str = "w8a8"
     evaluate: Path | None = None
     fp16: tuple[str, ...] = ()
     ranges: Mapping[str, tuple[float, float]] = field(default_factory=dict)

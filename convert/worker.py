@@ -50,7 +50,7 @@ def work(job_file: Path, channel: int, parent: int) -> int:
     size = raw["input"]
     rknn.config(
         mean_values=[list(size["mean"])], std_values=[list(size["std"])], target_platform=raw["target"],
-        quantized_dtype=raw["dtype"], quantized_algorithm=raw["algorithm"], custom_string=raw["custom_string"],
+        quantized_dtype="w8a8", quantized_algorithm=raw["algorithm"], custom_string=raw["custom_string"],
     )  # fmt: skip
     shape = [[1, 3, size["height"], size["width"]]]
     stage("load", lambda: rknn.load_onnx(raw["onnx"], inputs=[size["name"]], input_size_list=shape))

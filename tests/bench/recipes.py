@@ -80,7 +80,7 @@ def measure(options: argparse.Namespace, work: Path) -> list[dict[str, object]]:
             start = time.monotonic()
             done = toolkit(target, role, recipe, lists[role], images[role])
             seconds = time.monotonic() - start - done.seconds["simulate"]
-            fp16 = dict.fromkeys(ends(protos[role], recipe.lead, recipe.trail), "fp16") if recipe.hybrid else {}
+            fp16 = dict.fromkeys(ends(protos[role], recipe.lead, recipe.trail), "fp16")
             bound = estimate(counted[role], target, "w8a8", fp16).milliseconds
             row = {"model": sources.paths[role].stem, "recipe": recipe.name, "seconds": seconds, "bound": bound}
             if role == "detector":

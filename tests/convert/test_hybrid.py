@@ -46,6 +46,9 @@ def test_layers_are_counted_from_both_ends_and_activations_go_along(tmp_path):
     assert ends(proto, 1, 2) == ("c0", "r0", "c2", "r2", "sum", "c3", "r3")
     assert ends(proto, 0, 3) == ("c1", "r1", "c2", "r2", "sum", "c3", "r3"), "the longest way counts, not the bypass"
     assert len(ends(proto, 4, 0)) == 9 and ends(proto, 0, 0) == ()
+    proto.graph.node.insert(0, helper.make_node("Relu", ["input"], ["before"]))
+    proto.graph.node[1].input[0] = "before"
+    assert ends(proto, 0, 1) == ("c3", "r3") and ends(proto, 1, 0) == ("before", "c0", "r0")
 
 
 @pytest.fixture
