@@ -161,8 +161,7 @@ def _check_dataset(dataset: Path, input: Input) -> None:
 def _run(work: Path, sink: Any, progress: Callable[[str, float], None]) -> tuple[str, int]:
     """Run the worker; returns the stage it was in when it ended, and its exit status."""
     reader, writer = os.pipe()
-    # A Ctrl-C between the worker's birth and the `try` below would leave it to die by itself, a moment after us.
-    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    # A Ctrl-C between the worker's birth and the `try` below leaves it to die by itself, a moment after us (die_with).
     worker = subprocess.Popen(
         [sys.executable, "-m", "rkface.convert.worker", str(work / "job.json"), str(writer), str(os.getpid())],
         cwd=work, stdin=subprocess.DEVNULL, stdout=sink, stderr=subprocess.STDOUT,
@@ -170,7 +169,6 @@ def _run(work: Path, sink: Any, progress: Callable[[str, float], None]) -> tuple
     )  # fmt: skip
     stage = "start"
     try:
-        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         os.close(writer)
         with os.fdopen(reader, encoding="utf-8") as stages:
             for line in stages:
