@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnx
 from numpy.typing import NDArray
 from rkface.runtime.bundle import Role, contract, sha256
 from rkface.runtime.errors import WorkError
@@ -43,7 +42,9 @@ def attempts(models: Models, sources: Sources, work: Path, scratch: Path, *, ana
     def run(target: Target, role: Role, recipe: Recipe, dataset: Path | None, images: NDArray[np.uint8]) -> Quantized:
         model = models[role]
         name = f"{role}-{target.name}-{recipe.name}"
-        fp16, ranges = _spared(model.simplified.path, recipe) if recipe.tuned and dataset else ((), {})
+        # What the toolkit is told besides: tensors in FP16, and known ranges.
+        graph, tuning = model.graph.proto, recipe.tuned and dataset is not None
+        fp16, ranges = (ends(graph, recipe.lead, recipe.trail), score_ranges(graph)) if tuning else ((), {})
         custom_string = contract(role, model.input, sources.source(role).sha256)
         output = scratch / f"{name}.rknn"
         settings = [target.name, asdict(recipe), custom_string, images.shape, analyse]
@@ -70,12 +71,6 @@ def attempts(models: Models, sources: Sources, work: Path, scratch: Path, *, ana
         return done
 
     return run
-
-
-def _spared(model: Path, recipe: Recipe) -> tuple[tuple[str, ...], dict[str, tuple[float, float]]]:
-    """What the toolkit is told besides: tensors in FP16, and known ranges. The graph is let go before it starts."""
-    proto = onnx.load(str(model))
-    return ends(proto, recipe.lead, recipe.trail), score_ranges(proto)
 
 
 def _tell(shown: Stage, images: int, part: str, number: float) -> None:

@@ -24,6 +24,7 @@ from .bundle import check_replaceable
 from .deliver import deliver
 from .diagnose import diagnose
 from .material import Finder, Material, Photos, gather, render_photos
+from .price import read_graph
 from .prove import SICK_MEAN_COSINE, Parity, fault
 from .quantize import require_toolkit
 from .recipe import PLANS, UNQUANTIZED, Bar, Plan
@@ -96,8 +97,9 @@ def convert(
         for order in settings.orders:
             plan = settings.plan.on(order.target)
             trial = run_trial(
-                partial(attempt, order.target), finder.detector, material, reference, plan=plan, bar=settings.bar
-            )
+                partial(attempt, order.target), models, finder.detector, material, reference,
+                target=order.target, plan=plan, bar=settings.bar,
+            )  # fmt: skip
             parity = judge(material.evaluation, reference, trial, sources.match)
             evidence = inspect(models["detector"], finder.detector, material.evaluation, reference, trial)
             report = deliver(
@@ -127,7 +129,7 @@ def prepare(path: Path, role: Role, scratch: Path, size: tuple[int, int] | None 
         fixed = fix(path, role, size if role == "detector" else None)
         simplified = simplify(fixed, scratch / f"{role}.onnx")
         shown.note = f"{path.name}, {simplified.nodes[0]} → {simplified.nodes[1]} nodes"
-    return Prepared(fixed, simplified, open_reference(simplified.path, simplified.input))
+    return Prepared(fixed, simplified, read_graph(simplified.path), open_reference(simplified.path, simplified.input))
 
 
 def to_finder(models: Models, sources: Sources) -> Finder:

@@ -11,19 +11,16 @@ from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
-import onnx
 from numpy.typing import NDArray
 from rkface.runtime.bundle import ROLES, Manifest, Model, Role, Thresholds
 from rkface.runtime.detect import NMS_IOU, THRESHOLD
-from rkface.runtime.errors import ModelError, WorkError
+from rkface.runtime.errors import WorkError
 from rkface.runtime.faces import Faces
 from rkface.runtime.image import read_image
 from rkface.runtime.progress import stage
 
 from .bundle import write_bundle
-from .cost import Cost, estimate, layers_of
 from .detection import DetectorEvidence, remarks
-from .hybrid import ends
 from .prove import Parity, match
 from .recipe import Try, chosen_of
 from .report import ModelFacts, Pictures, Report
@@ -32,7 +29,6 @@ if TYPE_CHECKING:
     from .acquire import Sources
     from .convert import Order, Settings
     from .material import Evaluation, Material
-    from .targets import Target
     from .trial import Models, Reference, Trial
 
 GOLDEN = {"detector": 2, "recognizer": 8}  # enough to tell a wrong layout or colour order; the board runs them often
@@ -51,8 +47,8 @@ def deliver(
     facts = tuple(
         ModelFacts(
             role, trial.models[role].rknn.stat().st_size, models[role].simplified.nodes, reference.differences[role],
-            trial.models[role].seconds, trial.models[role].peak_rss_mb, trial.models[role].warnings, trial.tries[role],
-            _costs(models[role].simplified.path, order.target, trial.tries[role]), trial.models[role].layers,
+            trial.models[role].seconds, trial.models[role].peak_rss_mb, trial.models[role].warnings,
+            tuple(map(_brief, trial.tries[role])), trial.models[role].layers,
         )
         for role in ROLES
     )  # fmt: skip
@@ -124,20 +120,9 @@ def _precision(trial: Trial, role: Role) -> str:
     return "int8+fp16" if recipe.hybrid else "int8" if recipe.quantized else "fp16"
 
 
-def _costs(model: Path, target: Target, tries: Sequence[Try]) -> tuple[Cost | None, ...]:
-    """What each try is predicted to cost, layer by layer for the chosen one; None for a type or a graph that the model
-    of costs does not know."""
-    proto = onnx.load(str(model))
-    try:
-        found = layers_of(proto, model.name)
-    except ModelError:  # the conversion is done: a missing prediction must not cost it
-        return (None,) * len(tries)
-    costs = []
-    for one in tries:
-        kept = dict.fromkeys(ends(proto, one.recipe.lead, one.recipe.trail), "fp16")
-        cost = estimate(found, target, "w8a8" if one.recipe.quantized else "fp16", kept)
-        costs.append(cost if one.chosen else replace(cost, layers=()))
-    return tuple(costs)
+def _brief(one: Try) -> Try:
+    """Its cost layer by layer is for the recipe taken."""
+    return one if one.chosen or one.cost is None else replace(one, cost=replace(one.cost, layers=()))
 
 
 def _below(role: Role, tries: Sequence[Try]) -> str | None:

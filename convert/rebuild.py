@@ -24,6 +24,7 @@ from rkface.runtime.progress import stage
 
 from .acquire import Sources
 from .attempt import attempts
+from .price import read_graph
 from .quantize import require_toolkit
 from .recipe import Recipe
 from .simplify import Simplified, fix
@@ -82,7 +83,7 @@ def open_recognizer(bundle: Bundle, provider: str = "cpu") -> Prepared:
     fixed = fix(path, "recognizer")
     nodes = len(fixed.proto.graph.node)
     simplified = Simplified(path, model.input, model.outputs, (nodes, nodes))
-    return Prepared(fixed, simplified, open_reference(path, model.input, (provider,)))
+    return Prepared(fixed, simplified, read_graph(path), open_reference(path, model.input, (provider,)))
 
 
 def embed_all(model: Prepared, images: Images, progress: Callable[[int, int], None]) -> Floats:

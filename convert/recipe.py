@@ -13,6 +13,7 @@ from rkface.runtime.errors import InputError, WorkError
 if TYPE_CHECKING:
     from rkface.runtime.bundle import Role
 
+    from .cost import Cost
     from .quantize import Quantized
     from .targets import Target
 
@@ -60,12 +61,13 @@ RECIPES = {recipe.name: recipe for recipe in (TUNED, NORMAL, KL, MMSE, *HYBRIDS)
 
 @dataclass(frozen=True)
 class Plan:
-    """The recipes to try, in this order; ``whole``: all of them, even after one cleared the bar. ``analyse``: measure
-    the error of every layer as well."""
+    """The recipes to try; ``whole``: all of them, even after one cleared the bar. ``spare``: only where one failed.
+    ``analyse``: measure the error of every layer as well."""
 
     name: str
     recipes: tuple[Recipe, ...]
     about: str
+    spare: tuple[Recipe, ...] = ()
     whole: bool = False
     analyse: bool = False
 
@@ -88,8 +90,8 @@ class Plan:
 PLANS = {
     plan.name: plan
     for plan in (
-        Plan("auto", (TUNED, NORMAL, *HYBRIDS), "tuned, then normal, then ever more layers in FP16, until one is near "
-             "enough to FP32", analyse=True),
+        Plan("auto", (TUNED, *HYBRIDS), "tuned, then ever more layers in FP16, until one is near enough to FP32",
+             spare=(NORMAL,), analyse=True),
         Plan("fast", (TUNED,), "tuned and nothing else"),
         Plan("thorough", tuple(RECIPES.values()), "all of them; the cheapest that is near enough is taken, or the best",
              whole=True, analyse=True),
@@ -121,13 +123,15 @@ class Grade:
 
 @dataclass(frozen=True)
 class Try:
-    """One recipe on one model, and what it came to: a grade, or the error it ended with."""
+    """One recipe on one model, and what it came to: a grade, or the error it ended with. ``cost``: what the NPU is
+    predicted to take, None where that cannot be said."""
 
     recipe: Recipe
     seconds: float
     grade: Grade | None
     error: str = ""
     chosen: bool = False
+    cost: Cost | None = None
 
 
 def chosen_of(tries: Sequence[Try]) -> Try:
@@ -136,27 +140,38 @@ def chosen_of(tries: Sequence[Try]) -> Try:
 
 
 def search(
-    plan: Plan, attempt: Callable[[Recipe], Quantized], grade: Callable[[Quantized], Grade]
+    plan: Plan,
+    attempt: Callable[[Recipe], Quantized],
+    grade: Callable[[Quantized], Grade],
+    predict: Callable[[Recipe], Cost | None],
 ) -> tuple[Quantized, tuple[Try, ...]]:
-    """The best of ``plan``'s recipes, and what became of each. Of those that clear the bar the one with the fewest
-    layers in FP16, as that is what costs the NPU time; else by rank; else the earlier.
+    """The best of ``plan``'s recipes, and what became of each: the cheapest on the NPU of those that clear the bar, by
+    rank where none does or they cost the same, else the earlier. They are tried in that order too, cheapest first.
 
     A recipe that the toolkit fails at is one row of the answer; WorkError where it fails at all of them.
     """
+    costs = {recipe: predict(recipe) for recipe in (*plan.recipes, *plan.spare)}
+    if any(cost is None for cost in costs.values()):  # fewest layers in FP16 first: what costs the NPU most
+        prices = {recipe: float(recipe.lead + recipe.trail) for recipe in costs}
+    else:
+        prices = {recipe: cost.milliseconds for recipe, cost in costs.items() if cost}
     tries: list[Try] = []
     best: tuple[tuple[float, ...], int, Quantized] | None = None  # its worth, its place among the tries
     failure: WorkError | None = None
-    for recipe in plan.recipes:
+    waiting, spare = sorted(plan.recipes, key=prices.__getitem__), list(plan.spare)
+    while waiting:
+        recipe = waiting.pop(0)
         start = time.monotonic()
         try:
             done = attempt(recipe)
         except WorkError as error:
-            tries.append(Try(recipe, time.monotonic() - start, None, str(error)))
+            tries.append(Try(recipe, time.monotonic() - start, None, str(error), cost=costs[recipe]))
             failure = error
+            waiting, spare = spare + waiting, []
             continue
         found = grade(done)
-        tries.append(Try(recipe, time.monotonic() - start, found))
-        cheap = -recipe.lead - recipe.trail if found.clears else -math.inf
+        tries.append(Try(recipe, time.monotonic() - start, found, cost=costs[recipe]))
+        cheap = -prices[recipe] if found.clears else -math.inf
         worth = (cheap, *(-math.inf if math.isnan(part) else part for part in found.rank))
         if best is None or worth > best[0]:
             best = (worth, len(tries) - 1, done)

@@ -12,7 +12,6 @@ import numpy as np
 from numpy.typing import NDArray
 from rkface.runtime.bundle import Manifest, Role
 
-from .cost import Cost
 from .detection import DetectorEvidence
 from .page import b64, jpeg, page, table
 from .plot import histogram
@@ -34,9 +33,7 @@ LIMITS = (
 @dataclass(frozen=True)
 class ModelFacts:
     """What happened to one model. ``difference``: the largest between original and simplified; ``seconds`` by stage of
-    the toolkit; ``nodes`` before and after simplification; ``costs``: what each of ``tries`` would cost on the NPU,
-    with its layers for the chosen one, None where its type is unknown to convert/cost.py; ``layers``: the error
-    of each, where it was measured."""
+    the toolkit; ``nodes`` before and after simplification; ``layers``: the error of each, where it was measured."""
 
     role: Role
     rknn_bytes: int
@@ -46,7 +43,6 @@ class ModelFacts:
     peak_rss_mb: float
     warnings: tuple[str, ...]
     tries: tuple[Try, ...]
-    costs: tuple[Cost | None, ...]
     layers: tuple[LayerError, ...] = ()
 
 

@@ -24,11 +24,11 @@ PREDICTED = (
 def recipes(models: Sequence[ModelFacts], bar: Bar) -> str:
     rows = [
         (
-            facts.role, one.recipe.name, one.recipe.dtype, f"{cost.milliseconds:.2f} ms" if cost else "",
+            facts.role, one.recipe.name, one.recipe.dtype, f"{one.cost.milliseconds:.2f} ms" if one.cost else "",
             one.grade.said if one.grade else one.error, f"{one.seconds:.0f} s", "taken" if one.chosen else "",
             one.recipe.about,
         )
-        for facts in models for one, cost in zip(facts.tries, facts.costs, strict=True)
+        for facts in models for one in facts.tries
     ]  # fmt: skip
     head = ("model", "recipe", "type", "NPU bound", "against FP32", "time", "", "what it does")
     return (
@@ -41,9 +41,9 @@ def recipes(models: Sequence[ModelFacts], bar: Bar) -> str:
 def _cost(facts: ModelFacts, bar: Bar) -> str:
     """Cost against accuracy, and where the cost comes from."""
     points = [
-        Point(one.recipe.name, cost.milliseconds, one.grade.accuracy, one.chosen)
-        for one, cost in zip(facts.tries, facts.costs, strict=True)
-        if cost and one.grade
+        Point(one.recipe.name, one.cost.milliseconds, one.grade.accuracy, one.chosen)
+        for one in facts.tries
+        if one.cost and one.grade
     ]
     recognizer = facts.role == "recognizer"
     plot = scatter(
@@ -53,7 +53,7 @@ def _cost(facts: ModelFacts, bar: Bar) -> str:
         ".4f" if recognizer else ".2%",
         bar.mean if recognizer else GOOD_LANDMARKS,
     )
-    chosen = [cost for one, cost in zip(facts.tries, facts.costs, strict=True) if cost and one.chosen]
+    chosen = [one.cost for one in facts.tries if one.cost and one.chosen]
     return f"<h3>{facts.role}: cost against accuracy</h3>" + plot + "".join(_where(cost) for cost in chosen)
 
 

@@ -21,9 +21,11 @@ from rkface.runtime.progress import stage
 from . import prove
 from .detection import LOWEST, DetectorEvidence, compare_scenes, output_errors
 from .material import Evaluation, Material, to_rgb
+from .price import Graph, predict
 from .quantize import Quantized
 from .recipe import Bar, Plan, Recipe, Try, search
 from .simplify import Fixed, Simplified, prove_same
+from .targets import Target
 
 PROOF = 2  # images on which original and simplified model are compared
 
@@ -37,6 +39,7 @@ class Prepared:
 
     fixed: Fixed
     simplified: Simplified
+    graph: Graph
     backend: ReferenceBackend
 
     @property
@@ -104,9 +107,11 @@ def run_reference(models: Models, detector: Detector, evaluation: Evaluation) ->
 
 
 def run_trial(
-    quantize: Toolkit, detector: Detector, material: Material, reference: Reference, *, plan: Plan, bar: Bar
-) -> Trial:
-    """Quantise both models with ``quantize`` by the recipe of ``plan`` that keeps the most of ``reference``.
+    quantize: Toolkit, models: Models, detector: Detector, material: Material, reference: Reference, *,
+    target: Target, plan: Plan, bar: Bar,
+) -> Trial:  # fmt: skip
+    """Quantise both models with ``quantize`` for ``target``, by the cheapest recipe of ``plan`` that is near enough to
+    ``reference``.
 
     The detector goes first, so that the recogniser can also be asked about the faces as the quantised detector aligns
     them.
@@ -120,6 +125,7 @@ def run_trial(
         lambda done: prove.grade_faces(
             prove.compare_faces(reference.faces, faces_of(detector, done.outputs, evaluation))
         ),
+        lambda recipe: predict(models["detector"].graph, target, recipe),
     )
     faces = faces_of(detector, first.outputs, evaluation)
     own, crops = own_crops(evaluation, faces)
@@ -130,6 +136,7 @@ def run_trial(
         lambda done: prove.grade_embeddings(
             prove.compare_embeddings(reference.embeddings, done.outputs[0][: len(evaluation.crops)]), bar
         ),
+        lambda recipe: predict(models["recognizer"].graph, target, recipe),
     )
     tries: dict[Role, tuple[Try, ...]] = {"detector": detector_tries, "recognizer": recognizer_tries}
     return Trial({"detector": first, "recognizer": second}, tries, faces, own)

@@ -173,6 +173,7 @@ def auto(work: Path, count: int, model: Path) -> dict[str, float]:
     from rkface.convert.catalog import DEMO
     from rkface.convert.convert import prepare
     from rkface.convert.demo.render import EVALUATE, render_crop
+    from rkface.convert.price import predict
     from rkface.convert.prove import compare_embeddings, grade_embeddings
     from rkface.convert.recipe import PLANS, Bar, chosen_of, search
     from rkface.convert.targets import find_target
@@ -185,12 +186,14 @@ def auto(work: Path, count: int, model: Path) -> dict[str, float]:
     plan = PLANS["auto"]
     sources = own_sources(DEMO / "detector.onnx", model, "not stated")
     run = attempts({"recognizer": prepared}, sources, work, work, analyse=plan.analyse)
-    run = partial(run, find_target("rk3588"), "recognizer")
+    target = find_target("rk3588")
+    run = partial(run, target, "recognizer")
     waiting = psutil.Process().memory_info().rss / 2**20
     done, tries = search(
         plan,
         lambda recipe: run(recipe, dataset(work, count), crops),
         lambda done: grade_embeddings(compare_embeddings(reference, done.outputs[0]), Bar()),
+        lambda recipe: predict(prepared.graph, target, recipe),
     )
     chosen = chosen_of(tries)
     return {"search": time.perf_counter() - start, "tries": len(tries), "recipe": chosen.recipe.name,

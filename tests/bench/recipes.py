@@ -18,14 +18,12 @@ import tempfile
 import time
 from pathlib import Path
 
-import onnx
 from rkface.convert.acquire import own_sources, pack_sources
 from rkface.convert.attempt import attempts
 from rkface.convert.catalog import find_pack
 from rkface.convert.convert import prepare, to_finder
-from rkface.convert.cost import estimate, layers_of
-from rkface.convert.hybrid import ends
 from rkface.convert.material import Photos, gather, render_photos
+from rkface.convert.price import predict
 from rkface.convert.prove import compare_embeddings, compare_faces
 from rkface.convert.recipe import RECIPES
 from rkface.convert.targets import find_target
@@ -69,8 +67,6 @@ def measure(options: argparse.Namespace, work: Path) -> list[dict[str, object]]:
     reference = run_reference(models, finder.detector, material.evaluation)
     toolkit = attempts(models, sources, work, work, analyse=False)
     lists = {"detector": material.calibration.detector, "recognizer": material.calibration.recognizer}
-    protos = {role: onnx.load(str(models[role].simplified.path)) for role in ROLES}
-    counted = {role: layers_of(protos[role], role) for role in ROLES}
     images = {"detector": material.evaluation.scenes, "recognizer": material.evaluation.crops}
     rows = []
     for role in ROLES:
@@ -80,8 +76,7 @@ def measure(options: argparse.Namespace, work: Path) -> list[dict[str, object]]:
             start = time.monotonic()
             done = toolkit(target, role, recipe, lists[role], images[role])
             seconds = time.monotonic() - start - done.seconds["simulate"]
-            fp16 = dict.fromkeys(ends(protos[role], recipe.lead, recipe.trail), "fp16")
-            bound = estimate(counted[role], target, "w8a8", fp16).milliseconds
+            bound = predict(models[role].graph, target, recipe).milliseconds
             row = {"model": sources.paths[role].stem, "recipe": recipe.name, "seconds": seconds, "bound": bound}
             if role == "detector":
                 found = compare_faces(reference.faces, faces_of(finder.detector, done.outputs, material.evaluation))

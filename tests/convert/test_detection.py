@@ -154,5 +154,5 @@ def test_a_conversion_judges_crowds_of_small_faces(converted):
     assert len(cut) == sum("no score passes" in note for note in figures["notes"])
     assert "By size of face" in html and "NPU bound" in html
     for model in figures["models"]:
-        costs = [cost for cost in model["costs"] if cost["layers"]]
+        costs = [one["cost"] for one in model["tries"] if one["cost"]["layers"]]
         assert len(costs) == 1 and f"{costs[0]['milliseconds']:.2f} ms" in html

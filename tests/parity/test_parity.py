@@ -46,7 +46,9 @@ def prove_pack(sources, photos, work, everything=None):
         )
     reference = run_reference(models, finder.detector, material.evaluation)
     attempt = partial(attempts(models, sources, work, work, analyse=False), target)
-    trial = run_trial(attempt, finder.detector, material, reference, plan=PLANS["auto"], bar=Bar())
+    trial = run_trial(
+        attempt, models, finder.detector, material, reference, target=target, plan=PLANS["auto"], bar=Bar()
+    )
     parity = judge(material.evaluation, reference, trial, sources.match)
     return Proof(sources.name, material.evaluation, reference, trial, parity)
 
