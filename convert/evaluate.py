@@ -53,6 +53,9 @@ def evaluate(parser: ArgumentParser) -> None:
     A threshold needs pairs: for a FAR of 1e-3 at least 1,000 of different people (150 photos of 50 people make 11,000),
     and 30,000 to know that FAR to a third. Where there are fewer, it says so.
 
+    --groups says who belongs to which group (ages, origins, glasses, sites …): a threshold that is right for all
+    together can be wrong for one of them.
+
     examples:
       rkface evaluate --bundle build/rk3588 --people staff/ --out evaluation.html
       rkface evaluate --bundle build/rk3588 --pairs pairs.csv --photos photos/ --far 1e-2 --write-threshold
@@ -66,6 +69,8 @@ def evaluate(parser: ArgumentParser) -> None:
     data.add_argument("--bin", type=Path, metavar="FILE", help="an InsightFace verification file")
     parser.add_argument("--photos", type=Path, metavar="DIR", help="where the photos of --pairs are (default: beside "
                         "the CSV)")  # fmt: skip
+    parser.add_argument("--groups", type=Path, metavar="CSV", help="name,group with a header line, the name that of a "
+                        "person's folder, or of a photo of --pairs: figures by group too")  # fmt: skip
     parser.add_argument("--far", type=rate, default=1e-3, metavar="F", help="share of different people that may pass "
                         "as one (default: %(default)g)")  # fmt: skip
     parser.add_argument("--calibration", type=Path, metavar="SET", help="the calibration set of the bundle (default: "
@@ -87,20 +92,25 @@ def _evaluate(options: Namespace) -> int:
     from .evaluation import Asked
     from .evaluation import evaluate as work_out
     from .evaluation_report import to_html, to_text, verdict
+    from .groups import grouped, read_groups
 
     out = _out(options.out, options.bundle)
     if options.photos is not None and options.pairs is None:
         raise InputError("--photos goes with --pairs")
+    if options.groups is not None and options.bin is not None:
+        raise InputError("--groups goes with --people or --pairs")
+    named = None if options.groups is None else read_groups(options.groups)
     bundle = read_bundle(options.bundle)
     manifest = bundle.manifest
     calibration, notes = _calibration(options, bundle)
     labelled = _labelled(options, bundle)
+    groups = None if named is None else grouped(labelled, named)
     cosines, more = _cosines(options, bundle, labelled, calibration)
     asked = Asked(
         f"{manifest.name} for {manifest.target}", sha256(bundle.folder / SUMS), manifest.synthetic, options.far,
         manifest.thresholds.match,
     )  # fmt: skip
-    found = work_out(asked, labelled, cosines, (*notes, *more))
+    found = work_out(asked, labelled, cosines, (*notes, *more), groups)
     found = replace(found, command=shlex.join(["rkface", *sys.argv[1:]]))
     print(json.dumps(found.to_dict(), indent=1) if options.json else f"\n{to_text(found)}\n\n{verdict(found)}")
     if out is not None:

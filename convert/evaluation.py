@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 from rkface.runtime.embed import unit
 from rkface.runtime.progress import stage
 
+from .groups import Group, by_group
+from .groups import remarks as remarks_on_groups
 from .labelled import Labelled
 from .verification import (
     ERRORS_TO_BE_SURE,
@@ -99,6 +101,7 @@ class Evaluation:
     changed: int | None
     few: tuple[str, ...]
     notes: tuple[str, ...]
+    groups: tuple[Group, ...] = ()
     command: str = ""
 
     @property
@@ -143,8 +146,12 @@ def cosines_of(embeddings: Floats, labelled: Labelled) -> Floats:
     return cosines
 
 
-def evaluate(asked: Asked, labelled: Labelled, cosines: dict[str, Floats], notes: Sequence[str] = ()) -> Evaluation:
-    """``cosines``: of every pair, by the name of the model; FP32's first, then what the NPU computes."""
+def evaluate(
+    asked: Asked, labelled: Labelled, cosines: dict[str, Floats], notes: Sequence[str] = (),
+    groups: NDArray[np.str_] | None = None,
+) -> Evaluation:  # fmt: skip
+    """``cosines``: of every pair, by the name of the model; FP32's first, then what the NPU computes. ``groups``: that
+    of each face."""
     same, people = labelled.same, len(np.unique(labelled.people))
     different = int((~same).sum())
     ranked = {name: rank(values, same) for name, values in cosines.items()}
@@ -167,6 +174,11 @@ def evaluate(asked: Asked, labelled: Labelled, cosines: dict[str, Floats], notes
             interval(models[1].chosen.threshold.value - models[0].chosen.threshold.value, moved[:, 0]),
             interval(models[1].best_threshold.value - models[0].best_threshold.value, moved[:, 1]),
         ]
+    parts: tuple[Group, ...] = ()
+    told: list[str] = []
+    if groups is not None:
+        parts = by_group(labelled, groups, cosines, [one.chosen.threshold.value for one in models], asked.far)
+        told = remarks_on_groups(parts, groups, asked.far, models[-1].chosen.tar)
     decided = [values >= asked.current for values in cosines.values()]
     return Evaluation(
         bundle=asked.bundle, digest=asked.digest, synthetic=asked.synthetic, kind=labelled.kind, people=people,
@@ -175,7 +187,7 @@ def evaluate(asked: Asked, labelled: Labelled, cosines: dict[str, Floats], notes
         bins=tuple(bins.tolist()), shift=shifts[0], shift_best=shifts[1],
         changed=int(np.sum(decided[0] != decided[1])) if len(decided) > 1 else None,
         few=tuple(_few(models[-1], people, asked.far)),
-        notes=(*labelled.notes, *notes, *_advice(models[-1], asked)),
+        notes=(*labelled.notes, *notes, *_advice(models[-1], asked), *told), groups=parts,
     )  # fmt: skip
 
 

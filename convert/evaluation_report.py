@@ -68,15 +68,35 @@ def rows(evaluation: Evaluation) -> list[list[str]]:
     return found
 
 
+def group_rows(evaluation: Evaluation) -> list[list[str]]:
+    """A head and a row for each group, of the model that the board runs; nothing without groups."""
+    if not evaluation.groups:
+        return []
+    head = ["group", "people", "pairs of one", "of two", "FAR", "TAR", f"its own threshold for {evaluation.far:g}"]
+    found = [head]
+    for group in evaluation.groups:
+        one = group.models[-1]
+        shares = [_share(value) if value else "no pairs" for value in (one.far, one.tar)]
+        own = f"{one.threshold:.4f}" if one.threshold is not None else "too few pairs"
+        found.append([group.name, f"{group.people:,}", f"{group.same:,}", f"{group.different:,}", *shares, own])
+    return found
+
+
 def to_text(evaluation: Evaluation) -> str:
-    head = ["", *(one.model for one in evaluation.models)]
-    lines = [head, *rows(evaluation)]
-    widths = [max(len(row[column]) for row in lines) for column in range(len(head))]
-    shown = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in lines]
+    shown = _columns([["", *(one.model for one in evaluation.models)], *rows(evaluation)])
+    groups = _columns(group_rows(evaluation))
+    if groups:
+        best = evaluation.decisive
+        groups = ["", f"by group, {best.model} at {best.chosen.threshold.value:.4f}", *groups]
     return "\n".join(
-        [summary(evaluation), "", *shown, "", *(f"too few: {few}" for few in evaluation.few),
+        [summary(evaluation), "", *shown, *groups, "", *(f"too few: {few}" for few in evaluation.few),
          *(f"note: {note}" for note in evaluation.notes)]
     )  # fmt: skip
+
+
+def _columns(lines: list[list[str]]) -> list[str]:
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in lines]
 
 
 def to_html(evaluation: Evaluation) -> str:
@@ -102,11 +122,24 @@ def to_html(evaluation: Evaluation) -> str:
             "<h2>Figures</h2>" + _figures(one),
             soft(INTERVALS),
             soft(CROPS[one.kind == "bin"]),
+            *_groups(one),
             "<h2>ROC</h2>" + roc(one) + soft("Dots: at the thresholds above. The left edge is a FAR of 0."),
             "<h2>Scores</h2>" + scores(one) + soft("Each kind of pairs has its own height. Upright: the thresholds."),
             "<h2>Where it comes from</h2>" + table(["", ""], code, raw=True),
         ],
     )
+
+
+def _groups(evaluation: Evaluation) -> list[str]:
+    if not evaluation.groups:
+        return []
+    head, *body = group_rows(evaluation)
+    best = evaluation.decisive
+    said = (
+        f"{best.model}, pairs within a group, at the threshold for all ({best.chosen.threshold.value:.4f}). Groups are "
+        "as --groups gives them."
+    )
+    return ["<h2>By group</h2>" + table(head, body, numbers=1), soft(said)]
 
 
 def _figures(evaluation: Evaluation) -> str:

@@ -37,6 +37,7 @@ class Labelled:
     same           P bool: labelled as one person
     photos         how many were looked at; ``faceless`` and ``unreadable`` ones among them are not in ``crops``
     digests        SHA-256 of every photo's file
+    labels         N: what each face goes by, its person's folder or its photo; empty for verification files
     """
 
     kind: str
@@ -50,6 +51,7 @@ class Labelled:
     unreadable: int = 0
     digests: frozenset[str] = frozenset()
     notes: tuple[str, ...] = ()
+    labels: tuple[str, ...] = ()
 
     @property
     def mirrored(self) -> bool:
@@ -109,7 +111,7 @@ def from_people(folder: Path, finder: Finder) -> Labelled:
     _require_both(folder, same, found, len(inside))
     return Labelled(
         "people", to_rgb(found.crops.values()), people, first, second, same, len(inside), found.faceless,
-        found.unreadable, found.digests, tuple(notes),
+        found.unreadable, found.digests, tuple(notes), tuple(names[person] for person in people),
     )  # fmt: skip
 
 
@@ -145,7 +147,7 @@ def from_pairs(table: Path, folder: Path, finder: Finder) -> Labelled:
     notes = (f"{lost} of {len(pairs)} pairs were left out: one of their photos shows no face",) if lost else ()
     return Labelled(
         "pairs", to_rgb(found.crops.values()), people, first, second, same > 0, len(names), found.faceless,
-        found.unreadable, found.digests, notes,
+        found.unreadable, found.digests, notes, tuple(names[index] for index in found.crops),
     )  # fmt: skip
 
 

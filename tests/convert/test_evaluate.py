@@ -160,6 +160,41 @@ def test_a_bundle_without_reference_models(lone, few):
         run("--bundle", lone, "--people", few)
 
 
+def test_by_group(lone, people, tmp_path, capsys):
+    table = tmp_path / "groups.csv"
+    names = sorted(path.name for path in people.iterdir())
+    rows = [f"{name},{'odd' if at % 2 else 'even'}\n" for at, name in enumerate(names[:-1])]
+    table.write_text("name,group\n" + "".join(rows))
+    assert run("--bundle", lone, "--people", people, "--fp32", "--far", "1e-2", "--groups", table, "--json",
+               "--out", tmp_path) == 0  # fmt: skip
+    figures = json.loads(capsys.readouterr().out)
+    even, odd = figures["groups"]
+    assert (even["name"], even["people"], even["same"], even["different"]) == ("even", 6, 18, 135)
+    assert (odd["name"], odd["people"], odd["same"], odd["different"]) == ("odd", 5, 15, 90)
+    assert "3 faces are in no group" in figures["notes"]
+    (all_of_them,) = figures["models"]
+    accepted = sum(group["models"][0]["tar"]["count"] for group in (even, odd))
+    missed = all_of_them["chosen"]["tar"]["total"] - all_of_them["chosen"]["tar"]["count"]
+    assert 33 - missed <= accepted <= 33, "three pairs of 36 are the last person's"
+    assert even["models"][0]["threshold"] and odd["models"][0]["threshold"] is None, "90 pairs cannot tell 1 %"
+    html = (tmp_path / "evaluation.html").read_text(encoding="utf-8")
+    assert "By group" in html and "<td>odd</td>" in html
+
+
+def test_groups_that_cannot_be(lone, few, tmp_path):
+    table = tmp_path / "groups.csv"
+    for rows, says in (
+        ("person-0000\n", "line 2: not «name,group»"),
+        ("person-0000,a\nperson-0000,b\n", "line 3: this name is in another group above"),
+        ("someone,a\n", "names none of the people"),
+    ):
+        table.write_text("name,group\n" + rows)
+        with pytest.raises(InputError, match=says):
+            run("--bundle", lone, "--people", few, "--fp32", "--groups", table)
+    with pytest.raises(InputError, match="--groups goes with"):
+        run("--bundle", lone, "--bin", tmp_path / "a.bin", "--groups", table)
+
+
 class Touch:
     def __init__(self, path):
         self.path = str(path)
