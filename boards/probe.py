@@ -1,0 +1,159 @@
+"""What doctor looks at: files, device nodes and the output of a few commands, all below one root folder.
+
+Doctor runs on a board before anything is installed there, on whatever Python the board has. So this file, and all else
+that ``boards/remote.py`` sends, uses the standard library only and no syntax newer than Python 3.8's.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from .v4l2 import Camera, Format, read_cameras
+
+COMMAND_SECONDS = 20  # the first gst-inspect after an installation scans every plugin
+ROOT = Path("/")
+
+# Asked of another process of the same Python: a broken native library must not take doctor down with it.
+PYTHON_FACTS = """
+import importlib.util, json, platform, sysconfig
+facts = {"version": platform.python_version(), "platform": sysconfig.get_platform(), "lite": None, "error": None}
+facts["venv"] = importlib.util.find_spec("ensurepip") is not None
+if importlib.util.find_spec("rknnlite"):
+    try:
+        from importlib.metadata import version
+        facts["lite"] = version("rknn-toolkit-lite2")
+        from rknnlite.api import RKNNLite
+    except BaseException as error:
+        facts["error"] = "%s: %s" % (type(error).__name__, error)
+print(json.dumps(facts))
+"""
+
+
+@dataclass(frozen=True)
+class Node:
+    """A device node: permission bits, owner and group by name."""
+
+    path: str
+    mode: int
+    owner: str
+    group: str
+
+    def usable(self, user: str, groups: tuple[str, ...]) -> bool:
+        """May ``user``, in ``groups``, read and write it? As the kernel decides: the first of owner, group and others
+        that applies counts alone."""
+        if user == "root":
+            return True
+        shift = 6 if user == self.owner else 3 if self.group in groups else 0
+        return (self.mode >> shift) & 6 == 6
+
+    def __str__(self) -> str:
+        return f"{self.path} ({self.mode:04o} {self.owner}:{self.group})"
+
+
+@dataclass(frozen=True)
+class Probe:
+    """One machine. With a ``root`` other than /, a recording of one: ``commands/`` there holds what commands print
+    (named after the command line, % for /; no file = not installed), a node's file holds "mode owner group", and
+    ``cameras.json`` what V4L2 answered."""
+
+    root: Path = ROOT
+
+    @property
+    def live(self) -> bool:
+        return self.root == ROOT
+
+    def path(self, name: str) -> Path:
+        return self.root / name.lstrip("/")
+
+    def content(self, name: str) -> bytes:
+        """The file's bytes; none where it is missing or may not be read."""
+        try:
+            return self.path(name).read_bytes()
+        except OSError:
+            return b""
+
+    def text(self, name: str) -> str:
+        return self.content(name).decode(errors="replace").strip("\0 \n")
+
+    def number(self, name: str) -> int | None:
+        try:
+            return int(self.text(name))
+        except ValueError:
+            return None
+
+    def exists(self, name: str) -> bool:
+        try:
+            return self.path(name).exists()
+        except OSError:  # a folder on the way may not be searched
+            return False
+
+    def glob(self, pattern: str) -> tuple[str, ...]:
+        """Names below the root that match, as absolute paths of the machine, sorted."""
+        found = self.root.glob(pattern.lstrip("/"))
+        return tuple(sorted("/" + path.relative_to(self.root).as_posix() for path in found))
+
+    def node(self, name: str) -> Node | None:
+        if not self.live:
+            words = self.text(name).split()
+            return Node(name, int(words[0], 8), words[1], words[2]) if len(words) == 3 else None
+        try:
+            status = os.stat(name)  # noqa: PTH116 (a node, not a path to work with)
+        except OSError:
+            return None
+        return Node(name, stat.S_IMODE(status.st_mode), _user(status.st_uid), _group(status.st_gid))
+
+    def command(self, *argv: str, record: str = "") -> str | None:
+        """What a command prints, both streams; None where it is not installed or does not end."""
+        if not self.live:
+            path = self.root / "commands" / (record or " ".join(argv)).replace("/", "%")
+            return path.read_text(encoding="utf-8") if path.is_file() else None
+        try:
+            done = subprocess.run(
+                argv, check=False, capture_output=True, text=True, errors="replace", stdin=subprocess.DEVNULL,
+                timeout=COMMAND_SECONDS, env={**os.environ, "LC_ALL": "C"},
+            )  # fmt: skip
+        except (OSError, subprocess.TimeoutExpired):
+            return None
+        return done.stdout + done.stderr
+
+    def python(self) -> dict[str, Any]:
+        """Version, platform, rknn-toolkit-lite2 and whether venv works, of the Python that runs this."""
+        facts: dict[str, Any] = json.loads(self.command(sys.executable, "-c", PYTHON_FACTS, record="python3") or "{}")
+        return facts
+
+    def user(self) -> str:
+        return (self.command("id", "-un") or "").strip()
+
+    def groups(self) -> tuple[str, ...]:
+        return tuple((self.command("id", "-Gn") or "").split())
+
+    def cameras(self) -> tuple[Camera, ...]:
+        if self.live:
+            return read_cameras(self.glob("/dev/video*"))
+        raw = json.loads(self.text("cameras.json") or "[]")
+        return tuple(Camera(one["node"], one["name"], tuple(Format(*form) for form in one["formats"])) for one in raw)
+
+
+def _user(number: int) -> str:
+    import pwd
+
+    try:
+        return pwd.getpwuid(number).pw_name
+    except KeyError:
+        return str(number)
+
+
+def _group(number: int) -> str:
+    import grp
+
+    try:
+        return grp.getgrgid(number).gr_name
+    except KeyError:
+        return str(number)
