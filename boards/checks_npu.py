@@ -182,7 +182,7 @@ def library(probe: Probe, need: Need) -> Line:
         return Line("librknnrt", FAIL, f"{found} is older than the models: {made}", get)
     if ours > theirs:
         return Line("librknnrt", WARN, f"{found}; {made}: other versions load, but may compute differently",
-                    "run `rkface selftest`; where it fails, convert with the matching toolkit")  # fmt: skip
+                    f"best is the library of version {toolkit}, or a bundle made with the library's version")  # fmt: skip
     return Line("librknnrt", OK, found)
 
 
@@ -226,7 +226,7 @@ def binding(facts: dict[str, Any], need: Need) -> Line:
                     f"pip install --force-reinstall rknn-toolkit-lite2=={toolkit}")  # fmt: skip
     if not lite:
         return Line("rknnlite", WARN, "not installed for this Python",
-                    f"deploying installs it; by hand: pip install rknn-toolkit-lite2=={toolkit}")  # fmt: skip
+                    f"pip install rknn-toolkit-lite2=={toolkit}")  # fmt: skip
     if numbers(lite) != numbers(toolkit):
         return Line("rknnlite", WARN, f"{lite}, while the models are of toolkit {toolkit}",
                     f"pip install rknn-toolkit-lite2=={toolkit}")  # fmt: skip

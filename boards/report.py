@@ -86,5 +86,5 @@ def summary(report: Report) -> str:
     if count[FAIL]:
         return f"{count[FAIL]} of {len(report.lines)} checks failed: mend these first, then run doctor again"
     if count[WARN]:
-        return f"rkface can run here; {count[WARN]} of {len(report.lines)} checks are worth a look"
+        return f"nothing stands in the way; {count[WARN]} of {len(report.lines)} checks are worth a look"
     return f"all {len(report.lines)} checks are fine"
