@@ -182,7 +182,7 @@ def library(probe: Probe, need: Need) -> Line:
         return Line("librknnrt", FAIL, f"{found} is older than the models: {made}", get)
     if ours > theirs:
         return Line("librknnrt", WARN, f"{found}; {made}: other versions load, but may compute differently",
-                    f"best is the library of version {toolkit}, or a bundle made with the library's version")  # fmt: skip
+                    f"best is the library of {toolkit}, or a bundle made with this version")  # fmt: skip
     return Line("librknnrt", OK, found)
 
 
