@@ -1,0 +1,107 @@
+"""What the stand-in librknnrt answers: a bundle's golden outputs, written as librknnrt.c reads them."""
+
+from __future__ import annotations
+
+import re
+import struct
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rkface.runtime.bundle import ROLES, Bundle, Output, Role
+
+MAGIC = b"RKTWIN1"
+FLOAT32, INT8 = 0, 2  # rknn_tensor_type
+# The simulator gives floats; in units of the output's scale they are whole numbers, but for float32's rounding.
+GRID_TOLERANCE = 0.01
+
+
+@dataclass(frozen=True)
+class Grid:
+    """How an output is quantised: value = (int8 − zero_point) · scale."""
+
+    zero_point: int
+    scale: float
+
+
+def write_answers(bundle: Bundle, folder: Path) -> None:
+    """One file for each model, named after the hash of its bytes, in ``folder``."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with np.load(bundle.folder / "golden.npz") as golden:
+        for role in ROLES:
+            model = bundle.path(role).read_bytes()
+            outputs = bundle.model(role).outputs
+            values = [golden[f"{role}/simulator/{output.name}"] for output in outputs]
+            content = _content(bundle, role, golden[f"{role}/inputs"], values, grids(model, outputs))
+            (folder / f"{fnv1a(model):016x}").write_bytes(content)
+
+
+def grids(model: bytes, outputs: Sequence[Output]) -> list[Grid | None]:
+    """The quantisation of each output, from the ranges that the toolkit keeps as text in a ``.rknn``; None where it
+    keeps none, as of a float output."""
+    return [_grid(model, output.name) for output in outputs]
+
+
+def _grid(model: bytes, name: str) -> Grid | None:
+    key = re.escape(repr(name).encode())
+    found = re.search(rb"%s: \{'name': %s, [^{}]*?'min': \[([^],]+)\], 'max': \[([^],]+)\]" % (key, key), model)
+    if found is None:
+        return None
+    # As the toolkit does it: the range, widened to hold 0, over the 255 steps of an int8.
+    low, high = min(float(found[1]), 0.0), max(float(found[2]), 0.0)
+    scale = (high - low) / 255
+    return Grid(round(-128 - low / scale), scale) if scale else None
+
+
+def _content(
+    bundle: Bundle,
+    role: Role,
+    inputs: NDArray[np.uint8],
+    values: Sequence[NDArray[np.float32]],
+    quantised: Sequence[Grid | None],
+) -> bytes:
+    model = bundle.model(role)
+    size = (model.input.height, model.input.width)
+    told = [_quantise(array, grid) for array, grid in zip(values, quantised, strict=True)]
+    parts = [struct.pack("<8s4I256s", MAGIC, *size, len(told), len(inputs), model.input.name.encode())]
+    for output, (array, grid) in zip(model.outputs, told, strict=True):
+        kind = INT8 if array.dtype == np.int8 else FLOAT32
+        shape = struct.pack("<256sI16I", output.name.encode(), len(output.shape), *_padded(output.shape))
+        elements = int(np.prod(output.shape))
+        parts.append(shape + struct.pack("<Iiif", elements, kind, grid.zero_point if grid else 0, _scale(grid)))
+    for index, image in enumerate(inputs):
+        parts.append(struct.pack("<Q", fnv1a(image.tobytes())))
+        parts += [array[index].tobytes() for array, _ in told]
+    return b"".join(parts)
+
+
+def _quantise(
+    values: NDArray[np.float32], grid: Grid | None
+) -> tuple[NDArray[np.int8] | NDArray[np.float32], Grid | None]:
+    """The int8 behind the simulator's floats; the floats themselves where they are not on the grid."""
+    if grid is None:
+        return values.astype(np.float32), None
+    steps = values.astype(np.float64) / grid.scale + grid.zero_point
+    whole = np.rint(steps)
+    if np.abs(steps - whole).max() > GRID_TOLERANCE or whole.min() < -128 or whole.max() > 127:
+        return values.astype(np.float32), None
+    return whole.astype(np.int8), grid
+
+
+def _padded(shape: Sequence[int]) -> list[int]:
+    return [*shape, *[0] * (16 - len(shape))]
+
+
+def _scale(grid: Grid | None) -> float:
+    return grid.scale if grid else 1.0
+
+
+def fnv1a(data: bytes) -> int:
+    """FNV-1a, 64 bits (http://www.isthe.com/chongo/tech/comp/fnv/), as librknnrt.c computes it."""
+    value = 0xCBF29CE484222325
+    for byte in data:
+        value = (value ^ byte) * 0x100000001B3 & 0xFFFFFFFFFFFFFFFF
+    return value
