@@ -36,7 +36,7 @@ def detect(parser: ArgumentParser) -> None:
     """Find the faces in photos: boxes, scores and five landmarks.
 
     With --json, one object a line for each photo, in pixels of the photo as a person sees it, best score first:
-      {"image", "width", "height", "faces": [{"box": [x1,y1,x2,y2], "score", "landmarks": [[x,y] x 5]}]}
+      {"image", "width", "height", "faces": [{"box": [x1,y1,x2,y2], "score", "landmarks": [[x,y] x 5]}], "backend"}
 
     examples:
       rkface detect --bundle build/rk3588 party.jpg --draw faces.jpg
@@ -96,7 +96,9 @@ def _common(parser: ArgumentParser) -> None:
         metavar="DIR",
         help="what `rkface convert` wrote (default: %(default)s)",
     )
-    parser.add_argument("--backend", default=None, help="reference = ONNX Runtime (default: what this machine has)")
+    parser.add_argument(
+        "--backend", metavar="B", help="npu, or reference = ONNX Runtime (default: what this machine has)"
+    )
     parser.add_argument(
         "--provider", default="cpu", metavar="P", help="of ONNX Runtime: cpu, openvino, cuda (default: %(default)s)"
     )
@@ -127,7 +129,7 @@ def _photos(options: Namespace, *, embed: bool) -> int:
                 failed = error.exit_code
                 continue
             faces = (pipeline.recognize if embed else pipeline.detect)(image, options.threshold)
-            _show(options, path, image, faces)
+            _show(options, path, image, faces, pipeline.backend)
             if embed and not len(faces):
                 print(f"rkface: {path}: no face found, so nothing to embed", file=sys.stderr)
                 failed = InputError.exit_code
@@ -163,9 +165,9 @@ def _picture(path: Path) -> Path:
     return path
 
 
-def _show(options: Namespace, path: Path, image: NDArray[np.uint8], faces: Faces) -> None:
+def _show(options: Namespace, path: Path, image: NDArray[np.uint8], faces: Faces, backend: str) -> None:
     if options.json:
-        print(json.dumps(describe(path, image, faces), ensure_ascii=False), flush=True)
+        print(json.dumps(describe(path, image, faces) | {"backend": backend}, ensure_ascii=False), flush=True)
         return
     found = len(faces)
     print(

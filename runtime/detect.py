@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -10,11 +10,12 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from .backends import QuantizedBackend
 from .errors import InputError, ModelError
 from .faces import Faces
 
 if TYPE_CHECKING:
-    from .backends import Backend
+    from .backends import Backend, Raw
     from .bundle import Input, Output
 
 STRIDES = (8, 16, 32)
@@ -98,10 +99,11 @@ def levels(outputs: Sequence[Output], width: int, height: int) -> tuple[Level, .
     return tuple(found)
 
 
-def decode(outputs: Sequence[NDArray[np.float32]], layout: Sequence[Level], threshold: float) -> Faces:
+def decode(outputs: Sequence[Raw], layout: Sequence[Level], threshold: float) -> Faces:
     """Raw outputs → candidate faces in input pixels, best score first, before suppression.
 
-    Scores are compared first, so that boxes and landmarks are computed only for what passes ``threshold``.
+    Scores are compared first, so that boxes and landmarks are computed only for what passes ``threshold``; of outputs
+    that are still quantised, only that becomes float.
     """
     boxes, scores, landmarks = [], [], []
     for level in layout:
@@ -141,7 +143,11 @@ class Detector:
     """SCRFD over any backend. ``detect`` takes H×W×3 uint8 BGR and returns Faces in pixels of that image."""
 
     def __init__(self, backend: Backend, input: Input, outputs: Sequence[Output], nms_iou: float = NMS_IOU) -> None:
-        self._backend = backend
+        self._run: Callable[[NDArray[np.uint8]], Sequence[Raw]] = (
+            backend.infer_quantized
+            if isinstance(backend, QuantizedBackend)
+            else lambda image: backend.infer(image[None])
+        )
         self._size = (input.width, input.height)
         self._levels = levels(outputs, input.width, input.height)
         self._nms_iou = nms_iou
@@ -149,9 +155,9 @@ class Detector:
     def detect(self, image: NDArray[np.uint8], threshold: float = THRESHOLD) -> Faces:
         fitted = letterbox(image, *self._size)
         rgb = cv2.cvtColor(fitted.image, cv2.COLOR_BGR2RGB).astype(np.uint8, copy=False)
-        return self.faces(self._backend.infer(rgb[None]), fitted.scale, threshold)
+        return self.faces(self._run(rgb), fitted.scale, threshold)
 
-    def faces(self, outputs: Sequence[NDArray[np.float32]], scale: float, threshold: float = THRESHOLD) -> Faces:
+    def faces(self, outputs: Sequence[Raw], scale: float, threshold: float = THRESHOLD) -> Faces:
         """The faces that raw model outputs speak of, for an image letterboxed with ``scale``."""
         found = decode(outputs, self._levels, threshold)
         # Back in pixels of the image before suppression, as InsightFace does it: overlaps count whole pixels (+1).

@@ -28,3 +28,7 @@ class BundleError(InputError):
 
 class WorkError(RkfaceError):
     """The input was fine but the work failed: the toolkit, the disk, the network, or accuracy below the bar."""
+
+
+class DeviceError(RkfaceError):
+    """The NPU, its driver or its library did not do what they should."""

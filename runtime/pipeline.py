@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import ExitStack
+from importlib.util import find_spec
 from pathlib import Path
 from types import TracebackType
 
@@ -11,14 +13,16 @@ from numpy.typing import NDArray
 
 from . import align as alignment
 from .backends import Backend
+from .backends.npu import open_npu
 from .backends.reference import open_reference
-from .bundle import Bundle, Manifest, Role, Thresholds, read_bundle
+from .bundle import ROLES, Bundle, Manifest, Role, Thresholds, read_bundle
 from .detect import Detector
 from .embed import Embedder
 from .errors import InputError
 from .faces import Faces
+from .soc import read_soc
 
-BACKENDS = ("reference",)
+BACKENDS = ("npu", "reference")
 
 
 class Pipeline:
@@ -29,6 +33,11 @@ class Pipeline:
         self._backends = (detector, recognizer)
         self._detector = Detector(detector, manifest.detector.input, manifest.detector.outputs, manifest.thresholds.nms)
         self._embedder = Embedder(recognizer, manifest.recognizer.input, manifest.recognizer.outputs[0].shape[-1])
+
+    @property
+    def backend(self) -> str:
+        """Which one runs the models: "npu" or "reference"."""
+        return self._backends[0].name
 
     @property
     def thresholds(self) -> Thresholds:
@@ -70,18 +79,40 @@ def open_bundle(
 ) -> Pipeline:
     """Verify the bundle in ``folder`` and load its models.
 
-    ``backend`` is "reference" (ONNX Runtime, with ``providers`` out of cpu, openvino, cuda) or None for what this
-    machine has. BundleError for a bundle that cannot be trusted, InputError for a backend that is not there.
+    ``backend`` is "npu", "reference" (ONNX Runtime, with ``providers`` out of cpu, openvino, cuda) or None for what
+    this machine has. BundleError for a bundle that cannot be trusted or was made for another chip, InputError for a
+    backend that is not there, DeviceError for an NPU that fails: never does another backend take its place unasked.
     """
-    if backend not in (None, *BACKENDS):
-        raise InputError(f"no backend {backend!r} in this version: it has {', '.join(BACKENDS)}")
-    bundle = read_bundle(Path(folder))
-    return Pipeline(
-        bundle.manifest,
-        _reference(bundle, "detector", providers, threads),
-        _reference(bundle, "recognizer", providers, threads),
-    )
+    chosen = choose_backend(backend)
+    bundle = read_bundle(Path(folder), read_soc() if chosen == "npu" else None)
+    with ExitStack() as opened:
+        backends = []
+        for role in ROLES:
+            backends.append(open_model(bundle, role, chosen, providers=providers, threads=threads))
+            opened.callback(backends[-1].close)
+        opened.pop_all()
+    return Pipeline(bundle.manifest, *backends)
 
 
-def _reference(bundle: Bundle, role: Role, providers: Sequence[str], threads: int | None) -> Backend:
-    return open_reference(bundle.reference(role), bundle.model(role).input, providers, threads)
+def choose_backend(name: str | None = None) -> str:
+    """``name``, or, where it is None, what this machine has: "npu" on a Rockchip chip with rknn-toolkit-lite2
+    installed, "reference" elsewhere. InputError for a name that is none."""
+    if name not in (None, *BACKENDS):
+        raise InputError(f"no backend {name!r} in this version: it has {', '.join(BACKENDS)}")
+    return name or ("npu" if read_soc() and find_spec("rknnlite") else "reference")
+
+
+def open_model(
+    bundle: Bundle,
+    role: Role,
+    backend: str,
+    *,
+    core: int | None = None,
+    providers: Sequence[str] = ("cpu",),
+    threads: int | None = None,
+) -> Backend:
+    """Load one model of ``bundle``; ``core`` is for the NPU, ``providers`` and ``threads`` are for the reference."""
+    model = bundle.model(role)
+    if backend == "npu":
+        return open_npu(bundle.path(role), model.input, model.outputs, core=core)
+    return open_reference(bundle.reference(role), model.input, providers, threads)

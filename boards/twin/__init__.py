@@ -1,4 +1,4 @@
 """A stand-in board on the workstation: the genuine rknnlite under emulation, over our own librknnrt.
 
-It tests bindings, struct layouts, types and error paths. It says nothing of speed, and nothing of what silicon computes.
+It tests bindings, struct layouts, types and error paths. It says nothing of speed, nor of what silicon computes.
 """

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-
 from rkface.runtime.bundle import ROLES, Bundle, Output, Role
 
 MAGIC = b"RKTWIN1"

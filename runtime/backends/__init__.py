@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from dataclasses import dataclass
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +21,50 @@ class Backend(Protocol):
         ...
 
     def close(self) -> None: ...
+
+
+@dataclass(frozen=True)
+class Quantized:
+    """An output as the NPU computed it: value = (int8 − zero_point) · scale, with scale above 0.
+
+    It can be compared with a threshold and picked from like an array of floats; only what is picked becomes float32.
+    Both give exactly what they would give on ``dequantize()``.
+    """
+
+    values: NDArray[np.int8]
+    zero_point: int
+    scale: float
+
+    def dequantize(self) -> NDArray[np.float32]:
+        return _dequantize(self.values, self.zero_point, self.scale)
+
+    def reshape(self, *shape: int) -> Quantized:
+        return Quantized(self.values.reshape(*shape), self.zero_point, self.scale)
+
+    def __getitem__(self, index: Any) -> NDArray[np.float32]:
+        return _dequantize(self.values[index], self.zero_point, self.scale)
+
+    def __ge__(self, threshold: float) -> NDArray[np.bool_]:
+        # Of the 256 values that there are, the first to pass as a float: no rounding of the threshold to argue about.
+        steps = np.arange(-128, 128, dtype=np.int16)
+        passes = np.flatnonzero(_dequantize(steps, self.zero_point, self.scale) >= threshold)
+        return self.values >= steps[passes[0]] if passes.size else np.zeros(self.values.shape, np.bool_)
+
+
+def _dequantize(values: NDArray[Any], zero_point: int, scale: float) -> NDArray[np.float32]:
+    return (values.astype(np.float32) - np.float32(zero_point)) * np.float32(scale)
+
+
+Raw = NDArray[np.float32] | Quantized
+
+
+@runtime_checkable
+class QuantizedBackend(Protocol):
+    """A backend that can also hand out what it computed before it became floats."""
+
+    def infer_quantized(self, image: NDArray[np.uint8]) -> list[Raw]:
+        """As ``Backend.infer``, for one H×W×3 image: outputs in the manifest's shapes, float where they are float."""
+        ...
 
 
 def check_images(images: NDArray[np.uint8], height: int, width: int) -> None:

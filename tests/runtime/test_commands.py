@@ -75,8 +75,8 @@ def test_detect_prints_one_json_object_a_line_best_score_first(rkface, bundle, p
     code, out, err = rkface("detect", "--bundle", bundle, "--json", two, none)
     assert (code, err) == (0, "")
     first, second = lines(out)
-    assert second == {"image": str(none), "width": 640, "height": 512, "faces": []}
-    assert list(first) == ["image", "width", "height", "faces"]
+    assert second == {"image": str(none), "width": 640, "height": 512, "faces": [], "backend": "reference"}
+    assert list(first) == ["image", "width", "height", "faces", "backend"]
     assert [list(face) for face in first["faces"]] == [["box", "score", "landmarks"]] * 2
     assert [face["box"] for face in first["faces"]] == [box(7, 5), box(1, 2)]
     scores = [face["score"] for face in first["faces"]]
