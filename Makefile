@@ -19,7 +19,7 @@ TARGET ?= rk3588
 convert_options = --pack $(PACK) --target $(TARGET) $(if $(filter yes,$(ACCEPT_LICENSE)),--accept-license) \
   $(if $(CALIBRATION),--calibration '$(CALIBRATION)') $(if $(EVALUATION),--evaluation '$(EVALUATION)') $(OPTIONS)
 
-.PHONY: help venv convert test parity bench-convert bench-recipes bench-calibration bench-cost demo lint types clean
+.PHONY: help venv convert test parity bench-convert bench-recipes bench-calibration bench-cost demo twin twin-test lint types clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -43,6 +43,12 @@ convert: $(INSTALLED)  ## convert the demo pack (or PACK=buffalo_l ACCEPT_LICENS
 
 test: lint types $(INSTALLED)  ## lint, types and tests
 	$(BIN)/python -m pytest tests
+
+twin: $(INSTALLED)  ## build a stand-in board: rknn-toolkit-lite2 under emulation, over a librknnrt of our own (no speed)
+	@$(BIN)/python -m rkface.boards.twin $(if $(wildcard build/$(TARGET)/manifest.json),--bundle build/$(TARGET))
+
+twin-test: $(INSTALLED)  ## the NPU backend, selftest and every failure on the twin (part of `make test` where it can be)
+	$(BIN)/python -m pytest tests/twin -v
 
 parity: $(INSTALLED)  ## hold the INT8 simulator to ONNX Runtime, and our runtime to InsightFace's own code
 	$(BIN)/python -m pytest tests/parity -v

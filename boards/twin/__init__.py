@@ -2,3 +2,7 @@
 
 It tests bindings, struct layouts, types and error paths. It says nothing of speed, nor of what silicon computes.
 """
+
+from pathlib import Path
+
+HERE = Path(__file__).parent.resolve()

@@ -183,7 +183,7 @@ int rknn_query(uint64_t handle, int command, void *info, uint32_t size) {
     if (command == SDK_VERSION && size >= sizeof(Version)) {
         const char *said = fault("version");
         int length = said ? (int)strcspn(said, ",") : 255;
-        snprintf(((Version *)info)->api, 256, "%.*s", length, said ? said : "2.5.0 (rkface's stand-in)");
+        snprintf(((Version *)info)->api, 256, "%.*s", length, said ? said : "2.5.0 (rkface's stand-in: no NPU)");
         snprintf(((Version *)info)->driver, 256, "0.9.8");
         return OK;
     }

@@ -1,0 +1,187 @@
+"""What a twin is made of, fetched into a cache folder: arm64 packages and qemu by apt, wheels by pip, our library.
+
+Nothing is installed on this machine and no root is needed. apt and pip ask the sources that they are set up with.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import zipfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from rkface.runtime.errors import WorkError
+from rkface.runtime.progress import stage
+
+from . import HERE
+
+TOOLKIT = "2.5.0"
+PYTHONS = ("3.11", "3.12", "3.10")  # that rknn-toolkit-lite2 has wheels for; the first that the distribution has
+# numpy 1.26 is the last that rknn-toolkit-lite2's extension modules were built for.
+WHEELS = ("numpy==1.26.4", "opencv-python-headless>=4.8,<5", "psutil", "ruamel.yaml", f"rknn-toolkit-lite2=={TOOLKIT}")
+PLATFORMS = ("manylinux2014_aarch64", "manylinux_2_17_aarch64", "manylinux_2_28_aarch64")
+COMPILER = "ziglang>=0.13"  # PyPI's; used where there is no aarch64-linux-gnu-gcc
+GCC = "aarch64-linux-gnu-gcc"
+FLAGS = ("-shared", "-fPIC", "-O2", "-Wall", "-Wextra")
+
+
+class MissingError(WorkError):
+    """An ingredient is not to be had here: no twin on this machine."""
+
+
+@dataclass(frozen=True)
+class Ingredients:
+    """qemu: the emulator. root: Debian's arm64 files, with ``python`` in it. site: the wheels. library: ours."""
+
+    qemu: Path
+    root: Path
+    python: Path
+    site: Path
+    library: Path
+
+
+def gather(cache: Path) -> Ingredients:
+    """Fetch what is not in ``cache`` yet. MissingError says what cannot be had, and why."""
+    if sys.platform != "linux" or platform.machine() != "x86_64":
+        raise MissingError(f"the twin needs Linux on x86-64; this is {sys.platform} on {platform.machine()}")
+    cache = cache.resolve()
+    cache.mkdir(parents=True, exist_ok=True)
+    root = _once(cache / "root", "arm64 packages", lambda folder: _packages(folder, cache))
+    [python] = (root / "usr/bin").glob("python3.*[0-9]")
+    version = python.name.removeprefix("python")
+    source = hashlib.sha256((HERE / "librknnrt.c").read_bytes()).hexdigest()[:12]
+    return Ingredients(
+        qemu=_once(cache / "qemu", "qemu", lambda folder: _qemu(folder, cache)) / "qemu-aarch64-static",
+        root=root,
+        python=python,
+        site=_once(cache / f"site-{version}", "arm64 wheels", lambda folder: _wheels(folder, version)),
+        library=_once(cache / f"librknnrt-{source}", "our librknnrt", _library) / "librknnrt.so",
+    )
+
+
+def _once(folder: Path, name: str, make: Callable[[Path], None]) -> Path:
+    """``folder``, made by ``make`` where it is not there yet: whole or not at all."""
+    if not folder.is_dir():
+        making = folder.with_name(f"{folder.name}.{os.getpid()}")
+        shutil.rmtree(making, ignore_errors=True)
+        making.mkdir()
+        try:
+            with stage(name):
+                make(making)
+            if not folder.is_dir():
+                making.rename(folder)
+        finally:
+            shutil.rmtree(making, ignore_errors=True)
+    return folder
+
+
+def _packages(root: Path, cache: Path) -> None:
+    settings = _apt(cache)
+    names = next(
+        (found for found in map(_python_packages, PYTHONS) if _succeeds(["apt-cache", "show", *found], settings)), None
+    )
+    if names is None:
+        raise MissingError(f"no arm64 package of Python {', '.join(PYTHONS)} in apt's sources (Debian 12 has one)")
+    # Into an empty system, so that apt finds all that they need, whatever this machine has.
+    _command(["apt-get", "install", "--download-only", "--yes", "--quiet", "--no-install-recommends", *names], settings)
+    for package in (cache / "apt/cache/archives").glob("*.deb"):
+        if not package.name.endswith("_amd64.deb"):
+            _command(["dpkg", "-x", str(package), str(root)])
+    shutil.rmtree(cache / "apt/cache")
+
+
+def _python_packages(version: str) -> list[str]:
+    return [f"python{version}-minimal:arm64", f"libpython{version}-stdlib:arm64", "libstdc++6:arm64"]
+
+
+def _qemu(folder: Path, cache: Path) -> None:
+    installed = shutil.which("qemu-aarch64-static")
+    if installed:
+        (folder / "qemu-aarch64-static").symlink_to(installed)
+        return
+    _command(["apt-get", "download", "--quiet", "qemu-user-static:amd64"], _apt(cache), folder)
+    [package] = folder.glob("*.deb")
+    _command(["dpkg", "-x", str(package), str(folder / "files")])
+    (folder / "files/usr/bin/qemu-aarch64-static").rename(folder / "qemu-aarch64-static")
+    shutil.rmtree(folder / "files")
+    package.unlink()
+
+
+def _apt(cache: Path) -> dict[str, str]:
+    """An environment in which apt knows this machine's sources, but keeps its lists and state in ``cache``."""
+    for name in ("apt-get", "apt-cache", "dpkg"):
+        if shutil.which(name) is None:
+            raise MissingError(f"the twin's arm64 packages come by apt, and there is no {name} here")
+    state = cache / "apt"
+    settings = {**os.environ, "APT_CONFIG": str(state / "apt.conf"), "LC_ALL": "C"}
+    (state / "cache/archives/partial").mkdir(parents=True, exist_ok=True)
+    if not (state / "lists/partial").is_dir():
+        (state / "lists/partial").mkdir(parents=True)
+        (state / "status").touch()
+        (state / "apt.conf").write_text(
+            f'Dir::State::lists "{state}/lists";\nDir::State::status "{state}/status";\nDir::Cache "{state}/cache";\n'
+            'APT::Architecture "amd64";\nAPT::Architectures { "amd64"; "arm64"; };\n'
+            # Where root runs this, apt would fetch as a user who may not write here.
+            'APT::Sandbox::User "root";\nAcquire::Retries "2";\nAcquire::http::Timeout "20";\n'
+        )
+        try:
+            _command(["apt-get", "update", "--quiet", "--error-on=any"], settings)
+        except MissingError:
+            shutil.rmtree(state)
+            raise
+    return settings
+
+
+def _wheels(folder: Path, version: str) -> None:
+    options = [word for name in PLATFORMS for word in ("--platform", name)]
+    options += ["--python-version", version, "--implementation", "cp", "--only-binary=:all:"]
+    _pip(folder, [*options, *WHEELS])
+    _unpack(folder)
+
+
+def _library(folder: Path) -> None:
+    source, out = str(HERE / "librknnrt.c"), str(folder / "librknnrt.so")
+    if shutil.which(GCC):
+        _command([GCC, *FLAGS, "-o", out, source])
+        return
+    tool = folder / "ziglang"
+    tool.mkdir()
+    _pip(tool, [COMPILER])
+    _unpack(tool)
+    zig = tool / "ziglang/zig"
+    zig.chmod(0o755)
+    caches = {"ZIG_GLOBAL_CACHE_DIR": str(tool / "cache"), "ZIG_LOCAL_CACHE_DIR": str(tool / "cache")}
+    _command([str(zig), "cc", "-target", "aarch64-linux-gnu.2.17", *FLAGS, "-o", out, source], {**os.environ, **caches})
+    shutil.rmtree(tool)  # 400 MB, for one small file
+
+
+def _pip(folder: Path, arguments: Sequence[str]) -> None:
+    pip = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps"]
+    _command([*pip, "--dest", str(folder), *arguments])
+
+
+def _unpack(folder: Path) -> None:
+    for wheel in list(folder.glob("*.whl")):
+        with zipfile.ZipFile(wheel) as archive:
+            archive.extractall(folder)
+        wheel.unlink()
+
+
+def _succeeds(command: Sequence[str], environment: dict[str, str]) -> bool:
+    return subprocess.run(command, check=False, capture_output=True, env=environment).returncode == 0
+
+
+def _command(command: Sequence[str], environment: dict[str, str] | None = None, folder: Path | None = None) -> None:
+    done = subprocess.run(
+        command, check=False, capture_output=True, text=True, errors="replace", env=environment, cwd=folder,
+        stdin=subprocess.DEVNULL,
+    )  # fmt: skip
+    if done.returncode:
+        said = [line for line in (done.stderr + done.stdout).splitlines() if line.strip()]
+        raise MissingError(f"`{' '.join(command[:3])} …` failed: {said[-1] if said else f'exit {done.returncode}'}")
