@@ -144,11 +144,11 @@ def render(result: Result) -> str:
         f"ONNX Runtime on {result.machine.processor}: the reference path, not the NPU"
     )  # fmt: skip
     lines = [f"{result.bundle}{' (synthetic)' if result.synthetic else ''} for {result.target}, on {runs_on}"]
-    for one in result.agreements:
-        lines.append(
-            f"  {'fail' if one.problem else 'ok':4}  {one.role:10}  {one.inputs} golden inputs, least cosine: "
-            f"simulator {one.simulator:.4f}, FP32 {one.reference:.4f} (the simulator {one.expected:.4f}); worst: {one.output}"
-        )
+    lines += [
+        f"  {'fail' if one.problem else 'ok':4}  {one.role:10}  {one.inputs} golden inputs, least cosine: simulator "
+        f"{one.simulator:.4f}, FP32 {one.reference:.4f} (the simulator {one.expected:.4f}); worst: {one.output}"
+        for one in result.agreements
+    ]
     lines += [
         f"        {row.what:10}  {row.where:17}  p50 {row.p50:.1f} ms, p90 {row.p90:.1f}, p99 {row.p99:.1f}; "
         f"{row.rate:.0f} a second"

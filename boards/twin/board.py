@@ -5,18 +5,24 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rkface.boards.profile import Profile, tomllib
+from rkface.boards.profile import Profile
 from rkface.runtime.bundle import Bundle
 from rkface.runtime.errors import InputError
 
 from . import HERE
 from .answers import write_answers
 from .ingredients import Ingredients
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
 
 ANSWERS, FAULTS = "RKFACE_TWIN_ANSWERS", "RKFACE_TWIN_FAULTS"
 

@@ -9,6 +9,7 @@
  * RKFACE_TWIN_FAULTS   what goes wrong, separated by commas:
  *                      init=CODE, mask=CODE, run=CODE, outputs=CODE   the call returns this error
  *                      run=CODE@N                                      from the Nth run of a context on
+ *                      wrong=1                                         outputs have the wrong sign
  *                      slow=MS                                         a run takes this long
  *                      version=TEXT                                    what the library says it is
  *
@@ -82,6 +83,9 @@ static int broken(const char *name, long count) {
     return *end != '@' || count >= strtol(end + 1, NULL, 10) ? (int)code : OK;
 }
 
+/* How many contexts are open: a test asks it whether all were given back. */
+int rkface_twin_contexts;
+
 static uint32_t width_of(const Told *output) { return output->type == INT8 ? 1 : 4; }
 
 static size_t answer_size(const Context *context) {
@@ -131,12 +135,14 @@ int rknn_init(uint64_t *handle, void *model, uint32_t size, uint32_t flag, void 
     const char *contract = memmem(model, size < 4096 ? size : 4096, "{\"rkface\":", 10);
     if (contract) snprintf(context->contract, sizeof context->contract, "%.1023s", contract);
     *handle = (uint64_t)(uintptr_t)context;
+    rkface_twin_contexts++;
     return OK;
 }
 
 int rknn_destroy(uint64_t handle) {
     if (!handle) return CTX_INVALID;
     forget((Context *)(uintptr_t)handle);
+    rkface_twin_contexts--;
     return OK;
 }
 
@@ -246,6 +252,12 @@ int rknn_run(uint64_t handle, void *extend) {
     return error ? error : context->answer ? OK : INPUT_INVALID;
 }
 
+/* Outputs as of a model that the NPU computes wrongly. */
+static void spoil(Wanted *output, int is_float) {
+    if (is_float) for (uint32_t k = 0; k < output->size / 4; k++) ((float *)output->data)[k] *= -1;
+    else for (uint32_t k = 0; k < output->size; k++) ((int8_t *)output->data)[k] ^= -1;
+}
+
 int rknn_outputs_get(uint64_t handle, uint32_t count, Wanted *wanted, void *extend) {
     (void)extend;
     const Context *context = (const Context *)(uintptr_t)handle;
@@ -266,6 +278,7 @@ int rknn_outputs_get(uint64_t handle, uint32_t count, Wanted *wanted, void *exte
         if (!as_float) memcpy(wanted[i].data, raw, size);
         else for (uint32_t k = 0; k < told->n_elems; k++)
             ((float *)wanted[i].data)[k] = (float)((int8_t)raw[k] - told->zero_point) * told->scale;
+        if (fault("wrong")) spoil(wanted + i, as_float || told->type == FLOAT32);
     }
     return OK;
 }
