@@ -1,17 +1,14 @@
 """The calls of Rockchip's librknnrt that rknn-toolkit-lite2 makes, made with it: its context, without its copies.
 
-The binding's ``inference`` queries every attribute again at each call, turns every output into float32 and every error
-into None. Here attributes are asked for once, errors keep their code, and outputs stay as the NPU computed them.
+The binding's ``inference`` does not look at what ``rknn_run`` returns: after a timeout it hands out whatever the
+library has, which may be the frame before, and with it the wrong person (seen with 2.5.0). It also queries every
+attribute again at each call, and turns every output into float32 and every other error into None. Here each call is
+checked, errors keep their code, attributes are asked for once, and outputs stay as the NPU computed them.
 """
 
 from __future__ import annotations
 
-import contextlib
 import ctypes
-import io
-import logging
-import re
-from collections.abc import Iterator
 from ctypes import Structure, byref, c_char, c_float, c_int8, c_int32, c_uint8, c_uint32, c_uint64, c_void_p
 from typing import Any
 
@@ -57,13 +54,12 @@ class Version(Structure):
 
 
 class CallError(Exception):
-    """A call of the library failed with ``code``, or with the error that the binding calls ``name``."""
+    """A call of the library failed with ``code``."""
 
-    def __init__(self, call: str, code: int, name: str = "") -> None:
-        super().__init__(f"{call} returned {name or code}")
+    def __init__(self, call: str, code: int) -> None:
+        super().__init__(f"{call} returned {code}")
         self.call = call
         self.code = code
-        self.name = name
 
 
 class Context:
@@ -79,7 +75,7 @@ class Context:
         self._wanted = (Wanted * counts.outputs)()
 
     @property
-    def sizes(self) -> list[int] | None:
+    def sizes(self) -> list[int]:
         """How many values each output has."""
         return [attribute.n_elems for attribute in self.outputs]
 
@@ -114,46 +110,6 @@ class Context:
         code = getattr(self._library, name)(self._handle, *arguments)
         if code:
             raise CallError(name, code)
-
-
-class PlainContext:
-    """The same through ``inference`` of ``lite``, an RKNNLite whose inside cannot be reached."""
-
-    sizes: list[int] | None = None
-
-    def __init__(self, lite: Any) -> None:
-        self._lite = lite
-
-    def version(self) -> str:
-        return ""
-
-    def run(self, image: NDArray[np.uint8]) -> list[Raw]:
-        with overheard() as said:
-            outputs: list[Raw] | None = self._lite.inference(inputs=[image[None]], data_format=["nhwc"])
-        if outputs is None:
-            code = re.search(r"error code: RKNN_ERR_(\w+)", "\n".join(said))
-            raise CallError("inference", -1, code[1] if code else "")
-        return outputs
-
-
-@contextlib.contextmanager
-def overheard() -> Iterator[list[str]]:
-    """What the binding logs and prints meanwhile: its only account of what went wrong, and none for our output."""
-    said: list[str] = []
-
-    class Listener(logging.Handler):
-        def emit(self, record: logging.LogRecord) -> None:
-            said.append(record.getMessage())
-
-    logger = logging.getLogger("acuityLogger")  # rknn-toolkit-lite2's
-    handlers, logger.handlers = logger.handlers, [Listener()]
-    printed = io.StringIO()
-    try:
-        with contextlib.redirect_stdout(printed):
-            yield said
-    finally:
-        logger.handlers = handlers
-        said.append(printed.getvalue())
 
 
 def _int8(attribute: Attribute) -> bool:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
+import logging
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +17,7 @@ from numpy.typing import NDArray
 from ..errors import DeviceError, InputError, ModelError
 from ..soc import CORES, read_soc
 from . import Quantized, Raw, check_images, stack_runs
-from .librknn import CallError, Context, PlainContext, overheard
+from .librknn import CallError, Context
 from .npu_errors import LIBRARY, TOOLKIT, device_error, open_error
 
 if TYPE_CHECKING:
@@ -28,11 +31,9 @@ class NpuBackend:
 
     name = "npu"
 
-    def __init__(
-        self, lite: Any, context: Context | PlainContext, path: Path, input: Input, outputs: Sequence[Output]
-    ) -> None:
+    def __init__(self, lite: Any, context: Context, path: Path, input: Input, outputs: Sequence[Output]) -> None:
         self._lite = lite
-        self._context: Context | PlainContext | None = context
+        self._context: Context | None = context
         self._path = path
         self._input = input
         self._outputs = outputs
@@ -52,7 +53,7 @@ class NpuBackend:
         try:
             flat = self._context.run(np.ascontiguousarray(image))
         except CallError as error:
-            raise device_error(self._path, error.call, error.code, error.name) from error
+            raise device_error(self._path, error.call, error.code) from error
         return [array.reshape(*output.shape) for array, output in zip(flat, self._outputs, strict=True)]
 
     @property
@@ -91,7 +92,7 @@ def open_npu(
         with overheard():
             lite.release()  # a context may stay open even where init_runtime failed
         if isinstance(error, CallError):
-            raise device_error(path, error.call, error.code, error.name) from error
+            raise device_error(path, error.call, error.code) from error
         raise
     return NpuBackend(lite, context, path, input, outputs)
 
@@ -146,13 +147,33 @@ def _binding() -> Any:
     return RKNNLite
 
 
-def _context(lite: Any) -> Context | PlainContext:
-    """The binding's own context; where another version of it hides that, its ``inference``."""
+def _context(lite: Any) -> Context:
     runtime = lite.rknn_runtime
     if not hasattr(runtime, "lib") or not isinstance(getattr(runtime, "context", None), int):
-        return PlainContext(lite)
+        # Its own ``inference`` would be left, which passes a failed run off as a good one (librknn.py).
+        raise DeviceError(f"this rknn-toolkit-lite2 hides its context: pip install rknn-toolkit-lite2=={TOOLKIT}")
     lite.rknn_data = None  # the model's bytes, which the library has copied: 45 MB for each context of an IResNet-50
     return Context(runtime.lib, runtime.context)
+
+
+@contextlib.contextmanager
+def overheard() -> Iterator[list[str]]:
+    """What the binding logs and prints meanwhile: its only account of what went wrong, and none for our output."""
+    said: list[str] = []
+
+    class Listener(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            said.append(record.getMessage())
+
+    logger = logging.getLogger("acuityLogger")  # rknn-toolkit-lite2's
+    handlers, logger.handlers = logger.handlers, [Listener()]
+    printed = io.StringIO()
+    try:
+        with contextlib.redirect_stdout(printed):
+            yield said
+    finally:
+        logger.handlers = handlers
+        said.append(printed.getvalue())
 
 
 def _check_runtime(path: Path, head: bytes, runtime: str) -> None:
@@ -170,8 +191,8 @@ def _numbers(version: str) -> tuple[int, ...]:
     return tuple(map(int, version.split(".")))
 
 
-def _check_outputs(path: Path, outputs: Sequence[Output], sizes: Sequence[int] | None) -> None:
-    if sizes is not None and list(sizes) != [int(np.prod(output.shape)) for output in outputs]:
+def _check_outputs(path: Path, outputs: Sequence[Output], sizes: Sequence[int]) -> None:
+    if list(sizes) != [int(np.prod(output.shape)) for output in outputs]:
         said = ", ".join("×".join(map(str, output.shape)) for output in outputs)
         raise ModelError(f"{path} gives {sizes} values, its manifest says {said}: copy the bundle again, whole")
 

@@ -50,7 +50,7 @@ def open_error(path: Path, said: str) -> DeviceError:
         )
     if "set npu core mode" in said:
         return DeviceError(f"{path}: the NPU refuses the core it was asked for: update driver and librknnrt; {DOCTOR}")
-    known = NAMES.get(_spelt(code[1]), -1) if code else -1
+    known = NAMES.get(code[1].replace("INCOMPATILE", "INCOMPATIBLE"), -1) if code else -1  # Rockchip's spelling
     closed = closed_node() if known in (-1, -3) else ""
     if closed:
         return DeviceError(closed)
@@ -96,12 +96,7 @@ def _forbidden(node: Path) -> bool:
     return False
 
 
-def device_error(path: Path, call: str, code: int, said: str = "") -> DeviceError:
-    """The error behind a call of librknnrt that failed with ``code``, or with what the binding ``said`` instead."""
-    code = NAMES.get(_spelt(said), code)
+def device_error(path: Path, call: str, code: int) -> DeviceError:
+    """The error behind a call of librknnrt that returned ``code``."""
     name, fix = CODES.get(code, ("unknown error", DOCTOR))
     return DeviceError(f"{path}: {call} failed, {name} ({code}): {fix}")
-
-
-def _spelt(name: str) -> str:
-    return name.replace("INCOMPATILE", "INCOMPATIBLE")  # Rockchip's spelling

@@ -1,0 +1,321 @@
+"""What runs on the twin, under the genuine rknn-toolkit-lite2: one process for all cases, as it takes seconds to start.
+
+Usage: cases.py BOARD_PREFIX BUNDLE…. Prints a JSON object: case → null, or what went wrong. Cases run in their order.
+"""
+
+import contextlib
+import ctypes
+import io
+import json
+import os
+import sys
+import traceback
+from pathlib import Path
+
+import numpy as np
+from rkface.runtime import open_bundle
+from rkface.runtime.backends import Quantized
+from rkface.runtime.backends.npu import open_npu, overheard
+from rkface.runtime.bundle import ROLES, Input, Output, read_bundle
+from rkface.runtime.cli import main
+from rkface.runtime.detect import Detector
+from rkface.runtime.errors import BundleError, DeviceError, InputError, ModelError
+from rkface.runtime.golden import read_golden
+from rknnlite.api import RKNNLite
+
+PREFIX = Path(sys.argv[1])
+LIBRARY = PREFIX / "usr/lib/librknnrt.so"
+FOLDERS = [Path(one) for one in sys.argv[2:]]
+FOLDER = FOLDERS[0]
+BUNDLE = read_bundle(FOLDER, "rk3588")
+MODEL = BUNDLE.model("recognizer")
+PATH = BUNDLE.path("recognizer")
+IMAGES = read_golden(BUNDLE, "recognizer").inputs
+
+
+@contextlib.contextmanager
+def faults(text):
+    os.environ["RKFACE_TWIN_FAULTS"] = text
+    try:
+        yield
+    finally:
+        os.environ["RKFACE_TWIN_FAULTS"] = ""
+
+
+@contextlib.contextmanager
+def away(path, content=None):
+    """Without the file, or with other content in it."""
+    kept = path.with_suffix(".kept")
+    path.rename(kept)
+    try:
+        if content is not None:
+            path.write_bytes(content)
+        yield
+    finally:
+        kept.replace(path)
+
+
+def opened(**options):
+    return open_npu(PATH, MODEL.input, MODEL.outputs, **options)
+
+
+def refused(kind, call, *words):
+    """The message of the error of ``kind`` that ``call`` raises; it must say all ``words``."""
+    try:
+        call()
+    except kind as error:
+        assert type(error) is kind, f"{type(error).__name__}: {error}"
+        assert all(word in str(error) for word in words), f"{words} not all in: {error}"
+        return str(error)
+    raise AssertionError(f"no {kind.__name__}")
+
+
+def contexts():
+    return ctypes.c_int.in_dll(ctypes.CDLL("/usr/lib/librknnrt.so"), "rkface_twin_contexts").value
+
+
+# These two first: once the library is loaded, it stays.
+def case_library_that_is_no_library():
+    with away(LIBRARY, b"<!DOCTYPE html><html>404</html>" * 9):
+        refused(DeviceError, opened, "/usr/lib/librknnrt.so", "invalid ELF header", "copy it again")
+
+
+def case_library_missing():
+    with away(LIBRARY):
+        refused(DeviceError, opened, "not installed", "toolkit 2.5.0", "/usr/lib/librknnrt.so", "doctor")
+
+
+def case_golden_outputs_come_back_bit_for_bit():
+    for folder in FOLDERS:
+        bundle = read_bundle(folder, "rk3588")
+        for role in ROLES:
+            model, golden = bundle.model(role), read_golden(bundle, role)
+            backend = open_npu(bundle.path(role), model.input, model.outputs, core=2)
+            outputs = backend.infer(golden.inputs)
+            backend.close()
+            for output, ours, simulator in zip(model.outputs, outputs, golden.simulator, strict=True):
+                assert ours.dtype == np.float32 and ours.shape[1:] == output.shape[-(ours.ndim - 1) :], output
+                np.testing.assert_array_equal(ours, simulator.reshape(ours.shape), err_msg=output.name)
+
+
+def case_outputs_are_those_of_the_bindings_own_inference():
+    for role in ROLES:
+        model, golden = BUNDLE.model(role), read_golden(BUNDLE, role)
+        lite = RKNNLite()
+        with overheard():
+            assert lite.load_rknn(str(BUNDLE.path(role))) == 0 and lite.init_runtime() == 0
+        theirs = lite.inference(inputs=[golden.inputs[:1]], data_format=["nhwc"])
+        backend = open_npu(BUNDLE.path(role), model.input, model.outputs)
+        ours = backend.infer(golden.inputs[:1])
+        for one, other in zip(ours, theirs, strict=True):
+            np.testing.assert_array_equal(one.ravel(), other.ravel())
+        backend.close()
+        lite.release()
+
+
+def case_int8_outputs_stay_int8_and_float_ones_float():
+    model, golden = BUNDLE.model("detector"), read_golden(BUNDLE, "detector")
+    backend = open_npu(BUNDLE.path("detector"), model.input, model.outputs)
+    kinds = {
+        output.name: type(array)
+        for output, array in zip(model.outputs, backend.infer_quantized(golden.inputs[0]), strict=True)
+    }
+    backend.close()
+    assert {name for name, kind in kinds.items() if kind is not Quantized} == {"kps32"}, kinds
+
+
+def case_faces_are_the_same_from_int8_and_from_floats():
+    model, golden = BUNDLE.model("detector"), read_golden(BUNDLE, "detector")
+    backend = open_npu(BUNDLE.path("detector"), model.input, model.outputs)
+    detector = Detector(backend, model.input, model.outputs)
+    # 128/255 is a step of the scores' grid: it must fall on the same side both ways.
+    for threshold in (0.0, 0.02, 0.3, 0.5, 128 / 255, float(np.float32(128) * np.float32(1 / 255)), 0.9, 1.0):
+        for image in golden.inputs:
+            quick = detector.faces(backend.infer_quantized(image), 0.7, threshold)
+            plain = detector.faces([array[0] for array in backend.infer(image[None])], 0.7, threshold)
+            for name in ("boxes", "scores", "landmarks"):
+                np.testing.assert_array_equal(getattr(quick, name), getattr(plain, name))
+    assert len(detector.faces(backend.infer_quantized(golden.inputs[0]), 0.7, 0.5)) > 3
+    backend.close()
+
+
+def case_a_pipeline_runs_on_the_npu_unasked():
+    with open_bundle(FOLDER) as pipeline:
+        assert pipeline.backend == "npu"
+        image = read_golden(BUNDLE, "detector").inputs[0, ..., ::-1]  # of the detector's own size: only turned to RGB
+        assert len(pipeline.detect(np.ascontiguousarray(image))) > 3
+
+
+def case_wrong_images_never_reach_the_npu():
+    backend = opened()
+    for image in (IMAGES[:1].astype(np.float32), IMAGES[:1, :100], IMAGES[:1].transpose(0, 3, 1, 2)):
+        refused(ValueError, lambda image=image: backend.infer(image), "uint8 RGB")
+    backend.close()
+    refused(DeviceError, lambda: backend.infer(IMAGES[:1]), "closed")
+
+
+def case_each_error_of_the_library_names_its_fix():
+    for code, words in {
+        -1: ("FAIL", "dmesg"), -3: ("DEVICE_UNAVAILABLE", "driver"), -4: ("MALLOC_FAIL", "CMA"),
+        -6: ("MODEL_INVALID", "older than the toolkit"), -10: ("DEVICE_UNMATCH", "update both"),
+        -12: ("OPTIMIZATION_LEVEL", "convert again"), -13: ("TARGET_PLATFORM_UNMATCH", "--target"),
+        -14: ("KEY_INVALID", "plain models"), -15: ("DECRYPT_FAILED", "plain models"),
+        -16: ("SOC_BIND_FAILED", "convert again"),
+    }.items():  # fmt: skip
+        with faults(f"init={code}"):
+            refused(DeviceError, opened, str(PATH), f"({code})", *words)
+    with faults("mask=-5"):
+        refused(DeviceError, lambda: opened(core=1), "core", "update driver")
+
+
+def case_a_run_that_fails_says_so_and_the_model_can_be_opened_again():
+    for fault, words in {
+        "run=-2@3": ("rknn_run", "TIMEOUT", "reboot"), "run=-3@3": ("DEVICE_UNAVAILABLE",),
+        "outputs=-9@3": ("rknn_outputs_get", "OUTPUT_INVALID"),
+    }.items():  # fmt: skip
+        with faults(fault):
+            backend = opened()
+            first = backend.infer(IMAGES[:1])
+            backend.infer(IMAGES[:1])
+            refused(DeviceError, lambda backend=backend: backend.infer(IMAGES[:1]), *words)
+            backend.close()
+            again = opened()
+            np.testing.assert_array_equal(again.infer(IMAGES[:1])[0], first[0])
+            again.close()
+
+
+def case_the_bindings_own_inference_passes_a_failed_run_off_as_a_good_one():
+    # Why librknn.py makes the calls itself. Where this fails, the binding has changed: read it again.
+    lite = RKNNLite()
+    with overheard():
+        assert lite.load_rknn(str(PATH)) == 0 and lite.init_runtime() == 0
+    with faults("run=-2"), overheard() as said:
+        assert lite.inference(inputs=[IMAGES[:1]], data_format=["nhwc"]) is not None
+    lite.release()
+    assert "".join(said) == ""
+
+
+def case_a_runtime_older_than_the_model_is_refused_a_newer_one_is_not():
+    with faults("version=2.3.2"):
+        refused(DeviceError, opened, "2.3.2", "older", "2.5.0")
+    with faults("version=2.10.0"):
+        opened().close()
+
+
+def case_a_manifest_that_does_not_describe_the_model_is_refused():
+    input = MODEL.input
+    twice = Input(input.name, 112, 112, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
+    refused(ModelError, lambda: open_npu(PATH, twice, MODEL.outputs), "made for mean [127.5, 127.5, 127.5]", "[0.0")
+    taller = Input(input.name, 128, 112, input.mean, input.std)
+    refused(ModelError, lambda: open_npu(PATH, taller, MODEL.outputs), "height 112", "128")
+    refused(ModelError, lambda: open_npu(PATH, input, [Output("embedding", (1, 128))]), "512", "1×128")
+    foreign = PREFIX / "foreign.rknn"
+    foreign.write_bytes(b"RKNN" + bytes(999))
+    refused(ModelError, lambda: open_npu(foreign, input, MODEL.outputs), "convert it with rkface")
+
+
+def case_other_chips():
+    tree = PREFIX / "proc/device-tree/compatible"
+    with away(tree, b"radxa,rock-3a\0rockchip,rk3568\0"):
+        opened().close()  # one core: the library would refuse a mask
+        refused(InputError, lambda: opened(core=1), "rk3568", "no NPU core 1")
+        refused(BundleError, lambda: open_bundle(FOLDER), "made for rk3588, this is rk3568", "--target rk3568")
+    with away(tree, b"radxa,rock-4d\0rockchip,rk3576\0"):
+        opened(core=1).close()
+        refused(InputError, lambda: opened(core=2), "rk3576", "0 to 1")
+
+
+def case_a_broken_npu_never_falls_back():
+    with faults("init=-3"):
+        refused(DeviceError, lambda: open_bundle(FOLDER), "DEVICE_UNAVAILABLE")
+
+
+def case_every_context_was_given_back():
+    before = contexts()
+    with faults("version=1.6.0"):
+        refused(DeviceError, opened, "older")
+    with faults("mask=-5"):
+        refused(DeviceError, lambda: opened(core=0), "core")
+    refused(ModelError, lambda: open_npu(PATH, MODEL.input, [Output("embedding", (1, 128))]), "512")
+    # The recogniser's model cannot be opened: the detector's must not stay open.
+    with away(PATH, b"RKNN" + bytes(999)):
+        refused(BundleError, lambda: open_bundle(FOLDER), "changed or damaged")
+    assert (before, contexts()) == (0, 0)
+
+
+def case_thousands_of_frames_leave_nothing_to_collect():
+    import gc
+
+    backend = opened()
+    backend.infer(IMAGES)
+    gc.collect()
+    gc.disable()
+    try:
+        for _ in range(100):
+            backend.infer(IMAGES[:1])
+        left = gc.collect()
+    finally:
+        gc.enable()
+        backend.close()
+    # A handful may be Python's own; the binding's inference leaves hundreds (9 to 12 kB at every run).
+    assert left < 50, left
+
+
+def _command(*arguments):
+    out, err = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        code = main(arguments)
+    return code, out.getvalue(), err.getvalue()
+
+
+def case_selftest_finds_a_healthy_board_healthy():
+    for folder in FOLDERS:
+        code, out, _ = _command("selftest", "--bundle", str(folder), "--runs", "3", "--json")
+        result = json.loads(out)
+        assert (code, result["verdict"], result["problems"]) == (0, "ok", []), out
+        assert [one["simulator"] > 0.9999 for one in result["agreements"]] == [True, True]
+        places = ["core 0", "core 1", "core 2", "3 cores together"]
+        assert [row["where"] for row in result["latencies"]] == places * 2
+        assert [row["runs"] for row in result["latencies"]] == [3, 3, 3, 9] * 2
+        assert result["machine"]["board"] == "Radxa ROCK 5B (twin)" and result["machine"]["soc"] == "rk3588"
+        assert result["librknnrt"].startswith("2.5.0")
+
+
+def case_selftest_finds_an_npu_that_computes_wrongly():
+    with faults("wrong=1"):
+        code, out, _ = _command("selftest", "--bundle", str(FOLDER), "--runs", "1")
+    assert code == 1 and "computes something else than its simulator" in out and out.endswith("NOT healthy\n"), out
+
+
+def case_selftest_survives_an_npu_that_fails():
+    with faults("run=-2@4"):
+        code, out, _ = _command("selftest", "--bundle", str(FOLDER), "--runs", "9", "--json")
+    result = json.loads(out)
+    assert (code, result["verdict"]) == (1, "fail")
+    assert [("TIMEOUT" in problem) for problem in result["problems"]] == [True, True]
+    assert len(result["agreements"]) == 2  # what was found before stands
+
+
+def case_bench_writes_its_tables():
+    out = PREFIX / "table"
+    code, printed, err = _command("bench", "--bundle", str(FOLDER), "--runs", "2", "--out", str(out))
+    assert code == 0, err
+    table = out.with_suffix(".md").read_text()
+    assert table in printed and "Radxa ROCK 5B (twin) (rk3588)" in table and "| detection | whole" in table
+    assert "embedding" not in out.with_suffix(".json").read_text().replace('"output": "embedding"', "")
+    with faults("wrong=1"):
+        code, printed, err = _command("bench", "--bundle", str(FOLDER), "--runs", "1", "--out", str(PREFIX / "no"))
+    assert code == 1 and "not healthy" in err and not (PREFIX / "no.md").exists()
+
+
+def run(case):
+    try:
+        case()
+    except BaseException:
+        return traceback.format_exc()
+    return None
+
+
+if __name__ == "__main__":
+    cases = {name: case for name, case in globals().items() if name.startswith("case_")}
+    print(json.dumps({name: run(case) for name, case in cases.items()}))

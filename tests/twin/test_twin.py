@@ -1,0 +1,26 @@
+"""The NPU backend and its commands under the genuine rknn-toolkit-lite2, over a stand-in librknnrt.
+
+This holds bindings, struct layouts, types and error paths. It says nothing of speed, nor of what silicon computes.
+"""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+CASES = Path(__file__).with_name("cases.py")
+
+
+@pytest.fixture(scope="module")
+def outcome(make_twin, bundles):
+    """Case → what went wrong in it, or None."""
+    twin = make_twin("rock-5b")
+    done = twin.python(str(CASES), str(twin.prefix), *map(str, bundles))
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+@pytest.mark.parametrize("case", re.findall(r"^def (case_\w+)", CASES.read_text(encoding="utf-8"), re.MULTILINE))
+def test_on_the_twin(outcome, case):
+    assert outcome[case] is None, outcome[case]
