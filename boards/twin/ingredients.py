@@ -11,6 +11,7 @@ import platform
 import shutil
 import subprocess
 import sys
+import tempfile
 import zipfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -52,12 +53,15 @@ def gather(cache: Path) -> Ingredients:
         raise MissingError(f"the twin needs Linux on x86-64; this is {sys.platform} on {platform.machine()}")
     cache = cache.resolve()
     cache.mkdir(parents=True, exist_ok=True)
-    root = _once(cache / "root", "arm64 packages", lambda folder: _packages(folder, cache))
+    # Lists and state of apt, for as long as this runs: old lists would soon name packages that are gone.
+    with tempfile.TemporaryDirectory(prefix="apt-", dir=cache) as apt:
+        root = _once(cache / "root", "arm64 packages", lambda folder: _packages(folder, Path(apt)))
+        qemu = _once(cache / "qemu", "qemu", lambda folder: _qemu(folder, Path(apt)))
     [python] = (root / "usr/bin").glob("python3.*[0-9]")
     version = python.name.removeprefix("python")
     source = hashlib.sha256((HERE / "librknnrt.c").read_bytes()).hexdigest()[:12]
     return Ingredients(
-        qemu=_once(cache / "qemu", "qemu", lambda folder: _qemu(folder, cache)) / "qemu-aarch64-static",
+        qemu=qemu / "qemu-aarch64-static",
         root=root,
         python=python,
         site=_once(cache / f"site-{version}", "arm64 wheels", lambda folder: _wheels(folder, version)),
@@ -81,8 +85,8 @@ def _once(folder: Path, name: str, make: Callable[[Path], None]) -> Path:
     return folder
 
 
-def _packages(root: Path, cache: Path) -> None:
-    settings = _apt(cache)
+def _packages(root: Path, apt: Path) -> None:
+    settings = _apt(apt)
     names = next(
         (found for found in map(_python_packages, PYTHONS) if _succeeds(["apt-cache", "show", *found], settings)), None
     )
@@ -90,22 +94,21 @@ def _packages(root: Path, cache: Path) -> None:
         raise MissingError(f"no arm64 package of Python {', '.join(PYTHONS)} in apt's sources (Debian 12 has one)")
     # Into an empty system, so that apt finds all that they need, whatever this machine has.
     _command(["apt-get", "install", "--download-only", "--yes", "--quiet", "--no-install-recommends", *names], settings)
-    for package in (cache / "apt/cache/archives").glob("*.deb"):
+    for package in (apt / "cache/archives").glob("*.deb"):
         if not package.name.endswith("_amd64.deb"):
             _command(["dpkg", "-x", str(package), str(root)])
-    shutil.rmtree(cache / "apt/cache")
 
 
 def _python_packages(version: str) -> list[str]:
     return [f"python{version}-minimal:arm64", f"libpython{version}-stdlib:arm64", "libstdc++6:arm64"]
 
 
-def _qemu(folder: Path, cache: Path) -> None:
+def _qemu(folder: Path, apt: Path) -> None:
     installed = shutil.which("qemu-aarch64-static")
     if installed:
         (folder / "qemu-aarch64-static").symlink_to(installed)
         return
-    _command(["apt-get", "download", "--quiet", "qemu-user-static:amd64"], _apt(cache), folder)
+    _command(["apt-get", "download", "--quiet", "qemu-user-static:amd64"], _apt(apt), folder)
     [package] = folder.glob("*.deb")
     _command(["dpkg", "-x", str(package), str(folder / "files")])
     (folder / "files/usr/bin/qemu-aarch64-static").rename(folder / "qemu-aarch64-static")
@@ -113,28 +116,23 @@ def _qemu(folder: Path, cache: Path) -> None:
     package.unlink()
 
 
-def _apt(cache: Path) -> dict[str, str]:
-    """An environment in which apt knows this machine's sources, but keeps its lists and state in ``cache``."""
+def _apt(state: Path) -> dict[str, str]:
+    """An environment in which apt knows this machine's sources, but keeps its lists and packages in ``state``."""
     for name in ("apt-get", "apt-cache", "dpkg"):
         if shutil.which(name) is None:
             raise MissingError(f"the twin's arm64 packages come by apt, and there is no {name} here")
-    state = cache / "apt"
     settings = {**os.environ, "APT_CONFIG": str(state / "apt.conf"), "LC_ALL": "C"}
-    (state / "cache/archives/partial").mkdir(parents=True, exist_ok=True)
-    if not (state / "lists/partial").is_dir():
-        (state / "lists/partial").mkdir(parents=True)
+    if not (state / "apt.conf").exists():
+        for name in ("lists/partial", "cache/archives/partial"):
+            (state / name).mkdir(parents=True)
         (state / "status").touch()
         (state / "apt.conf").write_text(
             f'Dir::State::lists "{state}/lists";\nDir::State::status "{state}/status";\nDir::Cache "{state}/cache";\n'
             'APT::Architecture "amd64";\nAPT::Architectures { "amd64"; "arm64"; };\n'
             # Where root runs this, apt would fetch as a user who may not write here.
-            'APT::Sandbox::User "root";\nAcquire::Retries "2";\nAcquire::http::Timeout "20";\n'
+            'APT::Sandbox::User "root";\nAcquire::Retries "1";\nAcquire::http::Timeout "10";\n'
         )
-        try:
-            _command(["apt-get", "update", "--quiet", "--error-on=any"], settings)
-        except MissingError:
-            shutil.rmtree(state)
-            raise
+        _command(["apt-get", "update", "--quiet", "--error-on=any"], settings)
     return settings
 
 

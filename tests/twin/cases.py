@@ -217,7 +217,8 @@ def case_a_manifest_that_does_not_describe_the_model_is_refused():
 def case_other_chips():
     tree = PREFIX / "proc/device-tree/compatible"
     with away(tree, b"radxa,rock-3a\0rockchip,rk3568\0"):
-        opened().close()  # one core: the library would refuse a mask
+        for core in (None, 0):
+            opened(core=core).close()  # one core: the library would refuse a mask
         refused(InputError, lambda: opened(core=1), "rk3568", "no NPU core 1")
         refused(BundleError, lambda: open_bundle(FOLDER), "made for rk3588, this is rk3568", "--target rk3568")
     with away(tree, b"radxa,rock-4d\0rockchip,rk3576\0"):
