@@ -6,6 +6,7 @@ import json
 import sys
 from argparse import ArgumentParser, ArgumentTypeError, Namespace
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -121,10 +122,8 @@ def _measure(
                 if agreements[-1].problem:
                     continue  # how fast it goes wrong is of no interest
                 shown.say("latency")
-                latencies += time_model(
-                    role, lambda core, role=role: open_model(bundle, role, backend, core=core),  # type: ignore[misc]
-                    golden.inputs, cores, runs,
-                )  # fmt: skip
+                opener = partial(open_model, bundle, role, backend)
+                latencies += time_model(role, opener, golden.inputs, cores, runs)
         except DeviceError as error:
             problems.append(str(error))
     return agreements, latencies, librknnrt, problems

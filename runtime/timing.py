@@ -30,15 +30,15 @@ class Latency:
 
 
 def time_model(
-    what: str, opener: Callable[[int | None], Backend], images: NDArray[np.uint8], cores: int, runs: int
+    what: str, opener: Callable[..., Backend], images: NDArray[np.uint8], cores: int, runs: int
 ) -> list[Latency]:
     """Time ``runs`` inferences of ``images`` (N×H×W×3), one after another, on each of ``cores`` alone and then on all
-    together, a thread and a model opened by ``opener`` (core → backend) each. With no cores: once, on the processor.
+    together, with a thread each and a model each, from ``opener(core=…)``. With no cores: once, on the processor.
     """
     with ExitStack() as opened:
         backends = []
         for core in range(cores) if cores else (None,):
-            backends.append(opener(core))
+            backends.append(opener(core=core))
             opened.callback(backends[-1].close)
         rows = [
             _row(what, f"core {core}" if cores else "processor", [backend], images, runs)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import io
 import json
 import logging
 import re
+import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from ..bundle import Input, Output
 
 HEAD_BYTES = 1 << 16  # of a .rknn: the contract and the toolkit's version lie in its first kilobyte or two
+LISTENING = threading.Lock()  # one logger for all: models are opened one after another
 
 
 class NpuBackend:
@@ -158,22 +159,20 @@ def _context(lite: Any) -> Context:
 
 @contextlib.contextmanager
 def overheard() -> Iterator[list[str]]:
-    """What the binding logs and prints meanwhile: its only account of what went wrong, and none for our output."""
+    """What the binding logs meanwhile: its only account of what went wrong, and nothing for our own output."""
     said: list[str] = []
 
     class Listener(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
             said.append(record.getMessage())
 
-    logger = logging.getLogger("acuityLogger")  # rknn-toolkit-lite2's
-    handlers, logger.handlers = logger.handlers, [Listener()]
-    printed = io.StringIO()
-    try:
-        with contextlib.redirect_stdout(printed):
+    logger = logging.getLogger("acuityLogger")  # rknn-toolkit-lite2's, which prints to stdout
+    with LISTENING:
+        handlers, logger.handlers = logger.handlers, [Listener()]
+        try:
             yield said
-    finally:
-        logger.handlers = handlers
-        said.append(printed.getvalue())
+        finally:
+            logger.handlers = handlers
 
 
 def _check_runtime(path: Path, head: bytes, runtime: str) -> None:
