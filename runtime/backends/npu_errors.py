@@ -15,8 +15,8 @@ DOCTOR = "`rkface doctor` examines the board"
 # rknn_api's error codes: what they mean, and what mends it.
 CODES = {
     -1: ("FAIL", f"see `sudo dmesg | grep -i rknpu`; {DOCTOR}"),
-    -2: ("TIMEOUT", "the NPU did not answer in time: see `sudo dmesg | grep -i rknpu`; drivers before 0.9.8 hang under "
-                    "load on several cores; a reboot frees it"),
+    -2: ("TIMEOUT", "the NPU did not answer in time: see `sudo dmesg | grep -i rknpu`; drivers before 0.9.6 hang when "
+                    "several cores work at once; a reboot frees it"),
     -3: ("DEVICE_UNAVAILABLE", f"the NPU or its driver is gone: see `sudo dmesg | grep -i rknpu`; {DOCTOR}"),
     -4: ("MALLOC_FAIL", "no memory left for the NPU (CMA): close other NPU programs, or give the kernel more CMA"),
     -5: ("PARAM_INVALID", f"librknnrt is of another version than rknn-toolkit-lite2: install both {TOOLKIT}"),

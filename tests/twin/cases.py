@@ -258,7 +258,7 @@ def case_thousands_of_frames_leave_nothing_to_collect():
     finally:
         gc.enable()
         backend.close()
-    # A handful may be Python's own; the binding's inference leaves hundreds (9 to 12 kB at every run).
+    # A handful may be Python's own; the binding's inference leaves hundreds (12 kB at every run).
     assert left < 50, left
 
 
