@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from rkface.runtime import bench, selftest
-from rkface.runtime.bundle import ROLES, read_bundle
+from rkface.runtime.bundle import ROLES, Output, read_bundle
 from rkface.runtime.errors import BundleError, InputError, WorkError
-from rkface.runtime.golden import cosines
+from rkface.runtime.golden import by_kind, cosines
 from rkface.runtime.machine import read_clocks, read_machine
 from rkface.runtime.pipeline import open_model
 from rkface.runtime.timing import summarise
@@ -82,6 +82,19 @@ def test_bench_writes_nothing_of_a_machine_that_computes_wrongly(own_bundle, tmp
     with pytest.raises(InputError, match="no folder"):
         run(bench.bench, "--bundle", own_bundle, "--out", tmp_path / "nowhere/table")
     assert not list(tmp_path.glob("table*"))
+
+
+def test_roundings_in_an_empty_picture_are_no_failure():
+    # Scores of one INT8 step, in places that differ: their cosine alone is 0.
+    noise = np.zeros((2, 1, 8), np.float32)
+    noise[0, 0, 1] = noise[1, 0, 5] = 1 / 255
+    assert cosines([noise[0]], [noise[1]]) == 1
+    # Beside a stride that has a face in it, too.
+    outputs = [Output("score_8", (8, 1)), Output("score_16", (4, 1)), Output("kps_8", (8, 10))]
+    face, kps = np.float32([[0, 0.9, 0, 0]]), np.ones((1, 80), np.float32)
+    ours, theirs = (by_kind(outputs, [scores, face, kps]) for scores in noise)
+    assert list(ours) == ["scores", "landmarks"] and ours["scores"].shape == (1, 12)
+    assert cosines(ours.values(), theirs.values()).min() > 0.9999
 
 
 def test_cosines_of_nothing_and_of_no_numbers():
