@@ -28,7 +28,7 @@ class Grid:
 
 def write_answers(bundle: Bundle, folder: Path) -> None:
     """One file for each model, named after the hash of its bytes, in ``folder``."""
-    folder.mkdir(parents=True, exist_ok=True)
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)  # golden outputs hold embeddings of faces
     with np.load(bundle.folder / "golden.npz") as golden:
         for role in ROLES:
             model = bundle.path(role).read_bytes()

@@ -6,7 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -38,12 +38,12 @@ class Twin:
     def command(self, arguments: Sequence[str]) -> list[str]:
         return [str(self.ingredients.qemu), str(self.ingredients.python), *arguments]
 
-    def environment(self, faults: str = "", more: Mapping[str, str] | None = None) -> dict[str, str]:
+    def environment(self, faults: str = "") -> dict[str, str]:
         # A path each for the wheels and for rkface; no bytecode of another architecture's Python into our folders.
         return {
             **os.environ, "QEMU_LD_PREFIX": str(self.prefix), "PYTHONDONTWRITEBYTECODE": "1", "PYTHONNOUSERSITE": "1",
             "PYTHONPATH": f"{self.packages}:{self.ingredients.site}", "OMP_NUM_THREADS": "1",
-            "OPENBLAS_NUM_THREADS": "1", ANSWERS: str(self.prefix / "answers"), FAULTS: faults, **(more or {}),
+            "OPENBLAS_NUM_THREADS": "1", ANSWERS: str(self.prefix / "answers"), FAULTS: faults,
         }  # fmt: skip
 
     def python(self, *arguments: str, faults: str = "", seconds: float = 300) -> subprocess.CompletedProcess[str]:
