@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from functools import partial
 from importlib.metadata import version
@@ -25,10 +25,10 @@ from .ranges import score_ranges
 from .recipe import Recipe
 from .targets import Target
 from .trial import Models, Prepared
-from .tune import tune
+from .tune import Tuned, tune
 
 # What decides how a model comes out besides its inputs; a change of it makes every kept conversion one of the past.
-CODE = ("hybrid.py", "observe.py", "ranges.py", "tune.py", "worker.py")
+CODE = ("clip.py", "equalize.py", "graph.py", "hybrid.py", "observe.py", "ranges.py", "tune.py", "worker.py")
 
 Attempt = Callable[[Target, Role, Recipe, Path | None, NDArray[np.uint8]], Quantized]
 
@@ -37,7 +37,7 @@ def attempts(models: Models, sources: Sources, work: Path, scratch: Path, *, ana
     """What ``run_trial`` quantises with, once it has a target: the real toolkit, its logs and what it made before in
     ``work``, models in ``scratch``. A model is tuned once for a recipe, whatever the targets; ``analyse`` measures the
     error of every layer too."""
-    tuned: dict[tuple[Role, tuple[str, ...]], Path] = {}
+    tuned: dict[tuple[Role, tuple[str, ...]], Tuned] = {}
 
     def run(target: Target, role: Role, recipe: Recipe, dataset: Path | None, images: NDArray[np.uint8]) -> Quantized:
         model = models[role]
@@ -54,15 +54,16 @@ def attempts(models: Models, sources: Sources, work: Path, scratch: Path, *, ana
                 shown.note = f"{target.name}, as in an earlier run (kept in {work / 'cache'})"
             return known
         onnx_path = model.simplified.path
+        shrinks: Mapping[str, float] = {}
         if recipe.tuned and dataset:
             if (role, fp16) not in tuned:
                 tuned[role, fp16] = _tune(model, role, dataset, scratch / f"{role}-{recipe.name}.onnx", fp16)
-            onnx_path = tuned[role, fp16]
+            onnx_path, shrinks = tuned[role, fp16].path, tuned[role, fp16].shrinks
         np.save(asked := scratch / f"{role}-images.npy", images)
         job = Job(
             onnx=onnx_path, output=output, target=target.name, input=model.input, custom_string=custom_string,
             dataset=dataset, algorithm=recipe.algorithm, evaluate=asked, fp16=fp16,
-            ranges=ranges, analyse=analyse and dataset is not None,
+            ranges=ranges, shrinks=shrinks, analyse=analyse and dataset is not None,
         )  # fmt: skip
         with stage(f"{role}: {recipe.name} {target.name}") as shown:
             done = quantize(job, work / "logs" / f"{name}.log", partial(_tell, shown, len(images)))
@@ -88,13 +89,16 @@ def _key(model: Path, settings: list[Any], dataset: Path | None, images: NDArray
     return key_of([text, np.ascontiguousarray(images).data.cast("B")])
 
 
-def _tune(model: Prepared, role: Role, dataset: Path, target: Path, fp16: tuple[str, ...]) -> Path:
+def _tune(model: Prepared, role: Role, dataset: Path, target: Path, fp16: tuple[str, ...]) -> Tuned:
     with stage(f"{role}: tune for INT8") as shown:
         try:
-            done = apart(tune, model.simplified.path, model.input, dataset, target, exact=fp16, progress=shown.advance)
+            done = apart(
+                tune, model.simplified.path, model.input, dataset, target,
+                exact=fp16, clip=role == "recognizer", progress=shown.advance,
+            )  # fmt: skip
         except (OSError, WorkError):
             raise
         except Exception as error:  # the other recipes do not need it: a graph that it cannot follow stops no one
             raise WorkError(f"{model.fixed.name} cannot be tuned: {type(error).__name__}: {error}") from error
         shown.note = f"{done.equalized} channels equalised, {done.corrected} layers corrected"
-    return done.path
+    return done

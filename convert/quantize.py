@@ -47,6 +47,7 @@ class Job:
     evaluate       N×H×W×3 uint8 RGB saved by numpy.save, to run through the simulator; None runs nothing
     fp16           names of tensors whose layers stay in FP16, in a model that is otherwise quantised
     ranges         the least range of some tensors, by name, whatever the calibration images show
+    shrinks        factors by which the ranges of some tensors are made smaller than what the images show
     analyse        measure every layer's error on the first calibration image
     """
 
@@ -60,6 +61,7 @@ class Job:
     evaluate: Path | None = None
     fp16: tuple[str, ...] = ()
     ranges: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    shrinks: Mapping[str, float] = field(default_factory=dict)
     analyse: bool = False
 
 

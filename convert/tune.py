@@ -1,13 +1,14 @@
-"""A model → one that INT8 changes less: channels that share a scale made alike, and the bias of rounding taken out.
+"""A model → one that INT8 changes less: channels that share a scale made alike (equalize.py), the bias of rounding
+taken out, and ranges that are worth their steps (clip.py).
 
-Both after "Data-Free Quantization Through Weight Equalization and Bias Correction" (Nagel et al., arXiv 1906.04721),
-with ranges and means observed on calibration images instead of estimated from BatchNormalization. The NPU runs exactly
-as many operations as before.
+The first two after "Data-Free Quantization Through Weight Equalization and Bias Correction" (Nagel et al., arXiv
+1906.04721), with ranges and means observed on calibration images instead of estimated from BatchNormalization. The NPU
+runs exactly as many operations as before.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,27 +19,27 @@ from numpy.typing import NDArray
 from rkface.runtime.bundle import Input
 from rkface.runtime.image import read_image
 
+from .clip import Counts
+from .equalize import equalize
+from .graph import Floats, Graph
 from .material import to_rgb
-from .observe import Observed, observe
+from .observe import Observed, observe, watch
 from .quantize import listed
 from .simplify import SAME, difference
 
 IMAGES = 32  # enough for means and ranges: a MobileFaceNet comes to a mean cosine of 0.998 with 8 to 42 faces
-CLIP_ROOM = 2.0  # a channel is scaled so far that Clip begins at twice the largest value observed: never, in practice
-MOST = 64.0  # a channel that hardly ever speaks would be scaled to infinity
-
-Floats = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
 class Tuned:
     """``equalized`` channels were scaled (``difference`` is what that changed in FP32), ``corrected`` layers had their
-    bias moved."""
+    bias moved; ``shrinks``: by how much the toolkit's range of some tensors is to be made smaller."""
 
     path: Path
     equalized: int
     corrected: int
     difference: float
+    shrinks: Mapping[str, float]
 
 
 def tune(
@@ -48,13 +49,15 @@ def tune(
     target: Path,
     *,
     exact: Collection[str] = (),
+    clip: bool = False,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Tuned:
     """Write the model at ``model`` to ``target``, changed for w8a8 with the toolkit's ``normal`` ranges.
 
     The first 32 images that ``dataset`` lists are looked at; ``progress`` hears how many are done. Layers whose output
     is in ``exact`` will not be quantised, so that they have no bias to correct. Where equalising changes what FP32
-    computes by more than 1e-4 of an output's largest value (at least 1), it is left out.
+    computes by more than 1e-4 of an output's largest value (at least 1), it is left out. ``clip`` looks a second time,
+    for ranges: not on a detector, to which a face is the rare large value.
     """
     proto = onnx.load(str(model))
     images = to_rgb(read_image(path) for path in listed(dataset)[:IMAGES])
@@ -68,40 +71,14 @@ def tune(
     seen |= {name: seen[name].scaled(scale) for name, scale in scales.items()}
     corrected = correct_bias(equal, seen, exact)
     onnx.save(equal, str(target))
-    return Tuned(target, sum(int((scale != 1).sum()) for scale in scales.values()), corrected, changed)
-
-
-def equalize(proto: Any, seen: dict[str, Observed]) -> dict[str, Floats]:
-    """Scale, in place, the channels of every tensor that only depthwise convolutions read; returns the factors.
-
-    An activation has one INT8 scale for all channels, so that quiet ones get few of its 256 steps. Multiplying channel
-    c by s and the depthwise kernel that reads it by 1/s changes nothing in FP32 and costs nothing in INT8, since
-    kernels have a scale for each output channel on both sides. (Before a full convolution it would cost as much in its
-    weights as it gains: measured on MobileFaceNet.)
-    """
-    graph = _Graph(proto)
-    scales = {}
-    for tensor in sorted(seen):
-        readers = graph.readers.get(tensor, [])
-        maker, top = graph.maker_of(tensor)
-        if maker is None or not readers or not all(graph.is_depthwise(node) for node in readers):
-            continue
-        scale = _factors(seen[tensor].reach, top)
-        if (scale == 1).all():
-            continue
-        graph.set_kernel(maker, graph.kernel(maker) * scale.reshape(-1, 1, 1, 1))
-        graph.set_bias(maker, graph.bias(maker) * scale)
-        for node in readers:
-            graph.set_kernel(node, graph.kernel(node) / scale.reshape(-1, 1, 1, 1))
-        scales[tensor] = scale
-    return scales
-
-
-def _factors(reach: Floats, top: float) -> Floats:
-    """By how much each channel may grow: to the loudest one, or as far as the Clip at ``top`` leaves room."""
-    aim = min(float(reach.max()), top / CLIP_ROOM)
-    factors = np.divide(aim, reach, out=np.ones_like(reach), where=reach > 0)
-    return np.clip(factors, 1.0, MOST)
+    shrinks: dict[str, float] = {}
+    if clip:
+        besides = {input.name, *exact, *(output.name for output in proto.graph.output)}  # outputs keep theirs
+        counts = Counts({name: one.range for name, one in seen.items() if name not in besides})
+        for values in watch(equal, input, counts.names, images, target.with_suffix(".clipped.onnx")):
+            counts.add(values)
+        shrinks = counts.shrinks()
+    return Tuned(target, sum(int((scale != 1).sum()) for scale in scales.values()), corrected, changed, shrinks)
 
 
 def correct_bias(proto: Any, seen: dict[str, Observed], exact: Collection[str] = ()) -> int:
@@ -110,7 +87,7 @@ def correct_bias(proto: Any, seen: dict[str, Observed], exact: Collection[str] =
 
     Rounding turns W into W + e, and the output's mean moves by e · E[x], which is known (section 4.2 of the paper).
     """
-    graph = _Graph(proto)
+    graph = Graph(proto)
     count = 0
     for node in list(proto.graph.node):
         inputs = seen.get(node.input[0]) if node.input else None
@@ -169,81 +146,3 @@ def round_weights(weights: Floats) -> Floats:
     zero = np.round(-low / scale)
     steps = np.clip(np.round(flat / scale) + zero, 0, 255)
     return np.asarray(((steps - zero) * scale).reshape(weights.shape), np.float32)
-
-
-class _Graph:
-    """Who makes and who reads each tensor of a ModelProto, and its weights to be replaced in place."""
-
-    def __init__(self, proto: Any) -> None:
-        self._proto = proto
-        self.weights = {tensor.name: tensor for tensor in proto.graph.initializer}
-        self._makers = {name: node for node in proto.graph.node for name in node.output}
-        self._outputs = {output.name for output in proto.graph.output}
-        self.readers: dict[str, list[Any]] = {}
-        for node in proto.graph.node:
-            for name in node.input:
-                self.readers.setdefault(name, []).append(node)
-
-    def kernel(self, node: Any) -> Floats:
-        return self._value(node.input[1])
-
-    def bias(self, node: Any) -> Floats:
-        if len(node.input) > 2 and node.input[2]:
-            return self._value(node.input[2])
-        return np.zeros(self.weights[node.input[1]].dims[0], np.float32)
-
-    def _value(self, name: str) -> Floats:
-        return np.asarray(onnx.numpy_helper.to_array(self.weights[name]), np.float32)
-
-    def is_known(self, node: Any) -> bool:
-        """Whether kernel and bias, where there is one, are constants."""
-        return node.input[1] in self.weights and all(name in self.weights for name in node.input[2:] if name)
-
-    def is_depthwise(self, node: Any) -> bool:
-        if not self._is_known_2d(node):
-            return False
-        groups = next((one.i for one in node.attribute if one.name == "group"), 1)
-        return list(self.weights[node.input[1]].dims[:2]) == [groups, 1]
-
-    def _is_known_2d(self, node: Any) -> bool:
-        return node.op_type == "Conv" and self.is_known(node) and len(self.weights[node.input[1]].dims) == 4
-
-    def maker_of(self, tensor: str) -> tuple[Any, float]:
-        """The Conv whose output channels are ``tensor``'s up to an activation that scaling passes through, and where
-        that activation clips; (None, ∞) where there is no such Conv or someone else reads between."""
-        node, top = self._makers.get(tensor), np.inf
-        if tensor in self._outputs:
-            return None, np.inf
-        if node is not None and node.op_type in ("Relu", "PRelu", "LeakyRelu", "Clip"):
-            if node.op_type == "Clip":
-                bounds = [self._value(name).item() if name in self.weights else None for name in node.input[1:3]]
-                if len(bounds) != 2 or bounds[0] != 0 or bounds[1] is None:
-                    return None, np.inf
-                top = bounds[1]
-            tensor = node.input[0]
-            node = self._makers.get(tensor)
-            if len(self.readers.get(tensor, [])) != 1:
-                return None, np.inf
-        if node is None or not self._is_known_2d(node) or tensor in self._outputs:
-            return None, np.inf
-        return node, top
-
-    def set_kernel(self, node: Any, kernel: Floats) -> None:
-        self._set(node, 1, f"{node.output[0]}/kernel", kernel)
-
-    def set_bias(self, node: Any, bias: Floats) -> None:
-        self._set(node, 2, f"{node.output[0]}/bias", bias)
-
-    def _set(self, node: Any, place: int, name: str, value: Floats) -> None:
-        # Under a name of its own: other nodes may share the tensor.
-        if len(node.input) <= place:
-            node.input.append(name)
-        old, node.input[place] = node.input[place], name
-        tensor = onnx.numpy_helper.from_array(np.ascontiguousarray(value, np.float32), name)
-        if name in self.weights:
-            self.weights[name].CopyFrom(tensor)
-        else:
-            self._proto.graph.initializer.append(tensor)
-            self.weights[name] = self._proto.graph.initializer[-1]
-        if old in self.weights and old != name and not any(old in one.input for one in self._proto.graph.node):
-            self._proto.graph.initializer.remove(self.weights.pop(old))

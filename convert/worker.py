@@ -55,11 +55,11 @@ def work(job_file: Path, channel: int, parent: int) -> int:
     shape = [[1, 3, size["height"], size["width"]]]
     stage("load", lambda: rknn.load_onnx(raw["onnx"], inputs=[size["name"]], input_size_list=shape))
     report("load")
-    if raw["fp16"] or raw["ranges"]:
+    if raw["fp16"] or raw["ranges"] or raw["shrinks"]:
         stage("build", lambda: rknn.hybrid_quantization_step1(dataset=raw["dataset"]))
         rknn.release()  # the second step wants a fresh object
         rknn = RKNN(verbose=False)
-        files = _configured(Path(raw["onnx"]).stem, raw["fp16"], raw["ranges"])
+        files = _configured(Path(raw["onnx"]).stem, raw["fp16"], raw["ranges"], raw["shrinks"])
         stage("build", lambda: rknn.hybrid_quantization_step2(*files))
     else:
         quantized = raw["dataset"] is not None
@@ -78,7 +78,9 @@ def work(job_file: Path, channel: int, parent: int) -> int:
     return 0
 
 
-def _configured(stem: str, fp16: Sequence[str], ranges: Mapping[str, Sequence[float]]) -> tuple[str, str, str]:
+def _configured(
+    stem: str, fp16: Sequence[str], ranges: Mapping[str, Sequence[float]], shrinks: Mapping[str, float]
+) -> tuple[str, str, str]:
     """What step 1 of the toolkit's hybrid quantisation left here, its configuration changed for step 2."""
     from ruamel.yaml import YAML
 
@@ -89,6 +91,11 @@ def _configured(stem: str, fp16: Sequence[str], ranges: Mapping[str, Sequence[fl
     configuration["custom_quantize_layers"] = {name: "float16" for name in fp16 if name in tensors}
     if fp16 and not configuration["custom_quantize_layers"]:
         raise _Failed(f"{path} knows none of the layers that should stay in FP16")
+    for name, factor in shrinks.items():
+        for tensor in (name, f"{name}_int8"):
+            for end in ("min", "max"):
+                if tensor in tensors:
+                    tensors[tensor][end] = [value * factor for value in tensors[tensor][end]]
     for name, (low, high) in ranges.items():
         # The toolkit computes a Sigmoid before it moves data, and calls what it then moves NAME_sw: probabilities.
         for tensor, most in ((name, high), (f"{name}_int8", high), (f"{name}_sw", 1.0)):

@@ -1,14 +1,18 @@
 """Tuning changes what INT8 loses, never what FP32 computes."""
 
+from dataclasses import replace
+
 import numpy as np
 import onnx
 import onnxruntime
 import pytest
 from onnx import TensorProto, helper, numpy_helper
+from rkface.convert.clip import Counts
+from rkface.convert.equalize import equalize
 from rkface.convert.observe import Observed, observe
 from rkface.convert.quantize import Job, quantize
 from rkface.convert.simplify import difference
-from rkface.convert.tune import correct_bias, equalize, round_weights, tune
+from rkface.convert.tune import correct_bias, round_weights, tune
 from rkface.runtime.bundle import Input
 
 from .conftest import calibration
@@ -61,9 +65,9 @@ def run(model, image=IMAGES[0]):
     return session.run(None, {"image": ((image.astype(np.float32) - 127.5) / 127.5).transpose(2, 0, 1)[None]})[0]
 
 
-def test_observes_range_and_mean_of_every_convolutions_input(tmp_path):
+def test_observes_range_and_mean_of_what_every_layer_is_fed_and_makes(tmp_path):
     seen = observe(separable(), INPUT, IMAGES, tmp_path / "scratch.onnx")
-    assert set(seen) == {"image", "a1", "a2"} and not list(tmp_path.iterdir())
+    assert set(seen) == {"image", "c1", "a1", "c2", "a2", "out"} and not list(tmp_path.iterdir())
     floats = ((IMAGES.astype(np.float64) - 127.5) / 127.5).transpose(0, 3, 1, 2)
     np.testing.assert_allclose(seen["image"].mean, floats.mean(axis=0), atol=1e-6)  # float32 input
     np.testing.assert_allclose(seen["image"].high, floats.max(axis=(0, 2, 3)), atol=1e-6)
@@ -74,41 +78,119 @@ def test_observes_range_and_mean_of_every_convolutions_input(tmp_path):
 def test_equalising_makes_channels_alike_and_changes_nothing_in_fp32(tmp_path, activation):
     before, model = separable(activation), separable(activation)
     scales = equalize(model, observe(model, INPUT, IMAGES, tmp_path / "scratch.onnx"))
-    assert set(scales) == {"a1"}, "only what a depthwise convolution alone reads"
+    assert set(scales) == {"c1", "a1", "c2", "a2"}
     assert difference(before, model, INPUT, IMAGES) < 1e-5
-    reach = observe(model, INPUT, IMAGES, tmp_path / "scratch.onnx")["a1"].reach
-    spoken = reach[reach > 0]
-    # Factors end at 64, the channels begin a hundredfold apart.
-    assert spoken.max() / spoken.min() < 3
+    seen = observe(model, INPUT, IMAGES, tmp_path / "scratch.onnx")
+    assert apart(seen["a1"]) < 3, "factors end at 64, the channels begin a hundredfold apart"
     onnx.checker.check_model(model)
 
 
 def test_equalising_leaves_room_below_a_clip(tmp_path):
     model = separable("Clip", top=0.5)
     before = observe(model, INPUT, IMAGES, tmp_path / "scratch.onnx")["a1"].reach
-    (scale,) = equalize(model, observe(model, INPUT, IMAGES, tmp_path / "scratch.onnx")).values()
+    scale = equalize(model, observe(model, INPUT, IMAGES, tmp_path / "scratch.onnx"))["a1"]
     quiet = before < 0.2
     assert (scale[before >= 0.25] == 1).all(), "a channel near the clip stays"
     assert quiet.any() and (scale[quiet] * before[quiet] <= 0.25 + 1e-6).all()
 
 
-def test_a_tensor_that_a_full_convolution_reads_is_left_alone(tmp_path):
-    model = separable()
-    model.graph.node.append(helper.make_node("Conv", ["a1", "w3", "b3"], ["second"]))
-    model.graph.output.append(helper.make_tensor_value_info("second", TensorProto.FLOAT, None))
-    assert equalize(model, observe(model, INPUT, IMAGES, tmp_path / "scratch.onnx")) == {}
+def apart(seen):
+    spoken = seen.reach[seen.reach > 0]
+    return spoken.max() / spoken.min()
+
+
+def test_where_a_full_convolution_reads_channels_come_half_way(tmp_path):
+    before, model = separable(spread=50.0), separable(spread=50.0)
+    for one in (before, model):
+        one.graph.node.append(helper.make_node("Conv", ["a1", "w3", "b3"], ["second"]))
+        one.graph.output.append(helper.make_tensor_value_info("second", TensorProto.FLOAT, None))
+    seen = observe(model, INPUT, IMAGES, tmp_path / "scratch.onnx")
+    assert "a1" in equalize(model, seen) and difference(before, model, INPUT, IMAGES) < 1e-5
+    after = observe(model, INPUT, IMAGES, tmp_path / "scratch.onnx")
+    assert apart(after["a1"]) == pytest.approx(apart(seen["a1"]) ** 0.5, rel=1e-3)
+
+
+def residual():
+    """Conv → PRelu → (BatchNormalization → Conv) + itself → BatchNormalization → Conv, as in an IResNet."""
+    random = np.random.default_rng(5)
+    loud = np.geomspace(1, 0.03, CHANNELS)
+    weights = {"w1": random.normal(0, 0.5, (CHANNELS, 3, 3, 3)) * loud.reshape(-1, 1, 1, 1),
+               "slope": random.uniform(0.1, 0.4, (CHANNELS, 1, 1)),
+               "w2": random.normal(0, 0.3, (CHANNELS, CHANNELS, 3, 3)) * loud.reshape(-1, 1, 1, 1),
+               "w3": random.normal(0, 0.3, (4, CHANNELS, 1, 1))}  # fmt: skip
+    for norm in ("n1", "n2"):
+        weights |= {f"{norm}{part}": random.uniform(0.5, 1.5, CHANNELS) for part in ("gamma", "beta", "mean", "var")}
+    norms = {norm: [f"{norm}{part}" for part in ("gamma", "beta", "mean", "var")] for norm in ("n1", "n2")}
+    nodes = [
+        helper.make_node("Conv", ["image", "w1"], ["c1"], pads=[1] * 4),
+        helper.make_node("PRelu", ["c1", "slope"], ["a1"]),
+        helper.make_node("BatchNormalization", ["a1", *norms["n1"]], ["b1"]),
+        helper.make_node("Conv", ["b1", "w2"], ["c2"], pads=[1] * 4),
+        helper.make_node("Add", ["c2", "a1"], ["sum"]),
+        helper.make_node("BatchNormalization", ["sum", *norms["n2"]], ["b2"]),
+        helper.make_node("Conv", ["b2", "w3"], ["out"]),
+    ]
+    graph = helper.make_graph(
+        nodes, "residual",
+        [helper.make_tensor_value_info("image", TensorProto.FLOAT, [1, 3, SIDE, SIDE])],
+        [helper.make_tensor_value_info("out", TensorProto.FLOAT, [1, 4, SIDE, SIDE])],
+        [numpy_helper.from_array(np.asarray(value, np.float32), name) for name, value in weights.items()],
+    )  # fmt: skip
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 12)], ir_version=8)
+
+
+def test_a_residual_stream_that_normalisations_read_is_made_alike_as_one(tmp_path):
+    before, model = residual(), residual()
+    seen = observe(model, INPUT, IMAGES, tmp_path / "scratch.onnx")
+    scales = equalize(model, seen)
+    stream = [scales[name] for name in ("c1", "a1", "c2", "sum")]
+    assert all((scale == stream[0]).all() for scale in stream), "an addition wants the same factors on both sides"
+    assert difference(before, model, INPUT, IMAGES) < 1e-5
+    after = observe(model, INPUT, IMAGES, tmp_path / "scratch.onnx")
+    assert apart(seen["sum"]) > 10 and apart(after["sum"]) < 3
+
+
+def test_an_addition_of_a_constant_stops_it(tmp_path):
+    model = residual()
+    model.graph.node[4].input[0] = "slope"
+    assert set(equalize(model, observe(model, INPUT, IMAGES, tmp_path / "scratch.onnx"))) <= {"b1", "c2", "b2"}
 
 
 def test_a_tensor_that_is_an_output_is_left_alone(tmp_path):
     model = separable()
     model.graph.output.append(helper.make_tensor_value_info("a1", TensorProto.FLOAT, None))
-    assert equalize(model, observe(model, INPUT, IMAGES, tmp_path / "scratch.onnx")) == {}
+    assert set(equalize(model, observe(model, INPUT, IMAGES, tmp_path / "scratch.onnx"))) == {"c2", "a2"}
 
 
 def test_a_clip_without_bounds_is_left_alone(tmp_path):
     model = separable("Clip")
     del model.graph.node[1].input[1:]
-    assert equalize(model, observe(model, INPUT, IMAGES, tmp_path / "scratch.onnx")) == {}
+    assert set(equalize(model, observe(model, INPUT, IMAGES, tmp_path / "scratch.onnx"))) == {"c2", "a2"}
+
+
+def test_a_range_is_cut_where_few_values_keep_it_wide_and_kept_where_many_fill_it():
+    random = np.random.default_rng(6)
+    tailed = random.laplace(0, 1, 100_000).astype(np.float32)
+    even = random.uniform(-1, 1, 100_000).astype(np.float32)
+    counts = Counts({"tailed": (float(tailed.min()), float(tailed.max())), "even": (-1, 1), "silent": (0, 0)})
+    counts.add({"tailed": tailed, "even": even, "silent": np.zeros(10, np.float32)})
+    shrinks = counts.shrinks()
+    assert set(shrinks) == {"tailed"} and 0.5 < shrinks["tailed"] < 0.95
+
+
+def test_only_a_recognizers_ranges_are_cut_and_the_simulator_has_them(tmp_path):
+    onnx.save(separable(), tmp_path / "model.onnx")
+    dataset = calibration(tmp_path / "set", IMAGES[:4])
+    arguments = (tmp_path / "model.onnx", INPUT, dataset, tmp_path / "tuned.onnx")
+    assert not tune(*arguments).shrinks
+    tuned = tune(*arguments, clip=True)
+    assert "out" not in tuned.shrinks and "image" not in tuned.shrinks
+    np.save(tmp_path / "ask.npy", IMAGES[:1])
+    job = Job(tuned.path, tmp_path / "model.rknn", "rk3588", INPUT, "{}", dataset, evaluate=tmp_path / "ask.npy")
+    whole, cut = (quantize(one, tmp_path / "log.txt").outputs[0] for one in (job, replace(job, shrinks={"out": 0.5})))
+    top = observe(onnx.load(tuned.path), INPUT, IMAGES[:4], tmp_path / "scratch.onnx")["out"].high.max()
+    # 5 %: the range is that of INT8's outputs, not of FP32's.
+    assert whole.max() > 0.6 * top and cut.max() == pytest.approx(top / 2, rel=0.05)
 
 
 def test_a_weight_that_others_share_keeps_its_value_for_them(tmp_path):
