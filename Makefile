@@ -19,7 +19,7 @@ TARGET ?= rk3588
 convert_options = --pack $(PACK) --target $(TARGET) $(if $(filter yes,$(ACCEPT_LICENSE)),--accept-license) \
   $(if $(CALIBRATION),--calibration '$(CALIBRATION)') $(if $(EVALUATION),--evaluation '$(EVALUATION)') $(OPTIONS)
 
-.PHONY: help venv convert test parity bench-convert bench-recipes bench-calibration bench-cost demo twin \
+.PHONY: help venv convert test parity bench-convert bench-recipes bench-calibration bench-cost bench-hot demo twin \
   twin-test lint types clean
 
 help:  ## list the targets
@@ -62,6 +62,9 @@ bench-recipes: $(INSTALLED)  ## what each way to quantise keeps (OPTIONS='--dete
 
 bench-cost: $(INSTALLED)  ## the cost model beside the toolkit's own compiler, chip by chip (OPTIONS='model.onnx')
 	$(BIN)/python tests/bench/cost.py $(OPTIONS)
+
+bench-hot: $(INSTALLED)  ## what rkface itself costs the CPU, all but inference, by stage
+	$(BIN)/python tests/bench/hot.py
 
 bench-calibration: $(INSTALLED)  ## chosen calibration faces beside random ones (OPTIONS as above)
 	$(BIN)/python tests/bench/calibration.py $(OPTIONS)

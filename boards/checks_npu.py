@@ -26,8 +26,8 @@ TOOLKIT = "2.5.0"  # of this rkface, where no bundle says otherwise
 PYTHON_FIRST, PYTHON_LAST = (3, 10), (3, 12)
 
 VENDOR_KERNEL = (
-    "install an image with the vendor kernel: Armbian's \"vendor\" (6.1; armbian-config changes it), "
-    "or the board maker's own image; not \"current\" or \"edge\""
+    'install an image with the vendor kernel: Armbian\'s "vendor" (6.1; armbian-config changes it), '
+    'or the board maker\'s own image; not "current" or "edge"'
 )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import cv2
@@ -15,6 +16,7 @@ TEMPLATE = np.array(
     dtype=np.float64,
 )
 CROP_SIZE = 112
+PLAIN = 1 / 1.5  # crop pixels per image pixel from which on a plain warp passes over no pixel that matters
 
 
 def similarity(source: NDArray[Any], target: NDArray[Any]) -> NDArray[np.float64]:
@@ -23,48 +25,66 @@ def similarity(source: NDArray[Any], target: NDArray[Any]) -> NDArray[np.float64
     The closed form of Umeyama (TPAMI 1991) for the plane: with both point sets centred, scale·rotation is one complex
     number, the least-squares quotient of the two sets. ValueError where all source points coincide.
     """
-    centre_source, centre_target = source.mean(axis=0), target.mean(axis=0)
-    x, y = (source - centre_source).astype(np.float64).T
-    u, v = (target - centre_target).astype(np.float64).T
-    spread = float(x @ x + y @ y)
+    # In plain floats: numpy's overhead on five points would be a quarter of an alignment's whole time.
+    points = [(float(x), float(y)) for x, y in source.tolist()]
+    aims = [(float(u), float(v)) for u, v in target.tolist()]
+    count = len(points)
+    centre_x, centre_y = sum(x for x, _ in points) / count, sum(y for _, y in points) / count
+    aim_x, aim_y = sum(u for u, _ in aims) / count, sum(v for _, v in aims) / count
+    real = imaginary = spread = 0.0
+    for (x, y), (u, v) in zip(points, aims, strict=True):
+        across, down = x - centre_x, y - centre_y
+        real += across * (u - aim_x) + down * (v - aim_y)
+        imaginary += across * (v - aim_y) - down * (u - aim_x)
+        spread += across * across + down * down
     if spread == 0:
         raise ValueError("landmarks coincide: no similarity transform takes them to a face")
-    a, b = (x @ u + y @ v) / spread, (x @ v - y @ u) / spread
-    rotation = np.array([[a, -b], [b, a]])
-    return np.hstack([rotation, (centre_target - rotation @ centre_source)[:, None]])
+    a, b = real / spread, imaginary / spread
+    return np.array(
+        [[a, -b, aim_x - a * centre_x + b * centre_y], [b, a, aim_y - b * centre_x - a * centre_y]], np.float64
+    )
 
 
 def align(image: NDArray[np.uint8], landmarks: NDArray[Any], size: int = CROP_SIZE) -> NDArray[np.uint8]:
     """The face at ``landmarks`` (5×2, pixels of ``image``) as a ``size``×``size``×3 crop in the image's colour order.
 
     What lies outside the image is black, as in InsightFace's ``norm_crop``. Unlike there, a face more than 1.5 times as
-    large as the crop is averaged down first: of a large face a plain warp takes every n-th pixel, and which ones
-    depends on fractions of a pixel, which moved real embeddings to a cosine of 0.97 (docs/accuracy.md).
+    large as the crop is halved first, until it is not: of a large face a plain warp takes every n-th pixel, and which
+    ones depends on fractions of a pixel, which moved real embeddings to a cosine of 0.97 (docs/accuracy.md).
     """
     matrix = similarity(landmarks, TEMPLATE * (size / CROP_SIZE))
-    by = round(1 / float(np.hypot(*matrix[:, 0])))
-    if by > 1:
-        image, matrix = _shrunk(image, matrix, size, by)
+    halvings = math.ceil(math.log2(PLAIN / math.hypot(*matrix[:, 0].tolist())))
+    if halvings > 0:
+        image, matrix = _shrunk(image, matrix, size, halvings)
     crop = cv2.warpAffine(image, matrix, (size, size), flags=cv2.INTER_LINEAR, borderValue=(0.0, 0.0, 0.0))
     return crop.astype(np.uint8, copy=False)
 
 
 def _shrunk(
-    image: NDArray[np.uint8], matrix: NDArray[np.float64], size: int, by: int
+    image: NDArray[np.uint8], matrix: NDArray[np.float64], size: int, halvings: int
 ) -> tuple[NDArray[np.uint8], NDArray[np.float64]]:
-    """The part of ``image`` that the crop comes from, shrunk ``by`` an integer, and ``matrix`` for it."""
-    back = cv2.invertAffineTransform(matrix)
-    corners = np.array([[0, 0], [size, 0], [0, size], [size, size]]) @ back[:, :2].T + back[:, 2]
-    limits = np.array(image.shape[1::-1])
-    first = np.clip(np.floor(corners.min(axis=0)) - by, 0, limits).astype(int)
-    last = np.clip(np.ceil(corners.max(axis=0)) + by, 0, limits).astype(int)
-    if (last <= first).any():  # the face lies outside: nothing to average
+    """The part of ``image`` that the crop comes from, halved so many times, and ``matrix`` for it."""
+    by = 2**halvings
+    (a, _, shift_x), (b, _, shift_y) = matrix.tolist()
+    # The crop is a square turned about its centre: where that lies in the image, and how far the corners reach.
+    square, x, y = a * a + b * b, size / 2 - shift_x, size / 2 - shift_y
+    centre = ((a * x + b * y) / square, (a * y - b * x) / square)
+    reach = size / 2 * (abs(a) + abs(b)) / square + by
+    left, top = (max(0, math.floor(middle - reach)) for middle in centre)
+    right, bottom = (
+        min(end, math.ceil(middle + reach)) for middle, end in zip(centre, image.shape[1::-1], strict=True)
+    )
+    if right <= left or bottom <= top:  # the face lies outside: nothing to average
         return image, matrix
-    part = image[first[1] : last[1], first[0] : last[0]]
-    right, bottom = (int(side) for side in -(last - first) % by)
-    if right or bottom:  # at the border of the image, or whole blocks would be lost
-        part = cv2.copyMakeBorder(part, 0, bottom, 0, right, cv2.BORDER_REPLICATE).astype(np.uint8, copy=False)
-    small = cv2.resize(part, (part.shape[1] // by, part.shape[0] // by), interpolation=cv2.INTER_AREA)
+    part = image[top:bottom, left:right]
+    over_x, over_y = -(right - left) % by, -(bottom - top) % by
+    if over_x or over_y:  # at the border of the image, or whole blocks would be lost
+        part = cv2.copyMakeBorder(part, 0, over_y, 0, over_x, cv2.BORDER_REPLICATE).astype(np.uint8, copy=False)
+    for _ in range(halvings):  # OpenCV averages 2×2 eight times as fast as 4×4 at once
+        part = cv2.resize(part, (part.shape[1] // 2, part.shape[0] // 2), interpolation=cv2.INTER_AREA).astype(
+            np.uint8, copy=False
+        )
     # Pixel p of the small image covers the old ones around by·p + (by − 1)/2 + first.
-    shift = matrix[:, :2] @ (first + (by - 1) / 2) + matrix[:, 2]
-    return small.astype(np.uint8, copy=False), np.hstack([matrix[:, :2] * by, shift[:, None]])
+    x, y = left + (by - 1) / 2, top + (by - 1) / 2
+    moved = [[a * by, -b * by, a * x - b * y + shift_x], [b * by, a * by, b * x + a * y + shift_y]]
+    return part, np.array(moved, np.float64)

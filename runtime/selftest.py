@@ -162,9 +162,7 @@ def render(result: Result) -> str:
 
 
 def clock_lines(clocks: Clocks) -> list[str]:
-    said = [
-        f"{name} {clocks.megahertz.get(name, '?')} MHz ({governor})" for name, governor in clocks.governors.items()
-    ]
+    said = [f"{name} {clocks.megahertz.get(name, '?')} MHz ({governor})" for name, governor in clocks.governors.items()]
     said += [f"NPU load: {' '.join(clocks.load.split())}"] if clocks.load else []
     hottest = max(clocks.celsius.items(), key=lambda one: one[1], default=None)
     said += [f"{hottest[1]:.0f} °C ({hottest[0]}, the warmest)"] if hottest else []

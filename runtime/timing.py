@@ -69,9 +69,7 @@ def time_calls(
     return summarise(what, where, _times(call, images, runs), time.perf_counter() - started)
 
 
-def _times(
-    call: Callable[[NDArray[np.uint8]], object], images: NDArray[np.uint8], runs: int
-) -> NDArray[np.float64]:
+def _times(call: Callable[[NDArray[np.uint8]], object], images: NDArray[np.uint8], runs: int) -> NDArray[np.float64]:
     taken = np.empty(runs)
     for run in range(runs):
         started = time.perf_counter()

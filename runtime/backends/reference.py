@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -21,8 +22,13 @@ DYNAMIC_SIDE = 640  # a side of a detector that takes any, unless asked otherwis
 
 def normalize(images: NDArray[np.uint8], input: Input) -> NDArray[np.float32]:
     """N×H×W×3 uint8 RGB → N×3×H×W float32, (x − mean) / std: what the ``.rknn`` does inside."""
-    mean, std = np.asarray(input.mean, np.float32), np.asarray(input.std, np.float32)
-    return np.ascontiguousarray(((images - mean) / std).transpose(0, 3, 1, 2))
+    tensor = np.empty((len(images), 3, *images.shape[1:3]), np.float32)
+    values = np.arange(256, dtype=np.float32)
+    for channel, (mean, std) in enumerate(zip(input.mean, input.std, strict=True)):
+        table = (values - np.float32(mean)) / np.float32(std)  # a byte has 256 values: look them up
+        for image, target in zip(images, tensor, strict=True):
+            cv2.LUT(cv2.extractChannel(image, channel), table, dst=target[channel])
+    return tensor
 
 
 class ReferenceBackend:
