@@ -71,14 +71,15 @@ def _shrunk(
     centre = ((a * x + b * y) / square, (a * y - b * x) / square)
     reach = size / 2 * (abs(a) + abs(b)) / square + by
     left, top = (max(0, math.floor(middle - reach)) for middle in centre)
-    right, bottom = (
-        min(end, math.ceil(middle + reach)) for middle, end in zip(centre, image.shape[1::-1], strict=True)
+    # Whole blocks, for which the image may end too early.
+    columns, rows = (
+        math.ceil((middle + reach - first) / by) * by for middle, first in zip(centre, (left, top), strict=True)
     )
-    if right <= left or bottom <= top:  # the face lies outside: nothing to average
+    part = image[top : top + max(rows, 0), left : left + max(columns, 0)]
+    if not part.size:  # the face lies outside: nothing to average
         return image, matrix
-    part = image[top:bottom, left:right]
-    over_x, over_y = -(right - left) % by, -(bottom - top) % by
-    if over_x or over_y:  # at the border of the image, or whole blocks would be lost
+    over_x, over_y = -part.shape[1] % by, -part.shape[0] % by
+    if over_x or over_y:
         part = cv2.copyMakeBorder(part, 0, over_y, 0, over_x, cv2.BORDER_REPLICATE).astype(np.uint8, copy=False)
     for _ in range(halvings):  # OpenCV averages 2×2 eight times as fast as 4×4 at once
         part = cv2.resize(part, (part.shape[1] // 2, part.shape[0] // 2), interpolation=cv2.INTER_AREA).astype(

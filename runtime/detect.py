@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -25,6 +26,7 @@ MEAN = (127.5, 127.5, 127.5)
 STD = (128.0, 128.0, 128.0)
 THRESHOLD = 0.5  # InsightFace's default for scores
 NMS_IOU = 0.4  # and for overlaps
+GRID = 32  # cells across that suppression sorts boxes into, at most
 
 
 @dataclass(frozen=True)
@@ -56,16 +58,42 @@ def letterbox(image: NDArray[np.uint8], width: int, height: int) -> Letterbox:
     does, so that coordinates agree with it to a fraction of a pixel. InputError for anything but such an image:
     floats from 0 to 1 would become a black picture in which nobody is found.
     """
+    rows, columns = _fit(image, width, height)
+    canvas = np.zeros((height, width, 3), np.uint8)
+    cv2.resize(image, (columns, rows), dst=canvas[:rows, :columns])
+    return Letterbox(canvas, rows / len(image))
+
+
+def _fit(image: NDArray[np.uint8], width: int, height: int) -> tuple[int, int]:
+    """Rows and columns that ``image`` takes of ``width``×``height``."""
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
         raise InputError(f"an image is H×W×3 uint8 BGR, not {image.shape} {image.dtype}")
     rows, columns = image.shape[:2]
     if rows * width > height * columns:
-        new_height, new_width = height, max(1, int(height / (rows / columns)))
-    else:
-        new_height, new_width = max(1, int(width * (rows / columns))), width
-    canvas = np.zeros((height, width, 3), np.uint8)
-    canvas[:new_height, :new_width] = cv2.resize(image, (new_width, new_height))
-    return Letterbox(canvas, new_height / rows)
+        return height, max(1, int(height / (rows / columns)))
+    return max(1, int(width * (rows / columns))), width
+
+
+class Canvas(threading.local):
+    """A detector's input, each thread's own, kept from frame to frame: the operating system takes longer to hand out
+    new pages for every frame than a small camera's frame takes to be resized (docs/hot-path.md)."""
+
+    def __init__(self, width: int, height: int) -> None:
+        self._scaled = np.empty((height, width, 3), np.uint8)
+        self._rgb = np.zeros((height, width, 3), np.uint8)
+        self._used = (height, width)
+
+    def letterbox(self, image: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], float]:
+        """As ``letterbox``, but RGB, and only good until the thread's next frame."""
+        height, width = self._rgb.shape[:2]
+        rows, columns = used = _fit(image, width, height)
+        if used != self._used:  # a frame of another aspect would show at the edges
+            self._rgb[:] = 0
+            self._used = used
+        scaled = self._scaled[:rows, :columns]
+        cv2.resize(image, (columns, rows), dst=scaled)
+        cv2.cvtColor(scaled, cv2.COLOR_BGR2RGB, dst=self._rgb[:rows, :columns])
+        return self._rgb, rows / len(image)
 
 
 def levels(outputs: Sequence[Output], width: int, height: int) -> tuple[Level, ...]:
@@ -123,19 +151,32 @@ def decode(outputs: Sequence[Raw], layout: Sequence[Level], threshold: float) ->
 def suppress(boxes: NDArray[np.float32], iou: float) -> NDArray[np.intp]:
     """Greedy non-maximum suppression: indices of the N×4 ``boxes``, given best first, that are kept.
 
-    A box goes when its overlap with a kept one exceeds ``iou``. Sides count inclusive pixels (+1), as InsightFace's do.
+    A box goes when its overlap with a kept one exceeds ``iou`` (above 0, at most 1). Sides count inclusive pixels (+1),
+    as InsightFace's do. Time grows with N, not with its square: a box is compared only with those kept near its centre.
+    Two boxes of widths a and b that overlap by t or more in area do so in width, so that b ≤ a/t and the centres are
+    less than (a + b)/2 · (1 − t)/(1 + t) ≤ a · (1 − t)/(2t) apart.
     """
-    x1, y1, x2, y2 = boxes.T
-    areas = (x2 - x1 + 1) * (y2 - y1 + 1)
+    if not len(boxes):
+        return np.zeros(0, np.intp)
+    low = float(boxes.min())
+    # Cells as large as the boxes, but not many more than GRID² in all, however small most boxes are.
+    cell = max((float(boxes.max()) - low) / GRID, float((boxes[:, 2] - boxes[:, 0]).mean()), 1.0)
+    reach = (1 - iou) / (2 * iou)
+    near: dict[tuple[int, int], list[tuple[float, ...]]] = {}
     kept = []
-    rest = np.arange(len(boxes))
-    while rest.size:
-        best, rest = rest[0], rest[1:]
-        kept.append(best)
-        across = np.minimum(x2[best], x2[rest]) - np.maximum(x1[best], x1[rest]) + 1
-        down = np.minimum(y2[best], y2[rest]) - np.maximum(y1[best], y1[rest]) + 1
-        shared = np.maximum(across, 0) * np.maximum(down, 0)
-        rest = rest[shared <= iou * (areas[best] + areas[rest] - shared)]
+    for index, (x1, y1, x2, y2) in enumerate(boxes.tolist()):
+        width, height = x2 - x1 + 1, y2 - y1 + 1
+        x, y, area = (x1 + x2) / 2 - low, (y1 + y2) / 2 - low, width * height
+        for left, top, right, bottom, other in near.get((int(x / cell), int(y / cell)), ()):
+            across = (x2 if x2 < right else right) - (x1 if x1 > left else left) + 1
+            down = (y2 if y2 < bottom else bottom) - (y1 if y1 > top else top) + 1
+            if across > 0 and down > 0 and across * down > iou * (area + other - across * down):
+                break
+        else:
+            kept.append(index)
+            for column in range(int((x - reach * width) / cell), int((x + reach * width) / cell) + 1):
+                for row in range(int((y - reach * height) / cell), int((y + reach * height) / cell) + 1):
+                    near.setdefault((column, row), []).append((x1, y1, x2, y2, area))
     return np.array(kept, np.intp)
 
 
@@ -148,14 +189,13 @@ class Detector:
             if isinstance(backend, QuantizedBackend)
             else lambda image: backend.infer(image[None])
         )
-        self._size = (input.width, input.height)
+        self._canvas = Canvas(input.width, input.height)
         self._levels = levels(outputs, input.width, input.height)
         self._nms_iou = nms_iou
 
     def detect(self, image: NDArray[np.uint8], threshold: float = THRESHOLD) -> Faces:
-        fitted = letterbox(image, *self._size)
-        rgb = cv2.cvtColor(fitted.image, cv2.COLOR_BGR2RGB).astype(np.uint8, copy=False)
-        return self.faces(self._run(rgb), fitted.scale, threshold)
+        rgb, scale = self._canvas.letterbox(image)
+        return self.faces(self._run(rgb), scale, threshold)
 
     def faces(self, outputs: Sequence[Raw], scale: float, threshold: float = THRESHOLD) -> Faces:
         """The faces that raw model outputs speak of, for an image letterboxed with ``scale``."""

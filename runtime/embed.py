@@ -46,5 +46,7 @@ class Embedder:
             )
         if not crops:
             return np.zeros((0, self.dimensions), np.float32)
-        rgb = np.stack([cv2.cvtColor(crop, cv2.COLOR_BGR2RGB) for crop in crops]).astype(np.uint8, copy=False)
+        rgb = np.empty((len(crops), *self._shape), np.uint8)
+        for crop, target in zip(crops, rgb, strict=True):
+            cv2.cvtColor(crop, cv2.COLOR_BGR2RGB, dst=target)
         return unit(self._backend.infer(rgb)[0])

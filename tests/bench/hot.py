@@ -21,7 +21,7 @@ import numpy as np
 from rkface.runtime.align import TEMPLATE, align
 from rkface.runtime.backends.reference import normalize
 from rkface.runtime.bundle import Input, Output
-from rkface.runtime.detect import MEAN, STD, STRIDES, Detector, decode, letterbox, levels, suppress
+from rkface.runtime.detect import MEAN, STD, STRIDES, Canvas, Detector, decode, levels, suppress
 from rkface.runtime.embed import unit
 
 SIDE = 640
@@ -82,13 +82,13 @@ def measure(width: int, height: int, faces: int, runs: int) -> dict[str, object]
     image = np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8)
     outputs = answers(faces, width, height)
     detector = Detector(Answers(outputs), INPUT, OUTPUTS)
-    layout = levels(OUTPUTS, SIDE, SIDE)
+    canvas, layout = Canvas(SIDE, SIDE), levels(OUTPUTS, SIDE, SIDE)
     found = detector.detect(image)
     assert len(found.boxes) == faces, "the stand-in does not answer like a detector"
     candidates = decode(outputs, layout, 0.5)
     calls: dict[str, Callable[[], object]] = {
         "detect": lambda: detector.detect(image),
-        "letterbox": lambda: letterbox(image, SIDE, SIDE),
+        "letterbox": lambda: canvas.letterbox(image),
         "decode": lambda: decode(outputs, layout, 0.5),
         "suppress": lambda: suppress(candidates.boxes, 0.4),
     }

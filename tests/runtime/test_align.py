@@ -43,6 +43,15 @@ def test_colours_keep_their_order_and_outside_is_black():
     assert not align(image, TEMPLATE + 300).any()
 
 
+@pytest.mark.parametrize("times", [1, 3, 5])
+def test_a_face_that_leaves_the_image_is_black_where_there_is_none(times):
+    image = np.full((112 * times, 112 * times, 3), 200, np.uint8)
+    crop = align(image, (TEMPLATE + np.array([40, -30])) * times)
+    # The image ends 40 pixels of the crop before its right and begins 30 below its top; the seam is two pixels wide.
+    assert not crop[:28].any() and not crop[:, 74:].any()
+    assert (crop[32:, :70] == 200).all()
+
+
 def test_coinciding_landmarks_are_an_error():
     with pytest.raises(ValueError, match="coincide"):
         align(np.zeros((50, 50, 3), np.uint8), np.full((5, 2), 7, np.float32))

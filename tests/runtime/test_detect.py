@@ -1,3 +1,6 @@
+import threading
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from rkface.runtime.bundle import Input, Output
@@ -64,6 +67,38 @@ def test_letterbox_keeps_aspect_at_the_top_left():
     assert (tall.image[:, :216] == 200).all() and not tall.image[:, 216:].any()
 
 
+def test_a_frame_of_another_aspect_leaves_nothing_of_the_one_before():
+    seen = []
+    backend = SimpleNamespace(name="seen", infer=lambda images: seen.append(images[0].copy()) or outputs)
+    outputs = [np.zeros(output.shape, np.float32) for output in outputs_for(320, 320)]
+    looking = Detector(backend, Input("input", 320, 320, (0.0,) * 3, (1.0,) * 3), outputs_for(320, 320))
+    random = np.random.default_rng(0)
+    for shape in ((200, 300, 3), (300, 100, 3), (90, 640, 3), (320, 320, 3), (60, 50, 3)):
+        image = random.integers(1, 256, shape, np.uint8)
+        looking.detect(image)
+        assert (seen[-1] == letterbox(image, 320, 320).image[..., ::-1]).all()
+
+
+def test_two_threads_may_detect_at_once():
+    together = threading.Barrier(2)
+    seen = {}
+
+    def infer(images):
+        together.wait(10)  # both frames are letterboxed before either is looked at
+        seen[threading.get_ident()] = images[0].mean()
+        return [np.zeros(output.shape, np.float32) for output in outputs_for(320, 320)]
+
+    backend = SimpleNamespace(name="seen", infer=infer)
+    looking = Detector(backend, Input("input", 320, 320, (0.0,) * 3, (1.0,) * 3), outputs_for(320, 320))
+    images = [np.full((320, 320, 3), value, np.uint8) for value in (50, 200)]
+    threads = [threading.Thread(target=looking.detect, args=(image,)) for image in images]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(seen.values()) == [50, 200]
+
+
 def test_letterbox_of_a_sliver_does_not_vanish():
     assert letterbox(np.full((2, 4000, 3), 255, np.uint8), 320, 320).image.any()
 
@@ -84,11 +119,14 @@ def naive_suppress(boxes, iou):
 
 def test_suppression_equals_its_definition_on_crowds():
     random = np.random.default_rng(4)
-    for count in (0, 1, 2, 50, 200):
-        corners = random.uniform(0, 200, (count, 2))
-        boxes = np.hstack([corners, corners + random.uniform(5, 80, (count, 2))]).astype(np.float32)
-        # float64 in the definition, float32 in ours: a pair at exactly the limit could differ, random ones do not.
-        assert suppress(boxes, 0.4).tolist() == naive_suppress(boxes.astype(float), 0.4)
+    for count, iou, largest in (
+        *((0, 0.4, 80), (1, 0.4, 80), (2, 0.4, 80), (200, 0.4, 80)),
+        *((300, 0.4, 900), (300, 0.1, 80), (300, 0.9, 20), (200, 1.0, 80)),
+    ):
+        corners = random.uniform(-50, 900, (count, 2))
+        boxes = np.hstack([corners, corners + random.uniform(1, largest, (count, 2))]).astype(np.float32)
+        boxes = np.concatenate([boxes, boxes + random.normal(0, 2, boxes.shape).astype(np.float32)])
+        assert suppress(boxes, iou).tolist() == naive_suppress(boxes.astype(float), iou)
 
 
 @pytest.mark.parametrize("batch", [(2,), (1, 4)])
