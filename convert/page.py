@@ -13,6 +13,7 @@ STYLE = """
 :root { color-scheme: light dark; --line: #8884; --soft: #767676; --good: #2a8f5c; --bad: #c8402f; }
 @media (prefers-color-scheme: dark) { :root { --soft: #999; --good: #45b87c; --bad: #e8604f; } }
 body { font: 15px/1.5 system-ui, sans-serif; max-width: 62rem; margin: 2rem auto; padding: 0 1rem; }
+body { overflow-wrap: break-word; }
 h1 { font-size: 1.5rem; margin-bottom: .2rem; } h2 { font-size: 1.1rem; margin: 2rem 0 .5rem; }
 h3 { font-size: 1rem; margin: 1.2rem 0 .3rem; }
 .wide { overflow-x: auto; } table { border-collapse: collapse; width: 100%; }
