@@ -66,6 +66,12 @@ $(PEERS)/installed: constraints.txt
 	@$(PEERS)/bin/python -m pip install $(PIP_OPTIONS) -c constraints.txt 'insightface==$(INSIGHTFACE)'
 	@touch $@
 
+bench-less: $(INSTALLED)  ## smaller and rectangular detector inputs: what they cost and what they miss
+	$(BIN)/python tests/bench/less_work.py $(OPTIONS)
+
+bench-growth: $(INSTALLED)  ## time and memory against faces and resolution, drawn
+	$(BIN)/python tests/bench/growth.py $(OPTIONS)
+
 bench-convert: $(INSTALLED)  ## time and memory of converting IResNet-50, beside the bare toolkit calls
 	$(BIN)/python tests/bench/convert.py
 

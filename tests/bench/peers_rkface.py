@@ -22,10 +22,7 @@ STAGES = ("letterbox", "tensor", "inference", "decode", "nms", "align", "embed",
 
 
 def open_side(detector: Path, recognizer: Path, threads: int) -> Side:
-    finder, frame, outputs = open_detector(detector, threads=threads)
-    network, crop, dimensions = open_recognizer(recognizer, threads=threads)
-    manifest = _manifest(_model(detector, frame, outputs), _model(recognizer, crop, (Output("", (1, dimensions)),)))
-    pipeline = Pipeline(manifest, finder, network)
+    pipeline = open_pipeline(detector, recognizer, threads)
     return Side(
         pipeline.recognize,
         lambda faces: Answer(faces.boxes, faces.landmarks, faces.embeddings),
@@ -34,6 +31,14 @@ def open_side(detector: Path, recognizer: Path, threads: int) -> Side:
         {name: version(name) for name in PACKAGES},
         lambda image, runs, clock: _stages(pipeline, image, runs, clock),
     )
+
+
+def open_pipeline(detector: Path, recognizer: Path, threads: int) -> Pipeline:
+    """Of two bare ONNX models, as a bundle's reference backend would run them."""
+    finder, frame, outputs = open_detector(detector, threads=threads)
+    network, crop, dimensions = open_recognizer(recognizer, threads=threads)
+    manifest = _manifest(_model(detector, frame, outputs), _model(recognizer, crop, (Output("", (1, dimensions)),)))
+    return Pipeline(manifest, finder, network)
 
 
 def _model(path: Path, input: Input, outputs: Sequence[Output]) -> Model:

@@ -19,8 +19,8 @@ SHARED = Path(os.environ.get("RKFACE_SHARED") or Path(__file__).resolve().parent
 ROOM = 2.0  # a portrait's side, in heights of its face: as far as hair and shoulders
 SURE = 0.7
 RENDERED, TRIES = 60, 12
-# Rows and columns of faces in a 4:3 to 16:9 frame, and a portrait's side as a share of the frame's height.
-GRIDS = {0: (1, 1, 0.0), 1: (1, 1, 0.5), 5: (1, 5, 0.25), 20: (4, 5, 0.24)}
+Grid = tuple[int, int, float]  # rows and columns, and a portrait's side as a share of the frame's height
+GRIDS: dict[int, Grid] = {0: (1, 1, 0.0), 1: (1, 1, 0.5), 5: (1, 5, 0.25), 20: (4, 5, 0.24)}
 
 
 @dataclass(frozen=True)
@@ -72,11 +72,15 @@ def portraits(images: Iterable[np.ndarray], detector: Detector) -> list[tuple[np
     return found
 
 
-def scene(pictures: Sequence[np.ndarray], count: int, width: int, height: int, seed: int = 0) -> np.ndarray:
-    """A width×height frame on a drawn background with ``count`` (0, 1, 5 or 20) of ``pictures``, in a grid."""
+def scene(
+    pictures: Sequence[np.ndarray], count: int, size: tuple[int, int], seed: int = 0, grid: Grid | None = None
+) -> np.ndarray:
+    """A frame of ``size`` (width, height): ``count`` of ``pictures`` on a drawn background, in the cells of ``grid`` or
+    of that in GRIDS."""
+    width, height = size
     random = np.random.default_rng([0xFACE5, seed, count])
     frame = background(random, width, height)
-    rows, columns, share = GRIDS[count]
+    rows, columns, share = grid or GRIDS[count]
     side = int(min(share * height, 0.96 * width / columns))
     chosen = random.choice(len(pictures), count, replace=count > len(pictures))
     for place, index in enumerate(chosen):
@@ -94,7 +98,7 @@ def fitting_scene(
     """The first scene of ``size`` (width, height) in which ``detector`` finds just ``count`` faces, else the last of
     TRIES."""
     for seed in range(TRIES):
-        frame = scene(pictures, count, *size, seed)
+        frame = scene(pictures, count, size, seed)
         if len(detector.detect(frame)) == count:
             break
     return frame

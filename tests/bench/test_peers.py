@@ -9,10 +9,9 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))  # the benchmarks are scripts
 
 from peers_compare import agreement, lowest_cosine, ratio, times
-from scenes import DEMO, GRIDS, Material, fitting_scene, portraits
-
 from rkface.runtime.backends.reference import open_detector
 from rkface.runtime.detect import Detector
+from scenes import DEMO, GRIDS, Material, fitting_scene, portraits
 
 
 def answer(boxes, embeddings):
@@ -78,7 +77,7 @@ def test_frames_show_as_many_faces_as_they_say(demo, count):
 
 
 def test_a_portrait_knows_where_its_face_is(demo):
-    detector, pictures, boxes = demo
+    _, pictures, boxes = demo
     assert len(pictures) >= 8
     for picture, box in zip(pictures, boxes, strict=True):
         # Cut at twice the face's height, so it fills half of it; detected anew, hence not exactly.
