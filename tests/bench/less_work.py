@@ -235,7 +235,8 @@ def markdown(rows: Sequence[Row], small: Sequence[Small], found: Material) -> st
         for part in (one.people, one.crowds):
             cells += [f"{part.recall:.1%}", str(part.extra), f"{part.landmarks:.1%}"]
         lines.append(f"| {one.model} | {one.size[0]}×{one.size[1]} | {one.gmacs:.2f} | {' | '.join(cells)} |")
-    between = [f"{low} to {high} px" for low, high in pairwise(FACES)] + [f"{FACES[-1]} px and more"]
+    between = [f"under {FACES[1]} px", *(f"{low} to {high} px" for low, high in pairwise(FACES[1:])),
+               f"{FACES[-1]} px and more"]  # fmt: skip
     lines += ["", "Faces of both sets that 640×640 finds and inputs narrower than 640 do, by their size there:", "",
               f"| model | {' | '.join(between)} |", "|---" * (1 + len(FACES)) + "|"]  # fmt: skip
     for model in dict.fromkeys(one.model for one in rows):
