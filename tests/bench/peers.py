@@ -69,8 +69,8 @@ class Row:
 class Side:
     """One side's process, and what it answers."""
 
-    def __init__(self, python: Path, script: str, models: Material, threads: int) -> None:
-        command = [str(python), str(HERE / script), str(models.detector), str(models.recognizer), str(threads)]
+    def __init__(self, python: Path, script: str, models: Material, threads: int, timer: str) -> None:
+        command = [str(python), str(HERE / script), str(models.detector), str(models.recognizer), str(threads), timer]
         limits = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), str(threads))
         self._script = script
         self._process = subprocess.Popen(
@@ -106,6 +106,8 @@ def main() -> int:
                         "insightface (default: %(default)s, which `make bench` creates)")  # fmt: skip
     parser.add_argument("--quick", action="store_true", help=f"{QUICK} rounds instead of {ROUNDS}, and no IResNet-50")
     parser.add_argument("--rounds", type=int, help="runs of each side and frame")
+    parser.add_argument("--timer", choices=("wall", "cpu"), default="wall", help="cpu: CPU time of all threads, for a "
+                        "machine with others at work (default: %(default)s)")  # fmt: skip
     parser.add_argument("--threads", type=int, nargs="+", default=sorted({1, os.cpu_count() or 1}),
                         help="of each side (default: 1 and all cores)")  # fmt: skip
     parser.add_argument("--detector", type=Path, help="an SCRFD with a fixed input size")
@@ -121,6 +123,7 @@ def main() -> int:
     models = material(*own)
     scripts = (Path(sys.executable), OURS), (options.peer, THEIRS)
     rounds = options.rounds or (QUICK if options.quick else ROUNDS)
+    load = os.getloadavg()[0]
     with tempfile.TemporaryDirectory() as name:
         with stage("frames"):
             frames = prepare(models, Path(name))
@@ -128,14 +131,15 @@ def main() -> int:
         versions: list[dict[str, str]] = []
         for threads in options.threads:
             with stage(f"{threads} thread{'s' * (threads > 1)}") as shown, ExitStack() as opened:
-                sides = [opened.enter_context(Side(python, name, models, threads)) for python, name in scripts]
+                sides = [opened.enter_context(Side(*script, models, threads, options.timer)) for script in scripts]
                 versions = [side.ask("versions")["versions"] for side in sides]
                 for done, frame in enumerate(frames):
                     rows.append(measure(sides, frame, threads, rounds))
                     shown.advance(done + 1, len(frames))
         with stage("the NPU's limit"):
             bound = limits(models.detector, models.recognizer, large=not options.quick)
-    report = to_json(models, rows, versions, bound, rounds)
+    how = {"rounds": rounds, "timer": options.timer, "load": load}
+    report = how | to_json(models, rows, versions, bound)
     options.out.parent.mkdir(parents=True, exist_ok=True)
     options.out.with_suffix(".json").write_text(json.dumps(report, indent=2, ensure_ascii=False) + "\n")
     table = markdown(report)
@@ -193,16 +197,14 @@ def same_crop(sides: Sequence[Side], path: Path, landmarks: list[Any]) -> float 
         return lowest_cosine(*(side.ask("embed", crops=str(crops))["embeddings"] for side in sides))
 
 
-def to_json(
-    models: Material, rows: list[Row], versions: list[dict[str, str]], bound: Limits, rounds: int
-) -> dict[str, Any]:
+def to_json(models: Material, rows: list[Row], versions: list[dict[str, str]], bound: Limits) -> dict[str, Any]:
     machine = read_machine()
     files = {role: {"file": path.name, "sha256": sha256(path)} for role, path in
              (("detector", models.detector), ("recognizer", models.recognizer))}  # fmt: skip
     return {
         "machine": asdict(machine) | {"cores": os.cpu_count(), "clocks": asdict(read_clocks())},
         "commit": commit(), "date": time.strftime("%Y-%m-%d"), "versions": versions, "models": files,
-        "synthetic": models.synthetic, "rounds": rounds,
+        "synthetic": models.synthetic,
         "rows": [asdict(row) | {"problem": row.agreement.problem} for row in rows], "limits": asdict(bound),
     }  # fmt: skip
 

@@ -33,8 +33,10 @@ def _facts(report: dict[str, Any]) -> list[str]:
         f"- rkface {report['commit']}: {ours}, Python {machine['versions']['python']}",
         f"- the other side: {theirs}",
         f"- models: {models}{'; synthetic: the demo pack, on rendered people' if report['synthetic'] else ''}",
-        f"- {report['rounds']} runs of each side and frame, alternating, {report['date']}; milliseconds; "
-        "[…] is the 95 % interval of the median ratio",
+        f"- {report['rounds']} runs of each side and frame, alternating, {report['date']}; load average before: "
+        f"{report['load']:.1f}",
+        f"- milliseconds{' of CPU time, all threads' if report['timer'] == 'cpu' else ''}; […] is the 95 % interval of "
+        "the median ratio",
     ]
 
 

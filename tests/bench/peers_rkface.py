@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from importlib.metadata import version
@@ -59,42 +58,45 @@ def _stages(pipeline: Pipeline, image: np.ndarray, runs: int, clock: Clock) -> d
     found: dict[str, list[float]] = {name: [] for name in STAGES}
     for _ in range(runs):
         spent = dict.fromkeys(STAGES, 0.0)
-        with _watched(spent):
-            clock.seconds, started = 0.0, time.perf_counter()
-            faces = pipeline.detect(image)
-            whole = time.perf_counter() - started
+        frame = image.copy()
+        with _watched(spent, clock.timer):
+            clock.seconds, started = 0.0, clock.timer()
+            faces = pipeline.detect(frame)
+            whole = clock.timer() - started
         spent["inference"] = clock.seconds
         spent["tensor"] = max(spent["tensor"] - clock.seconds, 0.0)  # the backend's call holds ONNX Runtime's
         spent["rest"] = whole - sum(spent.values())
-        started = time.perf_counter()
-        crops = [pipeline.align(image, landmarks) for landmarks in faces.landmarks]
-        spent["align"], started = time.perf_counter() - started, time.perf_counter()
+        started = clock.timer()
+        crops = [pipeline.align(frame, landmarks) for landmarks in faces.landmarks]
+        spent["align"], started = clock.timer() - started, clock.timer()
         pipeline.embed(crops)
-        spent["embed"] = time.perf_counter() - started
+        spent["embed"] = clock.timer() - started
         for name, seconds in spent.items():
             found[name].append(seconds)
     return found
 
 
 @contextmanager
-def _watched(spent: dict[str, float]) -> Iterator[None]:
+def _watched(spent: dict[str, float], timer: Callable[[], float]) -> Iterator[None]:
     places = {
         "letterbox": (detect, "letterbox"), "decode": (detect, "decode"), "nms": (detect, "suppress"),
         "tensor": (ReferenceBackend, "infer"),
     }  # fmt: skip
     with ExitStack() as patched:
         for name, (owner, attribute) in places.items():
-            patched.enter_context(patch.object(owner, attribute, _timed(getattr(owner, attribute), spent, name)))
+            patched.enter_context(patch.object(owner, attribute, _timed(getattr(owner, attribute), spent, name, timer)))
         yield
 
 
-def _timed(call: Callable[..., Any], spent: dict[str, float], name: str) -> Callable[..., Any]:
+def _timed(
+    call: Callable[..., Any], spent: dict[str, float], name: str, timer: Callable[[], float]
+) -> Callable[..., Any]:
     def timed(*arguments: Any, **options: Any) -> Any:
-        started = time.perf_counter()
+        started = timer()
         try:
             return call(*arguments, **options)
         finally:
-            spent[name] += time.perf_counter() - started
+            spent[name] += timer() - started
 
     return timed
 

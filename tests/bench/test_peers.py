@@ -8,6 +8,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))  # the benchmarks are scripts
 
+from peers import OURS, Side
 from peers_compare import agreement, lowest_cosine, ratio, times
 from rkface.runtime.backends.reference import open_detector
 from rkface.runtime.detect import Detector
@@ -83,3 +84,27 @@ def test_a_portrait_knows_where_its_face_is(demo):
         # Cut at twice the face's height, so it fills half of it; detected anew, hence not exactly.
         assert box[3] - box[1] == pytest.approx(0.5, abs=0.1)
         assert 0 < box[0] < box[2] < 1 and picture.shape[0] == picture.shape[1]
+
+
+@pytest.mark.parametrize("timer", ["wall", "cpu"])
+def test_a_sides_process_tells_the_same_faces_and_where_its_time_goes(demo, tmp_path, timer):
+    detector, pictures, _ = demo
+    frame = fitting_scene(pictures, detector, 5, (1280, 720))
+    np.save(tmp_path / "frame.npy", frame)
+    material = Material(DEMO / "detector.onnx", DEMO / "recognizer.onnx", None)
+    with Side(Path(sys.executable), OURS, material, 1, timer) as side:
+        side.ask("load", image=str(tmp_path / "frame.npy"))
+        said = side.ask("answer")
+        ((whole, inside),) = side.ask("time", runs=1)["times"]
+        stages = side.ask("stages", runs=2)["stages"]
+    here = detector.detect(frame)
+    assert agreement({"boxes": here.boxes, "embeddings": said["embeddings"]}, said, 1.0).problem == ""
+    assert 0 < inside < whole
+    # Each stage is there to be seen: a function that the pipeline no longer calls would stay at 0.
+    assert all(min(seconds) > 0 for name, seconds in stages.items() if name != "rest")
+
+
+def test_a_side_that_cannot_start_says_why(tmp_path):
+    nothing = Material(tmp_path / "none.onnx", tmp_path / "none.onnx", None)
+    with Side(Path(sys.executable), OURS, nothing, 1, "wall") as side, pytest.raises(SystemExit, match="none"):
+        side.ask("answer")
