@@ -79,7 +79,7 @@ def _stages(pipeline: Pipeline, image: np.ndarray, runs: int, clock: Clock) -> d
 @contextmanager
 def _watched(spent: dict[str, float], timer: Callable[[], float]) -> Iterator[None]:
     places = {
-        "letterbox": (detect, "letterbox"), "decode": (detect, "decode"), "nms": (detect, "suppress"),
+        "letterbox": (detect.Canvas, "letterbox"), "decode": (detect, "decode"), "nms": (detect, "suppress"),
         "tensor": (ReferenceBackend, "infer"),
     }  # fmt: skip
     with ExitStack() as patched:
