@@ -12,6 +12,8 @@ TORCH := torch==2.13.0+cpu
 PIP_OPTIONS := --quiet --disable-pip-version-check
 PIP = $(BIN)/python -m pip install $(PIP_OPTIONS) --no-deps
 INSTALLED := .venv/installed
+PEERS := build/peers
+INSIGHTFACE := 2.1
 
 # What `make convert` converts: see `make help` and `.venv/bin/rkface convert --help`.
 PACK ?= demo
@@ -19,8 +21,8 @@ TARGET ?= rk3588
 convert_options = --pack $(PACK) --target $(TARGET) $(if $(filter yes,$(ACCEPT_LICENSE)),--accept-license) \
   $(if $(CALIBRATION),--calibration '$(CALIBRATION)') $(if $(EVALUATION),--evaluation '$(EVALUATION)') $(OPTIONS)
 
-.PHONY: help venv convert test parity bench-convert bench-recipes bench-calibration bench-cost bench-hot demo twin \
-  twin-test lint types clean
+.PHONY: help venv convert test parity bench bench-less bench-growth bench-convert bench-recipes bench-calibration \
+  bench-cost bench-hot demo twin twin-test lint types clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -53,6 +55,22 @@ twin-test: $(INSTALLED)  ## the NPU backend, selftest and every failure on the t
 
 parity: $(INSTALLED)  ## hold the INT8 simulator to ONNX Runtime, and our runtime to InsightFace's own code
 	$(BIN)/python -m pytest tests/parity -v
+
+bench: $(INSTALLED) $(PEERS)/installed  ## rkface beside insightface on this machine (OPTIONS=--quick for minutes)
+	$(BIN)/python tests/bench/peers.py --peer $(PEERS)/bin/python $(OPTIONS)
+
+# In an environment of its own: insightface is no dependency of rkface. Both sides use the same versions of the rest.
+$(PEERS)/installed: constraints.txt
+	@echo "installing insightface $(INSIGHTFACE) into $(PEERS), once"
+	@test -x $(PEERS)/bin/python || $(BIN)/python -m venv $(PEERS)
+	@$(PEERS)/bin/python -m pip install $(PIP_OPTIONS) -c constraints.txt 'insightface==$(INSIGHTFACE)'
+	@touch $@
+
+bench-less: $(INSTALLED)  ## smaller and rectangular detector inputs: what they cost and what they miss
+	$(BIN)/python tests/bench/less_work.py $(OPTIONS)
+
+bench-growth: $(INSTALLED)  ## time and memory against faces and resolution, drawn
+	$(BIN)/python tests/bench/growth.py $(OPTIONS)
 
 bench-convert: $(INSTALLED)  ## time and memory of converting IResNet-50, beside the bare toolkit calls
 	$(BIN)/python tests/bench/convert.py
