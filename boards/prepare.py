@@ -1,0 +1,91 @@
+"""What a board needs once, with root's rights: shown, asked for, and run through the board's own sudo."""
+
+from __future__ import annotations
+
+import shlex
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+
+from rkface.runtime.errors import InputError, WorkError
+
+from .checks_npu import LIBRARY, defect, library_version, numbers
+from .doctor import mend
+from .remote import ssh
+from .report import Repair
+from .session import OPTIONS, UNREACHED, Session, unreachable
+
+# The deploying user owns the folder; the service, as user rkface, may read it, and nobody else: a bundle holds faces.
+# New folders inherit the group (the 2 of 2750).
+MODE = "2750"
+ACCOUNT = (
+    "getent passwd rkface >/dev/null || useradd --system --user-group --home-dir /var/lib/rkface --no-create-home "
+    "--shell /usr/sbin/nologin rkface"
+)
+RECEIVE = 'f=$(mktemp /tmp/librknnrt.XXXXXX) && cat >"$f" && echo "$f"'
+
+
+def prepare(hosts: Sequence[str], root: str, librknnrt: Path | None, toolkit: str, *, ask: bool) -> None:
+    """Prepare each board, one after another: sudo there may ask for its password, on your terminal.
+
+    ``librknnrt``: install this copy of Rockchip's library as well; InputError where it is none for these boards. What
+    was there before stays beside it as librknnrt.so~. WorkError where a board is not prepared in the end.
+    """
+    if librknnrt:
+        print(check_library(librknnrt, toolkit))
+    for host in hosts:
+        with Session(host, root) as board:
+            user = board.ask("look")["user"]
+        sent = _send(host, librknnrt) if librknnrt else None
+        repairs = preparations(user, root, sent)
+        print(f"{host}:")
+        if not mend(repairs, ssh(host, "-t"), **({} if ask else {"ask": lambda _: "y"})):
+            raise WorkError(f"{host} was not prepared; run the commands above there yourself, or again with --yes")
+
+
+def preparations(user: str, root: str, library: str | None) -> list[Repair]:
+    """The commands, for a board on which ``user`` deploys; ``library`` is where the new librknnrt lies there."""
+    sudo = () if user == "root" else ("sudo",)
+    base = f"{root.rstrip('/')}/opt/rkface"
+    offers = [
+        Repair("the user that the service runs as, and the group that may read releases", (*sudo, "sh", "-c", ACCOUNT)),
+        Repair(
+            f"where releases go: {user} writes, the service reads, nobody else",
+            (*sudo, "install", "-d", "-o", user, "-g", "rkface", "-m", MODE, base),
+        ),
+    ]
+    if library:
+        place = f"{root.rstrip('/')}{LIBRARY}"
+        command = f"install -D -b -m 644 {shlex.quote(library)} {shlex.quote(place)} && rm {shlex.quote(library)}"
+        offers.append(Repair("Rockchip's library, your copy", (*sudo, "sh", "-c", command)))
+    return offers
+
+
+def check_library(path: Path, toolkit: str) -> str:
+    """What this copy of librknnrt is. InputError for a file that is none, or is older than the models."""
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise InputError(f"--librknnrt {path}: {error.strerror}") from error
+    unfit = defect(content)
+    if unfit:
+        raise InputError(f"--librknnrt {path} {unfit}")
+    version = library_version(content)
+    if not version:
+        raise InputError(f"--librknnrt {path} does not say that it is librknnrt: is it another library?")
+    if numbers(version) < numbers(toolkit):
+        raise InputError(f"--librknnrt {path} is version {version}, older than the models (toolkit {toolkit})")
+    newer = f", newer than the models ({toolkit}): it loads them, but may compute differently"
+    return f"{path}: librknnrt {version}{newer if numbers(version) > numbers(toolkit) else ''}"
+
+
+def _send(host: str, library: Path) -> str:
+    """Copy the library to the board; where it lies there until it is installed."""
+    with library.open("rb") as file:
+        done = subprocess.run(
+            [*ssh(host, *OPTIONS), RECEIVE], check=False, stdin=file, capture_output=True, text=True, errors="replace"
+        )
+    if done.returncode:
+        said = done.stderr
+        raise WorkError(unreachable(host, said) if done.returncode == UNREACHED else f"{host}: {said.strip()}")
+    return done.stdout.strip()
