@@ -31,9 +31,14 @@ MADE = (2020, 1, 1, 0, 0, 0)  # the time of every file in the wheel: the same so
 REQUIREMENTS = "requirements.txt"
 
 
-def platforms(machine: str) -> tuple[str, ...]:
-    """Wheel tags for a board's processor (``uname -m``): glibc 2.28 and older ones, which Debian 11 (2.31) has."""
-    return tuple(f"{tag}_{machine}" for tag in ("manylinux2014", "manylinux_2_17", "manylinux_2_28"))
+def wheels_for(machine: str, python: str) -> list[str]:
+    """pip's options for wheels that fit a board's processor (``uname -m``) and Python ("3.11"), and nothing to compile.
+
+    The platforms ask for glibc 2.28 or older ones; Debian 11 has 2.31.
+    """
+    tags = (f"{tag}_{machine}" for tag in ("manylinux2014", "manylinux_2_17", "manylinux_2_28"))
+    options = [word for tag in tags for word in ("--platform", tag)]
+    return [*options, "--python-version", python, "--implementation", "cp", "--only-binary=:all:"]
 
 
 def build_runtime_wheel(folder: Path) -> Path:
@@ -115,12 +120,10 @@ def fetch_wheels(needed: Sequence[str], machine: str, python: str, cache: Path) 
     shutil.rmtree(making, ignore_errors=True)
     making.mkdir(parents=True)
     try:
-        options = [word for tag in platforms(machine) for word in ("--platform", tag)]
-        options += ["--python-version", python, "--implementation", "cp", "--only-binary=:all:", "--no-deps"]
-        pip = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check"]
+        pip = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps"]
         done = subprocess.run(
-            [*pip, *options, "--dest", str(making), *needed], check=False, capture_output=True, text=True,
-            errors="replace", stdin=subprocess.DEVNULL,
+            [*pip, *wheels_for(machine, python), "--dest", str(making), *needed], check=False, capture_output=True,
+            text=True, errors="replace", stdin=subprocess.DEVNULL,
         )  # fmt: skip
         if done.returncode:
             said = [line for line in done.stderr.splitlines() if line.startswith("ERROR")] or ["no message"]

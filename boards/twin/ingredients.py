@@ -17,6 +17,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from rkface.boards.wheel import requirements, wheels_for
 from rkface.runtime.errors import WorkError
 from rkface.runtime.progress import stage
 
@@ -24,9 +25,6 @@ from . import HERE
 
 TOOLKIT = "2.5.0"
 PYTHONS = ("3.11", "3.12", "3.10")  # that rknn-toolkit-lite2 has wheels for; the first that the distribution has
-# numpy 1.26 is the last that rknn-toolkit-lite2's extension modules were built for.
-WHEELS = ("numpy==1.26.4", "opencv-python-headless>=4.8,<5", "psutil", "ruamel.yaml", f"rknn-toolkit-lite2=={TOOLKIT}")
-PLATFORMS = ("manylinux2014_aarch64", "manylinux_2_17_aarch64", "manylinux_2_28_aarch64")
 COMPILER = "ziglang>=0.13"  # PyPI's; used where there is no aarch64-linux-gnu-gcc
 GCC = "aarch64-linux-gnu-gcc"
 FLAGS = ("-shared", "-fPIC", "-O2", "-Wall", "-Wextra")
@@ -137,9 +135,9 @@ def apt_settings(state: Path) -> dict[str, str]:
 
 
 def _wheels(folder: Path, version: str) -> None:
-    options = [word for name in PLATFORMS for word in ("--platform", name)]
-    options += ["--python-version", version, "--implementation", "cp", "--only-binary=:all:"]
-    _pip(folder, [*options, *WHEELS])
+    """What deploy brings to a board."""
+    needed = requirements(TOOLKIT, "aarch64", version, reference=False)
+    _pip(folder, [*wheels_for("aarch64", version), *needed])
     _unpack(folder)
 
 
