@@ -19,7 +19,7 @@ TARGET ?= rk3588
 convert_options = --pack $(PACK) --target $(TARGET) $(if $(filter yes,$(ACCEPT_LICENSE)),--accept-license) \
   $(if $(CALIBRATION),--calibration '$(CALIBRATION)') $(if $(EVALUATION),--evaluation '$(EVALUATION)') $(OPTIONS)
 
-.PHONY: help venv convert test parity bench-convert bench-recipes bench-calibration bench-cost demo twin \
+.PHONY: help venv convert deploy test parity bench-convert bench-recipes bench-calibration bench-cost demo twin \
   twin-test lint types clean
 
 help:  ## list the targets
@@ -41,6 +41,10 @@ $(INSTALLED): pyproject.toml constraints.txt
 
 convert: $(INSTALLED)  ## convert the demo pack (or PACK=buffalo_l ACCEPT_LICENSE=yes CALIBRATION=photos/ TARGET=rk3588)
 	@$(BIN)/rkface convert $(convert_options)
+
+deploy: $(INSTALLED)  ## put a bundle on boards over ssh: BOARD=rock-5b HOST='radxa@rock-5b.local …' OPTIONS=--prepare
+	@test -n '$(HOST)' || { echo "say which: make deploy BOARD=rock-5b HOST=user@board" >&2; exit 2; }
+	@$(BIN)/rkface deploy $(if $(BOARD),--board '$(BOARD)') $(OPTIONS) $(HOST)
 
 test: lint types $(INSTALLED)  ## lint, types and tests
 	$(BIN)/python -m pytest tests

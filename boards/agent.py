@@ -1,9 +1,9 @@
 """Deploy's half on the board. It goes there over ssh and is never installed: standard library only, Python 3.8 on.
 
-Requests come as JSON objects, one a line, {"do": NAME, …}; each is answered by {"ok": …} or {"error": TEXT}. An empty
-line only says that the workstation is still there. The connection *is* the deploy: it holds the lock, and when it ends,
-for whatever reason, an unfinished release is removed and the lock is free. Switching and returning are one request, so
-that they come to an end here whether or not anyone still listens.
+Requests come as JSON objects, one a line, {"do": NAME, …}; each is answered by a line "rkface: " with {"ok": …} or
+{"error": TEXT}. An empty line only says that the workstation is still there. The connection *is* the deploy: it holds
+the lock, and when it ends, for whatever reason, an unfinished release is removed and the lock is free. Switching and
+returning are one request, so that they come to an end here whether or not anyone still listens.
 
 Below BASE (/opt/rkface): releases/NAME/{bundle,wheels,venv,requirements.txt,rkface.service,release.json}, current → one
 of them, lock. A release without release.json is unfinished and nobody's.
@@ -23,7 +23,7 @@ import time
 from pathlib import Path
 from typing import Any, BinaryIO, Callable, Sequence  # noqa: UP035 (Python 3.8)
 
-from .onboard import SEAL, UNIT, StepError, check, discard, last, pythons, restart, run, withdraw, write
+from .onboard import ANSWER, SEAL, UNIT, StepError, check, discard, last, pythons, restart, run, withdraw, write
 
 SILENCE = 120  # seconds without a line after which the workstation counts as gone; it writes one every 20
 MODE = 0o750  # of what holds faces: the owner, and the group that the service belongs to
@@ -281,7 +281,7 @@ def main(arguments: Sequence[str]) -> None:
     os.umask(0o027)
     for hangup in (signal.SIGHUP, signal.SIGTERM):
         signal.signal(hangup, signal.SIG_IGN)  # an end comes as the end of the requests
-    serve(Agent(Path(arguments[0])), sys.stdin.buffer, lambda text: print(text, flush=True))
+    serve(Agent(Path(arguments[0])), sys.stdin.buffer, lambda text: print(ANSWER + text, flush=True))
 
 
 if __name__ == "__main__":

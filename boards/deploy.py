@@ -175,6 +175,7 @@ def _step(plan: Plan, host: str, name: str) -> Iterator[Any]:
 
 def _deliver(plan: Plan, board: Session) -> tuple[str, str]:
     from .cargo import release_name
+    from .session import LostError
 
     options, host = plan.options, board.host
     assert plan.bundle and plan.loader
@@ -204,7 +205,11 @@ def _deliver(plan: Plan, board: Session) -> tuple[str, str]:
         note = shown.note = tested(board.ask("selftest", backend=options.backend))
     with _step(plan, host, "switch"):
         about = {"bundle": plan.bundle.manifest.name, "deployed": plan.stamp, "by": plan.who}
-        board.ask("activate", service=options.service, healthy=HEALTHY_SECONDS, about=about)
+        try:
+            board.ask("activate", service=options.service, healthy=HEALTHY_SECONDS, about=about)
+        except LostError as error:
+            raise WorkError(f"{error}. The board ends this step by itself, so it may have switched: "
+                            "deploy again once it can be reached") from error  # fmt: skip
         board.ask("prune", keep=options.keep)
     return name, note
 
@@ -258,4 +263,5 @@ def render(outcomes: Sequence[Outcome]) -> str:
     failed = sum(bool(one.problem) for one in outcomes)
     done = len(outcomes) - failed
     summary = f"{done} of {len(outcomes)} boards done" if len(outcomes) > 1 else "done" if done else "not done"
-    return "\n".join([*rows, f"{summary}{': what ran before runs on where it failed' if failed else ''}"])
+    told = "; unless its line says otherwise, a board that failed runs what it ran before" if failed else ""
+    return "\n".join([*rows, summary + told])

@@ -15,6 +15,7 @@ COMMAND_SECONDS = 1800  # pip on a slow card takes minutes, never this
 OLDEST, NEWEST = (3, 10), (3, 12)  # CPython that rkface needs and rknn-toolkit-lite2 has wheels for
 PYTHONS = ("python3", "python3.11", "python3.12", "python3.10")
 UNIT = "rkface.service"
+ANSWER = "rkface: "  # before each of the agent's answers; what else comes is a login script's
 SEAL = "release.json"  # makes a release whole; without it a folder is nobody's
 ATTEMPTS = 50  # to remove a folder, a tenth of a second apart
 
@@ -77,7 +78,7 @@ def write(path: Path, value: dict[str, Any]) -> None:
 def discard(release: Path) -> None:
     """Remove a release; its seal first, so that one half removed is nobody's. A copy that lost its connection may still
     be writing what had arrived: then more than one attempt is needed."""
-    with suppress(FileNotFoundError):
+    with suppress(OSError):
         (release / SEAL).unlink()
     for _ in range(ATTEMPTS):
         shutil.rmtree(str(release), ignore_errors=True)

@@ -19,8 +19,8 @@ from .session import OPTIONS, UNREACHED, Session, unreachable
 # New folders inherit the group (the 2 of 2750).
 MODE = "2750"
 ACCOUNT = (
-    "getent passwd rkface >/dev/null || useradd --system --user-group --home-dir /var/lib/rkface --no-create-home "
-    "--shell /usr/sbin/nologin rkface"
+    "{ getent passwd rkface >/dev/null || useradd --system --user-group --home-dir /var/lib/rkface --no-create-home "
+    "--shell /usr/sbin/nologin rkface; }"
 )
 RECEIVE = 'f=$(mktemp /tmp/librknnrt.XXXXXX) && cat >"$f" && echo "$f"'
 
@@ -37,28 +37,22 @@ def prepare(hosts: Sequence[str], root: str, librknnrt: Path | None, toolkit: st
         with Session(host, root) as board:
             user = board.ask("look")["user"]
         sent = _send(host, librknnrt) if librknnrt else None
-        repairs = preparations(user, root, sent)
         print(f"{host}:")
-        if not mend(repairs, ssh(host, "-t"), **({} if ask else {"ask": lambda _: "y"})):
+        if not mend([preparation(user, root, sent)], ssh(host, "-t"), **({} if ask else {"ask": lambda _: "y"})):
             raise WorkError(f"{host} was not prepared; run the commands above there yourself, or again with --yes")
 
 
-def preparations(user: str, root: str, library: str | None) -> list[Repair]:
-    """The commands, for a board on which ``user`` deploys; ``library`` is where the new librknnrt lies there."""
+def preparation(user: str, root: str, library: str | None) -> Repair:
+    """The command, for a board on which ``user`` deploys; ``library`` is where the new librknnrt lies there. One, so
+    that sudo asks for its password once."""
     sudo = () if user == "root" else ("sudo",)
-    base = f"{root.rstrip('/')}/opt/rkface"
-    offers = [
-        Repair("the user that the service runs as, and the group that may read releases", (*sudo, "sh", "-c", ACCOUNT)),
-        Repair(
-            f"where releases go: {user} writes, the service reads, nobody else",
-            (*sudo, "install", "-d", "-o", user, "-g", "rkface", "-m", MODE, base),
-        ),
-    ]
+    top = root.rstrip("/")
+    why = f"a user for the service; a folder for releases, which {user} writes, the service reads, and nobody else"
+    steps = [ACCOUNT, shlex.join(["install", "-d", "-o", user, "-g", "rkface", "-m", MODE, f"{top}/opt/rkface"])]
     if library:
-        place = f"{root.rstrip('/')}{LIBRARY}"
-        command = f"install -D -b -m 644 {shlex.quote(library)} {shlex.quote(place)} && rm {shlex.quote(library)}"
-        offers.append(Repair("Rockchip's library, your copy", (*sudo, "sh", "-c", command)))
-    return offers
+        steps += [shlex.join(["install", "-D", "-b", "-m", "644", library, top + LIBRARY]), shlex.join(["rm", library])]
+        why += "; Rockchip's library, your copy"
+    return Repair(why, (*sudo, "sh", "-c", " && ".join(steps)))
 
 
 def check_library(path: Path, toolkit: str) -> str:

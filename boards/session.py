@@ -21,6 +21,7 @@ from typing import Any
 
 from rkface.runtime.errors import InputError, WorkError
 
+from .onboard import ANSWER
 from .remote import program, ssh
 
 AGENT = ("boards/onboard.py", "boards/agent.py")
@@ -31,6 +32,10 @@ START = "import sys; exec(compile(sys.stdin.buffer.read(int(sys.argv.pop(1))), '
 BEAT_SECONDS = 20  # agent.SILENCE is six of them
 UNREACHED = 255  # ssh's own exit code for a connection that it could not make or hold
 FILE_MODE = 0o640
+
+
+class LostError(WorkError):
+    """No answer came, and none will."""
 
 
 class Session:
@@ -55,17 +60,17 @@ class Session:
         threading.Thread(target=self._beat, daemon=True).start()
 
     def ask(self, do: str, /, **arguments: Any) -> Any:
-        """Have the agent do one thing, and wait for it. WorkError with the agent's words, or ssh's."""
+        """Have the agent do one thing, and wait for it. WorkError with the agent's words, LostError with ssh's."""
         self._send((json.dumps({"do": do, **arguments}) + "\n").encode())
         assert self._process.stdout is not None
-        line = self._process.stdout.readline()
-        try:
-            reply: dict[str, Any] = json.loads(line)
-        except ValueError:
-            raise WorkError(self._why()) from None
-        if "error" in reply:
-            raise WorkError(str(reply["error"]))
-        return reply["ok"]
+        for line in self._process.stdout:
+            text = line.decode(errors="replace")
+            if text.startswith(ANSWER):
+                reply: dict[str, Any] = json.loads(text[len(ANSWER) :])
+                if "error" in reply:
+                    raise WorkError(str(reply["error"]))
+                return reply["ok"]
+        raise LostError(self._why())
 
     def copy(self, source: Path, destination: str, *, rsync: bool, like: str | None) -> str:
         """Copy the files of ``source``, through links, into the folders that stand at ``destination``.
@@ -146,7 +151,8 @@ class Session:
 def cause(said: str) -> str:
     """The line of what a program said that tells most."""
     lines = [line.strip() for line in said.splitlines() if line.strip()] or ["no message"]
-    return next((line for line in lines if "No space left" in line), lines[-1] if len(lines) == 1 else lines[0])
+    full = next((line for line in lines if "No space left" in line), "")
+    return full or (lines[-1] if lines[0].startswith("Traceback") else lines[0])
 
 
 def unreachable(host: str, said: str) -> str:

@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import shutil
+import time
 import zipfile
 from argparse import ArgumentParser
 from pathlib import Path
@@ -90,6 +91,14 @@ def stand_in_wheel(folder, selftest=0, run=2):
     return wheel
 
 
+def wait_for(condition, seconds=30):
+    """Until it holds; the bound is for a test that is broken, not a measure of anything."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "it never came to be"
+        time.sleep(0.02)
+
+
 @pytest.fixture(scope="session")
 def openssh():
     try:
@@ -130,12 +139,13 @@ class Board(SimpleNamespace):
         """The next deploy's: tests deploy more than once in a second."""
         self.monkeypatch.setattr(deploy.time, "strftime", lambda *_: stamp)
 
-    def deploy(self, *arguments, hosts=("board",), make=stand_in_wheel):
+    def deploy(self, *arguments, hosts=("board",), make=stand_in_wheel, doctor=False):
         self.monkeypatch.setattr(cargo, "build_runtime_wheel", make)
         parser = ArgumentParser()
         deploy.deploy(parser)
-        fixed = ["--root", self.root, *([] if "--rollback" in arguments else ["--no-doctor", "--bundle", self.bundle])]
-        options = parser.parse_args(list(map(str, [*fixed, *arguments, *hosts])))
+        fixed = ["--root", self.root, *([] if doctor else ["--no-doctor"])]
+        bundle = [] if "--rollback" in arguments else ["--bundle", self.bundle]
+        options = parser.parse_args(list(map(str, [*fixed, *bundle, *arguments, *hosts])))
         return options.run(options)
 
 
@@ -167,5 +177,5 @@ def served(board):
     (release / "rkface.service").write_text("[Service]\nExecStart=/bin/true\n")
     (release / "release.json").write_text('{"previous": null}')
     (board.base / "current").symlink_to("releases/1-first")
-    board.stamp("2")
+    board.stamp("2")  # where a test deploys once
     return board

@@ -4,13 +4,12 @@ import os
 import signal
 import subprocess
 import threading
-import time
 
 import pytest
 from rkface.boards.session import Session
 from rkface.runtime.errors import InputError, WorkError
 
-from .conftest import make_bundle, stand_in_wheel
+from .conftest import make_bundle, stand_in_wheel, wait_for
 
 
 def test_a_release_is_whole_and_current(board):
@@ -115,14 +114,6 @@ def test_a_connection_lost_while_copying_changes_nothing(served, rsync, capsys, 
     assert_first_serves(served, first)
 
 
-def wait_for(condition, seconds=30):
-    """Until it holds; the bound is for a test that is broken, not a measure of anything."""
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "it never came to be"
-        time.sleep(0.02)
-
-
 def slow_rsync(server):
     """rsync on the board starts late: time to do something to the deploy while it copies."""
     rsync = (server.bin / "rsync").resolve()
@@ -217,22 +208,19 @@ def test_what_was_damaged_on_the_way_is_not_used(served, capsys):
     assert_first_serves(served, first)
 
 
-def test_doctor_comes_first(board, capsys):
+def test_doctor_comes_first(served, capsys):
     """For real, over the same ssh: this machine is no board, so deploy goes no further than doctor."""
-    board.root.mkdir()
-    assert board.deploy("--board", "rock-5b") == 0  # the fixture says --no-doctor
-    parser_options = ["--root", board.root, "--bundle", board.bundle]
-    from argparse import ArgumentParser
-
-    from rkface.boards.deploy import deploy
-
-    parser = ArgumentParser()
-    deploy(parser)
-    before = board.releases()
-    options = parser.parse_args(list(map(str, [*parser_options, "board"])))
-    assert options.run(options) == 1
+    assert served.deploy(doctor=True) == 1
     said = capsys.readouterr().out
-    assert "doctor: " in said and "no Rockchip board" in said and board.releases() == before
+    assert "doctor: " in said and "no Rockchip board" in said and "→" in said, "what fails, with its fix"
+    assert_first_serves(served, served.current())
+
+
+def test_a_login_script_that_talks_is_not_taken_for_an_answer(board):
+    real = (board.server.bin / "python3").read_text().splitlines()[1]
+    board.server.script("python3", f"case $2 in *agent*) echo 'Welcome to this board'; esac\n{real}")
+    with Session("board", str(board.root)) as talkative:
+        assert talkative.ask("look")["current"] is None
 
 
 @pytest.mark.parametrize(

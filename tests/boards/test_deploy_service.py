@@ -1,16 +1,19 @@
 """The service of a release: a systemctl of ours, which runs what systemd would, and the unit held to systemd's own."""
 
 import configparser
+import os
 import re
 import shutil
+import signal
 import subprocess
+import threading
 from functools import partial
 from pathlib import Path
 
 import pytest
 from rkface.boards import cargo
 
-from .conftest import stand_in_wheel
+from .conftest import stand_in_wheel, wait_for
 
 SYSTEMCTL = """
 echo "$@" >> {folder}/asked
@@ -79,6 +82,26 @@ def test_no_service_without_something_to_run(systemd, capsys):
     assert "has no `run` command" in capsys.readouterr().out
     assert systemd.current() == "1-first" and systemd.releases() == ["1-first"]
     assert not (systemd.server.folder / "asked").exists()
+
+
+def test_a_switch_comes_to_its_end_though_nobody_listens(systemd, capsys):
+    """The connection goes while the new service starts, which then fails: the board returns by itself."""
+    systemd.unit.parent.mkdir(parents=True)
+    systemd.unit.write_text("[Service]\nExecStart=/bin/false\n")
+    hold, script = systemd.server.folder / "hold", (systemd.server.bin / "systemctl").read_text()
+    systemd.server.script("systemctl", script.replace("[ ", f'while [ -e {hold} ]; do sleep 0.1; done\n[ ', 1))
+    hold.touch()
+    codes = []
+    deploying = threading.Thread(target=lambda: codes.append(systemd.deploy(make=CRASHES)))
+    deploying.start()
+    wait_for(lambda: systemd.current() != "1-first")
+    for session in systemd.server.sessions():
+        os.kill(session, signal.SIGKILL)
+    deploying.join()
+    hold.unlink()
+    assert codes == [1] and "it may have switched" in capsys.readouterr().out
+    wait_for(lambda: systemd.current() == "1-first" and systemd.releases() == ["1-first"])
+    assert asked(systemd).count("restart rkface.service") == 2
 
 
 def test_systemd_takes_the_unit(tmp_path):
