@@ -27,13 +27,11 @@ SPARE = 1.2  # of the counted bytes: blocks half used, and Python's compiled fil
 
 @dataclass(frozen=True)
 class Cargo:
-    """``folder`` holds links; ``folders`` are those below it; ``size`` in bytes is what a release takes on the board,
-    ``moved`` what a first copy of it moves."""
+    """``folder`` holds links, ``folders`` are those below it; ``size`` in bytes is what a release takes there."""
 
     folder: Path
     folders: tuple[str, ...]
     size: int
-    moved: int
 
 
 class Loader:
@@ -77,9 +75,9 @@ def pack(
             place.symlink_to((bundle.folder / name).resolve())
     (folder / REQUIREMENTS).write_text(pin(every), encoding="utf-8")
     (folder / UNIT.name).symlink_to(UNIT)
-    moved = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+    copied = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
     folders = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_dir())
-    return Cargo(folder, tuple(folders), int((moved + unpacked_size(every)) * SPARE), moved)
+    return Cargo(folder, tuple(folders), int((copied + unpacked_size(every)) * SPARE))
 
 
 def release_name(bundle: Bundle, stamp: str) -> str:

@@ -78,7 +78,6 @@ class Outcome:
     host: str
     release: str
     seconds: float
-    note: str = ""
     problem: str = ""
 
 
@@ -154,8 +153,8 @@ def attempt(plan: Plan, host: str) -> Outcome:
     start = time.monotonic()
     try:
         with Session(host, plan.options.root) as board:
-            release, note = _take_back(plan, board) if plan.options.rollback else _deliver(plan, board)
-        return Outcome(host, release, time.monotonic() - start, note)
+            release = _take_back(plan, board) if plan.options.rollback else _deliver(plan, board)
+        return Outcome(host, release, time.monotonic() - start)
     except RkfaceError as error:
         return Outcome(host, "", time.monotonic() - start, problem=str(error))
 
@@ -173,7 +172,7 @@ def _step(plan: Plan, host: str, name: str) -> Iterator[Any]:
             raise WorkError(f"{name}: {error}") from error
 
 
-def _deliver(plan: Plan, board: Session) -> tuple[str, str]:
+def _deliver(plan: Plan, board: Session) -> str:
     from .cargo import release_name
     from .session import LostError
 
@@ -196,13 +195,12 @@ def _deliver(plan: Plan, board: Session) -> tuple[str, str]:
     name = release_name(plan.bundle, plan.stamp)
     with _step(plan, host, "copy") as shown:
         place = board.ask("begin", name=name, folders=cargo.folders, size=cargo.size, who=plan.who)
-        way = board.copy(cargo.folder, place, rsync=there["rsync"], like=there["current"])
-        shown.note = f"{cargo.moved / 1e6:.0f} MB by {way}"
+        shown.note = board.copy(cargo.folder, place, rsync=there["rsync"], like=there["current"])
     with _step(plan, host, "install"):
         board.ask("install", python=python)
     with _step(plan, host, "selftest") as shown:
         board.ask("verify")
-        note = shown.note = tested(board.ask("selftest", backend=options.backend))
+        shown.note = tested(board.ask("selftest", backend=options.backend))
     with _step(plan, host, "switch"):
         about = {"bundle": plan.bundle.manifest.name, "deployed": plan.stamp, "by": plan.who}
         try:
@@ -211,13 +209,14 @@ def _deliver(plan: Plan, board: Session) -> tuple[str, str]:
             raise WorkError(f"{error}. The board ends this step by itself, so it may have switched: "
                             "deploy again once it can be reached") from error  # fmt: skip
         board.ask("prune", keep=options.keep)
-    return name, note
+    return name
 
 
-def _take_back(plan: Plan, board: Session) -> tuple[str, str]:
-    with _step(plan, board.host, "roll back"):
+def _take_back(plan: Plan, board: Session) -> str:
+    with _step(plan, board.host, "roll back") as shown:
         done = board.ask("rollback", backend=plan.options.backend, healthy=HEALTHY_SECONDS, who=plan.who)
-    return str(done["release"]), f"instead of {done['from']}"
+        shown.note = f"from {done['from']}; {tested(done['selftest'])}"
+    return str(done["release"])
 
 
 def _preflight(plan: Plan, board: Session, python: str) -> str:
@@ -258,8 +257,7 @@ def render(outcomes: Sequence[Outcome]) -> str:
     rows = []
     for one in outcomes:
         verdict = "FAILED" if one.problem else "ok"
-        rows.append(f"  {verdict:6}  {one.host:{width}}  {one.seconds:5.0f} s  {one.problem or one.release}"
-                    + (f"  ({one.note})" if one.note else ""))  # fmt: skip
+        rows.append(f"  {verdict:6}  {one.host:{width}}  {one.seconds:5.0f} s  {one.problem or one.release}")
     failed = sum(bool(one.problem) for one in outcomes)
     done = len(outcomes) - failed
     summary = f"{done} of {len(outcomes)} boards done" if len(outcomes) > 1 else "done" if done else "not done"

@@ -7,6 +7,7 @@ host key pass: ssh runs with BatchMode, and what it then refuses is a matter for
 from __future__ import annotations
 
 import json
+import os
 import re
 import shlex
 import shutil
@@ -76,24 +77,26 @@ class Session:
         """Copy the files of ``source``, through links, into the folders that stand at ``destination``.
 
         By rsync where both ends have it, with hard links to what is the same in the release ``like``; else by tar.
-        Says which. WorkError where it does not arrive whole.
+        Says how, and how much. WorkError where it does not arrive whole.
         """
         if rsync and shutil.which("rsync"):
             # No permissions of folders: to set them anew would cost the group that they inherit (chmod(2), S_ISGID).
-            command = ["rsync", "-rtLO", f"--chmod=F{FILE_MODE:o}", "-e", shlex.join(["ssh", *OPTIONS])]
+            command = ["rsync", "-rtLO", "--stats", f"--chmod=F{FILE_MODE:o}", "-e", shlex.join(["ssh", *OPTIONS])]
             link = [f"--link-dest=../{like}"] if like else []
             done = subprocess.run(
                 [*command, *link, f"{source}/", f"{self.host}:{destination}/"], check=False, stdin=subprocess.DEVNULL,
-                capture_output=True, text=True, errors="replace",
+                capture_output=True, text=True, errors="replace", env={**os.environ, "LC_ALL": "C"},
             )  # fmt: skip
             if done.returncode:
                 raise WorkError(f"copying by rsync failed: {cause(done.stderr)}")
-            return "rsync"
-        self._copy_by_tar(source, destination)
-        return "tar"
+            moved = re.search(r"^Total transferred file size: ([\d,.]+)", done.stdout, re.MULTILINE)
+            return f"{int(re.sub(r'[,.]', '', moved[1])) / 1e6:.1f} MB by rsync" if moved else "by rsync"
+        return f"{self._copy_by_tar(source, destination) / 1e6:.1f} MB by tar"
 
-    def _copy_by_tar(self, source: Path, destination: str) -> None:
+    def _copy_by_tar(self, source: Path, destination: str) -> int:
+        """Copy all of it; the bytes that this took."""
         command = [*ssh(self.host, *OPTIONS), shlex.join(["tar", "-xf", "-", "-C", destination])]
+        moved = 0
         with tempfile.TemporaryFile() as said:
             process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=said)
             assert process.stdin is not None
@@ -104,9 +107,11 @@ class Session:
                         entry.mode, entry.uname, entry.gname = FILE_MODE, "", ""
                         with path.open("rb") as file:
                             archive.addfile(entry, file)
+                        moved += entry.size
             if process.wait():
                 said.seek(0)
                 raise WorkError(f"copying by tar failed: {cause(said.read().decode(errors='replace'))}")
+        return moved
 
     def close(self) -> None:
         """The agent sees the end of its requests, clears up and lets the lock go; that much is waited for."""

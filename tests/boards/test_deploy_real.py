@@ -34,7 +34,7 @@ def test_the_real_thing(server, tmp_path, monkeypatch, capsys):
     arguments = ["--root", tmp_path / "board", "--bundle", CONVERTED, "--backend", "reference", "--no-doctor", "board"]
     options = parser.parse_args(list(map(str, arguments)))
     assert options.run(options) == 0, capsys.readouterr().out
-    assert "least cosine to the simulator: detector 0.9" in capsys.readouterr().out, "what the selftest found is told"
+    assert "least cosine to the simulator: detector 0.9" in capsys.readouterr().err, "what the selftest found is told"
     current = tmp_path / "board/opt/rkface/current"
     done = subprocess.run(
         [current / "venv/bin/rkface", "selftest", "--bundle", current / "bundle", "--runs", "1", "--json"],
