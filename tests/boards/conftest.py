@@ -108,15 +108,28 @@ def openssh():
 
 
 @pytest.fixture
-def server(openssh, tmp_path, monkeypatch):
-    (tmp_path / "ssh").mkdir()
-    try:
-        running = sshd.start(openssh, tmp_path / "ssh")
-    except MissingError as error:
-        pytest.skip(f"no ssh server here: {error}")
+def start_server(openssh, tmp_path):
+    running = []
+
+    def start(name):
+        (tmp_path / name).mkdir()
+        try:
+            running.append(sshd.start(openssh, tmp_path / name))
+        except MissingError as error:
+            pytest.skip(f"no ssh server here: {error}")
+        return running[-1]
+
+    yield start
+    for one in running:
+        one.close()
+
+
+@pytest.fixture
+def server(start_server, monkeypatch):
+    """``ssh board`` leads there."""
+    running = start_server("ssh")
     monkeypatch.setenv("PATH", f"{running.folder / 'here'}:{os.environ['PATH']}")
-    yield running
-    running.close()
+    return running
 
 
 class Board(SimpleNamespace):

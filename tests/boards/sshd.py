@@ -31,6 +31,7 @@ os._exit(1)
 """
 
 CONFIG = """
+Include {folder}/more
 Host cut
   ProxyCommand {python} {folder}/cutter.py {port} 1000000
 Host closed
@@ -95,6 +96,14 @@ class Server:
         path.write_text(f"#!/bin/sh\n{text}\n")
         path.chmod(0o755)
 
+    def alias(self, name, other):
+        """From now on ``ssh name`` leads to another server."""
+        port = (other.folder / "sshd_config").read_text().split()[1]
+        more = [f"Host {name}", f"Port {port}", f"IdentityFile {other.folder}/key", f"HostKeyAlias {name}"]
+        (self.folder / "more").write_text("\n  ".join(more) + "\n")
+        with (self.folder / "known").open("a") as known:
+            known.write(f"{name} {(other.folder / 'hostkey.pub').read_text()}")
+
     def sessions(self):
         """The process of every connection that is served now."""
         return list(map(int, Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()))
@@ -112,6 +121,7 @@ def start(files, folder):
         command(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(folder / name)])
     (folder / "known").write_text(f"board {(folder / 'hostkey.pub').read_text()}")
     (folder / "cutter.py").write_text(CUTTER)
+    (folder / "more").touch()
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     (folder / "config").write_text(CONFIG.format(port=port, folder=folder, python=sys.executable))

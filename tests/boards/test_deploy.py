@@ -83,6 +83,26 @@ def test_boards_that_fail_do_not_keep_others_waiting(board, capsys):
     assert "ssh-copy-id keyless" in table["keyless"]
 
 
+def test_two_boards_at_a_time(board, start_server, capsys):
+    """Each has to wait for the other in the middle of its copy, so one after the other would never end."""
+    other = start_server("other")
+    board.server.alias("other", other)
+    # The second board is a folder beside the first one's: its agent is told another root.
+    python = (other.bin / "python3").read_text().splitlines()[1].split()[1]
+    other.script("python3", f'case $2 in *agent*) exec {python} "$1" "$2" "$3" "$4-other";; esac\nexec {python} "$@"')
+    for here, there in ((board.server, other), (other, board.server)):
+        rsync = (here.bin / "rsync").resolve()
+        (here.bin / "rsync").unlink()
+        here.script("rsync", f'touch {here.folder}/copying; while ! [ -e {there.folder}/copying ]; do sleep 0.1; done\n'
+                    f'exec {rsync} "$@"')  # fmt: skip
+    assert board.deploy(hosts=["board", "other"]) == 0
+    said = capsys.readouterr()
+    assert "2 of 2 boards done" in said.out and "board: copy" in said.err and "other: copy" in said.err
+    releases = [sorted(root.glob("opt/rkface/releases/*/release.json"))
+                for root in (board.root, board.root.with_name(f"{board.root.name}-other"))]  # fmt: skip
+    assert [len(found) for found in releases] == [1, 1]
+
+
 def broken_selftest(folder):
     return stand_in_wheel(folder, selftest=1)
 
