@@ -23,7 +23,8 @@ def test_a_release_is_whole_and_current(board):
     assert (place / "bundle/golden.npz").read_bytes() == (board.bundle / "golden.npz").read_bytes()
     assert not (place / "bundle/reference").exists(), "the NPU does without the reference models"
     subprocess.run([place / "venv/bin/rkface", "verify", place / "bundle"], check=True)
-    assert (board.base.stat().st_mode & 0o007, (place / "bundle/golden.npz").stat().st_mode & 0o007) == (0, 0)
+    for path in (board.base, place / "venv/pyvenv.cfg", place / "release.json", *(place / "bundle").iterdir()):
+        assert path.stat().st_mode & 0o007 == 0, f"{path}: a bundle holds faces, so others may look at nothing"
 
 
 def test_what_is_the_same_is_linked_not_copied_again(board):
@@ -117,6 +118,7 @@ def assert_first_serves(board, first):
 
 def test_a_failing_selftest_changes_nothing(served, capsys):
     first = served.current()
+    (served.base / "releases/0-half/bundle").mkdir(parents=True)  # left by a board that lost its power
     assert served.deploy(make=broken_selftest) == 1
     assert "selftest: the selftest failed: it was made to fail" in capsys.readouterr().out
     assert_first_serves(served, first)

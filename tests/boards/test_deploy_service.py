@@ -85,11 +85,12 @@ def test_no_service_without_something_to_run(systemd, capsys):
 
 
 def test_a_switch_comes_to_its_end_though_nobody_listens(systemd, capsys):
-    """The connection goes while the new service starts, which then fails: the board returns by itself."""
+    """The connection goes while the new service starts, which then fails: the board returns by itself. logind may end
+    what a session leaves behind with these signals."""
     systemd.unit.parent.mkdir(parents=True)
     systemd.unit.write_text("[Service]\nExecStart=/bin/false\n")
     hold, script = systemd.server.folder / "hold", (systemd.server.bin / "systemctl").read_text()
-    systemd.server.script("systemctl", script.replace("[ ", f'while [ -e {hold} ]; do sleep 0.1; done\n[ ', 1))
+    systemd.server.script("systemctl", script.replace("[ ", f"while [ -e {hold} ]; do sleep 0.1; done\nkill -HUP $PPID; kill -TERM $PPID\n[ ", 1))
     hold.touch()
     codes = []
     deploying = threading.Thread(target=lambda: codes.append(systemd.deploy(make=CRASHES)))
