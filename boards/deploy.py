@@ -175,6 +175,7 @@ def _step(plan: Plan, host: str, name: str) -> Iterator[Any]:
 def _deliver(plan: Plan, board: Session) -> str:
     from .cargo import release_name
     from .session import LostError
+    from .transfer import copy
 
     options, host = plan.options, board.host
     assert plan.bundle and plan.loader
@@ -195,7 +196,7 @@ def _deliver(plan: Plan, board: Session) -> str:
     name = release_name(plan.bundle, plan.stamp)
     with _step(plan, host, "copy") as shown:
         place = board.ask("begin", name=name, folders=cargo.folders, size=cargo.size, who=plan.who)
-        shown.note = board.copy(cargo.folder, place, rsync=there["rsync"], like=there["current"])
+        shown.note = copy(host, cargo.folder, place, rsync=there["rsync"], like=there["current"], say=shown.say)
     with _step(plan, host, "install"):
         board.ask("install", python=python)
     with _step(plan, host, "selftest") as shown:
@@ -225,7 +226,7 @@ def _preflight(plan: Plan, board: Session, python: str) -> str:
     from .profile import match_profile
     from .remote import examine_there, ssh
     from .report import FAIL, summary
-    from .session import OPTIONS
+    from .transfer import OPTIONS
 
     if plan.options.no_doctor:
         return "left out"

@@ -13,7 +13,8 @@ from .checks_npu import LIBRARY, defect, library_version, numbers
 from .doctor import mend
 from .remote import ssh
 from .report import Repair
-from .session import OPTIONS, UNREACHED, Session, unreachable
+from .session import UNREACHED, Session, unreachable
+from .transfer import OPTIONS
 
 # The deploying user owns the folder; the service, as user rkface, may read it, and nobody else: a bundle holds faces.
 # New folders inherit the group (the 2 of 2750).

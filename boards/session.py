@@ -1,22 +1,14 @@
-"""The workstation's end of a deploy: one ssh session with the agent on the board, and the copy beside it.
-
-The system's ssh and rsync, with the user's keys and configuration. Nothing here asks for a password or lets an unknown
-host key pass: ssh runs with BatchMode, and what it then refuses is a matter for the user to settle with plain ``ssh``.
-"""
+"""The workstation's end of a deploy: an ssh session with the agent on the board."""
 
 from __future__ import annotations
 
 import json
-import os
 import re
 import shlex
-import shutil
 import subprocess
-import tarfile
 import tempfile
 import threading
 from contextlib import suppress
-from pathlib import Path
 from types import TracebackType
 from typing import Any
 
@@ -24,15 +16,13 @@ from rkface.runtime.errors import InputError, WorkError
 
 from .onboard import ANSWER
 from .remote import program, ssh
+from .transfer import OPTIONS, cause
 
 AGENT = ("boards/onboard.py", "boards/agent.py")
-# Nobody is asked anything; a connection that has been dead for a minute is given up.
-OPTIONS = ("-o", "BatchMode=yes", "-o", "ServerAliveInterval=15", "-o", "ServerAliveCountMax=4")
 # The program comes first on the agent's standard input, its length as an argument; the requests follow.
 START = "import sys; exec(compile(sys.stdin.buffer.read(int(sys.argv.pop(1))), 'agent', 'exec'))"
 BEAT_SECONDS = 20  # agent.SILENCE is six of them
 UNREACHED = 255  # ssh's own exit code for a connection that it could not make or hold
-FILE_MODE = 0o640
 
 
 class LostError(WorkError):
@@ -73,46 +63,6 @@ class Session:
                 return reply["ok"]
         raise LostError(self._why())
 
-    def copy(self, source: Path, destination: str, *, rsync: bool, like: str | None) -> str:
-        """Copy the files of ``source``, through links, into the folders that stand at ``destination``.
-
-        By rsync where both ends have it, with hard links to what is the same in the release ``like``; else by tar.
-        Says how, and how much. WorkError where it does not arrive whole.
-        """
-        if rsync and shutil.which("rsync"):
-            # No permissions of folders: to set them anew would cost the group that they inherit (chmod(2), S_ISGID).
-            command = ["rsync", "-rtLO", "--stats", f"--chmod=F{FILE_MODE:o}", "-e", shlex.join(["ssh", *OPTIONS])]
-            link = [f"--link-dest=../{like}"] if like else []
-            done = subprocess.run(
-                [*command, *link, f"{source}/", f"{self.host}:{destination}/"], check=False, stdin=subprocess.DEVNULL,
-                capture_output=True, text=True, errors="replace", env={**os.environ, "LC_ALL": "C"},
-            )  # fmt: skip
-            if done.returncode:
-                raise WorkError(f"copying by rsync failed: {cause(done.stderr)}")
-            moved = re.search(r"^Total transferred file size: ([\d,.]+)", done.stdout, re.MULTILINE)
-            return f"{int(re.sub(r'[,.]', '', moved[1])) / 1e6:.1f} MB by rsync" if moved else "by rsync"
-        return f"{self._copy_by_tar(source, destination) / 1e6:.1f} MB by tar"
-
-    def _copy_by_tar(self, source: Path, destination: str) -> int:
-        """Copy all of it; the bytes that this took."""
-        command = [*ssh(self.host, *OPTIONS), shlex.join(["tar", "-xf", "-", "-C", destination])]
-        moved = 0
-        with tempfile.TemporaryFile() as said:
-            process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=said)
-            assert process.stdin is not None
-            with suppress(BrokenPipeError), process.stdin as pipe, tarfile.open(mode="w|", fileobj=pipe) as archive:
-                for path in sorted(source.rglob("*")):
-                    if path.is_file():  # the folders are there already
-                        entry = archive.gettarinfo(path.resolve(), path.relative_to(source).as_posix())
-                        entry.mode, entry.uname, entry.gname = FILE_MODE, "", ""
-                        with path.open("rb") as file:
-                            archive.addfile(entry, file)
-                        moved += entry.size
-            if process.wait():
-                said.seek(0)
-                raise WorkError(f"copying by tar failed: {cause(said.read().decode(errors='replace'))}")
-        return moved
-
     def close(self) -> None:
         """The agent sees the end of its requests, clears up and lets the lock go; that much is waited for."""
         self._closed.set()
@@ -151,13 +101,6 @@ class Session:
         if code == 127:
             return f"no Python 3 there ({cause(said)}): sudo apt install python3"
         return f"the agent ended (exit code {code}): {cause(said)}"
-
-
-def cause(said: str) -> str:
-    """The line of what a program said that tells most."""
-    lines = [line.strip() for line in said.splitlines() if line.strip()] or ["no message"]
-    full = next((line for line in lines if "No space left" in line), "")
-    return full or (lines[-1] if lines[0].startswith("Traceback") else lines[0])
 
 
 def unreachable(host: str, said: str) -> str:

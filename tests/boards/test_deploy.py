@@ -6,6 +6,8 @@ import subprocess
 import threading
 
 import pytest
+from rkface.boards.agent import Agent
+from rkface.boards.onboard import StepError
 from rkface.boards.session import Session
 from rkface.runtime.errors import InputError, WorkError
 
@@ -41,7 +43,7 @@ def test_what_is_the_same_is_linked_not_copied_again(board):
 def test_tar_where_one_end_has_no_rsync(board, place, capsys):
     (board.server.folder / place / "rsync").unlink()
     if place == "here":
-        board.monkeypatch.setattr("rkface.boards.session.shutil.which", lambda name: None)
+        board.monkeypatch.setattr("rkface.boards.transfer.shutil.which", lambda name: None)
     assert board.deploy() == 0 and "MB by tar" in capsys.readouterr().err
     sent, kept = board.bundle / "golden.npz", board.base / "current/bundle/golden.npz"
     assert sent.read_bytes() == kept.read_bytes() and kept.stat().st_mode & 0o777 == 0o640
@@ -162,15 +164,22 @@ def test_all_connections_lost_while_copying(served, capsys):
     assert_first_serves(served, first)
 
 
-def test_deploy_killed_while_copying(served):
+@pytest.mark.parametrize("how", ["kill -9", "Ctrl-C"])
+def test_deploy_ended_while_copying(served, how):
     first = served.current()
     copying, hold = slow_rsync(served.server)
     child = os.fork()
     if not child:
-        served.deploy()
-        os._exit(0)
+        try:
+            os.setsid()
+            served.deploy()
+        finally:
+            os._exit(1)
     wait_for(copying.exists)
-    os.kill(child, signal.SIGKILL)
+    if how == "kill -9":
+        os.kill(child, signal.SIGKILL)
+    else:
+        os.killpg(child, signal.SIGINT)  # a terminal's reaches ssh and rsync too
     os.waitpid(child, 0)
     wait_for(lambda: len(served.releases()) == 1)
     hold.unlink()
@@ -262,6 +271,12 @@ def test_wrong_use_is_refused_before_any_board_is_reached(board, arguments, says
     with pytest.raises(InputError, match="named twice"):
         board.deploy(hosts=["board", "board"])
     assert not board.root.exists()
+
+
+def test_who_may_not_write_is_told_how_to_prepare(tmp_path):
+    (tmp_path / "opt").touch()  # where root too cannot make a folder
+    with pytest.raises(StepError, match="deploy --prepare"):
+        Agent(tmp_path).begin("1", [], 0, "me")
 
 
 def test_a_root_that_a_shell_would_read_is_refused():

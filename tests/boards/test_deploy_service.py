@@ -90,7 +90,8 @@ def test_a_switch_comes_to_its_end_though_nobody_listens(systemd, capsys):
     systemd.unit.parent.mkdir(parents=True)
     systemd.unit.write_text("[Service]\nExecStart=/bin/false\n")
     hold, script = systemd.server.folder / "hold", (systemd.server.bin / "systemctl").read_text()
-    systemd.server.script("systemctl", script.replace("[ ", f"while [ -e {hold} ]; do sleep 0.1; done\nkill -HUP $PPID; kill -TERM $PPID\n[ ", 1))
+    held = f"while [ -e {hold} ]; do sleep 0.1; done\nkill -HUP $PPID; kill -TERM $PPID\n[ "
+    systemd.server.script("systemctl", script.replace("[ ", held, 1))
     hold.touch()
     codes = []
     deploying = threading.Thread(target=lambda: codes.append(systemd.deploy(make=CRASHES)))
