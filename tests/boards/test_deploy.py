@@ -4,10 +4,14 @@ import os
 import signal
 import subprocess
 import threading
+from pathlib import Path
 
 import pytest
 from rkface.boards.agent import Agent
+from rkface.boards.checks_npu import Need
+from rkface.boards.examine import examine
 from rkface.boards.onboard import StepError
+from rkface.boards.probe import Probe
 from rkface.boards.session import Session
 from rkface.runtime.errors import InputError, WorkError
 
@@ -49,12 +53,12 @@ def test_tar_where_one_end_has_no_rsync(board, place, capsys):
     assert sent.read_bytes() == kept.read_bytes() and kept.stat().st_mode & 0o777 == 0o640
 
 
-def test_old_releases_go_and_the_current_one_never(board):
-    for stamp in "123":
-        board.stamp(stamp)
-        assert board.deploy("--keep", 2) == 0
-    assert [name[0] for name in board.releases()] == ["2", "3"]
-    assert board.current() == board.releases()[1]
+def test_old_releases_go_and_the_current_one_never(served):
+    for stamp in "23":
+        served.stamp(stamp)
+        assert served.deploy("--keep", 2) == 0
+    assert [name[0] for name in served.releases()] == ["2", "3"]
+    assert served.current() == served.releases()[1]
 
 
 def test_rollback_goes_back_by_one_and_forgets_what_was_bad(served):
@@ -245,6 +249,18 @@ def test_doctor_comes_first(served, capsys):
     said = capsys.readouterr().out
     assert "doctor: " in said and "no Rockchip board" in said and "→" in said, "what fails, with its fix"
     assert_first_serves(served, served.current())
+
+
+def test_a_healthy_board_has_to_be_the_one_that_was_named(board, capsys):
+    """Doctor's answer is that of a board written down in fixtures/; all else is for real."""
+    report = examine(Probe(Path(__file__).with_name("fixtures") / "rock-5b"), Need("rk3588", "2.5.0"))
+    (board.server.folder / "report").write_text(report.to_json())
+    python = (board.server.bin / "python3").read_text().splitlines()[1]
+    board.server.script("python3", f"[ $1 = - ] && exec cat {board.server.folder}/report\n{python}")
+    assert board.deploy("--board", "rock-5a", doctor=True) == 1 and not board.base.exists()
+    assert "this is Radxa ROCK 5B, not Radxa ROCK 5A" in capsys.readouterr().out
+    assert board.deploy("--board", "rock-5b", doctor=True) == 0 and board.current()
+    assert "all 18 checks are fine" in capsys.readouterr().err
 
 
 def test_a_login_script_that_talks_is_not_taken_for_an_answer(board):

@@ -44,13 +44,13 @@ def test_a_service_is_installed_and_comes_up(systemd):
 
 
 def test_where_there_is_a_service_it_is_restarted_unasked(systemd):
-    assert systemd.deploy("--service", make=RUNS) == 0
-    restarts = asked(systemd).count("restart rkface.service")
-    systemd.stamp("3")
+    systemd.unit.parent.mkdir(parents=True)
+    systemd.unit.write_text("[Service]\nExecStart=/bin/false\n")
     assert systemd.deploy(make=RUNS) == 0
-    assert asked(systemd).count("restart rkface.service") == restarts + 1
+    assert asked(systemd).count("restart rkface.service") == 1
+    assert systemd.unit.read_bytes() == cargo.UNIT.read_bytes()
     assert systemd.deploy("--rollback") == 0
-    assert asked(systemd).count("restart rkface.service") == restarts + 2
+    assert asked(systemd).count("restart rkface.service") == 2
 
 
 def test_without_one_nothing_is_asked_of_systemd(systemd):
