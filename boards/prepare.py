@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import subprocess
 from collections.abc import Sequence
@@ -37,13 +38,18 @@ def prepare(hosts: Sequence[str], root: str, librknnrt: Path | None, toolkit: st
     for host in hosts:
         with Session(host, root) as board:
             user = board.ask("look")["user"]
-        sent = _send(host, librknnrt) if librknnrt else None
+        sent = _there(host, RECEIVE, librknnrt) if librknnrt else ""
         print(f"{host}:")
-        if not mend([preparation(user, root, sent)], ssh(host, "-t"), **({} if ask else {"ask": lambda _: "y"})):
-            raise WorkError(f"{host} was not prepared; run the commands above there yourself, or again with --yes")
+        try:
+            agreed = mend([preparation(user, root, sent)], ssh(host, "-t"), **({} if ask else {"ask": lambda _: "y"}))
+        finally:
+            if sent:
+                _there(host, shlex.join(["rm", "-f", sent]))
+        if not agreed:
+            raise WorkError(f"{host} was not prepared: agree, run the command there yourself, or use --yes")
 
 
-def preparation(user: str, root: str, library: str | None) -> Repair:
+def preparation(user: str, root: str, library: str) -> Repair:
     """The command, for a board on which ``user`` deploys; ``library`` is where the new librknnrt lies there. One, so
     that sudo asks for its password once."""
     sudo = () if user == "root" else ("sudo",)
@@ -51,7 +57,7 @@ def preparation(user: str, root: str, library: str | None) -> Repair:
     why = f"a user for the service; a folder for releases, which {user} writes, the service reads, and nobody else"
     steps = [ACCOUNT, shlex.join(["install", "-d", "-o", user, "-g", "rkface", "-m", MODE, f"{top}/opt/rkface"])]
     if library:
-        steps += [shlex.join(["install", "-D", "-b", "-m", "644", library, top + LIBRARY]), shlex.join(["rm", library])]
+        steps.append(shlex.join(["install", "-D", "-b", "-m", "644", library, top + LIBRARY]))
         why += "; Rockchip's library, your copy"
     return Repair(why, (*sudo, "sh", "-c", " && ".join(steps)))
 
@@ -74,11 +80,11 @@ def check_library(path: Path, toolkit: str) -> str:
     return f"{path}: librknnrt {version}{newer if numbers(version) > numbers(toolkit) else ''}"
 
 
-def _send(host: str, library: Path) -> str:
-    """Copy the library to the board; where it lies there until it is installed."""
-    with library.open("rb") as file:
+def _there(host: str, command: str, file: Path = Path(os.devnull)) -> str:
+    """What a command on the board prints that has ``file`` on its standard input. WorkError where it fails."""
+    with file.open("rb") as given:
         done = subprocess.run(
-            [*ssh(host, *OPTIONS), RECEIVE], check=False, stdin=file, capture_output=True, text=True, errors="replace"
+            [*ssh(host, *OPTIONS), command], check=False, stdin=given, capture_output=True, text=True, errors="replace"
         )
     if done.returncode:
         said = done.stderr

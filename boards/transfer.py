@@ -40,8 +40,9 @@ def copy(
 
 
 def _by_rsync(host: str, source: Path, destination: str, like: str | None, say: Callable[[str], None]) -> str:
-    # No permissions of folders: to set them anew would cost the group that they inherit (chmod(2), S_ISGID).
-    command = ["rsync", "-rtLO", f"--chmod=F{FILE_MODE:o}", "--info=progress2,stats2", "--no-inc-recursive"]
+    # No permissions of folders: to set them anew would cost the group that they inherit (chmod(2), S_ISGID). By content
+    # (-c), not by size and time: a file that went bad on the card must not be linked into one release after another.
+    command = ["rsync", "-rtLOc", f"--chmod=F{FILE_MODE:o}", "--info=progress2,stats2", "--no-inc-recursive"]
     link = [f"--link-dest=../{like}"] if like else []
     remote = ["-e", shlex.join(["ssh", *OPTIONS]), f"{source}/", f"{host}:{destination}/"]
     with tempfile.TemporaryFile() as complaints:

@@ -1,5 +1,6 @@
 """`rkface deploy` to an sshd on loopback: what comes to lie where, and what stays as it was when a step fails."""
 
+import json
 import os
 import signal
 import subprocess
@@ -7,6 +8,7 @@ import threading
 from pathlib import Path
 
 import pytest
+from rkface.boards import agent
 from rkface.boards.agent import Agent
 from rkface.boards.checks_npu import Need
 from rkface.boards.examine import examine
@@ -41,6 +43,15 @@ def test_what_is_the_same_is_linked_not_copied_again(board):
     assert board.current() == second and board.seal(second)["previous"] == first
     files = [board.base / "releases" / name / "bundle/golden.npz" for name in (first, second)]
     assert files[0].samefile(files[1])
+
+
+def test_what_went_bad_on_the_card_is_copied_again(served):
+    """The same size and time as what is sent: only its content tells."""
+    bad, good = served.base / "current/bundle/golden.npz", served.bundle / "golden.npz"
+    bad.write_bytes(b"damaged" + good.read_bytes()[7:])
+    os.utime(bad, ns=(good.stat().st_mtime_ns,) * 2)
+    assert served.deploy() == 0
+    assert (served.base / "current/bundle/golden.npz").read_bytes() == good.read_bytes()
 
 
 @pytest.mark.parametrize("place", ["bin", "here"])
@@ -190,6 +201,19 @@ def test_deploy_ended_while_copying(served, how):
     assert_first_serves(served, first)
     served.stamp("3")
     assert served.deploy() == 0 and served.current() != first, "no lock was left behind"
+
+
+def test_a_workstation_that_falls_silent_is_given_up(served, monkeypatch):
+    """As when its cable is pulled: no end of the connection ever comes."""
+    monkeypatch.setattr(agent, "SILENCE", 1)
+    here, there = os.pipe()
+    asked = {"do": "begin", "name": "2-half", "folders": ["bundle"], "size": 0, "who": "someone"}
+    os.write(there, f"{json.dumps(asked)}\n\n".encode())
+    answers = []
+    with os.fdopen(here, "rb") as requests:
+        agent.serve(Agent(served.root), requests, answers.append)
+    os.close(there)
+    assert "2-half" in answers[0] and served.releases() == ["1-first"]
 
 
 def test_a_second_deploy_at_once_is_refused(served, capsys):

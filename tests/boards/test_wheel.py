@@ -1,6 +1,7 @@
 """The runtime wheel and what comes with it."""
 
 import ast
+import re
 import subprocess
 import sys
 import zipfile
@@ -135,6 +136,8 @@ def test_a_board_is_prepared_by_commands_that_are_shown(board, tmp_path, capsys)
     assert "useradd --system" in said and f"-g rkface -m 2750 {board.base}" in said, "shown before it is run"
     assert (board.root / "usr/lib/librknnrt.so").read_bytes() == path.read_bytes()
     assert board.base.stat().st_mode & 0o7777 == 0o2750
+    [sent] = set(re.findall(r"/tmp/librknnrt\.\w+", said))
+    assert not Path(sent).exists(), "what was sent does not stay there twice"
     release = board.base / "releases" / board.current()
     for folder in (release, release / "bundle", release / "wheels"):
         assert folder.stat().st_mode & 0o2007 == 0o2000, "the group is inherited; others stay out"
