@@ -34,7 +34,7 @@ class Agent:
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        self.base = root / "opt/rkface"
+        self.base = (root / "opt/rkface").resolve()  # /opt may be a link to a larger disk
         self.lock: Any = None
         self.unfinished: Path | None = None
 
@@ -140,10 +140,11 @@ class Agent:
         return [one.name for one in gone]
 
     def end(self) -> None:
-        """Whatever happened: what is unfinished goes, and the lock with this process."""
-        if self.unfinished:
+        """Whatever happened: what is unfinished goes, unless it is what ``current`` points at after all, and with this
+        process the lock."""
+        if self.unfinished and self.unfinished != self._current():
             discard(self.unfinished)
-            self.unfinished = None
+        self.unfinished = None
 
     # How.
 

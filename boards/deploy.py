@@ -253,7 +253,7 @@ def tested(said: dict[str, Any]) -> str:
 
 
 def render(outcomes: Sequence[Outcome]) -> str:
-    """A row for each board; what failed is told in full below its row."""
+    """A row for each board: the release that is current now, or what failed and why."""
     width = max(len(outcome.host) for outcome in outcomes)
     rows = []
     for one in outcomes:

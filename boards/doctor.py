@@ -95,7 +95,7 @@ def _print(report: Report, host: str | None) -> None:
 def mend(repairs: Sequence[Repair], transport: Sequence[str], ask: Callable[[str], str] = input) -> bool:
     """Show the commands, ask, run them: here, or through ``transport``. False where nobody agreed; WorkError for one
     that fails."""
-    print("to be run:")
+    print("\nto be run:")
     for repair in repairs:
         print(f"  {repair}\n      {repair.why}")
     if ask is input and not sys.stdin.isatty():

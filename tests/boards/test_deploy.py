@@ -313,6 +313,15 @@ def test_wrong_use_is_refused_before_any_board_is_reached(board, arguments, says
     assert not board.root.exists()
 
 
+def test_what_is_current_is_never_removed(served):
+    """Not even where the way back failed, and all that is left is the release that did."""
+    one = Agent(served.root)
+    release = Path(one.begin("2-new", ["bundle"], 0, "me"))
+    one._switch(release)
+    one.end()
+    assert served.current() == "2-new" and release.is_dir()
+
+
 def test_who_may_not_write_is_told_how_to_prepare(tmp_path):
     (tmp_path / "opt").touch()  # where root too cannot make a folder
     with pytest.raises(StepError, match="deploy --prepare"):

@@ -43,6 +43,13 @@ def test_a_service_is_installed_and_comes_up(systemd):
     assert systemd.current() != "1-first"
 
 
+def test_opt_may_be_a_link_to_another_disk(systemd):
+    (systemd.root / "opt").rename(systemd.root / "data")
+    (systemd.root / "opt").symlink_to("data")
+    assert systemd.deploy("--service", make=RUNS) == 0
+    assert systemd.unit.is_file() and systemd.current() != "1-first"
+
+
 def test_where_there_is_a_service_it_is_restarted_unasked(systemd):
     systemd.unit.parent.mkdir(parents=True)
     systemd.unit.write_text("[Service]\nExecStart=/bin/false\n")
