@@ -53,7 +53,7 @@ twin: $(INSTALLED)  ## build a stand-in board: rknn-toolkit-lite2 under emulatio
 	@$(BIN)/python -m rkface.boards.twin $(if $(wildcard build/$(TARGET)/manifest.json),--bundle build/$(TARGET))
 
 twin-test: $(INSTALLED)  ## the NPU backend, selftest and every failure on the twin (part of `make test` where it can be)
-	$(BIN)/python -m pytest tests/twin -v
+	RKFACE_SLOW=1 $(BIN)/python -m pytest tests/twin tests/boards/test_deploy_twin.py -v
 
 parity: $(INSTALLED)  ## hold the INT8 simulator to ONNX Runtime, and our runtime to InsightFace's own code
 	$(BIN)/python -m pytest tests/parity -v
