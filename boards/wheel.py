@@ -24,7 +24,7 @@ RUNTIME = ("numpy==1.26.4", "opencv-python-headless>=4.8,<5")
 NPU = ("psutil", "ruamel.yaml", "rknn-toolkit-lite2=={toolkit}")
 REFERENCE = ("onnxruntime>=1.17",)
 INSTALLER = "pip>=24"  # comes along, so that a board needs neither python3-venv nor python3-pip
-PARTS = ("runtime", "boards")
+PARTS = ("rkface.runtime.", "rkface.boards.")  # whose commands come along
 LEFT_OUT = ("twin", "__pycache__")
 REQUIRES = ("numpy>=1.24", "opencv-python-headless>=4.8", "tomli>=2; python_version < '3.11'")
 MADE = (2020, 1, 1, 0, 0, 0)  # the time of every file in the wheel: the same source makes the same wheel
@@ -64,7 +64,7 @@ def build_runtime_wheel(folder: Path) -> Path:
     commands = sorted(
         f"{one.name} = {one.value}"
         for one in entry_points(group="rkface.commands")
-        if one.value.split(":")[0].split(".")[1] in PARTS
+        if one.value.startswith(PARTS)
     )
     scripts = ["[console_scripts]", "rkface = rkface.runtime.cli:main", "", "[rkface.commands]", *commands, ""]
     contents[f"{about}/entry_points.txt"] = "\n".join(scripts).encode()

@@ -15,6 +15,9 @@ from rkface.boards.twin.ingredients import MissingError, apt_settings, command
 
 PACKAGES = ("openssh-server", "libwrap0", "libnss-wrapper", "rsync")
 
+# A script waits for a condition; for half a minute at most, so that a test that fails does not wait for ever.
+WAIT = "for i in $(seq 300); do {} && break; sleep 0.1; done"
+
 # ssh through this loses its connection once so many bytes went to the board.
 CUTTER = """
 import os, socket, sys, threading

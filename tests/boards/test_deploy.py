@@ -18,6 +18,7 @@ from rkface.boards.session import Session
 from rkface.runtime.errors import InputError, WorkError
 
 from .conftest import make_bundle, stand_in_wheel, wait_for
+from .sshd import WAIT
 
 
 def test_a_release_is_whole_and_current(board):
@@ -102,7 +103,7 @@ def test_boards_that_fail_do_not_keep_others_waiting(board, capsys):
 
 
 def test_two_boards_at_a_time(board, start_server, capsys):
-    """Each has to wait for the other in the middle of its copy, so one after the other would never end."""
+    """Each has to wait for the other in the middle of its copy: one after the other would not do."""
     other = start_server("other")
     board.server.alias("other", other)
     # The second board is a folder beside the first one's: its agent is told another root.
@@ -111,8 +112,8 @@ def test_two_boards_at_a_time(board, start_server, capsys):
     for here, there in ((board.server, other), (other, board.server)):
         rsync = (here.bin / "rsync").resolve()
         (here.bin / "rsync").unlink()
-        here.script("rsync", f'touch {here.folder}/copying; while ! [ -e {there.folder}/copying ]; do sleep 0.1; done\n'
-                    f'exec {rsync} "$@"')  # fmt: skip
+        both = WAIT.format(f"[ -e {there.folder}/copying ]")
+        here.script("rsync", f'touch {here.folder}/copying; {both}\n[ -e {there.folder}/copying ] && exec {rsync} "$@"')
     assert board.deploy(hosts=["board", "other"]) == 0
     said = capsys.readouterr()
     assert "2 of 2 boards done" in said.out and "board: copy" in said.err and "other: copy" in said.err
@@ -157,8 +158,8 @@ def slow_rsync(server):
     """rsync on the board starts late: time to do something to the deploy while it copies."""
     rsync = (server.bin / "rsync").resolve()
     (server.bin / "rsync").unlink()
-    server.script("rsync", f'touch {server.folder}/copying; while [ -e {server.folder}/hold ]; do sleep 0.1; done\n'
-                  f'exec {rsync} "$@"')  # fmt: skip
+    released = WAIT.format(f"[ ! -e {server.folder}/hold ]")
+    server.script("rsync", f'touch {server.folder}/copying; {released}\nexec {rsync} "$@"')
     (server.folder / "hold").touch()
     return server.folder / "copying", server.folder / "hold"
 

@@ -14,6 +14,7 @@ import pytest
 from rkface.boards import cargo
 
 from .conftest import stand_in_wheel, wait_for
+from .sshd import WAIT
 
 SYSTEMCTL = """
 echo "$@" >> {folder}/asked
@@ -97,7 +98,7 @@ def test_a_switch_comes_to_its_end_though_nobody_listens(systemd, capsys):
     systemd.unit.parent.mkdir(parents=True)
     systemd.unit.write_text("[Service]\nExecStart=/bin/false\n")
     hold, script = systemd.server.folder / "hold", (systemd.server.bin / "systemctl").read_text()
-    held = f"while [ -e {hold} ]; do sleep 0.1; done\nkill -HUP $PPID; kill -TERM $PPID\n[ "
+    held = f"{WAIT.format(f'[ ! -e {hold} ]')}\nkill -HUP $PPID; kill -TERM $PPID\n[ "
     systemd.server.script("systemctl", script.replace("[ ", held, 1))
     hold.touch()
     codes = []
