@@ -181,8 +181,9 @@ def test_all_connections_lost_while_copying(served, capsys):
 
 
 @pytest.mark.parametrize("how", ["kill -9", "Ctrl-C"])
-def test_deploy_ended_while_copying(served, how):
+def test_deploy_ended_while_copying(served, how, tmp_path):
     first = served.current()
+    served.monkeypatch.setattr("tempfile.tempdir", str(tmp_path))  # what the one that is killed cannot clear away
     copying, hold = slow_rsync(served.server)
     child = os.fork()
     if not child:
