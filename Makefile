@@ -21,8 +21,8 @@ TARGET ?= rk3588
 convert_options = --pack $(PACK) --target $(TARGET) $(if $(filter yes,$(ACCEPT_LICENSE)),--accept-license) \
   $(if $(CALIBRATION),--calibration '$(CALIBRATION)') $(if $(EVALUATION),--evaluation '$(EVALUATION)') $(OPTIONS)
 
-.PHONY: help venv convert test parity bench bench-less bench-growth bench-convert bench-recipes bench-calibration \
-  bench-cost bench-hot demo twin twin-test lint types clean
+.PHONY: help venv convert deploy test parity bench bench-less bench-growth bench-convert bench-recipes \
+  bench-calibration bench-cost bench-hot demo twin twin-test lint types clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -44,6 +44,10 @@ $(INSTALLED): pyproject.toml constraints.txt
 convert: $(INSTALLED)  ## convert the demo pack (or PACK=buffalo_l ACCEPT_LICENSE=yes CALIBRATION=photos/ TARGET=rk3588)
 	@$(BIN)/rkface convert $(convert_options)
 
+deploy: $(INSTALLED)  ## put a bundle on boards over ssh: BOARD=rock-5b HOST='radxa@rock-5b.local …' OPTIONS=--prepare
+	@test -n '$(HOST)' || { echo "say which: make deploy BOARD=rock-5b HOST=user@board" >&2; exit 2; }
+	@$(BIN)/rkface deploy $(if $(BOARD),--board '$(BOARD)') $(OPTIONS) $(HOST)
+
 test: lint types $(INSTALLED)  ## lint, types and tests
 	$(BIN)/python -m pytest tests
 
@@ -51,7 +55,7 @@ twin: $(INSTALLED)  ## build a stand-in board: rknn-toolkit-lite2 under emulatio
 	@$(BIN)/python -m rkface.boards.twin $(if $(wildcard build/$(TARGET)/manifest.json),--bundle build/$(TARGET))
 
 twin-test: $(INSTALLED)  ## the NPU backend, selftest and every failure on the twin (part of `make test` where it can be)
-	$(BIN)/python -m pytest tests/twin -v
+	RKFACE_SLOW=1 $(BIN)/python -m pytest tests/twin tests/boards/test_deploy_twin.py -v
 
 parity: $(INSTALLED)  ## hold the INT8 simulator to ONNX Runtime, and our runtime to InsightFace's own code
 	$(BIN)/python -m pytest tests/parity -v
