@@ -113,9 +113,14 @@ class Scheduler:
         self._closed = False
         # A frame under way has an inference on a core, has one waiting, or is on the processor: no thread is missing.
         self._callers = [Caller(0) for _ in range(2 * cores)]
+        try:
+            pipelines = [self._pipeline(caller) for caller in self._callers]
+        except BaseException:
+            self._cores.close()
+            raise
         self._threads = [
-            threading.Thread(target=self._serve, args=(caller,), name=f"rkface-frame-{index}", daemon=True)
-            for index, caller in enumerate(self._callers)
+            threading.Thread(target=self._serve, args=pair, name=f"rkface-frame-{index}", daemon=True)
+            for index, pair in enumerate(zip(self._callers, pipelines, strict=True))
         ]
         for thread in self._threads:
             thread.start()
@@ -243,8 +248,7 @@ class Scheduler:
                 self._finished.wait()
             return None
 
-    def _serve(self, caller: Caller) -> None:
-        pipeline = self._pipeline(caller)
+    def _serve(self, caller: Caller, pipeline: Pipeline) -> None:
         while (job := self._start(caller)) is not None:
             started, faces, failure = time.monotonic(), None, None
             try:
