@@ -193,7 +193,6 @@ class Scheduler:
             if self._closed:
                 return
             self._closed = True
-            self._waiting.clear()
             self._may_start.notify_all()
             self._finished.notify_all()
         try:

@@ -198,16 +198,21 @@ def test_a_core_that_keeps_failing_is_given_up_and_without_any_all_callers_hear(
 
 
 def test_one_failure_spares_the_cores_the_rest_of_its_batch(cores):
-    runs = []
+    told, runs = threading.Event(), []
 
     def rule(context):
         runs.append(context)
-        raise ValueError("not this one")
+        if len(runs) == 1:
+            raise ValueError("not this one")
 
-    pool = cores(Chip(rule), 1, retries=[PATIENCE])  # its only core waits, so what was not cancelled would be left
+    chip = Chip(rule)
+    pool = cores(chip, 1, retries=[0])
+    chip.opening = lambda role, core: told.wait(PATIENCE)
     with pytest.raises(ValueError, match="not this one"):
         pool.backend("recognizer", Caller(1)).infer(np.stack([IMAGE] * 4))
-    assert len(runs) == 1
+    told.set()
+    pool.backend("recognizer", Caller(2)).infer(IMAGE[None])
+    assert len(runs) == 2
 
 
 def test_what_was_opened_is_closed_when_a_later_open_fails():

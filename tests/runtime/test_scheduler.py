@@ -16,6 +16,7 @@ from rkface.runtime.scheduler import UNDER_WAY, Frame, Scheduler, open_scheduler
 pytest.importorskip("onnxruntime")
 
 PATIENCE = 60  # seconds until a test that would hang fails
+MANY = 5000
 BLANK = np.zeros((112, 112, 3), np.uint8)
 NOBODY = Faces(np.zeros((0, 4), np.float32), np.zeros(0, np.float32), np.zeros((0, 5, 2), np.float32))
 
@@ -57,8 +58,18 @@ def numbered(*numbers, source=""):
     return [Frame(np.full((1, 1, 3), number, np.uint8), number, source=source) for number in numbers]
 
 
+def many(first):
+    """So many frames of one source that a scheduler who would begin with one would have by the last."""
+    return [Frame(BLANK, number) for number in range(first, first + MANY)]
+
+
 def seen(results):
     return [result.frame.number for result in results]
+
+
+def embed_once(pipeline, image):
+    pipeline.embed([np.full_like(BLANK, image[0, 0, 0])])
+    return NOBODY
 
 
 class Gate:
@@ -136,42 +147,56 @@ def test_nothing_of_a_file_is_lost_and_little_of_it_is_read_ahead(scheduler):
 def test_the_newest_frame_of_a_source_waits_and_those_it_replaced_are_counted(scheduler):
     gate = Gate(0)
     live = scheduler(gate)
-    results = live.results()
-    for frame in numbered(0, 1, 2, 3):
-        assert live.submit(frame)
-        if frame.number == 0:
-            gate.await_start()
+    live.submit(*numbered(0))
+    gate.await_start()
+    assert all(live.submit(frame) for frame in many(1))
     gate.open.set()
+    results = live.results()
     first, second = next(results), next(results)
-    assert [(one.frame.number, one.dropped) for one in (first, second)] == [(0, 0), (3, 2)]
+    assert [(one.frame.number, one.dropped) for one in (first, second)] == [(0, 0), (MANY, MANY - 1)]
     live.submit(*numbered(4))
     assert next(results).dropped == 0
 
 
 def test_a_live_frame_is_picked_when_a_core_is_about_to_be_free_not_before(scheduler):
     go, computing = threading.Event(), threading.Event()
-    ready = threading.Semaphore(0)
 
     def rule(images):
         computing.set()
         assert go.wait(PATIENCE)
 
     def work(pipeline, image):
-        ready.release()
-        pipeline.embed([BLANK])
+        pipeline.embed([BLANK] * 4)
         return NOBODY
 
     live = scheduler(work, 1, rule)
     live.submit(*numbered(0))
-    assert computing.wait(PATIENCE)  # the core is taken
-    live.submit(*numbered(1))
-    for _ in range(2):
-        assert ready.acquire(timeout=PATIENCE)  # 1 is next in line for it
-    for frame in numbered(2, 3):
-        live.submit(frame)  # there is nothing to gain from work on these
+    assert computing.wait(PATIENCE)  # one of four faces has the core, three wait: no use to begin with
+    for frame in many(1):
+        live.submit(frame)
     go.set()
     results = live.results()
-    assert [(one.frame.number, one.dropped) for one in (next(results) for _ in range(3))] == [(0, 0), (1, 0), (3, 1)]
+    assert [(one.frame.number, one.dropped) for one in (next(results), next(results))] == [(0, 0), (MANY, MANY - 1)]
+
+
+def test_work_on_the_next_frame_goes_on_while_the_core_computes(scheduler):
+    first, second, submitted = threading.Event(), threading.Event(), threading.Event()
+
+    def work(pipeline, image):
+        if image[0, 0, 0] == 1:
+            second.set()
+            return NOBODY
+        first.set()
+        assert submitted.wait(PATIENCE)  # so that only the core's taking the inference can start the second
+        return embed_once(pipeline, image)
+
+    live = scheduler(work, 1, lambda images: second.wait(PATIENCE) or pytest.fail("the processor waited for the core"))
+    live.submit(*numbered(0))
+    assert first.wait(PATIENCE)
+    live.submit(*numbered(1))
+    submitted.set()
+    results = live.results()
+    assert [next(results).error, next(results).error] == [None, None]
 
 
 def test_sources_take_turns_however_fast_one_is(scheduler):
@@ -187,17 +212,17 @@ def test_sources_take_turns_however_fast_one_is(scheduler):
 
 
 def test_a_reader_who_is_slow_makes_frames_wait_not_memory_grow(scheduler):
-    gate, results = Gate(), None
+    gate = Gate()
     live = scheduler(gate)
     for frame in numbered(*range(UNDER_WAY)):
         live.submit(frame)
         gate.await_start()
-    for frame in numbered(*range(100, 200)):
+    for frame in many(1):
         live.submit(frame)
     results = live.results()
     taken = [next(results) for _ in range(UNDER_WAY + 1)]
-    assert seen(taken) == [*range(UNDER_WAY), 199]  # started only when the first result was taken
-    assert taken[-1].dropped == 99
+    assert seen(taken) == [*range(UNDER_WAY), MANY]  # started only when the first result was taken
+    assert taken[-1].dropped == MANY - 1
 
 
 def test_a_frame_that_fails_is_reported_and_its_neighbours_are_not_disturbed(scheduler):
@@ -211,11 +236,6 @@ def test_a_frame_that_fails_is_reported_and_its_neighbours_are_not_disturbed(sch
     assert [result.frame.number for result in results if result.error] == [3]
     assert str(results[3].error) == "no picture" and results[3].faces is None
     assert [state.failures for state in one.state()] == [0, 0]  # not the NPU's fault
-
-
-def embed_once(pipeline, image):
-    pipeline.embed([np.full_like(BLANK, image[0, 0, 0])])
-    return NOBODY
 
 
 def test_a_context_that_fails_costs_its_frame_only(scheduler):
@@ -251,22 +271,23 @@ def test_when_no_core_is_left_each_frame_read_is_reported_and_then_the_reader_he
     assert not one.submit(*numbered(1))
 
 
-def test_a_live_reader_that_waits_hears_when_the_last_core_is_lost(scheduler):
-    lost = threading.Event()
+def test_a_live_reader_that_waits_hears_when_the_last_core_is_lost(bundle):
+    waits, opened = threading.Event(), []
 
-    def work(pipeline, image):
-        while not lost.is_set():
-            try:
-                pipeline.embed([BLANK])
-            except DeviceError as error:
-                if "no core" in str(error):
-                    lost.set()
-        return NOBODY
+    def open_context(role, core):
+        opened.append(role)
+        if len(opened) > 2:
+            assert waits.wait(PATIENCE)
+            raise DeviceError("still lost")
+        return Context(device_lost)
 
-    live = scheduler(work, 1, device_lost, retries=[0])
-    live.submit(*numbered(0))
-    with pytest.raises(DeviceError, match="no core is left"):
-        list(live.results())
+    with Scheduler(read_bundle(bundle).manifest, open_context, 1, embed_once, retries=[0]) as live:
+        live.submit(*numbered(0))
+        results = live.results()
+        assert str(next(results).error) == "device lost"
+        waits.set()  # now the core is given up, and nothing but that will wake the reader
+        with pytest.raises(DeviceError, match=r"no core is left.*still lost"):
+            next(results)
 
 
 def test_what_reading_raises_comes_after_the_results_of_what_was_read(scheduler):
