@@ -160,11 +160,15 @@ def frames(faces: tuple[int, ...]) -> Iterator[Frame]:
         yield Frame(images[faces[number % len(faces)]], number)
 
 
-def rate(done: list[float]) -> float:
-    """Frames a second, from the times at which each was done, without filling up and running empty."""
+def rate(done: list[float], period: int) -> float:
+    """Frames a second, from the times at which each was done, without filling up and running empty.
+
+    Over a multiple of ``period`` frames, after which the numbers of faces come again.
+    """
     edge = len(done) // 10 + 1
-    middle = sorted(done)[edge:-edge]
-    return (len(middle) - 1) / (middle[-1] - middle[0])
+    frames = (len(done) - 2 * edge - 1) // period * period
+    times = sorted(done)[edge : edge + frames + 1]
+    return frames / (times[-1] - times[0])
 
 
 def sequential(timing: Timing, faces: tuple[int, ...], number: int) -> float:
@@ -173,7 +177,7 @@ def sequential(timing: Timing, faces: tuple[int, ...], number: int) -> float:
         for frame in islice(frames(faces), number):
             pipeline.recognize(frame.image)
             done.append(time.perf_counter())
-    return rate(done)
+    return rate(done, len(faces))
 
 
 def pool(timing: Timing, cores: int, faces: tuple[int, ...], number: int) -> float:
@@ -192,7 +196,7 @@ def pool(timing: Timing, cores: int, faces: tuple[int, ...], number: int) -> flo
 
     with ThreadPoolExecutor(cores) as threads:
         list(threads.map(serve, pipelines))
-    return rate(done)
+    return rate(done, len(faces))
 
 
 def open_simulated(timing: Timing, cores: int) -> Scheduler:
@@ -209,7 +213,7 @@ def scheduled(timing: Timing, cores: int, faces: tuple[int, ...], number: int) -
             took.append(result.took * 1e3)
             assert result.error is None and result.frame.number == index
             assert len(result.faces) == faces[index % len(faces)]
-    return rate(done), np.array(took)
+    return rate(done, len(faces)), np.array(took)
 
 
 def watched(timing: Timing, cores: int, faces: tuple[int, ...], seconds: float) -> tuple[float, float, np.ndarray]:
