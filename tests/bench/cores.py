@@ -1,8 +1,9 @@
 """How near the scheduler comes to what the NPU's cores allow, with cores that sleep instead of computing.
 
-No NPU is involved. A simulated core takes as long for an inference as was published for boards (--detector,
---recognizer) and does nothing meanwhile; all else is real: reading frames in Python, letterbox of 1920×1080, decoding
-of INT8 outputs of an SCRFD at 640×640 with as many faces as the row says, suppression, alignment, threads and locks.
+No NPU is involved. A simulated core sleeps for as long as an inference takes: 11.2 ms is published for w600k_r50 on an
+RK3588, 12 ms for a detector is an assumption (docs/cores.md); give it what `rkface bench` says of your board. All else
+is real: letterbox of 1920×1080, decoding of INT8 outputs of an SCRFD at 640×640 with as many faces as the row says,
+suppression, alignment, threads and locks.
 
 The bound is cores / (detector + faces · recogniser): no schedule can do more inferences than the cores have time for.
 Beside the scheduler: a sequential pipeline on one core; the same with one context on all cores (--all-cores times as
