@@ -100,7 +100,8 @@ class Index:
         """B×N float32."""
         if len(probes) == 1:
             if self.scales is None:
-                return np.matmul(self.vectors[None, :, None, :], probes[:, None, :, None])[..., 0, 0]
+                products: NDArray[np.float32] = np.matmul(self.vectors[None, :, None], probes[:, None, :, None])
+                return products[..., 0, 0]
             # Read as float32 in pieces that stay in the cache.
             return np.asarray(np.einsum("ij,j->i", self.vectors, probes[0]) * self.scales, np.float32)[None]
         found = np.empty((len(self), len(probes)), np.float32)
