@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import difflib
 import json
+import os
 import sqlite3
 import threading
 import time
@@ -25,13 +26,19 @@ from .appearance import Match
 from .embed import unit
 from .errors import InputError
 from .gallery_schema import explained, open_database, transaction
-from .person import Person, Sample, embedding_identity
+from .person import GalleryState, Person, Sample, embedding_identity
 from .search import Index, Precision, build
 
 __all__ = ["FILE", "Gallery", "GalleryState", "Person", "Sample", "embedding_identity"]
 
+BOARD = Path("/var/lib/rkface")
 FILE = "gallery.sqlite"
 _NOTHING = build(np.zeros((0, 1), np.float32), [], [])
+
+
+def default_path() -> Path:
+    """Where the service of a board keeps its gallery, or the working folder where there is none."""
+    return (BOARD if os.access(BOARD, os.W_OK) else Path()) / FILE
 
 
 @dataclass(frozen=True)
@@ -41,17 +48,6 @@ class Snapshot:
     index: Index
     people: tuple[Person, ...]
     version: int
-
-
-@dataclass(frozen=True)
-class GalleryState:
-    """For the health page. ``ignored`` samples were made by another model and are never searched."""
-
-    people: int
-    samples: int
-    ignored: int
-    precision: str
-    searches: int
 
 
 class Gallery:
@@ -142,6 +138,15 @@ class Gallery:
         )
         return [Sample(np.frombuffer(embedding, "<f4"), *rest) for embedding, *rest in rows]
 
+    def holds(self, name: str, sample: Sample) -> bool:
+        """Whether ``name`` has this very embedding already."""
+        return bool(
+            self.read(
+                "SELECT 1 FROM sample JOIN person ON person.id = person WHERE name = ? AND embedding = ?",
+                [name, _stored(sample.embedding)],
+            )
+        )
+
     def add(self, name: str, samples: Iterable[Sample], metadata: Mapping[str, Any] | None = None) -> Person:
         """Add samples, and the person ``name`` where there is none yet; ``metadata`` is joined to what there is.
 
@@ -165,7 +170,7 @@ class Gallery:
                 cursor = database.execute(
                     "INSERT INTO sample (person, identity, embedding, crop, quality, source, created) "
                     "VALUES (?, ?, ?, ?, ?, ?, ?)",
-                    [id, identity, unit(sample.embedding).astype("<f4").tobytes(), sample.crop, sample.quality,
+                    [id, identity, _stored(sample.embedding), sample.crop, sample.quality,
                      sample.source, sample.created or now],
                 )  # fmt: skip
                 ids.append(int(cursor.lastrowid or 0))
@@ -298,3 +303,9 @@ class Gallery:
         )
         vectors = np.frombuffer(b"".join(embedding for _, embedding in rows), "<f4").astype(np.float32, copy=False)
         return np.array([id for id, _ in rows], np.int64), vectors.reshape(len(rows), -1) if rows else vectors[:, None]
+
+
+def _stored(embedding: NDArray[np.float32]) -> bytes:
+    """What is already of unit length keeps its bits, so that it can be exported and imported again."""
+    whole = embedding if abs(float(embedding @ embedding) - 1) < 1e-6 else unit(embedding)
+    return whole.astype("<f4").tobytes()

@@ -47,6 +47,17 @@ class Sample:
     id: int = 0
 
 
+@dataclass(frozen=True)
+class GalleryState:
+    """For the health page. ``ignored`` samples were made by another model and are never searched."""
+
+    people: int
+    samples: int
+    ignored: int
+    precision: str
+    searches: int
+
+
 def embedding_identity(manifest: Manifest) -> str:
     """Which embeddings may be compared: those with the same identity, 32 hexadecimal digits.
 
