@@ -109,6 +109,8 @@ class Webhook:
         try:
             connection.request("POST", self._target, body, headers)
             answer = connection.getresponse()
+            if late.is_set():  # http.client takes the end that we made for the end of the headers
+                raise TimeoutError
             after = answer.getheader("Retry-After", "")
             return answer.status, min(float(after), LONGEST_AFTER) if after.isdecimal() else 0.0
         except (OSError, http.client.HTTPException) as error:
