@@ -35,7 +35,7 @@ $(INSTALLED): pyproject.toml constraints.txt
 	@echo "installing into .venv with $(PYTHON): about 1.7 GB, once"
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	@$(PIP) '$(TORCH)' 2>/dev/null || $(PIP) --index-url $(TORCH_INDEX) '$(TORCH)'
-	@$(BIN)/python -m pip install $(PIP_OPTIONS) -c constraints.txt -e '.[reference,convert,mqtt,dev]'
+	@$(BIN)/python -m pip install $(PIP_OPTIONS) -c constraints.txt -e '.[reference,convert,dev]'
 	@$(PIP) 'rknn-toolkit2==$(TOOLKIT)'
 	@touch $@
 

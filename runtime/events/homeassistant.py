@@ -66,7 +66,8 @@ class Presence:
         there[identity] = person
         if event["stage"] == "end" or old:
             del there[identity]
-        messages.append(presence(source, bool(there), topics))
+        if bool(there) != bool(self.there.get(source)):
+            messages.append(presence(source, bool(there), topics))
         return Presence({**self.there, source: there}), messages
 
 

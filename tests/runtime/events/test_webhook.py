@@ -4,10 +4,8 @@ import base64
 import json
 import logging
 import re
-import shutil
 import socket
 import ssl
-import subprocess
 import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -209,20 +207,6 @@ def test_nonsense_for_an_answer_is_tried_again():
         threading.Thread(target=answer, daemon=True).start()
         with pytest.raises(UndeliveredError):
             Webhook(f"http://127.0.0.1:{listener.getsockname()[1]}/", timeout=PATIENCE).deliver(RECORD)
-
-
-@pytest.fixture(scope="module")
-def certificate(tmp_path_factory):
-    if not shutil.which("openssl"):
-        pytest.skip("no openssl to make a certificate with")
-    folder = tmp_path_factory.mktemp("tls")
-    subprocess.run(
-        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "1",
-         "-subj", "/CN=test", "-addext", "subjectAltName=IP:127.0.0.1", "-keyout", folder / "key", "-out",
-         folder / "ca"],
-        check=True, capture_output=True,
-    )  # fmt: skip
-    return folder
 
 
 def test_tls_is_verified(certificate):
