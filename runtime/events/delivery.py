@@ -24,6 +24,7 @@ from .spool import Record, Spool
 MEMORY = 1000  # events that wait in memory, about half a megabyte
 LOOK_EVERY = 60.0  # seconds after which an idle delivery looks after its spool and its connection
 DISK_EVERY = 5.0  # seconds between two tries to write to a disk that took nothing
+BUGS = 5  # tries that may end in an error nobody thought of, before the event is taken for its cause and left out
 
 log = logging.getLogger("rkface.events")
 
@@ -155,6 +156,9 @@ class Delivery:
             log.error("%s: an event is no JSON and was dropped: %s", self.name, type(error).__name__)
             return
         with self._changed:
+            if self._until is not None:
+                self._lost += 1  # too late
+                return
             self._waiting.append(body)
             self._trim()
             self._changed.notify_all()
@@ -225,7 +229,7 @@ class Delivery:
 
     def _deliver(self) -> None:
         """Thread: disk → channel."""
-        failures = 0
+        failures = bugs = 0
         while (record := self._next()) is not None or self._until is None:
             try:
                 kept = self._channel.keep(self._wake)
@@ -237,15 +241,11 @@ class Delivery:
                     self._connected = True
                 if failures:
                     log.info("%s: delivering again", self.name)
-                failures = 0
+                failures = bugs = 0
                 continue
             except RefusedError as error:
-                log.warning("%s: an event was refused for good: %s", self.name, error)
-                self._error = str(error)
-                self._refused += 1
-                if record is not None:
-                    self._done(record)
-                failures = 0
+                self._refuse(record, error)
+                failures = bugs = 0
                 continue
             except GoneError as error:
                 self._failed(error, 0.0)
@@ -257,10 +257,13 @@ class Delivery:
                 pause = getattr(error, "after", 0.0)
                 failures += 1
                 self._failed(error, max(pause, self._backoff.seconds(failures)))
-            except Exception as error:  # a bug of ours or of a library's costs this sink no more than time
+            except Exception as error:  # a bug of ours or of a library's costs one event at most
                 log.exception("%s: unexpected", self.name)
-                failures += 1
+                failures, bugs = failures + 1, bugs + 1
                 self._failed(error, self._backoff.seconds(failures))
+                if record is not None and bugs >= BUGS:
+                    self._refuse(record, error)
+                    bugs = 0
             if self._until is not None:
                 break
         try:
@@ -307,6 +310,13 @@ class Delivery:
                 self._changed.notify_all()
         elif self._spool is not None:
             self._spool.advance(record)
+
+    def _refuse(self, record: Record | None, error: Exception) -> None:
+        log.warning("%s: an event was refused for good: %s", self.name, error)
+        self._error = str(error)
+        self._refused += 1
+        if record is not None:
+            self._done(record)
 
     def _failed(self, error: Exception, pause: float) -> None:
         self._retries += 1

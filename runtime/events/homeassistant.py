@@ -1,7 +1,8 @@
 """MQTT topics and what Home Assistant is told about them (home-assistant.io/integrations/mqtt, "MQTT discovery").
 
 ``<prefix>/<device>/availability``            online or offline, retained; offline also as last will
-``<prefix>/<device>/<camera>/appearance``     every event, as everywhere
+``<prefix>/<device>/event``                   events that are no appearance, if ever there are any
+``<prefix>/<device>/<camera>/appearance``     every appearance, as everywhere
 ``<prefix>/<device>/<camera>/person``         who came last, JSON, retained
 ``<prefix>/<device>/<camera>/presence``       ON while somebody is there, otherwise OFF, retained
 ``homeassistant/<component>/<object>/config`` one retained message for each of the camera's two entities
@@ -37,6 +38,10 @@ class Topics:
     @property
     def availability(self) -> str:
         return f"{self.prefix}/{slug(self.device)}/availability"
+
+    @property
+    def other(self) -> str:
+        return f"{self.prefix}/{slug(self.device)}/event"
 
     def camera(self, source: str, what: str) -> str:
         return f"{self.prefix}/{slug(self.device)}/{slug(source)}/{what}"

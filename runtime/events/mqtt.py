@@ -18,6 +18,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from ..appearance import SCHEMA
 from ..errors import InputError
 from .delivery import RefusedError, UndeliveredError
 from .homeassistant import OFFLINE, ONLINE, Message, Presence, Topics, discovery, presence, slug
@@ -90,6 +91,9 @@ class Mqtt:
 
     def deliver(self, record: Record) -> None:
         event = json.loads(record.body)
+        if event.get("schema") != SCHEMA:
+            self._publish([Message(self._topics.other, record.body)])
+            return
         source = event["source"]
         after, messages = self._presence.after(event, record.old, self._topics)
         if source not in self._sources:

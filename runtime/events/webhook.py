@@ -51,6 +51,8 @@ class Webhook:
             raise InputError(f"the webhook's URL: {error}") from error
         if parts.scheme not in ("http", "https") or not self._host:
             raise InputError("the webhook's URL must begin with https:// or http:// and a host")
+        if not url.isascii() or not url.isprintable() or " " in url:
+            raise InputError("the webhook's URL holds characters that must be written as %XX, or its host as xn--…")
         if parts.username or parts.password:
             raise InputError("no user or password in the webhook's URL, where logs would show it: use a header")
         # The path of a URL may be all its secret (Home Assistant's are), so that messages name only this much of it.
@@ -59,6 +61,9 @@ class Webhook:
         self._key = _key(secret) if secret else None
         self._timeout = timeout
         self._headers = dict(headers or {})
+        for name, value in self._headers.items():
+            if not (name + value).isascii() or not (name + value).isprintable():
+                raise InputError(f"the webhook's header {name!r} holds characters that no header can")
         self._wall = wall
         self._tls = _context(ca) if parts.scheme == "https" else None
 

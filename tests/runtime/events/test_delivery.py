@@ -83,6 +83,21 @@ def test_what_is_refused_is_left_out_and_counted(spool):
     assert endpoint.tries.entries == [1, 2]
 
 
+def test_an_event_that_only_ever_meets_a_bug_does_not_hold_up_the_others(spool):
+    endpoint = Endpoint(*(KeyError("a bug") for _ in range(5)))
+    with Delivery("test", endpoint, spool, AT_ONCE) as sink:
+        send(sink, 1, 2)
+        assert endpoint.taken.wait_for(1) == [2]
+    assert sink.state().refused == 1
+
+
+def test_what_comes_after_the_end_is_counted_as_lost(spool):
+    with Delivery("test", Endpoint(), spool, AT_ONCE) as sink:
+        pass
+    send(sink, 1)
+    assert sink.state().dropped == 1
+
+
 def test_gone_is_gone_until_the_next_start(tmp_path):
     endpoint = Endpoint(GoneError("gone"))
     with Delivery("test", endpoint, Spool(tmp_path), AT_ONCE) as sink:

@@ -121,6 +121,23 @@ def test_nothing_is_lost_or_reordered_while_the_broker_restarts(broker, listener
     assert len(heard) <= 60 + 2 * 3
 
 
+def test_an_idle_board_is_online_again_after_the_broker_restarts(broker, protocol, tmp_path):
+    broker.start()
+    with Delivery("mqtt", mqtt(broker, protocol), Spool(tmp_path / "spool"), AT_ONCE):
+        for round_ in range(2):
+            listener = Listener(broker.port, f"listener {round_}")
+            listener.wait(AVAILABILITY, "online")
+            listener.close()
+            broker.stop()
+            broker.start()
+
+
+def test_another_kind_of_event_has_its_own_topic(broker, listener, tmp_path):
+    with Delivery("mqtt", mqtt(broker), Spool(tmp_path / "spool"), AT_ONCE) as sink:
+        sink.send({"schema": "rkface.test"})
+        listener.wait("rkface/board/event")
+
+
 def test_a_broker_that_hangs_is_left_and_found_again(broker, listener, tmp_path):
     channel = Mqtt(Broker("127.0.0.1", broker.port), "board", timeout=0.3)
     with Delivery("mqtt", channel, Spool(tmp_path / "spool"), AT_ONCE) as sink:
@@ -157,7 +174,8 @@ channel = Mqtt(Broker("127.0.0.1", int(sys.argv[1])), "board", ["door"])
 first = int(sys.argv[3])
 with Delivery("mqtt", channel, Spool(Path(sys.argv[2]))) as sink:
     for number in range(first, first + 30):
-        sink.send({"id": f"a-{number}", "source": "door", "stage": "start", "match": None, "started": 0})
+        event = {"schema": "rkface.appearance", "id": f"a-{number}", "source": "door", "stage": "start"}
+        sink.send({**event, "match": None, "started": 0})
     if sink.flush(30):
         print("flushed", flush=True)
     sys.stdin.read()

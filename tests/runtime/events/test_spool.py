@@ -196,6 +196,20 @@ def test_a_full_disk_leaves_what_was_there_whole(tmp_path, monkeypatch):
     assert drain(again) == numbered(1, 3)
 
 
+def test_a_disk_that_does_not_confirm_has_nothing(tmp_path, monkeypatch):
+    def refuse(_):
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    spool = Spool(tmp_path)
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", refuse)
+        with pytest.raises(OSError, match="Input/output"):
+            spool.append(numbered(1))
+    spool.append(numbered(2))
+    assert spool.queued == 1
+    assert drain(spool) == numbered(2)
+
+
 def test_two_processes_cannot_send_from_one_folder(tmp_path):
     first = Spool(tmp_path)
     with pytest.raises(InputError, match="another rkface"):

@@ -238,7 +238,8 @@ def test_no_secret_reaches_logs_or_state(server, caplog, tmp_path):
 
 
 @pytest.mark.parametrize("wrong", ["hook.example.com", "ftp://example.com/", "http://", "https://me:pass@example.com/",
-                                   "http://example.com:99999/"])  # fmt: skip
+                                   "http://example.com:99999/", "http://example.com/a b", "http://tür.example.com/",
+                                   "http://example.com/\r\nX: y"])  # fmt: skip
 def test_a_url_that_cannot_be_is_wrong_input(wrong):
     with pytest.raises(InputError) as caught:
         Webhook(wrong)
@@ -250,6 +251,18 @@ def test_a_weak_secret_is_wrong_input_and_is_not_repeated(wrong):
     with pytest.raises(InputError, match="whsec_") as caught:
         Webhook("https://example.com/", wrong)
     assert wrong not in str(caught.value)
+
+
+def test_a_header_that_cannot_be_is_wrong_input_and_is_not_repeated():
+    with pytest.raises(InputError, match="Authorization") as caught:
+        Webhook("https://example.com/", headers={"Authorization": "Bearer hush\r\n"})
+    assert "hush" not in str(caught.value)
+
+
+def test_headers_of_the_receivers_own_are_sent(server):
+    Webhook(url(server), headers={"Authorization": "Bearer hush"}).deliver(RECORD)
+    [(_, headers, _)] = server.posts.entries
+    assert headers["Authorization"] == "Bearer hush"
 
 
 def test_certificates_that_are_none_are_wrong_input(tmp_path):
