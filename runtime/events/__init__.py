@@ -1,0 +1,17 @@
+"""Appearances, told to the world: JSON lines, webhook, MQTT. docs/events.md is what a receiver reads.
+
+    with Delivery("webhook", Webhook(url, secret), Spool(folder)) as sink:
+        sink.send(appearance.as_event())
+"""
+
+from .delivery import Backoff, Channel, Delivery, Sink, SinkState
+from .lines import LinesFile, LinesStream
+from .mqtt import Broker, Mqtt
+from .secret import read_secret
+from .spool import Limits, Spool
+from .webhook import Webhook
+
+__all__ = [
+    "Backoff", "Broker", "Channel", "Delivery", "Limits", "LinesFile", "LinesStream", "Mqtt", "Sink", "SinkState",
+    "Spool", "Webhook", "read_secret",
+]  # fmt: skip
