@@ -19,8 +19,8 @@ TARGET ?= rk3588
 convert_options = --pack $(PACK) --target $(TARGET) $(if $(filter yes,$(ACCEPT_LICENSE)),--accept-license) \
   $(if $(CALIBRATION),--calibration '$(CALIBRATION)') $(if $(EVALUATION),--evaluation '$(EVALUATION)') $(OPTIONS)
 
-.PHONY: help venv convert test parity bench-convert bench-recipes bench-calibration bench-cost bench-hot demo twin \
-  twin-test lint types clean
+.PHONY: help venv convert test parity bench-convert bench-recipes bench-calibration bench-cost bench-hot bench-cores \
+  demo twin twin-test lint types clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -68,6 +68,9 @@ bench-hot: $(INSTALLED)  ## what rkface itself costs the CPU, all but inference,
 
 bench-calibration: $(INSTALLED)  ## chosen calibration faces beside random ones (OPTIONS as above)
 	$(BIN)/python tests/bench/calibration.py $(OPTIONS)
+
+bench-cores: $(INSTALLED)  ## the scheduler beside what three, two and one NPU cores allow (simulated: no NPU, no board)
+	$(BIN)/python tests/bench/cores.py $(OPTIONS)
 
 demo: $(INSTALLED)  ## train the demo models again from rendered faces (hours, see convert/demo/figures.json)
 	$(BIN)/python -m rkface.convert.demo.train
