@@ -31,6 +31,7 @@ class Tracks:
     boxes      M×4 float32: x1, y1, x2, y2 in pixels; predicted where the face was not seen in this frame
     faces      M int64: which of the frame's faces it is, -1 where it was not seen
     hits       M int64: frames in which it was seen
+    ages       M float64: seconds since it was seen first
     lost       M float64: seconds since it was seen last, 0 where it was seen in this frame
     touching   M bool: it overlaps another one, or is back after it was lost: perhaps it is someone else by now
     confirmed  M bool: seen often enough to be a face and no flicker of the detector
@@ -41,6 +42,7 @@ class Tracks:
     boxes: NDArray[np.float32]
     faces: NDArray[np.int64]
     hits: NDArray[np.int64]
+    ages: NDArray[np.float64]
     lost: NDArray[np.float64]
     touching: NDArray[np.bool_]
     confirmed: NDArray[np.bool_]
@@ -74,6 +76,7 @@ class Tracker:
         self._sizes = np.zeros((0, 2))
         self._spread = np.zeros((0, 3))  # variance of the place, covariance, variance of the speed, in heights
         self._hits = np.zeros(0, np.int64)
+        self._ages = np.zeros(0)
         self._lost = np.zeros(0)
 
     def update(self, faces: Faces, time: float) -> Tracks:
@@ -96,7 +99,7 @@ class Tracker:
         touching = (overlaps(boxes, boxes) >= TOUCHING).sum(axis=1) > 1
         touching[: len(returned)] |= returned
         return Tracks(
-            self._ids, boxes.astype(np.float32), matched, self._hits, self._lost, touching,
+            self._ids, boxes.astype(np.float32), matched, self._hits, self._ages, self._lost, touching,
             self._hits >= self._confirm, gone,
         )  # fmt: skip
 
@@ -118,6 +121,7 @@ class Tracker:
             ],
             axis=1,
         )
+        self._ages = self._ages + passed
         self._lost = self._lost + passed
 
     def _match(self, faces: Faces, recent: NDArray[np.bool_]) -> NDArray[np.int64]:
@@ -164,10 +168,12 @@ class Tracker:
         self._sizes = np.concatenate([self._sizes, boxes[:, 2:] - boxes[:, :2]])
         self._spread = np.concatenate([self._spread, np.tile([MEASURED**2, 0, AT_FIRST**2], (count, 1))])
         self._hits = np.concatenate([self._hits, np.ones(count, np.int64)])
+        self._ages = np.concatenate([self._ages, np.zeros(count)])
         self._lost = np.concatenate([self._lost, np.zeros(count)])
 
     def _select(self, which: NDArray[np.bool_]) -> None:
-        self._ids, self._hits, self._lost = self._ids[which], self._hits[which], self._lost[which]
+        self._ids, self._hits = self._ids[which], self._hits[which]
+        self._ages, self._lost = self._ages[which], self._lost[which]
         self._centres, self._speeds = self._centres[which], self._speeds[which]
         self._sizes, self._spread = self._sizes[which], self._spread[which]
 
@@ -175,9 +181,7 @@ class Tracker:
         return np.concatenate([self._centres - self._sizes / 2, self._centres + self._sizes / 2], axis=1)
 
 
-def overlaps(
-    first: NDArray[Any], second: NDArray[Any], grown: float = 0.0
-) -> NDArray[np.float64]:
+def overlaps(first: NDArray[Any], second: NDArray[Any], grown: float = 0.0) -> NDArray[np.float64]:
     """N×M intersection over union of N×4 and M×4 boxes, each ``grown`` by that share of its sides on every side."""
     a, b = _grown(first, grown)[:, None], _grown(second, grown)[None]
     sides = np.minimum(a[..., 2:], b[..., 2:]) - np.maximum(a[..., :2], b[..., :2])
