@@ -124,8 +124,8 @@ class Service(Protocol):
     def latest(self, source: str) -> tuple[Frame | None, tuple[Present, ...]]:
         """The newest frame that was looked at, and who is in it. None before the first."""
 
-    def face(self, appearance: str) -> NDArray[np.uint8] | None:
-        """The best shot's crop, 112×112×3 uint8 BGR, or None where none is kept (any more)."""
+    def face(self, appearance: str) -> bytes | None:
+        """The best shot's aligned face as PNG, or None where none is kept (any more)."""
 
     def appearances(
         self,
