@@ -108,6 +108,13 @@ class Forgotten:
     left: list[str]
 
 
+@dataclass(frozen=True)
+class Logged(Appearance):
+    """``face``: whether there is a picture of the best shot."""
+
+    face: bool = False
+
+
 @router.get("/session", tags=["session"])
 def session(request: Request, access: Door) -> SignIn:
     """Whether this is a session, and its token."""
@@ -232,15 +239,13 @@ def enrol_seen(service: Served, wanted: Seen) -> Verdict:
 @router.get("/appearances", tags=["appearances"])
 def appearances(
     service: Served,
-    *,
-    limit: Annotated[int, Query(ge=1, le=500)] = 50,
+    limit: Annotated[int, Query(ge=1, le=200)] = 50,
     before: Annotated[float | None, Query(description="only those that started earlier, seconds since 1970")] = None,
-    person: str | None = None,
-    source: str | None = None,
-    known: Annotated[bool | None, Query(description="true: only people of the gallery; false: only others")] = None,
-) -> list[Appearance]:
+    person: Annotated[str | None, Query(description="an id; empty for those of nobody known")] = None,
+    source: Annotated[str | None, Query(description="a camera")] = None,
+) -> list[Logged]:
     """Newest first. For the next page, ask ``before`` the last one's start."""
-    return [as_appearance(event) for event in service.appearances(limit, before, person, source, known)]
+    return [logged(event) for event in service.appearances(limit, before, person, source)]
 
 
 @router.get("/appearances/{id}/face", tags=["appearances"], responses=PNG | ABSENT, response_class=Response)
@@ -289,11 +294,11 @@ def camera_of(service: Service, name: str) -> CameraHealth:
         raise HTTPException(404, f"no camera {name!r}") from None
 
 
-def as_appearance(event: Mapping[str, Any]) -> Appearance:
+def logged(event: Mapping[str, Any]) -> Logged:
     """What ``Appearance.as_event`` made, back; fields of a later version are left out."""
     match = event["match"]
-    said = {name: event[name] for name in Appearance.__dataclass_fields__ if name in event}
-    return Appearance(**{**said, "match": Match(**match) if match else None, "box": tuple(event["box"])})
+    said = {name: event[name] for name in Logged.__dataclass_fields__ if name in event}
+    return Logged(**{**said, "match": Match(**match) if match else None, "box": tuple(event["box"])})
 
 
 def _person(service: Service, id: str) -> Person:
