@@ -17,7 +17,7 @@ export async function show(main, person) {
     people.map((one) => h("option", { value: one.id, selected: one.id === person }, one.name)));
   const where = h("select", { id: "where", onchange: () => load() },
     h("option", { value: "*" }, "All cameras"), cameras.map((one) => h("option", { value: one.name }, one.name)));
-  let last, turn = 0;
+  let last, timer, paged = false, turn = 0;
   async function load(before) {
     const mine = ++turn;
     const found = await get(`/appearances?${query({
@@ -32,7 +32,6 @@ export async function show(main, person) {
     none.hidden = !list.hidden;
     paged = Boolean(before);
   }
-  let paged = false, timer;
   main.replaceChildren(
     h("h1", {}, "Appearances"),
     h("div", { class: "row card" },
