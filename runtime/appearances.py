@@ -6,18 +6,21 @@ It holds names and, where that is wanted, the faces of people who were not recog
 from __future__ import annotations
 
 import json
+import math
 import os
 import sqlite3
 import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from logging import getLogger
 from pathlib import Path
 from typing import Any
 
 from .appearance import Appearance
 from .errors import InputError, WorkError
+from .events.spool import SET_SINCE
 from .settings import DAY, Keep
 
 FILE = "appearances.sqlite"
@@ -81,19 +84,22 @@ class AppearanceLog:
             )
 
     def newest(
-        self, limit: int = 50, before: float | None = None, person: str | None = None, source: str | None = None
+        self,
+        limit: int = 50,
+        before: float | None = None,
+        person: str | None = None,
+        source: str | None = None,
+        known: bool | None = None,
     ) -> list[dict[str, Any]]:
-        """At most ``limit`` appearances that started ``before``, newest first, as events with "face": is there one?
-
-        ``person``: an id, or "" for those of nobody known.
-        """
+        """At most ``limit`` appearances that started ``before``, newest first, as events. ``person``: an id; ``known``:
+        whether somebody was recognised."""
         rows = self._read(
-            "SELECT event, face IS NOT NULL FROM appearance WHERE (?1 IS NULL OR started < ?1) "
-            "AND (?2 IS NULL OR ifnull(person, '') = ?2) AND (?3 IS NULL OR source = ?3) "
-            "ORDER BY started DESC, id LIMIT ?4",
-            [before, person, source, max(0, min(limit, MOST))],
+            "SELECT event FROM appearance WHERE (?1 IS NULL OR started < ?1) AND (?2 IS NULL OR person = ?2) "
+            "AND (?3 IS NULL OR source = ?3) AND (?4 IS NULL OR (person IS NOT NULL) = ?4) "
+            "ORDER BY started DESC, id LIMIT ?5",
+            [before, person, source, known, max(0, min(limit, MOST))],
         )
-        return [{**json.loads(event), "face": bool(face)} for event, face in rows]
+        return [json.loads(event) for (event,) in rows]
 
     def face(self, id: str) -> bytes | None:
         """The aligned face of an appearance of somebody unknown, as PNG."""
@@ -107,13 +113,18 @@ class AppearanceLog:
         """Delete what is too old, and whatever names somebody who is not among ``people`` (ids) any more; what names
         one who was ``merged`` names the other then. How many appearances went.
 
-        Age counts from when it was logged: a camera's clock may jump. What was logged in the future was logged before
-        the clock was set, and goes by its own day when that has come.
+        Age counts from when it was logged. What a clock says was logged before any clock was set, or is yet to come,
+        was logged by a clock that jumped since: it counts from now.
         """
         now = time.time() if now is None else now
+        if now < SET_SINCE:  # nobody knows how old anything is
+            keep = replace(keep, appearances=math.inf, unknown_faces=math.inf)
         with self._writing() as database:
+            if now >= SET_SINCE:
+                database.execute("UPDATE appearance SET logged = ?1 WHERE logged < ?2 OR logged > ?1", [now, SET_SINCE])
             for old, new in merged.items():
-                database.execute("UPDATE appearance SET person = ? WHERE person = ?", [new, old])
+                change = "person = ?1, event = json_set(event, '$.match.person', ?1)"
+                database.execute(f"UPDATE appearance SET {change} WHERE person = ?2", [new, old])
             gone = database.execute(
                 "DELETE FROM appearance WHERE logged < ?1 OR "
                 "(person IS NOT NULL AND person NOT IN (SELECT value FROM json_each(?2)))",

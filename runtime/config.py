@@ -118,15 +118,15 @@ def dump(settings: Any, *, explain: bool = False) -> str:
 
 def _lines(settings: Any, where: str, explain: bool) -> Iterator[str]:
     hints = get_type_hints(type(settings))
-    meanings = _meanings(type(settings)) if explain else {}
+    means = meanings(type(settings)) if explain else {}
     tables = []
     for field in fields(settings):
         value = getattr(settings, field.name)
         if is_dataclass(value) or isinstance(value, dict):
             tables.append((field.name, value))
             continue
-        if field.name in meanings:
-            yield f"# {meanings[field.name]}"
+        if field.name in means:
+            yield f"# {means[field.name]}"
         if value is not None:
             yield f"{field.name} = {_toml(value)}"
         elif explain:
@@ -141,7 +141,7 @@ def _lines(settings: Any, where: str, explain: bool) -> Iterator[str]:
             yield from _lines(one, f"{header}.", explain)
 
 
-def _meanings(kind: type) -> dict[str, str]:
+def meanings(kind: type) -> dict[str, str]:
     """What the docstring of a data class says of its fields: a name, two spaces or more, and the meaning."""
     rows = re.findall(r"^(\w+) {2,}(.+(?:\n {3,}.+)*)", inspect.getdoc(kind) or "", re.MULTILINE)
     return {name: re.sub(r"\s+", " ", meaning).replace("``", "") for name, meaning in rows}
