@@ -124,22 +124,17 @@ class Service(Protocol):
     def latest(self, source: str) -> tuple[Frame | None, tuple[Present, ...]]:
         """The newest frame that was looked at, and who is in it. None before the first."""
 
-    def face(self, appearance: str) -> NDArray[np.uint8] | None:
-        """The best shot's crop, 112×112×3 uint8 BGR, or None where none is kept (any more)."""
+    def face(self, appearance: str) -> bytes | None:
+        """The best shot's aligned face as PNG, or None where none is kept (any more)."""
 
     def appearances(
-        self,
-        limit: int = 50,
-        before: float | None = None,
-        person: str | None = None,
-        source: str | None = None,
-        known: bool | None = None,
+        self, limit: int = 50, before: float | None = None, person: str | None = None, source: str | None = None
     ) -> list[dict[str, Any]]:
-        """The last stage of each appearance (``Appearance.as_event``), newest start first, at most ``limit``.
+        """The last stage of each appearance (``Appearance.as_event``), newest start first, at most ``limit``, with
+        "face": whether ``face`` has one.
 
         before  only those that started earlier
-        person  an id of the gallery
-        known   True: only people of the gallery; False: only unknown ones
+        person  an id of the gallery, or "" for those of nobody known
         """
 
     def enrol(self, name: str, image: NDArray[np.uint8], source: str, *, force: bool = False) -> Verdict:
