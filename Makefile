@@ -20,7 +20,7 @@ convert_options = --pack $(PACK) --target $(TARGET) $(if $(filter yes,$(ACCEPT_L
   $(if $(CALIBRATION),--calibration '$(CALIBRATION)') $(if $(EVALUATION),--evaluation '$(EVALUATION)') $(OPTIONS)
 
 .PHONY: help venv convert test parity bench-convert bench-recipes bench-calibration bench-cost bench-hot bench-cores \
-  demo twin twin-test lint types clean
+  bench-watch demo twin twin-test lint types clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -71,6 +71,9 @@ bench-calibration: $(INSTALLED)  ## chosen calibration faces beside random ones 
 
 bench-cores: $(INSTALLED)  ## the scheduler beside what three, two and one NPU cores allow (simulated: no NPU, no board)
 	$(BIN)/python tests/bench/cores.py $(OPTIONS)
+
+bench-watch: $(INSTALLED)  ## what following and recognising faces costs the CPU, all but inference
+	$(BIN)/python tests/bench/watch.py $(OPTIONS)
 
 demo: $(INSTALLED)  ## train the demo models again from rendered faces (hours, see convert/demo/figures.json)
 	$(BIN)/python -m rkface.convert.demo.train
