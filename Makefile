@@ -93,6 +93,9 @@ bench-calibration: $(INSTALLED)  ## chosen calibration faces beside random ones 
 bench-cores: $(INSTALLED)  ## the scheduler beside what three, two and one NPU cores allow (simulated: no NPU, no board)
 	$(BIN)/python tests/bench/cores.py $(OPTIONS)
 
+bench-watch: $(INSTALLED)  ## what following and recognising faces costs the CPU, all but inference
+	$(BIN)/python tests/bench/watch.py $(OPTIONS)
+
 demo: $(INSTALLED)  ## train the demo models again from rendered faces (hours, see convert/demo/figures.json)
 	$(BIN)/python -m rkface.convert.demo.train
 
