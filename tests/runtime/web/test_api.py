@@ -1,6 +1,7 @@
 """/v1 over the real service: people, photos of every kind, appearances, pictures, events, settings."""
 
 import json
+import re
 import struct
 import zlib
 from pathlib import Path
@@ -89,8 +90,6 @@ def png_of(width, height):
 def test_a_bad_upload_is_refused_with_its_reason_and_costs_nothing(client, photo, says):
     verdict = enrol(client, "Mallory", photo)
     assert verdict["status"] == "refused"
-    import re
-
     assert re.search(says, verdict["reason"]), verdict
     assert "Mallory" not in [person["name"] for person in client.get("/v1/people").json()]
 
@@ -132,9 +131,7 @@ def test_live_pictures_come_with_who_is_in_them(client, address):
 def test_appearances_are_told_and_listed(client, ada):
     with client.stream("GET", "/v1/events", timeout=60) as stream:
         lines = stream.iter_lines()
-        told = eventually(
-            lambda: next((line for line in lines if line.startswith("data: ") and '"Ada"' in line), None), "Ada comes"
-        )
+        told = eventually(lambda: (line := next(lines)).startswith("data: ") and '"Ada"' in line and line, "Ada comes")
     event = json.loads(told.removeprefix("data: "))
     assert event["schema"] == "rkface.appearance" and event["match"]["person"] == ada["id"]
     listed = eventually(lambda: client.get("/v1/appearances", params={"person": ada["id"]}).json(), "Ada in the list")
