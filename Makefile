@@ -19,7 +19,7 @@ TARGET ?= rk3588
 convert_options = --pack $(PACK) --target $(TARGET) $(if $(filter yes,$(ACCEPT_LICENSE)),--accept-license) \
   $(if $(CALIBRATION),--calibration '$(CALIBRATION)') $(if $(EVALUATION),--evaluation '$(EVALUATION)') $(OPTIONS)
 
-.PHONY: help venv convert test parity bench-convert bench-recipes bench-calibration bench-cost bench-hot demo twin \
+.PHONY: help venv convert test parity bench-convert bench-recipes bench-calibration bench-cost bench-hot bench-search demo twin \
   twin-test lint types clean
 
 help:  ## list the targets
@@ -65,6 +65,13 @@ bench-cost: $(INSTALLED)  ## the cost model beside the toolkit's own compiler, c
 
 bench-hot: $(INSTALLED)  ## what rkface itself costs the CPU, all but inference, by stage
 	$(BIN)/python tests/bench/hot.py
+
+FAISS := build/faiss/faiss/__init__.py
+$(FAISS): $(INSTALLED)
+	@$(PIP) --target build/faiss 'faiss-cpu==1.15.1'
+
+bench-search: $(INSTALLED) $(FAISS)  ## the gallery's search beside faiss-cpu, on one core (installed into build/faiss)
+	$(BIN)/python tests/bench/search.py $(OPTIONS)
 
 bench-calibration: $(INSTALLED)  ## chosen calibration faces beside random ones (OPTIONS as above)
 	$(BIN)/python tests/bench/calibration.py $(OPTIONS)
