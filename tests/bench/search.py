@@ -5,6 +5,9 @@
 Random unit vectors of 512 numbers, one sample a person; probes are samples with noise. Each answer is five people with
 their cosines, and must be faiss's. Both sides are timed in turns of a few calls, so that what else the machine does
 hits both alike, and each finds its matrix in the caches as it would alone. Wall time; best and median of the turns.
+
+A second table is about the file: reading it into memory, adding a sample (on the disk when it returns), forgetting a
+person (every page written anew).
 """
 
 from __future__ import annotations
@@ -13,6 +16,7 @@ import argparse
 import json
 import os
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -26,6 +30,8 @@ sys.path.append(str(FAISS))
 
 import faiss  # noqa: E402
 import numpy as np  # noqa: E402
+from rkface.runtime.gallery import Gallery, Sample  # noqa: E402
+from rkface.runtime.gallery_copies import forget  # noqa: E402
 from rkface.runtime.search import build  # noqa: E402
 
 
@@ -75,6 +81,39 @@ def measure(size: int, seconds: float) -> list[dict[str, object]]:
     return rows
 
 
+def measure_file(size: int) -> dict[str, object]:
+    """Milliseconds of what a gallery of ``size`` people, one sample each and no crops, does beside searching."""
+    random = np.random.default_rng(size)
+    with tempfile.TemporaryDirectory(dir=ROOT / "build") as folder:
+        path = Path(folder) / "gallery.sqlite"
+        with Gallery(path, "0" * 32, create=True) as gallery:
+            fill(gallery, size, random)
+        with Gallery(path, "0" * 32) as gallery:
+            taken = {"read": clock(lambda: gallery.search(np.ones((1, DIMENSIONS), np.float32)))}
+            fresh = unit(random.standard_normal((9, DIMENSIONS), dtype=np.float32))
+            adds = [clock(lambda one=one: gallery.add("0", [Sample(one, None, 1, "bench")])) for one in fresh]
+            taken["forget"] = clock(lambda: forget(gallery, gallery.person("1")))
+        return {"people": size, "megabytes": path.stat().st_size / 1e6, "add": float(np.median(adds)), **taken}
+
+
+def fill(gallery: Gallery, size: int, random: np.random.Generator) -> None:
+    vectors = unit(random.standard_normal((size, DIMENSIONS), dtype=np.float32))
+    gallery.add("0", [Sample(vectors[0], None, 1, "bench")])
+    with gallery.writing() as database:  # as add() does, but not with a commit each
+        for number in range(1, size):
+            database.execute("INSERT INTO person VALUES (?, ?, '{}', 0, 0)", [f"{number:032x}", str(number)])
+            database.execute(
+                "INSERT INTO sample (person, identity, embedding, quality, source, created) VALUES (?, ?, ?, 1, '', 0)",
+                [f"{number:032x}", "0" * 32, vectors[number].tobytes()],
+            )
+
+
+def clock(call: Callable[[], object]) -> float:
+    start = time.perf_counter()
+    call()
+    return (time.perf_counter() - start) * 1e3
+
+
 def check(found: list, cosines: np.ndarray, numbers: np.ndarray, name: str) -> None:
     """The same people in the same order with the same cosines, to 2e-6 (float32 sums in another order)."""
     for hits, expected, ids in zip(found, cosines, numbers, strict=True):
@@ -91,8 +130,9 @@ def main() -> int:
     faiss.omp_set_num_threads(1)
     rows = [row for size in SIZES for row in measure(size, options.seconds)]
     options.out.parent.mkdir(parents=True, exist_ok=True)
-    options.out.with_suffix(".json").write_text(json.dumps(rows, indent=2) + "\n")
-    text = markdown(rows)
+    files = [measure_file(size) for size in SIZES]
+    options.out.with_suffix(".json").write_text(json.dumps({"search": rows, "file": files}, indent=2) + "\n")
+    text = markdown(rows) + "\n" + markdown_of_files(files)
     options.out.with_suffix(".md").write_text(text)
     print(text)
     return 0
@@ -112,6 +152,15 @@ def markdown(rows: list[dict[str, object]]) -> str:
             f"| {row['samples']:,} | {row['probes']} | {row['precision']} | {row['megabytes']:.0f} | "
             f"{ours[0]:.3f} ({ours[1]:.3f}) | {theirs[0]:.3f} ({theirs[1]:.3f}) | {theirs[0] / ours[0]:.2f}× |"
         )
+    return "\n".join(lines) + "\n"
+
+
+def markdown_of_files(files: list[dict[str, object]]) -> str:
+    lines = ["| people | file, MB | read into memory, ms | add a sample, ms | forget a person, ms |",
+             "|---:|---:|---:|---:|---:|"]  # fmt: skip
+    for row in files:
+        lines.append(f"| {row['people']:,} | {row['megabytes']:.0f} | {row['read']:.0f} | {row['add']:.1f} | "
+                     f"{row['forget']:.0f} |")  # fmt: skip
     return "\n".join(lines) + "\n"
 
 
