@@ -87,6 +87,13 @@ bench-cost: $(INSTALLED)  ## the cost model beside the toolkit's own compiler, c
 bench-hot: $(INSTALLED)  ## what rkface itself costs the CPU, all but inference, by stage
 	$(BIN)/python tests/bench/hot.py
 
+FAISS := build/faiss/faiss/__init__.py
+$(FAISS): $(INSTALLED)
+	@$(PIP) --target build/faiss 'faiss-cpu==1.15.1'
+
+bench-search: $(INSTALLED) $(FAISS)  ## the gallery's search beside faiss-cpu, on one core (installed into build/faiss)
+	$(BIN)/python tests/bench/search.py $(OPTIONS)
+
 bench-calibration: $(INSTALLED)  ## chosen calibration faces beside random ones (OPTIONS as above)
 	$(BIN)/python tests/bench/calibration.py $(OPTIONS)
 

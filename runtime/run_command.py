@@ -9,6 +9,7 @@ from argparse import ArgumentParser, Namespace
 from contextlib import ExitStack
 from dataclasses import replace
 from inspect import getdoc
+from logging import getLogger
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -145,4 +146,18 @@ def _settings(options: Namespace) -> Settings:
 
 
 def _serve(service: Service, settings: Settings, opened: ExitStack) -> None:
-    pass
+    """The console, where it is installed. It is no reason not to watch, unless somebody set it up."""
+    web = settings.web
+    from .settings import Web
+
+    try:
+        from .web.serve import serve
+    except ImportError as error:
+        if web != Web():
+            raise InputError(f"[web] needs {error.name or error}: pip install 'rkface[web]'") from error
+        getLogger("rkface.web").info("no console: pip install 'rkface[web]' brings it")
+        return
+    if (web.certificate is None) != (web.key is None):
+        raise InputError("[web] certificate and key belong together: give both for https, or neither")
+    tls = (web.certificate, web.key) if web.certificate and web.key else None
+    opened.enter_context(serve(service, web.host, web.port, password_file=web.password_file, tls=tls))

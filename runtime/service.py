@@ -150,21 +150,13 @@ class Service:
         return self.views[source].latest
 
     def appearances(
-        self,
-        limit: int = 50,
-        before: float | None = None,
-        person: str | None = None,
-        source: str | None = None,
-        known: bool | None = None,
+        self, limit: int = 50, before: float | None = None, person: str | None = None, source: str | None = None
     ) -> list[dict[str, Any]]:
-        return self._log.newest(limit, before, person, source, known)
+        return self._log.newest(limit, before, person, source)
 
-    def face(self, appearance: str) -> NDArray[np.uint8] | None:
+    def face(self, appearance: str) -> bytes | None:
         shots = self._shots(appearance)
-        if shots:
-            return shots[0].crop
-        kept = self._log.face(appearance)
-        return None if kept is None else decode(kept)
+        return encode(shots[0].crop) if shots else self._log.face(appearance)
 
     def enrol(self, name: str, image: NDArray[np.uint8], source: str, *, force: bool = False) -> Verdict:
         with self._manual:
@@ -174,9 +166,10 @@ class Service:
         with self._manual:
             shots = self._shots(appearance)[:SHOTS]
             samples = [Sample(shot.embedding, encode(shot.crop), shot.quality, "camera") for shot in shots]
-            kept = None if samples else self.face(appearance)
-            if kept is not None:
-                samples = [Sample(self.pipeline.embed([kept])[0], encode(kept), 1.0, "camera")]
+            kept = None if samples else self._log.face(appearance)
+            crop = decode(kept) if kept else None
+            if crop is not None:
+                samples = [Sample(self.pipeline.embed([crop])[0], kept, 1.0, "camera")]
             if not samples:
                 return Verdict("refused", name, "camera", "no picture of this appearance is kept any more")
             threshold = self._rules().match
