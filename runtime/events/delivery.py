@@ -186,16 +186,20 @@ class Delivery:
         for thread in reversed(self._threads):  # the spool's first: the sender ends when it is empty
             if thread.is_alive():
                 thread.join(max(0.1, self._until - time.monotonic()))
+        with self._changed:
+            left = [*([self._held.body] if self._held else []), *self._waiting]
+            self._held = None
+            self._waiting.clear()
+        try:
+            if self._spool is not None and left:
+                self._spool.append(left)
+                left = []
+        except OSError as error:
+            log.error("%s: the spool cannot be written: %s", self.name, error.strerror)
+        if left:
+            self._lost += len(left)
+            log.error("%s: %d events lost undelivered", self.name, len(left))
         if self._spool is not None:
-            with self._changed:
-                left = [self._held.body] if self._held else []
-                left += self._waiting
-            if left:
-                try:
-                    self._spool.append(left)
-                except OSError as error:
-                    self._lost += len(left)
-                    log.error("%s: %d events lost: %s", self.name, len(left), error.strerror)
             self._spool.close()
 
     def _keep(self, spool: Spool) -> None:
@@ -332,9 +336,9 @@ class Delivery:
             self._changed.notify_all()
 
     def _trim(self) -> None:
-        over = max(0, len(self._waiting) - self._memory)
-        for _ in range(over):
+        before = self._lost
+        while len(self._waiting) > self._memory:
             self._waiting.popleft()
-        if over and not self._lost:
-            log.error("%s: memory is full, the oldest events are dropped: %s", self.name, self._error or "too fast")
-        self._lost += over
+            self._lost += 1
+        if before.bit_length() < self._lost.bit_length():  # the first, and whenever they have doubled
+            log.error("%s: memory is full, %d events dropped: %s", self.name, self._lost, self._error or "too fast")

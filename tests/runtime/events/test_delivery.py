@@ -132,7 +132,8 @@ def test_without_a_spool_the_oldest_make_room(caplog):
         assert sink.state().dropped == 15
         endpoint.open.set()
         assert endpoint.taken.wait_for(6) == [0, 16, 17, 18, 19, 20]
-    assert len([record for record in caplog.records if "dropped" in record.message]) == 1  # said once, counted always
+    # Counted always, said when it begins and when it has doubled.
+    assert [record.args[1] for record in caplog.records if "dropped" in record.msg] == [1, 2, 4, 8]
 
 
 def test_what_closing_finds_undelivered_is_sent_after_the_next_start(tmp_path):
@@ -145,6 +146,15 @@ def test_what_closing_finds_undelivered_is_sent_after_the_next_start(tmp_path):
     with Delivery("test", endpoint, Spool(tmp_path), AT_ONCE) as sink:
         send(sink, 4)
         assert endpoint.taken.wait_for(4) == [1, 2, 3, 4]
+
+
+def test_without_a_spool_what_closing_finds_undelivered_is_counted(caplog):
+    broken = Endpoint(*(UndeliveredError("down") for _ in range(10)))
+    with Delivery("test", broken, None, Backoff(first=PATIENCE, longest=PATIENCE)) as sink:
+        send(sink, 1, 2, 3)
+        broken.tries.wait_for(1)
+    assert (sink.state().queued, sink.state().dropped) == (0, 3)
+    assert "3 events lost" in caplog.text
 
 
 def test_closing_delivers_what_it_can(spool):
