@@ -11,7 +11,7 @@ import threading
 
 import pytest
 from rkface.runtime.events import Backoff, Delivery, LinesFile, Spool
-from rkface.runtime.events.delivery import GoneError, RefusedError, UndeliveredError, encode
+from rkface.runtime.events.channel import GoneError, RefusedError, UndeliveredError, encode
 
 from .world import PATIENCE, Log, event
 
@@ -233,6 +233,13 @@ def test_the_same_event_has_the_same_identity_wherever_it_goes():
     assert one["event"] == json.loads(encode(dict(reversed(event(1).items()))))["event"]
     assert one["event"] != json.loads(encode(event(2)))["event"]
     assert {**one, "box": tuple(one["box"])} == {**event(1), "event": one["event"]}
+
+
+def test_a_name_that_is_no_text_is_delivered_all_the_same():
+    body = encode({"name": "Zoë \udcff\n"})
+    assert "Zoë".encode() in body
+    assert b"\n" not in body
+    assert json.loads(body)["name"] == "Zoë \udcff\n"
 
 
 SERVICE = """
