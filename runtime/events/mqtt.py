@@ -88,7 +88,8 @@ class Mqtt:
             online = Message(self._topics.availability, ONLINE, retain=True)
             try:
                 self._publish([online, *self._retained.values()])
-            except RefusedError as error:  # which is no word on the event that waits
+            except (RefusedError, UndeliveredError) as error:
+                self._drop()  # not connected before this is said
                 raise UndeliveredError(str(error)) from error
         return True
 
