@@ -147,7 +147,7 @@ class Web:
     enabled        whether it is served, where it is installed
     host           127.0.0.1 is this machine alone; anything else demands ``password_file``
     port           to listen on
-    password_file  holds the argon2 hash that `rkface web-password` writes
+    password_file  holds the argon2 hash that `rkface password` writes
     certificate    and ``key``: PEM files for https
     key            see ``certificate``
     """
@@ -211,9 +211,11 @@ def named_cameras(specs: Sequence[str]) -> dict[str, CameraSettings]:
 def _name_of(spec: str) -> str:
     if spec == "-":
         return "stdin"
+    if " ! " in spec:
+        return "gstreamer"
     if spec.isdecimal():
         return f"video{spec}"
     rest = spec.partition("://")[2]
     if rest:
         return rest.partition("/")[0].rpartition("@")[2].partition(":")[0] or "network"
-    return "gstreamer" if " ! " in spec else Path(spec).stem or "camera"
+    return Path(spec).stem or "camera"
