@@ -154,7 +154,7 @@ class Web:
 
     enabled: bool = True
     host: str = "127.0.0.1"
-    port: Port = 8340
+    port: Port = 8080
     password_file: Path | None = None
     certificate: Path | None = None
     key: Path | None = None

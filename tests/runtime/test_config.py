@@ -109,8 +109,10 @@ def test_the_bundle_s_threshold_counts_until_one_is_set():
 
 
 def test_cameras_of_the_command_line_get_names():
-    specs = ["/dev/video0", "2", "door=rtsp://u:p@10.0.0.7:554/s?a=b", "rtsp://u:p@10.0.0.7/x", "rtsp://10.0.0.7/y", "-",
-             "films/yard.mp4", "rtspsrc location=rtsp://h ! appsink"]  # fmt: skip
+    specs = [
+        "/dev/video0", "2", "door=rtsp://u:p@10.0.0.7:554/s?a=b", "rtsp://u:p@10.0.0.7/x", "rtsp://10.0.0.7/y", "-",
+        "films/yard.mp4", "rtspsrc location=rtsp://h ! appsink",
+    ]  # fmt: skip
     cameras = named_cameras(specs)
     assert list(cameras) == ["video0", "video2", "door", "10.0.0.7", "10.0.0.7-2", "stdin", "yard", "gstreamer"]
     assert cameras["door"].source == "rtsp://u:p@10.0.0.7:554/s?a=b"

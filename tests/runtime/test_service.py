@@ -24,22 +24,9 @@ from rkface.runtime.service import Service
 from rkface.runtime.settings import CameraSettings, Events, Keep, Recognition, Settings, WebhookSettings
 from rkface.runtime.view import View
 
-from .conftest import Photo
+from .conftest import scene
 
-SIDE = Photo.SIDE
-PATTERN = np.random.default_rng(1).integers(-60, 60, (16, 16)).repeat(4, 0).repeat(4, 1)
 WAIT = 20.0  # seconds until a test gives up
-
-
-def scene(*faces):
-    """A picture with textured faces, each (person, column) or (person, column, row)."""
-    photo = Photo()
-    for person, column, *row in faces:
-        y, x = (row[0] if row else 3) * SIDE, column * SIDE
-        photo.face(column, y // SIDE, person, red=200)
-        square = photo.image[y : y + SIDE, x : x + SIDE]
-        square[..., 2] = np.clip(square[..., 2] + PATTERN.astype(int), 0, 255)
-    return photo.image
 
 
 def wait_for(what):
