@@ -27,7 +27,7 @@ def run(parser: ArgumentParser) -> None:
 
     Tells every appearance as a line of JSON on stdout (docs/events.md), and wherever the configuration says; what it
     has to say of itself goes to stderr. It serves a web console for this machine only where rkface[web] is installed.
-    Everything has a default: a bundle and a camera are enough. What is given here goes before the configuration.
+    Everything has a default, the first USB camera too. What is given here goes before the configuration.
 
     SPEC is /dev/video0, a name out of /dev/v4l/by-id, rtsp://…, a video file, a folder of photos, or - for JPEG
     pictures on stdin; NAME=SPEC gives it a name. Of a file every frame is looked at, of a camera the newest.
@@ -95,7 +95,7 @@ def _doubts(settings: Settings) -> list[str]:
     """What may be meant so, here or on another machine."""
     found = [] if settings.bundle.is_dir() else [f"there is no bundle at {settings.bundle}"]
     if not settings.camera:
-        found.append("it names no camera: add [camera.NAME] with a source, or use --camera")
+        found.append("it names no camera: `rkface run` takes the first USB camera")
     return found
 
 
@@ -110,8 +110,6 @@ def _show(options: Namespace) -> int:
 
 def _run(options: Namespace) -> int:
     settings = _settings(options)
-    if not settings.camera:
-        raise InputError("no camera: use --camera /dev/video0 (`rkface run --help` has other kinds), or [camera.NAME]")
     from .logs import start_logs
     from .progress import stage
     from .service import Service
@@ -131,12 +129,12 @@ def _run(options: Namespace) -> int:
 
 def _settings(options: Namespace) -> Settings:
     from .config import read_settings
-    from .settings import Settings, named_cameras
+    from .settings import Settings, default_camera, named_cameras
 
     file = options.config or (CONFIG if CONFIG.exists() else None)
     settings = read_settings(file) if file else Settings()
-    if options.camera:
-        settings = replace(settings, camera=named_cameras(options.camera))
+    if options.camera or not settings.camera:
+        settings = replace(settings, camera=named_cameras(options.camera or [default_camera()]))
     if options.no_web:
         settings = replace(settings, web=replace(settings.web, enabled=False))
     return replace(

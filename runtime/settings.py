@@ -193,6 +193,12 @@ class Settings:
         return self.gallery.with_name(name)
 
 
+def default_camera() -> str:
+    """What is watched where nobody says: the first USB camera, or /dev/video0, which may yet come."""
+    usb = sorted(Path("/dev/v4l/by-id").glob("*-video-index0"))
+    return str(usb[0]) if usb else "/dev/video0"
+
+
 def named_cameras(specs: Sequence[str]) -> dict[str, CameraSettings]:
     """Cameras as the command line gives them: SPEC, or NAME=SPEC. Without a name it is the first part that says
     something, with a number behind where two would be the same."""
@@ -218,4 +224,4 @@ def _name_of(spec: str) -> str:
     rest = spec.partition("://")[2]
     if rest:
         return rest.partition("/")[0].rpartition("@")[2].partition(":")[0] or "network"
-    return Path(spec).stem or "camera"
+    return "usb" if spec.startswith("/dev/v4l/by-id/") else Path(spec).stem or "camera"

@@ -111,10 +111,11 @@ def test_the_bundle_s_threshold_counts_until_one_is_set():
 def test_cameras_of_the_command_line_get_names():
     specs = [
         "/dev/video0", "2", "door=rtsp://u:p@10.0.0.7:554/s?a=b", "rtsp://u:p@10.0.0.7/x", "rtsp://10.0.0.7/y", "-",
-        "films/yard.mp4", "rtspsrc location=rtsp://h ! appsink",
+        "films/yard.mp4", "/dev/v4l/by-id/usb-Maker_Cam-video-index0", "rtspsrc location=rtsp://h ! appsink",
     ]  # fmt: skip
     cameras = named_cameras(specs)
-    assert list(cameras) == ["video0", "video2", "door", "10.0.0.7", "10.0.0.7-2", "stdin", "yard", "gstreamer"]
+    names = ["video0", "video2", "door", "10.0.0.7", "10.0.0.7-2", "stdin", "yard", "usb", "gstreamer"]
+    assert list(cameras) == names
     assert cameras["door"].source == "rtsp://u:p@10.0.0.7:554/s?a=b"
     assert cameras["gstreamer"].source == specs[-1], "its = is not one of a name"
 

@@ -163,7 +163,7 @@ def test_an_unknown_person_is_enrolled_as_seen_and_known_from_then_on(live):
         known = wait_for(lambda: next((e for e in service.appearances() if e["match"]), None))
         assert known["id"] == start["id"] and known["match"]["name"] == "Grace"
         assert not known["face"], "the picture of the unknown went with the name"
-        assert [present.match.name for present in service.latest("door")[1]] == ["Grace"]
+        wait_for(lambda: [each.match and each.match.name for each in service.latest("door")[1]] == ["Grace"])
         again = service.enrol_seen("Somebody else", start["id"])
         assert again.status == "refused" and again.near.name == "Grace"
 
