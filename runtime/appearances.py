@@ -84,22 +84,19 @@ class AppearanceLog:
             )
 
     def newest(
-        self,
-        limit: int = 50,
-        before: float | None = None,
-        person: str | None = None,
-        source: str | None = None,
-        known: bool | None = None,
+        self, limit: int = 50, before: float | None = None, person: str | None = None, source: str | None = None
     ) -> list[dict[str, Any]]:
-        """At most ``limit`` appearances that started ``before``, newest first, as events. ``person``: an id; ``known``:
-        whether somebody was recognised."""
+        """At most ``limit`` appearances that started ``before``, newest first, as events with "face": is one kept?
+
+        ``person``: an id, or "" for those of nobody known.
+        """
         rows = self._read(
-            "SELECT event FROM appearance WHERE (?1 IS NULL OR started < ?1) AND (?2 IS NULL OR person = ?2) "
-            "AND (?3 IS NULL OR source = ?3) AND (?4 IS NULL OR (person IS NOT NULL) = ?4) "
-            "ORDER BY started DESC, id LIMIT ?5",
-            [before, person, source, known, max(0, min(limit, MOST))],
+            "SELECT event, face IS NOT NULL FROM appearance WHERE (?1 IS NULL OR started < ?1) "
+            "AND (?2 IS NULL OR ifnull(person, '') = ?2) AND (?3 IS NULL OR source = ?3) "
+            "ORDER BY started DESC, id LIMIT ?4",
+            [before, person, source, max(0, min(limit, MOST))],
         )
-        return [json.loads(event) for (event,) in rows]
+        return [{**json.loads(event), "face": bool(face)} for event, face in rows]
 
     def face(self, id: str) -> bytes | None:
         """The aligned face of an appearance of somebody unknown, as PNG."""

@@ -59,7 +59,7 @@ def load(kind: type[T], table: Mapping[str, Any], folder: Path, problems: list[s
     known = {field.name: field for field in fields(kind)}  # type: ignore[arg-type]
     before = len(problems)
     for key in table.keys() - known.keys():
-        problems.append(f"{where}{key} is no setting{_nearest(key, list(known))}")
+        problems.append(f"{where}{key} is no setting: {_nearest(key, list(known))}")
     found = {
         key: _value(hints[key], value, folder, problems, f"{where}{key}")
         for key, value in table.items() if key in known
@@ -79,10 +79,8 @@ def _value(hint: Any, value: Any, folder: Path, problems: list[str], where: str)
         (hint,) = (each for each in get_args(hint) if each is not NoneType)
         origin = get_origin(hint)
     if origin is Literal:
-        choices = get_args(hint)
-        if value not in choices:
-            near = _nearest(value, list(choices)) if isinstance(value, str) else ""
-            problems.append(f"{where} is {value!r}{near or f': it can be {_listed(choices)}'}")
+        if value not in get_args(hint):
+            problems.append(f"{where} is {value!r}: it can be {_listed(get_args(hint))}")
         return value
     if is_dataclass(hint) or origin is dict:
         if not isinstance(value, Mapping):
@@ -104,7 +102,7 @@ def _value(hint: Any, value: Any, folder: Path, problems: list[str], where: str)
 
 def _nearest(word: str, known: list[str]) -> str:
     near = difflib.get_close_matches(word.lower(), known, n=1, cutoff=0.5)
-    return f": did you mean {near[0]}?" if near else f": there are {_listed(known)}" if len(known) < 12 else ""
+    return f"did you mean {near[0]}?" if near else f"there are {_listed(known)}"
 
 
 def _listed(words: Any) -> str:

@@ -133,7 +133,8 @@ class Gallery:
     def samples(self, person: Person) -> list[Sample]:
         """All of one person, oldest first."""
         rows = self.read(
-            "SELECT embedding, crop, quality, source, created, identity, id FROM sample WHERE person = ? ORDER BY id",
+            "SELECT embedding, image, quality, source, created, identity, id FROM sample "
+            "LEFT JOIN crop ON sample = id WHERE person = ? ORDER BY id",
             [person.id],
         )
         return [Sample(np.frombuffer(embedding, "<f4"), *rest) for embedding, *rest in rows]
@@ -168,12 +169,13 @@ class Gallery:
             for sample in fresh:
                 identity = self._accepted(sample)
                 cursor = database.execute(
-                    "INSERT INTO sample (person, identity, embedding, crop, quality, source, created) "
-                    "VALUES (?, ?, ?, ?, ?, ?, ?)",
-                    [id, identity, _stored(sample.embedding), sample.crop, sample.quality,
-                     sample.source, sample.created or now],
-                )  # fmt: skip
+                    "INSERT INTO sample (person, identity, embedding, quality, source, created) "
+                    "VALUES (?, ?, ?, ?, ?, ?)",
+                    [id, identity, _stored(sample.embedding), sample.quality, sample.source, sample.created or now],
+                )
                 ids.append(int(cursor.lastrowid or 0))
+                if sample.crop is not None:
+                    database.execute("INSERT INTO crop VALUES (?, ?)", [ids[-1], sample.crop])
         person = self.person(id)
         self.changed(lambda now: self._grown(now, person, fresh, ids))
         return person

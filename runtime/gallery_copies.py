@@ -53,7 +53,7 @@ def back_up(gallery: Gallery, to: Path | None = None, keep: int = KEEP) -> Path:
         if old.parent == to.parent:
             old.unlink()
             _unregister(gallery, old)
-    return to
+    return to.resolve()
 
 
 def restore(path: Path, source: Path) -> Path | None:

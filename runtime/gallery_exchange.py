@@ -183,12 +183,12 @@ def reembed(
     Returns how many were, and how many could not be, because no crop was kept or it is damaged: these stay, and are
     ignored until they are enrolled again or the old model is back.
     """
-    ids = [id for (id,) in gallery.read("SELECT id FROM sample WHERE crop IS NOT NULL ORDER BY id")]
+    ids = [id for (id,) in gallery.read("SELECT sample FROM crop ORDER BY sample")]
     fresh: list[tuple[bytes, str, int]] = []
     for start in range(0, len(ids), BATCH):
         some = ids[start : start + BATCH]
         marks = ", ".join("?" * len(some))
-        rows = gallery.read(f"SELECT id, crop FROM sample WHERE id IN ({marks})", some)
+        rows = gallery.read(f"SELECT sample, image FROM crop WHERE sample IN ({marks})", some)
         whole = [(id, crop) for id, data in rows if (crop := decode(data)) is not None]
         vectors = embed([crop for _, crop in whole])
         fresh += [

@@ -11,6 +11,7 @@ from pathlib import Path
 from .errors import InputError, RkfaceError, WorkError
 
 APPLICATION = 0x726B6667  # "rkfg": tells our files from other people's SQLite databases
+PAGE = 8192  # three embeddings of 512 numbers; SQLite's usual 4096 holds one and leaves half empty
 PATIENCE = 10.0  # seconds to wait for another program's transaction
 
 # Each brings the file from version n to n + 1, in one transaction. Never change one that was released: add another.
@@ -23,8 +24,12 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         ) STRICT""",
         """CREATE TABLE sample (
             id INTEGER PRIMARY KEY AUTOINCREMENT, person TEXT NOT NULL REFERENCES person ON DELETE CASCADE,
-            identity TEXT NOT NULL, embedding BLOB NOT NULL, crop BLOB, quality REAL NOT NULL, source TEXT NOT NULL,
+            identity TEXT NOT NULL, embedding BLOB NOT NULL, quality REAL NOT NULL, source TEXT NOT NULL,
             created REAL NOT NULL
+        ) STRICT""",
+        # Apart, so that embeddings lie close together: all of them are read at every start.
+        """CREATE TABLE crop (
+            sample INTEGER PRIMARY KEY REFERENCES sample ON DELETE CASCADE, image BLOB NOT NULL
         ) STRICT""",
         "CREATE INDEX sample_person ON sample (person)",
         # Ids of people who were merged into another, or forgotten (person is NULL): a backup may still know them.
@@ -71,6 +76,7 @@ def _prepare(connection: sqlite3.Connection, path: Path) -> None:
     _refuse_others(connection, path)
     if path.stat().st_mode & 0o077:
         path.chmod(0o600)  # copied by hand, perhaps; SQLite gives -wal and -shm the same mode
+    connection.execute(f"PRAGMA page_size={PAGE}")  # of a file that is still empty
     # FULL: a commit in WAL mode is on the disk when it returns. NORMAL would lose the last ones in a power cut.
     for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "secure_delete=ON", "temp_store=MEMORY"):
         connection.execute(f"PRAGMA {pragma}")
@@ -110,10 +116,11 @@ def transaction(connection: sqlite3.Connection) -> Iterator[None]:
     connection.execute("BEGIN IMMEDIATE")
     try:
         yield
+        connection.execute("COMMIT")
     except BaseException:
-        connection.execute("ROLLBACK")
+        if connection.in_transaction:  # a full disk makes SQLite roll back by itself
+            connection.execute("ROLLBACK")
         raise
-    connection.execute("COMMIT")
 
 
 @contextmanager

@@ -9,6 +9,7 @@ from argparse import ArgumentParser, Namespace
 from contextlib import ExitStack
 from dataclasses import replace
 from inspect import getdoc
+from logging import getLogger
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,7 +27,7 @@ def run(parser: ArgumentParser) -> None:
 
     Tells every appearance as a line of JSON on stdout (docs/events.md), and wherever the configuration says; what it
     has to say of itself goes to stderr. It serves a web console for this machine only where rkface[web] is installed.
-    Everything has a default: a bundle and a camera are enough. What is given here goes before the configuration.
+    Everything has a default, the first USB camera too. What is given here goes before the configuration.
 
     SPEC is /dev/video0, a name out of /dev/v4l/by-id, rtsp://…, a video file, a folder of photos, or - for JPEG
     pictures on stdin; NAME=SPEC gives it a name. Of a file every frame is looked at, of a camera the newest.
@@ -94,7 +95,7 @@ def _doubts(settings: Settings) -> list[str]:
     """What may be meant so, here or on another machine."""
     found = [] if settings.bundle.is_dir() else [f"there is no bundle at {settings.bundle}"]
     if not settings.camera:
-        found.append("it names no camera: add [camera.NAME] with a source, or use --camera")
+        found.append("it names no camera: `rkface run` takes the first USB camera")
     return found
 
 
@@ -109,8 +110,6 @@ def _show(options: Namespace) -> int:
 
 def _run(options: Namespace) -> int:
     settings = _settings(options)
-    if not settings.camera:
-        raise InputError("no camera: use --camera /dev/video0 (`rkface run --help` has other kinds), or [camera.NAME]")
     from .logs import start_logs
     from .progress import stage
     from .service import Service
@@ -130,12 +129,12 @@ def _run(options: Namespace) -> int:
 
 def _settings(options: Namespace) -> Settings:
     from .config import read_settings
-    from .settings import Settings, named_cameras
+    from .settings import Settings, default_camera, named_cameras
 
     file = options.config or (CONFIG if CONFIG.exists() else None)
     settings = read_settings(file) if file else Settings()
-    if options.camera:
-        settings = replace(settings, camera=named_cameras(options.camera))
+    if options.camera or not settings.camera:
+        settings = replace(settings, camera=named_cameras(options.camera or [default_camera()]))
     if options.no_web:
         settings = replace(settings, web=replace(settings.web, enabled=False))
     return replace(
@@ -145,4 +144,18 @@ def _settings(options: Namespace) -> Settings:
 
 
 def _serve(service: Service, settings: Settings, opened: ExitStack) -> None:
-    pass
+    """The console, where it is installed. It is no reason not to watch, unless somebody set it up."""
+    web = settings.web
+    from .settings import Web
+
+    try:
+        from .web.serve import serve
+    except ImportError as error:
+        if web != Web():
+            raise InputError(f"[web] needs {error.name or error}: pip install 'rkface[web]'") from error
+        getLogger("rkface.web").info("no console: pip install 'rkface[web]' brings it")
+        return
+    if (web.certificate is None) != (web.key is None):
+        raise InputError("[web] certificate and key belong together: give both for https, or neither")
+    tls = (web.certificate, web.key) if web.certificate and web.key else None
+    opened.enter_context(serve(service, web.host, web.port, password_file=web.password_file, tls=tls))

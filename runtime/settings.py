@@ -147,14 +147,14 @@ class Web:
     enabled        whether it is served, where it is installed
     host           127.0.0.1 is this machine alone; anything else demands ``password_file``
     port           to listen on
-    password_file  holds the argon2 hash that `rkface web-password` writes
+    password_file  holds the argon2 hash that `rkface password` writes
     certificate    and ``key``: PEM files for https
     key            see ``certificate``
     """
 
     enabled: bool = True
     host: str = "127.0.0.1"
-    port: Port = 8340
+    port: Port = 8080
     password_file: Path | None = None
     certificate: Path | None = None
     key: Path | None = None
@@ -193,6 +193,12 @@ class Settings:
         return self.gallery.with_name(name)
 
 
+def default_camera() -> str:
+    """What is watched where nobody says: the first USB camera, or /dev/video0, which may yet come."""
+    usb = sorted(Path("/dev/v4l/by-id").glob("*-video-index0"))
+    return str(usb[0]) if usb else "/dev/video0"
+
+
 def named_cameras(specs: Sequence[str]) -> dict[str, CameraSettings]:
     """Cameras as the command line gives them: SPEC, or NAME=SPEC. Without a name it is the first part that says
     something, with a number behind where two would be the same."""
@@ -211,9 +217,11 @@ def named_cameras(specs: Sequence[str]) -> dict[str, CameraSettings]:
 def _name_of(spec: str) -> str:
     if spec == "-":
         return "stdin"
+    if " ! " in spec:
+        return "gstreamer"
     if spec.isdecimal():
         return f"video{spec}"
     rest = spec.partition("://")[2]
     if rest:
         return rest.partition("/")[0].rpartition("@")[2].partition(":")[0] or "network"
-    return "gstreamer" if " ! " in spec else Path(spec).stem or "camera"
+    return "usb" if spec.startswith("/dev/v4l/by-id/") else Path(spec).stem or "camera"

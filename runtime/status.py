@@ -21,12 +21,12 @@ Labels = Mapping[str, str]
 Row = tuple[str, str, str, Labels, float]  # name, kind, help, labels, value
 
 
-def read_health(service: Service, troubles: Mapping[str, str], clocks: Clocks) -> Health:
+def read_health(service: Service, clocks: Clocks) -> Health:
     cameras = tuple(view.health() for view in service.views.values())
     sinks = tuple(_sink(sink.state()) for sink in service.sinks)
     gallery = service.gallery.state()
     manifest = service.pipeline.manifest
-    problems = (*_of_cameras(service, cameras), *_of_parts(service, sinks), *troubles.values())
+    problems = (*_of_cameras(service, cameras), *_of_parts(service, sinks), *service.troubles)
     return Health(
         ok=not problems, problems=problems, started=service.started, version=_version(),
         backend=service.pipeline.backend, bundle=manifest.name, synthetic=manifest.synthetic,

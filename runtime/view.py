@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from statistics import median
 
@@ -17,7 +17,7 @@ from .streams import Wanted
 from .watch import Present, Watcher
 from .web.service_protocol import CameraHealth
 
-AHEAD = 2  # frames of a recording that are under way at a time: enough to keep a core busy
+AHEAD = 1  # frames of a recording that are under way at a time: a second one could replace the first that still waits
 SAMPLES = 10  # seconds, one sample each, that rates are taken over
 
 
@@ -62,22 +62,19 @@ class View:
             self._pending += 1
         return submit(frame)
 
-    def arrived(self, result: Result) -> None:
-        """Note that ``result`` is there; before the watcher sees it."""
-        with self._freed:
-            self._pending -= 1 + result.dropped
-            self._freed.notify_all()
-        self.looked += 1
-        self.dropped += result.dropped
-
     def seen(self, result: Result) -> None:
-        """Note who is before the camera, once the watcher knows."""
+        """Note who is before the camera, once the watcher has seen ``result``."""
         assert self.watcher is not None
         self.latest = (result.frame, self.watcher.present())
+        self.looked += 1
+        self.dropped += result.dropped
         if self._pace is not None:
             self._pace.follow(len(self.latest[1]))
         since_capture = time.monotonic() - result.frame.time
         self._latencies.append(result.waited + result.took if self._every else since_capture)
+        with self._freed:
+            self._pending -= 1 + result.dropped
+            self._freed.notify_all()
 
     def sample(self) -> None:
         """Count; to be called once a second."""
@@ -103,6 +100,25 @@ class View:
             self._closed = True
             self._freed.notify_all()
         self.camera.close()
+
+
+class Watchers(Mapping[str, Watcher]):
+    """The views' watchers as they are now: settings may replace one while results come."""
+
+    def __init__(self, views: Mapping[str, View]) -> None:
+        self._views = views
+
+    def __getitem__(self, source: str) -> Watcher:
+        watcher = self._views[source].watcher
+        if watcher is None:
+            raise KeyError(source)
+        return watcher
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._views)
+
+    def __len__(self) -> int:
+        return len(self._views)
 
 
 def open_view(name: str, settings: CameraSettings) -> View:

@@ -4,7 +4,8 @@
         sink.send(appearance.as_event())
 """
 
-from .delivery import Backoff, Channel, Delivery, Sink, SinkState
+from .channel import Channel, Sink, SinkState, encode
+from .delivery import Backoff, Delivery
 from .lines import LinesFile, LinesStream
 from .mqtt import Broker, Mqtt
 from .secret import read_secret
@@ -13,5 +14,5 @@ from .webhook import Webhook
 
 __all__ = [
     "Backoff", "Broker", "Channel", "Delivery", "Limits", "LinesFile", "LinesStream", "Mqtt", "Sink", "SinkState",
-    "Spool", "Webhook", "read_secret",
+    "Spool", "Webhook", "encode", "read_secret",
 ]  # fmt: skip

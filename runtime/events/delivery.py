@@ -7,18 +7,17 @@ it. Without a spool, or while the disk takes nothing, events go from memory stra
 
 from __future__ import annotations
 
-import hashlib
-import json
 import logging
 import random
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Protocol
+from typing import Any
 
+from .channel import Channel, GoneError, RefusedError, SinkState, UndeliveredError, encode
 from .spool import Record, Spool
 
 MEMORY = 1000  # events that wait in memory, about half a megabyte
@@ -27,66 +26,6 @@ DISK_EVERY = 5.0  # seconds between two tries to write to a disk that took nothi
 BUGS = 5  # tries that may end in an error nobody thought of, before the event is taken for its cause and left out
 
 log = logging.getLogger("rkface.events")
-
-
-class UndeliveredError(Exception):
-    """Try again, not before ``after`` seconds."""
-
-    def __init__(self, message: str, after: float = 0.0) -> None:
-        super().__init__(message)
-        self.after = after
-
-
-class RefusedError(Exception):
-    """This event will never be taken: go on with the next."""
-
-
-class GoneError(Exception):
-    """Nothing will be taken any more, until rkface is started again."""
-
-
-class Channel(Protocol):
-    """Where events are delivered to. One thread uses it. Beside the errors above, OSError means: try again."""
-
-    def keep(self, lost: Callable[[], None]) -> bool | None:
-        """See to the connection; ``lost`` is to be called, by any thread, when it breaks. None: it keeps none."""
-
-    def deliver(self, record: Record) -> None:
-        """On return the other side has it."""
-
-    def close(self) -> None:
-        """Take leave, within a few seconds."""
-
-
-class Sink(Protocol):
-    """What takes events: a ``Delivery``, or whatever else a service sends them to."""
-
-    def send(self, event: Mapping[str, Any]) -> None: ...
-    def state(self) -> SinkState: ...
-    def close(self, timeout: float) -> None: ...
-
-
-@dataclass(frozen=True)
-class SinkState:
-    """For health page and metrics.
-
-    queued     events that wait, on disk and in memory
-    sent       events delivered since the start
-    dropped    events lost since the start: no room, too old, unreadable, or no JSON
-    refused    events the other side will never take
-    retries    tries that failed
-    connected  whether the last try went well; None before the first
-    error      what went wrong last, also when it has gone well since; never holds a secret
-    """
-
-    name: str
-    queued: int
-    sent: int
-    dropped: int
-    refused: int
-    retries: int
-    connected: bool | None
-    error: str
 
 
 @dataclass(frozen=True)
@@ -99,16 +38,6 @@ class Backoff:
 
     def seconds(self, failures: int) -> float:
         return min(self.longest, self.first * 2.0 ** min(failures - 1, 30)) * random.uniform(0.5, 1.0)
-
-
-def encode(event: Mapping[str, Any]) -> bytes:
-    """JSON in UTF-8 on one line. ``event`` is added: a digest of the content, by which receivers tell repetitions.
-
-    ValueError or TypeError if it is no JSON.
-    """
-    plain = json.dumps(event, sort_keys=True, separators=(",", ":"), allow_nan=False)
-    identity = hashlib.sha256(plain.encode()).hexdigest()[:32]
-    return json.dumps({**event, "event": identity}, separators=(",", ":"), ensure_ascii=False).encode()
 
 
 class Delivery:
@@ -186,16 +115,20 @@ class Delivery:
         for thread in reversed(self._threads):  # the spool's first: the sender ends when it is empty
             if thread.is_alive():
                 thread.join(max(0.1, self._until - time.monotonic()))
+        with self._changed:
+            left = [*([self._held.body] if self._held else []), *self._waiting]
+            self._held = None
+            self._waiting.clear()
+        try:
+            if self._spool is not None and left:
+                self._spool.append(left)
+                left = []
+        except OSError as error:
+            log.error("%s: the spool cannot be written: %s", self.name, error.strerror)
+        if left:
+            self._lost += len(left)
+            log.error("%s: %d events lost undelivered", self.name, len(left))
         if self._spool is not None:
-            with self._changed:
-                left = [self._held.body] if self._held else []
-                left += self._waiting
-            if left:
-                try:
-                    self._spool.append(left)
-                except OSError as error:
-                    self._lost += len(left)
-                    log.error("%s: %d events lost: %s", self.name, len(left), error.strerror)
             self._spool.close()
 
     def _keep(self, spool: Spool) -> None:
@@ -332,9 +265,9 @@ class Delivery:
             self._changed.notify_all()
 
     def _trim(self) -> None:
-        over = max(0, len(self._waiting) - self._memory)
-        for _ in range(over):
+        before = self._lost
+        while len(self._waiting) > self._memory:
             self._waiting.popleft()
-        if over and not self._lost:
-            log.error("%s: memory is full, the oldest events are dropped: %s", self.name, self._error or "too fast")
-        self._lost += over
+            self._lost += 1
+        if before.bit_length() < self._lost.bit_length():  # the first, and whenever they have doubled
+            log.error("%s: memory is full, %d events dropped: %s", self.name, self._lost, self._error or "too fast")

@@ -10,12 +10,13 @@
 
 from __future__ import annotations
 
-import json
 import re
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
+
+from .channel import to_json
 
 ONLINE, OFFLINE = b"online", b"offline"
 UNKNOWN = "unknown"
@@ -67,7 +68,7 @@ class Presence:
                 "name": match["name"] if match else UNKNOWN, "person": person or None,
                 "cosine": match["cosine"] if match else None, "appearance": identity, "time": event["started"],
             }  # fmt: skip
-            messages.append(Message(topics.camera(source, "person"), _json(shown), retain=True))
+            messages.append(Message(topics.camera(source, "person"), to_json(shown), retain=True))
         there[identity] = person
         if event["stage"] == "end" or old:
             del there[identity]
@@ -101,16 +102,14 @@ def discovery(source: str, topics: Topics, root: str, version: str) -> list[Mess
         "state_topic": topics.camera(source, "presence"), **common,
     }  # fmt: skip
     return [
-        Message(f"{root}/sensor/{base}_person/config", _json(sensor), retain=True),
-        Message(f"{root}/binary_sensor/{base}_presence/config", _json(binary), retain=True),
+        Message(f"{root}/sensor/{base}_person/config", to_json(sensor), retain=True),
+        Message(f"{root}/binary_sensor/{base}_presence/config", to_json(binary), retain=True),
     ]
 
 
 def slug(name: str) -> str:
     """``name`` in the letters that topics and Home Assistant's ids both allow; other names stay different ones."""
     plain = re.sub(r"[^a-zA-Z0-9_-]+", "_", name).strip("_")
-    return plain if plain == name else f"{plain}_{zlib.crc32(name.encode()):08x}".lstrip("_")
-
-
-def _json(value: Any) -> bytes:
-    return json.dumps(value, separators=(",", ":"), ensure_ascii=False).encode()
+    if plain == name:
+        return name
+    return f"{plain}_{zlib.crc32(name.encode(errors='backslashreplace')):08x}".lstrip("_")

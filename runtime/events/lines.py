@@ -10,7 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
 
-from .delivery import GoneError
+from .channel import GoneError
 from .spool import Record
 
 

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from ..appearance import SCHEMA
 from ..errors import InputError
-from .delivery import RefusedError, UndeliveredError
+from .channel import RefusedError, UndeliveredError
 from .homeassistant import OFFLINE, ONLINE, Message, Presence, Topics, discovery, presence, slug
 from .spool import Record
 
@@ -68,10 +68,13 @@ class Mqtt:
         self._broker = broker
         self._topics = Topics(prefix.strip("/"), device)
         self._root = discovery_root.strip("/")
-        self._sources = list(dict.fromkeys(sources))
+        self._sources: list[str] = []
+        self._retained: dict[str, Message] = {}  # what the broker keeps for us, by topic, unless it forgets
         self._timeout = timeout
         self._tls = _context(broker) if broker.tls else None
         self._presence = Presence()
+        for source in sources:
+            self._learn(source, self._introduce(source))
         self._client: Client | None = None
         self._changed = threading.Condition()
         self._answer: str | None = None  # what the broker said to CONNECT; "": welcome
@@ -84,8 +87,9 @@ class Mqtt:
             self._connect(lost)
             online = Message(self._topics.availability, ONLINE, retain=True)
             try:
-                self._publish([online, *(message for source in self._sources for message in self._introduce(source))])
-            except RefusedError as error:  # which is no word on the event that waits
+                self._publish([online, *self._retained.values()])
+            except (RefusedError, UndeliveredError) as error:
+                self._drop()  # not connected before this is said
                 raise UndeliveredError(str(error)) from error
         return True
 
@@ -102,8 +106,7 @@ class Mqtt:
         # of those before it.
         self._publish([*messages, Message(self._topics.camera(source, "appearance"), record.body)])
         self._presence = after
-        if source not in self._sources:
-            self._sources.append(source)
+        self._learn(source, messages)
 
     def close(self) -> None:
         if self._client is not None and not self._broken:
@@ -114,9 +117,13 @@ class Mqtt:
         self._drop()
 
     def _introduce(self, source: str) -> list[Message]:
-        there = bool(self._presence.there.get(source))
         told = discovery(source, self._topics, self._root, version("rkface")) if self._root else []
-        return [*told, presence(source, there, self._topics)]
+        return [*told, presence(source, False, self._topics)]
+
+    def _learn(self, source: str, messages: list[Message]) -> None:
+        if source not in self._sources:
+            self._sources.append(source)
+        self._retained.update({message.topic: message for message in messages if message.retain})
 
     def _connect(self, lost: Callable[[], None]) -> None:
         from paho.mqtt.client import Client, MQTTv5, MQTTv311

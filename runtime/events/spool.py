@@ -117,6 +117,8 @@ class Spool:
             try:
                 _write(descriptor, lines)
                 os.fsync(descriptor)
+                if not segment.size:
+                    self._sync_folder()
             except OSError:
                 with suppress(OSError):
                     os.ftruncate(descriptor, segment.size)
@@ -214,12 +216,15 @@ class Spool:
         self._segments.append(segment)
         if len(self._segments) == 1:
             self._offset = 0
-        folder = os.open(self._folder, os.O_RDONLY)
+        return segment, self._own
+
+    def _sync_folder(self) -> None:
+        """Or a new file may be without a name after a power cut."""
+        folder = os.open(self._folder, os.O_RDONLY | os.O_CLOEXEC)
         try:
-            os.fsync(folder)  # or the file may be without a name after a power cut
+            os.fsync(folder)
         finally:
             os.close(folder)
-        return segment, self._own
 
     def _path(self, number: int) -> Path:
         return self._folder / f"{number:010d}.events"

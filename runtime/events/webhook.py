@@ -22,7 +22,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from ..errors import InputError
-from .delivery import GoneError, RefusedError, UndeliveredError
+from .channel import GoneError, RefusedError, UndeliveredError
 from .spool import Record
 
 REFUSED = (400, 405, 406, 411, 413, 414, 415, 422)  # the same body would be answered so again

@@ -35,7 +35,7 @@ def sample(seed, crop=True, **more):
 
 
 def crop_of(seed):
-    # Larger than a page of 4096 bytes, as real crops are: SQLite keeps these in overflow pages.
+    # Larger than a page of 8192 bytes, as real crops are: SQLite keeps these in overflow pages.
     return np.random.default_rng(1000 + seed).bytes(9000)
 
 
@@ -286,6 +286,19 @@ def test_backups_are_whole_and_only_the_newest_stay(gallery, tmp_path):
     for copy in (newest, elsewhere):
         with Gallery(copy) as opened:
             assert len(opened.people()) == 5
+
+
+def test_a_full_disk_loses_nothing_and_says_so(gallery):
+    gallery.add("Ada", [sample(1)])
+    # As SQLite reports it when the disk takes no more pages.
+    (pages,) = gallery.database.execute("PRAGMA page_count").fetchone()
+    gallery.database.execute(f"PRAGMA max_page_count = {pages + 3}")
+    with pytest.raises(WorkError, match="disk is full; nothing was changed"):
+        gallery.add("Grace", [sample(seed) for seed in range(2, 40)])
+    assert [person.name for person in gallery.people()] == ["Ada"] and names(gallery, 2) == ["Ada"]
+    gallery.database.execute("PRAGMA max_page_count = 1000000")
+    gallery.add("Grace", [sample(2)])
+    assert names(gallery, 2) == ["Grace"] and check(gallery) == []
 
 
 def traces(folder, seeds):

@@ -11,7 +11,7 @@ import threading
 
 import pytest
 from rkface.runtime.events import Backoff, Delivery, LinesFile, Spool
-from rkface.runtime.events.delivery import GoneError, RefusedError, UndeliveredError, encode
+from rkface.runtime.events.channel import GoneError, RefusedError, UndeliveredError, encode
 
 from .world import PATIENCE, Log, event
 
@@ -132,7 +132,8 @@ def test_without_a_spool_the_oldest_make_room(caplog):
         assert sink.state().dropped == 15
         endpoint.open.set()
         assert endpoint.taken.wait_for(6) == [0, 16, 17, 18, 19, 20]
-    assert len([record for record in caplog.records if "dropped" in record.message]) == 1  # said once, counted always
+    # Counted always, said when it begins and when it has doubled.
+    assert [record.args[1] for record in caplog.records if "dropped" in record.msg] == [1, 2, 4, 8]
 
 
 def test_what_closing_finds_undelivered_is_sent_after_the_next_start(tmp_path):
@@ -145,6 +146,15 @@ def test_what_closing_finds_undelivered_is_sent_after_the_next_start(tmp_path):
     with Delivery("test", endpoint, Spool(tmp_path), AT_ONCE) as sink:
         send(sink, 4)
         assert endpoint.taken.wait_for(4) == [1, 2, 3, 4]
+
+
+def test_without_a_spool_what_closing_finds_undelivered_is_counted(caplog):
+    broken = Endpoint(*(UndeliveredError("down") for _ in range(10)))
+    with Delivery("test", broken, None, Backoff(first=PATIENCE, longest=PATIENCE)) as sink:
+        send(sink, 1, 2, 3)
+        broken.tries.wait_for(1)
+    assert (sink.state().queued, sink.state().dropped) == (0, 3)
+    assert "3 events lost" in caplog.text
 
 
 def test_closing_delivers_what_it_can(spool):
@@ -223,6 +233,13 @@ def test_the_same_event_has_the_same_identity_wherever_it_goes():
     assert one["event"] == json.loads(encode(dict(reversed(event(1).items()))))["event"]
     assert one["event"] != json.loads(encode(event(2)))["event"]
     assert {**one, "box": tuple(one["box"])} == {**event(1), "event": one["event"]}
+
+
+def test_a_name_that_is_no_text_is_delivered_all_the_same():
+    body = encode({"name": "Zoë \udcff\n"})
+    assert "Zoë".encode() in body
+    assert b"\n" not in body
+    assert json.loads(body)["name"] == "Zoë \udcff\n"
 
 
 SERVICE = """

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import fastjsonschema
 import pytest
-from rkface.runtime.events.delivery import encode
+from rkface.runtime.events.channel import encode
 
 from .world import appearance
 

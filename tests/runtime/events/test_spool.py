@@ -76,6 +76,19 @@ def test_half_a_line_costs_only_itself(tmp_path, cut):
     assert again.queued == 0
 
 
+@pytest.mark.parametrize("tail", [b"\0" * 4096, b"\0" * 100 + b"\n", b"deadbeef {}\n", b"\n\n"])
+def test_rubbish_at_the_end_costs_nothing(tmp_path, tail):
+    spool = Spool(tmp_path)
+    spool.append(numbered(1, 2))
+    spool.close()
+    [path] = segments(tmp_path)
+    path.write_bytes(path.read_bytes() + tail)
+    again = Spool(tmp_path)
+    again.append(numbered(3))
+    assert drain(again) == numbered(1, 2, 3)
+    assert again.dropped == 0
+
+
 def test_a_flipped_bit_costs_only_its_event(tmp_path):
     spool = Spool(tmp_path)
     spool.append(numbered(1, 2, 3))
@@ -196,9 +209,14 @@ def test_a_full_disk_leaves_what_was_there_whole(tmp_path, monkeypatch):
     assert drain(again) == numbered(1, 3)
 
 
-def test_a_disk_that_does_not_confirm_has_nothing(tmp_path, monkeypatch):
-    def refuse(_):
-        raise OSError(errno.EIO, os.strerror(errno.EIO))
+@pytest.mark.parametrize("kind", [stat.S_ISREG, stat.S_ISDIR])
+def test_a_disk_that_does_not_confirm_has_nothing(tmp_path, monkeypatch, kind):
+    sync = os.fsync
+
+    def refuse(descriptor):
+        if kind(os.fstat(descriptor).st_mode):
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        sync(descriptor)
 
     spool = Spool(tmp_path)
     with monkeypatch.context() as patch:
