@@ -15,8 +15,9 @@ for needed in ("fastapi", "uvicorn", "argon2", "websockets", "httpx"):
 from rkface.convert.demo import camera as demo_camera  # noqa: E402
 from rkface.runtime.backends.reference import open_detector, open_recognizer  # noqa: E402
 from rkface.runtime.bundle import Manifest, Model, Output, Source, Thresholds  # noqa: E402
+from rkface.runtime.opening import detect_doubtful  # noqa: E402
 from rkface.runtime.scheduler import Scheduler  # noqa: E402
-from rkface.runtime.service import Service, detect_doubtful  # noqa: E402
+from rkface.runtime.service import Service  # noqa: E402
 from rkface.runtime.settings import CameraSettings, Events, Recognition, Settings  # noqa: E402
 from rkface.runtime.web.serve import serve  # noqa: E402
 

@@ -4,6 +4,7 @@ import json
 import re
 import struct
 import zlib
+from contextlib import ExitStack
 from pathlib import Path
 
 import cv2
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 import websockets.sync.client as sockets
 from rkface.runtime.web.guard import Access
+from rkface.runtime.web.live import VIEWERS
 from rkface.runtime.web.serve import console
 from websockets.exceptions import InvalidStatus
 
@@ -94,7 +96,7 @@ def test_a_bad_upload_is_refused_with_its_reason_and_costs_nothing(client, photo
     assert "Mallory" not in [person["name"] for person in client.get("/v1/people").json()]
 
 
-@pytest.mark.parametrize(("method", "path", "body", "status"), [
+@pytest.mark.parametrize("asked", [
     ("GET", "/v1/people/nobody", None, 404), ("DELETE", "/v1/people/Ada", None, 404),  # a name is no id
     ("POST", "/v1/enrolments/photo", None, 422), ("POST", "/v1/enrolments/seen", {"name": "", "appearance": "x"}, 422),
     ("GET", "/v1/cameras/yard/picture", None, 404), ("GET", "/v1/cameras/yard/guidance", None, 404),
@@ -103,7 +105,8 @@ def test_a_bad_upload_is_refused_with_its_reason_and_costs_nothing(client, photo
     ("PATCH", "/v1/settings", {"no.such": 1}, 400), ("PATCH", "/v1/settings", {"recognition.match": 7}, 400),
     ("PATCH", "/v1/settings", {"recognition.match": "high"}, 400),
 ])  # fmt: skip
-def test_wrong_questions_get_clear_answers(client, ada, method, path, body, status):
+def test_wrong_questions_get_clear_answers(client, ada, asked):
+    method, path, body, status = asked
     answer = client.request(method, path, json=body)
     assert answer.status_code == status and answer.json()["detail"]
     assert ada["id"] in [person["id"] for person in client.get("/v1/people").json()]
@@ -168,23 +171,19 @@ def test_health_and_metrics(client):
 
 
 def test_streams_are_few(client, address):
-    from rkface.runtime.web.live import VIEWERS
-
     live = address.replace("http", "ws") + "/v1/cameras/door/live"
-    opened = [sockets.connect(live, proxy=None) for _ in range(VIEWERS)]
-    try:
-        with pytest.raises(InvalidStatus):
-            sockets.connect(live, proxy=None)
-        assert client.get("/v1/people").status_code == 200
-    finally:
-        for socket in opened:
-            socket.close()
 
-    def again():
+    def one_more():
         try:
-            sockets.connect(live, proxy=None).close()
+            with sockets.connect(live, proxy=None):
+                return True
         except InvalidStatus:
             return False
-        return True
 
-    eventually(again, "room again, once they are gone")
+    with ExitStack() as opened:
+        for _ in range(VIEWERS):
+            opened.enter_context(sockets.connect(live, proxy=None))
+        assert not one_more()
+        assert client.get("/v1/people").status_code == 200
+
+    eventually(one_more, "room again, once they are gone")

@@ -204,9 +204,8 @@ def test_a_body_that_is_too_large_is_refused_before_it_is_read():
         async def send(message):
             said.append(message)
 
-        scope = {"type": "http", "method": "POST", "path": path, "raw_path": path.encode(), "query_string": b"",
-                 "headers": [(b"host", b"localhost"), (b"x-csrf-token", token.encode()), *headers], "http_version": "1.1",
-                 "scheme": "http", "server": ("localhost", 80), "client": ("127.0.0.1", 1), "root_path": ""}  # fmt: skip
+        scope = {"type": "http", "method": "POST", "path": path, "query_string": b"", "http_version": "1.1",
+                 "headers": [(b"host", b"localhost"), (b"x-csrf-token", token.encode()), *headers]}  # fmt: skip
         await app(scope, receive, send)
         return said[-2]["status"]
 
@@ -256,8 +255,8 @@ def test_the_command_reads_a_password_from_a_pipe(tmp_path):
 def test_tls_and_password_end_to_end(tmp_path, certificate):
     write_password(tmp_path / "password", PASSWORD)
     files = (certificate / "ca", certificate / "key")
-    with serve(Nobody(), "0.0.0.0", 0, password_file=tmp_path / "password", tls=files) as address:
-        address = address.replace("0.0.0.0", "127.0.0.1")
+    with serve(Nobody(), "0.0.0.0", 0, password_file=tmp_path / "password", tls=files) as everywhere:
+        address = everywhere.replace("0.0.0.0", "127.0.0.1")
         trusting = ssl.create_default_context(cafile=certificate / "ca")
         with browser_like(address, verify=trusting) as client:
             assert client.get("/v1/settings").status_code == 401
