@@ -137,7 +137,7 @@ def test_every_view_fits_a_phone_in_light_and_dark(page, address, shot):
         page.look(390, 844, dark=dark, phone=True)
         for hash in HASHES:
             page.open(f"{address}/{hash}")
-            page.until("document.querySelector('main h1')")
+            page.until("Boolean(document.querySelector('main h1'))")
             if hash == "#/live":
                 page.until("document.querySelector('canvas').width === 640")
             if hash == "#/health":
