@@ -1,4 +1,4 @@
-"""``rkface password``, and the password of the web console: one line of a file, Argon2id, for its owner only."""
+"""``rkface web-password``, and the password of the web console: one line of a file, Argon2id, for its owner only."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ from ..errors import InputError
 if TYPE_CHECKING:
     from argon2 import PasswordHasher
 
-FILE = Path("/var/lib/rkface/password")
+FILE = Path("/var/lib/rkface/web-password")
 SHORTEST = 12  # characters; NIST SP 800-63B-4, 3.1.1.2 asks for 15 where a password stands alone, and for no other rule
 LONGEST = 1024
 
 
-def password(parser: ArgumentParser) -> None:
+def web_password(parser: ArgumentParser) -> None:
     """Set the password of the web console, which it demands before it listens to other machines.
 
     Asks twice, or reads one line where stdin is no terminal. Only a hash (Argon2id) is kept, in a file for its owner.
     Who is signed in stays so until the service starts again.
 
     examples:
-      rkface password
-      rkface password --file /etc/rkface/password < new.txt
+      rkface web-password
+      rkface web-password --file /etc/rkface/web-password < new.txt
     """
     parser.add_argument("--file", type=Path, default=FILE, metavar="FILE", help="to keep it in (default: %(default)s)")
     parser.set_defaults(run=_password)
@@ -66,7 +66,7 @@ def write_password(path: Path, chosen: str) -> None:
 
 def read_password(path: Path) -> str:
     """The hash at ``path``. InputError where there is none, others may read it, or it is something else."""
-    hint = f"`rkface password --file {path}` writes one"
+    hint = f"`rkface web-password --file {path}` writes one"
     try:
         mode = path.stat().st_mode
         line = path.read_text(encoding="ascii").strip()
