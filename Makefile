@@ -20,7 +20,7 @@ convert_options = --pack $(PACK) --target $(TARGET) $(if $(filter yes,$(ACCEPT_L
   $(if $(CALIBRATION),--calibration '$(CALIBRATION)') $(if $(EVALUATION),--evaluation '$(EVALUATION)') $(OPTIONS)
 
 .PHONY: help venv convert test parity bench-convert bench-recipes bench-calibration bench-cost bench-hot bench-cores \
-  bench-watch demo twin twin-test lint types clean
+  bench-watch bench-visits demo twin twin-test lint types clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -74,6 +74,9 @@ bench-cores: $(INSTALLED)  ## the scheduler beside what three, two and one NPU c
 
 bench-watch: $(INSTALLED)  ## what following and recognising faces costs the CPU, all but inference
 	$(BIN)/python tests/bench/watch.py $(OPTIONS)
+
+bench-visits: $(INSTALLED)  ## whether people who walk by the rendered camera are one appearance each, and recognised
+	$(BIN)/python tests/bench/visits.py $(OPTIONS)
 
 demo: $(INSTALLED)  ## train the demo models again from rendered faces (hours, see convert/demo/figures.json)
 	$(BIN)/python -m rkface.convert.demo.train

@@ -118,7 +118,8 @@ class Watcher:
                 track, face = int(tracks.ids[index]), int(tracks.faces[index])
                 candidate = better(
                     self._candidates.get(track), frame.image, faces[face : face + 1], now=self._now, rules=self._rules,
-                    align=self._pipeline.align, surroundings=self._liveness is not None,
+                    align=self._pipeline.align, overlapped=bool(tracks.touching[index]),
+                    surroundings=self._liveness is not None,
                 )  # fmt: skip
                 if candidate:
                     self._candidates[track] = candidate
@@ -235,7 +236,7 @@ class Watcher:
 
     def _join(self, visit: Visit) -> None:
         """Make ``visit`` part of an earlier one that is out of sight, if it shows the same person."""
-        if visit.announced or visit.fused is None:
+        if visit.announced or visit.fused is None or visit.embedded < self._rules.enough:
             return
         best, likeness = None, self._rules.match
         for other in self._visits.values():

@@ -167,6 +167,20 @@ def test_someone_else_within_the_window_is_another_visit():
     assert [[one.stage for one in visit] for visit in camera.by_visit()] == [["start", "end"]] * 2
 
 
+def test_one_shot_that_looks_like_who_was_there_before_joins_nobody():
+    camera = Camera()
+    camera.see((10, 200, 300), seconds=3)
+    camera.see(seconds=2)
+    honest = camera.pipe.embed
+    camera.pipe.embed = lambda crops: PEOPLE[[10] * len(crops)]
+    camera.see((11, 900, 300), seconds=0.2)  # the first shot, turned away or half hidden
+    camera.pipe.embed = honest
+    camera.see((11, 900, 300), seconds=3)
+    camera.see(seconds=20)
+    first, second = camera.by_visit()
+    assert first[-1].ended == pytest.approx(UTC + 103) and second[-1].frames > 25
+
+
 def test_crossing_people_stay_who_they_are():
     camera = Camera()
     camera.see((0, 200, 300, 20, 0), (1, 980, 340, -20, 0), seconds=4)
