@@ -10,7 +10,9 @@ from rkface.runtime import align as alignment
 from rkface.runtime.appearance import Match
 from rkface.runtime.bundle import Thresholds
 from rkface.runtime.embed import unit
+from rkface.runtime.errors import DeviceError
 from rkface.runtime.faces import Faces
+from rkface.runtime.pace import Pace
 from rkface.runtime.scheduler import Frame, Result
 from rkface.runtime.visit import Rules, decide
 from rkface.runtime.watch import Watcher, watch
@@ -344,6 +346,42 @@ def test_the_shots_of_a_visit_are_there_until_after_its_end():
     assert camera.watcher.shots(start.id)
     camera.see()
     assert camera.watcher.shots(start.id) == ()
+
+
+def test_an_inference_that_fails_is_tried_again(caplog):
+    camera = Camera()
+    honest = camera.pipe.embed
+
+    def fail(crops):
+        raise DeviceError("the NPU timed out")
+
+    camera.pipe.embed = fail
+    camera.see((1, 300, 300), seconds=1)
+    assert camera.told == [] and camera.watcher.state.failures > 0 and "the NPU timed out" in caplog.text
+    camera.pipe.embed = honest
+    camera.see((1, 300, 300), seconds=1)
+    assert camera.stages() == [("start", "p1")]
+
+
+def test_two_cameras_are_told_apart():
+    cameras = [Camera(), Camera(known=(3, 4, 5))]
+    results = []
+    for name, camera, who in zip(("door", "gate"), cameras, (1, 4), strict=True):
+        camera.watcher._source = name
+        step = camera.watcher.step
+        camera.watcher.step = lambda frame, faces, name=name: results.append((name, frame, faces)) or []
+        camera.see((who, 300, 300), seconds=2)
+        camera.watcher.step = step
+    results.sort(key=lambda each: each[1].time)  # one frame of each camera in turn
+    stream = [
+        Result(Frame(frame.image, frame.number, frame.time, name), faces, None, 0, 0.0, 0.0)
+        for name, frame, faces in results
+    ]
+    paces = {"door": Pace(rate=10, idle=1), "gate": Pace(rate=10, idle=1)}
+    told = list(watch(stream, {"door": cameras[0].watcher, "gate": cameras[1].watcher}, paces))
+    assert sorted((one.source, one.match.person) for one in told) == [("door", "p1"), ("gate", "p4")]
+    wanted = [paces["door"].wants(Frame(np.zeros((9, 9, 3), np.uint8), n, n / 10)) for n in range(20)]
+    assert sum(wanted) >= 19  # somebody is there: the pace knows
 
 
 def test_watch_goes_past_frames_that_failed_and_hears_each_camera(caplog):
