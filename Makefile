@@ -105,6 +105,13 @@ bench-cores: $(INSTALLED)  ## the scheduler beside what three, two and one NPU c
 bench-watch: $(INSTALLED)  ## what following and recognising faces costs the CPU, all but inference
 	$(BIN)/python tests/bench/watch.py $(OPTIONS)
 
+bench-visits: $(INSTALLED)  ## whether people who walk by the rendered camera are one appearance each, and recognised
+	$(BIN)/python tests/bench/visits.py $(OPTIONS)
+
+bench-run: $(DEMO_BUNDLE)  ## the service over 24 simulated hours, its memory, and how soon it knows somebody
+	@$(BIN)/python -m rkface.convert.demo.camera --people 1 --portraits $(DEMO)/portraits
+	$(BIN)/python tests/bench/run.py --bundle build/$(TARGET) --still $(DEMO)/portraits/Ada/1.jpg $(OPTIONS)
+
 demo: $(DEMO_BUNDLE)  ## the camera service on rendered people, with its page on http://127.0.0.1:8080 (two are known)
 	@test -e $(DEMO)/gallery.sqlite || { $(BIN)/python -m rkface.convert.demo.camera --portraits $(DEMO)/portraits && \
 	  for name in Ada Bela; do $(BIN)/rkface enrol --bundle build/$(TARGET) --backend reference \

@@ -47,7 +47,7 @@ class CameraState:
     frames      that came
     unreadable  that came and could not be decoded
     black       in a row, up to the last one: a covered lens
-    reconnects  how often it had to be opened again
+    reconnects  how often it was tried to open it again
     error       why frames do not come, "" where they do
     """
 

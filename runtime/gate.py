@@ -14,6 +14,7 @@ from .quality import SHARP, Quality, measure, pose_of
 from .visit import Rules
 
 AROUND = 4.0  # box sizes of picture that liveness is shown: the widest of MiniFASNet's crops (Silent-Face)
+HIDDEN = 0.7  # of its quality is what a face counts that another one overlaps: it may be half hidden
 GAIN = 1.05  # times as good as the best so far a face must be to be worth another crop
 
 
@@ -48,6 +49,7 @@ def better(
     now: float,
     rules: Rules,
     align: Callable[[NDArray[np.uint8], NDArray[np.float32]], NDArray[np.uint8]],
+    overlapped: bool = False,
     surroundings: bool = False,
 ) -> Candidate | None:
     """The one ``face`` in ``image`` as its track's candidate, where it is good enough and better than ``current``.
@@ -55,7 +57,8 @@ def better(
     Size, pose and score need no crop and bound what a face can be worth: most faces of a long track end there.
     """
     score, landmarks = float(face.scores[0]), face.landmarks[0]
-    least = GAIN * current.quality if current else 0.0
+    worth = HIDDEN if overlapped else 1.0
+    least = GAIN * current.quality / worth if current else 0.0
     pose = pose_of(landmarks) if score >= rules.sure else 0.0
     bound = Quality(float(np.linalg.norm(landmarks[1] - landmarks[0])), SHARP, 1.0, pose, score)
     if pose < rules.pose or bound.flaw() or bound.score < least:
@@ -68,7 +71,7 @@ def better(
     if surroundings:
         around, landmarks = _around(image, face.boxes[0], landmarks)
     box = shares(face.boxes[0], image.shape[1], image.shape[0])
-    return Candidate(crop, landmarks, around, box, score, quality.score, now, current.since if current else now)
+    return Candidate(crop, landmarks, around, box, score, worth * quality.score, now, current.since if current else now)
 
 
 def shares(box: NDArray[Any], width: int, height: int) -> tuple[float, float, float, float]:

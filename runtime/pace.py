@@ -38,7 +38,7 @@ class Pace:
         self._background: NDArray[np.float32] | None = None
 
     def follow(self, people: int) -> None:
-        """How many faces are followed now: ``len(watcher.present())``."""
+        """How many faces are followed now: ``Watcher.following``."""
         self._followed = people > 0
 
     def wants(self, frame: Frame) -> bool:

@@ -6,7 +6,7 @@ import argparse
 import signal
 import sys
 from argparse import ArgumentParser, Namespace
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from dataclasses import replace
 from inspect import getdoc
 from logging import getLogger
@@ -119,8 +119,10 @@ def _run(options: Namespace) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: service.stop())
     with ExitStack() as opened:
-        with stage("starting"):
+        with nullcontext() if options.log or not sys.stderr.isatty() else stage("starting"):
             opened.enter_context(service)
+        log = getLogger("rkface.service")
+        log.info("watching %s; %d people are known", ", ".join(service.views), service.gallery.state().people)
         if settings.web.enabled:
             _serve(service, settings, opened)
         service.run()

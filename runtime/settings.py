@@ -147,7 +147,7 @@ class Web:
     enabled        whether it is served, where it is installed
     host           127.0.0.1 is this machine alone; anything else demands ``password_file``
     port           to listen on
-    password_file  holds the argon2 hash that `rkface password` writes
+    password_file  holds the argon2 hash that `rkface web-password` writes
     certificate    and ``key``: PEM files for https
     key            see ``certificate``
     """

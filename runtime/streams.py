@@ -90,6 +90,9 @@ class Network:
         if gstreamer:
             self._capture = cv2.VideoCapture(address, cv2.CAP_GSTREAMER)
         else:
+            # OpenCV reads this at every opening, and has no other way. By UDP, FFmpeg's own first choice, one lost
+            # packet spoils the picture until the next key frame.
+            os.environ.setdefault("OPENCV_FFMPEG_CAPTURE_OPTIONS", "rtsp_flags;prefer_tcp")
             limits = [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, OPEN_MS, cv2.CAP_PROP_READ_TIMEOUT_MSEC, READ_MS]
             self._capture = cv2.VideoCapture(address, cv2.CAP_FFMPEG, limits)
         if not self._capture.isOpened():

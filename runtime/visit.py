@@ -32,7 +32,7 @@ class Rules:
     shots       so many are embedded at that pace, and fused at most: the best ones
     later       seconds between embeddings after that
     better      how many times as good a shot must be to be embedded out of turn, or to be worth an update
-    enough      shots before anybody is named or called unknown
+    enough      shots before anybody is named, called unknown, or taken for who was there before
     decide      seconds from the first shot until someone not recognised is called unknown
     batch       embeddings a frame at most; the others wait for the next
     """
@@ -96,7 +96,7 @@ class Visit:
     track     that is following it now, None while it is away
     shots     the best so far
     fused     D float32, unit: their embeddings' mean, weighted by quality
-    embedded  how many shots there were in all, the last one at ``asked``
+    embedded  how many shots there were of its track, the last one at ``asked``
     told      the match that was told last, and with which quality, at ``spoke``
     mixed     its track touches another one, and may slip to someone else
     check     who it is must be looked at again: its track was mixed
@@ -145,10 +145,8 @@ class Visit:
 
     def absorb(self, other: Visit, most: int) -> None:
         """Take over the shots, the sights and the track of ``other``, which was this one all along."""
-        embedded = self.embedded + other.embedded
-        if other.shots:
-            self.add(other.shots, other.asked, most)
-        self.embedded = embedded
+        self.add(other.shots, other.asked, most)
+        self.embedded = other.embedded  # its track is looked at as often as any new one
         self.frames += other.frames
         self.begun, self.seen = min(self.begun, other.begun), max(self.seen, other.seen)
         self.track, self.mixed, self.check = other.track, other.mixed, False

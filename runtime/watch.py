@@ -13,8 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .appearance import Appearance, Match
+from .errors import RkfaceError
 from .faces import Faces
 from .gate import Candidate, better, shares
+from .pace import Pace
 from .pipeline import Pipeline
 from .scheduler import Frame, Result, Work
 from .track import Tracker, Tracks
@@ -51,6 +53,7 @@ class WatchState:
     appearances  that began
     glimpses     visits that were over before anything could be said of them
     slips        tracks that had slipped from one person to another
+    failures     frames whose faces could not be embedded
     """
 
     frames: int = 0
@@ -59,6 +62,7 @@ class WatchState:
     appearances: int = 0
     glimpses: int = 0
     slips: int = 0
+    failures: int = 0
 
 
 class Watcher:
@@ -118,7 +122,8 @@ class Watcher:
                 track, face = int(tracks.ids[index]), int(tracks.faces[index])
                 candidate = better(
                     self._candidates.get(track), frame.image, faces[face : face + 1], now=self._now, rules=self._rules,
-                    align=self._pipeline.align, surroundings=self._liveness is not None,
+                    align=self._pipeline.align, overlapped=bool(tracks.touching[index]),
+                    surroundings=self._liveness is not None,
                 )  # fmt: skip
                 if candidate:
                     self._candidates[track] = candidate
@@ -143,6 +148,12 @@ class Watcher:
             self._release(self._tracker.clear())
             self._tracks = None
             return [*self._news(), *self._end(list(self._visits.values()))]
+
+    @property
+    def following(self) -> int:
+        """How many faces are followed now."""
+        tracks = self._tracks
+        return 0 if tracks is None else int(tracks.confirmed.sum())
 
     def present(self) -> tuple[Present, ...]:
         """Who is followed now."""
@@ -208,20 +219,28 @@ class Watcher:
         due = due[: rules.batch]
         if not due:
             return
-        vectors = self._pipeline.embed([one.crop for _, _, one in due])
+        try:
+            vectors = self._pipeline.embed([one.crop for _, _, one in due])
+            judged = [self._judge(one) for _, _, one in due]
+        except RkfaceError as error:  # a lost inference; the candidates stay, and are tried again with the next frame
+            self.state.failures += 1
+            log.warning("%s: %d faces could not be embedded: %s", self._source or "camera", len(due), error)
+            return
         self.state.embeddings += len(due)
         touched = []
-        for (visit, track, one), vector in zip(due, vectors, strict=True):
+        for (visit, track, one), vector, liveness in zip(due, vectors, judged, strict=True):
             del self._candidates[track]
-            liveness = None
-            if self._liveness is not None and one.around is not None:
-                liveness = float(self._liveness(one.around, one.landmarks))
             shot = Shot(vector, one.crop, one.time, one.box, one.score, one.quality, liveness)
             touched.append(self._add(visit, track, shot))
         fused = np.stack([visit.fused for visit in touched if visit.fused is not None])
         for visit, found in zip(touched, self._search(fused, PEOPLE), strict=True):
             visit.match = decide(visit.match, found, rules.match, rules.hysteresis)
             self._join(visit)
+
+    def _judge(self, one: Candidate) -> float | None:
+        if self._liveness is None or one.around is None:
+            return None
+        return float(self._liveness(one.around, one.landmarks))
 
     def _add(self, visit: Visit, track: int, shot: Shot) -> Visit:
         """Give ``shot`` to the visit of its track, or to a new one where it shows someone else."""
@@ -235,7 +254,7 @@ class Watcher:
 
     def _join(self, visit: Visit) -> None:
         """Make ``visit`` part of an earlier one that is out of sight, if it shows the same person."""
-        if visit.announced or visit.fused is None:
+        if visit.announced or visit.fused is None or visit.embedded < self._rules.enough:
             return
         best, likeness = None, self._rules.match
         for other in self._visits.values():
@@ -289,8 +308,10 @@ def detecting(rules: Rules) -> Work:
     return lambda pipeline, image: pipeline.detect(image, rules.doubtful)
 
 
-def watch(results: Iterable[Result], watchers: Mapping[str, Watcher]) -> Iterator[Appearance]:
-    """The appearances in a scheduler's ``results``, by the watcher of each one's source.
+def watch(
+    results: Iterable[Result], watchers: Mapping[str, Watcher], paces: Mapping[str, Pace] | None = None
+) -> Iterator[Appearance]:
+    """The appearances in a scheduler's ``results``, by the watcher of each one's source; its pace hears who is there.
 
     A frame whose work failed is logged and left out. The other sources' visits end on time as well; when no frame comes
     from any camera, call ``tick`` from a timer.
@@ -301,6 +322,8 @@ def watch(results: Iterable[Result], watchers: Mapping[str, Watcher]) -> Iterato
             log.warning("%s: frame %d failed: %s", frame.source or "camera", frame.number, result.error)
         else:
             yield from watchers[frame.source].step(frame, result.faces)
+            if paces and frame.source in paces:
+                paces[frame.source].follow(watchers[frame.source].following)
         for source, watcher in watchers.items():
             if source != frame.source:
                 yield from watcher.tick()

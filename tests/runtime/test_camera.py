@@ -178,10 +178,13 @@ def test_a_network_camera_that_reboots_into_another_resolution(server):
     server.plays = [[jpeg(3)] * 5, [], [jpeg(5, 96, 64)] * 5]
     sizes = []
     camera = open_camera(f"http://ada:secret@127.0.0.1:{server.server_port}/live.mjpg", name="gate", retries=(0.0,))
+    timer = threading.Timer(PATIENCE, camera.close)
+    timer.start()
     with camera:
         while len(set(sizes)) < 2:
             frame = camera.read()
             sizes.append((frame.image.shape[1], frame.image.shape[0], number_of(frame)))
+    timer.cancel()
     assert list(dict.fromkeys(sizes)) == [(64, 48, 3), (96, 64, 5)]
     state = camera.state()
     assert frame.source == "gate" and state.format == "MJPG" and state.reconnects >= 2

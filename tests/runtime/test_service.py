@@ -37,6 +37,12 @@ def wait_for(what):
     return found
 
 
+@pytest.fixture(autouse=True)
+def brisk(monkeypatch):
+    """Housekeeping ten times a second: what is looked for is the same."""
+    monkeypatch.setattr("rkface.runtime.service.BEAT", 0.1)
+
+
 @pytest.fixture(scope="module")
 def models(bundle):
     with open_bundle(bundle, "reference") as pipeline:
@@ -258,6 +264,39 @@ def test_a_full_disk_stops_neither_camera_nor_events(live):
         wait_for(lambda: not any("full" in problem for problem in service.health().problems))
 
 
+def test_a_gallery_that_cannot_be_read_for_a_moment_knows_nobody(live):
+    def busy(*_):
+        raise WorkError("gallery.sqlite was busy")
+
+    pictures = [scene()]
+    with live(pictures) as service, service.subscribe() as events:
+        search, service.gallery.search = service.gallery.search, busy
+        pictures.append(scene((0, 3)))
+        assert events.get(timeout=WAIT)["match"] is None
+        assert "gallery.sqlite was busy" in service.health().problems
+        service.gallery.search = search
+        while (event := events.get(timeout=WAIT))["match"] is None:
+            pass
+        assert event["stage"] == "update" and service.health().ok
+
+
+def test_a_service_that_is_stuck_does_not_tell_systemd_that_all_is_well(live, monkeypatch):
+    said, hold, rounds = [], threading.Event(), []
+    monkeypatch.setattr("rkface.runtime.service.notify", lambda *words: said.extend(words))
+    monkeypatch.setattr("rkface.runtime.service.BEAT", 0.02)
+    monkeypatch.setattr("rkface.runtime.service.STUCK", 0.1)
+    with live([scene()]) as service:
+        view = service.views["door"]
+        monkeypatch.setattr(view, "sample", lambda: rounds.append(1))
+        monkeypatch.setattr(view, "seen", lambda result, seen=view.seen: (hold.wait(WAIT), seen(result)))
+        wait_for(lambda: view.pending and time.monotonic() - service._result_at > 0.2)
+        said.clear(), rounds.clear()
+        wait_for(lambda: len(rounds) > 5)
+        assert "WATCHDOG=1" not in said
+        hold.set()
+        wait_for(lambda: "WATCHDOG=1" in said)
+
+
 def test_a_receiver_that_is_down_holds_nothing_up_and_loses_nothing(settings, record, live):
     nowhere = Events(stdout=False, webhook=WebhookSettings("http://127.0.0.1:9/"))
     made = settings(nowhere, door=record("door", *[scene((0, 3))] * 15))
@@ -336,7 +375,7 @@ def test_metrics_are_prometheus_s_and_neither_they_nor_logs_name_anybody(live, c
 
 
 def test_files_of_the_service_are_for_its_owner_only(live, known):
-    with live([scene((1, 3))], keep=Keep()) as service:
+    with live([scene((0, 3))]) as service:
         wait_for(service.appearances)
         modes = {path.name: path.stat().st_mode & 0o077 for path in known.parent.iterdir()}
     assert modes and not any(modes.values()), modes

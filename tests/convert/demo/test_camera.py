@@ -3,43 +3,24 @@
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 from rkface.convert.demo import camera as demo
 from rkface.convert.demo.camera import DemoCamera, main, stream
-from rkface.convert.demo.measure import DETECTOR_INPUT, RECOGNIZER_INPUT, outputs
+from rkface.convert.demo.unconverted import THRESHOLDS, open_demo
 from rkface.runtime.appearance import Match
-from rkface.runtime.backends.reference import open_reference
-from rkface.runtime.bundle import Manifest, Model, Source, Thresholds
 from rkface.runtime.camera import Camera
 from rkface.runtime.errors import InputError
-from rkface.runtime.scheduler import Frame, Scheduler
+from rkface.runtime.scheduler import Frame
 from rkface.runtime.streams import Pipe
 from rkface.runtime.visit import Rules
 from rkface.runtime.watch import Watcher, detecting, watch
 
-MODELS = Path(demo.__file__).parent
-MATCH = 0.411  # that of the demo bundle
-
 
 @pytest.fixture(scope="module")
 def scheduler():
-    models = {}
-    for role, input in (("detector", DETECTOR_INPUT), ("recognizer", RECOGNIZER_INPUT)):
-        found = tuple(outputs(MODELS / f"{role}.onnx"))
-        source = Source(f"{role}.onnx", "0" * 64, 10, "Apache-2.0")
-        models[role] = Model(f"{role}.rknn", f"{role}.onnx", "int8", input, found, source)
-    manifest = Manifest(
-        name="demo", synthetic=True, created="2026-01-01T00:00:00Z", target="rk3588", toolkit="2.5.0", rkface="0.1.0",
-        thresholds=Thresholds(0.5, 0.4, MATCH), **models,
-    )  # fmt: skip
-
-    def open_context(role, core):
-        return open_reference(MODELS / f"{role}.onnx", models[role].input, threads=1)
-
-    with Scheduler(manifest, open_context, 1, work=detecting(Rules.of(manifest.thresholds))) as running:
+    with open_demo(detecting(Rules.of(THRESHOLDS))) as running:
         yield running
 
 
