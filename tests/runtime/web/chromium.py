@@ -98,6 +98,7 @@ class Page:
         return value
 
     def open(self, address):
+        self.call("Page.navigate", url="about:blank")  # or another view of the same page would not be loaded anew
         self.call("Page.navigate", url=address)
         self.until("document.readyState === 'complete' && document.getElementById('view')?.children.length > 0")
 
