@@ -215,7 +215,7 @@ class Service:
 
     def _search(self, vectors: NDArray[np.float32], people: int) -> Sequence[Sequence[Match]]:
         """As the gallery's; one that cannot be read at the moment knows nobody, and health says so."""
-        with self.troubles.of("gallery"):
+        with self.troubles.of("search"):
             return self.gallery.search(vectors, people)
         return [[] for _ in vectors]
 
