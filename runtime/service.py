@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -66,7 +67,7 @@ class Service:
         self._failure: BaseException | None = None
         self._opened = ExitStack()
         self._enrolling = threading.Lock()  # one at a time
-        self._result_at = self._pruned = time.monotonic()
+        self._result_at, self._pruned = time.monotonic(), -math.inf
         self.troubles = Troubles()
         self.started = time.time()
         self.failed_frames = 0
