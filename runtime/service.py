@@ -171,6 +171,7 @@ class Service:
 
     def forget(self, person: str) -> Sequence[str]:
         with self._enrolling:
+            self._people = self._ids()  # with those whom this service enrolled itself
             left = gallery_copies.forget(self.gallery, self.gallery.person(person))
             self._notice_people()
         said = [f"{copy.path}: {copy.reason}" for copy in left]
