@@ -49,14 +49,15 @@ class Pipe:
 class Camera:
     """Frames of faces at places; ``watcher`` sees them, ``told`` is what it said."""
 
-    def __init__(self, known=(0, 1, 2), similar=0.8, size=(WIDTH, HEIGHT), **options):
-        self.known, self.size, self.time, self.number, self.beats = list(known), size, 100.0, 0, 0.0
+    def __init__(self, known=(0, 1, 2), similar=0.8, name="door", search=None, rules=None, **options):
+        self.known, self.size, self.time, self.number, self.beats = list(known), (WIDTH, HEIGHT), 100.0, 0, 0.0
+        self.name = name
         self.pipe = Pipe(similar)
         self.told = []
-        rules = options.pop("rules", None)
         self.watcher = Watcher(
-            "door", self.pipe, self.search, rules, clock=lambda time: UTC + time, beat=lambda: self.beats, **options
-        )
+            name, self.pipe, search or self.search, rules, clock=lambda time: UTC + time, beat=lambda: self.beats,
+            **options,
+        )  # fmt: skip
 
     def search(self, vectors, k):
         found = []
@@ -85,7 +86,7 @@ class Camera:
             faces = Faces(boxes, np.full(len(boxes), score, np.float32), landmarks)
             self.time += step
             self.number += 1
-            self.told += self.watcher.step(Frame(image, self.number, self.time, "door"), faces)
+            self.told += self.watcher.step(Frame(image, self.number, self.time, self.name), faces)
 
     def stages(self):
         return [(one.stage, one.match.person if one.match else None) for one in self.told]
@@ -119,7 +120,7 @@ def test_few_of_a_track_s_faces_are_embedded():
     camera.see((0, 300, 300), seconds=30)
     # Five in the first seconds, one in five seconds after that.
     assert 5 <= len(camera.pipe.embedded) <= 5 + 30 / 5
-    assert camera.watcher.state.embeddings == len(camera.pipe.embedded)
+    assert camera.watcher.state().embeddings == len(camera.pipe.embedded)
 
 
 def test_somebody_is_named_within_half_a_second():
@@ -198,15 +199,17 @@ def test_a_track_that_slipped_to_another_person_is_two_visits():
     camera.see((0, 400, 300), seconds=6)  # so long that an embedding is due every five seconds only
     camera.see(seconds=0.2)
     camera.see((1, 405, 300), seconds=1)
-    assert camera.watcher.state.slips == 1 and camera.stages() == [("start", "p0"), ("start", "p1")]
+    assert camera.watcher.state().slips == 1 and camera.stages() == [("start", "p0"), ("start", "p1")]
     camera.see(seconds=20)
     assert [{one.match.person for one in visit} for visit in camera.by_visit()] == [{"p0"}, {"p1"}]
 
 
 def test_flicker_around_the_threshold_is_one_appearance():
-    camera = Camera(rules=Rules(MATCH, later=0.3, hysteresis=0.05))
     flicker = iter([0.38, 0.42, 0.37, 0.41, 0.36, 0.43, 0.38, 0.4] * 20)
-    camera.watcher._search = lambda vectors, k: [[Match("p1", "Ada", next(flicker))] for _ in vectors]
+    camera = Camera(
+        search=lambda vectors, k: [[Match("p1", "Ada", next(flicker))] for _ in vectors],
+        rules=Rules(MATCH, later=0.3, hysteresis=0.05),
+    )
     camera.see((1, 300, 300), seconds=20)
     assert len(camera.pipe.embedded) > 40  # so often it was asked who it is
     camera.see(seconds=20)
@@ -295,7 +298,7 @@ def test_a_glimpse_of_somebody_unknown_is_only_counted():
     camera.see((10, 300, 300), seconds=0.2)
     camera.see(seconds=20)
     assert len(camera.pipe.embedded) == 1
-    assert camera.told == [] and camera.watcher.state.glimpses == 1
+    assert camera.told == [] and camera.watcher.state().glimpses == 1
 
 
 def test_liveness_sees_the_surroundings_of_what_is_embedded_and_lands_in_the_appearance():
@@ -314,14 +317,23 @@ def test_liveness_sees_the_surroundings_of_what_is_embedded_and_lands_in_the_app
 
 
 def test_a_much_better_shot_is_embedded_out_of_turn_and_told():
-    camera = Camera(known=())
+    camera = Camera(known=(), rules=Rules(MATCH, better=1.1))
     camera.see((1, 300, 300), seconds=3, score=0.55)  # five are there: the next is due in five seconds
     before = len(camera.pipe.embedded)
-    camera.watcher._rules = Rules(MATCH, better=1.05)
     camera.see((1, 300, 300), seconds=0.5, score=0.95)
     assert len(camera.pipe.embedded) == before + 1
     assert [one.stage for one in camera.told] == ["start", "update"]
     assert camera.told[1].quality > camera.told[0].quality and camera.told[1].score == pytest.approx(0.95)
+
+
+def test_nothing_is_left_of_visits_that_are_over():
+    camera = Camera(rules=Rules(MATCH, window=1.0))
+    for who in range(20):
+        camera.see((who, 300, 300), (29 - who, 800, 300), seconds=2, step=0.2)
+        camera.see(seconds=3, step=0.5)
+    watcher = camera.watcher
+    assert watcher.state().appearances >= 40 and watcher.state().open == 0 and watcher.following == 0
+    assert not watcher._candidates and not watcher._visits._followed and not watcher._tracker._ids.size
 
 
 def test_present_says_who_is_where():
@@ -357,28 +369,23 @@ def test_an_inference_that_fails_is_tried_again(caplog):
 
     camera.pipe.embed = fail
     camera.see((1, 300, 300), seconds=1)
-    assert camera.told == [] and camera.watcher.state.failures > 0 and "the NPU timed out" in caplog.text
+    assert camera.told == [] and camera.watcher.state().failures > 0 and "the NPU timed out" in caplog.text
     camera.pipe.embed = honest
     camera.see((1, 300, 300), seconds=1)
     assert camera.stages() == [("start", "p1")]
 
 
 def test_two_cameras_are_told_apart():
-    cameras = [Camera(), Camera(known=(3, 4, 5))]
+    cameras = {"door": Camera(), "gate": Camera(name="gate", known=(3, 4, 5))}
     results = []
-    for name, camera, who in zip(("door", "gate"), cameras, (1, 4), strict=True):
-        camera.watcher._source = name
+    for camera, who in zip(cameras.values(), (1, 4), strict=True):
         step = camera.watcher.step
-        camera.watcher.step = lambda frame, faces, name=name: results.append((name, frame, faces)) or []
+        camera.watcher.step = lambda frame, faces: results.append(Result(frame, faces, None, 0, 0.0, 0.0)) or []
         camera.see((who, 300, 300), seconds=2)
         camera.watcher.step = step
-    results.sort(key=lambda each: each[1].time)  # one frame of each camera in turn
-    stream = [
-        Result(Frame(frame.image, frame.number, frame.time, name), faces, None, 0, 0.0, 0.0)
-        for name, frame, faces in results
-    ]
-    paces = {"door": Pace(rate=10, idle=1), "gate": Pace(rate=10, idle=1)}
-    told = list(watch(stream, {"door": cameras[0].watcher, "gate": cameras[1].watcher}, paces))
+    results.sort(key=lambda result: result.frame.time)  # one frame of each camera in turn
+    paces = {name: Pace(rate=10, idle=1) for name in cameras}
+    told = list(watch(results, {name: camera.watcher for name, camera in cameras.items()}, paces))
     assert sorted((one.source, one.match.person) for one in told) == [("door", "p1"), ("gate", "p4")]
     wanted = [paces["door"].wants(Frame(np.zeros((9, 9, 3), np.uint8), n, n / 10)) for n in range(20)]
     assert sum(wanted) >= 19  # somebody is there: the pace knows
@@ -393,5 +400,5 @@ def test_watch_goes_past_frames_that_failed_and_hears_each_camera(caplog):
         Result(Frame(image, 8, 0.1, "door"), nobody, None, 0, 0.0, 0.0),
     ]
     assert list(watch(results, {"door": camera.watcher})) == []
-    assert camera.watcher.state.frames == 1
+    assert camera.watcher.state().frames == 1
     assert "door: frame 7 failed: the NPU coughed" in caplog.text
