@@ -108,7 +108,7 @@ def test_one_appearance_from_coming_to_going():
     assert start.id == end.id and start.source == "door" and start.threshold == MATCH
     # Seen from 101.1 to 105.0 on the frames' clock, which is UTC here but for the years.
     assert end.started == pytest.approx(UTC + 101.1, abs=0.05) and end.ended == pytest.approx(UTC + 105.0, abs=0.05)
-    assert start.ended == 0 and end.frames == 40
+    assert start.ended == 0 and end.frames == 40 and camera.watcher.state().appearances == 1
     assert end.started <= end.best <= end.ended
     x1, y1, x2, y2 = end.box
     assert (y2 - y1) * HEIGHT == pytest.approx(SIDE) and 160 / WIDTH <= x1 < x2 < 1
@@ -168,6 +168,26 @@ def test_someone_else_within_the_window_is_another_visit():
     camera.see((11, 200, 300), seconds=3)
     camera.see(seconds=20)
     assert [[one.stage for one in visit] for visit in camera.by_visit()] == [["start", "end"]] * 2
+
+
+def test_two_people_of_the_gallery_are_two_visits_however_alike():
+    twin = ["ada"]
+    camera = Camera(search=lambda vectors, k: [[Match(twin[0], twin[0], 0.7)] for _ in vectors])
+    camera.see((10, 200, 300), seconds=2)
+    camera.see(seconds=2)
+    twin[0] = "eva"
+    camera.see((10, 200, 300), seconds=2)
+    camera.see(seconds=20)
+    assert [{one.match.person for one in visit} for visit in camera.by_visit()] == [{"ada"}, {"eva"}]
+
+
+def test_a_window_shorter_than_a_track_lives_ends_no_track_s_visit():
+    camera = Camera(rules=Rules(MATCH, window=0.1, keep=1.0))
+    camera.see((1, 300, 300), seconds=1)
+    camera.see(seconds=0.5)
+    camera.see((1, 300, 300), seconds=1)
+    camera.see(seconds=2)
+    assert camera.stages() == [("start", "p1"), ("end", "p1")] and camera.told[-1].frames == 20
 
 
 def test_one_shot_that_looks_like_who_was_there_before_joins_nobody():
