@@ -96,8 +96,9 @@ bench-cores: $(INSTALLED)  ## the scheduler beside what three, two and one NPU c
 demo: $(INSTALLED)  ## train the demo models again from rendered faces (hours, see convert/demo/figures.json)
 	$(BIN)/python -m rkface.convert.demo.train
 
-lint: $(INSTALLED)  ## ruff
+lint: $(INSTALLED)  ## ruff, and hadolint on the Dockerfile
 	$(BIN)/ruff check .
+	$(BIN)/hadolint boards/Dockerfile
 
 types: $(INSTALLED)  ## mypy --strict
 	@mkdir -p build/types/rkface && for part in runtime calibration convert boards; do \
