@@ -12,12 +12,14 @@ TORCH := torch==2.13.0+cpu
 PIP_OPTIONS := --quiet --disable-pip-version-check
 PIP = $(BIN)/python -m pip install $(PIP_OPTIONS) --no-deps
 INSTALLED := .venv/installed
+DEMO := build/demo
 PEERS := build/peers
 INSIGHTFACE := 2.1
 
 # What `make convert` converts: see `make help` and `.venv/bin/rkface convert --help`.
 PACK ?= demo
 TARGET ?= rk3588
+DEMO_BUNDLE = build/$(TARGET)/manifest.json
 convert_options = --pack $(PACK) --target $(TARGET) $(if $(filter yes,$(ACCEPT_LICENSE)),--accept-license) \
   $(if $(CALIBRATION),--calibration '$(CALIBRATION)') $(if $(EVALUATION),--evaluation '$(EVALUATION)') $(OPTIONS)
 
@@ -87,13 +89,40 @@ bench-cost: $(INSTALLED)  ## the cost model beside the toolkit's own compiler, c
 bench-hot: $(INSTALLED)  ## what rkface itself costs the CPU, all but inference, by stage
 	$(BIN)/python tests/bench/hot.py
 
+FAISS := build/faiss/faiss/__init__.py
+$(FAISS): $(INSTALLED)
+	@$(PIP) --target build/faiss 'faiss-cpu==1.15.1'
+
+bench-search: $(INSTALLED) $(FAISS)  ## the gallery's search beside faiss-cpu, on one core (installed into build/faiss)
+	$(BIN)/python tests/bench/search.py $(OPTIONS)
+
 bench-calibration: $(INSTALLED)  ## chosen calibration faces beside random ones (OPTIONS as above)
 	$(BIN)/python tests/bench/calibration.py $(OPTIONS)
 
 bench-cores: $(INSTALLED)  ## the scheduler beside what three, two and one NPU cores allow (simulated: no NPU, no board)
 	$(BIN)/python tests/bench/cores.py $(OPTIONS)
 
-demo: $(INSTALLED)  ## train the demo models again from rendered faces (hours, see convert/demo/figures.json)
+bench-watch: $(INSTALLED)  ## what following and recognising faces costs the CPU, all but inference
+	$(BIN)/python tests/bench/watch.py $(OPTIONS)
+
+bench-visits: $(INSTALLED)  ## whether people who walk by the rendered camera are one appearance each, and recognised
+	$(BIN)/python tests/bench/visits.py $(OPTIONS)
+
+bench-run: $(DEMO_BUNDLE)  ## the service over 24 simulated hours, its memory, and how soon it knows somebody
+	@$(BIN)/python -m rkface.convert.demo.camera --people 1 --portraits $(DEMO)/portraits
+	$(BIN)/python tests/bench/run.py --bundle build/$(TARGET) --still $(DEMO)/portraits/Ada/1.jpg $(OPTIONS)
+
+demo: $(DEMO_BUNDLE)  ## the camera service on rendered people, with its page on http://127.0.0.1:8080 (two are known)
+	@test -e $(DEMO)/gallery.sqlite || { $(BIN)/python -m rkface.convert.demo.camera --portraits $(DEMO)/portraits && \
+	  for name in Ada Bela; do $(BIN)/rkface enrol --bundle build/$(TARGET) --backend reference \
+	  --gallery $(DEMO)/gallery.sqlite $$name $(DEMO)/portraits/$$name/*.jpg; done; }
+	@$(BIN)/python -m rkface.convert.demo.camera --size 960x540 --rate 10 | $(BIN)/rkface run --bundle build/$(TARGET) \
+	  --backend reference --gallery $(DEMO)/gallery.sqlite --camera demo=- $(OPTIONS)
+
+$(DEMO_BUNDLE): | $(INSTALLED)
+	@$(BIN)/rkface convert --pack demo --target $(TARGET)
+
+demo-models: $(INSTALLED)  ## train the demo models again from rendered faces (hours, see convert/demo/figures.json)
 	$(BIN)/python -m rkface.convert.demo.train
 
 lint: $(INSTALLED)  ## ruff, and hadolint on the Dockerfile

@@ -63,7 +63,7 @@ def deploy(parser: ArgumentParser) -> None:
     add("--librknnrt", type=Path, metavar="FILE", help="with --prepare: install this copy of Rockchip's library too")
     add("--yes", action="store_true", help="with --prepare: do not ask")
     add("--rollback", action="store_true", help="return to the release before, after a selftest of it")
-    add("--service", action="store_true", help="also install and start the systemd unit (needs a command `rkface run`)")
+    add("--service", action="store_true", help="also install and start the systemd unit, which runs `rkface run`")
     add("--backend", default="", metavar="B", help="for the selftest: npu or reference (default: what the board has)")
     add("--no-doctor", action="store_true", help="go on whatever doctor finds")
     add("--keep", type=number, default=KEEP, metavar="N", help="releases to keep on a board (default: %(default)s)")

@@ -15,9 +15,9 @@ from rkface.runtime.embed import Embedder
 from rkface.runtime.errors import InputError
 from rkface.runtime.faces import Faces
 from rkface.runtime.image import find_images, read_image
+from rkface.runtime.quality import Flaw, Quality, measure
 
 from .look import Look, look_of
-from .quality import Flaw, Quality, measure
 
 BATCH = 16
 

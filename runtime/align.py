@@ -16,6 +16,8 @@ TEMPLATE = np.array(
     dtype=np.float64,
 )
 CROP_SIZE = 112
+# Raised whenever the same landmarks give other pixels: embeddings from before may not be compared with those after.
+ALIGNMENT = "arcface-112/2"  # 2: large faces are halved before the warp
 PLAIN = 1 / 1.5  # crop pixels per image pixel from which on a plain warp passes over no pixel that matters
 
 

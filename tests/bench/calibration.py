@@ -29,7 +29,6 @@ from rkface.calibration.collect import Candidate, collect, embed
 from rkface.calibration.dataset import reasons
 from rkface.calibration.histograms import histogram_sheet
 from rkface.calibration.look import look_of
-from rkface.calibration.quality import measure
 from rkface.calibration.spread import space
 from rkface.convert.demo.measure import RECOGNIZER_INPUT
 from rkface.convert.demo.render import CALIBRATE, EVALUATE, render_scene
@@ -45,6 +44,7 @@ from rkface.runtime.bundle import Input
 from rkface.runtime.detect import Detector
 from rkface.runtime.embed import Embedder
 from rkface.runtime.faces import Faces
+from rkface.runtime.quality import measure
 
 DEMO = Path(__file__).resolve().parents[2] / "convert/demo/recognizer.onnx"
 PEOPLE, SHOTS, JUDGES = 150, 2, 30  # of a seed, rendered

@@ -2,9 +2,9 @@ import cv2
 import numpy as np
 import pytest
 from rkface.calibration.collect import collect
-from rkface.calibration.quality import measure, pose_of, sharpness_of
 from rkface.runtime.align import TEMPLATE
 from rkface.runtime.errors import InputError
+from rkface.runtime.quality import measure, pose_of, sharpness_of
 
 
 def facts(candidate):

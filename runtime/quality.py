@@ -1,4 +1,4 @@
-"""How good one aligned face is for calibration, from its pixels and five landmarks alone."""
+"""How good one aligned face is to calibrate with or to enrol, from its pixels and five landmarks alone."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from typing import Any
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from rkface.runtime.align import CROP_SIZE, TEMPLATE, similarity
+
+from .align import CROP_SIZE, TEMPLATE, similarity
 
 TEMPLATE_EYES = float(np.linalg.norm(TEMPLATE[1] - TEMPLATE[0]))  # 35.2 px: at this size a crop is one to one
 PROFILE = 0.44  # see pose_of
@@ -24,7 +25,7 @@ CLIPPED = 0.4
 
 @dataclass(frozen=True)
 class Flaw:
-    """Why a face cannot calibrate: one of a few reasons, and the measure behind it."""
+    """Why a face is of no use: one of a few reasons, and the measure behind it."""
 
     reason: str
     detail: str

@@ -1,0 +1,186 @@
+"""Exact cosine search in memory: which people are nearest to a probe, among up to some 100,000 samples.
+
+The whole index is one matrix, and one probe is one pass over it: its speed is that of memory. Where float32 is more
+than the caches hold, int8 reads a quarter of it; the few samples that its rounding leaves undecided are compared again
+in float32, so that the answer is the same. docs/gallery.md has the figures beside faiss.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+Precision = Literal["float32", "int8", "auto"]
+# From here on int8 is the faster one (docs/gallery.md), and saves 75 MB and more.
+LARGE = 50_000
+FEW = 8  # up to so many probes, products one by one are faster than BLAS's, which rearranges its arguments first
+ROWS, PROBES = 96, 16  # of one product: up to a million multiplications OpenBLAS rearranges nothing either
+ROUNDING = 1e-5  # of float32 sums over 512 products, generously
+
+Exact = Callable[[NDArray[np.int64]], tuple[NDArray[np.int64], NDArray[np.float32]]]
+
+
+class Hit(NamedTuple):
+    """The best sample of one person for a probe. ``owner`` is what the index was given for that person."""
+
+    owner: int
+    sample: int
+    cosine: float
+
+
+@dataclass(frozen=True)
+class Index:
+    """Samples to search; never changed, so that searches go on while its successor is made.
+
+    vectors  N×D: float32 of unit length, or int8
+    scales   N float32: int8 row · scale ≈ the unit vector; None for float32
+    samples  N int64: id of each sample
+    owners   N int64: whose it is
+    error    the largest length of what int8 rounding took off a vector; 0 for float32
+    """
+
+    vectors: NDArray[Any]
+    scales: NDArray[np.float32] | None
+    samples: NDArray[np.int64]
+    owners: NDArray[np.int64]
+    error: float
+    most: int
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    @property
+    def precision(self) -> str:
+        return "float32" if self.scales is None else "int8"
+
+    def without(self, gone: NDArray[np.bool_]) -> Index:
+        """A copy that lacks the samples of a mask of N."""
+        keep = ~gone
+        scales = None if self.scales is None else self.scales[keep]
+        owners = self.owners[keep]
+        return Index(self.vectors[keep], scales, self.samples[keep], owners, self.error, _most(owners))
+
+    def plus(self, vectors: NDArray[np.float32], samples: Sequence[int], owners: Sequence[int]) -> Index:
+        """A copy with M more samples: ``vectors`` M×D float32, unit."""
+        fresh = build(vectors, samples, owners, "float32" if self.scales is None else "int8")
+        if not len(self):
+            return fresh
+        scales = None if self.scales is None or fresh.scales is None else np.concatenate([self.scales, fresh.scales])
+        everyone = np.concatenate([self.owners, fresh.owners])
+        return Index(
+            np.concatenate([self.vectors, fresh.vectors]), scales, np.concatenate([self.samples, fresh.samples]),
+            everyone, max(self.error, fresh.error), _most(everyone),
+        )  # fmt: skip
+
+    def search(self, probes: NDArray[np.float32], k: int = 1, exact: Exact | None = None) -> list[list[Hit]]:
+        """The ``k`` nearest people, best first, for each of the B×D unit ``probes``.
+
+        ``exact`` reads samples in float32 by their ids, for an int8 index: it returns the ids that still exist and
+        their vectors. Without it an int8 index answers as nearly as int8 can. ValueError for another D.
+        """
+        if not len(self) or k < 1:
+            return [[] for _ in probes]
+        if probes.ndim != 2 or probes.shape[1] != self.vectors.shape[1]:
+            raise ValueError(f"probes of shape {probes.shape} for an index of {self.vectors.shape[1]} dimensions")
+        probes = np.ascontiguousarray(probes, np.float32)
+        found: list[list[Hit]] = []
+        for start in range(0, len(probes), PROBES):
+            some = probes[start : start + PROBES]
+            cosines = self._cosines(some)
+            rough = self._nearest(cosines, self.samples, self.owners, k)
+            if exact is None or self.scales is None:
+                found += rough
+            else:
+                rows = zip(some, cosines, rough, strict=True)
+                found += [self._refined(probe, row, hits, k, exact) for probe, row, hits in rows]
+        return found
+
+    def _cosines(self, probes: NDArray[np.float32]) -> NDArray[np.float32]:
+        """B×N float32."""
+        if len(probes) == 1:
+            if self.scales is None:
+                products: NDArray[np.float32] = np.matmul(self.vectors[None, :, None], probes[:, None, :, None])
+                return products[..., 0, 0]
+            # Read as float32 in pieces that stay in the cache.
+            return np.asarray(np.einsum("ij,j->i", self.vectors, probes[0]) * self.scales, np.float32)[None]
+        found = np.empty((len(self), len(probes)), np.float32)
+        step = len(self) if self.scales is None and len(probes) <= FEW else ROWS
+        for start in range(0, len(self), step):
+            rows = self.vectors[start : start + step].astype(np.float32, copy=False)
+            if len(probes) <= FEW:  # a stack of products of one row and one probe: each row is fetched once
+                out = found[start : start + step, :, None, None]
+                np.matmul(rows[:, None, None, :], probes[:, :, None], out=out)
+            else:
+                np.matmul(rows, probes.T, out=found[start : start + step])
+        if self.scales is not None:
+            found *= self.scales[:, None]
+        return np.ascontiguousarray(found.T)
+
+    def _nearest(
+        self, cosines: NDArray[np.float32], samples: NDArray[np.int64], owners: NDArray[np.int64], k: int
+    ) -> list[list[Hit]]:
+        """For each row of B×M ``cosines`` with M ``samples``."""
+        everyone = cosines.shape[1]
+        # Among so many best samples there are k people, however their samples are spread.
+        count = min(k * self.most, everyone)
+        rows = np.argpartition(cosines, everyone - count, axis=1)[:, -count:] if count < everyone else None
+        if rows is None:
+            rows = np.broadcast_to(np.arange(everyone), cosines.shape)
+        away = -np.take_along_axis(cosines, rows, axis=1)
+        found = []
+        for values in zip(away.tolist(), rows.tolist(), owners[rows].tolist(), samples[rows].tolist(), strict=True):
+            best: dict[int, Hit] = {}
+            for distance, _, owner, sample in sorted(zip(*values, strict=True)):  # equal cosines: the older first
+                if owner not in best:
+                    best[owner] = Hit(owner, sample, -distance)
+                    if len(best) == k:
+                        break
+            found.append(list(best.values()))
+        return found
+
+    def _refined(
+        self, probe: NDArray[np.float32], cosines: NDArray[np.float32], rough: list[Hit], k: int, exact: Exact
+    ) -> list[Hit]:
+        """By Cauchy and Schwarz a cosine is at most ``error`` off. A sample more than twice that below the k-th person
+        cannot be among the first k; all others are looked at in float32."""
+        floor = rough[-1].cosine - 2 * self.error - ROUNDING if len(rough) == k else -np.inf
+        rows = np.flatnonzero(cosines >= floor)
+        samples, vectors = exact(self.samples[rows])
+        kept = rows[np.isin(self.samples[rows], samples)]
+        order = np.argsort(samples)
+        places = order[np.searchsorted(samples, self.samples[kept], sorter=order)]
+        return self._nearest((vectors[places] @ probe)[None], self.samples[kept], self.owners[kept], k)[0]
+
+
+def build(
+    vectors: NDArray[np.float32], samples: Sequence[int], owners: Sequence[int], precision: Precision = "auto"
+) -> Index:
+    """An index of N×D float32 unit ``vectors``; ``auto`` is int8 from ``LARGE`` samples on."""
+    ids, whose = np.asarray(samples, np.int64), np.asarray(owners, np.int64)
+    if precision == "float32" or (precision == "auto" and len(vectors) < LARGE):
+        return Index(np.ascontiguousarray(vectors, np.float32), None, ids, whose, 0.0, _most(whose))
+    rows, scales, error = _quantized(vectors)
+    return Index(rows, scales, ids, whose, error, _most(whose))
+
+
+def _quantized(vectors: NDArray[np.float32]) -> tuple[NDArray[np.int8], NDArray[np.float32], float]:
+    rows = np.empty(vectors.shape, np.int8)
+    scales = np.empty(len(vectors), np.float32)
+    error = 0.0
+    for start in range(0, len(vectors), 4096):  # not a second copy of the gallery in float32
+        part = slice(start, start + 4096)
+        some = vectors[part]
+        scales[part] = np.maximum(np.abs(some).max(axis=1, initial=0) / 127, np.finfo(np.float32).tiny)
+        rows[part] = np.rint(some / scales[part, None])
+        off = np.linalg.norm(rows[part] * scales[part, None] - some, axis=1)
+        error = max(error, float(off.max(initial=0)))
+    return rows, scales, error
+
+
+def _most(owners: NDArray[np.int64]) -> int:
+    """How many samples the person with most of them has."""
+    return int(np.unique(owners, return_counts=True)[1].max(initial=0))
