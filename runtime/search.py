@@ -87,20 +87,24 @@ class Index:
         if probes.ndim != 2 or probes.shape[1] != self.vectors.shape[1]:
             raise ValueError(f"probes of shape {probes.shape} for an index of {self.vectors.shape[1]} dimensions")
         probes = np.ascontiguousarray(probes, np.float32)
-        found = []
+        found: list[list[Hit]] = []
         for start in range(0, len(probes), PROBES):
             some = probes[start : start + PROBES]
-            for probe, cosines in zip(some, self._cosines(some), strict=True):
-                rough = self._nearest(cosines, self.samples, self.owners, k)
-                refine = exact is not None and self.scales is not None
-                found.append(self._refined(probe, cosines, rough, k, exact) if refine and exact else rough)
+            cosines = self._cosines(some)
+            rough = self._nearest(cosines, self.samples, self.owners, k)
+            if exact is None or self.scales is None:
+                found += rough
+            else:
+                rows = zip(some, cosines, rough, strict=True)
+                found += [self._refined(probe, row, hits, k, exact) for probe, row, hits in rows]
         return found
 
     def _cosines(self, probes: NDArray[np.float32]) -> NDArray[np.float32]:
         """B×N float32."""
         if len(probes) == 1:
             if self.scales is None:
-                return np.matmul(self.vectors[None, :, None, :], probes[:, None, :, None])[..., 0, 0]
+                products: NDArray[np.float32] = np.matmul(self.vectors[None, :, None], probes[:, None, :, None])
+                return products[..., 0, 0]
             # Read as float32 in pieces that stay in the cache.
             return np.asarray(np.einsum("ij,j->i", self.vectors, probes[0]) * self.scales, np.float32)[None]
         found = np.empty((len(self), len(probes)), np.float32)
@@ -118,21 +122,25 @@ class Index:
 
     def _nearest(
         self, cosines: NDArray[np.float32], samples: NDArray[np.int64], owners: NDArray[np.int64], k: int
-    ) -> list[Hit]:
+    ) -> list[list[Hit]]:
+        """For each row of B×M ``cosines`` with M ``samples``."""
+        everyone = cosines.shape[1]
         # Among so many best samples there are k people, however their samples are spread.
-        count = k * self.most
-        if count < len(cosines):
-            rows = np.argpartition(cosines, len(cosines) - count)[-count:]
-        else:
-            rows = np.arange(len(cosines))
-        best: dict[int, Hit] = {}
-        for away, row in sorted(zip((-cosines[rows]).tolist(), rows.tolist(), strict=True)):
-            owner = int(owners[row])
-            if owner not in best:
-                best[owner] = Hit(owner, int(samples[row]), -away)
-                if len(best) == k:
-                    break
-        return list(best.values())
+        count = min(k * self.most, everyone)
+        rows = np.argpartition(cosines, everyone - count, axis=1)[:, -count:] if count < everyone else None
+        if rows is None:
+            rows = np.broadcast_to(np.arange(everyone), cosines.shape)
+        away = -np.take_along_axis(cosines, rows, axis=1)
+        found = []
+        for values in zip(away.tolist(), rows.tolist(), owners[rows].tolist(), samples[rows].tolist(), strict=True):
+            best: dict[int, Hit] = {}
+            for distance, _, owner, sample in sorted(zip(*values, strict=True)):  # equal cosines: the older first
+                if owner not in best:
+                    best[owner] = Hit(owner, sample, -distance)
+                    if len(best) == k:
+                        break
+            found.append(list(best.values()))
+        return found
 
     def _refined(
         self, probe: NDArray[np.float32], cosines: NDArray[np.float32], rough: list[Hit], k: int, exact: Exact
@@ -145,7 +153,7 @@ class Index:
         kept = rows[np.isin(self.samples[rows], samples)]
         order = np.argsort(samples)
         places = order[np.searchsorted(samples, self.samples[kept], sorter=order)]
-        return self._nearest(vectors[places] @ probe, self.samples[kept], self.owners[kept], k)
+        return self._nearest((vectors[places] @ probe)[None], self.samples[kept], self.owners[kept], k)[0]
 
 
 def build(

@@ -160,7 +160,9 @@ class Watcher:
                     found.append(Present(box, visit.id if visit.announced else "", visit.match))
             return tuple(found)
 
+    @property
     def state(self) -> WatchState:
+        """What was counted."""
         visits = self._visits
         return WatchState(
             self._frames, self._faces, self._embeddings, self._failures, visits.begun, visits.glimpses, visits.slips,

@@ -69,9 +69,9 @@ def main() -> int:
                 sum(one.match is None for one in ends), len(names) - len(known)
             )
             counts["appearances too many"] += max(0, len(ends) - len(names))
-            counts["faces detected"] += watcher.state().faces
-            counts["faces embedded"] += watcher.state().embeddings
-            counts["tracks that slipped"] += watcher.state().slips
+            counts["faces detected"] += watcher.state.faces
+            counts["faces embedded"] += watcher.state.embeddings
+            counts["tracks that slipped"] += watcher.state.slips
             shots += [list(watcher.shots(one.id)) for one in ends]
     for name, count in counts.items():
         print(f"{count:6} {name}")

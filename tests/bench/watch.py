@@ -79,8 +79,8 @@ def measure(width: int, height: int, count: int, seconds: float, rate: float) ->
         found = Faces(found.boxes + np.tile(jitter, 2), found.scores, found.landmarks + jitter[:, None])
         watcher.step(Frame(image, number, number / rate), found)
         taken.append((time.thread_time_ns() - start) / 1e6)
-    assert watcher.state().faces == count * len(taken), "the stand-in does not answer like a detector"
-    return np.array(taken), watcher.state().embeddings / max(count, 1) / seconds
+    assert watcher.state.faces == count * len(taken), "the stand-in does not answer like a detector"
+    return np.array(taken), watcher.state.embeddings / max(count, 1) / seconds
 
 
 def track(count: int, frames: int = 300) -> float:

@@ -108,7 +108,7 @@ def test_one_appearance_from_coming_to_going():
     assert start.id == end.id and start.source == "door" and start.threshold == MATCH
     # Seen from 101.1 to 105.0 on the frames' clock, which is UTC here but for the years.
     assert end.started == pytest.approx(UTC + 101.1, abs=0.05) and end.ended == pytest.approx(UTC + 105.0, abs=0.05)
-    assert start.ended == 0 and end.frames == 40 and camera.watcher.state().appearances == 1
+    assert start.ended == 0 and end.frames == 40 and camera.watcher.state.appearances == 1
     assert end.started <= end.best <= end.ended
     x1, y1, x2, y2 = end.box
     assert (y2 - y1) * HEIGHT == pytest.approx(SIDE) and 160 / WIDTH <= x1 < x2 < 1
@@ -120,7 +120,7 @@ def test_few_of_a_track_s_faces_are_embedded():
     camera.see((0, 300, 300), seconds=30)
     # Five in the first seconds, one in five seconds after that.
     assert 5 <= len(camera.pipe.embedded) <= 5 + 30 / 5
-    assert camera.watcher.state().embeddings == len(camera.pipe.embedded)
+    assert camera.watcher.state.embeddings == len(camera.pipe.embedded)
 
 
 def test_somebody_is_named_within_half_a_second():
@@ -219,7 +219,7 @@ def test_a_track_that_slipped_to_another_person_is_two_visits():
     camera.see((0, 400, 300), seconds=6)  # so long that an embedding is due every five seconds only
     camera.see(seconds=0.2)
     camera.see((1, 405, 300), seconds=1)
-    assert camera.watcher.state().slips == 1 and camera.stages() == [("start", "p0"), ("start", "p1")]
+    assert camera.watcher.state.slips == 1 and camera.stages() == [("start", "p0"), ("start", "p1")]
     camera.see(seconds=20)
     assert [{one.match.person for one in visit} for visit in camera.by_visit()] == [{"p0"}, {"p1"}]
 
@@ -318,7 +318,7 @@ def test_a_glimpse_of_somebody_unknown_is_only_counted():
     camera.see((10, 300, 300), seconds=0.2)
     camera.see(seconds=20)
     assert len(camera.pipe.embedded) == 1
-    assert camera.told == [] and camera.watcher.state().glimpses == 1
+    assert camera.told == [] and camera.watcher.state.glimpses == 1
 
 
 def test_liveness_sees_the_surroundings_of_what_is_embedded_and_lands_in_the_appearance():
@@ -352,7 +352,7 @@ def test_nothing_is_left_of_visits_that_are_over():
         camera.see((who, 300, 300), (29 - who, 800, 300), seconds=2, step=0.2)
         camera.see(seconds=3, step=0.5)
     watcher = camera.watcher
-    assert watcher.state().appearances >= 40 and watcher.state().open == 0 and watcher.following == 0
+    assert watcher.state.appearances >= 40 and watcher.state.open == 0 and watcher.following == 0
     assert not watcher._candidates and not watcher._visits._followed and not watcher._tracker._ids.size
 
 
@@ -389,7 +389,7 @@ def test_an_inference_that_fails_is_tried_again(caplog):
 
     camera.pipe.embed = fail
     camera.see((1, 300, 300), seconds=1)
-    assert camera.told == [] and camera.watcher.state().failures > 0 and "the NPU timed out" in caplog.text
+    assert camera.told == [] and camera.watcher.state.failures > 0 and "the NPU timed out" in caplog.text
     camera.pipe.embed = honest
     camera.see((1, 300, 300), seconds=1)
     assert camera.stages() == [("start", "p1")]
@@ -420,5 +420,5 @@ def test_watch_goes_past_frames_that_failed_and_hears_each_camera(caplog):
         Result(Frame(image, 8, 0.1, "door"), nobody, None, 0, 0.0, 0.0),
     ]
     assert list(watch(results, {"door": camera.watcher})) == []
-    assert camera.watcher.state().frames == 1
+    assert camera.watcher.state.frames == 1
     assert "door: frame 7 failed: the NPU coughed" in caplog.text

@@ -58,7 +58,7 @@ def test_people_who_walk_by_are_one_appearance_each_and_recognised(scheduler):
     assert sorted(one.match.name if one.match else "stranger" for one in ends) == sorted([*known, "stranger"])
     assert len({one.id for one in told}) == 3
     # Of some 8 seconds × 6 frames each, few are embedded.
-    assert watcher.state().embeddings <= watcher.state().faces / 4
+    assert watcher.state.embeddings <= watcher.state.faces / 4
 
 
 def test_a_round_closes_and_the_same_seed_shows_the_same():

@@ -1,0 +1,313 @@
+"""The gallery: who is known, and by which samples. SQLite holds the truth; the search index is rebuilt from it.
+
+What it holds is biometric data. The file is for its owner only, and nothing of it is ever logged.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import os
+import sqlite3
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .appearance import Match
+from .embed import unit
+from .errors import InputError
+from .gallery_schema import explained, open_database, transaction
+from .person import GalleryState, Person, Sample, embedding_identity
+from .search import Index, Precision, build
+
+__all__ = ["FILE", "Gallery", "GalleryState", "Person", "Sample", "embedding_identity"]
+
+BOARD = Path("/var/lib/rkface")
+FILE = "gallery.sqlite"
+_NOTHING = build(np.zeros((0, 1), np.float32), [], [])
+
+
+def default_path() -> Path:
+    """Where the service of a board keeps its gallery, or the working folder where there is none."""
+    return (BOARD if os.access(BOARD, os.W_OK) else Path()) / FILE
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """What is searched: owners in ``index`` are places in ``people``. ``version`` is SQLite's when it was read."""
+
+    index: Index
+    people: tuple[Person, ...]
+    version: int
+
+
+class Gallery:
+    """People and samples at ``path``, with search in memory. Any thread may use it; a context manager.
+
+    ``identity`` is ``embedding_identity`` of the bundle that makes the probes; None takes whatever the gallery holds
+    (for listing, exporting and so on). A gallery takes the identity of its first sample and changes it by ``reembed``
+    alone.
+    """
+
+    def __init__(
+        self, path: Path, identity: str | None = None, *, create: bool = False, precision: Precision = "auto"
+    ) -> None:
+        self.path = path
+        self.database = open_database(path, create=create)
+        self.lock = threading.RLock()
+        self.searches = 0
+        self._wanted = identity
+        self._precision = precision
+        self._current: Snapshot | None = None  # replaced in one step, so that a search needs no lock
+
+    def close(self) -> None:
+        with self.lock:
+            self.database.close()
+
+    def __enter__(self) -> Gallery:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
+        self.close()
+
+    @contextmanager
+    def writing(self) -> Iterator[sqlite3.Connection]:
+        """A transaction: all of the block or nothing, on the disk when it returns."""
+        with self.lock, explained(self.path), transaction(self.database):
+            yield self.database
+
+    @contextmanager
+    def reading(self) -> Iterator[None]:
+        """What is read in the block is of one moment, whatever other processes write."""
+        with self.lock, explained(self.path):
+            self.database.execute("BEGIN")
+            try:
+                yield
+            finally:
+                self.database.execute("COMMIT")
+
+    def read(self, statement: str, parameters: Sequence[Any] = ()) -> list[Any]:
+        with self.lock, explained(self.path):
+            return self.database.execute(statement, parameters).fetchall()
+
+    @property
+    def identity(self) -> str | None:
+        """Of the samples that are searched; None while there has been no sample."""
+        found = self.read("SELECT value FROM setting WHERE name = 'identity'")
+        return found[0][0] if found else None
+
+    def set_identity(self, identity: str) -> None:
+        """Inside ``writing``: from now on these are the embeddings that are searched."""
+        self.database.execute("INSERT OR REPLACE INTO setting VALUES ('identity', ?)", [identity])
+
+    def people(self) -> list[Person]:
+        """Everyone, by name."""
+        return self._select("ORDER BY name")
+
+    def person(self, key: str) -> Person:
+        """By id or by name. InputError, with the names that look alike, for nobody."""
+        found = self._select("WHERE person.id = ?1 OR name = ?1 ORDER BY person.id = ?1 DESC", [key])
+        if found:
+            return found[0]
+        near = difflib.get_close_matches(key, [person.name for person in self.people()], n=3)
+        hint = f"did you mean {' or '.join(near)}?" if near else f"`rkface gallery list --gallery {self.path}` has all"
+        raise InputError(f"{self.path}: nobody is called {key!r}: {hint}")
+
+    def _select(self, clause: str, parameters: Sequence[Any] = ()) -> list[Person]:
+        rows = self.read(
+            "SELECT id, name, metadata, created, changed, (SELECT count(*) FROM sample WHERE person = person.id) "
+            f"FROM person {clause}",
+            parameters,
+        )
+        return [Person(id, name, json.loads(metadata), *rest) for id, name, metadata, *rest in rows]
+
+    def samples(self, person: Person) -> list[Sample]:
+        """All of one person, oldest first."""
+        rows = self.read(
+            "SELECT embedding, image, quality, source, created, identity, id FROM sample "
+            "LEFT JOIN crop ON sample = id WHERE person = ? ORDER BY id",
+            [person.id],
+        )
+        return [Sample(np.frombuffer(embedding, "<f4"), *rest) for embedding, *rest in rows]
+
+    def holds(self, name: str, sample: Sample) -> bool:
+        """Whether ``name`` has this very embedding already."""
+        return bool(
+            self.read(
+                "SELECT 1 FROM sample JOIN person ON person.id = person WHERE name = ? AND embedding = ?",
+                [name, _stored(sample.embedding)],
+            )
+        )
+
+    def add(self, name: str, samples: Iterable[Sample], metadata: Mapping[str, Any] | None = None) -> Person:
+        """Add samples, and the person ``name`` where there is none yet; ``metadata`` is joined to what there is.
+
+        Whatever this returns for is on the disk. InputError, and nothing added, for an empty name or a sample of
+        another identity or length.
+        """
+        if not name.strip():
+            raise InputError("a person needs a name")
+        fresh, now, ids = list(samples), time.time(), []
+        with self.writing() as database:
+            found = self._select("WHERE name = ?", [name])
+            id = found[0].id if found else uuid.uuid4().hex
+            known = found[0].metadata if found else {}
+            database.execute(
+                "INSERT INTO person VALUES (?1, ?2, ?3, ?4, ?4) "
+                "ON CONFLICT (id) DO UPDATE SET metadata = ?3, changed = ?4",
+                [id, name, json.dumps({**known, **(metadata or {})}, ensure_ascii=False), now],
+            )
+            for sample in fresh:
+                identity = self._accepted(sample)
+                cursor = database.execute(
+                    "INSERT INTO sample (person, identity, embedding, quality, source, created) "
+                    "VALUES (?, ?, ?, ?, ?, ?)",
+                    [id, identity, _stored(sample.embedding), sample.quality, sample.source, sample.created or now],
+                )
+                ids.append(int(cursor.lastrowid or 0))
+                if sample.crop is not None:
+                    database.execute("INSERT INTO crop VALUES (?, ?)", [ids[-1], sample.crop])
+        person = self.person(id)
+        self.changed(lambda now: self._grown(now, person, fresh, ids))
+        return person
+
+    def _accepted(self, sample: Sample) -> str:
+        """The identity to store ``sample`` with; the first sample of a gallery decides it."""
+        own = self.identity
+        identity = sample.identity or self._wanted or own
+        if identity is None:
+            raise InputError(f"{self.path}: a first sample needs the identity of its model: use --bundle")
+        if own is None or (identity != own and not self.read("SELECT 1 FROM sample LIMIT 1")):
+            self.set_identity(identity)
+        elif identity != own:
+            raise InputError(
+                f"{self.path} holds embeddings of another model or alignment (identity {own[:8]}, not {identity[:8]}), "
+                f"which cannot be compared: rkface gallery reembed --gallery {self.path} --bundle DIR"
+            )
+        length = self.read("SELECT length(embedding) / 4 FROM sample WHERE identity = ? LIMIT 1", [identity])
+        if length and sample.embedding.shape != length[0]:
+            raise InputError(f"an embedding of {sample.embedding.shape}, the gallery's have {length[0][0]} numbers")
+        return identity
+
+    def rename(self, person: Person, name: str) -> None:
+        """InputError for an empty name or that of somebody else."""
+        other = self._select("WHERE name = ?", [name])
+        if not name.strip() or (other and other[0].id != person.id):
+            raise InputError(
+                f"{name!r} is somebody else's name: if they are one person, use `rkface gallery merge`"
+                if name.strip() else "a person needs a name"
+            )  # fmt: skip
+        with self.writing() as database:
+            database.execute("UPDATE person SET name = ?, changed = ? WHERE id = ?", [name, time.time(), person.id])
+        self.changed()
+
+    def merge(self, person: Person, into: Person) -> None:
+        """All samples of ``person`` become those of ``into``, who keeps name, id and, where both say something, its
+        metadata; ``person`` is gone."""
+        if person.id == into.id:
+            raise InputError(f"{person.name!r} cannot be merged into the same person")
+        now = time.time()
+        with self.writing() as database:
+            database.execute("UPDATE sample SET person = ? WHERE person = ?", [into.id, person.id])
+            database.execute("DELETE FROM person WHERE id = ?", [person.id])
+            database.execute("UPDATE former SET person = ? WHERE person = ?", [into.id, person.id])
+            database.execute("INSERT OR REPLACE INTO former VALUES (?, ?, ?)", [person.id, into.id, now])
+            database.execute(
+                "UPDATE person SET metadata = ?, changed = ? WHERE id = ?",
+                [json.dumps(person.metadata | into.metadata, ensure_ascii=False), now, into.id],
+            )
+        self.changed()
+
+    def search(self, probes: NDArray[np.float32], k: int = 1) -> list[list[Match]]:
+        """The ``k`` people nearest to each of N×D unit ``probes``, best first, whatever their cosine. Samples of other
+        identities are ignored: ``state().ignored`` says how many."""
+        snapshot = self._snapshot()
+        self.searches += len(probes)
+        found = snapshot.index.search(probes, k, self._exact)
+        people = snapshot.people
+        return [[Match(people[hit.owner].id, people[hit.owner].name, hit.cosine) for hit in hits] for hits in found]
+
+    def refresh(self) -> bool:
+        """Take over what other processes changed; True where something was. Costs microseconds where nothing was.
+        Searches in other threads go on with the old state meanwhile."""
+        with self.lock:
+            if self._current is not None and self._version() == self._current.version:
+                return False
+            self._current = self._read_snapshot()
+            return True
+
+    def state(self) -> GalleryState:
+        snapshot = self._snapshot()
+        (total,) = self.read("SELECT count(*) FROM sample")[0]
+        searched = len(snapshot.index)
+        return GalleryState(
+            len(snapshot.people), total, total - searched, snapshot.index.precision, self.searches
+        )
+
+    def changed(self, successor: Callable[[Snapshot], Snapshot] | None = None) -> None:
+        """After ``writing``: renew what is searched, if anything is yet, by ``successor`` where nobody else wrote."""
+        with self.lock:
+            now = self._current
+            if now is not None:
+                fits = successor is not None and len(now.index) and now.version == self._version()
+                self._current = successor(now) if successor and fits else self._read_snapshot()
+
+    def _version(self) -> int:
+        # Changes when another connection commits, never by our own commits.
+        return int(self.read("PRAGMA data_version")[0][0])
+
+    def _snapshot(self) -> Snapshot:
+        current = self._current
+        if current is None:
+            with self.lock:
+                current = self._current = self._current or self._read_snapshot()
+        return current
+
+    def _read_snapshot(self) -> Snapshot:
+        version = self._version()
+        with self.reading():
+            people, own = tuple(self.people()), self.identity
+            if own is None or self._wanted not in (None, own):
+                return Snapshot(_NOTHING, people, version)
+            places = {person.id: place for place, person in enumerate(people)}
+            ((count, dimensions),) = self.read(
+                "SELECT count(*), max(length(embedding)) / 4 FROM sample WHERE identity = ?", [own]
+            )
+            vectors, ids, owners = np.empty((count, dimensions or 1), np.float32), [], []
+            rows = self.database.execute("SELECT id, person, embedding FROM sample WHERE identity = ?", (own,))
+            for number, (id, person, embedding) in enumerate(rows):  # row by row: a large gallery is in memory once
+                vectors[number] = np.frombuffer(embedding, "<f4")
+                ids.append(id)
+                owners.append(places[person])
+        return Snapshot(build(vectors, ids, owners, self._precision), people, version)
+
+    def _grown(self, now: Snapshot, person: Person, samples: Sequence[Sample], ids: Sequence[int]) -> Snapshot:
+        """``now`` with new samples of one person, without reading the rest again."""
+        place = next((place for place, known in enumerate(now.people) if known.id == person.id), len(now.people))
+        people = (*now.people[:place], person, *now.people[place + 1 :])
+        if not samples:
+            return Snapshot(now.index, people, now.version)
+        vectors = unit(np.stack([sample.embedding for sample in samples]))
+        return Snapshot(now.index.plus(vectors, ids, [place] * len(ids)), people, now.version)
+
+    def _exact(self, ids: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+        rows = self.read(
+            "SELECT id, embedding FROM sample WHERE id IN (SELECT value FROM json_each(?))", [json.dumps(ids.tolist())]
+        )
+        vectors = np.frombuffer(b"".join(embedding for _, embedding in rows), "<f4").astype(np.float32, copy=False)
+        return np.array([id for id, _ in rows], np.int64), vectors.reshape(len(rows), -1) if rows else vectors[:, None]
+
+
+def _stored(embedding: NDArray[np.float32]) -> bytes:
+    """What is already of unit length keeps its bits, so that it can be exported and imported again."""
+    whole = embedding if abs(float(embedding @ embedding) - 1) < 1e-6 else unit(embedding)
+    return whole.astype("<f4").tobytes()

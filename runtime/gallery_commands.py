@@ -1,0 +1,161 @@
+"""``rkface enrol`` and ``rkface gallery …``. Imports nothing heavy before a command runs."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from argparse import ArgumentParser, ArgumentTypeError, Namespace
+from collections import Counter
+from collections.abc import Iterable
+from contextlib import ExitStack
+from dataclasses import asdict
+from inspect import getdoc
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from .commands import BUNDLE
+from .errors import InputError, WorkError
+
+if TYPE_CHECKING:
+    from .enrol import Verdict
+    from .gallery import Gallery
+    from .pipeline import Pipeline
+
+
+def enrol(parser: ArgumentParser) -> None:
+    """Teach the gallery a person from photos: one at a time, or a whole folder.
+
+    Every photo is judged by itself and reported: no face, too small, blurred, like one that is there, or already
+    enrolled under another name (with the cosine), which --force overrides. What is said to be enrolled is on the disk.
+    Exit code 1 where some photo was refused.
+
+    With --folder, a sub-folder is a person; photos beside are named for theirs: ada.jpg, ada-2.jpg, jean-luc-01.jpg.
+
+    examples:
+      rkface enrol --bundle build/rk3588 --gallery gallery.sqlite "Ada Lovelace" ada.jpg ada-side.jpg
+      rkface enrol --bundle build/rk3588 --gallery gallery.sqlite --folder staff/
+    """
+    parser.add_argument("name", nargs="?", metavar="NAME", help="of the person; new, or one of the gallery")
+    parser.add_argument("photos", nargs="*", type=Path, metavar="PHOTO", help="JPEG, PNG, WebP or BMP")
+    parser.add_argument("--folder", type=Path, metavar="DIR", help="photos of several people")
+    parser.add_argument("--set", action="append", type=_pair, default=[], metavar="KEY=VALUE", help="metadata to keep")
+    _place(parser)
+    add_models(parser, required=True)
+    add_rules(parser)
+    parser.add_argument("--json", action="store_true", help="a line for each photo, for programs")
+    parser.set_defaults(run=_enrol)
+
+
+def gallery(parser: ArgumentParser) -> None:
+    """See, mend, move and back up who the gallery knows.
+
+    The gallery is one SQLite file for its owner only. Names and ids both stand for a person.
+    `rkface gallery ACTION --help` explains an action; `rkface enrol` adds people.
+
+    examples:
+      rkface gallery list --gallery gallery.sqlite
+      rkface gallery forget --gallery gallery.sqlite "Ada Lovelace"
+    """
+    from . import gallery_actions
+
+    actions = parser.add_subparsers(metavar="ACTION", required=True)
+    for declare in gallery_actions.ACTIONS:
+        text = getdoc(declare) or ""
+        action = actions.add_parser(
+            declare.__name__.rstrip("_"), help=text.splitlines()[0], description=text,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )  # fmt: skip
+        _place(action)
+        declare(action)
+
+
+def _place(parser: ArgumentParser) -> None:
+    parser.add_argument(
+        "--gallery", type=Path, metavar="FILE",
+        help="(default: /var/lib/rkface/gallery.sqlite where that folder is yours to write, else gallery.sqlite here)",
+    )  # fmt: skip
+
+
+def add_models(parser: ArgumentParser, *, required: bool) -> None:
+    parser.add_argument("--bundle", type=Path, default=Path(BUNDLE) if required else None, metavar="DIR",
+                        help=f"what `rkface convert` wrote{' (default: %(default)s)' * required}")  # fmt: skip
+    parser.add_argument(
+        "--backend", metavar="B", help="npu, or reference = ONNX Runtime (default: what this machine has)"
+    )
+
+
+def add_rules(parser: ArgumentParser) -> None:
+    parser.add_argument("--strict", action="store_true", help="refuse photos with several faces")
+    parser.add_argument("--force", action="store_true", help="enrol even who looks like another person of the gallery")
+    parser.add_argument("--no-crops", action="store_true",
+                        help="keep no aligned faces: then a new model means enrolling again")  # fmt: skip
+
+
+def _pair(text: str) -> tuple[str, str]:
+    key, sign, value = text.partition("=")
+    if not key or not sign:
+        raise ArgumentTypeError(f"{text!r} is not KEY=VALUE")
+    return key, value
+
+
+def open_gallery(options: Namespace, pipeline: Pipeline | None = None, *, create: bool = False) -> Gallery:
+    from .gallery import Gallery, default_path, embedding_identity
+
+    identity = embedding_identity(pipeline.manifest) if pipeline else None
+    return Gallery(options.gallery or default_path(), identity, create=create)
+
+
+def _enrol(options: Namespace) -> int:
+    from .enrol import Rules, enrol_photo, photos_by_person
+    from .pipeline import open_bundle
+
+    if options.folder and (options.name or options.photos):
+        raise InputError("--folder names the people itself: give either it, or NAME and photos")
+    if not options.folder and not options.photos:
+        raise InputError("NAME and at least one photo, or --folder DIR: `rkface enrol --help` has examples")
+    pairs = list(photos_by_person(options.folder)) if options.folder else [(options.name, it) for it in options.photos]
+    rules, metadata = Rules(options.strict, options.force, not options.no_crops), dict(options.set)
+    with ExitStack() as opened:
+        pipeline = opened.enter_context(open_bundle(options.bundle, options.backend))
+        known = opened.enter_context(open_gallery(options, pipeline, create=True))
+        check_model(known, pipeline)
+        verdicts = (enrol_photo(known, pipeline, name, photo, rules=rules, metadata=metadata) for name, photo in pairs)
+        return report(verdicts, as_json=options.json)
+
+
+def check_model(known: Gallery, pipeline: Pipeline) -> None:
+    """InputError, before any work, where the gallery holds embeddings of another model than the bundle's."""
+    from .gallery import embedding_identity
+
+    if known.identity not in (None, embedding_identity(pipeline.manifest)) and known.state().samples:
+        raise InputError(
+            f"{known.path} holds embeddings of another model than this bundle's, which cannot be compared: "
+            f"use that bundle, or rkface gallery reembed --gallery {known.path} --bundle DIR"
+        )
+
+
+def report(verdicts: Iterable[Verdict], *, as_json: bool = False) -> int:
+    """Say each verdict as it comes, and a summary; the exit code."""
+    counts: Counter[str] = Counter()
+    people = set()
+    for verdict in verdicts:
+        counts[verdict.status] += 1
+        people |= {verdict.person} if verdict.status == "enrolled" else set()
+        if as_json:
+            print(json.dumps(asdict(verdict), ensure_ascii=False), flush=True)
+            continue
+        line = f"{verdict.source}: {verdict.status} {'as ' if verdict.status != 'refused' else 'for '}{verdict.person}"
+        line += f", quality {verdict.quality:.2f}" if verdict.quality is not None else ""
+        print("; ".join([line, *filter(None, [verdict.reason]), *verdict.notes]), flush=True)
+    said = f"{counts['enrolled']} enrolled for {len(people)} {'person' if len(people) == 1 else 'people'}"
+    said += f", {counts['known']} known already" if counts["known"] else ""
+    said += f", {counts['refused']} refused" if counts["refused"] else ""
+    print(said, file=sys.stderr)
+    return WorkError.exit_code if counts["refused"] else 0
+
+
+def date(seconds: float) -> str:
+    return time.strftime("%Y-%m-%d %H:%M", time.localtime(seconds))
+

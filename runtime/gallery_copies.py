@@ -1,0 +1,246 @@
+"""Backups of a gallery, and forgetting a person in all of them.
+
+A backup is one SQLite file for its owner only. The gallery remembers where its backups are and which ids were
+forgotten, so that nobody comes back with one.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from .errors import InputError, RkfaceError, WorkError
+from .gallery import Gallery, Person
+from .gallery_schema import backup_folder, explained, list_backups, open_database, transaction
+
+KEEP = 7  # backups in the gallery's own folder; older ones go
+SCRUB = "scrub"  # the setting that stands while deleted bytes may still be in the file
+
+
+@dataclass(frozen=True)
+class Left:
+    """A copy in which forgotten people may still be, and why."""
+
+    path: Path
+    reason: str
+
+
+def back_up(gallery: Gallery, to: Path | None = None, keep: int = KEEP) -> Path:
+    """Copy ``gallery`` as it is now, while others use it, to the new file ``to``, or into its own folder for backups,
+    where the ``keep`` newest stay. The copy is checked before it gets its name. InputError where ``to`` exists."""
+    if to is None:
+        folder = backup_folder(gallery.path)
+        folder.mkdir(mode=0o700, exist_ok=True)
+        now = time.time()
+        to = folder / f"{time.strftime('%Y-%m-%dT%H-%M-%S', time.gmtime(now))}-{int(now % 1 * 1000):03d}Z.sqlite"
+    if to.exists():
+        raise InputError(f"{to} exists: name a new file for the backup")
+    with gallery.writing() as database:  # before there is a copy: a power cut must not leave one that nobody knows of
+        database.execute("INSERT OR REPLACE INTO backup VALUES (?, ?)", [str(to.resolve()), time.time()])
+    with _fresh(to) as copy, closing(sqlite3.connect(copy)) as target, explained(gallery.path):
+        with gallery.lock:
+            gallery.database.backup(target)
+        target.execute("PRAGMA journal_mode=DELETE")  # one file, without -wal and -shm
+        if (problem := _damage(target)) is not None:
+            raise WorkError(f"{gallery.path}: not backed up, because it is damaged: {problem}")
+    for old in list_backups(gallery.path)[:-keep]:
+        if old.parent == to.parent:
+            old.unlink()
+            _unregister(gallery, old)
+    return to.resolve()
+
+
+def restore(path: Path, source: Path) -> Path | None:
+    """Put the content of the backup ``source`` in the place of the gallery at ``path``, without those who were
+    forgotten since. Returns where the present content was put first: a backup, or, where it is damaged, the file
+    itself under another name; None where there was nothing. Programs that use the gallery see the change."""
+    if not source.is_file():
+        raise InputError(f"{source}: no such backup; `rkface gallery backup --list` has all")
+    if path.exists() and source.samefile(path):
+        raise InputError(f"{source} is the gallery itself, no backup of it")
+    present, aside = _present(path)
+    try:
+        with _fresh(path.with_name(f".{path.name}.restored"), final=False) as copy:
+            _copy(source, copy)
+            with closing(open_database(copy)) as restored, explained(source):
+                if (problem := _damage(restored)) is not None:
+                    raise WorkError(f"{source} is damaged ({problem}): nothing was changed; take an older backup")
+                if present is not None:
+                    _remember(present, restored)
+                _delete_forgotten(restored)
+                if present is None:
+                    present = Gallery(path, create=True)
+                with present.lock, explained(path):
+                    restored.backup(present.database)
+    finally:
+        if present is not None:
+            present.close()
+    return aside
+
+
+def forget(gallery: Gallery, person: Person) -> list[Left]:
+    """Delete ``person`` with all samples from ``gallery`` and from its backups: afterwards no byte of an embedding or
+    a crop is in any of the files. Returns the backups that could not be reached. WorkError where another program holds
+    on to the old pages of the gallery itself; the person is deleted even so, and ``finish`` can be called later.
+    """
+    now = time.time()
+    with gallery.writing() as database:
+        database.execute("DELETE FROM person WHERE id = ?", [person.id])  # and the samples by their foreign key
+        database.execute("UPDATE former SET person = NULL, since = ? WHERE person = ?", [now, person.id])
+        database.execute("INSERT OR REPLACE INTO former VALUES (?, NULL, ?)", [person.id, now])
+        database.execute("INSERT OR REPLACE INTO setting VALUES (?, '1')", [SCRUB])
+    gallery.changed()
+    return finish(gallery)
+
+
+def finish(gallery: Gallery) -> list[Left]:
+    """Overwrite what was deleted, here and in the backups; see ``forget``."""
+    left = [reason for backup in known_backups(gallery) if (reason := _purged(gallery, backup)) is not None]
+    if gallery.read("SELECT 1 FROM setting WHERE name = ?", [SCRUB]):
+        # VACUUM writes every page anew: secure_delete alone can leave a copy where a page was split.
+        with gallery.lock, explained(gallery.path):
+            gallery.database.execute("VACUUM")
+            (busy, *_) = gallery.database.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        if busy:
+            raise WorkError(
+                f"{gallery.path}: deleted, but another program still reads old pages, so that their bytes stay in the "
+                f"-wal file: stop it, then run `rkface gallery check --gallery {gallery.path}`"
+            )
+        with gallery.writing() as database:
+            database.execute("DELETE FROM setting WHERE name = ?", [SCRUB])
+    return left
+
+
+def known_backups(gallery: Gallery) -> list[Path]:
+    """Where copies are or should be: those in its own folder, and those it was told to write elsewhere."""
+    told = {Path(path) for (path,) in gallery.read("SELECT path FROM backup")}
+    return sorted(told | {path.resolve() for path in list_backups(gallery.path)})
+
+
+def check(gallery: Gallery) -> list[str]:
+    """What is wrong with the database and what it holds; empty where nothing is."""
+    with gallery.lock, explained(gallery.path):
+        found = [problem] if (problem := _damage(gallery.database)) is not None else []
+        lost = gallery.database.execute("PRAGMA foreign_key_check").fetchall()
+    found += [f"{len(lost)} samples belong to nobody"] if lost else []
+    lengths = gallery.read(
+        "SELECT identity, count(DISTINCT length(embedding)), max(length(embedding) % 4) FROM sample GROUP BY identity"
+    )
+    found += [f"embeddings of {identity[:8]} differ in length" for identity, kinds, odd in lengths if kinds > 1 or odd]
+    return found
+
+
+def _damage(database: sqlite3.Connection) -> str | None:
+    try:
+        (said,) = database.execute("PRAGMA integrity_check(1)").fetchone()
+    except sqlite3.DatabaseError as error:
+        said = str(error)
+    return None if said == "ok" else str(said).splitlines()[-1]
+
+
+def _present(path: Path) -> tuple[Gallery | None, Path | None]:
+    """The gallery at ``path`` and a backup of it; a damaged one steps aside and is None."""
+    if not path.exists():
+        return None, None
+    try:
+        gallery = Gallery(path)
+    except RkfaceError as error:
+        if "busy" in str(error) or "newer" in str(error):
+            raise
+    else:
+        try:
+            return gallery, back_up(gallery, keep=10**6)
+        except RkfaceError:
+            gallery.close()
+    aside = path.with_name(f"{path.name}.damaged-{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}")
+    for suffix in ("", "-wal", "-shm"):
+        part = path.with_name(path.name + suffix)
+        if part.exists():
+            part.rename(aside.with_name(aside.name + suffix))
+    return None, aside
+
+
+def _remember(gallery: Gallery, restored: sqlite3.Connection) -> None:
+    """What the present gallery knows and an old backup cannot: who was merged or forgotten, and which backups exist."""
+    with transaction(restored):
+        for table, columns in (("former", 3), ("backup", 2)):
+            restored.executemany(
+                f"INSERT OR REPLACE INTO {table} VALUES ({', '.join('?' * columns)})",
+                gallery.read(f"SELECT * FROM {table}"),
+            )
+
+
+def _delete_forgotten(database: sqlite3.Connection) -> bool:
+    with transaction(database):
+        gone = database.execute(
+            "DELETE FROM person WHERE id IN (SELECT id FROM former WHERE person IS NULL)"
+        ).rowcount
+    if gone:
+        database.execute("VACUUM")
+    return bool(gone)
+
+
+def _purged(gallery: Gallery, backup: Path) -> Left | None:
+    """Write ``backup`` anew without the people that ``gallery`` has forgotten; what stands in the way, or None."""
+    gone = {id for (id,) in gallery.read("SELECT id FROM former WHERE person IS NULL")}
+    if not backup.exists():
+        if backup.parent == backup_folder(gallery.path).resolve():
+            _unregister(gallery, backup)
+            return None
+        return Left(backup, "not found: if it is on a disk that is not connected, connect it")
+    try:
+        with explained(backup), closing(sqlite3.connect(f"{backup.as_uri()}?mode=ro", uri=True)) as database:
+            known = {id for (id,) in database.execute("SELECT id FROM person")}
+        if known & gone:
+            with _fresh(backup) as copy:
+                _copy(backup, copy)
+                with explained(backup), closing(sqlite3.connect(copy, isolation_level=None)) as database:
+                    for pragma in ("journal_mode=OFF", "foreign_keys=ON", "secure_delete=ON"):
+                        database.execute(f"PRAGMA {pragma}")
+                    database.executemany("DELETE FROM person WHERE id = ?", [(id,) for id in known & gone])
+                    database.execute("VACUUM")
+    except (RkfaceError, OSError) as error:
+        return Left(backup, str(error))
+    return None
+
+
+def _unregister(gallery: Gallery, backup: Path) -> None:
+    with gallery.writing() as database:
+        database.execute("DELETE FROM backup WHERE path = ?", [str(backup.resolve())])
+
+
+@contextmanager
+def _fresh(target: Path, *, final: bool = True) -> Iterator[Path]:
+    """A new empty file beside ``target``, mode 0600, that takes its place on the disk when the block ends well."""
+    try:
+        handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
+        os.close(handle)
+        fresh = Path(name)
+    except OSError as error:
+        raise WorkError(f"{target}: cannot be written: {error.strerror or error}: choose another place") from error
+    try:
+        yield fresh
+        if final:
+            for path in (fresh, target.parent):
+                if path == target.parent:
+                    fresh.replace(target)
+                handle = os.open(path, os.O_RDONLY)
+                os.fsync(handle)
+                os.close(handle)
+    finally:
+        for suffix in ("", "-wal", "-shm", "-journal"):
+            fresh.with_name(fresh.name + suffix).unlink(missing_ok=True)
+
+
+def _copy(source: Path, target: Path) -> None:
+    """Through SQLite, so that what another program is just writing does not come along by half."""
+    place = f"{source.resolve().as_uri()}?mode=ro"
+    with explained(source), closing(sqlite3.connect(place, uri=True)) as old, closing(sqlite3.connect(target)) as new:
+        old.backup(new)
+        new.execute("PRAGMA journal_mode=DELETE")

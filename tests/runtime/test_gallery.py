@@ -1,0 +1,416 @@
+"""What the gallery keeps, refuses and finds; what is left of a person who was forgotten; what a power cut takes."""
+
+import os
+import random
+import signal
+import sqlite3
+import stat
+import subprocess
+import sys
+import threading
+import time
+from contextlib import closing
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from rkface.runtime import gallery_schema
+from rkface.runtime.align import ALIGNMENT
+from rkface.runtime.bundle import parse_manifest
+from rkface.runtime.errors import InputError, WorkError
+from rkface.runtime.gallery import Gallery, Sample, embedding_identity
+from rkface.runtime.gallery_copies import back_up, check, finish, forget, known_backups, restore
+
+ONE, OTHER = "1" * 32, "2" * 32
+D = 64
+
+
+def vector(seed):
+    values = np.random.default_rng(seed).standard_normal(D)
+    return (values / np.linalg.norm(values)).astype(np.float32)
+
+
+def sample(seed, crop=True, **more):
+    return Sample(vector(seed), crop_of(seed) if crop else None, 0.8, f"photo-{seed}.jpg", **more)
+
+
+def crop_of(seed):
+    # Larger than a page of 8192 bytes, as real crops are: SQLite keeps these in overflow pages.
+    return np.random.default_rng(1000 + seed).bytes(9000)
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "gallery.sqlite"
+
+
+@pytest.fixture
+def gallery(path):
+    with Gallery(path, ONE, create=True) as opened:
+        yield opened
+
+
+def names(gallery, seed, k=1):
+    return [match.name for match in gallery.search(vector(seed)[None], k)[0]]
+
+
+def test_what_was_added_is_there_after_closing(path):
+    with Gallery(path, ONE, create=True) as gallery:
+        ada = gallery.add("Ada", [sample(1), sample(2, crop=False)], {"badge": 7})
+        gallery.add("Grace", [sample(3)])
+    with Gallery(path) as gallery:
+        assert [(person.name, person.samples) for person in gallery.people()] == [("Ada", 2), ("Grace", 1)]
+        assert gallery.person("Ada") == gallery.person(ada.id) == ada and ada.metadata == {"badge": 7}
+        first, second = gallery.samples(ada)
+        np.testing.assert_allclose(first.embedding, vector(1), atol=1e-7)
+        assert (first.crop, second.crop) == (crop_of(1), None)
+        assert (first.source, first.quality, first.identity) == ("photo-1.jpg", 0.8, ONE)
+        match = gallery.search(vector(3)[None], 2)[0][0]
+        assert (match.name, match.cosine) == ("Grace", pytest.approx(1, abs=1e-6))
+        assert gallery.identity == ONE and gallery.state().samples == 3
+
+
+def test_adding_again_joins_samples_and_metadata(gallery):
+    first = gallery.add("Ada", [sample(1)], {"badge": 7, "room": "A"})
+    again = gallery.add("Ada", [sample(2)], {"room": "B"})
+    assert (again.id, again.samples, again.metadata) == (first.id, 2, {"badge": 7, "room": "B"})
+    assert again.created == first.created <= again.changed
+
+
+@pytest.mark.parametrize("precision", ["float32", "int8"])
+def test_search_sees_every_change_at_once(path, precision):
+    with Gallery(path, ONE, create=True, precision=precision) as gallery:
+        assert gallery.search(vector(1)[None]) == [[]]
+        gallery.add("Ada", [sample(1)])
+        assert names(gallery, 1) == ["Ada"]
+        gallery.add("Grace", [sample(2)])  # a person more
+        gallery.add("Ada", [sample(3)])  # a sample more
+        assert [names(gallery, seed) for seed in (1, 2, 3)] == [["Ada"], ["Grace"], ["Ada"]]
+        gallery.rename(gallery.person("Grace"), "Hedy")
+        assert names(gallery, 2) == ["Hedy"]
+        gallery.merge(gallery.person("Hedy"), gallery.person("Ada"))
+        assert names(gallery, 2, 5) == ["Ada"] and gallery.person("Ada").samples == 3
+        forget(gallery, gallery.person("Ada"))
+        assert names(gallery, 2, 5) == []
+
+
+def test_another_process_is_noticed_by_refresh(gallery, path):
+    gallery.add("Ada", [sample(1)])
+    assert names(gallery, 1) == ["Ada"] and not gallery.refresh()
+    with Gallery(path, ONE) as other:
+        other.add("Grace", [sample(2)])
+    assert names(gallery, 2) == ["Ada"]  # a search never waits for the disk
+    assert gallery.refresh() and names(gallery, 2) == ["Grace"]
+    with Gallery(path, ONE) as other:
+        other.add("Hedy", [sample(3)])
+    gallery.add("Joan", [sample(4)])  # our own write must not hide theirs
+    assert [names(gallery, seed) for seed in (3, 4)] == [["Hedy"], ["Joan"]]
+
+
+def test_searching_goes_on_while_people_are_added(gallery):
+    gallery.add("Ada", [sample(1)])
+    stop, wrong = threading.Event(), []
+
+    def look():
+        while not stop.is_set():
+            if names(gallery, 1) != ["Ada"]:
+                wrong.append(True)
+
+    threads = [threading.Thread(target=look) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for seed in range(2, 30):
+        gallery.add(f"person {seed}", [sample(seed)])
+    stop.set()
+    for thread in threads:
+        thread.join()
+    assert not wrong and all(names(gallery, seed) == [f"person {seed}"] for seed in range(2, 30))
+
+
+def test_embeddings_of_another_model_are_refused_and_never_searched(gallery, path):
+    gallery.add("Ada", [sample(1)])
+    with pytest.raises(InputError, match="another model or alignment"):
+        gallery.add("Ada", [replace(sample(2), identity=OTHER)])
+    with Gallery(path, OTHER) as other:
+        assert other.search(vector(1)[None]) == [[]] and other.state().ignored == 1
+        with pytest.raises(InputError, match="reembed"):
+            other.add("Grace", [sample(2)])
+        assert [person.name for person in other.people()] == ["Ada"]  # not half a Grace
+    with pytest.raises(InputError, match="65"):
+        gallery.add("Ada", [Sample(np.ones(65, np.float32), None, 1, "")])
+
+
+def test_a_gallery_without_samples_takes_any_model(gallery, path):
+    gallery.add("Ada", [sample(1)])
+    forget(gallery, gallery.person("Ada"))
+    with Gallery(path, OTHER) as other:
+        other.add("Grace", [sample(2)])
+        assert other.identity == OTHER
+
+
+def test_the_identity_is_of_what_the_numbers_depend_on(bundle):
+    manifest = parse_manifest(bundle)
+    model = manifest.recognizer
+    own = embedding_identity(manifest)
+    assert own == embedding_identity(replace(manifest, target="rk3576", created="later"))
+    assert own == embedding_identity(replace(manifest, recognizer=replace(model, precision="fp16", file="other.rknn")))
+    others = [
+        replace(model, source=replace(model.source, sha256="f" * 64)),
+        replace(model, input=replace(model.input, mean=(0.0, 0.0, 0.0))),
+        replace(model, input=replace(model.input, height=128)),
+    ]
+    identities = {embedding_identity(replace(manifest, recognizer=other)) for other in others}
+    assert len(identities | {own}) == 4 and len(own) == 32
+
+
+def test_the_identity_changes_with_alignment(bundle, monkeypatch):
+    before = embedding_identity(parse_manifest(bundle))
+    monkeypatch.setattr("rkface.runtime.person.ALIGNMENT", f"{ALIGNMENT}+")
+    assert embedding_identity(parse_manifest(bundle)) != before
+
+
+def test_names_are_of_one_person(gallery):
+    ada = gallery.add("Ada", [sample(1)])
+    gallery.add("Grace", [sample(2)])
+    for wrong in ("Grace", "", "  "):
+        with pytest.raises(InputError):
+            gallery.rename(ada, wrong)
+    with pytest.raises(InputError, match="same person"):
+        gallery.merge(ada, ada)
+    with pytest.raises(InputError, match="did you mean Grace"):
+        gallery.person("Grase")
+
+
+def test_files_are_for_their_owner_only(gallery, path):
+    gallery.add("Ada", [sample(1)])
+    backup = back_up(gallery)
+    for file in (path, path.with_name("gallery.sqlite-wal"), path.with_name("gallery.sqlite-shm"), backup):
+        assert stat.S_IMODE(file.stat().st_mode) == 0o600, file
+    assert stat.S_IMODE(backup.parent.stat().st_mode) == 0o700
+
+
+def test_a_copy_with_too_open_a_mode_is_closed(path):
+    with Gallery(path, ONE, create=True) as gallery:
+        gallery.add("Ada", [sample(1)])
+    path.chmod(0o644)
+    with Gallery(path):
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+def test_files_that_are_no_gallery_are_left_alone(path):
+    with pytest.raises(InputError, match="no such gallery"):
+        Gallery(path)
+    path.write_bytes(b"holiday pictures, no database" * 50)
+    with pytest.raises(InputError, match="no SQLite database"):
+        Gallery(path, create=True)
+    path.unlink()
+    with closing(sqlite3.connect(path)) as foreign:
+        foreign.execute("CREATE TABLE recipe (name TEXT)")
+    before = path.read_bytes()
+    with pytest.raises(InputError, match="another program"):
+        Gallery(path, create=True)
+    assert path.read_bytes() == before
+
+
+def test_a_newer_gallery_is_refused_and_an_older_one_migrated(path, monkeypatch):
+    with Gallery(path, ONE, create=True) as gallery:
+        gallery.add("Ada", [sample(1)])
+    known = gallery_schema.MIGRATIONS
+    monkeypatch.setattr(gallery_schema, "MIGRATIONS", (*known, ("ALTER TABLE person ADD COLUMN pet TEXT",)))
+    for _ in range(2):  # once, not at every start
+        with Gallery(path) as gallery:
+            assert gallery.read("SELECT pet FROM person") == [(None,)]
+    monkeypatch.setattr(gallery_schema, "MIGRATIONS", known)
+    with pytest.raises(InputError, match="newer rkface"):
+        Gallery(path)
+
+
+def test_a_failed_migration_leaves_the_gallery_as_it_was(path, monkeypatch):
+    with Gallery(path, ONE, create=True) as gallery:
+        gallery.add("Ada", [sample(1)])
+    known = gallery_schema.MIGRATIONS
+    broken = ("ALTER TABLE person ADD COLUMN pet TEXT", "no SQL")
+    monkeypatch.setattr(gallery_schema, "MIGRATIONS", (*known, broken))
+    with pytest.raises(WorkError):
+        Gallery(path)
+    monkeypatch.setattr(gallery_schema, "MIGRATIONS", known)
+    with Gallery(path) as gallery:
+        assert [person.name for person in gallery.people()] == ["Ada"]
+
+
+def test_a_busy_gallery_says_so(gallery, path, monkeypatch):
+    monkeypatch.setattr(gallery_schema, "PATIENCE", 0.05)
+    with Gallery(path, ONE) as other, gallery.writing(), pytest.raises(WorkError, match="another program"):
+        other.add("Ada", [sample(1)])
+
+
+def test_a_damaged_gallery_offers_the_newest_backup_and_comes_back(path):
+    with Gallery(path, ONE, create=True) as gallery:
+        for seed in range(40):
+            gallery.add(f"person {seed}", [sample(seed)])
+        back_up(gallery)
+        backup = back_up(gallery)
+    content = bytearray(path.read_bytes())
+    content[4096 : len(content) // 2] = os.urandom(len(content) // 2 - 4096)
+    path.write_bytes(content)
+    with pytest.raises(WorkError, match="damaged") as caught, Gallery(path) as gallery:
+        gallery.search(vector(1)[None])
+    assert f"gallery restore --gallery {path} {backup}" in str(caught.value)
+    aside = restore(path, backup)
+    assert aside.read_bytes() == bytes(content)
+    with Gallery(path, ONE) as gallery:
+        assert len(gallery.people()) == 40 and names(gallery, 7) == ["person 7"] and check(gallery) == []
+
+
+def test_restore_keeps_what_it_replaces_and_programs_see_it(gallery, path):
+    gallery.add("Ada", [sample(1)])
+    backup = back_up(gallery)
+    gallery.add("Grace", [sample(2)])
+    assert names(gallery, 2) == ["Grace"]
+    kept = restore(path, backup)
+    assert gallery.refresh() and [person.name for person in gallery.people()] == ["Ada"]
+    restore(path, kept)
+    assert [person.name for person in gallery.people()] == ["Ada", "Grace"]
+
+
+def test_backups_are_whole_and_only_the_newest_stay(gallery, tmp_path):
+    elsewhere = tmp_path / "usb" / "copy.sqlite"
+    elsewhere.parent.mkdir()
+    for seed in range(5):
+        gallery.add(f"person {seed}", [sample(seed)])
+        newest = back_up(gallery, keep=3)
+    back_up(gallery, elsewhere)
+    with pytest.raises(InputError, match="exists"):
+        back_up(gallery, elsewhere)
+    assert len(known_backups(gallery)) == 4
+    for copy in (newest, elsewhere):
+        with Gallery(copy) as opened:
+            assert len(opened.people()) == 5
+
+
+def test_a_full_disk_loses_nothing_and_says_so(gallery):
+    gallery.add("Ada", [sample(1)])
+    # As SQLite reports it when the disk takes no more pages.
+    (pages,) = gallery.database.execute("PRAGMA page_count").fetchone()
+    gallery.database.execute(f"PRAGMA max_page_count = {pages + 3}")
+    with pytest.raises(WorkError, match="disk is full; nothing was changed"):
+        gallery.add("Grace", [sample(seed) for seed in range(2, 40)])
+    assert [person.name for person in gallery.people()] == ["Ada"] and names(gallery, 2) == ["Ada"]
+    gallery.database.execute("PRAGMA max_page_count = 1000000")
+    gallery.add("Grace", [sample(2)])
+    assert names(gallery, 2) == ["Grace"] and check(gallery) == []
+
+
+def traces(folder, seeds):
+    """Which of the persons' bytes are in any file below ``folder``: parts of embedding and crop."""
+    pieces = {}
+    for seed in seeds:
+        pieces[vector(seed).tobytes()[:128]] = seed
+        pieces[vector(seed).tobytes()[128:]] = seed
+        crop = crop_of(seed)
+        pieces |= {crop[start : start + 64]: seed for start in range(0, len(crop) - 64, 512)}
+    found = set()
+    for file in folder.rglob("*"):
+        if file.is_file():
+            content = file.read_bytes()
+            found |= {seed for piece, seed in pieces.items() if piece in content}
+    return found
+
+
+def stored(seed):
+    # What add() stores is the unit form, whose last bits may differ: search for exactly that.
+    return replace(sample(seed), embedding=vector(seed))
+
+
+def test_no_byte_of_a_forgotten_person_is_left_in_any_file(gallery, path, tmp_path):
+    for seed in range(60):
+        gallery.add(f"person {seed % 12}", [stored(seed)])
+    mine = [seed for seed in range(60) if seed % 12 == 4]
+    back_up(gallery)
+    back_up(gallery, tmp_path / "elsewhere.sqlite")
+    gallery.merge(gallery.person("person 4"), gallery.person("person 5"))  # the backups know them by another id
+    mine += [seed for seed in range(60) if seed % 12 == 5]
+    back_up(gallery)
+    assert traces(tmp_path, mine) == set(mine), "the test would not find them"
+    assert forget(gallery, gallery.person("person 5")) == []
+    assert traces(tmp_path, mine) == set()
+    assert traces(tmp_path, range(60)) == set(range(60)) - set(mine)  # and everyone else is still there
+    for copy in known_backups(gallery):
+        with Gallery(copy) as backup:
+            assert not {"person 4", "person 5"} & {person.name for person in backup.people()}
+            assert check(backup) == []
+
+
+def test_a_backup_out_of_reach_is_named_and_brings_nobody_back(gallery, path, tmp_path):
+    gallery.add("Ada", [stored(1)])
+    gallery.add("Grace", [stored(2)])
+    usb = back_up(gallery, tmp_path / "usb.sqlite")
+    away = usb.rename(tmp_path / "drawer.sqlite")
+    (left,) = forget(gallery, gallery.person("Ada"))
+    assert left.path == usb and "not found" in left.reason
+    restore(path, away)
+    assert [person.name for person in gallery.people()] == ["Grace"]
+    away.rename(usb)
+    assert finish(gallery) == []
+    assert traces(tmp_path, [1, 2]) == {2}
+
+
+def test_a_reader_of_old_pages_delays_the_overwriting_and_it_is_said(gallery, path, tmp_path):
+    gallery.add("Ada", [stored(1)])
+    gallery.database.execute("PRAGMA busy_timeout = 50")
+    with closing(sqlite3.connect(path, isolation_level=None)) as reader:
+        reader.execute("BEGIN")
+        reader.execute("SELECT count(*) FROM sample").fetchall()
+        with pytest.raises(WorkError, match="another program"):
+            forget(gallery, gallery.person("Ada"))
+        assert gallery.people() == []
+    assert finish(gallery) == [] and traces(tmp_path, [1]) == set()
+
+
+WRITER = """
+import sys
+from pathlib import Path
+import numpy as np
+from rkface.runtime.gallery import Gallery, Sample
+
+gallery = Gallery(Path(sys.argv[1]), "1" * 32, create=True)
+number = int(sys.argv[2])
+while True:
+    random = np.random.default_rng(number)
+    sample = Sample(random.standard_normal(64).astype(np.float32), random.bytes(9000), 0.5, str(number))
+    gallery.add(f"person {number % 7}", [sample])
+    print(number, flush=True)
+    number += 1
+"""
+
+
+def test_killed_at_any_moment_nothing_acknowledged_is_lost(path):
+    # kill -9 leaves what the kernel has; that a commit is also fsynced is synchronous=FULL, checked below.
+    moments = random.Random(7)
+    acknowledged = []
+    for round in range(8):
+        start = (round + 1) * 10_000
+        writer = subprocess.Popen(
+            [sys.executable, "-c", WRITER, path, str(start)], stdout=subprocess.PIPE, text=True, env=os.environ
+        )
+        first = writer.stdout.readline()  # under way
+        time.sleep(moments.uniform(0, 0.08))  # the random moment; nothing waits for it
+        writer.send_signal(signal.SIGKILL)
+        lines = [first, *writer.stdout.read().split("\n")[:-1]]
+        writer.wait()
+        acknowledged += [int(line) for line in lines]
+        with Gallery(path, "1" * 32) as gallery:
+            held = {int(source) for (source,) in gallery.read("SELECT source FROM sample")}
+            assert set(acknowledged) <= held, f"lost {set(acknowledged) - held}"
+            assert len(held) <= len(acknowledged) + round + 1  # at most the one under way, each time
+            assert check(gallery) == [] and gallery.read("PRAGMA integrity_check") == [("ok",)]
+            newest = np.random.default_rng(acknowledged[-1]).standard_normal(64).astype(np.float32)
+            match = gallery.search((newest / np.linalg.norm(newest))[None])[0][0]
+            assert (match.name, round) == (f"person {acknowledged[-1] % 7}", round)
+    assert len(acknowledged) > 20
+
+
+def test_a_commit_waits_for_the_disk(gallery):
+    # 2 is FULL: SQLite syncs the WAL before a commit returns (sqlite.org/pragma.html#pragma_synchronous).
+    assert gallery.read("PRAGMA synchronous") == [(2,)] and gallery.read("PRAGMA journal_mode") == [("wal",)]
+    assert gallery.read("PRAGMA foreign_keys") == [(1,)] and gallery.read("PRAGMA secure_delete") == [(1,)]
