@@ -12,7 +12,7 @@ import sqlite3
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -197,6 +197,17 @@ class Gallery:
         if length and sample.embedding.shape != length[0]:
             raise InputError(f"an embedding of {sample.embedding.shape}, the gallery's have {length[0][0]} numbers")
         return identity
+
+    def remove(self, person: Person, samples: Collection[int]) -> None:
+        """Delete some samples of ``person``, by their ids; backups keep them. InputError, and nothing deleted, where
+        one is not this person's."""
+        with self.writing() as database:
+            own = {id for (id,) in database.execute("SELECT id FROM sample WHERE person = ?", [person.id])}
+            if strange := sorted(set(samples) - own):
+                raise InputError(f"{person.name!r} has no sample {strange[0]}: `rkface gallery show` has their numbers")
+            database.executemany("DELETE FROM sample WHERE id = ?", [(id,) for id in samples])
+            database.execute("UPDATE person SET changed = ? WHERE id = ?", [time.time(), person.id])
+        self.changed()
 
     def rename(self, person: Person, name: str) -> None:
         """InputError for an empty name or that of somebody else."""

@@ -48,6 +48,13 @@ def merge(parser: ArgumentParser) -> None:
     parser.set_defaults(run=_merge)
 
 
+def remove(parser: ArgumentParser) -> None:
+    """Delete single samples, such as a photo of somebody else; backups keep them until they grow old."""
+    parser.add_argument("person", metavar="PERSON", help="name or id")
+    parser.add_argument("samples", nargs="+", type=int, metavar="SAMPLE", help="number, from `rkface gallery show`")
+    parser.set_defaults(run=_remove)
+
+
 def forget(parser: ArgumentParser) -> None:
     """Delete people for good: here and in every backup that rkface made.
 
@@ -118,7 +125,7 @@ def check(parser: ArgumentParser) -> None:
     parser.set_defaults(run=_check)
 
 
-ACTIONS = (list_, show, rename, merge, forget, export, import_, reembed, backup, restore, check)
+ACTIONS = (list_, show, rename, merge, remove, forget, export, import_, reembed, backup, restore, check)
 
 
 def _list(options: Namespace) -> int:
@@ -160,7 +167,7 @@ def _show(options: Namespace) -> int:
         print(f"  {key}: {value}")
     for sample in samples:
         crop = "" if sample.crop else ", no crop"
-        print(f"  {date(sample.created)}  quality {sample.quality:.2f}{crop}  {sample.source}")
+        print(f"  {sample.id:6}  {date(sample.created)}  quality {sample.quality:.2f}{crop}  {sample.source}")
     for name, cosine in sorted(nearest.items(), key=lambda item: -item[1])[:3]:
         print(f"  looks like {name}: cosine {cosine:.3f}")
     return 0
@@ -175,6 +182,12 @@ def _rename(options: Namespace) -> int:
 def _merge(options: Namespace) -> int:
     with open_gallery(options) as known:
         known.merge(known.person(options.person), known.person(options.into))
+    return 0
+
+
+def _remove(options: Namespace) -> int:
+    with open_gallery(options) as known:
+        known.remove(known.person(options.person), options.samples)
     return 0
 
 

@@ -1,8 +1,8 @@
 """Exact cosine search in memory: which people are nearest to a probe, among up to some 100,000 samples.
 
-The whole index is one matrix, and one probe is one pass over it: its speed is that of memory. Where float32 is more
-than the caches hold, int8 reads a quarter of it; the few samples that its rounding leaves undecided are compared again
-in float32, so that the answer is the same. docs/gallery.md has the figures beside faiss.
+The whole index is one matrix, and one probe is one pass over it: its speed is that of memory. Of large galleries int8
+holds a quarter of that; the few samples that its rounding leaves undecided are compared again in float32, so that the
+answer is the same. docs/gallery.md has the figures beside faiss.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Precision = Literal["float32", "int8", "auto"]
-# From here on int8 is the faster one (docs/gallery.md), and saves 75 MB and more.
+# From here on int8 is no slower (docs/gallery.md), and saves 75 MB and more.
 LARGE = 50_000
 FEW = 8  # up to so many probes, products one by one are faster than BLAS's, which rearranges its arguments first
 ROWS, PROBES = 96, 16  # of one product: up to a million multiplications OpenBLAS rearranges nothing either
@@ -130,7 +130,7 @@ class Index:
         rows = np.argpartition(cosines, everyone - count, axis=1)[:, -count:] if count < everyone else None
         if rows is None:
             rows = np.broadcast_to(np.arange(everyone), cosines.shape)
-        away = -np.take_along_axis(cosines, rows, axis=1)
+        away = -cosines[np.arange(len(cosines))[:, None], rows]
         found = []
         for values in zip(away.tolist(), rows.tolist(), owners[rows].tolist(), samples[rows].tolist(), strict=True):
             best: dict[int, Hit] = {}

@@ -284,6 +284,16 @@ def test_show_names_who_looks_alike(rkface, staff):
     assert "did you mean Ada" in rkface("gallery", "show", "Adda")[2]
 
 
+def test_a_wrong_sample_is_removed(rkface, staff):
+    one, two = (sample["id"] for sample in json.loads(rkface("gallery", "show", "--json", "Ada")[1])["samples"])
+    code, _, err = rkface("gallery", "remove", "Hedy", one)
+    assert code == 2 and f"no sample {one}" in err
+    assert rkface("gallery", "remove", "Ada", two)[0] == 0
+    assert [source.rpartition("/")[2] for _, _, _, source, _ in content(staff)["Ada"][1]] == ["a.png"]
+    with Gallery(staff) as gallery:
+        assert gallery.read("SELECT count(*) FROM crop") == [(2,)]  # Ada's other one and Grace's
+
+
 def test_forgetting_asks_first(rkface, staff):
     code, _, err = rkface("gallery", "forget", "Ada", "Hedy")
     assert code == 2 and "Ada (2 samples), Hedy (1 samples)" in err and "--yes" in err
