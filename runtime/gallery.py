@@ -14,7 +14,7 @@ import time
 import uuid
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -25,29 +25,20 @@ from numpy.typing import NDArray
 from .appearance import Match
 from .embed import unit
 from .errors import InputError
+from .gallery_index import Snapshot, read_exactly, read_snapshot
 from .gallery_schema import explained, open_database, transaction
 from .person import GalleryState, Person, Sample, embedding_identity
-from .search import Index, Precision, build
+from .search import Precision
 
 __all__ = ["FILE", "Gallery", "GalleryState", "Person", "Sample", "embedding_identity"]
 
 BOARD = Path("/var/lib/rkface")
 FILE = "gallery.sqlite"
-_NOTHING = build(np.zeros((0, 1), np.float32), [], [])
 
 
 def default_path() -> Path:
     """Where the service of a board keeps its gallery, or the working folder where there is none."""
     return (BOARD if os.access(BOARD, os.W_OK) else Path()) / FILE
-
-
-@dataclass(frozen=True)
-class Snapshot:
-    """What is searched: owners in ``index`` are places in ``people``. ``version`` is SQLite's when it was read."""
-
-    index: Index
-    people: tuple[Person, ...]
-    version: int
 
 
 class Gallery:
@@ -177,7 +168,7 @@ class Gallery:
                 if sample.crop is not None:
                     database.execute("INSERT INTO crop VALUES (?, ?)", [ids[-1], sample.crop])
         person = self.person(id)
-        self.changed(lambda now: self._grown(now, person, fresh, ids))
+        self.changed(lambda now: now.plus(person, fresh, ids))
         return person
 
     def _accepted(self, sample: Sample) -> str:
@@ -243,7 +234,7 @@ class Gallery:
         identities are ignored: ``state().ignored`` says how many."""
         snapshot = self._snapshot()
         self.searches += len(probes)
-        found = snapshot.index.search(probes, k, self._exact)
+        found = snapshot.index.search(probes, k, partial(read_exactly, self))
         people = snapshot.people
         return [[Match(people[hit.owner].id, people[hit.owner].name, hit.cosine) for hit in hits] for hits in found]
 
@@ -253,16 +244,14 @@ class Gallery:
         with self.lock:
             if self._current is not None and self._version() == self._current.version:
                 return False
-            self._current = self._read_snapshot()
+            self._current = self._read()
             return True
 
     def state(self) -> GalleryState:
         snapshot = self._snapshot()
         (total,) = self.read("SELECT count(*) FROM sample")[0]
         searched = len(snapshot.index)
-        return GalleryState(
-            len(snapshot.people), total, total - searched, snapshot.index.precision, self.searches
-        )
+        return GalleryState(len(snapshot.people), total, total - searched, snapshot.index.precision, self.searches)
 
     def changed(self, successor: Callable[[Snapshot], Snapshot] | None = None) -> None:
         """After ``writing``: renew what is searched, if anything is yet, by ``successor`` where nobody else wrote."""
@@ -270,52 +259,21 @@ class Gallery:
             now = self._current
             if now is not None:
                 fits = successor is not None and len(now.index) and now.version == self._version()
-                self._current = successor(now) if successor and fits else self._read_snapshot()
+                self._current = successor(now) if successor and fits else self._read()
 
     def _version(self) -> int:
         # Changes when another connection commits, never by our own commits.
         return int(self.read("PRAGMA data_version")[0][0])
 
+    def _read(self) -> Snapshot:
+        return read_snapshot(self, self._wanted, self._version(), self._precision)
+
     def _snapshot(self) -> Snapshot:
         current = self._current
         if current is None:
             with self.lock:
-                current = self._current = self._current or self._read_snapshot()
+                current = self._current = self._current or self._read()
         return current
-
-    def _read_snapshot(self) -> Snapshot:
-        version = self._version()
-        with self.reading():
-            people, own = tuple(self.people()), self.identity
-            if own is None or self._wanted not in (None, own):
-                return Snapshot(_NOTHING, people, version)
-            places = {person.id: place for place, person in enumerate(people)}
-            ((count, dimensions),) = self.read(
-                "SELECT count(*), max(length(embedding)) / 4 FROM sample WHERE identity = ?", [own]
-            )
-            vectors, ids, owners = np.empty((count, dimensions or 1), np.float32), [], []
-            rows = self.database.execute("SELECT id, person, embedding FROM sample WHERE identity = ?", (own,))
-            for number, (id, person, embedding) in enumerate(rows):  # row by row: a large gallery is in memory once
-                vectors[number] = np.frombuffer(embedding, "<f4")
-                ids.append(id)
-                owners.append(places[person])
-        return Snapshot(build(vectors, ids, owners, self._precision), people, version)
-
-    def _grown(self, now: Snapshot, person: Person, samples: Sequence[Sample], ids: Sequence[int]) -> Snapshot:
-        """``now`` with new samples of one person, without reading the rest again."""
-        place = next((place for place, known in enumerate(now.people) if known.id == person.id), len(now.people))
-        people = (*now.people[:place], person, *now.people[place + 1 :])
-        if not samples:
-            return Snapshot(now.index, people, now.version)
-        vectors = unit(np.stack([sample.embedding for sample in samples]))
-        return Snapshot(now.index.plus(vectors, ids, [place] * len(ids)), people, now.version)
-
-    def _exact(self, ids: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-        rows = self.read(
-            "SELECT id, embedding FROM sample WHERE id IN (SELECT value FROM json_each(?))", [json.dumps(ids.tolist())]
-        )
-        vectors = np.frombuffer(b"".join(embedding for _, embedding in rows), "<f4").astype(np.float32, copy=False)
-        return np.array([id for id, _ in rows], np.int64), vectors.reshape(len(rows), -1) if rows else vectors[:, None]
 
 
 def _stored(embedding: NDArray[np.float32]) -> bytes:

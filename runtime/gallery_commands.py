@@ -158,4 +158,3 @@ def report(verdicts: Iterable[Verdict], *, as_json: bool = False) -> int:
 
 def date(seconds: float) -> str:
     return time.strftime("%Y-%m-%d %H:%M", time.localtime(seconds))
-

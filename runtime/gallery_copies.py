@@ -178,9 +178,7 @@ def _remember(gallery: Gallery, restored: sqlite3.Connection) -> None:
 
 def _delete_forgotten(database: sqlite3.Connection) -> bool:
     with transaction(database):
-        gone = database.execute(
-            "DELETE FROM person WHERE id IN (SELECT id FROM former WHERE person IS NULL)"
-        ).rowcount
+        gone = database.execute("DELETE FROM person WHERE id IN (SELECT id FROM former WHERE person IS NULL)").rowcount
     if gone:
         database.execute("VACUUM")
     return bool(gone)

@@ -169,9 +169,7 @@ def take(gallery: Gallery, record: Record, pipeline: Pipeline | None, rules: Rul
         if pipeline is None:
             verdicts.append(Verdict("refused", record.name, str(photo), "photos need --bundle"))
         else:
-            verdicts.append(
-                enrol_photo(gallery, pipeline, record.name, photo, rules=rules, metadata=record.metadata)
-            )
+            verdicts.append(enrol_photo(gallery, pipeline, record.name, photo, rules=rules, metadata=record.metadata))
     return verdicts
 
 

@@ -150,6 +150,8 @@ class Index:
         floor = rough[-1].cosine - 2 * self.error - ROUNDING if len(rough) == k else -np.inf
         rows = np.flatnonzero(cosines >= floor)
         samples, vectors = exact(self.samples[rows])
+        if not len(samples):  # all deleted meanwhile
+            return []
         kept = rows[np.isin(self.samples[rows], samples)]
         order = np.argsort(samples)
         places = order[np.searchsorted(samples, self.samples[kept], sorter=order)]

@@ -106,6 +106,8 @@ def test_a_sample_that_was_deleted_meanwhile_is_not_found(precision):
         return left, lookup(vectors, ids)(left)[1].reshape(-1, 32)
 
     found = index.search(vectors[:1], 10, all_but_it)[0]
+    none = np.zeros(0, np.int64), np.zeros((0, 0), np.float32)
+    assert bool(index.search(vectors[:1], 10, lambda wanted: none)[0]) == (precision == "float32")
     # float32 answers from memory and never asks; int8 looks once more.
     assert (nearest.owner in {hit.owner for hit in found}) == (precision == "float32")
 
