@@ -28,6 +28,7 @@ from .errors import InputError
 from .gallery_index import Snapshot, read_exactly, read_snapshot
 from .gallery_schema import explained, open_database, transaction
 from .person import GalleryState, Person, Sample, embedding_identity
+from .seal import SETTING, Key, Plain, unlock
 from .search import Precision
 
 __all__ = ["FILE", "Gallery", "GalleryState", "Person", "Sample", "embedding_identity"]
@@ -46,17 +47,26 @@ class Gallery:
 
     ``identity`` is ``embedding_identity`` of the bundle that makes the probes; None takes whatever the gallery holds
     (for listing, exporting and so on). A gallery takes the identity of its first sample and changes it by ``reembed``
-    alone.
+    alone. An encrypted gallery needs its ``key`` for all that touches embeddings and crops; who is in it can be listed,
+    backed up and forgotten without.
     """
 
     def __init__(
-        self, path: Path, identity: str | None = None, *, create: bool = False, precision: Precision = "auto"
+        self,
+        path: Path,
+        identity: str | None = None,
+        *,
+        create: bool = False,
+        precision: Precision = "auto",
+        key: Key | None = None,
     ) -> None:
         self.path = path
         self.database = open_database(path, create=create)
         self.lock = threading.RLock()
         self.searches = 0
         self._wanted = identity
+        self._key = key
+        self._seal: tuple[str | None, Plain] | None = None
         self._precision = precision
         self._current: Snapshot | None = None  # replaced in one step, so that a search needs no lock
 
@@ -89,6 +99,20 @@ class Gallery:
     def read(self, statement: str, parameters: Sequence[Any] = ()) -> list[Any]:
         with self.lock, explained(self.path):
             return self.database.execute(statement, parameters).fetchall()
+
+    def unlock(self, key: Key) -> None:
+        """Use ``key`` from now on."""
+        self._key, self._seal = key, None
+        self.changed()
+
+    @property
+    def seal(self) -> Plain:
+        """What embeddings and crops are encrypted with. InputError without the key, or with one that does not fit."""
+        found = self.read("SELECT value FROM setting WHERE name = ?", [SETTING])
+        proof = found[0][0] if found else None
+        if self._seal is None or self._seal[0] != proof:  # another process may have encrypted it
+            self._seal = proof, unlock(self.path, proof, self._key)
+        return self._seal[1]
 
     @property
     def identity(self) -> str | None:
@@ -128,16 +152,17 @@ class Gallery:
             "LEFT JOIN crop ON sample = id WHERE person = ? ORDER BY id",
             [person.id],
         )
-        return [Sample(np.frombuffer(embedding, "<f4"), *rest) for embedding, *rest in rows]
+        unseal = self.seal.open
+        return [
+            Sample(np.frombuffer(unseal(embedding), "<f4"), None if crop is None else unseal(crop), *rest)
+            for embedding, crop, *rest in rows
+        ]
 
     def holds(self, name: str, sample: Sample) -> bool:
         """Whether ``name`` has this very embedding already."""
-        return bool(
-            self.read(
-                "SELECT 1 FROM sample JOIN person ON person.id = person WHERE name = ? AND embedding = ?",
-                [name, _stored(sample.embedding)],
-            )
-        )
+        rows = self.read("SELECT embedding FROM sample JOIN person ON person.id = person WHERE name = ?", [name])
+        unseal = self.seal.open
+        return _stored(sample.embedding) in {unseal(embedding) for (embedding,) in rows}
 
     def add(self, name: str, samples: Iterable[Sample], metadata: Mapping[str, Any] | None = None) -> Person:
         """Add samples, and the person ``name`` where there is none yet; ``metadata`` is joined to what there is.
@@ -162,11 +187,12 @@ class Gallery:
                 cursor = database.execute(
                     "INSERT INTO sample (person, identity, embedding, quality, source, created) "
                     "VALUES (?, ?, ?, ?, ?, ?)",
-                    [id, identity, _stored(sample.embedding), sample.quality, sample.source, sample.created or now],
-                )
+                    [id, identity, self.seal.close(_stored(sample.embedding)), sample.quality, sample.source,
+                     sample.created or now],
+                )  # fmt: skip
                 ids.append(int(cursor.lastrowid or 0))
                 if sample.crop is not None:
-                    database.execute("INSERT INTO crop VALUES (?, ?)", [ids[-1], sample.crop])
+                    database.execute("INSERT INTO crop VALUES (?, ?)", [ids[-1], self.seal.close(sample.crop)])
         person = self.person(id)
         self.changed(lambda now: now.plus(person, fresh, ids))
         return person
@@ -184,9 +210,10 @@ class Gallery:
                 f"{self.path} holds embeddings of another model or alignment (identity {own[:8]}, not {identity[:8]}), "
                 f"which cannot be compared: rkface gallery reembed --gallery {self.path} --bundle DIR"
             )
-        length = self.read("SELECT length(embedding) / 4 FROM sample WHERE identity = ? LIMIT 1", [identity])
-        if length and sample.embedding.shape != length[0]:
-            raise InputError(f"an embedding of {sample.embedding.shape}, the gallery's have {length[0][0]} numbers")
+        rows = self.read("SELECT length(embedding) FROM sample WHERE identity = ? LIMIT 1", [identity])
+        numbers = (rows[0][0] - self.seal.overhead) // 4 if rows else len(sample.embedding)
+        if sample.embedding.shape != (numbers,):
+            raise InputError(f"an embedding of {sample.embedding.shape}, the gallery's have {numbers} numbers")
         return identity
 
     def remove(self, person: Person, samples: Collection[int]) -> None:

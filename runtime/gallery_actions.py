@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .errors import InputError, WorkError
-from .gallery_commands import add_models, add_rules, check_model, date, open_gallery, report
+from .gallery_commands import add_models, add_rules, check_model, date, key_of, open_gallery, report
 from .progress import stage
 
 if TYPE_CHECKING:
@@ -120,12 +120,21 @@ def restore(parser: ArgumentParser) -> None:
     parser.set_defaults(run=_restore)
 
 
+def encrypt(parser: ArgumentParser) -> None:
+    """Encrypt embeddings and faces, here and in the backups, with the key in --key FILE.
+
+    Where there is no such file, a key is made. Names and metadata stay readable. Keep a copy of the key elsewhere:
+    without it everybody has to be enrolled again. On the board, keep it where a thief of the disk does not find it.
+    """
+    parser.set_defaults(run=_encrypt)
+
+
 def check(parser: ArgumentParser) -> None:
     """Examine the database, and finish what a forgetting could not, such as backups that were not connected."""
     parser.set_defaults(run=_check)
 
 
-ACTIONS = (list_, show, rename, merge, remove, forget, export, import_, reembed, backup, restore, check)
+ACTIONS = (list_, show, rename, merge, remove, forget, export, import_, reembed, backup, restore, encrypt, check)
 
 
 def _list(options: Namespace) -> int:
@@ -297,10 +306,27 @@ def _restore(options: Namespace) -> int:
     from .gallery_copies import restore as put_back
 
     with stage("restoring"):
-        aside = put_back(options.gallery or default_path(), options.backup)
+        aside = put_back(options.gallery or default_path(), options.backup, key_of(options))
     if aside:
         print(f"what was there before is now {aside}", file=sys.stderr)
     return 0
+
+
+def _encrypt(options: Namespace) -> int:
+    from .gallery import Gallery, default_path
+    from .gallery_copies import encrypt as seal
+    from .gallery_copies import sealed
+    from .seal import make_key, read_key
+
+    if not options.key:
+        raise InputError("--key FILE: where the key is, or shall be")
+    path = Path(options.key)
+    with Gallery(options.gallery or default_path()) as known:
+        if sealed(known.database):
+            raise InputError(f"{known.path} is encrypted already")
+        with stage("encrypting"):
+            left = seal(known, read_key(path) if path.exists() else make_key(path))
+    return _say_left(left)
 
 
 def _check(options: Namespace) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 import time
 from argparse import ArgumentParser, ArgumentTypeError, Namespace
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from .enrol import Verdict
     from .gallery import Gallery
     from .pipeline import Pipeline
+    from .seal import Key
 
 
 def enrol(parser: ArgumentParser) -> None:
@@ -76,6 +78,8 @@ def _place(parser: ArgumentParser) -> None:
         "--gallery", type=Path, metavar="FILE",
         help="(default: /var/lib/rkface/gallery.sqlite where that folder is yours to write, else gallery.sqlite here)",
     )  # fmt: skip
+    parser.add_argument("--key", type=Path, metavar="FILE", default=os.environ.get("RKFACE_GALLERY_KEY"),
+                        help="of an encrypted gallery (default: $RKFACE_GALLERY_KEY)")  # fmt: skip
 
 
 def add_models(parser: ArgumentParser, *, required: bool) -> None:
@@ -104,7 +108,13 @@ def open_gallery(options: Namespace, pipeline: Pipeline | None = None, *, create
     from .gallery import Gallery, default_path, embedding_identity
 
     identity = embedding_identity(pipeline.manifest) if pipeline else None
-    return Gallery(options.gallery or default_path(), identity, create=create)
+    return Gallery(options.gallery or default_path(), identity, create=create, key=key_of(options))
+
+
+def key_of(options: Namespace) -> Key | None:
+    from .seal import read_key
+
+    return read_key(Path(options.key)) if options.key else None
 
 
 def _enrol(options: Namespace) -> int:

@@ -43,13 +43,15 @@ def read_snapshot(gallery: Gallery, identity: str | None, version: int, precisio
         if own is None or identity not in (None, own):
             return Snapshot(build(np.zeros((0, 1), np.float32), [], []), people, version)
         places = {person.id: place for place, person in enumerate(people)}
-        ((count, dimensions),) = gallery.read(
-            "SELECT count(*), max(length(embedding)) / 4 FROM sample WHERE identity = ?", [own]
+        ((count, length),) = gallery.read(
+            "SELECT count(*), max(length(embedding)) FROM sample WHERE identity = ?", [own]
         )
-        vectors, ids, owners = np.empty((count, dimensions or 1), np.float32), [], []
+        seal = gallery.seal
+        dimensions = (length - seal.overhead) // 4 if count else 1
+        vectors, ids, owners = np.empty((count, dimensions), np.float32), [], []
         rows = gallery.database.execute("SELECT id, person, embedding FROM sample WHERE identity = ?", (own,))
         for number, (id, person, embedding) in enumerate(rows):  # row by row: a large gallery is in memory once
-            vectors[number] = np.frombuffer(embedding, "<f4")
+            vectors[number] = np.frombuffer(seal.open(embedding), "<f4")
             ids.append(id)
             owners.append(places[person])
     return Snapshot(build(vectors, ids, owners, precision), people, version)
@@ -60,7 +62,8 @@ def read_exactly(gallery: Gallery, ids: NDArray[np.int64]) -> tuple[NDArray[np.i
     rows = gallery.read(
         "SELECT id, embedding FROM sample WHERE id IN (SELECT value FROM json_each(?))", [json.dumps(ids.tolist())]
     )
-    vectors = [np.frombuffer(embedding, "<f4") for _, embedding in rows]
+    unseal = gallery.seal.open
+    vectors = [np.frombuffer(unseal(embedding), "<f4") for _, embedding in rows]
     return np.array([id for id, _ in rows], np.int64), np.array(vectors, np.float32).reshape(
         len(rows), -1 if rows else 0
     )
