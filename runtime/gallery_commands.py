@@ -22,6 +22,7 @@ from .errors import InputError, WorkError
 if TYPE_CHECKING:
     from .enrol import Verdict
     from .gallery import Gallery
+    from .gallery_copies import Left
     from .pipeline import Pipeline
     from .seal import Key
 
@@ -60,10 +61,10 @@ def gallery(parser: ArgumentParser) -> None:
       rkface gallery list --gallery gallery.sqlite
       rkface gallery forget --gallery gallery.sqlite "Ada Lovelace"
     """
-    from . import gallery_actions
+    from . import gallery_actions, gallery_file_actions
 
     actions = parser.add_subparsers(metavar="ACTION", required=True)
-    for declare in gallery_actions.ACTIONS:
+    for declare in (*gallery_actions.ACTIONS, *gallery_file_actions.ACTIONS):
         text = getdoc(declare) or ""
         action = actions.add_parser(
             declare.__name__.rstrip("_"), help=text.splitlines()[0], description=text,
@@ -168,3 +169,11 @@ def report(verdicts: Iterable[Verdict], *, as_json: bool = False) -> int:
 
 def date(seconds: float) -> str:
     return time.strftime("%Y-%m-%d %H:%M", time.localtime(seconds))
+
+
+def say_left(left: list[Left]) -> int:
+    """Name the copies that may still hold what was deleted or encrypted; the exit code."""
+    for copy in left:
+        print(f"rkface: {copy.path} may still hold what was deleted or encrypted here: {copy.reason}; then run "
+              "`rkface gallery check`", file=sys.stderr)  # fmt: skip
+    return WorkError.exit_code if left else 0
