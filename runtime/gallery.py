@@ -275,10 +275,13 @@ class Gallery:
             return True
 
     def state(self) -> GalleryState:
-        snapshot = self._snapshot()
-        (total,) = self.read("SELECT count(*) FROM sample")[0]
-        searched = len(snapshot.index)
-        return GalleryState(len(snapshot.people), total, total - searched, snapshot.index.precision, self.searches)
+        own, current = self.identity, self._current
+        people, total, searched = self.read(
+            "SELECT (SELECT count(*) FROM person), count(*), count(CASE identity WHEN ? THEN 1 END) FROM sample",
+            [own if self._wanted in (None, own) else None],
+        )[0]
+        precision = current.index.precision if current is not None else ""
+        return GalleryState(people, total, total - searched, precision, self.searches)
 
     def changed(self, successor: Callable[[Snapshot], Snapshot] | None = None) -> None:
         """After ``writing``: renew what is searched, if anything is yet, by ``successor`` where nobody else wrote."""

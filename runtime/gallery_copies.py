@@ -52,12 +52,16 @@ def back_up(gallery: Gallery, to: Path | None = None, keep: int = KEEP) -> Path:
         raise InputError(f"{to} exists: name a new file for the backup")
     with gallery.writing() as database:  # before there is a copy: a power cut must not leave one that nobody knows of
         database.execute("INSERT OR REPLACE INTO backup VALUES (?, ?)", [str(to.resolve()), time.time()])
-    with _fresh(to) as copy, closing(sqlite3.connect(copy)) as target, explained(gallery.path):
-        with gallery.lock:
-            gallery.database.backup(target)
-        target.execute("PRAGMA journal_mode=DELETE")  # one file, without -wal and -shm
-        if (problem := _damage(target)) is not None:
-            raise DamagedError(f"{gallery.path}: not backed up, because it is damaged: {problem}")
+    try:
+        with _fresh(to) as copy, closing(sqlite3.connect(copy)) as target, explained(gallery.path):
+            with gallery.lock:
+                gallery.database.backup(target)
+            target.execute("PRAGMA journal_mode=DELETE")  # one file, without -wal and -shm
+            if (problem := _damage(target)) is not None:
+                raise DamagedError(f"{gallery.path}: not backed up, because it is damaged: {problem}")
+    except BaseException:
+        _unregister(gallery, to)
+        raise
     for old in list_backups(gallery.path)[:-keep]:
         if old.parent == to.parent:
             old.unlink()
@@ -213,6 +217,8 @@ def _remember(gallery: Gallery, restored: sqlite3.Connection) -> None:
                 f"INSERT OR REPLACE INTO {table} VALUES ({', '.join('?' * columns)})",
                 gallery.read(f"SELECT * FROM {table}"),
             )
+        # Who was merged since is a person again.
+        restored.execute("DELETE FROM former WHERE person IS NOT NULL AND id IN (SELECT id FROM person)")
 
 
 def _delete_forgotten(database: sqlite3.Connection) -> bool:
@@ -268,15 +274,20 @@ def _fresh(target: Path, *, final: bool = True) -> Iterator[Path]:
     try:
         yield fresh
         if final:
-            for path in (fresh, target.parent):
-                if path == target.parent:
-                    fresh.replace(target)
-                handle = os.open(path, os.O_RDONLY)
-                os.fsync(handle)
-                os.close(handle)
+            _sync(fresh)
+            fresh.replace(target)
+            _sync(target.parent)
     finally:
         for suffix in ("", "-wal", "-shm", "-journal"):
             fresh.with_name(fresh.name + suffix).unlink(missing_ok=True)
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def _copy(source: Path, target: Path) -> None:

@@ -87,7 +87,7 @@ def _prepare(connection: sqlite3.Connection, path: Path) -> None:
         path.chmod(0o600)  # copied by hand, perhaps; SQLite gives -wal and -shm the same mode
     connection.execute(f"PRAGMA page_size={PAGE}")  # of a file that is still empty
     # FULL: a commit in WAL mode is on the disk when it returns. NORMAL would lose the last ones in a power cut.
-    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "secure_delete=ON", "temp_store=MEMORY"):
+    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "secure_delete=ON"):
         connection.execute(f"PRAGMA {pragma}")
     if version(connection) < len(MIGRATIONS):
         migrate(connection)

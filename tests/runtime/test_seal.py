@@ -147,7 +147,8 @@ def test_encrypting_by_command(path, tmp_path, capsys, monkeypatch):
 
     assert run("encrypt")[0] == 2
     assert run("encrypt", "--key", tmp_path / "key")[0] == 0
-    code, _, err = run("list")
+    assert "Ada" in run("list")[1]  # names are not encrypted
+    code, _, err = run("show", "Ada")
     assert code == 2 and "encrypted" in err
     assert "Ada" in run("list", "--key", tmp_path / "key")[1]
     monkeypatch.setenv("RKFACE_GALLERY_KEY", str(tmp_path / "key"))
