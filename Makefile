@@ -125,8 +125,9 @@ $(DEMO_BUNDLE): | $(INSTALLED)
 demo-models: $(INSTALLED)  ## train the demo models again from rendered faces (hours, see convert/demo/figures.json)
 	$(BIN)/python -m rkface.convert.demo.train
 
-lint: $(INSTALLED)  ## ruff
+lint: $(INSTALLED)  ## ruff, and hadolint on the Dockerfile
 	$(BIN)/ruff check .
+	$(BIN)/hadolint boards/Dockerfile
 
 types: $(INSTALLED)  ## mypy --strict
 	@mkdir -p build/types/rkface && for part in runtime calibration convert boards; do \

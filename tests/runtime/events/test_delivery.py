@@ -260,7 +260,7 @@ with Delivery("file", LinesFile(folder / "out", limit=1 << 30), Spool(folder / "
 
 def test_kill_9_in_a_loop_delivers_all_that_was_flushed_once_each_or_little_more(tmp_path):
     flushed = set()
-    for round_ in range(5):
+    for round_ in range(4):
         start = round_ * 1_000_000
         command = [sys.executable, "-c", SERVICE, tmp_path, str(start)]
         with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as service:
@@ -274,4 +274,4 @@ def test_kill_9_in_a_loop_delivers_all_that_was_flushed_once_each_or_little_more
     arrived = [json.loads(line)["number"] for line in (tmp_path / "out").read_text().splitlines() if line]
     assert arrived[-1] == -1
     assert flushed <= set(arrived)
-    assert len(arrived) - len(set(arrived)) <= 5  # a kill repeats at most the one that was under way
+    assert len(arrived) - len(set(arrived)) <= 4  # a kill repeats at most the one that was under way

@@ -36,11 +36,24 @@ def files():
 
 
 @pytest.fixture
-def broker(files, tmp_path):
-    (tmp_path / "broker").mkdir()
-    broker = Mosquitto(files, tmp_path / "broker")
-    yield broker
-    broker.stop()
+def make_broker(files, tmp_path):
+    """A broker with settings of its own; stopped when the test is over."""
+    made = []
+
+    def make(more="allow_anonymous true"):
+        folder = tmp_path / f"broker-{len(made)}"
+        folder.mkdir()
+        made.append(Mosquitto(files, folder, more))
+        return made[-1]
+
+    yield make
+    for broker in made:
+        broker.stop()
+
+
+@pytest.fixture
+def broker(make_broker):
+    return make_broker()
 
 
 @pytest.fixture
@@ -276,10 +289,10 @@ def failure(channel, tmp_path, tries=1):
     return state.error
 
 
-def test_password(files, tmp_path, protocol, caplog):
+def test_password(make_broker, tmp_path, protocol, caplog):
     caplog.set_level(logging.DEBUG)
     (tmp_path / "users").touch(mode=0o600)
-    secured = Mosquitto(files, tmp_path, f"allow_anonymous false\npassword_file {tmp_path}/users")
+    secured = make_broker(f"allow_anonymous false\npassword_file {tmp_path}/users")
     assert secured.run("usr/bin/mosquitto_passwd", "-b", tmp_path / "users", "camera", "hush").wait() == 0
     secured.start()
     wrong = Broker("127.0.0.1", secured.port, user="camera", password="secret", protocol=protocol)
@@ -292,19 +305,17 @@ def test_password(files, tmp_path, protocol, caplog):
         sink.send(event(1))
         listener.wait(f"{DOOR}/appearance")
     listener.close()
-    secured.stop()
 
 
-def test_a_topic_that_is_forbidden_is_told_with_mqtt_5(files, tmp_path):
+def test_a_topic_that_is_forbidden_is_told_with_mqtt_5(make_broker, tmp_path):
     (tmp_path / "acl").write_text("topic read #\ntopic write rkface/board/door/#\n")
-    broker = Mosquitto(files, tmp_path, f"allow_anonymous true\nacl_file {tmp_path}/acl").start()
+    broker = make_broker(f"allow_anonymous true\nacl_file {tmp_path}/acl").start()
     assert "refused rkface/board/availability with reason code 0x87" in failure(mqtt(broker), tmp_path, tries=3)
-    broker.stop()
 
 
-def test_tls_is_verified(files, tmp_path, certificate):
+def test_tls_is_verified(make_broker, tmp_path, certificate):
     tls = f"allow_anonymous true\ncertfile {certificate}/ca\nkeyfile {certificate}/key"
-    broker = Mosquitto(files, tmp_path, tls).start()
+    broker = make_broker(tls).start()
     assert "certificate verify failed" in failure(Mqtt(Broker("127.0.0.1", broker.port, tls=True), "board"), tmp_path)
     other = Mqtt(Broker("localhost", broker.port, tls=True, ca=certificate / "ca"), "board")
     assert "mismatch" in failure(other, tmp_path)
@@ -314,7 +325,6 @@ def test_tls_is_verified(files, tmp_path, certificate):
         sink.send(event(1))
         listener.wait(f"{DOOR}/appearance")
     listener.close()
-    broker.stop()
 
 
 def test_what_cannot_be_used_is_wrong_input(tmp_path, monkeypatch):
