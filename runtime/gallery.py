@@ -12,9 +12,9 @@ import sqlite3
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -25,15 +25,16 @@ from numpy.typing import NDArray
 from .appearance import Match
 from .embed import unit
 from .errors import InputError
+from .gallery_index import Snapshot, read_exactly, read_snapshot
 from .gallery_schema import explained, open_database, transaction
 from .person import GalleryState, Person, Sample, embedding_identity
-from .search import Index, Precision, build
+from .seal import SETTING, Key, Plain, unlock
+from .search import Precision
 
 __all__ = ["FILE", "Gallery", "GalleryState", "Person", "Sample", "embedding_identity"]
 
 BOARD = Path("/var/lib/rkface")
 FILE = "gallery.sqlite"
-_NOTHING = build(np.zeros((0, 1), np.float32), [], [])
 
 
 def default_path() -> Path:
@@ -41,31 +42,31 @@ def default_path() -> Path:
     return (BOARD if os.access(BOARD, os.W_OK) else Path()) / FILE
 
 
-@dataclass(frozen=True)
-class Snapshot:
-    """What is searched: owners in ``index`` are places in ``people``. ``version`` is SQLite's when it was read."""
-
-    index: Index
-    people: tuple[Person, ...]
-    version: int
-
-
 class Gallery:
     """People and samples at ``path``, with search in memory. Any thread may use it; a context manager.
 
     ``identity`` is ``embedding_identity`` of the bundle that makes the probes; None takes whatever the gallery holds
     (for listing, exporting and so on). A gallery takes the identity of its first sample and changes it by ``reembed``
-    alone.
+    alone. An encrypted gallery needs its ``key`` for all that touches embeddings and crops; who is in it can be listed,
+    backed up and forgotten without.
     """
 
     def __init__(
-        self, path: Path, identity: str | None = None, *, create: bool = False, precision: Precision = "auto"
+        self,
+        path: Path,
+        identity: str | None = None,
+        *,
+        create: bool = False,
+        precision: Precision = "auto",
+        key: Key | None = None,
     ) -> None:
         self.path = path
         self.database = open_database(path, create=create)
         self.lock = threading.RLock()
         self.searches = 0
         self._wanted = identity
+        self._key = key
+        self._seal: tuple[str | None, Plain] | None = None
         self._precision = precision
         self._current: Snapshot | None = None  # replaced in one step, so that a search needs no lock
 
@@ -98,6 +99,20 @@ class Gallery:
     def read(self, statement: str, parameters: Sequence[Any] = ()) -> list[Any]:
         with self.lock, explained(self.path):
             return self.database.execute(statement, parameters).fetchall()
+
+    def unlock(self, key: Key) -> None:
+        """Use ``key`` from now on."""
+        self._key, self._seal = key, None
+        self.changed()
+
+    @property
+    def seal(self) -> Plain:
+        """What embeddings and crops are encrypted with. InputError without the key, or with one that does not fit."""
+        found = self.read("SELECT value FROM setting WHERE name = ?", [SETTING])
+        proof = found[0][0] if found else None
+        if self._seal is None or self._seal[0] != proof:  # another process may have encrypted it
+            self._seal = proof, unlock(self.path, proof, self._key)
+        return self._seal[1]
 
     @property
     def identity(self) -> str | None:
@@ -137,16 +152,17 @@ class Gallery:
             "LEFT JOIN crop ON sample = id WHERE person = ? ORDER BY id",
             [person.id],
         )
-        return [Sample(np.frombuffer(embedding, "<f4"), *rest) for embedding, *rest in rows]
+        unseal = self.seal.open
+        return [
+            Sample(np.frombuffer(unseal(embedding), "<f4"), None if crop is None else unseal(crop), *rest)
+            for embedding, crop, *rest in rows
+        ]
 
     def holds(self, name: str, sample: Sample) -> bool:
         """Whether ``name`` has this very embedding already."""
-        return bool(
-            self.read(
-                "SELECT 1 FROM sample JOIN person ON person.id = person WHERE name = ? AND embedding = ?",
-                [name, _stored(sample.embedding)],
-            )
-        )
+        rows = self.read("SELECT embedding FROM sample JOIN person ON person.id = person WHERE name = ?", [name])
+        unseal = self.seal.open
+        return _stored(sample.embedding) in {unseal(embedding) for (embedding,) in rows}
 
     def add(self, name: str, samples: Iterable[Sample], metadata: Mapping[str, Any] | None = None) -> Person:
         """Add samples, and the person ``name`` where there is none yet; ``metadata`` is joined to what there is.
@@ -171,13 +187,14 @@ class Gallery:
                 cursor = database.execute(
                     "INSERT INTO sample (person, identity, embedding, quality, source, created) "
                     "VALUES (?, ?, ?, ?, ?, ?)",
-                    [id, identity, _stored(sample.embedding), sample.quality, sample.source, sample.created or now],
-                )
+                    [id, identity, self.seal.close(_stored(sample.embedding)), sample.quality, sample.source,
+                     sample.created or now],
+                )  # fmt: skip
                 ids.append(int(cursor.lastrowid or 0))
                 if sample.crop is not None:
-                    database.execute("INSERT INTO crop VALUES (?, ?)", [ids[-1], sample.crop])
+                    database.execute("INSERT INTO crop VALUES (?, ?)", [ids[-1], self.seal.close(sample.crop)])
         person = self.person(id)
-        self.changed(lambda now: self._grown(now, person, fresh, ids))
+        self.changed(lambda now: now.plus(person, fresh, ids))
         return person
 
     def _accepted(self, sample: Sample) -> str:
@@ -193,10 +210,22 @@ class Gallery:
                 f"{self.path} holds embeddings of another model or alignment (identity {own[:8]}, not {identity[:8]}), "
                 f"which cannot be compared: rkface gallery reembed --gallery {self.path} --bundle DIR"
             )
-        length = self.read("SELECT length(embedding) / 4 FROM sample WHERE identity = ? LIMIT 1", [identity])
-        if length and sample.embedding.shape != length[0]:
-            raise InputError(f"an embedding of {sample.embedding.shape}, the gallery's have {length[0][0]} numbers")
+        rows = self.read("SELECT length(embedding) FROM sample WHERE identity = ? LIMIT 1", [identity])
+        numbers = (rows[0][0] - self.seal.overhead) // 4 if rows else len(sample.embedding)
+        if sample.embedding.shape != (numbers,):
+            raise InputError(f"an embedding of {sample.embedding.shape}, the gallery's have {numbers} numbers")
         return identity
+
+    def remove(self, person: Person, samples: Collection[int]) -> None:
+        """Delete some samples of ``person``, by their ids; backups keep them. InputError, and nothing deleted, where
+        one is not this person's."""
+        with self.writing() as database:
+            own = {id for (id,) in database.execute("SELECT id FROM sample WHERE person = ?", [person.id])}
+            if strange := sorted(set(samples) - own):
+                raise InputError(f"{person.name!r} has no sample {strange[0]}: `rkface gallery show` has their numbers")
+            database.executemany("DELETE FROM sample WHERE id = ?", [(id,) for id in samples])
+            database.execute("UPDATE person SET changed = ? WHERE id = ?", [time.time(), person.id])
+        self.changed()
 
     def rename(self, person: Person, name: str) -> None:
         """InputError for an empty name or that of somebody else."""
@@ -232,7 +261,7 @@ class Gallery:
         identities are ignored: ``state().ignored`` says how many."""
         snapshot = self._snapshot()
         self.searches += len(probes)
-        found = snapshot.index.search(probes, k, self._exact)
+        found = snapshot.index.search(probes, k, partial(read_exactly, self))
         people = snapshot.people
         return [[Match(people[hit.owner].id, people[hit.owner].name, hit.cosine) for hit in hits] for hits in found]
 
@@ -242,16 +271,17 @@ class Gallery:
         with self.lock:
             if self._current is not None and self._version() == self._current.version:
                 return False
-            self._current = self._read_snapshot()
+            self._current = self._read()
             return True
 
     def state(self) -> GalleryState:
-        snapshot = self._snapshot()
-        (total,) = self.read("SELECT count(*) FROM sample")[0]
-        searched = len(snapshot.index)
-        return GalleryState(
-            len(snapshot.people), total, total - searched, snapshot.index.precision, self.searches
-        )
+        own, current = self.identity, self._current
+        people, total, searched = self.read(
+            "SELECT (SELECT count(*) FROM person), count(*), count(CASE identity WHEN ? THEN 1 END) FROM sample",
+            [own if self._wanted in (None, own) else None],
+        )[0]
+        precision = current.index.precision if current is not None else ""
+        return GalleryState(people, total, total - searched, precision, self.searches)
 
     def changed(self, successor: Callable[[Snapshot], Snapshot] | None = None) -> None:
         """After ``writing``: renew what is searched, if anything is yet, by ``successor`` where nobody else wrote."""
@@ -259,52 +289,21 @@ class Gallery:
             now = self._current
             if now is not None:
                 fits = successor is not None and len(now.index) and now.version == self._version()
-                self._current = successor(now) if successor and fits else self._read_snapshot()
+                self._current = successor(now) if successor and fits else self._read()
 
     def _version(self) -> int:
         # Changes when another connection commits, never by our own commits.
         return int(self.read("PRAGMA data_version")[0][0])
 
+    def _read(self) -> Snapshot:
+        return read_snapshot(self, self._wanted, self._version(), self._precision)
+
     def _snapshot(self) -> Snapshot:
         current = self._current
         if current is None:
             with self.lock:
-                current = self._current = self._current or self._read_snapshot()
+                current = self._current = self._current or self._read()
         return current
-
-    def _read_snapshot(self) -> Snapshot:
-        version = self._version()
-        with self.reading():
-            people, own = tuple(self.people()), self.identity
-            if own is None or self._wanted not in (None, own):
-                return Snapshot(_NOTHING, people, version)
-            places = {person.id: place for place, person in enumerate(people)}
-            ((count, dimensions),) = self.read(
-                "SELECT count(*), max(length(embedding)) / 4 FROM sample WHERE identity = ?", [own]
-            )
-            vectors, ids, owners = np.empty((count, dimensions or 1), np.float32), [], []
-            rows = self.database.execute("SELECT id, person, embedding FROM sample WHERE identity = ?", (own,))
-            for number, (id, person, embedding) in enumerate(rows):  # row by row: a large gallery is in memory once
-                vectors[number] = np.frombuffer(embedding, "<f4")
-                ids.append(id)
-                owners.append(places[person])
-        return Snapshot(build(vectors, ids, owners, self._precision), people, version)
-
-    def _grown(self, now: Snapshot, person: Person, samples: Sequence[Sample], ids: Sequence[int]) -> Snapshot:
-        """``now`` with new samples of one person, without reading the rest again."""
-        place = next((place for place, known in enumerate(now.people) if known.id == person.id), len(now.people))
-        people = (*now.people[:place], person, *now.people[place + 1 :])
-        if not samples:
-            return Snapshot(now.index, people, now.version)
-        vectors = unit(np.stack([sample.embedding for sample in samples]))
-        return Snapshot(now.index.plus(vectors, ids, [place] * len(ids)), people, now.version)
-
-    def _exact(self, ids: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-        rows = self.read(
-            "SELECT id, embedding FROM sample WHERE id IN (SELECT value FROM json_each(?))", [json.dumps(ids.tolist())]
-        )
-        vectors = np.frombuffer(b"".join(embedding for _, embedding in rows), "<f4").astype(np.float32, copy=False)
-        return np.array([id for id, _ in rows], np.int64), vectors.reshape(len(rows), -1) if rows else vectors[:, None]
 
 
 def _stored(embedding: NDArray[np.float32]) -> bytes:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 import time
 from argparse import ArgumentParser, ArgumentTypeError, Namespace
@@ -21,7 +22,9 @@ from .errors import InputError, WorkError
 if TYPE_CHECKING:
     from .enrol import Verdict
     from .gallery import Gallery
+    from .gallery_copies import Left
     from .pipeline import Pipeline
+    from .seal import Key
 
 
 def enrol(parser: ArgumentParser) -> None:
@@ -58,10 +61,10 @@ def gallery(parser: ArgumentParser) -> None:
       rkface gallery list --gallery gallery.sqlite
       rkface gallery forget --gallery gallery.sqlite "Ada Lovelace"
     """
-    from . import gallery_actions
+    from . import gallery_actions, gallery_file_actions
 
     actions = parser.add_subparsers(metavar="ACTION", required=True)
-    for declare in gallery_actions.ACTIONS:
+    for declare in (*gallery_actions.ACTIONS, *gallery_file_actions.ACTIONS):
         text = getdoc(declare) or ""
         action = actions.add_parser(
             declare.__name__.rstrip("_"), help=text.splitlines()[0], description=text,
@@ -76,6 +79,8 @@ def _place(parser: ArgumentParser) -> None:
         "--gallery", type=Path, metavar="FILE",
         help="(default: /var/lib/rkface/gallery.sqlite where that folder is yours to write, else gallery.sqlite here)",
     )  # fmt: skip
+    parser.add_argument("--key", type=Path, metavar="FILE", default=os.environ.get("RKFACE_GALLERY_KEY"),
+                        help="of an encrypted gallery (default: $RKFACE_GALLERY_KEY)")  # fmt: skip
 
 
 def add_models(parser: ArgumentParser, *, required: bool) -> None:
@@ -104,7 +109,13 @@ def open_gallery(options: Namespace, pipeline: Pipeline | None = None, *, create
     from .gallery import Gallery, default_path, embedding_identity
 
     identity = embedding_identity(pipeline.manifest) if pipeline else None
-    return Gallery(options.gallery or default_path(), identity, create=create)
+    return Gallery(options.gallery or default_path(), identity, create=create, key=key_of(options))
+
+
+def key_of(options: Namespace) -> Key | None:
+    from .seal import read_key
+
+    return read_key(Path(options.key)) if options.key else None
 
 
 def _enrol(options: Namespace) -> int:
@@ -159,3 +170,10 @@ def report(verdicts: Iterable[Verdict], *, as_json: bool = False) -> int:
 def date(seconds: float) -> str:
     return time.strftime("%Y-%m-%d %H:%M", time.localtime(seconds))
 
+
+def say_left(left: list[Left]) -> int:
+    """Name the copies that may still hold what was deleted or encrypted; the exit code."""
+    for copy in left:
+        print(f"rkface: {copy.path} may still hold what was deleted or encrypted here: {copy.reason}; then run "
+              "`rkface gallery check`", file=sys.stderr)  # fmt: skip
+    return WorkError.exit_code if left else 0

@@ -17,7 +17,16 @@ from pathlib import Path
 
 from .errors import InputError, RkfaceError, WorkError
 from .gallery import Gallery, Person
-from .gallery_schema import backup_folder, explained, list_backups, open_database, transaction
+from .gallery_schema import (
+    DamagedError,
+    NoDatabaseError,
+    backup_folder,
+    explained,
+    list_backups,
+    open_database,
+    transaction,
+)
+from .seal import SETTING, Key, Plain, Seal
 
 KEEP = 7  # backups in the gallery's own folder; older ones go
 SCRUB = "scrub"  # the setting that stands while deleted bytes may still be in the file
@@ -43,12 +52,16 @@ def back_up(gallery: Gallery, to: Path | None = None, keep: int = KEEP) -> Path:
         raise InputError(f"{to} exists: name a new file for the backup")
     with gallery.writing() as database:  # before there is a copy: a power cut must not leave one that nobody knows of
         database.execute("INSERT OR REPLACE INTO backup VALUES (?, ?)", [str(to.resolve()), time.time()])
-    with _fresh(to) as copy, closing(sqlite3.connect(copy)) as target, explained(gallery.path):
-        with gallery.lock:
-            gallery.database.backup(target)
-        target.execute("PRAGMA journal_mode=DELETE")  # one file, without -wal and -shm
-        if (problem := _damage(target)) is not None:
-            raise WorkError(f"{gallery.path}: not backed up, because it is damaged: {problem}")
+    try:
+        with _fresh(to) as copy, closing(sqlite3.connect(copy)) as target, explained(gallery.path):
+            with gallery.lock:
+                gallery.database.backup(target)
+            target.execute("PRAGMA journal_mode=DELETE")  # one file, without -wal and -shm
+            if (problem := _damage(target)) is not None:
+                raise DamagedError(f"{gallery.path}: not backed up, because it is damaged: {problem}")
+    except BaseException:
+        _unregister(gallery, to)
+        raise
     for old in list_backups(gallery.path)[:-keep]:
         if old.parent == to.parent:
             old.unlink()
@@ -56,24 +69,29 @@ def back_up(gallery: Gallery, to: Path | None = None, keep: int = KEEP) -> Path:
     return to.resolve()
 
 
-def restore(path: Path, source: Path) -> Path | None:
+def restore(path: Path, source: Path, key: Key | None = None) -> Path | None:
     """Put the content of the backup ``source`` in the place of the gallery at ``path``, without those who were
     forgotten since. Returns where the present content was put first: a backup, or, where it is damaged, the file
-    itself under another name; None where there was nothing. Programs that use the gallery see the change."""
+    itself under another name; None where there was nothing. Programs that use the gallery see the change. ``key`` is
+    needed where the gallery is encrypted and the backup is not: it becomes so."""
     if not source.is_file():
         raise InputError(f"{source}: no such backup; `rkface gallery backup --list` has all")
     if path.exists() and source.samefile(path):
         raise InputError(f"{source} is the gallery itself, no backup of it")
-    present, aside = _present(path)
+    present, aside = None, None
     try:
         with _fresh(path.with_name(f".{path.name}.restored"), final=False) as copy:
             _copy(source, copy)
             with closing(open_database(copy)) as restored, explained(source):
                 if (problem := _damage(restored)) is not None:
                     raise WorkError(f"{source} is damaged ({problem}): nothing was changed; take an older backup")
+                present, aside = _present(path, key)
                 if present is not None:
                     _remember(present, restored)
                 _delete_forgotten(restored)
+                if present is not None and sealed(present.database) and not sealed(restored):
+                    with transaction(restored):
+                        seal_all(restored, present.seal)
                 if present is None:
                     present = Gallery(path, create=True)
                 with present.lock, explained(path):
@@ -117,6 +135,32 @@ def finish(gallery: Gallery) -> list[Left]:
     return left
 
 
+def encrypt(gallery: Gallery, key: Key) -> list[Left]:
+    """Encrypt all embeddings and crops of ``gallery`` and of its backups; whole or not at all, and without a trace of
+    what they were. Returns the backups that could not be reached. InputError where it is encrypted already."""
+    if sealed(gallery.database):
+        raise InputError(f"{gallery.path} is encrypted already")
+    seal = Seal(key.value)
+    with gallery.writing() as database:
+        seal_all(database, seal)
+        database.execute("INSERT OR REPLACE INTO setting VALUES (?, '1')", [SCRUB])
+    gallery.unlock(key)
+    return finish(gallery)
+
+
+def sealed(database: sqlite3.Connection) -> bool:
+    return database.execute("SELECT 1 FROM setting WHERE name = ?", [SETTING]).fetchone() is not None
+
+
+def seal_all(database: sqlite3.Connection, seal: Plain) -> None:
+    """Inside a transaction."""
+    for table, id, column in (("sample", "id", "embedding"), ("crop", "sample", "image")):
+        for (number,) in database.execute(f"SELECT {id} FROM {table}").fetchall():
+            (plain,) = database.execute(f"SELECT {column} FROM {table} WHERE {id} = ?", [number]).fetchone()
+            database.execute(f"UPDATE {table} SET {column} = ? WHERE {id} = ?", [seal.close(plain), number])
+    database.execute("INSERT INTO setting VALUES (?, ?)", [SETTING, seal.proof()])
+
+
 def known_backups(gallery: Gallery) -> list[Path]:
     """Where copies are or should be: those in its own folder, and those it was told to write elsewhere."""
     told = {Path(path) for (path,) in gallery.read("SELECT path FROM backup")}
@@ -144,20 +188,19 @@ def _damage(database: sqlite3.Connection) -> str | None:
     return None if said == "ok" else str(said).splitlines()[-1]
 
 
-def _present(path: Path) -> tuple[Gallery | None, Path | None]:
+def _present(path: Path, key: Key | None) -> tuple[Gallery | None, Path | None]:
     """The gallery at ``path`` and a backup of it; a damaged one steps aside and is None."""
     if not path.exists():
         return None, None
     try:
-        gallery = Gallery(path)
-    except RkfaceError as error:
-        if "busy" in str(error) or "newer" in str(error):
-            raise
-    else:
+        gallery = Gallery(path, key=key)
         try:
             return gallery, back_up(gallery, keep=10**6)
-        except RkfaceError:
+        except BaseException:
             gallery.close()
+            raise
+    except (DamagedError, NoDatabaseError):
+        pass
     aside = path.with_name(f"{path.name}.damaged-{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}")
     for suffix in ("", "-wal", "-shm"):
         part = path.with_name(path.name + suffix)
@@ -174,13 +217,13 @@ def _remember(gallery: Gallery, restored: sqlite3.Connection) -> None:
                 f"INSERT OR REPLACE INTO {table} VALUES ({', '.join('?' * columns)})",
                 gallery.read(f"SELECT * FROM {table}"),
             )
+        # Who was merged since is a person again.
+        restored.execute("DELETE FROM former WHERE person IS NOT NULL AND id IN (SELECT id FROM person)")
 
 
 def _delete_forgotten(database: sqlite3.Connection) -> bool:
     with transaction(database):
-        gone = database.execute(
-            "DELETE FROM person WHERE id IN (SELECT id FROM former WHERE person IS NULL)"
-        ).rowcount
+        gone = database.execute("DELETE FROM person WHERE id IN (SELECT id FROM former WHERE person IS NULL)").rowcount
     if gone:
         database.execute("VACUUM")
     return bool(gone)
@@ -189,6 +232,7 @@ def _delete_forgotten(database: sqlite3.Connection) -> bool:
 def _purged(gallery: Gallery, backup: Path) -> Left | None:
     """Write ``backup`` anew without the people that ``gallery`` has forgotten; what stands in the way, or None."""
     gone = {id for (id,) in gallery.read("SELECT id FROM former WHERE person IS NULL")}
+    seal_too = sealed(gallery.database)
     if not backup.exists():
         if backup.parent == backup_folder(gallery.path).resolve():
             _unregister(gallery, backup)
@@ -197,13 +241,16 @@ def _purged(gallery: Gallery, backup: Path) -> Left | None:
     try:
         with explained(backup), closing(sqlite3.connect(f"{backup.as_uri()}?mode=ro", uri=True)) as database:
             known = {id for (id,) in database.execute("SELECT id FROM person")}
-        if known & gone:
+            seal_too = seal_too and not sealed(database)
+        if known & gone or seal_too:
             with _fresh(backup) as copy:
                 _copy(backup, copy)
                 with explained(backup), closing(sqlite3.connect(copy, isolation_level=None)) as database:
                     for pragma in ("journal_mode=OFF", "foreign_keys=ON", "secure_delete=ON"):
                         database.execute(f"PRAGMA {pragma}")
                     database.executemany("DELETE FROM person WHERE id = ?", [(id,) for id in known & gone])
+                    if seal_too:
+                        seal_all(database, gallery.seal)
                     database.execute("VACUUM")
     except (RkfaceError, OSError) as error:
         return Left(backup, str(error))
@@ -227,15 +274,20 @@ def _fresh(target: Path, *, final: bool = True) -> Iterator[Path]:
     try:
         yield fresh
         if final:
-            for path in (fresh, target.parent):
-                if path == target.parent:
-                    fresh.replace(target)
-                handle = os.open(path, os.O_RDONLY)
-                os.fsync(handle)
-                os.close(handle)
+            _sync(fresh)
+            fresh.replace(target)
+            _sync(target.parent)
     finally:
         for suffix in ("", "-wal", "-shm", "-journal"):
             fresh.with_name(fresh.name + suffix).unlink(missing_ok=True)
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def _copy(source: Path, target: Path) -> None:

@@ -169,9 +169,7 @@ def take(gallery: Gallery, record: Record, pipeline: Pipeline | None, rules: Rul
         if pipeline is None:
             verdicts.append(Verdict("refused", record.name, str(photo), "photos need --bundle"))
         else:
-            verdicts.append(
-                enrol_photo(gallery, pipeline, record.name, photo, rules=rules, metadata=record.metadata)
-            )
+            verdicts.append(enrol_photo(gallery, pipeline, record.name, photo, rules=rules, metadata=record.metadata))
     return verdicts
 
 
@@ -189,10 +187,11 @@ def reembed(
         some = ids[start : start + BATCH]
         marks = ", ".join("?" * len(some))
         rows = gallery.read(f"SELECT sample, image FROM crop WHERE sample IN ({marks})", some)
-        whole = [(id, crop) for id, data in rows if (crop := decode(data)) is not None]
+        whole = [(id, crop) for id, data in rows if (crop := decode(gallery.seal.open(data))) is not None]
         vectors = embed([crop for _, crop in whole])
         fresh += [
-            (vector.astype("<f4").tobytes(), identity, id) for vector, (id, _) in zip(vectors, whole, strict=True)
+            (gallery.seal.close(vector.astype("<f4").tobytes()), identity, id)
+            for vector, (id, _) in zip(vectors, whole, strict=True)
         ]
         progress(start + len(some), len(ids))
     with gallery.writing() as database:

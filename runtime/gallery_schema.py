@@ -10,6 +10,15 @@ from pathlib import Path
 
 from .errors import InputError, RkfaceError, WorkError
 
+
+class DamagedError(WorkError):
+    """The file is no longer a whole database."""
+
+
+class NoDatabaseError(InputError):
+    """The file is no database at all."""
+
+
 APPLICATION = 0x726B6667  # "rkfg": tells our files from other people's SQLite databases
 PAGE = 8192  # three embeddings of 512 numbers; SQLite's usual 4096 holds one and leaves half empty
 PATIENCE = 10.0  # seconds to wait for another program's transaction
@@ -78,7 +87,7 @@ def _prepare(connection: sqlite3.Connection, path: Path) -> None:
         path.chmod(0o600)  # copied by hand, perhaps; SQLite gives -wal and -shm the same mode
     connection.execute(f"PRAGMA page_size={PAGE}")  # of a file that is still empty
     # FULL: a commit in WAL mode is on the disk when it returns. NORMAL would lose the last ones in a power cut.
-    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "secure_delete=ON", "temp_store=MEMORY"):
+    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "secure_delete=ON"):
         connection.execute(f"PRAGMA {pragma}")
     if version(connection) < len(MIGRATIONS):
         migrate(connection)
@@ -138,10 +147,10 @@ def _explanation(path: Path, said: str) -> RkfaceError:
             f"{path} was busy for {PATIENCE:.0f} s: another program is writing to it. Try again, or stop that program"
         )
     if "not a database" in said:
-        return InputError(f"{path} is no SQLite database, so no gallery: name another file, or restore a backup"
+        return NoDatabaseError(f"{path} is no SQLite database, so no gallery: name another file, or restore a backup"
                           f"{_newest(path)}")  # fmt: skip
     if "malformed" in said or "I/O error" in said:
-        return WorkError(f"{path} is damaged ({said}). Nothing was changed; keep a copy of it and{_newest(path)}")
+        return DamagedError(f"{path} is damaged ({said}). Nothing was changed; keep a copy of it and{_newest(path)}")
     if "full" in said:
         return WorkError(f"{path}: the disk is full; nothing was changed: free some space and try again")
     if "readonly" in said or "unable to open" in said:

@@ -49,7 +49,8 @@ class Sample:
 
 @dataclass(frozen=True)
 class GalleryState:
-    """For the health page. ``ignored`` samples were made by another model and are never searched."""
+    """For the health page. ``ignored`` samples were made by another model and are never searched; ``precision`` is that
+    of the index, empty before the first search."""
 
     people: int
     samples: int

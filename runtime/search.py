@@ -1,8 +1,8 @@
 """Exact cosine search in memory: which people are nearest to a probe, among up to some 100,000 samples.
 
-The whole index is one matrix, and one probe is one pass over it: its speed is that of memory. Where float32 is more
-than the caches hold, int8 reads a quarter of it; the few samples that its rounding leaves undecided are compared again
-in float32, so that the answer is the same. docs/gallery.md has the figures beside faiss.
+The whole index is one matrix, and one probe is one pass over it: its speed is that of memory. Of large galleries int8
+holds a quarter of that; the few samples that its rounding leaves undecided are compared again in float32, so that the
+answer is the same. docs/gallery.md has the figures beside faiss.
 """
 
 from __future__ import annotations
@@ -15,10 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 Precision = Literal["float32", "int8", "auto"]
-# From here on int8 is the faster one (docs/gallery.md), and saves 75 MB and more.
+# From here on int8 is no slower (docs/gallery.md), and saves 75 MB and more.
 LARGE = 50_000
-FEW = 8  # up to so many probes, products one by one are faster than BLAS's, which rearranges its arguments first
-ROWS, PROBES = 96, 16  # of one product: up to a million multiplications OpenBLAS rearranges nothing either
+# Of one product: up to a million multiplications OpenBLAS does not rearrange its arguments first, and rows that were
+# just read, or turned from int8 into float32, are still in the cache.
+ROWS, PROBES = 96, 16
 ROUNDING = 1e-5  # of float32 sums over 512 products, generously
 
 Exact = Callable[[NDArray[np.int64]], tuple[NDArray[np.int64], NDArray[np.float32]]]
@@ -101,21 +102,12 @@ class Index:
 
     def _cosines(self, probes: NDArray[np.float32]) -> NDArray[np.float32]:
         """B×N float32."""
-        if len(probes) == 1:
-            if self.scales is None:
-                products: NDArray[np.float32] = np.matmul(self.vectors[None, :, None], probes[:, None, :, None])
-                return products[..., 0, 0]
-            # Read as float32 in pieces that stay in the cache.
-            return np.asarray(np.einsum("ij,j->i", self.vectors, probes[0]) * self.scales, np.float32)[None]
+        if self.scales is None and len(probes) == 1:
+            return np.asarray(self.vectors @ probes[0], np.float32)[None]
         found = np.empty((len(self), len(probes)), np.float32)
-        step = len(self) if self.scales is None and len(probes) <= FEW else ROWS
-        for start in range(0, len(self), step):
-            rows = self.vectors[start : start + step].astype(np.float32, copy=False)
-            if len(probes) <= FEW:  # a stack of products of one row and one probe: each row is fetched once
-                out = found[start : start + step, :, None, None]
-                np.matmul(rows[:, None, None, :], probes[:, :, None], out=out)
-            else:
-                np.matmul(rows, probes.T, out=found[start : start + step])
+        for start in range(0, len(self), ROWS):
+            rows = self.vectors[start : start + ROWS].astype(np.float32, copy=False)
+            np.matmul(rows, probes.T, out=found[start : start + ROWS])
         if self.scales is not None:
             found *= self.scales[:, None]
         return np.ascontiguousarray(found.T)
@@ -130,7 +122,7 @@ class Index:
         rows = np.argpartition(cosines, everyone - count, axis=1)[:, -count:] if count < everyone else None
         if rows is None:
             rows = np.broadcast_to(np.arange(everyone), cosines.shape)
-        away = -np.take_along_axis(cosines, rows, axis=1)
+        away = -cosines[np.arange(len(cosines))[:, None], rows]
         found = []
         for values in zip(away.tolist(), rows.tolist(), owners[rows].tolist(), samples[rows].tolist(), strict=True):
             best: dict[int, Hit] = {}
@@ -150,6 +142,8 @@ class Index:
         floor = rough[-1].cosine - 2 * self.error - ROUNDING if len(rough) == k else -np.inf
         rows = np.flatnonzero(cosines >= floor)
         samples, vectors = exact(self.samples[rows])
+        if not len(samples):  # all deleted meanwhile
+            return []
         kept = rows[np.isin(self.samples[rows], samples)]
         order = np.argsort(samples)
         places = order[np.searchsorted(samples, self.samples[kept], sorter=order)]

@@ -244,10 +244,13 @@ def test_import_takes_what_it_can_and_names_the_rest(rkface, staff, bundle, here
     spoiled = json.loads(good[0])
     spoiled["samples"][0]["embedding"] = "AAAA!"
     thief = json.loads(good[1]) | {"name": "Thief"}
-    thief["samples"][0] |= {"crop": "../../etc/passwd"}
+    cv2.imwrite(str(here / "secret.png"), np.zeros((112, 112, 3), np.uint8))  # a picture, but outside of the crops
+    (here / "crops").mkdir()
+    thief["samples"][0] |= {"crop": "../secret.png"}
     lines = [good[2], "{", json.dumps({"schema": "other"}), json.dumps(spoiled), json.dumps(thief)]
     (here / "mixed.jsonl").write_text("\n".join(lines))
-    code, out, err = rkface("gallery", "import", "--gallery", here / "new.sqlite", here / "mixed.jsonl")
+    arguments = ("import", "--gallery", here / "new.sqlite", "--crops", here / "crops", here / "mixed.jsonl")
+    code, out, err = rkface("gallery", *arguments)
     assert code == 1 and err == "1 enrolled for 1 person, 4 refused\n"
     assert [f"line {number}" in line for number, line in enumerate(out.splitlines()[1:], 2)] == [True] * 4
     assert "no base64" in out and "rkface.person" in out and list(content(here / "new.sqlite")) == ["Hedy"]
@@ -282,6 +285,16 @@ def test_show_names_who_looks_alike(rkface, staff):
     assert said["metadata"] == {"room": "ä,1"} and set(said["nearest"]) == {"Ada", "Hedy Lamarr"}
     assert rkface("gallery", "show", "Hedi")[0] == 2
     assert "did you mean Ada" in rkface("gallery", "show", "Adda")[2]
+
+
+def test_a_wrong_sample_is_removed(rkface, staff):
+    one, two = (sample["id"] for sample in json.loads(rkface("gallery", "show", "--json", "Ada")[1])["samples"])
+    code, _, err = rkface("gallery", "remove", "Hedy", one)
+    assert code == 2 and f"no sample {one}" in err
+    assert rkface("gallery", "remove", "Ada", two)[0] == 0
+    assert [source.rpartition("/")[2] for _, _, _, source, _ in content(staff)["Ada"][1]] == ["a.png"]
+    with Gallery(staff) as gallery:
+        assert gallery.read("SELECT count(*) FROM crop") == [(2,)]  # Ada's other one and Grace's
 
 
 def test_forgetting_asks_first(rkface, staff):

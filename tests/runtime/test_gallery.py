@@ -273,6 +273,24 @@ def test_restore_keeps_what_it_replaces_and_programs_see_it(gallery, path):
     assert [person.name for person in gallery.people()] == ["Ada", "Grace"]
 
 
+def test_a_merge_that_was_restored_away_is_forgotten_too(gallery, path):
+    gallery.add("Ada", [sample(1)])
+    gallery.add("Grace", [sample(2)])
+    backup = back_up(gallery)
+    gallery.merge(gallery.person("Ada"), gallery.person("Grace"))
+    restore(path, backup)
+    gallery.refresh()
+    forget(gallery, gallery.person("Grace"))  # who is no longer Ada, too
+    with Gallery(backup) as copy:
+        assert [person.name for person in copy.people()] == ["Ada"]
+
+
+def test_a_backup_that_failed_is_not_looked_for(gallery, tmp_path):
+    with pytest.raises(WorkError, match="cannot be written"):
+        back_up(gallery, tmp_path / "no folder" / "copy.sqlite")
+    assert known_backups(gallery) == []
+
+
 def test_backups_are_whole_and_only_the_newest_stay(gallery, tmp_path):
     elsewhere = tmp_path / "usb" / "copy.sqlite"
     elsewhere.parent.mkdir()

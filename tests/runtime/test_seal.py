@@ -1,0 +1,156 @@
+"""An encrypted gallery: nothing to be read without the key, everything as before with it."""
+
+import base64
+import stat
+
+import numpy as np
+import pytest
+from rkface.runtime.cli import main
+from rkface.runtime.errors import InputError, WorkError
+from rkface.runtime.gallery import Gallery
+from rkface.runtime.gallery_copies import back_up, check, encrypt, forget, restore
+from rkface.runtime.seal import make_key, read_key
+
+from .test_gallery import ONE, crop_of, names, sample, traces, vector
+
+pytest.importorskip("cryptography", reason="encryption at rest is the extra [crypto]")
+PEOPLE = {"Ada": (1, 2), "Grace": (3,)}
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "gallery.sqlite"
+
+
+@pytest.fixture
+def key(tmp_path):
+    return make_key(tmp_path / "key")
+
+
+def fill(gallery):
+    for name, seeds in PEOPLE.items():
+        gallery.add(name, [sample(seed) for seed in seeds])
+
+
+def test_encrypting_leaves_no_byte_in_the_clear_and_changes_no_answer(path, key, tmp_path):
+    with Gallery(path, ONE, create=True) as gallery:
+        fill(gallery)
+        back_up(gallery)
+        back_up(gallery, tmp_path / "elsewhere.sqlite")
+        before = gallery.search(vector(1)[None], 2)
+        assert traces(tmp_path, [1, 2, 3]) == {1, 2, 3}, "the test would not find them"
+        assert encrypt(gallery, key) == []
+        assert traces(tmp_path, [1, 2, 3]) == set()
+        assert gallery.search(vector(1)[None], 2) == before
+        gallery.add("Ada", [sample(4)])
+        assert traces(tmp_path, [4]) == set()
+    with Gallery(path, ONE, key=key) as gallery:
+        assert names(gallery, 4) == ["Ada"] and check(gallery) == []
+        first = gallery.samples(gallery.person("Ada"))[0]
+        assert first.crop == crop_of(1)
+        np.testing.assert_allclose(first.embedding, vector(1), atol=1e-7)
+        with pytest.raises(InputError, match="already"):
+            encrypt(gallery, key)
+
+
+@pytest.mark.parametrize("precision", ["float32", "int8"])
+def test_a_gallery_is_searched_as_without_encryption(path, key, precision):
+    with Gallery(path, ONE, create=True, precision=precision) as gallery:
+        fill(gallery)
+        encrypt(gallery, key)
+        assert [names(gallery, seed) for seed in (1, 2, 3)] == [["Ada"], ["Ada"], ["Grace"]]
+
+
+def test_without_the_key_people_can_be_forgotten_but_not_recognised(path, key, tmp_path):
+    with Gallery(path, ONE, create=True) as gallery:
+        fill(gallery)
+        encrypt(gallery, key)
+    with Gallery(path, ONE) as locked:
+        with pytest.raises(InputError, match="encrypted: say --key"):
+            locked.search(vector(1)[None])
+        with pytest.raises(InputError, match="encrypted"):
+            locked.add("Hedy", [sample(5)])
+        assert [person.name for person in locked.people()] == ["Ada", "Grace"]  # and no half of Hedy
+        back_up(locked)
+        assert forget(locked, locked.person("Ada")) == []
+    with Gallery(path, ONE, key=key) as gallery:
+        assert names(gallery, 1, 5) == ["Grace"]
+    with pytest.raises(InputError, match="another key"), Gallery(path, key=make_key(tmp_path / "other")) as gallery:
+        gallery.search(vector(1)[None])
+
+
+def test_a_process_that_was_running_meanwhile_writes_nothing_in_the_clear(path, key, tmp_path):
+    with Gallery(path, ONE, create=True) as running:
+        fill(running)
+        assert names(running, 1) == ["Ada"]
+        with Gallery(path) as other:
+            encrypt(other, key)
+        with pytest.raises(InputError, match="encrypted"):
+            running.add("Hedy", [sample(5)])
+        with pytest.raises(InputError, match="encrypted"):
+            running.refresh()
+        running.unlock(key)
+        running.add("Hedy", [sample(5)])
+        assert names(running, 5) == ["Hedy"] and traces(tmp_path, [1, 2, 3, 5]) == set()
+
+
+def test_what_was_altered_is_noticed(path, key):
+    with Gallery(path, ONE, create=True) as gallery:
+        fill(gallery)
+        encrypt(gallery, key)
+        with gallery.writing() as database:
+            database.execute("UPDATE sample SET embedding = zeroblob(length(embedding))")
+        with pytest.raises(WorkError, match="altered"):
+            gallery.samples(gallery.person("Ada"))
+
+
+def test_an_old_backup_in_the_clear_is_encrypted_when_it_is_restored(path, key, tmp_path):
+    with Gallery(path, ONE, create=True) as gallery:
+        fill(gallery)
+        old = back_up(gallery, tmp_path / "old.sqlite").rename(tmp_path / "drawer.sqlite")
+        (left,) = encrypt(gallery, key)
+        assert left.path == tmp_path / "old.sqlite"
+        gallery.add("Hedy", [sample(5)])
+    with pytest.raises(InputError, match="encrypted"):
+        restore(path, old)
+    restore(path, old, key)
+    old.unlink()
+    assert traces(tmp_path, [1, 2, 3]) == set()
+    with Gallery(path, ONE, key=key) as gallery:
+        assert [person.name for person in gallery.people()] == ["Ada", "Grace"] and names(gallery, 3) == ["Grace"]
+
+
+def test_keys_are_for_their_owner_and_checked(key, tmp_path):
+    assert stat.S_IMODE(key.path.stat().st_mode) == 0o600 and read_key(key.path) == key
+    assert make_key(tmp_path / "second").value != key.value
+    with pytest.raises(InputError, match="cannot be written"):
+        make_key(key.path)
+    for wrong in ("", "no base64", base64.b64encode(b"short").decode()):
+        (tmp_path / "wrong").write_text(wrong)
+        with pytest.raises(InputError, match="no key"):
+            read_key(tmp_path / "wrong")
+
+
+def test_a_key_for_a_gallery_in_the_clear_is_refused(path, key):
+    with Gallery(path, ONE, create=True) as gallery:
+        fill(gallery)
+    with pytest.raises(InputError, match="gallery encrypt"), Gallery(path, ONE, key=key) as gallery:
+        gallery.search(vector(1)[None])
+
+
+def test_encrypting_by_command(path, tmp_path, capsys, monkeypatch):
+    with Gallery(path, ONE, create=True) as gallery:
+        fill(gallery)
+
+    def run(*arguments):
+        return main(["gallery", *map(str, arguments), "--gallery", str(path)]), *capsys.readouterr()
+
+    assert run("encrypt")[0] == 2
+    assert run("encrypt", "--key", tmp_path / "key")[0] == 0
+    assert "Ada" in run("list")[1]  # names are not encrypted
+    code, _, err = run("show", "Ada")
+    assert code == 2 and "encrypted" in err
+    assert "Ada" in run("list", "--key", tmp_path / "key")[1]
+    monkeypatch.setenv("RKFACE_GALLERY_KEY", str(tmp_path / "key"))
+    assert "Ada" in run("show", "Ada")[1]
+    assert run("encrypt")[0] == 2
