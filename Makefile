@@ -12,15 +12,18 @@ TORCH := torch==2.13.0+cpu
 PIP_OPTIONS := --quiet --disable-pip-version-check
 PIP = $(BIN)/python -m pip install $(PIP_OPTIONS) --no-deps
 INSTALLED := .venv/installed
+DEMO := build/demo
+PEERS := build/peers
+INSIGHTFACE := 2.1
 
 # What `make convert` converts: see `make help` and `.venv/bin/rkface convert --help`.
 PACK ?= demo
 TARGET ?= rk3588
+DEMO_BUNDLE = build/$(TARGET)/manifest.json
 convert_options = --pack $(PACK) --target $(TARGET) $(if $(filter yes,$(ACCEPT_LICENSE)),--accept-license) \
   $(if $(CALIBRATION),--calibration '$(CALIBRATION)') $(if $(EVALUATION),--evaluation '$(EVALUATION)') $(OPTIONS)
 
-.PHONY: help venv convert test parity bench-convert bench-recipes bench-calibration bench-cost bench-hot bench-search demo twin \
-  twin-test lint types clean
+.PHONY: $(shell sed -n 's/^\([a-z-]*\):.*\#\#.*/\1/p' Makefile)  # all that `make help` lists
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -42,6 +45,10 @@ $(INSTALLED): pyproject.toml constraints.txt
 convert: $(INSTALLED)  ## convert the demo pack (or PACK=buffalo_l ACCEPT_LICENSE=yes CALIBRATION=photos/ TARGET=rk3588)
 	@$(BIN)/rkface convert $(convert_options)
 
+deploy: $(INSTALLED)  ## put a bundle on boards over ssh: BOARD=rock-5b HOST='radxa@rock-5b.local …' OPTIONS=--prepare
+	@test -n '$(HOST)' || { echo "say which: make deploy BOARD=rock-5b HOST=user@board" >&2; exit 2; }
+	@$(BIN)/rkface deploy $(if $(BOARD),--board '$(BOARD)') $(OPTIONS) $(HOST)
+
 test: lint types $(INSTALLED)  ## lint, types and tests
 	$(BIN)/python -m pytest tests
 
@@ -49,10 +56,26 @@ twin: $(INSTALLED)  ## build a stand-in board: rknn-toolkit-lite2 under emulatio
 	@$(BIN)/python -m rkface.boards.twin $(if $(wildcard build/$(TARGET)/manifest.json),--bundle build/$(TARGET))
 
 twin-test: $(INSTALLED)  ## the NPU backend, selftest and every failure on the twin (part of `make test` where it can be)
-	$(BIN)/python -m pytest tests/twin -v
+	RKFACE_SLOW=1 $(BIN)/python -m pytest tests/twin tests/boards/test_deploy_twin.py -v
 
 parity: $(INSTALLED)  ## hold the INT8 simulator to ONNX Runtime, and our runtime to InsightFace's own code
 	$(BIN)/python -m pytest tests/parity -v
+
+bench: $(INSTALLED) $(PEERS)/installed  ## rkface beside insightface on this machine (OPTIONS=--quick for minutes)
+	$(BIN)/python tests/bench/peers.py --peer $(PEERS)/bin/python $(OPTIONS)
+
+# In an environment of its own: insightface is no dependency of rkface. Both sides use the same versions of the rest.
+$(PEERS)/installed: constraints.txt
+	@echo "installing insightface $(INSIGHTFACE) into $(PEERS), once"
+	@test -x $(PEERS)/bin/python || $(BIN)/python -m venv $(PEERS)
+	@$(PEERS)/bin/python -m pip install $(PIP_OPTIONS) -c constraints.txt 'insightface==$(INSIGHTFACE)'
+	@touch $@
+
+bench-less: $(INSTALLED)  ## smaller and rectangular detector inputs: what they cost and what they miss
+	$(BIN)/python tests/bench/less_work.py $(OPTIONS)
+
+bench-growth: $(INSTALLED)  ## time and memory against faces and resolution, drawn
+	$(BIN)/python tests/bench/growth.py $(OPTIONS)
 
 bench-convert: $(INSTALLED)  ## time and memory of converting IResNet-50, beside the bare toolkit calls
 	$(BIN)/python tests/bench/convert.py
@@ -76,11 +99,35 @@ bench-search: $(INSTALLED) $(FAISS)  ## the gallery's search beside faiss-cpu, o
 bench-calibration: $(INSTALLED)  ## chosen calibration faces beside random ones (OPTIONS as above)
 	$(BIN)/python tests/bench/calibration.py $(OPTIONS)
 
-demo: $(INSTALLED)  ## train the demo models again from rendered faces (hours, see convert/demo/figures.json)
+bench-cores: $(INSTALLED)  ## the scheduler beside what three, two and one NPU cores allow (simulated: no NPU, no board)
+	$(BIN)/python tests/bench/cores.py $(OPTIONS)
+
+bench-watch: $(INSTALLED)  ## what following and recognising faces costs the CPU, all but inference
+	$(BIN)/python tests/bench/watch.py $(OPTIONS)
+
+bench-visits: $(INSTALLED)  ## whether people who walk by the rendered camera are one appearance each, and recognised
+	$(BIN)/python tests/bench/visits.py $(OPTIONS)
+
+bench-run: $(DEMO_BUNDLE)  ## the service over 24 simulated hours, its memory, and how soon it knows somebody
+	@$(BIN)/python -m rkface.convert.demo.camera --people 1 --portraits $(DEMO)/portraits
+	$(BIN)/python tests/bench/run.py --bundle build/$(TARGET) --still $(DEMO)/portraits/Ada/1.jpg $(OPTIONS)
+
+demo: $(DEMO_BUNDLE)  ## the camera service on rendered people, with its page on http://127.0.0.1:8080 (two are known)
+	@test -e $(DEMO)/gallery.sqlite || { $(BIN)/python -m rkface.convert.demo.camera --portraits $(DEMO)/portraits && \
+	  for name in Ada Bela; do $(BIN)/rkface enrol --bundle build/$(TARGET) --backend reference \
+	  --gallery $(DEMO)/gallery.sqlite $$name $(DEMO)/portraits/$$name/*.jpg; done; }
+	@$(BIN)/python -m rkface.convert.demo.camera --size 960x540 --rate 10 | $(BIN)/rkface run --bundle build/$(TARGET) \
+	  --backend reference --gallery $(DEMO)/gallery.sqlite --camera demo=- $(OPTIONS)
+
+$(DEMO_BUNDLE): | $(INSTALLED)
+	@$(BIN)/rkface convert --pack demo --target $(TARGET)
+
+demo-models: $(INSTALLED)  ## train the demo models again from rendered faces (hours, see convert/demo/figures.json)
 	$(BIN)/python -m rkface.convert.demo.train
 
-lint: $(INSTALLED)  ## ruff
+lint: $(INSTALLED)  ## ruff, and hadolint on the Dockerfile
 	$(BIN)/ruff check .
+	$(BIN)/hadolint boards/Dockerfile
 
 types: $(INSTALLED)  ## mypy --strict
 	@mkdir -p build/types/rkface && for part in runtime calibration convert boards; do \

@@ -164,7 +164,10 @@ def joinable(closed: list[Node]) -> list[str]:
 
 def library(probe: Probe, need: Need) -> Line:
     toolkit = need.toolkit or TOOLKIT
-    get = f"get it for toolkit {toolkit} from {VENDOR} (release of that version) and copy it to {LIBRARY} with sudo"
+    get = (
+        f"get it for toolkit {toolkit} from {VENDOR} (release of that version) and copy it to {LIBRARY} with sudo, or "
+        "from the workstation: rkface deploy --prepare --librknnrt FILE"
+    )
     name = next(filter(probe.exists, LIBRARIES), None)
     if name is None:
         return Line("librknnrt", FAIL, f"not installed: none of {', '.join(LIBRARIES)}", get)
@@ -214,8 +217,6 @@ def python(probe: Probe, facts: dict[str, Any]) -> Line:
     if not PYTHON_FIRST <= numbers(version)[:2] <= PYTHON_LAST:
         return Line("Python", FAIL, f"{found}: rkface needs 3.10 to 3.12, as rknn-toolkit-lite2 has wheels up to 3.12",
                     newer)  # fmt: skip
-    if not facts.get("venv"):
-        return Line("Python", WARN, f"{found}, without venv, which deploying needs", "sudo apt install python3-venv")
     return Line("Python", OK, found)
 
 

@@ -58,8 +58,10 @@ def _run(options: Namespace) -> int:
         print(report.to_json())
     else:
         _print(report, options.host)
-    if options.fix:
-        mend(report.repairs, ssh(options.host, "-t") if options.host else [])
+    if options.fix and not report.repairs:
+        print("nothing that --fix mends: it changes governors and groups only")
+    elif options.fix and mend(report.repairs, ssh(options.host, "-t") if options.host else []):
+        print("done; run `rkface doctor` again (new groups count from the next login)")
     return 1 if report.verdict == FAIL else 0
 
 
@@ -90,24 +92,22 @@ def _print(report: Report, host: str | None) -> None:
             print(f"board profile {profile.name}: {advice} is recommended (docs/boards.md)")
 
 
-def mend(repairs: Sequence[Repair], transport: Sequence[str], ask: Callable[[str], str] = input) -> None:
-    """Show the commands, ask, run them: here, or through ``transport``. WorkError for one that fails."""
-    if not repairs:
-        print("nothing that --fix mends: it changes governors and groups only")
-        return
-    print("\n--fix would run:")
+def mend(repairs: Sequence[Repair], transport: Sequence[str], ask: Callable[[str], str] = input) -> bool:
+    """Show the commands, ask, run them: here, or through ``transport``. False where nobody agreed; WorkError for one
+    that fails."""
+    print("\nto be run:")
     for repair in repairs:
         print(f"  {repair}\n      {repair.why}")
     if ask is input and not sys.stdin.isatty():
         print("nobody is there to be asked (no terminal), so nothing was changed")
-        return
+        return False
     try:
         agreed = ask("run them? [y/N] ").strip().lower() in ("y", "yes")
     except EOFError:
         agreed = False
     if not agreed:
         print("nothing was changed")
-        return
+        return False
     for repair in repairs:
         argv = [*transport, shlex.join(repair.argv)] if transport else list(repair.argv)
         try:
@@ -116,4 +116,4 @@ def mend(repairs: Sequence[Repair], transport: Sequence[str], ask: Callable[[str
             raise WorkError(f"{argv[0]}: {error.strerror}; run it yourself: {repair}") from error
         if code:
             raise WorkError(f"exit code {code} from: {repair}; commands after it were not run")
-    print("done; run `rkface doctor` again (new groups count from the next login)")
+    return True

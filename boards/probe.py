@@ -24,7 +24,6 @@ ROOT = Path("/")
 PYTHON_FACTS = """
 import importlib.util, json, platform, sysconfig
 facts = {"version": platform.python_version(), "platform": sysconfig.get_platform(), "lite": None, "error": None}
-facts["venv"] = importlib.util.find_spec("ensurepip") is not None
 if importlib.util.find_spec("rknnlite"):
     try:
         from importlib.metadata import version
@@ -124,7 +123,7 @@ class Probe:
         return done.stdout + done.stderr
 
     def python(self) -> dict[str, Any]:
-        """Version, platform, rknn-toolkit-lite2 and whether venv works, of the Python that runs this."""
+        """Version, platform and rknn-toolkit-lite2 of the Python that runs this."""
         facts: dict[str, Any] = json.loads(self.command(sys.executable, "-c", PYTHON_FACTS, record="python3") or "{}")
         return facts
 

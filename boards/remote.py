@@ -24,7 +24,7 @@ SECONDS = 300  # a person may have to type a passphrase
 
 # The Python of what is deployed there knows rknnlite; before the first deploy the system's own has to do.
 DEPLOYED = "/opt/rkface/current/venv/bin/python3"
-START = f'p={DEPLOYED}; [ -x "$p" ] || p=python3; exec "$p" - "$@"'
+START = f'p={DEPLOYED}; [ -x "$p" ] || p=$0; exec "$p" - "$@"'
 
 PROGRAM = """
 import sys
@@ -46,20 +46,21 @@ class Sent(MetaPathFinder, Loader):
 
 
 sys.meta_path.insert(0, Sent())
-from rkface.boards.examine import main
+from rkface.boards.{entry} import main
 
 sys.exit(main(sys.argv[1:]))
 """
 
 
-def program() -> str:
-    """Doctor as one Python program: plain ASCII, so that no locale can garble it."""
+def program(sent: Sequence[str] = SENT, entry: str = "examine") -> str:
+    """Modules of ours as one Python program that runs the ``main`` of boards/ENTRY.py, by default doctor: plain ASCII,
+    so that no locale can garble it."""
     here = Path(__file__).parents[1]
     sources = {"rkface": "", "rkface.runtime": "", "rkface.boards": ""}
-    for name in SENT:
+    for name in sent:
         module = "rkface." + name[: -len(".py")].replace("/", ".")
         sources[module] = (here / name).read_text(encoding="utf-8")
-    return PROGRAM.format(sources=ascii(sources))
+    return PROGRAM.format(sources=ascii(sources), entry=entry)
 
 
 def ssh(host: str, *options: str) -> list[str]:
@@ -69,14 +70,18 @@ def ssh(host: str, *options: str) -> list[str]:
     return ["ssh", "-o", "ConnectTimeout=15", *options, "--", host]
 
 
-def examine_there(transport: Sequence[str], need: Need | None = None, name: str = "the board") -> Report:
+def examine_there(
+    transport: Sequence[str], need: Need | None = None, name: str = "the board", python: str = "python3"
+) -> Report:
     """Examine the machine behind ``transport``: a command that runs its last argument in a shell there, as ssh does.
+
+    ``python`` is the one to use there until something is deployed, which brings its own.
 
     Raises WorkError where it cannot be reached, has no Python 3, or answers something else than a report.
     """
     need = need or Need()
     asked = ["--target", need.target, "--toolkit", need.toolkit] if need.target else []
-    command = " ".join(map(shlex.quote, ["sh", "-c", START, "doctor", *asked]))
+    command = " ".join(map(shlex.quote, ["sh", "-c", START, python, *asked]))
     try:
         done = subprocess.run(
             [*transport, command], check=False, input=program(), capture_output=True, text=True, timeout=SECONDS,

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from .material import Photos
     from .report import Report
 
+CAMERA = (1920, 1080)
+
 
 def convert(parser: ArgumentParser) -> None:
     """Convert a detector and a recogniser to an INT8 RKNN bundle, and prove it against ONNX Runtime.
@@ -37,6 +39,7 @@ def convert(parser: ArgumentParser) -> None:
       rkface convert
       rkface convert --pack buffalo_l --accept-license --calibration photos/ --target rk3588
       rkface convert --detector det.onnx --recognizer arc.onnx --calibration photos/ --target rk3576 --size 640x384
+      rkface convert --pack buffalo_m --calibration photos/ --min-face 60 --camera 1920x1080
     """
     models = parser.add_argument_group("models")
     models.add_argument("--pack", metavar="NAME", help="demo, buffalo_l, buffalo_m or buffalo_sc (default: demo)")
@@ -61,6 +64,10 @@ def convert(parser: ArgumentParser) -> None:
                      "bundle each (default: %(default)s)")  # fmt: skip
     how.add_argument("--size", type=size, metavar="WxH", help="detector input, multiples of 32, such as 640x384 for a "
                      "16:9 camera (default: the model's own)")  # fmt: skip
+    how.add_argument("--min-face", type=pixels, metavar="PX", help="instead of --size: the smallest input in which a "
+                     "face of PX pixels of the camera's frame is found (docs/detector-size.md)")  # fmt: skip
+    how.add_argument("--camera", type=size, metavar="WxH", help="with --min-face: the camera's frame "
+                     f"(default: {CAMERA[0]}x{CAMERA[1]})")  # fmt: skip
     how.add_argument(
         "--no-quantize", action="store_true", help="FP16 instead of INT8: larger and slower, for comparison"
     )
@@ -84,6 +91,12 @@ def plan(text: str) -> Plan:
     if text not in PLANS:
         raise ArgumentTypeError(f"{text!r} is none of {', '.join(PLANS)}")
     return PLANS[text]
+
+
+def pixels(text: str) -> int:
+    if not text.isdecimal() or not int(text):
+        raise ArgumentTypeError(f"{text!r} is not a number of pixels")
+    return int(text)
 
 
 def bar(text: str) -> Bar:
@@ -113,12 +126,13 @@ def _convert(options: Namespace) -> int:
         if work.resolve().is_relative_to(out.resolve()):
             raise InputError(f"--work {work} lies inside the bundle {out}, which is replaced whole: put it beside")
     sources = _sources(options)
+    detector_size = _detector_size(options, sources)
     photos = _photos(options, sources)
     from .convert import Order, Settings, convert
 
     orders = tuple(Order(target, out) for target, out in zip(targets, outs, strict=True))
     how = UNQUANTIZED if options.no_quantize else options.recipe or PLANS["auto"]
-    convert(sources, photos, Settings(orders, work, how, options.min_cosine, options.size, options.accept), tell)
+    convert(sources, photos, Settings(orders, work, how, options.min_cosine, detector_size, options.accept), tell)
     return 0
 
 
@@ -137,6 +151,25 @@ def _sources(options: Namespace) -> Sources:
     if options.match_threshold is None:
         return sources
     return replace(sources, match=options.match_threshold, evidence="given with --match-threshold")
+
+
+def _detector_size(options: Namespace, sources: Sources) -> tuple[int, int] | None:
+    """The size asked for, outright or by the smallest face; None for the model's own."""
+    if options.min_face is None:
+        if options.camera is not None:
+            raise InputError("--camera says in which frame --min-face is counted: give that too, or --size alone")
+        given: tuple[int, int] | None = options.size
+        return given
+    if options.size is not None:
+        raise InputError("--size and --min-face both say how large the detector's input is: leave one out")
+    if sources.synthetic:
+        raise InputError("--min-face is measured for SCRFD; the demo pack's detector is another: leave it out")
+    from .size import explain, input_for
+
+    camera = options.camera or CAMERA
+    chosen = input_for(options.min_face, camera)
+    print(explain(options.min_face, camera, chosen), file=sys.stderr)
+    return chosen
 
 
 def _photos(options: Namespace, sources: Sources) -> Photos | None:

@@ -6,13 +6,20 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .errors import BundleError, InputError, ModelError, RkfaceError, WorkError
+    from .errors import BundleError, DeviceError, InputError, ModelError, RkfaceError, WorkError
     from .faces import Faces
     from .pipeline import Pipeline, open_bundle
+    from .scheduler import Frame, Result, Scheduler, open_scheduler
 
-__all__ = ["BundleError", "Faces", "InputError", "ModelError", "Pipeline", "RkfaceError", "WorkError", "open_bundle"]
+__all__ = [
+    "BundleError", "DeviceError", "Faces", "Frame", "InputError", "ModelError", "Pipeline", "Result", "RkfaceError",
+    "Scheduler", "WorkError", "open_bundle", "open_scheduler",
+]  # fmt: skip
 
-_HOME = {"Faces": "faces", "Pipeline": "pipeline", "open_bundle": "pipeline"}
+_HOME = {
+    "Faces": "faces", "Pipeline": "pipeline", "open_bundle": "pipeline",
+    "Frame": "scheduler", "Result": "scheduler", "Scheduler": "scheduler", "open_scheduler": "scheduler",
+}  # fmt: skip
 
 
 def __getattr__(name: str) -> Any:

@@ -137,12 +137,16 @@ def decode(outputs: Sequence[Raw], layout: Sequence[Level], threshold: float) ->
     for level in layout:
         score = outputs[level.scores].reshape(-1)
         hits = np.flatnonzero(score >= threshold)
+        if not hits.size:
+            continue
         centres = level.centres[hits]
         distances = outputs[level.boxes].reshape(-1, 4)[hits] * level.stride
         offsets = outputs[level.landmarks].reshape(-1, 5, 2)[hits] * level.stride
         scores.append(score[hits])
         boxes.append(np.concatenate([centres - distances[:, :2], centres + distances[:, 2:]], axis=1))
         landmarks.append(centres[:, None] + offsets)
+    if not scores:
+        return Faces(np.zeros((0, 4), np.float32), np.zeros(0, np.float32), np.zeros((0, 5, 2), np.float32))
     score = np.concatenate(scores)
     order = np.argsort(-score, kind="stable")
     return Faces(np.concatenate(boxes)[order], score[order], np.concatenate(landmarks)[order])
@@ -200,6 +204,8 @@ class Detector:
     def faces(self, outputs: Sequence[Raw], scale: float, threshold: float = THRESHOLD) -> Faces:
         """The faces that raw model outputs speak of, for an image letterboxed with ``scale``."""
         found = decode(outputs, self._levels, threshold)
+        if not len(found):
+            return found
         # Back in pixels of the image before suppression, as InsightFace does it: overlaps count whole pixels (+1).
         boxes = (found.boxes / scale).astype(np.float32)
         landmarks = (found.landmarks / scale).astype(np.float32)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .appearance import Match
+from .embed import unit
 from .errors import InputError
 from .gallery import Gallery, Sample
 from .image import find_images, read_image
@@ -157,3 +158,24 @@ def photos_by_person(folder: Path) -> Iterator[tuple[str, Path]]:
     for photo in photos:
         first, *rest = photo.relative_to(folder).parts
         yield (first if rest else re.sub(r"-\d+$", "", photo.stem)), photo
+
+
+def enrol_shots(
+    gallery: Gallery, name: str, shots: Sequence[Sample], source: str, *, threshold: float, force: bool = False
+) -> Verdict:
+    """Add what a camera saw of somebody to the person ``name``: ``shots`` of one face, best first, which were judged
+    when they were embedded. All of them or, with the reason, none. InputError as for ``enrol``."""
+    weights = np.array([shot.quality for shot in shots], np.float32)
+    vector = unit(weights @ np.stack([shot.embedding for shot in shots]))
+    nearest = gallery.search(vector[None], 2)[0]
+    near = next((match for match in nearest if match.name != name and match.cosine >= threshold - NEAR), None)
+    quality = shots[0].quality
+    if near is not None and near.cosine >= threshold and not force:
+        reason = f"already enrolled as {near.name!r} (cosine {near.cosine:.3f}, threshold {threshold:.3f}): "
+        return Verdict("refused", name, source, f"{reason}use that name, or force it if they are two people",
+                       quality=quality, near=near)  # fmt: skip
+    own = next((match.cosine for match in nearest if match.name == name), None)
+    notes: tuple[str, ...] = (f"looks like {near.name!r} (cosine {near.cosine:.3f})",) if near is not None else ()
+    notes += _contradiction(gallery, name, vector, own, threshold)
+    gallery.add(name, shots)
+    return Verdict("enrolled", name, source, "", notes, quality, near)

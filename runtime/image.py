@@ -29,7 +29,7 @@ def read_image(path: Path) -> NDArray[np.uint8]:
     return decode_image(_read(path), str(path))
 
 
-def decode_image(data: bytes, name: str) -> NDArray[np.uint8]:
+def decode_image(data: bytes, name: str, most_pixels: int = MAX_PIXELS) -> NDArray[np.uint8]:
     """As ``read_image`` for the content of a file; errors call it ``name``."""
     try:
         header = parse_header(data)
@@ -38,9 +38,9 @@ def decode_image(data: bytes, name: str) -> NDArray[np.uint8]:
     except ValueError as error:
         raise InputError(f"{name}: {error}") from None
     width, height = header.width, header.height
-    if width * height > MAX_PIXELS:
+    if width * height > most_pixels:
         raise InputError(
-            f"{name}: {width}×{height} pixels is more than the {MAX_PIXELS // 1_000_000} MP rkface reads: shrink it"
+            f"{name}: {width}×{height} pixels is more than the {most_pixels // 1_000_000} MP rkface reads: shrink it"
         )
     if not header.complete:
         raise InputError(f"{name}: the image is truncated ({len(data)} bytes): copy it again")

@@ -1,6 +1,8 @@
 """What every folder of tests may use."""
 
 import os
+import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -12,4 +14,19 @@ def shared() -> Path:
     folder = Path(os.environ.get("RKFACE_SHARED") or Path(__file__).resolve().parents[2] / "shared")
     if not (folder / "models").is_dir() or not (folder / "data/people").is_dir():
         pytest.skip(f"no real weights and photos at {folder} (set RKFACE_SHARED)")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def certificate(tmp_path_factory):
+    """A folder with ``ca``, a certificate for 127.0.0.1 signed by itself, and its ``key``."""
+    if not shutil.which("openssl"):
+        pytest.skip("no openssl to make a certificate with")
+    folder = tmp_path_factory.mktemp("tls")
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "1",
+         "-subj", "/CN=test", "-addext", "subjectAltName=IP:127.0.0.1", "-keyout", folder / "key", "-out",
+         folder / "ca"],
+        check=True, capture_output=True,
+    )  # fmt: skip
     return folder

@@ -12,7 +12,7 @@ from rkface.boards.profile import find_profile
 from rkface.runtime.bundle import read_bundle
 from rkface.runtime.errors import RkfaceError
 
-from .board import build, link_packages
+from .board import build, install_runtime
 from .ingredients import gather
 
 EXPLAIN = """Build a twin of a board: the genuine rknn-toolkit-lite2 under emulation, over a librknnrt of our own that
@@ -39,7 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         profile = find_profile(options.board)
         bundles = [read_bundle(folder) for folder in options.bundle]
-        packages = link_packages(options.cache.resolve() / "packages")
+        packages = install_runtime(options.cache.resolve() / "packages")
         twin = build(gather(options.cache), options.cache / "boards" / options.board, profile, bundles, packages)
     except RkfaceError as error:
         print(f"twin: {error}", file=sys.stderr)

@@ -5,24 +5,18 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-import sys
+import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from rkface.boards.profile import Profile
+from rkface.boards.wheel import build_runtime_wheel
 from rkface.runtime.bundle import Bundle
 from rkface.runtime.errors import InputError
 
-from . import HERE
 from .answers import write_answers
 from .ingredients import Ingredients
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
 
 ANSWERS, FAULTS = "RKFACE_TWIN_ANSWERS", "RKFACE_TWIN_FAULTS"
 
@@ -78,33 +72,12 @@ def build(ingredients: Ingredients, folder: Path, profile: Profile, bundles: Seq
     return Twin(ingredients, prefix, packages)
 
 
-def link_packages(folder: Path) -> Path:
-    """A folder with what a board gets of rkface: links to runtime and boards, so that a change is there at once, and
-    the metadata that an installed wheel has, with the commands of those two."""
-    import rkface.boards
-    import rkface.runtime
-
-    package = folder / "rkface"
-    package.mkdir(parents=True, exist_ok=True)
-    for module in (rkface.runtime, rkface.boards):
-        link = package / module.__name__.rpartition(".")[2]
-        link.unlink(missing_ok=True)
-        link.symlink_to(Path(str(module.__file__)).resolve().parent)
-    project = _project()
-    commands = project["entry-points"]["rkface.commands"].items()
-    lines = [f"{name} = {place}" for name, place in commands if place.startswith(("rkface.runtime", "rkface.boards"))]
-    metadata = folder / f"rkface-{project['version']}.dist-info"
-    metadata.mkdir(exist_ok=True)
-    (metadata / "METADATA").write_text(f"Metadata-Version: 2.1\nName: rkface\nVersion: {project['version']}\n")
-    (metadata / "entry_points.txt").write_text("\n".join(["[rkface.commands]", *lines, ""]))
+def install_runtime(folder: Path) -> Path:
+    """``folder`` with nothing but rkface's runtime wheel, as a board gets it."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    wheel = build_runtime_wheel(folder)
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(folder)
+    wheel.unlink()
     return folder
-
-
-def _project() -> dict[str, Any]:
-    """What pyproject.toml says of rkface: the twin is built from a checkout only."""
-    path = HERE.parents[1] / "pyproject.toml"
-    try:
-        project: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))["project"]
-    except OSError as error:
-        raise InputError(f"the twin is built from a checkout of rkface, and there is no {path}") from error
-    return project

@@ -17,6 +17,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from rkface.boards.wheel import requirements, wheels_for
 from rkface.runtime.errors import WorkError
 from rkface.runtime.progress import stage
 
@@ -24,9 +25,6 @@ from . import HERE
 
 TOOLKIT = "2.5.0"
 PYTHONS = ("3.11", "3.12", "3.10")  # that rknn-toolkit-lite2 has wheels for; the first that the distribution has
-# numpy 1.26 is the last that rknn-toolkit-lite2's extension modules were built for.
-WHEELS = ("numpy==1.26.4", "opencv-python-headless>=4.8,<5", "psutil", "ruamel.yaml", f"rknn-toolkit-lite2=={TOOLKIT}")
-PLATFORMS = ("manylinux2014_aarch64", "manylinux_2_17_aarch64", "manylinux_2_28_aarch64")
 COMPILER = "ziglang>=0.13"  # PyPI's; used where there is no aarch64-linux-gnu-gcc
 GCC = "aarch64-linux-gnu-gcc"
 FLAGS = ("-shared", "-fPIC", "-O2", "-Wall", "-Wextra")
@@ -86,17 +84,17 @@ def _once(folder: Path, name: str, make: Callable[[Path], None]) -> Path:
 
 
 def _packages(root: Path, apt: Path) -> None:
-    settings = _apt(apt)
+    settings = apt_settings(apt)
     names = next(
         (found for found in map(_python_packages, PYTHONS) if _succeeds(["apt-cache", "show", *found], settings)), None
     )
     if names is None:
         raise MissingError(f"no arm64 package of Python {', '.join(PYTHONS)} in apt's sources (Debian 12 has one)")
     # Into an empty system, so that apt finds all that they need, whatever this machine has.
-    _command(["apt-get", "install", "--download-only", "--yes", "--quiet", "--no-install-recommends", *names], settings)
+    command(["apt-get", "install", "--download-only", "--yes", "--quiet", "--no-install-recommends", *names], settings)
     for package in (apt / "cache/archives").glob("*.deb"):
         if not package.name.endswith("_amd64.deb"):
-            _command(["dpkg", "-x", str(package), str(root)])
+            command(["dpkg", "-x", str(package), str(root)])
 
 
 def _python_packages(version: str) -> list[str]:
@@ -108,15 +106,15 @@ def _qemu(folder: Path, apt: Path) -> None:
     if installed:
         (folder / "qemu-aarch64-static").symlink_to(installed)
         return
-    _command(["apt-get", "download", "--quiet", "qemu-user-static:amd64"], _apt(apt), folder)
+    command(["apt-get", "download", "--quiet", "qemu-user-static:amd64"], apt_settings(apt), folder)
     [package] = folder.glob("*.deb")
-    _command(["dpkg", "-x", str(package), str(folder / "files")])
+    command(["dpkg", "-x", str(package), str(folder / "files")])
     (folder / "files/usr/bin/qemu-aarch64-static").rename(folder / "qemu-aarch64-static")
     shutil.rmtree(folder / "files")
     package.unlink()
 
 
-def _apt(state: Path) -> dict[str, str]:
+def apt_settings(state: Path) -> dict[str, str]:
     """An environment in which apt knows this machine's sources, but keeps its lists and packages in ``state``."""
     for name in ("apt-get", "apt-cache", "dpkg"):
         if shutil.which(name) is None:
@@ -132,21 +130,21 @@ def _apt(state: Path) -> dict[str, str]:
             # Where root runs this, apt would fetch as a user who may not write here.
             'APT::Sandbox::User "root";\nAcquire::Retries "1";\nAcquire::http::Timeout "10";\n'
         )
-        _command(["apt-get", "update", "--quiet", "--error-on=any"], settings)
+        command(["apt-get", "update", "--quiet", "--error-on=any"], settings)
     return settings
 
 
 def _wheels(folder: Path, version: str) -> None:
-    options = [word for name in PLATFORMS for word in ("--platform", name)]
-    options += ["--python-version", version, "--implementation", "cp", "--only-binary=:all:"]
-    _pip(folder, [*options, *WHEELS])
+    """What deploy brings to a board."""
+    needed = requirements(TOOLKIT, "aarch64", version, reference=False)
+    _pip(folder, [*wheels_for("aarch64", version), *needed])
     _unpack(folder)
 
 
 def _library(folder: Path) -> None:
     source, out = str(HERE / "librknnrt.c"), str(folder / "librknnrt.so")
     if shutil.which(GCC):
-        _command([GCC, *FLAGS, "-o", out, source])
+        command([GCC, *FLAGS, "-o", out, source])
         return
     tool = folder / "ziglang"
     tool.mkdir()
@@ -155,13 +153,13 @@ def _library(folder: Path) -> None:
     zig = tool / "ziglang/zig"
     zig.chmod(0o755)
     caches = {"ZIG_GLOBAL_CACHE_DIR": str(tool / "cache"), "ZIG_LOCAL_CACHE_DIR": str(tool / "cache")}
-    _command([str(zig), "cc", "-target", "aarch64-linux-gnu.2.17", *FLAGS, "-o", out, source], {**os.environ, **caches})
+    command([str(zig), "cc", "-target", "aarch64-linux-gnu.2.17", *FLAGS, "-o", out, source], {**os.environ, **caches})
     shutil.rmtree(tool)  # 400 MB, for one small file
 
 
 def _pip(folder: Path, arguments: Sequence[str]) -> None:
     pip = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps"]
-    _command([*pip, "--dest", str(folder), *arguments])
+    command([*pip, "--dest", str(folder), *arguments])
 
 
 def _unpack(folder: Path) -> None:
@@ -175,11 +173,12 @@ def _succeeds(command: Sequence[str], environment: dict[str, str]) -> bool:
     return subprocess.run(command, check=False, capture_output=True, env=environment).returncode == 0
 
 
-def _command(command: Sequence[str], environment: dict[str, str] | None = None, folder: Path | None = None) -> None:
+def command(words: Sequence[str], environment: dict[str, str] | None = None, folder: Path | None = None) -> None:
+    """Run it. MissingError with what it said last where it fails."""
     done = subprocess.run(
-        command, check=False, capture_output=True, text=True, errors="replace", env=environment, cwd=folder,
+        words, check=False, capture_output=True, text=True, errors="replace", env=environment, cwd=folder,
         stdin=subprocess.DEVNULL,
     )  # fmt: skip
     if done.returncode:
         said = [line for line in (done.stderr + done.stdout).splitlines() if line.strip()]
-        raise MissingError(f"`{' '.join(command[:3])} …` failed: {said[-1] if said else f'exit {done.returncode}'}")
+        raise MissingError(f"`{' '.join(words[:3])} …` failed: {said[-1] if said else f'exit {done.returncode}'}")

@@ -75,7 +75,9 @@ def check_images(images: NDArray[np.uint8], height: int, width: int) -> None:
 
 def stack_runs(runs: Sequence[Sequence[NDArray[np.float32]]]) -> list[NDArray[np.float32]]:
     """Outputs of N runs on one image each → one array an output, N first: a batch dimension of one becomes the N
-    dimension, and outputs without any (InsightFace's SCRFD exports) gain it."""
+    dimension, and outputs without any (InsightFace's SCRFD exports) gain it. Of one run nothing is copied."""
+    if len(runs) == 1:
+        return [array if array.ndim > 1 and array.shape[0] == 1 else array[None] for array in runs[0]]
     return [
         np.concatenate(arrays) if arrays[0].ndim > 1 and arrays[0].shape[0] == 1 else np.stack(arrays)
         for arrays in zip(*runs, strict=True)

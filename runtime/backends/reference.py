@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,14 +21,17 @@ PROVIDERS = {"cpu": "CPUExecutionProvider", "openvino": "OpenVINOExecutionProvid
 DYNAMIC_SIDE = 640  # a side of a detector that takes any, unless asked otherwise: SCRFD was trained at it
 
 
-def normalize(images: NDArray[np.uint8], input: Input) -> NDArray[np.float32]:
-    """N×H×W×3 uint8 RGB → N×3×H×W float32, (x − mean) / std: what the ``.rknn`` does inside."""
-    tensor = np.empty((len(images), 3, *images.shape[1:3]), np.float32)
-    values = np.arange(256, dtype=np.float32)
+def normalize(
+    images: NDArray[np.uint8], input: Input, tensor: NDArray[np.float32] | None = None
+) -> NDArray[np.float32]:
+    """N×H×W×3 uint8 RGB → N×3×H×W float32, (x − mean) / std: what the ``.rknn`` does inside. ``tensor``: where to."""
+    if tensor is None:
+        tensor = np.empty((len(images), 3, *images.shape[1:3]), np.float32)
+    values, plane = np.arange(256, dtype=np.float32), np.empty(images.shape[1:3], np.uint8)
     for channel, (mean, std) in enumerate(zip(input.mean, input.std, strict=True)):
         table = (values - np.float32(mean)) / np.float32(std)  # a byte has 256 values: look them up
         for image, target in zip(images, tensor, strict=True):
-            cv2.LUT(cv2.extractChannel(image, channel), table, dst=target[channel])
+            cv2.LUT(cv2.extractChannel(image, channel, dst=plane), table, dst=target[channel])
     return tensor
 
 
@@ -40,10 +44,13 @@ class ReferenceBackend:
         self._session = session
         self._input = input
         self._batch = session.get_inputs()[0].shape[0]
+        self._kept = threading.local()
 
     def infer(self, images: NDArray[np.uint8]) -> list[NDArray[np.float32]]:
         check_images(images, self._input.height, self._input.width)
-        tensor = normalize(images, self._input)
+        kept = getattr(self._kept, "tensor", None)  # this thread's, as runtime.detect.Canvas is, for the same reason
+        tensor = normalize(images, self._input, kept if kept is not None and len(kept) == len(images) else None)
+        self._kept.tensor = tensor
         return self._run(tensor) if self._batch != 1 else stack_runs([self._run(one[None]) for one in tensor])
 
     def _run(self, tensor: NDArray[np.float32]) -> list[NDArray[np.float32]]:

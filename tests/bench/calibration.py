@@ -87,10 +87,11 @@ class Recogniser:
             dataset = work / "dataset.txt"
             dataset.write_text("".join(f"{place}.png\n" for place in range(len(picked))))
             np.save(work / "images.npy", case.crops)
-            onnx = tune(self.path, self.input, dataset, work / "tuned.onnx").path if recipe.tuned else self.path
+            tuned = tune(self.path, self.input, dataset, work / "tuned.onnx", clip=True) if recipe.tuned else None
             job = Job(
-                onnx=onnx, output=work / "model.rknn", target="rk3588", input=self.input, custom_string="{}",
-                dataset=dataset, algorithm=recipe.algorithm, evaluate=work / "images.npy",
+                onnx=tuned.path if tuned else self.path, output=work / "model.rknn", target="rk3588", input=self.input,
+                custom_string="{}", dataset=dataset, algorithm=recipe.algorithm, evaluate=work / "images.npy",
+                shrinks=tuned.shrinks if tuned else {},
             )  # fmt: skip
             kept = compare_embeddings(case.reference, quantize(job, work / "toolkit.log").outputs[0])
         return {"mean": kept.mean, "p1": kept.p1, "min": kept.minimum}

@@ -141,6 +141,20 @@ class Photo:
         return path
 
 
+TEXTURE = np.random.default_rng(1).integers(-60, 60, (16, 16)).repeat(4, 0).repeat(4, 1)  # of a face that is sharp
+
+
+def scene(*faces):
+    """A photo with faces that are sharp enough to be embedded, each (person, column) or (person, column, row)."""
+    photo = Photo()
+    for person, column, *row in faces:
+        y, x = (row[0] if row else 3) * Photo.SIDE, column * Photo.SIDE
+        photo.face(column, y // Photo.SIDE, person, red=200)
+        square = photo.image[y : y + Photo.SIDE, x : x + Photo.SIDE]
+        square[..., 2] = np.clip(square[..., 2] + TEXTURE, 0, 255)
+    return photo.image
+
+
 @pytest.fixture
 def photo(tmp_path):
     """Writes a photo with the faces given, each (column, row, person, red), and says where it is."""

@@ -21,6 +21,8 @@ from rkface.runtime.cli import main
 from rkface.runtime.detect import Detector
 from rkface.runtime.errors import BundleError, DeviceError, InputError, ModelError
 from rkface.runtime.golden import read_golden
+from rkface.runtime.pipeline import Pipeline
+from rkface.runtime.scheduler import Frame, open_scheduler
 from rknnlite.api import RKNNLite
 
 PREFIX = Path(sys.argv[1])
@@ -280,6 +282,29 @@ def case_selftest_finds_a_healthy_board_healthy():
         assert [row["runs"] for row in result["latencies"]] == [3, 3, 3, 9] * 2
         assert result["machine"]["board"] == "Radxa ROCK 5B (twin)" and result["machine"]["soc"] == "rk3588"
         assert result["librknnrt"].startswith("2.5.0")
+
+
+def case_scheduler_spreads_frames_over_contexts_on_three_cores():
+    pictures = [image[..., ::-1].copy() for image in read_golden(BUNDLE, "detector").inputs] * 6
+    with open_bundle(FOLDER, "npu") as pipeline:
+        expected = [pipeline.detect(picture) for picture in pictures]
+    with open_scheduler(FOLDER, "npu", work=Pipeline.detect) as scheduler:
+        results = list(scheduler.run(map(Frame, pictures)))
+        assert contexts() == 6 and len(scheduler.state()) == 3  # two models on each core
+    assert contexts() == 0
+    for result, plain in zip(results, expected, strict=True):
+        assert result.error is None, result.error
+        np.testing.assert_array_equal(result.faces.boxes, plain.boxes)
+
+
+def case_scheduler_opens_a_context_that_timed_out_again():
+    pictures = [image[..., ::-1].copy() for image in read_golden(BUNDLE, "detector").inputs] * 4
+    with faults("run=-2@5"), open_scheduler(FOLDER, "npu", cores=1, work=Pipeline.detect) as scheduler:
+        results = list(scheduler.run(map(Frame, pictures)))
+        assert contexts() == 2
+    assert [index for index, result in enumerate(results) if result.error] == [4, 9]  # the fifth run of each context
+    assert "TIMEOUT" in str(results[4].error), results[4].error
+    assert contexts() == 0
 
 
 def case_selftest_finds_an_npu_that_computes_wrongly():

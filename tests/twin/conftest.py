@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from rkface.boards.profile import find_profile
-from rkface.boards.twin.board import build, link_packages
+from rkface.boards.twin.board import build, install_runtime
 from rkface.boards.twin.ingredients import MissingError, gather
 from rkface.runtime import detect, embed
 from rkface.runtime.bundle import (
@@ -116,7 +116,7 @@ def bundles(bundle):
 def make_twin(ingredients, bundles, tmp_path_factory):
     def make(board):
         folder = tmp_path_factory.mktemp("twin")
-        packages = link_packages(folder / "packages")
+        packages = install_runtime(folder / "packages")
         read = [read_bundle(one) for one in bundles]
         return build(ingredients, folder / "board", find_profile(board), read, packages)
 

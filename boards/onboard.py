@@ -1,0 +1,106 @@
+"""What deploy's half on the board (agent.py) is made of: commands, Pythons, the service's unit. Sent with it."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Sequence  # noqa: UP035 (Python 3.8)
+
+COMMAND_SECONDS = 1800  # pip on a slow card takes minutes, never this
+OLDEST, NEWEST = (3, 10), (3, 12)  # CPython that rkface needs and rknn-toolkit-lite2 has wheels for
+PYTHONS = ("python3", "python3.11", "python3.12", "python3.10")
+UNIT = "rkface.service"
+ANSWER = "rkface: "  # before each of the agent's answers; what else comes is a login script's
+SEAL = "release.json"  # makes a release whole; without it a folder is nobody's
+ATTEMPTS = 50  # to remove a folder, a tenth of a second apart
+
+
+class StepError(Exception):
+    """A step failed; the text says what, and what to do."""
+
+
+def as_root(command: Sequence[str]) -> list[str]:
+    """With sudo where needed: -n, because nobody is there to type a password."""
+    return [*([] if os.geteuid() == 0 else ["sudo", "-n"]), *command]
+
+
+def pythons() -> list[tuple[str, str]]:
+    """(path, version) of the Pythons here that a release can run on, the system's own first."""
+    found = []
+    where = os.pathsep.join([os.environ.get("PATH", os.defpath), str(Path.home() / ".local/bin")])
+    for name in PYTHONS:
+        path = shutil.which(name, path=where)
+        answer = run([path, "-c", "import platform, venv; print(platform.python_version())"]) if path else None
+        if path and answer and answer.returncode == 0:
+            number = answer.stdout.strip()
+            if OLDEST <= tuple(map(int, number.split(".")[:2])) <= NEWEST:
+                found.append((path, number))
+    return found
+
+
+def run(command: Sequence[str]) -> subprocess.CompletedProcess[str]:
+    """What a command answers. It inherits no settings of pip or Python, and no signal that was meant for us."""
+    environment = {key: value for key, value in os.environ.items() if not key.startswith(("PIP_", "PYTHON"))}
+    environment.update(PIP_CONFIG_FILE=os.devnull, LC_ALL="C.UTF-8", PYTHONUTF8="1")
+    try:
+        return subprocess.run(
+            command, check=False, capture_output=True, stdin=subprocess.DEVNULL, text=True,
+            errors="replace", timeout=COMMAND_SECONDS, env=environment,
+        )  # fmt: skip
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return subprocess.CompletedProcess(command, 127, "", str(error))
+
+
+def check(command: Sequence[str], what: str) -> None:
+    done = run(command)
+    if done.returncode:
+        raise StepError(f"{what} failed (exit code {done.returncode}): {last(done)}")
+
+
+def last(done: subprocess.CompletedProcess[str]) -> str:
+    lines = [line.strip() for line in (done.stdout + "\n" + done.stderr).splitlines() if line.strip()]
+    errors = [line for line in lines if "error" in line.lower() or line.startswith("rkface: ")]
+    return (errors or lines or ["no message"])[-1]
+
+
+def write(path: Path, value: dict[str, Any]) -> None:
+    """Whole or not at all."""
+    new = path.with_name(f".{path.name}")
+    new.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
+    os.replace(str(new), str(path))  # noqa: PTH105
+
+
+def discard(release: Path) -> None:
+    """Remove a release; its seal first, so that one half removed is nobody's. A copy that lost its connection may still
+    be writing what had arrived: then more than one attempt is needed."""
+    with suppress(OSError):
+        (release / SEAL).unlink()
+    for _ in range(ATTEMPTS):
+        shutil.rmtree(str(release), ignore_errors=True)
+        if not release.exists():
+            return
+        time.sleep(0.1)
+
+
+def restart(unit: Path, source: Path, healthy: int) -> None:
+    """Install the unit ``source`` as ``unit``, start it anew, and see it stay up for ``healthy`` seconds."""
+    check(as_root(["install", "-D", "-m", "644", str(source), str(unit)]), "installing the unit")
+    for words in (["daemon-reload"], ["enable", "--quiet", UNIT], ["restart", UNIT]):
+        check(as_root(["systemctl", *words]), f"systemctl {words[0]}")
+    for _ in range(healthy):
+        time.sleep(1)
+        state = run(["systemctl", "show", "--property=ActiveState,NRestarts", UNIT]).stdout.split()
+        crashed = [word for word in state if word.startswith("NRestarts=") and word[10:] not in ("", "0")]
+        if "ActiveState=active" not in state or crashed:
+            raise StepError(f"the service did not stay up ({', '.join(state) or 'no state'}): journalctl -u {UNIT}")
+
+
+def withdraw(unit: Path) -> None:
+    """Stop the service and take its unit away, as far as that goes."""
+    run(as_root(["systemctl", "disable", "--now", UNIT]))
+    run(as_root(["rm", "-f", str(unit)]))

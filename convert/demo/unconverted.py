@@ -1,0 +1,34 @@
+"""The demo models as they were trained, on ONNX Runtime: a scheduler without a bundle, for tests and measurements."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from rkface.runtime.backends import Backend
+from rkface.runtime.backends.reference import open_reference
+from rkface.runtime.bundle import Manifest, Model, Role, Source, Thresholds
+from rkface.runtime.scheduler import Scheduler, Work
+
+from .measure import DETECTOR, DETECTOR_INPUT, RECOGNIZER, RECOGNIZER_INPUT, outputs
+
+FOLDER = Path(__file__).parent
+MODELS = {"detector": (DETECTOR, DETECTOR_INPUT), "recognizer": (RECOGNIZER, RECOGNIZER_INPUT)}
+THRESHOLDS = Thresholds(detection=0.5, nms=0.4, match=0.411)  # what `rkface convert --pack demo` writes
+
+
+def open_demo(work: Work) -> Scheduler:
+    """A scheduler of one core over the demo models, in one thread each."""
+    models = {
+        role: Model("", file, "fp32", input, tuple(outputs(FOLDER / file)), Source(file, "", 0, "Apache-2.0"))
+        for role, (file, input) in MODELS.items()
+    }
+    manifest = Manifest(
+        name="demo", synthetic=True, created="", target="", toolkit="", rkface="", thresholds=THRESHOLDS,
+        detector=models["detector"], recognizer=models["recognizer"],
+    )  # fmt: skip
+
+    def open_context(role: Role, core: int) -> Backend:
+        file, input = MODELS[role]
+        return open_reference(FOLDER / file, input, threads=1)
+
+    return Scheduler(manifest, open_context, 1, work)

@@ -1,0 +1,85 @@
+"""What events are, and what passes between a sink and where it delivers to."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from .spool import Record
+
+
+class UndeliveredError(Exception):
+    """Try again, not before ``after`` seconds."""
+
+    def __init__(self, message: str, after: float = 0.0) -> None:
+        super().__init__(message)
+        self.after = after
+
+
+class RefusedError(Exception):
+    """This event will never be taken: go on with the next."""
+
+
+class GoneError(Exception):
+    """Nothing will be taken any more, until rkface is started again."""
+
+
+class Channel(Protocol):
+    """Where events are delivered to. One thread uses it. Beside the errors above, OSError means: try again."""
+
+    def keep(self, lost: Callable[[], None]) -> bool | None:
+        """See to the connection; ``lost`` is to be called, by any thread, when it breaks. None: it keeps none."""
+
+    def deliver(self, record: Record) -> None:
+        """On return the other side has it."""
+
+    def close(self) -> None:
+        """Take leave, within a few seconds."""
+
+
+class Sink(Protocol):
+    """What takes events: a ``Delivery``, or whatever else a service sends them to."""
+
+    def send(self, event: Mapping[str, Any]) -> None: ...
+    def state(self) -> SinkState: ...
+    def close(self, timeout: float) -> None: ...
+
+
+@dataclass(frozen=True)
+class SinkState:
+    """For health page and metrics.
+
+    queued     events that wait, on disk and in memory
+    sent       events delivered since the start
+    dropped    events lost since the start: no room, too old, unreadable, or no JSON
+    refused    events the other side will never take
+    retries    tries that failed
+    connected  whether the last try went well; None before the first
+    error      what went wrong last, also when it has gone well since; never holds a secret
+    """
+
+    name: str
+    queued: int
+    sent: int
+    dropped: int
+    refused: int
+    retries: int
+    connected: bool | None
+    error: str
+
+
+def encode(event: Mapping[str, Any]) -> bytes:
+    """JSON on one line. ``event`` is added: a digest of the content, by which receivers tell repetitions.
+
+    ValueError or TypeError if it is no JSON.
+    """
+    plain = json.dumps(event, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return to_json({**event, "event": hashlib.sha256(plain.encode()).hexdigest()[:32]})
+
+
+def to_json(value: Any) -> bytes:
+    """In UTF-8, on one line. What is no character (Python's \\udcNN, an odd byte in a file's name) stays an escape."""
+    return json.dumps(value, separators=(",", ":"), ensure_ascii=False).encode(errors="backslashreplace")

@@ -1,0 +1,153 @@
+"""Events by HTTP: one signed POST each, after the Standard Webhooks specification 1.0.0 (standardwebhooks.com).
+
+Its libraries (Python, Go, JavaScript, …) verify ours. ``webhook-signature`` is ``v1,`` and the base64 of the
+HMAC-SHA256, under the secret, of ``webhook-id.webhook-timestamp.body``.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import hmac
+import http.client
+import json
+import socket
+import ssl
+import threading
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from ..errors import InputError
+from .channel import GoneError, RefusedError, UndeliveredError
+from .spool import Record
+
+REFUSED = (400, 405, 406, 411, 413, 414, 415, 422)  # the same body would be answered so again
+LONGEST_AFTER = 3600.0  # seconds that a Retry-After is heeded for
+PREFIX = "whsec_"
+
+
+class Webhook:
+    """A ``Channel``. ``secret`` as Standard Webhooks writes it: ``whsec_`` and base64 of 24 to 64 bytes; without one
+    nothing is signed. ``timeout``: seconds for a whole exchange, however slowly the other side talks. ``ca``:
+    certificates to trust in place of the system's.
+
+    2xx is success and nothing else is. ``REFUSED`` refuses this event for good, 410 wants no more at all; everything
+    else is tried again, redirects too, which are never followed. InputError if URL, secret or certificates cannot be
+    used.
+    """
+
+    def __init__(
+        self, url: str, secret: str = "", *, timeout: float = 10.0, ca: Path | None = None,
+        headers: Mapping[str, str] | None = None, wall: Callable[[], float] = time.time,
+    ) -> None:  # fmt: skip
+        parts = urlsplit(url)
+        try:
+            self._host, self._port = parts.hostname or "", parts.port
+        except ValueError as error:
+            raise InputError(f"the webhook's URL: {error}") from error
+        if parts.scheme not in ("http", "https") or not self._host:
+            raise InputError("the webhook's URL must begin with https:// or http:// and a host")
+        if not url.isascii() or not url.isprintable() or " " in url:
+            raise InputError("the webhook's URL holds characters that must be written as %XX, or its host as xn--…")
+        if parts.username or parts.password:
+            raise InputError("no user or password in the webhook's URL, where logs would show it: use a header")
+        # The path of a URL may be all its secret (Home Assistant's are), so that messages name only this much of it.
+        self._place = f"{parts.scheme}://{parts.netloc}"
+        self._target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+        self._key = _key(secret) if secret else None
+        self._timeout = timeout
+        self._headers = dict(headers or {})
+        for name, value in self._headers.items():
+            if not (name + value).isascii() or not (name + value).isprintable():
+                raise InputError(f"the webhook's header {name!r} holds characters that no header can")
+        self._wall = wall
+        self._tls = _context(ca) if parts.scheme == "https" else None
+
+    def keep(self, lost: Callable[[], None]) -> None:
+        return None
+
+    def close(self) -> None:
+        pass
+
+    def deliver(self, record: Record) -> None:
+        identity = json.loads(record.body)["event"]
+        now = str(int(self._wall()))
+        headers = {
+            "Content-Type": "application/json", "User-Agent": "rkface", "Connection": "close",
+            "webhook-id": identity, "webhook-timestamp": now, **self._headers,
+        }  # fmt: skip
+        if self._key is not None:
+            headers["webhook-signature"] = sign(self._key, identity, now, record.body)
+        status, after = self._post(record.body, headers)
+        said = f"{self._place} answered {status}"
+        if 200 <= status < 300:
+            return
+        if status == 410:
+            raise GoneError(f"{said} (gone)")
+        if status in REFUSED:
+            raise RefusedError(said)
+        raise UndeliveredError(said + (", a redirect, which is not followed" if 300 <= status < 400 else ""), after)
+
+    def _post(self, body: bytes, headers: dict[str, str]) -> tuple[int, float]:
+        """Status and the seconds of Retry-After."""
+        connection = (
+            http.client.HTTPSConnection(self._host, self._port, timeout=self._timeout, context=self._tls)
+            if self._tls
+            else http.client.HTTPConnection(self._host, self._port, timeout=self._timeout)
+        )
+        late = threading.Event()
+
+        def abort() -> None:
+            late.set()
+            if connection.sock is not None:
+                with suppress(OSError):
+                    socket.socket.shutdown(connection.sock, socket.SHUT_RDWR)
+
+        # A socket's own timeout begins anew with every byte that dribbles in.
+        alarm = threading.Timer(self._timeout, abort)
+        alarm.daemon = True
+        alarm.start()
+        try:
+            connection.request("POST", self._target, body, headers)
+            answer = connection.getresponse()
+            if late.is_set():  # http.client takes the end that we made for the end of the headers
+                raise TimeoutError
+            after = answer.getheader("Retry-After", "")
+            return answer.status, min(float(after), LONGEST_AFTER) if after.isdecimal() else 0.0
+        except (OSError, http.client.HTTPException) as error:
+            slow = late.is_set() or isinstance(error, TimeoutError)
+            what = f"no answer within {self._timeout:g} s" if slow else str(error) or type(error).__name__
+            raise UndeliveredError(f"{self._place}: {what}") from error
+        finally:
+            alarm.cancel()
+            connection.close()
+
+
+def sign(key: bytes, identity: str, timestamp: str, body: bytes) -> str:
+    """What ``webhook-signature`` says."""
+    digest = hmac.new(key, f"{identity}.{timestamp}.".encode() + body, hashlib.sha256).digest()
+    return f"v1,{base64.b64encode(digest).decode()}"
+
+
+def _key(secret: str) -> bytes:
+    try:
+        key = base64.b64decode(secret.removeprefix(PREFIX), validate=True)
+    except (binascii.Error, ValueError):
+        key = b""
+    if not secret.startswith(PREFIX) or not 24 <= len(key) <= 64:
+        raise InputError(
+            f"the webhook's secret must be {PREFIX} and the base64 of 24 to 64 bytes; make one with: "
+            f'echo "{PREFIX}$(head -c 32 /dev/urandom | base64)"'
+        )
+    return key
+
+
+def _context(ca: Path | None) -> ssl.SSLContext:
+    try:
+        return ssl.create_default_context(cafile=str(ca) if ca else None)
+    except (OSError, ssl.SSLError) as error:
+        raise InputError(f"{ca}: not a file of certificates in PEM: {error}") from error

@@ -1,0 +1,93 @@
+"""A stream of JPEG pictures back to back, cut into pictures by their markers (ITU-T T.81, annex B)."""
+
+from __future__ import annotations
+
+import re
+
+LARGEST = 64_000_000  # bytes of one picture: more is no camera's
+START = b"\xff\xd8\xff"
+SCAN, END, BEGIN = 0xDA, 0xD9, 0xD8
+# In a scan 0xFF is data when 0 follows, fill when another 0xFF does, and restarts when RST0 to RST7 do.
+MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
+BARE = frozenset({0x01, *range(0xD0, 0xD8)})  # markers without a length
+
+
+class Splitter:
+    """Takes bytes as they come, gives whole pictures. What lies between pictures, as multipart headers, is skipped.
+
+    A picture cut short, or broken in its structure, is dropped and counted in ``broken``; the next one is found again.
+    A thumbnail inside a picture's EXIF is part of it: segments are stepped over by their length.
+    """
+
+    def __init__(self) -> None:
+        self.broken = 0
+        self._data = bytearray()
+        self._at = 0  # how far the picture at the start of the data was read
+        self._scanning = False
+
+    def feed(self, data: bytes) -> list[bytes]:
+        """The pictures that ``data`` completes."""
+        self._data += data
+        pictures = []
+        while (length := self._length()) is not None:
+            if length:
+                pictures.append(bytes(self._data[:length]))
+                self._drop(length)
+        return pictures
+
+    def _length(self) -> int | None:
+        """Of the picture at the start, once it is whole; None where more data is needed; 0 after a broken one."""
+        if self._at == 0:
+            start = self._data.find(START)
+            if start < 0:
+                del self._data[: max(0, len(self._data) - len(START) + 1)]
+                return None
+            self._drop(start)
+            self._at = 2
+        if len(self._data) > LARGEST:
+            return self._broken(2)
+        return self._scan() if self._scanning else self._segment()
+
+    def _segment(self) -> int | None:
+        while self._at + 4 <= len(self._data):
+            mark, kind = self._data[self._at], self._data[self._at + 1]
+            if mark != 0xFF or kind == BEGIN:
+                return self._broken(self._at)
+            if kind == END:
+                return self._at + 2
+            if kind == 0xFF:
+                self._at += 1
+            elif kind in BARE:
+                self._at += 2
+            else:
+                length = int.from_bytes(self._data[self._at + 2 : self._at + 4], "big")
+                if length < 2:
+                    return self._broken(self._at)
+                self._at += 2 + length
+                if kind == SCAN:
+                    self._scanning = True
+                    return self._scan()
+        # An end marker may be the last two bytes there are.
+        return self._at + 2 if self._data[self._at : self._at + 2] == bytes([0xFF, END]) else None
+
+    def _scan(self) -> int | None:
+        found = MARKER.search(self._data, self._at)
+        if found is None:
+            self._at = max(self._at, len(self._data) - 1)
+            return None
+        self._at, kind = found.start(), self._data[found.start() + 1]
+        if kind == END:
+            return self._at + 2
+        if kind == BEGIN:
+            return self._broken(self._at)
+        self._scanning = False  # a progressive picture's next tables or scan
+        return self._segment()
+
+    def _broken(self, length: int) -> int:
+        self.broken += 1
+        self._drop(length)
+        return 0
+
+    def _drop(self, length: int) -> None:
+        del self._data[:length]
+        self._at, self._scanning = 0, False

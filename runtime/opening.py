@@ -1,0 +1,105 @@
+"""What the service opens before it can serve: its lock, the models, the gallery, and where events go."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .errors import InputError, WorkError
+from .events import Broker, Delivery, LinesFile, LinesStream, Mqtt, Spool, Webhook, read_secret
+from .faces import Faces
+from .gallery import Gallery
+from .person import embedding_identity
+from .pipeline import Pipeline
+from .scheduler import Scheduler, open_scheduler
+from .seal import key_from_environment
+from .settings import MqttSettings, Settings
+from .visit import Rules
+
+
+@contextmanager
+def locked(gallery: Path) -> Iterator[None]:
+    """One service for each gallery. InputError, which says who it is, where there is one already."""
+    path = gallery.with_name(f".{gallery.name}.lock")
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise WorkError(f"{path}: cannot be written ({error.strerror}): name another place with --gallery") from error
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            who = os.read(descriptor, 20).decode("ascii", "replace")
+            raise InputError(
+                f"{gallery} is in use by another rkface run (process {who or 'unknown'}): stop that one, "
+                "or name another gallery"
+            ) from None
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, str(os.getpid()).encode(), 0)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def detect_doubtful(pipeline: Pipeline, image: NDArray[np.uint8]) -> Faces:
+    """The scheduler's work: detection alone, down to the scores that carry a track on."""
+    return pipeline.detect(image, Rules.of(pipeline.thresholds).doubtful)
+
+
+def scheduler_of(settings: Settings) -> Scheduler:
+    return open_scheduler(
+        settings.bundle, settings.backend or None, cores=settings.cores or None, work=detect_doubtful
+    )
+
+
+def open_gallery(path: Path, pipeline: Pipeline) -> Gallery:
+    """The gallery at ``path``, begun where there is none. InputError where it holds another model's embeddings."""
+    identity = embedding_identity(pipeline.manifest)
+    gallery = Gallery(path, identity, create=True, key=key_from_environment())
+    try:
+        gallery.refresh()  # now, not when the first face is there
+    except BaseException:
+        gallery.close()
+        raise
+    if gallery.identity not in (None, identity) and gallery.state().samples:
+        gallery.close()
+        raise InputError(
+            f"{path} holds embeddings of another model than this bundle's, which cannot be compared: use that bundle, "
+            f"or rkface gallery reembed --gallery {path} --bundle DIR"
+        )
+    return gallery
+
+
+def open_sinks(settings: Settings, opened: ExitStack) -> list[Delivery]:
+    """The sinks of ``settings.events``, closed with ``opened``. Spools lie beside the gallery. InputError for secrets,
+    certificates and addresses that cannot be used."""
+    return [opened.enter_context(sink) for sink in _sinks(settings)]
+
+
+def _sinks(settings: Settings) -> Iterator[Delivery]:
+    told = settings.events
+    if told.stdout:
+        yield Delivery("stdout", LinesStream())
+    if told.file:
+        yield Delivery("file", LinesFile(told.file))
+    if told.webhook:
+        secret = read_secret(told.webhook.secret) if told.webhook.secret else ""
+        yield Delivery("webhook", Webhook(told.webhook.url, secret, ca=told.webhook.ca),
+                       Spool(settings.beside("events-webhook")))  # fmt: skip
+    if told.mqtt:
+        yield Delivery("mqtt", _mqtt(told.mqtt, settings), Spool(settings.beside("events-mqtt")))
+
+
+def _mqtt(told: MqttSettings, settings: Settings) -> Mqtt:
+    password = read_secret(told.password) if told.password else ""
+    broker = Broker(
+        told.host, told.port, told.user, password, told.tls, told.ca, told.certificate, told.key, told.protocol
+    )
+    return Mqtt(broker, settings.device, settings.camera, prefix=told.prefix, discovery_root=told.discovery_root)

@@ -1,0 +1,329 @@
+"""From a camera's frames to appearances: track, gate, embed the best shots, search, and tell what changed."""
+
+from __future__ import annotations
+
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from logging import getLogger
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .appearance import Appearance, Match
+from .errors import RkfaceError
+from .faces import Faces
+from .gate import Candidate, better, shares
+from .pace import Pace
+from .pipeline import Pipeline
+from .scheduler import Frame, Result, Work
+from .track import Tracker, Tracks
+from .visit import Rules, Shot, Visit, decide
+
+Search = Callable[[NDArray[np.float32], int], Sequence[Sequence[Match]]]  # N×D unit vectors, k → the k nearest people
+Liveness = Callable[[NDArray[np.uint8], NDArray[np.float32]], float]  # H×W×3 BGR, landmarks 5×2 in it → 0..1
+
+PEOPLE = 3  # asked of the gallery: who was named and fell behind two others is not held any more
+
+log = getLogger("rkface.watch")
+
+
+@dataclass(frozen=True)
+class Present:
+    """A face that is followed now, to be drawn: ``box`` x1 y1 x2 y2 as shares of the picture.
+
+    appearance  its id, "" before it is one
+    match       None for nobody known, or not yet
+    """
+
+    box: tuple[float, float, float, float]
+    appearance: str
+    match: Match | None
+
+
+@dataclass
+class WatchState:
+    """Counted since the start.
+
+    frames       that came
+    faces        in them, sure ones
+    embeddings   that were made of them
+    appearances  that began
+    glimpses     visits that were over before anything could be said of them
+    slips        tracks that had slipped from one person to another
+    failures     frames whose faces could not be embedded
+    """
+
+    frames: int = 0
+    faces: int = 0
+    embeddings: int = 0
+    appearances: int = 0
+    glimpses: int = 0
+    slips: int = 0
+    failures: int = 0
+
+
+class Watcher:
+    """What one camera sees. ``step`` takes its frames in order, with the faces found in each, and returns the news.
+
+    ``pipeline`` aligns and embeds, ``search`` is ``Gallery.search``. Of a track only some faces are embedded: the first
+    good one, then the best of each ``spacing`` until there are ``shots``, then one in ``later`` seconds, or when one is
+    much better, or when the track touched another and may have slipped. Faces of one frame are embedded at once, so
+    that they spread over the NPU's cores, and in the caller's thread: there are so few that a thread of their own would
+    gain nothing, while the scheduler goes on detecting. All methods may be called from any thread.
+    """
+
+    def __init__(
+        self,
+        source: str,
+        pipeline: Pipeline,
+        search: Search,
+        rules: Rules | None = None,
+        *,
+        liveness: Liveness | None = None,
+        clock: Callable[[float], float] = lambda moment: moment - time.monotonic() + time.time(),
+        beat: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """``rules`` of None are the defaults with the bundle's thresholds. ``clock`` turns a frame's time into seconds
+        since 1970; ``beat`` says how long no frame came."""
+        self.state = WatchState()
+        self._source, self._pipeline, self._search, self._liveness = source, pipeline, search, liveness
+        self._rules = rules or Rules.of(pipeline.thresholds)
+        self._utc, self._beat = clock, beat
+        self._tracker = Tracker(self._rules.sure, self._rules.keep, self._rules.confirm)
+        self._tracks: Tracks | None = None
+        self._size = (0, 0)
+        self._stepped = beat()
+        self._last: float | None = None  # the frames' clock
+        self._now = 0.0  # ours: seconds that passed, whatever the frames' clock does
+        self._visits: dict[str, Visit] = {}
+        self._followed: dict[int, Visit] = {}  # by track
+        self._candidates: dict[int, Candidate] = {}  # by track
+        self._ended: list[Visit] = []
+        self._lock = threading.Lock()
+
+    def step(self, frame: Frame, faces: Faces) -> list[Appearance]:
+        """What is new after ``frame``, in which ``faces`` were found, down to scores of ``rules.doubtful``."""
+        with self._lock:
+            self._stepped = self._beat()
+            self._pass(frame.time)
+            self.state.frames += 1
+            self.state.faces += int((faces.scores >= self._rules.sure).sum())
+            size = (frame.image.shape[1], frame.image.shape[0])
+            if size != self._size:  # places in the old picture say nothing about the new one; who it was still does
+                self._size = size
+                self._release(self._tracker.clear())
+            self._tracks = tracks = self._tracker.update(faces, self._now)
+            self._release(tracks.gone)
+            for index in np.flatnonzero(tracks.confirmed & (tracks.faces >= 0)).tolist():
+                self._meet(tracks, index)
+                track, face = int(tracks.ids[index]), int(tracks.faces[index])
+                candidate = better(
+                    self._candidates.get(track), frame.image, faces[face : face + 1], now=self._now, rules=self._rules,
+                    align=self._pipeline.align, overlapped=bool(tracks.touching[index]),
+                    surroundings=self._liveness is not None,
+                )  # fmt: skip
+                if candidate:
+                    self._candidates[track] = candidate
+            self._embed()
+            return self._news()
+
+    def tick(self) -> list[Appearance]:
+        """What is new though no frame comes: a dead camera's visits end as well. To be called every second or so."""
+        with self._lock:
+            silent = self._beat() - self._stepped
+            if self._last is None or silent <= self._rules.keep:
+                return []
+            self._stepped += silent
+            self._pass(self._last + silent)
+            self._release(self._tracker.clear())
+            self._tracks = None
+            return self._news()
+
+    def close(self) -> list[Appearance]:
+        """The ends of all visits, now."""
+        with self._lock:
+            self._release(self._tracker.clear())
+            self._tracks = None
+            return [*self._news(), *self._end(list(self._visits.values()))]
+
+    @property
+    def following(self) -> int:
+        """How many faces are followed now."""
+        tracks = self._tracks
+        return 0 if tracks is None else int(tracks.confirmed.sum())
+
+    def present(self) -> tuple[Present, ...]:
+        """Who is followed now."""
+        with self._lock:
+            if self._tracks is None:
+                return ()
+            found = []
+            for index in np.flatnonzero(self._tracks.confirmed).tolist():
+                visit = self._followed.get(int(self._tracks.ids[index]))
+                if visit is not None:
+                    box = shares(self._tracks.boxes[index], *self._size)
+                    found.append(Present(box, visit.id if visit.announced else "", visit.match))
+            return tuple(found)
+
+    def shots(self, appearance: str) -> tuple[Shot, ...]:
+        """The best shots of a visit that lasts or has just ended, best first; () for none. For enrolment: biometric."""
+        with self._lock:
+            visits = {**self._visits, **{visit.id: visit for visit in self._ended}}
+            return tuple(visits[appearance].shots) if appearance in visits else ()
+
+    def _pass(self, moment: float) -> None:
+        if self._last is not None:
+            self._now += max(0.0, moment - self._last)
+        self._last = moment
+
+    def _release(self, tracks: Iterable[int]) -> None:
+        for track in tracks:
+            self._candidates.pop(track, None)
+            visit = self._followed.pop(track, None)
+            if visit is not None:
+                visit.track = None
+
+    def _begin(self, track: int, begun: float) -> Visit:
+        assert self._last is not None
+        clock = self._utc(self._last) - self._now
+        visit = Visit(uuid.uuid4().hex, self._source, clock, begun, track, seen=self._now)
+        self._visits[visit.id] = self._followed[track] = visit
+        return visit
+
+    def _meet(self, tracks: Tracks, index: int) -> None:
+        track = int(tracks.ids[index])
+        visit = self._followed.get(track)
+        if visit is None:
+            visit = self._begin(track, self._now - float(tracks.ages[index]))
+            visit.frames = int(tracks.hits[index]) - 1
+        visit.frames += 1
+        visit.seen = self._now
+        if tracks.touching[index]:
+            visit.mixed = True
+        elif visit.mixed:  # the first face that stands alone again says whether it is still the same
+            visit.mixed, visit.check = False, bool(visit.shots)
+            self._candidates.pop(track, None)
+
+    def _embed(self) -> None:
+        """Embed the candidates whose time has come; first those nobody has looked at for longest."""
+        now, rules = self._now, self._rules
+        due = [
+            (visit, track, one)
+            for track, one in self._candidates.items()
+            if (visit := self._followed[track]).due(now, one.quality, now - one.since, rules)
+        ]
+        due.sort(key=lambda each: (each[0].embedded > 0, each[0].asked, -each[2].quality))
+        due = due[: rules.batch]
+        if not due:
+            return
+        try:
+            vectors = self._pipeline.embed([one.crop for _, _, one in due])
+            judged = [self._judge(one) for _, _, one in due]
+        except RkfaceError as error:  # a lost inference; the candidates stay, and are tried again with the next frame
+            self.state.failures += 1
+            log.warning("%s: %d faces could not be embedded: %s", self._source or "camera", len(due), error)
+            return
+        self.state.embeddings += len(due)
+        touched = []
+        for (visit, track, one), vector, liveness in zip(due, vectors, judged, strict=True):
+            del self._candidates[track]
+            shot = Shot(vector, one.crop, one.time, one.box, one.score, one.quality, liveness)
+            touched.append(self._add(visit, track, shot))
+        fused = np.stack([visit.fused for visit in touched if visit.fused is not None])
+        for visit, found in zip(touched, self._search(fused, PEOPLE), strict=True):
+            visit.match = decide(visit.match, found, rules.match, rules.hysteresis)
+            self._join(visit)
+
+    def _judge(self, one: Candidate) -> float | None:
+        if self._liveness is None or one.around is None:
+            return None
+        return float(self._liveness(one.around, one.landmarks))
+
+    def _add(self, visit: Visit, track: int, shot: Shot) -> Visit:
+        """Give ``shot`` to the visit of its track, or to a new one where it shows someone else."""
+        if visit.fused is not None and float(visit.fused @ shot.embedding) < self._rules.other:
+            self.state.slips += 1
+            visit.track = None
+            visit = self._begin(track, shot.time)
+        visit.check = False
+        visit.add([shot], self._now, self._rules.shots)
+        return visit
+
+    def _join(self, visit: Visit) -> None:
+        """Make ``visit`` part of an earlier one that is out of sight, if it shows the same person."""
+        if visit.announced or visit.fused is None or visit.embedded < self._rules.enough:
+            return
+        best, likeness = None, self._rules.match
+        for other in self._visits.values():
+            if other is visit or other.fused is None or self._in_sight(other):
+                continue
+            same = visit.person == other.person if visit.match and other.match else None
+            cosine = 1.0 if same else -1.0 if same is False else float(visit.fused @ other.fused)
+            if cosine >= likeness:
+                best, likeness = other, cosine
+        if best is not None and visit.track is not None:
+            if best.track is not None:
+                self._followed.pop(best.track, None)
+                self._candidates.pop(best.track, None)
+            del self._visits[visit.id]
+            best.absorb(visit, self._rules.shots)
+            best.match = best.match or visit.match
+            self._followed[visit.track] = best
+
+    def _in_sight(self, visit: Visit) -> bool:
+        """Whether its face was seen in this very frame: nobody is there twice."""
+        return visit.track is not None and visit.seen == self._now
+
+    def _news(self) -> list[Appearance]:
+        now, rules = self._now, self._rules
+        self._ended.clear()
+        told = []
+        for visit in self._visits.values():
+            if visit.news(now, rules):
+                self.state.appearances += not visit.announced
+                told.append(visit.tell(now, rules))
+        over = [visit for visit in self._visits.values() if visit.track is None and now - visit.seen > rules.window]
+        return [*told, *self._end(over)]
+
+    def _end(self, visits: Sequence[Visit]) -> list[Appearance]:
+        told = []
+        for visit in visits:
+            del self._visits[visit.id]
+            if not visit.announced:
+                if visit.match is None and visit.embedded < self._rules.enough:
+                    self.state.glimpses += 1
+                    continue
+                self.state.appearances += 1
+                told.append(visit.tell(self._now, self._rules))
+            told.append(visit.tell(self._now, self._rules, ended=True))
+            self._ended.append(visit)
+        return told
+
+
+def detecting(rules: Rules) -> Work:
+    """The scheduler's ``work`` for watching: detection alone. The embeddings that are needed come from ``step``."""
+    return lambda pipeline, image: pipeline.detect(image, rules.doubtful)
+
+
+def watch(
+    results: Iterable[Result], watchers: Mapping[str, Watcher], paces: Mapping[str, Pace] | None = None
+) -> Iterator[Appearance]:
+    """The appearances in a scheduler's ``results``, by the watcher of each one's source; its pace hears who is there.
+
+    A frame whose work failed is logged and left out. The other sources' visits end on time as well; when no frame comes
+    from any camera, call ``tick`` from a timer.
+    """
+    for result in results:
+        frame = result.frame
+        if result.faces is None:
+            log.warning("%s: frame %d failed: %s", frame.source or "camera", frame.number, result.error)
+        else:
+            yield from watchers[frame.source].step(frame, result.faces)
+            if paces and frame.source in paces:
+                paces[frame.source].follow(watchers[frame.source].following)
+        for source, watcher in watchers.items():
+            if source != frame.source:
+                yield from watcher.tick()

@@ -1,0 +1,1 @@
+"""The web console: extra ``[web]``. Nothing outside this folder imports FastAPI or uvicorn."""

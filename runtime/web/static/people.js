@@ -1,0 +1,126 @@
+// People and their samples.
+
+import { call, get } from "./api.js";
+import { confirm, h, say, share, when } from "./dom.js";
+import { decision, photo, told } from "./enrol.js";
+
+export const show = (main, id) => (id ? one(main, id) : all(main));
+
+const face = (person, sample, large) => h("img", {
+  class: large ? "face large" : "face", alt: "", loading: "lazy", onerror: (event) => { event.target.removeAttribute("src"); },
+  src: `/v1/people/${person}/face${sample ? `?sample=${sample}` : ""}`,
+});
+
+async function all(main) {
+  const people = await get("/people");
+  main.replaceChildren(
+    h("h1", {}, "People"),
+    upload("", () => all(main)),
+    people.length
+      ? h("ul", { class: "grid" }, people.map((person) => h("li", {},
+        h("a", { class: "card person", href: `#/people/${person.id}` },
+          face(person.id, 0, true), h("strong", { class: "grow" }, person.name),
+          h("span", { class: "faint" }, person.samples === 1 ? "1 sample" : `${person.samples} samples`)))))
+      : h("p", {}, "Nobody is enrolled yet. Add photos here, or press Enrol… beside somebody in the live view."));
+}
+
+// A form for photos of one person; each gets its verdict. `name` is "" where it is to be asked for.
+function upload(name, done) {
+  const called = h("input", { id: "who", required: true, maxlength: "200", autocomplete: "off", value: name });
+  const files = h("input", { id: "photos", type: "file", multiple: true, required: true, accept: "image/jpeg,image/png,image/webp,image/bmp" });
+  const verdicts = h("ul", { class: "rows", role: "status" });
+  const button = h("button", { class: "main" }, "Enrol");
+  const judge = async (file, row, person, force) => {
+    row.replaceChildren(h("span", { class: "grow" }, file.name), "…");
+    const verdict = await photo(person, file, force);
+    const good = verdict.status !== "refused";
+    row.replaceChildren(h("span", { class: "grow" }, file.name),
+      ...(good ? [told(verdict), ...verdict.notes.map((note) => h("span", { class: "unknown" }, note))]
+        : decision(verdict, (...again) => judge(file, row, ...again))));
+    if (good && force) say(told(verdict));
+    return good;
+  };
+  return h("form", { class: "card", onsubmit: async (event) => {
+    event.preventDefault();
+    button.disabled = true;
+    verdicts.replaceChildren();
+    let good = 0;
+    for (const file of [...files.files]) {
+      const row = h("li");
+      verdicts.append(row);
+      try {
+        good += await judge(file, row, called.value.trim(), false);
+      } catch (error) {
+        row.replaceChildren(h("span", { class: "grow" }, file.name), h("span", { class: "bad" }, error.message));
+      }
+    }
+    button.disabled = false;
+    say(`${good} of ${files.files.length} photos enrolled`);
+    if (good === files.files.length) done();
+  } },
+  h("h2", {}, "Enrol from photos"),
+  h("div", { class: "row" },
+    h("label", { hidden: Boolean(name) }, "Name", called),
+    h("label", {}, "Photos", files),
+    button),
+  verdicts);
+}
+
+async function one(main, id) {
+  const { person, samples, nearest } = await get(`/people/${id}`);
+  const others = (await get("/people")).filter((other) => other.id !== id);
+  const again = () => one(main, id);
+  main.replaceChildren(
+    h("h1", {}, person.name),
+    h("div", { class: "columns" },
+      h("div", {},
+        h("section", { class: "card" },
+          h("h2", {}, "Samples"),
+          h("ul", { class: "grid" }, samples.map((sample) => h("li", { class: "person" },
+            sample.crop ? face(id, sample.id, true) : h("span", { class: "face large" }),
+            h("span", {}, `quality ${share(sample.quality)}`),
+            h("span", { class: "faint grow" }, `${sample.source}, ${when(sample.created)}`))))),
+        upload(person.name, again)),
+      h("div", {},
+        h("section", { class: "card" },
+          h("p", {}, h("a", { href: `#/appearances/${id}` }, "Appearances")),
+          h("p", { class: "faint" }, `Enrolled ${when(person.created)}`),
+          nearest.length ? h("h2", {}, "Looks most like") : null,
+          h("ul", { class: "rows" }, nearest.map((match) => h("li", {},
+            h("a", { class: "grow", href: `#/people/${match.person}` }, match.name), `cosine ${match.cosine.toFixed(2)}`)))),
+        rename(person, again), merge(person, others), forget(person))));
+}
+
+const attempt = (work) => async (event) => {
+  event.preventDefault();
+  try { await work(); } catch (error) { say(error.message); }
+};
+
+function rename(person, done) {
+  const name = h("input", { id: "renamed", value: person.name, required: true, maxlength: "200" });
+  return h("form", { class: "card", onsubmit: attempt(async () => {
+    await call("PATCH", `/people/${person.id}`, { name: name.value.trim() });
+    say("Renamed");
+    done();
+  }) }, h("p", {}, h("label", { for: "renamed" }, "Name"), name), h("button", {}, "Rename"));
+}
+
+function merge(person, others) {
+  const into = h("select", { id: "into" }, others.map((other) => h("option", { value: other.id }, other.name)));
+  return h("form", { class: "card", hidden: !others.length, onsubmit: attempt(async () => {
+    const name = into.selectedOptions[0].textContent;
+    if (!await confirm("One person?", `All samples of ${person.name} become ${name}'s.`, "Merge")) return;
+    await call("POST", `/people/${person.id}/merge`, { into: into.value });
+    location.hash = `#/people/${into.value}`;
+  }) }, h("p", {}, h("label", { for: "into" }, "Is the same person as"), into), h("button", {}, "Merge…"));
+}
+
+function forget(person) {
+  return h("form", { class: "card", onsubmit: attempt(async () => {
+    const text = `${person.name}, with all samples, pictures and appearances, here and in all backups.`;
+    if (!await confirm("Delete for good?", text, "Delete for good")) return;
+    const { left } = await call("DELETE", `/people/${person.id}`);
+    say(left.length ? left.join("; ") : `${person.name} is forgotten`);
+    location.hash = "#/people";
+  }) }, h("button", { class: "danger" }, "Forget this person…"));
+}

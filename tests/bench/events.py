@@ -1,0 +1,110 @@
+"""What an event costs the camera, the disk and the network: medians on this machine, which the last line names.
+
+    python tests/bench/events.py            # MQTT is left out where Debian's Mosquitto cannot be had
+"""
+
+import statistics
+import sys
+import tempfile
+import threading
+import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "runtime"))
+
+from events.mosquitto import Mosquitto, unpack
+from events.world import event
+from rkface.boards.twin.ingredients import MissingError
+from rkface.runtime.events import Broker, Delivery, Mqtt, Spool, Webhook
+from rkface.runtime.machine import read_machine
+
+EVENTS = 500
+ROUNDS = 5
+
+
+class Taker(BaseHTTPRequestHandler):
+    def do_POST(self):
+        self.rfile.read(int(self.headers["Content-Length"]))
+        self.send_response(204)
+        self.end_headers()
+
+    def log_message(self, *_):
+        pass
+
+
+def appearances():
+    for number in range(EVENTS):
+        yield event(number, stage="end" if number % 2 else "start", identity=f"a-{number // 2}")
+
+
+def measure(name, channel, folder):
+    """Milliseconds an event: on the camera's thread, until all are on disk, until all are delivered."""
+    sink = Delivery(name, channel, Spool(folder / name))
+    start = time.perf_counter()
+    for happening in appearances():
+        sink.send(happening)
+    sent = time.perf_counter()
+    delivered = threading.Event()
+    take = channel.deliver
+
+    def count(record, left=[EVENTS]):  # noqa: B006
+        take(record)
+        left[0] -= 1
+        if not left[0]:
+            delivered.set()
+
+    channel.deliver = count
+    with sink:
+        sink.flush(600)
+        kept = time.perf_counter()
+        delivered.wait(600)
+        end = time.perf_counter()
+    return [1e3 * seconds / EVENTS for seconds in (sent - start, kept - sent, end - sent)]
+
+
+def alone(folder):
+    """Milliseconds from an event that comes alone to the disk's word that it has it, and until it is off the disk."""
+    spool = Spool(folder / "alone")
+    body = b"x" * 450
+    times = []
+    for _ in range(100):
+        start = time.perf_counter()
+        spool.append([body])
+        kept = time.perf_counter()
+        spool.advance(spool.peek())
+        times.append((1e3 * (kept - start), 1e3 * (time.perf_counter() - kept)))
+    spool.close()
+    return [statistics.median(column) for column in zip(*times, strict=True)]
+
+
+def main():
+    with tempfile.TemporaryDirectory() as temporary:
+        root = Path(temporary)
+        server = ThreadingHTTPServer(("127.0.0.1", 0), Taker)
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        makers = {"webhook": lambda: Webhook(f"http://127.0.0.1:{server.server_port}/", "whsec_" + "A" * 32)}
+        broker = None
+        try:
+            (root / "broker").mkdir()
+            broker = Mosquitto(unpack(Path("build/mosquitto")), root / "broker").start()
+            port = broker.port
+            makers["mqtt"] = lambda: Mqtt(Broker("127.0.0.1", port), "board", ["door"])
+        except MissingError as error:
+            print(f"no Mosquitto: {error}", file=sys.stderr)
+        head = f"{'ms an event':12} {'send()':>8} {'on disk':>8} {'delivered':>10}"
+        print(f"{head}   ({EVENTS} at once, {ROUNDS} rounds)")
+        for name, make in makers.items():
+            rounds = [measure(f"{name}-{number}", make(), root) for number in range(ROUNDS)]
+            sent, kept, delivered = (statistics.median(column) for column in zip(*rounds, strict=True))
+            print(f"{name:12} {sent:8.3f} {kept:8.3f} {delivered:10.2f}")
+        kept, gone = alone(root)
+        print(f"one alone: {kept:.1f} ms until it is on disk, {gone:.1f} ms to take it off")
+        if broker:
+            broker.stop()
+        server.shutdown()
+        print(read_machine().processor)
+
+
+if __name__ == "__main__":
+    main()

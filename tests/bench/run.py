@@ -1,0 +1,219 @@
+"""The service over a day, and how soon it knows somebody: docs/service.md.
+
+    make bench-run        (python tests/bench/run.py --help)
+
+The day: a simulated camera, whose clock runs as fast as frames are looked at, shows somebody for 5 s of every minute,
+in turn one who is known and one who is not. Stand-ins answer in place of the models, so that no model is in memory; all
+else is the real service: scheduler, watcher, gallery of 1000 × 512, log with pictures of the unknown, events to a file.
+How long things are kept, and how often what is too old is looked for, is shortened as time is, so that retention has to
+do its work.
+
+The start: `rkface run` as a process, fed with a still of somebody enrolled, until it says who that is.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from itertools import count
+from pathlib import Path
+
+import cv2
+import numpy as np
+from hot import INPUT, OUTPUTS, answers
+from numpy.typing import NDArray
+from rkface.runtime import embed, service
+from rkface.runtime.bundle import Input, Manifest, Model, Output, Source, Thresholds
+from rkface.runtime.camera import Camera
+from rkface.runtime.gallery import Gallery
+from rkface.runtime.opening import detect_doubtful
+from rkface.runtime.person import Sample, embedding_identity
+from rkface.runtime.pipeline import open_bundle
+from rkface.runtime.progress import stage
+from rkface.runtime.scheduler import Scheduler
+from rkface.runtime.settings import DAY, CameraSettings, Events, Keep, Settings
+from rkface.runtime.status import resident
+from rkface.runtime.view import View
+
+PEOPLE, DIMENSIONS, WIDTH, HEIGHT = 1000, 512, 640, 360
+NOBODY, KNOWN, STRANGER = 0, 120, 240  # grey level of the picture's corner: who the stand-ins say is there
+VISIT = [*[0.2] * 25, 1.0, 54.0]  # seconds after which each frame of a minute comes; the last two are empty
+KEPT = 20.0  # seconds of ours that the log keeps
+
+
+class Detector:
+    name = "answers"
+
+    def __init__(self) -> None:
+        self.one, self.none = answers(1, WIDTH, HEIGHT), answers(0, WIDTH, HEIGHT)
+
+    def infer(self, images: NDArray[np.uint8]) -> list[NDArray[np.float32]]:
+        return self.none if images[0, 1, 1, 0] < KNOWN / 2 else self.one
+
+    def close(self) -> None: ...
+
+
+class Recognizer:
+    name = "answers"
+
+    def __init__(self, people: NDArray[np.float32], stranger: NDArray[np.float32]) -> None:
+        self.people, self.stranger, self.now = people, stranger, KNOWN
+
+    def infer(self, images: NDArray[np.uint8]) -> list[NDArray[np.float32]]:
+        vector = self.people[0] if self.now == KNOWN else self.stranger
+        return [np.repeat(vector[None], len(images), axis=0)]
+
+    def close(self) -> None: ...
+
+
+class Day:
+    """A stream of ``minutes``; ``told`` is called with the hour that begins."""
+
+    format, rate = "SIM", 5.0
+
+    def __init__(self, minutes: int, recognizer: Recognizer, told) -> None:
+        noise = np.random.default_rng(0).integers(0, 256, (HEIGHT, WIDTH, 3), np.uint8)
+        self.pictures = {}
+        for who in (NOBODY, KNOWN, STRANGER):
+            self.pictures[who] = noise.copy()
+            self.pictures[who][:16, :16] = who
+        self.recognizer, self.told, self.minutes, self.time = recognizer, told, minutes, time.monotonic()
+        self.frames = ((minute, place) for minute in count() for place in range(len(VISIT)))
+
+    def read(self) -> tuple[NDArray[np.uint8], float]:
+        minute, place = next(self.frames)
+        if minute == self.minutes:
+            raise EOFError
+        if place == 0 and minute % 60 == 0:
+            self.told(minute // 60)
+        self.time += VISIT[place]
+        who = NOBODY if place >= len(VISIT) - 2 else KNOWN if minute % 2 else STRANGER
+        if who != NOBODY:
+            self.recognizer.now = who
+        return self.pictures[who], self.time
+
+    def close(self) -> None: ...
+
+
+def day(hours: float, folder: Path) -> list[dict[str, float]]:
+    """What the process holds at the beginning of each hour and at the end."""
+    random = np.random.default_rng(0)
+    people = embed.unit(random.normal(size=(PEOPLE + 1, DIMENSIONS)).astype(np.float32))
+    source = Source("none", "0" * 64, 1, "none")
+    crop = Input("face", 112, 112, embed.MEAN, embed.STD)
+    face = Model("r", "r", "int8", crop, (Output("e", (1, DIMENSIONS)),), source)
+    manifest = Manifest(
+        name="bench", synthetic=True, created="2026-01-01T00:00:00Z", target="rk3588", toolkit="2.5.0", rkface="0",
+        detector=Model("d", "d", "int8", INPUT, OUTPUTS, source), recognizer=face, thresholds=Thresholds(0.5, 0.4, 0.4),
+    )  # fmt: skip
+    settings = Settings(
+        gallery=folder / "gallery.sqlite", camera={"day": CameraSettings("simulated")},
+        events=Events(stdout=False, file=folder / "events.jsonl"), keep=Keep(KEPT / DAY, KEPT / 2 / DAY),
+    )  # fmt: skip
+    with Gallery(settings.gallery, embedding_identity(manifest), create=True) as gallery:
+        for number in range(PEOPLE):
+            gallery.add(f"Person {number}", [Sample(people[number], None, 1.0, "bench")])
+    service.ROUND = 2.0
+    recognizer, detector, held, begun = Recognizer(people, people[PEOPLE]), Detector(), [], time.monotonic()
+
+    def note(hour: float) -> None:
+        held.append(
+            {
+                "hour": hour, "seconds": round(time.monotonic() - begun), "RSS MiB": round(resident() / 2**20, 1),
+                "threads": threading.active_count(), "descriptors": len(os.listdir("/proc/self/fd")),  # noqa: PTH208
+                "log KiB": sum(path.stat().st_size for path in folder.glob("appearances*")) // 1024,
+                "events KiB": sum(path.stat().st_size for path in folder.glob("events*")) // 1024,
+            }
+        )  # fmt: skip
+
+    view = View(Camera("day", lambda _: Day(round(hours * 60), recognizer, note), name="day", live=False), every=True)
+    running = service.Service(
+        settings, open_view=lambda name, _: view,
+        open_scheduler=lambda _: Scheduler(
+            manifest, lambda role, core: detector if role == "detector" else recognizer, 1, detect_doubtful
+        ),
+    )  # fmt: skip
+    with running:
+        running.run()
+        note(hours)
+        seen = view.watcher.state if view.watcher else None
+    told = (folder / "events.jsonl").read_bytes() if hours < 24 else b""
+    assert seen and seen.appearances == round(hours * 60), f"{seen} in {hours * 60:.0f} minutes"
+    assert not told or told.count(b'"stage":"start"') == seen.appearances
+    return held
+
+
+RUN = (
+    "import sys; from rkface.runtime import cli, run_command;"
+    "cli.entry_points = lambda group: [type('E', (), {'name': 'run', 'load': lambda: run_command.run})];"
+    "sys.exit(cli.main(['run', *sys.argv[1:]]))"
+)
+
+
+def start(bundle: Path, still: Path, folder: Path) -> tuple[float, float]:
+    """Seconds from the start of the process until it says who ``still`` shows, and of loading the models in them."""
+    gallery = folder / "gallery.sqlite"
+    with open_bundle(bundle, "reference") as pipeline, Gallery(
+        gallery, embedding_identity(pipeline.manifest), create=True
+    ) as known:
+        image = cv2.imread(str(still))
+        faces = pipeline.recognize(image)
+        known.add("Still", [Sample(faces.embeddings[faces.largest()], None, 1.0, "bench")])
+    begun = time.monotonic()
+    with open_bundle(bundle, "reference"):
+        load = time.monotonic() - begun
+    picture = cv2.imencode(".jpg", image)[1].tobytes()
+    begun = time.monotonic()
+    process = subprocess.Popen(
+        [sys.executable, "-c", RUN, "--bundle", bundle, "--backend", "reference", "--gallery", gallery,
+         "--camera", "-", "--no-web"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+
+    def show() -> None:
+        try:
+            while True:
+                process.stdin.write(picture)
+                process.stdin.flush()
+                time.sleep(1 / 15)
+        except OSError:
+            pass
+
+    threading.Thread(target=show, daemon=True).start()
+    said = json.loads(process.stdout.readline())
+    taken = time.monotonic() - begun
+    process.kill()
+    process.wait()
+    assert said["match"]["name"] == "Still"
+    return taken, load
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--hours", type=float, default=24.0, help="to simulate (default: %(default)g)")
+    parser.add_argument("--bundle", type=Path, help="also time the start, with this bundle …")
+    parser.add_argument("--still", type=Path, help="… and a photo of one face")
+    options = parser.parse_args()
+    cv2.setNumThreads(1)
+    with tempfile.TemporaryDirectory() as name:
+        if options.hours:
+            with stage(f"{options.hours:g} hours"):
+                held = day(options.hours, Path(name) / "day")
+            print(f"| {' | '.join(held[0])} |")
+            print("|---" * len(held[0]) + "|")
+            for row in held:
+                print("| " + " | ".join(f"{value:g}" for value in row.values()) + " |")
+        if options.bundle:
+            with stage("starting"):
+                taken, load = start(options.bundle, options.still, Path(name))
+            print(f"start to the first person recognised: {taken:.2f} s, of which models {load:.2f} s")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,38 @@
+"""The container's two files, neither of which can be built here: what they promise about rights and devices."""
+
+import re
+from pathlib import Path
+
+import yaml
+
+BOARDS = Path(__file__).resolve().parents[2] / "boards"
+
+
+def compose():
+    [service] = yaml.safe_load((BOARDS / "compose.yaml").read_text())["services"].values()
+    return service
+
+
+def test_the_container_has_no_rights_but_the_npus_and_the_cameras_devices():
+    service = compose()
+    assert "privileged" not in service and service["cap_drop"] == ["ALL"] and service["read_only"] is True
+    assert "no-new-privileges" in service["security_opt"]
+    devices = {device.split(":")[0] for device in service["devices"]}
+    assert {"/dev/dri", "/dev/video0"} <= devices and all(device.startswith("/dev/") for device in devices)
+
+
+def test_the_boards_own_librknnrt_and_the_bundle_are_mounted_read_only_and_state_is_kept():
+    mounts = dict(mount.split(":", 1) for mount in compose()["volumes"])
+    assert mounts["/usr/lib/librknnrt.so"] == "/usr/lib/librknnrt.so:ro"
+    assert mounts["./bundle"] == "/bundle:ro" and mounts["state"] == "/var/lib/rkface"
+
+
+def test_groups_are_asked_for_with_a_message_instead_of_guessed():
+    assert all(re.fullmatch(r"\$\{[A-Z_]+:\?.+\}", group) for group in compose()["group_add"])
+
+
+def test_the_image_runs_as_a_user_and_with_the_toolkit_that_makes_the_bundles():
+    text = (BOARDS / "Dockerfile").read_text()
+    toolkit = re.search(r"^TOOLKIT := (\S+)$", (BOARDS.parent / "Makefile").read_text(), re.M)[1]
+    assert f"rknn-toolkit-lite2=={toolkit}" in text
+    assert re.search(r"^USER 10001$", text, re.M) and "librknnrt" not in re.sub(r"^#.*$", "", text, flags=re.M)

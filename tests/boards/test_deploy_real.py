@@ -1,0 +1,44 @@
+"""A deploy with nothing stood in for: the runtime wheel, its wheels from the index, pip, selftest, the demo bundle."""
+
+import json
+import os
+import subprocess
+from argparse import ArgumentParser
+from pathlib import Path
+
+import pytest
+from rkface.boards.deploy import deploy
+from rkface.boards.wheel import fetch_wheels, requirements
+from rkface.runtime.errors import WorkError
+
+ROOT = Path(__file__).resolve().parents[2]
+CONVERTED = ROOT / "build/rk3588"  # what `make convert` leaves
+
+
+def test_the_real_thing(server, tmp_path, monkeypatch, capsys):
+    """This machine as the board, its selftest by ONNX Runtime. Doctor is left out: it would say that this is none."""
+    if not (CONVERTED / "manifest.json").is_file():
+        pytest.skip("no converted bundle: make convert")
+    version = subprocess.run(
+        [server.bin / "python3", "-c", "import sys; print('%d.%d' % sys.version_info[:2])"], capture_output=True,
+        text=True, check=True,
+    ).stdout.strip()  # fmt: skip
+    monkeypatch.setenv("RKFACE_CACHE", str(ROOT / "build/cache"))
+    try:
+        needed = requirements("2.5.0", os.uname().machine, version, reference=True)
+        fetch_wheels(needed, os.uname().machine, version, ROOT / "build/cache/wheels")
+    except WorkError as error:
+        pytest.skip(str(error))
+    parser = ArgumentParser()
+    deploy(parser)
+    arguments = ["--root", tmp_path / "board", "--bundle", CONVERTED, "--backend", "reference", "--no-doctor", "board"]
+    options = parser.parse_args(list(map(str, arguments)))
+    assert options.run(options) == 0, capsys.readouterr().out
+    assert "least cosine to the simulator: detector 0.9" in capsys.readouterr().err, "what the selftest found is told"
+    current = tmp_path / "board/opt/rkface/current"
+    done = subprocess.run(
+        [current / "venv/bin/rkface", "selftest", "--bundle", current / "bundle", "--runs", "1", "--json"],
+        check=True, capture_output=True, text=True, env={"PATH": "/usr/bin:/bin"},
+    )  # fmt: skip
+    said = json.loads(done.stdout)
+    assert said["verdict"] == "ok" and said["machine"]["versions"]["opencv-python-headless"]

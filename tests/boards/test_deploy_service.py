@@ -1,0 +1,143 @@
+"""The service of a release: a systemctl of ours, which runs what systemd would, and the unit held to systemd's own."""
+
+import configparser
+import os
+import re
+import shutil
+import signal
+import subprocess
+import threading
+from functools import partial
+from pathlib import Path
+
+import pytest
+from rkface.boards import cargo
+
+from .conftest import stand_in_wheel, wait_for
+from .sshd import WAIT
+
+SYSTEMCTL = """
+echo "$@" >> {folder}/asked
+[ "$1" = show ] || exit 0
+if {root}/opt/rkface/current/venv/bin/rkface run; then echo ActiveState=active; else echo ActiveState=failed; fi
+echo NRestarts=0
+"""
+RUNS, CRASHES, HAS_NONE = (partial(stand_in_wheel, run=code) for code in (0, 1, 2))
+
+
+@pytest.fixture
+def systemd(served):
+    served.server.script("systemctl", SYSTEMCTL.format(folder=served.server.folder, root=served.root))
+    served.server.script("sudo", 'shift; exec "$@"')
+    served.unit = served.root / "etc/systemd/system/rkface.service"
+    return served
+
+
+def asked(board):
+    return (board.server.folder / "asked").read_text().splitlines()
+
+
+def test_a_service_is_installed_and_comes_up(systemd):
+    assert systemd.deploy("--service", make=RUNS) == 0
+    assert systemd.unit.read_bytes() == cargo.UNIT.read_bytes()
+    assert asked(systemd)[:3] == ["daemon-reload", "enable --quiet rkface.service", "restart rkface.service"]
+    assert systemd.current() != "1-first"
+
+
+def test_opt_may_be_a_link_to_another_disk(systemd):
+    (systemd.root / "opt").rename(systemd.root / "data")
+    (systemd.root / "opt").symlink_to("data")
+    assert systemd.deploy("--service", make=RUNS) == 0
+    assert systemd.unit.is_file() and systemd.current() != "1-first"
+
+
+def test_where_there_is_a_service_it_is_restarted_unasked(systemd):
+    systemd.unit.parent.mkdir(parents=True)
+    systemd.unit.write_text("[Service]\nExecStart=/bin/false\n")
+    assert systemd.deploy(make=RUNS) == 0
+    assert asked(systemd).count("restart rkface.service") == 1
+    assert systemd.unit.read_bytes() == cargo.UNIT.read_bytes()
+    assert systemd.deploy("--rollback") == 0
+    assert asked(systemd).count("restart rkface.service") == 2
+
+
+def test_without_one_nothing_is_asked_of_systemd(systemd):
+    assert systemd.deploy(make=RUNS) == 0
+    assert not (systemd.server.folder / "asked").exists() and not systemd.unit.exists()
+
+
+def test_a_service_that_does_not_stay_up_brings_the_old_one_back(systemd, capsys):
+    systemd.unit.parent.mkdir(parents=True)
+    systemd.unit.write_text("[Service]\nExecStart=/bin/false\n")
+    assert systemd.deploy(make=CRASHES) == 1
+    said = capsys.readouterr().out
+    assert "did not stay up" in said and "1-first serves again" in said
+    assert systemd.current() == "1-first" and systemd.releases() == ["1-first"]
+    unit = systemd.base / "releases/1-first/rkface.service"
+    assert systemd.unit.read_bytes() == unit.read_bytes(), "the unit of the release that serves"
+    assert asked(systemd).count("restart rkface.service") == 2
+
+
+def test_a_first_service_that_does_not_stay_up_leaves_none(systemd, capsys):
+    assert systemd.deploy("--service", make=CRASHES) == 1
+    assert "1-first is current again" in capsys.readouterr().out
+    assert systemd.current() == "1-first" and not systemd.unit.exists()
+    assert asked(systemd)[-1] == "disable --now rkface.service"
+
+
+def test_no_service_without_something_to_run(systemd, capsys):
+    assert systemd.deploy("--service", make=HAS_NONE) == 1
+    assert "has no `run` command" in capsys.readouterr().out
+    assert systemd.current() == "1-first" and systemd.releases() == ["1-first"]
+    assert not (systemd.server.folder / "asked").exists()
+
+
+def test_a_switch_comes_to_its_end_though_nobody_listens(systemd, capsys):
+    """The connection goes while the new service starts, which then fails: the board returns by itself. logind may end
+    what a session leaves behind with these signals."""
+    systemd.unit.parent.mkdir(parents=True)
+    systemd.unit.write_text("[Service]\nExecStart=/bin/false\n")
+    hold, script = systemd.server.folder / "hold", (systemd.server.bin / "systemctl").read_text()
+    held = f"{WAIT.format(f'[ ! -e {hold} ]')}\nkill -HUP $PPID; kill -TERM $PPID\n[ "
+    systemd.server.script("systemctl", script.replace("[ ", held, 1))
+    hold.touch()
+    codes = []
+    deploying = threading.Thread(target=lambda: codes.append(systemd.deploy(make=CRASHES)))
+    deploying.start()
+    wait_for(lambda: systemd.current() != "1-first")
+    for session in systemd.server.sessions():
+        os.kill(session, signal.SIGKILL)
+    deploying.join()
+    hold.unlink()
+    assert codes == [1] and "it may have switched" in capsys.readouterr().out
+    wait_for(lambda: systemd.current() == "1-first" and systemd.releases() == ["1-first"])
+    assert asked(systemd).count("restart rkface.service") == 2
+
+
+def test_systemd_takes_the_unit(tmp_path):
+    if shutil.which("systemd-analyze") is None:
+        pytest.skip("no systemd-analyze here: apt install systemd")
+    text = cargo.UNIT.read_text().replace("/opt/rkface/current/venv/bin/rkface run", "/bin/true run")
+    (tmp_path / cargo.UNIT.name).write_text(text)
+    done = subprocess.run(
+        ["systemd-analyze", "verify", "--man=no", tmp_path / cargo.UNIT.name], capture_output=True, text=True,
+        check=False,
+    )  # fmt: skip
+    # systemd before 254 does not know these two and says that it ignores them.
+    said = [line for line in done.stderr.splitlines() if not re.search("RestartSteps|RestartMaxDelaySec", line)]
+    assert (done.returncode, said) == (0, [])
+
+
+def test_the_unit_confines_what_it_runs():
+    unit = configparser.ConfigParser(strict=False, interpolation=None)
+    unit.optionxform = str
+    unit.read(cargo.UNIT)
+    service = unit["Service"]
+    for key, value in {
+        "User": "rkface", "NoNewPrivileges": "yes", "ProtectSystem": "strict", "StateDirectory": "rkface",
+        "StateDirectoryMode": "0700", "DevicePolicy": "closed", "Restart": "always", "Type": "notify",
+    }.items():  # fmt: skip
+        assert service[key] == value, key
+    assert int(service["WatchdogSec"]) and service["MemoryMax"].endswith("M") and int(service["RestartMaxDelaySec"])
+    allowed = re.findall(r"^DeviceAllow=(\S+)", Path(cargo.UNIT).read_text(), re.MULTILINE)
+    assert {"char-drm", "char-video4linux", "/dev/rknpu"} <= set(allowed)

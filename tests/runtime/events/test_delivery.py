@@ -1,0 +1,277 @@
+"""Delivery: order, repetition, what a broken endpoint or a full disk costs, and what closing leaves behind."""
+
+import errno
+import json
+import logging
+import os
+import signal
+import subprocess
+import sys
+import threading
+
+import pytest
+from rkface.runtime.events import Backoff, Delivery, LinesFile, Spool
+from rkface.runtime.events.channel import GoneError, RefusedError, UndeliveredError, encode
+
+from .world import PATIENCE, Log, event
+
+AT_ONCE = Backoff(first=0.001, longest=0.002)
+
+
+class Endpoint:
+    """A channel that does as ``answers`` say, one a try, and then takes everything."""
+
+    def __init__(self, *answers):
+        self.answers = list(answers)
+        self.tries = Log()
+        self.taken = Log()
+        self.open = threading.Event()
+        self.open.set()
+
+    def keep(self, lost):
+        return None
+
+    def deliver(self, record):
+        number = json.loads(record.body)["frames"]
+        self.tries.add(number)
+        self.open.wait(PATIENCE)
+        answer = self.answers.pop(0) if self.answers else None
+        if answer is not None:
+            raise answer
+        self.taken.add(number)
+
+    def close(self):
+        pass
+
+
+def send(sink, *numbers):
+    for number in numbers:
+        sink.send({**event(), "frames": number})
+
+
+@pytest.fixture(params=["spool", "memory"])
+def spool(request, tmp_path):
+    return Spool(tmp_path / "spool") if request.param == "spool" else None
+
+
+def test_events_arrive_in_order_and_are_counted(spool):
+    endpoint = Endpoint()
+    with Delivery("test", endpoint, spool, AT_ONCE) as sink:
+        assert sink.state().connected is None
+        send(sink, *range(50))
+        assert endpoint.taken.wait_for(50) == list(range(50))
+    state = sink.state()
+    assert (state.queued, state.sent, state.dropped, state.retries) == (0, 50, 0, 0)
+
+
+def test_what_fails_is_tried_again_before_anything_else(spool):
+    endpoint = Endpoint(UndeliveredError("not now"), OSError("nor now"), ValueError("a bug"))
+    with Delivery("test", endpoint, spool, AT_ONCE) as sink:
+        send(sink, 1, 2)
+        assert endpoint.taken.wait_for(2) == [1, 2]
+        assert endpoint.tries.entries == [1, 1, 1, 1, 2]
+    assert sink.state().retries == 3
+    assert sink.state().error == "a bug"
+
+
+def test_what_is_refused_is_left_out_and_counted(spool):
+    endpoint = Endpoint(RefusedError("never"))
+    with Delivery("test", endpoint, spool, AT_ONCE) as sink:
+        send(sink, 1, 2)
+        assert endpoint.taken.wait_for(1) == [2]
+    assert sink.state().refused == 1
+    assert endpoint.tries.entries == [1, 2]
+
+
+def test_an_event_that_only_ever_meets_a_bug_does_not_hold_up_the_others(spool):
+    endpoint = Endpoint(*(KeyError("a bug") for _ in range(5)))
+    with Delivery("test", endpoint, spool, AT_ONCE) as sink:
+        send(sink, 1, 2)
+        assert endpoint.taken.wait_for(1) == [2]
+    assert sink.state().refused == 1
+
+
+def test_what_comes_after_the_end_is_counted_as_lost(spool):
+    with Delivery("test", Endpoint(), spool, AT_ONCE) as sink:
+        pass
+    send(sink, 1)
+    assert sink.state().dropped == 1
+
+
+def test_gone_is_gone_until_the_next_start(tmp_path):
+    endpoint = Endpoint(GoneError("gone"))
+    with Delivery("test", endpoint, Spool(tmp_path), AT_ONCE) as sink:
+        send(sink, 1)
+        endpoint.tries.wait_for(1)
+        send(sink, 2)
+        assert sink.flush(PATIENCE)
+    assert endpoint.tries.entries == [1]
+    again = Endpoint()
+    with Delivery("test", again, Spool(tmp_path), AT_ONCE):
+        assert again.taken.wait_for(2) == [1, 2]
+
+
+def test_an_endpoint_that_never_answers_holds_up_neither_camera_nor_disk(tmp_path):
+    endpoint = Endpoint()
+    endpoint.open.clear()
+    with Delivery("test", endpoint, Spool(tmp_path), AT_ONCE) as sink:
+        send(sink, *range(100))
+        assert sink.flush(PATIENCE)  # on disk, though not one is delivered
+        assert sink.state().queued == 100
+        endpoint.open.set()
+        assert endpoint.taken.wait_for(100) == list(range(100))
+
+
+def test_without_a_spool_the_oldest_make_room(caplog):
+    endpoint = Endpoint()
+    endpoint.open.clear()
+    with Delivery("test", endpoint, None, AT_ONCE, memory=5) as sink:
+        send(sink, 0)
+        endpoint.tries.wait_for(1)  # the one under way is safe
+        send(sink, *range(1, 21))
+        assert sink.state().dropped == 15
+        endpoint.open.set()
+        assert endpoint.taken.wait_for(6) == [0, 16, 17, 18, 19, 20]
+    # Counted always, said when it begins and when it has doubled.
+    assert [record.args[1] for record in caplog.records if "dropped" in record.msg] == [1, 2, 4, 8]
+
+
+def test_what_closing_finds_undelivered_is_sent_after_the_next_start(tmp_path):
+    broken = Endpoint(*(UndeliveredError("down") for _ in range(1000)))
+    with Delivery("test", broken, Spool(tmp_path), Backoff(first=PATIENCE, longest=PATIENCE)) as sink:
+        send(sink, 1, 2, 3)
+        broken.tries.wait_for(1)  # now it waits, half a minute: closing does not
+    assert sink.state().queued == 3
+    endpoint = Endpoint()
+    with Delivery("test", endpoint, Spool(tmp_path), AT_ONCE) as sink:
+        send(sink, 4)
+        assert endpoint.taken.wait_for(4) == [1, 2, 3, 4]
+
+
+def test_without_a_spool_what_closing_finds_undelivered_is_counted(caplog):
+    broken = Endpoint(*(UndeliveredError("down") for _ in range(10)))
+    with Delivery("test", broken, None, Backoff(first=PATIENCE, longest=PATIENCE)) as sink:
+        send(sink, 1, 2, 3)
+        broken.tries.wait_for(1)
+    assert (sink.state().queued, sink.state().dropped) == (0, 3)
+    assert "3 events lost" in caplog.text
+
+
+def test_closing_delivers_what_it_can(spool):
+    endpoint = Endpoint()
+    with Delivery("test", endpoint, spool, AT_ONCE) as sink:
+        send(sink, *range(20))
+    assert endpoint.taken.entries == list(range(20))
+
+
+class FullDisk(Spool):
+    """A spool whose disk is full until ``room``."""
+
+    room = False
+
+    def append(self, bodies):
+        if not self.room:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        super().append(bodies)
+
+
+def test_a_full_disk_stops_no_event_while_the_endpoint_answers(tmp_path, caplog):
+    endpoint = Endpoint(UndeliveredError("not now"))
+    with Delivery("test", endpoint, FullDisk(tmp_path), AT_ONCE) as sink:
+        send(sink, *range(20))
+        assert endpoint.taken.wait_for(20) == list(range(20))
+        assert sink.state().dropped == 0
+    assert "No space left" in caplog.text
+
+
+def test_a_full_disk_and_a_dead_endpoint_lose_the_oldest_and_say_so(tmp_path):
+    endpoint = Endpoint()
+    endpoint.open.clear()
+    with Delivery("test", endpoint, FullDisk(tmp_path), AT_ONCE, memory=5) as sink:
+        send(sink, 0)
+        endpoint.tries.wait_for(1)
+        send(sink, *range(1, 21))
+        endpoint.answers = [UndeliveredError("dead")]
+        endpoint.open.set()
+        endpoint.taken.wait(lambda taken: 20 in taken)
+    state = sink.state()
+    assert state.sent + state.dropped == 21
+    assert state.dropped > 0
+    assert endpoint.taken.entries == sorted(endpoint.taken.entries)
+
+
+def test_what_is_no_json_is_dropped_and_the_camera_goes_on(spool, caplog):
+    endpoint = Endpoint()
+    with Delivery("test", endpoint, spool, AT_ONCE) as sink:
+        sink.send({"name": float("nan")})
+        sink.send({"name": b"Ada"})
+        send(sink, 1)
+        assert endpoint.taken.wait_for(1) == [1]
+    assert sink.state().dropped == 2
+    assert "Ada" not in caplog.text
+
+
+def test_logs_and_state_tell_nothing_of_people(tmp_path, caplog):
+    caplog.set_level(logging.DEBUG)
+    endpoint = Endpoint(UndeliveredError("not now"), RefusedError("never"))
+    with Delivery("test", endpoint, Spool(tmp_path), AT_ONCE) as sink:
+        send(sink, 1, 2)
+        endpoint.taken.wait_for(1)
+    assert "not now" in caplog.text
+    assert "Ada" not in caplog.text + repr(sink.state())
+
+
+def test_pauses_grow_to_the_longest_and_differ():
+    backoff = Backoff(first=1, longest=60)
+    for failures, most in ((1, 1), (2, 2), (5, 16), (7, 60), (1000, 60)):
+        pauses = {backoff.seconds(failures) for _ in range(20)}
+        assert most / 2 <= min(pauses) < max(pauses) <= most
+
+
+def test_the_same_event_has_the_same_identity_wherever_it_goes():
+    one = json.loads(encode(event(1)))
+    assert one["event"] == json.loads(encode(dict(reversed(event(1).items()))))["event"]
+    assert one["event"] != json.loads(encode(event(2)))["event"]
+    assert {**one, "box": tuple(one["box"])} == {**event(1), "event": one["event"]}
+
+
+def test_a_name_that_is_no_text_is_delivered_all_the_same():
+    body = encode({"name": "Zoë \udcff\n"})
+    assert "Zoë".encode() in body
+    assert b"\n" not in body
+    assert json.loads(body)["name"] == "Zoë \udcff\n"
+
+
+SERVICE = """
+import sys
+from pathlib import Path
+from rkface.runtime.events import Delivery, LinesFile, Spool
+folder = Path(sys.argv[1])
+with Delivery("file", LinesFile(folder / "out", limit=1 << 30), Spool(folder / "spool")) as sink:
+    number = int(sys.argv[2])
+    while True:
+        for _ in range(5):
+            sink.send({"number": number})
+            number += 1
+        if sink.flush(10):
+            print(number - 1, flush=True)
+"""
+
+
+def test_kill_9_in_a_loop_delivers_all_that_was_flushed_once_each_or_little_more(tmp_path):
+    flushed = set()
+    for round_ in range(4):
+        start = round_ * 1_000_000
+        command = [sys.executable, "-c", SERVICE, tmp_path, str(start)]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as service:
+            lines = [service.stdout.readline() for _ in range(8 + 5 * round_)]
+            service.send_signal(signal.SIGKILL)
+            lines += service.stdout
+        flushed |= set(range(start, int(lines[-1]) + 1))
+    with Delivery("file", LinesFile(tmp_path / "out", limit=1 << 30), Spool(tmp_path / "spool")) as sink:
+        sink.send({"number": -1})
+    assert sink.state().queued == 0
+    arrived = [json.loads(line)["number"] for line in (tmp_path / "out").read_text().splitlines() if line]
+    assert arrived[-1] == -1
+    assert flushed <= set(arrived)
+    assert len(arrived) - len(set(arrived)) <= 4  # a kill repeats at most the one that was under way

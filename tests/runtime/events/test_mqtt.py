@@ -1,0 +1,377 @@
+"""MQTT, against a real Mosquitto: what arrives through which accident, and what Home Assistant is told."""
+
+import json
+import logging
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+from rkface.boards.twin.ingredients import MissingError
+from rkface.runtime.appearance import Match
+from rkface.runtime.errors import InputError
+from rkface.runtime.events import Backoff, Broker, Delivery, Mqtt, Spool
+from rkface.runtime.events.homeassistant import Presence, Topics, discovery, slug
+
+from . import mosquitto
+from .mosquitto import Listener, Mosquitto
+from .world import PATIENCE, event
+
+AT_ONCE = Backoff(first=0.01, longest=0.02)
+BUILD = Path(__file__).resolve().parents[3] / "build"
+DOOR = "rkface/board/door"
+AVAILABILITY = "rkface/board/availability"
+EVA = Match("p-2", "Eva", 0.66)
+
+
+@pytest.fixture(scope="module")
+def files():
+    try:
+        return mosquitto.unpack(BUILD / "mosquitto")
+    except MissingError as error:
+        pytest.skip(f"no Mosquitto: {error}")
+
+
+@pytest.fixture
+def make_broker(files, tmp_path):
+    """A broker with settings of its own; stopped when the test is over."""
+    made = []
+
+    def make(more="allow_anonymous true"):
+        folder = tmp_path / f"broker-{len(made)}"
+        folder.mkdir()
+        made.append(Mosquitto(files, folder, more))
+        return made[-1]
+
+    yield make
+    for broker in made:
+        broker.stop()
+
+
+@pytest.fixture
+def broker(make_broker):
+    return make_broker()
+
+
+@pytest.fixture
+def listener(broker):
+    broker.start()
+    listener = Listener(broker.port)
+    yield listener
+    listener.close()
+
+
+@pytest.fixture(params=["3.1.1", "5"])
+def protocol(request):
+    return request.param
+
+
+def mqtt(broker, protocol="5", **more):
+    return Mqtt(Broker("127.0.0.1", broker.port, protocol=protocol), "board", ["door"], timeout=PATIENCE, **more)
+
+
+def ids(listener, topic=f"{DOOR}/appearance"):
+    return [json.loads(payload)["id"] for payload in listener.payloads(topic)]
+
+
+def test_events_arrive_and_the_board_is_online_until_it_leaves(broker, listener, protocol, tmp_path):
+    with Delivery("mqtt", mqtt(broker, protocol), Spool(tmp_path / "spool"), AT_ONCE) as sink:
+        listener.wait(AVAILABILITY, "online")  # without any event
+        for number in range(20):
+            sink.send(event(number))
+        listener.heard.wait(lambda _: len(ids(listener)) == 20)
+        assert sink.state().connected
+    listener.wait(AVAILABILITY, "offline")
+    assert ids(listener) == [f"a-{number}" for number in range(20)]
+    assert listener.payloads(f"{DOOR}/presence")[-1] == "OFF"  # though their ends were never seen
+    late = Listener(broker.port, "late")
+    late.wait(AVAILABILITY)
+    assert (AVAILABILITY, "offline", True) in late.heard.entries  # retained
+    assert not late.payloads(f"{DOOR}/appearance")  # not retained
+    late.close()
+
+
+def test_a_broker_that_comes_late_gets_all(broker, protocol, tmp_path):
+    down = threading.Event()
+
+    class Watched(Backoff):
+        def seconds(self, failures):
+            down.set()
+            return 0.01
+
+    with Delivery("mqtt", mqtt(broker, protocol), Spool(tmp_path / "spool"), Watched()) as sink:
+        for number in range(5):
+            sink.send(event(number))
+        assert down.wait(PATIENCE)
+        assert sink.state().connected is False
+        broker.start()
+        sink.send(event(5))
+        listener = Listener(broker.port)
+        listener.wait(f"{DOOR}/presence")
+        sink.send(event(6))
+        listener.heard.wait(lambda _: "a-6" in ids(listener))
+    assert sink.state().sent == 7  # each acknowledged; those before the listener came are heard by nobody
+    listener.close()
+
+
+def test_nothing_is_lost_or_reordered_while_the_broker_restarts(broker, listener, protocol, tmp_path):
+    with Delivery("mqtt", mqtt(broker, protocol), Spool(tmp_path / "spool"), AT_ONCE) as sink:
+        for round_ in range(3):
+            for number in range(20):
+                sink.send(event(round_ * 20 + number))
+            broker.stop()
+            broker.start()
+        listener.heard.wait(lambda _: "a-59" in ids(listener))
+        late = Listener(broker.port, "late")
+        late.wait(AVAILABILITY, "online")
+        late.close()
+    heard = ids(listener)
+    assert list(dict.fromkeys(heard)) == [f"a-{number}" for number in range(60)]
+    # At least once: a restart may cut off the acknowledgement of the one that was under way, ours and the listener's.
+    assert len(heard) <= 60 + 2 * 3
+
+
+def test_an_idle_board_is_online_again_after_the_broker_restarts(broker, protocol, tmp_path):
+    broker.start()
+    with Delivery("mqtt", mqtt(broker, protocol), Spool(tmp_path / "spool"), AT_ONCE):
+        for round_ in range(2):
+            listener = Listener(broker.port, f"listener {round_}")
+            listener.wait(AVAILABILITY, "online")
+            listener.close()
+            broker.stop()
+            broker.start()
+
+
+def test_a_broker_that_forgot_all_is_told_again(broker, listener, tmp_path):
+    with Delivery("mqtt", mqtt(broker), Spool(tmp_path / "spool"), AT_ONCE) as sink:
+        sink.send(event(1))
+        listener.wait(f"{DOOR}/appearance")
+        broker.stop()
+        (broker.folder / "mosquitto.db").unlink()
+        broker.start()
+        late = Listener(broker.port, "late")
+        late.wait(f"{DOOR}/presence", "ON")
+        late.wait("homeassistant/sensor/rkface_board_door_person/config")
+        late.wait(f"{DOOR}/person")
+        late.close()
+        assert len(ids(listener)) == 1
+
+
+def test_another_kind_of_event_has_its_own_topic(broker, listener, tmp_path):
+    with Delivery("mqtt", mqtt(broker), Spool(tmp_path / "spool"), AT_ONCE) as sink:
+        sink.send({"schema": "rkface.test"})
+        listener.wait("rkface/board/event")
+
+
+def test_a_broker_that_hangs_is_left_and_found_again(broker, listener, tmp_path):
+    channel = Mqtt(Broker("127.0.0.1", broker.port), "board", timeout=0.3)
+    with Delivery("mqtt", channel, Spool(tmp_path / "spool"), AT_ONCE) as sink:
+        sink.send(event(0))
+        listener.heard.wait(lambda _: ids(listener))
+        broker.freeze()
+        failed = threading.Event()
+        sink._backoff = type("Watched", (Backoff,), {"seconds": lambda *_: failed.set() or 0.01})()
+        for number in range(1, 5):
+            sink.send(event(number))
+        assert failed.wait(PATIENCE)
+        assert "within 0.3 s" in sink.state().error
+        broker.thaw()
+        listener.heard.wait(lambda _: "a-4" in ids(listener))
+    assert list(dict.fromkeys(ids(listener))) == [f"a-{number}" for number in range(5)]
+
+
+def test_a_server_that_is_no_broker_is_told_apart(tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as deaf:
+        channel = Mqtt(Broker("127.0.0.1", deaf.getsockname()[1]), "board", timeout=0.1)
+        failed = threading.Event()
+        watched = type("Watched", (Backoff,), {"seconds": lambda *_: failed.set() or PATIENCE})()
+        with Delivery("mqtt", channel, Spool(tmp_path), watched) as sink:
+            assert failed.wait(PATIENCE)
+            error = sink.state().error
+    assert error == "mqtt://127.0.0.1: no answer within 0.1 s"
+
+
+SERVICE = """
+import sys
+from pathlib import Path
+from rkface.runtime.events import Broker, Delivery, Mqtt, Spool
+channel = Mqtt(Broker("127.0.0.1", int(sys.argv[1])), "board", ["door"])
+first = int(sys.argv[3])
+with Delivery("mqtt", channel, Spool(Path(sys.argv[2]))) as sink:
+    for number in range(first, first + 30):
+        event = {"schema": "rkface.appearance", "id": f"a-{number}", "source": "door", "stage": "start"}
+        sink.send({**event, "match": None, "started": 0})
+    if sink.flush(30):
+        print("flushed", flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_kill_9_is_seen_as_offline_and_loses_nothing(broker, listener, tmp_path):
+    for first in (0, 30):
+        command = [sys.executable, "-c", SERVICE, str(broker.port), tmp_path / "spool", str(first)]
+        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as service:
+            assert service.stdout.readline() == "flushed\n"
+            listener.heard.wait(lambda _, first=first: f"a-{first}" in ids(listener))
+            service.send_signal(signal.SIGKILL)
+        listener.heard.wait(lambda _, lives=first // 30 + 1: listener.payloads(AVAILABILITY).count("offline") == lives)
+    with Delivery("mqtt", mqtt(broker), Spool(tmp_path / "spool"), AT_ONCE):
+        listener.heard.wait(lambda _: "a-59" in ids(listener))
+    heard = ids(listener)
+    assert list(dict.fromkeys(heard)) == [f"a-{number}" for number in range(60)]
+    assert len(heard) <= 62  # a kill repeats at most the one that was under way
+    assert listener.payloads(f"{DOOR}/presence")[-1] == "OFF"  # nobody of a life that is over is still there
+
+
+def test_who_came_last_and_whether_somebody_is_there(broker, listener, tmp_path):
+    with Delivery("mqtt", mqtt(broker), Spool(tmp_path / "spool"), AT_ONCE) as sink:
+        for happening in (
+            event(1), event(2, match=None), event(2, stage="update", match=EVA), event(1, stage="end"),
+            event(2, stage="end", match=EVA),
+        ):  # fmt: skip
+            sink.send(happening)
+        listener.heard.wait(lambda _: len(ids(listener)) == 5)
+        people = [json.loads(payload)["name"] for payload in listener.payloads(f"{DOOR}/person")]
+        assert people == ["Ada", "unknown", "Eva"]  # that Ada left, and after her Eva, makes neither the last to come
+        assert listener.payloads(f"{DOOR}/presence") == ["OFF", "ON", "OFF"]
+    late = Listener(broker.port, "late")
+    late.wait(f"{DOOR}/person")
+    assert json.loads(late.payloads(f"{DOOR}/person")[0])["cosine"] == EVA.cosine  # retained
+    late.close()
+
+
+def test_home_assistant_finds_every_camera(broker, listener, tmp_path):
+    with Delivery("mqtt", mqtt(broker), Spool(tmp_path / "spool"), AT_ONCE) as sink:
+        sink.send(event(1, source="Garage / links"))  # nobody had told of it
+        camera = f"rkface/board/{slug('Garage / links')}"
+        listener.wait(f"{camera}/appearance")
+        late = Listener(broker.port, "late")  # as Home Assistant is after a restart of its own
+        heard = late.heard.wait(lambda all_: sum(topic.startswith("homeassistant/") for topic, _, _ in all_) == 4)
+        found = {topic: json.loads(payload) for topic, payload, _ in heard if topic.startswith("homeassistant/")}
+        late.close()
+    kinds = sorted(topic.split("/")[1] for topic in found)
+    assert kinds == ["binary_sensor", "binary_sensor", "sensor", "sensor"]
+    assert len({config["unique_id"] for config in found.values()}) == 4
+    assert len({config["device"]["identifiers"][0] for config in found.values()}) == 2
+    topics = {topic for topic, _, _ in listener.heard.entries}
+    for topic, config in found.items():
+        assert topic.count("/") == 3
+        assert config["availability_topic"] in topics
+        assert config["state_topic"] in topics or config["state_topic"] == f"{DOOR}/person"
+
+
+def test_home_assistant_is_told_nothing_where_it_is_not_wanted(broker, listener, tmp_path):
+    with Delivery("mqtt", mqtt(broker, discovery_root=""), Spool(tmp_path / "spool"), AT_ONCE) as sink:
+        sink.send(event(1))
+        listener.wait(f"{DOOR}/appearance")
+    assert not [topic for topic, _, _ in listener.heard.entries if not topic.startswith("rkface/")]
+
+
+def failure(channel, tmp_path, tries=1):
+    """What the last of ``tries`` says went wrong."""
+    failed = threading.Event()
+
+    def seconds(_, failures):
+        if failures < tries:
+            return 0.001
+        failed.set()
+        return PATIENCE
+
+    watched = type("Watched", (Backoff,), {"seconds": seconds})()
+    with Delivery("mqtt", channel, Spool(tmp_path / "failing"), watched) as sink:
+        sink.send(event(1))
+        assert failed.wait(PATIENCE)
+        state = sink.state()
+    assert state.refused == state.dropped == 0
+    return state.error
+
+
+def test_password(make_broker, tmp_path, protocol, caplog):
+    caplog.set_level(logging.DEBUG)
+    (tmp_path / "users").touch(mode=0o600)
+    secured = make_broker(f"allow_anonymous false\npassword_file {tmp_path}/users")
+    assert secured.run("usr/bin/mosquitto_passwd", "-b", tmp_path / "users", "camera", "hush").wait() == 0
+    secured.start()
+    wrong = Broker("127.0.0.1", secured.port, user="camera", password="secret", protocol=protocol)
+    said = failure(Mqtt(wrong, "board"), tmp_path)
+    assert "authori" in said.lower()
+    assert "secret" not in said + caplog.text + repr(wrong)
+    right = Broker("127.0.0.1", secured.port, user="camera", password="hush", protocol=protocol)
+    listener = Listener(secured.port, setup=lambda client: client.username_pw_set("camera", "hush"))
+    with Delivery("mqtt", Mqtt(right, "board"), Spool(tmp_path / "spool"), AT_ONCE) as sink:
+        sink.send(event(1))
+        listener.wait(f"{DOOR}/appearance")
+    listener.close()
+
+
+def test_a_topic_that_is_forbidden_is_told_with_mqtt_5(make_broker, tmp_path):
+    (tmp_path / "acl").write_text("topic read #\ntopic write rkface/board/door/#\n")
+    broker = make_broker(f"allow_anonymous true\nacl_file {tmp_path}/acl").start()
+    assert "refused rkface/board/availability with reason code 0x87" in failure(mqtt(broker), tmp_path, tries=3)
+
+
+def test_tls_is_verified(make_broker, tmp_path, certificate):
+    tls = f"allow_anonymous true\ncertfile {certificate}/ca\nkeyfile {certificate}/key"
+    broker = make_broker(tls).start()
+    assert "certificate verify failed" in failure(Mqtt(Broker("127.0.0.1", broker.port, tls=True), "board"), tmp_path)
+    other = Mqtt(Broker("localhost", broker.port, tls=True, ca=certificate / "ca"), "board")
+    assert "mismatch" in failure(other, tmp_path)
+    channel = Mqtt(Broker("127.0.0.1", broker.port, tls=True, ca=certificate / "ca"), "board")
+    listener = Listener(broker.port, setup=lambda client: client.tls_set(certificate / "ca"))
+    with Delivery("mqtt", channel, Spool(tmp_path / "spool"), AT_ONCE) as sink:
+        sink.send(event(1))
+        listener.wait(f"{DOOR}/appearance")
+    listener.close()
+
+
+def test_what_cannot_be_used_is_wrong_input(tmp_path, monkeypatch):
+    (tmp_path / "ca").write_text("hello")
+    with pytest.raises(InputError, match="PEM"):
+        Mqtt(Broker("localhost", tls=True, ca=tmp_path / "ca"), "board")
+    monkeypatch.setitem(sys.modules, "paho.mqtt.client", None)
+    with pytest.raises(InputError, match=r"rkface\[mqtt\]"):
+        Mqtt(Broker("localhost"), "board")
+
+
+TOPICS = Topics("rkface", "board")
+
+
+def test_presence_does_not_depend_on_how_often_an_event_comes():
+    state, said = Presence(), []
+    for stage in ("start", "start", "update", "end", "end"):
+        state, messages = state.after(event(1, stage=stage), False, TOPICS)
+        said += [message.payload for message in messages if message.topic.endswith("presence")]
+    assert said == [b"ON", b"OFF"]
+    assert not state.there["door"]
+
+
+def test_an_old_event_names_the_person_but_nobody_is_there():
+    state, messages = Presence().after(event(1), True, TOPICS)
+    assert [message.topic for message in messages] == ["rkface/board/door/person"]
+    assert not state.there["door"]
+
+
+@pytest.mark.parametrize("name", ["door", "Front_Door-2"])
+def test_plain_names_stay(name):
+    assert slug(name) == name
+
+
+def test_names_that_topics_cannot_hold_stay_apart():
+    names = ["a/b", "a+b", "a#b", "a b", "a_b", "Tür", "T/r", "///", "门", "/", "\udcff"]
+    slugs = [slug(name) for name in names]
+    assert len(set(slugs)) == len(names)
+    assert all(made and not set(made) & set("/+# ") and made.isascii() for made in slugs)
+
+
+def test_discovery_is_what_home_assistant_documents():
+    sensor, binary = discovery("door", TOPICS, "homeassistant", "1.0")
+    assert sensor.topic == "homeassistant/sensor/rkface_board_door_person/config"
+    assert binary.topic == "homeassistant/binary_sensor/rkface_board_door_presence/config"
+    assert sensor.retain
+    assert binary.retain
+    config = json.loads(binary.payload)
+    assert config["state_topic"] == "rkface/board/door/presence"  # of which ON and OFF are the default payloads
+    assert config["availability_topic"] == AVAILABILITY  # of which online and offline are

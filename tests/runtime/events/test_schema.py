@@ -1,0 +1,66 @@
+"""What an event looks like is a promise: to change it takes a new version."""
+
+import json
+import re
+from importlib.resources import files
+from pathlib import Path
+
+import fastjsonschema
+import pytest
+from rkface.runtime.events.channel import encode
+
+from .world import appearance
+
+SCHEMA = json.loads((files("rkface.runtime.events") / "appearance.schema.json").read_text(encoding="utf-8"))
+DOCS = (Path(__file__).resolve().parents[3] / "docs/events.md").read_text(encoding="utf-8")
+
+
+def test_an_appearance_is_sent_as_this():
+    assert json.loads(encode(appearance(1, "end").as_event())) == {
+        "schema": "rkface.appearance", "version": 1, "event": "72e3f8a78ec00f47d1315767d2f403d8",
+        "id": "a-1", "source": "door", "stage": "end", "match": {"person": "p-1", "name": "Ada", "cosine": 0.71},
+        "threshold": 0.4, "started": 1780000001.0, "best": 1780000001.5, "ended": 1780000004.0,
+        "box": [0.1, 0.2, 0.3, 0.4], "score": 0.9, "quality": 0.8, "frames": 7, "liveness": None,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("match", [None, "Ada"])
+@pytest.mark.parametrize("stage", ["start", "update", "end"])
+def test_it_is_what_the_schema_says(stage, match):
+    event = json.loads(encode((appearance(1, stage) if match else appearance(1, stage, None)).as_event()))
+    fastjsonschema.compile(SCHEMA)(event)
+    assert list(SCHEMA["properties"]) == SCHEMA["required"]
+    assert event.keys() == SCHEMA["properties"].keys()  # nothing that is not described
+
+
+def test_the_schema_knows_what_is_wrong():
+    event = json.loads(encode(appearance(1).as_event()))
+    for wrong in ({"stage": "gone"}, {"match": {"name": "Ada"}}, {"box": [0, 0, 1]}, {"version": 2}, {"frames": 1.5}):
+        with pytest.raises(fastjsonschema.JsonSchemaValueException):
+            fastjsonschema.compile(SCHEMA)({**event, **wrong})
+
+
+def rows(properties, prefix=""):
+    for name, rule in properties.items():
+        yield f"| `{prefix}{name}` | {kind(rule)} | {rule['description']} |"
+        for variant in rule.get("oneOf", ()):
+            yield from rows(variant.get("properties", {}), f"{prefix}{name}.")
+
+
+def kind(rule):
+    if "const" in rule:
+        return f"`{json.dumps(rule['const'])}`"
+    if "enum" in rule:
+        return ", ".join(f"`{json.dumps(value)}`" for value in rule["enum"])
+    if "oneOf" in rule:
+        return " or ".join(variant["type"] for variant in rule["oneOf"])
+    return rule["type"] if isinstance(rule["type"], str) else " or ".join(rule["type"])
+
+
+def test_the_docs_say_what_the_schema_says():
+    table = re.search(r"<!-- from \S+ -->\n\|.*\n\|.*\n((?:\|.*\n)+)", DOCS)[1]
+    assert table.splitlines() == list(rows(SCHEMA["properties"]))
+
+
+def test_the_example_in_the_docs_is_an_event():
+    fastjsonschema.compile(SCHEMA)(json.loads(re.search(r"```json\n(.*?)```", DOCS, re.DOTALL)[1]))

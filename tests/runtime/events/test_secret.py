@@ -1,0 +1,31 @@
+"""Where secrets may come from, and that errors do not tell them."""
+
+import pytest
+from rkface.runtime.errors import InputError
+from rkface.runtime.events import read_secret
+
+
+def test_from_the_environment_or_a_file(tmp_path, monkeypatch):
+    monkeypatch.setenv("RKFACE_TEST_SECRET", "hush")
+    assert read_secret("env:RKFACE_TEST_SECRET") == "hush"
+    path = tmp_path / "password"
+    path.touch(mode=0o600)
+    path.write_text("hush hush \n")
+    assert read_secret(f"file:{path}") == "hush hush "
+
+
+@pytest.mark.parametrize("content", [b"hush", b"\xff\xfe", b""])
+def test_a_file_that_all_may_read_or_that_holds_nothing_is_wrong_input(tmp_path, content):
+    path = tmp_path / "password"
+    path.write_bytes(content)
+    path.chmod(0o644 if content == b"hush" else 0o600)
+    with pytest.raises(InputError, match="password") as caught:
+        read_secret(f"file:{path}")
+    assert "hush" not in str(caught.value)
+
+
+@pytest.mark.parametrize("where", ["hush", "env:", "file:", "env:RKFACE_NOT_SET", "file:/not/there", "vault:hush"])
+def test_nothing_else_will_do(where):
+    with pytest.raises(InputError) as caught:
+        read_secret(where)
+    assert "hush" not in str(caught.value)

@@ -1,0 +1,137 @@
+"""``rkface run`` as a process: what systemd, a terminal and a power switch do to it."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+
+import cv2
+import pytest
+from rkface.runtime.gallery import Gallery
+from rkface.runtime.gallery_copies import check
+from rkface.runtime.systemd import notify, watchdog_seconds
+
+from .conftest import scene
+
+RUN = (
+    "import sys; from rkface.runtime import cli, run_command;"
+    "cli.entry_points = lambda group: [type('E', (), {'name': 'run', 'load': lambda: run_command.run})];"
+    "sys.exit(cli.main(['run', *sys.argv[1:]]))"
+)
+WAIT = 30  # seconds until a test gives up
+JPEG = cv2.imencode(".jpg", scene((1, 5)))[1].tobytes()
+
+
+@pytest.fixture
+def ear(tmp_path):
+    """systemd's end of the socket, and what to call it."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as ear:
+        ear.bind(str(tmp_path / "notify"))
+        ear.settimeout(WAIT)
+        yield ear
+
+
+def words(ear, last):
+    """All that comes until ``last`` does."""
+    heard = []
+    while last not in heard:
+        heard += ear.recv(4096).decode().split("\n")
+    return heard
+
+
+@pytest.fixture
+def run(bundle, tmp_path):
+    """Starts the service on a pipe of pictures that never ends by itself."""
+    started = []
+
+    def start(**environment):
+        process = subprocess.Popen(
+            [sys.executable, "-c", RUN, "--bundle", bundle, "--backend", "reference", "--camera", "-", "--no-web",
+             "--gallery", tmp_path / "state/gallery.sqlite", "--log", "json"],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env={**os.environ, **environment},
+        )  # fmt: skip
+        started.append(process)
+        threading.Thread(target=show, args=(process.stdin,), daemon=True).start()
+        return process
+
+    yield start
+    for process in started:
+        process.kill()
+        process.communicate()
+
+
+def show(pipe):
+    try:
+        while True:
+            pipe.write(JPEG)
+            pipe.flush()
+            time.sleep(0.03)  # a camera's pace; nothing waits for it
+    except (OSError, ValueError):
+        pass
+
+
+def test_systemd_is_told_and_a_stop_in_the_middle_loses_nothing(run, ear, tmp_path):
+    process = run(NOTIFY_SOCKET=ear.getsockname(), WATCHDOG_USEC="300000")
+    assert "READY=1" in words(ear, "WATCHDOG=1")
+    start = json.loads(process.stdout.readline())
+    assert start["stage"] == "start"
+    process.send_signal(signal.SIGTERM)
+    out, err = process.stdout.read(), process.stderr.read().decode()
+    assert process.wait(WAIT) == 0, err
+    assert "STOPPING=1" in words(ear, "STOPPING=1")
+    (end,) = map(json.loads, out.splitlines())
+    assert (end["stage"], end["id"]) == ("end", start["id"]), "who was there when it stopped is told to have gone"
+    assert all(json.loads(line).keys() == {"time", "level", "part", "message"} for line in err.splitlines())
+
+
+def test_after_a_kill_it_starts_again_and_knows_what_was(run, tmp_path):
+    process = run()
+    start = json.loads(process.stdout.readline())
+    process.kill()
+    process.wait()
+    process = run()
+    again = json.loads(process.stdout.readline())
+    assert again["id"] != start["id"]
+    process.send_signal(signal.SIGINT)
+    assert process.wait(WAIT) == 0
+    with Gallery(tmp_path / "state/gallery.sqlite") as gallery:
+        assert check(gallery) == []
+
+
+def test_a_second_service_ends_with_what_to_do(run):
+    process = run()
+    process.stdout.readline()
+    second = run()
+    assert second.wait(WAIT) == 2
+    (line,) = second.stderr.read().decode().splitlines()
+    assert line.startswith("rkface: ") and f"process {process.pid}" in line
+
+
+def test_nobody_to_notify_is_no_error(tmp_path):
+    assert not notify("READY=1", environment={})
+    assert not notify("READY=1", environment={"NOTIFY_SOCKET": str(tmp_path / "gone")})
+
+
+def test_the_abstract_namespace():
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as ear:
+        ear.bind(name := f"\0rkface-test-{os.getpid()}")
+        assert notify("READY=1", "STATUS=2 cameras", environment={"NOTIFY_SOCKET": "@" + name[1:]})
+        assert ear.recv(100) == b"READY=1\nSTATUS=2 cameras"
+
+
+@pytest.mark.parametrize(
+    ("environment", "seconds"),
+    [
+        ({"WATCHDOG_USEC": "30000000"}, 30.0),
+        ({"WATCHDOG_USEC": "30000000", "WATCHDOG_PID": str(os.getpid())}, 30.0),
+        ({"WATCHDOG_USEC": "30000000", "WATCHDOG_PID": "1"}, None),
+        ({"WATCHDOG_USEC": "0"}, None),
+        ({}, None),
+    ],
+)
+def test_the_watchdog_s_patience(environment, seconds):
+    assert watchdog_seconds(environment) == seconds

@@ -1,0 +1,387 @@
+"""The service, wired up: recordings and live cameras in, events, log and health out, whatever fails meanwhile.
+
+Real models of the tiny bundle, real cameras over recorded video or scripted streams, a real gallery.
+"""
+
+import json
+import logging
+import re
+import threading
+import time
+from contextlib import closing
+from dataclasses import replace
+
+import cv2
+import numpy as np
+import pytest
+from rkface.runtime.camera import Camera
+from rkface.runtime.errors import InputError, WorkError
+from rkface.runtime.gallery import Gallery
+from rkface.runtime.gallery_copies import back_up
+from rkface.runtime.person import Sample, embedding_identity
+from rkface.runtime.pipeline import open_bundle
+from rkface.runtime.service import Service
+from rkface.runtime.settings import CameraSettings, Events, Keep, Recognition, Settings, WebhookSettings
+from rkface.runtime.view import View
+
+from .conftest import scene
+
+WAIT = 20.0  # seconds until a test gives up
+
+
+def wait_for(what):
+    until = time.monotonic() + WAIT
+    while not (found := what()):
+        assert time.monotonic() < until, "it never came"
+        time.sleep(0.02)
+    return found
+
+
+@pytest.fixture(autouse=True)
+def brisk(monkeypatch):
+    """Housekeeping ten times a second: what is looked for is the same."""
+    monkeypatch.setattr("rkface.runtime.service.BEAT", 0.1)
+
+
+@pytest.fixture(scope="module")
+def models(bundle):
+    with open_bundle(bundle, "reference") as pipeline:
+        yield pipeline
+
+
+@pytest.fixture
+def known(tmp_path, models):
+    """A gallery in which person 0 is Ada."""
+    path = tmp_path / "state/gallery.sqlite"
+    picture = scene((0, 3))
+    crop = models.align(picture, models.detect(picture).landmarks[0])
+    with Gallery(path, embedding_identity(models.manifest), create=True) as gallery:
+        gallery.add("Ada Lovelace", [Sample(models.embed([crop])[0], None, 0.9, "test")])
+    return path
+
+
+@pytest.fixture
+def record(tmp_path):
+    """Writes a recording of scenes, 10 frames a second, and says where it is."""
+
+    def write(name, *scenes):
+        path = str(tmp_path / f"{name}.avi")
+        with closing_writer(cv2.VideoWriter(path, cv2.VideoWriter.fourcc(*"MJPG"), 10, (640, 512))) as writer:
+            for picture in scenes:
+                writer.write(picture)
+        return CameraSettings(path)
+
+    return write
+
+
+class closing_writer(closing):
+    def __exit__(self, *_):
+        self.thing.release()
+
+
+@pytest.fixture
+def settings(tmp_path, bundle, known):
+    def make(events=None, **cameras):
+        events = events or Events(stdout=False, file=tmp_path / "events.jsonl")
+        return Settings(bundle=bundle, backend="reference", gallery=known, camera=cameras, events=events)
+
+    return make
+
+
+def played(settings):
+    """What is said of recordings, from the first frame to the end."""
+    with Service(settings) as service:
+        service.run()
+    return told(settings)
+
+
+def told(settings):
+    return [json.loads(line) for line in settings.events.file.read_text().splitlines()]
+
+
+def who(events):
+    return [(event["stage"], event["match"] and event["match"]["name"]) for event in events]
+
+
+class Script:
+    """A stream that gives what is put into ``pictures``: images, None for one that cannot be decoded, or an error."""
+
+    format, rate = "TEST", 10.0
+
+    def __init__(self, pictures):
+        self.pictures = pictures
+
+    def read(self):
+        time.sleep(0.01)
+        picture = self.pictures[0] if len(self.pictures) == 1 else self.pictures.pop(0)
+        if isinstance(picture, Exception):
+            raise picture
+        return picture, time.monotonic()
+
+    def close(self):
+        pass
+
+
+@pytest.fixture
+def live(settings):
+    """A running service with one live camera that shows ``pictures``, the last of them for ever."""
+
+    def start(pictures, **changed):
+        view = View(Camera("door", lambda _: Script(pictures), name="door", retries=(0.01,)))
+        made = replace(settings(door=CameraSettings("scripted")), **changed)
+        return Service(made, open_view=lambda name, _: view)
+
+    return start
+
+
+def test_a_recording_is_told_from_first_to_last_frame(settings, record, known):
+    made = settings(door=record("door", *[scene((0, 3))] * 15), yard=record("yard", *[scene((1, 5))] * 15))
+    events = played(made)
+    assert sorted(who(events), key=str) == [
+        ("end", "Ada Lovelace"), ("end", None), ("start", "Ada Lovelace"), ("start", None)
+    ]  # fmt: skip
+    assert {event["source"]: event["match"] is not None for event in events} == {"door": True, "yard": False}
+    # Every frame was looked at, though the machine may be slower than the recording.
+    assert [event["frames"] for event in events if event["stage"] == "end"] == [15, 15]
+
+
+def test_the_log_answers_who_was_where_and_keeps_the_unknown_one_s_face(settings, record, live):
+    played(settings(door=record("door", *[scene((0, 3))] * 15), yard=record("yard", *[scene((1, 5))] * 15)))
+    with live([scene()]) as service:
+        assert [event["source"] for event in service.appearances(person="")] == ["yard"]
+        (ada,) = service.appearances(source="door")
+        assert ada["stage"] == "end" and ada["match"]["name"] == "Ada Lovelace" and not ada["face"]
+        assert service.face(ada["id"]) is None, "nobody needs a picture of people who are known"
+        (unknown,) = service.appearances(source="yard")
+        assert cv2.imdecode(np.frombuffer(service.face(unknown["id"]), np.uint8), 1).shape == (112, 112, 3)
+        newest = service.appearances(limit=1)
+        assert service.appearances(before=newest[0]["started"]) == [
+            event for event in service.appearances() if event["started"] < newest[0]["started"]
+        ]
+
+
+def test_an_unknown_person_is_enrolled_as_seen_and_known_from_then_on(live):
+    pictures = [scene((1, 5))]
+    with live(pictures) as service, service.subscribe() as events:
+        start = events.get(timeout=WAIT)
+        assert start["match"] is None
+        assert service.enrol_seen("Grace", start["id"]).status == "enrolled"
+        known = wait_for(lambda: next((e for e in service.appearances() if e["match"]), None))
+        assert known["id"] == start["id"] and known["match"]["name"] == "Grace"
+        assert not known["face"], "the picture of the unknown went with the name"
+        wait_for(lambda: [each.match and each.match.name for each in service.latest("door")[1]] == ["Grace"])
+        again = service.enrol_seen("Somebody else", start["id"])
+        assert again.status == "refused" and again.near.name == "Grace"
+
+
+def test_a_photo_is_enrolled_while_the_camera_runs_and_guidance_is_given(live):
+    with live([scene((1, 5))]) as service:
+        wait_for(lambda: service.latest("door")[0])
+        assert service.guide("door").box is not None
+        assert service.enrol("Grace", scene((1, 2)), "upload").status == "enrolled"
+        wait_for(lambda: [e for e in service.appearances() if e["match"] and e["match"]["name"] == "Grace"])
+
+
+def test_forgetting_leaves_no_appearance_and_no_name(live, known):
+    with live([scene((0, 3))]) as service, service.subscribe() as events:
+        assert events.get(timeout=WAIT)["match"]["name"] == "Ada Lovelace"
+        (ada,) = service.gallery.people()
+        left = service.forget(ada.id)
+        assert len(left) == 1 and "events.jsonl" in left[0], "what could not be reached is said"
+        assert service.gallery.people() == [] and service.appearances(person=ada.id) == []
+        # The face is still there: its appearance ends, without the name, and a stranger's begins.
+        assert [events.get(timeout=WAIT)["match"] for _ in range(2)] == [None, None]
+
+
+def test_who_is_forgotten_by_another_program_is_a_stranger_to_the_service(live, known):
+    with live([scene((0, 3))]) as service, service.subscribe() as events:
+        assert events.get(timeout=WAIT)["match"]["name"] == "Ada Lovelace"
+        with Gallery(known) as other:
+            (ada,) = other.people()
+            with other.writing() as database:
+                database.execute("DELETE FROM person")
+        assert [events.get(timeout=WAIT)["match"] for _ in range(2)] == [None, None]
+        wait_for(lambda: not service.appearances(person=ada.id))
+
+
+def test_an_appearance_is_told_under_the_name_of_the_day(live, known):
+    quickly = Recognition(window=0.1)
+    with live([*[scene((0, 3))] * 40, scene()], recognition=quickly) as service, service.subscribe() as events:
+        assert events.get(timeout=WAIT)["match"]["name"] == "Ada Lovelace"
+        service.gallery.rename(service.gallery.people()[0], "Ada King")
+        while (event := events.get(timeout=WAIT))["stage"] != "end":
+            pass
+        assert event["match"]["name"] == "Ada King"
+
+
+def test_nothing_of_a_forgotten_person_stays_in_the_log(live, known):
+    with live([scene((0, 3))], events=Events(stdout=False)) as service:
+        wait_for(service.appearances)
+        assert service.forget(service.gallery.people()[0].id) == []
+    files = b"".join(path.read_bytes() for path in known.parent.glob("appearances.sqlite*"))
+    assert b"Lovelace" not in files
+
+
+def test_a_camera_that_goes_and_comes_back_with_other_pictures(live):
+    small = cv2.resize(scene((0, 3)), (480, 384))
+    pictures = [*[scene((0, 3))] * 10, WorkError("unplugged"), None, scene(), *[np.zeros_like(small)] * 3, small]
+    with live(pictures) as service, service.subscribe() as events:
+        assert events.get(timeout=WAIT)["stage"] == "start"
+        wait_for(lambda: service.cameras["door"].width == 480)
+        wait_for(lambda: [p for p in service.latest("door")[1] if p.match])
+        camera = service.cameras["door"]
+        assert camera.connected and camera.reconnects == 1
+        wait_for(lambda: service.cameras["door"].fps > 0)
+        assert [event["id"] for event in service.appearances()] == [service.appearances()[0]["id"]], "one visit"
+
+
+def test_a_camera_that_is_away_is_a_problem_and_no_end(live):
+    with live([WorkError("unplugged")]) as service:
+        wait_for(lambda: service.health().problems == ("Camera door gives no pictures: unplugged.",))
+        assert not service.health().ok
+        wait_for(lambda: service.cameras["door"].error_time)
+
+
+def test_fifty_faces_in_a_frame(live):
+    crowd = [(n % 2, n % 10, n // 10) for n in range(50)]
+    with live([scene(*crowd)]) as service:
+        wait_for(lambda: len(service.latest("door")[1]) == 50)
+        wait_for(lambda: len(service.appearances(limit=100)) == 50)
+        assert service.failed_frames == 0
+
+
+def test_a_full_disk_stops_neither_camera_nor_events(live):
+    pictures = [scene()]
+    with live(pictures) as service, service.subscribe() as events:
+        pages = service._log._database.execute("PRAGMA page_count").fetchone()[0]
+        service._log._database.execute(f"PRAGMA max_page_count = {pages}")  # to SQLite, a disk that is full
+        pictures.append(scene(*((0, n) for n in range(10))))
+        for _ in range(10):
+            assert events.get(timeout=WAIT)["stage"] == "start"
+        wait_for(lambda: any("full" in problem for problem in service.health().problems))
+        service._log._database.execute("PRAGMA max_page_count = 1000000")
+        pictures.append(scene(*((0, n) for n in range(10)), (1, 5, 6)))
+        wait_for(lambda: not any("full" in problem for problem in service.health().problems))
+
+
+def test_a_gallery_that_cannot_be_read_for_a_moment_knows_nobody(live):
+    def busy(*_):
+        raise WorkError("gallery.sqlite was busy")
+
+    pictures = [scene()]
+    with live(pictures) as service, service.subscribe() as events:
+        search, service.gallery.search = service.gallery.search, busy
+        pictures.append(scene((0, 3)))
+        assert events.get(timeout=WAIT)["match"] is None
+        assert "gallery.sqlite was busy" in service.health().problems
+        service.gallery.search = search
+        while (event := events.get(timeout=WAIT))["match"] is None:
+            pass
+        assert event["stage"] == "update" and service.health().ok
+
+
+def test_a_service_that_is_stuck_does_not_tell_systemd_that_all_is_well(live, monkeypatch):
+    said, hold, rounds = [], threading.Event(), []
+    monkeypatch.setattr("rkface.runtime.service.notify", lambda *words: said.extend(words))
+    monkeypatch.setattr("rkface.runtime.service.BEAT", 0.02)
+    monkeypatch.setattr("rkface.runtime.service.STUCK", 0.1)
+    with live([scene()]) as service:
+        view = service.views["door"]
+        monkeypatch.setattr(view, "sample", lambda: rounds.append(1))
+        monkeypatch.setattr(view, "seen", lambda result, seen=view.seen: (hold.wait(WAIT), seen(result)))
+        wait_for(lambda: view.pending and time.monotonic() - service._result_at > 0.2)
+        said.clear(), rounds.clear()
+        wait_for(lambda: len(rounds) > 5)
+        assert "WATCHDOG=1" not in said
+        hold.set()
+        wait_for(lambda: "WATCHDOG=1" in said)
+
+
+def test_a_receiver_that_is_down_holds_nothing_up_and_loses_nothing(settings, record, live):
+    nowhere = Events(stdout=False, webhook=WebhookSettings("http://127.0.0.1:9/"))
+    made = settings(nowhere, door=record("door", *[scene((0, 3))] * 15))
+    with Service(made) as service:
+        service.run()
+        wait_for(lambda: service.sinks[0].state().error)
+        assert "webhook" in " ".join(service.health().problems)
+    with live([scene()], events=nowhere) as service:
+        assert service.sinks[0].state().queued == 2, "start and end wait for the next start"
+
+
+def test_two_services_on_one_gallery(live):
+    refusal = r"in use by another rkface run \(process \d+\)"
+    with live([scene()]), pytest.raises(InputError, match=refusal), live([scene()]):
+        pass
+    with live([scene()]):
+        pass  # the lock went with the first one
+
+
+def test_a_damaged_gallery_is_refused_with_the_backup_to_take(live, known):
+    with Gallery(known) as gallery:
+        copy = back_up(gallery)
+    known.write_bytes(b"no database at all" * 500)
+    before = threading.active_count()
+    with pytest.raises(InputError, match=f"restore .*{re.escape(copy.name)}"), live([scene()]):
+        pass
+    assert threading.active_count() == before
+
+
+def test_a_gallery_of_another_model_is_refused(live, tmp_path):
+    path = tmp_path / "other.sqlite"
+    with Gallery(path, "f" * 32, create=True) as gallery:
+        gallery.add("Ada", [Sample(np.eye(8, dtype=np.float32)[0], None, 1, "test")])
+    with pytest.raises(InputError, match="another model"), live([scene()], gallery=path):
+        pass
+
+
+def test_a_damaged_log_is_set_aside(live, known):
+    (known.parent / "appearances.sqlite").write_bytes(b"no database at all" * 500)
+    with live([scene((0, 3))]) as service:
+        wait_for(service.appearances)
+    assert list(known.parent.glob("appearances.sqlite.damaged-*"))
+
+
+def test_a_bug_ends_the_service_with_its_error(live):
+    with live([scene((0, 3))]) as service:
+        service.gallery.search = lambda *_: 1 / 0
+        with pytest.raises(ZeroDivisionError):
+            service.run()
+
+
+def test_settings_change_at_once_and_for_the_next_start(live, known):
+    with live([scene((0, 3))]) as service, service.subscribe() as events:
+        assert events.get(timeout=WAIT)["match"]["name"] == "Ada Lovelace"
+        with pytest.raises(InputError, match=r"recognition\.match is 2\.0, but must be from 0 to 1"):
+            service.change({"keep.appearances": 3.0, "recognition.match": 2.0})
+        assert {one.key: one.value for one in service.settings()}["keep.appearances"] == 30
+        service.change({"recognition.match": 1.0, "recognition.hysteresis": 0.0})
+        assert events.get(timeout=WAIT)["stage"] == "end"
+        assert events.get(timeout=WAIT)["threshold"] == 1.0
+    with live([scene()]) as service:
+        assert {one.key: one.value for one in service.settings()}["recognition.match"] == 1.0
+    assert (known.parent / "changed.toml").stat().st_mode & 0o777 == 0o600
+
+
+def test_metrics_are_prometheus_s_and_neither_they_nor_logs_name_anybody(live, caplog):
+    caplog.set_level(logging.DEBUG, "rkface")
+    with live([scene((0, 3))]) as service:
+        wait_for(service.appearances)
+        text = service.metrics()
+    line = re.compile(r'(# (HELP|TYPE) rkface_\w+ .+|rkface_\w+(\{\w+="[^"]*"(,\w+="[^"]*")*\})? -?[\d.e+-]+)')
+    assert all(line.fullmatch(each) for each in text.splitlines())
+    assert re.search(r'^rkface_appearances_total\{camera="door"\} 1$', text, re.MULTILINE)
+    assert text.count("# TYPE rkface_camera_frames_total counter") == 1
+    assert "Ada" not in text and "Lovelace" not in caplog.text
+
+
+def test_files_of_the_service_are_for_its_owner_only(live, known):
+    with live([scene((0, 3))]) as service:
+        wait_for(service.appearances)
+        modes = {path.name: path.stat().st_mode & 0o077 for path in known.parent.iterdir()}
+    assert modes and not any(modes.values()), modes
+
+
+def test_unknown_faces_are_not_kept_where_that_is_not_wanted(live):
+    with live([scene((1, 5)), *[scene((1, 5))] * 30, scene()], keep=Keep(unknown_faces=0)) as service:
+        (seen,) = wait_for(service.appearances)
+        assert not seen["face"]

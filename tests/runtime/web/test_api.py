@@ -1,0 +1,189 @@
+"""/v1 over the real service: people, photos of every kind, appearances, pictures, events, settings."""
+
+import json
+import re
+import struct
+import zlib
+from contextlib import ExitStack
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import websockets.sync.client as sockets
+from rkface.runtime.web.guard import Access
+from rkface.runtime.web.live import VIEWERS
+from rkface.runtime.web.serve import console
+from websockets.exceptions import InvalidStatus
+
+from .conftest import black, eventually
+
+SNAPSHOT = Path(__file__).parent / "openapi.json"
+
+
+def enrol(client, name, photo, **more):
+    answer = client.post("/v1/enrolments/photo", params={"name": name, **more}, content=photo)
+    assert answer.status_code == 200, answer.text
+    return answer.json()
+
+
+def forget(client, *names):
+    for person in client.get("/v1/people").json():
+        if person["name"] in names:
+            assert client.delete(f"/v1/people/{person['id']}").json() == {"left": []}
+
+
+@pytest.fixture
+def ada(client, portraits):
+    """Enrolled by two photos."""
+    assert {enrol(client, "Ada", photo)["status"] for photo in portraits[:2]} == {"enrolled"}
+    yield next(person for person in client.get("/v1/people").json() if person["name"] == "Ada")
+    forget(client, "Ada", "Ada L.", "Eve")
+
+
+def test_the_interface_is_what_it_was():
+    """A difference that is meant: write what the test shows into openapi.json, and a line into CHANGELOG."""
+    said = json.loads(json.dumps(console(None, Access(None, secure=False)).openapi()))
+    if not SNAPSHOT.exists():  # the first time
+        SNAPSHOT.write_text(json.dumps(said, indent=1, sort_keys=True, ensure_ascii=False) + "\n", encoding="utf-8")
+    assert said == json.loads(SNAPSHOT.read_text(encoding="utf-8"))
+
+
+def test_a_person_from_photo_to_forgotten(client, ada, portraits):
+    known = client.get(f"/v1/people/{ada['id']}").json()
+    assert [sample["source"] for sample in known["samples"]] == ["web upload"] * 2
+    assert "embedding" not in json.dumps(known)  # it never leaves this way
+    face = client.get(f"/v1/people/{ada['id']}/face", params={"sample": known["samples"][1]["id"]})
+    assert face.headers["content-type"] == "image/png" and face.headers["cache-control"] == "no-store"
+    assert cv2.imdecode(np.frombuffer(face.content, np.uint8), 1).shape == (112, 112, 3)
+    assert enrol(client, "Ada", portraits[0])["status"] == "known"
+    renamed = client.patch(f"/v1/people/{ada['id']}", json={"name": "Ada L."}).json()
+    assert (renamed["id"], renamed["name"]) == (ada["id"], "Ada L.")
+    forget(client, "Ada L.")
+    for path in ("", "/face"):
+        assert client.get(f"/v1/people/{ada['id']}{path}").status_code == 404
+
+
+def test_who_is_enrolled_under_another_name_is_asked_about(client, ada, portraits):
+    verdict = enrol(client, "Eve", portraits[2])
+    assert verdict["status"] == "refused" and verdict["near"]["person"] == ada["id"]
+    assert enrol(client, "Eve", portraits[2], force=True)["status"] == "enrolled"
+    eve = next(person for person in client.get("/v1/people").json() if person["name"] == "Eve")
+    assert client.get(f"/v1/people/{eve['id']}").json()["nearest"][0]["person"] == ada["id"]
+    merged = client.post(f"/v1/people/{eve['id']}/merge", json={"into": ada["id"]}).json()
+    assert (merged["id"], merged["samples"]) == (ada["id"], 3)
+    assert client.get(f"/v1/people/{eve['id']}").status_code == 404
+
+
+def png_of(width, height):
+    """A whole PNG of zeros that says it is so large, in a few bytes."""
+    def chunk(kind, data):
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"")) + chunk(b"IEND", b"")
+
+
+@pytest.mark.parametrize(("photo", "says"), [
+    (b"", "not a JPEG, PNG, WebP or BMP"), (b"<svg onload=alert(1)>", "not a JPEG, PNG, WebP or BMP"),
+    (black(64, 64)[:300], "truncated"), (png_of(30_000, 30_000), "900.*pixels is more|30000×30000 pixels is more"),
+    (png_of(100, 100), "damaged"), (black(320, 240), "no face found"),
+])  # fmt: skip
+def test_a_bad_upload_is_refused_with_its_reason_and_costs_nothing(client, photo, says):
+    verdict = enrol(client, "Mallory", photo)
+    assert verdict["status"] == "refused"
+    assert re.search(says, verdict["reason"]), verdict
+    assert "Mallory" not in [person["name"] for person in client.get("/v1/people").json()]
+
+
+@pytest.mark.parametrize("asked", [
+    ("GET", "/v1/people/nobody", None, 404), ("DELETE", "/v1/people/Ada", None, 404),  # a name is no id
+    ("POST", "/v1/enrolments/photo", None, 422), ("POST", "/v1/enrolments/seen", {"name": "", "appearance": "x"}, 422),
+    ("GET", "/v1/cameras/yard/picture", None, 404), ("GET", "/v1/cameras/yard/guidance", None, 404),
+    ("GET", "/v1/appearances/none/face", None, 404), ("GET", "/v1/appearances?limit=0", None, 422),
+    ("GET", "/v1/people/%2e%2e%2f%2e%2e%2fetc", None, 404), ("GET", "/static/../api.py", None, 404),
+    ("PATCH", "/v1/settings", {"no.such": 1}, 400), ("PATCH", "/v1/settings", {"recognition.match": 7}, 400),
+    ("PATCH", "/v1/settings", {"recognition.match": "high"}, 400),
+])  # fmt: skip
+def test_wrong_questions_get_clear_answers(client, ada, asked):
+    method, path, body, status = asked
+    answer = client.request(method, path, json=body)
+    assert answer.status_code == status and answer.json()["detail"]
+    assert ada["id"] in [person["id"] for person in client.get("/v1/people").json()]
+
+
+def test_live_pictures_come_with_who_is_in_them(client, address):
+    with sockets.connect(address.replace("http", "ws") + "/v1/cameras/door/live", proxy=None) as socket:
+
+        def faces():
+            socket.send("next")
+            said = json.loads(socket.recv(timeout=60))
+            if not said["fresh"]:
+                return None
+            picture = cv2.imdecode(np.frombuffer(socket.recv(timeout=60), np.uint8), 1)
+            assert picture.shape == (360, 640, 3)
+            return [one for one in said["present"] if one["appearance"]]
+
+        x1, y1, x2, y2 = eventually(faces, "somebody in the picture")[0]["box"]
+        assert 0 <= x1 < x2 <= 1 and 0 <= y1 < y2 <= 1
+    with pytest.raises(InvalidStatus):
+        sockets.connect(address.replace("http", "ws") + "/v1/cameras/yard/live", proxy=None)
+    assert client.get("/v1/cameras/door/picture").content[:3] == b"\xff\xd8\xff"
+
+
+def test_appearances_are_told_and_listed(client, ada):
+    with client.stream("GET", "/v1/events", timeout=60) as stream:
+        lines = stream.iter_lines()
+        told = eventually(lambda: (line := next(lines)).startswith("data: ") and '"Ada"' in line and line, "Ada comes")
+    event = json.loads(told.removeprefix("data: "))
+    assert event["schema"] == "rkface.appearance" and event["match"]["person"] == ada["id"]
+    listed = eventually(lambda: client.get("/v1/appearances", params={"person": ada["id"]}).json(), "Ada in the list")
+    assert {one["match"]["person"] for one in listed} == {ada["id"]}
+    others = eventually(lambda: client.get("/v1/appearances", params={"person": ""}).json(), "somebody unknown")
+    assert {one["match"] for one in others} == {None}
+    before = client.get("/v1/appearances", params={"before": others[0]["started"], "person": ""}).json()
+    assert all(one["started"] < others[0]["started"] for one in before)
+    with_face = eventually(
+        lambda: [one for one in client.get("/v1/appearances", params={"person": ""}).json() if one["face"]], "a face"
+    )
+    assert client.get(f"/v1/appearances/{with_face[0]['id']}/face").content[:4] == b"\x89PNG"
+
+
+def test_settings_change_all_or_none(client):
+    def window():
+        return {one["key"]: one["value"] for one in client.get("/v1/settings").json()}["recognition.window"]
+
+    assert window() == 0.5
+    assert client.patch("/v1/settings", json={"recognition.window": 0.7, "no.such": 1}).status_code == 400
+    assert window() == 0.5
+    assert client.patch("/v1/settings", json={"recognition.window": 0.7}).status_code == 200
+    assert window() == 0.7
+    client.patch("/v1/settings", json={"recognition.window": 0.5})
+
+
+def test_health_and_metrics(client):
+    health = eventually(
+        lambda: (said := client.get("/v1/health").json())["cameras"][0]["fps"] and said, "frames that were looked at"
+    )
+    assert health["synthetic"] and [camera["name"] for camera in health["cameras"]] == ["door"]
+    assert client.get("/metrics").headers["content-type"].startswith("text/plain; version=0.0.4")
+    assert client.get("/v1/cameras/door/guidance").json()["advice"]
+
+
+def test_streams_are_few(client, address):
+    live = address.replace("http", "ws") + "/v1/cameras/door/live"
+
+    def one_more():
+        try:
+            with sockets.connect(live, proxy=None):
+                return True
+        except InvalidStatus:
+            return False
+
+    with ExitStack() as opened:
+        for _ in range(VIEWERS):
+            opened.enter_context(sockets.connect(live, proxy=None))
+        assert not one_more()
+        assert client.get("/v1/people").status_code == 200
+
+    eventually(one_more, "room again, once they are gone")
