@@ -23,6 +23,8 @@ from rkface.runtime.errors import WorkError
 RUNTIME = ("numpy==1.26.4", "opencv-python-headless>=4.8,<5")
 NPU = ("psutil", "ruamel.yaml", "rknn-toolkit-lite2=={toolkit}")
 REFERENCE = ("onnxruntime>=1.17",)
+# The extras [web] and [mqtt], for the service: 4 MB with all that they need in turn.
+SERVICE = ("fastapi>=0.115", "uvicorn>=0.38", "websockets>=14", "argon2-cffi>=23.1", "paho-mqtt>=2.1")
 INSTALLER = "pip>=24"  # comes along, so that a board needs neither python3-venv nor python3-pip
 PARTS = ("rkface.runtime.", "rkface.boards.")  # whose commands come along
 LEFT_OUT = ("twin", "__pycache__")
@@ -92,8 +94,8 @@ def requirements(toolkit: str, machine: str, python: str, *, reference: bool) ->
         needed += [one.format(toolkit=toolkit) for one in NPU]
     if reference:
         needed += REFERENCE
-    if python == "3.10":
-        needed.append("tomli>=2")
+    if python == "3.10":  # pip asks the Python that it runs on, not the board's, what 3.10 needs beside
+        needed += ["tomli>=2", "exceptiongroup>=1.2"]
     return tuple(needed)
 
 
@@ -104,13 +106,16 @@ def default_cache() -> Path:
     return base / "wheels"
 
 
-def fetch_wheels(needed: Sequence[str], machine: str, python: str, cache: Path) -> Path:
-    """A folder of ``cache`` with wheels for all of ``needed``, fetched by pip unless it is there: whole or not at all.
+def fetch_wheels(
+    needed: Sequence[str], machine: str, python: str, cache: Path, service: Sequence[str] = SERVICE
+) -> Path:
+    """A folder of ``cache`` with wheels for all of ``needed``, and of ``service`` with what that needs in turn, fetched
+    by pip unless it is there: whole or not at all.
 
-    Nothing but ``needed`` is fetched, and wheels only: what has to be compiled cannot be installed on a board that has
-    no compiler. WorkError where pip cannot get one of them.
+    Of ``needed`` nothing else is fetched, and wheels only: what has to be compiled cannot be installed on a board that
+    has no compiler. WorkError where pip cannot get one of them.
     """
-    named = hashlib.sha256("\n".join([*needed, machine, python]).encode()).hexdigest()[:12]
+    named = hashlib.sha256("\n".join([*needed, *service, machine, python]).encode()).hexdigest()[:12]
     folder = cache / f"cp{python.replace('.', '')}-{machine}-{named}"
     if folder.is_dir():
         return folder
@@ -118,22 +123,27 @@ def fetch_wheels(needed: Sequence[str], machine: str, python: str, cache: Path) 
     shutil.rmtree(making, ignore_errors=True)
     making.mkdir(parents=True)
     try:
-        pip = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps"]
-        done = subprocess.run(
-            [*pip, *wheels_for(machine, python), "--dest", str(making), *needed], check=False, capture_output=True,
-            text=True, errors="replace", stdin=subprocess.DEVNULL,
-        )  # fmt: skip
-        if done.returncode:
-            said = [line for line in done.stderr.splitlines() if line.startswith("ERROR")] or ["no message"]
-            raise WorkError(
-                f"no wheels for Python {python} on {machine}: {said[-1].removeprefix('ERROR: ')}; deploy fetches them "
-                "here, by pip: does this machine reach its package index?"
-            )
+        for asked in (["--no-deps", *needed], service):
+            _download(asked, machine, python, making)
         if not folder.is_dir():
             making.rename(folder)
     finally:
         shutil.rmtree(making, ignore_errors=True)
     return folder
+
+
+def _download(asked: Sequence[str], machine: str, python: str, folder: Path) -> None:
+    pip = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check"]
+    done = subprocess.run(
+        [*pip, *wheels_for(machine, python), "--dest", str(folder), *asked], check=False, capture_output=True,
+        text=True, errors="replace", stdin=subprocess.DEVNULL,
+    )  # fmt: skip
+    if done.returncode:
+        said = [line for line in done.stderr.splitlines() if line.startswith("ERROR")] or ["no message"]
+        raise WorkError(
+            f"no wheels for Python {python} on {machine}: {said[-1].removeprefix('ERROR: ')}; deploy fetches them "
+            "here, by pip: does this machine reach its package index?"
+        )
 
 
 def pin(wheels: Sequence[Path]) -> str:

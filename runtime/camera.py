@@ -130,7 +130,8 @@ class Camera:
         return self._state
 
     def close(self) -> None:
-        """End a ``read`` that waits, and let go of the device. Again, it does nothing."""
+        """End a ``read`` that waits, and let go of the device. Again, it does nothing. A device or address that says
+        nothing is waited for until it is given up: up to 10 seconds."""
         self._closed.set()
         with self._reading:
             self._drop()

@@ -93,7 +93,15 @@ def _check(options: Namespace) -> int:
 
 def _doubts(settings: Settings) -> list[str]:
     """What may be meant so, here or on another machine."""
+    from .events import read_secret
+
     found = [] if settings.bundle.is_dir() else [f"there is no bundle at {settings.bundle}"]
+    for secret in filter(None, (settings.events.webhook and settings.events.webhook.secret,
+                                settings.events.mqtt and settings.events.mqtt.password)):  # fmt: skip
+        try:
+            read_secret(secret)
+        except InputError as error:
+            found.append(str(error))
     if not settings.camera:
         found.append("it names no camera: `rkface run` takes the first USB camera")
     return found

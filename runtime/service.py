@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -66,7 +67,7 @@ class Service:
         self._failure: BaseException | None = None
         self._opened = ExitStack()
         self._enrolling = threading.Lock()  # one at a time
-        self._result_at = self._pruned = time.monotonic()
+        self._result_at, self._pruned = time.monotonic(), -math.inf
         self.troubles = Troubles()
         self.started = time.time()
         self.failed_frames = 0
@@ -170,6 +171,7 @@ class Service:
 
     def forget(self, person: str) -> Sequence[str]:
         with self._enrolling:
+            self._people = self._ids()  # with those whom this service enrolled itself
             left = gallery_copies.forget(self.gallery, self.gallery.person(person))
             self._notice_people()
         said = [f"{copy.path}: {copy.reason}" for copy in left]
@@ -215,7 +217,7 @@ class Service:
 
     def _search(self, vectors: NDArray[np.float32], people: int) -> Sequence[Sequence[Match]]:
         """As the gallery's; one that cannot be read at the moment knows nobody, and health says so."""
-        with self.troubles.of("gallery"):
+        with self.troubles.of("search"):
             return self.gallery.search(vectors, people)
         return [[] for _ in vectors]
 

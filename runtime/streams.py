@@ -22,6 +22,7 @@ from .mjpeg import Splitter
 Picture = tuple[NDArray[np.uint8] | None, float]  # H×W×3 BGR, or None where it cannot be decoded; when it was captured
 
 OPEN_MS, READ_MS = 5000, 5000  # until a network camera that does not answer is taken for lost
+LIMITED = (4, 7)  # the OpenCV whose GStreamer backend takes these limits (opencv #22919); Debian 12's 4.6 would refuse
 LATEST = 5.0  # seconds: a driver's timestamp older than that is of another clock
 CHUNK = 1 << 16
 WAKE = 0.2  # seconds until a pipe that says nothing is asked whether it is still wanted
@@ -87,14 +88,13 @@ class Network:
     """RTSP, HTTP and whatever else OpenCV's FFmpeg opens, or a GStreamer pipeline: live, stamped on arrival."""
 
     def __init__(self, address: str, shown: str, gstreamer: bool = False) -> None:
-        if gstreamer:
-            self._capture = cv2.VideoCapture(address, cv2.CAP_GSTREAMER)
-        else:
-            # OpenCV reads this at every opening, and has no other way. By UDP, FFmpeg's own first choice, one lost
-            # packet spoils the picture until the next key frame.
-            os.environ.setdefault("OPENCV_FFMPEG_CAPTURE_OPTIONS", "rtsp_flags;prefer_tcp")
+        # OpenCV reads this at every opening, and has no other way. By UDP, FFmpeg's own first choice, one lost packet
+        # spoils the picture until the next key frame.
+        os.environ.setdefault("OPENCV_FFMPEG_CAPTURE_OPTIONS", "rtsp_flags;prefer_tcp")
+        limits: list[int] = []
+        if not gstreamer or version() >= LIMITED:
             limits = [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, OPEN_MS, cv2.CAP_PROP_READ_TIMEOUT_MSEC, READ_MS]
-            self._capture = cv2.VideoCapture(address, cv2.CAP_FFMPEG, limits)
+        self._capture = cv2.VideoCapture(address, cv2.CAP_GSTREAMER if gstreamer else cv2.CAP_FFMPEG, limits)
         if not self._capture.isOpened():
             raise WorkError(f"{shown} does not answer, refuses, or sends nothing that can be decoded")
         self._shown = shown
@@ -210,6 +210,12 @@ def retrieve(capture: cv2.VideoCapture) -> NDArray[np.uint8] | None:
     if image.ndim == 2:  # a thermal or night camera
         image = cv2.cvtColor(image, cv2.COLOR_GRAY2BGR)
     return np.asarray(image, np.uint8) if image.shape[2] == 3 else None
+
+
+def version() -> tuple[int, int]:
+    """OpenCV's, major and minor."""
+    major, minor = cv2.__version__.split(".")[:2]
+    return int(major), int(minor)
 
 
 def fourcc(code: float) -> str:

@@ -69,7 +69,7 @@ class View:
         self.looked += 1
         self.dropped += result.dropped
         if self._pace is not None:
-            self._pace.follow(len(self.latest[1]))
+            self._pace.follow(self.watcher.following)
         since_capture = time.monotonic() - result.frame.time
         self._latencies.append(result.waited + result.took if self._every else since_capture)
         with self._freed:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 import time
-import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from logging import getLogger
@@ -20,7 +19,8 @@ from .pace import Pace
 from .pipeline import Pipeline
 from .scheduler import Frame, Result, Work
 from .track import Tracker, Tracks
-from .visit import Rules, Shot, Visit, decide
+from .visit import Rules, Shot
+from .visits import Visits
 
 Search = Callable[[NDArray[np.float32], int], Sequence[Sequence[Match]]]  # N×D unit vectors, k → the k nearest people
 Liveness = Callable[[NDArray[np.uint8], NDArray[np.float32]], float]  # H×W×3 BGR, landmarks 5×2 in it → 0..1
@@ -43,26 +43,28 @@ class Present:
     match: Match | None
 
 
-@dataclass
+@dataclass(frozen=True)
 class WatchState:
-    """Counted since the start.
+    """Counted since the start, but for ``open``.
 
     frames       that came
     faces        in them, sure ones
     embeddings   that were made of them
+    failures     frames whose faces could not be embedded
     appearances  that began
     glimpses     visits that were over before anything could be said of them
     slips        tracks that had slipped from one person to another
-    failures     frames whose faces could not be embedded
+    open         visits that last, now
     """
 
-    frames: int = 0
-    faces: int = 0
-    embeddings: int = 0
-    appearances: int = 0
-    glimpses: int = 0
-    slips: int = 0
-    failures: int = 0
+    frames: int
+    faces: int
+    embeddings: int
+    failures: int
+    appearances: int
+    glimpses: int
+    slips: int
+    open: int
 
 
 class Watcher:
@@ -88,7 +90,7 @@ class Watcher:
     ) -> None:
         """``rules`` of None are the defaults with the bundle's thresholds. ``clock`` turns a frame's time into seconds
         since 1970; ``beat`` says how long no frame came."""
-        self.state = WatchState()
+        self._frames = self._faces = self._embeddings = self._failures = 0
         self._source, self._pipeline, self._search, self._liveness = source, pipeline, search, liveness
         self._rules = rules or Rules.of(pipeline.thresholds)
         self._utc, self._beat = clock, beat
@@ -98,10 +100,8 @@ class Watcher:
         self._stepped = beat()
         self._last: float | None = None  # the frames' clock
         self._now = 0.0  # ours: seconds that passed, whatever the frames' clock does
-        self._visits: dict[str, Visit] = {}
-        self._followed: dict[int, Visit] = {}  # by track
+        self._visits = Visits(source, self._rules)
         self._candidates: dict[int, Candidate] = {}  # by track
-        self._ended: list[Visit] = []
         self._lock = threading.Lock()
 
     def step(self, frame: Frame, faces: Faces) -> list[Appearance]:
@@ -109,8 +109,8 @@ class Watcher:
         with self._lock:
             self._stepped = self._beat()
             self._pass(frame.time)
-            self.state.frames += 1
-            self.state.faces += int((faces.scores >= self._rules.sure).sum())
+            self._frames += 1
+            self._faces += int((faces.scores >= self._rules.sure).sum())
             size = (frame.image.shape[1], frame.image.shape[0])
             if size != self._size:  # places in the old picture say nothing about the new one; who it was still does
                 self._size = size
@@ -118,17 +118,9 @@ class Watcher:
             self._tracks = tracks = self._tracker.update(faces, self._now)
             self._release(tracks.gone)
             for index in np.flatnonzero(tracks.confirmed & (tracks.faces >= 0)).tolist():
-                self._meet(tracks, index)
-                track, face = int(tracks.ids[index]), int(tracks.faces[index])
-                candidate = better(
-                    self._candidates.get(track), frame.image, faces[face : face + 1], now=self._now, rules=self._rules,
-                    align=self._pipeline.align, overlapped=bool(tracks.touching[index]),
-                    surroundings=self._liveness is not None,
-                )  # fmt: skip
-                if candidate:
-                    self._candidates[track] = candidate
+                self._meet(tracks, index, frame.image, faces)
             self._embed()
-            return self._news()
+            return self._visits.news(self._now)
 
     def tick(self) -> list[Appearance]:
         """What is new though no frame comes: a dead camera's visits end as well. To be called every second or so."""
@@ -140,14 +132,14 @@ class Watcher:
             self._pass(self._last + silent)
             self._release(self._tracker.clear())
             self._tracks = None
-            return self._news()
+            return self._visits.news(self._now)
 
     def close(self) -> list[Appearance]:
         """The ends of all visits, now."""
         with self._lock:
             self._release(self._tracker.clear())
             self._tracks = None
-            return [*self._news(), *self._end(list(self._visits.values()))]
+            return self._visits.close(self._now)
 
     @property
     def following(self) -> int:
@@ -162,17 +154,25 @@ class Watcher:
                 return ()
             found = []
             for index in np.flatnonzero(self._tracks.confirmed).tolist():
-                visit = self._followed.get(int(self._tracks.ids[index]))
+                visit = self._visits.of(int(self._tracks.ids[index]))
                 if visit is not None:
                     box = shares(self._tracks.boxes[index], *self._size)
                     found.append(Present(box, visit.id if visit.announced else "", visit.match))
             return tuple(found)
 
+    @property
+    def state(self) -> WatchState:
+        """What was counted."""
+        visits = self._visits
+        return WatchState(
+            self._frames, self._faces, self._embeddings, self._failures, visits.begun, visits.glimpses, visits.slips,
+            len(visits),
+        )  # fmt: skip
+
     def shots(self, appearance: str) -> tuple[Shot, ...]:
         """The best shots of a visit that lasts or has just ended, best first; () for none. For enrolment: biometric."""
         with self._lock:
-            visits = {**self._visits, **{visit.id: visit for visit in self._ended}}
-            return tuple(visits[appearance].shots) if appearance in visits else ()
+            return self._visits.shots(appearance)
 
     def _pass(self, moment: float) -> None:
         if self._last is not None:
@@ -180,32 +180,32 @@ class Watcher:
         self._last = moment
 
     def _release(self, tracks: Iterable[int]) -> None:
+        tracks = list(tracks)
+        self._visits.release(tracks)
         for track in tracks:
             self._candidates.pop(track, None)
-            visit = self._followed.pop(track, None)
-            if visit is not None:
-                visit.track = None
 
-    def _begin(self, track: int, begun: float) -> Visit:
-        assert self._last is not None
-        clock = self._utc(self._last) - self._now
-        visit = Visit(uuid.uuid4().hex, self._source, clock, begun, track, seen=self._now)
-        self._visits[visit.id] = self._followed[track] = visit
-        return visit
+    @property
+    def _clock(self) -> float:
+        """What is to be added to our clock for UTC."""
+        return self._utc(self._last or 0.0) - self._now
 
-    def _meet(self, tracks: Tracks, index: int) -> None:
-        track = int(tracks.ids[index])
-        visit = self._followed.get(track)
-        if visit is None:
-            visit = self._begin(track, self._now - float(tracks.ages[index]))
-            visit.frames = int(tracks.hits[index]) - 1
-        visit.frames += 1
-        visit.seen = self._now
+    def _meet(self, tracks: Tracks, index: int, image: NDArray[np.uint8], faces: Faces) -> None:
+        """The track at ``index`` was seen; its face may be worth an embedding."""
+        track, face = int(tracks.ids[index]), int(tracks.faces[index])
+        visit = self._visits.meet(tracks, index, self._now, self._clock)
         if tracks.touching[index]:
             visit.mixed = True
         elif visit.mixed:  # the first face that stands alone again says whether it is still the same
             visit.mixed, visit.check = False, bool(visit.shots)
             self._candidates.pop(track, None)
+        candidate = better(
+            self._candidates.get(track), image, faces[face : face + 1], now=self._now, rules=self._rules,
+            align=self._pipeline.align, overlapped=bool(tracks.touching[index]),
+            surroundings=self._liveness is not None,
+        )  # fmt: skip
+        if candidate:
+            self._candidates[track] = candidate
 
     def _embed(self) -> None:
         """Embed the candidates whose time has come; first those nobody has looked at for longest."""
@@ -213,7 +213,7 @@ class Watcher:
         due = [
             (visit, track, one)
             for track, one in self._candidates.items()
-            if (visit := self._followed[track]).due(now, one.quality, now - one.since, rules)
+            if (visit := self._visits.of(track)) and visit.due(now, one.quality, now - one.since, rules)
         ]
         due.sort(key=lambda each: (each[0].embedded > 0, each[0].asked, -each[2].quality))
         due = due[: rules.batch]
@@ -223,84 +223,23 @@ class Watcher:
             vectors = self._pipeline.embed([one.crop for _, _, one in due])
             judged = [self._judge(one) for _, _, one in due]
         except RkfaceError as error:  # a lost inference; the candidates stay, and are tried again with the next frame
-            self.state.failures += 1
+            self._failures += 1
             log.warning("%s: %d faces could not be embedded: %s", self._source or "camera", len(due), error)
             return
-        self.state.embeddings += len(due)
+        self._embeddings += len(due)
         touched = []
-        for (visit, track, one), vector, liveness in zip(due, vectors, judged, strict=True):
+        for (_, track, one), vector, liveness in zip(due, vectors, judged, strict=True):
             del self._candidates[track]
             shot = Shot(vector, one.crop, one.time, one.box, one.score, one.quality, liveness)
-            touched.append(self._add(visit, track, shot))
+            touched.append(self._visits.add(track, shot, now, self._clock))
         fused = np.stack([visit.fused for visit in touched if visit.fused is not None])
         for visit, found in zip(touched, self._search(fused, PEOPLE), strict=True):
-            visit.match = decide(visit.match, found, rules.match, rules.hysteresis)
-            self._join(visit)
+            self._visits.answer(visit, found, now)
 
     def _judge(self, one: Candidate) -> float | None:
         if self._liveness is None or one.around is None:
             return None
         return float(self._liveness(one.around, one.landmarks))
-
-    def _add(self, visit: Visit, track: int, shot: Shot) -> Visit:
-        """Give ``shot`` to the visit of its track, or to a new one where it shows someone else."""
-        if visit.fused is not None and float(visit.fused @ shot.embedding) < self._rules.other:
-            self.state.slips += 1
-            visit.track = None
-            visit = self._begin(track, shot.time)
-        visit.check = False
-        visit.add([shot], self._now, self._rules.shots)
-        return visit
-
-    def _join(self, visit: Visit) -> None:
-        """Make ``visit`` part of an earlier one that is out of sight, if it shows the same person."""
-        if visit.announced or visit.fused is None or visit.embedded < self._rules.enough:
-            return
-        best, likeness = None, self._rules.match
-        for other in self._visits.values():
-            if other is visit or other.fused is None or self._in_sight(other):
-                continue
-            same = visit.person == other.person if visit.match and other.match else None
-            cosine = 1.0 if same else -1.0 if same is False else float(visit.fused @ other.fused)
-            if cosine >= likeness:
-                best, likeness = other, cosine
-        if best is not None and visit.track is not None:
-            if best.track is not None:
-                self._followed.pop(best.track, None)
-                self._candidates.pop(best.track, None)
-            del self._visits[visit.id]
-            best.absorb(visit, self._rules.shots)
-            best.match = best.match or visit.match
-            self._followed[visit.track] = best
-
-    def _in_sight(self, visit: Visit) -> bool:
-        """Whether its face was seen in this very frame: nobody is there twice."""
-        return visit.track is not None and visit.seen == self._now
-
-    def _news(self) -> list[Appearance]:
-        now, rules = self._now, self._rules
-        self._ended.clear()
-        told = []
-        for visit in self._visits.values():
-            if visit.news(now, rules):
-                self.state.appearances += not visit.announced
-                told.append(visit.tell(now, rules))
-        over = [visit for visit in self._visits.values() if visit.track is None and now - visit.seen > rules.window]
-        return [*told, *self._end(over)]
-
-    def _end(self, visits: Sequence[Visit]) -> list[Appearance]:
-        told = []
-        for visit in visits:
-            del self._visits[visit.id]
-            if not visit.announced:
-                if visit.match is None and visit.embedded < self._rules.enough:
-                    self.state.glimpses += 1
-                    continue
-                self.state.appearances += 1
-                told.append(visit.tell(self._now, self._rules))
-            told.append(visit.tell(self._now, self._rules, ended=True))
-            self._ended.append(visit)
-        return told
 
 
 def detecting(rules: Rules) -> Work:

@@ -11,8 +11,13 @@ import pytest
 from rkface.boards import prepare, remote, session
 from rkface.boards.checks_npu import AARCH64
 from rkface.boards.session import unreachable
-from rkface.boards.wheel import build_runtime_wheel, fetch_wheels, pin, requirements
+from rkface.boards.wheel import SERVICE, build_runtime_wheel, fetch_wheels, pin, requirements
 from rkface.runtime.errors import InputError, WorkError
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -26,7 +31,8 @@ def test_a_board_gets_the_runtime_and_nothing_of_conversion(wheel):
     names = zipfile.ZipFile(wheel).namelist()
     parts = {name.split("/")[1] for name in names if name.startswith("rkface/")}
     assert parts == {"runtime", "boards"} and not [name for name in names if "twin" in name or name.endswith(".pyc")]
-    for needed in ("runtime/backends/npu.py", "boards/chips.toml", "boards/profiles/rock-5b.toml", "runtime/py.typed"):
+    for needed in ("runtime/backends/npu.py", "boards/chips.toml", "boards/profiles/rock-5b.toml", "runtime/py.typed",
+                   "runtime/web/static/index.html"):  # fmt: skip
         assert f"rkface/{needed}" in names
 
 
@@ -57,6 +63,11 @@ def test_what_a_board_installs_depends_on_the_board():
     assert "rknn-toolkit-lite2" not in names("x86_64", "3.11")
     assert "onnxruntime" in names("x86_64", "3.11", reference=True) and "tomli" in names("aarch64", "3.10")
     assert "onnxruntime" not in names("aarch64", "3.11"), "it would add 18 MB that the NPU does not need"
+
+
+def test_the_service_s_wheels_are_those_of_its_extras():
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    assert sorted(SERVICE) == sorted(extras["web"] + extras["mqtt"])
 
 
 def test_what_pip_cannot_get_is_said_and_leaves_nothing(tmp_path, monkeypatch):

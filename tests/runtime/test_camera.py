@@ -358,6 +358,26 @@ def test_a_v4l2_camera_is_asked_format_first_and_what_it_gives_is_reported(tmp_p
     assert (state.format, state.size, state.rate) == ("YUYV", (640, 480), 30.0)
 
 
+@pytest.mark.parametrize(("version", "limited"), [("4.6.0", False), ("4.10.0", True)])
+def test_a_pipeline_has_time_limits_where_opencv_knows_them(monkeypatch, version, limited):
+    opened = []
+
+    class Capture:
+        def __init__(self, *how):
+            opened.append(how)
+
+        def isOpened(self):  # OpenCV's name
+            return False
+
+    monkeypatch.setattr(streams.cv2, "VideoCapture", Capture)
+    monkeypatch.setattr(streams.cv2, "__version__", version)
+    with pytest.raises(WorkError, match="does not answer"):
+        streams.Network("videotestsrc ! appsink", "pipeline", gstreamer=True)
+    [(address, backend, limits)] = opened
+    assert (address, backend) == ("videotestsrc ! appsink", cv2.CAP_GSTREAMER)
+    assert (cv2.CAP_PROP_READ_TIMEOUT_MSEC in limits) == limited
+
+
 def test_names_and_formats():
     assert without_password("rtsp://ada:p%40ss@10.0.0.2/1") == "rtsp://10.0.0.2/1"
     assert without_password("rtspsrc location=rtsp://a:b@c/1 ! appsink") == "rtspsrc location=rtsp://c/1 ! appsink"

@@ -130,6 +130,10 @@ def test_the_commands(tmp_path, capsys, monkeypatch):
     path.write_text(capsys.readouterr().out)
     assert main(["config", "check", str(path)]) == 0
     assert "good, 1 camera" in capsys.readouterr().out
+    path.write_text("bundle = 'nowhere'\n[events.mqtt]\nhost = 'h'\npassword = 'env:RKFACE_NOT_SET'\n")
+    assert main(["config", "check", str(path)]) == 0, "it may be meant for another machine"
+    said = capsys.readouterr().out
+    assert "no bundle" in said and "RKFACE_NOT_SET" in said and "names no camera" in said
     path.write_text("[camera.door]\nsuorce = '0'\n")
     assert main(["config", "check", str(path)]) == 2
     assert "did you mean source?" in capsys.readouterr().err

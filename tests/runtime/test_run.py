@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import closing
 
 import cv2
 import pytest
@@ -26,21 +27,33 @@ WAIT = 30  # seconds until a test gives up
 JPEG = cv2.imencode(".jpg", scene((1, 5)))[1].tobytes()
 
 
+class Ear:
+    """systemd's end of the socket, which hears all the time."""
+
+    def __init__(self, path):
+        self.path, self.heard, self._new = str(path), [], threading.Condition()
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self._socket.bind(self.path)
+        threading.Thread(target=self._hear, daemon=True).start()
+
+    def _hear(self):
+        while words := self._socket.recv(4096):
+            with self._new:
+                self.heard += words.decode().split("\n")
+                self._new.notify()
+
+    def wait(self, word):
+        with self._new:
+            assert self._new.wait_for(lambda: word in self.heard, WAIT), self.heard
+
+    def close(self):
+        self._socket.sendto(b"", self.path)
+
+
 @pytest.fixture
 def ear(tmp_path):
-    """systemd's end of the socket, and what to call it."""
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as ear:
-        ear.bind(str(tmp_path / "notify"))
-        ear.settimeout(WAIT)
+    with closing(Ear(tmp_path / "notify")) as ear:
         yield ear
-
-
-def words(ear, last):
-    """All that comes until ``last`` does."""
-    heard = []
-    while last not in heard:
-        heard += ear.recv(4096).decode().split("\n")
-    return heard
 
 
 @pytest.fixture
@@ -75,14 +88,15 @@ def show(pipe):
 
 
 def test_systemd_is_told_and_a_stop_in_the_middle_loses_nothing(run, ear, tmp_path):
-    process = run(NOTIFY_SOCKET=ear.getsockname(), WATCHDOG_USEC="300000")
-    assert "READY=1" in words(ear, "WATCHDOG=1")
+    process = run(NOTIFY_SOCKET=ear.path, WATCHDOG_USEC="300000")
+    ear.wait("WATCHDOG=1")
+    assert ear.heard[0] == "READY=1"
     start = json.loads(process.stdout.readline())
     assert start["stage"] == "start"
     process.send_signal(signal.SIGTERM)
     out, err = process.stdout.read(), process.stderr.read().decode()
     assert process.wait(WAIT) == 0, err
-    assert "STOPPING=1" in words(ear, "STOPPING=1")
+    ear.wait("STOPPING=1")
     (end,) = map(json.loads, out.splitlines())
     assert (end["stage"], end["id"]) == ("end", start["id"]), "who was there when it stopped is told to have gone"
     assert all(json.loads(line).keys() == {"time", "level", "part", "message"} for line in err.splitlines())

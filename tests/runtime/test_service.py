@@ -10,6 +10,7 @@ import threading
 import time
 from contextlib import closing
 from dataclasses import replace
+from functools import partial
 
 import cv2
 import numpy as np
@@ -281,16 +282,25 @@ def test_a_gallery_that_cannot_be_read_for_a_moment_knows_nobody(live):
 
 
 def test_a_service_that_is_stuck_does_not_tell_systemd_that_all_is_well(live, monkeypatch):
-    said, hold, rounds = [], threading.Event(), []
+    said, held, hold, rounds = [], threading.Event(), threading.Event(), []
+
+    def seen(result, seen):
+        held.set()
+        hold.wait(WAIT)
+        seen(result)
+
     monkeypatch.setattr("rkface.runtime.service.notify", lambda *words: said.extend(words))
     monkeypatch.setattr("rkface.runtime.service.BEAT", 0.02)
     monkeypatch.setattr("rkface.runtime.service.STUCK", 0.1)
     with live([scene()]) as service:
         view = service.views["door"]
         monkeypatch.setattr(view, "sample", lambda: rounds.append(1))
-        monkeypatch.setattr(view, "seen", lambda result, seen=view.seen: (hold.wait(WAIT), seen(result)))
-        wait_for(lambda: view.pending and time.monotonic() - service._result_at > 0.2)
-        said.clear(), rounds.clear()
+        monkeypatch.setattr(view, "seen", partial(seen, seen=view.seen))
+        assert held.wait(WAIT)
+        wait_for(lambda: time.monotonic() - service._result_at > 0.2)
+        rounds.clear()
+        wait_for(lambda: len(rounds) > 2)  # one may have been under way
+        said.clear()
         wait_for(lambda: len(rounds) > 5)
         assert "WATCHDOG=1" not in said
         hold.set()

@@ -49,14 +49,15 @@ class Pipe:
 class Camera:
     """Frames of faces at places; ``watcher`` sees them, ``told`` is what it said."""
 
-    def __init__(self, known=(0, 1, 2), similar=0.8, size=(WIDTH, HEIGHT), **options):
-        self.known, self.size, self.time, self.number, self.beats = list(known), size, 100.0, 0, 0.0
+    def __init__(self, known=(0, 1, 2), similar=0.8, name="door", search=None, rules=None, **options):
+        self.known, self.size, self.time, self.number, self.beats = list(known), (WIDTH, HEIGHT), 100.0, 0, 0.0
+        self.name = name
         self.pipe = Pipe(similar)
         self.told = []
-        rules = options.pop("rules", None)
         self.watcher = Watcher(
-            "door", self.pipe, self.search, rules, clock=lambda time: UTC + time, beat=lambda: self.beats, **options
-        )
+            name, self.pipe, search or self.search, rules, clock=lambda time: UTC + time, beat=lambda: self.beats,
+            **options,
+        )  # fmt: skip
 
     def search(self, vectors, k):
         found = []
@@ -85,7 +86,7 @@ class Camera:
             faces = Faces(boxes, np.full(len(boxes), score, np.float32), landmarks)
             self.time += step
             self.number += 1
-            self.told += self.watcher.step(Frame(image, self.number, self.time, "door"), faces)
+            self.told += self.watcher.step(Frame(image, self.number, self.time, self.name), faces)
 
     def stages(self):
         return [(one.stage, one.match.person if one.match else None) for one in self.told]
@@ -107,7 +108,7 @@ def test_one_appearance_from_coming_to_going():
     assert start.id == end.id and start.source == "door" and start.threshold == MATCH
     # Seen from 101.1 to 105.0 on the frames' clock, which is UTC here but for the years.
     assert end.started == pytest.approx(UTC + 101.1, abs=0.05) and end.ended == pytest.approx(UTC + 105.0, abs=0.05)
-    assert start.ended == 0 and end.frames == 40
+    assert start.ended == 0 and end.frames == 40 and camera.watcher.state.appearances == 1
     assert end.started <= end.best <= end.ended
     x1, y1, x2, y2 = end.box
     assert (y2 - y1) * HEIGHT == pytest.approx(SIDE) and 160 / WIDTH <= x1 < x2 < 1
@@ -169,6 +170,26 @@ def test_someone_else_within_the_window_is_another_visit():
     assert [[one.stage for one in visit] for visit in camera.by_visit()] == [["start", "end"]] * 2
 
 
+def test_two_people_of_the_gallery_are_two_visits_however_alike():
+    twin = ["ada"]
+    camera = Camera(search=lambda vectors, k: [[Match(twin[0], twin[0], 0.7)] for _ in vectors])
+    camera.see((10, 200, 300), seconds=2)
+    camera.see(seconds=2)
+    twin[0] = "eva"
+    camera.see((10, 200, 300), seconds=2)
+    camera.see(seconds=20)
+    assert [{one.match.person for one in visit} for visit in camera.by_visit()] == [{"ada"}, {"eva"}]
+
+
+def test_a_window_shorter_than_a_track_lives_ends_no_track_s_visit():
+    camera = Camera(rules=Rules(MATCH, window=0.1, keep=1.0))
+    camera.see((1, 300, 300), seconds=1)
+    camera.see(seconds=0.5)
+    camera.see((1, 300, 300), seconds=1)
+    camera.see(seconds=2)
+    assert camera.stages() == [("start", "p1"), ("end", "p1")] and camera.told[-1].frames == 20
+
+
 def test_one_shot_that_looks_like_who_was_there_before_joins_nobody():
     camera = Camera()
     camera.see((10, 200, 300), seconds=3)
@@ -204,9 +225,11 @@ def test_a_track_that_slipped_to_another_person_is_two_visits():
 
 
 def test_flicker_around_the_threshold_is_one_appearance():
-    camera = Camera(rules=Rules(MATCH, later=0.3, hysteresis=0.05))
     flicker = iter([0.38, 0.42, 0.37, 0.41, 0.36, 0.43, 0.38, 0.4] * 20)
-    camera.watcher._search = lambda vectors, k: [[Match("p1", "Ada", next(flicker))] for _ in vectors]
+    camera = Camera(
+        search=lambda vectors, k: [[Match("p1", "Ada", next(flicker))] for _ in vectors],
+        rules=Rules(MATCH, later=0.3, hysteresis=0.05),
+    )
     camera.see((1, 300, 300), seconds=20)
     assert len(camera.pipe.embedded) > 40  # so often it was asked who it is
     camera.see(seconds=20)
@@ -314,14 +337,23 @@ def test_liveness_sees_the_surroundings_of_what_is_embedded_and_lands_in_the_app
 
 
 def test_a_much_better_shot_is_embedded_out_of_turn_and_told():
-    camera = Camera(known=())
+    camera = Camera(known=(), rules=Rules(MATCH, better=1.1))
     camera.see((1, 300, 300), seconds=3, score=0.55)  # five are there: the next is due in five seconds
     before = len(camera.pipe.embedded)
-    camera.watcher._rules = Rules(MATCH, better=1.05)
     camera.see((1, 300, 300), seconds=0.5, score=0.95)
     assert len(camera.pipe.embedded) == before + 1
     assert [one.stage for one in camera.told] == ["start", "update"]
     assert camera.told[1].quality > camera.told[0].quality and camera.told[1].score == pytest.approx(0.95)
+
+
+def test_nothing_is_left_of_visits_that_are_over():
+    camera = Camera(rules=Rules(MATCH, window=1.0))
+    for who in range(20):
+        camera.see((who, 300, 300), (29 - who, 800, 300), seconds=2, step=0.2)
+        camera.see(seconds=3, step=0.5)
+    watcher = camera.watcher
+    assert watcher.state.appearances >= 40 and watcher.state.open == 0 and watcher.following == 0
+    assert not watcher._candidates and not watcher._visits._followed and not watcher._tracker._ids.size
 
 
 def test_present_says_who_is_where():
@@ -364,21 +396,16 @@ def test_an_inference_that_fails_is_tried_again(caplog):
 
 
 def test_two_cameras_are_told_apart():
-    cameras = [Camera(), Camera(known=(3, 4, 5))]
+    cameras = {"door": Camera(), "gate": Camera(name="gate", known=(3, 4, 5))}
     results = []
-    for name, camera, who in zip(("door", "gate"), cameras, (1, 4), strict=True):
-        camera.watcher._source = name
+    for camera, who in zip(cameras.values(), (1, 4), strict=True):
         step = camera.watcher.step
-        camera.watcher.step = lambda frame, faces, name=name: results.append((name, frame, faces)) or []
+        camera.watcher.step = lambda frame, faces: results.append(Result(frame, faces, None, 0, 0.0, 0.0)) or []
         camera.see((who, 300, 300), seconds=2)
         camera.watcher.step = step
-    results.sort(key=lambda each: each[1].time)  # one frame of each camera in turn
-    stream = [
-        Result(Frame(frame.image, frame.number, frame.time, name), faces, None, 0, 0.0, 0.0)
-        for name, frame, faces in results
-    ]
-    paces = {"door": Pace(rate=10, idle=1), "gate": Pace(rate=10, idle=1)}
-    told = list(watch(stream, {"door": cameras[0].watcher, "gate": cameras[1].watcher}, paces))
+    results.sort(key=lambda result: result.frame.time)  # one frame of each camera in turn
+    paces = {name: Pace(rate=10, idle=1) for name in cameras}
+    told = list(watch(results, {name: camera.watcher for name, camera in cameras.items()}, paces))
     assert sorted((one.source, one.match.person) for one in told) == [("door", "p1"), ("gate", "p4")]
     wanted = [paces["door"].wants(Frame(np.zeros((9, 9, 3), np.uint8), n, n / 10)) for n in range(20)]
     assert sum(wanted) >= 19  # somebody is there: the pace knows

@@ -24,7 +24,6 @@ async function show() {
     else link.removeAttribute("aria-current");
   }
   document.title = `${name[0].toUpperCase()}${name.slice(1)} – rkface`;
-  main.replaceChildren();
   try {
     const left = await views[name].show(main, argument && decodeURIComponent(argument)) || (() => {});
     if (mine === turn) leave = left;

@@ -42,6 +42,7 @@ export function confirm(title, text, yes) {
 }
 
 export const when = (seconds) => new Date(seconds * 1000).toLocaleString([], { dateStyle: "medium", timeStyle: "medium" });
+export const count = (number, one, many) => `${number} ${number === 1 ? one : many}`;
 export const share = (value) => `${Math.round(value * 100)} %`;
 export const lasting = (seconds) => (seconds < 90 ? `${Math.max(1, Math.round(seconds))} s` : seconds < 5400
   ? `${Math.round(seconds / 60)} min` : `${(seconds / 3600).toFixed(1)} h`);

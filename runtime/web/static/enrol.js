@@ -11,7 +11,7 @@ export function photo(name, file, force = false) {
 export async function askWho(appearance, camera) {
   const people = await get("/people");
   const verdict = await dialog("Who is this?", (close) => {
-    const advice = h("p", { class: "faint", role: "status" });
+    const advice = h("span", { class: "grow", role: "status" });
     const name = h("input", { id: "name", list: "names", required: true, maxlength: "200", autocomplete: "off" });
     const outcome = h("div", { role: "status" });
     const attempt = async (called, force) => {
@@ -25,7 +25,9 @@ export async function askWho(appearance, camera) {
       }
     };
     const form = h("form", { onsubmit: (event) => { event.preventDefault(); attempt(name.value.trim(), false); } },
-      camera ? advice : null,
+      h("p", { class: "row" },
+        h("img", { class: "face large", alt: "", src: `/v1/appearances/${appearance}/face`, onerror: (event) => event.target.remove() }),
+        camera ? advice : null),
       h("p", {}, h("label", { for: "name" }, "Name", h("span", { class: "faint" }, "New, or somebody who is enrolled")), name),
       h("datalist", { id: "names" }, people.map((one) => h("option", { value: one.name }))),
       outcome,

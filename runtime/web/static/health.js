@@ -1,7 +1,7 @@
 // How the service, its cameras and its NPU fare.
 
 import { get } from "./api.js";
-import { h, lasting, repeat, when } from "./dom.js";
+import { count, h, lasting, repeat, when } from "./dom.js";
 
 export async function show(main) {
   const body = h("div");
@@ -21,8 +21,8 @@ function page(health) {
         "NPU load": health.npu_load,
         Temperature: Object.entries(health.celsius).map(([zone, value]) => `${zone} ${Math.round(value)} °C`).join(", "),
         Memory: `${Math.round(health.memory)} MiB`,
-        "Waiting for the NPU": `${health.queue} frames`,
-        Gallery: `${health.people} people, ${health.samples} samples`,
+        "Waiting for the NPU": count(health.queue, "frame", "frames"),
+        Gallery: `${count(health.people, "person", "people")}, ${count(health.samples, "sample", "samples")}`,
       })),
     h("section", { class: "card" }, h("h2", {}, "Cameras"), table(
       ["Camera", "State", "Picture", "Looked at", "Latency", "Dropped", "Reconnects", "Last error"],

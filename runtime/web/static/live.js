@@ -13,6 +13,7 @@ export async function show(main) {
   const picture = h("canvas", { class: "live", role: "img", width: 640, height: 360, "aria-label": "no picture yet" });
   const state = h("p", { class: "faint", role: "status" }, "Connecting…");
   const present = h("ul", { class: "rows" });
+  const quietly = h("p", { class: "faint" }, "Nobody came or left since this page was opened.");
   const recent = h("ul", { class: "rows" });
   const nobody = h("p", { class: "faint" }, "Nobody.");
   let stop = () => {};
@@ -25,11 +26,12 @@ export async function show(main) {
       h("section", { "aria-label": "Picture" }, choice, picture, state),
       h("div", {},
         h("section", { class: "card" }, h("h2", {}, "In front of the camera"), nobody, present),
-        h("section", { class: "card" }, h("h2", {}, "Just now"), recent))));
+        h("section", { class: "card" }, h("h2", {}, "Just now"), quietly, recent))));
   if (cameras.length) watch(cameras[0].name);
   else state.textContent = "No camera: start the service with --camera.";
   const quiet = events((event) => {
     if (event.stage === "update") return;
+    quietly.hidden = true;
     const what = event.stage === "start" ? "came" : "left";
     recent.prepend(h("li", {}, h("span", { class: "grow" }, who(event.match), ` ${what}, ${event.source}`),
       h("span", { class: "faint" }, when(event.stage === "start" ? event.started : event.ended))));
@@ -81,7 +83,8 @@ function draw(canvas, bitmap, faces) {
   const paper = canvas.getContext("2d"), { width, height } = canvas;
   paper.drawImage(bitmap, 0, 0);
   bitmap.close();
-  const line = Math.max(2, width / 320), size = Math.max(14, width / 45);
+  const scale = width / (canvas.clientWidth || width);  // so that lines and names are as large on a phone
+  const line = 2.5 * scale, size = 14 * scale;
   paper.lineWidth = line;
   paper.font = `600 ${size}px system-ui, sans-serif`;
   for (const { box, match, appearance } of faces) {

@@ -1,7 +1,7 @@
 // People and their samples.
 
 import { call, get } from "./api.js";
-import { confirm, h, say, share, when } from "./dom.js";
+import { confirm, count, h, say, share, when } from "./dom.js";
 import { decision, photo, told } from "./enrol.js";
 
 export const show = (main, id) => (id ? one(main, id) : all(main));
@@ -12,19 +12,22 @@ const face = (person, sample, large) => h("img", {
 });
 
 async function all(main) {
-  const people = await get("/people");
-  main.replaceChildren(
-    h("h1", {}, "People"),
-    upload("", () => all(main)),
-    people.length
-      ? h("ul", { class: "grid" }, people.map((person) => h("li", {},
-        h("a", { class: "card person", href: `#/people/${person.id}` },
-          face(person.id, 0, true), h("strong", { class: "grow" }, person.name),
-          h("span", { class: "faint" }, person.samples === 1 ? "1 sample" : `${person.samples} samples`)))))
-      : h("p", {}, "Nobody is enrolled yet. Add photos here, or press Enrol… beside somebody in the live view."));
+  const list = h("ul", { class: "grid" });
+  const nobody = h("p", {}, "Nobody is enrolled yet. Add photos here, or press Enrol… beside somebody in the live view.");
+  const fill = async () => {
+    const people = await get("/people");
+    nobody.hidden = people.length > 0;
+    list.replaceChildren(...people.map((person) => h("li", {},
+      h("a", { class: "card person", href: `#/people/${person.id}` },
+        face(person.id, 0, true), h("strong", { class: "grow" }, person.name),
+        h("span", { class: "faint" }, count(person.samples, "sample", "samples"))))));
+  };
+  await fill();
+  main.replaceChildren(h("h1", {}, "People"), upload("", fill), nobody, list);
 }
 
-// A form for photos of one person; each gets its verdict. `name` is "" where it is to be asked for.
+// A form for photos of one person; each gets its verdict, and `done` is called after each that was enrolled. `name` is ""
+// where it is to be asked for.
 function upload(name, done) {
   const called = h("input", { id: "who", required: true, maxlength: "200", autocomplete: "off", value: name });
   const files = h("input", { id: "photos", type: "file", multiple: true, required: true, accept: "image/jpeg,image/png,image/webp,image/bmp" });
@@ -37,7 +40,7 @@ function upload(name, done) {
     row.replaceChildren(h("span", { class: "grow" }, file.name),
       ...(good ? [told(verdict), ...verdict.notes.map((note) => h("span", { class: "unknown" }, note))]
         : decision(verdict, (...again) => judge(file, row, ...again))));
-    if (good && force) say(told(verdict));
+    if (good) await done();
     return good;
   };
   return h("form", { class: "card", onsubmit: async (event) => {
@@ -55,8 +58,7 @@ function upload(name, done) {
       }
     }
     button.disabled = false;
-    say(`${good} of ${files.files.length} photos enrolled`);
-    if (good === files.files.length) done();
+    say(`${good} of ${count(files.files.length, "photo", "photos")} enrolled`);
   } },
   h("h2", {}, "Enrol from photos"),
   h("div", { class: "row" },
@@ -70,17 +72,18 @@ async function one(main, id) {
   const { person, samples, nearest } = await get(`/people/${id}`);
   const others = (await get("/people")).filter((other) => other.id !== id);
   const again = () => one(main, id);
+  const list = h("ul", { class: "grid" });
+  const fill = (found) => list.replaceChildren(...found.map((sample) => h("li", { class: "person" },
+    sample.crop ? face(id, sample.id, true) : h("span", { class: "face large" }),
+    h("span", {}, `quality ${share(sample.quality)}`),
+    h("span", { class: "faint" }, `${sample.source}, ${when(sample.created)}`))));
+  fill(samples);
   main.replaceChildren(
     h("h1", {}, person.name),
     h("div", { class: "columns" },
       h("div", {},
-        h("section", { class: "card" },
-          h("h2", {}, "Samples"),
-          h("ul", { class: "grid" }, samples.map((sample) => h("li", { class: "person" },
-            sample.crop ? face(id, sample.id, true) : h("span", { class: "face large" }),
-            h("span", {}, `quality ${share(sample.quality)}`),
-            h("span", { class: "faint grow" }, `${sample.source}, ${when(sample.created)}`))))),
-        upload(person.name, again)),
+        h("section", { class: "card" }, h("h2", {}, "Samples"), list),
+        upload(person.name, async () => fill((await get(`/people/${id}`)).samples))),
       h("div", {},
         h("section", { class: "card" },
           h("p", {}, h("a", { href: `#/appearances/${id}` }, "Appearances")),

@@ -1,4 +1,5 @@
-// What can be changed while the service runs. The service says what there is; this draws a form for it.
+// What can be changed while the service runs. The service says what there is and judges what is sent; this draws a form
+// for it, without the browser's own validation, which would hold `step` against values that were set elsewhere.
 
 import { call, get } from "./api.js";
 import { h, say } from "./dom.js";
@@ -6,8 +7,10 @@ import { h, say } from "./dom.js";
 export async function show(main) {
   const settings = await get("/settings");
   const fields = settings.map((one) => ({ ...one, input: input(one) }));
-  main.replaceChildren(h("h1", {}, "Settings"), settings.length ? h("form", { class: "card", onsubmit: async (event) => {
+  main.replaceChildren(h("h1", {}, "Settings"), settings.length ? h("form", { class: "card", novalidate: "", onsubmit: async (event) => {
     event.preventDefault();
+    const empty = fields.find((one) => Number.isNaN(read(one)));
+    if (empty) { empty.input.focus(); return say(`${empty.label}: a number is needed`); }
     const changed = fields.filter((one) => read(one) !== one.value).map((one) => [one.key, read(one)]);
     if (!changed.length) return say("Nothing was changed");
     try {
@@ -31,5 +34,5 @@ const text = (value) => (value === null || value === undefined ? undefined : Str
 
 function read({ value, input: field }) {
   if (typeof value === "boolean") return field.checked;
-  return typeof value === "number" ? Number(field.value) : field.value;
+  return typeof value === "number" ? field.valueAsNumber : field.value;
 }

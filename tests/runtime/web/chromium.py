@@ -1,0 +1,160 @@
+"""A headless Chromium, driven over the DevTools protocol (https://chromedevtools.github.io/devtools-protocol/)."""
+
+import base64
+import json
+import os
+import shutil
+import subprocess
+import tempfile
+import time
+from contextlib import contextmanager
+from pathlib import Path
+
+import websockets.sync.client as sockets
+
+PROGRAMS = ("chromium", "chromium-browser", "google-chrome")
+PATIENCE = 60.0  # seconds, for a busy machine
+
+
+def program():
+    return next((found for name in PROGRAMS if (found := shutil.which(name))), None)
+
+
+@contextmanager
+def browser():
+    """A page of a new Chromium, with a profile of its own."""
+    with tempfile.TemporaryDirectory(prefix="rkface-chromium-", ignore_cleanup_errors=True) as profile:
+        root = ["--no-sandbox"] if os.getuid() == 0 else []
+        process = subprocess.Popen(
+            [program(), "--headless=new", *root, "--remote-debugging-port=0", f"--user-data-dir={profile}",
+             "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run", "--disable-extensions",
+             "--disable-background-networking", "--no-proxy-server", "about:blank"],
+            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        )  # fmt: skip
+        try:
+            with sockets.connect(_address(Path(profile), process), max_size=None, proxy=None) as socket:
+                yield Page(socket)
+        finally:
+            process.terminate()
+            try:
+                process.wait(20)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+
+def _address(profile, process):
+    said, until = profile / "DevToolsActivePort", time.monotonic() + PATIENCE
+    while not (said.exists() and said.read_text().count("\n")):
+        assert process.poll() is None, "Chromium ended at once"
+        assert time.monotonic() < until, "Chromium does not open its port"
+        time.sleep(0.05)
+    port, path = said.read_text().split()
+    return f"ws://127.0.0.1:{port}{path}"
+
+
+class Page:
+    """One tab. ``problems`` is what its console complained of: errors and violations of the content security policy."""
+
+    def __init__(self, socket):
+        self._socket, self._number, self._session = socket, 0, None
+        self.problems = []
+        target = self.call("Target.createTarget", url="about:blank")["targetId"]
+        self._session = self.call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
+        for domain in ("Page", "Runtime", "Log", "DOM"):
+            self.call(f"{domain}.enable")
+
+    def call(self, method, **parameters):
+        self._number += 1
+        message = {"id": self._number, "method": method, "params": parameters}
+        self._socket.send(json.dumps(message | ({"sessionId": self._session} if self._session else {})))
+        while True:
+            said = json.loads(self._socket.recv(timeout=PATIENCE))
+            self._note(said)
+            if said.get("id") == self._number:
+                assert "error" not in said, f"{method}: {said['error']}"
+                return said["result"]
+
+    def _note(self, said):
+        if said.get("method") == "Runtime.exceptionThrown":
+            details = said["params"]["exceptionDetails"]
+            self.problems.append(details.get("exception", details).get("description", str(details)))
+        elif said.get("method") == "Log.entryAdded" and said["params"]["entry"]["level"] == "error":
+            entry = said["params"]["entry"]
+            self.problems.append(f"{entry['text']} {entry.get('url', '')}")
+
+    def run(self, expression):
+        """The value of a JavaScript ``expression``; a promise is awaited."""
+        done = self.call("Runtime.evaluate", expression=expression, awaitPromise=True, returnByValue=True)
+        assert "exceptionDetails" not in done, done["exceptionDetails"]
+        return done["result"].get("value")
+
+    def until(self, expression):
+        """The value of ``expression`` as soon as it is true."""
+        until = time.monotonic() + PATIENCE
+        while not (value := self.run(expression)):
+            assert time.monotonic() < until, f"never: {expression}\n{self.run('document.body.innerText')}"
+            time.sleep(0.05)
+        return value
+
+    def open(self, address):
+        self.call("Page.navigate", url="about:blank")  # or another view of the same page would not be loaded anew
+        self.call("Page.navigate", url=address)
+        self.until("document.readyState === 'complete' && document.getElementById('view')?.children.length > 0")
+
+    def shows(self, text, inside="body"):
+        self.until(f"document.querySelector({json.dumps(inside)})?.innerText.includes({json.dumps(text)})")
+
+    def press(self, key, times=1):
+        code = {"Tab": 9, "Enter": 13, "Escape": 27, " ": 32}.get(key, 0)
+        text = {"Enter": "\r", " ": " "}.get(key, "")
+        for _ in range(times):
+            for kind in ("keyDown", "keyUp"):
+                self.call("Input.dispatchKeyEvent", type=kind, key=key, code=key, windowsVirtualKeyCode=code,
+                          **({"text": text} if text and kind == "keyDown" else {}))  # fmt: skip
+
+    def write(self, text):
+        """Into what has the focus."""
+        self.call("Input.insertText", text=text)
+
+    def click(self, selector, text=""):
+        """With the mouse, on what ``selector`` finds first that says ``text`` and can be seen."""
+        find = (
+            f"[...document.querySelectorAll({json.dumps(selector)})].find((one) => one.checkVisibility() && "
+            f"(one.innerText ?? '').includes({json.dumps(text)}))"
+        )
+        self.until(f"Boolean({find})")
+        place = self.run(
+            f"(() => {{ const one = {find}; one.scrollIntoView({{ block: 'center' }}); "
+            "const box = one.getBoundingClientRect(); return [box.x + box.width / 2, box.y + box.height / 2]; })()"
+        )
+        for kind in ("mousePressed", "mouseReleased"):
+            self.call("Input.dispatchMouseEvent", type=kind, x=place[0], y=place[1], button="left", clickCount=1)
+
+    def fill(self, selector, text):
+        self.click(selector)
+        self.run(f"document.querySelector({json.dumps(selector)}).select()")
+        self.write(text)
+
+    def choose(self, selector, label):
+        """The option called ``label``."""
+        options = f"[...(document.querySelector({json.dumps(selector)})?.options ?? [])]"
+        self.until(f"{options}.some((one) => one.text === {json.dumps(label)})")
+        self.run(
+            f"(() => {{ const one = {options}.find((one) => one.text === {json.dumps(label)}); one.selected = true; "
+            "one.parentElement.dispatchEvent(new Event('change')); })()"
+        )
+
+    def choose_files(self, selector, paths):
+        root = self.call("DOM.getDocument")["root"]["nodeId"]
+        node = self.call("DOM.querySelector", nodeId=root, selector=selector)["nodeId"]
+        self.call("DOM.setFileInputFiles", files=[str(path) for path in paths], nodeId=node)
+
+    def look(self, width, height, *, dark=False, phone=False):
+        """A window of another size, in light or dark."""
+        self.call("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=phone)
+        scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
+        self.call("Emulation.setEmulatedMedia", features=[scheme])
+
+    def screenshot(self, path):
+        path.write_bytes(base64.b64decode(self.call("Page.captureScreenshot")["data"]))
