@@ -91,7 +91,8 @@ bench-hot: $(INSTALLED)  ## what rkface itself costs the CPU, all but inference,
 
 FAISS := build/faiss/faiss/__init__.py
 $(FAISS): $(INSTALLED)
-	@$(PIP) --target build/faiss 'faiss-cpu==1.15.1'
+	@$(PIP) --upgrade --target build/faiss 'faiss-cpu==1.15.1'
+	@touch $@
 
 bench-search: $(INSTALLED) $(FAISS)  ## the gallery's search beside faiss-cpu, on one core (installed into build/faiss)
 	$(BIN)/python tests/bench/search.py $(OPTIONS)

@@ -18,6 +18,7 @@ from .gallery import Gallery
 from .person import embedding_identity
 from .pipeline import Pipeline
 from .scheduler import Scheduler, open_scheduler
+from .seal import key_from_environment
 from .settings import MqttSettings, Settings
 from .visit import Rules
 
@@ -61,7 +62,12 @@ def scheduler_of(settings: Settings) -> Scheduler:
 def open_gallery(path: Path, pipeline: Pipeline) -> Gallery:
     """The gallery at ``path``, begun where there is none. InputError where it holds another model's embeddings."""
     identity = embedding_identity(pipeline.manifest)
-    gallery = Gallery(path, identity, create=True)
+    gallery = Gallery(path, identity, create=True, key=key_from_environment())
+    try:
+        gallery.refresh()  # now, not when the first face is there
+    except BaseException:
+        gallery.close()
+        raise
     if gallery.identity not in (None, identity) and gallery.state().samples:
         gallery.close()
         raise InputError(
