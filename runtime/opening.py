@@ -18,7 +18,11 @@ from .gallery import Gallery
 from .person import embedding_identity
 from .pipeline import Pipeline
 from .scheduler import Scheduler, open_scheduler
+<<<<<<< HEAD
+from .seal import key_from_environment
+=======
 from .seal import read_key
+>>>>>>> service
 from .settings import MqttSettings, Settings
 from .visit import Rules
 
@@ -59,6 +63,24 @@ def scheduler_of(settings: Settings) -> Scheduler:
     )
 
 
+<<<<<<< HEAD
+def open_gallery(path: Path, pipeline: Pipeline) -> Gallery:
+    """The gallery at ``path``, begun where there is none. InputError where it holds another model's embeddings."""
+    identity = embedding_identity(pipeline.manifest)
+    gallery = Gallery(path, identity, create=True, key=key_from_environment())
+    try:
+        gallery.refresh()  # now, not when the first face is there
+    except BaseException:
+        gallery.close()
+        raise
+    if gallery.identity not in (None, identity) and gallery.state().samples:
+        gallery.close()
+        raise InputError(
+            f"{path} holds embeddings of another model than this bundle's, which cannot be compared: use that bundle, "
+            f"or rkface gallery reembed --gallery {path} --bundle DIR"
+        )
+    return gallery
+=======
 @contextmanager
 def open_gallery(settings: Settings, pipeline: Pipeline) -> Iterator[Gallery]:
     """The gallery, begun where there is none. InputError where it holds another model's embeddings, or is encrypted
@@ -72,6 +94,7 @@ def open_gallery(settings: Settings, pipeline: Pipeline) -> Iterator[Gallery]:
                 f"bundle, or rkface gallery reembed --gallery {path} --bundle DIR"
             )
         yield gallery
+>>>>>>> service
 
 
 def open_sinks(settings: Settings, opened: ExitStack) -> list[Delivery]:
