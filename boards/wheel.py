@@ -23,8 +23,10 @@ from rkface.runtime.errors import WorkError
 RUNTIME = ("numpy==1.26.4", "opencv-python-headless>=4.8,<5")
 NPU = ("psutil", "ruamel.yaml", "rknn-toolkit-lite2=={toolkit}")
 REFERENCE = ("onnxruntime>=1.17",)
-# The extras [web] and [mqtt], for the service: 4 MB with all that they need in turn.
-SERVICE = ("fastapi>=0.115", "uvicorn>=0.38", "websockets>=14", "argon2-cffi>=23.1", "paho-mqtt>=2.1")
+# The extras [web], [mqtt] and [crypto], for the service: 9 MB with all that they need in turn.
+SERVICE = (
+    "fastapi>=0.115", "uvicorn>=0.38", "websockets>=14", "argon2-cffi>=23.1", "paho-mqtt>=2.1", "cryptography>=42",
+)  # fmt: skip
 INSTALLER = "pip>=24"  # comes along, so that a board needs neither python3-venv nor python3-pip
 PARTS = ("rkface.runtime.", "rkface.boards.")  # whose commands come along
 LEFT_OUT = ("twin", "__pycache__")
@@ -123,7 +125,7 @@ def fetch_wheels(
     shutil.rmtree(making, ignore_errors=True)
     making.mkdir(parents=True)
     try:
-        for asked in (["--no-deps", *needed], service):
+        for asked in (["--no-deps", *needed], list(service)):
             _download(asked, machine, python, making)
         if not folder.is_dir():
             making.rename(folder)

@@ -1,6 +1,7 @@
 """The log of appearances: who was where and when, for as long as it may be kept, in an SQLite file of its own.
 
-It holds names and, where that is wanted, the faces of people who were not recognised: the file is for its owner only.
+It holds names and, where that is wanted, the faces of people who were not recognised: the file is for its owner only,
+and faces are encrypted where those of the gallery are.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from logging import getLogger
 from pathlib import Path
@@ -21,6 +22,7 @@ from typing import Any
 from .appearance import Appearance
 from .errors import InputError, WorkError
 from .events.spool import SET_SINCE
+from .seal import Plain
 from .settings import DAY, Keep
 
 FILE = "appearances.sqlite"
@@ -42,11 +44,14 @@ TABLES = """
 class AppearanceLog:
     """Appearances at ``path``, one row each, as they were told last. Any thread may use it; a context manager.
 
+    ``seal`` is what faces are encrypted with: the gallery's.
+
     A file that is damaged is set aside under another name and a new one begun: a log is no reason not to start.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, seal: Plain | None = None) -> None:
         self.path = path
+        self._seal = seal or Plain()
         self._lock = threading.Lock()
         try:
             self._database = _open(path)
@@ -75,7 +80,8 @@ class AppearanceLog:
         """Note the present stage of ``appearance``; ``face`` is a PNG of somebody unknown, who has none once known."""
         event = json.dumps(appearance.as_event(), ensure_ascii=False)
         person = appearance.match.person if appearance.match else None
-        row = [appearance.id, appearance.source, person, appearance.started, time.time(), event, face]
+        sealed = None if face is None else self._seal.close(face)
+        row = [appearance.id, appearance.source, person, appearance.started, time.time(), event, sealed]
         with self._writing() as database:
             database.execute(
                 "INSERT INTO appearance VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7) ON CONFLICT (id) DO UPDATE SET "
@@ -99,9 +105,12 @@ class AppearanceLog:
         return [{**json.loads(event), "face": bool(face)} for event, face in rows]
 
     def face(self, id: str) -> bytes | None:
-        """The aligned face of an appearance of somebody unknown, as PNG."""
-        rows = self._read("SELECT face FROM appearance WHERE id = ?", [id])
-        return rows[0][0] if rows else None
+        """The aligned face of an appearance of somebody unknown, as PNG. None for one that was kept under another key,
+        or before there was one."""
+        rows = self._read("SELECT face FROM appearance WHERE id = ? AND face IS NOT NULL", [id])
+        with suppress(WorkError):
+            return self._seal.open(rows[0][0]) if rows else None
+        return None
 
     def count(self) -> int:
         return int(self._read("SELECT count(*) FROM appearance")[0][0])

@@ -18,7 +18,7 @@ from .gallery import Gallery
 from .person import embedding_identity
 from .pipeline import Pipeline
 from .scheduler import Scheduler, open_scheduler
-from .seal import key_from_environment
+from .seal import key_from_environment, read_key
 from .settings import MqttSettings, Settings
 from .visit import Rules
 
@@ -59,22 +59,20 @@ def scheduler_of(settings: Settings) -> Scheduler:
     )
 
 
-def open_gallery(path: Path, pipeline: Pipeline) -> Gallery:
-    """The gallery at ``path``, begun where there is none. InputError where it holds another model's embeddings."""
-    identity = embedding_identity(pipeline.manifest)
-    gallery = Gallery(path, identity, create=True, key=key_from_environment())
-    try:
+@contextmanager
+def open_gallery(settings: Settings, pipeline: Pipeline) -> Iterator[Gallery]:
+    """The gallery, begun where there is none. InputError where it holds another model's embeddings, or is encrypted
+    with another key."""
+    identity, path = embedding_identity(pipeline.manifest), settings.gallery
+    key = read_key(settings.key) if settings.key else key_from_environment()
+    with Gallery(path, identity, create=True, key=key) as gallery:
         gallery.refresh()  # now, not when the first face is there
-    except BaseException:
-        gallery.close()
-        raise
-    if gallery.identity not in (None, identity) and gallery.state().samples:
-        gallery.close()
-        raise InputError(
-            f"{path} holds embeddings of another model than this bundle's, which cannot be compared: use that bundle, "
-            f"or rkface gallery reembed --gallery {path} --bundle DIR"
-        )
-    return gallery
+        if gallery.identity not in (None, identity) and gallery.state().samples:
+            raise InputError(
+                f"{path} holds embeddings of another model than this bundle's, which cannot be compared: use that "
+                f"bundle, or rkface gallery reembed --gallery {path} --bundle DIR"
+            )
+        yield gallery
 
 
 def open_sinks(settings: Settings, opened: ExitStack) -> list[Delivery]:

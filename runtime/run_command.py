@@ -42,6 +42,7 @@ def run(parser: ArgumentParser) -> None:
     parser.add_argument("--bundle", type=Path, metavar="DIR", help="what `rkface convert` wrote")
     parser.add_argument("--camera", action="append", metavar="SPEC", default=[], help="instead of those configured")
     parser.add_argument("--gallery", type=Path, metavar="FILE", help="who is known (`rkface enrol`)")
+    parser.add_argument("--key", type=Path, metavar="FILE", help="if it is encrypted (default: $RKFACE_GALLERY_KEY)")
     parser.add_argument("--backend", choices=("npu", "reference"), help="default: what this machine has")
     parser.add_argument("--no-web", action="store_true", help="serve no console")
     parser.add_argument("--log", choices=("text", "json", "journal"), help="form of what it says of itself")
@@ -96,10 +97,11 @@ def _doubts(settings: Settings) -> list[str]:
     from .events import read_secret
 
     found = [] if settings.bundle.is_dir() else [f"there is no bundle at {settings.bundle}"]
-    for secret in filter(None, (settings.events.webhook and settings.events.webhook.secret,
-                                settings.events.mqtt and settings.events.mqtt.password)):  # fmt: skip
+    webhook, mqtt = settings.events.webhook, settings.events.mqtt
+    for secret in (webhook.secret if webhook else "", mqtt.password if mqtt else ""):
         try:
-            read_secret(secret)
+            if secret:
+                read_secret(secret)
         except InputError as error:
             found.append(str(error))
     if not settings.camera:
@@ -149,7 +151,7 @@ def _settings(options: Namespace) -> Settings:
         settings = replace(settings, web=replace(settings.web, enabled=False))
     return replace(
         settings, bundle=options.bundle or settings.bundle, gallery=options.gallery or settings.gallery,
-        backend=options.backend or settings.backend,
+        backend=options.backend or settings.backend, key=options.key or settings.key,
     )  # fmt: skip
 
 

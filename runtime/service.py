@@ -76,13 +76,13 @@ class Service:
         settings = self._settings
         with self._opened as opened:
             opened.enter_context(locked(settings.gallery))
-            self._log = opened.enter_context(AppearanceLog(settings.beside(LOG)))
             self.sinks = open_sinks(settings, opened)
             self.views = {name: self._open_view(name, each) for name, each in settings.camera.items()}
             self.scheduler = opened.enter_context(self._open_scheduler(settings))
             self.pipeline = self.scheduler.pipeline()  # of whoever enrols
             self._eye = self.scheduler.pipeline()  # of the watchers
-            self.gallery = opened.enter_context(open_gallery(settings.gallery, self.pipeline))
+            self.gallery = opened.enter_context(open_gallery(settings, self.pipeline))
+            self._log = opened.enter_context(AppearanceLog(settings.beside(LOG), self.gallery.seal))
             self._people = self._ids()
             self._teller = Teller(self.gallery, self._log, self.sinks, self.troubles)
             for view in self.views.values():
@@ -147,7 +147,9 @@ class Service:
 
     def enrol(self, name: str, image: NDArray[np.uint8], source: str, *, force: bool = False) -> Verdict:
         with self._enrolling:
-            return enrol(self.gallery, self.pipeline, name, image, source, rules=Demands(force=force))
+            verdict = enrol(self.gallery, self.pipeline, name, image, source, rules=Demands(force=force))
+            self._people = self._ids()
+            return verdict
 
     def enrol_seen(self, name: str, appearance: str, *, force: bool = False) -> Verdict:
         with self._enrolling:
@@ -160,7 +162,9 @@ class Service:
             if not samples:
                 return Verdict("refused", name, "camera", "no picture of this appearance is kept any more")
             match = self._rules().match
-            return enrol_shots(self.gallery, name, samples, "camera", threshold=match, force=force)
+            verdict = enrol_shots(self.gallery, name, samples, "camera", threshold=match, force=force)
+            self._people = self._ids()
+            return verdict
 
     def guide(self, source: str) -> Guidance:
         frame, _ = self.latest(source)
@@ -171,7 +175,6 @@ class Service:
 
     def forget(self, person: str) -> Sequence[str]:
         with self._enrolling:
-            self._people = self._ids()  # with those whom this service enrolled itself
             left = gallery_copies.forget(self.gallery, self.gallery.person(person))
             self._notice_people()
         said = [f"{copy.path}: {copy.reason}" for copy in left]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -160,6 +161,11 @@ class Web:
     key: Path | None = None
 
 
+def _key() -> Path | None:
+    named = os.environ.get("RKFACE_GALLERY_KEY")
+    return Path(named) if named else None
+
+
 def _device() -> str:
     return platform.node().partition(".")[0] or "rkface"
 
@@ -172,6 +178,7 @@ class Settings:
     backend  npu, reference (ONNX Runtime), or "" for what this machine has
     cores    of the NPU; 0 takes all; fewer save memory
     gallery  file; the service's other files lie beside it
+    key      file with the key of an encrypted gallery (`rkface gallery encrypt`)
     device   this machine's name in MQTT topics, which no other at the broker may have
     """
 
@@ -181,6 +188,7 @@ class Settings:
     gallery: Path = field(
         default_factory=lambda: (STATE_ON_BOARD if STATE_ON_BOARD.is_dir() else Path()) / "gallery.sqlite"
     )
+    key: Path | None = field(default_factory=_key)
     device: str = field(default_factory=_device)
     camera: dict[str, CameraSettings] = field(default_factory=dict)
     recognition: Recognition = Recognition()

@@ -67,7 +67,7 @@ def test_what_a_board_installs_depends_on_the_board():
 
 def test_the_service_s_wheels_are_those_of_its_extras():
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
-    assert sorted(SERVICE) == sorted(extras["web"] + extras["mqtt"])
+    assert sorted(SERVICE) == sorted(extras["web"] + extras["mqtt"] + extras["crypto"])
 
 
 def test_what_pip_cannot_get_is_said_and_leaves_nothing(tmp_path, monkeypatch):

@@ -18,9 +18,10 @@ import pytest
 from rkface.runtime.camera import Camera
 from rkface.runtime.errors import InputError, WorkError
 from rkface.runtime.gallery import Gallery
-from rkface.runtime.gallery_copies import back_up
+from rkface.runtime.gallery_copies import back_up, encrypt
 from rkface.runtime.person import Sample, embedding_identity
 from rkface.runtime.pipeline import open_bundle
+from rkface.runtime.seal import make_key
 from rkface.runtime.service import Service
 from rkface.runtime.settings import CameraSettings, Events, Keep, Recognition, Settings, WebhookSettings
 from rkface.runtime.view import View
@@ -205,6 +206,19 @@ def test_who_is_forgotten_by_another_program_is_a_stranger_to_the_service(live, 
         wait_for(lambda: not service.appearances(person=ada.id))
 
 
+def test_whom_the_service_enrolled_and_another_program_forgot_is_a_stranger(live, known):
+    with live([scene((1, 5))]) as service, service.subscribe() as events:
+        assert service.enrol("Grace", scene((1, 2)), "upload").status == "enrolled"
+        while not (told := events.get(timeout=WAIT))["match"]:
+            pass
+        with Gallery(known) as other, other.writing() as database:
+            database.execute("DELETE FROM person WHERE id = ?", [told["match"]["person"]])
+        while (event := events.get(timeout=WAIT))["stage"] != "end":
+            pass
+        assert event["match"] is None
+        wait_for(lambda: not service.appearances(person=told["match"]["person"]))
+
+
 def test_an_appearance_is_told_under_the_name_of_the_day(live, known):
     quickly = Recognition(window=0.1)
     with live([*[scene((0, 3))] * 40, scene()], recognition=quickly) as service, service.subscribe() as events:
@@ -342,6 +356,22 @@ def test_a_gallery_of_another_model_is_refused(live, tmp_path):
         gallery.add("Ada", [Sample(np.eye(8, dtype=np.float32)[0], None, 1, "test")])
     with pytest.raises(InputError, match="another model"), live([scene()], gallery=path):
         pass
+
+
+def test_an_encrypted_gallery_wants_its_key_and_hides_unknown_faces_too(live, known, tmp_path):
+    pytest.importorskip("cryptography")
+    with Gallery(known) as gallery:
+        encrypt(gallery, key := make_key(tmp_path / "key"))
+    with pytest.raises(InputError, match="is encrypted"), live([scene()]):
+        pass
+    with live([scene((0, 3), (1, 6))], key=key.path) as service:
+        wait_for(lambda: {bool(event["match"]) for event in service.appearances()} == {True, False})
+        (unknown,) = service.appearances(person="")
+    with live([scene()], key=key.path) as service:
+        picture = service.face(unknown["id"])
+        assert cv2.imdecode(np.frombuffer(picture, np.uint8), 1).shape == (112, 112, 3)
+    files = b"".join(path.read_bytes() for path in known.parent.glob("appearances.sqlite*"))
+    assert b"IHDR" in picture and b"IHDR" not in files
 
 
 def test_a_damaged_log_is_set_aside(live, known):
