@@ -2,6 +2,7 @@
 
 import base64
 import stat
+from contextlib import ExitStack
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from rkface.runtime.gallery import Gallery, embedding_identity
 from rkface.runtime.gallery_copies import back_up, check, encrypt, forget, restore
 from rkface.runtime.opening import open_gallery
 from rkface.runtime.seal import make_key, read_key
+from rkface.runtime.settings import Settings
 
 from .test_gallery import ONE, crop_of, names, sample, traces, vector
 
@@ -163,8 +165,9 @@ def test_the_service_takes_its_key_from_the_environment(bundle, path, key, monke
         with Gallery(path, embedding_identity(pipeline.manifest), create=True) as gallery:
             fill(gallery)
             encrypt(gallery, key)
-        with pytest.raises(InputError, match="RKFACE_GALLERY_KEY"):  # at the start, not at the first face
-            open_gallery(path, pipeline)
+        settings = Settings(gallery=path)
+        with ExitStack() as opening, pytest.raises(InputError, match="RKFACE_GALLERY_KEY"):  # not at the first face
+            opening.enter_context(open_gallery(settings, pipeline))
         monkeypatch.setenv("RKFACE_GALLERY_KEY", str(key.path))
-        with open_gallery(path, pipeline) as gallery:
+        with open_gallery(settings, pipeline) as gallery:
             assert names(gallery, 3) == ["Grace"]
