@@ -50,7 +50,7 @@ deploy: $(INSTALLED)  ## put a bundle on boards over ssh: BOARD=rock-5b HOST='ra
 	@$(BIN)/rkface deploy $(if $(BOARD),--board '$(BOARD)') $(OPTIONS) $(HOST)
 
 test: lint types $(INSTALLED)  ## lint, types and tests
-	$(BIN)/python -m pytest tests
+	$(BIN)/python -m pytest tests -n 2 --dist loadgroup
 
 twin: $(INSTALLED)  ## build a stand-in board: rknn-toolkit-lite2 under emulation, over a librknnrt of our own (no speed)
 	@$(BIN)/python -m rkface.boards.twin $(if $(wildcard build/$(TARGET)/manifest.json),--bundle build/$(TARGET))
@@ -91,7 +91,8 @@ bench-hot: $(INSTALLED)  ## what rkface itself costs the CPU, all but inference,
 
 FAISS := build/faiss/faiss/__init__.py
 $(FAISS): $(INSTALLED)
-	@$(PIP) --target build/faiss 'faiss-cpu==1.15.1'
+	@$(PIP) --upgrade --target build/faiss 'faiss-cpu==1.15.1'
+	@touch $@
 
 bench-search: $(INSTALLED) $(FAISS)  ## the gallery's search beside faiss-cpu, on one core (installed into build/faiss)
 	$(BIN)/python tests/bench/search.py $(OPTIONS)

@@ -24,6 +24,7 @@ from .remote import ssh
 # Nobody is asked anything; a connection that has been dead for a minute is given up.
 OPTIONS = ("-o", "BatchMode=yes", "-o", "ServerAliveInterval=15", "-o", "ServerAliveCountMax=4")
 FILE_MODE = 0o640
+SILENT = "no message"
 
 
 def copy(
@@ -59,7 +60,10 @@ def _by_rsync(host: str, source: Path, destination: str, like: str | None, say: 
                     say(f"{percent[1]} %")
         if process.wait():
             complaints.seek(0)
-            raise WorkError(f"copying by rsync failed: {cause(complaints.read().decode(errors='replace'))}")
+            said = cause(complaints.read().decode(errors="replace"))
+            if said == SILENT:  # what the board's rsync says of a full disk does not always outlive the connection
+                said = f"rsync ended with code {process.returncode} and no message: is the board's disk full?"
+            raise WorkError(f"copying by rsync failed: {said}")
     moved = re.search(r"^Total transferred file size: ([\d,.]+)", told, re.MULTILINE)
     return f"{int(re.sub(r'[,.]', '', moved[1])) / 1e6:.1f} MB by rsync" if moved else "by rsync"
 
@@ -87,6 +91,6 @@ def _by_tar(host: str, source: Path, destination: str, say: Callable[[str], None
 
 def cause(said: str) -> str:
     """The line of what a program said that tells most."""
-    lines = [line.strip() for line in said.splitlines() if line.strip()] or ["no message"]
+    lines = [line.strip() for line in said.splitlines() if line.strip()] or [SILENT]
     full = next((line for line in lines if "No space left" in line), "")
     return full or (lines[-1] if lines[0].startswith("Traceback") else lines[0])

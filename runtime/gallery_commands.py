@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 from .commands import BUNDLE
 from .errors import InputError, WorkError
+from .seal import ENVIRONMENT
 
 if TYPE_CHECKING:
     from .enrol import Verdict
@@ -79,8 +80,8 @@ def _place(parser: ArgumentParser) -> None:
         "--gallery", type=Path, metavar="FILE",
         help="(default: /var/lib/rkface/gallery.sqlite where that folder is yours to write, else gallery.sqlite here)",
     )  # fmt: skip
-    parser.add_argument("--key", type=Path, metavar="FILE", default=os.environ.get("RKFACE_GALLERY_KEY"),
-                        help="of an encrypted gallery (default: $RKFACE_GALLERY_KEY)")  # fmt: skip
+    parser.add_argument("--key", type=Path, metavar="FILE", default=os.environ.get(ENVIRONMENT),
+                        help=f"of an encrypted gallery (default: ${ENVIRONMENT})")  # fmt: skip
 
 
 def add_models(parser: ArgumentParser, *, required: bool) -> None:

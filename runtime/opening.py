@@ -18,7 +18,7 @@ from .gallery import Gallery
 from .person import embedding_identity
 from .pipeline import Pipeline
 from .scheduler import Scheduler, open_scheduler
-from .seal import read_key
+from .seal import key_from_environment, read_key
 from .settings import MqttSettings, Settings
 from .visit import Rules
 
@@ -64,8 +64,9 @@ def open_gallery(settings: Settings, pipeline: Pipeline) -> Iterator[Gallery]:
     """The gallery, begun where there is none. InputError where it holds another model's embeddings, or is encrypted
     with another key."""
     identity, path = embedding_identity(pipeline.manifest), settings.gallery
-    key = read_key(settings.key) if settings.key else None
+    key = read_key(settings.key) if settings.key else key_from_environment()
     with Gallery(path, identity, create=True, key=key) as gallery:
+        gallery.refresh()  # now, not when the first face is there
         if gallery.identity not in (None, identity) and gallery.state().samples:
             raise InputError(
                 f"{path} holds embeddings of another model than this bundle's, which cannot be compared: use that "

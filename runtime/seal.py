@@ -16,7 +16,7 @@ from typing import Any
 
 from .errors import InputError, WorkError
 
-SETTING = "sealed"
+SETTING, ENVIRONMENT = "sealed", "RKFACE_GALLERY_KEY"
 NONCE, TAG, KEY = 12, 16, 32
 _PROOF = b"rkface gallery"
 
@@ -90,6 +90,12 @@ def read_key(path: Path) -> Key:
     return Key(path, value)
 
 
+def key_from_environment() -> Key | None:
+    """That of the file that RKFACE_GALLERY_KEY names, for the service and for commands without --key."""
+    path = os.environ.get(ENVIRONMENT)
+    return read_key(Path(path)) if path else None
+
+
 def make_key(path: Path) -> Key:
     """A new random key in the new file ``path``, for its owner only. InputError where there is such a file."""
     value = secrets.token_bytes(KEY)
@@ -110,7 +116,7 @@ def unlock(path: Path, proof: str | None, key: Key | None) -> Plain:
             raise InputError(f"{path} is not encrypted: rkface gallery encrypt --gallery {path} --key {key.path}")
         return Plain()
     if key is None:
-        raise InputError(f"{path} is encrypted: say --key FILE, or RKFACE_GALLERY_KEY=FILE in the environment")
+        raise InputError(f"{path} is encrypted: say --key FILE, or {ENVIRONMENT}=FILE in the environment")
     seal = Seal(key.value)
     if not seal.fits(proof):
         raise InputError(f"{path} is encrypted with another key than {key.path}")

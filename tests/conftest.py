@@ -7,6 +7,14 @@ from pathlib import Path
 
 import pytest
 
+TESTS = Path(__file__).parent
+
+
+def pytest_collection_modifyitems(items):
+    """A folder's tests stay in one of `make test`'s processes: they share what took long to make, and its cache."""
+    for item in items:
+        item.add_marker(pytest.mark.xdist_group(item.path.relative_to(TESTS).parts[0]))
+
 
 @pytest.fixture(scope="session")
 def shared() -> Path:

@@ -2,14 +2,18 @@
 
 import base64
 import stat
+from contextlib import ExitStack
 
 import numpy as np
 import pytest
+from rkface.runtime import open_bundle
 from rkface.runtime.cli import main
 from rkface.runtime.errors import InputError, WorkError
-from rkface.runtime.gallery import Gallery
+from rkface.runtime.gallery import Gallery, embedding_identity
 from rkface.runtime.gallery_copies import back_up, check, encrypt, forget, restore
+from rkface.runtime.opening import open_gallery
 from rkface.runtime.seal import make_key, read_key
+from rkface.runtime.settings import Settings
 
 from .test_gallery import ONE, crop_of, names, sample, traces, vector
 
@@ -154,3 +158,16 @@ def test_encrypting_by_command(path, tmp_path, capsys, monkeypatch):
     monkeypatch.setenv("RKFACE_GALLERY_KEY", str(tmp_path / "key"))
     assert "Ada" in run("show", "Ada")[1]
     assert run("encrypt")[0] == 2
+
+
+def test_the_service_takes_its_key_from_the_environment(bundle, path, key, monkeypatch):
+    with open_bundle(bundle) as pipeline:
+        with Gallery(path, embedding_identity(pipeline.manifest), create=True) as gallery:
+            fill(gallery)
+            encrypt(gallery, key)
+        settings = Settings(gallery=path)
+        with ExitStack() as opening, pytest.raises(InputError, match="RKFACE_GALLERY_KEY"):  # not at the first face
+            opening.enter_context(open_gallery(settings, pipeline))
+        monkeypatch.setenv("RKFACE_GALLERY_KEY", str(key.path))
+        with open_gallery(settings, pipeline) as gallery:
+            assert names(gallery, 3) == ["Grace"]
