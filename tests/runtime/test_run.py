@@ -106,27 +106,21 @@ def test_systemd_is_told_and_a_stop_in_the_middle_loses_nothing(run, ear, tmp_pa
     assert all(json.loads(line).keys() == {"time", "level", "part", "message"} for line in err.splitlines())
 
 
-def test_after_a_kill_it_starts_again_and_knows_what_was(run, tmp_path):
-    process = run()
-    start = json.loads(process.stdout.readline())
-    process.kill()
-    process.wait()
-    process = run()
-    again = json.loads(process.stdout.readline())
-    assert again["id"] != start["id"]
-    process.send_signal(signal.SIGINT)
-    assert process.wait(WAIT) == 0
-    with Gallery(tmp_path / "state/gallery.sqlite") as gallery:
-        assert check(gallery) == []
-
-
-def test_a_second_service_ends_with_what_to_do(run):
-    process = run()
-    process.stdout.readline()
+def test_a_second_service_is_refused_until_the_first_is_killed_and_then_goes_on_with_what_it_left(run, tmp_path):
+    first = run()
+    start = json.loads(first.stdout.readline())
     second = run()
     assert second.wait(WAIT) == 2
     (line,) = second.stderr.read().decode().splitlines()
-    assert line.startswith("rkface: ") and f"process {process.pid}" in line
+    assert line.startswith("rkface: ") and f"process {first.pid}" in line
+    first.kill()
+    first.wait()
+    third = run()
+    assert json.loads(third.stdout.readline())["id"] != start["id"]
+    third.send_signal(signal.SIGINT)
+    assert third.wait(WAIT) == 0
+    with Gallery(tmp_path / "state/gallery.sqlite") as gallery:
+        assert check(gallery) == []
 
 
 @pytest.mark.parametrize(
