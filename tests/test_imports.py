@@ -61,3 +61,11 @@ def test_help_waits_for_neither_numpy_nor_opencv():
         "print(sorted({'numpy', 'cv2', 'onnx', 'torch'} & set(sys.modules)))"
     )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
+
+
+def test_the_console_is_loaded_only_where_it_is_served():
+    code = (
+        "import sys, rkface.runtime.service, rkface.runtime.run_command, rkface.runtime.web.password;"
+        "print(sorted({'fastapi', 'starlette', 'pydantic', 'uvicorn', 'websockets', 'argon2'} & set(sys.modules)))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"

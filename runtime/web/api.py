@@ -192,6 +192,16 @@ def forget(service: Served, id: str) -> Forgotten:
     return Forgotten(list(service.forget(_person(service, id).id)))
 
 
+@router.delete("/people/{id}/samples/{sample}", tags=["people"], responses=ABSENT)
+def remove(service: Served, id: str, sample: int) -> Person:
+    """Delete one sample, such as a photo of somebody else. Backups keep it until they grow old."""
+    found = _person(service, id)
+    if sample not in [one.id for one in service.gallery.samples(found)]:
+        raise HTTPException(404, "there is no such sample (any more)")
+    service.gallery.remove(found, [sample])
+    return _person(service, id)
+
+
 @router.get("/people/{id}/face", tags=["people"], responses=PNG | ABSENT, response_class=Response)
 def face_of_person(service: Served, id: str, sample: int | None = None) -> Response:
     """The aligned face of one sample, or of the best one, as PNG."""

@@ -17,6 +17,7 @@ from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import StreamingResponse
 
 from ..scheduler import Frame
+from ..watch import Present
 from .api import ABSENT, Served, camera_of
 from .guard import Access
 from .service_protocol import Service
@@ -94,7 +95,7 @@ async def live(socket: WebSocket, name: str) -> None:
                 await asyncio.sleep(POLL)
                 frame, present = service.latest(name)
             fresh = frame is not None and frame is not shown
-            said = {"fresh": fresh, "present": [asdict(one) for one in present] if fresh else []}
+            said = {"fresh": fresh, "present": [asdict(one) for one in present if fresh and _inside(one)]}
             await socket.send_text(json.dumps(said))
             if frame is not None and fresh:
                 shown = frame
@@ -104,6 +105,12 @@ async def live(socket: WebSocket, name: str) -> None:
         pass
     finally:
         state.viewers -= 1
+
+
+def _inside(one: Present) -> bool:
+    """A face that walked out of the picture is followed for a moment: its box, cut at the edge, is empty."""
+    x1, y1, x2, y2 = one.box
+    return x1 < x2 and y1 < y2
 
 
 @router.get("/events", tags=["appearances"], response_class=StreamingResponse, responses=STREAM)

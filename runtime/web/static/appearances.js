@@ -32,12 +32,12 @@ export async function show(main, person) {
     none.hidden = !list.hidden;
     paged = Boolean(before);
   }
+  await load();
   main.replaceChildren(
     h("h1", {}, "Appearances"),
     h("div", { class: "row card" },
       h("label", { for: "whose" }, "Who", whose), h("label", { for: "where" }, "Where", where)),
     none, list, older);
-  await load();
   const quiet = events(() => {  // nothing is moved while somebody reads older pages or has an entry focused
     clearTimeout(timer);
     timer = setTimeout(() => {

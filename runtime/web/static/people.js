@@ -76,14 +76,20 @@ async function one(main, id) {
   const fill = (found) => list.replaceChildren(...found.map((sample) => h("li", { class: "person" },
     sample.crop ? face(id, sample.id, true) : h("span", { class: "face large" }),
     h("span", {}, `quality ${share(sample.quality)}`),
-    h("span", { class: "faint" }, `${sample.source}, ${when(sample.created)}`))));
+    h("span", { class: "faint" }, `${sample.source}, ${when(sample.created)}`),
+    h("button", { type: "button", class: "quiet", "aria-label": `Remove the sample ${sample.source}`, onclick: attempt(async () => {
+      if (!await confirm("Remove this sample?", "Backups keep it until they grow old.", "Remove")) return;
+      await call("DELETE", `/people/${id}/samples/${sample.id}`);
+      await refill();
+    }) }, "Remove…"))));
+  const refill = async () => fill((await get(`/people/${id}`)).samples);
   fill(samples);
   main.replaceChildren(
     h("h1", {}, person.name),
     h("div", { class: "columns" },
       h("div", {},
         h("section", { class: "card" }, h("h2", {}, "Samples"), list),
-        upload(person.name, async () => fill((await get(`/people/${id}`)).samples))),
+        upload(person.name, refill)),
       h("div", {},
         h("section", { class: "card" },
           h("p", {}, h("a", { href: `#/appearances/${id}` }, "Appearances")),

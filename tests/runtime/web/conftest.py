@@ -66,13 +66,13 @@ def running(folder, pictures):
         yield service
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def service(tmp_path_factory, pictures):
     with running(tmp_path_factory.mktemp("service"), pictures) as service:
         yield service
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def address(service):
     with serve(service, port=0) as address:
         yield address
