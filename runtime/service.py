@@ -6,6 +6,7 @@ import math
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack
 from logging import getLogger
 from queue import Queue
@@ -105,8 +106,8 @@ class Service:
         notify("STOPPING=1")
         self._stop.set()
         with self._opened:
-            for view in self.views.values():
-                view.close()
+            with ThreadPoolExecutor(max(1, len(self.views))) as closing:  # one that hangs for seconds delays no other
+                list(closing.map(View.close, self.views.values()))
             self.scheduler.close()
             for thread in self._threads:
                 thread.join()
@@ -120,6 +121,7 @@ class Service:
         """Wait until it is told to stop, or every camera has ended. Raises what ended the work of a thread."""
         while not self._stop.wait(BEAT):  # a plain wait would keep signals waiting too
             pass
+        log.info("stopping")
         if self._failure is not None:
             raise self._failure
 

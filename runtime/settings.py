@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from .bundle import Thresholds
+from .gallery import default_path
 from .visit import Rules
 
 ON_BOARD = Path("/opt/rkface/current/bundle")  # where deploy puts it
-STATE_ON_BOARD = Path("/var/lib/rkface")
 DAY = 86_400.0
 
 
@@ -185,9 +185,7 @@ class Settings:
     bundle: Path = field(default_factory=lambda: ON_BOARD if ON_BOARD.is_dir() else Path("build/rk3588"))
     backend: Literal["", "npu", "reference"] = ""
     cores: Annotated[int, Range(0, 8)] = 0
-    gallery: Path = field(
-        default_factory=lambda: (STATE_ON_BOARD if STATE_ON_BOARD.is_dir() else Path()) / "gallery.sqlite"
-    )
+    gallery: Path = field(default_factory=default_path)
     key: Path | None = field(default_factory=_key)
     device: str = field(default_factory=_device)
     camera: dict[str, CameraSettings] = field(default_factory=dict)

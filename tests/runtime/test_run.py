@@ -1,7 +1,10 @@
 """``rkface run`` as a process: what systemd, a terminal and a power switch do to it."""
 
+import io
 import json
+import logging
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -14,6 +17,7 @@ import cv2
 import pytest
 from rkface.runtime.gallery import Gallery
 from rkface.runtime.gallery_copies import check
+from rkface.runtime.logs import start_logs, under_journal
 from rkface.runtime.systemd import notify, watchdog_seconds
 
 from .conftest import scene
@@ -102,27 +106,47 @@ def test_systemd_is_told_and_a_stop_in_the_middle_loses_nothing(run, ear, tmp_pa
     assert all(json.loads(line).keys() == {"time", "level", "part", "message"} for line in err.splitlines())
 
 
-def test_after_a_kill_it_starts_again_and_knows_what_was(run, tmp_path):
-    process = run()
-    start = json.loads(process.stdout.readline())
-    process.kill()
-    process.wait()
-    process = run()
-    again = json.loads(process.stdout.readline())
-    assert again["id"] != start["id"]
-    process.send_signal(signal.SIGINT)
-    assert process.wait(WAIT) == 0
+def test_a_second_service_is_refused_until_the_first_is_killed_and_then_goes_on_with_what_it_left(run, tmp_path):
+    first = run()
+    start = json.loads(first.stdout.readline())
+    second = run()
+    assert second.wait(WAIT) == 2
+    (line,) = second.stderr.read().decode().splitlines()
+    assert line.startswith("rkface: ") and f"process {first.pid}" in line
+    first.kill()
+    first.wait()
+    third = run()
+    assert json.loads(third.stdout.readline())["id"] != start["id"]
+    third.send_signal(signal.SIGINT)
+    assert third.wait(WAIT) == 0
     with Gallery(tmp_path / "state/gallery.sqlite") as gallery:
         assert check(gallery) == []
 
 
-def test_a_second_service_ends_with_what_to_do(run):
-    process = run()
-    process.stdout.readline()
-    second = run()
-    assert second.wait(WAIT) == 2
-    (line,) = second.stderr.read().decode().splitlines()
-    assert line.startswith("rkface: ") and f"process {process.pid}" in line
+@pytest.mark.parametrize(
+    ("form", "line"),
+    [
+        ("text", r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d warning camera: lost\\nagain\n"),
+        ("journal", r"<4>camera: lost\\nagain\n"),
+        ("json", r'\{"time": [\d.]+, "level": "warning", "part": "camera", "message": "lost\\nagain"\}\n'),
+    ],
+)
+def test_a_log_s_record_is_one_line_whatever_it_holds(form, line):
+    stream, logger = io.StringIO(), logging.getLogger("rkface")
+    kept = logger.level, logger.propagate
+    handler = start_logs(form, stream)
+    try:
+        logging.getLogger("rkface.camera").warning("%s\nagain", "lost")
+    finally:
+        logger.removeHandler(handler)
+        logger.level, logger.propagate = kept
+    assert re.fullmatch(line, stream.getvalue()), stream.getvalue()
+
+
+def test_the_journal_is_known_by_its_file():
+    about = os.fstat(2)
+    assert under_journal({"JOURNAL_STREAM": f"{about.st_dev}:{about.st_ino}"})
+    assert not under_journal({"JOURNAL_STREAM": "1:1"}) and not under_journal({})
 
 
 def test_nobody_to_notify_is_no_error(tmp_path):
