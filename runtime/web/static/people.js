@@ -19,7 +19,7 @@ async function all(main) {
     nobody.hidden = people.length > 0;
     list.replaceChildren(...people.map((person) => h("li", {},
       h("a", { class: "card person", href: `#/people/${person.id}` },
-        face(person.id, 0, true), h("strong", { class: "grow" }, person.name),
+        face(person.id, 0, true), h("strong", {}, person.name),
         h("span", { class: "faint" }, count(person.samples, "sample", "samples"))))));
   };
   await fill();

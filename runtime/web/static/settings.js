@@ -15,8 +15,8 @@ export async function show(main) {
     if (!changed.length) return say("Nothing was changed");
     try {
       await call("PATCH", "/settings", Object.fromEntries(changed));
+      await show(main);
       say("Saved");
-      show(main);
     } catch (error) { say(error.message); }
   } },
   fields.map((one) => h("p", {}, h("label", { for: one.key }, one.label, h("span", { class: "faint" }, one.help)), one.input)),
