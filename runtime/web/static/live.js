@@ -53,7 +53,7 @@ function follow(camera, picture, state, list, nobody) {
     socket.onclose = () => {
       if (over) return;
       state.textContent = "Connection lost. Trying again…";
-      timer = setTimeout(connect, AGAIN);
+      again();
     };
     socket.onmessage = async ({ data }) => {
       if (typeof data === "string") {
@@ -71,6 +71,10 @@ function follow(camera, picture, state, list, nobody) {
       nobody.hidden = items.size > 0;
       if (socket.readyState === WebSocket.OPEN) socket.send("next");
     };
+  };
+  // Asked first over HTTP, which says when the session is over: then the door is shown, and this view is left.
+  const again = () => {
+    timer = setTimeout(() => get("/cameras").then(() => over || connect(), () => over || again()), AGAIN);
   };
   connect();
   return () => { over = true; clearTimeout(timer); socket.close(); };

@@ -192,3 +192,13 @@ def test_the_door(page, service, tmp_path, shot):
         page.shows("Password", "main")
         page.click("nav a", "People")
         page.shows("Sign in", "main")  # the door stays shut
+        page.write(PASSWORD)
+        page.press("Enter")
+        page.until("location.hash === '#/people' && document.querySelector('#who') !== null")
+        page.click("nav a", "Live")
+        page.until("document.querySelector('canvas')?.ariaLabel?.startsWith('no ') === false")
+        page.run(
+            "fetch('/v1/session').then((one) => one.json()).then(({ token }) => "
+            "fetch('/v1/session', { method: 'DELETE', headers: { 'x-csrf-token': token } })).then(() => 1)"
+        )
+        page.shows("Sign in", "main")  # ended elsewhere: the live view finds out
