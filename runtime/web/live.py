@@ -80,9 +80,9 @@ async def live(socket: WebSocket, name: str) -> None:
     if name not in service.cameras or state.viewers >= VIEWERS:
         await socket.close(1013 if name in service.cameras else 1008)
         return
-    await socket.accept()
     state.viewers += 1
     try:
+        await socket.accept()
         shown: Frame | None = None
         while not state.stopping:
             await socket.receive_text()
