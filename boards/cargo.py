@@ -58,7 +58,7 @@ class Loader:
                 wheels = sorted(fetch_wheels(needed, machine, python, self._cache).glob("*.whl"))
                 folder = Path(self._place.name) / f"{machine}-{python}"
                 self._packed[key] = pack(
-                    self._bundle, wheels, folder, build_runtime_wheel, self._reference, self._config
+                    self._bundle, wheels, folder, build_runtime_wheel, reference=self._reference, config=self._config
                 )
             return self._packed[key]
 
@@ -71,8 +71,9 @@ def pack(
     wheels: list[Path],
     folder: Path,
     build: Callable[[Path], Path],
+    *,
     reference: bool,
-    config: Path | None = None,
+    config: Path | None,
 ) -> Cargo:
     """Lay links to everything into ``folder``, which is made. The reference models stay here unless they are used."""
     (folder / "wheels").mkdir(parents=True)
