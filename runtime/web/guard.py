@@ -83,8 +83,6 @@ class Guard:
                     headers[name] = value
                 # What is behind the door is nobody's to keep; our own files may be, but must be asked about.
                 headers["cache-control"] = "no-store" if scope["path"].startswith("/v1") else "no-cache"
-                if self._access.secure:
-                    headers["strict-transport-security"] = "max-age=31536000"
             await send(message)
 
         refusal = self._refusal(scope)

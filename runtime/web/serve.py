@@ -64,7 +64,7 @@ def console(service: Service, access: Access) -> FastAPI:
 def serve(
     service: Service,
     host: str = "127.0.0.1",
-    port: int = 8340,
+    port: int = 8080,
     *,
     password_file: Path | None = None,
     tls: tuple[Path, Path] | None = None,
@@ -78,7 +78,7 @@ def serve(
     if passwords is None and host not in LOOPBACK:
         raise InputError(
             f"to listen on {host} the console needs a password: `rkface web-password`, then name its file. Without one "
-            "it listens on 127.0.0.1 only (from elsewhere: ssh -L 8340:localhost:8340 board)"
+            "it listens on 127.0.0.1 only (from elsewhere: ssh -L 8080:localhost:8080 board)"
         )
     app = console(service, Access(passwords, tls is not None))
     config = uvicorn.Config(

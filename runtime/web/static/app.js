@@ -24,13 +24,16 @@ async function show() {
     else link.removeAttribute("aria-current");
   }
   document.title = `${name[0].toUpperCase()}${name.slice(1)} – rkface`;
+  const place = h("div");
+  let left = () => {};
   try {
-    const left = await views[name].show(main, argument && decodeURIComponent(argument)) || (() => {});
-    if (mine === turn) leave = left;
-    else left();  // another view was asked for meanwhile
+    left = await views[name].show(place, argument && decodeURIComponent(argument)) || left;
   } catch (error) {
-    if (mine === turn && !main.querySelector("form.door")) main.replaceChildren(h("p", { class: "problem" }, error.message));
+    place.replaceChildren(h("p", { class: "problem" }, error.message));
   }
+  if (mine !== turn) return left();  // another view was asked for meanwhile, or the door was shut
+  leave = left;
+  main.replaceChildren(place);
 }
 
 function door() {

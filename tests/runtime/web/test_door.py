@@ -71,7 +71,7 @@ def test_a_taken_port_is_named():
             pass
 
 
-@pytest.mark.parametrize("host", ["rebound.example", "10.0.0.5:8340", "", "localhost.example"])
+@pytest.mark.parametrize("host", ["rebound.example", "10.0.0.5:8080", "", "localhost.example"])
 def test_a_name_that_was_pointed_here_is_not_answered_to(host):
     client = TestClient(console(Nobody(), Access(None, secure=False)), base_url="http://localhost")
     assert client.get("/v1/settings").status_code == 200
@@ -107,7 +107,6 @@ def test_over_tls_the_cookie_is_for_this_host_and_tls_alone(hash):
     answer = sign_in(client)
     cookie = answer.headers["set-cookie"]
     assert cookie.startswith("__Host-rkface=") and "Secure" in cookie and "Path=/" in cookie and "Domain" not in cookie
-    assert answer.headers["strict-transport-security"]
 
 
 @pytest.mark.parametrize("token", [None, "", "guessed", "é"])
