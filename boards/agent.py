@@ -5,8 +5,8 @@ Requests come as JSON objects, one a line, {"do": NAME, …}; each is answered b
 the lock, and when it ends, for whatever reason, an unfinished release is removed and the lock is free. Switching and
 returning are one request, so that they come to an end here whether or not anyone still listens.
 
-Below BASE (/opt/rkface): releases/NAME/{bundle,wheels,venv,requirements.txt,rkface.service,release.json}, current → one
-of them, lock. A release without release.json is unfinished and nobody's.
+Below BASE (/opt/rkface): releases/NAME/{bundle,wheels,venv,requirements.txt,rkface.service,rkface.toml,release.json},
+current → one of them, lock. A release without release.json is unfinished and nobody's.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from typing import Any, BinaryIO, Callable, Sequence  # noqa: UP035 (Python 3.8)
 from .onboard import ANSWER, SEAL, UNIT, StepError, check, discard, last, pythons, restart, run, withdraw, write
 
 SILENCE = 120  # seconds without a line after which the workstation counts as gone; it writes one every 20
+CONFIG = "rkface.toml"
 MODE = 0o750  # of what holds faces: the owner, and the group that the service belongs to
 
 
@@ -77,8 +78,11 @@ class Agent:
         return str(release)
 
     def install(self, python: str) -> None:
-        """The virtual environment, out of the wheels that came along; pip compares each with its SHA-256."""
-        release = self._release()
+        """The virtual environment, out of the wheels that came along; pip compares each with its SHA-256. Where no
+        configuration came along, that of the current release goes on."""
+        release, current = self._release(), self._current()
+        if current and (current / CONFIG).is_file() and not (release / CONFIG).is_file():
+            shutil.copy2(str(current / CONFIG), str(release / CONFIG))
         check([python, "-m", "venv", "--without-pip", str(release / "venv")], "the virtual environment")
         pip = next((release / "wheels").glob("pip-*.whl"), None)
         if pip is None:

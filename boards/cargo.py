@@ -21,6 +21,7 @@ from .wheel import (
     unpacked_size,
 )
 
+CONFIG = "rkface.toml"  # what `rkface run` looks for beside the bundle
 UNIT = Path(__file__).with_name("rkface.service")
 SPARE = 1.2  # of the counted bytes: blocks half used, and Python's compiled files
 
@@ -37,8 +38,11 @@ class Cargo:
 class Loader:
     """Packs a cargo once for each kind of board (processor and Python), however many boards ask at a time."""
 
-    def __init__(self, bundle: Bundle, *, reference: bool, cache: Path | None = None) -> None:
+    def __init__(
+        self, bundle: Bundle, *, reference: bool, config: Path | None = None, cache: Path | None = None
+    ) -> None:
         self._bundle = bundle
+        self._config = config
         self._reference = reference
         self._cache = cache or default_cache()
         self._place = tempfile.TemporaryDirectory(prefix="rkface-deploy-")
@@ -53,14 +57,24 @@ class Loader:
                 needed = requirements(self._bundle.manifest.toolkit, machine, python, reference=self._reference)
                 wheels = sorted(fetch_wheels(needed, machine, python, self._cache).glob("*.whl"))
                 folder = Path(self._place.name) / f"{machine}-{python}"
-                self._packed[key] = pack(self._bundle, wheels, folder, build_runtime_wheel, self._reference)
+                self._packed[key] = pack(
+                    self._bundle, wheels, folder, build_runtime_wheel, reference=self._reference, config=self._config
+                )
             return self._packed[key]
 
     def close(self) -> None:
         self._place.cleanup()
 
 
-def pack(bundle: Bundle, wheels: list[Path], folder: Path, build: Callable[[Path], Path], reference: bool) -> Cargo:
+def pack(
+    bundle: Bundle,
+    wheels: list[Path],
+    folder: Path,
+    build: Callable[[Path], Path],
+    *,
+    reference: bool,
+    config: Path | None,
+) -> Cargo:
     """Lay links to everything into ``folder``, which is made. The reference models stay here unless they are used."""
     (folder / "wheels").mkdir(parents=True)
     every = [*wheels, build(folder / "wheels")]
@@ -73,6 +87,8 @@ def pack(bundle: Bundle, wheels: list[Path], folder: Path, build: Callable[[Path
             place.symlink_to((bundle.folder / name).resolve())
     (folder / REQUIREMENTS).write_text(pin(every), encoding="utf-8")
     (folder / UNIT.name).symlink_to(UNIT)
+    if config:
+        (folder / CONFIG).symlink_to(config.resolve())
     copied = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
     folders = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_dir())
     return Cargo(folder, tuple(folders), int((copied + unpacked_size(every)) * SPARE))

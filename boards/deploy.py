@@ -63,6 +63,8 @@ def deploy(parser: ArgumentParser) -> None:
     add("--librknnrt", type=Path, metavar="FILE", help="with --prepare: install this copy of Rockchip's library too")
     add("--yes", action="store_true", help="with --prepare: do not ask")
     add("--rollback", action="store_true", help="return to the release before, after a selftest of it")
+    add("--config", type=Path, metavar="FILE", help="settings for `rkface run`, part of the release (default: those of "
+        "the release before)")  # fmt: skip
     add("--service", action="store_true", help="also install and start the systemd unit, which runs `rkface run`")
     add("--backend", default="", metavar="B", help="for the selftest: npu or reference (default: what the board has)")
     add("--no-doctor", action="store_true", help="go on whatever doctor finds")
@@ -118,18 +120,23 @@ def _run(options: Namespace) -> int:
     if profile and not profile.cores:
         raise InputError(f"{profile.title} only takes part in converting: rknn-toolkit-lite2 does not run on it")
     if options.rollback:
-        if options.prepare or options.bundle or options.service:
-            raise InputError("--rollback takes what is on the board: it goes without --prepare, --bundle and --service")
+        if options.prepare or options.bundle or options.service or options.config:
+            raise InputError("--rollback takes what is on the board: it goes without --prepare, --bundle, --config and "
+                             "--service")  # fmt: skip
         return _all(Plan(options, None, profile, None, ""))
     bundle = read_bundle(options.bundle or Path("build") / (profile.soc if profile else SOC))
     if profile and profile.soc != bundle.manifest.target:
         raise InputError(f"{bundle.folder} was made for {bundle.manifest.target}, {profile.name} is {profile.soc}: "
                          f"convert again with --target {profile.soc}")  # fmt: skip
+    if options.config:
+        from rkface.runtime.config import read_settings
+
+        read_settings(options.config)  # what is wrong with it is told here, not by a service that does not start
     if options.prepare:
         from .prepare import prepare
 
         prepare(options.hosts, options.root, options.librknnrt, bundle.manifest.toolkit, ask=not options.yes)
-    loader = Loader(bundle, reference=options.backend == "reference")
+    loader = Loader(bundle, reference=options.backend == "reference", config=options.config)
     try:
         return _all(Plan(options, bundle, profile, loader, time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())))
     finally:

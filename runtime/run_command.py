@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from .settings import Settings
 
 CONFIG = Path("/etc/rkface/rkface.toml")
+DEPLOYED = "rkface.toml"  # in a release, beside the bundle: what `rkface deploy --config` brought
 
 
 def run(parser: ArgumentParser) -> None:
@@ -38,7 +39,8 @@ def run(parser: ArgumentParser) -> None:
       rkface run --config /etc/rkface/rkface.toml
     """
     parser.add_argument("--config", type=Path, metavar="FILE",
-                        help=f"TOML (default: {CONFIG}, if there); `rkface config show` explains it")  # fmt: skip
+                        help=f"TOML (default: {DEPLOYED} beside the bundle, or {CONFIG}, if there); "
+                        "`rkface config show` explains it")  # fmt: skip
     parser.add_argument("--bundle", type=Path, metavar="DIR", help="what `rkface convert` wrote")
     parser.add_argument("--camera", action="append", metavar="SPEC", default=[], help="instead of those configured")
     parser.add_argument("--gallery", type=Path, metavar="FILE", help="who is known (`rkface enrol`)")
@@ -143,7 +145,8 @@ def _settings(options: Namespace) -> Settings:
     from .config import read_settings
     from .settings import Settings, default_camera, named_cameras
 
-    file = options.config or (CONFIG if CONFIG.exists() else None)
+    usual = [options.bundle.parent / DEPLOYED, CONFIG] if options.bundle else [CONFIG]
+    file = options.config or next((path for path in usual if path.is_file()), None)
     settings = read_settings(file) if file else Settings()
     if options.camera or not settings.camera:
         settings = replace(settings, camera=named_cameras(options.camera or [default_camera()]))

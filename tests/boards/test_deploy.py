@@ -228,6 +228,26 @@ def test_a_second_deploy_at_once_is_refused(served, capsys):
     assert_first_serves(served, first)
 
 
+def test_a_configuration_is_part_of_its_release_and_stays_until_another_comes(board, tmp_path, capsys):
+    def written(name, camera):
+        (tmp_path / name).write_text(f'[camera.door]\nsource = "{camera}"\n')
+        return tmp_path / name
+
+    def running():
+        return (board.base / "current/rkface.toml").read_text()
+
+    for stamp, arguments in (("1", ["--config", written("a.toml", "/dev/video1")]), ("2", [])):
+        board.stamp(stamp)
+        assert board.deploy(*arguments) == 0
+        assert "/dev/video1" in running()
+    board.stamp("3")
+    assert board.deploy("--config", written("b.toml", "rtsp://door/stream")) == 0 and "rtsp://door" in running()
+    assert board.deploy("--rollback") == 0 and "/dev/video1" in running()
+    with pytest.raises(InputError, match="did you mean source"):
+        board.deploy("--config", written("c.toml", 'x"\nsorce = "'))
+    assert "/dev/video1" in running()
+
+
 def mounted(folder, size):
     folder.mkdir()
     return subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "none", folder], check=False).returncode == 0

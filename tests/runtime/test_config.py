@@ -1,5 +1,6 @@
 """Settings from TOML: all that is wrong is said, with what was probably meant, and nothing is half taken."""
 
+from argparse import ArgumentParser
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,6 +9,7 @@ from rkface.runtime import config
 from rkface.runtime.bundle import Thresholds
 from rkface.runtime.cli import main
 from rkface.runtime.errors import InputError
+from rkface.runtime.run_command import _settings, run
 from rkface.runtime.settings import (
     CameraSettings,
     Events,
@@ -140,3 +142,11 @@ def test_the_commands(tmp_path, capsys, monkeypatch):
     with pytest.raises(InputError, match="is missing"):
         config.read_settings(path)
     assert main(["config", "check", str(tmp_path / "nowhere")]) == 2
+
+
+def test_a_releases_configuration_lies_beside_its_bundle(tmp_path):
+    parser = ArgumentParser()
+    run(parser)
+    (tmp_path / "rkface.toml").write_text('[camera.door]\nsource = "rtsp://door/stream"\n')
+    settings = _settings(parser.parse_args(["--bundle", str(tmp_path / "bundle")]))
+    assert settings.camera["door"].source == "rtsp://door/stream" and settings.bundle == tmp_path / "bundle"
