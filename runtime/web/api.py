@@ -7,20 +7,19 @@ meaning needs a ``/v2``.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Annotated, Any
 
 import numpy as np
 from fastapi import APIRouter, Depends, HTTPException, Query, Request, Response
 from fastapi.concurrency import run_in_threadpool
-from pydantic import Field
 
-from ..appearance import Appearance, Match
+from ..appearance import Match
 from ..enrol import Verdict
 from ..errors import InputError
 from ..guide import Guidance
 from ..image import decode_image
 from ..person import Person
+from .bodies import Credentials, Forgotten, Known, Logged, Merged, Renamed, Seen, SignIn, StoredSample
 from .guard import Access
 from .service_protocol import CameraHealth, Health, Service, Setting
 
@@ -43,76 +42,6 @@ def access_of(request: Request) -> Access:
 
 Served = Annotated[Service, Depends(service_of)]
 Door = Annotated[Access, Depends(access_of)]
-Name = Annotated[str, Field(min_length=1, max_length=200)]
-
-
-@dataclass(frozen=True)
-class SignIn:
-    """``token`` belongs into the header X-CSRF-Token of every request that changes something; "" when not signed in."""
-
-    signed_in: bool
-    password_needed: bool
-    token: str
-
-
-@dataclass(frozen=True)
-class Credentials:
-    password: str
-
-
-@dataclass(frozen=True)
-class StoredSample:
-    """A sample without its embedding, which never leaves the board this way. ``crop``: whether there is a picture."""
-
-    id: int
-    quality: float
-    source: str
-    created: float
-    crop: bool
-
-
-@dataclass(frozen=True)
-class Known:
-    """``nearest`` are the other people who look most alike, the cosine between their nearest samples."""
-
-    person: Person
-    samples: list[StoredSample]
-    nearest: list[Match]
-
-
-@dataclass(frozen=True)
-class Renamed:
-    name: Name
-
-
-@dataclass(frozen=True)
-class Merged:
-    """``into``: the id of who keeps name and id."""
-
-    into: str
-
-
-@dataclass(frozen=True)
-class Seen:
-    """Enrol who is in an appearance that lasts or has just ended. ``force``: even if someone else looks alike."""
-
-    name: Name
-    appearance: str
-    force: bool = False
-
-
-@dataclass(frozen=True)
-class Forgotten:
-    """``left``: copies that could not be reached and may still hold the person, a sentence for each."""
-
-    left: list[str]
-
-
-@dataclass(frozen=True)
-class Logged(Appearance):
-    """``face``: whether there is a picture of the best shot."""
-
-    face: bool = False
 
 
 @router.get("/session", tags=["session"])
