@@ -54,9 +54,7 @@ def detect_doubtful(pipeline: Pipeline, image: NDArray[np.uint8]) -> Faces:
 
 
 def scheduler_of(settings: Settings) -> Scheduler:
-    return open_scheduler(
-        settings.bundle, settings.backend or None, cores=settings.cores or None, work=detect_doubtful
-    )
+    return open_scheduler(settings.bundle, settings.backend or None, cores=settings.cores or None, work=detect_doubtful)
 
 
 @contextmanager

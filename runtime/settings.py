@@ -67,9 +67,7 @@ class Recognition:
 
     def rules(self, thresholds: Thresholds) -> Rules:
         rules = Rules.of(thresholds)
-        return replace(
-            rules, match=self.match or rules.match, hysteresis=self.hysteresis, window=self.window
-        )
+        return replace(rules, match=self.match or rules.match, hysteresis=self.hysteresis, window=self.window)
 
 
 @dataclass(frozen=True)

@@ -24,9 +24,7 @@ Face = Callable[[Appearance], bytes | None]
 class Teller:
     """``tell`` may be called from any thread; all hear the same order."""
 
-    def __init__(
-        self, gallery: Gallery, log: AppearanceLog, sinks: Sequence[Delivery], troubles: Troubles
-    ) -> None:
+    def __init__(self, gallery: Gallery, log: AppearanceLog, sinks: Sequence[Delivery], troubles: Troubles) -> None:
         self._gallery, self._log, self._sinks, self._troubles = gallery, log, sinks, troubles
         self._listeners: list[queue.Queue[dict[str, Any]]] = []
         self._telling = threading.Lock()

@@ -1,7 +1,7 @@
 """Appearances, told to the world: JSON lines, webhook, MQTT. docs/events.md is what a receiver reads.
 
-    with Delivery("webhook", Webhook(url, secret), Spool(folder)) as sink:
-        sink.send(appearance.as_event())
+with Delivery("webhook", Webhook(url, secret), Spool(folder)) as sink:
+    sink.send(appearance.as_event())
 """
 
 from .channel import Channel, Sink, SinkState, encode

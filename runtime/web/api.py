@@ -248,5 +248,3 @@ def _person(service: Service, id: str) -> Person:
     if found is None or found.id != id:  # a name is no id
         raise HTTPException(404, "there is no such person (any more)")
     return found
-
-

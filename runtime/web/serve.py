@@ -129,4 +129,3 @@ def _context(certificate: Path, key: Path) -> ssl.SSLContext:
     except (OSError, ssl.SSLError) as error:
         raise InputError(f"{certificate}, {key}: no certificate and its key, PEM: {error}") from error
     return context
-

@@ -159,9 +159,10 @@ RUN = (
 def start(bundle: Path, still: Path, folder: Path) -> tuple[float, float]:
     """Seconds from the start of the process until it says who ``still`` shows, and of loading the models in them."""
     gallery = folder / "gallery.sqlite"
-    with open_bundle(bundle, "reference") as pipeline, Gallery(
-        gallery, embedding_identity(pipeline.manifest), create=True
-    ) as known:
+    with (
+        open_bundle(bundle, "reference") as pipeline,
+        Gallery(gallery, embedding_identity(pipeline.manifest), create=True) as known,
+    ):
         image = cv2.imread(str(still))
         faces = pipeline.recognize(image)
         known.add("Still", [Sample(faces.embeddings[faces.largest()], None, 1.0, "bench")])

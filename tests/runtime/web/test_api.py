@@ -81,6 +81,7 @@ def test_who_is_enrolled_under_another_name_is_asked_about(client, ada, portrait
 
 def png_of(width, height):
     """A whole PNG of zeros that says it is so large, in a few bytes."""
+
     def chunk(kind, data):
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
