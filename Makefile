@@ -50,7 +50,7 @@ deploy: $(INSTALLED)  ## put a bundle on boards over ssh: BOARD=rock-5b HOST='ra
 	@$(BIN)/rkface deploy $(if $(BOARD),--board '$(BOARD)') $(OPTIONS) $(HOST)
 
 test: lint types $(INSTALLED)  ## lint, types and tests
-	$(BIN)/python -m pytest tests -n 2 --dist loadgroup
+	$(BIN)/python -m pytest tests -n 2
 
 twin: $(INSTALLED)  ## build a stand-in board: rknn-toolkit-lite2 under emulation, over a librknnrt of our own (no speed)
 	@$(BIN)/python -m rkface.boards.twin $(if $(wildcard build/$(TARGET)/manifest.json),--bundle build/$(TARGET))

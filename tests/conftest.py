@@ -7,13 +7,17 @@ from pathlib import Path
 
 import pytest
 
-TESTS = Path(__file__).parent
 
-
-def pytest_collection_modifyitems(items):
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
     """A folder's tests stay in one of `make test`'s processes: they share what took long to make, and its cache."""
-    for item in items:
-        item.add_marker(pytest.mark.xdist_group(item.path.relative_to(TESTS).parts[0]))
+    from xdist.scheduler import LoadScopeScheduling
+
+    class ByFolder(LoadScopeScheduling):
+        def _split_scope(self, nodeid):
+            return nodeid.split("/")[1]
+
+    return ByFolder(config, log)
 
 
 @pytest.fixture(scope="session")
