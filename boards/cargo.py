@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import shutil
 import tempfile
 import threading
 from collections.abc import Callable
@@ -76,6 +77,7 @@ def pack(
     config: Path | None,
 ) -> Cargo:
     """Lay links to everything into ``folder``, which is made. The reference models stay here unless they are used."""
+    shutil.rmtree(folder, ignore_errors=True)  # what an attempt for another board left half done
     (folder / "wheels").mkdir(parents=True)
     every = [*wheels, build(folder / "wheels")]
     for wheel in wheels:

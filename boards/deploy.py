@@ -162,7 +162,7 @@ def attempt(plan: Plan, host: str) -> Outcome:
         with Session(host, plan.options.root) as board:
             release = _take_back(plan, board) if plan.options.rollback else _deliver(plan, board)
         return Outcome(host, release, time.monotonic() - start)
-    except RkfaceError as error:
+    except (RkfaceError, OSError) as error:  # of a full disk here, say: the other boards go on
         return Outcome(host, "", time.monotonic() - start, problem=str(error))
 
 
@@ -209,14 +209,17 @@ def _deliver(plan: Plan, board: Session) -> str:
     with _step(plan, host, "selftest") as shown:
         board.ask("verify")
         shown.note = tested(board.ask("selftest", backend=options.backend))
-    with _step(plan, host, "switch"):
+    with _step(plan, host, "switch") as shown:
         about = {"bundle": plan.bundle.manifest.name, "deployed": plan.stamp, "by": plan.who}
         try:
             board.ask("activate", service=options.service, healthy=HEALTHY_SECONDS, about=about)
         except LostError as error:
             raise WorkError(f"{error}. The board ends this step by itself, so it may have switched: "
                             "deploy again once it can be reached") from error  # fmt: skip
-        board.ask("prune", keep=options.keep)
+        try:
+            board.ask("prune", keep=options.keep)
+        except RkfaceError as error:  # the new release serves all the same
+            shown.note = f"old releases stay there: {error}"
     return name
 
 

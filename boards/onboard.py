@@ -92,12 +92,20 @@ def restart(unit: Path, source: Path, healthy: int) -> None:
     check(as_root(["install", "-D", "-m", "644", str(source), str(unit)]), "installing the unit")
     for words in (["daemon-reload"], ["enable", "--quiet", UNIT], ["restart", UNIT]):
         check(as_root(["systemctl", *words]), f"systemctl {words[0]}")
+    _, begun = _state()  # systemd goes on counting where the release before crashed again and again
     for _ in range(healthy):
         time.sleep(1)
-        state = run(["systemctl", "show", "--property=ActiveState,NRestarts", UNIT]).stdout.split()
-        crashed = [word for word in state if word.startswith("NRestarts=") and word[10:] not in ("", "0")]
-        if "ActiveState=active" not in state or crashed:
-            raise StepError(f"the service did not stay up ({', '.join(state) or 'no state'}): journalctl -u {UNIT}")
+        active, restarts = _state()
+        if not active or restarts != begun:
+            again = "" if restarts == begun else ", restarted meanwhile"
+            raise StepError(f"the service did not stay up ({active or 'not active'}{again}): journalctl -u {UNIT}")
+
+
+def _state() -> tuple[str, str]:
+    """Of the service: "active" or nothing, and how often systemd started it again."""
+    words = run(["systemctl", "show", "--property=ActiveState,NRestarts", UNIT]).stdout.split()
+    said = dict(word.partition("=")[::2] for word in words)
+    return "active" if said.get("ActiveState") == "active" else "", said.get("NRestarts", "")
 
 
 def withdraw(unit: Path) -> None:

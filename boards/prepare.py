@@ -55,7 +55,14 @@ def preparation(user: str, root: str, library: str) -> Repair:
     sudo = () if user == "root" else ("sudo",)
     top = root.rstrip("/")
     why = f"a user for the service; a folder for releases, which {user} writes, the service reads, and nobody else"
-    steps = [ACCOUNT, shlex.join(["install", "-d", "-o", user, "-g", "rkface", "-m", MODE, f"{top}/opt/rkface"])]
+    base = f"{top}/opt/rkface"
+    steps = [
+        ACCOUNT,
+        shlex.join(["install", "-d", "-o", user, "-g", "rkface", "-m", MODE, base]),
+        # What lies there already may be another user's, who deployed before.
+        shlex.join(["chown", "-R", "-h", f"{user}:rkface", base]),
+        shlex.join(["find", base, "-type", "d", "-exec", "chmod", "g+rxs", "{}", "+"]),
+    ]
     if library:
         steps.append(shlex.join(["install", "-D", "-b", "-m", "644", library, top + LIBRARY]))
         why += "; Rockchip's library, your copy"

@@ -69,7 +69,7 @@ def _by_rsync(host: str, source: Path, destination: str, like: str | None, say: 
 
 
 def _by_tar(host: str, source: Path, destination: str, say: Callable[[str], None]) -> str:
-    command = [*ssh(host, *OPTIONS), shlex.join(["tar", "-xf", "-", "-C", destination])]
+    command = [*ssh(host, *OPTIONS), shlex.join(["tar", "-xof", "-", "-C", destination])]
     paths = sorted(path for path in source.rglob("*") if path.is_file())  # the folders are there already
     total, moved = sum(path.stat().st_size for path in paths), 0
     with tempfile.TemporaryFile() as complaints:

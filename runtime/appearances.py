@@ -12,7 +12,7 @@ import os
 import sqlite3
 import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from logging import getLogger
@@ -44,14 +44,14 @@ TABLES = """
 class AppearanceLog:
     """Appearances at ``path``, one row each, as they were told last. Any thread may use it; a context manager.
 
-    ``seal`` is what faces are encrypted with: the gallery's.
+    ``seal`` says what faces are encrypted with: the gallery's, which may be encrypted at any time.
 
     A file that is damaged is set aside under another name and a new one begun: a log is no reason not to start.
     """
 
-    def __init__(self, path: Path, seal: Plain | None = None) -> None:
+    def __init__(self, path: Path, seal: Callable[[], Plain] = Plain) -> None:
         self.path = path
-        self._seal = seal or Plain()
+        self._seal = seal
         self._lock = threading.Lock()
         try:
             self._database = _open(path)
@@ -80,7 +80,7 @@ class AppearanceLog:
         """Note the present stage of ``appearance``; ``face`` is a PNG of somebody unknown, who has none once known."""
         event = json.dumps(appearance.as_event(), ensure_ascii=False)
         person = appearance.match.person if appearance.match else None
-        sealed = None if face is None else self._seal.close(face)
+        sealed = None if face is None else self._seal().close(face)
         row = [appearance.id, appearance.source, person, appearance.started, time.time(), event, sealed]
         with self._writing() as database:
             database.execute(
@@ -109,7 +109,7 @@ class AppearanceLog:
         or before there was one."""
         rows = self._read("SELECT face FROM appearance WHERE id = ? AND face IS NOT NULL", [id])
         with suppress(WorkError):
-            return self._seal.open(rows[0][0]) if rows else None
+            return self._seal().open(rows[0][0]) if rows else None
         return None
 
     def count(self) -> int:
@@ -141,9 +141,10 @@ class AppearanceLog:
                 [now - keep.unknown_faces * DAY],
             ).rowcount
         if gone or faces:
-            with self._lock:
-                self._database.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # nor may the journal still hold it
-                self._database.execute("PRAGMA incremental_vacuum")
+            # Nor may the journal still hold it. What fails here is tried again with the next that goes.
+            with self._lock, suppress(sqlite3.Error):
+                self._database.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+                self._database.executescript("PRAGMA incremental_vacuum")
         return int(gone)
 
     @contextmanager

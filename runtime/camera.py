@@ -259,7 +259,8 @@ def has_gstreamer() -> bool:
 
 def without_password(spec: str) -> str:
     """``spec`` for logs and pages: user and password of an address are left out."""
-    return re.sub(r"(\w+://)[^/@\s]+@", r"\1", spec)
+    spec = re.sub(r"(\w+://)[^\s\"]*@", r"\1", spec)  # up to the last @: rather too much than too little
+    return re.sub(r"(?i)((?:password|passwd|pass|pwd|user(?:name)?)=)[^&\s\"/]*", r"\1…", spec)
 
 
 def is_black(image: NDArray[np.uint8]) -> bool:

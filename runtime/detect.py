@@ -209,6 +209,11 @@ class Detector:
         # Back in pixels of the image before suppression, as InsightFace does it: overlaps count whole pixels (+1).
         boxes = (found.boxes / scale).astype(np.float32)
         landmarks = (found.landmarks / scale).astype(np.float32)
-        kept = Faces(boxes, found.scores, landmarks)[suppress(boxes, self._nms_iou)]
+        candidates = Faces(boxes, found.scores, landmarks)
+        # FP16 can overflow: one face without a place must not cost the others.
+        placed = np.isfinite(boxes).all(axis=1) & np.isfinite(landmarks).all(axis=(1, 2))
+        if not placed.all():
+            candidates = candidates[placed]
+        kept = candidates[suppress(candidates.boxes, self._nms_iou)]
         # INT8 rounds a doubtful face's offsets to one value at times: five landmarks in one spot cannot be aligned.
         return kept[np.ptp(kept.landmarks, axis=1).any(axis=1)]

@@ -117,14 +117,21 @@ def forget(gallery: Gallery, person: Person) -> list[Left]:
     return finish(gallery)
 
 
+def resume(gallery: Gallery) -> None:
+    """``finish`` what was cut off, by a power cut or because another program was reading. WorkError as there."""
+    if gallery.read("SELECT 1 FROM setting WHERE name = ?", [SCRUB]):
+        finish(gallery)
+
+
 def finish(gallery: Gallery) -> list[Left]:
     """Overwrite what was deleted, here and in the backups; see ``forget``."""
     left = [reason for backup in known_backups(gallery) if (reason := _purged(gallery, backup)) is not None]
     if gallery.read("SELECT 1 FROM setting WHERE name = ?", [SCRUB]):
         # VACUUM writes every page anew: secure_delete alone can leave a copy where a page was split.
-        with gallery.lock, explained(gallery.path):
-            gallery.database.execute("VACUUM")
-            (busy, *_) = gallery.database.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        # In a connection of its own, so that searching goes on meanwhile: of a large gallery it takes a while.
+        with explained(gallery.path), closing(open_database(gallery.path)) as own:
+            own.execute("VACUUM")
+            (busy, *_) = own.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
         if busy:
             raise WorkError(
                 f"{gallery.path}: deleted, but another program still reads old pages, so that their bytes stay in the "

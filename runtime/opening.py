@@ -6,6 +6,7 @@ import fcntl
 import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from logging import getLogger
 from pathlib import Path
 
 import numpy as np
@@ -15,12 +16,15 @@ from .errors import InputError, WorkError
 from .events import Broker, Delivery, LinesFile, LinesStream, Mqtt, Spool, Webhook, read_secret
 from .faces import Faces
 from .gallery import Gallery
+from .gallery_copies import resume
 from .person import embedding_identity
 from .pipeline import Pipeline
 from .scheduler import Scheduler, open_scheduler
 from .seal import key_from_environment, read_key
 from .settings import MqttSettings, Settings
 from .visit import Rules
+
+log = getLogger("rkface.service")
 
 
 @contextmanager
@@ -70,6 +74,10 @@ def open_gallery(settings: Settings, pipeline: Pipeline) -> Iterator[Gallery]:
                 f"{path} holds embeddings of another model than this bundle's, which cannot be compared: use that "
                 f"bundle, or rkface gallery reembed --gallery {path} --bundle DIR"
             )
+        try:
+            resume(gallery)
+        except WorkError as error:
+            log.warning("%s", error)
         yield gallery
 
 

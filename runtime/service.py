@@ -83,7 +83,7 @@ class Service:
             self.pipeline = self.scheduler.pipeline()  # of whoever enrols
             self._eye = self.scheduler.pipeline()  # of the watchers
             self.gallery = opened.enter_context(open_gallery(settings, self.pipeline))
-            self._log = opened.enter_context(AppearanceLog(settings.beside(LOG), self.gallery.seal))
+            self._log = opened.enter_context(AppearanceLog(settings.beside(LOG), lambda: self.gallery.seal))
             self._people = self._ids()
             self._teller = Teller(self.gallery, self._log, self.sinks, self.troubles)
             for view in self.views.values():
@@ -177,8 +177,10 @@ class Service:
 
     def forget(self, person: str) -> Sequence[str]:
         with self._enrolling:
-            left = gallery_copies.forget(self.gallery, self.gallery.person(person))
-            self._notice_people()
+            try:
+                left = gallery_copies.forget(self.gallery, self.gallery.person(person))
+            finally:  # who is deleted is a stranger from now on, even where old pages could not be overwritten yet
+                self._notice_people()
         said = [f"{copy.path}: {copy.reason}" for copy in left]
         if self._settings.events.file:
             said.append(f"{self._settings.events.file} and its older parts may name this person in past events")

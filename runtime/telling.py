@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import queue
 import threading
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
@@ -17,6 +18,7 @@ from .settings import Keep
 from .troubles import Troubles
 
 EVENTS = 256  # that wait for one listener
+RECENT = 256  # appearances that ended, of which nothing more is told
 
 Face = Callable[[Appearance], bytes | None]
 
@@ -28,6 +30,7 @@ class Teller:
         self._gallery, self._log, self._sinks, self._troubles = gallery, log, sinks, troubles
         self._listeners: list[queue.Queue[dict[str, Any]]] = []
         self._telling = threading.Lock()
+        self._over: deque[str] = deque(maxlen=RECENT)
 
     def tell(self, appearance: Appearance, face: Face) -> None:
         """``face`` gives a picture of somebody unknown for the log, or none."""
@@ -38,6 +41,10 @@ class Teller:
             appearance = replace(appearance, match=self._today(appearance.match))
         event = appearance.as_event()
         with self._telling:
+            if appearance.id in self._over:  # news that another thread was faster to end
+                return
+            if appearance.stage == "end":
+                self._over.append(appearance.id)
             for sink in self._sinks:
                 sink.send(event)
             for listener in list(self._listeners):

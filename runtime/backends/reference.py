@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import InputError, ModelError
+from ..errors import DeviceError, InputError, ModelError
 from . import check_images, stack_runs
 
 if TYPE_CHECKING:
@@ -54,7 +54,10 @@ class ReferenceBackend:
         return self._run(tensor) if self._batch != 1 else stack_runs([self._run(one[None]) for one in tensor])
 
     def _run(self, tensor: NDArray[np.float32]) -> list[NDArray[np.float32]]:
-        outputs: list[NDArray[np.float32]] = self._session.run(None, {self._input.name: tensor})
+        try:
+            outputs: list[NDArray[np.float32]] = self._session.run(None, {self._input.name: tensor})
+        except Exception as error:  # onnxruntime's exceptions share no base but Exception
+            raise DeviceError(f"ONNX Runtime failed: {str(error).splitlines()[0]}") from error
         return outputs
 
     def close(self) -> None:

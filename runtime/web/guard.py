@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import hmac
 import secrets
-from http.cookies import CookieError, SimpleCookie
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import cookie_parser
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -51,11 +51,8 @@ class Access:
 
     def secret(self, headers: Headers) -> str:
         """What the session cookie says, "" for none."""
-        try:
-            morsel = SimpleCookie(headers.get("cookie", "")).get(self.cookie)
-        except CookieError:
-            return ""
-        return morsel.value if morsel else ""
+        # Not http.cookies: it gives up at the first cookie it dislikes, and other programs of this host set some, too.
+        return cookie_parser(headers.get("cookie", "")).get(self.cookie, "")
 
     def token(self, headers: Headers) -> str | None:
         """The token with which this session may change things; None for who is not signed in."""
@@ -116,10 +113,10 @@ class Guard:
 
 
 def _too_long(headers: Headers, most: int) -> tuple[int, str] | None:
+    if "transfer-encoding" in headers:  # it outranks content-length, and the length would be known too late
+        return 411, "the request must say its content-length"
     length = headers.get("content-length", "")
     if not length.isdigit():
-        if "transfer-encoding" in headers:  # its length would be known too late
-            return 411, "the request must say its content-length"
         return None
     return (413, f"{int(length):,} bytes are too many: at most {most:,}") if int(length) > most else None
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from rkface.boards.twin.ingredients import MissingError, apt_settings, command
 
-PACKAGES = ("openssh-server", "libwrap0", "libnss-wrapper", "rsync")
+PACKAGES = ("openssh-server", "libwrap0", "libnss-wrapper", "rsync", "libpopt0", "libxxhash0")
 
 # A script waits for a condition; for half a minute at most, so that a test that fails does not wait for ever.
 WAIT = "for i in $(seq 300); do {} && break; sleep 0.1; done"
@@ -150,8 +150,10 @@ def start(files, folder):
     server.script("ssh", f'exec {ssh} -F {folder}/config "$@"', "here")
     python = Path(sys.base_prefix) / "bin" / f"python{sys.version_info[0]}.{sys.version_info[1]}"
     server.script("python3", f'exec {python} "$@"')
+    (folder / "rsync").write_text(f'#!/bin/sh\nLD_LIBRARY_PATH={libraries} exec {files}/usr/bin/rsync "$@"\n')
+    (folder / "rsync").chmod(0o755)
     for place in ("bin", "here"):
-        (folder / place / "rsync").symlink_to(files / "usr/bin/rsync")
+        (folder / place / "rsync").symlink_to(folder / "rsync")
     for _ in range(100):
         if process.poll() is not None:
             raise MissingError(f"sshd does not run here: {(folder / 'log').read_text()[-300:]}")

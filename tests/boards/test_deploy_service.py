@@ -20,7 +20,7 @@ SYSTEMCTL = """
 echo "$@" >> {folder}/asked
 [ "$1" = show ] || exit 0
 if {root}/opt/rkface/current/venv/bin/rkface run; then echo ActiveState=active; else echo ActiveState=failed; fi
-echo NRestarts=0
+echo NRestarts=41
 """
 RUNS, CRASHES, HAS_NONE = (partial(stand_in_wheel, run=code) for code in (0, 1, 2))
 

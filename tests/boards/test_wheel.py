@@ -139,14 +139,18 @@ def test_a_board_is_prepared_by_commands_that_are_shown(board, tmp_path, capsys)
     board.server.script("getent", "exit 2")
     board.server.script("install", 'args=; for word; do case $word in -o|-g) skip=1;; *) [ "$skip" ] || '
                         'args="$args $word"; skip=;; esac; done; exec /usr/bin/install $args')  # fmt: skip
+    board.server.script("chown", f'echo "$@" >> {tmp_path}/given')
     board.server.script("sudo", 'exec "$@"')
     path = library(tmp_path / "librknnrt.so")
+    earlier = board.base / "cache"
+    earlier.mkdir(parents=True, mode=0o700)
     board.monkeypatch.setattr("sys.stdin", None)
     assert board.deploy("--prepare", "--yes", "--librknnrt", path) == 0
     said = capsys.readouterr().out
     assert "useradd --system" in said and f"-g rkface -m 2750 {board.base}" in said, "shown before it is run"
     assert (board.root / "usr/lib/librknnrt.so").read_bytes() == path.read_bytes()
     assert board.base.stat().st_mode & 0o7777 == 0o2750
+    assert str(board.base) in (tmp_path / "given").read_text() and earlier.stat().st_mode & 0o7777 == 0o2750
     [sent] = set(re.findall(r"/tmp/librknnrt\.\w+", said))
     assert not Path(sent).exists(), "what was sent does not stay there twice"
     release = board.base / "releases" / board.current()

@@ -381,6 +381,8 @@ def test_a_pipeline_has_time_limits_where_opencv_knows_them(monkeypatch, version
 def test_names_and_formats():
     assert without_password("rtsp://ada:p%40ss@10.0.0.2/1") == "rtsp://10.0.0.2/1"
     assert without_password("rtspsrc location=rtsp://a:b@c/1 ! appsink") == "rtspsrc location=rtsp://c/1 ! appsink"
+    assert without_password("rtsp://ada:a/b@c@host/1") == "rtsp://host/1"
+    assert without_password("rtsp://h/user=ada&password=secret&channel=1") == "rtsp://h/user=…&password=…&channel=1"
     assert fourcc(cv2.VideoWriter.fourcc(*"NV12")) == "NV12" and fourcc(0) == "" and fourcc(-1) == ""
 
 

@@ -187,3 +187,13 @@ def test_a_face_whose_landmarks_coincide_is_none():
     assert len(detector(320, 320).faces(one_face(outputs, 800, 40, said), 1.0)) == 0
     said[10] = np.array([0.5] * 8 + [0.5, 0.6])
     assert len(detector(320, 320).faces(one_face(outputs, 800, 40, said), 1.0)) == 1
+
+
+def test_a_face_without_a_place_costs_the_others_nothing():
+    outputs = outputs_for(320, 320)
+    arrays = one_face(outputs, 3200, 1000, {1: 0.9, 4: 2.0, 10: np.arange(10) / 10})
+    for array in arrays:
+        if len(array) == 800:
+            array[100] = {1: 0.95, 4: np.inf, 10: 0.5}[array.shape[1]]
+    faces = detector(320, 320).faces(arrays, 1.0)
+    assert len(faces) == 1 and faces.scores[0] == np.float32(0.9)

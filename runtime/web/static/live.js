@@ -6,6 +6,7 @@ import { askWho } from "./enrol.js";
 import { events } from "./events.js";
 
 const RECENT = 8;
+const SILENCE = 10000;  // milliseconds without a word after which a connection counts as lost
 const AGAIN = 2000;  // milliseconds until a lost picture is asked for again
 
 export async function show(main) {
@@ -42,20 +43,29 @@ export async function show(main) {
 
 // Shows `camera` until the function returned is called.
 function follow(camera, picture, state, list, nobody) {
-  let socket, timer, over = false, faces = [];
+  let socket, timer, silence, over = false, faces = [];
   const items = new Map();
+  // A board without power says no goodbye; one that works says something every two seconds.
+  const heard = () => {
+    clearTimeout(silence);
+    silence = setTimeout(() => { socket.onmessage = null; lost(); socket.close(); }, SILENCE);
+  };
+  const lost = () => {
+    clearTimeout(silence);
+    socket.onclose = null;
+    if (over) return;
+    state.textContent = "Connection lost. Trying again…";
+    again();
+  };
   const connect = () => {
     const address = new URL(`/v1/cameras/${encodeURIComponent(camera)}/live`, location.href);
     address.protocol = location.protocol === "https:" ? "wss:" : "ws:";
     socket = new WebSocket(address);
     socket.binaryType = "blob";
-    socket.onopen = () => socket.send("next");
-    socket.onclose = () => {
-      if (over) return;
-      state.textContent = "Connection lost. Trying again…";
-      again();
-    };
+    socket.onopen = () => { heard(); socket.send("next"); };
+    socket.onclose = lost;
     socket.onmessage = async ({ data }) => {
+      heard();
       if (typeof data === "string") {
         const said = JSON.parse(data);
         faces = said.present;
@@ -77,7 +87,7 @@ function follow(camera, picture, state, list, nobody) {
     timer = setTimeout(() => get("/cameras").then(() => over || connect(), () => over || again()), AGAIN);
   };
   connect();
-  return () => { over = true; clearTimeout(timer); socket.close(); };
+  return () => { over = true; clearTimeout(timer); clearTimeout(silence); socket.close(); };
 }
 
 function draw(canvas, bitmap, faces) {

@@ -16,6 +16,7 @@ from rkface.runtime.web.guard import HEADERS, MOST_PHOTO_BYTES, Access
 from rkface.runtime.web.password import Passwords, hasher, read_password, write_password
 from rkface.runtime.web.serve import console, serve
 from rkface.runtime.web.session import FREE, IDLE, LONGEST, MOST, WAIT_MOST, Attempts, Sessions
+from starlette.datastructures import Headers
 from starlette.testclient import TestClient
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
@@ -213,6 +214,12 @@ def test_a_body_that_is_too_large_is_refused_before_it_is_read():
     assert asyncio.run(request(photo, [(b"content-length", large)])) == 413
     assert asyncio.run(request("/v1/enrolments/seen", [(b"content-length", b"70000")])) == 413
     assert asyncio.run(request(photo, [(b"transfer-encoding", b"chunked")])) == 411
+    assert asyncio.run(request(photo, [(b"content-length", b"10"), (b"transfer-encoding", b"chunked")])) == 411
+
+
+def test_another_programs_cookie_does_not_hide_ours():
+    headers = Headers({"cookie": 'prefs={"a":1}; rkface=secret; other=2'})
+    assert Access(None, secure=False).secret(headers) == "secret"
 
 
 def test_the_password_is_kept_as_a_hash_for_its_owner(tmp_path, hash):
