@@ -60,7 +60,7 @@ def letterbox(image: NDArray[np.uint8], width: int, height: int) -> Letterbox:
     """
     rows, columns = _fit(image, width, height)
     canvas = np.zeros((height, width, 3), np.uint8)
-    cv2.resize(image, (columns, rows), dst=canvas[:rows, :columns])
+    _resize(image, canvas[:rows, :columns])
     return Letterbox(canvas, rows / len(image))
 
 
@@ -72,6 +72,22 @@ def _fit(image: NDArray[np.uint8], width: int, height: int) -> tuple[int, int]:
     if rows * width > height * columns:
         return height, max(1, int(height / (rows / columns)))
     return max(1, int(width * (rows / columns))), width
+
+
+def _resize(image: NDArray[np.uint8], target: NDArray[np.uint8]) -> None:
+    """``image`` in the size of ``target``, into it, as OpenCV's bilinear interpolation has it, bit for bit.
+
+    To a third, as from 1920×1080 to 640×360, and any other odd part, the centres of pixels meet: one pixel has all the
+    weight, and reading that one alone takes half as long.
+    """
+    rows, columns = target.shape[:2]
+    by = len(image) // rows
+    if by in (3, 5, 7) and image.shape[:2] == (by * rows, by * columns):
+        first = by // 2
+        part, share = image[first:, first:], 1 / by
+        cv2.resize(part, None, dst=target, fx=share, fy=share, interpolation=cv2.INTER_NEAREST)
+    else:
+        cv2.resize(image, (columns, rows), dst=target)
 
 
 class Canvas(threading.local):
@@ -91,7 +107,7 @@ class Canvas(threading.local):
             self._rgb[:] = 0
             self._used = used
         scaled = self._scaled[:rows, :columns]
-        cv2.resize(image, (columns, rows), dst=scaled)
+        _resize(image, scaled)
         cv2.cvtColor(scaled, cv2.COLOR_BGR2RGB, dst=self._rgb[:rows, :columns])
         return self._rgb, rows / len(image)
 

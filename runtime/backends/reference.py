@@ -21,18 +21,40 @@ PROVIDERS = {"cpu": "CPUExecutionProvider", "openvino": "OpenVINOExecutionProvid
 DYNAMIC_SIDE = 640  # a side of a detector that takes any, unless asked otherwise: SCRFD was trained at it
 
 
-def normalize(
-    images: NDArray[np.uint8], input: Input, tensor: NDArray[np.float32] | None = None
-) -> NDArray[np.float32]:
-    """N×H×W×3 uint8 RGB → N×3×H×W float32, (x − mean) / std: what the ``.rknn`` does inside. ``tensor``: where to."""
-    if tensor is None:
-        tensor = np.empty((len(images), 3, *images.shape[1:3]), np.float32)
-    values, plane = np.arange(256, dtype=np.float32), np.empty(images.shape[1:3], np.uint8)
-    for channel, (mean, std) in enumerate(zip(input.mean, input.std, strict=True)):
-        table = (values - np.float32(mean)) / np.float32(std)  # a byte has 256 values: look them up
-        for image, target in zip(images, tensor, strict=True):
-            cv2.LUT(cv2.extractChannel(image, channel, dst=plane), table, dst=target[channel])
-    return tensor
+class Tensor(threading.local):
+    """A model's input, each thread's own, kept for the same reason as runtime.detect.Canvas."""
+
+    def __init__(self, input: Input) -> None:
+        values = np.arange(256, dtype=np.float32)  # a byte has 256 values: look them up
+        self._tables = [
+            (values - np.float32(mean)) / np.float32(std) for mean, std in zip(input.mean, input.std, strict=True)
+        ]
+        self._planes = tuple(np.empty((input.height, input.width), np.uint8) for _ in range(3))
+        self._floats = np.empty((0, 3, input.height, input.width), np.float32)
+        self._filled = 0  # rows of a single image that are not black; 0 where nothing is known
+
+    def fill(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """As ``normalize``, but only good until the thread's next images.
+
+        Below a letterboxed frame all is black, as it was below the one before: that is not written again.
+        """
+        if len(images) != len(self._floats):
+            self._floats, self._filled = np.empty((len(images), *self._floats.shape[1:]), np.float32), 0
+        rows = self._filled if len(images) == 1 else 0
+        if not rows or images[0, rows:].max(initial=0):
+            rows = images.shape[1]
+            self._filled = int(images[0].any(axis=(1, 2)).nonzero()[0].max(initial=-1)) + 1 if len(images) == 1 else 0
+        planes = [plane[:rows] for plane in self._planes]
+        for image, target in zip(images, self._floats, strict=True):
+            cv2.split(image[:rows], planes)
+            for plane, table, floats in zip(planes, self._tables, target, strict=True):
+                cv2.LUT(plane, table, dst=floats[:rows])
+        return self._floats
+
+
+def normalize(images: NDArray[np.uint8], input: Input) -> NDArray[np.float32]:
+    """N×H×W×3 uint8 RGB → N×3×H×W float32, (x − mean) / std: what the ``.rknn`` does inside."""
+    return Tensor(input).fill(images)
 
 
 class ReferenceBackend:
@@ -44,14 +66,13 @@ class ReferenceBackend:
         self._session = session
         self._input = input
         self._batch = session.get_inputs()[0].shape[0]
-        self._kept = threading.local()
+        self._tensor = Tensor(input)
 
     def infer(self, images: NDArray[np.uint8]) -> list[NDArray[np.float32]]:
         check_images(images, self._input.height, self._input.width)
-        kept = getattr(self._kept, "tensor", None)  # this thread's, as runtime.detect.Canvas is, for the same reason
-        tensor = normalize(images, self._input, kept if kept is not None and len(kept) == len(images) else None)
-        self._kept.tensor = tensor
-        return self._run(tensor) if self._batch != 1 else stack_runs([self._run(one[None]) for one in tensor])
+        if self._batch != 1:
+            return self._run(self._tensor.fill(images))
+        return stack_runs([self._run(self._tensor.fill(image[None])) for image in images])
 
     def _run(self, tensor: NDArray[np.float32]) -> list[NDArray[np.float32]]:
         try:

@@ -1,6 +1,7 @@
 import threading
 from types import SimpleNamespace
 
+import cv2
 import numpy as np
 import pytest
 from rkface.runtime.bundle import Input, Output
@@ -65,6 +66,15 @@ def test_letterbox_keeps_aspect_at_the_top_left():
     assert (fitted.image[:360] == 200).all() and not fitted.image[360:].any()
     tall = letterbox(image.transpose(1, 0, 2), 640, 384)
     assert (tall.image[:, :216] == 200).all() and not tall.image[:, 216:].any()
+
+
+@pytest.mark.parametrize("shape", [(1080, 1920), (2160, 3840), (720, 1280), (1800, 3200), (1344, 4480), (1081, 1920)])
+def test_letterbox_is_opencvs_bilinear_bit_for_bit(shape):
+    """A third, a fifth and a seventh read one pixel where bilinear weighs four."""
+    image = np.random.default_rng(0).integers(0, 256, (*shape, 3), np.uint8)
+    fitted = letterbox(image, 640, 640).image
+    rows = int(640 * shape[0] / shape[1])
+    assert (fitted[:rows] == cv2.resize(image, (640, rows))).all() and not fitted[rows:].any()
 
 
 def test_a_frame_of_another_aspect_leaves_nothing_of_the_one_before():

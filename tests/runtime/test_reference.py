@@ -35,6 +35,17 @@ def test_the_model_sees_normalised_planes_in_rgb_order(tmp_path, batch):
     np.testing.assert_allclose(seen, expected.transpose(0, 3, 1, 2), rtol=1e-6)
 
 
+def test_black_below_a_frame_is_written_once_and_nothing_of_a_taller_one_stays(tmp_path):
+    backend = open_reference(identity(tmp_path / "m.onnx", 1), INPUT)
+    random = np.random.default_rng(0)
+    for rows in (2, 2, 4, 1, 1, 0, 3, 2):
+        image = np.zeros((1, 4, 6, 3), np.uint8)
+        image[0, :rows] = random.integers(1, 255, (rows, 6, 3))
+        [seen] = backend.infer(image)
+        expected = (image.astype(float) - [10, 20, 30]) / [1, 2, 4]
+        np.testing.assert_allclose(seen, expected.transpose(0, 3, 1, 2), rtol=1e-6, err_msg=f"{rows} rows")
+
+
 @pytest.mark.parametrize(
     "images",
     [
