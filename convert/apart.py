@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 import pickle
-import signal
-import subprocess
 import sys
 from collections.abc import Callable
 from multiprocessing import Pipe
@@ -14,6 +11,8 @@ from multiprocessing.connection import Connection
 from typing import Any, TypeVar
 
 from rkface.runtime.errors import WorkError
+
+from .children import child, die_with
 
 Answer = TypeVar("Answer")
 
@@ -29,36 +28,22 @@ def apart(
     """
     # Not multiprocessing's own processes: they run the caller's main script again, whatever it does.
     ours, theirs = Pipe()
-    # A session of its own: it is this process that hears Ctrl-C, and ends the worker.
-    worker = subprocess.Popen(
-        [sys.executable, "-m", __name__, str(theirs.fileno()), str(os.getpid())],
-        stdin=subprocess.DEVNULL, pass_fds=[theirs.fileno()], start_new_session=True,
-    )  # fmt: skip
-    try:
+    command = [sys.executable, "-m", __name__, str(theirs.fileno()), str(os.getpid())]
+    with ours, child(command, pass_fds=[theirs.fileno()]) as worker:
         theirs.close()
-        ours.send((sys.path, pickle.dumps((function, arguments, options))))
-        while True:
-            kind, value = ours.recv()
-            if kind == "progress":
-                progress(*value)
-            elif kind == "answer":
-                return value  # type: ignore[no-any-return]
-            else:
-                raise value
-    except (EOFError, ConnectionError):
-        status = worker.wait()
-        raise WorkError(f"{function.__name__} died (exit status {status}): is the memory full?") from None
-    finally:
-        ours.close()
-        worker.kill()
-        worker.wait()
-
-
-def die_with(parent: int) -> None:
-    """Ask Linux to kill this process when its parent goes, however it goes (prctl 1, PR_SET_PDEATHSIG)."""
-    ctypes.CDLL(None).prctl(1, signal.SIGKILL)
-    if os.getppid() != parent:
-        sys.exit(1)
+        try:
+            ours.send((sys.path, pickle.dumps((function, arguments, options))))
+            while True:
+                kind, value = ours.recv()
+                if kind == "progress":
+                    progress(*value)
+                elif kind == "answer":
+                    return value  # type: ignore[no-any-return]
+                else:
+                    raise value
+        except (EOFError, ConnectionError):
+            status = worker.wait()
+            raise WorkError(f"{function.__name__} died (exit status {status}): is the memory full?") from None
 
 
 def _work(channel: Connection) -> None:

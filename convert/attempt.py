@@ -59,7 +59,7 @@ def attempts(models: Models, sources: Sources, work: Path, scratch: Path, *, ana
             if (role, fp16) not in tuned:
                 tuned[role, fp16] = _tune(model, role, dataset, scratch / f"{role}-{recipe.name}.onnx", fp16)
             onnx_path, shrinks = tuned[role, fp16].path, tuned[role, fp16].shrinks
-        np.save(asked := scratch / f"{role}-images.npy", images)
+        np.save(asked := scratch / f"{name}-images.npy", images)
         job = Job(
             onnx=onnx_path, output=output, target=target.name, input=model.input, custom_string=custom_string,
             dataset=dataset, algorithm=recipe.algorithm, evaluate=asked, fp16=fp16,

@@ -6,7 +6,6 @@ and simulation is only possible where the model was built.
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import re
@@ -25,6 +24,8 @@ import numpy as np
 from numpy.typing import NDArray
 from rkface.runtime.bundle import Input
 from rkface.runtime.errors import InputError, WorkError
+
+from .children import child
 
 MISSING = "rknn-toolkit2 is not installed here: run `make venv` (x86-64 Linux, Python 3.10-3.12)"
 STAGES = ("load", "build", "export", "simulate", "analyse")
@@ -163,30 +164,23 @@ def _check_dataset(dataset: Path, input: Input) -> None:
 def _run(work: Path, sink: Any, progress: Callable[[str, float], None]) -> tuple[str, int]:
     """Run the worker; returns the stage it was in when it ended, and its exit status."""
     reader, writer = os.pipe()
-    # A Ctrl-C between the worker's birth and the `try` below leaves it to die by itself, a moment after us (die_with).
-    worker = subprocess.Popen(
-        [sys.executable, "-m", "rkface.convert.worker", str(work / "job.json"), str(writer), str(os.getpid())],
-        cwd=work, stdin=subprocess.DEVNULL, stdout=sink, stderr=subprocess.STDOUT,
-        pass_fds=[writer], start_new_session=True,
-    )  # fmt: skip
+    command = [sys.executable, "-m", "rkface.convert.worker", str(work / "job.json"), str(writer), str(os.getpid())]
     stage = "start"
-    try:
+    with (
+        os.fdopen(reader, encoding="utf-8") as stages,
+        child(command, cwd=work, stdout=sink, stderr=subprocess.STDOUT, pass_fds=[writer]) as worker,
+    ):
         os.close(writer)
-        with os.fdopen(reader, encoding="utf-8") as stages:
-            for line in stages:
-                name, seconds = line.split()
-                if name == ANSWERED:
-                    progress(name, float(seconds))
-                elif name in STAGES:
-                    progress(name, float(seconds))
-                    stage = STAGES[min(STAGES.index(name) + 1, len(STAGES) - 1)]
-                else:
-                    stage = STAGES[0]
+        for line in stages:
+            name, seconds = line.split()
+            if name == ANSWERED:
+                progress(name, float(seconds))
+            elif name in STAGES:
+                progress(name, float(seconds))
+                stage = STAGES[min(STAGES.index(name) + 1, len(STAGES) - 1)]
+            else:
+                stage = STAGES[0]
         return stage, worker.wait()
-    finally:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(worker.pid, signal.SIGKILL)
-        worker.wait()
 
 
 def _explain(job: Job, stage: str, code: int, log: Path) -> str:

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from rkface.runtime.backends import stack_runs
 
-from .apart import die_with
+from .children import die_with
 from .quantize import ANALYSIS, ANSWERED, listed
 
 TELL = 20  # images between two words on how many the simulator has answered to

@@ -6,14 +6,19 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TextIO
+from typing import ClassVar, TextIO
 
 REDRAW_SECONDS = 0.1
 WIDTH = 24
 
 
 class Stage:
-    """A piece of work under way. ``advance`` and ``say`` show how far it is; its finished line ends with ``note``."""
+    """A piece of work under way. ``advance`` and ``say`` show how far it is; its finished line ends with ``note``.
+
+    Of several at once, in threads, a terminal shows how far the first of them is.
+    """
+
+    _shown: ClassVar[Stage | None] = None
 
     def __init__(self, name: str, stream: TextIO) -> None:
         self.note = ""
@@ -22,9 +27,7 @@ class Stage:
         self._live = stream.isatty()
         self._start = time.monotonic()
         self._drawn = 0.0
-        if self._live:
-            stream.write(f"  {name:{WIDTH}} …")
-            stream.flush()
+        self.say("")
 
     def advance(self, done: int, total: int) -> None:
         now = time.monotonic()
@@ -35,7 +38,8 @@ class Stage:
 
     def say(self, text: str) -> None:
         """Show ``text`` behind the name until the next call."""
-        if self._live:
+        if self._live and Stage._shown in (None, self):
+            Stage._shown = self
             self._stream.write(f"\r\x1b[K  {self._name:{WIDTH}} {text} …")
             self._stream.flush()
 
@@ -50,6 +54,8 @@ class Stage:
         self._stream.flush()
 
     def _clear(self) -> str:
+        if Stage._shown is self:
+            Stage._shown = None
         return "\r\x1b[K" if self._live else ""
 
 

@@ -1,11 +1,11 @@
-"""How rkface's time and memory grow with the number of faces and with the camera's resolution, drawn.
+"""How rkface's time and memory grow with faces, the camera's resolution, the gallery and the cameras, drawn.
 
     make bench-growth        (python tests/bench/growth.py --help)
 
 The reference pipeline on one thread, in that thread's CPU time: others at work on the machine do not count. Own work is
 a call less its time inside ONNX Runtime; memory is the highest that Python and NumPy held during one call, counted by
 tracemalloc in a run of its own. A straight line is fitted to each series, and how far the points are from it is said.
-Faces are of one size, so that only their number grows.
+Faces are of one size, so that only their number grows. Gallery and cameras: tests/bench/growth_service.py.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+from growth_service import CAMERAS, SAMPLES, points
 from peers_rkface import open_pipeline
 from peers_worker import Clock
 from rkface.convert.plot import COLOURS, text
@@ -74,7 +75,12 @@ def main() -> int:
                      for count in COUNTS]  # fmt: skip
         with stage("resolution"):
             sizes = [measure(pipeline, scene(pictures, 0, size), clock, options.runs) for size in SIZES]
+    with stage("gallery"):
+        galleries = points("gallery", SAMPLES)
+    with stage("cameras"):
+        services = points("cameras", CAMERAS)
     found = [one[0] for one in faces]
+    thousands = [samples / 1000 for samples in SAMPLES]
     megapixels = [width * height / 1e6 for width, height in SIZES]
     series = [
         fit("whole, ms of CPU time", "faces in 1920×1080", found, [one[1] for one in faces]),
@@ -82,6 +88,10 @@ def main() -> int:
         fit("memory of a call, MB", "faces in 1920×1080", found, [one[3] for one in faces]),
         fit("own work, ms of CPU time", "megapixels, no face", megapixels, [one[2] for one in sizes]),
         fit("memory of a call, MB", "megapixels, no face", megapixels, [one[3] for one in sizes]),
+        fit("search for one face, ms of CPU time", "thousand samples", thousands, [one[0] for one in galleries]),
+        fit("memory of the index, MB", "thousand samples", thousands, [one[1] for one in galleries]),
+        fit("a frame of each, ms of CPU time", "cameras of one service", CAMERAS, [one[0] for one in services]),
+        fit("memory of the service, MB", "cameras of one service", CAMERAS, [one[1] for one in services]),
     ]
     options.out.parent.mkdir(parents=True, exist_ok=True)
     options.out.with_suffix(".svg").write_text(draw(series))
