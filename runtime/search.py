@@ -91,13 +91,11 @@ class Index:
         found: list[list[Hit]] = []
         for start in range(0, len(probes), PROBES):
             some = probes[start : start + PROBES]
-            cosines = self._cosines(some)
-            rough = self._nearest(cosines, self.samples, self.owners, k)
-            if exact is None or self.scales is None:
-                found += rough
-            else:
-                rows = zip(some, cosines, rough, strict=True)
-                found += [self._refined(probe, row, hits, k, exact) for probe, row, hits in rows]
+            for probe, cosines in zip(some, self._cosines(some), strict=True):
+                hits = self._nearest(cosines, self.samples, self.owners, k)
+                if exact is not None and self.scales is not None:
+                    hits = self._refined(probe, cosines, hits, k, exact)
+                found.append(hits)
         return found
 
     def _cosines(self, probes: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -114,25 +112,19 @@ class Index:
 
     def _nearest(
         self, cosines: NDArray[np.float32], samples: NDArray[np.int64], owners: NDArray[np.int64], k: int
-    ) -> list[list[Hit]]:
-        """For each row of B×M ``cosines`` with M ``samples``."""
-        everyone = cosines.shape[1]
+    ) -> list[Hit]:
+        """For one probe's M ``cosines`` with M ``samples``."""
         # Among so many best samples there are k people, however their samples are spread.
-        count = min(k * self.most, everyone)
-        rows = np.argpartition(cosines, everyone - count, axis=1)[:, -count:] if count < everyone else None
-        if rows is None:
-            rows = np.broadcast_to(np.arange(everyone), cosines.shape)
-        away = -cosines[np.arange(len(cosines))[:, None], rows]
-        found = []
-        for values in zip(away.tolist(), rows.tolist(), owners[rows].tolist(), samples[rows].tolist(), strict=True):
-            best: dict[int, Hit] = {}
-            for distance, _, owner, sample in sorted(zip(*values, strict=True)):  # equal cosines: the older first
-                if owner not in best:
-                    best[owner] = Hit(owner, sample, -distance)
-                    if len(best) == k:
-                        break
-            found.append(list(best.values()))
-        return found
+        count = min(k * self.most, len(cosines))
+        rows = cosines.argpartition(-count)[-count:]
+        values = ((-cosines[rows]).tolist(), rows.tolist(), owners[rows].tolist(), samples[rows].tolist())
+        best: dict[int, Hit] = {}
+        for distance, _, owner, sample in sorted(zip(*values, strict=True)):  # equal cosines: the older first
+            if owner not in best:
+                best[owner] = Hit(owner, sample, -distance)
+                if len(best) == k:
+                    break
+        return list(best.values())
 
     def _refined(
         self, probe: NDArray[np.float32], cosines: NDArray[np.float32], rough: list[Hit], k: int, exact: Exact
@@ -147,7 +139,7 @@ class Index:
         kept = rows[np.isin(self.samples[rows], samples)]
         order = np.argsort(samples)
         places = order[np.searchsorted(samples, self.samples[kept], sorter=order)]
-        return self._nearest((vectors[places] @ probe)[None], self.samples[kept], self.owners[kept], k)[0]
+        return self._nearest(vectors[places] @ probe, self.samples[kept], self.owners[kept], k)
 
 
 def build(
