@@ -23,7 +23,21 @@ import time
 from pathlib import Path
 from typing import Any, BinaryIO, Callable, Sequence  # noqa: UP035 (Python 3.8)
 
-from .onboard import ANSWER, SEAL, UNIT, StepError, check, discard, last, pythons, restart, run, withdraw, write
+from .onboard import (
+    ANSWER,
+    SEAL,
+    UNIT,
+    StepError,
+    check,
+    discard,
+    last,
+    pythons,
+    restart,
+    run,
+    try_as_service,
+    withdraw,
+    write,
+)
 
 SILENCE = 120  # seconds without a line after which the workstation counts as gone; it writes one every 20
 CONFIG = "rkface.toml"
@@ -216,6 +230,8 @@ class Agent:
         """Point ``current`` at ``release`` and run the service from there; at ``previous`` again if that fails."""
         unit = self.root / "etc/systemd/system" / UNIT
         there = unit.is_file()
+        if service or there:
+            try_as_service(release)
         self._switch(release)
         if not service and not there:
             return

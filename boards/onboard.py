@@ -15,6 +15,7 @@ COMMAND_SECONDS = 1800  # pip on a slow card takes minutes, never this
 OLDEST, NEWEST = (3, 10), (3, 12)  # CPython that rkface needs and rknn-toolkit-lite2 has wheels for
 PYTHONS = ("python3", "python3.11", "python3.12", "python3.10")
 UNIT = "rkface.service"
+ACCOUNT = "rkface"  # the unit's User=
 ANSWER = "rkface: "  # before each of the agent's answers; what else comes is a login script's
 SEAL = "release.json"  # makes a release whole; without it a folder is nobody's
 ATTEMPTS = 50  # to remove a folder, a tenth of a second apart
@@ -39,7 +40,8 @@ def pythons() -> list[tuple[str, str]]:
         if path and answer and answer.returncode == 0:
             number = answer.stdout.strip()
             if OLDEST <= tuple(map(int, number.split(".")[:2])) <= NEWEST:
-                found.append((path, number))
+                # Without links: ~/.local/bin, which may lead to where all may read, is closed to the service itself.
+                found.append((os.path.realpath(path), number))
     return found
 
 
@@ -85,6 +87,27 @@ def discard(release: Path) -> None:
         if not release.exists():
             return
         time.sleep(0.1)
+
+
+def try_as_service(release: Path) -> None:
+    """Run ``release`` as the service's user. What that user may not execute, systemd would tell by exit code 203 or 217
+    alone, and only after the switch. StepError with the remedy."""
+    if run(["getent", "passwd", ACCOUNT]).returncode:
+        raise StepError(f"there is no user {ACCOUNT} for the service to run as: deploy once with --prepare")
+    user, program = as_root(["runuser", "-u", ACCOUNT, "--"]), release / "venv/bin/rkface"
+    done = run([*user, str(program), "--version"])
+    if not done.returncode:
+        return
+    why, python = last(done), (release / "venv/bin/python").resolve()
+    if done.stderr.startswith(("sudo: ", "Sorry, user ")):
+        raise StepError(f"{why}: a service takes runuser, install and systemctl as root without a question")
+    if run([*user, str(python), "-c", ""]).returncode:
+        raise StepError(
+            f"the service's user {ACCOUNT} may not execute {python}, this release's Python ({why}): install one that "
+            "all may, by `sudo apt install python3`, or by `UV_PYTHON_INSTALL_DIR=/opt/python uv python install 3.11`"
+        )
+    raise StepError(f"the service's user {ACCOUNT} cannot run {program} ({why}): deploy once with --prepare, which "
+                    "gives it the right to read")  # fmt: skip
 
 
 def restart(unit: Path, source: Path, healthy: int) -> None:

@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import shutil
+import sys
 import time
 import zipfile
 from argparse import ArgumentParser
@@ -30,6 +31,8 @@ def main():
         sys.exit({selftest})
     if word == "run":
         sys.exit(0 if {run} == 1 and "--help" in sys.argv else {run})
+    if word == "--version":
+        sys.exit()
     assert word == "verify"
     for name in ("golden.npz", "detector.rknn"):
         if b"damaged" in pathlib.Path(sys.argv[2], name).read_bytes():
@@ -187,6 +190,7 @@ def served(board):
     (release / "venv/bin").mkdir(parents=True)
     (release / "venv/bin/rkface").write_text("#!/bin/sh\necho '{}'\n")
     (release / "venv/bin/rkface").chmod(0o755)
+    (release / "venv/bin/python").symlink_to(sys.executable)
     (release / "rkface.service").write_text("[Service]\nExecStart=/bin/true\n")
     (release / "release.json").write_text('{"previous": null}')
     (board.base / "current").symlink_to("releases/1-first")

@@ -6,6 +6,7 @@ import re
 import shutil
 import signal
 import subprocess
+import sys
 import threading
 from functools import partial
 from pathlib import Path
@@ -22,6 +23,15 @@ echo "$@" >> {folder}/asked
 if {root}/opt/rkface/current/venv/bin/rkface run; then echo ActiveState=active; else echo ActiveState=failed; fi
 echo NRestarts=41
 """
+# runuser's words (util-linux 2.38) where a program lies below what is in the file closed: rkface may not enter that.
+AS_USER = """
+shift 3
+case "$(readlink -f "$1") $(readlink -f "$(dirname "$1")/python")" in
+  *$(cat {folder}/closed 2>/dev/null || echo nowhere)*)
+    echo "runuser: failed to execute $1: Permission denied" >&2; exit 126 ;;
+esac
+exec "$@"
+"""
 RUNS, CRASHES, HAS_NONE = (partial(stand_in_wheel, run=code) for code in (0, 1, 2))
 
 
@@ -29,6 +39,8 @@ RUNS, CRASHES, HAS_NONE = (partial(stand_in_wheel, run=code) for code in (0, 1, 
 def systemd(served):
     served.server.script("systemctl", SYSTEMCTL.format(folder=served.server.folder, root=served.root))
     served.server.script("sudo", 'shift; exec "$@"')
+    served.server.script("getent", "true")
+    served.server.script("runuser", AS_USER.format(folder=served.server.folder))
     served.unit = served.root / "etc/systemd/system/rkface.service"
     return served
 
@@ -90,6 +102,62 @@ def test_no_service_without_something_to_run(systemd, capsys):
     assert "has no `run` command" in capsys.readouterr().out
     assert systemd.current() == "1-first" and systemd.releases() == ["1-first"]
     assert not (systemd.server.folder / "asked").exists()
+
+
+def closed(board, folder):
+    """From now on the service's user may not enter ``folder``."""
+    (board.server.folder / "closed").write_text(str(folder))
+
+
+def nothing_happened(board):
+    return (
+        board.current() == "1-first" and board.releases() == ["1-first"] and not board.unit.exists()
+        and not (board.server.folder / "asked").exists()
+    )  # fmt: skip
+
+
+def test_a_python_that_is_closed_to_the_services_user_is_told_before_the_switch(systemd, capsys):
+    real = Path(sys.executable).resolve()
+    closed(systemd, real.parent)
+    assert systemd.deploy("--service", make=RUNS) == 1
+    said = capsys.readouterr().out
+    assert f"user rkface may not execute {real}" in said and "UV_PYTHON_INSTALL_DIR" in said and "Permission" in said
+    assert nothing_happened(systemd)
+
+
+def test_a_release_that_the_services_user_may_not_read_is_told_before_the_switch(systemd, capsys):
+    closed(systemd, systemd.base / "releases")
+    assert systemd.deploy("--service", make=RUNS) == 1
+    said = capsys.readouterr().out
+    assert "cannot run" in said and "--prepare" in said
+    assert nothing_happened(systemd)
+
+
+def test_without_the_services_user_nothing_is_switched(systemd, capsys):
+    systemd.server.script("getent", "exit 2")
+    assert systemd.deploy("--service", make=RUNS) == 1
+    assert "no user rkface" in (said := capsys.readouterr().out) and "--prepare" in said
+    assert nothing_happened(systemd)
+
+
+def test_a_sudo_that_asks_is_not_taken_for_a_closed_python(systemd, capsys):
+    systemd.server.script("runuser", 'echo "sudo: a password is required" >&2; exit 1')
+    assert systemd.deploy("--service", make=RUNS) == 1
+    assert "a password is required: a service takes runuser" in capsys.readouterr().out
+    assert nothing_happened(systemd)
+
+
+def test_a_rollback_is_tried_as_the_services_user_too(systemd, capsys):
+    assert systemd.deploy("--service", make=RUNS) == 0
+    now = systemd.current()
+    closed(systemd, systemd.base / "releases/1-first")
+    assert systemd.deploy("--rollback") == 1
+    assert "--prepare" in capsys.readouterr().out and systemd.current() == now
+
+
+def test_where_no_service_runs_its_user_is_not_needed(systemd):
+    systemd.server.script("getent", "exit 2")
+    assert systemd.deploy(make=RUNS) == 0 and systemd.current() != "1-first"
 
 
 def test_a_switch_comes_to_its_end_though_nobody_listens(systemd, capsys):
