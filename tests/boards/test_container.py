@@ -1,9 +1,16 @@
 """The container's two files, neither of which can be built here: what they promise about rights and devices."""
 
+import json
 import re
+import shlex
+from argparse import ArgumentParser
 from pathlib import Path
 
 import yaml
+from rkface.boards.doctor import doctor
+from rkface.boards.wheel import SERVICE
+from rkface.runtime import config
+from rkface.runtime.run_command import run
 
 BOARDS = Path(__file__).resolve().parents[2] / "boards"
 
@@ -36,3 +43,35 @@ def test_the_image_runs_as_a_user_and_with_the_toolkit_that_makes_the_bundles():
     toolkit = re.search(r"^TOOLKIT := (\S+)$", (BOARDS.parent / "Makefile").read_text(), re.M)[1]
     assert f"rknn-toolkit-lite2=={toolkit}" in text
     assert re.search(r"^USER 10001$", text, re.M) and "librknnrt" not in re.sub(r"^#.*$", "", text, flags=re.M)
+
+
+def command(text, word):
+    return json.loads(re.search(rf"^{word} (\[.+\])$", text, re.M)[1])
+
+
+def test_the_image_runs_the_service_and_doctor_stays_within_reach():
+    text, service = (BOARDS / "Dockerfile").read_text(), compose()
+    assert command(text, "ENTRYPOINT") == ["rkface"] and command(text, "CMD") == service["command"]
+    for declare, (word, *options) in (
+        (run, service["command"]),
+        (doctor, re.search(r"run --rm rkface (doctor .+?)  ", (BOARDS / "compose.yaml").read_text())[1].split()),
+    ):
+        parser = ArgumentParser()
+        declare(parser)
+        assert (word, str(parser.parse_args(options).bundle)) == (declare.__name__, "/bundle")
+
+
+def test_the_images_own_configuration_keeps_names_out_of_dockers_log(tmp_path):
+    said = re.search(r"printf ('.+?') > /etc/rkface/rkface.toml", (BOARDS / "Dockerfile").read_text())[1]
+    (tmp_path / "rkface.toml").write_text(shlex.split(said)[0].replace("\\n", "\n"))
+    assert config.read_settings(tmp_path / "rkface.toml").events.stdout is False
+
+
+def test_the_image_has_what_the_console_and_its_health_check_need():
+    installed = re.search(r"pip install .+?&&", (BOARDS / "Dockerfile").read_text(), re.S)[0].split()
+    assert {re.split("[<>=]", one)[0] for one in SERVICE} <= set(installed)
+    check = compose()["healthcheck"]
+    program = check["test"][-1]
+    compile(program, "healthcheck", "exec")
+    assert check["test"][:3] == ["CMD", "python", "-c"] and "http://127.0.0.1:8080/" in program
+    assert compose()["stop_grace_period"] == "30s"
