@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import threading
+from collections import deque
+from collections.abc import Callable, Generator
 
 import cv2
 import numpy as np
@@ -13,6 +15,7 @@ from .scheduler import Frame
 
 SMALL = (64, 36)  # pixels that motion is looked for in: a face 40 px high at 1280×720 is two of them
 LEARN = 0.2  # of each frame that goes into the background: what moved there 5 frames ago is part of it
+MOTION = 0.005  # of the picture: a face as large as that, or half a dozen of the small pixels
 CHANGED = 12  # grey levels of 255: above a webcam's noise in a dim room, averaged over a small pixel
 
 
@@ -21,7 +24,7 @@ class Pace:
 
     rate    detections a second at most while somebody is followed, and for ``calm`` seconds after that
     idle    and otherwise
-    motion  share of the picture that must change for a detection while nobody is followed, say 0.005; None, the
+    motion  share of the picture that must change for a detection while nobody is followed, say ``MOTION``; None, the
             default, asks for no motion. What does not move is still looked at every ``calm`` seconds.
 
     Load needs no setting: a scheduler that is busy drops all but the newest frame by itself, and tracks bear it.
@@ -36,6 +39,12 @@ class Pace:
         self._last = -np.inf
         self._looked = -np.inf
         self._background: NDArray[np.float32] | None = None
+
+    @property
+    def state(self) -> str:
+        """For people: "busy" while somebody is there or something moves, and for the ``calm`` after; else "idle", or
+        "still" where motion counts."""
+        return "busy" if self._last < self._busy_until else "idle" if self._motion is None else "still"
 
     def follow(self, people: int) -> None:
         """How many faces are followed now: ``Watcher.following``."""
@@ -84,3 +93,51 @@ def feed(camera: Camera, submit: Callable[[Frame], bool], pace: Pace | None = No
     while (frame := camera.read()) is not None:
         if (pace is None or pace.wants(frame)) and not submit(frame):
             break
+
+
+def newest(camera: Camera, *, every: bool = False, patience: float = 1.0) -> Generator[Frame | None, None, None]:
+    """``camera``'s frames for one who looks longer than they last: a thread reads, and of what came meanwhile only the
+    newest is handed over; with ``every``, each. None where none came for ``patience`` seconds.
+
+    Ends with the camera, which is the caller's to close, and raises what reading it raised.
+    """
+    changed = threading.Condition()
+    waiting: deque[Frame] = deque(maxlen=1)
+    ended: list[Exception | None] = []
+    left = False
+
+    def put(frame: Frame) -> bool:
+        with changed:
+            if every:
+                changed.wait_for(lambda: left or not waiting)
+            waiting.append(frame)
+            changed.notify_all()
+            return not left
+
+    def read() -> None:
+        failure: Exception | None = None
+        try:
+            feed(camera, put)
+        except Exception as error:  # for whoever takes the frames
+            failure = error
+        with changed:
+            ended.append(failure)
+            changed.notify_all()
+
+    threading.Thread(target=read, name="rkface-newest", daemon=True).start()
+    try:
+        while True:
+            with changed:
+                changed.wait_for(lambda: waiting or ended, patience)
+                frame = waiting.popleft() if waiting else None
+                over = frame is None and bool(ended)
+                changed.notify_all()
+            if over:
+                break
+            yield frame
+    finally:
+        with changed:
+            left = True
+            changed.notify_all()
+    if ended[0] is not None:
+        raise ended[0]

@@ -41,6 +41,8 @@ class CameraSettings:
     format   likewise: MJPG, YUYV or NV12
     decoder  "h264" or "h265": Rockchip's MPP decodes that of an RTSP camera, through GStreamer
     loop     a video or folder begins again at its end, at its own pace; otherwise all of it is looked at, then it ends
+    looks    a second at most, for faces, while somebody is there; a third of that otherwise
+    motion   while nobody is there, look only where something moves, and every 3 seconds
     """
 
     source: str
@@ -50,6 +52,8 @@ class CameraSettings:
     format: Literal["MJPG", "YUYV", "NV12"] = "MJPG"
     decoder: Literal["", "h264", "h265"] = ""
     loop: bool = False
+    looks: Annotated[float, Range(0.1, 1000)] = 15.0
+    motion: bool = False
 
 
 @dataclass(frozen=True)

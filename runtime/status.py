@@ -132,6 +132,7 @@ def _camera_rows(service: Service, camera: CameraHealth) -> Iterator[Row]:
     yield "camera_frames_total", "counter", "Frames that came.", where, state.frames
     yield "camera_unreadable_total", "counter", "Frames that could not be decoded.", where, state.unreadable
     yield "camera_looked_total", "counter", "Frames that were looked at.", where, view.looked
+    yield "camera_skipped_total", "counter", "Frames that were not worth a look.", where, camera.skipped
     yield "camera_dropped_total", "counter", "Frames that newer ones replaced.", where, camera.dropped
     yield "camera_reconnects_total", "counter", "How often it was opened again.", where, camera.reconnects
     yield "camera_fps", "gauge", "Frames a second that are looked at.", where, camera.fps

@@ -10,7 +10,7 @@ from pathlib import Path
 from statistics import median
 
 from .camera import Camera, open_camera
-from .pace import Pace, feed
+from .pace import MOTION, Pace, feed
 from .scheduler import Frame, Result
 from .settings import CameraSettings
 from .streams import Wanted
@@ -24,10 +24,11 @@ SAMPLES = 10  # seconds, one sample each, that rates are taken over
 class View:
     """``run`` is for a thread of its own; the rest may be called from any.
 
-    ``every``: each frame is looked at, however long that takes, as befits a recording. Otherwise the newest frame wins.
+    ``every``: each frame is looked at, however long that takes, as befits a recording. Otherwise ``pace`` says which
+    are worth it, and of these the newest wins.
     """
 
-    def __init__(self, camera: Camera, *, every: bool = False) -> None:
+    def __init__(self, camera: Camera, pace: Pace | None = None, *, every: bool = False) -> None:
         self.name = camera.name
         self.watcher: Watcher | None = None
         self.latest: tuple[Frame | None, tuple[Present, ...]] = (None, ())
@@ -35,7 +36,7 @@ class View:
         self.ended = False
         self.looked = self.dropped = 0
         self._every = every
-        self._pace = None if every else Pace()
+        self._pace = None if every else pace or Pace()
         self._pending = 0
         self._freed = threading.Condition()
         self._closed = False
@@ -92,6 +93,7 @@ class View:
             fps=(looked_last - looked) / seconds, offered=(offered_last - offered) / seconds,
             latency=1000 * median(self._latencies) if self._latencies else 0.0, dropped=self.dropped,
             reconnects=state.reconnects, error=self._error[0], error_time=self._error[1],
+            skipped=self._pace.skipped if self._pace else 0, pace=self._pace.state if self._pace else "",
         )  # fmt: skip
 
     def close(self) -> None:
@@ -123,13 +125,23 @@ class Watchers(Mapping[str, Watcher]):
 
 def open_view(name: str, settings: CameraSettings) -> View:
     """The view of the camera ``name``. InputError where its source is none."""
-    recording = not settings.loop and " ! " not in settings.source and _is_stored(Path(settings.source))
-    camera = open_camera(
+    return View(open_source(name, settings), pace_of(settings), every=is_recording(settings))
+
+
+def open_source(name: str, settings: CameraSettings) -> Camera:
+    """The camera ``name`` as it was set. InputError where its source is none."""
+    return open_camera(
         settings.source, name=name, loop=settings.loop, realtime=settings.loop, decoder=settings.decoder or None,
         wanted=Wanted(settings.width, settings.height, settings.rate, settings.format),
     )  # fmt: skip
-    return View(camera, every=recording)
 
 
-def _is_stored(path: Path) -> bool:
-    return path.is_dir() or path.is_file()
+def pace_of(settings: CameraSettings) -> Pace:
+    """How often a camera that is set so is looked at."""
+    return Pace(settings.looks, settings.looks / 3, motion=MOTION if settings.motion else None)
+
+
+def is_recording(settings: CameraSettings) -> bool:
+    """Whether it is a video or a folder that ends: then no frame of it may be missed."""
+    path = Path(settings.source)
+    return not settings.loop and " ! " not in settings.source and (path.is_dir() or path.is_file())

@@ -29,6 +29,9 @@ class CameraHealth:
     dropped     frames that newer ones replaced, since the start
     reconnects  since the start
     error       the last one, "" for none; ``error_time`` seconds since 1970, 0 for none
+    skipped     frames that were not worth a look, since the start: there are enough a second, or nothing moved
+    pace        "busy" while somebody is there, else "idle", or "still" where nothing moves and motion counts; "" for a
+                recording, of which every frame is looked at
     """
 
     name: str
@@ -42,6 +45,8 @@ class CameraHealth:
     reconnects: int = 0
     error: str = ""
     error_time: float = 0.0
+    skipped: int = 0
+    pace: str = ""
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ import io
 import os
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -13,8 +14,10 @@ from rkface.runtime.camera import Camera, find_device, mpp_pipeline, open_camera
 from rkface.runtime.errors import InputError, WorkError
 from rkface.runtime.mjpeg import Splitter
 from rkface.runtime.pace import Pace, feed
-from rkface.runtime.scheduler import Frame
+from rkface.runtime.scheduler import Frame, Result
+from rkface.runtime.settings import CameraSettings
 from rkface.runtime.streams import Pipe, Wanted, fourcc
+from rkface.runtime.view import open_view, pace_of
 
 PATIENCE = 60
 
@@ -418,6 +421,55 @@ def test_without_motion_one_look_every_few_seconds():
     moved = noisy[0].copy()
     moved[100:160, 200:260] = 255  # a face's worth
     assert pace.wants(Frame(moved, 0, 33.0)) and pace.wants(Frame(moved, 1, 33.1))
+
+
+def room(number, noise=6.0):
+    """A dim picture of nobody, 1280×720, with a webcam's noise; another for each ``number``."""
+    random = np.random.default_rng(number)
+    wall = np.tile(np.linspace(40, 110, 1280)[None, :, None], (720, 1, 3))
+    return np.clip(wall + random.normal(0, noise, (720, 1280, 3)), 0, 255).astype(np.uint8)
+
+
+def test_a_still_camera_that_is_set_to_motion_is_looked_at_seldom_and_a_newcomer_at_once():
+    rate = 15
+    pictures = [room(number) for number in range(20)]
+    sets = {"off": CameraSettings("door"), "on": CameraSettings("door", motion=True)}
+    looked = {}
+    for name, settings in sets.items():
+        pace = pace_of(settings)
+        looked[name] = [n for n in range(20 * rate) if pace.wants(Frame(pictures[n % 20], n, n / rate))]
+    after = [n for n in looked["on"] if n > 4 * rate]  # the first picture is news for three seconds
+    assert len(after) <= 16 / 3 + 1 and len([n for n in looked["off"] if n > 4 * rate]) >= 16 * 5 - 2
+    assert pace.state == "still" and pace.skipped == 20 * rate - len(looked["on"])
+    wanted = []
+    for n in range(20 * rate, 21 * rate):  # a face 90 px wide comes in from the left, 12 px a frame
+        picture, edge = pictures[n % 20].copy(), 12 * (n - 20 * rate + 1)
+        picture[200:320, max(0, edge - 90) : edge] = 190
+        wanted.append(pace.wants(Frame(picture, n, n / rate)))
+    assert any(wanted[:5]), "before all of it is in the picture"
+    assert all(wanted[wanted.index(True) :]) and pace.state == "busy"
+
+
+def test_looks_a_second_are_bounded_as_they_are_set():
+    pace = pace_of(CameraSettings("door", looks=6))
+    assert paced(pace, 10) == pytest.approx(20, abs=2) and pace.state == "idle"
+    pace.follow(1)
+    assert paced(pace, 10, start=10) == pytest.approx(60, abs=2)
+
+
+def test_a_recording_is_looked_at_whole_whatever_its_pace(tmp_path):
+    for number in range(12):
+        cv2.imwrite(str(tmp_path / f"{number:02}.png"), picture(3))
+    view, seen = open_view("still", CameraSettings(str(tmp_path), looks=1, motion=True)), []
+    view.watcher = SimpleNamespace(present=lambda: ())
+
+    def submit(frame):
+        seen.append(frame.number)
+        view.seen(Result(frame, None, None, 0, 0.0, 0.0))
+        return True
+
+    view.run(submit)
+    assert seen == list(range(12)) and (view.health().skipped, view.health().pace) == (0, "")
 
 
 def test_a_clock_that_jumps_back_does_not_stop_the_pace():

@@ -24,7 +24,8 @@ from rkface.runtime.settings import (
 FULL = Settings(
     bundle=Path("/opt/rkface/current/bundle"), backend="npu", cores=2, gallery=Path("/var/lib/rkface/gallery.sqlite"),
     device="door \"7\"\n\\", camera={"yard": CameraSettings("rtsp://u:p@h/1", decoder="h264", rate=5.0),
-                                      "front door": CameraSettings("/dev/video0", loop=True)},
+                                      "front door": CameraSettings("/dev/video0", loop=True, looks=5.0,
+                                                                               motion=True)},
     events=Events(False, Path("/tmp/e.jsonl"), WebhookSettings("https://h/", "env:SECRET"), MqttSettings("broker")),
     web=Web(password_file=Path("/etc/rkface/password")),
 )  # fmt: skip
@@ -64,6 +65,9 @@ def test_what_is_shown_reads_back_the_same(tmp_path, settings, explain):
         ("[events.webhook]\n", "events.webhook.url is missing"),
         ("backend = 'cpu'", "backend is 'cpu': it can be '', npu, reference"),
         ("[camera.door]\nsource='0'\nformat='YUV'", "camera.door.format is 'YUV': it can be MJPG, YUYV, NV12"),
+        ("[camera.door]\nsource='0'\nmotoin=true", "camera.door.motoin is no setting: did you mean motion?"),
+        ("[camera.door]\nsource='0'\nmotion=1", "camera.door.motion is 1, but must be true or false"),
+        ("[camera.door]\nsource='0'\nlooks=0", "camera.door.looks is 0.0, but must be from 0.1 to 1000"),
         ("cores = 99", "cores is 99, but must be from 0 to 8"),
         ("cores = true", "cores is True, but must be a whole number"),
         ("[keep]\nappearances = '30 days'", "keep.appearances is '30 days', but must be a number"),

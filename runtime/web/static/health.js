@@ -28,7 +28,7 @@ function page(health) {
       ["Camera", "State", "Picture", "Looked at", "Latency", "Dropped", "Reconnects", "Last error"],
       health.cameras.map((one) => [
         one.name, state(one.connected, "connected", "no picture"), one.width ? `${one.width}×${one.height}` : "–",
-        `${one.fps.toFixed(1)} of ${one.offered.toFixed(1)} /s`, `${Math.round(one.latency)} ms`, one.dropped, one.reconnects,
+        `${one.fps.toFixed(1)} of ${one.offered.toFixed(1)} /s${one.pace ? `, ${one.pace}` : ""}`, `${Math.round(one.latency)} ms`, one.dropped, one.reconnects,
         one.error ? `${one.error}${one.error_time ? ` (${when(one.error_time)})` : ""}` : "–",
       ]))),
     health.sinks.length ? h("section", { class: "card" }, h("h2", {}, "Events go to"), table(
