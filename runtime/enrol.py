@@ -161,21 +161,36 @@ def photos_by_person(folder: Path) -> Iterator[tuple[str, Path]]:
 
 
 def enrol_shots(
-    gallery: Gallery, name: str, shots: Sequence[Sample], source: str, *, threshold: float, force: bool = False
+    gallery: Gallery,
+    name: str,
+    shots: Sequence[Sample],
+    source: str,
+    *,
+    threshold: float,
+    force: bool = False,
+    metadata: Mapping[str, Any] | None = None,
 ) -> Verdict:
     """Add what a camera saw of somebody to the person ``name``: ``shots`` of one face, best first, which were judged
     when they were embedded. All of them or, with the reason, none. InputError as for ``enrol``."""
-    weights = np.array([shot.quality for shot in shots], np.float32)
-    vector = unit(weights @ np.stack([shot.embedding for shot in shots]))
-    nearest = gallery.search(vector[None], 2)[0]
-    near = next((match for match in nearest if match.name != name and match.cosine >= threshold - NEAR), None)
+    near, doubts = review(gallery, name, shots, threshold)
     quality = shots[0].quality
     if near is not None and near.cosine >= threshold and not force:
         reason = f"already enrolled as {near.name!r} (cosine {near.cosine:.3f}, threshold {threshold:.3f}): "
         return Verdict("refused", name, source, f"{reason}use that name, or force it if they are two people",
                        quality=quality, near=near)  # fmt: skip
+    notes = (f"looks like {near.name!r} (cosine {near.cosine:.3f})",) if near is not None else ()
+    gallery.add(name, shots, metadata)
+    return Verdict("enrolled", name, source, "", notes + doubts, quality, near)
+
+
+def review(
+    gallery: Gallery, name: str, shots: Sequence[Sample], threshold: float
+) -> tuple[Match | None, tuple[str, ...]]:
+    """Before ``shots`` of one face become samples of ``name``: who else of the gallery it looks like, from a little
+    below ``threshold`` on, and why it may not be ``name``."""
+    weights = np.array([shot.quality for shot in shots], np.float32)
+    vector = unit(weights @ np.stack([shot.embedding for shot in shots]))
+    nearest = gallery.search(vector[None], 2)[0]
+    near = next((match for match in nearest if match.name != name and match.cosine >= threshold - NEAR), None)
     own = next((match.cosine for match in nearest if match.name == name), None)
-    notes: tuple[str, ...] = (f"looks like {near.name!r} (cosine {near.cosine:.3f})",) if near is not None else ()
-    notes += _contradiction(gallery, name, vector, own, threshold)
-    gallery.add(name, shots)
-    return Verdict("enrolled", name, source, "", notes, quality, near)
+    return near, _contradiction(gallery, name, vector, own, threshold)

@@ -13,6 +13,7 @@ from collections.abc import Iterable
 from contextlib import ExitStack
 from dataclasses import asdict
 from inspect import getdoc
+from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 
 
 def enrol(parser: ArgumentParser) -> None:
-    """Teach the gallery a person from photos: one at a time, or a whole folder.
+    """Teach the gallery a person from photos, a whole folder of them, or a camera.
 
     Every photo is judged by itself and reported: no face, too small, blurred, like one that is there, or already
     enrolled under another name (with the cosine), which --force overrides. What is said to be enrolled is on the disk.
@@ -37,13 +38,27 @@ def enrol(parser: ArgumentParser) -> None:
 
     With --folder, a sub-folder is a person; photos beside are named for theirs: ada.jpg, ada-2.jpg, jean-luc-01.jpg.
 
+    With --camera, whoever sits before it is told what to do and is taken three times: straight, turned a little to the
+    left, and to the right. Who looks like somebody of the gallery, or unlike the person's other samples, is asked about
+    on a terminal; elsewhere --same or --force decides. Until all is answered the gallery is as it was.
+
     examples:
       rkface enrol --bundle build/rk3588 --gallery gallery.sqlite "Ada Lovelace" ada.jpg ada-side.jpg
       rkface enrol --bundle build/rk3588 --gallery gallery.sqlite --folder staff/
+      rkface enrol --bundle build/rk3588 --gallery gallery.sqlite "Ada Lovelace" --camera /dev/video0
     """
     parser.add_argument("name", nargs="?", metavar="NAME", help="of the person; new, or one of the gallery")
     parser.add_argument("photos", nargs="*", type=Path, metavar="PHOTO", help="JPEG, PNG, WebP or BMP")
     parser.add_argument("--folder", type=Path, metavar="DIR", help="photos of several people")
+    parser.add_argument("--camera", metavar="SPEC", help="a camera, as for `rkface run`, with advice in the terminal")
+    parser.add_argument(
+        "--timeout", type=_seconds, metavar="S",
+        help="seconds that --camera waits for good pictures (default: 60); a recording is seen whole",
+    )  # fmt: skip
+    parser.add_argument(
+        "--same", action="store_true",
+        help="with --camera: who is enrolled under another name gets the pictures under that one",
+    )  # fmt: skip
     parser.add_argument("--set", action="append", type=_pair, default=[], metavar="KEY=VALUE", help="metadata to keep")
     _place(parser)
     add_models(parser, required=True)
@@ -106,6 +121,16 @@ def _pair(text: str) -> tuple[str, str]:
     return key, value
 
 
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds < inf:
+        raise ArgumentTypeError(f"{text!r} is no number of seconds above 0")
+    return seconds
+
+
 def open_gallery(options: Namespace, pipeline: Pipeline | None = None, *, create: bool = False) -> Gallery:
     from .gallery import Gallery, default_path, embedding_identity
 
@@ -123,10 +148,20 @@ def _enrol(options: Namespace) -> int:
     from .enrol import Rules, enrol_photo, photos_by_person
     from .pipeline import open_bundle
 
+    if options.camera:
+        if not options.name or options.photos or options.folder:
+            raise InputError("--camera takes one person's pictures: give NAME, and neither photos nor --folder")
+        if options.same and options.force:
+            raise InputError("--same says that two who look alike are one, --force that they are two: give one")
+        from .enrol_camera import enrol_camera
+
+        return report([enrol_camera(options)], as_json=options.json)
+    if options.same or options.timeout:
+        raise InputError("--same and --timeout go with --camera")
     if options.folder and (options.name or options.photos):
         raise InputError("--folder names the people itself: give either it, or NAME and photos")
     if not options.folder and not options.photos:
-        raise InputError("NAME and at least one photo, or --folder DIR: `rkface enrol --help` has examples")
+        raise InputError("NAME and at least one photo or --camera, or --folder DIR: `rkface enrol --help` has examples")
     pairs = list(photos_by_person(options.folder)) if options.folder else [(options.name, it) for it in options.photos]
     rules, metadata = Rules(options.strict, options.force, not options.no_crops), dict(options.set)
     with ExitStack() as opened:

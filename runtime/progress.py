@@ -1,7 +1,8 @@
-"""Progress for people, on stderr: one line a stage, counted up in place on a terminal."""
+"""Progress for people, on stderr: one line a stage, counted up in place on a terminal; a line that says what to do."""
 
 from __future__ import annotations
 
+import shutil
 import sys
 import time
 from collections.abc import Iterator
@@ -69,3 +70,26 @@ def stage(name: str, stream: TextIO | None = None) -> Iterator[Stage]:
         current.abandon()
         raise
     current.finish()
+
+
+class Line:
+    """One line that is written anew in place on a terminal. Elsewhere, each text is a line of its own."""
+
+    def __init__(self, stream: TextIO | None = None) -> None:
+        self._stream = sys.stderr if stream is None else stream
+        self._live = self._stream.isatty()
+        self._said = ""
+
+    def say(self, text: str) -> None:
+        if text == self._said:
+            return
+        self._said = text
+        if self._live:  # a text that wraps could not be written over
+            text = text[: shutil.get_terminal_size().columns - 1]
+        self._stream.write(f"\r\x1b[K{text}" if self._live else f"{text}\n")
+        self._stream.flush()
+
+    def clear(self) -> None:
+        if self._live:
+            self._stream.write("\r\x1b[K")
+            self._stream.flush()
