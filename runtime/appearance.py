@@ -23,13 +23,14 @@ class Appearance:
 
     id         of the appearance, the same at all its stages
     source     the camera
-    match      None: nobody of the gallery comes near enough (``threshold``)
+    match      None: nobody of the gallery comes near enough (``threshold``), or who does has to be live and is not
     best       when its best shot was taken; all times are seconds since 1970, UTC; ``ended`` is 0 while it lasts
     box        of the best shot: x1 y1 x2 y2 as shares of the picture's width and height, 0 to 1
     score      the detector's, of the best shot
     quality    of the best shot, 0 to 1
     frames     in how many it was seen
     liveness   0 (a picture of a face) to 1; None where nothing judges that, which is the default
+    live       whether ``liveness`` reaches its threshold; None where nothing judges that
     """
 
     id: str
@@ -45,6 +46,7 @@ class Appearance:
     quality: float
     frames: int
     liveness: float | None = None
+    live: bool | None = None
 
     def as_event(self) -> dict[str, Any]:
         """For JSON. Embeddings and pictures are never part of it."""

@@ -14,8 +14,8 @@ SCHEMA = 1
 MANIFEST, SUMS = "manifest.json", "SHA256SUMS"
 OPTIONAL = "reference"  # a board may go without this folder
 
-Role = Literal["detector", "recognizer"]
-ROLES: tuple[Role, ...] = ("detector", "recognizer")
+Role = Literal["detector", "recognizer", "liveness"]
+ROLES: tuple[Role, ...] = ("detector", "recognizer")  # what every bundle has; ``Manifest.roles``: what one has
 Triple = tuple[float, float, float]
 
 
@@ -59,6 +59,22 @@ class Model:
 
 
 @dataclass(frozen=True)
+class LivenessModel(Model):
+    """A classifier that tells a face from a picture of one, and how it is asked.
+
+    scale      how many times the face's box it is shown, about its centre
+    live       which of its classes is a live face
+    logits     it gives logits: a softmax makes probabilities of them
+    threshold  probability from which a face counts as live
+    """
+
+    scale: float
+    live: int
+    logits: bool
+    threshold: float
+
+
+@dataclass(frozen=True)
 class Thresholds:
     """Detection score; overlap (IoU) above which the lower score goes; cosine from which two faces are one person."""
 
@@ -80,9 +96,27 @@ class Manifest:
     thresholds: Thresholds
     provenance: dict[str, Any] = field(default_factory=dict)
     schema: int = SCHEMA
+    liveness: LivenessModel | None = None
+
+    @property
+    def roles(self) -> tuple[Role, ...]:
+        """Of the models that there are."""
+        return ROLES if self.liveness is None else (*ROLES, "liveness")
+
+    def model(self, role: Role) -> Model:
+        """BundleError where there is no such model."""
+        found: Model | None = getattr(self, role)
+        if found is None:
+            raise BundleError(
+                f"{self.name} for {self.target} has no {role} model: convert again with --{role} MODEL.onnx"
+            )
+        return found
 
     def to_json(self) -> str:
-        return json.dumps(asdict(self), indent=2, ensure_ascii=False) + "\n"
+        raw = asdict(self)
+        if self.liveness is None:  # as it always was
+            del raw["liveness"]
+        return json.dumps(raw, indent=2, ensure_ascii=False) + "\n"
 
 
 def contract(role: Role, input: Input, source_sha256: str) -> str:
@@ -104,7 +138,7 @@ class Bundle:
     manifest: Manifest
 
     def model(self, role: Role) -> Model:
-        return self.manifest.detector if role == "detector" else self.manifest.recognizer
+        return self.manifest.model(role)
 
     def path(self, role: Role) -> Path:
         return self.folder / self.model(role).file
@@ -133,10 +167,10 @@ def read_bundle(folder: Path, soc: str | None = None) -> Bundle:
     if soc is not None and soc != manifest.target:
         raise BundleError(f"{folder} was made for {manifest.target}, this is {soc}: convert again with --target {soc}")
     bundle = Bundle(folder, manifest)
-    for role in ROLES:
+    for role in manifest.roles:
         if not bundle.path(role).is_file():
             raise BundleError(
-                f"{folder}: the manifest names {bundle.model(role).file}, which is not there: copy it again"
+                f"{folder}: the manifest names {manifest.model(role).file}, which is not there: copy it again"
             )
     return bundle
 
@@ -161,6 +195,7 @@ def parse_manifest(folder: Path) -> Manifest:
             detector=_model(raw["detector"]),
             recognizer=_model(raw["recognizer"]),
             thresholds=Thresholds(**{key: float(raw["thresholds"][key]) for key in ("detection", "nms", "match")}),
+            liveness=_liveness(raw["liveness"]) if "liveness" in raw else None,
         )
     except (KeyError, TypeError, ValueError) as error:
         raise BundleError(f"{path} lacks or garbles an entry ({error}): copy or convert the bundle again") from error
@@ -179,6 +214,15 @@ def _model(raw: dict[str, Any]) -> Model:
         ),
         outputs=tuple(Output(entry["name"], tuple(map(int, entry["shape"]))) for entry in raw["outputs"]),
         source=Source(**raw["source"]),
+    )
+
+
+def _liveness(raw: dict[str, Any]) -> LivenessModel:
+    model, live, scale = _model(raw), int(raw["live"]), float(raw["scale"])
+    if not 0 <= live < model.outputs[0].shape[-1] or not scale > 0:
+        raise ValueError(f"a liveness model whose class {live} or scale {scale} cannot be")
+    return LivenessModel(
+        **vars(model), scale=scale, live=live, logits=bool(raw["logits"]), threshold=float(raw["threshold"])
     )
 
 

@@ -246,15 +246,15 @@ def _compare(options: Namespace) -> int:
 
 
 def _verify(options: Namespace) -> int:
-    from .bundle import ROLES, read_bundle
+    from .bundle import read_bundle
 
     bundle = read_bundle(options.bundle, options.soc)
     manifest = bundle.manifest
     print(f"{options.bundle}: unchanged since {manifest.created}")
     print(f"  {manifest.name}{' (synthetic)' if manifest.synthetic else ''} for {manifest.target}, "
           f"toolkit {manifest.toolkit}, rkface {manifest.rkface}")  # fmt: skip
-    for role in ROLES:
-        model = bundle.model(role)
+    for role in manifest.roles:
+        model = manifest.model(role)
         size = bundle.path(role).stat().st_size / 1e6
         shape = f"{model.input.width}×{model.input.height}"
         print(

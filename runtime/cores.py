@@ -65,7 +65,7 @@ class _Request:
 class _Core:
     number: int
     contexts: dict[Role, Backend]
-    row: dict[Role, int] = field(default_factory=lambda: dict.fromkeys(ROLES, 0))  # failures since the last success
+    row: dict[Role, int] = field(default_factory=dict)  # failures since the last success
     alive: bool = True
     runs: int = 0
     failures: int = 0
@@ -73,7 +73,7 @@ class _Core:
 
 
 class Cores:
-    """``number`` cores, each with its own detector and recogniser from ``open_context(role, core)``.
+    """``number`` cores, each with its own models, those of ``roles``, from ``open_context(role, core)``.
 
     Callers hand in inferences through ``backend``; a core that is free takes the one whose caller's turn comes first,
     whichever model it needs, so that no core idles while anything waits. A context that fails is closed and opened
@@ -81,7 +81,13 @@ class Cores:
     failed as there are ``retries``, its core is given up.
     """
 
-    def __init__(self, open_context: OpenContext, number: int, retries: Sequence[float] = RETRIES) -> None:
+    def __init__(
+        self,
+        open_context: OpenContext,
+        number: int,
+        retries: Sequence[float] = RETRIES,
+        roles: Sequence[Role] = ROLES,
+    ) -> None:
         self.lock = threading.Lock()
         self.relieved = threading.Condition(self.lock)  # a core took an inference, or none ever will again
         self.ended = threading.Condition(self.lock)  # no core is left
@@ -95,11 +101,12 @@ class Cores:
         with ExitStack() as opened:
             self._cores = [_Core(core, {}) for core in range(number)]
             for core in self._cores:
-                for role in ROLES:
+                for role in roles:
+                    core.row[role] = 0
                     core.contexts[role] = open_context(role, core.number)
                     opened.callback(core.contexts[role].close)
             opened.pop_all()
-        self.name = self._cores[0].contexts["detector"].name
+        self.name = self._cores[0].contexts[roles[0]].name
         self._threads = [
             threading.Thread(target=self._serve, args=(core,), name=f"rkface-core-{core.number}", daemon=True)
             for core in self._cores

@@ -58,7 +58,10 @@ def detect_doubtful(pipeline: Pipeline, image: NDArray[np.uint8]) -> Faces:
 
 
 def scheduler_of(settings: Settings) -> Scheduler:
-    return open_scheduler(settings.bundle, settings.backend or None, cores=settings.cores or None, work=detect_doubtful)
+    return open_scheduler(
+        settings.bundle, settings.backend or None, cores=settings.cores or None, work=detect_doubtful,
+        liveness=settings.liveness.enabled,
+    )  # fmt: skip
 
 
 @contextmanager

@@ -15,22 +15,29 @@ from . import align as alignment
 from .backends import Backend
 from .backends.npu import open_npu
 from .backends.reference import open_reference
-from .bundle import ROLES, Bundle, Manifest, Role, Thresholds, read_bundle
+from .bundle import Bundle, Manifest, Role, Thresholds, read_bundle
 from .detect import Detector
 from .embed import Embedder
 from .errors import InputError
 from .faces import Faces
+from .liveness import Judge
 from .soc import read_soc
 
 BACKENDS = ("npu", "reference")
 
 
 class Pipeline:
-    """Detection and recognition with one bundle. Images are H×W×3 uint8 BGR, as OpenCV reads them."""
+    """Detection and recognition with one bundle. Images are H×W×3 uint8 BGR, as OpenCV reads them.
 
-    def __init__(self, manifest: Manifest, detector: Backend, recognizer: Backend) -> None:
+    ``liveness`` judges whether a face is a picture of one; None without a model for that, or where it is not open.
+    """
+
+    def __init__(
+        self, manifest: Manifest, detector: Backend, recognizer: Backend, liveness: Backend | None = None
+    ) -> None:
         self.manifest = manifest
-        self._backends = (detector, recognizer)
+        self._backends = [one for one in (detector, recognizer, liveness) if one is not None]
+        self.liveness = Judge(liveness, manifest.liveness) if liveness and manifest.liveness else None
         self._detector = Detector(detector, manifest.detector.input, manifest.detector.outputs, manifest.thresholds.nms)
         self._embedder = Embedder(recognizer, manifest.recognizer.input, manifest.recognizer.outputs[0].shape[-1])
 
@@ -87,7 +94,7 @@ def open_bundle(
     bundle = read_bundle(Path(folder), read_soc() if chosen == "npu" else None)
     with ExitStack() as opened:
         backends = []
-        for role in ROLES:
+        for role in bundle.manifest.roles:
             backends.append(open_model(bundle, role, chosen, providers=providers, threads=threads))
             opened.callback(backends[-1].close)
         opened.pop_all()

@@ -46,6 +46,8 @@ def run(parser: ArgumentParser) -> None:
     parser.add_argument("--gallery", type=Path, metavar="FILE", help="who is known (`rkface enrol`)")
     parser.add_argument("--key", type=Path, metavar="FILE", help="if it is encrypted (default: $RKFACE_GALLERY_KEY)")
     parser.add_argument("--backend", choices=("npu", "reference"), help="default: what this machine has")
+    parser.add_argument("--liveness", action="store_true", help="judge whether a face is a picture of one, by the "
+                        "bundle's liveness model")  # fmt: skip
     parser.add_argument("--no-web", action="store_true", help="serve no console")
     parser.add_argument("--log", choices=("text", "json", "journal"), help="form of what it says of itself")
     parser.set_defaults(run=_run)
@@ -99,6 +101,8 @@ def _doubts(settings: Settings) -> list[str]:
     from .events import read_secret
 
     found = [] if settings.bundle.is_dir() else [f"there is no bundle at {settings.bundle}"]
+    if settings.liveness.require and not settings.liveness.enabled:
+        found.append("[liveness] require does nothing unless it is enabled as well")
     webhook, mqtt = settings.events.webhook, settings.events.mqtt
     for secret in (webhook.secret if webhook else "", mqtt.password if mqtt else ""):
         try:
@@ -150,6 +154,8 @@ def _settings(options: Namespace) -> Settings:
     settings = read_settings(file) if file else Settings()
     if options.camera or not settings.camera:
         settings = replace(settings, camera=named_cameras(options.camera or [default_camera()]))
+    if options.liveness:
+        settings = replace(settings, liveness=replace(settings.liveness, enabled=True))
     if options.no_web:
         settings = replace(settings, web=replace(settings.web, enabled=False))
     return replace(

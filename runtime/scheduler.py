@@ -6,7 +6,7 @@ import threading
 import time
 from collections import Counter, OrderedDict, deque
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
@@ -84,6 +84,8 @@ class Scheduler:
     ``open_context(role, core)`` opens one model on one core, for each of ``cores``; ``work`` is what is done with a
     frame: ``Pipeline.recognize``, ``Pipeline.detect``, or a function of yours that calls them. It runs in several
     threads at once, each with a pipeline of its own. A frame whose work raises has a result with that error.
+    ``liveness``: also open the model that judges it, once, on the first core, for so few faces are judged. It fails and
+    mends by itself: with all its tries used up, nothing is judged, and the rest goes on.
 
     Cores take the oldest frame's inferences first, and work on a new frame begins when less than one inference for each
     core waits: they never idle while there are frames, and a live source's frame is picked as late, so as new, as that
@@ -97,13 +99,19 @@ class Scheduler:
         cores: int,
         work: Work = Pipeline.recognize,
         retries: Sequence[float] = RETRIES,
+        *,
+        liveness: bool = False,
     ) -> None:
         if cores < 1:
             raise InputError(f"{cores} cores: at least 1 is needed")
         self._manifest = manifest
         self._work = work
         self._number = cores
-        self._cores = Cores(open_context, cores, retries)
+        with ExitStack() as opened:
+            self._cores = Cores(open_context, cores, retries)
+            opened.callback(self._cores.close)
+            self._judging = Cores(open_context, 1, retries, ("liveness",)) if liveness else None
+            opened.pop_all()
         self._may_start = self._cores.relieved
         self._lock = self._cores.lock
         self._finished = self._cores.ended
@@ -118,7 +126,7 @@ class Scheduler:
         try:
             pipelines = [self._pipeline(caller) for caller in self._callers]
         except BaseException:
-            self._cores.close()
+            self._close_cores()
             raise
         self._threads = [
             threading.Thread(target=self._serve, args=pair, name=f"rkface-frame-{index}", daemon=True)
@@ -189,6 +197,10 @@ class Scheduler:
         """How each core fares."""
         return self._cores.state()
 
+    def judging(self) -> CoreState | None:
+        """How liveness fares; None where it is not open."""
+        return self._judging.state()[0] if self._judging else None
+
     def close(self) -> None:
         """Drop what waits, end what runs, close all contexts. No thread is left. Again, it does nothing."""
         with self._lock:
@@ -198,7 +210,7 @@ class Scheduler:
             self._may_start.notify_all()
             self._finished.notify_all()
         try:
-            self._cores.close()
+            self._close_cores()
         finally:
             for thread in self._threads:
                 thread.join()
@@ -212,7 +224,15 @@ class Scheduler:
         self.close()
 
     def _pipeline(self, caller: Caller) -> Pipeline:
-        return Pipeline(self._manifest, *(self._cores.backend(role, caller) for role in ROLES))
+        # Liveness has a queue of its own, so that its caller is not missed where frames wait their turn.
+        judge = self._judging.backend("liveness", Caller(0)) if self._judging else None
+        detector, recognizer = (self._cores.backend(role, caller) for role in ROLES)
+        return Pipeline(self._manifest, detector, recognizer, judge)
+
+    def _close_cores(self) -> None:
+        with ExitStack() as closing:
+            for cores in filter(None, (self._cores, self._judging)):
+                closing.callback(cores.close)
 
     @contextmanager
     def _reading(self, how: str) -> Iterator[None]:
@@ -290,16 +310,19 @@ def open_scheduler(
     work: Work = Pipeline.recognize,
     providers: Sequence[str] = ("cpu",),
     threads: int | None = None,
+    liveness: bool = False,
 ) -> Scheduler:
     """Verify the bundle in ``folder`` and load its models on each core.
 
     ``cores``: how many of the NPU's cores; None is all that the chip has, and 1 for the reference, which spreads one
-    inference over the processor by itself. Fewer save memory: each has a copy of both models. The other parameters and
-    the errors are those of ``open_bundle``.
+    inference over the processor by itself. Fewer save memory: each has a copy of both models. ``liveness``: open that
+    model too; BundleError where the bundle has none. The other parameters and the errors are those of ``open_bundle``.
     """
     chosen = choose_backend(backend)
     soc = read_soc() if chosen == "npu" else None
     bundle = read_bundle(Path(folder), soc)
+    if liveness:
+        bundle.model("liveness")
     have = CORES.get(soc or "", 1)
     return Scheduler(
         bundle.manifest,
@@ -308,4 +331,5 @@ def open_scheduler(
         ),
         have if cores is None else cores,
         work,
+        liveness=liveness,
     )

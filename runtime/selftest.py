@@ -100,7 +100,6 @@ def examine(folder: Path, backend: str | None, runs: int) -> Result:
 def _measure(
     bundle: Bundle, backend: str, cores: int, runs: int
 ) -> tuple[list[Agreement], list[Latency], str, list[str]]:
-    from .bundle import ROLES
     from .errors import DeviceError
     from .golden import agree, read_golden
     from .pipeline import open_model
@@ -110,7 +109,7 @@ def _measure(
     agreements: list[Agreement] = []
     latencies: list[Latency] = []
     problems, librknnrt = [], ""
-    for role in ROLES:
+    for role in bundle.manifest.roles:
         golden = read_golden(bundle, role)
         try:
             with stage(role) as shown:

@@ -210,10 +210,11 @@ class Service:
     # How.
 
     def _rules(self) -> Rules:
-        return self._settings.recognition.rules(self.pipeline.thresholds)
+        rules = self._settings.recognition.rules(self.pipeline.thresholds)
+        return self._settings.liveness.rules(rules, self._eye.liveness)
 
     def _watcher(self, source: str) -> Watcher:
-        return Watcher(source, self._eye, self._search, self._rules())
+        return Watcher(source, self._eye, self._search, self._rules(), liveness=self._eye.liveness)
 
     def _renew(self) -> None:
         """End all visits and begin anew."""

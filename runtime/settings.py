@@ -11,6 +11,7 @@ from typing import Annotated, Literal
 
 from .bundle import Thresholds
 from .gallery import default_path
+from .liveness import Judge
 from .visit import Rules
 
 ON_BOARD = Path("/opt/rkface/current/bundle")  # where deploy puts it
@@ -72,6 +73,24 @@ class Recognition:
     def rules(self, thresholds: Thresholds) -> Rules:
         rules = Rules.of(thresholds)
         return replace(rules, match=self.match or rules.match, hysteresis=self.hysteresis, window=self.window)
+
+
+@dataclass(frozen=True)
+class Liveness:
+    """Whether a face is a picture of one; needs a bundle with a liveness model. Without, a photo can fool a camera.
+
+    enabled    judge the faces that are embedded
+    threshold  from which a face counts as live; 0 is the bundle's
+    require    name nobody below that, nor anybody who could not be judged: they are told as unknown people
+    """
+
+    enabled: bool = False
+    threshold: Share = 0.0
+    require: bool = False
+
+    def rules(self, rules: Rules, judge: Judge | None) -> Rules:
+        """``rules`` with these, where there is a ``judge``."""
+        return replace(rules, live=self.threshold or judge.threshold, need_live=self.require) if judge else rules
 
 
 @dataclass(frozen=True)
@@ -192,6 +211,7 @@ class Settings:
     device: str = field(default_factory=_device)
     camera: dict[str, CameraSettings] = field(default_factory=dict)
     recognition: Recognition = Recognition()
+    liveness: Liveness = Liveness()
     events: Events = Events()
     keep: Keep = Keep()
     web: Web = Web()

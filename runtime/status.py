@@ -54,6 +54,9 @@ def _of_parts(service: Service, sinks: tuple[SinkHealth, ...]) -> Iterator[str]:
     for core in service.scheduler.state():
         if not core.alive or core.trouble:
             yield f"NPU core {core.core}{'' if core.alive else ' was given up'}: {core.trouble or 'failed too often'}."
+    judging = service.scheduler.judging()
+    if judging and (judging.trouble or not judging.alive):
+        yield f"Faces are not judged{'' if judging.alive else ' any more'}: {judging.trouble}."
     ignored = service.gallery.state().ignored
     if ignored:
         yield f"{ignored} samples were made by another model and are not searched: rkface gallery reembed."
@@ -141,4 +144,5 @@ def _camera_rows(service: Service, camera: CameraHealth) -> Iterator[Row]:
         seen = view.watcher.state
         yield "faces_total", "counter", "Faces in the frames.", where, seen.faces
         yield "embeddings_total", "counter", "Faces that were embedded.", where, seen.embeddings
+        yield "unjudged_total", "counter", "Frames whose faces' liveness could not be judged.", where, seen.unjudged
         yield "appearances_total", "counter", "Appearances that began.", where, seen.appearances

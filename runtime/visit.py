@@ -35,6 +35,8 @@ class Rules:
     enough      shots before anybody is named, called unknown, or taken for who was there before
     decide      seconds from the first shot until someone not recognised is called unknown
     batch       embeddings a frame at most; the others wait for the next
+    live        liveness from which a visit is that of a live face, where something judges that
+    need_live   only who is live is named
     """
 
     match: float
@@ -54,6 +56,8 @@ class Rules:
     enough: int = 2
     decide: float = 1.0
     batch: int = 4
+    live: float = 0.5
+    need_live: bool = False
 
     @classmethod
     def of(cls, thresholds: Thresholds) -> Rules:
@@ -125,9 +129,14 @@ class Visit:
         """The best shot; ValueError where there is none yet."""
         return max(self.shots, key=lambda shot: shot.quality)
 
-    @property
-    def person(self) -> str | None:
-        return self.match.person if self.match else None
+    def live(self, rules: Rules) -> bool | None:
+        """Whether this is no picture of a face; None where nothing could judge it."""
+        liveness = self.liveness
+        return None if liveness is None else liveness >= rules.live
+
+    def named(self, rules: Rules) -> Match | None:
+        """Who it is, as far as that may be told: where a face has to be live, nobody until it was judged so."""
+        return self.match if self.live(rules) or not rules.need_live else None
 
     @property
     def liveness(self) -> float | None:
@@ -167,22 +176,27 @@ class Visit:
             return False
         if not self.announced:
             late = now - min(shot.time for shot in self.shots) >= rules.decide
-            return self.embedded >= rules.enough and (self.match is not None or late)
+            return self.embedded >= rules.enough and (self.named(rules) is not None or late)
         person, quality = self.told
         much_better = self.best.quality >= rules.better * quality and now - self.spoke >= rules.decide
-        return self.person != person or much_better
+        return _person(self.named(rules)) != person or much_better
 
     def tell(self, now: float, rules: Rules, ended: bool = False) -> Appearance:
         """The appearance as it now is; notes that it was told."""
-        best = self.best
+        best, match = self.best, self.named(rules)
         stage: Literal["start", "update", "end"] = "end" if ended else "update" if self.announced else "start"
-        self.announced, self.told, self.spoke = True, (self.person, best.quality), now
+        self.announced, self.told, self.spoke = True, (_person(match), best.quality), now
         return Appearance(
-            id=self.id, source=self.source, stage=stage, match=self.match, threshold=rules.match,
+            id=self.id, source=self.source, stage=stage, match=match, threshold=rules.match,
             started=self.begun + self.clock, best=best.time + self.clock,
             ended=self.seen + self.clock if ended else 0.0,
             box=best.box, score=best.score, quality=best.quality, frames=self.frames, liveness=self.liveness,
+            live=self.live(rules),
         )  # fmt: skip
+
+
+def _person(match: Match | None) -> str | None:
+    return match.person if match else None
 
 
 def fuse(shots: Sequence[Shot]) -> NDArray[np.float32]:

@@ -103,7 +103,7 @@ class Visits:
             in_sight = other.track is not None and other.seen == now  # nobody is there twice
             if other is visit or other.fused is None or visit.fused is None or in_sight:
                 continue
-            same = visit.person == other.person if visit.match and other.match else None
+            same = visit.match.person == other.match.person if visit.match and other.match else None
             cosine = 1.0 if same else -1.0 if same is False else float(visit.fused @ other.fused)
             if cosine >= likeness:
                 best, likeness = other, cosine
@@ -118,7 +118,7 @@ class Visits:
         for visit in visits:
             del self._open[visit.id]
             if not visit.announced:
-                if visit.match is None and visit.embedded < self._rules.enough:
+                if visit.named(self._rules) is None and visit.embedded < self._rules.enough:
                     self.glimpses += 1
                     continue
                 told.append(self._tell(visit, now))

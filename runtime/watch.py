@@ -15,6 +15,7 @@ from .appearance import Appearance, Match
 from .errors import RkfaceError
 from .faces import Faces
 from .gate import Candidate, better, shares
+from .liveness import Judge
 from .pace import Pace
 from .pipeline import Pipeline
 from .scheduler import Frame, Result, Work
@@ -23,7 +24,6 @@ from .visit import Rules, Shot
 from .visits import Visits
 
 Search = Callable[[NDArray[np.float32], int], Sequence[Sequence[Match]]]  # N×D unit vectors, k → the k nearest people
-Liveness = Callable[[NDArray[np.uint8], NDArray[np.float32]], float]  # H×W×3 BGR, landmarks 5×2 in it → 0..1
 
 PEOPLE = 3  # asked of the gallery: who was named and fell behind two others is not held any more
 
@@ -51,6 +51,7 @@ class WatchState:
     faces        in them, sure ones
     embeddings   that were made of them
     failures     frames whose faces could not be embedded
+    unjudged     frames whose faces were embedded, but whose liveness could not be judged
     appearances  that began
     glimpses     visits that were over before anything could be said of them
     slips        tracks that had slipped from one person to another
@@ -61,6 +62,7 @@ class WatchState:
     faces: int
     embeddings: int
     failures: int
+    unjudged: int
     appearances: int
     glimpses: int
     slips: int
@@ -70,7 +72,8 @@ class WatchState:
 class Watcher:
     """What one camera sees. ``step`` takes its frames in order, with the faces found in each, and returns the news.
 
-    ``pipeline`` aligns and embeds, ``search`` is ``Gallery.search``. Of a track only some faces are embedded: the first
+    ``pipeline`` aligns and embeds, ``search`` is ``Gallery.search``, ``liveness`` judges what is embedded (it is
+    ``pipeline.liveness``, or None). Of a track only some faces are embedded: the first
     good one, then the best of each ``spacing`` until there are ``shots``, then one in ``later`` seconds, or when one is
     much better, or when the track touched another and may have slipped. Faces of one frame are embedded at once, so
     that they spread over the NPU's cores, and in the caller's thread: there are so few that a thread of their own would
@@ -84,13 +87,13 @@ class Watcher:
         search: Search,
         rules: Rules | None = None,
         *,
-        liveness: Liveness | None = None,
+        liveness: Judge | None = None,
         clock: Callable[[float], float] = lambda moment: moment - time.monotonic() + time.time(),
         beat: Callable[[], float] = time.monotonic,
     ) -> None:
         """``rules`` of None are the defaults with the bundle's thresholds. ``clock`` turns a frame's time into seconds
         since 1970; ``beat`` says how long no frame came."""
-        self._frames = self._faces = self._embeddings = self._failures = 0
+        self._frames = self._faces = self._embeddings = self._failures = self._unjudged = 0
         self._source, self._pipeline, self._search, self._liveness = source, pipeline, search, liveness
         self._rules = rules or Rules.of(pipeline.thresholds)
         self._utc, self._beat = clock, beat
@@ -157,7 +160,7 @@ class Watcher:
                 visit = self._visits.of(int(self._tracks.ids[index]))
                 if visit is not None:
                     box = shares(self._tracks.boxes[index], *self._size)
-                    found.append(Present(box, visit.id if visit.announced else "", visit.match))
+                    found.append(Present(box, visit.id if visit.announced else "", visit.named(self._rules)))
             return tuple(found)
 
     @property
@@ -165,8 +168,8 @@ class Watcher:
         """What was counted."""
         visits = self._visits
         return WatchState(
-            self._frames, self._faces, self._embeddings, self._failures, visits.begun, visits.glimpses, visits.slips,
-            len(visits),
+            self._frames, self._faces, self._embeddings, self._failures, self._unjudged, visits.begun, visits.glimpses,
+            visits.slips, len(visits),
         )  # fmt: skip
 
     def shots(self, appearance: str) -> tuple[Shot, ...]:
@@ -202,7 +205,7 @@ class Watcher:
         candidate = better(
             self._candidates.get(track), image, faces[face : face + 1], now=self._now, rules=self._rules,
             align=self._pipeline.align, overlapped=bool(tracks.touching[index]),
-            surroundings=self._liveness is not None,
+            surroundings=self._liveness.crop if self._liveness else None,
         )  # fmt: skip
         if candidate:
             self._candidates[track] = candidate
@@ -221,12 +224,12 @@ class Watcher:
             return
         try:
             vectors = self._pipeline.embed([one.crop for _, _, one in due])
-            judged = [self._judge(one) for _, _, one in due]
         except RkfaceError as error:  # a lost inference; the candidates stay, and are tried again with the next frame
             self._failures += 1
             log.warning("%s: %d faces could not be embedded: %s", self._source or "camera", len(due), error)
             return
         self._embeddings += len(due)
+        judged = self._judge([one for _, _, one in due])
         touched = []
         for (_, track, one), vector, liveness in zip(due, vectors, judged, strict=True):
             del self._candidates[track]
@@ -236,10 +239,16 @@ class Watcher:
         for visit, found in zip(touched, self._search(fused, PEOPLE), strict=True):
             self._visits.answer(visit, found, now)
 
-    def _judge(self, one: Candidate) -> float | None:
-        if self._liveness is None or one.around is None:
-            return None
-        return float(self._liveness(one.around, one.landmarks))
+    def _judge(self, seen: Sequence[Candidate]) -> Sequence[float | None]:
+        """How live each is; None where nothing judges that, or where it failed: who it is, is known all the same."""
+        if self._liveness is not None:
+            try:
+                crops = [one.around for one in seen if one.around is not None]
+                return [float(one) for one in self._liveness.judge(crops)]
+            except RkfaceError as error:
+                self._unjudged += 1
+                log.warning("%s: liveness of %d faces not judged: %s", self._source or "camera", len(seen), error)
+        return [None] * len(seen)
 
 
 def detecting(rules: Rules) -> Work:

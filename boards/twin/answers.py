@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from rkface.runtime.bundle import ROLES, Bundle, Output, Role
+from rkface.runtime.bundle import Bundle, Output, Role
 
 MAGIC = b"RKTWIN1"
 FLOAT32, INT8 = 0, 2  # rknn_tensor_type
@@ -30,7 +30,7 @@ def write_answers(bundle: Bundle, folder: Path) -> None:
     """One file for each model, named after the hash of its bytes, in ``folder``."""
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)  # golden outputs hold embeddings of faces
     with np.load(bundle.folder / "golden.npz") as golden:
-        for role in ROLES:
+        for role in bundle.manifest.roles:
             model = bundle.path(role).read_bytes()
             outputs = bundle.model(role).outputs
             values = [golden[f"{role}/simulator/{output.name}"] for output in outputs]

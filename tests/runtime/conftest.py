@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 from rkface.runtime import detect, embed
-from rkface.runtime.bundle import SUMS, Input, Manifest, Model, Output, Source, Thresholds, files
+from rkface.runtime.bundle import SUMS, Input, LivenessModel, Manifest, Model, Output, Source, Thresholds, files
 
 onnx = pytest.importorskip("onnx", reason="the tiny models are made with onnx")
 from onnx import TensorProto, helper, numpy_helper  # noqa: E402
@@ -73,35 +73,52 @@ def make_recognizer(path):
     return outputs
 
 
+def make_liveness(path, side=24):
+    """Three classes, logits: the brighter the surroundings, the more class 1, a live face; black ones are class 0."""
+    weights = np.float32([[-4, 4, 0]] * 3)  # of each channel's mean, -1 to 1
+    nodes = [
+        helper.make_node("AveragePool", ["input.1"], ["p"], kernel_shape=[side, side]),
+        helper.make_node("Flatten", ["p"], ["f"]),
+        helper.make_node("Gemm", ["f", "w"], ["classes"]),
+    ]
+    outputs = [Output("classes", (1, 3))]
+    saved(path, nodes, [1, 3, side, side], outputs, {"w": weights})
+    return outputs
+
+
 def seal(folder):
     lines = [f"{hashlib.sha256((folder / name).read_bytes()).hexdigest()}  {name}" for name in files(folder)]
     (folder / SUMS).write_text("\n".join(lines) + "\n")
 
 
-def write_bundle(folder, detector, recognizer, threshold):
-    """Manifest and seal around the two ONNX models that are in reference/ already; each is (Input, outputs)."""
+def write_bundle(folder, detector, recognizer, threshold, liveness=None):
+    """Manifest and seal around the ONNX models that are in reference/ already; each is (Input, outputs)."""
     models = []
-    for role, (input, outputs) in (("detector", detector), ("recognizer", recognizer)):
+    given = {"detector": detector, "recognizer": recognizer} | ({"liveness": liveness} if liveness else {})
+    for role, (input, outputs) in given.items():
         (folder / f"{role}.rknn").write_bytes(b"RKNN placeholder")
         source = Source(f"{role}.onnx", "0" * 64, 10, "Apache-2.0")
         models.append(Model(f"{role}.rknn", f"reference/{role}.onnx", "int8", input, tuple(outputs), source))
     manifest = Manifest(
         name="tiny", synthetic=True, created="2026-01-01T00:00:00Z", target="rk3588", toolkit="2.5.0", rkface="0.1.0",
         detector=models[0], recognizer=models[1], thresholds=Thresholds(0.5, 0.4, threshold),
+        liveness=LivenessModel(**vars(models[2]), scale=2.7, live=1, logits=True, threshold=0.5) if liveness else None,
     )  # fmt: skip
     (folder / "manifest.json").write_text(manifest.to_json())
     seal(folder)
 
 
-def make_bundle(folder):
+def make_bundle(folder, liveness=False):
     (folder / "reference").mkdir(parents=True)
     detector = Input("input.1", HEIGHT, WIDTH, detect.MEAN, detect.STD)
     recognizer = Input("input.1", 112, 112, embed.MEAN, embed.STD)
+    judge = Input("input.1", 24, 24, (127.5,) * 3, (127.5,) * 3)
     write_bundle(
         folder,
         (detector, make_detector(folder / "reference/detector.onnx")),
         (recognizer, make_recognizer(folder / "reference/recognizer.onnx")),
         threshold=0.6,
+        liveness=(judge, make_liveness(folder / "reference/liveness.onnx")) if liveness else None,
     )
     return folder
 
@@ -110,6 +127,12 @@ def make_bundle(folder):
 def bundle(tmp_path_factory):
     """The tiny bundle, for reading only."""
     return make_bundle(tmp_path_factory.mktemp("bundles") / "tiny")
+
+
+@pytest.fixture(scope="session")
+def live_bundle(tmp_path_factory):
+    """The tiny bundle with a model for liveness, to which what is dark is a picture; for reading only."""
+    return make_bundle(tmp_path_factory.mktemp("bundles") / "live", liveness=True)
 
 
 @pytest.fixture
@@ -153,6 +176,13 @@ def scene(*faces):
         square = photo.image[y : y + Photo.SIDE, x : x + Photo.SIDE]
         square[..., 2] = np.clip(square[..., 2] + TEXTURE, 0, 255)
     return photo.image
+
+
+def darkened(image):
+    """A scene whose white is black, as of a picture in a dark frame."""
+    dark = image.copy()
+    dark[(image == 255).all(axis=2)] = 0
+    return dark
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from rkface.runtime import bench, selftest
-from rkface.runtime.bundle import ROLES, Output, read_bundle
+from rkface.runtime.bundle import Output, read_bundle
 from rkface.runtime.errors import BundleError, InputError, WorkError
 from rkface.runtime.golden import by_kind, cosines
 from rkface.runtime.machine import read_clocks, read_machine
@@ -29,7 +29,7 @@ def run(command, *arguments):
 def write_golden(folder, spoil=lambda array: array):
     """What convert writes, with ONNX Runtime's results for FP32's and, spoilt, for those seen then."""
     bundle, golden, rng = read_bundle(folder), {}, np.random.default_rng(3)
-    for role in ROLES:
+    for role in bundle.manifest.roles:
         model = bundle.model(role)
         images = rng.integers(0, 256, (2, model.input.height, model.input.width, 3), np.uint8)
         golden[f"{role}/inputs"] = images

@@ -23,10 +23,10 @@ from rkface.runtime.person import Sample, embedding_identity
 from rkface.runtime.pipeline import open_bundle
 from rkface.runtime.seal import make_key
 from rkface.runtime.service import Service
-from rkface.runtime.settings import CameraSettings, Events, Keep, Recognition, Settings, WebhookSettings
+from rkface.runtime.settings import CameraSettings, Events, Keep, Liveness, Recognition, Settings, WebhookSettings
 from rkface.runtime.view import View
 
-from .conftest import scene
+from .conftest import darkened, scene
 
 WAIT = 20.0  # seconds until a test gives up
 
@@ -174,6 +174,34 @@ def test_an_unknown_person_is_enrolled_as_seen_and_known_from_then_on(live):
         wait_for(lambda: [each.match and each.match.name for each in service.latest("door")[1]] == ["Grace"])
         again = service.enrol_seen("Somebody else", start["id"])
         assert again.status == "refused" and again.near.name == "Grace"
+
+
+@pytest.mark.parametrize(
+    ("picture", "require", "said"),
+    [(scene, False, ("Ada Lovelace", True)), (scene, True, ("Ada Lovelace", True)),
+     (lambda *faces: darkened(scene(*faces)), False, ("Ada Lovelace", False)),
+     (lambda *faces: darkened(scene(*faces)), True, (None, False))],
+)  # fmt: skip
+def test_a_picture_held_before_the_camera_is_told_as_one(live, live_bundle, picture, require, said):
+    with (
+        live([picture((0, 3))], bundle=live_bundle, liveness=Liveness(True, require=require)) as service,
+        service.subscribe() as events,
+    ):
+        start = events.get(timeout=WAIT)
+        assert (start["match"] and start["match"]["name"], start["live"]) == said
+        assert (start["liveness"] > 0.9) is said[1]
+        wait_for(lambda: service.latest("door")[1])
+        assert [each.match and each.match.name for each in service.latest("door")[1]] == [said[0]]
+        wait_for(lambda: [e for e in service.appearances() if e["live"] is said[1]])
+        assert service.health().ok
+
+
+def test_liveness_is_off_unless_asked_for_and_refused_where_there_is_no_model(live, live_bundle):
+    with live([scene((0, 3))], bundle=live_bundle) as service, service.subscribe() as events:
+        start = events.get(timeout=WAIT)
+        assert (start["liveness"], start["live"]) == (None, None)
+    with pytest.raises(InputError, match="no liveness model"), live([scene()], liveness=Liveness(True)):
+        pass
 
 
 def test_a_photo_is_enrolled_while_the_camera_runs_and_guidance_is_given(live):

@@ -12,6 +12,7 @@ from rkface.runtime.bundle import Thresholds
 from rkface.runtime.embed import unit
 from rkface.runtime.errors import DeviceError
 from rkface.runtime.faces import Faces
+from rkface.runtime.liveness import surroundings
 from rkface.runtime.pace import Pace
 from rkface.runtime.scheduler import Frame, Result
 from rkface.runtime.visit import Rules, decide
@@ -321,19 +322,55 @@ def test_a_glimpse_of_somebody_unknown_is_only_counted():
     assert camera.told == [] and camera.watcher.state.glimpses == 1
 
 
+class Judge:
+    """Answers with ``says``, or fails with it; ``shown`` is what it was asked about."""
+
+    def __init__(self, says):
+        self.says, self.shown = says, []
+
+    def crop(self, image, box):
+        return surroundings(image, box, 4.0, 40, 40)
+
+    def judge(self, crops):
+        if isinstance(self.says, Exception):
+            raise self.says
+        self.shown += crops
+        return np.full(len(crops), self.says, np.float32)
+
+
 def test_liveness_sees_the_surroundings_of_what_is_embedded_and_lands_in_the_appearance():
-    looked = []
-
-    def liveness(image, landmarks):
-        looked.append((image.shape, landmarks.copy()))
-        return 0.25
-
-    camera = Camera(liveness=liveness)
+    judge = Judge(0.25)
+    camera = Camera(liveness=judge)
     camera.see((1, 600, 300), seconds=4)
-    assert {one.liveness for one in camera.told} == {0.25} and len(looked) == len(camera.pipe.embedded)
-    shape, landmarks = looked[0]
-    assert shape == (4 * SIDE, 4 * SIDE, 3)
-    np.testing.assert_allclose(landmarks, alignment.TEMPLATE * (SIDE / 112) + 1.5 * SIDE, atol=0.5)
+    assert {(one.liveness, one.live) for one in camera.told} == {(0.25, False)}
+    assert len(judge.shown) == len(camera.pipe.embedded)
+    # The face is a quarter of what is shown, in its middle; around it the scene is even.
+    crop = judge.shown[0]
+    assert (crop[:14] == 90).all() and (crop[26:] == 90).all() and (crop[16:24, 16:24, 0] == 27).all()
+    assert camera.stages() == [("start", "p1")], "unless it is demanded, liveness is told and decides nothing"
+
+
+def test_where_it_is_demanded_a_picture_has_no_name_and_who_turns_out_live_gets_one():
+    judge = Judge(0.45)
+    camera = Camera(liveness=judge, rules=Rules(MATCH, live=0.5, need_live=True))
+    camera.see((1, 600, 300), seconds=1.4)
+    assert camera.stages() == [("start", None)] and camera.told[0].live is False
+    assert [one.match for one in camera.watcher.present()] == [None]
+    judge.says = 1.0
+    camera.see((1, 600, 300), seconds=3)
+    assert camera.stages() == [("start", None), ("update", "p1")] and camera.told[1].live is True
+    camera.see(seconds=20)
+    assert camera.stages()[-1] == ("end", "p1")
+
+
+@pytest.mark.parametrize(("demanded", "named"), [(False, "p1"), (True, None)])
+def test_liveness_that_fails_costs_its_answer_and_not_the_recognition(demanded, named, caplog):
+    camera = Camera(liveness=Judge(DeviceError("the NPU timed out")), rules=Rules(MATCH, need_live=demanded))
+    camera.see((1, 600, 300), seconds=2)
+    assert camera.stages() == [("start", named)]
+    assert camera.told[0].liveness is None and camera.told[0].live is None
+    assert camera.watcher.state.unjudged > 0 and camera.watcher.state.failures == 0
+    assert "the NPU timed out" in caplog.text
 
 
 def test_a_much_better_shot_is_embedded_out_of_turn_and_told():

@@ -57,6 +57,7 @@ function row(one) {
       h("br"), h("span", { class: "faint" }, one.source)),
     h("span", { class: "grow" }, when(one.started), h("br"), h("span", { class: "faint" }, lasted)),
     h("span", { class: "faint" }, one.match ? `cosine ${one.match.cosine.toFixed(2)}` : "",
-      h("br"), `quality ${share(one.quality)}`, one.liveness === null ? "" : `, live ${share(one.liveness)}`),
+      h("br"), `quality ${share(one.quality)}`, one.liveness === null ? "" : `, live ${share(one.liveness)}`,
+      one.live === false ? h("strong", {}, " not live") : ""),
     one.match ? null : h("button", { type: "button", onclick: () => askWho(one.id, null).catch((error) => say(error.message)) }, "Enrol…"));
 }
