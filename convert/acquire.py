@@ -8,7 +8,7 @@ import tempfile
 import urllib.error
 import urllib.request
 import zipfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from http.client import HTTPException
 from pathlib import Path, PurePosixPath
 
@@ -16,7 +16,7 @@ from rkface.runtime.bundle import ROLES, Role, Source, sha256
 from rkface.runtime.errors import InputError, WorkError
 from rkface.runtime.progress import Stage, stage
 
-from .catalog import DEMO, MATCH, UNMEASURED, KnownModel, Pack, known
+from .catalog import DEMO, MATCH, UNMEASURED, KnownModel, Pack, Spoofing, known
 
 CHUNK = 1 << 18
 TIMEOUT = 30.0  # seconds without a byte
@@ -24,9 +24,10 @@ TIMEOUT = 30.0  # seconds without a byte
 
 @dataclass(frozen=True)
 class Sources:
-    """Two ONNX models that belong together, and what is known of them.
+    """ONNX models that belong together, and what is known of them.
 
-    licences  by role
+    licences  by role, as ``paths``
+    spoofing  how the liveness model is asked, where there is one
     match     cosine from which two faces are the same person; ``evidence`` says where that comes from
     """
 
@@ -36,6 +37,7 @@ class Sources:
     match: float = MATCH
     evidence: str = UNMEASURED
     synthetic: bool = False
+    spoofing: Spoofing | None = None
 
     def source(self, role: Role) -> Source:
         path = self.paths[role]
@@ -59,6 +61,12 @@ def own_sources(detector: Path, recognizer: Path, licence: str) -> Sources:
     recogniser = found["recognizer"]
     match, evidence = (recogniser[1].match, recogniser[1].evidence) if recogniser else (MATCH, UNMEASURED)
     return Sources(f"{detector.stem} + {recognizer.stem}", paths, licences, match, evidence)
+
+
+def with_liveness(sources: Sources, path: Path, spoofing: Spoofing, licence: str) -> Sources:
+    """``sources`` and the liveness model at ``path``, which is asked as ``spoofing`` says."""
+    paths, licences = {**sources.paths, "liveness": path}, {**sources.licences, "liveness": licence}
+    return replace(sources, paths=paths, licences=licences, spoofing=spoofing)
 
 
 def default_cache() -> Path:

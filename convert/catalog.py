@@ -87,6 +87,47 @@ INSIGHTFACE = (
 )  # fmt: skip
 
 
+@dataclass(frozen=True)
+class Spoofing:
+    """How a liveness model (anti-spoofing: is it a face, or a picture of one?) was trained to be asked.
+
+    name       and ``size`` (width, height) and number of ``classes``, by which a model is known
+    scale      times the face's box that it is shown
+    live       the class that is a live face
+    bgr        its channels are blue, green, red
+    mean, std  of values 0..255, in its own order of channels
+    logits     it gives logits, not probabilities
+    threshold  probability from which a face counts as live
+    """
+
+    name: str
+    size: tuple[int, int]
+    classes: int
+    scale: float
+    live: int
+    bgr: bool
+    mean: Triple = (0.0, 0.0, 0.0)
+    std: Triple = (1.0, 1.0, 1.0)
+    logits: bool = True
+    threshold: float = 0.5  # the likelier of two answers; not measured
+
+    @property
+    def normalization(self) -> tuple[Triple, Triple]:
+        """Mean and std of an input that is RGB."""
+        turn = -1 if self.bgr else 1
+        (r, g, b), (x, y, z) = self.mean[::turn], self.std[::turn]
+        return (r, g, b), (x, y, z)
+
+
+# github.com/minivision-ai/Silent-Face-Anti-Spoofing (Apache-2.0): scale of the crop and size of the input stand in its
+# files' names (src/utility.py); images are BGR as OpenCV reads them, 0..255 as they are ("return img.float()",
+# src/data_io/functional.py); a softmax follows (src/anti_spoof_predict.py), and class 1 is a live face (test.py).
+SPOOFING = (
+    Spoofing("MiniFASNetV2", (80, 80), 3, 2.7, 1, True),
+    Spoofing("MiniFASNetV1SE", (80, 80), 3, 4.0, 1, True),
+)
+
+
 def demo_pack() -> Pack:
     """The models that rkface's own training script makes from rendered faces; their figures are kept beside them."""
     figures = json.loads((DEMO / "figures.json").read_text(encoding="utf-8"))

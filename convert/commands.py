@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from argparse import ArgumentParser, ArgumentTypeError, Namespace
 from dataclasses import replace
@@ -48,6 +49,7 @@ def convert(parser: ArgumentParser) -> None:
     models.add_argument("--recognizer", type=Path, metavar="R.onnx", help="an ArcFace-like model")
     models.add_argument("--licence", metavar="TEXT", help="licence of your own models, for the manifest")
     models.add_argument("--cache", type=Path, metavar="DIR", help="downloads (default: ~/.cache/rkface)")
+    _liveness_options(parser)
     photos = parser.add_argument_group("photos")
     photos.add_argument("--calibration", type=Path, metavar="DIR", help="photos, or a set from `rkface calibrate`")
     photos.add_argument("--evaluation", type=Path, metavar="DIR", help="other photos to judge by (default: some of the "
@@ -85,6 +87,38 @@ def convert(parser: ArgumentParser) -> None:
                      "the first target)")  # fmt: skip
     how.add_argument("--accept", action="store_true", help="write the bundle even where nothing reaches that")
     parser.set_defaults(run=_convert)
+
+
+def _liveness_options(parser: ArgumentParser) -> None:
+    live = parser.add_argument_group("liveness (a third model: is it a face, or a picture of one?)")
+    live.add_argument("--liveness", type=Path, metavar="L.onnx", help="a classifier such as Silent-Face's MiniFASNet")
+    live.add_argument("--live-scale", type=positive, metavar="X", help="it is shown X times the face's box")
+    live.add_argument("--live-class", type=int, metavar="N", help="which class, from 0, is a live face")
+    live.add_argument("--live-colour", choices=("RGB", "BGR"), help="its order of channels")
+    live.add_argument("--live-mean", type=triple, metavar="A[,B,C]", help="of values 0..255, in its order of channels")
+    live.add_argument("--live-std", type=triple, metavar="A[,B,C]", help="likewise")
+    live.add_argument("--live-threshold", type=unit_interval, metavar="T", help="probability from which a face counts "
+                      "as live (default: 0.5)")  # fmt: skip
+
+
+def positive(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < math.inf:
+        raise ArgumentTypeError(f"{text!r} is not a number above 0")
+    return value
+
+
+def triple(text: str) -> tuple[float, ...]:
+    try:
+        values = tuple(map(float, text.split(",")))
+    except ValueError:
+        values = ()
+    if len(values) not in (1, 3) or not all(map(math.isfinite, values)):
+        raise ArgumentTypeError(f"{text!r} is not one number, nor three such as 104,117,123")
+    return values if len(values) == 3 else values * 3
 
 
 def plan(text: str) -> Plan:
@@ -148,9 +182,30 @@ def _sources(options: Namespace) -> Sources:
         raise InputError("own models: give both --detector and --recognizer, and no --pack")
     else:
         sources = own_sources(*own, options.licence or "not stated")
+    sources = _with_liveness(options, sources)
     if options.match_threshold is None:
         return sources
     return replace(sources, match=options.match_threshold, evidence="given with --match-threshold")
+
+
+def _with_liveness(options: Namespace, sources: Sources) -> Sources:
+    from .acquire import with_liveness
+    from .spoofing import describe, explain
+
+    given = {
+        "scale": options.live_scale, "live": options.live_class, "mean": options.live_mean, "std": options.live_std,
+        "threshold": options.live_threshold, "bgr": options.live_colour and options.live_colour == "BGR",
+    }  # fmt: skip
+    said = {name: value for name, value in given.items() if value is not None}
+    if options.liveness is None:
+        if said:
+            raise InputError("--live-… say how the model of --liveness is asked: give that too, or leave them out")
+        return sources
+    if min(said.get("std", (1,))) <= 0:
+        raise InputError("--live-std: values are divided by it, so that it has to be above 0")
+    spoofing = describe(options.liveness, said)
+    print(explain(spoofing), file=sys.stderr)
+    return with_liveness(sources, options.liveness, spoofing, options.licence or "not stated")
 
 
 def _detector_size(options: Namespace, sources: Sources) -> tuple[int, int] | None:
@@ -190,6 +245,8 @@ def _photos(options: Namespace, sources: Sources) -> Photos | None:
 
 def tell(report: Report, order: Order, work: Path) -> None:
     """The end of a conversion, for people."""
+    from .prove import grade_liveness
+
     manifest, parity = report.manifest, report.parity
     rows = [(order.target.name, "size", "", "against FP32 on faces that calibration never saw")]
     said = {
@@ -197,9 +254,10 @@ def tell(report: Report, order: Order, work: Path) -> None:
         f"{parity.detection.extra} extra, landmarks {parity.detection.landmark_error:.1%} off",
         "recognizer": f"cosine mean {parity.embedding.mean:.4f}, p1 {parity.embedding.p1:.4f}, "
         f"min {parity.embedding.minimum:.4f} over {parity.embedding.faces} faces",
+        "liveness": grade_liveness(parity.liveness).said if parity.liveness else "",
     }
     for facts in report.models:
-        model = manifest.detector if facts.role == "detector" else manifest.recognizer
+        model = manifest.model(facts.role)
         sizes = f"{model.source.bytes / 1e6:.1f} → {facts.rknn_bytes / 1e6:.1f} MB"
         rows.append((facts.role, sizes, model.precision, said[facts.role]))
     widths = [max(len(row[column]) for row in rows) for column in range(3)]

@@ -1,4 +1,4 @@
-"""The way of two models from ONNX to a bundle, stage by stage: simplify → gather → quantise → prove → deliver."""
+"""The way of the models from ONNX to a bundle, stage by stage: simplify → gather → quantise → prove → deliver."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from rkface.runtime.backends.reference import open_reference
-from rkface.runtime.bundle import ROLES, Role, sha256
+from rkface.runtime.bundle import Role, sha256
 from rkface.runtime.detect import Detector
 from rkface.runtime.embed import Embedder
 from rkface.runtime.errors import InputError, WorkError
@@ -21,6 +21,7 @@ from rkface.runtime.progress import stage
 from .acquire import Sources
 from .attempt import attempts
 from .bundle import check_replaceable
+from .catalog import Spoofing
 from .deliver import deliver
 from .diagnose import diagnose
 from .material import Finder, Material, Photos, gather, render_photos
@@ -30,6 +31,7 @@ from .quantize import require_toolkit
 from .recipe import PLANS, UNQUANTIZED, Bar, Plan
 from .report import Report
 from .simplify import fix, simplify
+from .spoofing import check_photos, with_surroundings
 from .targets import Target
 from .trial import Models, Prepared, Trial, inspect, judge, run_reference, run_trial
 
@@ -76,6 +78,8 @@ def convert(
     for order in settings.orders:
         check_replaceable(order.out)
         settings.plan.on(order.target)
+    if sources.spoofing is not None and photos is not None and settings.quantized:
+        check_photos(photos)
     require_toolkit()
     try:
         settings.work.mkdir(parents=True, exist_ok=True, mode=0o700)  # it will hold faces
@@ -87,9 +91,14 @@ def convert(
         scratch = Path(name)
         _check_space(settings, sources)
         photos = photos or render_photos(settings.work / "photos")
-        models: Models = {role: prepare(sources.paths[role], role, scratch, settings.size) for role in ROLES}
+        models: Models = {
+            role: prepare(path, role, scratch, settings.size, sources.spoofing) for role, path in sources.paths.items()
+        }
         finder = to_finder(models, sources)
         material = gather(photos, finder, settings.work / "calibration", quantized=settings.quantized)
+        if sources.spoofing is not None:
+            scale, input = sources.spoofing.scale, models["liveness"].input
+            material = with_surroundings(material, input, scale, scratch / "surroundings")
         reference = run_reference(models, finder.detector, material.evaluation)
         for model in models.values():
             model.backend.close()  # ONNX Runtime has answered; the toolkit needs the memory
@@ -100,7 +109,7 @@ def convert(
                 partial(attempt, order.target), models, finder.detector, material, reference,
                 target=order.target, plan=plan, bar=settings.bar,
             )  # fmt: skip
-            parity = judge(material.evaluation, reference, trial, sources.match)
+            parity = judge(material.evaluation, reference, trial, sources.match, sources.spoofing)
             evidence = inspect(models["detector"], finder.detector, material.evaluation, reference, trial)
             report = deliver(
                 sources, settings, order, models=models, material=material, reference=reference, trial=trial,
@@ -123,10 +132,13 @@ def _fault(parity: Parity, models: Models, material: Material, trial: Trial, bar
     return f"{found}. Likely cause: {cause}" if cause else found
 
 
-def prepare(path: Path, role: Role, scratch: Path, size: tuple[int, int] | None = None) -> Prepared:
-    """Fix, simplify and load the model at ``path``; ``size`` is a detector's (width, height), None for its own."""
+def prepare(
+    path: Path, role: Role, scratch: Path, size: tuple[int, int] | None = None, spoofing: Spoofing | None = None
+) -> Prepared:
+    """Fix, simplify and load the model at ``path``; ``size`` is a detector's (width, height), None for its own,
+    ``spoofing`` how a liveness model is asked."""
     with stage(f"{role}: simplify") as shown:
-        fixed = fix(path, role, size if role == "detector" else None)
+        fixed = fix(path, role, size if role == "detector" else None, spoofing if role == "liveness" else None)
         simplified = simplify(fixed, scratch / f"{role}.onnx")
         shown.note = f"{path.name}, {simplified.nodes[0]} → {simplified.nodes[1]} nodes"
     return Prepared(fixed, simplified, read_graph(simplified.path), open_reference(simplified.path, simplified.input))

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from rkface.runtime.bundle import ROLES, Manifest, Model, Role, Thresholds
+from rkface.runtime.bundle import LivenessModel, Manifest, Model, Role, Thresholds
 from rkface.runtime.detect import NMS_IOU, THRESHOLD
 from rkface.runtime.errors import WorkError
 from rkface.runtime.faces import Faces
@@ -21,7 +21,7 @@ from rkface.runtime.progress import stage
 
 from .bundle import write_bundle
 from .detection import DetectorEvidence, remarks
-from .prove import Parity, match
+from .prove import LivenessParity, Parity, match
 from .recipe import Try, chosen_of
 from .report import ModelFacts, Pictures, Report
 
@@ -31,7 +31,8 @@ if TYPE_CHECKING:
     from .material import Evaluation, Material
     from .trial import Models, Reference, Trial
 
-GOLDEN = {"detector": 2, "recognizer": 8}  # enough to tell a wrong layout or colour order; the board runs them often
+# Enough to tell a wrong layout or colour order; the board runs them often.
+GOLDEN = {"detector": 2, "recognizer": 8, "liveness": 8}
 SHOWN_FACES, SHOWN_FRAMES, FRAME_SIDE = 48, 3, 440
 SHOWN_MOSAIC = 4  # of the four densities the third
 PACKAGES = ("rknn-toolkit2", "onnx", "onnxsim", "onnxruntime", "numpy", "opencv-python", "torch")
@@ -50,10 +51,10 @@ def deliver(
             trial.models[role].seconds, trial.models[role].peak_rss_mb, trial.models[role].warnings,
             tuple(map(_brief, trial.tries[role])), trial.models[role].layers,
         )
-        for role in ROLES
+        for role in models
     )  # fmt: skip
-    below = (_below(role, trial.tries[role]) for role in ROLES)
-    notes = (*material.notes, *filter(None, [order.target.warning, *below]), *remarks(evidence))
+    doubts = [order.target.warning, *(_below(role, trial.tries[role]) for role in models), _one_sided(parity.liveness)]
+    notes = (*material.notes, *filter(None, doubts), *remarks(evidence))
     manifest = _manifest(
         sources, settings, order, models=models, material=material, trial=trial, parity=parity, fault=fault
     )
@@ -70,8 +71,8 @@ def deliver(
         golden = trial.models["detector"].rknn.with_name("golden.npz")
         _write_golden(golden, models, material.evaluation, reference, trial)
         content = {name: settings.work / name for name in ("report.html", "report.json")} | {"golden.npz": golden}
-        content |= {f"{role}.rknn": trial.models[role].rknn for role in ROLES}
-        content |= {f"reference/{role}.onnx": models[role].simplified.path for role in ROLES}
+        content |= {f"{role}.rknn": trial.models[role].rknn for role in models}
+        content |= {f"reference/{role}.onnx": models[role].simplified.path for role in models}
         write_bundle(order.out, manifest, content)
         shown.note = str(order.out)
     for name in ("report.html", "report.json"):
@@ -88,17 +89,23 @@ def _manifest(
             file=f"{role}.rknn", reference=f"reference/{role}.onnx", precision=_precision(trial, role),
             input=models[role].input, outputs=models[role].simplified.outputs, source=sources.source(role),
         )
-        for role in ROLES
+        for role in models
     }  # fmt: skip
+    liveness, spoofing = None, sources.spoofing
+    if spoofing is not None:
+        asked = {name: getattr(spoofing, name) for name in ("scale", "live", "logits", "threshold")}
+        liveness = LivenessModel(**vars(described["liveness"]), **asked)
     calibration = material.calibration
     provenance: dict[str, Any] = {
         "calibration": calibration
         and {"digest": calibration.digest, "faces": calibration.faces, "frames": calibration.frames},
-        "recipes": {role: _chosen(trial, role) for role in ROLES},
+        "recipes": {role: _chosen(trial, role) for role in models},
         "match_threshold": sources.evidence,
         "versions": _versions(),
         "parity": _without_series(asdict(parity)),
     }
+    if spoofing is not None:
+        provenance["liveness"] = asdict(spoofing)
     if fault:
         provenance["accepted"] = fault
     return Manifest(
@@ -106,7 +113,7 @@ def _manifest(
         created=datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ"), target=order.target.name,
         toolkit=trial.models["recognizer"].toolkit, rkface=version("rkface"),
         detector=described["detector"], recognizer=described["recognizer"],
-        thresholds=Thresholds(THRESHOLD, NMS_IOU, sources.match), provenance=provenance,
+        thresholds=Thresholds(THRESHOLD, NMS_IOU, sources.match), provenance=provenance, liveness=liveness,
     )  # fmt: skip
 
 
@@ -133,6 +140,21 @@ def _below(role: Role, tries: Sequence[Try]) -> str | None:
     return f"{role}: no recipe is as near to FP32 as a good one (best: {chosen.recipe.name}, {chosen.grade.said})"
 
 
+def _one_sided(parity: LivenessParity | None) -> str | None:
+    """What to tell where FP32 takes nearly all of the photos for the same."""
+    if parity is not None and parity.live == parity.faces:
+        return (
+            f"liveness: all {parity.faces} faces are live to FP32, so that INT8 was proven on live faces alone: add "
+            "photos of prints and screens held before the camera"
+        )
+    if parity is None or 2 * parity.live >= parity.faces:
+        return None
+    return (
+        f"liveness: FP32 takes only {parity.live} of {parity.faces} faces for live. If the photos show people and not "
+        "pictures of them, its class, colours, crop or normalisation may be another (--live-…)"
+    )
+
+
 def _versions() -> dict[str, str]:
     found = {}
     for name in PACKAGES:
@@ -144,18 +166,17 @@ def _versions() -> dict[str, str]:
 
 
 def _without_series(parity: dict[str, Any]) -> dict[str, Any]:
-    """The figures without the list of every face's cosine, which is in report.json."""
+    """The figures without the list of every face's cosine, which is in report.json, and without what is not there."""
     for part in ("embedding", "end_to_end"):
         parity[part].pop("cosines")
-    return parity
+    return {name: part for name, part in parity.items() if part is not None}
 
 
 def _write_golden(path: Path, models: Models, evaluation: Evaluation, reference: Reference, trial: Trial) -> None:
-    images = {"detector": evaluation.frames, "recognizer": evaluation.crops}
     entries: dict[str, Any] = {}
-    for role in ROLES:
+    for role in models:
         count = GOLDEN[role]
-        entries[f"{role}/inputs"] = images[role][:count]
+        entries[f"{role}/inputs"] = evaluation.images(role)[:count]
         for at, output in enumerate(models[role].simplified.outputs):
             entries[f"{role}/reference/{output.name}"] = reference.outputs[role][at][:count]
             entries[f"{role}/simulator/{output.name}"] = trial.models[role].outputs[at][:count]

@@ -8,12 +8,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 from rkface.calibration.choose import Choice, choose, choose_frames, hold_out, require_enough
 from rkface.calibration.collect import Candidate, Collection, collect, embed
 from rkface.calibration.dataset import CalibrationSet, Provenance, is_set, read_set, write_set
-from rkface.runtime.bundle import Input, sha256
+from rkface.runtime.bundle import Input, Role, sha256
 from rkface.runtime.detect import THRESHOLD, Detector, letterbox
 from rkface.runtime.embed import Embedder
 from rkface.runtime.errors import InputError
@@ -60,6 +61,7 @@ class Evaluation:
     crops     M×112×112×3 uint8 RGB: ``faces`` as the recogniser is given them
     labelled  (index, index, same person) over ``faces``; empty where the user has no labels
     mosaics   8×H×W×3 uint8 RGB: crowds of small faces made of ``frames``, which judge the detector apart
+    around    M×h×w×3 uint8 RGB: ``faces`` as a liveness model is shown them; None without one
     """
 
     photos: tuple[Path, ...]
@@ -69,20 +71,37 @@ class Evaluation:
     crops: Image
     labelled: tuple[tuple[int, int, bool], ...]
     mosaics: Image
+    around: Image | None = None
 
     @property
     def scenes(self) -> Image:
         """All that the detectors answer to: ``frames``, then ``mosaics``."""
         return np.concatenate([self.frames, self.mosaics])
 
+    def images(self, role: Role) -> Image:
+        """What the model of ``role`` answers to."""
+        if role == "liveness":
+            assert self.around is not None
+            return self.around
+        return self.scenes if role == "detector" else self.crops
+
 
 @dataclass(frozen=True)
 class Material:
-    """``calibration`` is None where nothing is quantised."""
+    """``calibration`` is None where nothing is quantised; ``faces`` are those in it, () of a finished set; ``around``
+    lists what a liveness model calibrates on."""
 
     calibration: CalibrationSet | None
     evaluation: Evaluation
     notes: tuple[str, ...] = ()
+    faces: tuple[Candidate, ...] = ()
+    around: Path | None = None
+
+    def dataset(self, role: Role) -> Path | None:
+        """The list of images that the model of ``role`` calibrates on."""
+        if self.calibration is None or role == "liveness":
+            return self.around
+        return self.calibration.detector if role == "detector" else self.calibration.recognizer
 
 
 def gather(photos: Photos, finder: Finder, out: Path, *, quantized: bool = True) -> Material:
@@ -121,7 +140,8 @@ def gather(photos: Photos, finder: Finder, out: Path, *, quantized: bool = True)
         )  # fmt: skip
         shown.note = f"{calibration.faces} faces, {calibration.frames} frames"
     few = f"calibrated on {len(faces)} faces instead of {photos.count}: no more usable ones were found"
-    return Material(calibration, evaluation_of(photos, rest, finder), (few,) if len(faces) < photos.count else ())
+    notes = (few,) if len(faces) < photos.count else ()
+    return Material(calibration, evaluation_of(photos, rest, finder), notes, faces)
 
 
 def render_photos(folder: Path) -> Photos:
@@ -140,6 +160,18 @@ def render_photos(folder: Path) -> Photos:
 def to_rgb(images: Iterable[Image]) -> Image:
     """BGR images of one size → one N×H×W×3 RGB array, as a backend takes it."""
     return np.ascontiguousarray(np.stack(list(images))[..., ::-1])
+
+
+def write_list(images: Iterable[Image], folder: Path) -> Path:
+    """Write ``images`` (BGR) into ``folder``, which is made, and the list of them that the toolkit calibrates on."""
+    folder.mkdir(mode=0o700)
+    names = []
+    for index, image in enumerate(images):
+        names.append(f"{index:04}.png")
+        (folder / names[-1]).write_bytes(cv2.imencode(".png", image)[1].tobytes())
+    dataset = folder / "dataset.txt"
+    dataset.write_text("".join(f"{name}\n" for name in names), encoding="utf-8")
+    return dataset
 
 
 def _finished(folder: Path, input: Input) -> CalibrationSet:

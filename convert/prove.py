@@ -25,6 +25,11 @@ WORST_MATCHED = 0.95
 # What a good detector reaches, and where the search for a better recipe ends.
 GOOD_LANDMARKS, GOOD_TIGHT, GOOD_WRONG = 0.02, 0.98, 0.01  # of the eye distance, and shares of all faces
 
+# What liveness has to come to: the difference of its probability from FP32's, of all faces and of the worst. Of faces
+# that FP32 itself is not sure of, one may be decided otherwise. Chosen, not measured.
+LIVE_MEAN, LIVE_WORST = 0.02, 0.15
+LIVE_FLIPS = 0.02  # of all faces, or one
+
 Floats = NDArray[np.float32]
 
 
@@ -80,6 +85,19 @@ class PairParity:
 
 
 @dataclass(frozen=True)
+class LivenessParity:
+    """The probability that a face is live, quantised against FP32: ``mean`` and ``worst`` difference; ``flips``: faces
+    decided otherwise at ``threshold``; ``live``: faces that FP32 takes for live."""
+
+    faces: int
+    mean: float
+    worst: float
+    threshold: float
+    flips: int
+    live: int
+
+
+@dataclass(frozen=True)
 class Parity:
     """All that one conversion proved. ``end_to_end`` embeds every face at the landmarks its own detector found."""
 
@@ -87,6 +105,7 @@ class Parity:
     embedding: EmbeddingParity
     end_to_end: EmbeddingParity
     pairs: PairParity
+    liveness: LivenessParity | None = None
 
 
 def compare_embeddings(reference: Floats, quantized: Floats) -> EmbeddingParity:
@@ -169,6 +188,15 @@ def compare_pairs(
     )
 
 
+def compare_liveness(reference: Floats, quantized: Floats, threshold: float) -> LivenessParity:
+    """Both models' probabilities, N float32, of the same N ≥ 1 faces."""
+    apart = np.abs(reference - quantized)
+    before, after = reference >= threshold, quantized >= threshold
+    return LivenessParity(
+        len(apart), float(apart.mean()), float(apart.max()), threshold, int((before != after).sum()), int(before.sum())
+    )
+
+
 def likeness(embeddings: Floats) -> float:
     """The mean cosine between different ones of N×D unit embeddings, N ≥ 2."""
     table = embeddings @ embeddings.T
@@ -214,6 +242,19 @@ def grade_faces(parity: DetectionParity) -> Grade:
     )
 
 
+def grade_liveness(parity: LivenessParity) -> Grade:
+    """By faces decided otherwise, then by the mean difference."""
+    return Grade(
+        parity.mean <= LIVE_MEAN
+        and parity.worst <= LIVE_WORST
+        and parity.flips <= max(1, int(LIVE_FLIPS * parity.faces)),
+        (-parity.flips, -parity.mean),
+        f"probability {parity.mean:.3f} off, {parity.worst:.3f} at most; {parity.flips} of {parity.faces} faces "
+        f"decided otherwise at {parity.threshold:g}",
+        parity.mean,
+    )
+
+
 def fault(parity: Parity, bar: Bar) -> str | None:
     """Why the quantised models are too far from FP32 to be handed to anyone, and what to do; None where all is well."""
     embedding, detection = parity.embedding, parity.detection
@@ -227,5 +268,11 @@ def fault(parity: Parity, bar: Bar) -> str | None:
         return (
             f"the quantised detector finds only {detection.matched} of the {detection.faces} faces that FP32 finds. "
             "Calibrate on other photos, use --recipe auto, or --no-quantize"
+        )
+    if parity.liveness is not None and not (grade := grade_liveness(parity.liveness)).clears:
+        return (
+            f"the quantised liveness model is too far from FP32: {grade.said} (asked: {LIVE_MEAN:g} off, "
+            f"{LIVE_WORST:g} at most, {LIVE_FLIPS:.0%} of the faces or one). Calibrate on other photos, "
+            "use --recipe auto, or --no-quantize"
         )
     return None

@@ -90,7 +90,7 @@ class Plan:
     def of(self, role: Role) -> Plan:
         """What of it is tried on ``role``: where there is a choice, nothing slow on a detector (mmse on SCRFD did not
         end while we waited)."""
-        quick = tuple(one for one in self.recipes if role == "recognizer" or not one.slow)
+        quick = tuple(one for one in self.recipes if role != "detector" or not one.slow)
         return replace(self, recipes=quick or self.recipes)
 
 
@@ -120,7 +120,7 @@ class Bar:
 @dataclass(frozen=True)
 class Grade:
     """How near to FP32 a model came: ``rank`` orders the recipes, ``said`` is for people, ``accuracy`` for plots: a
-    recogniser's mean cosine, a detector's landmark error."""
+    recogniser's mean cosine, a detector's landmark error, the mean difference of liveness."""
 
     clears: bool
     rank: tuple[float, ...]

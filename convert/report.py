@@ -15,10 +15,10 @@ from rkface.runtime.bundle import Manifest, Role
 from .detection import DetectorEvidence
 from .page import b64, jpeg, page, table
 from .plot import histogram
-from .prove import EmbeddingParity, PairParity, Parity
+from .prove import EmbeddingParity, PairParity, Parity, grade_liveness
 from .quantize import LayerError
 from .recipe import Bar, Try
-from .sections import detection, recipes
+from .sections import detection, liveness, recipes
 
 Image = NDArray[np.uint8]
 CELL = 84  # pixels of a face in the report
@@ -83,6 +83,7 @@ class Report:
             "<h2>Recipes</h2>" + recipes(self.models, self.bar),
             "<h2>Embeddings: quantised against FP32</h2>" + self._embeddings(),
             "<h2>Detection: quantised against FP32</h2>" + found,
+            liveness(self.parity.liveness) if self.parity.liveness else "",
             "<h2>Decisions on pairs</h2>" + _pairs(self.parity.pairs),
             "<h2>The faces it was judged on, worst first</h2>" + _faces(pictures.faces),
             "<h2>Calibration</h2>" + self._calibration(pictures.calibration),
@@ -102,6 +103,8 @@ class Report:
             "<p><b>Synthetic:</b> models and faces were made by rkface's own renderer and training script. "
             "Nothing here is a claim about people.</p>"
         )
+        if self.parity.liveness and not self.fault:
+            said += f" Liveness: {grade_liveness(self.parity.liveness).said}."
         notes = "".join(f"<li>{escape(note)}</li>" for note in self.notes)
         return (
             f"<p class='verdict{' bad' if self.fault else ''}'>{escape(said)}</p>"
@@ -112,7 +115,7 @@ class Report:
     def _models(self) -> str:
         rows = []
         for facts in self.models:
-            model = self.manifest.detector if facts.role == "detector" else self.manifest.recognizer
+            model = self.manifest.model(facts.role)
             rows.append(
                 (
                     facts.role, model.source.file, f"{model.input.width}×{model.input.height}", model.precision,
@@ -152,7 +155,8 @@ class Report:
     def _provenance(self) -> str:
         manifest = self.manifest
         rows: list[tuple[str, str]] = [("licence", manifest.recognizer.source.licence)]
-        for role, model in (("detector", manifest.detector), ("recognizer", manifest.recognizer)):
+        for role in manifest.roles:
+            model = manifest.model(role)
             rows.append((f"{role} ONNX", f"{model.source.file}, SHA-256 {model.source.sha256}"))
             rows.append(
                 (

@@ -1,4 +1,4 @@
-"""Two sections of the report: what the recipes cost and keep, and where the quantised detector differs."""
+"""Sections of the report: what the recipes cost and keep, and where the quantised detector and liveness differ."""
 
 from __future__ import annotations
 
@@ -9,9 +9,11 @@ from .cost import ASSUMPTIONS, Cost, by_kind
 from .detection import LOST, MARGIN, SIZES, SPOKEN, DetectorEvidence, Scenes, own_steps
 from .page import jpeg, soft, table
 from .plot import Point, by_depth, scatter
-from .prove import GOOD_LANDMARKS, DetectionParity
+from .prove import GOOD_LANDMARKS, LIVE_MEAN, DetectionParity, LivenessParity
 
 if TYPE_CHECKING:
+    from rkface.runtime.bundle import Role
+
     from .recipe import Bar
     from .report import Image, ModelFacts
 
@@ -45,14 +47,12 @@ def _cost(facts: ModelFacts, bar: Bar) -> str:
         for one in facts.tries
         if one.cost and one.grade
     ]
-    recognizer = facts.role == "recognizer"
-    plot = scatter(
-        points,
-        "NPU bound, ms (predicted)",
-        "mean cosine with FP32: higher is better" if recognizer else "landmark error: lower is better",
-        ".4f" if recognizer else ".2%",
-        bar.mean if recognizer else GOOD_LANDMARKS,
-    )
+    wanted: dict[Role, tuple[str, str, float]] = {
+        "detector": ("landmark error: lower is better", ".2%", GOOD_LANDMARKS),
+        "recognizer": ("mean cosine with FP32: higher is better", ".4f", bar.mean),
+        "liveness": ("mean difference of the probability: lower is better", ".3f", LIVE_MEAN),
+    }
+    plot = scatter(points, "NPU bound, ms (predicted)", *wanted[facts.role])
     chosen = [one.cost for one in facts.tries if one.cost and one.chosen]
     return f"<h3>{facts.role}: cost against accuracy</h3>" + plot + "".join(_where(cost) for cost in chosen)
 
@@ -118,6 +118,19 @@ def detection(parity: DetectionParity, evidence: DetectorEvidence, frames: Seque
         + _sizes(evidence)
         + "<h3>Scores, boxes and landmarks apart</h3>"
         + _outputs(evidence)
+    )
+
+
+def liveness(parity: LivenessParity) -> str:
+    head = ("faces", "live by FP32", "mean difference", "largest", f"decided otherwise at {parity.threshold:g}")
+    row = (parity.faces, parity.live, f"{parity.mean:.4f}", f"{parity.worst:.4f}", parity.flips)
+    return (
+        "<h2>Liveness: quantised against FP32</h2>"
+        + table(head, [row], numbers=0)
+        + soft(
+            "The probability that a face is live, for the same faces with what surrounds them. It says how near INT8 "
+            "is to FP32, and nothing about how well the model tells faces from pictures."
+        )
     )
 
 

@@ -16,7 +16,8 @@ from rkface.runtime.bundle import Input, Output, Role
 from rkface.runtime.detect import STRIDES, levels
 from rkface.runtime.errors import ModelError, WorkError
 
-from .catalog import DETECTOR_SIZE, NORMALIZATION
+from .catalog import DETECTOR_SIZE, NORMALIZATION, Spoofing
+from .colour import swap_channels
 
 SAME = 1e-4  # the largest difference allowed, as a share of the output's largest value (at least 1)
 EMBEDDING = (64, 1024)  # published face recognisers give 128 to 512 numbers, classifiers thousands of classes
@@ -24,12 +25,14 @@ EMBEDDING = (64, 1024)  # published face recognisers give 128 to 512 numbers, cl
 
 @dataclass(frozen=True)
 class Fixed:
-    """A model as it was given, but with its input's shape fixed: what the simplified one is held to."""
+    """A model as it was given, but with its input's shape fixed: what the simplified one is held to. ``input`` is what
+    the simplified one takes: always RGB."""
 
     role: Role
     name: str
     proto: Any
     input: Input
+    spoofing: Spoofing | None = None  # of a liveness model
 
 
 @dataclass(frozen=True)
@@ -42,11 +45,11 @@ class Simplified:
     nodes: tuple[int, int]
 
 
-def fix(path: Path, role: Role, size: tuple[int, int] | None = None) -> Fixed:
+def fix(path: Path, role: Role, size: tuple[int, int] | None = None, spoofing: Spoofing | None = None) -> Fixed:
     """Read the model at ``path`` and fix its input to 1×3×H×W.
 
-    ``size`` is the detector's (width, height): None keeps the model's own where it is fixed, else 640×640. ModelError
-    for whatever cannot be the model of its role.
+    ``size`` is the detector's (width, height): None keeps the model's own where it is fixed, else 640×640.
+    ``spoofing`` is how a liveness model is asked. ModelError for whatever cannot be the model of its role.
     """
     proto = load(path)
     entry = _only_input(path, proto)
@@ -56,6 +59,8 @@ def fix(path: Path, role: Role, size: tuple[int, int] | None = None) -> Fixed:
         raise ModelError(f"{path}: its input is {shown}; a {role} takes one RGB image, N×3×H×W")
     if role == "recognizer":
         size = _recognizer_size(path, dims)
+    elif spoofing is not None:
+        size = spoofing.size
     elif size is None:
         size = (dims[3], dims[2]) if dims[2] > 0 and dims[3] > 0 else DETECTOR_SIZE
     if role == "detector" and any(side < STRIDES[-1] or side % STRIDES[-1] for side in size):
@@ -64,8 +69,11 @@ def fix(path: Path, role: Role, size: tuple[int, int] | None = None) -> Fixed:
     for output in proto.graph.output:  # they are inferred anew for this size
         _set_shape(output, (0,) * len(output.type.tensor_type.shape.dim))
     del proto.graph.value_info[:]
-    mean, std = ((0.0,) * 3, (1.0,) * 3) if _normalizes(proto) else NORMALIZATION[role]
-    return Fixed(role, path.name, proto, Input(entry.name, size[1], size[0], mean, std))
+    if spoofing is not None:
+        mean, std = spoofing.normalization
+    else:
+        mean, std = ((0.0,) * 3, (1.0,) * 3) if _normalizes(proto) else NORMALIZATION[role]
+    return Fixed(role, path.name, proto, Input(entry.name, size[1], size[0], mean, std), spoofing)
 
 
 def simplify(model: Fixed, target: Path) -> Simplified:
@@ -79,6 +87,8 @@ def simplify(model: Fixed, target: Path) -> Simplified:
             f"{model.name}: onnxsim cannot simplify it at {_size(model.input)}: {_first(error)}"
         ) from error
     _hide_weights(proto)
+    if model.spoofing is not None and model.spoofing.bgr:
+        swap_channels(proto, model.input.name)
     onnx.save(proto, str(target))
     simplified = Simplified(
         target, model.input, _outputs(model, proto), (len(model.proto.graph.node), len(proto.graph.node))
@@ -88,17 +98,19 @@ def simplify(model: Fixed, target: Path) -> Simplified:
             levels(simplified.outputs, model.input.width, model.input.height)
         except ModelError as error:
             raise ModelError(f"{model.name}: {error}") from None
-    else:
+    elif model.role == "recognizer":
         _check_embedding(model, proto, simplified.outputs)
     return simplified
 
 
 def prove_same(model: Fixed, simplified: Simplified, images: NDArray[np.uint8]) -> float:
-    """The largest difference between the two on ``images`` (N×H×W×3 uint8 RGB), as ``difference`` counts it.
+    """The largest difference between the two on ``images`` (N×H×W×3 uint8 RGB), as ``difference`` counts it. A model
+    that was trained on BGR is given that.
 
     WorkError above 1e-4: float32 sums in another order differ by less, another function by more.
     """
-    worst = difference(model.proto, onnx.load(str(simplified.path)), model.input, images)
+    bgr = model.spoofing is not None and model.spoofing.bgr
+    worst = difference(model.proto, onnx.load(str(simplified.path)), model.input, images, bgr=bgr)
     if worst > SAME:
         raise WorkError(
             f"{model.name}: simplified, it differs from the original by {worst:.1e} (at most {SAME:.0e} is allowed): "
@@ -107,14 +119,15 @@ def prove_same(model: Fixed, simplified: Simplified, images: NDArray[np.uint8]) 
     return worst
 
 
-def difference(before: Any, after: Any, input: Input, images: NDArray[np.uint8]) -> float:
+def difference(before: Any, after: Any, input: Input, images: NDArray[np.uint8], *, bgr: bool = False) -> float:
     """The largest difference between two ModelProtos' outputs on ``images`` (N×H×W×3 uint8 RGB), as a share of each
-    output's largest value (at least 1); infinite where one of them gives NaN."""
+    output's largest value (at least 1); infinite where one of them gives NaN. ``bgr``: ``before`` takes BGR."""
     worst = 0.0
     first, second = _session(before.SerializeToString()), _session(after.SerializeToString())
     for image in normalize(images, input):
-        feed = {input.name: image[None]}
-        for left, right in zip(first.run(None, feed), second.run(None, feed), strict=True):
+        own = np.ascontiguousarray(image[::-1]) if bgr else image
+        answers = first.run(None, {input.name: own[None]}), second.run(None, {input.name: image[None]})
+        for left, right in zip(*answers, strict=True):
             scale = max(1.0, float(np.abs(left).max()))
             worst = float(np.fmax(worst, np.nan_to_num(np.abs(left - right).max() / scale, nan=np.inf)))
     return worst

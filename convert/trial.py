@@ -1,4 +1,4 @@
-"""Both models, FP32 and quantised, answer to the same photos; the difference is the proof."""
+"""The models, FP32 and quantised, answer to the same photos; the difference is the proof."""
 
 from __future__ import annotations
 
@@ -11,19 +11,21 @@ from numpy.typing import NDArray
 from rkface.runtime.align import align
 from rkface.runtime.backends import stack_runs
 from rkface.runtime.backends.reference import ReferenceBackend
-from rkface.runtime.bundle import ROLES, Input, Role
+from rkface.runtime.bundle import Input, Role
 from rkface.runtime.detect import Detector, levels
 from rkface.runtime.embed import unit
 from rkface.runtime.faces import Faces
 from rkface.runtime.image import read_image
+from rkface.runtime.liveness import probabilities
 from rkface.runtime.progress import stage
 
 from . import prove
+from .catalog import Spoofing
 from .detection import LOWEST, DetectorEvidence, compare_scenes, output_errors
 from .material import Evaluation, Material, to_rgb
 from .price import Graph, predict
 from .quantize import Quantized
-from .recipe import Bar, Plan, Recipe, Try, search
+from .recipe import Bar, Grade, Plan, Recipe, Try, search
 from .simplify import Fixed, Simplified, prove_same
 from .targets import Target
 
@@ -92,14 +94,14 @@ class Trial:
 def run_reference(models: Models, detector: Detector, evaluation: Evaluation) -> Reference:
     """Run FP32 on ``evaluation``. WorkError where simplification changed a model, ModelError where the recogniser
     recognises nobody."""
-    images: dict[Role, Images] = {"detector": evaluation.scenes, "recognizer": evaluation.crops}
+    images = {role: evaluation.images(role) for role in models}
     with stage("prove simplification") as shown:
         differences = {
-            role: prove_same(models[role].fixed, models[role].simplified, images[role][:PROOF]) for role in ROLES
+            role: prove_same(models[role].fixed, models[role].simplified, images[role][:PROOF]) for role in models
         }
         shown.note = f"differs by {max(differences.values()):.0e} at most"
     with stage("FP32 reference") as shown:
-        outputs = {role: stack_runs([models[role].backend.infer(one[None]) for one in images[role]]) for role in ROLES}
+        outputs = {role: stack_runs([models[role].backend.infer(one[None]) for one in images[role]]) for role in models}
         mirrored = models["recognizer"].backend.infer(np.ascontiguousarray(evaluation.crops[:, :, ::-1]))[0]
         prove.check_recognizer(models["recognizer"].fixed.name, unit(outputs["recognizer"][0]), unit(mirrored))
         shown.note = f"{len(evaluation.frames)} photos, {len(mirrored)} faces"
@@ -110,45 +112,72 @@ def run_trial(
     quantize: Toolkit, models: Models, detector: Detector, material: Material, reference: Reference, *,
     target: Target, plan: Plan, bar: Bar,
 ) -> Trial:  # fmt: skip
-    """Quantise both models with ``quantize`` for ``target``, by the cheapest recipe of ``plan`` that is near enough to
-    ``reference``.
+    """Quantise the models with ``quantize`` for ``target``, each by the cheapest recipe of ``plan`` that is near enough
+    to ``reference``.
 
     The detector goes first, so that the recogniser can also be asked about the faces as the quantised detector aligns
     them.
     """
-    evaluation, calibration = material.evaluation, material.calibration
-    frames, aligned = (calibration.detector, calibration.recognizer) if calibration else (None, None)
-    scenes = evaluation.scenes
-    first, detector_tries = search(
-        plan.of("detector"),
-        lambda recipe: quantize("detector", recipe, frames, scenes),
-        lambda done: prove.grade_faces(
-            prove.compare_faces(reference.faces, faces_of(detector, done.outputs, evaluation))
+    evaluation = material.evaluation
+
+    def find(role: Role, images: Images, grade: Callable[[Quantized], Grade]) -> Quantized:
+        done[role], tries[role] = search(
+            plan.of(role),
+            lambda recipe: quantize(role, recipe, material.dataset(role), images),
+            grade,
+            lambda recipe: predict(models[role].graph, target, recipe),
+        )
+        return done[role]
+
+    done: dict[Role, Quantized] = {}
+    tries: dict[Role, tuple[Try, ...]] = {}
+    found = find(
+        "detector",
+        evaluation.scenes,
+        lambda one: prove.grade_faces(
+            prove.compare_faces(reference.faces, faces_of(detector, one.outputs, evaluation))
         ),
-        lambda recipe: predict(models["detector"].graph, target, recipe),
     )
-    faces = faces_of(detector, first.outputs, evaluation)
+    faces = faces_of(detector, found.outputs, evaluation)
     own, crops = own_crops(evaluation, faces)
-    asked = np.concatenate([evaluation.crops, crops])
-    second, recognizer_tries = search(
-        plan.of("recognizer"),
-        lambda recipe: quantize("recognizer", recipe, aligned, asked),
-        lambda done: prove.grade_embeddings(
-            prove.compare_embeddings(reference.embeddings, done.outputs[0][: len(evaluation.crops)]), bar
+    find(
+        "recognizer",
+        np.concatenate([evaluation.crops, crops]),
+        lambda one: prove.grade_embeddings(
+            prove.compare_embeddings(reference.embeddings, one.outputs[0][: len(evaluation.crops)]), bar
         ),
-        lambda recipe: predict(models["recognizer"].graph, target, recipe),
     )
-    tries: dict[Role, tuple[Try, ...]] = {"detector": detector_tries, "recognizer": recognizer_tries}
-    return Trial({"detector": first, "recognizer": second}, tries, faces, own)
+    if spoofing := _spoofing(models):
+        find(
+            "liveness",
+            evaluation.images("liveness"),
+            lambda one: prove.grade_liveness(_compare_liveness(reference, one, spoofing)),
+        )
+    return Trial(done, tries, faces, own)
 
 
-def judge(evaluation: Evaluation, reference: Reference, trial: Trial, match: float) -> prove.Parity:
+def _spoofing(models: Models) -> Spoofing | None:
+    return models["liveness"].fixed.spoofing if "liveness" in models else None
+
+
+def _compare_liveness(reference: Reference, done: Quantized, spoofing: Spoofing) -> prove.LivenessParity:
+    before, after = (
+        probabilities(outputs[0], spoofing.live, logits=spoofing.logits)
+        for outputs in (reference.outputs["liveness"], done.outputs)
+    )
+    return prove.compare_liveness(before, after, spoofing.threshold)
+
+
+def judge(
+    evaluation: Evaluation, reference: Reference, trial: Trial, match: float, spoofing: Spoofing | None = None
+) -> prove.Parity:
     before, after = reference.embeddings, trial.embeddings
     return prove.Parity(
         detection=prove.compare_faces(reference.faces, trial.faces),
         embedding=prove.compare_embeddings(before, after),
         end_to_end=prove.compare_embeddings(before[trial.own], trial.own_embeddings),
         pairs=prove.compare_pairs(unit(before), unit(after), match, evaluation.labelled),
+        liveness=_compare_liveness(reference, trial.models["liveness"], spoofing) if spoofing else None,
     )
 
 

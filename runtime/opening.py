@@ -58,6 +58,10 @@ def detect_doubtful(pipeline: Pipeline, image: NDArray[np.uint8]) -> Faces:
 
 
 def scheduler_of(settings: Settings) -> Scheduler:
+    """InputError where liveness is required but not judged, or the bundle has no model for it; else as
+    ``open_scheduler``."""
+    if settings.liveness.require and not settings.liveness.enabled:
+        raise InputError("[liveness] require = true names nobody who is not judged: set enabled = true as well")
     return open_scheduler(
         settings.bundle, settings.backend or None, cores=settings.cores or None, work=detect_doubtful,
         liveness=settings.liveness.enabled,

@@ -102,7 +102,7 @@ def _doubts(settings: Settings) -> list[str]:
 
     found = [] if settings.bundle.is_dir() else [f"there is no bundle at {settings.bundle}"]
     if settings.liveness.require and not settings.liveness.enabled:
-        found.append("[liveness] require does nothing unless it is enabled as well")
+        found.append("[liveness] require = true needs enabled = true as well, or `rkface run --liveness`")
     webhook, mqtt = settings.events.webhook, settings.events.mqtt
     for secret in (webhook.secret if webhook else "", mqtt.password if mqtt else ""):
         try:

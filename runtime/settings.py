@@ -89,8 +89,9 @@ class Liveness:
     require: bool = False
 
     def rules(self, rules: Rules, judge: Judge | None) -> Rules:
-        """``rules`` with these, where there is a ``judge``."""
-        return replace(rules, live=self.threshold or judge.threshold, need_live=self.require) if judge else rules
+        """``rules`` with these; without a ``judge`` there is no threshold but what is set, and ``require`` holds."""
+        live = self.threshold or (judge.threshold if judge else rules.live)
+        return replace(rules, live=live, need_live=self.require)
 
 
 @dataclass(frozen=True)

@@ -103,6 +103,8 @@ class Visits:
             in_sight = other.track is not None and other.seen == now  # nobody is there twice
             if other is visit or other.fused is None or visit.fused is None or in_sight:
                 continue
+            if self._rules.need_live and visit.live(self._rules) is not other.live(self._rules):
+                continue  # who holds up a picture of somebody that just left does not go on as that one
             same = visit.match.person == other.match.person if visit.match and other.match else None
             cosine = 1.0 if same else -1.0 if same is False else float(visit.fused @ other.fused)
             if cosine >= likeness:

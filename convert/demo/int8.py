@@ -10,13 +10,12 @@ from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 from rkface.convert.acquire import own_sources
 from rkface.convert.attempt import attempts
 from rkface.convert.convert import prepare, to_finder
-from rkface.convert.material import to_rgb
+from rkface.convert.material import to_rgb, write_list
 from rkface.convert.prove import compare_embeddings, compare_faces
 from rkface.convert.recipe import RECIPES, TUNED, Recipe
 from rkface.convert.targets import find_target
@@ -58,11 +57,11 @@ def compare(folder: Path, work: Path, recipe: Recipe = TUNED) -> Kept:
     attempt = partial(attempts(models, sources, work, work, analyse=False), find_target(TARGET))
     crops = to_rgb(render_crop(91_000, EVALUATE[index]) for index in range(CROPS))
     faces = [render_crop(90_000, CALIBRATE[index]) for index in range(CALIBRATION)]
-    (simulated,) = attempt("recognizer", recipe, _listed(faces, work / "faces"), crops).outputs
+    (simulated,) = attempt("recognizer", recipe, write_list(faces, work / "faces"), crops).outputs
     embedding = compare_embeddings(models["recognizer"].backend.infer(crops)[0], simulated)
     scenes = [measure.scene(10_000 + index).image for index in range(SCENES)]
     fitted = [_fitted(scene) for scene in scenes]
-    frames = _listed([one.image for one in map(_fitted, _crowds())], work / "frames")
+    frames = write_list([one.image for one in map(_fitted, _crowds())], work / "frames")
     raw = attempt("detector", recipe, frames, to_rgb(one.image for one in fitted)).outputs
     detector = to_finder(models, sources).detector
     found = [detector.faces([array[index] for array in raw], one.scale) for index, one in enumerate(fitted)]
@@ -81,16 +80,6 @@ def _crowds() -> list[NDArray[np.uint8]]:
     """Scenes with up to three people each, to calibrate on."""
     people = np.random.default_rng(92_000).choice(np.asarray(CALIBRATE), (CALIBRATION, 3))
     return [render_scene(92_000 + index, sorted(set(row.tolist()))).image for index, row in enumerate(people)]
-
-
-def _listed(images: list[NDArray[np.uint8]], folder: Path) -> Path:
-    """Write ``images`` (BGR) and the list of them that the toolkit calibrates on."""
-    folder.mkdir()
-    for index, image in enumerate(images):
-        cv2.imwrite(str(folder / f"{index}.png"), image)
-    dataset = folder / "dataset.txt"
-    dataset.write_text("".join(f"{index}.png\n" for index in range(len(images))), encoding="utf-8")
-    return dataset
 
 
 def main() -> int:

@@ -16,11 +16,11 @@ import cv2
 import numpy as np
 import pytest
 from rkface.runtime.camera import Camera
-from rkface.runtime.errors import InputError, WorkError
+from rkface.runtime.errors import DeviceError, InputError, WorkError
 from rkface.runtime.gallery import Gallery
 from rkface.runtime.gallery_copies import back_up, encrypt
 from rkface.runtime.person import Sample, embedding_identity
-from rkface.runtime.pipeline import open_bundle
+from rkface.runtime.pipeline import open_bundle, open_model
 from rkface.runtime.seal import make_key
 from rkface.runtime.service import Service
 from rkface.runtime.settings import CameraSettings, Events, Keep, Liveness, Recognition, Settings, WebhookSettings
@@ -196,12 +196,38 @@ def test_a_picture_held_before_the_camera_is_told_as_one(live, live_bundle, pict
         assert service.health().ok
 
 
+def test_liveness_that_fails_is_a_trouble_and_no_reason_not_to_recognise(live, live_bundle, monkeypatch):
+    class Broken:
+        name = "reference"
+
+        def infer(self, images):
+            raise DeviceError("the NPU coughed")
+
+        def close(self):
+            pass
+
+    def opening(bundle, role, *arguments, **options):
+        return Broken() if role == "liveness" else open_model(bundle, role, *arguments, **options)
+
+    monkeypatch.setattr("rkface.runtime.scheduler.open_model", opening)
+    with (
+        live([scene((0, 3))], bundle=live_bundle, liveness=Liveness(True)) as service,
+        service.subscribe() as events,
+    ):
+        start = events.get(timeout=WAIT)
+        assert start["match"]["name"] == "Ada Lovelace" and start["liveness"] is start["live"] is None
+        (problem,) = service.health().problems
+        assert re.fullmatch(r"Faces are not judged( any more)?: liveness: the NPU coughed\.", problem)
+        assert re.search(r'rkface_unjudged_total\{camera="door"\} [1-9]', service.metrics())
+
+
 def test_liveness_is_off_unless_asked_for_and_refused_where_there_is_no_model(live, live_bundle):
     with live([scene((0, 3))], bundle=live_bundle) as service, service.subscribe() as events:
         start = events.get(timeout=WAIT)
         assert (start["liveness"], start["live"]) == (None, None)
-    with pytest.raises(InputError, match="no liveness model"), live([scene()], liveness=Liveness(True)):
-        pass
+    for asked, says in ((Liveness(True), "no liveness model"), (Liveness(require=True), "set enabled = true as well")):
+        with pytest.raises(InputError, match=says), live([scene()], liveness=asked):
+            pass
 
 
 def test_a_photo_is_enrolled_while_the_camera_runs_and_guidance_is_given(live):

@@ -363,6 +363,19 @@ def test_where_it_is_demanded_a_picture_has_no_name_and_who_turns_out_live_gets_
     assert camera.stages()[-1] == ("end", "p1")
 
 
+def test_a_picture_of_who_just_left_does_not_go_on_as_that_person_where_liveness_is_demanded():
+    judge = Judge(0.9)
+    camera = Camera(liveness=judge, rules=Rules(MATCH, live=0.5, need_live=True))
+    camera.see((1, 600, 300), seconds=2)
+    camera.see(seconds=2)
+    judge.says = 0.1
+    camera.see((1, 600, 300), seconds=2)
+    camera.see(seconds=20)
+    assert [[(one.match and one.match.person, one.live) for one in visit] for visit in camera.by_visit()] == [
+        [("p1", True)] * 2, [(None, False)] * 2
+    ]  # fmt: skip
+
+
 @pytest.mark.parametrize(("demanded", "named"), [(False, "p1"), (True, None)])
 def test_liveness_that_fails_costs_its_answer_and_not_the_recognition(demanded, named, caplog):
     camera = Camera(liveness=Judge(DeviceError("the NPU timed out")), rules=Rules(MATCH, need_live=demanded))
