@@ -179,4 +179,5 @@ def _serve(service: Service, settings: Settings, opened: ExitStack) -> None:
     if (web.certificate is None) != (web.key is None):
         raise InputError("[web] certificate and key belong together: give both for https, or neither")
     tls = (web.certificate, web.key) if web.certificate and web.key else None
-    opened.enter_context(serve(service, web.host, web.port, password_file=web.password_file, tls=tls))
+    console = serve(service, web.host, web.port, password_file=web.password_file, token_file=web.token_file, tls=tls)
+    opened.enter_context(console)

@@ -171,6 +171,7 @@ class Web:
     host           127.0.0.1 is this machine alone; anything else demands ``password_file``
     port           to listen on
     password_file  holds the argon2 hash that `rkface web-password` writes
+    token_file     holds a token with which Prometheus may read /metrics where there is a password
     certificate    and ``key``: PEM files for https
     key            see ``certificate``
     """
@@ -179,6 +180,7 @@ class Web:
     host: str = "127.0.0.1"
     port: Port = 8080
     password_file: Path | None = None
+    token_file: Path | None = None
     certificate: Path | None = None
     key: Path | None = None
 

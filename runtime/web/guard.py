@@ -19,6 +19,7 @@ SAFE = frozenset({"GET", "HEAD"})
 TOKEN = "x-csrf-token"
 SIGN_IN = "/v1/session"
 PHOTO = "/v1/enrolments/photo"
+FOR_PROGRAMS = frozenset({"/metrics", "/v1/health"})  # that say of nobody who they are
 MOST_BYTES = 64 * 1024  # of a request's body
 MOST_PHOTO_BYTES = 24 * 1024 * 1024  # a phone's largest JPEG; as PNG, about 8 megapixels
 
@@ -37,10 +38,11 @@ HEADERS = {
 
 class Access:
     """Who may do what. Without ``passwords`` the console is open to whoever sits at this machine, and to pages that it
-    served itself; ``secure`` says that it is served over TLS."""
+    served itself; ``secure`` says that it is served over TLS. Programs with ``token`` may read ``FOR_PROGRAMS``."""
 
-    def __init__(self, passwords: Passwords | None, secure: bool) -> None:
+    def __init__(self, passwords: Passwords | None, secure: bool, token: str = "") -> None:
         self.passwords, self.secure = passwords, secure
+        self._program = token.encode()
         self.sessions, self.attempts = Sessions(), Attempts()
         self._token = secrets.token_urlsafe(32)
 
@@ -60,6 +62,12 @@ class Access:
             return self._token
         session = self.sessions.find(self.secret(headers))
         return session.token if session else None
+
+    def reads(self, method: str, path: str, headers: Headers) -> bool:
+        """Whether this is a program with the token (RFC 6750, 2.1), and asks for what is for programs."""
+        scheme, _, given = headers.get("authorization", "").partition(" ")
+        right = hmac.compare_digest(given.strip().encode(), self._program)
+        return bool(self._program) and right and scheme.lower() == "bearer" and method in SAFE and path in FOR_PROGRAMS
 
 
 class Guard:
@@ -102,7 +110,8 @@ class Guard:
         if unsafe and origin is not None and urlsplit(origin).netloc != host:
             return 403, "another site's page may not do that"
         token = self._access.token(headers)
-        if path.startswith(("/v1", "/metrics")) and path != SIGN_IN and token is None:
+        locked = path.startswith(("/v1", "/metrics")) and path != SIGN_IN and token is None
+        if locked and not self._access.reads(scope.get("method", ""), path, headers):
             return 401, "sign in first"
         if scope["type"] == "websocket" or not unsafe:
             return None

@@ -1,4 +1,5 @@
-"""``rkface web-password``, and the password of the web console: one line of a file, Argon2id, for its owner only."""
+"""``rkface web-password``, the password of the web console (one line of a file, Argon2id, for its owner only), and the
+token of programs that read metrics (likewise, as it is)."""
 
 from __future__ import annotations
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 FILE = Path("/var/lib/rkface/web-password")
 SHORTEST = 12  # characters; NIST SP 800-63B-4, 3.1.1.2 asks for 15 where a password stands alone, and for no other rule
 LONGEST = 1024
+SHORTEST_TOKEN = 32  # characters: 128 bits, where they are hexadecimal digits by chance
 
 
 def web_password(parser: ArgumentParser) -> None:
@@ -67,15 +69,31 @@ def write_password(path: Path, chosen: str) -> None:
 def read_password(path: Path) -> str:
     """The hash at ``path``. InputError where there is none, others may read it, or it is something else."""
     hint = f"`rkface web-password --file {path}` writes one"
+    line = _line(path, "password", hint)
+    if not line.startswith("$argon2id$"):
+        raise InputError(f"{path}: is no password's hash: {hint}")
+    return line
+
+
+def read_token(path: Path) -> str:
+    """The token at ``path`` by which programs may read metrics and health. InputError where there is none, others may
+    read it, or it is one that could be guessed."""
+    hint = f"`(umask 077; openssl rand -hex 32 > {path})` writes one"
+    line = _line(path, "token", hint)
+    if len(line) < SHORTEST_TOKEN or not line.isprintable() or " " in line:
+        raise InputError(f"{path}: a token is one line of {SHORTEST_TOKEN} characters at least, without spaces: {hint}")
+    return line
+
+
+def _line(path: Path, what: str, hint: str) -> str:
+    """What a file for its owner only holds."""
     try:
         mode = path.stat().st_mode
         line = path.read_text(encoding="ascii").strip()
     except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: no password can be read there: {error}: {hint}") from error
+        raise InputError(f"{path}: no {what} can be read there: {error}: {hint}") from error
     if stat.S_IMODE(mode) & 0o077:
         raise InputError(f"{path}: others may read it: chmod 600 {path}")
-    if not line.startswith("$argon2id$"):
-        raise InputError(f"{path}: is no password's hash: {hint}")
     return line
 
 

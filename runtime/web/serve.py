@@ -18,8 +18,9 @@ from fastapi.staticfiles import StaticFiles
 
 from ..errors import InputError, RkfaceError
 from . import api, live
+from .connection import Connection
 from .guard import LOOPBACK, Access, Guard
-from .password import Passwords, read_password
+from .password import Passwords, read_password, read_token
 from .service_protocol import Service
 
 STATIC = Path(__file__).parent / "static"
@@ -67,9 +68,11 @@ def serve(
     port: int = 8080,
     *,
     password_file: Path | None = None,
+    token_file: Path | None = None,
     tls: tuple[Path, Path] | None = None,
 ) -> Iterator[str]:
-    """Serve the console while the block runs; yields its address. ``tls`` is a certificate and its key, PEM.
+    """Serve the console while the block runs; yields its address. ``token_file`` holds what Prometheus shows in place
+    of the password; ``tls`` is a certificate and its key, PEM.
 
     InputError where ``host`` is more than this machine and there is no ``password_file``, where a file cannot be used,
     or where the port is taken. Port 0 takes a free one.
@@ -80,10 +83,12 @@ def serve(
             f"to listen on {host} the console needs a password: `rkface web-password`, then name its file. Without one "
             "it listens on 127.0.0.1 only (from elsewhere: ssh -L 8080:localhost:8080 board)"
         )
-    app = console(service, Access(passwords, tls is not None))
+    token = read_token(token_file) if token_file else ""
+    app = console(service, Access(passwords, tls is not None, token))
     config = uvicorn.Config(
-        app, log_config=None, access_log=False, lifespan="off", server_header=False, proxy_headers=False,
-        ws="websockets-sansio", ws_max_size=1024, limit_concurrency=CONNECTIONS, timeout_graceful_shutdown=GRACE,
+        app, http=Connection, ws="websockets-sansio", ws_max_size=1024, log_config=None, access_log=False,
+        lifespan="off", server_header=False, proxy_headers=False, limit_concurrency=CONNECTIONS,
+        timeout_graceful_shutdown=GRACE,
     )  # fmt: skip
     if tls is not None:
         config.load()

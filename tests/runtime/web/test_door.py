@@ -2,11 +2,14 @@
 
 import asyncio
 import json
+import queue
 import re
+import socket
 import ssl
 import stat
 import subprocess
 import sys
+from contextlib import ExitStack, contextmanager, suppress
 
 import httpx
 import pytest
@@ -15,6 +18,7 @@ from rkface.runtime.errors import InputError
 from rkface.runtime.web.guard import HEADERS, MOST_PHOTO_BYTES, Access
 from rkface.runtime.web.password import Passwords, hasher, read_password, write_password
 from rkface.runtime.web.serve import console, serve
+from rkface.runtime.web.service_protocol import Health
 from rkface.runtime.web.session import FREE, IDLE, LONGEST, MOST, WAIT_MOST, Attempts, Sessions
 from starlette.datastructures import Headers
 from starlette.testclient import TestClient
@@ -29,7 +33,7 @@ class Nobody:
     """A service whose settings alone are asked for, and what they were changed to."""
 
     def __init__(self):
-        self.changed = []
+        self.changed, self.news = [], queue.Queue()
 
     def settings(self):
         return []
@@ -39,6 +43,13 @@ class Nobody:
 
     def metrics(self):
         return "rkface_up 1\n"
+
+    def health(self):
+        return Health(True, (), 0.0, "1", "reference", "tiny", True)
+
+    @contextmanager
+    def subscribe(self):
+        yield self.news
 
 
 @pytest.fixture(scope="module")
@@ -87,6 +98,53 @@ def test_nothing_is_told_or_done_before_signing_in(locked):
     assert locked.delete("/v1/people/x").status_code == 401
     assert locked.get("/").status_code == 200  # the page itself tells nothing
     assert locked.get("/v1/session").json() == {"signed_in": False, "password_needed": True, "token": ""}
+
+
+TOKEN = "0123456789abcdef" * 2
+
+
+@pytest.fixture
+def scraped(hash):
+    """As ``locked``, of a console that has a token for programs."""
+    return TestClient(console(Nobody(), Access(Passwords(hash), secure=False, token=TOKEN)), **SOMEBODY)
+
+
+def test_a_program_with_the_token_reads_metrics_and_nothing_else(scraped):
+    bearer = {"authorization": f"Bearer {TOKEN}"}
+    assert scraped.get("/metrics", headers=bearer).text == "rkface_up 1\n"
+    assert scraped.get("/v1/health", headers=bearer).status_code == 200
+    for path in ("/v1/people", "/v1/settings", "/v1/events", "/v1/openapi.json", "/metrics/", "/v1/health/x"):
+        assert scraped.get(path, headers=bearer).status_code == 401, path
+    assert scraped.patch("/v1/settings", json={}, headers=bearer).status_code == 401
+    assert scraped.post("/v1/health", headers=bearer).status_code == 401
+
+
+@pytest.mark.parametrize("said", ["", "Bearer", "Bearer ", f"Bearer {TOKEN[:-1]}", f"Bearer {TOKEN}0", f"Basic {TOKEN}",
+                                  TOKEN, "Bearer é"])  # fmt: skip
+def test_without_the_token_no_metrics(scraped, locked, said):
+    headers = {"authorization": said.encode()}
+    assert scraped.get("/metrics", headers=headers).status_code == 401
+    assert locked.get("/metrics", headers=headers).status_code == 401  # where there is none, least of all an empty one
+
+
+def test_the_token_is_for_its_owner_and_cannot_be_guessed(tmp_path):
+    path = tmp_path / "token"
+    path.touch(mode=0o600)
+    path.write_text(f"{TOKEN}\n")
+    with serve(Nobody(), port=0, token_file=path) as address:
+        assert httpx.get(f"{address}/metrics", trust_env=False).status_code == 200
+    for mode in (0o640, 0o604):
+        path.chmod(mode)
+        with pytest.raises(InputError, match="chmod 600"), serve(Nobody(), port=0, token_file=path):
+            pass
+    path.chmod(0o600)
+    for wrong in ("short", "", f"{TOKEN} {TOKEN}", f"{TOKEN}\n{TOKEN}"):
+        path.write_text(wrong)
+        with pytest.raises(InputError, match="openssl rand") as caught, serve(Nobody(), port=0, token_file=path):
+            pass
+        assert TOKEN not in str(caught.value)
+    with pytest.raises(InputError, match="no token can be read"), serve(Nobody(), port=0, token_file=tmp_path / "no"):
+        pass
 
 
 def test_signing_in_and_out(locked):
@@ -302,6 +360,33 @@ def test_who_signed_out_sees_no_more_pictures(service, tmp_path):
                 with pytest.raises(ConnectionClosed):
                     while True:
                         socket.recv(timeout=30)
+
+
+HALVES = [
+    b"", b"G", b"GET / HTTP/1.1\r\nhost: localhost\r\n",  # no head, or a part of one
+    b"POST /v1/session HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: 99\r\n\r\n{",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("half", HALVES)
+def test_connections_that_send_nothing_or_half_shut_nobody_out(monkeypatch, half):
+    monkeypatch.setattr("rkface.runtime.web.serve.CONNECTIONS", 8)
+    service = Nobody()
+    with serve(service, port=0) as address, ExitStack() as opened, \
+         httpx.stream("GET", f"{address}/v1/events", trust_env=False, timeout=30) as stream:  # fmt: skip
+        lines = filter(None, stream.iter_lines())
+        assert next(lines) == ": listening"
+        place = "127.0.0.1", int(address.rpartition(":")[2])
+        for _ in range(3):
+            idle = [opened.enter_context(socket.create_connection(place, timeout=30)) for _ in range(20)]
+            for each in idle:
+                with suppress(ConnectionError):  # it had to give way already
+                    each.sendall(half)
+            assert httpx.get(f"{address}/v1/session", trust_env=False, timeout=30).status_code == 200
+        with suppress(ConnectionResetError):
+            assert idle[0].recv(1) == b"", "who waited longest had to go"
+        service.news.put({"id": "a"})
+        assert next(lines) == "event: appearance", "what is being answered goes on"
 
 
 def test_a_stopped_console_answers_nobody(service):
