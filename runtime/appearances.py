@@ -28,6 +28,9 @@ from .settings import DAY, Keep
 FILE = "appearances.sqlite"
 VERSION = 1
 MOST = 200  # that one question is answered with
+BUSY = 5.0  # seconds to wait for another program
+SCRUB = "scrub"  # the setting that stands while bytes of faces that were encrypted may still be in the file
+PNG = b"\x89PNG\r\n\x1a\n"  # how a face begins that is not encrypted
 
 log = getLogger("rkface.appearances")
 
@@ -36,6 +39,7 @@ TABLES = """
         id TEXT PRIMARY KEY, source TEXT NOT NULL, person TEXT, started REAL NOT NULL, logged REAL NOT NULL,
         event TEXT NOT NULL, face BLOB
     ) STRICT;
+    CREATE TABLE IF NOT EXISTS setting (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID;
     CREATE INDEX IF NOT EXISTS appearance_started ON appearance (started);
     CREATE INDEX IF NOT EXISTS appearance_person ON appearance (person, started);
 """
@@ -112,6 +116,28 @@ class AppearanceLog:
             return self._seal().open(rows[0][0]) if rows else None
         return None
 
+    def encrypt(self) -> None:
+        """Encrypt the faces that were kept before the gallery was encrypted, if it is, and leave no byte of what they
+        were. Finishes what was cut off. WorkError where another program holds on to old pages."""
+        seal = self._seal()
+        if not seal.overhead:
+            return
+        with self._writing() as database:
+            for (id,) in database.execute("SELECT id FROM appearance WHERE substr(face, 1, 8) = ?", [PNG]).fetchall():
+                (face,) = database.execute("SELECT face FROM appearance WHERE id = ?", [id]).fetchone()
+                database.execute("UPDATE appearance SET face = ? WHERE id = ?", [seal.close(face), id])
+                database.execute("INSERT OR REPLACE INTO setting VALUES (?, '1')", [SCRUB])
+        if not self._read("SELECT 1 FROM setting WHERE name = ?", [SCRUB]):
+            return
+        self._read("VACUUM")  # secure_delete alone can leave a copy where a page was split
+        if self._read("PRAGMA wal_checkpoint(TRUNCATE)")[0][0]:
+            raise WorkError(
+                f"{self.path}: another program reads old pages, so that faces stay in the -wal file as they were: "
+                "stop it, then run `rkface gallery check --key FILE`"
+            )
+        with self._writing() as database:
+            database.execute("DELETE FROM setting WHERE name = ?", [SCRUB])
+
     def count(self) -> int:
         return int(self._read("SELECT count(*) FROM appearance")[0][0])
 
@@ -166,7 +192,7 @@ class AppearanceLog:
 
 def _open(path: Path) -> sqlite3.Connection:
     os.close(os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600))  # SQLite gives -wal and -shm its mode
-    database = sqlite3.connect(path, timeout=5, check_same_thread=False)
+    database = sqlite3.connect(path, timeout=BUSY, check_same_thread=False)
     try:
         # NORMAL: a power cut may cost the last seconds of a log, and no camera waits for a card to sync.
         for pragma in ("auto_vacuum=INCREMENTAL", "journal_mode=WAL", "synchronous=NORMAL", "secure_delete=ON"):

@@ -269,7 +269,7 @@ class Gallery:
         """Take over what other processes changed; True where something was. Costs microseconds where nothing was.
         Searches in other threads go on with the old state meanwhile."""
         with self.lock:
-            if self._current is not None and self._version() == self._current.version:
+            if self._current is not None and self.version() == self._current.version:
                 return False
             self._current = self._read()
             return True
@@ -288,15 +288,15 @@ class Gallery:
         with self.lock:
             now = self._current
             if now is not None:
-                fits = successor is not None and len(now.index) and now.version == self._version()
+                fits = successor is not None and len(now.index) and now.version == self.version()
                 self._current = successor(now) if successor and fits else self._read()
 
-    def _version(self) -> int:
-        # Changes when another connection commits, never by our own commits.
+    def version(self) -> int:
+        """Changes when another process writes, never by what this one does."""
         return int(self.read("PRAGMA data_version")[0][0])
 
     def _read(self) -> Snapshot:
-        return read_snapshot(self, self._wanted, self._version(), self._precision)
+        return read_snapshot(self, self._wanted, self.version(), self._precision)
 
     def _snapshot(self) -> Snapshot:
         current = self._current

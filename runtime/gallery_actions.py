@@ -9,7 +9,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from .errors import InputError
-from .gallery_commands import date, open_gallery, say_left
+from .gallery_commands import date, open_gallery, say_forgotten, say_left
 from .progress import stage
 
 if TYPE_CHECKING:
@@ -51,10 +51,12 @@ def remove(parser: ArgumentParser) -> None:
 
 
 def forget(parser: ArgumentParser) -> None:
-    """Delete people for good: here and in every backup that rkface made.
+    """Delete people for good: here, in every backup that rkface made, and in what a service keeps and has yet to tell.
 
-    Afterwards none of these files holds a byte of their embeddings and crops. Exports, and copies that were made
-    without rkface, are yours to delete. A flash disk may keep old blocks that no file shows: encrypt it.
+    Afterwards none of these files holds a byte of their embeddings and crops, or their names; a service takes back what
+    its broker keeps, now if it runs, else when it starts. Exports, event files, what receivers were told before, and
+    copies that were made without rkface, are yours to delete. A flash disk may keep old blocks that no file shows:
+    encrypt it.
     """
     parser.add_argument("people", nargs="+", metavar="PERSON", help="name or id")
     parser.add_argument("--yes", action="store_true", help="do not ask")
@@ -128,7 +130,7 @@ def _remove(options: Namespace) -> int:
 
 
 def _forget(options: Namespace) -> int:
-    from . import gallery_copies
+    from . import forgetting, gallery_copies
 
     left: list[Left] = []
     with open_gallery(options) as known:
@@ -141,6 +143,9 @@ def _forget(options: Namespace) -> int:
                 print("nothing was deleted", file=sys.stderr)
                 return 0
         with stage("forgetting"):
-            for person in people:
-                left = gallery_copies.forget(known, person)
-    return say_left(left)
+            try:
+                for person in people:
+                    left = gallery_copies.forget(known, person)
+            finally:  # also where old pages of the gallery could not be overwritten yet
+                beside = forgetting.by_command(known)
+    return max(say_forgotten(beside), say_left(left))

@@ -23,6 +23,7 @@ from .seal import ENVIRONMENT
 
 if TYPE_CHECKING:
     from .enrol import Verdict
+    from .forgetting import Forgotten
     from .gallery import Gallery
     from .gallery_copies import Left
     from .pipeline import Pipeline
@@ -205,6 +206,13 @@ def report(verdicts: Iterable[Verdict], *, as_json: bool = False) -> int:
 
 def date(seconds: float) -> str:
     return time.strftime("%Y-%m-%d %H:%M", time.localtime(seconds))
+
+
+def say_forgotten(beside: Forgotten) -> int:
+    """Name what was done beside the gallery, and what could not be; the exit code."""
+    for said in (*beside.done, *beside.left):
+        print(f"rkface: {said}", file=sys.stderr)
+    return WorkError.exit_code if beside.left else 0
 
 
 def say_left(left: list[Left]) -> int:

@@ -123,6 +123,11 @@ def resume(gallery: Gallery) -> None:
         finish(gallery)
 
 
+def forgotten(gallery: Gallery) -> frozenset[str]:
+    """The ids of all who were ever forgotten."""
+    return frozenset(id for (id,) in gallery.read("SELECT id FROM former WHERE person IS NULL"))
+
+
 def finish(gallery: Gallery) -> list[Left]:
     """Overwrite what was deleted, here and in the backups; see ``forget``."""
     left = [reason for backup in known_backups(gallery) if (reason := _purged(gallery, backup)) is not None]
@@ -139,7 +144,7 @@ def finish(gallery: Gallery) -> list[Left]:
             )
         with gallery.writing() as database:
             database.execute("DELETE FROM setting WHERE name = ?", [SCRUB])
-    return left
+    return left + _set_aside(gallery)
 
 
 def encrypt(gallery: Gallery, key: Key) -> list[Left]:
@@ -236,9 +241,17 @@ def _delete_forgotten(database: sqlite3.Connection) -> bool:
     return bool(gone)
 
 
+def _set_aside(gallery: Gallery) -> list[Left]:
+    """Damaged files beside the gallery, where somebody was forgotten, or it is encrypted: no one can look into them."""
+    if not forgotten(gallery) and not sealed(gallery.database):
+        return []
+    found = sorted(gallery.path.parent.glob("*.damaged-*"))
+    return [Left(path, "it was set aside because it is damaged: delete it") for path in found]
+
+
 def _purged(gallery: Gallery, backup: Path) -> Left | None:
     """Write ``backup`` anew without the people that ``gallery`` has forgotten; what stands in the way, or None."""
-    gone = {id for (id,) in gallery.read("SELECT id FROM former WHERE person IS NULL")}
+    gone = forgotten(gallery)
     seal_too = sealed(gallery.database)
     if not backup.exists():
         if backup.parent == backup_folder(gallery.path).resolve():

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .errors import InputError, WorkError
-from .gallery_commands import add_models, add_rules, check_model, key_of, open_gallery, report, say_left
+from .gallery_commands import add_models, add_rules, check_model, key_of, open_gallery, report, say_forgotten, say_left
 from .progress import stage
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ def restore(parser: ArgumentParser) -> None:
 
 
 def encrypt(parser: ArgumentParser) -> None:
-    """Encrypt embeddings and faces, here and in the backups, with the key in --key FILE.
+    """Encrypt embeddings and faces, here, in the backups and in the log of appearances, with the key in --key FILE.
 
     Where there is no such file, a key is made. Names and metadata stay readable. Keep a copy of the key elsewhere:
     without it everybody has to be enrolled again. On the board, keep it where a thief of the disk does not find it.
@@ -176,6 +176,7 @@ def _restore(options: Namespace) -> int:
 
 
 def _encrypt(options: Namespace) -> int:
+    from . import forgetting
     from .gallery import Gallery, default_path
     from .gallery_copies import encrypt as seal
     from .gallery_copies import sealed
@@ -189,12 +190,14 @@ def _encrypt(options: Namespace) -> int:
             raise InputError(f"{known.path} is encrypted already")
         with stage("encrypting"):
             left = seal(known, read_key(path) if path.exists() else make_key(path))
+            forgetting.encrypt(known)
     return say_left(left)
 
 
 def _check(options: Namespace) -> int:
+    from . import forgetting
     from .gallery_copies import check as examine
-    from .gallery_copies import finish
+    from .gallery_copies import finish, forgotten
 
     with open_gallery(options) as known:
         with stage("examining"):
@@ -202,6 +205,9 @@ def _check(options: Namespace) -> int:
         for problem in found:
             print(f"rkface: {known.path}: {problem}", file=sys.stderr)
         left = finish(known)
+        beside = forgetting.by_command(known).left if forgotten(known) else []
+        if options.key:
+            forgetting.encrypt(known)
         state = known.state()
     print(f"{state.people} people, {state.samples} samples, {state.ignored} ignored: {'damaged' if found else 'whole'}")
-    return WorkError.exit_code if found else say_left(left)
+    return max(say_forgotten(forgetting.Forgotten([], beside)), say_left(left), WorkError.exit_code if found else 0)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import ExitStack, contextmanager
 from logging import getLogger
 from pathlib import Path
@@ -16,7 +16,7 @@ from .errors import InputError, WorkError
 from .events import Broker, Delivery, LinesFile, LinesStream, Mqtt, Spool, Webhook, read_secret
 from .faces import Faces
 from .gallery import Gallery
-from .gallery_copies import resume
+from .gallery_copies import forgotten, resume
 from .person import embedding_identity
 from .pipeline import Pipeline
 from .scheduler import Scheduler, open_scheduler
@@ -88,10 +88,22 @@ def open_gallery(settings: Settings, pipeline: Pipeline) -> Iterator[Gallery]:
         yield gallery
 
 
-def open_sinks(settings: Settings, opened: ExitStack) -> list[Delivery]:
-    """The sinks of ``settings.events``, closed with ``opened``. Spools lie beside the gallery. InputError for secrets,
-    certificates and addresses that cannot be used."""
-    return [opened.enter_context(sink) for sink in _sinks(settings)]
+def ids_forgotten(gallery: Path) -> frozenset[str]:
+    """Of all who were ever forgotten in the gallery at this path; nobody where there is none yet."""
+    if not gallery.exists():
+        return frozenset()
+    with Gallery(gallery) as known:
+        return forgotten(known)
+
+
+def open_sinks(settings: Settings, opened: ExitStack, gone: Collection[str]) -> list[Delivery]:
+    """The sinks of ``settings.events``, closed with ``opened``; none says a word of who is ``gone``. Spools lie beside
+    the gallery. InputError for secrets, certificates and addresses that cannot be used."""
+    sinks = []
+    for sink in _sinks(settings):
+        sink.forget(gone)
+        sinks.append(opened.enter_context(sink))
+    return sinks
 
 
 def _sinks(settings: Settings) -> Iterator[Delivery]:

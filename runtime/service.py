@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from . import gallery_copies, tuning
+from . import forgetting, gallery_copies, tuning
 from .appearance import Appearance, Match
 from .appearances import FILE as LOG
 from .appearances import AppearanceLog
@@ -25,7 +25,7 @@ from .enrol import Verdict, decode, encode, enrol, enrol_shots
 from .errors import RkfaceError
 from .guide import Guidance, guide
 from .machine import read_clocks, read_machine
-from .opening import locked, open_gallery, open_sinks, scheduler_of
+from .opening import ids_forgotten, locked, open_gallery, open_sinks, scheduler_of
 from .person import Sample
 from .scheduler import Frame, Result, Scheduler
 from .settings import CameraSettings, Settings
@@ -69,6 +69,7 @@ class Service:
         self._opened = ExitStack()
         self._enrolling = threading.Lock()  # one at a time
         self._result_at, self._pruned = time.monotonic(), -math.inf
+        self._version = 0  # of the gallery, when it was last asked who is in it
         self.troubles = Troubles()
         self.started = time.time()
         self.failed_frames = 0
@@ -77,13 +78,16 @@ class Service:
         settings = self._settings
         with self._opened as opened:
             opened.enter_context(locked(settings.gallery))
-            self.sinks = open_sinks(settings, opened)
+            gone = ids_forgotten(settings.gallery)  # perhaps while no service ran, or the last one could not finish
+            self.sinks = open_sinks(settings, opened, gone)
             self.views = {name: self._open_view(name, each) for name, each in settings.camera.items()}
             self.scheduler = opened.enter_context(self._open_scheduler(settings))
             self.pipeline = self.scheduler.pipeline()  # of whoever enrols
             self._eye = self.scheduler.pipeline()  # of the watchers
             self.gallery = opened.enter_context(open_gallery(settings, self.pipeline))
             self._log = opened.enter_context(AppearanceLog(settings.beside(LOG), lambda: self.gallery.seal))
+            with self.troubles.of("appearances"):
+                self._log.encrypt()
             self._people = self._ids()
             self._teller = Teller(self.gallery, self._log, self.sinks, self.troubles)
             for view in self.views.values():
@@ -150,7 +154,7 @@ class Service:
     def enrol(self, name: str, image: NDArray[np.uint8], source: str, *, force: bool = False) -> Verdict:
         with self._enrolling:
             verdict = enrol(self.gallery, self.pipeline, name, image, source, rules=Demands(force=force))
-            self._people = self._ids()
+            self._people |= self._ids()  # whom another program forgot meanwhile is still to be noticed
             return verdict
 
     def enrol_seen(self, name: str, appearance: str, *, force: bool = False) -> Verdict:
@@ -165,7 +169,7 @@ class Service:
                 return Verdict("refused", name, "camera", "no picture of this appearance is kept any more")
             match = self._rules().match
             verdict = enrol_shots(self.gallery, name, samples, "camera", threshold=match, force=force)
-            self._people = self._ids()
+            self._people |= self._ids()  # whom another program forgot meanwhile is still to be noticed
             return verdict
 
     def guide(self, source: str) -> Guidance:
@@ -175,16 +179,13 @@ class Service:
         with self._enrolling:
             return guide(self.pipeline, frame.image)
 
-    def forget(self, person: str) -> Sequence[str]:
+    def forget(self, person: str) -> forgetting.Forgotten:
         with self._enrolling:
             try:
                 left = gallery_copies.forget(self.gallery, self.gallery.person(person))
             finally:  # who is deleted is a stranger from now on, even where old pages could not be overwritten yet
                 self._notice_people()
-        said = [f"{copy.path}: {copy.reason}" for copy in left]
-        if self._settings.events.file:
-            said.append(f"{self._settings.events.file} and its older parts may name this person in past events")
-        return said
+        return forgetting.by_service(self.gallery, left, self.sinks, self._settings.events)
 
     def health(self) -> Health:
         return read_health(self, read_clocks())
@@ -276,8 +277,11 @@ class Service:
                 if view.watcher is not None and not view.pending:  # nothing comes: a camera that is away
                     self._tell(view.watcher, view.watcher.tick())
             with self.troubles.of("gallery"):
-                if self.gallery.refresh():
+                self.gallery.refresh()  # which says nothing new where a write of our own took it over before
+                version = self.gallery.version()
+                if version != self._version:
                     self._notice_people()
+                    self._version = version
             if time.monotonic() - self._pruned >= ROUND:
                 self._pruned = time.monotonic()
                 self._teller.prune(self._settings.keep)
@@ -292,6 +296,9 @@ class Service:
         """Who was forgotten, here or by another program, is a stranger from now on, also one before a camera."""
         before, self._people = self._people, self._ids()
         if before - self._people:
+            gone = gallery_copies.forgotten(self.gallery)
+            for sink in self.sinks:
+                sink.forget(gone)
             self._teller.prune(self._settings.keep)
             self._renew()
 

@@ -13,6 +13,7 @@ from typing import Any
 from .appearance import Appearance, Match
 from .appearances import AppearanceLog
 from .events import Delivery
+from .forgetting import prune
 from .gallery import Gallery
 from .settings import Keep
 from .troubles import Troubles
@@ -68,9 +69,7 @@ class Teller:
     def prune(self, keep: Keep) -> None:
         """Delete from the log what is too old, and whoever is no longer in the gallery."""
         with self._troubles.of("appearances"):
-            people = [person.id for person in self._gallery.people()]
-            merged = self._gallery.read("SELECT id, person FROM former WHERE person IS NOT NULL")
-            self._log.prune(keep, people, dict(merged))
+            prune(self._log, self._gallery, keep)
 
     def _today(self, match: Match) -> Match | None:
         """``match`` as the gallery has it now: people are renamed, merged and forgotten while they are before a

@@ -9,10 +9,10 @@ from .delivery import Backoff, Delivery
 from .lines import LinesFile, LinesStream
 from .mqtt import Broker, Mqtt
 from .secret import read_secret
-from .spool import Limits, Spool
+from .spool import Limits, Spool, TakenError
 from .webhook import Webhook
 
 __all__ = [
     "Backoff", "Broker", "Channel", "Delivery", "Limits", "LinesFile", "LinesStream", "Mqtt", "Sink", "SinkState",
-    "Spool", "Webhook", "encode", "read_secret",
+    "Spool", "TakenError", "Webhook", "encode", "read_secret",
 ]  # fmt: skip

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -31,7 +31,11 @@ class Channel(Protocol):
     """Where events are delivered to. One thread uses it. Beside the errors above, OSError means: try again."""
 
     def keep(self, lost: Callable[[], None]) -> bool | None:
-        """See to the connection; ``lost`` is to be called, by any thread, when it breaks. None: it keeps none."""
+        """See to the connection, and to what ``forget`` asked for; ``lost`` is to be called, by any thread, when
+        the one breaks or there is news for the other. None: it keeps none."""
+
+    def forget(self, people: Collection[str]) -> None:
+        """Any thread: the next ``keep`` takes back what the other side keeps of ``people``, ids of the gallery."""
 
     def deliver(self, record: Record) -> None:
         """On return the other side has it."""
@@ -44,6 +48,8 @@ class Sink(Protocol):
     """What takes events: a ``Delivery``, or whatever else a service sends them to."""
 
     def send(self, event: Mapping[str, Any]) -> None: ...
+    def forget(self, people: Collection[str]) -> None: ...
+    def forgotten(self, timeout: float) -> bool: ...
     def state(self) -> SinkState: ...
     def close(self, timeout: float) -> None: ...
 
@@ -78,6 +84,16 @@ def encode(event: Mapping[str, Any]) -> bytes:
     """
     plain = json.dumps(event, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return to_json({**event, "event": hashlib.sha256(plain.encode()).hexdigest()[:32]})
+
+
+def without(body: bytes, people: Collection[str]) -> bytes:
+    """The event ``body``; where it names one of ``people``, ids of the gallery, as that of somebody unknown. No longer
+    than it was."""
+    event = json.loads(body) if people else {}
+    match = event.get("match")
+    if not match or match["person"] not in people:
+        return body
+    return encode({**{name: value for name, value in event.items() if name != "event"}, "match": None})
 
 
 def to_json(value: Any) -> bytes:

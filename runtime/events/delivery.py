@@ -12,12 +12,12 @@ import random
 import threading
 import time
 from collections import deque
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Any
 
-from .channel import Channel, GoneError, RefusedError, SinkState, UndeliveredError, encode
+from .channel import Channel, GoneError, RefusedError, SinkState, UndeliveredError, encode, without
 from .spool import Record, Spool
 
 MEMORY = 1000  # events that wait in memory, about half a megabyte
@@ -60,9 +60,12 @@ class Delivery:
         self._connected: bool | None = None
         self._error = ""
         self._woken = True  # to connect at once, events or none
+        # Who is forgotten; the same once the spool, and the other side, name none of them.
+        self._gone = self._cleaned = self._withdrawn = frozenset[str]()
         self._until: float | None = None  # when closing: how long the sender may go on
         self._changed = threading.Condition()
-        self._threads = [threading.Thread(target=self._deliver, name=f"{name}-sender", daemon=True)]
+        self._sender = threading.Thread(target=self._deliver, name=f"{name}-sender", daemon=True)
+        self._threads = [self._sender]
         if spool is not None:
             self._threads.append(threading.Thread(target=self._keep, args=(spool,), name=f"{name}-spool", daemon=True))
 
@@ -91,6 +94,28 @@ class Delivery:
             self._waiting.append(body)
             self._trim()
             self._changed.notify_all()
+
+    def forget(self, people: Collection[str]) -> None:
+        """From now on nothing names ``people``, ids of the gallery: events that wait are told as of somebody unknown,
+        and what the other side keeps is taken back, now or when it answers again. Returns at once; may be called before
+        ``with``."""
+        with self._changed:
+            if self._gone.issuperset(people):
+                return
+            self._gone |= frozenset(people)
+            if self._spool is None:
+                self._cleaned = self._gone  # memory is seen to as it is delivered
+            self._channel.forget(self._gone)
+            self._woken = True
+            self._changed.notify_all()
+
+    def forgotten(self, timeout: float) -> bool:
+        """Wait until that is done, on disk and on the other side. Whether it is."""
+        with self._changed:
+            return self._changed.wait_for(
+                lambda: self._cleaned is self._gone and (self._withdrawn is self._gone or not self._sender.is_alive()),
+                timeout,
+            )
 
     def flush(self, timeout: float) -> bool:
         """Wait until all that was sent is on disk or delivered. Whether it is."""
@@ -121,7 +146,7 @@ class Delivery:
             self._waiting.clear()
         try:
             if self._spool is not None and left:
-                self._spool.append(left)
+                self._spool.append([without(body, self._gone) for body in left])
                 left = []
         except OSError as error:
             log.error("%s: the spool cannot be written: %s", self.name, error.strerror)
@@ -135,15 +160,19 @@ class Delivery:
         """Thread: memory → disk."""
         while True:
             with self._changed:
-                self._changed.wait_for(lambda: self._waiting or self._until is not None)
+                self._changed.wait_for(
+                    lambda: self._waiting or self._until is not None or self._cleaned is not self._gone
+                )
                 batch = list(self._waiting)
                 self._waiting.clear()
                 self._moving = len(batch)
-            if not batch:
-                return
             failed = ""
             try:
-                spool.append(batch)
+                self._clean(spool)
+                if not batch and self._until is not None:
+                    return
+                if batch:
+                    spool.append([without(body, self._gone) for body in batch])
             except OSError as error:
                 failed = f"the spool cannot be written: {error.strerror}"
             with self._changed:
@@ -160,15 +189,26 @@ class Delivery:
                 if failed and self._changed.wait_for(lambda: self._until is not None, DISK_EVERY):
                     return
 
+    def _clean(self, spool: Spool) -> None:
+        """Take out of the spool who is forgotten. In the thread that appends to it: nothing slips in between."""
+        gone = self._gone
+        if gone is not self._cleaned:
+            spool.rewrite(lambda body: without(body, gone))
+            with self._changed:
+                self._cleaned = gone
+                self._changed.notify_all()
+
     def _deliver(self) -> None:
         """Thread: disk → channel."""
         failures = bugs = 0
         while (record := self._next()) is not None or self._until is None:
             try:
+                gone = self._gone
                 kept = self._channel.keep(self._wake)
                 self._connected = self._connected if kept is None else kept
+                self._note_withdrawn(gone)
                 if record is not None:
-                    self._channel.deliver(record)
+                    self._channel.deliver(replace(record, body=without(record.body, self._gone)))
                     self._done(record)
                     self._sent += 1
                     self._connected = True
@@ -204,6 +244,12 @@ class Delivery:
         except Exception as error:  # nor does it keep the service from ending
             log.warning("%s: closing: %s", self.name, error)
         self._connected = False
+
+    def _note_withdrawn(self, gone: frozenset[str]) -> None:
+        if gone is not self._withdrawn:
+            with self._changed:
+                self._withdrawn = gone
+                self._changed.notify_all()
 
     def _next(self) -> Record | None:
         """The oldest event; None if there is none for a while, if the connection broke, or if it is time to end."""

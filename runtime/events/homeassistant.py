@@ -10,9 +10,10 @@
 
 from __future__ import annotations
 
+import json
 import re
 import zlib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -43,6 +44,11 @@ class Topics:
     @property
     def other(self) -> str:
         return f"{self.prefix}/{slug(self.device)}/event"
+
+    @property
+    def people(self) -> str:
+        """A filter: who came last before each camera, also before those that are no more."""
+        return f"{self.prefix}/{slug(self.device)}/+/person"
 
     def camera(self, source: str, what: str) -> str:
         return f"{self.prefix}/{slug(self.device)}/{slug(source)}/{what}"
@@ -79,6 +85,20 @@ class Presence:
 
 def presence(source: str, somebody: bool, topics: Topics) -> Message:
     return Message(topics.camera(source, "presence"), b"ON" if somebody else b"OFF", retain=True)
+
+
+def nobody(payload: bytes, people: Collection[str]) -> bytes:
+    """What a topic keeps; where it says that one of ``people``, ids of the gallery, came last, that it was unknown who.
+
+    Not nothing: Home Assistant passes over an empty payload, and would go on showing the name."""
+    try:
+        shown = json.loads(payload)
+    except ValueError:
+        return payload
+    person = shown.get("person") if isinstance(shown, dict) else None
+    if not isinstance(person, str) or person not in people:
+        return payload
+    return to_json({**shown, "name": UNKNOWN, "person": None, "cosine": None})
 
 
 def discovery(source: str, topics: Topics, root: str, version: str) -> list[Message]:

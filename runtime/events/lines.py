@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
@@ -28,6 +28,9 @@ class LinesFile:
 
     def keep(self, lost: Callable[[], None]) -> None:
         return None
+
+    def forget(self, people: Collection[str]) -> None:
+        pass  # what was sent is the receiver's
 
     def deliver(self, record: Record) -> None:
         line = record.body + b"\n"
@@ -69,6 +72,9 @@ class LinesStream:
 
     def keep(self, lost: Callable[[], None]) -> None:
         return None
+
+    def forget(self, people: Collection[str]) -> None:
+        pass  # what was sent is the receiver's
 
     def deliver(self, record: Record) -> None:
         try:

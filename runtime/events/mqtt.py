@@ -11,9 +11,9 @@ import logging
 import socket
 import ssl
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from ..appearance import SCHEMA
 from ..errors import InputError
 from .channel import RefusedError, UndeliveredError
-from .homeassistant import OFFLINE, ONLINE, Message, Presence, Topics, discovery, presence, slug
+from .homeassistant import OFFLINE, ONLINE, Message, Presence, Topics, discovery, nobody, presence, slug
 from .spool import Record
 
 if TYPE_CHECKING:
@@ -31,6 +31,7 @@ KEEPALIVE = 30  # seconds; after one and a half of it in silence a broker publis
 # Reason codes of a PUBACK (MQTT 5, 3.4.2.1) for a message that will not do: topic name, payload format. All others are
 # about the broker's load or settings, which change.
 REFUSED = (0x90, 0x99)
+LISTEN = 3  # tries to be told what the broker keeps, until it is taken for one that tells nothing
 
 log = logging.getLogger("rkface.events")
 
@@ -69,7 +70,11 @@ class Mqtt:
         self._topics = Topics(prefix.strip("/"), device)
         self._root = discovery_root.strip("/")
         self._sources: list[str] = []
-        self._retained: dict[str, Message] = {}  # what the broker keeps for us, by topic, unless it forgets
+        self._retained: dict[str, Message] = {}  # what a broker that forgot it is told again, by topic
+        self._kept: dict[str, bytes] = {}  # what it keeps, as far as we know: also what an earlier run had said
+        self._gone: Collection[str] = ()
+        self._unheard = 0  # tries to listen that came to nothing
+        self._listening = False
         self._timeout = timeout
         self._tls = _context(broker) if broker.tls else None
         self._presence = Presence()
@@ -79,9 +84,13 @@ class Mqtt:
         self._changed = threading.Condition()
         self._answer: str | None = None  # what the broker said to CONNECT; "": welcome
         self._acknowledged: dict[int, int] = {}  # reason codes, by message id
+        self._granted: bool | None = None  # what it said to SUBSCRIBE
         self._broken = ""  # why the connection ended
 
     def keep(self, lost: Callable[[], None]) -> bool:
+        if self._gone:
+            for topic, message in self._retained.items():
+                self._retained[topic] = replace(message, payload=nobody(message.payload, self._gone))
         if self._client is None or self._broken:
             self._drop()
             self._connect(lost)
@@ -91,7 +100,13 @@ class Mqtt:
             except (RefusedError, UndeliveredError) as error:
                 self._drop()  # not connected before this is said
                 raise UndeliveredError(str(error)) from error
+        if self._gone:
+            self._listen()
+            self._withdraw()
         return True
+
+    def forget(self, people: Collection[str]) -> None:
+        self._gone = people
 
     def deliver(self, record: Record) -> None:
         event = json.loads(record.body)
@@ -102,6 +117,8 @@ class Mqtt:
         after, messages = self._presence.after(event, record.old, self._topics)
         if source not in self._sources:
             messages = [*self._introduce(source), *messages]
+        with self._changed:
+            self._kept.update({message.topic: message.payload for message in messages if message.retain})
         # The event goes last, and acknowledgements come in order (MQTT 3.1.1, 4.6): it is not sent again for the sake
         # of those before it.
         self._publish([*messages, Message(self._topics.camera(source, "appearance"), record.body)])
@@ -150,13 +167,23 @@ class Mqtt:
             self._note(broken=f"connection lost: {reason}")
             lost()
 
+        def subscribed(_client: Client, _data: Any, _message: int, reasons: Any, _properties: Any) -> None:
+            self._note(granted=not any(reason.is_failure for reason in reasons))
+
+        def heard(_client: Client, _data: Any, message: Any) -> None:
+            with self._changed:
+                self._kept[message.topic] = message.payload
+            if nobody(message.payload, self._gone) != message.payload:
+                lost()
+
         def acknowledged(_client: Client, _data: Any, message: int, reason: Any, _properties: Any) -> None:
             with self._changed:
                 self._acknowledged[message] = reason.value
                 self._changed.notify_all()
 
         client.on_connect, client.on_disconnect, client.on_publish = connected, disconnected, acknowledged
-        self._answer, self._broken = None, ""
+        client.on_subscribe, client.on_message = subscribed, heard
+        self._answer, self._granted, self._broken, self._listening = None, None, "", False
         self._acknowledged.clear()
         try:
             client.connect(broker.host, broker.port or (8883 if broker.tls else 1883), KEEPALIVE)
@@ -172,6 +199,46 @@ class Mqtt:
         if trouble:
             self._drop()
             raise UndeliveredError(f"{self._place}: {trouble}")
+
+    def _listen(self) -> None:
+        """Have the broker say who came last, as it keeps it from earlier runs and of cameras that are no more.
+
+        It need not let us. One that ends the connection over it (AWS IoT does) is not asked for ever."""
+        if self._client is None or self._listening or self._unheard >= LISTEN:
+            return
+        self._unheard += 1
+        self._client.subscribe(self._topics.people, qos=1)
+        with self._changed:
+            self._changed.wait_for(lambda: self._granted is not None or self._broken, self._timeout)
+            self._listening = bool(self._granted)
+            broken = self._broken
+        if self._listening:
+            self._unheard = 0
+        elif self._unheard == LISTEN:
+            log.warning(
+                "%s does not let us read %s: who is forgotten may still be named there by an earlier run",
+                self._place, self._topics.people,
+            )  # fmt: skip
+        if broken:
+            raise UndeliveredError(f"{self._place}: {broken}")
+
+    def _withdraw(self) -> None:
+        """Overwrite what the broker keeps of those who are forgotten."""
+        with self._changed:
+            stale = [
+                Message(topic, unknown, retain=True)
+                for topic, payload in self._kept.items()
+                if (unknown := nobody(payload, self._gone)) != payload
+            ]
+        for message in stale:
+            try:
+                self._publish([message])
+            except (RefusedError, UndeliveredError) as error:
+                if self._broken:
+                    raise UndeliveredError(str(error)) from error
+                log.warning("%s: it may still name who is forgotten", error)
+            with self._changed:
+                self._kept[message.topic] = message.payload
 
     def _publish(self, messages: list[Message]) -> None:
         """On return the broker has acknowledged them all."""
@@ -208,9 +275,10 @@ class Mqtt:
                 socket.socket.shutdown(connection, socket.SHUT_RDWR)
         client.loop_stop()
 
-    def _note(self, answer: str | None = None, broken: str = "") -> None:
+    def _note(self, answer: str | None = None, broken: str = "", granted: bool | None = None) -> None:
         with self._changed:
             self._answer = self._answer if answer is None else answer
+            self._granted = self._granted if granted is None else granted
             self._broken = broken or self._broken
             self._changed.notify_all()
 

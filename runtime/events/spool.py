@@ -32,6 +32,10 @@ SYNC_EVERY = 32  # deliveries after which the cursor is certain to survive a pow
 log = logging.getLogger("rkface.events")
 
 
+class TakenError(InputError):
+    """Another process, or another part of this one, has the spool open."""
+
+
 @dataclass(frozen=True)
 class Limits:
     """What a spool may hold. ``seconds``: events are dropped between this age and an eighth more."""
@@ -65,7 +69,7 @@ class _Segment:
 
 
 class Spool:
-    """Appended to by one thread, read by another. Opening takes it over from a process that is gone.
+    """Appended to and rewritten by one thread, read by another. Opening takes it over from a process that is gone.
 
     ``queued``, ``dropped`` (for want of room, by age, unreadable) and ``damaged`` (lines that were no whole event)
     count events. InputError if the folder cannot be used or another process has it open.
@@ -94,7 +98,7 @@ class Spool:
             self._first = self._recover(last, wall()) + 1
         except BlockingIOError as error:
             os.close(self._cursor)
-            raise InputError(f"{folder}: another rkface sends from here; stop it or give another folder") from error
+            raise TakenError(f"{folder}: another rkface sends from here; stop it or give another folder") from error
         except OSError as error:
             os.close(self._cursor)
             raise InputError(f"{folder}: its events cannot be read: {error.strerror}") from error
@@ -165,6 +169,22 @@ class Spool:
                 return
             self._save_cursor(segment.number)
 
+    def rewrite(self, change: Callable[[bytes], bytes]) -> None:
+        """Replace every event by what ``change`` makes of it, which must not be longer, also those that were delivered
+        and are still on disk; what is damaged goes. On return no file holds what was. OSError: some may still.
+
+        A line keeps its length, filled up with spaces, so that the cursor is right whenever the power goes.
+        """
+        with self._lock:
+            for segment in self._segments:
+                with segment.path.open("rb") as file:
+                    lines = list(file)
+                changed = [_changed(line, change) for line in lines]
+                if changed != lines:
+                    if segment is self._segments[-1]:
+                        self._disown()
+                    self._replace(segment.path, b"".join(changed))
+
     def expire(self) -> None:
         """Drop what is older than the limit."""
         with self._lock:
@@ -182,6 +202,8 @@ class Spool:
     def _recover(self, last: int, wall: float) -> int:
         """Take over what lies there; the highest number that was ever used."""
         now = self._clock()
+        for half in self._folder.glob("*.new"):  # the power went while it was written
+            half.unlink(missing_ok=True)
         numbers = sorted(int(path.stem) for path in self._folder.glob("*.events") if path.stem.isdigit())
         if last not in numbers:
             self._offset = 0
@@ -217,6 +239,24 @@ class Spool:
         if len(self._segments) == 1:
             self._offset = 0
         return segment, self._own
+
+    def _replace(self, path: Path, content: bytes) -> None:
+        """Put ``content`` in the place of a file; its owner and its time, which is the age of its events, stay."""
+        fresh, status = path.with_suffix(".new"), path.stat()
+        descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        try:
+            if (status.st_uid, status.st_gid) != (os.geteuid(), os.getegid()):
+                os.fchown(descriptor, status.st_uid, status.st_gid)
+            _write(descriptor, content)
+            os.utime(descriptor, ns=(status.st_atime_ns, status.st_mtime_ns))
+            os.fsync(descriptor)
+            fresh.replace(path)
+        except OSError:
+            fresh.unlink(missing_ok=True)
+            raise
+        finally:
+            os.close(descriptor)
+        self._sync_folder()
 
     def _sync_folder(self) -> None:
         """Or a new file may be without a name after a power cut."""
@@ -277,7 +317,22 @@ def _body(line: bytes) -> bytes | None:
     if not line.endswith(b"\n") or line[8:9] != b" ":
         return None
     body = line[9:-1]
-    return body if line[:8] == b"%08x" % zlib.crc32(body) else None
+    return body.rstrip(b" ") if line[:8] == b"%08x" % zlib.crc32(body) else None
+
+
+def _changed(line: bytes, change: Callable[[bytes], bytes]) -> bytes:
+    """``line`` with another event, as long as it was."""
+    body = _body(line)
+    if body is None:
+        return b"\n".rjust(len(line)) if line.endswith(b"\n") else b" " * len(line)
+    fresh = change(body)
+    if fresh == body:
+        return line
+    room = len(line) - 10
+    if len(fresh) > room:
+        raise ValueError("an event may not grow")
+    fresh = fresh.ljust(room)
+    return b"%08x %s\n" % (zlib.crc32(fresh), fresh)
 
 
 def _read_cursor(descriptor: int) -> tuple[int, int]:

@@ -16,7 +16,7 @@ import socket
 import ssl
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -69,6 +69,9 @@ class Webhook:
 
     def keep(self, lost: Callable[[], None]) -> None:
         return None
+
+    def forget(self, people: Collection[str]) -> None:
+        pass  # what was sent is the receiver's
 
     def close(self) -> None:
         pass

@@ -16,10 +16,11 @@ from fastapi.concurrency import run_in_threadpool
 from ..appearance import Match
 from ..enrol import Verdict
 from ..errors import InputError
+from ..forgetting import Forgotten
 from ..guide import Guidance
 from ..image import decode_image
 from ..person import Person
-from .bodies import Credentials, Forgotten, Known, Logged, Merged, Renamed, Seen, SignIn, StoredSample
+from .bodies import Credentials, Known, Logged, Merged, Renamed, Seen, SignIn, StoredSample
 from .guard import Access
 from .service_protocol import CameraHealth, Health, Service, Setting
 
@@ -117,8 +118,8 @@ def merge(service: Served, id: str, wanted: Merged) -> Person:
 
 @router.delete("/people/{id}", tags=["people"], responses=ABSENT)
 def forget(service: Served, id: str) -> Forgotten:
-    """Delete for good: samples, pictures, appearances, and what backups hold of them."""
-    return Forgotten(list(service.forget(_person(service, id).id)))
+    """Delete for good: samples, pictures, appearances, what backups hold of them, and what waits to be told of them."""
+    return service.forget(_person(service, id).id)
 
 
 @router.delete("/people/{id}/samples/{sample}", tags=["people"], responses=ABSENT)

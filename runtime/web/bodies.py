@@ -69,13 +69,6 @@ class Seen:
 
 
 @dataclass(frozen=True)
-class Forgotten:
-    """``left``: copies that could not be reached and may still hold the person, a sentence for each."""
-
-    left: list[str]
-
-
-@dataclass(frozen=True)
 class Logged(Appearance):
     """``face``: whether there is a picture of the best shot."""
 

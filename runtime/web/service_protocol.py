@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..enrol import Verdict
+from ..forgetting import Forgotten
 from ..gallery import Gallery
 from ..guide import Guidance
 from ..scheduler import Frame
@@ -151,9 +152,9 @@ class Service(Protocol):
     def guide(self, source: str) -> Guidance:
         """What who stands before the camera should do (``rkface.runtime.guide.guide`` of the newest frame)."""
 
-    def forget(self, person: str) -> Sequence[str]:
-        """Delete the person with this id for good: samples, backups, appearances and pictures. Returns a sentence for
-        each copy that could not be reached."""
+    def forget(self, person: str) -> Forgotten:
+        """Delete the person with this id for good: samples, backups, appearances and pictures, and the name in events
+        that wait and at the broker. May wait for that one some seconds."""
 
     def health(self) -> Health: ...
 

@@ -1,12 +1,14 @@
 """An encrypted gallery: nothing to be read without the key, everything as before with it."""
 
 import base64
+import sqlite3
 import stat
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 
 import numpy as np
 import pytest
 from rkface.runtime import open_bundle
+from rkface.runtime.appearances import FILE, PNG, AppearanceLog
 from rkface.runtime.cli import main
 from rkface.runtime.errors import InputError, WorkError
 from rkface.runtime.gallery import Gallery, embedding_identity
@@ -15,6 +17,7 @@ from rkface.runtime.opening import open_gallery
 from rkface.runtime.seal import make_key, read_key
 from rkface.runtime.settings import Settings
 
+from .test_appearances import seen
 from .test_gallery import ONE, crop_of, names, sample, traces, vector
 
 pytest.importorskip("cryptography", reason="encryption at rest is the extra [crypto]")
@@ -158,6 +161,55 @@ def test_encrypting_by_command(path, tmp_path, capsys, monkeypatch):
     monkeypatch.setenv("RKFACE_GALLERY_KEY", str(tmp_path / "key"))
     assert "Ada" in run("show", "Ada")[1]
     assert run("encrypt")[0] == 2
+
+
+FACE = PNG + np.random.default_rng(7).bytes(20_000)  # of somebody unknown
+
+
+@pytest.fixture
+def log(path):
+    """Keeps a face in the clear beside a gallery in the clear."""
+    with Gallery(path, ONE, create=True) as gallery:
+        fill(gallery)
+    with AppearanceLog(path.with_name(FILE)) as log:
+        for id in "abc":
+            log.record(seen(id), FACE)
+    return path.with_name(FILE)
+
+
+def in_the_clear(log):
+    files = b"".join(path.read_bytes() for path in log.parent.glob(f"{log.name}*"))
+    return any(FACE[place : place + 16] in files for place in range(0, len(FACE), 500))
+
+
+def test_pictures_of_the_log_are_encrypted_with_the_gallery(path, log, tmp_path, capsys):
+    assert in_the_clear(log), "the test would not find them"
+    command = ["gallery", "encrypt", "--key", str(tmp_path / "key"), "--gallery", str(path)]
+    running = AppearanceLog(log)  # as a service has it open
+    running.newest()
+    assert main(command) == 0, capsys.readouterr().err
+    assert not in_the_clear(log)
+    running.close()
+    with Gallery(path, key=read_key(tmp_path / "key")) as gallery, \
+         AppearanceLog(log, lambda: gallery.seal) as opened:  # fmt: skip
+        assert [opened.face(id) for id in "abc"] == [FACE] * 3
+        opened.encrypt()  # again changes nothing
+        assert opened.face("a") == FACE
+
+
+def test_encrypting_them_is_finished_after_whatever_cut_it_off(path, log, key, capsys, monkeypatch):
+    with Gallery(path) as gallery:
+        encrypt(gallery, key)  # and the power went
+    command = ["gallery", "check", "--key", str(key.path), "--gallery", str(path)]
+    monkeypatch.setattr("rkface.runtime.appearances.BUSY", 0.05)
+    with closing(sqlite3.connect(log, isolation_level=None)) as reader:
+        reader.execute("BEGIN")
+        reader.execute("SELECT count(*) FROM appearance").fetchall()
+        assert main(command) == 1
+        assert "another program reads old pages" in capsys.readouterr().err
+        assert in_the_clear(log)
+    assert main(command) == 0
+    assert not in_the_clear(log)
 
 
 def test_the_service_takes_its_key_from_the_environment(bundle, path, key, monkeypatch):

@@ -16,19 +16,30 @@ import cv2
 import numpy as np
 import pytest
 from rkface.runtime.camera import Camera
+from rkface.runtime.cli import main
 from rkface.runtime.errors import DeviceError, InputError, WorkError
 from rkface.runtime.gallery import Gallery
-from rkface.runtime.gallery_copies import back_up, encrypt
+from rkface.runtime.gallery_copies import back_up, encrypt, forget
 from rkface.runtime.person import Sample, embedding_identity
 from rkface.runtime.pipeline import open_bundle, open_model
 from rkface.runtime.seal import make_key
 from rkface.runtime.service import Service
-from rkface.runtime.settings import CameraSettings, Events, Keep, Liveness, Recognition, Settings, WebhookSettings
+from rkface.runtime.settings import (
+    CameraSettings,
+    Events,
+    Keep,
+    Liveness,
+    MqttSettings,
+    Recognition,
+    Settings,
+    WebhookSettings,
+)
 from rkface.runtime.view import View
 
 from .conftest import darkened, scene
 
 WAIT = 20.0  # seconds until a test gives up
+NOWHERE = Events(stdout=False, webhook=WebhookSettings("http://127.0.0.1:9/"))
 
 
 def wait_for(what):
@@ -242,8 +253,9 @@ def test_forgetting_leaves_no_appearance_and_no_name(live, known):
     with live([scene((0, 3))]) as service, service.subscribe() as events:
         assert events.get(timeout=WAIT)["match"]["name"] == "Ada Lovelace"
         (ada,) = service.gallery.people()
-        left = service.forget(ada.id)
-        assert len(left) == 1 and "events.jsonl" in left[0], "what could not be reached is said"
+        said = service.forget(ada.id)
+        assert len(said.left) == 1 and "events.jsonl" in said.left[0], "what could not be reached is said"
+        assert said.done
         assert service.gallery.people() == [] and service.appearances(person=ada.id) == []
         # The face is still there: its appearance ends, without the name, and a stranger's begins.
         assert [events.get(timeout=WAIT)["match"] for _ in range(2)] == [None, None]
@@ -273,6 +285,66 @@ def test_whom_the_service_enrolled_and_another_program_forgot_is_a_stranger(live
         wait_for(lambda: not service.appearances(person=told["match"]["person"]))
 
 
+def test_who_was_forgotten_just_before_the_service_wrote_is_a_stranger(live, known):
+    with live([scene((0, 3))]) as service, service.subscribe() as events:
+        assert events.get(timeout=WAIT)["match"]["name"] == "Ada Lovelace"
+        with service.gallery.lock:  # so that nothing is noticed in between
+            with closing(Gallery(known)) as other:
+                forget(other, other.person("Ada Lovelace"))
+            assert service.enrol("Grace", scene((1, 2)), "upload").status == "enrolled"
+        assert [events.get(timeout=WAIT)["match"] for _ in range(2)] == [None, None]
+
+
+@pytest.fixture
+def spooled(known):
+    """What stands in the files of events that wait."""
+    return lambda: b"".join(path.read_bytes() for path in known.parent.glob("events-*/*"))
+
+
+def test_a_name_that_waits_to_be_told_goes_when_another_program_forgets_it(live, known, spooled, capsys):
+    with live([scene((0, 3))], events=NOWHERE) as service:
+        wait_for(lambda: b"Lovelace" in spooled())
+        assert main(["gallery", "forget", "--yes", "Ada Lovelace", "--gallery", str(known)]) == 0
+        assert "the service that runs takes them out" in capsys.readouterr().err
+        wait_for(lambda: b"Lovelace" not in spooled())
+        # Her start and end, a stranger's start: nothing is lost.
+        wait_for(lambda: service.sinks[0].state().queued >= 3)
+
+
+def test_where_no_service_runs_the_command_leaves_no_name_in_its_files(live, known, spooled, capsys):
+    with live([scene((0, 3))], events=NOWHERE) as service:
+        wait_for(lambda: b"Lovelace" in spooled() and service.appearances())
+    assert main(["gallery", "forget", "--yes", "Ada Lovelace", "--gallery", str(known)]) == 0
+    named = [path for path in known.parent.rglob("*") if path.is_file() and b"Lovelace" in path.read_bytes()]
+    assert named == [] and spooled()
+    assert "no event that waits names them" in capsys.readouterr().err
+    damaged = known.parent / "appearances.sqlite.damaged-1"
+    damaged.write_bytes(b"Ada Lovelace")
+    assert main(["gallery", "check", "--gallery", str(known)]) == 1
+    assert f"{damaged} may still hold" in capsys.readouterr().err
+
+
+def test_a_forgetting_that_was_cut_off_is_finished_by_the_next_start(live, known, spooled):
+    with live([scene((0, 3))], events=NOWHERE) as service:
+        wait_for(lambda: b"Lovelace" in spooled() and service.appearances())
+    with Gallery(known) as gallery:
+        forget(gallery, gallery.person("Ada Lovelace"))  # and the power went
+    with live([scene()], events=NOWHERE) as service:
+        wait_for(lambda: b"Lovelace" not in spooled())
+        wait_for(lambda: not service.appearances())
+
+
+def test_a_broker_that_is_down_is_said_to_be_told_later(live, monkeypatch, spooled):
+    pytest.importorskip("paho.mqtt")
+    monkeypatch.setattr("rkface.runtime.forgetting.PATIENCE", 0.1)
+    nobody = Events(stdout=False, mqtt=MqttSettings("127.0.0.1", 9))
+    with live([scene((0, 3))], events=nobody) as service:
+        wait_for(lambda: b"Lovelace" in spooled())
+        said = service.forget(service.gallery.people()[0].id)
+        assert any(re.match("mqtt: what it keeps is withdrawn once", sentence) for sentence in said.left), said
+        wait_for(lambda: b"Lovelace" not in spooled())
+
+
 def test_an_appearance_is_told_under_the_name_of_the_day(live, known):
     quickly = Recognition(window=0.1)
     with live([*[scene((0, 3))] * 40, scene()], recognition=quickly) as service, service.subscribe() as events:
@@ -286,7 +358,7 @@ def test_an_appearance_is_told_under_the_name_of_the_day(live, known):
 def test_nothing_of_a_forgotten_person_stays_in_the_log(live, known):
     with live([scene((0, 3))], events=Events(stdout=False)) as service:
         wait_for(service.appearances)
-        assert service.forget(service.gallery.people()[0].id) == []
+        assert service.forget(service.gallery.people()[0].id).left == []
     files = b"".join(path.read_bytes() for path in known.parent.glob("appearances.sqlite*"))
     assert b"Lovelace" not in files
 
@@ -376,13 +448,12 @@ def test_a_service_that_is_stuck_does_not_tell_systemd_that_all_is_well(live, mo
 
 
 def test_a_receiver_that_is_down_holds_nothing_up_and_loses_nothing(settings, record, live):
-    nowhere = Events(stdout=False, webhook=WebhookSettings("http://127.0.0.1:9/"))
-    made = settings(nowhere, door=record("door", *[scene((0, 3))] * 15))
+    made = settings(NOWHERE, door=record("door", *[scene((0, 3))] * 15))
     with Service(made) as service:
         service.run()
         wait_for(lambda: service.sinks[0].state().error)
         assert "webhook" in " ".join(service.health().problems)
-    with live([scene()], events=nowhere) as service:
+    with live([scene()], events=NOWHERE) as service:
         assert service.sinks[0].state().queued == 2, "start and end wait for the next start"
 
 

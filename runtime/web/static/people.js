@@ -129,7 +129,7 @@ function forget(person) {
     const text = `${person.name}, with all samples, pictures and appearances, here and in all backups.`;
     if (!await confirm("Delete for good?", text, "Delete for good")) return;
     const { left } = await call("DELETE", `/people/${person.id}`);
-    say(left.length ? left.join("; ") : `${person.name} is forgotten`);
+    say([`${person.name} is forgotten here`, ...left].join("; "));
     location.hash = "#/people";
   }) }, h("button", { class: "danger" }, "Forget this person…"));
 }

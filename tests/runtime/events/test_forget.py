@@ -1,0 +1,386 @@
+"""Forgetting: what waits to be told names nobody any more, what the broker keeps is taken back, and all else stays."""
+
+import errno
+import json
+import os
+import random
+import signal
+import socketserver
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+from rkface.runtime.appearance import Match
+from rkface.runtime.events import Backoff, Broker, Delivery, Mqtt, Spool
+from rkface.runtime.events.channel import UndeliveredError, encode, without
+from rkface.runtime.events.homeassistant import nobody
+from rkface.runtime.events.mqtt import LISTEN
+
+from .mosquitto import Listener
+from .test_delivery import AT_ONCE, Endpoint, FullDisk
+from .world import ADA, PATIENCE, Log, event
+
+GRACE = Match("p-2", "Grace Höpper\n", 0.66)
+DOOR, YARD = "rkface/board/door/person", "rkface/board/yard/person"
+GONE = frozenset({ADA.person})
+
+
+def bodies(*matches):
+    return [encode(event(number, match=match)) for number, match in enumerate(matches)]
+
+
+def drain(spool):
+    told = []
+    while record := spool.peek():
+        told.append(json.loads(record.body))
+        spool.advance(record)
+    return told
+
+
+def forget_ada(spool):
+    spool.rewrite(lambda body: without(body, GONE))
+
+
+def on_disk(folder):
+    return b"".join(path.read_bytes() for path in folder.iterdir())
+
+
+def who(events):
+    return [event["match"] and event["match"]["name"] for event in events]
+
+
+def test_an_event_of_who_is_forgotten_is_one_of_somebody_unknown():
+    (body,) = bodies(ADA)
+    assert without(body, ()) is body and without(body, {"p-2"}) == body
+    said = json.loads(without(body, GONE))
+    assert {**said, "box": tuple(said["box"])} == {**event(0, match=None), "event": said["event"]}
+    assert without(body, GONE) == encode(event(0, match=None)), "with the digest of what it says now"
+    other = encode({"schema": "rkface.test", "person": ADA.person})
+    assert without(other, GONE) == other
+
+
+def test_a_spool_that_was_rewritten_goes_on_where_it_was(tmp_path):
+    spool = Spool(tmp_path)
+    spool.append(bodies(ADA, GRACE, ADA, None, GRACE))
+    spool.advance(spool.peek())  # delivered, and still on disk with her name
+    times = {path: path.stat().st_mtime_ns for path in tmp_path.glob("*.events")}
+    forget_ada(spool)
+    assert b"Ada" not in on_disk(tmp_path) and ADA.person.encode() not in on_disk(tmp_path)
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.glob("*.events")} == times, "their age stays"
+    assert {path.stat().st_mode & 0o777 for path in tmp_path.iterdir()} == {0o600}
+    assert spool.queued == 4
+    spool.append(bodies(GRACE))
+    spool.close()
+    again = Spool(tmp_path)
+    forget_ada(again)
+    assert who(drain(again)) == [GRACE.name, None, None, GRACE.name, GRACE.name]
+    assert again.damaged == again.dropped == 0
+
+
+def test_half_a_line_that_may_name_somebody_goes_too(tmp_path):
+    spool = Spool(tmp_path)
+    spool.append(bodies(GRACE, ADA))
+    spool.close()
+    (path,) = tmp_path.glob("*.events")
+    path.write_bytes(path.read_bytes()[:-100])
+    again = Spool(tmp_path)
+    assert b"Ada" in on_disk(tmp_path), "the test would not find her"
+    forget_ada(again)
+    assert b"Ada" not in on_disk(tmp_path)
+    assert who(drain(again)) == [GRACE.name]
+
+
+def test_a_power_cut_between_two_files_leaves_every_event_and_the_rest_to_do(tmp_path, monkeypatch):
+    for _ in range(3):  # a file each
+        spool = Spool(tmp_path)
+        spool.append(bodies(ADA, GRACE))
+        spool.close()
+    spool, replace, done = Spool(tmp_path), Path.replace, []
+
+    def cut(path, target):
+        if done:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        done.append(replace(path, target))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "replace", cut)
+        with pytest.raises(OSError, match="Input/output"):
+            forget_ada(spool)
+    spool.close()
+    (tmp_path / "0000000002.new").write_bytes(bodies(ADA)[0])  # what a power cut leaves of it
+    again = Spool(tmp_path)
+    assert not list(tmp_path.glob("*.new"))
+    forget_ada(again)
+    assert b"Ada" not in on_disk(tmp_path)
+    assert who(drain(again)) == [None, GRACE.name] * 3
+
+
+FORGETTER = """
+import sys
+from pathlib import Path
+from rkface.runtime.events import Spool
+from rkface.runtime.events.channel import without
+from tests.runtime.events.test_forget import GONE, bodies, forget_ada, ADA, GRACE
+spool = Spool(Path(sys.argv[1]))
+print("open", flush=True)
+while True:
+    spool.append(bodies(ADA, GRACE))
+    print("acknowledged", flush=True)
+    forget_ada(spool)
+"""
+
+
+def test_kill_9_in_a_loop_loses_nobody_elses_events(tmp_path):
+    acknowledged = 0
+    for _ in range(6):
+        command = [sys.executable, "-c", FORGETTER, tmp_path]
+        root = Path(__file__).resolve().parents[3]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=root) as process:
+            lines = [process.stdout.readline() for _ in range(random.randrange(5, 30))]
+            process.send_signal(signal.SIGKILL)
+            lines += process.stdout
+        assert lines[0] == "open\n"
+        acknowledged += lines.count("acknowledged\n")
+    spool = Spool(tmp_path)
+    forget_ada(spool)
+    assert b"Ada" not in on_disk(tmp_path)
+    assert acknowledged <= who(drain(spool)).count(GRACE.name) <= acknowledged + 6
+
+
+@pytest.fixture(params=["spool", "memory"])
+def spool(request, tmp_path):
+    return Spool(tmp_path / "spool") if request.param == "spool" else None
+
+
+class Teller(Endpoint):
+    """An endpoint that keeps what it took."""
+
+    def __init__(self, *answers):
+        super().__init__(*answers)
+        self.told = Log()
+
+    def deliver(self, record):
+        super().deliver(record)
+        self.told.add(json.loads(record.body))
+
+
+def test_what_waits_is_told_of_somebody_unknown_and_all_else_as_it_was(spool, tmp_path):
+    endpoint = Teller(UndeliveredError("not now"))
+    endpoint.open.clear()
+    with Delivery("test", endpoint, spool, AT_ONCE) as sink:
+        for number, match in enumerate((ADA, GRACE, ADA, None)):
+            sink.send(event(number, match=match))
+        endpoint.tries.wait_for(1)  # the first is under way, with her name: it fails, and is told again without
+        sink.forget(GONE)
+        sink.send(event(4))  # who forgot was faster than who saw her
+        if spool:
+            assert sink.flush(PATIENCE)
+        endpoint.open.set()
+        told = endpoint.told.wait_for(5)
+        assert sink.forgotten(PATIENCE)
+        if spool:
+            assert b"Ada" not in on_disk(tmp_path / "spool")
+    assert who(told) == [None, GRACE.name, None, None, None]
+    assert [one["frames"] for one in told] == [7] * 5 and [one["id"] for one in told] == [f"a-{n}" for n in range(5)]
+    assert sink.state().dropped == sink.state().refused == 0
+    assert endpoint.forgotten == GONE
+
+
+def test_a_spool_is_clean_though_its_receiver_is_away(tmp_path):
+    away = Endpoint(*(UndeliveredError("away") for _ in range(1000)))
+    with Delivery("test", away, Spool(tmp_path), Backoff(first=PATIENCE, longest=PATIENCE)) as sink:
+        sink.send(event(0))
+        sink.send(event(1, match=GRACE))
+        away.tries.wait_for(1)
+        assert sink.flush(PATIENCE) and b"Ada" in on_disk(tmp_path)
+        sink.forget(GONE)
+        assert not sink.forgotten(0.0) or b"Ada" not in on_disk(tmp_path)
+        sink.send(event(2))
+        sink.flush(PATIENCE)
+    assert b"Ada" not in on_disk(tmp_path)
+    assert who(drain(Spool(tmp_path))) == [None, GRACE.name, None]
+
+
+def test_what_an_earlier_run_left_is_told_of_somebody_unknown(tmp_path):
+    spool = Spool(tmp_path)
+    spool.append(bodies(ADA, GRACE))
+    spool.close()
+    endpoint, sink = Teller(), None
+    sink = Delivery("test", endpoint, Spool(tmp_path), AT_ONCE)
+    sink.forget(GONE)  # while no service ran
+    with sink:
+        assert who(endpoint.told.wait_for(2)) == [None, GRACE.name]
+        assert sink.forgotten(PATIENCE)
+
+
+def test_a_disk_that_is_full_is_rewritten_once_there_is_room(tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr("rkface.runtime.events.delivery.DISK_EVERY", 0.01)
+
+    class Full(FullDisk):
+        tries = Log()
+
+        def rewrite(self, change):
+            self.tries.add(self.room)
+            if not self.room:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            super().rewrite(change)
+
+    before = Spool(tmp_path)
+    before.append(bodies(ADA))
+    before.close()
+    endpoint = Endpoint(*(UndeliveredError("away") for _ in range(1000)))
+    spool = Full(tmp_path)
+    with Delivery("test", endpoint, spool, Backoff(first=PATIENCE, longest=PATIENCE)) as sink:
+        endpoint.tries.wait_for(1)
+        sink.forget(GONE)
+        spool.tries.wait_for(2)
+        assert not sink.forgotten(0.0) and "No space left" in sink.state().error
+        spool.room = True
+        spool.tries.wait(lambda tries: tries[-1])
+        sink.flush(PATIENCE)
+    assert b"Ada" not in on_disk(tmp_path)
+
+
+def mqtt(broker, protocol="5", sources=("door", "yard"), **more):
+    return Mqtt(Broker("127.0.0.1", broker.port, protocol=protocol), "board", sources, timeout=PATIENCE, **more)
+
+
+def keeps(broker, name, people):
+    """Whether, to somebody who comes now, the broker says that these came last, by topic."""
+    listener = Listener(broker.port, name)
+
+    def said(heard):
+        return {
+            topic: json.loads(payload)["name"]
+            for topic, payload, retained in heard if retained and topic.endswith("/person")
+        }  # fmt: skip
+
+    listener.heard.wait(lambda heard: len(said(heard)) >= len(people))
+    listener.close()
+    return said(listener.heard.entries) == people
+
+
+def test_the_broker_keeps_no_word_of_who_is_forgotten(broker, listener, protocol, tmp_path):
+    with Delivery("mqtt", mqtt(broker, protocol), Spool(tmp_path / "spool"), AT_ONCE) as sink:
+        sink.send(event(1))
+        sink.send(event(1, stage="end"))  # she left: no later event of hers would overwrite it
+        sink.send(event(2, match=GRACE, source="yard"))
+        listener.wait("rkface/board/yard/appearance")
+        assert keeps(broker, "before", {DOOR: "Ada", YARD: GRACE.name})
+        sink.forget(GONE)
+        assert sink.forgotten(PATIENCE)
+        assert keeps(broker, "after", {DOOR: "unknown", YARD: GRACE.name})
+        said = json.loads(listener.payloads(DOOR)[-1])
+        assert said["person"] is said["cosine"] is None
+        broker.stop()
+        (broker.folder / "mosquitto.db").unlink()
+        broker.start()  # it forgot all, and is told again
+        late = Listener(broker.port, "late")
+        late.wait(YARD)
+        late.wait(DOOR)
+        assert {json.loads(payload)["name"] for payload in late.payloads(DOOR)} == {"unknown"}
+        late.close()
+
+
+def test_a_broker_that_was_down_is_told_once_it_is_back(broker, listener, protocol, tmp_path):
+    with Delivery("mqtt", mqtt(broker, protocol), Spool(tmp_path / "spool"), AT_ONCE) as sink:
+        sink.send(event(1))
+        listener.wait("rkface/board/door/appearance")
+        broker.stop()
+        sink.forget(GONE)
+        assert not sink.forgotten(0.1)
+        broker.start()
+        assert sink.forgotten(PATIENCE)
+        assert keeps(broker, "after", {DOOR: "unknown"})
+
+
+def test_what_an_earlier_run_said_is_taken_back_also_of_a_camera_that_is_no_more(broker, listener, protocol, tmp_path):
+    with Delivery("mqtt", mqtt(broker, protocol), Spool(tmp_path / "spool"), AT_ONCE) as sink:
+        sink.send(event(1))
+        sink.send(event(2, source="yard"))
+        sink.send(event(3, source="gate", match=GRACE))
+        listener.wait("rkface/board/gate/appearance")
+    channel = mqtt(broker, protocol, ["door"])
+    later = Delivery("mqtt", channel, Spool(tmp_path / "spool"), AT_ONCE)
+    later.forget(GONE)
+    with later:
+        assert later.forgotten(PATIENCE)
+        for topic in (DOOR, YARD):
+            listener.heard.wait(lambda _, topic=topic: json.loads(listener.payloads(topic)[-1])["name"] == "unknown")
+        assert keeps(broker, "after", {DOOR: "unknown", YARD: "unknown", "rkface/board/gate/person": GRACE.name})
+
+
+def test_a_broker_that_tells_nothing_gets_events_all_the_same(make_broker, tmp_path, protocol):
+    (tmp_path / "acl").write_text("user camera\ntopic write rkface/#\ntopic write homeassistant/#\nuser all\ntopic #\n")
+    (tmp_path / "users").touch(mode=0o600)
+    broker = make_broker(f"allow_anonymous false\npassword_file {tmp_path}/users\nacl_file {tmp_path}/acl")
+    for user in ("camera", "all"):
+        assert broker.run("usr/bin/mosquitto_passwd", "-b", tmp_path / "users", user, "hush").wait() == 0
+    broker.start()
+    listener = Listener(broker.port, setup=lambda client: client.username_pw_set("all", "hush"))
+    as_camera = Broker("127.0.0.1", broker.port, user="camera", password="hush", protocol=protocol)
+    channel = Mqtt(as_camera, "board", ["door"], timeout=PATIENCE)
+    with Delivery("mqtt", channel, Spool(tmp_path / "spool"), AT_ONCE) as sink:
+        sink.send(event(1))
+        listener.wait("rkface/board/door/appearance")
+        sink.forget(GONE)
+        assert sink.forgotten(PATIENCE)  # it knows what it said itself
+        listener.heard.wait(lambda _: "unknown" in listener.payloads(DOOR)[-1])
+        sink.send(event(2, match=GRACE))
+        listener.heard.wait(lambda _: "Grace" in listener.payloads(DOOR)[-1])
+    listener.close()
+
+
+class Grudging(socketserver.BaseRequestHandler):
+    """A broker (MQTT 3.1.1) that takes all and lets nobody listen: it refuses, or ends the connection over it."""
+
+    def handle(self):
+        while header := self.request.recv(1):
+            packet = self.take()
+            if header[0] >> 4 == 1:  # CONNECT
+                self.request.sendall(b"\x20\x02\x00\x00")
+            elif header[0] >> 4 == 3:  # PUBLISH, QoS 1
+                end = 2 + int.from_bytes(packet[:2], "big")
+                self.server.heard.add((packet[2:end].decode(), packet[end + 2 :].decode()))
+                self.request.sendall(b"\x40\x02" + packet[end : end + 2])
+            elif header[0] >> 4 == 8:  # SUBSCRIBE
+                self.server.asked.add(packet)
+                if self.server.ends:
+                    return
+                self.request.sendall(b"\x90\x03" + packet[:2] + b"\x80")
+
+    def take(self):
+        length = shift = 0
+        while (byte := self.request.recv(1)[0]) & 0x80:
+            length, shift = length | (byte & 0x7F) << shift, shift + 7
+        length |= byte << shift
+        packet = b""
+        while len(packet) < length:
+            packet += self.request.recv(length - len(packet))
+        return packet
+
+
+@pytest.mark.parametrize("ends", [False, True])
+def test_a_broker_that_lets_nobody_listen_is_asked_thrice_and_gets_all_events(ends, tmp_path, caplog):
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Grudging) as server:
+        server.daemon_threads, server.ends, server.heard, server.asked = True, ends, Log(), Log()
+        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
+        broker = Broker("127.0.0.1", server.server_address[1], protocol="3.1.1")
+        with Delivery("mqtt", Mqtt(broker, "board", ["door"]), Spool(tmp_path), AT_ONCE) as sink:
+            sink.forget({GRACE.person})
+            for number in range(5):
+                sink.send(event(number))
+            server.heard.wait(lambda heard: sum(topic.endswith("/appearance") for topic, _ in heard) == 5)
+            sink.forget(GONE)
+            server.heard.wait(lambda heard: heard[-1][0] == DOOR and '"unknown"' in heard[-1][1])
+            assert sink.forgotten(PATIENCE) and sink.state().refused == 0
+        server.shutdown()
+    assert len(server.asked.entries) == LISTEN
+    assert "does not let us read rkface/board/+/person" in caplog.text
+
+
+@pytest.mark.parametrize("payload", [b"", b"ON", b"[1]", b"{}", b'{"person": ["p-1"]}', b'{"person": "p-2"}', b"\xff"])
+def test_what_names_nobody_forgotten_stays(payload):
+    assert nobody(payload, GONE) == payload
