@@ -88,7 +88,7 @@ def by_service(gallery: Gallery, copies: Sequence[Left], sinks: Sequence[Sink], 
         else:
             trouble = state.error or "no answer"
             left.append(f"{state.name}: what it keeps is withdrawn once it can be reached ({trouble})")
-        left.append(f"{TOLD[state.name].format(file=events.file)} may name them")
+        left.append(f"{TOLD.get(state.name, 'what it was sent before').format(file=events.file)} may name them")
     return Forgotten(done, left)
 
 

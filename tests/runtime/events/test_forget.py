@@ -243,6 +243,17 @@ def test_a_disk_that_is_full_is_rewritten_once_there_is_room(tmp_path, monkeypat
     assert b"Ada" not in on_disk(tmp_path)
 
 
+def test_what_is_written_only_at_the_end_names_nobody_forgotten(tmp_path):
+    endpoint, spool = Endpoint(UndeliveredError("away")), FullDisk(tmp_path)
+    with Delivery("test", endpoint, spool, Backoff(first=PATIENCE, longest=PATIENCE)) as sink:
+        sink.send(event(0))
+        sink.send(event(1, match=GRACE))
+        endpoint.tries.wait_for(1)  # out of memory: the disk takes nothing
+        sink.forget(GONE)
+        spool.room = True
+    assert who(drain(Spool(tmp_path))) == [None, GRACE.name]
+
+
 def mqtt(broker, protocol="5", sources=("door", "yard"), **more):
     return Mqtt(Broker("127.0.0.1", broker.port, protocol=protocol), "board", sources, timeout=PATIENCE, **more)
 
