@@ -499,6 +499,17 @@ def test_an_encrypted_gallery_wants_its_key_and_hides_unknown_faces_too(live, kn
     assert b"IHDR" in picture and b"IHDR" not in files
 
 
+def test_faces_that_were_kept_before_the_gallery_was_encrypted_are_too_from_the_next_start(live, known, tmp_path):
+    pytest.importorskip("cryptography")
+    with live([scene((1, 6))]) as service:
+        (unknown,) = wait_for(lambda: [event for event in service.appearances() if event["face"]])
+    with Gallery(known) as gallery:
+        encrypt(gallery, key := make_key(tmp_path / "key"))  # and the power went before the log was
+    with live([scene()], key=key.path) as service:
+        picture = service.face(unknown["id"])
+    assert b"IHDR" in picture and b"IHDR" not in (known.parent / "appearances.sqlite").read_bytes()
+
+
 def test_a_damaged_log_is_set_aside(live, known):
     (known.parent / "appearances.sqlite").write_bytes(b"no database at all" * 500)
     with live([scene((0, 3))]) as service:

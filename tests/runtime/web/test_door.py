@@ -14,7 +14,9 @@ from contextlib import ExitStack, contextmanager, suppress
 import httpx
 import pytest
 import websockets.sync.client as sockets
+from rkface.runtime.config import read_settings
 from rkface.runtime.errors import InputError
+from rkface.runtime.run_command import _serve as serve_console
 from rkface.runtime.web.guard import HEADERS, MOST_PHOTO_BYTES, Access
 from rkface.runtime.web.password import Passwords, hasher, read_password, write_password
 from rkface.runtime.web.serve import console, serve
@@ -145,6 +147,14 @@ def test_the_token_is_for_its_owner_and_cannot_be_guessed(tmp_path):
         assert TOKEN not in str(caught.value)
     with pytest.raises(InputError, match="no token can be read"), serve(Nobody(), port=0, token_file=tmp_path / "no"):
         pass
+
+
+def test_the_token_s_file_is_named_in_the_configuration(tmp_path):
+    (tmp_path / "token").touch(mode=0o644)
+    (tmp_path / "rkface.toml").write_text('[web]\nport = 0\ntoken_file = "token"\n')
+    settings = read_settings(tmp_path / "rkface.toml")
+    with ExitStack() as opened, pytest.raises(InputError, match="chmod 600"):
+        serve_console(Nobody(), settings, opened)
 
 
 def test_signing_in_and_out(locked):
@@ -377,9 +387,10 @@ def test_connections_that_send_nothing_or_half_shut_nobody_out(monkeypatch, half
         lines = filter(None, stream.iter_lines())
         assert next(lines) == ": listening"
         place = "127.0.0.1", int(address.rpartition(":")[2])
+        idle = []
         for _ in range(3):
-            idle = [opened.enter_context(socket.create_connection(place, timeout=30)) for _ in range(20)]
-            for each in idle:
+            idle += [opened.enter_context(socket.create_connection(place, timeout=30)) for _ in range(20)]
+            for each in idle[-20:]:
                 with suppress(ConnectionError):  # it had to give way already
                     each.sendall(half)
             assert httpx.get(f"{address}/v1/session", trust_env=False, timeout=30).status_code == 200
