@@ -90,8 +90,8 @@ def without(body: bytes, people: Collection[str]) -> bytes:
     """The event ``body``; where it names one of ``people``, ids of the gallery, as that of somebody unknown. No longer
     than it was."""
     event = json.loads(body) if people else {}
-    match = event.get("match")
-    if not match or match["person"] not in people:
+    match = event.get("match") or {}
+    if match.get("person") not in people:
         return body
     return encode({**{name: value for name, value in event.items() if name != "event"}, "match": None})
 
