@@ -9,12 +9,12 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 
 class Connection(H11Protocol):
-    """Where there are as many as uvicorn takes, whoever has kept us waiting longest for a request, or for the rest of
-    one, gives way to who comes new.
+    """Where there are as many as uvicorn takes, whoever has kept us waiting longest gives way to who comes new: for a
+    request, for the rest of one, or with the answer to one.
 
     uvicorn would refuse the new one, and times connections out only after a first answer. A limit in seconds would not
-    do: whoever means to shut others out comes back at once. What is being answered is never cut off, and a request that
-    is sent in one go is whole long before its turn to give way.
+    do: whoever means to shut others out comes back at once. Who takes an answer as it comes is never cut off, and a
+    request that is sent in one go is whole long before its turn to give way.
     """
 
     heard = 0.0  # when a part of a body came, or since when a request could; by the loop's clock
@@ -39,8 +39,8 @@ class Connection(H11Protocol):
 
     @property
     def waits(self) -> bool:
-        """For the other side: it has yet to send its request, or the rest of it."""
-        return self.conn.their_state in (h11.IDLE, h11.SEND_BODY)
+        """For the other side: it has yet to send its request, or the rest of it, or to take what it was answered."""
+        return self.conn.their_state in (h11.IDLE, h11.SEND_BODY) or self.transport.get_write_buffer_size() > 0
 
     def give_way(self) -> None:
         self.connections.discard(self)

@@ -17,6 +17,8 @@ import websockets.sync.client as sockets
 from rkface.runtime.config import read_settings
 from rkface.runtime.errors import InputError
 from rkface.runtime.run_command import _serve as serve_console
+from rkface.runtime.web import serve as serving
+from rkface.runtime.web.connection import Connection
 from rkface.runtime.web.guard import HEADERS, MOST_PHOTO_BYTES, Access
 from rkface.runtime.web.password import Passwords, hasher, read_password, write_password
 from rkface.runtime.web.serve import console, serve
@@ -26,7 +28,7 @@ from starlette.datastructures import Headers
 from starlette.testclient import TestClient
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
-from .conftest import PASSWORD, browser_like
+from .conftest import PASSWORD, browser_like, eventually
 
 SOMEBODY = {"client": ("10.0.0.9", 5000), "base_url": "http://board.local"}
 
@@ -398,6 +400,27 @@ def test_connections_that_send_nothing_or_half_shut_nobody_out(monkeypatch, half
             assert idle[0].recv(1) == b"", "who waited longest had to go"
         service.news.put({"id": "a"})
         assert next(lines) == "event: appearance", "what is being answered goes on"
+
+
+def test_connections_that_take_no_answer_shut_nobody_out(monkeypatch, tmp_path):
+    made, connection_made = [], Connection.connection_made
+
+    def noted(self, transport):
+        made.append(transport)
+        connection_made(self, transport)
+
+    monkeypatch.setattr(Connection, "connection_made", noted)
+    monkeypatch.setattr(serving, "CONNECTIONS", 4)
+    monkeypatch.setattr(serving, "STATIC", tmp_path)
+    (tmp_path / "large").write_bytes(bytes(16 << 20))  # more than the sockets between take
+    with serve(Nobody(), port=0) as address, ExitStack() as opened:
+        for _ in range(3):
+            deaf = opened.enter_context(socket.socket())
+            deaf.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            deaf.connect(("127.0.0.1", int(address.rpartition(":")[2])))
+            deaf.sendall(b"GET /static/large HTTP/1.1\r\nhost: localhost\r\n\r\n")
+        eventually(lambda: sum(each.get_write_buffer_size() > 64 << 10 for each in made) == 3, "all are stuck")
+        assert httpx.get(f"{address}/v1/session", trust_env=False, timeout=30).status_code == 200
 
 
 def test_a_stopped_console_answers_nobody(service):
