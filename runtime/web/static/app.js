@@ -40,7 +40,7 @@ function door() {
   leave();
   leave = () => {};
   turn += 1;
-  if (main.querySelector("form.door")) return;
+  if (main.querySelector("form.door")) return main.querySelector("input").focus();
   document.getElementById("out").hidden = true;
   const password = h("input", { id: "password", type: "password", autocomplete: "current-password", required: true });
   const outcome = h("p", { class: "bad", role: "alert" });
@@ -77,5 +77,8 @@ document.getElementById("out").addEventListener("click", async () => {
   door();
 });
 window.addEventListener("signedout", door);
-window.addEventListener("hashchange", () => { show(); main.focus(); });
+window.addEventListener("hashchange", () => {
+  show();
+  if (!main.querySelector("form.door")) main.focus();  // the door keeps the focus: who types there types a password
+});
 begin();

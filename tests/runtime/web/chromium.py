@@ -68,8 +68,9 @@ class Page:
         self._number += 1
         message = {"id": self._number, "method": method, "params": parameters}
         self._socket.send(json.dumps(message | ({"sessionId": self._session} if self._session else {})))
+        until = time.monotonic() + PATIENCE  # of the whole: a page that goes on complaining would keep us for ever
         while True:
-            said = json.loads(self._socket.recv(timeout=PATIENCE))
+            said = json.loads(self._socket.recv(timeout=max(0.0, until - time.monotonic())))
             self._note(said)
             if said.get("id") == self._number:
                 assert "error" not in said, f"{method}: {said['error']}"
@@ -123,10 +124,9 @@ class Page:
             f"[...document.querySelectorAll({json.dumps(selector)})].find((one) => one.checkVisibility() && "
             f"(one.innerText ?? '').includes({json.dumps(text)}))"
         )
-        self.until(f"Boolean({find})")
-        place = self.run(
-            f"(() => {{ const one = {find}; one.scrollIntoView({{ block: 'center' }}); "
-            "const box = one.getBoundingClientRect(); return [box.x + box.width / 2, box.y + box.height / 2]; })()"
+        place = self.until(  # in one step: what was there may be drawn anew before the next
+            f"(() => {{ const one = {find}; one?.scrollIntoView({{ block: 'center' }}); const box = "
+            "one?.getBoundingClientRect(); return box && [box.x + box.width / 2, box.y + box.height / 2]; })()"
         )
         for kind in ("mousePressed", "mouseReleased"):
             self.call("Input.dispatchMouseEvent", type=kind, x=place[0], y=place[1], button="left", clickCount=1)

@@ -193,6 +193,7 @@ def test_the_door(page, service, tmp_path, shot):
         page.shows("Password", "main")
         page.click("nav a", "People")
         page.shows("Sign in", "main")  # the door stays shut
+        page.until("location.hash === '#/people' && document.activeElement.id === 'password'")
         page.write(PASSWORD)
         page.press("Enter")
         page.until("location.hash === '#/people' && document.querySelector('#who') !== null")
