@@ -34,8 +34,9 @@ class Channel(Protocol):
         """See to the connection, and to what ``forget`` asked for; ``lost`` is to be called, by any thread, when
         the one breaks or there is news for the other. None: it keeps none."""
 
-    def forget(self, people: Collection[str]) -> None:
-        """Any thread: the next ``keep`` takes back what the other side keeps of ``people``, ids of the gallery."""
+    def forget(self, people: Collection[str]) -> bool:
+        """Any thread: the next ``keep`` takes back what the other side keeps of ``people``, ids of the gallery. False:
+        it keeps nothing that could be taken back."""
 
     def deliver(self, record: Record) -> None:
         """On return the other side has it."""

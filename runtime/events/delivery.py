@@ -105,7 +105,8 @@ class Delivery:
             self._gone |= frozenset(people)
             if self._spool is None:
                 self._cleaned = self._gone  # memory is seen to as it is delivered
-            self._channel.forget(self._gone)
+            if not self._channel.forget(self._gone):
+                self._withdrawn = self._gone
             self._woken = True
             self._changed.notify_all()
 

@@ -29,8 +29,8 @@ class LinesFile:
     def keep(self, lost: Callable[[], None]) -> None:
         return None
 
-    def forget(self, people: Collection[str]) -> None:
-        pass  # what was sent is the receiver's
+    def forget(self, people: Collection[str]) -> bool:
+        return False  # what was sent is the receiver's
 
     def deliver(self, record: Record) -> None:
         line = record.body + b"\n"
@@ -73,8 +73,8 @@ class LinesStream:
     def keep(self, lost: Callable[[], None]) -> None:
         return None
 
-    def forget(self, people: Collection[str]) -> None:
-        pass  # what was sent is the receiver's
+    def forget(self, people: Collection[str]) -> bool:
+        return False  # what was sent is the receiver's
 
     def deliver(self, record: Record) -> None:
         try:

@@ -105,8 +105,9 @@ class Mqtt:
             self._withdraw()
         return True
 
-    def forget(self, people: Collection[str]) -> None:
+    def forget(self, people: Collection[str]) -> bool:
         self._gone = people
+        return True
 
     def deliver(self, record: Record) -> None:
         event = json.loads(record.body)

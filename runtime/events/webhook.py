@@ -70,8 +70,8 @@ class Webhook:
     def keep(self, lost: Callable[[], None]) -> None:
         return None
 
-    def forget(self, people: Collection[str]) -> None:
-        pass  # what was sent is the receiver's
+    def forget(self, people: Collection[str]) -> bool:
+        return False  # what was sent is the receiver's
 
     def close(self) -> None:
         pass
