@@ -28,7 +28,10 @@ from .trial import Models, Prepared
 from .tune import Tuned, tune
 
 # What decides how a model comes out besides its inputs; a change of it makes every kept conversion one of the past.
-CODE = ("clip.py", "equalize.py", "graph.py", "hybrid.py", "observe.py", "ranges.py", "tune.py", "worker.py")
+CODE = tuple(
+    f"{name}.py"
+    for name in "attempt clip equalize graph hybrid observe quantize ranges tune worker".split()  # noqa: SIM905
+)
 
 Attempt = Callable[[Target, Role, Recipe, Path | None, NDArray[np.uint8]], Quantized]
 

@@ -7,6 +7,14 @@ from pathlib import Path
 
 import pytest
 
+# The folders that take longest, so that they are not begun last.
+LONGEST = ("convert", "parity", "twin", "runtime", "boards", "calibration")
+
+
+def pytest_collection_modifyitems(items):
+    places = {name: place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: places.get(item.nodeid.split("/")[1], len(places)))
+
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config, log):
@@ -17,6 +25,7 @@ def pytest_xdist_make_scheduler(config, log):
         def _split_scope(self, nodeid):
             return nodeid.split("/")[1]
 
+    config.option.loadscopereorder = False  # in the order above, not by their number of tests
     return ByFolder(config, log)
 
 

@@ -30,10 +30,16 @@ def left_in(folder):
     return sorted(path.name for path in folder.iterdir())
 
 
+def some(photos, folder):
+    """Thirty of ``photos``, in ``folder``: for tests that look at something else than the figures."""
+    folder.mkdir()
+    for photo in sorted(photos.glob("*.jpg"))[:30]:
+        shutil.copy(photo, folder)
+    return folder
+
+
 def test_every_platform_of_the_toolkit_gets_a_bundle(converted, tmp_path):
-    (photos := tmp_path / "photos").mkdir()
-    for photo in sorted((converted.work / "photos/calibration").glob("*.jpg"))[:30]:  # few, as it is done ten times
-        shutil.copy(photo, photos)
+    photos = some(converted.work / "photos/calibration", tmp_path / "photos")
     names = [target.name for target in TARGETS.values() if target.int8]
     assert len(names) == 10
     done = rkface(
@@ -112,8 +118,8 @@ def test_no_photos_name_reaches_the_terminal(converted):
 
 
 def test_fp16_is_closer_and_larger(converted, tmp_path):
-    photos = converted.work / "photos"
-    done = rkface("convert", *OWN, "--no-quantize", "--calibration", photos / "evaluation", "--evaluate", "20",
+    photos = some(converted.work / "photos/evaluation", tmp_path / "photos")
+    done = rkface("convert", *OWN, "--no-quantize", "--calibration", photos, "--evaluate", "20",
                   "--out", tmp_path / "half")  # fmt: skip
     assert done.returncode == 0, done.stderr
     half, whole = read_bundle(tmp_path / "half"), read_bundle(converted.bundle)
@@ -227,8 +233,9 @@ def test_a_disk_that_fills_up_on_the_way(tmp_path):
 
 def test_below_the_bar_nothing_is_written_unless_accepted(converted, tmp_path):
     photos = converted.work / "photos"
-    command = ["convert", *OWN, "--calibration", photos / "calibration", "--evaluation", photos / "evaluation",
-               "--evaluate", "20", "--recipe", "hybrid3", "--min-cosine", "0.9999,0.999",
+    command = ["convert", *OWN, "--calibration", some(photos / "calibration", tmp_path / "calibration"),
+               "--evaluation", some(photos / "evaluation", tmp_path / "evaluation"), "--evaluate", "20",
+               "--recipe", "hybrid3", "--min-cosine", "0.9999,0.999",
                "--out", tmp_path / "out"]  # fmt: skip
     done = rkface(*command)
     assert done.returncode == 1 and not (tmp_path / "out").exists()
@@ -261,8 +268,9 @@ def test_calibrated_on_noise_it_is_refused_with_the_likely_cause(converted, tmp_
     record["digest"] = digest_of([SimpleNamespace(**image) for image in images])
     (ruined / "calibration.json").write_text(json.dumps(record))
     out = tmp_path / "bundle"
-    done = rkface("convert", *OWN, "--calibration", ruined, "--evaluation", converted.work / "photos/evaluation",
-                  "--evaluate", "20", "--recipe", "fast", "--out", out)  # fmt: skip
+    photos = some(converted.work / "photos/evaluation", tmp_path / "evaluation")
+    done = rkface("convert", *OWN, "--calibration", ruined, "--evaluation", photos, "--evaluate", "20",
+                  "--recipe", "fast", "--out", out)  # fmt: skip
     assert done.returncode == 1 and not out.exists()
     assert "Likely cause: the calibration images are not faces" in done.stderr, done.stderr
     assert (tmp_path / "bundle.work/report.html").is_file()
