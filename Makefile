@@ -74,7 +74,7 @@ $(PEERS)/installed: constraints.txt
 bench-less: $(INSTALLED)  ## smaller and rectangular detector inputs: what they cost and what they miss
 	$(BIN)/python tests/bench/less_work.py $(OPTIONS)
 
-bench-growth: $(INSTALLED)  ## time and memory against faces and resolution, drawn
+bench-growth: $(INSTALLED)  ## time and memory against faces, resolution, gallery and cameras, drawn
 	$(BIN)/python tests/bench/growth.py $(OPTIONS)
 
 bench-convert: $(INSTALLED)  ## time and memory of converting IResNet-50, beside the bare toolkit calls

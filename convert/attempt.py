@@ -28,10 +28,8 @@ from .trial import Models, Prepared
 from .tune import Tuned, tune
 
 # What decides how a model comes out besides its inputs; a change of it makes every kept conversion one of the past.
-CODE = tuple(
-    f"{name}.py"
-    for name in "attempt clip equalize graph hybrid observe quantize ranges tune worker".split()  # noqa: SIM905
-)
+CODE = ("attempt.py", "clip.py", "equalize.py", "graph.py", "hybrid.py", "observe.py", "quantize.py", "ranges.py",
+        "tune.py", "worker.py")  # fmt: skip
 
 Attempt = Callable[[Target, Role, Recipe, Path | None, NDArray[np.uint8]], Quantized]
 

@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 Precision = Literal["float32", "int8", "auto"]
 # From here on int8 is no slower (docs/gallery.md), and saves 75 MB and more.
 LARGE = 50_000
-# Of one product: up to a million multiplications OpenBLAS does not rearrange its arguments first, and rows that were
-# just read, or turned from int8 into float32, are still in the cache.
-ROWS, PROBES = 96, 16
+# Rows that were just read, or turned from int8 into float32, are still in the cache when the next probe needs them.
+ROWS, PROBES = 128, 16
+FEW = 8  # probes up to which a product each is faster than one of matrices, for which OpenBLAS rearranges its arguments
 ROUNDING = 1e-5  # of float32 sums over 512 products, generously
 
 Exact = Callable[[NDArray[np.int64]], tuple[NDArray[np.int64], NDArray[np.float32]]]
@@ -102,13 +102,18 @@ class Index:
         """B×N float32."""
         if self.scales is None and len(probes) == 1:
             return np.asarray(self.vectors @ probes[0], np.float32)[None]
-        found = np.empty((len(self), len(probes)), np.float32)
+        found = np.empty((len(probes), len(self)), np.float32)
         for start in range(0, len(self), ROWS):
             rows = self.vectors[start : start + ROWS].astype(np.float32, copy=False)
-            np.matmul(rows, probes.T, out=found[start : start + ROWS])
+            part = found[:, start : start + ROWS]
+            if len(probes) > FEW:
+                part[:] = (rows @ probes.T).T
+            else:
+                for probe, cosines in zip(probes, part, strict=True):
+                    np.dot(rows, probe, out=cosines)
         if self.scales is not None:
-            found *= self.scales[:, None]
-        return np.ascontiguousarray(found.T)
+            found *= self.scales
+        return found
 
     def _nearest(
         self, cosines: NDArray[np.float32], samples: NDArray[np.int64], owners: NDArray[np.int64], k: int

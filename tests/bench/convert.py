@@ -20,6 +20,8 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
 
@@ -158,10 +160,9 @@ def rkface(work: Path, count: int) -> dict[str, float]:
         custom_string=contract("recognizer", simplified.input, "0" * 64), dataset=dataset(work, count),
         evaluate=work / "images.npy",
     )  # fmt: skip
-    waiting = psutil.Process().memory_info().rss / 2**20
     done = quantize(job, work / "toolkit.log")
     seconds["build"] = sum(done.seconds[name] for name in ("load", "build", "export"))
-    return seconds | {"simulate": done.seconds["simulate"], "waiting_mb": waiting, "worker_mb": done.peak_rss_mb}
+    return seconds | {"simulate": done.seconds["simulate"]}
 
 
 def auto(work: Path, count: int, model: Path) -> dict[str, float]:
@@ -188,8 +189,7 @@ def auto(work: Path, count: int, model: Path) -> dict[str, float]:
     run = attempts({"recognizer": prepared}, sources, work, work, analyse=plan.analyse)
     target = find_target("rk3588")
     run = partial(run, target, "recognizer")
-    waiting = psutil.Process().memory_info().rss / 2**20
-    done, tries = search(
+    _, tries = search(
         plan,
         lambda recipe: run(recipe, dataset(work, count), crops),
         lambda done: grade_embeddings(compare_embeddings(reference, done.outputs[0]), Bar()),
@@ -197,7 +197,7 @@ def auto(work: Path, count: int, model: Path) -> dict[str, float]:
     )
     chosen = chosen_of(tries)
     return {"search": time.perf_counter() - start, "tries": len(tries), "recipe": chosen.recipe.name,
-            "said": chosen.grade.said, "waiting_mb": waiting, "worker_mb": done.peak_rss_mb}  # fmt: skip
+            "said": chosen.grade.said}  # fmt: skip
 
 
 SIDES = {"rkface": rkface, "bare": bare}
@@ -208,16 +208,26 @@ def measure(side: str, work: Path, count: int, more: Sequence[str] = ()) -> dict
     command = [sys.executable, __file__, "--side", side, "--work", str(work), "--counts", str(count), *more]
     start = time.perf_counter()
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, cwd=work, text=True) as process:
-        output = process.stdout.read()
-        _, status, usage = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)
+        with ThreadPoolExecutor(1) as watching:
+            peak = watching.submit(peak_of, psutil.Process(process.pid))
+            output = process.stdout.read()
+        process.wait()
     if process.returncode:
         raise SystemExit(f"{side} failed with {process.returncode}")
-    found = json.loads(output.splitlines()[-1]) | {"total": time.perf_counter() - start}
-    # rkface simplifies in one process, then waits while the toolkit works in another: both count at that time. wait4
-    # gives the largest of the two alone.
-    found["peak_mb"] = max(usage.ru_maxrss / 1024, found.pop("waiting_mb", 0) + found.pop("worker_mb", 0))
-    return found
+    return json.loads(output.splitlines()[-1]) | {"total": time.perf_counter() - start, "peak_mb": peak.result()}
+
+
+def peak_of(process: psutil.Process) -> float:
+    """The most MB that a process and all it started held at a time until it ended; what they share counts once."""
+    peak = 0.0
+    while process.is_running() and process.status() != psutil.STATUS_ZOMBIE:
+        held = 0
+        for one in (process, *process.children(recursive=True)):
+            with suppress(psutil.Error):  # it has just ended
+                held += one.memory_full_info().pss
+        peak = max(peak, held / 2**20)
+        time.sleep(0.1)
+    return peak
 
 
 def median(runs: list[dict[str, float]]) -> dict[str, float]:
