@@ -38,18 +38,18 @@ class Tensor(threading.local):
 
         Below a letterboxed frame all is black, as it was below the one before: that is not written again.
         """
-        if len(images) != len(self._floats):
+        if len(images) > len(self._floats):
             self._floats, self._filled = np.empty((len(images), *self._floats.shape[1:]), np.float32), 0
         rows = self._filled if len(images) == 1 else 0
         if not rows or images[0, rows:].max(initial=0):
             rows = images.shape[1]
             self._filled = int(images[0].any(axis=(1, 2)).nonzero()[0].max(initial=-1)) + 1 if len(images) == 1 else 0
-        planes = [plane[:rows] for plane in self._planes]
-        for image, target in zip(images, self._floats, strict=True):
+        planes, filled = [plane[:rows] for plane in self._planes], self._floats[: len(images)]
+        for image, target in zip(images, filled, strict=True):
             cv2.split(image[:rows], planes)
             for plane, table, floats in zip(planes, self._tables, target, strict=True):
                 cv2.LUT(plane, table, dst=floats[:rows])
-        return self._floats
+        return filled
 
 
 def normalize(images: NDArray[np.uint8], input: Input) -> NDArray[np.float32]:
@@ -70,9 +70,10 @@ class ReferenceBackend:
 
     def infer(self, images: NDArray[np.uint8]) -> list[NDArray[np.float32]]:
         check_images(images, self._input.height, self._input.width)
-        if self._batch != 1:
-            return self._run(self._tensor.fill(images))
-        return stack_runs([self._run(self._tensor.fill(image[None])) for image in images])
+        tensor = self._tensor.fill(
+            images
+        )  # of all first: between inferences every line of it would be out of the cache
+        return self._run(tensor) if self._batch != 1 else stack_runs([self._run(one[None]) for one in tensor])
 
     def _run(self, tensor: NDArray[np.float32]) -> list[NDArray[np.float32]]:
         try:
