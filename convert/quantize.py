@@ -14,9 +14,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field, replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -32,10 +30,8 @@ from .children import child
 MISSING = "rknn-toolkit2 is not installed here: run `make venv` (x86-64 Linux, Python 3.10-3.12)"
 STAGES = ("load", "build", "export", "simulate", "analyse")
 ANSWERED = "answered"  # not a stage: how many images the simulator is through with
-PREPARED = "prepared"  # nor this: what needs most memory, 1.6 GB of an IResNet-50, is done
 ANALYSIS = "analysis"  # the worker's folder for it
 CUSTOM_STRING_BYTES = 1024  # RKNN_QUERY_CUSTOM_STRING's buffer, with its closing zero
-_most_memory = threading.Lock()  # of several toolkits at work, one at a time is where it needs most
 COLOUR_CODES = re.compile(r"\x1b\[[0-9;]*m")
 LAYER = re.compile(r"\[(\w+)\] (\S+) +([\d.]+) \| [\d.]+ +([\d.]+) \| [\d.]+")
 OUTLIERS = re.compile(r"found outlier value, this may affect quantization accuracy")
@@ -169,19 +165,15 @@ def _run(work: Path, sink: Any, progress: Callable[[str, float], None]) -> tuple
     """Run the worker; returns the stage it was in when it ended, and its exit status."""
     reader, writer = os.pipe()
     command = [sys.executable, "-m", "rkface.convert.worker", str(work / "job.json"), str(writer), str(os.getpid())]
-    stage, alone = "start", ExitStack()
-    alone.enter_context(_most_memory)
+    stage = "start"
     with (
-        alone,
         os.fdopen(reader, encoding="utf-8") as stages,
         child(command, cwd=work, stdout=sink, stderr=subprocess.STDOUT, pass_fds=[writer]) as worker,
     ):
         os.close(writer)
         for line in stages:
             name, seconds = line.split()
-            if name == PREPARED:
-                alone.close()
-            elif name == ANSWERED:
+            if name == ANSWERED:
                 progress(name, float(seconds))
             elif name in STAGES:
                 progress(name, float(seconds))

@@ -21,8 +21,9 @@ if TYPE_CHECKING:
     from .targets import Target
 
 
-# Conversions at a time: the toolkit computes on one core, and takes up to 1.6 GB for an IResNet-50.
-TOGETHER = min(2, len(os.sched_getaffinity(0)))
+# Conversions at a time: the toolkit computes on one core, and takes up to 1.9 GB for an IResNet-50.
+MEMORY = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+TOGETHER = max(1, min(2, len(os.sched_getaffinity(0)), MEMORY // 5_000_000_000))
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from rkface.runtime.backends import stack_runs
 
 from .children import die_with
-from .quantize import ANALYSIS, ANSWERED, PREPARED, listed
+from .quantize import ANALYSIS, ANSWERED, listed
 
 TELL = 20  # images between two words on how many the simulator has answered to
 
@@ -57,13 +57,11 @@ def work(job_file: Path, channel: int, parent: int) -> int:
     report("load")
     if raw["fp16"] or raw["ranges"] or raw["shrinks"]:
         stage("build", lambda: rknn.hybrid_quantization_step1(dataset=raw["dataset"]))
-        report(PREPARED)
         rknn.release()  # the second step wants a fresh object
         rknn = RKNN(verbose=False)
         files = _configured(Path(raw["onnx"]).stem, raw["fp16"], raw["ranges"], raw["shrinks"])
         stage("build", lambda: rknn.hybrid_quantization_step2(*files))
     else:
-        report(PREPARED)
         quantized = raw["dataset"] is not None
         stage("build", lambda: rknn.build(do_quantization=quantized, dataset=raw["dataset"]))
     report("build")
