@@ -120,13 +120,13 @@ def write_set(
         for name in FOLDERS:
             (folder / name).mkdir()
         crops = [
-            Image(file := f"recognizer/{index:04}.png", _write_png(folder / file, face.crop), face.name, face.sha256,
+            Image(file := f"recognizer/{index:04}.png", write_png(folder / file, face.crop), face.name, face.sha256,
                   tuple(round(float(value), 2) for value in face.faces.boxes[0]), _rounded(face))
             for index, face in enumerate(faces)
         ]  # fmt: skip
         scenes = [
             Image(file := f"detector/{index:04}.png",
-                  _write_png(folder / file, letterbox(read_image(path), width, height).image),
+                  write_png(folder / file, letterbox(read_image(path), width, height).image),
                   _name(path, provenance.photos), sha256(path))
             for index, path in enumerate(frames)
         ]  # fmt: skip
@@ -135,9 +135,9 @@ def write_set(
             (folder / name / LIST).write_text(text, encoding="utf-8")
         scores = [face.quality.score for face in faces]
         title = f"{len(faces)} calibration faces, quality {max(scores):.2f}..{min(scores):.2f}"
-        _write_png(folder / CONTACT, contact_sheet(faces, title))
+        write_png(folder / CONTACT, contact_sheet(faces, title))
         lines = [f"left out: {number} x {reason}" for reason, number in reasons(provenance.left_out)]
-        _write_png(folder / SPREAD, histogram_sheet(faces, among or faces, lines))
+        write_png(folder / SPREAD, histogram_sheet(faces, among or faces, lines))
         record = _record(crops, scenes, width, height, provenance)
         (folder / RECORD).write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
         read_set(folder)  # a set that cannot be read back never replaces one that can
@@ -230,7 +230,7 @@ def _name(path: Path, photos: Path) -> str:
     return path.relative_to(photos).as_posix() if path.is_relative_to(photos) else path.name
 
 
-def _write_png(path: Path, image: NDArray[np.uint8]) -> str:
+def write_png(path: Path, image: NDArray[np.uint8]) -> str:
     """Write ``image`` and return the file's SHA-256."""
     # cv2.imwrite would answer a full disk with False or a half file; a failing write_bytes says why.
     coded, data = cv2.imencode(".png", image)

@@ -8,12 +8,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 from rkface.calibration.choose import Choice, choose, choose_frames, hold_out, require_enough
 from rkface.calibration.collect import Candidate, Collection, collect, embed
-from rkface.calibration.dataset import CalibrationSet, Provenance, is_set, read_set, write_set
+from rkface.calibration.dataset import LIST, CalibrationSet, Provenance, is_set, read_set, write_png, write_set
 from rkface.runtime.bundle import Input, Role, sha256
 from rkface.runtime.detect import THRESHOLD, Detector, letterbox
 from rkface.runtime.embed import Embedder
@@ -168,8 +167,8 @@ def write_list(images: Iterable[Image], folder: Path) -> Path:
     names = []
     for index, image in enumerate(images):
         names.append(f"{index:04}.png")
-        (folder / names[-1]).write_bytes(cv2.imencode(".png", image)[1].tobytes())
-    dataset = folder / "dataset.txt"
+        write_png(folder / names[-1], image)
+    dataset = folder / LIST
     dataset.write_text("".join(f"{name}\n" for name in names), encoding="utf-8")
     return dataset
 

@@ -39,6 +39,20 @@ def shared() -> Path:
 
 
 @pytest.fixture(scope="session")
+def debian():
+    """``debian(name, packages)``: Debian's packages, unpacked for ``name``; skips where they cannot be had."""
+    from rkface.boards.twin.ingredients import MissingError, unpacked
+
+    def unpack(name, packages):
+        try:
+            return unpacked(Path(__file__).resolve().parents[1] / "build" / name / "files", packages)
+        except MissingError as error:
+            pytest.skip(f"no {name} here: {error}")
+
+    return unpack
+
+
+@pytest.fixture(scope="session")
 def certificate(tmp_path_factory):
     """A folder with ``ca``, a certificate for 127.0.0.1 signed by itself, and its ``key``."""
     if not shutil.which("openssl"):

@@ -106,12 +106,24 @@ def _qemu(folder: Path, apt: Path) -> None:
     if installed:
         (folder / "qemu-aarch64-static").symlink_to(installed)
         return
-    command(["apt-get", "download", "--quiet", "qemu-user-static:amd64"], apt_settings(apt), folder)
-    [package] = folder.glob("*.deb")
-    command(["dpkg", "-x", str(package), str(folder / "files")])
+    _download(["qemu-user-static:amd64"], folder / "files", apt_settings(apt))
     (folder / "files/usr/bin/qemu-aarch64-static").rename(folder / "qemu-aarch64-static")
     shutil.rmtree(folder / "files")
-    package.unlink()
+
+
+def unpacked(folder: Path, packages: Sequence[str]) -> Path:
+    """``folder``, with Debian's ``packages`` for x86-64 in it, unpacked and not installed, and without what they need;
+    fetched where it is not there yet. MissingError where they are not to be had."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="apt-", dir=folder.parent) as apt:
+        return _once(folder, packages[0], lambda making: _download(packages, making, apt_settings(Path(apt))))
+
+
+def _download(packages: Sequence[str], into: Path, settings: dict[str, str]) -> None:
+    with tempfile.TemporaryDirectory(dir=into.parent) as name:
+        command(["apt-get", "download", "--quiet", *packages], settings, Path(name))
+        for package in Path(name).glob("*.deb"):
+            command(["dpkg", "-x", str(package), str(into)])
 
 
 def apt_settings(state: Path) -> dict[str, str]:

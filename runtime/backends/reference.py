@@ -70,9 +70,8 @@ class ReferenceBackend:
 
     def infer(self, images: NDArray[np.uint8]) -> list[NDArray[np.float32]]:
         check_images(images, self._input.height, self._input.width)
-        tensor = self._tensor.fill(
-            images
-        )  # of all first: between inferences every line of it would be out of the cache
+        # All of them first: after an inference nothing of this is left in the cache.
+        tensor = self._tensor.fill(images)
         return self._run(tensor) if self._batch != 1 else stack_runs([self._run(one[None]) for one in tensor])
 
     def _run(self, tensor: NDArray[np.float32]) -> list[NDArray[np.float32]]:

@@ -13,9 +13,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "runtime"))
 
-from events.mosquitto import Mosquitto, unpack
+from events.mosquitto import PACKAGES, Mosquitto
 from events.world import event
-from rkface.boards.twin.ingredients import MissingError
+from rkface.boards.twin.ingredients import MissingError, unpacked
 from rkface.runtime.events import Broker, Delivery, Mqtt, Spool, Webhook
 from rkface.runtime.machine import read_machine
 
@@ -87,7 +87,7 @@ def main():
         broker = None
         try:
             (root / "broker").mkdir()
-            broker = Mosquitto(unpack(Path("build/mosquitto")), root / "broker").start()
+            broker = Mosquitto(unpacked(Path("build/mosquitto/files"), PACKAGES), root / "broker").start()
             port = broker.port
             makers["mqtt"] = lambda: Mqtt(Broker("127.0.0.1", port), "board", ["door"])
         except MissingError as error:

@@ -103,11 +103,8 @@ def wait_for(condition, seconds=30):
 
 
 @pytest.fixture(scope="session")
-def openssh():
-    try:
-        return sshd.unpack(ROOT / "build/sshd")
-    except MissingError as error:
-        pytest.skip(f"no ssh server here: {error}")
+def openssh(debian):
+    return debian("sshd", sshd.PACKAGES)
 
 
 @pytest.fixture

@@ -6,12 +6,11 @@ import shutil
 import socket
 import subprocess
 import sys
-import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from rkface.boards.twin.ingredients import MissingError, apt_settings, command
+from rkface.boards.twin.ingredients import MissingError, command
 
 PACKAGES = ("openssh-server", "libwrap0", "libnss-wrapper", "rsync", "libpopt0", "libxxhash0")
 
@@ -66,21 +65,6 @@ PermitRootLogin yes
 PidFile none
 SetEnv PATH={folder}/bin:/usr/bin:/bin
 """
-
-
-def unpack(cache):
-    """Debian's packages below ``cache``, fetched once. MissingError where they are not to be had."""
-    files = cache / "files"
-    if not files.is_dir():
-        cache.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=cache) as temporary:
-            folder = Path(temporary)
-            for name in PACKAGES:
-                command(["apt-get", "download", "--quiet", name], apt_settings(folder / "apt"), folder)
-            for package in folder.glob("*.deb"):
-                command(["dpkg", "-x", str(package), str(folder / "files")])
-            (folder / "files").rename(files)
-    return files
 
 
 @dataclass

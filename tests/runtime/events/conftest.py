@@ -1,22 +1,13 @@
 """Brokers for tests."""
 
-from pathlib import Path
-
 import pytest
-from rkface.boards.twin.ingredients import MissingError
 
-from . import mosquitto
-from .mosquitto import Listener, Mosquitto
-
-BUILD = Path(__file__).resolve().parents[3] / "build"
+from .mosquitto import PACKAGES, Listener, Mosquitto
 
 
 @pytest.fixture(scope="module")
-def files():
-    try:
-        return mosquitto.unpack(BUILD / "mosquitto")
-    except MissingError as error:
-        pytest.skip(f"no Mosquitto: {error}")
+def files(debian):
+    return debian("mosquitto", PACKAGES)
 
 
 @pytest.fixture

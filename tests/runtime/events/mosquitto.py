@@ -4,14 +4,12 @@ import os
 import signal
 import socket
 import subprocess
-import tempfile
 import threading
 from contextlib import suppress
-from pathlib import Path
 
 from paho.mqtt.client import Client
 from paho.mqtt.enums import CallbackAPIVersion
-from rkface.boards.twin.ingredients import MissingError, apt_settings, command
+from rkface.boards.twin.ingredients import MissingError
 
 from .world import PATIENCE, Log
 
@@ -30,20 +28,6 @@ connection_messages false
 """
 
 CONNECT = b"\x10\x10\x00\x04MQTT\x04\x02\x00\x3c\x00\x04test"
-
-
-def unpack(cache):
-    """Debian's packages below ``cache``, fetched once. MissingError where they are not to be had."""
-    files = cache / "files"
-    if not files.is_dir():
-        cache.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=cache) as temporary:
-            folder = Path(temporary)
-            command(["apt-get", "download", "--quiet", *PACKAGES], apt_settings(folder / "apt"), folder)
-            for package in folder.glob("*.deb"):
-                command(["dpkg", "-x", str(package), str(folder / "files")])
-            (folder / "files").rename(files)
-    return files
 
 
 class Mosquitto:
