@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import asdict
 from functools import partial
 from importlib.metadata import version
@@ -36,9 +36,9 @@ Attempt = Callable[[Target, Role, Recipe, Path | None, NDArray[np.uint8]], Quant
 
 def attempts(models: Models, sources: Sources, work: Path, scratch: Path, *, analyse: bool) -> Attempt:
     """What ``run_trial`` quantises with, once it has a target: the real toolkit, its logs and what it made before in
-    ``work``, models in ``scratch``. A model is tuned once for a recipe, whatever the targets; ``analyse`` measures the
-    error of every layer too."""
-    tuned: dict[tuple[Role, tuple[str, ...]], Tuned] = {}
+    ``work``, models in ``scratch``. A model is tuned once, whatever the recipes and targets, and calibrated once for a
+    target: what a hybrid leaves in FP16 is taken back afterwards. ``analyse`` measures the error of every layer too."""
+    tuned: dict[Role, Tuned] = {}
 
     def run(target: Target, role: Role, recipe: Recipe, dataset: Path | None, images: NDArray[np.uint8]) -> Quantized:
         model = models[role]
@@ -55,16 +55,23 @@ def attempts(models: Models, sources: Sources, work: Path, scratch: Path, *, ana
                 shown.note = f"{target.name}, as in an earlier run (kept in {work / 'cache'})"
             return known
         onnx_path = model.simplified.path
-        shrinks: Mapping[str, float] = {}
+        shrinks: dict[str, float] = {}
+        biases: dict[str, tuple[list[float], list[float]]] = {}
         if recipe.tuned and dataset:
-            if (role, fp16) not in tuned:
-                tuned[role, fp16] = _tune(model, role, dataset, scratch / f"{role}-{recipe.name}.onnx", fp16)
-            onnx_path, shrinks = tuned[role, fp16].path, tuned[role, fp16].shrinks
+            if role not in tuned:
+                tuned[role] = _tune(model, role, dataset, scratch / f"{role}-tuned.onnx")
+            onnx_path = tuned[role].path
+            shrinks = {name: factor for name, factor in tuned[role].shrinks.items() if name not in fp16}
+            biases = {
+                one.tensor: (one.after.tolist(), one.before.tolist())
+                for name, one in tuned[role].corrected.items() if name in fp16
+            }  # fmt: skip
         np.save(asked := scratch / f"{name}-images.npy", images)
         job = Job(
             onnx=onnx_path, output=output, target=target.name, input=model.input, custom_string=custom_string,
             dataset=dataset, algorithm=recipe.algorithm, evaluate=asked, fp16=fp16,
-            ranges=ranges, shrinks=shrinks, analyse=analyse and dataset is not None,
+            ranges=ranges, shrinks=shrinks, biases=biases, analyse=analyse and dataset is not None,
+            calibrated=scratch / f"{role}-{target.name}-{recipe.algorithm}",
         )  # fmt: skip
         with stage(f"{role}: {recipe.name} {target.name}") as shown:
             done = quantize(job, work / "logs" / f"{name}.log", partial(_tell, shown, len(images)))
@@ -90,16 +97,16 @@ def _key(model: Path, settings: list[Any], dataset: Path | None, images: NDArray
     return key_of([text, np.ascontiguousarray(images).data.cast("B")])
 
 
-def _tune(model: Prepared, role: Role, dataset: Path, target: Path, fp16: tuple[str, ...]) -> Tuned:
+def _tune(model: Prepared, role: Role, dataset: Path, target: Path) -> Tuned:
     with stage(f"{role}: tune for INT8") as shown:
         try:
             done = apart(
                 tune, model.simplified.path, model.input, dataset, target,
-                exact=fp16, clip=role == "recognizer", progress=shown.advance,
+                clip=role == "recognizer", progress=shown.advance,
             )  # fmt: skip
         except (OSError, WorkError):
             raise
         except Exception as error:  # the other recipes do not need it: a graph that it cannot follow stops no one
             raise WorkError(f"{model.fixed.name} cannot be tuned: {type(error).__name__}: {error}") from error
-        shown.note = f"{done.equalized} channels equalised, {done.corrected} layers corrected"
+        shown.note = f"{done.equalized} channels equalised, {len(done.corrected)} layers corrected"
     return done

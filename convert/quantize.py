@@ -49,6 +49,9 @@ class Job:
     fp16           names of tensors whose layers stay in FP16, in a model that is otherwise quantised
     ranges         the least range of some tensors, by name, whatever the calibration images show
     shrinks        factors by which the ranges of some tensors are made smaller than what the images show
+    biases         tensors of ``onnx`` that are something else in the ``.rknn``: the values here, and those there
+    calibrated     folder for what the images show of ``onnx`` on ``target``: written where it is not there, else read,
+                   which is most of the time that a hybrid takes
     analyse        measure every layer's error on the first calibration image
     """
 
@@ -63,6 +66,8 @@ class Job:
     fp16: tuple[str, ...] = ()
     ranges: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     shrinks: Mapping[str, float] = field(default_factory=dict)
+    biases: Mapping[str, tuple[list[float], list[float]]] = field(default_factory=dict)
+    calibrated: Path | None = None
     analyse: bool = False
 
 
@@ -134,6 +139,7 @@ def _absolute(job: Job) -> Job:
         onnx=job.onnx.resolve(),
         dataset=job.dataset.resolve() if job.dataset else None,
         evaluate=job.evaluate.resolve() if job.evaluate else None,
+        calibrated=job.calibrated.resolve() if job.calibrated else None,
     )
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -11,19 +10,12 @@ from typing import TYPE_CHECKING
 
 from rkface.runtime.errors import InputError, WorkError
 
-from .children import together as at_once
-
 if TYPE_CHECKING:
     from rkface.runtime.bundle import Role
 
     from .cost import Cost
     from .quantize import Quantized
     from .targets import Target
-
-
-# Conversions at a time: the toolkit computes on one core, and takes up to 1.9 GB for an IResNet-50.
-MEMORY = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-TOGETHER = max(1, min(2, len(os.sched_getaffinity(0)), MEMORY // 5_000_000_000))
 
 
 @dataclass(frozen=True)
@@ -152,11 +144,9 @@ def search(
     attempt: Callable[[Recipe], Quantized],
     grade: Callable[[Quantized], Grade],
     predict: Callable[[Recipe], Cost | None],
-    together: int = TOGETHER,
 ) -> tuple[Quantized, tuple[Try, ...]]:
     """The best of ``plan``'s recipes, and what became of each: the cheapest on the NPU of those that clear the bar, by
-    rank where none does or they cost the same, else the earlier. They are tried in that order too, cheapest first: the
-    first by itself, as it mostly is enough, the others ``together`` at a time.
+    rank where none does or they cost the same, else the earlier. They are tried in that order too, cheapest first.
 
     A recipe that the toolkit fails at is one row of the answer; WorkError where it fails at all of them.
     """
@@ -169,40 +159,26 @@ def search(
     best: tuple[tuple[float, ...], int, Quantized] | None = None  # its worth, its place among the tries
     failure: WorkError | None = None
     waiting, spare = sorted(plan.recipes, key=prices.__getitem__), list(plan.spare)
-    enough = False
-    while waiting and not enough:
-        count = together if tries or plan.whole else 1
-        some, waiting = waiting[:count], waiting[count:]
-        for recipe, (done, seconds) in zip(some, _attempted(attempt, some), strict=True):
-            if isinstance(done, WorkError):
-                tries.append(Try(recipe, seconds, None, str(done), cost=costs[recipe]))
-                failure = done
-                waiting, spare = spare + waiting, []
-                continue
-            found = grade(done)
-            tries.append(Try(recipe, seconds, found, cost=costs[recipe]))
-            cheap = -prices[recipe] if found.clears else -math.inf
-            worth = (cheap, *(-math.inf if math.isnan(part) else part for part in found.rank))
-            if best is None or worth > best[0]:
-                best = (worth, len(tries) - 1, done)
-            enough = enough or (found.clears and not plan.whole)
+    while waiting:
+        recipe = waiting.pop(0)
+        start = time.monotonic()
+        try:
+            done = attempt(recipe)
+        except WorkError as error:
+            tries.append(Try(recipe, time.monotonic() - start, None, str(error), cost=costs[recipe]))
+            failure = error
+            waiting, spare = spare + waiting, []
+            continue
+        found = grade(done)
+        tries.append(Try(recipe, time.monotonic() - start, found, cost=costs[recipe]))
+        cheap = -prices[recipe] if found.clears else -math.inf
+        worth = (cheap, *(-math.inf if math.isnan(part) else part for part in found.rank))
+        if best is None or worth > best[0]:
+            best = (worth, len(tries) - 1, done)
+        if found.clears and not plan.whole:
+            break
     if best is None:
         assert failure is not None, "a plan has at least one recipe"
         raise failure
     _, at, chosen = best
     return chosen, tuple(replace(one, chosen=index == at) for index, one in enumerate(tries))
-
-
-def _attempted(
-    attempt: Callable[[Recipe], Quantized], recipes: Sequence[Recipe]
-) -> list[tuple[Quantized | WorkError, float]]:
-    """What came of each of ``recipes``, tried at the same time, and seconds."""
-
-    def one(recipe: Recipe) -> tuple[Quantized | WorkError, float]:
-        start = time.monotonic()
-        try:
-            return attempt(recipe), time.monotonic() - start
-        except WorkError as error:
-            return error, time.monotonic() - start
-
-    return at_once(one, recipes)

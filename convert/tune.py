@@ -8,7 +8,7 @@ runs exactly as many operations as before.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,13 +31,22 @@ IMAGES = 32  # enough for means and ranges: a MobileFaceNet comes to a mean cosi
 
 
 @dataclass(frozen=True)
+class Correction:
+    """The bias of a layer: the name of its tensor, what it was, and what it is now."""
+
+    tensor: str
+    before: Floats
+    after: Floats
+
+
+@dataclass(frozen=True)
 class Tuned:
-    """``equalized`` channels were scaled (``difference`` is what that changed in FP32), ``corrected`` layers had their
-    bias moved; ``shrinks``: by how much the toolkit's range of some tensors is to be made smaller."""
+    """``equalized`` channels were scaled (``difference`` is what that changed in FP32), the layers of these outputs had
+    their bias ``corrected``; ``shrinks``: by how much the toolkit's range of some tensors is to be made smaller."""
 
     path: Path
     equalized: int
-    corrected: int
+    corrected: Mapping[str, Correction]
     difference: float
     shrinks: Mapping[str, float]
 
@@ -48,16 +57,14 @@ def tune(
     dataset: Path,
     target: Path,
     *,
-    exact: Collection[str] = (),
     clip: bool = False,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Tuned:
     """Write the model at ``model`` to ``target``, changed for w8a8 with the toolkit's ``normal`` ranges.
 
-    The first 32 images that ``dataset`` lists are looked at; ``progress`` hears how many are done. Layers whose output
-    is in ``exact`` will not be quantised, so that they have no bias to correct. Where equalising changes what FP32
-    computes by more than 1e-4 of an output's largest value (at least 1), it is left out. ``clip`` looks a second time,
-    for ranges: not on a detector, to which a face is the rare large value.
+    The first 32 images that ``dataset`` lists are looked at; ``progress`` hears how many are done. Where equalising
+    changes what FP32 computes by more than 1e-4 of an output's largest value (at least 1), it is left out. ``clip``
+    looks a second time, for ranges: not on a detector, to which a face is the rare large value.
     """
     proto = onnx.load(str(model))
     images = to_rgb(read_image(path) for path in listed(dataset)[:IMAGES])
@@ -69,11 +76,11 @@ def tune(
     if changed > SAME:
         equal, scales, changed = proto, {}, 0.0
     seen |= {name: seen[name].scaled(scale) for name, scale in scales.items()}
-    corrected = correct_bias(equal, seen, exact)
+    corrected = correct_bias(equal, seen)
     onnx.save(equal, str(target))
     shrinks: dict[str, float] = {}
     if clip:
-        besides = {input.name, *exact, *(output.name for output in proto.graph.output)}  # outputs keep theirs
+        besides = {input.name, *(output.name for output in proto.graph.output)}  # outputs keep theirs
         counts = Counts({name: one.range for name, one in seen.items() if name not in besides})
         for values in watch(equal, input, counts.names, images, target.with_suffix(".clipped.onnx")):
             counts.add(values)
@@ -81,25 +88,24 @@ def tune(
     return Tuned(target, sum(int((scale != 1).sum()) for scale in scales.values()), corrected, changed, shrinks)
 
 
-def correct_bias(proto: Any, seen: dict[str, Observed], exact: Collection[str] = ()) -> int:
-    """Take out of every Conv's and Gemm's bias, in place, what rounding its weights adds on average; returns how many.
-    Those whose output is in ``exact`` stay as they are.
+def correct_bias(proto: Any, seen: dict[str, Observed]) -> dict[str, Correction]:
+    """Take out of every Conv's and Gemm's bias, in place, what rounding its weights adds on average; returns what was
+    done, by the layer's output.
 
     Rounding turns W into W + e, and the output's mean moves by e · E[x], which is known (section 4.2 of the paper).
     """
     graph = Graph(proto)
-    count = 0
+    corrected: dict[str, Correction] = {}
     for node in list(proto.graph.node):
         inputs = seen.get(node.input[0]) if node.input else None
         if node.op_type not in ("Conv", "Gemm") or inputs is None or not graph.is_known(node):
             continue
-        if node.output[0] in exact:
-            continue
         moved = _moved(node, graph.kernel(node), inputs.mean)
         if moved is not None:
-            graph.set_bias(node, graph.bias(node) - moved)
-            count += 1
-    return count
+            before = graph.bias(node)
+            graph.set_bias(node, before - moved)
+            corrected[node.output[0]] = Correction(node.input[2], before, before - moved)
+    return corrected
 
 
 def _moved(node: Any, weights: Floats, mean: NDArray[np.float64]) -> Floats | None:

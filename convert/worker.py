@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -11,12 +12,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 from numpy.typing import NDArray
 from rkface.runtime.backends import stack_runs
 
 from .children import die_with
 from .quantize import ANALYSIS, ANSWERED, listed
 
+# What step 1 of the toolkit's hybrid quantisation writes, as it calls them behind the name of the model.
+CALIBRATED = MODEL, DATA, CONFIGURATION = "step1.model", "step1.data", "step1.quantization.cfg"
+SLIGHTLY = 1e-3  # of a layer's largest bias
 TELL = 20  # images between two words on how many the simulator has answered to
 
 
@@ -53,13 +58,18 @@ def work(job_file: Path, channel: int, parent: int) -> int:
         quantized_dtype="w8a8", quantized_algorithm=raw["algorithm"], custom_string=raw["custom_string"],
     )  # fmt: skip
     shape = [[1, 3, size["height"], size["width"]]]
-    stage("load", lambda: rknn.load_onnx(raw["onnx"], inputs=[size["name"]], input_size_list=shape))
+    hybrid = raw["fp16"] or raw["ranges"] or raw["shrinks"]
+    calibrated = Path(raw["calibrated"] or "calibrated")
+    if not (hybrid and calibrated.is_dir()):
+        stage("load", lambda: rknn.load_onnx(raw["onnx"], inputs=[size["name"]], input_size_list=shape))
     report("load")
-    if raw["fp16"] or raw["ranges"] or raw["shrinks"]:
-        stage("build", lambda: rknn.hybrid_quantization_step1(dataset=raw["dataset"]))
+    if hybrid:
+        if not calibrated.is_dir():
+            stage("build", lambda: rknn.hybrid_quantization_step1(dataset=raw["dataset"]))
+            _keep(Path(raw["onnx"]).stem, calibrated)
         rknn.release()  # the second step wants a fresh object
         rknn = RKNN(verbose=False)
-        files = _configured(Path(raw["onnx"]).stem, raw["fp16"], raw["ranges"], raw["shrinks"])
+        files = stage("build", lambda: _configured(calibrated, raw))
         stage("build", lambda: rknn.hybrid_quantization_step2(*files))
     else:
         quantized = raw["dataset"] is not None
@@ -78,19 +88,26 @@ def work(job_file: Path, channel: int, parent: int) -> int:
     return 0
 
 
-def _configured(
-    stem: str, fp16: Sequence[str], ranges: Mapping[str, Sequence[float]], shrinks: Mapping[str, float]
-) -> tuple[str, str, str]:
-    """What step 1 of the toolkit's hybrid quantisation left here, its configuration changed for step 2."""
+def _keep(stem: str, folder: Path) -> None:
+    """Move what step 1 of the toolkit's hybrid quantisation left here to ``folder``."""
+    new = Path("step1")
+    new.mkdir()
+    for name in CALIBRATED:
+        Path(name.replace("step1", stem)).rename(new / name)
+    shutil.move(new, folder)
+
+
+def _configured(calibrated: Path, raw: dict[str, Any]) -> tuple[str, str, str]:
+    """What step 1 left in ``calibrated``, changed for step 2 as the job ``raw`` has it."""
     from ruamel.yaml import YAML
 
-    path = Path(f"{stem}.quantization.cfg")
+    fp16, ranges, shrinks = raw["fp16"], raw["ranges"], raw["shrinks"]
     yaml = YAML(typ="safe", pure=True)
-    configuration = yaml.load(path)
+    configuration = yaml.load(calibrated / CONFIGURATION)
     tensors = configuration["quantize_parameters"]
     configuration["custom_quantize_layers"] = {name: "float16" for name in fp16 if name in tensors}
     if fp16 and not configuration["custom_quantize_layers"]:
-        raise _Failed(f"{path} knows none of the layers that should stay in FP16")
+        raise _Failed("the toolkit knows none of the layers that should stay in FP16")
     for name, factor in shrinks.items():
         for tensor in (name, f"{name}_int8"):
             for end in ("min", "max"):
@@ -102,8 +119,40 @@ def _configured(
             if tensor in tensors:
                 tensors[tensor]["min"] = [min(value, low) for value in tensors[tensor]["min"]]
                 tensors[tensor]["max"] = [max(value, most) for value in tensors[tensor]["max"]]
-    yaml.dump(configuration, path)
-    return f"{stem}.model", f"{stem}.data", str(path)
+    yaml.dump(configuration, Path(CONFIGURATION))
+    model = calibrated / MODEL
+    return str(_with_biases(model, raw["biases"]) if raw["biases"] else model), str(calibrated / DATA), CONFIGURATION
+
+
+def _with_biases(model: Path, biases: Mapping[str, Sequence[Sequence[float]]]) -> Path:
+    """Step 1's ``model``, an ONNX file, with other ``biases``: from the values of the first kind to the second. Those
+    that the toolkit has folded into something else stay as they are, which the log tells."""
+    proto = onnx.load(str(model))
+    tensors = {tensor.name: tensor for tensor in proto.graph.initializer}
+    for name, (before, after) in biases.items():
+        now = onnx.numpy_helper.to_array(tensors[name]) if name in tensors else None
+        new = None if now is None else _moved(now, np.asarray(before, np.float32), np.asarray(after, np.float32))
+        if new is None:
+            print(f"{name} is not in the calibrated model as it was in the ONNX: it keeps the bias of INT8")
+        else:
+            tensors[name].CopyFrom(onnx.numpy_helper.from_array(new, name))
+    onnx.save(proto, MODEL)
+    return Path(MODEL)
+
+
+def _moved(
+    now: NDArray[np.float32], before: NDArray[np.float32], after: NDArray[np.float32]
+) -> NDArray[np.float32] | None:
+    """The bias ``now``, once ``before``, as it would be had it been ``after``; None where the toolkit did more to it
+    than silence channels that hardly speak and add what they said to the biases of the next layer."""
+    if now.size != before.size:
+        return None
+    flat = now.reshape(-1)
+    same = np.abs(flat - before) <= SLIGHTLY * np.abs(before).max()
+    if not np.all(same | (flat == 0)):
+        return None
+    moved: NDArray[np.float32] = now + np.where(same, after - before, np.float32(0)).reshape(now.shape)
+    return moved
 
 
 def _simulate(rknn: Any, evaluate: str, channel: int) -> list[NDArray[np.float32]]:

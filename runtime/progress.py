@@ -7,19 +7,14 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import ClassVar, TextIO
+from typing import TextIO
 
 REDRAW_SECONDS = 0.1
 WIDTH = 24
 
 
 class Stage:
-    """A piece of work under way. ``advance`` and ``say`` show how far it is; its finished line ends with ``note``.
-
-    Of several at once, in threads, a terminal shows how far the first of them is.
-    """
-
-    _shown: ClassVar[Stage | None] = None
+    """A piece of work under way. ``advance`` and ``say`` show how far it is; its finished line ends with ``note``."""
 
     def __init__(self, name: str, stream: TextIO) -> None:
         self.note = ""
@@ -28,7 +23,9 @@ class Stage:
         self._live = stream.isatty()
         self._start = time.monotonic()
         self._drawn = 0.0
-        self.say("")
+        if self._live:
+            stream.write(f"  {name:{WIDTH}} …")
+            stream.flush()
 
     def advance(self, done: int, total: int) -> None:
         now = time.monotonic()
@@ -39,8 +36,7 @@ class Stage:
 
     def say(self, text: str) -> None:
         """Show ``text`` behind the name until the next call."""
-        if self._live and Stage._shown in (None, self):
-            Stage._shown = self
+        if self._live:
             self._stream.write(f"\r\x1b[K  {self._name:{WIDTH}} {text} …")
             self._stream.flush()
 
@@ -55,8 +51,6 @@ class Stage:
         self._stream.flush()
 
     def _clear(self) -> str:
-        if Stage._shown is self:
-            Stage._shown = None
         return "\r\x1b[K" if self._live else ""
 
 

@@ -91,3 +91,30 @@ def test_a_layer_that_is_not_there_is_an_error(job, tmp_path):
     with pytest.raises(WorkError, match="failed at build"):
         quantize(replace(job, fp16=("nowhere",)), tmp_path / "log.txt")
     assert "knows none of the layers" in (tmp_path / "log.txt").read_text()
+
+
+def test_a_second_hybrid_reads_what_the_first_calibrated_and_takes_biases_back(job, tmp_path):
+    from rkface.convert.quantize import quantize
+    from rkface.runtime.backends.reference import open_reference
+
+    (exact,) = open_reference(job.onnx, job.input).infer(np.load(job.evaluate)[:1])
+    proto = onnx.load(str(job.onnx))
+    plain, moved = np.zeros(8, np.float32), np.full(8, 0.5, np.float32)
+    proto.graph.node[4].input.append("c2/bias")
+    proto.graph.initializer.append(numpy_helper.from_array(moved, "c2/bias"))
+    onnx.save(proto, tmp_path / "moved.onnx")
+    job = replace(
+        job, onnx=tmp_path / "moved.onnx", fp16=ends(proto, 4, 0), calibrated=tmp_path / "calibrated", analyse=False
+    )
+    first = quantize(job, tmp_path / "first.log")
+    assert "load" in first.seconds
+    biases = {"c2/bias": (moved.tolist(), plain.tolist())}
+    second = quantize(replace(job, biases=biases), tmp_path / "second.log")
+    assert "load" not in second.seconds, "it was not calibrated again"
+    # All in FP16, whose 11 bits leave less than a thousandth of the largest value a layer.
+    np.testing.assert_allclose(second.outputs[0][:1], exact, atol=4e-3 * np.abs(exact).max())
+    assert np.abs(first.outputs[0][:1] - exact).max() > 0.1 * np.abs(exact).max()
+    wrong = {"c2/bias": (plain.tolist(), moved.tolist()), "gone/bias": (moved.tolist(), plain.tolist())}
+    third = quantize(replace(job, biases=wrong), tmp_path / "third.log")
+    assert np.array_equal(third.outputs[0], first.outputs[0])
+    assert (tmp_path / "third.log").read_text().count("keeps the bias of INT8") == 2

@@ -1,18 +1,14 @@
 """The search for the recipe that keeps the most, with a toolkit that does as it is told."""
 
-import threading
-from functools import partial
 from types import SimpleNamespace
 
 import pytest
 from rkface.convert.cost import Cost
 from rkface.convert.prove import DetectionParity, EmbeddingParity, grade_embeddings, grade_faces
-from rkface.convert.recipe import HYBRIDS, KL, MMSE, NORMAL, PLANS, TUNED, Bar, Grade
-from rkface.convert.recipe import search as search_together
+from rkface.convert.recipe import HYBRIDS, KL, MMSE, NORMAL, PLANS, TUNED, Bar, Grade, search
 from rkface.convert.targets import find_target
 from rkface.runtime.errors import InputError, WorkError
 
-search = partial(search_together, together=1)
 NOTHING_CLEARS = {recipe.name: 0.9 for recipe in PLANS["thorough"].recipes}
 
 
@@ -107,21 +103,6 @@ def test_a_detector_is_spared_what_takes_hours_unless_it_is_asked_for():
     assert MMSE not in PLANS["thorough"].of("detector").recipes
     assert MMSE in PLANS["thorough"].of("recognizer").recipes
     assert PLANS["mmse"].of("detector").recipes == (MMSE,)
-
-
-def test_after_the_first_two_at_a_time_and_still_the_cheapest_that_clears(toolkit):
-    attempt, grade, predict = toolkit({"tuned": 0.98, "hybrid3": 0.996, "hybrid7": 0.999})
-    both, begun = threading.Barrier(2), []
-
-    def meeting(recipe):
-        begun.append(recipe)
-        if recipe.hybrid:
-            both.wait(10)
-        return attempt(recipe)
-
-    chosen, tries = search(PLANS["auto"], meeting, grade, predict, together=2)
-    assert chosen.cosine == 0.996 and [one.recipe for one in tries] == [TUNED, *HYBRIDS[:2]]
-    assert set(begun) == {TUNED, *HYBRIDS[:2]}
 
 
 def test_fails_where_every_recipe_fails(toolkit):

@@ -235,15 +235,16 @@ def test_the_mean_that_rounding_moves_is_exact_for_every_kind_of_convolution(opt
     moved = means(round_weights(weights)) - means(weights)
     seen = Observed(image.min(axis=(1, 2)), image.max(axis=(1, 2)), image.astype(np.float64))
     model.graph.initializer[0].CopyFrom(numpy_helper.from_array(weights, "w"))
-    assert correct_bias(model, {"image": seen}) == 1
-    bias = next(numpy_helper.to_array(one) for one in model.graph.initializer if one.name == "out/bias")
+    correction = correct_bias(model, {"image": seen})["out"]
+    bias = next(numpy_helper.to_array(one) for one in model.graph.initializer if one.name == correction.tensor)
     np.testing.assert_allclose(bias, -moved, atol=2e-6)  # float32 sums
+    assert np.array_equal(correction.after, bias) and not correction.before.any()
 
 
 def test_corrected_bias_gives_the_mean_back_that_rounding_took(tmp_path):
     before, model = separable(), separable()
     seen = observe(model, INPUT, IMAGES, tmp_path / "scratch.onnx")
-    assert correct_bias(model, seen) == 3
+    assert len(correct_bias(model, seen)) == 3
 
     def rounded_mean(one):
         """Of the first layer with rounded weights and whatever bias it has, over all images."""
