@@ -202,7 +202,7 @@ def test_a_picture_held_before_the_camera_is_told_as_one(live, live_bundle, pict
         assert (start["match"] and start["match"]["name"], start["live"]) == said
         assert (start["liveness"] > 0.9) is said[1]
         wait_for(lambda: service.latest("door")[1])
-        assert [each.match and each.match.name for each in service.latest("door")[1]] == [said[0]]
+        assert [(each.match and each.match.name, each.live) for each in service.latest("door")[1]] == [said]
         wait_for(lambda: [e for e in service.appearances() if e["live"] is said[1]])
         assert service.health().ok
 
