@@ -126,7 +126,7 @@ from pathlib import Path
 from rkface.runtime.events import Delivery, LinesFile
 folder = Path(sys.argv[1])
 sink = Delivery("file", LinesFile(folder / "events.jsonl"), told=folder / "told")
-sink.forget({f"p-{number}": float(number) for number in range(200)})
+sink.forget({f"p-{number}": float(number) for number in range(80)})
 with sink:
     print("begun", flush=True)
     while not sink.told(0.001):
@@ -146,8 +146,8 @@ def test_kill_9_in_a_loop_leaves_nobody_untold_and_repeats_one_a_kill_at_most(tm
             said += process.stdout.read()
         kills += 1
     people = [json.loads(line)["person"] for line in (tmp_path / "events.jsonl").read_text().splitlines()]
-    assert list(dict.fromkeys(people)) == [f"p-{number}" for number in range(200)]
-    assert len(people) < 200 + kills
+    assert list(dict.fromkeys(people)) == [f"p-{number}" for number in range(80)]
+    assert len(people) < 80 + kills
 
 
 def test_a_webhook_is_told_signed(server, tmp_path):  # noqa: F811
