@@ -79,8 +79,9 @@ def by_service(gallery: Gallery, copies: Sequence[Left], sinks: Sequence[Sink], 
     any more are seen to here."""
     done = ["samples, pictures and appearances are deleted, here and in every backup within reach"]
     left = [f"{copy.path}: {copy.reason}" for copy in copies] + [trouble for _, trouble in clean(gallery) if trouble]
-    until = time.monotonic() + PATIENCE
+    until, gone = time.monotonic() + PATIENCE, forgotten(gallery)
     for sink in sinks:
+        sink.forget(gone)  # another thread may have noticed, and not said so yet
         named = not sink.forgotten(max(0.0, until - time.monotonic()))
         told = sink.told(max(0.0, until - time.monotonic()))
         state = sink.state()
