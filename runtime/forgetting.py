@@ -79,15 +79,22 @@ def by_service(gallery: Gallery, copies: Sequence[Left], sinks: Sequence[Sink], 
     any more are seen to here."""
     done = ["samples, pictures and appearances are deleted, here and in every backup within reach"]
     left = [f"{copy.path}: {copy.reason}" for copy in copies] + [trouble for _, trouble in clean(gallery) if trouble]
-    until = time.monotonic() + PATIENCE
+    until, gone = time.monotonic() + PATIENCE, forgotten(gallery)
     for sink in sinks:
+        sink.forget(gone)  # another thread may have noticed, and not said so yet
+        named = not sink.forgotten(max(0.0, until - time.monotonic()))
+        told = sink.told(max(0.0, until - time.monotonic()))
         state = sink.state()
-        if sink.forgotten(max(0.0, until - time.monotonic())):
+        trouble = state.error or "no answer"
+        if named:
+            left.append(f"{state.name}: what it keeps is withdrawn once it can be reached ({trouble})")
+        else:
             done.append(f"{state.name}: nobody is named any more by what waits to be sent"
                         f"{' or by what the broker keeps' * (state.name == 'mqtt')}")  # fmt: skip
+        if told:
+            done.append(f"{state.name}: told to delete what it holds of them")
         else:
-            trouble = state.error or "no answer"
-            left.append(f"{state.name}: what it keeps is withdrawn once it can be reached ({trouble})")
+            left.append(f"{state.name}: does not know yet that it is to delete what it holds of them ({trouble})")
         left.append(f"{TOLD.get(state.name, 'what it was sent before').format(file=events.file)} may name them")
     return Forgotten(done, left)
 
@@ -100,6 +107,8 @@ def by_command(gallery: Gallery) -> Forgotten:
             with AppearanceLog(path) as log:
                 prune(log, gallery, FOREVER)
             done.append(f"{path} names nobody who is forgotten")
+            done.append("who receives events is told to delete what they say of them: by the service that runs, within "
+                        "seconds, or by the next `rkface run`")  # fmt: skip
         except RkfaceError as error:
             left.append(str(error))
     for folder, trouble in clean(gallery):

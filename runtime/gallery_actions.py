@@ -54,9 +54,9 @@ def forget(parser: ArgumentParser) -> None:
     """Delete people for good: here, in every backup that rkface made, and in what a service keeps and has yet to tell.
 
     Afterwards none of these files holds a byte of their embeddings and crops, or their names; a service takes back what
-    its broker keeps, now if it runs, else when it starts. Exports, event files, what receivers were told before, and
-    copies that were made without rkface, are yours to delete. A flash disk may keep old blocks that no file shows:
-    encrypt it.
+    its broker keeps, and tells receivers of events to delete the rest, now if it runs, else when it starts. Exports,
+    event files, and copies that were made without rkface, are yours to delete. A flash disk may keep old blocks that no
+    file shows: encrypt it.
     """
     parser.add_argument("people", nargs="+", metavar="PERSON", help="name or id")
     parser.add_argument("--yes", action="store_true", help="do not ask")

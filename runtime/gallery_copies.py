@@ -123,9 +123,9 @@ def resume(gallery: Gallery) -> None:
         finish(gallery)
 
 
-def forgotten(gallery: Gallery) -> frozenset[str]:
-    """The ids of all who were ever forgotten."""
-    return frozenset(id for (id,) in gallery.read("SELECT id FROM former WHERE person IS NULL"))
+def forgotten(gallery: Gallery) -> dict[str, float]:
+    """The ids of all who were ever forgotten, and when, in that order."""
+    return dict(gallery.read("SELECT id, since FROM former WHERE person IS NULL ORDER BY since, id"))
 
 
 def finish(gallery: Gallery) -> list[Left]:
@@ -251,7 +251,7 @@ def _set_aside(gallery: Gallery) -> list[Left]:
 
 def _purged(gallery: Gallery, backup: Path) -> Left | None:
     """Write ``backup`` anew without the people that ``gallery`` has forgotten; what stands in the way, or None."""
-    gone = forgotten(gallery)
+    gone = forgotten(gallery).keys()
     seal_too = sealed(gallery.database)
     if not backup.exists():
         if backup.parent == backup_folder(gallery.path).resolve():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from logging import getLogger
 from pathlib import Path
@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .errors import InputError, WorkError
-from .events import Broker, Delivery, LinesFile, LinesStream, Mqtt, Spool, Webhook, read_secret
+from .events import Broker, Channel, Delivery, LinesFile, LinesStream, Mqtt, Spool, Webhook, read_secret
 from .faces import Faces
 from .gallery import Gallery
 from .gallery_copies import forgotten, resume
@@ -88,17 +88,17 @@ def open_gallery(settings: Settings, pipeline: Pipeline) -> Iterator[Gallery]:
         yield gallery
 
 
-def ids_forgotten(gallery: Path) -> frozenset[str]:
-    """Of all who were ever forgotten in the gallery at this path; nobody where there is none yet."""
+def who_is_forgotten(gallery: Path) -> dict[str, float]:
+    """As ``gallery_copies.forgotten`` has it of the gallery at this path; nobody where there is none yet."""
     if not gallery.exists():
-        return frozenset()
+        return {}
     with Gallery(gallery) as known:
         return forgotten(known)
 
 
-def open_sinks(settings: Settings, opened: ExitStack, gone: Collection[str]) -> list[Delivery]:
-    """The sinks of ``settings.events``, closed with ``opened``; none says a word of who is ``gone``. Spools lie beside
-    the gallery. InputError for secrets, certificates and addresses that cannot be used."""
+def open_sinks(settings: Settings, opened: ExitStack, gone: Mapping[str, float]) -> list[Delivery]:
+    """The sinks of ``settings.events``, closed with ``opened``; none names who is ``gone``, and all tell it. Spools lie
+    beside the gallery. InputError for secrets, certificates and addresses that cannot be used."""
     sinks = []
     for sink in _sinks(settings):
         sink.forget(gone)
@@ -108,16 +108,20 @@ def open_sinks(settings: Settings, opened: ExitStack, gone: Collection[str]) -> 
 
 def _sinks(settings: Settings) -> Iterator[Delivery]:
     told = settings.events
+
+    def delivery(name: str, channel: Channel, *, spooled: bool) -> Delivery:
+        folder = settings.beside(f"events-{name}")
+        return Delivery(name, channel, Spool(folder) if spooled else None, told=folder / "told")
+
     if told.stdout:
-        yield Delivery("stdout", LinesStream())
+        yield delivery("stdout", LinesStream(), spooled=False)
     if told.file:
-        yield Delivery("file", LinesFile(told.file))
+        yield delivery("file", LinesFile(told.file), spooled=False)
     if told.webhook:
         secret = read_secret(told.webhook.secret) if told.webhook.secret else ""
-        yield Delivery("webhook", Webhook(told.webhook.url, secret, ca=told.webhook.ca),
-                       Spool(settings.beside("events-webhook")))  # fmt: skip
+        yield delivery("webhook", Webhook(told.webhook.url, secret, ca=told.webhook.ca), spooled=True)
     if told.mqtt:
-        yield Delivery("mqtt", _mqtt(told.mqtt, settings), Spool(settings.beside("events-mqtt")))
+        yield delivery("mqtt", _mqtt(told.mqtt, settings), spooled=True)
 
 
 def _mqtt(told: MqttSettings, settings: Settings) -> Mqtt:

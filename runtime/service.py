@@ -25,7 +25,7 @@ from .enrol import Verdict, decode, encode, enrol, enrol_shots
 from .errors import RkfaceError
 from .guide import Guidance, guide
 from .machine import read_clocks, read_machine
-from .opening import ids_forgotten, locked, open_gallery, open_sinks, scheduler_of
+from .opening import locked, open_gallery, open_sinks, scheduler_of, who_is_forgotten
 from .person import Sample
 from .scheduler import Frame, Result, Scheduler
 from .settings import CameraSettings, Settings
@@ -78,7 +78,7 @@ class Service:
         settings = self._settings
         with self._opened as opened:
             opened.enter_context(locked(settings.gallery))
-            gone = ids_forgotten(settings.gallery)  # perhaps while no service ran, or the last one could not finish
+            gone = who_is_forgotten(settings.gallery)  # perhaps while no service ran, or the last one could not finish
             self.sinks = open_sinks(settings, opened, gone)
             self.views = {name: self._open_view(name, each) for name, each in settings.camera.items()}
             self.scheduler = opened.enter_context(self._open_scheduler(settings))

@@ -36,11 +36,13 @@ class Present:
 
     appearance  its id, "" before it is one
     match       None for nobody known, or not yet
+    live        False for a picture of a face; None where nothing judges that, or not yet
     """
 
     box: tuple[float, float, float, float]
     appearance: str
     match: Match | None
+    live: bool | None
 
 
 @dataclass(frozen=True)
@@ -160,7 +162,8 @@ class Watcher:
                 visit = self._visits.of(int(self._tracks.ids[index]))
                 if visit is not None:
                     box = shares(self._tracks.boxes[index], *self._size)
-                    found.append(Present(box, visit.id if visit.announced else "", visit.named(self._rules)))
+                    id, rules = visit.id if visit.announced else "", self._rules
+                    found.append(Present(box, id, visit.named(rules), visit.live(rules)))
             return tuple(found)
 
     @property

@@ -2,7 +2,8 @@
 
 ``Delivery.send`` puts an event into memory and returns. One thread moves it from there to the spool on disk, another
 takes it from the spool to a ``Channel`` (webhook, MQTT, file) and tries again, later and later, until the channel took
-it. Without a spool, or while the disk takes nothing, events go from memory straight to the channel.
+it. Without a spool, or while the disk takes nothing, events go from memory straight to the channel. Who is forgotten is
+told before all that waits.
 """
 
 from __future__ import annotations
@@ -12,12 +13,14 @@ import random
 import threading
 import time
 from collections import deque
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 from .channel import Channel, GoneError, RefusedError, SinkState, UndeliveredError, encode, without
+from .forgotten import Untold
 from .spool import Record, Spool
 
 MEMORY = 1000  # events that wait in memory, about half a megabyte
@@ -41,11 +44,13 @@ class Backoff:
 
 
 class Delivery:
-    """A ``Sink``. Its threads live from ``with`` to ``close`` or the block's end. It owns spool and channel."""
+    """A ``Sink``. Its threads live from ``with`` to ``close`` or the block's end. It owns spool and channel. ``told``:
+    a file that notes of whom the receiver was told that they are forgotten; without one it is told again by each run.
+    """
 
     def __init__(
         self, name: str, channel: Channel, spool: Spool | None = None, backoff: Backoff | None = None,
-        memory: int = MEMORY,
+        memory: int = MEMORY, *, told: Path | None = None,
     ) -> None:  # fmt: skip
         self.name = name
         self._channel = channel
@@ -61,7 +66,8 @@ class Delivery:
         self._error = ""
         self._woken = True  # to connect at once, events or none
         # Who is forgotten; the same once the spool, and the other side, name none of them.
-        self._gone = self._cleaned = self._withdrawn = frozenset[str]()
+        self._gone = self._cleaned = self._withdrawn = dict[str, float]()
+        self._untold = Untold(told)
         self._until: float | None = None  # when closing: how long the sender may go on
         self._changed = threading.Condition()
         self._sender = threading.Thread(target=self._deliver, name=f"{name}-sender", daemon=True)
@@ -95,14 +101,16 @@ class Delivery:
             self._trim()
             self._changed.notify_all()
 
-    def forget(self, people: Collection[str]) -> None:
-        """From now on nothing names ``people``, ids of the gallery: events that wait are told as of somebody unknown,
-        and what the other side keeps is taken back, now or when it answers again. Returns at once; may be called before
-        ``with``."""
+    def forget(self, people: Mapping[str, float]) -> None:
+        """From now on nothing names ``people``, ids of the gallery with the times when they were forgotten: events that
+        wait are told as of somebody unknown, what the other side keeps is taken back, and it is told to delete the
+        rest, now or when it answers again. Returns at once; may be called before ``with``."""
         with self._changed:
-            if self._gone.issuperset(people):
+            new = {person: when for person, when in people.items() if person not in self._gone}
+            if not new:
                 return
-            self._gone |= frozenset(people)
+            self._gone = {**self._gone, **new}
+            self._untold.add(new)
             if self._spool is None:
                 self._cleaned = self._gone  # memory is seen to as it is delivered
             if not self._channel.forget(self._gone):
@@ -111,12 +119,17 @@ class Delivery:
             self._changed.notify_all()
 
     def forgotten(self, timeout: float) -> bool:
-        """Wait until that is done, on disk and on the other side. Whether it is."""
+        """Wait until nobody is named any more, on disk and in what the other side keeps. Whether that is so."""
         with self._changed:
             return self._changed.wait_for(
                 lambda: self._cleaned is self._gone and (self._withdrawn is self._gone or not self._sender.is_alive()),
                 timeout,
             )
+
+    def told(self, timeout: float) -> bool:
+        """Wait until the receiver was told of all who are forgotten. Whether it was, and refused none of it."""
+        with self._changed:
+            return self._changed.wait_for(lambda: not self._untold, timeout) and not self._untold.refused
 
     def flush(self, timeout: float) -> bool:
         """Wait until all that was sent is on disk or delivered. Whether it is."""
@@ -125,7 +138,7 @@ class Delivery:
 
     def state(self) -> SinkState:
         spooled, dropped = (self._spool.queued, self._spool.dropped) if self._spool else (0, 0)
-        queued = spooled + len(self._waiting) + self._moving + (self._held is not None)
+        queued = spooled + len(self._untold) + len(self._waiting) + self._moving + (self._held is not None)
         return SinkState(
             self.name, queued, self._sent, self._lost + dropped, self._refused, self._retries, self._connected,
             self._error,
@@ -208,11 +221,8 @@ class Delivery:
                 kept = self._channel.keep(self._wake)
                 self._connected = self._connected if kept is None else kept
                 self._note_withdrawn(gone)
-                if record is not None:
-                    self._channel.deliver(replace(record, body=without(record.body, self._gone)))
-                    self._done(record)
-                    self._sent += 1
-                    self._connected = True
+                if record is not None and not self._taken(record):
+                    continue
                 if failures:
                     log.info("%s: delivering again", self.name)
                 failures = bugs = 0
@@ -246,7 +256,25 @@ class Delivery:
             log.warning("%s: closing: %s", self.name, error)
         self._connected = False
 
-    def _note_withdrawn(self, gone: frozenset[str]) -> None:
+    def _taken(self, record: Record) -> bool:
+        """Deliver. False: who is forgotten is told later, for a receiver that can make nothing of it is still to get
+        appearances; whatever else it does not take raises."""
+        try:
+            self._channel.deliver(replace(record, body=without(record.body, self._gone)))
+        except (OSError, UndeliveredError) as error:
+            if not record.forgotten:
+                raise
+            if not self._untold.failures:
+                log.warning("%s: who is forgotten cannot be told: %s; trying again", self.name, error)
+            self._untold.put_off(max(getattr(error, "after", 0.0), self._backoff.seconds(self._untold.failures + 1)))
+            self._note_failure(error)
+            return False
+        self._done(record)
+        self._sent += 1
+        self._connected = True
+        return True
+
+    def _note_withdrawn(self, gone: dict[str, float]) -> None:
         if gone is not self._withdrawn:
             with self._changed:
                 self._withdrawn = gone
@@ -258,6 +286,9 @@ class Delivery:
         while True:
             if self._until is not None and time.monotonic() >= self._until:
                 return None
+            with self._changed:
+                if (record := self._untold.first()) is not None:
+                    return record
             if self._held is not None:
                 return self._held
             if self._spool is not None:
@@ -272,7 +303,7 @@ class Delivery:
                 if self._woken or time.monotonic() >= deadline or (self._until is not None and not self._pending()):
                     self._woken = False
                     return None
-                self._changed.wait_for(self._stirred, deadline - time.monotonic())
+                self._changed.wait_for(self._stirred, min(deadline, self._untold.due) - time.monotonic())
 
     def _pending(self) -> bool:
         """Whether closing should wait for what is on its way to the disk."""
@@ -284,7 +315,11 @@ class Delivery:
         return bool(self._woken or spooled or (self._direct and self._waiting) or ending)
 
     def _done(self, record: Record) -> None:
-        if record is self._held:
+        if record.forgotten:
+            self._untold.done(record.forgotten)
+            with self._changed:
+                self._changed.notify_all()
+        elif record is self._held:
             with self._changed:
                 self._held = None
                 self._changed.notify_all()
@@ -296,15 +331,19 @@ class Delivery:
         self._error = str(error)
         self._refused += 1
         if record is not None:
+            self._untold.refused |= bool(record.forgotten)
             self._done(record)
 
     def _failed(self, error: Exception, pause: float) -> None:
-        self._retries += 1
-        self._connected = False
-        self._error = str(error) or type(error).__name__
+        self._note_failure(error)
         with self._changed:
             self._changed.wait_for(lambda: self._until is not None, pause)
             self._woken = True
+
+    def _note_failure(self, error: Exception) -> None:
+        self._retries += 1
+        self._connected = False
+        self._error = str(error) or type(error).__name__
 
     def _wake(self) -> None:
         with self._changed:

@@ -1,7 +1,7 @@
 """MQTT topics and what Home Assistant is told about them (home-assistant.io/integrations/mqtt, "MQTT discovery").
 
 ``<prefix>/<device>/availability``            online or offline, retained; offline also as last will
-``<prefix>/<device>/event``                   events that are no appearance, if ever there are any
+``<prefix>/<device>/event``                   events that are no appearance: who is forgotten
 ``<prefix>/<device>/<camera>/appearance``     every appearance, as everywhere
 ``<prefix>/<device>/<camera>/person``         who came last, JSON, retained
 ``<prefix>/<device>/<camera>/presence``       ON while somebody is there, otherwise OFF, retained

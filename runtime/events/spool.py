@@ -47,12 +47,13 @@ class Limits:
 @dataclass(frozen=True)
 class Record:
     """An event as it is delivered. ``body``: its JSON. ``old``: an earlier process wrote it. ``segment`` and ``end``
-    say where it lies in a spool."""
+    say where it lies in a spool. ``forgotten``: the person of whom it says that; it lies in no spool."""
 
     body: bytes
     old: bool = False
     segment: int = 0
     end: int = 0
+    forgotten: str = ""
 
 
 @dataclass

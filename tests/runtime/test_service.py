@@ -202,7 +202,7 @@ def test_a_picture_held_before_the_camera_is_told_as_one(live, live_bundle, pict
         assert (start["match"] and start["match"]["name"], start["live"]) == said
         assert (start["liveness"] > 0.9) is said[1]
         wait_for(lambda: service.latest("door")[1])
-        assert [each.match and each.match.name for each in service.latest("door")[1]] == [said[0]]
+        assert [(each.match and each.match.name, each.live) for each in service.latest("door")[1]] == [said]
         wait_for(lambda: [e for e in service.appearances() if e["live"] is said[1]])
         assert service.health().ok
 
@@ -296,6 +296,18 @@ def test_who_was_forgotten_just_before_the_service_wrote_is_a_stranger(live, kno
 
 
 @pytest.fixture
+def told_forgotten(tmp_path):
+    """Of whom the file of events says that they are forgotten."""
+
+    def read():
+        path = tmp_path / "events.jsonl"
+        said = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+        return [event["person"] for event in said if event["schema"] == "rkface.forgotten"]
+
+    return read
+
+
+@pytest.fixture
 def spooled(known):
     """What stands in the files of events that wait."""
     return lambda: b"".join(path.read_bytes() for path in known.parent.glob("events-*/*"))
@@ -343,6 +355,46 @@ def test_a_broker_that_is_down_is_said_to_be_told_later(live, monkeypatch, spool
         said = service.forget(service.gallery.people()[0].id)
         assert any(re.match("mqtt: what it keeps is withdrawn once", sentence) for sentence in said.left), said
         wait_for(lambda: b"Lovelace" not in spooled())
+
+
+def test_who_receives_events_is_told_of_a_forgetting_by_the_console(live, told_forgotten):
+    with live([scene((0, 3))]) as service, service.subscribe() as events:
+        ada = events.get(timeout=WAIT)["match"]["person"]
+        said = service.forget(ada)
+        assert "file: told to delete what it holds of them" in said.done
+        assert told_forgotten() == [ada]
+
+
+def test_who_receives_events_is_told_of_a_forgetting_by_another_program(live, known, told_forgotten):
+    with live([scene((0, 3))]) as service:
+        (ada,) = service.gallery.people()
+        assert main(["gallery", "forget", "--yes", "Ada Lovelace", "--gallery", str(known)]) == 0
+        wait_for(lambda: told_forgotten() == [ada.id])
+
+
+def test_who_receives_events_is_told_once_by_the_next_start_where_no_service_ran(live, known, told_forgotten, capsys):
+    with live([scene((0, 3))]) as service:
+        ada, grace = service.gallery.people()[0], service.gallery.add("Grace", [])
+        wait_for(service.appearances)
+    with Gallery(known) as gallery:
+        gallery.merge(grace, ada)
+    assert main(["gallery", "forget", "--yes", "Ada Lovelace", "--gallery", str(known)]) == 0
+    assert "by the next `rkface run`" in capsys.readouterr().err
+    assert told_forgotten() == []
+    with live([scene()]):
+        wait_for(lambda: sorted(told_forgotten()) == sorted([ada.id, grace.id]))  # under whatever id she was told
+    with live([scene((0, 3))]) as service:
+        wait_for(service.appearances)
+    assert len(told_forgotten()) == 2
+
+
+def test_a_receiver_that_is_away_is_said_not_to_know(live, monkeypatch):
+    monkeypatch.setattr("rkface.runtime.forgetting.PATIENCE", 0.1)
+    with live([scene((0, 3))], events=NOWHERE) as service:
+        wait_for(service.appearances)
+        said = service.forget(service.gallery.people()[0].id)
+        assert any(sentence.startswith("webhook: does not know yet") for sentence in said.left), said
+        assert not any("told to delete" in sentence for sentence in said.done)
 
 
 def test_an_appearance_is_told_under_the_name_of_the_day(live, known):

@@ -1,7 +1,7 @@
 // Who was where and when.
 
 import { get, query } from "./api.js";
-import { h, lasting, say, share, when, who } from "./dom.js";
+import { h, lasting, lively, say, share, when, who } from "./dom.js";
 import { askWho } from "./enrol.js";
 import { events } from "./events.js";
 
@@ -53,11 +53,10 @@ function row(one) {
   return h("li", {},
     h("img", { class: "face", alt: "", loading: "lazy", src: face, onerror: (event) => { event.target.removeAttribute("src"); } }),
     h("span", { class: "grow" },
-      one.match ? h("a", { href: `#/people/${one.match.person}` }, who(one.match)) : who(null),
+      one.match ? h("a", { href: `#/people/${one.match.person}` }, who(one.match)) : who(null), lively(one.live),
       h("br"), h("span", { class: "faint" }, one.source)),
     h("span", { class: "grow" }, when(one.started), h("br"), h("span", { class: "faint" }, lasted)),
     h("span", { class: "faint" }, one.match ? `cosine ${one.match.cosine.toFixed(2)}` : "",
-      h("br"), `quality ${share(one.quality)}`, one.liveness === null ? "" : `, live ${share(one.liveness)}`,
-      one.live === false ? h("strong", {}, " not live") : ""),
+      h("br"), `quality ${share(one.quality)}`, one.liveness === null ? "" : `, liveness ${share(one.liveness)}`),
     one.match ? null : h("button", { type: "button", onclick: () => askWho(one.id, null).catch((error) => say(error.message)) }, "Enrol…"));
 }

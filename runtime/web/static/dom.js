@@ -58,6 +58,9 @@ export function repeat(work, pause) {
   return () => { over = true; clearTimeout(timer); };
 }
 
+// Beside who it is, where that was judged.
+export const lively = (live) => (live === false
+  ? h("strong", { class: "fake", title: "Looks like a picture of a face, not a face" }, "not live") : null);
 export const who = (match) => (match
   ? h("span", { class: "known" }, match.name)
   : h("span", { class: "unknown" }, "unknown"));

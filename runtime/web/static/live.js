@@ -1,7 +1,7 @@
 // The live view. Boxes are drawn here, over the very picture they belong to.
 
 import { get } from "./api.js";
-import { h, say, when, who } from "./dom.js";
+import { h, lively, say, when, who } from "./dom.js";
 import { askWho } from "./enrol.js";
 import { events } from "./events.js";
 
@@ -34,7 +34,7 @@ export async function show(main) {
     if (event.stage === "update") return;
     quietly.hidden = true;
     const what = event.stage === "start" ? "came" : "left";
-    recent.prepend(h("li", {}, h("span", { class: "grow" }, who(event.match), ` ${what}, ${event.source}`),
+    recent.prepend(h("li", {}, h("span", { class: "grow" }, who(event.match), lively(event.live), ` ${what}, ${event.source}`),
       h("span", { class: "faint" }, when(event.stage === "start" ? event.started : event.ended))));
     while (recent.children.length > RECENT) recent.lastChild.remove();
   });
@@ -101,12 +101,12 @@ function draw(canvas, bitmap, faces) {
   const line = 2.5 * scale, size = 14 * scale;
   paper.lineWidth = line;
   paper.font = `600 ${size}px system-ui, sans-serif`;
-  for (const { box, match, appearance } of faces) {
+  for (const { box, match, appearance, live } of faces) {
     const [x1, y1, x2, y2] = [box[0] * width, box[1] * height, box[2] * width, box[3] * height];
-    paper.strokeStyle = paper.fillStyle = match ? "#5fd39b" : "#ffb84d";
+    paper.strokeStyle = paper.fillStyle = live === false ? "#ff8f8a" : match ? "#5fd39b" : "#ffb84d";
     paper.setLineDash(appearance ? [] : [line * 3, line * 2]);
     paper.strokeRect(x1, y1, x2 - x1, y2 - y1);
-    const label = match ? match.name : appearance ? "unknown" : "";
+    const label = (match ? match.name : appearance ? "unknown" : "") + (live === false && appearance ? ", not live" : "");
     if (!label) continue;
     const wide = paper.measureText(label).width + size * 0.6;
     const left = Math.min(Math.max(0, x1), width - wide), top = y1 > size * 1.5 ? y1 - size * 1.4 : y2;
@@ -114,7 +114,8 @@ function draw(canvas, bitmap, faces) {
     paper.fillStyle = "#10231a";
     paper.fillText(label, left + size * 0.3, top + size);
   }
-  const names = faces.filter((one) => one.appearance).map((one) => (one.match ? one.match.name : "somebody unknown"));
+  const names = faces.filter((one) => one.appearance).map((one) =>
+    (one.match ? one.match.name : "somebody unknown") + (one.live === false ? " (not live)" : ""));
   canvas.setAttribute("aria-label", names.length ? `In the picture: ${names.join(", ")}` : "Nobody in the picture");
 }
 
@@ -122,8 +123,8 @@ function draw(canvas, bitmap, faces) {
 function tell(list, items, faces, camera) {
   const here = new Map(faces.filter((one) => one.appearance).map((one) => [one.appearance, one]));
   for (const [id, item] of items) if (!here.has(id)) { item.row.remove(); items.delete(id); }
-  for (const [id, { match }] of here) {
-    const key = match ? `${match.person} ${match.name} ${match.cosine.toFixed(2)}` : "";
+  for (const [id, { match, live }] of here) {
+    const key = `${live} ${match ? `${match.person} ${match.name} ${match.cosine.toFixed(2)}` : ""}`;
     let item = items.get(id);
     if (!item) {
       const name = h("span", { class: "grow" });
@@ -134,7 +135,8 @@ function tell(list, items, faces, camera) {
     }
     if (item.key === key) continue;
     item.key = key;
-    item.name.replaceChildren(who(match), match ? h("span", { class: "faint" }, ` cosine ${match.cosine.toFixed(2)}`) : "");
+    item.name.replaceChildren(...[who(match), lively(live),
+      match && h("span", { class: "faint" }, ` cosine\u00a0${match.cosine.toFixed(2)}`)].filter(Boolean));
     item.button.textContent = match ? "Add sample…" : "Enrol…";
   }
 }

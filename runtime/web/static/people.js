@@ -1,7 +1,7 @@
 // People and their samples.
 
 import { call, get } from "./api.js";
-import { confirm, count, h, say, share, when } from "./dom.js";
+import { confirm, count, dialog, h, say, share, when } from "./dom.js";
 import { decision, photo, told } from "./enrol.js";
 
 export const show = (main, id) => (id ? one(main, id) : all(main));
@@ -126,10 +126,16 @@ function merge(person, others) {
 
 function forget(person) {
   return h("form", { class: "card", onsubmit: attempt(async () => {
-    const text = `${person.name}, with all samples, pictures and appearances, here and in all backups.`;
+    const text = `${person.name}, with all samples, pictures and appearances, here and in all backups. `
+      + "Whoever receives events is told to delete the rest.";
     if (!await confirm("Delete for good?", text, "Delete for good")) return;
+    say(`Deleting ${person.name}…`);
     const { left } = await call("DELETE", `/people/${person.id}`);
-    say([`${person.name} is forgotten here`, ...left].join("; "));
     location.hash = "#/people";
+    say(`${person.name} is forgotten`);
+    if (left.length) await dialog(`${person.name} is forgotten here`, (close) => [  // until it was read: it is said only once
+      h("p", {}, "Out of reach, for now or for good:"),
+      h("ul", { class: "rows" }, left.map((said) => h("li", {}, h("span", { class: "grow" }, said)))),
+      h("button", { type: "button", autofocus: true, onclick: () => close() }, "Close")]);
   }) }, h("button", { class: "danger" }, "Forget this person…"));
 }

@@ -24,7 +24,7 @@ from .world import ADA, PATIENCE, Log, event
 
 GRACE = Match("p-2", "Grace Höpper\n", 0.66)
 DOOR, YARD = "rkface/board/door/person", "rkface/board/yard/person"
-GONE = frozenset({ADA.person})
+GONE = {ADA.person: 1_780_000_100.0}
 
 
 def bodies(*matches):
@@ -178,10 +178,11 @@ def test_what_waits_is_told_of_somebody_unknown_and_all_else_as_it_was(spool, tm
         if spool:
             assert sink.flush(PATIENCE)
         endpoint.open.set()
-        told = endpoint.told.wait_for(5)
+        notice, *told = endpoint.told.wait_for(6)
         assert sink.forgotten(PATIENCE)
         if spool:
             assert b"Ada" not in on_disk(tmp_path / "spool")
+    assert notice["schema"] == "rkface.forgotten", "before all that waits"
     assert who(told) == [None, GRACE.name, None, None, None]
     assert [one["frames"] for one in told] == [7] * 5 and [one["id"] for one in told] == [f"a-{n}" for n in range(5)]
     assert sink.state().dropped == sink.state().refused == 0
@@ -212,7 +213,8 @@ def test_what_an_earlier_run_left_is_told_of_somebody_unknown(tmp_path):
     sink = Delivery("test", endpoint, Spool(tmp_path), AT_ONCE)
     sink.forget(GONE)  # while no service ran
     with sink:
-        assert who(endpoint.told.wait_for(2)) == [None, GRACE.name]
+        notice, *told = endpoint.told.wait_for(3)
+        assert notice["person"] == ADA.person and who(told) == [None, GRACE.name]
         assert sink.forgotten(PATIENCE)
 
 
@@ -381,12 +383,12 @@ def test_a_broker_that_lets_nobody_listen_is_asked_thrice_and_gets_all_events(en
         threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
         broker = Broker("127.0.0.1", server.server_address[1], protocol="3.1.1")
         with Delivery("mqtt", Mqtt(broker, "board", ["door"]), Spool(tmp_path), AT_ONCE) as sink:
-            sink.forget({GRACE.person})
+            sink.forget({GRACE.person: 1.0})
             for number in range(5):
                 sink.send(event(number))
             server.heard.wait(lambda heard: sum(topic.endswith("/appearance") for topic, _ in heard) == 5)
             sink.forget(GONE)
-            server.heard.wait(lambda heard: heard[-1][0] == DOOR and '"unknown"' in heard[-1][1])
+            server.heard.wait(lambda heard: any(topic == DOOR and '"unknown"' in said for topic, said in heard))
             assert sink.forgotten(PATIENCE) and sink.state().refused == 0
         server.shutdown()
     assert len(server.asked.entries) == LISTEN

@@ -8,10 +8,15 @@ from pathlib import Path
 import fastjsonschema
 import pytest
 from rkface.runtime.events.channel import encode
+from rkface.runtime.events.forgotten import as_event
 
 from .world import appearance
 
-SCHEMA = json.loads((files("rkface.runtime.events") / "appearance.schema.json").read_text(encoding="utf-8"))
+SCHEMAS = {
+    name: json.loads((files("rkface.runtime.events") / f"{name}.schema.json").read_text(encoding="utf-8"))
+    for name in ("appearance", "forgotten")
+}
+SCHEMA = SCHEMAS["appearance"]
 DOCS = (Path(__file__).resolve().parents[3] / "docs/events.md").read_text(encoding="utf-8")
 
 
@@ -24,13 +29,28 @@ def test_an_appearance_is_sent_as_this():
     }  # fmt: skip
 
 
+def test_that_somebody_is_forgotten_is_sent_as_this():
+    assert json.loads(encode(as_event("p-1", 1780000100.5))) == {
+        "schema": "rkface.forgotten", "version": 1, "event": "458a1f6d656fa9f11e00c719b182bf79",
+        "person": "p-1", "forgotten": 1780000100.5,
+    }  # fmt: skip
+
+
 @pytest.mark.parametrize("match", [None, "Ada"])
 @pytest.mark.parametrize("stage", ["start", "update", "end"])
 def test_it_is_what_the_schema_says(stage, match):
     event = json.loads(encode((appearance(1, stage) if match else appearance(1, stage, None)).as_event()))
-    fastjsonschema.compile(SCHEMA)(event)
-    assert list(SCHEMA["properties"]) == SCHEMA["required"]
-    assert event.keys() == SCHEMA["properties"].keys()  # nothing that is not described
+    check(SCHEMA, event)
+
+
+def test_so_is_that_somebody_is_forgotten():
+    check(SCHEMAS["forgotten"], json.loads(encode(as_event("p-1", 1780000100.5))))
+
+
+def check(schema, event):
+    fastjsonschema.compile(schema)(event)
+    assert list(schema["properties"]) == schema["required"]
+    assert event.keys() == schema["properties"].keys()  # nothing that is not described
 
 
 def test_the_schema_knows_what_is_wrong():
@@ -38,6 +58,9 @@ def test_the_schema_knows_what_is_wrong():
     for wrong in ({"stage": "gone"}, {"match": {"name": "Ada"}}, {"box": [0, 0, 1]}, {"version": 2}, {"frames": 1.5}):
         with pytest.raises(fastjsonschema.JsonSchemaValueException):
             fastjsonschema.compile(SCHEMA)({**event, **wrong})
+    for wrong in (event, {**as_event("p-1", 1.0), "event": "x"}, {**as_event(None, 1.0), "event": event["event"]}):
+        with pytest.raises(fastjsonschema.JsonSchemaValueException):
+            fastjsonschema.compile(SCHEMAS["forgotten"])(wrong)
 
 
 def rows(properties, prefix=""):
@@ -57,10 +80,14 @@ def kind(rule):
     return rule["type"] if isinstance(rule["type"], str) else " or ".join(rule["type"])
 
 
-def test_the_docs_say_what_the_schema_says():
-    table = re.search(r"<!-- from \S+ -->\n\|.*\n\|.*\n((?:\|.*\n)+)", DOCS)[1]
-    assert table.splitlines() == list(rows(SCHEMA["properties"]))
+@pytest.mark.parametrize("name", SCHEMAS)
+def test_the_docs_say_what_the_schema_says(name):
+    table = re.search(rf"<!-- from \S+/{name}\.schema\.json -->\n\|.*\n\|.*\n((?:\|.*\n)+)", DOCS)[1]
+    assert table.splitlines() == list(rows(SCHEMAS[name]["properties"]))
 
 
-def test_the_example_in_the_docs_is_an_event():
-    fastjsonschema.compile(SCHEMA)(json.loads(re.search(r"```json\n(.*?)```", DOCS, re.DOTALL)[1]))
+def test_the_examples_in_the_docs_are_events():
+    examples = [json.loads(text) for text in re.findall(r"```json\n(.*?)```", DOCS, re.DOTALL)]
+    assert [example["schema"] for example in examples] == [f"rkface.{name}" for name in SCHEMAS]
+    for example, schema in zip(examples, SCHEMAS.values(), strict=True):
+        fastjsonschema.compile(schema)(example)

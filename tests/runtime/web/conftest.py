@@ -3,6 +3,7 @@
 import threading
 import time
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -14,11 +15,13 @@ for needed in ("fastapi", "uvicorn", "argon2", "websockets", "httpx"):
 
 from rkface.convert.demo import camera as demo_camera  # noqa: E402
 from rkface.runtime.backends.reference import open_detector, open_recognizer  # noqa: E402
-from rkface.runtime.bundle import Manifest, Model, Output, Source, Thresholds  # noqa: E402
+from rkface.runtime.bundle import Manifest, Model, Output, Source, Thresholds, read_bundle  # noqa: E402
 from rkface.runtime.opening import detect_doubtful  # noqa: E402
+from rkface.runtime.pipeline import open_model  # noqa: E402
 from rkface.runtime.scheduler import Scheduler  # noqa: E402
 from rkface.runtime.service import Service  # noqa: E402
 from rkface.runtime.settings import CameraSettings, Events, Recognition, Settings  # noqa: E402
+from rkface.runtime.settings import Liveness as LivenessSettings  # noqa: E402
 from rkface.runtime.web.serve import serve  # noqa: E402
 
 FOLDER = Path(demo_camera.__file__).parent
@@ -26,8 +29,8 @@ RATE = 5.0
 PASSWORD = "correct horse battery"
 
 
-def open_demo(_settings=None):
-    """A scheduler over the demo models, without a bundle."""
+def open_demo(_settings=None, judge=None):
+    """A scheduler over the demo models, without a bundle; ``judge`` is one with a model for liveness."""
     detector, seen, outputs = open_detector(FOLDER / "detector.onnx", threads=1)
     recognizer, crop, dimensions = open_recognizer(FOLDER / "recognizer.onnx", threads=1)
     sources = [Source(f"{role}.onnx", "0" * 64, 10, "Apache-2.0") for role in ("detector", "recognizer")]
@@ -35,10 +38,12 @@ def open_demo(_settings=None):
         name="demo", synthetic=True, created="2026-01-01T00:00:00Z", target="rk3588", toolkit="2.5.0", rkface="0.1.0",
         detector=Model("detector.rknn", "", "int8", seen, outputs, sources[0]),
         recognizer=Model("recognizer.rknn", "", "int8", crop, (Output("embedding", (1, dimensions)),), sources[1]),
-        thresholds=Thresholds(0.5, 0.4, 0.411),
+        thresholds=Thresholds(0.5, 0.4, 0.411), liveness=judge and judge.manifest.liveness,
     )  # fmt: skip
     backends = {"detector": detector, "recognizer": recognizer}
-    return Scheduler(manifest, lambda role, core: backends[role], 1, detect_doubtful)
+    if judge:
+        backends["liveness"] = open_model(judge, "liveness", "reference", threads=1)
+    return Scheduler(manifest, lambda role, core: backends[role], 1, detect_doubtful, liveness=judge is not None)
 
 
 @pytest.fixture(scope="session")
@@ -57,12 +62,41 @@ def pictures(cast, tmp_path_factory):
 
 
 @contextmanager
-def running(folder, pictures):
+def running(folder, pictures, opening=open_demo, **settings):
     settings = Settings(
         gallery=folder / "gallery.sqlite", camera={"door": CameraSettings(str(pictures), rate=RATE, loop=True)},
-        recognition=Recognition(window=0.5), events=Events(stdout=False),
+        recognition=Recognition(window=0.5), **{"events": Events(stdout=False)} | settings,
     )  # fmt: skip
-    with Service(settings, open_scheduler=open_demo) as service:
+    with Service(settings, open_scheduler=opening) as service:
+        yield service
+
+
+@pytest.fixture(scope="module")
+def photo_held_up(tmp_path_factory):
+    """What the camera sees where the first of the cast comes, and then a photo of her, in a black frame."""
+    folder, alone = tmp_path_factory.mktemp("held-up"), demo_camera.DemoCamera(640, 360, people=1, seed=21)
+    moments = [0.0] * 5 + [*np.arange(0, 5.5, 1 / RATE)]  # for a second, nobody
+    for number, moment in enumerate((*moments, *moments)):
+        scene = alone.render(moment)
+        image = cv2.add(scene.image, (60, 60, 60, 0))  # to the model that judges, what is bright around a face is live
+        for x1, y1, x2, y2 in scene.boxes.astype(int) if number >= len(moments) else ():
+            wide, high = x2 - x1, y2 - y1
+            photo = (slice(max(0, y1 - high // 8), y2 + high // 8), slice(max(0, x1 - wide // 8), x2 + wide // 8))
+            framed = np.zeros_like(image)
+            framed[photo] = image[photo]
+            held = (slice(max(0, y1 - high), y2 + high), slice(max(0, x1 - wide), x2 + wide))
+            image[held] = framed[held]
+        cv2.imwrite(str(folder / f"{number:03d}.jpg"), image)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def judging(live_bundle, photo_held_up, tmp_path_factory):
+    """A service that judges liveness, before that camera."""
+    opening = partial(open_demo, judge=read_bundle(live_bundle))
+    folder = tmp_path_factory.mktemp("judging")
+    events = Events(stdout=False, file=folder / "events.jsonl")
+    with running(folder, photo_held_up, opening, liveness=LivenessSettings(True), events=events) as service:
         yield service
 
 

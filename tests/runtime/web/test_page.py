@@ -6,6 +6,8 @@ Pictures of it are left in $RKFACE_SCREENSHOTS, for a person to look at.
 import os
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 from rkface.runtime.web.password import write_password
 from rkface.runtime.web.serve import serve
@@ -122,6 +124,36 @@ def test_enrol_appear_event_delete(page, address, service, photos, shot):
     assert [person.name for person in service.gallery.people()] == ["Bela"]
     assert service.appearances(200, person=ada.id) == []
     assert page.problems == []  # neither errors nor anything that the content security policy forbids
+
+
+def test_a_photo_held_up_is_marked(page, judging, portraits, shot):
+    judging.enrol("Ada", cv2.imdecode(np.frombuffer(portraits[0], np.uint8), cv2.IMREAD_COLOR), "test")
+    marks = "[...document.querySelectorAll('main .fake')].map((one) => one.innerText)"
+    seen = "document.querySelector('canvas').getAttribute('aria-label')"
+    with serve(judging, port=0) as address:
+        page.open(address)
+        page.until(f"{seen} === 'In the picture: Ada (not live)'")
+        page.until("document.querySelector('main .card li .fake')?.closest('li').innerText.includes('cosine')")
+        shot("live-photo")
+        page.until(f"{seen} === 'In the picture: Ada'")
+        page.until("!document.querySelector('main .card li .fake')?.closest('li').querySelector('button')")  # here now
+        for dark in (False, True):
+            page.look(390, 844, dark=dark, phone=True)
+            page.open(f"{address}/#/appearances")
+            page.until(f"{marks}.length > 0 && {marks}.every((one) => one === 'not live')")
+            assert page.run(f"{marks}.length < document.querySelectorAll('main li').length")  # she herself is not
+            assert page.run("document.documentElement.scrollWidth") <= 390
+            shot(f"phone-{'dark' if dark else 'light'}-photo")
+        page.look(1280, 800)
+        page.open(f"{address}/#/people")
+        page.click("a.person", "Ada")
+        page.click("button", "Forget this person")
+        page.click("dialog button", "Delete for good")
+        page.shows("events.jsonl", "dialog")  # what is out of reach stays to be read
+        shot("forgotten")
+        page.press("Enter")
+        page.until("!document.querySelector('dialog') && location.hash === '#/people'")
+    assert page.problems == []
 
 
 def test_by_keyboard_alone(page, address):

@@ -1,0 +1,221 @@
+"""Every receiver is told who is forgotten: at least once, before all that waits, also when it or rkface was away."""
+
+import json
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from rkface.runtime.events import Backoff, Delivery, LinesFile, LinesStream, Spool, Webhook
+from rkface.runtime.events.channel import RefusedError, UndeliveredError, encode
+from rkface.runtime.events.forgotten import as_event
+
+from .mosquitto import Listener
+from .test_delivery import AT_ONCE
+from .test_forget import GONE, GRACE, Teller, bodies, mqtt, who
+from .test_webhook import SECRET, server, url  # noqa: F401
+from .world import ADA, PATIENCE, event
+
+SAID = json.loads(encode(as_event(ADA.person, GONE[ADA.person])))
+EVENT = "rkface/board/event"
+
+
+class Deaf(Teller):
+    """Fails on whatever is no appearance."""
+
+    def __init__(self, error):
+        super().__init__()
+        self.error = error
+
+    def deliver(self, record):
+        if "match" not in json.loads(record.body):
+            self.tries.add("forgotten")
+            raise self.error
+        super().deliver(record)
+
+
+def told_by(channel, tmp_path, gone=GONE):
+    """A run that has nothing else to say: whether all were told."""
+    sink = Delivery("test", channel, Spool(tmp_path), AT_ONCE, told=tmp_path / "told")
+    sink.forget(gone)
+    with sink:
+        return sink.told(PATIENCE)
+
+
+def test_a_receiver_is_told_once_whatever_is_started_again(tmp_path):
+    endpoint = Teller()
+    assert told_by(endpoint, tmp_path)
+    assert endpoint.told.entries == [SAID]
+    assert (tmp_path / "told").stat().st_mode & 0o777 == 0o600
+    assert told_by(endpoint, tmp_path) and endpoint.told.entries == [SAID], "it knows"
+    assert told_by(endpoint, tmp_path, {**GONE, "p-2": 5.0, "p-3": 6.0})
+    assert [one["person"] for one in endpoint.told.entries] == [ADA.person, "p-2", "p-3"]
+
+
+def test_half_an_id_that_a_power_cut_left_is_told_again_and_spoils_no_other(tmp_path):
+    endpoint, gone = Teller(), {"aaaa": 1.0, "bbbb": 2.0}
+    assert told_by(endpoint, tmp_path, gone)
+    note = tmp_path / "told"
+    note.write_bytes(note.read_bytes()[:-2])
+    for _ in range(2):
+        assert told_by(endpoint, tmp_path, {**gone, "cccc": 3.0})
+    assert [one["person"] for one in endpoint.told.entries] == ["aaaa", "bbbb", "bbbb", "cccc"]
+    assert len({one["event"] for one in endpoint.told.entries}) == 3, "the repetition can be told"
+
+
+def test_where_the_note_cannot_be_written_it_is_told_again_by_the_next_run(tmp_path, caplog):
+    (tmp_path / "file").touch()
+    endpoint = Teller()
+    for _ in range(2):
+        with Delivery("test", endpoint, None, AT_ONCE, told=tmp_path / "file/told") as sink:
+            sink.forget(GONE)
+            assert sink.told(PATIENCE)
+    assert endpoint.told.entries == [SAID] * 2
+    assert "told again at the next start" in caplog.text and ADA.person not in caplog.text
+
+
+def test_what_a_receiver_missed_comes_after_it_and_without_the_person(tmp_path):
+    spool = Spool(tmp_path)
+    spool.append(bodies(ADA, GRACE, ADA))
+    endpoint = Teller(UndeliveredError("away"))
+    endpoint.open.clear()
+    with Delivery("test", endpoint, spool, AT_ONCE, told=tmp_path / "told") as sink:
+        endpoint.tries.wait_for(1)
+        sink.forget(GONE)
+        assert not sink.told(0.0) and sink.state().queued == 4
+        endpoint.open.set()
+        assert sink.told(PATIENCE)
+        notice, *told = endpoint.told.wait_for(4)
+    assert notice == SAID and who(told) == [None, GRACE.name, None]
+    assert sink.state().queued == 0
+
+
+def test_a_receiver_that_fails_on_it_gets_appearances_all_the_same(tmp_path):
+    deaf = Deaf(UndeliveredError("answered 500"))
+    with Delivery("test", deaf, Spool(tmp_path), AT_ONCE, told=tmp_path / "told") as sink:
+        sink.forget(GONE)
+        deaf.tries.wait(lambda tries: tries.count("forgotten") > 1)  # tried again
+        for number in range(5):
+            sink.send(event(number, match=GRACE))
+        assert [one["id"] for one in deaf.told.wait_for(5)] == [f"a-{number}" for number in range(5)]
+        assert not sink.told(0.0)
+    assert told_by(endpoint := Teller(), tmp_path) and endpoint.told.entries == [SAID], "by the next run"
+
+
+def test_it_is_not_tried_more_often_than_all_else(tmp_path):
+    deaf = Deaf(UndeliveredError("answered 500"))
+    with Delivery("test", deaf, Spool(tmp_path), Backoff(first=PATIENCE, longest=PATIENCE)) as sink:
+        sink.forget(GONE)
+        for number in range(50):
+            sink.send(event(number))
+        deaf.told.wait_for(50)
+    assert deaf.tries.entries.count("forgotten") == 1
+
+
+def test_one_that_refuses_it_is_not_asked_again_and_not_said_to_know(tmp_path):
+    deaf = Deaf(RefusedError("answered 422"))
+    assert not told_by(deaf, tmp_path)
+    told_by(deaf, tmp_path)
+    assert deaf.tries.entries == ["forgotten"]
+
+
+FORGETTER = """
+import sys
+from pathlib import Path
+from rkface.runtime.events import Delivery, LinesFile
+folder = Path(sys.argv[1])
+sink = Delivery("file", LinesFile(folder / "events.jsonl"), told=folder / "told")
+sink.forget({f"p-{number}": float(number) for number in range(80)})
+with sink:
+    print("begun", flush=True)
+    while not sink.told(0.001):
+        print("on it", flush=True)
+print("done", flush=True)
+"""
+
+
+def test_kill_9_in_a_loop_leaves_nobody_untold_and_repeats_one_a_kill_at_most(tmp_path):
+    kills, said = 0, ""
+    while "done" not in said:
+        command = [sys.executable, "-c", FORGETTER, tmp_path]
+        root = Path(__file__).resolve().parents[3]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=root) as process:
+            said = "".join(process.stdout.readline() for _ in range(20))
+            process.send_signal(signal.SIGKILL)
+            said += process.stdout.read()
+        kills += 1
+    people = [json.loads(line)["person"] for line in (tmp_path / "events.jsonl").read_text().splitlines()]
+    assert list(dict.fromkeys(people)) == [f"p-{number}" for number in range(80)]
+    assert len(people) < 80 + kills
+
+
+def test_a_webhook_is_told_signed(server, tmp_path):  # noqa: F811
+    with Delivery("webhook", Webhook(url(server), SECRET), Spool(tmp_path), AT_ONCE, told=tmp_path / "told") as sink:
+        sink.send(event(1))
+        server.posts.wait_for(1)
+        server.answers.append((503, {}))
+        sink.forget(GONE)
+        assert sink.told(PATIENCE)
+        sink.send(event(2))
+        posts = server.posts.wait_for(4)
+    said = [json.loads(body) for _, _, body in posts]
+    assert said[1] == said[2] == SAID and said[3]["match"] is None
+    _, headers, _ = posts[2]
+    assert headers["webhook-id"] == SAID["event"] and headers["webhook-signature"].startswith("v1,")
+
+
+@pytest.mark.parametrize("channel", ["file", "stream"])
+def test_lines_say_it(channel, tmp_path):
+    path = tmp_path / "events.jsonl"
+    with path.open("ab") as stream:
+        lines = LinesFile(path) if channel == "file" else LinesStream(stream)
+        with Delivery(channel, lines, told=tmp_path / f"events-{channel}/told") as sink:
+            sink.send(event(1))
+            assert sink.flush(PATIENCE)
+            sink.forget(GONE)
+            assert sink.told(PATIENCE)
+    assert [json.loads(line)["schema"] for line in path.read_text().splitlines()] == [
+        "rkface.appearance", "rkface.forgotten",
+    ]  # fmt: skip
+    assert (tmp_path / f"events-{channel}").stat().st_mode & 0o777 == 0o700
+
+
+def test_subscribers_hear_it_now_and_no_later(broker, listener, protocol, tmp_path):
+    with Delivery("mqtt", mqtt(broker, protocol), Spool(tmp_path), AT_ONCE, told=tmp_path / "told") as sink:
+        sink.send(event(1))
+        listener.wait("rkface/board/door/appearance")
+        topics = {topic for topic, *_ in listener.heard.entries}
+        sink.forget(GONE)
+        assert sink.told(PATIENCE)
+        listener.wait(EVENT)
+        sink.send(event(2))
+        listener.heard.wait(lambda _: len(listener.payloads("rkface/board/door/appearance")) == 2)
+    assert [json.loads(payload) for payload in listener.payloads(EVENT)] == [SAID]
+    heard = [topic for topic, *_ in listener.heard.entries]
+    assert not any("Ada" in payload for _, payload, _ in listener.heard.entries[heard.index(EVENT) :])
+    assert {*heard} == {*topics, EVENT}, "Home Assistant is told of nothing new"
+    late = Listener(broker.port, "late")
+    late.wait("rkface/board/availability")
+    assert not late.payloads(EVENT)
+    late.close()
+
+
+def test_a_broker_that_was_down_hears_it_once_it_is_back_by_the_next_run(broker, listener, protocol, tmp_path):
+    with Delivery("mqtt", mqtt(broker, protocol), Spool(tmp_path), AT_ONCE, told=tmp_path / "told") as sink:
+        sink.send(event(1))
+        listener.wait("rkface/board/door/appearance")
+        broker.stop()
+        sink.forget(GONE)
+        sink.send(event(2))
+        sink.send(event(3, match=GRACE))
+        assert sink.flush(PATIENCE) and not sink.told(0.1)
+    broker.start()
+    later = Delivery("mqtt", mqtt(broker, protocol), Spool(tmp_path), AT_ONCE, told=tmp_path / "told")
+    later.forget(GONE)
+    with later:
+        assert later.told(PATIENCE)
+        listener.heard.wait(lambda _: "a-3" in str(listener.payloads("rkface/board/door/appearance")))
+    said = [json.loads(said) for topic, said, _ in listener.heard.entries if topic.endswith(("appearance", "event"))]
+    first, notice, *rest = {one["event"]: one for one in said}.values()  # the listener may hear one twice
+    assert first["match"] and notice == SAID and who(rest) == [None, GRACE.name]
