@@ -12,18 +12,27 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 
+def start(command: Sequence[str], **options: Any) -> subprocess.Popen[Any]:
+    """``command`` as a process in a session of its own, so that it is this process that hears Ctrl-C."""
+    return subprocess.Popen(command, start_new_session=True, **options)
+
+
+def stop(process: subprocess.Popen[Any]) -> None:
+    """End it and all that it started."""
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+
+
 @contextmanager
-def child(command: Sequence[str], **options: Any) -> Iterator[subprocess.Popen[bytes]]:
-    """``command`` as a process in a session of its own, so that it is this process that hears Ctrl-C. It and all that
-    it started are gone when the block is left, however that is left."""
+def child(command: Sequence[str], **options: Any) -> Iterator[subprocess.Popen[Any]]:
+    """``command`` started, and stopped when the block is left, however that is left."""
     # A Ctrl-C between its birth and the `try` below leaves it to die by itself, a moment after us (die_with).
-    process = subprocess.Popen(command, stdin=subprocess.DEVNULL, start_new_session=True, **options)
+    process = start(command, stdin=subprocess.DEVNULL, **options)
     try:
         yield process
     finally:
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+        stop(process)
 
 
 def die_with(parent: int) -> None:

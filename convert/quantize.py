@@ -1,7 +1,8 @@
 """ONNX → RKNN by rknn-toolkit2, each time in a process of its own (convert/worker.py).
 
 The compiler can abort or crash with its process, the toolkit writes into the current folder and prints to the terminal,
-and simulation is only possible where the model was built.
+and simulation is only possible where the model was built. Loading the toolkit takes longer than converting a small
+model: one process does that, and a copy of it each conversion.
 """
 
 from __future__ import annotations
@@ -15,20 +16,22 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import IO, TextIO
 
 import numpy as np
 from numpy.typing import NDArray
 from rkface.runtime.bundle import Input
 from rkface.runtime.errors import InputError, WorkError
 
-from .children import child
+from .children import start, stop
 
 MISSING = "rknn-toolkit2 is not installed here: run `make venv` (x86-64 Linux, Python 3.10-3.12)"
 STAGES = ("load", "build", "export", "simulate", "analyse")
+ENDED = "ended"  # not a stage: the exit status of what did the job
 ANSWERED = "answered"  # not a stage: how many images the simulator is through with
 ANALYSIS = "analysis"  # the worker's folder for it
 CUSTOM_STRING_BYTES = 1024  # RKNN_QUERY_CUSTOM_STRING's buffer, with its closing zero
@@ -118,8 +121,7 @@ def quantize(job: Job, log: Path, progress: Callable[[str, float], None] = lambd
         work = Path(scratch).resolve()  # the worker runs inside it
         partial = replace(_absolute(job), output=work / "model.rknn")
         (work / "job.json").write_text(json.dumps(asdict(partial), default=str), encoding="utf-8")
-        with log.open("wb") as sink:
-            stage, code = _run(work, sink, progress)
+        stage, code = _run(work, log, progress)
         if code != 0:
             raise WorkError(_explain(job, stage, code, log))
         result = json.loads((work / "result.json").read_text(encoding="utf-8"))
@@ -167,26 +169,70 @@ def _check_dataset(dataset: Path, input: Input) -> None:
             )
 
 
-def _run(work: Path, sink: Any, progress: Callable[[str, float], None]) -> tuple[str, int]:
-    """Run the worker; returns the stage it was in when it ended, and its exit status."""
+@dataclass(frozen=True)
+class _Toolkit:
+    """The process that has loaded the toolkit, and what it says."""
+
+    process: subprocess.Popen[str]
+    says: TextIO
+
+    def order(self, work: Path, log: Path) -> None:
+        with suppress(BrokenPipeError):  # it has died, which ends what it says, too
+            self._stdin.write(json.dumps({"work": str(work), "log": str(log.resolve())}) + "\n")
+            self._stdin.flush()
+
+    def end(self) -> None:
+        stop(self.process)
+        with self.says, suppress(BrokenPipeError), self._stdin:
+            self.says.read()  # until whoever did its job is gone too
+
+    @property
+    def _stdin(self) -> IO[str]:
+        assert self.process.stdin is not None
+        return self.process.stdin
+
+
+_toolkits: list[_Toolkit] = []  # one at most; it ends with us
+
+
+def _toolkit(log: Path) -> _Toolkit:
+    """The one that runs, or a new one, which says in ``log`` if it cannot start."""
+    if _toolkits and _toolkits[0].process.poll() is None:
+        return _toolkits[0]
     reader, writer = os.pipe()
-    command = [sys.executable, "-m", "rkface.convert.worker", str(work / "job.json"), str(writer), str(os.getpid())]
+    command = [sys.executable, "-m", "rkface.convert.worker", str(writer), str(os.getpid())]
+    with log.open("ab") as sink:
+        process = start(
+            command, stdin=subprocess.PIPE, stdout=sink, stderr=subprocess.STDOUT, text=True, pass_fds=[writer]
+        )
+    os.close(writer)
+    _toolkits[:] = [_Toolkit(process, os.fdopen(reader, encoding="utf-8"))]
+    return _toolkits[0]
+
+
+def _run(work: Path, log: Path, progress: Callable[[str, float], None]) -> tuple[str, int]:
+    """Have the job in ``work`` done; returns the stage that it was in when it ended, and its exit status."""
+    log.write_bytes(b"")
+    toolkit = _toolkit(log)
     stage = "start"
-    with (
-        os.fdopen(reader, encoding="utf-8") as stages,
-        child(command, cwd=work, stdout=sink, stderr=subprocess.STDOUT, pass_fds=[writer]) as worker,
-    ):
-        os.close(writer)
-        for line in stages:
-            name, seconds = line.split()
+    try:
+        toolkit.order(work, log)
+        for line in toolkit.says:
+            name, value = line.split()
+            if name == ENDED:
+                return stage, int(value)
             if name == ANSWERED:
-                progress(name, float(seconds))
+                progress(name, float(value))
             elif name in STAGES:
-                progress(name, float(seconds))
+                progress(name, float(value))
                 stage = STAGES[min(STAGES.index(name) + 1, len(STAGES) - 1)]
             else:
                 stage = STAGES[0]
-        return stage, worker.wait()
+    except BaseException:
+        toolkit.end()
+        raise
+    toolkit.end()
+    return stage, toolkit.process.returncode
 
 
 def _explain(job: Job, stage: str, code: int, log: Path) -> str:

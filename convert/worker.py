@@ -1,4 +1,7 @@
-"""The process in which rknn-toolkit2 runs, started by ``quantize``: the one file that imports it."""
+"""The process in which rknn-toolkit2 runs, started by ``quantize``: the one file that imports it.
+
+It loads the toolkit and does each job in a copy of itself: what a job leaves in memory, or breaks, ends with the copy.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,7 @@ import os
 import shutil
 import sys
 import time
+import traceback
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,7 +21,7 @@ from numpy.typing import NDArray
 from rkface.runtime.backends import stack_runs
 
 from .children import die_with
-from .quantize import ANALYSIS, ANSWERED, listed
+from .quantize import ANALYSIS, ANSWERED, ENDED, listed
 
 # What step 1 of the toolkit's hybrid quantisation writes, as it calls them behind the name of the model.
 CALIBRATED = MODEL, DATA, CONFIGURATION = "step1.model", "step1.data", "step1.quantization.cfg"
@@ -29,14 +33,45 @@ class _Failed(Exception):
     pass
 
 
-def work(job_file: Path, channel: int, parent: int) -> int:
+def serve(channel: int, parent: int) -> int:
+    """Do the jobs that stdin names, a line of JSON each, and tell ``channel`` how they go."""
     die_with(parent)
-    raw = json.loads(job_file.read_text(encoding="utf-8"))
     try:
-        from rknn.api import RKNN
+        import rknn.api  # noqa: F401
     except ImportError as error:
         print(error)
         return 3
+    here = os.getpid()
+    for line in sys.stdin:
+        order = json.loads(line)
+        copy = os.fork()
+        if copy == 0:
+            os._exit(_work_in(Path(order["work"]), Path(order["log"]), channel, here))
+        _, status = os.waitpid(copy, 0)
+        os.write(channel, f"{ENDED} {os.waitstatus_to_exitcode(status)}\n".encode())
+    return 0
+
+
+def _work_in(folder: Path, log: Path, channel: int, parent: int) -> int:
+    try:
+        die_with(parent)
+        os.chdir(folder)
+        with log.open("ab") as sink:
+            for stream in (sys.stdout, sys.stderr):
+                os.dup2(sink.fileno(), stream.fileno())
+        work(json.loads(Path("job.json").read_text(encoding="utf-8")), channel)
+    except BaseException:
+        traceback.print_exc()
+        return 1
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+    return 0
+
+
+def work(raw: dict[str, Any], channel: int) -> None:
+    from rknn.api import RKNN
+
     seconds: dict[str, float] = {}
 
     def stage(name: str, call: Callable[[], Any]) -> Any:
@@ -85,7 +120,6 @@ def work(job_file: Path, channel: int, parent: int) -> int:
         report("analyse")
     np.savez("outputs.npz", **{f"{index}": array for index, array in enumerate(outputs)})
     _write_result(seconds)
-    return 0
 
 
 def _keep(stem: str, folder: Path) -> None:
@@ -180,4 +214,4 @@ def _write_result(seconds: dict[str, float]) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(work(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])))
+    sys.exit(serve(int(sys.argv[1]), int(sys.argv[2])))

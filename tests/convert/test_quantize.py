@@ -1,5 +1,6 @@
 """The real toolkit on tiny models: what must never go wrong silently."""
 
+import contextlib
 import os
 import select
 import signal
@@ -117,7 +118,7 @@ def test_a_failing_toolkit_is_one_error_with_its_log(reds, tmp_path):
     assert [path.name for path in log.parent.iterdir()] == ["toolkit.txt"] and not (tmp_path / "x.rknn").exists()
 
 
-@pytest.mark.parametrize("victim", ["worker", "parent"])
+@pytest.mark.parametrize("victim", ["conversion", "toolkit", "parent"])
 def test_killed_or_interrupted_leaves_nothing(reds, tmp_path, victim):
     job, _, _, _ = reds
     script = (
@@ -130,28 +131,32 @@ def test_killed_or_interrupted_leaves_nothing(reds, tmp_path, victim):
     with subprocess.Popen(
         command, cwd=tmp_path, stderr=subprocess.PIPE, text=True, preexec_fn=heed_ctrl_c,  # noqa: PLW1509
     ) as parent:  # fmt: skip
-        worker = child_of(parent)
-        handle = os.pidfd_open(worker)
-        if victim == "worker":
-            os.kill(worker, signal.SIGKILL)
-        else:
+        toolkit = child_of(parent.pid, parent)
+        conversion = child_of(toolkit, parent, within="toolkit-")
+        handles = [os.pidfd_open(process) for process in (toolkit, conversion)]
+        if victim == "parent":
             parent.send_signal(signal.SIGINT)
+        else:
+            os.kill(toolkit if victim == "toolkit" else conversion, signal.SIGKILL)
         error = parent.communicate()[1]
-    assert ("died of SIGKILL" in error) if victim == "worker" else ("KeyboardInterrupt" in error)
+    assert ("KeyboardInterrupt" if victim == "parent" else "died of SIGKILL") in error
     assert [path.name for path in (tmp_path / "logs").iterdir()] == ["log.txt"]
     assert not (tmp_path / "out.rknn").exists()
     # Readable once the process has ended, collected or not: an orphan's zombie is init's affair.
-    assert select.select([handle], [], [], 60)[0], "the worker outlives its parent"
-    os.close(handle)
+    for handle in handles:
+        assert select.select([handle], [], [], 60)[0], "it outlives its parent"
+        os.close(handle)
 
 
-def child_of(parent):
-    children = Path(f"/proc/{parent.pid}/task/{parent.pid}/children")
-    while parent.poll() is None:
-        found = children.read_text().split()
-        if found:
-            return int(found[0])
-        time.sleep(0.01)
+def child_of(pid, whole, within=""):
+    """The first that works in a folder of such a name: loading the toolkit has children, too."""
+    children = Path(f"/proc/{pid}/task/{pid}/children")
+    while whole.poll() is None:
+        for child in children.read_text().split():
+            with contextlib.suppress(FileNotFoundError):
+                if Path(f"/proc/{child}/cwd").resolve(strict=True).name.startswith(within):
+                    return int(child)
+        time.sleep(0.002)
     raise AssertionError("the worker never started")
 
 
