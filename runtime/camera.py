@@ -198,8 +198,9 @@ def open_camera(
 
     ``spec``: a V4L2 index or path, a name out of /dev/v4l/by-id, an rtsp or http address, a video file, a folder of
     photos, a GStreamer pipeline that ends in an appsink, or "-" for JPEG pictures back to back on stdin.
-    ``wanted`` is asked of a V4L2 camera; its rate is also a folder's. ``loop`` and ``realtime`` are for files and
-    folders. ``decoder``: "h264" or "h265" has Rockchip's MPP decode that of an RTSP camera, through GStreamer.
+    ``wanted`` is asked of a V4L2 camera; its rate is also a folder's, and ``hold`` a folder's alone. ``loop`` and
+    ``realtime`` are for files and folders. ``decoder``: "h264" or "h265" has Rockchip's MPP decode that of an RTSP
+    camera, through GStreamer.
     InputError for a ``spec`` that is none of these, a file that is missing, or GStreamer where OpenCV has none. A
     device or address that is not there is no error: it may come.
     """
@@ -223,8 +224,8 @@ def open_camera(
         return live(shown, lambda camera: Device(device, wanted))
     path = Path(spec)
     if spec and path.is_dir():
-        Folder(path, wanted.rate)  # an empty one is said now
-        return played(shown, lambda camera: Folder(path, wanted.rate))
+        Folder(path, wanted.rate, wanted.hold)  # an empty one is said now
+        return played(shown, lambda camera: Folder(path, wanted.rate, wanted.hold))
     if path.is_file():
         Video(path).close()
         return played(shown, lambda camera: Video(path))

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 import pytest
 from rkface.runtime import streams
-from rkface.runtime.camera import Camera, find_device, mpp_pipeline, open_camera, without_password
+from rkface.runtime.camera import Camera, find_device, is_black, mpp_pipeline, open_camera, without_password
 from rkface.runtime.errors import InputError, WorkError
 from rkface.runtime.mjpeg import Splitter
 from rkface.runtime.pace import Pace, feed
@@ -18,6 +18,7 @@ from rkface.runtime.scheduler import Frame, Result
 from rkface.runtime.settings import CameraSettings
 from rkface.runtime.streams import Pipe, Wanted, fourcc
 from rkface.runtime.view import open_view, pace_of
+from rkface.runtime.visit import Rules
 
 PATIENCE = 60
 
@@ -219,6 +220,18 @@ def test_a_folder_of_photos_at_a_rate_and_what_is_no_photo_is_passed_over(tmp_pa
     assert [number_of(frame) for frame in found] == [0, 1, 3]
     assert found[2].time - found[0].time == pytest.approx(0.75)
     assert camera.state().unreadable == 1
+
+
+def test_a_photo_that_is_held_is_followed_and_nobody_from_it_to_the_next(tmp_path):
+    for number in (0, 1):
+        cv2.imwrite(str(tmp_path / f"{number}.png"), picture(number))
+    frames = frames_of(open_camera(str(tmp_path), wanted=Wanted(hold=1.0)))
+    dark = [is_black(frame.image) for frame in frames]
+    assert dark == 2 * ([False] * 5 + [True])
+    assert [number_of(frame) for frame, black in zip(frames, dark, strict=True) if not black] == [0] * 5 + [1] * 5
+    apart = np.diff([frame.time for frame in frames])
+    assert apart[:4] == pytest.approx(0.2)
+    assert apart[4] > Rules(0.5).keep, "a track would outlive its photo"
 
 
 def test_jpegs_from_a_pipe_until_its_other_end_closes():
@@ -460,7 +473,7 @@ def test_looks_a_second_are_bounded_as_they_are_set():
 def test_a_recording_is_looked_at_whole_whatever_its_pace(tmp_path):
     for number in range(12):
         cv2.imwrite(str(tmp_path / f"{number:02}.png"), picture(3))
-    view, seen = open_view("still", CameraSettings(str(tmp_path), looks=1, motion=True)), []
+    view, seen = open_view("still", CameraSettings(str(tmp_path), hold=0.0, looks=1, motion=True)), []
     view.watcher = SimpleNamespace(present=lambda: ())
 
     def submit(frame):

@@ -33,6 +33,7 @@ from rkface.runtime.settings import (
     Recognition,
     Settings,
     WebhookSettings,
+    named_cameras,
 )
 from rkface.runtime.view import View
 
@@ -156,6 +157,26 @@ def test_a_recording_is_told_from_first_to_last_frame(settings, record, known):
     assert {event["source"]: event["match"] is not None for event in events} == {"door": True, "yard": False}
     # Every frame was looked at, though the machine may be slower than the recording.
     assert [event["frames"] for event in events if event["stage"] == "end"] == [15, 15]
+
+
+def test_real_people_are_recognised_in_a_folder_of_photos(shared, real_bundle, tmp_path, capsys):
+    """What a newcomer tries first: one photo of each person enrolled, a folder with another one as the camera."""
+    people, staff, camera = shared / "data/people", tmp_path / "staff", tmp_path / "camera"
+    known = {"img13": "img14", "img20": "img21", "img16": "img17", "img3": "img12", "img22": "img23", "img18": "img19"}
+    for folder, photos in ((staff, known), (camera, known.values())):
+        folder.mkdir()
+        for photo in photos:
+            (folder / f"{photo}.jpg").write_bytes((people / f"{photo}.jpg").read_bytes())
+    (camera / "stranger.jpg").write_bytes((people / "img8.jpg").read_bytes())
+    gallery = tmp_path / "gallery.sqlite"
+    arguments = ["--bundle", real_bundle, "--backend", "reference", "--gallery", gallery, "--folder", staff]
+    assert main(["enrol", *map(str, arguments)]) == 0
+    events = played(Settings(
+        bundle=real_bundle, backend="reference", gallery=gallery, camera=named_cameras([str(camera)]),
+        events=Events(stdout=False, file=tmp_path / "events.jsonl"),
+    ))  # fmt: skip
+    ended = [name for stage, name in who(events) if stage == "end"]
+    assert sorted(ended, key=str) == sorted([*known, None], key=str)
 
 
 def test_the_log_answers_who_was_where_and_keeps_the_unknown_one_s_face(settings, record, live):
