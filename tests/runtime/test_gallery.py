@@ -18,6 +18,7 @@ from rkface.runtime import gallery_schema
 from rkface.runtime.align import ALIGNMENT
 from rkface.runtime.bundle import parse_manifest
 from rkface.runtime.errors import InputError, WorkError
+from rkface.runtime.fresh import fresh
 from rkface.runtime.gallery import Gallery, Sample, embedding_identity
 from rkface.runtime.gallery_copies import back_up, check, finish, forget, known_backups, restore
 
@@ -371,6 +372,41 @@ def test_a_backup_out_of_reach_is_named_and_brings_nobody_back(gallery, path, tm
     away.rename(usb)
     assert finish(gallery) == []
     assert traces(tmp_path, [1, 2]) == {2}
+
+
+@pytest.mark.parametrize("task", ["back_up(gallery)", "back_up(gallery, elsewhere)", "restore(path, made)"])
+def test_a_copy_that_was_cut_off_is_found_and_deleted(gallery, path, tmp_path, task):
+    """Killed when the copy is all there and has no name yet, as by a power cut."""
+    ada = gallery.add("Ada", [stored(1)])
+    made = back_up(gallery)
+    (tmp_path / "disk").mkdir()
+    killed = f"""
+import os, pathlib, signal
+from rkface.runtime import fresh, gallery_copies
+from rkface.runtime.gallery import Gallery
+from rkface.runtime.gallery_copies import back_up, restore
+def die(*_):
+    os.kill(os.getpid(), signal.SIGKILL)
+fresh.sync = gallery_copies._delete_forgotten = die
+path, made, elsewhere = map(pathlib.Path, {[str(path), str(made), str(tmp_path / "disk/copy.sqlite")]!r})
+with Gallery(path) as gallery:
+    {task}
+"""
+    before = set(tmp_path.rglob("*"))
+    assert subprocess.run([sys.executable, "-c", killed], check=False).returncode == -signal.SIGKILL
+    left = [file for file in set(tmp_path.rglob("*")) - before if crop_of(1)[:64] in file.read_bytes()]
+    assert left, "the test kills too early"
+    assert [copy.path for copy in forget(gallery, ada)] == ([tmp_path / "disk/copy.sqlite"] if "else" in task else [])
+    assert traces(tmp_path, [1]) == set()
+
+
+def test_a_copy_that_is_being_made_is_left_alone_and_named(gallery, path):
+    ada = gallery.add("Ada", [sample(1)])
+    target = back_up(gallery)
+    with fresh(target, final=False) as copy:
+        assert [(left.path, "now" in left.reason) for left in forget(gallery, ada)] == [(copy, True)]
+        assert copy.exists()
+    assert finish(gallery) == []
 
 
 def test_a_reader_of_old_pages_delays_the_overwriting_and_it_is_said(gallery, path, tmp_path):
