@@ -334,6 +334,34 @@ def spooled(known):
     return lambda: b"".join(path.read_bytes() for path in known.parent.glob("events-*/*"))
 
 
+def test_forgetting_answers_when_it_is_done_also_where_housekeeping_notices_first(live, monkeypatch):
+    noticed, answered, order = threading.Event(), threading.Event(), []
+
+    def slow(*arguments):
+        """Forgetting in the gallery is over when housekeeping has seen it."""
+        left = forget(*arguments)
+        assert noticed.wait(WAIT)
+        return left
+
+    with live([scene()], events=NOWHERE) as service:
+        (sink,) = service.sinks
+        told = sink.forget
+
+        def tell(gone):
+            noticed.set()
+            answered.wait(0.5)
+            told(gone)
+            order.append("told")
+
+        monkeypatch.setattr(sink, "forget", tell)
+        monkeypatch.setattr("rkface.runtime.gallery_copies.forget", slow)
+        service.forget(service.gallery.people()[0].id)
+        order.append("answered")
+        answered.set()
+        wait_for(lambda: len(order) == 2)
+    assert order == ["told", "answered"]
+
+
 def test_a_name_that_waits_to_be_told_goes_when_another_program_forgets_it(live, known, spooled, capsys):
     with live([scene((0, 3))], events=NOWHERE) as service:
         wait_for(lambda: b"Lovelace" in spooled())
