@@ -8,8 +8,10 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from logging import getLogger
 from pathlib import Path
+from typing import Any
 
 import uvicorn
 from fastapi import FastAPI, Request
@@ -18,7 +20,7 @@ from fastapi.staticfiles import StaticFiles
 
 from ..errors import InputError, RkfaceError
 from . import api, live
-from .connection import Connection
+from .connection import Connection, Entrance
 from .guard import LOOPBACK, Access, Guard
 from .password import Passwords, read_password, read_token
 from .service_protocol import Service
@@ -85,17 +87,18 @@ def serve(
         )
     token = read_token(token_file) if token_file else ""
     app = console(service, Access(passwords, tls is not None, token))
-    config = uvicorn.Config(
-        app, http=Connection, ws="websockets-sansio", ws_max_size=1024, log_config=None, access_log=False,
-        lifespan="off", server_header=False, proxy_headers=False, limit_concurrency=CONNECTIONS,
-        timeout_graceful_shutdown=GRACE,
-    )  # fmt: skip
-    if tls is not None:
-        config.load()
-        config.ssl = _context(*tls)
-    elif passwords is not None and host not in LOOPBACK:
+    context = _context(*tls) if tls else None
+    if context is None and passwords is not None and host not in LOOPBACK:
         log.warning("listening on %s without TLS: password and pictures can be read on the way", host)
     with _bound(host, port) as listening:
+        connection: Any = partial(Connection, listening)
+        config = uvicorn.Config(
+            app, loop="asyncio", http=connection, ws="websockets-sansio", ws_max_size=1024, log_config=None,
+            access_log=False, lifespan="off", server_header=False, proxy_headers=False, limit_concurrency=CONNECTIONS,
+            backlog=CONNECTIONS, timeout_graceful_shutdown=GRACE,
+        )  # fmt: skip
+        config.load()
+        config.ssl = context
         server = uvicorn.Server(config)
         thread = threading.Thread(target=server.run, args=([listening],), name="rkface-web", daemon=True)
         thread.start()
@@ -118,10 +121,10 @@ def _await(server: uvicorn.Server, thread: threading.Thread) -> None:
         time.sleep(0.01)
 
 
-def _bound(host: str, port: int) -> socket.socket:
+def _bound(host: str, port: int) -> Entrance:
     try:
         family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
-        return socket.create_server(address[:2], family=family)
+        return Entrance(socket.create_server(address[:2], family=family))
     except OSError as error:
         raise InputError(f"cannot listen on {host}:{port}: {error.strerror or error}: choose another port") from error
 
