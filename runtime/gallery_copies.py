@@ -16,6 +16,7 @@ from .errors import InputError, RkfaceError, WorkError
 from .fresh import fresh, sweep
 from .gallery import Gallery, Person
 from .gallery_schema import (
+    APPLICATION,
     DamagedError,
     NoDatabaseError,
     backup_folder,
@@ -301,5 +302,7 @@ def _copy(source: Path, target: Path) -> None:
     """Through SQLite, so that what another program is just writing does not come along by half."""
     place = f"{source.resolve().as_uri()}?mode=ro"
     with explained(source), closing(sqlite3.connect(place, uri=True)) as old, closing(sqlite3.connect(target)) as new:
+        if old.execute("PRAGMA application_id").fetchone() != (APPLICATION,):  # an empty file is a database, too
+            raise InputError(f"{source} is no backup of a gallery: `rkface gallery backup --list` has all")
         old.backup(new)
         new.execute("PRAGMA journal_mode=DELETE")

@@ -2,6 +2,7 @@
 
 import os
 import random
+import re
 import signal
 import sqlite3
 import stat
@@ -272,6 +273,23 @@ def test_restore_keeps_what_it_replaces_and_programs_see_it(gallery, path):
     assert gallery.refresh() and [person.name for person in gallery.people()] == ["Ada"]
     restore(path, kept)
     assert [person.name for person in gallery.people()] == ["Ada", "Grace"]
+
+
+@pytest.mark.parametrize("content", ["empty", "text", "another program's"])
+def test_what_is_no_backup_replaces_nothing(gallery, path, tmp_path, content):
+    gallery.add("Ada", [sample(1)])
+    source = tmp_path / "backup.sqlite"
+    source.write_bytes(b"" if content == "empty" else b"holiday pictures" * 100)
+    if content == "another program's":
+        source.unlink()
+        with closing(sqlite3.connect(source)) as foreign:
+            foreign.execute("CREATE TABLE recipe (name TEXT)")
+    with pytest.raises(InputError, match=re.escape(f"{source} is no ")) as caught:
+        restore(path, source)
+    assert "or restore a backup look" not in str(caught.value)
+    assert [person.name for person in gallery.people()] == ["Ada"]
+    kept = {source.name, *(path.name + end for end in ("", "-wal", "-shm"))}
+    assert {file.name for file in tmp_path.iterdir()} <= kept
 
 
 def test_a_merge_that_was_restored_away_is_forgotten_too(gallery, path):
