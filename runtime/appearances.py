@@ -59,6 +59,8 @@ class AppearanceLog:
         self._lock = threading.Lock()
         try:
             self._database = _open(path)
+        except OSError as error:
+            raise WorkError(f"{path}: cannot be opened ({error.strerror}): check its owner and its folder's") from error
         except sqlite3.DatabaseError as error:
             if isinstance(error, sqlite3.OperationalError):  # locked, no rights, full: the file itself is good
                 raise WorkError(f"{path}: the log of appearances cannot be opened: {error}") from error

@@ -27,7 +27,7 @@ from .embed import unit
 from .errors import InputError
 from .gallery_index import Snapshot, read_exactly, read_snapshot
 from .gallery_schema import explained, open_database, transaction
-from .person import GalleryState, Person, Sample, embedding_identity
+from .person import GalleryState, Person, Sample, embedding_identity, readable
 from .seal import SETTING, Key, Plain, unlock
 from .search import Precision
 
@@ -170,8 +170,7 @@ class Gallery:
         Whatever this returns for is on the disk. InputError, and nothing added, for an empty name or a sample of
         another identity or length.
         """
-        if not name.strip():
-            raise InputError("a person needs a name")
+        _check_name(name)
         fresh, now, ids = list(samples), time.time(), []
         with self.writing() as database:
             found = self._select("WHERE name = ?", [name])
@@ -229,12 +228,10 @@ class Gallery:
 
     def rename(self, person: Person, name: str) -> None:
         """InputError for an empty name or that of somebody else."""
+        _check_name(name)
         other = self._select("WHERE name = ?", [name])
-        if not name.strip() or (other and other[0].id != person.id):
-            raise InputError(
-                f"{name!r} is somebody else's name: if they are one person, use `rkface gallery merge`"
-                if name.strip() else "a person needs a name"
-            )  # fmt: skip
+        if other and other[0].id != person.id:
+            raise InputError(f"{name!r} is somebody else's name: if they are one person, use `rkface gallery merge`")
         with self.writing() as database:
             database.execute("UPDATE person SET name = ?, changed = ? WHERE id = ?", [name, time.time(), person.id])
         self.changed()
@@ -304,6 +301,13 @@ class Gallery:
             with self.lock:
                 current = self._current = self._current or self._read()
         return current
+
+
+def _check_name(name: str) -> None:
+    if not name.strip():
+        raise InputError("a person needs a name")
+    if readable(name) != name:
+        raise InputError(f"{readable(name)!r} is no name: it holds what is no character")
 
 
 def _stored(embedding: NDArray[np.float32]) -> bytes:

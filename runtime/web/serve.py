@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import socket
 import ssl
 import threading
@@ -14,8 +15,9 @@ from pathlib import Path
 from typing import Any
 
 import uvicorn
-from fastapi import FastAPI, Request
-from fastapi.responses import FileResponse, JSONResponse, PlainTextResponse
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import FileResponse, PlainTextResponse
 from fastapi.staticfiles import StaticFiles
 
 from ..errors import InputError, RkfaceError
@@ -47,8 +49,12 @@ def console(service: Service, access: Access) -> FastAPI:
     app.include_router(live.router)
 
     @app.exception_handler(RkfaceError)
-    def refused(_: Request, error: RkfaceError) -> JSONResponse:
-        return JSONResponse({"detail": str(error)}, 400 if isinstance(error, InputError) else 503)
+    def refused(_: Request, error: RkfaceError) -> Response:
+        return _detail(str(error), 400 if isinstance(error, InputError) else 503)
+
+    @app.exception_handler(RequestValidationError)
+    def invalid(_: Request, error: RequestValidationError) -> Response:
+        return _detail([{name: one[name] for name in ("type", "loc", "msg")} for one in error.errors()], 422)
 
     @app.get("/metrics", include_in_schema=False)
     def metrics() -> PlainTextResponse:
@@ -111,6 +117,11 @@ def serve(
         finally:
             app.state.stopping = server.should_exit = True
             thread.join()
+
+
+def _detail(detail: Any, status: int) -> Response:
+    """In ASCII: what was asked may hold half a character (\\ud800), which no UTF-8 can repeat."""
+    return Response(json.dumps({"detail": detail}), status, media_type="application/json")
 
 
 def _await(server: uvicorn.Server, thread: threading.Thread) -> None:

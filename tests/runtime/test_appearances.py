@@ -1,9 +1,12 @@
 """The log of appearances: bounded in age, by a clock that may jump, and rid of whoever is forgotten."""
 
+import errno
+import os
+
 import pytest
 from rkface.runtime.appearance import Appearance, Match
 from rkface.runtime.appearances import AppearanceLog
-from rkface.runtime.errors import InputError
+from rkface.runtime.errors import InputError, WorkError
 from rkface.runtime.settings import DAY, Keep
 
 NOW = 1_800_000_000.0
@@ -105,3 +108,12 @@ def test_a_log_of_a_newer_rkface_is_left_alone(log, tmp_path):
     log.close()
     with pytest.raises(InputError, match="newer rkface"):
         AppearanceLog(log.path)
+
+
+def test_a_log_of_another_user_is_said_to_be_so(tmp_path, monkeypatch):
+    def denied(*_):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+    monkeypatch.setattr("os.open", denied)  # root, who runs tests as well, may open all
+    with pytest.raises(WorkError, match=r"appearances\.sqlite: .*Permission denied.*check its owner"):
+        AppearanceLog(tmp_path / "appearances.sqlite")

@@ -1,9 +1,11 @@
 """An encrypted gallery: nothing to be read without the key, everything as before with it."""
 
 import base64
+import os
 import sqlite3
 import stat
 from contextlib import ExitStack, closing
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -132,6 +134,18 @@ def test_keys_are_for_their_owner_and_checked(key, tmp_path):
     assert make_key(tmp_path / "second").value != key.value
     with pytest.raises(InputError, match="cannot be written"):
         make_key(key.path)
+
+
+def test_a_key_has_its_name_on_the_disk_before_anything_is_encrypted_with_it(tmp_path, monkeypatch):
+    synced, fsync = [], os.fsync
+
+    def noted(handle):
+        synced.append(Path(f"/proc/self/fd/{handle}").readlink())
+        fsync(handle)
+
+    monkeypatch.setattr(os, "fsync", noted)
+    made = make_key(tmp_path / "key")
+    assert synced == [made.path, tmp_path]
     for wrong in ("", "no base64", base64.b64encode(b"short").decode()):
         (tmp_path / "wrong").write_text(wrong)
         with pytest.raises(InputError, match="no key"):

@@ -289,6 +289,18 @@ def test_a_body_that_is_too_large_is_refused_before_it_is_read():
     assert asyncio.run(request(photo, [(b"content-length", b"10"), (b"transfer-encoding", b"chunked")])) == 411
 
 
+@pytest.mark.parametrize("words", [b'{"\\ud800": 1}', b'{"door": ["\\ud800"]}', b'["\\ud800"]'])
+def test_half_a_character_is_a_bad_question_and_no_failure(words):
+    class Strict(Nobody):
+        def change(self, values):
+            raise InputError(f"{values} is no setting")
+
+    client = TestClient(console(Strict(), Access(None, secure=False)), base_url="http://localhost")
+    sent = {"x-csrf-token": client.get("/v1/session").json()["token"], "content-type": "application/json"}
+    answer = client.patch("/v1/settings", content=words, headers=sent)
+    assert answer.status_code in (400, 422) and answer.json()["detail"]
+
+
 def test_another_programs_cookie_does_not_hide_ours():
     headers = Headers({"cookie": 'prefs={"a":1}; rkface=secret; other=2'})
     assert Access(None, secure=False).secret(headers) == "secret"
