@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .errors import InputError, RkfaceError, WorkError
+from .person import readable
 from .scheduler import Frame
 from .streams import Device, Folder, Network, Pipe, Stream, Video, Wanted
 
@@ -227,6 +228,8 @@ def open_camera(
         Folder(path, wanted.rate, wanted.hold)  # an empty one is said now
         return played(shown, lambda camera: Folder(path, wanted.rate, wanted.hold))
     if path.is_file():
+        if readable(spec) != spec:  # OpenCV ends the process
+            raise InputError(f"{readable(shown)!r}: a name that is not in UTF-8: rename it")
         Video(path).close()
         return played(shown, lambda camera: Video(path))
     raise InputError(f"no camera {shown!r}: give {FORMS}")

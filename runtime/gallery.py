@@ -172,29 +172,30 @@ class Gallery:
         """
         _check_name(name)
         fresh, now, ids = list(samples), time.time(), []
-        with self.writing() as database:
-            found = self._select("WHERE name = ?", [name])
-            id = found[0].id if found else uuid.uuid4().hex
-            known = found[0].metadata if found else {}
-            database.execute(
-                "INSERT INTO person VALUES (?1, ?2, ?3, ?4, ?4) "
-                "ON CONFLICT (id) DO UPDATE SET metadata = ?3, changed = ?4",
-                [id, name, json.dumps({**known, **(metadata or {})}, ensure_ascii=False), now],
-            )
-            for sample in fresh:
-                identity = self._accepted(sample)
-                cursor = database.execute(
-                    "INSERT INTO sample (person, identity, embedding, quality, source, created) "
-                    "VALUES (?, ?, ?, ?, ?, ?)",
-                    [id, identity, self.seal.close(_stored(sample.embedding)), sample.quality, sample.source,
-                     sample.created or now],
-                )  # fmt: skip
-                ids.append(int(cursor.lastrowid or 0))
-                if sample.crop is not None:
-                    database.execute("INSERT INTO crop VALUES (?, ?)", [ids[-1], self.seal.close(sample.crop)])
-        person = self.person(id)
-        self.changed(lambda now: now.plus(person, fresh, ids))
-        return person
+        with self.lock:  # also until it is in memory: nobody is changed between
+            with self.writing() as database:
+                found = self._select("WHERE name = ?", [name])
+                id = found[0].id if found else uuid.uuid4().hex
+                known = found[0].metadata if found else {}
+                database.execute(
+                    "INSERT INTO person VALUES (?1, ?2, ?3, ?4, ?4) "
+                    "ON CONFLICT (id) DO UPDATE SET metadata = ?3, changed = ?4",
+                    [id, name, json.dumps({**known, **(metadata or {})}, ensure_ascii=False), now],
+                )
+                for sample in fresh:
+                    identity = self._accepted(sample)
+                    cursor = database.execute(
+                        "INSERT INTO sample (person, identity, embedding, quality, source, created) "
+                        "VALUES (?, ?, ?, ?, ?, ?)",
+                        [id, identity, self.seal.close(_stored(sample.embedding)), sample.quality, sample.source,
+                         sample.created or now],
+                    )  # fmt: skip
+                    ids.append(int(cursor.lastrowid or 0))
+                    if sample.crop is not None:
+                        database.execute("INSERT INTO crop VALUES (?, ?)", [ids[-1], self.seal.close(sample.crop)])
+            person = self.person(id)
+            self.changed(lambda now: now.plus(person, fresh, ids))
+            return person
 
     def _accepted(self, sample: Sample) -> str:
         """The identity to store ``sample`` with; the first sample of a gallery decides it."""

@@ -291,6 +291,13 @@ def test_a_wrong_name_says_what_there_is(spec):
         open_camera(spec)
 
 
+def test_a_video_whose_name_opencv_would_crash_on_is_refused(tmp_path):
+    film = tmp_path / os.fsdecode(b"f\xfflm.avi")
+    film.write_bytes(b"RIFF")
+    with pytest.raises(InputError, match="not in UTF-8: rename it"):
+        open_camera(str(film))
+
+
 def test_a_file_that_is_no_video_and_an_empty_folder(tmp_path):
     (tmp_path / "door.mp4").write_bytes(b"no video at all")
     with pytest.raises(InputError, match="is no video"):

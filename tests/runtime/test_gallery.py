@@ -129,6 +129,23 @@ def test_searching_goes_on_while_people_are_added(gallery):
     assert not wrong and all(names(gallery, seed) == [f"person {seed}"] for seed in range(2, 30))
 
 
+def test_who_is_merged_while_they_are_added_to_does_not_come_back(gallery, monkeypatch):
+    grace, ada = gallery.add("Grace", [sample(1)]), gallery.add("Ada", [sample(2)])
+    gallery.refresh()
+    other, person = threading.Thread(target=gallery.merge, args=(ada, grace)), gallery.person
+
+    def slow(key):
+        """The new sample is on the disk, and not in memory yet."""
+        other.start()
+        other.join(0.5)
+        return person(key)
+
+    monkeypatch.setattr(gallery, "person", slow)
+    gallery.add("Ada", [sample(3)])
+    other.join()
+    assert names(gallery, 3) == ["Grace"]
+
+
 def test_embeddings_of_another_model_are_refused_and_never_searched(gallery, path):
     gallery.add("Ada", [sample(1)])
     with pytest.raises(InputError, match="another model or alignment"):
