@@ -344,22 +344,21 @@ def test_forgetting_answers_when_it_is_done_also_where_housekeeping_notices_firs
         return left
 
     with live([scene()], events=NOWHERE) as service:
-        (sink,) = service.sinks
-        told = sink.forget
+        renew = service._renew
 
-        def tell(gone):
+        def end_visits():
             noticed.set()
             answered.wait(0.5)
-            told(gone)
-            order.append("told")
+            renew()
+            order.append("strangers")
 
-        monkeypatch.setattr(sink, "forget", tell)
+        monkeypatch.setattr(service, "_renew", end_visits)
         monkeypatch.setattr("rkface.runtime.gallery_copies.forget", slow)
         service.forget(service.gallery.people()[0].id)
         order.append("answered")
         answered.set()
         wait_for(lambda: len(order) == 2)
-    assert order == ["told", "answered"]
+    assert order == ["strangers", "answered"]
 
 
 def test_a_name_that_waits_to_be_told_goes_when_another_program_forgets_it(live, known, spooled, capsys):
