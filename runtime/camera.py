@@ -152,7 +152,7 @@ class Camera:
     def _frame(self, stream: Stream, image: NDArray[np.uint8], moment: float) -> Frame:
         old = self._state
         size = (image.shape[1], image.shape[0])
-        if not old.connected or size != old.size:
+        if not old.connected or (self._live and size != old.size):  # photos of a folder are of any size
             log.info("%s: %d×%d %s at %g a second", old.source, *size, stream.format or "frames", stream.rate)
         black = old.black + 1 if is_black(image) else 0
         self._state = replace(

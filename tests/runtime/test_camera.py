@@ -234,6 +234,14 @@ def test_a_photo_that_is_held_is_followed_and_nobody_from_it_to_the_next(tmp_pat
     assert apart[4] > Rules(0.5).keep, "a track would outlive its photo"
 
 
+def test_photos_of_many_sizes_are_one_line_in_the_log(tmp_path, caplog):
+    for number in range(4):
+        cv2.imwrite(str(tmp_path / f"{number}.png"), np.zeros((64 + number, 96, 3), np.uint8))
+    with caplog.at_level("INFO", "rkface.camera"), open_camera(str(tmp_path), loop=True) as camera:
+        assert {camera.read().image.shape[0] for _ in range(9)} == {64, 65, 66, 67}
+    assert len(caplog.records) == 1
+
+
 def test_jpegs_from_a_pipe_until_its_other_end_closes():
     data = with_thumbnail(jpeg(0)) + jpeg(1)[:-40] + jpeg(2) + b"junk" + jpeg(3, 96, 64)
     reading, writing = os.pipe()
