@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from .appearance import Match
 from .embed import unit
-from .errors import InputError
+from .errors import InputError, RkfaceError
 from .gallery_index import Snapshot, read_exactly, read_snapshot
 from .gallery_schema import explained, open_database, transaction
 from .person import GalleryState, Person, Sample, embedding_identity, readable
@@ -282,12 +282,18 @@ class Gallery:
         return GalleryState(people, total, total - searched, precision, self.searches)
 
     def changed(self, successor: Callable[[Snapshot], Snapshot] | None = None) -> None:
-        """After ``writing``: renew what is searched, if anything is yet, by ``successor`` where nobody else wrote."""
+        """After ``writing``: renew what is searched, if anything is yet, by ``successor`` where nobody else wrote. What
+        was searched before is no longer so, even where the new cannot be read: then the next search tries again."""
         with self.lock:
             now = self._current
-            if now is not None:
+            if now is None:
+                return
+            try:
                 fits = successor is not None and len(now.index) and now.version == self.version()
                 self._current = successor(now) if successor and fits else self._read()
+            except RkfaceError:
+                self._current = None
+                raise
 
     def version(self) -> int:
         """Changes when another process writes, never by what this one does."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sqlite3
 import time
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -112,7 +112,8 @@ def forget(gallery: Gallery, person: Person) -> list[Left]:
         database.execute("UPDATE former SET person = NULL, since = ? WHERE person = ?", [now, person.id])
         database.execute("INSERT OR REPLACE INTO former VALUES (?, NULL, ?)", [person.id, now])
         database.execute("INSERT OR REPLACE INTO setting VALUES (?, '1')", [SCRUB])
-    gallery.changed()
+    with suppress(InputError):  # encrypted by another program meanwhile: forgetting needs no key, only searching does
+        gallery.changed()
     return finish(gallery)
 
 

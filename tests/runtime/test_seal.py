@@ -70,6 +70,22 @@ def test_a_gallery_is_searched_as_without_encryption(path, key, precision):
         assert [names(gallery, seed) for seed in (1, 2, 3)] == [["Ada"], ["Ada"], ["Grace"]]
 
 
+def test_who_is_searched_already_is_forgotten_whole_where_another_program_encrypted(path, key, tmp_path):
+    with Gallery(path, ONE, create=True) as running, Gallery(path, ONE) as other:
+        fill(running)
+        running.refresh()
+        encrypt(other, key)
+        backup = back_up(other)
+        assert forget(running, running.person("Ada")) == []
+        with Gallery(backup) as kept:
+            assert [person.name for person in kept.people()] == ["Grace"]
+        assert check(running) == [] and traces(tmp_path, [1, 2]) == set()
+        with pytest.raises(InputError, match="encrypted: say --key"):  # not as before, with whom it had in memory
+            running.search(vector(1)[None])
+        running.unlock(key)
+        assert names(running, 3) == ["Grace"]
+
+
 def test_without_the_key_people_can_be_forgotten_but_not_recognised(path, key, tmp_path):
     with Gallery(path, ONE, create=True) as gallery:
         fill(gallery)

@@ -15,6 +15,7 @@ from functools import partial
 import cv2
 import numpy as np
 import pytest
+from rkface.runtime.appearance import Match
 from rkface.runtime.camera import Camera
 from rkface.runtime.cli import main
 from rkface.runtime.errors import DeviceError, InputError, WorkError
@@ -280,6 +281,17 @@ def test_forgetting_leaves_no_appearance_and_no_name(live, known):
         assert service.gallery.people() == [] and service.appearances(person=ada.id) == []
         # The face is still there: its appearance ends, without the name, and a stranger's begins.
         assert [events.get(timeout=WAIT)["match"] for _ in range(2)] == [None, None]
+
+
+def test_what_is_wrong_with_the_gallery_stays_said_while_appearances_are_told(live, known, tmp_path):
+    pytest.importorskip("cryptography", reason="encryption at rest is the extra [crypto]")
+    with live([scene()]) as service:
+        (ada,) = service.gallery.people()
+        with Gallery(known) as other:
+            encrypt(other, make_key(tmp_path / "key"))
+        wait_for(lambda: any("encrypted" in trouble for trouble in service.troubles))
+        assert service._teller._today(Match(ada.id, ada.name, 0.9)).name == "Ada Lovelace"
+        assert any("encrypted" in trouble for trouble in service.troubles)
 
 
 def test_who_is_forgotten_by_another_program_is_a_stranger_to_the_service(live, known):
