@@ -61,6 +61,16 @@ def test_newest_first_and_page_by_page(log):
     assert ids(log, limit=-1) == []
 
 
+def test_who_came_in_one_frame_is_on_one_page(log):
+    for index, id in enumerate("abcdef"):
+        log.record(seen(id, started=NOW + index // 3))  # three at once, twice
+    pages, before = [], None
+    while page := log.newest(2, before):
+        pages.append([event["id"] for event in page])
+        before = page[-1]["started"]
+    assert pages == [["d", "e", "f"], ["a", "b", "c"]]
+
+
 def test_what_is_too_old_goes(log, clock):
     log.record(seen("old"), b"picture")
     clock.now += 1.5 * DAY
