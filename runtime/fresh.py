@@ -17,8 +17,8 @@ BESIDE = ("-wal", "-shm", "-journal", "")  # what SQLite puts beside a file, and
 
 @contextmanager
 def fresh(target: Path, *, final: bool = True) -> Iterator[Path]:
-    """A new empty file beside ``target``, mode 0600, that takes its place on the disk when the block ends well. It is
-    locked (flock, which SQLite does not use) while its process lives: see ``abandoned``."""
+    """A new empty file beside ``target``, mode 0600, that takes its place on the disk when the block ends well, for the
+    same owner. It is locked (flock, which SQLite does not use) while its process lives: see ``sweep``."""
     try:
         handle, path = _begun(target)
     except OSError as error:
@@ -26,12 +26,22 @@ def fresh(target: Path, *, final: bool = True) -> Iterator[Path]:
     try:
         yield path
         if final:
+            if target.exists():
+                give(path, target)
             sync(path)
             path.replace(target)
             sync(target.parent)
     finally:
         _delete(path)
         os.close(handle)
+
+
+def give(path: Path, like: Path) -> None:
+    """Have root leave ``path`` to the owner of ``like``: a service that is not root has to use it."""
+    if os.geteuid() == 0:
+        status = like.stat()
+        with suppress(OSError):  # a stick's file system knows no owners
+            os.chown(path, status.st_uid, status.st_gid)
 
 
 def sync(path: Path) -> None:

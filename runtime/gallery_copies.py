@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .errors import InputError, RkfaceError, WorkError
-from .fresh import fresh, sweep
+from .fresh import fresh, give, sweep
 from .gallery import Gallery, Person
 from .gallery_schema import (
     APPLICATION,
@@ -45,6 +45,7 @@ def back_up(gallery: Gallery, to: Path | None = None, keep: int = KEEP) -> Path:
     if to is None:
         folder = backup_folder(gallery.path)
         folder.mkdir(mode=0o700, exist_ok=True)
+        give(folder, gallery.path)
         now = time.time()
         to = folder / f"{time.strftime('%Y-%m-%dT%H-%M-%S', time.gmtime(now))}-{int(now % 1 * 1000):03d}Z.sqlite"
     if to.exists():
@@ -56,6 +57,7 @@ def back_up(gallery: Gallery, to: Path | None = None, keep: int = KEEP) -> Path:
             with gallery.lock:
                 gallery.database.backup(target)
             target.execute("PRAGMA journal_mode=DELETE")  # one file, without -wal and -shm
+            give(copy, gallery.path)
             if (problem := _damage(target)) is not None:
                 raise DamagedError(f"{gallery.path}: not backed up, because it is damaged: {problem}")
     except BaseException:

@@ -435,6 +435,17 @@ with Gallery(path) as gallery:
     assert traces(tmp_path, [1]) == set()
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+def test_what_root_backs_up_and_forgets_stays_the_service_s(gallery, path, tmp_path):
+    """Or the service could neither forget anybody in its backups, nor restore them."""
+    ada = gallery.add("Ada", [sample(1)])
+    os.chown(path, 65534, 65534)
+    made = back_up(gallery)
+    assert {file.stat().st_uid for file in (made, made.parent)} == {65534}
+    forget(gallery, ada)
+    assert made.stat().st_uid == 65534 and stat.S_IMODE(made.stat().st_mode) == 0o600
+
+
 def test_a_copy_that_is_being_made_is_left_alone_and_named(gallery, path):
     ada = gallery.add("Ada", [sample(1)])
     target = back_up(gallery)
