@@ -59,6 +59,8 @@ class AppearanceLog:
         self._lock = threading.Lock()
         try:
             self._database = _open(path)
+        except OSError as error:
+            raise WorkError(f"{path}: cannot be opened ({error.strerror}): check its owner and its folder's") from error
         except sqlite3.DatabaseError as error:
             if isinstance(error, sqlite3.OperationalError):  # locked, no rights, full: the file itself is good
                 raise WorkError(f"{path}: the log of appearances cannot be opened: {error}") from error
@@ -96,15 +98,21 @@ class AppearanceLog:
     def newest(
         self, limit: int = 50, before: float | None = None, person: str | None = None, source: str | None = None
     ) -> list[dict[str, Any]]:
-        """At most ``limit`` appearances that started ``before``, newest first, as events with "face": is one kept?
+        """``limit`` appearances that started ``before``, newest first, as events with "face": is one kept? Who came in
+        the same frame as the last comes along: asked for those before it, the next page would leave them out.
 
         ``person``: an id, or "" for those of nobody known.
         """
+        if limit < 1:
+            return []
+        asked = (
+            "FROM appearance WHERE (?1 IS NULL OR started < ?1) "
+            "AND (?2 IS NULL OR ifnull(person, '') = ?2) AND (?3 IS NULL OR source = ?3)"
+        )
+        last = f"SELECT started {asked} ORDER BY started DESC LIMIT 1 OFFSET ?4"
         rows = self._read(
-            "SELECT event, face IS NOT NULL FROM appearance WHERE (?1 IS NULL OR started < ?1) "
-            "AND (?2 IS NULL OR ifnull(person, '') = ?2) AND (?3 IS NULL OR source = ?3) "
-            "ORDER BY started DESC, id LIMIT ?4",
-            [before, person, source, max(0, min(limit, MOST))],
+            f"SELECT event, face IS NOT NULL {asked} AND started >= ifnull(({last}), -1e308) ORDER BY started DESC, id",
+            [before, person, source, min(limit, MOST) - 1],
         )
         return [{**json.loads(event), "face": bool(face)} for event, face in rows]
 

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .errors import InputError, RkfaceError, WorkError
+from .person import readable
 from .scheduler import Frame
 from .streams import Device, Folder, Network, Pipe, Stream, Video, Wanted
 
@@ -151,7 +152,7 @@ class Camera:
     def _frame(self, stream: Stream, image: NDArray[np.uint8], moment: float) -> Frame:
         old = self._state
         size = (image.shape[1], image.shape[0])
-        if not old.connected or size != old.size:
+        if not old.connected or (self._live and size != old.size):  # photos of a folder are of any size
             log.info("%s: %d×%d %s at %g a second", old.source, *size, stream.format or "frames", stream.rate)
         black = old.black + 1 if is_black(image) else 0
         self._state = replace(
@@ -198,8 +199,9 @@ def open_camera(
 
     ``spec``: a V4L2 index or path, a name out of /dev/v4l/by-id, an rtsp or http address, a video file, a folder of
     photos, a GStreamer pipeline that ends in an appsink, or "-" for JPEG pictures back to back on stdin.
-    ``wanted`` is asked of a V4L2 camera; its rate is also a folder's. ``loop`` and ``realtime`` are for files and
-    folders. ``decoder``: "h264" or "h265" has Rockchip's MPP decode that of an RTSP camera, through GStreamer.
+    ``wanted`` is asked of a V4L2 camera; its rate is also a folder's, and ``hold`` a folder's alone. ``loop`` and
+    ``realtime`` are for files and folders. ``decoder``: "h264" or "h265" has Rockchip's MPP decode that of an RTSP
+    camera, through GStreamer.
     InputError for a ``spec`` that is none of these, a file that is missing, or GStreamer where OpenCV has none. A
     device or address that is not there is no error: it may come.
     """
@@ -223,9 +225,11 @@ def open_camera(
         return live(shown, lambda camera: Device(device, wanted))
     path = Path(spec)
     if spec and path.is_dir():
-        Folder(path, wanted.rate)  # an empty one is said now
-        return played(shown, lambda camera: Folder(path, wanted.rate))
+        Folder(path, wanted.rate, wanted.hold)  # an empty one is said now
+        return played(shown, lambda camera: Folder(path, wanted.rate, wanted.hold))
     if path.is_file():
+        if readable(spec) != spec:  # OpenCV ends the process
+            raise InputError(f"{readable(shown)!r}: a name that is not in UTF-8: rename it")
         Video(path).close()
         return played(shown, lambda camera: Video(path))
     raise InputError(f"no camera {shown!r}: give {FORMS}")

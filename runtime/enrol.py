@@ -17,6 +17,7 @@ from .embed import unit
 from .errors import InputError
 from .gallery import Gallery, Sample
 from .image import find_images, read_image
+from .person import readable
 from .pipeline import Pipeline
 from .quality import Quality, measure
 
@@ -111,11 +112,14 @@ def enrol_photo(
     metadata: Mapping[str, Any] | None = None,
 ) -> Verdict:
     """As ``enrol`` for a file; one that cannot be read is refused like any other bad photo."""
+    source = readable(str(photo))
+    if readable(name) != name:
+        return Verdict("refused", readable(name), source, "a name that is not in UTF-8: rename the folder or file")
     try:
         image = read_image(photo)
     except InputError as error:
-        return Verdict("refused", name, str(photo), str(error).removeprefix(f"{photo}: "))
-    return enrol(gallery, pipeline, name, image, str(photo), rules=rules, metadata=metadata)
+        return Verdict("refused", name, source, str(error).removeprefix(f"{photo}: "))
+    return enrol(gallery, pipeline, name, image, source, rules=rules, metadata=metadata)
 
 
 def _contradiction(

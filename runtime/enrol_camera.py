@@ -42,7 +42,7 @@ def enrol_camera(options: Namespace) -> Verdict:
     getLogger("rkface").addHandler(NullHandler())  # what a camera complains of is said in the line
     ((name, settings),) = named_cameras([options.camera]).items()
     rules, every = Rules(options.strict, options.force, not options.no_crops), is_recording(settings)
-    source = open_source(name, settings)  # a name that is none is said at once
+    source = open_source(name, replace(settings, hold=0.0))  # a name that is none is said at once
     with open_bundle(options.bundle, options.backend) as pipeline:
         if (options.gallery or default_path()).exists():
             with open_gallery(options, pipeline) as known:  # what is wrong with it is said before anybody sits down

@@ -24,10 +24,10 @@ from numpy.typing import NDArray
 
 from .appearance import Match
 from .embed import unit
-from .errors import InputError
+from .errors import InputError, RkfaceError
 from .gallery_index import Snapshot, read_exactly, read_snapshot
 from .gallery_schema import explained, open_database, transaction
-from .person import GalleryState, Person, Sample, embedding_identity
+from .person import GalleryState, Person, Sample, embedding_identity, readable
 from .seal import SETTING, Key, Plain, unlock
 from .search import Precision
 
@@ -170,32 +170,32 @@ class Gallery:
         Whatever this returns for is on the disk. InputError, and nothing added, for an empty name or a sample of
         another identity or length.
         """
-        if not name.strip():
-            raise InputError("a person needs a name")
+        _check_name(name)
         fresh, now, ids = list(samples), time.time(), []
-        with self.writing() as database:
-            found = self._select("WHERE name = ?", [name])
-            id = found[0].id if found else uuid.uuid4().hex
-            known = found[0].metadata if found else {}
-            database.execute(
-                "INSERT INTO person VALUES (?1, ?2, ?3, ?4, ?4) "
-                "ON CONFLICT (id) DO UPDATE SET metadata = ?3, changed = ?4",
-                [id, name, json.dumps({**known, **(metadata or {})}, ensure_ascii=False), now],
-            )
-            for sample in fresh:
-                identity = self._accepted(sample)
-                cursor = database.execute(
-                    "INSERT INTO sample (person, identity, embedding, quality, source, created) "
-                    "VALUES (?, ?, ?, ?, ?, ?)",
-                    [id, identity, self.seal.close(_stored(sample.embedding)), sample.quality, sample.source,
-                     sample.created or now],
-                )  # fmt: skip
-                ids.append(int(cursor.lastrowid or 0))
-                if sample.crop is not None:
-                    database.execute("INSERT INTO crop VALUES (?, ?)", [ids[-1], self.seal.close(sample.crop)])
-        person = self.person(id)
-        self.changed(lambda now: now.plus(person, fresh, ids))
-        return person
+        with self.lock:  # also until it is in memory: nobody is changed between
+            with self.writing() as database:
+                found = self._select("WHERE name = ?", [name])
+                id = found[0].id if found else uuid.uuid4().hex
+                known = found[0].metadata if found else {}
+                database.execute(
+                    "INSERT INTO person VALUES (?1, ?2, ?3, ?4, ?4) "
+                    "ON CONFLICT (id) DO UPDATE SET metadata = ?3, changed = ?4",
+                    [id, name, json.dumps({**known, **(metadata or {})}, ensure_ascii=False), now],
+                )
+                for sample in fresh:
+                    identity = self._accepted(sample)
+                    cursor = database.execute(
+                        "INSERT INTO sample (person, identity, embedding, quality, source, created) "
+                        "VALUES (?, ?, ?, ?, ?, ?)",
+                        [id, identity, self.seal.close(_stored(sample.embedding)), sample.quality, sample.source,
+                         sample.created or now],
+                    )  # fmt: skip
+                    ids.append(int(cursor.lastrowid or 0))
+                    if sample.crop is not None:
+                        database.execute("INSERT INTO crop VALUES (?, ?)", [ids[-1], self.seal.close(sample.crop)])
+            person = self.person(id)
+            self.changed(lambda now: now.plus(person, fresh, ids))
+            return person
 
     def _accepted(self, sample: Sample) -> str:
         """The identity to store ``sample`` with; the first sample of a gallery decides it."""
@@ -229,12 +229,10 @@ class Gallery:
 
     def rename(self, person: Person, name: str) -> None:
         """InputError for an empty name or that of somebody else."""
+        _check_name(name)
         other = self._select("WHERE name = ?", [name])
-        if not name.strip() or (other and other[0].id != person.id):
-            raise InputError(
-                f"{name!r} is somebody else's name: if they are one person, use `rkface gallery merge`"
-                if name.strip() else "a person needs a name"
-            )  # fmt: skip
+        if other and other[0].id != person.id:
+            raise InputError(f"{name!r} is somebody else's name: if they are one person, use `rkface gallery merge`")
         with self.writing() as database:
             database.execute("UPDATE person SET name = ?, changed = ? WHERE id = ?", [name, time.time(), person.id])
         self.changed()
@@ -284,12 +282,18 @@ class Gallery:
         return GalleryState(people, total, total - searched, precision, self.searches)
 
     def changed(self, successor: Callable[[Snapshot], Snapshot] | None = None) -> None:
-        """After ``writing``: renew what is searched, if anything is yet, by ``successor`` where nobody else wrote."""
+        """After ``writing``: renew what is searched, if anything is yet, by ``successor`` where nobody else wrote. What
+        was searched before is no longer so, even where the new cannot be read: then the next search tries again."""
         with self.lock:
             now = self._current
-            if now is not None:
+            if now is None:
+                return
+            try:
                 fits = successor is not None and len(now.index) and now.version == self.version()
                 self._current = successor(now) if successor and fits else self._read()
+            except RkfaceError:
+                self._current = None
+                raise
 
     def version(self) -> int:
         """Changes when another process writes, never by what this one does."""
@@ -304,6 +308,13 @@ class Gallery:
             with self.lock:
                 current = self._current = self._current or self._read()
         return current
+
+
+def _check_name(name: str) -> None:
+    if not name.strip():
+        raise InputError("a person needs a name")
+    if readable(name) != name:
+        raise InputError(f"{readable(name)!r} is no name: it holds what is no character")
 
 
 def _stored(embedding: NDArray[np.float32]) -> bytes:

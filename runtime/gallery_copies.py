@@ -6,18 +6,17 @@ forgotten, so that nobody comes back with one.
 
 from __future__ import annotations
 
-import os
 import sqlite3
-import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from .errors import InputError, RkfaceError, WorkError
+from .fresh import fresh, give, sweep
 from .gallery import Gallery, Person
 from .gallery_schema import (
+    APPLICATION,
     DamagedError,
     NoDatabaseError,
     backup_folder,
@@ -46,6 +45,7 @@ def back_up(gallery: Gallery, to: Path | None = None, keep: int = KEEP) -> Path:
     if to is None:
         folder = backup_folder(gallery.path)
         folder.mkdir(mode=0o700, exist_ok=True)
+        give(folder, gallery.path)
         now = time.time()
         to = folder / f"{time.strftime('%Y-%m-%dT%H-%M-%S', time.gmtime(now))}-{int(now % 1 * 1000):03d}Z.sqlite"
     if to.exists():
@@ -53,10 +53,11 @@ def back_up(gallery: Gallery, to: Path | None = None, keep: int = KEEP) -> Path:
     with gallery.writing() as database:  # before there is a copy: a power cut must not leave one that nobody knows of
         database.execute("INSERT OR REPLACE INTO backup VALUES (?, ?)", [str(to.resolve()), time.time()])
     try:
-        with _fresh(to) as copy, closing(sqlite3.connect(copy)) as target, explained(gallery.path):
+        with fresh(to) as copy, closing(sqlite3.connect(copy)) as target, explained(gallery.path):
             with gallery.lock:
                 gallery.database.backup(target)
             target.execute("PRAGMA journal_mode=DELETE")  # one file, without -wal and -shm
+            give(copy, gallery.path)
             if (problem := _damage(target)) is not None:
                 raise DamagedError(f"{gallery.path}: not backed up, because it is damaged: {problem}")
     except BaseException:
@@ -80,7 +81,7 @@ def restore(path: Path, source: Path, key: Key | None = None) -> Path | None:
         raise InputError(f"{source} is the gallery itself, no backup of it")
     present, aside = None, None
     try:
-        with _fresh(path.with_name(f".{path.name}.restored"), final=False) as copy:
+        with fresh(_restored(path), final=False) as copy:
             _copy(source, copy)
             with closing(open_database(copy)) as restored, explained(source):
                 if (problem := _damage(restored)) is not None:
@@ -113,7 +114,8 @@ def forget(gallery: Gallery, person: Person) -> list[Left]:
         database.execute("UPDATE former SET person = NULL, since = ? WHERE person = ?", [now, person.id])
         database.execute("INSERT OR REPLACE INTO former VALUES (?, NULL, ?)", [person.id, now])
         database.execute("INSERT OR REPLACE INTO setting VALUES (?, '1')", [SCRUB])
-    gallery.changed()
+    with suppress(InputError):  # encrypted by another program meanwhile: forgetting needs no key, only searching does
+        gallery.changed()
     return finish(gallery)
 
 
@@ -121,6 +123,8 @@ def resume(gallery: Gallery) -> None:
     """``finish`` what was cut off, by a power cut or because another program was reading. WorkError as there."""
     if gallery.read("SELECT 1 FROM setting WHERE name = ?", [SCRUB]):
         finish(gallery)
+    else:
+        _unfinished(gallery)
 
 
 def forgotten(gallery: Gallery) -> dict[str, float]:
@@ -130,7 +134,8 @@ def forgotten(gallery: Gallery) -> dict[str, float]:
 
 def finish(gallery: Gallery) -> list[Left]:
     """Overwrite what was deleted, here and in the backups; see ``forget``."""
-    left = [reason for backup in known_backups(gallery) if (reason := _purged(gallery, backup)) is not None]
+    left = _unfinished(gallery)
+    left += [reason for backup in known_backups(gallery) if (reason := _purged(gallery, backup)) is not None]
     if gallery.read("SELECT 1 FROM setting WHERE name = ?", [SCRUB]):
         # VACUUM writes every page anew: secure_delete alone can leave a copy where a page was split.
         # In a connection of its own, so that searching goes on meanwhile: of a large gallery it takes a while.
@@ -241,6 +246,20 @@ def _delete_forgotten(database: sqlite3.Connection) -> bool:
     return bool(gone)
 
 
+def _unfinished(gallery: Gallery) -> list[Left]:
+    """Delete copies that a power cut kept from being finished: nobody would look for who is in them."""
+    own, path = backup_folder(gallery.path).resolve(), gallery.path
+    elsewhere = [backup for backup in known_backups(gallery) if backup.parent != own]
+    left = sweep(own) + sweep(path.parent, _restored(path).name)
+    left += [found for backup in elsewhere for found in sweep(backup.parent, backup.name)]
+    return [Left(*found) for found in left]
+
+
+def _restored(path: Path) -> Path:
+    """Where the gallery at ``path`` is put together before it is restored, a name added to this one."""
+    return path.with_name(f".{path.name}.restored")
+
+
 def _set_aside(gallery: Gallery) -> list[Left]:
     """Damaged files beside the gallery, where somebody was forgotten, or it is encrypted: no one can look into them."""
     if not forgotten(gallery) and not sealed(gallery.database):
@@ -263,7 +282,7 @@ def _purged(gallery: Gallery, backup: Path) -> Left | None:
             known = {id for (id,) in database.execute("SELECT id FROM person")}
             seal_too = seal_too and not sealed(database)
         if known & gone or seal_too:
-            with _fresh(backup) as copy:
+            with fresh(backup) as copy:
                 _copy(backup, copy)
                 with explained(backup), closing(sqlite3.connect(copy, isolation_level=None)) as database:
                     for pragma in ("journal_mode=OFF", "foreign_keys=ON", "secure_delete=ON"):
@@ -282,37 +301,11 @@ def _unregister(gallery: Gallery, backup: Path) -> None:
         database.execute("DELETE FROM backup WHERE path = ?", [str(backup.resolve())])
 
 
-@contextmanager
-def _fresh(target: Path, *, final: bool = True) -> Iterator[Path]:
-    """A new empty file beside ``target``, mode 0600, that takes its place on the disk when the block ends well."""
-    try:
-        handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
-        os.close(handle)
-        fresh = Path(name)
-    except OSError as error:
-        raise WorkError(f"{target}: cannot be written: {error.strerror or error}: choose another place") from error
-    try:
-        yield fresh
-        if final:
-            _sync(fresh)
-            fresh.replace(target)
-            _sync(target.parent)
-    finally:
-        for suffix in ("", "-wal", "-shm", "-journal"):
-            fresh.with_name(fresh.name + suffix).unlink(missing_ok=True)
-
-
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
 def _copy(source: Path, target: Path) -> None:
     """Through SQLite, so that what another program is just writing does not come along by half."""
     place = f"{source.resolve().as_uri()}?mode=ro"
     with explained(source), closing(sqlite3.connect(place, uri=True)) as old, closing(sqlite3.connect(target)) as new:
+        if old.execute("PRAGMA application_id").fetchone() != (APPLICATION,):  # an empty file is a database, too
+            raise InputError(f"{source} is no backup of a gallery: `rkface gallery backup --list` has all")
         old.backup(new)
         new.execute("PRAGMA journal_mode=DELETE")

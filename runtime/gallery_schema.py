@@ -147,8 +147,7 @@ def _explanation(path: Path, said: str) -> RkfaceError:
             f"{path} was busy for {PATIENCE:.0f} s: another program is writing to it. Try again, or stop that program"
         )
     if "not a database" in said:
-        return NoDatabaseError(f"{path} is no SQLite database, so no gallery: name another file, or restore a backup"
-                          f"{_newest(path)}")  # fmt: skip
+        return NoDatabaseError(f"{path} is no SQLite database, so no gallery: name another file, or{_newest(path)}")
     if "malformed" in said or "I/O error" in said:
         return DamagedError(f"{path} is damaged ({said}). Nothing was changed; keep a copy of it and{_newest(path)}")
     if "full" in said:

@@ -59,6 +59,11 @@ class GalleryState:
     searches: int
 
 
+def readable(words: str) -> str:
+    """``words``, a ? in the place of what no UTF-8 can hold: odd bytes of a file's name, half a character in JSON."""
+    return words.encode(errors="replace").decode()
+
+
 def embedding_identity(manifest: Manifest) -> str:
     """Which embeddings may be compared: those with the same identity, 32 hexadecimal digits.
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from .errors import InputError, WorkError
+from .fresh import sync
 
 SETTING, ENVIRONMENT = "sealed", "RKFACE_GALLERY_KEY"
 NONCE, TAG, KEY = 12, 16, 32
@@ -104,6 +105,7 @@ def make_key(path: Path) -> Key:
             file.write(base64.b64encode(value) + b"\n")
             file.flush()
             os.fsync(file.fileno())  # before anything is encrypted with it
+        sync(path.parent)  # or there may be no such file after a power cut
     except OSError as error:
         raise InputError(f"{path}: the key cannot be written: {error.strerror or error}") from error
     return Key(path, value)

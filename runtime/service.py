@@ -68,6 +68,7 @@ class Service:
         self._failure: BaseException | None = None
         self._opened = ExitStack()
         self._enrolling = threading.Lock()  # one at a time
+        self._noticing = threading.Lock()  # who is there and who is gone
         self._result_at, self._pruned = time.monotonic(), -math.inf
         self._version = 0  # of the gallery, when it was last asked who is in it
         self.troubles = Troubles()
@@ -154,7 +155,7 @@ class Service:
     def enrol(self, name: str, image: NDArray[np.uint8], source: str, *, force: bool = False) -> Verdict:
         with self._enrolling:
             verdict = enrol(self.gallery, self.pipeline, name, image, source, rules=Demands(force=force))
-            self._people |= self._ids()  # whom another program forgot meanwhile is still to be noticed
+            self._notice_new()
             return verdict
 
     def enrol_seen(self, name: str, appearance: str, *, force: bool = False) -> Verdict:
@@ -169,7 +170,7 @@ class Service:
                 return Verdict("refused", name, "camera", "no picture of this appearance is kept any more")
             match = self._rules().match
             verdict = enrol_shots(self.gallery, name, samples, "camera", threshold=match, force=force)
-            self._people |= self._ids()  # whom another program forgot meanwhile is still to be noticed
+            self._notice_new()
             return verdict
 
     def guide(self, source: str) -> Guidance:
@@ -292,15 +293,21 @@ class Service:
     def _ids(self) -> frozenset[str]:
         return frozenset(person.id for person in self.gallery.people())
 
+    def _notice_new(self) -> None:
+        with self._noticing:
+            self._people |= self._ids()  # whom another program forgot meanwhile is still to be noticed
+
     def _notice_people(self) -> None:
-        """Who was forgotten, here or by another program, is a stranger from now on, also one before a camera."""
-        before, self._people = self._people, self._ids()
-        if before - self._people:
-            gone = gallery_copies.forgotten(self.gallery)
-            for sink in self.sinks:
-                sink.forget(gone)
-            self._teller.prune(self._settings.keep)
-            self._renew()
+        """Who was forgotten, here or by another program, is a stranger from now on, also one before a camera. On return
+        all is done, whichever thread noticed first."""
+        with self._noticing:
+            before, self._people = self._people, self._ids()
+            if before - self._people:
+                gone = gallery_copies.forgotten(self.gallery)
+                for sink in self.sinks:
+                    sink.forget(gone)
+                self._teller.prune(self._settings.keep)
+                self._renew()
 
     def _thread(self, name: str, work: Callable[..., None], *arguments: Any) -> threading.Thread:
         def guarded() -> None:

@@ -38,7 +38,8 @@ class CameraSettings:
     source   /dev/video0, a name of /dev/v4l/by-id, rtsp://…, a video, a folder of photos, or - for JPEGs on stdin
     width    in pixels, asked of a V4L2 camera, which gives what it can
     height   likewise
-    rate     frames a second, likewise; of a folder: photos a second
+    rate     frames a second, likewise; of a folder without ``hold``: photos a second
+    hold     seconds that each photo of a folder is shown; 0: they are the frames of a film
     format   likewise: MJPG, YUYV or NV12
     decoder  "h264" or "h265": Rockchip's MPP decodes that of an RTSP camera, through GStreamer
     loop     a video or folder begins again at its end, at its own pace; otherwise all of it is looked at, then it ends
@@ -50,6 +51,7 @@ class CameraSettings:
     width: Annotated[int, Range(16, 16_384)] = 1280
     height: Annotated[int, Range(16, 16_384)] = 720
     rate: Annotated[float, Range(0.1, 1000)] = 15.0
+    hold: Annotated[float, Range(0, 60)] = 2.0
     format: Literal["MJPG", "YUYV", "NV12"] = "MJPG"
     decoder: Literal["", "h264", "h265"] = ""
     loop: bool = False

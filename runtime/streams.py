@@ -6,7 +6,7 @@ import os
 import select
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -25,17 +25,21 @@ OPEN_MS, READ_MS = 5000, 5000  # until a network camera that does not answer is 
 LIMITED = (4, 7)  # the OpenCV whose GStreamer backend takes these limits (opencv #22919); Debian 12's 4.6 would refuse
 LATEST = 5.0  # seconds: a driver's timestamp older than that is of another clock
 CHUNK = 1 << 16
+HELD = 5.0  # frames a second of a photo that is held: more show nothing new
+BLANK = 1.5  # seconds from a photo to the black frame behind it: longer than a track is kept (visit.Rules.keep)
 WAKE = 0.2  # seconds until a pipe that says nothing is asked whether it is still wanted
 
 
 @dataclass(frozen=True)
 class Wanted:
-    """What is asked of a camera; it gives what it can. ``format`` is V4L2's: MJPG, YUYV or NV12."""
+    """What is asked of a camera; it gives what it can. ``format`` is V4L2's: MJPG, YUYV or NV12. ``hold``: as of
+    ``Folder``."""
 
     width: int = 1280
     height: int = 720
     rate: float = 15.0
     format: str = "MJPG"
+    hold: float = 0.0
 
 
 class Stream(Protocol):
@@ -137,31 +141,45 @@ class Video:
 
 
 class Folder:
-    """The photos of a folder, by name, ``rate`` a second."""
+    """The photos of a folder, by name: the frames of a film, ``rate`` a second. Or, with ``hold``, each is held still
+    for so many seconds, at most ``HELD`` frames a second, and a black frame follows: what is in one photo is seen often
+    enough to be somebody, and nobody is followed from one photo to the next."""
 
     format = "images"
 
-    def __init__(self, folder: Path, rate: float) -> None:
-        self.rate = rate
+    def __init__(self, folder: Path, rate: float, hold: float = 0.0) -> None:
+        self.rate = min(rate, HELD) if hold else rate
+        self._hold = hold
         self._paths = find_images(folder)
         if not self._paths:
             raise InputError(f"{folder}: no JPEG, PNG, WebP or BMP photo in it")
-        self._start = time.monotonic()
-        self._count = 0
+        self._pictures = self._played()
 
     def read(self) -> Picture:
-        if self._count == len(self._paths):
+        picture = next(self._pictures, None)
+        if picture is None:
             raise EOFError
-        moment = self._start + self._count / self.rate
-        path = self._paths[self._count]
-        self._count += 1
-        try:
-            return read_image(path), moment
-        except InputError:
-            return None, moment
+        return picture
 
     def close(self) -> None:
         pass
+
+    def _played(self) -> Iterator[Picture]:
+        moment = time.monotonic()
+        for path in self._paths:
+            try:
+                image = read_image(path)
+            except InputError:
+                yield None, moment
+                moment += 1 / self.rate
+                continue
+            for _ in range(max(1, round(self._hold * self.rate))):
+                yield image, moment
+                moment += 1 / self.rate
+            if self._hold:
+                moment += BLANK
+                yield np.zeros_like(image), moment
+                moment += 1 / self.rate
 
 
 class Pipe:

@@ -75,7 +75,7 @@ class Teller:
         """``match`` as the gallery has it now: people are renamed, merged and forgotten while they are before a
         camera, and a forgotten name must not be told again."""
         rows = [(match.person, match.name)]
-        with self._troubles.of("gallery"):
+        with self._troubles.of("names"):  # not housekeeping's part: that one's trouble would come and go
             rows = self._gallery.read(
                 "SELECT id, name FROM person WHERE id = coalesce((SELECT person FROM former WHERE id = ?1), ?1)",
                 [match.person],

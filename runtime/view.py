@@ -132,7 +132,7 @@ def open_source(name: str, settings: CameraSettings) -> Camera:
     """The camera ``name`` as it was set. InputError where its source is none."""
     return open_camera(
         settings.source, name=name, loop=settings.loop, realtime=settings.loop, decoder=settings.decoder or None,
-        wanted=Wanted(settings.width, settings.height, settings.rate, settings.format),
+        wanted=Wanted(settings.width, settings.height, settings.rate, settings.format, settings.hold),
     )  # fmt: skip
 
 

@@ -10,6 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
 
+from ..fresh import sync
 from .channel import GoneError
 from .spool import Record
 
@@ -46,6 +47,9 @@ class LinesFile:
                 if os.write(descriptor, line) < len(line):
                     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
                 os.fsync(descriptor)
+                if not size:
+                    with suppress(OSError):  # some network file systems cannot
+                        sync(self._path.parent)  # or there may be no such file after a power cut
             except OSError:
                 os.ftruncate(descriptor, size)
                 raise

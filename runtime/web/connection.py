@@ -1,11 +1,41 @@
-"""uvicorn's HTTP connection, but none can be kept so that others are shut out."""
+"""uvicorn's HTTP connection, but none can be kept so that others are shut out, before TLS's handshake or after."""
 
 from __future__ import annotations
 
 import asyncio
+import socket
+from contextlib import suppress
+from typing import Any
 
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
+
+HANDSHAKES = 128  # connections that have not shaken hands yet; whoever waits longest makes room
+
+
+class Entrance(socket.socket):
+    """A listening socket that bounds who has connected and is no ``Connection`` yet.
+
+    Before TLS's handshake asyncio counts nobody and waits a minute for each: whoever connects and says nothing would
+    take all file descriptors of the service, and with them its cameras and its events.
+    """
+
+    def __init__(self, listening: socket.socket) -> None:
+        super().__init__(fileno=listening.detach())
+        self._outside: dict[int, socket.socket] = {}  # by descriptor, oldest first
+
+    def accept(self) -> tuple[socket.socket, Any]:
+        come, address = super().accept()
+        self._outside = {number: one for number, one in self._outside.items() if one.fileno() == number}
+        for number in list(self._outside)[: max(0, len(self._outside) - HANDSHAKES + 1)]:
+            with suppress(OSError):
+                self._outside.pop(number).shutdown(socket.SHUT_RDWR)
+        self._outside[come.fileno()] = come
+        return come, address
+
+    def passed(self, descriptor: int) -> None:
+        """It is a ``Connection`` now."""
+        self._outside.pop(descriptor, None)
 
 
 class Connection(H11Protocol):
@@ -19,8 +49,13 @@ class Connection(H11Protocol):
 
     heard = 0.0  # when a part of a body came, or since when a request could; by the loop's clock
 
+    def __init__(self, entrance: Entrance, *arguments: Any, **more: Any) -> None:
+        super().__init__(*arguments, **more)
+        self._entrance = entrance
+
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
+        self._entrance.passed(transport.get_extra_info("socket").fileno())
         self.heard = self.loop.time()
         if self.limit_concurrency is not None and len(self.connections) >= self.limit_concurrency:
             others = [each for each in self.connections if isinstance(each, Connection) and each is not self]

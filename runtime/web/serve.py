@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
+import json
 import socket
 import ssl
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from logging import getLogger
 from pathlib import Path
+from typing import Any
 
 import uvicorn
-from fastapi import FastAPI, Request
-from fastapi.responses import FileResponse, JSONResponse, PlainTextResponse
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import FileResponse, PlainTextResponse
 from fastapi.staticfiles import StaticFiles
 
 from ..errors import InputError, RkfaceError
 from . import api, live
-from .connection import Connection
+from .connection import Connection, Entrance
 from .guard import LOOPBACK, Access, Guard
 from .password import Passwords, read_password, read_token
 from .service_protocol import Service
@@ -45,8 +49,12 @@ def console(service: Service, access: Access) -> FastAPI:
     app.include_router(live.router)
 
     @app.exception_handler(RkfaceError)
-    def refused(_: Request, error: RkfaceError) -> JSONResponse:
-        return JSONResponse({"detail": str(error)}, 400 if isinstance(error, InputError) else 503)
+    def refused(_: Request, error: RkfaceError) -> Response:
+        return _detail(str(error), 400 if isinstance(error, InputError) else 503)
+
+    @app.exception_handler(RequestValidationError)
+    def invalid(_: Request, error: RequestValidationError) -> Response:
+        return _detail([{name: one[name] for name in ("type", "loc", "msg")} for one in error.errors()], 422)
 
     @app.get("/metrics", include_in_schema=False)
     def metrics() -> PlainTextResponse:
@@ -85,17 +93,18 @@ def serve(
         )
     token = read_token(token_file) if token_file else ""
     app = console(service, Access(passwords, tls is not None, token))
-    config = uvicorn.Config(
-        app, http=Connection, ws="websockets-sansio", ws_max_size=1024, log_config=None, access_log=False,
-        lifespan="off", server_header=False, proxy_headers=False, limit_concurrency=CONNECTIONS,
-        timeout_graceful_shutdown=GRACE,
-    )  # fmt: skip
-    if tls is not None:
-        config.load()
-        config.ssl = _context(*tls)
-    elif passwords is not None and host not in LOOPBACK:
+    context = _context(*tls) if tls else None
+    if context is None and passwords is not None and host not in LOOPBACK:
         log.warning("listening on %s without TLS: password and pictures can be read on the way", host)
     with _bound(host, port) as listening:
+        connection: Any = partial(Connection, listening)
+        config = uvicorn.Config(
+            app, loop="asyncio", http=connection, ws="websockets-sansio", ws_max_size=1024, log_config=None,
+            access_log=False, lifespan="off", server_header=False, proxy_headers=False, limit_concurrency=CONNECTIONS,
+            backlog=CONNECTIONS, timeout_graceful_shutdown=GRACE,
+        )  # fmt: skip
+        config.load()
+        config.ssl = context
         server = uvicorn.Server(config)
         thread = threading.Thread(target=server.run, args=([listening],), name="rkface-web", daemon=True)
         thread.start()
@@ -110,6 +119,11 @@ def serve(
             thread.join()
 
 
+def _detail(detail: Any, status: int) -> Response:
+    """In ASCII: what was asked may hold half a character (\\ud800), which no UTF-8 can repeat."""
+    return Response(json.dumps({"detail": detail}), status, media_type="application/json")
+
+
 def _await(server: uvicorn.Server, thread: threading.Thread) -> None:
     until = time.monotonic() + STARTS
     while not server.started:
@@ -118,10 +132,10 @@ def _await(server: uvicorn.Server, thread: threading.Thread) -> None:
         time.sleep(0.01)
 
 
-def _bound(host: str, port: int) -> socket.socket:
+def _bound(host: str, port: int) -> Entrance:
     try:
         family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
-        return socket.create_server(address[:2], family=family)
+        return Entrance(socket.create_server(address[:2], family=family))
     except OSError as error:
         raise InputError(f"cannot listen on {host}:{port}: {error.strerror or error}: choose another port") from error
 

@@ -1,9 +1,12 @@
 """The log of appearances: bounded in age, by a clock that may jump, and rid of whoever is forgotten."""
 
+import errno
+import os
+
 import pytest
 from rkface.runtime.appearance import Appearance, Match
 from rkface.runtime.appearances import AppearanceLog
-from rkface.runtime.errors import InputError
+from rkface.runtime.errors import InputError, WorkError
 from rkface.runtime.settings import DAY, Keep
 
 NOW = 1_800_000_000.0
@@ -58,6 +61,16 @@ def test_newest_first_and_page_by_page(log):
     assert ids(log, limit=-1) == []
 
 
+def test_who_came_in_one_frame_is_on_one_page(log):
+    for index, id in enumerate("abcdef"):
+        log.record(seen(id, started=NOW + index // 3))  # three at once, twice
+    pages, before = [], None
+    while page := log.newest(2, before):
+        pages.append([event["id"] for event in page])
+        before = page[-1]["started"]
+    assert pages == [["d", "e", "f"], ["a", "b", "c"]]
+
+
 def test_what_is_too_old_goes(log, clock):
     log.record(seen("old"), b"picture")
     clock.now += 1.5 * DAY
@@ -105,3 +118,12 @@ def test_a_log_of_a_newer_rkface_is_left_alone(log, tmp_path):
     log.close()
     with pytest.raises(InputError, match="newer rkface"):
         AppearanceLog(log.path)
+
+
+def test_a_log_of_another_user_is_said_to_be_so(tmp_path, monkeypatch):
+    def denied(*_):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+    monkeypatch.setattr("os.open", denied)  # root, who runs tests as well, may open all
+    with pytest.raises(WorkError, match=r"appearances\.sqlite: .*Permission denied.*check its owner"):
+        AppearanceLog(tmp_path / "appearances.sqlite")

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 import pytest
 from rkface.runtime import streams
-from rkface.runtime.camera import Camera, find_device, mpp_pipeline, open_camera, without_password
+from rkface.runtime.camera import Camera, find_device, is_black, mpp_pipeline, open_camera, without_password
 from rkface.runtime.errors import InputError, WorkError
 from rkface.runtime.mjpeg import Splitter
 from rkface.runtime.pace import Pace, feed
@@ -18,6 +18,7 @@ from rkface.runtime.scheduler import Frame, Result
 from rkface.runtime.settings import CameraSettings
 from rkface.runtime.streams import Pipe, Wanted, fourcc
 from rkface.runtime.view import open_view, pace_of
+from rkface.runtime.visit import Rules
 
 PATIENCE = 60
 
@@ -221,6 +222,26 @@ def test_a_folder_of_photos_at_a_rate_and_what_is_no_photo_is_passed_over(tmp_pa
     assert camera.state().unreadable == 1
 
 
+def test_a_photo_that_is_held_is_followed_and_nobody_from_it_to_the_next(tmp_path):
+    for number in (0, 1):
+        cv2.imwrite(str(tmp_path / f"{number}.png"), picture(number))
+    frames = frames_of(open_camera(str(tmp_path), wanted=Wanted(hold=1.0)))
+    dark = [is_black(frame.image) for frame in frames]
+    assert dark == 2 * ([False] * 5 + [True])
+    assert [number_of(frame) for frame, black in zip(frames, dark, strict=True) if not black] == [0] * 5 + [1] * 5
+    apart = np.diff([frame.time for frame in frames])
+    assert apart[:4] == pytest.approx(0.2)
+    assert apart[4] > Rules(0.5).keep, "a track would outlive its photo"
+
+
+def test_photos_of_many_sizes_are_one_line_in_the_log(tmp_path, caplog):
+    for number in range(4):
+        cv2.imwrite(str(tmp_path / f"{number}.png"), np.zeros((64 + number, 96, 3), np.uint8))
+    with caplog.at_level("INFO", "rkface.camera"), open_camera(str(tmp_path), loop=True) as camera:
+        assert {camera.read().image.shape[0] for _ in range(9)} == {64, 65, 66, 67}
+    assert len(caplog.records) == 1
+
+
 def test_jpegs_from_a_pipe_until_its_other_end_closes():
     data = with_thumbnail(jpeg(0)) + jpeg(1)[:-40] + jpeg(2) + b"junk" + jpeg(3, 96, 64)
     reading, writing = os.pipe()
@@ -276,6 +297,13 @@ def test_bytes_that_are_missing_cost_the_pictures_they_were_in():
 def test_a_wrong_name_says_what_there_is(spec):
     with pytest.raises(InputError, match=r"/dev/video0.*rtsp://.*folder.*stdin"):
         open_camera(spec)
+
+
+def test_a_video_whose_name_opencv_would_crash_on_is_refused(tmp_path):
+    film = tmp_path / os.fsdecode(b"f\xfflm.avi")
+    film.write_bytes(b"RIFF")
+    with pytest.raises(InputError, match="not in UTF-8: rename it"):
+        open_camera(str(film))
 
 
 def test_a_file_that_is_no_video_and_an_empty_folder(tmp_path):
@@ -460,7 +488,7 @@ def test_looks_a_second_are_bounded_as_they_are_set():
 def test_a_recording_is_looked_at_whole_whatever_its_pace(tmp_path):
     for number in range(12):
         cv2.imwrite(str(tmp_path / f"{number:02}.png"), picture(3))
-    view, seen = open_view("still", CameraSettings(str(tmp_path), looks=1, motion=True)), []
+    view, seen = open_view("still", CameraSettings(str(tmp_path), hold=0.0, looks=1, motion=True)), []
     view.watcher = SimpleNamespace(present=lambda: ())
 
     def submit(frame):

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 import re
 import stat
 
@@ -318,6 +319,16 @@ def test_merge_and_restore_by_command(rkface, staff):
     assert code == 0 and "what was there before is now" in err
     assert list(content(staff)) == ["Ada", "Grace", "Hedy"]
     assert made in rkface("gallery", "backup", "--list")[1].splitlines()
+
+
+def test_a_name_in_another_encoding_stops_no_other_photo(rkface, bundle, here):
+    for folder, person in ((b"Jos\xe9", ADA), (b"Ada", ADA), (b"Grace", GRACE)):
+        (named := here / "staff" / os.fsdecode(folder)).mkdir(parents=True)
+        draw(here / "drawn.png", person).rename(named / os.fsdecode(b"\xe9.png"))
+    code, out, err = rkface("enrol", "--bundle", bundle, "--folder", "staff")
+    assert code == 1 and "2 enrolled for 2 people, 1 refused" in err
+    assert "refused for Jos?" in out and "rename the folder" in out
+    assert list(content(here / "gallery.sqlite")) == ["Ada", "Grace"]
 
 
 def test_real_people_are_found_by_another_photo(shared, real_bundle, here):

@@ -2,6 +2,7 @@
 
 import os
 import random
+import re
 import signal
 import sqlite3
 import stat
@@ -18,6 +19,7 @@ from rkface.runtime import gallery_schema
 from rkface.runtime.align import ALIGNMENT
 from rkface.runtime.bundle import parse_manifest
 from rkface.runtime.errors import InputError, WorkError
+from rkface.runtime.fresh import fresh
 from rkface.runtime.gallery import Gallery, Sample, embedding_identity
 from rkface.runtime.gallery_copies import back_up, check, finish, forget, known_backups, restore
 
@@ -125,6 +127,23 @@ def test_searching_goes_on_while_people_are_added(gallery):
     for thread in threads:
         thread.join()
     assert not wrong and all(names(gallery, seed) == [f"person {seed}"] for seed in range(2, 30))
+
+
+def test_who_is_merged_while_they_are_added_to_does_not_come_back(gallery, monkeypatch):
+    grace, ada = gallery.add("Grace", [sample(1)]), gallery.add("Ada", [sample(2)])
+    gallery.refresh()
+    other, person = threading.Thread(target=gallery.merge, args=(ada, grace)), gallery.person
+
+    def slow(key):
+        """The new sample is on the disk, and not in memory yet."""
+        other.start()
+        other.join(0.5)
+        return person(key)
+
+    monkeypatch.setattr(gallery, "person", slow)
+    gallery.add("Ada", [sample(3)])
+    other.join()
+    assert names(gallery, 3) == ["Grace"]
 
 
 def test_embeddings_of_another_model_are_refused_and_never_searched(gallery, path):
@@ -273,6 +292,23 @@ def test_restore_keeps_what_it_replaces_and_programs_see_it(gallery, path):
     assert [person.name for person in gallery.people()] == ["Ada", "Grace"]
 
 
+@pytest.mark.parametrize("content", ["empty", "text", "another program's"])
+def test_what_is_no_backup_replaces_nothing(gallery, path, tmp_path, content):
+    gallery.add("Ada", [sample(1)])
+    source = tmp_path / "backup.sqlite"
+    source.write_bytes(b"" if content == "empty" else b"holiday pictures" * 100)
+    if content == "another program's":
+        source.unlink()
+        with closing(sqlite3.connect(source)) as foreign:
+            foreign.execute("CREATE TABLE recipe (name TEXT)")
+    with pytest.raises(InputError, match=re.escape(f"{source} is no ")) as caught:
+        restore(path, source)
+    assert "or restore a backup look" not in str(caught.value)
+    assert [person.name for person in gallery.people()] == ["Ada"]
+    kept = {source.name, *(path.name + end for end in ("", "-wal", "-shm"))}
+    assert {file.name for file in tmp_path.iterdir()} <= kept
+
+
 def test_a_merge_that_was_restored_away_is_forgotten_too(gallery, path):
     gallery.add("Ada", [sample(1)])
     gallery.add("Grace", [sample(2)])
@@ -371,6 +407,52 @@ def test_a_backup_out_of_reach_is_named_and_brings_nobody_back(gallery, path, tm
     away.rename(usb)
     assert finish(gallery) == []
     assert traces(tmp_path, [1, 2]) == {2}
+
+
+@pytest.mark.parametrize("task", ["back_up(gallery)", "back_up(gallery, elsewhere)", "restore(path, made)"])
+def test_a_copy_that_was_cut_off_is_found_and_deleted(gallery, path, tmp_path, task):
+    """Killed when the copy is all there and has no name yet, as by a power cut."""
+    ada = gallery.add("Ada", [stored(1)])
+    made = back_up(gallery)
+    (tmp_path / "disk").mkdir()
+    killed = f"""
+import os, pathlib, signal
+from rkface.runtime import fresh, gallery_copies
+from rkface.runtime.gallery import Gallery
+from rkface.runtime.gallery_copies import back_up, restore
+def die(*_):
+    os.kill(os.getpid(), signal.SIGKILL)
+fresh.sync = gallery_copies._delete_forgotten = die
+path, made, elsewhere = map(pathlib.Path, {[str(path), str(made), str(tmp_path / "disk/copy.sqlite")]!r})
+with Gallery(path) as gallery:
+    {task}
+"""
+    before = set(tmp_path.rglob("*"))
+    assert subprocess.run([sys.executable, "-c", killed], check=False).returncode == -signal.SIGKILL
+    left = [file for file in set(tmp_path.rglob("*")) - before if crop_of(1)[:64] in file.read_bytes()]
+    assert left, "the test kills too early"
+    assert [copy.path for copy in forget(gallery, ada)] == ([tmp_path / "disk/copy.sqlite"] if "else" in task else [])
+    assert traces(tmp_path, [1]) == set()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+def test_what_root_backs_up_and_forgets_stays_the_service_s(gallery, path, tmp_path):
+    """Or the service could neither forget anybody in its backups, nor restore them."""
+    ada = gallery.add("Ada", [sample(1)])
+    os.chown(path, 65534, 65534)
+    made = back_up(gallery)
+    assert {file.stat().st_uid for file in (made, made.parent)} == {65534}
+    forget(gallery, ada)
+    assert made.stat().st_uid == 65534 and stat.S_IMODE(made.stat().st_mode) == 0o600
+
+
+def test_a_copy_that_is_being_made_is_left_alone_and_named(gallery, path):
+    ada = gallery.add("Ada", [sample(1)])
+    target = back_up(gallery)
+    with fresh(target, final=False) as copy:
+        assert [(left.path, "now" in left.reason) for left in forget(gallery, ada)] == [(copy, True)]
+        assert copy.exists()
+    assert finish(gallery) == []
 
 
 def test_a_reader_of_old_pages_delays_the_overwriting_and_it_is_said(gallery, path, tmp_path):

@@ -1,9 +1,11 @@
 """An encrypted gallery: nothing to be read without the key, everything as before with it."""
 
 import base64
+import os
 import sqlite3
 import stat
 from contextlib import ExitStack, closing
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -66,6 +68,22 @@ def test_a_gallery_is_searched_as_without_encryption(path, key, precision):
         fill(gallery)
         encrypt(gallery, key)
         assert [names(gallery, seed) for seed in (1, 2, 3)] == [["Ada"], ["Ada"], ["Grace"]]
+
+
+def test_who_is_searched_already_is_forgotten_whole_where_another_program_encrypted(path, key, tmp_path):
+    with Gallery(path, ONE, create=True) as running, Gallery(path, ONE) as other:
+        fill(running)
+        running.refresh()
+        encrypt(other, key)
+        backup = back_up(other)
+        assert forget(running, running.person("Ada")) == []
+        with Gallery(backup) as kept:
+            assert [person.name for person in kept.people()] == ["Grace"]
+        assert check(running) == [] and traces(tmp_path, [1, 2]) == set()
+        with pytest.raises(InputError, match="encrypted: say --key"):  # not as before, with whom it had in memory
+            running.search(vector(1)[None])
+        running.unlock(key)
+        assert names(running, 3) == ["Grace"]
 
 
 def test_without_the_key_people_can_be_forgotten_but_not_recognised(path, key, tmp_path):
@@ -132,6 +150,18 @@ def test_keys_are_for_their_owner_and_checked(key, tmp_path):
     assert make_key(tmp_path / "second").value != key.value
     with pytest.raises(InputError, match="cannot be written"):
         make_key(key.path)
+
+
+def test_a_key_has_its_name_on_the_disk_before_anything_is_encrypted_with_it(tmp_path, monkeypatch):
+    synced, fsync = [], os.fsync
+
+    def noted(handle):
+        synced.append(Path(f"/proc/self/fd/{handle}").readlink())
+        fsync(handle)
+
+    monkeypatch.setattr(os, "fsync", noted)
+    made = make_key(tmp_path / "key")
+    assert synced == [made.path, tmp_path]
     for wrong in ("", "no base64", base64.b64encode(b"short").decode()):
         (tmp_path / "wrong").write_text(wrong)
         with pytest.raises(InputError, match="no key"):

@@ -15,6 +15,7 @@ from functools import partial
 import cv2
 import numpy as np
 import pytest
+from rkface.runtime.appearance import Match
 from rkface.runtime.camera import Camera
 from rkface.runtime.cli import main
 from rkface.runtime.errors import DeviceError, InputError, WorkError
@@ -33,6 +34,7 @@ from rkface.runtime.settings import (
     Recognition,
     Settings,
     WebhookSettings,
+    named_cameras,
 )
 from rkface.runtime.view import View
 
@@ -158,6 +160,26 @@ def test_a_recording_is_told_from_first_to_last_frame(settings, record, known):
     assert [event["frames"] for event in events if event["stage"] == "end"] == [15, 15]
 
 
+def test_real_people_are_recognised_in_a_folder_of_photos(shared, real_bundle, tmp_path, capsys):
+    """What a newcomer tries first: one photo of each person enrolled, a folder with another one as the camera."""
+    people, staff, camera = shared / "data/people", tmp_path / "staff", tmp_path / "camera"
+    known = {"img13": "img14", "img20": "img21", "img16": "img17", "img3": "img12", "img22": "img23", "img18": "img19"}
+    for folder, photos in ((staff, known), (camera, known.values())):
+        folder.mkdir()
+        for photo in photos:
+            (folder / f"{photo}.jpg").write_bytes((people / f"{photo}.jpg").read_bytes())
+    (camera / "stranger.jpg").write_bytes((people / "img8.jpg").read_bytes())
+    gallery = tmp_path / "gallery.sqlite"
+    arguments = ["--bundle", real_bundle, "--backend", "reference", "--gallery", gallery, "--folder", staff]
+    assert main(["enrol", *map(str, arguments)]) == 0
+    events = played(Settings(
+        bundle=real_bundle, backend="reference", gallery=gallery, camera=named_cameras([str(camera)]),
+        events=Events(stdout=False, file=tmp_path / "events.jsonl"),
+    ))  # fmt: skip
+    ended = [name for stage, name in who(events) if stage == "end"]
+    assert sorted(ended, key=str) == sorted([*known, None], key=str)
+
+
 def test_the_log_answers_who_was_where_and_keeps_the_unknown_one_s_face(settings, record, live):
     played(settings(door=record("door", *[scene((0, 3))] * 15), yard=record("yard", *[scene((1, 5))] * 15)))
     with live([scene()]) as service:
@@ -261,6 +283,17 @@ def test_forgetting_leaves_no_appearance_and_no_name(live, known):
         assert [events.get(timeout=WAIT)["match"] for _ in range(2)] == [None, None]
 
 
+def test_what_is_wrong_with_the_gallery_stays_said_while_appearances_are_told(live, known, tmp_path):
+    pytest.importorskip("cryptography", reason="encryption at rest is the extra [crypto]")
+    with live([scene()]) as service:
+        (ada,) = service.gallery.people()
+        with Gallery(known) as other:
+            encrypt(other, make_key(tmp_path / "key"))
+        wait_for(lambda: any("encrypted" in trouble for trouble in service.troubles))
+        assert service._teller._today(Match(ada.id, ada.name, 0.9)).name == "Ada Lovelace"
+        assert any("encrypted" in trouble for trouble in service.troubles)
+
+
 def test_who_is_forgotten_by_another_program_is_a_stranger_to_the_service(live, known):
     with live([scene((0, 3))]) as service, service.subscribe() as events:
         assert events.get(timeout=WAIT)["match"]["name"] == "Ada Lovelace"
@@ -311,6 +344,33 @@ def told_forgotten(tmp_path):
 def spooled(known):
     """What stands in the files of events that wait."""
     return lambda: b"".join(path.read_bytes() for path in known.parent.glob("events-*/*"))
+
+
+def test_forgetting_answers_when_it_is_done_also_where_housekeeping_notices_first(live, monkeypatch):
+    noticed, answered, order = threading.Event(), threading.Event(), []
+
+    def slow(*arguments):
+        """Forgetting in the gallery is over when housekeeping has seen it."""
+        left = forget(*arguments)
+        assert noticed.wait(WAIT)
+        return left
+
+    with live([scene()], events=NOWHERE) as service:
+        renew = service._renew
+
+        def end_visits():
+            noticed.set()
+            answered.wait(0.5)
+            renew()
+            order.append("strangers")
+
+        monkeypatch.setattr(service, "_renew", end_visits)
+        monkeypatch.setattr("rkface.runtime.gallery_copies.forget", slow)
+        service.forget(service.gallery.people()[0].id)
+        order.append("answered")
+        answered.set()
+        wait_for(lambda: len(order) == 2)
+    assert order == ["strangers", "answered"]
 
 
 def test_a_name_that_waits_to_be_told_goes_when_another_program_forgets_it(live, known, spooled, capsys):

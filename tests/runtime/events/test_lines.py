@@ -5,6 +5,7 @@ import io
 import json
 import os
 import stat
+from pathlib import Path
 
 import pytest
 from rkface.runtime.events import Backoff, Delivery, LinesFile, LinesStream
@@ -56,6 +57,20 @@ def test_half_a_line_of_a_power_cut_costs_only_itself(tmp_path):
     path.write_bytes(b'{"n":1}\n{"n"')
     LinesFile(path).deliver(record(2))
     assert path.read_bytes() == b'{"n":1}\n{"n"\n{"n":2}\n'
+
+
+def test_a_new_file_has_its_name_on_the_disk_when_its_event_counts_as_delivered(tmp_path, monkeypatch):
+    synced, fsync = [], os.fsync
+
+    def noted(handle):
+        synced.append(Path(f"/proc/self/fd/{handle}").readlink())
+        fsync(handle)
+
+    monkeypatch.setattr(os, "fsync", noted)
+    channel = LinesFile(tmp_path / "events.jsonl")
+    for number in (1, 2):
+        channel.deliver(record(number))
+    assert synced == [tmp_path / "events.jsonl", tmp_path, tmp_path / "events.jsonl"]
 
 
 def test_a_full_disk_leaves_no_half_line_and_the_event_comes_when_there_is_room(tmp_path, monkeypatch):

@@ -64,7 +64,8 @@ def pictures(cast, tmp_path_factory):
 @contextmanager
 def running(folder, pictures, opening=open_demo, **settings):
     settings = Settings(
-        gallery=folder / "gallery.sqlite", camera={"door": CameraSettings(str(pictures), rate=RATE, loop=True)},
+        gallery=folder / "gallery.sqlite",
+        camera={"door": CameraSettings(str(pictures), rate=RATE, hold=0.0, loop=True)},
         recognition=Recognition(window=0.5), **{"events": Events(stdout=False)} | settings,
     )  # fmt: skip
     with Service(settings, open_scheduler=opening) as service:

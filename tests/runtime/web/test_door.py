@@ -10,6 +10,7 @@ import stat
 import subprocess
 import sys
 from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
 
 import httpx
 import pytest
@@ -30,6 +31,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from .conftest import PASSWORD, browser_like, eventually
 
+FILES = Path("/proc/self/fd")
 SOMEBODY = {"client": ("10.0.0.9", 5000), "base_url": "http://board.local"}
 
 
@@ -287,6 +289,18 @@ def test_a_body_that_is_too_large_is_refused_before_it_is_read():
     assert asyncio.run(request(photo, [(b"content-length", b"10"), (b"transfer-encoding", b"chunked")])) == 411
 
 
+@pytest.mark.parametrize("words", [b'{"\\ud800": 1}', b'{"door": ["\\ud800"]}', b'["\\ud800"]'])
+def test_half_a_character_is_a_bad_question_and_no_failure(words):
+    class Strict(Nobody):
+        def change(self, values):
+            raise InputError(f"{values} is no setting")
+
+    client = TestClient(console(Strict(), Access(None, secure=False)), base_url="http://localhost")
+    sent = {"x-csrf-token": client.get("/v1/session").json()["token"], "content-type": "application/json"}
+    answer = client.patch("/v1/settings", content=words, headers=sent)
+    assert answer.status_code in (400, 422) and answer.json()["detail"]
+
+
 def test_another_programs_cookie_does_not_hide_ours():
     headers = Headers({"cookie": 'prefs={"a":1}; rkface=secret; other=2'})
     assert Access(None, secure=False).secret(headers) == "secret"
@@ -400,6 +414,20 @@ def test_connections_that_send_nothing_or_half_shut_nobody_out(monkeypatch, half
             assert idle[0].recv(1) == b"", "who waited longest had to go"
         service.news.put({"id": "a"})
         assert next(lines) == "event: appearance", "what is being answered goes on"
+
+
+def test_connections_that_never_shake_hands_take_no_more_than_their_share(monkeypatch, certificate):
+    """asyncio counts nobody before TLS's handshake: they would take every file descriptor of the service."""
+    monkeypatch.setattr("rkface.runtime.web.connection.HANDSHAKES", 10)
+    files, trusting = (certificate / "ca", certificate / "key"), ssl.create_default_context(cafile=certificate / "ca")
+    with serve(Nobody(), port=0, tls=files) as address, ExitStack() as opened:
+        place = "127.0.0.1", int(address.rpartition(":")[2])
+        before = len(list(FILES.iterdir()))
+        for _ in range(200):
+            opened.enter_context(socket.create_connection(place, timeout=30))
+        told = httpx.get(f"{address}/v1/session", verify=trusting, trust_env=False, timeout=30)
+        assert told.status_code == 200
+        eventually(lambda: len(list(FILES.iterdir())) - before - 200 <= 10, "those who came first had to go")
 
 
 def test_connections_that_take_no_answer_shut_nobody_out(monkeypatch, tmp_path):
