@@ -12,10 +12,12 @@ from numpy.typing import NDArray
 
 from .embed import unit
 from .person import Person, Sample
-from .search import Index, Precision, build
+from .search import Index, Precision, build, chosen
 
 if TYPE_CHECKING:
     from .gallery import Gallery
+
+BATCH = 2048  # samples, 4 MB: beside what is searched, only so many are in memory
 
 
 @dataclass(frozen=True)
@@ -43,18 +45,14 @@ def read_snapshot(gallery: Gallery, identity: str | None, version: int, precisio
         if own is None or identity not in (None, own):
             return Snapshot(build(np.zeros((0, 1), np.float32), [], []), people, version)
         places = {person.id: place for place, person in enumerate(people)}
-        ((count, length),) = gallery.read(
-            "SELECT count(*), max(length(embedding)) FROM sample WHERE identity = ?", [own]
-        )
-        seal = gallery.seal
-        dimensions = (length - seal.overhead) // 4 if count else 1
-        vectors, ids, owners = np.empty((count, dimensions), np.float32), [], []
+        ((count,),) = gallery.read("SELECT count(*) FROM sample WHERE identity = ?", [own])
+        index = build(np.zeros((0, 1), np.float32), [], [], chosen(precision, count))
+        unseal = gallery.seal.open
         rows = gallery.database.execute("SELECT id, person, embedding FROM sample WHERE identity = ?", (own,))
-        for number, (id, person, embedding) in enumerate(rows):  # row by row: a large gallery is in memory once
-            vectors[number] = np.frombuffer(seal.open(embedding), "<f4")
-            ids.append(id)
-            owners.append(places[person])
-    return Snapshot(build(vectors, ids, owners, precision), people, version)
+        while some := rows.fetchmany(BATCH):
+            vectors = np.stack([np.frombuffer(unseal(embedding), "<f4") for _, _, embedding in some])
+            index = index.plus(vectors, [id for id, _, _ in some], [places[person] for _, person, _ in some])
+    return Snapshot(index, people, version)
 
 
 def read_exactly(gallery: Gallery, ids: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
