@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tempfile
 from collections.abc import Callable
 from dataclasses import asdict
 from functools import partial
@@ -39,6 +40,7 @@ def attempts(models: Models, sources: Sources, work: Path, scratch: Path, *, ana
     ``work``, models in ``scratch``. A model is tuned once, whatever the recipes and targets, and calibrated once for a
     target: what a hybrid leaves in FP16 is taken back afterwards. ``analyse`` measures the error of every layer too."""
     tuned: dict[Role, Tuned] = {}
+    calibrated = Path(tempfile.mkdtemp(dir=scratch, prefix="calibrated-"))
 
     def run(target: Target, role: Role, recipe: Recipe, dataset: Path | None, images: NDArray[np.uint8]) -> Quantized:
         model = models[role]
@@ -71,7 +73,7 @@ def attempts(models: Models, sources: Sources, work: Path, scratch: Path, *, ana
             onnx=onnx_path, output=output, target=target.name, input=model.input, custom_string=custom_string,
             dataset=dataset, algorithm=recipe.algorithm, evaluate=asked, fp16=fp16,
             ranges=ranges, shrinks=shrinks, biases=biases, analyse=analyse and dataset is not None,
-            calibrated=scratch / f"{role}-{target.name}-{recipe.algorithm}",
+            calibrated=calibrated / f"{role}-{target.name}-{recipe.algorithm}",
         )  # fmt: skip
         with stage(f"{role}: {recipe.name} {target.name}") as shown:
             done = quantize(job, work / "logs" / f"{name}.log", partial(_tell, shown, len(images)))
