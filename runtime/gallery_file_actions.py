@@ -110,6 +110,7 @@ def _export(options: Namespace) -> int:
 def _import(options: Namespace) -> int:
     from .enrol import Rules, Verdict
     from .gallery_exchange import read_records, take
+    from .person import in_a_line
     from .pipeline import open_bundle
 
     if not options.file.is_file():
@@ -129,7 +130,7 @@ def _import(options: Namespace) -> int:
                 try:
                     yield from take(known, record, pipeline, rules)
                 except InputError as error:
-                    yield Verdict("refused", record.name, str(options.file), str(error))
+                    yield Verdict("refused", in_a_line(record.name), str(options.file), str(error))
 
         return report(verdicts())
 

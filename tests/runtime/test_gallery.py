@@ -191,9 +191,13 @@ def test_the_identity_changes_with_alignment(bundle, monkeypatch):
 def test_names_are_of_one_person(gallery):
     ada = gallery.add("Ada", [sample(1)])
     gallery.add("Grace", [sample(2)])
-    for wrong in ("Grace", "", "  "):
+    for wrong in ("Grace", "", "  ", "Ada\0", "\x1b[2J", "Ada\nGrace", "Ada\x85", "Ada\u2028", "\ud800"):
         with pytest.raises(InputError):
             gallery.rename(ada, wrong)
+    for wrong in ("", "Ada\0", "Ada\u2029", "\ud800"):
+        with pytest.raises(InputError):
+            gallery.add(wrong, [])
+    gallery.rename(ada, "Zo\u0308e \u0646\u200c\u0645")  # parts of letters, no control characters
     with pytest.raises(InputError, match="same person"):
         gallery.merge(ada, ada)
     with pytest.raises(InputError, match="did you mean Grace"):

@@ -118,6 +118,16 @@ def test_wrong_questions_get_clear_answers(client, ada, asked):
     assert ada["id"] in [person["id"] for person in client.get("/v1/people").json()]
 
 
+@pytest.mark.parametrize("name", ["Eve\0", "\x1b[2JEve", "Eve\nAda", " "])
+def test_a_name_that_is_none_is_refused_wherever_it_comes_from(client, ada, portraits, name):
+    answers = [
+        client.patch(f"/v1/people/{ada['id']}", json={"name": name}),
+        client.post("/v1/enrolments/photo", params={"name": name, "force": True}, content=portraits[2]),
+    ]
+    assert [answer.status_code for answer in answers] == [400, 400], [answer.text for answer in answers]
+    assert [person["name"] for person in client.get("/v1/people").json()] == ["Ada"]
+
+
 def test_live_pictures_come_with_who_is_in_them(client, address):
     with sockets.connect(address.replace("http", "ws") + "/v1/cameras/door/live", proxy=None) as socket:
 
