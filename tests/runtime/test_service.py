@@ -565,8 +565,22 @@ def test_a_receiver_that_is_down_holds_nothing_up_and_loses_nothing(settings, re
         service.run()
         wait_for(lambda: service.sinks[0].state().error)
         assert "webhook" in " ".join(service.health().problems)
+        assert not service.health().ok and 'rkface_sink_connected{sink="webhook"} 0' in service.metrics()
     with live([scene()], events=NOWHERE) as service:
         assert service.sinks[0].state().queued == 2, "start and end wait for the next start"
+
+
+def test_up_is_the_service_and_its_cameras_and_no_receiver(live):
+    def up(service):
+        return re.search(r"^rkface_up (\d)$", service.metrics(), re.MULTILINE)[1]
+
+    with live([scene((0, 3))], events=NOWHERE) as service:
+        wait_for(lambda: service.sinks[0].state().error and service.health().cameras[0].connected)
+        assert up(service) == "1"
+        service.troubles.note("appearances", "the disk is full")
+        assert up(service) == "0"
+    with live([OSError("unplugged")], events=NOWHERE) as service:
+        assert up(service) == "0"
 
 
 def test_two_services_on_one_gallery(live):
