@@ -406,6 +406,15 @@ def test_a_forgetting_that_was_cut_off_is_finished_by_the_next_start(live, known
         wait_for(lambda: not service.appearances())
 
 
+def test_a_spool_that_no_sink_uses_any_more_is_seen_to_by_the_next_start(live, known, spooled):
+    with live([scene((0, 3))], events=NOWHERE) as service:
+        wait_for(lambda: b"Lovelace" in spooled() and service.appearances())
+    with Gallery(known) as gallery:
+        forget(gallery, gallery.person("Ada Lovelace"))  # and the power went; then the webhook was taken out
+    with live([scene()]):
+        assert spooled() and b"Lovelace" not in spooled()
+
+
 def test_a_broker_that_is_down_is_said_to_be_told_later(live, monkeypatch, spooled):
     pytest.importorskip("paho.mqtt")
     monkeypatch.setattr("rkface.runtime.forgetting.PATIENCE", 0.1)
