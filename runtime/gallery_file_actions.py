@@ -152,7 +152,8 @@ def _reembed(options: Namespace) -> int:
 
 
 def _backup(options: Namespace) -> int:
-    from .gallery_copies import back_up, known_backups
+    from .gallery_backups import known_backups
+    from .gallery_copies import back_up
 
     with open_gallery(options) as known:
         if options.list:

@@ -21,7 +21,8 @@ from rkface.runtime.bundle import parse_manifest
 from rkface.runtime.errors import InputError, WorkError
 from rkface.runtime.fresh import fresh
 from rkface.runtime.gallery import Gallery, Sample, embedding_identity
-from rkface.runtime.gallery_copies import back_up, check, finish, forget, known_backups, restore
+from rkface.runtime.gallery_backups import known_backups
+from rkface.runtime.gallery_copies import back_up, check, finish, forget, restore
 
 ONE, OTHER = "1" * 32, "2" * 32
 D = 64
@@ -437,6 +438,44 @@ with Gallery(path) as gallery:
     assert left, "the test kills too early"
     assert [copy.path for copy in forget(gallery, ada)] == ([tmp_path / "disk/copy.sqlite"] if "else" in task else [])
     assert traces(tmp_path, [1]) == set()
+
+
+def test_a_copy_by_hand_leaves_the_original_s_backups_alone(gallery, path, tmp_path):
+    ada = gallery.add("Ada", [stored(1)])
+    outside, inside = back_up(gallery, tmp_path / "usb.sqlite"), back_up(gallery)
+    before = [file.read_bytes() for file in (outside, inside)]
+    (tmp_path / "other").mkdir()
+    copy = tmp_path / "other/copy.sqlite"
+    with closing(sqlite3.connect(copy)) as target:
+        gallery.database.backup(target)
+    with Gallery(copy) as other:
+        assert known_backups(other) == []
+        said = forget(other, ada)
+        assert {left.path for left in said} == {outside, inside} and all(str(path) in left.reason for left in said)
+        assert finish(other) == [], "said once"
+        own = back_up(other)
+        assert known_backups(other) == [own]
+        restore(copy, outside)
+        assert {backup.parent for backup in known_backups(other)} == {own.parent}
+    assert [file.read_bytes() for file in (outside, inside)] == before
+    assert known_backups(gallery) == sorted([outside, inside])
+    assert forget(gallery, ada) == [] and traces(inside.parent, [1]) == set()
+
+
+def test_a_gallery_that_was_moved_or_restored_elsewhere_keeps_its_backups(gallery, path, tmp_path):
+    gallery.add("Ada", [stored(1)])
+    made = back_up(gallery, tmp_path / "usb.sqlite")
+    gallery.close()
+    path.rename(moved := tmp_path / "moved.sqlite")
+    with Gallery(moved) as again:
+        assert forget(again, again.person("Ada")) == [] and known_backups(again) == [made]
+        Gallery(path, ONE, create=True).close()  # another one, in its old place
+        assert known_backups(again) == [made]
+    assert traces(tmp_path, [1]) == set()
+    path.unlink()
+    restore(tmp_path / "new.sqlite", made)  # the file was lost, with its name
+    with Gallery(tmp_path / "new.sqlite") as new:
+        assert known_backups(new) == [made]
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
