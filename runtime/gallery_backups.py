@@ -10,6 +10,8 @@ import sqlite3
 import time
 from pathlib import Path
 
+from .errors import InputError, WorkError
+from .fresh import sweep
 from .gallery import Gallery
 from .gallery_schema import explained, list_backups
 
@@ -33,6 +35,18 @@ def enlist(database: sqlite3.Connection, path: Path, backup: Path) -> None:
 def strike(gallery: Gallery, backup: Path) -> None:
     with gallery.writing() as database:
         database.execute("DELETE FROM backup WHERE path = ?", [str(backup.resolve())])
+
+
+def give_up(gallery: Gallery, backup: Path) -> None:
+    """Look no more for ``backup``, which was never finished or is destroyed. InputError where it is there, or none of
+    ``gallery``'s; WorkError where a part of it is there and cannot be deleted."""
+    if backup.exists():
+        raise InputError(f"{backup} is there: delete it first")
+    if backup.resolve() not in known_backups(gallery):
+        raise InputError(f"{backup} is no backup of {gallery.path}: `rkface gallery backup --list` has all")
+    for part, reason in sweep(backup.resolve().parent, backup.name):
+        raise WorkError(f"{part}: {reason}")
+    strike(gallery, backup)
 
 
 def original(database: sqlite3.Connection, path: Path) -> Path | None:

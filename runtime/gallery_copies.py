@@ -281,7 +281,10 @@ def _purged(gallery: Gallery, backup: Path) -> Left | None:
         if backup.parent == backup_folder(gallery.path).resolve():
             strike(gallery, backup)
             return None
-        return Left(backup, "not found: if it is on a disk that is not connected, connect it")
+        return Left(
+            backup, "not found: if it is on a disk that is not connected, connect it; if it was never finished, or is "
+            f"destroyed, `rkface gallery backup --gallery {gallery.path} --gone {backup}`",
+        )  # fmt: skip
     try:
         with explained(backup), closing(sqlite3.connect(f"{backup.as_uri()}?mode=ro", uri=True)) as database:
             known = {id for (id,) in database.execute("SELECT id FROM person")}

@@ -63,6 +63,9 @@ def backup(parser: ArgumentParser) -> None:
     """Copy the gallery while it is in use, to FILE or into its own folder of backups, where the seven newest stay."""
     parser.add_argument("to", nargs="?", type=Path, metavar="FILE", help="a new file")
     parser.add_argument("--list", action="store_true", help="only say which backups there are")
+    parser.add_argument(
+        "--gone", type=Path, metavar="FILE", help="look no more for this one: it is destroyed, or was never finished"
+    )
     parser.set_defaults(run=_backup)
 
 
@@ -152,10 +155,13 @@ def _reembed(options: Namespace) -> int:
 
 
 def _backup(options: Namespace) -> int:
-    from .gallery_backups import known_backups
+    from .gallery_backups import give_up, known_backups
     from .gallery_copies import back_up
 
     with open_gallery(options) as known:
+        if options.gone:
+            give_up(known, options.gone)
+            return 0
         if options.list:
             for path in known_backups(known):
                 print(path if path.exists() else f"{path} (not found)")

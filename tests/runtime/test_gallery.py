@@ -18,10 +18,11 @@ import pytest
 from rkface.runtime import gallery_schema
 from rkface.runtime.align import ALIGNMENT
 from rkface.runtime.bundle import parse_manifest
+from rkface.runtime.cli import main
 from rkface.runtime.errors import InputError, WorkError
 from rkface.runtime.fresh import fresh
 from rkface.runtime.gallery import Gallery, Sample, embedding_identity
-from rkface.runtime.gallery_backups import known_backups
+from rkface.runtime.gallery_backups import give_up, known_backups
 from rkface.runtime.gallery_copies import back_up, check, finish, forget, restore
 
 ONE, OTHER = "1" * 32, "2" * 32
@@ -438,6 +439,24 @@ with Gallery(path) as gallery:
     assert left, "the test kills too early"
     assert [copy.path for copy in forget(gallery, ada)] == ([tmp_path / "disk/copy.sqlite"] if "else" in task else [])
     assert traces(tmp_path, [1]) == set()
+
+
+def test_a_backup_that_will_never_be_found_is_given_up(gallery, path, tmp_path, capsys):
+    ada = gallery.add("Ada", [stored(1)])
+    (tmp_path / "disk").mkdir()
+    made = back_up(gallery, tmp_path / "disk/copy.sqlite")
+    command = ["gallery", "backup", "--gallery", str(path), "--gone"]
+    assert main([*command, str(made)]) == 2 and "delete it first" in capsys.readouterr().err
+    made.rename(tmp_path / "disk/.copy.sqlite.abcd0123")  # as a kill leaves it
+    assert main([*command, str(tmp_path / "other.sqlite")]) == 2
+    assert main([*command, str(made)]) == 0
+    assert traces(tmp_path / "disk", [1]) == set() and known_backups(gallery) == []
+    lost = back_up(gallery, tmp_path / "disk/lost.sqlite")
+    lost.unlink()
+    (left,) = forget(gallery, ada)
+    assert f"`rkface {' '.join(command)} {lost}`" in left.reason
+    give_up(gallery, lost)
+    assert finish(gallery) == []
 
 
 def test_a_copy_by_hand_leaves_the_original_s_backups_alone(gallery, path, tmp_path):
