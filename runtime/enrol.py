@@ -17,7 +17,7 @@ from .embed import unit
 from .errors import InputError
 from .gallery import Gallery, Sample
 from .image import find_images, read_image
-from .person import readable
+from .person import check_name, in_a_line
 from .pipeline import Pipeline
 from .quality import Quality, measure
 
@@ -112,9 +112,11 @@ def enrol_photo(
     metadata: Mapping[str, Any] | None = None,
 ) -> Verdict:
     """As ``enrol`` for a file; one that cannot be read is refused like any other bad photo."""
-    source = readable(str(photo))
-    if readable(name) != name:
-        return Verdict("refused", readable(name), source, "a name that is not in UTF-8: rename the folder or file")
+    source = in_a_line(str(photo))
+    try:
+        check_name(name)
+    except InputError as error:
+        return Verdict("refused", in_a_line(name), source, f"{error}: rename the folder or file")
     try:
         image = read_image(photo)
     except InputError as error:

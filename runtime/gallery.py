@@ -27,7 +27,7 @@ from .embed import unit
 from .errors import InputError, RkfaceError
 from .gallery_index import Snapshot, read_exactly, read_snapshot
 from .gallery_schema import explained, open_database, transaction
-from .person import GalleryState, Person, Sample, embedding_identity, readable
+from .person import GalleryState, Person, Sample, check_name, embedding_identity
 from .seal import SETTING, Key, Plain, unlock
 from .search import Precision
 
@@ -167,10 +167,10 @@ class Gallery:
     def add(self, name: str, samples: Iterable[Sample], metadata: Mapping[str, Any] | None = None) -> Person:
         """Add samples, and the person ``name`` where there is none yet; ``metadata`` is joined to what there is.
 
-        Whatever this returns for is on the disk. InputError, and nothing added, for an empty name or a sample of
+        Whatever this returns for is on the disk. InputError, and nothing added, for a name that is none or a sample of
         another identity or length.
         """
-        _check_name(name)
+        check_name(name)
         fresh, now, ids = list(samples), time.time(), []
         with self.lock:  # also until it is in memory: nobody is changed between
             with self.writing() as database:
@@ -228,8 +228,8 @@ class Gallery:
         self.changed()
 
     def rename(self, person: Person, name: str) -> None:
-        """InputError for an empty name or that of somebody else."""
-        _check_name(name)
+        """InputError for a name that is none or that of somebody else."""
+        check_name(name)
         other = self._select("WHERE name = ?", [name])
         if other and other[0].id != person.id:
             raise InputError(f"{name!r} is somebody else's name: if they are one person, use `rkface gallery merge`")
@@ -308,13 +308,6 @@ class Gallery:
             with self.lock:
                 current = self._current = self._current or self._read()
         return current
-
-
-def _check_name(name: str) -> None:
-    if not name.strip():
-        raise InputError("a person needs a name")
-    if readable(name) != name:
-        raise InputError(f"{readable(name)!r} is no name: it holds what is no character")
 
 
 def _stored(embedding: NDArray[np.float32]) -> bytes:

@@ -15,6 +15,7 @@ from pathlib import Path
 from .errors import InputError, RkfaceError, WorkError
 from .fresh import fresh, give, sweep
 from .gallery import Gallery, Person
+from .gallery_backups import disown, enlist, known_backups, strike
 from .gallery_schema import (
     APPLICATION,
     DamagedError,
@@ -51,7 +52,7 @@ def back_up(gallery: Gallery, to: Path | None = None, keep: int = KEEP) -> Path:
     if to.exists():
         raise InputError(f"{to} exists: name a new file for the backup")
     with gallery.writing() as database:  # before there is a copy: a power cut must not leave one that nobody knows of
-        database.execute("INSERT OR REPLACE INTO backup VALUES (?, ?)", [str(to.resolve()), time.time()])
+        enlist(database, gallery.path, to)
     try:
         with fresh(to) as copy, closing(sqlite3.connect(copy)) as target, explained(gallery.path):
             with gallery.lock:
@@ -61,12 +62,12 @@ def back_up(gallery: Gallery, to: Path | None = None, keep: int = KEEP) -> Path:
             if (problem := _damage(target)) is not None:
                 raise DamagedError(f"{gallery.path}: not backed up, because it is damaged: {problem}")
     except BaseException:
-        _unregister(gallery, to)
+        strike(gallery, to)
         raise
     for old in list_backups(gallery.path)[:-keep]:
         if old.parent == to.parent:
             old.unlink()
-            _unregister(gallery, old)
+            strike(gallery, old)
     return to.resolve()
 
 
@@ -86,6 +87,8 @@ def restore(path: Path, source: Path, key: Key | None = None) -> Path | None:
             with closing(open_database(copy)) as restored, explained(source):
                 if (problem := _damage(restored)) is not None:
                     raise WorkError(f"{source} is damaged ({problem}): nothing was changed; take an older backup")
+                with transaction(restored):
+                    disown(restored, path)
                 present, aside = _present(path, key)
                 if present is not None:
                     _remember(present, restored)
@@ -134,7 +137,7 @@ def forgotten(gallery: Gallery) -> dict[str, float]:
 
 def finish(gallery: Gallery) -> list[Left]:
     """Overwrite what was deleted, here and in the backups; see ``forget``."""
-    left = _unfinished(gallery)
+    left = _disowned(gallery) + _unfinished(gallery)
     left += [reason for backup in known_backups(gallery) if (reason := _purged(gallery, backup)) is not None]
     if gallery.read("SELECT 1 FROM setting WHERE name = ?", [SCRUB]):
         # VACUUM writes every page anew: secure_delete alone can leave a copy where a page was split.
@@ -176,12 +179,6 @@ def seal_all(database: sqlite3.Connection, seal: Plain) -> None:
             (plain,) = database.execute(f"SELECT {column} FROM {table} WHERE {id} = ?", [number]).fetchone()
             database.execute(f"UPDATE {table} SET {column} = ? WHERE {id} = ?", [seal.close(plain), number])
     database.execute("INSERT INTO setting VALUES (?, ?)", [SETTING, seal.proof()])
-
-
-def known_backups(gallery: Gallery) -> list[Path]:
-    """Where copies are or should be: those in its own folder, and those it was told to write elsewhere."""
-    told = {Path(path) for (path,) in gallery.read("SELECT path FROM backup")}
-    return sorted(told | {path.resolve() for path in list_backups(gallery.path)})
 
 
 def check(gallery: Gallery) -> list[str]:
@@ -246,6 +243,14 @@ def _delete_forgotten(database: sqlite3.Connection) -> bool:
     return bool(gone)
 
 
+def _disowned(gallery: Gallery) -> list[Left]:
+    """Said once: backups of the gallery that this one was copied from, which are left alone from now on."""
+    with gallery.writing() as database:
+        home, theirs = disown(database, gallery.path)
+    return [Left(path, f"it is of {home}, which this gallery is a copy of, and was left alone: do the same there")
+            for path in theirs]  # fmt: skip
+
+
 def _unfinished(gallery: Gallery) -> list[Left]:
     """Delete copies that a power cut kept from being finished: nobody would look for who is in them."""
     own, path = backup_folder(gallery.path).resolve(), gallery.path
@@ -274,9 +279,12 @@ def _purged(gallery: Gallery, backup: Path) -> Left | None:
     seal_too = sealed(gallery.database)
     if not backup.exists():
         if backup.parent == backup_folder(gallery.path).resolve():
-            _unregister(gallery, backup)
+            strike(gallery, backup)
             return None
-        return Left(backup, "not found: if it is on a disk that is not connected, connect it")
+        return Left(
+            backup, "not found: if it is on a disk that is not connected, connect it; if it was never finished, or is "
+            f"destroyed, `rkface gallery backup --gallery {gallery.path} --gone {backup}`",
+        )  # fmt: skip
     try:
         with explained(backup), closing(sqlite3.connect(f"{backup.as_uri()}?mode=ro", uri=True)) as database:
             known = {id for (id,) in database.execute("SELECT id FROM person")}
@@ -294,11 +302,6 @@ def _purged(gallery: Gallery, backup: Path) -> Left | None:
     except (RkfaceError, OSError) as error:
         return Left(backup, str(error))
     return None
-
-
-def _unregister(gallery: Gallery, backup: Path) -> None:
-    with gallery.writing() as database:
-        database.execute("DELETE FROM backup WHERE path = ?", [str(backup.resolve())])
 
 
 def _copy(source: Path, target: Path) -> None:

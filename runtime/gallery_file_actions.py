@@ -63,6 +63,9 @@ def backup(parser: ArgumentParser) -> None:
     """Copy the gallery while it is in use, to FILE or into its own folder of backups, where the seven newest stay."""
     parser.add_argument("to", nargs="?", type=Path, metavar="FILE", help="a new file")
     parser.add_argument("--list", action="store_true", help="only say which backups there are")
+    parser.add_argument(
+        "--gone", type=Path, metavar="FILE", help="look no more for this one: it is destroyed, or was never finished"
+    )
     parser.set_defaults(run=_backup)
 
 
@@ -110,6 +113,7 @@ def _export(options: Namespace) -> int:
 def _import(options: Namespace) -> int:
     from .enrol import Rules, Verdict
     from .gallery_exchange import read_records, take
+    from .person import in_a_line
     from .pipeline import open_bundle
 
     if not options.file.is_file():
@@ -129,7 +133,7 @@ def _import(options: Namespace) -> int:
                 try:
                     yield from take(known, record, pipeline, rules)
                 except InputError as error:
-                    yield Verdict("refused", record.name, str(options.file), str(error))
+                    yield Verdict("refused", in_a_line(record.name), str(options.file), str(error))
 
         return report(verdicts())
 
@@ -151,9 +155,13 @@ def _reembed(options: Namespace) -> int:
 
 
 def _backup(options: Namespace) -> int:
-    from .gallery_copies import back_up, known_backups
+    from .gallery_backups import give_up, known_backups
+    from .gallery_copies import back_up
 
     with open_gallery(options) as known:
+        if options.gone:
+            give_up(known, options.gone)
+            return 0
         if options.list:
             for path in known_backups(known):
                 print(path if path.exists() else f"{path} (not found)")

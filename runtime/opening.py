@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from .errors import InputError, WorkError
 from .events import Broker, Channel, Delivery, LinesFile, LinesStream, Mqtt, Spool, Webhook, read_secret
 from .faces import Faces
+from .forgetting import clean
 from .gallery import Gallery
 from .gallery_copies import forgotten, resume
 from .person import embedding_identity
@@ -70,7 +71,8 @@ def scheduler_of(settings: Settings) -> Scheduler:
 
 @contextmanager
 def open_gallery(settings: Settings, pipeline: Pipeline) -> Iterator[Gallery]:
-    """The gallery, begun where there is none. InputError where it holds another model's embeddings, or is encrypted
+    """The gallery, begun where there is none; what a power cut kept from being forgotten is, here and in spools that no
+    sink has open. InputError where it holds another model's embeddings, or is encrypted
     with another key."""
     identity, path = embedding_identity(pipeline.manifest), settings.gallery
     key = read_key(settings.key) if settings.key else key_from_environment()
@@ -85,6 +87,9 @@ def open_gallery(settings: Settings, pipeline: Pipeline) -> Iterator[Gallery]:
             resume(gallery)
         except WorkError as error:
             log.warning("%s", error)
+        if forgotten(gallery):
+            for trouble in filter(None, (trouble for _, trouble in clean(gallery))):
+                log.warning("%s", trouble)
         yield gallery
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import unicodedata
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +13,9 @@ from numpy.typing import NDArray
 
 from .align import ALIGNMENT
 from .bundle import Manifest
+from .errors import InputError
+
+BREAK = frozenset({"Cc", "Zl", "Zp"})  # Unicode's control characters, separators of lines and of paragraphs
 
 
 @dataclass(frozen=True)
@@ -62,6 +66,22 @@ class GalleryState:
 def readable(words: str) -> str:
     """``words``, a ? in the place of what no UTF-8 can hold: odd bytes of a file's name, half a character in JSON."""
     return words.encode(errors="replace").decode()
+
+
+def in_a_line(words: str) -> str:
+    """As ``readable``, a ? also in the place of control characters and ends of lines: NUL ends a text for C, an escape
+    sequence is obeyed by terminals."""
+    return "".join("?" if unicodedata.category(one) in BREAK else one for one in readable(words))
+
+
+def check_name(name: str) -> None:
+    """InputError for what nobody can be called, wherever it comes from."""
+    if not name.strip():
+        raise InputError("a person needs a name")
+    if readable(name) != name:
+        raise InputError(f"{in_a_line(name)!r} is no name: it holds what is no character")
+    if in_a_line(name) != name:
+        raise InputError(f"{in_a_line(name)!r} is no name: it holds a control character")
 
 
 def embedding_identity(manifest: Manifest) -> str:

@@ -26,7 +26,7 @@ def read_health(service: Service, clocks: Clocks) -> Health:
     sinks = tuple(_sink(sink.state()) for sink in service.sinks)
     gallery = service.gallery.state()
     manifest = service.pipeline.manifest
-    problems = (*_of_cameras(service, cameras), *_of_parts(service, sinks), *service.troubles)
+    problems = (*_of_cameras(service, cameras), *_of_sinks(sinks), *_of_parts(service))
     return Health(
         ok=not problems, problems=problems, started=service.started, version=_version(),
         backend=service.pipeline.backend, bundle=manifest.name, synthetic=manifest.synthetic,
@@ -47,10 +47,13 @@ def _of_cameras(service: Service, cameras: tuple[CameraHealth, ...]) -> Iterator
             yield f"Camera {camera.name} is black: is the lens covered?"
 
 
-def _of_parts(service: Service, sinks: tuple[SinkHealth, ...]) -> Iterator[str]:
+def _of_sinks(sinks: tuple[SinkHealth, ...]) -> Iterator[str]:
     for sink in sinks:
         if not sink.connected and sink.error:
             yield f"Events to {sink.name} wait: {sink.error}."
+
+
+def _of_parts(service: Service) -> Iterator[str]:
     for core in service.scheduler.state():
         if not core.alive or core.trouble:
             yield f"NPU core {core.core}{'' if core.alive else ' was given up'}: {core.trouble or 'failed too often'}."
@@ -60,6 +63,7 @@ def _of_parts(service: Service, sinks: tuple[SinkHealth, ...]) -> Iterator[str]:
     ignored = service.gallery.state().ignored
     if ignored:
         yield f"{ignored} samples were made by another model and are not searched: rkface gallery reembed."
+    yield from service.troubles
 
 
 def _sink(state: SinkState) -> SinkHealth:
@@ -101,7 +105,8 @@ def _escaped(text: str) -> str:
 
 
 def _rows(service: Service, health: Health) -> Iterator[Row]:
-    yield "up", "gauge", "1 while everything that was asked for works.", {}, health.ok
+    up = not [*_of_cameras(service, health.cameras), *_of_parts(service)]  # sinks have gauges of their own
+    yield "up", "gauge", "1 while service and cameras work, wherever events go.", {}, up
     about = {"version": health.version, "backend": health.backend, "bundle": health.bundle}
     yield "info", "gauge", "What runs.", about, 1
     yield "start_time_seconds", "gauge", "When it started, since 1970.", {}, health.started

@@ -15,6 +15,7 @@ import cv2
 from fastapi import APIRouter, HTTPException, Request, Response, WebSocket, WebSocketDisconnect
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import StreamingResponse
+from starlette.types import Receive, Scope, Send
 
 from ..scheduler import Frame
 from ..watch import Present
@@ -121,21 +122,28 @@ async def events(request: Request, service: Served) -> StreamingResponse:
         raise HTTPException(503, "too many listen already")
 
     async def stream() -> AsyncIterator[str]:
-        state.listeners += 1
-        try:
-            with service.subscribe() as news:
-                yield ": listening\n\n"
-                said = time.monotonic()
-                while not state.stopping and state.access.token(request.headers) is not None:
-                    try:
-                        yield f"event: appearance\ndata: {json.dumps(news.get_nowait())}\n\n"
+        with service.subscribe() as news:
+            yield ": listening\n\n"
+            said = time.monotonic()
+            while not state.stopping and state.access.token(request.headers) is not None:
+                try:
+                    yield f"event: appearance\ndata: {json.dumps(news.get_nowait())}\n\n"
+                    said = time.monotonic()
+                except queue.Empty:
+                    if time.monotonic() - said > PING:
+                        yield ": still here\n\n"
                         said = time.monotonic()
-                    except queue.Empty:
-                        if time.monotonic() - said > PING:
-                            yield ": still here\n\n"
-                            said = time.monotonic()
-                        await asyncio.sleep(POLL_EVENTS)
-        finally:
-            state.listeners -= 1
+                    await asyncio.sleep(POLL_EVENTS)
 
-    return StreamingResponse(stream(), media_type="text/event-stream")
+    state.listeners += 1  # one thread serves all, and nobody else's turn comes between looking and counting
+    return Listening(stream(), media_type="text/event-stream")
+
+
+class Listening(StreamingResponse):
+    """Counted from before its first byte until it is over, also where the listener goes before the stream began."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            scope["app"].state.listeners -= 1

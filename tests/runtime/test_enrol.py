@@ -321,13 +321,14 @@ def test_merge_and_restore_by_command(rkface, staff):
     assert made in rkface("gallery", "backup", "--list")[1].splitlines()
 
 
-def test_a_name_in_another_encoding_stops_no_other_photo(rkface, bundle, here):
-    for folder, person in ((b"Jos\xe9", ADA), (b"Ada", ADA), (b"Grace", GRACE)):
+def test_a_name_that_is_none_stops_no_other_photo(rkface, bundle, here):
+    for folder, person in ((b"Jos\xe9", ADA), (b"\x1b[2JEve", ADA), (b"Ada", ADA), (b"Grace", GRACE)):
         (named := here / "staff" / os.fsdecode(folder)).mkdir(parents=True)
         draw(here / "drawn.png", person).rename(named / os.fsdecode(b"\xe9.png"))
     code, out, err = rkface("enrol", "--bundle", bundle, "--folder", "staff")
-    assert code == 1 and "2 enrolled for 2 people, 1 refused" in err
+    assert code == 1 and "2 enrolled for 2 people, 2 refused" in err
     assert "refused for Jos?" in out and "rename the folder" in out
+    assert "refused for ?[2JEve" in out and "control character" in out and "\x1b" not in out
     assert list(content(here / "gallery.sqlite")) == ["Ada", "Grace"]
 
 

@@ -18,10 +18,12 @@ import pytest
 from rkface.runtime import gallery_schema
 from rkface.runtime.align import ALIGNMENT
 from rkface.runtime.bundle import parse_manifest
+from rkface.runtime.cli import main
 from rkface.runtime.errors import InputError, WorkError
 from rkface.runtime.fresh import fresh
 from rkface.runtime.gallery import Gallery, Sample, embedding_identity
-from rkface.runtime.gallery_copies import back_up, check, finish, forget, known_backups, restore
+from rkface.runtime.gallery_backups import give_up, known_backups
+from rkface.runtime.gallery_copies import back_up, check, finish, forget, restore
 
 ONE, OTHER = "1" * 32, "2" * 32
 D = 64
@@ -191,9 +193,13 @@ def test_the_identity_changes_with_alignment(bundle, monkeypatch):
 def test_names_are_of_one_person(gallery):
     ada = gallery.add("Ada", [sample(1)])
     gallery.add("Grace", [sample(2)])
-    for wrong in ("Grace", "", "  "):
+    for wrong in ("Grace", "", "  ", "Ada\0", "\x1b[2J", "Ada\nGrace", "Ada\x85", "Ada\u2028", "\ud800"):
         with pytest.raises(InputError):
             gallery.rename(ada, wrong)
+    for wrong in ("", "Ada\0", "Ada\u2029", "\ud800"):
+        with pytest.raises(InputError):
+            gallery.add(wrong, [])
+    gallery.rename(ada, "Zo\u0308e \u0646\u200c\u0645")  # parts of letters, no control characters
     with pytest.raises(InputError, match="same person"):
         gallery.merge(ada, ada)
     with pytest.raises(InputError, match="did you mean Grace"):
@@ -433,6 +439,62 @@ with Gallery(path) as gallery:
     assert left, "the test kills too early"
     assert [copy.path for copy in forget(gallery, ada)] == ([tmp_path / "disk/copy.sqlite"] if "else" in task else [])
     assert traces(tmp_path, [1]) == set()
+
+
+def test_a_backup_that_will_never_be_found_is_given_up(gallery, path, tmp_path, capsys):
+    ada = gallery.add("Ada", [stored(1)])
+    (tmp_path / "disk").mkdir()
+    made = back_up(gallery, tmp_path / "disk/copy.sqlite")
+    command = ["gallery", "backup", "--gallery", str(path), "--gone"]
+    assert main([*command, str(made)]) == 2 and "delete it first" in capsys.readouterr().err
+    made.rename(tmp_path / "disk/.copy.sqlite.abcd0123")  # as a kill leaves it
+    assert main([*command, str(tmp_path / "other.sqlite")]) == 2
+    assert main([*command, str(made)]) == 0
+    assert traces(tmp_path / "disk", [1]) == set() and known_backups(gallery) == []
+    lost = back_up(gallery, tmp_path / "disk/lost.sqlite")
+    lost.unlink()
+    (left,) = forget(gallery, ada)
+    assert f"`rkface {' '.join(command)} {lost}`" in left.reason
+    give_up(gallery, lost)
+    assert finish(gallery) == []
+
+
+def test_a_copy_by_hand_leaves_the_original_s_backups_alone(gallery, path, tmp_path):
+    ada = gallery.add("Ada", [stored(1)])
+    outside, inside = back_up(gallery, tmp_path / "usb.sqlite"), back_up(gallery)
+    before = [file.read_bytes() for file in (outside, inside)]
+    (tmp_path / "other").mkdir()
+    copy = tmp_path / "other/copy.sqlite"
+    with closing(sqlite3.connect(copy)) as target:
+        gallery.database.backup(target)
+    with Gallery(copy) as other:
+        assert known_backups(other) == []
+        said = forget(other, ada)
+        assert {left.path for left in said} == {outside, inside} and all(str(path) in left.reason for left in said)
+        assert finish(other) == [], "said once"
+        own = back_up(other)
+        assert known_backups(other) == [own]
+        restore(copy, outside)
+        assert {backup.parent for backup in known_backups(other)} == {own.parent}
+    assert [file.read_bytes() for file in (outside, inside)] == before
+    assert known_backups(gallery) == sorted([outside, inside])
+    assert forget(gallery, ada) == [] and traces(inside.parent, [1]) == set()
+
+
+def test_a_gallery_that_was_moved_or_restored_elsewhere_keeps_its_backups(gallery, path, tmp_path):
+    gallery.add("Ada", [stored(1)])
+    made = back_up(gallery, tmp_path / "usb.sqlite")
+    gallery.close()
+    path.rename(moved := tmp_path / "moved.sqlite")
+    with Gallery(moved) as again:
+        assert forget(again, again.person("Ada")) == [] and known_backups(again) == [made]
+        Gallery(path, ONE, create=True).close()  # another one, in its old place
+        assert known_backups(again) == [made]
+    assert traces(tmp_path, [1]) == set()
+    path.unlink()
+    restore(tmp_path / "new.sqlite", made)  # the file was lost, with its name
+    with Gallery(tmp_path / "new.sqlite") as new:
+        assert known_backups(new) == [made]
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")

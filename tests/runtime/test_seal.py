@@ -62,6 +62,19 @@ def test_encrypting_leaves_no_byte_in_the_clear_and_changes_no_answer(path, key,
             encrypt(gallery, key)
 
 
+def test_a_copy_by_hand_encrypts_no_backup_of_the_original(path, key, tmp_path):
+    with Gallery(path, ONE, create=True) as gallery:
+        fill(gallery)
+        made, outside = back_up(gallery), back_up(gallery, tmp_path / "elsewhere.sqlite")
+    (copy := tmp_path / "copy.sqlite").write_bytes(path.read_bytes())
+    with Gallery(copy) as other:
+        assert {left.path for left in encrypt(other, key)} == {made, outside}
+    for backup in (made, outside):
+        restore(path, backup)
+        with Gallery(path, ONE) as gallery:  # without the key
+            assert names(gallery, 1) == ["Ada"]
+
+
 @pytest.mark.parametrize("precision", ["float32", "int8"])
 def test_a_gallery_is_searched_as_without_encryption(path, key, precision):
     with Gallery(path, ONE, create=True, precision=precision) as gallery:

@@ -406,6 +406,15 @@ def test_a_forgetting_that_was_cut_off_is_finished_by_the_next_start(live, known
         wait_for(lambda: not service.appearances())
 
 
+def test_a_spool_that_no_sink_uses_any_more_is_seen_to_by_the_next_start(live, known, spooled):
+    with live([scene((0, 3))], events=NOWHERE) as service:
+        wait_for(lambda: b"Lovelace" in spooled() and service.appearances())
+    with Gallery(known) as gallery:
+        forget(gallery, gallery.person("Ada Lovelace"))  # and the power went; then the webhook was taken out
+    with live([scene()]):
+        assert spooled() and b"Lovelace" not in spooled()
+
+
 def test_a_broker_that_is_down_is_said_to_be_told_later(live, monkeypatch, spooled):
     pytest.importorskip("paho.mqtt")
     monkeypatch.setattr("rkface.runtime.forgetting.PATIENCE", 0.1)
@@ -565,8 +574,22 @@ def test_a_receiver_that_is_down_holds_nothing_up_and_loses_nothing(settings, re
         service.run()
         wait_for(lambda: service.sinks[0].state().error)
         assert "webhook" in " ".join(service.health().problems)
+        assert not service.health().ok and 'rkface_sink_connected{sink="webhook"} 0' in service.metrics()
     with live([scene()], events=NOWHERE) as service:
         assert service.sinks[0].state().queued == 2, "start and end wait for the next start"
+
+
+def test_up_is_the_service_and_its_cameras_and_no_receiver(live):
+    def up(service):
+        return re.search(r"^rkface_up (\d)$", service.metrics(), re.MULTILINE)[1]
+
+    with live([scene((0, 3))], events=NOWHERE) as service:
+        wait_for(lambda: service.sinks[0].state().error and service.health().cameras[0].connected)
+        assert up(service) == "1"
+        service.troubles.note("appearances", "the disk is full")
+        assert up(service) == "0"
+    with live([OSError("unplugged")], events=NOWHERE) as service:
+        assert up(service) == "0"
 
 
 def test_two_services_on_one_gallery(live):

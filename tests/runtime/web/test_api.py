@@ -1,5 +1,6 @@
 """/v1 over the real service: people, photos of every kind, appearances, pictures, events, settings."""
 
+import asyncio
 import json
 import os
 import re
@@ -118,6 +119,16 @@ def test_wrong_questions_get_clear_answers(client, ada, asked):
     assert ada["id"] in [person["id"] for person in client.get("/v1/people").json()]
 
 
+@pytest.mark.parametrize("name", ["Eve\0", "\x1b[2JEve", "Eve\nAda", " "])
+def test_a_name_that_is_none_is_refused_wherever_it_comes_from(client, ada, portraits, name):
+    answers = [
+        client.patch(f"/v1/people/{ada['id']}", json={"name": name}),
+        client.post("/v1/enrolments/photo", params={"name": name, "force": True}, content=portraits[2]),
+    ]
+    assert [answer.status_code for answer in answers] == [400, 400], [answer.text for answer in answers]
+    assert [person["name"] for person in client.get("/v1/people").json()] == ["Ada"]
+
+
 def test_live_pictures_come_with_who_is_in_them(client, address):
     with sockets.connect(address.replace("http", "ws") + "/v1/cameras/door/live", proxy=None) as socket:
 
@@ -174,6 +185,36 @@ def test_health_and_metrics(client):
     assert health["synthetic"] and [camera["name"] for camera in health["cameras"]] == ["door"]
     assert client.get("/metrics").headers["content-type"].startswith("text/plain; version=0.0.4")
     assert client.get("/v1/cameras/door/guidance").json()["advice"]
+
+
+def test_listeners_are_few_also_where_they_come_at_once():
+    """All have their answer before the first is sent more; then they are gone before the stream began."""
+    app, statuses, answered = console(None, Access(None, secure=False)), [], asyncio.Event()
+    scope = {"type": "http", "http_version": "1.1", "method": "GET", "path": "/v1/events", "raw_path": b"/v1/events",
+             "query_string": b"", "root_path": "", "headers": [(b"host", b"localhost")],
+             "asgi": {"version": "3.0", "spec_version": "2.4"}}  # fmt: skip
+
+    async def one():
+        async def receive():
+            await answered.wait()
+            return {"type": "http.disconnect"}
+
+        async def send(message):
+            if message["type"] == "http.response.start":
+                statuses.append(message["status"])
+                if len(statuses) == 2 * VIEWERS:
+                    answered.set()
+                await answered.wait()
+                raise OSError("gone")
+
+        await app(dict(scope), receive, send)
+
+    async def all_at_once():
+        await asyncio.gather(*(one() for _ in range(2 * VIEWERS)), return_exceptions=True)
+
+    asyncio.run(all_at_once())
+    assert sorted(statuses) == [200] * VIEWERS + [503] * VIEWERS
+    assert app.state.listeners == 0
 
 
 def test_streams_are_few(client, address):
