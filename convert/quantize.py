@@ -203,8 +203,9 @@ def _toolkit(log: Path) -> _Toolkit:
     command = [sys.executable, "-m", "rkface.convert.worker", str(writer), str(os.getpid())]
     with log.open("ab") as sink:
         process = start(
-            command, stdin=subprocess.PIPE, stdout=sink, stderr=subprocess.STDOUT, text=True, pass_fds=[writer]
-        )
+            command, stdin=subprocess.PIPE, stdout=sink, stderr=subprocess.STDOUT, text=True, pass_fds=[writer],
+            cwd=log.parent,  # -m takes modules from the current folder: an onnx.py of the user's would be one
+        )  # fmt: skip
     os.close(writer)
     _toolkits[:] = [_Toolkit(process, os.fdopen(reader, encoding="utf-8"))]
     return _toolkits[0]
