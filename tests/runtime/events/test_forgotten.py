@@ -4,11 +4,12 @@ import json
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
 from rkface.runtime.events import Backoff, Delivery, LinesFile, LinesStream, Spool, Webhook
-from rkface.runtime.events.channel import RefusedError, UndeliveredError, encode
+from rkface.runtime.events.channel import GoneError, RefusedError, UndeliveredError, encode
 from rkface.runtime.events.forgotten import as_event
 
 from .mosquitto import Listener
@@ -101,6 +102,13 @@ def test_a_receiver_that_fails_on_it_gets_appearances_all_the_same(tmp_path):
         assert [one["id"] for one in deaf.told.wait_for(5)] == [f"a-{number}" for number in range(5)]
         assert not sink.told(0.0)
     assert told_by(endpoint := Teller(), tmp_path) and endpoint.told.entries == [SAID], "by the next run"
+
+
+def test_one_that_wants_nothing_any_more_is_not_waited_for(tmp_path):
+    with Delivery("test", Deaf(GoneError("answered 410")), Spool(tmp_path), AT_ONCE) as sink:
+        sink.forget(GONE)
+        sink._sender.join(PATIENCE)
+        assert not sink.told(threading.TIMEOUT_MAX)
 
 
 def test_it_is_not_tried_more_often_than_all_else(tmp_path):
