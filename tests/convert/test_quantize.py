@@ -161,6 +161,17 @@ def child_of(pid, whole, within=""):
     raise AssertionError("the worker never started")
 
 
+def test_a_toolkit_that_cannot_be_loaded_says_why(reds, tmp_path, monkeypatch):
+    job, _, _, _ = reds
+    (tmp_path / "rknn").mkdir()
+    (tmp_path / "rknn/__init__.py").touch()
+    (tmp_path / "rknn/api.py").write_text("raise ImportError('libGL.so.1: cannot open shared object file')")
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")]))
+    monkeypatch.setattr(quantizing, "_toolkits", [])
+    with pytest.raises(WorkError, match=r"failed at start of red\.onnx for rk3588: ImportError: libGL\.so\.1"):
+        quantize(replace(job, output=tmp_path / "out.rknn"), tmp_path / "log.txt")
+
+
 def test_a_file_in_the_users_folder_is_not_taken_for_a_module(reds, tmp_path, monkeypatch):
     job, _, _, _ = reds
     monkeypatch.chdir(tmp_path)
