@@ -5,12 +5,15 @@ import signal
 import subprocess
 import sys
 import threading
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 from rkface.runtime.events import Backoff, Delivery, LinesFile, LinesStream, Spool, Webhook
 from rkface.runtime.events.channel import GoneError, RefusedError, UndeliveredError, encode
 from rkface.runtime.events.forgotten import as_event
+from rkface.runtime.opening import open_sinks
+from rkface.runtime.settings import Events, Settings
 
 from .mosquitto import Listener
 from .test_delivery import AT_ONCE
@@ -52,6 +55,18 @@ def test_a_receiver_is_told_once_whatever_is_started_again(tmp_path):
     assert told_by(endpoint, tmp_path) and endpoint.told.entries == [SAID], "it knows"
     assert told_by(endpoint, tmp_path, {**GONE, "p-2": 5.0, "p-3": 6.0})
     assert [one["person"] for one in endpoint.told.entries] == [ADA.person, "p-2", "p-3"]
+
+
+def test_who_takes_another_receivers_place_is_told_of_all(tmp_path):
+    for name in ("first", "second", "second"):
+        settings = Settings(
+            gallery=tmp_path / "gallery.sqlite", events=Events(stdout=False, file=tmp_path / f"{name}.jsonl")
+        )
+        with ExitStack() as opened:
+            (sink,) = open_sinks(settings, opened, GONE)
+            assert sink.told(PATIENCE)
+    for name in ("first", "second"):
+        assert [json.loads(line) for line in (tmp_path / f"{name}.jsonl").read_text().splitlines()] == [SAID]
 
 
 def test_half_an_id_that_a_power_cut_left_is_told_again_and_spoils_no_other(tmp_path):
