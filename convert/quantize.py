@@ -29,7 +29,6 @@ from rkface.runtime.errors import InputError, WorkError
 
 from .children import start, stop
 
-MISSING = "rknn-toolkit2 is not installed here: run `make venv` (x86-64 Linux, Python 3.10-3.12)"
 STAGES = ("load", "build", "export", "simulate", "analyse")
 ENDED = "ended"  # not a stage: the exit status of what did the job
 ANSWERED = "answered"  # not a stage: how many images the simulator is through with
@@ -102,11 +101,11 @@ class Quantized:
 def require_toolkit() -> None:
     """Raise InputError where rknn-toolkit2 is not installed: better said before minutes of work than after."""
     if find_spec("rknn") is None:
-        raise InputError(MISSING)
+        raise InputError("rknn-toolkit2 is not installed here: run `make venv` (x86-64 Linux, Python 3.10-3.12)")
 
 
 def quantize(job: Job, log: Path, progress: Callable[[str, float], None] = lambda stage, seconds: None) -> Quantized:
-    """Run ``job``; everything the toolkit prints goes to ``log``.
+    """Run ``job``; everything the toolkit prints goes to ``log``. In one thread, which lives as long as its toolkit.
 
     ``progress`` hears each finished stage with its seconds, and during simulation ``ANSWERED`` with how many images are
     done. InputError for a calibration list that does not fit the model, WorkError, naming stage and log, for everything
@@ -203,8 +202,9 @@ def _toolkit(log: Path) -> _Toolkit:
     command = [sys.executable, "-m", "rkface.convert.worker", str(writer), str(os.getpid())]
     with log.open("ab") as sink:
         process = start(
-            command, stdin=subprocess.PIPE, stdout=sink, stderr=subprocess.STDOUT, text=True, pass_fds=[writer]
-        )
+            command, stdin=subprocess.PIPE, stdout=sink, stderr=subprocess.STDOUT, text=True, pass_fds=[writer],
+            cwd=log.parent,  # -m takes modules from the current folder: an onnx.py of the user's would be one
+        )  # fmt: skip
     os.close(writer)
     _toolkits[:] = [_Toolkit(process, os.fdopen(reader, encoding="utf-8"))]
     return _toolkits[0]
@@ -237,8 +237,6 @@ def _run(work: Path, log: Path, progress: Callable[[str, float], None]) -> tuple
 
 def _explain(job: Job, stage: str, code: int, log: Path) -> str:
     text = COLOUR_CODES.sub("", log.read_text(encoding="utf-8", errors="replace"))
-    if code == 3:
-        return MISSING
     how = f"died of {signal.Signals(-code).name}" if code < 0 else "failed"
     said = [line.strip() for line in text.splitlines() if re.match(r"\s*E |\S*(Error|Exception)\b", line)]
     reason = f": {said[-1][:200]}" if said else ""

@@ -33,14 +33,11 @@ class _Failed(Exception):
     pass
 
 
-def serve(channel: int, parent: int) -> int:
+def serve(channel: int, parent: int) -> None:
     """Do the jobs that stdin names, a line of JSON each, and tell ``channel`` how they go."""
     die_with(parent)
-    try:
-        import rknn.api  # noqa: F401
-    except ImportError as error:
-        print(error)
-        return 3
+    import rknn.api  # noqa: F401
+
     here = os.getpid()
     for line in sys.stdin:
         order = json.loads(line)
@@ -49,7 +46,6 @@ def serve(channel: int, parent: int) -> int:
             os._exit(_work_in(Path(order["work"]), Path(order["log"]), channel, here))
         _, status = os.waitpid(copy, 0)
         os.write(channel, f"{ENDED} {os.waitstatus_to_exitcode(status)}\n".encode())
-    return 0
 
 
 def _work_in(folder: Path, log: Path, channel: int, parent: int) -> int:
@@ -214,4 +210,4 @@ def _write_result(seconds: dict[str, float]) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(serve(int(sys.argv[1]), int(sys.argv[2])))
+    serve(int(sys.argv[1]), int(sys.argv[2]))

@@ -168,7 +168,7 @@ class Gallery:
         """Add samples, and the person ``name`` where there is none yet; ``metadata`` is joined to what there is.
 
         Whatever this returns for is on the disk. InputError, and nothing added, for a name that is none or a sample of
-        another identity or length.
+        another identity or length, or with what is no number.
         """
         check_name(name)
         fresh, now, ids = list(samples), time.time(), []
@@ -214,6 +214,8 @@ class Gallery:
         numbers = (rows[0][0] - self.seal.overhead) // 4 if rows else len(sample.embedding)
         if sample.embedding.shape != (numbers,):
             raise InputError(f"an embedding of {sample.embedding.shape}, the gallery's have {numbers} numbers")
+        if not np.isfinite(sample.embedding).all():  # beside one such nobody would be found
+            raise InputError("an embedding with infinite numbers or none: the recogniser fails on this face")
         return identity
 
     def remove(self, person: Person, samples: Collection[int]) -> None:

@@ -6,6 +6,7 @@ import fcntl
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from hashlib import sha256
 from logging import getLogger
 from pathlib import Path
 
@@ -114,19 +115,23 @@ def open_sinks(settings: Settings, opened: ExitStack, gone: Mapping[str, float])
 def _sinks(settings: Settings) -> Iterator[Delivery]:
     told = settings.events
 
-    def delivery(name: str, channel: Channel, *, spooled: bool) -> Delivery:
+    def delivery(name: str, channel: Channel, address: str, *, spooled: bool) -> Delivery:
         folder = settings.beside(f"events-{name}")
-        return Delivery(name, channel, Spool(folder) if spooled else None, told=folder / "told")
+        # Who takes another's place knows nothing of what that one was told. A digest: an address may be a secret.
+        note = folder / f"told-{sha256(address.encode(errors='surrogateescape')).hexdigest()[:16]}"
+        return Delivery(name, channel, Spool(folder) if spooled else None, told=note)
 
     if told.stdout:
-        yield delivery("stdout", LinesStream(), spooled=False)
+        yield delivery("stdout", LinesStream(), "", spooled=False)
     if told.file:
-        yield delivery("file", LinesFile(told.file), spooled=False)
+        yield delivery("file", LinesFile(told.file), str(told.file.absolute()), spooled=False)
     if told.webhook:
         secret = read_secret(told.webhook.secret) if told.webhook.secret else ""
-        yield delivery("webhook", Webhook(told.webhook.url, secret, ca=told.webhook.ca), spooled=True)
+        webhook = Webhook(told.webhook.url, secret, ca=told.webhook.ca)
+        yield delivery("webhook", webhook, told.webhook.url, spooled=True)
     if told.mqtt:
-        yield delivery("mqtt", _mqtt(told.mqtt, settings), spooled=True)
+        address = f"{told.mqtt.host}:{told.mqtt.port}/{told.mqtt.prefix}"
+        yield delivery("mqtt", _mqtt(told.mqtt, settings), address, spooled=True)
 
 
 def _mqtt(told: MqttSettings, settings: Settings) -> Mqtt:

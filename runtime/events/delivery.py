@@ -129,7 +129,8 @@ class Delivery:
     def told(self, timeout: float) -> bool:
         """Wait until the receiver was told of all who are forgotten. Whether it was, and refused none of it."""
         with self._changed:
-            return self._changed.wait_for(lambda: not self._untold, timeout) and not self._untold.refused
+            self._changed.wait_for(lambda: not (self._untold and self._sender.is_alive()), timeout)
+            return not (self._untold or self._untold.refused)
 
     def flush(self, timeout: float) -> bool:
         """Wait until all that was sent is on disk or delivered. Whether it is."""

@@ -17,6 +17,7 @@ onnx = pytest.importorskip("onnx")
 pytest.importorskip("rknn.api", reason="rknn-toolkit2 is not installed")
 
 from onnx import TensorProto, helper, numpy_helper  # noqa: E402
+from rkface.convert import quantize as quantizing  # noqa: E402
 from rkface.convert.quantize import Job, quantize  # noqa: E402
 from rkface.convert.targets import TARGETS, find_target  # noqa: E402
 from rkface.runtime.backends.reference import open_reference  # noqa: E402
@@ -158,6 +159,26 @@ def child_of(pid, whole, within=""):
                     return int(child)
         time.sleep(0.002)
     raise AssertionError("the worker never started")
+
+
+def test_a_toolkit_that_cannot_be_loaded_says_why(reds, tmp_path, monkeypatch):
+    job, _, _, _ = reds
+    (tmp_path / "rknn").mkdir()
+    (tmp_path / "rknn/__init__.py").touch()
+    (tmp_path / "rknn/api.py").write_text("raise ImportError('libGL.so.1: cannot open shared object file')")
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")]))
+    monkeypatch.setattr(quantizing, "_toolkits", [])
+    with pytest.raises(WorkError, match=r"failed at start of red\.onnx for rk3588: ImportError: libGL\.so\.1"):
+        quantize(replace(job, output=tmp_path / "out.rknn"), tmp_path / "log.txt")
+
+
+def test_a_file_in_the_users_folder_is_not_taken_for_a_module(reds, tmp_path, monkeypatch):
+    job, _, _, _ = reds
+    monkeypatch.chdir(tmp_path)
+    Path("onnx.py").write_text("raise ImportError('not the ONNX that was meant')")
+    monkeypatch.setattr(quantizing, "_toolkits", [])  # one that starts here
+    assert quantize(replace(job, output=Path("out.rknn"), evaluate=None), Path("logs/log.txt")).rknn.exists()
+    quantizing._toolkits[0].end()
 
 
 def test_calibration_image_of_another_size_is_refused(reds, tmp_path):

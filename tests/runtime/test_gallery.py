@@ -161,6 +161,14 @@ def test_embeddings_of_another_model_are_refused_and_never_searched(gallery, pat
         gallery.add("Ada", [Sample(np.ones(65, np.float32), None, 1, "")])
 
 
+@pytest.mark.parametrize("wrong", [np.nan, np.inf])
+def test_what_is_no_number_is_refused_and_hides_nobody(gallery, path, wrong):
+    gallery.add("Ada", [sample(1)])
+    with pytest.raises(InputError, match="the recogniser fails"):
+        gallery.add("Grace", [sample(2), replace(sample(3), embedding=np.full_like(vector(3), wrong))])
+    assert names(gallery, 1) == ["Ada"] and [person.name for person in gallery.people()] == ["Ada"]
+
+
 def test_a_gallery_without_samples_takes_any_model(gallery, path):
     gallery.add("Ada", [sample(1)])
     forget(gallery, gallery.person("Ada"))

@@ -4,12 +4,16 @@ import json
 import signal
 import subprocess
 import sys
+import threading
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 from rkface.runtime.events import Backoff, Delivery, LinesFile, LinesStream, Spool, Webhook
-from rkface.runtime.events.channel import RefusedError, UndeliveredError, encode
+from rkface.runtime.events.channel import GoneError, RefusedError, UndeliveredError, encode
 from rkface.runtime.events.forgotten import as_event
+from rkface.runtime.opening import open_sinks
+from rkface.runtime.settings import Events, Settings
 
 from .mosquitto import Listener
 from .test_delivery import AT_ONCE
@@ -51,6 +55,18 @@ def test_a_receiver_is_told_once_whatever_is_started_again(tmp_path):
     assert told_by(endpoint, tmp_path) and endpoint.told.entries == [SAID], "it knows"
     assert told_by(endpoint, tmp_path, {**GONE, "p-2": 5.0, "p-3": 6.0})
     assert [one["person"] for one in endpoint.told.entries] == [ADA.person, "p-2", "p-3"]
+
+
+def test_who_takes_another_receivers_place_is_told_of_all(tmp_path):
+    for name in ("first", "second", "second"):
+        settings = Settings(
+            gallery=tmp_path / "gallery.sqlite", events=Events(stdout=False, file=tmp_path / f"{name}.jsonl")
+        )
+        with ExitStack() as opened:
+            (sink,) = open_sinks(settings, opened, GONE)
+            assert sink.told(PATIENCE)
+    for name in ("first", "second"):
+        assert [json.loads(line) for line in (tmp_path / f"{name}.jsonl").read_text().splitlines()] == [SAID]
 
 
 def test_half_an_id_that_a_power_cut_left_is_told_again_and_spoils_no_other(tmp_path):
@@ -101,6 +117,13 @@ def test_a_receiver_that_fails_on_it_gets_appearances_all_the_same(tmp_path):
         assert [one["id"] for one in deaf.told.wait_for(5)] == [f"a-{number}" for number in range(5)]
         assert not sink.told(0.0)
     assert told_by(endpoint := Teller(), tmp_path) and endpoint.told.entries == [SAID], "by the next run"
+
+
+def test_one_that_wants_nothing_any_more_is_not_waited_for(tmp_path):
+    with Delivery("test", Deaf(GoneError("answered 410")), Spool(tmp_path), AT_ONCE) as sink:
+        sink.forget(GONE)
+        sink._sender.join(PATIENCE)
+        assert not sink.told(threading.TIMEOUT_MAX)
 
 
 def test_it_is_not_tried_more_often_than_all_else(tmp_path):
