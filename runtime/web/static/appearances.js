@@ -56,7 +56,8 @@ function row(one) {
       one.match ? h("a", { href: `#/people/${one.match.person}` }, who(one.match)) : who(null), lively(one.live),
       h("br"), h("span", { class: "faint" }, one.source)),
     h("span", { class: "grow" }, when(one.started), h("br"), h("span", { class: "faint" }, lasted)),
-    h("span", { class: "faint" }, one.match ? `cosine ${one.match.cosine.toFixed(2)}` : "",
-      h("br"), `quality ${share(one.quality)}`, one.liveness === null ? "" : `, liveness ${share(one.liveness)}`),
-    one.match ? null : h("button", { type: "button", onclick: () => askWho(one.id, null).catch((error) => say(error.message)) }, "Enrol…"));
+    h("span", { class: "faint figures" }, one.match ? [`cosine ${one.match.cosine.toFixed(2)}`, h("br")] : null,
+      `quality ${share(one.quality)}`, one.liveness === null ? null : [h("br"), `liveness ${share(one.liveness)}`]),
+    h("span", { class: "figures" }, one.match ? null
+      : h("button", { type: "button", onclick: () => askWho(one.id, null).catch((error) => say(error.message)) }, "Enrol…")));
 }
