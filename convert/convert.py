@@ -155,8 +155,8 @@ def to_finder(models: Models, sources: Sources) -> Finder:
 
 
 def _check_space(settings: Settings, sources: Sources) -> None:
-    # The simplified model, the tuned one with what it is observed by, the toolkit's copy; for each target its calibrated
-    # model, five recipes' .rknn at a quarter, twice as they are kept, and the bundle's with its reference.
+    # The simplified model, the tuned one, and what tuning and the toolkit write on their way; for each target the
+    # calibrated model, five recipes' .rknn at a quarter of it, once more as they are kept, the bundle's and reference.
     copies = 5 + 5 * len(settings.orders)
     needed = SPARE_BYTES + copies * sum(path.stat().st_size for path in sources.paths.values() if path.is_file())
     work, free = settings.work, shutil.disk_usage(settings.work).free
