@@ -13,8 +13,9 @@ from typing import Any
 
 
 def start(command: Sequence[str], **options: Any) -> subprocess.Popen[Any]:
-    """``command`` as a process in a session of its own, so that it is this process that hears Ctrl-C."""
-    return subprocess.Popen(command, start_new_session=True, **options)
+    """``command`` as a process in a session of its own, so that it is this process that hears Ctrl-C. From Python 3.11
+    on, modules that lie in the folder where it starts are none of its."""
+    return subprocess.Popen(command, start_new_session=True, env=os.environ | {"PYTHONSAFEPATH": "1"}, **options)
 
 
 def stop(process: subprocess.Popen[Any]) -> None:

@@ -3,6 +3,7 @@
 import importlib
 import os
 import subprocess
+import sys
 
 import pytest
 from rkface.convert.apart import apart
@@ -58,3 +59,12 @@ def test_an_interrupted_wait_leaves_no_process(work):
         apart(work.count_to, 1_000_000, progress=interrupted)
     children = subprocess.run(["pgrep", "-P", str(os.getpid()), "-f", "apart"], capture_output=True, check=False)
     assert not children.stdout
+
+
+@pytest.mark.skipif(sys.version_info < (3, 11), reason="PYTHONSAFEPATH is of Python 3.11")
+def test_modules_in_the_users_folder_are_not_ours(work, tmp_path, monkeypatch):
+    folder = tmp_path / "users"
+    folder.mkdir()
+    (folder / "pickle.py").write_text("raise SystemExit('the wrong one')")
+    monkeypatch.chdir(folder)
+    assert apart(work.count_to, 1, progress=lambda done, total: None) != os.getpid()
