@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from rkface.runtime.errors import WorkError
+from rkface.runtime.fresh import sync
 
 
 @contextmanager
@@ -48,11 +49,7 @@ def check_writable(out: Path) -> None:
 def _sync(folder: Path) -> None:
     """Without this, a power cut after the rename may leave a whole folder of empty files."""
     for path in [*folder.rglob("*"), folder]:
-        handle = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
+        sync(path)
 
 
 def _replace(fresh: Path, out: Path) -> None:

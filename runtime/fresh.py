@@ -45,6 +45,8 @@ def give(path: Path, like: Path) -> None:
 
 
 def sync(path: Path) -> None:
+    """Bring what lies at ``path`` to the disk: of a folder the names in it, which a power cut may take from new files.
+    OSError where that cannot be."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)

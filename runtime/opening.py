@@ -73,8 +73,7 @@ def scheduler_of(settings: Settings) -> Scheduler:
 @contextmanager
 def open_gallery(settings: Settings, pipeline: Pipeline) -> Iterator[Gallery]:
     """The gallery, begun where there is none; what a power cut kept from being forgotten is, here and in spools that no
-    sink has open. InputError where it holds another model's embeddings, or is encrypted
-    with another key."""
+    sink has open. InputError where it holds another model's embeddings, or is encrypted with another key."""
     identity, path = embedding_identity(pipeline.manifest), settings.gallery
     key = read_key(settings.key) if settings.key else key_from_environment()
     with Gallery(path, identity, create=True, key=key) as gallery:

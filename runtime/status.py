@@ -105,7 +105,7 @@ def _escaped(text: str) -> str:
 
 
 def _rows(service: Service, health: Health) -> Iterator[Row]:
-    up = not [*_of_cameras(service, health.cameras), *_of_parts(service)]  # sinks have gauges of their own
+    up = set(health.problems) <= set(_of_sinks(health.sinks))  # which have gauges of their own
     yield "up", "gauge", "1 while service and cameras work, wherever events go.", {}, up
     about = {"version": health.version, "backend": health.backend, "bundle": health.bundle}
     yield "info", "gauge", "What runs.", about, 1

@@ -24,6 +24,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import InputError
+from ..fresh import sync
 
 SET_SINCE = 1_735_689_600  # 2025-01-01: a wall clock that is behind this was never set
 SEGMENTS = 8  # that a full spool is divided into, by bytes and by age: what is dropped at once is an eighth
@@ -123,7 +124,7 @@ class Spool:
                 _write(descriptor, lines)
                 os.fsync(descriptor)
                 if not segment.size:
-                    self._sync_folder()
+                    sync(self._folder)
             except OSError:
                 with suppress(OSError):
                     os.ftruncate(descriptor, segment.size)
@@ -257,15 +258,7 @@ class Spool:
             raise
         finally:
             os.close(descriptor)
-        self._sync_folder()
-
-    def _sync_folder(self) -> None:
-        """Or a new file may be without a name after a power cut."""
-        folder = os.open(self._folder, os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        sync(self._folder)
 
     def _path(self, number: int) -> Path:
         return self._folder / f"{number:010d}.events"

@@ -1,6 +1,8 @@
 """A bundle without weights: tiny models with SCRFD's and ArcFace's exact layouts, whose answers are known."""
 
 import hashlib
+import os
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -216,3 +218,16 @@ def real_bundle(shared, tmp_path_factory):
         models.append((input, [Output(str(index), array.shape) for index, array in enumerate(arrays)]))
     write_bundle(folder, *models, threshold=0.43)
     return folder
+
+
+@pytest.fixture
+def synced(monkeypatch):
+    """What was brought to the disk, in that order."""
+    paths, fsync = [], os.fsync
+
+    def noted(handle):
+        paths.append(Path(f"/proc/self/fd/{handle}").readlink())
+        fsync(handle)
+
+    monkeypatch.setattr(os, "fsync", noted)
+    return paths
