@@ -131,9 +131,7 @@ lint: $(INSTALLED)  ## ruff, and hadolint on the Dockerfile
 	$(BIN)/hadolint boards/Dockerfile
 
 types: $(INSTALLED)  ## mypy --strict
-	@mkdir -p build/types/rkface && for part in runtime calibration convert boards; do \
-	  ln -sfn ../../../$$part build/types/rkface/$$part; done
-	MYPYPATH=build/types $(BIN)/mypy --namespace-packages --explicit-package-bases -p rkface
+	MYPYPATH=src $(BIN)/mypy -p rkface
 
 clean:  ## remove build/, keep .venv
 	rm -rf build

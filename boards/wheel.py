@@ -48,17 +48,18 @@ def wheels_for(machine: str, python: str) -> list[str]:
 def build_runtime_wheel(folder: Path) -> Path:
     """Write rkface's runtime wheel into ``folder``: ``rkface.runtime`` and ``rkface.boards`` without the twin, and the
     commands of those two. Conversion and calibration never reach a board. The same source makes the same bytes."""
-    import rkface.boards
-    import rkface.runtime
+    import rkface
 
     number = version("rkface")
+    root = Path(str(rkface.__file__)).parent
+    sources = [root / "__init__.py", root / "py.typed"]
+    for part in ("runtime", "boards"):
+        sources += sorted((root / part).rglob("*"))  # a development install has links here
     contents: dict[str, bytes] = {}
-    for module in (rkface.runtime, rkface.boards):
-        source = Path(str(module.__file__)).resolve().parent
-        place = module.__name__.replace(".", "/")
-        for path in sorted(source.rglob("*")):
-            if path.is_file() and not set(path.relative_to(source).parts) & set(LEFT_OUT):
-                contents[f"{place}/{path.relative_to(source).as_posix()}"] = path.read_bytes()
+    for path in sources:
+        place = path.relative_to(root.parent)
+        if path.is_file() and not set(place.parts) & set(LEFT_OUT):
+            contents[place.as_posix()] = path.read_bytes()
     about = f"rkface-{number}.dist-info"
     contents[f"{about}/METADATA"] = "\n".join(
         ["Metadata-Version: 2.1", "Name: rkface", f"Version: {number}", "Requires-Python: >=3.10,<3.13",

@@ -30,8 +30,8 @@ def wheel(tmp_path_factory):
 def test_a_board_gets_the_runtime_and_nothing_of_conversion(wheel):
     names = zipfile.ZipFile(wheel).namelist()
     parts = {name.split("/")[1] for name in names if name.startswith("rkface/")}
-    assert parts == {"runtime", "boards"} and not [name for name in names if "twin" in name or name.endswith(".pyc")]
-    for needed in ("runtime/backends/npu.py", "boards/chips.toml", "boards/profiles/rock-5b.toml", "runtime/py.typed",
+    assert parts == {"__init__.py", "py.typed", "runtime", "boards"} and not [name for name in names if "twin" in name or name.endswith(".pyc")]
+    for needed in ("runtime/backends/npu.py", "boards/chips.toml", "boards/profiles/rock-5b.toml", "py.typed",
                    "runtime/web/static/index.html"):  # fmt: skip
         assert f"rkface/{needed}" in names
 
