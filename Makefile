@@ -80,7 +80,7 @@ bench-growth: $(INSTALLED)  ## time and memory against faces, resolution, galler
 bench-convert: $(INSTALLED)  ## time and memory of converting IResNet-50, beside the bare toolkit calls
 	$(BIN)/python tests/bench/convert.py
 
-bench-recipes: $(INSTALLED)  ## what each way to quantise keeps (OPTIONS='--detector … --recognizer … --photos …')
+bench-recipes: $(INSTALLED)  ## what each way to quantize keeps (OPTIONS='--detector … --recognizer … --photos …')
 	$(BIN)/python tests/bench/recipes.py $(OPTIONS)
 
 bench-cost: $(INSTALLED)  ## the cost model beside the toolkit's own compiler, chip by chip (OPTIONS='model.onnx')
@@ -103,10 +103,10 @@ bench-calibration: $(INSTALLED)  ## chosen calibration faces beside random ones 
 bench-cores: $(INSTALLED)  ## the scheduler beside what three, two and one NPU cores allow (simulated: no NPU, no board)
 	$(BIN)/python tests/bench/cores.py $(OPTIONS)
 
-bench-watch: $(INSTALLED)  ## what following and recognising faces costs the CPU, all but inference
+bench-watch: $(INSTALLED)  ## what following and recognizing faces costs the CPU, all but inference
 	$(BIN)/python tests/bench/watch.py $(OPTIONS)
 
-bench-visits: $(INSTALLED)  ## whether people who walk by the rendered camera are one appearance each, and recognised
+bench-visits: $(INSTALLED)  ## whether people who walk by the rendered camera are one appearance each, and recognized
 	$(BIN)/python tests/bench/visits.py $(OPTIONS)
 
 bench-run: $(DEMO_BUNDLE)  ## the service over 24 simulated hours, its memory, and how soon it knows somebody
@@ -115,7 +115,7 @@ bench-run: $(DEMO_BUNDLE)  ## the service over 24 simulated hours, its memory, a
 
 demo: $(DEMO_BUNDLE)  ## the camera service on rendered people, with its page on http://127.0.0.1:8080 (two are known)
 	@test -e $(DEMO)/gallery.sqlite || { $(BIN)/python -m rkface.convert.demo.camera --portraits $(DEMO)/portraits && \
-	  for name in Ada Bela; do $(BIN)/rkface enrol --bundle build/$(TARGET) --backend reference \
+	  for name in Ada Bela; do $(BIN)/rkface enroll --bundle build/$(TARGET) --backend reference \
 	  --gallery $(DEMO)/gallery.sqlite $$name $(DEMO)/portraits/$$name/*.jpg; done; }
 	@$(BIN)/python -m rkface.convert.demo.camera --size 960x540 --rate 10 | $(BIN)/rkface run --bundle build/$(TARGET) \
 	  --backend reference --gallery $(DEMO)/gallery.sqlite --camera demo=- $(OPTIONS)

@@ -30,8 +30,12 @@ def clock(probe: Probe, name: str) -> Line:
     capped = any(limited for _, _, limited in states)
     if capped or any(governor in SLOW for governor in governors):
         if capped:
-            return Line(name, WARN, f"{found}, capped below the hardware's highest",
-                        "heat or a setting (cpufrequtils, tuned) limits it; --fix sets the governor only")  # fmt: skip
+            return Line(
+                name,
+                WARN,
+                f"{found}, capped below the hardware's highest",
+                "heat or a setting (cpufrequtils, tuned) limits it; --fix sets the governor only",
+            )
         return Line(name, WARN, f"{found}: held low", "rkface doctor --fix sets governor performance until reboot")
     if governors != ["performance"]:
         found += " (varies with load: lock it with --fix before measuring)"
@@ -61,7 +65,7 @@ def memory(probe: Probe) -> Line:
     if free < MEMORY_LEAST:
         return Line("memory", FAIL, found, "stop what else runs, or use a board with more memory")
     if free < MEMORY_GOOD:
-        return Line("memory", WARN, found, "one NPU context a model only, or a smaller recogniser (w600k_mbf)")
+        return Line("memory", WARN, found, "one NPU context a model only, or a smaller recognizer (w600k_mbf)")
     if cma and cma_free < CMA_LEAST:
         return Line("memory", WARN, f"{found}: too little for cameras", "add cma=256M to the kernel's command line")
     return Line("memory", OK, found)
@@ -97,12 +101,15 @@ def cameras(probe: Probe) -> Line:
     closed, found = closed_cameras(probe), probe.cameras()
     if closed:
         return Line(
-            "cameras", WARN, f"{probe.user()} may not use {', '.join(map(str, closed[:3]))}",
+            "cameras",
+            WARN,
+            f"{probe.user()} may not use {', '.join(map(str, closed[:3]))}",
             f"sudo usermod -aG {','.join(joinable(closed) or ['video'])} {probe.user()}, then log in again",
-        )  # fmt: skip
+        )
     if not found:
-        return Line("cameras", WARN, "none",
-                    "plug one in, or enable its overlay (MIPI); RTSP streams and files need none")  # fmt: skip
+        return Line(
+            "cameras", WARN, "none", "plug one in, or enable its overlay (MIPI); RTSP streams and files need none"
+        )
     told = [f"{one.node} {one.name}: {', '.join(map(str, one.formats[:4]))}" for one in found]
     return Line("cameras", OK, "; ".join(told))
 
@@ -111,16 +118,29 @@ def video(probe: Probe) -> Line:
     answer = probe.command("gst-inspect-1.0", "rockchipmpp")
     mpp = probe.node("/dev/mpp_service")
     if answer is None:
-        return Line("video", WARN, "no GStreamer: H.264 and H.265 are decoded on the CPU",
-                    "sudo apt install gstreamer1.0-tools gstreamer1.0-plugins-good")  # fmt: skip
+        return Line(
+            "video",
+            WARN,
+            "no GStreamer: H.264 and H.265 are decoded on the CPU",
+            "sudo apt install gstreamer1.0-tools gstreamer1.0-plugins-good",
+        )
     if "mppvideodec" not in answer:
-        return Line("video", WARN, "GStreamer without Rockchip's MPP: H.264 and H.265 are decoded on the CPU",
-                    "install gstreamer1.0-rockchip1 from the board maker's packages")  # fmt: skip
+        return Line(
+            "video",
+            WARN,
+            "GStreamer without Rockchip's MPP: H.264 and H.265 are decoded on the CPU",
+            "install gstreamer1.0-rockchip1 from the board maker's packages",
+        )
     if mpp is None or not mpp.usable(probe.user(), probe.groups()):
         cause = f"{probe.user()} may not use {mpp}" if mpp else "/dev/mpp_service is missing"
-        return Line("video", WARN, f"GStreamer's MPP plugin is there, but {cause}",
-                    f"sudo usermod -aG {mpp.group} {probe.user()}, then log in again" if mpp
-                    else "use the vendor kernel; in a container pass /dev/mpp_service on")  # fmt: skip
+        return Line(
+            "video",
+            WARN,
+            f"GStreamer's MPP plugin is there, but {cause}",
+            f"sudo usermod -aG {mpp.group} {probe.user()}, then log in again"
+            if mpp
+            else "use the vendor kernel; in a container pass /dev/mpp_service on",
+        )
     return Line("video", OK, "GStreamer with mppvideodec, /dev/mpp_service open")
 
 
@@ -140,8 +160,8 @@ def time(probe: Probe) -> Line:
     if not date[:4].isdigit() or int(date[:4]) < OLDEST:
         return Line("clock", FAIL, f"{date or 'unknown'}: never set; events would carry wrong times", fix)
     if synced == "no":
-        return Line("clock", WARN, f"{date}, not synchronised", fix)
-    return Line("clock", OK, date + (", synchronised" if synced == "yes" else ""))
+        return Line("clock", WARN, f"{date}, not synchronized", fix)
+    return Line("clock", OK, date + (", synchronized" if synced == "yes" else ""))
 
 
 def disk(probe: Probe) -> Line:

@@ -55,23 +55,30 @@ def board(probe: Probe) -> Line:
     if compatible:
         known = ", ".join(CORES).upper()
         return Line(
-            "board", FAIL, f"{model or 'unnamed board'} ({compatible}): no chip that rknn-toolkit-lite2 runs on",
+            "board",
+            FAIL,
+            f"{model or 'unnamed board'} ({compatible}): no chip that rknn-toolkit-lite2 runs on",
             f"rkface runs on {known}; for RV1103 and RV1106 it only converts (a C program must run the model there)",
-        )  # fmt: skip
+        )
     machine = (probe.command("uname", "-m") or "unknown").strip()
     if machine != "aarch64":
         return Line(
-            "board", FAIL, f"no Rockchip board: a machine with {machine}",
+            "board",
+            FAIL,
+            f"no Rockchip board: a machine with {machine}",
             "here rkface converts, evaluates and runs on ONNX Runtime (--backend reference); "
             "to examine a board from here: rkface doctor --host user@board",
-        )  # fmt: skip
+        )
     container = probe.exists(".dockerenv") or probe.exists("run/.containerenv")
     return Line(
-        "board", FAIL, f"no device tree to be seen{' in this container' if container else ''}: the chip is unknown",
+        "board",
+        FAIL,
+        f"no device tree to be seen{' in this container' if container else ''}: the chip is unknown",
         "Docker hides it: --security-opt systempaths=unconfined shows it, and the board's devices have to be passed on "
-        "(boards/compose.yaml has all of it)" if container else
-        "/proc/device-tree is missing: this is no Rockchip board, or a virtual machine or container on one",
-    )  # fmt: skip
+        "(boards/compose.yaml has all of it)"
+        if container
+        else "/proc/device-tree is missing: this is no Rockchip board, or a virtual machine or container on one",
+    )
 
 
 def kernel(probe: Probe) -> Line:
@@ -80,10 +87,11 @@ def kernel(probe: Probe) -> Line:
         return Line("kernel", OK, f"{release}, with Rockchip's rknpu driver")
     if any(map(probe.exists, ("sys/bus/platform/drivers/rocket", "sys/module/rocket", "dev/accel/accel0"))):
         return Line(
-            "kernel", FAIL,
+            "kernel",
+            FAIL,
             f"{release}: a mainline kernel; its rocket driver is another stack (Mesa's), which librknnrt cannot use",
             VENDOR_KERNEL,
-        )  # fmt: skip
+        )
     return Line("kernel", FAIL, f"{release}: without Rockchip's rknpu driver, as mainline kernels are", VENDOR_KERNEL)
 
 
@@ -105,9 +113,11 @@ def driver(probe: Probe) -> Line:
     version = driver_version(probe)
     if not version:
         return Line(
-            "NPU driver", WARN, "there, but nothing readable says its version",
+            "NPU driver",
+            WARN,
+            "there, but nothing readable says its version",
             "ask as root: sudo cat /sys/kernel/debug/rknpu/version (0.9.8 is advised)",
-        )  # fmt: skip
+        )
     found = f"rknpu {'.'.join(map(str, version))}"
     if version >= DRIVER_ADVISED:
         return Line("NPU driver", OK, found)
@@ -135,10 +145,12 @@ def node(probe: Probe) -> Line:
         return Line("NPU device", FAIL, "none without the driver", "as for the kernel")
     if not nodes:
         return Line(
-            "NPU device", FAIL, "neither a render node of the NPU in /dev/dri nor /dev/rknpu",
+            "NPU device",
+            FAIL,
+            "neither a render node of the NPU in /dev/dri nor /dev/rknpu",
             "in a container, pass the devices on: --device /dev/dri (boards/compose.yaml); "
             "otherwise the driver did not find the NPU: see `sudo dmesg | grep -i rknpu`",
-        )  # fmt: skip
+        )
     closed = [one for one in nodes if not one.usable(user, groups)]
     if not closed:
         return Line("NPU device", OK, f"{', '.join(one.path for one in nodes)}, open to {user}")
@@ -184,8 +196,12 @@ def library(probe: Probe, need: Need) -> Line:
     if ours < theirs:
         return Line("librknnrt", FAIL, f"{found} is older than the models: {made}", get)
     if ours > theirs:
-        return Line("librknnrt", WARN, f"{found}; {made}: other versions load, but may compute differently",
-                    f"best is the library of {toolkit}, or a bundle made with this version")  # fmt: skip
+        return Line(
+            "librknnrt",
+            WARN,
+            f"{found}; {made}: other versions load, but may compute differently",
+            f"best is the library of {toolkit}, or a bundle made with this version",
+        )
     return Line("librknnrt", OK, found)
 
 
@@ -212,25 +228,37 @@ def python(probe: Probe, facts: dict[str, Any]) -> Line:
     board = read_soc(probe.root) is not None
     newer = "install Python 3.11 or 3.12 beside it (Debian 12 and Ubuntu 24.04 have one; else: uv python install 3.12)"
     if board and not platform.endswith("aarch64"):
-        return Line("Python", FAIL, f"{found}: rknn-toolkit-lite2 has wheels for 64-bit Arm only",
-                    "install a 64-bit (arm64) image")  # fmt: skip
+        return Line(
+            "Python",
+            FAIL,
+            f"{found}: rknn-toolkit-lite2 has wheels for 64-bit Arm only",
+            "install a 64-bit (arm64) image",
+        )
     if not PYTHON_FIRST <= numbers(version)[:2] <= PYTHON_LAST:
-        return Line("Python", FAIL, f"{found}: rkface needs 3.10 to 3.12, as rknn-toolkit-lite2 has wheels up to 3.12",
-                    newer)  # fmt: skip
+        return Line(
+            "Python", FAIL, f"{found}: rkface needs 3.10 to 3.12, as rknn-toolkit-lite2 has wheels up to 3.12", newer
+        )
     return Line("Python", OK, found)
 
 
 def binding(facts: dict[str, Any], need: Need) -> Line:
     lite, toolkit = facts.get("lite"), need.toolkit or TOOLKIT
     if facts.get("error"):
-        return Line("rknnlite", FAIL, f"{lite or 'there'}, but does not import: {facts['error']}",
-                    f"pip install --force-reinstall rknn-toolkit-lite2=={toolkit}")  # fmt: skip
+        return Line(
+            "rknnlite",
+            FAIL,
+            f"{lite or 'there'}, but does not import: {facts['error']}",
+            f"pip install --force-reinstall rknn-toolkit-lite2=={toolkit}",
+        )
     if not lite:
-        return Line("rknnlite", WARN, "not installed for this Python",
-                    f"pip install rknn-toolkit-lite2=={toolkit}")  # fmt: skip
+        return Line("rknnlite", WARN, "not installed for this Python", f"pip install rknn-toolkit-lite2=={toolkit}")
     if numbers(lite) != numbers(toolkit):
-        return Line("rknnlite", WARN, f"{lite}, while the models are of toolkit {toolkit}",
-                    f"pip install rknn-toolkit-lite2=={toolkit}")  # fmt: skip
+        return Line(
+            "rknnlite",
+            WARN,
+            f"{lite}, while the models are of toolkit {toolkit}",
+            f"pip install rknn-toolkit-lite2=={toolkit}",
+        )
     return Line("rknnlite", OK, lite)
 
 
@@ -238,5 +266,9 @@ def fit(probe: Probe, need: Need) -> Line:
     soc = read_soc(probe.root)
     if soc == need.target:
         return Line("bundle", OK, f"made for {need.target} with toolkit {need.toolkit}")
-    return Line("bundle", FAIL, f"made for {need.target}, this is {soc or 'no chip with an NPU that rkface knows'}",
-                f"convert again with --target {soc}" if soc else "take it to the board it was made for")  # fmt: skip
+    return Line(
+        "bundle",
+        FAIL,
+        f"made for {need.target}, this is {soc or 'no chip with an NPU that rkface knows'}",
+        f"convert again with --target {soc}" if soc else "take it to the board it was made for",
+    )

@@ -56,15 +56,23 @@ def deploy(parser: ArgumentParser) -> None:
     """
     add = parser.add_argument
     add("hosts", nargs="+", metavar="USER@BOARD", help="boards, as ssh knows them")
-    add("--bundle", type=Path, metavar="DIR", help=f"what `rkface convert` wrote (default: build/CHIP, {SOC} unless "
-        "--board says otherwise)")  # fmt: skip
+    add(
+        "--bundle",
+        type=Path,
+        metavar="DIR",
+        help=f"what `rkface convert` wrote (default: build/CHIP, {SOC} unless --board says otherwise)",
+    )
     add("--board", metavar="NAME", help="which board they have to be, such as rock-5b (docs/boards.md)")
     add("--prepare", action="store_true", help="first make /opt/rkface and the user rkface, with sudo (asks first)")
     add("--librknnrt", type=Path, metavar="FILE", help="with --prepare: install this copy of Rockchip's library too")
     add("--yes", action="store_true", help="with --prepare: do not ask")
     add("--rollback", action="store_true", help="return to the release before, after a selftest of it")
-    add("--config", type=Path, metavar="FILE", help="settings for `rkface run`, part of the release (default: those of "
-        "the release before)")  # fmt: skip
+    add(
+        "--config",
+        type=Path,
+        metavar="FILE",
+        help="settings for `rkface run`, part of the release (default: those of the release before)",
+    )
     add("--service", action="store_true", help="also install and start the systemd unit, which runs `rkface run`")
     add("--backend", default="", metavar="B", help="for the selftest: npu or reference (default: what the board has)")
     add("--no-doctor", action="store_true", help="go on whatever doctor finds")
@@ -121,13 +129,16 @@ def _run(options: Namespace) -> int:
         raise InputError(f"{profile.title} only takes part in converting: rknn-toolkit-lite2 does not run on it")
     if options.rollback:
         if options.prepare or options.bundle or options.service or options.config:
-            raise InputError("--rollback takes what is on the board: it goes without --prepare, --bundle, --config and "
-                             "--service")  # fmt: skip
+            raise InputError(
+                "--rollback takes what is on the board: it goes without --prepare, --bundle, --config and --service"
+            )
         return _all(Plan(options, None, profile, None, ""))
     bundle = read_bundle(options.bundle or Path("build") / (profile.soc if profile else SOC))
     if profile and profile.soc != bundle.manifest.target:
-        raise InputError(f"{bundle.folder} was made for {bundle.manifest.target}, {profile.name} is {profile.soc}: "
-                         f"convert again with --target {profile.soc}")  # fmt: skip
+        raise InputError(
+            f"{bundle.folder} was made for {bundle.manifest.target}, {profile.name} is {profile.soc}: "
+            f"convert again with --target {profile.soc}"
+        )
     if options.config:
         from rkface.runtime.config import read_settings
 
@@ -214,8 +225,10 @@ def _deliver(plan: Plan, board: Session) -> str:
         try:
             board.ask("activate", service=options.service, healthy=HEALTHY_SECONDS, about=about)
         except LostError as error:
-            raise WorkError(f"{error}. The board ends this step by itself, so it may have switched: "
-                            "deploy again once it can be reached") from error  # fmt: skip
+            raise WorkError(
+                f"{error}. The board ends this step by itself, so it may have switched: "
+                "deploy again once it can be reached"
+            ) from error
         try:
             board.ask("prune", keep=options.keep)
         except RkfaceError as error:  # the new release serves all the same

@@ -82,7 +82,7 @@ def _print(report: Report, host: str | None) -> None:
     from .report import render
 
     width = min(shutil.get_terminal_size((100, 40)).columns, 120)
-    print(render(report, width=width, colour=sys.stdout.isatty()))
+    print(render(report, width=width, color=sys.stdout.isatty()))
     if host and report.facts["compatible"]:
         from .profile import match_profile
 

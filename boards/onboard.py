@@ -51,9 +51,15 @@ def run(command: Sequence[str]) -> subprocess.CompletedProcess[str]:
     environment.update(PIP_CONFIG_FILE=os.devnull, LC_ALL="C.UTF-8", PYTHONUTF8="1")
     try:
         return subprocess.run(
-            command, check=False, capture_output=True, stdin=subprocess.DEVNULL, text=True,
-            errors="replace", timeout=COMMAND_SECONDS, env=environment,
-        )  # fmt: skip
+            command,
+            check=False,
+            capture_output=True,
+            stdin=subprocess.DEVNULL,
+            text=True,
+            errors="replace",
+            timeout=COMMAND_SECONDS,
+            env=environment,
+        )
     except (OSError, subprocess.TimeoutExpired) as error:
         return subprocess.CompletedProcess(command, 127, "", str(error))
 
@@ -106,8 +112,10 @@ def try_as_service(release: Path) -> None:
             f"the service's user {ACCOUNT} may not execute {python}, this release's Python ({why}): install one that "
             "all may, by `sudo apt install python3`, or by `UV_PYTHON_INSTALL_DIR=/opt/python uv python install 3.11`"
         )
-    raise StepError(f"the service's user {ACCOUNT} cannot run {program} ({why}): deploy once with --prepare, which "
-                    "gives it the right to read")  # fmt: skip
+    raise StepError(
+        f"the service's user {ACCOUNT} cannot run {program} ({why}): deploy once with --prepare, which "
+        "gives it the right to read"
+    )
 
 
 def restart(unit: Path, source: Path, healthy: int) -> None:

@@ -115,9 +115,15 @@ class Probe:
             return path.read_text(encoding="utf-8") if path.is_file() else None
         try:
             done = subprocess.run(
-                argv, check=False, capture_output=True, text=True, errors="replace", stdin=subprocess.DEVNULL,
-                timeout=COMMAND_SECONDS, env={**os.environ, "LC_ALL": "C"},
-            )  # fmt: skip
+                argv,
+                check=False,
+                capture_output=True,
+                text=True,
+                errors="replace",
+                stdin=subprocess.DEVNULL,
+                timeout=COMMAND_SECONDS,
+                env={**os.environ, "LC_ALL": "C"},
+            )
         except (OSError, subprocess.TimeoutExpired):
             return None
         return done.stdout + done.stderr

@@ -129,9 +129,15 @@ def table() -> str:
         models = f"{chip.detector} {chip.size.replace('x', '×')}, {chip.recognizer}"
         images = "; ".join(image.name for image in profile.images) or "none verified"
         cells = (
-            f"`{profile.name}`", profile.title, profile.soc, str(profile.cores or "convert only"), f"{chip.tops:g}",
-            profile.memory, models, images,
-        )  # fmt: skip
+            f"`{profile.name}`",
+            profile.title,
+            profile.soc,
+            str(profile.cores or "convert only"),
+            f"{chip.tops:g}",
+            profile.memory,
+            models,
+            images,
+        )
         rows.append(f"| {' | '.join(cells)} |")
     return "\n".join(rows)
 

@@ -17,9 +17,14 @@ from .checks_npu import Need
 from .report import Report, from_json
 
 SENT = (
-    "runtime/soc.py", "boards/v4l2.py", "boards/report.py", "boards/probe.py", "boards/checks_npu.py",
-    "boards/checks_machine.py", "boards/examine.py",
-)  # fmt: skip
+    "runtime/soc.py",
+    "boards/v4l2.py",
+    "boards/report.py",
+    "boards/probe.py",
+    "boards/checks_npu.py",
+    "boards/checks_machine.py",
+    "boards/examine.py",
+)
 SECONDS = 300  # a person may have to type a passphrase
 
 # The Python of what is deployed there knows rknnlite; before the first deploy the system's own has to do.
@@ -84,9 +89,15 @@ def examine_there(
     command = " ".join(map(shlex.quote, ["sh", "-c", START, python, *asked]))
     try:
         done = subprocess.run(
-            [*transport, command], check=False, input=program(), capture_output=True, text=True, timeout=SECONDS,
-            encoding="utf-8", errors="replace",
-        )  # fmt: skip
+            [*transport, command],
+            check=False,
+            input=program(),
+            capture_output=True,
+            text=True,
+            timeout=SECONDS,
+            encoding="utf-8",
+            errors="replace",
+        )
     except FileNotFoundError as error:
         raise WorkError(f"{transport[0]} is not installed here: sudo apt install openssh-client") from error
     except subprocess.TimeoutExpired as error:

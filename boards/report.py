@@ -10,7 +10,7 @@ from typing import Any
 
 OK, WARN, FAIL = "ok", "warn", "fail"
 VERDICTS = (OK, WARN, FAIL)  # from best to worst
-COLOURS = {OK: "\x1b[32m", WARN: "\x1b[33m", FAIL: "\x1b[31m"}
+COLORS = {OK: "\x1b[32m", WARN: "\x1b[33m", FAIL: "\x1b[31m"}
 PLAIN = "\x1b[0m"
 NAME_WIDTH = 12
 
@@ -66,17 +66,18 @@ def from_json(text: str) -> Report:
         raise ValueError(f"no report of doctor: {error}") from error
 
 
-def render(report: Report, *, width: int, colour: bool) -> str:
+def render(report: Report, *, width: int, color: bool) -> str:
     """One screen: a line for each thing looked at, its fix below it."""
     margin = " " * (8 + NAME_WIDTH + 1)
     rows = []
     for line in report.lines:
-        verdict = f"{COLOURS[line.verdict]}{line.verdict:4}{PLAIN}" if colour else f"{line.verdict:4}"
+        verdict = f"{COLORS[line.verdict]}{line.verdict:4}{PLAIN}" if color else f"{line.verdict:4}"
         found = textwrap.wrap(line.found, max(20, width - len(margin))) or [""]
         rows += [f"  {verdict}  {line.name:{NAME_WIDTH}} {found[0]}", *(margin + more for more in found[1:])]
         if line.fix:
-            fix = textwrap.wrap(line.fix, max(20, width - len(margin) - 2), break_long_words=False,
-                                break_on_hyphens=False)  # fmt: skip
+            fix = textwrap.wrap(
+                line.fix, max(20, width - len(margin) - 2), break_long_words=False, break_on_hyphens=False
+            )
             rows += [f"{margin}→ {fix[0]}", *(f"{margin}  {more}" for more in fix[1:])]
     return "\n".join([*rows, summary(report)])
 

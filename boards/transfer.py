@@ -48,9 +48,14 @@ def _by_rsync(host: str, source: Path, destination: str, like: str | None, say: 
     remote = ["-e", shlex.join(["ssh", *OPTIONS]), f"{source}/", f"{host}:{destination}/"]
     with tempfile.TemporaryFile() as complaints:
         process = subprocess.Popen(
-            [*command, *link, *remote], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=complaints, text=True,
-            errors="replace", env={**os.environ, "LC_ALL": "C"},
-        )  # fmt: skip
+            [*command, *link, *remote],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=complaints,
+            text=True,
+            errors="replace",
+            env={**os.environ, "LC_ALL": "C"},
+        )
         assert process.stdout is not None
         told = ""
         with process.stdout as output:

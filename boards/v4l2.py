@@ -110,9 +110,14 @@ def _largest(descriptor: int, ioctl: Ioctl, fourcc: str) -> list[Format]:
     for answer in _enumerate(descriptor, ioctl, ENUM_FRAMESIZES, 44, code):
         kind = struct.unpack_from("=I", answer, 8)[0]
         # Discrete: width, height. Stepwise and continuous: min width, max width, step, min height, max height, step.
-        width, height = struct.unpack_from("=II", answer, 12) if kind == DISCRETE else (
-            struct.unpack_from("=I", answer, 16)[0], struct.unpack_from("=I", answer, 28)[0],
-        )  # fmt: skip
+        width, height = (
+            struct.unpack_from("=II", answer, 12)
+            if kind == DISCRETE
+            else (
+                struct.unpack_from("=I", answer, 16)[0],
+                struct.unpack_from("=I", answer, 28)[0],
+            )
+        )
         sizes.append((width, height))
     if not sizes:
         return []

@@ -25,8 +25,13 @@ NPU = ("psutil", "ruamel.yaml", "rknn-toolkit-lite2=={toolkit}")
 REFERENCE = ("onnxruntime>=1.17",)
 # The extras [web], [mqtt] and [crypto], for the service: 9 MB with all that they need in turn.
 SERVICE = (
-    "fastapi>=0.115", "uvicorn>=0.38", "websockets>=14", "argon2-cffi>=23.1", "paho-mqtt>=2.1", "cryptography>=42",
-)  # fmt: skip
+    "fastapi>=0.115",
+    "uvicorn>=0.38",
+    "websockets>=14",
+    "argon2-cffi>=23.1",
+    "paho-mqtt>=2.1",
+    "cryptography>=42",
+)
 INSTALLER = "pip>=24"  # comes along, so that a board needs neither python3-venv nor python3-pip
 PARTS = ("rkface.runtime.", "rkface.boards.")  # whose commands come along
 LEFT_OUT = ("twin", "__pycache__")
@@ -62,9 +67,15 @@ def build_runtime_wheel(folder: Path) -> Path:
             contents[place.as_posix()] = path.read_bytes()
     about = f"rkface-{number}.dist-info"
     contents[f"{about}/METADATA"] = "\n".join(
-        ["Metadata-Version: 2.1", "Name: rkface", f"Version: {number}", "Requires-Python: >=3.10,<3.13",
-         *(f"Requires-Dist: {one}" for one in REQUIRES), ""]
-    ).encode()  # fmt: skip
+        [
+            "Metadata-Version: 2.1",
+            "Name: rkface",
+            f"Version: {number}",
+            "Requires-Python: >=3.10,<3.13",
+            *(f"Requires-Dist: {one}" for one in REQUIRES),
+            "",
+        ]
+    ).encode()
     contents[f"{about}/WHEEL"] = b"Wheel-Version: 1.0\nGenerator: rkface\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
     commands = sorted(
         f"{one.name} = {one.value}" for one in entry_points(group="rkface.commands") if one.value.startswith(PARTS)
@@ -138,9 +149,13 @@ def fetch_wheels(
 def _download(asked: Sequence[str], machine: str, python: str, folder: Path) -> None:
     pip = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check"]
     done = subprocess.run(
-        [*pip, *wheels_for(machine, python), "--dest", str(folder), *asked], check=False, capture_output=True,
-        text=True, errors="replace", stdin=subprocess.DEVNULL,
-    )  # fmt: skip
+        [*pip, *wheels_for(machine, python), "--dest", str(folder), *asked],
+        check=False,
+        capture_output=True,
+        text=True,
+        errors="replace",
+        stdin=subprocess.DEVNULL,
+    )
     if done.returncode:
         said = [line for line in done.stderr.splitlines() if line.startswith("ERROR")] or ["no message"]
         raise WorkError(

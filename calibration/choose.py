@@ -11,6 +11,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+
 from rkface.runtime.errors import InputError
 
 from . import MINIMUM
@@ -133,8 +134,8 @@ def perceptual_hash(crop: NDArray[np.uint8]) -> NDArray[np.bool_]:
     """143 bits of an S×S×3 uint8 BGR ``crop``: which of its lowest 12×12 DCT coefficients, the mean left out, lie above
     their median (the DCT hash of Zauner, "Implementation and Benchmarking of Perceptual Image Hash Functions", 2010,
     with 12 frequencies instead of 8, because aligned faces resemble each other more than photos do)."""
-    grey = cv2.resize(cv2.cvtColor(crop, cv2.COLOR_BGR2GRAY), (32, 32), interpolation=cv2.INTER_AREA)
-    low = cv2.dct(grey.astype(np.float32))[:HASH_SIDE, :HASH_SIDE].ravel()[1:]
+    gray = cv2.resize(cv2.cvtColor(crop, cv2.COLOR_BGR2GRAY), (32, 32), interpolation=cv2.INTER_AREA)
+    low = cv2.dct(gray.astype(np.float32))[:HASH_SIDE, :HASH_SIDE].ravel()[1:]
     return np.asarray(low > np.median(low), np.bool_)
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+
 from rkface.runtime.align import CROP_SIZE, align
 from rkface.runtime.bundle import sha256
 from rkface.runtime.detect import THRESHOLD, Detector
@@ -114,7 +115,7 @@ def embed(
     embedder: Embedder,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> NDArray[np.float32]:
-    """N×D float32, unit length: who the ``candidates`` are, as far as a recogniser can tell."""
+    """N×D float32, unit length: who the ``candidates`` are, as far as a recognizer can tell."""
     embeddings = np.zeros((len(candidates), embedder.dimensions), np.float32)
     for start in range(0, len(candidates), BATCH):
         progress(start, len(candidates))

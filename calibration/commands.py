@@ -37,11 +37,11 @@ def size(text: str) -> tuple[int, int]:
 
 
 def calibrate(parser: ArgumentParser) -> None:
-    """Make a calibration set from a folder of photos: aligned faces for the recogniser, frames for the detector.
+    """Make a calibration set from a folder of photos: aligned faces for the recognizer, frames for the detector.
 
     INT8 ranges are read off these images, so take photos like those the camera will see: many people, its light, its
     distance. Faces are found by the detector of a bundle or by an SCRFD ONNX of your own. Those are taken that stand
-    best for all in pose, light and skin tone, clear ones before unclear ones, near-duplicates left out; a recogniser
+    best for all in pose, light and skin tone, clear ones before unclear ones, near-duplicates left out; a recognizer
     also keeps one person from taking the place of others. The same photos give the same set, byte for byte.
 
     Look at two pictures in it: contact.png shows every face taken, spread.png how they are spread beside all that there
@@ -52,23 +52,34 @@ def calibrate(parser: ArgumentParser) -> None:
       rkface calibrate photos/ --out build/calibration --count 50 --bundle build/rk3588
     """
     parser.add_argument("photos", type=Path, metavar="PHOTOS", help="a folder; photos in its sub-folders count too")
-    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="where the set goes; an older one there "
-                        "is replaced")  # fmt: skip
+    parser.add_argument(
+        "--out", type=Path, required=True, metavar="DIR", help="where the set goes; an older one there is replaced"
+    )
     parser.add_argument("--count", type=count, default=COUNT, metavar="N", help="faces to take (default: %(default)s)")
-    parser.add_argument("--recognizer", type=Path, metavar="ARCFACE.onnx", help="tell people apart with this model "
-                        "(default: that of the bundle; with --detector nobody is told apart)")  # fmt: skip
+    parser.add_argument(
+        "--recognizer",
+        type=Path,
+        metavar="ARCFACE.onnx",
+        help="tell people apart with this model (default: that of the bundle; with --detector nobody is told apart)",
+    )
     finder = parser.add_mutually_exclusive_group()
     finder.add_argument("--detector", type=Path, metavar="SCRFD.onnx", help="find the faces with this model")
-    finder.add_argument("--bundle", type=Path, default=Path(BUNDLE), metavar="DIR", help="or with the detector of a "
-                        "bundle (default: %(default)s)")  # fmt: skip
+    finder.add_argument(
+        "--bundle",
+        type=Path,
+        default=Path(BUNDLE),
+        metavar="DIR",
+        help="or with the detector of a bundle (default: %(default)s)",
+    )
     parser.add_argument(
         "--size", type=size, metavar="WxH", help="of a --detector with dynamic input (default: 640x640)"
     )
     parser.add_argument(
         "--provider", default="cpu", metavar="P", help="of ONNX Runtime: cpu, openvino, cuda (default: %(default)s)"
     )
-    parser.add_argument("--threshold", type=unit_interval, default=0.5, metavar="T",
-                        help="detection score (default: %(default)s)")  # fmt: skip
+    parser.add_argument(
+        "--threshold", type=unit_interval, default=0.5, metavar="T", help="detection score (default: %(default)s)"
+    )
     parser.set_defaults(run=_calibrate)
 
 
@@ -98,10 +109,14 @@ def _calibrate(options: Namespace) -> int:
     faces, rest = choice.faces, (*found.skipped, *choice.left_out)
     with stage("write"):
         made = write_set(
-            options.out, faces, choose_frames(faces, found, options.count), models.input.width, models.input.height,
+            options.out,
+            faces,
+            choose_frames(faces, found, options.count),
+            models.input.width,
+            models.input.height,
             provenance=Provenance(options.photos, sha256(models.path), options.threshold, rest),
             among=found.candidates,
-        )  # fmt: skip
+        )
     if len(faces) < options.count:
         print(
             f"rkface: {len(faces)} faces instead of {options.count}: no more usable, different ones were found",

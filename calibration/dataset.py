@@ -9,7 +9,7 @@
       contact.png         all faces at one glance
       spread.png          how their pose, light, skin tone, size and quality are spread, beside all there were
 
-The PNGs show right colours in any viewer. rknn-toolkit2 reads them as RGB by default, which is what the runtime feeds.
+The PNGs show right colors in any viewer. rknn-toolkit2 reads them as RGB by default, which is what the runtime feeds.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from typing import Any
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+
 from rkface.runtime.bundle import sha256
 from rkface.runtime.detect import letterbox
 from rkface.runtime.errors import InputError
@@ -104,7 +105,7 @@ def write_set(
     provenance: Provenance,
     among: Sequence[Candidate] = (),
 ) -> CalibrationSet:
-    """Write ``faces`` for the recogniser and the photos ``frames``, letterboxed to ``width``×``height``, for the
+    """Write ``faces`` for the recognizer and the photos ``frames``, letterboxed to ``width``×``height``, for the
     detector; ``spread.png`` shows ``faces`` beside those they were chosen ``among``.
 
     The same input gives the same bytes. Whole or not at all: a failure leaves what stood at ``out``. InputError for
@@ -120,16 +121,25 @@ def write_set(
         for name in FOLDERS:
             (folder / name).mkdir()
         crops = [
-            Image(file := f"recognizer/{index:04}.png", write_png(folder / file, face.crop), face.name, face.sha256,
-                  tuple(round(float(value), 2) for value in face.faces.boxes[0]), _rounded(face))
+            Image(
+                file := f"recognizer/{index:04}.png",
+                write_png(folder / file, face.crop),
+                face.name,
+                face.sha256,
+                tuple(round(float(value), 2) for value in face.faces.boxes[0]),
+                _rounded(face),
+            )
             for index, face in enumerate(faces)
-        ]  # fmt: skip
+        ]
         scenes = [
-            Image(file := f"detector/{index:04}.png",
-                  write_png(folder / file, letterbox(read_image(path), width, height).image),
-                  _name(path, provenance.photos), sha256(path))
+            Image(
+                file := f"detector/{index:04}.png",
+                write_png(folder / file, letterbox(read_image(path), width, height).image),
+                _name(path, provenance.photos),
+                sha256(path),
+            )
             for index, path in enumerate(frames)
-        ]  # fmt: skip
+        ]
         for name, images in zip(FOLDERS, (crops, scenes), strict=True):
             text = "".join(f"{Path(image.file).name}\n" for image in images)
             (folder / name / LIST).write_text(text, encoding="utf-8")
@@ -164,10 +174,16 @@ def read_set(folder: Path) -> CalibrationSet:
     if digest_of([*crops, *scenes]) != digest or len(crops) < MINIMUM or not scenes:
         raise _damaged(folder / RECORD, "does not fit its own digest")
     return CalibrationSet(
-        folder=folder, recognizer=folder / "recognizer" / LIST, detector=folder / "detector" / LIST,
-        digest=digest, faces=len(crops), frames=len(scenes), width=width, height=height,
+        folder=folder,
+        recognizer=folder / "recognizer" / LIST,
+        detector=folder / "detector" / LIST,
+        digest=digest,
+        faces=len(crops),
+        frames=len(scenes),
+        width=width,
+        height=height,
         sources=frozenset(image.source_sha256 for image in (*crops, *scenes)),
-    )  # fmt: skip
+    )
 
 
 def is_set(folder: Path) -> bool:
@@ -201,7 +217,10 @@ def digest_of(images: Iterable[Image]) -> str:
 def _record(crops: list[Image], scenes: list[Image], width: int, height: int, provenance: Provenance) -> dict[str, Any]:
     # No time and no absolute path: equal photos make equal records.
     return {
-        "kind": KIND, "schema": SCHEMA, "digest": digest_of([*crops, *scenes]), "rkface": version("rkface"),
+        "kind": KIND,
+        "schema": SCHEMA,
+        "digest": digest_of([*crops, *scenes]),
+        "rkface": version("rkface"),
         "found_by": {"detector_sha256": provenance.detector_sha256, "threshold": provenance.threshold},
         "recognizer": {"images": [asdict(image) for image in crops]},
         "detector": {"width": width, "height": height, "images": [_without_none(image) for image in scenes]},
@@ -209,7 +228,7 @@ def _record(crops: list[Image], scenes: list[Image], width: int, height: int, pr
             "counts": dict(sorted(reasons(provenance.left_out))),
             "items": [asdict(skip) for skip in provenance.left_out],
         },
-    }  # fmt: skip
+    }
 
 
 def reasons(left_out: Iterable[Skipped]) -> list[tuple[str, int]]:

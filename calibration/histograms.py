@@ -38,7 +38,7 @@ def histogram_sheet(
     rows = -(-len(MEASURES) // COLUMNS)
     foot = TITLE + rows * height
     sheet = np.full((foot + TITLE * len(left_out) + GAP, COLUMNS * width + GAP, 3), PAPER, np.uint8)
-    title = f"blue: the {len(chosen)} chosen faces; grey: all {len(among)} usable ones; each as shares of its number"
+    title = f"blue: the {len(chosen)} chosen faces; gray: all {len(among)} usable ones; each as shares of its number"
     write(sheet, title, GAP, TITLE - 9, 0.5)
     for index, (name, measure) in enumerate(MEASURES):
         x, y = GAP + index % COLUMNS * width, TITLE + index // COLUMNS * height
@@ -56,10 +56,10 @@ def _panel(place: NDArray[np.uint8], name: str, chosen: NDArray[np.float64], amo
     shares = [np.histogram(values.clip(low, high), BINS, (low, high))[0] / len(values) for values in (among, chosen)]
     top = max(float(share.max()) for share in shares)
     floor, left = TITLE + TALL, 2 * GAP
-    for share, colour, inset in zip(shares, (ALL, CHOSEN), (1, 5), strict=True):
+    for share, color, inset in zip(shares, (ALL, CHOSEN), (1, 5), strict=True):
         for index, height in enumerate(np.round(TALL * share / top).astype(int)):
             x = left + index * STEP
-            place[floor - height : floor, x + inset : x + STEP - inset] = colour
+            place[floor - height : floor, x + inset : x + STEP - inset] = color
     place[floor, left : left + BINS * STEP] = INK
     write(place, name, left, TITLE - 9, 0.45)
     for part, value in ((0, low), (0.5, (low + high) / 2), (1, high)):

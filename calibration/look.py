@@ -12,6 +12,7 @@ from typing import Any
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+
 from rkface.runtime.align import TEMPLATE
 from rkface.runtime.quality import FACE, TEMPLATE_EYES, standard
 

@@ -59,7 +59,7 @@ def cover(looks: Sequence[Look], clarity: Floats, embeddings: Floats | None, cou
 
     Facility location: the sum of distances from every face to the nearest chosen one is made small, greedily, which
     reaches at least 63 % of the best gain possible (Nemhauser, Wolsey, Fisher, Mathematical Programming 14, 1978). A
-    gain counts in proportion to the clarity of the face that brings it. K-centre (Gonzalez, Theoretical Computer
+    gain counts in proportion to the clarity of the face that brings it. K-center (Gonzalez, Theoretical Computer
     Science 38, 1985; arXiv 1708.00489) makes the *largest* distance small instead and so collects the oddest faces
     first, bad detections among them, while ranges and means, which is all that calibration takes from the faces, are
     those of a crowd. (Measured, neither beats random faces; docs/calibration.md.) Every beginning of the order is a

@@ -26,14 +26,14 @@ TIMEOUT = 30.0  # seconds without a byte
 class Sources:
     """ONNX models that belong together, and what is known of them.
 
-    licences  by role, as ``paths``
+    licenses  by role, as ``paths``
     spoofing  how the liveness model is asked, where there is one
     match     cosine from which two faces are the same person; ``evidence`` says where that comes from
     """
 
     name: str
     paths: dict[Role, Path]
-    licences: dict[Role, str]
+    licenses: dict[Role, str]
     match: float = MATCH
     evidence: str = UNMEASURED
     synthetic: bool = False
@@ -41,32 +41,32 @@ class Sources:
 
     def source(self, role: Role) -> Source:
         path = self.paths[role]
-        return Source(path.name, sha256(path), path.stat().st_size, self.licences[role])
+        return Source(path.name, sha256(path), path.stat().st_size, self.licenses[role])
 
 
 def pack_sources(pack: Pack, cache: Path, *, accepted: bool) -> Sources:
     """The models of ``pack``; errors as of ``acquire``."""
     paths = acquire(pack, cache, accepted=accepted)
-    return Sources(pack.name, paths, dict.fromkeys(ROLES, pack.licence), pack.match, pack.evidence, pack.synthetic)
+    return Sources(pack.name, paths, dict.fromkeys(ROLES, pack.license), pack.match, pack.evidence, pack.synthetic)
 
 
-def own_sources(detector: Path, recognizer: Path, licence: str) -> Sources:
+def own_sources(detector: Path, recognizer: Path, license: str) -> Sources:
     """The user's own files; where one is known by its content, what we know of it. InputError where one is missing."""
     paths: dict[Role, Path] = {"detector": detector, "recognizer": recognizer}
     missing = next((path for path in paths.values() if not path.is_file()), None)
     if missing is not None:
         raise InputError(f"{missing}: no such model file")
     found = {role: known(sha256(path)) for role, path in paths.items()}
-    licences = {role: entry[1].licence if (entry := found[role]) else licence for role in ROLES}
-    recogniser = found["recognizer"]
-    match, evidence = (recogniser[1].match, recogniser[1].evidence) if recogniser else (MATCH, UNMEASURED)
-    return Sources(f"{detector.stem} + {recognizer.stem}", paths, licences, match, evidence)
+    licenses: dict[Role, str] = {role: hit[1].license if (hit := found[role]) else license for role in ROLES}
+    entry = found["recognizer"]
+    match, evidence = (entry[1].match, entry[1].evidence) if entry else (MATCH, UNMEASURED)
+    return Sources(f"{detector.stem} + {recognizer.stem}", paths, licenses, match, evidence)
 
 
-def with_liveness(sources: Sources, path: Path, spoofing: Spoofing, licence: str) -> Sources:
+def with_liveness(sources: Sources, path: Path, spoofing: Spoofing, license: str) -> Sources:
     """``sources`` and the liveness model at ``path``, which is asked as ``spoofing`` says."""
-    paths, licences = {**sources.paths, "liveness": path}, {**sources.licences, "liveness": licence}
-    return replace(sources, paths=paths, licences=licences, spoofing=spoofing)
+    paths, licenses = {**sources.paths, "liveness": path}, {**sources.licenses, "liveness": license}
+    return replace(sources, paths=paths, licenses=licenses, spoofing=spoofing)
 
 
 def default_cache() -> Path:
@@ -78,7 +78,7 @@ def default_cache() -> Path:
 def acquire(pack: Pack, cache: Path, *, accepted: bool) -> dict[Role, Path]:
     """The verified model files of ``pack``.
 
-    InputError where the licence was not accepted or an archive put into the cache by hand is not the right one;
+    InputError where the license was not accepted or an archive put into the cache by hand is not the right one;
     WorkError where the download fails. What was downloaded is kept, and the next call resumes it.
     """
     if pack.url is None:
@@ -89,7 +89,7 @@ def acquire(pack: Pack, cache: Path, *, accepted: bool) -> dict[Role, Path]:
         return paths
     if not accepted:
         raise InputError(
-            f"{pack.name} holds {pack.licence}. If that fits your use, accept it with --accept-license "
+            f"{pack.name} holds {pack.license}. If that fits your use, accept it with --accept-license "
             f"(make convert PACK={pack.name} ACCEPT_LICENSE=yes)"
         )
     folder = cache / pack.name

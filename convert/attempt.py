@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
 from rkface.runtime.bundle import Role, contract, sha256
 from rkface.runtime.errors import WorkError
 from rkface.runtime.progress import Stage, stage
@@ -35,10 +36,10 @@ CODE = ("attempt.py", "clip.py", "equalize.py", "graph.py", "hybrid.py", "observ
 Attempt = Callable[[Target, Role, Recipe, Path | None, NDArray[np.uint8]], Quantized]
 
 
-def attempts(models: Models, sources: Sources, work: Path, scratch: Path, *, analyse: bool) -> Attempt:
-    """What ``run_trial`` quantises with, once it has a target: the real toolkit, its logs and what it made before in
+def attempts(models: Models, sources: Sources, work: Path, scratch: Path, *, analyze: bool) -> Attempt:
+    """What ``run_trial`` quantizes with, once it has a target: the real toolkit, its logs and what it made before in
     ``work``, models in ``scratch``. A model is tuned once, whatever the recipes and targets, and calibrated once for a
-    target: what a hybrid leaves in FP16 is taken back afterwards. ``analyse`` measures the error of every layer too."""
+    target: what a hybrid leaves in FP16 is taken back afterwards. ``analyze`` measures the error of every layer too."""
     tuned: dict[Role, Tuned] = {}
     calibrated = Path(tempfile.mkdtemp(dir=scratch, prefix="calibrated-"))
 
@@ -50,7 +51,7 @@ def attempts(models: Models, sources: Sources, work: Path, scratch: Path, *, ana
         fp16, ranges = (ends(graph, recipe.lead, recipe.trail), score_ranges(graph)) if tuning else ((), {})
         custom_string = contract(role, model.input, sources.source(role).sha256)
         output = scratch / f"{name}.rknn"
-        settings = [target.name, asdict(recipe), custom_string, images.shape, analyse]
+        settings = [target.name, asdict(recipe), custom_string, images.shape, analyze]
         key = _key(model.simplified.path, settings, dataset, images)
         if known := recall(work / "cache", key, output):
             with stage(f"{role}: {recipe.name}") as shown:
@@ -66,13 +67,14 @@ def attempts(models: Models, sources: Sources, work: Path, scratch: Path, *, ana
             shrinks = {name: factor for name, factor in tuned[role].shrinks.items() if name not in fp16}
             biases = {
                 one.tensor: (one.after.tolist(), one.before.tolist())
-                for name, one in tuned[role].corrected.items() if name in fp16
-            }  # fmt: skip
+                for name, one in tuned[role].corrected.items()
+                if name in fp16
+            }
         np.save(asked := scratch / f"{name}-images.npy", images)
         job = Job(
             onnx=onnx_path, output=output, target=target.name, input=model.input, custom_string=custom_string,
             dataset=dataset, algorithm=recipe.algorithm, evaluate=asked, fp16=fp16,
-            ranges=ranges, shrinks=shrinks, biases=biases, analyse=analyse and dataset is not None,
+            ranges=ranges, shrinks=shrinks, biases=biases, analyze=analyze and dataset is not None,
             calibrated=calibrated / f"{role}-{target.name}-{recipe.algorithm}",
         )  # fmt: skip
         with stage(f"{role}: {recipe.name} {target.name}") as shown:
@@ -103,12 +105,17 @@ def _tune(model: Prepared, role: Role, dataset: Path, target: Path) -> Tuned:
     with stage(f"{role}: tune for INT8") as shown:
         try:
             done = apart(
-                tune, model.simplified.path, model.input, dataset, target,
-                clip=role == "recognizer", progress=shown.advance,
-            )  # fmt: skip
+                tune,
+                model.simplified.path,
+                model.input,
+                dataset,
+                target,
+                clip=role == "recognizer",
+                progress=shown.advance,
+            )
         except (OSError, WorkError):
             raise
         except Exception as error:  # the other recipes do not need it: a graph that it cannot follow stops no one
             raise WorkError(f"{model.fixed.name} cannot be tuned: {type(error).__name__}: {error}") from error
-        shown.note = f"{done.equalized} channels equalised, {len(done.corrected)} layers corrected"
+        shown.note = f"{done.equalized} channels equalized, {len(done.corrected)} layers corrected"
     return done

@@ -24,14 +24,18 @@ _ONE_BYTE = {"u1", "|u1", "uint8", "b1", "|b1", "bool", "?"}
 _MARK = object()
 # Instructions that put a value on the stack and need nothing from it.
 _ATOMS: dict[str, Callable[[Any], Any]] = {
-    "MARK": lambda _: _MARK, "EMPTY_LIST": lambda _: [], "EMPTY_TUPLE": lambda _: (),
-    "NONE": lambda _: None, "NEWTRUE": lambda _: True, "NEWFALSE": lambda _: False,
+    "MARK": lambda _: _MARK,
+    "EMPTY_LIST": lambda _: [],
+    "EMPTY_TUPLE": lambda _: (),
+    "NONE": lambda _: None,
+    "NEWTRUE": lambda _: True,
+    "NEWFALSE": lambda _: False,
     **dict.fromkeys(("INT", "BININT", "BININT1", "BININT2"), lambda given: given),
     **dict.fromkeys(("UNICODE", "BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8"), lambda given: given),
     **dict.fromkeys(("BINBYTES", "SHORT_BINBYTES", "BINBYTES8", "BYTEARRAY8"), bytes),
     # Python 2's strings are bytes, which pickletools shows as Latin-1.
     **dict.fromkeys(("STRING", "BINSTRING", "SHORT_BINSTRING"), lambda given: given.encode("latin-1")),
-}  # fmt: skip
+}
 
 
 @dataclass(frozen=True)
@@ -44,7 +48,7 @@ class BinFile:
 
 @dataclass(frozen=True)
 class _Name:
-    """Something that a pickle would import, and that we only recognise."""
+    """Something that a pickle would import, and that we only recognize."""
 
     module: str
     name: str

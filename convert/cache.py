@@ -12,6 +12,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
+
 from rkface.runtime.bundle import sha256
 
 from .quantize import LayerError, Quantized
@@ -49,7 +50,7 @@ def recall(folder: Path, key: str, output: Path) -> Quantized | None:
 
 def keep(folder: Path, key: str, done: Quantized) -> None:
     """Keep ``done`` as ``key``, and no more than the ``KEPT`` used last."""
-    folder.mkdir(exist_ok=True, mode=0o700)  # the recogniser's answers to faces lie in it
+    folder.mkdir(exist_ok=True, mode=0o700)  # the recognizer's answers to faces lie in it
     with tempfile.TemporaryDirectory(dir=folder, prefix="new-") as name:
         entry = Path(name) / key
         entry.mkdir()

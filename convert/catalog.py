@@ -1,4 +1,4 @@
-"""The known models: where each comes from, how it is verified, under what licence, and how it wants to be fed."""
+"""The known models: where each comes from, how it is verified, under what license, and how it wants to be fed."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from rkface.runtime.errors import InputError
 
 RESEARCH = (
     "InsightFace's pretrained models: non-commercial research purposes only "
-    "(https://github.com/deepinsight/insightface#license); commercial use needs a licence from InsightFace"
+    "(https://github.com/deepinsight/insightface#license); commercial use needs a license from InsightFace"
 )
 RELEASE = "https://github.com/deepinsight/insightface/releases/download/v0.7"
 DEMO = Path(__file__).parent / "demo"
@@ -39,7 +39,7 @@ class KnownModel:
 
 @dataclass(frozen=True)
 class Pack:
-    """A detector and a recogniser that belong together.
+    """A detector and a recognizer that belong together.
 
     url           the archive; None: the models are part of rkface
     sha256        of the archive
@@ -50,7 +50,7 @@ class Pack:
     name: str
     detector: KnownModel
     recognizer: KnownModel
-    licence: str
+    license: str
     match: float
     evidence: str
     url: str | None = None

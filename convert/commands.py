@@ -26,10 +26,10 @@ CAMERA = (1920, 1080)
 
 
 def convert(parser: ArgumentParser) -> None:
-    """Convert a detector and a recogniser to an INT8 RKNN bundle, and prove it against ONNX Runtime.
+    """Convert a detector and a recognizer to an INT8 RKNN bundle, and prove it against ONNX Runtime.
 
     Without models, the demo pack is converted: small models trained on rendered faces, to see the whole way work.
-    InsightFace's packs are downloaded once; their licence (non-commercial research) has to be accepted. Own models:
+    InsightFace's packs are downloaded once; their license (non-commercial research) has to be accepted. Own models:
     SCRFD with keypoints, and any ArcFace-like ONNX with a 112x112 input and one embedding.
 
     Real models are calibrated on your photos: --calibration takes a folder of photos of many people, in the light and
@@ -44,47 +44,82 @@ def convert(parser: ArgumentParser) -> None:
     """
     models = parser.add_argument_group("models")
     models.add_argument("--pack", metavar="NAME", help="demo, buffalo_l, buffalo_m or buffalo_sc (default: demo)")
-    models.add_argument("--accept-license", action="store_true", help="you have read and accept the pack's licence")
+    models.add_argument("--accept-license", action="store_true", help="you have read and accept the pack's license")
     models.add_argument("--detector", type=Path, metavar="D.onnx", help="an SCRFD model with keypoints")
     models.add_argument("--recognizer", type=Path, metavar="R.onnx", help="an ArcFace-like model")
-    models.add_argument("--licence", metavar="TEXT", help="licence of your own models, for the manifest")
+    models.add_argument("--license", "--licence", metavar="TEXT", help="license of your own models, for the manifest")
     models.add_argument("--cache", type=Path, metavar="DIR", help="downloads (default: ~/.cache/rkface)")
     _liveness_options(parser)
     photos = parser.add_argument_group("photos")
     photos.add_argument("--calibration", type=Path, metavar="DIR", help="photos, or a set from `rkface calibrate`")
-    photos.add_argument("--evaluation", type=Path, metavar="DIR", help="other photos to judge by (default: some of the "
-                        "calibration photos, held back)")  # fmt: skip
-    photos.add_argument("--pairs", type=Path, metavar="CSV", help="photo,photo,Yes|No: which photos show one "
-                        "person")  # fmt: skip
+    photos.add_argument(
+        "--evaluation",
+        type=Path,
+        metavar="DIR",
+        help="other photos to judge by (default: some of the calibration photos, held back)",
+    )
+    photos.add_argument("--pairs", type=Path, metavar="CSV", help="photo,photo,Yes|No: which photos show one person")
     photos.add_argument(
         "--count", type=count, default=100, metavar="N", help="calibration faces (default: %(default)s)"
     )
-    photos.add_argument("--evaluate", type=count, default=100, metavar="N", help="evaluation faces at most (default: "
-                        "%(default)s)")  # fmt: skip
+    photos.add_argument(
+        "--evaluate", type=count, default=100, metavar="N", help="evaluation faces at most (default: %(default)s)"
+    )
     how = parser.add_argument_group("conversion")
-    how.add_argument("--target", default="rk3588", metavar="SOC[,SOC]", help="the board's chip; with commas several, a "
-                     "bundle each (default: %(default)s)")  # fmt: skip
-    how.add_argument("--size", type=size, metavar="WxH", help="detector input, multiples of 32, such as 640x384 for a "
-                     "16:9 camera (default: the model's own)")  # fmt: skip
-    how.add_argument("--min-face", type=pixels, metavar="PX", help="instead of --size: the smallest input in which a "
-                     "face of PX pixels of the camera's frame is found (docs/detector-size.md)")  # fmt: skip
-    how.add_argument("--camera", type=size, metavar="WxH", help="with --min-face: the camera's frame "
-                     f"(default: {CAMERA[0]}x{CAMERA[1]})")  # fmt: skip
+    how.add_argument(
+        "--target",
+        default="rk3588",
+        metavar="SOC[,SOC]",
+        help="the board's chip; with commas several, a bundle each (default: %(default)s)",
+    )
+    how.add_argument(
+        "--size",
+        type=size,
+        metavar="WxH",
+        help="detector input, multiples of 32, such as 640x384 for a 16:9 camera (default: the model's own)",
+    )
+    how.add_argument(
+        "--min-face",
+        type=pixels,
+        metavar="PX",
+        help="instead of --size: the smallest input in which a "
+        "face of PX pixels of the camera's frame is found (docs/detector-size.md)",
+    )
+    how.add_argument(
+        "--camera",
+        type=size,
+        metavar="WxH",
+        help=f"with --min-face: the camera's frame (default: {CAMERA[0]}x{CAMERA[1]})",
+    )
     how.add_argument(
         "--no-quantize", action="store_true", help="FP16 instead of INT8: larger and slower, for comparison"
     )
     known = "; ".join(f"{one.name}: {one.about}" for one in PLANS.values())
-    how.add_argument("--recipe", type=plan, metavar="NAME", help=f"how to quantise. {known} "
-                     "(default: auto)")  # fmt: skip
-    how.add_argument("--min-cosine", type=bar, default=Bar(), metavar="MEAN[,MIN]", help="what the recogniser has to "
-                     "reach against FP32 on the evaluation faces, on average and for the worst one "
-                     f"(default: {Bar().mean:g},{Bar().minimum:g})")  # fmt: skip
-    how.add_argument("--match-threshold", type=unit_interval, metavar="T", help="cosine from which two faces are one "
-                     "person (default: the pack's)")  # fmt: skip
-    how.add_argument("--out", type=Path, metavar="DIR", help="the bundle (default: build/TARGET); for "
-                     "several targets the folder that gets one for each")  # fmt: skip
-    how.add_argument("--work", type=Path, metavar="DIR", help="logs, calibration set (default: OUT.work, of "
-                     "the first target)")  # fmt: skip
+    how.add_argument("--recipe", type=plan, metavar="NAME", help=f"how to quantize. {known} (default: auto)")
+    how.add_argument(
+        "--min-cosine",
+        type=bar,
+        default=Bar(),
+        metavar="MEAN[,MIN]",
+        help="what the recognizer has to "
+        "reach against FP32 on the evaluation faces, on average and for the worst one "
+        f"(default: {Bar().mean:g},{Bar().minimum:g})",
+    )
+    how.add_argument(
+        "--match-threshold",
+        type=unit_interval,
+        metavar="T",
+        help="cosine from which two faces are one person (default: the pack's)",
+    )
+    how.add_argument(
+        "--out",
+        type=Path,
+        metavar="DIR",
+        help="the bundle (default: build/TARGET); for several targets the folder that gets one for each",
+    )
+    how.add_argument(
+        "--work", type=Path, metavar="DIR", help="logs, calibration set (default: OUT.work, of the first target)"
+    )
     how.add_argument("--accept", action="store_true", help="write the bundle even where nothing reaches that")
     parser.set_defaults(run=_convert)
 
@@ -94,11 +129,15 @@ def _liveness_options(parser: ArgumentParser) -> None:
     live.add_argument("--liveness", type=Path, metavar="L.onnx", help="a classifier such as Silent-Face's MiniFASNet")
     live.add_argument("--live-scale", type=positive, metavar="X", help="it is shown X times the face's box")
     live.add_argument("--live-class", type=int, metavar="N", help="which class, from 0, is a live face")
-    live.add_argument("--live-colour", choices=("RGB", "BGR"), help="its order of channels")
+    live.add_argument("--live-color", "--live-colour", choices=("RGB", "BGR"), help="its order of channels")
     live.add_argument("--live-mean", type=triple, metavar="A[,B,C]", help="of values 0..255, in its order of channels")
     live.add_argument("--live-std", type=triple, metavar="A[,B,C]", help="likewise")
-    live.add_argument("--live-threshold", type=unit_interval, metavar="T", help="probability from which a face counts "
-                      "as live (default: 0.5)")  # fmt: skip
+    live.add_argument(
+        "--live-threshold",
+        type=unit_interval,
+        metavar="T",
+        help="probability from which a face counts as live (default: 0.5)",
+    )
 
 
 def positive(text: str) -> float:
@@ -148,7 +187,7 @@ def _convert(options: Namespace) -> int:
     from .targets import find_target
 
     if options.no_quantize and options.recipe is not None:
-        raise InputError("--recipe says how to quantise, and --no-quantize not to: leave one out")
+        raise InputError("--recipe says how to quantize, and --no-quantize not to: leave one out")
     found = (find_target(name.strip(), quantized=not options.no_quantize) for name in options.target.split(","))
     targets = list(dict.fromkeys(found))
     folder = options.out or Path("build")
@@ -181,7 +220,7 @@ def _sources(options: Namespace) -> Sources:
     elif options.pack or not all(own):
         raise InputError("own models: give both --detector and --recognizer, and no --pack")
     else:
-        sources = own_sources(*own, options.licence or "not stated")
+        sources = own_sources(*own, options.license or "not stated")
     sources = _with_liveness(options, sources)
     if options.match_threshold is None:
         return sources
@@ -193,9 +232,13 @@ def _with_liveness(options: Namespace, sources: Sources) -> Sources:
     from .spoofing import describe, explain
 
     given = {
-        "scale": options.live_scale, "live": options.live_class, "mean": options.live_mean, "std": options.live_std,
-        "threshold": options.live_threshold, "bgr": options.live_colour and options.live_colour == "BGR",
-    }  # fmt: skip
+        "scale": options.live_scale,
+        "live": options.live_class,
+        "mean": options.live_mean,
+        "std": options.live_std,
+        "threshold": options.live_threshold,
+        "bgr": options.live_color and options.live_color == "BGR",
+    }
     said = {name: value for name, value in given.items() if value is not None}
     if options.liveness is None:
         if said:
@@ -205,7 +248,7 @@ def _with_liveness(options: Namespace, sources: Sources) -> Sources:
         raise InputError("--live-std: values are divided by it, so that it has to be above 0")
     spoofing = describe(options.liveness, said)
     print(explain(spoofing), file=sys.stderr)
-    return with_liveness(sources, options.liveness, spoofing, options.licence or "not stated")
+    return with_liveness(sources, options.liveness, spoofing, options.license or "not stated")
 
 
 def _detector_size(options: Namespace, sources: Sources) -> tuple[int, int] | None:
@@ -236,7 +279,7 @@ def _photos(options: Namespace, sources: Sources) -> Photos | None:
     if not sources.synthetic:
         raise InputError(
             "--calibration is needed: INT8 ranges are read off faces like those the camera will see. Calibrated on "
-            "rendered faces, a real recogniser would be ruined. Give a folder of photos of many people (100 and more)"
+            "rendered faces, a real recognizer would be ruined. Give a folder of photos of many people (100 and more)"
         )
     if options.evaluation or options.pairs:
         raise InputError("--evaluation and --pairs go with --calibration; the demo pack renders its own photos")
@@ -269,7 +312,7 @@ def tell(report: Report, order: Order, work: Path) -> None:
         print("synthetic: the demo models know rendered faces only, and these figures say nothing about people")
     for note in [*report.notes, *([f"accepted although {report.fault}"] if report.fault else [])]:
         print(f"note: {note}")
-    print(f"licence: {manifest.recognizer.source.licence}")
+    print(f"license: {manifest.recognizer.source.license}")
     print(f"bundle:  {order.out}")
     print(f"report:  {order.out / 'report.html'}")
     example = work / "photos/evaluation/person-0000-00.jpg" if manifest.synthetic else "PHOTO.jpg"

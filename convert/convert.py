@@ -1,4 +1,4 @@
-"""The way of the models from ONNX to a bundle, stage by stage: simplify → gather → quantise → prove → deliver."""
+"""The way of the models from ONNX to a bundle, stage by stage: simplify → gather → quantize → prove → deliver."""
 
 from __future__ import annotations
 
@@ -102,13 +102,19 @@ def convert(
         reference = run_reference(models, finder.detector, material.evaluation)
         for model in models.values():
             model.backend.close()  # ONNX Runtime has answered; the toolkit needs the memory
-        attempt = attempts(models, sources, settings.work, scratch, analyse=settings.plan.analyse)
+        attempt = attempts(models, sources, settings.work, scratch, analyze=settings.plan.analyze)
         for order in settings.orders:
             plan = settings.plan.on(order.target)
             trial = run_trial(
-                partial(attempt, order.target), models, finder.detector, material, reference,
-                target=order.target, plan=plan, bar=settings.bar,
-            )  # fmt: skip
+                partial(attempt, order.target),
+                models,
+                finder.detector,
+                material,
+                reference,
+                target=order.target,
+                plan=plan,
+                bar=settings.bar,
+            )
             parity = judge(material.evaluation, reference, trial, sources.match, sources.spoofing)
             evidence = inspect(models["detector"], finder.detector, material.evaluation, reference, trial)
             report = deliver(
@@ -126,9 +132,12 @@ def _fault(parity: Parity, models: Models, material: Material, trial: Trial, bar
     model, calibration = models["recognizer"], material.calibration
     with stage("look for the cause"):
         cause = diagnose(
-            model.simplified.path, model.input, material.evaluation.crops, trial.embeddings,
+            model.simplified.path,
+            model.input,
+            material.evaluation.crops,
+            trial.embeddings,
             calibration.recognizer if calibration else None,
-        )  # fmt: skip
+        )
     return f"{found}. Likely cause: {cause}" if cause else found
 
 
@@ -169,7 +178,7 @@ def _check_space(settings: Settings, sources: Sources) -> None:
 
 @contextmanager
 def _alone(work: Path) -> Iterator[None]:
-    """Two conversions in one folder would quantise each other's models."""
+    """Two conversions in one folder would quantize each other's models."""
     with (work / "lock").open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import onnx
+
 from rkface.runtime.errors import ModelError
 
 from .targets import Npu, Target
@@ -23,7 +24,7 @@ ASSUMPTIONS = (
     "every layer reads its inputs from DRAM and writes its outputs there; weights are read once an inference",
     "activation functions, constant scales and one addition are fused into the convolution before them",
     "other layers (pooling, resizing, BatchNormalization, transposes) cost their memory traffic and no arithmetic",
-    "where neighbours differ in precision, the tensor between them is read and written once more",
+    "where neighbors differ in precision, the tensor between them is read and written once more",
     "not counted: start-up of layers, splitting of large ones, work on the CPU, driver and library",
 )
 BYTES = {"w8a8": 1, "fp16": 2, "w16a16i_dfp": 2}  # of a weight and of an activation
@@ -180,8 +181,10 @@ def layers_of(proto: Any, name: str) -> tuple[Layer, ...]:
     constants = {tensor.name: tuple(tensor.dims) for tensor in graph.initializer}
     constants |= {
         node.output[0]: tuple(attribute.t.dims)
-        for node in graph.node if node.op_type == "Constant" for attribute in node.attribute
-    }  # fmt: skip
+        for node in graph.node
+        if node.op_type == "Constant"
+        for attribute in node.attribute
+    }
     shapes = {
         entry.name: tuple(dim.dim_value for dim in entry.type.tensor_type.shape.dim)
         for entry in (*graph.input, *graph.value_info, *graph.output)
@@ -280,5 +283,9 @@ def by_kind(cost: Cost) -> Iterator[tuple[str, int, int, int, float]]:
     for op in sorted(kinds, key=lambda op: -total[op]):
         found = kinds[op]
         yield (
-            op, len(found), sum(layer.macs for layer in found), sum(layer.bytes for layer in found), total[op],
-        )  # fmt: skip
+            op,
+            len(found),
+            sum(layer.macs for layer in found),
+            sum(layer.bytes for layer in found),
+            total[op],
+        )

@@ -6,11 +6,11 @@ import math
 from collections.abc import Sequence
 
 from .evaluation import Evaluation
-from .plot import COLOURS, text
+from .plot import COLORS, text
 
 WIDTH, HEIGHT = 460, 270  # narrow, so that text stays readable on a phone
 LEFT, RIGHT, TOP, BOTTOM = 60, 10, 30, 44
-DASHES = ("", "6 4")  # FP32 solid, INT8 dashed: told apart without colour
+DASHES = ("", "6 4")  # FP32 solid, INT8 dashed: told apart without color
 
 
 def roc(evaluation: Evaluation) -> str:
@@ -40,10 +40,10 @@ def roc(evaluation: Evaluation) -> str:
         first_far, first_tar = model.roc[0]
         path = f"M{x(first_far):.1f} {y(first_tar):.1f}"
         path += "".join(f"H{x(far):.1f}V{y(tar):.1f}" for far, tar in model.roc[1:])
-        parts.append(_line(path, COLOURS[index], dashes=DASHES[index], wide=2.5))
+        parts.append(_line(path, COLORS[index], dashes=DASHES[index], wide=2.5))
         chosen = model.chosen
         parts.append(
-            f"<circle cx='{x(chosen.far.value):.1f}' cy='{y(chosen.tar.value):.1f}' r='4.5' fill='{COLOURS[index]}'/>"
+            f"<circle cx='{x(chosen.far.value):.1f}' cy='{y(chosen.tar.value):.1f}' r='4.5' fill='{COLORS[index]}'/>"
         )
     parts.append(text((LEFT + WIDTH) / 2, HEIGHT - 6, "FAR: different people accepted"))
     parts.append(text(WIDTH - RIGHT, 16, "TAR: one person accepted", "end"))
@@ -66,10 +66,10 @@ def scores(evaluation: Evaluation) -> str:
             path = f"M{x(low):.1f} {ground}"
             for place, count in enumerate(counts):
                 path += f"V{ground - (ground - TOP) * count / top:.1f}H{x(evaluation.bins[place + 1]):.1f}"
-            filled = "" if index else f" fill-opacity='.18' fill='{COLOURS[index]}'"
-            parts.append(_line(f"{path}V{ground}", COLOURS[index], dashes=DASHES[index], wide=1.6, more=filled))
+            filled = "" if index else f" fill-opacity='.18' fill='{COLORS[index]}'"
+            parts.append(_line(f"{path}V{ground}", COLORS[index], dashes=DASHES[index], wide=1.6, more=filled))
         at = x(model.chosen.threshold.value)
-        parts.append(_line(f"M{at:.1f} {TOP}V{ground}", COLOURS[index], dashes=DASHES[index], wide=1.6))
+        parts.append(_line(f"M{at:.1f} {TOP}V{ground}", COLORS[index], dashes=DASHES[index], wide=1.6))
     for share in (0, 0.25, 0.5, 0.75, 1):
         cosine, anchor = low + share * (high - low), "end" if share == 1 else "middle"
         parts.append(text(x(cosine), ground + 17, f"{cosine:.2f}", anchor))
@@ -82,15 +82,15 @@ def _legend(names: Sequence[str]) -> list[str]:
     parts = []
     for index, name in enumerate(names):
         left = LEFT + index * 110
-        parts.append(_line(f"M{left} 12h24", COLOURS[index], dashes=DASHES[index], wide=2.5))
+        parts.append(_line(f"M{left} 12h24", COLORS[index], dashes=DASHES[index], wide=2.5))
         parts.append(text(left + 30, 16, name, "start"))
     return parts
 
 
-def _line(path: str, colour: str, *, dashes: str = "", wide: float = 1, opacity: float = 1, more: str = "") -> str:
+def _line(path: str, color: str, *, dashes: str = "", wide: float = 1, opacity: float = 1, more: str = "") -> str:
     fill = more or " fill='none'"
     dashed = f" stroke-dasharray='{dashes}'" if dashes else ""
-    return f"<path d='{path}' stroke='{colour}' stroke-width='{wide}' opacity='{opacity}'{dashed}{fill}/>"
+    return f"<path d='{path}' stroke='{color}' stroke-width='{wide}' opacity='{opacity}'{dashed}{fill}/>"
 
 
 def _svg(parts: Sequence[str]) -> str:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+
 from rkface.runtime.bundle import LivenessModel, Manifest, Model, Role, Thresholds
 from rkface.runtime.detect import NMS_IOU, THRESHOLD
 from rkface.runtime.errors import WorkError
@@ -31,12 +32,12 @@ if TYPE_CHECKING:
     from .material import Evaluation, Material
     from .trial import Models, Reference, Trial
 
-# Enough to tell a wrong layout or colour order; the board runs them often.
+# Enough to tell a wrong layout or color order; the board runs them often.
 GOLDEN = {"detector": 2, "recognizer": 8, "liveness": 8}
 SHOWN_FACES, SHOWN_FRAMES, FRAME_SIDE = 48, 3, 440
 SHOWN_MOSAIC = 4  # of the four densities the third
 PACKAGES = ("rknn-toolkit2", "onnx", "onnxsim", "onnxruntime", "numpy", "opencv-python", "torch")
-REFERENCE_COLOUR, QUANTIZED_COLOUR = (90, 200, 60), (200, 60, 220)  # BGR
+REFERENCE_COLOR, QUANTIZED_COLOR = (90, 200, 60), (200, 60, 220)  # BGR
 
 
 def deliver(
@@ -47,12 +48,18 @@ def deliver(
     report then stays in the work folder)."""
     facts = tuple(
         ModelFacts(
-            role, trial.models[role].rknn.stat().st_size, models[role].simplified.nodes, reference.differences[role],
-            trial.models[role].seconds, trial.models[role].peak_rss_mb, trial.models[role].warnings,
-            tuple(map(_brief, trial.tries[role])), trial.models[role].layers,
+            role,
+            trial.models[role].rknn.stat().st_size,
+            models[role].simplified.nodes,
+            reference.differences[role],
+            trial.models[role].seconds,
+            trial.models[role].peak_rss_mb,
+            trial.models[role].warnings,
+            tuple(map(_brief, trial.tries[role])),
+            trial.models[role].layers,
         )
         for role in models
-    )  # fmt: skip
+    )
     doubts = [order.target.warning, *(_below(role, trial.tries[role]) for role in models), _one_sided(parity.liveness)]
     notes = (*material.notes, *filter(None, doubts), *remarks(evidence))
     manifest = _manifest(
@@ -81,16 +88,27 @@ def deliver(
 
 
 def _manifest(
-    sources: Sources, settings: Settings, order: Order, *, models: Models, material: Material, trial: Trial,
-    parity: Parity, fault: str | None,
-) -> Manifest:  # fmt: skip
+    sources: Sources,
+    settings: Settings,
+    order: Order,
+    *,
+    models: Models,
+    material: Material,
+    trial: Trial,
+    parity: Parity,
+    fault: str | None,
+) -> Manifest:
     described = {
         role: Model(
-            file=f"{role}.rknn", reference=f"reference/{role}.onnx", precision=_precision(trial, role),
-            input=models[role].input, outputs=models[role].simplified.outputs, source=sources.source(role),
+            file=f"{role}.rknn",
+            reference=f"reference/{role}.onnx",
+            precision=_precision(trial, role),
+            input=models[role].input,
+            outputs=models[role].simplified.outputs,
+            source=sources.source(role),
         )
         for role in models
-    }  # fmt: skip
+    }
     liveness, spoofing = None, sources.spoofing
     if spoofing is not None:
         asked = {name: getattr(spoofing, name) for name in ("scale", "live", "logits", "threshold")}
@@ -109,12 +127,18 @@ def _manifest(
     if fault:
         provenance["accepted"] = fault
     return Manifest(
-        name=sources.name, synthetic=sources.synthetic,
-        created=datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ"), target=order.target.name,
-        toolkit=trial.models["recognizer"].toolkit, rkface=version("rkface"),
-        detector=described["detector"], recognizer=described["recognizer"],
-        thresholds=Thresholds(THRESHOLD, NMS_IOU, sources.match), provenance=provenance, liveness=liveness,
-    )  # fmt: skip
+        name=sources.name,
+        synthetic=sources.synthetic,
+        created=datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        target=order.target.name,
+        toolkit=trial.models["recognizer"].toolkit,
+        rkface=version("rkface"),
+        detector=described["detector"],
+        recognizer=described["recognizer"],
+        thresholds=Thresholds(THRESHOLD, NMS_IOU, sources.match),
+        provenance=provenance,
+        liveness=liveness,
+    )
 
 
 def _chosen(trial: Trial, role: Role) -> dict[str, Any]:
@@ -151,7 +175,7 @@ def _one_sided(parity: LivenessParity | None) -> str | None:
         return None
     return (
         f"liveness: FP32 takes only {parity.live} of {parity.faces} faces for live. If the photos show people and not "
-        "pictures of them, its class, colours, crop or normalisation may be another (--live-…)"
+        "pictures of them, its class, colors, crop or normalization may be another (--live-…)"
     )
 
 
@@ -205,7 +229,7 @@ def _worst_frames(evaluation: Evaluation, reference: Reference, trial: Trial) ->
     drawn = []
     for index in worst:
         image = read_image(evaluation.photos[index])
-        both = ((reference.faces[index], REFERENCE_COLOUR), (trial.faces[index], QUANTIZED_COLOUR))
+        both = ((reference.faces[index], REFERENCE_COLOR), (trial.faces[index], QUANTIZED_COLOR))
         drawn.append(_draw(image, both))
     return drawn
 
@@ -214,9 +238,9 @@ def _draw(image: NDArray[np.uint8], layers: Sequence[tuple[Faces, tuple[int, int
     zoom = FRAME_SIDE / max(image.shape[:2])
     size = (max(1, round(image.shape[1] * zoom)), max(1, round(image.shape[0] * zoom)))
     canvas = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
-    for faces, colour in layers:
+    for faces, color in layers:
         for x1, y1, x2, y2 in np.rint(faces.boxes * zoom).astype(int).tolist():
-            cv2.rectangle(canvas, (x1, y1), (x2, y2), colour, 1, cv2.LINE_AA)
+            cv2.rectangle(canvas, (x1, y1), (x2, y2), color, 1, cv2.LINE_AA)
         for x, y in np.rint(faces.landmarks.reshape(-1, 2) * zoom).astype(int).tolist():
-            cv2.circle(canvas, (x, y), 2, colour, cv2.FILLED, cv2.LINE_AA)
+            cv2.circle(canvas, (x, y), 2, color, cv2.FILLED, cv2.LINE_AA)
     return canvas.astype(np.uint8, copy=False)

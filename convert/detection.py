@@ -1,4 +1,4 @@
-"""What quantisation does to a detector: scores, boxes and landmarks apart, by threshold, by size of face.
+"""What quantization does to a detector: scores, boxes and landmarks apart, by threshold, by size of face.
 
 Pure functions. ``convert/prove.py`` says whether a detector is good enough; this says where it is not.
 """
@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+
 from rkface.runtime.detect import THRESHOLD, Level
 from rkface.runtime.faces import Faces
 
@@ -22,7 +23,7 @@ SIZES = (24.0, 48.0, 96.0)  # input pixels: below the first a face is small, fro
 SPOKEN = THRESHOLDS[0]  # FP32's score from which an anchor speaks of a face, and its box and landmarks count
 COARSE = 0.02  # step of scores above which the thresholds of people who tune them fall between two values
 LOST, ENOUGH = 0.05, 20  # share of the small faces whose loss is worth a note, and how many there have to be
-CUT = 0.9  # share of FP32's highest score that the quantised one has to reach on every stride
+CUT = 0.9  # share of FP32's highest score that the quantized one has to reach on every stride
 
 Floats = NDArray[np.float32]
 Mask = NDArray[np.bool_]
@@ -30,10 +31,10 @@ Mask = NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class OutputError:
-    """One output of the detector, quantised minus FP32, at the ``anchors`` that speak of a face (score from 0.3 on).
+    """One output of the detector, quantized minus FP32, at the ``anchors`` that speak of a face (score from 0.3 on).
 
     Scores as they are; box distances and landmark offsets in input pixels. ``bias`` is the mean difference, ``mean``
-    the mean absolute one. ``tops`` are the largest magnitudes that FP32 and the quantised one reach there: where the
+    the mean absolute one. ``tops`` are the largest magnitudes that FP32 and the quantized one reach there: where the
     second is far below, calibration never saw such values. ``step`` is the smallest difference between two values,
     which is the scale of an INT8 tensor; None where there are more values than INT8 has.
     """
@@ -51,7 +52,7 @@ class OutputError:
 @dataclass(frozen=True)
 class AtThreshold:
     """Both detectors at one score threshold. ``missed`` are FP32's ``faces`` without a partner, ``lost`` those of them
-    that have none even 0.1 below; ``extra`` are the quantised detector's without one, ``invented`` those of them that
+    that have none even 0.1 below; ``extra`` are the quantized detector's without one, ``invented`` those of them that
     FP32 does not see even 0.1 below."""
 
     threshold: float
@@ -110,14 +111,16 @@ def output_errors(
             step = _step(quantized[at])
             found.append(
                 OutputError(
-                    kind, level.stride, int(spoken.sum()),
+                    kind,
+                    level.stride,
+                    int(spoken.sum()),
                     bias=float(error.mean()) if error.size else 0.0,
                     mean=float(np.abs(error).mean()) if error.size else 0.0,
                     worst=float(np.abs(error).max(initial=0)),
                     tops=(unit * float(np.abs(before).max(initial=0)), unit * float(np.abs(after).max(initial=0))),
                     step=None if step is None else step * unit,
                 )
-            )  # fmt: skip
+            )
     return tuple(found)
 
 
@@ -127,7 +130,7 @@ def _step(values: Floats) -> float | None:
 
 
 def own_steps(outputs: Sequence[OutputError]) -> bool:
-    """Whether no two outputs of a quantised detector are quantised together, with one scale for both."""
+    """Whether no two outputs of a quantized detector are quantized together, with one scale for both."""
     steps = [one.step / (1 if one.kind == "score" else one.stride) for one in outputs if one.step]
     return len(steps) == len(outputs) == len({float(f"{step:.6g}") for step in steps})
 
@@ -177,10 +180,16 @@ def _sizes(reference: Sequence[Faces], quantized: Sequence[Faces], scales: Seque
         iou, error = np.mean(matched, axis=0) if matched else (0.0, 0.0)
         found.append(
             OfSize(
-                low, high, len(within), sum(int(flags[0]) for flags in within),
-                sum(int(flags[1]) for flags in within), sum(int(flags[0]) for flags in added), float(iou), float(error),
+                low,
+                high,
+                len(within),
+                sum(int(flags[0]) for flags in within),
+                sum(int(flags[1]) for flags in within),
+                sum(int(flags[0]) for flags in added),
+                float(iou),
+                float(error),
             )
-        )  # fmt: skip
+        )
     return tuple(found)
 
 
@@ -213,7 +222,7 @@ def remarks(evidence: DetectorEvidence) -> tuple[str, ...]:
         if group.high and group.high <= SIZES[1] and group.faces >= ENOUGH and group.lost > LOST * group.faces:
             said.append(
                 f"detector: of {group.faces} faces of {group.low:g} to {group.high:g} input pixels in mosaics of the "
-                f"photos, the quantised one does not see {group.lost} that FP32 sees: for small faces take a larger "
+                f"photos, the quantized one does not see {group.lost} that FP32 sees: for small faces take a larger "
                 "--size, or other calibration photos"
             )
     scores = [one for one in evidence.outputs if one.kind == "score"]

@@ -1,4 +1,4 @@
-"""Why a quantised recogniser is far from FP32: FP32 is asked about the same faces, mistreated in every usual way."""
+"""Why a quantized recognizer is far from FP32: FP32 is asked about the same faces, mistreated in every usual way."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+
 from rkface.runtime.backends.reference import open_reference
 from rkface.runtime.bundle import Input
 from rkface.runtime.embed import unit
@@ -18,7 +19,7 @@ from .quantize import listed
 
 ASKED = 16  # faces: each mistake moves all of them alike
 CLEAR = 0.15  # how much nearer a mistake's embeddings must be than the right ones
-ONE_FACE = 0.6  # mean cosine between different calibration images: of faces 0 to 0.2, of noise or grey near 1
+ONE_FACE = 0.6  # mean cosine between different calibration images: of faces 0 to 0.2, of noise or gray near 1
 
 Floats = NDArray[np.float32]
 Images = NDArray[np.uint8]
@@ -27,7 +28,7 @@ Images = NDArray[np.uint8]
 def diagnose(model: Path, input: Input, crops: Images, quantized: Floats, dataset: Path | None) -> str | None:
     """The likely cause, and what to do about it; None where nothing fits.
 
-    ``model`` is the FP32 ONNX, ``crops`` N×112×112×3 uint8 RGB, ``quantized`` what the quantised model says to them
+    ``model`` is the FP32 ONNX, ``crops`` N×112×112×3 uint8 RGB, ``quantized`` what the quantized model says to them
     (N×D), ``dataset`` the calibration list.
     """
     crops, quantized = crops[:ASKED], quantized[:ASKED]
@@ -43,8 +44,8 @@ def diagnose(model: Path, input: Input, crops: Images, quantized: Floats, datase
     never = replace(input, mean=(0.0,) * 3, std=(1.0,) * 3)
     mistakes = {
         "red and blue are swapped: the model is fed BGR where it takes RGB": swapped,
-        "the image is normalised twice: pass uint8, the model normalises inside": _embed(model, twice, crops)[0],
-        "the image is not normalised: the .rknn's mean and std are not the model's": _embed(model, never, crops)[0],
+        "the image is normalized twice: pass uint8, the model normalizes inside": _embed(model, twice, crops)[0],
+        "the image is not normalized: the .rknn's mean and std are not the model's": _embed(model, never, crops)[0],
     }
     agreed = compare_embeddings(right, quantized).mean
     near = {cause: compare_embeddings(said, quantized).mean for cause, said in mistakes.items()}

@@ -18,11 +18,12 @@ from rkface.runtime.errors import InputError
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
+
     from rkface.calibration.dataset import CalibrationSet
     from rkface.runtime.bundle import Bundle
 
     from .evaluation import Evaluation
-    from .labelled import Labelled
+    from .labeled import Labeled
 
 
 def rate(text: str) -> float:
@@ -36,9 +37,9 @@ def rate(text: str) -> float:
 
 
 def evaluate(parser: ArgumentParser) -> None:
-    """Measure on labelled photos how well a bundle tells people apart, and find the threshold for it.
+    """Measure on labeled photos how well a bundle tells people apart, and find the threshold for it.
 
-    FP32 runs in ONNX Runtime, INT8 in rknn-toolkit2's simulator: the recogniser is built again from the bundle with the
+    FP32 runs in ONNX Runtime, INT8 in rknn-toolkit2's simulator: the recognizer is built again from the bundle with the
     calibration set that `rkface convert` left in its work folder, and trusted where it answers the bundle's golden
     inputs as recorded. Both are given the same crops, aligned at the landmarks that the FP32 detector finds for the
     largest face of each photo.
@@ -61,27 +62,51 @@ def evaluate(parser: ArgumentParser) -> None:
       rkface evaluate --bundle build/rk3588 --pairs pairs.csv --photos photos/ --far 1e-2 --write-threshold
       rkface evaluate --bundle build/rk3588 --bin lfw.bin --json
     """
-    parser.add_argument("--bundle", type=Path, default=Path(BUNDLE), metavar="DIR", help="what `rkface convert` wrote "
-                        "(default: %(default)s)")  # fmt: skip
+    parser.add_argument(
+        "--bundle",
+        type=Path,
+        default=Path(BUNDLE),
+        metavar="DIR",
+        help="what `rkface convert` wrote (default: %(default)s)",
+    )
     data = parser.add_mutually_exclusive_group(required=True)
     data.add_argument("--people", type=Path, metavar="DIR", help="a folder with a sub-folder of photos for each person")
     data.add_argument("--pairs", type=Path, metavar="CSV", help="photo,photo,Yes|No: which photos show one person")
     data.add_argument("--bin", type=Path, metavar="FILE", help="an InsightFace verification file")
-    parser.add_argument("--photos", type=Path, metavar="DIR", help="where the photos of --pairs are (default: beside "
-                        "the CSV)")  # fmt: skip
-    parser.add_argument("--groups", type=Path, metavar="CSV", help="name,group with a header line, the name that of a "
-                        "person's folder, or of a photo of --pairs: figures by group too")  # fmt: skip
-    parser.add_argument("--far", type=rate, default=1e-3, metavar="F", help="share of different people that may pass "
-                        "as one (default: %(default)g)")  # fmt: skip
-    parser.add_argument("--calibration", type=Path, metavar="SET", help="the calibration set of the bundle (default: "
-                        "the one that fits in a .work folder beside it)")  # fmt: skip
+    parser.add_argument(
+        "--photos", type=Path, metavar="DIR", help="where the photos of --pairs are (default: beside the CSV)"
+    )
+    parser.add_argument(
+        "--groups",
+        type=Path,
+        metavar="CSV",
+        help="name,group with a header line, the name that of a "
+        "person's folder, or of a photo of --pairs: figures by group too",
+    )
+    parser.add_argument(
+        "--far",
+        type=rate,
+        default=1e-3,
+        metavar="F",
+        help="share of different people that may pass as one (default: %(default)g)",
+    )
+    parser.add_argument(
+        "--calibration",
+        type=Path,
+        metavar="SET",
+        help="the calibration set of the bundle (default: the one that fits in a .work folder beside it)",
+    )
     parser.add_argument("--fp32", action="store_true", help="FP32 alone: needs neither toolkit nor calibration set")
-    parser.add_argument("--provider", default="cpu", metavar="P", help="of ONNX Runtime: cpu, openvino, cuda (default: "
-                        "%(default)s)")  # fmt: skip
+    parser.add_argument(
+        "--provider", default="cpu", metavar="P", help="of ONNX Runtime: cpu, openvino, cuda (default: %(default)s)"
+    )
     parser.add_argument("--json", action="store_true", help="for programs instead of for people")
     parser.add_argument("--out", type=Path, metavar="OUT", help="a report with plots: an .html file, or a folder")
-    parser.add_argument("--write-threshold", action="store_true", help="put the threshold into the bundle, with its "
-                        "evidence: INT8's, where it was evaluated")  # fmt: skip
+    parser.add_argument(
+        "--write-threshold",
+        action="store_true",
+        help="put the threshold into the bundle, with its evidence: INT8's, where it was evaluated",
+    )
     parser.add_argument("--accept", action="store_true", help="write the threshold even where there are too few pairs")
     parser.set_defaults(run=_evaluate)
 
@@ -103,14 +128,17 @@ def _evaluate(options: Namespace) -> int:
     bundle = read_bundle(options.bundle)
     manifest = bundle.manifest
     calibration, notes = _calibration(options, bundle)
-    labelled = _labelled(options, bundle)
-    groups = None if named is None else grouped(labelled, named)
-    cosines, more = _cosines(options, bundle, labelled, calibration)
+    labeled = _labeled(options, bundle)
+    groups = None if named is None else grouped(labeled, named)
+    cosines, more = _cosines(options, bundle, labeled, calibration)
     asked = Asked(
-        f"{manifest.name} for {manifest.target}", sha256(bundle.folder / SUMS), manifest.synthetic, options.far,
+        f"{manifest.name} for {manifest.target}",
+        sha256(bundle.folder / SUMS),
+        manifest.synthetic,
+        options.far,
         manifest.thresholds.match,
-    )  # fmt: skip
-    found = work_out(asked, labelled, cosines, (*notes, *more), groups)
+    )
+    found = work_out(asked, labeled, cosines, (*notes, *more), groups)
     found = replace(found, command=shlex.join(["rkface", *sys.argv[1:]]))
     print(json.dumps(found.to_dict(), indent=1) if options.json else f"\n{to_text(found)}\n\n{verdict(found)}")
     if out is not None:
@@ -153,18 +181,18 @@ def _calibration(options: Namespace, bundle: Bundle) -> tuple[CalibrationSet | N
     if found is None:
         options.fp32 = True
         return None, [
-            f"INT8 was not evaluated: the calibration set of {bundle.folder} is gone, without which its recogniser "
+            f"INT8 was not evaluated: the calibration set of {bundle.folder} is gone, without which its recognizer "
             "cannot be built again. Give it with --calibration, or convert again. These figures are FP32's"
         ]
     require_toolkit()
     return found, []
 
 
-def _labelled(options: Namespace, bundle: Bundle) -> Labelled:
+def _labeled(options: Namespace, bundle: Bundle) -> Labeled:
     from rkface.runtime.backends.reference import open_reference
     from rkface.runtime.detect import Detector
 
-    from .labelled import Finder, from_bin, from_pairs, from_people
+    from .labeled import Finder, from_bin, from_pairs, from_people
 
     manifest = bundle.manifest
     size = manifest.recognizer.input.height
@@ -183,28 +211,28 @@ def _labelled(options: Namespace, bundle: Bundle) -> Labelled:
 
 
 def _cosines(
-    options: Namespace, bundle: Bundle, labelled: Labelled, calibration: CalibrationSet | None
+    options: Namespace, bundle: Bundle, labeled: Labeled, calibration: CalibrationSet | None
 ) -> tuple[dict[str, NDArray[np.float32]], list[str]]:
-    """Of every pair, FP32's and, unless it cannot be, the quantised recogniser's; and what to note."""
+    """Of every pair, FP32's and, unless it cannot be, the quantized recognizer's; and what to note."""
     from rkface.runtime.progress import stage
 
     from .evaluation import cosines_of, faces_of, questions
     from .rebuild import embed_all, embed_rebuilt, open_recognizer, read_golden
 
     golden = None if options.fp32 else read_golden(bundle).inputs
-    asked = questions(labelled, golden)
+    asked = questions(labeled, golden)
     model = open_recognizer(bundle, options.provider)
     with stage("FP32 embeddings") as shown:
         raw = embed_all(model, asked[0 if golden is None else len(golden) :], shown.advance)
     model.backend.close()  # the toolkit needs the memory
-    cosines = {"FP32": cosines_of(faces_of(raw, labelled), labelled)}
+    cosines = {"FP32": cosines_of(faces_of(raw, labeled), labeled)}
     if golden is None:
         return cosines, []
     name = bundle.manifest.recognizer.precision.upper().replace("+", " + ")
     work = bundle.folder.resolve().with_name(f"{bundle.folder.resolve().name}.work") / "evaluation"
     raw = embed_rebuilt(bundle, model, calibration, asked, work)
-    cosines[name] = cosines_of(faces_of(raw, labelled), labelled)
-    seen = len(labelled.digests & calibration.sources) if calibration else 0
+    cosines[name] = cosines_of(faces_of(raw, labeled), labeled)
+    seen = len(labeled.digests & calibration.sources) if calibration else 0
     note = f"{seen} of the photos also calibrated {name}, which flatters it a little: evaluate on others"
     return cosines, [note] if seen else []
 
@@ -220,15 +248,22 @@ def _write(options: Namespace, bundle: Bundle, found: Evaluation) -> None:
         )
     best = found.decisive
     evidence: dict[str, Any] = {
-        "by": "rkface evaluate", "date": datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ"),
-        "model": best.model, "far": found.far, "interval": [best.chosen.threshold.low, best.chosen.threshold.high],
+        "by": "rkface evaluate",
+        "date": datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        "model": best.model,
+        "far": found.far,
+        "interval": [best.chosen.threshold.low, best.chosen.threshold.high],
         "accepted": {"different": asdict(best.chosen.far), "same": asdict(best.chosen.tar)},
         "data": {
-            "kind": found.kind, "people": found.people, "photos": found.photos, "faces": found.faces,
-            "same": found.same, "different": found.different,
+            "kind": found.kind,
+            "people": found.people,
+            "photos": found.photos,
+            "faces": found.faces,
+            "same": found.same,
+            "different": found.different,
         },
         "before": bundle.manifest.thresholds.match,
-    }  # fmt: skip
+    }
     if found.few:
         evidence["accepted_although"] = list(found.few)
     threshold = round(best.chosen.threshold.value, 4)

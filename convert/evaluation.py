@@ -1,4 +1,4 @@
-"""Labelled faces → how well a bundle's recogniser tells people apart, FP32 and quantised, and the threshold for it."""
+"""Labeled faces → how well a bundle's recognizer tells people apart, FP32 and quantized, and the threshold for it."""
 
 from __future__ import annotations
 
@@ -9,12 +9,13 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
 from rkface.runtime.embed import unit
 from rkface.runtime.progress import stage
 
 from .groups import Group, by_group
 from .groups import remarks as remarks_on_groups
-from .labelled import Labelled
+from .labeled import Labeled
 from .verification import (
     ERRORS_TO_BE_SURE,
     FEW_PEOPLE,
@@ -124,46 +125,49 @@ class Asked:
     current: float
 
 
-def questions(labelled: Labelled, golden: Images | None = None) -> Images:
-    """What the recogniser is asked: ``golden`` inputs, the crops and, where the protocol wants it, these mirrored."""
-    parts = [labelled.crops] if golden is None else [golden, labelled.crops]
-    return np.concatenate([*parts, labelled.crops[:, :, ::-1]] if labelled.mirrored else parts)
+def questions(labeled: Labeled, golden: Images | None = None) -> Images:
+    """What the recognizer is asked: ``golden`` inputs, the crops and, where the protocol wants it, these mirrored."""
+    parts = [labeled.crops] if golden is None else [golden, labeled.crops]
+    return np.concatenate([*parts, labeled.crops[:, :, ::-1]] if labeled.mirrored else parts)
 
 
-def faces_of(raw: Floats, labelled: Labelled) -> Floats:
+def faces_of(raw: Floats, labeled: Labeled) -> Floats:
     """Raw embeddings of the crops, and of the mirrored ones behind them → N×D of unit length, one a face."""
-    count = len(labelled.crops)
-    return unit(raw[:count] + raw[count:] if labelled.mirrored else raw)
+    count = len(labeled.crops)
+    return unit(raw[:count] + raw[count:] if labeled.mirrored else raw)
 
 
-def cosines_of(embeddings: Floats, labelled: Labelled) -> Floats:
+def cosines_of(embeddings: Floats, labeled: Labeled) -> Floats:
     """P float32."""
-    cosines = np.zeros(len(labelled.first), np.float32)
+    cosines = np.zeros(len(labeled.first), np.float32)
     for start in range(0, len(cosines), BATCH):
         part = slice(start, start + BATCH)
-        pair = embeddings[labelled.first[part]], embeddings[labelled.second[part]]
+        pair = embeddings[labeled.first[part]], embeddings[labeled.second[part]]
         cosines[part] = np.einsum("nd,nd->n", *pair)
     return cosines
 
 
 def evaluate(
-    asked: Asked, labelled: Labelled, cosines: dict[str, Floats], notes: Sequence[str] = (),
+    asked: Asked,
+    labeled: Labeled,
+    cosines: dict[str, Floats],
+    notes: Sequence[str] = (),
     groups: NDArray[np.str_] | None = None,
-) -> Evaluation:  # fmt: skip
+) -> Evaluation:
     """``cosines``: of every pair, by the name of the model; FP32's first, then what the NPU computes. ``groups``: that
     of each face."""
-    same, people = labelled.same, len(np.unique(labelled.people))
+    same, people = labeled.same, len(np.unique(labeled.people))
     different = int((~same).sum())
     ranked = {name: rank(values, same) for name, values in cosines.items()}
     with stage("resample people") as shown:
-        owners = labelled.people[labelled.first], labelled.people[labelled.second]
+        owners = labeled.people[labeled.first], labeled.people[labeled.second]
         drawn = resample(list(ranked.values()), *owners, asked.far, shown.advance)
         shown.note = f"{len(drawn)} times, {people} people"
     low, high = (float(limit(np.concatenate(list(cosines.values())))) for limit in (np.min, np.max))
     bins = np.linspace(low, max(high, low + 1e-3), BINS + 1)
     models = tuple(
         _figures(
-            name, one, cosines[name], labelled, drawn=drawn[:, index], far=asked.far, current=asked.current, bins=bins
+            name, one, cosines[name], labeled, drawn=drawn[:, index], far=asked.far, current=asked.current, bins=bins
         )
         for index, (name, one) in enumerate(ranked.items())
     )
@@ -177,28 +181,35 @@ def evaluate(
     parts: tuple[Group, ...] = ()
     told: list[str] = []
     if groups is not None:
-        parts = by_group(labelled, groups, cosines, [one.chosen.threshold.value for one in models], asked.far)
+        parts = by_group(labeled, groups, cosines, [one.chosen.threshold.value for one in models], asked.far)
         told = remarks_on_groups(parts, groups, asked.far, models[-1].chosen.tar)
     decided = [values >= asked.current for values in cosines.values()]
     return Evaluation(
-        bundle=asked.bundle, digest=asked.digest, synthetic=asked.synthetic, kind=labelled.kind, people=people,
-        photos=labelled.photos, faceless=labelled.faceless, unreadable=labelled.unreadable, faces=len(labelled.crops),
+        bundle=asked.bundle, digest=asked.digest, synthetic=asked.synthetic, kind=labeled.kind, people=people,
+        photos=labeled.photos, faceless=labeled.faceless, unreadable=labeled.unreadable, faces=len(labeled.crops),
         same=int(same.sum()), different=different, far=asked.far, models=models,
         bins=tuple(bins.tolist()), shift=shifts[0], shift_best=shifts[1],
         changed=int(np.sum(decided[0] != decided[1])) if len(decided) > 1 else None,
         few=tuple(_few(models[-1], people, asked.far)),
-        notes=(*labelled.notes, *notes, *_advice(models[-1], asked), *told), groups=parts,
+        notes=(*labeled.notes, *notes, *_advice(models[-1], asked), *told), groups=parts,
     )  # fmt: skip
 
 
 def _figures(
-    name: str, ranked: Ranked, cosines: Floats, labelled: Labelled, *, drawn: NDArray[Any], far: float,
-    current: float, bins: NDArray[Any],
-) -> Figures:  # fmt: skip
-    counts, same = ranked.counts(), labelled.same
+    name: str,
+    ranked: Ranked,
+    cosines: Floats,
+    labeled: Labeled,
+    *,
+    drawn: NDArray[Any],
+    far: float,
+    current: float,
+    bins: NDArray[Any],
+) -> Figures:
+    counts, same = ranked.counts(), labeled.same
     best = counts.most_accurate()
     at = counts.at_far(far)
-    order = np.arange(len(same)) if labelled.ordered else np.random.default_rng(0).permutation(len(same))
+    order = np.arange(len(same)) if labeled.ordered else np.random.default_rng(0).permutation(len(same))
     return Figures(
         model=name,
         eer=interval(counts.eer(), drawn[:, 2]),
@@ -246,8 +257,10 @@ def _few(figures: Figures, people: int, far: float) -> list[str]:
             f"{same:.0f} pairs of one person are too few to know how often one is missed, {FEW_SAME} or more are needed"
         )
     if people < FEW_PEOPLE:
-        found.append(f"{people} people are too few to speak for others: the intervals are too narrow, {FEW_PEOPLE} or "
-                     "more are needed")  # fmt: skip
+        found.append(
+            f"{people} people are too few to speak for others: the intervals are too narrow, {FEW_PEOPLE} or "
+            "more are needed"
+        )
     return found
 
 

@@ -10,7 +10,7 @@ from .evaluation import Evaluation, Figures, Operating
 from .page import page, soft, table
 from .verification import Estimate, Share
 
-KINDS = {"people": "folders of people", "pairs": "labelled pairs", "bin": "an InsightFace verification file"}
+KINDS = {"people": "folders of people", "pairs": "labeled pairs", "bin": "an InsightFace verification file"}
 INTERVALS = (
     "In brackets: 95 % intervals. Of shares by Wilson's formula, which takes pairs as independent; of thresholds, of "
     "their shift and of the equal error rate by drawing the people anew."
@@ -19,7 +19,7 @@ CROPS = {
     True: "Crops of the file as they are; a face's embedding is the sum of its crop's and the mirrored crop's, and "
     "folds are in the file's order, as in InsightFace's protocol.",
     False: "The largest face of each photo, found and aligned by the FP32 detector for both models: this compares "
-    "recognisers.",
+    "recognizers.",
 }
 
 
@@ -43,7 +43,7 @@ def verdict(evaluation: Evaluation) -> str:
         f"{best.chosen.tar.value:.2%} of the pairs of one person. The bundle's is {best.current.threshold.value:.4f}."
     )
     if evaluation.shift:
-        said += f" Quantisation shifts it by {_estimate(evaluation.shift, '+.4f')}."
+        said += f" Quantization shifts it by {_estimate(evaluation.shift, '+.4f')}."
     return said
 
 
@@ -89,9 +89,16 @@ def to_text(evaluation: Evaluation) -> str:
         best = evaluation.decisive
         groups = ["", f"by group, {best.model} at {best.chosen.threshold.value:.4f}", *groups]
     return "\n".join(
-        [summary(evaluation), "", *shown, *groups, "", *(f"too few: {few}" for few in evaluation.few),
-         *(f"note: {note}" for note in evaluation.notes)]
-    )  # fmt: skip
+        [
+            summary(evaluation),
+            "",
+            *shown,
+            *groups,
+            "",
+            *(f"too few: {few}" for few in evaluation.few),
+            *(f"note: {note}" for note in evaluation.notes),
+        ]
+    )
 
 
 def _columns(lines: list[list[str]]) -> list[str]:

@@ -1,6 +1,6 @@
 """Figures by group of people: a threshold that is right for all together can be wrong for some of them.
 
-InsightFace publishes its recogniser's TAR by group, and they differ by 20 points (docs/evaluate.md).
+InsightFace publishes its recognizer's TAR by group, and they differ by 20 points (docs/evaluate.md).
 """
 
 from __future__ import annotations
@@ -11,9 +11,10 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+
 from rkface.runtime.errors import InputError
 
-from .labelled import Labelled
+from .labeled import Labeled
 from .material import read_table
 from .verification import FEW_SAME, Share, enough, rank, share
 
@@ -52,32 +53,35 @@ def read_groups(path: Path) -> dict[str, str]:
     return found
 
 
-def grouped(labelled: Labelled, groups: Mapping[str, str]) -> NDArray[np.str_]:
+def grouped(labeled: Labeled, groups: Mapping[str, str]) -> NDArray[np.str_]:
     """The group of each face, "" where it has none. InputError where none has one, or one person has two."""
-    of = np.array([groups.get(label, "") for label in labelled.labels])
+    of = np.array([groups.get(label, "") for label in labeled.labels])
     if not (of != "").any():
         raise InputError("--groups names none of the people: name them by their folders, or the photos as --pairs does")
-    belonging = {pair for pair in zip(labelled.people.tolist(), of.tolist(), strict=True) if pair[1]}
+    belonging = {pair for pair in zip(labeled.people.tolist(), of.tolist(), strict=True) if pair[1]}
     if len(belonging) > len({person for person, _ in belonging}):
         raise InputError("--groups puts two photos of one person, by the labels, into different groups: mend it")
     return of
 
 
 def by_group(
-    labelled: Labelled, of: NDArray[np.str_], cosines: Mapping[str, NDArray[np.float32]],
-    thresholds: Sequence[float], far: float,
-) -> tuple[Group, ...]:  # fmt: skip
+    labeled: Labeled,
+    of: NDArray[np.str_],
+    cosines: Mapping[str, NDArray[np.float32]],
+    thresholds: Sequence[float],
+    far: float,
+) -> tuple[Group, ...]:
     """``of``: each face's group; ``cosines``: of every pair, by model; ``thresholds``: chosen for all, one a model."""
-    first, second = of[labelled.first], of[labelled.second]
+    first, second = of[labeled.first], of[labeled.second]
     found = []
     for name in sorted({*of.tolist()} - {""}):
         inside = (first == name) & (second == name)
-        same = labelled.same[inside]
+        same = labeled.same[inside]
         models = tuple(
             _figures(model, values[inside], same, threshold, far)
             for (model, values), threshold in zip(cosines.items(), thresholds, strict=True)
         )
-        people = len(np.unique(labelled.people[of == name]))
+        people = len(np.unique(labeled.people[of == name]))
         found.append(Group(name, people, int(same.sum()), int((~same).sum()), models))
     return tuple(found)
 

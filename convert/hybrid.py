@@ -1,6 +1,6 @@
 """Which layers stay in FP16 where INT8 alone is not near enough: those at the two ends of the model.
 
-Single layers do not help, whatever their error: one FP16 layer between INT8 neighbours is handed rounded values and has
+Single layers do not help, whatever their error: one FP16 layer between INT8 neighbors is handed rounded values and has
 its own rounded again. A run of them keeps what is inside it, and the ends matter most: what the first layers round away
 is lost to all, and nothing averages out what the last ones add (measured: docs/accuracy.md).
 """

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+
 from rkface.calibration.choose import Choice, choose, choose_frames, hold_out, require_enough
 from rkface.calibration.collect import Candidate, Collection, collect, embed
 from rkface.calibration.dataset import LIST, CalibrationSet, Provenance, is_set, read_set, write_png, write_set
@@ -57,8 +58,8 @@ class Evaluation:
     """Photos that calibration never saw, and their faces as the FP32 detector finds them.
 
     frames    N×H×W×3 uint8 RGB: ``photos`` letterboxed for the detector, with ``scales`` input pixels per photo pixel
-    crops     M×112×112×3 uint8 RGB: ``faces`` as the recogniser is given them
-    labelled  (index, index, same person) over ``faces``; empty where the user has no labels
+    crops     M×112×112×3 uint8 RGB: ``faces`` as the recognizer is given them
+    labeled  (index, index, same person) over ``faces``; empty where the user has no labels
     mosaics   8×H×W×3 uint8 RGB: crowds of small faces made of ``frames``, which judge the detector apart
     around    M×h×w×3 uint8 RGB: ``faces`` as a liveness model is shown them; None without one
     """
@@ -68,7 +69,7 @@ class Evaluation:
     scales: tuple[float, ...]
     faces: tuple[Candidate, ...]
     crops: Image
-    labelled: tuple[tuple[int, int, bool], ...]
+    labeled: tuple[tuple[int, int, bool], ...]
     mosaics: Image
     around: Image | None = None
 
@@ -87,7 +88,7 @@ class Evaluation:
 
 @dataclass(frozen=True)
 class Material:
-    """``calibration`` is None where nothing is quantised; ``faces`` are those in it, () of a finished set; ``around``
+    """``calibration`` is None where nothing is quantized; ``faces`` are those in it, () of a finished set; ``around``
     lists what a liveness model calibrates on."""
 
     calibration: CalibrationSet | None
@@ -134,9 +135,14 @@ def gather(photos: Photos, finder: Finder, out: Path, *, quantized: bool = True)
         faces, frames = choice.faces, choose_frames(choice.faces, found, photos.count)
         provenance = Provenance(photos.calibration, finder.digest, THRESHOLD, (*found.skipped, *choice.left_out))
         calibration = write_set(
-            out, faces, frames, finder.input.width, finder.input.height,
-            provenance=provenance, among=found.candidates,
-        )  # fmt: skip
+            out,
+            faces,
+            frames,
+            finder.input.width,
+            finder.input.height,
+            provenance=provenance,
+            among=found.candidates,
+        )
         shown.note = f"{calibration.faces} faces, {calibration.frames} frames"
     few = f"calibrated on {len(faces)} faces instead of {photos.count}: no more usable ones were found"
     notes = (few,) if len(faces) < photos.count else ()
@@ -246,21 +252,21 @@ def _labels(pairs: Path | None, faces: tuple[Candidate, ...]) -> tuple[tuple[int
     for index, face in enumerate(faces):
         if face.name not in largest or face.quality.size > faces[largest[face.name]].quality.size:
             largest[face.name] = index
-    labelled = [
+    labeled = [
         (largest[left], largest[right], same)
         for left, right, same in read_pairs(pairs)
         if left in largest and right in largest
     ]
-    if not any(same for *_, same in labelled) or all(same for *_, same in labelled):
+    if not any(same for *_, same in labeled) or all(same for *_, same in labeled):
         raise InputError(
-            f"{pairs}: of its pairs {len(labelled)} lie among the evaluation photos, and both same and different "
+            f"{pairs}: of its pairs {len(labeled)} lie among the evaluation photos, and both same and different "
             "people are needed: name the photos by their path below the folder, or label more pairs"
         )
-    return tuple(labelled)
+    return tuple(labeled)
 
 
 def read_pairs(path: Path) -> list[tuple[str, str, bool]]:
-    """Labelled pairs from a CSV with a header and three columns: photo, photo, Yes (the same person) or No."""
+    """Labeled pairs from a CSV with a header and three columns: photo, photo, Yes (the same person) or No."""
     words = {"yes": True, "true": True, "1": True, "no": False, "false": False, "0": False}
     rows = read_table(path)
     for number, row in enumerate(rows, 2):

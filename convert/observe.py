@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import onnx
 from numpy.typing import NDArray
+
 from rkface.runtime.backends.reference import normalize, open_reference
 from rkface.runtime.bundle import Input
 

@@ -10,7 +10,7 @@ from math import isfinite
 import numpy as np
 
 WIDTH, HEIGHT, MARGIN = 560, 220, 40
-COLOURS = ("#2f7ed8", "#e08a1e", "#2a8f5c")
+COLORS = ("#2f7ed8", "#e08a1e", "#2a8f5c")
 BINS = 40
 FONT, LINE = 13, 16  # of text, and between two labels
 FRAME = (MARGIN + 18, WIDTH - 8, 34, HEIGHT + 20)  # left, right, top, bottom of a plot with a grid
@@ -25,7 +25,7 @@ class Point:
 
 
 def histogram(series: Mapping[str, Sequence[float]], bins: int = BINS) -> str:
-    """Bars of how often each value occurs, one colour a series, on one axis from the smallest value to the largest."""
+    """Bars of how often each value occurs, one color a series, on one axis from the smallest value to the largest."""
     values = [np.asarray(numbers) for numbers in series.values() if len(numbers)]
     if not values:
         return ""
@@ -43,10 +43,10 @@ def histogram(series: Mapping[str, Sequence[float]], bins: int = BINS) -> str:
                 tall = (HEIGHT - 2 * MARGIN) * number / top
                 x, y = MARGIN + place * step + index * wide, HEIGHT - MARGIN - tall
                 bars.append(
-                    f"<rect x='{x:.1f}' y='{y:.1f}' width='{wide:.1f}' height='{tall:.1f}' fill='{COLOURS[index]}'/>"
+                    f"<rect x='{x:.1f}' y='{y:.1f}' width='{wide:.1f}' height='{tall:.1f}' fill='{COLORS[index]}'/>"
                 )
         bars.append(
-            f"<rect x='{MARGIN + index * 130}' y='6' width='11' height='11' fill='{COLOURS[index]}'/>"
+            f"<rect x='{MARGIN + index * 130}' y='6' width='11' height='11' fill='{COLORS[index]}'/>"
             + text(MARGIN + 16 + index * 130, 16, name, "start")
         )
     ticks = "".join(
@@ -84,14 +84,14 @@ def scatter(points: Sequence[Point], x_name: str, y_name: str, form: str, bar: f
         parts.append(text(x, bottom + 18, f"{reach * share:.2g}", "end" if share == 1 else "middle"))
     parts.append(text((left + right) / 2, bottom + 36, x_name))
     level = place(0, bar)[1]
-    parts.append(f"<path d='M{left} {level:.1f}H{right}' stroke='{COLOURS[1]}' stroke-dasharray='5 4'/>")
+    parts.append(f"<path d='M{left} {level:.1f}H{right}' stroke='{COLORS[1]}' stroke-dasharray='5 4'/>")
     parts.append(text(left + 4, level - 5, f"bar {format(bar, form)}", "start"))
     placed = sorted(((*place(point.x, point.y), point) for point in points), key=lambda one: one[1])
     for (x, y, point), height in zip(placed, _spread([y for _, y, _ in placed], top, bottom), strict=True):
-        radius, fill = (6, COLOURS[2]) if point.chosen else (4.5, "none")
+        radius, fill = (6, COLORS[2]) if point.chosen else (4.5, "none")
         parts.append(
             f"<path d='M{x:.1f} {y:.1f}L{x + 16:.1f} {height:.1f}' stroke='currentColor' opacity='.5'/>"
-            f"<circle cx='{x:.1f}' cy='{y:.1f}' r='{radius}' stroke='{COLOURS[2]}' stroke-width='2' fill='{fill}'/>"
+            f"<circle cx='{x:.1f}' cy='{y:.1f}' r='{radius}' stroke='{COLORS[2]}' stroke-width='2' fill='{fill}'/>"
             + text(x + 19, height + 4, point.label + (" (taken)" if point.chosen else ""), "start", point.chosen)
         )
     return f"<svg viewBox='0 0 {WIDTH} {bottom + 44}' role=img>{''.join(parts)}</svg>"
@@ -118,9 +118,9 @@ def by_depth(series: Mapping[str, Sequence[float]], x_name: str, y_name: str) ->
             f"{bottom - (bottom - top) * (height - floor) / (ceiling - floor):.1f}"
             for place, height in enumerate(heights.tolist())
         )
-        parts.append(f"<polyline points='{line}' fill='none' stroke='{COLOURS[index]}' stroke-width='1.8'/>")
+        parts.append(f"<polyline points='{line}' fill='none' stroke='{COLORS[index]}' stroke-width='1.8'/>")
         x = right - 190 * (len(series) - index) + 40
-        parts.append(f"<rect x='{x}' y='6' width='11' height='11' fill='{COLOURS[index]}'/>")
+        parts.append(f"<rect x='{x}' y='6' width='11' height='11' fill='{COLORS[index]}'/>")
         parts.append(text(x + 16, 16, name, "start"))
     parts.append(text((left + right) / 2, bottom + 18, x_name))
     return f"<svg viewBox='0 0 {WIDTH} {bottom + 26}' role=img>{''.join(parts)}</svg>"

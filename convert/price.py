@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import onnx
+
 from rkface.runtime.errors import ModelError
 
 from .cost import Cost, Layer, estimate, layers_of

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+
 from rkface.runtime.embed import unit
 from rkface.runtime.errors import ModelError
 from rkface.runtime.faces import Faces
@@ -35,7 +36,7 @@ Floats = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class EmbeddingParity:
-    """Quantised against FP32 embeddings of the same crops. ``cosines`` and ``norm_ratio`` (quantised length over
+    """Quantized against FP32 embeddings of the same crops. ``cosines`` and ``norm_ratio`` (quantized length over
     FP32's) by face; ``euclidean`` is the mean distance as a share of the FP32 length: PRelu networks are known to keep
     the direction and lose the length."""
 
@@ -50,7 +51,7 @@ class EmbeddingParity:
 
 @dataclass(frozen=True)
 class DetectionParity:
-    """Faces of the quantised detector against FP32's on the same images: ``matched`` at IoU 0.5, ``tight`` at 0.9.
+    """Faces of the quantized detector against FP32's on the same images: ``matched`` at IoU 0.5, ``tight`` at 0.9.
     ``landmark_error`` is the mean distance as a share of FP32's inter-ocular distance, over matched faces."""
 
     images: int
@@ -86,7 +87,7 @@ class PairParity:
 
 @dataclass(frozen=True)
 class LivenessParity:
-    """The probability that a face is live, quantised against FP32: ``mean`` and ``worst`` difference; ``flips``: faces
+    """The probability that a face is live, quantized against FP32: ``mean`` and ``worst`` difference; ``flips``: faces
     decided otherwise at ``threshold``; ``live``: faces that FP32 takes for live."""
 
     faces: int
@@ -109,7 +110,7 @@ class Parity:
 
 
 def compare_embeddings(reference: Floats, quantized: Floats) -> EmbeddingParity:
-    """Raw (not normalised) N×D embeddings of the same faces; all figures are 0 where N is."""
+    """Raw (not normalized) N×D embeddings of the same faces; all figures are 0 where N is."""
     if not len(reference):
         return EmbeddingParity(0, 0, 0, 0, 0, 0, ())
     lengths = np.maximum(np.linalg.norm(reference, axis=1), np.finfo(np.float32).tiny)
@@ -171,17 +172,17 @@ def compare_faces(reference: Sequence[Faces], quantized: Sequence[Faces]) -> Det
 
 
 def compare_pairs(
-    reference: Floats, quantized: Floats, threshold: float, labelled: Sequence[tuple[int, int, bool]] | None = None
+    reference: Floats, quantized: Floats, threshold: float, labeled: Sequence[tuple[int, int, bool]] | None = None
 ) -> PairParity:
-    """Decisions on pairs of N×D unit embeddings: the ``labelled`` ones (index, index, same person), else all."""
-    if labelled:
-        first, second, same = (np.array(column) for column in zip(*labelled, strict=True))
+    """Decisions on pairs of N×D unit embeddings: the ``labeled`` ones (index, index, same person), else all."""
+    if labeled:
+        first, second, same = (np.array(column) for column in zip(*labeled, strict=True))
     else:
         first, second = np.triu_indices(len(reference), 1)
     before = np.sum(reference[first] * reference[second], axis=1)
     after = np.sum(quantized[first] * quantized[second], axis=1)
     changed = int(np.sum((before >= threshold) != (after >= threshold)))
-    if not labelled:
+    if not labeled:
         return PairParity(len(first), threshold, changed)
     return PairParity(
         len(first), threshold, changed, int(same.sum()), verification(before, same), verification(after, same)
@@ -204,8 +205,8 @@ def likeness(embeddings: Floats) -> float:
 
 
 def check_recognizer(name: str, embeddings: Floats, mirrored: Floats) -> None:
-    """Raise ModelError where a model cannot be a face recogniser: to one, a face and its mirror image are far more
-    alike than two people. Catches classifiers, random weights, and a model fed with the wrong normalisation.
+    """Raise ModelError where a model cannot be a face recognizer: to one, a face and its mirror image are far more
+    alike than two people. Catches classifiers, random weights, and a model fed with the wrong normalization.
 
     Both are N×D unit embeddings, of N ≥ 2 faces and of the same mirrored.
     """
@@ -214,7 +215,7 @@ def check_recognizer(name: str, embeddings: Floats, mirrored: Floats) -> None:
     if not own > others + 0.1:
         raise ModelError(
             f"{name} does not tell faces apart: the cosine between a face and its mirror image is {own:.2f}, between "
-            f"different faces {others:.2f}. It is no face recogniser, or expects another normalisation"
+            f"different faces {others:.2f}. It is no face recognizer, or expects another normalization"
         )
 
 
@@ -229,7 +230,7 @@ def grade_embeddings(parity: EmbeddingParity, bar: Bar) -> Grade:
 
 
 def grade_faces(parity: DetectionParity) -> Grade:
-    """By missed and extra faces, then by landmarks, which decide what the recogniser sees."""
+    """By missed and extra faces, then by landmarks, which decide what the recognizer sees."""
     wrong = parity.missed + parity.extra
     return Grade(
         wrong <= GOOD_WRONG * parity.faces
@@ -256,22 +257,22 @@ def grade_liveness(parity: LivenessParity) -> Grade:
 
 
 def fault(parity: Parity, bar: Bar) -> str | None:
-    """Why the quantised models are too far from FP32 to be handed to anyone, and what to do; None where all is well."""
+    """Why the quantized models are too far from FP32 to be handed to anyone, and what to do; None where all is well."""
     embedding, detection = parity.embedding, parity.detection
     if not grade_embeddings(embedding, bar).clears:
         return (
-            f"the quantised recogniser is too far from FP32: mean cosine {embedding.mean:.4f} where at least "
+            f"the quantized recognizer is too far from FP32: mean cosine {embedding.mean:.4f} where at least "
             f"{bar.mean:g} is asked, worst face {embedding.minimum:.4f} where {bar.minimum:g} is. Calibrate on other "
             "faces, use --recipe auto or --no-quantize, or ask for less with --min-cosine"
         )
     if detection.matched < WORST_MATCHED * detection.faces:
         return (
-            f"the quantised detector finds only {detection.matched} of the {detection.faces} faces that FP32 finds. "
+            f"the quantized detector finds only {detection.matched} of the {detection.faces} faces that FP32 finds. "
             "Calibrate on other photos, use --recipe auto, or --no-quantize"
         )
     if parity.liveness is not None and not (grade := grade_liveness(parity.liveness)).clears:
         return (
-            f"the quantised liveness model is too far from FP32: {grade.said} (asked: {LIVE_MEAN:g} off, "
+            f"the quantized liveness model is too far from FP32: {grade.said} (asked: {LIVE_MEAN:g} off, "
             f"{LIVE_WORST:g} at most, {LIVE_FLIPS:.0%} of the faces or one). Calibrate on other photos, "
             "use --recipe auto, or --no-quantize"
         )

@@ -24,17 +24,18 @@ from typing import IO, TextIO
 
 import numpy as np
 from numpy.typing import NDArray
+
 from rkface.runtime.bundle import Input
 from rkface.runtime.errors import InputError, WorkError
 
 from .children import start, stop
 
-STAGES = ("load", "build", "export", "simulate", "analyse")
+STAGES = ("load", "build", "export", "simulate", "analyze")
 ENDED = "ended"  # not a stage: the exit status of what did the job
 ANSWERED = "answered"  # not a stage: how many images the simulator is through with
 ANALYSIS = "analysis"  # the worker's folder for it
 CUSTOM_STRING_BYTES = 1024  # RKNN_QUERY_CUSTOM_STRING's buffer, with its closing zero
-COLOUR_CODES = re.compile(r"\x1b\[[0-9;]*m")
+COLOR_CODES = re.compile(r"\x1b\[[0-9;]*m")
 LAYER = re.compile(r"\[(\w+)\] (\S+) +([\d.]+) \| [\d.]+ +([\d.]+) \| [\d.]+")
 OUTLIERS = re.compile(r"found outlier value, this may affect quantization accuracy")
 
@@ -48,13 +49,13 @@ class Job:
     custom_string  stored readable in the ``.rknn``, under 1024 bytes
     dataset        list of calibration images, each exactly of the input's size; None builds FP16
     evaluate       N×H×W×3 uint8 RGB saved by numpy.save, to run through the simulator; None runs nothing
-    fp16           names of tensors whose layers stay in FP16, in a model that is otherwise quantised
+    fp16           names of tensors whose layers stay in FP16, in a model that is otherwise quantized
     ranges         the least range of some tensors, by name, whatever the calibration images show
     shrinks        factors by which the ranges of some tensors are made smaller than what the images show
     biases         tensors of ``onnx`` that are something else in the ``.rknn``: the values here, and those there
     calibrated     folder for what the images show of ``onnx`` on ``target``: written where it is not there, else read,
                    which is most of the time that a hybrid takes
-    analyse        measure every layer's error on the first calibration image
+    analyze        measure every layer's error on the first calibration image
     """
 
     onnx: Path
@@ -70,12 +71,12 @@ class Job:
     shrinks: Mapping[str, float] = field(default_factory=dict)
     biases: Mapping[str, tuple[list[float], list[float]]] = field(default_factory=dict)
     calibrated: Path | None = None
-    analyse: bool = False
+    analyze: bool = False
 
 
 @dataclass(frozen=True)
 class LayerError:
-    """Cosine of one layer's output to FP32's on one image: with every layer before it quantised (``cumulative``), and
+    """Cosine of one layer's output to FP32's on one image: with every layer before it quantized (``cumulative``), and
     with that layer alone (``single``). Layers that the NPU computes as one are one, named after their last."""
 
     name: str
@@ -126,7 +127,7 @@ def quantize(job: Job, log: Path, progress: Callable[[str, float], None] = lambd
         result = json.loads((work / "result.json").read_text(encoding="utf-8"))
         with np.load(work / "outputs.npz") as arrays:
             outputs = tuple(arrays[f"{index}"] for index in range(len(arrays.files)))
-        layers = tuple(_layer_errors(work / ANALYSIS / "error_analysis.txt")) if job.analyse else ()
+        layers = tuple(_layer_errors(work / ANALYSIS / "error_analysis.txt")) if job.analyze else ()
         job.output.parent.mkdir(parents=True, exist_ok=True)
         shutil.move(partial.output, job.output)
     return Quantized(
@@ -202,9 +203,14 @@ def _toolkit(log: Path) -> _Toolkit:
     command = [sys.executable, "-m", "rkface.convert.worker", str(writer), str(os.getpid())]
     with log.open("ab") as sink:
         process = start(
-            command, stdin=subprocess.PIPE, stdout=sink, stderr=subprocess.STDOUT, text=True, pass_fds=[writer],
+            command,
+            stdin=subprocess.PIPE,
+            stdout=sink,
+            stderr=subprocess.STDOUT,
+            text=True,
+            pass_fds=[writer],
             cwd=log.parent,  # -m takes modules from the current folder: an onnx.py of the user's would be one
-        )  # fmt: skip
+        )
     os.close(writer)
     _toolkits[:] = [_Toolkit(process, os.fdopen(reader, encoding="utf-8"))]
     return _toolkits[0]
@@ -236,7 +242,7 @@ def _run(work: Path, log: Path, progress: Callable[[str, float], None]) -> tuple
 
 
 def _explain(job: Job, stage: str, code: int, log: Path) -> str:
-    text = COLOUR_CODES.sub("", log.read_text(encoding="utf-8", errors="replace"))
+    text = COLOR_CODES.sub("", log.read_text(encoding="utf-8", errors="replace"))
     how = f"died of {signal.Signals(-code).name}" if code < 0 else "failed"
     said = [line.strip() for line in text.splitlines() if re.match(r"\s*E |\S*(Error|Exception)\b", line)]
     reason = f": {said[-1][:200]}" if said else ""
@@ -244,7 +250,7 @@ def _explain(job: Job, stage: str, code: int, log: Path) -> str:
 
 
 def _warnings(log: Path) -> Iterator[str]:
-    text = COLOUR_CODES.sub("", log.read_text(encoding="utf-8", errors="replace"))
+    text = COLOR_CODES.sub("", log.read_text(encoding="utf-8", errors="replace"))
     if OUTLIERS.search(text):
         yield "the toolkit found outlier weights, which may cost accuracy (see the log)"
 

@@ -1,6 +1,6 @@
-"""A bundle's recogniser, FP32 and as the NPU will compute it.
+"""A bundle's recognizer, FP32 and as the NPU will compute it.
 
-rknn-toolkit2 simulates a model only in the process that built it, never from a ``.rknn``. So the quantised recogniser
+rknn-toolkit2 simulates a model only in the process that built it, never from a ``.rknn``. So the quantized recognizer
 is built again from what the bundle records, and trusted only where it answers the golden inputs as the bundle's did.
 """
 
@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
 from rkface.calibration.dataset import CalibrationSet, is_set, read_set
 from rkface.runtime.backends.reference import open_reference
 from rkface.runtime.bundle import Bundle
@@ -41,7 +42,7 @@ Images = NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class Golden:
-    """What the bundle's recogniser answered when it was made: ``inputs`` G×H×W×3 uint8 RGB, ``simulator`` G×D."""
+    """What the bundle's recognizer answered when it was made: ``inputs`` G×H×W×3 uint8 RGB, ``simulator`` G×D."""
 
     inputs: Images
     simulator: Floats
@@ -53,7 +54,7 @@ def read_golden(bundle: Bundle) -> Golden:
         with np.load(path, allow_pickle=False) as arrays:
             return Golden(arrays["recognizer/inputs"], arrays[f"recognizer/simulator/{output}"])
     except (OSError, KeyError, ValueError) as error:
-        raise BundleError(f"{path}: holds no golden vectors of the recogniser ({error}): convert again") from error
+        raise BundleError(f"{path}: holds no golden vectors of the recognizer ({error}): convert again") from error
 
 
 def find_set(bundle: Bundle, given: Path | None) -> CalibrationSet | None:
@@ -78,7 +79,7 @@ def find_set(bundle: Bundle, given: Path | None) -> CalibrationSet | None:
 
 
 def open_recognizer(bundle: Bundle, provider: str = "cpu") -> Prepared:
-    """The FP32 recogniser. BundleError where the bundle came without it."""
+    """The FP32 recognizer. BundleError where the bundle came without it."""
     model, path = bundle.manifest.recognizer, bundle.reference("recognizer")
     fixed = fix(path, "recognizer")
     nodes = len(fixed.proto.graph.node)
@@ -98,7 +99,7 @@ def embed_all(model: Prepared, images: Images, progress: Callable[[int, int], No
 def embed_rebuilt(
     bundle: Bundle, model: Prepared, calibration: CalibrationSet | None, asked: Images, work: Path
 ) -> Floats:
-    """Raw embeddings, N×D, of the quantised recogniser, built again in ``work``, for N + G crops ``asked``, of which
+    """Raw embeddings, N×D, of the quantized recognizer, built again in ``work``, for N + G crops ``asked``, of which
     the first G are the bundle's golden inputs.
 
     WorkError where it answers those otherwise than the bundle's own did, or the toolkit fails.
@@ -112,10 +113,10 @@ def embed_rebuilt(
             f"{work}: cannot be made ({error.strerror}): copy the bundle to where you may write, or use --fp32"
         ) from error
     path = model.simplified.path
-    sources = Sources(manifest.name, {"recognizer": path}, {"recognizer": manifest.recognizer.source.licence})
+    sources = Sources(manifest.name, {"recognizer": path}, {"recognizer": manifest.recognizer.source.license})
     target = find_target(manifest.target, quantized=manifest.recognizer.precision != "fp16")
     with TemporaryDirectory(dir=work, prefix="models-") as scratch:
-        attempt = attempts({"recognizer": model}, sources, work, Path(scratch), analyse=False)
+        attempt = attempts({"recognizer": model}, sources, work, Path(scratch), analyze=False)
         dataset = calibration.recognizer if calibration else None
         done = attempt(target, "recognizer", _recipe(bundle), dataset, asked)
     raw = done.outputs[0]
@@ -123,7 +124,7 @@ def embed_rebuilt(
     cosines = np.sum(unit(answers) * unit(golden.simulator), axis=1)
     if not cosines.min() >= SAME_COSINE:
         raise WorkError(
-            f"{bundle.folder}: built again, the recogniser is another one: it answers the golden inputs with a cosine "
+            f"{bundle.folder}: built again, the recognizer is another one: it answers the golden inputs with a cosine "
             f"of {cosines.min():.4f} to what the bundle recorded (rknn-toolkit2 {version('rknn-toolkit2')} here, "
             f"{manifest.toolkit} then). Convert again, or evaluate FP32 alone with --fp32"
         )
@@ -134,14 +135,19 @@ def embed_rebuilt(
 
 
 def _recipe(bundle: Bundle) -> Recipe:
-    """How the recogniser was quantised, as the manifest records it."""
+    """How the recognizer was quantized, as the manifest records it."""
     try:
         said: dict[str, Any] = bundle.manifest.provenance["recipes"]["recognizer"]
         return Recipe(
-            said["name"], said["algorithm"], said["tuned"], "", said.get("lead", 0), said.get("trail", 0),
+            said["name"],
+            said["algorithm"],
+            said["tuned"],
+            "",
+            said.get("lead", 0),
+            said.get("trail", 0),
             quantized=bundle.manifest.recognizer.precision != "fp16",
-        )  # fmt: skip
+        )
     except (KeyError, TypeError) as error:
         raise BundleError(
-            f"{bundle.folder}: its manifest does not record how the recogniser was quantised: convert again"
+            f"{bundle.folder}: its manifest does not record how the recognizer was quantized: convert again"
         ) from error

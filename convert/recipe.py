@@ -1,4 +1,4 @@
-"""The ways to quantise a model, as data, and the search for the one that keeps the most."""
+"""The ways to quantize a model, as data, and the search for the one that keeps the most."""
 
 from __future__ import annotations
 
@@ -49,27 +49,27 @@ def _hybrid(lead: int, trail: int) -> Recipe:
     return Recipe(f"hybrid{lead + trail}", "normal", True, f"tuned, {layers} in FP16", lead, trail)
 
 
-TUNED = Recipe("tuned", "normal", True, "channels equalised and biases corrected, ranges from minimum to maximum")
+TUNED = Recipe("tuned", "normal", True, "channels equalized and biases corrected, ranges from minimum to maximum")
 NORMAL = Recipe("normal", "normal", False, "ranges from minimum to maximum, as the toolkit does unasked")
 KL = Recipe("kl_divergence", "kl_divergence", False, "ranges that keep the distribution of values")
 MMSE = Recipe("mmse", "mmse", False, "ranges of the least squared error; minutes even for a small model", slow=True)
-# Cheapest first: the last layers of a recogniser are small, the first ones are not.
+# Cheapest first: the last layers of a recognizer are small, the first ones are not.
 HYBRIDS = (_hybrid(0, 3), _hybrid(4, 3), _hybrid(8, 3), _hybrid(16, 6))
-FP16 = Recipe("fp16", "normal", False, "no quantisation", quantized=False)
+FP16 = Recipe("fp16", "normal", False, "no quantization", quantized=False)
 RECIPES = {recipe.name: recipe for recipe in (TUNED, NORMAL, KL, MMSE, *HYBRIDS)}
 
 
 @dataclass(frozen=True)
 class Plan:
     """The recipes to try; ``whole``: all of them, even after one cleared the bar. ``spare``: only where one failed.
-    ``analyse``: measure the error of every layer as well."""
+    ``analyze``: measure the error of every layer as well."""
 
     name: str
     recipes: tuple[Recipe, ...]
     about: str
     spare: tuple[Recipe, ...] = ()
     whole: bool = False
-    analyse: bool = False
+    analyze: bool = False
 
     def on(self, target: Target) -> Plan:
         """What of it ``target`` can run. InputError where nothing is left."""
@@ -91,10 +91,10 @@ PLANS = {
     plan.name: plan
     for plan in (
         Plan("auto", (TUNED, *HYBRIDS), "tuned, then ever more layers in FP16, until one is near enough to FP32",
-             spare=(NORMAL,), analyse=True),
+             spare=(NORMAL,), analyze=True),
         Plan("fast", (TUNED,), "tuned and nothing else"),
         Plan("thorough", tuple(RECIPES.values()), "all of them; the cheapest that is near enough is taken, or the best",
-             whole=True, analyse=True),
+             whole=True, analyze=True),
         *(Plan(recipe.name, (recipe,), recipe.about) for recipe in RECIPES.values()),
     )
 }  # fmt: skip
@@ -103,7 +103,7 @@ UNQUANTIZED = Plan("fp16", (FP16,), FP16.about)
 
 @dataclass(frozen=True)
 class Bar:
-    """What a recogniser has to reach: the mean and the smallest cosine to FP32 over the evaluation faces. A healthy
+    """What a recognizer has to reach: the mean and the smallest cosine to FP32 over the evaluation faces. A healthy
     INT8 conversion of MobileFaceNet or an IResNet stands above the default (docs/accuracy.md)."""
 
     mean: float = 0.995
@@ -113,7 +113,7 @@ class Bar:
 @dataclass(frozen=True)
 class Grade:
     """How near to FP32 a model came: ``rank`` orders the recipes, ``said`` is for people, ``accuracy`` for plots: a
-    recogniser's mean cosine, a detector's landmark error, the mean difference of liveness."""
+    recognizer's mean cosine, a detector's landmark error, the mean difference of liveness."""
 
     clears: bool
     rank: tuple[float, ...]

@@ -10,6 +10,7 @@ from html import escape
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+
 from rkface.runtime.bundle import Manifest, Role
 
 from .detection import DetectorEvidence
@@ -24,7 +25,7 @@ Image = NDArray[np.uint8]
 CELL = 84  # pixels of a face in the report
 
 LIMITS = (
-    "All figures come from rknn-toolkit2's simulator on a workstation. It emulates the quantised arithmetic; it does "
+    "All figures come from rknn-toolkit2's simulator on a workstation. It emulates the quantized arithmetic; it does "
     "not emulate the compiler's placement on the chip, the driver, or the runtime library, and says nothing about "
     "speed. golden.npz holds inputs and outputs with which a board can check itself."
 )
@@ -81,8 +82,8 @@ class Report:
             self._verdict(),
             "<h2>Models</h2>" + self._models(),
             "<h2>Recipes</h2>" + recipes(self.models, self.bar),
-            "<h2>Embeddings: quantised against FP32</h2>" + self._embeddings(),
-            "<h2>Detection: quantised against FP32</h2>" + found,
+            "<h2>Embeddings: quantized against FP32</h2>" + self._embeddings(),
+            "<h2>Detection: quantized against FP32</h2>" + found,
             liveness(self.parity.liveness) if self.parity.liveness else "",
             "<h2>Decisions on pairs</h2>" + _pairs(self.parity.pairs),
             "<h2>The faces it was judged on, worst first</h2>" + _faces(pictures.faces),
@@ -95,8 +96,8 @@ class Report:
     def _verdict(self) -> str:
         embedding, detection = self.parity.embedding, self.parity.detection
         said = self.fault or (
-            f"The quantised recogniser agrees with FP32 at a mean cosine of {embedding.mean:.4f} (worst "
-            f"{embedding.minimum:.4f}) over {embedding.faces} faces that calibration never saw; the quantised detector "
+            f"The quantized recognizer agrees with FP32 at a mean cosine of {embedding.mean:.4f} (worst "
+            f"{embedding.minimum:.4f}) over {embedding.faces} faces that calibration never saw; the quantized detector "
             f"finds {detection.matched} of the {detection.faces} faces that FP32 finds, and {detection.extra} others."
         )
         synthetic = (
@@ -118,12 +119,16 @@ class Report:
             model = self.manifest.model(facts.role)
             rows.append(
                 (
-                    facts.role, model.source.file, f"{model.input.width}×{model.input.height}", model.precision,
+                    facts.role,
+                    model.source.file,
+                    f"{model.input.width}×{model.input.height}",
+                    model.precision,
                     f"{model.source.bytes / 1e6:.1f} MB → {facts.rknn_bytes / 1e6:.1f} MB",
-                    f"{facts.nodes[0]} → {facts.nodes[1]}", f"{facts.difference:.0e}",
+                    f"{facts.nodes[0]} → {facts.nodes[1]}",
+                    f"{facts.difference:.0e}",
                     " ".join(f"{name} {seconds:.1f} s" for name, seconds in facts.seconds.items()),
                 )
-            )  # fmt: skip
+            )
         head = ("model", "source", "input", "precision", "size", "ONNX nodes", "simplified differs by", "toolkit")
         warnings = [f"{facts.role}: {text}" for facts in self.models for text in facts.warnings]
         return table(head, rows) + "".join(f"<p class=soft>{escape(text)}</p>" for text in warnings)
@@ -154,7 +159,7 @@ class Report:
 
     def _provenance(self) -> str:
         manifest = self.manifest
-        rows: list[tuple[str, str]] = [("licence", manifest.recognizer.source.licence)]
+        rows: list[tuple[str, str]] = [("license", manifest.recognizer.source.license)]
         for role in manifest.roles:
             model = manifest.model(role)
             rows.append((f"{role} ONNX", f"{model.source.file}, SHA-256 {model.source.sha256}"))
@@ -181,9 +186,14 @@ class Report:
 
 def _embedding_row(name: str, parity: EmbeddingParity) -> tuple[object, ...]:
     return (
-        name, parity.faces, f"{parity.mean:.4f}", f"{parity.p1:.4f}", f"{parity.minimum:.4f}",
-        f"{parity.norm_ratio:.3f}", f"{parity.euclidean:.3f}",
-    )  # fmt: skip
+        name,
+        parity.faces,
+        f"{parity.mean:.4f}",
+        f"{parity.p1:.4f}",
+        f"{parity.minimum:.4f}",
+        f"{parity.norm_ratio:.3f}",
+        f"{parity.euclidean:.3f}",
+    )
 
 
 def _pairs(parity: PairParity) -> str:
@@ -203,8 +213,8 @@ def _pairs(parity: PairParity) -> str:
     for far, tar in parity.reference.tar.items():
         rows.append((f"TAR at FAR {far}", f"{tar:.2%}", f"{parity.quantized.tar[far]:.2%}"))
     said += f"<p>{parity.same} pairs are of one person, {parity.pairs - (parity.same or 0)} of two. "
-    said += f"Quantisation shifts the best threshold by {parity.shift:+.4f}.</p>"
-    return said + table(("", "FP32", "quantised"), rows, numbers=1)
+    said += f"Quantization shifts the best threshold by {parity.shift:+.4f}.</p>"
+    return said + table(("", "FP32", "quantized"), rows, numbers=1)
 
 
 def _faces(faces: Sequence[tuple[Image, float]]) -> str:
@@ -215,5 +225,5 @@ def _faces(faces: Sequence[tuple[Image, float]]) -> str:
     ]
     return (
         f"<div class=faces>{''.join(cells)}</div>"
-        "<p class=soft>Cosine of the quantised to the FP32 embedding of each crop.</p>"
+        "<p class=soft>Cosine of the quantized to the FP32 embedding of each crop.</p>"
     )

@@ -1,4 +1,4 @@
-"""Sections of the report: what the recipes cost and keep, and where the quantised detector and liveness differ."""
+"""Sections of the report: what the recipes cost and keep, and where the quantized detector and liveness differ."""
 
 from __future__ import annotations
 
@@ -26,12 +26,18 @@ PREDICTED = (
 def recipes(models: Sequence[ModelFacts], bar: Bar) -> str:
     rows = [
         (
-            facts.role, one.recipe.name, one.recipe.dtype, f"{one.cost.milliseconds:.2f} ms" if one.cost else "",
-            one.grade.said if one.grade else one.error, f"{one.seconds:.0f} s", "taken" if one.chosen else "",
+            facts.role,
+            one.recipe.name,
+            one.recipe.dtype,
+            f"{one.cost.milliseconds:.2f} ms" if one.cost else "",
+            one.grade.said if one.grade else one.error,
+            f"{one.seconds:.0f} s",
+            "taken" if one.chosen else "",
             one.recipe.about,
         )
-        for facts in models for one in facts.tries
-    ]  # fmt: skip
+        for facts in models
+        for one in facts.tries
+    ]
     head = ("model", "recipe", "type", "NPU bound", "against FP32", "time", "", "what it does")
     return (
         table(head, rows)
@@ -79,10 +85,16 @@ def _layers(facts: ModelFacts) -> str:
 
 def _where(cost: Cost) -> str:
     rows = [
-        (op, count, f"{macs / 1e6:.1f}", f"{size / 1e6:.2f}", f"{milliseconds:.3f}",
-         f"{milliseconds / cost.milliseconds:.0%}")
+        (
+            op,
+            count,
+            f"{macs / 1e6:.1f}",
+            f"{size / 1e6:.2f}",
+            f"{milliseconds:.3f}",
+            f"{milliseconds / cost.milliseconds:.0%}",
+        )
         for op, count, macs, size, milliseconds in by_kind(cost)
-    ]  # fmt: skip
+    ]
     waits = sum(layer.milliseconds for layer in cost.layers if layer.memory_ms > layer.compute_ms)
     return (
         "<details><summary>Where the time would go</summary>"
@@ -99,16 +111,23 @@ def detection(parity: DetectionParity, evidence: DetectorEvidence, frames: Seque
     head = ("images", "FP32 faces", "matched (IoU 0.5)", "IoU ≥ 0.9", "missed", "extra", "mean IoU", "minimum IoU",
             "landmark error", "worst")  # fmt: skip
     row = (
-        parity.images, parity.faces, parity.matched, parity.tight, parity.missed, parity.extra,
-        f"{parity.mean_iou:.3f}", f"{parity.minimum_iou:.3f}", f"{parity.landmark_error:.2%}",
+        parity.images,
+        parity.faces,
+        parity.matched,
+        parity.tight,
+        parity.missed,
+        parity.extra,
+        f"{parity.mean_iou:.3f}",
+        f"{parity.minimum_iou:.3f}",
+        f"{parity.landmark_error:.2%}",
         f"{parity.landmark_error_max:.2%}",
-    )  # fmt: skip
+    )
     pictures = "".join(f"<figure><img src='{jpeg(frame)}' alt=''></figure>" for frame in frames)
     return (
         table(head, [row], numbers=0)
         + soft(
             "On the photos, at the bundle's score threshold. Landmark error: share of the inter-ocular distance. "
-            "Below, where the two differ most: FP32 green, quantised magenta."
+            "Below, where the two differ most: FP32 green, quantized magenta."
         )
         + f"<div class=faces>{pictures}</div>"
         + "<h3>By threshold</h3>"
@@ -125,7 +144,7 @@ def liveness(parity: LivenessParity) -> str:
     head = ("faces", "live by FP32", "mean difference", "largest", f"decided otherwise at {parity.threshold:g}")
     row = (parity.faces, parity.live, f"{parity.mean:.4f}", f"{parity.worst:.4f}", parity.flips)
     return (
-        "<h2>Liveness: quantised against FP32</h2>"
+        "<h2>Liveness: quantized against FP32</h2>"
         + table(head, [row], numbers=0)
         + soft(
             "The probability that a face is live, for the same faces with what surrounds them. It says how near INT8 "
@@ -141,8 +160,9 @@ def _groups(evidence: DetectorEvidence) -> list[tuple[str, Scenes]]:
 def _thresholds(evidence: DetectorEvidence) -> str:
     rows = [
         (name, f"{one.threshold:g}", one.faces, one.missed, one.lost, one.extra, one.invented)
-        for name, scenes in _groups(evidence) for one in scenes.thresholds
-    ]  # fmt: skip
+        for name, scenes in _groups(evidence)
+        for one in scenes.thresholds
+    ]
     head = ("", "score from", "FP32 faces", "missed", "of them lost", "extra", "of them invented")
     return table(head, rows, numbers=1) + soft(
         f"Both detectors at the same threshold. Lost: not seen even with a score {MARGIN:g} lower; the rest are faces "
@@ -156,12 +176,18 @@ def _thresholds(evidence: DetectorEvidence) -> str:
 def _sizes(evidence: DetectorEvidence) -> str:
     rows = [
         (
-            name, f"{one.low:g} to {one.high:g}" if one.high else f"{one.low:g} and more", one.faces, one.missed,
-            one.lost, one.extra,
+            name,
+            f"{one.low:g} to {one.high:g}" if one.high else f"{one.low:g} and more",
+            one.faces,
+            one.missed,
+            one.lost,
+            one.extra,
             *((f"{one.mean_iou:.3f}", f"{one.landmark_error:.2%}") if one.faces > one.missed else ("", "")),
         )
-        for name, scenes in _groups(evidence) for one in scenes.sizes if one.faces or one.extra
-    ]  # fmt: skip
+        for name, scenes in _groups(evidence)
+        for one in scenes.sizes
+        if one.faces or one.extra
+    ]
     head = ("", "input pixels", "FP32 faces", "missed", "of them lost", "extra", "mean IoU", "landmark error")
     return table(head, rows, numbers=2) + soft(
         "At a score of 0.5. Size: the root of the box's area, in pixels of the detector's input, where a photo is "
@@ -174,17 +200,20 @@ def _outputs(evidence: DetectorEvidence) -> str:
     units = {"score": "", "box": " px", "landmark": " px"}
     rows = [
         (
-            f"{one.kind}, stride {one.stride}", one.anchors, f"{one.bias:+.4f}{units[one.kind]}",
-            f"{one.mean:.4f}{units[one.kind]}", f"{one.worst:.3f}{units[one.kind]}",
+            f"{one.kind}, stride {one.stride}",
+            one.anchors,
+            f"{one.bias:+.4f}{units[one.kind]}",
+            f"{one.mean:.4f}{units[one.kind]}",
+            f"{one.worst:.3f}{units[one.kind]}",
             " → ".join(f"{top:.3g}" for top in one.tops),
             f"{one.step:.4f}{units[one.kind]}" if one.step else "not INT8",
         )
         for one in evidence.outputs
-    ]  # fmt: skip
+    ]
     head = ("output", "anchors", "bias", "mean error", "worst", "highest", "step")
     return table(head, rows, numbers=1) + (
-        f"<p class=soft>Raw outputs, quantised minus FP32, at anchors with an FP32 score of {SPOKEN:g} and more, on "
+        f"<p class=soft>Raw outputs, quantized minus FP32, at anchors with an FP32 score of {SPOKEN:g} and more, on "
         "photos and mosaics; pixels are the detector's input. A bias of the scores acts like another threshold. "
-        "Highest: the largest magnitude, FP32 → quantised; what calibration never saw is cut off. "
+        "Highest: the largest magnitude, FP32 → quantized; what calibration never saw is cut off. "
         f"Step: the smallest difference between two values, which is the scale of an INT8 output{own}.</p>"
     )

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import onnx
 from numpy.typing import NDArray
+
 from rkface.runtime import align
 from rkface.runtime.backends.reference import normalize
 from rkface.runtime.bundle import Input, Output, Role
@@ -17,10 +18,10 @@ from rkface.runtime.detect import STRIDES, levels
 from rkface.runtime.errors import ModelError, WorkError
 
 from .catalog import DETECTOR_SIZE, NORMALIZATION, Spoofing
-from .colour import swap_channels
+from .color import swap_channels
 
 SAME = 1e-4  # the largest difference allowed, as a share of the output's largest value (at least 1)
-EMBEDDING = (64, 1024)  # published face recognisers give 128 to 512 numbers, classifiers thousands of classes
+EMBEDDING = (64, 1024)  # published face recognizers give 128 to 512 numbers, classifiers thousands of classes
 
 
 @dataclass(frozen=True)
@@ -165,7 +166,7 @@ def _only_input(path: Path, proto: Any) -> Any:
         )
     if inputs[0].type.tensor_type.elem_type != onnx.TensorProto.FLOAT:
         kind = onnx.TensorProto.DataType.Name(inputs[0].type.tensor_type.elem_type).lower()
-        raise ModelError(f"{path}: its input is {kind}, not float: export the FP32 model, before any quantisation")
+        raise ModelError(f"{path}: its input is {kind}, not float: export the FP32 model, before any quantization")
     return inputs[0]
 
 
@@ -173,7 +174,7 @@ def _recognizer_size(path: Path, dims: Sequence[int]) -> tuple[int, int]:
     height, width = (side if side > 0 else align.CROP_SIZE for side in dims[2:])
     if (width, height) != (align.CROP_SIZE,) * 2:
         raise ModelError(
-            f"{path}: its input is {width}×{height}; a face recogniser takes aligned faces of "
+            f"{path}: its input is {width}×{height}; a face recognizer takes aligned faces of "
             f"{align.CROP_SIZE}×{align.CROP_SIZE}. A classifier or detector was given"
         )
     return width, height
@@ -192,7 +193,7 @@ def _set_shape(entry: Any, shape: tuple[int, ...]) -> None:
 
 
 def _normalizes(proto: Any) -> bool:
-    # InsightFace's own test (model_zoo/arcface_onnx.py): exports that begin with Sub and Mul normalise inside.
+    # InsightFace's own test (model_zoo/arcface_onnx.py): exports that begin with Sub and Mul normalize inside.
     early = {node.op_type for node in proto.graph.node[:8]}
     return {"Sub", "Mul"} <= early and proto.graph.node[0].op_type in ("Sub", "Mul", "Identity")
 
@@ -213,13 +214,13 @@ def _outputs(model: Fixed, proto: Any) -> tuple[Output, ...]:
 def _check_embedding(model: Fixed, proto: Any, outputs: Sequence[Output]) -> None:
     shapes = ", ".join("×".join(map(str, output.shape)) for output in outputs)
     if len(outputs) != 1 or np.prod(outputs[0].shape[:-1]) != 1:
-        raise ModelError(f"{model.name}: its outputs are {shapes}; a recogniser gives one embedding")
+        raise ModelError(f"{model.name}: its outputs are {shapes}; a recognizer gives one embedding")
     makers = {name: node.op_type for node in proto.graph.node for name in node.output}
     low, high = EMBEDDING
     if makers.get(outputs[0].name) in ("Softmax", "LogSoftmax", "Sigmoid") or not low <= outputs[0].shape[-1] <= high:
         raise ModelError(
             f"{model.name} looks like a classifier (its output is {shapes}"
-            f" from {makers.get(outputs[0].name)}); a recogniser gives an embedding of {low} to {high} numbers"
+            f" from {makers.get(outputs[0].name)}); a recognizer gives an embedding of {low} to {high} numbers"
         )
 
 
@@ -228,7 +229,7 @@ def _session(model: bytes) -> Any:
 
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4
-    # A few images run through it: what the heavier optimisations save there, they cost twice at the start.
+    # A few images run through it: what the heavier optimizations save there, they cost twice at the start.
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
     return onnxruntime.InferenceSession(model, sess_options=options, providers=["CPUExecutionProvider"])
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
 from rkface.calibration.collect import Candidate
 from rkface.calibration.dataset import is_set
 from rkface.runtime.bundle import Input
@@ -22,7 +23,7 @@ from .material import Material, Photos, to_rgb, write_list
 from .ranges import MOVES
 from .simplify import load
 
-NEEDED = {"scale": "--live-scale", "live": "--live-class", "bgr": "--live-colour"}  # known of no model but those listed
+NEEDED = {"scale": "--live-scale", "live": "--live-class", "bgr": "--live-color"}  # known of no model but those listed
 
 
 def describe(path: Path, said: Mapping[str, Any]) -> Spoofing:

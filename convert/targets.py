@@ -16,7 +16,7 @@ class Npu:
     depthwise   channels of a depthwise convolution
     written     results that leave the array
     memory      bytes to and from DRAM
-    block       bytes of neighbouring channels that lie together in DRAM: fewer channels are padded
+    block       bytes of neighboring channels that lie together in DRAM: fewer channels are padded
     clock       GHz, the highest
 
     Rockchip publishes this for RK3588 only (Technical Reference Manual part 1, chapter 36: 1024 MAC a cycle and core at
@@ -47,7 +47,7 @@ class Target:
 
     npu     one of its cores
     cores   how many there are (Rockchip's data sheets)
-    int8    w8a8 compiles; fp16: an unquantised model compiles (both tried with the toolkit on a small Conv + PRelu)
+    int8    w8a8 compiles; fp16: an unquantized model compiles (both tried with the toolkit on a small Conv + PRelu)
     python  rknn-toolkit-lite2 runs on it
     """
 

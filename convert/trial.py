@@ -1,4 +1,4 @@
-"""The models, FP32 and quantised, answer to the same photos; the difference is the proof."""
+"""The models, FP32 and quantized, answer to the same photos; the difference is the proof."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+
 from rkface.runtime.align import align
 from rkface.runtime.backends import stack_runs
 from rkface.runtime.backends.reference import ReferenceBackend
@@ -57,7 +58,7 @@ Toolkit = Callable[[Role, Recipe, Path | None, Images], Quantized]
 @dataclass(frozen=True)
 class Reference:
     """What FP32 says to the evaluation material. ``outputs``: raw, by model, N first; the detector's are of the photos,
-    then of the mosaics, as the quantised detector's are; ``faces``: by photo;
+    then of the mosaics, as the quantized detector's are; ``faces``: by photo;
     ``differences``: of the simplified from the original model."""
 
     outputs: dict[Role, list[Floats]]
@@ -71,8 +72,8 @@ class Reference:
 
 @dataclass(frozen=True)
 class Trial:
-    """What the quantised models say. ``models``: their conversions, the best of ``tries``; the recogniser's answers are
-    first to FP32's crops, then to those at the landmarks that the quantised detector found, for the faces at ``own``.
+    """What the quantized models say. ``models``: their conversions, the best of ``tries``; the recognizer's answers are
+    first to FP32's crops, then to those at the landmarks that the quantized detector found, for the faces at ``own``.
     """
 
     models: dict[Role, Quantized]
@@ -92,8 +93,8 @@ class Trial:
 
 
 def run_reference(models: Models, detector: Detector, evaluation: Evaluation) -> Reference:
-    """Run FP32 on ``evaluation``. WorkError where simplification changed a model, ModelError where the recogniser
-    recognises nobody."""
+    """Run FP32 on ``evaluation``. WorkError where simplification changed a model, ModelError where the recognizer
+    recognizes nobody."""
     images = {role: evaluation.images(role) for role in models}
     with stage("prove simplification") as shown:
         differences = {
@@ -109,13 +110,20 @@ def run_reference(models: Models, detector: Detector, evaluation: Evaluation) ->
 
 
 def run_trial(
-    quantize: Toolkit, models: Models, detector: Detector, material: Material, reference: Reference, *,
-    target: Target, plan: Plan, bar: Bar,
-) -> Trial:  # fmt: skip
-    """Quantise the models with ``quantize`` for ``target``, each by the cheapest recipe of ``plan`` that is near enough
+    quantize: Toolkit,
+    models: Models,
+    detector: Detector,
+    material: Material,
+    reference: Reference,
+    *,
+    target: Target,
+    plan: Plan,
+    bar: Bar,
+) -> Trial:
+    """Quantize the models with ``quantize`` for ``target``, each by the cheapest recipe of ``plan`` that is near enough
     to ``reference``.
 
-    The detector goes first, so that the recogniser can also be asked about the faces as the quantised detector aligns
+    The detector goes first, so that the recognizer can also be asked about the faces as the quantized detector aligns
     them.
     """
     evaluation = material.evaluation
@@ -176,7 +184,7 @@ def judge(
         detection=prove.compare_faces(reference.faces, trial.faces),
         embedding=prove.compare_embeddings(before, after),
         end_to_end=prove.compare_embeddings(before[trial.own], trial.own_embeddings),
-        pairs=prove.compare_pairs(unit(before), unit(after), match, evaluation.labelled),
+        pairs=prove.compare_pairs(unit(before), unit(after), match, evaluation.labeled),
         liveness=_compare_liveness(reference, trial.models["liveness"], spoofing) if spoofing else None,
     )
 
@@ -184,7 +192,7 @@ def judge(
 def inspect(
     model: Prepared, detector: Detector, evaluation: Evaluation, reference: Reference, trial: Trial
 ) -> DetectorEvidence:
-    """Where the quantised detector differs; ``model`` is the FP32 one."""
+    """Where the quantized detector differs; ``model`` is the FP32 one."""
     before, after = reference.outputs["detector"], trial.models["detector"].outputs
     scales = (*evaluation.scales, *(1.0,) * len(evaluation.mosaics))
     ours, theirs = (

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import onnx
 from numpy.typing import NDArray
+
 from rkface.runtime.bundle import Input
 from rkface.runtime.image import read_image
 
@@ -62,7 +63,7 @@ def tune(
 ) -> Tuned:
     """Write the model at ``model`` to ``target``, changed for w8a8 with the toolkit's ``normal`` ranges.
 
-    The first 32 images that ``dataset`` lists are looked at; ``progress`` hears how many are done. Where equalising
+    The first 32 images that ``dataset`` lists are looked at; ``progress`` hears how many are done. Where equalizing
     changes what FP32 computes by more than 1e-4 of an output's largest value (at least 1), it is left out. ``clip``
     looks a second time, for ranges: not on a detector, to which a face is the rare large value.
     """

@@ -1,4 +1,4 @@
-"""How well a model tells people apart: figures from the cosines of labelled pairs. Pure functions.
+"""How well a model tells people apart: figures from the cosines of labeled pairs. Pure functions.
 
 A pair is accepted where its cosine is at least the threshold. FAR is the share of different-person pairs that are, TAR
 the share of same-person pairs.
@@ -51,7 +51,7 @@ class Estimate:
 
 @dataclass(frozen=True)
 class Verification:
-    """One model on labelled pairs: accuracy at its best threshold, and TAR by FAR where there are enough pairs."""
+    """One model on labeled pairs: accuracy at its best threshold, and TAR by FAR where there are enough pairs."""
 
     best_threshold: float
     best_accuracy: float
@@ -69,13 +69,13 @@ class TenFold:
 
 @dataclass(frozen=True)
 class Ranked:
-    """P labelled pairs by rising cosine.
+    """P labeled pairs by rising cosine.
 
     order       P ints: their places in the order given
     same        P bool, by rising cosine
     values      C − 1 float64: their cosines, each once
     cuts        C ints: how many pairs lie below each threshold; pairs of equal cosine are never parted
-    thresholds  C float64: half-way between two neighbours, the first below and the last above all pairs
+    thresholds  C float64: half-way between two neighbors, the first below and the last above all pairs
     """
 
     order: Indices
@@ -133,7 +133,7 @@ def rank(cosines: Floats, same: Bools) -> Ranked:
 
 
 def verification(cosines: Floats, same: Bools) -> Verification:
-    """Accuracy and TAR@FAR over labelled pairs; the threshold lies half-way between the two cosines around it.
+    """Accuracy and TAR@FAR over labeled pairs; the threshold lies half-way between the two cosines around it.
 
     A FAR is reported where there are at least 1/FAR different-person pairs: with fewer, its threshold is a guess.
     """

@@ -18,12 +18,13 @@ from typing import Any
 import numpy as np
 import onnx
 from numpy.typing import NDArray
+
 from rkface.runtime.backends import stack_runs
 
 from .children import die_with
 from .quantize import ANALYSIS, ANSWERED, ENDED, listed
 
-# What step 1 of the toolkit's hybrid quantisation writes, as it calls them behind the name of the model.
+# What step 1 of the toolkit's hybrid quantization writes, as it calls them behind the name of the model.
 CALIBRATED = MODEL, DATA, CONFIGURATION = "step1.model", "step1.data", "step1.quantization.cfg"
 SLIGHTLY = 1e-3  # of a layer's largest bias
 TELL = 20  # images between two words on how many the simulator has answered to
@@ -85,9 +86,13 @@ def work(raw: dict[str, Any], channel: int) -> None:
     rknn = RKNN(verbose=False)
     size = raw["input"]
     rknn.config(
-        mean_values=[list(size["mean"])], std_values=[list(size["std"])], target_platform=raw["target"],
-        quantized_dtype="w8a8", quantized_algorithm=raw["algorithm"], custom_string=raw["custom_string"],
-    )  # fmt: skip
+        mean_values=[list(size["mean"])],
+        std_values=[list(size["std"])],
+        target_platform=raw["target"],
+        quantized_dtype="w8a8",
+        quantized_algorithm=raw["algorithm"],
+        custom_string=raw["custom_string"],
+    )
     shape = [[1, 3, size["height"], size["width"]]]
     hybrid = raw["fp16"] or raw["ranges"] or raw["shrinks"]
     calibrated = Path(raw["calibrated"] or "calibrated")
@@ -110,16 +115,16 @@ def work(raw: dict[str, Any], channel: int) -> None:
     report("export")
     outputs = stage("simulate", lambda: _simulate(rknn, raw["evaluate"], channel)) if raw["evaluate"] else []
     report("simulate")
-    if raw["analyse"]:
+    if raw["analyze"]:
         image = str(listed(Path(raw["dataset"]))[0])
-        stage("analyse", lambda: rknn.accuracy_analysis(inputs=[image], output_dir=ANALYSIS))
-        report("analyse")
+        stage("analyze", lambda: rknn.accuracy_analysis(inputs=[image], output_dir=ANALYSIS))
+        report("analyze")
     np.savez("outputs.npz", **{f"{index}": array for index, array in enumerate(outputs)})
     _write_result(seconds)
 
 
 def _keep(stem: str, folder: Path) -> None:
-    """Move what step 1 of the toolkit's hybrid quantisation left here to ``folder``."""
+    """Move what step 1 of the toolkit's hybrid quantization left here to ``folder``."""
     new = Path("step1")
     new.mkdir()
     for name in CALIBRATED:

@@ -17,9 +17,14 @@ __all__ = [
 ]  # fmt: skip
 
 _HOME = {
-    "Faces": "faces", "Pipeline": "pipeline", "open_bundle": "pipeline",
-    "Frame": "scheduler", "Result": "scheduler", "Scheduler": "scheduler", "open_scheduler": "scheduler",
-}  # fmt: skip
+    "Faces": "faces",
+    "Pipeline": "pipeline",
+    "open_bundle": "pipeline",
+    "Frame": "scheduler",
+    "Result": "scheduler",
+    "Scheduler": "scheduler",
+    "open_scheduler": "scheduler",
+}
 
 
 def __getattr__(name: str) -> Any:

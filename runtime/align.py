@@ -24,18 +24,18 @@ PLAIN = 1 / 1.5  # crop pixels per image pixel from which on a plain warp passes
 def similarity(source: NDArray[Any], target: NDArray[Any]) -> NDArray[np.float64]:
     """The 2×3 similarity (rotation, uniform scale, shift) that takes N×2 ``source`` points closest to ``target``.
 
-    The closed form of Umeyama (TPAMI 1991) for the plane: with both point sets centred, scale·rotation is one complex
+    The closed form of Umeyama (TPAMI 1991) for the plane: with both point sets centered, scale·rotation is one complex
     number, the least-squares quotient of the two sets. ValueError where all source points coincide.
     """
     # In plain floats: numpy's overhead on five points would be a quarter of an alignment's whole time.
     points = [(float(x), float(y)) for x, y in source.tolist()]
     aims = [(float(u), float(v)) for u, v in target.tolist()]
     count = len(points)
-    centre_x, centre_y = sum(x for x, _ in points) / count, sum(y for _, y in points) / count
+    center_x, center_y = sum(x for x, _ in points) / count, sum(y for _, y in points) / count
     aim_x, aim_y = sum(u for u, _ in aims) / count, sum(v for _, v in aims) / count
     real = imaginary = spread = 0.0
     for (x, y), (u, v) in zip(points, aims, strict=True):
-        across, down = x - centre_x, y - centre_y
+        across, down = x - center_x, y - center_y
         real += across * (u - aim_x) + down * (v - aim_y)
         imaginary += across * (v - aim_y) - down * (u - aim_x)
         spread += across * across + down * down
@@ -43,12 +43,12 @@ def similarity(source: NDArray[Any], target: NDArray[Any]) -> NDArray[np.float64
         raise ValueError("landmarks coincide: no similarity transform takes them to a face")
     a, b = real / spread, imaginary / spread
     return np.array(
-        [[a, -b, aim_x - a * centre_x + b * centre_y], [b, a, aim_y - b * centre_x - a * centre_y]], np.float64
+        [[a, -b, aim_x - a * center_x + b * center_y], [b, a, aim_y - b * center_x - a * center_y]], np.float64
     )
 
 
 def align(image: NDArray[np.uint8], landmarks: NDArray[Any], size: int = CROP_SIZE) -> NDArray[np.uint8]:
-    """The face at ``landmarks`` (5×2, pixels of ``image``) as a ``size``×``size``×3 crop in the image's colour order.
+    """The face at ``landmarks`` (5×2, pixels of ``image``) as a ``size``×``size``×3 crop in the image's color order.
 
     What lies outside the image is black, as in InsightFace's ``norm_crop``. Unlike there, a face more than 1.5 times as
     large as the crop is halved first, until it is not: of a large face a plain warp takes every n-th pixel, and which
@@ -68,14 +68,14 @@ def _shrunk(
     """The part of ``image`` that the crop comes from, halved so many times, and ``matrix`` for it."""
     by = 2**halvings
     (a, _, shift_x), (b, _, shift_y) = matrix.tolist()
-    # The crop is a square turned about its centre: where that lies in the image, and how far the corners reach.
+    # The crop is a square turned about its center: where that lies in the image, and how far the corners reach.
     square, x, y = a * a + b * b, size / 2 - shift_x, size / 2 - shift_y
-    centre = ((a * x + b * y) / square, (a * y - b * x) / square)
+    center = ((a * x + b * y) / square, (a * y - b * x) / square)
     reach = size / 2 * (abs(a) + abs(b)) / square + by
-    left, top = (max(0, math.floor(middle - reach)) for middle in centre)
+    left, top = (max(0, math.floor(middle - reach)) for middle in center)
     # Whole blocks, for which the image may end too early.
     columns, rows = (
-        math.ceil((middle + reach - first) / by) * by for middle, first in zip(centre, (left, top), strict=True)
+        math.ceil((middle + reach - first) / by) * by for middle, first in zip(center, (left, top), strict=True)
     )
     part = image[top : top + max(rows, 0), left : left + max(columns, 0)]
     if not part.size:  # the face lies outside: nothing to average

@@ -1,6 +1,6 @@
 """The log of appearances: who was where and when, for as long as it may be kept, in an SQLite file of its own.
 
-It holds names and, where that is wanted, the faces of people who were not recognised: the file is for its owner only,
+It holds names and, where that is wanted, the faces of people who were not recognized: the file is for its owner only,
 and faces are encrypted where those of the gallery are.
 """
 

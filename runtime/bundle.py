@@ -43,7 +43,7 @@ class Source:
     file: str
     sha256: str
     bytes: int
-    licence: str
+    license: str
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ class Model:
 class LivenessModel(Model):
     """A classifier that tells a face from a picture of one, and how it is asked.
 
-    scale      how many times the face's box it is shown, about its centre
+    scale      how many times the face's box it is shown, about its center
     live       which of its classes is a live face
     logits     it gives logits: a softmax makes probabilities of them
     threshold  probability from which a face counts as live
@@ -213,8 +213,13 @@ def _model(raw: dict[str, Any]) -> Model:
             shape["name"], int(shape["height"]), int(shape["width"]), _triple(shape["mean"]), _triple(shape["std"])
         ),
         outputs=tuple(Output(entry["name"], tuple(map(int, entry["shape"]))) for entry in raw["outputs"]),
-        source=Source(**raw["source"]),
+        source=_source(raw["source"]),
     )
+
+
+def _source(raw: dict[str, Any]) -> Source:
+    # "licence" is how rkface 0.1 spelled the key.
+    return Source(**{"license" if key == "licence" else key: value for key, value in raw.items()})
 
 
 def _liveness(raw: dict[str, Any]) -> LivenessModel:

@@ -156,9 +156,15 @@ class Camera:
             log.info("%s: %d×%d %s at %g a second", old.source, *size, stream.format or "frames", stream.rate)
         black = old.black + 1 if is_black(image) else 0
         self._state = replace(
-            old, connected=True, size=size, format=stream.format, rate=stream.rate, frames=old.frames + 1, black=black,
+            old,
+            connected=True,
+            size=size,
+            format=stream.format,
+            rate=stream.rate,
+            frames=old.frames + 1,
+            black=black,
             error="",
-        )  # fmt: skip
+        )
         self._failed = self._bad = 0
         return Frame(image, old.frames, moment, self.name)
 

@@ -13,6 +13,7 @@ from inspect import getdoc
 
 from .errors import RkfaceError
 
+ALIASES = {"enroll": ("enrol",)}  # names of rkface 0.1
 DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)  # the machine's state, not a bug of ours
 
 
@@ -29,10 +30,13 @@ def parser() -> argparse.ArgumentParser:
         text = getdoc(declare) or ""
         declare(
             commands.add_parser(
-                entry.name, help=text.splitlines()[0], description=text,
+                entry.name,
+                aliases=ALIASES.get(entry.name, ()),
+                help=text.splitlines()[0],
+                description=text,
                 formatter_class=argparse.RawDescriptionHelpFormatter,
             )
-        )  # fmt: skip
+        )
     return top
 
 

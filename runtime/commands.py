@@ -230,12 +230,15 @@ def _compare(options: Namespace) -> int:
         print(
             json.dumps(
                 {
-                    "a": str(options.a), "b": str(options.b), "cosine": round(cosine, 6),
-                    "threshold": threshold, "same": verdict == "same",
+                    "a": str(options.a),
+                    "b": str(options.b),
+                    "cosine": round(cosine, 6),
+                    "threshold": threshold,
+                    "same": verdict == "same",
                 },
                 ensure_ascii=False,
             )
-        )  # fmt: skip
+        )
     else:
         print(f"{verdict}: cosine {cosine:.4f}, threshold {threshold:.4f}")
     if options.draw:
@@ -251,13 +254,15 @@ def _verify(options: Namespace) -> int:
     bundle = read_bundle(options.bundle, options.soc)
     manifest = bundle.manifest
     print(f"{options.bundle}: unchanged since {manifest.created}")
-    print(f"  {manifest.name}{' (synthetic)' if manifest.synthetic else ''} for {manifest.target}, "
-          f"toolkit {manifest.toolkit}, rkface {manifest.rkface}")  # fmt: skip
+    print(
+        f"  {manifest.name}{' (synthetic)' if manifest.synthetic else ''} for {manifest.target}, "
+        f"toolkit {manifest.toolkit}, rkface {manifest.rkface}"
+    )
     for role in manifest.roles:
         model = manifest.model(role)
         size = bundle.path(role).stat().st_size / 1e6
         shape = f"{model.input.width}×{model.input.height}"
         print(
-            f"  {role:10} {model.precision}, {shape}, {size:.1f} MB, from {model.source.file} ({model.source.licence})"
+            f"  {role:10} {model.precision}, {shape}, {size:.1f} MB, from {model.source.file} ({model.source.license})"
         )
     return 0

@@ -24,8 +24,13 @@ else:
     import tomli as tomllib
 
 T = TypeVar("T")
-NAMES: dict[Any, str] = {str: "text in quotes", int: "a whole number", float: "a number", bool: "true or false",
-                         Path: "a path in quotes"}  # fmt: skip
+NAMES: dict[Any, str] = {
+    str: "text in quotes",
+    int: "a whole number",
+    float: "a number",
+    bool: "true or false",
+    Path: "a path in quotes",
+}
 MISSED = object()
 
 
@@ -62,8 +67,9 @@ def load(kind: type[T], table: Mapping[str, Any], folder: Path, problems: list[s
         problems.append(f"{where}{key} is no setting: {_nearest(key, list(known))}")
     found = {
         key: _value(hints[key], value, folder, problems, f"{where}{key}")
-        for key, value in table.items() if key in known
-    }  # fmt: skip
+        for key, value in table.items()
+        if key in known
+    }
     for name, field in known.items():
         if name not in found and field.default is MISSING and field.default_factory is MISSING:
             problems.append(f"{where}{name} is missing")
@@ -131,9 +137,11 @@ def _lines(settings: Any, where: str, explain: bool) -> Iterator[str]:
             inner = next((each for each in get_args(hints[field.name]) if each is not NoneType), None)
             yield f"# {field.name} = …" if inner is Path else f"# [{where}{field.name}]"
     for name, value in tables:
-        each = [(f"{where}{name}.{_key(key)}", one) for key, one in value.items()] if isinstance(value, dict) else [
-            (f"{where}{name}", value)
-        ]  # fmt: skip
+        each = (
+            [(f"{where}{name}.{_key(key)}", one) for key, one in value.items()]
+            if isinstance(value, dict)
+            else [(f"{where}{name}", value)]
+        )
         for header, one in each:
             yield f"\n[{header}]"
             yield from _lines(one, f"{header}.", explain)

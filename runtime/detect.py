@@ -41,14 +41,14 @@ class Letterbox:
 class Level:
     """One stride of the detector: where its outputs are in the model's list, and its anchors.
 
-    centres  K×2 float32: anchor centres in input pixels, row by row, the two anchors of a cell side by side
+    centers  K×2 float32: anchor centers in input pixels, row by row, the two anchors of a cell side by side
     """
 
     stride: int
     scores: int
     boxes: int
     landmarks: int
-    centres: NDArray[np.float32]
+    centers: NDArray[np.float32]
 
 
 def letterbox(image: NDArray[np.uint8], width: int, height: int) -> Letterbox:
@@ -77,7 +77,7 @@ def _fit(image: NDArray[np.uint8], width: int, height: int) -> tuple[int, int]:
 def _resize(image: NDArray[np.uint8], target: NDArray[np.uint8]) -> None:
     """``image`` in the size of ``target``, into it, as OpenCV's bilinear interpolation has it, bit for bit.
 
-    To a third, as from 1920×1080 to 640×360, and any other odd part, the centres of pixels meet: one pixel has all the
+    To a third, as from 1920×1080 to 640×360, and any other odd part, the centers of pixels meet: one pixel has all the
     weight, and reading that one alone takes half as long.
     """
     rows, columns = target.shape[:2]
@@ -137,9 +137,9 @@ def levels(outputs: Sequence[Output], width: int, height: int) -> tuple[Level, .
                 f"shape {count}×{(1, 4, 10)[wrong]} for stride {stride}; the model has {shapes}"
             )
         grid = np.stack(np.meshgrid(np.arange(columns), np.arange(rows)), axis=-1).reshape(-1, 2)
-        centres = np.repeat(grid * stride, ANCHORS, axis=0).astype(np.float32)
+        centers = np.repeat(grid * stride, ANCHORS, axis=0).astype(np.float32)
         [scores], [boxes], [landmarks] = places
-        found.append(Level(stride, scores, boxes, landmarks, centres))
+        found.append(Level(stride, scores, boxes, landmarks, centers))
     return tuple(found)
 
 
@@ -147,7 +147,7 @@ def decode(outputs: Sequence[Raw], layout: Sequence[Level], threshold: float) ->
     """Raw outputs → candidate faces in input pixels, best score first, before suppression.
 
     Scores are compared first, so that boxes and landmarks are computed only for what passes ``threshold``; of outputs
-    that are still quantised, only that becomes float.
+    that are still quantized, only that becomes float.
     """
     boxes, scores, landmarks = [], [], []
     for level in layout:
@@ -155,12 +155,12 @@ def decode(outputs: Sequence[Raw], layout: Sequence[Level], threshold: float) ->
         hits = np.flatnonzero(score >= threshold)
         if not hits.size:
             continue
-        centres = level.centres[hits]
+        centers = level.centers[hits]
         distances = outputs[level.boxes].reshape(-1, 4)[hits] * level.stride
         offsets = outputs[level.landmarks].reshape(-1, 5, 2)[hits] * level.stride
         scores.append(score[hits])
-        boxes.append(np.concatenate([centres - distances[:, :2], centres + distances[:, 2:]], axis=1))
-        landmarks.append(centres[:, None] + offsets)
+        boxes.append(np.concatenate([centers - distances[:, :2], centers + distances[:, 2:]], axis=1))
+        landmarks.append(centers[:, None] + offsets)
     if not scores:
         return Faces(np.zeros((0, 4), np.float32), np.zeros(0, np.float32), np.zeros((0, 5, 2), np.float32))
     score = np.concatenate(scores)
@@ -172,8 +172,8 @@ def suppress(boxes: NDArray[np.float32], iou: float) -> NDArray[np.intp]:
     """Greedy non-maximum suppression: indices of the N×4 ``boxes``, given best first, that are kept.
 
     A box goes when its overlap with a kept one exceeds ``iou`` (above 0, at most 1). Sides count inclusive pixels (+1),
-    as InsightFace's do. Time grows with N, not with its square: a box is compared only with those kept near its centre.
-    Two boxes of widths a and b that overlap by t or more in area do so in width, so that b ≤ a/t and the centres are
+    as InsightFace's do. Time grows with N, not with its square: a box is compared only with those kept near its center.
+    Two boxes of widths a and b that overlap by t or more in area do so in width, so that b ≤ a/t and the centers are
     less than (a + b)/2 · (1 − t)/(1 + t) ≤ a · (1 − t)/(2t) apart.
     """
     if not len(boxes):

@@ -24,8 +24,8 @@ def draw_faces(image: NDArray[np.uint8], faces: Faces, labels: Sequence[str] | N
     for index, (box, landmarks) in enumerate(zip(faces.boxes, faces.landmarks, strict=True)):
         x1, y1, x2, y2 = (round(float(value)) for value in box)
         cv2.rectangle(canvas, (x1, y1), (x2, y2), BOX, thick, cv2.LINE_AA)
-        for (x, y), colour in zip(landmarks, POINTS, strict=True):
-            cv2.circle(canvas, (round(float(x)), round(float(y))), thick + 1, colour, cv2.FILLED, cv2.LINE_AA)
+        for (x, y), color in zip(landmarks, POINTS, strict=True):
+            cv2.circle(canvas, (round(float(x)), round(float(y))), thick + 1, color, cv2.FILLED, cv2.LINE_AA)
         text = labels[index] if labels is not None else f"{faces.scores[index]:.2f}"
         _label(canvas, text, x1, y1, thick)
     return canvas

@@ -27,7 +27,7 @@ def unit(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 class Embedder:
-    """The recogniser over any backend: ``embed`` takes aligned H×W×3 uint8 BGR crops, returns N×D float32, unit."""
+    """The recognizer over any backend: ``embed`` takes aligned H×W×3 uint8 BGR crops, returns N×D float32, unit."""
 
     def __init__(self, backend: Backend, input: Input, dimensions: int) -> None:
         self._backend = backend
@@ -42,7 +42,7 @@ class Embedder:
         wrong = next((crop.shape for crop in crops if crop.shape != self._shape), None)
         if wrong is not None:
             raise InputError(
-                f"a face crop of shape {wrong} was given; the recogniser takes {self._shape}: align it first"
+                f"a face crop of shape {wrong} was given; the recognizer takes {self._shape}: align it first"
             )
         if not crops:
             return np.zeros((0, self.dimensions), np.float32)

@@ -89,8 +89,10 @@ def by_service(gallery: Gallery, copies: Sequence[Left], sinks: Sequence[Sink], 
         if named:
             left.append(f"{state.name}: what it keeps is withdrawn once it can be reached ({trouble})")
         else:
-            done.append(f"{state.name}: nobody is named any more by what waits to be sent"
-                        f"{' or by what the broker keeps' * (state.name == 'mqtt')}")  # fmt: skip
+            done.append(
+                f"{state.name}: nobody is named any more by what waits to be sent"
+                f"{' or by what the broker keeps' * (state.name == 'mqtt')}"
+            )
         if told:
             done.append(f"{state.name}: told to delete what it holds of them")
         else:
@@ -107,8 +109,10 @@ def by_command(gallery: Gallery) -> Forgotten:
             with AppearanceLog(path) as log:
                 prune(log, gallery, FOREVER)
             done.append(f"{path} names nobody who is forgotten")
-            done.append("who receives events is told to delete what they say of them: by the service that runs, within "
-                        "seconds, or by the next `rkface run`")  # fmt: skip
+            done.append(
+                "who receives events is told to delete what they say of them: by the service that runs, within "
+                "seconds, or by the next `rkface run`"
+            )
         except RkfaceError as error:
             left.append(str(error))
     for folder, trouble in clean(gallery):

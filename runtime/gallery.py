@@ -187,9 +187,15 @@ class Gallery:
                     cursor = database.execute(
                         "INSERT INTO sample (person, identity, embedding, quality, source, created) "
                         "VALUES (?, ?, ?, ?, ?, ?)",
-                        [id, identity, self.seal.close(_stored(sample.embedding)), sample.quality, sample.source,
-                         sample.created or now],
-                    )  # fmt: skip
+                        [
+                            id,
+                            identity,
+                            self.seal.close(_stored(sample.embedding)),
+                            sample.quality,
+                            sample.source,
+                            sample.created or now,
+                        ],
+                    )
                     ids.append(int(cursor.lastrowid or 0))
                     if sample.crop is not None:
                         database.execute("INSERT INTO crop VALUES (?, ?)", [ids[-1], self.seal.close(sample.crop)])
@@ -215,7 +221,7 @@ class Gallery:
         if sample.embedding.shape != (numbers,):
             raise InputError(f"an embedding of {sample.embedding.shape}, the gallery's have {numbers} numbers")
         if not np.isfinite(sample.embedding).all():  # beside one such nobody would be found
-            raise InputError("an embedding with infinite numbers or none: the recogniser fails on this face")
+            raise InputError("an embedding with infinite numbers or none: the recognizer fails on this face")
         return identity
 
     def remove(self, person: Person, samples: Collection[int]) -> None:

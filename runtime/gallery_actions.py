@@ -77,7 +77,7 @@ def _list(options: Namespace) -> int:
             print(f"{person.name:28} {person.samples:4} samples  {date(person.changed)}  {person.id}")
     print(f"{state.people} people, {state.samples} samples", file=sys.stderr)
     if state.ignored:
-        print(f"rkface: {state.ignored} samples of an older model are ignored: enrol them again", file=sys.stderr)
+        print(f"rkface: {state.ignored} samples of an older model are ignored: enroll them again", file=sys.stderr)
     return 0
 
 
@@ -93,10 +93,16 @@ def _show(options: Namespace) -> int:
     for match in (match for matches in found for match in matches if match.person != person.id):
         nearest[match.name] = max(match.cosine, nearest.get(match.name, -1.0))
     said = [
-        {"id": sample.id, "quality": round(sample.quality, 3), "source": sample.source, "created": sample.created,
-         "crop": sample.crop is not None, "identity": sample.identity}
+        {
+            "id": sample.id,
+            "quality": round(sample.quality, 3),
+            "source": sample.source,
+            "created": sample.created,
+            "crop": sample.crop is not None,
+            "identity": sample.identity,
+        }
         for sample in samples
-    ]  # fmt: skip
+    ]
     if options.json:
         print(json.dumps(asdict(person) | {"samples": said, "nearest": nearest}, ensure_ascii=False))
         return 0

@@ -1,4 +1,4 @@
-"""``rkface enrol`` and ``rkface gallery …``. Imports nothing heavy before a command runs."""
+"""``rkface enroll`` and ``rkface gallery …``. Imports nothing heavy before a command runs."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from .errors import InputError, WorkError
 from .seal import ENVIRONMENT
 
 if TYPE_CHECKING:
-    from .enrol import Verdict
+    from .enroll import Verdict
     from .forgetting import Forgotten
     from .gallery import Gallery
     from .gallery_copies import Left
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from .seal import Key
 
 
-def enrol(parser: ArgumentParser) -> None:
+def enroll(parser: ArgumentParser) -> None:
     """Teach the gallery a person from photos, a whole folder of them, or a camera.
 
     Every photo is judged by itself and reported: no face, too small, blurred, like one that is there, or already
@@ -44,35 +44,38 @@ def enrol(parser: ArgumentParser) -> None:
     on a terminal; elsewhere --same or --force decides. Until all is answered the gallery is as it was.
 
     examples:
-      rkface enrol --bundle build/rk3588 --gallery gallery.sqlite "Ada Lovelace" ada.jpg ada-side.jpg
-      rkface enrol --bundle build/rk3588 --gallery gallery.sqlite --folder staff/
-      rkface enrol --bundle build/rk3588 --gallery gallery.sqlite "Ada Lovelace" --camera /dev/video0
+      rkface enroll --bundle build/rk3588 --gallery gallery.sqlite "Ada Lovelace" ada.jpg ada-side.jpg
+      rkface enroll --bundle build/rk3588 --gallery gallery.sqlite --folder staff/
+      rkface enroll --bundle build/rk3588 --gallery gallery.sqlite "Ada Lovelace" --camera /dev/video0
     """
     parser.add_argument("name", nargs="?", metavar="NAME", help="of the person; new, or one of the gallery")
     parser.add_argument("photos", nargs="*", type=Path, metavar="PHOTO", help="JPEG, PNG, WebP or BMP")
     parser.add_argument("--folder", type=Path, metavar="DIR", help="photos of several people")
     parser.add_argument("--camera", metavar="SPEC", help="a camera, as for `rkface run`, with advice in the terminal")
     parser.add_argument(
-        "--timeout", type=_seconds, metavar="S",
+        "--timeout",
+        type=_seconds,
+        metavar="S",
         help="seconds that --camera waits for good pictures (default: 60); a recording is seen whole",
-    )  # fmt: skip
+    )
     parser.add_argument(
-        "--same", action="store_true",
+        "--same",
+        action="store_true",
         help="with --camera: who is enrolled under another name gets the pictures under that one",
-    )  # fmt: skip
+    )
     parser.add_argument("--set", action="append", type=_pair, default=[], metavar="KEY=VALUE", help="metadata to keep")
     _place(parser)
     add_models(parser, required=True)
     add_rules(parser)
     parser.add_argument("--json", action="store_true", help="a line for each photo, for programs")
-    parser.set_defaults(run=_enrol)
+    parser.set_defaults(run=_enroll)
 
 
 def gallery(parser: ArgumentParser) -> None:
     """See, mend, move and back up who the gallery knows.
 
     The gallery is one SQLite file for its owner only. Names and ids both stand for a person.
-    `rkface gallery ACTION --help` explains an action; `rkface enrol` adds people.
+    `rkface gallery ACTION --help` explains an action; `rkface enroll` adds people.
 
     examples:
       rkface gallery list --gallery gallery.sqlite
@@ -84,25 +87,39 @@ def gallery(parser: ArgumentParser) -> None:
     for declare in (*gallery_actions.ACTIONS, *gallery_file_actions.ACTIONS):
         text = getdoc(declare) or ""
         action = actions.add_parser(
-            declare.__name__.rstrip("_"), help=text.splitlines()[0], description=text,
+            declare.__name__.rstrip("_"),
+            help=text.splitlines()[0],
+            description=text,
             formatter_class=argparse.RawDescriptionHelpFormatter,
-        )  # fmt: skip
+        )
         _place(action)
         declare(action)
 
 
 def _place(parser: ArgumentParser) -> None:
     parser.add_argument(
-        "--gallery", type=Path, metavar="FILE",
+        "--gallery",
+        type=Path,
+        metavar="FILE",
         help="(default: /var/lib/rkface/gallery.sqlite where that folder is yours to write, else gallery.sqlite here)",
-    )  # fmt: skip
-    parser.add_argument("--key", type=Path, metavar="FILE", default=os.environ.get(ENVIRONMENT),
-                        help=f"of an encrypted gallery (default: ${ENVIRONMENT})")  # fmt: skip
+    )
+    parser.add_argument(
+        "--key",
+        type=Path,
+        metavar="FILE",
+        default=os.environ.get(ENVIRONMENT),
+        help=f"of an encrypted gallery (default: ${ENVIRONMENT})",
+    )
 
 
 def add_models(parser: ArgumentParser, *, required: bool) -> None:
-    parser.add_argument("--bundle", type=Path, default=Path(BUNDLE) if required else None, metavar="DIR",
-                        help=f"what `rkface convert` wrote{' (default: %(default)s)' * required}")  # fmt: skip
+    parser.add_argument(
+        "--bundle",
+        type=Path,
+        default=Path(BUNDLE) if required else None,
+        metavar="DIR",
+        help=f"what `rkface convert` wrote{' (default: %(default)s)' * required}",
+    )
     parser.add_argument(
         "--backend", metavar="B", help="npu, or reference = ONNX Runtime (default: what this machine has)"
     )
@@ -110,9 +127,10 @@ def add_models(parser: ArgumentParser, *, required: bool) -> None:
 
 def add_rules(parser: ArgumentParser) -> None:
     parser.add_argument("--strict", action="store_true", help="refuse photos with several faces")
-    parser.add_argument("--force", action="store_true", help="enrol even who looks like another person of the gallery")
-    parser.add_argument("--no-crops", action="store_true",
-                        help="keep no aligned faces: then a new model means enrolling again")  # fmt: skip
+    parser.add_argument("--force", action="store_true", help="enroll even who looks like another person of the gallery")
+    parser.add_argument(
+        "--no-crops", action="store_true", help="keep no aligned faces: then a new model means enrolling again"
+    )
 
 
 def _pair(text: str) -> tuple[str, str]:
@@ -145,8 +163,8 @@ def key_of(options: Namespace) -> Key | None:
     return read_key(Path(options.key)) if options.key else None
 
 
-def _enrol(options: Namespace) -> int:
-    from .enrol import Rules, enrol_photo, photos_by_person
+def _enroll(options: Namespace) -> int:
+    from .enroll import Rules, enroll_photo, photos_by_person
     from .pipeline import open_bundle
 
     if options.camera:
@@ -154,22 +172,24 @@ def _enrol(options: Namespace) -> int:
             raise InputError("--camera takes one person's pictures: give NAME, and neither photos nor --folder")
         if options.same and options.force:
             raise InputError("--same says that two who look alike are one, --force that they are two: give one")
-        from .enrol_camera import enrol_camera
+        from .enroll_camera import enroll_camera
 
-        return report([enrol_camera(options)], as_json=options.json)
+        return report([enroll_camera(options)], as_json=options.json)
     if options.same or options.timeout:
         raise InputError("--same and --timeout go with --camera")
     if options.folder and (options.name or options.photos):
         raise InputError("--folder names the people itself: give either it, or NAME and photos")
     if not options.folder and not options.photos:
-        raise InputError("NAME and at least one photo or --camera, or --folder DIR: `rkface enrol --help` has examples")
+        raise InputError(
+            "NAME and at least one photo or --camera, or --folder DIR: `rkface enroll --help` has examples"
+        )
     pairs = list(photos_by_person(options.folder)) if options.folder else [(options.name, it) for it in options.photos]
     rules, metadata = Rules(options.strict, options.force, not options.no_crops), dict(options.set)
     with ExitStack() as opened:
         pipeline = opened.enter_context(open_bundle(options.bundle, options.backend))
         known = opened.enter_context(open_gallery(options, pipeline, create=True))
         check_model(known, pipeline)
-        verdicts = (enrol_photo(known, pipeline, name, photo, rules=rules, metadata=metadata) for name, photo in pairs)
+        verdicts = (enroll_photo(known, pipeline, name, photo, rules=rules, metadata=metadata) for name, photo in pairs)
         return report(verdicts, as_json=options.json)
 
 
@@ -218,6 +238,9 @@ def say_forgotten(beside: Forgotten) -> int:
 def say_left(left: list[Left]) -> int:
     """Name the copies that may still hold what was deleted or encrypted; the exit code."""
     for copy in left:
-        print(f"rkface: {copy.path} may still hold what was deleted or encrypted here: {copy.reason}; then run "
-              "`rkface gallery check`", file=sys.stderr)  # fmt: skip
+        print(
+            f"rkface: {copy.path} may still hold what was deleted or encrypted here: {copy.reason}; then run "
+            "`rkface gallery check`",
+            file=sys.stderr,
+        )
     return WorkError.exit_code if left else 0

@@ -247,8 +247,10 @@ def _disowned(gallery: Gallery) -> list[Left]:
     """Said once: backups of the gallery that this one was copied from, which are left alone from now on."""
     with gallery.writing() as database:
         home, theirs = disown(database, gallery.path)
-    return [Left(path, f"it is of {home}, which this gallery is a copy of, and was left alone: do the same there")
-            for path in theirs]  # fmt: skip
+    return [
+        Left(path, f"it is of {home}, which this gallery is a copy of, and was left alone: do the same there")
+        for path in theirs
+    ]
 
 
 def _unfinished(gallery: Gallery) -> list[Left]:
@@ -282,9 +284,10 @@ def _purged(gallery: Gallery, backup: Path) -> Left | None:
             strike(gallery, backup)
             return None
         return Left(
-            backup, "not found: if it is on a disk that is not connected, connect it; if it was never finished, or is "
+            backup,
+            "not found: if it is on a disk that is not connected, connect it; if it was never finished, or is "
             f"destroyed, `rkface gallery backup --gallery {gallery.path} --gone {backup}`",
-        )  # fmt: skip
+        )
     try:
         with explained(backup), closing(sqlite3.connect(f"{backup.as_uri()}?mode=ro", uri=True)) as database:
             known = {id for (id,) in database.execute("SELECT id FROM person")}

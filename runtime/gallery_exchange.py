@@ -20,7 +20,7 @@ from typing import Any, TextIO
 import numpy as np
 from numpy.typing import NDArray
 
-from .enrol import Rules, Verdict, decode, enrol_photo
+from .enroll import Rules, Verdict, decode, enroll_photo
 from .errors import InputError
 from .gallery import Gallery, Person, Sample, embedding_identity
 from .pipeline import Pipeline
@@ -56,17 +56,26 @@ def export(
             metadata = json.dumps(person.metadata, ensure_ascii=False)
             writer.writerows({"name": person.name, "metadata": metadata} | sample for sample in samples or [{}])
         else:
-            line = {"schema": SCHEMA, "version": VERSION, "id": person.id, "name": person.name,
-                    "metadata": person.metadata, "created": person.created, "changed": person.changed,
-                    "samples": samples}  # fmt: skip
+            line = {
+                "schema": SCHEMA,
+                "version": VERSION,
+                "id": person.id,
+                "name": person.name,
+                "metadata": person.metadata,
+                "created": person.created,
+                "changed": person.changed,
+                "samples": samples,
+            }
             out.write(json.dumps(line, ensure_ascii=False) + "\n")
 
 
 def _sample(sample: Sample, person: Person, embeddings: bool, crops: Path | None) -> dict[str, Any]:
     said: dict[str, Any] = {
-        "source": sample.source, "quality": round(sample.quality, 4), "created": sample.created,
+        "source": sample.source,
+        "quality": round(sample.quality, 4),
+        "created": sample.created,
         "identity": sample.identity,
-    }  # fmt: skip
+    }
     if embeddings:
         said["embedding"] = base64.b64encode(sample.embedding.astype("<f4").tobytes()).decode()
     if crops is not None and sample.crop is not None:
@@ -141,8 +150,14 @@ def _read_sample(said: dict[str, Any], crops: Path) -> Sample | None:
         raise ValueError("the embedding is no direction: it has no length, or something that is no number")
     if crop is None and not len(vector):
         return None
-    return Sample(vector.astype(np.float32), crop, float(said.get("quality") or 0), str(said.get("source") or ""),
-                  float(said.get("created") or 0), str(said.get("identity") or ""))  # fmt: skip
+    return Sample(
+        vector.astype(np.float32),
+        crop,
+        float(said.get("quality") or 0),
+        str(said.get("source") or ""),
+        float(said.get("created") or 0),
+        str(said.get("identity") or ""),
+    )
 
 
 def take(gallery: Gallery, record: Record, pipeline: Pipeline | None, rules: Rules) -> list[Verdict]:
@@ -169,7 +184,7 @@ def take(gallery: Gallery, record: Record, pipeline: Pipeline | None, rules: Rul
         if pipeline is None:
             verdicts.append(Verdict("refused", record.name, str(photo), "photos need --bundle"))
         else:
-            verdicts.append(enrol_photo(gallery, pipeline, record.name, photo, rules=rules, metadata=record.metadata))
+            verdicts.append(enroll_photo(gallery, pipeline, record.name, photo, rules=rules, metadata=record.metadata))
     return verdicts
 
 

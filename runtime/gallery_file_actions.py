@@ -15,7 +15,7 @@ from .gallery_commands import add_models, add_rules, check_model, key_of, open_g
 from .progress import stage
 
 if TYPE_CHECKING:
-    from .enrol import Verdict
+    from .enroll import Verdict
 
 
 def export(parser: ArgumentParser) -> None:
@@ -37,7 +37,7 @@ def import_(parser: ArgumentParser) -> None:
     """Add the people of an export, or of a CSV with the columns name and photo.
 
     People are joined by name. Each line is reported; one that cannot be read stops no other. Exit code 1 where some
-    were refused. (`rkface enrol --folder` takes photos without a list.)
+    were refused. (`rkface enroll --folder` takes photos without a list.)
 
     examples:
       rkface gallery import people.jsonl
@@ -111,7 +111,7 @@ def _export(options: Namespace) -> int:
 
 
 def _import(options: Namespace) -> int:
-    from .enrol import Rules, Verdict
+    from .enroll import Rules, Verdict
     from .gallery_exchange import read_records, take
     from .person import in_a_line
     from .pipeline import open_bundle
@@ -150,7 +150,7 @@ def _reembed(options: Namespace) -> int:
             done, left = compute(known, pipeline.embed, embedding_identity(pipeline.manifest), current.advance)
             current.note = f"{done} samples"
     if left:
-        print(f"rkface: {left} samples have no aligned face that can be read: enrol them again", file=sys.stderr)
+        print(f"rkface: {left} samples have no aligned face that can be read: enroll them again", file=sys.stderr)
     return WorkError.exit_code if left else 0
 
 

@@ -57,7 +57,7 @@ def open_database(path: Path, *, create: bool = False) -> sqlite3.Connection:
     if create:
         _make(path)
     elif not path.is_file():
-        raise InputError(f"{path}: no such gallery; `rkface enrol --gallery {path} NAME photo.jpg` starts one")
+        raise InputError(f"{path}: no such gallery; `rkface enroll --gallery {path} NAME photo.jpg` starts one")
     with explained(path):
         connection = sqlite3.connect(path, timeout=PATIENCE, isolation_level=None, check_same_thread=False)
         try:

@@ -17,7 +17,7 @@ TILTED = 0.75  # pose (quality.pose_of) below which a head is turned or tilted t
 LEVEL = 0.6  # and a head that is turned on purpose: 30° of yaw leave 0.77 of it
 
 # Which way a head is turned, to its own left or right, and how far aside the nose may then be (``_aside``): from about
-# 15° to 30° of yaw, which a passer-by has and a recogniser still bears well.
+# 15° to 30° of yaw, which a passer-by has and a recognizer still bears well.
 Pose = Literal["straight", "left", "right"]
 ASIDE: dict[Pose, tuple[float, float]] = {"straight": (-TURNED, TURNED), "left": (0.1, 0.26), "right": (-0.26, -0.1)}
 

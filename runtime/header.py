@@ -128,8 +128,13 @@ def _orientation(exif: bytes) -> int:
 
 def _guess(data: bytes) -> str:
     kinds = {
-        b"GIF8": "GIF", b"II*\0": "TIFF", b"MM\0*": "TIFF", b"%PDF": "PDF", b"PK\3\4": "ZIP", b"<": "HTML or XML",
-    }  # fmt: skip
+        b"GIF8": "GIF",
+        b"II*\0": "TIFF",
+        b"MM\0*": "TIFF",
+        b"%PDF": "PDF",
+        b"PK\3\4": "ZIP",
+        b"<": "HTML or XML",
+    }
     for magic, kind in kinds.items():
         if data.startswith(magic):
             return f" but {kind}"

@@ -23,7 +23,7 @@ SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp"})
 def read_image(path: Path) -> NDArray[np.uint8]:
     """The photo at ``path`` (JPEG, PNG, WebP or BMP) as H×W×3 uint8 BGR, turned as a person sees it.
 
-    Grey, alpha (dropped), 16-bit and CMYK photos become three 8-bit channels; EXIF orientation is applied. InputError
+    Gray, alpha (dropped), 16-bit and CMYK photos become three 8-bit channels; EXIF orientation is applied. InputError
     for a missing, empty, truncated, oversized or undecodable file, before anything large is allocated.
     """
     return decode_image(_read(path), str(path))

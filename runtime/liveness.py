@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 def surroundings(
     image: NDArray[np.uint8], box: NDArray[Any], scale: float, width: int, height: int
 ) -> NDArray[np.uint8]:
-    """The part of ``image`` (H×W×3) that is ``scale`` times ``box`` (x1 y1 x2 y2, pixels) about its centre, stretched
+    """The part of ``image`` (H×W×3) that is ``scale`` times ``box`` (x1 y1 x2 y2, pixels) about its center, stretched
     to ``height``×``width``×3.
 
     Where the picture is too small it is scaled less, where the face is near an edge it is shifted inside: no pixel is
@@ -38,9 +38,9 @@ def surroundings(
     return crop.astype(np.uint8, copy=False)
 
 
-def _inside(centre: float, length: float, side: int) -> tuple[int, int]:
-    """First and last pixel of ``length`` about ``centre``, shifted to lie within ``side``."""
-    first = min(max(centre - length / 2, 0.0), max(side - 1 - length, 0.0))
+def _inside(center: float, length: float, side: int) -> tuple[int, int]:
+    """First and last pixel of ``length`` about ``center``, shifted to lie within ``side``."""
+    first = min(max(center - length / 2, 0.0), max(side - 1 - length, 0.0))
     return int(first), min(int(round(first + length, 6)), side - 1)  # not a pixel short for float's last digit
 
 

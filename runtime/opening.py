@@ -65,9 +65,12 @@ def scheduler_of(settings: Settings) -> Scheduler:
     if settings.liveness.require and not settings.liveness.enabled:
         raise InputError("[liveness] require = true names nobody who is not judged: set enabled = true as well")
     return open_scheduler(
-        settings.bundle, settings.backend or None, cores=settings.cores or None, work=detect_doubtful,
+        settings.bundle,
+        settings.backend or None,
+        cores=settings.cores or None,
+        work=detect_doubtful,
         liveness=settings.liveness.enabled,
-    )  # fmt: skip
+    )
 
 
 @contextmanager

@@ -16,7 +16,7 @@ from .scheduler import Frame
 SMALL = (64, 36)  # pixels that motion is looked for in: a face 40 px high at 1280×720 is two of them
 LEARN = 0.2  # of each frame that goes into the background: what moved there 5 frames ago is part of it
 MOTION = 0.005  # of the picture: a face as large as that, or half a dozen of the small pixels
-CHANGED = 12  # grey levels of 255: above a webcam's noise in a dim room, averaged over a small pixel
+CHANGED = 12  # gray levels of 255: above a webcam's noise in a dim room, averaged over a small pixel
 
 
 class Pace:
@@ -76,12 +76,12 @@ class Pace:
 
     def _moved(self, image: NDArray[np.uint8]) -> bool:
         small = cv2.cvtColor(cv2.resize(image, SMALL, interpolation=cv2.INTER_LINEAR), cv2.COLOR_BGR2GRAY)
-        grey = cv2.blur(small, (3, 3)).astype(np.float32)
+        gray = cv2.blur(small, (3, 3)).astype(np.float32)
         if self._background is None:
-            self._background = grey
+            self._background = gray
             return True
-        changed = float(np.mean(np.abs(grey - self._background) > CHANGED))
-        self._background += LEARN * (grey - self._background)
+        changed = float(np.mean(np.abs(gray - self._background) > CHANGED))
+        self._background += LEARN * (gray - self._background)
         return self._motion is not None and changed >= self._motion
 
 

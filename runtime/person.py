@@ -87,16 +87,22 @@ def check_name(name: str) -> None:
 def embedding_identity(manifest: Manifest) -> str:
     """Which embeddings may be compared: those with the same identity, 32 hexadecimal digits.
 
-    It stands for the recogniser's source model, how it is fed and how faces are aligned, and is SHA-256 over their
-    canonical JSON. It does not stand for the quantised file: `rkface convert` writes a bundle only where INT8 and FP32
+    It stands for the recognizer's source model, how it is fed and how faces are aligned, and is SHA-256 over their
+    canonical JSON. It does not stand for the quantized file: `rkface convert` writes a bundle only where INT8 and FP32
     embeddings of the same face agree (mean cosine 0.995 and more), so that a gallery serves a workstation and every
     chip alike, with the threshold that `rkface evaluate` finds for INT8 probes.
     """
     model = manifest.recognizer
     contract = {
-        "model": model.source.sha256, "alignment": ALIGNMENT, "colour": "RGB", "dtype": "uint8",
-        "height": model.input.height, "width": model.input.width, "mean": model.input.mean, "std": model.input.std,
+        "model": model.source.sha256,
+        "alignment": ALIGNMENT,
+        "colour": "RGB",
+        "dtype": "uint8",
+        "height": model.input.height,
+        "width": model.input.width,
+        "mean": model.input.mean,
+        "std": model.input.std,
         "dimensions": model.outputs[0].shape[-1],
-    }  # fmt: skip
+    }
     text = json.dumps(contract, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:32]

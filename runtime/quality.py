@@ -1,4 +1,4 @@
-"""How good one aligned face is to calibrate with or to enrol, from its pixels and five landmarks alone."""
+"""How good one aligned face is to calibrate with or to enroll, from its pixels and five landmarks alone."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Quality:
     """What was measured on one face.
 
     size       distance between the eyes, in pixels of the photo
-    sharpness  variance of the Laplacian over the variance of the grey values, on the aligned crop; 0.2 is sharp
+    sharpness  variance of the Laplacian over the variance of the gray values, on the aligned crop; 0.2 is sharp
     exposure   0..1: share of the face's pixels that are neither black nor burnt out
     pose       0..1: 1 looks into the camera, about 0.8 is turned by 30°, 0.4 by 60°, 0 a profile or no face
     detection  the detector's score
@@ -63,9 +63,11 @@ class Quality:
     @property
     def _parts(self) -> tuple[float, float, float, float]:
         return (
-            min(1.0, self.size / TEMPLATE_EYES), min(1.0, self.sharpness / SHARP),
-            self.exposure, min(1.0, self.detection),
-        )  # fmt: skip
+            min(1.0, self.size / TEMPLATE_EYES),
+            min(1.0, self.sharpness / SHARP),
+            self.exposure,
+            min(1.0, self.detection),
+        )
 
     def flaw(self) -> Flaw | None:
         """What makes this face unusable, or None."""
@@ -82,12 +84,12 @@ class Quality:
 
 def measure(crop: NDArray[np.uint8], landmarks: NDArray[Any], detection: float) -> Quality:
     """Measure the face at ``landmarks`` (5×2, pixels of the photo) that was aligned to ``crop`` (S×S×3 uint8 BGR)."""
-    grey = cv2.cvtColor(standard(crop), cv2.COLOR_BGR2GRAY)[FACE].astype(np.uint8, copy=False)
+    gray = cv2.cvtColor(standard(crop), cv2.COLOR_BGR2GRAY)[FACE].astype(np.uint8, copy=False)
     return Quality(
         size=float(np.linalg.norm(landmarks[1] - landmarks[0])),
-        sharpness=sharpness_of(grey),
+        sharpness=sharpness_of(gray),
         # Only what is truly clipped counts: a limit on darkness would leave out dark skin.
-        exposure=float(np.mean((grey > 5) & (grey < 250))),
+        exposure=float(np.mean((gray > 5) & (gray < 250))),
         pose=pose_of(landmarks),
         detection=float(detection),
     )
@@ -100,11 +102,11 @@ def standard(crop: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return cv2.resize(crop, (CROP_SIZE, CROP_SIZE), interpolation=cv2.INTER_AREA).astype(np.uint8, copy=False)
 
 
-def sharpness_of(grey: NDArray[np.uint8]) -> float:
-    """Variance of the Laplacian (Pech-Pacheco et al., ICPR 2000) over the variance of ``grey`` (H×W uint8) itself, so
+def sharpness_of(gray: NDArray[np.uint8]) -> float:
+    """Variance of the Laplacian (Pech-Pacheco et al., ICPR 2000) over the variance of ``gray`` (H×W uint8) itself, so
     that neither a flat light nor a dark skin makes a sharp face look blurred."""
-    spread = float(grey.var())
-    return float(cv2.Laplacian(grey, cv2.CV_64F).var()) / spread if spread else 0.0
+    spread = float(gray.var())
+    return float(cv2.Laplacian(gray, cv2.CV_64F).var()) / spread if spread else 0.0
 
 
 def pose_of(landmarks: NDArray[Any]) -> float:

@@ -24,7 +24,7 @@ DEPLOYED = "rkface.toml"  # in a release, beside the bundle: what `rkface deploy
 
 
 def run(parser: ArgumentParser) -> None:
-    """Recognise people before cameras: the service, until it is stopped or its recordings have ended.
+    """Recognize people before cameras: the service, until it is stopped or its recordings have ended.
 
     Tells every appearance as a line of JSON on stdout (docs/events.md), and wherever the configuration says; what it
     has to say of itself goes to stderr. It serves a web console for this machine only where rkface[web] is installed.
@@ -38,16 +38,22 @@ def run(parser: ArgumentParser) -> None:
       rkface run --bundle build/rk3588 --camera door=rtsp://10.0.0.7/stream --camera yard=/dev/video2
       rkface run --config /etc/rkface/rkface.toml
     """
-    parser.add_argument("--config", type=Path, metavar="FILE",
-                        help=f"TOML (default: {DEPLOYED} beside the bundle, or {CONFIG}, if there); "
-                        "`rkface config show` explains it")  # fmt: skip
+    parser.add_argument(
+        "--config",
+        type=Path,
+        metavar="FILE",
+        help=f"TOML (default: {DEPLOYED} beside the bundle, or {CONFIG}, if there); `rkface config show` explains it",
+    )
     parser.add_argument("--bundle", type=Path, metavar="DIR", help="what `rkface convert` wrote")
     parser.add_argument("--camera", action="append", metavar="SPEC", default=[], help="instead of those configured")
-    parser.add_argument("--gallery", type=Path, metavar="FILE", help="who is known (`rkface enrol`)")
+    parser.add_argument("--gallery", type=Path, metavar="FILE", help="who is known (`rkface enroll`)")
     parser.add_argument("--key", type=Path, metavar="FILE", help="if it is encrypted (default: $RKFACE_GALLERY_KEY)")
     parser.add_argument("--backend", choices=("npu", "reference"), help="default: what this machine has")
-    parser.add_argument("--liveness", action="store_true", help="judge whether a face is a picture of one, by the "
-                        "bundle's liveness model")  # fmt: skip
+    parser.add_argument(
+        "--liveness",
+        action="store_true",
+        help="judge whether a face is a picture of one, by the bundle's liveness model",
+    )
     parser.add_argument("--no-web", action="store_true", help="serve no console")
     parser.add_argument("--log", choices=("text", "json", "journal"), help="form of what it says of itself")
     parser.set_defaults(run=_run)
@@ -64,9 +70,11 @@ def config(parser: ArgumentParser) -> None:
     for declare in (check, show):
         text = getdoc(declare) or ""
         action = actions.add_parser(
-            declare.__name__, help=text.splitlines()[0], description=text,
+            declare.__name__,
+            help=text.splitlines()[0],
+            description=text,
             formatter_class=argparse.RawDescriptionHelpFormatter,
-        )  # fmt: skip
+        )
         declare(action)
 
 
@@ -159,9 +167,12 @@ def _settings(options: Namespace) -> Settings:
     if options.no_web:
         settings = replace(settings, web=replace(settings.web, enabled=False))
     return replace(
-        settings, bundle=options.bundle or settings.bundle, gallery=options.gallery or settings.gallery,
-        backend=options.backend or settings.backend, key=options.key or settings.key,
-    )  # fmt: skip
+        settings,
+        bundle=options.bundle or settings.bundle,
+        gallery=options.gallery or settings.gallery,
+        backend=options.backend or settings.backend,
+        key=options.key or settings.key,
+    )
 
 
 def _serve(service: Service, settings: Settings, opened: ExitStack) -> None:

@@ -190,7 +190,7 @@ class Scheduler:
                 yield result
 
     def pipeline(self) -> Pipeline:
-        """A pipeline over the same cores for one more thread, say to enrol a photo meanwhile: it goes first."""
+        """A pipeline over the same cores for one more thread, say to enroll a photo meanwhile: it goes first."""
         return self._pipeline(Caller(0))
 
     def state(self) -> tuple[CoreState, ...]:

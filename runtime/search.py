@@ -114,9 +114,13 @@ class Index:
         if room and len(rows):
             blocks, rows = (*blocks[:-1], _block(blocks[-1].samples, _columns(rows[:room]))), rows[room:]
         return Index(
-            blocks + _blocks(rows), scales, np.concatenate([self.samples, ids]), everyone, max(self.error, error),
+            blocks + _blocks(rows),
+            scales,
+            np.concatenate([self.samples, ids]),
+            everyone,
+            max(self.error, error),
             _most(everyone),
-        )  # fmt: skip
+        )
 
     def search(self, probes: NDArray[np.float32], k: int = 1, exact: Exact | None = None) -> list[list[Hit]]:
         """The ``k`` nearest people, best first, for each of the B×D unit ``probes``.

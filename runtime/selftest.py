@@ -47,9 +47,12 @@ def selftest(parser: ArgumentParser) -> None:
 
 def add_options(parser: ArgumentParser, runs: int) -> None:
     parser.add_argument(
-        "--bundle", type=Path, default=Path(BUNDLE), metavar="DIR",
+        "--bundle",
+        type=Path,
+        default=Path(BUNDLE),
+        metavar="DIR",
         help="what `rkface convert` wrote (default: %(default)s)",
-    )  # fmt: skip
+    )
     parser.add_argument("--backend", metavar="B", help="npu or reference (default: what this machine has)")
     parser.add_argument(
         "--runs", type=count, default=runs, metavar="N", help="inferences timed on each core (default: %(default)s)"
@@ -141,9 +144,11 @@ def _run(options: Namespace) -> int:
 
 def render(result: Result) -> str:
     """For people: one screen."""
-    runs_on = f"the NPU of {result.machine.board or result.machine.soc}" if result.backend == "npu" else (
-        f"ONNX Runtime on {result.machine.processor}: the reference path, not the NPU"
-    )  # fmt: skip
+    runs_on = (
+        f"the NPU of {result.machine.board or result.machine.soc}"
+        if result.backend == "npu"
+        else (f"ONNX Runtime on {result.machine.processor}: the reference path, not the NPU")
+    )
     lines = [f"{result.bundle}{' (synthetic)' if result.synthetic else ''} for {result.target}, on {runs_on}"]
     lines += [
         f"  {'fail' if one.problem else 'ok':4}  {one.role:10}  {one.inputs} golden inputs, least cosine: simulator "

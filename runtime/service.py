@@ -20,8 +20,8 @@ from . import forgetting, gallery_copies, tuning
 from .appearance import Appearance, Match
 from .appearances import FILE as LOG
 from .appearances import AppearanceLog
-from .enrol import Rules as Demands
-from .enrol import Verdict, decode, encode, enrol, enrol_shots
+from .enroll import Rules as Demands
+from .enroll import Verdict, decode, encode, enroll, enroll_shots
 from .errors import RkfaceError
 from .guide import Guidance, guide
 from .machine import read_clocks, read_machine
@@ -83,7 +83,7 @@ class Service:
             self.sinks = open_sinks(settings, opened, gone)
             self.views = {name: self._open_view(name, each) for name, each in settings.camera.items()}
             self.scheduler = opened.enter_context(self._open_scheduler(settings))
-            self.pipeline = self.scheduler.pipeline()  # of whoever enrols
+            self.pipeline = self.scheduler.pipeline()  # of whoever enrolls
             self._eye = self.scheduler.pipeline()  # of the watchers
             self.gallery = opened.enter_context(open_gallery(settings, self.pipeline))
             self._log = opened.enter_context(AppearanceLog(settings.beside(LOG), lambda: self.gallery.seal))
@@ -152,13 +152,13 @@ class Service:
         shots = self._shots(appearance)
         return encode(shots[0].crop) if shots else self._log.face(appearance)
 
-    def enrol(self, name: str, image: NDArray[np.uint8], source: str, *, force: bool = False) -> Verdict:
+    def enroll(self, name: str, image: NDArray[np.uint8], source: str, *, force: bool = False) -> Verdict:
         with self._enrolling:
-            verdict = enrol(self.gallery, self.pipeline, name, image, source, rules=Demands(force=force))
+            verdict = enroll(self.gallery, self.pipeline, name, image, source, rules=Demands(force=force))
             self._notice_new()
             return verdict
 
-    def enrol_seen(self, name: str, appearance: str, *, force: bool = False) -> Verdict:
+    def enroll_seen(self, name: str, appearance: str, *, force: bool = False) -> Verdict:
         with self._enrolling:
             shots = self._shots(appearance)[:SHOTS]
             samples = [Sample(shot.embedding, encode(shot.crop), shot.quality, "camera") for shot in shots]
@@ -169,7 +169,7 @@ class Service:
             if not samples:
                 return Verdict("refused", name, "camera", "no picture of this appearance is kept any more")
             match = self._rules().match
-            verdict = enrol_shots(self.gallery, name, samples, "camera", threshold=match, force=force)
+            verdict = enroll_shots(self.gallery, name, samples, "camera", threshold=match, force=force)
             self._notice_new()
             return verdict
 

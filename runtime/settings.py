@@ -158,7 +158,7 @@ class Keep:
     """How long things are kept, in days.
 
     appearances    who was where and when, also of the people known
-    unknown_faces  the best shot of those who were not recognised, to enrol them from; 0 keeps none
+    unknown_faces  the best shot of those who were not recognized, to enroll them from; 0 keeps none
     """
 
     appearances: Days = 30.0

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from .enrol import Rules, encode
+from .enroll import Rules, encode
 from .guide import Guidance, Pose, examine
 from .person import Sample
 from .pipeline import Pipeline
@@ -23,7 +23,7 @@ class Sitting:
     """
 
     def __init__(self, pipeline: Pipeline, source: str, rules: Rules) -> None:
-        """``source`` is what the samples say of themselves; ``rules`` of enrolment: strict and crops."""
+        """``source`` is what the samples say of themselves; ``rules`` of enrollment: strict and crops."""
         self.samples: list[Sample] = []
         self._pipeline, self._source, self._rules = pipeline, source, rules
         self._row: list[tuple[float, NDArray[np.uint8]]] = []  # quality and crop of good pictures, one after another

@@ -56,7 +56,7 @@ def _row(what: str, where: str, backends: Sequence[Backend], images: NDArray[np.
     started = time.perf_counter()
     with ThreadPoolExecutor(len(backends)) as threads:
         taken = list(threads.map(lambda one: _times(lambda image: one.infer(image[None]), images, runs), backends))
-    return summarise(what, where, np.concatenate(taken), time.perf_counter() - started)
+    return summarize(what, where, np.concatenate(taken), time.perf_counter() - started)
 
 
 def time_calls(
@@ -66,7 +66,7 @@ def time_calls(
     for image in images[:WARM_UP]:
         call(image)
     started = time.perf_counter()
-    return summarise(what, where, _times(call, images, runs), time.perf_counter() - started)
+    return summarize(what, where, _times(call, images, runs), time.perf_counter() - started)
 
 
 def _times(call: Callable[[NDArray[np.uint8]], object], images: NDArray[np.uint8], runs: int) -> NDArray[np.float64]:
@@ -78,7 +78,7 @@ def _times(call: Callable[[NDArray[np.uint8]], object], images: NDArray[np.uint8
     return taken
 
 
-def summarise(what: str, where: str, taken: NDArray[np.float64], elapsed: float) -> Latency:
+def summarize(what: str, where: str, taken: NDArray[np.float64], elapsed: float) -> Latency:
     """``taken``: seconds of each inference; ``elapsed``: seconds from the first one's start to the last one's end."""
     p50, p90, p99 = (round(float(value), 3) for value in np.percentile(taken * 1000, (50, 90, 99)))
     return Latency(what, where, len(taken), p50, p90, p99, round(len(taken) / elapsed, 1))

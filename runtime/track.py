@@ -18,7 +18,7 @@ GROWN = 0.3
 TOUCHING = 0.05  # overlap of two tracks, not grown, from which on either face may be taken for the other's
 
 # Motion, in face heights (22 cm of an adult) and seconds. Nothing here was fitted to data.
-MEASURED = 0.05  # standard deviation of a detected box's centre: 2 px of 40, what SCRFD's boxes jitter by
+MEASURED = 0.05  # standard deviation of a detected box's center: 2 px of 40, what SCRFD's boxes jitter by
 AT_FIRST = 3.0  # of a new face's speed: 0.7 m/s, half of walking pace
 CHANGE = 3.0  # of the change of its speed within a second: who walks can stop
 
@@ -62,7 +62,7 @@ class Tracker:
 
     Pairs are taken greedily, the largest overlap first, not by the Hungarian algorithm: the detector's suppression
     keeps the faces of one frame apart, so that two tracks hardly ever want the same one and both ways agree; and greedy
-    is one sort for any crowd. A centre moves at a constant velocity in a Kalman filter, one 2×2 covariance for x and y
+    is one sort for any crowd. A center moves at a constant velocity in a Kalman filter, one 2×2 covariance for x and y
     in units of the face's height; a box's size is that of its last detection, which errs less than a model of it.
     """
 
@@ -71,7 +71,7 @@ class Tracker:
         self._next = 0
         self._time: float | None = None
         self._ids = np.zeros(0, np.int64)
-        self._centres = np.zeros((0, 2))
+        self._centers = np.zeros((0, 2))
         self._speeds = np.zeros((0, 2))
         self._sizes = np.zeros((0, 2))
         self._spread = np.zeros((0, 3))  # variance of the place, covariance, variance of the speed, in heights
@@ -99,9 +99,16 @@ class Tracker:
         touching = (overlaps(boxes, boxes) >= TOUCHING).sum(axis=1) > 1
         touching[: len(returned)] |= returned
         return Tracks(
-            self._ids, boxes.astype(np.float32), matched, self._hits, self._ages, self._lost, touching,
-            self._hits >= self._confirm, gone,
-        )  # fmt: skip
+            self._ids,
+            boxes.astype(np.float32),
+            matched,
+            self._hits,
+            self._ages,
+            self._lost,
+            touching,
+            self._hits >= self._confirm,
+            gone,
+        )
 
     def clear(self) -> tuple[int, ...]:
         """Forget all tracks, as when the camera's picture changed its size; says which."""
@@ -110,7 +117,7 @@ class Tracker:
         return gone
 
     def _predict(self, passed: float) -> None:
-        self._centres = self._centres + self._speeds * passed
+        self._centers = self._centers + self._speeds * passed
         place, both, speed = self._spread.T
         noise = CHANGE**2  # white noise of acceleration (Bar-Shalom et al., Estimation, 2001, section 6.2.2)
         self._spread = np.stack(
@@ -151,8 +158,8 @@ class Tracker:
         boxes = faces.boxes[matched[seen]].astype(np.float64)
         place, both, speed = self._spread[seen].T
         gain, gain_speed = (part / (place + MEASURED**2) for part in (place, both))
-        error = (boxes[:, :2] + boxes[:, 2:]) / 2 - self._centres[seen]
-        self._centres[seen] += gain[:, None] * error
+        error = (boxes[:, :2] + boxes[:, 2:]) / 2 - self._centers[seen]
+        self._centers[seen] += gain[:, None] * error
         self._speeds[seen] += gain_speed[:, None] * error
         self._sizes[seen] = boxes[:, 2:] - boxes[:, :2]
         self._spread[seen] = np.stack([place * (1 - gain), both * (1 - gain), speed - gain_speed * both], axis=1)
@@ -163,7 +170,7 @@ class Tracker:
         boxes = boxes.astype(np.float64)
         self._ids = np.concatenate([self._ids, np.arange(self._next, self._next + count)])
         self._next += count
-        self._centres = np.concatenate([self._centres, (boxes[:, :2] + boxes[:, 2:]) / 2])
+        self._centers = np.concatenate([self._centers, (boxes[:, :2] + boxes[:, 2:]) / 2])
         self._speeds = np.concatenate([self._speeds, np.zeros((count, 2))])
         self._sizes = np.concatenate([self._sizes, boxes[:, 2:] - boxes[:, :2]])
         self._spread = np.concatenate([self._spread, np.tile([MEASURED**2, 0, AT_FIRST**2], (count, 1))])
@@ -174,11 +181,11 @@ class Tracker:
     def _select(self, which: NDArray[np.bool_]) -> None:
         self._ids, self._hits = self._ids[which], self._hits[which]
         self._ages, self._lost = self._ages[which], self._lost[which]
-        self._centres, self._speeds = self._centres[which], self._speeds[which]
+        self._centers, self._speeds = self._centers[which], self._speeds[which]
         self._sizes, self._spread = self._sizes[which], self._spread[which]
 
     def _boxes(self) -> NDArray[np.float64]:
-        return np.concatenate([self._centres - self._sizes / 2, self._centres + self._sizes / 2], axis=1)
+        return np.concatenate([self._centers - self._sizes / 2, self._centers + self._sizes / 2], axis=1)
 
 
 def overlaps(first: NDArray[Any], second: NDArray[Any], grown: float = 0.0) -> NDArray[np.float64]:

@@ -17,10 +17,12 @@ from .web.service_protocol import Setting
 FILE = "changed.toml"  # beside the gallery
 TABLES: dict[str, type[Any]] = {"recognition": Recognition, "keep": Keep}
 LABELS = {
-    "recognition.match": "Match threshold (cosine)", "recognition.hysteresis": "Hysteresis (cosine)",
-    "recognition.window": "Gone after (seconds)", "keep.appearances": "Keep appearances (days)",
+    "recognition.match": "Match threshold (cosine)",
+    "recognition.hysteresis": "Hysteresis (cosine)",
+    "recognition.window": "Gone after (seconds)",
+    "keep.appearances": "Keep appearances (days)",
     "keep.unknown_faces": "Keep unknown faces (days)",
-}  # fmt: skip
+}
 
 
 def listed(settings: Settings) -> list[Setting]:

@@ -89,12 +89,19 @@ class View:
         (first, offered, looked), (last, offered_last, looked_last) = self._counts[0], self._counts[-1]
         seconds = max(last - first, 1e-3)
         return CameraHealth(
-            self.name, state.connected and not self.ended, *state.size,
-            fps=(looked_last - looked) / seconds, offered=(offered_last - offered) / seconds,
-            latency=1000 * median(self._latencies) if self._latencies else 0.0, dropped=self.dropped,
-            reconnects=state.reconnects, error=self._error[0], error_time=self._error[1],
-            skipped=self._pace.skipped if self._pace else 0, pace=self._pace.state if self._pace else "",
-        )  # fmt: skip
+            self.name,
+            state.connected and not self.ended,
+            *state.size,
+            fps=(looked_last - looked) / seconds,
+            offered=(offered_last - offered) / seconds,
+            latency=1000 * median(self._latencies) if self._latencies else 0.0,
+            dropped=self.dropped,
+            reconnects=state.reconnects,
+            error=self._error[0],
+            error_time=self._error[1],
+            skipped=self._pace.skipped if self._pace else 0,
+            pace=self._pace.state if self._pace else "",
+        )
 
     def close(self) -> None:
         """End ``run``."""
@@ -131,9 +138,13 @@ def open_view(name: str, settings: CameraSettings) -> View:
 def open_source(name: str, settings: CameraSettings) -> Camera:
     """The camera ``name`` as it was set. InputError where its source is none."""
     return open_camera(
-        settings.source, name=name, loop=settings.loop, realtime=settings.loop, decoder=settings.decoder or None,
+        settings.source,
+        name=name,
+        loop=settings.loop,
+        realtime=settings.loop,
+        decoder=settings.decoder or None,
         wanted=Wanted(settings.width, settings.height, settings.rate, settings.format, settings.hold),
-    )  # fmt: skip
+    )
 
 
 def pace_of(settings: CameraSettings) -> Pace:

@@ -33,7 +33,7 @@ class Rules:
     later       seconds between embeddings after that
     better      how many times as good a shot must be to be embedded out of turn, or to be worth an update
     enough      shots before anybody is named, called unknown, or taken for who was there before
-    decide      seconds from the first shot until someone not recognised is called unknown
+    decide      seconds from the first shot until someone not recognized is called unknown
     batch       embeddings a frame at most; the others wait for the next
     live        liveness from which a visit is that of a live face, where something judges that
     need_live   only who is live is named

@@ -171,12 +171,19 @@ class Watcher:
         """What was counted."""
         visits = self._visits
         return WatchState(
-            self._frames, self._faces, self._embeddings, self._failures, self._unjudged, visits.begun, visits.glimpses,
-            visits.slips, len(visits),
-        )  # fmt: skip
+            self._frames,
+            self._faces,
+            self._embeddings,
+            self._failures,
+            self._unjudged,
+            visits.begun,
+            visits.glimpses,
+            visits.slips,
+            len(visits),
+        )
 
     def shots(self, appearance: str) -> tuple[Shot, ...]:
-        """The best shots of a visit that lasts or has just ended, best first; () for none. For enrolment: biometric."""
+        """The best shots of a visit that lasts or has just ended, best first; () if there are none. Biometric data."""
         with self._lock:
             return self._visits.shots(appearance)
 
@@ -206,10 +213,15 @@ class Watcher:
             visit.mixed, visit.check = False, bool(visit.shots)
             self._candidates.pop(track, None)
         candidate = better(
-            self._candidates.get(track), image, faces[face : face + 1], now=self._now, rules=self._rules,
-            align=self._pipeline.align, overlapped=bool(tracks.touching[index]),
+            self._candidates.get(track),
+            image,
+            faces[face : face + 1],
+            now=self._now,
+            rules=self._rules,
+            align=self._pipeline.align,
+            overlapped=bool(tracks.touching[index]),
             surroundings=self._liveness.crop if self._liveness else None,
-        )  # fmt: skip
+        )
         if candidate:
             self._candidates[track] = candidate
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+
 from rkface.runtime.bundle import Bundle, Output, Role
 
 MAGIC = b"RKTWIN1"
@@ -20,7 +21,7 @@ GRID_TOLERANCE = 0.01
 
 @dataclass(frozen=True)
 class Grid:
-    """How an output is quantised: value = (int8 − zero_point) · scale."""
+    """How an output is quantized: value = (int8 − zero_point) · scale."""
 
     zero_point: int
     scale: float
@@ -39,7 +40,7 @@ def write_answers(bundle: Bundle, folder: Path) -> None:
 
 
 def grids(model: bytes, outputs: Sequence[Output]) -> list[Grid | None]:
-    """The quantisation of each output, from the ranges that the toolkit keeps as text in a ``.rknn``; None where it
+    """The quantization of each output, from the ranges that the toolkit keeps as text in a ``.rknn``; None where it
     keeps none, as of a float output."""
     return [_grid(model, output.name) for output in outputs]
 
@@ -60,11 +61,11 @@ def _content(
     role: Role,
     inputs: NDArray[np.uint8],
     values: Sequence[NDArray[np.float32]],
-    quantised: Sequence[Grid | None],
+    quantized: Sequence[Grid | None],
 ) -> bytes:
     model = bundle.model(role)
     size = (model.input.height, model.input.width)
-    told = [_quantise(array, grid) for array, grid in zip(values, quantised, strict=True)]
+    told = [_quantize(array, grid) for array, grid in zip(values, quantized, strict=True)]
     parts = [struct.pack("<8s4I256s", MAGIC, *size, len(told), len(inputs), model.input.name.encode())]
     for output, (array, grid) in zip(model.outputs, told, strict=True):
         kind = INT8 if array.dtype == np.int8 else FLOAT32
@@ -77,7 +78,7 @@ def _content(
     return b"".join(parts)
 
 
-def _quantise(
+def _quantize(
     values: NDArray[np.float32], grid: Grid | None
 ) -> tuple[NDArray[np.int8] | NDArray[np.float32], Grid | None]:
     """The int8 behind the simulator's floats; the floats themselves where they are not on the grid."""

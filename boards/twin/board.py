@@ -35,17 +35,28 @@ class Twin:
     def environment(self, faults: str = "") -> dict[str, str]:
         # A path each for the wheels and for rkface; no bytecode of another architecture's Python into our folders.
         return {
-            **os.environ, "QEMU_LD_PREFIX": str(self.prefix), "PYTHONDONTWRITEBYTECODE": "1", "PYTHONNOUSERSITE": "1",
-            "PYTHONPATH": f"{self.packages}:{self.ingredients.site}", "OMP_NUM_THREADS": "1",
-            "OPENBLAS_NUM_THREADS": "1", ANSWERS: str(self.prefix / "answers"), FAULTS: faults,
-        }  # fmt: skip
+            **os.environ,
+            "QEMU_LD_PREFIX": str(self.prefix),
+            "PYTHONDONTWRITEBYTECODE": "1",
+            "PYTHONNOUSERSITE": "1",
+            "PYTHONPATH": f"{self.packages}:{self.ingredients.site}",
+            "OMP_NUM_THREADS": "1",
+            "OPENBLAS_NUM_THREADS": "1",
+            ANSWERS: str(self.prefix / "answers"),
+            FAULTS: faults,
+        }
 
     def python(self, *arguments: str, faults: str = "", seconds: float = 300) -> subprocess.CompletedProcess[str]:
         """Run the board's Python with ``arguments``; ``faults`` as librknnrt.c explains them."""
         return subprocess.run(
-            self.command(arguments), check=False, capture_output=True, text=True, env=self.environment(faults),
-            stdin=subprocess.DEVNULL, timeout=seconds,
-        )  # fmt: skip
+            self.command(arguments),
+            check=False,
+            capture_output=True,
+            text=True,
+            env=self.environment(faults),
+            stdin=subprocess.DEVNULL,
+            timeout=seconds,
+        )
 
 
 def build(ingredients: Ingredients, folder: Path, profile: Profile, bundles: Sequence[Bundle], packages: Path) -> Twin:

@@ -188,9 +188,15 @@ def _succeeds(command: Sequence[str], environment: dict[str, str]) -> bool:
 def command(words: Sequence[str], environment: dict[str, str] | None = None, folder: Path | None = None) -> None:
     """Run it. MissingError with what it said last where it fails."""
     done = subprocess.run(
-        words, check=False, capture_output=True, text=True, errors="replace", env=environment, cwd=folder,
+        words,
+        check=False,
+        capture_output=True,
+        text=True,
+        errors="replace",
+        env=environment,
+        cwd=folder,
         stdin=subprocess.DEVNULL,
-    )  # fmt: skip
+    )
     if done.returncode:
         said = [line for line in (done.stderr + done.stdout).splitlines() if line.strip()]
         raise MissingError(f"`{' '.join(words[:3])} …` failed: {said[-1] if said else f'exit {done.returncode}'}")

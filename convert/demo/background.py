@@ -15,10 +15,10 @@ Image = NDArray[np.uint8]
 def background(random: np.random.Generator, width: int, height: int) -> Image:
     """A height×width×3 BGR backdrop: a gradient, wall, stripes or cloud, often with things in front."""
     kind = random.integers(4)
-    first, second = _colour(random), _colour(random)
+    first, second = _color(random), _color(random)
     if kind == 0:
         second = np.clip(first + random.normal(0, 25, 3), 0, 255)
-    corners = np.stack([first, second, 0.5 * (first + second), _colour(random)]).reshape(2, 2, 3)
+    corners = np.stack([first, second, 0.5 * (first + second), _color(random)]).reshape(2, 2, 3)
     blend = cv2.resize(corners.astype(np.float32), (width, height), interpolation=cv2.INTER_LINEAR)
     image: Image = blend.astype(np.uint8)
     if kind == 2:
@@ -37,7 +37,7 @@ def background(random: np.random.Generator, width: int, height: int) -> Image:
 
 
 def develop(image: Image, random: np.random.Generator, quality: tuple[int, int] = (45, 96)) -> Image:
-    """``image`` as a camera gives it: exposure, colour temperature, uneven light, blur, noise and JPEG blocks."""
+    """``image`` as a camera gives it: exposure, color temperature, uneven light, blur, noise and JPEG blocks."""
     warmth, gain = random.normal(0, 0.07), random.uniform(0.62, 1.2)
     tint = gain * np.array([1 - warmth, 1.0, 1 + warmth])
     slope = random.uniform(0.8, 1.2, (2, 2, 1))
@@ -56,34 +56,34 @@ def develop(image: Image, random: np.random.Generator, quality: tuple[int, int] 
     return image
 
 
-def _colour(random: np.random.Generator) -> NDArray[np.float64]:
-    """A BGR colour of any lightness, more often soft than glaring."""
-    colour = random.uniform(20, 240, 3)
-    return np.asarray(colour.mean() + (colour - colour.mean()) * random.uniform(0.15, 0.8))
+def _color(random: np.random.Generator) -> NDArray[np.float64]:
+    """A BGR color of any lightness, more often soft than glaring."""
+    color = random.uniform(20, 240, 3)
+    return np.asarray(color.mean() + (color - color.mean()) * random.uniform(0.15, 0.8))
 
 
 def _stripes(layer: Layer, random: np.random.Generator, width: int, height: int) -> None:
-    colour, step = _colour(random), int(random.integers(24, 90))
+    color, step = _color(random), int(random.integers(24, 90))
     slant = random.uniform(-0.5, 0.5) * height
     for x in range(-height, width + height, 2 * step):
-        layer.polygon(np.array([(x, 0), (x + step, 0), (x + step + slant, height), (x + slant, height)], float), colour)
+        layer.polygon(np.array([(x, 0), (x + step, 0), (x + step + slant, height), (x + slant, height)], float), color)
 
 
 def _thing(layer: Layer, random: np.random.Generator, width: int, height: int) -> None:
     x, y = random.uniform(0, width), random.uniform(0, height)
     size = random.uniform(0.03, 0.2) * width
-    colour = _colour(random)
+    color = _color(random)
     kind = random.integers(6)
     if kind == 0:  # a box or a picture frame
         corners = np.array([(-1, -1), (1, -1), (1, 1), (-1, 1)]) * (size, size * random.uniform(0.4, 1.6)) + (x, y)
-        layer.polygon(corners, colour)
-        layer.polygon((corners - (x, y)) * 0.8 + (x, y), np.clip(colour * random.uniform(0.7, 1.3), 0, 255))
+        layer.polygon(corners, color)
+        layer.polygon((corners - (x, y)) * 0.8 + (x, y), np.clip(color * random.uniform(0.7, 1.3), 0, 255))
     elif kind == 1:  # a ball
-        layer.polygon(ellipse(x, y, size, size), colour)
+        layer.polygon(ellipse(x, y, size, size), color)
     elif kind == 2:  # a plate or a clock
-        layer.polygon(ellipse(x, y, size, size, 36), colour)
-        layer.polygon(ellipse(x, y, size * 0.7, size * 0.7, 36), np.clip(colour + 25, 0, 255))
-        layer.line(np.array([(x, y - 0.5 * size), (x, y), (x + 0.4 * size, y)]), colour * 0.4, 0.06 * size)
+        layer.polygon(ellipse(x, y, size, size, 36), color)
+        layer.polygon(ellipse(x, y, size * 0.7, size * 0.7, 36), np.clip(color + 25, 0, 255))
+        layer.line(np.array([(x, y - 0.5 * size), (x, y), (x + 0.4 * size, y)]), color * 0.4, 0.06 * size)
     elif kind == 3:  # a faceless head: skin, sometimes hair, nothing else
         who = identity(int(random.integers(400_000, 410_000)))
         if random.uniform() < 0.6:
@@ -98,5 +98,5 @@ def _thing(layer: Layer, random: np.random.Generator, width: int, height: int) -
             )
     else:  # two dots and a bar, with no head around them: eyes and a mouth to whoever does not look twice
         for side in (-1.0, 1.0):
-            layer.polygon(ellipse(x + side * size * 0.4, y, size * 0.12, size * 0.12, 14), colour)
-        layer.line(np.array([(x - size * 0.3, y + size * 0.6), (x + size * 0.3, y + size * 0.6)]), colour, size * 0.1)
+            layer.polygon(ellipse(x + side * size * 0.4, y, size * 0.12, size * 0.12, 14), color)
+        layer.line(np.array([(x - size * 0.3, y + size * 0.6), (x + size * 0.3, y + size * 0.6)]), color, size * 0.1)

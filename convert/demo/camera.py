@@ -18,6 +18,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+
 from rkface.runtime.errors import InputError
 
 from .background import background, develop
@@ -107,7 +108,7 @@ class DemoCamera:
         )
 
     def portraits(self, name: str, count: int) -> list[NDArray[np.uint8]]:
-        """``count`` 480×480 photos of one of the cast to enrol, in other light and pose than on the camera."""
+        """``count`` 480×480 photos of one of the cast to enroll, in other light and pose than on the camera."""
         number = self.cast[name]
         photos = []
         for index in range(count):
@@ -161,7 +162,7 @@ def stream(camera: DemoCamera, rate: float, seconds: float | None, fast: bool) -
 
 
 def write_portraits(camera: DemoCamera, folder: Path, count: int) -> None:
-    """Photos to enrol the cast with: ``folder``/NAME/1.jpg and so on."""
+    """Photos to enroll the cast with: ``folder``/NAME/1.jpg and so on."""
     for name in camera.cast:
         (folder / name).mkdir(parents=True, exist_ok=True)
         for index, photo in enumerate(camera.portraits(name, count), 1):
@@ -180,7 +181,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=1, help="other people, another place (default: 1)")
     parser.add_argument("--seconds", type=float, help="end after so many (default: never)")
     parser.add_argument("--fast", action="store_true", help="do not wait for the time that a picture is of")
-    parser.add_argument("--portraits", type=Path, metavar="DIR", help="write photos of the people to enrol, and end")
+    parser.add_argument("--portraits", type=Path, metavar="DIR", help="write photos of the people to enroll, and end")
     options = parser.parse_args(arguments)
     try:
         width, height = (int(side) for side in options.size.lower().split("x"))

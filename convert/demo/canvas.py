@@ -20,7 +20,7 @@ _ELLIPSOID = (1.12, 1.6, 0.62)
 class View:
     """Where a head is and how it looks at the camera. Angles in radians; yaw > 0 turns to the viewer's right,
     pitch > 0 looks down, roll > 0 tilts clockwise. ``scale`` is pixels per face unit, ``x`` and
-    ``y`` the head's centre in pixels.
+    ``y`` the head's center in pixels.
 
     Weak perspective: an outline keeps its shape when the head turns, while what lies on the front of the ellipsoid
     moves across it by its depth. That parallax is what makes landmarks move as a person's do.
@@ -56,7 +56,7 @@ class View:
 
 
 class Layer:
-    """A transparent picture: H×W×4 uint8, blue, green, red and alpha, colours multiplied by alpha.
+    """A transparent picture: H×W×4 uint8, blue, green, red and alpha, colors multiplied by alpha.
 
     OpenCV blends all four channels of an anti-aliased edge alike, which is exactly premultiplied "over".
     """
@@ -64,22 +64,22 @@ class Layer:
     def __init__(self, width: int, height: int) -> None:
         self.pixels: NDArray[np.uint8] = np.zeros((height, width, 4), np.uint8)
 
-    def polygon(self, points: Points, colour: Any) -> None:
+    def polygon(self, points: Points, color: Any) -> None:
         """Fill the polygon with vertices ``points`` (N×2 pixels)."""
-        cv2.fillPoly(self.pixels, [_fixed(points)], _opaque(colour), cv2.LINE_AA, _SHIFT)
+        cv2.fillPoly(self.pixels, [_fixed(points)], _opaque(color), cv2.LINE_AA, _SHIFT)
 
-    def line(self, points: Points, colour: Any, width: float, closed: bool = False) -> None:
+    def line(self, points: Points, color: Any, width: float, closed: bool = False) -> None:
         """Stroke ``points`` (N×2 pixels); lines under a pixel wide fade instead of vanishing."""
         if width < 1:
             # A thin line on a small face: blend towards what is there, as a lens would.
             x, y = np.clip(points.mean(axis=0).astype(int), 0, np.array(self.pixels.shape[1::-1]) - 1)
             under = self.pixels[y, x, :3].astype(np.float64)
-            colour = under + (np.asarray(colour) - under) * max(width, 0.25)
+            color = under + (np.asarray(color) - under) * max(width, 0.25)
         thick = max(1, round(width))
-        cv2.polylines(self.pixels, [_fixed(points)], closed, _opaque(colour), thick, cv2.LINE_AA, _SHIFT)
+        cv2.polylines(self.pixels, [_fixed(points)], closed, _opaque(color), thick, cv2.LINE_AA, _SHIFT)
 
     def multiply(self, factors: NDArray[np.float32]) -> None:
-        """Multiply the colours by ``factors``, h×w×3 float32 of any smaller size, stretched over the layer."""
+        """Multiply the colors by ``factors``, h×w×3 float32 of any smaller size, stretched over the layer."""
         height, width = self.pixels.shape[:2]
         full = cv2.resize(factors, (width, height), interpolation=cv2.INTER_LINEAR)
         bgr = np.ascontiguousarray(self.pixels[..., :3])
@@ -121,7 +121,7 @@ def band(upper: Points, lower: Points) -> Points:
 
 
 def mix(first: Any, second: Any, share: float) -> NDArray[np.float64]:
-    """``share`` of the second colour in the first."""
+    """``share`` of the second color in the first."""
     return np.asarray(first, np.float64) * (1 - share) + np.asarray(second, np.float64) * share
 
 
@@ -129,6 +129,6 @@ def _fixed(points: Points) -> NDArray[np.int32]:
     return np.asarray(np.round(points * (1 << _SHIFT)), np.int32)
 
 
-def _opaque(colour: Any) -> tuple[float, float, float, float]:
-    blue, green, red = np.clip(np.asarray(colour, np.float64), 0, 255)
+def _opaque(color: Any) -> tuple[float, float, float, float]:
+    blue, green, red = np.clip(np.asarray(color, np.float64), 0, 255)
     return float(blue), float(green), float(red), 255.0

@@ -37,7 +37,7 @@ def truth(who: Identity, look: Look, view: View) -> Truth:
     edge = view.outline(skin)
     points = np.concatenate(
         [
-            view.surface(features.eye_centres(who)),
+            view.surface(features.eye_centers(who)),
             view.surface(features.nose_tip(who), features.NOSE_LIFT),
             view.surface(features.mouth_corners(who, look)),
         ]
@@ -51,12 +51,16 @@ def draw_face(image: NDArray[np.uint8], who: Identity, look: Look, view: View) -
     reach = 2.75 * view.scale
     left, top = int(np.floor(view.x - reach)), int(np.floor(view.y - reach))
     size = int(np.ceil(2 * reach))
-    # Pixel centres: a point at p on the image is at (p + ½)·f − ½ on a layer f times finer.
+    # Pixel centers: a point at p on the image is at (p + ½)·f − ½ on a layer f times finer.
     shift = 0.5 * factor - 0.5
     local = View(
-        look.yaw, look.pitch, look.roll, view.scale * factor,
-        (view.x - left) * factor + shift, (view.y - top) * factor + shift,
-    )  # fmt: skip
+        look.yaw,
+        look.pitch,
+        look.roll,
+        view.scale * factor,
+        (view.x - left) * factor + shift,
+        (view.y - top) * factor + shift,
+    )
     layer = Layer(size * factor, size * factor)
     _draw(layer, local, who, look)
     (layer.shrunk(factor) if factor > 1 else layer).onto(image, left, top)
@@ -115,7 +119,7 @@ def _draw_body(layer: Layer, view: View, who: Identity, look: Look) -> None:
 
 
 def _shading(layer: Layer, view: View, who: Identity, look: Look) -> NDArray[np.float32]:
-    """Factors for the colours, G×G×3: light on a rounded head, deeper eye sockets, warm cheeks."""
+    """Factors for the colors, G×G×3: light on a rounded head, deeper eye sockets, warm cheeks."""
     size = layer.pixels.shape[0]
     grid = (np.arange(_SHADE_GRID) + 0.5) * size / _SHADE_GRID
     x, y = np.meshgrid((grid - view.x) / view.scale, (grid - view.y) / view.scale)
@@ -124,7 +128,7 @@ def _shading(layer: Layer, view: View, who: Identity, look: Look) -> NDArray[np.
     lit = across * look.light[0] + down * look.light[1] + towards * look.light[2]
     shade = 1 + look.contrast * (np.clip(lit, -0.2, 1) - 0.78)
     factors = np.repeat(shade[..., None], 3, axis=2)
-    soft = [(point, 0.2, (0.9, 0.9, 0.93)) for point in features.eye_centres(who) - (0, 0.05)]
+    soft = [(point, 0.2, (0.9, 0.9, 0.93)) for point in features.eye_centers(who) - (0, 0.05)]
     warm = (1 - 1.1 * who.blush, 1 - who.blush, 1 + 0.1 * who.blush)
     soft += [(np.array([side * 0.56, 0.42]), 0.24, warm) for side in (-1.0, 1.0)]
     soft.append((np.array([0.0, who.mouth_y + 0.26]), 0.13, (0.88, 0.88, 0.92)))
@@ -138,7 +142,7 @@ def _shading(layer: Layer, view: View, who: Identity, look: Look) -> NDArray[np.
 def _draw_cover(layer: Layer, view: View, who: Identity, look: Look) -> None:
     """Sunglasses, a scarf over mouth and chin, or a hand at one cheek."""
     if look.cover == "sunglasses":
-        for x, y in features.eye_centres(who):
+        for x, y in features.eye_centers(who):
             layer.polygon(view.surface(ellipse(x, y + 0.03, 0.33, 0.25, 24), 0.05), (26, 24, 24))
             shine = np.array([(x - 0.14, y - 0.04), (x - 0.04, y - 0.12)])
             layer.line(view.surface(shine, 0.05), (120, 110, 105), 0.03 * view.scale)
@@ -152,9 +156,9 @@ def _draw_cover(layer: Layer, view: View, who: Identity, look: Look) -> None:
         jaw = jaw[jaw[:, 1] > 0.45]
         jaw = jaw[np.argsort(jaw[:, 0])]
         top = np.stack([np.linspace(-0.92, 0.92, 15), who.mouth_y + 0.05 + 0.05 * np.sin(np.linspace(0, 6, 15))], 1)
-        layer.polygon(band(view.surface(top), view.outline(jaw * (1.05, 1.15))), look.cover_colour)
+        layer.polygon(band(view.surface(top), view.outline(jaw * (1.05, 1.15))), look.cover_color)
         fold = top[2:-2] + np.array([0, 0.22])
-        layer.line(view.surface(fold), np.multiply(look.cover_colour, 0.8), 0.05 * view.scale)
+        layer.line(view.surface(fold), np.multiply(look.cover_color, 0.8), 0.05 * view.scale)
     elif look.cover == "hand":
         side = 1.0 if look.gaze > 0 else -1.0
         skin, line = mix(who.skin, (60, 70, 110), 0.1), np.multiply(who.skin, 0.7)

@@ -12,7 +12,7 @@ from .look import Look
 WHITE = (255.0, 255.0, 255.0)
 
 
-def eye_centres(who: Identity) -> Points:
+def eye_centers(who: Identity) -> Points:
     """2×2 face units, the viewer's left eye first."""
     return np.array([[-who.eye_spacing, who.eye_y], [who.eye_spacing, who.eye_y]])
 
@@ -35,7 +35,7 @@ NOSE_LIFT = 0.16  # how far a nose tip stands out, in face units
 def draw_eyes(layer: Layer, view: View, who: Identity, look: Look) -> None:
     lid = mix(who.skin, (40, 40, 60), 0.62)
     across = np.linspace(-1, 1, 13)
-    for side, (x, y) in zip((-1.0, 1.0), eye_centres(who), strict=True):
+    for side, (x, y) in zip((-1.0, 1.0), eye_centers(who), strict=True):
         open_by = who.eye_height * look.eyes
         upper = -open_by * (1 - np.abs(across + 0.12 * side) ** 2.3 / 1.3)
         lower = open_by * 0.62 * (1 - np.abs(across) ** 2)
@@ -47,12 +47,12 @@ def draw_eyes(layer: Layer, view: View, who: Identity, look: Look) -> None:
         layer.polygon(view.surface(band(top, bottom)), mix((238, 240, 244), who.skin, 0.08))
         radius = min(0.088, 0.62 * who.eye_width)
         gaze = (x + look.gaze * 0.35 * who.eye_width, y)
-        for share, colour in ((1.0, np.multiply(who.iris, 0.62)), (0.84, who.iris), (0.42, (14, 12, 12))):
+        for share, color in ((1.0, np.multiply(who.iris, 0.62)), (0.84, who.iris), (0.42, (14, 12, 12))):
             disc = ellipse(*gaze, radius * share, radius * share, 20)
             disc[:, 1] = np.clip(
                 disc[:, 1], np.interp(disc[:, 0], base, top[:, 1]), np.interp(disc[:, 0], base, bottom[:, 1])
             )
-            layer.polygon(view.surface(disc), colour)
+            layer.polygon(view.surface(disc), color)
         if look.eyes > 0.5:
             glint = (gaze[0] - 0.3 * radius, y - 0.28 * open_by)
             layer.polygon(view.surface(ellipse(*glint, 0.02, 0.02, 10)), WHITE)
@@ -117,25 +117,25 @@ def draw_mouth(layer: Layer, view: View, who: Identity, look: Look) -> None:
 
 
 def draw_spots(layer: Layer, view: View, who: Identity) -> None:
-    for colour, spots in ((mix(who.skin, (40, 70, 130), 0.45), who.freckles), ((34, 40, 62), who.moles)):
+    for color, spots in ((mix(who.skin, (40, 70, 130), 0.45), who.freckles), ((34, 40, 62), who.moles)):
         for x, y, radius in spots:
-            layer.polygon(view.surface(ellipse(x, y, radius, radius, 10)), colour)
+            layer.polygon(view.surface(ellipse(x, y, radius, radius, 10)), color)
 
 
 def draw_beard(layer: Layer, view: View, who: Identity, look: Look) -> None:
     if who.beard == "none":
         return
-    colour = mix(who.hair, who.skin, 0.62 if who.beard == "stubble" else 0.12)
+    color = mix(who.hair, who.skin, 0.62 if who.beard == "stubble" else 0.12)
     mouth = mouth_corners(who, look)[0, 1]
     if who.beard in ("full", "stubble", "chinstrap"):
-        _draw_jaw_beard(layer, view, who, look, colour)
+        _draw_jaw_beard(layer, view, who, look, color)
     if who.beard == "goatee":
         drop = min(who.chin + 0.35 * who.beard_length, who.mouth_y + 0.85)
         top = who.mouth_y + 0.2 + 0.2 * look.mouth_open
         chin = np.array(
             [(-0.16, top), (0.16, top), (0.24, (top + drop) / 2), (0.1, drop), (-0.1, drop), (-0.24, (top + drop) / 2)]
         )
-        layer.polygon(view.surface(chin), colour)
+        layer.polygon(view.surface(chin), color)
     if who.beard in ("full", "goatee", "moustache"):
         lip = who.mouth_y - who.lip_upper - 0.02
         half = who.mouth_width * 1.05
@@ -143,10 +143,10 @@ def draw_beard(layer: Layer, view: View, who: Identity, look: Look) -> None:
         down = np.array([0, lip - 0.07, lip - 0.075, lip - 0.07, 0, lip + 0.02, lip + 0.005, lip + 0.02])
         down[[0, 4]] = mouth + 0.03
         shape = np.stack([across, down], 1)
-        layer.polygon(view.surface(shape), colour)
+        layer.polygon(view.surface(shape), color)
 
 
-def _draw_jaw_beard(layer: Layer, view: View, who: Identity, look: Look, colour: object) -> None:
+def _draw_jaw_beard(layer: Layer, view: View, who: Identity, look: Look, color: object) -> None:
     length = 0.0 if who.beard == "stubble" else 0.6 * who.beard_length
     jaw = outline(who, 0.02)
     jaw = jaw[(jaw[:, 1] > -0.02)]
@@ -159,7 +159,7 @@ def _draw_jaw_beard(layer: Layer, view: View, who: Identity, look: Look, colour:
         hole = who.mouth_y - who.lip_upper - 0.06
         top = hole - (hole + 0.05) * np.abs(across) ** 3
     edge = view.surface(np.stack([across * who.width * 0.9, top], 1))
-    layer.polygon(band(view.outline(jaw), edge), colour)
+    layer.polygon(band(view.outline(jaw), edge), color)
 
 
 def draw_glasses(layer: Layer, view: View, who: Identity) -> None:
@@ -169,12 +169,17 @@ def draw_glasses(layer: Layer, view: View, who: Identity) -> None:
         who.glasses
     ]
     angle = np.linspace(0, 2 * np.pi, 32, endpoint=False)
-    rim = np.stack([np.sign(np.cos(angle)) * np.abs(np.cos(angle)) ** power * wide,
-                    np.sign(np.sin(angle)) * np.abs(np.sin(angle)) ** power * high], 1)  # fmt: skip
+    rim = np.stack(
+        [
+            np.sign(np.cos(angle)) * np.abs(np.cos(angle)) ** power * wide,
+            np.sign(np.sin(angle)) * np.abs(np.sin(angle)) ** power * high,
+        ],
+        1,
+    )
     wide = min(wide, who.eye_spacing - 0.04)
     rim[:, 0] *= wide / np.abs(rim[:, 0]).max()
     width = 0.045 * view.scale
-    for x, y in eye_centres(who):
+    for x, y in eye_centers(who):
         layer.line(view.surface(rim + np.array([x, y + 0.02]), 0.05), who.frame, width, closed=True)
     inner = who.eye_spacing - wide
     layer.line(

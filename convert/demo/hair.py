@@ -59,7 +59,7 @@ def draw_front(layer: Layer, view: View, who: Identity) -> None:
     if style == "receding":
         _draw_sides(layer, view, who)
         return
-    colour: Any = mix(who.hair, who.skin, 0.28) if style == "buzz" else who.hair
+    color: Any = mix(who.hair, who.skin, 0.28) if style == "buzz" else who.hair
     across = np.linspace(-1, 1, 33)
     grow = 0.015 if style == "buzz" else 0.05 + 0.45 * who.hair_volume
     crown = _arch(who, across, grow, style)
@@ -68,11 +68,11 @@ def draw_front(layer: Layer, view: View, who: Identity) -> None:
     edge = view.surface(np.stack([across * who.width * 0.97, line], axis=1))
     rim = view.outline(crown)
     edge[0], edge[-1] = view.outline(np.array([[-who.width - 0.02, line[0]], [who.width + 0.02, line[-1]]]))
-    layer.polygon(band(rim, edge), colour)
+    layer.polygon(band(rim, edge), color)
     if style == "curls":
         for x, y, radius in _curls(who):
             if y < who.hairline + 0.12:
-                layer.polygon(view.outline(ellipse(x * 0.93, y, radius * 0.8, radius * 0.8, 16)), colour)
+                layer.polygon(view.outline(ellipse(x * 0.93, y, radius * 0.8, radius * 0.8, 16)), color)
     if style != "buzz":
         _strands(layer, view, who, rim, edge)
     if style in _LONG:

@@ -13,16 +13,23 @@ CALIBRATE = range(100_000, 101_000)
 EVALUATE = range(200_000, 201_000)
 BYSTANDERS = range(300_000, 301_000)
 
-Colour = tuple[float, float, float]  # blue, green, red in 0..255
+Color = tuple[float, float, float]  # blue, green, red in 0..255
 
 # Skin from very light to very dark, interpolated, so that every tone between two of these occurs too.
 _SKIN = np.array(
     [
-        (205, 219, 247), (182, 205, 243), (160, 188, 233), (133, 166, 219), (105, 141, 201), (82, 114, 172),
-        (64, 88, 141), (50, 68, 110), (40, 53, 84),
+        (205, 219, 247),
+        (182, 205, 243),
+        (160, 188, 233),
+        (133, 166, 219),
+        (105, 141, 201),
+        (82, 114, 172),
+        (64, 88, 141),
+        (50, 68, 110),
+        (40, 53, 84),
     ],
     np.float64,
-)  # fmt: skip
+)
 _HAIR = np.array(
     [
         (28, 24, 26), (40, 38, 48), (36, 48, 76), (42, 66, 110), (62, 100, 152), (108, 160, 205), (150, 194, 226),
@@ -49,12 +56,12 @@ GLASSES = ("none", "round", "square", "wide")
 class Identity:
     """One synthetic person. Lengths are in face units: half the width of an average head.
 
-    Colours are BGR in 0..255; ``freckles`` is F×3 and ``moles`` M×3 float64: x, y, radius, in face units, the origin
+    Colors are BGR in 0..255; ``freckles`` is F×3 and ``moles`` M×3 float64: x, y, radius, in face units, the origin
     between the eyes' height and the nose, x to the viewer's right, y down.
     """
 
     number: int
-    skin: Colour
+    skin: Color
     width: float
     crown: float
     chin: float
@@ -62,18 +69,18 @@ class Identity:
     taper: float
     ears: float
     hair_style: str
-    hair: Colour
+    hair: Color
     hairline: float
     hair_volume: float
     part: float
     hair_waves: NDArray[np.float64]
-    iris: Colour
+    iris: Color
     eye_spacing: float
     eye_width: float
     eye_height: float
     eye_tilt: float
     eye_y: float
-    brow: Colour
+    brow: Color
     brow_height: float
     brow_thickness: float
     brow_tilt: float
@@ -86,7 +93,7 @@ class Identity:
     mouth_width: float
     lip_upper: float
     lip_lower: float
-    lips: Colour
+    lips: Color
     cupid: float
     blush: float
     freckles: NDArray[np.float64]
@@ -94,7 +101,7 @@ class Identity:
     beard: str
     beard_length: float
     glasses: str
-    frame: Colour
+    frame: Color
     earrings: bool
 
 
@@ -112,7 +119,7 @@ def identity(number: int) -> Identity:
     bearded = style not in ("long", "long-fringe", "bob", "bun") and uniform() < 0.5
     return Identity(
         number=number,
-        skin=_colour(skin),
+        skin=_color(skin),
         width=uniform(0.86, 1.1),
         crown=uniform(1.12, 1.4),
         chin=uniform(1.2, 1.56),
@@ -120,18 +127,18 @@ def identity(number: int) -> Identity:
         taper=uniform(0.02, 0.26),
         ears=uniform(0.13, 0.25),
         hair_style=style,
-        hair=_colour(hair),
+        hair=_color(hair),
         hairline=uniform(-0.98, -0.66),
         hair_volume=uniform(0.08, 0.3),
         part=uniform(-0.6, 0.6),
         hair_waves=random.normal(0, 1, 10),
-        iris=_colour(_between(_IRIS, uniform()) * uniform(0.85, 1.15)),
+        iris=_color(_between(_IRIS, uniform()) * uniform(0.85, 1.15)),
         eye_spacing=uniform(0.36, 0.5),
         eye_width=uniform(0.15, 0.225),
         eye_height=uniform(0.075, 0.145),
         eye_tilt=uniform(-0.26, 0.3),
         eye_y=uniform(-0.2, -0.04),
-        brow=_colour(np.clip(hair * 0.45 + skin * uniform(0.1, 0.35), 0, 255)),
+        brow=_color(np.clip(hair * 0.45 + skin * uniform(0.1, 0.35), 0, 255)),
         brow_height=uniform(0.2, 0.36),
         brow_thickness=uniform(0.025, 0.095),
         brow_tilt=uniform(-0.3, 0.22),
@@ -144,7 +151,7 @@ def identity(number: int) -> Identity:
         mouth_width=uniform(0.24, 0.43),
         lip_upper=uniform(0.03, 0.095),
         lip_lower=uniform(0.045, 0.13),
-        lips=_colour(lips),
+        lips=_color(lips),
         cupid=uniform(0, 0.6),
         blush=uniform(0, 0.24),
         freckles=_spots(random, int(uniform(14, 40)) if uniform() < 0.22 else 0, (0.012, 0.026)),
@@ -152,9 +159,9 @@ def identity(number: int) -> Identity:
         beard=BEARDS[random.integers(1, len(BEARDS))] if bearded else "none",
         beard_length=uniform(0.02, 0.3),
         glasses=GLASSES[random.integers(1, len(GLASSES))] if uniform() < 0.3 else "none",
-        frame=_colour(_FRAMES[random.integers(len(_FRAMES))] * uniform(0.7, 1.2)),
+        frame=_color(_FRAMES[random.integers(len(_FRAMES))] * uniform(0.7, 1.2)),
         earrings=bool(uniform() < 0.2),
-    )  # fmt: skip
+    )
 
 
 def _between(anchors: NDArray[np.float64], place: float) -> NDArray[np.float64]:
@@ -163,7 +170,7 @@ def _between(anchors: NDArray[np.float64], place: float) -> NDArray[np.float64]:
     return np.array([np.interp(at, np.arange(len(anchors)), channel) for channel in anchors.T])
 
 
-def _colour(values: NDArray[np.float64]) -> Colour:
+def _color(values: NDArray[np.float64]) -> Color:
     blue, green, red = (float(value) for value in values)
     return blue, green, red
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+
 from rkface.convert.acquire import own_sources
 from rkface.convert.attempt import attempts
 from rkface.convert.convert import prepare, to_finder
@@ -50,11 +51,11 @@ class Kept:
 
 
 def compare(folder: Path, work: Path, recipe: Recipe = TUNED) -> Kept:
-    """Quantise both models in ``folder`` as `rkface convert` does, calibrated on CALIBRATE, and compare on EVALUATE,
+    """Quantize both models in ``folder`` as `rkface convert` does, calibrated on CALIBRATE, and compare on EVALUATE,
     working in ``work``."""
     sources = own_sources(folder / measure.DETECTOR, folder / measure.RECOGNIZER, "")
     models = {role: prepare(sources.paths[role], role, work) for role in ROLES}
-    attempt = partial(attempts(models, sources, work, work, analyse=False), find_target(TARGET))
+    attempt = partial(attempts(models, sources, work, work, analyze=False), find_target(TARGET))
     crops = to_rgb(render_crop(91_000, EVALUATE[index]) for index in range(CROPS))
     faces = [render_crop(90_000, CALIBRATE[index]) for index in range(CALIBRATION)]
     (simulated,) = attempt("recognizer", recipe, write_list(faces, work / "faces"), crops).outputs

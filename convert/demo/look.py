@@ -14,7 +14,7 @@ COVERS = ("none", "sunglasses", "scarf", "hand")
 class Look:
     """One appearance. Angles in radians; ``smile`` in -0.5..1, ``mouth_open`` and ``gaze`` in 0..1 and -1..1, ``eyes``
     the share that the lids are open, ``light`` where light comes from (x right, y down, z towards the camera, unit
-    length), ``contrast`` how strongly it models the head, ``cloth`` and ``cover_colour`` BGR in 0..255."""
+    length), ``contrast`` how strongly it models the head, ``cloth`` and ``cover_color`` BGR in 0..255."""
 
     yaw: float
     pitch: float
@@ -28,7 +28,7 @@ class Look:
     contrast: float
     cloth: tuple[float, float, float]
     cover: str
-    cover_colour: tuple[float, float, float]
+    cover_color: tuple[float, float, float]
 
 
 def random_look(random: np.random.Generator, covered: float = 0.1) -> Look:
@@ -50,12 +50,12 @@ def random_look(random: np.random.Generator, covered: float = 0.1) -> Look:
         contrast=float(random.uniform(0.25, 0.6)),
         cloth=_three(_muted(random.uniform(25, 225, 3))),
         cover=cover,
-        cover_colour=_three(_muted(random.uniform(20, 220, 3))),
+        cover_color=_three(_muted(random.uniform(20, 220, 3))),
     )
 
 
-def _muted(colour: NDArray[np.float64]) -> NDArray[np.float64]:
-    return np.asarray(colour.mean() + 0.75 * (colour - colour.mean()))
+def _muted(color: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.asarray(color.mean() + 0.75 * (color - color.mean()))
 
 
 def _three(values: NDArray[np.float64]) -> tuple[float, float, float]:

@@ -8,8 +8,9 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
-from rkface.runtime.detect import ANCHORS, STRIDES
 from torch import Tensor, nn
+
+from rkface.runtime.detect import ANCHORS, STRIDES
 
 from ..prove import overlaps
 
@@ -20,17 +21,17 @@ _NEAREST = 5  # anchors a level that may answer for a face, as few cells are eno
 
 
 class MarginLoss(nn.Module):
-    """CosFace (arXiv 1801.09414): cross entropy of cosines to learned class centres, the true one less a margin."""
+    """CosFace (arXiv 1801.09414): cross entropy of cosines to learned class centers, the true one less a margin."""
 
     def __init__(self, dimensions: int, classes: int, scale: float = 24.0) -> None:
         super().__init__()
-        self.centres = nn.Parameter(torch.randn(classes, dimensions) * 0.05)
+        self.centers = nn.Parameter(torch.randn(classes, dimensions) * 0.05)
         self.scale = scale
 
     def forward(self, embeddings: Tensor, labels: Tensor, margin: float) -> Tensor:
         """``embeddings`` N×D, ``labels`` N int64 → the mean loss."""
-        cosine = F.normalize(embeddings) @ F.normalize(self.centres).T
-        wanted = cosine - margin * F.one_hot(labels, len(self.centres)).to(cosine.dtype)
+        cosine = F.normalize(embeddings) @ F.normalize(self.centers).T
+        wanted = cosine - margin * F.one_hot(labels, len(self.centers)).to(cosine.dtype)
         return F.cross_entropy(self.scale * wanted, labels)
 
 
@@ -39,8 +40,8 @@ class Targets:
     """One picture's answers for all K anchors of all strides.
 
     positive  K bool
-    boxes     K×4 float32: distances left, up, right, down from the anchor's centre, in strides
-    points    K×10 float32: landmark offsets from the centre, in strides
+    boxes     K×4 float32: distances left, up, right, down from the anchor's center, in strides
+    points    K×10 float32: landmark offsets from the center, in strides
     """
 
     positive: NDArray[np.bool_]
@@ -50,22 +51,22 @@ class Targets:
 
 @dataclass(frozen=True)
 class Anchors:
-    """centres K×2, strides K and sides K float32, level after level, the two anchors of a cell side by side."""
+    """centers K×2, strides K and sides K float32, level after level, the two anchors of a cell side by side."""
 
-    centres: NDArray[np.float32]
+    centers: NDArray[np.float32]
     strides: NDArray[np.float32]
     sides: NDArray[np.float32]
 
 
 def anchors(width: int, height: int) -> Anchors:
-    centres, strides, sides = [], [], []
+    centers, strides, sides = [], [], []
     for stride in STRIDES:
         columns, rows = width // stride, height // stride
         grid = np.stack(np.meshgrid(np.arange(columns), np.arange(rows)), axis=-1).reshape(-1, 2)
-        centres.append(np.repeat(grid * stride, ANCHORS, axis=0))
+        centers.append(np.repeat(grid * stride, ANCHORS, axis=0))
         strides.append(np.full(len(grid) * ANCHORS, stride))
         sides.append(np.tile(np.array(_ANCHOR_SIDES) * stride, len(grid)))
-    return Anchors(*(np.concatenate(parts).astype(np.float32) for parts in (centres, strides, sides)))
+    return Anchors(*(np.concatenate(parts).astype(np.float32) for parts in (centers, strides, sides)))
 
 
 def assign(boxes: NDArray[np.float32], landmarks: NDArray[np.float32], grid: Anchors) -> Targets:
@@ -74,11 +75,11 @@ def assign(boxes: NDArray[np.float32], landmarks: NDArray[np.float32], grid: Anc
 
     ``boxes`` N×4 and ``landmarks`` N×5×2 in input pixels.
     """
-    best = np.zeros(len(grid.centres), np.float32)
-    owner = np.full(len(grid.centres), -1)
-    corners = np.concatenate([grid.centres - grid.sides[:, None] / 2, grid.centres + grid.sides[:, None] / 2], axis=1)
+    best = np.zeros(len(grid.centers), np.float32)
+    owner = np.full(len(grid.centers), -1)
+    corners = np.concatenate([grid.centers - grid.sides[:, None] / 2, grid.centers + grid.sides[:, None] / 2], axis=1)
     for index, (box, overlap) in enumerate(zip(boxes, overlaps(corners, boxes).T, strict=True)):
-        distance = np.abs(grid.centres - (box[:2] + box[2:]) / 2).max(axis=1)
+        distance = np.abs(grid.centers - (box[:2] + box[2:]) / 2).max(axis=1)
         candidates = np.concatenate(
             [
                 level[np.argsort(distance[level], kind="stable")[: _NEAREST * ANCHORS]]
@@ -86,17 +87,17 @@ def assign(boxes: NDArray[np.float32], landmarks: NDArray[np.float32], grid: Anc
             ]
         )
         bar = overlap[candidates].mean() + overlap[candidates].std()
-        inside = ((grid.centres > box[:2]) & (grid.centres < box[2:])).all(axis=1)
+        inside = ((grid.centers > box[:2]) & (grid.centers < box[2:])).all(axis=1)
         chosen = candidates[
             (overlap[candidates] >= bar) & inside[candidates] & (overlap[candidates] > best[candidates])
         ]
         best[chosen], owner[chosen] = overlap[chosen], index
     positive = owner >= 0
     distances, points = np.zeros((len(owner), 4), np.float32), np.zeros((len(owner), 10), np.float32)
-    centres, strides = grid.centres[positive], grid.strides[positive, None]
+    centers, strides = grid.centers[positive], grid.strides[positive, None]
     mine = boxes[owner[positive]].reshape(-1, 4)
-    distances[positive] = np.concatenate([centres - mine[:, :2], mine[:, 2:] - centres], axis=1) / strides
-    offsets = landmarks[owner[positive]].reshape(-1, 5, 2) - centres[:, None]
+    distances[positive] = np.concatenate([centers - mine[:, :2], mine[:, 2:] - centers], axis=1) / strides
+    offsets = landmarks[owner[positive]].reshape(-1, 5, 2) - centers[:, None]
     points[positive] = offsets.reshape(-1, 10) / strides
     return Targets(positive, distances, points)
 
@@ -123,7 +124,7 @@ def detection_loss(outputs: tuple[Tensor, ...], positive: Tensor, boxes: Tensor,
 
 
 def giou(first: Tensor, second: Tensor) -> Tensor:
-    """Generalised IoU of boxes given as N×4 distances from one common centre each."""
+    """Generalized IoU of boxes given as N×4 distances from one common center each."""
     inner, outer = torch.minimum(first, second), torch.maximum(first, second)
     shared = (inner[:, 0] + inner[:, 2]).clamp(min=0) * (inner[:, 1] + inner[:, 3]).clamp(min=0)
     areas = [(box[:, 0] + box[:, 2]).clamp(min=0) * (box[:, 1] + box[:, 3]).clamp(min=0) for box in (first, second)]

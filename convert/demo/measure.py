@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import onnx
 from numpy.typing import NDArray
+
 from rkface.runtime import detect, embed
 from rkface.runtime.align import CROP_SIZE, align
 from rkface.runtime.backends.reference import ReferenceBackend, open_reference
@@ -123,9 +124,14 @@ def detection(detector: detect.Detector, scenes: int = SCENES) -> Detection:
         distance = np.linalg.norm(true - answer.landmarks[pairs.found], axis=2).mean(axis=1)
         errors += (distance / eyes).tolist()
     return Detection(
-        scenes, faces, len(overlaps) / faces, (found - len(overlaps)) / scenes, float(np.mean(overlaps)),
-        float(np.mean(errors)), float(np.percentile(errors, 99)),
-    )  # fmt: skip
+        scenes,
+        faces,
+        len(overlaps) / faces,
+        (found - len(overlaps)) / scenes,
+        float(np.mean(overlaps)),
+        float(np.mean(errors)),
+        float(np.percentile(errors, 99)),
+    )
 
 
 def verification(
@@ -179,8 +185,8 @@ def write_figures(folder: Path, plan: Plan, seconds: float, trained: bool) -> No
     detector = open_detector(folder / DETECTOR)
     with stage("measure detector"):
         found = detection(detector)
-    with stage("measure recogniser"):
-        recognised = verification(detector, open_recognizer(folder / RECOGNIZER))
+    with stage("measure recognizer"):
+        recognized = verification(detector, open_recognizer(folder / RECOGNIZER))
     figures = {
         "about": "Measured on rendered, synthetic scenes and identities that training never saw; this says nothing "
         "about photographs or people.",
@@ -188,9 +194,9 @@ def write_figures(folder: Path, plan: Plan, seconds: float, trained: bool) -> No
             name: {"bytes": (folder / name).stat().st_size, "sha256": sha256(folder / name)}
             for name in (DETECTOR, RECOGNIZER)
         },
-        "match_threshold": round(recognised.threshold, 3),
+        "match_threshold": round(recognized.threshold, 3),
         "detection": _rounded(asdict(found)),
-        "verification": _rounded(asdict(recognised)),
+        "verification": _rounded(asdict(recognized)),
         "training": training,
         "versions": {name: version(name) for name in ("torch", "numpy", "opencv-python", "onnx", "onnxruntime")},
     }
@@ -208,10 +214,12 @@ def _training(plan: Plan, seconds: float, arguments: Sequence[str]) -> dict[str,
     counts = {
         "detector": {"seed": plan.seed, "scenes": plan.scenes, "passes": plan.scene_passes},
         "recognizer": {
-            "seed": plan.seed, "identities": plan.people, "crops": plan.people * plan.shots,
+            "seed": plan.seed,
+            "identities": plan.people,
+            "crops": plan.people * plan.shots,
             "passes": plan.crop_passes,
         },
-    }  # fmt: skip
+    }
     only = shown[shown.index("--only") + 1] if "--only" in shown else None
     return {name: record | count for name, count in counts.items() if only in (None, name)}
 

@@ -1,6 +1,6 @@
 """The two demo models in torch, and IResNet-50 at full size with generated weights.
 
-The recogniser is an IResNet as ArcFace uses it (arXiv 1801.07698, section 3.1, after "Identity Mappings in Deep
+The recognizer is an IResNet as ArcFace uses it (arXiv 1801.07698, section 3.1, after "Identity Mappings in Deep
 Residual Networks", 1603.05027). The detector is a small relative of SCRFD (2105.04714): a plain backbone, top-down
 and bottom-up neck (FPN 1612.03144, PAN 1803.01534), one head for all strides, two anchors a cell.
 """
@@ -14,8 +14,9 @@ import numpy as np
 import onnx
 import torch
 from numpy.typing import NDArray
-from rkface.runtime.detect import ANCHORS, STRIDES
 from torch import Tensor, nn
+
+from rkface.runtime.detect import ANCHORS, STRIDES
 
 from .measure import DETECTOR_INPUT
 
@@ -66,7 +67,7 @@ class Block(nn.Module):
 
 
 class IResNet(nn.Module):
-    """N×3×112×112 normalised RGB → N×512, not yet of unit length. ``depths`` and ``widths`` are blocks and channels of
+    """N×3×112×112 normalized RGB → N×512, not yet of unit length. ``depths`` and ``widths`` are blocks and channels of
     each stage; a stage halves the resolution in its first block."""
 
     def __init__(self, depths: Sequence[int], widths: Sequence[int]) -> None:
@@ -122,7 +123,7 @@ class Tower(nn.Module):
 
 
 class Detector(nn.Module):
-    """N×3×H×W normalised RGB → nine tensors in InsightFace's order: scores N×K×1 at strides 8, 16 and 32, then box
+    """N×3×H×W normalized RGB → nine tensors in InsightFace's order: scores N×K×1 at strides 8, 16 and 32, then box
     distances N×K×4 and landmark offsets N×K×10, both in strides. K = (H/s)·(W/s)·2, row by row, the two anchors of a
     cell side by side. Scores are logits in training and probabilities otherwise."""
 
@@ -187,9 +188,15 @@ def export(model: nn.Module, path: Path, width: int, height: int, outputs: Seque
     path.parent.mkdir(parents=True, exist_ok=True)
     with torch.no_grad():
         torch.onnx.export(
-            model, (torch.zeros(1, 3, height, width),), path, dynamo=False, opset_version=OPSET,
-            input_names=[INPUT], output_names=list(outputs), do_constant_folding=True,
-        )  # fmt: skip
+            model,
+            (torch.zeros(1, 3, height, width),),
+            path,
+            dynamo=False,
+            opset_version=OPSET,
+            input_names=[INPUT],
+            output_names=list(outputs),
+            do_constant_folding=True,
+        )
 
 
 def export_detector(model: Detector, path: Path) -> None:
@@ -204,7 +211,7 @@ def export_recognizer(model: IResNet, path: Path) -> None:
 def export_iresnet50(path: Path, seed: int, samples: int = 8) -> None:
     """Write IResNet-50 exactly as large as ``w600k_r50`` with weights drawn from ``seed``: for timing, not for faces.
 
-    He initialisation (1502.01852); batch statistics are taken from ``samples`` rendered faces, so that activations stay
+    He initialization (1502.01852); batch statistics are taken from ``samples`` rendered faces, so that activations stay
     in a sane range in every layer, as a trained network's do. Simplified by onnxsim it has 130 nodes and 174 MB.
     """
     from .identity import TRAIN

@@ -12,6 +12,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+
 from rkface.runtime.align import align
 
 from .background import background, develop
@@ -82,7 +83,7 @@ def render_scene(
 
 
 def render_crop(seed: int, number: int, jitter: float = 0.02) -> NDArray[np.uint8]:
-    """One aligned 112×112×3 BGR face of the person ``number``, as the recogniser sees it after detection.
+    """One aligned 112×112×3 BGR face of the person ``number``, as the recognizer sees it after detection.
 
     The landmarks are moved by normal noise of ``jitter`` times the distance of the eyes, about what a detector errs.
     """
@@ -91,8 +92,8 @@ def render_crop(seed: int, number: int, jitter: float = 0.02) -> NDArray[np.uint
     scale = float(np.exp(random.uniform(np.log(17), np.log(58))))
     image = background(random, side, side)
     look = random_look(random)
-    centre = side / 2 + random.uniform(-8, 8, 2)
-    found = draw_face(image, identity(number), look, view_of(look, scale, float(centre[0]), float(centre[1])))
+    center = side / 2 + random.uniform(-8, 8, 2)
+    found = draw_face(image, identity(number), look, view_of(look, scale, float(center[0]), float(center[1])))
     image = develop(image, random)
     eyes = float(np.hypot(*(found.landmarks[1] - found.landmarks[0])))
     return align(image, found.landmarks + random.normal(0, jitter * eyes, (5, 2)))

@@ -11,6 +11,7 @@ from multiprocessing import get_context
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+
 from rkface.runtime.detect import letterbox
 
 from .identity import TRAIN

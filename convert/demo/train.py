@@ -12,8 +12,9 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from rkface.runtime.progress import Stage, stage
 from torch import nn
+
+from rkface.runtime.progress import Stage, stage
 
 from . import losses, models, samples
 from .muon import Muon
@@ -50,7 +51,7 @@ def train_recognizer(plan: Plan) -> models.IResNet:
     batch = 64
     steps = int(len(data.images) * plan.crop_passes / batch)
     optimizer = _optimizer([*model.parameters(), *loss.parameters()])
-    with stage("train recogniser") as line:
+    with stage("train recognizer") as line:
         for step, chosen in enumerate(_batches(len(data.images), batch, steps, plan.seed)):
             if step == int(steps * _LEARN_SLOPES):
                 models.Slope.fixed = False
@@ -85,9 +86,12 @@ def train_detector(plan: Plan) -> models.Detector:
             with torch.autocast("cpu", torch.bfloat16):
                 outputs = model.train()(models.normalized(np.stack(images), 128.0))
             value = losses.detection_loss(
-                outputs, *(torch.from_numpy(np.stack([getattr(one, part) for one in targets]))
-                           for part in ("positive", "boxes", "points"))
-            )  # fmt: skip
+                outputs,
+                *(
+                    torch.from_numpy(np.stack([getattr(one, part) for one in targets]))
+                    for part in ("positive", "boxes", "points")
+                ),
+            )
             _learn(optimizers, value, step / steps)
             _tell(line, step, steps, value)
     return model
@@ -153,7 +157,7 @@ def _tell(line: Stage, step: int, steps: int, value: torch.Tensor) -> None:
 def parser() -> argparse.ArgumentParser:
     options = argparse.ArgumentParser(
         prog="python -m rkface.convert.demo.train",
-        description="Train the demo detector and recogniser on rendered synthetic faces, export them as ONNX and "
+        description="Train the demo detector and recognizer on rendered synthetic faces, export them as ONNX and "
         "measure them on scenes and identities that training never saw. Needs torch; the models that are shipped took "
         "2.3 hours, see figures.json.",
     )
@@ -162,7 +166,7 @@ def parser() -> argparse.ArgumentParser:
     options.add_argument("--only", choices=("detector", "recognizer"), help="train one, keep the other's file")
     options.add_argument("--measure-only", action="store_true", help="train nothing, measure the models in --out")
     options.add_argument("--seed", type=int, default=1)
-    options.add_argument("--people", type=int, default=1600, help="identities of the recogniser's training")
+    options.add_argument("--people", type=int, default=1600, help="identities of the recognizer's training")
     options.add_argument("--shots", type=int, default=18, help="crops of each")
     options.add_argument("--crop-passes", type=float, default=2.6, help="passes over the crops")
     options.add_argument("--scenes", type=int, default=2400, help="pictures of the detector's training")
@@ -175,9 +179,14 @@ def main() -> int:
     options = parser().parse_args()
     torch.set_num_threads(options.threads)
     plan = Plan(
-        options.seed, options.people, options.shots, options.crop_passes, options.scenes, options.scene_passes,
+        options.seed,
+        options.people,
+        options.shots,
+        options.crop_passes,
+        options.scenes,
+        options.scene_passes,
         options.threads,
-    )  # fmt: skip
+    )
     start = time.monotonic()
     if not options.measure_only:
         if options.only != "recognizer":

@@ -23,9 +23,16 @@ def open_demo(work: Work) -> Scheduler:
         for role, (file, input) in MODELS.items()
     }
     manifest = Manifest(
-        name="demo", synthetic=True, created="", target="", toolkit="", rkface="", thresholds=THRESHOLDS,
-        detector=models["detector"], recognizer=models["recognizer"],
-    )  # fmt: skip
+        name="demo",
+        synthetic=True,
+        created="",
+        target="",
+        toolkit="",
+        rkface="",
+        thresholds=THRESHOLDS,
+        detector=models["detector"],
+        recognizer=models["recognizer"],
+    )
 
     def open_context(role: Role, core: int) -> Backend:
         file, input = MODELS[role]

@@ -1,4 +1,4 @@
-"""What runs a model. A backend is one loaded model; it alone knows whether and how to normalise."""
+"""What runs a model. A backend is one loaded model; it alone knows whether and how to normalize."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class Backend(Protocol):
     def infer(self, images: NDArray[np.uint8]) -> list[NDArray[np.float32]]:
         """Run raw RGB images, N×H×W×3 uint8, at exactly the model's size; outputs in the model's order, N first.
 
-        ValueError for another shape or dtype: a silent stretch or a second normalisation ruins accuracy unseen.
+        ValueError for another shape or dtype: a silent stretch or a second normalization ruins accuracy unseen.
         """
         ...
 

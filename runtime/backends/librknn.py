@@ -29,15 +29,23 @@ class Counts(Structure):
 
 class Given(Structure):
     _fields_ = (
-        ("index", c_uint32), ("data", c_void_p), ("size", c_uint32), ("pass_through", c_uint8), ("type", c_int32),
+        ("index", c_uint32),
+        ("data", c_void_p),
+        ("size", c_uint32),
+        ("pass_through", c_uint8),
+        ("type", c_int32),
         ("format", c_int32),
-    )  # fmt: skip
+    )
 
 
 class Wanted(Structure):
     _fields_ = (
-        ("want_float", c_uint8), ("preallocated", c_uint8), ("index", c_uint32), ("data", c_void_p), ("size", c_uint32)
-    )  # fmt: skip
+        ("want_float", c_uint8),
+        ("preallocated", c_uint8),
+        ("index", c_uint32),
+        ("data", c_void_p),
+        ("size", c_uint32),
+    )
 
 
 class Attribute(Structure):

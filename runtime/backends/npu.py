@@ -128,9 +128,15 @@ def _check_contract(path: Path, head: bytes, input: Input) -> None:
         raise ModelError(f"{path} does not say how it wants to be fed: convert it with rkface")
     said = json.loads(found[0])
     ours = {
-        "dtype": "uint8", "layout": "NHWC", "colour": "RGB", "normalization": "inside", "height": input.height,
-        "width": input.width, "mean": list(input.mean), "std": list(input.std),
-    }  # fmt: skip
+        "dtype": "uint8",
+        "layout": "NHWC",
+        "colour": "RGB",
+        "normalization": "inside",
+        "height": input.height,
+        "width": input.width,
+        "mean": list(input.mean),
+        "std": list(input.std),
+    }
     for key, value in ours.items():
         if said.get(key) != value:
             raise ModelError(

@@ -15,13 +15,18 @@ DOCTOR = "`rkface doctor` examines the board"
 # rknn_api's error codes: what they mean, and what mends it.
 CODES = {
     -1: ("FAIL", f"see `sudo dmesg | grep -i rknpu`; {DOCTOR}"),
-    -2: ("TIMEOUT", "the NPU did not answer in time: see `sudo dmesg | grep -i rknpu`; drivers before 0.9.6 hang when "
-                    "several cores work at once; a reboot frees it"),
+    -2: (
+        "TIMEOUT",
+        "the NPU did not answer in time: see `sudo dmesg | grep -i rknpu`; drivers before 0.9.6 hang when "
+        "several cores work at once; a reboot frees it",
+    ),
     -3: ("DEVICE_UNAVAILABLE", f"the NPU or its driver is gone: see `sudo dmesg | grep -i rknpu`; {DOCTOR}"),
     -4: ("MALLOC_FAIL", "no memory left for the NPU (CMA): close other NPU programs, or give the kernel more CMA"),
     -5: ("PARAM_INVALID", f"librknnrt is of another version than rknn-toolkit-lite2: install both {TOOLKIT}"),
-    -6: ("MODEL_INVALID", f"librknnrt cannot read the model: it is older than the toolkit that made it, or the file is "
-                          f"damaged; {DOCTOR}"),
+    -6: (
+        "MODEL_INVALID",
+        f"librknnrt cannot read the model: it is older than the toolkit that made it, or the file is damaged; {DOCTOR}",
+    ),
     -7: ("CTX_INVALID", "the model was closed, or the driver restarted under it: open it again"),
     -8: ("INPUT_INVALID", "the model takes another input than its manifest says: convert again"),
     -9: ("OUTPUT_INVALID", "the model gives other outputs than its manifest says: convert again"),
@@ -32,7 +37,7 @@ CODES = {
     -14: ("KEY_INVALID", "the model is encrypted and the key does not fit: rkface writes plain models, convert again"),
     -15: ("DECRYPT_FAILED", "the model is encrypted or damaged: rkface writes plain models, convert again"),
     -16: ("SOC_BIND_FAILED", "the model is bound to one particular chip, not to this one: convert again"),
-}  # fmt: skip
+}
 NAMES = {name: code for code, (name, _) in CODES.items()}
 
 

@@ -155,23 +155,23 @@ def open_recognizer(
     path: Path, providers: Sequence[str] = ("CPUExecutionProvider",), threads: int | None = None
 ) -> tuple[ReferenceBackend, Input, int]:
     """Load a bare ArcFace ONNX, one that no bundle describes: all that ``rkface.runtime.embed.Embedder`` needs, its
-    input and how many numbers its embedding has. ModelError for a model that cannot be a recogniser of 112×112 crops.
+    input and how many numbers its embedding has. ModelError for a model that cannot be a recognizer of 112×112 crops.
     """
     from ..align import CROP_SIZE
     from ..bundle import Input
     from ..embed import MEAN, STD
 
     session = _session(path, providers, threads)
-    name, shape = _image_input(path, session, "a recogniser")
+    name, shape = _image_input(path, session, "a recognizer")
     if any(_fixed(side) not in (None, CROP_SIZE) for side in shape[2:]):
         size = f"{CROP_SIZE}×{CROP_SIZE}"
-        raise ModelError(f"{path}: its input is {shape[3]}×{shape[2]}: a recogniser takes aligned faces of {size}")
+        raise ModelError(f"{path}: its input is {shape[3]}×{shape[2]}: a recognizer takes aligned faces of {size}")
     input = Input(name, CROP_SIZE, CROP_SIZE, MEAN, STD)
     backend = ReferenceBackend(session, input)
     shapes = _try(path, backend, input)
     if len(shapes) != 1 or shapes[0] != (1, shapes[0][-1]):
         gives = "; ".join("×".join(map(str, one)) for one in shapes)
-        raise ModelError(f"{path}: a recogniser has one output, 1×D: this model gives {gives}")
+        raise ModelError(f"{path}: a recognizer has one output, 1×D: this model gives {gives}")
     return backend, input, shapes[0][-1]
 
 

@@ -49,9 +49,15 @@ class Delivery:
     """
 
     def __init__(
-        self, name: str, channel: Channel, spool: Spool | None = None, backoff: Backoff | None = None,
-        memory: int = MEMORY, *, told: Path | None = None,
-    ) -> None:  # fmt: skip
+        self,
+        name: str,
+        channel: Channel,
+        spool: Spool | None = None,
+        backoff: Backoff | None = None,
+        memory: int = MEMORY,
+        *,
+        told: Path | None = None,
+    ) -> None:
         self.name = name
         self._channel = channel
         self._spool = spool
@@ -141,9 +147,15 @@ class Delivery:
         spooled, dropped = (self._spool.queued, self._spool.dropped) if self._spool else (0, 0)
         queued = spooled + len(self._untold) + len(self._waiting) + self._moving + (self._held is not None)
         return SinkState(
-            self.name, queued, self._sent, self._lost + dropped, self._refused, self._retries, self._connected,
+            self.name,
+            queued,
+            self._sent,
+            self._lost + dropped,
+            self._refused,
+            self._retries,
+            self._connected,
             self._error,
-        )  # fmt: skip
+        )
 
     def close(self, timeout: float = 5.0) -> None:
         """Write all to disk, and deliver what can be within ``timeout`` seconds; the rest waits for the next start."""

@@ -89,5 +89,6 @@ class Untold:
             finally:
                 os.close(descriptor)
         except OSError as error:
-            log.warning("%s: not written: %s; who is forgotten is told again at the next start",
-                        self._note, error.strerror)  # fmt: skip
+            log.warning(
+                "%s: not written: %s; who is forgotten is told again at the next start", self._note, error.strerror
+            )

@@ -71,9 +71,12 @@ class Presence:
         messages = []
         if there.get(identity) != person:
             shown = {
-                "name": match["name"] if match else UNKNOWN, "person": person or None,
-                "cosine": match["cosine"] if match else None, "appearance": identity, "time": event["started"],
-            }  # fmt: skip
+                "name": match["name"] if match else UNKNOWN,
+                "person": person or None,
+                "cosine": match["cosine"] if match else None,
+                "appearance": identity,
+                "time": event["started"],
+            }
             messages.append(Message(topics.camera(source, "person"), to_json(shown), retain=True))
         there[identity] = person
         if event["stage"] == "end" or old:
@@ -107,20 +110,31 @@ def discovery(source: str, topics: Topics, root: str, version: str) -> list[Mess
     common = {
         "availability_topic": topics.availability,
         "device": {
-            "identifiers": [base], "name": f"{topics.device} {source}", "manufacturer": "rkface",
-            "model": "Face recognition camera", "sw_version": version,
+            "identifiers": [base],
+            "name": f"{topics.device} {source}",
+            "manufacturer": "rkface",
+            "model": "Face recognition camera",
+            "sw_version": version,
         },
         "origin": {"name": "rkface", "sw_version": version},
-    }  # fmt: skip
+    }
     person = topics.camera(source, "person")
     sensor = {
-        "name": "Last person", "unique_id": f"{base}_person", "icon": "mdi:account", "state_topic": person,
-        "value_template": "{{ value_json.name }}", "json_attributes_topic": person, **common,
-    }  # fmt: skip
+        "name": "Last person",
+        "unique_id": f"{base}_person",
+        "icon": "mdi:account",
+        "state_topic": person,
+        "value_template": "{{ value_json.name }}",
+        "json_attributes_topic": person,
+        **common,
+    }
     binary = {
-        "name": "Presence", "unique_id": f"{base}_presence", "device_class": "occupancy",
-        "state_topic": topics.camera(source, "presence"), **common,
-    }  # fmt: skip
+        "name": "Presence",
+        "unique_id": f"{base}_presence",
+        "device_class": "occupancy",
+        "state_topic": topics.camera(source, "presence"),
+        **common,
+    }
     return [
         Message(f"{root}/sensor/{base}_person/config", to_json(sensor), retain=True),
         Message(f"{root}/binary_sensor/{base}_presence/config", to_json(binary), retain=True),

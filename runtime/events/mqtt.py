@@ -59,9 +59,15 @@ class Mqtt:
     """
 
     def __init__(
-        self, broker: Broker, device: str, sources: Iterable[str] = (), *, prefix: str = "rkface",
-        discovery_root: str = "homeassistant", timeout: float = 10.0,
-    ) -> None:  # fmt: skip
+        self,
+        broker: Broker,
+        device: str,
+        sources: Iterable[str] = (),
+        *,
+        prefix: str = "rkface",
+        discovery_root: str = "homeassistant",
+        timeout: float = 10.0,
+    ) -> None:
         try:
             import paho.mqtt.client  # noqa: F401
         except ImportError as error:
@@ -150,9 +156,12 @@ class Mqtt:
         broker = self._broker
         five = broker.protocol == "5"
         client = Client(
-            CallbackAPIVersion.VERSION2, client_id=f"rkface-{slug(self._topics.device)}",
-            clean_session=None if five else True, protocol=MQTTv5 if five else MQTTv311, reconnect_on_failure=False,
-        )  # fmt: skip
+            CallbackAPIVersion.VERSION2,
+            client_id=f"rkface-{slug(self._topics.device)}",
+            clean_session=None if five else True,
+            protocol=MQTTv5 if five else MQTTv311,
+            reconnect_on_failure=False,
+        )
         client.connect_timeout = self._timeout
         client.max_inflight_messages = 1000  # far more than we ever have under way: nothing may wait unseen in paho
         client.will_set(self._topics.availability, OFFLINE, qos=1, retain=True)
@@ -218,8 +227,9 @@ class Mqtt:
         elif self._unheard == LISTEN:
             log.warning(
                 "%s does not let us read %s: who is forgotten may still be named there by an earlier run",
-                self._place, self._topics.people,
-            )  # fmt: skip
+                self._place,
+                self._topics.people,
+            )
         if broken:
             raise UndeliveredError(f"{self._place}: {broken}")
 

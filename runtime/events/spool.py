@@ -78,9 +78,12 @@ class Spool:
     """
 
     def __init__(
-        self, folder: Path, limits: Limits | None = None, clock: Callable[[], float] = time.monotonic,
+        self,
+        folder: Path,
+        limits: Limits | None = None,
+        clock: Callable[[], float] = time.monotonic,
         wall: Callable[[], float] = time.time,
-    ) -> None:  # fmt: skip
+    ) -> None:
         self.dropped = 0
         self.damaged = 0
         self._folder = folder

@@ -41,9 +41,15 @@ class Webhook:
     """
 
     def __init__(
-        self, url: str, secret: str = "", *, timeout: float = 10.0, ca: Path | None = None,
-        headers: Mapping[str, str] | None = None, wall: Callable[[], float] = time.time,
-    ) -> None:  # fmt: skip
+        self,
+        url: str,
+        secret: str = "",
+        *,
+        timeout: float = 10.0,
+        ca: Path | None = None,
+        headers: Mapping[str, str] | None = None,
+        wall: Callable[[], float] = time.time,
+    ) -> None:
         parts = urlsplit(url)
         try:
             self._host, self._port = parts.hostname or "", parts.port
@@ -80,9 +86,13 @@ class Webhook:
         identity = json.loads(record.body)["event"]
         now = str(int(self._wall()))
         headers = {
-            "Content-Type": "application/json", "User-Agent": "rkface", "Connection": "close",
-            "webhook-id": identity, "webhook-timestamp": now, **self._headers,
-        }  # fmt: skip
+            "Content-Type": "application/json",
+            "User-Agent": "rkface",
+            "Connection": "close",
+            "webhook-id": identity,
+            "webhook-timestamp": now,
+            **self._headers,
+        }
         if self._key is not None:
             headers["webhook-signature"] = sign(self._key, identity, now, record.body)
         status, after = self._post(record.body, headers)

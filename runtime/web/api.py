@@ -1,4 +1,4 @@
-"""``/v1``: people, enrolment, appearances, health and settings, for the page and for programs.
+"""``/v1``: people, enrollment, appearances, health and settings, for the page and for programs.
 
 The interface is what tests/runtime/web/openapi.json says: what is added there is compatible, what goes or changes its
 meaning needs a ``/v2``.
@@ -14,7 +14,7 @@ from fastapi import APIRouter, Depends, HTTPException, Query, Request, Response
 from fastapi.concurrency import run_in_threadpool
 
 from ..appearance import Match
-from ..enrol import Verdict
+from ..enroll import Verdict
 from ..errors import InputError
 from ..forgetting import Forgotten
 from ..guide import Guidance
@@ -141,19 +141,20 @@ def face_of_person(service: Served, id: str, sample: int | None = None) -> Respo
     return Response(max(samples, key=lambda one: one.quality).crop, media_type="image/png")
 
 
-@router.post("/enrolments/photo", tags=["people"], openapi_extra={
+@router.post("/enrolments/photo", include_in_schema=False)  # the path of rkface 0.1
+@router.post("/enrollments/photo", tags=["people"], openapi_extra={
     "requestBody": {"required": True, "content": {
         kind: {"schema": {"type": "string", "format": "binary"}} for kind in ("image/jpeg", "image/png", "image/webp")
     }}
 }, responses={413: {"description": "too large"}})  # fmt: skip
-async def enrol_photo(
+async def enroll_photo(
     request: Request,
     service: Served,
     name: Annotated[str, Query(min_length=1, max_length=200)],
     source: Annotated[str, Query(max_length=200, description="what the sample says of itself")] = "web upload",
     force: bool = False,
 ) -> Verdict:
-    """Judge one photo, the request's body, and enrol the largest face in it. A refusal is an answer, not an error."""
+    """Judge one photo, the request's body, and enroll the largest face in it. A refusal is an answer, not an error."""
     data, one_at_a_time = await request.body(), request.app.state.photos
 
     def judge() -> Verdict:
@@ -162,16 +163,17 @@ async def enrol_photo(
                 image = decode_image(data, source, MOST_PIXELS)
             except InputError as error:
                 return Verdict("refused", name, source, str(error).removeprefix(f"{source}: "))
-            return service.enrol(name, image, source, force=force)
+            return service.enroll(name, image, source, force=force)
 
     return await run_in_threadpool(judge)
 
 
-@router.post("/enrolments/seen", tags=["people"], responses=ABSENT)
-def enrol_seen(service: Served, wanted: Seen) -> Verdict:
-    """Enrol from the best shots of an appearance."""
+@router.post("/enrolments/seen", include_in_schema=False)  # the path of rkface 0.1
+@router.post("/enrollments/seen", tags=["people"], responses=ABSENT)
+def enroll_seen(service: Served, wanted: Seen) -> Verdict:
+    """Enroll from the best shots of an appearance."""
     try:
-        return service.enrol_seen(wanted.name, wanted.appearance, force=wanted.force)
+        return service.enroll_seen(wanted.name, wanted.appearance, force=wanted.force)
     except KeyError:
         raise HTTPException(404, "that appearance is over and its shots are gone") from None
 

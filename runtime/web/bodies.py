@@ -61,7 +61,7 @@ class Merged:
 
 @dataclass(frozen=True)
 class Seen:
-    """Enrol who is in an appearance that lasts or has just ended. ``force``: even if someone else looks alike."""
+    """Enroll who is in an appearance that lasts or has just ended. ``force``: even if someone else looks alike."""
 
     name: Name
     appearance: str

@@ -18,7 +18,7 @@ LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 SAFE = frozenset({"GET", "HEAD"})
 TOKEN = "x-csrf-token"
 SIGN_IN = "/v1/session"
-PHOTO = "/v1/enrolments/photo"
+PHOTOS = frozenset({"/v1/enrollments/photo", "/v1/enrolments/photo"})  # the second is the path of rkface 0.1
 FOR_PROGRAMS = frozenset({"/metrics", "/v1/health"})  # that say of nobody who they are
 MOST_BYTES = 64 * 1024  # of a request's body
 MOST_PHOTO_BYTES = 24 * 1024 * 1024  # a phone's largest JPEG; as PNG, about 8 megapixels
@@ -118,7 +118,7 @@ class Guard:
         signing_in = path == SIGN_IN and scope["method"] == "POST"
         if not signing_in and not hmac.compare_digest(headers.get(TOKEN, "").encode(), (token or "").encode()):
             return 403, f"the header {TOKEN} must say what GET {SIGN_IN} says: load the page again"
-        return _too_long(headers, MOST_PHOTO_BYTES if path == PHOTO else MOST_BYTES)
+        return _too_long(headers, MOST_PHOTO_BYTES if path in PHOTOS else MOST_BYTES)
 
 
 def _too_long(headers: Headers, most: int) -> tuple[int, str] | None:

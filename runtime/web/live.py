@@ -33,8 +33,9 @@ VIEWERS = 8  # streams at a time, of each kind
 
 JPEG: dict[int | str, dict[str, Any]] = {200: {"content": {"image/jpeg": {}}}}
 STREAM: dict[int | str, dict[str, Any]] = {
-    200: {"content": {"text/event-stream": {}}}, 503: {"description": "too many listen"}
-}  # fmt: skip
+    200: {"content": {"text/event-stream": {}}},
+    503: {"description": "too many listen"},
+}
 
 router = APIRouter(prefix="/v1")
 

@@ -38,9 +38,13 @@ log = getLogger("rkface.web")
 def console(service: Service, access: Access) -> FastAPI:
     """The application: the page at ``/``, the interface under ``/v1``, its description at ``/v1/openapi.json``."""
     app = FastAPI(
-        title="rkface", version="1", docs_url=None, redoc_url=None, openapi_url="/v1/openapi.json",
+        title="rkface",
+        version="1",
+        docs_url=None,
+        redoc_url=None,
+        openapi_url="/v1/openapi.json",
         description="A camera that knows who is in front of it. Times are seconds since 1970, UTC.",
-    )  # fmt: skip
+    )
     state = app.state
     state.service, state.access, state.pictures, state.photos = service, access, live.Pictures(), threading.Lock()
     state.viewers = state.listeners = 0

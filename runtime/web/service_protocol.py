@@ -11,7 +11,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from ..enrol import Verdict
+from ..enroll import Verdict
 from ..forgetting import Forgotten
 from ..gallery import Gallery
 from ..guide import Guidance
@@ -115,7 +115,7 @@ class Setting:
 
 
 class Service(Protocol):
-    """Every method may be called from any thread, and none takes long except the two that enrol and ``guide``.
+    """Every method may be called from any thread, and none takes long except the two that enroll and ``guide``.
 
     ``source`` is a camera's name; KeyError for one that there is not. Times are seconds since 1970, UTC.
     """
@@ -143,11 +143,11 @@ class Service(Protocol):
         person  an id of the gallery, or "" for those of nobody known
         """
 
-    def enrol(self, name: str, image: NDArray[np.uint8], source: str, *, force: bool = False) -> Verdict:
-        """``rkface.runtime.enrol.enrol`` of a photo, H×W×3 uint8 BGR; ``source`` is what the sample says of itself."""
+    def enroll(self, name: str, image: NDArray[np.uint8], source: str, *, force: bool = False) -> Verdict:
+        """``rkface.runtime.enroll.enroll`` of a photo, H×W×3 uint8 BGR; ``source`` is stored with the sample."""
 
-    def enrol_seen(self, name: str, appearance: str, *, force: bool = False) -> Verdict:
-        """As ``enrol``, from the best shots of an appearance that lasts or has just ended."""
+    def enroll_seen(self, name: str, appearance: str, *, force: bool = False) -> Verdict:
+        """As ``enroll``, from the best shots of an appearance that lasts or has just ended."""
 
     def guide(self, source: str) -> Guidance:
         """What who stands before the camera should do (``rkface.runtime.guide.guide`` of the newest frame)."""

@@ -6,7 +6,7 @@ Faces chosen by `rkface calibrate` beside random ones, and beside choices that a
 simulator against FP32, on people that calibration never saw. Each seed draws other people to judge by, and other random
 faces; both choices of a seed are judged by the same ones.
 
-Without arguments the faces are rendered and the recogniser is the demo pack's: synthetic, both. With --detector,
+Without arguments the faces are rendered and the recognizer is the demo pack's: synthetic, both. With --detector,
 --recognizer and --photos yours come first: two thirds of the people calibrate, the others judge.
 """
 
@@ -24,6 +24,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+
 from rkface.calibration.choose import choose, hold_out
 from rkface.calibration.collect import Candidate, collect, embed
 from rkface.calibration.dataset import reasons
@@ -66,7 +67,7 @@ class Case:
 
 
 @dataclass(frozen=True)
-class Recogniser:
+class Recognizer:
     name: str
     path: Path
     input: Input
@@ -89,10 +90,16 @@ class Recogniser:
             np.save(work / "images.npy", case.crops)
             tuned = tune(self.path, self.input, dataset, work / "tuned.onnx", clip=True) if recipe.tuned else None
             job = Job(
-                onnx=tuned.path if tuned else self.path, output=work / "model.rknn", target="rk3588", input=self.input,
-                custom_string="{}", dataset=dataset, algorithm=recipe.algorithm, evaluate=work / "images.npy",
+                onnx=tuned.path if tuned else self.path,
+                output=work / "model.rknn",
+                target="rk3588",
+                input=self.input,
+                custom_string="{}",
+                dataset=dataset,
+                algorithm=recipe.algorithm,
+                evaluate=work / "images.npy",
                 shrinks=tuned.shrinks if tuned else {},
-            )  # fmt: skip
+            )
             kept = compare_embeddings(case.reference, quantize(job, work / "toolkit.log").outputs[0])
         return {"mean": kept.mean, "p1": kept.p1, "min": kept.minimum}
 
@@ -110,7 +117,7 @@ def at_random(faces: Candidates, embeddings: np.ndarray, count: int, random: np.
     return list(random.permutation(len(faces))[:count])
 
 
-def k_centre(faces: Candidates, embeddings: np.ndarray, count: int, random: np.random.Generator) -> Sequence[int]:
+def k_center(faces: Candidates, embeddings: np.ndarray, count: int, random: np.random.Generator) -> Sequence[int]:
     points = space([face.look for face in faces], embeddings)
     picked = [int(np.argmin(np.linalg.norm(points - np.median(points, axis=0), axis=1)))]
     while len(picked) < count:
@@ -160,39 +167,39 @@ def main() -> int:
 
 def real(options: argparse.Namespace, work: Path) -> list[dict[str, object]]:
     model = simplify(fix(options.recognizer, "recognizer"), work / "recognizer.onnx")
-    recogniser = Recogniser(options.recognizer.stem, model.path, model.input, open_reference(model.path, model.input))
+    recognizer = Recognizer(options.recognizer.stem, model.path, model.input, open_reference(model.path, model.input))
     found = list(collect(options.photos, Detector(*open_detector(options.detector))).candidates)
-    embeddings = recogniser.embed(found)
+    embeddings = recognizer.embed(found)
     cases = []
     for seed in range(options.seeds):
         # hold_out goes by the photos' hashes: others draw other people.
         salted = [replace(face, sha256=hashlib.sha256(f"{seed} {face.sha256}".encode()).hexdigest()) for face in found]
         calibrate, judge = hold_out(salted, embeddings, 1 / 3)
-        cases.append(recogniser.case([found[i] for i in calibrate], embeddings[calibrate], [found[i] for i in judge]))
-    rows = compare(recogniser, cases, (10, 20, 40), (TUNED, NORMAL), CHOICES)
-    return rows + compare(recogniser, cases, (10,), (TUNED,), {"k-centre": k_centre, **DARKEST})
+        cases.append(recognizer.case([found[i] for i in calibrate], embeddings[calibrate], [found[i] for i in judge]))
+    rows = compare(recognizer, cases, (10, 20, 40), (TUNED, NORMAL), CHOICES)
+    return rows + compare(recognizer, cases, (10,), (TUNED,), {"k-center": k_center, **DARKEST})
 
 
 def rendered(options: argparse.Namespace) -> list[dict[str, object]]:
-    recogniser = Recogniser("demo (synthetic)", DEMO, RECOGNIZER_INPUT, open_reference(DEMO, RECOGNIZER_INPUT))
+    recognizer = Recognizer("demo (synthetic)", DEMO, RECOGNIZER_INPUT, open_reference(DEMO, RECOGNIZER_INPUT))
     cases, crowded, single = [], [], []
     for seed in range(options.seeds):
         print(f"  rendering faces, seed {seed} …", file=sys.stderr, flush=True)
         people = CALIBRATE[PEOPLE * seed : PEOPLE * (seed + 1)]
         faces = [render(number, shot) for number in people for shot in range(SHOTS)]
-        embeddings = recogniser.embed(faces)
+        embeddings = recognizer.embed(faces)
         judges = [render(number, 0) for number in EVALUATE[JUDGES * seed : JUDGES * (seed + 1)]]
-        cases.append(recogniser.case(faces, embeddings, judges))
+        cases.append(recognizer.case(faces, embeddings, judges))
         again = [render(number, shot) for number in people[:CROWDED] for shot in range(SHOTS, CROWD)]
-        everyone, known = [*faces[::SHOTS], *again], np.vstack([embeddings[::SHOTS], recogniser.embed(again)])
-        crowded.append(recogniser.case(everyone, known, judges))
-        single.append(recogniser.case(again[: CROWD - SHOTS], known[-len(again) :][: CROWD - SHOTS], judges))
+        everyone, known = [*faces[::SHOTS], *again], np.vstack([embeddings[::SHOTS], recognizer.embed(again)])
+        crowded.append(recognizer.case(everyone, known, judges))
+        single.append(recognizer.case(again[: CROWD - SHOTS], known[-len(again) :][: CROWD - SHOTS], judges))
     draw(cases[0], options.out.with_suffix(".png"))
-    rows = compare(recogniser, cases, (20, 50, 100, 200), (TUNED, NORMAL), CHOICES)
-    rows += compare(recogniser, cases, (MANY,), (TUNED,), {"k-centre": k_centre, **WORST})
-    rows += compare(recogniser, single, (MANY,), (TUNED,), {"all of one person": at_random})
+    rows = compare(recognizer, cases, (20, 50, 100, 200), (TUNED, NORMAL), CHOICES)
+    rows += compare(recognizer, cases, (MANY,), (TUNED,), {"k-center": k_center, **WORST})
+    rows += compare(recognizer, single, (MANY,), (TUNED,), {"all of one person": at_random})
     from_crowd = {f"{name} where {CROWDED} people have {CROWD} photos each": pick for name, pick in CHOICES.items()}
-    return rows + compare(recogniser, crowded, (MANY,), (TUNED,), from_crowd)
+    return rows + compare(recognizer, crowded, (MANY,), (TUNED,), from_crowd)
 
 
 def draw(case: Case, path: Path) -> None:
@@ -209,14 +216,18 @@ def render(number: int, shot: int) -> Candidate:
     crop = align(scene.image, scene.landmarks[0])
     name = f"{number}-{shot}"
     return Candidate(
-        Path(name), name, hashlib.sha256(name.encode()).hexdigest(),
-        Faces(scene.boxes, np.ones(1, np.float32), scene.landmarks), crop,
-        measure(crop, scene.landmarks[0], 1.0), look_of(crop, scene.landmarks[0]),
-    )  # fmt: skip
+        Path(name),
+        name,
+        hashlib.sha256(name.encode()).hexdigest(),
+        Faces(scene.boxes, np.ones(1, np.float32), scene.landmarks),
+        crop,
+        measure(crop, scene.landmarks[0], 1.0),
+        look_of(crop, scene.landmarks[0]),
+    )
 
 
 def compare(
-    recogniser: Recogniser,
+    recognizer: Recognizer,
     cases: list[Case],
     counts: Sequence[int],
     recipes: Sequence[Recipe],
@@ -226,21 +237,21 @@ def compare(
     for recipe in recipes:
         for count in counts:
             for name, pick in choices.items():
-                print(f"  {recogniser.name}, {recipe.name}, {count} faces, {name} …", file=sys.stderr, flush=True)
+                print(f"  {recognizer.name}, {recipe.name}, {count} faces, {name} …", file=sys.stderr, flush=True)
                 found = [
-                    recogniser.quantized(
+                    recognizer.quantized(
                         case, pick(case.faces, case.embeddings, count, np.random.default_rng(seed)), recipe
                     )
                     for seed, case in enumerate(cases)
                 ]
                 rows.append(
-                    {"model": recogniser.name, "recipe": recipe.name, "count": count, "choice": name, "seeds": found}
+                    {"model": recognizer.name, "recipe": recipe.name, "count": count, "choice": name, "seeds": found}
                 )
     return rows
 
 
 def markdown(rows: list[dict[str, object]]) -> str:
-    lines = ["| recogniser | recipe | faces | choice | mean | p1 | min | worst min |", "|---" * 8 + "|"]
+    lines = ["| recognizer | recipe | faces | choice | mean | p1 | min | worst min |", "|---" * 8 + "|"]
     for row in rows:
         figures = {name: np.array([one[name] for one in row["seeds"]]) for name in ("mean", "p1", "min")}
         cells = [f"{values.mean():.4f} ± {values.std(ddof=1):.4f}" for values in figures.values()]
@@ -251,7 +262,7 @@ def markdown(rows: list[dict[str, object]]) -> str:
 
 def differences(rows: list[dict[str, object]]) -> str:
     """Chosen minus random, seed by seed: how hard the people to judge by are falls out."""
-    lines = ["| recogniser | recipe | faces | mean | p1 | min |", "|---" * 6 + "|"]
+    lines = ["| recognizer | recipe | faces | mean | p1 | min |", "|---" * 6 + "|"]
     by_choice = {(row["model"], row["recipe"], row["count"], row["choice"]): row["seeds"] for row in rows}
     for (*case, choice), seeds in by_choice.items():
         if choice == "chosen":

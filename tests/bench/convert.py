@@ -108,8 +108,12 @@ def prepare(work: Path, count: int) -> dict[str, float]:
     np.save(work / "images.npy", images)
     model = Input("input.1", 112, 112, (MEAN,) * 3, (MEAN,) * 3)
     tune(work / "r50.onnx", model, dataset(work, count), work / "tuned.onnx")
-    return {"photos": len(found.photos), "collect": middle - start, "write": end - middle,
-            "tune": time.perf_counter() - end}  # fmt: skip
+    return {
+        "photos": len(found.photos),
+        "collect": middle - start,
+        "write": end - middle,
+        "tune": time.perf_counter() - end,
+    }
 
 
 def dataset(work: Path, count: int) -> Path:
@@ -144,7 +148,7 @@ def bare(work: Path, count: int) -> dict[str, float]:
 
 
 def rkface(work: Path, count: int) -> dict[str, float]:
-    """The stages of `rkface convert` for one recogniser."""
+    """The stages of `rkface convert` for one recognizer."""
     from rkface.convert.quantize import Job, quantize
     from rkface.convert.simplify import fix, prove_same, simplify
     from rkface.convert.trial import PROOF
@@ -156,17 +160,21 @@ def rkface(work: Path, count: int) -> dict[str, float]:
     prove_same(model, simplified, np.load(work / "images.npy")[:PROOF])
     seconds = {"simplify": time.perf_counter() - start}
     job = Job(
-        onnx=simplified.path, output=work / "rkface.rknn", target="rk3588", input=simplified.input,
-        custom_string=contract("recognizer", simplified.input, "0" * 64), dataset=dataset(work, count),
+        onnx=simplified.path,
+        output=work / "rkface.rknn",
+        target="rk3588",
+        input=simplified.input,
+        custom_string=contract("recognizer", simplified.input, "0" * 64),
+        dataset=dataset(work, count),
         evaluate=work / "images.npy",
-    )  # fmt: skip
+    )
     done = quantize(job, work / "toolkit.log")
     seconds["build"] = sum(done.seconds[name] for name in ("load", "build", "export"))
     return seconds | {"simulate": done.seconds["simulate"]}
 
 
 def auto(work: Path, count: int, model: Path) -> dict[str, float]:
-    """The whole search of `rkface convert` for one recogniser, judged on as many rendered faces as calibrate."""
+    """The whole search of `rkface convert` for one recognizer, judged on as many rendered faces as calibrate."""
     from functools import partial
 
     from rkface.convert.acquire import own_sources
@@ -186,7 +194,7 @@ def auto(work: Path, count: int, model: Path) -> dict[str, float]:
     prepared.backend.close()
     plan = PLANS["auto"]
     sources = own_sources(DEMO / "detector.onnx", model, "not stated")
-    run = attempts({"recognizer": prepared}, sources, work, work, analyse=plan.analyse)
+    run = attempts({"recognizer": prepared}, sources, work, work, analyze=plan.analyze)
     target = find_target("rk3588")
     run = partial(run, target, "recognizer")
     _, tries = search(
@@ -196,8 +204,12 @@ def auto(work: Path, count: int, model: Path) -> dict[str, float]:
         lambda recipe: predict(prepared.graph, target, recipe),
     )
     chosen = chosen_of(tries)
-    return {"search": time.perf_counter() - start, "tries": len(tries), "recipe": chosen.recipe.name,
-            "said": chosen.grade.said}  # fmt: skip
+    return {
+        "search": time.perf_counter() - start,
+        "tries": len(tries),
+        "recipe": chosen.recipe.name,
+        "said": chosen.grade.said,
+    }
 
 
 SIDES = {"rkface": rkface, "bare": bare}
@@ -235,8 +247,14 @@ def median(runs: list[dict[str, float]]) -> dict[str, float]:
 
 
 def machine() -> dict[str, str]:
-    cpu = next((line.split(":")[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines()
-                if line.startswith("model name")), platform.machine())  # fmt: skip
+    cpu = next(
+        (
+            line.split(":")[1].strip()
+            for line in Path("/proc/cpuinfo").read_text().splitlines()
+            if line.startswith("model name")
+        ),
+        platform.machine(),
+    )
     names = ("rknn-toolkit2", "onnx", "onnxsim", "onnxruntime", "torch", "numpy")
     versions = ", ".join(f"{name} {version(name)}" for name in names)
     return {"cpu": cpu, "cores": str(os.cpu_count()), "versions": versions, "python": platform.python_version()}
@@ -246,10 +264,11 @@ def markdown(report: dict) -> str:
     lines = [
         f"{report['machine']['cores']} cores of {report['machine']['cpu']}; Python {report['machine']['python']}, "
         f"{report['machine']['versions']}. IResNet-50 with generated weights, INT8 for rk3588, {SIMULATED} faces "
-        "simulated.", "",
+        "simulated.",
+        "",
         "| images | side | simplify s | build s | simulate s | all s | overhead | peak MB |",
         "|---|---|---|---|---|---|---|---|",
-    ]  # fmt: skip
+    ]
     for row in report["rows"]:
         over = row["rkface"]["total"] / row["bare"]["total"] - 1
         for side in ("bare", "rkface"):
@@ -258,12 +277,18 @@ def markdown(report: dict) -> str:
             extra = f"{over:+.0%}" if side == "rkface" else ""
             lines.append(f"| {row['images']} | {side} | {' | '.join(cells)} | {extra} | {found['peak_mb']:.0f} |")
     found = report["calibrate"]
-    lines += ["", f"Calibration set from {found['photos']} rendered photos: faces found in {found['collect']:.1f} s, "
-              f"set written in {found['write']:.1f} s. Tuning (recipe tuned): {found['tune']:.1f} s."]  # fmt: skip
+    lines += [
+        "",
+        f"Calibration set from {found['photos']} rendered photos: faces found in {found['collect']:.1f} s, "
+        f"set written in {found['write']:.1f} s. Tuning (recipe tuned): {found['tune']:.1f} s.",
+    ]
     for found in report["searches"]:
-        lines += ["", f"`--recipe auto` on {found['model']}: {found['search']:.0f} s with 100 calibration and 100 "
-                  f"evaluation faces, {found['tries']} recipe(s), took {found['recipe']} ({found['said']}); peak "
-                  f"{found['peak_mb']:.0f} MB."]  # fmt: skip
+        lines += [
+            "",
+            f"`--recipe auto` on {found['model']}: {found['search']:.0f} s with 100 calibration and 100 "
+            f"evaluation faces, {found['tries']} recipe(s), took {found['recipe']} ({found['said']}); peak "
+            f"{found['peak_mb']:.0f} MB.",
+        ]
     return "\n".join(lines) + "\n"
 
 

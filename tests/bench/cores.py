@@ -5,7 +5,7 @@ RK3588, 12 ms for a detector is an assumption (docs/cores.md); give it what `rkf
 is real: letterbox of 1920×1080, decoding of INT8 outputs of an SCRFD at 640×640 with as many faces as the row says,
 suppression, alignment, threads and locks.
 
-The bound is cores / (detector + faces · recogniser): no schedule can do more inferences than the cores have time for.
+The bound is cores / (detector + faces · recognizer): no schedule can do more inferences than the cores have time for.
 Beside the scheduler: a sequential pipeline on one core; the same with one context on all cores (--all-cores times as
 fast, as was published); a pipeline for each core in a thread of its own. Then a live camera, whose newest frame wins.
 Exit code 1 where a row of the first table is below 0.95.
@@ -24,6 +24,7 @@ from itertools import count, islice
 from operator import itemgetter
 
 import numpy as np
+
 from rkface.runtime import detect, embed
 from rkface.runtime.backends import Quantized, Raw
 from rkface.runtime.bundle import Input, Manifest, Model, Output, Source, Thresholds
@@ -95,20 +96,20 @@ class SimulatedRecognizer:
 
 
 def outputs(faces: int) -> list[Quantized]:
-    """An SCRFD's nine INT8 outputs that speak of ``faces`` faces, each by the 18 anchors next to its centre."""
+    """An SCRFD's nine INT8 outputs that speak of ``faces`` faces, each by the 18 anchors next to its center."""
     corners = np.array([[40 + 150 * (face % 4), 40 + 160 * (face // 4)] for face in range(faces)]).reshape(-1, 2)
     found: dict[str, list[np.ndarray]] = {"score": [], "box": [], "landmarks": []}
     for stride in detect.STRIDES:
         cells = SIDE // stride
         grid = np.stack(np.meshgrid(np.arange(cells), np.arange(cells)), axis=-1).reshape(-1, 2)
-        centres = np.repeat(grid * stride, detect.ANCHORS, axis=0)
-        score = np.random.default_rng(0).uniform(0, 0.3, len(centres))
-        box, landmarks = np.zeros((len(centres), 4)), np.zeros((len(centres), 10))
+        centers = np.repeat(grid * stride, detect.ANCHORS, axis=0)
+        score = np.random.default_rng(0).uniform(0, 0.3, len(centers))
+        box, landmarks = np.zeros((len(centers), 4)), np.zeros((len(centers), 10))
         for corner in corners if stride == 16 else ():
-            near = np.abs(centres - corner - FACE / 2).max(axis=1) <= 1.5 * stride
-            score[near] = 0.9 - np.abs(centres[near] - corner - FACE / 2).sum(axis=1) / 500
-            box[near] = np.hstack([centres[near] - corner, corner + FACE - centres[near]]) / stride
-            landmarks[near] = ((corner + LANDMARKS * FACE)[None] - centres[near][:, None]).reshape(-1, 10) / stride
+            near = np.abs(centers - corner - FACE / 2).max(axis=1) <= 1.5 * stride
+            score[near] = 0.9 - np.abs(centers[near] - corner - FACE / 2).sum(axis=1) / 500
+            box[near] = np.hstack([centers[near] - corner, corner + FACE - centers[near]]) / stride
+            landmarks[near] = ((corner + LANDMARKS * FACE)[None] - centers[near][:, None]).reshape(-1, 10) / stride
         for kind, values in (("score", score[:, None]), ("box", box), ("landmarks", landmarks)):
             found[kind].append(values)
     grids = {"score": (-128, 1 / 255), "box": (-128, 0.03), "landmarks": (0, 0.03)}
@@ -134,9 +135,15 @@ def manifest() -> Manifest:
         for role, (input, shapes) in models.items()
     }
     return Manifest(
-        name="simulated", synthetic=True, created="", target="rk3588", toolkit="", rkface="",
-        thresholds=Thresholds(0.5, 0.4, 0.4), **made,
-    )  # fmt: skip
+        name="simulated",
+        synthetic=True,
+        created="",
+        target="rk3588",
+        toolkit="",
+        rkface="",
+        thresholds=Thresholds(0.5, 0.4, 0.4),
+        **made,
+    )
 
 
 MANIFEST = manifest()
@@ -258,8 +265,10 @@ def processor(faces: tuple[int, ...], number: int = 64) -> float:
 
 def throughput(timing: Timing, options: argparse.Namespace) -> float:
     """Print the table of files; the worst share of the bound. The best of all runs: others can only slow one."""
-    print("| cores | faces | bound | sequential | all cores as one | one pipeline a core | scheduler | of the bound "
-          "| frame p50 / p99 ms |\n" + "|---" * 9 + "|")  # fmt: skip
+    print(
+        "| cores | faces | bound | sequential | all cores as one | one pipeline a core | scheduler | of the bound "
+        "| frame p50 / p99 ms |\n" + "|---" * 9 + "|"
+    )
     fast = Timing(timing.detector / options.all_cores, timing.recognizer / options.all_cores)
     runs = range(options.repeat)
 
@@ -278,15 +287,21 @@ def throughput(timing: Timing, options: argparse.Namespace) -> float:
             ours, took = max((scheduled(timing, cores, faces, number) for _ in runs), key=itemgetter(0))
         p50, p99 = np.percentile(took, (50, 99))
         worst = min(worst, ours / bound)
-        print(f"| {cores} | {name} | {bound:.1f} | {slow:.1f} | {joined:.1f} | {apart:.1f} | **{ours:.1f}** | "
-              f"{ours / bound:.3f} | {p50:.0f} / {p99:.0f} |", flush=True)  # fmt: skip
+        print(
+            f"| {cores} | {name} | {bound:.1f} | {slow:.1f} | {joined:.1f} | {apart:.1f} | **{ours:.1f}** | "
+            f"{ours / bound:.3f} | {p50:.0f} / {p99:.0f} |",
+            flush=True,
+        )
     return worst
 
 
 def latency(timing: Timing, options: argparse.Namespace) -> None:
     """Print the table of a live camera."""
-    print(f"\n| cores | faces | bound | results a second, of {CAMERA} | dropped | capture to result p50 / p99 ms |\n"
-          + "|---" * 6 + "|")  # fmt: skip
+    print(
+        f"\n| cores | faces | bound | results a second, of {CAMERA} | dropped | capture to result p50 / p99 ms |\n"
+        + "|---" * 6
+        + "|"
+    )
     for cores, name, faces in rows(options):
         with stage(f"{cores} cores, {name} faces, live"):
             each, dropped, (p50, p99) = watched(timing, cores, faces, options.seconds)

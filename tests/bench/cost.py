@@ -15,12 +15,13 @@ from pathlib import Path
 import cv2
 import numpy as np
 import torch
+from torch import nn
+
 from rkface.convert.catalog import DEMO
 from rkface.convert.cost import estimate, layers
 from rkface.convert.simplify import fix, simplify
 from rkface.convert.targets import TARGETS
 from rkface.runtime.errors import ModelError
-from torch import nn
 
 BUILD = """
 import sys
@@ -35,7 +36,7 @@ ROW = re.compile(r"\d+ +Conv\w* +\w+ +NPU .* (\d+)/(\d+)/(\d+) +\d")
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("models", type=Path, nargs="*", help="detectors and recognisers (default: the demo pack's)")
+    parser.add_argument("models", type=Path, nargs="*", help="detectors and recognizers (default: the demo pack's)")
     parser.add_argument("--targets", default=",".join(TARGETS))
     parser.add_argument("--boards", action="store_true", help="needs no toolkit")
     options = parser.parse_args()
@@ -77,10 +78,14 @@ class Bottleneck(nn.Module):
         outputs = 4 * width
         self.before = nn.Sequential(nn.BatchNorm2d(inputs), nn.ReLU())
         self.body = nn.Sequential(
-            nn.Conv2d(inputs, width, 1, bias=False), nn.BatchNorm2d(width), nn.ReLU(),
-            nn.Conv2d(width, width, 3, stride, 1, bias=False), nn.BatchNorm2d(width), nn.ReLU(),
+            nn.Conv2d(inputs, width, 1, bias=False),
+            nn.BatchNorm2d(width),
+            nn.ReLU(),
+            nn.Conv2d(width, width, 3, stride, 1, bias=False),
+            nn.BatchNorm2d(width),
+            nn.ReLU(),
             nn.Conv2d(width, outputs, 1, bias=False),
-        )  # fmt: skip
+        )
         self.shortcut = nn.Conv2d(inputs, outputs, 1, stride, bias=False) if inputs != outputs else None
 
     def forward(self, x):

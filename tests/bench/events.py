@@ -15,6 +15,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "runtime"))
 
 from events.mosquitto import PACKAGES, Mosquitto
 from events.world import event
+
 from rkface.boards.twin.ingredients import MissingError, unpacked
 from rkface.runtime.events import Broker, Delivery, Mqtt, Spool, Webhook
 from rkface.runtime.machine import read_machine

@@ -24,12 +24,13 @@ import numpy as np
 from growth_service import CAMERAS, SAMPLES, points
 from peers_rkface import open_pipeline
 from peers_worker import Clock
-from rkface.convert.plot import COLOURS, text
+from scenes import material, portraits, scene
+
+from rkface.convert.plot import COLORS, text
 from rkface.runtime.backends.reference import open_detector
 from rkface.runtime.detect import Detector
 from rkface.runtime.pipeline import Pipeline
 from rkface.runtime.progress import stage
-from scenes import material, portraits, scene
 
 COUNTS = (0, 1, 2, 5, 10, 20, 30, 40, 50, 60, 72)
 GRID = (6, 12, 0.15)
@@ -71,8 +72,10 @@ def main() -> int:
         pictures = [one for one, _ in portraits(models.images(), Detector(*open_detector(models.detector)))]
     with open_pipeline(models.detector, models.recognizer, threads=1) as pipeline:
         with stage("faces"):
-            faces = [measure(pipeline, scene(pictures, count, (1920, 1080), 1, GRID), clock, options.runs)
-                     for count in COUNTS]  # fmt: skip
+            faces = [
+                measure(pipeline, scene(pictures, count, (1920, 1080), 1, GRID), clock, options.runs)
+                for count in COUNTS
+            ]
         with stage("resolution"):
             sizes = [measure(pipeline, scene(pictures, 0, size), clock, options.runs) for size in SIZES]
     with stage("gallery"):
@@ -164,9 +167,9 @@ def plot(one: Series) -> str:
     parts += [text(x(value), HEIGHT - BOTTOM + 17, f"{value:g}") for value in across]
     ends = [(x(at), y(one.start + one.slope * at)) for at in (0, max(one.x))]
     line = "L".join(f"{left:.1f} {down:.1f}" for left, down in ends)
-    parts.append(f"<path d='M{line}' stroke='{COLOURS[1]}' stroke-dasharray='6 4' fill='none'/>")
+    parts.append(f"<path d='M{line}' stroke='{COLORS[1]}' stroke-dasharray='6 4' fill='none'/>")
     points = [(x(at), y(value)) for at, value in zip(one.x, one.y, strict=True)]
-    parts += [f"<circle cx='{left:.1f}' cy='{down:.1f}' r='4' fill='{COLOURS[0]}'/>" for left, down in points]
+    parts += [f"<circle cx='{left:.1f}' cy='{down:.1f}' r='4' fill='{COLORS[0]}'/>" for left, down in points]
     return "".join(parts)
 
 

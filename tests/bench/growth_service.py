@@ -20,6 +20,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+
 from rkface.runtime.embed import unit
 from rkface.runtime.search import build
 

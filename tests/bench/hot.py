@@ -18,6 +18,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+
 from rkface.runtime.align import TEMPLATE, align
 from rkface.runtime.backends.reference import Tensor
 from rkface.runtime.bundle import Input, Output
@@ -56,13 +57,13 @@ def answers(faces: int, width: int, height: int) -> list[np.ndarray]:
     for index in range(faces):
         x, y = (index + 0.5) * SIDE / faces, usable / 2
         level = layout[1 if side > 30 else 0]
-        near = np.argsort(((level.centres - (x, y)) ** 2).sum(axis=1))[:12]
-        centres = level.centres[near]
+        near = np.argsort(((level.centers - (x, y)) ** 2).sum(axis=1))[:12]
+        centers = level.centers[near]
         points = TEMPLATE / 112 * side + (x - side / 2, y - side / 2)
         outputs[level.scores][0, near, 0] = random.uniform(0.6, 0.9, len(near))
-        edges = np.concatenate([centres - (x - side / 2, y - side / 2), (x + side / 2, y + side / 2) - centres], axis=1)
+        edges = np.concatenate([centers - (x - side / 2, y - side / 2), (x + side / 2, y + side / 2) - centers], axis=1)
         outputs[level.boxes][0, near] = edges / level.stride
-        outputs[level.landmarks][0, near] = ((points - centres[:, None]) / level.stride).reshape(len(near), 10)
+        outputs[level.landmarks][0, near] = ((points - centers[:, None]) / level.stride).reshape(len(near), 10)
     return outputs
 
 
@@ -126,8 +127,12 @@ def main() -> int:
 
 def markdown(rows: list[dict[str, object]], others: dict[str, tuple[float, float]]) -> str:
     stages = ("detect", "letterbox", "decode", "suppress", "align")
-    lines = [f"{os.cpu_count()} cores, one thread; milliseconds of CPU, median (95th percentile); align: a face.", "",
-             f"| image | faces | {' | '.join(stages)} |", "|---" * 7 + "|"]  # fmt: skip
+    lines = [
+        f"{os.cpu_count()} cores, one thread; milliseconds of CPU, median (95th percentile); align: a face.",
+        "",
+        f"| image | faces | {' | '.join(stages)} |",
+        "|---" * 7 + "|",
+    ]
     for row in rows:
         cells = [f"{row[stage]:.3f} ({row[stage + '_p95']:.3f})" if stage in row else "" for stage in stages]
         lines.append(f"| {row['image']} | {row['faces']} | {' | '.join(cells)} |")

@@ -23,6 +23,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 from limit import bounds
+from scenes import SHARED, Material, material, portraits
+
 from rkface.convert.demo.background import background
 from rkface.convert.mosaic import mosaics
 from rkface.convert.prove import compare_faces, match
@@ -31,7 +33,6 @@ from rkface.runtime.backends.reference import open_detector
 from rkface.runtime.detect import Detector
 from rkface.runtime.faces import Faces
 from rkface.runtime.progress import Stage, stage
-from scenes import SHARED, Material, material, portraits
 
 CAMERA = (1920, 1080)
 WHOLE = (640, 640)
@@ -167,13 +168,16 @@ def against(reference: Sequence[Faces], found: Sequence[Faces], scale: float) ->
 
 
 def small_faces(
-    model: str, detectors: dict[tuple[int, int], Detector], pictures: Sequence[tuple[np.ndarray, np.ndarray]],
+    model: str,
+    detectors: dict[tuple[int, int], Detector],
+    pictures: Sequence[tuple[np.ndarray, np.ndarray]],
     shown: Stage,
-) -> Iterator[Small]:  # fmt: skip
+) -> Iterator[Small]:
     for done, (size, camera) in enumerate(SMALL):
         scale = camera / size[0]
-        yield Small(model, size, camera, {face: recall(detectors[size], pictures, face, camera, scale)
-                                          for face in FACES})  # fmt: skip
+        yield Small(
+            model, size, camera, {face: recall(detectors[size], pictures, face, camera, scale) for face in FACES}
+        )
         shown.advance(done + 1, len(SMALL))
 
 
@@ -227,27 +231,50 @@ def markdown(rows: Sequence[Row], small: Sequence[Small], found: Material) -> st
         f"({rows[0].model} at 640×640). Times are predicted, for one core in INT8."
     )
     lines = ["Synthetic: the demo detector on rendered people.", ""] if found.synthetic else []
-    heads = [*(f"{chip.upper()} ms" for chip in CHIPS), "people: recall", "extra", "landmarks", "crowds: recall",
-             "extra", "landmarks"]  # fmt: skip
+    heads = [
+        *(f"{chip.upper()} ms" for chip in CHIPS),
+        "people: recall",
+        "extra",
+        "landmarks",
+        "crowds: recall",
+        "extra",
+        "landmarks",
+    ]
     lines += [said, "", f"| model | input | GMAC | {' | '.join(heads)} |", "|---" * (3 + len(heads)) + "|"]
     for one in rows:
         cells = [f"{one.milliseconds[chip]:.2f}" for chip in CHIPS]
         for part in (one.people, one.crowds):
             cells += [f"{part.recall:.1%}", str(part.extra), f"{part.landmarks:.1%}"]
         lines.append(f"| {one.model} | {one.size[0]}×{one.size[1]} | {one.gmacs:.2f} | {' | '.join(cells)} |")
-    between = [f"under {FACES[1]} px", *(f"{low} to {high} px" for low, high in pairwise(FACES[1:])),
-               f"{FACES[-1]} px and more"]  # fmt: skip
-    lines += ["", "Faces of both sets that 640×640 finds and inputs narrower than 640 do, by their size there:", "",
-              f"| model | {' | '.join(between)} |", "|---" * (1 + len(FACES)) + "|"]  # fmt: skip
+    between = [
+        f"under {FACES[1]} px",
+        *(f"{low} to {high} px" for low, high in pairwise(FACES[1:])),
+        f"{FACES[-1]} px and more",
+    ]
+    lines += [
+        "",
+        "Faces of both sets that 640×640 finds and inputs narrower than 640 do, by their size there:",
+        "",
+        f"| model | {' | '.join(between)} |",
+        "|---" * (1 + len(FACES)) + "|",
+    ]
     for model in dict.fromkeys(one.model for one in rows):
-        narrow = [part.by_size for one in rows if one.model == model and one.size[0] < WHOLE[0]
-                  for part in (one.people, one.crowds)]  # fmt: skip
+        narrow = [
+            part.by_size
+            for one in rows
+            if one.model == model and one.size[0] < WHOLE[0]
+            for part in (one.people, one.crowds)
+        ]
         sums = [[sum(counts) for counts in zip(*(part[low] for part in narrow), strict=True)] for low in FACES]
         cells = [f"{kept / there:.1%} of {there}" if there else "" for kept, there in sums]
         lines.append(f"| {model} | {' | '.join(cells)} |")
-    lines += ["", "Portraits found, by their size in the input (root of the box's area), score 0.5, IoU 0.5:", "",
-              "| model | input | camera | " + " | ".join(f"{face} px" for face in FACES) + " |",
-              "|---" * (3 + len(FACES)) + "|"]  # fmt: skip
+    lines += [
+        "",
+        "Portraits found, by their size in the input (root of the box's area), score 0.5, IoU 0.5:",
+        "",
+        "| model | input | camera | " + " | ".join(f"{face} px" for face in FACES) + " |",
+        "|---" * (3 + len(FACES)) + "|",
+    ]
     for part in small:
         cells = [f"{share:.0%}" for _, share in part.shares.values()]
         camera = f"{part.camera}×{part.camera * 9 // 16}"

@@ -26,10 +26,14 @@ PUBLISHED = (
     ("det_2.5g INT8 640×640 with Python post-processing", "RK3588", "27.7 ms", "same"),
     ("det_2.5g and w600k_r50 INT8, one face, one after the other", "RK3588", "46.4 ms, 21.6 frames a second", "same"),
     ("SCRFD-2.5G 640×640 INT8, end to end on one core", "RK3588", "42 ms", "FastDeploy"),
-    ("ResNet-50 v2 224×224 INT8, one core", "RK3588, RK3576, RK3566, RK3562", "110, 99, 38, 55 a second",
-     "airockchip/rknn_model_zoo"),
-)  # fmt: skip
-# Their detector's 27.7 ms and recogniser's 11.2 ms, as a pool of three contexts would run them, if the processor keeps
+    (
+        "ResNet-50 v2 224×224 INT8, one core",
+        "RK3588, RK3576, RK3566, RK3562",
+        "110, 99, 38, 55 a second",
+        "airockchip/rknn_model_zoo",
+    ),
+)
+# Their detector's 27.7 ms and recognizer's 11.2 ms, as a pool of three contexts would run them, if the processor keeps
 # up with the post-processing that is part of the former.
 FROM_PUBLISHED = 1000 * SCALING["rk3588"] / (27.7 + 11.2)
 
@@ -79,8 +83,10 @@ def limits(detector: Path, recognizer: Path, *, large: bool) -> Limits:
         by_model = {path.stem: bounds(path, "recognizer", folder) for path in recognizers}
     predictions = tuple(
         _predict(finder, one, faces)
-        for bound in by_model.values() for finder, one in zip(found, bound, strict=True) for faces in CROWDS
-    )  # fmt: skip
+        for bound in by_model.values()
+        for finder, one in zip(found, bound, strict=True)
+        for faces in CROWDS
+    )
     return Limits((*found, *(one for bound in by_model.values() for one in bound)), predictions)
 
 
@@ -107,9 +113,12 @@ def markdown(found: dict[str, Any]) -> str:
     for name, one in models.items():
         cells = " | ".join(f"{at[name, chip]:.2f}" for chip in CHIPS)
         lines.append(f"| {name} | {one['gmacs']:.2f} | {one['megabytes']:.1f} | {cells} |")
-    lines += ["", f"| **prediction**: frames a second on all cores, at the bound → {SLOWER:g} times slower | faces a "
-              "frame | " + " | ".join(f"{chip.upper()} ({TARGETS[chip].cores})" for chip in CHIPS) + " |",
-              "|---" * (2 + len(CHIPS)) + "|"]  # fmt: skip
+    lines += [
+        "",
+        f"| **prediction**: frames a second on all cores, at the bound → {SLOWER:g} times slower | faces a "
+        "frame | " + " | ".join(f"{chip.upper()} ({TARGETS[chip].cores})" for chip in CHIPS) + " |",
+        "|---" * (2 + len(CHIPS)) + "|",
+    ]
     rates = {(one["recognizer"], one["faces"], one["chip"]): one for one in found["predictions"]}
     for name, faces in dict.fromkeys((one["recognizer"], one["faces"]) for one in found["predictions"]):
         detector = rates[name, faces, CHIPS[0]]["detector"]
@@ -119,9 +128,12 @@ def markdown(found: dict[str, Any]) -> str:
         lines.append(f"| {detector} + {name} | {faces} | {cells} |")
     lines += ["", "| published by others, not measured by us | chip | figure | source |", "|---|---|---|---|"]
     lines += [f"| {' | '.join(row)} |" for row in PUBLISHED]
-    lines += ["", "**Prediction** from the published figures: RK3588's three cores (reported: "
-              f"{SCALING['rk3588']:g} times one) at 27.7 + 11.2 ms a frame of one face give at most "
-              f"{FROM_PUBLISHED:.0f} frames a second."]  # fmt: skip
+    lines += [
+        "",
+        "**Prediction** from the published figures: RK3588's three cores (reported: "
+        f"{SCALING['rk3588']:g} times one) at 27.7 + 11.2 ms a frame of one face give at most "
+        f"{FROM_PUBLISHED:.0f} frames a second.",
+    ]
     return "\n".join(lines) + "\n"
 
 

@@ -10,10 +10,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import psutil
+from rknnlite.api import RKNNLite
+
 from rkface.runtime.backends.npu import open_npu
 from rkface.runtime.bundle import read_bundle
 from rkface.runtime.golden import read_golden
-from rknnlite.api import RKNNLite
 
 RUNS = 600
 

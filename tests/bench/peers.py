@@ -29,6 +29,8 @@ import numpy as np
 from limit import Limits, limits
 from peers_compare import Agreement, Ratio, Times, agreement, lowest_cosine, ratio, times
 from peers_report import markdown
+from scenes import GRIDS, Material, fitting_scene, material, portraits
+
 from rkface.runtime.align import align
 from rkface.runtime.backends.reference import open_detector
 from rkface.runtime.bundle import sha256
@@ -36,7 +38,6 @@ from rkface.runtime.detect import Detector
 from rkface.runtime.errors import RkfaceError
 from rkface.runtime.machine import read_clocks, read_machine
 from rkface.runtime.progress import stage
-from scenes import GRIDS, Material, fitting_scene, material, portraits
 
 HERE = Path(__file__).resolve().parent
 OURS, THEIRS = "peers_rkface.py", "peers_insightface.py"
@@ -74,9 +75,13 @@ class Side:
         limits = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), str(threads))
         self._script = script
         self._process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
             env=os.environ | limits,
-        )  # fmt: skip
+        )
 
     def ask(self, do: str, **arguments: Any) -> dict[str, Any]:
         assert self._process.stdin and self._process.stdout and self._process.stderr
@@ -102,14 +107,27 @@ class Side:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--peer", type=Path, default=Path("build/peers/bin/python"), help="the Python that has "
-                        "insightface (default: %(default)s, which `make bench` creates)")  # fmt: skip
+    parser.add_argument(
+        "--peer",
+        type=Path,
+        default=Path("build/peers/bin/python"),
+        help="the Python that has insightface (default: %(default)s, which `make bench` creates)",
+    )
     parser.add_argument("--quick", action="store_true", help=f"{QUICK} rounds instead of {ROUNDS}, and no IResNet-50")
     parser.add_argument("--rounds", type=int, help="runs of each side and frame")
-    parser.add_argument("--timer", choices=("wall", "cpu"), default="wall", help="cpu: CPU time of all threads, for a "
-                        "machine with others at work (default: %(default)s)")  # fmt: skip
-    parser.add_argument("--threads", type=int, nargs="+", default=sorted({1, os.cpu_count() or 1}),
-                        help="of each side (default: 1 and all cores)")  # fmt: skip
+    parser.add_argument(
+        "--timer",
+        choices=("wall", "cpu"),
+        default="wall",
+        help="cpu: CPU time of all threads, for a machine with others at work (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--threads",
+        type=int,
+        nargs="+",
+        default=sorted({1, os.cpu_count() or 1}),
+        help="of each side (default: 1 and all cores)",
+    )
     parser.add_argument("--detector", type=Path, help="an SCRFD with a fixed input size")
     parser.add_argument("--recognizer", type=Path)
     parser.add_argument("--photos", type=Path, help="whose faces are put into the frames")
@@ -199,14 +217,20 @@ def same_crop(sides: Sequence[Side], path: Path, landmarks: list[Any]) -> float 
 
 def to_json(models: Material, rows: list[Row], versions: list[dict[str, str]], bound: Limits) -> dict[str, Any]:
     machine = read_machine()
-    files = {role: {"file": path.name, "sha256": sha256(path)} for role, path in
-             (("detector", models.detector), ("recognizer", models.recognizer))}  # fmt: skip
+    files = {
+        role: {"file": path.name, "sha256": sha256(path)}
+        for role, path in (("detector", models.detector), ("recognizer", models.recognizer))
+    }
     return {
         "machine": asdict(machine) | {"cores": os.cpu_count(), "clocks": asdict(read_clocks())},
-        "commit": commit(), "date": time.strftime("%Y-%m-%d"), "versions": versions, "models": files,
+        "commit": commit(),
+        "date": time.strftime("%Y-%m-%d"),
+        "versions": versions,
+        "models": files,
         "synthetic": models.synthetic,
-        "rows": [asdict(row) | {"problem": row.agreement.problem} for row in rows], "limits": asdict(bound),
-    }  # fmt: skip
+        "rows": [asdict(row) | {"problem": row.agreement.problem} for row in rows],
+        "limits": asdict(bound),
+    }
 
 
 def commit() -> str:

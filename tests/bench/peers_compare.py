@@ -66,8 +66,10 @@ def ratio(ours: Sequence[float], theirs: Sequence[float]) -> Ratio:
     drawn = np.random.default_rng(0).integers(0, len(pairs), (RESAMPLES, len(pairs)))
     low, high = np.percentile(np.median(pairs[drawn], axis=1), (2.5, 97.5))
     first, third = np.percentile(pairs, (25, 75))
-    return Ratio(*(round(float(value), 2) for value in (np.median(pairs), low, high)),
-                 (round(float(first), 2), round(float(third), 2)))  # fmt: skip
+    return Ratio(
+        *(round(float(value), 2) for value in (np.median(pairs), low, high)),
+        (round(float(first), 2), round(float(third), 2)),
+    )
 
 
 def agreement(ours: Mapping[str, Any], theirs: Mapping[str, Any], same_crop: float | None) -> Agreement:

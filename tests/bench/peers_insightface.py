@@ -24,9 +24,11 @@ def open_side(detector: Path, recognizer: Path, threads: int) -> Side:
         for model in (detector, recognizer):
             (Path(folder) / model.name).symlink_to(model.resolve())
         app = FaceAnalysis(
-            folder, allowed_modules=["detection", "recognition"],
-            providers=["CPUExecutionProvider"], sess_options=session_options(threads),
-        )  # fmt: skip
+            folder,
+            allowed_modules=["detection", "recognition"],
+            providers=["CPUExecutionProvider"],
+            sess_options=session_options(threads),
+        )
         app.prepare(ctx_id=0, det_thresh=0.5, det_size=size)
     network = app.models["recognition"]
 

@@ -7,9 +7,15 @@ from typing import Any
 from limit import markdown as limit_tables
 
 STAGES = {
-    "letterbox": "letterbox", "tensor": "tensor", "inference": "inference", "decode": "decode", "nms": "NMS",
-    "rest": "rest", "align": "align", "embed": "embed",
-}  # fmt: skip
+    "letterbox": "letterbox",
+    "tensor": "tensor",
+    "inference": "inference",
+    "decode": "decode",
+    "nms": "NMS",
+    "rest": "rest",
+    "align": "align",
+    "embed": "embed",
+}
 
 
 def markdown(report: dict[str, Any]) -> str:
@@ -41,8 +47,11 @@ def _facts(report: dict[str, Any]) -> list[str]:
 
 
 def _whole(rows: list[dict[str, Any]]) -> list[str]:
-    lines = ["| frame | faces | threads | rkface median (p95) | insightface median (p95) | times as fast | boxes apart "
-             "px | cosine, same crop | own crops | |", "|---" * 10 + "|"]  # fmt: skip
+    lines = [
+        "| frame | faces | threads | rkface median (p95) | insightface median (p95) | times as fast | boxes apart "
+        "px | cosine, same crop | own crops | |",
+        "|---" * 10 + "|",
+    ]
     for row in rows:
         agreed = row["agreement"]
         forms = {"pixels": ".3f", "same_crop": ".5f", "own_crop": ".4f"}
@@ -54,8 +63,11 @@ def _whole(rows: list[dict[str, Any]]) -> list[str]:
 
 
 def _own(rows: list[dict[str, Any]]) -> list[str]:
-    lines = ["| frame | faces | threads | rkface median (p95) | insightface median (p95) | times less | align a face: "
-             "rkface | insightface |", "|---" * 8 + "|"]  # fmt: skip
+    lines = [
+        "| frame | faces | threads | rkface median (p95) | insightface median (p95) | times less | align a face: "
+        "rkface | insightface |",
+        "|---" * 8 + "|",
+    ]
     for row in rows:
         faces = max(row["agreement"]["ours"], 1)
         aligned = [f"{one['median'] / faces:.3f}" if one else "" for one in (row["align_ours"], row["align_theirs"])]

@@ -11,6 +11,7 @@ from unittest.mock import patch
 
 import numpy as np
 from peers_worker import Answer, Clock, Side, serve
+
 from rkface.runtime import detect
 from rkface.runtime.backends.reference import ReferenceBackend, open_detector, open_recognizer
 from rkface.runtime.bundle import Input, Manifest, Model, Output, Source, Thresholds
@@ -47,14 +48,21 @@ def _model(path: Path, input: Input, outputs: Sequence[Output]) -> Model:
 def _manifest(detector: Model, recognizer: Model) -> Manifest:
     """The thresholds that insightface has by default."""
     return Manifest(
-        name="bench", synthetic=False, created="", target="", toolkit="", rkface="",
-        detector=detector, recognizer=recognizer, thresholds=Thresholds(detect.THRESHOLD, detect.NMS_IOU, 0.4),
-    )  # fmt: skip
+        name="bench",
+        synthetic=False,
+        created="",
+        target="",
+        toolkit="",
+        rkface="",
+        detector=detector,
+        recognizer=recognizer,
+        thresholds=Thresholds(detect.THRESHOLD, detect.NMS_IOU, 0.4),
+    )
 
 
 def _stages(pipeline: Pipeline, image: np.ndarray, runs: int, clock: Clock) -> dict[str, list[float]]:
     """Seconds of each of STAGES in each run of detect, align, embed. ``tensor`` is what the backend does around ONNX
-    Runtime (uint8 → float planes), ``embed`` the recogniser with what is around it, ``rest`` what no stage names."""
+    Runtime (uint8 → float planes), ``embed`` the recognizer with what is around it, ``rest`` what no stage names."""
     found: dict[str, list[float]] = {name: [] for name in STAGES}
     for _ in range(runs):
         spent = dict.fromkeys(STAGES, 0.0)
@@ -79,9 +87,11 @@ def _stages(pipeline: Pipeline, image: np.ndarray, runs: int, clock: Clock) -> d
 @contextmanager
 def _watched(spent: dict[str, float], timer: Callable[[], float]) -> Iterator[None]:
     places = {
-        "letterbox": (detect.Canvas, "letterbox"), "decode": (detect, "decode"), "nms": (detect, "suppress"),
+        "letterbox": (detect.Canvas, "letterbox"),
+        "decode": (detect, "decode"),
+        "nms": (detect, "suppress"),
         "tensor": (ReferenceBackend, "infer"),
-    }  # fmt: skip
+    }
     with ExitStack() as patched:
         for name, (owner, attribute) in places.items():
             patched.enter_context(patch.object(owner, attribute, _timed(getattr(owner, attribute), spent, name, timer)))

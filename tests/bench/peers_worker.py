@@ -119,8 +119,11 @@ class Loop:
 
     def answer(self) -> dict[str, Any]:
         said = self.side.answer(self.side.recognize(self.image))
-        return {"boxes": said.boxes.tolist(), "landmarks": said.landmarks.tolist(),
-                "embeddings": said.embeddings.tolist()}  # fmt: skip
+        return {
+            "boxes": said.boxes.tolist(),
+            "landmarks": said.landmarks.tolist(),
+            "embeddings": said.embeddings.tolist(),
+        }
 
     def embed(self, crops: str) -> dict[str, Any]:
         return {"embeddings": self.side.embed(list(np.load(crops))).tolist()}

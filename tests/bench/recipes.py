@@ -1,8 +1,8 @@
-"""What each way to quantise keeps of a model, side by side: the table of docs/accuracy.md.
+"""What each way to quantize keeps of a model, side by side: the table of docs/accuracy.md.
 
     make bench-recipes        (python tests/bench/recipes.py --help)
 
-Without arguments the demo pack (synthetic) is quantised by every recipe, calibrated and judged on rendered photos. With
+Without arguments the demo pack (synthetic) is quantized by every recipe, calibrated and judged on rendered photos. With
 --detector, --recognizer and --photos, yours is: some people of the photos calibrate, the others judge. INT8 in the
 toolkit's simulator, against FP32 in ONNX Runtime. Seconds are wall time of tuning and of the toolkit's process, all but
 simulation. small: faces in mosaics of the photos at a score of 0.6. bound: predicted milliseconds on one NPU core
@@ -65,7 +65,7 @@ def measure(options: argparse.Namespace, work: Path) -> list[dict[str, object]]:
     finder = to_finder(models, sources)
     material = gather(photos, finder, work / "set")
     reference = run_reference(models, finder.detector, material.evaluation)
-    toolkit = attempts(models, sources, work, work, analyse=False)
+    toolkit = attempts(models, sources, work, work, analyze=False)
     lists = {"detector": material.calibration.detector, "recognizer": material.calibration.recognizer}
     images = {"detector": material.evaluation.scenes, "recognizer": material.evaluation.crops}
     rows = []
@@ -80,9 +80,15 @@ def measure(options: argparse.Namespace, work: Path) -> list[dict[str, object]]:
             row = {"model": sources.paths[role].stem, "recipe": recipe.name, "seconds": seconds, "bound": bound}
             if role == "detector":
                 found = compare_faces(reference.faces, faces_of(finder.detector, done.outputs, material.evaluation))
-                row |= {"faces": found.faces, "missed": found.missed, "extra": found.extra, "iou": found.mean_iou,
-                        "iou_min": found.minimum_iou, "landmarks": found.landmark_error,
-                        "landmarks_max": found.landmark_error_max}  # fmt: skip
+                row |= {
+                    "faces": found.faces,
+                    "missed": found.missed,
+                    "extra": found.extra,
+                    "iou": found.mean_iou,
+                    "iou_min": found.minimum_iou,
+                    "landmarks": found.landmark_error,
+                    "landmarks_max": found.landmark_error_max,
+                }
                 strict = mosaics(models, finder, material, reference, done)
                 row |= {"small": strict.faces, "small_missed": strict.missed}
             else:
@@ -102,7 +108,7 @@ def mosaics(models, finder, material, reference, done):
 def markdown(rows: list[dict[str, object]]) -> str:
     lines = [f"{os.cpu_count()} cores.", ""]
     for role, columns in (
-        ("recogniser", {"faces": "d", "mean": ".4f", "p1": ".4f", "min": ".4f", "bound": ".2f"}),
+        ("recognizer", {"faces": "d", "mean": ".4f", "p1": ".4f", "min": ".4f", "bound": ".2f"}),
         ("detector", {"faces": "d", "missed": "d", "extra": "d", "iou": ".3f", "iou_min": ".3f", "landmarks": ".2%",
                       "landmarks_max": ".1%", "small": "d", "small_missed": "d", "bound": ".2f"}),
     ):  # fmt: skip

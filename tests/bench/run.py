@@ -28,6 +28,7 @@ import cv2
 import numpy as np
 from hot import INPUT, OUTPUTS, answers
 from numpy.typing import NDArray
+
 from rkface.runtime import embed, service
 from rkface.runtime.bundle import Input, Manifest, Model, Output, Source, Thresholds
 from rkface.runtime.camera import Camera
@@ -42,7 +43,7 @@ from rkface.runtime.status import resident
 from rkface.runtime.view import View
 
 PEOPLE, DIMENSIONS, WIDTH, HEIGHT = 1000, 512, 640, 360
-NOBODY, KNOWN, STRANGER = 0, 90, 160  # grey level of the picture: who the stand-ins say is there
+NOBODY, KNOWN, STRANGER = 0, 90, 160  # gray level of the picture: who the stand-ins say is there
 VISIT = [*[0.2] * 25, 1.0, 54.0]  # seconds after which each frame of a minute comes; the last two are empty
 KEPT = 20.0  # seconds of ours that the log keeps
 
@@ -104,14 +105,23 @@ def day(hours: float, folder: Path, cameras: int = 1) -> list[dict[str, float]]:
     crop = Input("face", 112, 112, embed.MEAN, embed.STD)
     face = Model("r", "r", "int8", crop, (Output("e", (1, DIMENSIONS)),), source)
     manifest = Manifest(
-        name="bench", synthetic=True, created="2026-01-01T00:00:00Z", target="rk3588", toolkit="2.5.0", rkface="0",
-        detector=Model("d", "d", "int8", INPUT, OUTPUTS, source), recognizer=face, thresholds=Thresholds(0.5, 0.4, 0.4),
-    )  # fmt: skip
+        name="bench",
+        synthetic=True,
+        created="2026-01-01T00:00:00Z",
+        target="rk3588",
+        toolkit="2.5.0",
+        rkface="0",
+        detector=Model("d", "d", "int8", INPUT, OUTPUTS, source),
+        recognizer=face,
+        thresholds=Thresholds(0.5, 0.4, 0.4),
+    )
     names = [f"day{number}" for number in range(cameras)]
     settings = Settings(
-        gallery=folder / "gallery.sqlite", camera={name: CameraSettings("simulated") for name in names},
-        events=Events(stdout=False, file=folder / "events.jsonl"), keep=Keep(KEPT / DAY, KEPT / 2 / DAY),
-    )  # fmt: skip
+        gallery=folder / "gallery.sqlite",
+        camera={name: CameraSettings("simulated") for name in names},
+        events=Events(stdout=False, file=folder / "events.jsonl"),
+        keep=Keep(KEPT / DAY, KEPT / 2 / DAY),
+    )
     with Gallery(settings.gallery, embedding_identity(manifest), create=True) as gallery:
         for number in range(PEOPLE):
             gallery.add(f"Person {number}", [Sample(people[number], None, 1.0, "bench")])
@@ -122,13 +132,16 @@ def day(hours: float, folder: Path, cameras: int = 1) -> list[dict[str, float]]:
     def note(hour: float) -> None:
         held.append(
             {
-                "hour": hour, "seconds": round(time.monotonic() - begun), "CPU s": round(time.process_time() - used, 3),
+                "hour": hour,
+                "seconds": round(time.monotonic() - begun),
+                "CPU s": round(time.process_time() - used, 3),
                 "RSS MiB": round(resident() / 2**20, 1),
-                "threads": threading.active_count(), "descriptors": len(os.listdir("/proc/self/fd")),  # noqa: PTH208
+                "threads": threading.active_count(),
+                "descriptors": len(os.listdir("/proc/self/fd")),  # noqa: PTH208
                 "log KiB": sum(path.stat().st_size for path in folder.glob("appearances*")) // 1024,
                 "events KiB": sum(path.stat().st_size for path in folder.glob("events*")) // 1024,
             }
-        )  # fmt: skip
+        )
 
     def opened(name: str) -> View:
         told = note if name == names[0] else lambda hour: None
@@ -137,11 +150,12 @@ def day(hours: float, folder: Path, cameras: int = 1) -> list[dict[str, float]]:
 
     views = {name: opened(name) for name in names}
     running = service.Service(
-        settings, open_view=lambda name, _: views[name],
+        settings,
+        open_view=lambda name, _: views[name],
         open_scheduler=lambda _: Scheduler(
             manifest, lambda role, core: detector if role == "detector" else recognizer, 1, detect_doubtful
         ),
-    )  # fmt: skip
+    )
     with running:
         running.run()
         note(hours)
@@ -215,7 +229,7 @@ def main() -> int:
         if options.bundle:
             with stage("starting"):
                 taken, load = start(options.bundle, options.still, Path(name))
-            print(f"start to the first person recognised: {taken:.2f} s, of which models {load:.2f} s")
+            print(f"start to the first person recognized: {taken:.2f} s, of which models {load:.2f} s")
     return 0
 
 

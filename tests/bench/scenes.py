@@ -9,6 +9,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+
 from rkface.convert.catalog import DEMO
 from rkface.convert.demo.background import background
 from rkface.convert.demo.render import BYSTANDERS, render_scene

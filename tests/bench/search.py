@@ -33,6 +33,7 @@ sys.path.append(str(FAISS))
 
 import faiss  # noqa: E402
 import numpy as np  # noqa: E402
+
 from rkface.runtime.gallery import Gallery, Sample  # noqa: E402
 from rkface.runtime.gallery_copies import forget  # noqa: E402
 from rkface.runtime.search import build  # noqa: E402
@@ -145,10 +146,11 @@ def markdown(rows: list[dict[str, object]]) -> str:
     build_of_faiss = faiss.get_compile_options().split()[-1]
     lines = [
         f"faiss {faiss.__version__} ({build_of_faiss}), numpy {np.__version__}, one thread; milliseconds of CPU time a "
-        "call, best (median).", "",
+        "call, best (median).",
+        "",
         "| samples | probes | precision | MB | rkface | faiss | faiss / rkface, median |",
         "|---:|---:|---|---:|---:|---:|---:|",
-    ]  # fmt: skip
+    ]
     for row in rows:
         ours, theirs = row["rkface"], row["faiss"]
         lines.append(
@@ -159,11 +161,15 @@ def markdown(rows: list[dict[str, object]]) -> str:
 
 
 def markdown_of_files(files: list[dict[str, object]]) -> str:
-    lines = ["| people | file, MB | read into memory, ms | add a sample, ms | forget a person, ms |",
-             "|---:|---:|---:|---:|---:|"]  # fmt: skip
+    lines = [
+        "| people | file, MB | read into memory, ms | add a sample, ms | forget a person, ms |",
+        "|---:|---:|---:|---:|---:|",
+    ]
     for row in files:
-        lines.append(f"| {row['people']:,} | {row['megabytes']:.0f} | {row['read']:.0f} | {row['add']:.1f} | "
-                     f"{row['forget']:.0f} |")  # fmt: skip
+        lines.append(
+            f"| {row['people']:,} | {row['megabytes']:.0f} | {row['read']:.0f} | {row['add']:.1f} | "
+            f"{row['forget']:.0f} |"
+        )
     return "\n".join(lines) + "\n"
 
 

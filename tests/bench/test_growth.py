@@ -20,9 +20,13 @@ def test_a_straight_line_is_found_and_what_is_off_it_is_told():
 
 @pytest.mark.parametrize(
     ("highest", "marks"),
-    [(72, [0, 10, 20, 30, 40, 50, 60, 70, 80]), (3.777, [0, 0.5, 1, 1.5, 2, 2.5, 3, 3.5, 4]), (4, [0, 1, 2, 3, 4]),
-     (20, [0, 5, 10, 15, 20])],
-)  # fmt: skip
+    [
+        (72, [0, 10, 20, 30, 40, 50, 60, 70, 80]),
+        (3.777, [0, 0.5, 1, 1.5, 2, 2.5, 3, 3.5, 4]),
+        (4, [0, 1, 2, 3, 4]),
+        (20, [0, 5, 10, 15, 20]),
+    ],
+)
 def test_axes_are_marked_in_round_numbers(highest, marks):
     assert ticks(highest) == marks
 

@@ -9,17 +9,21 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))  # the benchmarks are scripts
 
 from less_work import CAMERA, FACES, against, crowd, framed
+from scenes import DEMO, Material, portraits
+
 from rkface.convert.prove import match
 from rkface.runtime.backends.reference import open_detector
 from rkface.runtime.detect import Detector
 from rkface.runtime.faces import Faces
-from scenes import DEMO, Material, portraits
 
 
 def faces(*boxes):
     count = len(boxes)
-    return Faces(np.array(boxes, np.float32).reshape(-1, 4), np.ones(count, np.float32),
-                 np.tile(np.array([[3, 3], [9, 3], [6, 6], [4, 9], [8, 9]], np.float32), (count, 1, 1)))  # fmt: skip
+    return Faces(
+        np.array(boxes, np.float32).reshape(-1, 4),
+        np.ones(count, np.float32),
+        np.tile(np.array([[3, 3], [9, 3], [6, 6], [4, 9], [8, 9]], np.float32), (count, 1, 1)),
+    )
 
 
 def test_faces_are_counted_by_their_size_in_the_input():

@@ -10,9 +10,10 @@ sys.path.insert(0, str(Path(__file__).parent))  # the benchmarks are scripts
 
 from peers import OURS, Side
 from peers_compare import agreement, lowest_cosine, ratio, times
+from scenes import DEMO, GRIDS, Material, fitting_scene, portraits
+
 from rkface.runtime.backends.reference import open_detector
 from rkface.runtime.detect import Detector
-from scenes import DEMO, GRIDS, Material, fitting_scene, portraits
 
 
 def answer(boxes, embeddings):
@@ -53,7 +54,7 @@ def test_own_crops_are_told_but_do_not_decide():
 
 
 def test_ratios_are_those_of_pairs():
-    # A machine that slows down by a hundred times half way through changes no ratio of neighbours.
+    # A machine that slows down by a hundred times half way through changes no ratio of neighbors.
     ours = np.array([0.010] * 20 + [1.0] * 20)
     found = ratio(ours, ours * np.tile([1.9, 2.1], 20))
     assert 1.9 <= found.low <= found.median <= found.high <= 2.1

@@ -1,4 +1,4 @@
-"""Whether people who walk by the rendered camera are one appearance each, and recognised: docs/camera.md.
+"""Whether people who walk by the rendered camera are one appearance each, and recognized: docs/camera.md.
 
     make bench-visits       (python tests/bench/visits.py --help)
 
@@ -13,6 +13,7 @@ from collections import Counter
 
 import numpy as np
 from numpy.typing import NDArray
+
 from rkface.convert.demo.camera import DemoCamera
 from rkface.convert.demo.unconverted import THRESHOLDS, open_demo
 from rkface.runtime.appearance import Match
@@ -26,7 +27,7 @@ from rkface.runtime.watch import Watcher, detecting, watch
 RULES = Rules.of(THRESHOLDS)
 
 
-def enrol(pipeline: Pipeline, camera: DemoCamera, name: str) -> NDArray[np.float32]:
+def enroll(pipeline: Pipeline, camera: DemoCamera, name: str) -> NDArray[np.float32]:
     found = [pipeline.recognize(photo) for photo in camera.portraits(name, 3)]
     return unit(np.sum([faces.embeddings[faces.largest()] for faces in found if len(faces)], axis=0))
 
@@ -47,11 +48,13 @@ def main() -> int:
             camera = DemoCamera(width, height, 4, seed)
             names = list(camera.cast)
             known = names[::2]
-            gallery = np.stack([enrol(pipeline, camera, name) for name in known])
+            gallery = np.stack([enroll(pipeline, camera, name) for name in known])
 
             def search(vectors: NDArray[np.float32], k: int, known=known, gallery=gallery) -> list[list[Match]]:
-                rows = [[Match(name, name, float(c)) for name, c in zip(known, row, strict=True)]
-                        for row in vectors @ gallery.T]  # fmt: skip
+                rows = [
+                    [Match(name, name, float(c)) for name, c in zip(known, row, strict=True)]
+                    for row in vectors @ gallery.T
+                ]
                 return [sorted(row, key=lambda match: -match.cosine)[:k] for row in rows]
 
             watcher = Watcher("", pipeline, search, RULES, clock=lambda moment: moment)
@@ -64,7 +67,7 @@ def main() -> int:
             ends = [one for one in told if one.stage == "end"]
             named = Counter(one.match.name for one in ends if one.match)
             counts["people"] += len(names)
-            counts["enrolled and recognised in one appearance"] += sum(named[name] == 1 for name in known)
+            counts["enrolled and recognized in one appearance"] += sum(named[name] == 1 for name in known)
             counts["strangers in one appearance"] += min(
                 sum(one.match is None for one in ends), len(names) - len(known)
             )

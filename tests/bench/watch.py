@@ -1,9 +1,9 @@
-"""What following and recognising faces costs the CPU, all but inference and the camera's decoding: docs/camera.md.
+"""What following and recognizing faces costs the CPU, all but inference and the camera's decoding: docs/camera.md.
 
     make bench-watch        (python tests/bench/watch.py --help)
 
 Frames of random pixels hold faces that jitter by a pixel; stand-ins answer in place of the models, as a SCRFD and a
-recogniser of 512 numbers would (tests/bench/hot.py). A frame's work is letterbox, decode and suppression, tracking,
+recognizer of 512 numbers would (tests/bench/hot.py). A frame's work is letterbox, decode and suppression, tracking,
 quality gate, alignment of what may be embedded, fusion, and the search among 1000 people: one matrix product. CPU time
 of the one thread that computes, OpenCV's own switched off.
 """
@@ -18,6 +18,7 @@ import cv2
 import numpy as np
 from hot import INPUT, OUTPUTS, Answers, answers
 from numpy.typing import NDArray
+
 from rkface.runtime import embed
 from rkface.runtime.appearance import Match
 from rkface.runtime.bundle import Input, Manifest, Model, Output, Source, Thresholds
@@ -53,11 +54,16 @@ def measure(width: int, height: int, count: int, seconds: float, rate: float) ->
     recognizer = Input("face", 112, 112, embed.MEAN, embed.STD)
     source = Source("none", "0" * 64, 1, "none")
     manifest = Manifest(
-        name="bench", synthetic=True, created="2026-01-01T00:00:00Z", target="rk3588", toolkit="2.5.0", rkface="0",
+        name="bench",
+        synthetic=True,
+        created="2026-01-01T00:00:00Z",
+        target="rk3588",
+        toolkit="2.5.0",
+        rkface="0",
         detector=Model("d", "d", "int8", INPUT, OUTPUTS, source),
         recognizer=Model("r", "r", "int8", recognizer, (Output("embedding", (1, DIMENSIONS)),), source),
         thresholds=Thresholds(0.5, 0.4, 0.4),
-    )  # fmt: skip
+    )
     pipeline = Pipeline(manifest, Answers(answers(count, width, height)), Recognizer(people[0]))
 
     def search(vectors: NDArray[np.float32], k: int) -> list[Sequence[Match]]:
@@ -87,9 +93,9 @@ def track(count: int, frames: int = 300) -> float:
     """Median CPU milliseconds of the tracker alone, for ``count`` faces that walk."""
     random = np.random.default_rng(0)
     tracker, taken = Tracker(), []
-    centres, speeds = random.uniform(100, 1800, (count, 2)), random.normal(0, 5, (count, 2))
+    centers, speeds = random.uniform(100, 1800, (count, 2)), random.normal(0, 5, (count, 2))
     for number in range(frames):
-        places = centres + speeds * number + random.normal(0, 1, (count, 2))
+        places = centers + speeds * number + random.normal(0, 1, (count, 2))
         boxes = np.concatenate([places - 30, places + 30], axis=1).astype(np.float32)
         faces = Faces(boxes, np.full(count, 0.8, np.float32), np.zeros((count, 5, 2), np.float32))
         start = time.thread_time_ns()

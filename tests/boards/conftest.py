@@ -12,6 +12,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+
 from rkface.boards import cargo, deploy
 from rkface.boards.twin.ingredients import MissingError
 from rkface.runtime.bundle import SUMS, Input, Manifest, Model, Output, Source, Thresholds
@@ -69,8 +70,9 @@ def make_bundle(folder):
     (folder / "golden.npz").write_bytes(os.urandom(3_000_000))
     (folder / "reference").mkdir()
     (folder / "reference/detector.onnx").write_bytes(b"onnx")
-    manifest = Manifest("tiny", True, "2026-01-01T00:00:00Z", "rk3588", "2.5.0", "0.1.0", *models,
-                        Thresholds(0.5, 0.4, 0.4))  # fmt: skip
+    manifest = Manifest(
+        "tiny", True, "2026-01-01T00:00:00Z", "rk3588", "2.5.0", "0.1.0", *models, Thresholds(0.5, 0.4, 0.4)
+    )
     (folder / "manifest.json").write_text(manifest.to_json())
     names = ["detector.rknn", "recognizer.rknn", "golden.npz", "manifest.json", "reference/detector.onnx"]
     sums = [f"{hashlib.sha256((folder / name).read_bytes()).hexdigest()}  {name}" for name in sorted(names)]

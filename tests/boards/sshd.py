@@ -124,11 +124,15 @@ def start(files, folder):
     process = subprocess.Popen(
         [files / "usr/sbin/sshd", "-D", "-e", "-f", folder / "sshd_config"],
         env={
-            **os.environ, "LD_LIBRARY_PATH": str(libraries), "LD_PRELOAD": str(libraries / "libnss_wrapper.so"),
-            "NSS_WRAPPER_PASSWD": str(folder / "passwd"), "NSS_WRAPPER_GROUP": str(folder / "group"),
+            **os.environ,
+            "LD_LIBRARY_PATH": str(libraries),
+            "LD_PRELOAD": str(libraries / "libnss_wrapper.so"),
+            "NSS_WRAPPER_PASSWD": str(folder / "passwd"),
+            "NSS_WRAPPER_GROUP": str(folder / "group"),
         },
-        stderr=(folder / "log").open("wb"), stdin=subprocess.DEVNULL,
-    )  # fmt: skip
+        stderr=(folder / "log").open("wb"),
+        stdin=subprocess.DEVNULL,
+    )
     server = Server(folder, process)
     ssh = shutil.which("ssh")
     server.script("ssh", f'exec {ssh} -F {folder}/config "$@"', "here")

@@ -7,6 +7,7 @@ from argparse import ArgumentParser
 from pathlib import Path
 
 import yaml
+
 from rkface.boards.doctor import doctor
 from rkface.boards.wheel import SERVICE
 from rkface.runtime import config

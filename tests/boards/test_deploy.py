@@ -8,6 +8,7 @@ import threading
 from pathlib import Path
 
 import pytest
+
 from rkface.boards import agent
 from rkface.boards.agent import Agent
 from rkface.boards.checks_npu import Need
@@ -27,8 +28,13 @@ def test_a_release_is_whole_and_current(board):
     place = board.base / "current"
     assert board.current() == release
     assert {path.name for path in place.iterdir()} == {
-        "bundle", "wheels", "venv", "requirements.txt", "rkface.service", "release.json",
-    }  # fmt: skip
+        "bundle",
+        "wheels",
+        "venv",
+        "requirements.txt",
+        "rkface.service",
+        "release.json",
+    }
     assert (place / "bundle/golden.npz").read_bytes() == (board.bundle / "golden.npz").read_bytes()
     assert not (place / "bundle/reference").exists(), "the NPU does without the reference models"
     subprocess.run([place / "venv/bin/rkface", "verify", place / "bundle"], check=True)
@@ -117,8 +123,10 @@ def test_two_boards_at_a_time(board, start_server, capsys):
     assert board.deploy(hosts=["board", "other"]) == 0
     said = capsys.readouterr()
     assert "2 of 2 boards done" in said.out and "board: copy" in said.err and "other: copy" in said.err
-    releases = [sorted(root.glob("opt/rkface/releases/*/release.json"))
-                for root in (board.root, board.root.with_name(f"{board.root.name}-other"))]  # fmt: skip
+    releases = [
+        sorted(root.glob("opt/rkface/releases/*/release.json"))
+        for root in (board.root, board.root.with_name(f"{board.root.name}-other"))
+    ]
     assert [len(found) for found in releases] == [1, 1]
 
 
@@ -283,8 +291,11 @@ def test_what_was_damaged_on_the_way_is_not_used(served, capsys):
     first = served.current()
     rsync = (served.server.bin / "rsync").resolve()
     (served.server.bin / "rsync").unlink()
-    served.server.script("rsync", f'{rsync} "$@"; code=$?; for last; do :; done; rm "$last"/bundle/detector.rknn; '
-                         'echo damaged > "$last"/bundle/detector.rknn; exit $code')  # fmt: skip
+    served.server.script(
+        "rsync",
+        f'{rsync} "$@"; code=$?; for last; do :; done; rm "$last"/bundle/detector.rknn; '
+        'echo damaged > "$last"/bundle/detector.rknn; exit $code',
+    )
     assert served.deploy() == 1
     assert "rkface verify failed" in capsys.readouterr().out
     assert_first_serves(served, first)

@@ -7,6 +7,7 @@ from argparse import ArgumentParser
 from pathlib import Path
 
 import pytest
+
 from rkface.boards.deploy import deploy
 from rkface.boards.wheel import fetch_wheels, requirements
 from rkface.runtime.errors import WorkError
@@ -20,9 +21,11 @@ def test_the_real_thing(server, tmp_path, monkeypatch, capsys):
     if not (CONVERTED / "manifest.json").is_file():
         pytest.skip("no converted bundle: make convert")
     version = subprocess.run(
-        [server.bin / "python3", "-c", "import sys; print('%d.%d' % sys.version_info[:2])"], capture_output=True,
-        text=True, check=True,
-    ).stdout.strip()  # fmt: skip
+        [server.bin / "python3", "-c", "import sys; print('%d.%d' % sys.version_info[:2])"],
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout.strip()
     monkeypatch.setenv("RKFACE_CACHE", str(ROOT / "build/cache"))
     try:
         needed = requirements("2.5.0", os.uname().machine, version, reference=True)
@@ -38,7 +41,10 @@ def test_the_real_thing(server, tmp_path, monkeypatch, capsys):
     current = tmp_path / "board/opt/rkface/current"
     done = subprocess.run(
         [current / "venv/bin/rkface", "selftest", "--bundle", current / "bundle", "--runs", "1", "--json"],
-        check=True, capture_output=True, text=True, env={"PATH": "/usr/bin:/bin"},
-    )  # fmt: skip
+        check=True,
+        capture_output=True,
+        text=True,
+        env={"PATH": "/usr/bin:/bin"},
+    )
     said = json.loads(done.stdout)
     assert said["verdict"] == "ok" and said["machine"]["versions"]["opencv-python-headless"]

@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+
 from rkface.boards import cargo
 
 from .conftest import stand_in_wheel, wait_for
@@ -111,9 +112,11 @@ def closed(board, folder):
 
 def nothing_happened(board):
     return (
-        board.current() == "1-first" and board.releases() == ["1-first"] and not board.unit.exists()
+        board.current() == "1-first"
+        and board.releases() == ["1-first"]
+        and not board.unit.exists()
         and not (board.server.folder / "asked").exists()
-    )  # fmt: skip
+    )
 
 
 def test_a_python_that_is_closed_to_the_services_user_is_told_before_the_switch(systemd, capsys):
@@ -188,9 +191,11 @@ def test_systemd_takes_the_unit(tmp_path):
     text = cargo.UNIT.read_text().replace("/opt/rkface/current/venv/bin/rkface run", "/bin/true run")
     (tmp_path / cargo.UNIT.name).write_text(text)
     done = subprocess.run(
-        ["systemd-analyze", "verify", "--man=no", tmp_path / cargo.UNIT.name], capture_output=True, text=True,
+        ["systemd-analyze", "verify", "--man=no", tmp_path / cargo.UNIT.name],
+        capture_output=True,
+        text=True,
         check=False,
-    )  # fmt: skip
+    )
     # systemd before 254 does not know these two and says that it ignores them.
     said = [line for line in done.stderr.splitlines() if not re.search("RestartSteps|RestartMaxDelaySec", line)]
     assert (done.returncode, said) == (0, [])
@@ -202,9 +207,15 @@ def test_the_unit_confines_what_it_runs():
     unit.read(cargo.UNIT)
     service = unit["Service"]
     for key, value in {
-        "User": "rkface", "NoNewPrivileges": "yes", "ProtectSystem": "strict", "StateDirectory": "rkface",
-        "StateDirectoryMode": "0700", "DevicePolicy": "closed", "Restart": "always", "Type": "notify",
-    }.items():  # fmt: skip
+        "User": "rkface",
+        "NoNewPrivileges": "yes",
+        "ProtectSystem": "strict",
+        "StateDirectory": "rkface",
+        "StateDirectoryMode": "0700",
+        "DevicePolicy": "closed",
+        "Restart": "always",
+        "Type": "notify",
+    }.items():
         assert service[key] == value, key
     assert int(service["WatchdogSec"]) and service["MemoryMax"].endswith("M") and int(service["RestartMaxDelaySec"])
     allowed = re.findall(r"^DeviceAllow=(\S+)", Path(cargo.UNIT).read_text(), re.MULTILINE)

@@ -6,6 +6,7 @@ from argparse import ArgumentParser
 from pathlib import Path
 
 import pytest
+
 from rkface.boards.deploy import deploy
 from rkface.boards.profile import find_profile
 from rkface.boards.twin.board import build
@@ -59,7 +60,9 @@ def test_deploy_to_an_emulated_board(server, tmp_path, monkeypatch, capsys):
     current = tmp_path / "board/opt/rkface/current"
     done = subprocess.run(
         [current / "venv/bin/python", "-c", "import rknnlite, platform; print(platform.machine(), rknnlite.__file__)"],
-        check=True, capture_output=True, text=True,
-    )  # fmt: skip
+        check=True,
+        capture_output=True,
+        text=True,
+    )
     machine, place = done.stdout.split()
     assert machine == "aarch64" and place.startswith(str(current))

@@ -8,6 +8,7 @@ from argparse import ArgumentParser
 from pathlib import Path
 
 import pytest
+
 from rkface.boards import remote, v4l2
 from rkface.boards.checks_npu import Need, numbers
 from rkface.boards.doctor import doctor, mend
@@ -37,20 +38,26 @@ def test_a_healthy_board_is_fine():
     assert {line.verdict for line in report.lines} == {OK} and report.verdict == OK
     assert "3 NPU cores" in lines["board"].found and "0.9.8" in lines["NPU driver"].found
     assert "MJPG 1920×1080@30" in lines["cameras"].found
-    assert "all 18 checks are fine" in render(report, width=100, colour=False)
+    assert "all 18 checks are fine" in render(report, width=100, color=False)
 
 
 @pytest.mark.parametrize(
     ("name", "failing", "says"),
     [
-        ("rock-5b-mainline", {"kernel", "NPU driver", "NPU device", "librknnrt", "Python"},
-         {"kernel": "rocket driver is another stack", "Python": "wheels up to 3.12"}),
-        ("rk3566-old", {"NPU device", "librknnrt", "Python", "bundle"},
-         {"NPU device": "0660 root:render", "librknnrt": "1.4.0 is older", "bundle": "this is rk3566"}),
+        (
+            "rock-5b-mainline",
+            {"kernel", "NPU driver", "NPU device", "librknnrt", "Python"},
+            {"kernel": "rocket driver is another stack", "Python": "wheels up to 3.12"},
+        ),
+        (
+            "rk3566-old",
+            {"NPU device", "librknnrt", "Python", "bundle"},
+            {"NPU device": "0660 root:render", "librknnrt": "1.4.0 is older", "bundle": "this is rk3566"},
+        ),
         ("rk3576-no-librknnrt", {"NPU device", "librknnrt", "bundle"}, {"librknnrt": "not installed"}),
         ("container", {"board", "bundle"}, {"board": "in this container"}),
     ],
-)  # fmt: skip
+)
 def test_what_is_wrong_is_named_with_its_fix(name, failing, says):
     report, lines = look(name, "rk3588")
     assert {line.name for line in report.lines if line.verdict == FAIL} == failing and report.verdict == FAIL

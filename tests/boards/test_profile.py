@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+
 from rkface.boards.profile import find_profile, match_profile, profiles, read_profile, table
 from rkface.convert.targets import TARGETS
 from rkface.runtime.errors import InputError

@@ -8,6 +8,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
+
 from rkface.boards import prepare, remote, session
 from rkface.boards.checks_npu import AARCH64
 from rkface.boards.session import unreachable
@@ -30,9 +31,16 @@ def wheel(tmp_path_factory):
 def test_a_board_gets_the_runtime_and_nothing_of_conversion(wheel):
     names = zipfile.ZipFile(wheel).namelist()
     parts = {name.split("/")[1] for name in names if name.startswith("rkface/")}
-    assert parts == {"__init__.py", "py.typed", "runtime", "boards"} and not [name for name in names if "twin" in name or name.endswith(".pyc")]
-    for needed in ("runtime/backends/npu.py", "boards/chips.toml", "boards/profiles/rock-5b.toml", "py.typed",
-                   "runtime/web/static/index.html"):  # fmt: skip
+    assert parts == {"__init__.py", "py.typed", "runtime", "boards"} and not [
+        name for name in names if "twin" in name or name.endswith(".pyc")
+    ]
+    for needed in (
+        "runtime/backends/npu.py",
+        "boards/chips.toml",
+        "boards/profiles/rock-5b.toml",
+        "py.typed",
+        "runtime/web/static/index.html",
+    ):
         assert f"rkface/{needed}" in names
 
 
@@ -137,8 +145,11 @@ def test_a_board_is_prepared_by_commands_that_are_shown(board, tmp_path, capsys)
     """Over ssh, with stand-ins for what would make a user and give files away on the machine that runs the tests."""
     board.server.script("useradd", f'echo "$@" >> {tmp_path}/users')
     board.server.script("getent", "exit 2")
-    board.server.script("install", 'args=; for word; do case $word in -o|-g) skip=1;; *) [ "$skip" ] || '
-                        'args="$args $word"; skip=;; esac; done; exec /usr/bin/install $args')  # fmt: skip
+    board.server.script(
+        "install",
+        'args=; for word; do case $word in -o|-g) skip=1;; *) [ "$skip" ] || '
+        'args="$args $word"; skip=;; esac; done; exec /usr/bin/install $args',
+    )
     board.server.script("chown", f'echo "$@" >> {tmp_path}/given')
     board.server.script("sudo", 'exec "$@"')
     path = library(tmp_path / "librknnrt.so")

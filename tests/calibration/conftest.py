@@ -7,6 +7,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+
 from rkface.calibration.collect import Candidate
 from rkface.calibration.dataset import Provenance, write_set
 from rkface.calibration.look import look_of

@@ -6,6 +6,7 @@ import shutil
 import cv2
 import numpy as np
 import pytest
+
 from rkface.calibration.choose import (
     COPY,
     HASH_RADIUS,
@@ -205,7 +206,7 @@ def test_groups_come_as_close_to_the_share_as_they_can(make_face, share, expecte
 
 
 def test_chains_and_copies_hold_together_and_one_group_is_refused(make_face):
-    # Neighbours at 60° from each other would be 0.5, the ends of the chain 120°: cosine -0.5.
+    # Neighbors at 60° from each other would be 0.5, the ends of the chain 120°: cosine -0.5.
     angles = np.deg2rad([0, 60, 120])
     chain = np.column_stack([np.cos(angles), np.sin(angles), np.zeros((3, 5))])
     others = np.eye(7, dtype=np.float32)[[2, 3, 4, 5, 6, 6]]

@@ -1,6 +1,7 @@
 import cv2
 import numpy as np
 import pytest
+
 from rkface.calibration.collect import collect
 from rkface.runtime.align import TEMPLATE
 from rkface.runtime.errors import InputError
@@ -56,8 +57,8 @@ def test_a_folder_without_photos_is_refused_with_the_likely_reason(tmp_path, fin
 
 def head(yaw=0.0, pitch=0.0, roll=0.0):
     """ArcFace's template as a face, its nose 0.45 and its mouth 0.1 eye distances in front, turned by degrees."""
-    centred = (TEMPLATE - TEMPLATE.mean(axis=0)) / 35.2
-    points = np.column_stack([centred, [0, 0, 0.45, 0.1, 0.1]])
+    centered = (TEMPLATE - TEMPLATE.mean(axis=0)) / 35.2
+    points = np.column_stack([centered, [0, 0, 0.45, 0.1, 0.1]])
     y, p, r = np.deg2rad([yaw, pitch, roll])
     turn = np.array([[np.cos(y), 0, np.sin(y)], [0, 1, 0], [-np.sin(y), 0, np.cos(y)]])
     nod = np.array([[1, 0, 0], [0, np.cos(p), np.sin(p)], [0, -np.sin(p), np.cos(p)]])
@@ -75,11 +76,11 @@ def test_pose_falls_with_yaw_and_pitch_but_not_with_roll():
 
 
 def test_sharpness_sees_blur_but_neither_contrast_nor_brightness(make_face):
-    grey = cv2.cvtColor(make_face(3).crop, cv2.COLOR_BGR2GRAY)
-    blurred = [sharpness_of(cv2.GaussianBlur(grey, (0, 0), sigma)) for sigma in (0.5, 1, 2, 4)]
+    gray = cv2.cvtColor(make_face(3).crop, cv2.COLOR_BGR2GRAY)
+    blurred = [sharpness_of(cv2.GaussianBlur(gray, (0, 0), sigma)) for sigma in (0.5, 1, 2, 4)]
     assert blurred == sorted(blurred, reverse=True) and blurred[0] > 20 * blurred[-1]
-    # Half the contrast is rounded to whole grey values again, hence the tolerance.
-    assert sharpness_of((grey // 2 + 10).astype(np.uint8)) == pytest.approx(sharpness_of(grey), rel=0.02)
+    # Half the contrast is rounded to whole gray values again, hence the tolerance.
+    assert sharpness_of((gray // 2 + 10).astype(np.uint8)) == pytest.approx(sharpness_of(gray), rel=0.02)
     assert sharpness_of(np.full((20, 20), 7, np.uint8)) == 0
 
 
@@ -88,7 +89,10 @@ def test_one_bad_measure_pulls_the_score_down(make_face):
     good = measure(crop, head(), 0.9)
     assert 0.9 < good.score <= 1 and good.flaw() is None
     worse = [
-        measure(crop, head(yaw=60), 0.9), measure(crop, head(), 0.3), measure(crop, head() / 5, 0.9),
-        measure(cv2.GaussianBlur(crop, (0, 0), 3), head(), 0.9), measure(np.maximum(crop, 245), head(), 0.9),
-    ]  # fmt: skip
+        measure(crop, head(yaw=60), 0.9),
+        measure(crop, head(), 0.3),
+        measure(crop, head() / 5, 0.9),
+        measure(cv2.GaussianBlur(crop, (0, 0), 3), head(), 0.9),
+        measure(np.maximum(crop, 245), head(), 0.9),
+    ]
     assert all(0 <= quality.score < good.score - 0.05 for quality in worse)

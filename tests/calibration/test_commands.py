@@ -5,6 +5,7 @@ import shutil
 import cv2
 import numpy as np
 import pytest
+
 from rkface.calibration.dataset import read_set
 from rkface.runtime.backends.reference import open_detector, open_recognizer
 from rkface.runtime.bundle import SUMS, Manifest, Model, Output, Source, Thresholds, files
@@ -38,8 +39,14 @@ def test_end_to_end_on_real_photos(shared, photos, tmp_path, capsys):
     said, told = capsys.readouterr()
     made = read_set(out)
     assert (made.width, made.height) == (640, 640) and made.faces >= 24 and made.frames == 25
-    for piece in (f"{made.faces} faces from 24 photos, 25 frames of 640×640", "1 × near-duplicate", "1 × unreadable",
-                  "1 × no face", str(out / "contact.png"), f"rkface convert --calibration {out}"):  # fmt: skip
+    for piece in (
+        f"{made.faces} faces from 24 photos, 25 frames of 640×640",
+        "1 × near-duplicate",
+        "1 × unreadable",
+        "1 × no face",
+        str(out / "contact.png"),
+        f"rkface convert --calibration {out}",
+    ):
         assert piece in said
     assert "instead of 100" in told and "find faces" in told
     assert cv2.imread(str(out / "contact.png")).shape[1] > 1000 and str(out / "spread.png") in said
@@ -69,9 +76,11 @@ def test_out_and_photos_are_kept_apart(shared, photos, tmp_path, capsys):
     before = sorted(photos.rglob("*"))
     (tmp_path / "link").symlink_to(photos)
     for out, says in (
-        (photos / "set", "lies inside"), (photos, "lies inside"), (tmp_path / "link/set", "lies inside"),
+        (photos / "set", "lies inside"),
+        (photos, "lies inside"),
+        (tmp_path / "link/set", "lies inside"),
         (photos.parent, "holds"),
-    ):  # fmt: skip
+    ):
         assert calibrate(photos, "--out", out, "--detector", shared / MODEL) == 2
         assert says in capsys.readouterr().err
     assert sorted(photos.rglob("*")) == before
@@ -87,7 +96,7 @@ def test_wrong_use_is_one_clear_line(shared, photos, tmp_path, capsys):
         (["--bundle", tmp_path, "--size", "320x320"], "--size goes with --detector"),
         (["--detector", shared / MODEL, "--provider", "abacus"], "abacus"),
         (["--detector", shared / MODEL, "--recognizer", tmp_path / "none.onnx"], "none.onnx"),
-        (["--detector", shared / MODEL, "--recognizer", shared / MODEL], "a recogniser"),
+        (["--detector", shared / MODEL, "--recognizer", shared / MODEL], "a recognizer"),
     ):
         assert calibrate(photos, "--out", out, *arguments) == 2
         error = capsys.readouterr().err.splitlines()
@@ -112,11 +121,18 @@ def make_bundle(folder, detector, recognizer, synthetic):
         (folder / f"{role}.rknn").write_bytes(b"RKNN")
     model = Model("detector.rknn", "reference/detector.onnx", "int8", input, outputs, source)
     manifest = Manifest(
-        name="test", synthetic=synthetic, created="now", target="rk3588", toolkit="2.5.0", rkface="0.1.0",
-        detector=model, thresholds=Thresholds(0.5, 0.4, 0.4),
-        recognizer=Model("recognizer.rknn", "reference/recognizer.onnx", "int8", face, (Output("o", (1, dimensions)),),
-                         source),
-    )  # fmt: skip
+        name="test",
+        synthetic=synthetic,
+        created="now",
+        target="rk3588",
+        toolkit="2.5.0",
+        rkface="0.1.0",
+        detector=model,
+        thresholds=Thresholds(0.5, 0.4, 0.4),
+        recognizer=Model(
+            "recognizer.rknn", "reference/recognizer.onnx", "int8", face, (Output("o", (1, dimensions)),), source
+        ),
+    )
     (folder / "manifest.json").write_text(manifest.to_json())
     lines = [f"{hashlib.sha256((folder / name).read_bytes()).hexdigest()}  {name}\n" for name in files(folder)]
     (folder / SUMS).write_text("".join(lines))
@@ -135,7 +151,7 @@ def test_a_bundles_detector_and_the_hint_for_a_synthetic_one(shared, photos, tmp
         assert read_set(tmp_path / "set").faces == 20 and "tell people apart" in capsys.readouterr().err
 
 
-def test_a_recogniser_keeps_one_person_from_filling_the_set(shared, photos, tmp_path, capsys):
+def test_a_recognizer_keeps_one_person_from_filling_the_set(shared, photos, tmp_path, capsys):
     crowd = tmp_path / "crowd"
     shutil.copytree(photos, crowd)
     image = cv2.imread(str(photos / "img13.jpg"))

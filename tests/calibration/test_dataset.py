@@ -6,6 +6,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+
 from rkface.calibration import dataset
 from rkface.calibration.contact import CAPTION, GAP, TITLE
 from rkface.calibration.dataset import check_out, read_set

@@ -1,6 +1,7 @@
 import cv2
 import numpy as np
 import pytest
+
 from rkface.calibration.look import HEAD, angles, look_of
 from rkface.runtime.align import TEMPLATE
 
@@ -33,8 +34,8 @@ def test_where_the_nose_goes_the_yaw_goes():
     assert yaw > 10 and pitch > 10
 
 
-def flat(colour):
-    return np.full((112, 112, 3), colour, np.uint8)
+def flat(color):
+    return np.full((112, 112, 3), color, np.uint8)
 
 
 def test_light_contrast_and_side():

@@ -1,4 +1,4 @@
-"""Bare detector and recogniser files, as people have them: what fits is opened, what does not is named."""
+"""Bare detector and recognizer files, as people have them: what fits is opened, what does not is named."""
 
 import numpy as np
 import pytest
@@ -6,6 +6,7 @@ import pytest
 onnx = pytest.importorskip("onnx")
 
 from onnx import TensorProto, helper, numpy_helper  # noqa: E402
+
 from rkface.runtime.backends.reference import open_detector, open_recognizer  # noqa: E402
 from rkface.runtime.detect import Detector  # noqa: E402
 from rkface.runtime.embed import Embedder  # noqa: E402
@@ -16,9 +17,12 @@ IMAGE = [1, 3, "height", "width"]
 
 def save(path, nodes, inputs, outputs, *, constants=(), kind=TensorProto.FLOAT):
     graph = helper.make_graph(
-        nodes, "tiny", [helper.make_tensor_value_info(name, kind, shape) for name, shape in inputs.items()],
-        [helper.make_tensor_value_info(name, kind, None) for name in outputs], list(constants),
-    )  # fmt: skip
+        nodes,
+        "tiny",
+        [helper.make_tensor_value_info(name, kind, shape) for name, shape in inputs.items()],
+        [helper.make_tensor_value_info(name, kind, None) for name in outputs],
+        list(constants),
+    )
     onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8), path)
     return path
 
@@ -27,9 +31,9 @@ def scrfd_like(path, image=IMAGE, channels=(1, 4, 10)):
     """SCRFD's layout without its weights: two anchors a cell, rows of 1, 4 and 10, at strides 8, 16, 32."""
     nodes, constants, outputs = [], [], []
     for stride in (8, 16, 32):
-        nodes.append(helper.make_node(
-            "AveragePool", ["in"], [f"p{stride}"], kernel_shape=[stride] * 2, strides=[stride] * 2
-        ))  # fmt: skip
+        nodes.append(
+            helper.make_node("AveragePool", ["in"], [f"p{stride}"], kernel_shape=[stride] * 2, strides=[stride] * 2)
+        )
         for width in channels:
             tag = f"{stride}-{width}"
             weights = np.zeros((2 * width, 3, 1, 1), np.float32)
@@ -100,7 +104,7 @@ def test_a_size_at_which_the_model_fails_is_said(tmp_path):
 
 
 def arcface_like(path, image=("n", 3, 112, 112)):
-    """The mean colour of each quarter, as an "embedding" of 12 numbers."""
+    """The mean color of each quarter, as an "embedding" of 12 numbers."""
     nodes = [
         helper.make_node("AveragePool", ["in"], ["p"], kernel_shape=[56, 56], strides=[56, 56]),
         helper.make_node("Flatten", ["p"], ["out"]),
@@ -108,7 +112,7 @@ def arcface_like(path, image=("n", 3, 112, 112)):
     return save(path, nodes, {"in": list(image)}, ["out"])
 
 
-def test_a_bare_recogniser_embeds(tmp_path):
+def test_a_bare_recognizer_embeds(tmp_path):
     for image in (("n", 3, 112, 112), (1, 3, "height", "width")):
         backend, input, dimensions = open_recognizer(arcface_like(tmp_path / "r.onnx", image))
         assert (input.width, input.height, dimensions) == (112, 112, 12)
@@ -118,12 +122,12 @@ def test_a_bare_recogniser_embeds(tmp_path):
         assert int(np.argmax(np.abs(vector))) == 0
 
 
-def test_what_is_no_recogniser_is_named(tmp_path):
+def test_what_is_no_recognizer_is_named(tmp_path):
     path = tmp_path / "m.onnx"
     for make, says in (
-        (lambda: arcface_like(path, (1, 3, 224, 224)), "224×224: a recogniser takes aligned faces of 112×112"),
+        (lambda: arcface_like(path, (1, 3, 224, 224)), "224×224: a recognizer takes aligned faces of 112×112"),
         (lambda: identity(path, inputs={"a": [1, 3, 112, 112]}), "one output, 1×D: this model gives 1×3×112×112"),
-        (lambda: identity(path, inputs={"a": [1, 64]}), "a recogniser takes one float image"),
+        (lambda: identity(path, inputs={"a": [1, 64]}), "a recognizer takes one float image"),
     ):
         make()
         with pytest.raises(ModelError, match=says) as caught:

@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+
 from rkface.calibration.look import Look
 from rkface.calibration.spread import ALIKE, FAR, FEW, PERSON, POOR, SAME_PERSON, UNCLEAR, cover, space
 
@@ -58,7 +59,7 @@ def test_every_beginning_is_a_choice_by_the_same_rule():
 
 
 def test_one_odd_face_is_not_among_the_first():
-    # What k-centre takes second.
+    # What k-center takes second.
     looks = looks_of(np.random.default_rng(4), 100)
     looks[50] = Look(*[1000.0] * 7)
     order = cover(looks, clear(100), None, 100).order

@@ -32,7 +32,7 @@ def rkface(*arguments, **options):
 
 
 def calibration(folder, images):
-    """Write ``images`` (H×W×3 RGB) so that any viewer shows their colours, and the list of them."""
+    """Write ``images`` (H×W×3 RGB) so that any viewer shows their colors, and the list of them."""
     folder.mkdir(exist_ok=True)
     for index, image in enumerate(images):
         cv2.imwrite(str(folder / f"{index}.png"), cv2.cvtColor(image, cv2.COLOR_RGB2BGR))

@@ -7,6 +7,7 @@ from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
+
 from rkface.convert.acquire import acquire, own_sources, pack_sources
 from rkface.convert.catalog import INSIGHTFACE, RESEARCH, KnownModel, Pack, find_pack
 from rkface.runtime.errors import InputError, WorkError
@@ -73,9 +74,15 @@ def pack(server, tmp_path):
         tmp_path / "made.zip", {"p/det.onnx": DETECTOR, "p/arc.onnx": RECOGNIZER, "p/other.onnx": b"?"}
     )
     return Pack(
-        "p", KnownModel("det.onnx", digest(DETECTOR)), KnownModel("arc.onnx", digest(RECOGNIZER)), RESEARCH, 0.4, "",
-        url=f"http://127.0.0.1:{server.server_port}/p.zip", sha256=digest(server.data),
-    )  # fmt: skip
+        "p",
+        KnownModel("det.onnx", digest(DETECTOR)),
+        KnownModel("arc.onnx", digest(RECOGNIZER)),
+        RESEARCH,
+        0.4,
+        "",
+        url=f"http://127.0.0.1:{server.server_port}/p.zip",
+        sha256=digest(server.data),
+    )
 
 
 @pytest.fixture
@@ -83,7 +90,7 @@ def cache(tmp_path):
     return tmp_path / "cache"
 
 
-def test_licence_has_to_be_accepted_by_name(pack, cache, server):
+def test_license_has_to_be_accepted_by_name(pack, cache, server):
     with pytest.raises(InputError, match=r"non-commercial research.*--accept-license"):
         acquire(pack, cache, accepted=False)
     assert not server.ranges and not cache.exists()
@@ -161,7 +168,7 @@ def test_archives_with_wrong_content(pack, cache):
 
 def test_packs_are_found_by_name():
     assert [pack.name for pack in INSIGHTFACE] == ["buffalo_l", "buffalo_m", "buffalo_sc"]
-    assert all(len(pack.sha256) == 64 and pack.licence == RESEARCH for pack in INSIGHTFACE)
+    assert all(len(pack.sha256) == 64 and pack.license == RESEARCH for pack in INSIGHTFACE)
     assert find_pack("buffalo_l").recognizer.file == "w600k_r50.onnx"
     with pytest.raises(InputError, match="rkface knows demo, buffalo_l"):
         find_pack("buffalo_xl")
@@ -169,7 +176,7 @@ def test_packs_are_found_by_name():
 
 def test_the_demo_pack_needs_no_network_and_is_called_synthetic(tmp_path):
     sources = pack_sources(find_pack("demo"), tmp_path, accepted=False)
-    assert sources.synthetic and "rendered" in sources.licences["recognizer"]
+    assert sources.synthetic and "rendered" in sources.licenses["recognizer"]
     assert all(path.is_file() for path in sources.paths.values()) and not list(tmp_path.iterdir())
 
 
@@ -178,10 +185,10 @@ def test_own_files_are_known_by_their_content(tmp_path, monkeypatch):
     detector.write_bytes(b"a")
     recognizer.write_bytes(b"b")
     sources = own_sources(detector, recognizer, "mine")
-    assert sources.licences == {"detector": "mine", "recognizer": "mine"} and "not measured" in sources.evidence
+    assert sources.licenses == {"detector": "mine", "recognizer": "mine"} and "not measured" in sources.evidence
     known = replace(INSIGHTFACE[0], recognizer=KnownModel("w600k_r50.onnx", digest(b"b")))
     monkeypatch.setattr("rkface.convert.catalog.INSIGHTFACE", (known,))
     sources = own_sources(detector, recognizer, "mine")
-    assert sources.licences == {"detector": "mine", "recognizer": RESEARCH} and sources.match == 0.4078
+    assert sources.licenses == {"detector": "mine", "recognizer": RESEARCH} and sources.match == 0.4078
     with pytest.raises(InputError, match=r"c\.onnx: no such model"):
         own_sources(detector, tmp_path / "c.onnx", "")

@@ -6,6 +6,7 @@ import subprocess
 import sys
 
 import pytest
+
 from rkface.convert.apart import apart
 from rkface.runtime.errors import WorkError
 

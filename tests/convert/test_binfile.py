@@ -6,6 +6,7 @@ import re
 
 import numpy as np
 import pytest
+
 from rkface.convert.binfile import read_bin
 from rkface.runtime.errors import InputError
 

@@ -4,6 +4,7 @@ import os
 
 import numpy as np
 import pytest
+
 from rkface.convert.cache import KEPT, keep, key_of, recall
 from rkface.convert.quantize import LayerError, Quantized
 
@@ -23,8 +24,11 @@ def test_what_is_kept_comes_back_whole(done, tmp_path):
     for one, other in zip(back.outputs, done.outputs, strict=True):
         np.testing.assert_array_equal(one, other)
     assert (back.seconds, back.toolkit, back.warnings, back.layers) == (
-        done.seconds, done.toolkit, done.warnings, done.layers,
-    )  # fmt: skip
+        done.seconds,
+        done.toolkit,
+        done.warnings,
+        done.layers,
+    )
     assert recall(tmp_path / "cache", "other", tmp_path / "x.rknn") is None
     assert (tmp_path / "cache").stat().st_mode & 0o077 == 0, "answers to faces are nobody else's"
 

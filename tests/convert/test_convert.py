@@ -14,6 +14,7 @@ from types import SimpleNamespace
 import cv2
 import numpy as np
 import pytest
+
 from rkface.calibration.dataset import digest_of
 from rkface.convert.catalog import DEMO
 from rkface.convert.targets import TARGETS
@@ -119,8 +120,9 @@ def test_no_photos_name_reaches_the_terminal(converted):
 
 def test_fp16_is_closer_and_larger(converted, tmp_path):
     photos = some(converted.work / "photos/evaluation", tmp_path / "photos")
-    done = rkface("convert", *OWN, "--no-quantize", "--calibration", photos, "--evaluate", "20",
-                  "--out", tmp_path / "half")  # fmt: skip
+    done = rkface(
+        "convert", *OWN, "--no-quantize", "--calibration", photos, "--evaluate", "20", "--out", tmp_path / "half"
+    )
     assert done.returncode == 0, done.stderr
     half, whole = read_bundle(tmp_path / "half"), read_bundle(converted.bundle)
     assert half.manifest.recognizer.precision == "fp16" and half.manifest.provenance["calibration"] is None
@@ -261,7 +263,7 @@ def test_calibrated_on_noise_it_is_refused_with_the_likely_cause(converted, tmp_
     random = np.random.default_rng(5)
     images = [*record["recognizer"]["images"], *record["detector"]["images"]]
     for image in record["recognizer"]["images"]:
-        # Grey with a little noise, as of a lens cap: ranges of a few grey levels, beyond which every face is cut off.
+        # Gray with a little noise, as of a lens cap: ranges of a few gray levels, beyond which every face is cut off.
         noise = random.integers(120, 136, (112, 112, 3), np.uint8)
         cv2.imwrite(str(ruined / image["file"]), noise)
         image["sha256"] = hashlib.sha256((ruined / image["file"]).read_bytes()).hexdigest()

@@ -7,6 +7,7 @@ import sys
 import numpy as np
 import pytest
 from onnx import TensorProto, helper, numpy_helper
+
 from rkface.convert.catalog import DEMO
 from rkface.convert.cost import Kernel, Tensor, estimate, layers, layers_of
 from rkface.convert.targets import TARGETS
@@ -40,7 +41,7 @@ def block(readers=()):
         [1, 3, 16, 16],
         ["g", *readers],
         {"w0": (64, 3, 3, 3), "slope": (64, 1, 1), "w1": (64, 1, 3, 3), "w2": (32, 64, 1, 1), "w3": (32, 64, 1, 1)},
-    )  # fmt: skip
+    )
 
 
 def test_macs_and_elements_by_hand():
@@ -71,8 +72,12 @@ def test_matrices_and_what_follows_a_convolution():
     weights = {"w": (16, 16, 1, 1), "s": (16,), "m": (32, 256), "n": (32, 8)}
     found = layers_of(graph(nodes, [1, 16, 8, 8], ["f"], weights), "net")
     assert [(layer.op, layer.macs) for layer in found] == [
-        ("Conv", 64 * 16 * 16), ("MaxPool", 0), ("Flatten", 0), ("Gemm", 256 * 32), ("MatMul", 32 * 8),
-    ]  # fmt: skip
+        ("Conv", 64 * 16 * 16),
+        ("MaxPool", 0),
+        ("Flatten", 0),
+        ("Gemm", 256 * 32),
+        ("MatMul", 32 * 8),
+    ]
     assert found[0].weights == 256, "BatchNormalization went into the kernel"
 
 
@@ -118,7 +123,7 @@ def test_layers_kept_in_half_precision_lie_between():
         for count in (0, 1, 4, 8)
     ]
     assert costs == sorted(costs) and len(set(costs)) == 4 and costs[-1] < most
-    # Two neighbours share the change of precision that one alone pays on both sides.
+    # Two neighbors share the change of precision that one alone pays on both sides.
     changes = [
         sum(layer.op == "Convert" for layer in estimate(found, RK3588, kept=dict.fromkeys(names, "fp16")).layers)
         for names in ([found[3].name], [found[3].name, found[4].name])

@@ -5,6 +5,7 @@ import json
 import cv2
 import numpy as np
 import pytest
+
 from rkface.convert.detection import (
     LOWEST,
     THRESHOLDS,
@@ -23,8 +24,9 @@ from .test_prove import faces
 SIDE = 64
 LAYOUT = [
     Output(f"{kind}{stride}", (2 * (SIDE // stride) ** 2, channels))
-    for kind, channels in (("score", 1), ("box", 4), ("point", 10)) for stride in STRIDES
-]  # fmt: skip
+    for kind, channels in (("score", 1), ("box", 4), ("point", 10))
+    for stride in STRIDES
+]
 
 
 def scored(boxes, scores):

@@ -1,9 +1,10 @@
-"""A recogniser ruined on purpose is refused with the cause."""
+"""A recognizer ruined on purpose is refused with the cause."""
 
 from dataclasses import replace
 
 import numpy as np
 import pytest
+
 from rkface.convert.catalog import DEMO
 from rkface.convert.demo import measure
 from rkface.convert.demo.identity import EVALUATE
@@ -26,11 +27,11 @@ def answers(crops, input=INPUT):
     return open_reference(MODEL, input).infer(np.ascontiguousarray(crops))[0]
 
 
-def test_swapped_colours(crops, tmp_path):
+def test_swapped_colors(crops, tmp_path):
     assert "BGR" in diagnose(MODEL, INPUT, crops, answers(crops[..., ::-1]), calibration(tmp_path, crops))
 
 
-def test_normalised_twice(crops):
+def test_normalized_twice(crops):
     # As a runtime does that feeds (x − 127.5) / 127.5 to a model that does it again.
     once = (crops.astype(np.float32) - 127.5) / 127.5
     twice = (once - 127.5) / 127.5
@@ -39,8 +40,8 @@ def test_normalised_twice(crops):
     assert "twice" in diagnose(MODEL, INPUT, crops, np.stack(outputs), None)
 
 
-def test_never_normalised(crops):
-    assert "not normalised" in diagnose(
+def test_never_normalized(crops):
+    assert "not normalized" in diagnose(
         MODEL, INPUT, crops, answers(crops, replace(INPUT, mean=(0,) * 3, std=(1,) * 3)), None
     )
 

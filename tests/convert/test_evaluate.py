@@ -11,6 +11,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+
 from rkface.convert.bundle import write_bundle
 from rkface.convert.evaluate import evaluate
 from rkface.runtime.bundle import MANIFEST, SUMS, files, read_bundle, sha256
@@ -66,8 +67,9 @@ def evaluated(own, people, tmp_path_factory):
     out = tmp_path_factory.mktemp("out")
     with pytest.MonkeyPatch.context() as patch, (out / "json").open("w") as stdout:
         patch.setattr(sys, "stdout", stdout)
-        assert run("--bundle", own, "--people", people, "--far", "1e-2", "--json", "--out", out,
-                   "--write-threshold") == 0  # fmt: skip
+        assert (
+            run("--bundle", own, "--people", people, "--far", "1e-2", "--json", "--out", out, "--write-threshold") == 0
+        )
     figures = json.loads((out / "json").read_text())
     return figures, (out / "evaluation.html").read_text(encoding="utf-8"), before, read_bundle(own).manifest
 
@@ -94,9 +96,10 @@ def test_the_threshold_is_in_the_bundle_with_its_evidence(evaluated, own):
     assert evidence["interval"][0] <= after.thresholds.match <= evidence["interval"][1] + 5e-5
     assert "person-" not in (own / MANIFEST).read_text(), "counts, no names"
     changed = replace(
-        after, thresholds=before.thresholds,
+        after,
+        thresholds=before.thresholds,
         provenance={**after.provenance, "match_threshold": before.provenance["match_threshold"]},
-    )  # fmt: skip
+    )
     assert changed == before, "and nothing else changed"
 
 

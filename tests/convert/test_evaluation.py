@@ -5,20 +5,21 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+
 from rkface.convert.evaluation import Asked, evaluate
 from rkface.convert.evaluation_report import to_html, to_text, verdict
-from rkface.convert.labelled import Labelled, all_pairs
+from rkface.convert.labeled import Labeled, all_pairs
 
 RANDOM = np.random.default_rng(11)
 ASKED = Asked("test for rk3588", "0" * 64, False, 1e-2, 0.5)
 
 
-def labelled(people, photos):
+def labeled(people, photos):
     """That many people; the crops are never looked at here."""
     owner = np.repeat(np.arange(people), photos)
     first, second, _ = all_pairs(owner)
     crops = np.zeros((len(owner), 1, 1, 3), np.uint8)
-    return Labelled("people", crops, owner, first, second, owner[first] == owner[second], len(owner))
+    return Labeled("people", crops, owner, first, second, owner[first] == owner[second], len(owner))
 
 
 def scores(data, spread=0.1):
@@ -27,7 +28,7 @@ def scores(data, spread=0.1):
 
 
 def test_a_threshold_for_the_far_asked_and_what_int8_does_to_it():
-    data = labelled(40, 3)
+    data = labeled(40, 3)
     fp32 = scores(data)
     found = evaluate(ASKED, data, {"FP32": fp32, "INT8": fp32 + np.float32(0.1)})
     assert not found.few
@@ -42,7 +43,7 @@ def test_a_threshold_for_the_far_asked_and_what_int8_does_to_it():
 
 
 def test_the_roc_and_the_histograms_show_all_pairs():
-    data = labelled(40, 3)
+    data = labeled(40, 3)
     figures = evaluate(ASKED, data, {"FP32": scores(data)}).models[0]
     fars, tars = zip(*figures.roc, strict=True)
     assert list(fars) == sorted(fars) and list(tars) == sorted(tars) and figures.roc[-1] == (1, 1)
@@ -52,7 +53,7 @@ def test_the_roc_and_the_histograms_show_all_pairs():
 
 
 def test_too_few_pairs_are_called_that_with_what_it_takes():
-    data = labelled(5, 2)
+    data = labeled(5, 2)
     asked = replace(ASKED, far=1e-3)
     found = evaluate(asked, data, {"FP32": scores(data)})
     assert found.shift is None and found.changed is None
@@ -62,15 +63,18 @@ def test_too_few_pairs_are_called_that_with_what_it_takes():
     assert "40 pairs of different people say nothing about a FAR of 0.001, at least 1,000 are needed" in first
     assert "accepts none of them, and its FAR may be as high as 0.088" in first
     assert "5 pairs of one person" in second and "5 people" in third
-    fewer = labelled(3, 2)
-    found = evaluate(asked, replace(fewer, first=fewer.first[:8], second=fewer.second[:8], same=fewer.same[:8]),
-                     {"FP32": scores(fewer)[:8]})  # fmt: skip
+    fewer = labeled(3, 2)
+    found = evaluate(
+        asked,
+        replace(fewer, first=fewer.first[:8], second=fewer.second[:8], same=fewer.same[:8]),
+        {"FP32": scores(fewer)[:8]},
+    )
     assert found.models[0].folds is None and not found.models[0].tar
     to_html(found), to_text(found), verdict(found)
 
 
 def test_a_threshold_below_all_the_data_is_told():
-    data = labelled(40, 3)
+    data = labeled(40, 3)
     found = evaluate(replace(ASKED, current=-1.0), data, {"FP32": scores(data)})
     assert found.models[0].current.far.value == 1
     assert any("lets 100.00% of different people pass, 0.01 is asked" in note for note in found.notes)
@@ -78,7 +82,7 @@ def test_a_threshold_below_all_the_data_is_told():
 
 
 def test_a_far_that_rests_on_few_pairs_says_how_many_would_do():
-    data = labelled(40, 3)
+    data = labeled(40, 3)
     notes = evaluate(replace(ASKED, far=1e-3), data, {"FP32": scores(data)}).notes
     assert any("rests on 7 accepted pairs" in note and "30,000 pairs" in note for note in notes)
     notes = evaluate(ASKED, data, {"FP32": scores(data)}).notes
@@ -86,7 +90,7 @@ def test_a_far_that_rests_on_few_pairs_says_how_many_would_do():
 
 
 def test_models_that_tell_nobody_apart_are_reported_as_such():
-    data = labelled(12, 3)
+    data = labeled(12, 3)
     flat = np.zeros(len(data.same), np.float32)
     found = evaluate(ASKED, data, {"FP32": flat, "INT8": flat})
     assert found.models[0].eer.value == pytest.approx(0.5) and found.models[0].chosen.tar.value == 0
@@ -94,7 +98,7 @@ def test_models_that_tell_nobody_apart_are_reported_as_such():
 
 
 def test_json_and_html_carry_the_same_figures():
-    data = labelled(40, 3)
+    data = labeled(40, 3)
     found = evaluate(ASKED, data, {"FP32": scores(data), "INT8": scores(data)}, ["a <note>"])
     html, text = to_html(found), to_text(found)
     json.loads(json.dumps(found.to_dict(), allow_nan=False))

@@ -6,6 +6,7 @@ import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
+
 from rkface.convert.hybrid import ends
 from rkface.runtime.bundle import Input
 from rkface.runtime.errors import WorkError
@@ -60,10 +61,15 @@ def job(tmp_path):
     images = random.integers(0, 256, (6, SIDE, SIDE, 3), np.uint8)
     np.save(tmp_path / "asked.npy", images)
     return Job(
-        onnx=chain(tmp_path / "chain.onnx"), output=tmp_path / "out.rknn", target="rk3588",
-        input=Input("input", SIDE, SIDE, (127.5,) * 3, (127.5,) * 3), custom_string='{"rkface":"here"}',
-        dataset=calibration(tmp_path / "set", images), evaluate=tmp_path / "asked.npy", analyse=True,
-    )  # fmt: skip
+        onnx=chain(tmp_path / "chain.onnx"),
+        output=tmp_path / "out.rknn",
+        target="rk3588",
+        input=Input("input", SIDE, SIDE, (127.5,) * 3, (127.5,) * 3),
+        custom_string='{"rkface":"here"}',
+        dataset=calibration(tmp_path / "set", images),
+        evaluate=tmp_path / "asked.npy",
+        analyze=True,
+    )
 
 
 def test_fp16_layers_are_nearer_to_fp32_and_every_layer_has_its_error(job, tmp_path):
@@ -104,7 +110,7 @@ def test_a_second_hybrid_reads_what_the_first_calibrated_and_takes_biases_back(j
     proto.graph.initializer.append(numpy_helper.from_array(moved, "c2/bias"))
     onnx.save(proto, tmp_path / "moved.onnx")
     job = replace(
-        job, onnx=tmp_path / "moved.onnx", fp16=ends(proto, 4, 0), calibrated=tmp_path / "calibrated", analyse=False
+        job, onnx=tmp_path / "moved.onnx", fp16=ends(proto, 4, 0), calibrated=tmp_path / "calibrated", analyze=False
     )
     first = quantize(job, tmp_path / "first.log")
     assert "load" in first.seconds

@@ -2,6 +2,7 @@ import math
 
 import numpy as np
 import pytest
+
 from rkface.convert.prove import (
     DetectionParity,
     EmbeddingParity,
@@ -14,7 +15,7 @@ from rkface.convert.prove import (
     fault,
     match,
     overlaps,
-)  # fmt: skip
+)
 from rkface.convert.recipe import Bar
 from rkface.runtime.embed import unit
 from rkface.runtime.errors import ModelError
@@ -72,17 +73,17 @@ def test_missed_extra_and_moved_faces_are_counted():
 def test_threshold_shift_and_changed_decisions():
     people = unit(RANDOM.normal(size=(8, 32)).astype(np.float32))
     vectors = unit(np.repeat(people, 4, axis=0) + 0.08 * RANDOM.normal(size=(32, 32)).astype(np.float32))
-    labelled = [(i, j, i // 4 == j // 4) for i in range(32) for j in range(i)]
-    still = compare_pairs(vectors, vectors, 0.5, labelled)
+    labeled = [(i, j, i // 4 == j // 4) for i in range(32) for j in range(i)]
+    still = compare_pairs(vectors, vectors, 0.5, labeled)
     assert still.changed == 0 and still.shift == 0 and still.pairs == 496 and still.same == 48
     # A common offset makes everyone more alike, as a bad zero point does.
-    moved = compare_pairs(vectors, unit(vectors + 0.2), 0.5, labelled)
+    moved = compare_pairs(vectors, unit(vectors + 0.2), 0.5, labeled)
     assert moved.shift > 0.1 and moved.changed > 0
-    unlabelled = compare_pairs(vectors, unit(vectors + 0.2), 0.5)
-    assert (unlabelled.pairs, unlabelled.changed, unlabelled.shift) == (496, moved.changed, None)
+    unlabeled = compare_pairs(vectors, unit(vectors + 0.2), 0.5)
+    assert (unlabeled.pairs, unlabeled.changed, unlabeled.shift) == (496, moved.changed, None)
 
 
-def test_a_model_to_which_all_look_alike_is_no_recogniser():
+def test_a_model_to_which_all_look_alike_is_no_recognizer():
     people = unit(RANDOM.normal(size=(10, 64)).astype(np.float32))
     check_recognizer("arc", people, unit(people + 0.05 * RANDOM.normal(size=people.shape).astype(np.float32)))
     alike = unit(1 + 0.01 * RANDOM.normal(size=(10, 64)).astype(np.float32))

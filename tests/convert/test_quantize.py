@@ -17,6 +17,7 @@ onnx = pytest.importorskip("onnx")
 pytest.importorskip("rknn.api", reason="rknn-toolkit2 is not installed")
 
 from onnx import TensorProto, helper, numpy_helper  # noqa: E402
+
 from rkface.convert import quantize as quantizing  # noqa: E402
 from rkface.convert.quantize import Job, quantize  # noqa: E402
 from rkface.convert.targets import TARGETS, find_target  # noqa: E402
@@ -58,16 +59,19 @@ def reds(tmp_path_factory):
     """A model that looks at red alone, calibrated on pure red and asked about pure red."""
     folder = tmp_path_factory.mktemp("reds")
     job = Job(
-        onnx=conv_model(folder / "red.onnx", np.array([[1, 0, 0]])), output=folder / "red.rknn", target="rk3588",
-        input=RAW, custom_string='{"rkface":"here"}',
+        onnx=conv_model(folder / "red.onnx", np.array([[1, 0, 0]])),
+        output=folder / "red.rknn",
+        target="rk3588",
+        input=RAW,
+        custom_string='{"rkface":"here"}',
         dataset=calibration(folder / "set", [flat(255, 10, 20)]),
         evaluate=saved(folder / "eval.npy", [flat(255, 10, 20), flat(100, 10, 20)]),
-    )  # fmt: skip
+    )
     stages = []
     return job, quantize(job, folder / "log.txt", lambda stage, seconds: stages.append(stage)), stages, folder
 
 
-def test_colour_order_of_calibration_is_that_of_inference(reds):
+def test_color_order_of_calibration_is_that_of_inference(reds):
     _, done, _, _ = reds
     # Calibrated on BGR the range would end at blue's 20, and 255 would be cut down to it. One step of 256 over 255.
     np.testing.assert_allclose(done.outputs[0][:, 0].mean(axis=(1, 2)), [255, 100], atol=1.5)
@@ -82,19 +86,23 @@ def test_contract_is_readable_in_the_model_and_stages_are_told(reds):
     assert left == {"red.onnx", "red.rknn", "set", "eval.npy", "log.txt"}, "the toolkit's scratch files are gone"
 
 
-def test_normalisation_happens_once(tmp_path):
+def test_normalization_happens_once(tmp_path):
     random = np.random.default_rng(3)
     input = replace(RAW, mean=(127.5, 100.0, 110.0), std=(127.5, 64.0, 128.0))
     images = [random.integers(0, 255, (32, 32, 3), np.uint8) for _ in range(6)]
     job = Job(
-        onnx=conv_model(tmp_path / "m.onnx", random.normal(size=(8, 3))), output=tmp_path / "m.rknn", target="rk3588",
-        input=input, custom_string="{}", dataset=calibration(tmp_path / "set", images),
+        onnx=conv_model(tmp_path / "m.onnx", random.normal(size=(8, 3))),
+        output=tmp_path / "m.rknn",
+        target="rk3588",
+        input=input,
+        custom_string="{}",
+        dataset=calibration(tmp_path / "set", images),
         evaluate=saved(tmp_path / "eval.npy", images[:3]),
-    )  # fmt: skip
+    )
     (simulated,) = quantize(job, tmp_path / "log.txt").outputs
     (reference,) = open_reference(job.onnx, input).infer(np.stack(images[:3]))
     # INT8 of input, weights and output, each within half a step of 1/255 of its range: 2 % of the range together.
-    # A second normalisation would leave almost nothing of the signal.
+    # A second normalization would leave almost nothing of the signal.
     assert np.abs(simulated - reference).max() < 0.02 * np.ptp(reference)
     assert np.corrcoef(simulated.ravel(), reference.ravel())[0, 1] > 0.999
 
@@ -130,8 +138,12 @@ def test_killed_or_interrupted_leaves_nothing(reds, tmp_path, victim):
     )
     command = [sys.executable, "-c", script]
     with subprocess.Popen(
-        command, cwd=tmp_path, stderr=subprocess.PIPE, text=True, preexec_fn=heed_ctrl_c,  # noqa: PLW1509
-    ) as parent:  # fmt: skip
+        command,
+        cwd=tmp_path,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=heed_ctrl_c,  # noqa: PLW1509
+    ) as parent:
         toolkit = child_of(parent.pid, parent)
         conversion = child_of(toolkit, parent, within="toolkit-")
         handles = [os.pidfd_open(process) for process in (toolkit, conversion)]

@@ -6,6 +6,7 @@ import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
+
 from rkface.convert.demo import measure
 from rkface.convert.ranges import LOGIT, score_ranges
 from rkface.runtime.bundle import Input
@@ -16,7 +17,7 @@ SIDE = 32
 
 
 def head(path):
-    """A logit of −6 for grey, black and white, of +3 for red; moved about, then Sigmoid, as SCRFD's heads do."""
+    """A logit of −6 for gray, black and white, of +3 for red; moved about, then Sigmoid, as SCRFD's heads do."""
     weights = [
         numpy_helper.from_array(np.array([9 / 255, 0, -9 / 255], np.float32).reshape(1, 3, 1, 1), "w"),
         numpy_helper.from_array(np.array([-6], np.float32), "b"),
@@ -51,15 +52,19 @@ def test_a_score_that_calibration_never_saw_survives_int8(tmp_path):
     pytest.importorskip("rknn.api", reason="rknn-toolkit2 is not installed")
     from rkface.convert.quantize import Job, quantize
 
-    grey = [np.full((SIDE, SIDE, 3), value, np.uint8) for value in (0, 128, 255)]  # scores of 0.002
+    gray = [np.full((SIDE, SIDE, 3), value, np.uint8) for value in (0, 128, 255)]  # scores of 0.002
     red = np.zeros((1, SIDE, SIDE, 3), np.uint8)
     red[..., 0] = 255
     np.save(tmp_path / "asked.npy", red)
     job = Job(
-        onnx=head(tmp_path / "head.onnx"), output=tmp_path / "out.rknn", target="rk3588",
-        input=Input("input", SIDE, SIDE, (0.0,) * 3, (1.0,) * 3), custom_string="{}",
-        dataset=calibration(tmp_path / "set", grey), evaluate=tmp_path / "asked.npy",
-    )  # fmt: skip
+        onnx=head(tmp_path / "head.onnx"),
+        output=tmp_path / "out.rknn",
+        target="rk3588",
+        input=Input("input", SIDE, SIDE, (0.0,) * 3, (1.0,) * 3),
+        custom_string="{}",
+        dataset=calibration(tmp_path / "set", gray),
+        evaluate=tmp_path / "asked.npy",
+    )
     (unaware,) = quantize(job, tmp_path / "log.txt").outputs
     ranges = score_ranges(onnx.load(str(job.onnx)))
     (aware,) = quantize(replace(job, ranges=ranges), tmp_path / "log.txt").outputs

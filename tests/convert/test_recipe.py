@@ -3,6 +3,7 @@
 from types import SimpleNamespace
 
 import pytest
+
 from rkface.convert.cost import Cost
 from rkface.convert.prove import DetectionParity, EmbeddingParity, grade_embeddings, grade_faces
 from rkface.convert.recipe import HYBRIDS, KL, MMSE, NORMAL, PLANS, TUNED, Bar, Grade, search

@@ -7,6 +7,7 @@ onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxsim")
 
 from onnx import TensorProto, helper, numpy_helper  # noqa: E402
+
 from rkface.convert.catalog import DEMO  # noqa: E402
 from rkface.convert.simplify import fix, prove_same, simplify  # noqa: E402
 from rkface.runtime.errors import ModelError, WorkError  # noqa: E402
@@ -24,9 +25,12 @@ def small(path, nodes, shape, output, constants=(), *, extra_inputs=(), kind=Ten
     inputs = [helper.make_tensor_value_info("x", kind, shape)]
     inputs += [helper.make_tensor_value_info(name, TensorProto.FLOAT, [1]) for name in extra_inputs]
     graph = helper.make_graph(
-        nodes, "small", inputs, [helper.make_tensor_value_info("y", kind, output)],
+        nodes,
+        "small",
+        inputs,
+        [helper.make_tensor_value_info("y", kind, output)],
         [numpy_helper.from_array(np.asarray(value, np.float32), name) for name, value in dict(constants).items()],
-    )  # fmt: skip
+    )
     onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8), path)
     return path
 
@@ -78,7 +82,7 @@ def test_another_function_is_refused(tmp_path):
         prove_same(model, simplified, noise(model.input))
 
 
-def test_a_model_that_normalises_inside_is_not_normalised_again(tmp_path):
+def test_a_model_that_normalizes_inside_is_not_normalized_again(tmp_path):
     nodes = [helper.make_node("Sub", ["x", "m"], ["s"]), helper.make_node("Mul", ["s", "d"], ["n"])]
     nodes += [helper.make_node("GlobalAveragePool", ["n"], ["p"]), helper.make_node("Flatten", ["p"], ["f"])]
     nodes += [helper.make_node("Gemm", ["f", "w"], ["y"])]
@@ -105,7 +109,7 @@ def bad(tmp_path, name):
         onnx.save(proto, path)
     elif name == "half":
         embedder(path, kind=TensorProto.FLOAT16)
-    elif name == "grey":
+    elif name == "gray":
         embedder(path, (1, 1, 112, 112))
     elif name == "224":
         embedder(path, (1, 3, 224, 224))
@@ -126,13 +130,13 @@ def bad(tmp_path, name):
         ("two inputs", r"has 2 inputs \(x, mask\)"),
         ("shapeless", "its input is no shape"),
         ("half", "is float16, not float"),
-        ("grey", r"1×1×112×112; a recognizer takes one RGB image"),
-        ("224", "224×224; a face recogniser takes aligned faces of 112×112"),
+        ("gray", r"1×1×112×112; a recognizer takes one RGB image"),
+        ("224", "224×224; a face recognizer takes aligned faces of 112×112"),
         ("softmax", "looks like a classifier"),
         ("classes", "looks like a classifier"),
     ],
 )
-def test_what_cannot_be_a_recogniser(tmp_path, name, says):
+def test_what_cannot_be_a_recognizer(tmp_path, name, says):
     with pytest.raises(ModelError, match=says) as caught:
         simplify(fix(bad(tmp_path, name), "recognizer"), tmp_path / "out.onnx")
     assert f"{name}.onnx" in str(caught.value) and "\n" not in str(caught.value)

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+
 from rkface.convert.size import SMALLEST_FACE, SMALLEST_INPUT, explain, input_for
 from rkface.runtime.cli import main
 from rkface.runtime.detect import letterbox

@@ -1,4 +1,4 @@
-"""A liveness model through conversion: how it is asked, colours turned round exactly, and a bar of its own."""
+"""A liveness model through conversion: how it is asked, colors turned round exactly, and a bar of its own."""
 
 import json
 import re
@@ -12,6 +12,7 @@ onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxsim")
 
 from onnx import TensorProto, helper, numpy_helper  # noqa: E402
+
 from rkface.convert.catalog import SPOOFING  # noqa: E402
 from rkface.convert.prove import LivenessParity, compare_liveness, fault, grade_liveness  # noqa: E402
 from rkface.convert.recipe import Bar  # noqa: E402
@@ -34,10 +35,12 @@ def judge(path, side=80, classes=3, first="Conv", last="Gemm"):
     """A small classifier with weights drawn at random: no two channels and no two places are alike to it."""
     random = np.random.default_rng(11)
     weights = {
-        "first": random.normal(0, 0.02, (8, 3, 3, 3)), "slope": np.full((8, 1, 1), 0.25),
-        "second": random.normal(0, 0.2, (12, 8, 3, 3)), "last": random.normal(0, 0.3, (12, classes)),
+        "first": random.normal(0, 0.02, (8, 3, 3, 3)),
+        "slope": np.full((8, 1, 1), 0.25),
+        "second": random.normal(0, 0.2, (12, 8, 3, 3)),
+        "last": random.normal(0, 0.3, (12, classes)),
         "shift": np.full((1, 3, 1, 1), 0.5),
-    }  # fmt: skip
+    }
     nodes = [
         *([helper.make_node("Sub", ["x", "shift"], ["shifted"])] if first == "Sub" else []),
         helper.make_node("Conv", ["shifted" if first == "Sub" else "x", "first"], ["c1"], pads=[1] * 4, strides=[2, 2]),
@@ -50,11 +53,16 @@ def judge(path, side=80, classes=3, first="Conv", last="Gemm"):
         *([helper.make_node("Softmax", ["logits"], ["y"], axis=1)] if last == "Softmax" else []),
     ]
     graph = helper.make_graph(
-        nodes, "judge", [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 3, side, side])],
+        nodes,
+        "judge",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 3, side, side])],
         [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["batch", classes])],
-        [numpy_helper.from_array(np.asarray(value, np.float32), name) for name, value in weights.items()
-         if name != "shift" or first == "Sub"],
-    )  # fmt: skip
+        [
+            numpy_helper.from_array(np.asarray(value, np.float32), name)
+            for name, value in weights.items()
+            if name != "shift" or first == "Sub"
+        ],
+    )
     onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8), path)
     return path
 
@@ -70,7 +78,7 @@ def test_a_model_like_minifasnet_is_asked_as_that_unless_it_is_said_otherwise(tm
 
 def test_of_any_other_model_it_has_to_be_said(tmp_path):
     other = judge(tmp_path / "own.onnx", side=64, classes=2, last="Softmax")
-    with pytest.raises(InputError, match=r"64×64 and has 2 classes.* --live-scale, --live-class, --live-colour"):
+    with pytest.raises(InputError, match=r"64×64 and has 2 classes.* --live-scale, --live-class, --live-color"):
         describe(other, {})
     found = describe(other, SAID)
     assert (found.size, found.classes, found.logits, found.threshold) == ((64, 64), 2, False, 0.5)
@@ -87,7 +95,7 @@ def test_a_model_that_wants_bgr_is_given_rgb_and_computes_the_same(tmp_path, fir
     spoofing = replace(describe(judge(tmp_path / "m.onnx", first=first), {}), mean=(1.0, 2.0, 3.0), std=(9.0, 8.0, 7.0))
     model = fix(tmp_path / "m.onnx", "liveness", spoofing=spoofing)
     assert (model.input.mean, model.input.std) == ((3.0, 2.0, 1.0), (7.0, 8.0, 9.0)), "of RGB"
-    # One colour only, on one side: neither channels nor sides may be taken for each other.
+    # One color only, on one side: neither channels nor sides may be taken for each other.
     images = np.zeros((2, 80, 80, 3), np.uint8)
     images[0, :, :30, 0] = images[1, 50:, :, 2] = 230
     simplified = simplify(model, tmp_path / "s.onnx")
@@ -138,7 +146,7 @@ def with_liveness(converted, tmp_path_factory):
     return folder / "out", done
 
 
-def test_it_is_quantised_and_proven_like_the_others(with_liveness):
+def test_it_is_quantized_and_proven_like_the_others(with_liveness):
     folder, done = with_liveness
     assert len(re.findall("as in an earlier run", done.stderr)) == 2, "the others are what they were"
     assert "asked as MiniFASNetV2: 2.7 × the face's box, BGR" in done.stderr
@@ -150,7 +158,7 @@ def test_it_is_quantised_and_proven_like_the_others(with_liveness):
     assert provenance["parity"]["liveness"]["mean"] <= 0.02 and provenance["liveness"]["bgr"] is True
     assert provenance["recipes"]["liveness"]["dtype"].startswith("w8a8")
     report = (folder / "report.html").read_text(encoding="utf-8")
-    assert "Liveness: quantised against FP32" in report and "liveness: cost against accuracy" in report
+    assert "Liveness: quantized against FP32" in report and "liveness: cost against accuracy" in report
     figures = json.loads((folder / "report.json").read_text(encoding="utf-8"))
     assert [facts["role"] for facts in figures["models"]] == ["detector", "recognizer", "liveness"]
 

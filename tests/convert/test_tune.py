@@ -7,6 +7,7 @@ import onnx
 import onnxruntime
 import pytest
 from onnx import TensorProto, helper, numpy_helper
+
 from rkface.convert.clip import Counts
 from rkface.convert.equalize import equalize
 from rkface.convert.observe import Observed, observe
@@ -46,12 +47,16 @@ def separable(activation="Relu", top=6.0, spread=100.0):
         helper.make_node("Conv", ["a2", "w3", "b3"], ["out"]),
     ]
     graph = helper.make_graph(
-        nodes, "separable",
+        nodes,
+        "separable",
         [helper.make_tensor_value_info("image", TensorProto.FLOAT, [1, 3, SIDE, SIDE])],
         [helper.make_tensor_value_info("out", TensorProto.FLOAT, [1, 4, SIDE // 2, SIDE // 2])],
-        [numpy_helper.from_array(np.asarray(value, np.float32), name) for name, value in weights.items()
-         if name not in ("low", "top", "slope") or name in extra],
-    )  # fmt: skip
+        [
+            numpy_helper.from_array(np.asarray(value, np.float32), name)
+            for name, value in weights.items()
+            if name not in ("low", "top", "slope") or name in extra
+        ],
+    )
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 12)], ir_version=8)
 
 
@@ -75,7 +80,7 @@ def test_observes_range_and_mean_of_what_every_layer_is_fed_and_makes(tmp_path):
 
 
 @pytest.mark.parametrize("activation", ["Relu", "Clip", "PRelu", "LeakyRelu"])
-def test_equalising_makes_channels_alike_and_changes_nothing_in_fp32(tmp_path, activation):
+def test_equalizing_makes_channels_alike_and_changes_nothing_in_fp32(tmp_path, activation):
     before, model = separable(activation), separable(activation)
     scales = equalize(model, observe(model, INPUT, IMAGES, tmp_path / "scratch.onnx"))
     assert set(scales) == {"c1", "a1", "c2", "a2"}
@@ -85,7 +90,7 @@ def test_equalising_makes_channels_alike_and_changes_nothing_in_fp32(tmp_path, a
     onnx.checker.check_model(model)
 
 
-def test_equalising_leaves_room_below_a_clip(tmp_path):
+def test_equalizing_leaves_room_below_a_clip(tmp_path):
     model = separable("Clip", top=0.5)
     before = observe(model, INPUT, IMAGES, tmp_path / "scratch.onnx")["a1"].reach
     scale = equalize(model, observe(model, INPUT, IMAGES, tmp_path / "scratch.onnx"))["a1"]
@@ -114,10 +119,12 @@ def residual():
     """Conv → PRelu → (BatchNormalization → Conv) + itself → BatchNormalization → Conv, as in an IResNet."""
     random = np.random.default_rng(5)
     loud = np.geomspace(1, 0.03, CHANNELS)
-    weights = {"w1": random.normal(0, 0.5, (CHANNELS, 3, 3, 3)) * loud.reshape(-1, 1, 1, 1),
-               "slope": random.uniform(0.1, 0.4, (CHANNELS, 1, 1)),
-               "w2": random.normal(0, 0.3, (CHANNELS, CHANNELS, 3, 3)) * loud.reshape(-1, 1, 1, 1),
-               "w3": random.normal(0, 0.3, (4, CHANNELS, 1, 1))}  # fmt: skip
+    weights = {
+        "w1": random.normal(0, 0.5, (CHANNELS, 3, 3, 3)) * loud.reshape(-1, 1, 1, 1),
+        "slope": random.uniform(0.1, 0.4, (CHANNELS, 1, 1)),
+        "w2": random.normal(0, 0.3, (CHANNELS, CHANNELS, 3, 3)) * loud.reshape(-1, 1, 1, 1),
+        "w3": random.normal(0, 0.3, (4, CHANNELS, 1, 1)),
+    }
     for norm in ("n1", "n2"):
         weights |= {f"{norm}{part}": random.uniform(0.5, 1.5, CHANNELS) for part in ("gamma", "beta", "mean", "var")}
     norms = {norm: [f"{norm}{part}" for part in ("gamma", "beta", "mean", "var")] for norm in ("n1", "n2")}
@@ -131,15 +138,16 @@ def residual():
         helper.make_node("Conv", ["b2", "w3"], ["out"]),
     ]
     graph = helper.make_graph(
-        nodes, "residual",
+        nodes,
+        "residual",
         [helper.make_tensor_value_info("image", TensorProto.FLOAT, [1, 3, SIDE, SIDE])],
         [helper.make_tensor_value_info("out", TensorProto.FLOAT, [1, 4, SIDE, SIDE])],
         [numpy_helper.from_array(np.asarray(value, np.float32), name) for name, value in weights.items()],
-    )  # fmt: skip
+    )
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 12)], ir_version=8)
 
 
-def test_a_residual_stream_that_normalisations_read_is_made_alike_as_one(tmp_path):
+def test_a_residual_stream_that_normalizations_read_is_made_alike_as_one(tmp_path):
     before, model = residual(), residual()
     seen = observe(model, INPUT, IMAGES, tmp_path / "scratch.onnx")
     scales = equalize(model, seen)
@@ -203,7 +211,7 @@ def test_a_weight_that_others_share_keeps_its_value_for_them(tmp_path):
     assert difference(before, model, INPUT, IMAGES) < 1e-5
 
 
-def test_equalising_that_would_change_fp32_is_left_out(tmp_path, monkeypatch):
+def test_equalizing_that_would_change_fp32_is_left_out(tmp_path, monkeypatch):
     onnx.save(separable(), tmp_path / "model.onnx")
     arguments = (tmp_path / "model.onnx", INPUT, calibration(tmp_path / "set", IMAGES[:2]), tmp_path / "tuned.onnx")
     assert tune(*arguments).equalized > 0
@@ -221,9 +229,12 @@ def test_the_mean_that_rounding_moves_is_exact_for_every_kind_of_convolution(opt
     weights = random.normal(0, 1, (6, 3 // options.get("group", 1), 3, 3)).astype(np.float32)
     node = helper.make_node("Conv", ["image", "w"], ["out"], **options)
     graph = helper.make_graph(
-        [node], "one", [helper.make_tensor_value_info("image", TensorProto.FLOAT, [1, 3, SIDE, SIDE])],
-        [helper.make_tensor_value_info("out", TensorProto.FLOAT, None)], [numpy_helper.from_array(weights, "w")],
-    )  # fmt: skip
+        [node],
+        "one",
+        [helper.make_tensor_value_info("image", TensorProto.FLOAT, [1, 3, SIDE, SIDE])],
+        [helper.make_tensor_value_info("out", TensorProto.FLOAT, None)],
+        [numpy_helper.from_array(weights, "w")],
+    )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 12)], ir_version=8)
     image = random.uniform(-1, 1, (3, SIDE, SIDE)).astype(np.float32)
 
@@ -288,8 +299,15 @@ def test_tuned_model_is_nearer_to_fp32_in_the_real_simulator(tmp_path):
     errors = {}
     wanted = np.concatenate([run(separable(spread=300.0), image) for image in IMAGES])
     for name in ("plain", "tuned"):
-        job = Job(tmp_path / f"{name}.onnx", tmp_path / f"{name}.rknn", "rk3588", INPUT, "{}", dataset,
-                  evaluate=tmp_path / "images.npy")  # fmt: skip
+        job = Job(
+            tmp_path / f"{name}.onnx",
+            tmp_path / f"{name}.rknn",
+            "rk3588",
+            INPUT,
+            "{}",
+            dataset,
+            evaluate=tmp_path / "images.npy",
+        )
         (outputs,) = quantize(job, tmp_path / f"{name}.log").outputs
         errors[name] = float(np.sqrt(np.mean((outputs - wanted) ** 2)) / np.abs(wanted).max())
     # One shared scale gives channels a hundredth as loud two steps of 256; measured 0.08 and 0.006.

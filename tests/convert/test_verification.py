@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+
 from rkface.convert.verification import (
     FARS,
     accuracy,

@@ -66,7 +66,7 @@ def resized(model: Path, width: int, height: int, folder: Path) -> Path:
 
 
 def drawn(seed: int, width: int, height: int) -> NDArray[np.uint8]:
-    """A picture (H×W×3 uint8 BGR) of smooth colours and noise, the same on every machine: NumPy only."""
+    """A picture (H×W×3 uint8 BGR) of smooth colors and noise, the same on every machine: NumPy only."""
     random = np.random.default_rng(seed)
     x, y = np.meshgrid(np.arange(width) / 112, np.arange(height) / 112)
     waves = [
@@ -119,10 +119,11 @@ def record(shared: Path) -> dict[str, Any]:
                 # The matrix belongs to the landmarks as they are written, so that rounding is no part of the test.
                 written = np.round(landmarks.astype(np.float64), 3).astype(np.float32)
                 faces[path.name] = {
-                    "boxes": rounded(found[:, :4], 3), "scores": rounded(found[:, 4], 5),
+                    "boxes": rounded(found[:, :4], 3),
+                    "scores": rounded(found[:, 4], 5),
                     "landmarks": rounded(landmarks, 3),
                     "similarity": [rounded(estimate_norm(points), 6) for points in written],
-                }  # fmt: skip
+                }
             runs.append(
                 {
                     "model": model,
@@ -145,14 +146,15 @@ def record(shared: Path) -> dict[str, Any]:
         "photos": {path.name: sha256(path) for path in photos(shared)},
         "detections": runs,
         "recognizer": {
-            "model": RECOGNIZER, "sha256": sha256(source),
+            "model": RECOGNIZER,
+            "sha256": sha256(source),
             "crops": [rounded(recognizer.get_feat(crop)[0], 5) for crop in crops],
             "scenes": [
                 {"blocks": rounded(blocks(crop), 2), "embedding": rounded(recognizer.get_feat(crop)[0], 5)}
                 for crop in scenes
             ],
         },
-    }  # fmt: skip
+    }
 
 
 def main() -> int:

@@ -11,6 +11,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+
 from rkface.runtime import align as alignment
 from rkface.runtime import detect, embed
 from rkface.runtime.backends.reference import open_reference
@@ -94,7 +95,7 @@ def test_the_same_faces_are_found(compared, run):
         sure = photo.ours.scores > photo.threshold + MARGIN
         assert near[:, sure].any(axis=0).all(), f"{photo.name}: a face that InsightFace does not find"
         for theirs, ours in np.argwhere(near):
-            # The same network on the same pixels: far closer than what a wrong mean, scale or colour order leaves.
+            # The same network on the same pixels: far closer than what a wrong mean, scale or color order leaves.
             assert abs(photo.ours.scores[ours] - photo.theirs.scores[theirs]) < MARGIN, photo.name
         assert (np.diff(photo.ours.scores) <= 0).all(), f"{photo.name}: not best first"
 

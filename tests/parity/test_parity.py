@@ -1,7 +1,7 @@
 """The INT8 simulator held to ONNX Runtime: the demo pack always, real weights and photos where they are.
 
 ``make parity`` runs this. One conversion a pack answers all questions. The real photos asked about here include those
-that calibrated, because every labelled pair counts; the report of `rkface convert` judges on photos that did not.
+that calibrated, because every labeled pair counts; the report of `rkface convert` judges on photos that did not.
 """
 
 import shutil
@@ -38,8 +38,8 @@ class Proof:
     parity: prove.Parity
 
 
-def prove_pack(sources, photos, work, everything=None, *, analyse):
-    """Convert as `rkface convert` does, layer errors only with ``analyse``; then ask about ``everything`` (photos)
+def prove_pack(sources, photos, work, everything=None, *, analyze):
+    """Convert as `rkface convert` does, layer errors only with ``analyze``; then ask about ``everything`` (photos)
     instead of those held back."""
     target = find_target("rk3588")
     models = {role: prepare(sources.paths[role], role, work) for role in ROLES}
@@ -51,7 +51,7 @@ def prove_pack(sources, photos, work, everything=None, *, analyse):
         )
     reference = run_reference(models, finder.detector, material.evaluation)
     plan = PLANS["auto"]
-    attempt = partial(attempts(models, sources, work, work, analyse=analyse), target)
+    attempt = partial(attempts(models, sources, work, work, analyze=analyze), target)
     trial = run_trial(attempt, models, finder.detector, material, reference, target=target, plan=plan, bar=Bar())
     parity = judge(material.evaluation, reference, trial, sources.match)
     return Proof(sources.name, material.evaluation, reference, trial, parity)
@@ -63,7 +63,7 @@ def demo(tmp_path_factory):
     if EARLIER.is_dir():  # the same conversion, by its content and the code's, is not made twice
         shutil.copytree(EARLIER, work / "cache")
     pack = pack_sources(find_pack("demo"), work, accepted=False)
-    return prove_pack(pack, render_photos(work / "photos"), work, analyse=PLANS["auto"].analyse)
+    return prove_pack(pack, render_photos(work / "photos"), work, analyze=PLANS["auto"].analyze)
 
 
 @pytest.fixture(scope="module")
@@ -71,7 +71,7 @@ def real(shared, tmp_path_factory):
     models, people = shared / "models", shared / "data/people"
     sources = own_sources(models / "scrfd_2.5g_kps.onnx", models / "mobilefacenet_128.onnx", "test only")
     everything = Photos(people, pairs=people / "master.csv")
-    return prove_pack(sources, Photos(people), tmp_path_factory.mktemp("real"), everything, analyse=False)
+    return prove_pack(sources, Photos(people), tmp_path_factory.mktemp("real"), everything, analyze=False)
 
 
 @pytest.fixture(params=["demo", "real"])
@@ -82,7 +82,7 @@ def proof(request):
 def test_embeddings_of_the_same_crop(proof):
     parity = proof.parity.embedding
     assert parity.faces >= 60
-    # What INT8 of the whole network costs; a wrong colour order or normalisation falls far below (0.2 to 0.7).
+    # What INT8 of the whole network costs; a wrong color order or normalization falls far below (0.2 to 0.7).
     assert parity.mean >= 0.99 and parity.minimum >= 0.98
     # The length may not be lost either, which a cosine does not see.
     assert 0.95 <= parity.norm_ratio <= 1.05
@@ -95,23 +95,23 @@ def test_faces_found(proof):
     assert parity.landmark_error <= 0.02  # of the inter-ocular distance: a third of a pixel in the aligned crop is 1 %
 
 
-def test_every_labelled_pair_is_decided_as_fp32_decides_it(proof):
-    labelled = proof.evaluation.labelled
-    first, second, _ = (np.array(column) for column in zip(*labelled, strict=True))
+def test_every_labeled_pair_is_decided_as_fp32_decides_it(proof):
+    labeled = proof.evaluation.labeled
+    first, second, _ = (np.array(column) for column in zip(*labeled, strict=True))
     fp32, int8 = (unit(embeddings) for embeddings in (proof.reference.embeddings, proof.trial.embeddings))
     threshold = proof.parity.pairs.reference.best_threshold
     before = np.sum(fp32[first] * fp32[second], axis=1)
     after = np.sum(int8[first] * int8[second], axis=1)
     changed = np.flatnonzero((before >= threshold) != (after >= threshold))
     if proof.name != "demo":
-        assert len(labelled) == 300
+        assert len(labeled) == 300
         assert not changed.size
     # Thousands of rendered pairs: one may lie on the threshold itself, which any rounding tips over.
-    assert len(changed) <= 0.002 * len(labelled)
+    assert len(changed) <= 0.002 * len(labeled)
 
 
 def test_end_to_end_the_same_people_are_told_apart(proof):
-    # Each face aligned at the landmarks that the quantised detector found, then embedded by the quantised recogniser.
+    # Each face aligned at the landmarks that the quantized detector found, then embedded by the quantized recognizer.
     own, embeddings = proof.trial.own, unit(proof.trial.own_embeddings)
     assert len(own) >= 0.98 * len(proof.evaluation.faces)
     cosines = np.sum(embeddings * unit(proof.reference.embeddings[own]), axis=1)
@@ -123,7 +123,7 @@ def test_end_to_end_the_same_people_are_told_apart(proof):
     else:
         assert cosines.min() >= 0.98
     place = {index: at for at, index in enumerate(own)}
-    pairs = [(place[a], place[b], same) for a, b, same in proof.evaluation.labelled if a in place and b in place]
+    pairs = [(place[a], place[b], same) for a, b, same in proof.evaluation.labeled if a in place and b in place]
     first, second, same = (np.array(column) for column in zip(*pairs, strict=True))
     found = prove.verification(np.sum(embeddings[first] * embeddings[second], axis=1), same)
     assert found.best_accuracy >= proof.parity.pairs.reference.best_accuracy - 0.005

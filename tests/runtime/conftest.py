@@ -7,6 +7,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+
 from rkface.runtime import detect, embed
 from rkface.runtime.bundle import SUMS, Input, LivenessModel, Manifest, Model, Output, Source, Thresholds, files
 
@@ -33,7 +34,7 @@ def saved(path, nodes, shape, outputs, constants):
 def make_detector(path):
     """SCRFD's nine outputs. A cell of 32×32 pixels that is red is a face that fills it; all else is none.
 
-    Redness is red − green − blue of the cell's mean, normalised: 3 for red, 1 for black, less for the rest. Strides 8
+    Redness is red − green − blue of the cell's mean, normalized: 3 for red, 1 for black, less for the rest. Strides 8
     and 16 look too, but their bias silences them. The second anchor of a cell is the same face, a little less sure.
     """
     nodes, constants, outputs = [], {"shape": np.array([-1, 1])}, []
@@ -102,10 +103,17 @@ def write_bundle(folder, detector, recognizer, threshold, liveness=None):
         source = Source(f"{role}.onnx", "0" * 64, 10, "Apache-2.0")
         models.append(Model(f"{role}.rknn", f"reference/{role}.onnx", "int8", input, tuple(outputs), source))
     manifest = Manifest(
-        name="tiny", synthetic=True, created="2026-01-01T00:00:00Z", target="rk3588", toolkit="2.5.0", rkface="0.1.0",
-        detector=models[0], recognizer=models[1], thresholds=Thresholds(0.5, 0.4, threshold),
+        name="tiny",
+        synthetic=True,
+        created="2026-01-01T00:00:00Z",
+        target="rk3588",
+        toolkit="2.5.0",
+        rkface="0.1.0",
+        detector=models[0],
+        recognizer=models[1],
+        thresholds=Thresholds(0.5, 0.4, threshold),
         liveness=LivenessModel(**vars(models[2]), scale=2.7, live=1, logits=True, threshold=0.5) if liveness else None,
-    )  # fmt: skip
+    )
     (folder / "manifest.json").write_text(manifest.to_json())
     seal(folder)
 

@@ -1,6 +1,7 @@
 import cv2
 import numpy as np
 import pytest
+
 from rkface.runtime.align import TEMPLATE, align, similarity
 
 
@@ -36,7 +37,7 @@ def test_aligned_landmarks_land_on_the_template():
         assert crop[round(y), round(x)].min() > 200
 
 
-def test_colours_keep_their_order_and_outside_is_black():
+def test_colors_keep_their_order_and_outside_is_black():
     image = np.zeros((112, 112, 3), np.uint8)
     image[:] = (10, 100, 200)
     assert (align(image, TEMPLATE)[60, 60] == (10, 100, 200)).all()
@@ -58,7 +59,7 @@ def test_coinciding_landmarks_are_an_error():
 
 
 def test_a_large_face_does_not_depend_on_fractions_of_a_pixel():
-    # Fine stripes: grey at crop size. A warp that skips pixels shows whichever stripe it hits.
+    # Fine stripes: gray at crop size. A warp that skips pixels shows whichever stripe it hits.
     image = np.zeros((900, 900, 3), np.uint8)
     image[::2] = 255
     landmarks = TEMPLATE * 7 + 60

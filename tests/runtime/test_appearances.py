@@ -4,6 +4,7 @@ import errno
 import os
 
 import pytest
+
 from rkface.runtime.appearance import Appearance, Match
 from rkface.runtime.appearances import AppearanceLog
 from rkface.runtime.errors import InputError, WorkError

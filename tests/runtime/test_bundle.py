@@ -3,6 +3,7 @@ import hashlib
 import json
 
 import pytest
+
 from rkface.runtime.bundle import (
     SUMS,
     Input,
@@ -14,7 +15,7 @@ from rkface.runtime.bundle import (
     contract,
     files,
     read_bundle,
-)  # fmt: skip
+)
 from rkface.runtime.errors import BundleError
 
 DETECTOR = Input("input.1", 320, 320, (127.5,) * 3, (128.0,) * 3)
@@ -27,10 +28,16 @@ def model(role, input):
 
 
 MANIFEST = Manifest(
-    name="test", synthetic=True, created="2026-01-01T00:00:00Z", target="rk3588", toolkit="2.5.0", rkface="0.1.0",
-    detector=model("detector", DETECTOR), recognizer=model("recognizer", RECOGNIZER),
+    name="test",
+    synthetic=True,
+    created="2026-01-01T00:00:00Z",
+    target="rk3588",
+    toolkit="2.5.0",
+    rkface="0.1.0",
+    detector=model("detector", DETECTOR),
+    recognizer=model("recognizer", RECOGNIZER),
     thresholds=Thresholds(0.5, 0.4, 0.4),
-)  # fmt: skip
+)
 
 
 def seal(folder):

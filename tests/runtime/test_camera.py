@@ -9,6 +9,7 @@ from types import SimpleNamespace
 import cv2
 import numpy as np
 import pytest
+
 from rkface.runtime import streams
 from rkface.runtime.camera import Camera, find_device, is_black, mpp_pipeline, open_camera, without_password
 from rkface.runtime.errors import InputError, WorkError
@@ -382,9 +383,11 @@ def test_a_v4l2_camera_is_asked_format_first_and_what_it_gives_is_reported(tmp_p
     with camera:
         assert number_of(camera.read()) == 4
     assert asked == [
-        (cv2.CAP_PROP_FOURCC, cv2.VideoWriter.fourcc(*"MJPG")), (cv2.CAP_PROP_FRAME_WIDTH, 1920),
-        (cv2.CAP_PROP_FRAME_HEIGHT, 1080), (cv2.CAP_PROP_FPS, 25),
-    ]  # fmt: skip
+        (cv2.CAP_PROP_FOURCC, cv2.VideoWriter.fourcc(*"MJPG")),
+        (cv2.CAP_PROP_FRAME_WIDTH, 1920),
+        (cv2.CAP_PROP_FRAME_HEIGHT, 1080),
+        (cv2.CAP_PROP_FPS, 25),
+    ]
     state = camera.state()
     assert (state.format, state.size, state.rate) == ("YUYV", (640, 480), 30.0)
 

@@ -12,11 +12,12 @@ from hashlib import sha256
 import cv2
 import numpy as np
 import pytest
+
 from rkface.runtime.bundle import SUMS, files
 from rkface.runtime.cli import main
 
 LANDMARKS = np.array([[0.3, 0.35], [0.7, 0.35], [0.5, 0.55], [0.35, 0.75], [0.65, 0.75]])
-# A JPEG's headers alone, which claim 20,000×20,000 grey pixels.
+# A JPEG's headers alone, which claim 20,000×20,000 gray pixels.
 HUGE = (
     b"\xff\xd8\xff\xc0\x00\x0b\x08" + struct.pack(">HH", 20_000, 20_000) + b"\x01\x01\x11\x00"
     b"\xff\xda\x00\x08\x01\x01\x00\x00\x3f\x00\x00\xff\xd9"
@@ -180,7 +181,7 @@ def test_real_weights_find_and_tell_real_people(rkface, real_bundle, shared):
 
 
 def is_drawn(path, column, row):
-    """The outline of the face in the cell is painted in the colour of boxes."""
+    """The outline of the face in the cell is painted in the color of boxes."""
     image = cv2.imread(str(path))
     line = image[row * 64 + 32, column * 64 - 2 : column * 64 + 3].astype(int)
     return image.shape == (512, 640, 3) and np.abs(line - (96, 220, 60)).max(axis=1).min() < 60
@@ -250,9 +251,11 @@ def test_a_disk_that_fills_up_leaves_nothing_half_drawn(bundle, photo, tmp_path)
     (folder / "one.jpg").write_bytes(b"the last good one")
     done = subprocess.run(
         [sys.executable, "-m", "rkface.runtime.cli", "detect", "--bundle", bundle, path, "--draw", folder],
-        capture_output=True, text=True, check=False,
+        capture_output=True,
+        text=True,
+        check=False,
         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (2000, 2000)),
-    )  # fmt: skip
+    )
     assert done.returncode == 1
     assert done.stderr == f"rkface: {folder / 'one.jpg'}: cannot be written: File too large\n"
     assert [(file.name, file.read_bytes()) for file in folder.iterdir()] == [("one.jpg", b"the last good one")]
@@ -272,8 +275,11 @@ def test_output_into_a_full_disk_is_one_line(bundle, photo):
     with open("/dev/full", "w") as full:  # noqa: PTH123
         done = subprocess.run(
             [sys.executable, "-m", "rkface.runtime.cli", "detect", "--bundle", bundle, "--json", path],
-            stdout=full, stderr=subprocess.PIPE, text=True, check=False,
-        )  # fmt: skip
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
     assert (done.returncode, done.stderr) == (1, "rkface: No space left on device\n")
 
 
@@ -372,8 +378,10 @@ def test_a_file_name_that_is_no_utf8_can_be_read_back_from_the_json(bundle, phot
     photo("plain.png", (3, 4)).rename(os.fsdecode(path))
     done = subprocess.run(
         [sys.executable, "-m", "rkface.runtime.cli", "detect", "--bundle", str(bundle), "--json", path],
-        capture_output=True, check=False, env={**os.environ, "PYTHONUTF8": "1"},
-    )  # fmt: skip
+        capture_output=True,
+        check=False,
+        env={**os.environ, "PYTHONUTF8": "1"},
+    )
     assert (done.returncode, done.stderr) == (0, b"")
     assert os.fsencode(json.loads(done.stdout.decode("utf-8"))["image"]) == path
 

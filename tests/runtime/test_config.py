@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+
 from rkface.runtime import config
 from rkface.runtime.bundle import Thresholds
 from rkface.runtime.cli import main
@@ -22,13 +23,18 @@ from rkface.runtime.settings import (
 )
 
 FULL = Settings(
-    bundle=Path("/opt/rkface/current/bundle"), backend="npu", cores=2, gallery=Path("/var/lib/rkface/gallery.sqlite"),
-    device="door \"7\"\n\\", camera={"yard": CameraSettings("rtsp://u:p@h/1", decoder="h264", rate=5.0),
-                                      "front door": CameraSettings("/dev/video0", loop=True, looks=5.0,
-                                                                               motion=True)},
+    bundle=Path("/opt/rkface/current/bundle"),
+    backend="npu",
+    cores=2,
+    gallery=Path("/var/lib/rkface/gallery.sqlite"),
+    device='door "7"\n\\',
+    camera={
+        "yard": CameraSettings("rtsp://u:p@h/1", decoder="h264", rate=5.0),
+        "front door": CameraSettings("/dev/video0", loop=True, looks=5.0, motion=True),
+    },
     events=Events(False, Path("/tmp/e.jsonl"), WebhookSettings("https://h/", "env:SECRET"), MqttSettings("broker")),
     web=Web(password_file=Path("/etc/rkface/password")),
-)  # fmt: skip
+)
 
 
 @pytest.fixture
@@ -116,9 +122,16 @@ def test_the_bundle_s_threshold_counts_until_one_is_set():
 
 def test_cameras_of_the_command_line_get_names():
     specs = [
-        "/dev/video0", "2", "door=rtsp://u:p@10.0.0.7:554/s?a=b", "rtsp://u:p@10.0.0.7/x", "rtsp://10.0.0.7/y", "-",
-        "films/yard.mp4", "/dev/v4l/by-id/usb-Maker_Cam-video-index0", "rtspsrc location=rtsp://h ! appsink",
-    ]  # fmt: skip
+        "/dev/video0",
+        "2",
+        "door=rtsp://u:p@10.0.0.7:554/s?a=b",
+        "rtsp://u:p@10.0.0.7/x",
+        "rtsp://10.0.0.7/y",
+        "-",
+        "films/yard.mp4",
+        "/dev/v4l/by-id/usb-Maker_Cam-video-index0",
+        "rtspsrc location=rtsp://h ! appsink",
+    ]
     cameras = named_cameras(specs)
     names = ["video0", "video2", "door", "10.0.0.7", "10.0.0.7-2", "stdin", "yard", "usb", "gstreamer"]
     assert list(cameras) == names

@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
+
 from rkface.runtime.cores import Caller, Cores
 from rkface.runtime.errors import DeviceError
 

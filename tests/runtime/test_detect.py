@@ -4,6 +4,7 @@ from types import SimpleNamespace
 import cv2
 import numpy as np
 import pytest
+
 from rkface.runtime.bundle import Input, Output
 from rkface.runtime.detect import Detector, decode, letterbox, levels, suppress
 from rkface.runtime.errors import InputError, ModelError
@@ -162,7 +163,7 @@ def test_outputs_that_shape_cannot_tell_apart_are_refused_and_others_ignored():
         np.zeros((40, 60, 3), np.float32),
         np.zeros((0, 60, 3), np.uint8),
     ],
-    ids=["grey", "alpha", "float", "empty"],
+    ids=["gray", "alpha", "float", "empty"],
 )
 def test_only_uint8_bgr_is_an_image(image):
     with pytest.raises(InputError, match="H×W×3 uint8 BGR"):

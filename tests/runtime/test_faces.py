@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+
 from rkface.runtime import Faces
 
 FACES = Faces(

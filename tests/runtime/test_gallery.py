@@ -15,6 +15,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+
 from rkface.runtime import gallery_schema
 from rkface.runtime.align import ALIGNMENT
 from rkface.runtime.bundle import parse_manifest
@@ -164,7 +165,7 @@ def test_embeddings_of_another_model_are_refused_and_never_searched(gallery, pat
 @pytest.mark.parametrize("wrong", [np.nan, np.inf])
 def test_what_is_no_number_is_refused_and_hides_nobody(gallery, path, wrong):
     gallery.add("Ada", [sample(1)])
-    with pytest.raises(InputError, match="the recogniser fails"):
+    with pytest.raises(InputError, match="the recognizer fails"):
         gallery.add("Grace", [sample(2), replace(sample(3), embedding=np.full_like(vector(3), wrong))])
     assert names(gallery, 1) == ["Ada"] and [person.name for person in gallery.people()] == ["Ada"]
 

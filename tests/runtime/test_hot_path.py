@@ -10,6 +10,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+
 from rkface.runtime.align import TEMPLATE, align
 from rkface.runtime.backends import Quantized
 from rkface.runtime.bundle import Input, Output
@@ -62,9 +63,9 @@ class Answers:
         self.outputs = [np.zeros(output.shape, np.float32) for output in OUTPUTS]
         level = levels(OUTPUTS, SIDE, SIDE)[1]
         for x in range(60, 600, 120):
-            near = np.argsort(((level.centres - (x, 200)) ** 2).sum(axis=1))[:12]
-            edges = [level.centres[near] - (x - 30, 170), (x + 30, 230) - level.centres[near]]
-            points = (TEMPLATE - 56) / 2 + (x, 200) - level.centres[near, None]
+            near = np.argsort(((level.centers - (x, 200)) ** 2).sum(axis=1))[:12]
+            edges = [level.centers[near] - (x - 30, 170), (x + 30, 230) - level.centers[near]]
+            points = (TEMPLATE - 56) / 2 + (x, 200) - level.centers[near, None]
             self.outputs[level.scores][near] = 0.8
             self.outputs[level.boxes][near] = np.hstack(edges) / level.stride
             self.outputs[level.landmarks][near] = points.reshape(len(near), 10) / level.stride
@@ -107,9 +108,9 @@ def test_embedding_allocates_the_crops_once():
 
 def crowd(faces):
     random = np.random.default_rng(faces)
-    centre = random.uniform(0, 1920, (faces, 1, 2)) + random.normal(0, 2, (faces, 12, 2))
+    center = random.uniform(0, 1920, (faces, 1, 2)) + random.normal(0, 2, (faces, 12, 2))
     half = 1920 / faces**0.5 / 3
-    return random.permutation(np.concatenate([centre - half, centre + half], axis=2).reshape(-1, 4)).astype(np.float32)
+    return random.permutation(np.concatenate([center - half, center + half], axis=2).reshape(-1, 4)).astype(np.float32)
 
 
 def test_suppression_in_a_crowd_grows_with_the_crowd_not_with_its_square():

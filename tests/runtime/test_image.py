@@ -6,17 +6,18 @@ import zlib
 import cv2
 import numpy as np
 import pytest
+
 from rkface.runtime.errors import InputError
 from rkface.runtime.image import find_images, read_image
 
-# Red above, blue below: shows a wrong turn and a wrong colour order at once.
+# Red above, blue below: shows a wrong turn and a wrong color order at once.
 PICTURE = np.zeros((40, 60, 3), np.uint8)
 PICTURE[:20] = (0, 0, 255)
 PICTURE[20:] = (255, 0, 0)
 
 
 def close(image, expected):
-    # JPEG and colour conversion move a flat colour by a few levels, never by 30.
+    # JPEG and color conversion move a flat color by a few levels, never by 30.
     return image.shape == expected.shape and np.abs(image.astype(int) - expected).mean() < 30
 
 
@@ -55,12 +56,12 @@ def test_formats(tmp_path, suffix):
     assert close(read_image(path), PICTURE)
 
 
-def test_grey_alpha_and_16_bit_become_three_8_bit_channels(tmp_path):
-    grey = np.full((30, 30), 90, np.uint8)
-    cv2.imwrite(str(tmp_path / "grey.png"), grey)
+def test_gray_alpha_and_16_bit_become_three_8_bit_channels(tmp_path):
+    gray = np.full((30, 30), 90, np.uint8)
+    cv2.imwrite(str(tmp_path / "gray.png"), gray)
     cv2.imwrite(str(tmp_path / "alpha.png"), np.dstack([PICTURE, np.full((40, 60), 128, np.uint8)]))
     cv2.imwrite(str(tmp_path / "deep.png"), PICTURE.astype(np.uint16) * 257)
-    assert close(read_image(tmp_path / "grey.png"), np.dstack([grey] * 3))
+    assert close(read_image(tmp_path / "gray.png"), np.dstack([gray] * 3))
     assert close(read_image(tmp_path / "alpha.png"), PICTURE)
     assert close(read_image(tmp_path / "deep.png"), PICTURE)
 
@@ -123,13 +124,13 @@ def test_cmyk_photo_becomes_bgr(tmp_path):
     assert close(read_image(tmp_path / "print.jpg"), SMALL)
 
 
-def test_deep_grey_and_grey_with_alpha(tmp_path):
-    grey = np.full((30, 30), 90, np.uint8)
-    cv2.imwrite(str(tmp_path / "deep.png"), grey.astype(np.uint16) * 257)
-    cv2.imwrite(str(tmp_path / "alpha.webp"), np.dstack([grey, grey, grey, grey // 2]))
-    cv2.imwrite(str(tmp_path / "grey.jpg"), grey)
+def test_deep_gray_and_gray_with_alpha(tmp_path):
+    gray = np.full((30, 30), 90, np.uint8)
+    cv2.imwrite(str(tmp_path / "deep.png"), gray.astype(np.uint16) * 257)
+    cv2.imwrite(str(tmp_path / "alpha.webp"), np.dstack([gray, gray, gray, gray // 2]))
+    cv2.imwrite(str(tmp_path / "gray.jpg"), gray)
     for path in tmp_path.iterdir():
-        assert close(read_image(path), np.dstack([grey] * 3)), path.name
+        assert close(read_image(path), np.dstack([gray] * 3)), path.name
 
 
 # How each EXIF orientation stores a picture, from EXIF 2.3's table of where row 0 and column 0 belong.
@@ -214,9 +215,13 @@ def test_spoilt_files_are_read_or_refused_never_worse(tmp_path):
     path = tmp_path / "spoilt"
     outcomes = {"read": 0, "refused": 0}
     for suffix, options in (
-        (".jpg", []), (".jpg", [cv2.IMWRITE_JPEG_PROGRESSIVE, 1]), (".png", []), (".bmp", []),
-        (".webp", [cv2.IMWRITE_WEBP_QUALITY, 80]), (".webp", [cv2.IMWRITE_WEBP_QUALITY, 101]),
-    ):  # fmt: skip
+        (".jpg", []),
+        (".jpg", [cv2.IMWRITE_JPEG_PROGRESSIVE, 1]),
+        (".png", []),
+        (".bmp", []),
+        (".webp", [cv2.IMWRITE_WEBP_QUALITY, 80]),
+        (".webp", [cv2.IMWRITE_WEBP_QUALITY, 101]),
+    ):
         whole = cv2.imencode(suffix, picture, options)[1].tobytes()
         for round in range(240):
             data = bytearray(whole)

@@ -33,7 +33,7 @@ IMAGE = np.concatenate([PLACES, np.zeros((80, 100, 1), int)], axis=2).astype(np.
         ((40, 35, 60, 45), 2.0, (30, 50), (30, 70)),
     ],
 )
-def test_the_crop_is_the_box_scaled_about_its_centre_inside_the_picture(box, scale, rows, columns):
+def test_the_crop_is_the_box_scaled_about_its_center_inside_the_picture(box, scale, rows, columns):
     (top, bottom), (left, right) = rows, columns
     crop = surroundings(IMAGE, np.float32(box), scale, right - left + 1, bottom - top + 1)
     assert np.array_equal(crop, IMAGE[top : bottom + 1, left : right + 1])
@@ -157,8 +157,12 @@ def scheduled(live_bundle):
 def test_the_model_is_open_on_one_core_and_closed_with_the_others(scheduled):
     scheduler, opened = scheduled()
     assert [(role, core) for role, core, _ in opened] == [
-        ("detector", 0), ("recognizer", 0), ("detector", 1), ("recognizer", 1), ("liveness", 0)
-    ]  # fmt: skip
+        ("detector", 0),
+        ("recognizer", 0),
+        ("detector", 1),
+        ("recognizer", 1),
+        ("liveness", 0),
+    ]
     judge = scheduler.pipeline().liveness
     assert judge.judge([np.zeros((24, 24, 3), np.uint8)] * 3).shape == (3,)
     assert scheduler.judging().runs == 3 and sum(core.runs for core in scheduler.state()) == 0

@@ -4,6 +4,7 @@ import os
 import sys
 
 import pytest
+
 from rkface.runtime import open_bundle
 from rkface.runtime.backends.npu import open_npu
 from rkface.runtime.backends.npu_errors import closed_node, open_error

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+
 from rkface.runtime.backends import Quantized
 
 GRIDS = ((-128, 1 / 255), (-39, 0.0469998), (7, 0.0370629), (127, 3.1), (0, 1e-6))

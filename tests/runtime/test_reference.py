@@ -3,6 +3,7 @@
 import cv2
 import numpy as np
 import pytest
+
 from rkface.runtime import open_bundle
 from rkface.runtime.backends.reference import open_reference
 from rkface.runtime.bundle import Input
@@ -28,7 +29,7 @@ def identity(path, batch):
 
 
 @pytest.mark.parametrize("batch", [1, "n"])
-def test_the_model_sees_normalised_planes_in_rgb_order(tmp_path, batch):
+def test_the_model_sees_normalized_planes_in_rgb_order(tmp_path, batch):
     images = np.random.default_rng(0).integers(0, 255, (3, 4, 6, 3), np.uint8)
     [seen] = open_reference(identity(tmp_path / "m.onnx", batch), INPUT).infer(images)
     expected = (images.astype(float) - [10, 20, 30]) / [1, 2, 4]

@@ -8,18 +8,19 @@ from contextlib import contextmanager
 import cv2
 import numpy as np
 import pytest
+
 from rkface.runtime.camera import open_camera
 
 PAYLOAD = 1200  # bytes of a picture in one packet
 FRAMES = 40  # FFmpeg looks at some 20 before it hands on the first
 
 
-def picture(grey, width, height):
-    return np.full((height, width, 3), grey, np.uint8)
+def picture(gray, width, height):
+    return np.full((height, width, 3), gray, np.uint8)
 
 
 def packets(image, sequence, timestamp):
-    """One picture as RTP packets. Its quantisation tables travel along (Q = 255); the Huffman tables are the usual."""
+    """One picture as RTP packets. Its quantization tables travel along (Q = 255); the Huffman tables are the usual."""
     height, width = image.shape[:2]
     data = cv2.imencode(".jpg", image)[1].tobytes()
     tables, at = b"", 2

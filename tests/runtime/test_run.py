@@ -15,6 +15,7 @@ from contextlib import closing
 
 import cv2
 import pytest
+
 from rkface.runtime.gallery import Gallery
 from rkface.runtime.gallery_copies import check
 from rkface.runtime.logs import start_logs, under_journal

@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 import cv2
 import numpy as np
 import pytest
+
 from rkface.runtime import InputError, WorkError, open_bundle
 from rkface.runtime.bundle import read_bundle
 from rkface.runtime.errors import DeviceError
@@ -225,7 +226,7 @@ def test_a_reader_who_is_slow_makes_frames_wait_not_memory_grow(scheduler):
     assert taken[-1].dropped == MANY - 1
 
 
-def test_a_frame_that_fails_is_reported_and_its_neighbours_are_not_disturbed(scheduler):
+def test_a_frame_that_fails_is_reported_and_its_neighbors_are_not_disturbed(scheduler):
     def work(pipeline, image):
         if image[0, 0, 0] == 3:
             raise InputError("no picture")

@@ -7,6 +7,7 @@ from contextlib import ExitStack, closing
 
 import numpy as np
 import pytest
+
 from rkface.runtime import open_bundle
 from rkface.runtime.appearances import FILE, PNG, AppearanceLog
 from rkface.runtime.cli import main
@@ -97,7 +98,7 @@ def test_who_is_searched_already_is_forgotten_whole_where_another_program_encryp
         assert names(running, 3) == ["Grace"]
 
 
-def test_without_the_key_people_can_be_forgotten_but_not_recognised(path, key, tmp_path):
+def test_without_the_key_people_can_be_forgotten_but_not_recognized(path, key, tmp_path):
     with Gallery(path, ONE, create=True) as gallery:
         fill(gallery)
         encrypt(gallery, key)
@@ -224,8 +225,7 @@ def test_pictures_of_the_log_are_encrypted_with_the_gallery(path, log, tmp_path,
     assert main(command) == 0, capsys.readouterr().err
     assert not in_the_clear(log)
     running.close()
-    with Gallery(path, key=read_key(tmp_path / "key")) as gallery, \
-         AppearanceLog(log, lambda: gallery.seal) as opened:  # fmt: skip
+    with Gallery(path, key=read_key(tmp_path / "key")) as gallery, AppearanceLog(log, lambda: gallery.seal) as opened:
         assert [opened.face(id) for id in "abc"] == [FACE] * 3
         opened.encrypt()  # again changes nothing
         assert opened.face("a") == FACE

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+
 from rkface.runtime import search
 from rkface.runtime.search import build
 

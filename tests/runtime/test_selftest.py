@@ -6,13 +6,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from rkface.runtime import bench, selftest
 from rkface.runtime.bundle import Output, read_bundle
 from rkface.runtime.errors import BundleError, InputError, WorkError
 from rkface.runtime.golden import by_kind, cosines
 from rkface.runtime.machine import read_clocks, read_machine
 from rkface.runtime.pipeline import open_model
-from rkface.runtime.timing import summarise
+from rkface.runtime.timing import summarize
 
 from .conftest import seal
 
@@ -50,8 +51,9 @@ def test_selftest_on_a_workstation(own_bundle, capsys):
     assert (result["verdict"], result["backend"], result["problems"]) == ("ok", "reference", [])
     assert [one["reference"] for one in result["agreements"]] == pytest.approx([1, 1], abs=1e-6)  # the same machine
     assert [(row["what"], row["where"], row["runs"]) for row in result["latencies"]] == [
-        ("detector", "processor", 2), ("recognizer", "processor", 2),
-    ]  # fmt: skip
+        ("detector", "processor", 2),
+        ("recognizer", "processor", 2),
+    ]
 
 
 def test_selftest_sees_results_that_changed(own_bundle, capsys):
@@ -105,7 +107,7 @@ def test_cosines_of_nothing_and_of_no_numbers():
 
 
 def test_percentiles_and_rate():
-    row = summarise("detector", "core 0", np.arange(1, 102) / 1000, elapsed=2.0)
+    row = summarize("detector", "core 0", np.arange(1, 102) / 1000, elapsed=2.0)
     assert (row.runs, row.p50, row.p90, row.p99, row.rate) == (101, 51.0, 91.0, 100.0, 50.5)
 
 

@@ -15,6 +15,7 @@ from functools import partial
 import cv2
 import numpy as np
 import pytest
+
 from rkface.runtime.appearance import Match
 from rkface.runtime.camera import Camera
 from rkface.runtime.cli import main
@@ -153,14 +154,17 @@ def test_a_recording_is_told_from_first_to_last_frame(settings, record, known):
     made = settings(door=record("door", *[scene((0, 3))] * 15), yard=record("yard", *[scene((1, 5))] * 15))
     events = played(made)
     assert sorted(who(events), key=str) == [
-        ("end", "Ada Lovelace"), ("end", None), ("start", "Ada Lovelace"), ("start", None)
-    ]  # fmt: skip
+        ("end", "Ada Lovelace"),
+        ("end", None),
+        ("start", "Ada Lovelace"),
+        ("start", None),
+    ]
     assert {event["source"]: event["match"] is not None for event in events} == {"door": True, "yard": False}
     # Every frame was looked at, though the machine may be slower than the recording.
     assert [event["frames"] for event in events if event["stage"] == "end"] == [15, 15]
 
 
-def test_real_people_are_recognised_in_a_folder_of_photos(shared, real_bundle, tmp_path, capsys):
+def test_real_people_are_recognized_in_a_folder_of_photos(shared, real_bundle, tmp_path, capsys):
     """What a newcomer tries first: one photo of each person enrolled, a folder with another one as the camera."""
     people, staff, camera = shared / "data/people", tmp_path / "staff", tmp_path / "camera"
     known = {"img13": "img14", "img20": "img21", "img16": "img17", "img3": "img12", "img22": "img23", "img18": "img19"}
@@ -171,11 +175,16 @@ def test_real_people_are_recognised_in_a_folder_of_photos(shared, real_bundle, t
     (camera / "stranger.jpg").write_bytes((people / "img8.jpg").read_bytes())
     gallery = tmp_path / "gallery.sqlite"
     arguments = ["--bundle", real_bundle, "--backend", "reference", "--gallery", gallery, "--folder", staff]
-    assert main(["enrol", *map(str, arguments)]) == 0
-    events = played(Settings(
-        bundle=real_bundle, backend="reference", gallery=gallery, camera=named_cameras([str(camera)]),
-        events=Events(stdout=False, file=tmp_path / "events.jsonl"),
-    ))  # fmt: skip
+    assert main(["enroll", *map(str, arguments)]) == 0
+    events = played(
+        Settings(
+            bundle=real_bundle,
+            backend="reference",
+            gallery=gallery,
+            camera=named_cameras([str(camera)]),
+            events=Events(stdout=False, file=tmp_path / "events.jsonl"),
+        )
+    )
     ended = [name for stage, name in who(events) if stage == "end"]
     assert sorted(ended, key=str) == sorted([*known, None], key=str)
 
@@ -200,21 +209,24 @@ def test_an_unknown_person_is_enrolled_as_seen_and_known_from_then_on(live):
     with live(pictures) as service, service.subscribe() as events:
         start = events.get(timeout=WAIT)
         assert start["match"] is None
-        assert service.enrol_seen("Grace", start["id"]).status == "enrolled"
+        assert service.enroll_seen("Grace", start["id"]).status == "enrolled"
         known = wait_for(lambda: next((e for e in service.appearances() if e["match"]), None))
         assert known["id"] == start["id"] and known["match"]["name"] == "Grace"
         assert not known["face"], "the picture of the unknown went with the name"
         wait_for(lambda: [each.match and each.match.name for each in service.latest("door")[1]] == ["Grace"])
-        again = service.enrol_seen("Somebody else", start["id"])
+        again = service.enroll_seen("Somebody else", start["id"])
         assert again.status == "refused" and again.near.name == "Grace"
 
 
 @pytest.mark.parametrize(
     ("picture", "require", "said"),
-    [(scene, False, ("Ada Lovelace", True)), (scene, True, ("Ada Lovelace", True)),
-     (lambda *faces: darkened(scene(*faces)), False, ("Ada Lovelace", False)),
-     (lambda *faces: darkened(scene(*faces)), True, (None, False))],
-)  # fmt: skip
+    [
+        (scene, False, ("Ada Lovelace", True)),
+        (scene, True, ("Ada Lovelace", True)),
+        (lambda *faces: darkened(scene(*faces)), False, ("Ada Lovelace", False)),
+        (lambda *faces: darkened(scene(*faces)), True, (None, False)),
+    ],
+)
 def test_a_picture_held_before_the_camera_is_told_as_one(live, live_bundle, picture, require, said):
     with (
         live([picture((0, 3))], bundle=live_bundle, liveness=Liveness(True, require=require)) as service,
@@ -229,7 +241,7 @@ def test_a_picture_held_before_the_camera_is_told_as_one(live, live_bundle, pict
         assert service.health().ok
 
 
-def test_liveness_that_fails_is_a_trouble_and_no_reason_not_to_recognise(live, live_bundle, monkeypatch):
+def test_liveness_that_fails_is_a_trouble_and_no_reason_not_to_recognize(live, live_bundle, monkeypatch):
     class Broken:
         name = "reference"
 
@@ -267,7 +279,7 @@ def test_a_photo_is_enrolled_while_the_camera_runs_and_guidance_is_given(live):
     with live([scene((1, 5))]) as service:
         wait_for(lambda: service.latest("door")[0])
         assert service.guide("door").box is not None
-        assert service.enrol("Grace", scene((1, 2)), "upload").status == "enrolled"
+        assert service.enroll("Grace", scene((1, 2)), "upload").status == "enrolled"
         wait_for(lambda: [e for e in service.appearances() if e["match"] and e["match"]["name"] == "Grace"])
 
 
@@ -307,7 +319,7 @@ def test_who_is_forgotten_by_another_program_is_a_stranger_to_the_service(live, 
 
 def test_whom_the_service_enrolled_and_another_program_forgot_is_a_stranger(live, known):
     with live([scene((1, 5))]) as service, service.subscribe() as events:
-        assert service.enrol("Grace", scene((1, 2)), "upload").status == "enrolled"
+        assert service.enroll("Grace", scene((1, 2)), "upload").status == "enrolled"
         while not (told := events.get(timeout=WAIT))["match"]:
             pass
         with Gallery(known) as other, other.writing() as database:
@@ -324,7 +336,7 @@ def test_who_was_forgotten_just_before_the_service_wrote_is_a_stranger(live, kno
         with service.gallery.lock:  # so that nothing is noticed in between
             with closing(Gallery(known)) as other:
                 forget(other, other.person("Ada Lovelace"))
-            assert service.enrol("Grace", scene((1, 2)), "upload").status == "enrolled"
+            assert service.enroll("Grace", scene((1, 2)), "upload").status == "enrolled"
         assert [events.get(timeout=WAIT)["match"] for _ in range(2)] == [None, None]
 
 

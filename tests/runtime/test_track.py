@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+
 from rkface.runtime.faces import Faces
 from rkface.runtime.track import Tracker, overlaps
 
@@ -9,10 +10,10 @@ RATE = 1 / 15  # seconds a frame
 SIDE = 60.0  # pixels of a face
 
 
-def faces(*centres, scores=None, side=SIDE):
-    centres = np.array(centres, np.float32).reshape(-1, 2)
+def faces(*centers, scores=None, side=SIDE):
+    centers = np.array(centers, np.float32).reshape(-1, 2)
     half = np.float32(side / 2)
-    boxes = np.concatenate([centres - half, centres + half], axis=1)
+    boxes = np.concatenate([centers - half, centers + half], axis=1)
     scores = np.full(len(boxes), 0.8, np.float32) if scores is None else np.array(scores, np.float32)
     return Faces(boxes, scores, np.zeros((len(boxes), 5, 2), np.float32))
 
@@ -28,12 +29,12 @@ def ids_of(tracks, count):
 def follow(tracker, paths, *, start=0, jitter=0.0, order=None):
     """Feed frames of ``paths`` (frames × people × 2; NaN where nobody is seen); who had which id in which frame."""
     random, found = np.random.default_rng(7), []
-    for number, centres in enumerate(paths, start):
-        seen = np.flatnonzero(~np.isnan(centres[:, 0]))
+    for number, centers in enumerate(paths, start):
+        seen = np.flatnonzero(~np.isnan(centers[:, 0]))
         if order:
             seen = order(seen)
-        tracks = tracker.update(faces(*(centres[seen] + random.normal(0, jitter, (len(seen), 2)))), number * RATE)
-        row = np.full(len(centres), -1)
+        tracks = tracker.update(faces(*(centers[seen] + random.normal(0, jitter, (len(seen), 2)))), number * RATE)
+        row = np.full(len(centers), -1)
         row[seen] = ids_of(tracks, len(seen))
         found.append(row)
     return np.array(found)

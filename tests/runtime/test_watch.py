@@ -1,11 +1,12 @@
 """Visits: one appearance each, whoever crosses, hides, flickers, leaves and returns, and whatever clocks do.
 
-Faces are squares of noise whose blue says who it is; the recogniser reads that and answers with that person's vector,
+Faces are squares of noise whose blue says who it is; the recognizer reads that and answers with that person's vector,
 turned by noise as far as a real one's answers differ. Everything else is the real thing.
 """
 
 import numpy as np
 import pytest
+
 from rkface.runtime import align as alignment
 from rkface.runtime.appearance import Match
 from rkface.runtime.bundle import Thresholds
@@ -56,9 +57,14 @@ class Camera:
         self.pipe = Pipe(similar)
         self.told = []
         self.watcher = Watcher(
-            name, self.pipe, search or self.search, rules, clock=lambda time: UTC + time, beat=lambda: self.beats,
+            name,
+            self.pipe,
+            search or self.search,
+            rules,
+            clock=lambda time: UTC + time,
+            beat=lambda: self.beats,
             **options,
-        )  # fmt: skip
+        )
 
     def search(self, vectors, k):
         found = []
@@ -68,7 +74,7 @@ class Camera:
         return found
 
     def see(self, *people, seconds=RATE, step=RATE, score=0.8, sharp=True):
-        """Frames for ``seconds`` with ``people``, each (who, x, y) of the centre, or (who, x, y, dx, dy) a frame."""
+        """Frames for ``seconds`` with ``people``, each (who, x, y) of the center, or (who, x, y, dx, dy) a frame."""
         for number in range(max(1, round(seconds / step))):
             width, height = self.size
             image = np.full((height, width, 3), 90, np.uint8)
@@ -133,7 +139,7 @@ def test_somebody_is_named_within_half_a_second():
 def test_the_unknown_are_told_late_and_kept_apart():
     camera = Camera()
     camera.see((10, 200, 300), (11, 800, 300), seconds=0.9)
-    assert camera.told == []  # who is not recognised at once may be in a moment
+    assert camera.told == []  # who is not recognized at once may be in a moment
     camera.see((10, 200, 300), (11, 800, 300), seconds=1)
     assert camera.stages() == [("start", None), ("start", None)]
     assert len(camera.by_visit()) == 2
@@ -372,8 +378,9 @@ def test_a_picture_of_who_just_left_does_not_go_on_as_that_person_where_liveness
     camera.see((1, 600, 300), seconds=2)
     camera.see(seconds=20)
     assert [[(one.match and one.match.person, one.live) for one in visit] for visit in camera.by_visit()] == [
-        [("p1", True)] * 2, [(None, False)] * 2
-    ]  # fmt: skip
+        [("p1", True)] * 2,
+        [(None, False)] * 2,
+    ]
 
 
 @pytest.mark.parametrize(("demanded", "named"), [(False, "p1"), (True, None)])

@@ -13,6 +13,8 @@ import traceback
 from pathlib import Path
 
 import numpy as np
+from rknnlite.api import RKNNLite
+
 from rkface.runtime import open_bundle
 from rkface.runtime.backends import Quantized
 from rkface.runtime.backends.npu import open_npu, overheard
@@ -23,7 +25,6 @@ from rkface.runtime.errors import BundleError, DeviceError, InputError, ModelErr
 from rkface.runtime.golden import read_golden
 from rkface.runtime.pipeline import Pipeline
 from rkface.runtime.scheduler import Frame, open_scheduler
-from rknnlite.api import RKNNLite
 
 PREFIX = Path(sys.argv[1])
 LIBRARY = PREFIX / "usr/lib/librknnrt.so"
@@ -158,12 +159,17 @@ def case_wrong_images_never_reach_the_npu():
 
 def case_each_error_of_the_library_names_its_fix():
     for code, words in {
-        -1: ("FAIL", "dmesg"), -3: ("DEVICE_UNAVAILABLE", "driver"), -4: ("MALLOC_FAIL", "CMA"),
-        -6: ("MODEL_INVALID", "older than the toolkit"), -10: ("DEVICE_UNMATCH", "update both"),
-        -12: ("OPTIMIZATION_LEVEL", "convert again"), -13: ("TARGET_PLATFORM_UNMATCH", "--target"),
-        -14: ("KEY_INVALID", "plain models"), -15: ("DECRYPT_FAILED", "plain models"),
+        -1: ("FAIL", "dmesg"),
+        -3: ("DEVICE_UNAVAILABLE", "driver"),
+        -4: ("MALLOC_FAIL", "CMA"),
+        -6: ("MODEL_INVALID", "older than the toolkit"),
+        -10: ("DEVICE_UNMATCH", "update both"),
+        -12: ("OPTIMIZATION_LEVEL", "convert again"),
+        -13: ("TARGET_PLATFORM_UNMATCH", "--target"),
+        -14: ("KEY_INVALID", "plain models"),
+        -15: ("DECRYPT_FAILED", "plain models"),
         -16: ("SOC_BIND_FAILED", "convert again"),
-    }.items():  # fmt: skip
+    }.items():
         with faults(f"init={code}"):
             refused(DeviceError, opened, str(PATH), f"({code})", *words)
     with faults("mask=-5"):
@@ -172,9 +178,10 @@ def case_each_error_of_the_library_names_its_fix():
 
 def case_a_run_that_fails_says_so_and_the_model_can_be_opened_again():
     for fault, words in {
-        "run=-2@3": ("rknn_run", "TIMEOUT", "reboot"), "run=-3@3": ("DEVICE_UNAVAILABLE",),
+        "run=-2@3": ("rknn_run", "TIMEOUT", "reboot"),
+        "run=-3@3": ("DEVICE_UNAVAILABLE",),
         "outputs=-9@3": ("rknn_outputs_get", "OUTPUT_INVALID"),
-    }.items():  # fmt: skip
+    }.items():
         with faults(fault):
             backend = opened()
             first = backend.infer(IMAGES[:1])
@@ -240,7 +247,7 @@ def case_every_context_was_given_back():
     with faults("mask=-5"):
         refused(DeviceError, lambda: opened(core=0), "core")
     refused(ModelError, lambda: open_npu(PATH, MODEL.input, [Output("embedding", (1, 128))]), "512")
-    # The recogniser's model cannot be opened: the detector's must not stay open.
+    # The recognizer's model cannot be opened: the detector's must not stay open.
     with away(PATH, b"RKNN" + bytes(999)):
         refused(BundleError, lambda: open_bundle(FOLDER), "changed or damaged")
     assert (before, contexts()) == (0, 0)

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from rkface.boards.profile import find_profile
 from rkface.boards.twin.board import build, install_runtime
 from rkface.boards.twin.ingredients import MissingError, gather
@@ -33,7 +34,7 @@ def grid(low, high):
 
 
 def write_rknn(path, role, input, ranges):
-    """What is looked at in a ``.rknn``: magic, contract, toolkit, ranges of the quantised outputs."""
+    """What is looked at in a ``.rknn``: magic, contract, toolkit, ranges of the quantized outputs."""
     said = ", ".join(
         f"'{name}': {{'name': '{name}', 'dtype': 'float32', 'qtype': 'asym', 'min': [{low}], 'max': [{high}]}}"
         for name, (low, high) in ranges.items()

@@ -1,6 +1,7 @@
 """What the twin is made of, where it cannot be had."""
 
 import pytest
+
 from rkface.boards.profile import find_profile
 from rkface.boards.twin import board, ingredients
 from rkface.boards.twin.answers import grids

@@ -2,7 +2,7 @@
 
 import { get, query } from "./api.js";
 import { h, lasting, lively, say, share, when, who } from "./dom.js";
-import { askWho } from "./enrol.js";
+import { askWho } from "./enroll.js";
 import { events } from "./events.js";
 
 const PAGE = 50;
@@ -59,5 +59,5 @@ function row(one) {
     h("span", { class: "faint figures" }, one.match ? [`cosine ${one.match.cosine.toFixed(2)}`, h("br")] : null,
       `quality ${share(one.quality)}`, one.liveness === null ? null : [h("br"), `liveness ${share(one.liveness)}`]),
     h("span", { class: "figures" }, one.match ? null
-      : h("button", { type: "button", onclick: () => askWho(one.id, null).catch((error) => say(error.message)) }, "Enrol…")));
+      : h("button", { type: "button", onclick: () => askWho(one.id, null).catch((error) => say(error.message)) }, "Enroll…")));
 }

@@ -2,7 +2,7 @@
 
 import { get } from "./api.js";
 import { h, lively, say, when, who } from "./dom.js";
-import { askWho } from "./enrol.js";
+import { askWho } from "./enroll.js";
 import { events } from "./events.js";
 
 const RECENT = 8;
@@ -137,6 +137,6 @@ function tell(list, items, faces, camera) {
     item.key = key;
     item.name.replaceChildren(...[who(match), lively(live),
       match && h("span", { class: "faint" }, ` cosine\u00a0${match.cosine.toFixed(2)}`)].filter(Boolean));
-    item.button.textContent = match ? "Add sample…" : "Enrol…";
+    item.button.textContent = match ? "Add sample…" : "Enroll…";
   }
 }

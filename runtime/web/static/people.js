@@ -2,7 +2,7 @@
 
 import { call, get } from "./api.js";
 import { confirm, count, dialog, h, say, share, when } from "./dom.js";
-import { decision, photo, told } from "./enrol.js";
+import { decision, photo, told } from "./enroll.js";
 
 export const show = (main, id) => (id ? one(main, id) : all(main));
 
@@ -13,7 +13,7 @@ const face = (person, sample, large) => h("img", {
 
 async function all(main) {
   const list = h("ul", { class: "grid" });
-  const nobody = h("p", {}, "Nobody is enrolled yet. Add photos here, or press Enrol… beside somebody in the live view.");
+  const nobody = h("p", {}, "Nobody is enrolled yet. Add photos here, or press Enroll… beside somebody in the live view.");
   const fill = async () => {
     const people = await get("/people");
     nobody.hidden = people.length > 0;
@@ -32,7 +32,7 @@ function upload(name, done) {
   const called = h("input", { id: "who", required: true, maxlength: "200", autocomplete: "off", value: name });
   const files = h("input", { id: "photos", type: "file", multiple: true, required: true, accept: "image/jpeg,image/png,image/webp,image/bmp" });
   const verdicts = h("ul", { class: "rows", role: "status" });
-  const button = h("button", { class: "main" }, "Enrol");
+  const button = h("button", { class: "main" }, "Enroll");
   const judge = async (file, row, person, force) => {
     row.replaceChildren(h("span", { class: "grow" }, file.name), "…");
     const verdict = await photo(person, file, force);
@@ -60,7 +60,7 @@ function upload(name, done) {
     button.disabled = false;
     say(`${good} of ${count(files.files.length, "photo", "photos")} enrolled`);
   } },
-  h("h2", {}, "Enrol from photos"),
+  h("h2", {}, "Enroll from photos"),
   h("div", { class: "row" },
     h("label", { hidden: Boolean(name) }, "Name", called),
     h("label", {}, "Photos", files),

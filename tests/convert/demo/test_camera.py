@@ -6,6 +6,7 @@ import sys
 
 import numpy as np
 import pytest
+
 from rkface.convert.demo import camera as demo
 from rkface.convert.demo.camera import DemoCamera, main, stream
 from rkface.convert.demo.unconverted import THRESHOLDS, open_demo
@@ -37,7 +38,7 @@ def enrolled(pipeline, camera, names):
     return np.stack(vectors)
 
 
-def test_people_who_walk_by_are_one_appearance_each_and_recognised(scheduler):
+def test_people_who_walk_by_are_one_appearance_each_and_recognized(scheduler):
     camera = DemoCamera(640, 480, people=3, seed=4)
     pipeline = scheduler.pipeline()
     names = list(camera.cast)
@@ -98,7 +99,7 @@ def test_the_command_ends_quietly_when_nobody_watches_any_more():
     assert (done.returncode, done.stderr) == (0, b"")
 
 
-def test_portraits_to_enrol_with(tmp_path):
+def test_portraits_to_enroll_with(tmp_path):
     assert main(["--portraits", str(tmp_path), "--people", "2"]) == 0
     found = sorted(path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*.jpg"))
     assert found == [f"{name}/{index}.jpg" for name in ("Ada", "Bela") for index in (1, 2, 3)]

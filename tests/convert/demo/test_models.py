@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+
 from rkface.convert.demo import measure
 from rkface.runtime.bundle import sha256
 from rkface.runtime.detect import decode, levels
@@ -42,9 +43,9 @@ def test_recorded_figures_clear_the_bars_of_detection_and_int8(figures):
     assert figures["detection"]["recall"] >= 0.98 and figures["detection"]["false_per_image"] <= 0.05
     assert figures["int8"]["cosine_mean"] >= 0.99 and figures["int8"]["cosine_min"] >= 0.98
     assert figures["int8"]["matched"] >= 0.98
-    recognised = figures["verification"]
-    assert recognised["far"] == 1e-3 and recognised["identities"] >= 200
-    assert figures["match_threshold"] == pytest.approx(recognised["threshold"], abs=5e-4)
+    recognized = figures["verification"]
+    assert recognized["far"] == 1e-3 and recognized["identities"] >= 200
+    assert figures["match_threshold"] == pytest.approx(recognized["threshold"], abs=5e-4)
 
 
 def test_recorded_landmark_error_clears_the_bar(figures):
@@ -66,10 +67,10 @@ def test_detection_holds_on_a_held_out_sample(detector, figures):
 def test_verification_holds_on_a_held_out_sample(detector, figures):
     # 60 of the 250 people, 3 pictures each: 180 same pairs, 15,930 different; 10 of 180 either way would be chance.
     embedder = measure.open_recognizer(FOLDER / measure.RECOGNIZER)
-    recognised = measure.verification(detector, embedder, 60, 3)
-    assert recognised.same_pairs == 180 and recognised.different_pairs == 15_930
-    assert recognised.tar >= figures["verification"]["tar"] - 0.06
-    assert abs(recognised.threshold - figures["match_threshold"]) < 0.1
+    recognized = measure.verification(detector, embedder, 60, 3)
+    assert recognized.same_pairs == 180 and recognized.different_pairs == 15_930
+    assert recognized.tar >= figures["verification"]["tar"] - 0.06
+    assert abs(recognized.threshold - figures["match_threshold"]) < 0.1
 
 
 def test_nine_outputs_in_insightfaces_order():
@@ -91,7 +92,7 @@ def test_input_contract(name):
     onnx.checker.check_model(model)
 
 
-def test_recogniser_has_iresnets_operators_only():
+def test_recognizer_has_iresnets_operators_only():
     kinds = models.node_counts(FOLDER / measure.RECOGNIZER)
     assert set(kinds) == {"Conv", "BatchNormalization", "PRelu", "Add", "Flatten", "Gemm"}
 
@@ -141,7 +142,7 @@ def test_mirroring_keeps_left_left():
 
 
 def test_mirrored_labels_stay_on_what_they_mark():
-    # A dot at pixel 100 of the frame comes from 100.5 / 0.65 − 0.5 of the scene, which is labelled 0.65 times that.
+    # A dot at pixel 100 of the frame comes from 100.5 / 0.65 − 0.5 of the scene, which is labeled 0.65 times that.
     image = np.zeros((samples.HEIGHT, samples.WIDTH, 3), np.uint8)
     image[120, 100] = 255
     marks = np.full((1, 5, 2), (100 + OFF, 120 + OFF), np.float32)
@@ -151,7 +152,7 @@ def test_mirrored_labels_stay_on_what_they_mark():
         moved, targets = samples.augment(frame, np.random.default_rng(seed))
         grid = losses.anchors(samples.WIDTH, samples.HEIGHT)
         at = np.flatnonzero(targets.positive)[0]
-        label = grid.centres[at] + targets.points[at, :2] * grid.strides[at]
+        label = grid.centers[at] + targets.points[at, :2] * grid.strides[at]
         dot = np.argwhere(moved[..., 0] == 255)[0][::-1]
         np.testing.assert_allclose(label - OFF, dot, atol=1e-3)
         places.add(int(dot[0]) > samples.WIDTH / 2)
@@ -173,8 +174,8 @@ def test_verification_counts_a_missed_face_as_rejected(detector):
             return faces[:0]
 
     embedder = measure.open_recognizer(FOLDER / measure.RECOGNIZER)
-    recognised = measure.verification(Blind(), embedder, 3, 2)
-    assert recognised.undetected == 6 and recognised.tar == 0
+    recognized = measure.verification(Blind(), embedder, 3, 2)
+    assert recognized.undetected == 6 and recognized.tar == 0
 
 
 def test_muons_update_is_nearly_orthogonal():

@@ -9,6 +9,7 @@ from itertools import combinations
 import cv2
 import numpy as np
 import pytest
+
 from rkface.convert.demo import features
 from rkface.convert.demo.canvas import Layer, View, ellipse
 from rkface.convert.demo.face import draw_face, truth, view_of
@@ -19,11 +20,11 @@ from rkface.runtime.align import TEMPLATE, align
 
 PLAIN = Look(
     yaw=0, pitch=0, roll=0, smile=0, mouth_open=0, eyes=1, gaze=0, brows=0, light=(0, 0, 1), contrast=0.3,
-    cloth=(120, 90, 60), cover="none", cover_colour=(0, 0, 0),
+    cloth=(120, 90, 60), cover="none", cover_color=(0, 0, 0),
 )  # fmt: skip
 TURNED = Look(
     yaw=0.35, pitch=-0.15, roll=0.4, smile=0.8, mouth_open=0.5, eyes=1, gaze=0.5, brows=0.5, light=(0.4, -0.3, 0.866),
-    contrast=0.5, cloth=(120, 90, 60), cover="none", cover_colour=(0, 0, 0),
+    contrast=0.5, cloth=(120, 90, 60), cover="none", cover_color=(0, 0, 0),
 )  # fmt: skip
 
 
@@ -82,7 +83,7 @@ def test_eye_landmarks_lie_on_drawn_pupils(look):
             assert around.min() < 60, f"no pupil of {number} at {x:.0f}, {y:.0f}"
 
 
-def test_pupil_centre_is_the_landmark_to_half_a_pixel():
+def test_pupil_center_is_the_landmark_to_half_a_pixel():
     who = identity(5)
     view = view_of(PLAIN, 80.0, 160.3, 150.6)
     image = np.full((320, 320, 3), 200, np.uint8)
@@ -91,7 +92,7 @@ def test_pupil_centre_is_the_landmark_to_half_a_pixel():
         left, top = int(x) - 12, int(y) - 4
         dark = image[top : top + 9, left : left + 25].max(axis=2) < 40
         columns = np.flatnonzero(dark.any(axis=0))
-        assert abs(left + columns.mean() - x) < 0.75, "gaze is straight, so the pupil is centred across"
+        assert abs(left + columns.mean() - x) < 0.75, "gaze is straight, so the pupil is centered across"
 
 
 def test_box_is_where_a_face_changes_the_picture():

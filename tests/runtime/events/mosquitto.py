@@ -9,6 +9,7 @@ from contextlib import suppress
 
 from paho.mqtt.client import Client
 from paho.mqtt.enums import CallbackAPIVersion
+
 from rkface.boards.twin.ingredients import MissingError
 
 from .world import PATIENCE, Log
@@ -44,9 +45,12 @@ class Mosquitto:
     def run(self, program, *arguments):
         libraries = next(self.files.glob("usr/lib/*-linux-gnu"))
         return subprocess.Popen(
-            [self.files / program, *arguments], env={**os.environ, "LD_LIBRARY_PATH": str(libraries)},
-            stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
-        )  # fmt: skip
+            [self.files / program, *arguments],
+            env={**os.environ, "LD_LIBRARY_PATH": str(libraries)},
+            stdin=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
 
     def start(self):
         self.process = self.run("usr/sbin/mosquitto", "-c", self.folder / "conf")

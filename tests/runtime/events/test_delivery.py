@@ -10,6 +10,7 @@ import sys
 import threading
 
 import pytest
+
 from rkface.runtime.events import Backoff, Delivery, LinesFile, Spool
 from rkface.runtime.events.channel import GoneError, RefusedError, UndeliveredError, encode
 

@@ -12,6 +12,7 @@ import threading
 from pathlib import Path
 
 import pytest
+
 from rkface.runtime.appearance import Match
 from rkface.runtime.events import Backoff, Broker, Delivery, Mqtt, Spool
 from rkface.runtime.events.channel import UndeliveredError, encode, without
@@ -268,8 +269,9 @@ def keeps(broker, name, people):
     def said(heard):
         return {
             topic: json.loads(payload)["name"]
-            for topic, payload, retained in heard if retained and topic.endswith("/person")
-        }  # fmt: skip
+            for topic, payload, retained in heard
+            if retained and topic.endswith("/person")
+        }
 
     listener.heard.wait(lambda heard: len(said(heard)) >= len(people))
     listener.close()

@@ -9,6 +9,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+
 from rkface.runtime.events import Backoff, Delivery, LinesFile, LinesStream, Spool, Webhook
 from rkface.runtime.events.channel import GoneError, RefusedError, UndeliveredError, encode
 from rkface.runtime.events.forgotten import as_event
@@ -199,8 +200,9 @@ def test_lines_say_it(channel, tmp_path):
             sink.forget(GONE)
             assert sink.told(PATIENCE)
     assert [json.loads(line)["schema"] for line in path.read_text().splitlines()] == [
-        "rkface.appearance", "rkface.forgotten",
-    ]  # fmt: skip
+        "rkface.appearance",
+        "rkface.forgotten",
+    ]
     assert (tmp_path / f"events-{channel}").stat().st_mode & 0o777 == 0o700
 
 

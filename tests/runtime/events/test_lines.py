@@ -7,6 +7,7 @@ import os
 import stat
 
 import pytest
+
 from rkface.runtime.events import Backoff, Delivery, LinesFile, LinesStream
 from rkface.runtime.events.spool import Record
 

@@ -9,6 +9,7 @@ import sys
 import threading
 
 import pytest
+
 from rkface.runtime.appearance import Match
 from rkface.runtime.errors import InputError
 from rkface.runtime.events import Backoff, Broker, Delivery, Mqtt, Spool
@@ -183,9 +184,12 @@ def test_kill_9_is_seen_as_offline_and_loses_nothing(broker, listener, tmp_path)
 def test_who_came_last_and_whether_somebody_is_there(broker, listener, tmp_path):
     with Delivery("mqtt", mqtt(broker), Spool(tmp_path / "spool"), AT_ONCE) as sink:
         for happening in (
-            event(1), event(2, match=None), event(2, stage="update", match=EVA), event(1, stage="end"),
+            event(1),
+            event(2, match=None),
+            event(2, stage="update", match=EVA),
+            event(1, stage="end"),
             event(2, stage="end", match=EVA),
-        ):  # fmt: skip
+        ):
             sink.send(happening)
         listener.heard.wait(lambda _: len(ids(listener)) == 5)
         people = [json.loads(payload)["name"] for payload in listener.payloads(f"{DOOR}/person")]

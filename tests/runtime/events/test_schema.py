@@ -7,6 +7,7 @@ from pathlib import Path
 
 import fastjsonschema
 import pytest
+
 from rkface.runtime.events.channel import encode
 from rkface.runtime.events.forgotten import as_event
 
@@ -31,9 +32,12 @@ def test_an_appearance_is_sent_as_this():
 
 def test_that_somebody_is_forgotten_is_sent_as_this():
     assert json.loads(encode(as_event("p-1", 1780000100.5))) == {
-        "schema": "rkface.forgotten", "version": 1, "event": "458a1f6d656fa9f11e00c719b182bf79",
-        "person": "p-1", "forgotten": 1780000100.5,
-    }  # fmt: skip
+        "schema": "rkface.forgotten",
+        "version": 1,
+        "event": "458a1f6d656fa9f11e00c719b182bf79",
+        "person": "p-1",
+        "forgotten": 1780000100.5,
+    }
 
 
 @pytest.mark.parametrize("match", [None, "Ada"])

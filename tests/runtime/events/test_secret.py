@@ -1,6 +1,7 @@
 """Where secrets may come from, and that errors do not tell them."""
 
 import pytest
+
 from rkface.runtime.errors import InputError
 from rkface.runtime.events import read_secret
 

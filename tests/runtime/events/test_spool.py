@@ -8,6 +8,7 @@ import subprocess
 import sys
 
 import pytest
+
 from rkface.runtime.errors import InputError
 from rkface.runtime.events.spool import SET_SINCE, Limits, Spool
 
@@ -156,13 +157,16 @@ def test_old_events_are_dropped_by_the_time_that_passed(tmp_path):
     assert drain(spool) == numbered(2)
 
 
-@pytest.mark.parametrize(("written", "opened", "kept"), [
-    (NOW, NOW + 700, True),
-    (NOW, NOW + 900, False),
-    (NOW, NOW - 1e6 + 1, True),  # the clock jumped back
-    (60.0, NOW, True),  # written before the board knew the time: how old it is, nobody knows
-    (NOW, 60.0, True),  # now it does not know
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("written", "opened", "kept"),
+    [
+        (NOW, NOW + 700, True),
+        (NOW, NOW + 900, False),
+        (NOW, NOW - 1e6 + 1, True),  # the clock jumped back
+        (60.0, NOW, True),  # written before the board knew the time: how old it is, nobody knows
+        (NOW, 60.0, True),  # now it does not know
+    ],
+)
 def test_age_across_a_restart_is_believed_only_where_both_clocks_were_set(tmp_path, written, opened, kept):
     spool = Spool(tmp_path, Limits(seconds=800))
     spool.append(numbered(1))

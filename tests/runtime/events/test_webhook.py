@@ -12,6 +12,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+
 from rkface.runtime.errors import InputError
 from rkface.runtime.events import Backoff, Delivery, Spool, Webhook
 from rkface.runtime.events.channel import GoneError, RefusedError, UndeliveredError, encode

@@ -111,8 +111,14 @@ class Page:
         text = {"Enter": "\r", " ": " "}.get(key, "")
         for _ in range(times):
             for kind in ("keyDown", "keyUp"):
-                self.call("Input.dispatchKeyEvent", type=kind, key=key, code=key, windowsVirtualKeyCode=code,
-                          **({"text": text} if text and kind == "keyDown" else {}))  # fmt: skip
+                self.call(
+                    "Input.dispatchKeyEvent",
+                    type=kind,
+                    key=key,
+                    code=key,
+                    windowsVirtualKeyCode=code,
+                    **({"text": text} if text and kind == "keyDown" else {}),
+                )
 
     def write(self, text):
         """Into what has the focus."""

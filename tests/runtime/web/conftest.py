@@ -35,11 +35,17 @@ def open_demo(_settings=None, judge=None):
     recognizer, crop, dimensions = open_recognizer(FOLDER / "recognizer.onnx", threads=1)
     sources = [Source(f"{role}.onnx", "0" * 64, 10, "Apache-2.0") for role in ("detector", "recognizer")]
     manifest = Manifest(
-        name="demo", synthetic=True, created="2026-01-01T00:00:00Z", target="rk3588", toolkit="2.5.0", rkface="0.1.0",
+        name="demo",
+        synthetic=True,
+        created="2026-01-01T00:00:00Z",
+        target="rk3588",
+        toolkit="2.5.0",
+        rkface="0.1.0",
         detector=Model("detector.rknn", "", "int8", seen, outputs, sources[0]),
         recognizer=Model("recognizer.rknn", "", "int8", crop, (Output("embedding", (1, dimensions)),), sources[1]),
-        thresholds=Thresholds(0.5, 0.4, 0.411), liveness=judge and judge.manifest.liveness,
-    )  # fmt: skip
+        thresholds=Thresholds(0.5, 0.4, 0.411),
+        liveness=judge and judge.manifest.liveness,
+    )
     backends = {"detector": detector, "recognizer": recognizer}
     if judge:
         backends["liveness"] = open_model(judge, "liveness", "reference", threads=1)
@@ -66,8 +72,9 @@ def running(folder, pictures, opening=open_demo, **settings):
     settings = Settings(
         gallery=folder / "gallery.sqlite",
         camera={"door": CameraSettings(str(pictures), rate=RATE, hold=0.0, loop=True)},
-        recognition=Recognition(window=0.5), **{"events": Events(stdout=False)} | settings,
-    )  # fmt: skip
+        recognition=Recognition(window=0.5),
+        **{"events": Events(stdout=False)} | settings,
+    )
     with Service(settings, open_scheduler=opening) as service:
         yield service
 

@@ -13,18 +13,19 @@ import cv2
 import numpy as np
 import pytest
 import websockets.sync.client as sockets
+from websockets.exceptions import InvalidStatus
+
 from rkface.runtime.web.guard import Access
 from rkface.runtime.web.live import VIEWERS
 from rkface.runtime.web.serve import console
-from websockets.exceptions import InvalidStatus
 
 from .conftest import black, eventually
 
 SNAPSHOT = Path(__file__).parent / "openapi.json"
 
 
-def enrol(client, name, photo, **more):
-    answer = client.post("/v1/enrolments/photo", params={"name": name, **more}, content=photo)
+def enroll(client, name, photo, **more):
+    answer = client.post("/v1/enrollments/photo", params={"name": name, **more}, content=photo)
     assert answer.status_code == 200, answer.text
     return answer.json()
 
@@ -39,7 +40,7 @@ def forget(client, *names):
 @pytest.fixture
 def ada(client, portraits):
     """Enrolled by two photos."""
-    assert {enrol(client, "Ada", photo)["status"] for photo in portraits[:2]} == {"enrolled"}
+    assert {enroll(client, "Ada", photo)["status"] for photo in portraits[:2]} == {"enrolled"}
     yield next(person for person in client.get("/v1/people").json() if person["name"] == "Ada")
     forget(client, "Ada", "Ada L.", "Eve")
 
@@ -59,7 +60,7 @@ def test_a_person_from_photo_to_forgotten(client, ada, portraits):
     face = client.get(f"/v1/people/{ada['id']}/face", params={"sample": known["samples"][1]["id"]})
     assert face.headers["content-type"] == "image/png" and face.headers["cache-control"] == "no-store"
     assert cv2.imdecode(np.frombuffer(face.content, np.uint8), 1).shape == (112, 112, 3)
-    assert enrol(client, "Ada", portraits[0])["status"] == "known"
+    assert enroll(client, "Ada", portraits[0])["status"] == "known"
     second = f"/v1/people/{ada['id']}/samples/{known['samples'][1]['id']}"
     assert client.delete(second).json()["samples"] == 1
     assert client.delete(second).status_code == 404
@@ -71,9 +72,9 @@ def test_a_person_from_photo_to_forgotten(client, ada, portraits):
 
 
 def test_who_is_enrolled_under_another_name_is_asked_about(client, ada, portraits):
-    verdict = enrol(client, "Eve", portraits[2])
+    verdict = enroll(client, "Eve", portraits[2])
     assert verdict["status"] == "refused" and verdict["near"]["person"] == ada["id"]
-    assert enrol(client, "Eve", portraits[2], force=True)["status"] == "enrolled"
+    assert enroll(client, "Eve", portraits[2], force=True)["status"] == "enrolled"
     eve = next(person for person in client.get("/v1/people").json() if person["name"] == "Eve")
     assert client.get(f"/v1/people/{eve['id']}").json()["nearest"][0]["person"] == ada["id"]
     merged = client.post(f"/v1/people/{eve['id']}/merge", json={"into": ada["id"]}).json()
@@ -91,13 +92,19 @@ def png_of(width, height):
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"")) + chunk(b"IEND", b"")
 
 
-@pytest.mark.parametrize(("photo", "says"), [
-    (b"", "not a JPEG, PNG, WebP or BMP"), (b"<svg onload=alert(1)>", "not a JPEG, PNG, WebP or BMP"),
-    (black(64, 64)[:300], "truncated"), (png_of(30_000, 30_000), "900.*pixels is more|30000×30000 pixels is more"),
-    (png_of(100, 100), "damaged"), (black(320, 240), "no face found"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("photo", "says"),
+    [
+        (b"", "not a JPEG, PNG, WebP or BMP"),
+        (b"<svg onload=alert(1)>", "not a JPEG, PNG, WebP or BMP"),
+        (black(64, 64)[:300], "truncated"),
+        (png_of(30_000, 30_000), "900.*pixels is more|30000×30000 pixels is more"),
+        (png_of(100, 100), "damaged"),
+        (black(320, 240), "no face found"),
+    ],
+)
 def test_a_bad_upload_is_refused_with_its_reason_and_costs_nothing(client, photo, says):
-    verdict = enrol(client, "Mallory", photo)
+    verdict = enroll(client, "Mallory", photo)
     assert verdict["status"] == "refused"
     assert re.search(says, verdict["reason"]), verdict
     assert "Mallory" not in [person["name"] for person in client.get("/v1/people").json()]
@@ -105,7 +112,8 @@ def test_a_bad_upload_is_refused_with_its_reason_and_costs_nothing(client, photo
 
 @pytest.mark.parametrize("asked", [
     ("GET", "/v1/people/nobody", None, 404), ("DELETE", "/v1/people/Ada", None, 404),  # a name is no id
-    ("POST", "/v1/enrolments/photo", None, 422), ("POST", "/v1/enrolments/seen", {"name": "", "appearance": "x"}, 422),
+    ("POST", "/v1/enrollments/photo", None, 422),
+    ("POST", "/v1/enrollments/seen", {"name": "", "appearance": "x"}, 422),
     ("GET", "/v1/cameras/yard/picture", None, 404), ("GET", "/v1/cameras/yard/guidance", None, 404),
     ("GET", "/v1/appearances/none/face", None, 404), ("GET", "/v1/appearances?limit=0", None, 422),
     ("GET", "/v1/people/%2e%2e%2f%2e%2e%2fetc", None, 404), ("GET", "/static/../api.py", None, 404),
@@ -123,7 +131,7 @@ def test_wrong_questions_get_clear_answers(client, ada, asked):
 def test_a_name_that_is_none_is_refused_wherever_it_comes_from(client, ada, portraits, name):
     answers = [
         client.patch(f"/v1/people/{ada['id']}", json={"name": name}),
-        client.post("/v1/enrolments/photo", params={"name": name, "force": True}, content=portraits[2]),
+        client.post("/v1/enrollments/photo", params={"name": name, "force": True}, content=portraits[2]),
     ]
     assert [answer.status_code for answer in answers] == [400, 400], [answer.text for answer in answers]
     assert [person["name"] for person in client.get("/v1/people").json()] == ["Ada"]

@@ -15,6 +15,10 @@ from pathlib import Path
 import httpx
 import pytest
 import websockets.sync.client as sockets
+from starlette.datastructures import Headers
+from starlette.testclient import TestClient
+from websockets.exceptions import ConnectionClosed, InvalidStatus
+
 from rkface.runtime.config import read_settings
 from rkface.runtime.errors import InputError
 from rkface.runtime.run_command import _serve as serve_console
@@ -25,9 +29,6 @@ from rkface.runtime.web.password import Passwords, hasher, read_password, write_
 from rkface.runtime.web.serve import console, serve
 from rkface.runtime.web.service_protocol import Health
 from rkface.runtime.web.session import FREE, IDLE, LONGEST, MOST, WAIT_MOST, Attempts, Sessions
-from starlette.datastructures import Headers
-from starlette.testclient import TestClient
-from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from .conftest import PASSWORD, browser_like, eventually
 
@@ -125,8 +126,9 @@ def test_a_program_with_the_token_reads_metrics_and_nothing_else(scraped):
     assert scraped.post("/v1/health", headers=bearer).status_code == 401
 
 
-@pytest.mark.parametrize("said", ["", "Bearer", "Bearer ", f"Bearer {TOKEN[:-1]}", f"Bearer {TOKEN}0", f"Basic {TOKEN}",
-                                  TOKEN, "Bearer é"])  # fmt: skip
+@pytest.mark.parametrize(
+    "said", ["", "Bearer", "Bearer ", f"Bearer {TOKEN[:-1]}", f"Bearer {TOKEN}0", f"Basic {TOKEN}", TOKEN, "Bearer é"]
+)
 def test_without_the_token_no_metrics(scraped, locked, said):
     headers = {"authorization": said.encode()}
     assert scraped.get("/metrics", headers=headers).status_code == 401
@@ -276,15 +278,21 @@ def test_a_body_that_is_too_large_is_refused_before_it_is_read():
         async def send(message):
             said.append(message)
 
-        scope = {"type": "http", "method": "POST", "path": path, "query_string": b"", "http_version": "1.1",
-                 "headers": [(b"host", b"localhost"), (b"x-csrf-token", token.encode()), *headers]}  # fmt: skip
+        scope = {
+            "type": "http",
+            "method": "POST",
+            "path": path,
+            "query_string": b"",
+            "http_version": "1.1",
+            "headers": [(b"host", b"localhost"), (b"x-csrf-token", token.encode()), *headers],
+        }
         await app(scope, receive, send)
         return said[-2]["status"]
 
     large = str(MOST_PHOTO_BYTES + 1).encode()
-    photo = "/v1/enrolments/photo"
+    photo = "/v1/enrollments/photo"
     assert asyncio.run(request(photo, [(b"content-length", large)])) == 413
-    assert asyncio.run(request("/v1/enrolments/seen", [(b"content-length", b"70000")])) == 413
+    assert asyncio.run(request("/v1/enrollments/seen", [(b"content-length", b"70000")])) == 413
     assert asyncio.run(request(photo, [(b"transfer-encoding", b"chunked")])) == 411
     assert asyncio.run(request(photo, [(b"content-length", b"10"), (b"transfer-encoding", b"chunked")])) == 411
 
@@ -336,8 +344,11 @@ def test_the_command_reads_a_password_from_a_pipe(tmp_path):
     )
     done = subprocess.run(
         [sys.executable, "-c", code, "--file", tmp_path / "password"],
-        input=f"{PASSWORD}\n", capture_output=True, text=True, check=True,
-    )  # fmt: skip
+        input=f"{PASSWORD}\n",
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     assert done.stdout == f"False False\n{tmp_path / 'password'}\n"  # --help waits for neither
     assert Passwords(read_password(tmp_path / "password")).right(PASSWORD)
 
@@ -352,8 +363,10 @@ def test_tls_and_password_end_to_end(tmp_path, certificate):
             assert client.get("/v1/settings").status_code == 401
             assert sign_in(client).status_code == 200
             assert client.get("/v1/settings").status_code == 200
-    with pytest.raises(InputError, match="no certificate and its key"), \
-         serve(Nobody(), port=0, tls=(tmp_path / "password", certificate / "key")):  # fmt: skip
+    with (
+        pytest.raises(InputError, match="no certificate and its key"),
+        serve(Nobody(), port=0, tls=(tmp_path / "password", certificate / "key")),
+    ):
         pass
 
 
@@ -389,17 +402,22 @@ def test_who_signed_out_sees_no_more_pictures(service, tmp_path):
 
 
 HALVES = [
-    b"", b"G", b"GET / HTTP/1.1\r\nhost: localhost\r\n",  # no head, or a part of one
+    b"",
+    b"G",
+    b"GET / HTTP/1.1\r\nhost: localhost\r\n",  # no head, or a part of one
     b"POST /v1/session HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: 99\r\n\r\n{",
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize("half", HALVES)
 def test_connections_that_send_nothing_or_half_shut_nobody_out(monkeypatch, half):
     monkeypatch.setattr("rkface.runtime.web.serve.CONNECTIONS", 8)
     service = Nobody()
-    with serve(service, port=0) as address, ExitStack() as opened, \
-         httpx.stream("GET", f"{address}/v1/events", trust_env=False, timeout=30) as stream:  # fmt: skip
+    with (
+        serve(service, port=0) as address,
+        ExitStack() as opened,
+        httpx.stream("GET", f"{address}/v1/events", trust_env=False, timeout=30) as stream,
+    ):
         lines = filter(None, stream.iter_lines())
         assert next(lines) == ": listening"
         place = "127.0.0.1", int(address.rpartition(":")[2])
@@ -452,8 +470,11 @@ def test_connections_that_take_no_answer_shut_nobody_out(monkeypatch, tmp_path):
 
 
 def test_a_stopped_console_answers_nobody(service):
-    with serve(service, port=0) as address, httpx.Client(trust_env=False) as client, \
-         client.stream("GET", f"{address}/v1/events", timeout=30) as stream:  # fmt: skip
+    with (
+        serve(service, port=0) as address,
+        httpx.Client(trust_env=False) as client,
+        client.stream("GET", f"{address}/v1/events", timeout=30) as stream,
+    ):
         assert next(stream.iter_lines()) == ": listening"
         # An open stream does not hold the end up: leaving the block would hang here.
     with pytest.raises(httpx.ConnectError):

@@ -1,4 +1,4 @@
-"""The page in a real browser: enrol → appear → event → delete, by mouse and by keyboard, on a desk and on a phone.
+"""The page in a real browser: enroll → appear → event → delete, by mouse and by keyboard, on a desk and on a phone.
 
 Pictures of it are left in $RKFACE_SCREENSHOTS, for a person to look at.
 """
@@ -9,6 +9,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+
 from rkface.runtime.web.password import write_password
 from rkface.runtime.web.serve import serve
 
@@ -42,7 +43,7 @@ def photos(portraits, tmp_path):
 
 
 def pixels(page):
-    """How many different colours the live picture has."""
+    """How many different colors the live picture has."""
     return page.run(
         "(() => { const c = document.querySelector('canvas'); const d = c.getContext('2d')"
         ".getImageData(0, 0, c.width, c.height).data; const seen = new Set(); "
@@ -50,13 +51,13 @@ def pixels(page):
     )
 
 
-def enrol_by_photo(page, photos, shot):
+def enroll_by_photo(page, photos, shot):
     """One that is no photo, then two that are."""
     page.click("nav a", "People")
     page.shows("Nobody is enrolled yet")
     page.fill("#who", "Ada <b>Lovelace</b>")  # a name is text, whatever it says
     page.choose_files("#photos", photos)
-    page.click("form button", "Enrol")
+    page.click("form button", "Enroll")
     page.shows("2 of 3 photos enrolled")
     page.shows("2 samples", "a.person")  # the list beside it says so too
     page.shows("Refused: not a JPEG, PNG, WebP or BMP image")
@@ -67,11 +68,11 @@ def enrol_by_photo(page, photos, shot):
     page.until("document.querySelector('main h1').innerText === 'Ada'")
 
 
-def enrol_from_camera(page, known, shot):
+def enroll_from_camera(page, known, shot):
     """Whoever else walks by and is not known."""
     page.click("nav a", "Live")
-    page.shows(known, "section.card")  # who was enrolled is recognised
-    page.click("section.card li button", "Enrol…")
+    page.shows(known, "section.card")  # who was enrolled is recognized
+    page.click("section.card li button", "Enroll…")
     page.until("document.activeElement.id === 'name' && document.querySelector('dialog form .grow').textContent")
     shot("live-who")
     page.write("Bela")
@@ -83,21 +84,23 @@ def enrol_from_camera(page, known, shot):
     shot("live")
 
 
-def test_enrol_appear_event_delete(page, address, service, photos, shot):
+def test_enroll_appear_event_delete(page, address, service, photos, shot):
     page.open(address)
     page.shows("unknown", "section.card")
     assert pixels(page) > 100
     assert page.run("document.querySelector('canvas').getAttribute('aria-label')")
-    enrol_by_photo(page, photos, shot)
+    enroll_by_photo(page, photos, shot)
     ada = service.gallery.people()[0]
     assert (ada.name, ada.samples) == ("Ada", 2)
-    enrol_from_camera(page, ada.name, shot)
+    enroll_from_camera(page, ada.name, shot)
 
     # Both are in the list of appearances, by name.
     page.click("nav a", "Appearances")
     page.choose("#whose", "Bela")
-    page.until("document.querySelectorAll('main li').length > 0 && "
-               "[...document.querySelectorAll('main li a')].every((one) => one.innerText === 'Bela')")  # fmt: skip
+    page.until(
+        "document.querySelectorAll('main li').length > 0 && "
+        "[...document.querySelectorAll('main li a')].every((one) => one.innerText === 'Bela')"
+    )
     page.choose("#whose", "Everybody")
     page.shows(ada.name, "main ul")
     shot("appearances")
@@ -127,7 +130,7 @@ def test_enrol_appear_event_delete(page, address, service, photos, shot):
 
 
 def test_a_photo_held_up_is_marked(page, judging, portraits, shot):
-    judging.enrol("Ada", cv2.imdecode(np.frombuffer(portraits[0], np.uint8), cv2.IMREAD_COLOR), "test")
+    judging.enroll("Ada", cv2.imdecode(np.frombuffer(portraits[0], np.uint8), cv2.IMREAD_COLOR), "test")
     marks = "[...document.querySelectorAll('main .fake')].map((one) => one.innerText)"
     seen = "document.querySelector('canvas').getAttribute('aria-label')"
     with serve(judging, port=0) as address:

@@ -1,4 +1,4 @@
-"""Enrolment: is this photo a good sample of that person? Each photo gets a verdict; one bad one stops no other."""
+"""Enrollment: is this photo a good sample of that person? Each photo gets a verdict; one bad one stops no other."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ Status = Literal["enrolled", "known", "refused"]
 @dataclass(frozen=True)
 class Rules:
     """strict  refuse a photo with several faces instead of taking the largest
-    force   enrol even someone who looks like another person of the gallery
+    force   enroll even someone who looks like another person of the gallery
     crops   keep the aligned face, so that another model can embed it again
     """
 
@@ -54,7 +54,7 @@ class Verdict:
     near: Match | None = None
 
 
-def enrol(
+def enroll(
     gallery: Gallery,
     pipeline: Pipeline,
     name: str,
@@ -92,8 +92,9 @@ def enrol(
         reason = f"already enrolled as {near.name!r} (cosine {near.cosine:.3f}, threshold {threshold:.3f}): "
         return _refused(name, source, f"{reason}use that name, or --force if they are two people", quality, near)
     if own is not None and own >= DUPLICATE:
-        return Verdict("known", name, source, f"like a sample that is there (cosine {own:.3f})", notes,
-                       quality.score, near)  # fmt: skip
+        return Verdict(
+            "known", name, source, f"like a sample that is there (cosine {own:.3f})", notes, quality.score, near
+        )
     if near is not None:
         notes += (f"looks like {near.name!r} (cosine {near.cosine:.3f})",)
     notes += _contradiction(gallery, name, vector, own, threshold)
@@ -102,7 +103,7 @@ def enrol(
     return Verdict("enrolled", name, source, "", notes, quality.score, near)
 
 
-def enrol_photo(
+def enroll_photo(
     gallery: Gallery,
     pipeline: Pipeline,
     name: str,
@@ -111,7 +112,7 @@ def enrol_photo(
     rules: Rules,
     metadata: Mapping[str, Any] | None = None,
 ) -> Verdict:
-    """As ``enrol`` for a file; one that cannot be read is refused like any other bad photo."""
+    """As ``enroll`` for a file; one that cannot be read is refused like any other bad photo."""
     source = in_a_line(str(photo))
     try:
         check_name(name)
@@ -121,7 +122,7 @@ def enrol_photo(
         image = read_image(photo)
     except InputError as error:
         return Verdict("refused", name, source, str(error).removeprefix(f"{photo}: "))
-    return enrol(gallery, pipeline, name, image, source, rules=rules, metadata=metadata)
+    return enroll(gallery, pipeline, name, image, source, rules=rules, metadata=metadata)
 
 
 def _contradiction(
@@ -166,7 +167,7 @@ def photos_by_person(folder: Path) -> Iterator[tuple[str, Path]]:
         yield (first if rest else re.sub(r"-\d+$", "", photo.stem)), photo
 
 
-def enrol_shots(
+def enroll_shots(
     gallery: Gallery,
     name: str,
     shots: Sequence[Sample],
@@ -177,13 +178,19 @@ def enrol_shots(
     metadata: Mapping[str, Any] | None = None,
 ) -> Verdict:
     """Add what a camera saw of somebody to the person ``name``: ``shots`` of one face, best first, which were judged
-    when they were embedded. All of them or, with the reason, none. InputError as for ``enrol``."""
+    when they were embedded. All of them or, with the reason, none. InputError as for ``enroll``."""
     near, doubts = review(gallery, name, shots, threshold)
     quality = shots[0].quality
     if near is not None and near.cosine >= threshold and not force:
         reason = f"already enrolled as {near.name!r} (cosine {near.cosine:.3f}, threshold {threshold:.3f}): "
-        return Verdict("refused", name, source, f"{reason}use that name, or force it if they are two people",
-                       quality=quality, near=near)  # fmt: skip
+        return Verdict(
+            "refused",
+            name,
+            source,
+            f"{reason}use that name, or force it if they are two people",
+            quality=quality,
+            near=near,
+        )
     notes = (f"looks like {near.name!r} (cosine {near.cosine:.3f})",) if near is not None else ()
     gallery.add(name, shots, metadata)
     return Verdict("enrolled", name, source, "", notes + doubts, quality, near)

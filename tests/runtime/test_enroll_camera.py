@@ -1,4 +1,4 @@
-"""Enrolment before a camera, with rendered people who do, or do not do, what they are told."""
+"""Enrollment before a camera, with rendered people who do, or do not do, what they are told."""
 
 import json
 import os
@@ -12,6 +12,7 @@ import threading
 import cv2
 import numpy as np
 import pytest
+
 from rkface.convert.demo import unconverted
 from rkface.convert.demo.background import background, develop
 from rkface.convert.demo.camera import DemoCamera
@@ -23,7 +24,7 @@ from rkface.runtime import open_bundle
 from rkface.runtime.align import TEMPLATE
 from rkface.runtime.camera import Camera
 from rkface.runtime.cli import main
-from rkface.runtime.enrol import Rules, decode
+from rkface.runtime.enroll import Rules, decode
 from rkface.runtime.errors import InputError
 from rkface.runtime.gallery import Gallery
 from rkface.runtime.guide import _advice, examine
@@ -34,7 +35,7 @@ from rkface.runtime.sitting import HOLD, POSES, Sitting
 from .conftest import write_bundle
 
 TURN = {"straight": 0, "left": 42, "right": -42}  # degrees of yaw; the demo detector takes them for less than half
-PEOPLE = (2, 10)  # of the synthetic ones: those whom the demo recogniser knows from the side best
+PEOPLE = (2, 10)  # of the synthetic ones: those whom the demo recognizer knows from the side best
 RKFACE = [sys.executable, "-m", "rkface.runtime.cli"]
 PATIENCE = 60  # seconds until a test gives up
 
@@ -45,7 +46,7 @@ def sitter(person=0, degrees=0.0, tall=80.0, seed=0):
     image = background(random, 640, 480)
     look = Look(
         yaw=float(np.radians(degrees)), pitch=0.0, roll=0.0, smile=0.2, mouth_open=0.0, eyes=0.9, gaze=0.0, brows=0.3,
-        light=(0.1, -0.3, 0.95), contrast=0.35, cloth=(90.0, 80.0, 70.0), cover="none", cover_colour=(0.0, 0.0, 0.0),
+        light=(0.1, -0.3, 0.95), contrast=0.35, cloth=(90.0, 80.0, 70.0), cover="none", cover_color=(0.0, 0.0, 0.0),
     )  # fmt: skip
     draw_face(image, identity(EVALUATE[PEOPLE[person]]), look, view_of(look, tall, 320.0, 240.0))
     return develop(image, random, (92, 96))
@@ -90,11 +91,17 @@ def landmarks(aside):
 @pytest.mark.parametrize(
     ("wanted", "aside", "advice"),
     [
-        ("straight", 0.0, ""), ("straight", 0.2, "to your right"), ("straight", -0.2, "to your left"),
-        ("left", 0.0, "to your left"), ("left", 0.2, ""), ("left", 0.4, "to your right"),
-        ("right", 0.0, "to your right"), ("right", -0.2, ""), ("right", -0.4, "to your left"),
+        ("straight", 0.0, ""),
+        ("straight", 0.2, "to your right"),
+        ("straight", -0.2, "to your left"),
+        ("left", 0.0, "to your left"),
+        ("left", 0.2, ""),
+        ("left", 0.4, "to your right"),
+        ("right", 0.0, "to your right"),
+        ("right", -0.2, ""),
+        ("right", -0.4, "to your left"),
     ],
-)  # fmt: skip
+)
 def test_a_head_is_told_where_to_turn_until_it_is_there(wanted, aside, advice):
     said = _advice(landmarks(aside), wanted, Quality(size=60.0, sharpness=0.3, exposure=1.0, pose=0.8, detection=0.9))
     assert said.endswith(f"a little {advice}." if advice else "") and bool(said) == bool(advice)
@@ -210,12 +217,12 @@ def folder(here):
 
 
 @pytest.fixture
-def enrol(demo, here, capsys):
+def enroll(demo, here, capsys):
     """Runs the command on the gallery here: exit code, stdout, stderr."""
 
     def run(*arguments):
         try:
-            code = main(["enrol", "--bundle", str(demo), "--backend", "reference", *map(str, arguments)])
+            code = main(["enroll", "--bundle", str(demo), "--backend", "reference", *map(str, arguments)])
         except SystemExit as exit:  # argparse
             code = exit.code
         return code, *capsys.readouterr()
@@ -240,9 +247,9 @@ def film(path, pictures):
 
 
 @pytest.mark.parametrize("kind", ["folder", "film"])
-def test_a_recording_is_seen_whole_and_enrolled(enrol, folder, here, poses, kind):
+def test_a_recording_is_seen_whole_and_enrolled(enroll, folder, here, poses, kind):
     source = folder("door", poses[0]) if kind == "folder" else film(here / "door.avi", np.repeat(poses[0], HOLD + 1, 0))
-    code, out, err = enrol("Ada", "--set", "badge=7", "--camera", source)
+    code, out, err = enroll("Ada", "--set", "badge=7", "--camera", source)
     assert code == 0 and re.fullmatch(r"door: enrolled as Ada, quality 0\.\d\d\n", out), err
     assert known(here) == {"Ada": 3}
     with Gallery(here / "gallery.sqlite") as gallery:
@@ -250,11 +257,14 @@ def test_a_recording_is_seen_whole_and_enrolled(enrol, folder, here, poses, kind
     assert "\r" not in err and "  1 of 3  Good: hold still.\n" in err and "  2 of 3  Turn your head" in err
 
 
-def test_the_rendered_camera_s_passer_by_is_enrolled_with_what_there_is(enrol, folder, here, models):
+def test_the_rendered_camera_s_passer_by_is_enrolled_with_what_there_is(enroll, folder, here, models):
     camera = DemoCamera(960, 540, people=1, seed=2)
-    code, out, err = enrol("Ada", "--json", "--camera", folder("walk", [
-        camera.render(number / 5).image for number in range(round(camera.round * 5))
-    ], times=1))  # fmt: skip
+    code, out, err = enroll(
+        "Ada",
+        "--json",
+        "--camera",
+        folder("walk", [camera.render(number / 5).image for number in range(round(camera.round * 5))], times=1),
+    )
     said = json.loads(out)
     assert (code, said["status"]) == (0, "enrolled") and known(here)["Ada"] >= 1, err
     portrait = camera.portraits("Ada", 1)[0]
@@ -264,49 +274,53 @@ def test_the_rendered_camera_s_passer_by_is_enrolled_with_what_there_is(enrol, f
     assert match.cosine >= models.thresholds.match, "it is the one who walked by"
 
 
-def test_a_recording_without_anybody_enrols_nobody(enrol, folder, here):
-    code, out, _ = enrol("Ada", "--camera", folder("empty", [away()]))
+def test_a_recording_without_anybody_enrolls_nobody(enroll, folder, here):
+    code, out, _ = enroll("Ada", "--camera", folder("empty", [away()]))
     assert code == 1 and "refused for Ada; no good picture came" in out and "Nobody to be seen" in out
     assert not (here / "gallery.sqlite").exists()
 
 
-def test_a_camera_that_is_not_there_is_waited_for_and_named(enrol, here):
-    code, out, _ = enrol("Ada", "--camera", "/dev/video63", "--timeout", "0.1")
+def test_a_camera_that_is_not_there_is_waited_for_and_named(enroll, here):
+    code, out, _ = enroll("Ada", "--camera", "/dev/video63", "--timeout", "0.1")
     assert code == 1 and "/dev/video63 is not there" in out and not known(here)
 
 
-def test_wrong_use_is_said_before_any_work(enrol, here):
+def test_wrong_use_is_said_before_any_work(enroll, here):
     for wrong in (
-        ["--camera", "0"], ["Ada", "a.jpg", "--camera", "0"], ["--camera", "0", "--folder", "."],
-        ["Ada", "a.jpg", "--same"], ["Ada", "--camera", "0", "--same", "--force"], ["Ada", "--camera", "nowhere"],
+        ["--camera", "0"],
+        ["Ada", "a.jpg", "--camera", "0"],
+        ["--camera", "0", "--folder", "."],
+        ["Ada", "a.jpg", "--same"],
+        ["Ada", "--camera", "0", "--same", "--force"],
+        ["Ada", "--camera", "nowhere"],
         ["Ada", "--camera", "0", "--timeout", "0"],
-    ):  # fmt: skip
-        code, _, err = enrol(*wrong)
+    ):
+        code, _, err = enroll(*wrong)
         assert code == 2 and err, wrong
     assert not (here / "gallery.sqlite").exists()
 
 
 @pytest.fixture
-def again(enrol, folder, poses):
+def again(enroll, folder, poses):
     """Ada is known; a camera that sees her again."""
-    assert enrol("Ada", "--camera", folder("first", poses[0]))[0] == 0
+    assert enroll("Ada", "--camera", folder("first", poses[0]))[0] == 0
     return folder("again", [sitter(0, degrees, seed=1) for degrees in TURN.values()])
 
 
-def test_a_second_name_is_never_given_silently(enrol, again, here):
-    code, out, _ = enrol("Augusta", "--camera", again)
+def test_a_second_name_is_never_given_silently(enroll, again, here):
+    code, out, _ = enroll("Augusta", "--camera", again)
     said = r"already enrolled as 'Ada' \(cosine 0\.\d\d\d, threshold 0\.411\).+--same adds"
     assert code == 1 and re.search(said, out)
     assert known(here) == {"Ada": 3}
-    assert enrol("Augusta", "--camera", again, "--same")[0] == 0
+    assert enroll("Augusta", "--camera", again, "--same")[0] == 0
     assert known(here) == {"Ada": 6}
-    assert enrol("Augusta", "--camera", again, "--force")[0] == 0
+    assert enroll("Augusta", "--camera", again, "--force")[0] == 0
     assert known(here) == {"Ada": 6, "Augusta": 3}
 
 
-def test_somebody_else_under_a_name_that_is_taken_is_pointed_out(enrol, folder, poses):
-    enrol("Ada", "--camera", folder("first", poses[0]))
-    code, out, _ = enrol("Ada", "--camera", folder("second", poses[1]))
+def test_somebody_else_under_a_name_that_is_taken_is_pointed_out(enroll, folder, poses):
+    enroll("Ada", "--camera", folder("first", poses[0]))
+    code, out, _ = enroll("Ada", "--camera", folder("second", poses[1]))
     assert code == 0 and "unlike the other samples of 'Ada'" in out
 
 
@@ -349,8 +363,8 @@ class Terminal:
     [("y\n", {"Ada": 6}), ("n\n", {"Ada": 3, "Augusta": 3}), ("\n", {"Ada": 3}), ("\x04", {"Ada": 3})],
 )
 def test_a_terminal_is_asked_about_who_looks_alike(demo, again, here, typed, after):
-    terminal = Terminal(["enrol", "--bundle", demo, "--backend", "reference", "Augusta", "--camera", again])
-    terminal.wait("enrol nothing: ")
+    terminal = Terminal(["enroll", "--bundle", demo, "--backend", "reference", "Augusta", "--camera", again])
+    terminal.wait("enroll nothing: ")
     assert re.search(r"looks like 'Ada', who is enrolled: cosine 0\.\d\d\d, one person from 0\.411 on", terminal.shown)
     assert "\r\x1b[K  2 of 3  Turn your head" in terminal.shown, "one line, written anew"
     assert known(here) == {"Ada": 3}, "nothing before the answer"
@@ -358,10 +372,10 @@ def test_a_terminal_is_asked_about_who_looks_alike(demo, again, here, typed, aft
     assert terminal.end()[0] == (after == {"Ada": 3}) and known(here) == after
 
 
-def test_a_terminal_is_asked_about_another_face_under_a_name(enrol, demo, folder, here, poses):
-    enrol("Ada", "--camera", folder("first", poses[0]))
+def test_a_terminal_is_asked_about_another_face_under_a_name(enroll, demo, folder, here, poses):
+    enroll("Ada", "--camera", folder("first", poses[0]))
     terminal = Terminal(
-        ["enrol", "--bundle", demo, "--backend", "reference", "Ada", "--camera", folder("second", poses[1])]
+        ["enroll", "--bundle", demo, "--backend", "reference", "Ada", "--camera", folder("second", poses[1])]
     )
     terminal.wait("is it the same person? [y/N] ")
     terminal.type("n\n")
@@ -375,9 +389,11 @@ def piped(demo, here):
 
     def start(pictures, *arguments):
         process = subprocess.Popen(
-            [*RKFACE, "enrol", "--bundle", demo, "--backend", "reference", "Ada", "--camera", "-", *arguments],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-        )  # fmt: skip
+            [*RKFACE, "enroll", "--bundle", demo, "--backend", "reference", "Ada", "--camera", "-", *arguments],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
         started.append(process)
         coded = [cv2.imencode(".jpg", picture)[1].tobytes() for picture in pictures]
         threading.Thread(target=show, args=(process.stdin, coded), daemon=True).start()
@@ -420,12 +436,12 @@ def test_a_camera_that_shows_nobody_is_given_up(piped, here):
     assert b"refused for Ada; no good picture came" in process.stdout.read()
 
 
-def test_a_head_that_does_not_turn_is_enrolled_as_it_is(enrol, folder, here, poses):
-    code, out, _ = enrol("Ada", "--no-crops", "--camera", folder("still", poses[0][:1]))
+def test_a_head_that_does_not_turn_is_enrolled_as_it_is(enroll, folder, here, poses):
+    code, out, _ = enroll("Ada", "--no-crops", "--camera", folder("still", poses[0][:1]))
     assert code == 0 and "1 of 3 pictures: the others did not come" in out and known(here) == {"Ada": 1}
 
 
-def test_a_service_on_the_same_gallery_knows_whom_another_process_enrolled(demo, enrol, folder, here, poses):
+def test_a_service_on_the_same_gallery_knows_whom_another_process_enrolled(demo, enroll, folder, here, poses):
     service = subprocess.Popen(
         [*RKFACE, "run", "--bundle", demo, "--backend", "reference", "--gallery", "gallery.sqlite", "--camera",
          "door=-", "--no-web"],
@@ -435,7 +451,7 @@ def test_a_service_on_the_same_gallery_knows_whom_another_process_enrolled(demo,
         coded = [cv2.imencode(".jpg", poses[0][0])[1].tobytes()]
         threading.Thread(target=show, args=(service.stdin, coded), daemon=True).start()
         assert json.loads(service.stdout.readline())["match"] is None
-        assert enrol("Ada", "--camera", folder("first", poses[0]))[0] == 0
+        assert enroll("Ada", "--camera", folder("first", poses[0]))[0] == 0
         event = json.loads(service.stdout.readline())
         while event["match"] is None:
             event = json.loads(service.stdout.readline())

@@ -1,4 +1,4 @@
-"""rkface enrol and rkface gallery as a person uses them: what is taken, what is refused and why, what moves where."""
+"""rkface enroll and rkface gallery as a person uses them: what is taken, what is refused and why, what moves where."""
 
 import csv
 import json
@@ -9,14 +9,15 @@ import stat
 import cv2
 import numpy as np
 import pytest
+
 from rkface.runtime import open_bundle
 from rkface.runtime.cli import main
-from rkface.runtime.enrol import DUPLICATE
+from rkface.runtime.enroll import DUPLICATE
 from rkface.runtime.gallery import Gallery, Sample, embedding_identity
 
 from .conftest import seal
 
-# Green in the four quarters of a face is who it is, to the tiny recogniser: cosines between these are 0, 0.8 and 1.
+# Green in the four quarters of a face is who it is, to the tiny recognizer: cosines between these are 0, 0.8 and 1.
 ADA, ADA_AGAIN, GRACE, HEDY = (40, 0, 0, 0), (40, 30, 0, 0), (0, 0, 40, 0), (0, 0, 0, 40)
 
 
@@ -63,7 +64,7 @@ def opened(here):
 
 def test_a_person_is_enrolled_and_found(rkface, bundle, here):
     photos = draw(here / "a.png", ADA), draw(here / "b.png", ADA_AGAIN)
-    code, out, err = rkface("enrol", "--bundle", bundle, "--set", "badge=7", "Ada", *photos)
+    code, out, err = rkface("enroll", "--bundle", bundle, "--set", "badge=7", "Ada", *photos)
     assert (code, err) == (0, "2 enrolled for 1 person\n")
     assert re.fullmatch(r".*a\.png: enrolled as Ada, quality 0\.\d\d\n.*b\.png: enrolled as Ada, .*\n", out)
     with open_bundle(bundle) as pipeline, Gallery(here / "gallery.sqlite", embedding_identity(pipeline.manifest)) as it:
@@ -88,13 +89,17 @@ def test_every_bad_photo_is_named_with_its_reason_and_stops_no_other(rkface, bun
         "missing.jpg": here / "missing.jpg",
         "good.png": draw(here / "good.png", ADA),
     }
-    code, out, err = rkface("enrol", "--bundle", bundle, "Ada", *photos.values())
+    code, out, err = rkface("enroll", "--bundle", bundle, "Ada", *photos.values())
     assert (code, err) == (1, "1 enrolled for 1 person, 5 refused\n")
     said = dict(zip(photos, out.splitlines(), strict=True))
     for name, reason in {
-        "none.png": "no face found", "small.png": "face too small: 12.", "blurred.png": "face too blurred",
-        "text.jpg": "not a JPEG", "missing.jpg": "cannot be read", "good.png": "enrolled as Ada",
-    }.items():  # fmt: skip
+        "none.png": "no face found",
+        "small.png": "face too small: 12.",
+        "blurred.png": "face too blurred",
+        "text.jpg": "not a JPEG",
+        "missing.jpg": "cannot be read",
+        "good.png": "enrolled as Ada",
+    }.items():
         assert re.search(reason, said[name]) and said[name].startswith(str(photos[name])), said[name]
     with opened(here) as gallery:
         assert gallery.person("Ada").samples == 1
@@ -102,36 +107,36 @@ def test_every_bad_photo_is_named_with_its_reason_and_stops_no_other(rkface, bun
 
 def test_of_several_faces_the_largest_or_none(rkface, bundle, here):
     two = draw(here / "two.png", ADA, GRACE)
-    code, out, _ = rkface("enrol", "--bundle", bundle, "--strict", "Ada", two)
+    code, out, _ = rkface("enroll", "--bundle", bundle, "--strict", "Ada", two)
     assert code == 1 and "2 faces" in out and "refused" in out
-    code, out, _ = rkface("enrol", "--bundle", bundle, "Ada", two)
+    code, out, _ = rkface("enroll", "--bundle", bundle, "Ada", two)
     assert code == 0 and "2 faces: took the largest" in out
 
 
 def test_the_same_photo_twice_adds_nothing(rkface, bundle, here):
     photo = draw(here / "a.png", ADA)
-    assert rkface("enrol", "--bundle", bundle, "Ada", photo)[0] == 0
-    code, out, err = rkface("enrol", "--bundle", bundle, "Ada", photo, photo)
+    assert rkface("enroll", "--bundle", bundle, "Ada", photo)[0] == 0
+    code, out, err = rkface("enroll", "--bundle", bundle, "Ada", photo, photo)
     assert code == 0 and err == "0 enrolled for 0 people, 2 known already\n" and "(cosine 1.000)" in out
     with opened(here) as gallery:
         assert gallery.person("Ada").samples == 1
 
 
 def test_who_is_there_under_another_name_is_refused_with_the_cosine(rkface, bundle, here):
-    rkface("enrol", "--bundle", bundle, "Ada", draw(here / "a.png", ADA))
+    rkface("enroll", "--bundle", bundle, "Ada", draw(here / "a.png", ADA))
     again = draw(here / "b.png", ADA_AGAIN)
-    code, out, _ = rkface("enrol", "--bundle", bundle, "Grace", again)
+    code, out, _ = rkface("enroll", "--bundle", bundle, "Grace", again)
     # 40·40 / (40 · 50) = 0.8, less a little for what alignment blends.
     cosine = float(re.search(r"already enrolled as 'Ada' \(cosine ([\d.]+), threshold 0\.600\)", out)[1])
     assert code == 1 and cosine == pytest.approx(0.8, abs=0.05)
-    code, out, _ = rkface("enrol", "--bundle", bundle, "--force", "--json", "Grace", again)
+    code, out, _ = rkface("enroll", "--bundle", bundle, "--force", "--json", "Grace", again)
     said = json.loads(out)
     assert code == 0 and said["status"] == "enrolled" and said["near"]["name"] == "Ada"
     assert said["notes"] == [f"looks like 'Ada' (cosine {cosine:.3f})"] and "embedding" not in out
 
 
 def test_a_photo_unlike_the_others_of_its_person_is_pointed_out(rkface, bundle, here):
-    code, out, _ = rkface("enrol", "--bundle", bundle, "Ada", draw(here / "a.png", ADA), draw(here / "b.png", GRACE))
+    code, out, _ = rkface("enroll", "--bundle", bundle, "Ada", draw(here / "a.png", ADA), draw(here / "b.png", GRACE))
     assert code == 0 and "unlike the other samples of 'Ada'" in out.splitlines()[1]
 
 
@@ -140,7 +145,7 @@ def test_a_folder_of_people(rkface, bundle, here):
     draw(here / "staff/Ada Lovelace/old/two.png", ADA_AGAIN)
     draw(here / "staff/grace-hopper-01.png", GRACE)
     draw(here / "staff/hedy.png", HEDY)
-    code, _, err = rkface("enrol", "--bundle", bundle, "--folder", here / "staff")
+    code, _, err = rkface("enroll", "--bundle", bundle, "--folder", here / "staff")
     assert (code, err) == (0, "4 enrolled for 3 people\n")
     with opened(here) as gallery:
         found = {person.name: person.samples for person in gallery.people()}
@@ -149,13 +154,13 @@ def test_a_folder_of_people(rkface, bundle, here):
 
 def test_wrong_use_is_said_before_any_work(rkface, bundle, here):
     for wrong in (["--folder", here, "Ada"], ["Ada"], [], ["--folder", here / "nowhere"]):
-        code, _, err = rkface("enrol", "--bundle", bundle, *wrong)
+        code, _, err = rkface("enroll", "--bundle", bundle, *wrong)
         assert code == 2 and err, wrong
     assert not (here / "gallery.sqlite").exists()
 
 
 def other_model(bundle):
-    """The same bundle, as if its recogniser came from another ONNX file."""
+    """The same bundle, as if its recognizer came from another ONNX file."""
     manifest = json.loads((bundle / "manifest.json").read_text())
     manifest["recognizer"]["source"]["sha256"] = "a" * 64
     (bundle / "manifest.json").write_text(json.dumps(manifest))
@@ -164,12 +169,12 @@ def other_model(bundle):
 
 
 def test_another_model_needs_embedding_again(rkface, bundle, own_bundle, here):
-    rkface("enrol", "--bundle", bundle, "Ada", draw(here / "a.png", ADA))
-    rkface("enrol", "--bundle", bundle, "--no-crops", "Grace", draw(here / "b.png", GRACE))
+    rkface("enroll", "--bundle", bundle, "Ada", draw(here / "a.png", ADA))
+    rkface("enroll", "--bundle", bundle, "--no-crops", "Grace", draw(here / "b.png", GRACE))
     with opened(here) as gallery:
         before = gallery.samples(gallery.person("Ada"))[0]
     other = other_model(own_bundle)
-    code, _, err = rkface("enrol", "--bundle", other, "Hedy", draw(here / "c.png", HEDY))
+    code, _, err = rkface("enroll", "--bundle", other, "Hedy", draw(here / "c.png", HEDY))
     assert code == 2 and "reembed" in err
     code, _, err = rkface("gallery", "reembed", "--bundle", other)
     assert code == 1 and "1 samples have no aligned face" in err
@@ -180,16 +185,16 @@ def test_another_model_needs_embedding_again(rkface, bundle, own_bundle, here):
         np.testing.assert_allclose(after.embedding, before.embedding, atol=1e-6)
         assert gallery.state().ignored == 1
         assert [match.name for match in gallery.search(before.embedding[None], 5)[0]] == ["Ada"]
-    assert rkface("enrol", "--bundle", other, "Hedy", here / "c.png")[0] == 0
+    assert rkface("enroll", "--bundle", other, "Hedy", here / "c.png")[0] == 0
     assert "1 samples of an older model are ignored" in rkface("gallery", "list")[2]
 
 
 @pytest.fixture
 def staff(rkface, bundle, here):
     """A gallery of three; where it is."""
-    rkface("enrol", "--bundle", bundle, "Ada", draw(here / "a.png", ADA), draw(here / "b.png", ADA_AGAIN))
-    rkface("enrol", "--bundle", bundle, "--set", "room=ä,1", "Grace", draw(here / "c.png", GRACE))
-    rkface("enrol", "--bundle", bundle, "--no-crops", "Hedy", draw(here / "d.png", HEDY))
+    rkface("enroll", "--bundle", bundle, "Ada", draw(here / "a.png", ADA), draw(here / "b.png", ADA_AGAIN))
+    rkface("enroll", "--bundle", bundle, "--set", "room=ä,1", "Grace", draw(here / "c.png", GRACE))
+    rkface("enroll", "--bundle", bundle, "--no-crops", "Hedy", draw(here / "d.png", HEDY))
     return here / "gallery.sqlite"
 
 
@@ -325,7 +330,7 @@ def test_a_name_that_is_none_stops_no_other_photo(rkface, bundle, here):
     for folder, person in ((b"Jos\xe9", ADA), (b"\x1b[2JEve", ADA), (b"Ada", ADA), (b"Grace", GRACE)):
         (named := here / "staff" / os.fsdecode(folder)).mkdir(parents=True)
         draw(here / "drawn.png", person).rename(named / os.fsdecode(b"\xe9.png"))
-    code, out, err = rkface("enrol", "--bundle", bundle, "--folder", "staff")
+    code, out, err = rkface("enroll", "--bundle", bundle, "--folder", "staff")
     assert code == 1 and "2 enrolled for 2 people, 2 refused" in err
     assert "refused for Jos?" in out and "rename the folder" in out
     assert "refused for ?[2JEve" in out and "control character" in out and "\x1b" not in out

@@ -1,4 +1,4 @@
-"""Photos of which it is known whom they show → aligned faces and labelled pairs of them."""
+"""Photos of which it is known whom they show → aligned faces and labeled pairs of them."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+
 from rkface.calibration.choose import connected
 from rkface.runtime.align import align
 from rkface.runtime.bundle import sha256
@@ -27,14 +28,14 @@ Indices = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
-class Labelled:
-    """P labelled pairs over N faces, each the largest of its photo.
+class Labeled:
+    """P labeled pairs over N faces, each the largest of its photo.
 
     kind           "people", "pairs" or "bin"
     crops          N×S×S×3 uint8 RGB, aligned
     people         N ints: who each face shows, counted from 0
     first, second  P ints: places in ``crops``
-    same           P bool: labelled as one person
+    same           P bool: labeled as one person
     photos         how many were looked at; ``faceless`` and ``unreadable`` ones among them are not in ``crops``
     digests        SHA-256 of every photo's file
     labels         N: what each face goes by, its person's folder or its photo; empty for verification files
@@ -67,7 +68,7 @@ class Labelled:
 
 @dataclass(frozen=True)
 class Finder:
-    """The FP32 detector, its score ``threshold``, and the side of the recogniser's crops."""
+    """The FP32 detector, its score ``threshold``, and the side of the recognizer's crops."""
 
     detector: Detector
     threshold: float
@@ -84,7 +85,7 @@ class _Found:
     digests: frozenset[str]
 
 
-def from_people(folder: Path, finder: Finder) -> Labelled:
+def from_people(folder: Path, finder: Finder) -> Labeled:
     """All pairs among the photos in ``folder``, which has a sub-folder for each person.
 
     InputError where there are not two people, or no person with two photos that show a face.
@@ -109,13 +110,13 @@ def from_people(folder: Path, finder: Finder) -> Labelled:
         notes.append(f"of all pairs, {MOST_PAIRS:,} at most of each kind were drawn, with a fixed seed")
     same = people[first] == people[second]
     _require_both(folder, same, found, len(inside))
-    return Labelled(
+    return Labeled(
         "people", to_rgb(found.crops.values()), people, first, second, same, len(inside), found.faceless,
         found.unreadable, found.digests, tuple(notes), tuple(names[person] for person in people),
     )  # fmt: skip
 
 
-def from_pairs(table: Path, folder: Path, finder: Finder) -> Labelled:
+def from_pairs(table: Path, folder: Path, finder: Finder) -> Labeled:
     """The pairs that the CSV ``table`` labels, of photos named by their path below ``folder``.
 
     Whose pairs are of one person, directly or by way of others, counts as one person. InputError where a photo is not
@@ -136,7 +137,7 @@ def from_pairs(table: Path, folder: Path, finder: Finder) -> Labelled:
     for left, right, same in pairs:
         if not same and groups[number[left]] == groups[number[right]]:
             raise InputError(
-                f"{table}: {left!r} and {right!r} are labelled as two people, and by way of other pairs as one: mend "
+                f"{table}: {left!r} and {right!r} are labeled as two people, and by way of other pairs as one: mend "
                 "the label that is wrong"
             )
     kept = [(place[left], place[right], same) for left, right, same in pairs if left in place and right in place]
@@ -145,13 +146,13 @@ def from_pairs(table: Path, folder: Path, finder: Finder) -> Labelled:
     people = np.unique([groups[index] for index in found.crops], return_inverse=True)[1].astype(np.int64)
     lost = len(pairs) - len(kept)
     notes = (f"{lost} of {len(pairs)} pairs were left out: one of their photos shows no face",) if lost else ()
-    return Labelled(
+    return Labeled(
         "pairs", to_rgb(found.crops.values()), people, first, second, same > 0, len(names), found.faceless,
         found.unreadable, found.digests, notes, tuple(names[index] for index in found.crops),
     )  # fmt: skip
 
 
-def from_bin(file: Path, size: int) -> Labelled:
+def from_bin(file: Path, size: int) -> Labeled:
     """The pairs of an InsightFace verification file, whose crops are aligned already; errors as of ``read_bin``, and
     where crops are no images of ``size``×``size``."""
     with stage("read the pairs") as shown:
@@ -162,7 +163,7 @@ def from_bin(file: Path, size: int) -> Labelled:
             image = decode_image(data, f"{file}, one of its images")
             if image.shape[:2] != crops.shape[1:3]:
                 raise InputError(
-                    f"{file}: its crops are {image.shape[1]}×{image.shape[0]}, the recogniser takes {size}×{size}"
+                    f"{file}: its crops are {image.shape[1]}×{image.shape[0]}, the recognizer takes {size}×{size}"
                 )
             crops[index] = image[..., ::-1]
             shown.advance(index + 1, len(unique))
@@ -172,7 +173,7 @@ def from_bin(file: Path, size: int) -> Labelled:
     shown_by = connected(len(unique), zip(first[same].tolist(), second[same].tolist(), strict=True))
     people = np.unique(shown_by, return_inverse=True)[1].astype(np.int64)
     _require_both(file, same, _Found({}, 0, 0, frozenset()), len(unique))
-    return Labelled("bin", crops, people, first, second, same, len(unique))
+    return Labeled("bin", crops, people, first, second, same, len(unique))
 
 
 def all_pairs(people: Indices) -> tuple[Indices, Indices, bool]:

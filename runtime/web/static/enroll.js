@@ -1,10 +1,10 @@
-// Enrolment: who is this? Both ways end in a verdict, which may need a decision of a person.
+// Enrollment: who is this? Both ways end in a verdict, which may need a decision of a person.
 
 import { call, get, query } from "./api.js";
 import { dialog, h, repeat, say, share } from "./dom.js";
 
 export function photo(name, file, force = false) {
-  return call("POST", `/enrolments/photo?${query({ name, source: file.name, force })}`, file);
+  return call("POST", `/enrollments/photo?${query({ name, source: file.name, force })}`, file);
 }
 
 // Asks for a name for the face of `appearance`, with guidance while it stands before `camera` (null: it does not).
@@ -17,7 +17,7 @@ export async function askWho(appearance, camera) {
     const attempt = async (called, force) => {
       outcome.replaceChildren("Enrolling…");
       try {
-        const verdict = await call("POST", "/enrolments/seen", { name: called, appearance, force });
+        const verdict = await call("POST", "/enrollments/seen", { name: called, appearance, force });
         if (verdict.status === "refused") outcome.replaceChildren(...decision(verdict, attempt));
         else close(verdict);
       } catch (error) {
@@ -32,7 +32,7 @@ export async function askWho(appearance, camera) {
       h("datalist", { id: "names" }, people.map((one) => h("option", { value: one.name }))),
       outcome,
       h("div", { class: "row" },
-        h("button", { class: "main" }, "Enrol"),
+        h("button", { class: "main" }, "Enroll"),
         h("button", { type: "button", onclick: () => close() }, "Cancel")));
     if (camera) {
       const stop = repeat(async () => {
@@ -59,7 +59,7 @@ export function told(verdict) {
 export function decision(verdict, attempt) {
   const choices = conflict(verdict) ? [
     h("button", { type: "button", onclick: () => attempt(verdict.near.name, false) }, `It is ${verdict.near.name}`),
-    h("button", { type: "button", onclick: () => attempt(verdict.person, true) }, `No: enrol ${verdict.person} anyway`),
+    h("button", { type: "button", onclick: () => attempt(verdict.person, true) }, `No: enroll ${verdict.person} anyway`),
   ] : [];
   return [h("p", { class: "bad" }, told(verdict)), h("div", { class: "row" }, choices)];
 }

@@ -1,4 +1,4 @@
-"""Which pairs are made of labelled photos, and which inputs are refused."""
+"""Which pairs are made of labeled photos, and which inputs are refused."""
 
 import pickle
 import shutil
@@ -6,11 +6,12 @@ import shutil
 import cv2
 import numpy as np
 import pytest
-from rkface.convert import labelled
+
+from rkface.convert import labeled
 from rkface.convert.catalog import DEMO
 from rkface.convert.demo.render import EVALUATE, write_photos
 from rkface.convert.evaluation import cosines_of, faces_of, questions
-from rkface.convert.labelled import Finder, all_pairs, from_bin, from_pairs, from_people
+from rkface.convert.labeled import Finder, all_pairs, from_bin, from_pairs, from_people
 from rkface.runtime.backends.reference import open_detector, open_reference
 from rkface.runtime.bundle import Input
 from rkface.runtime.detect import Detector
@@ -108,9 +109,12 @@ def name(person, shot):
 
 def test_pairs_of_a_table_and_who_they_show(rendered, tmp_path, finder):
     pairs = table(
-        tmp_path, f"{name(0, 0)},{name(0, 1)},Yes", f"{name(0, 1)},{name(1, 0)},No", f"{name(1, 0)},{name(1, 1)},yes",
+        tmp_path,
+        f"{name(0, 0)},{name(0, 1)},Yes",
+        f"{name(0, 1)},{name(1, 0)},No",
+        f"{name(1, 0)},{name(1, 1)},yes",
         f"{name(2, 0)},{name(1, 1)},no",
-    )  # fmt: skip
+    )
     found = from_pairs(pairs, rendered, finder)
     assert found.same.tolist() == [True, False, True, False] and found.photos == 5
     assert len(set(found.people.tolist())) == 3, "people 0 and 1 in two photos each, person 2 in one"
@@ -124,10 +128,12 @@ def test_pairs_of_a_table_and_who_they_show(rendered, tmp_path, finder):
         ([f"{name(0, 0)},{name(0, 1)},Yes"], "no pair of two people"),
         ([f"{name(0, 0)},{name(1, 1)},No"], "no pair of one person"),
         ([f"{name(0, 0)},{name(0, 1)},perhaps"], "line 2: not"),
-        ([f"{name(0, 0)},{name(1, 1)},Yes", f"{name(1, 1)},{name(0, 1)},Yes", f"{name(0, 0)},{name(0, 1)},No"],
-         "as two people, and by way of other pairs as one"),
+        (
+            [f"{name(0, 0)},{name(1, 1)},Yes", f"{name(1, 1)},{name(0, 1)},Yes", f"{name(0, 0)},{name(0, 1)},No"],
+            "as two people, and by way of other pairs as one",
+        ),
     ],
-)  # fmt: skip
+)
 def test_tables_that_say_nothing_or_contradict_themselves(rendered, tmp_path, finder, rows, says):
     with pytest.raises(InputError, match=says):
         from_pairs(table(tmp_path, *rows), rendered, finder)
@@ -177,7 +183,7 @@ def test_verification_files_of_another_size_or_with_one_kind_of_pairs(people, fi
     bin_of(people, finder, path := tmp_path / "small.bin", [True] * 4)
     with pytest.raises(InputError, match="no pair of two people"):
         from_bin(path, 112)
-    with pytest.raises(InputError, match="crops are 112×112, the recogniser takes 96×96"):
+    with pytest.raises(InputError, match="crops are 112×112, the recognizer takes 96×96"):
         from_bin(path, 96)
     path.write_bytes(pickle.dumps(([b"no image", b"neither"], [True])))
     with pytest.raises(InputError, match="one of its images: not a JPEG"):
@@ -189,8 +195,8 @@ def test_of_many_faces_pairs_are_drawn_the_same_each_time(monkeypatch):
     first, second, complete = all_pairs(people)
     assert complete and len(first) == 600 * 599 // 2 and len(set(zip(first, second, strict=True))) == len(first)
     for most, below in ((1000, 4096), (1000, 100)):  # drawn from all pairs, and without making them
-        monkeypatch.setattr(labelled, "MOST_PAIRS", most)
-        monkeypatch.setattr(labelled, "ALL_BELOW", below)
+        monkeypatch.setattr(labeled, "MOST_PAIRS", most)
+        monkeypatch.setattr(labeled, "ALL_BELOW", below)
         first, second, complete = all_pairs(people)
         same = people[first] == people[second]
         assert not complete and same.sum() == 1000 and (~same).sum() == 1000

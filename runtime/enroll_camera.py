@@ -1,4 +1,4 @@
-"""``rkface enrol NAME --camera``: somebody sits down before a camera, and is told in the terminal what to do."""
+"""``rkface enroll NAME --camera``: somebody sits down before a camera, and is told in the terminal what to do."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from logging import NullHandler, getLogger
 
 from .appearance import Match
 from .camera import Camera
-from .enrol import Rules, Verdict, enrol_shots, review
+from .enroll import Rules, Verdict, enroll_shots, review
 from .gallery import Gallery, default_path
 from .gallery_commands import check_model, open_gallery
 from .pace import newest
@@ -31,13 +31,13 @@ READABLE = 0.5  # seconds of the camera's time that what is said stays at least
 
 @dataclass(frozen=True)
 class Answer:
-    """Under which name to enrol, "" for none, and whether somebody decided it who saw the near match."""
+    """Under which name to enroll, "" for none, and whether somebody decided it who saw the near match."""
 
     name: str
     force: bool = False
 
 
-def enrol_camera(options: Namespace) -> Verdict:
+def enroll_camera(options: Namespace) -> Verdict:
     """The gallery is as it was until there are pictures and all is answered; then all of them are added, or none."""
     getLogger("rkface").addHandler(NullHandler())  # what a camera complains of is said in the line
     ((name, settings),) = named_cameras([options.camera]).items()
@@ -55,7 +55,7 @@ def enrol_camera(options: Namespace) -> Verdict:
             return Verdict("refused", options.name, name, f"no good picture came; the last advice was: {advice}")
         with open_gallery(options, pipeline, create=True) as known:
             check_model(known, pipeline)
-            verdict = _enrol(known, sitting.samples, name, pipeline.thresholds.match, options)
+            verdict = _enroll(known, sitting.samples, name, pipeline.thresholds.match, options)
     notes = verdict.notes
     if verdict.status == "enrolled" and sitting.pose is not None:
         notes = (f"{len(sitting.samples)} of {len(POSES)} pictures: the others did not come", *notes)
@@ -88,19 +88,19 @@ def _sit(sitting: Sitting, camera: Camera, *, every: bool, timeout: float) -> st
     return advice
 
 
-def _enrol(known: Gallery, shots: Sequence[Sample], source: str, threshold: float, options: Namespace) -> Verdict:
+def _enroll(known: Gallery, shots: Sequence[Sample], source: str, threshold: float, options: Namespace) -> Verdict:
     best_first = sorted(shots, key=lambda shot: -shot.quality)
     answer = _settle(known, best_first, threshold, options)
     if not answer.name:
         return Verdict("refused", options.name, source, "as was answered", quality=best_first[0].quality)
-    return enrol_shots(
+    return enroll_shots(
         known, answer.name, best_first, source, threshold=threshold, force=answer.force, metadata=dict(options.set)
     )
 
 
 def _settle(known: Gallery, shots: Sequence[Sample], threshold: float, options: Namespace) -> Answer:
     """Who it is, where the gallery has somebody like that: as the options say, or as is answered. Without either,
-    ``enrol_shots`` refuses who is somebody else, and notes what is in doubt."""
+    ``enroll_shots`` refuses who is somebody else, and notes what is in doubt."""
     near, doubts = review(known, options.name, shots, threshold)
     if options.same and near and near.cosine >= threshold:
         return Answer(near.name)
@@ -115,7 +115,7 @@ def _settle(known: Gallery, shots: Sequence[Sample], threshold: float, options: 
 def _choose(name: str, near: Match, threshold: float) -> Answer:
     alike = f"cosine {near.cosine:.3f}, one person from {threshold:.3f} on"
     print(f"This looks like {near.name!r}, who is enrolled: {alike}.", file=sys.stderr)
-    reply = _ask(f"Is it {near.name!r}? [y] add to that name, [n] no, enrol {name!r}, [Enter] enrol nothing: ")
+    reply = _ask(f"Is it {near.name!r}? [y] add to that name, [n] no, enroll {name!r}, [Enter] enroll nothing: ")
     return Answer(near.name if reply in YES else name if reply in ("n", "no") else "", force=True)
 
 

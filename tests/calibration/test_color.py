@@ -1,4 +1,4 @@
-"""Through the real toolkit: a set that ``write_set`` wrote calibrates the colours that inference feeds."""
+"""Through the real toolkit: a set that ``write_set`` wrote calibrates the colors that inference feeds."""
 
 import numpy as np
 import pytest
@@ -8,6 +8,7 @@ pytest.importorskip("rknn.api", reason="rknn-toolkit2 is not installed")
 
 import cv2  # noqa: E402
 from onnx import TensorProto, helper, numpy_helper  # noqa: E402
+
 from rkface.calibration.dataset import Provenance, write_set  # noqa: E402
 from rkface.convert.quantize import Job, quantize  # noqa: E402
 from rkface.runtime.bundle import Input  # noqa: E402
@@ -28,7 +29,7 @@ def sees_red(path):
     return path
 
 
-def test_colour_order_of_a_written_set_is_that_of_inference(tmp_path, make_face):
+def test_color_order_of_a_written_set_is_that_of_inference(tmp_path, make_face):
     random = np.random.default_rng(0)
     red = lambda: np.dstack([random.integers(0, 20, (112, 112, 2)), random.integers(0, 256, (112, 112))])  # noqa: E731
     faces = [make_face(seed, crop=red().astype(np.uint8)) for seed in range(20)]
@@ -40,9 +41,14 @@ def test_colour_order_of_a_written_set_is_that_of_inference(tmp_path, make_face)
     np.save(tmp_path / "ask.npy", asked)
     for dataset in (made.recognizer, made.detector):  # both lists, each as the toolkit gets it
         job = Job(
-            onnx=sees_red(tmp_path / "red.onnx"), output=tmp_path / "red.rknn", target="rk3588", input=RAW,
-            custom_string="{}", dataset=dataset, evaluate=tmp_path / "ask.npy",
-        )  # fmt: skip
+            onnx=sees_red(tmp_path / "red.onnx"),
+            output=tmp_path / "red.rknn",
+            target="rk3588",
+            input=RAW,
+            custom_string="{}",
+            dataset=dataset,
+            evaluate=tmp_path / "ask.npy",
+        )
         (seen,) = quantize(job, tmp_path / "log.txt").outputs
         # Ranges read off blue would end at 19 and cut 255 and 128 down to it. One step of 256 levels is 1.
         np.testing.assert_allclose(seen.mean(axis=(1, 2, 3)), [255, 128, 0], atol=1.5)
