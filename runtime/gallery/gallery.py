@@ -14,7 +14,6 @@ import time
 import uuid
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -29,7 +28,7 @@ from .match import Match
 from .people import GalleryState, Person, Sample, check_name
 from .schema import explained, open_database, transaction
 from .search import Precision
-from .snapshot import Snapshot, read_exactly, read_snapshot
+from .snapshot import Snapshot, read_snapshot
 
 BOARD = Path("/var/lib/rkface")
 FILE = "gallery.sqlite"
@@ -265,7 +264,7 @@ class Gallery:
         identities are ignored: ``state().ignored`` says how many."""
         snapshot = self._snapshot()
         self.searches += len(probes)
-        found = snapshot.index.search(probes, k, partial(read_exactly, self))
+        found = snapshot.index.search(probes, k, self._read_exactly)
         people = snapshot.people
         return [[Match(people[hit.owner].id, people[hit.owner].name, hit.cosine) for hit in hits] for hits in found]
 
@@ -306,7 +305,22 @@ class Gallery:
         return int(self.read("PRAGMA data_version")[0][0])
 
     def _read(self) -> Snapshot:
-        return read_snapshot(self, self._wanted, self.version(), self._precision)
+        version = self.version()
+        with self.reading():
+            people, own = tuple(self.people()), self.identity
+            searched = own if self._wanted in (None, own) else None
+            decrypt = self.seal.open if searched is not None else bytes
+            return read_snapshot(self.database, searched, people, decrypt, version=version, precision=self._precision)
+
+    def _read_exactly(self, ids: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+        """For ``Index.search``: those of the samples ``ids`` that still exist, and their vectors."""
+        rows = self.read(
+            "SELECT id, embedding FROM sample WHERE id IN (SELECT value FROM json_each(?))", [json.dumps(ids.tolist())]
+        )
+        unseal = self.seal.open
+        vectors = [np.frombuffer(unseal(embedding), "<f4") for _, embedding in rows]
+        shape = len(rows), -1 if rows else 0
+        return np.array([id for id, _ in rows], np.int64), np.array(vectors, np.float32).reshape(shape)
 
     def _snapshot(self) -> Snapshot:
         current = self._current

@@ -33,7 +33,7 @@ from .appearance_log import FILE as LOG
 from .appearance_log import AppearanceLog
 from .camera_worker import View, Watchers, open_view
 from .console_protocol import CameraHealth, Health, Setting
-from .health import metrics, read_health
+from .health import Parts, metrics, read_health
 from .problems import Troubles
 from .publisher import Teller
 from .settings import CameraSettings, Settings
@@ -95,7 +95,16 @@ class Service:
             self._teller = Teller(self.gallery, self._log, self.sinks, self.troubles)
             for view in self.views.values():
                 view.watcher = self._watcher(view.name)
-            self.machine = read_machine()
+            self._parts = Parts(
+                self.started,
+                read_machine(),
+                self.pipeline,
+                self.scheduler,
+                self.gallery,
+                self.views,
+                self.sinks,
+                self.troubles,
+            )
             self._threads = [
                 self._thread("watch", self._watch),
                 self._thread("house", self._keep_house),
@@ -191,10 +200,10 @@ class Service:
         return erasure.by_service(self.gallery, left, self.sinks, self._settings.events)
 
     def health(self) -> Health:
-        return read_health(self, read_clocks())
+        return read_health(self._parts, read_clocks())
 
     def metrics(self) -> str:
-        return metrics(self, self.health())
+        return metrics(self._parts, self.health(), self.failed_frames)
 
     def subscribe(self) -> AbstractContextManager[Queue[dict[str, Any]]]:
         return self._teller.subscribe()
