@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from rkface.runtime.core.bundle import LivenessModel, Manifest, Model, Role, Thresholds
+from rkface.runtime.core.bundle import LivenessSpec, Manifest, Model, Role, Thresholds
 from rkface.runtime.core.errors import WorkError
 from rkface.runtime.core.faces import Faces
 from rkface.runtime.core.progress import stage
@@ -112,7 +112,7 @@ def _manifest(
     liveness, spoofing = None, sources.spoofing
     if spoofing is not None:
         asked = {name: getattr(spoofing, name) for name in ("scale", "live", "logits", "threshold")}
-        liveness = LivenessModel(**vars(described["liveness"]), **asked)
+        liveness = LivenessSpec(**vars(described["liveness"]), **asked)
     calibration = material.calibration
     provenance: dict[str, Any] = {
         "calibration": calibration

@@ -11,8 +11,8 @@ from typing import Annotated, Literal
 
 from ..core.bundle import Thresholds
 from ..gallery.gallery import default_path
-from ..tracking.visit import Rules
-from ..vision.liveness import Judge
+from ..tracking.visit import RecognitionRules
+from ..vision.liveness import LivenessModel
 
 ON_BOARD = Path("/opt/rkface/current/bundle")  # where deploy puts it
 DAY = 86_400.0
@@ -72,8 +72,8 @@ class Recognition:
     hysteresis: Share = 0.05
     window: Annotated[float, Range(0, 3600)] = 15.0
 
-    def rules(self, thresholds: Thresholds) -> Rules:
-        rules = Rules.of(thresholds)
+    def rules(self, thresholds: Thresholds) -> RecognitionRules:
+        rules = RecognitionRules.of(thresholds)
         return replace(rules, match=self.match or rules.match, hysteresis=self.hysteresis, window=self.window)
 
 
@@ -90,7 +90,7 @@ class Liveness:
     threshold: Share = 0.0
     require: bool = False
 
-    def rules(self, rules: Rules, judge: Judge | None) -> Rules:
+    def rules(self, rules: RecognitionRules, judge: LivenessModel | None) -> RecognitionRules:
         """``rules`` with these; without a ``judge`` there is no threshold but what is set, and ``require`` holds."""
         live = self.threshold or (judge.threshold if judge else rules.live)
         return replace(rules, live=live, need_live=self.require)
