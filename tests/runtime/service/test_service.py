@@ -302,7 +302,7 @@ def test_what_is_wrong_with_the_gallery_stays_said_while_appearances_are_told(li
         with Gallery(known) as other:
             encrypt(other, make_key(tmp_path / "key"))
         wait_for(lambda: any("encrypted" in problem for problem in service.problems))
-        assert service._teller._today(Match(ada.id, ada.name, 0.9)).name == "Ada Lovelace"
+        assert service._publisher._today(Match(ada.id, ada.name, 0.9)).name == "Ada Lovelace"
         assert any("encrypted" in problem for problem in service.problems)
 
 
