@@ -15,6 +15,11 @@ INSTALLED := .venv/installed
 DEMO := build/demo
 PEERS := build/peers
 INSIGHTFACE := 2.1
+DOCS_ENV := build/docs-env
+DOCS_INSTALLED := $(DOCS_ENV)/installed
+DOCS_SCRIPTS := build/docs-assets
+MERMAID := 11.17.2
+IFRAME_WORKER := 1.0.4
 
 # What `make convert` converts: see `make help` and `.venv/bin/rkface convert --help`.
 PACK ?= demo
@@ -126,12 +131,33 @@ $(DEMO_BUNDLE): | $(INSTALLED)
 demo-models: $(INSTALLED)  ## train the demo models again from rendered faces (hours, see convert/demo/figures.json)
 	$(BIN)/python -m rkface.convert.demo.train
 
-lint: $(INSTALLED)  ## ruff, and hadolint on the Dockerfile
+lint: $(INSTALLED)  ## ruff, formatting, spelling, and hadolint on the Dockerfile
 	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	git ls-files -z | xargs -0 $(BIN)/codespell
 	$(BIN)/hadolint boards/Dockerfile
 
 types: $(INSTALLED)  ## mypy --strict
 	MYPYPATH=src $(BIN)/mypy -p rkface
+
+docs: $(DOCS_INSTALLED) $(DOCS_SCRIPTS)  ## build the documentation site with search: build/site/index.html
+	NO_MKDOCS_2_WARNING=1 $(DOCS_ENV)/bin/mkdocs build --quiet --strict
+	@echo "documentation: build/site/index.html"
+
+# In an environment of its own: the site needs neither rkface nor its dependencies, the API is read from the source.
+$(DOCS_INSTALLED): constraints.txt
+	@echo "installing MkDocs into $(DOCS_ENV), once"
+	@test -x $(DOCS_ENV)/bin/python || $(PYTHON) -m venv $(DOCS_ENV)
+	@$(DOCS_ENV)/bin/python -m pip install $(PIP_OPTIONS) -c constraints.txt mkdocs mkdocs-material 'mkdocstrings[python]'
+	@touch $@
+
+# The site loads nothing from a CDN, so it brings these two along. Without npm it is built without them.
+$(DOCS_SCRIPTS):
+	@mkdir -p $(DOCS_SCRIPTS)
+	@cd $(DOCS_SCRIPTS) && if command -v npm >/dev/null; then \
+	  tar xzf "$$(npm pack --silent mermaid@$(MERMAID))" -O package/dist/mermaid.min.js >mermaid.min.js && \
+	  tar xzf "$$(npm pack --silent iframe-worker@$(IFRAME_WORKER))" -O package/shim/index.js >iframe-worker.js && \
+	  rm -f *.tgz; else echo "no npm: diagrams are shown as text" >&2; fi
 
 clean:  ## remove build/, keep .venv
 	rm -rf build
