@@ -65,7 +65,7 @@ def _targets(text: str, folder: Path) -> set[str]:
 
 
 def _links_on_site(text: str, folder: Path, depth: int) -> str:
-    """``text``, a page in ``folder``, with its links rewritten for a page that is ``depth`` folders deep on the site."""
+    """``text``, a page in ``folder``, with links for a page that is ``depth`` folders deep on the site."""
 
     def rewrite(match: re.Match[str]) -> str:
         path = (folder / match[2]).resolve()
