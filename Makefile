@@ -1,4 +1,4 @@
-# rkface: `make help` lists what there is.
+# rkface: `make help` lists all targets.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 
