@@ -148,7 +148,7 @@ docs: $(DOCS_INSTALLED) $(DOCS_SCRIPTS)  ## build the documentation site with se
 $(DOCS_INSTALLED): constraints.txt
 	@echo "installing MkDocs into $(DOCS_ENV), once"
 	@test -x $(DOCS_ENV)/bin/python || $(PYTHON) -m venv $(DOCS_ENV)
-	@$(DOCS_ENV)/bin/python -m pip install $(PIP_OPTIONS) -c constraints.txt mkdocs mkdocs-material 'mkdocstrings[python]'
+	@$(DOCS_ENV)/bin/python -m pip install $(PIP_OPTIONS) -c constraints.txt mkdocs mkdocs-material 'mkdocstrings[python]' ruff
 	@touch $@
 
 # The site loads nothing from a CDN, so it brings these two scripts along. Without npm it is built without them.
