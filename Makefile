@@ -134,7 +134,7 @@ demo-models: $(INSTALLED)  ## train the demo models again from rendered faces (h
 lint: $(INSTALLED)  ## ruff, formatting, spelling, and hadolint on the Dockerfile
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	git ls-files -z | xargs -0 $(BIN)/codespell
+	git ls-files -z | xargs -0 -r $(BIN)/codespell
 	$(BIN)/hadolint boards/Dockerfile
 
 types: $(INSTALLED)  ## mypy --strict
