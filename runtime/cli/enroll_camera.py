@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from logging import NullHandler, getLogger
 
 from ..cameras.camera import Camera
-from ..cameras.frame_gate import newest
+from ..cameras.frame_gate import read_newest_frames
 from ..core.progress import ProgressLine
 from ..enrollment.enroll import EnrollOptions, Verdict, enroll_shots, review
 from ..enrollment.guided_capture import POSES, GuidedCapture
@@ -20,7 +20,7 @@ from ..gallery.gallery import Gallery, default_path
 from ..gallery.match import Match
 from ..gallery.people import Sample
 from ..inference.pipeline import open_bundle
-from ..service.camera_worker import is_recording, open_source
+from ..service.camera_worker import open_configured_camera
 from ..service.settings import named_cameras
 from .gallery_options import check_model, open_gallery
 
@@ -41,8 +41,9 @@ def enroll_camera(options: Namespace) -> Verdict:
     """The gallery is as it was until there are pictures and all is answered; then all of them are added, or none."""
     getLogger("rkface").addHandler(NullHandler())  # what a camera complains of is said in the line
     ((name, settings),) = named_cameras([options.camera]).items()
-    rules, every = EnrollOptions(options.strict, options.force, not options.no_crops), is_recording(settings)
-    source = open_source(name, replace(settings, hold=0.0))  # a name that is none is said at once
+    rules = EnrollOptions(options.strict, options.force, not options.no_crops)
+    source = open_configured_camera(name, replace(settings, hold=0.0))  # a wrong source is reported at once
+    every = source.recording
     with open_bundle(options.bundle, options.backend) as pipeline:
         if (options.gallery or default_path()).exists():
             with open_gallery(options, pipeline) as known:  # what is wrong with it is said before anybody sits down
@@ -70,7 +71,7 @@ def _sit(sitting: GuidedCapture, camera: Camera, *, every: bool, timeout: float)
     line, said = ProgressLine(), -math.inf
     advice = "The camera gives no picture yet."
     until = time.monotonic() + timeout
-    with closing(newest(camera, every=every)) as frames:
+    with closing(read_newest_frames(camera, every=every)) as frames:
         for frame in frames:
             taken = len(sitting.samples)
             if frame is None:

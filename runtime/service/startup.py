@@ -1,4 +1,4 @@
-"""What the service opens before it can serve: its lock, the models, the gallery, and where events go."""
+"""What the service opens when it starts: its lock, the models, the gallery and the sinks."""
 
 from __future__ import annotations
 
@@ -10,11 +10,7 @@ from hashlib import sha256
 from logging import getLogger
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
 from ..core.errors import InputError, WorkError
-from ..core.faces import Faces
 from ..events import Broker, Channel, Delivery, LinesFile, LinesStream, Mqtt, Spool, Webhook, read_secret
 from ..gallery.backup import forgotten, resume
 from ..gallery.encryption import key_from_environment, read_key
@@ -22,7 +18,7 @@ from ..gallery.gallery import Gallery
 from ..gallery.people import embedding_identity
 from ..inference.pipeline import Pipeline
 from ..inference.scheduler import Scheduler, open_scheduler
-from ..tracking.visit import RecognitionRules
+from ..tracking.watch import detect_for_tracking
 from .erasure import clean
 from .settings import MqttSettings, Settings
 
@@ -30,22 +26,22 @@ log = getLogger("rkface.service")
 
 
 @contextmanager
-def locked(gallery: Path) -> Iterator[None]:
-    """One service for each gallery. InputError, which says who it is, where there is one already."""
+def lock_gallery(gallery: Path) -> Iterator[None]:
+    """Allow one service per gallery. Raises InputError, with the process number, if another service uses it."""
     path = gallery.with_name(f".{gallery.name}.lock")
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
-        raise WorkError(f"{path}: cannot be written ({error.strerror}): name another place with --gallery") from error
+        raise WorkError(f"{path}: cannot be written ({error.strerror}): choose another place with --gallery") from error
     try:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            who = os.read(descriptor, 20).decode("ascii", "replace")
+            process = os.read(descriptor, 20).decode("ascii", "replace")
             raise InputError(
-                f"{gallery} is in use by another rkface run (process {who or 'unknown'}): stop that one, "
-                "or name another gallery"
+                f"{gallery} is in use by another rkface run (process {process or 'unknown'}): stop it, "
+                "or choose another gallery"
             ) from None
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, str(os.getpid()).encode(), 0)
@@ -54,21 +50,18 @@ def locked(gallery: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
-def detect_doubtful(pipeline: Pipeline, image: NDArray[np.uint8]) -> Faces:
-    """The scheduler's work: detection alone, down to the scores that carry a track on."""
-    return pipeline.detect(image, RecognitionRules.of(pipeline.thresholds).doubtful)
-
-
-def scheduler_of(settings: Settings) -> Scheduler:
-    """InputError where liveness is required but not judged, or the bundle has no model for it; else as
-    ``open_scheduler``."""
+def open_service_scheduler(settings: Settings) -> Scheduler:
+    """Open the scheduler for ``settings``. Raises InputError if liveness is required but not enabled, and everything
+    that ``open_scheduler`` raises."""
     if settings.liveness.require and not settings.liveness.enabled:
-        raise InputError("[liveness] require = true names nobody who is not judged: set enabled = true as well")
+        raise InputError(
+            "[liveness] require = true without enabled = true would recognize nobody: set enabled = true as well"
+        )
     return open_scheduler(
         settings.bundle,
         settings.backend or None,
         cores=settings.cores or None,
-        work=detect_doubtful,
+        work=detect_for_tracking,
         liveness=settings.liveness.enabled,
     )
 

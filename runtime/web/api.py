@@ -18,11 +18,12 @@ from ..enrollment.enroll import Verdict
 from ..enrollment.guidance import Guidance
 from ..gallery.match import Match
 from ..gallery.people import Person
+from ..service.appearance_log import LoggedAppearance
 from ..service.console_protocol import CameraHealth, CameraService, Health, Setting
 from ..service.erasure import Forgotten
 from ..vision.image import decode_image
 from .access import Access
-from .schemas import Credentials, Known, Logged, Merged, Renamed, Seen, SignIn, StoredSample
+from .schemas import Credentials, Known, Merged, Renamed, Seen, SignIn, StoredSample
 
 MOST_PIXELS = 50_000_000  # of an uploaded photo: 150 MB while it is looked at, one at a time
 PNG: dict[int | str, dict[str, Any]] = {200: {"content": {"image/png": {}}}}
@@ -185,9 +186,9 @@ def appearances(
     before: Annotated[float | None, Query(description="only those that started earlier, seconds since 1970")] = None,
     person: Annotated[str | None, Query(description="an id; empty for those of nobody known")] = None,
     source: Annotated[str | None, Query(description="a camera")] = None,
-) -> list[Logged]:
+) -> list[LoggedAppearance]:
     """Newest first. For the next page, ask ``before`` the last one's start."""
-    return [logged(event) for event in service.appearances(limit, before, person, source)]
+    return service.appearances(limit, before, person, source)
 
 
 @router.get("/appearances/{id}/face", tags=["appearances"], responses=PNG | ABSENT, response_class=Response)
@@ -225,7 +226,7 @@ def settings(service: Served) -> Sequence[Setting]:
 @router.patch("/settings", tags=["service"])
 def change(service: Served, values: Mapping[str, bool | int | float | str]) -> Sequence[Setting]:
     """All or none, for now and for the next start."""
-    service.change(values)
+    service.change_settings(values)
     return service.settings()
 
 
@@ -234,13 +235,6 @@ def camera_of(service: CameraService, name: str) -> CameraHealth:
         return service.cameras[name]
     except KeyError:
         raise HTTPException(404, f"no camera {name!r}") from None
-
-
-def logged(event: Mapping[str, Any]) -> Logged:
-    """What ``Appearance.as_event`` made, back; fields of a later version are left out."""
-    match = event["match"]
-    said = {name: event[name] for name in Logged.__dataclass_fields__ if name in event}
-    return Logged(**{**said, "match": Match(**match) if match else None, "box": tuple(event["box"])})
 
 
 def _person(service: CameraService, id: str) -> Person:

@@ -18,7 +18,7 @@ from fastapi.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from ..inference.scheduler import Frame
-from ..service.console_protocol import CameraService
+from ..service.console_protocol import CameraService, WatchedFrame
 from ..tracking.watcher import VisibleFace
 from .access import Access
 from .api import ABSENT, Served, camera_of
@@ -66,10 +66,10 @@ def _jpeg(frame: Frame) -> bytes:
 def picture(request: Request, service: Served, name: str) -> Response:
     """The newest picture, as JPEG, at most 1280 pixels wide."""
     camera_of(service, name)
-    frame, _ = service.latest(name)
-    if frame is None:
+    latest = service.latest(name)
+    if latest is None:
         raise HTTPException(404, f"{name}: no picture yet")
-    return Response(request.app.state.pictures.of(frame), media_type="image/jpeg")
+    return Response(request.app.state.pictures.of(latest.frame), media_type="image/jpeg")
 
 
 @router.websocket("/cameras/{name}/live")
@@ -85,23 +85,24 @@ async def live(socket: WebSocket, name: str) -> None:
     state.viewers += 1
     try:
         await socket.accept()
-        shown: Frame | None = None
+        shown: WatchedFrame | None = None
         while not state.stopping:
             await socket.receive_text()
             if access.token(socket.headers) is None:
                 await socket.close(1008, "signed out")
                 return
             until = time.monotonic() + STALE
-            frame, present = service.latest(name)
-            while (frame is None or frame is shown) and time.monotonic() < until and not state.stopping:
+            latest = service.latest(name)
+            while (latest is None or latest is shown) and time.monotonic() < until and not state.stopping:
                 await asyncio.sleep(POLL)
-                frame, present = service.latest(name)
-            fresh = frame is not None and frame is not shown
-            said = {"fresh": fresh, "present": [asdict(one) for one in present if fresh and _inside(one)]}
+                latest = service.latest(name)
+            fresh = None if latest is shown else latest
+            faces = fresh.faces if fresh else ()
+            said = {"fresh": fresh is not None, "present": [asdict(face) for face in faces if _inside(face)]}
             await socket.send_text(json.dumps(said))
-            if frame is not None and fresh:
-                shown = frame
-                await socket.send_bytes(await run_in_threadpool(state.pictures.of, frame))
+            if fresh is not None:
+                shown = fresh
+                await socket.send_bytes(await run_in_threadpool(state.pictures.of, fresh.frame))
         await socket.close(1001)
     except WebSocketDisconnect:
         pass
@@ -128,7 +129,7 @@ async def events(request: Request, service: Served) -> StreamingResponse:
             said = time.monotonic()
             while not state.stopping and state.access.token(request.headers) is not None:
                 try:
-                    yield f"event: appearance\ndata: {json.dumps(news.get_nowait())}\n\n"
+                    yield f"event: appearance\ndata: {json.dumps(news.get_nowait().as_event())}\n\n"
                     said = time.monotonic()
                 except queue.Empty:
                     if time.monotonic() - said > PING:

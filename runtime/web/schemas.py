@@ -9,7 +9,6 @@ from pydantic import Field
 
 from ..gallery.match import Match
 from ..gallery.people import Person
-from ..tracking.appearance import Appearance
 
 Name = Annotated[str, Field(min_length=1, max_length=200)]
 
@@ -67,10 +66,3 @@ class Seen:
     name: Name
     appearance: str
     force: bool = False
-
-
-@dataclass(frozen=True)
-class Logged(Appearance):
-    """``face``: whether there is a picture of the best shot."""
-
-    face: bool = False

@@ -30,6 +30,7 @@ from hot import INPUT, OUTPUTS, answers
 from numpy.typing import NDArray
 
 from rkface.runtime.cameras.camera import Camera
+from rkface.runtime.cameras.sources import Picture
 from rkface.runtime.core.bundle import Input, Manifest, Model, Output, Source, Thresholds
 from rkface.runtime.core.progress import stage
 from rkface.runtime.gallery.gallery import Gallery
@@ -38,9 +39,9 @@ from rkface.runtime.inference.pipeline import open_bundle
 from rkface.runtime.inference.scheduler import Scheduler
 from rkface.runtime.service import service
 from rkface.runtime.service.camera_worker import CameraWorker
-from rkface.runtime.service.health import resident
+from rkface.runtime.service.health import read_resident_bytes
 from rkface.runtime.service.settings import DAY, CameraSettings, Events, Keep, Settings
-from rkface.runtime.service.startup import detect_doubtful
+from rkface.runtime.tracking.watch import detect_for_tracking
 from rkface.runtime.vision import embed
 
 PEOPLE, DIMENSIONS, WIDTH, HEIGHT = 1000, 512, 640, 360
@@ -85,7 +86,7 @@ class Day:
         self.told, self.minutes, self.time = told, minutes, time.monotonic()
         self.frames = ((minute, place) for minute in count() for place in range(len(VISIT)))
 
-    def read(self) -> tuple[NDArray[np.uint8], float]:
+    def read(self) -> Picture:
         minute, place = next(self.frames)
         if minute == self.minutes:
             raise EOFError
@@ -93,7 +94,7 @@ class Day:
             self.told(minute // 60)
         self.time += VISIT[place]
         who = NOBODY if place >= len(VISIT) - 2 else KNOWN if minute % 2 else STRANGER
-        return self.pictures[who], self.time
+        return Picture(self.pictures[who], self.time)
 
     def close(self) -> None: ...
 
@@ -126,7 +127,7 @@ def day(hours: float, folder: Path, cameras: int = 1) -> list[dict[str, float]]:
     with Gallery(settings.gallery, embedding_identity(manifest), create=True) as gallery:
         for number in range(PEOPLE):
             gallery.add(f"Person {number}", [Sample(people[number], None, 1.0, "bench")])
-    service.ROUND = 2.0
+    service.PRUNE_INTERVAL = 2.0
     recognizer, detector, held = Recognizer(people, people[PEOPLE]), Detector(), []
     begun, used = time.monotonic(), time.process_time()
 
@@ -136,7 +137,7 @@ def day(hours: float, folder: Path, cameras: int = 1) -> list[dict[str, float]]:
                 "hour": hour,
                 "seconds": round(time.monotonic() - begun),
                 "CPU s": round(time.process_time() - used, 3),
-                "RSS MiB": round(resident() / 2**20, 1),
+                "RSS MiB": round(read_resident_bytes() / 2**20, 1),
                 "threads": threading.active_count(),
                 "descriptors": len(os.listdir("/proc/self/fd")),  # noqa: PTH208
                 "log KiB": sum(path.stat().st_size for path in folder.glob("appearances*")) // 1024,
@@ -147,20 +148,20 @@ def day(hours: float, folder: Path, cameras: int = 1) -> list[dict[str, float]]:
     def opened(name: str) -> CameraWorker:
         told = note if name == names[0] else lambda hour: None
         day = Day(round(hours * 60), told)
-        return CameraWorker(Camera(name, lambda _: day, name=name, live=False), every=True)
+        return CameraWorker(Camera(name, lambda _: day, name=name, live=False, recording=True))
 
-    views = {name: opened(name) for name in names}
+    workers = {name: opened(name) for name in names}
     running = service.Service(
         settings,
-        open_camera_worker=lambda name, _: views[name],
+        open_camera_worker=lambda name, _: workers[name],
         open_scheduler=lambda _: Scheduler(
-            manifest, lambda role, core: detector if role == "detector" else recognizer, 1, detect_doubtful
+            manifest, lambda role, core: detector if role == "detector" else recognizer, 1, detect_for_tracking
         ),
     )
     with running:
         running.run()
         note(hours)
-        seen = sum(view.watcher.state.appearances for view in views.values() if view.watcher)
+        seen = sum(watcher.state.appearances for watcher in running.watchers.values())
     told = (folder / "events.jsonl").read_bytes() if hours < 24 else b""
     assert seen == cameras * round(hours * 60), f"{seen} appearances in {hours * 60:.0f} minutes"
     assert not told or told.count(b'"stage":"start"') == seen

@@ -21,7 +21,8 @@ from rkface.runtime.gallery.match import Match
 from rkface.runtime.inference.pipeline import Pipeline
 from rkface.runtime.inference.scheduler import Frame
 from rkface.runtime.tracking.visit import RecognitionRules, fuse
-from rkface.runtime.tracking.watcher import Watcher, detecting, watch
+from rkface.runtime.tracking.watch import detect_for_tracking, watch_results
+from rkface.runtime.tracking.watcher import Watcher
 from rkface.runtime.vision.embed import unit
 
 RULES = RecognitionRules.of(THRESHOLDS)
@@ -41,7 +42,7 @@ def main() -> int:
     width, height = (int(side) for side in options.size.split("x"))
     counts: Counter[str] = Counter()
     shots = []  # of whom, and all that was kept of the visit
-    with open_demo(detecting(RULES)) as scheduler, stage("rounds") as shown:
+    with open_demo(detect_for_tracking) as scheduler, stage("rounds") as shown:
         pipeline = scheduler.pipeline()
         for seed in range(1000, 1000 + options.rounds):
             shown.advance(seed - 1000, options.rounds)
@@ -57,12 +58,12 @@ def main() -> int:
                 ]
                 return [sorted(row, key=lambda match: -match.cosine)[:k] for row in rows]
 
-            watcher = Watcher("", pipeline, search, RULES, clock=lambda moment: moment)
+            watcher = Watcher("", pipeline, search, RULES, to_utc=lambda moment: moment)
             frames = (
                 Frame(camera.render(number / options.rate).image, number, number / options.rate)
                 for number in range(round(camera.round * options.rate))
             )
-            told = list(watch(scheduler.run(frames), {"": watcher}))
+            told = list(watch_results(scheduler.run(frames), {"": watcher}))
             told += watcher.close()
             ends = [one for one in told if one.stage == "end"]
             named = Counter(one.match.name for one in ends if one.match)

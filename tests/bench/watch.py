@@ -83,7 +83,7 @@ def measure(width: int, height: int, count: int, seconds: float, rate: float) ->
         start = time.thread_time_ns()
         found = pipeline.detect(image, rules.doubtful)
         found = Faces(found.boxes + np.tile(jitter, 2), found.scores, found.landmarks + jitter[:, None])
-        watcher.step(Frame(image, number, number / rate), found)
+        watcher.update(Frame(image, number, number / rate), found)
         taken.append((time.thread_time_ns() - start) / 1e6)
     assert watcher.state.faces == count * len(taken), "the stand-in does not answer like a detector"
     return np.array(taken), watcher.state.embeddings / max(count, 1) / seconds

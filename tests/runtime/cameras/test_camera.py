@@ -12,12 +12,12 @@ import pytest
 
 from rkface.runtime.cameras import sources
 from rkface.runtime.cameras.camera import Camera, find_device, is_black, mpp_pipeline, open_camera, without_password
-from rkface.runtime.cameras.frame_gate import FrameGate, feed
-from rkface.runtime.cameras.mjpeg import Splitter
-from rkface.runtime.cameras.sources import CaptureFormat, Pipe, fourcc
+from rkface.runtime.cameras.frame_gate import FrameGate, feed_frames
+from rkface.runtime.cameras.mjpeg import JpegSplitter
+from rkface.runtime.cameras.sources import CaptureFormat, JpegPipe, Picture, format_name
 from rkface.runtime.core.errors import InputError, WorkError
 from rkface.runtime.inference.scheduler import Frame, Result
-from rkface.runtime.service.camera_worker import open_camera_worker, pace_of
+from rkface.runtime.service.camera_worker import make_frame_gate, open_camera_worker
 from rkface.runtime.service.settings import CameraSettings
 from rkface.runtime.tracking.visit import RecognitionRules
 
@@ -67,7 +67,7 @@ class Lines:
         one = self.left.pop(0)
         if isinstance(one, Exception):
             raise one
-        return one, float(self.opened)
+        return Picture(one, float(self.opened))
 
     def close(self):
         self.closed += 1
@@ -80,9 +80,9 @@ def frames_of(camera):
 
 def test_a_live_camera_that_is_lost_comes_back_perhaps_with_another_size(caplog):
     lines = Lines(
-        [picture(0), picture(1), WorkError("/dev/video0 gives no more pictures")],
-        WorkError("/dev/video0 is not there"),
-        WorkError("/dev/video0 is not there"),
+        [picture(0), picture(1), WorkError("/dev/video0 stopped delivering pictures")],
+        WorkError("/dev/video0 does not exist"),
+        WorkError("/dev/video0 does not exist"),
         [picture(2, 96, 64)],
     )
     camera = Camera("door", lines, retries=(0.0,))
@@ -92,7 +92,7 @@ def test_a_live_camera_that_is_lost_comes_back_perhaps_with_another_size(caplog)
     state = camera.state()
     assert state.size == (96, 64) and state.frames == 3 and state.reconnects == 5
     assert lines.closed == 2  # each that was opened, once
-    assert caplog.text.count("/dev/video0 is not there") == 1  # not again and again
+    assert caplog.text.count("/dev/video0 does not exist") == 1  # not again and again
 
 
 def test_the_state_says_what_is_wrong_while_it_is_and_not_after():
@@ -131,7 +131,7 @@ def test_close_ends_a_wait():
 
 
 def test_pictures_that_cannot_be_decoded_are_counted_and_too_many_open_the_camera_anew(monkeypatch):
-    monkeypatch.setattr("rkface.runtime.cameras.camera.UNREADABLE", 3)
+    monkeypatch.setattr("rkface.runtime.cameras.camera.UNREADABLE_LIMIT", 3)
     lines = Lines([picture(0), None, None, picture(1), None, None, None], [picture(2)])
     camera = Camera("door", lines, retries=(0.0,))
     assert [number_of(frame) for frame in frames_of(camera)] == [0, 1, 2]
@@ -216,7 +216,7 @@ def test_a_folder_of_photos_at_a_rate_and_what_is_no_photo_is_passed_over(tmp_pa
     for number in (0, 1, 3):
         cv2.imwrite(str(tmp_path / f"{number}.png"), picture(number))
     (tmp_path / "2.png").write_bytes(b"no picture")
-    camera = open_camera(str(tmp_path), wanted=CaptureFormat(rate=4))
+    camera = open_camera(str(tmp_path), capture_format=CaptureFormat(rate=4))
     found = frames_of(camera)
     assert [number_of(frame) for frame in found] == [0, 1, 3]
     assert found[2].time - found[0].time == pytest.approx(0.75)
@@ -226,7 +226,7 @@ def test_a_folder_of_photos_at_a_rate_and_what_is_no_photo_is_passed_over(tmp_pa
 def test_a_photo_that_is_held_is_followed_and_nobody_from_it_to_the_next(tmp_path):
     for number in (0, 1):
         cv2.imwrite(str(tmp_path / f"{number}.png"), picture(number))
-    frames = frames_of(open_camera(str(tmp_path), wanted=CaptureFormat(hold=1.0)))
+    frames = frames_of(open_camera(str(tmp_path), capture_format=CaptureFormat(hold=1.0)))
     dark = [is_black(frame.image) for frame in frames]
     assert dark == 2 * ([False] * 5 + [True])
     assert [number_of(frame) for frame, black in zip(frames, dark, strict=True) if not black] == [0] * 5 + [1] * 5
@@ -248,7 +248,7 @@ def test_jpegs_from_a_pipe_until_its_other_end_closes():
     reading, writing = os.pipe()
     with os.fdopen(writing, "wb") as file:
         file.write(data)
-    camera = Camera("stdin", lambda camera: Pipe(reading, lambda: not camera.closed), live=False)
+    camera = Camera("stdin", lambda camera: JpegPipe(reading, lambda: not camera.closed), live=False)
     assert [(number_of(frame), frame.image.shape[1]) for frame in frames_of(camera)] == [(0, 64), (2, 64), (3, 96)]
     assert camera.state().unreadable == 1
     os.close(reading)
@@ -256,7 +256,7 @@ def test_jpegs_from_a_pipe_until_its_other_end_closes():
 
 def test_a_pipe_that_says_nothing_can_be_closed():
     reading, writing = os.pipe()
-    camera = Camera("stdin", lambda camera: Pipe(reading, lambda: not camera.closed), live=False)
+    camera = Camera("stdin", lambda camera: JpegPipe(reading, lambda: not camera.closed), live=False)
     thread = threading.Thread(target=camera.read)
     thread.start()
     camera.close()
@@ -275,7 +275,7 @@ def test_pictures_are_cut_at_the_same_places_however_they_arrive(chunk):
     noisy = cv2.imencode(".jpg", np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8))[1].tobytes()
     pictures = [with_thumbnail(jpeg(0)), jpeg(1, 64, 48, *PROGRESSIVE), jpeg(2, 64, 48, *RESTARTS), noisy, jpeg(4)]
     stream = io.BytesIO(b"--frame\r\n\r\n" + b"\r\n--frame\xff\r\n".join(pictures))
-    splitter, found = Splitter(), []
+    splitter, found = JpegSplitter(), []
     while data := stream.read(chunk):
         found += splitter.feed(data)
     assert found == pictures and splitter.broken == 0
@@ -289,7 +289,7 @@ def test_bytes_that_are_missing_cost_the_pictures_they_were_in():
     assert min(np.diff(ends)) > 1 << 16
     heads = [end + offset for end in ends[:4] for offset in range(-30, 700, 20)]  # the markers are in the head
     for start in [*heads, *random.integers(0, ends[3], 40)]:
-        found = Splitter().feed(whole[:start] + whole[start + 30 :])
+        found = JpegSplitter().feed(whole[:start] + whole[start + 30 :])
         hit = int(np.searchsorted(ends, start, side="right"))
         assert found[:hit] == pictures[:hit] and found[-(8 - hit - 3) :] == pictures[hit + 3 :]
 
@@ -303,16 +303,16 @@ def test_a_wrong_name_says_what_there_is(spec):
 def test_a_video_whose_name_opencv_would_crash_on_is_refused(tmp_path):
     film = tmp_path / os.fsdecode(b"f\xfflm.avi")
     film.write_bytes(b"RIFF")
-    with pytest.raises(InputError, match="not in UTF-8: rename it"):
+    with pytest.raises(InputError, match="not in UTF-8: rename the file"):
         open_camera(str(film))
 
 
 def test_a_file_that_is_no_video_and_an_empty_folder(tmp_path):
     (tmp_path / "door.mp4").write_bytes(b"no video at all")
-    with pytest.raises(InputError, match="is no video"):
+    with pytest.raises(InputError, match="is not a video"):
         open_camera(str(tmp_path / "door.mp4"))
     (tmp_path / "empty").mkdir()
-    with pytest.raises(InputError, match="no JPEG"):
+    with pytest.raises(InputError, match="there is no JPEG"):
         open_camera(str(tmp_path / "empty"))
 
 
@@ -326,13 +326,13 @@ def test_gstreamer_is_asked_for_only_where_opencv_has_it(monkeypatch):
 def test_mpp_decodes_and_no_address_can_add_elements():
     assert "rtph265depay ! h265parse ! mppvideodec !" in mpp_pipeline("rtsp://door/1", "h265")
     for address, codec in (("rtsp://door/1", "vp9"), ('rtsp://door/1" ! filesink location="/etc/x', "h264")):
-        with pytest.raises(InputError, match="MPP decodes"):
+        with pytest.raises(InputError, match="use h264 or h265"):
             mpp_pipeline(address, codec)
 
 
 def test_devices_by_number_path_and_stable_name(tmp_path, monkeypatch):
     assert str(find_device("2")) == "/dev/video2" and str(find_device("/dev/video11")) == "/dev/video11"
-    monkeypatch.setattr("rkface.runtime.cameras.camera.STABLE", tmp_path)
+    monkeypatch.setattr("rkface.runtime.cameras.camera.BY_ID", tmp_path)
     (tmp_path / "usb-Maker_Cam-video-index0").symlink_to("../../video3")
     assert find_device("usb-Maker_Cam-video-index0") == tmp_path / "usb-Maker_Cam-video-index0"
     assert find_device("clip.mp4") is None and find_device(str(tmp_path)) is None
@@ -344,7 +344,7 @@ def test_a_device_that_is_not_there_is_waited_for():
     reader.start()
     while not camera.state().error:
         pass
-    assert "/dev/video987 is not there" in camera.state().error and "rkface doctor" in camera.state().error
+    assert "/dev/video987 does not exist" in camera.state().error and "rkface doctor" in camera.state().error
     camera.close()
     reader.join(PATIENCE)
 
@@ -379,7 +379,7 @@ def test_a_v4l2_camera_is_asked_format_first_and_what_it_gives_is_reported(tmp_p
 
     monkeypatch.setattr(sources.cv2, "VideoCapture", Capture)
     wanted = CaptureFormat(1920, 1080, 25, "MJPG")
-    camera = Camera("0", lambda camera: sources.Device(node, wanted))
+    camera = Camera("0", lambda camera: sources.V4l2Device(node, wanted))
     with camera:
         assert number_of(camera.read()) == 4
     assert asked == [
@@ -406,7 +406,7 @@ def test_a_pipeline_has_time_limits_where_opencv_knows_them(monkeypatch, version
     monkeypatch.setattr(sources.cv2, "VideoCapture", Capture)
     monkeypatch.setattr(sources.cv2, "__version__", version)
     with pytest.raises(WorkError, match="does not answer"):
-        sources.Network("videotestsrc ! appsink", "pipeline", gstreamer=True)
+        sources.NetworkStream("videotestsrc ! appsink", "pipeline", gstreamer=True)
     [(address, backend, limits)] = opened
     assert (address, backend) == ("videotestsrc ! appsink", cv2.CAP_GSTREAMER)
     assert (cv2.CAP_PROP_READ_TIMEOUT_MSEC in limits) == limited
@@ -417,27 +417,27 @@ def test_names_and_formats():
     assert without_password("rtspsrc location=rtsp://a:b@c/1 ! appsink") == "rtspsrc location=rtsp://c/1 ! appsink"
     assert without_password("rtsp://ada:a/b@c@host/1") == "rtsp://host/1"
     assert without_password("rtsp://h/user=ada&password=secret&channel=1") == "rtsp://h/user=…&password=…&channel=1"
-    assert fourcc(cv2.VideoWriter.fourcc(*"NV12")) == "NV12" and fourcc(0) == "" and fourcc(-1) == ""
+    assert format_name(cv2.VideoWriter.fourcc(*"NV12")) == "NV12" and format_name(0) == "" and format_name(-1) == ""
 
 
 def paced(pace, seconds, rate=30, start=0.0, image=None):
     image = picture(3) if image is None else image
-    return sum(pace.wants(Frame(image, n, start + n / rate)) for n in range(round(seconds * rate)))
+    return sum(pace.accepts(Frame(image, n, start + n / rate)) for n in range(round(seconds * rate)))
 
 
 @pytest.mark.parametrize(("camera", "rate", "expected"), [(30, 15, 150), (25, 15, 150), (10, 15, 100), (30, 7, 70)])
 def test_a_pace_is_kept_on_average(camera, rate, expected):
     pace = FrameGate(rate=rate)
-    pace.follow(1)
+    pace.set_tracked_faces(1)
     assert paced(pace, 10, camera) == pytest.approx(expected, abs=2)
 
 
 def test_nobody_there_is_looked_for_less_often_but_the_pace_picks_up_at_once():
-    pace = FrameGate(rate=15, idle=2)
+    pace = FrameGate(rate=15, idle_rate=2)
     assert paced(pace, 10) == pytest.approx(20, abs=2)
-    pace.follow(1)
+    pace.set_tracked_faces(1)
     assert paced(pace, 1, start=10) >= 13
-    pace.follow(0)
+    pace.set_tracked_faces(0)
     assert paced(pace, 3, start=11) == pytest.approx(45, abs=2)  # for the calm after
     assert paced(pace, 10, start=14) == pytest.approx(20, abs=2)
 
@@ -445,13 +445,13 @@ def test_nobody_there_is_looked_for_less_often_but_the_pace_picks_up_at_once():
 def test_without_motion_one_look_every_few_seconds():
     random = np.random.default_rng(0)
     noisy = [(picture(5, 640, 360) + random.integers(0, 9, (360, 640, 3))).astype(np.uint8) for _ in range(30)]
-    pace = FrameGate(idle=5, calm=3, motion=0.005)
-    start = sum(pace.wants(Frame(noisy[n % 30], n, n / 30)) for n in range(90))
+    pace = FrameGate(idle_rate=5, calm=3, motion=0.005)
+    start = sum(pace.accepts(Frame(noisy[n % 30], n, n / 30)) for n in range(90))
     assert start == pytest.approx(45, abs=2)  # the first picture is news
-    assert sum(pace.wants(Frame(noisy[n % 30], n, 3 + n / 30)) for n in range(900)) <= 30 / 3 + 1
+    assert sum(pace.accepts(Frame(noisy[n % 30], n, 3 + n / 30)) for n in range(900)) <= 30 / 3 + 1
     moved = noisy[0].copy()
     moved[100:160, 200:260] = 255  # a face's worth
-    assert pace.wants(Frame(moved, 0, 33.0)) and pace.wants(Frame(moved, 1, 33.1))
+    assert pace.accepts(Frame(moved, 0, 33.0)) and pace.accepts(Frame(moved, 1, 33.1))
 
 
 def room(number, noise=6.0):
@@ -467,8 +467,8 @@ def test_a_still_camera_that_is_set_to_motion_is_looked_at_seldom_and_a_newcomer
     sets = {"off": CameraSettings("door"), "on": CameraSettings("door", motion=True)}
     looked = {}
     for name, settings in sets.items():
-        pace = pace_of(settings)
-        looked[name] = [n for n in range(20 * rate) if pace.wants(Frame(pictures[n % 20], n, n / rate))]
+        pace = make_frame_gate(settings)
+        looked[name] = [n for n in range(20 * rate) if pace.accepts(Frame(pictures[n % 20], n, n / rate))]
     after = [n for n in looked["on"] if n > 4 * rate]  # the first picture is news for three seconds
     assert len(after) <= 16 / 3 + 1 and len([n for n in looked["off"] if n > 4 * rate]) >= 16 * 5 - 2
     assert pace.state == "still" and pace.skipped == 20 * rate - len(looked["on"])
@@ -476,42 +476,44 @@ def test_a_still_camera_that_is_set_to_motion_is_looked_at_seldom_and_a_newcomer
     for n in range(20 * rate, 21 * rate):  # a face 90 px wide comes in from the left, 12 px a frame
         picture, edge = pictures[n % 20].copy(), 12 * (n - 20 * rate + 1)
         picture[200:320, max(0, edge - 90) : edge] = 190
-        wanted.append(pace.wants(Frame(picture, n, n / rate)))
+        wanted.append(pace.accepts(Frame(picture, n, n / rate)))
     assert any(wanted[:5]), "before all of it is in the picture"
     assert all(wanted[wanted.index(True) :]) and pace.state == "busy"
 
 
 def test_looks_a_second_are_bounded_as_they_are_set():
-    pace = pace_of(CameraSettings("door", looks=6))
+    pace = make_frame_gate(CameraSettings("door", looks=6))
     assert paced(pace, 10) == pytest.approx(20, abs=2) and pace.state == "idle"
-    pace.follow(1)
+    pace.set_tracked_faces(1)
     assert paced(pace, 10, start=10) == pytest.approx(60, abs=2)
 
 
 def test_a_recording_is_looked_at_whole_whatever_its_pace(tmp_path):
     for number in range(12):
         cv2.imwrite(str(tmp_path / f"{number:02}.png"), picture(3))
-    view, seen = open_camera_worker("still", CameraSettings(str(tmp_path), hold=0.0, looks=1, motion=True)), []
-    view.watcher = SimpleNamespace(present=lambda: ())
+    worker, seen = open_camera_worker("still", CameraSettings(str(tmp_path), hold=0.0, looks=1, motion=True)), []
+    watcher = SimpleNamespace(visible_faces=lambda: ())
 
     def submit(frame):
         seen.append(frame.number)
-        view.seen(Result(frame, None, None, 0, 0.0, 0.0))
+        worker.note_result(Result(frame, None, None, 0, 0.0, 0.0), watcher)
         return True
 
-    view.run(submit)
-    assert seen == list(range(12)) and (view.health().skipped, view.health().pace) == (0, "")
+    worker.run(submit)
+    assert seen == list(range(12)) and (worker.health().skipped, worker.health().pace) == (0, "")
 
 
 def test_a_clock_that_jumps_back_does_not_stop_the_pace():
-    pace = FrameGate(rate=10, idle=10)
+    pace = FrameGate(rate=10, idle_rate=10)
     assert paced(pace, 2, start=3600) == pytest.approx(20, abs=2)
     assert paced(pace, 2, start=0) == pytest.approx(20, abs=2)
 
 
 def test_feed_ends_with_the_camera_or_when_nobody_wants_more():
     got = []
-    feed(Camera("x", Lines([picture(n) for n in range(5)]), live=False), lambda frame: not got.append(frame.number))
+    feed_frames(
+        Camera("x", Lines([picture(n) for n in range(5)]), live=False), lambda frame: not got.append(frame.number)
+    )
     assert got == [0, 1, 2, 3, 4]
-    feed(Camera("x", Lines([picture(n) for n in range(5)]), live=False), lambda frame: got.append(-1))
+    feed_frames(Camera("x", Lines([picture(n) for n in range(5)]), live=False), lambda frame: got.append(-1))
     assert got == [0, 1, 2, 3, 4, -1]

@@ -241,7 +241,7 @@ def test_encrypting_them_is_finished_after_whatever_cut_it_off(path, log, key, c
         reader.execute("BEGIN")
         reader.execute("SELECT count(*) FROM appearance").fetchall()
         assert main(command) == 1
-        assert "another program reads old pages" in capsys.readouterr().err
+        assert "another program is reading this file" in capsys.readouterr().err
         assert in_the_clear(log)
     assert main(command) == 0
     assert not in_the_clear(log)

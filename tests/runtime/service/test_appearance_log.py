@@ -42,16 +42,16 @@ def log(tmp_path, clock):
 
 
 def ids(log, **asked):
-    return [event["id"] for event in log.newest(**asked)]
+    return [one.id for one in log.newest(**asked)]
 
 
 def test_an_appearance_is_one_row_however_often_it_is_told(log):
     log.record(seen(), b"picture")
     log.record(seen(stage="end"))
-    (event,) = log.newest()
-    assert event["stage"] == "end" and event["face"] and log.face("a") == b"picture"
+    (logged,) = log.newest()
+    assert logged.stage == "end" and logged.face and log.face("a") == b"picture"
     log.record(seen(person="p1", stage="end"), None)
-    assert not log.newest()[0]["face"] and log.face("a") is None
+    assert not log.newest()[0].face and log.face("a") is None
     assert log.face("nobody") is None
 
 
@@ -68,8 +68,8 @@ def test_who_came_in_one_frame_is_on_one_page(log):
         log.record(seen(id, started=NOW + index // 3))  # three at once, twice
     pages, before = [], None
     while page := log.newest(2, before):
-        pages.append([event["id"] for event in page])
-        before = page[-1]["started"]
+        pages.append([one.id for one in page])
+        before = page[-1].started
     assert pages == [["d", "e", "f"], ["a", "b", "c"]]
 
 
@@ -110,7 +110,7 @@ def test_forgotten_people_leave_no_byte_and_merged_ones_their_rows(log):
         log.record(seen(id, person))
     log.prune(KEEP, ["p3"], {"p2": "p3"})
     assert sorted(ids(log)) == ["b", "c"] and ids(log, person="p3") == ["b"]
-    assert log.newest(person="p3")[0]["match"]["person"] == "p3"
+    assert log.newest(person="p3")[0].match.person == "p3"
     files = b"".join(path.read_bytes() for path in log.path.parent.iterdir())
     assert b"Name of p1" not in files and b"Name of p2" in files
 

@@ -14,7 +14,8 @@ from rkface.runtime.core.faces import Faces
 from rkface.runtime.gallery.match import Match
 from rkface.runtime.inference.scheduler import Frame, Result
 from rkface.runtime.tracking.visit import RecognitionRules, decide
-from rkface.runtime.tracking.watcher import Watcher, watch
+from rkface.runtime.tracking.watch import watch_results
+from rkface.runtime.tracking.watcher import Watcher
 from rkface.runtime.vision import align as alignment
 from rkface.runtime.vision.embed import unit
 from rkface.runtime.vision.liveness import surroundings
@@ -61,8 +62,8 @@ class Camera:
             self.pipe,
             search or self.search,
             rules,
-            clock=lambda time: UTC + time,
-            beat=lambda: self.beats,
+            to_utc=lambda time: UTC + time,
+            monotonic=lambda: self.beats,
             **options,
         )
 
@@ -93,7 +94,7 @@ class Camera:
             faces = Faces(boxes, np.full(len(boxes), score, np.float32), landmarks)
             self.time += step
             self.number += 1
-            self.told += self.watcher.step(Frame(image, self.number, self.time, self.name), faces)
+            self.told += self.watcher.update(Frame(image, self.number, self.time, self.name), faces)
 
     def stages(self):
         return [(one.stage, one.match.person if one.match else None) for one in self.told]
@@ -289,7 +290,7 @@ def test_a_face_that_cannot_be_used_is_never_embedded(seen):
     camera.see((1, 300, 300))
     camera.see((1, 300, 300), seconds=3, **seen)
     assert camera.pipe.embedded == [] and camera.told == []
-    assert camera.watcher.present()  # it is followed, though
+    assert camera.watcher.visible_faces()  # it is followed, though
 
 
 def test_another_resolution_goes_on_with_the_same_visit():
@@ -304,12 +305,12 @@ def test_another_resolution_goes_on_with_the_same_visit():
 def test_a_dead_camera_s_visits_end():
     camera = Camera()
     camera.see((1, 300, 300), seconds=2)
-    assert camera.watcher.present() and camera.watcher.tick() == []
+    assert camera.watcher.visible_faces() and camera.watcher.tick() == []
     for second in range(20):
         camera.beats = second + 1.5
         camera.told += camera.watcher.tick()
     assert camera.stages() == [("start", "p1"), ("end", "p1")]
-    assert camera.told[-1].ended == pytest.approx(UTC + 102, abs=0.05) and camera.watcher.present() == ()
+    assert camera.told[-1].ended == pytest.approx(UTC + 102, abs=0.05) and camera.watcher.visible_faces() == ()
 
 
 def test_close_ends_what_lasts_and_a_glimpse_of_somebody_known_is_told():
@@ -361,7 +362,7 @@ def test_where_it_is_demanded_a_picture_has_no_name_and_who_turns_out_live_gets_
     camera = Camera(liveness=judge, rules=RecognitionRules(MATCH, live=0.5, need_live=True))
     camera.see((1, 600, 300), seconds=1.4)
     assert camera.stages() == [("start", None)] and camera.told[0].live is False
-    assert [one.match for one in camera.watcher.present()] == [None]
+    assert [one.match for one in camera.watcher.visible_faces()] == [None]
     judge.says = 1.0
     camera.see((1, 600, 300), seconds=3)
     assert camera.stages() == [("start", None), ("update", "p1")] and camera.told[1].live is True
@@ -409,14 +410,14 @@ def test_nothing_is_left_of_visits_that_are_over():
         camera.see((who, 300, 300), (29 - who, 800, 300), seconds=2, step=0.2)
         camera.see(seconds=3, step=0.5)
     watcher = camera.watcher
-    assert watcher.state.appearances >= 40 and watcher.state.open == 0 and watcher.following == 0
-    assert not watcher._candidates and not watcher._visits._followed and not watcher._tracker._ids.size
+    assert watcher.state.appearances >= 40 and watcher.state.open == 0 and watcher.tracked_faces == 0
+    assert not watcher._best_shots and not watcher._visits._by_track and not watcher._tracker._ids.size
 
 
 def test_present_says_who_is_where():
     camera = Camera()
     camera.see((1, 320, 360), (20, 960, 360), seconds=2)
-    left, right = sorted(camera.watcher.present(), key=lambda one: one.box)
+    left, right = sorted(camera.watcher.visible_faces(), key=lambda one: one.box)
     assert (left.match.person, right.match) == ("p1", None)
     assert {left.appearance, right.appearance} == {one.id for one in camera.told}
     assert left.box == pytest.approx((280 / WIDTH, 320 / HEIGHT, 360 / WIDTH, 400 / HEIGHT), abs=0.003)
@@ -456,15 +457,15 @@ def test_two_cameras_are_told_apart():
     cameras = {"door": Camera(), "gate": Camera(name="gate", known=(3, 4, 5))}
     results = []
     for camera, who in zip(cameras.values(), (1, 4), strict=True):
-        step = camera.watcher.step
-        camera.watcher.step = lambda frame, faces: results.append(Result(frame, faces, None, 0, 0.0, 0.0)) or []
+        step = camera.watcher.update
+        camera.watcher.update = lambda frame, faces: results.append(Result(frame, faces, None, 0, 0.0, 0.0)) or []
         camera.see((who, 300, 300), seconds=2)
-        camera.watcher.step = step
+        camera.watcher.update = step
     results.sort(key=lambda result: result.frame.time)  # one frame of each camera in turn
-    paces = {name: FrameGate(rate=10, idle=1) for name in cameras}
-    told = list(watch(results, {name: camera.watcher for name, camera in cameras.items()}, paces))
+    paces = {name: FrameGate(rate=10, idle_rate=1) for name in cameras}
+    told = list(watch_results(results, {name: camera.watcher for name, camera in cameras.items()}, paces))
     assert sorted((one.source, one.match.person) for one in told) == [("door", "p1"), ("gate", "p4")]
-    wanted = [paces["door"].wants(Frame(np.zeros((9, 9, 3), np.uint8), n, n / 10)) for n in range(20)]
+    wanted = [paces["door"].accepts(Frame(np.zeros((9, 9, 3), np.uint8), n, n / 10)) for n in range(20)]
     assert sum(wanted) >= 19  # somebody is there: the pace knows
 
 
@@ -476,6 +477,6 @@ def test_watch_goes_past_frames_that_failed_and_hears_each_camera(caplog):
         Result(Frame(image, 7, 0.0, "door"), None, ValueError("the NPU coughed"), 0, 0.0, 0.0),
         Result(Frame(image, 8, 0.1, "door"), nobody, None, 0, 0.0, 0.0),
     ]
-    assert list(watch(results, {"door": camera.watcher})) == []
+    assert list(watch_results(results, {"door": camera.watcher})) == []
     assert camera.watcher.state.frames == 1
     assert "door: frame 7 failed: the NPU coughed" in caplog.text

@@ -23,6 +23,7 @@ from rkface.runtime.cli.run import _serve as serve_console
 from rkface.runtime.core.errors import InputError
 from rkface.runtime.service.config import read_settings
 from rkface.runtime.service.console_protocol import Health
+from rkface.runtime.tracking.appearance import Appearance
 from rkface.runtime.web import serve as serving
 from rkface.runtime.web.access import HEADERS, MOST_PHOTO_BYTES, Access
 from rkface.runtime.web.connection import Connection
@@ -45,7 +46,7 @@ class Nobody:
     def settings(self):
         return []
 
-    def change(self, values):
+    def change_settings(self, values):
         self.changed.append(values)
 
     def metrics(self):
@@ -300,7 +301,7 @@ def test_a_body_that_is_too_large_is_refused_before_it_is_read():
 @pytest.mark.parametrize("words", [b'{"\\ud800": 1}', b'{"door": ["\\ud800"]}', b'["\\ud800"]'])
 def test_half_a_character_is_a_bad_question_and_no_failure(words):
     class Strict(Nobody):
-        def change(self, values):
+        def change_settings(self, values):
             raise InputError(f"{values} is no setting")
 
     client = TestClient(console(Strict(), Access(None, secure=False)), base_url="http://localhost")
@@ -430,7 +431,7 @@ def test_connections_that_send_nothing_or_half_shut_nobody_out(monkeypatch, half
             assert httpx.get(f"{address}/v1/session", trust_env=False, timeout=30).status_code == 200
         with suppress(ConnectionResetError):
             assert idle[0].recv(1) == b"", "who waited longest had to go"
-        service.news.put({"id": "a"})
+        service.news.put(Appearance("a", "door", "start", None, 0.4, 1.0, 1.0, 0.0, (0, 0, 1, 1), 0.9, 0.8, 5))
         assert next(lines) == "event: appearance", "what is being answered goes on"
 
 
