@@ -7,7 +7,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v p
 TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 
 BIN := .venv/bin
-TOOLKIT := 2.5.0
+TOOLKIT := $(shell sed -n 's/^TOOLKIT = "\([^"]*\)".*/\1/p' runtime/core/versions.py)
 TORCH := torch==2.13.0+cpu
 PIP_OPTIONS := --quiet --disable-pip-version-check
 PIP = $(BIN)/python -m pip install $(PIP_OPTIONS) --no-deps
@@ -56,7 +56,7 @@ twin: $(INSTALLED)  ## build a stand-in board: rknn-toolkit-lite2 under emulatio
 	@$(BIN)/python -m rkface.boards.twin $(if $(wildcard build/$(TARGET)/manifest.json),--bundle build/$(TARGET))
 
 twin-test: $(INSTALLED)  ## the NPU backend, selftest and every failure on the twin (part of `make test` where it can be)
-	RKFACE_SLOW=1 $(BIN)/python -m pytest tests/twin tests/boards/test_deploy_twin.py -v
+	RKFACE_SLOW=1 $(BIN)/python -m pytest tests/twin tests/boards/deploy/test_deploy_twin.py -v
 
 parity: $(INSTALLED)  ## hold the INT8 simulator to ONNX Runtime, and our runtime to InsightFace's own code
 	$(BIN)/python -m pytest tests/parity -v

@@ -39,7 +39,7 @@ class Chip:
 
 
 @dataclass(frozen=True)
-class Camera:
+class CameraDefaults:
     """Where to start with a USB camera: pixels, frames a second, V4L2's four-character code."""
 
     device: str
@@ -50,7 +50,7 @@ class Camera:
 
 
 @dataclass(frozen=True)
-class Image:
+class OsImage:
     """An OS image whose kernel has the rknpu driver, and who says so."""
 
     name: str
@@ -58,7 +58,7 @@ class Image:
 
 
 @dataclass(frozen=True)
-class Profile:
+class BoardProfile:
     """A board. ``soc`` as rknn-toolkit2 names it, ``compatible`` the names its device trees give the board."""
 
     name: str
@@ -67,9 +67,9 @@ class Profile:
     compatible: tuple[str, ...]
     memory: str
     sources: tuple[str, ...]
-    camera: Camera
+    camera: CameraDefaults
     chip: Chip
-    images: tuple[Image, ...] = ()
+    images: tuple[OsImage, ...] = ()
 
     @property
     def cores(self) -> int:
@@ -78,13 +78,13 @@ class Profile:
 
 
 @cache
-def profiles() -> tuple[Profile, ...]:
+def profiles() -> tuple[BoardProfile, ...]:
     """Every board, by name. InputError for a file that does not keep to the schema."""
     chips = {soc: _build(Chip, raw, f"chips.toml [{soc}]") for soc, raw in _read(HERE / "chips.toml").items()}
     return tuple(read_profile(path, chips) for path in sorted((HERE / "profiles").glob("*.toml")))
 
 
-def read_profile(path: Path, chips: dict[str, Chip]) -> Profile:
+def read_profile(path: Path, chips: dict[str, Chip]) -> BoardProfile:
     """One board's file. InputError, naming file and key, for an unknown or missing key, a wrong type, or a chip that
     chips.toml does not have."""
     raw, where = _read(path), path.name
@@ -94,12 +94,12 @@ def read_profile(path: Path, chips: dict[str, Chip]) -> Profile:
     if given := {"name", "chip"} & set(raw):
         raise InputError(f"{where}: unknown key {min(given)!r}: name and chip follow from the file's name and soc")
     raw["name"], raw["chip"] = path.stem, chips[soc]
-    raw["camera"] = _build(Camera, raw.get("camera", {}), f"{where} [camera]")
-    raw["images"] = [_build(Image, image, f"{where} [[images]]") for image in raw.get("images", [])]
-    return _build(Profile, raw, where)
+    raw["camera"] = _build(CameraDefaults, raw.get("camera", {}), f"{where} [camera]")
+    raw["images"] = [_build(OsImage, image, f"{where} [[images]]") for image in raw.get("images", [])]
+    return _build(BoardProfile, raw, where)
 
 
-def find_profile(name: str) -> Profile:
+def find_profile(name: str) -> BoardProfile:
     """The board called ``name``. InputError, with the nearest name, where there is none such."""
     named = {profile.name: profile for profile in profiles()}
     if name not in named:
@@ -109,7 +109,7 @@ def find_profile(name: str) -> Profile:
     return named[name]
 
 
-def match_profile(compatible: str) -> Profile | None:
+def match_profile(compatible: str) -> BoardProfile | None:
     """The board whose device tree says ``compatible``: the names of /proc/device-tree/compatible, with NUL or spaces
     between them. None for a board that no profile describes."""
     names = re.split(r"[\0\s]+", compatible)
@@ -120,7 +120,7 @@ def match_profile(compatible: str) -> Profile | None:
     return None
 
 
-def table() -> str:
+def markdown_table() -> str:
     """The boards as a Markdown table, for docs/boards.md."""
     head = "| `BOARD=` | board | chip | NPU cores | TOPS | memory | convert first | images with the NPU driver |"
     rows = [head, "|---|---|---|---|---|---|---|---|"]
@@ -177,4 +177,4 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    print(table())
+    print(markdown_table())

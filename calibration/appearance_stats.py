@@ -18,12 +18,12 @@ from rkface.runtime.quality import FACE, TEMPLATE_EYES, standard
 
 CHEEKS = ((slice(42, 58), slice(12, 24)), (slice(42, 58), slice(42, 54)))  # of FACE: beside the nose, under the eyes
 NOSE = 0.45  # eye distances before the plane of the other landmarks, as in quality.pose_of
-HEAD = np.column_stack([TEMPLATE / TEMPLATE_EYES, (0, 0, NOSE, 0, 0)])
-HEAD -= HEAD.mean(axis=0)
+HEAD_MODEL = np.column_stack([TEMPLATE / TEMPLATE_EYES, (0, 0, NOSE, 0, 0)])
+HEAD_MODEL -= HEAD_MODEL.mean(axis=0)
 
 
 @dataclass(frozen=True)
-class Look:
+class AppearanceStats:
     """What ``look_of`` measured on one face.
 
     yaw, pitch, roll  degrees: nose to the image's right, chin up, crown to the image's right
@@ -45,7 +45,7 @@ class Look:
     skin: float
 
 
-def look_of(crop: NDArray[np.uint8], landmarks: NDArray[Any]) -> Look:
+def measure_appearance(crop: NDArray[np.uint8], landmarks: NDArray[Any]) -> AppearanceStats:
     """The look of the face at ``landmarks`` (5×2, pixels of the photo) that was aligned to ``crop`` (S×S×3 uint8
     BGR)."""
     lab = cv2.cvtColor(standard(crop)[FACE].astype(np.float32) / 255, cv2.COLOR_BGR2LAB)
@@ -53,8 +53,8 @@ def look_of(crop: NDArray[np.uint8], landmarks: NDArray[Any]) -> Look:
     middle = face.shape[1] // 2
     # The median over both cheeks passes over a shadow, a lock of hair, and the background beside a turned face.
     lightness, _, blue = np.median(np.concatenate([lab[place].reshape(-1, 3) for place in CHEEKS]), axis=0)
-    return Look(
-        *angles(landmarks),
+    return AppearanceStats(
+        *head_angles(landmarks),
         light=float(face.mean()),
         contrast=float(face.std()),
         side=float(face[:, middle:].mean() - face[:, :middle].mean()),
@@ -62,14 +62,14 @@ def look_of(crop: NDArray[np.uint8], landmarks: NDArray[Any]) -> Look:
     )
 
 
-def angles(landmarks: NDArray[Any]) -> tuple[float, float, float]:
+def head_angles(landmarks: NDArray[Any]) -> tuple[float, float, float]:
     """Yaw, pitch and roll, in degrees, of the head with 5×2 ``landmarks`` in any pixels.
 
     Scaled orthographic projection (the first step of POSIT, DeMenthon and Davis, IJCV 15, 1995) of a head whose eyes
     and mouth lie in one plane, where ArcFace's template has them, and whose nose stands 0.45 eye distances before it.
     """
     image = np.asarray(landmarks, np.float64) - np.mean(landmarks, axis=0)
-    across, down, out = np.linalg.lstsq(HEAD, image, rcond=None)[0]  # where the head's three axes go in the image
+    across, down, out = np.linalg.lstsq(HEAD_MODEL, image, rcond=None)[0]  # where the head's three axes go in the image
     roll = np.arctan2(-down[0], down[1])
     upright = np.array([[np.cos(roll), np.sin(roll)], [-np.sin(roll), np.cos(roll)]])
     across, down, out = upright @ across, upright @ down, upright @ out

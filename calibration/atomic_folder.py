@@ -15,7 +15,7 @@ from rkface.runtime.fresh import sync
 
 
 @contextmanager
-def whole_folder(out: Path) -> Iterator[Path]:
+def atomic_folder(out: Path) -> Iterator[Path]:
     """Yield an empty folder (mode 0700) beside ``out`` that takes its place when the block ends well.
 
     Whatever stood at ``out`` is replaced; whether it may be is the caller's question. After a failed or interrupted

@@ -8,7 +8,7 @@ from dataclasses import astuple, dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from .look import Look
+from .appearance_stats import AppearanceStats
 
 FAR = 3.0  # robust standard deviations (1.4826 times the median deviation) beyond which everything is equally far
 PARTS = (slice(0, 3), slice(3, 6), slice(6, 7))  # of a Look: pose, light, skin tone
@@ -35,7 +35,7 @@ class Cover:
     surplus: list[tuple[int, str, int]]
 
 
-def space(looks: Sequence[Look], embeddings: Floats | None) -> Floats:
+def appearance_space(looks: Sequence[AppearanceStats], embeddings: Floats | None) -> Floats:
     """N×F float32: a point for each face, so that Euclidean distance is how different two faces are.
 
     Pose, light, skin tone and, where there is one, the embedding (N×D) are scaled to a mean squared distance of 1
@@ -53,7 +53,7 @@ def space(looks: Sequence[Look], embeddings: Floats | None) -> Floats:
     return np.hstack([*scaled, np.zeros((len(values), 1))]).astype(np.float32)  # where all are alike, no part is left
 
 
-def cover(looks: Sequence[Look], clarity: Floats, embeddings: Floats | None, count: int) -> Cover:
+def select_cover(looks: Sequence[AppearanceStats], clarity: Floats, embeddings: Floats | None, count: int) -> Cover:
     """Choose ``count`` of N ≥ 1 faces by their ``looks``, ``clarity`` (N, 0 to 1) and ``embeddings`` (N×D, unit
     length); of equals the earlier.
 
@@ -69,7 +69,7 @@ def cover(looks: Sequence[Look], clarity: Floats, embeddings: Floats | None, cou
     ``POOR`` ones after that. (Faces are compared to the chosen ones only: groups by single link would, among thousands,
     chain many people into one.)
     """
-    points = space(looks, embeddings)
+    points = appearance_space(looks, embeddings)
     fit = clarity >= POOR * np.median(clarity)
     distance = _distances(points, points[fit][:: -(-int(fit.sum()) // STAND_INS)])
     left = np.full(distance.shape[1], distance.max(), np.float32)  # from each stand-in to the nearest chosen face

@@ -1,12 +1,14 @@
-"""Deploy's half on the board. It goes there over ssh and is never installed: standard library only, Python 3.8 on.
+"""The part of `rkface deploy` that runs on the board. It is sent over ssh and never installed.
 
-Requests come as JSON objects, one a line, {"do": NAME, …}; each is answered by a line "rkface: " with {"ok": …} or
-{"error": TEXT}. An empty line only says that the workstation is still there. The connection *is* the deploy: it holds
-the lock, and when it ends, for whatever reason, an unfinished release is removed and the lock is free. Switching and
-returning are one request, so that they come to an end here whether or not anyone still listens.
+Standard library only, syntax of Python 3.8.
 
-Below BASE (/opt/rkface): releases/NAME/{bundle,wheels,venv,requirements.txt,rkface.service,rkface.toml,release.json},
-current → one of them, lock. A release without release.json is unfinished and nobody's.
+Requests are JSON objects, one per line: {"do": NAME, …arguments}. Each is answered by one line: "rkface: " and
+{"ok": result} or {"error": text}. An empty line only shows that the workstation is still connected. The connection *is*
+the deploy: it holds the lock. When it ends, for any reason, an unfinished release is removed and the lock is released.
+Switching to a release and switching back are one request, so they finish on the board even if the connection is lost.
+
+Below /opt/rkface: releases/NAME/{bundle,wheels,venv,requirements.txt,rkface.service,rkface.toml,release.json}, a link
+``current`` to one of them, and ``lock``. A release without release.json is unfinished and may be removed.
 """
 
 from __future__ import annotations
@@ -23,29 +25,29 @@ import time
 from pathlib import Path
 from typing import Any, BinaryIO, Callable, Sequence  # noqa: UP035 (Python 3.8)
 
-from .onboard import (
+from .agent_steps import (
     ANSWER,
-    SEAL,
+    RELEASE_RECORD,
     UNIT,
     StepError,
-    check,
-    discard,
-    last,
-    pythons,
-    restart,
-    run,
-    try_as_service,
-    withdraw,
-    write,
+    check_service_user,
+    error_line,
+    find_pythons,
+    remove_release,
+    remove_service,
+    restart_service,
+    run_command,
+    run_or_fail,
+    write_json,
 )
 
-SILENCE = 120  # seconds without a line after which the workstation counts as gone; it writes one every 20
+SILENCE_SECONDS = 120  # without a line, the workstation counts as gone; it sends one every 20 s (session.py)
 CONFIG = "rkface.toml"
-MODE = 0o750  # of what holds faces: the owner, and the group that the service belongs to
+FOLDER_MODE = 0o750  # for folders with photos and embeddings: their owner, and the group of the service
 
 
-class Agent:
-    """One deploy to one board."""
+class DeployAgent:
+    """One deploy to one board. ``root`` is the folder to use as /."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -53,55 +55,60 @@ class Agent:
         self.lock: Any = None
         self.unfinished: Path | None = None
 
-    # What can be asked, by the name of the request.
+    # Requests, by their names.
 
-    def look(self) -> dict[str, Any]:
-        """Who and what this is, before anything is changed."""
+    def describe(self) -> dict[str, Any]:
+        """The user and the machine; changes nothing."""
         current = self._current()
         return {
             "user": pwd.getpwuid(os.geteuid()).pw_name,
             "machine": platform.machine(),
-            "pythons": pythons(),
+            "pythons": find_pythons(),
             "rsync": shutil.which("rsync") is not None,
             "current": current.name if current else None,
-            "writable": os.access(str(self.base if self.base.is_dir() else self._nearest()), os.W_OK),
+            "writable": os.access(str(self.base if self.base.is_dir() else self._nearest_folder()), os.W_OK),
         }
 
     def begin(self, name: str, folders: list[str], size: int, who: str) -> str:
-        """Take the lock, clear away what others left unfinished, make room for ``size`` bytes; the release's folder."""
+        """Take the lock, remove unfinished releases, and create the release ``name`` with these ``folders``.
+
+        Returns the path of the release. StepError if ``size`` bytes do not fit on the disk.
+        """
         self._take_lock(who)
         releases = self.base / "releases"
         releases.mkdir(exist_ok=True)
-        for left in releases.iterdir():
-            if not (left / SEAL).is_file():
-                discard(left)
+        for other in releases.iterdir():
+            if not (other / RELEASE_RECORD).is_file():
+                remove_release(other)
         free = shutil.disk_usage(str(releases)).free
         if free < size:
             raise StepError(
-                f"disk full: {free / 1e6:.0f} MB free at {self.base}, this release takes {size / 1e6:.0f}: "
-                "make room there (sudo apt clean), or use a larger card"
+                f"disk full: {free / 1e6:.0f} MB free at {self.base}, this release needs {size / 1e6:.0f} MB: "
+                "free some space there (sudo apt clean), or use a larger card"
             )
         release = releases / name
         try:
-            release.mkdir(MODE)
+            release.mkdir(FOLDER_MODE)
         except FileExistsError:
-            raise StepError(f"a release {name} is there already: try again in a second") from None
+            raise StepError(f"a release {name} already exists: try again in a second") from None
         self.unfinished = release
         for folder in folders:
             (release / folder).mkdir(parents=True, exist_ok=True)
         return str(release)
 
     def install(self, python: str) -> None:
-        """The virtual environment, out of the wheels that came along; pip compares each with its SHA-256. Where no
-        configuration came along, that of the current release goes on."""
+        """Create the virtual environment from the wheels of the release; pip compares each with its SHA-256.
+
+        If the release has no configuration, it gets that of the current release.
+        """
         release, current = self._release(), self._current()
         if current and (current / CONFIG).is_file() and not (release / CONFIG).is_file():
             shutil.copy2(str(current / CONFIG), str(release / CONFIG))
-        check([python, "-m", "venv", "--without-pip", str(release / "venv")], "the virtual environment")
+        run_or_fail([python, "-m", "venv", "--without-pip", str(release / "venv")], "creating the virtual environment")
         pip = next((release / "wheels").glob("pip-*.whl"), None)
         if pip is None:
-            raise StepError("the wheels came without pip")
-        check(
+            raise StepError("the release has no wheel of pip: deploy again")
+        run_or_fail(
             [str(release / "venv/bin/python"), f"{pip}/pip", "install", "--quiet", "--no-index", "--no-deps",
              "--no-cache-dir", "--disable-pip-version-check", "--require-hashes", "--find-links",
              str(release / "wheels"), "--requirement", str(release / "requirements.txt")],
@@ -109,83 +116,86 @@ class Agent:
         )  # fmt: skip
 
     def verify(self) -> None:
-        """Is the bundle whole, after its journey?"""
+        """Compare the copied bundle with its checksums (`rkface verify`)."""
         release = self._release()
-        check([str(release / "venv/bin/rkface"), "verify", str(release / "bundle")], "rkface verify")
+        run_or_fail([str(release / "venv/bin/rkface"), "verify", str(release / "bundle")], "rkface verify")
 
     def selftest(self, backend: str) -> dict[str, Any]:
-        """Does this machine compute with the bundle what was proven? What `rkface selftest --json` says."""
+        """Run `rkface selftest --json` of the release; its result."""
         return self._selftest(self._release(), backend)
 
     def activate(self, service: bool, healthy: int, about: dict[str, Any]) -> str | None:
-        """Make the release the current one; restart the service where there is one. Back again if that fails."""
+        """Make the release the current one, and restart the service if there is one; switch back if that fails.
+
+        ``service``: install the systemd unit. ``healthy``: seconds that the service must stay up. ``about`` is stored
+        in release.json. Returns the name of the previous release.
+        """
         release, previous = self._release(), self._current()
         if service:
-            self._serviceable(release)
-        write(release / SEAL, {**about, "previous": previous.name if previous else None})
-        os.sync()  # a card that loses power now must not be left with a current release of empty files
-        self._serve(release, previous, service, healthy)
+            self._check_service(release)
+        write_json(release / RELEASE_RECORD, {**about, "previous": previous.name if previous else None})
+        os.sync()  # after a power cut, ``current`` must not point to a release of empty files
+        self._switch_and_restart(release, previous, service, healthy)
         self.unfinished = None
         return previous.name if previous else None
 
     def rollback(self, backend: str, healthy: int, who: str) -> dict[str, Any]:
-        """Return to the release before the current one, once it has passed its selftest again."""
+        """Return to the release before the current one, if it passes its selftest."""
         self._take_lock(who)
         current = self._current()
-        name = self._seal(current).get("previous") if current else None
+        name = self._record(current).get("previous") if current else None
         if not current or not name:
             raise StepError("there is no release to return to" + (f" before {current.name}" if current else ""))
         target = self.base / "releases" / str(name)
-        if not (target / SEAL).is_file():
-            raise StepError(f"the release before, {name}, is no longer there")
-        tested = self._selftest(target, backend)
-        self._serve(target, current, False, healthy)
-        return {"release": target.name, "from": current.name, "selftest": tested}
+        if not (target / RELEASE_RECORD).is_file():
+            raise StepError(f"the previous release, {name}, no longer exists")
+        selftest = self._selftest(target, backend)
+        self._switch_and_restart(target, current, False, healthy)
+        return {"release": target.name, "from": current.name, "selftest": selftest}
 
     def prune(self, keep: int) -> list[str]:
-        """Remove releases, but the current one and those before it, ``keep`` in all."""
+        """Remove all releases but the current one and those before it, ``keep`` in all; returns the removed names."""
         kept: list[str] = []
         release = self._current()
-        while release and len(kept) < keep and (release / SEAL).is_file() and release.name not in kept:
+        while release and len(kept) < keep and (release / RELEASE_RECORD).is_file() and release.name not in kept:
             kept.append(release.name)
-            name = self._seal(release).get("previous")
+            name = self._record(release).get("previous")
             release = self.base / "releases" / str(name) if name else None
         if not kept:
             return []
-        gone = [one for one in sorted((self.base / "releases").iterdir()) if one.name not in kept]
-        for one in gone:
-            discard(one)
-        return [one.name for one in gone]
+        old = [one for one in sorted((self.base / "releases").iterdir()) if one.name not in kept]
+        for one in old:
+            remove_release(one)
+        return [one.name for one in old]
 
     def end(self) -> None:
-        """Whatever happened: what is unfinished goes, unless it is what ``current`` points at after all, and with this
-        process the lock."""
+        """Remove an unfinished release, unless ``current`` points to it. The lock ends with this process."""
         if self.unfinished and self.unfinished != self._current():
-            discard(self.unfinished)
+            remove_release(self.unfinished)
         self.unfinished = None
 
-    # How.
+    # Steps.
 
-    def _nearest(self) -> Path:
+    def _nearest_folder(self) -> Path:
         return next(folder for folder in self.base.parents if folder.is_dir())
 
     def _take_lock(self, who: str) -> None:
         try:
             if not self.base.is_dir():
-                self.base.mkdir(mode=MODE, parents=True)
+                self.base.mkdir(mode=FOLDER_MODE, parents=True)
             lock = open(str(self.base / "lock"), "a+")  # noqa: SIM115, PTH123 (held as long as this process lives)
         except OSError as error:
             raise StepError(
-                f"{pwd.getpwuid(os.geteuid()).pw_name} may not write {self.base} ({error.strerror}): prepare the board "
-                "once with `rkface deploy --prepare`, which shows what it runs there with sudo and asks first"
+                f"{pwd.getpwuid(os.geteuid()).pw_name} may not write to {self.base} ({error.strerror}): prepare the "
+                "board once with `rkface deploy --prepare`, which shows its sudo commands and asks first"
             ) from error
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             lock.seek(0)
             raise StepError(
-                f"another deploy to this board is under way ({lock.read().strip() or 'nothing says whose'}): "
-                "wait for it to end"
+                f"another deploy to this board is running ({lock.read().strip() or 'by an unknown user'}): "
+                "wait until it ends"
             ) from None
         lock.truncate(0)
         lock.write(f"{who}, since {time.strftime('%Y-%m-%d %H:%M:%S %Z')}\n")
@@ -201,64 +211,65 @@ class Agent:
         link = self.base / "current"
         return link.resolve() if link.exists() else None
 
-    def _seal(self, release: Path) -> dict[str, Any]:
+    def _record(self, release: Path) -> dict[str, Any]:
         try:
-            found: dict[str, Any] = json.loads((release / SEAL).read_text(encoding="utf-8"))
-            return found
+            record: dict[str, Any] = json.loads((release / RELEASE_RECORD).read_text(encoding="utf-8"))
+            return record
         except (OSError, ValueError) as error:
-            raise StepError(f"{release / SEAL} cannot be read ({error}): deploy again") from error
+            raise StepError(f"{release / RELEASE_RECORD} cannot be read ({error}): deploy again") from error
 
     def _selftest(self, release: Path, backend: str) -> dict[str, Any]:
         command = [str(release / "venv/bin/rkface"), "selftest", "--bundle", str(release / "bundle"), "--json"]
-        done = run([*command, *(["--backend", backend] if backend else [])])
+        done = run_command([*command, *(["--backend", backend] if backend else [])])
         try:
-            said: dict[str, Any] = json.loads(done.stdout)
+            result: dict[str, Any] = json.loads(done.stdout)
         except ValueError:
-            said = {}
+            result = {}
         if done.returncode:
-            problems = said.get("problems") or [last(done)]
+            problems = result.get("problems") or [error_line(done)]
             raise StepError(f"the selftest failed: {'; '.join(map(str, problems))}")
-        return said
+        return result
 
-    def _serviceable(self, release: Path) -> None:
+    def _check_service(self, release: Path) -> None:
         if shutil.which("systemctl") is None:
-            raise StepError("--service needs systemd, and there is no systemctl here")
-        if run([str(release / "venv/bin/rkface"), "run", "--help"]).returncode:
-            raise StepError("this rkface has no `run` command for a service to run: deploy without --service")
+            raise StepError("--service needs systemd, but there is no systemctl on this board")
+        if run_command([str(release / "venv/bin/rkface"), "run", "--help"]).returncode:
+            raise StepError("this rkface has no `run` command for a service: deploy without --service")
 
-    def _serve(self, release: Path, previous: Path | None, service: bool, healthy: int) -> None:
-        """Point ``current`` at ``release`` and run the service from there; at ``previous`` again if that fails."""
+    def _switch_and_restart(self, release: Path, previous: Path | None, service: bool, healthy: int) -> None:
+        """Point ``current`` to ``release`` and restart the service; point it to ``previous`` again if that fails."""
         unit = self.root / "etc/systemd/system" / UNIT
-        there = unit.is_file()
-        if service or there:
-            try_as_service(release)
+        installed = unit.is_file()
+        if service or installed:
+            check_service_user(release)
         self._switch(release)
-        if not service and not there:
+        if not service and not installed:
             return
         try:
-            restart(unit, release / UNIT, healthy)
+            restart_service(unit, release / UNIT, healthy)
         except BaseException as error:
-            raise StepError(f"{error}; {self._return(unit if there else None, previous, healthy)}") from error
+            outcome = self._switch_back(unit if installed else None, previous, healthy)
+            raise StepError(f"{error}; {outcome}") from error
         finally:
-            if not there and self._current() != release:
-                withdraw(unit)
+            if not installed and self._current() != release:
+                remove_service(unit)
 
-    def _return(self, unit: Path | None, previous: Path | None, healthy: int) -> str:
-        """Take up ``previous`` again, and its service where there was a ``unit``; says what came of it."""
+    def _switch_back(self, unit: Path | None, previous: Path | None, healthy: int) -> str:
+        """Make ``previous`` current again, and restart its service if there was a ``unit``; the outcome as text."""
         if previous is None:
             (self.base / "current").unlink()
-            return "there was no release before it, so nothing is current"
+            return "there was no release before it, so no release is current"
         self._switch(previous)
         if unit is None:
             return f"{previous.name} is current again"
         try:
-            restart(unit, previous / UNIT, healthy)
+            restart_service(unit, previous / UNIT, healthy)
         except StepError as error:
             return f"{previous.name} is current again, but its service does not start either: {error}"
-        return f"{previous.name} serves again"
+        return f"{previous.name} is running again"
 
     def _switch(self, release: Path) -> None:
-        """``current`` is always there, and always whole: a new link is renamed over the old one (rename(2))."""
+        """Point ``current`` to ``release``, atomically: a new link is renamed over the old one (rename(2))."""
         new = self.base / f".current.{os.getpid()}"
         if new.is_symlink():
             new.unlink()
@@ -267,16 +278,16 @@ class Agent:
         os.sync()
 
 
-def serve(agent: Agent, requests: BinaryIO, answer: Callable[[str], None]) -> None:
-    """Answer requests until there are no more."""
+def answer_requests(agent: DeployAgent, requests: BinaryIO, answer: Callable[[str], None]) -> None:
+    """Answer requests until they end, or until none has come for ``SILENCE_SECONDS``; then clean up."""
 
-    def silent(*_: object) -> None:
+    def on_silence(*_: object) -> None:
         raise EOFError
 
-    signal.signal(signal.SIGALRM, silent)
+    signal.signal(signal.SIGALRM, on_silence)
     try:
         while True:
-            signal.alarm(SILENCE)
+            signal.alarm(SILENCE_SECONDS)
             line = requests.readline()
             signal.alarm(0)
             if not line:
@@ -301,8 +312,8 @@ def serve(agent: Agent, requests: BinaryIO, answer: Callable[[str], None]) -> No
 def main(arguments: Sequence[str]) -> None:
     os.umask(0o027)
     for hangup in (signal.SIGHUP, signal.SIGTERM):
-        signal.signal(hangup, signal.SIG_IGN)  # an end comes as the end of the requests
-    serve(Agent(Path(arguments[0])), sys.stdin.buffer, lambda text: print(ANSWER + text, flush=True))
+        signal.signal(hangup, signal.SIG_IGN)  # the end of the requests ends the agent, not a signal of the session
+    answer_requests(DeployAgent(Path(arguments[0])), sys.stdin.buffer, lambda text: print(ANSWER + text, flush=True))
 
 
 if __name__ == "__main__":

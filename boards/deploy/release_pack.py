@@ -1,4 +1,4 @@
-"""What travels to a board, laid out as it will lie there: bundle, wheels, requirements, unit."""
+"""What deploy copies to a board, laid out as on the board: bundle, wheels, requirements, unit, configuration."""
 
 from __future__ import annotations
 
@@ -12,32 +12,37 @@ from pathlib import Path
 
 from rkface.runtime.bundle import OPTIONAL, SUMS, Bundle, files
 
-from .wheel import (
+from .dependencies import (
     REQUIREMENTS,
-    build_runtime_wheel,
+    board_requirements,
     default_cache,
     fetch_wheels,
-    pin,
-    requirements,
+    pinned_requirements,
     unpacked_size,
 )
+from .runtime_wheel import build_runtime_wheel
 
-CONFIG = "rkface.toml"  # what `rkface run` looks for beside the bundle
-UNIT = Path(__file__).with_name("rkface.service")
-SPARE = 1.2  # of the counted bytes: blocks half used, and Python's compiled files
+CONFIG = "rkface.toml"  # `rkface run` looks for it beside the bundle
+UNIT = Path(__file__).parents[1] / "rkface.service"
+OVERHEAD = 1.2  # of the counted bytes: partly used blocks, and Python's compiled files
 
 
 @dataclass(frozen=True)
-class Cargo:
-    """``folder`` holds links, ``folders`` are those below it; ``size`` in bytes is what a release takes there."""
+class ReleasePack:
+    """The files of a release.
+
+    folder   holds links to the files
+    folders  the folders below it, relative
+    size     bytes that the release needs on the board
+    """
 
     folder: Path
     folders: tuple[str, ...]
     size: int
 
 
-class Loader:
-    """Packs a cargo once for each kind of board (processor and Python), however many boards ask at a time."""
+class ReleasePacker:
+    """Packs a release once for each kind of board (processor and Python); several threads may ask at the same time."""
 
     def __init__(
         self, bundle: Bundle, *, reference: bool, config: Path | None = None, cache: Path | None = None
@@ -46,28 +51,29 @@ class Loader:
         self._config = config
         self._reference = reference
         self._cache = cache or default_cache()
-        self._place = tempfile.TemporaryDirectory(prefix="rkface-deploy-")
-        self._packed: dict[tuple[str, str], Cargo] = {}
-        self._packing = threading.Lock()
+        self._folder = tempfile.TemporaryDirectory(prefix="rkface-deploy-")
+        self._packed: dict[tuple[str, str], ReleasePack] = {}
+        self._lock = threading.Lock()
 
-    def load(self, machine: str, python: str) -> Cargo:
-        """For a board with this ``uname -m`` and this Python ("3.11"). WorkError where wheels are not to be had."""
-        with self._packing:
+    def pack_for(self, machine: str, python: str) -> ReleasePack:
+        """The release for boards with this ``uname -m`` and Python ("3.11"). Raises WorkError if wheels are missing."""
+        with self._lock:
             key = (machine, python)
             if key not in self._packed:
-                needed = requirements(self._bundle.manifest.toolkit, machine, python, reference=self._reference)
+                needed = board_requirements(self._bundle.manifest.toolkit, machine, python, reference=self._reference)
                 wheels = sorted(fetch_wheels(needed, machine, python, self._cache).glob("*.whl"))
-                folder = Path(self._place.name) / f"{machine}-{python}"
-                self._packed[key] = pack(
+                folder = Path(self._folder.name) / f"{machine}-{python}"
+                self._packed[key] = pack_release(
                     self._bundle, wheels, folder, build_runtime_wheel, reference=self._reference, config=self._config
                 )
             return self._packed[key]
 
     def close(self) -> None:
-        self._place.cleanup()
+        """Remove the packed releases."""
+        self._folder.cleanup()
 
 
-def pack(
+def pack_release(
     bundle: Bundle,
     wheels: list[Path],
     folder: Path,
@@ -75,28 +81,31 @@ def pack(
     *,
     reference: bool,
     config: Path | None,
-) -> Cargo:
-    """Lay links to everything into ``folder``, which is made. The reference models stay here unless they are used."""
-    shutil.rmtree(folder, ignore_errors=True)  # what an attempt for another board left half done
+) -> ReleasePack:
+    """Create ``folder`` with links to all files of a release; ``build`` writes the runtime wheel into a folder.
+
+    The bundle's reference models are left out unless ``reference``.
+    """
+    shutil.rmtree(folder, ignore_errors=True)  # left by a failed attempt for another board
     (folder / "wheels").mkdir(parents=True)
-    every = [*wheels, build(folder / "wheels")]
+    all_wheels = [*wheels, build(folder / "wheels")]
     for wheel in wheels:
         (folder / "wheels" / wheel.name).symlink_to(wheel.resolve())
     for name in (*files(bundle.folder), SUMS):
         if reference or not name.startswith(f"{OPTIONAL}/"):
-            place = folder / "bundle" / name
-            place.parent.mkdir(parents=True, exist_ok=True)
-            place.symlink_to((bundle.folder / name).resolve())
-    (folder / REQUIREMENTS).write_text(pin(every), encoding="utf-8")
+            link = folder / "bundle" / name
+            link.parent.mkdir(parents=True, exist_ok=True)
+            link.symlink_to((bundle.folder / name).resolve())
+    (folder / REQUIREMENTS).write_text(pinned_requirements(all_wheels), encoding="utf-8")
     (folder / UNIT.name).symlink_to(UNIT)
     if config:
         (folder / CONFIG).symlink_to(config.resolve())
     copied = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
     folders = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_dir())
-    return Cargo(folder, tuple(folders), int((copied + unpacked_size(every)) * SPARE))
+    return ReleasePack(folder, tuple(folders), int((copied + unpacked_size(all_wheels)) * OVERHEAD))
 
 
 def release_name(bundle: Bundle, stamp: str) -> str:
-    """STAMP-DIGEST, the digest being that of the bundle's sums: which bundle, and when."""
+    """STAMP-DIGEST: when it was deployed, and the first digits of the hash of the bundle's checksums."""
     digest = hashlib.sha256((bundle.folder / SUMS).read_bytes()).hexdigest()
     return f"{stamp}-{digest[:8]}"

@@ -1,4 +1,4 @@
-"""The workstation's end of a deploy: an ssh session with the agent on the board."""
+"""The workstation's side of a deploy: an ssh session with the agent on the board."""
 
 from __future__ import annotations
 
@@ -12,46 +12,59 @@ from contextlib import suppress
 from types import TracebackType
 from typing import Any
 
+from rkface.boards.source_program import build_program
+from rkface.boards.ssh import (
+    COMMAND_NOT_FOUND,
+    CONNECTION_FAILED,
+    UNATTENDED,
+    explain_ssh_error,
+    most_relevant_line,
+    ssh_command,
+)
 from rkface.runtime.errors import InputError, WorkError
 
-from .onboard import ANSWER
-from .remote import program, ssh
-from .transfer import OPTIONS, cause
+from .agent_steps import ANSWER
 
-AGENT = ("boards/onboard.py", "boards/agent.py")
-# The program comes first on the agent's standard input, its length as an argument; the requests follow.
+ENTRY = "rkface.boards.deploy.agent"
+AGENT_MODULES = ("rkface.runtime.core.versions", "rkface.boards.deploy.agent_steps", ENTRY)
+# The agent's stdin starts with its program, whose length is an argument; the requests follow.
 START = "import sys; exec(compile(sys.stdin.buffer.read(int(sys.argv.pop(1))), 'agent', 'exec'))"
-BEAT_SECONDS = 20  # agent.SILENCE is six of them
-UNREACHED = 255  # ssh's own exit code for a connection that it could not make or hold
+HEARTBEAT_SECONDS = 20  # agent.SILENCE_SECONDS is six times as long
 
 
-class LostError(WorkError):
-    """No answer came, and none will."""
+class ConnectionLostError(WorkError):
+    """The connection ended before an answer came."""
 
 
-class Session:
-    """One board, for as long as one deploy takes. ``root``: a folder there to take for /."""
+class AgentSession:
+    """A connection to one board for one deploy. ``root``: the folder on the board to use as /."""
 
     def __init__(self, host: str, root: str = "/") -> None:
         if not re.fullmatch(r"/[\w./-]*", root):
             raise InputError(f"--root {root}: give an absolute path of letters, digits, '.', '-' and '_'")
         self.host = host
-        source = program(AGENT, "agent").encode("ascii")
+        source = build_program(AGENT_MODULES, ENTRY).encode("ascii")
         command = shlex.join(["python3", "-c", START, str(len(source)), root])
-        self._said = tempfile.TemporaryFile()  # noqa: SIM115 (closed with the session)
+        self._stderr = tempfile.TemporaryFile()  # noqa: SIM115 (closed with the session)
         try:
             self._process = subprocess.Popen(
-                [*ssh(host, *OPTIONS), command], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._said
+                [*ssh_command(host, *UNATTENDED), command],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=self._stderr,
             )
         except FileNotFoundError as error:
             raise WorkError("ssh is not installed here: sudo apt install openssh-client") from error
-        self._writing = threading.Lock()
+        self._write_lock = threading.Lock()
         self._closed = threading.Event()
         self._send(source)
-        threading.Thread(target=self._beat, daemon=True).start()
+        threading.Thread(target=self._send_heartbeats, daemon=True).start()
 
-    def ask(self, do: str, /, **arguments: Any) -> Any:
-        """Have the agent do one thing, and wait for it. WorkError with the agent's words, LostError with ssh's."""
+    def request(self, do: str, /, **arguments: Any) -> Any:
+        """Have the agent do one thing and wait for its answer.
+
+        Raises WorkError with the agent's error, or ConnectionLostError with that of ssh.
+        """
         self._send((json.dumps({"do": do, **arguments}) + "\n").encode())
         assert self._process.stdout is not None
         for line in self._process.stdout:
@@ -61,20 +74,20 @@ class Session:
                 if "error" in reply:
                     raise WorkError(str(reply["error"]))
                 return reply["ok"]
-        raise LostError(self._why())
+        raise ConnectionLostError(self._end_reason())
 
     def close(self) -> None:
-        """The agent sees the end of its requests, clears up and lets the lock go; that much is waited for."""
+        """End the requests, and wait until the agent has cleaned up and released its lock."""
         self._closed.set()
-        with suppress(OSError), self._writing:
+        with suppress(OSError), self._write_lock:
             assert self._process.stdin is not None
             self._process.stdin.close()
         self._process.wait()
         assert self._process.stdout is not None
         self._process.stdout.close()
-        self._said.close()
+        self._stderr.close()
 
-    def __enter__(self) -> Session:
+    def __enter__(self) -> AgentSession:
         return self
 
     def __exit__(
@@ -83,34 +96,21 @@ class Session:
         self.close()
 
     def _send(self, text: bytes) -> None:
-        with suppress(OSError, ValueError), self._writing:  # why it broke is known when the answer fails to come
+        with suppress(OSError, ValueError), self._write_lock:  # ``request`` reports the reason if no answer comes
             assert self._process.stdin is not None
             self._process.stdin.write(text)
             self._process.stdin.flush()
 
-    def _beat(self) -> None:
-        while not self._closed.wait(BEAT_SECONDS):
+    def _send_heartbeats(self) -> None:
+        while not self._closed.wait(HEARTBEAT_SECONDS):
             self._send(b"\n")
 
-    def _why(self) -> str:
+    def _end_reason(self) -> str:
         code = self._process.wait()
-        self._said.seek(0)
-        said = self._said.read().decode(errors="replace")
-        if code == UNREACHED:
-            return unreachable(self.host, said)
-        if code == 127:
-            return f"no Python 3 there ({cause(said)}): sudo apt install python3"
-        return f"the agent ended (exit code {code}): {cause(said)}"
-
-
-def unreachable(host: str, said: str) -> str:
-    """ssh's refusal, with what to do about it."""
-    lines = [line.strip() for line in said.splitlines() if line.strip()] or ["no message"]
-    if "Host key verification failed" in said or "IDENTIFICATION HAS CHANGED" in said:
-        return (
-            f"its host key is not known here, or not this one: run `ssh {host}` once and compare the fingerprint "
-            "with the one that the board shows"
-        )
-    if "Permission denied" in said:
-        return f"{lines[-1]}; deploy needs a key that asks nothing: `ssh-copy-id {host}`, and ssh-add for a passphrase"
-    return f"the connection failed or was lost: {lines[-1]}; does `ssh {host}` work?"
+        self._stderr.seek(0)
+        stderr = self._stderr.read().decode(errors="replace")
+        if code == CONNECTION_FAILED:
+            return explain_ssh_error(self.host, stderr)
+        if code == COMMAND_NOT_FOUND:
+            return f"the board has no Python 3 ({most_relevant_line(stderr)}): sudo apt install python3"
+        return f"the agent on the board ended (exit code {code}): {most_relevant_line(stderr)}"

@@ -1,1 +1,1 @@
-"""``rkface doctor``: checks of a board's hardware, drivers and software, here or over ssh, with a fix for each problem."""
+"""``rkface doctor``: checks a board's hardware, drivers and software, here or over ssh, and suggests fixes."""

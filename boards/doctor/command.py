@@ -1,119 +1,97 @@
-"""``rkface doctor``: is this board fit to run rkface, and if not, what mends it?"""
+"""``rkface doctor``: check a board and suggest fixes."""
 
 from __future__ import annotations
 
-import shlex
 import shutil
-import subprocess
 import sys
 from argparse import ArgumentParser, Namespace
-from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rkface.runtime.errors import BundleError, InputError, WorkError
+from rkface.runtime.errors import BundleError, InputError
 
-from .report import FAIL, Line, Repair, Report
+from .report import FAIL, CheckResult
 
 if TYPE_CHECKING:
-    from .checks_npu import Need
+    from .checks_npu import BundleNeeds
+    from .report import DoctorReport
 
 
 def doctor(parser: ArgumentParser) -> None:
-    """Examine a board, from its kernel and NPU driver to its cameras; each line has its fix.
+    """Check a board, from its kernel and NPU driver to its cameras, and suggest a fix for each problem.
 
-    It changes nothing. --fix offers to set governors to performance and to add you to the devices' groups, shows the
-    exact commands, and asks first. --host examines a board from the workstation over ssh; nothing has to be installed
-    there. The exit code is 1 when a line fails, else 0.
+    Doctor changes nothing. With --fix it offers to set the governors to performance and to add you to the groups of the
+    devices; it shows the exact commands and asks before it runs them. With --host it checks a board from the
+    workstation over ssh; nothing has to be installed on that board except Python 3.8 or newer.
+
+    Exit code: 0 no check failed (warnings are allowed), 1 a check failed, 2 wrong use.
 
     examples:
-      rkface doctor --bundle build/rk3588
-      rkface doctor --host radxa@rock-5b.local --bundle build/rk3588
-      rkface doctor --json | python3 -m json.tool
+      rkface doctor                                                    # on the board
+      rkface doctor --bundle build/rk3588                              # does this bundle fit the board?
+      rkface doctor --host radxa@rock-5b.local --bundle build/rk3588   # from the workstation, over ssh
+      rkface doctor --fix                                              # governors and groups; asks first
+      rkface doctor --json | python3 -m json.tool                      # for programs
     """
     parser.add_argument("--bundle", type=Path, metavar="DIR", help="also check that this bundle fits the board")
-    parser.add_argument("--host", metavar="USER@BOARD", help="examine this board instead, over ssh")
-    parser.add_argument("--fix", action="store_true", help="offer to mend governors and groups (asks first)")
-    parser.add_argument("--json", action="store_true", help="lines, verdict, facts and repairs, for programs")
+    parser.add_argument("--host", metavar="USER@BOARD", help="check this board over ssh instead of this machine")
+    parser.add_argument("--fix", action="store_true", help="offer to fix governors and groups (asks first)")
+    parser.add_argument("--json", action="store_true", help="print checks, verdict, facts and fix commands as JSON")
     parser.set_defaults(run=_run)
 
 
 def _run(options: Namespace) -> int:
+    from rkface.boards.ssh import ssh_command
     from rkface.runtime.progress import stage
 
-    from .checks_npu import Need
-    from .examine import examine
+    from .apply_fixes import apply_fixes
+    from .checks_npu import BundleNeeds
     from .probe import Probe
-    from .remote import examine_there, ssh
+    from .remote import run_checks_over
+    from .run_checks import run_checks
 
     if options.fix and options.json:
-        raise InputError("--fix asks questions, --json is for programs: use one of them")
-    transport = ssh(options.host) if options.host else []
-    need, broken = _need(options.bundle) if options.bundle else (Need(), None)
-    with stage(f"examining {options.host or 'this machine'}"):
-        report = examine_there(transport, need, options.host) if transport else examine(Probe(), need)
-    if broken:
-        report = Report((*report.lines, broken), report.facts, report.repairs)
+        raise InputError("--fix asks questions and --json is for programs: use only one of them")
+    transport = ssh_command(options.host) if options.host else []
+    needs, bundle_problem = _read_needs(options.bundle) if options.bundle else (BundleNeeds(), None)
+    with stage(f"checking {options.host or 'this machine'}"):
+        report = run_checks_over(transport, needs, options.host) if transport else run_checks(Probe(), needs)
+    if bundle_problem:
+        report = replace(report, checks=(*report.checks, bundle_problem))
     if options.json:
         print(report.to_json())
     else:
         _print(report, options.host)
-    if options.fix and not report.repairs:
-        print("nothing that --fix mends: it changes governors and groups only")
-    elif options.fix and mend(report.repairs, ssh(options.host, "-t") if options.host else []):
-        print("done; run `rkface doctor` again (new groups count from the next login)")
+    if options.fix and not report.fixes:
+        print("--fix has nothing to change: it fixes governors and groups only")
+    elif options.fix and apply_fixes(report.fixes, ssh_command(options.host, "-t") if options.host else []):
+        print("done; run `rkface doctor` again (you are in new groups after the next login)")
     return 1 if report.verdict == FAIL else 0
 
 
-def _need(folder: Path) -> tuple[Need, Line | None]:
-    """What a bundle asks of the board, and a line for a bundle that nothing can be asked of."""
+def _read_needs(folder: Path) -> tuple[BundleNeeds, CheckResult | None]:
+    """What the bundle in ``folder`` needs; a failed check instead if it cannot be read."""
     from rkface.runtime.bundle import read_bundle
 
-    from .checks_npu import Need
+    from .checks_npu import BundleNeeds
 
     try:
         manifest = read_bundle(folder).manifest
     except BundleError as error:
-        return Need(), Line("bundle", FAIL, str(error))
-    return Need(manifest.target, manifest.toolkit), None
+        return BundleNeeds(), CheckResult("bundle", FAIL, str(error))
+    return BundleNeeds(manifest.target, manifest.toolkit), None
 
 
-def _print(report: Report, host: str | None) -> None:
-    from .report import render
+def _print(report: DoctorReport, host: str | None) -> None:
+    from .report import render_report
 
     width = min(shutil.get_terminal_size((100, 40)).columns, 120)
-    print(render(report, width=width, color=sys.stdout.isatty()))
+    print(render_report(report, width=width, color=sys.stdout.isatty()))
     if host and report.facts["compatible"]:
-        from .profile import match_profile
+        from rkface.boards.profile import match_profile
 
         profile = match_profile(report.facts["compatible"])
         if profile:
-            advice = f"{profile.chip.detector} at {profile.chip.size} with {profile.chip.recognizer}"
-            print(f"board profile {profile.name}: {advice} is recommended (docs/boards.md)")
-
-
-def mend(repairs: Sequence[Repair], transport: Sequence[str], ask: Callable[[str], str] = input) -> bool:
-    """Show the commands, ask, run them: here, or through ``transport``. False where nobody agreed; WorkError for one
-    that fails."""
-    print("\nto be run:")
-    for repair in repairs:
-        print(f"  {repair}\n      {repair.why}")
-    if ask is input and not sys.stdin.isatty():
-        print("nobody is there to be asked (no terminal), so nothing was changed")
-        return False
-    try:
-        agreed = ask("run them? [y/N] ").strip().lower() in ("y", "yes")
-    except EOFError:
-        agreed = False
-    if not agreed:
-        print("nothing was changed")
-        return False
-    for repair in repairs:
-        argv = [*transport, shlex.join(repair.argv)] if transport else list(repair.argv)
-        try:
-            code = subprocess.run(argv, check=False).returncode
-        except OSError as error:
-            raise WorkError(f"{argv[0]}: {error.strerror}; run it yourself: {repair}") from error
-        if code:
-            raise WorkError(f"exit code {code} from: {repair}; commands after it were not run")
-    return True
+            models = f"{profile.chip.detector} at {profile.chip.size} with {profile.chip.recognizer}"
+            print(f"board profile {profile.name}: we recommend {models} (docs/boards.md)")

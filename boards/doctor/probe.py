@@ -1,7 +1,7 @@
-"""What doctor looks at: files, device nodes and the output of a few commands, all below one root folder.
+"""What doctor reads from a machine: files, device nodes and the output of a few commands, all below one root folder.
 
-Doctor runs on a board before anything is installed there, on whatever Python the board has. So this file, and all else
-that ``boards/remote.py`` sends, uses the standard library only and no syntax newer than Python 3.8's.
+Doctor runs on a board before anything is installed there, with the Python that the board has. So this file, like all
+files that ``remote.py`` sends, uses the standard library only, and syntax of Python 3.8.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .v4l2 import Camera, Format, read_cameras
+from .v4l2 import V4l2Camera, V4l2Format, read_cameras
 
 COMMAND_SECONDS = 20  # the first gst-inspect after an installation scans every plugin
 ROOT = Path("/")
 
-# Asked of another process of the same Python: a broken native library must not take doctor down with it.
+# Runs in another process of the same Python, because a broken native library could crash the process that imports it.
 PYTHON_FACTS = """
 import importlib.util, json, platform, sysconfig
 facts = {"version": platform.python_version(), "platform": sysconfig.get_platform(), "lite": None, "error": None}
@@ -36,8 +36,8 @@ print(json.dumps(facts))
 
 
 @dataclass(frozen=True)
-class Node:
-    """A device node: permission bits, owner and group by name."""
+class DeviceNode:
+    """A device node: its path, permission bits, and the names of its owner and group."""
 
     path: str
     mode: int
@@ -45,8 +45,10 @@ class Node:
     group: str
 
     def usable(self, user: str, groups: tuple[str, ...]) -> bool:
-        """May ``user``, in ``groups``, read and write it? As the kernel decides: the first of owner, group and others
-        that applies counts alone."""
+        """Whether ``user``, a member of ``groups``, may read and write the node.
+
+        As in the kernel, only the first of owner, group and others that applies to the user counts.
+        """
         if user == "root":
             return True
         shift = 6 if user == self.owner else 3 if self.group in groups else 0
@@ -58,9 +60,12 @@ class Node:
 
 @dataclass(frozen=True)
 class Probe:
-    """One machine. With a ``root`` other than /, a recording of one: ``commands/`` there holds what commands print
-    (named after the command line, % for /; no file = not installed), a node's file holds "mode owner group", and
-    ``cameras.json`` what V4L2 answered."""
+    """A machine: this one, or a description of a machine in the folder ``root``.
+
+    In such a folder, ``commands/`` holds the output of commands (files named after the command line, with % for /; no
+    file means that the command is not installed), the file of a device node holds "mode owner group", and
+    ``cameras.json`` holds the cameras that V4L2 would list.
+    """
 
     root: Path = ROOT
 
@@ -72,7 +77,7 @@ class Probe:
         return self.root / name.lstrip("/")
 
     def content(self, name: str) -> bytes:
-        """The file's bytes; none where it is missing or may not be read."""
+        """The bytes of the file; empty if it is missing or may not be read."""
         try:
             return self.path(name).read_bytes()
         except OSError:
@@ -90,26 +95,29 @@ class Probe:
     def exists(self, name: str) -> bool:
         try:
             return self.path(name).exists()
-        except OSError:  # a folder on the way may not be searched
+        except OSError:  # no permission to search a folder on the path
             return False
 
     def glob(self, pattern: str) -> tuple[str, ...]:
-        """Names below the root that match, as absolute paths of the machine, sorted."""
+        """The paths that match ``pattern``, as absolute paths on the machine, sorted."""
         found = self.root.glob(pattern.lstrip("/"))
         return tuple(sorted("/" + path.relative_to(self.root).as_posix() for path in found))
 
-    def node(self, name: str) -> Node | None:
+    def node(self, name: str) -> DeviceNode | None:
         if not self.live:
             words = self.text(name).split()
-            return Node(name, int(words[0], 8), words[1], words[2]) if len(words) == 3 else None
+            return DeviceNode(name, int(words[0], 8), words[1], words[2]) if len(words) == 3 else None
         try:
-            status = os.stat(name)  # noqa: PTH116 (a node, not a path to work with)
+            status = os.stat(name)  # noqa: PTH116 (Path.stat would be no shorter)
         except OSError:
             return None
-        return Node(name, stat.S_IMODE(status.st_mode), _user(status.st_uid), _group(status.st_gid))
+        return DeviceNode(name, stat.S_IMODE(status.st_mode), _user(status.st_uid), _group(status.st_gid))
 
     def command(self, *argv: str, record: str = "") -> str | None:
-        """What a command prints, both streams; None where it is not installed or does not end."""
+        """The output of a command, stdout and stderr; None if it is not installed or does not end in time.
+
+        ``record`` names its file in a description of a machine, where that is not the command line itself.
+        """
         if not self.live:
             path = self.root / "commands" / (record or " ".join(argv)).replace("/", "%")
             return path.read_text(encoding="utf-8") if path.is_file() else None
@@ -129,7 +137,7 @@ class Probe:
         return done.stdout + done.stderr
 
     def python(self) -> dict[str, Any]:
-        """Version, platform and rknn-toolkit-lite2 of the Python that runs this."""
+        """Facts of the Python that runs doctor: version, platform, version and import error of rknn-toolkit-lite2."""
         facts: dict[str, Any] = json.loads(self.command(sys.executable, "-c", PYTHON_FACTS, record="python3") or "{}")
         return facts
 
@@ -139,11 +147,13 @@ class Probe:
     def groups(self) -> tuple[str, ...]:
         return tuple((self.command("id", "-Gn") or "").split())
 
-    def cameras(self) -> tuple[Camera, ...]:
+    def cameras(self) -> tuple[V4l2Camera, ...]:
         if self.live:
             return read_cameras(self.glob("/dev/video*"))
         raw = json.loads(self.text("cameras.json") or "[]")
-        return tuple(Camera(one["node"], one["name"], tuple(Format(*form) for form in one["formats"])) for one in raw)
+        return tuple(
+            V4l2Camera(one["node"], one["name"], tuple(V4l2Format(*form) for form in one["formats"])) for one in raw
+        )
 
 
 def _user(number: int) -> str:

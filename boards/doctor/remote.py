@@ -1,7 +1,7 @@
-"""Doctor on another machine: its source goes to that machine's Python over stdin, the report comes back as JSON.
+"""Doctor on another machine: its source goes to Python on that machine over stdin, and the report comes back as JSON.
 
-Nothing has to be installed there and nothing is left behind. All that travels is listed in ``SENT``: standard library
-only, Python 3.8 and newer.
+Nothing has to be installed there and nothing is left behind. ``DOCTOR_MODULES`` lists all modules that are sent; each
+uses the standard library only, and syntax of Python 3.8.
 """
 
 from __future__ import annotations
@@ -9,89 +9,53 @@ from __future__ import annotations
 import shlex
 import subprocess
 from collections.abc import Sequence
-from pathlib import Path
 
-from rkface.runtime.errors import InputError, WorkError
+from rkface.boards.source_program import build_program
+from rkface.boards.ssh import COMMAND_NOT_FOUND, CONNECTION_FAILED
+from rkface.runtime.errors import WorkError
 
-from .checks_npu import Need
-from .report import Report, from_json
+from .checks_npu import BundleNeeds
+from .report import DoctorReport, report_from_json
 
-SENT = (
-    "runtime/soc.py",
-    "boards/v4l2.py",
-    "boards/report.py",
-    "boards/probe.py",
-    "boards/checks_npu.py",
-    "boards/checks_machine.py",
-    "boards/examine.py",
+ENTRY = "rkface.boards.doctor.run_checks"
+DOCTOR_MODULES = (
+    "rkface.runtime.core.versions",
+    "rkface.runtime.soc",
+    "rkface.boards.doctor.v4l2",
+    "rkface.boards.doctor.report",
+    "rkface.boards.doctor.probe",
+    "rkface.boards.doctor.checks_npu",
+    "rkface.boards.doctor.checks_machine",
+    ENTRY,
 )
-SECONDS = 300  # a person may have to type a passphrase
+SECONDS = 300  # time for the user to type a passphrase
 
-# The Python of what is deployed there knows rknnlite; before the first deploy the system's own has to do.
-DEPLOYED = "/opt/rkface/current/venv/bin/python3"
-START = f'p={DEPLOYED}; [ -x "$p" ] || p=$0; exec "$p" - "$@"'
-
-PROGRAM = """
-import sys
-from importlib.abc import Loader, MetaPathFinder
-from importlib.util import spec_from_loader
-
-SOURCES = {sources}
+# The Python of the deployed release can import rknnlite; before the first deploy, use the system's Python ($0).
+DEPLOYED_PYTHON = "/opt/rkface/current/venv/bin/python3"
+START = f'p={DEPLOYED_PYTHON}; [ -x "$p" ] || p=$0; exec "$p" - "$@"'
 
 
-class Sent(MetaPathFinder, Loader):
-    def find_spec(self, name, path=None, target=None):
-        return spec_from_loader(name, self, is_package=SOURCES[name] == "") if name in SOURCES else None
-
-    def create_module(self, spec):
-        return None
-
-    def exec_module(self, module):
-        exec(compile(SOURCES[module.__name__], module.__name__, "exec"), module.__dict__)
+def doctor_program() -> str:
+    """Doctor as one Python program, to be read from stdin."""
+    return build_program(DOCTOR_MODULES, ENTRY)
 
 
-sys.meta_path.insert(0, Sent())
-from rkface.boards.{entry} import main
+def run_checks_over(
+    transport: Sequence[str], needs: BundleNeeds | None = None, name: str = "the board", python: str = "python3"
+) -> DoctorReport:
+    """Check the machine behind ``transport``: a command that runs its last argument in a shell there, as ssh does.
 
-sys.exit(main(sys.argv[1:]))
-"""
-
-
-def program(sent: Sequence[str] = SENT, entry: str = "examine") -> str:
-    """Modules of ours as one Python program that runs the ``main`` of boards/ENTRY.py, by default doctor: plain ASCII,
-    so that no locale can garble it."""
-    here = Path(__file__).parents[1]
-    sources = {"rkface": "", "rkface.runtime": "", "rkface.boards": ""}
-    for name in sent:
-        module = "rkface." + name[: -len(".py")].replace("/", ".")
-        sources[module] = (here / name).read_text(encoding="utf-8")
-    return PROGRAM.format(sources=ascii(sources), entry=entry)
-
-
-def ssh(host: str, *options: str) -> list[str]:
-    """The system's ssh to ``host``; a command to run there follows as one more argument."""
-    if not host or host.startswith("-"):
-        raise InputError(f"{host!r} is no host: give it as user@board, or by its name in ~/.ssh/config")
-    return ["ssh", "-o", "ConnectTimeout=15", *options, "--", host]
-
-
-def examine_there(
-    transport: Sequence[str], need: Need | None = None, name: str = "the board", python: str = "python3"
-) -> Report:
-    """Examine the machine behind ``transport``: a command that runs its last argument in a shell there, as ssh does.
-
-    ``python`` is the one to use there until something is deployed, which brings its own.
-
-    Raises WorkError where it cannot be reached, has no Python 3, or answers something else than a report.
+    ``python`` is the interpreter to use there until a release with its own Python is deployed. Raises WorkError if the
+    machine cannot be reached, has no Python 3, or does not answer with a report.
     """
-    need = need or Need()
-    asked = ["--target", need.target, "--toolkit", need.toolkit] if need.target else []
-    command = " ".join(map(shlex.quote, ["sh", "-c", START, python, *asked]))
+    needs = needs or BundleNeeds()
+    arguments = ["--target", needs.target, "--toolkit", needs.toolkit] if needs.target else []
+    command = " ".join(map(shlex.quote, ["sh", "-c", START, python, *arguments]))
     try:
         done = subprocess.run(
             [*transport, command],
             check=False,
-            input=program(),
+            input=doctor_program(),
             capture_output=True,
             text=True,
             timeout=SECONDS,
@@ -101,13 +65,13 @@ def examine_there(
     except FileNotFoundError as error:
         raise WorkError(f"{transport[0]} is not installed here: sudo apt install openssh-client") from error
     except subprocess.TimeoutExpired as error:
-        raise WorkError(f"{name} did not answer within {SECONDS} s: is it busy, or the network slow?") from error
-    last = (done.stderr.strip().splitlines() or ["no message"])[-1]
-    if done.returncode == 255:
-        raise WorkError(f"{name} cannot be reached: {last}; does `ssh {name}` work?")
-    if done.returncode == 127:
-        raise WorkError(f"{name} has no Python 3 ({last}): sudo apt install python3 there")
+        raise WorkError(f"{name} did not answer within {SECONDS} s: is it busy, or is the network slow?") from error
+    last_line = (done.stderr.strip().splitlines() or ["no message"])[-1]
+    if done.returncode == CONNECTION_FAILED:
+        raise WorkError(f"{name} cannot be reached: {last_line}; does `ssh {name}` work?")
+    if done.returncode == COMMAND_NOT_FOUND:
+        raise WorkError(f"{name} has no Python 3 ({last_line}): run `sudo apt install python3` on it")
     try:
-        return from_json(done.stdout)
+        return report_from_json(done.stdout)
     except ValueError as error:
-        raise WorkError(f"{name}: doctor failed there (exit code {done.returncode}): {last}") from error
+        raise WorkError(f"{name}: doctor failed there (exit code {done.returncode}): {last_line}") from error

@@ -1,4 +1,7 @@
-"""What doctor says: lines with a verdict and a fix, printed for people or as JSON."""
+"""Doctor's report: one result per check, with a verdict and a fix, printed as text or as JSON.
+
+This file is sent to boards (remote.py): standard library only, syntax of Python 3.8.
+"""
 
 from __future__ import annotations
 
@@ -16,8 +19,8 @@ NAME_WIDTH = 12
 
 
 @dataclass(frozen=True)
-class Line:
-    """One thing looked at: what was found, and, unless all is well, what to do."""
+class CheckResult:
+    """The result of one check: name, verdict (OK, WARN or FAIL), what was found, and a fix (empty if OK)."""
 
     name: str
     verdict: str
@@ -26,8 +29,8 @@ class Line:
 
 
 @dataclass(frozen=True)
-class Repair:
-    """A command that ``--fix`` offers, and what it is for."""
+class FixCommand:
+    """A command that ``--fix`` offers to run, and why."""
 
     why: str
     argv: tuple[str, ...]
@@ -37,55 +40,66 @@ class Repair:
 
 
 @dataclass(frozen=True)
-class Report:
-    """``facts``: what programs want to know of the board (soc, model, compatible, machine, python, librknnrt)."""
+class DoctorReport:
+    """All results of one run, and the fix commands for them.
 
-    lines: tuple[Line, ...]
+    ``facts`` describe the board for programs: soc, cores, model, compatible, machine, python, librknnrt, user.
+    """
+
+    checks: tuple[CheckResult, ...]
     facts: dict[str, str] = field(default_factory=dict)
-    repairs: tuple[Repair, ...] = ()
+    fixes: tuple[FixCommand, ...] = ()
 
     @property
     def verdict(self) -> str:
-        """That of the worst line."""
-        return max((line.verdict for line in self.lines), key=VERDICTS.index, default=OK)
+        """The worst verdict of all checks."""
+        return max((check.verdict for check in self.checks), key=VERDICTS.index, default=OK)
 
     def to_json(self) -> str:
-        return json.dumps({**asdict(self), "verdict": self.verdict}, ensure_ascii=False)
+        """The report as one JSON object. Programs read it, so its keys stay: lines, facts, repairs, verdict."""
+        raw = {
+            "lines": [asdict(check) for check in self.checks],
+            "facts": self.facts,
+            "repairs": [asdict(command) for command in self.fixes],
+            "verdict": self.verdict,
+        }
+        return json.dumps(raw, ensure_ascii=False)
 
 
-def from_json(text: str) -> Report:
-    """The report that ``to_json`` wrote. ValueError for anything else."""
+def report_from_json(text: str) -> DoctorReport:
+    """The report that ``to_json`` wrote. Raises ValueError for any other text."""
     try:
         raw: dict[str, Any] = json.loads(text)
-        return Report(
-            tuple(Line(**line) for line in raw["lines"]),
+        return DoctorReport(
+            tuple(CheckResult(**check) for check in raw["lines"]),
             raw["facts"],
-            tuple(Repair(repair["why"], tuple(repair["argv"])) for repair in raw["repairs"]),
+            tuple(FixCommand(command["why"], tuple(command["argv"])) for command in raw["repairs"]),
         )
     except (KeyError, TypeError) as error:
-        raise ValueError(f"no report of doctor: {error}") from error
+        raise ValueError(f"this is not a report of rkface doctor: {error}") from error
 
 
-def render(report: Report, *, width: int, color: bool) -> str:
-    """One screen: a line for each thing looked at, its fix below it."""
+def render_report(report: DoctorReport, *, width: int, color: bool) -> str:
+    """The report as text, at most ``width`` columns: one line per check, its fix below it, a summary at the end."""
     margin = " " * (8 + NAME_WIDTH + 1)
     rows = []
-    for line in report.lines:
-        verdict = f"{COLORS[line.verdict]}{line.verdict:4}{PLAIN}" if color else f"{line.verdict:4}"
-        found = textwrap.wrap(line.found, max(20, width - len(margin))) or [""]
-        rows += [f"  {verdict}  {line.name:{NAME_WIDTH}} {found[0]}", *(margin + more for more in found[1:])]
-        if line.fix:
+    for check in report.checks:
+        verdict = f"{COLORS[check.verdict]}{check.verdict:4}{PLAIN}" if color else f"{check.verdict:4}"
+        found = textwrap.wrap(check.found, max(20, width - len(margin))) or [""]
+        rows += [f"  {verdict}  {check.name:{NAME_WIDTH}} {found[0]}", *(margin + more for more in found[1:])]
+        if check.fix:
             fix = textwrap.wrap(
-                line.fix, max(20, width - len(margin) - 2), break_long_words=False, break_on_hyphens=False
+                check.fix, max(20, width - len(margin) - 2), break_long_words=False, break_on_hyphens=False
             )
             rows += [f"{margin}→ {fix[0]}", *(f"{margin}  {more}" for more in fix[1:])]
-    return "\n".join([*rows, summary(report)])
+    return "\n".join([*rows, summarize(report)])
 
 
-def summary(report: Report) -> str:
-    count = {verdict: sum(line.verdict == verdict for line in report.lines) for verdict in VERDICTS}
+def summarize(report: DoctorReport) -> str:
+    """The number of failed checks and warnings, in one sentence."""
+    count = {verdict: sum(check.verdict == verdict for check in report.checks) for verdict in VERDICTS}
     if count[FAIL]:
-        return f"{count[FAIL]} of {len(report.lines)} checks failed: mend these first, then run doctor again"
+        return f"{count[FAIL]} of {len(report.checks)} checks failed: fix these first, then run doctor again"
     if count[WARN]:
-        return f"nothing stands in the way; {count[WARN]} of {len(report.lines)} checks are worth a look"
-    return f"all {len(report.lines)} checks are fine"
+        return f"no check failed; {count[WARN]} of {len(report.checks)} checks have a warning"
+    return f"all {len(report.checks)} checks passed"

@@ -9,31 +9,35 @@ from functools import partial
 
 from rkface.runtime.soc import CORES, read_soc
 
-from . import checks_machine as machine
-from . import checks_npu as npu
-from .checks_npu import Need
+from . import checks_machine, checks_npu
+from .checks_npu import BundleNeeds
 from .probe import Probe
-from .report import Line, Report
+from .report import CheckResult, DoctorReport
 
 
-def examine(probe: Probe, need: Need | None = None) -> Report:
-    """Look at everything, change nothing. Where the chip has no NPU that rkface runs on, what depends on it is left
-    out: the first line then says all there is to say."""
-    need = need or Need()
+def run_checks(probe: Probe, needs: BundleNeeds | None = None) -> DoctorReport:
+    """Run all checks on ``probe``'s machine; nothing is changed.
+
+    If rkface has no NPU runtime for the chip, the checks that depend on the NPU are left out: the first check has
+    already said so.
+    """
+    needs = needs or BundleNeeds()
     soc, python = read_soc(probe.root), probe.python()
-    checks: list[Callable[[Probe], Line]] = [npu.board]
+    checks: list[Callable[[Probe], CheckResult]] = [checks_npu.check_board]
     if soc:
-        checks += [npu.kernel, npu.driver, npu.node, partial(npu.library, need=need)]
-    checks.append(partial(npu.python, facts=python))
+        checks += [checks_npu.check_kernel, checks_npu.check_driver, checks_npu.check_device_nodes]
+        checks.append(partial(checks_npu.check_library, needs=needs))
+    checks.append(partial(checks_npu.check_python, facts=python))
     if soc:
-        checks += [lambda _: npu.binding(python, need), *(partial(machine.clock, name=name) for name in machine.CLOCKS)]
-    checks += [machine.memory, machine.temperature, machine.cameras]
+        checks.append(lambda _: checks_npu.check_binding(python, needs))
+        checks += [partial(checks_machine.check_clock, name=name) for name in checks_machine.CLOCKS]
+    checks += [checks_machine.check_memory, checks_machine.check_temperature, checks_machine.check_cameras]
     if soc:
-        checks += [machine.video, machine.rga]
-    checks += [machine.time, machine.disk]
-    if need.target:
-        checks.append(partial(npu.fit, need=need))
-    library = next(filter(probe.exists, npu.LIBRARIES), "")
+        checks += [checks_machine.check_video, checks_machine.check_rga]
+    checks += [checks_machine.check_time, checks_machine.check_disk]
+    if needs.target:
+        checks.append(partial(checks_npu.check_bundle_target, needs=needs))
+    library = next(filter(probe.exists, checks_npu.LIBRARIES), "")
     facts = {
         "soc": soc or "",
         "cores": str(CORES.get(soc or "", 0)),
@@ -44,15 +48,17 @@ def examine(probe: Probe, need: Need | None = None) -> Report:
         "librknnrt": library,
         "user": probe.user(),
     }
-    return Report(tuple(check(probe) for check in checks), facts, machine.repairs(probe) if soc else ())
+    return DoctorReport(
+        tuple(check(probe) for check in checks), facts, checks_machine.offered_fixes(probe) if soc else ()
+    )
 
 
 def main(arguments: Sequence[str]) -> int:
-    """On the board, with nothing of rkface installed: print the report as JSON."""
+    """On the board, where rkface is not installed: print the report as JSON."""
     parser = argparse.ArgumentParser(prog="doctor")
     parser.add_argument("--target", default="")
     parser.add_argument("--toolkit", default="")
     options = parser.parse_args(arguments)
-    print(examine(Probe(), Need(options.target, options.toolkit)).to_json())
+    print(run_checks(Probe(), BundleNeeds(options.target, options.toolkit)).to_json())
     sys.stdout.flush()
     return 0

@@ -1,5 +1,8 @@
-"""Which cameras there are and what each can deliver, asked of V4L2 directly: v4l2-ctl is missing on most images, and
-four ioctls are less than parsing its text. Layouts and numbers: Linux' include/uapi/linux/videodev2.h."""
+"""The cameras of a board and their formats, read from V4L2 with four ioctls.
+
+v4l2-ctl is missing on most images, and its text would have to be parsed. Structures and numbers are those of Linux,
+include/uapi/linux/videodev2.h. This file is sent to boards (remote.py): standard library only, syntax of Python 3.8.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    Ioctl = Callable[[int, int, bytearray], object]  # fcntl.ioctl: fills the buffer; OSError where there is no more
+    Ioctl = Callable[[int, int, bytearray], object]  # fcntl.ioctl: fills the buffer; OSError at the end of a list
 
 QUERYCAP = 0x80685600  # _IOR('V', 0, struct v4l2_capability), 104 bytes
 ENUM_FMT = 0xC0405602  # _IOWR('V', 2, struct v4l2_fmtdesc), 64 bytes
@@ -22,15 +25,20 @@ CAPTURE, CAPTURE_MPLANE, M2M, M2M_MPLANE = 0x1, 0x1000, 0x8000, 0x4000  # V4L2_C
 DEVICE_CAPS = 0x80000000
 BUFFER_CAPTURE, BUFFER_CAPTURE_MPLANE = 1, 9  # V4L2_BUF_TYPE_VIDEO_CAPTURE…
 DISCRETE = 1
-MOST = 64  # entries read of any list: a driver that never says "no more" must not hang doctor
+MAX_ENTRIES = 64  # of any list: a driver that never ends its list must not hang doctor
 
-# Pictures that GStreamer or OpenCV decode. A node that offers none of them is a sensor's raw data or a codec.
-PICTURES = ("MJPG", "JPEG", "H264", "HEVC", "NV12", "NV21", "NV16", "YUYV", "UYVY", "YU12", "RGB3", "BGR3")
+# Formats that GStreamer or OpenCV can decode. A node with none of them delivers raw sensor data, or is a codec.
+FRAME_FORMATS = ("MJPG", "JPEG", "H264", "HEVC", "NV12", "NV21", "NV16", "YUYV", "UYVY", "YU12", "RGB3", "BGR3")
 
 
 @dataclass(frozen=True)
-class Format:
-    """The largest picture a camera offers in one format: four-character code, pixels, frames a second (0: not said)."""
+class V4l2Format:
+    """The largest frame of a camera in one format.
+
+    fourcc         V4L2's four-character code ("MJPG")
+    width, height  in pixels
+    rate           frames per second; 0 if the driver does not report it
+    """
 
     fourcc: str
     width: int
@@ -42,14 +50,16 @@ class Format:
 
 
 @dataclass(frozen=True)
-class Camera:
+class V4l2Camera:
+    """A camera: its device node (/dev/video0), the name that the driver gives it, and its formats."""
+
     node: str
     name: str
-    formats: tuple[Format, ...]
+    formats: tuple[V4l2Format, ...]
 
 
-def read_cameras(nodes: tuple[str, ...]) -> tuple[Camera, ...]:
-    """The cameras among the /dev/video* ``nodes``; those that may not be opened, and codecs, are left out."""
+def read_cameras(nodes: tuple[str, ...]) -> tuple[V4l2Camera, ...]:
+    """The cameras among the /dev/video* ``nodes``. Nodes that cannot be opened, and codecs, are left out."""
     import fcntl
 
     found = []
@@ -67,27 +77,28 @@ def read_cameras(nodes: tuple[str, ...]) -> tuple[Camera, ...]:
     return tuple(found)
 
 
-def read_camera(node: str, descriptor: int, ioctl: Ioctl) -> Camera | None:
-    """The camera behind an open node; None where it delivers no pictures."""
+def read_camera(node: str, descriptor: int, ioctl: Ioctl) -> V4l2Camera | None:
+    """The camera behind ``node``, open as ``descriptor``; None if the node delivers no frames."""
     answer = bytearray(104)
     try:
         ioctl(descriptor, QUERYCAP, answer)
     except OSError:
         return None
-    capabilities, own = struct.unpack_from("=II", answer, 84)
-    able = own if capabilities & DEVICE_CAPS else capabilities
-    if not able & (CAPTURE | CAPTURE_MPLANE) or able & (M2M | M2M_MPLANE):
+    capabilities, device_capabilities = struct.unpack_from("=II", answer, 84)
+    if capabilities & DEVICE_CAPS:
+        capabilities = device_capabilities
+    if not capabilities & (CAPTURE | CAPTURE_MPLANE) or capabilities & (M2M | M2M_MPLANE):
         return None
-    buffer = BUFFER_CAPTURE_MPLANE if able & CAPTURE_MPLANE else BUFFER_CAPTURE
-    codes = [code for code in _fourccs(descriptor, ioctl, buffer) if code in PICTURES]
-    formats = [form for code in codes for form in _largest(descriptor, ioctl, code)]
+    buffer = BUFFER_CAPTURE_MPLANE if capabilities & CAPTURE_MPLANE else BUFFER_CAPTURE
+    codes = [code for code in _fourccs(descriptor, ioctl, buffer) if code in FRAME_FORMATS]
+    formats = [form for code in codes for form in _largest_format(descriptor, ioctl, code)]
     name = bytes(answer[16:48]).split(b"\0")[0].decode(errors="replace")
-    return Camera(node, name, tuple(formats)) if formats else None
+    return V4l2Camera(node, name, tuple(formats)) if formats else None
 
 
 def _enumerate(descriptor: int, ioctl: Ioctl, request: int, size: int, head: bytes) -> Iterator[bytearray]:
-    """The answers to an enumerating ioctl whose structure starts with an index and then ``head``."""
-    for index in range(MOST):
+    """The entries that an enumerating ioctl returns; its structure starts with an index, then ``head``."""
+    for index in range(MAX_ENTRIES):
         answer = bytearray(size)
         struct.pack_into("=I", answer, 0, index)
         answer[4 : 4 + len(head)] = head
@@ -103,8 +114,8 @@ def _fourccs(descriptor: int, ioctl: Ioctl, buffer: int) -> list[str]:
     return [bytes(answer[44:48]).decode("ascii", errors="replace") for answer in answers]
 
 
-def _largest(descriptor: int, ioctl: Ioctl, fourcc: str) -> list[Format]:
-    """The largest size of a format at its best rate, in a list; empty where the driver names no size."""
+def _largest_format(descriptor: int, ioctl: Ioctl, fourcc: str) -> list[V4l2Format]:
+    """The largest size of the format ``fourcc`` at its highest rate: a list of one, empty if it has no sizes."""
     code = fourcc.encode("ascii")
     sizes = []
     for answer in _enumerate(descriptor, ioctl, ENUM_FRAMESIZES, 44, code):
@@ -125,6 +136,8 @@ def _largest(descriptor: int, ioctl: Ioctl, fourcc: str) -> list[Format]:
     head = code + struct.pack("=II", width, height)
     rates = []
     for answer in _enumerate(descriptor, ioctl, ENUM_FRAMEINTERVALS, 52, head):
-        numerator, denominator = struct.unpack_from("=II", answer, 20)  # stepwise starts with its shortest interval
+        numerator, denominator = struct.unpack_from(
+            "=II", answer, 20
+        )  # a stepwise list starts with the shortest interval
         rates.append(denominator / numerator if numerator else 0.0)
-    return [Format(fourcc, width, height, max(rates, default=0.0))]
+    return [V4l2Format(fourcc, width, height, max(rates, default=0.0))]

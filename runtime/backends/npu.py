@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..core.versions import TOOLKIT
 from ..errors import DeviceError, InputError, ModelError
 from ..soc import CORES, read_soc
 from . import Quantized, Raw, check_images, stack_runs
 from .librknn import CallError, Context
-from .npu_errors import LIBRARY, TOOLKIT, device_error, open_error
+from .npu_errors import LIBRARY, device_error, open_error
 
 if TYPE_CHECKING:
     from ..bundle import Input, Output

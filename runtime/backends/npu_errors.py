@@ -6,9 +6,9 @@ import os
 import re
 from pathlib import Path
 
+from ..core.versions import TOOLKIT
 from ..errors import DeviceError
 
-TOOLKIT = "2.5.0"
 LIBRARY = "/usr/lib/librknnrt.so"
 DOCTOR = "`rkface doctor` examines the board"
 

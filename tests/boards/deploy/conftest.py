@@ -1,4 +1,4 @@
-"""Boards to deploy to: an sshd on loopback; wheels and a bundle that stand for the real ones where those take long."""
+"""Boards to deploy to: an sshd on loopback, with stand-ins for wheels and bundles that would take long."""
 
 import hashlib
 import json
@@ -8,27 +8,24 @@ import sys
 import time
 import zipfile
 from argparse import ArgumentParser
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
-from rkface.boards import cargo, deploy
-from rkface.boards.twin.ingredients import MissingError
+from rkface.boards.deploy import command, deploy_board, release_pack
+from rkface.boards.twin.ingredients import UnavailableError
 from rkface.runtime.bundle import SUMS, Input, Manifest, Model, Output, Source, Thresholds
 
 from . import sshd
 
-ROOT = Path(__file__).resolve().parents[2]
-
-# What `rkface` of a stand-in wheel does: selftest exits as it was made to; run as well (2: there is no such command);
-# verify looks for what was damaged.
+# The `rkface` of a stand-in wheel: selftest and run exit with the given codes (2: there is no command `run`); verify
+# searches for damaged files.
 STAND_IN = """
 import json, pathlib, sys
 def main():
     word = sys.argv[1]
     if word == "selftest":
-        print(json.dumps({{"problems": ["it was made to fail"] if {selftest} else []}}))
+        print(json.dumps({{"problems": ["it was told to fail"] if {selftest} else []}}))
         sys.exit({selftest})
     if word == "run":
         sys.exit(0 if {run} == 1 and "--help" in sys.argv else {run})
@@ -40,7 +37,7 @@ def main():
             sys.exit(f"rkface: {{name}} was changed or damaged after conversion")
 """
 
-# What pip is for here, in a tenth of the time; test_deploy_real.py has the real one.
+# Does the same as pip in a tenth of the time; test_deploy_real.py uses the real one.
 INSTALLER = """
 import hashlib, pathlib, sys, sysconfig, zipfile
 wheels = pathlib.Path(sys.argv[sys.argv.index("--find-links") + 1])
@@ -58,7 +55,7 @@ script.chmod(0o755)
 
 
 def make_bundle(folder):
-    """A bundle that can be read, with a file that takes a while to copy; nothing in it can be run."""
+    """A bundle that can be read, with a file that takes a while to copy. Its models cannot run."""
     folder.mkdir(parents=True)
     models = []
     for role in ("detector", "recognizer"):
@@ -97,10 +94,10 @@ def stand_in_wheel(folder, selftest=0, run=2):
 
 
 def wait_for(condition, seconds=30):
-    """Until it holds; the bound is for a test that is broken, not a measure of anything."""
+    """Wait until ``condition()`` is true. The limit only ends a broken test; it measures nothing."""
     end = time.monotonic() + seconds
     while not condition():
-        assert time.monotonic() < end, "it never came to be"
+        assert time.monotonic() < end, "the condition never became true"
         time.sleep(0.02)
 
 
@@ -117,7 +114,7 @@ def start_server(openssh, tmp_path):
         (tmp_path / name).mkdir()
         try:
             running.append(sshd.start(openssh, tmp_path / name))
-        except MissingError as error:
+        except UnavailableError as error:
             pytest.skip(f"no ssh server here: {error}")
         return running[-1]
 
@@ -128,14 +125,14 @@ def start_server(openssh, tmp_path):
 
 @pytest.fixture
 def server(start_server, monkeypatch):
-    """``ssh board`` leads there."""
+    """The server that ``ssh board`` connects to."""
     running = start_server("ssh")
     monkeypatch.setenv("PATH", f"{running.folder / 'here'}:{os.environ['PATH']}")
     return running
 
 
 class Board(SimpleNamespace):
-    """What lies on the board behind ``server``, and deploys to it."""
+    """The board behind ``server``: the files on it, and deploys to it."""
 
     @property
     def base(self):
@@ -147,17 +144,17 @@ class Board(SimpleNamespace):
     def current(self):
         return (self.base / "current").readlink().name
 
-    def seal(self, release):
+    def record(self, release):
         return json.loads((self.base / "releases" / release / "release.json").read_text())
 
     def stamp(self, stamp):
-        """The next deploy's: tests deploy more than once in a second."""
-        self.monkeypatch.setattr(deploy.time, "strftime", lambda *_: stamp)
+        """Set the time stamp of the next deploy: tests deploy more than once per second."""
+        self.monkeypatch.setattr(command.time, "strftime", lambda *_: stamp)
 
     def deploy(self, *arguments, hosts=("board",), make=stand_in_wheel, doctor=False):
-        self.monkeypatch.setattr(cargo, "build_runtime_wheel", make)
+        self.monkeypatch.setattr(release_pack, "build_runtime_wheel", make)
         parser = ArgumentParser()
-        deploy.deploy(parser)
+        command.deploy(parser)
         fixed = ["--root", self.root, *([] if doctor else ["--no-doctor"])]
         bundle = [] if "--rollback" in arguments else ["--bundle", self.bundle]
         options = parser.parse_args(list(map(str, [*fixed, *bundle, *arguments, *hosts])))
@@ -171,19 +168,19 @@ def small_bundle(tmp_path_factory):
 
 @pytest.fixture
 def board(server, small_bundle, tmp_path, monkeypatch):
-    """A board with nothing on it. Deploys bring stand-in wheels, with an installer that takes no time."""
+    """An empty board. Deploys install stand-in wheels, with a fast installer."""
     wheels = tmp_path / "wheels"
     wheels.mkdir()
     with zipfile.ZipFile(wheels / "pip-0-py3-none-any.whl", "w") as archive:
         archive.writestr("pip/__main__.py", INSTALLER)
-    monkeypatch.setattr(cargo, "fetch_wheels", lambda *_: wheels)
-    monkeypatch.setattr(deploy, "HEALTHY_SECONDS", 1)
+    monkeypatch.setattr(release_pack, "fetch_wheels", lambda *_: wheels)
+    monkeypatch.setattr(deploy_board, "HEALTHY_SECONDS", 1)
     return Board(server=server, root=tmp_path / "board", bundle=small_bundle, monkeypatch=monkeypatch)
 
 
 @pytest.fixture
 def served(board):
-    """A board on which a first release serves, laid out by hand as deploy does."""
+    """A board with a first release, whose files are those that deploy would create."""
     release = board.base / "releases/1-first"
     shutil.copytree(board.bundle, release / "bundle")
     (release / "venv/bin").mkdir(parents=True)
@@ -193,5 +190,5 @@ def served(board):
     (release / "rkface.service").write_text("[Service]\nExecStart=/bin/true\n")
     (release / "release.json").write_text('{"previous": null}')
     (board.base / "current").symlink_to("releases/1-first")
-    board.stamp("2")  # where a test deploys once
+    board.stamp("2")
     return board

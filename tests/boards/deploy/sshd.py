@@ -1,4 +1,4 @@
-"""An ssh server of our own on loopback: Debian's, unpacked, not installed, with keys, users and a PATH of its own."""
+"""Debian's ssh server on loopback: unpacked, not installed, with its own keys, users and PATH."""
 
 import os
 import pwd
@@ -10,14 +10,14 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from rkface.boards.twin.ingredients import MissingError, command
+from rkface.boards.twin.ingredients import UnavailableError, command
 
 PACKAGES = ("openssh-server", "libwrap0", "libnss-wrapper", "rsync", "libpopt0", "libxxhash0")
 
-# A script waits for a condition; for half a minute at most, so that a test that fails does not wait for ever.
+# In a script: wait for a condition, for half a minute at most, so that a failing test ends.
 WAIT = "for i in $(seq 300); do {} && break; sleep 0.1; done"
 
-# ssh through this loses its connection once so many bytes went to the board.
+# A proxy for ssh that cuts the connection after a number of bytes to the board.
 CUTTER = """
 import os, socket, sys, threading
 peer, left = socket.create_connection(("127.0.0.1", int(sys.argv[1]))), int(sys.argv[2])
@@ -69,7 +69,7 @@ SetEnv PATH={folder}/bin:/usr/bin:/bin
 
 @dataclass
 class Server:
-    """``folder/bin`` comes first on the board's PATH, ``folder/here`` is to come first on that of whoever deploys."""
+    """``folder/bin`` is first on the board's PATH; ``folder/here`` must be first on the PATH of the deploying user."""
 
     folder: Path
     process: subprocess.Popen
@@ -84,7 +84,7 @@ class Server:
         path.chmod(0o755)
 
     def alias(self, name, other):
-        """From now on ``ssh name`` leads to another server."""
+        """From now on, ``ssh name`` connects to another server."""
         port = (other.folder / "sshd_config").read_text().split()[1]
         more = [f"Host {name}", f"Port {port}", f"IdentityFile {other.folder}/key", f"HostKeyAlias {name}"]
         (self.folder / "more").write_text("\n  ".join(more) + "\n")
@@ -92,7 +92,7 @@ class Server:
             known.write(f"{name} {(other.folder / 'hostkey.pub').read_text()}")
 
     def sessions(self):
-        """The process of every connection that is served now."""
+        """The processes of all open connections."""
         return list(map(int, Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()))
 
     def close(self):
@@ -101,7 +101,7 @@ class Server:
 
 
 def start(files, folder):
-    """A server on a free port, on which the current user is at home in ``folder/home``."""
+    """Start a server on a free port; the home folder of the current user there is ``folder/home``."""
     for name in ("bin", "here", "home"):
         (folder / name).mkdir()
     for name in ("hostkey", "key"):
@@ -119,7 +119,7 @@ def start(files, folder):
     )
     (folder / "group").write_text(Path("/etc/group").read_text())
     if os.getuid() == 0:
-        Path("/run/sshd").mkdir(exist_ok=True)  # where a server that root runs shuts itself in, as Debian's own does
+        Path("/run/sshd").mkdir(exist_ok=True)  # Debian's sshd needs it as its chroot when root runs it
     libraries = next(files.glob("usr/lib/*-linux-gnu"))
     process = subprocess.Popen(
         [files / "usr/sbin/sshd", "-D", "-e", "-f", folder / "sshd_config"],
@@ -144,10 +144,10 @@ def start(files, folder):
         (folder / place / "rsync").symlink_to(folder / "rsync")
     for _ in range(100):
         if process.poll() is not None:
-            raise MissingError(f"sshd does not run here: {(folder / 'log').read_text()[-300:]}")
+            raise UnavailableError(f"sshd cannot run here: {(folder / 'log').read_text()[-300:]}")
         try:
             socket.create_connection(("127.0.0.1", port)).close()
             return server
         except OSError:
             time.sleep(0.05)
-    raise MissingError("sshd does not listen")
+    raise UnavailableError("sshd does not accept connections")

@@ -1,4 +1,4 @@
-"""A deploy with nothing stood in for: the runtime wheel, its wheels from the index, pip, selftest, the demo bundle."""
+"""A deploy without stand-ins: the runtime wheel, wheels from the package index, pip, selftest, the demo bundle."""
 
 import json
 import os
@@ -8,16 +8,16 @@ from pathlib import Path
 
 import pytest
 
-from rkface.boards.deploy import deploy
-from rkface.boards.wheel import fetch_wheels, requirements
+from rkface.boards.deploy.command import deploy
+from rkface.boards.deploy.dependencies import board_requirements, fetch_wheels
 from rkface.runtime.errors import WorkError
 
-ROOT = Path(__file__).resolve().parents[2]
-CONVERTED = ROOT / "build/rk3588"  # what `make convert` leaves
+ROOT = Path(__file__).resolve().parents[3]
+CONVERTED = ROOT / "build/rk3588"  # made by `make convert`
 
 
-def test_the_real_thing(server, tmp_path, monkeypatch, capsys):
-    """This machine as the board, its selftest by ONNX Runtime. Doctor is left out: it would say that this is none."""
+def test_a_deploy_without_stand_ins(server, tmp_path, monkeypatch, capsys):
+    """This machine is the board, and ONNX Runtime runs the selftest. Doctor is skipped: it would fail here."""
     if not (CONVERTED / "manifest.json").is_file():
         pytest.skip("no converted bundle: make convert")
     version = subprocess.run(
@@ -28,7 +28,7 @@ def test_the_real_thing(server, tmp_path, monkeypatch, capsys):
     ).stdout.strip()
     monkeypatch.setenv("RKFACE_CACHE", str(ROOT / "build/cache"))
     try:
-        needed = requirements("2.5.0", os.uname().machine, version, reference=True)
+        needed = board_requirements("2.5.0", os.uname().machine, version, reference=True)
         fetch_wheels(needed, os.uname().machine, version, ROOT / "build/cache/wheels")
     except WorkError as error:
         pytest.skip(str(error))
@@ -37,7 +37,9 @@ def test_the_real_thing(server, tmp_path, monkeypatch, capsys):
     arguments = ["--root", tmp_path / "board", "--bundle", CONVERTED, "--backend", "reference", "--no-doctor", "board"]
     options = parser.parse_args(list(map(str, arguments)))
     assert options.run(options) == 0, capsys.readouterr().out
-    assert "least cosine to the simulator: detector 0.9" in capsys.readouterr().err, "what the selftest found is told"
+    assert "lowest cosine to the simulator: detector 0.9" in capsys.readouterr().err, (
+        "the result of the selftest is shown"
+    )
     current = tmp_path / "board/opt/rkface/current"
     done = subprocess.run(
         [current / "venv/bin/rkface", "selftest", "--bundle", current / "bundle", "--runs", "1", "--json"],

@@ -1,4 +1,4 @@
-"""The service of a release: a systemctl of ours, which runs what systemd would, and the unit held to systemd's own."""
+"""The service of a release, with a script in the place of systemctl; and the unit file, checked by systemd itself."""
 
 import configparser
 import os
@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from rkface.boards import cargo
+from rkface.boards.deploy.release_pack import UNIT
 
 from .conftest import stand_in_wheel, wait_for
 from .sshd import WAIT
@@ -24,7 +24,7 @@ echo "$@" >> {folder}/asked
 if {root}/opt/rkface/current/venv/bin/rkface run; then echo ActiveState=active; else echo ActiveState=failed; fi
 echo NRestarts=41
 """
-# runuser's words (util-linux 2.38) where a program lies below what is in the file closed: rkface may not enter that.
+# The file ``closed`` names a folder that the user rkface may not enter; the message is runuser's (util-linux 2.38).
 AS_USER = """
 shift 3
 case "$(readlink -f "$1") $(readlink -f "$(dirname "$1")/python")" in
@@ -50,9 +50,9 @@ def asked(board):
     return (board.server.folder / "asked").read_text().splitlines()
 
 
-def test_a_service_is_installed_and_comes_up(systemd):
+def test_a_service_is_installed_and_started(systemd):
     assert systemd.deploy("--service", make=RUNS) == 0
-    assert systemd.unit.read_bytes() == cargo.UNIT.read_bytes()
+    assert systemd.unit.read_bytes() == UNIT.read_bytes()
     assert asked(systemd)[:3] == ["daemon-reload", "enable --quiet rkface.service", "restart rkface.service"]
     assert systemd.current() != "1-first"
 
@@ -64,41 +64,41 @@ def test_opt_may_be_a_link_to_another_disk(systemd):
     assert systemd.unit.is_file() and systemd.current() != "1-first"
 
 
-def test_where_there_is_a_service_it_is_restarted_unasked(systemd):
+def test_an_installed_service_is_restarted_without_an_option(systemd):
     systemd.unit.parent.mkdir(parents=True)
     systemd.unit.write_text("[Service]\nExecStart=/bin/false\n")
     assert systemd.deploy(make=RUNS) == 0
     assert asked(systemd).count("restart rkface.service") == 1
-    assert systemd.unit.read_bytes() == cargo.UNIT.read_bytes()
+    assert systemd.unit.read_bytes() == UNIT.read_bytes()
     assert systemd.deploy("--rollback") == 0
     assert asked(systemd).count("restart rkface.service") == 2
 
 
-def test_without_one_nothing_is_asked_of_systemd(systemd):
+def test_without_a_service_systemd_is_not_used(systemd):
     assert systemd.deploy(make=RUNS) == 0
     assert not (systemd.server.folder / "asked").exists() and not systemd.unit.exists()
 
 
-def test_a_service_that_does_not_stay_up_brings_the_old_one_back(systemd, capsys):
+def test_if_a_service_does_not_stay_up_the_previous_release_runs_again(systemd, capsys):
     systemd.unit.parent.mkdir(parents=True)
     systemd.unit.write_text("[Service]\nExecStart=/bin/false\n")
     assert systemd.deploy(make=CRASHES) == 1
     said = capsys.readouterr().out
-    assert "did not stay up" in said and "1-first serves again" in said
+    assert "did not stay up" in said and "1-first is running again" in said
     assert systemd.current() == "1-first" and systemd.releases() == ["1-first"]
     unit = systemd.base / "releases/1-first/rkface.service"
-    assert systemd.unit.read_bytes() == unit.read_bytes(), "the unit of the release that serves"
+    assert systemd.unit.read_bytes() == unit.read_bytes(), "the unit of the release that runs"
     assert asked(systemd).count("restart rkface.service") == 2
 
 
-def test_a_first_service_that_does_not_stay_up_leaves_none(systemd, capsys):
+def test_a_first_service_that_does_not_stay_up_is_removed(systemd, capsys):
     assert systemd.deploy("--service", make=CRASHES) == 1
     assert "1-first is current again" in capsys.readouterr().out
     assert systemd.current() == "1-first" and not systemd.unit.exists()
     assert asked(systemd)[-1] == "disable --now rkface.service"
 
 
-def test_no_service_without_something_to_run(systemd, capsys):
+def test_a_service_needs_the_command_run(systemd, capsys):
     assert systemd.deploy("--service", make=HAS_NONE) == 1
     assert "has no `run` command" in capsys.readouterr().out
     assert systemd.current() == "1-first" and systemd.releases() == ["1-first"]
@@ -106,7 +106,7 @@ def test_no_service_without_something_to_run(systemd, capsys):
 
 
 def closed(board, folder):
-    """From now on the service's user may not enter ``folder``."""
+    """From now on, the service's user may not enter ``folder``."""
     (board.server.folder / "closed").write_text(str(folder))
 
 
@@ -119,7 +119,7 @@ def nothing_happened(board):
     )
 
 
-def test_a_python_that_is_closed_to_the_services_user_is_told_before_the_switch(systemd, capsys):
+def test_a_python_that_the_services_user_may_not_execute_is_reported_before_the_switch(systemd, capsys):
     real = Path(sys.executable).resolve()
     closed(systemd, real.parent)
     assert systemd.deploy("--service", make=RUNS) == 1
@@ -128,7 +128,7 @@ def test_a_python_that_is_closed_to_the_services_user_is_told_before_the_switch(
     assert nothing_happened(systemd)
 
 
-def test_a_release_that_the_services_user_may_not_read_is_told_before_the_switch(systemd, capsys):
+def test_a_release_that_the_services_user_may_not_read_is_reported_before_the_switch(systemd, capsys):
     closed(systemd, systemd.base / "releases")
     assert systemd.deploy("--service", make=RUNS) == 1
     said = capsys.readouterr().out
@@ -136,21 +136,21 @@ def test_a_release_that_the_services_user_may_not_read_is_told_before_the_switch
     assert nothing_happened(systemd)
 
 
-def test_without_the_services_user_nothing_is_switched(systemd, capsys):
+def test_without_the_services_user_there_is_no_switch(systemd, capsys):
     systemd.server.script("getent", "exit 2")
     assert systemd.deploy("--service", make=RUNS) == 1
-    assert "no user rkface" in (said := capsys.readouterr().out) and "--prepare" in said
+    assert "a user rkface, which does not exist" in (said := capsys.readouterr().out) and "--prepare" in said
     assert nothing_happened(systemd)
 
 
-def test_a_sudo_that_asks_is_not_taken_for_a_closed_python(systemd, capsys):
+def test_a_sudo_that_needs_a_password_is_reported_as_such(systemd, capsys):
     systemd.server.script("runuser", 'echo "sudo: a password is required" >&2; exit 1')
     assert systemd.deploy("--service", make=RUNS) == 1
-    assert "a password is required: a service takes runuser" in capsys.readouterr().out
+    assert "a password is required: for a service, deploy must run runuser" in capsys.readouterr().out
     assert nothing_happened(systemd)
 
 
-def test_a_rollback_is_tried_as_the_services_user_too(systemd, capsys):
+def test_a_rollback_checks_the_services_user_too(systemd, capsys):
     assert systemd.deploy("--service", make=RUNS) == 0
     now = systemd.current()
     closed(systemd, systemd.base / "releases/1-first")
@@ -158,14 +158,16 @@ def test_a_rollback_is_tried_as_the_services_user_too(systemd, capsys):
     assert "--prepare" in capsys.readouterr().out and systemd.current() == now
 
 
-def test_where_no_service_runs_its_user_is_not_needed(systemd):
+def test_without_a_service_its_user_is_not_needed(systemd):
     systemd.server.script("getent", "exit 2")
     assert systemd.deploy(make=RUNS) == 0 and systemd.current() != "1-first"
 
 
-def test_a_switch_comes_to_its_end_though_nobody_listens(systemd, capsys):
-    """The connection goes while the new service starts, which then fails: the board returns by itself. logind may end
-    what a session leaves behind with these signals."""
+def test_a_switch_finishes_after_the_connection_was_lost(systemd, capsys):
+    """The connection is lost while the new service starts, which then fails: the board switches back by itself.
+
+    logind may send these signals to processes that a closed session leaves behind.
+    """
     systemd.unit.parent.mkdir(parents=True)
     systemd.unit.write_text("[Service]\nExecStart=/bin/false\n")
     hold, script = systemd.server.folder / "hold", (systemd.server.bin / "systemctl").read_text()
@@ -185,26 +187,26 @@ def test_a_switch_comes_to_its_end_though_nobody_listens(systemd, capsys):
     assert asked(systemd).count("restart rkface.service") == 2
 
 
-def test_systemd_takes_the_unit(tmp_path):
+def test_systemd_accepts_the_unit(tmp_path):
     if shutil.which("systemd-analyze") is None:
         pytest.skip("no systemd-analyze here: apt install systemd")
-    text = cargo.UNIT.read_text().replace("/opt/rkface/current/venv/bin/rkface run", "/bin/true run")
-    (tmp_path / cargo.UNIT.name).write_text(text)
+    text = UNIT.read_text().replace("/opt/rkface/current/venv/bin/rkface run", "/bin/true run")
+    (tmp_path / UNIT.name).write_text(text)
     done = subprocess.run(
-        ["systemd-analyze", "verify", "--man=no", tmp_path / cargo.UNIT.name],
+        ["systemd-analyze", "verify", "--man=no", tmp_path / UNIT.name],
         capture_output=True,
         text=True,
         check=False,
     )
-    # systemd before 254 does not know these two and says that it ignores them.
+    # systemd before 254 reports that it ignores these two.
     said = [line for line in done.stderr.splitlines() if not re.search("RestartSteps|RestartMaxDelaySec", line)]
     assert (done.returncode, said) == (0, [])
 
 
-def test_the_unit_confines_what_it_runs():
+def test_the_unit_restricts_the_service():
     unit = configparser.ConfigParser(strict=False, interpolation=None)
     unit.optionxform = str
-    unit.read(cargo.UNIT)
+    unit.read(UNIT)
     service = unit["Service"]
     for key, value in {
         "User": "rkface",
@@ -218,5 +220,5 @@ def test_the_unit_confines_what_it_runs():
     }.items():
         assert service[key] == value, key
     assert int(service["WatchdogSec"]) and service["MemoryMax"].endswith("M") and int(service["RestartMaxDelaySec"])
-    allowed = re.findall(r"^DeviceAllow=(\S+)", Path(cargo.UNIT).read_text(), re.MULTILINE)
+    allowed = re.findall(r"^DeviceAllow=(\S+)", Path(UNIT).read_text(), re.MULTILINE)
     assert {"char-drm", "char-video4linux", "/dev/rknpu"} <= set(allowed)

@@ -1,4 +1,4 @@
-"""Deploy to the twin: a board's Python, wheels, pip and rknn-toolkit-lite2, aarch64 under emulation behind an sshd."""
+"""Deploy to the twin: an emulated aarch64 board with its Python, wheels, pip and rknn-toolkit-lite2, behind an sshd."""
 
 import os
 import subprocess
@@ -7,23 +7,23 @@ from pathlib import Path
 
 import pytest
 
-from rkface.boards.deploy import deploy
+from rkface.boards.deploy.command import deploy
+from rkface.boards.deploy.dependencies import board_requirements, fetch_wheels
 from rkface.boards.profile import find_profile
-from rkface.boards.twin.board import build
-from rkface.boards.twin.ingredients import MissingError, gather
-from rkface.boards.wheel import fetch_wheels, requirements
+from rkface.boards.twin.board import build_twin
+from rkface.boards.twin.ingredients import UnavailableError, gather_ingredients
 from rkface.runtime.bundle import read_bundle
 from rkface.runtime.errors import WorkError
 
-ROOT = Path(__file__).resolve().parents[2]
-CONVERTED = ROOT / "build/rk3588"  # what `make convert` leaves
+ROOT = Path(__file__).resolve().parents[3]
+CONVERTED = ROOT / "build/rk3588"  # made by `make convert`
 
-# The board's Python. What runs in a virtual environment has to be told by its name which one it is.
+# The board's Python. In a virtual environment, it recognizes the environment by its own name (-0).
 PYTHON = """
 export QEMU_LD_PREFIX={twin.prefix} RKFACE_TWIN_ANSWERS={twin.prefix}/answers
 exec {twin.ingredients.qemu} {name} {twin.ingredients.python} "$@"
 """
-# No kernel of ours starts an aarch64 program by itself, so a virtual environment gets a script in its Python's place.
+# This kernel cannot start aarch64 programs, so a script replaces the Python of a virtual environment.
 SYSTEM_PYTHON = """
 [ "$2" = venv ] || exec {folder}/board-python "$@"
 {folder}/board-python "$@" || exit 1
@@ -38,25 +38,25 @@ def test_deploy_to_an_emulated_board(server, tmp_path, monkeypatch, capsys):
     if not (CONVERTED / "manifest.json").is_file():
         pytest.skip("no converted bundle: make convert")
     try:
-        ingredients = gather(ROOT / "build/twin")
+        ingredients = gather_ingredients(ROOT / "build/twin")
         version = ingredients.python.name.removeprefix("python")
-        needed = requirements("2.5.0", "aarch64", version, reference=False)
+        needed = board_requirements("2.5.0", "aarch64", version, reference=False)
         fetch_wheels(needed, "aarch64", version, ROOT / "build/cache/wheels")
-    except (MissingError, WorkError) as error:
+    except (UnavailableError, WorkError) as error:
         pytest.skip(f"no twin here: {error}")
     monkeypatch.setenv("RKFACE_CACHE", str(ROOT / "build/cache"))
-    twin = build(ingredients, tmp_path / "twin", find_profile("rock-5b"), [read_bundle(CONVERTED)], tmp_path)
+    twin = build_twin(ingredients, tmp_path / "twin", find_profile("rock-5b"), [read_bundle(CONVERTED)], tmp_path)
     server.script("board-python", PYTHON.format(twin=twin, name=""))
     server.script("venv-python", PYTHON.format(twin=twin, name='-0 "$0"'))
     server.script("python3", SYSTEM_PYTHON.format(folder=server.bin))
 
     parser = ArgumentParser()
     deploy(parser)
-    # Doctor would miss the driver and the device: a twin has files for them where an emulated program looks, no more.
+    # Doctor would not find the driver and the device: only an emulated program sees the twin's files.
     arguments = ["--root", tmp_path / "board", "--bundle", CONVERTED, "--board", "rock-5b", "--no-doctor", "board"]
     options = parser.parse_args(list(map(str, arguments)))
     assert options.run(options) == 0, capsys.readouterr().out
-    assert "detector 1.0000, recognizer 1.0000" in capsys.readouterr().err, "the twin gives the simulator's answers"
+    assert "detector 1.0000, recognizer 1.0000" in capsys.readouterr().err, "the twin returns the simulator's outputs"
     current = tmp_path / "board/opt/rkface/current"
     done = subprocess.run(
         [current / "venv/bin/python", "-c", "import rknnlite, platform; print(platform.machine(), rknnlite.__file__)"],

@@ -1,0 +1,1 @@
+"""The base of the runtime: it imports nothing else of rkface."""
