@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from rkface.boards.profile import find_profile, markdown_table, match_profile, profiles, read_profile
+from rkface.boards.profile import find_profile, markdown_table, match_profile, read_profile, read_profiles
 from rkface.convert.targets import TARGETS
 from rkface.runtime.errors import InputError
 
@@ -15,19 +15,19 @@ EXPECTED = {
 
 
 def test_every_board_has_a_chip_that_convert_supports():
-    found = {profile.name: profile for profile in profiles()}
+    found = {profile.name: profile for profile in read_profiles()}
     assert set(found) >= EXPECTED
-    assert {profile.soc for profile in profiles()} >= {"rk3588", "rk3576", "rk3568", "rk3566", "rk3562", "rv1126b"}
-    for profile in profiles():
+    assert {profile.soc for profile in read_profiles()} >= {"rk3588", "rk3576", "rk3568", "rk3566", "rk3562", "rv1126b"}
+    for profile in read_profiles():
         assert profile.soc in TARGETS and profile.compatible and profile.sources, profile.name
         width, height = map(int, profile.chip.size.split("x"))
         assert width % 32 == height % 32 == 0
-    names = [name for profile in profiles() for name in profile.compatible]
+    names = [name for profile in read_profiles() for name in profile.compatible]
     assert len(names) == len(set(names)), "a name belongs to one board"
 
 
 def test_luckfox_can_only_be_converted_for():
-    (luckfox,) = (profile for profile in profiles() if profile.soc == "rv1106")
+    (luckfox,) = (profile for profile in read_profiles() if profile.soc == "rv1106")
     assert luckfox.cores == 0 and "convert only" in markdown_table()
 
 
@@ -46,11 +46,12 @@ def test_the_nearest_name_is_suggested():
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        (("title =", "tittle ="), "unknown key 'tittle'"),
+        (("title =", "tittle ="), "unknown key tittle: did you mean title"),
         (('title = "Radxa ROCK 5B"\n', ""), "title is missing"),
-        (("width = 1280", 'width = "1280"'), "width = '1280' is of the wrong type"),
-        (('soc = "rk3588"', 'soc = "rk9999"'), "soc = 'rk9999' is not in chips.toml"),
-        (("title =", "title"), "is no TOML"),
+        (("width = 1280", 'width = "1280"'), "camera.width is '1280', but must be a whole number"),
+        (('soc = "rk3588"', 'soc = "rk9999"'), "soc is 'rk9999', but must be a chip of chips.toml"),
+        (("title =", 'name = "other"\ntitle ='), "unknown key name"),
+        (("title =", "title"), "not valid TOML"),
     ],
 )
 def test_a_mistake_in_a_file_is_refused(tmp_path, change, says):

@@ -65,7 +65,7 @@ def test_its_commands_load_without_the_other_parts_of_rkface(installed):
         "from rkface.runtime.cli import main\n"
         "try: main(['--help'])\n"
         "except SystemExit: pass\n"
-        "import rkface.boards.deploy.agent, rkface.boards.profile; rkface.boards.profile.profiles()",
+        "import rkface.boards.deploy.agent, rkface.boards.profile; rkface.boards.profile.read_profiles()",
     ).split()
     assert {"selftest", "doctor", "verify"} <= set(words) and "convert" not in words
 
