@@ -111,8 +111,8 @@ def _run(options: Namespace) -> int:
 def _check_options(options: Namespace) -> None:
     if (options.librknnrt or options.yes) and not options.prepare:
         raise InputError("--librknnrt and --yes only work with --prepare")
-    if options.json and options.prepare and not options.yes:
-        raise InputError("--prepare asks questions and --json is for programs: add --yes, or prepare the board first")
+    if options.json and options.prepare:
+        raise InputError("--prepare asks questions and --json is for programs: prepare the board first, without --json")
     repeated = next((host for host in options.hosts if options.hosts.count(host) > 1), None)
     if repeated:
         raise InputError(f"{repeated} is named twice")

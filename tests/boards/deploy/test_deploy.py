@@ -343,7 +343,7 @@ def test_the_output_of_a_login_script_is_not_taken_for_an_answer(board):
     ("arguments", "says"),
     [
         (["--yes"], "only work with --prepare"),
-        (["--json", "--prepare"], "add --yes"),
+        (["--json", "--prepare"], "prepare the board first"),
         (["--rollback", "--service"], "leave out"),
         (["--board", "rock5b"], "did you mean rock-5b"),
         (["--board", "luckfox-pico-max"], "can only be converted for"),
