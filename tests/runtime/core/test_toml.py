@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import pytest
-from rkface.runtime.core.errors import InputError
 
+from rkface.runtime.core.errors import InputError
 from rkface.runtime.core.toml import Range, describe_fields, dump, load_file, load_table
 
 
