@@ -123,6 +123,9 @@ demo: $(DEMO_BUNDLE)  ## the camera service on rendered people, with its page on
 $(DEMO_BUNDLE): | $(INSTALLED)
 	@$(BIN)/rkface convert --pack demo --target $(TARGET)
 
+pictures: $(DEMO_BUNDLE)  ## make the pictures of README and docs again, and run the notebook (needs Chromium)
+	$(BIN)/python docs/pictures.py --bundle build/$(TARGET) $(OPTIONS)
+
 demo-models: $(INSTALLED)  ## train the demo models again from rendered faces (hours, see convert/demo/figures.json)
 	$(BIN)/python -m rkface.convert.demo.train
 

@@ -1,7 +1,7 @@
-"""Make the pictures of the README and of the web console's page: same.jpg, console.webp and web.jpg.
+"""Make the pictures of the README and of docs/web.md, and the outputs of the notebook in examples/.
 
 Everything in them is rendered: the faces are synthetic, the models are those of the demo pack. `make pictures` runs
-this script. It needs the demo bundle (`make convert`), Chromium and Pillow.
+this script. It needs the demo bundle (`make convert`) and Chromium.
 
 The film is taken step by step: each step sends one or more pictures to the service, waits, and takes a screenshot. So
 the film is smooth on a slow machine too. It is played about twice as fast as it was taken.
@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import base64
 import io
+import os
 import socket
 import subprocess
 import sys
@@ -24,6 +25,8 @@ from pathlib import Path
 from typing import IO
 
 import cv2
+import nbformat
+from nbclient import NotebookClient
 from PIL import Image
 
 from rkface.convert.demo.camera import DemoCamera, write_portraits
@@ -139,14 +142,29 @@ def shoot(page: Page) -> Image.Image:
     return Image.open(io.BytesIO(base64.b64decode(page.call("Page.captureScreenshot")["data"]))).convert("RGB")
 
 
+def notebook(bundle: Path) -> None:
+    """examples/face_similarity.ipynb, run from its first cell to its last."""
+    path = ROOT / "examples/face_similarity.ipynb"
+    content = nbformat.read(path, as_version=4)
+    os.environ["RKFACE_BUNDLE"] = str(bundle.resolve())
+    NotebookClient(content, timeout=300, record_timing=False).execute(cwd=path.parent)
+    content.metadata["language_info"] = {"name": "python"}  # not this machine's version of Python
+    nbformat.write(content, path)
+
+
+MAKERS = {"comparison": draw_comparison, "film": film, "notebook": notebook}
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--bundle", type=Path, default=ROOT / "build/rk3588", help="(default: %(default)s)")
-    bundle = parser.parse_args().bundle
-    draw_comparison(bundle)
-    film(bundle)
+    parser.add_argument("--only", choices=MAKERS, help="make one of them (default: all)")
+    options = parser.parse_args()
+    for name in [options.only] if options.only else MAKERS:
+        MAKERS[name](options.bundle)
+    pictures = [path for path in DOCS.iterdir() if path.suffix in {".jpg", ".png", ".svg", ".webp"}]
     total = 0
-    for path in sorted(path for path in DOCS.iterdir() if path.suffix in {".jpg", ".png", ".svg", ".webp"}):
+    for path in sorted([*pictures, *(ROOT / "examples").glob("*.ipynb")]):
         total += path.stat().st_size
         print(f"{path.stat().st_size:>9,} bytes  {path.relative_to(ROOT)}")
     print(f"{total:>9,} bytes together; at most {LIMIT:,} are allowed")
