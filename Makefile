@@ -135,6 +135,7 @@ lint: $(INSTALLED)  ## ruff, and hadolint on the Dockerfile
 
 types: $(INSTALLED)  ## mypy --strict
 	MYPYPATH=src $(BIN)/mypy -p rkface
+	MYPYPATH=src $(BIN)/mypy examples/*.py
 
 clean:  ## remove build/, keep .venv
 	rm -rf build

@@ -1,4 +1,4 @@
-"""Make the pictures of the README and of docs/web.md, and the outputs of the notebook in examples/.
+"""Make the pictures of the README and of the pages beside this file, and the outputs of the notebook in examples/.
 
 Everything in them is rendered: the faces are synthetic, the models are those of the demo pack. `make pictures` runs
 this script. It needs the demo bundle (`make convert`) and Chromium.
@@ -61,6 +61,15 @@ def draw_comparison(bundle: Path) -> None:
         subprocess.run(rkface("compare", "--bundle", bundle, *(photos / name for name in PAIR), "--draw", drawn),
                        check=True)  # fmt: skip
         Image.open(drawn).save(DOCS / "same.jpg", quality=85, optimize=True)
+
+
+def draw_histograms(bundle: Path) -> None:
+    """spread.png: how `rkface calibrate` spreads its choice, drawn by that command."""
+    photos = bundle.with_name(f"{bundle.name}.work") / "photos"
+    with tempfile.TemporaryDirectory() as folder:
+        chosen = Path(folder) / "set"
+        subprocess.run(rkface("calibrate", photos, "--out", chosen, "--count", "100", "--bundle", bundle), check=True)
+        Image.open(chosen / "spread.png").quantize(32).save(DOCS / "spread.png", optimize=True)
 
 
 @contextmanager
@@ -152,7 +161,7 @@ def notebook(bundle: Path) -> None:
     nbformat.write(content, path)
 
 
-MAKERS = {"comparison": draw_comparison, "film": film, "notebook": notebook}
+MAKERS = {"comparison": draw_comparison, "histograms": draw_histograms, "film": film, "notebook": notebook}
 
 
 def main() -> int:
