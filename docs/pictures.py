@@ -50,7 +50,7 @@ LIMIT = 2_000_000  # bytes: all pictures together
 
 
 def rkface(*arguments: str | Path) -> list[str]:
-    return [sys.executable, "-m", "rkface.runtime.cli", *map(str, arguments)]
+    return [sys.executable, "-m", "rkface.runtime.cli.main", *map(str, arguments)]
 
 
 def draw_comparison(bundle: Path) -> None:
@@ -156,7 +156,7 @@ def notebook(bundle: Path) -> None:
     path = ROOT / "examples/face_similarity.ipynb"
     content = nbformat.read(path, as_version=4)
     os.environ["RKFACE_BUNDLE"] = str(bundle.resolve())
-    NotebookClient(content, timeout=300, record_timing=False).execute(cwd=path.parent)
+    NotebookClient(content, timeout=300, record_timing=False, coalesce_streams=True).execute(cwd=path.parent)
     content.metadata["language_info"] = {"name": "python"}  # not this machine's version of Python
     nbformat.write(content, path)
 

@@ -17,34 +17,36 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from .runtime.appearance import Appearance, Match
-    from .runtime.camera import Camera, open_camera
-    from .runtime.draw import draw_faces
-    from .runtime.enroll import Verdict
-    from .runtime.errors import InputError, RkfaceError
-    from .runtime.faces import Faces
-    from .runtime.gallery import Gallery, Person
-    from .runtime.pipeline import Pipeline, open_bundle
-    from .runtime.scheduler import Frame, Result, Scheduler, open_scheduler
+    from .runtime.cameras.camera import Camera, open_camera
+    from .runtime.core.errors import InputError, RkfaceError
+    from .runtime.core.faces import Faces
+    from .runtime.enrollment.enroll import Verdict
+    from .runtime.gallery.gallery import Gallery
+    from .runtime.gallery.match import Match
+    from .runtime.gallery.people import Person
+    from .runtime.inference.pipeline import Pipeline, open_bundle
+    from .runtime.inference.scheduler import Frame, Result, Scheduler, open_scheduler
+    from .runtime.tracking.appearance import Appearance
+    from .runtime.vision.draw import draw_faces
 
 _HOME = {
-    "Appearance": "appearance",
-    "Camera": "camera",
-    "Faces": "faces",
-    "Frame": "scheduler",
-    "Gallery": "gallery",
-    "InputError": "errors",
-    "Match": "appearance",
-    "Person": "person",
-    "Pipeline": "pipeline",
-    "Result": "scheduler",
-    "RkfaceError": "errors",
-    "Scheduler": "scheduler",
-    "Verdict": "enroll",
-    "draw_faces": "draw",
-    "open_bundle": "pipeline",
-    "open_camera": "camera",
-    "open_scheduler": "scheduler",
+    "Appearance": "tracking.appearance",
+    "Camera": "cameras.camera",
+    "Faces": "core.faces",
+    "Frame": "inference.scheduler",
+    "Gallery": "gallery.gallery",
+    "InputError": "core.errors",
+    "Match": "gallery.match",
+    "Person": "gallery.people",
+    "Pipeline": "inference.pipeline",
+    "Result": "inference.scheduler",
+    "RkfaceError": "core.errors",
+    "Scheduler": "inference.scheduler",
+    "Verdict": "enrollment.enroll",
+    "draw_faces": "vision.draw",
+    "open_bundle": "inference.pipeline",
+    "open_camera": "cameras.camera",
+    "open_scheduler": "inference.scheduler",
 }
 
 __all__ = [
@@ -66,12 +68,12 @@ def __dir__() -> list[str]:
 
 def read_image(path: str | Path) -> NDArray[np.uint8]:
     """As ``runtime.image.read_image``, for a str too."""
-    return import_module(".runtime.image", __name__).read_image(Path(path))  # type: ignore[no-any-return]
+    return import_module(".runtime.vision.image", __name__).read_image(Path(path))  # type: ignore[no-any-return]
 
 
 def write_image(path: str | Path, image: NDArray[np.uint8]) -> None:
     """As ``runtime.draw.write_image``, for a str too."""
-    import_module(".runtime.draw", __name__).write_image(Path(path), image)
+    import_module(".runtime.vision.draw", __name__).write_image(Path(path), image)
 
 
 def open_gallery(path: str | Path, pipeline: Pipeline | None = None, *, create: bool = False) -> Gallery:
@@ -81,7 +83,8 @@ def open_gallery(path: str | Path, pipeline: Pipeline | None = None, *, create: 
     but nobody can be added or searched. ``create`` makes an empty gallery if there is none. Raises InputError if the
     file is missing, is not a gallery, or holds embeddings of another model.
     """
-    from .runtime.gallery import Gallery, embedding_identity
+    from .runtime.gallery.gallery import Gallery
+    from .runtime.gallery.people import embedding_identity
 
     identity = embedding_identity(pipeline.manifest) if pipeline else None
     gallery = Gallery(Path(path), identity, create=create)
@@ -113,9 +116,9 @@ def enroll_photo(
 
     ``strict`` refuses a photo with several faces. ``force`` enrolls a face that looks like another person.
     """
-    from .runtime import enroll
+    from .runtime.enrollment import enroll
 
-    return enroll.enroll_photo(gallery, pipeline, name, Path(photo), rules=enroll.Rules(strict, force))
+    return enroll.enroll_photo(gallery, pipeline, name, Path(photo), rules=enroll.EnrollOptions(strict, force))
 
 
 def watch_camera(camera: Camera, pipeline: Pipeline, gallery: Gallery) -> Iterator[Appearance]:
@@ -124,11 +127,11 @@ def watch_camera(camera: Camera, pipeline: Pipeline, gallery: Gallery) -> Iterat
     A live camera never ends, and only its newest frame is looked at; of a file, every frame is. For several cameras on
     one NPU use ``rkface run``, or a ``Scheduler`` as docs/camera.md shows.
     """
-    from .runtime.pace import newest
-    from .runtime.visit import Rules
-    from .runtime.watch import Watcher
+    from .runtime.cameras.frame_gate import newest
+    from .runtime.tracking.visit import RecognitionRules
+    from .runtime.tracking.watcher import Watcher
 
-    rules = Rules.of(pipeline.thresholds)
+    rules = RecognitionRules.of(pipeline.thresholds)
     watcher = Watcher(camera.name, pipeline, gallery.search, rules)
     for frame in newest(camera, every=not camera._live):
         gallery.refresh()

@@ -185,7 +185,7 @@ def test_a_real_delivery_is_verified(receiver, demo, gallery, film, tmp_path):
         f'[events.webhook]\nurl = "{receiver.address}"\nsecret = "file:{tmp_path / "secret"}"\n'
     )
     (tmp_path / "gallery.sqlite").write_bytes(gallery.read_bytes())
-    command = [sys.executable, "-m", "rkface.runtime.cli", "run", "--config", settings, "--camera", f"door={film}",
+    command = [sys.executable, "-m", "rkface.runtime.cli.main", "run", "--config", settings, "--camera", f"door={film}",
                "--backend", "reference", "--no-web"]  # fmt: skip
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
@@ -217,7 +217,7 @@ def test_the_notebook_runs(demo, monkeypatch):
     monkeypatch.setenv("RKFACE_BUNDLE", str(demo))
     content = nbformat.read(NOTEBOOK, as_version=4)
     kept = outputs(content)
-    nbclient.NotebookClient(content, timeout=120).execute(cwd=EXAMPLES)
+    nbclient.NotebookClient(content, timeout=120, coalesce_streams=True).execute(cwd=EXAMPLES)
     assert outputs(content) == kept
 
 
