@@ -14,9 +14,9 @@ from functools import cache
 from pathlib import Path
 from typing import Annotated, Any
 
+from rkface.runtime.core.errors import InputError
+from rkface.runtime.core.soc import CORES
 from rkface.runtime.core.toml import list_problems, load_table, read_toml
-from rkface.runtime.errors import InputError
-from rkface.runtime.soc import CORES
 
 HERE = Path(__file__).parent
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from rkface.runtime.errors import InputError
+from rkface.runtime.core.errors import InputError
 
 # For commands that run unattended: ssh never asks a question (BatchMode), so it refuses unknown host keys, and it gives
 # up after 60 s without an answer from the board (15 s × 4).

@@ -12,8 +12,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from rkface.runtime.align import TEMPLATE
-from rkface.runtime.quality import FACE, TEMPLATE_EYES, standard
+from rkface.runtime.vision.align import TEMPLATE
+from rkface.runtime.vision.quality import FACE, TEMPLATE_EYES, standard
 
 CHEEKS = (
     (slice(42, 58), slice(12, 24)),

@@ -10,11 +10,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rkface.runtime.errors import InputError
+from rkface.runtime.core.errors import InputError
 
 if TYPE_CHECKING:
     from rkface.boards.profile import BoardProfile
-    from rkface.runtime.bundle import Bundle
+    from rkface.runtime.core.bundle import Bundle
 
     from .deploy_board import DeployOutcome, DeployPlan
 
@@ -93,7 +93,7 @@ def _run(options: Namespace) -> int:
         return _deploy_to_all(DeployPlan(options, None, profile, None, ""))
     bundle = _read_bundle(options.bundle, profile)
     if options.config:
-        from rkface.runtime.config import read_settings
+        from rkface.runtime.service.config import read_settings
 
         read_settings(options.config)  # an error in it is reported here, not by a service that does not start
     if options.prepare:
@@ -123,7 +123,7 @@ def _check_options(options: Namespace) -> None:
 
 
 def _read_bundle(folder: Path | None, profile: BoardProfile | None) -> Bundle:
-    from rkface.runtime.bundle import read_bundle
+    from rkface.runtime.core.bundle import read_bundle
 
     bundle = read_bundle(folder or Path("build") / (profile.soc if profile else SOC))
     if profile and profile.soc != bundle.manifest.target:

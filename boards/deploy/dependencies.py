@@ -17,8 +17,8 @@ from collections.abc import Sequence
 from importlib.metadata import requires
 from pathlib import Path
 
-from rkface.runtime.bundle import sha256
-from rkface.runtime.errors import WorkError
+from rkface.runtime.core.bundle import sha256
+from rkface.runtime.core.errors import WorkError
 
 BOARD_EXTRAS = ("reference", "web", "mqtt", "crypto")  # extras of pyproject.toml that make sense on a board
 SERVICE_EXTRAS = ("web", "mqtt", "crypto")  # that the service uses: 9 MB with everything that they need in turn

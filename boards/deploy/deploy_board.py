@@ -18,9 +18,9 @@ from rkface.boards.doctor.remote import run_checks_over
 from rkface.boards.doctor.report import FAIL, summarize
 from rkface.boards.profile import BoardProfile, match_profile
 from rkface.boards.ssh import UNATTENDED, ssh_command
-from rkface.runtime.bundle import Bundle
-from rkface.runtime.errors import RkfaceError, WorkError
-from rkface.runtime.progress import stage
+from rkface.runtime.core.bundle import Bundle
+from rkface.runtime.core.errors import RkfaceError, WorkError
+from rkface.runtime.core.progress import stage
 
 from .release_pack import ReleasePacker, release_name
 from .session import AgentSession, ConnectionLostError

@@ -15,7 +15,7 @@ from rkface.boards.doctor.apply_fixes import apply_fixes
 from rkface.boards.doctor.checks_npu import LIBRARY, library_defect, library_version, version_numbers
 from rkface.boards.doctor.report import FixCommand
 from rkface.boards.ssh import CONNECTION_FAILED, UNATTENDED, explain_ssh_error, ssh_command
-from rkface.runtime.errors import InputError, WorkError
+from rkface.runtime.core.errors import InputError, WorkError
 
 from .session import AgentSession
 

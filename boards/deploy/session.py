@@ -21,7 +21,7 @@ from rkface.boards.ssh import (
     most_relevant_line,
     ssh_command,
 )
-from rkface.runtime.errors import InputError, WorkError
+from rkface.runtime.core.errors import InputError, WorkError
 
 from .agent_steps import ANSWER
 

@@ -18,7 +18,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from rkface.boards.ssh import NO_MESSAGE, UNATTENDED, most_relevant_line, ssh_command
-from rkface.runtime.errors import WorkError
+from rkface.runtime.core.errors import WorkError
 
 FILE_MODE = 0o640
 

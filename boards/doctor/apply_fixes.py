@@ -7,7 +7,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Sequence
 
-from rkface.runtime.errors import WorkError
+from rkface.runtime.core.errors import WorkError
 
 from .report import FixCommand
 

@@ -9,8 +9,8 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
+from rkface.runtime.core.soc import CORES, read_soc
 from rkface.runtime.core.versions import PYTHON_NEWEST, PYTHON_OLDEST, TOOLKIT
-from rkface.runtime.soc import CORES, read_soc
 
 from .probe import DeviceNode, Probe
 from .report import FAIL, OK, WARN, CheckResult

@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rkface.runtime.errors import BundleError, InputError
+from rkface.runtime.core.errors import BundleError, InputError
 
 from .report import FAIL, CheckResult
 
@@ -43,7 +43,7 @@ def doctor(parser: ArgumentParser) -> None:
 
 def _run(options: Namespace) -> int:
     from rkface.boards.ssh import ssh_command
-    from rkface.runtime.progress import stage
+    from rkface.runtime.core.progress import stage
 
     from .apply_fixes import apply_fixes
     from .checks_npu import BundleNeeds
@@ -72,7 +72,7 @@ def _run(options: Namespace) -> int:
 
 def _read_needs(folder: Path) -> tuple[BundleNeeds, CheckResult | None]:
     """What the bundle in ``folder`` needs; a failed check instead if it cannot be read."""
-    from rkface.runtime.bundle import read_bundle
+    from rkface.runtime.core.bundle import read_bundle
 
     from .checks_npu import BundleNeeds
 

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 from rkface.boards.source_program import build_program
 from rkface.boards.ssh import COMMAND_NOT_FOUND, CONNECTION_FAILED
-from rkface.runtime.errors import WorkError
+from rkface.runtime.core.errors import WorkError
 
 from .checks_npu import BundleNeeds
 from .report import DoctorReport, report_from_json
@@ -20,7 +20,7 @@ from .report import DoctorReport, report_from_json
 ENTRY = "rkface.boards.doctor.run_checks"
 DOCTOR_MODULES = (
     "rkface.runtime.core.versions",
-    "rkface.runtime.soc",
+    "rkface.runtime.core.soc",
     "rkface.boards.doctor.v4l2",
     "rkface.boards.doctor.report",
     "rkface.boards.doctor.probe",

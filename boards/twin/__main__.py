@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from rkface.boards.profile import find_profile
-from rkface.runtime.bundle import read_bundle
-from rkface.runtime.errors import RkfaceError
+from rkface.runtime.core.bundle import read_bundle
+from rkface.runtime.core.errors import RkfaceError
 
 from .board import build_twin, install_runtime
 from .ingredients import gather_ingredients
@@ -20,7 +20,7 @@ that answers the golden inputs of a bundle with its golden outputs. It tests the
 measures no speed, and it cannot tell what a real NPU computes.
 
 Arguments after -- are given to the board's Python:
-  python -m rkface.boards.twin --bundle build/rk3588 -- -m rkface.runtime.cli selftest --bundle build/rk3588
+  python -m rkface.boards.twin --bundle build/rk3588 -- -m rkface.runtime.cli.main selftest --bundle build/rk3588
 
 RKFACE_TWIN_FAULTS makes calls of the library fail (boards/twin/librknnrt.c lists the faults):
   RKFACE_TWIN_FAULTS=run=-2@5 python -m rkface.boards.twin --bundle build/rk3588 -- …

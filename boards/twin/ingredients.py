@@ -18,9 +18,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rkface.boards.deploy.dependencies import board_requirements, wheel_options
+from rkface.runtime.core.errors import WorkError
+from rkface.runtime.core.progress import stage
 from rkface.runtime.core.versions import PYTHONS, TOOLKIT
-from rkface.runtime.errors import WorkError
-from rkface.runtime.progress import stage
 
 from . import HERE
 

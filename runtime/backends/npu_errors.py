@@ -6,8 +6,8 @@ import os
 import re
 from pathlib import Path
 
+from ..core.errors import DeviceError
 from ..core.versions import TOOLKIT
-from ..errors import DeviceError
 
 LIBRARY = "/usr/lib/librknnrt.so"
 DOCTOR = "`rkface doctor` examines the board"

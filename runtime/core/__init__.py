@@ -1,1 +1,1 @@
-"""The base of the runtime: it imports nothing else of rkface."""
+"""What every other package may use: errors, the bundle's format, atomic files, progress."""

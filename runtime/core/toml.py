@@ -23,7 +23,7 @@ from pathlib import Path
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
-from rkface.runtime.errors import InputError
+from .errors import InputError
 
 if sys.version_info >= (3, 11):
     import tomllib

@@ -18,7 +18,7 @@ from events.world import event
 
 from rkface.boards.twin.ingredients import UnavailableError, unpack_packages
 from rkface.runtime.events import Broker, Delivery, Mqtt, Spool, Webhook
-from rkface.runtime.machine import read_machine
+from rkface.runtime.inference.machine import read_machine
 
 EVENTS = 500
 ROUNDS = 5

@@ -10,9 +10,9 @@ import yaml
 
 from rkface.boards.deploy.dependencies import SERVICE_EXTRAS
 from rkface.boards.doctor.command import doctor
-from rkface.runtime import config
+from rkface.runtime.cli.run import run
 from rkface.runtime.core.versions import TOOLKIT
-from rkface.runtime.run_command import run
+from rkface.runtime.service import config
 
 BOARDS = Path(__file__).resolve().parents[2] / "boards"
 

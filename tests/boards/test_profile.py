@@ -6,7 +6,7 @@ import pytest
 
 from rkface.boards.profile import find_profile, markdown_table, match_profile, read_profile, read_profiles
 from rkface.convert.targets import TARGETS
-from rkface.runtime.errors import InputError
+from rkface.runtime.core.errors import InputError
 
 EXPECTED = {
     "rock-5b", "rock-5a", "rock-5c", "orange-pi-5", "orange-pi-5-plus", "orange-pi-5-max", "nanopc-t6", "khadas-edge2",

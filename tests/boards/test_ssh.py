@@ -3,7 +3,7 @@
 import pytest
 
 from rkface.boards.ssh import explain_ssh_error, ssh_command
-from rkface.runtime.errors import InputError
+from rkface.runtime.core.errors import InputError
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ import pytest
 
 from rkface.boards.deploy import command, deploy_board, release_pack
 from rkface.boards.twin.ingredients import UnavailableError
-from rkface.runtime.bundle import SUMS, Input, Manifest, Model, Output, Source, Thresholds
+from rkface.runtime.core.bundle import SUMS, Input, Manifest, Model, Output, Source, Thresholds
 
 from . import sshd
 

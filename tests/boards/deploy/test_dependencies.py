@@ -11,7 +11,7 @@ from rkface.boards.deploy.dependencies import (
     service_requirements,
 )
 from rkface.boards.deploy.runtime_wheel import build_runtime_wheel
-from rkface.runtime.errors import WorkError
+from rkface.runtime.core.errors import WorkError
 
 
 def test_requirements_depend_on_the_board():

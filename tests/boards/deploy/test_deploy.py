@@ -16,7 +16,7 @@ from rkface.boards.deploy.session import AgentSession
 from rkface.boards.doctor.checks_npu import BundleNeeds
 from rkface.boards.doctor.probe import Probe
 from rkface.boards.doctor.run_checks import run_checks
-from rkface.runtime.errors import InputError, WorkError
+from rkface.runtime.core.errors import InputError, WorkError
 
 from .conftest import make_bundle, stand_in_wheel, wait_for
 from .sshd import WAIT

@@ -10,7 +10,7 @@ import pytest
 
 from rkface.boards.deploy.command import deploy
 from rkface.boards.deploy.dependencies import board_requirements, fetch_wheels
-from rkface.runtime.errors import WorkError
+from rkface.runtime.core.errors import WorkError
 
 ROOT = Path(__file__).resolve().parents[3]
 CONVERTED = ROOT / "build/rk3588"  # made by `make convert`

@@ -12,8 +12,8 @@ from rkface.boards.deploy.dependencies import board_requirements, fetch_wheels
 from rkface.boards.profile import find_profile
 from rkface.boards.twin.board import build_twin
 from rkface.boards.twin.ingredients import UnavailableError, gather_ingredients
-from rkface.runtime.bundle import read_bundle
-from rkface.runtime.errors import WorkError
+from rkface.runtime.core.bundle import read_bundle
+from rkface.runtime.core.errors import WorkError
 
 ROOT = Path(__file__).resolve().parents[3]
 CONVERTED = ROOT / "build/rk3588"  # made by `make convert`

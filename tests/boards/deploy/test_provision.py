@@ -7,7 +7,7 @@ import pytest
 
 from rkface.boards.deploy.provision import check_library_copy
 from rkface.boards.doctor.checks_npu import AARCH64
-from rkface.runtime.errors import InputError
+from rkface.runtime.core.errors import InputError
 
 
 def library(path, machine=AARCH64, version="2.5.0"):

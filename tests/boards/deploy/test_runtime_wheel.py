@@ -62,7 +62,7 @@ def test_the_installed_wheel_has_the_front_door_and_does_not_load_numpy(installe
 def test_its_commands_load_without_the_other_parts_of_rkface(installed):
     words = run_with(
         installed,
-        "from rkface.runtime.cli import main\n"
+        "from rkface.runtime.cli.main import main\n"
         "try: main(['--help'])\n"
         "except SystemExit: pass\n"
         "import rkface.boards.deploy.agent, rkface.boards.profile; rkface.boards.profile.read_profiles()",

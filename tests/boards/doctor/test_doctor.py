@@ -14,7 +14,7 @@ from rkface.boards.doctor.command import doctor
 from rkface.boards.doctor.probe import Probe
 from rkface.boards.doctor.report import FAIL, OK, WARN, FixCommand, render_report, report_from_json
 from rkface.boards.doctor.run_checks import run_checks
-from rkface.runtime.errors import InputError, WorkError
+from rkface.runtime.core.errors import InputError, WorkError
 
 FIXTURES = Path(__file__).parents[1] / "fixtures"
 SHELL = ["sh", "-c"]  # runs its last argument in a shell on this machine, as ssh does on a board

@@ -1,0 +1,224 @@
+"""The settings of the camera service, their defaults, valid ranges and help texts (docs/service.md)."""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Annotated, Literal
+
+from ..core.bundle import Thresholds
+from ..core.toml import Range
+from ..gallery.gallery import default_path
+from ..tracking.visit import RecognitionRules
+from ..vision.liveness import LivenessModel
+
+ON_BOARD = Path("/opt/rkface/current/bundle")  # installed by `rkface deploy`
+DAY = 86_400.0
+
+
+Share = Annotated[float, Range(0, 1)]
+Days = Annotated[float, Range(0, 3650)]
+Port = Annotated[int, Range(0, 65_535)]
+
+
+@dataclass(frozen=True)
+class CameraSettings:
+    """One camera: its source, the format to request, and how often to look for faces."""
+
+    source: Annotated[
+        str,
+        "/dev/video0, a name in /dev/v4l/by-id, rtsp://…, a video, a folder of photos, or - for JPEGs on stdin",
+    ]
+    width: Annotated[int, Range(16, 16_384), "in pixels; a V4L2 camera delivers the nearest size that it has"] = 1280
+    height: Annotated[int, Range(16, 16_384), "in pixels; see width"] = 720
+    rate: Annotated[
+        float, Range(0.1, 1000), "frames per second; a V4L2 camera delivers the nearest rate; for a folder: see hold"
+    ] = 15.0
+    hold: Annotated[
+        float, Range(0, 60), "seconds to show each photo of a folder; 0: show them as a film with `rate` per second"
+    ] = 2.0
+    format: Annotated[Literal["MJPG", "YUYV", "NV12"], "pixel format of a V4L2 camera: MJPG, YUYV or NV12"] = "MJPG"
+    decoder: Annotated[
+        Literal["", "h264", "h265"], "codec of an RTSP camera to decode in hardware (GStreamer and Rockchip's MPP)"
+    ] = ""
+    loop: Annotated[bool, "repeat a video or a folder at its own speed; false: process every frame, then end"] = False
+    looks: Annotated[
+        float, Range(0.1, 1000), "detections per second, at most, while somebody is there; otherwise a third of it"
+    ] = 15.0
+    motion: Annotated[bool, "while nobody is there, detect only where something moves, and every 3 seconds"] = False
+
+
+@dataclass(frozen=True)
+class Recognition:
+    """When a face counts as a known person."""
+
+    match: Annotated[
+        Share, "minimum cosine for a match; 0: the threshold of the bundle (`rkface evaluate` finds a good one)"
+    ] = 0.0
+    hysteresis: Annotated[
+        Share, "a person who was recognized stays recognized until the cosine is this far below match"
+    ] = 0.05
+    window: Annotated[float, Range(0, 3600), "seconds out of sight after which a person counts as gone"] = 15.0
+
+    def rules(self, thresholds: Thresholds) -> RecognitionRules:
+        rules = RecognitionRules.of(thresholds)
+        return replace(rules, match=self.match or rules.match, hysteresis=self.hysteresis, window=self.window)
+
+
+@dataclass(frozen=True)
+class Liveness:
+    """Whether a face is a photo of a face. It needs a bundle with a liveness model; without, a photo fools a camera."""
+
+    enabled: Annotated[bool, "check every face that is embedded"] = False
+    threshold: Annotated[Share, "minimum score of a live face; 0: the threshold of the bundle"] = 0.0
+    require: Annotated[
+        bool, "recognize only live faces; faces below the threshold, and faces without a score, count as unknown"
+    ] = False
+
+    def rules(self, rules: RecognitionRules, judge: LivenessModel | None) -> RecognitionRules:
+        """``rules`` with these settings; ``judge`` is the liveness model, or None if there is none."""
+        live = self.threshold or (judge.threshold if judge else rules.live)
+        return replace(rules, live=live, need_live=self.require)
+
+
+@dataclass(frozen=True)
+class WebhookSettings:
+    """An HTTP POST for each event (docs/events.md)."""
+
+    url: Annotated[str, "URL of the receiver"]
+    secret: Annotated[str, "signs each event: env:NAME or file:PATH; empty: no signature"] = ""
+    ca: Annotated[Path | None, "file with certificates to trust instead of the system's"] = None
+
+
+@dataclass(frozen=True)
+class MqttSettings:
+    """An MQTT broker, and Home Assistant through it; needs rkface[mqtt]."""
+
+    host: Annotated[str, "host name of the broker"]
+    port: Annotated[Port, "0: 8883 with tls, otherwise 1883"] = 0
+    user: Annotated[str, "user name at the broker"] = ""
+    password: Annotated[str, "env:NAME or file:PATH"] = ""
+    tls: Annotated[bool, "encrypt the connection"] = False
+    ca: Annotated[Path | None, "file with certificates to trust instead of the system's"] = None
+    certificate: Annotated[Path | None, "file with the client's certificate"] = None
+    key: Annotated[Path | None, "file with the client's private key"] = None
+    protocol: Annotated[Literal["5", "3.1.1"], 'version of MQTT: "5" or "3.1.1"'] = "5"
+    prefix: Annotated[str, "start of all topics"] = "rkface"
+    discovery_root: Annotated[str, "topic of Home Assistant's MQTT discovery; empty: send it nothing"] = "homeassistant"
+
+
+@dataclass(frozen=True)
+class Events:
+    """Where to send events."""
+
+    stdout: Annotated[bool, "print them as JSON lines"] = True
+    file: Annotated[Path | None, "append them to this file as JSON lines; rotated at 16 MiB"] = None
+    webhook: Annotated[WebhookSettings | None, "an HTTP POST for each event (docs/events.md)"] = None
+    mqtt: Annotated[MqttSettings | None, "an MQTT broker, and Home Assistant through it (docs/events.md)"] = None
+
+
+@dataclass(frozen=True)
+class Keep:
+    """How long data is kept, in days."""
+
+    appearances: Annotated[Days, "days to keep who was seen where and when, known people included"] = 30.0
+    unknown_faces: Annotated[
+        Days, "days to keep the best shot of people who were not recognized, to enroll them from; 0: keep none"
+    ] = 1.0
+
+
+@dataclass(frozen=True)
+class Web:
+    """The web console; needs rkface[web]."""
+
+    enabled: Annotated[bool, "serve the console, if rkface[web] is installed"] = True
+    host: Annotated[
+        str, "address to listen on; 127.0.0.1 is only this machine, and any other address needs password_file"
+    ] = "127.0.0.1"
+    port: Annotated[Port, "port to listen on"] = 8080
+    password_file: Annotated[Path | None, "file with the argon2 hash that `rkface web-password` writes"] = None
+    token_file: Annotated[
+        Path | None, "file with a token that lets Prometheus read /metrics although there is a password"
+    ] = None
+    certificate: Annotated[Path | None, "PEM file of the certificate, for https; needs key"] = None
+    key: Annotated[Path | None, "PEM file of the private key, for https; needs certificate"] = None
+
+
+def _key() -> Path | None:
+    named = os.environ.get("RKFACE_GALLERY_KEY")
+    return Path(named) if named else None
+
+
+def _device() -> str:
+    return platform.node().partition(".")[0] or "rkface"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """All settings of the service."""
+
+    bundle: Annotated[Path, "folder from `rkface convert` or `rkface deploy`"] = field(
+        default_factory=lambda: ON_BOARD if ON_BOARD.is_dir() else Path("build/rk3588")
+    )
+    backend: Annotated[
+        Literal["", "npu", "reference"], "npu, reference (ONNX Runtime), or empty for the best one on this machine"
+    ] = ""
+    cores: Annotated[int, Range(0, 8), "NPU cores to use; 0: all; fewer cores need less memory"] = 0
+    gallery: Annotated[Path, "file of the gallery; the service keeps its other files in the same folder"] = field(
+        default_factory=default_path
+    )
+    key: Annotated[Path | None, "file with the key of an encrypted gallery (`rkface gallery encrypt`)"] = field(
+        default_factory=_key
+    )
+    device: Annotated[str, "name of this machine in MQTT topics; no other machine at the broker may have the same"] = (
+        field(default_factory=_device)
+    )
+    camera: dict[str, CameraSettings] = field(default_factory=dict)
+    recognition: Recognition = Recognition()
+    liveness: Liveness = Liveness()
+    events: Events = Events()
+    keep: Keep = Keep()
+    web: Web = Web()
+
+    def beside(self, name: str) -> Path:
+        """The path of the service's own file ``name``, in the folder of the gallery."""
+        return self.gallery.with_name(name)
+
+
+def default_camera() -> str:
+    """The source to use if none is given: the first USB camera, or /dev/video0, which may appear later."""
+    usb = sorted(Path("/dev/v4l/by-id").glob("*-video-index0"))
+    return str(usb[0]) if usb else "/dev/video0"
+
+
+def named_cameras(specs: Sequence[str]) -> dict[str, CameraSettings]:
+    """Cameras from the command line, each SOURCE or NAME=SOURCE.
+
+    A camera without a name is named after its source, with a number if two names would be equal.
+    """
+    cameras: dict[str, CameraSettings] = {}
+    for spec in specs:
+        name, sign, source = spec.partition("=")
+        if not sign or not name.replace("-", "").replace("_", "").isalnum():
+            name, source = _name_of(spec), spec
+        number, stem = 2, name
+        while name in cameras:
+            name, number = f"{stem}-{number}", number + 1
+        cameras[name] = CameraSettings(source)
+    return cameras
+
+
+def _name_of(spec: str) -> str:
+    if spec == "-":
+        return "stdin"
+    if " ! " in spec:
+        return "gstreamer"
+    if spec.isdecimal():
+        return f"video{spec}"
+    rest = spec.partition("://")[2]
+    if rest:
+        return rest.partition("/")[0].rpartition("@")[2].partition(":")[0] or "network"
+    return "usb" if spec.startswith("/dev/v4l/by-id/") else Path(spec).stem or "camera"
