@@ -122,9 +122,9 @@ def require_enough_faces(choice: Choice, collection: Collection, hint: str = "")
     """
     if len(choice.faces) >= MINIMUM:
         return
-    count_reasons = Counter(skip.reason for skip in (*collection.skipped, *choice.left_out))
+    reasons = Counter(skip.reason for skip in (*collection.skipped, *choice.left_out))
     total = len({*collection.photos}) + sum(skip.reason == "unreadable" for skip in collection.skipped)
-    often = count_reasons.most_common(1)
+    often = reasons.most_common(1)
     why = f" (left out most often: {often[0][0]}, {often[0][1]}×)" if often else ""
     raise InputError(
         f"{collection.folder}: {plural(len(choice.faces), 'usable face')} in {plural(total, 'photo')}{why}; "

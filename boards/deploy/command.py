@@ -24,6 +24,7 @@ PARALLEL_BOARDS = 16
 
 
 def positive_number(text: str) -> int:
+    """The value of an option: a whole number, 1 or greater."""
     if not text.isdigit() or int(text) < 1:
         raise ArgumentTypeError(f"{text!r} must be 1 or greater")
     return int(text)
