@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from rkface.runtime.core.atomic import sync
+from rkface.runtime.core.atomic import sync_to_disk
 from rkface.runtime.core.errors import WorkError
 
 
@@ -49,7 +49,7 @@ def check_writable(out: Path) -> None:
 def _sync(folder: Path) -> None:
     """Without this, a power cut after the rename may leave a whole folder of empty files."""
     for path in [*folder.rglob("*"), folder]:
-        sync(path)
+        sync_to_disk(path)
 
 
 def _replace(fresh: Path, out: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,7 +9,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from ..core.errors import InputError, WorkError
+from ..core.atomic import write_atomically
+from ..core.errors import InputError
 from ..core.faces import Faces
 
 BOX = (96, 220, 60)
@@ -50,17 +50,7 @@ def write_image(path: Path, image: NDArray[np.uint8]) -> None:
         coded = False
     if not coded:
         raise InputError(f"{path}: a picture's name should end in .jpg or .png")
-    try:
-        # Not tempfile's: its files are for their owner's eyes only, whatever the umask.
-        temporary = path.with_name(f".rkface-{os.getpid()}{path.suffix}")
-        try:
-            temporary.write_bytes(data.tobytes())
-            temporary.replace(path)
-        except BaseException:
-            temporary.unlink(missing_ok=True)
-            raise
-    except OSError as error:
-        raise WorkError(f"{path}: cannot be written: {error.strerror or error}") from error
+    write_atomically(path, data.tobytes(), mode=0o666)  # the umask decides who may read a picture
 
 
 def _label(canvas: NDArray[np.uint8], text: str, x: int, y: int, thick: int) -> None:
