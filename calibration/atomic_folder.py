@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from rkface.runtime.core.atomic import sync
+from rkface.runtime.core.atomic import sync_to_disk
 from rkface.runtime.core.errors import WorkError
 
 
@@ -51,7 +51,7 @@ def check_writable(out: Path) -> None:
 def _sync(folder: Path) -> None:
     """Flush the files to disk: otherwise a power cut after the rename could leave a folder of empty files."""
     for path in [*folder.rglob("*"), folder]:
-        sync(path)
+        sync_to_disk(path)
 
 
 def _replace(new: Path, out: Path) -> None:

@@ -20,9 +20,10 @@ from rkface.runtime.backends.npu import open_npu, overheard
 from rkface.runtime.cli.main import main
 from rkface.runtime.core.bundle import ROLES, Input, Output, read_bundle
 from rkface.runtime.core.errors import BundleError, DeviceError, InputError, ModelError
+from rkface.runtime.inference.frames import Frame
 from rkface.runtime.inference.golden import read_golden
 from rkface.runtime.inference.pipeline import Pipeline, open_bundle
-from rkface.runtime.inference.scheduler import Frame, open_scheduler
+from rkface.runtime.inference.scheduler import open_scheduler
 from rkface.runtime.vision.detect import Detector
 
 PREFIX = Path(sys.argv[1])
