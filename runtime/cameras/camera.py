@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from ..core.errors import InputError, RkfaceError, WorkError
 from ..core.text import readable
-from ..inference.scheduler import Frame
+from ..inference.frames import Frame
 from .sources import CaptureFormat, JpegPipe, NetworkStream, PhotoFolder, Stream, V4l2Device, VideoFile
 
 # Seconds before each attempt to open a lost camera again; the last one is repeated. A USB camera that reset itself is
@@ -283,7 +283,7 @@ def open_camera(
             raise InputError(f"{readable(shown)!r}: this file name is not in UTF-8: rename the file")
         VideoFile(path).close()  # raises now if it cannot be read
         return played(shown, lambda camera: VideoFile(path))
-    raise InputError(f"{shown!r} is not a camera: give {FORMS}")
+    raise InputError(f"{shown!r} is not a camera, and no such file or folder exists: give {FORMS}")
 
 
 def find_device(source: str) -> Path | None:

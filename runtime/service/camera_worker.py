@@ -12,7 +12,7 @@ from statistics import median
 from ..cameras.camera import Camera, open_camera
 from ..cameras.frame_gate import MOTION, FrameGate, feed_frames
 from ..cameras.sources import CaptureFormat
-from ..inference.scheduler import Frame, Result
+from ..inference.frames import Frame, Result
 from ..tracking.watcher import Watcher
 from .console_protocol import CameraHealth, WatchedFrame
 from .settings import CameraSettings

@@ -90,7 +90,7 @@ def _other_problems(parts: Parts) -> Iterator[str]:
             yield f"NPU core {core.core} is not used any more, restart the service to use it again: {problem}."
         elif core.problem:
             yield f"NPU core {core.core} fails: {core.problem}."
-    liveness = parts.scheduler.judging()
+    liveness = parts.scheduler.liveness_state()
     if liveness and not liveness.alive:
         yield f"Liveness is not judged any more, restart the service to try again: {liveness.problem}."
     elif liveness and liveness.problem:

@@ -21,8 +21,9 @@ from ..enrollment.enroll import Verdict, encode
 from ..enrollment.guidance import Guidance
 from ..gallery import backup
 from ..gallery.match import Match
+from ..inference.frames import Result
 from ..inference.machine import read_clocks, read_machine
-from ..inference.scheduler import Result, Scheduler
+from ..inference.scheduler import Scheduler
 from ..tracking.appearance import Appearance
 from ..tracking.visit import RecognitionRules
 from ..tracking.watch import watch_results

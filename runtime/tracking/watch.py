@@ -13,8 +13,8 @@ from ..cameras.camera import Camera
 from ..cameras.frame_gate import FrameGate, read_newest_frames
 from ..core.faces import Faces
 from ..gallery.gallery import Gallery
+from ..inference.frames import Result
 from ..inference.pipeline import Pipeline
-from ..inference.scheduler import Result
 from .appearance import Appearance
 from .visit import RecognitionRules
 from .watcher import Watcher

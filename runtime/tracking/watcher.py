@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from ..core.errors import RkfaceError
 from ..core.faces import Faces
 from ..gallery.match import Match
+from ..inference.frames import Frame
 from ..inference.pipeline import Pipeline
-from ..inference.scheduler import Frame
 from ..vision.liveness import LivenessModel
 from .appearance import Appearance
 from .best_shot import BestShots, Candidate, to_shares
@@ -275,7 +275,7 @@ class Watcher:
         if self._liveness is not None:
             try:
                 crops = [one.surroundings for one in candidates if one.surroundings is not None]
-                return [float(one) for one in self._liveness.judge(crops)]
+                return [float(one) for one in self._liveness.live_probabilities(crops)]
             except RkfaceError as error:
                 self._unjudged += 1
                 log.warning(

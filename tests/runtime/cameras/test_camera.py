@@ -16,7 +16,7 @@ from rkface.runtime.cameras.frame_gate import FrameGate, feed_frames
 from rkface.runtime.cameras.mjpeg import JpegSplitter
 from rkface.runtime.cameras.sources import CaptureFormat, JpegPipe, Picture, format_name
 from rkface.runtime.core.errors import InputError, WorkError
-from rkface.runtime.inference.scheduler import Frame, Result
+from rkface.runtime.inference.frames import Frame, Result
 from rkface.runtime.service.camera_worker import make_frame_gate, open_camera_worker
 from rkface.runtime.service.settings import CameraSettings
 from rkface.runtime.tracking.visit import RecognitionRules

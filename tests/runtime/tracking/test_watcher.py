@@ -12,13 +12,13 @@ from rkface.runtime.core.bundle import Thresholds
 from rkface.runtime.core.errors import DeviceError
 from rkface.runtime.core.faces import Faces
 from rkface.runtime.gallery.match import Match
-from rkface.runtime.inference.scheduler import Frame, Result
+from rkface.runtime.inference.frames import Frame, Result
 from rkface.runtime.tracking.visit import RecognitionRules, decide
 from rkface.runtime.tracking.watch import watch_results
 from rkface.runtime.tracking.watcher import Watcher
 from rkface.runtime.vision import align as alignment
 from rkface.runtime.vision.embed import unit
-from rkface.runtime.vision.liveness import surroundings
+from rkface.runtime.vision.liveness import crop_around
 
 RATE = 0.1  # seconds a frame
 SIDE = 80  # pixels of a face
@@ -336,9 +336,9 @@ class Judge:
         self.says, self.shown = says, []
 
     def crop(self, image, box):
-        return surroundings(image, box, 4.0, 40, 40)
+        return crop_around(image, box, 4.0, 40, 40)
 
-    def judge(self, crops):
+    def live_probabilities(self, crops):
         if isinstance(self.says, Exception):
             raise self.says
         self.shown += crops
