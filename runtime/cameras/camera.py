@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from ..core.errors import InputError, RkfaceError, WorkError
 from ..core.text import readable
 from ..inference.frames import Frame
+from .source_names import FORMS, find_device, has_gstreamer, mpp_pipeline, without_password
 from .sources import CaptureFormat, JpegPipe, NetworkStream, PhotoFolder, Stream, V4l2Device, VideoFile
 
 # Seconds before each attempt to open a lost camera again; the last one is repeated. A USB camera that reset itself is
@@ -27,11 +28,6 @@ from .sources import CaptureFormat, JpegPipe, NetworkStream, PhotoFolder, Stream
 RETRIES = (0.5, 1.0, 2.0, 5.0, 10.0)
 UNREADABLE_LIMIT = 30  # pictures in a row that cannot be decoded, after which a live camera is opened again
 BLACK_LEVEL = 8  # of 255: in a black picture, no sampled pixel is brighter
-BY_ID = Path("/dev/v4l/by-id")
-FORMS = (
-    "0 or /dev/video0 (V4L2), a name from /dev/v4l/by-id, rtsp://… or http://…, a video file, a folder of photos, "
-    "'… ! appsink' (GStreamer), or - (JPEG pictures back to back on stdin)"
-)
 
 log = getLogger("rkface.camera")
 
@@ -243,8 +239,8 @@ def open_camera(
         A camera, to be used as a context manager.
 
     Raises:
-        InputError: ``source`` is none of the above, a file cannot be read, a folder has no photos, or this OpenCV was
-            built without GStreamer and ``source`` needs it.
+        InputError: ``source`` has none of these forms, a file cannot be read, a folder has no photos, or ``source``
+            needs GStreamer and this OpenCV was built without it.
 
     Example:
         ```python
@@ -284,44 +280,6 @@ def open_camera(
         VideoFile(path).close()  # raises now if it cannot be read
         return played(shown, lambda camera: VideoFile(path))
     raise InputError(f"{shown!r} is not a camera, and no such file or folder exists: give {FORMS}")
-
-
-def find_device(source: str) -> Path | None:
-    """Return the V4L2 device file that ``source`` means, whether it exists or not. None if it means something else."""
-    if source.isdecimal():
-        return Path(f"/dev/video{source}")
-    if re.match(r"/dev/(video\d+$|v4l/)", source):
-        return Path(source)
-    link = BY_ID / source
-    return link if source and "/" not in source and link.is_symlink() else None
-
-
-def mpp_pipeline(address: str, codec: str) -> str:
-    """Return a GStreamer pipeline in which Rockchip's MPP (mppvideodec of gstreamer-rockchip) decodes an RTSP camera.
-
-    It delivers the newest frame in BGR. Raises InputError for another codec, or an address that is not rtsp://.
-    """
-    if codec not in ("h264", "h265") or not re.match(r"rtsps?://[^\s\"]+$", address):
-        raise InputError(
-            f"decoder {codec!r} cannot decode {without_password(address)}: use h264 or h265 with an rtsp:// address"
-        )
-    return (
-        f'rtspsrc location="{address}" latency=100 protocols=tcp ! rtp{codec}depay ! {codec}parse ! mppvideodec ! '
-        "videoconvert ! video/x-raw,format=BGR ! appsink drop=true max-buffers=1 sync=false"
-    )
-
-
-def has_gstreamer() -> bool:
-    """Return whether this OpenCV was built with GStreamer."""
-    return cv2.CAP_GSTREAMER in cv2.videoio_registry.getBackends()
-
-
-def without_password(source: str) -> str:
-    """Return ``source`` without the user and password of an address, for logs and pages."""
-    source = re.sub(
-        r"(\w+://)[^\s\"]*@", r"\1", source
-    )  # up to the last @: removing too much is better than too little
-    return re.sub(r"(?i)((?:password|passwd|pass|pwd|user(?:name)?)=)[^&\s\"/]*", r"\1…", source)
 
 
 def is_black(image: NDArray[np.uint8]) -> bool:

@@ -136,8 +136,8 @@ class AppearanceLog:
         ]
 
     def face(self, id: str) -> bytes | None:
-        """Return the aligned face of an appearance of an unknown person, as PNG. None if there is none, or if it was
-        stored with another key."""
+        """Return the aligned face of an appearance of an unknown person, as PNG. None if no face is stored, or if
+        it was stored with another key."""
         rows = self._read("SELECT face FROM appearance WHERE id = ? AND face IS NOT NULL", [id])
         with suppress(WorkError):
             return self._cipher().decrypt(rows[0][0]) if rows else None

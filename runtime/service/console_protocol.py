@@ -41,8 +41,8 @@ class CameraHealth:
     latency     median milliseconds from capture until the people are recognized, over the last frames
     dropped     frames that were replaced by newer ones before they were processed
     reconnects  attempts to open the camera again
-    error       the last error, "" if there was none
-    error_time  when it happened, in seconds since 1970, 0 if there was none
+    error       the last error, "" before the first one
+    error_time  when it happened, in seconds since 1970, 0 before the first one
     skipped     frames that were not processed, because enough frames per second were, or because nothing moved
     pace        "busy" while somebody is there; otherwise "idle", or "still" if the camera is set to wait for motion; ""
                 for a recording, of which every frame is processed

@@ -68,8 +68,8 @@ def open_service_scheduler(settings: Settings) -> Scheduler:
 
 @contextmanager
 def open_gallery(settings: Settings, pipeline: Pipeline) -> Iterator[Gallery]:
-    """The gallery, begun where there is none; what a power cut kept from being forgotten is, here and in spools that no
-    sink has open. InputError where it holds another model's embeddings, or is encrypted with another key."""
+    """Open the gallery, or create it. Deletions that a power cut interrupted are finished, here and in spools that no
+    sink has open. Raises InputError if it holds embeddings of another model, or is encrypted with another key."""
     identity, path = embedding_identity(pipeline.manifest), settings.gallery
     key = read_key(settings.key) if settings.key else key_from_environment()
     with Gallery(path, identity, create=True, key=key) as gallery:

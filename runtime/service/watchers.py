@@ -31,7 +31,8 @@ class Watchers(Mapping[str, Watcher]):
         return old
 
     def shots(self, appearance: str) -> Sequence[Shot]:
-        """Return the best shots of an appearance that lasts or has just ended, best first; () if there are none."""
+        """Return the best shots of an appearance that lasts or has just ended, best first; () if no shot is
+        known."""
         return next((shots for watcher in self.values() if (shots := watcher.shots(appearance))), ())
 
     def _open(self, camera: str, rules: RecognitionRules) -> Watcher:

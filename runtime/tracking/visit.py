@@ -23,7 +23,7 @@ class RecognitionRules:
     hysteresis  a named person keeps the name until the cosine is this far below ``match``, or until another person's
                 cosine is this far above
     sure        minimum detection score of a face that starts a track or is embedded
-    doubtful    minimum detection score of a face that continues a track; the detector is asked for this score
+    doubtful    minimum detection score of a face that continues a track; the detector reports all faces above it
     confirm     frames after which a track counts as a face
     keep        seconds that a track lives after its face was last seen
     window      seconds that a visit lives after its track: a person who returns by then was not away

@@ -35,8 +35,8 @@ class Visits:
         return self._by_track.get(track)
 
     def shots(self, id: str) -> tuple[Shot, ...]:
-        """Return the shots of an open visit, or of a visit whose end was in the last news, best first; () if there are
-        none."""
+        """Return the shots of an open visit, or of a visit whose end was in the last news, best first; () if no shot
+        is known."""
         found = self._open.get(id) or next((visit for visit in self._ended if visit.id == id), None)
         return tuple(found.shots) if found else ()
 

@@ -202,8 +202,8 @@ class Watcher:
         )
 
     def shots(self, appearance: str) -> tuple[Shot, ...]:
-        """Return the best shots of an appearance that lasts or has just ended, best first; () if there are none. They
-        are biometric data."""
+        """Return the best shots of an appearance that lasts or has just ended, best first; () if no shot is known.
+        Shots are biometric data."""
         with self._lock:
             return self._visits.shots(appearance)
 

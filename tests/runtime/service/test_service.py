@@ -1,6 +1,6 @@
-"""The service, wired up: recordings and live cameras in, events, log and health out, whatever fails meanwhile.
+"""The whole service: recordings and live cameras in, events, log and health out, also while parts of it fail.
 
-Real models of the tiny bundle, real cameras over recorded video or scripted streams, a real gallery.
+It has the real models of the tiny bundle, real cameras over recorded videos or scripted streams, and a real gallery.
 """
 
 import json
@@ -46,17 +46,17 @@ WAIT = 20.0  # seconds until a test gives up
 NOWHERE = Events(stdout=False, webhook=WebhookSettings("http://127.0.0.1:9/"))
 
 
-def wait_for(what):
+def wait_for(condition):
     until = time.monotonic() + WAIT
-    while not (found := what()):
-        assert time.monotonic() < until, "it never came"
+    while not (found := condition()):
+        assert time.monotonic() < until, "timeout"
         time.sleep(0.02)
     return found
 
 
 @pytest.fixture(autouse=True)
 def brisk(monkeypatch):
-    """Housekeeping ten times a second: what is looked for is the same."""
+    """Housekeeping ten times a second, to make the tests fast."""
     monkeypatch.setattr("rkface.runtime.service.service.HOUSEKEEPING_INTERVAL", 0.1)
 
 
@@ -79,7 +79,7 @@ def known(tmp_path, models):
 
 @pytest.fixture
 def record(tmp_path):
-    """Writes a recording of scenes, 10 frames a second, and says where it is."""
+    """Writes a recording of scenes with 10 frames per second, and returns the settings of a camera for it."""
 
     def write(name, *scenes):
         path = str(tmp_path / f"{name}.avi")
@@ -106,7 +106,7 @@ def settings(tmp_path, bundle, known):
 
 
 def played(settings):
-    """What is said of recordings, from the first frame to the end."""
+    """The events of a service that runs until its recordings end."""
     with Service(settings) as service:
         service.run()
     return told(settings)
@@ -121,7 +121,7 @@ def who(events):
 
 
 class Script:
-    """A stream that gives what is put into ``pictures``: images, None for one that cannot be decoded, or an error."""
+    """A stream that plays ``pictures``: images, None for an undecodable picture, or an error to raise."""
 
     format, rate = "TEST", 10.0
 
@@ -141,7 +141,7 @@ class Script:
 
 @pytest.fixture
 def live(settings):
-    """A running service with one live camera that shows ``pictures``, the last of them without end."""
+    """A running service with one live camera that shows ``pictures``, and repeats the last one."""
 
     def start(pictures, **changed):
         worker = CameraWorker(Camera("door", lambda _: Script(pictures), name="door", retries=(0.01,)))
@@ -157,7 +157,7 @@ def faces(service):
     return latest.faces if latest else ()
 
 
-def test_a_recording_is_told_from_first_to_last_frame(settings, record, known):
+def test_every_frame_of_a_recording_is_processed(settings, record, known):
     made = settings(door=record("door", *[scene((0, 3))] * 15), yard=record("yard", *[scene((1, 5))] * 15))
     events = played(made)
     assert sorted(who(events), key=str) == [
@@ -167,12 +167,12 @@ def test_a_recording_is_told_from_first_to_last_frame(settings, record, known):
         ("start", None),
     ]
     assert {event["source"]: event["match"] is not None for event in events} == {"door": True, "yard": False}
-    # Every frame was looked at, though the machine may be slower than the recording.
+    # Every frame was processed, although the machine may be slower than the recording.
     assert [event["frames"] for event in events if event["stage"] == "end"] == [15, 15]
 
 
 def test_real_people_are_recognized_in_a_folder_of_photos(shared, real_bundle, tmp_path, capsys):
-    """What a newcomer tries first: one photo of each person enrolled, a folder with another one as the camera."""
+    """What a new user tries first: enroll a photo of each person, and use a folder with other photos as the camera."""
     people, staff, camera = shared / "data/people", tmp_path / "staff", tmp_path / "camera"
     known = {"img13": "img14", "img20": "img21", "img16": "img17", "img3": "img12", "img22": "img23", "img18": "img19"}
     for folder, photos in ((staff, known), (camera, known.values())):
@@ -196,13 +196,13 @@ def test_real_people_are_recognized_in_a_folder_of_photos(shared, real_bundle, t
     assert sorted(ended, key=str) == sorted([*known, None], key=str)
 
 
-def test_the_log_answers_who_was_where_and_keeps_the_unknown_one_s_face(settings, record, live):
+def test_the_log_lists_appearances_and_keeps_faces_of_unknown_people(settings, record, live):
     played(settings(door=record("door", *[scene((0, 3))] * 15), yard=record("yard", *[scene((1, 5))] * 15)))
     with live([scene()]) as service:
         assert [event.source for event in service.appearances(person="")] == ["yard"]
         (ada,) = service.appearances(source="door")
         assert ada.stage == "end" and ada.match.name == "Ada Lovelace" and not ada.face
-        assert service.face(ada.id) is None, "nobody needs a picture of people who are known"
+        assert service.face(ada.id) is None, "no picture of known people is stored"
         (unknown,) = service.appearances(source="yard")
         assert cv2.imdecode(np.frombuffer(service.face(unknown.id), np.uint8), 1).shape == (112, 112, 3)
         newest = service.appearances(limit=1)
@@ -211,7 +211,7 @@ def test_the_log_answers_who_was_where_and_keeps_the_unknown_one_s_face(settings
         ]
 
 
-def test_an_unknown_person_is_enrolled_as_seen_and_known_from_then_on(live):
+def test_an_unknown_person_can_be_enrolled_from_an_appearance_and_is_then_recognized(live):
     pictures = [scene((1, 5))]
     with live(pictures) as service, service.subscribe() as events:
         start = events.get(timeout=WAIT)
@@ -219,7 +219,7 @@ def test_an_unknown_person_is_enrolled_as_seen_and_known_from_then_on(live):
         assert service.enroll_seen("Grace", start.id).status == "enrolled"
         known = wait_for(lambda: next((e for e in service.appearances() if e.match), None))
         assert known.id == start.id and known.match.name == "Grace"
-        assert not known.face, "the picture of the unknown went with the name"
+        assert not known.face, "the picture is deleted when the person is known"
         wait_for(lambda: [each.match and each.match.name for each in faces(service)] == ["Grace"])
         again = service.enroll_seen("Somebody else", start.id)
         assert again.status == "refused" and again.near.name == "Grace"
@@ -234,7 +234,7 @@ def test_an_unknown_person_is_enrolled_as_seen_and_known_from_then_on(live):
         (lambda *faces: darkened(scene(*faces)), True, (None, False)),
     ],
 )
-def test_a_picture_held_before_the_camera_is_told_as_one(live, live_bundle, picture, require, said):
+def test_a_picture_held_before_the_camera_is_reported_as_not_live(live, live_bundle, picture, require, said):
     with (
         live([picture((0, 3))], bundle=live_bundle, liveness=Liveness(True, require=require)) as service,
         service.subscribe() as events,
@@ -248,12 +248,12 @@ def test_a_picture_held_before_the_camera_is_told_as_one(live, live_bundle, pict
         assert service.health().ok
 
 
-def test_liveness_that_fails_is_a_trouble_and_no_reason_not_to_recognize(live, live_bundle, monkeypatch):
+def test_failing_liveness_is_a_problem_but_people_are_recognized(live, live_bundle, monkeypatch):
     class Broken:
         name = "reference"
 
         def infer(self, images):
-            raise DeviceError("the NPU coughed")
+            raise DeviceError("the NPU failed")
 
         def close(self):
             pass
@@ -269,11 +269,11 @@ def test_liveness_that_fails_is_a_trouble_and_no_reason_not_to_recognize(live, l
         start = events.get(timeout=WAIT)
         assert start.match.name == "Ada Lovelace" and start.liveness is start.live is None
         (problem,) = service.health().problems
-        assert re.fullmatch(r"Liveness is not judged( any more, restart .+)?: liveness: the NPU coughed\.", problem)
+        assert re.fullmatch(r"Liveness is not judged( any more, restart .+)?: liveness: the NPU failed\.", problem)
         assert re.search(r'rkface_unjudged_total\{camera="door"\} [1-9]', service.metrics())
 
 
-def test_liveness_is_off_unless_asked_for_and_refused_where_there_is_no_model(live, live_bundle):
+def test_liveness_is_off_by_default_and_refused_without_a_model(live, live_bundle):
     with live([scene((0, 3))], bundle=live_bundle) as service, service.subscribe() as events:
         start = events.get(timeout=WAIT)
         assert (start.liveness, start.live) == (None, None)
@@ -282,7 +282,7 @@ def test_liveness_is_off_unless_asked_for_and_refused_where_there_is_no_model(li
             pass
 
 
-def test_a_photo_is_enrolled_while_the_camera_runs_and_guidance_is_given(live):
+def test_a_photo_is_enrolled_and_guidance_is_given_while_the_camera_runs(live):
     with live([scene((1, 5))]) as service:
         wait_for(lambda: service.latest("door"))
         assert service.guide("door").box is not None
@@ -298,11 +298,11 @@ def test_forgetting_leaves_no_appearance_and_no_name(live, known):
         assert len(said.left) == 1 and "events.jsonl" in said.left[0], "what could not be reached is said"
         assert said.done
         assert service.gallery.people() == [] and service.appearances(person=ada.id) == []
-        # The face is still there: its appearance ends, without the name, and a stranger's begins.
+        # The face is still there: its appearance ends without the name, and that of an unknown person starts.
         assert [events.get(timeout=WAIT).match for _ in range(2)] == [None, None]
 
 
-def test_what_is_wrong_with_the_gallery_stays_said_while_appearances_are_told(live, known, tmp_path):
+def test_a_problem_with_the_gallery_stays_in_health_while_appearances_are_published(live, known, tmp_path):
     pytest.importorskip("cryptography", reason="encryption at rest is the extra [crypto]")
     with live([scene()]) as service:
         (ada,) = service.gallery.people()
@@ -313,7 +313,7 @@ def test_what_is_wrong_with_the_gallery_stays_said_while_appearances_are_told(li
         assert any("encrypted" in problem for problem in service.problems)
 
 
-def test_who_is_forgotten_by_another_program_is_a_stranger_to_the_service(live, known):
+def test_a_person_forgotten_by_another_program_is_unknown_to_the_service(live, known):
     with live([scene((0, 3))]) as service, service.subscribe() as events:
         assert events.get(timeout=WAIT).match.name == "Ada Lovelace"
         with Gallery(known) as other:
@@ -324,7 +324,7 @@ def test_who_is_forgotten_by_another_program_is_a_stranger_to_the_service(live, 
         wait_for(lambda: not service.appearances(person=ada.id))
 
 
-def test_whom_the_service_enrolled_and_another_program_forgot_is_a_stranger(live, known):
+def test_a_person_enrolled_by_the_service_and_forgotten_by_another_program_is_unknown(live, known):
     with live([scene((1, 5))]) as service, service.subscribe() as events:
         assert service.enroll("Grace", scene((1, 2)), "upload").status == "enrolled"
         while not (told := events.get(timeout=WAIT)).match:
@@ -337,10 +337,10 @@ def test_whom_the_service_enrolled_and_another_program_forgot_is_a_stranger(live
         wait_for(lambda: not service.appearances(person=told.match.person))
 
 
-def test_who_was_forgotten_just_before_the_service_wrote_is_a_stranger(live, known):
+def test_a_person_forgotten_just_before_a_write_of_the_service_is_unknown(live, known):
     with live([scene((0, 3))]) as service, service.subscribe() as events:
         assert events.get(timeout=WAIT).match.name == "Ada Lovelace"
-        with service.gallery.lock:  # so that nothing is noticed in between
+        with service.gallery.lock:  # so that the service notices nothing in between
             with closing(Gallery(known)) as other:
                 forget(other, other.person("Ada Lovelace"))
             assert service.enroll("Grace", scene((1, 2)), "upload").status == "enrolled"
@@ -485,7 +485,7 @@ def test_a_receiver_that_is_away_is_said_not_to_know(live, monkeypatch):
         assert not any("told to delete" in sentence for sentence in said.done)
 
 
-def test_an_appearance_is_told_under_the_name_of_the_day(live, known):
+def test_an_appearance_is_published_with_the_present_name(live, known):
     quickly = Recognition(window=0.1)
     with live([*[scene((0, 3))] * 40, scene()], recognition=quickly) as service, service.subscribe() as events:
         assert events.get(timeout=WAIT).match.name == "Ada Lovelace"
@@ -503,7 +503,7 @@ def test_nothing_of_a_forgotten_person_stays_in_the_log(live, known):
     assert b"Lovelace" not in files
 
 
-def test_a_camera_that_goes_and_comes_back_with_other_pictures(live):
+def test_a_camera_may_return_with_another_resolution_during_a_visit(live):
     small = cv2.resize(scene((0, 3)), (480, 384))
     pictures = [*[scene((0, 3))] * 10, WorkError("unplugged"), None, scene(), *[np.zeros_like(small)] * 3, small]
     with live(pictures) as service, service.subscribe() as events:
@@ -516,14 +516,14 @@ def test_a_camera_that_goes_and_comes_back_with_other_pictures(live):
         assert [event.id for event in service.appearances()] == [service.appearances()[0].id], "one visit"
 
 
-def test_a_camera_that_is_away_is_a_problem_and_no_end(live):
+def test_a_missing_camera_is_a_problem_and_does_not_end_the_service(live):
     with live([WorkError("unplugged")]) as service:
         wait_for(lambda: service.health().problems == ("Camera door delivers no pictures: unplugged.",))
         assert not service.health().ok
         wait_for(lambda: service.cameras["door"].error_time)
 
 
-def test_fifty_faces_in_a_frame(live):
+def test_fifty_faces_in_a_frame_are_fifty_appearances(live):
     crowd = [(n % 2, n % 10, n // 10) for n in range(50)]
     with live([scene(*crowd)]) as service:
         wait_for(lambda: len(faces(service)) == 50)
@@ -531,11 +531,11 @@ def test_fifty_faces_in_a_frame(live):
         assert service.failed_frames == 0
 
 
-def test_a_full_disk_stops_neither_camera_nor_events(live):
+def test_a_full_disk_stops_neither_cameras_nor_events(live):
     pictures = [scene()]
     with live(pictures) as service, service.subscribe() as events:
         pages = service._log._database.execute("PRAGMA page_count").fetchone()[0]
-        service._log._database.execute(f"PRAGMA max_page_count = {pages}")  # to SQLite, a disk that is full
+        service._log._database.execute(f"PRAGMA max_page_count = {pages}")  # like a full disk for SQLite
         pictures.append(scene(*((0, n) for n in range(10))))
         for _ in range(10):
             assert events.get(timeout=WAIT).stage == "start"
@@ -545,7 +545,7 @@ def test_a_full_disk_stops_neither_camera_nor_events(live):
         wait_for(lambda: not any("full" in problem for problem in service.health().problems))
 
 
-def test_a_gallery_that_cannot_be_read_for_a_moment_knows_nobody(live):
+def test_while_the_gallery_cannot_be_read_everybody_is_unknown(live):
     def busy(*_):
         raise WorkError("gallery.sqlite was busy")
 
@@ -561,7 +561,7 @@ def test_a_gallery_that_cannot_be_read_for_a_moment_knows_nobody(live):
         assert event.stage == "update" and service.health().ok
 
 
-def test_a_service_that_is_stuck_does_not_tell_systemd_that_all_is_well(live, monkeypatch):
+def test_a_stuck_service_sends_no_watchdog_messages(live, monkeypatch):
     said, held, hold, rounds = [], threading.Event(), threading.Event(), []
 
     def note_slowly(result, watcher, note):
@@ -579,7 +579,7 @@ def test_a_service_that_is_stuck_does_not_tell_systemd_that_all_is_well(live, mo
         assert held.wait(WAIT)
         wait_for(lambda: time.monotonic() - service._last_result > 0.2)
         rounds.clear()
-        wait_for(lambda: len(rounds) > 2)  # one may have been under way
+        wait_for(lambda: len(rounds) > 2)  # one may have started before
         said.clear()
         wait_for(lambda: len(rounds) > 5)
         assert "WATCHDOG=1" not in said
@@ -587,7 +587,7 @@ def test_a_service_that_is_stuck_does_not_tell_systemd_that_all_is_well(live, mo
         wait_for(lambda: "WATCHDOG=1" in said)
 
 
-def test_a_receiver_that_is_down_holds_nothing_up_and_loses_nothing(settings, record, live):
+def test_an_unreachable_receiver_delays_nothing_and_loses_no_event(settings, record, live):
     made = settings(NOWHERE, door=record("door", *[scene((0, 3))] * 15))
     with Service(made) as service:
         service.run()
@@ -595,10 +595,10 @@ def test_a_receiver_that_is_down_holds_nothing_up_and_loses_nothing(settings, re
         assert "webhook" in " ".join(service.health().problems)
         assert not service.health().ok and 'rkface_sink_connected{sink="webhook"} 0' in service.metrics()
     with live([scene()], events=NOWHERE) as service:
-        assert service.sinks[0].state().queued == 2, "start and end wait for the next start"
+        assert service.sinks[0].state().queued == 2, "its start and end wait for the next run"
 
 
-def test_up_is_the_service_and_its_cameras_and_no_receiver(live):
+def test_the_metric_up_ignores_receivers(live):
     def up(service):
         return re.search(r"^rkface_up (\d)$", service.metrics(), re.MULTILINE)[1]
 
@@ -611,15 +611,15 @@ def test_up_is_the_service_and_its_cameras_and_no_receiver(live):
         assert up(service) == "0"
 
 
-def test_two_services_on_one_gallery(live):
+def test_a_second_service_on_a_gallery_is_refused(live):
     refusal = r"in use by another rkface run \(process \d+\)"
     with live([scene()]), pytest.raises(InputError, match=refusal), live([scene()]):
         pass
     with live([scene()]):
-        pass  # the lock went with the first one
+        pass  # the lock was released by the first one
 
 
-def test_a_damaged_gallery_is_refused_with_the_backup_to_take(live, known):
+def test_a_damaged_gallery_is_refused_and_the_backup_named(live, known):
     with Gallery(known) as gallery:
         copy = back_up(gallery)
     known.write_bytes(b"no database at all" * 500)
@@ -637,7 +637,7 @@ def test_a_gallery_of_another_model_is_refused(live, tmp_path):
         pass
 
 
-def test_an_encrypted_gallery_wants_its_key_and_hides_unknown_faces_too(live, known, tmp_path):
+def test_an_encrypted_gallery_needs_its_key_and_faces_in_the_log_are_encrypted(live, known, tmp_path):
     pytest.importorskip("cryptography")
     with Gallery(known) as gallery:
         encrypt(gallery, key := make_key(tmp_path / "key"))
@@ -653,7 +653,7 @@ def test_an_encrypted_gallery_wants_its_key_and_hides_unknown_faces_too(live, kn
     assert b"IHDR" in picture and b"IHDR" not in files
 
 
-def test_faces_that_were_kept_before_the_gallery_was_encrypted_are_too_from_the_next_start(live, known, tmp_path):
+def test_the_next_start_encrypts_faces_from_before_the_encryption_of_the_gallery(live, known, tmp_path):
     pytest.importorskip("cryptography")
     with live([scene((1, 6))]) as service:
         (unknown,) = wait_for(lambda: [event for event in service.appearances() if event.face])
@@ -664,21 +664,21 @@ def test_faces_that_were_kept_before_the_gallery_was_encrypted_are_too_from_the_
     assert b"IHDR" in picture and b"IHDR" not in (known.parent / "appearances.sqlite").read_bytes()
 
 
-def test_a_damaged_log_is_set_aside(live, known):
+def test_a_damaged_log_is_moved_aside(live, known):
     (known.parent / "appearances.sqlite").write_bytes(b"no database at all" * 500)
     with live([scene((0, 3))]) as service:
         wait_for(service.appearances)
     assert list(known.parent.glob("appearances.sqlite.damaged-*"))
 
 
-def test_a_bug_ends_the_service_with_its_error(live):
+def test_an_unexpected_error_ends_the_service(live):
     with live([scene((0, 3))]) as service:
         service.gallery.search = lambda *_: 1 / 0
         with pytest.raises(ZeroDivisionError):
             service.run()
 
 
-def test_settings_change_at_once_and_for_the_next_start(live, known):
+def test_settings_change_now_and_for_the_next_start(live, known):
     with live([scene((0, 3))]) as service, service.subscribe() as events:
         assert events.get(timeout=WAIT).match.name == "Ada Lovelace"
         with pytest.raises(InputError, match=r"recognition\.match is 2\.0, but must be from 0 to 1"):
@@ -692,7 +692,7 @@ def test_settings_change_at_once_and_for_the_next_start(live, known):
     assert (known.parent / "changed.toml").stat().st_mode & 0o777 == 0o600
 
 
-def test_metrics_are_prometheus_s_and_neither_they_nor_logs_name_anybody(live, caplog):
+def test_metrics_are_in_prometheus_format_and_contain_no_names_like_the_logs(live, caplog):
     caplog.set_level(logging.DEBUG, "rkface")
     with live([scene((0, 3))]) as service:
         wait_for(service.appearances)
@@ -704,14 +704,14 @@ def test_metrics_are_prometheus_s_and_neither_they_nor_logs_name_anybody(live, c
     assert "Ada" not in text and "Lovelace" not in caplog.text
 
 
-def test_files_of_the_service_are_for_its_owner_only(live, known):
+def test_only_the_owner_can_read_the_files_of_the_service(live, known):
     with live([scene((0, 3))]) as service:
         wait_for(service.appearances)
         modes = {path.name: path.stat().st_mode & 0o077 for path in known.parent.iterdir()}
     assert modes and not any(modes.values()), modes
 
 
-def test_unknown_faces_are_not_kept_where_that_is_not_wanted(live):
+def test_no_unknown_faces_are_stored_if_the_setting_is_zero(live):
     with live([scene((1, 5)), *[scene((1, 5))] * 30, scene()], keep=Keep(unknown_faces=0)) as service:
         (seen,) = wait_for(service.appearances)
         assert not seen.face
