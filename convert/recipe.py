@@ -14,13 +14,13 @@ if TYPE_CHECKING:
     from rkface.runtime.bundle import Role
 
     from .cost import Cost
-    from .quantize import Quantized
     from .targets import Target
+    from .toolkit.quantize import Quantized
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """``algorithm`` is rknn-toolkit2's ``quantized_algorithm``; ``tuned`` changes the ONNX before (convert/tune.py);
+    """``algorithm`` is rknn-toolkit2's ``quantized_algorithm``; ``tuned`` changes the ONNX before (convert/tuning/tune.py);
     the first ``lead`` and the last ``trail`` weighted layers stay in FP16 (convert/hybrid.py).
 
     All others are w8a8 alone: they cost the same on the NPU and differ in what they keep.

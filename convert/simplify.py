@@ -18,7 +18,7 @@ from rkface.runtime.detect import STRIDES, levels
 from rkface.runtime.errors import ModelError, WorkError
 
 from .catalog import DETECTOR_SIZE, NORMALIZATION, Spoofing
-from .color import swap_channels
+from .channel_order import swap_channels
 
 SAME = 1e-4  # the largest difference allowed, as a share of the output's largest value (at least 1)
 EMBEDDING = (64, 1024)  # published face recognizers give 128 to 512 numbers, classifiers thousands of classes

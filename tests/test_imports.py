@@ -43,7 +43,7 @@ def test_only_the_worker_imports_the_toolkit():
         for path in (ROOT / part).rglob("*.py")
         if any(name.split(".")[0] == "rknn" for name in imported(path))
     }
-    assert users <= {"convert/worker.py"}
+    assert users <= {"convert/toolkit/worker.py"}
 
 
 def test_main_path_of_the_runtime_loads_nothing_heavy():

@@ -14,11 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rkface.convert.acquire import own_sources
-from rkface.convert.attempt import attempts
-from rkface.convert.convert import prepare, to_finder
-from rkface.convert.material import to_rgb, write_list
-from rkface.convert.prove import compare_embeddings, compare_faces
+from rkface.convert.conversion import prepare, to_finder
+from rkface.convert.datasets import to_rgb, write_list
+from rkface.convert.evaluate.parity import compare_embeddings, compare_faces
 from rkface.convert.recipe import RECIPES, TUNED, Recipe
+from rkface.convert.run_recipe import attempts
 from rkface.convert.targets import find_target
 from rkface.runtime.bundle import ROLES
 from rkface.runtime.detect import Letterbox, letterbox

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from rkface.runtime.detect import ANCHORS, STRIDES
 
-from ..prove import overlaps
+from ..evaluate.parity import overlaps
 
 # Squares of 4 and 8 strides a side: twice SCRFD's own (arXiv 2105.04714, section 3), so that a face is seen by the
 # next finer level, in twice the cells, and its landmarks are told more exactly. Anchors only choose who answers.

@@ -22,7 +22,7 @@ from rkface.runtime.bundle import Input, Output, sha256
 from rkface.runtime.faces import Faces
 from rkface.runtime.progress import stage
 
-from ..prove import match as match_boxes
+from ..evaluate.parity import match as match_boxes
 from .identity import EVALUATE
 from .render import Scene, render_scene
 

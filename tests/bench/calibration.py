@@ -31,14 +31,14 @@ from rkface.calibration.dataset import reasons
 from rkface.calibration.histograms import histogram_sheet
 from rkface.calibration.look import look_of
 from rkface.calibration.spread import space
+from rkface.convert.datasets import to_rgb
 from rkface.convert.demo.measure import RECOGNIZER_INPUT
 from rkface.convert.demo.render import CALIBRATE, EVALUATE, render_scene
-from rkface.convert.material import to_rgb
-from rkface.convert.prove import compare_embeddings
-from rkface.convert.quantize import Job, quantize
+from rkface.convert.evaluate.parity import compare_embeddings
 from rkface.convert.recipe import NORMAL, TUNED, Recipe
 from rkface.convert.simplify import fix, simplify
-from rkface.convert.tune import tune
+from rkface.convert.toolkit.quantize import Job, quantize
+from rkface.convert.tuning.tune import tune
 from rkface.runtime.align import align
 from rkface.runtime.backends.reference import ReferenceBackend, open_detector, open_reference
 from rkface.runtime.bundle import Input

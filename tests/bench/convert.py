@@ -83,7 +83,7 @@ def prepare(work: Path, count: int) -> dict[str, float]:
     from rkface.convert.catalog import DEMO
     from rkface.convert.demo.models import export_iresnet50
     from rkface.convert.demo.render import CALIBRATE, write_photos
-    from rkface.convert.tune import tune
+    from rkface.convert.tuning.tune import tune
     from rkface.runtime.backends.reference import open_detector
     from rkface.runtime.bundle import Input
     from rkface.runtime.detect import Detector
@@ -149,9 +149,9 @@ def bare(work: Path, count: int) -> dict[str, float]:
 
 def rkface(work: Path, count: int) -> dict[str, float]:
     """The stages of `rkface convert` for one recognizer."""
-    from rkface.convert.quantize import Job, quantize
+    from rkface.convert.compare_models import PROOF
     from rkface.convert.simplify import fix, prove_same, simplify
-    from rkface.convert.trial import PROOF
+    from rkface.convert.toolkit.quantize import Job, quantize
     from rkface.runtime.bundle import contract
 
     start = time.perf_counter()
@@ -178,13 +178,13 @@ def auto(work: Path, count: int, model: Path) -> dict[str, float]:
     from functools import partial
 
     from rkface.convert.acquire import own_sources
-    from rkface.convert.attempt import attempts
     from rkface.convert.catalog import DEMO
-    from rkface.convert.convert import prepare
+    from rkface.convert.conversion import prepare
     from rkface.convert.demo.render import EVALUATE, render_crop
-    from rkface.convert.price import predict
-    from rkface.convert.prove import compare_embeddings, grade_embeddings
+    from rkface.convert.evaluate.parity import compare_embeddings, grade_embeddings
     from rkface.convert.recipe import PLANS, Bar, chosen_of, search
+    from rkface.convert.recipe_cost import predict
+    from rkface.convert.run_recipe import attempts
     from rkface.convert.targets import find_target
 
     crops = np.stack([render_crop(2, EVALUATE[index])[..., ::-1] for index in range(count)])

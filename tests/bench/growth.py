@@ -26,7 +26,7 @@ from peers_rkface import open_pipeline
 from peers_worker import Clock
 from scenes import material, portraits, scene
 
-from rkface.convert.plot import COLORS, text
+from rkface.convert.report.plot import COLORS, text
 from rkface.runtime.backends.reference import open_detector
 from rkface.runtime.detect import Detector
 from rkface.runtime.pipeline import Pipeline

@@ -26,8 +26,8 @@ from limit import bounds
 from scenes import SHARED, Material, material, portraits
 
 from rkface.convert.demo.background import background
+from rkface.convert.evaluate.parity import compare_faces, match
 from rkface.convert.mosaic import mosaics
-from rkface.convert.prove import compare_faces, match
 from rkface.convert.simplify import fix, simplify
 from rkface.runtime.backends.reference import open_detector
 from rkface.runtime.detect import Detector

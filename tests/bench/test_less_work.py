@@ -11,7 +11,7 @@ sys.path.insert(0, str(Path(__file__).parent))  # the benchmarks are scripts
 from less_work import CAMERA, FACES, against, crowd, framed
 from scenes import DEMO, Material, portraits
 
-from rkface.convert.prove import match
+from rkface.convert.evaluate.parity import match
 from rkface.runtime.backends.reference import open_detector
 from rkface.runtime.detect import Detector
 from rkface.runtime.faces import Faces

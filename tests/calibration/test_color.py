@@ -10,7 +10,7 @@ import cv2  # noqa: E402
 from onnx import TensorProto, helper, numpy_helper  # noqa: E402
 
 from rkface.calibration.dataset import Provenance, write_set  # noqa: E402
-from rkface.convert.quantize import Job, quantize  # noqa: E402
+from rkface.convert.toolkit.quantize import Job, quantize  # noqa: E402
 from rkface.runtime.bundle import Input  # noqa: E402
 
 RAW = Input("input", 112, 112, (0.0,) * 3, (1.0,) * 3)

@@ -10,7 +10,7 @@ from rkface.convert.demo import measure
 from rkface.convert.demo.identity import EVALUATE
 from rkface.convert.demo.render import render_crop
 from rkface.convert.diagnose import diagnose
-from rkface.convert.quantize import Job, quantize
+from rkface.convert.toolkit.quantize import Job, quantize
 from rkface.runtime.backends.reference import open_reference
 
 from .conftest import calibration

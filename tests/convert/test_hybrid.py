@@ -55,7 +55,7 @@ def test_layers_are_counted_from_both_ends_and_activations_go_along(tmp_path):
 @pytest.fixture
 def job(tmp_path):
     pytest.importorskip("rknn.api", reason="rknn-toolkit2 is not installed")
-    from rkface.convert.quantize import Job
+    from rkface.convert.toolkit.quantize import Job
 
     random = np.random.default_rng(5)
     images = random.integers(0, 256, (6, SIDE, SIDE, 3), np.uint8)
@@ -73,7 +73,7 @@ def job(tmp_path):
 
 
 def test_fp16_layers_are_nearer_to_fp32_and_every_layer_has_its_error(job, tmp_path):
-    from rkface.convert.quantize import quantize
+    from rkface.convert.toolkit.quantize import quantize
     from rkface.runtime.backends.reference import open_reference
 
     backend = open_reference(job.onnx, job.input)
@@ -92,7 +92,7 @@ def test_fp16_layers_are_nearer_to_fp32_and_every_layer_has_its_error(job, tmp_p
 
 
 def test_a_layer_that_is_not_there_is_an_error(job, tmp_path):
-    from rkface.convert.quantize import quantize
+    from rkface.convert.toolkit.quantize import quantize
 
     with pytest.raises(WorkError, match="failed at build"):
         quantize(replace(job, fp16=("nowhere",)), tmp_path / "log.txt")
@@ -100,7 +100,7 @@ def test_a_layer_that_is_not_there_is_an_error(job, tmp_path):
 
 
 def test_a_second_hybrid_reads_what_the_first_calibrated_and_takes_biases_back(job, tmp_path):
-    from rkface.convert.quantize import quantize
+    from rkface.convert.toolkit.quantize import quantize
     from rkface.runtime.backends.reference import open_reference
 
     (exact,) = open_reference(job.onnx, job.input).infer(np.load(job.evaluate)[:1])

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import pytest
 
 from rkface.convert.cost import Cost
-from rkface.convert.prove import DetectionParity, EmbeddingParity, grade_embeddings, grade_faces
+from rkface.convert.evaluate.parity import DetectionParity, EmbeddingParity, grade_embeddings, grade_faces
 from rkface.convert.recipe import HYBRIDS, KL, MMSE, NORMAL, PLANS, TUNED, Bar, Grade, search
 from rkface.convert.targets import find_target
 from rkface.runtime.errors import InputError, WorkError

@@ -1,0 +1,218 @@
+"""The process in which rknn-toolkit2 runs, started by ``quantize``: the one file that imports it.
+
+It loads the toolkit and does each job in a copy of itself: what a job leaves in memory, or breaks, ends with the copy.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sys
+import time
+import traceback
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+
+from rkface.runtime.backends import stack_runs
+
+from .child_process import die_with
+from .quantize import ANALYSIS, ANSWERED, ENDED, listed
+
+# What step 1 of the toolkit's hybrid quantization writes, as it calls them behind the name of the model.
+CALIBRATED = MODEL, DATA, CONFIGURATION = "step1.model", "step1.data", "step1.quantization.cfg"
+SLIGHTLY = 1e-3  # of a layer's largest bias
+TELL = 20  # images between two words on how many the simulator has answered to
+
+
+class _Failed(Exception):
+    pass
+
+
+def serve(channel: int, parent: int) -> None:
+    """Do the jobs that stdin names, a line of JSON each, and tell ``channel`` how they go."""
+    die_with(parent)
+    import rknn.api  # noqa: F401
+
+    here = os.getpid()
+    for line in sys.stdin:
+        order = json.loads(line)
+        copy = os.fork()
+        if copy == 0:
+            os._exit(_work_in(Path(order["work"]), Path(order["log"]), channel, here))
+        _, status = os.waitpid(copy, 0)
+        os.write(channel, f"{ENDED} {os.waitstatus_to_exitcode(status)}\n".encode())
+
+
+def _work_in(folder: Path, log: Path, channel: int, parent: int) -> int:
+    try:
+        die_with(parent)
+        os.chdir(folder)
+        with log.open("ab") as sink:
+            for stream in (sys.stdout, sys.stderr):
+                os.dup2(sink.fileno(), stream.fileno())
+        work(json.loads(Path("job.json").read_text(encoding="utf-8")), channel)
+    except BaseException:
+        traceback.print_exc()
+        return 1
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+    return 0
+
+
+def work(raw: dict[str, Any], channel: int) -> None:
+    from rknn.api import RKNN
+
+    seconds: dict[str, float] = {}
+
+    def stage(name: str, call: Callable[[], Any]) -> Any:
+        start = time.perf_counter()
+        result = call()
+        if isinstance(result, int) and result != 0:
+            raise _Failed(f"{name} returned {result}")
+        seconds[name] = seconds.get(name, 0) + time.perf_counter() - start
+        return result
+
+    def report(name: str) -> None:
+        os.write(channel, f"{name} {seconds.get(name, 0):.3f}\n".encode())
+
+    report("start")
+    rknn = RKNN(verbose=False)
+    size = raw["input"]
+    rknn.config(
+        mean_values=[list(size["mean"])],
+        std_values=[list(size["std"])],
+        target_platform=raw["target"],
+        quantized_dtype="w8a8",
+        quantized_algorithm=raw["algorithm"],
+        custom_string=raw["custom_string"],
+    )
+    shape = [[1, 3, size["height"], size["width"]]]
+    hybrid = raw["fp16"] or raw["ranges"] or raw["shrinks"]
+    calibrated = Path(raw["calibrated"] or "calibrated")
+    if not (hybrid and calibrated.is_dir()):
+        stage("load", lambda: rknn.load_onnx(raw["onnx"], inputs=[size["name"]], input_size_list=shape))
+    report("load")
+    if hybrid:
+        if not calibrated.is_dir():
+            stage("build", lambda: rknn.hybrid_quantization_step1(dataset=raw["dataset"]))
+            _keep(Path(raw["onnx"]).stem, calibrated)
+        rknn.release()  # the second step wants a fresh object
+        rknn = RKNN(verbose=False)
+        files = stage("build", lambda: _configured(calibrated, raw))
+        stage("build", lambda: rknn.hybrid_quantization_step2(*files))
+    else:
+        quantized = raw["dataset"] is not None
+        stage("build", lambda: rknn.build(do_quantization=quantized, dataset=raw["dataset"]))
+    report("build")
+    stage("export", lambda: rknn.export_rknn(raw["output"]))
+    report("export")
+    outputs = stage("simulate", lambda: _simulate(rknn, raw["evaluate"], channel)) if raw["evaluate"] else []
+    report("simulate")
+    if raw["analyze"]:
+        image = str(listed(Path(raw["dataset"]))[0])
+        stage("analyze", lambda: rknn.accuracy_analysis(inputs=[image], output_dir=ANALYSIS))
+        report("analyze")
+    np.savez("outputs.npz", **{f"{index}": array for index, array in enumerate(outputs)})
+    _write_result(seconds)
+
+
+def _keep(stem: str, folder: Path) -> None:
+    """Move what step 1 of the toolkit's hybrid quantization left here to ``folder``."""
+    new = Path("step1")
+    new.mkdir()
+    for name in CALIBRATED:
+        Path(name.replace("step1", stem)).rename(new / name)
+    shutil.move(new, folder)
+
+
+def _configured(calibrated: Path, raw: dict[str, Any]) -> tuple[str, str, str]:
+    """What step 1 left in ``calibrated``, changed for step 2 as the job ``raw`` has it."""
+    from ruamel.yaml import YAML
+
+    fp16, ranges, shrinks = raw["fp16"], raw["ranges"], raw["shrinks"]
+    yaml = YAML(typ="safe", pure=True)
+    configuration = yaml.load(calibrated / CONFIGURATION)
+    tensors = configuration["quantize_parameters"]
+    configuration["custom_quantize_layers"] = {name: "float16" for name in fp16 if name in tensors}
+    if fp16 and not configuration["custom_quantize_layers"]:
+        raise _Failed("the toolkit knows none of the layers that should stay in FP16")
+    for name, factor in shrinks.items():
+        for tensor in (name, f"{name}_int8"):
+            for end in ("min", "max"):
+                if tensor in tensors:
+                    tensors[tensor][end] = [value * factor for value in tensors[tensor][end]]
+    for name, (low, high) in ranges.items():
+        # The toolkit computes a Sigmoid before it moves data, and calls what it then moves NAME_sw: probabilities.
+        for tensor, most in ((name, high), (f"{name}_int8", high), (f"{name}_sw", 1.0)):
+            if tensor in tensors:
+                tensors[tensor]["min"] = [min(value, low) for value in tensors[tensor]["min"]]
+                tensors[tensor]["max"] = [max(value, most) for value in tensors[tensor]["max"]]
+    yaml.dump(configuration, Path(CONFIGURATION))
+    model = calibrated / MODEL
+    return str(_with_biases(model, raw["biases"]) if raw["biases"] else model), str(calibrated / DATA), CONFIGURATION
+
+
+def _with_biases(model: Path, biases: Mapping[str, Sequence[Sequence[float]]]) -> Path:
+    """Step 1's ``model``, an ONNX file, with other ``biases``: from the values of the first kind to the second. Those
+    that the toolkit has folded into something else stay as they are, which the log tells."""
+    proto = onnx.load(str(model))
+    tensors = {tensor.name: tensor for tensor in proto.graph.initializer}
+    for name, (before, after) in biases.items():
+        now = onnx.numpy_helper.to_array(tensors[name]) if name in tensors else None
+        new = None if now is None else _moved(now, np.asarray(before, np.float32), np.asarray(after, np.float32))
+        if new is None:
+            print(f"{name} is not in the calibrated model as it was in the ONNX: it keeps the bias of INT8")
+        else:
+            tensors[name].CopyFrom(onnx.numpy_helper.from_array(new, name))
+    onnx.save(proto, MODEL)
+    return Path(MODEL)
+
+
+def _moved(
+    now: NDArray[np.float32], before: NDArray[np.float32], after: NDArray[np.float32]
+) -> NDArray[np.float32] | None:
+    """The bias ``now``, once ``before``, as it would be had it been ``after``; None where the toolkit did more to it
+    than silence channels that hardly speak and add what they said to the biases of the next layer."""
+    if now.size != before.size:
+        return None
+    flat = now.reshape(-1)
+    same = np.abs(flat - before) <= SLIGHTLY * np.abs(before).max()
+    if not np.all(same | (flat == 0)):
+        return None
+    moved: NDArray[np.float32] = now + np.where(same, after - before, np.float32(0)).reshape(now.shape)
+    return moved
+
+
+def _simulate(rknn: Any, evaluate: str, channel: int) -> list[NDArray[np.float32]]:
+    if rknn.init_runtime() != 0:
+        raise _Failed("the simulator did not start")
+    runs = []
+    for image in np.load(evaluate, mmap_mode="r"):
+        # uint8 NHWC: the toolkit applies mean and std itself, exactly as the board will.
+        outputs = rknn.inference(inputs=[np.asarray(image)[None]], data_format=["nhwc"])
+        if outputs is None:
+            raise _Failed("the simulator returned nothing")
+        runs.append([np.asarray(array, np.float32) for array in outputs])
+        if len(runs) % TELL == 0:
+            os.write(channel, f"{ANSWERED} {len(runs)}\n".encode())
+    return stack_runs(runs)
+
+
+def _write_result(seconds: dict[str, float]) -> None:
+    import resource
+    from importlib.metadata import version
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024  # Linux counts in KiB
+    result = {"seconds": seconds, "peak_rss_mb": peak, "toolkit": version("rknn-toolkit2")}
+    Path("result.json").write_text(json.dumps(result), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    serve(int(sys.argv[1]), int(sys.argv[2]))

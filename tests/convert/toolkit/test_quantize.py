@@ -1,0 +1,215 @@
+"""The real toolkit on tiny models: what must never go wrong silently."""
+
+import contextlib
+import os
+import select
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+onnx = pytest.importorskip("onnx")
+pytest.importorskip("rknn.api", reason="rknn-toolkit2 is not installed")
+
+from onnx import TensorProto, helper, numpy_helper  # noqa: E402
+
+from rkface.convert.targets import TARGETS, find_target  # noqa: E402
+from rkface.convert.toolkit import quantize as quantizing  # noqa: E402
+from rkface.convert.toolkit.quantize import Job, quantize  # noqa: E402
+from rkface.runtime.backends.reference import open_reference  # noqa: E402
+from rkface.runtime.bundle import Input  # noqa: E402
+from rkface.runtime.errors import InputError, WorkError  # noqa: E402
+
+from ..conftest import calibration, heed_ctrl_c  # noqa: E402
+
+RAW = Input("input", 32, 32, (0.0,) * 3, (1.0,) * 3)
+
+
+def conv_model(path: Path, weights: np.ndarray) -> Path:
+    """A 1×1 convolution and a Relu: ``weights`` are outputs × 3 (red, green, blue)."""
+    kernel = numpy_helper.from_array(weights.astype(np.float32)[:, :, None, None], "w")
+    nodes = [helper.make_node("Conv", ["input", "w"], ["c"]), helper.make_node("Relu", ["c"], ["output"])]
+    graph = helper.make_graph(
+        nodes,
+        "tiny",
+        [helper.make_tensor_value_info("input", TensorProto.FLOAT, [1, 3, 32, 32])],
+        [helper.make_tensor_value_info("output", TensorProto.FLOAT, [1, len(weights), 32, 32])],
+        [kernel],
+    )
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8), path)
+    return path
+
+
+def flat(red, green, blue):
+    return np.full((32, 32, 3), (red, green, blue), np.uint8)
+
+
+def saved(path: Path, images: list[np.ndarray]) -> Path:
+    np.save(path, np.stack(images))
+    return path
+
+
+@pytest.fixture(scope="module")
+def reds(tmp_path_factory):
+    """A model that looks at red alone, calibrated on pure red and asked about pure red."""
+    folder = tmp_path_factory.mktemp("reds")
+    job = Job(
+        onnx=conv_model(folder / "red.onnx", np.array([[1, 0, 0]])),
+        output=folder / "red.rknn",
+        target="rk3588",
+        input=RAW,
+        custom_string='{"rkface":"here"}',
+        dataset=calibration(folder / "set", [flat(255, 10, 20)]),
+        evaluate=saved(folder / "eval.npy", [flat(255, 10, 20), flat(100, 10, 20)]),
+    )
+    stages = []
+    return job, quantize(job, folder / "log.txt", lambda stage, seconds: stages.append(stage)), stages, folder
+
+
+def test_color_order_of_calibration_is_that_of_inference(reds):
+    _, done, _, _ = reds
+    # Calibrated on BGR the range would end at blue's 20, and 255 would be cut down to it. One step of 256 over 255.
+    np.testing.assert_allclose(done.outputs[0][:, 0].mean(axis=(1, 2)), [255, 100], atol=1.5)
+
+
+def test_contract_is_readable_in_the_model_and_stages_are_told(reds):
+    job, done, stages, folder = reds
+    assert b'{"rkface":"here"}' in job.output.read_bytes()[:4096]
+    assert stages == ["load", "build", "export", "simulate"]
+    assert set(done.seconds) == set(stages) and done.peak_rss_mb > 50 and done.toolkit[0].isdigit()
+    left = {path.name for path in folder.iterdir()}
+    assert left == {"red.onnx", "red.rknn", "set", "eval.npy", "log.txt"}, "the toolkit's scratch files are gone"
+
+
+def test_normalization_happens_once(tmp_path):
+    random = np.random.default_rng(3)
+    input = replace(RAW, mean=(127.5, 100.0, 110.0), std=(127.5, 64.0, 128.0))
+    images = [random.integers(0, 255, (32, 32, 3), np.uint8) for _ in range(6)]
+    job = Job(
+        onnx=conv_model(tmp_path / "m.onnx", random.normal(size=(8, 3))),
+        output=tmp_path / "m.rknn",
+        target="rk3588",
+        input=input,
+        custom_string="{}",
+        dataset=calibration(tmp_path / "set", images),
+        evaluate=saved(tmp_path / "eval.npy", images[:3]),
+    )
+    (simulated,) = quantize(job, tmp_path / "log.txt").outputs
+    (reference,) = open_reference(job.onnx, input).infer(np.stack(images[:3]))
+    # INT8 of input, weights and output, each within half a step of 1/255 of its range: 2 % of the range together.
+    # A second normalization would leave almost nothing of the signal.
+    assert np.abs(simulated - reference).max() < 0.02 * np.ptp(reference)
+    assert np.corrcoef(simulated.ravel(), reference.ravel())[0, 1] > 0.999
+
+
+def test_fp16_needs_no_calibration(reds, tmp_path):
+    job, _, _, _ = reds
+    done = quantize(replace(job, output=tmp_path / "half.rknn", dataset=None), tmp_path / "log.txt")
+    # FP16 has 11 bits of significand: 255 is exact.
+    np.testing.assert_allclose(done.outputs[0][:, 0].mean(axis=(1, 2)), [255, 100], atol=0.01)
+
+
+def test_a_failing_toolkit_is_one_error_with_its_log(reds, tmp_path):
+    job, _, _, _ = reds
+    broken = tmp_path / "broken.onnx"
+    broken.write_bytes(b"not an onnx file")
+    log = tmp_path / "logs/toolkit.txt"
+    with pytest.raises(WorkError) as caught:
+        quantize(replace(job, onnx=broken, output=tmp_path / "x.rknn"), log)
+    message = str(caught.value)
+    assert "at load of broken.onnx for rk3588" in message and str(log) in message and "\n" not in message
+    assert log.stat().st_size > 100
+    assert [path.name for path in log.parent.iterdir()] == ["toolkit.txt"] and not (tmp_path / "x.rknn").exists()
+
+
+@pytest.mark.parametrize("victim", ["conversion", "toolkit", "parent"])
+def test_killed_or_interrupted_leaves_nothing(reds, tmp_path, victim):
+    job, _, _, _ = reds
+    script = (
+        "import sys; from pathlib import Path; from rkface.convert.toolkit.quantize import Job, quantize\n"
+        "from rkface.runtime.bundle import Input\n"
+        f"quantize(Job(onnx=Path({str(job.onnx)!r}), output=Path('out.rknn'), target='rk3588', custom_string='{{}}',"
+        f" input=Input('input', 32, 32, (0.,)*3, (1.,)*3), dataset=Path({str(job.dataset)!r})), Path('logs/log.txt'))"
+    )
+    command = [sys.executable, "-c", script]
+    with subprocess.Popen(
+        command,
+        cwd=tmp_path,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=heed_ctrl_c,  # noqa: PLW1509
+    ) as parent:
+        toolkit = child_of(parent.pid, parent)
+        conversion = child_of(toolkit, parent, within="toolkit-")
+        handles = [os.pidfd_open(process) for process in (toolkit, conversion)]
+        if victim == "parent":
+            parent.send_signal(signal.SIGINT)
+        else:
+            os.kill(toolkit if victim == "toolkit" else conversion, signal.SIGKILL)
+        error = parent.communicate()[1]
+    assert ("KeyboardInterrupt" if victim == "parent" else "died of SIGKILL") in error
+    assert [path.name for path in (tmp_path / "logs").iterdir()] == ["log.txt"]
+    assert not (tmp_path / "out.rknn").exists()
+    # Readable once the process has ended, collected or not: an orphan's zombie is init's affair.
+    for handle in handles:
+        assert select.select([handle], [], [], 60)[0], "it outlives its parent"
+        os.close(handle)
+
+
+def child_of(pid, whole, within=""):
+    """The first that works in a folder of such a name: loading the toolkit has children, too."""
+    children = Path(f"/proc/{pid}/task/{pid}/children")
+    while whole.poll() is None:
+        for child in children.read_text().split():
+            with contextlib.suppress(FileNotFoundError):
+                if Path(f"/proc/{child}/cwd").resolve(strict=True).name.startswith(within):
+                    return int(child)
+        time.sleep(0.002)
+    raise AssertionError("the worker never started")
+
+
+def test_a_toolkit_that_cannot_be_loaded_says_why(reds, tmp_path, monkeypatch):
+    job, _, _, _ = reds
+    (tmp_path / "rknn").mkdir()
+    (tmp_path / "rknn/__init__.py").touch()
+    (tmp_path / "rknn/api.py").write_text("raise ImportError('libGL.so.1: cannot open shared object file')")
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")]))
+    monkeypatch.setattr(quantizing, "_toolkits", [])
+    with pytest.raises(WorkError, match=r"failed at start of red\.onnx for rk3588: ImportError: libGL\.so\.1"):
+        quantize(replace(job, output=tmp_path / "out.rknn"), tmp_path / "log.txt")
+
+
+def test_a_file_in_the_users_folder_is_not_taken_for_a_module(reds, tmp_path, monkeypatch):
+    job, _, _, _ = reds
+    monkeypatch.chdir(tmp_path)
+    Path("onnx.py").write_text("raise ImportError('not the ONNX that was meant')")
+    monkeypatch.setattr(quantizing, "_toolkits", [])  # one that starts here
+    assert quantize(replace(job, output=Path("out.rknn"), evaluate=None), Path("logs/log.txt")).rknn.exists()
+    quantizing._toolkits[0].end()
+
+
+def test_calibration_image_of_another_size_is_refused(reds, tmp_path):
+    job, _, _, _ = reds
+    dataset = calibration(tmp_path / "set", [flat(1, 2, 3), np.zeros((40, 32, 3), np.uint8)])
+    with pytest.raises(InputError, match=r"1\.png is 32×40, the model takes 32×32"):
+        quantize(replace(job, dataset=dataset), tmp_path / "log.txt")
+    dataset.write_text("\n")
+    with pytest.raises(InputError, match="no calibration image"):
+        quantize(replace(job, dataset=dataset), tmp_path / "log.txt")
+
+
+def test_targets():
+    assert find_target("RK3588S") is TARGETS["rk3588"]
+    with pytest.raises(InputError, match="did you mean rk3588"):
+        find_target("rk3558")
+    with pytest.raises(InputError, match="rk2118"):
+        find_target("rk2118")
+    with pytest.raises(InputError, match="no floating point"):
+        find_target("rv1106", quantized=False)
+    assert "no Python runtime" in (find_target("rv1103").warning or "")
+    assert find_target("rk3588").warning is None
