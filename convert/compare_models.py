@@ -11,8 +11,7 @@ from numpy.typing import NDArray
 
 from rkface.runtime.align import align
 from rkface.runtime.backends import stack_runs
-from rkface.runtime.backends.reference import ReferenceBackend
-from rkface.runtime.bundle import Input, Role
+from rkface.runtime.bundle import Role
 from rkface.runtime.detect import Detector, levels
 from rkface.runtime.embed import unit
 from rkface.runtime.faces import Faces
@@ -21,12 +20,15 @@ from rkface.runtime.liveness import probabilities
 from rkface.runtime.progress import stage
 
 from .catalog import Spoofing
-from .datasets import Evaluation, Material, to_rgb
+from .datasets import Evaluation, Material
 from .evaluate import parity as prove
 from .evaluate.detector_errors import LOWEST, DetectorEvidence, compare_scenes, output_errors
-from .recipe import Bar, Grade, Plan, Recipe, Try, search
-from .recipe_cost import Graph, predict
-from .simplify import Fixed, Simplified, prove_same
+from .image_lists import to_rgb
+from .prepared_model import Models, Prepared
+from .recipe import Bar, Plan, Recipe
+from .recipe_cost import predict
+from .recipe_search import Grade, Try, search
+from .simplify import prove_same
 from .targets import Target
 from .toolkit.quantize import Quantized
 
@@ -36,21 +38,6 @@ Floats = NDArray[np.float32]
 Images = NDArray[np.uint8]
 
 
-@dataclass(frozen=True)
-class Prepared:
-    """A model that is ready for the toolkit, and running in ONNX Runtime."""
-
-    fixed: Fixed
-    simplified: Simplified
-    graph: Graph
-    backend: ReferenceBackend
-
-    @property
-    def input(self) -> Input:
-        return self.simplified.input
-
-
-Models = dict[Role, Prepared]
 # (role, recipe, calibration list or None for FP16, images to answer to) → the converted model and its answers
 Toolkit = Callable[[Role, Recipe, Path | None, Images], Quantized]
 

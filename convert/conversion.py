@@ -6,61 +6,29 @@ import fcntl
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from rkface.runtime.backends.reference import open_reference
-from rkface.runtime.bundle import Role, sha256
-from rkface.runtime.detect import Detector
-from rkface.runtime.embed import Embedder
 from rkface.runtime.errors import InputError, WorkError
 from rkface.runtime.progress import stage
 
 from .acquire import Sources
 from .bundle_writer import check_replaceable
-from .catalog import Spoofing
-from .compare_models import Models, Prepared, Trial, inspect, judge, run_reference, run_trial
-from .datasets import Finder, Material, Photos, gather, render_photos
+from .compare_models import Trial, inspect, judge, run_reference, run_trial
+from .datasets import Material, Photos, gather, render_photos
 from .diagnose import diagnose
 from .evaluate.parity import SICK_MEAN_COSINE, Parity, fault
 from .liveness_model import check_photos, with_surroundings
-from .recipe import PLANS, UNQUANTIZED, Bar, Plan
-from .recipe_cost import read_graph
+from .prepared_model import Models, prepare, to_finder
+from .recipe import Bar
 from .report.conversion_report import Report
 from .run_recipe import attempts
-from .simplify import fix, simplify
-from .targets import Target
+from .settings import Order, Settings
 from .toolkit.quantize import require_toolkit
 from .write_outputs import deliver
 
 SPARE_BYTES = 300_000_000  # scratch space beside what grows with the models: frames, outputs, logs
-
-
-@dataclass(frozen=True)
-class Order:
-    """One bundle to make: for which chip, and where to."""
-
-    target: Target
-    out: Path
-
-
-@dataclass(frozen=True)
-class Settings:
-    """``size`` is the detector's (width, height), None for its own. ``work`` keeps logs, the calibration set and, after
-    a failure, the report. ``accept`` writes the bundle even where it is too far from FP32."""
-
-    orders: tuple[Order, ...]
-    work: Path
-    plan: Plan = PLANS["auto"]
-    bar: Bar = field(default_factory=Bar)
-    size: tuple[int, int] | None = None
-    accept: bool = False
-
-    @property
-    def quantized(self) -> bool:
-        return self.plan != UNQUANTIZED
 
 
 def convert(
@@ -139,28 +107,6 @@ def _fault(parity: Parity, models: Models, material: Material, trial: Trial, bar
             calibration.recognizer if calibration else None,
         )
     return f"{found}. Likely cause: {cause}" if cause else found
-
-
-def prepare(
-    path: Path, role: Role, scratch: Path, size: tuple[int, int] | None = None, spoofing: Spoofing | None = None
-) -> Prepared:
-    """Fix, simplify and load the model at ``path``; ``size`` is a detector's (width, height), None for its own,
-    ``spoofing`` how a liveness model is asked."""
-    with stage(f"{role}: simplify") as shown:
-        fixed = fix(path, role, size if role == "detector" else None, spoofing if role == "liveness" else None)
-        simplified = simplify(fixed, scratch / f"{role}.onnx")
-        shown.note = f"{path.name}, {simplified.nodes[0]} → {simplified.nodes[1]} nodes"
-    return Prepared(fixed, simplified, read_graph(simplified.path), open_reference(simplified.path, simplified.input))
-
-
-def to_finder(models: Models, sources: Sources) -> Finder:
-    detector, recognizer = models["detector"], models["recognizer"]
-    return Finder(
-        Detector(detector.backend, detector.input, detector.simplified.outputs),
-        detector.input,
-        Embedder(recognizer.backend, recognizer.input, recognizer.simplified.outputs[0].shape[-1]),
-        sha256(sources.paths["detector"]),
-    )
 
 
 def _check_space(settings: Settings, sources: Sources) -> None:

@@ -18,9 +18,9 @@ from .recipe import PLANS, UNQUANTIZED, Bar, Plan
 
 if TYPE_CHECKING:
     from .acquire import Sources
-    from .conversion import Order
     from .datasets import Photos
     from .report.conversion_report import Report
+    from .settings import Order
 
 CAMERA = (1920, 1080)
 
@@ -201,7 +201,8 @@ def _convert(options: Namespace) -> int:
     sources = _sources(options)
     detector_size = _detector_size(options, sources)
     photos = _photos(options, sources)
-    from .conversion import Order, Settings, convert
+    from .conversion import convert
+    from .settings import Order, Settings
 
     orders = tuple(Order(target, out) for target, out in zip(targets, outs, strict=True))
     how = UNQUANTIZED if options.no_quantize else options.recipe or PLANS["auto"]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import shutil
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -13,7 +12,7 @@ from numpy.typing import NDArray
 
 from rkface.calibration.choose import Choice, choose, choose_frames, hold_out, require_enough
 from rkface.calibration.collect import Candidate, Collection, collect, embed
-from rkface.calibration.dataset import LIST, CalibrationSet, Provenance, is_set, read_set, write_png, write_set
+from rkface.calibration.dataset import CalibrationSet, Provenance, is_set, read_set, write_set
 from rkface.runtime.bundle import Input, Role, sha256
 from rkface.runtime.detect import THRESHOLD, Detector, letterbox
 from rkface.runtime.embed import Embedder
@@ -21,6 +20,8 @@ from rkface.runtime.errors import InputError
 from rkface.runtime.image import read_image
 from rkface.runtime.progress import stage
 
+from .image_lists import to_rgb
+from .label_files import read_pairs
 from .mosaic import mosaics
 
 ENOUGH = 10  # evaluation faces below which a percentile or a minimum says nothing
@@ -162,23 +163,6 @@ def render_photos(folder: Path) -> Photos:
     return Photos(calibration, evaluation, evaluation / "pairs.csv", evaluate=150)
 
 
-def to_rgb(images: Iterable[Image]) -> Image:
-    """BGR images of one size → one N×H×W×3 RGB array, as a backend takes it."""
-    return np.ascontiguousarray(np.stack(list(images))[..., ::-1])
-
-
-def write_list(images: Iterable[Image], folder: Path) -> Path:
-    """Write ``images`` (BGR) into ``folder``, which is made, and the list of them that the toolkit calibrates on."""
-    folder.mkdir(mode=0o700)
-    names = []
-    for index, image in enumerate(images):
-        names.append(f"{index:04}.png")
-        write_png(folder / names[-1], image)
-    dataset = folder / LIST
-    dataset.write_text("".join(f"{name}\n" for name in names), encoding="utf-8")
-    return dataset
-
-
 def _finished(folder: Path, input: Input) -> CalibrationSet:
     calibration = read_set(folder)
     if (calibration.width, calibration.height) != (input.width, input.height):
@@ -263,22 +247,3 @@ def _labels(pairs: Path | None, faces: tuple[Candidate, ...]) -> tuple[tuple[int
             "people are needed: name the photos by their path below the folder, or label more pairs"
         )
     return tuple(labeled)
-
-
-def read_pairs(path: Path) -> list[tuple[str, str, bool]]:
-    """Labeled pairs from a CSV with a header and three columns: photo, photo, Yes (the same person) or No."""
-    words = {"yes": True, "true": True, "1": True, "no": False, "false": False, "0": False}
-    rows = read_table(path)
-    for number, row in enumerate(rows, 2):
-        if len(row) != 3 or row[2].lower() not in words:
-            raise InputError(f"{path}, line {number}: not «photo,photo,Yes» or «photo,photo,No»: {','.join(row)[:80]}")
-    return [(row[0], row[1], words[row[2].lower()]) for row in rows]
-
-
-def read_table(path: Path) -> list[list[str]]:
-    """The rows of a CSV below its header, cells without the blanks around them."""
-    try:
-        with path.open(newline="", encoding="utf-8") as file:
-            return [[cell.strip() for cell in row] for row in csv.reader(file) if row][1:]
-    except (OSError, ValueError, csv.Error) as error:
-        raise InputError(f"{path}: cannot be read as CSV ({error})") from error

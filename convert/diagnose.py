@@ -13,9 +13,8 @@ from rkface.runtime.bundle import Input
 from rkface.runtime.embed import unit
 from rkface.runtime.image import read_image
 
-from .datasets import to_rgb
 from .evaluate.parity import compare_embeddings, likeness
-from .toolkit.quantize import listed
+from .image_lists import listed, to_rgb
 
 ASKED = 16  # faces: each mistake moves all of them alike
 CLEAR = 0.15  # how much nearer a mistake's embeddings must be than the right ones

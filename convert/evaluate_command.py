@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from rkface.runtime.bundle import Bundle
 
     from .evaluate.evaluation import Evaluation
-    from .evaluate.labeled import Labeled
+    from .evaluate.labeled_faces import Labeled
 
 
 def rate(text: str) -> float:
@@ -192,7 +192,7 @@ def _labeled(options: Namespace, bundle: Bundle) -> Labeled:
     from rkface.runtime.backends.reference import open_reference
     from rkface.runtime.detect import Detector
 
-    from .evaluate.labeled import Finder, from_bin, from_pairs, from_people
+    from .evaluate.labeled_faces import Finder, from_bin, from_pairs, from_people
 
     manifest = bundle.manifest
     size = manifest.recognizer.input.height

@@ -19,7 +19,8 @@ from rkface.runtime.liveness import surroundings
 from rkface.runtime.progress import stage
 
 from .catalog import SPOOFING, Spoofing
-from .datasets import Material, Photos, to_rgb, write_list
+from .datasets import Material, Photos
+from .image_lists import to_rgb, write_list
 from .simplify import load
 from .tuning.ranges import MOVES
 

@@ -2,26 +2,19 @@
 
 from __future__ import annotations
 
-import math
-import time
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
-from rkface.runtime.errors import InputError, WorkError
+from rkface.runtime.bundle import Role
+from rkface.runtime.errors import InputError
 
-if TYPE_CHECKING:
-    from rkface.runtime.bundle import Role
-
-    from .cost import Cost
-    from .targets import Target
-    from .toolkit.quantize import Quantized
+from .targets import Target
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """``algorithm`` is rknn-toolkit2's ``quantized_algorithm``; ``tuned`` changes the ONNX before (convert/tuning/tune.py);
-    the first ``lead`` and the last ``trail`` weighted layers stay in FP16 (convert/hybrid.py).
+    """``algorithm`` is rknn-toolkit2's ``quantized_algorithm``; ``tuned`` changes the ONNX before
+    (convert/tuning/tune.py); the first ``lead`` and the last ``trail`` weighted layers stay in FP16
+    (convert/hybrid.py).
 
     All others are w8a8 alone: they cost the same on the NPU and differ in what they keep.
     """
@@ -108,77 +101,3 @@ class Bar:
 
     mean: float = 0.995
     minimum: float = 0.99
-
-
-@dataclass(frozen=True)
-class Grade:
-    """How near to FP32 a model came: ``rank`` orders the recipes, ``said`` is for people, ``accuracy`` for plots: a
-    recognizer's mean cosine, a detector's landmark error, the mean difference of liveness."""
-
-    clears: bool
-    rank: tuple[float, ...]
-    said: str
-    accuracy: float = math.nan
-
-
-@dataclass(frozen=True)
-class Try:
-    """One recipe on one model, and what it came to: a grade, or the error it ended with. ``cost``: what the NPU is
-    predicted to take, None where that cannot be said."""
-
-    recipe: Recipe
-    seconds: float
-    grade: Grade | None
-    error: str = ""
-    chosen: bool = False
-    cost: Cost | None = None
-
-
-def chosen_of(tries: Sequence[Try]) -> Try:
-    (chosen,) = (one for one in tries if one.chosen)
-    return chosen
-
-
-def search(
-    plan: Plan,
-    attempt: Callable[[Recipe], Quantized],
-    grade: Callable[[Quantized], Grade],
-    predict: Callable[[Recipe], Cost | None],
-) -> tuple[Quantized, tuple[Try, ...]]:
-    """The best of ``plan``'s recipes, and what became of each: the cheapest on the NPU of those that clear the bar, by
-    rank where none does or they cost the same, else the earlier. They are tried in that order too, cheapest first.
-
-    A recipe that the toolkit fails at is one row of the answer; WorkError where it fails at all of them.
-    """
-    costs = {recipe: predict(recipe) for recipe in (*plan.recipes, *plan.spare)}
-    if any(cost is None for cost in costs.values()):  # fewest layers in FP16 first: what costs the NPU most
-        prices = {recipe: float(recipe.lead + recipe.trail) for recipe in costs}
-    else:
-        prices = {recipe: cost.milliseconds for recipe, cost in costs.items() if cost}
-    tries: list[Try] = []
-    best: tuple[tuple[float, ...], int, Quantized] | None = None  # its worth, its place among the tries
-    failure: WorkError | None = None
-    waiting, spare = sorted(plan.recipes, key=prices.__getitem__), list(plan.spare)
-    while waiting:
-        recipe = waiting.pop(0)
-        start = time.monotonic()
-        try:
-            done = attempt(recipe)
-        except WorkError as error:
-            tries.append(Try(recipe, time.monotonic() - start, None, str(error), cost=costs[recipe]))
-            failure = error
-            waiting, spare = spare + waiting, []
-            continue
-        found = grade(done)
-        tries.append(Try(recipe, time.monotonic() - start, found, cost=costs[recipe]))
-        cheap = -prices[recipe] if found.clears else -math.inf
-        worth = (cheap, *(-math.inf if math.isnan(part) else part for part in found.rank))
-        if best is None or worth > best[0]:
-            best = (worth, len(tries) - 1, done)
-        if found.clears and not plan.whole:
-            break
-    if best is None:
-        assert failure is not None, "a plan has at least one recipe"
-        raise failure
-    _, at, chosen = best
-    return chosen, tuple(replace(one, chosen=index == at) for index, one in enumerate(tries))

@@ -19,12 +19,13 @@ from rkface.runtime.errors import WorkError
 from rkface.runtime.progress import Stage, stage
 
 from .acquire import Sources
-from .compare_models import Models, Prepared
 from .hybrid import ends
+from .image_lists import listed
+from .prepared_model import Models, Prepared
 from .recipe import Recipe
 from .targets import Target
 from .toolkit.cache import keep, key_of, recall
-from .toolkit.quantize import ANSWERED, Job, Quantized, listed, quantize
+from .toolkit.quantize import ANSWERED, Job, Quantized, quantize
 from .toolkit.subprocess_call import apart
 from .tuning.ranges import score_ranges
 from .tuning.tune import Tuned, tune

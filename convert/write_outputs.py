@@ -23,14 +23,16 @@ from rkface.runtime.progress import stage
 from .bundle_writer import write_bundle
 from .evaluate.detector_errors import DetectorEvidence, remarks
 from .evaluate.parity import LivenessParity, Parity, match
-from .recipe import Try, chosen_of
-from .report.conversion_report import ModelFacts, Pictures, Report
+from .recipe_search import Try, chosen_of
+from .report.conversion_report import Report
+from .report.model_facts import ModelFacts, Pictures
 
 if TYPE_CHECKING:
     from .acquire import Sources
-    from .compare_models import Models, Reference, Trial
-    from .conversion import Order, Settings
+    from .compare_models import Reference, Trial
     from .datasets import Evaluation, Material
+    from .prepared_model import Models
+    from .settings import Order, Settings
 
 # Enough to tell a wrong layout or color order; the board runs them often.
 GOLDEN = {"detector": 2, "recognizer": 8, "liveness": 8}

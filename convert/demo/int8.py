@@ -14,9 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rkface.convert.acquire import own_sources
-from rkface.convert.conversion import prepare, to_finder
-from rkface.convert.datasets import to_rgb, write_list
 from rkface.convert.evaluate.parity import compare_embeddings, compare_faces
+from rkface.convert.image_lists import to_rgb, write_list
+from rkface.convert.prepared_model import prepare, to_finder
 from rkface.convert.recipe import RECIPES, TUNED, Recipe
 from rkface.convert.run_recipe import attempts
 from rkface.convert.targets import find_target

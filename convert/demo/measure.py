@@ -27,7 +27,7 @@ from .identity import EVALUATE
 from .render import Scene, render_scene
 
 if TYPE_CHECKING:
-    from .train import Plan
+    from .training_plan import Plan
 
 DETECTOR, RECOGNIZER, FIGURES = "detector.onnx", "recognizer.onnx", "figures.json"
 DETECTOR_INPUT = Input("input.1", 416, 416, detect.MEAN, detect.STD)

@@ -7,7 +7,6 @@ import os
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +17,7 @@ from rkface.runtime.progress import Stage, stage
 
 from . import losses, models, samples
 from .muon import Muon
+from .training_plan import Plan
 
 HERE = Path(__file__).parent
 _MARGIN = 0.35  # CosFace's own choice (arXiv 1801.09414)
@@ -26,19 +26,6 @@ _MARGIN = 0.35  # CosFace's own choice (arXiv 1801.09414)
 _WINDOWS = ((192, 6), (96, 22))
 _WINDOWED = 0.95  # share of the detector's training that sees parts of scenes, which is quicker, before whole ones
 _LEARN_SLOPES = 0.85  # share of the training after which PReLU slopes are learned too
-
-
-@dataclass(frozen=True)
-class Plan:
-    """How much to render and to train: ``people`` × ``shots`` crops, ``scenes`` pictures, and passes over each."""
-
-    seed: int
-    people: int
-    shots: int
-    crop_passes: float
-    scenes: int
-    scene_passes: float
-    workers: int
 
 
 def train_recognizer(plan: Plan) -> models.IResNet:

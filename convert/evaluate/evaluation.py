@@ -15,7 +15,7 @@ from rkface.runtime.progress import stage
 
 from .groups import Group, by_group
 from .groups import remarks as remarks_on_groups
-from .labeled import Labeled
+from .labeled_faces import Labeled
 from .verification import (
     ERRORS_TO_BE_SURE,
     FEW_PEOPLE,

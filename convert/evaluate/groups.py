@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from rkface.runtime.errors import InputError
 
-from ..datasets import read_table
-from .labeled import Labeled
+from ..label_files import read_table
+from .labeled_faces import Labeled
 from .verification import FEW_SAME, Share, enough, rank, share
 
 

@@ -12,7 +12,8 @@ from rkface.runtime.embed import unit
 from rkface.runtime.errors import ModelError
 from rkface.runtime.faces import Faces
 
-from ..recipe import Bar, Grade
+from ..recipe import Bar
+from ..recipe_search import Grade
 from .verification import Verification, verification
 
 MATCH_IOU = 0.5

@@ -24,7 +24,7 @@ from rkface.runtime.errors import BundleError, InputError, WorkError
 from rkface.runtime.progress import stage
 
 from ..acquire import Sources
-from ..compare_models import Prepared
+from ..prepared_model import Prepared
 from ..recipe import Recipe
 from ..recipe_cost import read_graph
 from ..run_recipe import attempts

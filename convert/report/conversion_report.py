@@ -8,20 +8,17 @@ from dataclasses import asdict, dataclass
 from html import escape
 
 import cv2
-import numpy as np
-from numpy.typing import NDArray
 
-from rkface.runtime.bundle import Manifest, Role
+from rkface.runtime.bundle import Manifest
 
 from ..evaluate.detector_errors import DetectorEvidence
 from ..evaluate.parity import EmbeddingParity, PairParity, Parity, grade_liveness
-from ..recipe import Bar, Try
-from ..toolkit.quantize import LayerError
+from ..recipe import Bar
+from .model_facts import Image, ModelFacts, Pictures
 from .page import b64, jpeg, page, table
 from .plot import histogram
 from .report_sections import detection, liveness, recipes
 
-Image = NDArray[np.uint8]
 CELL = 84  # pixels of a face in the report
 
 LIMITS = (
@@ -29,33 +26,6 @@ LIMITS = (
     "not emulate the compiler's placement on the chip, the driver, or the runtime library, and says nothing about "
     "speed. golden.npz holds inputs and outputs with which a board can check itself."
 )
-
-
-@dataclass(frozen=True)
-class ModelFacts:
-    """What happened to one model. ``difference``: the largest between original and simplified; ``seconds`` by stage of
-    the toolkit; ``nodes`` before and after simplification; ``layers``: the error of each, where it was measured."""
-
-    role: Role
-    rknn_bytes: int
-    nodes: tuple[int, int]
-    difference: float
-    seconds: dict[str, float]
-    peak_rss_mb: float
-    warnings: tuple[str, ...]
-    tries: tuple[Try, ...]
-    layers: tuple[LayerError, ...] = ()
-
-
-@dataclass(frozen=True)
-class Pictures:
-    """``faces``: (crop BGR 112×112, cosine), the worst first; ``frames``: photos with both detectors' boxes drawn;
-    ``mosaic``: one of those that judged the detector; ``calibration``: the contact sheet, as an encoded PNG."""
-
-    faces: Sequence[tuple[Image, float]]
-    frames: Sequence[Image]
-    mosaic: Image
-    calibration: bytes | None
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from rkface.runtime.bundle import Role
 
     from ..recipe import Bar
-    from .conversion_report import Image, ModelFacts
+    from .model_facts import Image, ModelFacts
 
 PREDICTED = (
     "NPU bound: milliseconds of one inference on one NPU core, predicted from multiplications and bytes, never "

@@ -28,6 +28,7 @@ from numpy.typing import NDArray
 from rkface.runtime.bundle import Input
 from rkface.runtime.errors import InputError, WorkError
 
+from ..image_lists import listed
 from .child_process import start, stop
 
 STAGES = ("load", "build", "export", "simulate", "analyze")
@@ -143,18 +144,6 @@ def _absolute(job: Job) -> Job:
         evaluate=job.evaluate.resolve() if job.evaluate else None,
         calibrated=job.calibrated.resolve() if job.calibrated else None,
     )
-
-
-def listed(dataset: Path) -> list[Path]:
-    """The images of a calibration list. InputError where it cannot be read or lists none."""
-    try:
-        lines = dataset.read_text(encoding="utf-8").split("\n")
-    except OSError as error:
-        raise InputError(f"{dataset}: cannot be read: {error.strerror or error}") from error
-    paths = [dataset.parent / line.strip() for line in lines if line.strip()]
-    if not paths:
-        raise InputError(f"{dataset} lists no calibration image: run `rkface calibrate` again")
-    return paths
 
 
 def _check_dataset(dataset: Path, input: Input) -> None:

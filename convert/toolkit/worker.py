@@ -21,8 +21,9 @@ from numpy.typing import NDArray
 
 from rkface.runtime.backends import stack_runs
 
+from ..image_lists import listed
 from .child_process import die_with
-from .quantize import ANALYSIS, ANSWERED, ENDED, listed
+from .quantize import ANALYSIS, ANSWERED, ENDED
 
 # What step 1 of the toolkit's hybrid quantization writes, as it calls them behind the name of the model.
 CALIBRATED = MODEL, DATA, CONFIGURATION = "step1.model", "step1.data", "step1.quantization.cfg"

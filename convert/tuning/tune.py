@@ -20,10 +20,9 @@ from numpy.typing import NDArray
 from rkface.runtime.bundle import Input
 from rkface.runtime.image import read_image
 
-from ..datasets import to_rgb
 from ..editable_graph import Floats, Graph
+from ..image_lists import listed, to_rgb
 from ..simplify import SAME, difference
-from ..toolkit.quantize import listed
 from .clip import Counts
 from .equalize import equalize
 from .observe import Observed, observe, watch

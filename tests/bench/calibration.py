@@ -31,10 +31,10 @@ from rkface.calibration.dataset import reasons
 from rkface.calibration.histograms import histogram_sheet
 from rkface.calibration.look import look_of
 from rkface.calibration.spread import space
-from rkface.convert.datasets import to_rgb
 from rkface.convert.demo.measure import RECOGNIZER_INPUT
 from rkface.convert.demo.render import CALIBRATE, EVALUATE, render_scene
 from rkface.convert.evaluate.parity import compare_embeddings
+from rkface.convert.image_lists import to_rgb
 from rkface.convert.recipe import NORMAL, TUNED, Recipe
 from rkface.convert.simplify import fix, simplify
 from rkface.convert.toolkit.quantize import Job, quantize

@@ -179,11 +179,12 @@ def auto(work: Path, count: int, model: Path) -> dict[str, float]:
 
     from rkface.convert.acquire import own_sources
     from rkface.convert.catalog import DEMO
-    from rkface.convert.conversion import prepare
     from rkface.convert.demo.render import EVALUATE, render_crop
     from rkface.convert.evaluate.parity import compare_embeddings, grade_embeddings
-    from rkface.convert.recipe import PLANS, Bar, chosen_of, search
+    from rkface.convert.prepared_model import prepare
+    from rkface.convert.recipe import PLANS, Bar
     from rkface.convert.recipe_cost import predict
+    from rkface.convert.recipe_search import chosen_of, search
     from rkface.convert.run_recipe import attempts
     from rkface.convert.targets import find_target
 

@@ -21,9 +21,9 @@ from pathlib import Path
 from rkface.convert.acquire import own_sources, pack_sources
 from rkface.convert.catalog import find_pack
 from rkface.convert.compare_models import Trial, faces_of, inspect, run_reference
-from rkface.convert.conversion import prepare, to_finder
 from rkface.convert.datasets import Photos, gather, render_photos
 from rkface.convert.evaluate.parity import compare_embeddings, compare_faces
+from rkface.convert.prepared_model import prepare, to_finder
 from rkface.convert.recipe import RECIPES
 from rkface.convert.recipe_cost import predict
 from rkface.convert.run_recipe import attempts

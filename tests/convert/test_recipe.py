@@ -6,7 +6,8 @@ import pytest
 
 from rkface.convert.cost import Cost
 from rkface.convert.evaluate.parity import DetectionParity, EmbeddingParity, grade_embeddings, grade_faces
-from rkface.convert.recipe import HYBRIDS, KL, MMSE, NORMAL, PLANS, TUNED, Bar, Grade, search
+from rkface.convert.recipe import HYBRIDS, KL, MMSE, NORMAL, PLANS, TUNED, Bar
+from rkface.convert.recipe_search import Grade, search
 from rkface.convert.targets import find_target
 from rkface.runtime.errors import InputError, WorkError
 

@@ -17,9 +17,9 @@ pytest.importorskip("rknn.api", reason="rknn-toolkit2 is not installed")
 from rkface.convert.acquire import own_sources, pack_sources
 from rkface.convert.catalog import find_pack
 from rkface.convert.compare_models import Trial, judge, run_reference, run_trial
-from rkface.convert.conversion import prepare, to_finder
 from rkface.convert.datasets import Material, Photos, evaluation_of, find, gather, render_photos
 from rkface.convert.evaluate import parity as prove
+from rkface.convert.prepared_model import prepare, to_finder
 from rkface.convert.recipe import PLANS, Bar
 from rkface.convert.run_recipe import attempts
 from rkface.convert.targets import find_target

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from rkface.convert.evaluate.evaluation import Asked, evaluate
-from rkface.convert.evaluate.labeled import Labeled, all_pairs
+from rkface.convert.evaluate.labeled_faces import Labeled, all_pairs
 from rkface.convert.report.evaluation_report import to_html, to_text, verdict
 
 RANDOM = np.random.default_rng(11)

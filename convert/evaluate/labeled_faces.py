@@ -17,7 +17,8 @@ from rkface.runtime.errors import InputError
 from rkface.runtime.image import decode_image, find_images, read_image
 from rkface.runtime.progress import stage
 
-from ..datasets import read_pairs, to_rgb
+from ..image_lists import to_rgb
+from ..label_files import read_pairs
 from .binfile import read_bin
 
 MOST_PAIRS = 2_000_000  # of each kind: enough for a FAR of 1e-6, and seconds of work

@@ -9,9 +9,9 @@ import pytest
 
 from rkface.convert.catalog import DEMO
 from rkface.convert.demo.render import EVALUATE, write_photos
-from rkface.convert.evaluate import labeled
+from rkface.convert.evaluate import labeled_faces
 from rkface.convert.evaluate.evaluation import cosines_of, faces_of, questions
-from rkface.convert.evaluate.labeled import Finder, all_pairs, from_bin, from_pairs, from_people
+from rkface.convert.evaluate.labeled_faces import Finder, all_pairs, from_bin, from_pairs, from_people
 from rkface.runtime.backends.reference import open_detector, open_reference
 from rkface.runtime.bundle import Input
 from rkface.runtime.detect import Detector

@@ -1,0 +1,44 @@
+"""Images as rknn-toolkit2 and the backends take them: RGB batches, and text files that list calibration images."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rkface.runtime.errors import InputError
+
+Image = NDArray[np.uint8]
+
+
+def to_rgb(images: Iterable[Image]) -> Image:
+    """BGR images of one size → one N×H×W×3 RGB array, as a backend takes it."""
+    return np.ascontiguousarray(np.stack(list(images))[..., ::-1])
+
+
+def write_list(images: Iterable[Image], folder: Path) -> Path:
+    """Write ``images`` (BGR) into ``folder``, which is made, and the list of them that the toolkit calibrates on."""
+    from rkface.calibration.dataset import LIST, write_png
+
+    folder.mkdir(mode=0o700)
+    names = []
+    for index, image in enumerate(images):
+        names.append(f"{index:04}.png")
+        write_png(folder / names[-1], image)
+    dataset = folder / LIST
+    dataset.write_text("".join(f"{name}\n" for name in names), encoding="utf-8")
+    return dataset
+
+
+def listed(dataset: Path) -> list[Path]:
+    """The images of a calibration list. InputError where it cannot be read or lists none."""
+    try:
+        lines = dataset.read_text(encoding="utf-8").split("\n")
+    except OSError as error:
+        raise InputError(f"{dataset}: cannot be read: {error.strerror or error}") from error
+    paths = [dataset.parent / line.strip() for line in lines if line.strip()]
+    if not paths:
+        raise InputError(f"{dataset} lists no calibration image: run `rkface calibrate` again")
+    return paths
