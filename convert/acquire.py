@@ -16,14 +16,14 @@ from rkface.runtime.bundle import ROLES, Role, Source, sha256
 from rkface.runtime.errors import InputError, WorkError
 from rkface.runtime.progress import Stage, stage
 
-from .catalog import DEMO, MATCH, UNMEASURED, KnownModel, Pack, Spoofing, known
+from .catalog import DEFAULT_MATCH, DEMO, UNMEASURED, KnownModel, LivenessProfile, Pack, find_known_model
 
 CHUNK = 1 << 18
 TIMEOUT = 30.0  # seconds without a byte
 
 
 @dataclass(frozen=True)
-class Sources:
+class ModelSources:
     """ONNX models that belong together, and what is known of them.
 
     licenses  by role, as ``paths``
@@ -34,36 +34,36 @@ class Sources:
     name: str
     paths: dict[Role, Path]
     licenses: dict[Role, str]
-    match: float = MATCH
+    match: float = DEFAULT_MATCH
     evidence: str = UNMEASURED
     synthetic: bool = False
-    spoofing: Spoofing | None = None
+    spoofing: LivenessProfile | None = None
 
     def source(self, role: Role) -> Source:
         path = self.paths[role]
         return Source(path.name, sha256(path), path.stat().st_size, self.licenses[role])
 
 
-def pack_sources(pack: Pack, cache: Path, *, accepted: bool) -> Sources:
+def pack_sources(pack: Pack, cache: Path, *, accepted: bool) -> ModelSources:
     """The models of ``pack``; errors as of ``acquire``."""
     paths = acquire(pack, cache, accepted=accepted)
-    return Sources(pack.name, paths, dict.fromkeys(ROLES, pack.license), pack.match, pack.evidence, pack.synthetic)
+    return ModelSources(pack.name, paths, dict.fromkeys(ROLES, pack.license), pack.match, pack.evidence, pack.synthetic)
 
 
-def own_sources(detector: Path, recognizer: Path, license: str) -> Sources:
+def own_sources(detector: Path, recognizer: Path, license: str) -> ModelSources:
     """The user's own files; where one is known by its content, what we know of it. InputError where one is missing."""
     paths: dict[Role, Path] = {"detector": detector, "recognizer": recognizer}
     missing = next((path for path in paths.values() if not path.is_file()), None)
     if missing is not None:
         raise InputError(f"{missing}: no such model file")
-    found = {role: known(sha256(path)) for role, path in paths.items()}
+    found = {role: find_known_model(sha256(path)) for role, path in paths.items()}
     licenses: dict[Role, str] = {role: hit[1].license if (hit := found[role]) else license for role in ROLES}
     entry = found["recognizer"]
-    match, evidence = (entry[1].match, entry[1].evidence) if entry else (MATCH, UNMEASURED)
-    return Sources(f"{detector.stem} + {recognizer.stem}", paths, licenses, match, evidence)
+    match, evidence = (entry[1].match, entry[1].evidence) if entry else (DEFAULT_MATCH, UNMEASURED)
+    return ModelSources(f"{detector.stem} + {recognizer.stem}", paths, licenses, match, evidence)
 
 
-def with_liveness(sources: Sources, path: Path, spoofing: Spoofing, license: str) -> Sources:
+def with_liveness(sources: ModelSources, path: Path, spoofing: LivenessProfile, license: str) -> ModelSources:
     """``sources`` and the liveness model at ``path``, which is asked as ``spoofing`` says."""
     paths, licenses = {**sources.paths, "liveness": path}, {**sources.licenses, "liveness": license}
     return replace(sources, paths=paths, licenses=licenses, spoofing=spoofing)

@@ -37,7 +37,7 @@ def write_bundle(out: Path, manifest: Manifest, content: Mapping[str, Path]) -> 
         read_bundle(folder)
 
 
-def set_match(bundle: Bundle, threshold: float, evidence: dict[str, Any]) -> None:
+def set_match_threshold(bundle: Bundle, threshold: float, evidence: dict[str, Any]) -> None:
     """Write ``bundle`` again in its place, with ``threshold`` for matching faces and the ``evidence`` for it."""
     manifest = bundle.manifest
     changed = replace(

@@ -27,7 +27,7 @@ DETECTOR_SIZE = (DYNAMIC_SIDE, DYNAMIC_SIDE)  # width, height where neither mode
 
 # A cosine from which two faces are the same person, for models of which we know no better. Not measured: a user's
 # own pairs decide (docs/accuracy.md).
-MATCH = 0.40
+DEFAULT_MATCH = 0.40
 UNMEASURED = "rkface's default, not measured on this model"
 
 
@@ -81,14 +81,14 @@ INSIGHTFACE = (
         "d98264bd8f2dc75cbc2ddce2a14e636e02bb857b3051c234b737bf3b614edca9",
     ),
     Pack(
-        "buffalo_sc", DET_500M, W600K_MBF, RESEARCH, MATCH, UNMEASURED, f"{RELEASE}/buffalo_sc.zip",
+        "buffalo_sc", DET_500M, W600K_MBF, RESEARCH, DEFAULT_MATCH, UNMEASURED, f"{RELEASE}/buffalo_sc.zip",
         "57d31b56b6ffa911c8a73cfc1707c73cab76efe7f13b675a05223bf42de47c72",
     ),
 )  # fmt: skip
 
 
 @dataclass(frozen=True)
-class Spoofing:
+class LivenessProfile:
     """How a liveness model (anti-spoofing: is it a face, or a picture of one?) was trained to be asked.
 
     name       and ``size`` (width, height) and number of ``classes``, by which a model is known
@@ -122,9 +122,9 @@ class Spoofing:
 # github.com/minivision-ai/Silent-Face-Anti-Spoofing (Apache-2.0): scale of the crop and size of the input stand in its
 # files' names (src/utility.py); images are BGR as OpenCV reads them, 0..255 as they are ("return img.float()",
 # src/data_io/functional.py); a softmax follows (src/anti_spoof_predict.py), and class 1 is a live face (test.py).
-SPOOFING = (
-    Spoofing("MiniFASNetV2", (80, 80), 3, 2.7, 1, True),
-    Spoofing("MiniFASNetV1SE", (80, 80), 3, 4.0, 1, True),
+LIVENESS_PROFILES = (
+    LivenessProfile("MiniFASNetV2", (80, 80), 3, 2.7, 1, True),
+    LivenessProfile("MiniFASNetV1SE", (80, 80), 3, 4.0, 1, True),
 )
 
 
@@ -155,7 +155,7 @@ def find_pack(name: str) -> Pack:
     return packs[name]
 
 
-def known(sha256: str) -> tuple[KnownModel, Pack] | None:
+def find_known_model(sha256: str) -> tuple[KnownModel, Pack] | None:
     """The model, and the first pack that has it, of a file that we know by its content; None for any other."""
     return next(
         ((pack.model(role), pack) for pack in INSIGHTFACE for role in ROLES if pack.model(role).sha256 == sha256), None

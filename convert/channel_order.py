@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import onnx
 
-from .editable_graph import Graph
+from .editable_graph import EditableGraph
 
 
 def swap_channels(proto: Any, name: str) -> None:
@@ -15,7 +15,7 @@ def swap_channels(proto: Any, name: str) -> None:
 
     Where convolutions alone read it, their weights are turned, which costs nothing; else a Gather comes first.
     """
-    graph = Graph(proto)
+    graph = EditableGraph(proto)
     readers = graph.readers.get(name, [])
     if readers and all(graph.is_known_2d(node) and graph.kernel(node).shape[1] == 3 for node in readers):
         for node in readers:

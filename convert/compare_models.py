@@ -19,31 +19,31 @@ from rkface.runtime.image import read_image
 from rkface.runtime.liveness import probabilities
 from rkface.runtime.progress import stage
 
-from .catalog import Spoofing
-from .datasets import Evaluation, Material
-from .evaluate import parity as prove
+from .catalog import LivenessProfile
+from .datasets import Datasets, EvaluationSet
+from .evaluate import parity
 from .evaluate.detector_errors import LOWEST, DetectorEvidence, compare_scenes, output_errors
 from .image_lists import to_rgb
-from .prepared_model import Models, Prepared
-from .recipe import Bar, Plan, Recipe
-from .recipe_cost import predict
-from .recipe_search import Grade, Try, search
-from .simplify import prove_same
+from .prepared_model import PreparedModel, PreparedModels
+from .recipe import AccuracyBar, Recipe, RecipePlan
+from .recipe_cost import predict_cost
+from .recipe_search import Grade, RecipeResult, search_recipes
+from .simplify import check_same_outputs
 from .targets import Target
-from .toolkit.quantize import Quantized
+from .toolkit.quantize import QuantizedModel
 
-PROOF = 2  # images on which original and simplified model are compared
+SIMPLIFICATION_IMAGES = 2  # images on which original and simplified model are compared
 
 Floats = NDArray[np.float32]
 Images = NDArray[np.uint8]
 
 
 # (role, recipe, calibration list or None for FP16, images to answer to) → the converted model and its answers
-Toolkit = Callable[[Role, Recipe, Path | None, Images], Quantized]
+Toolkit = Callable[[Role, Recipe, Path | None, Images], QuantizedModel]
 
 
 @dataclass(frozen=True)
-class Reference:
+class ReferenceResults:
     """What FP32 says to the evaluation material. ``outputs``: raw, by model, N first; the detector's are of the photos,
     then of the mosaics, as the quantized detector's are; ``faces``: by photo;
     ``differences``: of the simplified from the original model."""
@@ -58,13 +58,13 @@ class Reference:
 
 
 @dataclass(frozen=True)
-class Trial:
+class QuantizedResults:
     """What the quantized models say. ``models``: their conversions, the best of ``tries``; the recognizer's answers are
     first to FP32's crops, then to those at the landmarks that the quantized detector found, for the faces at ``own``.
     """
 
-    models: dict[Role, Quantized]
-    tries: dict[Role, tuple[Try, ...]]
+    models: dict[Role, QuantizedModel]
+    tries: dict[Role, tuple[RecipeResult, ...]]
     faces: list[Faces]
     own: list[int]
 
@@ -79,34 +79,35 @@ class Trial:
         return embeddings[len(embeddings) - len(self.own) :]
 
 
-def run_reference(models: Models, detector: Detector, evaluation: Evaluation) -> Reference:
+def run_reference(models: PreparedModels, detector: Detector, evaluation: EvaluationSet) -> ReferenceResults:
     """Run FP32 on ``evaluation``. WorkError where simplification changed a model, ModelError where the recognizer
     recognizes nobody."""
     images = {role: evaluation.images(role) for role in models}
     with stage("prove simplification") as shown:
         differences = {
-            role: prove_same(models[role].fixed, models[role].simplified, images[role][:PROOF]) for role in models
+            role: check_same_outputs(models[role].fixed, models[role].simplified, images[role][:SIMPLIFICATION_IMAGES])
+            for role in models
         }
         shown.note = f"differs by {max(differences.values()):.0e} at most"
     with stage("FP32 reference") as shown:
         outputs = {role: stack_runs([models[role].backend.infer(one[None]) for one in images[role]]) for role in models}
         mirrored = models["recognizer"].backend.infer(np.ascontiguousarray(evaluation.crops[:, :, ::-1]))[0]
-        prove.check_recognizer(models["recognizer"].fixed.name, unit(outputs["recognizer"][0]), unit(mirrored))
+        parity.check_recognizer(models["recognizer"].fixed.name, unit(outputs["recognizer"][0]), unit(mirrored))
         shown.note = f"{len(evaluation.frames)} photos, {len(mirrored)} faces"
-    return Reference(outputs, faces_of(detector, outputs["detector"], evaluation), differences)
+    return ReferenceResults(outputs, decode_faces(detector, outputs["detector"], evaluation), differences)
 
 
-def run_trial(
+def quantize_models(
     quantize: Toolkit,
-    models: Models,
+    models: PreparedModels,
     detector: Detector,
-    material: Material,
-    reference: Reference,
+    material: Datasets,
+    reference: ReferenceResults,
     *,
     target: Target,
-    plan: Plan,
-    bar: Bar,
-) -> Trial:
+    plan: RecipePlan,
+    bar: AccuracyBar,
+) -> QuantizedResults:
     """Quantize the models with ``quantize`` for ``target``, each by the cheapest recipe of ``plan`` that is near enough
     to ``reference``.
 
@@ -115,69 +116,79 @@ def run_trial(
     """
     evaluation = material.evaluation
 
-    def find(role: Role, images: Images, grade: Callable[[Quantized], Grade]) -> Quantized:
-        done[role], tries[role] = search(
+    def find(role: Role, images: Images, grade: Callable[[QuantizedModel], Grade]) -> QuantizedModel:
+        done[role], tries[role] = search_recipes(
             plan.of(role),
             lambda recipe: quantize(role, recipe, material.dataset(role), images),
             grade,
-            lambda recipe: predict(models[role].graph, target, recipe),
+            lambda recipe: predict_cost(models[role].graph, target, recipe),
         )
         return done[role]
 
-    done: dict[Role, Quantized] = {}
-    tries: dict[Role, tuple[Try, ...]] = {}
+    done: dict[Role, QuantizedModel] = {}
+    tries: dict[Role, tuple[RecipeResult, ...]] = {}
     found = find(
         "detector",
         evaluation.scenes,
-        lambda one: prove.grade_faces(
-            prove.compare_faces(reference.faces, faces_of(detector, one.outputs, evaluation))
+        lambda one: parity.grade_faces(
+            parity.compare_faces(reference.faces, decode_faces(detector, one.outputs, evaluation))
         ),
     )
-    faces = faces_of(detector, found.outputs, evaluation)
-    own, crops = own_crops(evaluation, faces)
+    faces = decode_faces(detector, found.outputs, evaluation)
+    own, crops = crop_at_own_landmarks(evaluation, faces)
     find(
         "recognizer",
         np.concatenate([evaluation.crops, crops]),
-        lambda one: prove.grade_embeddings(
-            prove.compare_embeddings(reference.embeddings, one.outputs[0][: len(evaluation.crops)]), bar
+        lambda one: parity.grade_embeddings(
+            parity.compare_embeddings(reference.embeddings, one.outputs[0][: len(evaluation.crops)]), bar
         ),
     )
     if spoofing := _spoofing(models):
         find(
             "liveness",
             evaluation.images("liveness"),
-            lambda one: prove.grade_liveness(_compare_liveness(reference, one, spoofing)),
+            lambda one: parity.grade_liveness(_compare_liveness(reference, one, spoofing)),
         )
-    return Trial(done, tries, faces, own)
+    return QuantizedResults(done, tries, faces, own)
 
 
-def _spoofing(models: Models) -> Spoofing | None:
+def _spoofing(models: PreparedModels) -> LivenessProfile | None:
     return models["liveness"].fixed.spoofing if "liveness" in models else None
 
 
-def _compare_liveness(reference: Reference, done: Quantized, spoofing: Spoofing) -> prove.LivenessParity:
+def _compare_liveness(
+    reference: ReferenceResults, done: QuantizedModel, spoofing: LivenessProfile
+) -> parity.LivenessParity:
     before, after = (
         probabilities(outputs[0], spoofing.live, logits=spoofing.logits)
         for outputs in (reference.outputs["liveness"], done.outputs)
     )
-    return prove.compare_liveness(before, after, spoofing.threshold)
+    return parity.compare_liveness(before, after, spoofing.threshold)
 
 
-def judge(
-    evaluation: Evaluation, reference: Reference, trial: Trial, match: float, spoofing: Spoofing | None = None
-) -> prove.Parity:
+def measure_parity(
+    evaluation: EvaluationSet,
+    reference: ReferenceResults,
+    trial: QuantizedResults,
+    match: float,
+    spoofing: LivenessProfile | None = None,
+) -> parity.Parity:
     before, after = reference.embeddings, trial.embeddings
-    return prove.Parity(
-        detection=prove.compare_faces(reference.faces, trial.faces),
-        embedding=prove.compare_embeddings(before, after),
-        end_to_end=prove.compare_embeddings(before[trial.own], trial.own_embeddings),
-        pairs=prove.compare_pairs(unit(before), unit(after), match, evaluation.labeled),
+    return parity.Parity(
+        detection=parity.compare_faces(reference.faces, trial.faces),
+        embedding=parity.compare_embeddings(before, after),
+        end_to_end=parity.compare_embeddings(before[trial.own], trial.own_embeddings),
+        pairs=parity.compare_pairs(unit(before), unit(after), match, evaluation.labeled),
         liveness=_compare_liveness(reference, trial.models["liveness"], spoofing) if spoofing else None,
     )
 
 
-def inspect(
-    model: Prepared, detector: Detector, evaluation: Evaluation, reference: Reference, trial: Trial
+def measure_detector_errors(
+    model: PreparedModel,
+    detector: Detector,
+    evaluation: EvaluationSet,
+    reference: ReferenceResults,
+    trial: QuantizedResults,
 ) -> DetectorEvidence:
     """Where the quantized detector differs; ``model`` is the FP32 one."""
     before, after = reference.outputs["detector"], trial.models["detector"].outputs
@@ -194,12 +205,12 @@ def inspect(
     )
 
 
-def faces_of(detector: Detector, outputs: Sequence[Floats], evaluation: Evaluation) -> list[Faces]:
+def decode_faces(detector: Detector, outputs: Sequence[Floats], evaluation: EvaluationSet) -> list[Faces]:
     """The faces that a detector's raw ``outputs`` (N first) speak of, by photo."""
     return [detector.faces([array[at] for array in outputs], scale) for at, scale in enumerate(evaluation.scales)]
 
 
-def own_crops(evaluation: Evaluation, faces: Sequence[Faces]) -> tuple[list[int], Images]:
+def crop_at_own_landmarks(evaluation: EvaluationSet, faces: Sequence[Faces]) -> tuple[list[int], Images]:
     """Which evaluation faces are among ``faces`` (by photo), and their crops (RGB) at the landmarks given there."""
     found: list[int] = []
     crops = [evaluation.crops[:0]]
@@ -209,7 +220,7 @@ def own_crops(evaluation: Evaluation, faces: Sequence[Faces]) -> tuple[list[int]
             continue
         image = read_image(photo)
         boxes = np.concatenate([evaluation.faces[index].faces.boxes for index in places])
-        for row, column, _ in prove.match(boxes, seen.boxes):
+        for row, column, _ in parity.match_boxes(boxes, seen.boxes):
             found.append(places[row])
             crops.append(to_rgb([align(image, seen.landmarks[column])]))
     return found, np.concatenate(crops)

@@ -13,29 +13,35 @@ from tempfile import TemporaryDirectory
 from rkface.runtime.errors import InputError, WorkError
 from rkface.runtime.progress import stage
 
-from .acquire import Sources
+from .acquire import ModelSources
 from .bundle_writer import check_replaceable
-from .compare_models import Trial, inspect, judge, run_reference, run_trial
-from .datasets import Material, Photos, gather, render_photos
+from .compare_models import (
+    QuantizedResults,
+    measure_detector_errors,
+    measure_parity,
+    quantize_models,
+    run_reference,
+)
+from .datasets import Datasets, PhotoOptions, prepare_datasets, render_demo_photos
 from .diagnose import diagnose
-from .evaluate.parity import SICK_MEAN_COSINE, Parity, fault
-from .liveness_model import check_photos, with_surroundings
-from .prepared_model import Models, prepare, to_finder
-from .recipe import Bar
-from .report.conversion_report import Report
+from .evaluate.parity import BROKEN_MEAN_COSINE, Parity, find_fault
+from .liveness_model import add_surroundings, check_photos
+from .prepared_model import PreparedModels, build_face_finder, prepare_model
+from .recipe import AccuracyBar
+from .report.conversion_report import ConversionReport
 from .run_recipe import attempts
-from .settings import Order, Settings
+from .settings import ConversionSettings, OutputBundle
 from .toolkit.quantize import require_toolkit
-from .write_outputs import deliver
+from .write_outputs import write_outputs
 
 SPARE_BYTES = 300_000_000  # scratch space beside what grows with the models: frames, outputs, logs
 
 
 def convert(
-    sources: Sources,
-    photos: Photos | None,
-    settings: Settings,
-    done: Callable[[Report, Order, Path], None],
+    sources: ModelSources,
+    photos: PhotoOptions | None,
+    settings: ConversionSettings,
+    done: Callable[[ConversionReport, OutputBundle, Path], None],
 ) -> None:
     """Convert ``sources`` and write the ordered bundles; without ``photos`` (demo pack) on rendered ones.
 
@@ -58,22 +64,23 @@ def convert(
     with _alone(settings.work), TemporaryDirectory(dir=settings.work, prefix="models-") as name:
         scratch = Path(name)
         _check_space(settings, sources)
-        photos = photos or render_photos(settings.work / "photos")
-        models: Models = {
-            role: prepare(path, role, scratch, settings.size, sources.spoofing) for role, path in sources.paths.items()
+        photos = photos or render_demo_photos(settings.work / "photos")
+        models: PreparedModels = {
+            role: prepare_model(path, role, scratch, settings.size, sources.spoofing)
+            for role, path in sources.paths.items()
         }
-        finder = to_finder(models, sources)
-        material = gather(photos, finder, settings.work / "calibration", quantized=settings.quantized)
+        finder = build_face_finder(models, sources)
+        material = prepare_datasets(photos, finder, settings.work / "calibration", quantized=settings.quantized)
         if sources.spoofing is not None:
             scale, input = sources.spoofing.scale, models["liveness"].input
-            material = with_surroundings(material, input, scale, scratch / "surroundings")
+            material = add_surroundings(material, input, scale, scratch / "surroundings")
         reference = run_reference(models, finder.detector, material.evaluation)
         for model in models.values():
             model.backend.close()  # ONNX Runtime has answered; the toolkit needs the memory
         attempt = attempts(models, sources, settings.work, scratch, analyze=settings.plan.analyze)
         for order in settings.orders:
             plan = settings.plan.on(order.target)
-            trial = run_trial(
+            trial = quantize_models(
                 partial(attempt, order.target),
                 models,
                 finder.detector,
@@ -83,19 +90,23 @@ def convert(
                 plan=plan,
                 bar=settings.bar,
             )
-            parity = judge(material.evaluation, reference, trial, sources.match, sources.spoofing)
-            evidence = inspect(models["detector"], finder.detector, material.evaluation, reference, trial)
-            report = deliver(
+            parity = measure_parity(material.evaluation, reference, trial, sources.match, sources.spoofing)
+            evidence = measure_detector_errors(
+                models["detector"], finder.detector, material.evaluation, reference, trial
+            )
+            report = write_outputs(
                 sources, settings, order, models=models, material=material, reference=reference, trial=trial,
                 parity=parity, evidence=evidence, fault=_fault(parity, models, material, trial, settings.bar),
             )  # fmt: skip
             done(report, order, settings.work)
 
 
-def _fault(parity: Parity, models: Models, material: Material, trial: Trial, bar: Bar) -> str | None:
+def _fault(
+    parity: Parity, models: PreparedModels, material: Datasets, trial: QuantizedResults, bar: AccuracyBar
+) -> str | None:
     """Why the result should not be used, and what it most likely comes from; None where all is well."""
-    found = fault(parity, bar)
-    if found is None or parity.embedding.mean >= SICK_MEAN_COSINE:
+    found = find_fault(parity, bar)
+    if found is None or parity.embedding.mean >= BROKEN_MEAN_COSINE:
         return found
     model, calibration = models["recognizer"], material.calibration
     with stage("look for the cause"):
@@ -109,7 +120,7 @@ def _fault(parity: Parity, models: Models, material: Material, trial: Trial, bar
     return f"{found}. Likely cause: {cause}" if cause else found
 
 
-def _check_space(settings: Settings, sources: Sources) -> None:
+def _check_space(settings: ConversionSettings, sources: ModelSources) -> None:
     # The simplified model, the tuned one, and what tuning and the toolkit write on their way; for each target the
     # calibrated model, five recipes' .rknn at a quarter of it, once more as they are kept, the bundle's and reference.
     copies = 5 + 5 * len(settings.orders)

@@ -14,13 +14,13 @@ from rkface.runtime.bundle import MANIFEST
 from rkface.runtime.commands import unit_interval
 from rkface.runtime.errors import InputError
 
-from .recipe import PLANS, UNQUANTIZED, Bar, Plan
+from .recipe import PLANS, UNQUANTIZED, AccuracyBar, RecipePlan
 
 if TYPE_CHECKING:
-    from .acquire import Sources
-    from .datasets import Photos
-    from .report.conversion_report import Report
-    from .settings import Order
+    from .acquire import ModelSources
+    from .datasets import PhotoOptions
+    from .report.conversion_report import ConversionReport
+    from .settings import OutputBundle
 
 CAMERA = (1920, 1080)
 
@@ -80,7 +80,7 @@ def convert(parser: ArgumentParser) -> None:
     )
     how.add_argument(
         "--min-face",
-        type=pixels,
+        type=pixel_count,
         metavar="PX",
         help="instead of --size: the smallest input in which a "
         "face of PX pixels of the camera's frame is found (docs/detector-size.md)",
@@ -95,15 +95,15 @@ def convert(parser: ArgumentParser) -> None:
         "--no-quantize", action="store_true", help="FP16 instead of INT8: larger and slower, for comparison"
     )
     known = "; ".join(f"{one.name}: {one.about}" for one in PLANS.values())
-    how.add_argument("--recipe", type=plan, metavar="NAME", help=f"how to quantize. {known} (default: auto)")
+    how.add_argument("--recipe", type=recipe_plan, metavar="NAME", help=f"how to quantize. {known} (default: auto)")
     how.add_argument(
         "--min-cosine",
-        type=bar,
-        default=Bar(),
+        type=accuracy_bar,
+        default=AccuracyBar(),
         metavar="MEAN[,MIN]",
         help="what the recognizer has to "
         "reach against FP32 on the evaluation faces, on average and for the worst one "
-        f"(default: {Bar().mean:g},{Bar().minimum:g})",
+        f"(default: {AccuracyBar().mean:g},{AccuracyBar().minimum:g})",
     )
     how.add_argument(
         "--match-threshold",
@@ -127,11 +127,13 @@ def convert(parser: ArgumentParser) -> None:
 def _liveness_options(parser: ArgumentParser) -> None:
     live = parser.add_argument_group("liveness (a third model: is it a face, or a picture of one?)")
     live.add_argument("--liveness", type=Path, metavar="L.onnx", help="a classifier such as Silent-Face's MiniFASNet")
-    live.add_argument("--live-scale", type=positive, metavar="X", help="it is shown X times the face's box")
+    live.add_argument("--live-scale", type=positive_number, metavar="X", help="it is shown X times the face's box")
     live.add_argument("--live-class", type=int, metavar="N", help="which class, from 0, is a live face")
     live.add_argument("--live-color", "--live-colour", choices=("RGB", "BGR"), help="its order of channels")
-    live.add_argument("--live-mean", type=triple, metavar="A[,B,C]", help="of values 0..255, in its order of channels")
-    live.add_argument("--live-std", type=triple, metavar="A[,B,C]", help="likewise")
+    live.add_argument(
+        "--live-mean", type=channel_values, metavar="A[,B,C]", help="of values 0..255, in its order of channels"
+    )
+    live.add_argument("--live-std", type=channel_values, metavar="A[,B,C]", help="likewise")
     live.add_argument(
         "--live-threshold",
         type=unit_interval,
@@ -140,7 +142,7 @@ def _liveness_options(parser: ArgumentParser) -> None:
     )
 
 
-def positive(text: str) -> float:
+def positive_number(text: str) -> float:
     try:
         value = float(text)
     except ValueError:
@@ -150,7 +152,7 @@ def positive(text: str) -> float:
     return value
 
 
-def triple(text: str) -> tuple[float, ...]:
+def channel_values(text: str) -> tuple[float, ...]:
     try:
         values = tuple(map(float, text.split(",")))
     except ValueError:
@@ -160,24 +162,26 @@ def triple(text: str) -> tuple[float, ...]:
     return values if len(values) == 3 else values * 3
 
 
-def plan(text: str) -> Plan:
+def recipe_plan(text: str) -> RecipePlan:
     if text not in PLANS:
         raise ArgumentTypeError(f"{text!r} is none of {', '.join(PLANS)}")
     return PLANS[text]
 
 
-def pixels(text: str) -> int:
+def pixel_count(text: str) -> int:
     if not text.isdecimal() or not int(text):
         raise ArgumentTypeError(f"{text!r} is not a number of pixels")
     return int(text)
 
 
-def bar(text: str) -> Bar:
+def accuracy_bar(text: str) -> AccuracyBar:
     mean, _, minimum = text.partition(",")
     try:
-        found = Bar(float(mean), float(minimum) if minimum else float(mean) - (Bar.mean - Bar.minimum))
+        found = AccuracyBar(
+            float(mean), float(minimum) if minimum else float(mean) - (AccuracyBar.mean - AccuracyBar.minimum)
+        )
     except ValueError:
-        found = Bar(-1, -1)
+        found = AccuracyBar(-1, -1)
     if not -1 < found.minimum <= found.mean < 1:
         raise ArgumentTypeError(f"{text!r} is no cosine such as 0.995, nor two of them such as 0.995,0.99")
     return found
@@ -202,15 +206,20 @@ def _convert(options: Namespace) -> int:
     detector_size = _detector_size(options, sources)
     photos = _photos(options, sources)
     from .conversion import convert
-    from .settings import Order, Settings
+    from .settings import ConversionSettings, OutputBundle
 
-    orders = tuple(Order(target, out) for target, out in zip(targets, outs, strict=True))
+    orders = tuple(OutputBundle(target, out) for target, out in zip(targets, outs, strict=True))
     how = UNQUANTIZED if options.no_quantize else options.recipe or PLANS["auto"]
-    convert(sources, photos, Settings(orders, work, how, options.min_cosine, detector_size, options.accept), tell)
+    convert(
+        sources,
+        photos,
+        ConversionSettings(orders, work, how, options.min_cosine, detector_size, options.accept),
+        print_summary,
+    )
     return 0
 
 
-def _sources(options: Namespace) -> Sources:
+def _sources(options: Namespace) -> ModelSources:
     from .acquire import default_cache, own_sources, pack_sources
     from .catalog import find_pack
 
@@ -228,9 +237,9 @@ def _sources(options: Namespace) -> Sources:
     return replace(sources, match=options.match_threshold, evidence="given with --match-threshold")
 
 
-def _with_liveness(options: Namespace, sources: Sources) -> Sources:
+def _with_liveness(options: Namespace, sources: ModelSources) -> ModelSources:
     from .acquire import with_liveness
-    from .liveness_model import describe, explain
+    from .liveness_model import choose_profile, explain_profile
 
     given = {
         "scale": options.live_scale,
@@ -247,12 +256,12 @@ def _with_liveness(options: Namespace, sources: Sources) -> Sources:
         return sources
     if min(said.get("std", (1,))) <= 0:
         raise InputError("--live-std: values are divided by it, so that it has to be above 0")
-    spoofing = describe(options.liveness, said)
-    print(explain(spoofing), file=sys.stderr)
+    spoofing = choose_profile(options.liveness, said)
+    print(explain_profile(spoofing), file=sys.stderr)
     return with_liveness(sources, options.liveness, spoofing, options.license or "not stated")
 
 
-def _detector_size(options: Namespace, sources: Sources) -> tuple[int, int] | None:
+def _detector_size(options: Namespace, sources: ModelSources) -> tuple[int, int] | None:
     """The size asked for, outright or by the smallest face; None for the model's own."""
     if options.min_face is None:
         if options.camera is not None:
@@ -263,20 +272,20 @@ def _detector_size(options: Namespace, sources: Sources) -> tuple[int, int] | No
         raise InputError("--size and --min-face both say how large the detector's input is: leave one out")
     if sources.synthetic:
         raise InputError("--min-face is measured for SCRFD; the demo pack's detector is another: leave it out")
-    from .input_size import explain, input_for
+    from .input_size import choose_input_size, explain_input_size
 
     camera = options.camera or CAMERA
-    chosen = input_for(options.min_face, camera)
-    print(explain(options.min_face, camera, chosen), file=sys.stderr)
+    chosen = choose_input_size(options.min_face, camera)
+    print(explain_input_size(options.min_face, camera, chosen), file=sys.stderr)
     return chosen
 
 
-def _photos(options: Namespace, sources: Sources) -> Photos | None:
+def _photos(options: Namespace, sources: ModelSources) -> PhotoOptions | None:
     """The photos asked for; None where the demo pack renders its own."""
-    from .datasets import Photos
+    from .datasets import PhotoOptions
 
     if options.calibration is not None:
-        return Photos(options.calibration, options.evaluation, options.pairs, options.count, options.evaluate)
+        return PhotoOptions(options.calibration, options.evaluation, options.pairs, options.count, options.evaluate)
     if not sources.synthetic:
         raise InputError(
             "--calibration is needed: INT8 ranges are read off faces like those the camera will see. Calibrated on "
@@ -287,7 +296,7 @@ def _photos(options: Namespace, sources: Sources) -> Photos | None:
     return None
 
 
-def tell(report: Report, order: Order, work: Path) -> None:
+def print_summary(report: ConversionReport, order: OutputBundle, work: Path) -> None:
     """The end of a conversion, for people."""
     from .evaluate.parity import grade_liveness
 

@@ -37,7 +37,7 @@ Shape = tuple[int, ...]
 
 
 @dataclass(frozen=True)
-class Tensor:
+class LayerTensor:
     """An activation: ``channels`` × ``pixels`` values."""
 
     name: str
@@ -55,7 +55,7 @@ class Tensor:
 
 
 @dataclass(frozen=True)
-class Kernel:
+class MacKernel:
     """What the MAC array has to do: ``groups`` times, at each of ``pixels`` and for each of ``taps``, ``inputs`` ×
     ``outputs`` multiplications."""
 
@@ -84,7 +84,7 @@ class Kernel:
 
 
 @dataclass(frozen=True)
-class Layer:
+class NpuLayer:
     """One operation of the NPU: an ONNX node and what is fused into it, such as "Conv+Add+Relu".
 
     ``name`` is the first node's output tensor, by which rknn-toolkit2 knows the layer; ``inner`` are all tensors that
@@ -94,10 +94,10 @@ class Layer:
     name: str
     op: str
     weights: int
-    reads: tuple[Tensor, ...]
-    writes: tuple[Tensor, ...]
+    reads: tuple[LayerTensor, ...]
+    writes: tuple[LayerTensor, ...]
     inner: tuple[str, ...]
-    kernel: Kernel | None = None
+    kernel: MacKernel | None = None
 
     @property
     def macs(self) -> int:
@@ -119,7 +119,7 @@ class LayerCost:
 
 
 @dataclass(frozen=True)
-class Cost:
+class ModelCost:
     """One inference on one core of ``target``: the sums over its ``layers``."""
 
     target: str
@@ -129,9 +129,9 @@ class Cost:
     layers: tuple[LayerCost, ...]
 
 
-def estimate(
-    layers: Sequence[Layer], target: Target, dtype: str = "w8a8", kept: Mapping[str, str] | None = None
-) -> Cost:
+def estimate_cost(
+    layers: Sequence[NpuLayer], target: Target, dtype: str = "w8a8", kept: Mapping[str, str] | None = None
+) -> ModelCost:
     """What ``layers`` cost on ``target`` in ``dtype`` (as rknn-toolkit2 calls it: w8a8, fp16 or w16a16i_dfp).
 
     ``kept`` gives some tensors another one, as a hybrid model does: the layer that makes such a tensor computes and
@@ -154,7 +154,7 @@ def estimate(
         moved = sum(tensor.bytes(own, npu.block) for tensor in (*layer.reads, *layer.writes))
         size = layer.weights * BYTES[own] + moved
         costs.append(_cost(npu, layer.name, layer.op, own, size=size, kernel=layer.kernel))
-    return Cost(
+    return ModelCost(
         target.name,
         sum(cost.milliseconds for cost in costs),
         sum(cost.macs for cost in costs),
@@ -163,19 +163,19 @@ def estimate(
     )
 
 
-def _cost(npu: Npu, name: str, op: str, dtype: str, *, size: int, kernel: Kernel | None = None) -> LayerCost:
+def _cost(npu: Npu, name: str, op: str, dtype: str, *, size: int, kernel: MacKernel | None = None) -> LayerCost:
     """``size``: bytes to and from DRAM."""
     cycles, macs = (kernel.cycles(npu, dtype), kernel.macs) if kernel else (0.0, 0)
     compute, memory = (count / npu.clock * 1e-6 for count in (cycles, size / npu.memory))
     return LayerCost(name, op, dtype, macs, size, compute, memory, max(compute, memory))
 
 
-def layers(path: Path) -> tuple[Layer, ...]:
+def read_layers(path: Path) -> tuple[NpuLayer, ...]:
     """The layers of a simplified ONNX model in the order they run. ModelError where a shape is not fixed."""
-    return layers_of(onnx.load(str(path)), path.name)
+    return find_layers(onnx.load(str(path)), path.name)
 
 
-def layers_of(proto: Any, name: str) -> tuple[Layer, ...]:
+def find_layers(proto: Any, name: str) -> tuple[NpuLayer, ...]:
     """The same of a ModelProto; ``name`` is for messages."""
     graph = onnx.shape_inference.infer_shapes(proto).graph
     constants = {tensor.name: tuple(tensor.dims) for tensor in graph.initializer}
@@ -189,7 +189,7 @@ def layers_of(proto: Any, name: str) -> tuple[Layer, ...]:
         entry.name: tuple(dim.dim_value for dim in entry.type.tensor_type.shape.dim)
         for entry in (*graph.input, *graph.value_info, *graph.output)
     }
-    found: list[Layer] = []
+    found: list[NpuLayer] = []
     at: dict[str, int] = {}  # which layer writes a tensor
     readers = _readers(graph)
     for node in graph.node:
@@ -218,7 +218,7 @@ def _readers(graph: Any) -> dict[str, int]:
 
 
 def _host(
-    node: Any, made: Layer, found: Sequence[Layer], at: Mapping[str, int], readers: Mapping[str, int]
+    node: Any, made: NpuLayer, found: Sequence[NpuLayer], at: Mapping[str, int], readers: Mapping[str, int]
 ) -> int | None:
     """Which of the layers ``found`` takes ``node`` in, as rknn-toolkit2 fuses: a convolution whose result nothing else
     reads, with one addition at most and one activation function after it."""
@@ -235,7 +235,7 @@ def _host(
     return None
 
 
-def _fuse(host: Layer, made: Layer) -> Layer:
+def _fuse(host: NpuLayer, made: NpuLayer) -> NpuLayer:
     (result,) = host.writes
     others = tuple(tensor for tensor in made.reads if tensor.name != result.name)
     folded = made.op in FOLDED and not others
@@ -249,32 +249,32 @@ def _fuse(host: Layer, made: Layer) -> Layer:
     )
 
 
-def _layer(node: Any, shapes: Mapping[str, Shape], constants: Mapping[str, Shape], model: str) -> Layer:
-    def tensor(name: str) -> Tensor:
+def _layer(node: Any, shapes: Mapping[str, Shape], constants: Mapping[str, Shape], model: str) -> NpuLayer:
+    def tensor(name: str) -> LayerTensor:
         shape = shapes.get(name, ())
         if name not in shapes or not all(shape):
             raise ModelError(f"{model}: the shape of {name} ({node.op_type}) is not fixed: simplify the model first")
         channels = shape[1] if len(shape) > 2 else shape[-1] if shape else 1
-        return Tensor(name, channels, prod(shape) // max(channels, 1))
+        return LayerTensor(name, channels, prod(shape) // max(channels, 1))
 
     reads = tuple(tensor(name) for name in dict.fromkeys(node.input) if name and name not in constants)
     writes = tuple(tensor(name) for name in node.output if name)
     weights = sum(prod(constants[name]) for name in node.input if name in constants)
     kernel = _kernel(node, shapes) if node.op_type in ("Conv", "Gemm", "MatMul") else None
-    return Layer(node.output[0], node.op_type, weights, reads, writes, tuple(node.output), kernel)
+    return NpuLayer(node.output[0], node.op_type, weights, reads, writes, tuple(node.output), kernel)
 
 
-def _kernel(node: Any, shapes: Mapping[str, Shape]) -> Kernel:
+def _kernel(node: Any, shapes: Mapping[str, Shape]) -> MacKernel:
     attributes = {one.name: onnx.helper.get_attribute_value(one) for one in node.attribute}
     result, weight = shapes[node.output[0]], shapes[node.input[1]]
     if node.op_type == "Conv":
         groups = attributes.get("group", 1)
-        return Kernel(prod(result[2:]), prod(weight[2:]), weight[1], weight[0] // groups, groups)
+        return MacKernel(prod(result[2:]), prod(weight[2:]), weight[1], weight[0] // groups, groups)
     inner = weight[-1] if attributes.get("transB") else weight[-2]
-    return Kernel(prod(result[:-1]), 1, inner, result[-1])
+    return MacKernel(prod(result[:-1]), 1, inner, result[-1])
 
 
-def by_kind(cost: Cost) -> Iterator[tuple[str, int, int, int, float]]:
+def cost_by_operation(cost: ModelCost) -> Iterator[tuple[str, int, int, int, float]]:
     """(operation, how many, MACs, bytes, milliseconds) of each kind of layer, the most expensive first."""
     kinds: dict[str, list[LayerCost]] = {}
     for layer in cost.layers:

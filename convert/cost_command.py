@@ -33,15 +33,15 @@ def cost(parser: ArgumentParser) -> None:
 
 
 def _run(options: Namespace) -> int:
-    from .cost import ASSUMPTIONS, BYTES, by_kind, estimate, layers_of
+    from .cost import ASSUMPTIONS, BYTES, cost_by_operation, estimate_cost, find_layers
     from .targets import find_target
 
     if options.type not in BYTES:
         raise InputError(f"--type {options.type}: {', '.join(BYTES)} are known")
     target = find_target(options.target, quantized=options.type != "fp16")
-    found = layers_of(_read(options.model, options.size), options.model.name)
+    found = find_layers(_read(options.model, options.size), options.model.name)
     try:
-        cost = estimate(found, target, options.type)
+        cost = estimate_cost(found, target, options.type)
     except ValueError as error:
         raise InputError(f"{target.name}: {error}") from error
     if options.json:
@@ -51,7 +51,7 @@ def _run(options: Namespace) -> int:
     if options.layers:
         rows = [(one.name, one.op, one.macs, one.bytes, one.milliseconds) for one in cost.layers]
     else:
-        rows = [(op, str(count), macs, moved, spent) for op, count, macs, moved, spent in by_kind(cost)]
+        rows = [(op, str(count), macs, moved, spent) for op, count, macs, moved, spent in cost_by_operation(cost)]
     rows.append(("all", "", cost.macs, cost.bytes, cost.milliseconds))
     widths = [max(len(str(row[column])) for row in rows) for column in (0, 1)]
     for name, what, macs, moved, spent in rows:
@@ -67,9 +67,9 @@ def _read(path: Path, size: tuple[int, int] | None) -> Any:
     """The model simplified, batch 1, with an input of ``size`` where it has none of its own."""
     import onnxsim
 
-    from .simplify import load
+    from .simplify import load_onnx
 
-    proto = load(path)
+    proto = load_onnx(path)
     weights = {tensor.name for tensor in proto.graph.initializer}
     shapes = {}
     for entry in proto.graph.input:

@@ -22,15 +22,15 @@ from rkface.runtime.progress import stage
 
 from .image_lists import to_rgb
 from .label_files import read_pairs
-from .mosaic import mosaics
+from .mosaic import make_mosaics
 
-ENOUGH = 10  # evaluation faces below which a percentile or a minimum says nothing
+MIN_EVALUATION_FACES = 10  # evaluation faces below which a percentile or a minimum says nothing
 
 Image = NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
-class Photos:
+class PhotoOptions:
     """What the user gave: ``calibration`` (a folder of photos, or a finished set), ``evaluation`` (other photos; None
     holds back some of the former), ``pairs`` (a CSV of photo, photo, Yes or No).
 
@@ -45,7 +45,7 @@ class Photos:
 
 
 @dataclass(frozen=True)
-class Finder:
+class FaceFinder:
     """The FP32 models that find and tell apart the faces of photos; ``digest`` is of the detector's ONNX."""
 
     detector: Detector
@@ -55,7 +55,7 @@ class Finder:
 
 
 @dataclass(frozen=True)
-class Evaluation:
+class EvaluationSet:
     """Photos that calibration never saw, and their faces as the FP32 detector finds them.
 
     frames    N×H×W×3 uint8 RGB: ``photos`` letterboxed for the detector, with ``scales`` input pixels per photo pixel
@@ -88,12 +88,12 @@ class Evaluation:
 
 
 @dataclass(frozen=True)
-class Material:
+class Datasets:
     """``calibration`` is None where nothing is quantized; ``faces`` are those in it, () of a finished set; ``around``
     lists what a liveness model calibrates on."""
 
     calibration: CalibrationSet | None
-    evaluation: Evaluation
+    evaluation: EvaluationSet
     notes: tuple[str, ...] = ()
     faces: tuple[Candidate, ...] = ()
     around: Path | None = None
@@ -105,7 +105,7 @@ class Material:
         return self.calibration.detector if role == "detector" else self.calibration.recognizer
 
 
-def gather(photos: Photos, finder: Finder, out: Path, *, quantized: bool = True) -> Material:
+def prepare_datasets(photos: PhotoOptions, finder: FaceFinder, out: Path, *, quantized: bool = True) -> Datasets:
     """Find the faces of ``photos`` and write the calibration set to ``out``.
 
     Calibration and evaluation share no photo; where one folder serves both, they share, as far as FP32 embeddings can
@@ -118,16 +118,16 @@ def gather(photos: Photos, finder: Finder, out: Path, *, quantized: bool = True)
                 f"{photos.calibration} is a finished calibration set: give photos that are not in it with "
                 "--evaluation, so that the result can be judged on faces that calibration never saw"
             )
-        rest = find(photos.evaluation, finder, unlike=calibration.sources)
-        return Material(calibration if quantized else None, evaluation_of(photos, rest, finder))
-    found = find(photos.calibration, finder)
+        rest = find_faces(photos.evaluation, finder, unlike=calibration.sources)
+        return Datasets(calibration if quantized else None, build_evaluation_set(photos, rest, finder))
+    found = find_faces(photos.calibration, finder)
     if not quantized:
-        rest = found if photos.evaluation is None else find(photos.evaluation, finder)
-        return Material(None, evaluation_of(photos, rest, finder))
+        rest = found if photos.evaluation is None else find_faces(photos.evaluation, finder)
+        return Datasets(None, build_evaluation_set(photos, rest, finder))
     if photos.evaluation is None:
         found, embeddings, rest = _split(found, _tell_apart(found, finder))
     else:
-        rest = find(photos.evaluation, finder, unlike={sha256(photo) for photo in found.photos})
+        rest = find_faces(photos.evaluation, finder, unlike={sha256(photo) for photo in found.photos})
         # Where all will be taken, nobody needs to know who they are.
         embeddings = _tell_apart(found, finder) if len(found.candidates) > photos.count else None
     with stage("calibration set") as shown:
@@ -147,10 +147,10 @@ def gather(photos: Photos, finder: Finder, out: Path, *, quantized: bool = True)
         shown.note = f"{calibration.faces} faces, {calibration.frames} frames"
     few = f"calibrated on {len(faces)} faces instead of {photos.count}: no more usable ones were found"
     notes = (few,) if len(faces) < photos.count else ()
-    return Material(calibration, evaluation_of(photos, rest, finder), notes, faces)
+    return Datasets(calibration, build_evaluation_set(photos, rest, finder), notes, faces)
 
 
-def render_photos(folder: Path) -> Photos:
+def render_demo_photos(folder: Path) -> PhotoOptions:
     """Photos for the demo pack: rendered people it was not trained on, some to calibrate on, others to judge by."""
     from .demo.render import CALIBRATE, EVALUATE, write_photos
 
@@ -160,7 +160,7 @@ def render_photos(folder: Path) -> Photos:
             shutil.rmtree(where, ignore_errors=True)
             write_photos(where, people, shots, seed=0, progress=shown.advance)
         shown.note = "synthetic photos, of other people than those the demo models were trained on"
-    return Photos(calibration, evaluation, evaluation / "pairs.csv", evaluate=150)
+    return PhotoOptions(calibration, evaluation, evaluation / "pairs.csv", evaluate=150)
 
 
 def _finished(folder: Path, input: Input) -> CalibrationSet:
@@ -173,7 +173,7 @@ def _finished(folder: Path, input: Input) -> CalibrationSet:
     return calibration
 
 
-def find(folder: Path, finder: Finder, unlike: Iterable[str] = ()) -> Collection:
+def find_faces(folder: Path, finder: FaceFinder, unlike: Iterable[str] = ()) -> Collection:
     """Every face of ``folder``; photos whose SHA-256 is in ``unlike`` count as not there."""
     with stage("find faces") as shown:
         found = collect(folder, finder.detector, progress=shown.advance)
@@ -191,7 +191,7 @@ def _only(found: Collection, photos: Iterable[Path]) -> Collection:
     return Collection(found.folder, candidates, tuple(photo for photo in found.photos if photo in kept), found.skipped)
 
 
-def _tell_apart(found: Collection, finder: Finder) -> NDArray[np.float32]:
+def _tell_apart(found: Collection, finder: FaceFinder) -> NDArray[np.float32]:
     with stage("tell people apart") as shown:
         return embed(found.candidates, finder.embedder, shown.advance)
 
@@ -209,12 +209,12 @@ def _split(
     return _only(found, photos), embeddings[calibrate], _only(found, set(found.photos) - photos)
 
 
-def evaluation_of(photos: Photos, found: Collection, finder: Finder) -> Evaluation:
+def build_evaluation_set(photos: PhotoOptions, found: Collection, finder: FaceFinder) -> EvaluationSet:
     """At most ``photos.evaluate`` faces and photos of ``found``. InputError where there are too few to judge by."""
-    if len(found.candidates) < ENOUGH:
+    if len(found.candidates) < MIN_EVALUATION_FACES:
         raise InputError(
-            f"{found.folder}: only {len(found.candidates)} usable faces to judge the result by, at least {ENOUGH} are "
-            "needed: add photos, or give other ones with --evaluation"
+            f"{found.folder}: only {len(found.candidates)} usable faces, but the evaluation needs at least "
+            f"{MIN_EVALUATION_FACES}: add photos, or give other photos with --evaluation"
         )
     faces = found.candidates[: photos.evaluate]
     first = dict.fromkeys(face.photo for face in faces)
@@ -225,7 +225,7 @@ def evaluation_of(photos: Photos, found: Collection, finder: Finder) -> Evaluati
         shown.note = f"{len(faces)} faces in {len(chosen)} photos"
     scales = tuple(one.scale for one in fitted)
     frames, crops = to_rgb(one.image for one in fitted), to_rgb(face.crop for face in faces)
-    return Evaluation(chosen, frames, scales, faces, crops, _labels(photos.pairs, faces), mosaics(frames))
+    return EvaluationSet(chosen, frames, scales, faces, crops, _labels(photos.pairs, faces), make_mosaics(frames))
 
 
 def _labels(pairs: Path | None, faces: tuple[Candidate, ...]) -> tuple[tuple[int, int, bool], ...]:

@@ -13,12 +13,12 @@ from rkface.runtime.bundle import Input
 from rkface.runtime.embed import unit
 from rkface.runtime.image import read_image
 
-from .evaluate.parity import compare_embeddings, likeness
-from .image_lists import listed, to_rgb
+from .evaluate.parity import compare_embeddings, mean_cosine_between
+from .image_lists import read_image_list, to_rgb
 
-ASKED = 16  # faces: each mistake moves all of them alike
-CLEAR = 0.15  # how much nearer a mistake's embeddings must be than the right ones
-ONE_FACE = 0.6  # mean cosine between different calibration images: of faces 0 to 0.2, of noise or gray near 1
+COMPARED_FACES = 16  # faces: each mistake moves all of them alike
+MARGIN = 0.15  # how much nearer a mistake's embeddings must be than the right ones
+ALIKE_COSINE = 0.6  # mean cosine between different calibration images: of faces 0 to 0.2, of noise or gray near 1
 
 Floats = NDArray[np.float32]
 Images = NDArray[np.uint8]
@@ -30,10 +30,12 @@ def diagnose(model: Path, input: Input, crops: Images, quantized: Floats, datase
     ``model`` is the FP32 ONNX, ``crops`` N×112×112×3 uint8 RGB, ``quantized`` what the quantized model says to them
     (N×D), ``dataset`` the calibration list.
     """
-    crops, quantized = crops[:ASKED], quantized[:ASKED]
-    calibration = to_rgb(read_image(path) for path in listed(dataset)[:ASKED]) if dataset else crops[:0]
+    crops, quantized = crops[:COMPARED_FACES], quantized[:COMPARED_FACES]
+    calibration = (
+        to_rgb(read_image(path) for path in read_image_list(dataset)[:COMPARED_FACES]) if dataset else crops[:0]
+    )
     right, swapped, seen = _embed(model, input, crops, np.ascontiguousarray(crops[..., ::-1]), calibration)
-    if len(seen) > 1 and (alike := likeness(unit(seen))) > ONE_FACE:
+    if len(seen) > 1 and (alike := mean_cosine_between(unit(seen))) > ALIKE_COSINE:
         return (
             f"the calibration images are not faces of different people: to FP32 they are all alike (mean cosine "
             f"{alike:.2f}). Calibrate on photos of many people"
@@ -49,7 +51,7 @@ def diagnose(model: Path, input: Input, crops: Images, quantized: Floats, datase
     agreed = compare_embeddings(right, quantized).mean
     near = {cause: compare_embeddings(said, quantized).mean for cause, said in mistakes.items()}
     cause = max(near, key=near.__getitem__)
-    if not near[cause] >= agreed + CLEAR:  # NaN included
+    if not near[cause] >= agreed + MARGIN:  # NaN included
         return None
     return f"{cause} (FP32 mistreated like that agrees at a mean cosine of {near[cause]:.2f}, else {agreed:.2f})"
 

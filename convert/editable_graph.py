@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float32]
 
 
-class Graph:
+class EditableGraph:
     """Who makes and who reads each tensor of a ModelProto, and its weights to be replaced in place."""
 
     def __init__(self, proto: Any) -> None:

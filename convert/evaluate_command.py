@@ -22,11 +22,11 @@ if TYPE_CHECKING:
     from rkface.calibration.dataset import CalibrationSet
     from rkface.runtime.bundle import Bundle
 
-    from .evaluate.evaluation import Evaluation
-    from .evaluate.labeled_faces import Labeled
+    from .evaluate.evaluation import EvaluationResult
+    from .evaluate.labeled_faces import LabeledFaces
 
 
-def rate(text: str) -> float:
+def error_rate(text: str) -> float:
     try:
         value = float(text)
     except ValueError:
@@ -85,7 +85,7 @@ def evaluate(parser: ArgumentParser) -> None:
     )
     parser.add_argument(
         "--far",
-        type=rate,
+        type=error_rate,
         default=1e-3,
         metavar="F",
         help="share of different people that may pass as one (default: %(default)g)",
@@ -114,9 +114,9 @@ def evaluate(parser: ArgumentParser) -> None:
 def _evaluate(options: Namespace) -> int:
     from rkface.runtime.bundle import SUMS, read_bundle, sha256
 
-    from .evaluate.evaluation import Asked
-    from .evaluate.evaluation import evaluate as work_out
-    from .evaluate.groups import grouped, read_groups
+    from .evaluate.evaluation import EvaluationRequest
+    from .evaluate.evaluation import evaluate_pairs as work_out
+    from .evaluate.groups import group_of_faces, read_groups
     from .report.evaluation_report import to_html, to_text, verdict
 
     out = _out(options.out, options.bundle)
@@ -129,9 +129,9 @@ def _evaluate(options: Namespace) -> int:
     manifest = bundle.manifest
     calibration, notes = _calibration(options, bundle)
     labeled = _labeled(options, bundle)
-    groups = None if named is None else grouped(labeled, named)
+    groups = None if named is None else group_of_faces(labeled, named)
     cosines, more = _cosines(options, bundle, labeled, calibration)
-    asked = Asked(
+    asked = EvaluationRequest(
         f"{manifest.name} for {manifest.target}",
         sha256(bundle.folder / SUMS),
         manifest.synthetic,
@@ -169,7 +169,7 @@ def _out(path: Path | None, bundle: Path) -> Path | None:
 
 def _calibration(options: Namespace, bundle: Bundle) -> tuple[CalibrationSet | None, list[str]]:
     """The bundle's set, and what to say where INT8 cannot be evaluated; ``options.fp32`` is set then."""
-    from .evaluate.rebuild import find_set
+    from .evaluate.rebuild import find_calibration_set
     from .toolkit.quantize import require_toolkit
 
     if options.fp32:
@@ -177,7 +177,7 @@ def _calibration(options: Namespace, bundle: Bundle) -> tuple[CalibrationSet | N
     if bundle.manifest.recognizer.precision == "fp16":
         require_toolkit()
         return None, []
-    found = find_set(bundle, options.calibration)
+    found = find_calibration_set(bundle, options.calibration)
     if found is None:
         options.fp32 = True
         return None, [
@@ -188,11 +188,11 @@ def _calibration(options: Namespace, bundle: Bundle) -> tuple[CalibrationSet | N
     return found, []
 
 
-def _labeled(options: Namespace, bundle: Bundle) -> Labeled:
+def _labeled(options: Namespace, bundle: Bundle) -> LabeledFaces:
     from rkface.runtime.backends.reference import open_reference
     from rkface.runtime.detect import Detector
 
-    from .evaluate.labeled_faces import Finder, from_bin, from_pairs, from_people
+    from .evaluate.labeled_faces import LargestFaceFinder, from_bin, from_pairs, from_people
 
     manifest = bundle.manifest
     size = manifest.recognizer.input.height
@@ -202,7 +202,7 @@ def _labeled(options: Namespace, bundle: Bundle) -> Labeled:
     backend = open_reference(bundle.reference("detector"), model.input, (options.provider,))
     try:
         detector = Detector(backend, model.input, model.outputs, manifest.thresholds.nms)
-        finder = Finder(detector, manifest.thresholds.detection, size)
+        finder = LargestFaceFinder(detector, manifest.thresholds.detection, size)
         if options.people is not None:
             return from_people(options.people, finder)
         return from_pairs(options.pairs, options.photos or options.pairs.parent, finder)
@@ -211,35 +211,35 @@ def _labeled(options: Namespace, bundle: Bundle) -> Labeled:
 
 
 def _cosines(
-    options: Namespace, bundle: Bundle, labeled: Labeled, calibration: CalibrationSet | None
+    options: Namespace, bundle: Bundle, labeled: LabeledFaces, calibration: CalibrationSet | None
 ) -> tuple[dict[str, NDArray[np.float32]], list[str]]:
     """Of every pair, FP32's and, unless it cannot be, the quantized recognizer's; and what to note."""
     from rkface.runtime.progress import stage
 
-    from .evaluate.evaluation import cosines_of, faces_of, questions
-    from .evaluate.rebuild import embed_all, embed_rebuilt, open_recognizer, read_golden
+    from .evaluate.evaluation import face_embeddings, pair_cosines, recognizer_inputs
+    from .evaluate.rebuild import embed_fp32, embed_rebuilt, open_recognizer, read_recognizer_golden
 
-    golden = None if options.fp32 else read_golden(bundle).inputs
-    asked = questions(labeled, golden)
+    golden = None if options.fp32 else read_recognizer_golden(bundle).inputs
+    asked = recognizer_inputs(labeled, golden)
     model = open_recognizer(bundle, options.provider)
     with stage("FP32 embeddings") as shown:
-        raw = embed_all(model, asked[0 if golden is None else len(golden) :], shown.advance)
+        raw = embed_fp32(model, asked[0 if golden is None else len(golden) :], shown.advance)
     model.backend.close()  # the toolkit needs the memory
-    cosines = {"FP32": cosines_of(faces_of(raw, labeled), labeled)}
+    cosines = {"FP32": pair_cosines(face_embeddings(raw, labeled), labeled)}
     if golden is None:
         return cosines, []
     name = bundle.manifest.recognizer.precision.upper().replace("+", " + ")
     work = bundle.folder.resolve().with_name(f"{bundle.folder.resolve().name}.work") / "evaluation"
     raw = embed_rebuilt(bundle, model, calibration, asked, work)
-    cosines[name] = cosines_of(faces_of(raw, labeled), labeled)
+    cosines[name] = pair_cosines(face_embeddings(raw, labeled), labeled)
     seen = len(labeled.digests & calibration.sources) if calibration else 0
     note = f"{seen} of the photos also calibrated {name}, which flatters it a little: evaluate on others"
     return cosines, [note] if seen else []
 
 
-def _write(options: Namespace, bundle: Bundle, found: Evaluation) -> None:
+def _write(options: Namespace, bundle: Bundle, found: EvaluationResult) -> None:
     """Put the threshold into the manifest, unless there is too little to trust it."""
-    from .bundle_writer import set_match
+    from .bundle_writer import set_match_threshold
 
     if found.few and not options.accept:
         raise InputError(
@@ -267,7 +267,7 @@ def _write(options: Namespace, bundle: Bundle, found: Evaluation) -> None:
     if found.few:
         evidence["accepted_although"] = list(found.few)
     threshold = round(best.chosen.threshold.value, 4)
-    set_match(bundle, threshold, evidence)
+    set_match_threshold(bundle, threshold, evidence)
     before = bundle.manifest.thresholds.match
     print(
         f"written: {bundle.folder} now has the match threshold {threshold:.4f} (before: {before:.4f})",

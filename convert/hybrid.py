@@ -12,7 +12,7 @@ from typing import Any
 WEIGHTED = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 
 
-def ends(proto: Any, lead: int, trail: int) -> tuple[str, ...]:
+def tensors_at_ends(proto: Any, lead: int, trail: int) -> tuple[str, ...]:
     """Names of the tensors that lie within the first ``lead`` or the last ``trail`` weighted layers of a ModelProto, in
     the order of its nodes; layers are counted along the longest path from an input, or to an output.
 

@@ -18,7 +18,7 @@ def to_rgb(images: Iterable[Image]) -> Image:
     return np.ascontiguousarray(np.stack(list(images))[..., ::-1])
 
 
-def write_list(images: Iterable[Image], folder: Path) -> Path:
+def write_image_list(images: Iterable[Image], folder: Path) -> Path:
     """Write ``images`` (BGR) into ``folder``, which is made, and the list of them that the toolkit calibrates on."""
     from rkface.calibration.dataset import LIST, write_png
 
@@ -32,7 +32,7 @@ def write_list(images: Iterable[Image], folder: Path) -> Path:
     return dataset
 
 
-def listed(dataset: Path) -> list[Path]:
+def read_image_list(dataset: Path) -> list[Path]:
     """The images of a calibration list. InputError where it cannot be read or lists none."""
     try:
         lines = dataset.read_text(encoding="utf-8").split("\n")

@@ -13,7 +13,7 @@ SMALLEST_FACE = 16
 SMALLEST_INPUT = 320  # its longer side: nothing smaller was measured
 
 
-def input_for(min_face: int, camera: tuple[int, int]) -> tuple[int, int]:
+def choose_input_size(min_face: int, camera: tuple[int, int]) -> tuple[int, int]:
     """The smallest detector input (width, height), in multiples of 32 and of about the camera's aspect, in which a face
     of ``min_face`` pixels of a ``camera`` frame has SMALLEST_FACE pixels. A face's size is the root of its box's area.
 
@@ -29,7 +29,7 @@ def input_for(min_face: int, camera: tuple[int, int]) -> tuple[int, int]:
     return width, height
 
 
-def explain(min_face: int, camera: tuple[int, int], size: tuple[int, int]) -> str:
+def explain_input_size(min_face: int, camera: tuple[int, int], size: tuple[int, int]) -> str:
     """What ``input_for`` chose, for people."""
     scale = min(side / whole for side, whole in zip(size, camera, strict=True))
     share = size[0] * size[1] / 640**2

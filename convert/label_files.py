@@ -11,14 +11,14 @@ from rkface.runtime.errors import InputError
 def read_pairs(path: Path) -> list[tuple[str, str, bool]]:
     """Labeled pairs from a CSV with a header and three columns: photo, photo, Yes (the same person) or No."""
     words = {"yes": True, "true": True, "1": True, "no": False, "false": False, "0": False}
-    rows = read_table(path)
+    rows = read_csv_rows(path)
     for number, row in enumerate(rows, 2):
         if len(row) != 3 or row[2].lower() not in words:
             raise InputError(f"{path}, line {number}: not «photo,photo,Yes» or «photo,photo,No»: {','.join(row)[:80]}")
     return [(row[0], row[1], words[row[2].lower()]) for row in rows]
 
 
-def read_table(path: Path) -> list[list[str]]:
+def read_csv_rows(path: Path) -> list[list[str]]:
     """The rows of a CSV below its header, cells without the blanks around them."""
     try:
         with path.open(newline="", encoding="utf-8") as file:

@@ -18,21 +18,21 @@ from rkface.runtime.image import read_image
 from rkface.runtime.liveness import surroundings
 from rkface.runtime.progress import stage
 
-from .catalog import SPOOFING, Spoofing
-from .datasets import Material, Photos
-from .image_lists import to_rgb, write_list
-from .simplify import load
+from .catalog import LIVENESS_PROFILES, LivenessProfile
+from .datasets import Datasets, PhotoOptions
+from .image_lists import to_rgb, write_image_list
+from .simplify import load_onnx
 from .tuning.ranges import MOVES
 
 NEEDED = {"scale": "--live-scale", "live": "--live-class", "bgr": "--live-color"}  # known of no model but those listed
 
 
-def describe(path: Path, said: Mapping[str, Any]) -> Spoofing:
+def choose_profile(path: Path, said: Mapping[str, Any]) -> LivenessProfile:
     """How the model at ``path`` is to be asked: as those like it in the catalog, but for what is ``said`` (fields of
     Spoofing). InputError where that leaves something open, ModelError for what cannot be a liveness model."""
-    proto = load(path)
+    proto = load_onnx(path)
     size, classes = _image_size(path, proto), _classes(path, proto)
-    alike = [one for one in SPOOFING if (one.size, one.classes) == (size, classes)]
+    alike = [one for one in LIVENESS_PROFILES if (one.size, one.classes) == (size, classes)]
     named = [one for one in alike if one.name.removeprefix("MiniFASNet").lower() in path.stem.lower()]
     missing = [option for name, option in NEEDED.items() if name not in said]
     if not alike and missing:
@@ -40,13 +40,13 @@ def describe(path: Path, said: Mapping[str, Any]) -> Spoofing:
             f"{path}: no liveness model that rkface knows takes {size[0]}×{size[1]} and has {classes} classes: say how "
             f"it was trained, with {', '.join(missing)} (and --live-mean, --live-std, unless it takes 0..255)"
         )
-    found = replace((named or alike)[0], **said) if alike else Spoofing(path.stem, size, classes, **said)
+    found = replace((named or alike)[0], **said) if alike else LivenessProfile(path.stem, size, classes, **said)
     if not 0 <= found.live < classes:
         raise InputError(f"{path} has {classes} classes, counted from 0: --live-class {found.live} is none of them")
     return replace(found, logits=_last(proto) != "Softmax")
 
 
-def explain(found: Spoofing) -> str:
+def explain_profile(found: LivenessProfile) -> str:
     """For people: what is taken for granted."""
     order, gives = "BGR" if found.bgr else "RGB", "logits" if found.logits else "probabilities"
     mean, std = (",".join(f"{value:g}" for value in values) for values in (found.mean, found.std))
@@ -56,7 +56,7 @@ def explain(found: Spoofing) -> str:
     )
 
 
-def check_photos(photos: Photos) -> None:
+def check_photos(photos: PhotoOptions) -> None:
     """InputError where a finished calibration set stands in place of photos."""
     if is_set(photos.calibration):
         raise InputError(
@@ -65,14 +65,14 @@ def check_photos(photos: Photos) -> None:
         )
 
 
-def with_surroundings(material: Material, input: Input, scale: float, folder: Path) -> Material:
+def add_surroundings(material: Datasets, input: Input, scale: float, folder: Path) -> Datasets:
     """``material`` with what a liveness model is shown of its faces; those that calibrate are written to ``folder``."""
     with stage("surroundings of the faces") as shown:
         evaluation = material.evaluation
         around = _cut(evaluation.faces, input, scale)
         dataset = None
         if material.calibration is not None:
-            dataset = write_list(_cut(material.faces, input, scale)[..., ::-1], folder)
+            dataset = write_image_list(_cut(material.faces, input, scale)[..., ::-1], folder)
         shown.note = f"{len(around)} to judge by, {len(material.faces)} to calibrate on"
     return replace(material, evaluation=replace(evaluation, around=around), around=dataset)
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 TILES = (3, 3, 4, 4, 6, 6, 8, 8)  # tiles along each side, one mosaic each: 250 frames, so that each is seen often
 
 
-def mosaics(frames: NDArray[np.uint8]) -> NDArray[np.uint8]:
+def make_mosaics(frames: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """N×H×W×3 frames → 8×H×W×3 mosaics of them, shrunk to a third to an eighth; the same frames give the same ones.
 
     Every frame is used before one comes again, and then mirrored.

@@ -11,20 +11,20 @@ from rkface.runtime.detect import Detector
 from rkface.runtime.embed import Embedder
 from rkface.runtime.progress import stage
 
-from .acquire import Sources
-from .catalog import Spoofing
-from .datasets import Finder
-from .recipe_cost import Graph, read_graph
-from .simplify import Fixed, Simplified, fix, simplify
+from .acquire import ModelSources
+from .catalog import LivenessProfile
+from .datasets import FaceFinder
+from .recipe_cost import CostGraph, read_cost_graph
+from .simplify import FixedModel, SimplifiedModel, fix_input, simplify
 
 
 @dataclass(frozen=True)
-class Prepared:
+class PreparedModel:
     """A model that is ready for the toolkit, and running in ONNX Runtime."""
 
-    fixed: Fixed
-    simplified: Simplified
-    graph: Graph
+    fixed: FixedModel
+    simplified: SimplifiedModel
+    graph: CostGraph
     backend: ReferenceBackend
 
     @property
@@ -32,24 +32,26 @@ class Prepared:
         return self.simplified.input
 
 
-Models = dict[Role, Prepared]
+PreparedModels = dict[Role, PreparedModel]
 
 
-def prepare(
-    path: Path, role: Role, scratch: Path, size: tuple[int, int] | None = None, spoofing: Spoofing | None = None
-) -> Prepared:
+def prepare_model(
+    path: Path, role: Role, scratch: Path, size: tuple[int, int] | None = None, spoofing: LivenessProfile | None = None
+) -> PreparedModel:
     """Fix, simplify and load the model at ``path``; ``size`` is a detector's (width, height), None for its own,
     ``spoofing`` how a liveness model is asked."""
     with stage(f"{role}: simplify") as shown:
-        fixed = fix(path, role, size if role == "detector" else None, spoofing if role == "liveness" else None)
+        fixed = fix_input(path, role, size if role == "detector" else None, spoofing if role == "liveness" else None)
         simplified = simplify(fixed, scratch / f"{role}.onnx")
         shown.note = f"{path.name}, {simplified.nodes[0]} → {simplified.nodes[1]} nodes"
-    return Prepared(fixed, simplified, read_graph(simplified.path), open_reference(simplified.path, simplified.input))
+    return PreparedModel(
+        fixed, simplified, read_cost_graph(simplified.path), open_reference(simplified.path, simplified.input)
+    )
 
 
-def to_finder(models: Models, sources: Sources) -> Finder:
+def build_face_finder(models: PreparedModels, sources: ModelSources) -> FaceFinder:
     detector, recognizer = models["detector"], models["recognizer"]
-    return Finder(
+    return FaceFinder(
         Detector(detector.backend, detector.input, detector.simplified.outputs),
         detector.input,
         Embedder(recognizer.backend, recognizer.input, recognizer.simplified.outputs[0].shape[-1]),

@@ -37,7 +37,7 @@ class Recipe:
         return "fp16" if not self.quantized else "w8a8 + fp16" if self.hybrid else "w8a8"
 
 
-def _hybrid(lead: int, trail: int) -> Recipe:
+def _hybrid_recipe(lead: int, trail: int) -> Recipe:
     layers = f"the first {lead} and last {trail} layers" if lead else f"the last {trail} layers"
     return Recipe(f"hybrid{lead + trail}", "normal", True, f"tuned, {layers} in FP16", lead, trail)
 
@@ -47,13 +47,13 @@ NORMAL = Recipe("normal", "normal", False, "ranges from minimum to maximum, as t
 KL = Recipe("kl_divergence", "kl_divergence", False, "ranges that keep the distribution of values")
 MMSE = Recipe("mmse", "mmse", False, "ranges of the least squared error; minutes even for a small model", slow=True)
 # Cheapest first: the last layers of a recognizer are small, the first ones are not.
-HYBRIDS = (_hybrid(0, 3), _hybrid(4, 3), _hybrid(8, 3), _hybrid(16, 6))
+HYBRIDS = (_hybrid_recipe(0, 3), _hybrid_recipe(4, 3), _hybrid_recipe(8, 3), _hybrid_recipe(16, 6))
 FP16 = Recipe("fp16", "normal", False, "no quantization", quantized=False)
 RECIPES = {recipe.name: recipe for recipe in (TUNED, NORMAL, KL, MMSE, *HYBRIDS)}
 
 
 @dataclass(frozen=True)
-class Plan:
+class RecipePlan:
     """The recipes to try; ``whole``: all of them, even after one cleared the bar. ``spare``: only where one failed.
     ``analyze``: measure the error of every layer as well."""
 
@@ -64,7 +64,7 @@ class Plan:
     whole: bool = False
     analyze: bool = False
 
-    def on(self, target: Target) -> Plan:
+    def on(self, target: Target) -> RecipePlan:
         """What of it ``target`` can run. InputError where nothing is left."""
         able = tuple(one for one in self.recipes if target.fp16 or not one.hybrid)
         if not able:
@@ -73,7 +73,7 @@ class Plan:
             )
         return replace(self, recipes=able)
 
-    def of(self, role: Role) -> Plan:
+    def of(self, role: Role) -> RecipePlan:
         """What of it is tried on ``role``: where there is a choice, nothing slow on a detector (mmse on SCRFD did not
         end while we waited)."""
         quick = tuple(one for one in self.recipes if role != "detector" or not one.slow)
@@ -83,19 +83,19 @@ class Plan:
 PLANS = {
     plan.name: plan
     for plan in (
-        Plan("auto", (TUNED, *HYBRIDS), "tuned, then ever more layers in FP16, until one is near enough to FP32",
+        RecipePlan("auto", (TUNED, *HYBRIDS), "tuned, then ever more layers in FP16, until one is near enough to FP32",
              spare=(NORMAL,), analyze=True),
-        Plan("fast", (TUNED,), "tuned and nothing else"),
-        Plan("thorough", tuple(RECIPES.values()), "all of them; the cheapest that is near enough is taken, or the best",
-             whole=True, analyze=True),
-        *(Plan(recipe.name, (recipe,), recipe.about) for recipe in RECIPES.values()),
+        RecipePlan("fast", (TUNED,), "tuned and nothing else"),
+        RecipePlan("thorough", tuple(RECIPES.values()),
+             "all of them; the cheapest that is near enough is taken, or the best", whole=True, analyze=True),
+        *(RecipePlan(recipe.name, (recipe,), recipe.about) for recipe in RECIPES.values()),
     )
 }  # fmt: skip
-UNQUANTIZED = Plan("fp16", (FP16,), FP16.about)
+UNQUANTIZED = RecipePlan("fp16", (FP16,), FP16.about)
 
 
 @dataclass(frozen=True)
-class Bar:
+class AccuracyBar:
     """What a recognizer has to reach: the mean and the smallest cosine to FP32 over the evaluation faces. A healthy
     INT8 conversion of MobileFaceNet or an IResNet stands above the default (docs/accuracy.md)."""
 

@@ -11,39 +11,39 @@ import onnx
 
 from rkface.runtime.errors import ModelError
 
-from .cost import Cost, Layer, estimate, layers_of
-from .hybrid import ends
+from .cost import ModelCost, NpuLayer, estimate_cost, find_layers
+from .hybrid import tensors_at_ends
 from .recipe import Recipe
 from .targets import Target
 
-SMALL = 1024  # constants of so few elements may be shapes, which shape inference reads
+SHAPE_ELEMENTS = 1024  # constants of so few elements may be shapes, which shape inference reads
 
 
 @dataclass(frozen=True)
-class Graph:
+class CostGraph:
     """``proto``: the ModelProto with large constants emptied; ``layers``: what the cost model makes of it, None where
     it cannot follow."""
 
     proto: Any
-    layers: tuple[Layer, ...] | None
+    layers: tuple[NpuLayer, ...] | None
 
 
-def read_graph(path: Path) -> Graph:
+def read_cost_graph(path: Path) -> CostGraph:
     """The graph of the simplified ONNX at ``path``: kept in memory all through a conversion, its weights are not."""
     proto = onnx.load(str(path))
     for tensor in proto.graph.initializer:
-        if prod(tensor.dims) > SMALL:
+        if prod(tensor.dims) > SHAPE_ELEMENTS:
             tensor.ClearField("raw_data")
             tensor.ClearField("float_data")
     try:
-        return Graph(proto, layers_of(proto, path.name))
+        return CostGraph(proto, find_layers(proto, path.name))
     except ModelError:  # a missing prediction must not cost a conversion
-        return Graph(proto, None)
+        return CostGraph(proto, None)
 
 
-def predict(graph: Graph, target: Target, recipe: Recipe) -> Cost | None:
+def predict_cost(graph: CostGraph, target: Target, recipe: Recipe) -> ModelCost | None:
     """One inference on one core of ``target``; None for a graph that the model of costs does not know."""
     if graph.layers is None:
         return None
-    kept = dict.fromkeys(ends(graph.proto, recipe.lead, recipe.trail), "fp16")
-    return estimate(graph.layers, target, "w8a8" if recipe.quantized else "fp16", kept)
+    kept = dict.fromkeys(tensors_at_ends(graph.proto, recipe.lead, recipe.trail), "fp16")
+    return estimate_cost(graph.layers, target, "w8a8" if recipe.quantized else "fp16", kept)

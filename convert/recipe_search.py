@@ -9,9 +9,9 @@ from dataclasses import dataclass, replace
 
 from rkface.runtime.errors import WorkError
 
-from .cost import Cost
-from .recipe import Plan, Recipe
-from .toolkit.quantize import Quantized
+from .cost import ModelCost
+from .recipe import Recipe, RecipePlan
+from .toolkit.quantize import QuantizedModel
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class Grade:
 
 
 @dataclass(frozen=True)
-class Try:
+class RecipeResult:
     """One recipe on one model, and what it came to: a grade, or the error it ended with. ``cost``: what the NPU is
     predicted to take, None where that cannot be said."""
 
@@ -35,20 +35,20 @@ class Try:
     grade: Grade | None
     error: str = ""
     chosen: bool = False
-    cost: Cost | None = None
+    cost: ModelCost | None = None
 
 
-def chosen_of(tries: Sequence[Try]) -> Try:
+def chosen_result(tries: Sequence[RecipeResult]) -> RecipeResult:
     (chosen,) = (one for one in tries if one.chosen)
     return chosen
 
 
-def search(
-    plan: Plan,
-    attempt: Callable[[Recipe], Quantized],
-    grade: Callable[[Quantized], Grade],
-    predict: Callable[[Recipe], Cost | None],
-) -> tuple[Quantized, tuple[Try, ...]]:
+def search_recipes(
+    plan: RecipePlan,
+    attempt: Callable[[Recipe], QuantizedModel],
+    grade: Callable[[QuantizedModel], Grade],
+    predict: Callable[[Recipe], ModelCost | None],
+) -> tuple[QuantizedModel, tuple[RecipeResult, ...]]:
     """The best of ``plan``'s recipes, and what became of each: the cheapest on the NPU of those that clear the bar, by
     rank where none does or they cost the same, else the earlier. They are tried in that order too, cheapest first.
 
@@ -59,8 +59,8 @@ def search(
         prices = {recipe: float(recipe.lead + recipe.trail) for recipe in costs}
     else:
         prices = {recipe: cost.milliseconds for recipe, cost in costs.items() if cost}
-    tries: list[Try] = []
-    best: tuple[tuple[float, ...], int, Quantized] | None = None  # its worth, its place among the tries
+    tries: list[RecipeResult] = []
+    best: tuple[tuple[float, ...], int, QuantizedModel] | None = None  # its worth, its place among the tries
     failure: WorkError | None = None
     waiting, spare = sorted(plan.recipes, key=prices.__getitem__), list(plan.spare)
     while waiting:
@@ -69,12 +69,12 @@ def search(
         try:
             done = attempt(recipe)
         except WorkError as error:
-            tries.append(Try(recipe, time.monotonic() - start, None, str(error), cost=costs[recipe]))
+            tries.append(RecipeResult(recipe, time.monotonic() - start, None, str(error), cost=costs[recipe]))
             failure = error
             waiting, spare = spare + waiting, []
             continue
         found = grade(done)
-        tries.append(Try(recipe, time.monotonic() - start, found, cost=costs[recipe]))
+        tries.append(RecipeResult(recipe, time.monotonic() - start, found, cost=costs[recipe]))
         cheap = -prices[recipe] if found.clears else -math.inf
         worth = (cheap, *(-math.inf if math.isnan(part) else part for part in found.rank))
         if best is None or worth > best[0]:

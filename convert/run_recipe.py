@@ -18,43 +18,45 @@ from rkface.runtime.bundle import Role, contract, sha256
 from rkface.runtime.errors import WorkError
 from rkface.runtime.progress import Stage, stage
 
-from .acquire import Sources
-from .hybrid import ends
-from .image_lists import listed
-from .prepared_model import Models, Prepared
+from .acquire import ModelSources
+from .hybrid import tensors_at_ends
+from .image_lists import read_image_list
+from .prepared_model import PreparedModel, PreparedModels
 from .recipe import Recipe
 from .targets import Target
-from .toolkit.cache import keep, key_of, recall
-from .toolkit.quantize import ANSWERED, Job, Quantized, quantize
-from .toolkit.subprocess_call import apart
+from .toolkit.cache import cache_key, load_cached, store
+from .toolkit.quantize import ANSWERED, QuantizedModel, QuantizeJob, quantize
+from .toolkit.subprocess_call import call_in_subprocess
 from .tuning.ranges import score_ranges
-from .tuning.tune import Tuned, tune
+from .tuning.tune import TunedModel, tune
 
 # What decides how a model comes out besides its inputs; a change of it makes every kept conversion one of the past.
 CODE = ("editable_graph.py", "hybrid.py", "run_recipe.py", "toolkit/quantize.py", "toolkit/worker.py", "tuning/clip.py",
         "tuning/equalize.py", "tuning/observe.py", "tuning/ranges.py", "tuning/tune.py")  # fmt: skip
 
-Attempt = Callable[[Target, Role, Recipe, Path | None, NDArray[np.uint8]], Quantized]
+Attempt = Callable[[Target, Role, Recipe, Path | None, NDArray[np.uint8]], QuantizedModel]
 
 
-def attempts(models: Models, sources: Sources, work: Path, scratch: Path, *, analyze: bool) -> Attempt:
+def attempts(models: PreparedModels, sources: ModelSources, work: Path, scratch: Path, *, analyze: bool) -> Attempt:
     """What ``run_trial`` quantizes with, once it has a target: the real toolkit, its logs and what it made before in
     ``work``, models in ``scratch``. A model is tuned once, whatever the recipes and targets, and calibrated once for a
     target: what a hybrid leaves in FP16 is taken back afterwards. ``analyze`` measures the error of every layer too."""
-    tuned: dict[Role, Tuned] = {}
+    tuned: dict[Role, TunedModel] = {}
     calibrated = Path(tempfile.mkdtemp(dir=scratch, prefix="calibrated-"))
 
-    def run(target: Target, role: Role, recipe: Recipe, dataset: Path | None, images: NDArray[np.uint8]) -> Quantized:
+    def run(
+        target: Target, role: Role, recipe: Recipe, dataset: Path | None, images: NDArray[np.uint8]
+    ) -> QuantizedModel:
         model = models[role]
         name = f"{role}-{target.name}-{recipe.name}"
         # What the toolkit is told besides: tensors in FP16, and known ranges.
         graph, tuning = model.graph.proto, recipe.tuned and dataset is not None
-        fp16, ranges = (ends(graph, recipe.lead, recipe.trail), score_ranges(graph)) if tuning else ((), {})
+        fp16, ranges = (tensors_at_ends(graph, recipe.lead, recipe.trail), score_ranges(graph)) if tuning else ((), {})
         custom_string = contract(role, model.input, sources.source(role).sha256)
         output = scratch / f"{name}.rknn"
         settings = [target.name, asdict(recipe), custom_string, images.shape, analyze]
         key = _key(model.simplified.path, settings, dataset, images)
-        if known := recall(work / "cache", key, output):
+        if known := load_cached(work / "cache", key, output):
             with stage(f"{role}: {recipe.name}") as shown:
                 shown.note = f"{target.name}, as in an earlier run (kept in {work / 'cache'})"
             return known
@@ -72,7 +74,7 @@ def attempts(models: Models, sources: Sources, work: Path, scratch: Path, *, ana
                 if name in fp16
             }
         np.save(asked := scratch / f"{name}-images.npy", images)
-        job = Job(
+        job = QuantizeJob(
             onnx=onnx_path, output=output, target=target.name, input=model.input, custom_string=custom_string,
             dataset=dataset, algorithm=recipe.algorithm, evaluate=asked, fp16=fp16,
             ranges=ranges, shrinks=shrinks, biases=biases, analyze=analyze and dataset is not None,
@@ -81,7 +83,7 @@ def attempts(models: Models, sources: Sources, work: Path, scratch: Path, *, ana
         with stage(f"{role}: {recipe.name} {target.name}") as shown:
             done = quantize(job, work / "logs" / f"{name}.log", partial(_tell, shown, len(images)))
             shown.note = ", ".join(f"{part} {seconds:.1f} s" for part, seconds in done.seconds.items())
-        keep(work / "cache", key, done)
+        store(work / "cache", key, done)
         return done
 
     return run
@@ -95,17 +97,17 @@ def _tell(shown: Stage, images: int, part: str, number: float) -> None:
 
 
 def _key(model: Path, settings: list[Any], dataset: Path | None, images: NDArray[np.uint8]) -> str:
-    calibration = [sha256(path) for path in listed(dataset)] if dataset else []
+    calibration = [sha256(path) for path in read_image_list(dataset)] if dataset else []
     versions = [version(name) for name in ("rkface", "rknn-toolkit2", "onnxruntime", "numpy")]
     code = [sha256(Path(__file__).parent / name) for name in CODE]
     text = json.dumps([sha256(model), settings, calibration, versions, code])
-    return key_of([text, np.ascontiguousarray(images).data.cast("B")])
+    return cache_key([text, np.ascontiguousarray(images).data.cast("B")])
 
 
-def _tune(model: Prepared, role: Role, dataset: Path, target: Path) -> Tuned:
+def _tune(model: PreparedModel, role: Role, dataset: Path, target: Path) -> TunedModel:
     with stage(f"{role}: tune for INT8") as shown:
         try:
-            done = apart(
+            done = call_in_subprocess(
                 tune,
                 model.simplified.path,
                 model.input,

@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from .recipe import PLANS, UNQUANTIZED, Bar, Plan
+from .recipe import PLANS, UNQUANTIZED, AccuracyBar, RecipePlan
 from .targets import Target
 
 
 @dataclass(frozen=True)
-class Order:
+class OutputBundle:
     """One bundle to make: for which chip, and where to."""
 
     target: Target
@@ -18,14 +18,14 @@ class Order:
 
 
 @dataclass(frozen=True)
-class Settings:
+class ConversionSettings:
     """``size`` is the detector's (width, height), None for its own. ``work`` keeps logs, the calibration set and, after
     a failure, the report. ``accept`` writes the bundle even where it is too far from FP32."""
 
-    orders: tuple[Order, ...]
+    orders: tuple[OutputBundle, ...]
     work: Path
-    plan: Plan = PLANS["auto"]
-    bar: Bar = field(default_factory=Bar)
+    plan: RecipePlan = PLANS["auto"]
+    bar: AccuracyBar = field(default_factory=AccuracyBar)
     size: tuple[int, int] | None = None
     accept: bool = False
 

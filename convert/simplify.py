@@ -17,7 +17,7 @@ from rkface.runtime.bundle import Input, Output, Role
 from rkface.runtime.detect import STRIDES, levels
 from rkface.runtime.errors import ModelError, WorkError
 
-from .catalog import DETECTOR_SIZE, NORMALIZATION, Spoofing
+from .catalog import DETECTOR_SIZE, NORMALIZATION, LivenessProfile
 from .channel_order import swap_channels
 
 SAME = 1e-4  # the largest difference allowed, as a share of the output's largest value (at least 1)
@@ -25,7 +25,7 @@ EMBEDDING = (64, 1024)  # published face recognizers give 128 to 512 numbers, cl
 
 
 @dataclass(frozen=True)
-class Fixed:
+class FixedModel:
     """A model as it was given, but with its input's shape fixed: what the simplified one is held to. ``input`` is what
     the simplified one takes: always RGB."""
 
@@ -33,11 +33,11 @@ class Fixed:
     name: str
     proto: Any
     input: Input
-    spoofing: Spoofing | None = None  # of a liveness model
+    spoofing: LivenessProfile | None = None  # of a liveness model
 
 
 @dataclass(frozen=True)
-class Simplified:
+class SimplifiedModel:
     """``path`` holds the simplified model; nodes are counted before and after."""
 
     path: Path
@@ -46,13 +46,15 @@ class Simplified:
     nodes: tuple[int, int]
 
 
-def fix(path: Path, role: Role, size: tuple[int, int] | None = None, spoofing: Spoofing | None = None) -> Fixed:
+def fix_input(
+    path: Path, role: Role, size: tuple[int, int] | None = None, spoofing: LivenessProfile | None = None
+) -> FixedModel:
     """Read the model at ``path`` and fix its input to 1×3×H×W.
 
     ``size`` is the detector's (width, height): None keeps the model's own where it is fixed, else 640×640.
     ``spoofing`` is how a liveness model is asked. ModelError for whatever cannot be the model of its role.
     """
-    proto = load(path)
+    proto = load_onnx(path)
     entry = _only_input(path, proto)
     dims = [dim.dim_value if dim.HasField("dim_value") else 0 for dim in entry.type.tensor_type.shape.dim]
     if len(dims) != 4 or dims[1] not in (0, 3):
@@ -74,10 +76,10 @@ def fix(path: Path, role: Role, size: tuple[int, int] | None = None, spoofing: S
         mean, std = spoofing.normalization
     else:
         mean, std = ((0.0,) * 3, (1.0,) * 3) if _normalizes(proto) else NORMALIZATION[role]
-    return Fixed(role, path.name, proto, Input(entry.name, size[1], size[0], mean, std), spoofing)
+    return FixedModel(role, path.name, proto, Input(entry.name, size[1], size[0], mean, std), spoofing)
 
 
-def simplify(model: Fixed, target: Path) -> Simplified:
+def simplify(model: FixedModel, target: Path) -> SimplifiedModel:
     """Simplify ``model`` with onnxsim and write it to ``target``. ModelError where the result cannot fill its role."""
     import onnxsim
 
@@ -91,7 +93,7 @@ def simplify(model: Fixed, target: Path) -> Simplified:
     if model.spoofing is not None and model.spoofing.bgr:
         swap_channels(proto, model.input.name)
     onnx.save(proto, str(target))
-    simplified = Simplified(
+    simplified = SimplifiedModel(
         target, model.input, _outputs(model, proto), (len(model.proto.graph.node), len(proto.graph.node))
     )
     if model.role == "detector":
@@ -104,14 +106,14 @@ def simplify(model: Fixed, target: Path) -> Simplified:
     return simplified
 
 
-def prove_same(model: Fixed, simplified: Simplified, images: NDArray[np.uint8]) -> float:
+def check_same_outputs(model: FixedModel, simplified: SimplifiedModel, images: NDArray[np.uint8]) -> float:
     """The largest difference between the two on ``images`` (N×H×W×3 uint8 RGB), as ``difference`` counts it. A model
     that was trained on BGR is given that.
 
     WorkError above 1e-4: float32 sums in another order differ by less, another function by more.
     """
     bgr = model.spoofing is not None and model.spoofing.bgr
-    worst = difference(model.proto, onnx.load(str(simplified.path)), model.input, images, bgr=bgr)
+    worst = max_difference(model.proto, onnx.load(str(simplified.path)), model.input, images, bgr=bgr)
     if worst > SAME:
         raise WorkError(
             f"{model.name}: simplified, it differs from the original by {worst:.1e} (at most {SAME:.0e} is allowed): "
@@ -120,7 +122,7 @@ def prove_same(model: Fixed, simplified: Simplified, images: NDArray[np.uint8]) 
     return worst
 
 
-def difference(before: Any, after: Any, input: Input, images: NDArray[np.uint8], *, bgr: bool = False) -> float:
+def max_difference(before: Any, after: Any, input: Input, images: NDArray[np.uint8], *, bgr: bool = False) -> float:
     """The largest difference between two ModelProtos' outputs on ``images`` (N×H×W×3 uint8 RGB), as a share of each
     output's largest value (at least 1); infinite where one of them gives NaN. ``bgr``: ``before`` takes BGR."""
     worst = 0.0
@@ -134,7 +136,7 @@ def difference(before: Any, after: Any, input: Input, images: NDArray[np.uint8],
     return worst
 
 
-def load(path: Path) -> Any:
+def load_onnx(path: Path) -> Any:
     try:
         proto = onnx.load(str(path))
     except FileNotFoundError as error:
@@ -198,7 +200,7 @@ def _normalizes(proto: Any) -> bool:
     return {"Sub", "Mul"} <= early and proto.graph.node[0].op_type in ("Sub", "Mul", "Identity")
 
 
-def _outputs(model: Fixed, proto: Any) -> tuple[Output, ...]:
+def _outputs(model: FixedModel, proto: Any) -> tuple[Output, ...]:
     """The outputs with their shapes: those that onnxsim inferred, else those that one run gives."""
     shapes = [tuple(dim.dim_value for dim in entry.type.tensor_type.shape.dim) for entry in proto.graph.output]
     if not all(shape and all(shape) for shape in shapes):
@@ -211,7 +213,7 @@ def _outputs(model: Fixed, proto: Any) -> tuple[Output, ...]:
     return tuple(Output(entry.name, shape) for entry, shape in zip(proto.graph.output, shapes, strict=True))
 
 
-def _check_embedding(model: Fixed, proto: Any, outputs: Sequence[Output]) -> None:
+def _check_embedding(model: FixedModel, proto: Any, outputs: Sequence[Output]) -> None:
     shapes = ", ".join("×".join(map(str, output.shape)) for output in outputs)
     if len(outputs) != 1 or np.prod(outputs[0].shape[:-1]) != 1:
         raise ModelError(f"{model.name}: its outputs are {shapes}; a recognizer gives one embedding")

@@ -21,18 +21,18 @@ from rkface.runtime.image import read_image
 from rkface.runtime.progress import stage
 
 from .bundle_writer import write_bundle
-from .evaluate.detector_errors import DetectorEvidence, remarks
-from .evaluate.parity import LivenessParity, Parity, match
-from .recipe_search import Try, chosen_of
-from .report.conversion_report import Report
-from .report.model_facts import ModelFacts, Pictures
+from .evaluate.detector_errors import DetectorEvidence, detector_notes
+from .evaluate.parity import LivenessParity, Parity, match_boxes
+from .recipe_search import RecipeResult, chosen_result
+from .report.conversion_report import ConversionReport
+from .report.model_facts import ModelFacts, ReportImages
 
 if TYPE_CHECKING:
-    from .acquire import Sources
-    from .compare_models import Reference, Trial
-    from .datasets import Evaluation, Material
-    from .prepared_model import Models
-    from .settings import Order, Settings
+    from .acquire import ModelSources
+    from .compare_models import QuantizedResults, ReferenceResults
+    from .datasets import Datasets, EvaluationSet
+    from .prepared_model import PreparedModels
+    from .settings import ConversionSettings, OutputBundle
 
 # Enough to tell a wrong layout or color order; the board runs them often.
 GOLDEN = {"detector": 2, "recognizer": 8, "liveness": 8}
@@ -42,10 +42,11 @@ PACKAGES = ("rknn-toolkit2", "onnx", "onnxsim", "onnxruntime", "numpy", "opencv-
 REFERENCE_COLOR, QUANTIZED_COLOR = (90, 200, 60), (200, 60, 220)  # BGR
 
 
-def deliver(
-    sources: Sources, settings: Settings, order: Order, *, models: Models, material: Material, reference: Reference,
-    trial: Trial, parity: Parity, evidence: DetectorEvidence, fault: str | None,
-) -> Report:  # fmt: skip
+def write_outputs(
+    sources: ModelSources, settings: ConversionSettings, order: OutputBundle, *, models: PreparedModels,
+    material: Datasets, reference: ReferenceResults, trial: QuantizedResults, parity: Parity,
+    evidence: DetectorEvidence, fault: str | None,
+) -> ConversionReport:  # fmt: skip
     """Write the report, and the bundle of ``order`` unless there is a ``fault`` that nobody accepted (WorkError; the
     report then stays in the work folder)."""
     facts = tuple(
@@ -63,11 +64,11 @@ def deliver(
         for role in models
     )
     doubts = [order.target.warning, *(_below(role, trial.tries[role]) for role in models), _one_sided(parity.liveness)]
-    notes = (*material.notes, *filter(None, doubts), *remarks(evidence))
+    notes = (*material.notes, *filter(None, doubts), *detector_notes(evidence))
     manifest = _manifest(
         sources, settings, order, models=models, material=material, trial=trial, parity=parity, fault=fault
     )
-    report = Report(manifest, settings.bar, parity, evidence, facts, notes, fault)
+    report = ConversionReport(manifest, settings.bar, parity, evidence, facts, notes, fault)
     with stage("report and bundle") as shown:
         (settings.work / "report.json").write_text(report.to_json(), encoding="utf-8")
         html = report.to_html(_pictures(material, reference, trial, parity))
@@ -90,13 +91,13 @@ def deliver(
 
 
 def _manifest(
-    sources: Sources,
-    settings: Settings,
-    order: Order,
+    sources: ModelSources,
+    settings: ConversionSettings,
+    order: OutputBundle,
     *,
-    models: Models,
-    material: Material,
-    trial: Trial,
+    models: PreparedModels,
+    material: Datasets,
+    trial: QuantizedResults,
     parity: Parity,
     fault: str | None,
 ) -> Manifest:
@@ -143,24 +144,24 @@ def _manifest(
     )
 
 
-def _chosen(trial: Trial, role: Role) -> dict[str, Any]:
-    recipe = chosen_of(trial.tries[role]).recipe
+def _chosen(trial: QuantizedResults, role: Role) -> dict[str, Any]:
+    recipe = chosen_result(trial.tries[role]).recipe
     return {name: getattr(recipe, name) for name in ("name", "dtype", "algorithm", "tuned", "lead", "trail")}
 
 
-def _precision(trial: Trial, role: Role) -> str:
-    recipe = chosen_of(trial.tries[role]).recipe
+def _precision(trial: QuantizedResults, role: Role) -> str:
+    recipe = chosen_result(trial.tries[role]).recipe
     return "int8+fp16" if recipe.hybrid else "int8" if recipe.quantized else "fp16"
 
 
-def _brief(one: Try) -> Try:
+def _brief(one: RecipeResult) -> RecipeResult:
     """Its cost layer by layer is for the recipe taken."""
     return one if one.chosen or one.cost is None else replace(one, cost=replace(one.cost, layers=()))
 
 
-def _below(role: Role, tries: Sequence[Try]) -> str | None:
+def _below(role: Role, tries: Sequence[RecipeResult]) -> str | None:
     """What to tell where no recipe cleared the bar."""
-    chosen = chosen_of(tries)
+    chosen = chosen_result(tries)
     if chosen.grade is None or chosen.grade.clears or not chosen.recipe.quantized:
         return None
     return f"{role}: no recipe is as near to FP32 as a good one (best: {chosen.recipe.name}, {chosen.grade.said})"
@@ -198,7 +199,9 @@ def _without_series(parity: dict[str, Any]) -> dict[str, Any]:
     return {name: part for name, part in parity.items() if part is not None}
 
 
-def _write_golden(path: Path, models: Models, evaluation: Evaluation, reference: Reference, trial: Trial) -> None:
+def _write_golden(
+    path: Path, models: PreparedModels, evaluation: EvaluationSet, reference: ReferenceResults, trial: QuantizedResults
+) -> None:
     entries: dict[str, Any] = {}
     for role in models:
         count = GOLDEN[role]
@@ -209,22 +212,24 @@ def _write_golden(path: Path, models: Models, evaluation: Evaluation, reference:
     np.savez_compressed(path, **entries)
 
 
-def _pictures(material: Material, reference: Reference, trial: Trial, parity: Parity) -> Pictures:
+def _pictures(material: Datasets, reference: ReferenceResults, trial: QuantizedResults, parity: Parity) -> ReportImages:
     evaluation, calibration = material.evaluation, material.calibration
     cosines = parity.embedding.cosines
     worst = sorted(range(len(cosines)), key=cosines.__getitem__)[:SHOWN_FACES]
     faces = [(evaluation.faces[index].crop, cosines[index]) for index in worst]
     contact = calibration and (calibration.folder / "contact.png")
     frames, mosaic = _worst_frames(evaluation, reference, trial), evaluation.mosaics[SHOWN_MOSAIC, ..., ::-1]
-    return Pictures(faces, frames, mosaic, contact.read_bytes() if contact else None)
+    return ReportImages(faces, frames, mosaic, contact.read_bytes() if contact else None)
 
 
-def _worst_frames(evaluation: Evaluation, reference: Reference, trial: Trial) -> list[NDArray[np.uint8]]:
+def _worst_frames(
+    evaluation: EvaluationSet, reference: ReferenceResults, trial: QuantizedResults
+) -> list[NDArray[np.uint8]]:
     """Photos on which the detectors differ most: by faces without a partner, then by the smallest overlap."""
 
     def difference(index: int) -> tuple[int, float]:
         before, after = reference.faces[index], trial.faces[index]
-        pairs = match(before.boxes, after.boxes)
+        pairs = match_boxes(before.boxes, after.boxes)
         return len(before) + len(after) - 2 * len(pairs), -min((iou for *_, iou in pairs), default=1.0)
 
     worst = sorted(range(len(evaluation.photos)), key=difference, reverse=True)[:SHOWN_FRAMES]

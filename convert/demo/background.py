@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from .canvas import Layer, ellipse
+from .canvas import PaintLayer, ellipse
 from .identity import identity
 
 Image = NDArray[np.uint8]
@@ -25,7 +25,7 @@ def background(random: np.random.Generator, width: int, height: int) -> Image:
         grid = random.uniform(0.7, 1.25, (*random.integers(3, 12, 2), 1)).astype(np.float32)
         texture = cv2.resize(np.repeat(grid, 3, axis=2), (width, height), interpolation=cv2.INTER_CUBIC)
         image = cv2.multiply(image, texture, dtype=cv2.CV_8U).astype(np.uint8, copy=False)
-    layer = Layer(width, height)
+    layer = PaintLayer(width, height)
     if kind == 3:
         _stripes(layer, random, width, height)
     for _ in range(int(random.integers(0, 9))):
@@ -62,14 +62,14 @@ def _color(random: np.random.Generator) -> NDArray[np.float64]:
     return np.asarray(color.mean() + (color - color.mean()) * random.uniform(0.15, 0.8))
 
 
-def _stripes(layer: Layer, random: np.random.Generator, width: int, height: int) -> None:
+def _stripes(layer: PaintLayer, random: np.random.Generator, width: int, height: int) -> None:
     color, step = _color(random), int(random.integers(24, 90))
     slant = random.uniform(-0.5, 0.5) * height
     for x in range(-height, width + height, 2 * step):
         layer.polygon(np.array([(x, 0), (x + step, 0), (x + step + slant, height), (x + slant, height)], float), color)
 
 
-def _thing(layer: Layer, random: np.random.Generator, width: int, height: int) -> None:
+def _thing(layer: PaintLayer, random: np.random.Generator, width: int, height: int) -> None:
     x, y = random.uniform(0, width), random.uniform(0, height)
     size = random.uniform(0.03, 0.2) * width
     color = _color(random)

@@ -24,7 +24,7 @@ from rkface.runtime.errors import InputError
 from .background import background, develop
 from .face import draw_face, view_of
 from .identity import EVALUATE, identity
-from .look import Look, random_look
+from .look import FaceLook, random_look
 from .render import Scene
 
 NAMES = ("Ada", "Bela", "Chike", "Dana", "Emre", "Fenna", "Goro", "Hana", "Ines", "Jomo", "Kai", "Lena")
@@ -37,7 +37,7 @@ SIDE_ON = np.radians(24)  # how far a walking face is turned away
 @dataclass(frozen=True)
 class _Walker:
     number: int
-    look: Look
+    look: FaceLook
     start: float
     leftwards: bool
     tall: float
@@ -119,7 +119,7 @@ class DemoCamera:
             photos.append(develop(image, random, (85, 96)))
         return photos
 
-    def _pose(self, walker: _Walker, since: float) -> tuple[float, float, Look]:
+    def _pose(self, walker: _Walker, since: float) -> tuple[float, float, FaceLook]:
         """Where a walker's head is, in pixels, and how it looks."""
         edge = 0.15 + walker.tall * self.height / self.width  # outside the picture
         towards = -1.0 if walker.leftwards else 1.0

@@ -17,7 +17,7 @@ _ELLIPSOID = (1.12, 1.6, 0.62)
 
 
 @dataclass(frozen=True)
-class View:
+class HeadView:
     """Where a head is and how it looks at the camera. Angles in radians; yaw > 0 turns to the viewer's right,
     pitch > 0 looks down, roll > 0 tilts clockwise. ``scale`` is pixels per face unit, ``x`` and
     ``y`` the head's center in pixels.
@@ -55,7 +55,7 @@ class View:
         return self.outline(moved)
 
 
-class Layer:
+class PaintLayer:
     """A transparent picture: H×W×4 uint8, blue, green, red and alpha, colors multiplied by alpha.
 
     OpenCV blends all four channels of an anti-aliased edge alike, which is exactly premultiplied "over".
@@ -98,10 +98,10 @@ class Layer:
         over = cv2.multiply(under, keep, scale=1 / 255)
         image[top:bottom, left:right] = cv2.add(over, np.ascontiguousarray(part[..., :3]))
 
-    def shrunk(self, factor: int) -> Layer:
+    def shrunk(self, factor: int) -> PaintLayer:
         """The layer at 1/``factor`` of its size, which a whole factor averages exactly."""
         height, width = self.pixels.shape[0] // factor, self.pixels.shape[1] // factor
-        small = Layer(0, 0)
+        small = PaintLayer(0, 0)
         area = cv2.resize(self.pixels, (width, height), interpolation=cv2.INTER_AREA)
         small.pixels = area.astype(np.uint8, copy=False)
         return small

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .canvas import Layer, Points, View, band, ellipse, mix
+from .canvas import HeadView, PaintLayer, Points, band, ellipse, mix
 from .identity import Identity
 
 _LONG = {"long": 1.75, "long-fringe": 1.6, "bob": 0.85}
@@ -26,7 +26,7 @@ def outline(who: Identity, grow: float = 0.0, count: int = 64) -> Points:
     return np.stack([x * (1 - who.taper * np.maximum(y, 0) / who.chin), y], axis=1)
 
 
-def draw_back(layer: Layer, view: View, who: Identity) -> None:
+def draw_back(layer: PaintLayer, view: HeadView, who: Identity) -> None:
     """What is seen of the hair behind head and neck."""
     shade = np.multiply(who.hair, 0.72)
     volume = who.hair_volume
@@ -51,7 +51,7 @@ def draw_back(layer: Layer, view: View, who: Identity) -> None:
         layer.polygon(view.outline(_cap(who, 0.06 + 0.5 * volume)), shade)
 
 
-def draw_front(layer: Layer, view: View, who: Identity) -> None:
+def draw_front(layer: PaintLayer, view: HeadView, who: Identity) -> None:
     """The hair over forehead and skull."""
     style = who.hair_style
     if style == "bald":
@@ -119,7 +119,7 @@ def _hairline(who: Identity, across: NDArray[np.float64]) -> NDArray[np.float64]
     return np.asarray(round_line)
 
 
-def _strands(layer: Layer, view: View, who: Identity, rim: Points, edge: Points) -> None:
+def _strands(layer: PaintLayer, view: HeadView, who: Identity, rim: Points, edge: Points) -> None:
     """A few lighter and darker strokes from the rim towards the hairline: gloss without a shader."""
     light, dark = mix(who.hair, (235, 240, 245), 0.2), np.multiply(who.hair, 0.8)
     for index, start in enumerate(range(5, 29, 4)):
@@ -129,7 +129,7 @@ def _strands(layer: Layer, view: View, who: Identity, rim: Points, edge: Points)
         layer.line(path, light if index % 2 else dark, 0.03 * view.scale)
 
 
-def _draw_locks(layer: Layer, view: View, who: Identity, left: float, right: float) -> None:
+def _draw_locks(layer: PaintLayer, view: HeadView, who: Identity, left: float, right: float) -> None:
     """The strands that frame the cheeks of long hair."""
     for sign, top in ((-1.0, left), (1.0, right)):
         down = np.linspace(top - 0.25, _LONG[who.hair_style], 12)
@@ -139,7 +139,7 @@ def _draw_locks(layer: Layer, view: View, who: Identity, left: float, right: flo
         layer.polygon(view.outline(points), np.multiply(who.hair, 0.94))
 
 
-def _draw_sides(layer: Layer, view: View, who: Identity) -> None:
+def _draw_sides(layer: PaintLayer, view: HeadView, who: Identity) -> None:
     for sign in (-1.0, 1.0):
         points = np.array([(0.9, -0.62), (1.04, -0.3), (1.03, 0.12), (0.97, 0.1), (0.9, -0.22), (0.8, -0.6)])
         layer.polygon(view.outline(points * (sign * who.width, 1.0)), who.hair)

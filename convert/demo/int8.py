@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 from rkface.convert.acquire import own_sources
 from rkface.convert.evaluate.parity import compare_embeddings, compare_faces
-from rkface.convert.image_lists import to_rgb, write_list
-from rkface.convert.prepared_model import prepare, to_finder
+from rkface.convert.image_lists import to_rgb, write_image_list
+from rkface.convert.prepared_model import build_face_finder, prepare_model
 from rkface.convert.recipe import RECIPES, TUNED, Recipe
 from rkface.convert.run_recipe import attempts
 from rkface.convert.targets import find_target
@@ -54,17 +54,17 @@ def compare(folder: Path, work: Path, recipe: Recipe = TUNED) -> Kept:
     """Quantize both models in ``folder`` as `rkface convert` does, calibrated on CALIBRATE, and compare on EVALUATE,
     working in ``work``."""
     sources = own_sources(folder / measure.DETECTOR, folder / measure.RECOGNIZER, "")
-    models = {role: prepare(sources.paths[role], role, work) for role in ROLES}
+    models = {role: prepare_model(sources.paths[role], role, work) for role in ROLES}
     attempt = partial(attempts(models, sources, work, work, analyze=False), find_target(TARGET))
     crops = to_rgb(render_crop(91_000, EVALUATE[index]) for index in range(CROPS))
     faces = [render_crop(90_000, CALIBRATE[index]) for index in range(CALIBRATION)]
-    (simulated,) = attempt("recognizer", recipe, write_list(faces, work / "faces"), crops).outputs
+    (simulated,) = attempt("recognizer", recipe, write_image_list(faces, work / "faces"), crops).outputs
     embedding = compare_embeddings(models["recognizer"].backend.infer(crops)[0], simulated)
     scenes = [measure.scene(10_000 + index).image for index in range(SCENES)]
     fitted = [_fitted(scene) for scene in scenes]
-    frames = write_list([one.image for one in map(_fitted, _crowds())], work / "frames")
+    frames = write_image_list([one.image for one in map(_fitted, _crowds())], work / "frames")
     raw = attempt("detector", recipe, frames, to_rgb(one.image for one in fitted)).outputs
-    detector = to_finder(models, sources).detector
+    detector = build_face_finder(models, sources).detector
     found = [detector.faces([array[index] for array in raw], one.scale) for index, one in enumerate(fitted)]
     detection = compare_faces([detector.detect(scene) for scene in scenes], found)
     return Kept(

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from rkface.runtime.detect import ANCHORS, STRIDES
 
-from ..evaluate.parity import overlaps
+from ..evaluate.parity import box_ious
 
 # Squares of 4 and 8 strides a side: twice SCRFD's own (arXiv 2105.04714, section 3), so that a face is seen by the
 # next finer level, in twice the cells, and its landmarks are told more exactly. Anchors only choose who answers.
@@ -78,7 +78,7 @@ def assign(boxes: NDArray[np.float32], landmarks: NDArray[np.float32], grid: Anc
     best = np.zeros(len(grid.centers), np.float32)
     owner = np.full(len(grid.centers), -1)
     corners = np.concatenate([grid.centers - grid.sides[:, None] / 2, grid.centers + grid.sides[:, None] / 2], axis=1)
-    for index, (box, overlap) in enumerate(zip(boxes, overlaps(corners, boxes).T, strict=True)):
+    for index, (box, overlap) in enumerate(zip(boxes, box_ious(corners, boxes).T, strict=True)):
         distance = np.abs(grid.centers - (box[:2] + box[2:]) / 2).max(axis=1)
         candidates = np.concatenate(
             [

@@ -22,12 +22,12 @@ from rkface.runtime.bundle import Input, Output, sha256
 from rkface.runtime.faces import Faces
 from rkface.runtime.progress import stage
 
-from ..evaluate.parity import match as match_boxes
+from ..evaluate.parity import match_boxes
 from .identity import EVALUATE
 from .render import Scene, render_scene
 
 if TYPE_CHECKING:
-    from .training_plan import Plan
+    from .training_plan import TrainingPlan
 
 DETECTOR, RECOGNIZER, FIGURES = "detector.onnx", "recognizer.onnx", "figures.json"
 DETECTOR_INPUT = Input("input.1", 416, 416, detect.MEAN, detect.STD)
@@ -51,7 +51,7 @@ class Detection:
 
 
 @dataclass(frozen=True)
-class Verification:
+class PairFigures:
     """All pairs of photos, end to end. A face that was not detected is a rejected pair. accuracy is the mean of the
     shares of same and of different pairs decided rightly at ``best_threshold``."""
 
@@ -136,7 +136,7 @@ def detection(detector: detect.Detector, scenes: int = SCENES) -> Detection:
 
 def verification(
     detector: detect.Detector, embedder: embed.Embedder, people: int = PEOPLE, photos: int = PHOTOS
-) -> Verification:
+) -> PairFigures:
     vectors = np.zeros((people * photos, embedder.dimensions), np.float32)
     seen = np.zeros(len(vectors), bool)
     for index in range(len(vectors)):
@@ -156,7 +156,7 @@ def verification(
 
 def _decide(
     same: NDArray[np.float64], different: NDArray[np.float64], people: int, photos: int, undetected: int
-) -> Verification:
+) -> PairFigures:
     impostors = np.sort(different)[::-1]
     # The lowest threshold at which no more than this share of different pairs passes.
     threshold = float(np.nextafter(impostors[int(FAR * len(impostors))], np.inf))
@@ -164,13 +164,13 @@ def _decide(
     right = np.array([((same >= at).mean() + (different < at).mean()) / 2 for at in grid])
     # Several thresholds can be equally good: the middle of them has the most room on both sides.
     best = float(grid[np.flatnonzero(right == right.max())].mean())
-    return Verification(
+    return PairFigures(
         people, photos, undetected, len(same), len(different), FAR, float((same >= threshold).mean()), threshold,
         float(right.max()), best,
     )  # fmt: skip
 
 
-def write_figures(folder: Path, plan: Plan, seconds: float, trained: bool) -> None:
+def write_figures(folder: Path, plan: TrainingPlan, seconds: float, trained: bool) -> None:
     """Measure the two models in ``folder`` and write figures.json beside them; keeps what it says about the training of
     a model that this run did not train."""
     path = folder / FIGURES
@@ -206,7 +206,7 @@ def write_figures(folder: Path, plan: Plan, seconds: float, trained: bool) -> No
     print(json.dumps({name: figures[name] for name in ("detection", "verification", "match_threshold")}, indent=2))
 
 
-def _training(plan: Plan, seconds: float, arguments: Sequence[str]) -> dict[str, Any]:
+def _training(plan: TrainingPlan, seconds: float, arguments: Sequence[str]) -> dict[str, Any]:
     shown = list(arguments)
     if "--out" in shown:
         del shown[shown.index("--out") : shown.index("--out") + 2]

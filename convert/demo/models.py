@@ -42,7 +42,7 @@ class Slope(nn.PReLU):
         return super().forward(input)
 
 
-class Block(nn.Module):
+class ResidualBlock(nn.Module):
     """BN → 3×3 → BN → PReLU → 3×3 (stride) → BN, plus the input or, where the shape changes, 1×1 → BN of it."""
 
     def __init__(self, inputs: int, outputs: int, stride: int) -> None:
@@ -79,7 +79,7 @@ class IResNet(nn.Module):
         inputs = widths[0]
         for depth, width in zip(depths, widths, strict=True):
             for index in range(depth):
-                blocks.append(Block(inputs, width, 2 if index == 0 else 1))
+                blocks.append(ResidualBlock(inputs, width, 2 if index == 0 else 1))
                 inputs = width
         self.blocks = nn.Sequential(*blocks)
         side = CROP >> len(depths)
@@ -122,7 +122,7 @@ class Tower(nn.Module):
         return [level(feature) for level, feature in zip(self.levels, features, strict=True)]
 
 
-class Detector(nn.Module):
+class DemoDetector(nn.Module):
     """N×3×H×W normalized RGB → nine tensors in InsightFace's order: scores N×K×1 at strides 8, 16 and 32, then box
     distances N×K×4 and landmark offsets N×K×10, both in strides. K = (H/s)·(W/s)·2, row by row, the two anchors of a
     cell side by side. Scores are logits in training and probabilities otherwise."""
@@ -199,7 +199,7 @@ def export(model: nn.Module, path: Path, width: int, height: int, outputs: Seque
         )
 
 
-def export_detector(model: Detector, path: Path) -> None:
+def export_detector(model: DemoDetector, path: Path) -> None:
     names = [f"{kind}_{stride}" for kind in ("score", "bbox", "kps") for stride in STRIDES]
     export(model, path, DETECTOR_INPUT.width, DETECTOR_INPUT.height, names)
 

@@ -18,7 +18,7 @@ from rkface.runtime.align import align
 from .background import background, develop
 from .face import Truth, draw_face, truth, view_of
 from .identity import BYSTANDERS, CALIBRATE, EVALUATE, TRAIN, Identity, identity
-from .look import Look, random_look
+from .look import FaceLook, random_look
 
 __all__ = ["BYSTANDERS", "CALIBRATE", "EVALUATE", "TRAIN", "Scene", "render_crop", "render_scene", "write_photos"]
 
@@ -46,7 +46,7 @@ class Scene:
 @dataclass(frozen=True)
 class _Placed:
     who: Identity
-    look: Look
+    look: FaceLook
     scale: float
     x: float
     y: float

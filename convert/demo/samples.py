@@ -37,7 +37,7 @@ class Crops:
 
 
 @dataclass(frozen=True)
-class Frame:
+class TrainingFrame:
     """One scene in the detector's input: image HEIGHT×WIDTH×3 uint8 BGR, boxes N×4, landmarks N×5×2 in its pixels."""
 
     image: NDArray[np.uint8]
@@ -56,8 +56,8 @@ def crops(people: int, each: int, seed: int, workers: int, advance: Advance) -> 
     return Crops(images, np.repeat(np.arange(people), each))
 
 
-def frames(count: int, seed: int, workers: int, advance: Advance) -> list[Frame]:
-    found: list[Frame] = []
+def frames(count: int, seed: int, workers: int, advance: Advance) -> list[TrainingFrame]:
+    found: list[TrainingFrame] = []
     with _pool(workers) as pool:
         for frame in pool.map(partial(_frame, seed), range(count), chunksize=_PART):
             found.append(frame)
@@ -72,7 +72,7 @@ def training_scene(seed: int, index: int) -> Scene:
     return render_scene(seed * 1_000_000 + index, people.tolist(), covered=0.15)
 
 
-def window(frame: Frame, side: int, random: np.random.Generator) -> Frame:
+def window(frame: TrainingFrame, side: int, random: np.random.Generator) -> TrainingFrame:
     """A ``side``×``side`` part of ``frame``, most often with a face inside: few of the pixels, most of what they teach.
 
     Faces that the edge would cut are painted over, since half a face is neither an example nor a counter-example.
@@ -89,10 +89,10 @@ def window(frame: Frame, side: int, random: np.random.Generator) -> Frame:
     whole = (boxes[:, :2] >= -2).all(axis=1) & (boxes[:, 2:] <= side + 2).all(axis=1)
     for x1, y1, x2, y2 in np.clip(boxes[~whole], 0, side).astype(int):
         image[y1:y2, x1:x2] = image[random.integers(side), random.integers(side)]
-    return Frame(image, boxes[whole].astype(np.float32), landmarks[whole].astype(np.float32))
+    return TrainingFrame(image, boxes[whole].astype(np.float32), landmarks[whole].astype(np.float32))
 
 
-def augment(frame: Frame, random: np.random.Generator) -> tuple[NDArray[np.uint8], Targets]:
+def augment(frame: TrainingFrame, random: np.random.Generator) -> tuple[NDArray[np.uint8], Targets]:
     """``frame`` perhaps mirrored and shifted, and what the detector should answer."""
     image, boxes, landmarks = frame.image, frame.boxes.copy(), frame.landmarks.copy()
     height, width = image.shape[:2]
@@ -115,11 +115,11 @@ def augment(frame: Frame, random: np.random.Generator) -> tuple[NDArray[np.uint8
 _grid = lru_cache(anchors)
 
 
-def _frame(seed: int, index: int) -> Frame:
+def _frame(seed: int, index: int) -> TrainingFrame:
     cv2.setNumThreads(1)
     scene = training_scene(seed, index)
     fitted = letterbox(scene.image, WIDTH, WIDTH)
-    return Frame(fitted.image[:HEIGHT].copy(), scene.boxes * fitted.scale, scene.landmarks * fitted.scale)
+    return TrainingFrame(fitted.image[:HEIGHT].copy(), scene.boxes * fitted.scale, scene.landmarks * fitted.scale)
 
 
 def _faces(each: int, seed: int, number: int) -> NDArray[np.uint8]:

@@ -17,7 +17,7 @@ from rkface.runtime.progress import Stage, stage
 
 from . import losses, models, samples
 from .muon import Muon
-from .training_plan import Plan
+from .training_plan import TrainingPlan
 
 HERE = Path(__file__).parent
 _MARGIN = 0.35  # CosFace's own choice (arXiv 1801.09414)
@@ -28,7 +28,7 @@ _WINDOWED = 0.95  # share of the detector's training that sees parts of scenes, 
 _LEARN_SLOPES = 0.85  # share of the training after which PReLU slopes are learned too
 
 
-def train_recognizer(plan: Plan) -> models.IResNet:
+def train_recognizer(plan: TrainingPlan) -> models.IResNet:
     with stage("render faces") as line:
         data = samples.crops(plan.people, plan.shots, plan.seed, plan.workers, line.advance)
         line.note = f"{len(data.images)} of {plan.people} synthetic people"
@@ -52,12 +52,12 @@ def train_recognizer(plan: Plan) -> models.IResNet:
     return model
 
 
-def train_detector(plan: Plan) -> models.Detector:
+def train_detector(plan: TrainingPlan) -> models.DemoDetector:
     with stage("render scenes") as line:
         data = samples.frames(plan.scenes, plan.seed, plan.workers, line.advance)
         line.note = f"{sum(len(frame.boxes) for frame in data)} faces in {plan.scenes} pictures"
     torch.manual_seed(plan.seed)
-    model = models.Detector()
+    model = models.DemoDetector()
     model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     steps = int(len(data) * plan.scene_passes / np.mean([batch for _, batch in _WINDOWS]))
     optimizers = _detector_optimizers(model)
@@ -84,7 +84,7 @@ def train_detector(plan: Plan) -> models.Detector:
     return model
 
 
-def _detector_optimizers(model: models.Detector) -> list[torch.optim.Optimizer]:
+def _detector_optimizers(model: models.DemoDetector) -> list[torch.optim.Optimizer]:
     """Muon for the kernels inside; AdamW for what reads the picture, what answers, gains and biases."""
     ends = [model.stem[0], model.score, model.box, model.point]
     outside = {id(parameter) for end in ends for parameter in end.parameters()}
@@ -165,7 +165,7 @@ def parser() -> argparse.ArgumentParser:
 def main() -> int:
     options = parser().parse_args()
     torch.set_num_threads(options.threads)
-    plan = Plan(
+    plan = TrainingPlan(
         options.seed,
         options.people,
         options.shots,

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
-class Plan:
+class TrainingPlan:
     """How much to render and to train: ``people`` × ``shots`` crops, ``scenes`` pictures, and passes over each."""
 
     seed: int

@@ -14,16 +14,16 @@ from numpy.typing import NDArray
 from rkface.runtime.detect import THRESHOLD, Level
 from rkface.runtime.faces import Faces
 
-from .parity import match
+from .parity import match_boxes
 
 THRESHOLDS = (0.3, 0.4, 0.5, 0.6, 0.7)
 MARGIN = 0.1  # a face this much below the threshold was seen, and only scored lower
 LOWEST = THRESHOLDS[0] - MARGIN  # decode from here on, and all questions below can be answered
 SIZES = (24.0, 48.0, 96.0)  # input pixels: below the first a face is small, from the last on large
-SPOKEN = THRESHOLDS[0]  # FP32's score from which an anchor speaks of a face, and its box and landmarks count
-COARSE = 0.02  # step of scores above which the thresholds of people who tune them fall between two values
-LOST, ENOUGH = 0.05, 20  # share of the small faces whose loss is worth a note, and how many there have to be
-CUT = 0.9  # share of FP32's highest score that the quantized one has to reach on every stride
+FACE_SCORE = THRESHOLDS[0]  # FP32's score from which an anchor speaks of a face, and its box and landmarks count
+COARSE_STEP = 0.02  # step of scores above which the thresholds of people who tune them fall between two values
+NOTABLE_LOSS, MIN_FACES = 0.05, 20  # share of the small faces whose loss is worth a note, and how many there have to be
+MIN_TOP_SHARE = 0.9  # share of FP32's highest score that the quantized one has to reach on every stride
 
 Floats = NDArray[np.float32]
 Mask = NDArray[np.bool_]
@@ -50,7 +50,7 @@ class OutputError:
 
 
 @dataclass(frozen=True)
-class AtThreshold:
+class ThresholdErrors:
     """Both detectors at one score threshold. ``missed`` are FP32's ``faces`` without a partner, ``lost`` those of them
     that have none even 0.1 below; ``extra`` are the quantized detector's without one, ``invented`` those of them that
     FP32 does not see even 0.1 below."""
@@ -64,7 +64,7 @@ class AtThreshold:
 
 
 @dataclass(frozen=True)
-class OfSize:
+class SizeErrors:
     """The same at the usual threshold for faces from ``low`` to ``high`` input pixels (root of the box's area; None: no
     limit). Mean IoU and landmark error (share of the inter-ocular distance) are over ``faces`` minus ``missed``."""
 
@@ -79,12 +79,12 @@ class OfSize:
 
 
 @dataclass(frozen=True)
-class Scenes:
+class SceneErrors:
     """Both detectors on one kind of images."""
 
     images: int
-    thresholds: tuple[AtThreshold, ...]
-    sizes: tuple[OfSize, ...]
+    thresholds: tuple[ThresholdErrors, ...]
+    sizes: tuple[SizeErrors, ...]
 
 
 @dataclass(frozen=True)
@@ -92,8 +92,8 @@ class DetectorEvidence:
     """``photos`` as they were taken, ``mosaics`` of them shrunk (convert/mosaic.py); ``outputs`` over both."""
 
     outputs: tuple[OutputError, ...]
-    photos: Scenes
-    mosaics: Scenes
+    photos: SceneErrors
+    mosaics: SceneErrors
 
 
 def output_errors(
@@ -105,7 +105,7 @@ def output_errors(
         for level in layout:
             at = {"score": level.scores, "box": level.boxes, "landmark": level.landmarks}[kind]
             unit = 1 if kind == "score" else level.stride
-            spoken = reference[level.scores].reshape(-1) >= SPOKEN
+            spoken = reference[level.scores].reshape(-1) >= FACE_SCORE
             before, after = (outputs[at].reshape(len(spoken), -1)[spoken] for outputs in (reference, quantized))
             error = (after.astype(np.float64) - before) * unit
             step = _step(quantized[at])
@@ -129,26 +129,26 @@ def _step(values: Floats) -> float | None:
     return float(np.diff(distinct).min()) if 1 < len(distinct) <= 256 else None
 
 
-def own_steps(outputs: Sequence[OutputError]) -> bool:
+def have_separate_scales(outputs: Sequence[OutputError]) -> bool:
     """Whether no two outputs of a quantized detector are quantized together, with one scale for both."""
     steps = [one.step / (1 if one.kind == "score" else one.stride) for one in outputs if one.step]
     return len(steps) == len(outputs) == len({float(f"{step:.6g}") for step in steps})
 
 
-def compare_scenes(reference: Sequence[Faces], quantized: Sequence[Faces], scales: Sequence[float]) -> Scenes:
+def compare_scenes(reference: Sequence[Faces], quantized: Sequence[Faces], scales: Sequence[float]) -> SceneErrors:
     """Both detectors' faces on the same images, decoded from a score of 0.2 on.
 
     Suppression goes by falling score, so that what it keeps of a lower threshold is, above a higher one, what it keeps
     of that one. ``scales`` are input pixels per pixel of each image.
     """
-    return Scenes(
+    return SceneErrors(
         len(reference),
         tuple(_at(threshold, reference, quantized) for threshold in THRESHOLDS),
         _sizes(reference, quantized, scales),
     )
 
 
-def _at(threshold: float, reference: Sequence[Faces], quantized: Sequence[Faces]) -> AtThreshold:
+def _at(threshold: float, reference: Sequence[Faces], quantized: Sequence[Faces]) -> ThresholdErrors:
     faces = missed = lost = extra = invented = 0
     for ours, theirs in zip(reference, quantized, strict=True):
         faces += len(_from(ours, threshold))
@@ -156,10 +156,10 @@ def _at(threshold: float, reference: Sequence[Faces], quantized: Sequence[Faces]
         missed, lost = missed + int(unseen.sum()), lost + int(gone.sum())
         unseen, gone = _without(theirs, ours, threshold)
         extra, invented = extra + int(unseen.sum()), invented + int(gone.sum())
-    return AtThreshold(threshold, faces, missed, lost, extra, invented)
+    return ThresholdErrors(threshold, faces, missed, lost, extra, invented)
 
 
-def _sizes(reference: Sequence[Faces], quantized: Sequence[Faces], scales: Sequence[float]) -> tuple[OfSize, ...]:
+def _sizes(reference: Sequence[Faces], quantized: Sequence[Faces], scales: Sequence[float]) -> tuple[SizeErrors, ...]:
     rows: list[tuple[float, Mask]] = []  # of FP32's faces: size; missed, lost
     others: list[tuple[float, Mask]] = []
     pairs: list[tuple[float, float, float]] = []  # size, IoU, landmark error
@@ -168,7 +168,7 @@ def _sizes(reference: Sequence[Faces], quantized: Sequence[Faces], scales: Seque
         rows += zip(_size(ours, scale), np.stack(_without(before, after, THRESHOLD), axis=1), strict=True)
         others += zip(_size(theirs, scale), np.stack(_without(after, before, THRESHOLD), axis=1), strict=True)
         sizes = _size(ours, scale)
-        for row, column, iou in match(ours.boxes, theirs.boxes):
+        for row, column, iou in match_boxes(ours.boxes, theirs.boxes):
             error = np.linalg.norm(ours.landmarks[row] - theirs.landmarks[column], axis=1).mean()
             eyes = np.linalg.norm(ours.landmarks[row, 0] - ours.landmarks[row, 1])
             pairs.append((sizes[row], iou, float(error / max(eyes, 1e-6))))
@@ -179,7 +179,7 @@ def _sizes(reference: Sequence[Faces], quantized: Sequence[Faces], scales: Seque
         matched = [pair[1:] for pair in pairs if low <= pair[0] < (high or np.inf)]
         iou, error = np.mean(matched, axis=0) if matched else (0.0, 0.0)
         found.append(
-            OfSize(
+            SizeErrors(
                 low,
                 high,
                 len(within),
@@ -208,30 +208,35 @@ def _without(faces: Faces, others: Faces, threshold: float) -> tuple[Mask, Mask]
 
     def alone(among: Faces) -> Mask:
         mask = np.ones(len(asked), bool)
-        mask[[row for row, *_ in match(asked.boxes, among.boxes)]] = False
+        mask[[row for row, *_ in match_boxes(asked.boxes, among.boxes)]] = False
         return mask
 
     unseen = alone(_from(others, threshold))
     return unseen, unseen & alone(_from(others, threshold - MARGIN))
 
 
-def remarks(evidence: DetectorEvidence) -> tuple[str, ...]:
+def detector_notes(evidence: DetectorEvidence) -> tuple[str, ...]:
     """What a person should be told, although the bar is cleared."""
     said = []
     for group in evidence.mosaics.sizes:
-        if group.high and group.high <= SIZES[1] and group.faces >= ENOUGH and group.lost > LOST * group.faces:
+        if (
+            group.high
+            and group.high <= SIZES[1]
+            and group.faces >= MIN_FACES
+            and group.lost > NOTABLE_LOSS * group.faces
+        ):
             said.append(
                 f"detector: of {group.faces} faces of {group.low:g} to {group.high:g} input pixels in mosaics of the "
                 f"photos, the quantized one does not see {group.lost} that FP32 sees: for small faces take a larger "
                 "--size, or other calibration photos"
             )
     scores = [one for one in evidence.outputs if one.kind == "score"]
-    coarse = [one.step for one in scores if one.step and one.step > COARSE]
+    coarse = [one.step for one in scores if one.step and one.step > COARSE_STEP]
     if coarse:
         said.append(
             f"detector: its scores move in steps of {max(coarse):.2f}: they seem to share a scale with other outputs"
         )
-    cut = [one for one in scores if one.anchors >= ENOUGH and one.tops[1] < CUT * one.tops[0]]
+    cut = [one for one in scores if one.anchors >= MIN_FACES and one.tops[1] < MIN_TOP_SHARE * one.tops[0]]
     said += [
         f"detector: at stride {one.stride} no score passes {one.tops[1]:.2f} where FP32's reach {one.tops[0]:.2f}: "
         "faces of that size have to be among the calibration photos"

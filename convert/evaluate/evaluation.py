@@ -13,26 +13,26 @@ from numpy.typing import NDArray
 from rkface.runtime.embed import unit
 from rkface.runtime.progress import stage
 
-from .groups import Group, by_group
-from .groups import remarks as remarks_on_groups
-from .labeled_faces import Labeled
+from .groups import GroupResult, evaluate_groups
+from .groups import group_notes as remarks_on_groups
+from .labeled_faces import LabeledFaces
 from .verification import (
     ERRORS_TO_BE_SURE,
     FEW_PEOPLE,
     FEW_SAME,
     FOLDS,
-    Counts,
+    AcceptCounts,
     Estimate,
-    Ranked,
-    Share,
+    Proportion,
+    RankedPairs,
     TenFold,
-    accuracy,
-    enough,
-    interval,
-    rank,
-    resample,
-    share,
-    tars,
+    accuracy_at,
+    bootstrap_interval,
+    enough_pairs,
+    proportion,
+    rank_pairs,
+    resample_people,
+    tar_at_fars,
     ten_fold,
 )
 
@@ -45,16 +45,16 @@ Images = NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
-class Operating:
+class OperatingPoint:
     """What happens at a threshold: ``far`` of the different-person and ``tar`` of the same-person pairs pass."""
 
     threshold: Estimate
-    far: Share
-    tar: Share
+    far: Proportion
+    tar: Proportion
 
 
 @dataclass(frozen=True)
-class Figures:
+class ModelFigures:
     """One model.
 
     chosen      at the lowest threshold that keeps to the FAR asked for; of too few pairs it accepts none
@@ -67,17 +67,17 @@ class Figures:
     model: str
     eer: Estimate
     best_threshold: Estimate
-    accuracy: Share
+    accuracy: Proportion
     folds: TenFold | None
-    tar: dict[str, Share]
-    chosen: Operating
-    current: Operating
+    tar: dict[str, Proportion]
+    chosen: OperatingPoint
+    current: OperatingPoint
     roc: tuple[tuple[float, float], ...]
     histograms: tuple[tuple[int, ...], tuple[int, ...]]
 
 
 @dataclass(frozen=True)
-class Evaluation:
+class EvaluationResult:
     """kind, people, photos, same, different: what was evaluated on. far: asked for. bins: edges of the histograms.
     shift, shift_best: INT8's threshold minus FP32's, at ``far`` and where each is the most accurate; None without INT8.
     changed: pairs that INT8 decides otherwise at the manifest's threshold. few: what there is too little of to trust
@@ -95,18 +95,18 @@ class Evaluation:
     same: int
     different: int
     far: float
-    models: tuple[Figures, ...]
+    models: tuple[ModelFigures, ...]
     bins: tuple[float, ...]
     shift: Estimate | None
     shift_best: Estimate | None
     changed: int | None
     few: tuple[str, ...]
     notes: tuple[str, ...]
-    groups: tuple[Group, ...] = ()
+    groups: tuple[GroupResult, ...] = ()
     command: str = ""
 
     @property
-    def decisive(self) -> Figures:
+    def decisive(self) -> ModelFigures:
         """The model that the board runs, where it was evaluated."""
         return self.models[-1]
 
@@ -115,7 +115,7 @@ class Evaluation:
 
 
 @dataclass(frozen=True)
-class Asked:
+class EvaluationRequest:
     """What to work out: the threshold for ``far``, beside the manifest's ``current`` one."""
 
     bundle: str
@@ -125,19 +125,19 @@ class Asked:
     current: float
 
 
-def questions(labeled: Labeled, golden: Images | None = None) -> Images:
+def recognizer_inputs(labeled: LabeledFaces, golden: Images | None = None) -> Images:
     """What the recognizer is asked: ``golden`` inputs, the crops and, where the protocol wants it, these mirrored."""
     parts = [labeled.crops] if golden is None else [golden, labeled.crops]
     return np.concatenate([*parts, labeled.crops[:, :, ::-1]] if labeled.mirrored else parts)
 
 
-def faces_of(raw: Floats, labeled: Labeled) -> Floats:
+def face_embeddings(raw: Floats, labeled: LabeledFaces) -> Floats:
     """Raw embeddings of the crops, and of the mirrored ones behind them → N×D of unit length, one a face."""
     count = len(labeled.crops)
     return unit(raw[:count] + raw[count:] if labeled.mirrored else raw)
 
 
-def cosines_of(embeddings: Floats, labeled: Labeled) -> Floats:
+def pair_cosines(embeddings: Floats, labeled: LabeledFaces) -> Floats:
     """P float32."""
     cosines = np.zeros(len(labeled.first), np.float32)
     for start in range(0, len(cosines), BATCH):
@@ -147,21 +147,21 @@ def cosines_of(embeddings: Floats, labeled: Labeled) -> Floats:
     return cosines
 
 
-def evaluate(
-    asked: Asked,
-    labeled: Labeled,
+def evaluate_pairs(
+    asked: EvaluationRequest,
+    labeled: LabeledFaces,
     cosines: dict[str, Floats],
     notes: Sequence[str] = (),
     groups: NDArray[np.str_] | None = None,
-) -> Evaluation:
+) -> EvaluationResult:
     """``cosines``: of every pair, by the name of the model; FP32's first, then what the NPU computes. ``groups``: that
     of each face."""
     same, people = labeled.same, len(np.unique(labeled.people))
     different = int((~same).sum())
-    ranked = {name: rank(values, same) for name, values in cosines.items()}
+    ranked = {name: rank_pairs(values, same) for name, values in cosines.items()}
     with stage("resample people") as shown:
         owners = labeled.people[labeled.first], labeled.people[labeled.second]
-        drawn = resample(list(ranked.values()), *owners, asked.far, shown.advance)
+        drawn = resample_people(list(ranked.values()), *owners, asked.far, shown.advance)
         shown.note = f"{len(drawn)} times, {people} people"
     low, high = (float(limit(np.concatenate(list(cosines.values())))) for limit in (np.min, np.max))
     bins = np.linspace(low, max(high, low + 1e-3), BINS + 1)
@@ -175,16 +175,16 @@ def evaluate(
     if len(models) > 1:
         moved = drawn[:, 1] - drawn[:, 0]
         shifts = [
-            interval(models[1].chosen.threshold.value - models[0].chosen.threshold.value, moved[:, 0]),
-            interval(models[1].best_threshold.value - models[0].best_threshold.value, moved[:, 1]),
+            bootstrap_interval(models[1].chosen.threshold.value - models[0].chosen.threshold.value, moved[:, 0]),
+            bootstrap_interval(models[1].best_threshold.value - models[0].best_threshold.value, moved[:, 1]),
         ]
-    parts: tuple[Group, ...] = ()
+    parts: tuple[GroupResult, ...] = ()
     told: list[str] = []
     if groups is not None:
-        parts = by_group(labeled, groups, cosines, [one.chosen.threshold.value for one in models], asked.far)
+        parts = evaluate_groups(labeled, groups, cosines, [one.chosen.threshold.value for one in models], asked.far)
         told = remarks_on_groups(parts, groups, asked.far, models[-1].chosen.tar)
     decided = [values >= asked.current for values in cosines.values()]
-    return Evaluation(
+    return EvaluationResult(
         bundle=asked.bundle, digest=asked.digest, synthetic=asked.synthetic, kind=labeled.kind, people=people,
         photos=labeled.photos, faceless=labeled.faceless, unreadable=labeled.unreadable, faces=len(labeled.crops),
         same=int(same.sum()), different=different, far=asked.far, models=models,
@@ -197,27 +197,27 @@ def evaluate(
 
 def _figures(
     name: str,
-    ranked: Ranked,
+    ranked: RankedPairs,
     cosines: Floats,
-    labeled: Labeled,
+    labeled: LabeledFaces,
     *,
     drawn: NDArray[Any],
     far: float,
     current: float,
     bins: NDArray[Any],
-) -> Figures:
+) -> ModelFigures:
     counts, same = ranked.counts(), labeled.same
     best = counts.most_accurate()
     at = counts.at_far(far)
     order = np.arange(len(same)) if labeled.ordered else np.random.default_rng(0).permutation(len(same))
-    return Figures(
+    return ModelFigures(
         model=name,
-        eer=interval(counts.eer(), drawn[:, 2]),
-        best_threshold=interval(counts.thresholds[best], drawn[:, 1]),
-        accuracy=accuracy(counts, best),
+        eer=bootstrap_interval(counts.eer(), drawn[:, 2]),
+        best_threshold=bootstrap_interval(counts.thresholds[best], drawn[:, 1]),
+        accuracy=accuracy_at(counts, best),
         folds=ten_fold(cosines[order], same[order]) if len(same) >= FOLDS else None,
-        tar={f"{one:g}": value for one, value in tars(counts).items()},
-        chosen=_operating(counts, at, interval(counts.thresholds[at], drawn[:, 0])),
+        tar={f"{one:g}": value for one, value in tar_at_fars(counts).items()},
+        chosen=_operating(counts, at, bootstrap_interval(counts.thresholds[at], drawn[:, 0])),
         current=_operating(counts, ranked.at(current), Estimate(current, current, current)),
         roc=_roc(counts),
         histograms=(_histogram(cosines[same], bins), _histogram(cosines[~same], bins)),
@@ -228,13 +228,13 @@ def _histogram(values: Floats, bins: NDArray[Any]) -> tuple[int, ...]:
     return tuple(np.histogram(values, bins)[0].tolist())
 
 
-def _operating(counts: Counts, at: int, threshold: Estimate) -> Operating:
-    return Operating(
-        threshold, share(counts.different[at], counts.different[0]), share(counts.same[at], counts.same[0])
+def _operating(counts: AcceptCounts, at: int, threshold: Estimate) -> OperatingPoint:
+    return OperatingPoint(
+        threshold, proportion(counts.different[at], counts.different[0]), proportion(counts.same[at], counts.same[0])
     )
 
 
-def _roc(counts: Counts) -> tuple[tuple[float, float], ...]:
+def _roc(counts: AcceptCounts) -> tuple[tuple[float, float], ...]:
     """At a FAR of 0, and from that of one pair to 1, evenly on a logarithmic axis."""
     places = [counts.at_far(far) for far in (0, *np.geomspace(1 / counts.different[0], 1, CURVE))]
     return tuple(
@@ -243,10 +243,10 @@ def _roc(counts: Counts) -> tuple[tuple[float, float], ...]:
     )
 
 
-def _few(figures: Figures, people: int, far: float) -> list[str]:
+def _few(figures: ModelFigures, people: int, far: float) -> list[str]:
     different, same = figures.chosen.far, figures.chosen.tar.total
     found = []
-    if not enough(far, different.total):
+    if not enough_pairs(far, different.total):
         found.append(
             f"{different.total:,.0f} pairs of different people say nothing about a FAR of {far:g}, at least "
             f"{math.ceil(1 / far - 1e-9):,} are needed: the threshold is the lowest that accepts none of them, and its "
@@ -264,7 +264,7 @@ def _few(figures: Figures, people: int, far: float) -> list[str]:
     return found
 
 
-def _advice(figures: Figures, asked: Asked) -> list[str]:
+def _advice(figures: ModelFigures, asked: EvaluationRequest) -> list[str]:
     found, far = [], asked.far
     chosen, current = figures.chosen, figures.current
     if 1 - 1e-9 <= far * chosen.far.total < ERRORS_TO_BE_SURE:

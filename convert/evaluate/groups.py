@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 
 from rkface.runtime.errors import InputError
 
-from ..label_files import read_table
-from .labeled_faces import Labeled
-from .verification import FEW_SAME, Share, enough, rank, share
+from ..label_files import read_csv_rows
+from .labeled_faces import LabeledFaces
+from .verification import FEW_SAME, Proportion, enough_pairs, proportion, rank_pairs
 
 
 @dataclass(frozen=True)
@@ -25,13 +25,13 @@ class GroupFigures:
     pairs. ``threshold``: the lowest that keeps to the FAR asked for within the group, None of too few pairs."""
 
     model: str
-    far: Share | None
-    tar: Share | None
+    far: Proportion | None
+    tar: Proportion | None
     threshold: float | None
 
 
 @dataclass(frozen=True)
-class Group:
+class GroupResult:
     """``same``, ``different``: its pairs; both faces of a pair are of the group."""
 
     name: str
@@ -44,7 +44,7 @@ class Group:
 def read_groups(path: Path) -> dict[str, str]:
     """Group by name of a person's folder, or of a photo, from a CSV with a header and two columns: name, group."""
     found: dict[str, str] = {}
-    for number, row in enumerate(read_table(path), 2):
+    for number, row in enumerate(read_csv_rows(path), 2):
         if len(row) != 2 or not all(row):
             raise InputError(f"{path}, line {number}: not «name,group»: {','.join(row)[:80]}")
         name, group = row
@@ -53,7 +53,7 @@ def read_groups(path: Path) -> dict[str, str]:
     return found
 
 
-def grouped(labeled: Labeled, groups: Mapping[str, str]) -> NDArray[np.str_]:
+def group_of_faces(labeled: LabeledFaces, groups: Mapping[str, str]) -> NDArray[np.str_]:
     """The group of each face, "" where it has none. InputError where none has one, or one person has two."""
     of = np.array([groups.get(label, "") for label in labeled.labels])
     if not (of != "").any():
@@ -64,13 +64,13 @@ def grouped(labeled: Labeled, groups: Mapping[str, str]) -> NDArray[np.str_]:
     return of
 
 
-def by_group(
-    labeled: Labeled,
+def evaluate_groups(
+    labeled: LabeledFaces,
     of: NDArray[np.str_],
     cosines: Mapping[str, NDArray[np.float32]],
     thresholds: Sequence[float],
     far: float,
-) -> tuple[Group, ...]:
+) -> tuple[GroupResult, ...]:
     """``of``: each face's group; ``cosines``: of every pair, by model; ``thresholds``: chosen for all, one a model."""
     first, second = of[labeled.first], of[labeled.second]
     found = []
@@ -82,7 +82,7 @@ def by_group(
             for (model, values), threshold in zip(cosines.items(), thresholds, strict=True)
         )
         people = len(np.unique(labeled.people[of == name]))
-        found.append(Group(name, people, int(same.sum()), int((~same).sum()), models))
+        found.append(GroupResult(name, people, int(same.sum()), int((~same).sum()), models))
     return tuple(found)
 
 
@@ -90,15 +90,15 @@ def _figures(
     model: str, cosines: NDArray[np.float32], same: NDArray[np.bool_], threshold: float, far: float
 ) -> GroupFigures:
     accepted = cosines >= threshold
-    shares = [share(int(accepted[kind].sum()), int(kind.sum())) if kind.any() else None for kind in (~same, same)]
+    shares = [proportion(int(accepted[kind].sum()), int(kind.sum())) if kind.any() else None for kind in (~same, same)]
     own = None
-    if shares[0] and enough(far, shares[0].total):
-        counts = rank(cosines, same).counts()
+    if shares[0] and enough_pairs(far, shares[0].total):
+        counts = rank_pairs(cosines, same).counts()
         own = float(counts.thresholds[counts.at_far(far)])
     return GroupFigures(model, shares[0], shares[1], own)
 
 
-def remarks(groups: Sequence[Group], of: NDArray[np.str_], far: float, tar: Share) -> list[str]:
+def group_notes(groups: Sequence[GroupResult], of: NDArray[np.str_], far: float, tar: Proportion) -> list[str]:
     """What to tell of the model that the board runs; ``far``: asked for, ``tar``: that of all pairs."""
     found = []
     if missing := int((of == "").sum()):
@@ -115,7 +115,7 @@ def remarks(groups: Sequence[Group], of: NDArray[np.str_], far: float, tar: Shar
             found.append(
                 f"{group.name}: {one.tar.value:.2%} of the pairs of one person are accepted, of all {tar.value:.2%}"
             )
-        if not enough(far, group.different) or group.same < FEW_SAME:
+        if not enough_pairs(far, group.different) or group.same < FEW_SAME:
             found.append(
                 f"{group.name}: {group.same:,} pairs of one person and {group.different:,} of two say little of it"
             )

@@ -21,7 +21,7 @@ from ..image_lists import to_rgb
 from ..label_files import read_pairs
 from .binfile import read_bin
 
-MOST_PAIRS = 2_000_000  # of each kind: enough for a FAR of 1e-6, and seconds of work
+MAX_PAIRS = 2_000_000  # of each kind: enough for a FAR of 1e-6, and seconds of work
 ALL_BELOW = 4096  # faces of which all pairs are made before some are drawn
 
 Images = NDArray[np.uint8]
@@ -29,7 +29,7 @@ Indices = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
-class Labeled:
+class LabeledFaces:
     """P labeled pairs over N faces, each the largest of its photo.
 
     kind           "people", "pairs" or "bin"
@@ -68,7 +68,7 @@ class Labeled:
 
 
 @dataclass(frozen=True)
-class Finder:
+class LargestFaceFinder:
     """The FP32 detector, its score ``threshold``, and the side of the recognizer's crops."""
 
     detector: Detector
@@ -77,7 +77,7 @@ class Finder:
 
 
 @dataclass(frozen=True)
-class _Found:
+class _LargestFaces:
     """The largest face of each photo that has one: ``place`` of the photo → crop (BGR)."""
 
     crops: dict[int, Images]
@@ -86,7 +86,7 @@ class _Found:
     digests: frozenset[str]
 
 
-def from_people(folder: Path, finder: Finder) -> Labeled:
+def from_people(folder: Path, finder: LargestFaceFinder) -> LabeledFaces:
     """All pairs among the photos in ``folder``, which has a sub-folder for each person.
 
     InputError where there are not two people, or no person with two photos that show a face.
@@ -100,7 +100,7 @@ def from_people(folder: Path, finder: Finder) -> Labeled:
             f"{folder}: photos of {len(names)} people: it needs a sub-folder for each person, of two people at least, "
             "with the person's photos in it"
         )
-    found = _find([photos[index] for index in inside], finder)
+    found = _find_largest_faces([photos[index] for index in inside], finder)
     number = {name: index for index, name in enumerate(names)}
     people = np.array([number[parts[inside[place]][0]] for place in found.crops], np.int64)
     notes = []
@@ -108,16 +108,16 @@ def from_people(folder: Path, finder: Finder) -> Labeled:
         notes.append(f"{outside} photos lie outside the people's folders and were left out")
     first, second, all_of_them = all_pairs(people)
     if not all_of_them:
-        notes.append(f"of all pairs, {MOST_PAIRS:,} at most of each kind were drawn, with a fixed seed")
+        notes.append(f"of all pairs, {MAX_PAIRS:,} at most of each kind were drawn, with a fixed seed")
     same = people[first] == people[second]
     _require_both(folder, same, found, len(inside))
-    return Labeled(
+    return LabeledFaces(
         "people", to_rgb(found.crops.values()), people, first, second, same, len(inside), found.faceless,
         found.unreadable, found.digests, tuple(notes), tuple(names[person] for person in people),
     )  # fmt: skip
 
 
-def from_pairs(table: Path, folder: Path, finder: Finder) -> Labeled:
+def from_pairs(table: Path, folder: Path, finder: LargestFaceFinder) -> LabeledFaces:
     """The pairs that the CSV ``table`` labels, of photos named by their path below ``folder``.
 
     Whose pairs are of one person, directly or by way of others, counts as one person. InputError where a photo is not
@@ -131,7 +131,7 @@ def from_pairs(table: Path, folder: Path, finder: Finder) -> Labeled:
             f"{table}: {len(absent)} of its {len(names)} photos are not below {folder}, {absent[0]!r} for one: name "
             "them by their path below it, or give the folder with --photos"
         )
-    found = _find([folder / name for name in names], finder)
+    found = _find_largest_faces([folder / name for name in names], finder)
     place = {names[index]: at for at, index in enumerate(found.crops)}
     number = {name: index for index, name in enumerate(names)}
     groups = connected(len(names), [(number[left], number[right]) for left, right, same in pairs if same])
@@ -147,13 +147,13 @@ def from_pairs(table: Path, folder: Path, finder: Finder) -> Labeled:
     people = np.unique([groups[index] for index in found.crops], return_inverse=True)[1].astype(np.int64)
     lost = len(pairs) - len(kept)
     notes = (f"{lost} of {len(pairs)} pairs were left out: one of their photos shows no face",) if lost else ()
-    return Labeled(
+    return LabeledFaces(
         "pairs", to_rgb(found.crops.values()), people, first, second, same > 0, len(names), found.faceless,
         found.unreadable, found.digests, notes, tuple(names[index] for index in found.crops),
     )  # fmt: skip
 
 
-def from_bin(file: Path, size: int) -> Labeled:
+def from_bin(file: Path, size: int) -> LabeledFaces:
     """The pairs of an InsightFace verification file, whose crops are aligned already; errors as of ``read_bin``, and
     where crops are no images of ``size``×``size``."""
     with stage("read the pairs") as shown:
@@ -173,8 +173,8 @@ def from_bin(file: Path, size: int) -> Labeled:
     same = np.array(content.same)
     shown_by = connected(len(unique), zip(first[same].tolist(), second[same].tolist(), strict=True))
     people = np.unique(shown_by, return_inverse=True)[1].astype(np.int64)
-    _require_both(file, same, _Found({}, 0, 0, frozenset()), len(unique))
-    return Labeled("bin", crops, people, first, second, same, len(unique))
+    _require_both(file, same, _LargestFaces({}, 0, 0, frozenset()), len(unique))
+    return LabeledFaces("bin", crops, people, first, second, same, len(unique))
 
 
 def all_pairs(people: Indices) -> tuple[Indices, Indices, bool]:
@@ -187,12 +187,12 @@ def all_pairs(people: Indices) -> tuple[Indices, Indices, bool]:
     if len(people) <= ALL_BELOW:
         different = np.stack(np.triu_indices(len(people), 1))
     else:  # too many to make: draw places, and forget the few that came twice
-        drawn = np.sort(random.integers(len(people), size=(2, MOST_PAIRS * 3 // 2)), axis=0)
+        drawn = np.sort(random.integers(len(people), size=(2, MAX_PAIRS * 3 // 2)), axis=0)
         codes = np.unique(drawn[0] * len(people) + drawn[1])
         different = np.stack(np.divmod(codes, len(people)))
     different = different[:, people[different[0]] != people[different[1]]]
     kept = [
-        kind if kind.shape[1] <= MOST_PAIRS else kind[:, np.sort(random.permutation(kind.shape[1])[:MOST_PAIRS])]
+        kind if kind.shape[1] <= MAX_PAIRS else kind[:, np.sort(random.permutation(kind.shape[1])[:MAX_PAIRS])]
         for kind in (same, different)
     ]
     complete = kept[0].shape[1] == same.shape[1] and kept[1].shape[1] == total
@@ -200,7 +200,7 @@ def all_pairs(people: Indices) -> tuple[Indices, Indices, bool]:
     return first, second, complete
 
 
-def _find(photos: Sequence[Path], finder: Finder) -> _Found:
+def _find_largest_faces(photos: Sequence[Path], finder: LargestFaceFinder) -> _LargestFaces:
     crops: dict[int, Images] = {}
     digests: set[str] = set()
     unreadable = 0
@@ -218,10 +218,10 @@ def _find(photos: Sequence[Path], finder: Finder) -> _Found:
                 crops[index] = align(image, faces.landmarks[faces.largest()], finder.size)
         faceless = len(photos) - len(crops) - unreadable
         shown.note = f"in {len(crops)} of {len(photos)} photos"
-    return _Found(crops, faceless, unreadable, frozenset(digests))
+    return _LargestFaces(crops, faceless, unreadable, frozenset(digests))
 
 
-def _require_both(where: Path, same: NDArray[np.bool_], found: _Found, photos: int) -> None:
+def _require_both(where: Path, same: NDArray[np.bool_], found: _LargestFaces, photos: int) -> None:
     if same.any() and not same.all():
         return
     lacking = "one person in two photos" if not same.any() else "two people"

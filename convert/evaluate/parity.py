@@ -12,17 +12,17 @@ from rkface.runtime.embed import unit
 from rkface.runtime.errors import ModelError
 from rkface.runtime.faces import Faces
 
-from ..recipe import Bar
+from ..recipe import AccuracyBar
 from ..recipe_search import Grade
-from .verification import Verification, verification
+from .verification import Verification, verify_pairs
 
 MATCH_IOU = 0.5
 TIGHT_IOU = 0.9
 
 # Below these something is wrong with models or photos, whatever the recipe; a healthy INT8 conversion of SCRFD and of
 # MobileFaceNet stands far above (docs/accuracy.md).
-SICK_MEAN_COSINE = 0.97
-WORST_MATCHED = 0.95
+BROKEN_MEAN_COSINE = 0.97
+MIN_MATCHED = 0.95
 
 # What a good detector reaches, and where the search for a better recipe ends.
 GOOD_LANDMARKS, GOOD_TIGHT, GOOD_WRONG = 0.02, 0.98, 0.01  # of the eye distance, and shares of all faces
@@ -30,7 +30,7 @@ GOOD_LANDMARKS, GOOD_TIGHT, GOOD_WRONG = 0.02, 0.98, 0.01  # of the eye distance
 # What liveness has to come to: the difference of its probability from FP32's, of all faces and of the worst. Of faces
 # that FP32 itself is not sure of, one may be decided otherwise. Chosen, not measured.
 LIVE_MEAN, LIVE_WORST = 0.02, 0.15
-LIVE_FLIPS = 0.02  # of all faces, or one
+LIVE_CHANGED = 0.02  # of all faces, or one
 
 Floats = NDArray[np.float32]
 
@@ -127,7 +127,7 @@ def compare_embeddings(reference: Floats, quantized: Floats) -> EmbeddingParity:
     )
 
 
-def overlaps(a: Floats, b: Floats) -> Floats:
+def box_ious(a: Floats, b: Floats) -> Floats:
     """N×M intersection over union of N×4 and M×4 boxes (x1, y1, x2, y2)."""
     low = np.maximum(a[:, None, :2], b[None, :, :2])
     high = np.minimum(a[:, None, 2:], b[None, :, 2:])
@@ -136,10 +136,10 @@ def overlaps(a: Floats, b: Floats) -> Floats:
     return np.asarray(shared / np.maximum(areas[0][:, None] + areas[1][None] - shared, 1e-9), np.float32)
 
 
-def match(reference: Floats, quantized: Floats, iou: float = MATCH_IOU) -> list[tuple[int, int, float]]:
+def match_boxes(reference: Floats, quantized: Floats, iou: float = MATCH_IOU) -> list[tuple[int, int, float]]:
     """Pairs (index in reference, index in quantized, IoU) of N×4 and M×4 boxes, largest overlap first, each box in one
     pair at most."""
-    table = overlaps(reference, quantized)
+    table = box_ious(reference, quantized)
     pairs = []
     while table.size and (best := float(table.max())) >= iou:
         row, column = (int(index) for index in np.unravel_index(int(table.argmax()), table.shape))
@@ -152,7 +152,7 @@ def compare_faces(reference: Sequence[Faces], quantized: Sequence[Faces]) -> Det
     """Both detectors' faces on the same images."""
     ious, errors = [], []
     for ours, theirs in zip(reference, quantized, strict=True):
-        for row, column, iou in match(ours.boxes, theirs.boxes):
+        for row, column, iou in match_boxes(ours.boxes, theirs.boxes):
             ious.append(iou)
             eyes = float(np.linalg.norm(ours.landmarks[row, 0] - ours.landmarks[row, 1]))
             distance = np.linalg.norm(ours.landmarks[row] - theirs.landmarks[column], axis=1).mean()
@@ -186,7 +186,7 @@ def compare_pairs(
     if not labeled:
         return PairParity(len(first), threshold, changed)
     return PairParity(
-        len(first), threshold, changed, int(same.sum()), verification(before, same), verification(after, same)
+        len(first), threshold, changed, int(same.sum()), verify_pairs(before, same), verify_pairs(after, same)
     )
 
 
@@ -199,7 +199,7 @@ def compare_liveness(reference: Floats, quantized: Floats, threshold: float) -> 
     )
 
 
-def likeness(embeddings: Floats) -> float:
+def mean_cosine_between(embeddings: Floats) -> float:
     """The mean cosine between different ones of N×D unit embeddings, N ≥ 2."""
     table = embeddings @ embeddings.T
     return float(np.mean(table[~np.eye(len(table), dtype=bool)]))
@@ -212,7 +212,7 @@ def check_recognizer(name: str, embeddings: Floats, mirrored: Floats) -> None:
     Both are N×D unit embeddings, of N ≥ 2 faces and of the same mirrored.
     """
     own = float(np.mean(np.sum(embeddings * mirrored, axis=1)))
-    others = likeness(embeddings)
+    others = mean_cosine_between(embeddings)
     if not own > others + 0.1:
         raise ModelError(
             f"{name} does not tell faces apart: the cosine between a face and its mirror image is {own:.2f}, between "
@@ -220,7 +220,7 @@ def check_recognizer(name: str, embeddings: Floats, mirrored: Floats) -> None:
         )
 
 
-def grade_embeddings(parity: EmbeddingParity, bar: Bar) -> Grade:
+def grade_embeddings(parity: EmbeddingParity, bar: AccuracyBar) -> Grade:
     """By the mean cosine; good where the worst face is as well."""
     return Grade(
         parity.mean >= bar.mean and parity.minimum >= bar.minimum,
@@ -249,7 +249,7 @@ def grade_liveness(parity: LivenessParity) -> Grade:
     return Grade(
         parity.mean <= LIVE_MEAN
         and parity.worst <= LIVE_WORST
-        and parity.flips <= max(1, int(LIVE_FLIPS * parity.faces)),
+        and parity.flips <= max(1, int(LIVE_CHANGED * parity.faces)),
         (-parity.flips, -parity.mean),
         f"probability {parity.mean:.3f} off, {parity.worst:.3f} at most; {parity.flips} of {parity.faces} faces "
         f"decided otherwise at {parity.threshold:g}",
@@ -257,7 +257,7 @@ def grade_liveness(parity: LivenessParity) -> Grade:
     )
 
 
-def fault(parity: Parity, bar: Bar) -> str | None:
+def find_fault(parity: Parity, bar: AccuracyBar) -> str | None:
     """Why the quantized models are too far from FP32 to be handed to anyone, and what to do; None where all is well."""
     embedding, detection = parity.embedding, parity.detection
     if not grade_embeddings(embedding, bar).clears:
@@ -266,7 +266,7 @@ def fault(parity: Parity, bar: Bar) -> str | None:
             f"{bar.mean:g} is asked, worst face {embedding.minimum:.4f} where {bar.minimum:g} is. Calibrate on other "
             "faces, use --recipe auto or --no-quantize, or ask for less with --min-cosine"
         )
-    if detection.matched < WORST_MATCHED * detection.faces:
+    if detection.matched < MIN_MATCHED * detection.faces:
         return (
             f"the quantized detector finds only {detection.matched} of the {detection.faces} faces that FP32 finds. "
             "Calibrate on other photos, use --recipe auto, or --no-quantize"
@@ -274,7 +274,7 @@ def fault(parity: Parity, bar: Bar) -> str | None:
     if parity.liveness is not None and not (grade := grade_liveness(parity.liveness)).clears:
         return (
             f"the quantized liveness model is too far from FP32: {grade.said} (asked: {LIVE_MEAN:g} off, "
-            f"{LIVE_WORST:g} at most, {LIVE_FLIPS:.0%} of the faces or one). Calibrate on other photos, "
+            f"{LIVE_WORST:g} at most, {LIVE_CHANGED:.0%} of the faces or one). Calibrate on other photos, "
             "use --recipe auto, or --no-quantize"
         )
     return None

@@ -23,12 +23,12 @@ from rkface.runtime.embed import unit
 from rkface.runtime.errors import BundleError, InputError, WorkError
 from rkface.runtime.progress import stage
 
-from ..acquire import Sources
-from ..prepared_model import Prepared
+from ..acquire import ModelSources
+from ..prepared_model import PreparedModel
 from ..recipe import Recipe
-from ..recipe_cost import read_graph
+from ..recipe_cost import read_cost_graph
 from ..run_recipe import attempts
-from ..simplify import Simplified, fix
+from ..simplify import SimplifiedModel, fix_input
 from ..targets import find_target
 from ..toolkit.quantize import require_toolkit
 
@@ -41,23 +41,23 @@ Images = NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
-class Golden:
+class RecognizerGolden:
     """What the bundle's recognizer answered when it was made: ``inputs`` G×H×W×3 uint8 RGB, ``simulator`` G×D."""
 
     inputs: Images
     simulator: Floats
 
 
-def read_golden(bundle: Bundle) -> Golden:
+def read_recognizer_golden(bundle: Bundle) -> RecognizerGolden:
     path, output = bundle.folder / "golden.npz", bundle.manifest.recognizer.outputs[0].name
     try:
         with np.load(path, allow_pickle=False) as arrays:
-            return Golden(arrays["recognizer/inputs"], arrays[f"recognizer/simulator/{output}"])
+            return RecognizerGolden(arrays["recognizer/inputs"], arrays[f"recognizer/simulator/{output}"])
     except (OSError, KeyError, ValueError) as error:
         raise BundleError(f"{path}: holds no golden vectors of the recognizer ({error}): convert again") from error
 
 
-def find_set(bundle: Bundle, given: Path | None) -> CalibrationSet | None:
+def find_calibration_set(bundle: Bundle, given: Path | None) -> CalibrationSet | None:
     """The set that ``bundle`` was calibrated with: ``given``, or the one that `rkface convert` left in a .work folder
     beside the bundle; None where there is none. InputError where ``given`` is another."""
     recorded = bundle.manifest.provenance.get("calibration") or {}
@@ -78,16 +78,16 @@ def find_set(bundle: Bundle, given: Path | None) -> CalibrationSet | None:
     return None
 
 
-def open_recognizer(bundle: Bundle, provider: str = "cpu") -> Prepared:
+def open_recognizer(bundle: Bundle, provider: str = "cpu") -> PreparedModel:
     """The FP32 recognizer. BundleError where the bundle came without it."""
     model, path = bundle.manifest.recognizer, bundle.reference("recognizer")
-    fixed = fix(path, "recognizer")
+    fixed = fix_input(path, "recognizer")
     nodes = len(fixed.proto.graph.node)
-    simplified = Simplified(path, model.input, model.outputs, (nodes, nodes))
-    return Prepared(fixed, simplified, read_graph(path), open_reference(path, model.input, (provider,)))
+    simplified = SimplifiedModel(path, model.input, model.outputs, (nodes, nodes))
+    return PreparedModel(fixed, simplified, read_cost_graph(path), open_reference(path, model.input, (provider,)))
 
 
-def embed_all(model: Prepared, images: Images, progress: Callable[[int, int], None]) -> Floats:
+def embed_fp32(model: PreparedModel, images: Images, progress: Callable[[int, int], None]) -> Floats:
     """FP32's raw embeddings, N×D, of N crops (RGB)."""
     rows = []
     for index in range(len(images)):
@@ -97,7 +97,7 @@ def embed_all(model: Prepared, images: Images, progress: Callable[[int, int], No
 
 
 def embed_rebuilt(
-    bundle: Bundle, model: Prepared, calibration: CalibrationSet | None, asked: Images, work: Path
+    bundle: Bundle, model: PreparedModel, calibration: CalibrationSet | None, asked: Images, work: Path
 ) -> Floats:
     """Raw embeddings, N×D, of the quantized recognizer, built again in ``work``, for N + G crops ``asked``, of which
     the first G are the bundle's golden inputs.
@@ -105,7 +105,7 @@ def embed_rebuilt(
     WorkError where it answers those otherwise than the bundle's own did, or the toolkit fails.
     """
     require_toolkit()
-    manifest, golden = bundle.manifest, read_golden(bundle)
+    manifest, golden = bundle.manifest, read_recognizer_golden(bundle)
     try:
         work.mkdir(parents=True, exist_ok=True, mode=0o700)  # it will hold answers to faces
     except OSError as error:
@@ -113,7 +113,7 @@ def embed_rebuilt(
             f"{work}: cannot be made ({error.strerror}): copy the bundle to where you may write, or use --fp32"
         ) from error
     path = model.simplified.path
-    sources = Sources(manifest.name, {"recognizer": path}, {"recognizer": manifest.recognizer.source.license})
+    sources = ModelSources(manifest.name, {"recognizer": path}, {"recognizer": manifest.recognizer.source.license})
     target = find_target(manifest.target, quantized=manifest.recognizer.precision != "fp16")
     with TemporaryDirectory(dir=work, prefix="models-") as scratch:
         attempt = attempts({"recognizer": model}, sources, work, Path(scratch), analyze=False)

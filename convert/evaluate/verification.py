@@ -30,7 +30,7 @@ Indices = NDArray[Any]
 
 
 @dataclass(frozen=True)
-class Share:
+class Proportion:
     """``count`` of ``total``, with Wilson's 95 % interval from ``low`` to ``high``."""
 
     count: float
@@ -64,11 +64,11 @@ class TenFold:
 
     mean: float
     deviation: float
-    pooled: Share
+    pooled: Proportion
 
 
 @dataclass(frozen=True)
-class Ranked:
+class RankedPairs:
     """P labeled pairs by rising cosine.
 
     order       P ints: their places in the order given
@@ -88,16 +88,16 @@ class Ranked:
         """The place among ``thresholds`` that accepts the pairs that ``threshold`` accepts."""
         return int(np.searchsorted(self.values, threshold))
 
-    def counts(self, weights: Floats | None = None) -> Counts:
+    def counts(self, weights: Floats | None = None) -> AcceptCounts:
         """What each threshold accepts, every pair counted ``weights`` times (P, in the order given)."""
         one = np.ones(len(self.same)) if weights is None else weights[self.order]
         below = [np.concatenate([[0.0], np.cumsum(one * which)]) for which in (self.same, ~self.same)]
         same, different = (total[-1] - total[self.cuts] for total in below)
-        return Counts(self.thresholds, same, different)
+        return AcceptCounts(self.thresholds, same, different)
 
 
 @dataclass(frozen=True)
-class Counts:
+class AcceptCounts:
     """Accepted same-person and different-person pairs at each threshold (C float64 each); all at the first, none at the
     last."""
 
@@ -122,50 +122,50 @@ class Counts:
         return float(far[after - 1] * (1 - part) + far[after] * part)
 
 
-def rank(cosines: Floats, same: Bools) -> Ranked:
+def rank_pairs(cosines: Floats, same: Bools) -> RankedPairs:
     """``cosines`` and ``same``: P each, P at least 1."""
     order = np.argsort(cosines, kind="stable")
     values = np.asarray(cosines, np.float64)[order]
     cuts = np.concatenate([[0], np.flatnonzero(np.diff(values)) + 1, [len(values)]])
     values = values[cuts[:-1]]
     thresholds = np.concatenate([[values[0] - 1e-3], (values[:-1] + values[1:]) / 2, [values[-1] + 1e-3]])
-    return Ranked(order, same[order], values, cuts, thresholds)
+    return RankedPairs(order, same[order], values, cuts, thresholds)
 
 
-def verification(cosines: Floats, same: Bools) -> Verification:
+def verify_pairs(cosines: Floats, same: Bools) -> Verification:
     """Accuracy and TAR@FAR over labeled pairs; the threshold lies half-way between the two cosines around it.
 
     A FAR is reported where there are at least 1/FAR different-person pairs: with fewer, its threshold is a guess.
     """
-    counts = rank(cosines, same).counts()
+    counts = rank_pairs(cosines, same).counts()
     best = counts.most_accurate()
-    tar = {f"{far:g}": share.value for far, share in tars(counts).items()} if counts.same[0] else {}
-    return Verification(float(counts.thresholds[best]), accuracy(counts, best).value, tar)
+    tar = {f"{far:g}": share.value for far, share in tar_at_fars(counts).items()} if counts.same[0] else {}
+    return Verification(float(counts.thresholds[best]), accuracy_at(counts, best).value, tar)
 
 
-def accuracy(counts: Counts, at: int) -> Share:
+def accuracy_at(counts: AcceptCounts, at: int) -> Proportion:
     right = counts.same[at] + counts.different[0] - counts.different[at]
-    return share(right, counts.same[0] + counts.different[0])
+    return proportion(right, counts.same[0] + counts.different[0])
 
 
-def tars(counts: Counts) -> dict[float, Share]:
+def tar_at_fars(counts: AcceptCounts) -> dict[float, Proportion]:
     """TAR at those of ``FARS`` for which there are enough different-person pairs."""
-    known = [far for far in FARS if enough(far, counts.different[0])]
-    return {far: share(counts.same[counts.at_far(far)], counts.same[0]) for far in known}
+    known = [far for far in FARS if enough_pairs(far, counts.different[0])]
+    return {far: proportion(counts.same[counts.at_far(far)], counts.same[0]) for far in known}
 
 
-def enough(far: float, different: float) -> bool:
+def enough_pairs(far: float, different: float) -> bool:
     """Whether a threshold for ``far`` can be read off so many pairs: one of them may pass."""
     return far * different >= 1 - 1e-9
 
 
-def share(count: float, total: float) -> Share:
+def proportion(count: float, total: float) -> Proportion:
     """``count`` of ``total`` (at least 1), with the score interval of E. B. Wilson ("Probable inference, the law of
     succession, and statistical inference", J. Am. Stat. Assoc. 22, 1927), which also holds for 0 and for all."""
     value, spread = count / total, Z95**2 / total
     middle = (value + spread / 2) / (1 + spread)
     reach = Z95 / (1 + spread) * math.sqrt(value * (1 - value) / total + spread / (4 * total))
-    return Share(float(count), float(total), float(value), max(0.0, middle - reach), min(1.0, middle + reach))
+    return Proportion(float(count), float(total), float(value), max(0.0, middle - reach), min(1.0, middle + reach))
 
 
 def ten_fold(cosines: Floats, same: Bools) -> TenFold:
@@ -190,11 +190,11 @@ def ten_fold(cosines: Floats, same: Bools) -> TenFold:
     best = np.argmax(right.sum(axis=0) - right, axis=1)
     tested = right[np.arange(FOLDS), best]
     each = tested / np.bincount(folds, minlength=FOLDS)
-    return TenFold(float(each.mean()), float(each.std()), share(float(tested.sum()), len(same)))
+    return TenFold(float(each.mean()), float(each.std()), proportion(float(tested.sum()), len(same)))
 
 
-def resample(
-    models: Sequence[Ranked],
+def resample_people(
+    models: Sequence[RankedPairs],
     first: Indices,
     second: Indices,
     far: float,
@@ -226,7 +226,7 @@ def resample(
     return found
 
 
-def interval(value: float, resampled: Floats) -> Estimate:
+def bootstrap_interval(value: float, resampled: Floats) -> Estimate:
     """``value`` with the 2.5th and 97.5th percentile of what resampling gave."""
     known = resampled[~np.isnan(resampled)]
     low, high = np.percentile(known, [2.5, 97.5]) if len(known) else (np.nan, np.nan)

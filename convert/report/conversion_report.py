@@ -13,8 +13,8 @@ from rkface.runtime.bundle import Manifest
 
 from ..evaluate.detector_errors import DetectorEvidence
 from ..evaluate.parity import EmbeddingParity, PairParity, Parity, grade_liveness
-from ..recipe import Bar
-from .model_facts import Image, ModelFacts, Pictures
+from ..recipe import AccuracyBar
+from .model_facts import Image, ModelFacts, ReportImages
 from .page import b64, jpeg, page, table
 from .plot import histogram
 from .report_sections import detection, liveness, recipes
@@ -29,9 +29,9 @@ LIMITS = (
 
 
 @dataclass(frozen=True)
-class Report:
+class ConversionReport:
     manifest: Manifest
-    bar: Bar
+    bar: AccuracyBar
     parity: Parity
     evidence: DetectorEvidence
     models: tuple[ModelFacts, ...]
@@ -41,7 +41,7 @@ class Report:
     def to_json(self) -> str:
         return json.dumps(asdict(self), indent=2, ensure_ascii=False) + "\n"
 
-    def to_html(self, pictures: Pictures) -> str:
+    def to_html(self, pictures: ReportImages) -> str:
         manifest = self.manifest
         title = f"{manifest.name} for {manifest.target}"
         found = detection(self.parity.detection, self.evidence, pictures.frames, pictures.mosaic)

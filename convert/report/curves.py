@@ -5,15 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from ..evaluate.evaluation import Evaluation
-from .plot import COLORS, text
+from ..evaluate.evaluation import EvaluationResult
+from .plot import COLORS, svg_text
 
 WIDTH, HEIGHT = 460, 270  # narrow, so that text stays readable on a phone
 LEFT, RIGHT, TOP, BOTTOM = 60, 10, 30, 44
 DASHES = ("", "6 4")  # FP32 solid, INT8 dashed: told apart without color
 
 
-def roc(evaluation: Evaluation) -> str:
+def roc(evaluation: EvaluationResult) -> str:
     """TAR against FAR, which is logarithmic: the right end of it decides nothing at a door."""
     decades = max(1, math.ceil(math.log10(evaluation.different)))
     lowest = min(min(tar for _, tar in one.roc) for one in evaluation.models)
@@ -30,11 +30,11 @@ def roc(evaluation: Evaluation) -> str:
     for decade in range(decades + 1):
         far = 10.0 ** (decade - decades)
         parts.append(_line(f"M{x(far):.1f} {TOP}V{HEIGHT - BOTTOM}", "currentColor", opacity=0.12))
-        parts.append(text(x(far), HEIGHT - BOTTOM + 17, f"{far:g}", "end" if decade == decades else "middle"))
+        parts.append(svg_text(x(far), HEIGHT - BOTTOM + 17, f"{far:g}", "end" if decade == decades else "middle"))
     for step in range(6):
         tar = floor + (1 - floor) * step / 5
         parts.append(_line(f"M{LEFT} {y(tar):.1f}H{WIDTH - RIGHT}", "currentColor", opacity=0.12))
-        parts.append(text(LEFT - 6, y(tar) + 4, f"{tar:.1%}" if floor >= 0.9 else f"{tar:.0%}", "end"))
+        parts.append(svg_text(LEFT - 6, y(tar) + 4, f"{tar:.1%}" if floor >= 0.9 else f"{tar:.0%}", "end"))
     for index, model in enumerate(evaluation.models):
         # What no threshold reaches is no line: a step goes up at the FAR that it costs.
         first_far, first_tar = model.roc[0]
@@ -45,12 +45,12 @@ def roc(evaluation: Evaluation) -> str:
         parts.append(
             f"<circle cx='{x(chosen.far.value):.1f}' cy='{y(chosen.tar.value):.1f}' r='4.5' fill='{COLORS[index]}'/>"
         )
-    parts.append(text((LEFT + WIDTH) / 2, HEIGHT - 6, "FAR: different people accepted"))
-    parts.append(text(WIDTH - RIGHT, 16, "TAR: one person accepted", "end"))
+    parts.append(svg_text((LEFT + WIDTH) / 2, HEIGHT - 6, "FAR: different people accepted"))
+    parts.append(svg_text(WIDTH - RIGHT, 16, "TAR: one person accepted", "end"))
     return _svg(parts)
 
 
-def scores(evaluation: Evaluation) -> str:
+def scores(evaluation: EvaluationResult) -> str:
     """How often each cosine occurs among pairs of two people (left) and of one (right), each kind to its own height:
     there are far more of the former. Upright: the chosen thresholds."""
     low, high = evaluation.bins[0], evaluation.bins[-1]
@@ -72,9 +72,9 @@ def scores(evaluation: Evaluation) -> str:
         parts.append(_line(f"M{at:.1f} {TOP}V{ground}", COLORS[index], dashes=DASHES[index], wide=1.6))
     for share in (0, 0.25, 0.5, 0.75, 1):
         cosine, anchor = low + share * (high - low), "end" if share == 1 else "middle"
-        parts.append(text(x(cosine), ground + 17, f"{cosine:.2f}", anchor))
+        parts.append(svg_text(x(cosine), ground + 17, f"{cosine:.2f}", anchor))
     parts.append(_line(f"M{LEFT} {ground}H{WIDTH - RIGHT}", "currentColor"))
-    parts.append(text((LEFT + WIDTH) / 2, HEIGHT - 6, "cosine; two people to the left, one person to the right"))
+    parts.append(svg_text((LEFT + WIDTH) / 2, HEIGHT - 6, "cosine; two people to the left, one person to the right"))
     return _svg(parts)
 
 
@@ -83,7 +83,7 @@ def _legend(names: Sequence[str]) -> list[str]:
     for index, name in enumerate(names):
         left = LEFT + index * 110
         parts.append(_line(f"M{left} 12h24", COLORS[index], dashes=DASHES[index], wide=2.5))
-        parts.append(text(left + 30, 16, name, "start"))
+        parts.append(svg_text(left + 30, 16, name, "start"))
     return parts
 
 

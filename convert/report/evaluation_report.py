@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from html import escape
 
-from ..evaluate.evaluation import Evaluation, Figures, Operating
-from ..evaluate.verification import Estimate, Share
+from ..evaluate.evaluation import EvaluationResult, ModelFigures, OperatingPoint
+from ..evaluate.verification import Estimate, Proportion
 from .curves import roc, scores
 from .page import page, soft, table
 
@@ -23,7 +23,7 @@ CROPS = {
 }
 
 
-def summary(evaluation: Evaluation) -> str:
+def summary(evaluation: EvaluationResult) -> str:
     """On what it was evaluated."""
     one = evaluation
     lost = [f"{one.faceless} without a face"] * bool(one.faceless)
@@ -36,7 +36,7 @@ def summary(evaluation: Evaluation) -> str:
     return f"{counted}: {one.same:,} pairs of one person, {one.different:,} of two"
 
 
-def verdict(evaluation: Evaluation) -> str:
+def verdict(evaluation: EvaluationResult) -> str:
     best = evaluation.decisive
     said = (
         f"{best.model}'s threshold for a FAR of {evaluation.far:g} is {_estimate(best.chosen.threshold)}; it accepts "
@@ -47,7 +47,7 @@ def verdict(evaluation: Evaluation) -> str:
     return said
 
 
-def rows(evaluation: Evaluation) -> list[list[str]]:
+def rows(evaluation: EvaluationResult) -> list[list[str]]:
     """The table: a name and a cell a model."""
     models = evaluation.models
     found: list[list[str]] = [
@@ -68,7 +68,7 @@ def rows(evaluation: Evaluation) -> list[list[str]]:
     return found
 
 
-def group_rows(evaluation: Evaluation) -> list[list[str]]:
+def group_rows(evaluation: EvaluationResult) -> list[list[str]]:
     """A head and a row for each group, of the model that the board runs; nothing without groups."""
     if not evaluation.groups:
         return []
@@ -82,7 +82,7 @@ def group_rows(evaluation: Evaluation) -> list[list[str]]:
     return found
 
 
-def to_text(evaluation: Evaluation) -> str:
+def to_text(evaluation: EvaluationResult) -> str:
     shown = _columns([["", *(one.model for one in evaluation.models)], *rows(evaluation)])
     groups = _columns(group_rows(evaluation))
     if groups:
@@ -106,7 +106,7 @@ def _columns(lines: list[list[str]]) -> list[str]:
     return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in lines]
 
 
-def to_html(evaluation: Evaluation) -> str:
+def to_html(evaluation: EvaluationResult) -> str:
     one = evaluation
     synthetic = (
         "<p><b>Synthetic:</b> the demo models know rendered faces only; nothing here is a claim about people.</p>"
@@ -137,7 +137,7 @@ def to_html(evaluation: Evaluation) -> str:
     )
 
 
-def _groups(evaluation: Evaluation) -> list[str]:
+def _groups(evaluation: EvaluationResult) -> list[str]:
     if not evaluation.groups:
         return []
     head, *body = group_rows(evaluation)
@@ -149,7 +149,7 @@ def _groups(evaluation: Evaluation) -> list[str]:
     return ["<h2>By group</h2>" + table(head, body, numbers=1), soft(said)]
 
 
-def _figures(evaluation: Evaluation) -> str:
+def _figures(evaluation: EvaluationResult) -> str:
     """The table with its intervals under the values, so that it fits a phone."""
 
     def cell(text: str) -> str:
@@ -162,21 +162,21 @@ def _figures(evaluation: Evaluation) -> str:
     return f"<style>{style}</style><div class=figures>{body}</div>"
 
 
-def _at(points: list[Operating]) -> list[list[str]]:
+def _at(points: list[OperatingPoint]) -> list[list[str]]:
     return [
         ["  FAR there", *(_share(point.far) for point in points)],
         ["  TAR there", *(_share(point.tar) for point in points)],
     ]
 
 
-def _folds(figures: Figures) -> str:
+def _folds(figures: ModelFigures) -> str:
     folds = figures.folds
     if folds is None:
         return "too few pairs"
     return f"{folds.mean:.2%} ± {folds.deviation:.2%} ({folds.pooled.low:.2%} to {folds.pooled.high:.2%})"
 
 
-def _share(share: Share) -> str:
+def _share(share: Proportion) -> str:
     digits = 4 if share.value < 0.0005 and share.count else 2
     return f"{share.value:.{digits}%} ({share.low:.{digits}%} to {share.high:.{digits}%})"
 

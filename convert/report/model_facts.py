@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from rkface.runtime.bundle import Role
 
-from ..recipe_search import Try
+from ..recipe_search import RecipeResult
 from ..toolkit.quantize import LayerError
 
 Image = NDArray[np.uint8]
@@ -28,12 +28,12 @@ class ModelFacts:
     seconds: dict[str, float]
     peak_rss_mb: float
     warnings: tuple[str, ...]
-    tries: tuple[Try, ...]
+    tries: tuple[RecipeResult, ...]
     layers: tuple[LayerError, ...] = ()
 
 
 @dataclass(frozen=True)
-class Pictures:
+class ReportImages:
     """``faces``: (crop BGR 112×112, cosine), the worst first; ``frames``: photos with both detectors' boxes drawn;
     ``mosaic``: one of those that judged the detector; ``calibration``: the contact sheet, as an encoded PNG."""
 

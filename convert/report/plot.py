@@ -17,7 +17,7 @@ FRAME = (MARGIN + 18, WIDTH - 8, 34, HEIGHT + 20)  # left, right, top, bottom of
 
 
 @dataclass(frozen=True)
-class Point:
+class ScatterPoint:
     label: str
     x: float
     y: float
@@ -47,18 +47,18 @@ def histogram(series: Mapping[str, Sequence[float]], bins: int = BINS) -> str:
                 )
         bars.append(
             f"<rect x='{MARGIN + index * 130}' y='6' width='11' height='11' fill='{COLORS[index]}'/>"
-            + text(MARGIN + 16 + index * 130, 16, name, "start")
+            + svg_text(MARGIN + 16 + index * 130, 16, name, "start")
         )
     ticks = "".join(
-        text(MARGIN + (WIDTH - 2 * MARGIN) * share, HEIGHT - MARGIN + 18, f"{low + (high - low) * share:.4f}")
+        svg_text(MARGIN + (WIDTH - 2 * MARGIN) * share, HEIGHT - MARGIN + 18, f"{low + (high - low) * share:.4f}")
         for share in (0, 0.25, 0.5, 0.75, 1)
     )
     axis = f"<path d='M{MARGIN} {HEIGHT - MARGIN}H{WIDTH - MARGIN}' stroke='currentColor' stroke-width='1'/>"
-    most = text(MARGIN - 6, MARGIN + 4, str(top), "end")
+    most = svg_text(MARGIN - 6, MARGIN + 4, str(top), "end")
     return f"<svg viewBox='0 0 {WIDTH} {HEIGHT}' role=img>{''.join(bars)}{axis}{ticks}{most}</svg>"
 
 
-def scatter(points: Sequence[Point], x_name: str, y_name: str, form: str, bar: float) -> str:
+def scatter(points: Sequence[ScatterPoint], x_name: str, y_name: str, form: str, bar: float) -> str:
     """Points with their labels, the chosen one filled; ``bar`` is a value of y to compare with, ``form`` formats y.
 
     x begins at 0, so that a cost twice as high lies twice as far. Labels keep a line's distance from each other
@@ -76,28 +76,28 @@ def scatter(points: Sequence[Point], x_name: str, y_name: str, form: str, bar: f
     def place(x: float, y: float) -> tuple[float, float]:
         return left + (right - left) * x / reach, bottom - (bottom - top) * (y - low) / (high - low)
 
-    parts = [text(0, 16, y_name, "start")]
+    parts = [svg_text(0, 16, y_name, "start")]
     for share in (0, 0.25, 0.5, 0.75, 1):
         x, y = place(reach * share, low + (high - low) * share)
         parts.append(f"<path d='M{left} {y:.1f}H{right}' stroke='currentColor' opacity='.12'/>")
-        parts.append(text(left - 6, y + 4, format(low + (high - low) * share, form), "end"))
-        parts.append(text(x, bottom + 18, f"{reach * share:.2g}", "end" if share == 1 else "middle"))
-    parts.append(text((left + right) / 2, bottom + 36, x_name))
+        parts.append(svg_text(left - 6, y + 4, format(low + (high - low) * share, form), "end"))
+        parts.append(svg_text(x, bottom + 18, f"{reach * share:.2g}", "end" if share == 1 else "middle"))
+    parts.append(svg_text((left + right) / 2, bottom + 36, x_name))
     level = place(0, bar)[1]
     parts.append(f"<path d='M{left} {level:.1f}H{right}' stroke='{COLORS[1]}' stroke-dasharray='5 4'/>")
-    parts.append(text(left + 4, level - 5, f"bar {format(bar, form)}", "start"))
+    parts.append(svg_text(left + 4, level - 5, f"bar {format(bar, form)}", "start"))
     placed = sorted(((*place(point.x, point.y), point) for point in points), key=lambda one: one[1])
     for (x, y, point), height in zip(placed, _spread([y for _, y, _ in placed], top, bottom), strict=True):
         radius, fill = (6, COLORS[2]) if point.chosen else (4.5, "none")
         parts.append(
             f"<path d='M{x:.1f} {y:.1f}L{x + 16:.1f} {height:.1f}' stroke='currentColor' opacity='.5'/>"
             f"<circle cx='{x:.1f}' cy='{y:.1f}' r='{radius}' stroke='{COLORS[2]}' stroke-width='2' fill='{fill}'/>"
-            + text(x + 19, height + 4, point.label + (" (taken)" if point.chosen else ""), "start", point.chosen)
+            + svg_text(x + 19, height + 4, point.label + (" (taken)" if point.chosen else ""), "start", point.chosen)
         )
     return f"<svg viewBox='0 0 {WIDTH} {bottom + 44}' role=img>{''.join(parts)}</svg>"
 
 
-def by_depth(series: Mapping[str, Sequence[float]], x_name: str, y_name: str) -> str:
+def line_by_layer(series: Mapping[str, Sequence[float]], x_name: str, y_name: str) -> str:
     """One line a series over its index, on a logarithmic scale of four decades; values below it lie on its floor."""
     count = max((len(values) for values in series.values()), default=0)
     top_value = max((value for values in series.values() for value in values if isfinite(value)), default=0.0)
@@ -106,11 +106,11 @@ def by_depth(series: Mapping[str, Sequence[float]], x_name: str, y_name: str) ->
     ceiling = int(np.ceil(np.log10(top_value)))
     floor = ceiling - 4
     left, right, top, bottom = FRAME
-    parts = [text(0, 16, y_name, "start")]
+    parts = [svg_text(0, 16, y_name, "start")]
     for power in range(floor, ceiling + 1):
         y = bottom - (bottom - top) * (power - floor) / (ceiling - floor)
         parts.append(f"<path d='M{left} {y:.1f}H{right}' stroke='currentColor' opacity='.12'/>")
-        parts.append(text(left - 6, y + 4, f"{10.0**power:g}", "end"))
+        parts.append(svg_text(left - 6, y + 4, f"{10.0**power:g}", "end"))
     for index, (name, values) in enumerate(series.items()):
         heights = np.clip(np.log10(np.maximum(values, 1e-12)), floor, ceiling)
         line = " ".join(
@@ -121,8 +121,8 @@ def by_depth(series: Mapping[str, Sequence[float]], x_name: str, y_name: str) ->
         parts.append(f"<polyline points='{line}' fill='none' stroke='{COLORS[index]}' stroke-width='1.8'/>")
         x = right - 190 * (len(series) - index) + 40
         parts.append(f"<rect x='{x}' y='6' width='11' height='11' fill='{COLORS[index]}'/>")
-        parts.append(text(x + 16, 16, name, "start"))
-    parts.append(text((left + right) / 2, bottom + 18, x_name))
+        parts.append(svg_text(x + 16, 16, name, "start"))
+    parts.append(svg_text((left + right) / 2, bottom + 18, x_name))
     return f"<svg viewBox='0 0 {WIDTH} {bottom + 26}' role=img>{''.join(parts)}</svg>"
 
 
@@ -140,7 +140,7 @@ def _spread(heights: Sequence[float], top: float, bottom: float) -> list[float]:
     return placed
 
 
-def text(x: float, y: float, said: str, anchor: str = "middle", strong: bool = False) -> str:
+def svg_text(x: float, y: float, said: str, anchor: str = "middle", strong: bool = False) -> str:
     weight = " font-weight='600'" if strong else ""
     return (
         f"<text x='{x:.1f}' y='{y:.1f}' font-size='{FONT}' text-anchor='{anchor}'{weight} fill='currentColor'>"

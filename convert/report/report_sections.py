@@ -5,16 +5,24 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from ..cost import ASSUMPTIONS, Cost, by_kind
-from ..evaluate.detector_errors import LOST, MARGIN, SIZES, SPOKEN, DetectorEvidence, Scenes, own_steps
+from ..cost import ASSUMPTIONS, ModelCost, cost_by_operation
+from ..evaluate.detector_errors import (
+    FACE_SCORE,
+    MARGIN,
+    NOTABLE_LOSS,
+    SIZES,
+    DetectorEvidence,
+    SceneErrors,
+    have_separate_scales,
+)
 from ..evaluate.parity import GOOD_LANDMARKS, LIVE_MEAN, DetectionParity, LivenessParity
 from .page import jpeg, soft, table
-from .plot import Point, by_depth, scatter
+from .plot import ScatterPoint, line_by_layer, scatter
 
 if TYPE_CHECKING:
     from rkface.runtime.bundle import Role
 
-    from ..recipe import Bar
+    from ..recipe import AccuracyBar
     from .model_facts import Image, ModelFacts
 
 PREDICTED = (
@@ -23,7 +31,7 @@ PREDICTED = (
 )
 
 
-def recipes(models: Sequence[ModelFacts], bar: Bar) -> str:
+def recipes(models: Sequence[ModelFacts], bar: AccuracyBar) -> str:
     rows = [
         (
             facts.role,
@@ -46,10 +54,10 @@ def recipes(models: Sequence[ModelFacts], bar: Bar) -> str:
     )
 
 
-def _cost(facts: ModelFacts, bar: Bar) -> str:
+def _cost(facts: ModelFacts, bar: AccuracyBar) -> str:
     """Cost against accuracy, and where the cost comes from."""
     points = [
-        Point(one.recipe.name, one.cost.milliseconds, one.grade.accuracy, one.chosen)
+        ScatterPoint(one.recipe.name, one.cost.milliseconds, one.grade.accuracy, one.chosen)
         for one in facts.tries
         if one.cost and one.grade
     ]
@@ -75,7 +83,7 @@ def _layers(facts: ModelFacts) -> str:
     named = ", ".join(f"{layer.kind} {layer.name} ({layer.single:.4f})" for layer in worst)
     return (
         f"<h3>{facts.role}: error by layer</h3>"
-        + by_depth(series, "layer, in the order of computing", "1 − cosine with FP32")
+        + line_by_layer(series, "layer, in the order of computing", "1 − cosine with FP32")
         + soft(
             "The recipe taken, on one calibration image, by rknn-toolkit2's accuracy analysis. "
             f"The layers that alone lose the most, with their cosine: {named}."
@@ -83,7 +91,7 @@ def _layers(facts: ModelFacts) -> str:
     )
 
 
-def _where(cost: Cost) -> str:
+def _where(cost: ModelCost) -> str:
     rows = [
         (
             op,
@@ -93,7 +101,7 @@ def _where(cost: Cost) -> str:
             f"{milliseconds:.3f}",
             f"{milliseconds / cost.milliseconds:.0%}",
         )
-        for op, count, macs, size, milliseconds in by_kind(cost)
+        for op, count, macs, size, milliseconds in cost_by_operation(cost)
     ]
     waits = sum(layer.milliseconds for layer in cost.layers if layer.memory_ms > layer.compute_ms)
     return (
@@ -153,7 +161,7 @@ def liveness(parity: LivenessParity) -> str:
     )
 
 
-def _groups(evidence: DetectorEvidence) -> list[tuple[str, Scenes]]:
+def _groups(evidence: DetectorEvidence) -> list[tuple[str, SceneErrors]]:
     return [("photos", evidence.photos), ("mosaics", evidence.mosaics)]
 
 
@@ -169,7 +177,7 @@ def _thresholds(evidence: DetectorEvidence) -> str:
         "near the threshold, on the other side of it. Invented: not seen by FP32 even so. "
         f"The {evidence.mosaics.images} mosaics are the photos shrunk to a third to an eighth and put together: crowds "
         f"of small faces, judged apart. Whether the bundle is refused depends on the photos; a note is made where more "
-        f"than {LOST:.0%} of the mosaics' faces under {SIZES[1]:g} pixels are lost."
+        f"than {NOTABLE_LOSS:.0%} of the mosaics' faces under {SIZES[1]:g} pixels are lost."
     )
 
 
@@ -196,7 +204,11 @@ def _sizes(evidence: DetectorEvidence) -> str:
 
 
 def _outputs(evidence: DetectorEvidence) -> str:
-    own = ": each has one of its own, so that scores share none with boxes" if own_steps(evidence.outputs) else ""
+    own = (
+        ": each has one of its own, so that scores share none with boxes"
+        if have_separate_scales(evidence.outputs)
+        else ""
+    )
     units = {"score": "", "box": " px", "landmark": " px"}
     rows = [
         (
@@ -212,8 +224,8 @@ def _outputs(evidence: DetectorEvidence) -> str:
     ]
     head = ("output", "anchors", "bias", "mean error", "worst", "highest", "step")
     return table(head, rows, numbers=1) + (
-        f"<p class=soft>Raw outputs, quantized minus FP32, at anchors with an FP32 score of {SPOKEN:g} and more, on "
-        "photos and mosaics; pixels are the detector's input. A bias of the scores acts like another threshold. "
+        f"<p class=soft>Raw outputs, quantized minus FP32, at anchors with an FP32 score of {FACE_SCORE:g} and more, "
+        "on photos and mosaics; pixels are the detector's input. A bias of the scores acts like another threshold. "
         "Highest: the largest magnitude, FP32 → quantized; what calibration never saw is cut off. "
         f"Step: the smallest difference between two values, which is the scale of an INT8 output{own}.</p>"
     )

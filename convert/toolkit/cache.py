@@ -15,12 +15,12 @@ import numpy as np
 
 from rkface.runtime.bundle import sha256
 
-from .quantize import LayerError, Quantized
+from .quantize import LayerError, QuantizedModel
 
 KEPT = 12  # conversions; a model in INT8 is a quarter of its FP32
 
 
-def key_of(parts: Iterable[bytes | memoryview | str]) -> str:
+def cache_key(parts: Iterable[bytes | memoryview | str]) -> str:
     """A name for what ``parts`` determine."""
     digest = hashlib.sha256()
     for part in parts:
@@ -30,7 +30,7 @@ def key_of(parts: Iterable[bytes | memoryview | str]) -> str:
     return digest.hexdigest()[:32]
 
 
-def recall(folder: Path, key: str, output: Path) -> Quantized | None:
+def load_cached(folder: Path, key: str, output: Path) -> QuantizedModel | None:
     """The conversion kept as ``key``, its ``.rknn`` copied to ``output``; None where there is none, or not whole."""
     entry = folder / key
     try:
@@ -40,7 +40,7 @@ def recall(folder: Path, key: str, output: Path) -> Quantized | None:
         with np.load(entry / "outputs.npz") as arrays:
             outputs = tuple(arrays[f"{index}"] for index in range(len(arrays.files)))
         layers = tuple(LayerError(**layer) for layer in record.pop("layers"))
-        done = Quantized(output, outputs, layers=layers, warnings=tuple(record.pop("warnings")), **record)
+        done = QuantizedModel(output, outputs, layers=layers, warnings=tuple(record.pop("warnings")), **record)
         shutil.copyfile(entry / "model.rknn", output)
         os.utime(entry)
     except (OSError, ValueError, KeyError, TypeError):  # of another version, or damaged: made anew, at no loss
@@ -48,7 +48,7 @@ def recall(folder: Path, key: str, output: Path) -> Quantized | None:
     return done
 
 
-def keep(folder: Path, key: str, done: Quantized) -> None:
+def store(folder: Path, key: str, done: QuantizedModel) -> None:
     """Keep ``done`` as ``key``, and no more than the ``KEPT`` used last."""
     folder.mkdir(exist_ok=True, mode=0o700)  # the recognizer's answers to faces lie in it
     with tempfile.TemporaryDirectory(dir=folder, prefix="new-") as name:

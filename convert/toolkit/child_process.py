@@ -12,13 +12,13 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 
-def start(command: Sequence[str], **options: Any) -> subprocess.Popen[Any]:
+def start_process(command: Sequence[str], **options: Any) -> subprocess.Popen[Any]:
     """``command`` as a process in a session of its own, so that it is this process that hears Ctrl-C. From Python 3.11
     on, modules that lie in the folder where it starts are none of its."""
     return subprocess.Popen(command, start_new_session=True, env=os.environ | {"PYTHONSAFEPATH": "1"}, **options)
 
 
-def stop(process: subprocess.Popen[Any]) -> None:
+def kill_process(process: subprocess.Popen[Any]) -> None:
     """End it and all that it started."""
     with suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
@@ -26,17 +26,17 @@ def stop(process: subprocess.Popen[Any]) -> None:
 
 
 @contextmanager
-def child(command: Sequence[str], **options: Any) -> Iterator[subprocess.Popen[Any]]:
+def child_process(command: Sequence[str], **options: Any) -> Iterator[subprocess.Popen[Any]]:
     """``command`` started, and stopped when the block is left, however that is left."""
     # A Ctrl-C between its birth and the `try` below leaves it to die by itself, a moment after us (die_with).
-    process = start(command, stdin=subprocess.DEVNULL, **options)
+    process = start_process(command, stdin=subprocess.DEVNULL, **options)
     try:
         yield process
     finally:
-        stop(process)
+        kill_process(process)
 
 
-def die_with(parent: int) -> None:
+def die_with_parent(parent: int) -> None:
     """Ask Linux to kill this process when its parent goes, however it goes (prctl 1, PR_SET_PDEATHSIG)."""
     ctypes.CDLL(None).prctl(1, signal.SIGKILL)
     if os.getppid() != parent:

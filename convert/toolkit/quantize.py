@@ -28,8 +28,8 @@ from numpy.typing import NDArray
 from rkface.runtime.bundle import Input
 from rkface.runtime.errors import InputError, WorkError
 
-from ..image_lists import listed
-from .child_process import start, stop
+from ..image_lists import read_image_list
+from .child_process import kill_process, start_process
 
 STAGES = ("load", "build", "export", "simulate", "analyze")
 ENDED = "ended"  # not a stage: the exit status of what did the job
@@ -42,7 +42,7 @@ OUTLIERS = re.compile(r"found outlier value, this may affect quantization accura
 
 
 @dataclass(frozen=True)
-class Job:
+class QuantizeJob:
     """One conversion.
 
     onnx           a simplified model with static shapes, batch 1
@@ -87,7 +87,7 @@ class LayerError:
 
 
 @dataclass(frozen=True)
-class Quantized:
+class QuantizedModel:
     """outputs: what the simulator says to ``Job.evaluate``, N first, in the model's order, float32. layers: their
     errors in the order of computing, where they were asked for."""
 
@@ -106,7 +106,9 @@ def require_toolkit() -> None:
         raise InputError("rknn-toolkit2 is not installed here: run `make venv` (x86-64 Linux, Python 3.10-3.12)")
 
 
-def quantize(job: Job, log: Path, progress: Callable[[str, float], None] = lambda stage, seconds: None) -> Quantized:
+def quantize(
+    job: QuantizeJob, log: Path, progress: Callable[[str, float], None] = lambda stage, seconds: None
+) -> QuantizedModel:
     """Run ``job``; everything the toolkit prints goes to ``log``. In one thread, which lives as long as its toolkit.
 
     ``progress`` hears each finished stage with its seconds, and during simulation ``ANSWERED`` with how many images are
@@ -131,12 +133,12 @@ def quantize(job: Job, log: Path, progress: Callable[[str, float], None] = lambd
         layers = tuple(_layer_errors(work / ANALYSIS / "error_analysis.txt")) if job.analyze else ()
         job.output.parent.mkdir(parents=True, exist_ok=True)
         shutil.move(partial.output, job.output)
-    return Quantized(
+    return QuantizedModel(
         job.output, outputs, result["seconds"], result["peak_rss_mb"], result["toolkit"], tuple(_warnings(log)), layers
     )
 
 
-def _absolute(job: Job) -> Job:
+def _absolute(job: QuantizeJob) -> QuantizeJob:
     return replace(
         job,
         onnx=job.onnx.resolve(),
@@ -150,7 +152,7 @@ def _check_dataset(dataset: Path, input: Input) -> None:
     # The toolkit silently stretches an image of another size, and a squeezed face calibrates nothing.
     from rkface.runtime.image import read_image
 
-    for path in listed(dataset):
+    for path in read_image_list(dataset):
         height, width = read_image(path).shape[:2]
         if (width, height) != (input.width, input.height):
             raise InputError(
@@ -171,7 +173,7 @@ class _Toolkit:
             self._stdin.flush()
 
     def end(self) -> None:
-        stop(self.process)
+        kill_process(self.process)
         with self.says, suppress(BrokenPipeError), self._stdin:
             self.says.read()  # until whoever did its job is gone too
 
@@ -191,7 +193,7 @@ def _toolkit(log: Path) -> _Toolkit:
     reader, writer = os.pipe()
     command = [sys.executable, "-m", "rkface.convert.toolkit.worker", str(writer), str(os.getpid())]
     with log.open("ab") as sink:
-        process = start(
+        process = start_process(
             command,
             stdin=subprocess.PIPE,
             stdout=sink,
@@ -230,7 +232,7 @@ def _run(work: Path, log: Path, progress: Callable[[str, float], None]) -> tuple
     return stage, toolkit.process.returncode
 
 
-def _explain(job: Job, stage: str, code: int, log: Path) -> str:
+def _explain(job: QuantizeJob, stage: str, code: int, log: Path) -> str:
     text = COLOR_CODES.sub("", log.read_text(encoding="utf-8", errors="replace"))
     how = f"died of {signal.Signals(-code).name}" if code < 0 else "failed"
     said = [line.strip() for line in text.splitlines() if re.match(r"\s*E |\S*(Error|Exception)\b", line)]

@@ -12,12 +12,12 @@ from typing import Any, TypeVar
 
 from rkface.runtime.errors import WorkError
 
-from .child_process import child, die_with
+from .child_process import child_process, die_with_parent
 
 Answer = TypeVar("Answer")
 
 
-def apart(
+def call_in_subprocess(
     function: Callable[..., Answer], *arguments: Any, progress: Callable[[int, int], None], **options: Any
 ) -> Answer:
     """``function(*arguments, progress=…, **options)`` in a fresh process; all of it has to be picklable, and
@@ -29,7 +29,7 @@ def apart(
     # Not multiprocessing's own processes: they run the caller's main script again, whatever it does.
     ours, theirs = Pipe()
     command = [sys.executable, "-m", __name__, str(theirs.fileno()), str(os.getpid())]
-    with ours, child(command, pass_fds=[theirs.fileno()]) as worker:
+    with ours, child_process(command, pass_fds=[theirs.fileno()]) as worker:
         theirs.close()
         try:
             ours.send((sys.path, pickle.dumps((function, arguments, options))))
@@ -58,5 +58,5 @@ def _work(channel: Connection) -> None:
 
 
 if __name__ == "__main__":
-    die_with(int(sys.argv[2]))
+    die_with_parent(int(sys.argv[2]))
     _work(Connection(int(sys.argv[1])))

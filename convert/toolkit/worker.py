@@ -21,14 +21,14 @@ from numpy.typing import NDArray
 
 from rkface.runtime.backends import stack_runs
 
-from ..image_lists import listed
-from .child_process import die_with
+from ..image_lists import read_image_list
+from .child_process import die_with_parent
 from .quantize import ANALYSIS, ANSWERED, ENDED
 
 # What step 1 of the toolkit's hybrid quantization writes, as it calls them behind the name of the model.
 CALIBRATED = MODEL, DATA, CONFIGURATION = "step1.model", "step1.data", "step1.quantization.cfg"
-SLIGHTLY = 1e-3  # of a layer's largest bias
-TELL = 20  # images between two words on how many the simulator has answered to
+SAME_BIAS = 1e-3  # of a layer's largest bias
+PROGRESS_EVERY = 20  # images between two words on how many the simulator has answered to
 
 
 class _Failed(Exception):
@@ -37,7 +37,7 @@ class _Failed(Exception):
 
 def serve(channel: int, parent: int) -> None:
     """Do the jobs that stdin names, a line of JSON each, and tell ``channel`` how they go."""
-    die_with(parent)
+    die_with_parent(parent)
     import rknn.api  # noqa: F401
 
     here = os.getpid()
@@ -45,19 +45,19 @@ def serve(channel: int, parent: int) -> None:
         order = json.loads(line)
         copy = os.fork()
         if copy == 0:
-            os._exit(_work_in(Path(order["work"]), Path(order["log"]), channel, here))
+            os._exit(_run_job_in(Path(order["work"]), Path(order["log"]), channel, here))
         _, status = os.waitpid(copy, 0)
         os.write(channel, f"{ENDED} {os.waitstatus_to_exitcode(status)}\n".encode())
 
 
-def _work_in(folder: Path, log: Path, channel: int, parent: int) -> int:
+def _run_job_in(folder: Path, log: Path, channel: int, parent: int) -> int:
     try:
-        die_with(parent)
+        die_with_parent(parent)
         os.chdir(folder)
         with log.open("ab") as sink:
             for stream in (sys.stdout, sys.stderr):
                 os.dup2(sink.fileno(), stream.fileno())
-        work(json.loads(Path("job.json").read_text(encoding="utf-8")), channel)
+        run_job(json.loads(Path("job.json").read_text(encoding="utf-8")), channel)
     except BaseException:
         traceback.print_exc()
         return 1
@@ -67,7 +67,7 @@ def _work_in(folder: Path, log: Path, channel: int, parent: int) -> int:
     return 0
 
 
-def work(raw: dict[str, Any], channel: int) -> None:
+def run_job(raw: dict[str, Any], channel: int) -> None:
     from rknn.api import RKNN
 
     seconds: dict[str, float] = {}
@@ -103,10 +103,10 @@ def work(raw: dict[str, Any], channel: int) -> None:
     if hybrid:
         if not calibrated.is_dir():
             stage("build", lambda: rknn.hybrid_quantization_step1(dataset=raw["dataset"]))
-            _keep(Path(raw["onnx"]).stem, calibrated)
+            _keep_calibration(Path(raw["onnx"]).stem, calibrated)
         rknn.release()  # the second step wants a fresh object
         rknn = RKNN(verbose=False)
-        files = stage("build", lambda: _configured(calibrated, raw))
+        files = stage("build", lambda: _configure_step2(calibrated, raw))
         stage("build", lambda: rknn.hybrid_quantization_step2(*files))
     else:
         quantized = raw["dataset"] is not None
@@ -117,14 +117,14 @@ def work(raw: dict[str, Any], channel: int) -> None:
     outputs = stage("simulate", lambda: _simulate(rknn, raw["evaluate"], channel)) if raw["evaluate"] else []
     report("simulate")
     if raw["analyze"]:
-        image = str(listed(Path(raw["dataset"]))[0])
+        image = str(read_image_list(Path(raw["dataset"]))[0])
         stage("analyze", lambda: rknn.accuracy_analysis(inputs=[image], output_dir=ANALYSIS))
         report("analyze")
     np.savez("outputs.npz", **{f"{index}": array for index, array in enumerate(outputs)})
     _write_result(seconds)
 
 
-def _keep(stem: str, folder: Path) -> None:
+def _keep_calibration(stem: str, folder: Path) -> None:
     """Move what step 1 of the toolkit's hybrid quantization left here to ``folder``."""
     new = Path("step1")
     new.mkdir()
@@ -133,7 +133,7 @@ def _keep(stem: str, folder: Path) -> None:
     shutil.move(new, folder)
 
 
-def _configured(calibrated: Path, raw: dict[str, Any]) -> tuple[str, str, str]:
+def _configure_step2(calibrated: Path, raw: dict[str, Any]) -> tuple[str, str, str]:
     """What step 1 left in ``calibrated``, changed for step 2 as the job ``raw`` has it."""
     from ruamel.yaml import YAML
 
@@ -167,7 +167,9 @@ def _with_biases(model: Path, biases: Mapping[str, Sequence[Sequence[float]]]) -
     tensors = {tensor.name: tensor for tensor in proto.graph.initializer}
     for name, (before, after) in biases.items():
         now = onnx.numpy_helper.to_array(tensors[name]) if name in tensors else None
-        new = None if now is None else _moved(now, np.asarray(before, np.float32), np.asarray(after, np.float32))
+        new = (
+            None if now is None else _replaced_bias(now, np.asarray(before, np.float32), np.asarray(after, np.float32))
+        )
         if new is None:
             print(f"{name} is not in the calibrated model as it was in the ONNX: it keeps the bias of INT8")
         else:
@@ -176,7 +178,7 @@ def _with_biases(model: Path, biases: Mapping[str, Sequence[Sequence[float]]]) -
     return Path(MODEL)
 
 
-def _moved(
+def _replaced_bias(
     now: NDArray[np.float32], before: NDArray[np.float32], after: NDArray[np.float32]
 ) -> NDArray[np.float32] | None:
     """The bias ``now``, once ``before``, as it would be had it been ``after``; None where the toolkit did more to it
@@ -184,7 +186,7 @@ def _moved(
     if now.size != before.size:
         return None
     flat = now.reshape(-1)
-    same = np.abs(flat - before) <= SLIGHTLY * np.abs(before).max()
+    same = np.abs(flat - before) <= SAME_BIAS * np.abs(before).max()
     if not np.all(same | (flat == 0)):
         return None
     moved: NDArray[np.float32] = now + np.where(same, after - before, np.float32(0)).reshape(now.shape)
@@ -201,7 +203,7 @@ def _simulate(rknn: Any, evaluate: str, channel: int) -> list[NDArray[np.float32
         if outputs is None:
             raise _Failed("the simulator returned nothing")
         runs.append([np.asarray(array, np.float32) for array in outputs])
-        if len(runs) % TELL == 0:
+        if len(runs) % PROGRESS_EVERY == 0:
             os.write(channel, f"{ANSWERED} {len(runs)}\n".encode())
     return stack_runs(runs)
 

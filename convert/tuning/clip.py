@@ -19,7 +19,7 @@ BINS = 2048
 SAMPLE = 20000  # values of a tensor and image that are counted: enough for the tail that a shrink of 0.3 would cut
 
 
-class Counts:
+class RangeHistograms:
     """Histograms of tensors whose extremes are known, filled image by image."""
 
     def __init__(self, ranges: Mapping[str, tuple[float, float]]) -> None:

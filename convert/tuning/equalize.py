@@ -13,21 +13,21 @@ from typing import Any
 
 import numpy as np
 
-from ..editable_graph import Floats, Graph
-from .observe import Observed
+from ..editable_graph import EditableGraph, Floats
+from .observe import ObservedTensor
 
 ACTIVATIONS = ("Relu", "PRelu", "LeakyRelu", "Clip")
 PASSES = (*ACTIVATIONS, "Add")
 CLIP_ROOM = 2.0  # a channel is scaled so far that Clip begins at twice the largest value observed: never, in practice
-MOST = 64.0  # a channel that hardly ever speaks would be scaled to infinity
+MAX_FACTOR = 64.0  # a channel that hardly ever speaks would be scaled to infinity
 # How far towards alike where a full convolution reads: its kernel has scales for output channels, not for input ones,
 # and loses what the activation gains; and a channel made loud has no room left for faces that calibration did not show.
 # A part of the way shares the loss out (SmoothQuant, arXiv 2211.10438, section 4); how far: docs/accuracy.md.
-PART = 0.25
+PARTIAL_STRENGTH = 0.25
 
 
 @dataclass
-class Group:
+class ChannelGroup:
     """Tensors of the same channels: activations and sums between the layers that make and those that read them."""
 
     tensors: list[str] = field(default_factory=list)
@@ -37,11 +37,11 @@ class Group:
     closed: bool = True  # nobody else makes or reads it
 
 
-def equalize(proto: Any, seen: dict[str, Observed], strength: float = PART) -> dict[str, Floats]:
+def equalize(proto: Any, seen: dict[str, ObservedTensor], strength: float = PARTIAL_STRENGTH) -> dict[str, Floats]:
     """Scale channels in place, all the way where depthwise convolutions and BatchNormalizations alone read them (free:
     these have a scale for each channel), by the power ``strength`` where full convolutions do. Returns the factors, C
     each, by tensor."""
-    graph = Graph(proto)
+    graph = EditableGraph(proto)
     scales: dict[str, Floats] = {}
     for group in _groups(graph, seen):
         free = all(node.op_type == "BatchNormalization" or graph.is_depthwise(node) for node in group.readers)
@@ -68,14 +68,14 @@ def _factors(reaches: list[Floats], top: float, strength: float) -> Floats:
     wanted = np.divide(1.0, loud, out=np.ones_like(loud), where=loud > 0) ** strength
     reach = np.max(reaches, axis=0)
     room = np.divide(top / CLIP_ROOM, reach, out=np.full_like(reach, np.inf), where=reach > 0)
-    return np.asarray(np.maximum(np.minimum(np.minimum(wanted, MOST), room), 1.0), np.float32)
+    return np.asarray(np.maximum(np.minimum(np.minimum(wanted, MAX_FACTOR), room), 1.0), np.float32)
 
 
-def _groups(graph: Graph, seen: dict[str, Observed]) -> Iterable[Group]:
+def _groups(graph: EditableGraph, seen: dict[str, ObservedTensor]) -> Iterable[ChannelGroup]:
     """The closed groups of tensors, in the order of the nodes."""
-    group_of: dict[str, Group] = {}
+    group_of: dict[str, ChannelGroup] = {}
     for name, node in graph.makers.items():
-        group = group_of.setdefault(name, Group())
+        group = group_of.setdefault(name, ChannelGroup())
         if node.op_type in PASSES and _passes(graph, node):
             for source in node.input:
                 if source in graph.makers:
@@ -100,7 +100,7 @@ def _groups(graph: Graph, seen: dict[str, Observed]) -> Iterable[Group]:
     return [one for one in unique.values() if one.closed and one.makers and one.readers]
 
 
-def _joined(group_of: dict[str, Group], one: Group, other: Group) -> Group:
+def _joined(group_of: dict[str, ChannelGroup], one: ChannelGroup, other: ChannelGroup) -> ChannelGroup:
     if one is not other:
         one.tensors += other.tensors
         one.makers += other.makers
@@ -112,11 +112,11 @@ def _joined(group_of: dict[str, Group], one: Group, other: Group) -> Group:
     return one
 
 
-def _is_fused(graph: Graph, name: str) -> bool:
+def _is_fused(graph: EditableGraph, name: str) -> bool:
     return all(node.op_type in ACTIVATIONS for node in graph.readers.get(name, []))
 
 
-def _passes(graph: Graph, node: Any) -> bool:
+def _passes(graph: EditableGraph, node: Any) -> bool:
     """Whether a positive factor on a channel comes out of ``node`` as it went in."""
     if node.op_type == "Add":
         return not any(name in graph.weights for name in node.input)
@@ -125,7 +125,7 @@ def _passes(graph: Graph, node: Any) -> bool:
     return node.op_type != "PRelu" or node.input[1] in graph.weights
 
 
-def _top(graph: Graph, node: Any) -> float:
+def _top(graph: EditableGraph, node: Any) -> float:
     if node.op_type != "Clip":
         return np.inf
     bounds = node.input[1:3]
@@ -133,18 +133,18 @@ def _top(graph: Graph, node: Any) -> float:
     return float(graph.value(bounds[1]).item()) if known else np.inf
 
 
-def _is_norm(graph: Graph, node: Any) -> bool:
+def _is_norm(graph: EditableGraph, node: Any) -> bool:
     return node.op_type == "BatchNormalization" and all(name in graph.weights for name in node.input[1:])
 
 
-def _is_reader(graph: Graph, node: Any) -> bool:
+def _is_reader(graph: EditableGraph, node: Any) -> bool:
     if _is_norm(graph, node) or graph.is_depthwise(node):
         return True
     groups = next((one.i for one in node.attribute if one.name == "group"), 1)
     return graph.is_known_2d(node) and groups == 1
 
 
-def _scale_outputs(graph: Graph, node: Any, scale: Floats) -> None:
+def _scale_outputs(graph: EditableGraph, node: Any, scale: Floats) -> None:
     if node.op_type == "BatchNormalization":  # gamma, beta
         for place in (1, 2):
             graph.set(node, place, f"{node.output[0]}/norm{place}", graph.value(node.input[place]) * scale)
@@ -153,7 +153,7 @@ def _scale_outputs(graph: Graph, node: Any, scale: Floats) -> None:
     graph.set_bias(node, graph.bias(node) * scale)
 
 
-def _scale_inputs(graph: Graph, node: Any, scale: Floats) -> None:
+def _scale_inputs(graph: EditableGraph, node: Any, scale: Floats) -> None:
     if node.op_type == "BatchNormalization":  # gamma, mean: g/s · (s·x − s·m) is g · (x − m)
         graph.set(node, 1, f"{node.output[0]}/norm1", graph.value(node.input[1]) * scale)
         graph.set(node, 3, f"{node.output[0]}/norm3", graph.value(node.input[3]) / scale)

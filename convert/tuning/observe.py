@@ -18,7 +18,7 @@ WATCHED = ("Conv", "Gemm", "BatchNormalization", "Relu", "PRelu", "LeakyRelu", "
 
 
 @dataclass(frozen=True)
-class Observed:
+class ObservedTensor:
     """One tensor, over all images. ``low`` and ``high``: C float32, by channel; ``mean``: C×H×W or C float64."""
 
     low: NDArray[np.float32]
@@ -35,34 +35,34 @@ class Observed:
         """Of the whole tensor, with 0 between, as INT8 has it."""
         return min(float(self.low.min()), 0.0), max(float(self.high.max()), 0.0)
 
-    def scaled(self, by: NDArray[np.float32]) -> Observed:
+    def scaled(self, by: NDArray[np.float32]) -> ObservedTensor:
         """The same tensor with each channel multiplied by a positive number (``by``: C)."""
         over = by.reshape(-1, *(1,) * (self.mean.ndim - 1))
         return replace(self, low=self.low * by, high=self.high * by, mean=self.mean * over)
 
 
-def observe(
+def observe_tensors(
     model: Any,
     input: Input,
     images: NDArray[np.uint8],
     scratch: Path,
     progress: Callable[[int, int], None] = lambda done, total: None,
-) -> dict[str, Observed]:
+) -> dict[str, ObservedTensor]:
     """Run ``model`` (a ModelProto, batch 1) on ``images`` (N×H×W×3 uint8 RGB) and watch what every layer makes and
     what every Conv and Gemm is fed, the input among it. ``scratch`` names a file to write and remove."""
     weights = {tensor.name for tensor in model.graph.initializer}
     made = {name for node in model.graph.node if node.op_type in WATCHED for name in node.output}
     read = {node.input[0] for node in model.graph.node if node.op_type in ("Conv", "Gemm")}
     names = sorted((made | read) - weights - {input.name})
-    seen: dict[str, Observed] = {}
-    for index, values in enumerate(watch(model, input, names, images, scratch)):
+    seen: dict[str, ObservedTensor] = {}
+    for index, values in enumerate(watch_tensors(model, input, names, images, scratch)):
         for name, value in values.items():
             seen[name] = _and(seen.get(name), value, index)
         progress(index + 1, len(images))
     return seen
 
 
-def watch(
+def watch_tensors(
     model: Any, input: Input, names: Sequence[str], images: NDArray[np.uint8], scratch: Path
 ) -> Iterator[dict[str, NDArray[np.float32]]]:
     """What ``input`` and the tensors ``names`` hold, without their first axis of 1, image by image.
@@ -88,10 +88,10 @@ def watch(
         scratch.unlink(missing_ok=True)
 
 
-def _and(before: Observed | None, values: NDArray[np.float32], images: int) -> Observed:
+def _and(before: ObservedTensor | None, values: NDArray[np.float32], images: int) -> ObservedTensor:
     flat = values.reshape(len(values), -1)
     low, high = flat.min(axis=1), flat.max(axis=1)
     if before is None:
-        return Observed(low, high, values.astype(np.float64))
+        return ObservedTensor(low, high, values.astype(np.float64))
     mean = before.mean + (values - before.mean) / (images + 1)
-    return Observed(np.minimum(before.low, low), np.maximum(before.high, high), mean)
+    return ObservedTensor(np.minimum(before.low, low), np.maximum(before.high, high), mean)

@@ -20,18 +20,18 @@ from numpy.typing import NDArray
 from rkface.runtime.bundle import Input
 from rkface.runtime.image import read_image
 
-from ..editable_graph import Floats, Graph
-from ..image_lists import listed, to_rgb
-from ..simplify import SAME, difference
-from .clip import Counts
+from ..editable_graph import EditableGraph, Floats
+from ..image_lists import read_image_list, to_rgb
+from ..simplify import SAME, max_difference
+from .clip import RangeHistograms
 from .equalize import equalize
-from .observe import Observed, observe, watch
+from .observe import ObservedTensor, observe_tensors, watch_tensors
 
 IMAGES = 32  # enough for means and ranges: a MobileFaceNet comes to a mean cosine of 0.998 with 8 to 42 faces
 
 
 @dataclass(frozen=True)
-class Correction:
+class BiasCorrection:
     """The bias of a layer: the name of its tensor, what it was, and what it is now."""
 
     tensor: str
@@ -40,13 +40,13 @@ class Correction:
 
 
 @dataclass(frozen=True)
-class Tuned:
+class TunedModel:
     """``equalized`` channels were scaled (``difference`` is what that changed in FP32), the layers of these outputs had
     their bias ``corrected``; ``shrinks``: by how much the toolkit's range of some tensors is to be made smaller."""
 
     path: Path
     equalized: int
-    corrected: Mapping[str, Correction]
+    corrected: Mapping[str, BiasCorrection]
     difference: float
     shrinks: Mapping[str, float]
 
@@ -59,7 +59,7 @@ def tune(
     *,
     clip: bool = False,
     progress: Callable[[int, int], None] = lambda done, total: None,
-) -> Tuned:
+) -> TunedModel:
     """Write the model at ``model`` to ``target``, changed for w8a8 with the toolkit's ``normal`` ranges.
 
     The first 32 images that ``dataset`` lists are looked at; ``progress`` hears how many are done. Where equalizing
@@ -67,12 +67,12 @@ def tune(
     looks a second time, for ranges: not on a detector, to which a face is the rare large value.
     """
     proto = onnx.load(str(model))
-    images = to_rgb(read_image(path) for path in listed(dataset)[:IMAGES])
-    seen = observe(proto, input, images, target.with_suffix(".observed.onnx"), progress)
+    images = to_rgb(read_image(path) for path in read_image_list(dataset)[:IMAGES])
+    seen = observe_tensors(proto, input, images, target.with_suffix(".observed.onnx"), progress)
     equal = onnx.ModelProto()
     equal.CopyFrom(proto)
     scales = equalize(equal, seen)
-    changed = difference(proto, equal, input, images[:2]) if scales else 0.0
+    changed = max_difference(proto, equal, input, images[:2]) if scales else 0.0
     if changed > SAME:
         equal, scales, changed = proto, {}, 0.0
     seen |= {name: seen[name].scaled(scale) for name, scale in scales.items()}
@@ -81,34 +81,34 @@ def tune(
     shrinks: dict[str, float] = {}
     if clip:
         besides = {input.name, *(output.name for output in proto.graph.output)}  # outputs keep theirs
-        counts = Counts({name: one.range for name, one in seen.items() if name not in besides})
-        for values in watch(equal, input, counts.names, images, target.with_suffix(".clipped.onnx")):
+        counts = RangeHistograms({name: one.range for name, one in seen.items() if name not in besides})
+        for values in watch_tensors(equal, input, counts.names, images, target.with_suffix(".clipped.onnx")):
             counts.add(values)
         shrinks = counts.shrinks()
-    return Tuned(target, sum(int((scale != 1).sum()) for scale in scales.values()), corrected, changed, shrinks)
+    return TunedModel(target, sum(int((scale != 1).sum()) for scale in scales.values()), corrected, changed, shrinks)
 
 
-def correct_bias(proto: Any, seen: dict[str, Observed]) -> dict[str, Correction]:
+def correct_bias(proto: Any, seen: dict[str, ObservedTensor]) -> dict[str, BiasCorrection]:
     """Take out of every Conv's and Gemm's bias, in place, what rounding its weights adds on average; returns what was
     done, by the layer's output.
 
     Rounding turns W into W + e, and the output's mean moves by e · E[x], which is known (section 4.2 of the paper).
     """
-    graph = Graph(proto)
-    corrected: dict[str, Correction] = {}
+    graph = EditableGraph(proto)
+    corrected: dict[str, BiasCorrection] = {}
     for node in list(proto.graph.node):
         inputs = seen.get(node.input[0]) if node.input else None
         if node.op_type not in ("Conv", "Gemm") or inputs is None or not graph.is_known(node):
             continue
-        moved = _moved(node, graph.kernel(node), inputs.mean)
+        moved = _mean_shift(node, graph.kernel(node), inputs.mean)
         if moved is not None:
             before = graph.bias(node)
             graph.set_bias(node, before - moved)
-            corrected[node.output[0]] = Correction(node.input[2], before, before - moved)
+            corrected[node.output[0]] = BiasCorrection(node.input[2], before, before - moved)
     return corrected
 
 
-def _moved(node: Any, weights: Floats, mean: NDArray[np.float64]) -> Floats | None:
+def _mean_shift(node: Any, weights: Floats, mean: NDArray[np.float64]) -> Floats | None:
     """How far rounding ``weights`` moves the mean of each output channel; None for what we cannot follow."""
     options = {one.name: onnx.helper.get_attribute_value(one) for one in node.attribute}
     if node.op_type == "Gemm":

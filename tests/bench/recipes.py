@@ -20,12 +20,17 @@ from pathlib import Path
 
 from rkface.convert.acquire import own_sources, pack_sources
 from rkface.convert.catalog import find_pack
-from rkface.convert.compare_models import Trial, faces_of, inspect, run_reference
-from rkface.convert.datasets import Photos, gather, render_photos
+from rkface.convert.compare_models import (
+    QuantizedResults,
+    decode_faces,
+    measure_detector_errors,
+    run_reference,
+)
+from rkface.convert.datasets import PhotoOptions, prepare_datasets, render_demo_photos
 from rkface.convert.evaluate.parity import compare_embeddings, compare_faces
-from rkface.convert.prepared_model import prepare, to_finder
+from rkface.convert.prepared_model import build_face_finder, prepare_model
 from rkface.convert.recipe import RECIPES
-from rkface.convert.recipe_cost import predict
+from rkface.convert.recipe_cost import predict_cost
 from rkface.convert.run_recipe import attempts
 from rkface.convert.targets import find_target
 from rkface.runtime.bundle import ROLES
@@ -57,13 +62,13 @@ def main() -> int:
 
 def measure(options: argparse.Namespace, work: Path) -> list[dict[str, object]]:
     if options.detector:
-        sources, photos = own_sources(options.detector, options.recognizer, "not stated"), Photos(options.photos)
+        sources, photos = own_sources(options.detector, options.recognizer, "not stated"), PhotoOptions(options.photos)
     else:
-        sources, photos = pack_sources(find_pack("demo"), work, accepted=False), render_photos(work / "photos")
+        sources, photos = pack_sources(find_pack("demo"), work, accepted=False), render_demo_photos(work / "photos")
     target = find_target(options.target)
-    models = {role: prepare(sources.paths[role], role, work) for role in ROLES}
-    finder = to_finder(models, sources)
-    material = gather(photos, finder, work / "set")
+    models = {role: prepare_model(sources.paths[role], role, work) for role in ROLES}
+    finder = build_face_finder(models, sources)
+    material = prepare_datasets(photos, finder, work / "set")
     reference = run_reference(models, finder.detector, material.evaluation)
     toolkit = attempts(models, sources, work, work, analyze=False)
     lists = {"detector": material.calibration.detector, "recognizer": material.calibration.recognizer}
@@ -76,10 +81,10 @@ def measure(options: argparse.Namespace, work: Path) -> list[dict[str, object]]:
             start = time.monotonic()
             done = toolkit(target, role, recipe, lists[role], images[role])
             seconds = time.monotonic() - start - done.seconds["simulate"]
-            bound = predict(models[role].graph, target, recipe).milliseconds
+            bound = predict_cost(models[role].graph, target, recipe).milliseconds
             row = {"model": sources.paths[role].stem, "recipe": recipe.name, "seconds": seconds, "bound": bound}
             if role == "detector":
-                found = compare_faces(reference.faces, faces_of(finder.detector, done.outputs, material.evaluation))
+                found = compare_faces(reference.faces, decode_faces(finder.detector, done.outputs, material.evaluation))
                 row |= {
                     "faces": found.faces,
                     "missed": found.missed,
@@ -100,8 +105,8 @@ def measure(options: argparse.Namespace, work: Path) -> list[dict[str, object]]:
 
 def mosaics(models, finder, material, reference, done):
     """Faces of the mosaics at a score of 0.6, where a detector that cuts off scores loses them."""
-    trial = Trial({"detector": done}, {}, [], [])
-    evidence = inspect(models["detector"], finder.detector, material.evaluation, reference, trial)
+    trial = QuantizedResults({"detector": done}, {}, [], [])
+    evidence = measure_detector_errors(models["detector"], finder.detector, material.evaluation, reference, trial)
     return next(one for one in evidence.mosaics.thresholds if one.threshold == 0.6)
 
 

@@ -9,7 +9,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from rkface.convert.catalog import DEMO
-from rkface.convert.cost import Kernel, Tensor, estimate, layers, layers_of
+from rkface.convert.cost import LayerTensor, MacKernel, estimate_cost, find_layers, read_layers
 from rkface.convert.targets import TARGETS
 from rkface.runtime.errors import ModelError
 
@@ -45,7 +45,7 @@ def block(readers=()):
 
 
 def test_macs_and_elements_by_hand():
-    first, depthwise, plain, last = layers_of(block(), "block")
+    first, depthwise, plain, last = find_layers(block(), "block")
     assert [layer.op for layer in (first, depthwise, plain, last)] == ["Conv+PRelu", "Conv", "Conv", "Conv+Add+Relu"]
     assert first.macs == 16 * 16 * 64 * 27 and first.weights == 64 * 27 + 64
     assert depthwise.macs == 8 * 8 * 64 * 9 and depthwise.weights == 64 * 9
@@ -56,7 +56,7 @@ def test_macs_and_elements_by_hand():
 
 
 def test_what_somebody_else_reads_is_not_fused_away():
-    ops = [layer.op for layer in layers_of(block(readers=["a", "f"]), "block")]
+    ops = [layer.op for layer in find_layers(block(readers=["a", "f"]), "block")]
     assert ops == ["Conv", "PRelu", "Conv", "Conv", "Conv+Add", "Relu"]
 
 
@@ -70,7 +70,7 @@ def test_matrices_and_what_follows_a_convolution():
         helper.make_node("MatMul", ["e", "n"], ["f"]),
     ]
     weights = {"w": (16, 16, 1, 1), "s": (16,), "m": (32, 256), "n": (32, 8)}
-    found = layers_of(graph(nodes, [1, 16, 8, 8], ["f"], weights), "net")
+    found = find_layers(graph(nodes, [1, 16, 8, 8], ["f"], weights), "net")
     assert [(layer.op, layer.macs) for layer in found] == [
         ("Conv", 64 * 16 * 16),
         ("MaxPool", 0),
@@ -84,64 +84,64 @@ def test_matrices_and_what_follows_a_convolution():
 def test_cycles_by_hand():
     npu = RK3588.npu
     # 1024 MAC a cycle at 8 bits, 512 at 16, where all channels are in use.
-    assert Kernel(256, 9, 128, 128).cycles(npu, "w8a8") == 256 * 9 * 128 * 128 / 1024
-    assert Kernel(256, 9, 128, 128).cycles(npu, "fp16") == 256 * 9 * 128 * 128 / 512
+    assert MacKernel(256, 9, 128, 128).cycles(npu, "w8a8") == 256 * 9 * 128 * 128 / 1024
+    assert MacKernel(256, 9, 128, 128).cycles(npu, "fp16") == 256 * 9 * 128 * 128 / 512
     # 12 channels keep the array as long as 32 do.
-    assert Kernel(256, 9, 12, 12).cycles(npu, "w8a8") == Kernel(256, 9, 32, 32).cycles(npu, "w8a8")
+    assert MacKernel(256, 9, 12, 12).cycles(npu, "w8a8") == MacKernel(256, 9, 32, 32).cycles(npu, "w8a8")
     # 64 channels of a depthwise convolution a cycle and tap; 49 pixels take as long as 64.
-    assert Kernel(49, 9, 1, 1, 256).cycles(npu, "w8a8") == 64 * 9 * 4
+    assert MacKernel(49, 9, 1, 1, 256).cycles(npu, "w8a8") == 64 * 9 * 4
 
 
 def test_a_layer_takes_the_longer_of_arithmetic_and_memory():
-    found = layers_of(block(), "block")
-    cost = estimate(found, RK3588)
+    found = find_layers(block(), "block")
+    cost = estimate_cost(found, RK3588)
     for layer in cost.layers:
         assert layer.milliseconds == max(layer.compute_ms, layer.memory_ms)
         assert layer.memory_ms == pytest.approx(layer.bytes / 23.65e9 * 1e3)
     assert cost.milliseconds == pytest.approx(sum(layer.milliseconds for layer in cost.layers))
     # The image as it comes, 64 channels out; one byte each, and the weights.
     assert cost.layers[0].bytes == 16 * 16 * (3 + 64) + found[0].weights
-    assert Tensor("t", 12, 10).bytes("w8a8", 16) == 160 and Tensor("t", 12, 10).bytes("fp16", 16) == 320
+    assert LayerTensor("t", 12, 10).bytes("w8a8", 16) == 160 and LayerTensor("t", 12, 10).bytes("fp16", 16) == 320
 
 
 def test_half_precision_costs_twice_the_memory_and_no_less_time():
-    found = layers(DEMO / "recognizer.onnx")
-    int8, half = estimate(found, RK3588), estimate(found, RK3588, "fp16")
+    found = read_layers(DEMO / "recognizer.onnx")
+    int8, half = estimate_cost(found, RK3588), estimate_cost(found, RK3588, "fp16")
     assert int8.macs == half.macs and half.bytes == pytest.approx(2 * int8.bytes, rel=0.01)  # padded channels
     # Where few channels leave half of the array idle at 8 bits, 16 bits cost no more arithmetic.
     assert 1.2 * int8.milliseconds < half.milliseconds <= 2 * int8.milliseconds
     # On RK3566 the array takes a quarter as many channels at 16 bits.
-    wide, rk3566 = Kernel(256, 9, 128, 128), TARGETS["rk3566"].npu
+    wide, rk3566 = MacKernel(256, 9, 128, 128), TARGETS["rk3566"].npu
     assert wide.cycles(rk3566, "fp16") == 4 * wide.cycles(rk3566, "w8a8")
 
 
 def test_layers_kept_in_half_precision_lie_between():
-    found = layers(DEMO / "recognizer.onnx")
-    most = estimate(found, RK3588, "fp16").milliseconds
+    found = read_layers(DEMO / "recognizer.onnx")
+    most = estimate_cost(found, RK3588, "fp16").milliseconds
     costs = [
-        estimate(found, RK3588, kept={layer.name: "fp16" for layer in found[:count]}).milliseconds
+        estimate_cost(found, RK3588, kept={layer.name: "fp16" for layer in found[:count]}).milliseconds
         for count in (0, 1, 4, 8)
     ]
     assert costs == sorted(costs) and len(set(costs)) == 4 and costs[-1] < most
     # Two neighbors share the change of precision that one alone pays on both sides.
     changes = [
-        sum(layer.op == "Convert" for layer in estimate(found, RK3588, kept=dict.fromkeys(names, "fp16")).layers)
+        sum(layer.op == "Convert" for layer in estimate_cost(found, RK3588, kept=dict.fromkeys(names, "fp16")).layers)
         for names in ([found[3].name], [found[3].name, found[4].name])
     ]
     assert changes[0] >= 2 and changes[1] < 2 * changes[0]
-    assert not [layer for layer in estimate(found, RK3588).layers if layer.op == "Convert"]
+    assert not [layer for layer in estimate_cost(found, RK3588).layers if layer.op == "Convert"]
 
 
 def test_types_that_a_chip_lacks():
-    found = layers_of(block(), "block")
+    found = find_layers(block(), "block")
     for name, dtype in (("rk2118", "w8a8"), ("rv1106b", "fp16"), ("rk3588", "w3a3")):
         with pytest.raises(ValueError, match=dtype):
-            estimate(found, TARGETS[name], dtype)
+            estimate_cost(found, TARGETS[name], dtype)
 
 
 def test_a_dynamic_model_is_named():
     with pytest.raises(ModelError, match=r"net.onnx: the shape of .* is not fixed"):
-        layers_of(graph([helper.make_node("Relu", ["x"], ["y"])], [1, 3, "h", "w"], ["y"], {}), "net.onnx")
+        find_layers(graph([helper.make_node("Relu", ["x"], ["y"])], [1, 3, "h", "w"], ["y"], {}), "net.onnx")
 
 
 @pytest.mark.parametrize(
@@ -151,12 +151,12 @@ def test_a_dynamic_model_is_named():
     [("scrfd_2.5g_kps.onnx", 2.57, 0.82), ("scrfd_500m_kps.onnx", 0.55, 0.63), ("mobilefacenet_128.onnx", 0.234, 0.99)],
 )
 def test_known_models(shared, tmp_path, file, gmac, weights):
-    from rkface.convert.simplify import fix, simplify
+    from rkface.convert.simplify import fix_input, simplify
 
     role = "detector" if "scrfd" in file else "recognizer"
-    path = simplify(fix(shared / "models" / file, role, (640, 480)), tmp_path / "m.onnx").path
-    found = layers(path)
-    assert estimate(found, RK3588).macs / 1e9 == pytest.approx(gmac, rel=0.01)
+    path = simplify(fix_input(shared / "models" / file, role, (640, 480)), tmp_path / "m.onnx").path
+    found = read_layers(path)
+    assert estimate_cost(found, RK3588).macs / 1e9 == pytest.approx(gmac, rel=0.01)
     assert sum(layer.weights for layer in found) / 1e6 == pytest.approx(weights, rel=0.01)
 
 
@@ -164,9 +164,9 @@ def test_iresnet50_has_the_macs_of_w600k_r50(tmp_path):
     from rkface.convert.demo.models import IRESNET50, export_recognizer, iresnet
 
     export_recognizer(iresnet(*IRESNET50), tmp_path / "r50.onnx")
-    found = layers(tmp_path / "r50.onnx")
+    found = read_layers(tmp_path / "r50.onnx")
     # InsightFace: 6.3 GFLOPs (multiplications and additions counted as one), 174 MB at 4 bytes a weight.
-    assert estimate(found, RK3588).macs / 1e9 == pytest.approx(6.3, rel=0.01)
+    assert estimate_cost(found, RK3588).macs / 1e9 == pytest.approx(6.3, rel=0.01)
     assert sum(layer.weights for layer in found) * 4 / 1e6 == pytest.approx(174.3, rel=0.01)
 
 
@@ -186,7 +186,7 @@ def test_the_toolkits_own_compiler_counts_the_same_cycles(tmp_path):
         [sys.executable, "-c", VERBOSE, str(path), "rk3588"], capture_output=True, text=True, check=True, cwd=tmp_path
     )
     table = re.findall(r"\d+ +(Conv\w*) +FLOAT16 +NPU .* (\d+)/(\d+)/(\d+) +\d", done.stdout + done.stderr)
-    ours = [layer for layer in estimate(layers(path), RK3588, "fp16").layers if layer.macs]
+    ours = [layer for layer in estimate_cost(read_layers(path), RK3588, "fp16").layers if layer.macs]
     assert len(table) == len(ours) == 16, "the same nodes are fused"
     for layer, (_, memory, compute, total) in zip(ours, table, strict=True):
         if layer.op != "Gemm":  # which it turns into a 7×7 convolution, waiting for weights all the same

@@ -10,7 +10,7 @@ from rkface.convert.demo import measure
 from rkface.convert.demo.identity import EVALUATE
 from rkface.convert.demo.render import render_crop
 from rkface.convert.diagnose import diagnose
-from rkface.convert.toolkit.quantize import Job, quantize
+from rkface.convert.toolkit.quantize import QuantizeJob, quantize
 from rkface.runtime.backends.reference import open_reference
 
 from .conftest import calibration
@@ -57,6 +57,6 @@ def test_calibration_on_noise_through_the_real_toolkit(crops, tmp_path):
     noise = np.random.default_rng(2).integers(100, 156, (20, 112, 112, 3), np.uint8)
     dataset = calibration(tmp_path, noise)
     np.save(tmp_path / "crops.npy", crops)
-    job = Job(MODEL, tmp_path / "out.rknn", "rk3588", INPUT, "{}", dataset, evaluate=tmp_path / "crops.npy")
+    job = QuantizeJob(MODEL, tmp_path / "out.rknn", "rk3588", INPUT, "{}", dataset, evaluate=tmp_path / "crops.npy")
     (outputs,) = quantize(job, tmp_path / "toolkit.log").outputs
     assert "not faces of different people" in diagnose(MODEL, INPUT, crops, outputs, dataset)

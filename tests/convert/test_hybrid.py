@@ -7,7 +7,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from rkface.convert.hybrid import ends
+from rkface.convert.hybrid import tensors_at_ends
 from rkface.runtime.bundle import Input
 from rkface.runtime.errors import WorkError
 
@@ -42,25 +42,27 @@ def chain(path):
 
 def test_layers_are_counted_from_both_ends_and_activations_go_along(tmp_path):
     proto = onnx.load(str(chain(tmp_path / "chain.onnx")))
-    assert ends(proto, 0, 1) == ("c3", "r3")
-    assert ends(proto, 1, 0) == ("c0", "r0")
-    assert ends(proto, 1, 2) == ("c0", "r0", "c2", "r2", "sum", "c3", "r3")
-    assert ends(proto, 0, 3) == ("c1", "r1", "c2", "r2", "sum", "c3", "r3"), "the longest way counts, not the bypass"
-    assert len(ends(proto, 4, 0)) == 9 and ends(proto, 0, 0) == ()
+    assert tensors_at_ends(proto, 0, 1) == ("c3", "r3")
+    assert tensors_at_ends(proto, 1, 0) == ("c0", "r0")
+    assert tensors_at_ends(proto, 1, 2) == ("c0", "r0", "c2", "r2", "sum", "c3", "r3")
+    assert tensors_at_ends(proto, 0, 3) == ("c1", "r1", "c2", "r2", "sum", "c3", "r3"), (
+        "the longest way counts, not the bypass"
+    )
+    assert len(tensors_at_ends(proto, 4, 0)) == 9 and tensors_at_ends(proto, 0, 0) == ()
     proto.graph.node.insert(0, helper.make_node("Relu", ["input"], ["before"]))
     proto.graph.node[1].input[0] = "before"
-    assert ends(proto, 0, 1) == ("c3", "r3") and ends(proto, 1, 0) == ("before", "c0", "r0")
+    assert tensors_at_ends(proto, 0, 1) == ("c3", "r3") and tensors_at_ends(proto, 1, 0) == ("before", "c0", "r0")
 
 
 @pytest.fixture
 def job(tmp_path):
     pytest.importorskip("rknn.api", reason="rknn-toolkit2 is not installed")
-    from rkface.convert.toolkit.quantize import Job
+    from rkface.convert.toolkit.quantize import QuantizeJob
 
     random = np.random.default_rng(5)
     images = random.integers(0, 256, (6, SIDE, SIDE, 3), np.uint8)
     np.save(tmp_path / "asked.npy", images)
-    return Job(
+    return QuantizeJob(
         onnx=chain(tmp_path / "chain.onnx"),
         output=tmp_path / "out.rknn",
         target="rk3588",
@@ -80,7 +82,7 @@ def test_fp16_layers_are_nearer_to_fp32_and_every_layer_has_its_error(job, tmp_p
     (exact,) = backend.infer(np.load(job.evaluate)[:1])
     proto = onnx.load(str(job.onnx))
     errors = {}
-    for name, fp16 in (("int8", ()), ("half", ends(proto, 1, 1)), ("fp16", ends(proto, 4, 0))):
+    for name, fp16 in (("int8", ()), ("half", tensors_at_ends(proto, 1, 1)), ("fp16", tensors_at_ends(proto, 4, 0))):
         done = quantize(replace(job, fp16=fp16), tmp_path / f"{name}.log")
         errors[name] = float(np.linalg.norm(done.outputs[0][:1] - exact) / np.linalg.norm(exact))
         assert next(layer.name for layer in done.layers if layer.kind == "Relu") == "r0"
@@ -110,7 +112,11 @@ def test_a_second_hybrid_reads_what_the_first_calibrated_and_takes_biases_back(j
     proto.graph.initializer.append(numpy_helper.from_array(moved, "c2/bias"))
     onnx.save(proto, tmp_path / "moved.onnx")
     job = replace(
-        job, onnx=tmp_path / "moved.onnx", fp16=ends(proto, 4, 0), calibrated=tmp_path / "calibrated", analyze=False
+        job,
+        onnx=tmp_path / "moved.onnx",
+        fp16=tensors_at_ends(proto, 4, 0),
+        calibrated=tmp_path / "calibrated",
+        analyze=False,
     )
     first = quantize(job, tmp_path / "first.log")
     assert "load" in first.seconds

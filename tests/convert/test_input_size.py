@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from rkface.convert.input_size import SMALLEST_FACE, SMALLEST_INPUT, explain, input_for
+from rkface.convert.input_size import SMALLEST_FACE, SMALLEST_INPUT, choose_input_size, explain_input_size
 from rkface.runtime.cli import main
 from rkface.runtime.detect import letterbox
 from rkface.runtime.errors import InputError
@@ -19,7 +19,7 @@ def in_input(min_face, camera, size):
 @pytest.mark.parametrize("camera", CAMERAS)
 @pytest.mark.parametrize("min_face", [SMALLEST_FACE, 23, 40, 61, 90, 200])
 def test_the_smallest_input_that_keeps_the_face_large_enough(camera, min_face):
-    size = input_for(min_face, camera)
+    size = choose_input_size(min_face, camera)
     assert all(side % 32 == 0 for side in size)
     # The letterbox rounds the picture down to whole pixels: less than one row of the frame.
     assert in_input(min_face, camera, size) > SMALLEST_FACE * (1 - 1 / min(size))
@@ -29,22 +29,22 @@ def test_the_smallest_input_that_keeps_the_face_large_enough(camera, min_face):
 
 
 def test_large_faces_leave_the_smallest_input_that_was_measured():
-    assert input_for(10_000, (1920, 1080)) == (320, 192)
+    assert choose_input_size(10_000, (1920, 1080)) == (320, 192)
 
 
 def test_no_input_is_larger_than_the_frame():
-    width, height = input_for(SMALLEST_FACE, (1920, 1080))
+    width, height = choose_input_size(SMALLEST_FACE, (1920, 1080))
     assert (width, height) == (1920, 1088)
 
 
 def test_what_the_camera_does_not_show_cannot_be_found():
     with pytest.raises(InputError, match="camera with more pixels"):
-        input_for(SMALLEST_FACE - 1, (1920, 1080))
+        choose_input_size(SMALLEST_FACE - 1, (1920, 1080))
 
 
 def test_it_says_what_it_chose():
-    width, height = input_for(60, (1920, 1080))
-    said = explain(60, (1920, 1080), (width, height))
+    width, height = choose_input_size(60, (1920, 1080))
+    said = explain_input_size(60, (1920, 1080), (width, height))
     assert said.startswith(f"detector input {width}x{height}: a face of 60 px in 1920x1080")
 
 
@@ -73,6 +73,6 @@ def test_the_chosen_size_is_told(shared, capsys, tmp_path, monkeypatch):
     detector, recognizer = shared / "models/scrfd_500m_kps.onnx", shared / "models/mobilefacenet_128.onnx"
     models = ["--detector", str(detector), "--recognizer", str(recognizer)]
     assert main(["convert", *models, "--min-face", "60", "--camera", "1280x720"]) == 2
-    width, height = input_for(60, (1280, 720))
+    width, height = choose_input_size(60, (1280, 720))
     said = capsys.readouterr().err
     assert f"detector input {width}x{height}" in said and "--calibration is needed" in said

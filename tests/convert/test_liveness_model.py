@@ -13,11 +13,11 @@ pytest.importorskip("onnxsim")
 
 from onnx import TensorProto, helper, numpy_helper  # noqa: E402
 
-from rkface.convert.catalog import SPOOFING  # noqa: E402
-from rkface.convert.evaluate.parity import LivenessParity, compare_liveness, fault, grade_liveness  # noqa: E402
-from rkface.convert.liveness_model import describe, explain  # noqa: E402
-from rkface.convert.recipe import Bar  # noqa: E402
-from rkface.convert.simplify import difference, fix, prove_same, simplify  # noqa: E402
+from rkface.convert.catalog import LIVENESS_PROFILES  # noqa: E402
+from rkface.convert.evaluate.parity import LivenessParity, compare_liveness, find_fault, grade_liveness  # noqa: E402
+from rkface.convert.liveness_model import choose_profile, explain_profile  # noqa: E402
+from rkface.convert.recipe import AccuracyBar  # noqa: E402
+from rkface.convert.simplify import check_same_outputs, fix_input, max_difference, simplify  # noqa: E402
 from rkface.runtime import open_bundle  # noqa: E402
 from rkface.runtime.bundle import read_bundle  # noqa: E402
 from rkface.runtime.cli import main  # noqa: E402
@@ -69,31 +69,38 @@ def judge(path, side=80, classes=3, first="Conv", last="Gemm"):
 
 def test_a_model_like_minifasnet_is_asked_as_that_unless_it_is_said_otherwise(tmp_path):
     two, four = (judge(tmp_path / name) for name in ("2.7_80x80_MiniFASNetV2.onnx", "4_0_0_80x80_MiniFASNetV1SE.onnx"))
-    assert describe(two, {}) == SPOOFING[0] and describe(four, {}) == SPOOFING[1]
-    assert [(one.scale, one.live, one.bgr, one.classes) for one in SPOOFING] == [(2.7, 1, True, 3), (4.0, 1, True, 3)]
-    own = describe(two, {"scale": 3.0, "bgr": False, "std": (255.0,) * 3})
-    assert own == replace(SPOOFING[0], scale=3.0, bgr=False, std=(255.0,) * 3)
-    assert "asked as MiniFASNetV2: 3 × the face's box, RGB, (x − 0,0,0) / 255,255,255, class 1 of 3" in explain(own)
+    assert choose_profile(two, {}) == LIVENESS_PROFILES[0] and choose_profile(four, {}) == LIVENESS_PROFILES[1]
+    assert [(one.scale, one.live, one.bgr, one.classes) for one in LIVENESS_PROFILES] == [
+        (2.7, 1, True, 3),
+        (4.0, 1, True, 3),
+    ]
+    own = choose_profile(two, {"scale": 3.0, "bgr": False, "std": (255.0,) * 3})
+    assert own == replace(LIVENESS_PROFILES[0], scale=3.0, bgr=False, std=(255.0,) * 3)
+    assert "asked as MiniFASNetV2: 3 × the face's box, RGB, (x − 0,0,0) / 255,255,255, class 1 of 3" in explain_profile(
+        own
+    )
 
 
 def test_of_any_other_model_it_has_to_be_said(tmp_path):
     other = judge(tmp_path / "own.onnx", side=64, classes=2, last="Softmax")
     with pytest.raises(InputError, match=r"64×64 and has 2 classes.* --live-scale, --live-class, --live-color"):
-        describe(other, {})
-    found = describe(other, SAID)
+        choose_profile(other, {})
+    found = choose_profile(other, SAID)
     assert (found.size, found.classes, found.logits, found.threshold) == ((64, 64), 2, False, 0.5)
     with pytest.raises(InputError, match="--live-class 2 is none of them"):
-        describe(other, SAID | {"live": 2})
+        choose_profile(other, SAID | {"live": 2})
     with pytest.raises(ModelError, match="one output, a number for each of its classes"):
-        describe(judge(tmp_path / "score.onnx", classes=1), SAID)
+        choose_profile(judge(tmp_path / "score.onnx", classes=1), SAID)
     with pytest.raises(ModelError, match="no such model file"):
-        describe(tmp_path / "absent.onnx", SAID)
+        choose_profile(tmp_path / "absent.onnx", SAID)
 
 
 @pytest.mark.parametrize("first", ["Conv", "Sub"], ids=["weights", "gather"])
 def test_a_model_that_wants_bgr_is_given_rgb_and_computes_the_same(tmp_path, first):
-    spoofing = replace(describe(judge(tmp_path / "m.onnx", first=first), {}), mean=(1.0, 2.0, 3.0), std=(9.0, 8.0, 7.0))
-    model = fix(tmp_path / "m.onnx", "liveness", spoofing=spoofing)
+    spoofing = replace(
+        choose_profile(judge(tmp_path / "m.onnx", first=first), {}), mean=(1.0, 2.0, 3.0), std=(9.0, 8.0, 7.0)
+    )
+    model = fix_input(tmp_path / "m.onnx", "liveness", spoofing=spoofing)
     assert (model.input.mean, model.input.std) == ((3.0, 2.0, 1.0), (7.0, 8.0, 9.0)), "of RGB"
     # One color only, on one side: neither channels nor sides may be taken for each other.
     images = np.zeros((2, 80, 80, 3), np.uint8)
@@ -101,12 +108,12 @@ def test_a_model_that_wants_bgr_is_given_rgb_and_computes_the_same(tmp_path, fir
     simplified = simplify(model, tmp_path / "s.onnx")
     kinds = [node.op_type for node in onnx.load(simplified.path).graph.node]
     assert ("Gather" in kinds) is (first == "Sub")
-    assert prove_same(model, simplified, images) < 1e-5
-    turned = difference(model.proto, onnx.load(simplified.path), model.input, images)
+    assert check_same_outputs(model, simplified, images) < 1e-5
+    turned = max_difference(model.proto, onnx.load(simplified.path), model.input, images)
     assert turned > 0.01, "the proof would see that nothing was turned"
     onnx.save(model.proto, simplified.path)
     with pytest.raises(WorkError, match="differs from the original"):
-        prove_same(model, simplified, images)
+        check_same_outputs(model, simplified, images)
 
 
 def test_the_bar_of_liveness():
@@ -126,8 +133,10 @@ def test_the_bar_of_liveness():
 
 def test_a_model_below_it_is_a_fault():
     good, bad = LivenessParity(50, 0.01, 0.1, 0.5, 0, 40), LivenessParity(50, 0.05, 0.1, 0.5, 0, 40)
-    assert fault(replace(parity(), liveness=good), Bar()) is None
-    assert "liveness model is too far from FP32: probability 0.050 off" in fault(replace(parity(), liveness=bad), Bar())
+    assert find_fault(replace(parity(), liveness=good), AccuracyBar()) is None
+    assert "liveness model is too far from FP32: probability 0.050 off" in find_fault(
+        replace(parity(), liveness=bad), AccuracyBar()
+    )
     assert not grade_liveness(replace(bad, mean=float("nan"))).clears
 
 

@@ -4,10 +4,10 @@ from types import SimpleNamespace
 
 import pytest
 
-from rkface.convert.cost import Cost
+from rkface.convert.cost import ModelCost
 from rkface.convert.evaluate.parity import DetectionParity, EmbeddingParity, grade_embeddings, grade_faces
-from rkface.convert.recipe import HYBRIDS, KL, MMSE, NORMAL, PLANS, TUNED, Bar
-from rkface.convert.recipe_search import Grade, search
+from rkface.convert.recipe import HYBRIDS, KL, MMSE, NORMAL, PLANS, TUNED, AccuracyBar
+from rkface.convert.recipe_search import Grade, search_recipes
 from rkface.convert.targets import find_target
 from rkface.runtime.errors import InputError, WorkError
 
@@ -35,7 +35,7 @@ def toolkit(tmp_path):
 
         def predict(recipe):
             bound = bounds.get(recipe.name, 5.0 + recipe.lead + recipe.trail)
-            return None if bound is None else Cost("rk3588", bound, 0, 0, ())
+            return None if bound is None else ModelCost("rk3588", bound, 0, 0, ())
 
         return attempt, grade, predict
 
@@ -43,14 +43,14 @@ def toolkit(tmp_path):
 
 
 def test_ends_at_the_first_that_clears_the_bar(toolkit):
-    chosen, tries = search(PLANS["auto"], *toolkit({"tuned": 0.996, "hybrid3": 0.999}))
+    chosen, tries = search_recipes(PLANS["auto"], *toolkit({"tuned": 0.996, "hybrid3": 0.999}))
     assert chosen.cosine == 0.996
     assert [(one.recipe, one.chosen) for one in tries] == [(TUNED, True)]
 
 
 def test_where_int8_is_not_enough_the_cheapest_hybrid_that_is(toolkit):
     cosines = {"tuned": 0.98, "hybrid3": 0.994, "hybrid7": 0.9951, "hybrid11": 0.999}
-    chosen, tries = search(PLANS["auto"], *toolkit(cosines))
+    chosen, tries = search_recipes(PLANS["auto"], *toolkit(cosines))
     assert chosen.cosine == 0.9951
     assert [one.recipe for one in tries] == [TUNED, *HYBRIDS[:2]]
 
@@ -58,38 +58,40 @@ def test_where_int8_is_not_enough_the_cheapest_hybrid_that_is(toolkit):
 @pytest.mark.parametrize("plan", ["auto", "thorough"])
 def test_the_predicted_cost_ranks_and_not_the_number_of_layers(toolkit, plan):
     cosines = {"hybrid3": 0.996, "hybrid7": 0.999, "hybrid11": 0.998}
-    chosen, tries = search(PLANS[plan], *toolkit(cosines, bounds={"hybrid3": 9.0, "hybrid7": 8.0, "hybrid11": 7.0}))
+    chosen, tries = search_recipes(
+        PLANS[plan], *toolkit(cosines, bounds={"hybrid3": 9.0, "hybrid7": 8.0, "hybrid11": 7.0})
+    )
     assert chosen.cosine == 0.998
     assert [one.cost.milliseconds for one in tries] == sorted(one.cost.milliseconds for one in tries)
 
 
 def test_where_no_cost_can_be_predicted_fewest_layers_in_fp16(toolkit):
     cosines = {"hybrid3": 0.996, "hybrid22": 0.999}
-    chosen, tries = search(PLANS["thorough"], *toolkit(cosines, bounds={"hybrid22": None, "hybrid3": 99.0}))
+    chosen, tries = search_recipes(PLANS["thorough"], *toolkit(cosines, bounds={"hybrid22": None, "hybrid3": 99.0}))
     assert chosen.cosine == 0.996 and tries[-1].cost is None
 
 
 def test_takes_the_best_where_none_clears_it(toolkit):
-    chosen, tries = search(PLANS["auto"], *toolkit({"tuned": 0.98, "hybrid7": 0.99}))
+    chosen, tries = search_recipes(PLANS["auto"], *toolkit({"tuned": 0.98, "hybrid7": 0.99}))
     assert chosen.cosine == 0.99 and [one.recipe for one in tries if one.chosen] == [HYBRIDS[1]]
     assert [one.recipe for one in tries] == [TUNED, *HYBRIDS]
 
 
 def test_clearing_the_bar_comes_before_rank(toolkit):
     scores = {"tuned": 0.9958, "hybrid3": 0.9955}
-    chosen, tries = search(PLANS["auto"], *toolkit(scores, unclear=(0.9958,)))
+    chosen, tries = search_recipes(PLANS["auto"], *toolkit(scores, unclear=(0.9958,)))
     assert chosen.cosine == 0.9955 and len(tries) == 2
 
 
 def test_of_two_equals_the_earlier_and_nan_never(toolkit):
     scores = dict.fromkeys(NOTHING_CLEARS, 0.9) | {"tuned": float("nan")}
-    chosen, tries = search(PLANS["auto"], *toolkit(scores))
+    chosen, tries = search_recipes(PLANS["auto"], *toolkit(scores))
     assert chosen.cosine == 0.9 and [one.chosen for one in tries[:3]] == [False, True, False]
 
 
 def test_thorough_tries_all_takes_int8_where_that_is_enough_and_a_failure_is_a_row(toolkit):
     scores = {"tuned": 0.996, "normal": None, "mmse": 0.998, "hybrid11": 0.9999}
-    chosen, tries = search(PLANS["thorough"], *toolkit(scores))
+    chosen, tries = search_recipes(PLANS["thorough"], *toolkit(scores))
     assert chosen.cosine == 0.998
     assert [one.recipe for one in tries] == [TUNED, NORMAL, KL, MMSE, *HYBRIDS]
     assert tries[1].grade is None and "failed at build" in tries[1].error
@@ -97,7 +99,7 @@ def test_thorough_tries_all_takes_int8_where_that_is_enough_and_a_failure_is_a_r
 
 def test_a_model_that_cannot_be_tuned_is_converted_as_the_toolkit_does_it(toolkit):
     failing = dict.fromkeys(("tuned", *(recipe.name for recipe in HYBRIDS)))
-    chosen, tries = search(PLANS["auto"], *toolkit(failing | {"normal": 0.996}))
+    chosen, tries = search_recipes(PLANS["auto"], *toolkit(failing | {"normal": 0.996}))
     assert chosen.cosine == 0.996 and [one.recipe for one in tries] == [TUNED, NORMAL]
 
 
@@ -109,7 +111,7 @@ def test_a_detector_is_spared_what_takes_hours_unless_it_is_asked_for():
 
 def test_fails_where_every_recipe_fails(toolkit):
     with pytest.raises(WorkError, match="hybrid22 failed"):
-        search(PLANS["auto"], *toolkit(dict.fromkeys(NOTHING_CLEARS)))
+        search_recipes(PLANS["auto"], *toolkit(dict.fromkeys(NOTHING_CLEARS)))
 
 
 def test_a_chip_without_floating_point_gets_no_hybrid():
@@ -121,8 +123,8 @@ def test_a_chip_without_floating_point_gets_no_hybrid():
 
 def test_one_bad_face_is_not_good_enough():
     good = EmbeddingParity(30, 0.998, 0.995, 0.993, 1.0, 0.05, ())
-    assert grade_embeddings(good, Bar()).clears and not grade_embeddings(good, Bar(0.999, 0.99)).clears
-    assert not grade_embeddings(EmbeddingParity(30, 0.998, 0.99, 0.98, 1.0, 0.05, ()), Bar()).clears
+    assert grade_embeddings(good, AccuracyBar()).clears and not grade_embeddings(good, AccuracyBar(0.999, 0.99)).clears
+    assert not grade_embeddings(EmbeddingParity(30, 0.998, 0.99, 0.98, 1.0, 0.05, ()), AccuracyBar()).clears
     found = DetectionParity(10, 30, 30, 30, 0, 0, 0.99, 0.97, 0.01, 0.05)
     missed = DetectionParity(10, 30, 29, 29, 1, 0, 0.99, 0.97, 0.005, 0.05)
     assert grade_faces(found).clears and not grade_faces(missed).clears

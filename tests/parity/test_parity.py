@@ -16,11 +16,19 @@ pytest.importorskip("rknn.api", reason="rknn-toolkit2 is not installed")
 
 from rkface.convert.acquire import own_sources, pack_sources
 from rkface.convert.catalog import find_pack
-from rkface.convert.compare_models import Trial, judge, run_reference, run_trial
-from rkface.convert.datasets import Material, Photos, evaluation_of, find, gather, render_photos
-from rkface.convert.evaluate import parity as prove
-from rkface.convert.prepared_model import prepare, to_finder
-from rkface.convert.recipe import PLANS, Bar
+from rkface.convert.compare_models import QuantizedResults, measure_parity, quantize_models, run_reference
+from rkface.convert.datasets import (
+    Datasets,
+    PhotoOptions,
+    build_evaluation_set,
+    find_faces,
+    prepare_datasets,
+    render_demo_photos,
+)
+from rkface.convert.evaluate.parity import Parity
+from rkface.convert.evaluate.verification import verify_pairs
+from rkface.convert.prepared_model import build_face_finder, prepare_model
+from rkface.convert.recipe import PLANS, AccuracyBar
 from rkface.convert.run_recipe import attempts
 from rkface.convert.targets import find_target
 from rkface.runtime.bundle import ROLES
@@ -34,26 +42,28 @@ class Proof:
     name: str
     evaluation: object
     reference: object
-    trial: Trial
-    parity: prove.Parity
+    trial: QuantizedResults
+    parity: Parity
 
 
 def prove_pack(sources, photos, work, everything=None, *, analyze):
     """Convert as `rkface convert` does, layer errors only with ``analyze``; then ask about ``everything`` (photos)
     instead of those held back."""
     target = find_target("rk3588")
-    models = {role: prepare(sources.paths[role], role, work) for role in ROLES}
-    finder = to_finder(models, sources)
-    material = gather(photos, finder, work / "set")
+    models = {role: prepare_model(sources.paths[role], role, work) for role in ROLES}
+    finder = build_face_finder(models, sources)
+    material = prepare_datasets(photos, finder, work / "set")
     if everything is not None:
-        material = Material(
-            material.calibration, evaluation_of(everything, find(everything.calibration, finder), finder)
+        material = Datasets(
+            material.calibration, build_evaluation_set(everything, find_faces(everything.calibration, finder), finder)
         )
     reference = run_reference(models, finder.detector, material.evaluation)
     plan = PLANS["auto"]
     attempt = partial(attempts(models, sources, work, work, analyze=analyze), target)
-    trial = run_trial(attempt, models, finder.detector, material, reference, target=target, plan=plan, bar=Bar())
-    parity = judge(material.evaluation, reference, trial, sources.match)
+    trial = quantize_models(
+        attempt, models, finder.detector, material, reference, target=target, plan=plan, bar=AccuracyBar()
+    )
+    parity = measure_parity(material.evaluation, reference, trial, sources.match)
     return Proof(sources.name, material.evaluation, reference, trial, parity)
 
 
@@ -63,15 +73,15 @@ def demo(tmp_path_factory):
     if EARLIER.is_dir():  # the same conversion, by its content and the code's, is not made twice
         shutil.copytree(EARLIER, work / "cache")
     pack = pack_sources(find_pack("demo"), work, accepted=False)
-    return prove_pack(pack, render_photos(work / "photos"), work, analyze=PLANS["auto"].analyze)
+    return prove_pack(pack, render_demo_photos(work / "photos"), work, analyze=PLANS["auto"].analyze)
 
 
 @pytest.fixture(scope="module")
 def real(shared, tmp_path_factory):
     models, people = shared / "models", shared / "data/people"
     sources = own_sources(models / "scrfd_2.5g_kps.onnx", models / "mobilefacenet_128.onnx", "test only")
-    everything = Photos(people, pairs=people / "master.csv")
-    return prove_pack(sources, Photos(people), tmp_path_factory.mktemp("real"), everything, analyze=False)
+    everything = PhotoOptions(people, pairs=people / "master.csv")
+    return prove_pack(sources, PhotoOptions(people), tmp_path_factory.mktemp("real"), everything, analyze=False)
 
 
 @pytest.fixture(params=["demo", "real"])
@@ -125,5 +135,5 @@ def test_end_to_end_the_same_people_are_told_apart(proof):
     place = {index: at for at, index in enumerate(own)}
     pairs = [(place[a], place[b], same) for a, b, same in proof.evaluation.labeled if a in place and b in place]
     first, second, same = (np.array(column) for column in zip(*pairs, strict=True))
-    found = prove.verification(np.sum(embeddings[first] * embeddings[second], axis=1), same)
+    found = verify_pairs(np.sum(embeddings[first] * embeddings[second], axis=1), same)
     assert found.best_accuracy >= proof.parity.pairs.reference.best_accuracy - 0.005

@@ -132,7 +132,7 @@ def test_what_assignment_asks_for_decodes_to_the_face():
 
 def test_mirroring_keeps_left_left():
     picture = measure.scene(1)
-    frame = samples.Frame(
+    frame = samples.TrainingFrame(
         np.zeros((samples.HEIGHT, samples.WIDTH, 3), np.uint8), picture.boxes * SCALE, picture.landmarks * SCALE
     )
     for seed in range(6):
@@ -146,7 +146,7 @@ def test_mirrored_labels_stay_on_what_they_mark():
     image = np.zeros((samples.HEIGHT, samples.WIDTH, 3), np.uint8)
     image[120, 100] = 255
     marks = np.full((1, 5, 2), (100 + OFF, 120 + OFF), np.float32)
-    frame = samples.Frame(image, np.array([[80, 100, 120, 140]], np.float32), marks)
+    frame = samples.TrainingFrame(image, np.array([[80, 100, 120, 140]], np.float32), marks)
     places = set()
     for seed in range(8):
         moved, targets = samples.augment(frame, np.random.default_rng(seed))
@@ -189,7 +189,7 @@ def test_muons_update_is_nearly_orthogonal():
 def test_windows_hold_whole_faces_only():
     picture = measure.scene(1)
     image = np.zeros((samples.HEIGHT, samples.WIDTH, 3), np.uint8)
-    frame = samples.Frame(image, picture.boxes * SCALE, picture.landmarks * SCALE)
+    frame = samples.TrainingFrame(image, picture.boxes * SCALE, picture.landmarks * SCALE)
     seen = 0
     for seed in range(20):
         part = samples.window(frame, 96, np.random.default_rng(seed))

@@ -11,18 +11,18 @@ import numpy as np
 import pytest
 
 from rkface.convert.demo import features
-from rkface.convert.demo.canvas import Layer, View, ellipse
+from rkface.convert.demo.canvas import HeadView, PaintLayer, ellipse
 from rkface.convert.demo.face import draw_face, truth, view_of
 from rkface.convert.demo.identity import BYSTANDERS, CALIBRATE, EVALUATE, TRAIN, identity
-from rkface.convert.demo.look import Look
+from rkface.convert.demo.look import FaceLook
 from rkface.convert.demo.render import render_crop, render_scene, write_photos
 from rkface.runtime.align import TEMPLATE, align
 
-PLAIN = Look(
+PLAIN = FaceLook(
     yaw=0, pitch=0, roll=0, smile=0, mouth_open=0, eyes=1, gaze=0, brows=0, light=(0, 0, 1), contrast=0.3,
     cloth=(120, 90, 60), cover="none", cover_color=(0, 0, 0),
 )  # fmt: skip
-TURNED = Look(
+TURNED = FaceLook(
     yaw=0.35, pitch=-0.15, roll=0.4, smile=0.8, mouth_open=0.5, eyes=1, gaze=0.5, brows=0.5, light=(0.4, -0.3, 0.866),
     contrast=0.5, cloth=(120, 90, 60), cover="none", cover_color=(0, 0, 0),
 )  # fmt: skip
@@ -108,7 +108,7 @@ def test_box_is_where_a_face_changes_the_picture():
 
 def test_yaw_moves_the_nose_more_than_the_eyes():
     who = identity(3)
-    straight, turned = (truth(who, PLAIN, View(yaw, 0, 0, 100, 0, 0)).landmarks for yaw in (0.0, 0.3))
+    straight, turned = (truth(who, PLAIN, HeadView(yaw, 0, 0, 100, 0, 0)).landmarks for yaw in (0.0, 0.3))
     moved = turned[:, 0] - straight[:, 0]
     assert (moved > 0).all() and moved[2] > moved[0] and moved[2] > moved[1]
 
@@ -135,7 +135,7 @@ def test_expressions_move_the_mouth_landmarks():
 
 
 def test_premultiplied_edges_leave_no_dark_fringe():
-    layer = Layer(40, 40)
+    layer = PaintLayer(40, 40)
     layer.polygon(ellipse(20, 20, 12.3, 9.7), (200, 200, 200))
     image = np.full((40, 40, 3), 200, np.uint8)
     layer.onto(image, 0, 0)

@@ -11,11 +11,11 @@ from rkface.convert.evaluate.detector_errors import (
     THRESHOLDS,
     DetectorEvidence,
     compare_scenes,
+    detector_notes,
+    have_separate_scales,
     output_errors,
-    own_steps,
-    remarks,
 )
-from rkface.convert.mosaic import TILES, mosaics
+from rkface.convert.mosaic import TILES, make_mosaics
 from rkface.runtime.bundle import Input, Output
 from rkface.runtime.detect import MEAN, STD, STRIDES, Detector, levels
 
@@ -107,22 +107,22 @@ def evidence(before, after, boxes=((0, 0, 20, 20),), lost=0):
 def test_outputs_that_share_a_scale_saturate_or_lose_small_faces_are_remarked():
     before = raw(8, np.random.default_rng(6))
     own = [quantized([array], 1 / (200 + 3 * index))[0] for index, array in enumerate(before)]
-    assert own_steps(evidence(before, own).outputs) and not remarks(evidence(before, own))
+    assert have_separate_scales(evidence(before, own).outputs) and not detector_notes(evidence(before, own))
     shared = quantized(before, 1 / 20)
-    assert not own_steps(evidence(before, shared).outputs)
-    assert "steps of 0.05" in "".join(remarks(evidence(before, shared)))
+    assert not have_separate_scales(evidence(before, shared).outputs)
+    assert "steps of 0.05" in "".join(detector_notes(evidence(before, shared)))
     low = [np.minimum(array, 0.5) if index == 0 else array for index, array in enumerate(own)]
-    assert "stride 8 no score passes 0.50" in "".join(remarks(evidence(before, low)))
-    (said,) = remarks(evidence(before, own, boxes=((0, 0, 20, 20), (30, 0, 50, 20)), lost=1))
+    assert "stride 8 no score passes 0.50" in "".join(detector_notes(evidence(before, low)))
+    (said,) = detector_notes(evidence(before, own, boxes=((0, 0, 20, 20), (30, 0, 50, 20)), lost=1))
     assert "of 50 faces of 0 to 24 input pixels" in said and "does not see 25" in said
     # FP16: more values than INT8 has, and nothing to say about steps.
-    assert not remarks(evidence(before, before)) and not own_steps(evidence(before, before).outputs)
+    assert not detector_notes(evidence(before, before)) and not have_separate_scales(evidence(before, before).outputs)
 
 
 def test_mosaics_are_the_frames_shrunk_and_always_the_same():
     frames = np.random.default_rng(1).integers(0, 256, (5, 96, 192, 3), np.uint8)
-    made = mosaics(frames)
-    assert made.shape == (len(TILES), 96, 192, 3) and np.array_equal(made, mosaics(frames))
+    made = make_mosaics(frames)
+    assert made.shape == (len(TILES), 96, 192, 3) and np.array_equal(made, make_mosaics(frames))
     for mosaic, side in zip(made, TILES, strict=True):
         tile = mosaic[: 96 // side, : 192 // side]
         shrunk = [cv2.resize(frame, tile.shape[1::-1], interpolation=cv2.INTER_AREA) for frame in frames]

@@ -10,8 +10,14 @@ import pytest
 from rkface.convert.catalog import DEMO
 from rkface.convert.demo.render import EVALUATE, write_photos
 from rkface.convert.evaluate import labeled_faces
-from rkface.convert.evaluate.evaluation import cosines_of, faces_of, questions
-from rkface.convert.evaluate.labeled_faces import Finder, all_pairs, from_bin, from_pairs, from_people
+from rkface.convert.evaluate.evaluation import face_embeddings, pair_cosines, recognizer_inputs
+from rkface.convert.evaluate.labeled_faces import (
+    LargestFaceFinder,
+    all_pairs,
+    from_bin,
+    from_pairs,
+    from_people,
+)
 from rkface.runtime.backends.reference import open_detector, open_reference
 from rkface.runtime.bundle import Input
 from rkface.runtime.detect import Detector
@@ -22,7 +28,7 @@ from rkface.runtime.errors import InputError
 @pytest.fixture(scope="module")
 def finder():
     backend, input, outputs = open_detector(DEMO / "detector.onnx")
-    return Finder(Detector(backend, input, outputs), 0.5, 112)
+    return LargestFaceFinder(Detector(backend, input, outputs), 0.5, 112)
 
 
 @pytest.fixture(scope="module")
@@ -171,7 +177,7 @@ def test_a_verification_file_sums_each_crop_with_its_mirror_image(people, finder
     def embed(images):
         return np.concatenate([backend.infer(np.ascontiguousarray(one[None]))[0] for one in images])
 
-    cosines = cosines_of(faces_of(embed(questions(found)), found), found)
+    cosines = pair_cosines(face_embeddings(embed(recognizer_inputs(found)), found), found)
     for pair, (left, right) in enumerate([(0, 1), (2, 3), (4, 5), (6, 7), (0, 2), (4, 7)]):
         summed = [embed([crops[one]])[0] + embed([crops[one][:, ::-1]])[0] for one in (left, right)]
         expected = summed[0] @ summed[1] / np.linalg.norm(summed[0]) / np.linalg.norm(summed[1])
@@ -195,8 +201,8 @@ def test_of_many_faces_pairs_are_drawn_the_same_each_time(monkeypatch):
     first, second, complete = all_pairs(people)
     assert complete and len(first) == 600 * 599 // 2 and len(set(zip(first, second, strict=True))) == len(first)
     for most, below in ((1000, 4096), (1000, 100)):  # drawn from all pairs, and without making them
-        monkeypatch.setattr(labeled, "MOST_PAIRS", most)
-        monkeypatch.setattr(labeled, "ALL_BELOW", below)
+        monkeypatch.setattr(labeled_faces, "MAX_PAIRS", most)
+        monkeypatch.setattr(labeled_faces, "ALL_BELOW", below)
         first, second, complete = all_pairs(people)
         same = people[first] == people[second]
         assert not complete and same.sum() == 1000 and (~same).sum() == 1000

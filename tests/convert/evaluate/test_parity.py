@@ -8,15 +8,15 @@ from rkface.convert.evaluate.parity import (
     EmbeddingParity,
     PairParity,
     Parity,
+    box_ious,
     check_recognizer,
     compare_embeddings,
     compare_faces,
     compare_pairs,
-    fault,
-    match,
-    overlaps,
+    find_fault,
+    match_boxes,
 )
-from rkface.convert.recipe import Bar
+from rkface.convert.recipe import AccuracyBar
 from rkface.runtime.embed import unit
 from rkface.runtime.errors import ModelError
 from rkface.runtime.faces import Faces
@@ -49,15 +49,15 @@ def test_a_ruined_length_shows_although_the_cosine_is_perfect():
 
 
 def test_overlap_by_hand():
-    table = overlaps(np.float32([[0, 0, 10, 10]]), np.float32([[0, 0, 10, 10], [5, 0, 15, 10], [20, 20, 30, 30]]))
+    table = box_ious(np.float32([[0, 0, 10, 10]]), np.float32([[0, 0, 10, 10], [5, 0, 15, 10], [20, 20, 30, 30]]))
     np.testing.assert_allclose(table, [[1, 50 / 150, 0]], atol=1e-6)
 
 
 def test_each_face_is_matched_once_the_best_first():
     ours = np.float32([[0, 0, 10, 10], [2, 0, 12, 10]])
     theirs = np.float32([[2, 0, 12, 10], [100, 0, 110, 10]])
-    assert [(row, column) for row, column, _ in match(ours, theirs)] == [(1, 0)]
-    assert match(ours[:0], theirs) == [] and match(ours, theirs[:0]) == []
+    assert [(row, column) for row, column, _ in match_boxes(ours, theirs)] == [(1, 0)]
+    assert match_boxes(ours[:0], theirs) == [] and match_boxes(ours, theirs[:0]) == []
 
 
 def test_missed_extra_and_moved_faces_are_counted():
@@ -102,8 +102,11 @@ def parity(mean=0.996, matched=100):
 
 
 def test_the_bar():
-    assert fault(parity(), Bar()) is None
-    assert "mean cosine 0.9000" in fault(parity(mean=0.9), Bar())
-    assert "only 90 of the 100 faces" in fault(parity(matched=90), Bar())
-    assert fault(parity(mean=float("nan")), Bar()) is not None
-    assert fault(parity(mean=0.9), Bar(0.9, 0.9)) is None and fault(parity(), Bar(0.999, 0.9)) is not None
+    assert find_fault(parity(), AccuracyBar()) is None
+    assert "mean cosine 0.9000" in find_fault(parity(mean=0.9), AccuracyBar())
+    assert "only 90 of the 100 faces" in find_fault(parity(matched=90), AccuracyBar())
+    assert find_fault(parity(mean=float("nan")), AccuracyBar()) is not None
+    assert (
+        find_fault(parity(mean=0.9), AccuracyBar(0.9, 0.9)) is None
+        and find_fault(parity(), AccuracyBar(0.999, 0.9)) is not None
+    )

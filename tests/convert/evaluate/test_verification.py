@@ -5,15 +5,15 @@ import pytest
 
 from rkface.convert.evaluate.verification import (
     FARS,
-    accuracy,
-    enough,
-    interval,
-    rank,
-    resample,
-    share,
-    tars,
+    accuracy_at,
+    bootstrap_interval,
+    enough_pairs,
+    proportion,
+    rank_pairs,
+    resample_people,
+    tar_at_fars,
     ten_fold,
-    verification,
+    verify_pairs,
 )
 
 RANDOM = np.random.default_rng(7)
@@ -27,7 +27,7 @@ def scores(pairs=3000, part=0.2):
 
 def test_verification_equals_its_definition():
     cosines, same = scores()
-    found = verification(cosines, same)
+    found = verify_pairs(cosines, same)
     accuracies = [np.mean((cosines >= threshold) == same) for threshold in np.append(np.unique(cosines), 2)]
     assert found.best_accuracy == pytest.approx(max(accuracies))
     assert np.mean((cosines >= found.best_threshold) == same) == pytest.approx(found.best_accuracy)
@@ -41,7 +41,7 @@ def test_verification_equals_its_definition():
 
 def test_what_a_threshold_accepts_is_what_lies_at_or_above_it():
     cosines, same = np.array([0.1, 0.5, 0.5, 0.9]), np.array([False, True, False, True])
-    ranked = rank(cosines, same)
+    ranked = rank_pairs(cosines, same)
     counts = ranked.counts()
     for threshold in (-1, 0.1, 0.3, 0.49, 0.5, 0.51, 0.69, 0.71, 0.9, 0.95):
         at = ranked.at(threshold)
@@ -49,14 +49,14 @@ def test_what_a_threshold_accepts_is_what_lies_at_or_above_it():
         assert (counts.same[at], counts.different[at]) == (np.sum(accepted & same), np.sum(accepted & ~same))
         # And the threshold given for that place decides alike.
         assert ((cosines >= counts.thresholds[at]) == accepted).all()
-    assert accuracy(counts, counts.most_accurate()).value == 0.75
+    assert accuracy_at(counts, counts.most_accurate()).value == 0.75
 
 
 def test_weights_count_a_pair_as_often_as_they_say():
     cosines, same = scores(200)
     weights = RANDOM.integers(0, 4, 200)
-    weighted = rank(cosines, same).counts(weights.astype(float))
-    repeated = rank(np.repeat(cosines, weights), np.repeat(same, weights)).counts()
+    weighted = rank_pairs(cosines, same).counts(weights.astype(float))
+    repeated = rank_pairs(np.repeat(cosines, weights), np.repeat(same, weights)).counts()
     for far in (0.1, 0.02):
         here, there = weighted.at_far(far), repeated.at_far(far)
         assert (weighted.same[here], weighted.different[here]) == (repeated.same[there], repeated.different[there])
@@ -65,22 +65,22 @@ def test_weights_count_a_pair_as_often_as_they_say():
 
 def test_the_eer_lies_between_both_error_rates():
     cosines, same = scores()
-    rate = rank(cosines, same).counts().eer()
+    rate = rank_pairs(cosines, same).counts().eer()
     # The two normal distributions above cross where (0.6 − t)/0.15 = (t − 0.05)/0.12, at 2.04 deviations: 2.1 %.
     assert rate == pytest.approx(0.021, abs=0.008)  # 600 same-person pairs: a standard error of 0.006
-    apart = rank(np.float32([0.1, 0.2, 0.8, 0.9]), np.array([False, False, True, True])).counts()
+    apart = rank_pairs(np.float32([0.1, 0.2, 0.8, 0.9]), np.array([False, False, True, True])).counts()
     assert apart.eer() == 0
-    mixed = rank(np.float32([0.9, 0.8, 0.2, 0.1]), np.array([False, False, True, True])).counts()
+    mixed = rank_pairs(np.float32([0.9, 0.8, 0.2, 0.1]), np.array([False, False, True, True])).counts()
     assert mixed.eer() == 1
 
 
 def test_wilson_by_his_formula_and_at_the_ends():
     # The interval holds the rates p of which 10 of 100 is within 1.96 standard errors: |0.1 − p| = z·√(p(1 − p)/100).
-    found = share(10, 100)
+    found = proportion(10, 100)
     for end in (found.low, found.high):
         assert abs(0.1 - end) == pytest.approx(1.959964 * np.sqrt(end * (1 - end) / 100), rel=1e-9)
     assert found.low < 0.1 < found.high
-    none, every = share(0, 50), share(50, 50)
+    none, every = proportion(0, 50), proportion(50, 50)
     assert none.low == 0 and none.high == pytest.approx(0.0714, abs=1e-4)
     assert every.high == pytest.approx(1) and every.low == pytest.approx(1 - none.high)
 
@@ -88,9 +88,9 @@ def test_wilson_by_his_formula_and_at_the_ends():
 def test_tar_is_given_only_where_a_pair_may_pass():
     cosines, same = scores(1000, 0.5)
     different = int((~same).sum())
-    found = tars(rank(cosines, same).counts())
+    found = tar_at_fars(rank_pairs(cosines, same).counts())
     assert set(found) == {far for far in FARS if far * different >= 1}
-    assert not enough(1e-3, 999) and enough(1e-3, 1000)
+    assert not enough_pairs(1e-3, 999) and enough_pairs(1e-3, 1000)
     assert found[0.1].total == same.sum() and found[0.1].low < found[0.1].value < found[0.1].high
 
 
@@ -134,12 +134,14 @@ def test_resampling_tells_a_shift_from_noise():
     same = first == second
     cosines = np.where(same, RANDOM.normal(0.6, 0.1, len(same)), RANDOM.normal(0, 0.1, len(same)))
     noise = cosines + RANDOM.normal(0, 0.002, len(same))
-    drawn = resample([rank(cosines, same), rank(cosines + 0.05, same), rank(noise, same)], first, second, 1e-2)
-    moved, still = (interval(0, drawn[:, model, 0] - drawn[:, 0, 0]) for model in (1, 2))
+    drawn = resample_people(
+        [rank_pairs(cosines, same), rank_pairs(cosines + 0.05, same), rank_pairs(noise, same)], first, second, 1e-2
+    )
+    moved, still = (bootstrap_interval(0, drawn[:, model, 0] - drawn[:, 0, 0]) for model in (1, 2))
     # The same offset in every resample: there is nothing uncertain about it.
     assert (moved.low, moved.high) == (pytest.approx(0.05), pytest.approx(0.05))
     assert still.low <= 0 <= still.high and still.high - still.low < 0.03
-    again = resample([rank(cosines, same)], first, second, 1e-2)
+    again = resample_people([rank_pairs(cosines, same)], first, second, 1e-2)
     np.testing.assert_array_equal(again[:, 0], drawn[:, 0])  # the seed is fixed
 
 
@@ -149,14 +151,14 @@ def test_people_are_drawn_not_pairs():
     same = first == second
     cosines = np.where(same, 0.7, RANDOM.normal(0, 0.05, len(same)))
     cosines[~same & ((first == 0) | (second == 0))] += 0.3
-    threshold = resample([rank(cosines, same)], first, second, 0.05)[:, 0, 0]
-    assert interval(0, threshold).low < 0.2 and interval(0, threshold).high > 0.3
+    threshold = resample_people([rank_pairs(cosines, same)], first, second, 0.05)[:, 0, 0]
+    assert bootstrap_interval(0, threshold).low < 0.2 and bootstrap_interval(0, threshold).high > 0.3
 
 
 def test_a_draw_without_both_kinds_of_pairs_says_nothing():
     first, second = people_and_pairs(2, 2)
     same = first == second
-    drawn = resample([rank(np.where(same, 0.7, 0.1), same)], first, second, 0.1)
+    drawn = resample_people([rank_pairs(np.where(same, 0.7, 0.1), same)], first, second, 0.1)
     assert 0.3 < np.isnan(drawn[:, 0, 0]).mean() < 0.7  # one person twice: half of the draws
-    assert interval(0.4, drawn[:, 0, 0]).low == pytest.approx(0.4)
-    assert np.isnan(interval(0.4, drawn[:0, 0, 0]).low)
+    assert bootstrap_interval(0.4, drawn[:, 0, 0]).low == pytest.approx(0.4)
+    assert np.isnan(bootstrap_interval(0.4, drawn[:0, 0, 0]).low)

@@ -5,8 +5,8 @@ import os
 import numpy as np
 import pytest
 
-from rkface.convert.toolkit.cache import KEPT, keep, key_of, recall
-from rkface.convert.toolkit.quantize import LayerError, Quantized
+from rkface.convert.toolkit.cache import KEPT, cache_key, load_cached, store
+from rkface.convert.toolkit.quantize import LayerError, QuantizedModel
 
 
 @pytest.fixture
@@ -14,12 +14,12 @@ def done(tmp_path):
     (tmp_path / "model.rknn").write_bytes(b"RKNN of a test")
     outputs = (np.arange(6, dtype=np.float32).reshape(2, 3), np.ones((2, 1), np.float32))
     layers = (LayerError("conv", "Conv", 0.98, 0.99),)
-    return Quantized(tmp_path / "model.rknn", outputs, {"build": 1.5}, 800.0, "2.5.0", ("outliers",), layers)
+    return QuantizedModel(tmp_path / "model.rknn", outputs, {"build": 1.5}, 800.0, "2.5.0", ("outliers",), layers)
 
 
 def test_what_is_kept_comes_back_whole(done, tmp_path):
-    keep(tmp_path / "cache", "key", done)
-    back = recall(tmp_path / "cache", "key", tmp_path / "again.rknn")
+    store(tmp_path / "cache", "key", done)
+    back = load_cached(tmp_path / "cache", "key", tmp_path / "again.rknn")
     assert back.rknn.read_bytes() == done.rknn.read_bytes() and back.rknn == tmp_path / "again.rknn"
     for one, other in zip(back.outputs, done.outputs, strict=True):
         np.testing.assert_array_equal(one, other)
@@ -29,26 +29,26 @@ def test_what_is_kept_comes_back_whole(done, tmp_path):
         done.warnings,
         done.layers,
     )
-    assert recall(tmp_path / "cache", "other", tmp_path / "x.rknn") is None
+    assert load_cached(tmp_path / "cache", "other", tmp_path / "x.rknn") is None
     assert (tmp_path / "cache").stat().st_mode & 0o077 == 0, "answers to faces are nobody else's"
 
 
 @pytest.mark.parametrize("name", ["model.rknn", "outputs.npz", "result.json"])
 def test_what_is_damaged_does_not(done, tmp_path, name):
-    keep(tmp_path / "cache", "key", done)
+    store(tmp_path / "cache", "key", done)
     path = tmp_path / "cache/key" / name
     path.write_bytes(path.read_bytes()[:-1])
-    assert recall(tmp_path / "cache", "key", tmp_path / "again.rknn") is None
+    assert load_cached(tmp_path / "cache", "key", tmp_path / "again.rknn") is None
 
 
 def test_the_oldest_make_room(done, tmp_path):
     for index in range(KEPT + 2):
-        keep(tmp_path / "cache", f"key{index}", done)
+        store(tmp_path / "cache", f"key{index}", done)
         os.utime(tmp_path / f"cache/key{index}", (index, index))
-        recall(tmp_path / "cache", "key0", tmp_path / "used.rknn")  # the one in use stays
+        load_cached(tmp_path / "cache", "key0", tmp_path / "used.rknn")  # the one in use stays
     left = {path.name for path in (tmp_path / "cache").iterdir()}
     assert len(left) == KEPT and "key0" in left and {"key1", "key2"}.isdisjoint(left)
 
 
 def test_keys_tell_parts_apart():
-    assert key_of(["ab", "c"]) != key_of(["a", "bc"]) and key_of([b"ab"]) == key_of(["ab"])
+    assert cache_key(["ab", "c"]) != cache_key(["a", "bc"]) and cache_key([b"ab"]) == cache_key(["ab"])

@@ -20,7 +20,7 @@ from onnx import TensorProto, helper, numpy_helper  # noqa: E402
 
 from rkface.convert.targets import TARGETS, find_target  # noqa: E402
 from rkface.convert.toolkit import quantize as quantizing  # noqa: E402
-from rkface.convert.toolkit.quantize import Job, quantize  # noqa: E402
+from rkface.convert.toolkit.quantize import QuantizeJob, quantize  # noqa: E402
 from rkface.runtime.backends.reference import open_reference  # noqa: E402
 from rkface.runtime.bundle import Input  # noqa: E402
 from rkface.runtime.errors import InputError, WorkError  # noqa: E402
@@ -58,7 +58,7 @@ def saved(path: Path, images: list[np.ndarray]) -> Path:
 def reds(tmp_path_factory):
     """A model that looks at red alone, calibrated on pure red and asked about pure red."""
     folder = tmp_path_factory.mktemp("reds")
-    job = Job(
+    job = QuantizeJob(
         onnx=conv_model(folder / "red.onnx", np.array([[1, 0, 0]])),
         output=folder / "red.rknn",
         target="rk3588",
@@ -90,7 +90,7 @@ def test_normalization_happens_once(tmp_path):
     random = np.random.default_rng(3)
     input = replace(RAW, mean=(127.5, 100.0, 110.0), std=(127.5, 64.0, 128.0))
     images = [random.integers(0, 255, (32, 32, 3), np.uint8) for _ in range(6)]
-    job = Job(
+    job = QuantizeJob(
         onnx=conv_model(tmp_path / "m.onnx", random.normal(size=(8, 3))),
         output=tmp_path / "m.rknn",
         target="rk3588",
@@ -131,9 +131,9 @@ def test_a_failing_toolkit_is_one_error_with_its_log(reds, tmp_path):
 def test_killed_or_interrupted_leaves_nothing(reds, tmp_path, victim):
     job, _, _, _ = reds
     script = (
-        "import sys; from pathlib import Path; from rkface.convert.toolkit.quantize import Job, quantize\n"
+        "import sys; from pathlib import Path; from rkface.convert.toolkit.quantize import QuantizeJob, quantize\n"
         "from rkface.runtime.bundle import Input\n"
-        f"quantize(Job(onnx=Path({str(job.onnx)!r}), output=Path('out.rknn'), target='rk3588', custom_string='{{}}',"
+        f"quantize(QuantizeJob(onnx=Path({str(job.onnx)!r}), output=Path('out.rknn'), target='rk3588', custom_string='{{}}',"
         f" input=Input('input', 32, 32, (0.,)*3, (1.,)*3), dataset=Path({str(job.dataset)!r})), Path('logs/log.txt'))"
     )
     command = [sys.executable, "-c", script]

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from rkface.convert.toolkit.subprocess_call import apart
+from rkface.convert.toolkit.subprocess_call import call_in_subprocess
 from rkface.runtime.errors import WorkError
 
 WORK = """
@@ -40,24 +40,24 @@ def interrupted(done, total):
 
 def test_answer_and_progress_come_from_another_process(work):
     heard = []
-    process = apart(work.count_to, 3, progress=lambda *one: heard.append(one))
+    process = call_in_subprocess(work.count_to, 3, progress=lambda *one: heard.append(one))
     assert heard == [(1, 3), (2, 3), (3, 3)]
     assert process != os.getpid()
 
 
 def test_what_it_raises_is_raised_here(work):
     with pytest.raises(ValueError, match="no such tensor"):
-        apart(work.fail, progress=interrupted)
+        call_in_subprocess(work.fail, progress=interrupted)
 
 
 def test_a_process_that_dies_is_an_error_and_not_a_wait(work):
     with pytest.raises(WorkError, match=r"die died.*-9"):
-        apart(work.die, progress=interrupted)
+        call_in_subprocess(work.die, progress=interrupted)
 
 
 def test_an_interrupted_wait_leaves_no_process(work):
     with pytest.raises(KeyboardInterrupt):
-        apart(work.count_to, 1_000_000, progress=interrupted)
+        call_in_subprocess(work.count_to, 1_000_000, progress=interrupted)
     children = subprocess.run(["pgrep", "-P", str(os.getpid()), "-f", "apart"], capture_output=True, check=False)
     assert not children.stdout
 
@@ -68,4 +68,4 @@ def test_modules_in_the_users_folder_are_not_ours(work, tmp_path, monkeypatch):
     folder.mkdir()
     (folder / "pickle.py").write_text("raise SystemExit('the wrong one')")
     monkeypatch.chdir(folder)
-    assert apart(work.count_to, 1, progress=lambda done, total: None) != os.getpid()
+    assert call_in_subprocess(work.count_to, 1, progress=lambda done, total: None) != os.getpid()

@@ -50,13 +50,13 @@ def test_scores_and_what_they_are_made_of_are_found(tmp_path):
 
 def test_a_score_that_calibration_never_saw_survives_int8(tmp_path):
     pytest.importorskip("rknn.api", reason="rknn-toolkit2 is not installed")
-    from rkface.convert.toolkit.quantize import Job, quantize
+    from rkface.convert.toolkit.quantize import QuantizeJob, quantize
 
     gray = [np.full((SIDE, SIDE, 3), value, np.uint8) for value in (0, 128, 255)]  # scores of 0.002
     red = np.zeros((1, SIDE, SIDE, 3), np.uint8)
     red[..., 0] = 255
     np.save(tmp_path / "asked.npy", red)
-    job = Job(
+    job = QuantizeJob(
         onnx=head(tmp_path / "head.onnx"),
         output=tmp_path / "out.rknn",
         target="rk3588",

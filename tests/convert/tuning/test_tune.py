@@ -8,11 +8,11 @@ import onnxruntime
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from rkface.convert.simplify import difference
-from rkface.convert.toolkit.quantize import Job, quantize
-from rkface.convert.tuning.clip import Counts
+from rkface.convert.simplify import max_difference
+from rkface.convert.toolkit.quantize import QuantizeJob, quantize
+from rkface.convert.tuning.clip import RangeHistograms
 from rkface.convert.tuning.equalize import equalize
-from rkface.convert.tuning.observe import Observed, observe
+from rkface.convert.tuning.observe import ObservedTensor, observe_tensors
 from rkface.convert.tuning.tune import correct_bias, round_weights, tune
 from rkface.runtime.bundle import Input
 
@@ -71,7 +71,7 @@ def run(model, image=IMAGES[0]):
 
 
 def test_observes_range_and_mean_of_what_every_layer_is_fed_and_makes(tmp_path):
-    seen = observe(separable(), INPUT, IMAGES, tmp_path / "scratch.onnx")
+    seen = observe_tensors(separable(), INPUT, IMAGES, tmp_path / "scratch.onnx")
     assert set(seen) == {"image", "c1", "a1", "c2", "a2", "out"} and not list(tmp_path.iterdir())
     floats = ((IMAGES.astype(np.float64) - 127.5) / 127.5).transpose(0, 3, 1, 2)
     np.testing.assert_allclose(seen["image"].mean, floats.mean(axis=0), atol=1e-6)  # float32 input
@@ -82,18 +82,18 @@ def test_observes_range_and_mean_of_what_every_layer_is_fed_and_makes(tmp_path):
 @pytest.mark.parametrize("activation", ["Relu", "Clip", "PRelu", "LeakyRelu"])
 def test_equalizing_makes_channels_alike_and_changes_nothing_in_fp32(tmp_path, activation):
     before, model = separable(activation), separable(activation)
-    scales = equalize(model, observe(model, INPUT, IMAGES, tmp_path / "scratch.onnx"))
+    scales = equalize(model, observe_tensors(model, INPUT, IMAGES, tmp_path / "scratch.onnx"))
     assert set(scales) == {"c1", "a1", "c2", "a2"}
-    assert difference(before, model, INPUT, IMAGES) < 1e-5
-    seen = observe(model, INPUT, IMAGES, tmp_path / "scratch.onnx")
+    assert max_difference(before, model, INPUT, IMAGES) < 1e-5
+    seen = observe_tensors(model, INPUT, IMAGES, tmp_path / "scratch.onnx")
     assert apart(seen["a1"]) < 3, "factors end at 64, the channels begin a hundredfold apart"
     onnx.checker.check_model(model)
 
 
 def test_equalizing_leaves_room_below_a_clip(tmp_path):
     model = separable("Clip", top=0.5)
-    before = observe(model, INPUT, IMAGES, tmp_path / "scratch.onnx")["a1"].reach
-    scale = equalize(model, observe(model, INPUT, IMAGES, tmp_path / "scratch.onnx"))["a1"]
+    before = observe_tensors(model, INPUT, IMAGES, tmp_path / "scratch.onnx")["a1"].reach
+    scale = equalize(model, observe_tensors(model, INPUT, IMAGES, tmp_path / "scratch.onnx"))["a1"]
     quiet = before < 0.2
     assert (scale[before >= 0.25] == 1).all(), "a channel near the clip stays"
     assert quiet.any() and (scale[quiet] * before[quiet] <= 0.25 + 1e-6).all()
@@ -109,9 +109,9 @@ def test_where_a_full_convolution_reads_channels_come_a_quarter_of_the_way(tmp_p
     for one in (before, model):
         one.graph.node.append(helper.make_node("Conv", ["a1", "w3", "b3"], ["second"]))
         one.graph.output.append(helper.make_tensor_value_info("second", TensorProto.FLOAT, None))
-    seen = observe(model, INPUT, IMAGES, tmp_path / "scratch.onnx")
-    assert "a1" in equalize(model, seen) and difference(before, model, INPUT, IMAGES) < 1e-5
-    after = observe(model, INPUT, IMAGES, tmp_path / "scratch.onnx")
+    seen = observe_tensors(model, INPUT, IMAGES, tmp_path / "scratch.onnx")
+    assert "a1" in equalize(model, seen) and max_difference(before, model, INPUT, IMAGES) < 1e-5
+    after = observe_tensors(model, INPUT, IMAGES, tmp_path / "scratch.onnx")
     assert apart(after["a1"]) == pytest.approx(apart(seen["a1"]) ** 0.75, rel=1e-3)
 
 
@@ -149,38 +149,38 @@ def residual():
 
 def test_a_residual_stream_that_normalizations_read_is_made_alike_as_one(tmp_path):
     before, model = residual(), residual()
-    seen = observe(model, INPUT, IMAGES, tmp_path / "scratch.onnx")
+    seen = observe_tensors(model, INPUT, IMAGES, tmp_path / "scratch.onnx")
     scales = equalize(model, seen)
     stream = [scales[name] for name in ("c1", "a1", "c2", "sum")]
     assert all((scale == stream[0]).all() for scale in stream), "an addition wants the same factors on both sides"
-    assert difference(before, model, INPUT, IMAGES) < 1e-5
-    after = observe(model, INPUT, IMAGES, tmp_path / "scratch.onnx")
+    assert max_difference(before, model, INPUT, IMAGES) < 1e-5
+    after = observe_tensors(model, INPUT, IMAGES, tmp_path / "scratch.onnx")
     assert apart(seen["sum"]) > 10 and apart(after["sum"]) < 3
 
 
 def test_an_addition_of_a_constant_stops_it(tmp_path):
     model = residual()
     model.graph.node[4].input[0] = "slope"
-    assert set(equalize(model, observe(model, INPUT, IMAGES, tmp_path / "scratch.onnx"))) <= {"b1", "c2", "b2"}
+    assert set(equalize(model, observe_tensors(model, INPUT, IMAGES, tmp_path / "scratch.onnx"))) <= {"b1", "c2", "b2"}
 
 
 def test_a_tensor_that_is_an_output_is_left_alone(tmp_path):
     model = separable()
     model.graph.output.append(helper.make_tensor_value_info("a1", TensorProto.FLOAT, None))
-    assert set(equalize(model, observe(model, INPUT, IMAGES, tmp_path / "scratch.onnx"))) == {"c2", "a2"}
+    assert set(equalize(model, observe_tensors(model, INPUT, IMAGES, tmp_path / "scratch.onnx"))) == {"c2", "a2"}
 
 
 def test_a_clip_without_bounds_is_left_alone(tmp_path):
     model = separable("Clip")
     del model.graph.node[1].input[1:]
-    assert set(equalize(model, observe(model, INPUT, IMAGES, tmp_path / "scratch.onnx"))) == {"c2", "a2"}
+    assert set(equalize(model, observe_tensors(model, INPUT, IMAGES, tmp_path / "scratch.onnx"))) == {"c2", "a2"}
 
 
 def test_a_range_is_cut_where_few_values_keep_it_wide_and_kept_where_many_fill_it():
     random = np.random.default_rng(6)
     tailed = random.laplace(0, 1, 100_000).astype(np.float32)
     even = random.uniform(-1, 1, 100_000).astype(np.float32)
-    counts = Counts({"tailed": (float(tailed.min()), float(tailed.max())), "even": (-1, 1), "silent": (0, 0)})
+    counts = RangeHistograms({"tailed": (float(tailed.min()), float(tailed.max())), "even": (-1, 1), "silent": (0, 0)})
     counts.add({"tailed": tailed, "even": even, "silent": np.zeros(10, np.float32)})
     shrinks = counts.shrinks()
     assert set(shrinks) == {"tailed"} and 0.5 < shrinks["tailed"] < 0.95
@@ -194,9 +194,11 @@ def test_only_a_recognizers_ranges_are_cut_and_the_simulator_has_them(tmp_path):
     tuned = tune(*arguments, clip=True)
     assert "out" not in tuned.shrinks and "image" not in tuned.shrinks
     np.save(tmp_path / "ask.npy", IMAGES[:1])
-    job = Job(tuned.path, tmp_path / "model.rknn", "rk3588", INPUT, "{}", dataset, evaluate=tmp_path / "ask.npy")
+    job = QuantizeJob(
+        tuned.path, tmp_path / "model.rknn", "rk3588", INPUT, "{}", dataset, evaluate=tmp_path / "ask.npy"
+    )
     whole, cut = (quantize(one, tmp_path / "log.txt").outputs[0] for one in (job, replace(job, shrinks={"out": 0.5})))
-    top = observe(onnx.load(tuned.path), INPUT, IMAGES[:4], tmp_path / "scratch.onnx")["out"].high.max()
+    top = observe_tensors(onnx.load(tuned.path), INPUT, IMAGES[:4], tmp_path / "scratch.onnx")["out"].high.max()
     # 5 %: the range is that of INT8's outputs, not of FP32's.
     assert whole.max() > 0.6 * top and cut.max() == pytest.approx(top / 2, rel=0.05)
 
@@ -207,18 +209,18 @@ def test_a_weight_that_others_share_keeps_its_value_for_them(tmp_path):
     before.graph.output.append(helper.make_tensor_value_info("other", TensorProto.FLOAT, None))
     model = onnx.ModelProto()
     model.CopyFrom(before)
-    assert equalize(model, observe(model, INPUT, IMAGES, tmp_path / "scratch.onnx"))
-    assert difference(before, model, INPUT, IMAGES) < 1e-5
+    assert equalize(model, observe_tensors(model, INPUT, IMAGES, tmp_path / "scratch.onnx"))
+    assert max_difference(before, model, INPUT, IMAGES) < 1e-5
 
 
 def test_equalizing_that_would_change_fp32_is_left_out(tmp_path, monkeypatch):
     onnx.save(separable(), tmp_path / "model.onnx")
     arguments = (tmp_path / "model.onnx", INPUT, calibration(tmp_path / "set", IMAGES[:2]), tmp_path / "tuned.onnx")
     assert tune(*arguments).equalized > 0
-    monkeypatch.setattr("rkface.convert.tuning.tune.difference", lambda *_: 2e-4)
+    monkeypatch.setattr("rkface.convert.tuning.tune.max_difference", lambda *_: 2e-4)
     assert tune(*arguments).equalized == 0
     # The layers' biases are corrected all the same.
-    assert difference(separable(), onnx.load(tmp_path / "tuned.onnx"), INPUT, IMAGES) < 0.01
+    assert max_difference(separable(), onnx.load(tmp_path / "tuned.onnx"), INPUT, IMAGES) < 0.01
 
 
 @pytest.mark.parametrize(
@@ -244,7 +246,7 @@ def test_the_mean_that_rounding_moves_is_exact_for_every_kind_of_convolution(opt
         return session.run(None, {"image": image[None]})[0].mean(axis=(0, 2, 3))
 
     moved = means(round_weights(weights)) - means(weights)
-    seen = Observed(image.min(axis=(1, 2)), image.max(axis=(1, 2)), image.astype(np.float64))
+    seen = ObservedTensor(image.min(axis=(1, 2)), image.max(axis=(1, 2)), image.astype(np.float64))
     model.graph.initializer[0].CopyFrom(numpy_helper.from_array(weights, "w"))
     correction = correct_bias(model, {"image": seen})["out"]
     bias = next(numpy_helper.to_array(one) for one in model.graph.initializer if one.name == correction.tensor)
@@ -254,7 +256,7 @@ def test_the_mean_that_rounding_moves_is_exact_for_every_kind_of_convolution(opt
 
 def test_corrected_bias_gives_the_mean_back_that_rounding_took(tmp_path):
     before, model = separable(), separable()
-    seen = observe(model, INPUT, IMAGES, tmp_path / "scratch.onnx")
+    seen = observe_tensors(model, INPUT, IMAGES, tmp_path / "scratch.onnx")
     assert len(correct_bias(model, seen)) == 3
 
     def rounded_mean(one):
@@ -299,7 +301,7 @@ def test_tuned_model_is_nearer_to_fp32_in_the_real_simulator(tmp_path):
     errors = {}
     wanted = np.concatenate([run(separable(spread=300.0), image) for image in IMAGES])
     for name in ("plain", "tuned"):
-        job = Job(
+        job = QuantizeJob(
             tmp_path / f"{name}.onnx",
             tmp_path / f"{name}.rknn",
             "rk3588",
