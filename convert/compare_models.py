@@ -1,52 +1,52 @@
-"""The models, FP32 and quantized, answer to the same photos; the difference is the proof."""
+"""Run the models, FP32 and quantized, on the same photos, and measure how far they differ."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from rkface.runtime.align import align
+from rkface.runtime.vision.align import align
 from rkface.runtime.backends import stack_runs
-from rkface.runtime.bundle import Role
-from rkface.runtime.detect import Detector, levels
-from rkface.runtime.embed import unit
-from rkface.runtime.faces import Faces
-from rkface.runtime.image import read_image
-from rkface.runtime.liveness import probabilities
-from rkface.runtime.progress import stage
+from rkface.runtime.core.bundle import Role
+from rkface.runtime.vision.detect import Detector, levels
+from rkface.runtime.vision.embed import unit
+from rkface.runtime.core.faces import Faces
+from rkface.runtime.vision.image import read_image
+from rkface.runtime.vision.liveness import probabilities
+from rkface.runtime.core.progress import stage
 
+from .acquire import ModelSources
 from .catalog import LivenessProfile
 from .datasets import Datasets, EvaluationSet
 from .evaluate import parity
 from .evaluate.detector_errors import LOWEST, DetectorEvidence, compare_scenes, output_errors
 from .image_lists import to_rgb
-from .prepared_model import PreparedModel, PreparedModels
-from .recipe import AccuracyBar, Recipe, RecipePlan
+from .prepared_model import PreparedModels
+from .recipe import AccuracyBar, RecipePlan
 from .recipe_cost import predict_cost
 from .recipe_search import Grade, RecipeResult, search_recipes
+from .run_recipe import Quantizer
 from .simplify import check_same_outputs
 from .targets import Target
 from .toolkit.quantize import QuantizedModel
 
-SIMPLIFICATION_IMAGES = 2  # images on which original and simplified model are compared
+SIMPLIFICATION_IMAGES = 2  # images on which the original and the simplified model are compared
 
 Floats = NDArray[np.float32]
 Images = NDArray[np.uint8]
 
 
-# (role, recipe, calibration list or None for FP16, images to answer to) → the converted model and its answers
-Toolkit = Callable[[Role, Recipe, Path | None, Images], QuantizedModel]
-
-
 @dataclass(frozen=True)
 class ReferenceResults:
-    """What FP32 says to the evaluation material. ``outputs``: raw, by model, N first; the detector's are of the photos,
-    then of the mosaics, as the quantized detector's are; ``faces``: by photo;
-    ``differences``: of the simplified from the original model."""
+    """What the FP32 models say about the evaluation set.
+
+    outputs      raw outputs by model, N first; the detector's inputs are the photos, then the mosaics
+    faces        the detector's faces, by photo
+    differences  by model: the largest difference between the simplified and the original model
+    """
 
     outputs: dict[Role, list[Floats]]
     faces: list[Faces]
@@ -54,13 +54,34 @@ class ReferenceResults:
 
     @property
     def embeddings(self) -> Floats:
+        """N×D: raw embeddings of the evaluation faces."""
         return self.outputs["recognizer"][0]
 
 
 @dataclass(frozen=True)
+class ConversionContext:
+    """What all bundles of one conversion share. ``detector`` is the FP32 detector."""
+
+    sources: ModelSources
+    models: PreparedModels
+    detector: Detector
+    datasets: Datasets
+    reference: ReferenceResults
+
+    @property
+    def liveness(self) -> LivenessProfile | None:
+        return self.sources.liveness
+
+
+@dataclass(frozen=True)
 class QuantizedResults:
-    """What the quantized models say. ``models``: their conversions, the best of ``tries``; the recognizer's answers are
-    first to FP32's crops, then to those at the landmarks that the quantized detector found, for the faces at ``own``.
+    """What the quantized models say about the evaluation set.
+
+    models  by role, the best conversion. The recognizer's inputs are FP32's crops, then the crops at the landmarks that
+            the quantized detector found
+    tries   by role, the result of each recipe
+    faces   the quantized detector's faces, by photo
+    own     indices of the evaluation faces that the quantized detector also found
     """
 
     models: dict[Role, QuantizedModel]
@@ -70,25 +91,43 @@ class QuantizedResults:
 
     @property
     def embeddings(self) -> Floats:
+        """N×D: raw embeddings of FP32's crops."""
         embeddings = self.models["recognizer"].outputs[0]
         return embeddings[: len(embeddings) - len(self.own)]
 
     @property
     def own_embeddings(self) -> Floats:
+        """len(own)×D: raw embeddings of the crops at the quantized detector's own landmarks."""
         embeddings = self.models["recognizer"].outputs[0]
         return embeddings[len(embeddings) - len(self.own) :]
 
 
+@dataclass(frozen=True)
+class ConversionResult:
+    """Quantized models for one chip, and how far they are from FP32. ``fault`` says why they should not be used; None
+    if they are close enough."""
+
+    quantized: QuantizedResults
+    parity: parity.Parity
+    evidence: DetectorEvidence
+    fault: str | None
+
+
 def run_reference(models: PreparedModels, detector: Detector, evaluation: EvaluationSet) -> ReferenceResults:
-    """Run FP32 on ``evaluation``. WorkError where simplification changed a model, ModelError where the recognizer
-    recognizes nobody."""
+    """Run the FP32 models on ``evaluation``.
+
+    Raises WorkError if simplification changed what a model computes, and ModelError if the recognizer cannot tell faces
+    apart.
+    """
     images = {role: evaluation.images(role) for role in models}
-    with stage("prove simplification") as shown:
+    with stage("check simplification") as shown:
         differences = {
-            role: check_same_outputs(models[role].fixed, models[role].simplified, images[role][:SIMPLIFICATION_IMAGES])
+            role: check_same_outputs(
+                models[role].fixed, models[role].simplified, images[role][:SIMPLIFICATION_IMAGES]
+            )
             for role in models
         }
-        shown.note = f"differs by {max(differences.values()):.0e} at most"
+        shown.note = f"largest difference {max(differences.values()):.0e}"
     with stage("FP32 reference") as shown:
         outputs = {role: stack_runs([models[role].backend.infer(one[None]) for one in images[role]]) for role in models}
         mirrored = models["recognizer"].backend.infer(np.ascontiguousarray(evaluation.crops[:, :, ::-1]))[0]
@@ -98,120 +137,99 @@ def run_reference(models: PreparedModels, detector: Detector, evaluation: Evalua
 
 
 def quantize_models(
-    quantize: Toolkit,
-    models: PreparedModels,
-    detector: Detector,
-    material: Datasets,
-    reference: ReferenceResults,
-    *,
-    target: Target,
-    plan: RecipePlan,
-    bar: AccuracyBar,
+    context: ConversionContext, quantize: Quantizer, *, target: Target, plan: RecipePlan, bar: AccuracyBar
 ) -> QuantizedResults:
-    """Quantize the models with ``quantize`` for ``target``, each by the cheapest recipe of ``plan`` that is near enough
-    to ``reference``.
+    """Quantize each model for ``target`` with ``quantize``, by the cheapest recipe of ``plan`` that is close enough to
+    FP32.
 
-    The detector goes first, so that the recognizer can also be asked about the faces as the quantized detector aligns
-    them.
+    The detector is first, so that the recognizer can also be run on the faces as the quantized detector aligns them.
+    Raises WorkError if every recipe fails on a model.
     """
-    evaluation = material.evaluation
+    models, reference, evaluation = context.models, context.reference, context.datasets.evaluation
+    done: dict[Role, QuantizedModel] = {}
+    tries: dict[Role, tuple[RecipeResult, ...]] = {}
 
-    def find(role: Role, images: Images, grade: Callable[[QuantizedModel], Grade]) -> QuantizedModel:
+    def search(role: Role, images: Images, grade: Callable[[QuantizedModel], Grade]) -> None:
         done[role], tries[role] = search_recipes(
-            plan.of(role),
-            lambda recipe: quantize(role, recipe, material.dataset(role), images),
+            plan.for_role(role),
+            lambda recipe: quantize(role, recipe, context.datasets.image_list(role), images),
             grade,
             lambda recipe: predict_cost(models[role].graph, target, recipe),
         )
-        return done[role]
 
-    done: dict[Role, QuantizedModel] = {}
-    tries: dict[Role, tuple[RecipeResult, ...]] = {}
-    found = find(
-        "detector",
-        evaluation.scenes,
-        lambda one: parity.grade_faces(
-            parity.compare_faces(reference.faces, decode_faces(detector, one.outputs, evaluation))
-        ),
-    )
-    faces = decode_faces(detector, found.outputs, evaluation)
+    def grade_detector(model: QuantizedModel) -> Grade:
+        faces = decode_faces(context.detector, model.outputs, evaluation)
+        return parity.grade_faces(parity.compare_faces(reference.faces, faces))
+
+    def grade_recognizer(model: QuantizedModel) -> Grade:
+        embeddings = model.outputs[0][: len(evaluation.crops)]
+        return parity.grade_embeddings(parity.compare_embeddings(reference.embeddings, embeddings), bar)
+
+    search("detector", evaluation.scenes, grade_detector)
+    faces = decode_faces(context.detector, done["detector"].outputs, evaluation)
     own, crops = crop_at_own_landmarks(evaluation, faces)
-    find(
-        "recognizer",
-        np.concatenate([evaluation.crops, crops]),
-        lambda one: parity.grade_embeddings(
-            parity.compare_embeddings(reference.embeddings, one.outputs[0][: len(evaluation.crops)]), bar
-        ),
-    )
-    if spoofing := _spoofing(models):
-        find(
+    search("recognizer", np.concatenate([evaluation.crops, crops]), grade_recognizer)
+    if profile := context.liveness:
+        search(
             "liveness",
             evaluation.images("liveness"),
-            lambda one: parity.grade_liveness(_compare_liveness(reference, one, spoofing)),
+            lambda model: parity.grade_liveness(_compare_liveness(reference, model, profile)),
         )
     return QuantizedResults(done, tries, faces, own)
 
 
-def _spoofing(models: PreparedModels) -> LivenessProfile | None:
-    return models["liveness"].fixed.spoofing if "liveness" in models else None
-
-
 def _compare_liveness(
-    reference: ReferenceResults, done: QuantizedModel, spoofing: LivenessProfile
+    reference: ReferenceResults, quantized: QuantizedModel, profile: LivenessProfile
 ) -> parity.LivenessParity:
     before, after = (
-        probabilities(outputs[0], spoofing.live, logits=spoofing.logits)
-        for outputs in (reference.outputs["liveness"], done.outputs)
+        probabilities(outputs[0], profile.live, logits=profile.logits)
+        for outputs in (reference.outputs["liveness"], quantized.outputs)
     )
-    return parity.compare_liveness(before, after, spoofing.threshold)
+    return parity.compare_liveness(before, after, profile.threshold)
 
 
-def measure_parity(
-    evaluation: EvaluationSet,
-    reference: ReferenceResults,
-    trial: QuantizedResults,
-    match: float,
-    spoofing: LivenessProfile | None = None,
-) -> parity.Parity:
-    before, after = reference.embeddings, trial.embeddings
+def measure_parity(context: ConversionContext, quantized: QuantizedResults) -> parity.Parity:
+    """How far the quantized models are from FP32 on the evaluation set."""
+    before, after = context.reference.embeddings, quantized.embeddings
+    profile = context.liveness
     return parity.Parity(
-        detection=parity.compare_faces(reference.faces, trial.faces),
+        detection=parity.compare_faces(context.reference.faces, quantized.faces),
         embedding=parity.compare_embeddings(before, after),
-        end_to_end=parity.compare_embeddings(before[trial.own], trial.own_embeddings),
-        pairs=parity.compare_pairs(unit(before), unit(after), match, evaluation.labeled),
-        liveness=_compare_liveness(reference, trial.models["liveness"], spoofing) if spoofing else None,
+        end_to_end=parity.compare_embeddings(before[quantized.own], quantized.own_embeddings),
+        pairs=parity.compare_pairs(
+            unit(before), unit(after), context.sources.match, context.datasets.evaluation.labeled
+        ),
+        liveness=_compare_liveness(context.reference, quantized.models["liveness"], profile) if profile else None,
     )
 
 
-def measure_detector_errors(
-    model: PreparedModel,
-    detector: Detector,
-    evaluation: EvaluationSet,
-    reference: ReferenceResults,
-    trial: QuantizedResults,
-) -> DetectorEvidence:
-    """Where the quantized detector differs; ``model`` is the FP32 one."""
-    before, after = reference.outputs["detector"], trial.models["detector"].outputs
+def measure_detector_errors(context: ConversionContext, quantized: QuantizedModel) -> DetectorEvidence:
+    """Where the ``quantized`` detector differs from FP32: by output, by threshold, and by size of the face."""
+    evaluation, model, detector = context.datasets.evaluation, context.models["detector"], context.detector
+    before, after = context.reference.outputs["detector"], quantized.outputs
     scales = (*evaluation.scales, *(1.0,) * len(evaluation.mosaics))
-    ours, theirs = (
+    reference_faces, quantized_faces = (
         [detector.faces([array[at] for array in outputs], scale, LOWEST) for at, scale in enumerate(scales)]
         for outputs in (before, after)
     )
     photos = len(evaluation.photos)
     return DetectorEvidence(
         output_errors(levels(model.simplified.outputs, model.input.width, model.input.height), before, after),
-        compare_scenes(ours[:photos], theirs[:photos], scales[:photos]),
-        compare_scenes(ours[photos:], theirs[photos:], scales[photos:]),
+        compare_scenes(reference_faces[:photos], quantized_faces[:photos], scales[:photos]),
+        compare_scenes(reference_faces[photos:], quantized_faces[photos:], scales[photos:]),
     )
 
 
 def decode_faces(detector: Detector, outputs: Sequence[Floats], evaluation: EvaluationSet) -> list[Faces]:
-    """The faces that a detector's raw ``outputs`` (N first) speak of, by photo."""
+    """The faces in a detector's raw ``outputs`` (N first), by photo of ``evaluation``; mosaics are left out."""
     return [detector.faces([array[at] for array in outputs], scale) for at, scale in enumerate(evaluation.scales)]
 
 
 def crop_at_own_landmarks(evaluation: EvaluationSet, faces: Sequence[Faces]) -> tuple[list[int], Images]:
-    """Which evaluation faces are among ``faces`` (by photo), and their crops (RGB) at the landmarks given there."""
+    """Which evaluation faces are also among ``faces`` (by photo), and their crops at the landmarks in ``faces``.
+
+    Returns K indices and K×112×112×3 uint8 RGB.
+    """
     found: list[int] = []
     crops = [evaluation.crops[:0]]
     for photo, seen in zip(evaluation.photos, faces, strict=True):

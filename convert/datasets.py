@@ -1,4 +1,4 @@
-"""Photos → what one conversion needs of them: a calibration set, and other faces to judge the result by."""
+"""From the user's photos to the two data sets of a conversion: one to calibrate on, and other faces to evaluate on."""
 
 from __future__ import annotations
 
@@ -13,40 +13,46 @@ from numpy.typing import NDArray
 from rkface.calibration.choose import Choice, choose, choose_frames, hold_out, require_enough
 from rkface.calibration.collect import Candidate, Collection, collect, embed
 from rkface.calibration.dataset import CalibrationSet, Provenance, is_set, read_set, write_set
-from rkface.runtime.bundle import Input, Role, sha256
-from rkface.runtime.detect import THRESHOLD, Detector, letterbox
-from rkface.runtime.embed import Embedder
-from rkface.runtime.errors import InputError
-from rkface.runtime.image import read_image
-from rkface.runtime.progress import stage
+from rkface.runtime.core.bundle import Input, Role, sha256
+from rkface.runtime.vision.detect import THRESHOLD, Detector, letterbox
+from rkface.runtime.vision.embed import Embedder
+from rkface.runtime.core.errors import InputError
+from rkface.runtime.vision.image import read_image
+from rkface.runtime.core.progress import stage
 
 from .image_lists import to_rgb
 from .label_files import read_pairs
 from .mosaic import make_mosaics
 
-MIN_EVALUATION_FACES = 10  # evaluation faces below which a percentile or a minimum says nothing
+MIN_EVALUATION_FACES = 10  # with fewer faces, a percentile or a minimum says nothing
 
 Image = NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
 class PhotoOptions:
-    """What the user gave: ``calibration`` (a folder of photos, or a finished set), ``evaluation`` (other photos; None
-    holds back some of the former), ``pairs`` (a CSV of photo, photo, Yes or No).
+    """The photos that the user gave.
 
-    ``count`` faces and frames calibrate; at most ``evaluate`` faces and frames judge the result.
+    calibration       a folder of photos, or a finished calibration set
+    evaluation        other photos to evaluate on; None holds back some of the calibration photos
+    pairs             a CSV file with labeled pairs: photo, photo, Yes or No
+    count             number of faces, and of frames, to calibrate on
+    evaluation_count  maximum number of faces, and of frames, to evaluate on
     """
 
     calibration: Path
     evaluation: Path | None = None
     pairs: Path | None = None
     count: int = 100
-    evaluate: int = 100
+    evaluation_count: int = 100
 
 
 @dataclass(frozen=True)
 class FaceFinder:
-    """The FP32 models that find and tell apart the faces of photos; ``digest`` is of the detector's ONNX."""
+    """The FP32 models that find faces in photos and tell people apart.
+
+    ``input`` is the detector's input, ``digest`` the SHA-256 of the detector's ONNX file.
+    """
 
     detector: Detector
     input: Input
@@ -56,13 +62,16 @@ class FaceFinder:
 
 @dataclass(frozen=True)
 class EvaluationSet:
-    """Photos that calibration never saw, and their faces as the FP32 detector finds them.
+    """Photos that calibration never saw, with their faces as the FP32 detector finds them.
 
-    frames    N×H×W×3 uint8 RGB: ``photos`` letterboxed for the detector, with ``scales`` input pixels per photo pixel
-    crops     M×112×112×3 uint8 RGB: ``faces`` as the recognizer is given them
-    labeled  (index, index, same person) over ``faces``; empty where the user has no labels
-    mosaics   8×H×W×3 uint8 RGB: crowds of small faces made of ``frames``, which judge the detector apart
-    around    M×h×w×3 uint8 RGB: ``faces`` as a liveness model is shown them; None without one
+    photos        paths, N
+    frames        N×H×W×3 uint8 RGB: ``photos`` letterboxed for the detector
+    scales        N: input pixels per photo pixel
+    faces         M
+    crops         M×112×112×3 uint8 RGB: ``faces`` aligned for the recognizer
+    labeled       (index, index, same person) into ``faces``; empty without labels
+    mosaics       8×H×W×3 uint8 RGB: crowds of small faces, made of ``frames``; they test the detector separately
+    surroundings  M×h×w×3 uint8 RGB: ``faces`` with their surroundings, for a liveness model; None without one
     """
 
     photos: tuple[Path, ...]
@@ -72,72 +81,88 @@ class EvaluationSet:
     crops: Image
     labeled: tuple[tuple[int, int, bool], ...]
     mosaics: Image
-    around: Image | None = None
+    surroundings: Image | None = None
 
     @property
     def scenes(self) -> Image:
-        """All that the detectors answer to: ``frames``, then ``mosaics``."""
+        """All inputs for the detector: ``frames``, then ``mosaics``."""
         return np.concatenate([self.frames, self.mosaics])
 
     def images(self, role: Role) -> Image:
-        """What the model of ``role`` answers to."""
+        """All inputs for the model of ``role``, N×H×W×3 uint8 RGB."""
         if role == "liveness":
-            assert self.around is not None
-            return self.around
+            assert self.surroundings is not None
+            return self.surroundings
         return self.scenes if role == "detector" else self.crops
 
 
 @dataclass(frozen=True)
 class Datasets:
-    """``calibration`` is None where nothing is quantized; ``faces`` are those in it, () of a finished set; ``around``
-    lists what a liveness model calibrates on."""
+    """The calibration set and the evaluation set of one conversion.
+
+    calibration        None if nothing is quantized
+    evaluation         shares no photo with ``calibration``
+    notes              remarks for the report
+    calibration_faces  the faces in ``calibration``; () for a finished set, which does not keep their photos
+    liveness_list      the list of images that a liveness model calibrates on; None without one
+    """
 
     calibration: CalibrationSet | None
     evaluation: EvaluationSet
     notes: tuple[str, ...] = ()
-    faces: tuple[Candidate, ...] = ()
-    around: Path | None = None
+    calibration_faces: tuple[Candidate, ...] = ()
+    liveness_list: Path | None = None
 
-    def dataset(self, role: Role) -> Path | None:
-        """The list of images that the model of ``role`` calibrates on."""
+    def image_list(self, role: Role) -> Path | None:
+        """The list of images that the model of ``role`` calibrates on; None if it is not quantized."""
         if self.calibration is None or role == "liveness":
-            return self.around
+            return self.liveness_list
         return self.calibration.detector if role == "detector" else self.calibration.recognizer
 
 
 def prepare_datasets(photos: PhotoOptions, finder: FaceFinder, out: Path, *, quantized: bool = True) -> Datasets:
-    """Find the faces of ``photos`` and write the calibration set to ``out``.
+    """Find the faces of ``photos``, and write the calibration set to ``out`` unless nothing is quantized.
 
-    Calibration and evaluation share no photo; where one folder serves both, they share, as far as FP32 embeddings can
-    tell, no person either. InputError where there are too few faces for one of them.
+    Calibration and evaluation share no photo. If one folder serves both, they also share no person, as far as FP32
+    embeddings can tell. Raises InputError if there are too few faces for one of them.
     """
     if is_set(photos.calibration):
-        calibration = _finished(photos.calibration, finder.input)
+        calibration = _read_finished_set(photos.calibration, finder.input)
         if photos.evaluation is None:
             raise InputError(
-                f"{photos.calibration} is a finished calibration set: give photos that are not in it with "
-                "--evaluation, so that the result can be judged on faces that calibration never saw"
+                f"{photos.calibration} is a finished calibration set: also give photos that are not in it with "
+                "--evaluation, so that the result is evaluated on faces that calibration never saw"
             )
-        rest = find_faces(photos.evaluation, finder, unlike=calibration.sources)
+        rest = find_faces(photos.evaluation, finder, without=calibration.sources)
         return Datasets(calibration if quantized else None, build_evaluation_set(photos, rest, finder))
     found = find_faces(photos.calibration, finder)
     if not quantized:
         rest = found if photos.evaluation is None else find_faces(photos.evaluation, finder)
         return Datasets(None, build_evaluation_set(photos, rest, finder))
     if photos.evaluation is None:
-        found, embeddings, rest = _split(found, _tell_apart(found, finder))
+        found, embeddings, rest = _split(found, _embed(found, finder))
     else:
-        rest = find_faces(photos.evaluation, finder, unlike={sha256(photo) for photo in found.photos})
-        # Where all will be taken, nobody needs to know who they are.
-        embeddings = _tell_apart(found, finder) if len(found.candidates) > photos.count else None
+        rest = find_faces(photos.evaluation, finder, without={sha256(photo) for photo in found.photos})
+        # If all faces are used anyway, it does not matter who they are.
+        embeddings = _embed(found, finder) if len(found.candidates) > photos.count else None
+    calibration, faces = _write_calibration_set(photos, found, embeddings, finder, out)
+    few = f"calibrated on {len(faces)} faces instead of {photos.count}: the photos have no more usable faces"
+    notes = (few,) if len(faces) < photos.count else ()
+    return Datasets(calibration, build_evaluation_set(photos, rest, finder), notes, faces)
+
+
+def _write_calibration_set(
+    photos: PhotoOptions, found: Collection, embeddings: NDArray[np.float32] | None, finder: FaceFinder, out: Path
+) -> tuple[CalibrationSet, tuple[Candidate, ...]]:
+    """Choose among the faces of ``found``, write the set to ``out``, and return it with the chosen faces."""
     with stage("calibration set") as shown:
         choice = choose(found.candidates, photos.count, embeddings)
         require_enough(choice, found)
-        faces, frames = choice.faces, choose_frames(choice.faces, found, photos.count)
+        frames = choose_frames(choice.faces, found, photos.count)
         provenance = Provenance(photos.calibration, finder.digest, THRESHOLD, (*found.skipped, *choice.left_out))
         calibration = write_set(
             out,
-            faces,
+            choice.faces,
             frames,
             finder.input.width,
             finder.input.height,
@@ -145,13 +170,12 @@ def prepare_datasets(photos: PhotoOptions, finder: FaceFinder, out: Path, *, qua
             among=found.candidates,
         )
         shown.note = f"{calibration.faces} faces, {calibration.frames} frames"
-    few = f"calibrated on {len(faces)} faces instead of {photos.count}: no more usable ones were found"
-    notes = (few,) if len(faces) < photos.count else ()
-    return Datasets(calibration, build_evaluation_set(photos, rest, finder), notes, faces)
+    return calibration, choice.faces
 
 
 def render_demo_photos(folder: Path) -> PhotoOptions:
-    """Photos for the demo pack: rendered people it was not trained on, some to calibrate on, others to judge by."""
+    """Render photos for the demo pack into ``folder``: some people to calibrate on, other people to evaluate on. The
+    demo models were trained on neither."""
     from .demo.render import CALIBRATE, EVALUATE, write_photos
 
     calibration, evaluation = folder / "calibration", folder / "evaluation"
@@ -159,39 +183,39 @@ def render_demo_photos(folder: Path) -> PhotoOptions:
         for where, people, shots in ((calibration, CALIBRATE[:50], 2), (evaluation, EVALUATE[:50], 3)):
             shutil.rmtree(where, ignore_errors=True)
             write_photos(where, people, shots, seed=0, progress=shown.advance)
-        shown.note = "synthetic photos, of other people than those the demo models were trained on"
-    return PhotoOptions(calibration, evaluation, evaluation / "pairs.csv", evaluate=150)
+        shown.note = "synthetic photos of people that the demo models were not trained on"
+    return PhotoOptions(calibration, evaluation, evaluation / "pairs.csv", evaluation_count=150)
 
 
-def _finished(folder: Path, input: Input) -> CalibrationSet:
+def _read_finished_set(folder: Path, input: Input) -> CalibrationSet:
     calibration = read_set(folder)
     if (calibration.width, calibration.height) != (input.width, input.height):
         raise InputError(
-            f"{folder} was made for a detector of {calibration.width}×{calibration.height}, this one takes "
-            f"{input.width}×{input.height}: run `rkface calibrate` with it, or give photos instead of a set"
+            f"{folder} was made for a detector input of {calibration.width}×{calibration.height}, but this detector "
+            f"takes {input.width}×{input.height}: run `rkface calibrate` with it, or give photos instead of a set"
         )
     return calibration
 
 
-def find_faces(folder: Path, finder: FaceFinder, unlike: Iterable[str] = ()) -> Collection:
-    """Every face of ``folder``; photos whose SHA-256 is in ``unlike`` count as not there."""
+def find_faces(folder: Path, finder: FaceFinder, without: Iterable[str] = ()) -> Collection:
+    """Find every face in the photos of ``folder``; photos whose SHA-256 is in ``without`` are left out."""
     with stage("find faces") as shown:
         found = collect(folder, finder.detector, progress=shown.advance)
         shown.note = f"{len(found.candidates)} usable in {len(found.photos)} photos of {folder}"
-    known = frozenset(unlike)
+    known = frozenset(without)
     if not known:
         return found
     photos = tuple(photo for photo in found.photos if sha256(photo) not in known)
-    return _only(found, photos)
+    return _only_photos(found, photos)
 
 
-def _only(found: Collection, photos: Iterable[Path]) -> Collection:
+def _only_photos(found: Collection, photos: Iterable[Path]) -> Collection:
     kept = set(photos)
     candidates = tuple(face for face in found.candidates if face.photo in kept)
     return Collection(found.folder, candidates, tuple(photo for photo in found.photos if photo in kept), found.skipped)
 
 
-def _tell_apart(found: Collection, finder: FaceFinder) -> NDArray[np.float32]:
+def _embed(found: Collection, finder: FaceFinder) -> NDArray[np.float32]:
     with stage("tell people apart") as shown:
         return embed(found.candidates, finder.embedder, shown.advance)
 
@@ -199,37 +223,41 @@ def _tell_apart(found: Collection, finder: FaceFinder) -> NDArray[np.float32]:
 def _split(
     found: Collection, embeddings: NDArray[np.float32]
 ) -> tuple[Collection, NDArray[np.float32] | None, Collection]:
-    """Photos to calibrate on, the ``embeddings`` of their faces, and photos to evaluate on. Those without a usable face
-    go to evaluation: a detector can also err by seeing what is not there."""
+    """Photos to calibrate on, the ``embeddings`` of their faces, and photos to evaluate on.
+
+    Photos without a usable face go to evaluation: a detector can also be wrong by finding a face where there is none.
+    """
     if not found.candidates:
         require_enough(Choice((), ()), found)
     calibrate, _ = hold_out(found.candidates, embeddings)
     photos = {found.candidates[index].photo for index in calibrate}
-    # hold_out keeps photos whole: their faces are those of the indices, in the same order.
-    return _only(found, photos), embeddings[calibrate], _only(found, set(found.photos) - photos)
+    # hold_out never splits a photo, so the faces of these photos are exactly those of the indices, in the same order.
+    return _only_photos(found, photos), embeddings[calibrate], _only_photos(found, set(found.photos) - photos)
 
 
 def build_evaluation_set(photos: PhotoOptions, found: Collection, finder: FaceFinder) -> EvaluationSet:
-    """At most ``photos.evaluate`` faces and photos of ``found``. InputError where there are too few to judge by."""
+    """At most ``photos.evaluation_count`` faces and photos of ``found``. Raises InputError if there are too few."""
     if len(found.candidates) < MIN_EVALUATION_FACES:
         raise InputError(
-            f"{found.folder}: only {len(found.candidates)} usable faces, but the evaluation needs at least "
-            f"{MIN_EVALUATION_FACES}: add photos, or give other photos with --evaluation"
+            f"{found.folder}: only {len(found.candidates)} usable faces to evaluate on, at least "
+            f"{MIN_EVALUATION_FACES} are needed: add photos, or give other photos with --evaluation"
         )
-    faces = found.candidates[: photos.evaluate]
+    faces = found.candidates[: photos.evaluation_count]
     first = dict.fromkeys(face.photo for face in faces)
-    chosen = (*first, *(photo for photo in found.photos if photo not in first))[: photos.evaluate]
+    chosen = (*first, *(photo for photo in found.photos if photo not in first))[: photos.evaluation_count]
     faces = tuple(face for face in faces if face.photo in set(chosen))
     with stage("evaluation frames") as shown:
         fitted = [letterbox(read_image(photo), finder.input.width, finder.input.height) for photo in chosen]
         shown.note = f"{len(faces)} faces in {len(chosen)} photos"
     scales = tuple(one.scale for one in fitted)
     frames, crops = to_rgb(one.image for one in fitted), to_rgb(face.crop for face in faces)
-    return EvaluationSet(chosen, frames, scales, faces, crops, _labels(photos.pairs, faces), make_mosaics(frames))
+    labeled = _labeled_pairs(photos.pairs, faces)
+    return EvaluationSet(chosen, frames, scales, faces, crops, labeled, make_mosaics(frames))
 
 
-def _labels(pairs: Path | None, faces: tuple[Candidate, ...]) -> tuple[tuple[int, int, bool], ...]:
-    """The pairs of ``pairs`` whose photos are both under evaluation, by the largest face of each photo."""
+def _labeled_pairs(pairs: Path | None, faces: tuple[Candidate, ...]) -> tuple[tuple[int, int, bool], ...]:
+    """The pairs in the file ``pairs`` whose photos are both in the evaluation set, as indices of each photo's largest
+    face, and whether they show the same person."""
     if pairs is None:
         return ()
     largest: dict[str, int] = {}
@@ -243,7 +271,7 @@ def _labels(pairs: Path | None, faces: tuple[Candidate, ...]) -> tuple[tuple[int
     ]
     if not any(same for *_, same in labeled) or all(same for *_, same in labeled):
         raise InputError(
-            f"{pairs}: of its pairs {len(labeled)} lie among the evaluation photos, and both same and different "
-            "people are needed: name the photos by their path below the folder, or label more pairs"
+            f"{pairs}: {len(labeled)} of its pairs are among the evaluation photos, and they do not include both the "
+            "same person and different people: write the path of each photo relative to the folder, or label more pairs"
         )
     return tuple(labeled)

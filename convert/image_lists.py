@@ -1,4 +1,4 @@
-"""Images as rknn-toolkit2 and the backends take them: RGB batches, and text files that list calibration images."""
+"""Images as backends and rknn-toolkit2 take them: RGB batches, and text files that list calibration images."""
 
 from __future__ import annotations
 
@@ -8,18 +8,21 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from rkface.runtime.errors import InputError
+from rkface.runtime.core.errors import InputError
 
 Image = NDArray[np.uint8]
 
 
 def to_rgb(images: Iterable[Image]) -> Image:
-    """BGR images of one size → one N×H×W×3 RGB array, as a backend takes it."""
+    """Stack BGR images of one size (H×W×3 uint8) into one contiguous N×H×W×3 uint8 RGB array, for a backend."""
     return np.ascontiguousarray(np.stack(list(images))[..., ::-1])
 
 
 def write_image_list(images: Iterable[Image], folder: Path) -> Path:
-    """Write ``images`` (BGR) into ``folder``, which is made, and the list of them that the toolkit calibrates on."""
+    """Write ``images`` (H×W×3 uint8 BGR) as PNG files into the new ``folder``, together with a list of them.
+
+    Returns the path of the list, which the toolkit calibrates on. The folder is readable only by its owner.
+    """
     from rkface.calibration.dataset import LIST, write_png
 
     folder.mkdir(mode=0o700)
@@ -33,7 +36,7 @@ def write_image_list(images: Iterable[Image], folder: Path) -> Path:
 
 
 def read_image_list(dataset: Path) -> list[Path]:
-    """The images of a calibration list. InputError where it cannot be read or lists none."""
+    """The paths of the images in a calibration list. Raises InputError if the list is unreadable or empty."""
     try:
         lines = dataset.read_text(encoding="utf-8").split("\n")
     except OSError as error:

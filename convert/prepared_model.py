@@ -1,4 +1,4 @@
-"""A model that is ready for the toolkit: simplified, with its graph for the cost model, and open in ONNX Runtime."""
+"""A model that is ready for the toolkit: simplified, open in ONNX Runtime, and with its graph for the cost model."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rkface.runtime.backends.reference import ReferenceBackend, open_reference
-from rkface.runtime.bundle import Input, Role, sha256
-from rkface.runtime.detect import Detector
-from rkface.runtime.embed import Embedder
-from rkface.runtime.progress import stage
+from rkface.runtime.core.bundle import Input, Role, sha256
+from rkface.runtime.vision.detect import Detector
+from rkface.runtime.vision.embed import Embedder
+from rkface.runtime.core.progress import stage
 
 from .acquire import ModelSources
 from .catalog import LivenessProfile
@@ -20,7 +20,13 @@ from .simplify import FixedModel, SimplifiedModel, fix_input, simplify
 
 @dataclass(frozen=True)
 class PreparedModel:
-    """A model that is ready for the toolkit, and running in ONNX Runtime."""
+    """One FP32 model of a conversion.
+
+    fixed       the model as given, with a fixed input shape
+    simplified  the same after onnxsim, on disk
+    graph       its graph, for predicting costs
+    backend     the simplified model in ONNX Runtime
+    """
 
     fixed: FixedModel
     simplified: SimplifiedModel
@@ -36,20 +42,23 @@ PreparedModels = dict[Role, PreparedModel]
 
 
 def prepare_model(
-    path: Path, role: Role, scratch: Path, size: tuple[int, int] | None = None, spoofing: LivenessProfile | None = None
+    path: Path, role: Role, scratch: Path, size: tuple[int, int] | None = None, profile: LivenessProfile | None = None
 ) -> PreparedModel:
-    """Fix, simplify and load the model at ``path``; ``size`` is a detector's (width, height), None for its own,
-    ``spoofing`` how a liveness model is asked."""
+    """Fix the input shape of the model at ``path``, simplify it into ``scratch``, and load it.
+
+    ``size`` is (width, height) of a detector's input in pixels; None keeps the model's own. ``profile`` says how a
+    liveness model was trained. Raises ModelError if the model cannot have this role.
+    """
     with stage(f"{role}: simplify") as shown:
-        fixed = fix_input(path, role, size if role == "detector" else None, spoofing if role == "liveness" else None)
+        fixed = fix_input(path, role, size if role == "detector" else None, profile if role == "liveness" else None)
         simplified = simplify(fixed, scratch / f"{role}.onnx")
         shown.note = f"{path.name}, {simplified.nodes[0]} → {simplified.nodes[1]} nodes"
-    return PreparedModel(
-        fixed, simplified, read_cost_graph(simplified.path), open_reference(simplified.path, simplified.input)
-    )
+    backend = open_reference(simplified.path, simplified.input)
+    return PreparedModel(fixed, simplified, read_cost_graph(simplified.path), backend)
 
 
 def build_face_finder(models: PreparedModels, sources: ModelSources) -> FaceFinder:
+    """The FP32 detector and recognizer, as ``datasets`` uses them to find faces and to tell people apart."""
     detector, recognizer = models["detector"], models["recognizer"]
     return FaceFinder(
         Detector(detector.backend, detector.input, detector.simplified.outputs),

@@ -1,22 +1,29 @@
-"""The ways to quantize a model, as data, and the search for the one that keeps the most."""
+"""The ways to quantize a model, as data: recipes, and the plans that say which of them to try."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from rkface.runtime.bundle import Role
-from rkface.runtime.errors import InputError
+from rkface.runtime.core.bundle import Role
+from rkface.runtime.core.errors import InputError
 
 from .targets import Target
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """``algorithm`` is rknn-toolkit2's ``quantized_algorithm``; ``tuned`` changes the ONNX before
-    (convert/tuning/tune.py); the first ``lead`` and the last ``trail`` weighted layers stay in FP16
-    (convert/hybrid.py).
+    """One way to quantize a model.
 
-    All others are w8a8 alone: they cost the same on the NPU and differ in what they keep.
+    Recipes without FP16 layers are pure w8a8: they cost the same on the NPU and differ only in accuracy.
+
+    name       as given to ``--recipe``
+    algorithm  rknn-toolkit2's ``quantized_algorithm``
+    tuned      change the ONNX model before it is quantized (convert/tuning/tune.py)
+    about      one line for people
+    lead       keep the first ``lead`` weighted layers in FP16 (convert/hybrid.py)
+    trail      keep the last ``trail`` weighted layers in FP16
+    quantized  False for the FP16 recipe
+    slow       takes minutes even for a small model
     """
 
     name: str
@@ -30,23 +37,25 @@ class Recipe:
 
     @property
     def hybrid(self) -> bool:
+        """Whether some layers stay in FP16."""
         return self.lead + self.trail > 0
 
     @property
     def dtype(self) -> str:
+        """The number formats, for people: ``w8a8``, ``w8a8 + fp16`` or ``fp16``."""
         return "fp16" if not self.quantized else "w8a8 + fp16" if self.hybrid else "w8a8"
 
 
 def _hybrid_recipe(lead: int, trail: int) -> Recipe:
     layers = f"the first {lead} and last {trail} layers" if lead else f"the last {trail} layers"
-    return Recipe(f"hybrid{lead + trail}", "normal", True, f"tuned, {layers} in FP16", lead, trail)
+    return Recipe(f"hybrid{lead + trail}", "normal", True, f"tuned, and {layers} in FP16", lead, trail)
 
 
 TUNED = Recipe("tuned", "normal", True, "channels equalized and biases corrected, ranges from minimum to maximum")
-NORMAL = Recipe("normal", "normal", False, "ranges from minimum to maximum, as the toolkit does unasked")
+NORMAL = Recipe("normal", "normal", False, "ranges from minimum to maximum, the toolkit's default")
 KL = Recipe("kl_divergence", "kl_divergence", False, "ranges that keep the distribution of values")
-MMSE = Recipe("mmse", "mmse", False, "ranges of the least squared error; minutes even for a small model", slow=True)
-# Cheapest first: the last layers of a recognizer are small, the first ones are not.
+MMSE = Recipe("mmse", "mmse", False, "ranges with the least squared error; minutes even for a small model", slow=True)
+# Cheapest first: the last layers of a recognizer are small, the first layers are not.
 HYBRIDS = (_hybrid_recipe(0, 3), _hybrid_recipe(4, 3), _hybrid_recipe(8, 3), _hybrid_recipe(16, 6))
 FP16 = Recipe("fp16", "normal", False, "no quantization", quantized=False)
 RECIPES = {recipe.name: recipe for recipe in (TUNED, NORMAL, KL, MMSE, *HYBRIDS)}
@@ -54,18 +63,25 @@ RECIPES = {recipe.name: recipe for recipe in (TUNED, NORMAL, KL, MMSE, *HYBRIDS)
 
 @dataclass(frozen=True)
 class RecipePlan:
-    """The recipes to try; ``whole``: all of them, even after one cleared the bar. ``spare``: only where one failed.
-    ``analyze``: measure the error of every layer as well."""
+    """The recipes to try on a model.
+
+    name       as given to ``--recipe``
+    recipes    tried in the order of their predicted cost
+    about      one line for people
+    fallbacks  tried only if a recipe fails in the toolkit
+    try_all    try all recipes, even after one has reached the accuracy bar
+    analyze    also measure the error of every layer
+    """
 
     name: str
     recipes: tuple[Recipe, ...]
     about: str
-    spare: tuple[Recipe, ...] = ()
-    whole: bool = False
+    fallbacks: tuple[Recipe, ...] = ()
+    try_all: bool = False
     analyze: bool = False
 
-    def on(self, target: Target) -> RecipePlan:
-        """What of it ``target`` can run. InputError where nothing is left."""
+    def for_target(self, target: Target) -> RecipePlan:
+        """The part of this plan that ``target`` can run. Raises InputError if no recipe is left."""
         able = tuple(one for one in self.recipes if target.fp16 or not one.hybrid)
         if not able:
             raise InputError(
@@ -73,9 +89,12 @@ class RecipePlan:
             )
         return replace(self, recipes=able)
 
-    def of(self, role: Role) -> RecipePlan:
-        """What of it is tried on ``role``: where there is a choice, nothing slow on a detector (mmse on SCRFD did not
-        end while we waited)."""
+    def for_role(self, role: Role) -> RecipePlan:
+        """The part of this plan to try on the model of ``role``.
+
+        Slow recipes are skipped on a detector if there are others: mmse on SCRFD did not finish in any time we were
+        ready to wait.
+        """
         quick = tuple(one for one in self.recipes if role != "detector" or not one.slow)
         return replace(self, recipes=quick or self.recipes)
 
@@ -83,11 +102,12 @@ class RecipePlan:
 PLANS = {
     plan.name: plan
     for plan in (
-        RecipePlan("auto", (TUNED, *HYBRIDS), "tuned, then ever more layers in FP16, until one is near enough to FP32",
-             spare=(NORMAL,), analyze=True),
+        RecipePlan("auto", (TUNED, *HYBRIDS), "tuned, then more and more layers in FP16, until one reaches the bar",
+                   fallbacks=(NORMAL,), analyze=True),
         RecipePlan("fast", (TUNED,), "tuned and nothing else"),
         RecipePlan("thorough", tuple(RECIPES.values()),
-             "all of them; the cheapest that is near enough is taken, or the best", whole=True, analyze=True),
+                   "try all; take the cheapest that reaches the bar, or else the most accurate",
+                   try_all=True, analyze=True),
         *(RecipePlan(recipe.name, (recipe,), recipe.about) for recipe in RECIPES.values()),
     )
 }  # fmt: skip
@@ -96,8 +116,10 @@ UNQUANTIZED = RecipePlan("fp16", (FP16,), FP16.about)
 
 @dataclass(frozen=True)
 class AccuracyBar:
-    """What a recognizer has to reach: the mean and the smallest cosine to FP32 over the evaluation faces. A healthy
-    INT8 conversion of MobileFaceNet or an IResNet stands above the default (docs/accuracy.md)."""
+    """What a quantized recognizer must reach: the mean and the minimum cosine with FP32 over the evaluation faces.
+
+    A healthy INT8 conversion of MobileFaceNet or of an IResNet is above the defaults (docs/accuracy.md).
+    """
 
     mean: float = 0.995
     minimum: float = 0.99

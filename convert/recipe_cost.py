@@ -9,7 +9,7 @@ from typing import Any
 
 import onnx
 
-from rkface.runtime.errors import ModelError
+from rkface.runtime.core.errors import ModelError
 
 from .cost import ModelCost, NpuLayer, estimate_cost, find_layers
 from .hybrid import tensors_at_ends

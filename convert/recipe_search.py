@@ -1,4 +1,4 @@
-"""The search for the cheapest recipe that keeps a model near enough to FP32."""
+"""The search for the cheapest recipe that keeps a model close enough to FP32."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from rkface.runtime.errors import WorkError
+from rkface.runtime.core.errors import WorkError
 
 from .cost import ModelCost
 from .recipe import Recipe, RecipePlan
@@ -16,8 +16,14 @@ from .toolkit.quantize import QuantizedModel
 
 @dataclass(frozen=True)
 class Grade:
-    """How near to FP32 a model came: ``rank`` orders the recipes, ``said`` is for people, ``accuracy`` for plots: a
-    recognizer's mean cosine, a detector's landmark error, the mean difference of liveness."""
+    """How close a quantized model is to FP32.
+
+    clears    it is close enough
+    rank      orders the recipes: larger is better, first number first
+    said      one line for people
+    accuracy  one number for plots: a recognizer's mean cosine, a detector's landmark error as a share of the
+              inter-ocular distance, or the mean difference of the liveness probability
+    """
 
     clears: bool
     rank: tuple[float, ...]
@@ -27,8 +33,14 @@ class Grade:
 
 @dataclass(frozen=True)
 class RecipeResult:
-    """One recipe on one model, and what it came to: a grade, or the error it ended with. ``cost``: what the NPU is
-    predicted to take, None where that cannot be said."""
+    """What one recipe gave on one model.
+
+    seconds  how long the recipe took
+    grade    how close the result is to FP32; None if the recipe failed
+    error    the toolkit's error if the recipe failed
+    chosen   the bundle uses this result
+    cost     predicted cost on the NPU; None if the cost model does not know the graph
+    """
 
     recipe: Recipe
     seconds: float
@@ -39,50 +51,57 @@ class RecipeResult:
 
 
 def chosen_result(tries: Sequence[RecipeResult]) -> RecipeResult:
+    """The result that the bundle uses."""
     (chosen,) = (one for one in tries if one.chosen)
     return chosen
 
 
 def search_recipes(
     plan: RecipePlan,
-    attempt: Callable[[Recipe], QuantizedModel],
+    run: Callable[[Recipe], QuantizedModel],
     grade: Callable[[QuantizedModel], Grade],
     predict: Callable[[Recipe], ModelCost | None],
 ) -> tuple[QuantizedModel, tuple[RecipeResult, ...]]:
-    """The best of ``plan``'s recipes, and what became of each: the cheapest on the NPU of those that clear the bar, by
-    rank where none does or they cost the same, else the earlier. They are tried in that order too, cheapest first.
+    """Run the recipes of ``plan``, cheapest first, and return the best model and the result of each recipe.
 
-    A recipe that the toolkit fails at is one row of the answer; WorkError where it fails at all of them.
+    The best is the cheapest on the NPU that clears the bar. If none clears it, or if two cost the same, the rank of the
+    grade decides, and then the earlier recipe wins. A recipe that fails in the toolkit is one of the results.
+    Raises WorkError if every recipe fails.
     """
-    costs = {recipe: predict(recipe) for recipe in (*plan.recipes, *plan.spare)}
-    if any(cost is None for cost in costs.values()):  # fewest layers in FP16 first: what costs the NPU most
-        prices = {recipe: float(recipe.lead + recipe.trail) for recipe in costs}
-    else:
-        prices = {recipe: cost.milliseconds for recipe, cost in costs.items() if cost}
+    costs = {recipe: predict(recipe) for recipe in (*plan.recipes, *plan.fallbacks)}
+    order = _order_by_cost(costs)
     tries: list[RecipeResult] = []
-    best: tuple[tuple[float, ...], int, QuantizedModel] | None = None  # its worth, its place among the tries
+    best: tuple[tuple[float, ...], int, QuantizedModel] | None = None  # its worth, its place in `tries`, the model
     failure: WorkError | None = None
-    waiting, spare = sorted(plan.recipes, key=prices.__getitem__), list(plan.spare)
+    waiting, fallbacks = sorted(plan.recipes, key=order.__getitem__), list(plan.fallbacks)
     while waiting:
         recipe = waiting.pop(0)
         start = time.monotonic()
         try:
-            done = attempt(recipe)
+            model = run(recipe)
         except WorkError as error:
             tries.append(RecipeResult(recipe, time.monotonic() - start, None, str(error), cost=costs[recipe]))
             failure = error
-            waiting, spare = spare + waiting, []
+            waiting, fallbacks = fallbacks + waiting, []
             continue
-        found = grade(done)
+        found = grade(model)
         tries.append(RecipeResult(recipe, time.monotonic() - start, found, cost=costs[recipe]))
-        cheap = -prices[recipe] if found.clears else -math.inf
-        worth = (cheap, *(-math.inf if math.isnan(part) else part for part in found.rank))
+        cheapness = -order[recipe] if found.clears else -math.inf
+        worth = (cheapness, *(-math.inf if math.isnan(part) else part for part in found.rank))
         if best is None or worth > best[0]:
-            best = (worth, len(tries) - 1, done)
-        if found.clears and not plan.whole:
+            best = (worth, len(tries) - 1, model)
+        if found.clears and not plan.try_all:
             break
     if best is None:
         assert failure is not None, "a plan has at least one recipe"
         raise failure
     _, at, chosen = best
     return chosen, tuple(replace(one, chosen=index == at) for index, one in enumerate(tries))
+
+
+def _order_by_cost(costs: dict[Recipe, ModelCost | None]) -> dict[Recipe, float]:
+    """A number for each recipe by which to sort them: predicted milliseconds, or the number of FP16 layers if the cost
+    of some recipe is not known. FP16 layers are what costs the NPU most."""
+    if any(cost is None for cost in costs.values()):
+        return {recipe: float(recipe.lead + recipe.trail) for recipe in costs}
+    return {recipe: cost.milliseconds for recipe, cost in costs.items() if cost}

@@ -11,22 +11,29 @@ from .targets import Target
 
 @dataclass(frozen=True)
 class OutputBundle:
-    """One bundle to make: for which chip, and where to."""
+    """One bundle to make: the chip it is for, and the folder that it is written to."""
 
     target: Target
-    out: Path
+    folder: Path
 
 
 @dataclass(frozen=True)
 class ConversionSettings:
-    """``size`` is the detector's (width, height), None for its own. ``work`` keeps logs, the calibration set and, after
-    a failure, the report. ``accept`` writes the bundle even where it is too far from FP32."""
+    """How to convert.
 
-    orders: tuple[OutputBundle, ...]
+    outputs        the bundles to make, one for each chip
+    work           folder that keeps logs, the calibration set and, after a failure, the report
+    plan           the recipes to try
+    bar            the accuracy that the recognizer must reach
+    detector_size  (width, height) of the detector's input in pixels; None keeps the model's own
+    accept         write the bundle even if the models are too far from FP32
+    """
+
+    outputs: tuple[OutputBundle, ...]
     work: Path
     plan: RecipePlan = PLANS["auto"]
     bar: AccuracyBar = field(default_factory=AccuracyBar)
-    size: tuple[int, int] | None = None
+    detector_size: tuple[int, int] | None = None
     accept: bool = False
 
     @property

@@ -1,4 +1,4 @@
-"""What a conversion hands over: manifest, golden vectors, report and models, together or not at all."""
+"""What a conversion writes: manifest, golden vectors, report and models, in one bundle that is complete or absent."""
 
 from __future__ import annotations
 
@@ -7,134 +7,129 @@ from dataclasses import asdict, replace
 from datetime import datetime, timezone
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from rkface.runtime.bundle import LivenessModel, Manifest, Model, Role, Thresholds
-from rkface.runtime.detect import NMS_IOU, THRESHOLD
-from rkface.runtime.errors import WorkError
-from rkface.runtime.faces import Faces
-from rkface.runtime.image import read_image
-from rkface.runtime.progress import stage
+from rkface.runtime.core.bundle import LivenessModel, Manifest, Model, Role, Thresholds
+from rkface.runtime.vision.detect import NMS_IOU, THRESHOLD
+from rkface.runtime.core.errors import WorkError
+from rkface.runtime.core.faces import Faces
+from rkface.runtime.vision.image import read_image
+from rkface.runtime.core.progress import stage
 
 from .bundle_writer import write_bundle
-from .evaluate.detector_errors import DetectorEvidence, detector_notes
-from .evaluate.parity import LivenessParity, Parity, match_boxes
+from .compare_models import ConversionContext, ConversionResult, QuantizedResults
+from .evaluate.detector_errors import detector_notes
+from .evaluate.parity import LivenessParity, match_boxes
 from .recipe_search import RecipeResult, chosen_result
 from .report.conversion_report import ConversionReport
 from .report.model_facts import ModelFacts, ReportImages
+from .settings import ConversionSettings, OutputBundle
 
-if TYPE_CHECKING:
-    from .acquire import ModelSources
-    from .compare_models import QuantizedResults, ReferenceResults
-    from .datasets import Datasets, EvaluationSet
-    from .prepared_model import PreparedModels
-    from .settings import ConversionSettings, OutputBundle
-
-# Enough to tell a wrong layout or color order; the board runs them often.
+# Golden vectors by role: enough to notice a wrong layout or color order, and few, because the board runs them often.
 GOLDEN = {"detector": 2, "recognizer": 8, "liveness": 8}
-SHOWN_FACES, SHOWN_FRAMES, FRAME_SIDE = 48, 3, 440
-SHOWN_MOSAIC = 4  # of the four densities the third
+SHOWN_FACES, SHOWN_FRAMES = 48, 3
+FRAME_SIDE = 440  # longer side of a photo in the report, in pixels
+SHOWN_MOSAIC = 4  # index: the third of the four densities
 PACKAGES = ("rknn-toolkit2", "onnx", "onnxsim", "onnxruntime", "numpy", "opencv-python", "torch")
 REFERENCE_COLOR, QUANTIZED_COLOR = (90, 200, 60), (200, 60, 220)  # BGR
 
 
 def write_outputs(
-    sources: ModelSources, settings: ConversionSettings, order: OutputBundle, *, models: PreparedModels,
-    material: Datasets, reference: ReferenceResults, trial: QuantizedResults, parity: Parity,
-    evidence: DetectorEvidence, fault: str | None,
-) -> ConversionReport:  # fmt: skip
-    """Write the report, and the bundle of ``order`` unless there is a ``fault`` that nobody accepted (WorkError; the
-    report then stays in the work folder)."""
-    facts = tuple(
-        ModelFacts(
-            role,
-            trial.models[role].rknn.stat().st_size,
-            models[role].simplified.nodes,
-            reference.differences[role],
-            trial.models[role].seconds,
-            trial.models[role].peak_rss_mb,
-            trial.models[role].warnings,
-            tuple(map(_brief, trial.tries[role])),
-            trial.models[role].layers,
-        )
-        for role in models
-    )
-    doubts = [order.target.warning, *(_below(role, trial.tries[role]) for role in models), _one_sided(parity.liveness)]
-    notes = (*material.notes, *filter(None, doubts), *detector_notes(evidence))
-    manifest = _manifest(
-        sources, settings, order, models=models, material=material, trial=trial, parity=parity, fault=fault
-    )
-    report = ConversionReport(manifest, settings.bar, parity, evidence, facts, notes, fault)
+    context: ConversionContext, settings: ConversionSettings, output: OutputBundle, result: ConversionResult
+) -> ConversionReport:
+    """Write the report, and the bundle ``output``.
+
+    Raises WorkError, and leaves only the report in the work folder, if ``result`` has a fault and the settings do not
+    accept it.
+    """
+    manifest = _manifest(context, output, result)
+    facts = tuple(_model_facts(context, result.quantized, role) for role in context.models)
+    notes = _notes(context, output, result)
+    report = ConversionReport(manifest, settings.bar, result.parity, result.evidence, facts, notes, result.fault)
     with stage("report and bundle") as shown:
-        (settings.work / "report.json").write_text(report.to_json(), encoding="utf-8")
-        html = report.to_html(_pictures(material, reference, trial, parity))
-        (settings.work / "report.html").write_text(html, encoding="utf-8")
-        if fault and not settings.accept:
-            raise WorkError(
-                f"{order.target.name}: {fault}. No bundle was written for it; the report is "
-                f"{settings.work / 'report.html'}"
-            )
-        golden = trial.models["detector"].rknn.with_name("golden.npz")
-        _write_golden(golden, models, material.evaluation, reference, trial)
-        content = {name: settings.work / name for name in ("report.html", "report.json")} | {"golden.npz": golden}
-        content |= {f"{role}.rknn": trial.models[role].rknn for role in models}
-        content |= {f"reference/{role}.onnx": models[role].simplified.path for role in models}
-        write_bundle(order.out, manifest, content)
-        shown.note = str(order.out)
-    for name in ("report.html", "report.json"):
-        content[name].unlink()
+        html, data = settings.work / "report.html", settings.work / "report.json"
+        data.write_text(report.to_json(), encoding="utf-8")
+        html.write_text(report.to_html(_images(context, result)), encoding="utf-8")
+        if result.fault and not settings.accept:
+            raise WorkError(f"{output.target.name}: {result.fault}. No bundle was written; see the report {html}")
+        models = result.quantized.models
+        golden = models["detector"].rknn.with_name("golden.npz")
+        _write_golden(golden, context, result.quantized)
+        content = {"report.html": html, "report.json": data, "golden.npz": golden}
+        content |= {f"{role}.rknn": models[role].rknn for role in context.models}
+        content |= {f"reference/{role}.onnx": model.simplified.path for role, model in context.models.items()}
+        write_bundle(output.folder, manifest, content)
+        shown.note = str(output.folder)
+    html.unlink()
+    data.unlink()
     return report
 
 
-def _manifest(
-    sources: ModelSources,
-    settings: ConversionSettings,
-    order: OutputBundle,
-    *,
-    models: PreparedModels,
-    material: Datasets,
-    trial: QuantizedResults,
-    parity: Parity,
-    fault: str | None,
-) -> Manifest:
+def _model_facts(context: ConversionContext, quantized: QuantizedResults, role: Role) -> ModelFacts:
+    model = quantized.models[role]
+    return ModelFacts(
+        role,
+        model.rknn.stat().st_size,
+        context.models[role].simplified.nodes,
+        context.reference.differences[role],
+        model.seconds,
+        model.peak_rss_mb,
+        model.warnings,
+        tuple(map(_without_layer_costs, quantized.tries[role])),
+        model.layers,
+    )
+
+
+def _notes(context: ConversionContext, output: OutputBundle, result: ConversionResult) -> tuple[str, ...]:
+    """Remarks for people, although the bundle is usable."""
+    doubts = [
+        output.target.warning,
+        *(_not_close(role, result.quantized.tries[role]) for role in context.models),
+        _one_sided(result.parity.liveness),
+    ]
+    return (*context.datasets.notes, *filter(None, doubts), *detector_notes(result.evidence))
+
+
+def _manifest(context: ConversionContext, output: OutputBundle, result: ConversionResult) -> Manifest:
+    sources, quantized = context.sources, result.quantized
     described = {
         role: Model(
             file=f"{role}.rknn",
             reference=f"reference/{role}.onnx",
-            precision=_precision(trial, role),
-            input=models[role].input,
-            outputs=models[role].simplified.outputs,
+            precision=_precision(quantized, role),
+            input=model.input,
+            outputs=model.simplified.outputs,
             source=sources.source(role),
         )
-        for role in models
+        for role, model in context.models.items()
     }
-    liveness, spoofing = None, sources.spoofing
-    if spoofing is not None:
-        asked = {name: getattr(spoofing, name) for name in ("scale", "live", "logits", "threshold")}
-        liveness = LivenessModel(**vars(described["liveness"]), **asked)
-    calibration = material.calibration
+    liveness, profile = None, context.liveness
+    if profile is not None:
+        fields = {name: getattr(profile, name) for name in ("scale", "live", "logits", "threshold")}
+        liveness = LivenessModel(**vars(described["liveness"]), **fields)
+    calibration = context.datasets.calibration
     provenance: dict[str, Any] = {
         "calibration": calibration
         and {"digest": calibration.digest, "faces": calibration.faces, "frames": calibration.frames},
-        "recipes": {role: _chosen(trial, role) for role in models},
+        "recipes": {role: _chosen(quantized, role) for role in context.models},
         "match_threshold": sources.evidence,
         "versions": _versions(),
-        "parity": _without_series(asdict(parity)),
+        "parity": _without_series(asdict(result.parity)),
     }
-    if spoofing is not None:
-        provenance["liveness"] = asdict(spoofing)
-    if fault:
-        provenance["accepted"] = fault
+    if profile is not None:
+        provenance["liveness"] = asdict(profile)
+    if result.fault:
+        provenance["accepted"] = result.fault
     return Manifest(
         name=sources.name,
         synthetic=sources.synthetic,
         created=datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ"),
-        target=order.target.name,
-        toolkit=trial.models["recognizer"].toolkit,
+        target=output.target.name,
+        toolkit=quantized.models["recognizer"].toolkit,
         rkface=version("rkface"),
         detector=described["detector"],
         recognizer=described["recognizer"],
@@ -144,41 +139,41 @@ def _manifest(
     )
 
 
-def _chosen(trial: QuantizedResults, role: Role) -> dict[str, Any]:
-    recipe = chosen_result(trial.tries[role]).recipe
+def _chosen(quantized: QuantizedResults, role: Role) -> dict[str, Any]:
+    recipe = chosen_result(quantized.tries[role]).recipe
     return {name: getattr(recipe, name) for name in ("name", "dtype", "algorithm", "tuned", "lead", "trail")}
 
 
-def _precision(trial: QuantizedResults, role: Role) -> str:
-    recipe = chosen_result(trial.tries[role]).recipe
+def _precision(quantized: QuantizedResults, role: Role) -> str:
+    recipe = chosen_result(quantized.tries[role]).recipe
     return "int8+fp16" if recipe.hybrid else "int8" if recipe.quantized else "fp16"
 
 
-def _brief(one: RecipeResult) -> RecipeResult:
-    """Its cost layer by layer is for the recipe taken."""
+def _without_layer_costs(one: RecipeResult) -> RecipeResult:
+    """``one`` without the cost of each layer, unless it is the chosen recipe."""
     return one if one.chosen or one.cost is None else replace(one, cost=replace(one.cost, layers=()))
 
 
-def _below(role: Role, tries: Sequence[RecipeResult]) -> str | None:
-    """What to tell where no recipe cleared the bar."""
+def _not_close(role: Role, tries: Sequence[RecipeResult]) -> str | None:
+    """A remark if no recipe reached the accuracy bar."""
     chosen = chosen_result(tries)
     if chosen.grade is None or chosen.grade.clears or not chosen.recipe.quantized:
         return None
-    return f"{role}: no recipe is as near to FP32 as a good one (best: {chosen.recipe.name}, {chosen.grade.said})"
+    return f"{role}: no recipe is as close to FP32 as it should be (best: {chosen.recipe.name}, {chosen.grade.said})"
 
 
 def _one_sided(parity: LivenessParity | None) -> str | None:
-    """What to tell where FP32 takes nearly all of the photos for the same."""
+    """A remark if FP32 gives nearly all photos the same answer."""
     if parity is not None and parity.live == parity.faces:
         return (
-            f"liveness: all {parity.faces} faces are live to FP32, so that INT8 was proven on live faces alone: add "
-            "photos of prints and screens held before the camera"
+            f"liveness: FP32 takes all {parity.faces} faces for live, so INT8 was checked on live faces only: add "
+            "photos of prints and of screens that are held in front of the camera"
         )
     if parity is None or 2 * parity.live >= parity.faces:
         return None
     return (
-        f"liveness: FP32 takes only {parity.live} of {parity.faces} faces for live. If the photos show people and not "
-        "pictures of them, its class, colors, crop or normalization may be another (--live-…)"
+        f"liveness: FP32 takes only {parity.live} of {parity.faces} faces for live. If the photos show people, and not "
+        "pictures of people, then the class, the color order, the crop or the normalization may be wrong (--live-…)"
     )
 
 
@@ -187,57 +182,53 @@ def _versions() -> dict[str, str]:
     for name in PACKAGES:
         try:
             found[name] = version(name)
-        except PackageNotFoundError:  # opencv-python-headless serves as well
+        except PackageNotFoundError:  # opencv-python-headless may be installed instead
             continue
     return found
 
 
 def _without_series(parity: dict[str, Any]) -> dict[str, Any]:
-    """The figures without the list of every face's cosine, which is in report.json, and without what is not there."""
+    """``parity`` without the list of every face's cosine, which is in report.json, and without empty parts."""
     for part in ("embedding", "end_to_end"):
         parity[part].pop("cosines")
     return {name: part for name, part in parity.items() if part is not None}
 
 
-def _write_golden(
-    path: Path, models: PreparedModels, evaluation: EvaluationSet, reference: ReferenceResults, trial: QuantizedResults
-) -> None:
+def _write_golden(path: Path, context: ConversionContext, quantized: QuantizedResults) -> None:
     entries: dict[str, Any] = {}
-    for role in models:
+    for role, model in context.models.items():
         count = GOLDEN[role]
-        entries[f"{role}/inputs"] = evaluation.images(role)[:count]
-        for at, output in enumerate(models[role].simplified.outputs):
-            entries[f"{role}/reference/{output.name}"] = reference.outputs[role][at][:count]
-            entries[f"{role}/simulator/{output.name}"] = trial.models[role].outputs[at][:count]
+        entries[f"{role}/inputs"] = context.datasets.evaluation.images(role)[:count]
+        for at, output in enumerate(model.simplified.outputs):
+            entries[f"{role}/reference/{output.name}"] = context.reference.outputs[role][at][:count]
+            entries[f"{role}/simulator/{output.name}"] = quantized.models[role].outputs[at][:count]
     np.savez_compressed(path, **entries)
 
 
-def _pictures(material: Datasets, reference: ReferenceResults, trial: QuantizedResults, parity: Parity) -> ReportImages:
-    evaluation, calibration = material.evaluation, material.calibration
-    cosines = parity.embedding.cosines
+def _images(context: ConversionContext, result: ConversionResult) -> ReportImages:
+    evaluation, calibration = context.datasets.evaluation, context.datasets.calibration
+    cosines = result.parity.embedding.cosines
     worst = sorted(range(len(cosines)), key=cosines.__getitem__)[:SHOWN_FACES]
     faces = [(evaluation.faces[index].crop, cosines[index]) for index in worst]
     contact = calibration and (calibration.folder / "contact.png")
-    frames, mosaic = _worst_frames(evaluation, reference, trial), evaluation.mosaics[SHOWN_MOSAIC, ..., ::-1]
+    frames, mosaic = _worst_frames(context, result.quantized), evaluation.mosaics[SHOWN_MOSAIC, ..., ::-1]
     return ReportImages(faces, frames, mosaic, contact.read_bytes() if contact else None)
 
 
-def _worst_frames(
-    evaluation: EvaluationSet, reference: ReferenceResults, trial: QuantizedResults
-) -> list[NDArray[np.uint8]]:
-    """Photos on which the detectors differ most: by faces without a partner, then by the smallest overlap."""
+def _worst_frames(context: ConversionContext, quantized: QuantizedResults) -> list[NDArray[np.uint8]]:
+    """The photos on which the detectors differ most, with both detectors' faces: photos with the most unmatched faces
+    first, then those with the smallest overlap."""
+    photos, reference = context.datasets.evaluation.photos, context.reference
 
     def difference(index: int) -> tuple[int, float]:
-        before, after = reference.faces[index], trial.faces[index]
+        before, after = reference.faces[index], quantized.faces[index]
         pairs = match_boxes(before.boxes, after.boxes)
         return len(before) + len(after) - 2 * len(pairs), -min((iou for *_, iou in pairs), default=1.0)
 
-    worst = sorted(range(len(evaluation.photos)), key=difference, reverse=True)[:SHOWN_FRAMES]
     drawn = []
-    for index in worst:
-        image = read_image(evaluation.photos[index])
-        both = ((reference.faces[index], REFERENCE_COLOR), (trial.faces[index], QUANTIZED_COLOR))
-        drawn.append(_draw(image, both))
+    for index in sorted(range(len(photos)), key=difference, reverse=True)[:SHOWN_FRAMES]:
+        both = ((reference.faces[index], REFERENCE_COLOR), (quantized.faces[index], QUANTIZED_COLOR))
+        drawn.append(_draw(read_image(photos[index]), both))
     return drawn
 
 

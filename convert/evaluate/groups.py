@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from rkface.runtime.errors import InputError
+from rkface.runtime.core.errors import InputError
 
 from ..label_files import read_csv_rows
 from .labeled_faces import LabeledFaces

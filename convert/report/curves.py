@@ -5,16 +5,18 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from markupsafe import Markup
+
 from ..evaluate.evaluation import EvaluationResult
 from .plot import COLORS, svg_text
 
 WIDTH, HEIGHT = 460, 270  # narrow, so that text stays readable on a phone
 LEFT, RIGHT, TOP, BOTTOM = 60, 10, 30, 44
-DASHES = ("", "6 4")  # FP32 solid, INT8 dashed: told apart without color
+DASHES = ("", "6 4")  # FP32 is solid and INT8 dashed, so that the two differ without color
 
 
-def roc(evaluation: EvaluationResult) -> str:
-    """TAR against FAR, which is logarithmic: the right end of it decides nothing at a door."""
+def roc(evaluation: EvaluationResult) -> Markup:
+    """TAR against FAR. The FAR axis is logarithmic: only small FARs matter for access control."""
     decades = max(1, math.ceil(math.log10(evaluation.different)))
     lowest = min(min(tar for _, tar in one.roc) for one in evaluation.models)
     floor = min(math.floor(lowest * 20) / 20, 0.95)
@@ -36,7 +38,7 @@ def roc(evaluation: EvaluationResult) -> str:
         parts.append(_line(f"M{LEFT} {y(tar):.1f}H{WIDTH - RIGHT}", "currentColor", opacity=0.12))
         parts.append(svg_text(LEFT - 6, y(tar) + 4, f"{tar:.1%}" if floor >= 0.9 else f"{tar:.0%}", "end"))
     for index, model in enumerate(evaluation.models):
-        # What no threshold reaches is no line: a step goes up at the FAR that it costs.
+        # Steps, not slopes: no threshold reaches a point between two steps.
         first_far, first_tar = model.roc[0]
         path = f"M{x(first_far):.1f} {y(first_tar):.1f}"
         path += "".join(f"H{x(far):.1f}V{y(tar):.1f}" for far, tar in model.roc[1:])
@@ -45,14 +47,14 @@ def roc(evaluation: EvaluationResult) -> str:
         parts.append(
             f"<circle cx='{x(chosen.far.value):.1f}' cy='{y(chosen.tar.value):.1f}' r='4.5' fill='{COLORS[index]}'/>"
         )
-    parts.append(svg_text((LEFT + WIDTH) / 2, HEIGHT - 6, "FAR: different people accepted"))
-    parts.append(svg_text(WIDTH - RIGHT, 16, "TAR: one person accepted", "end"))
+    parts.append(svg_text((LEFT + WIDTH) / 2, HEIGHT - 6, "FAR: pairs of two people accepted"))
+    parts.append(svg_text(WIDTH - RIGHT, 16, "TAR: pairs of one person accepted", "end"))
     return _svg(parts)
 
 
-def scores(evaluation: EvaluationResult) -> str:
-    """How often each cosine occurs among pairs of two people (left) and of one (right), each kind to its own height:
-    there are far more of the former. Upright: the chosen thresholds."""
+def scores(evaluation: EvaluationResult) -> Markup:
+    """Histograms of the cosines of pairs of two people (left) and of one person (right), and the chosen thresholds as
+    vertical lines. The two kinds have separate vertical scales, because there are far more pairs of two people."""
     low, high = evaluation.bins[0], evaluation.bins[-1]
 
     def x(cosine: float) -> float:
@@ -74,7 +76,7 @@ def scores(evaluation: EvaluationResult) -> str:
         cosine, anchor = low + share * (high - low), "end" if share == 1 else "middle"
         parts.append(svg_text(x(cosine), ground + 17, f"{cosine:.2f}", anchor))
     parts.append(_line(f"M{LEFT} {ground}H{WIDTH - RIGHT}", "currentColor"))
-    parts.append(svg_text((LEFT + WIDTH) / 2, HEIGHT - 6, "cosine; two people to the left, one person to the right"))
+    parts.append(svg_text((LEFT + WIDTH) / 2, HEIGHT - 6, "cosine; pairs of two people on the left, of one person on the right"))
     return _svg(parts)
 
 
@@ -93,5 +95,5 @@ def _line(path: str, color: str, *, dashes: str = "", wide: float = 1, opacity: 
     return f"<path d='{path}' stroke='{color}' stroke-width='{wide}' opacity='{opacity}'{dashed}{fill}/>"
 
 
-def _svg(parts: Sequence[str]) -> str:
-    return f"<svg viewBox='0 0 {WIDTH} {HEIGHT}' role=img>{''.join(parts)}</svg>"
+def _svg(parts: Sequence[str]) -> Markup:
+    return Markup(f"<svg viewBox='0 0 {WIDTH} {HEIGHT}' role=img>{''.join(parts)}</svg>")

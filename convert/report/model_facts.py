@@ -1,4 +1,4 @@
-"""What the report of a conversion is made of, besides the comparison: facts about each model, and images."""
+"""What the report of a conversion contains besides the comparison: facts about each model, and images."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from rkface.runtime.bundle import Role
+from rkface.runtime.core.bundle import Role
 
 from ..recipe_search import RecipeResult
 from ..toolkit.quantize import LayerError
@@ -18,8 +18,17 @@ Image = NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class ModelFacts:
-    """What happened to one model. ``difference``: the largest between original and simplified; ``seconds`` by stage of
-    the toolkit; ``nodes`` before and after simplification; ``layers``: the error of each, where it was measured."""
+    """What happened to one model.
+
+    rknn_bytes   size of the ``.rknn``
+    nodes        ONNX nodes before and after simplification
+    difference   largest difference between the original and the simplified model
+    seconds      by stage of the toolkit
+    peak_rss_mb  of the toolkit's process
+    warnings     of the toolkit
+    tries        the result of each recipe
+    layers       the error of each layer, if it was measured
+    """
 
     role: Role
     rknn_bytes: int
@@ -34,8 +43,13 @@ class ModelFacts:
 
 @dataclass(frozen=True)
 class ReportImages:
-    """``faces``: (crop BGR 112×112, cosine), the worst first; ``frames``: photos with both detectors' boxes drawn;
-    ``mosaic``: one of those that judged the detector; ``calibration``: the contact sheet, as an encoded PNG."""
+    """The images of the report, BGR.
+
+    faces        (112×112×3 crop, cosine with FP32), the worst first
+    frames       photos with the boxes of both detectors
+    mosaic       one of the mosaics
+    calibration  the contact sheet as an encoded PNG; None without calibration
+    """
 
     faces: Sequence[tuple[Image, float]]
     frames: Sequence[Image]

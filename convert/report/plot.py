@@ -1,4 +1,4 @@
-"""Plots for the report, as inline SVG: sharp at any size, and no plotting library to install."""
+"""Plots for the reports, as inline SVG: sharp at any size, and no plotting library to install."""
 
 from __future__ import annotations
 
@@ -8,27 +8,30 @@ from html import escape
 from math import isfinite
 
 import numpy as np
+from markupsafe import Markup
 
 WIDTH, HEIGHT, MARGIN = 560, 220, 40
 COLORS = ("#2f7ed8", "#e08a1e", "#2a8f5c")
 BINS = 40
-FONT, LINE = 13, 16  # of text, and between two labels
-FRAME = (MARGIN + 18, WIDTH - 8, 34, HEIGHT + 20)  # left, right, top, bottom of a plot with a grid
+FONT, LINE = 13, 16  # size of text, and distance between two labels, in pixels
+FRAME = (MARGIN + 18, WIDTH - 8, 34, HEIGHT + 20)  # left, right, top and bottom of a plot with a grid, in pixels
 
 
 @dataclass(frozen=True)
 class ScatterPoint:
+    """A point with its label; the chosen one is drawn filled."""
+
     label: str
     x: float
     y: float
     chosen: bool = False
 
 
-def histogram(series: Mapping[str, Sequence[float]], bins: int = BINS) -> str:
-    """Bars of how often each value occurs, one color a series, on one axis from the smallest value to the largest."""
+def histogram(series: Mapping[str, Sequence[float]], bins: int = BINS) -> Markup:
+    """A histogram with one color for each series, on a common axis from the smallest value to the largest."""
     values = [np.asarray(numbers) for numbers in series.values() if len(numbers)]
     if not values:
-        return ""
+        return Markup("")
     low, high = min(float(v.min()) for v in values), max(float(v.max()) for v in values)
     span = max(high - low, 1e-3)
     low, high = low - span * 0.02, high + span * 0.02
@@ -55,18 +58,18 @@ def histogram(series: Mapping[str, Sequence[float]], bins: int = BINS) -> str:
     )
     axis = f"<path d='M{MARGIN} {HEIGHT - MARGIN}H{WIDTH - MARGIN}' stroke='currentColor' stroke-width='1'/>"
     most = svg_text(MARGIN - 6, MARGIN + 4, str(top), "end")
-    return f"<svg viewBox='0 0 {WIDTH} {HEIGHT}' role=img>{''.join(bars)}{axis}{ticks}{most}</svg>"
+    return Markup(f"<svg viewBox='0 0 {WIDTH} {HEIGHT}' role=img>{''.join(bars)}{axis}{ticks}{most}</svg>")
 
 
-def scatter(points: Sequence[ScatterPoint], x_name: str, y_name: str, form: str, bar: float) -> str:
-    """Points with their labels, the chosen one filled; ``bar`` is a value of y to compare with, ``form`` formats y.
+def scatter(points: Sequence[ScatterPoint], x_name: str, y_name: str, form: str, bar: float) -> Markup:
+    """A scatter plot with labels and a dashed line at y = ``bar``. ``form`` is the format of y values.
 
-    x begins at 0, so that a cost twice as high lies twice as far. Labels keep a line's distance from each other
-    wherever the points lie, and a thin line leads to each.
+    The x axis starts at 0, so that twice the cost is twice as far to the right. Labels never overlap: they keep the
+    distance of one line, and a thin line connects each with its point.
     """
     points = [point for point in points if isfinite(point.x) and isfinite(point.y)]
     if not points:
-        return ""
+        return Markup("")
     left, right, top, bottom = FRAME
     reach = max(point.x for point in points) * 1.45 or 1.0  # room for labels on the right
     low, high = min(bar, *(point.y for point in points)), max(bar, *(point.y for point in points))
@@ -92,17 +95,18 @@ def scatter(points: Sequence[ScatterPoint], x_name: str, y_name: str, form: str,
         parts.append(
             f"<path d='M{x:.1f} {y:.1f}L{x + 16:.1f} {height:.1f}' stroke='currentColor' opacity='.5'/>"
             f"<circle cx='{x:.1f}' cy='{y:.1f}' r='{radius}' stroke='{COLORS[2]}' stroke-width='2' fill='{fill}'/>"
-            + svg_text(x + 19, height + 4, point.label + (" (taken)" if point.chosen else ""), "start", point.chosen)
+            + svg_text(x + 19, height + 4, point.label + (" (chosen)" if point.chosen else ""), "start", point.chosen)
         )
-    return f"<svg viewBox='0 0 {WIDTH} {bottom + 44}' role=img>{''.join(parts)}</svg>"
+    return Markup(f"<svg viewBox='0 0 {WIDTH} {bottom + 44}' role=img>{''.join(parts)}</svg>")
 
 
-def line_by_layer(series: Mapping[str, Sequence[float]], x_name: str, y_name: str) -> str:
-    """One line a series over its index, on a logarithmic scale of four decades; values below it lie on its floor."""
+def line_by_layer(series: Mapping[str, Sequence[float]], x_name: str, y_name: str) -> Markup:
+    """One line for each series over its index, on a logarithmic scale of four decades. Smaller values are drawn at the
+    bottom."""
     count = max((len(values) for values in series.values()), default=0)
     top_value = max((value for values in series.values() for value in values if isfinite(value)), default=0.0)
     if count < 2 or top_value <= 0:
-        return ""
+        return Markup("")
     ceiling = int(np.ceil(np.log10(top_value)))
     floor = ceiling - 4
     left, right, top, bottom = FRAME
@@ -123,12 +127,12 @@ def line_by_layer(series: Mapping[str, Sequence[float]], x_name: str, y_name: st
         parts.append(f"<rect x='{x}' y='6' width='11' height='11' fill='{COLORS[index]}'/>")
         parts.append(svg_text(x + 16, 16, name, "start"))
     parts.append(svg_text((left + right) / 2, bottom + 18, x_name))
-    return f"<svg viewBox='0 0 {WIDTH} {bottom + 26}' role=img>{''.join(parts)}</svg>"
+    return Markup(f"<svg viewBox='0 0 {WIDTH} {bottom + 26}' role=img>{''.join(parts)}</svg>")
 
 
 def _spread(heights: Sequence[float], top: float, bottom: float) -> list[float]:
-    """``heights``, from the smallest, moved as little as it takes to keep a line's distance between ``top`` and
-    ``bottom``; closer where there are too many."""
+    """``heights`` (rising), moved as little as possible so that neighbors are at least one line apart, between ``top``
+    and ``bottom``. They are closer if there are too many."""
     gap = min(LINE, (bottom - top) / max(len(heights) - 1, 1))
     placed: list[float] = []
     for height in heights:
@@ -140,9 +144,10 @@ def _spread(heights: Sequence[float], top: float, bottom: float) -> list[float]:
     return placed
 
 
-def svg_text(x: float, y: float, said: str, anchor: str = "middle", strong: bool = False) -> str:
+def svg_text(x: float, y: float, content: str, anchor: str = "middle", strong: bool = False) -> str:
+    """An SVG text element; ``content`` is escaped."""
     weight = " font-weight='600'" if strong else ""
     return (
         f"<text x='{x:.1f}' y='{y:.1f}' font-size='{FONT}' text-anchor='{anchor}'{weight} fill='currentColor'>"
-        f"{escape(said)}</text>"
+        f"{escape(content)}</text>"
     )

@@ -1,37 +1,84 @@
-"""Sections of the report: what the recipes cost and keep, and where the quantized detector and liveness differ."""
+"""The tables and plots of the conversion report."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
-from ..cost import ASSUMPTIONS, ModelCost, cost_by_operation
-from ..evaluate.detector_errors import (
-    FACE_SCORE,
-    MARGIN,
-    NOTABLE_LOSS,
-    SIZES,
-    DetectorEvidence,
-    SceneErrors,
-    have_separate_scales,
+from markupsafe import Markup
+
+from rkface.runtime.core.bundle import Manifest, Role
+
+from ..cost import ModelCost, cost_by_operation
+from ..evaluate.detector_errors import DetectorEvidence, have_separate_scales
+from ..evaluate.parity import (
+    GOOD_LANDMARKS,
+    LIVE_MEAN,
+    DetectionParity,
+    EmbeddingParity,
+    LivenessParity,
+    PairParity,
 )
-from ..evaluate.parity import GOOD_LANDMARKS, LIVE_MEAN, DetectionParity, LivenessParity
-from .page import jpeg, soft, table
+from ..recipe import AccuracyBar
+from .model_facts import ModelFacts
+from .page import Table
 from .plot import ScatterPoint, line_by_layer, scatter
 
-if TYPE_CHECKING:
-    from rkface.runtime.bundle import Role
 
-    from ..recipe import AccuracyBar
-    from .model_facts import Image, ModelFacts
+@dataclass(frozen=True)
+class CostSection:
+    """What the recipes of one model cost, and where its error and its cost come from."""
 
-PREDICTED = (
-    "NPU bound: milliseconds of one inference on one NPU core, predicted from multiplications and bytes, never "
-    "measured. It ranks recipes; a board is usually slower. It assumes: "
-)
+    role: Role
+    plot: Markup
+    by_operation: Table | None
+    total: str
+    layer_plot: Markup | None
+    worst_layers: str
 
 
-def recipes(models: Sequence[ModelFacts], bar: AccuracyBar) -> str:
+@dataclass(frozen=True)
+class DetectionTables:
+    """How the quantized detector differs from FP32. ``separate_scales``: no two outputs share an INT8 scale."""
+
+    summary: Table
+    thresholds: Table
+    sizes: Table
+    outputs: Table
+    separate_scales: bool
+
+    @classmethod
+    def of(cls, parity: DetectionParity, evidence: DetectorEvidence) -> DetectionTables:
+        return cls(
+            _detection_table(parity),
+            _threshold_table(evidence),
+            _size_table(evidence),
+            _output_table(evidence),
+            have_separate_scales(evidence.outputs),
+        )
+
+
+def model_table(manifest: Manifest, models: Sequence[ModelFacts]) -> Table:
+    rows = []
+    for facts in models:
+        model = manifest.model(facts.role)
+        rows.append(
+            (
+                facts.role,
+                model.source.file,
+                f"{model.input.width}×{model.input.height}",
+                model.precision,
+                f"{model.source.bytes / 1e6:.1f} MB → {facts.rknn_bytes / 1e6:.1f} MB",
+                f"{facts.nodes[0]} → {facts.nodes[1]}",
+                f"{facts.difference:.0e}",
+                " ".join(f"{name} {seconds:.1f} s" for name, seconds in facts.seconds.items()),
+            )
+        )
+    head = ("model", "source", "input", "precision", "size", "ONNX nodes", "change by simplification", "toolkit")
+    return Table(head, rows)
+
+
+def recipe_table(models: Sequence[ModelFacts]) -> Table:
     rows = [
         (
             facts.role,
@@ -40,22 +87,17 @@ def recipes(models: Sequence[ModelFacts], bar: AccuracyBar) -> str:
             f"{one.cost.milliseconds:.2f} ms" if one.cost else "",
             one.grade.said if one.grade else one.error,
             f"{one.seconds:.0f} s",
-            "taken" if one.chosen else "",
+            "chosen" if one.chosen else "",
             one.recipe.about,
         )
         for facts in models
         for one in facts.tries
     ]
-    head = ("model", "recipe", "type", "NPU bound", "against FP32", "time", "", "what it does")
-    return (
-        table(head, rows)
-        + soft(PREDICTED + "; ".join(ASSUMPTIONS) + ".")
-        + "".join(_cost(facts, bar) + _layers(facts) for facts in models)
-    )
+    return Table(("model", "recipe", "type", "NPU bound", "against FP32", "time", "", "what it does"), rows)
 
 
-def _cost(facts: ModelFacts, bar: AccuracyBar) -> str:
-    """Cost against accuracy, and where the cost comes from."""
+def cost_section(facts: ModelFacts, bar: AccuracyBar) -> CostSection:
+    """Cost against accuracy of each recipe of one model, where the cost comes from, and which layers cause the error."""
     points = [
         ScatterPoint(one.recipe.name, one.cost.milliseconds, one.grade.accuracy, one.chosen)
         for one in facts.tries
@@ -67,55 +109,83 @@ def _cost(facts: ModelFacts, bar: AccuracyBar) -> str:
         "liveness": ("mean difference of the probability: lower is better", ".3f", LIVE_MEAN),
     }
     plot = scatter(points, "NPU bound, ms (predicted)", *wanted[facts.role])
-    chosen = [one.cost for one in facts.tries if one.cost and one.chosen]
-    return f"<h3>{facts.role}: cost against accuracy</h3>" + plot + "".join(_where(cost) for cost in chosen)
-
-
-def _layers(facts: ModelFacts) -> str:
-    """Where in the model the error arises."""
-    if not facts.layers:
-        return ""
-    series = {
+    cost = next((one.cost for one in facts.tries if one.cost and one.chosen), None)
+    worst = sorted(facts.layers, key=lambda layer: layer.single)[:3]
+    errors = {
         "up to and with the layer": [1 - layer.cumulative for layer in facts.layers],
         "the layer alone": [1 - layer.single for layer in facts.layers],
     }
-    worst = sorted(facts.layers, key=lambda layer: layer.single)[:3]
-    named = ", ".join(f"{layer.kind} {layer.name} ({layer.single:.4f})" for layer in worst)
-    return (
-        f"<h3>{facts.role}: error by layer</h3>"
-        + line_by_layer(series, "layer, in the order of computing", "1 − cosine with FP32")
-        + soft(
-            "The recipe taken, on one calibration image, by rknn-toolkit2's accuracy analysis. "
-            f"The layers that alone lose the most, with their cosine: {named}."
-        )
+    return CostSection(
+        facts.role,
+        plot,
+        _operation_table(cost) if cost else None,
+        _total(cost) if cost else "",
+        line_by_layer(errors, "layer, in order of execution", "1 − cosine with FP32") if facts.layers else None,
+        ", ".join(f"{layer.kind} {layer.name} ({layer.single:.4f})" for layer in worst),
     )
 
 
-def _where(cost: ModelCost) -> str:
+def _operation_table(cost: ModelCost) -> Table:
     rows = [
         (
-            op,
-            count,
-            f"{macs / 1e6:.1f}",
-            f"{size / 1e6:.2f}",
-            f"{milliseconds:.3f}",
-            f"{milliseconds / cost.milliseconds:.0%}",
+            one.op,
+            one.count,
+            f"{one.macs / 1e6:.1f}",
+            f"{one.bytes / 1e6:.2f}",
+            f"{one.milliseconds:.3f}",
+            f"{one.milliseconds / cost.milliseconds:.0%}",
         )
-        for op, count, macs, size, milliseconds in cost_by_operation(cost)
+        for one in cost_by_operation(cost)
     ]
-    waits = sum(layer.milliseconds for layer in cost.layers if layer.memory_ms > layer.compute_ms)
+    return Table(("layers", "count", "million MACs", "MB", "ms", "share"), rows, numbers=1)
+
+
+def _total(cost: ModelCost) -> str:
+    waiting = sum(layer.milliseconds for layer in cost.layers if layer.memory_ms > layer.compute_ms)
     return (
-        "<details><summary>Where the time would go</summary>"
-        + table(("layers", "count", "million MACs", "MB", "ms", "share"), rows, numbers=1)
-        + soft(
-            f"{cost.macs / 1e9:.2f} GMAC and {cost.bytes / 1e6:.1f} MB in {cost.milliseconds:.2f} ms; "
-            f"{waits:.2f} ms of it in layers that wait for memory."
-        )
-        + "</details>"
+        f"{cost.macs / 1e9:.2f} GMAC and {cost.bytes / 1e6:.1f} MB in {cost.milliseconds:.2f} ms; {waiting:.2f} ms of "
+        "it in layers that wait for memory."
     )
 
 
-def detection(parity: DetectionParity, evidence: DetectorEvidence, frames: Sequence[Image], mosaic: Image) -> str:
+def embedding_table(rows: Mapping[str, EmbeddingParity]) -> Table:
+    """``rows``: by name."""
+    head = ("", "faces", "mean cosine", "1st percentile", "minimum", "length ratio", "Euclidean distance")
+    shown = [
+        (
+            name,
+            parity.faces,
+            f"{parity.mean:.4f}",
+            f"{parity.p1:.4f}",
+            f"{parity.minimum:.4f}",
+            f"{parity.norm_ratio:.3f}",
+            f"{parity.euclidean:.3f}",
+        )
+        for name, parity in rows.items()
+    ]
+    return Table(head, shown, numbers=1)
+
+
+def pair_table(parity: PairParity) -> Table | None:
+    """Verification by FP32 and by the quantized recognizer; None without labels."""
+    if parity.reference is None or parity.quantized is None:
+        return None
+    rows: list[tuple[object, ...]] = [
+        ("best threshold", f"{parity.reference.best_threshold:.4f}", f"{parity.quantized.best_threshold:.4f}"),
+        ("accuracy there", f"{parity.reference.best_accuracy:.2%}", f"{parity.quantized.best_accuracy:.2%}"),
+    ]
+    for far, tar in parity.reference.tar.items():
+        rows.append((f"TAR at FAR {far}", f"{tar:.2%}", f"{parity.quantized.tar[far]:.2%}"))
+    return Table(("", "FP32", "quantized"), rows, numbers=1)
+
+
+def liveness_table(parity: LivenessParity) -> Table:
+    head = ("faces", "live by FP32", "mean difference", "largest", f"decided differently at {parity.threshold:g}")
+    row = (parity.faces, parity.live, f"{parity.mean:.4f}", f"{parity.worst:.4f}", parity.flips)
+    return Table(head, [row], numbers=0)
+
+
+def _detection_table(parity: DetectionParity) -> Table:
     head = ("images", "FP32 faces", "matched (IoU 0.5)", "IoU ≥ 0.9", "missed", "extra", "mean IoU", "minimum IoU",
             "landmark error", "worst")  # fmt: skip
     row = (
@@ -130,58 +200,20 @@ def detection(parity: DetectionParity, evidence: DetectorEvidence, frames: Seque
         f"{parity.landmark_error:.2%}",
         f"{parity.landmark_error_max:.2%}",
     )
-    pictures = "".join(f"<figure><img src='{jpeg(frame)}' alt=''></figure>" for frame in frames)
-    return (
-        table(head, [row], numbers=0)
-        + soft(
-            "On the photos, at the bundle's score threshold. Landmark error: share of the inter-ocular distance. "
-            "Below, where the two differ most: FP32 green, quantized magenta."
-        )
-        + f"<div class=faces>{pictures}</div>"
-        + "<h3>By threshold</h3>"
-        + _thresholds(evidence)
-        + f"<figure><img src='{jpeg(mosaic)}' alt='' width=384></figure>"
-        + "<h3>By size of face</h3>"
-        + _sizes(evidence)
-        + "<h3>Scores, boxes and landmarks apart</h3>"
-        + _outputs(evidence)
-    )
+    return Table(head, [row], numbers=0)
 
 
-def liveness(parity: LivenessParity) -> str:
-    head = ("faces", "live by FP32", "mean difference", "largest", f"decided otherwise at {parity.threshold:g}")
-    row = (parity.faces, parity.live, f"{parity.mean:.4f}", f"{parity.worst:.4f}", parity.flips)
-    return (
-        "<h2>Liveness: quantized against FP32</h2>"
-        + table(head, [row], numbers=0)
-        + soft(
-            "The probability that a face is live, for the same faces with what surrounds them. It says how near INT8 "
-            "is to FP32, and nothing about how well the model tells faces from pictures."
-        )
-    )
-
-
-def _groups(evidence: DetectorEvidence) -> list[tuple[str, SceneErrors]]:
-    return [("photos", evidence.photos), ("mosaics", evidence.mosaics)]
-
-
-def _thresholds(evidence: DetectorEvidence) -> str:
+def _threshold_table(evidence: DetectorEvidence) -> Table:
     rows = [
         (name, f"{one.threshold:g}", one.faces, one.missed, one.lost, one.extra, one.invented)
-        for name, scenes in _groups(evidence)
+        for name, scenes in (("photos", evidence.photos), ("mosaics", evidence.mosaics))
         for one in scenes.thresholds
     ]
-    head = ("", "score from", "FP32 faces", "missed", "of them lost", "extra", "of them invented")
-    return table(head, rows, numbers=1) + soft(
-        f"Both detectors at the same threshold. Lost: not seen even with a score {MARGIN:g} lower; the rest are faces "
-        "near the threshold, on the other side of it. Invented: not seen by FP32 even so. "
-        f"The {evidence.mosaics.images} mosaics are the photos shrunk to a third to an eighth and put together: crowds "
-        f"of small faces, judged apart. Whether the bundle is refused depends on the photos; a note is made where more "
-        f"than {NOTABLE_LOSS:.0%} of the mosaics' faces under {SIZES[1]:g} pixels are lost."
-    )
+    head = ("", "threshold", "FP32 faces", "missed", "of them lost", "extra", "of them invented")
+    return Table(head, rows, numbers=1)
 
 
-def _sizes(evidence: DetectorEvidence) -> str:
+def _size_table(evidence: DetectorEvidence) -> Table:
     rows = [
         (
             name,
@@ -192,23 +224,15 @@ def _sizes(evidence: DetectorEvidence) -> str:
             one.extra,
             *((f"{one.mean_iou:.3f}", f"{one.landmark_error:.2%}") if one.faces > one.missed else ("", "")),
         )
-        for name, scenes in _groups(evidence)
+        for name, scenes in (("photos", evidence.photos), ("mosaics", evidence.mosaics))
         for one in scenes.sizes
         if one.faces or one.extra
     ]
     head = ("", "input pixels", "FP32 faces", "missed", "of them lost", "extra", "mean IoU", "landmark error")
-    return table(head, rows, numbers=2) + soft(
-        "At a score of 0.5. Size: the root of the box's area, in pixels of the detector's input, where a photo is "
-        "smaller than on disk."
-    )
+    return Table(head, rows, numbers=2)
 
 
-def _outputs(evidence: DetectorEvidence) -> str:
-    own = (
-        ": each has one of its own, so that scores share none with boxes"
-        if have_separate_scales(evidence.outputs)
-        else ""
-    )
+def _output_table(evidence: DetectorEvidence) -> Table:
     units = {"score": "", "box": " px", "landmark": " px"}
     rows = [
         (
@@ -222,10 +246,4 @@ def _outputs(evidence: DetectorEvidence) -> str:
         )
         for one in evidence.outputs
     ]
-    head = ("output", "anchors", "bias", "mean error", "worst", "highest", "step")
-    return table(head, rows, numbers=1) + (
-        f"<p class=soft>Raw outputs, quantized minus FP32, at anchors with an FP32 score of {FACE_SCORE:g} and more, "
-        "on photos and mosaics; pixels are the detector's input. A bias of the scores acts like another threshold. "
-        "Highest: the largest magnitude, FP32 → quantized; what calibration never saw is cut off. "
-        f"Step: the smallest difference between two values, which is the scale of an INT8 output{own}.</p>"
-    )
+    return Table(("output", "anchors", "bias", "mean error", "worst", "highest", "step"), rows, numbers=1)

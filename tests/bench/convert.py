@@ -84,9 +84,9 @@ def prepare(work: Path, count: int) -> dict[str, float]:
     from rkface.convert.demo.models import export_iresnet50
     from rkface.convert.demo.render import CALIBRATE, write_photos
     from rkface.convert.tuning.tune import tune
-    from rkface.runtime.backends.reference import open_detector
-    from rkface.runtime.bundle import Input
-    from rkface.runtime.detect import Detector
+    from rkface.runtime.vision.bare_onnx import open_detector
+    from rkface.runtime.core.bundle import Input
+    from rkface.runtime.vision.detect import Detector
 
     print("  exporting IResNet-50, rendering photos …", file=sys.stderr, flush=True)
     # The first to load the libraries from the disk would pay for both.
@@ -152,7 +152,7 @@ def rkface(work: Path, count: int) -> dict[str, float]:
     from rkface.convert.compare_models import SIMPLIFICATION_IMAGES
     from rkface.convert.simplify import check_same_outputs, fix_input, simplify
     from rkface.convert.toolkit.quantize import QuantizeJob, quantize
-    from rkface.runtime.bundle import contract
+    from rkface.runtime.core.bundle import contract
 
     start = time.perf_counter()
     model = fix_input(work / "r50.onnx", "recognizer")
@@ -286,7 +286,7 @@ def markdown(report: dict) -> str:
     for found in report["searches"]:
         lines += [
             "",
-            f"`--recipe auto` on {found['model']}: {found['search_recipes']:.0f} s with 100 calibration and 100 "
+            f"`--recipe auto` on {found['model']}: {found['search']:.0f} s with 100 calibration and 100 "
             f"evaluation faces, {found['tries']} recipe(s), took {found['recipe']} ({found['said']}); peak "
             f"{found['peak_mb']:.0f} MB.",
         ]

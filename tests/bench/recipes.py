@@ -33,7 +33,7 @@ from rkface.convert.recipe import RECIPES
 from rkface.convert.recipe_cost import predict_cost
 from rkface.convert.run_recipe import attempts
 from rkface.convert.targets import find_target
-from rkface.runtime.bundle import ROLES
+from rkface.runtime.core.bundle import ROLES
 
 
 def main() -> int:

@@ -29,18 +29,19 @@ import numpy as np
 from hot import INPUT, OUTPUTS, answers
 from numpy.typing import NDArray
 
-from rkface.runtime import embed, service
-from rkface.runtime.bundle import Input, Manifest, Model, Output, Source, Thresholds
-from rkface.runtime.camera import Camera
-from rkface.runtime.gallery import Gallery
-from rkface.runtime.opening import detect_doubtful
-from rkface.runtime.person import Sample, embedding_identity
-from rkface.runtime.pipeline import open_bundle
-from rkface.runtime.progress import stage
-from rkface.runtime.scheduler import Scheduler
-from rkface.runtime.settings import DAY, CameraSettings, Events, Keep, Settings
-from rkface.runtime.status import resident
-from rkface.runtime.view import View
+from rkface.runtime.vision import embed
+from rkface.runtime.service import service
+from rkface.runtime.core.bundle import Input, Manifest, Model, Output, Source, Thresholds
+from rkface.runtime.cameras.camera import Camera
+from rkface.runtime.gallery.gallery import Gallery
+from rkface.runtime.service.startup import detect_doubtful
+from rkface.runtime.gallery.people import Sample, embedding_identity
+from rkface.runtime.inference.pipeline import open_bundle
+from rkface.runtime.core.progress import stage
+from rkface.runtime.inference.scheduler import Scheduler
+from rkface.runtime.service.settings import DAY, CameraSettings, Events, Keep, Settings
+from rkface.runtime.service.health import resident
+from rkface.runtime.service.camera_worker import View
 
 PEOPLE, DIMENSIONS, WIDTH, HEIGHT = 1000, 512, 640, 360
 NOBODY, KNOWN, STRANGER = 0, 90, 160  # gray level of the picture: who the stand-ins say is there

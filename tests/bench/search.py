@@ -34,9 +34,10 @@ sys.path.append(str(FAISS))
 import faiss  # noqa: E402
 import numpy as np  # noqa: E402
 
-from rkface.runtime.gallery import Gallery, Sample  # noqa: E402
-from rkface.runtime.gallery_copies import forget  # noqa: E402
-from rkface.runtime.search import build  # noqa: E402
+from rkface.runtime.gallery.gallery import Gallery  # noqa: E402
+from rkface.runtime.gallery.people import Sample  # noqa: E402
+from rkface.runtime.gallery.backup import forget  # noqa: E402
+from rkface.runtime.gallery.search import build  # noqa: E402
 
 
 def unit(vectors: np.ndarray) -> np.ndarray:

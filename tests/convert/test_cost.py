@@ -11,7 +11,7 @@ from onnx import TensorProto, helper, numpy_helper
 from rkface.convert.catalog import DEMO
 from rkface.convert.cost import LayerTensor, MacKernel, estimate_cost, find_layers, read_layers
 from rkface.convert.targets import TARGETS
-from rkface.runtime.errors import ModelError
+from rkface.runtime.core.errors import ModelError
 
 RK3588 = TARGETS["rk3588"]
 

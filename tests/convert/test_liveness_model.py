@@ -18,12 +18,12 @@ from rkface.convert.evaluate.parity import LivenessParity, compare_liveness, fin
 from rkface.convert.liveness_model import choose_profile, explain_profile  # noqa: E402
 from rkface.convert.recipe import AccuracyBar  # noqa: E402
 from rkface.convert.simplify import check_same_outputs, fix_input, max_difference, simplify  # noqa: E402
-from rkface.runtime import open_bundle  # noqa: E402
-from rkface.runtime.bundle import read_bundle  # noqa: E402
+from rkface.runtime.inference.pipeline import open_bundle  # noqa: E402
+from rkface.runtime.core.bundle import read_bundle  # noqa: E402
 from rkface.runtime.cli import main  # noqa: E402
-from rkface.runtime.errors import InputError, ModelError, WorkError  # noqa: E402
-from rkface.runtime.image import read_image  # noqa: E402
-from rkface.runtime.liveness import probabilities  # noqa: E402
+from rkface.runtime.core.errors import InputError, ModelError, WorkError  # noqa: E402
+from rkface.runtime.vision.image import read_image  # noqa: E402
+from rkface.runtime.vision.liveness import probabilities  # noqa: E402
 
 from .conftest import rkface  # noqa: E402
 from .evaluate.test_parity import parity  # noqa: E402

@@ -9,7 +9,7 @@ from rkface.convert.evaluate.parity import DetectionParity, EmbeddingParity, gra
 from rkface.convert.recipe import HYBRIDS, KL, MMSE, NORMAL, PLANS, TUNED, AccuracyBar
 from rkface.convert.recipe_search import Grade, search_recipes
 from rkface.convert.targets import find_target
-from rkface.runtime.errors import InputError, WorkError
+from rkface.runtime.core.errors import InputError, WorkError
 
 NOTHING_CLEARS = {recipe.name: 0.9 for recipe in PLANS["thorough"].recipes}
 

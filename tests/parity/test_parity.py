@@ -31,8 +31,8 @@ from rkface.convert.prepared_model import build_face_finder, prepare_model
 from rkface.convert.recipe import PLANS, AccuracyBar
 from rkface.convert.run_recipe import attempts
 from rkface.convert.targets import find_target
-from rkface.runtime.bundle import ROLES
-from rkface.runtime.embed import unit
+from rkface.runtime.core.bundle import ROLES
+from rkface.runtime.vision.embed import unit
 
 EARLIER = Path(__file__).resolve().parents[2] / "build/rk3588.work/cache"  # what `make convert` kept
 

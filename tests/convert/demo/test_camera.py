@@ -10,13 +10,13 @@ import pytest
 from rkface.convert.demo import camera as demo
 from rkface.convert.demo.camera import DemoCamera, main, stream
 from rkface.convert.demo.unconverted import THRESHOLDS, open_demo
-from rkface.runtime.appearance import Match
-from rkface.runtime.camera import Camera
-from rkface.runtime.errors import InputError
-from rkface.runtime.scheduler import Frame
-from rkface.runtime.streams import Pipe
-from rkface.runtime.visit import Rules
-from rkface.runtime.watch import Watcher, detecting, watch
+from rkface.runtime.gallery.match import Match
+from rkface.runtime.cameras.camera import Camera
+from rkface.runtime.core.errors import InputError
+from rkface.runtime.inference.scheduler import Frame
+from rkface.runtime.cameras.sources import Pipe
+from rkface.runtime.tracking.visit import Rules
+from rkface.runtime.tracking.watcher import Watcher, detecting, watch
 
 
 @pytest.fixture(scope="module")

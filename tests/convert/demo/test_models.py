@@ -8,8 +8,8 @@ import onnx
 import pytest
 
 from rkface.convert.demo import measure
-from rkface.runtime.bundle import sha256
-from rkface.runtime.detect import decode, levels
+from rkface.runtime.core.bundle import sha256
+from rkface.runtime.vision.detect import decode, levels
 
 torch = pytest.importorskip("torch", reason="torch is not installed")
 

@@ -16,8 +16,8 @@ from rkface.convert.evaluate.detector_errors import (
     output_errors,
 )
 from rkface.convert.mosaic import TILES, make_mosaics
-from rkface.runtime.bundle import Input, Output
-from rkface.runtime.detect import MEAN, STD, STRIDES, Detector, levels
+from rkface.runtime.core.bundle import Input, Output
+from rkface.runtime.vision.detect import MEAN, STD, STRIDES, Detector, levels
 
 from .test_parity import faces
 

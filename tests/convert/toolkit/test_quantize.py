@@ -22,8 +22,8 @@ from rkface.convert.targets import TARGETS, find_target  # noqa: E402
 from rkface.convert.toolkit import quantize as quantizing  # noqa: E402
 from rkface.convert.toolkit.quantize import QuantizeJob, quantize  # noqa: E402
 from rkface.runtime.backends.reference import open_reference  # noqa: E402
-from rkface.runtime.bundle import Input  # noqa: E402
-from rkface.runtime.errors import InputError, WorkError  # noqa: E402
+from rkface.runtime.core.bundle import Input  # noqa: E402
+from rkface.runtime.core.errors import InputError, WorkError  # noqa: E402
 
 from ..conftest import calibration, heed_ctrl_c  # noqa: E402
 
