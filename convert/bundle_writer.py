@@ -1,4 +1,4 @@
-"""Writes a bundle: whole or not at all, and never at the cost of the last good one."""
+"""Writes a bundle: complete or not at all, and an existing bundle stays until the new one is complete."""
 
 from __future__ import annotations
 
@@ -14,17 +14,20 @@ from rkface.runtime.core.errors import InputError
 
 
 def check_replaceable(out: Path) -> None:
-    """Raise InputError unless ``out`` is free, empty, or an earlier bundle: nothing else is ever overwritten.
-    WorkError where it could not be written."""
+    """Check that a bundle can be written to ``out``.
+
+    Raises InputError unless ``out`` does not exist, is an empty folder, or is a bundle: nothing else is ever replaced.
+    Raises WorkError if ``out`` cannot be written.
+    """
     check_writable(out)
     if out.exists() and not (out.is_dir() and ((out / MANIFEST).is_file() or not any(out.iterdir()))):
-        raise InputError(f"{out} exists and is no bundle: give another --out")
+        raise InputError(f"{out} exists and is not a bundle: choose another --out")
 
 
 def write_bundle(out: Path, manifest: Manifest, content: Mapping[str, Path]) -> None:
     """Copy ``content`` (path inside the bundle → file) and ``manifest`` into a bundle at ``out``.
 
-    It is verified as a board would before it takes the place of what was there.
+    The new bundle is verified, as a board would do it, before it replaces what was there.
     """
     check_replaceable(out)
     with whole_folder(out) as folder:
@@ -38,7 +41,7 @@ def write_bundle(out: Path, manifest: Manifest, content: Mapping[str, Path]) -> 
 
 
 def set_match_threshold(bundle: Bundle, threshold: float, evidence: dict[str, Any]) -> None:
-    """Write ``bundle`` again in its place, with ``threshold`` for matching faces and the ``evidence`` for it."""
+    """Replace ``bundle`` by a copy with another match threshold; ``evidence`` is recorded in its manifest."""
     manifest = bundle.manifest
     changed = replace(
         manifest,

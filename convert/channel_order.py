@@ -1,4 +1,5 @@
-"""A model that takes BGR → one that takes RGB, as every backend feeds it: its input's channels are swapped, exactly."""
+"""Changes a model that takes BGR into one that takes RGB, which every backend feeds; the outputs stay exactly the
+same."""
 
 from __future__ import annotations
 
@@ -11,9 +12,10 @@ from .editable_graph import EditableGraph
 
 
 def swap_channels(proto: Any, name: str) -> None:
-    """Turn round the order of the three channels that the ModelProto takes as ``name``, in place.
+    """Reverse the order of the three channels of the input ``name`` of a ModelProto, in place.
 
-    Where convolutions alone read it, their weights are turned, which costs nothing; else a Gather comes first.
+    If only convolutions read the input, their weights are reversed, which costs nothing; otherwise a Gather node is
+    added.
     """
     graph = EditableGraph(proto)
     readers = graph.readers.get(name, [])

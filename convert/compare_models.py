@@ -8,15 +8,15 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from rkface.runtime.vision.align import align
 from rkface.runtime.backends import stack_runs
 from rkface.runtime.core.bundle import Role
+from rkface.runtime.core.faces import Faces
+from rkface.runtime.core.progress import stage
+from rkface.runtime.vision.align import align
 from rkface.runtime.vision.detect import Detector, levels
 from rkface.runtime.vision.embed import unit
-from rkface.runtime.core.faces import Faces
 from rkface.runtime.vision.image import read_image
 from rkface.runtime.vision.liveness import probabilities
-from rkface.runtime.core.progress import stage
 
 from .acquire import ModelSources
 from .catalog import LivenessProfile
@@ -122,9 +122,7 @@ def run_reference(models: PreparedModels, detector: Detector, evaluation: Evalua
     images = {role: evaluation.images(role) for role in models}
     with stage("check simplification") as shown:
         differences = {
-            role: check_same_outputs(
-                models[role].fixed, models[role].simplified, images[role][:SIMPLIFICATION_IMAGES]
-            )
+            role: check_same_outputs(models[role].fixed, models[role].simplified, images[role][:SIMPLIFICATION_IMAGES])
             for role in models
         }
         shown.note = f"largest difference {max(differences.values()):.0e}"

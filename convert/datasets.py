@@ -14,11 +14,11 @@ from rkface.calibration.choose import Choice, choose, choose_frames, hold_out, r
 from rkface.calibration.collect import Candidate, Collection, collect, embed
 from rkface.calibration.dataset import CalibrationSet, Provenance, is_set, read_set, write_set
 from rkface.runtime.core.bundle import Input, Role, sha256
+from rkface.runtime.core.errors import InputError
+from rkface.runtime.core.progress import stage
 from rkface.runtime.vision.detect import THRESHOLD, Detector, letterbox
 from rkface.runtime.vision.embed import Embedder
-from rkface.runtime.core.errors import InputError
 from rkface.runtime.vision.image import read_image
-from rkface.runtime.core.progress import stage
 
 from .image_lists import to_rgb
 from .label_files import read_pairs

@@ -1,4 +1,4 @@
-"""A ModelProto whose weights are replaced in place."""
+"""A ModelProto with fast look-ups, whose weights can be replaced in place."""
 
 from __future__ import annotations
 
@@ -12,7 +12,14 @@ Floats = NDArray[np.float32]
 
 
 class EditableGraph:
-    """Who makes and who reads each tensor of a ModelProto, and its weights to be replaced in place."""
+    """The nodes that compute and that read each tensor of a ModelProto, and its weights, which can be replaced in
+    place.
+
+    weights  name → initializer
+    makers   tensor name → the node that computes it
+    readers  tensor name → the nodes that read it
+    outputs  names of the model's outputs
+    """
 
     def __init__(self, proto: Any) -> None:
         self._proto = proto
@@ -25,27 +32,32 @@ class EditableGraph:
                 self.readers.setdefault(name, []).append(node)
 
     def kernel(self, node: Any) -> Floats:
+        """The weights of a Conv or Gemm, output channels first unless the Gemm is not transposed."""
         return self.value(node.input[1])
 
     def bias(self, node: Any) -> Floats:
+        """The bias of a Conv or Gemm; zeros if it has none."""
         if len(node.input) > 2 and node.input[2]:
             return self.value(node.input[2])
         return np.zeros(self.weights[node.input[1]].dims[0], np.float32)
 
     def value(self, name: str) -> Floats:
+        """The float32 values of the initializer ``name``."""
         return np.asarray(onnx.numpy_helper.to_array(self.weights[name]), np.float32)
 
     def is_known(self, node: Any) -> bool:
-        """Whether kernel and bias, where there is one, are constants."""
+        """Whether the kernel, and the bias if there is one, are constants."""
         return node.input[1] in self.weights and all(name in self.weights for name in node.input[2:] if name)
 
     def is_depthwise(self, node: Any) -> bool:
+        """Whether the node is a 2D convolution with one input channel for each output channel."""
         if not self.is_known_2d(node):
             return False
         groups = next((one.i for one in node.attribute if one.name == "group"), 1)
         return list(self.weights[node.input[1]].dims[:2]) == [groups, 1]
 
     def is_known_2d(self, node: Any) -> bool:
+        """Whether the node is a 2D convolution with constant weights."""
         return node.op_type == "Conv" and self.is_known(node) and len(self.weights[node.input[1]].dims) == 4
 
     def set_kernel(self, node: Any, kernel: Floats) -> None:
@@ -55,7 +67,8 @@ class EditableGraph:
         self.set(node, 2, f"{node.output[0]}/bias", bias)
 
     def set(self, node: Any, place: int, name: str, value: Floats) -> None:
-        # Under a name of its own: other nodes may share the tensor.
+        """Replace the constant that ``node`` reads at ``place`` by ``value``, under the new ``name``."""
+        # A new name, because other nodes may share the old tensor.
         if len(node.input) <= place:
             node.input.append(name)
         old, node.input[place] = node.input[place], name

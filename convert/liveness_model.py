@@ -14,9 +14,9 @@ from rkface.calibration.collect import Candidate
 from rkface.calibration.dataset import is_set
 from rkface.runtime.core.bundle import Input
 from rkface.runtime.core.errors import InputError, ModelError
+from rkface.runtime.core.progress import stage
 from rkface.runtime.vision.image import read_image
 from rkface.runtime.vision.liveness import surroundings
-from rkface.runtime.core.progress import stage
 
 from .catalog import LIVENESS_PROFILES, LivenessProfile
 from .datasets import Datasets, PhotoOptions
@@ -45,9 +45,7 @@ def choose_profile(path: Path, given: Mapping[str, Any]) -> LivenessProfile:
             f"how it was trained, with {', '.join(missing)} (and with --live-mean and --live-std, unless it takes "
             "values of 0..255)"
         )
-    found = (
-        replace((named or similar)[0], **given) if similar else LivenessProfile(path.stem, size, classes, **given)
-    )
+    found = replace((named or similar)[0], **given) if similar else LivenessProfile(path.stem, size, classes, **given)
     if not 0 <= found.live < classes:
         raise InputError(f"{path} has classes 0 to {classes - 1}, so --live-class cannot be {found.live}")
     return replace(found, logits=_last_operator(proto) != "Softmax")

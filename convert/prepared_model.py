@@ -7,9 +7,9 @@ from pathlib import Path
 
 from rkface.runtime.backends.reference import ReferenceBackend, open_reference
 from rkface.runtime.core.bundle import Input, Role, sha256
+from rkface.runtime.core.progress import stage
 from rkface.runtime.vision.detect import Detector
 from rkface.runtime.vision.embed import Embedder
-from rkface.runtime.core.progress import stage
 
 from .acquire import ModelSources
 from .catalog import LivenessProfile

@@ -1,4 +1,4 @@
-"""A model's graph without its weights, and what each recipe would make it cost on an NPU."""
+"""The predicted cost of a model on an NPU, by recipe."""
 
 from __future__ import annotations
 
@@ -16,20 +16,24 @@ from .hybrid import tensors_at_ends
 from .recipe import Recipe
 from .targets import Target
 
-SHAPE_ELEMENTS = 1024  # constants of so few elements may be shapes, which shape inference reads
+SHAPE_ELEMENTS = 1024  # a constant of at most so many elements may be a shape, which shape inference reads
 
 
 @dataclass(frozen=True)
 class CostGraph:
-    """``proto``: the ModelProto with large constants emptied; ``layers``: what the cost model makes of it, None where
-    it cannot follow."""
+    """A model's graph, without the values of its weights.
+
+    proto   the ModelProto; its large constants are empty
+    layers  its layers for the cost model; None if the cost model does not know the graph
+    """
 
     proto: Any
     layers: tuple[NpuLayer, ...] | None
 
 
 def read_cost_graph(path: Path) -> CostGraph:
-    """The graph of the simplified ONNX at ``path``: kept in memory all through a conversion, its weights are not."""
+    """Read the graph of the simplified ONNX model at ``path``. It stays in memory during the whole conversion; the
+    weights do not."""
     proto = onnx.load(str(path))
     for tensor in proto.graph.initializer:
         if prod(tensor.dims) > SHAPE_ELEMENTS:
@@ -37,12 +41,12 @@ def read_cost_graph(path: Path) -> CostGraph:
             tensor.ClearField("float_data")
     try:
         return CostGraph(proto, find_layers(proto, path.name))
-    except ModelError:  # a missing prediction must not cost a conversion
+    except ModelError:  # a missing prediction must not stop a conversion
         return CostGraph(proto, None)
 
 
 def predict_cost(graph: CostGraph, target: Target, recipe: Recipe) -> ModelCost | None:
-    """One inference on one core of ``target``; None for a graph that the model of costs does not know."""
+    """The cost of one inference on one core of ``target``; None if the cost model does not know the graph."""
     if graph.layers is None:
         return None
     kept = dict.fromkeys(tensors_at_ends(graph.proto, recipe.lead, recipe.trail), "fp16")

@@ -1,5 +1,5 @@
-"""Run one recipe on one model: tune the model if the recipe says so, then quantize it with the toolkit. A result that an
-earlier run has kept is taken from the cache."""
+"""Run one recipe on one model: tune the model if the recipe says so, then quantize it with the toolkit. A result that
+an earlier run has kept is taken from the cache."""
 
 from __future__ import annotations
 

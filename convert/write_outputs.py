@@ -14,11 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rkface.runtime.core.bundle import LivenessModel, Manifest, Model, Role, Thresholds
-from rkface.runtime.vision.detect import NMS_IOU, THRESHOLD
 from rkface.runtime.core.errors import WorkError
 from rkface.runtime.core.faces import Faces
-from rkface.runtime.vision.image import read_image
 from rkface.runtime.core.progress import stage
+from rkface.runtime.vision.detect import NMS_IOU, THRESHOLD
+from rkface.runtime.vision.image import read_image
 
 from .bundle_writer import write_bundle
 from .compare_models import ConversionContext, ConversionResult, QuantizedResults

@@ -1,6 +1,6 @@
-"""What quantization does to a detector: scores, boxes and landmarks apart, by threshold, by size of face.
+"""Shows how quantization changes a detector: scores, boxes and landmarks separately, by threshold, and by face size.
 
-Pure functions. ``convert/evaluate/parity.py`` says whether a detector is good enough; this says where it is not.
+Pure functions. ``parity.py`` decides whether a detector is good enough; this module shows where it differs.
 """
 
 from __future__ import annotations
@@ -11,19 +11,20 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from rkface.runtime.vision.detect import THRESHOLD, Level
 from rkface.runtime.core.faces import Faces
+from rkface.runtime.vision.detect import THRESHOLD, Level
 
 from .parity import match_boxes
 
 THRESHOLDS = (0.3, 0.4, 0.5, 0.6, 0.7)
-MARGIN = 0.1  # a face this much below the threshold was seen, and only scored lower
-LOWEST = THRESHOLDS[0] - MARGIN  # decode from here on, and all questions below can be answered
-SIZES = (24.0, 48.0, 96.0)  # input pixels: below the first a face is small, from the last on large
-FACE_SCORE = THRESHOLDS[0]  # FP32's score from which an anchor speaks of a face, and its box and landmarks count
-COARSE_STEP = 0.02  # step of scores above which the thresholds of people who tune them fall between two values
-NOTABLE_LOSS, MIN_FACES = 0.05, 20  # share of the small faces whose loss is worth a note, and how many there have to be
-MIN_TOP_SHARE = 0.9  # share of FP32's highest score that the quantized one has to reach on every stride
+MARGIN = 0.1  # a face with a score of at most this much below the threshold was found, only with a lower score
+LOWEST = THRESHOLDS[0] - MARGIN  # the lowest score that any function below needs
+SIZES = (24.0, 48.0, 96.0)  # limits between small and large faces, in pixels of the detector's input
+FACE_SCORE = THRESHOLDS[0]  # minimum FP32 score at which an anchor detects a face, so that its box and landmarks count
+COARSE_STEP = 0.02  # if scores have larger steps, a threshold cannot be tuned well
+NOTABLE_LOSS = 0.05  # share of lost small faces above which there is a note
+MIN_FACES = 20  # with fewer faces, there is no note
+MIN_TOP_SHARE = 0.9  # the quantized detector must reach this share of FP32's highest score on every stride
 
 Floats = NDArray[np.float32]
 Mask = NDArray[np.bool_]
@@ -31,12 +32,19 @@ Mask = NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class OutputError:
-    """One output of the detector, quantized minus FP32, at the ``anchors`` that speak of a face (score from 0.3 on).
+    """The error of one output of the detector, quantized minus FP32, at anchors with an FP32 score of 0.3 or more.
 
-    Scores as they are; box distances and landmark offsets in input pixels. ``bias`` is the mean difference, ``mean``
-    the mean absolute one. ``tops`` are the largest magnitudes that FP32 and the quantized one reach there: where the
-    second is far below, calibration never saw such values. ``step`` is the smallest difference between two values,
-    which is the scale of an INT8 tensor; None where there are more values than INT8 has.
+    Scores have no unit; box distances and landmark offsets are in pixels of the detector's input.
+
+    kind     score, box or landmark
+    anchors  number of these anchors
+    bias     mean difference
+    mean     mean absolute difference
+    worst    largest absolute difference
+    tops     largest magnitude of FP32 and of the quantized output. If the second is much smaller, the calibration set
+             has no such values
+    step     smallest difference between two values, which is the scale of an INT8 tensor; None if there are more
+             values than INT8 has
     """
 
     kind: str
@@ -51,9 +59,14 @@ class OutputError:
 
 @dataclass(frozen=True)
 class ThresholdErrors:
-    """Both detectors at one score threshold. ``missed`` are FP32's ``faces`` without a partner, ``lost`` those of them
-    that have none even 0.1 below; ``extra`` are the quantized detector's without one, ``invented`` those of them that
-    FP32 does not see even 0.1 below."""
+    """Both detectors at the same score threshold.
+
+    faces     found by FP32
+    missed    of these, without a match by the quantized detector
+    lost      of the missed, without a match even at a threshold lower by 0.1
+    extra     found by the quantized detector, without a match by FP32
+    invented  of the extra, without a match even at a threshold lower by 0.1
+    """
 
     threshold: float
     faces: int
@@ -65,8 +78,11 @@ class ThresholdErrors:
 
 @dataclass(frozen=True)
 class SizeErrors:
-    """The same at the usual threshold for faces from ``low`` to ``high`` input pixels (root of the box's area; None: no
-    limit). Mean IoU and landmark error (share of the inter-ocular distance) are over ``faces`` minus ``missed``."""
+    """The same at the default threshold, for faces of ``low`` to ``high`` input pixels.
+
+    The size of a face is the square root of its box's area; ``high`` is None for no limit. The mean IoU and the
+    landmark error (a share of the inter-ocular distance) are over the matched faces.
+    """
 
     low: float
     high: float | None
@@ -80,7 +96,7 @@ class SizeErrors:
 
 @dataclass(frozen=True)
 class SceneErrors:
-    """Both detectors on one kind of images."""
+    """Both detectors on one kind of images: photos or mosaics."""
 
     images: int
     thresholds: tuple[ThresholdErrors, ...]
@@ -89,7 +105,8 @@ class SceneErrors:
 
 @dataclass(frozen=True)
 class DetectorEvidence:
-    """``photos`` as they were taken, ``mosaics`` of them shrunk (convert/mosaic.py); ``outputs`` over both."""
+    """All errors of a detector. ``mosaics`` are the photos shrunk and put together (convert/mosaic.py); ``outputs``
+    covers photos and mosaics."""
 
     outputs: tuple[OutputError, ...]
     photos: SceneErrors
@@ -99,21 +116,24 @@ class DetectorEvidence:
 def output_errors(
     layout: Sequence[Level], reference: Sequence[Floats], quantized: Sequence[Floats]
 ) -> tuple[OutputError, ...]:
-    """Raw outputs of both detectors (N first, in the model's order) → the error of each, kind by kind."""
+    """The error of each output: scores first, then boxes, then landmarks.
+
+    ``reference`` and ``quantized`` are the raw outputs of both detectors, N first, in the model's order.
+    """
     found = []
     for kind in ("score", "box", "landmark"):
         for level in layout:
             at = {"score": level.scores, "box": level.boxes, "landmark": level.landmarks}[kind]
             unit = 1 if kind == "score" else level.stride
-            spoken = reference[level.scores].reshape(-1) >= FACE_SCORE
-            before, after = (outputs[at].reshape(len(spoken), -1)[spoken] for outputs in (reference, quantized))
+            found_at = reference[level.scores].reshape(-1) >= FACE_SCORE
+            before, after = (outputs[at].reshape(len(found_at), -1)[found_at] for outputs in (reference, quantized))
             error = (after.astype(np.float64) - before) * unit
             step = _step(quantized[at])
             found.append(
                 OutputError(
                     kind,
                     level.stride,
-                    int(spoken.sum()),
+                    int(found_at.sum()),
                     bias=float(error.mean()) if error.size else 0.0,
                     mean=float(np.abs(error).mean()) if error.size else 0.0,
                     worst=float(np.abs(error).max(initial=0)),
@@ -125,21 +145,22 @@ def output_errors(
 
 
 def _step(values: Floats) -> float | None:
+    """The smallest difference between two of ``values``; None if there are more values than INT8 has."""
     distinct = np.unique(values)
     return float(np.diff(distinct).min()) if 1 < len(distinct) <= 256 else None
 
 
 def have_separate_scales(outputs: Sequence[OutputError]) -> bool:
-    """Whether no two outputs of a quantized detector are quantized together, with one scale for both."""
+    """Whether each output of a quantized detector has its own INT8 scale."""
     steps = [one.step / (1 if one.kind == "score" else one.stride) for one in outputs if one.step]
     return len(steps) == len(outputs) == len({float(f"{step:.6g}") for step in steps})
 
 
 def compare_scenes(reference: Sequence[Faces], quantized: Sequence[Faces], scales: Sequence[float]) -> SceneErrors:
-    """Both detectors' faces on the same images, decoded from a score of 0.2 on.
+    """Compare the faces of both detectors on the same images, decoded with a threshold of ``LOWEST``.
 
-    Suppression goes by falling score, so that what it keeps of a lower threshold is, above a higher one, what it keeps
-    of that one. ``scales`` are input pixels per pixel of each image.
+    ``scales`` are input pixels per pixel of each image. Faces above a higher threshold are the same as if they were
+    decoded with that threshold, because NMS keeps faces in the order of their scores.
     """
     return SceneErrors(
         len(reference),
@@ -150,23 +171,23 @@ def compare_scenes(reference: Sequence[Faces], quantized: Sequence[Faces], scale
 
 def _at(threshold: float, reference: Sequence[Faces], quantized: Sequence[Faces]) -> ThresholdErrors:
     faces = missed = lost = extra = invented = 0
-    for ours, theirs in zip(reference, quantized, strict=True):
-        faces += len(_from(ours, threshold))
-        unseen, gone = _without(ours, theirs, threshold)
+    for before, after in zip(reference, quantized, strict=True):
+        faces += len(_above(before, threshold))
+        unseen, gone = _unmatched(before, after, threshold)
         missed, lost = missed + int(unseen.sum()), lost + int(gone.sum())
-        unseen, gone = _without(theirs, ours, threshold)
+        unseen, gone = _unmatched(after, before, threshold)
         extra, invented = extra + int(unseen.sum()), invented + int(gone.sum())
     return ThresholdErrors(threshold, faces, missed, lost, extra, invented)
 
 
 def _sizes(reference: Sequence[Faces], quantized: Sequence[Faces], scales: Sequence[float]) -> tuple[SizeErrors, ...]:
-    rows: list[tuple[float, Mask]] = []  # of FP32's faces: size; missed, lost
-    others: list[tuple[float, Mask]] = []
+    rows: list[tuple[float, Mask]] = []  # for each of FP32's faces: size, (missed, lost)
+    others: list[tuple[float, Mask]] = []  # for each of the quantized detector's faces: size, (extra, invented)
     pairs: list[tuple[float, float, float]] = []  # size, IoU, landmark error
     for before, after, scale in zip(reference, quantized, scales, strict=True):
-        ours, theirs = _from(before, THRESHOLD), _from(after, THRESHOLD)
-        rows += zip(_size(ours, scale), np.stack(_without(before, after, THRESHOLD), axis=1), strict=True)
-        others += zip(_size(theirs, scale), np.stack(_without(after, before, THRESHOLD), axis=1), strict=True)
+        ours, theirs = _above(before, THRESHOLD), _above(after, THRESHOLD)
+        rows += zip(_size(ours, scale), np.stack(_unmatched(before, after, THRESHOLD), axis=1), strict=True)
+        others += zip(_size(theirs, scale), np.stack(_unmatched(after, before, THRESHOLD), axis=1), strict=True)
         sizes = _size(ours, scale)
         for row, column, iou in match_boxes(ours.boxes, theirs.boxes):
             error = np.linalg.norm(ours.landmarks[row] - theirs.landmarks[column], axis=1).mean()
@@ -193,31 +214,33 @@ def _sizes(reference: Sequence[Faces], quantized: Sequence[Faces], scales: Seque
     return tuple(found)
 
 
-def _from(faces: Faces, threshold: float) -> Faces:
+def _above(faces: Faces, threshold: float) -> Faces:
     return faces[faces.scores >= threshold]
 
 
 def _size(faces: Faces, scale: float) -> list[float]:
+    """The square root of each box's area, in input pixels."""
     sides = np.maximum(faces.boxes[:, 2:] - faces.boxes[:, :2], 0) * scale
     return [float(size) for size in np.sqrt(sides[:, 0] * sides[:, 1])]
 
 
-def _without(faces: Faces, others: Faces, threshold: float) -> tuple[Mask, Mask]:
-    """Which of ``faces`` at ``threshold`` have no partner there, and which of those have none 0.1 below either."""
-    asked = _from(faces, threshold)
+def _unmatched(faces: Faces, others: Faces, threshold: float) -> tuple[Mask, Mask]:
+    """Which of ``faces`` at ``threshold`` have no match at the same threshold, and which have none 0.1 lower,
+    either."""
+    chosen = _above(faces, threshold)
 
-    def alone(among: Faces) -> Mask:
-        mask = np.ones(len(asked), bool)
-        mask[[row for row, *_ in match_boxes(asked.boxes, among.boxes)]] = False
+    def without_match(among: Faces) -> Mask:
+        mask = np.ones(len(chosen), bool)
+        mask[[row for row, *_ in match_boxes(chosen.boxes, among.boxes)]] = False
         return mask
 
-    unseen = alone(_from(others, threshold))
-    return unseen, unseen & alone(_from(others, threshold - MARGIN))
+    unseen = without_match(_above(others, threshold))
+    return unseen, unseen & without_match(_above(others, threshold - MARGIN))
 
 
 def detector_notes(evidence: DetectorEvidence) -> tuple[str, ...]:
-    """What a person should be told, although the bar is cleared."""
-    said = []
+    """Remarks for people about a detector that is good enough."""
+    notes = []
     for group in evidence.mosaics.sizes:
         if (
             group.high
@@ -225,21 +248,21 @@ def detector_notes(evidence: DetectorEvidence) -> tuple[str, ...]:
             and group.faces >= MIN_FACES
             and group.lost > NOTABLE_LOSS * group.faces
         ):
-            said.append(
-                f"detector: of {group.faces} faces of {group.low:g} to {group.high:g} input pixels in mosaics of the "
-                f"photos, the quantized one does not see {group.lost} that FP32 sees: for small faces take a larger "
-                "--size, or other calibration photos"
+            notes.append(
+                f"detector: of {group.faces} faces of {group.low:g} to {group.high:g} input pixels that FP32 finds in "
+                f"mosaics of the photos, the quantized detector does not find {group.lost}: if you need small faces, "
+                "use a larger --size, or other calibration photos"
             )
     scores = [one for one in evidence.outputs if one.kind == "score"]
     coarse = [one.step for one in scores if one.step and one.step > COARSE_STEP]
     if coarse:
-        said.append(
-            f"detector: its scores move in steps of {max(coarse):.2f}: they seem to share a scale with other outputs"
+        notes.append(
+            f"detector: its scores have steps of {max(coarse):.2f}: they seem to share a scale with other outputs"
         )
     cut = [one for one in scores if one.anchors >= MIN_FACES and one.tops[1] < MIN_TOP_SHARE * one.tops[0]]
-    said += [
-        f"detector: at stride {one.stride} no score passes {one.tops[1]:.2f} where FP32's reach {one.tops[0]:.2f}: "
-        "faces of that size have to be among the calibration photos"
+    notes += [
+        f"detector: at stride {one.stride}, scores do not exceed {one.tops[1]:.2f}, but FP32's reach "
+        f"{one.tops[0]:.2f}: add calibration photos with faces of that size"
         for one in cut
     ]
-    return tuple(said)
+    return tuple(notes)

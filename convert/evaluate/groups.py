@@ -1,6 +1,6 @@
-"""Figures by group of people: a threshold that is right for all together can be wrong for some of them.
+"""Figures by group of people: a threshold that is right for everybody together can be wrong for a group.
 
-InsightFace publishes its recognizer's TAR by group, and they differ by 20 points (docs/evaluate.md).
+InsightFace publishes its recognizer's TAR by group, and the groups differ by 20 points (docs/evaluate.md).
 """
 
 from __future__ import annotations
@@ -21,8 +21,11 @@ from .verification import FEW_SAME, Proportion, enough_pairs, proportion, rank_p
 
 @dataclass(frozen=True)
 class GroupFigures:
-    """One model on the pairs within one group. ``far`` and ``tar``: at the threshold chosen for all, None without such
-    pairs. ``threshold``: the lowest that keeps to the FAR asked for within the group, None of too few pairs."""
+    """One model on the pairs within one group.
+
+    far, tar   at the common threshold; None without such pairs
+    threshold  the lowest with the requested FAR within the group; None if there are too few pairs
+    """
 
     model: str
     far: Proportion | None
@@ -32,7 +35,7 @@ class GroupFigures:
 
 @dataclass(frozen=True)
 class GroupResult:
-    """``same``, ``different``: its pairs; both faces of a pair are of the group."""
+    """The figures of one group. Both faces of a pair must be in the group."""
 
     name: str
     people: int
@@ -42,25 +45,36 @@ class GroupResult:
 
 
 def read_groups(path: Path) -> dict[str, str]:
-    """Group by name of a person's folder, or of a photo, from a CSV with a header and two columns: name, group."""
+    """Read a CSV file with a header line and two columns: name, group. The name is that of a person's folder or of a
+    photo.
+
+    Raises InputError if a line has another form, or if a name is in two groups.
+    """
     found: dict[str, str] = {}
     for number, row in enumerate(read_csv_rows(path), 2):
         if len(row) != 2 or not all(row):
-            raise InputError(f"{path}, line {number}: not «name,group»: {','.join(row)[:80]}")
+            raise InputError(f"{path}, line {number}: expected «name,group», found {','.join(row)[:80]}")
         name, group = row
         if found.setdefault(name, group) != group:
-            raise InputError(f"{path}, line {number}: this name is in another group above: a person has one")
+            raise InputError(
+                f"{path}, line {number}: an earlier line puts this name into another group: remove one of them"
+            )
     return found
 
 
 def group_of_faces(labeled: LabeledFaces, groups: Mapping[str, str]) -> NDArray[np.str_]:
-    """The group of each face, "" where it has none. InputError where none has one, or one person has two."""
+    """The group of each face; "" for a face without a group. Raises InputError if no face has a group, or if a person
+    is in two groups."""
     of = np.array([groups.get(label, "") for label in labeled.labels])
     if not (of != "").any():
-        raise InputError("--groups names none of the people: name them by their folders, or the photos as --pairs does")
+        raise InputError(
+            "--groups contains none of the names: use the names of the people's folders, or of the photos as in --pairs"
+        )
     belonging = {pair for pair in zip(labeled.people.tolist(), of.tolist(), strict=True) if pair[1]}
     if len(belonging) > len({person for person, _ in belonging}):
-        raise InputError("--groups puts two photos of one person, by the labels, into different groups: mend it")
+        raise InputError(
+            "--groups puts two photos of one person (by the labels) into different groups: correct the file"
+        )
     return of
 
 
@@ -71,7 +85,13 @@ def evaluate_groups(
     thresholds: Sequence[float],
     far: float,
 ) -> tuple[GroupResult, ...]:
-    """``of``: each face's group; ``cosines``: of every pair, by model; ``thresholds``: chosen for all, one a model."""
+    """The figures of each group.
+
+    of          group of each face
+    cosines     of every pair, by model
+    thresholds  the common threshold of each model
+    far         the requested FAR
+    """
     first, second = of[labeled.first], of[labeled.second]
     found = []
     for name in sorted({*of.tolist()} - {""}):
@@ -99,24 +119,24 @@ def _figures(
 
 
 def group_notes(groups: Sequence[GroupResult], of: NDArray[np.str_], far: float, tar: Proportion) -> list[str]:
-    """What to tell of the model that the board runs; ``far``: asked for, ``tar``: that of all pairs."""
+    """Remarks about the model that the board runs; ``far`` is the requested FAR, ``tar`` the TAR of all pairs."""
     found = []
     if missing := int((of == "").sum()):
-        found.append(f"{missing} faces are in no group")
+        found.append(f"{missing} faces have no group")
     for group in groups:
         one = group.models[-1]
         if one.far and one.far.low > far:
-            cure = f": {one.threshold:.4f} would keep to it there" if one.threshold else ""
+            fix = f"; {one.threshold:.4f} would be right for this group" if one.threshold else ""
             found.append(
-                f"{group.name}: at the threshold for all, {one.far.value:.2%} of its different people pass as one, "
-                f"{far:.2g} is asked{cure}"
+                f"{group.name}: at the common threshold, its FAR is {one.far.value:.2%} instead of the requested "
+                f"{far:.2g}{fix}"
             )
         if one.tar and one.tar.high < tar.low:
-            found.append(
-                f"{group.name}: {one.tar.value:.2%} of the pairs of one person are accepted, of all {tar.value:.2%}"
-            )
+            found.append(f"{group.name}: TAR is {one.tar.value:.2%}, over all people {tar.value:.2%}")
         if not enough_pairs(far, group.different) or group.same < FEW_SAME:
             found.append(
-                f"{group.name}: {group.same:,} pairs of one person and {group.different:,} of two say little of it"
+                f"{group.name}: {group.same:,} pairs of one person and {group.different:,} of two people are too few "
+                "for "
+                "reliable figures"
             )
     return found

@@ -1,4 +1,5 @@
-"""The NPU simulator's outputs against ONNX Runtime's, in words that mean something for faces. Pure functions."""
+"""Compares the outputs of the quantized models with those of FP32: embeddings, faces, decisions, liveness. Pure
+functions."""
 
 from __future__ import annotations
 
@@ -8,9 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from rkface.runtime.vision.embed import unit
 from rkface.runtime.core.errors import ModelError
 from rkface.runtime.core.faces import Faces
+from rkface.runtime.vision.embed import unit
 
 from ..recipe import AccuracyBar
 from ..recipe_search import Grade
@@ -19,27 +20,33 @@ from .verification import Verification, verify_pairs
 MATCH_IOU = 0.5
 TIGHT_IOU = 0.9
 
-# Below these something is wrong with models or photos, whatever the recipe; a healthy INT8 conversion of SCRFD and of
-# MobileFaceNet stands far above (docs/accuracy.md).
+# Below these limits, something is wrong with the models or the photos, whatever the recipe is. Healthy INT8 conversions
+# of SCRFD and MobileFaceNet are far above them (docs/accuracy.md).
 BROKEN_MEAN_COSINE = 0.97
 MIN_MATCHED = 0.95
 
-# What a good detector reaches, and where the search for a better recipe ends.
-GOOD_LANDMARKS, GOOD_TIGHT, GOOD_WRONG = 0.02, 0.98, 0.01  # of the eye distance, and shares of all faces
+# What a good detector reaches; then the search for a better recipe ends.
+GOOD_LANDMARKS = 0.02  # largest mean landmark error, as a share of the inter-ocular distance
+GOOD_TIGHT, GOOD_WRONG = 0.98, 0.01  # shares of all faces: at least so many at IoU 0.9, at most so many missed or extra
 
-# What liveness has to come to: the difference of its probability from FP32's, of all faces and of the worst. Of faces
-# that FP32 itself is not sure of, one may be decided otherwise. Chosen, not measured.
+# What a liveness model must reach: the mean and the largest difference of its probability from FP32's. One face may be
+# decided differently, because FP32 itself is not sure of some faces. Chosen, not measured.
 LIVE_MEAN, LIVE_WORST = 0.02, 0.15
-LIVE_CHANGED = 0.02  # of all faces, or one
+LIVE_CHANGED = 0.02  # share of the faces that may be decided differently; one face always may
 
 Floats = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
 class EmbeddingParity:
-    """Quantized against FP32 embeddings of the same crops. ``cosines`` and ``norm_ratio`` (quantized length over
-    FP32's) by face; ``euclidean`` is the mean distance as a share of the FP32 length: PRelu networks are known to keep
-    the direction and lose the length."""
+    """Quantized against FP32 embeddings of the same crops.
+
+    mean, p1, minimum  of the cosines
+    norm_ratio         mean of the quantized length divided by FP32's
+    euclidean          mean distance as a share of FP32's length: PReLU networks may keep the direction and lose the
+                       length
+    cosines            by face
+    """
 
     faces: int
     mean: float
@@ -52,8 +59,15 @@ class EmbeddingParity:
 
 @dataclass(frozen=True)
 class DetectionParity:
-    """Faces of the quantized detector against FP32's on the same images: ``matched`` at IoU 0.5, ``tight`` at 0.9.
-    ``landmark_error`` is the mean distance as a share of FP32's inter-ocular distance, over matched faces."""
+    """The quantized detector against FP32 on the same images.
+
+    faces               found by FP32
+    matched, tight      of these, found by the quantized detector at an IoU of 0.5 and of 0.9
+    missed              of these, not found by it
+    extra               found only by it
+    landmark_error      mean distance as a share of FP32's inter-ocular distance, over matched faces
+    landmark_error_max  of the worst face
+    """
 
     images: int
     faces: int
@@ -69,8 +83,12 @@ class DetectionParity:
 
 @dataclass(frozen=True)
 class PairParity:
-    """Decisions on pairs of faces. Without labels only ``changed`` (other decision than FP32's at ``threshold``) is
-    known; with them also both models' verification and the ``shift`` of the best threshold."""
+    """Decisions on pairs of faces.
+
+    changed               pairs that are decided differently from FP32 at ``threshold``
+    same                  pairs of one person; None without labels
+    reference, quantized  verification by both models; None without labels
+    """
 
     pairs: int
     threshold: float
@@ -81,6 +99,7 @@ class PairParity:
 
     @property
     def shift(self) -> float | None:
+        """The quantized model's best threshold minus FP32's; None without labels."""
         if self.reference is None or self.quantized is None:
             return None
         return self.quantized.best_threshold - self.reference.best_threshold
@@ -88,8 +107,12 @@ class PairParity:
 
 @dataclass(frozen=True)
 class LivenessParity:
-    """The probability that a face is live, quantized against FP32: ``mean`` and ``worst`` difference; ``flips``: faces
-    decided otherwise at ``threshold``; ``live``: faces that FP32 takes for live."""
+    """The probability that a face is live, quantized against FP32.
+
+    mean, worst  absolute difference
+    flips        faces that are decided differently at ``threshold``
+    live         faces that FP32 takes for live
+    """
 
     faces: int
     mean: float
@@ -101,7 +124,8 @@ class LivenessParity:
 
 @dataclass(frozen=True)
 class Parity:
-    """All that one conversion proved. ``end_to_end`` embeds every face at the landmarks its own detector found."""
+    """All comparisons of one conversion. For ``end_to_end``, each model embeds faces at its own detector's
+    landmarks."""
 
     detection: DetectionParity
     embedding: EmbeddingParity
@@ -111,7 +135,7 @@ class Parity:
 
 
 def compare_embeddings(reference: Floats, quantized: Floats) -> EmbeddingParity:
-    """Raw (not normalized) N×D embeddings of the same faces; all figures are 0 where N is."""
+    """Compare raw (not normalized) N×D embeddings of the same faces. If N is 0, all figures are 0."""
     if not len(reference):
         return EmbeddingParity(0, 0, 0, 0, 0, 0, ())
     lengths = np.maximum(np.linalg.norm(reference, axis=1), np.finfo(np.float32).tiny)
@@ -128,7 +152,7 @@ def compare_embeddings(reference: Floats, quantized: Floats) -> EmbeddingParity:
 
 
 def box_ious(a: Floats, b: Floats) -> Floats:
-    """N×M intersection over union of N×4 and M×4 boxes (x1, y1, x2, y2)."""
+    """The intersection over union, N×M, of N×4 and M×4 boxes (x1, y1, x2, y2)."""
     low = np.maximum(a[:, None, :2], b[None, :, :2])
     high = np.minimum(a[:, None, 2:], b[None, :, 2:])
     shared = np.prod(np.maximum(high - low, 0), axis=2)
@@ -137,8 +161,10 @@ def box_ious(a: Floats, b: Floats) -> Floats:
 
 
 def match_boxes(reference: Floats, quantized: Floats, iou: float = MATCH_IOU) -> list[tuple[int, int, float]]:
-    """Pairs (index in reference, index in quantized, IoU) of N×4 and M×4 boxes, largest overlap first, each box in one
-    pair at most."""
+    """Match N×4 with M×4 boxes: pairs of (index in reference, index in quantized, IoU), the largest IoU first.
+
+    Each box is in at most one pair, and ``iou`` is the minimum.
+    """
     table = box_ious(reference, quantized)
     pairs = []
     while table.size and (best := float(table.max())) >= iou:
@@ -149,13 +175,13 @@ def match_boxes(reference: Floats, quantized: Floats, iou: float = MATCH_IOU) ->
 
 
 def compare_faces(reference: Sequence[Faces], quantized: Sequence[Faces]) -> DetectionParity:
-    """Both detectors' faces on the same images."""
+    """Compare the faces of both detectors on the same images."""
     ious, errors = [], []
-    for ours, theirs in zip(reference, quantized, strict=True):
-        for row, column, iou in match_boxes(ours.boxes, theirs.boxes):
+    for before, after in zip(reference, quantized, strict=True):
+        for row, column, iou in match_boxes(before.boxes, after.boxes):
             ious.append(iou)
-            eyes = float(np.linalg.norm(ours.landmarks[row, 0] - ours.landmarks[row, 1]))
-            distance = np.linalg.norm(ours.landmarks[row] - theirs.landmarks[column], axis=1).mean()
+            eyes = float(np.linalg.norm(before.landmarks[row, 0] - before.landmarks[row, 1]))
+            distance = np.linalg.norm(before.landmarks[row] - after.landmarks[column], axis=1).mean()
             errors.append(float(distance) / max(eyes, 1e-6))
     faces, found = sum(map(len, reference)), sum(map(len, quantized))
     return DetectionParity(
@@ -175,7 +201,8 @@ def compare_faces(reference: Sequence[Faces], quantized: Sequence[Faces]) -> Det
 def compare_pairs(
     reference: Floats, quantized: Floats, threshold: float, labeled: Sequence[tuple[int, int, bool]] | None = None
 ) -> PairParity:
-    """Decisions on pairs of N×D unit embeddings: the ``labeled`` ones (index, index, same person), else all."""
+    """Compare decisions on pairs of N×D unit embeddings: the ``labeled`` pairs (index, index, same person), or all
+    pairs without labels. ``threshold`` is the minimum cosine for a match."""
     if labeled:
         first, second, same = (np.array(column) for column in zip(*labeled, strict=True))
     else:
@@ -191,37 +218,43 @@ def compare_pairs(
 
 
 def compare_liveness(reference: Floats, quantized: Floats, threshold: float) -> LivenessParity:
-    """Both models' probabilities, N float32, of the same N ≥ 1 faces."""
-    apart = np.abs(reference - quantized)
+    """Compare both models' probabilities (N float32) of the same N ≥ 1 faces."""
+    difference = np.abs(reference - quantized)
     before, after = reference >= threshold, quantized >= threshold
     return LivenessParity(
-        len(apart), float(apart.mean()), float(apart.max()), threshold, int((before != after).sum()), int(before.sum())
+        len(difference),
+        float(difference.mean()),
+        float(difference.max()),
+        threshold,
+        int((before != after).sum()),
+        int(before.sum()),
     )
 
 
 def mean_cosine_between(embeddings: Floats) -> float:
-    """The mean cosine between different ones of N×D unit embeddings, N ≥ 2."""
+    """The mean cosine over all pairs of different rows of N×D unit embeddings, N ≥ 2."""
     table = embeddings @ embeddings.T
     return float(np.mean(table[~np.eye(len(table), dtype=bool)]))
 
 
 def check_recognizer(name: str, embeddings: Floats, mirrored: Floats) -> None:
-    """Raise ModelError where a model cannot be a face recognizer: to one, a face and its mirror image are far more
-    alike than two people. Catches classifiers, random weights, and a model fed with the wrong normalization.
+    """Check that a model is a face recognizer: a face must be much more similar to its mirror image than to other
+    faces.
 
-    Both are N×D unit embeddings, of N ≥ 2 faces and of the same mirrored.
+    ``embeddings`` and ``mirrored`` are N×D unit embeddings of N ≥ 2 faces and of their mirror images. Raises ModelError
+    for classifiers, for random weights, and for a model with the wrong normalization.
     """
     own = float(np.mean(np.sum(embeddings * mirrored, axis=1)))
     others = mean_cosine_between(embeddings)
     if not own > others + 0.1:
         raise ModelError(
-            f"{name} does not tell faces apart: the cosine between a face and its mirror image is {own:.2f}, between "
-            f"different faces {others:.2f}. It is no face recognizer, or expects another normalization"
+            f"{name} does not tell faces apart: the mean cosine between a face and its mirror image is {own:.2f}, and "
+            f"between different faces {others:.2f}. It is not a face recognizer, or it needs another normalization"
         )
 
 
 def grade_embeddings(parity: EmbeddingParity, bar: AccuracyBar) -> Grade:
-    """By the mean cosine; good where the worst face is as well."""
+    """Grade by the mean cosine; it clears the bar if the worst face does, too."""
     return Grade(
         parity.mean >= bar.mean and parity.minimum >= bar.minimum,
         (parity.mean, parity.minimum),
@@ -231,40 +264,41 @@ def grade_embeddings(parity: EmbeddingParity, bar: AccuracyBar) -> Grade:
 
 
 def grade_faces(parity: DetectionParity) -> Grade:
-    """By missed and extra faces, then by landmarks, which decide what the recognizer sees."""
+    """Grade by missed and extra faces, then by the landmarks, which decide how the recognizer sees a face."""
     wrong = parity.missed + parity.extra
     return Grade(
         wrong <= GOOD_WRONG * parity.faces
         and parity.tight >= GOOD_TIGHT * parity.faces
         and parity.landmark_error <= GOOD_LANDMARKS,
         (-wrong, -parity.landmark_error),
-        f"{parity.missed} missed, {parity.extra} extra, {parity.tight} of {parity.faces} at IoU {TIGHT_IOU}, landmarks "
-        f"{parity.landmark_error:.1%} off",
+        f"{parity.missed} missed, {parity.extra} extra, {parity.tight} of {parity.faces} at IoU {TIGHT_IOU}, landmark "
+        f"error {parity.landmark_error:.1%}",
         parity.landmark_error,
     )
 
 
 def grade_liveness(parity: LivenessParity) -> Grade:
-    """By faces decided otherwise, then by the mean difference."""
+    """Grade by faces that are decided differently, then by the mean difference."""
     return Grade(
         parity.mean <= LIVE_MEAN
         and parity.worst <= LIVE_WORST
         and parity.flips <= max(1, int(LIVE_CHANGED * parity.faces)),
         (-parity.flips, -parity.mean),
-        f"probability {parity.mean:.3f} off, {parity.worst:.3f} at most; {parity.flips} of {parity.faces} faces "
-        f"decided otherwise at {parity.threshold:g}",
+        f"probability differs by {parity.mean:.3f} on average and {parity.worst:.3f} at most; {parity.flips} of "
+        f"{parity.faces} faces are decided differently at {parity.threshold:g}",
         parity.mean,
     )
 
 
 def find_fault(parity: Parity, bar: AccuracyBar) -> str | None:
-    """Why the quantized models are too far from FP32 to be handed to anyone, and what to do; None where all is well."""
+    """Why the quantized models are too far from FP32 to be used, and what to do; None if they are close enough."""
     embedding, detection = parity.embedding, parity.detection
     if not grade_embeddings(embedding, bar).clears:
         return (
-            f"the quantized recognizer is too far from FP32: mean cosine {embedding.mean:.4f} where at least "
-            f"{bar.mean:g} is asked, worst face {embedding.minimum:.4f} where {bar.minimum:g} is. Calibrate on other "
-            "faces, use --recipe auto or --no-quantize, or ask for less with --min-cosine"
+            f"the quantized recognizer is too far from FP32: mean cosine {embedding.mean:.4f} (required: "
+            f"{bar.mean:g}), "
+            f"worst face {embedding.minimum:.4f} (required: {bar.minimum:g}). Calibrate on other faces, use "
+            "--recipe auto or --no-quantize, or lower the requirement with --min-cosine"
         )
     if detection.matched < MIN_MATCHED * detection.faces:
         return (
@@ -273,8 +307,8 @@ def find_fault(parity: Parity, bar: AccuracyBar) -> str | None:
         )
     if parity.liveness is not None and not (grade := grade_liveness(parity.liveness)).clears:
         return (
-            f"the quantized liveness model is too far from FP32: {grade.said} (asked: {LIVE_MEAN:g} off, "
-            f"{LIVE_WORST:g} at most, {LIVE_CHANGED:.0%} of the faces or one). Calibrate on other photos, "
+            f"the quantized liveness model is too far from FP32: {grade.said} (allowed: {LIVE_MEAN:g} on "
+            f"average, {LIVE_WORST:g} at most, {LIVE_CHANGED:.0%} of the faces or one). Calibrate on other photos, "
             "use --recipe auto, or --no-quantize"
         )
     return None

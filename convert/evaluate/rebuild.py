@@ -1,7 +1,8 @@
-"""A bundle's recognizer, FP32 and as the NPU will compute it.
+"""Runs a bundle's recognizer, in FP32 and as the NPU will compute it.
 
-rknn-toolkit2 simulates a model only in the process that built it, never from a ``.rknn``. So the quantized recognizer
-is built again from what the bundle records, and trusted only where it answers the golden inputs as the bundle's did.
+rknn-toolkit2 can simulate a model only in the process that built it, never from a ``.rknn``. So the quantized
+recognizer is built again from what the bundle records. It is used only if its outputs for the golden inputs are those
+in the bundle.
 """
 
 from __future__ import annotations
@@ -19,21 +20,21 @@ from numpy.typing import NDArray
 from rkface.calibration.dataset import CalibrationSet, is_set, read_set
 from rkface.runtime.backends.reference import open_reference
 from rkface.runtime.core.bundle import Bundle
-from rkface.runtime.vision.embed import unit
 from rkface.runtime.core.errors import BundleError, InputError, WorkError
 from rkface.runtime.core.progress import stage
+from rkface.runtime.vision.embed import unit
 
 from ..acquire import ModelSources
 from ..prepared_model import PreparedModel
 from ..recipe import Recipe
 from ..recipe_cost import read_cost_graph
-from ..run_recipe import attempts
+from ..run_recipe import RecipeRunner
 from ..simplify import SimplifiedModel, fix_input
 from ..targets import find_target
 from ..toolkit.quantize import require_toolkit
 
-# The same toolkit on the same files answers bit for bit alike; another release of ONNX Runtime may move a weight by one
-# rounding step. Another recipe or calibration set moves all of them.
+# The same toolkit gives identical outputs for the same files. With another release of ONNX Runtime, a weight may differ
+# by one rounding step. Another recipe or calibration set changes all weights.
 SAME_COSINE = 0.9999
 
 Floats = NDArray[np.float32]
@@ -42,44 +43,53 @@ Images = NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class RecognizerGolden:
-    """What the bundle's recognizer answered when it was made: ``inputs`` G×H×W×3 uint8 RGB, ``simulator`` G×D."""
+    """Golden vectors of a bundle's recognizer.
+
+    inputs     G×H×W×3 uint8 RGB
+    simulator  G×D: raw embeddings by the quantized recognizer when the bundle was made
+    """
 
     inputs: Images
     simulator: Floats
 
 
 def read_recognizer_golden(bundle: Bundle) -> RecognizerGolden:
+    """Read the golden vectors of the recognizer. Raises BundleError if they are missing."""
     path, output = bundle.folder / "golden.npz", bundle.manifest.recognizer.outputs[0].name
     try:
         with np.load(path, allow_pickle=False) as arrays:
             return RecognizerGolden(arrays["recognizer/inputs"], arrays[f"recognizer/simulator/{output}"])
     except (OSError, KeyError, ValueError) as error:
-        raise BundleError(f"{path}: holds no golden vectors of the recognizer ({error}): convert again") from error
+        raise BundleError(f"{path}: has no golden vectors of the recognizer ({error}): convert again") from error
 
 
 def find_calibration_set(bundle: Bundle, given: Path | None) -> CalibrationSet | None:
-    """The set that ``bundle`` was calibrated with: ``given``, or the one that `rkface convert` left in a .work folder
-    beside the bundle; None where there is none. InputError where ``given`` is another."""
+    """The calibration set of ``bundle``: ``given``, or the one in a .work folder next to the bundle; None if there is
+    none.
+
+    Raises InputError if ``given`` is the set of another bundle.
+    """
     recorded = bundle.manifest.provenance.get("calibration") or {}
     if given is not None:
         found = read_set(given)
         if found.digest != recorded.get("digest"):
             raise InputError(
-                f"{given}: not the calibration set that {bundle.folder} was made with (its digest is "
-                f"{found.digest[:12]}…, the bundle records {str(recorded.get('digest'))[:12]}…)"
+                f"{given} is not the calibration set of {bundle.folder}: its digest is {found.digest[:12]}…, but the "
+                f"bundle records {str(recorded.get('digest'))[:12]}…"
             )
         return found
     for folder in sorted(bundle.folder.resolve().parent.glob("*.work/calibration")):
         try:
             if is_set(folder) and (found := read_set(folder)).digest == recorded.get("digest"):
                 return found
-        except InputError:  # of another bundle, and damaged
+        except InputError:  # a damaged set of another bundle
             continue
     return None
 
 
 def open_recognizer(bundle: Bundle, provider: str = "cpu") -> PreparedModel:
-    """The FP32 recognizer. BundleError where the bundle came without it."""
+    """Open the FP32 recognizer with ONNX Runtime's ``provider``. Raises BundleError if the bundle does not contain
+    it."""
     model, path = bundle.manifest.recognizer, bundle.reference("recognizer")
     fixed = fix_input(path, "recognizer")
     nodes = len(fixed.proto.graph.node)
@@ -88,7 +98,7 @@ def open_recognizer(bundle: Bundle, provider: str = "cpu") -> PreparedModel:
 
 
 def embed_fp32(model: PreparedModel, images: Images, progress: Callable[[int, int], None]) -> Floats:
-    """FP32's raw embeddings, N×D, of N crops (RGB)."""
+    """FP32's raw embeddings, N×D, of ``images`` (N×H×W×3 uint8 RGB)."""
     rows = []
     for index in range(len(images)):
         rows.append(model.backend.infer(images[index : index + 1])[0])
@@ -97,54 +107,57 @@ def embed_fp32(model: PreparedModel, images: Images, progress: Callable[[int, in
 
 
 def embed_rebuilt(
-    bundle: Bundle, model: PreparedModel, calibration: CalibrationSet | None, asked: Images, work: Path
+    bundle: Bundle, model: PreparedModel, calibration: CalibrationSet | None, images: Images, work: Path
 ) -> Floats:
-    """Raw embeddings, N×D, of the quantized recognizer, built again in ``work``, for N + G crops ``asked``, of which
-    the first G are the bundle's golden inputs.
+    """Build the quantized recognizer again in the folder ``work``, and return its raw embeddings, N×D.
 
-    WorkError where it answers those otherwise than the bundle's own did, or the toolkit fails.
+    ``images`` are G + N crops, RGB; the first G are the bundle's golden inputs. Raises WorkError if the toolkit fails,
+    or if the outputs for the golden inputs differ from those in the bundle.
     """
     require_toolkit()
     manifest, golden = bundle.manifest, read_recognizer_golden(bundle)
     try:
-        work.mkdir(parents=True, exist_ok=True, mode=0o700)  # it will hold answers to faces
+        work.mkdir(parents=True, exist_ok=True, mode=0o700)  # it will contain embeddings of faces
     except OSError as error:
         raise WorkError(
-            f"{work}: cannot be made ({error.strerror}): copy the bundle to where you may write, or use --fp32"
+            f"{work}: the folder cannot be created ({error.strerror}): copy the bundle to a writable folder, or use "
+            "--fp32"
         ) from error
     path = model.simplified.path
     sources = ModelSources(manifest.name, {"recognizer": path}, {"recognizer": manifest.recognizer.source.license})
     target = find_target(manifest.target, quantized=manifest.recognizer.precision != "fp16")
     with TemporaryDirectory(dir=work, prefix="models-") as scratch:
-        attempt = attempts({"recognizer": model}, sources, work, Path(scratch), analyze=False)
+        runner = RecipeRunner({"recognizer": model}, sources, work, Path(scratch), analyze=False)
         dataset = calibration.recognizer if calibration else None
-        done = attempt(target, "recognizer", _recipe(bundle), dataset, asked)
+        done = runner.run(target, "recognizer", _recipe(bundle), dataset, images)
     raw = done.outputs[0]
     answers = raw[: len(golden.inputs)]
     cosines = np.sum(unit(answers) * unit(golden.simulator), axis=1)
     if not cosines.min() >= SAME_COSINE:
         raise WorkError(
-            f"{bundle.folder}: built again, the recognizer is another one: it answers the golden inputs with a cosine "
-            f"of {cosines.min():.4f} to what the bundle recorded (rknn-toolkit2 {version('rknn-toolkit2')} here, "
-            f"{manifest.toolkit} then). Convert again, or evaluate FP32 alone with --fp32"
+            f"{bundle.folder}: the recognizer that was built again differs from the bundle's: its outputs for the "
+            "golden "
+            f"inputs have a cosine of only {cosines.min():.4f} with those in the bundle (rknn-toolkit2 "
+            f"{version('rknn-toolkit2')} now, {manifest.toolkit} in the bundle). Convert again, or evaluate only FP32 "
+            "with --fp32"
         )
     with stage("golden inputs") as shown:
-        exactly = np.array_equal(answers, golden.simulator)
-        shown.note = "answered as recorded" if exactly else f"answered as recorded, to a cosine of {cosines.min():.6f}"
+        identical = np.array_equal(answers, golden.simulator)
+        shown.note = "same outputs as in the bundle" + ("" if identical else f", cosine {cosines.min():.6f}")
     return raw[len(golden.inputs) :]
 
 
 def _recipe(bundle: Bundle) -> Recipe:
-    """How the recognizer was quantized, as the manifest records it."""
+    """The recipe of the recognizer, as recorded in the manifest. Raises BundleError if it is not recorded."""
     try:
-        said: dict[str, Any] = bundle.manifest.provenance["recipes"]["recognizer"]
+        recorded: dict[str, Any] = bundle.manifest.provenance["recipes"]["recognizer"]
         return Recipe(
-            said["name"],
-            said["algorithm"],
-            said["tuned"],
+            recorded["name"],
+            recorded["algorithm"],
+            recorded["tuned"],
             "",
-            said.get("lead", 0),
-            said.get("trail", 0),
+            recorded.get("lead", 0),
+            recorded.get("trail", 0),
             quantized=bundle.manifest.recognizer.precision != "fp16",
         )
     except (KeyError, TypeError) as error:

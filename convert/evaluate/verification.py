@@ -1,7 +1,7 @@
-"""How well a model tells people apart: figures from the cosines of labeled pairs. Pure functions.
+"""Measures how well a model tells people apart, from the cosines of labeled pairs. Pure functions.
 
-A pair is accepted where its cosine is at least the threshold. FAR is the share of different-person pairs that are, TAR
-the share of same-person pairs.
+A pair is accepted if its cosine is at least the threshold. FAR is the share of accepted pairs among the pairs of
+different people, TAR the share among the pairs of one person.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 FARS = (1e-1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6)
-Z95 = 1.959964  # of the normal distribution, 2.5 % on either side
-# Doddington's rule of 30 (Speech Communication 31, 2000): with 30 errors seen, the true rate lies within 30 % of the
-# observed one with a confidence of 90 %.
+Z95 = 1.959964  # quantile of the normal distribution for 2.5 % on either side
+# Doddington's rule of 30 (Speech Communication 31, 2000): with 30 observed errors, the true rate is within 30 % of the
+# observed rate with a confidence of 90 %.
 ERRORS_TO_BE_SURE = 30
-FEW_SAME, FEW_PEOPLE = 30, 10  # below these a few photos decide the figures
+FEW_SAME, FEW_PEOPLE = 30, 10  # with fewer pairs of one person, or fewer people, a few photos decide the figures
 FOLDS = 10
-RESAMPLES = (200, 1000)  # at least, and at most; between them as many as take seconds
-RESAMPLED_PAIRS = 50_000_000
+RESAMPLES = (200, 1000)  # minimum and maximum number; in between, as many as take seconds
+RESAMPLED_PAIRS = 50_000_000  # pairs in all resamples together
 
 Floats = NDArray[Any]
 Bools = NDArray[np.bool_]
@@ -31,7 +31,7 @@ Indices = NDArray[Any]
 
 @dataclass(frozen=True)
 class Proportion:
-    """``count`` of ``total``, with Wilson's 95 % interval from ``low`` to ``high``."""
+    """``count`` of ``total``: the share ``value`` with Wilson's 95 % interval, ``low`` to ``high``."""
 
     count: float
     total: float
@@ -42,7 +42,7 @@ class Proportion:
 
 @dataclass(frozen=True)
 class Estimate:
-    """A figure with its bootstrap 95 % interval; NaN where no resample had a value."""
+    """A figure with its bootstrap 95 % interval; the limits are NaN if no resample has a value."""
 
     value: float
     low: float
@@ -51,7 +51,7 @@ class Estimate:
 
 @dataclass(frozen=True)
 class Verification:
-    """One model on labeled pairs: accuracy at its best threshold, and TAR by FAR where there are enough pairs."""
+    """One model on labeled pairs: its best threshold, the accuracy there, and TAR by FAR if there are enough pairs."""
 
     best_threshold: float
     best_accuracy: float
@@ -60,7 +60,7 @@ class Verification:
 
 @dataclass(frozen=True)
 class TenFold:
-    """``mean`` and ``deviation`` over the folds; ``pooled`` counts all pairs, each in the fold where it was tested."""
+    """Accuracy in 10 folds: mean and standard deviation over the folds; ``pooled`` counts the pairs of all folds."""
 
     mean: float
     deviation: float
@@ -69,13 +69,13 @@ class TenFold:
 
 @dataclass(frozen=True)
 class RankedPairs:
-    """P labeled pairs by rising cosine.
+    """P labeled pairs, sorted by cosine.
 
-    order       P ints: their places in the order given
-    same        P bool, by rising cosine
-    values      C − 1 float64: their cosines, each once
-    cuts        C ints: how many pairs lie below each threshold; pairs of equal cosine are never parted
-    thresholds  C float64: half-way between two neighbors, the first below and the last above all pairs
+    order       P ints: their indices in the original order
+    same        P bool: one person
+    values      C − 1 float64: the distinct cosines, rising
+    cuts        C ints: number of pairs below each threshold
+    thresholds  C float64: halfway between neighboring cosines; the first is below and the last above all pairs
     """
 
     order: Indices
@@ -85,11 +85,11 @@ class RankedPairs:
     thresholds: Floats
 
     def at(self, threshold: float) -> int:
-        """The place among ``thresholds`` that accepts the pairs that ``threshold`` accepts."""
+        """The index into ``thresholds`` that accepts the same pairs as ``threshold``."""
         return int(np.searchsorted(self.values, threshold))
 
     def counts(self, weights: Floats | None = None) -> AcceptCounts:
-        """What each threshold accepts, every pair counted ``weights`` times (P, in the order given)."""
+        """The accepted pairs at each threshold. Each pair counts ``weights`` times (P, in the original order)."""
         one = np.ones(len(self.same)) if weights is None else weights[self.order]
         below = [np.concatenate([[0.0], np.cumsum(one * which)]) for which in (self.same, ~self.same)]
         same, different = (total[-1] - total[self.cuts] for total in below)
@@ -98,23 +98,23 @@ class RankedPairs:
 
 @dataclass(frozen=True)
 class AcceptCounts:
-    """Accepted same-person and different-person pairs at each threshold (C float64 each); all at the first, none at the
-    last."""
+    """The number of accepted pairs of one person and of different people at each threshold (C float64 each): all at the
+    first threshold, and none at the last."""
 
     thresholds: Floats
     same: Floats
     different: Floats
 
     def most_accurate(self) -> int:
+        """The index of the threshold with the highest accuracy."""
         return int(np.argmax(self.same - self.different))
 
     def at_far(self, far: float) -> int:
-        """The lowest threshold that accepts no more than ``far`` of the different-person pairs."""
+        """The index of the lowest threshold whose FAR is at most ``far``."""
         return int(np.argmax(self.different <= far * self.different[0] + 1e-9))
 
     def eer(self) -> float:
-        """The error rate at which as many of one person are rejected as of two are accepted, on the line between the
-        two thresholds around it."""
+        """The equal error rate: FAR and 1 − TAR are equal, interpolated between the two nearest thresholds."""
         far, frr = self.different / self.different[0], 1 - self.same / self.same[0]
         after = int(np.argmax(frr >= far))
         gap, over = far[after - 1] - frr[after - 1], frr[after] - far[after]
@@ -123,7 +123,7 @@ class AcceptCounts:
 
 
 def rank_pairs(cosines: Floats, same: Bools) -> RankedPairs:
-    """``cosines`` and ``same``: P each, P at least 1."""
+    """Sort P ≥ 1 labeled pairs by their cosines. ``cosines`` and ``same`` have P elements each."""
     order = np.argsort(cosines, kind="stable")
     values = np.asarray(cosines, np.float64)[order]
     cuts = np.concatenate([[0], np.flatnonzero(np.diff(values)) + 1, [len(values)]])
@@ -133,9 +133,9 @@ def rank_pairs(cosines: Floats, same: Bools) -> RankedPairs:
 
 
 def verify_pairs(cosines: Floats, same: Bools) -> Verification:
-    """Accuracy and TAR@FAR over labeled pairs; the threshold lies half-way between the two cosines around it.
+    """Accuracy and TAR@FAR over labeled pairs; the threshold is halfway between the two cosines around it.
 
-    A FAR is reported where there are at least 1/FAR different-person pairs: with fewer, its threshold is a guess.
+    A FAR is reported only if there are at least 1/FAR pairs of different people: with fewer, its threshold is a guess.
     """
     counts = rank_pairs(cosines, same).counts()
     best = counts.most_accurate()
@@ -144,24 +144,28 @@ def verify_pairs(cosines: Floats, same: Bools) -> Verification:
 
 
 def accuracy_at(counts: AcceptCounts, at: int) -> Proportion:
+    """The share of correct decisions at the threshold with index ``at``."""
     right = counts.same[at] + counts.different[0] - counts.different[at]
     return proportion(right, counts.same[0] + counts.different[0])
 
 
 def tar_at_fars(counts: AcceptCounts) -> dict[float, Proportion]:
-    """TAR at those of ``FARS`` for which there are enough different-person pairs."""
+    """TAR at each of ``FARS`` for which there are enough pairs of different people."""
     known = [far for far in FARS if enough_pairs(far, counts.different[0])]
     return {far: proportion(counts.same[counts.at_far(far)], counts.same[0]) for far in known}
 
 
 def enough_pairs(far: float, different: float) -> bool:
-    """Whether a threshold for ``far`` can be read off so many pairs: one of them may pass."""
+    """Whether ``different`` pairs of different people are enough to find a threshold for ``far``: one pair may pass."""
     return far * different >= 1 - 1e-9
 
 
 def proportion(count: float, total: float) -> Proportion:
-    """``count`` of ``total`` (at least 1), with the score interval of E. B. Wilson ("Probable inference, the law of
-    succession, and statistical inference", J. Am. Stat. Assoc. 22, 1927), which also holds for 0 and for all."""
+    """``count`` of ``total`` (at least 1) with its 95 % interval.
+
+    This is the score interval of E. B. Wilson ("Probable inference, the law of succession, and statistical inference",
+    J. Am. Stat. Assoc. 22, 1927), which is also correct if ``count`` is 0 or ``total``.
+    """
     value, spread = count / total, Z95**2 / total
     middle = (value + spread / 2) / (1 + spread)
     reach = Z95 / (1 + spread) * math.sqrt(value * (1 - value) / total + spread / (4 * total))
@@ -169,17 +173,17 @@ def proportion(count: float, total: float) -> Proportion:
 
 
 def ten_fold(cosines: Floats, same: Bools) -> TenFold:
-    """Accuracy on each tenth of the pairs, in the order given, at the best threshold of the other nine.
+    """Accuracy on each tenth of the P ≥ 10 pairs, in their order, at the best threshold of the other nine tenths.
 
-    The protocol of Labeled Faces in the Wild as InsightFace's recognition/arcface_torch/eval/verification.py computes
-    it, so that its published figures can be compared: folds unshuffled, thresholds every 0.01 of the squared distance
-    2 − 2·cosine from 0 to 4, the smallest distance where several are best. P is at least 10.
+    This is the protocol of Labeled Faces in the Wild, as InsightFace's recognition/arcface_torch/eval/verification.py
+    computes it, so the result can be compared with published figures: folds are not shuffled, thresholds are every 0.01
+    of the squared distance 2 − 2·cosine from 0 to 4, and the smallest distance wins if several are equally good.
     """
     grid = 1 - np.arange(0, 4, 0.01) / 2
     folds = np.zeros(len(same), int)
     for number, places in enumerate(np.array_split(np.arange(len(same)), FOLDS)):
         folds[places] = number
-    # right[f, t]: pairs of fold f that threshold t decides rightly
+    # right[f, t]: pairs of fold f that threshold t decides correctly
     right = np.zeros((FOLDS, len(grid)))
     for number in range(FOLDS):
         inside = folds == number
@@ -200,14 +204,13 @@ def resample_people(
     far: float,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Floats:
-    """Bootstrap: R×M×3, for M ``models`` on the same pairs their threshold at ``far``, their best threshold and their
-    EER, each time on other people.
+    """Bootstrap over people: for R resamples and M ``models``, R×M×3: threshold at ``far``, best threshold, and EER.
 
-    ``first`` and ``second`` (P each) say who the faces of a pair show, as small integers. People are drawn with
-    replacement, and a pair counts as often as both of its people were drawn (one of a single person as often as they
-    were): pairs that share a face are not independent, which drawing pairs would pretend (Bolle, Ratha, Pankanti,
-    "Error analysis of pattern recognition systems: the subsets bootstrap", CVIU 93, 2004). The seed is fixed. A draw
-    without both kinds of pairs is NaN.
+    ``first`` and ``second`` (P small integers each) say which person the faces of a pair show. People are drawn with
+    replacement, and a pair counts as many times as both of its people were drawn (a pair of one person as many times as
+    that person was drawn). Drawing pairs would be wrong: pairs that share a face are not independent (Bolle, Ratha,
+    Pankanti, "Error analysis of pattern recognition systems: the subsets bootstrap", CVIU 93, 2004). The seed is fixed.
+    A resample without both kinds of pairs is NaN.
     """
     people = int(max(first.max(), second.max())) + 1
     low, high = RESAMPLES
@@ -227,7 +230,7 @@ def resample_people(
 
 
 def bootstrap_interval(value: float, resampled: Floats) -> Estimate:
-    """``value`` with the 2.5th and 97.5th percentile of what resampling gave."""
+    """``value`` with the 2.5th and the 97.5th percentile of the resampled values."""
     known = resampled[~np.isnan(resampled)]
     low, high = np.percentile(known, [2.5, 97.5]) if len(known) else (np.nan, np.nan)
     return Estimate(float(value), float(low), float(high))

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import cv2
+import numpy as np
 
 from rkface.runtime.core.bundle import Manifest
 
@@ -14,7 +15,7 @@ from ..cost import ASSUMPTIONS
 from ..evaluate.detector_errors import FACE_SCORE, MARGIN, NOTABLE_LOSS, SIZES, DetectorEvidence
 from ..evaluate.parity import Parity, grade_liveness
 from ..recipe import AccuracyBar
-from .model_facts import ModelFacts, ReportImages
+from .model_facts import Image, ModelFacts, ReportImages
 from .page import jpeg, png, render
 from .plot import histogram
 from .report_sections import (
@@ -72,10 +73,7 @@ class ConversionReport:
             liveness=liveness_table(parity.liveness) if parity.liveness else None,
             pairs=parity.pairs,
             pair_figures=pair_table(parity.pairs),
-            faces=[
-                {"source": jpeg(cv2.resize(crop, (CELL, CELL), interpolation=cv2.INTER_AREA)), "cosine": cosine}
-                for crop, cosine in images.faces
-            ],
+            faces=[{"source": jpeg(_shrink(crop)), "cosine": cosine} for crop, cosine in images.faces],
             calibration=manifest.provenance["calibration"],
             contact_sheet=png(images.calibration) if images.calibration else None,
             provenance=self._provenance(),
@@ -103,12 +101,14 @@ class ConversionReport:
             rows.append((f"{role} ONNX", f"{model.source.file}, SHA-256 {model.source.sha256}"))
             rows.append((f"{role} input", f"uint8 NHWC RGB; normalized inside the model: (x − {mean:g}) / {std:g}"))
         limits = manifest.thresholds
-        rows.append(
-            ("thresholds", f"detection {limits.detection:g}, NMS IoU {limits.nms:g}, match {limits.match:.4f}")
-        )
+        rows.append(("thresholds", f"detection {limits.detection:g}, NMS IoU {limits.nms:g}, match {limits.match:.4f}"))
         rows += [
             (key, json.dumps(value, ensure_ascii=False))
             for key, value in manifest.provenance.items()
             if key != "parity"
         ]
         return rows
+
+
+def _shrink(crop: Image) -> Image:
+    return np.asarray(cv2.resize(crop, (CELL, CELL), interpolation=cv2.INTER_AREA), np.uint8)

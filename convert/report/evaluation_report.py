@@ -167,9 +167,7 @@ def _folds(figures: ModelFigures) -> Cell:
     folds = figures.folds
     if folds is None:
         return Cell("too few pairs")
-    return Cell(
-        f"{folds.mean:.2%} ± {folds.deviation:.2%}", f"{folds.pooled.low:.2%} to {folds.pooled.high:.2%}"
-    )
+    return Cell(f"{folds.mean:.2%} ± {folds.deviation:.2%}", f"{folds.pooled.low:.2%} to {folds.pooled.high:.2%}")
 
 
 def _share(share: Proportion) -> Cell:

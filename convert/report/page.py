@@ -1,4 +1,5 @@
-"""Renders the HTML reports from the templates beside this file: one file each, without scripts and without a network."""
+"""Renders the HTML reports from the templates beside this file: one file each, without scripts and without a
+network."""
 
 from __future__ import annotations
 

@@ -97,7 +97,8 @@ def recipe_table(models: Sequence[ModelFacts]) -> Table:
 
 
 def cost_section(facts: ModelFacts, bar: AccuracyBar) -> CostSection:
-    """Cost against accuracy of each recipe of one model, where the cost comes from, and which layers cause the error."""
+    """Cost against accuracy of each recipe of one model, where the cost comes from, and which layers cause the
+    error."""
     points = [
         ScatterPoint(one.recipe.name, one.cost.milliseconds, one.grade.accuracy, one.chosen)
         for one in facts.tries

@@ -1,4 +1,4 @@
-"""Conversions kept in the work folder, so that the same one is not made twice."""
+"""A cache of conversions in the work folder, so that no conversion runs twice."""
 
 from __future__ import annotations
 
@@ -17,21 +17,22 @@ from rkface.runtime.core.bundle import sha256
 
 from .quantize import LayerError, QuantizedModel
 
-KEPT = 12  # conversions; a model in INT8 is a quarter of its FP32
+KEPT = 12  # conversions; an INT8 model has a quarter of the size of the FP32 model
 
 
 def cache_key(parts: Iterable[bytes | memoryview | str]) -> str:
-    """A name for what ``parts`` determine."""
+    """A name for a conversion that is determined by ``parts``: 32 hexadecimal digits of a SHA-256."""
     digest = hashlib.sha256()
     for part in parts:
         data = part.encode() if isinstance(part, str) else part
         digest.update(len(data).to_bytes(8, "big"))
-        digest.update(data)  # apart: it may be a gigabyte
+        digest.update(data)  # not concatenated: it may be a gigabyte
     return digest.hexdigest()[:32]
 
 
 def load_cached(folder: Path, key: str, output: Path) -> QuantizedModel | None:
-    """The conversion kept as ``key``, its ``.rknn`` copied to ``output``; None where there is none, or not whole."""
+    """The conversion stored under ``key``, with its ``.rknn`` copied to ``output``; None if it is missing or
+    damaged."""
     entry = folder / key
     try:
         record = json.loads((entry / "result.json").read_text(encoding="utf-8"))
@@ -43,14 +44,14 @@ def load_cached(folder: Path, key: str, output: Path) -> QuantizedModel | None:
         done = QuantizedModel(output, outputs, layers=layers, warnings=tuple(record.pop("warnings")), **record)
         shutil.copyfile(entry / "model.rknn", output)
         os.utime(entry)
-    except (OSError, ValueError, KeyError, TypeError):  # of another version, or damaged: made anew, at no loss
+    except (OSError, ValueError, KeyError, TypeError):  # of another version, or damaged: convert again
         return None
     return done
 
 
 def store(folder: Path, key: str, done: QuantizedModel) -> None:
-    """Keep ``done`` as ``key``, and no more than the ``KEPT`` used last."""
-    folder.mkdir(exist_ok=True, mode=0o700)  # the recognizer's answers to faces lie in it
+    """Store ``done`` under ``key``; only the ``KEPT`` conversions that were used last stay in the cache."""
+    folder.mkdir(exist_ok=True, mode=0o700)  # it will contain embeddings of faces
     with tempfile.TemporaryDirectory(dir=folder, prefix="new-") as name:
         entry = Path(name) / key
         entry.mkdir()

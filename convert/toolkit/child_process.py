@@ -1,4 +1,4 @@
-"""Processes that work for this one, and die with it."""
+"""Child processes that never outlive this process."""
 
 from __future__ import annotations
 
@@ -13,13 +13,16 @@ from typing import Any
 
 
 def start_process(command: Sequence[str], **options: Any) -> subprocess.Popen[Any]:
-    """``command`` as a process in a session of its own, so that it is this process that hears Ctrl-C. From Python 3.11
-    on, modules that lie in the folder where it starts are none of its."""
+    """Start ``command`` in a new session, so that only this process receives Ctrl-C.
+
+    With Python 3.11 and later, the child does not import modules from the folder that it starts in. ``options`` are
+    those of subprocess.Popen.
+    """
     return subprocess.Popen(command, start_new_session=True, env=os.environ | {"PYTHONSAFEPATH": "1"}, **options)
 
 
 def kill_process(process: subprocess.Popen[Any]) -> None:
-    """End it and all that it started."""
+    """Kill ``process`` and everything that it started, and wait for it."""
     with suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
     process.wait()
@@ -27,8 +30,8 @@ def kill_process(process: subprocess.Popen[Any]) -> None:
 
 @contextmanager
 def child_process(command: Sequence[str], **options: Any) -> Iterator[subprocess.Popen[Any]]:
-    """``command`` started, and stopped when the block is left, however that is left."""
-    # A Ctrl-C between its birth and the `try` below leaves it to die by itself, a moment after us (die_with).
+    """Start ``command`` as ``start_process`` does, and kill it at the end of the block, also after an exception."""
+    # After a Ctrl-C between this line and the `try`, the child ends by itself when we do (die_with_parent).
     process = start_process(command, stdin=subprocess.DEVNULL, **options)
     try:
         yield process
@@ -37,7 +40,7 @@ def child_process(command: Sequence[str], **options: Any) -> Iterator[subprocess
 
 
 def die_with_parent(parent: int) -> None:
-    """Ask Linux to kill this process when its parent goes, however it goes (prctl 1, PR_SET_PDEATHSIG)."""
+    """Ask Linux to kill this process when its ``parent`` ends for any reason (prctl 1, PR_SET_PDEATHSIG)."""
     ctypes.CDLL(None).prctl(1, signal.SIGKILL)
     if os.getppid() != parent:
         sys.exit(1)

@@ -1,8 +1,8 @@
-"""ONNX → RKNN by rknn-toolkit2, each time in a process of its own (convert/toolkit/worker.py).
+"""Converts ONNX to RKNN with rknn-toolkit2, each time in a separate process (convert/toolkit/worker.py).
 
-The compiler can abort or crash with its process, the toolkit writes into the current folder and prints to the terminal,
-and simulation is only possible where the model was built. Loading the toolkit takes longer than converting a small
-model: one process does that, and a copy of it each conversion.
+The compiler can abort or crash its process, the toolkit writes into the current folder and prints to the terminal, and
+only the process that built a model can simulate it. Loading the toolkit takes longer than converting a small model, so
+one process loads it, and each conversion runs in a fork of that process.
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ from ..image_lists import read_image_list
 from .child_process import kill_process, start_process
 
 STAGES = ("load", "build", "export", "simulate", "analyze")
-ENDED = "ended"  # not a stage: the exit status of what did the job
-ANSWERED = "answered"  # not a stage: how many images the simulator is through with
-ANALYSIS = "analysis"  # the worker's folder for it
-CUSTOM_STRING_BYTES = 1024  # RKNN_QUERY_CUSTOM_STRING's buffer, with its closing zero
+ENDED = "ended"  # not a stage: followed by the exit status of the job
+ANSWERED = "answered"  # not a stage: followed by the number of simulated images
+ANALYSIS = "analysis"  # the worker's folder for the error of each layer
+CUSTOM_STRING_BYTES = 1024  # the buffer of RKNN_QUERY_CUSTOM_STRING, including the final zero byte
 COLOR_CODES = re.compile(r"\x1b\[[0-9;]*m")
 LAYER = re.compile(r"\[(\w+)\] (\S+) +([\d.]+) \| [\d.]+ +([\d.]+) \| [\d.]+")
 OUTLIERS = re.compile(r"found outlier value, this may affect quantization accuracy")
@@ -46,16 +46,19 @@ class QuantizeJob:
     """One conversion.
 
     onnx           a simplified model with static shapes, batch 1
-    output         where the ``.rknn`` goes
-    custom_string  stored readable in the ``.rknn``, under 1024 bytes
+    output         path of the ``.rknn``
+    target         chip, under rknn-toolkit2's name
+    input          of the model
+    custom_string  stored in the ``.rknn`` as readable text, under 1024 bytes
     dataset        list of calibration images, each exactly of the input's size; None builds FP16
-    evaluate       N×H×W×3 uint8 RGB saved by numpy.save, to run through the simulator; None runs nothing
+    algorithm      rknn-toolkit2's ``quantized_algorithm``
+    evaluate       N×H×W×3 uint8 RGB, saved by numpy.save, to run in the simulator; None runs nothing
     fp16           names of tensors whose layers stay in FP16, in a model that is otherwise quantized
-    ranges         the least range of some tensors, by name, whatever the calibration images show
-    shrinks        factors by which the ranges of some tensors are made smaller than what the images show
-    biases         tensors of ``onnx`` that are something else in the ``.rknn``: the values here, and those there
-    calibrated     folder for what the images show of ``onnx`` on ``target``: written where it is not there, else read,
-                   which is most of the time that a hybrid takes
+    ranges         minimum ranges of some tensors, by name, whatever the calibration images show
+    shrinks        factors below 1 for the ranges of some tensors, by name
+    biases         changed biases, by name: the values in ``onnx``, and the values for the ``.rknn``
+    calibrated     folder for the calibration of ``onnx`` on ``target``: read if it exists, otherwise written.
+                   Calibration is most of the time of a hybrid conversion
     analyze        measure every layer's error on the first calibration image
     """
 
@@ -77,8 +80,11 @@ class QuantizeJob:
 
 @dataclass(frozen=True)
 class LayerError:
-    """Cosine of one layer's output to FP32's on one image: with every layer before it quantized (``cumulative``), and
-    with that layer alone (``single``). Layers that the NPU computes as one are one, named after their last."""
+    """Cosine between one layer's output and FP32's, on one image.
+
+    ``cumulative`` has every layer up to this one quantized, ``single`` only this layer. Layers that the NPU computes as
+    one have the name of the last of them.
+    """
 
     name: str
     kind: str
@@ -88,8 +94,16 @@ class LayerError:
 
 @dataclass(frozen=True)
 class QuantizedModel:
-    """outputs: what the simulator says to ``Job.evaluate``, N first, in the model's order, float32. layers: their
-    errors in the order of computing, where they were asked for."""
+    """A converted model.
+
+    rknn         its file
+    outputs      of the simulator for ``QuantizeJob.evaluate``: float32, N first, in the model's order
+    seconds      by stage of the toolkit
+    peak_rss_mb  of the process
+    toolkit      version of rknn-toolkit2
+    warnings     of the toolkit, for people
+    layers       the error of each layer, in order of execution, if ``QuantizeJob.analyze``
+    """
 
     rknn: Path
     outputs: tuple[NDArray[np.float32], ...]
@@ -101,22 +115,27 @@ class QuantizedModel:
 
 
 def require_toolkit() -> None:
-    """Raise InputError where rknn-toolkit2 is not installed: better said before minutes of work than after."""
+    """Raise InputError if rknn-toolkit2 is not installed. Call this before minutes of work, not after."""
     if find_spec("rknn") is None:
-        raise InputError("rknn-toolkit2 is not installed here: run `make venv` (x86-64 Linux, Python 3.10-3.12)")
+        raise InputError(
+            "rknn-toolkit2 is not installed: run `make venv` (it needs x86-64 Linux and Python 3.10 to 3.12)"
+        )
 
 
 def quantize(
     job: QuantizeJob, log: Path, progress: Callable[[str, float], None] = lambda stage, seconds: None
 ) -> QuantizedModel:
-    """Run ``job``; everything the toolkit prints goes to ``log``. In one thread, which lives as long as its toolkit.
+    """Run ``job``; everything that the toolkit prints is written to ``log``.
 
-    ``progress`` hears each finished stage with its seconds, and during simulation ``ANSWERED`` with how many images are
-    done. InputError for a calibration list that does not fit the model, WorkError, naming stage and log, for everything
-    the toolkit can do wrong. An interrupted or failed run leaves neither process nor output behind.
+    Call this always from the same thread: the toolkit's process ends with the thread that started it. ``progress`` is
+    called with each finished stage and its seconds, and during simulation with ``ANSWERED`` and the number of finished
+    images. An interrupted or failed run leaves neither a process nor an output file.
+
+    Raises InputError if the calibration images do not fit the model, and WorkError, with the stage and the log, if the
+    toolkit fails.
     """
     if len(job.custom_string.encode()) >= CUSTOM_STRING_BYTES:
-        raise ValueError("custom string is too long for the .rknn")
+        raise ValueError(f"custom_string must be shorter than {CUSTOM_STRING_BYTES} bytes")
     if job.dataset is not None:
         _check_dataset(job.dataset, job.input)
     log.parent.mkdir(parents=True, exist_ok=True)
@@ -126,7 +145,7 @@ def quantize(
         (work / "job.json").write_text(json.dumps(asdict(partial), default=str), encoding="utf-8")
         stage, code = _run(work, log, progress)
         if code != 0:
-            raise WorkError(_explain(job, stage, code, log))
+            raise WorkError(_explain_failure(job, stage, code, log))
         result = json.loads((work / "result.json").read_text(encoding="utf-8"))
         with np.load(work / "outputs.npz") as arrays:
             outputs = tuple(arrays[f"{index}"] for index in range(len(arrays.files)))
@@ -149,33 +168,35 @@ def _absolute(job: QuantizeJob) -> QuantizeJob:
 
 
 def _check_dataset(dataset: Path, input: Input) -> None:
-    # The toolkit silently stretches an image of another size, and a squeezed face calibrates nothing.
+    # The toolkit silently stretches an image of another size, and a distorted face gives a wrong calibration.
     from rkface.runtime.vision.image import read_image
 
     for path in read_image_list(dataset):
         height, width = read_image(path).shape[:2]
         if (width, height) != (input.width, input.height):
             raise InputError(
-                f"{path} is {width}×{height}, the model takes {input.width}×{input.height}: calibrate again"
+                f"{path} is {width}×{height}, but the model takes {input.width}×{input.height}: make the calibration "
+                "set "
+                "again with `rkface calibrate`"
             )
 
 
 @dataclass(frozen=True)
 class _Toolkit:
-    """The process that has loaded the toolkit, and what it says."""
+    """The process that has loaded the toolkit, and the pipe with its messages."""
 
     process: subprocess.Popen[str]
-    says: TextIO
+    messages: TextIO
 
-    def order(self, work: Path, log: Path) -> None:
-        with suppress(BrokenPipeError):  # it has died, which ends what it says, too
+    def send_job(self, work: Path, log: Path) -> None:
+        with suppress(BrokenPipeError):  # it has died; then its messages end, too
             self._stdin.write(json.dumps({"work": str(work), "log": str(log.resolve())}) + "\n")
             self._stdin.flush()
 
     def end(self) -> None:
         kill_process(self.process)
-        with self.says, suppress(BrokenPipeError), self._stdin:
-            self.says.read()  # until whoever did its job is gone too
+        with self.messages, suppress(BrokenPipeError), self._stdin:
+            self.messages.read()  # until the fork that ran the job is gone, too
 
     @property
     def _stdin(self) -> IO[str]:
@@ -183,11 +204,11 @@ class _Toolkit:
         return self.process.stdin
 
 
-_toolkits: list[_Toolkit] = []  # one at most; it ends with us
+_toolkits: list[_Toolkit] = []  # at most one; it ends with this process
 
 
 def _toolkit(log: Path) -> _Toolkit:
-    """The one that runs, or a new one, which says in ``log`` if it cannot start."""
+    """The running toolkit process, or a new one, which writes to ``log`` if it cannot start."""
     if _toolkits and _toolkits[0].process.poll() is None:
         return _toolkits[0]
     reader, writer = os.pipe()
@@ -200,7 +221,7 @@ def _toolkit(log: Path) -> _Toolkit:
             stderr=subprocess.STDOUT,
             text=True,
             pass_fds=[writer],
-            cwd=log.parent,  # -m takes modules from the current folder: an onnx.py of the user's would be one
+            cwd=log.parent,  # -m imports modules from the current folder, such as a file onnx.py of the user
         )
     os.close(writer)
     _toolkits[:] = [_Toolkit(process, os.fdopen(reader, encoding="utf-8"))]
@@ -208,13 +229,13 @@ def _toolkit(log: Path) -> _Toolkit:
 
 
 def _run(work: Path, log: Path, progress: Callable[[str, float], None]) -> tuple[str, int]:
-    """Have the job in ``work`` done; returns the stage that it was in when it ended, and its exit status."""
+    """Run the job in ``work``; returns the stage in which it ended, and its exit status."""
     log.write_bytes(b"")
     toolkit = _toolkit(log)
     stage = "start"
     try:
-        toolkit.order(work, log)
-        for line in toolkit.says:
+        toolkit.send_job(work, log)
+        for line in toolkit.messages:
             name, value = line.split()
             if name == ENDED:
                 return stage, int(value)
@@ -232,22 +253,22 @@ def _run(work: Path, log: Path, progress: Callable[[str, float], None]) -> tuple
     return stage, toolkit.process.returncode
 
 
-def _explain(job: QuantizeJob, stage: str, code: int, log: Path) -> str:
+def _explain_failure(job: QuantizeJob, stage: str, code: int, log: Path) -> str:
     text = COLOR_CODES.sub("", log.read_text(encoding="utf-8", errors="replace"))
-    how = f"died of {signal.Signals(-code).name}" if code < 0 else "failed"
-    said = [line.strip() for line in text.splitlines() if re.match(r"\s*E |\S*(Error|Exception)\b", line)]
-    reason = f": {said[-1][:200]}" if said else ""
-    return f"rknn-toolkit2 {how} at {stage} of {job.onnx.name} for {job.target}{reason}; its log is {log}"
+    how = f"was killed by {signal.Signals(-code).name}" if code < 0 else "failed"
+    errors = [line.strip() for line in text.splitlines() if re.match(r"\s*E |\S*(Error|Exception)\b", line)]
+    reason = f": {errors[-1][:200]}" if errors else ""
+    return f"rknn-toolkit2 {how} at {stage} of {job.onnx.name} for {job.target}{reason}; see its log {log}"
 
 
 def _warnings(log: Path) -> Iterator[str]:
     text = COLOR_CODES.sub("", log.read_text(encoding="utf-8", errors="replace"))
     if OUTLIERS.search(text):
-        yield "the toolkit found outlier weights, which may cost accuracy (see the log)"
+        yield "the toolkit found outlier weights, which may reduce accuracy (see the log)"
 
 
 def _layer_errors(table: Path) -> Iterator[LayerError]:
-    """The lines of the toolkit's error_analysis.txt; what it fused into the next layer has no figures there."""
+    """The lines of the toolkit's error_analysis.txt. Layers that it fused with the next layer have no figures there."""
     for line in table.read_text(encoding="utf-8").splitlines():
         found = LAYER.match(line)
         if found and found[1] not in ("Input", "exDataConvert"):

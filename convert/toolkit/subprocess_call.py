@@ -1,4 +1,4 @@
-"""Run a function in a process of its own, so that the memory it took is given back before the toolkit starts."""
+"""Calls a function in a separate process, so that its memory is free again before the toolkit starts."""
 
 from __future__ import annotations
 
@@ -20,13 +20,12 @@ Answer = TypeVar("Answer")
 def call_in_subprocess(
     function: Callable[..., Answer], *arguments: Any, progress: Callable[[int, int], None], **options: Any
 ) -> Answer:
-    """``function(*arguments, progress=…, **options)`` in a fresh process; all of it has to be picklable, and
-    ``function`` importable there.
+    """Call ``function(*arguments, progress=progress, **options)`` in a new process, and return what it returns.
 
-    What it raises is raised here; WorkError where the process dies of something else. An interrupted wait leaves no
-    process behind.
+    Arguments and the result must be picklable, and ``function`` must be importable. An exception of ``function`` is
+    raised here; WorkError is raised if the process dies. An interrupted call leaves no process behind.
     """
-    # Not multiprocessing's own processes: they run the caller's main script again, whatever it does.
+    # Not multiprocessing.Process: it runs the main script of the caller again, whatever that script does.
     ours, theirs = Pipe()
     command = [sys.executable, "-m", __name__, str(theirs.fileno()), str(os.getpid())]
     with ours, child_process(command, pass_fds=[theirs.fileno()]) as worker:
@@ -43,10 +42,13 @@ def call_in_subprocess(
                     raise value
         except (EOFError, ConnectionError):
             status = worker.wait()
-            raise WorkError(f"{function.__name__} died (exit status {status}): is the memory full?") from None
+            raise WorkError(
+                f"the process for {function.__name__} died (exit status {status}): is the memory full?"
+            ) from None
 
 
-def _work(channel: Connection) -> None:
+def _serve(channel: Connection) -> None:
+    """The other end: run one call and send its progress and its result."""
     sys.path[:], task = channel.recv()
     try:
         function, arguments, options = pickle.loads(task)
@@ -59,4 +61,4 @@ def _work(channel: Connection) -> None:
 
 if __name__ == "__main__":
     die_with_parent(int(sys.argv[2]))
-    _work(Connection(int(sys.argv[1])))
+    _serve(Connection(int(sys.argv[1])))

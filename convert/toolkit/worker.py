@@ -1,6 +1,7 @@
-"""The process in which rknn-toolkit2 runs, started by ``quantize``: the one file that imports it.
+"""The process in which rknn-toolkit2 runs, started by ``quantize``. No other file imports the toolkit.
 
-It loads the toolkit and does each job in a copy of itself: what a job leaves in memory, or breaks, ends with the copy.
+It loads the toolkit and runs each job in a fork of itself: whatever a job leaves in memory, or breaks, ends with the
+fork.
 """
 
 from __future__ import annotations
@@ -25,32 +26,33 @@ from ..image_lists import read_image_list
 from .child_process import die_with_parent
 from .quantize import ANALYSIS, ANSWERED, ENDED
 
-# What step 1 of the toolkit's hybrid quantization writes, as it calls them behind the name of the model.
+# The files that step 1 of the toolkit's hybrid quantization writes; it puts the name of the model instead of "step1".
 CALIBRATED = MODEL, DATA, CONFIGURATION = "step1.model", "step1.data", "step1.quantization.cfg"
-SAME_BIAS = 1e-3  # of a layer's largest bias
-PROGRESS_EVERY = 20  # images between two words on how many the simulator has answered to
+SAME_BIAS = 1e-3  # largest difference between equal biases, as a share of a layer's largest bias
+PROGRESS_EVERY = 20  # simulated images between two progress messages
 
 
-class _Failed(Exception):
-    pass
+class _ToolkitError(Exception):
+    """A call of the toolkit failed. The message is in the log."""
 
 
 def serve(channel: int, parent: int) -> None:
-    """Do the jobs that stdin names, a line of JSON each, and tell ``channel`` how they go."""
+    """Run the jobs that arrive on stdin, a line of JSON each, and write their progress to the pipe ``channel``."""
     die_with_parent(parent)
     import rknn.api  # noqa: F401
 
     here = os.getpid()
     for line in sys.stdin:
-        order = json.loads(line)
-        copy = os.fork()
-        if copy == 0:
-            os._exit(_run_job_in(Path(order["work"]), Path(order["log"]), channel, here))
-        _, status = os.waitpid(copy, 0)
+        request = json.loads(line)
+        fork = os.fork()
+        if fork == 0:
+            os._exit(_run_job_in(Path(request["work"]), Path(request["log"]), channel, here))
+        _, status = os.waitpid(fork, 0)
         os.write(channel, f"{ENDED} {os.waitstatus_to_exitcode(status)}\n".encode())
 
 
 def _run_job_in(folder: Path, log: Path, channel: int, parent: int) -> int:
+    """Run the job in ``folder`` with all output in ``log``; returns the exit status."""
     try:
         die_with_parent(parent)
         os.chdir(folder)
@@ -68,6 +70,7 @@ def _run_job_in(folder: Path, log: Path, channel: int, parent: int) -> int:
 
 
 def run_job(raw: dict[str, Any], channel: int) -> None:
+    """Convert and simulate as the QuantizeJob ``raw`` says; results are written to the current folder."""
     from rknn.api import RKNN
 
     seconds: dict[str, float] = {}
@@ -76,7 +79,7 @@ def run_job(raw: dict[str, Any], channel: int) -> None:
         start = time.perf_counter()
         result = call()
         if isinstance(result, int) and result != 0:
-            raise _Failed(f"{name} returned {result}")
+            raise _ToolkitError(f"{name} returned {result}")
         seconds[name] = seconds.get(name, 0) + time.perf_counter() - start
         return result
 
@@ -104,7 +107,7 @@ def run_job(raw: dict[str, Any], channel: int) -> None:
         if not calibrated.is_dir():
             stage("build", lambda: rknn.hybrid_quantization_step1(dataset=raw["dataset"]))
             _keep_calibration(Path(raw["onnx"]).stem, calibrated)
-        rknn.release()  # the second step wants a fresh object
+        rknn.release()  # the second step needs a new object
         rknn = RKNN(verbose=False)
         files = stage("build", lambda: _configure_step2(calibrated, raw))
         stage("build", lambda: rknn.hybrid_quantization_step2(*files))
@@ -125,7 +128,7 @@ def run_job(raw: dict[str, Any], channel: int) -> None:
 
 
 def _keep_calibration(stem: str, folder: Path) -> None:
-    """Move what step 1 of the toolkit's hybrid quantization left here to ``folder``."""
+    """Move the files that step 1 of the toolkit's hybrid quantization wrote to ``folder``."""
     new = Path("step1")
     new.mkdir()
     for name in CALIBRATED:
@@ -134,7 +137,8 @@ def _keep_calibration(stem: str, folder: Path) -> None:
 
 
 def _configure_step2(calibrated: Path, raw: dict[str, Any]) -> tuple[str, str, str]:
-    """What step 1 left in ``calibrated``, changed for step 2 as the job ``raw`` has it."""
+    """The paths of step 1's files in ``calibrated``, changed for step 2 as the job ``raw`` says: model, data and
+    configuration."""
     from ruamel.yaml import YAML
 
     fp16, ranges, shrinks = raw["fp16"], raw["ranges"], raw["shrinks"]
@@ -143,14 +147,15 @@ def _configure_step2(calibrated: Path, raw: dict[str, Any]) -> tuple[str, str, s
     tensors = configuration["quantize_parameters"]
     configuration["custom_quantize_layers"] = {name: "float16" for name in fp16 if name in tensors}
     if fp16 and not configuration["custom_quantize_layers"]:
-        raise _Failed("the toolkit knows none of the layers that should stay in FP16")
+        raise _ToolkitError("the toolkit knows no layer of those that should stay in FP16")
     for name, factor in shrinks.items():
         for tensor in (name, f"{name}_int8"):
             for end in ("min", "max"):
                 if tensor in tensors:
                     tensors[tensor][end] = [value * factor for value in tensors[tensor][end]]
     for name, (low, high) in ranges.items():
-        # The toolkit computes a Sigmoid before it moves data, and calls what it then moves NAME_sw: probabilities.
+        # The toolkit swaps a Sigmoid with a move of data before it. The swapped tensor, NAME_sw, contains
+        # probabilities.
         for tensor, most in ((name, high), (f"{name}_int8", high), (f"{name}_sw", 1.0)):
             if tensor in tensors:
                 tensors[tensor]["min"] = [min(value, low) for value in tensors[tensor]["min"]]
@@ -161,8 +166,10 @@ def _configure_step2(calibrated: Path, raw: dict[str, Any]) -> tuple[str, str, s
 
 
 def _with_biases(model: Path, biases: Mapping[str, Sequence[Sequence[float]]]) -> Path:
-    """Step 1's ``model``, an ONNX file, with other ``biases``: from the values of the first kind to the second. Those
-    that the toolkit has folded into something else stay as they are, which the log tells."""
+    """Step 1's ``model``, an ONNX file, with other ``biases``: name → (the values now, the values to write).
+
+    A bias that the toolkit has changed in another way is left unchanged, and the log says so.
+    """
     proto = onnx.load(str(model))
     tensors = {tensor.name: tensor for tensor in proto.graph.initializer}
     for name, (before, after) in biases.items():
@@ -171,7 +178,7 @@ def _with_biases(model: Path, biases: Mapping[str, Sequence[Sequence[float]]]) -
             None if now is None else _replaced_bias(now, np.asarray(before, np.float32), np.asarray(after, np.float32))
         )
         if new is None:
-            print(f"{name} is not in the calibrated model as it was in the ONNX: it keeps the bias of INT8")
+            print(f"{name}: the toolkit has changed this bias: it stays as tuned for INT8")
         else:
             tensors[name].CopyFrom(onnx.numpy_helper.from_array(new, name))
     onnx.save(proto, MODEL)
@@ -181,8 +188,11 @@ def _with_biases(model: Path, biases: Mapping[str, Sequence[Sequence[float]]]) -
 def _replaced_bias(
     now: NDArray[np.float32], before: NDArray[np.float32], after: NDArray[np.float32]
 ) -> NDArray[np.float32] | None:
-    """The bias ``now``, once ``before``, as it would be had it been ``after``; None where the toolkit did more to it
-    than silence channels that hardly speak and add what they said to the biases of the next layer."""
+    """The bias ``now``, which was ``before``, with the change from ``before`` to ``after`` applied.
+
+    The toolkit removes channels that are nearly constant, and adds their value to the biases of the next layer. Returns
+    None if it changed the bias in any other way.
+    """
     if now.size != before.size:
         return None
     flat = now.reshape(-1)
@@ -195,13 +205,13 @@ def _replaced_bias(
 
 def _simulate(rknn: Any, evaluate: str, channel: int) -> list[NDArray[np.float32]]:
     if rknn.init_runtime() != 0:
-        raise _Failed("the simulator did not start")
+        raise _ToolkitError("the simulator did not start")
     runs = []
     for image in np.load(evaluate, mmap_mode="r"):
-        # uint8 NHWC: the toolkit applies mean and std itself, exactly as the board will.
+        # uint8 NHWC: the toolkit applies mean and std itself, exactly as on a board.
         outputs = rknn.inference(inputs=[np.asarray(image)[None]], data_format=["nhwc"])
         if outputs is None:
-            raise _Failed("the simulator returned nothing")
+            raise _ToolkitError("the simulator returned nothing")
         runs.append([np.asarray(array, np.float32) for array in outputs])
         if len(runs) % PROGRESS_EVERY == 0:
             os.write(channel, f"{ANSWERED} {len(runs)}\n".encode())
@@ -212,7 +222,7 @@ def _write_result(seconds: dict[str, float]) -> None:
     import resource
     from importlib.metadata import version
 
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024  # Linux counts in KiB
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024  # Linux counts KiB
     result = {"seconds": seconds, "peak_rss_mb": peak, "toolkit": version("rknn-toolkit2")}
     Path("result.json").write_text(json.dumps(result), encoding="utf-8")
 

@@ -1,8 +1,9 @@
-"""Channels that share an INT8 scale made alike, and FP32 none the wiser.
+"""Equalizes channels that share an INT8 scale, without changing what the model computes in FP32.
 
-An activation has one INT8 scale for all its channels, so that quiet ones get few of its 256 steps. A positive factor on
-channel c passes through ReLU, PReLU and additions; it is put into the layer before and taken out of the one behind
-("Data-Free Quantization Through Weight Equalization and Bias Correction", Nagel et al., arXiv 1906.04721).
+An activation has one INT8 scale for all its channels, so channels with small values use only a few of its 256 steps. A
+positive factor on a channel passes through ReLU, PReLU and additions: the layer before is multiplied by it, and the
+layer after is divided by it ("Data-Free Quantization Through Weight Equalization and Bias Correction", Nagel et al.,
+arXiv 1906.04721).
 """
 
 from __future__ import annotations
@@ -18,34 +19,44 @@ from .observe import ObservedTensor
 
 ACTIVATIONS = ("Relu", "PRelu", "LeakyRelu", "Clip")
 PASSES = (*ACTIVATIONS, "Add")
-CLIP_ROOM = 2.0  # a channel is scaled so far that Clip begins at twice the largest value observed: never, in practice
-MAX_FACTOR = 64.0  # a channel that hardly ever speaks would be scaled to infinity
-# How far towards alike where a full convolution reads: its kernel has scales for output channels, not for input ones,
-# and loses what the activation gains; and a channel made loud has no room left for faces that calibration did not show.
-# A part of the way shares the loss out (SmoothQuant, arXiv 2211.10438, section 4); how far: docs/accuracy.md.
+CLIP_ROOM = 2.0  # after scaling, the limit of a Clip is at least twice the largest observed value of a channel
+MAX_FACTOR = 64.0  # the factor of a channel that is nearly always 0 would be infinite
+# How far to equalize if a full convolution reads the tensor. Its kernel has one scale for each output channel, and none
+# for input channels, so it loses what the activation gains; and a scaled channel has no room left for faces that the
+# calibration images do not show. A partial strength balances the two (SmoothQuant, arXiv 2211.10438, section 4); the
+# value is from docs/accuracy.md.
 PARTIAL_STRENGTH = 0.25
 
 
 @dataclass
 class ChannelGroup:
-    """Tensors of the same channels: activations and sums between the layers that make and those that read them."""
+    """Tensors that share their channels: activations and sums between the layers that compute and those that read them.
+
+    makers   nodes that compute the channels
+    readers  nodes that read them
+    top      the lowest limit of a Clip among them
+    closed   no other node computes or reads the tensors
+    """
 
     tensors: list[str] = field(default_factory=list)
     makers: list[Any] = field(default_factory=list)
     readers: list[Any] = field(default_factory=list)
     top: float = np.inf
-    closed: bool = True  # nobody else makes or reads it
+    closed: bool = True
 
 
 def equalize(proto: Any, seen: dict[str, ObservedTensor], strength: float = PARTIAL_STRENGTH) -> dict[str, Floats]:
-    """Scale channels in place, all the way where depthwise convolutions and BatchNormalizations alone read them (free:
-    these have a scale for each channel), by the power ``strength`` where full convolutions do. Returns the factors, C
-    each, by tensor."""
+    """Scale the channels of ``proto`` in place, and return the factors (C float32) by tensor.
+
+    ``seen`` are the measured tensors by name. Channels that only depthwise convolutions and BatchNormalizations read
+    are equalized completely: these have a scale for each channel, so it costs nothing. If full convolutions read them,
+    the factors are raised to the power ``strength``.
+    """
     graph = EditableGraph(proto)
     scales: dict[str, Floats] = {}
     for group in _groups(graph, seen):
         free = all(node.op_type == "BatchNormalization" or graph.is_depthwise(node) for node in group.readers)
-        # The NPU computes a layer and its activation as one: what lies between them has no scale.
+        # The NPU computes a layer and its activation function as one: a tensor between them has no scale.
         kept = [name for name in group.tensors if not _is_fused(graph, name)]
         reaches = [seen[name].reach for name in kept]
         if len({len(reach) for reach in reaches}) != 1:
@@ -62,17 +73,19 @@ def equalize(proto: Any, seen: dict[str, ObservedTensor], strength: float = PART
 
 
 def _factors(reaches: list[Floats], top: float, strength: float) -> Floats:
-    """By how much each channel may grow: towards the loudest one, as far as the Clip at ``top`` leaves room. Where
-    several tensors share the factors, a channel counts as loud as it is in any of them."""
-    loud = np.max([reach / max(float(reach.max()), 1e-30) for reach in reaches], axis=0)
-    wanted = np.divide(1.0, loud, out=np.ones_like(loud), where=loud > 0) ** strength
+    """The factor of each channel (1 or greater): towards the largest channel, within the limit ``top`` of a Clip.
+
+    If several tensors share the factors, the largest relative magnitude of a channel in any of them counts.
+    """
+    relative = np.max([reach / max(float(reach.max()), 1e-30) for reach in reaches], axis=0)
+    wanted = np.divide(1.0, relative, out=np.ones_like(relative), where=relative > 0) ** strength
     reach = np.max(reaches, axis=0)
     room = np.divide(top / CLIP_ROOM, reach, out=np.full_like(reach, np.inf), where=reach > 0)
     return np.asarray(np.maximum(np.minimum(np.minimum(wanted, MAX_FACTOR), room), 1.0), np.float32)
 
 
 def _groups(graph: EditableGraph, seen: dict[str, ObservedTensor]) -> Iterable[ChannelGroup]:
-    """The closed groups of tensors, in the order of the nodes."""
+    """The closed groups of tensors, in node order."""
     group_of: dict[str, ChannelGroup] = {}
     for name, node in graph.makers.items():
         group = group_of.setdefault(name, ChannelGroup())
@@ -117,7 +130,7 @@ def _is_fused(graph: EditableGraph, name: str) -> bool:
 
 
 def _passes(graph: EditableGraph, node: Any) -> bool:
-    """Whether a positive factor on a channel comes out of ``node`` as it went in."""
+    """Whether a positive factor on a channel passes through ``node`` unchanged."""
     if node.op_type == "Add":
         return not any(name in graph.weights for name in node.input)
     if node.op_type == "Clip":

@@ -1,4 +1,4 @@
-"""What flows through a model while it looks at calibration images: the range and the mean of every channel."""
+"""Measures the activations of a model on calibration images: the range and the mean of every channel."""
 
 from __future__ import annotations
 
@@ -19,7 +19,11 @@ WATCHED = ("Conv", "Gemm", "BatchNormalization", "Relu", "PRelu", "LeakyRelu", "
 
 @dataclass(frozen=True)
 class ObservedTensor:
-    """One tensor, over all images. ``low`` and ``high``: C float32, by channel; ``mean``: C×H×W or C float64."""
+    """One tensor, over all images.
+
+    low, high  C float32: the range of each channel
+    mean       C×H×W or C float64
+    """
 
     low: NDArray[np.float32]
     high: NDArray[np.float32]
@@ -32,7 +36,7 @@ class ObservedTensor:
 
     @property
     def range(self) -> tuple[float, float]:
-        """Of the whole tensor, with 0 between, as INT8 has it."""
+        """(low, high) of the whole tensor, extended to contain 0, as INT8 needs it."""
         return min(float(self.low.min()), 0.0), max(float(self.high.max()), 0.0)
 
     def scaled(self, by: NDArray[np.float32]) -> ObservedTensor:
@@ -48,8 +52,8 @@ def observe_tensors(
     scratch: Path,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> dict[str, ObservedTensor]:
-    """Run ``model`` (a ModelProto, batch 1) on ``images`` (N×H×W×3 uint8 RGB) and watch what every layer makes and
-    what every Conv and Gemm is fed, the input among it. ``scratch`` names a file to write and remove."""
+    """Run ``model`` (a ModelProto, batch 1) on ``images`` (N×H×W×3 uint8 RGB) and measure the output of every layer and
+    the input of every Conv and Gemm, by name. ``scratch`` is a file to write and to delete."""
     weights = {tensor.name for tensor in model.graph.initializer}
     made = {name for node in model.graph.node if node.op_type in WATCHED for name in node.output}
     read = {node.input[0] for node in model.graph.node if node.op_type in ("Conv", "Gemm")}
@@ -57,7 +61,7 @@ def observe_tensors(
     seen: dict[str, ObservedTensor] = {}
     for index, values in enumerate(watch_tensors(model, input, names, images, scratch)):
         for name, value in values.items():
-            seen[name] = _and(seen.get(name), value, index)
+            seen[name] = _merge(seen.get(name), value, index)
         progress(index + 1, len(images))
     return seen
 
@@ -65,9 +69,9 @@ def observe_tensors(
 def watch_tensors(
     model: Any, input: Input, names: Sequence[str], images: NDArray[np.uint8], scratch: Path
 ) -> Iterator[dict[str, NDArray[np.float32]]]:
-    """What ``input`` and the tensors ``names`` hold, without their first axis of 1, image by image.
+    """For each image, the values of ``input`` and of the tensors ``names``, without the batch axis.
 
-    Models are under 2 GB here, protobuf's limit.
+    ``scratch`` is a file to write and to delete. Models must be under 2 GB, protobuf's limit.
     """
     if not names:
         return
@@ -88,7 +92,7 @@ def watch_tensors(
         scratch.unlink(missing_ok=True)
 
 
-def _and(before: ObservedTensor | None, values: NDArray[np.float32], images: int) -> ObservedTensor:
+def _merge(before: ObservedTensor | None, values: NDArray[np.float32], images: int) -> ObservedTensor:
     flat = values.reshape(len(values), -1)
     low, high = flat.min(axis=1), flat.max(axis=1)
     if before is None:

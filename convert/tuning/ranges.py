@@ -1,6 +1,6 @@
-"""Ranges that are known without looking: a detector's scores are probabilities, whatever the calibration photos show.
+"""Ranges that are known without measuring: a detector's scores are probabilities, whatever the calibration photos show.
 
-Photos show large faces. The finest stride, which answers for small ones, then never sees a high score, its INT8 range
+Photos show large faces. The finest stride, which detects small faces, then never has a high score, so its INT8 range
 ends below the threshold, and every small face is lost (measured: docs/accuracy.md).
 """
 
@@ -8,13 +8,16 @@ from __future__ import annotations
 
 from typing import Any
 
-LOGIT = 4.0  # a score of 0.98; calibration may have seen higher ones
+LOGIT = 4.0  # a score of 0.98; the calibration images may contain higher scores
 MOVES = ("Reshape", "Transpose", "Flatten", "Squeeze", "Unsqueeze")
 
 
 def score_ranges(proto: Any) -> dict[str, tuple[float, float]]:
-    """For every Sigmoid of a ModelProto that only moves of data separate from an output: the least range of its
-    output, and of the tensors before it back to the layer that makes them, by name."""
+    """Minimum ranges (low, high) for the scores of a detector, by name of the tensor.
+
+    A score is the output of a Sigmoid that is followed only by moves of data. The result contains the tensors from the
+    layer that computes the logits to the model's output.
+    """
     makers = {name: node for node in proto.graph.node for name in node.output}
     outputs = {output.name for output in proto.graph.output}
     found: dict[str, tuple[float, float]] = {}

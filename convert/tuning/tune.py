@@ -1,9 +1,9 @@
-"""A model → one that INT8 changes less: channels that share a scale made alike (equalize.py), the bias of rounding
-taken out, and ranges that are worth their steps (clip.py).
+"""Changes a model so that INT8 changes it less: it equalizes channels (equalize.py), corrects the bias that rounding
+adds, and chooses smaller ranges (clip.py).
 
-The first two after "Data-Free Quantization Through Weight Equalization and Bias Correction" (Nagel et al., arXiv
-1906.04721), with ranges and means observed on calibration images instead of estimated from BatchNormalization. The NPU
-runs exactly as many operations as before.
+The first two follow "Data-Free Quantization Through Weight Equalization and Bias Correction" (Nagel et al., arXiv
+1906.04721), but with ranges and means measured on calibration images instead of estimated from BatchNormalization. The
+NPU runs exactly as many operations as before.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ from .clip import RangeHistograms
 from .equalize import equalize
 from .observe import ObservedTensor, observe_tensors, watch_tensors
 
-IMAGES = 32  # enough for means and ranges: a MobileFaceNet comes to a mean cosine of 0.998 with 8 to 42 faces
+IMAGES = 32  # enough for means and ranges: a MobileFaceNet reaches a mean cosine of 0.998 with 8 to 42 faces
 
 
 @dataclass(frozen=True)
 class BiasCorrection:
-    """The bias of a layer: the name of its tensor, what it was, and what it is now."""
+    """A corrected bias of a layer: the name of its tensor, and its values before and after."""
 
     tensor: str
     before: Floats
@@ -41,8 +41,14 @@ class BiasCorrection:
 
 @dataclass(frozen=True)
 class TunedModel:
-    """``equalized`` channels were scaled (``difference`` is what that changed in FP32), the layers of these outputs had
-    their bias ``corrected``; ``shrinks``: by how much the toolkit's range of some tensors is to be made smaller."""
+    """A tuned model.
+
+    path        its ONNX file
+    equalized   number of scaled channels
+    corrected   the corrected biases, by output of the layer
+    difference  what equalizing changed in FP32, as ``max_difference`` defines it
+    shrinks     factors below 1 for the toolkit's range of some tensors, by name
+    """
 
     path: Path
     equalized: int
@@ -60,11 +66,11 @@ def tune(
     clip: bool = False,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> TunedModel:
-    """Write the model at ``model`` to ``target``, changed for w8a8 with the toolkit's ``normal`` ranges.
+    """Write ``model`` to ``target``, tuned for w8a8 with the toolkit's ``normal`` ranges.
 
-    The first 32 images that ``dataset`` lists are looked at; ``progress`` hears how many are done. Where equalizing
-    changes what FP32 computes by more than 1e-4 of an output's largest value (at least 1), it is left out. ``clip``
-    looks a second time, for ranges: not on a detector, to which a face is the rare large value.
+    The first 32 images of the list ``dataset`` are used; ``progress`` gets the number of finished images. Equalizing is
+    left out if it changes what FP32 computes by more than 1e-4 of an output's largest value (at least 1). ``clip``
+    chooses smaller ranges. Do not use it on a detector, where the rare large values are the faces.
     """
     proto = onnx.load(str(model))
     images = to_rgb(read_image(path) for path in read_image_list(dataset)[:IMAGES])
@@ -80,7 +86,7 @@ def tune(
     onnx.save(equal, str(target))
     shrinks: dict[str, float] = {}
     if clip:
-        besides = {input.name, *(output.name for output in proto.graph.output)}  # outputs keep theirs
+        besides = {input.name, *(output.name for output in proto.graph.output)}  # outputs keep their ranges
         counts = RangeHistograms({name: one.range for name, one in seen.items() if name not in besides})
         for values in watch_tensors(equal, input, counts.names, images, target.with_suffix(".clipped.onnx")):
             counts.add(values)
@@ -89,10 +95,10 @@ def tune(
 
 
 def correct_bias(proto: Any, seen: dict[str, ObservedTensor]) -> dict[str, BiasCorrection]:
-    """Take out of every Conv's and Gemm's bias, in place, what rounding its weights adds on average; returns what was
-    done, by the layer's output.
+    """Correct the bias of every Conv and Gemm, in place, for the mean error that rounding its weights adds.
 
-    Rounding turns W into W + e, and the output's mean moves by e · E[x], which is known (section 4.2 of the paper).
+    Rounding turns W into W + e, which shifts the mean of the output by e · E[x] (section 4.2 of the paper). Returns the
+    corrections, by output of the layer.
     """
     graph = EditableGraph(proto)
     corrected: dict[str, BiasCorrection] = {}
@@ -109,7 +115,7 @@ def correct_bias(proto: Any, seen: dict[str, ObservedTensor]) -> dict[str, BiasC
 
 
 def _mean_shift(node: Any, weights: Floats, mean: NDArray[np.float64]) -> Floats | None:
-    """How far rounding ``weights`` moves the mean of each output channel; None for what we cannot follow."""
+    """How much rounding ``weights`` shifts the mean of each output channel; None for a node of an unknown form."""
     options = {one.name: onnx.helper.get_attribute_value(one) for one in node.attribute}
     if node.op_type == "Gemm":
         usual = {"transA": 0, "transB": 1, "alpha": 1.0, "beta": 1.0}
@@ -127,7 +133,7 @@ def _mean_shift(node: Any, weights: Floats, mean: NDArray[np.float64]) -> Floats
 
 
 def _mean_patch(mean: NDArray[np.float64], kernel: Sequence[int], options: dict[str, Any]) -> NDArray[np.float64]:
-    """C×kh×kw: the mean, over all output positions, of what each cell of the kernel is laid on."""
+    """C×kh×kw: for each cell of the kernel, the mean of its inputs over all output positions."""
     top, left, bottom, right = options.get("pads", [0, 0, 0, 0])
     strides, dilations = options.get("strides", [1, 1]), options.get("dilations", [1, 1])
     padded = np.pad(mean, ((0, 0), (top, bottom), (left, right)))
@@ -144,8 +150,11 @@ def _mean_patch(mean: NDArray[np.float64], kernel: Sequence[int], options: dict[
 
 
 def round_weights(weights: Floats) -> Floats:
-    """``weights`` (output channels first) as rknn-toolkit2's w8a8 keeps them: asymmetric, 8 bits, a scale for each
-    output channel. Found by comparing with the simulator, layer by layer: symmetric rounding is farther off in each."""
+    """``weights`` (output channels first), rounded as rknn-toolkit2's w8a8 does it: asymmetric, 8 bits, with a scale
+    for each output channel.
+
+    Found by comparing with the simulator, layer by layer: symmetric rounding differs more in every layer.
+    """
     flat = weights.reshape(len(weights), -1)
     low, high = np.minimum(flat.min(axis=1, keepdims=True), 0), np.maximum(flat.max(axis=1, keepdims=True), 0)
     scale = np.maximum((high - low) / 255, np.finfo(np.float32).tiny)

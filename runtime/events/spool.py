@@ -23,8 +23,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..errors import InputError
-from ..fresh import sync
+from ..core.atomic import sync
+from ..core.errors import InputError
 
 SET_SINCE = 1_735_689_600  # 2025-01-01: a wall clock that is behind this was never set
 SEGMENTS = 8  # that a full spool is divided into, by bytes and by age: what is dropped at once is an eighth

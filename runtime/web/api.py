@@ -13,16 +13,16 @@ import numpy as np
 from fastapi import APIRouter, Depends, HTTPException, Query, Request, Response
 from fastapi.concurrency import run_in_threadpool
 
-from ..appearance import Match
-from ..enroll import Verdict
-from ..errors import InputError
-from ..forgetting import Forgotten
-from ..guide import Guidance
-from ..image import decode_image
-from ..person import Person
-from .bodies import Credentials, Known, Logged, Merged, Renamed, Seen, SignIn, StoredSample
-from .guard import Access
-from .service_protocol import CameraHealth, Health, Service, Setting
+from ..core.errors import InputError
+from ..enrollment.enroll import Verdict
+from ..enrollment.guidance import Guidance
+from ..gallery.match import Match
+from ..gallery.people import Person
+from ..service.console_protocol import CameraHealth, Health, Service, Setting
+from ..service.erasure import Forgotten
+from ..vision.image import decode_image
+from .access import Access
+from .schemas import Credentials, Known, Logged, Merged, Renamed, Seen, SignIn, StoredSample
 
 MOST_PIXELS = 50_000_000  # of an uploaded photo: 150 MB while it is looked at, one at a time
 PNG: dict[int | str, dict[str, Any]] = {200: {"content": {"image/png": {}}}}

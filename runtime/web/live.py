@@ -17,11 +17,11 @@ from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
-from ..scheduler import Frame
-from ..watch import Present
+from ..inference.scheduler import Frame
+from ..service.console_protocol import Service
+from ..tracking.watcher import Present
+from .access import Access
 from .api import ABSENT, Served, camera_of
-from .guard import Access
-from .service_protocol import Service
 
 WIDEST = 1280  # pixels of a picture on the page
 QUALITY = 80  # of its JPEG

@@ -20,12 +20,12 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import FileResponse, PlainTextResponse
 from fastapi.staticfiles import StaticFiles
 
-from ..errors import InputError, RkfaceError
+from ..core.errors import InputError, RkfaceError
+from ..service.console_protocol import Service
 from . import api, live
+from .access import LOOPBACK, Access, Guard
 from .connection import Connection, Entrance
-from .guard import LOOPBACK, Access, Guard
 from .password import Passwords, read_password, read_token
-from .service_protocol import Service
 
 STATIC = Path(__file__).parent / "static"
 CONNECTIONS = 64

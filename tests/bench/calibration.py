@@ -39,13 +39,13 @@ from rkface.convert.recipe import NORMAL, TUNED, Recipe
 from rkface.convert.simplify import fix_input, simplify
 from rkface.convert.toolkit.quantize import QuantizeJob, quantize
 from rkface.convert.tuning.tune import tune
-from rkface.runtime.vision.align import align
 from rkface.runtime.backends.reference import ReferenceBackend, open_reference
-from rkface.runtime.vision.bare_onnx import open_detector
 from rkface.runtime.core.bundle import Input
+from rkface.runtime.core.faces import Faces
+from rkface.runtime.vision.align import align
+from rkface.runtime.vision.bare_onnx import open_detector
 from rkface.runtime.vision.detect import Detector
 from rkface.runtime.vision.embed import Embedder
-from rkface.runtime.core.faces import Faces
 from rkface.runtime.vision.quality import measure
 
 DEMO = Path(__file__).resolve().parents[2] / "convert/demo/recognizer.onnx"

@@ -84,8 +84,8 @@ def prepare(work: Path, count: int) -> dict[str, float]:
     from rkface.convert.demo.models import export_iresnet50
     from rkface.convert.demo.render import CALIBRATE, write_photos
     from rkface.convert.tuning.tune import tune
-    from rkface.runtime.vision.bare_onnx import open_detector
     from rkface.runtime.core.bundle import Input
+    from rkface.runtime.vision.bare_onnx import open_detector
     from rkface.runtime.vision.detect import Detector
 
     print("  exporting IResNet-50, rendering photos …", file=sys.stderr, flush=True)

@@ -17,10 +17,7 @@ from events.mosquitto import PACKAGES, Mosquitto
 from events.world import event
 
 from rkface.boards.twin.ingredients import MissingError, unpacked
-from rkface.runtime.events.mqtt import Broker, Mqtt
-from rkface.runtime.events.delivery import Delivery
-from rkface.runtime.events.spool import Spool
-from rkface.runtime.events.webhook import Webhook
+from rkface.runtime.events import Broker, Delivery, Mqtt, Spool, Webhook
 from rkface.runtime.inference.machine import read_machine
 
 EVENTS = 500

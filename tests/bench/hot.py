@@ -19,9 +19,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from rkface.runtime.vision.align import TEMPLATE, align
 from rkface.runtime.backends.reference import Tensor
 from rkface.runtime.core.bundle import Input, Output
+from rkface.runtime.vision.align import TEMPLATE, align
 from rkface.runtime.vision.detect import MEAN, STD, STRIDES, Canvas, Detector, decode, levels, suppress
 from rkface.runtime.vision.embed import unit
 

@@ -29,10 +29,10 @@ from rkface.convert.demo.background import background
 from rkface.convert.evaluate.parity import compare_faces, match_boxes
 from rkface.convert.mosaic import make_mosaics
 from rkface.convert.simplify import fix_input, simplify
-from rkface.runtime.vision.bare_onnx import open_detector
-from rkface.runtime.vision.detect import Detector
 from rkface.runtime.core.faces import Faces
 from rkface.runtime.core.progress import Stage, stage
+from rkface.runtime.vision.bare_onnx import open_detector
+from rkface.runtime.vision.detect import Detector
 
 CAMERA = (1920, 1080)
 WHOLE = (640, 640)

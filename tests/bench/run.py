@@ -29,19 +29,19 @@ import numpy as np
 from hot import INPUT, OUTPUTS, answers
 from numpy.typing import NDArray
 
-from rkface.runtime.vision import embed
-from rkface.runtime.service import service
-from rkface.runtime.core.bundle import Input, Manifest, Model, Output, Source, Thresholds
 from rkface.runtime.cameras.camera import Camera
+from rkface.runtime.core.bundle import Input, Manifest, Model, Output, Source, Thresholds
+from rkface.runtime.core.progress import stage
 from rkface.runtime.gallery.gallery import Gallery
-from rkface.runtime.service.startup import detect_doubtful
 from rkface.runtime.gallery.people import Sample, embedding_identity
 from rkface.runtime.inference.pipeline import open_bundle
-from rkface.runtime.core.progress import stage
 from rkface.runtime.inference.scheduler import Scheduler
-from rkface.runtime.service.settings import DAY, CameraSettings, Events, Keep, Settings
-from rkface.runtime.service.health import resident
+from rkface.runtime.service import service
 from rkface.runtime.service.camera_worker import View
+from rkface.runtime.service.health import resident
+from rkface.runtime.service.settings import DAY, CameraSettings, Events, Keep, Settings
+from rkface.runtime.service.startup import detect_doubtful
+from rkface.runtime.vision import embed
 
 PEOPLE, DIMENSIONS, WIDTH, HEIGHT = 1000, 512, 640, 360
 NOBODY, KNOWN, STRANGER = 0, 90, 160  # gray level of the picture: who the stand-ins say is there
@@ -168,9 +168,9 @@ def day(hours: float, folder: Path, cameras: int = 1) -> list[dict[str, float]]:
 
 
 RUN = (
-    "import sys; from rkface.runtime import cli, run_command;"
-    "cli.entry_points = lambda group: [type('E', (), {'name': 'run', 'load': lambda: run_command.run})];"
-    "sys.exit(cli.main(['run', *sys.argv[1:]]))"
+    "import sys; from rkface.runtime.cli import main, run;"
+    "main.entry_points = lambda group: [type('E', (), {'name': 'run', 'load': lambda: run.run})];"
+    "sys.exit(main.main(['run', *sys.argv[1:]]))"
 )
 
 

@@ -19,16 +19,16 @@ import numpy as np
 from hot import INPUT, OUTPUTS, Answers, answers
 from numpy.typing import NDArray
 
-from rkface.runtime.vision import embed
-from rkface.runtime.gallery.match import Match
 from rkface.runtime.core.bundle import Input, Manifest, Model, Output, Source, Thresholds
 from rkface.runtime.core.faces import Faces
-from rkface.runtime.inference.pipeline import Pipeline
 from rkface.runtime.core.progress import stage
+from rkface.runtime.gallery.match import Match
+from rkface.runtime.inference.pipeline import Pipeline
 from rkface.runtime.inference.scheduler import Frame
 from rkface.runtime.tracking.track import Tracker
 from rkface.runtime.tracking.visit import Rules
 from rkface.runtime.tracking.watcher import Watcher
+from rkface.runtime.vision import embed
 
 PEOPLE, DIMENSIONS = 1000, 512
 

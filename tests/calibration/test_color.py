@@ -6,12 +6,12 @@ import pytest
 onnx = pytest.importorskip("onnx")
 pytest.importorskip("rknn.api", reason="rknn-toolkit2 is not installed")
 
-import cv2  # noqa: E402
-from onnx import TensorProto, helper, numpy_helper  # noqa: E402
+import cv2
+from onnx import TensorProto, helper, numpy_helper
 
-from rkface.calibration.dataset import Provenance, write_set  # noqa: E402
-from rkface.convert.toolkit.quantize import QuantizeJob, quantize  # noqa: E402
-from rkface.runtime.bundle import Input  # noqa: E402
+from rkface.calibration.dataset import Provenance, write_set
+from rkface.convert.toolkit.quantize import QuantizeJob, quantize
+from rkface.runtime.core.bundle import Input
 
 RAW = Input("input", 112, 112, (0.0,) * 3, (1.0,) * 3)
 
@@ -31,7 +31,7 @@ def sees_red(path):
 
 def test_color_order_of_a_written_set_is_that_of_inference(tmp_path, make_face):
     random = np.random.default_rng(0)
-    red = lambda: np.dstack([random.integers(0, 20, (112, 112, 2)), random.integers(0, 256, (112, 112))])  # noqa: E731
+    red = lambda: np.dstack([random.integers(0, 20, (112, 112, 2)), random.integers(0, 256, (112, 112))])
     faces = [make_face(seed, crop=red().astype(np.uint8)) for seed in range(20)]
     cv2.imwrite(str(tmp_path / "frame.png"), faces[0].crop)
     made = write_set(

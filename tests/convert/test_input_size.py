@@ -5,8 +5,8 @@ import pytest
 
 from rkface.convert.input_size import SMALLEST_FACE, SMALLEST_INPUT, choose_input_size, explain_input_size
 from rkface.runtime.cli import main
-from rkface.runtime.vision.detect import letterbox
 from rkface.runtime.core.errors import InputError
+from rkface.runtime.vision.detect import letterbox
 
 CAMERAS = [(1920, 1080), (1280, 720), (640, 480), (3840, 2160), (1080, 1920), (2592, 1944)]
 

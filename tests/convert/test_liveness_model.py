@@ -11,22 +11,22 @@ import pytest
 onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxsim")
 
-from onnx import TensorProto, helper, numpy_helper  # noqa: E402
+from onnx import TensorProto, helper, numpy_helper
 
-from rkface.convert.catalog import LIVENESS_PROFILES  # noqa: E402
-from rkface.convert.evaluate.parity import LivenessParity, compare_liveness, find_fault, grade_liveness  # noqa: E402
-from rkface.convert.liveness_model import choose_profile, explain_profile  # noqa: E402
-from rkface.convert.recipe import AccuracyBar  # noqa: E402
-from rkface.convert.simplify import check_same_outputs, fix_input, max_difference, simplify  # noqa: E402
-from rkface.runtime.inference.pipeline import open_bundle  # noqa: E402
-from rkface.runtime.core.bundle import read_bundle  # noqa: E402
-from rkface.runtime.cli import main  # noqa: E402
-from rkface.runtime.core.errors import InputError, ModelError, WorkError  # noqa: E402
-from rkface.runtime.vision.image import read_image  # noqa: E402
-from rkface.runtime.vision.liveness import probabilities  # noqa: E402
+from rkface.convert.catalog import LIVENESS_PROFILES
+from rkface.convert.evaluate.parity import LivenessParity, compare_liveness, find_fault, grade_liveness
+from rkface.convert.liveness_model import choose_profile, explain_profile
+from rkface.convert.recipe import AccuracyBar
+from rkface.convert.simplify import check_same_outputs, fix_input, max_difference, simplify
+from rkface.runtime.cli import main
+from rkface.runtime.core.bundle import read_bundle
+from rkface.runtime.core.errors import InputError, ModelError, WorkError
+from rkface.runtime.inference.pipeline import open_bundle
+from rkface.runtime.vision.image import read_image
+from rkface.runtime.vision.liveness import probabilities
 
-from .conftest import rkface  # noqa: E402
-from .evaluate.test_parity import parity  # noqa: E402
+from .conftest import rkface
+from .evaluate.test_parity import parity
 
 SAID = {"scale": 2.0, "live": 0, "bgr": True}
 

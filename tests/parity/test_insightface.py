@@ -12,11 +12,11 @@ import cv2
 import numpy as np
 import pytest
 
-from rkface.runtime.vision import align as alignment
-from rkface.runtime.vision import detect, embed
 from rkface.runtime.backends.reference import open_reference
 from rkface.runtime.core.bundle import Input, Output
 from rkface.runtime.core.faces import Faces
+from rkface.runtime.vision import align as alignment
+from rkface.runtime.vision import detect, embed
 from rkface.runtime.vision.image import read_image
 
 HERE = Path(__file__).parent

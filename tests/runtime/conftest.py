@@ -8,11 +8,11 @@ import cv2
 import numpy as np
 import pytest
 
-from rkface.runtime import detect, embed
-from rkface.runtime.bundle import SUMS, Input, LivenessModel, Manifest, Model, Output, Source, Thresholds, files
+from rkface.runtime.core.bundle import SUMS, Input, LivenessModel, Manifest, Model, Output, Source, Thresholds, files
+from rkface.runtime.vision import detect, embed
 
 onnx = pytest.importorskip("onnx", reason="the tiny models are made with onnx")
-from onnx import TensorProto, helper, numpy_helper  # noqa: E402
+from onnx import TensorProto, helper, numpy_helper
 
 WIDTH, HEIGHT = 320, 256  # of the detector's input: not square, so that swapped sides show
 CELL = 32

@@ -10,11 +10,11 @@ import pytest
 from rkface.convert.demo import camera as demo
 from rkface.convert.demo.camera import DemoCamera, main, stream
 from rkface.convert.demo.unconverted import THRESHOLDS, open_demo
-from rkface.runtime.gallery.match import Match
 from rkface.runtime.cameras.camera import Camera
-from rkface.runtime.core.errors import InputError
-from rkface.runtime.inference.scheduler import Frame
 from rkface.runtime.cameras.sources import Pipe
+from rkface.runtime.core.errors import InputError
+from rkface.runtime.gallery.match import Match
+from rkface.runtime.inference.scheduler import Frame
 from rkface.runtime.tracking.visit import Rules
 from rkface.runtime.tracking.watcher import Watcher, detecting, watch
 

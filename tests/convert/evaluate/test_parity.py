@@ -17,9 +17,9 @@ from rkface.convert.evaluate.parity import (
     match_boxes,
 )
 from rkface.convert.recipe import AccuracyBar
-from rkface.runtime.vision.embed import unit
 from rkface.runtime.core.errors import ModelError
 from rkface.runtime.core.faces import Faces
+from rkface.runtime.vision.embed import unit
 
 RANDOM = np.random.default_rng(7)
 

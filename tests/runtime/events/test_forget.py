@@ -13,11 +13,11 @@ from pathlib import Path
 
 import pytest
 
-from rkface.runtime.appearance import Match
 from rkface.runtime.events import Backoff, Broker, Delivery, Mqtt, Spool
 from rkface.runtime.events.channel import UndeliveredError, encode, without
 from rkface.runtime.events.homeassistant import nobody
 from rkface.runtime.events.mqtt import LISTEN
+from rkface.runtime.gallery.match import Match
 
 from .mosquitto import Listener
 from .test_delivery import AT_ONCE, Endpoint, FullDisk

@@ -13,8 +13,8 @@ import pytest
 from rkface.runtime.events import Backoff, Delivery, LinesFile, LinesStream, Spool, Webhook
 from rkface.runtime.events.channel import GoneError, RefusedError, UndeliveredError, encode
 from rkface.runtime.events.forgotten import as_event
-from rkface.runtime.opening import open_sinks
-from rkface.runtime.settings import Events, Settings
+from rkface.runtime.service.settings import Events, Settings
+from rkface.runtime.service.startup import open_sinks
 
 from .mosquitto import Listener
 from .test_delivery import AT_ONCE

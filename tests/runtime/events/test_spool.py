@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from rkface.runtime.errors import InputError
+from rkface.runtime.core.errors import InputError
 from rkface.runtime.events.spool import SET_SINCE, Limits, Spool
 
 NOW = SET_SINCE + 1e6

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from rkface.runtime.errors import InputError
+from rkface.runtime.core.errors import InputError
 from rkface.runtime.events import Backoff, Delivery, Spool, Webhook
 from rkface.runtime.events.channel import GoneError, RefusedError, UndeliveredError, encode
 from rkface.runtime.events.spool import Record
