@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rkface.calibration.commands import count, size
+from rkface.calibration.commands import face_count, image_size
 from rkface.runtime.cli.detect_embed_compare import unit_interval
 from rkface.runtime.core.bundle import MANIFEST
 from rkface.runtime.core.errors import InputError
@@ -100,11 +100,11 @@ def _photo_options(parser: ArgumentParser) -> None:
         "--pairs", type=Path, metavar="CSV", help="lines of photo,photo,Yes|No: which photos show the same person"
     )
     photos.add_argument(
-        "--count", type=count, default=100, metavar="N", help="number of calibration faces (default: %(default)s)"
+        "--count", type=face_count, default=100, metavar="N", help="number of calibration faces (default: %(default)s)"
     )
     photos.add_argument(
         "--evaluate",
-        type=count,
+        type=face_count,
         default=100,
         metavar="N",
         help="maximum number of evaluation faces (default: %(default)s)",
@@ -121,7 +121,7 @@ def _conversion_options(parser: ArgumentParser) -> None:
     )
     how.add_argument(
         "--size",
-        type=size,
+        type=image_size,
         metavar="WxH",
         help="detector input, multiples of 32, such as 640x384 for a 16:9 camera (default: the model's own)",
     )
@@ -134,7 +134,7 @@ def _conversion_options(parser: ArgumentParser) -> None:
     )
     how.add_argument(
         "--camera",
-        type=size,
+        type=image_size,
         metavar="WxH",
         help=f"with --min-face: the size of the camera's frame (default: {CAMERA[0]}x{CAMERA[1]})",
     )

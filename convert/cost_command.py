@@ -8,7 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rkface.calibration.commands import size
+from rkface.calibration.commands import image_size
 from rkface.runtime.core.errors import InputError, ModelError
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ def cost(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--type", default="w8a8", metavar="T", help="number type: w8a8, fp16 or w16a16i_dfp (default: %(default)s)"
     )
-    parser.add_argument("--size", type=size, metavar="WxH", help="input size, if the model does not fix it")
+    parser.add_argument("--size", type=image_size, metavar="WxH", help="input size, if the model does not fix it")
     parser.add_argument("--layers", action="store_true", help="a line for every layer instead of every kind of layer")
     parser.add_argument("--json", action="store_true", help="print every layer as JSON")
     parser.set_defaults(run=_run)

@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from rkface.calibration.choose import Choice, choose, choose_frames, hold_out, require_enough
-from rkface.calibration.collect import Candidate, Collection, collect, embed
+from rkface.calibration.choose import Choice, choose_faces, choose_frames, hold_out, require_enough_faces
+from rkface.calibration.collect import CandidateFace, Collection, collect_faces, embed_faces
 from rkface.calibration.dataset import CalibrationSet, Provenance, is_set, read_set, write_set
 from rkface.runtime.core.bundle import Input, Role, sha256
 from rkface.runtime.core.errors import InputError
@@ -77,7 +77,7 @@ class EvaluationSet:
     photos: tuple[Path, ...]
     frames: Image
     scales: tuple[float, ...]
-    faces: tuple[Candidate, ...]
+    faces: tuple[CandidateFace, ...]
     crops: Image
     labeled: tuple[tuple[int, int, bool], ...]
     mosaics: Image
@@ -110,7 +110,7 @@ class Datasets:
     calibration: CalibrationSet | None
     evaluation: EvaluationSet
     notes: tuple[str, ...] = ()
-    calibration_faces: tuple[Candidate, ...] = ()
+    calibration_faces: tuple[CandidateFace, ...] = ()
     liveness_list: Path | None = None
 
     def image_list(self, role: Role) -> Path | None:
@@ -153,11 +153,11 @@ def prepare_datasets(photos: PhotoOptions, finder: FaceFinder, out: Path, *, qua
 
 def _write_calibration_set(
     photos: PhotoOptions, found: Collection, embeddings: NDArray[np.float32] | None, finder: FaceFinder, out: Path
-) -> tuple[CalibrationSet, tuple[Candidate, ...]]:
+) -> tuple[CalibrationSet, tuple[CandidateFace, ...]]:
     """Choose among the faces of ``found``, write the set to ``out``, and return it with the chosen faces."""
     with stage("calibration set") as shown:
-        choice = choose(found.candidates, photos.count, embeddings)
-        require_enough(choice, found)
+        choice = choose_faces(found.candidates, photos.count, embeddings)
+        require_enough_faces(choice, found)
         frames = choose_frames(choice.faces, found, photos.count)
         provenance = Provenance(photos.calibration, finder.digest, THRESHOLD, (*found.skipped, *choice.left_out))
         calibration = write_set(
@@ -200,7 +200,7 @@ def _read_finished_set(folder: Path, input: Input) -> CalibrationSet:
 def find_faces(folder: Path, finder: FaceFinder, without: Iterable[str] = ()) -> Collection:
     """Find every face in the photos of ``folder``; photos whose SHA-256 is in ``without`` are left out."""
     with stage("find faces") as shown:
-        found = collect(folder, finder.detector, progress=shown.advance)
+        found = collect_faces(folder, finder.detector, progress=shown.advance)
         shown.note = f"{len(found.candidates)} usable in {len(found.photos)} photos of {folder}"
     known = frozenset(without)
     if not known:
@@ -217,7 +217,7 @@ def _only_photos(found: Collection, photos: Iterable[Path]) -> Collection:
 
 def _embed(found: Collection, finder: FaceFinder) -> NDArray[np.float32]:
     with stage("tell people apart") as shown:
-        return embed(found.candidates, finder.embedder, shown.advance)
+        return embed_faces(found.candidates, finder.embedder, shown.advance)
 
 
 def _split(
@@ -228,7 +228,7 @@ def _split(
     Photos without a usable face go to evaluation: a detector can also be wrong by finding a face where there is none.
     """
     if not found.candidates:
-        require_enough(Choice((), ()), found)
+        require_enough_faces(Choice((), ()), found)
     calibrate, _ = hold_out(found.candidates, embeddings)
     photos = {found.candidates[index].photo for index in calibrate}
     # hold_out never splits a photo, so the faces of these photos are exactly those of the indices, in the same order.
@@ -255,7 +255,7 @@ def build_evaluation_set(photos: PhotoOptions, found: Collection, finder: FaceFi
     return EvaluationSet(chosen, frames, scales, faces, crops, labeled, make_mosaics(frames))
 
 
-def _labeled_pairs(pairs: Path | None, faces: tuple[Candidate, ...]) -> tuple[tuple[int, int, bool], ...]:
+def _labeled_pairs(pairs: Path | None, faces: tuple[CandidateFace, ...]) -> tuple[tuple[int, int, bool], ...]:
     """The pairs in the file ``pairs`` whose photos are both in the evaluation set, as indices of each photo's largest
     face, and whether they show the same person."""
     if pairs is None:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rkface.calibration.collect import Candidate
+from rkface.calibration.collect import CandidateFace
 from rkface.calibration.dataset import is_set
 from rkface.runtime.core.bundle import Input
 from rkface.runtime.core.errors import InputError, ModelError
@@ -86,7 +86,7 @@ def add_surroundings(datasets: Datasets, input: Input, scale: float, folder: Pat
     return replace(datasets, evaluation=replace(evaluation, surroundings=around), liveness_list=image_list)
 
 
-def _cut(faces: Sequence[Candidate], input: Input, scale: float) -> NDArray[np.uint8]:
+def _cut(faces: Sequence[CandidateFace], input: Input, scale: float) -> NDArray[np.uint8]:
     """N×H×W×3 uint8 RGB: ``faces`` with their surroundings. Each photo is read once."""
     photos = {face.photo: None for face in faces}
     found: dict[int, NDArray[np.uint8]] = {}

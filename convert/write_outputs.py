@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from rkface.runtime.core.bundle import LivenessModel, Manifest, Model, Role, Thresholds
+from rkface.runtime.core.bundle import LivenessSpec, Manifest, Model, Role, Thresholds
 from rkface.runtime.core.errors import WorkError
 from rkface.runtime.core.faces import Faces
 from rkface.runtime.core.progress import stage
@@ -110,7 +110,7 @@ def _manifest(context: ConversionContext, output: OutputBundle, result: Conversi
     liveness, profile = None, context.liveness
     if profile is not None:
         fields = {name: getattr(profile, name) for name in ("scale", "live", "logits", "threshold")}
-        liveness = LivenessModel(**vars(described["liveness"]), **fields)
+        liveness = LivenessSpec(**vars(described["liveness"]), **fields)
     calibration = context.datasets.calibration
     provenance: dict[str, Any] = {
         "calibration": calibration

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from ..core.errors import InputError, RkfaceError, WorkError
 from ..core.text import readable
 from ..inference.scheduler import Frame
-from .sources import Device, Folder, Network, Pipe, Stream, Video, Wanted
+from .sources import CaptureFormat, Device, Folder, Network, Pipe, Stream, Video
 
 # Seconds before each try to open a lost camera again; the last one is repeated. A USB camera that reset itself is back
 # within one, a rebooting network camera within a minute, and ten seconds more do not matter then.
@@ -95,6 +95,11 @@ class Camera:
     @property
     def closed(self) -> bool:
         return self._closed.is_set()
+
+    @property
+    def live(self) -> bool:
+        """Whether frames come by themselves, as from a camera. False for a recording, which is read frame by frame."""
+        return self._live
 
     def read(self) -> Frame | None:
         """The next frame, waited for. None at the end of what has one, and once the camera is closed.
@@ -195,7 +200,7 @@ def open_camera(
     spec: str,
     *,
     name: str | None = None,
-    wanted: Wanted | None = None,
+    wanted: CaptureFormat | None = None,
     loop: bool = False,
     realtime: bool = False,
     decoder: str | None = None,
@@ -211,7 +216,7 @@ def open_camera(
     InputError for a ``spec`` that is none of these, a file that is missing, or GStreamer where OpenCV has none. A
     device or address that is not there is no error: it may come.
     """
-    wanted = wanted or Wanted()
+    wanted = wanted or CaptureFormat()
     shown = without_password(spec)
     live = partial(Camera, name=shown if name is None else name, retries=retries)
     played = partial(live, live=False, loop=loop, realtime=realtime)

@@ -19,7 +19,7 @@ MOTION = 0.005  # of the picture: a face as large as that, or half a dozen of th
 CHANGED = 12  # gray levels of 255: above a webcam's noise in a dim room, averaged over a small pixel
 
 
-class Pace:
+class FrameGate:
     """Which frames of one camera are worth a detection. ``wants`` is for its thread, ``follow`` for any other.
 
     rate    detections a second at most while somebody is followed, and for ``calm`` seconds after that
@@ -85,7 +85,7 @@ class Pace:
         return self._motion is not None and changed >= self._motion
 
 
-def feed(camera: Camera, submit: Callable[[Frame], bool], pace: Pace | None = None) -> None:
+def feed(camera: Camera, submit: Callable[[Frame], bool], pace: FrameGate | None = None) -> None:
     """Hand ``camera``'s frames to ``submit`` (``Scheduler.submit``) until it ends, is closed, or nobody wants any more.
 
     For a thread of its own: reading all the time is what keeps a network camera's frames new.

@@ -31,7 +31,7 @@ WAKE = 0.2  # seconds until a pipe that says nothing is asked whether it is stil
 
 
 @dataclass(frozen=True)
-class Wanted:
+class CaptureFormat:
     """What is asked of a camera; it gives what it can. ``format`` is V4L2's: MJPG, YUYV or NV12. ``hold``: as of
     ``Folder``."""
 
@@ -58,7 +58,7 @@ class Stream(Protocol):
 class Device:
     """A V4L2 device through OpenCV, its picture converted to BGR."""
 
-    def __init__(self, path: Path, wanted: Wanted) -> None:
+    def __init__(self, path: Path, wanted: CaptureFormat) -> None:
         if not path.exists():
             raise WorkError(f"{path} is not there: is the camera plugged in? (v4l2-ctl --list-devices, rkface doctor)")
         if not os.access(path, os.R_OK | os.W_OK):

@@ -12,7 +12,7 @@ from .selftest import add_options
 
 if TYPE_CHECKING:
     from ..inference.latency import Latency
-    from .selftest import Result
+    from .selftest import SelftestResult
 
 RUNS = 200
 
@@ -66,13 +66,13 @@ def _detection(options: Namespace) -> Latency:
         return time_calls("detection", "whole, one thread", pipeline.detect, pictures, options.runs)
 
 
-def to_json(result: Result, rows: list[Latency]) -> dict[str, Any]:
+def to_json(result: SelftestResult, rows: list[Latency]) -> dict[str, Any]:
     from dataclasses import asdict
 
     return {**result.to_json(), "latencies": [asdict(row) for row in rows]}
 
 
-def markdown(result: Result, rows: list[Latency]) -> str:
+def markdown(result: SelftestResult, rows: list[Latency]) -> str:
     from .selftest import clock_lines
 
     machine = result.machine

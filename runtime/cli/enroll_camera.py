@@ -13,9 +13,9 @@ from logging import NullHandler, getLogger
 
 from ..cameras.camera import Camera
 from ..cameras.frame_gate import newest
-from ..core.progress import Line
-from ..enrollment.enroll import Rules, Verdict, enroll_shots, review
-from ..enrollment.guided_capture import POSES, Sitting
+from ..core.progress import ProgressLine
+from ..enrollment.enroll import EnrollOptions, Verdict, enroll_shots, review
+from ..enrollment.guided_capture import POSES, GuidedCapture
 from ..gallery.gallery import Gallery, default_path
 from ..gallery.match import Match
 from ..gallery.people import Sample
@@ -41,14 +41,14 @@ def enroll_camera(options: Namespace) -> Verdict:
     """The gallery is as it was until there are pictures and all is answered; then all of them are added, or none."""
     getLogger("rkface").addHandler(NullHandler())  # what a camera complains of is said in the line
     ((name, settings),) = named_cameras([options.camera]).items()
-    rules, every = Rules(options.strict, options.force, not options.no_crops), is_recording(settings)
+    rules, every = EnrollOptions(options.strict, options.force, not options.no_crops), is_recording(settings)
     source = open_source(name, replace(settings, hold=0.0))  # a name that is none is said at once
     with open_bundle(options.bundle, options.backend) as pipeline:
         if (options.gallery or default_path()).exists():
             with open_gallery(options, pipeline) as known:  # what is wrong with it is said before anybody sits down
                 check_model(known, pipeline)
                 known.refresh()
-        sitting = Sitting(pipeline, name, rules)
+        sitting = GuidedCapture(pipeline, name, rules)
         with source as camera:
             advice = _sit(sitting, camera, every=every, timeout=math.inf if every else options.timeout or TIMEOUT)
         if not sitting.samples:
@@ -64,10 +64,10 @@ def enroll_camera(options: Namespace) -> Verdict:
     return replace(verdict, notes=notes)
 
 
-def _sit(sitting: Sitting, camera: Camera, *, every: bool, timeout: float) -> str:
+def _sit(sitting: GuidedCapture, camera: Camera, *, every: bool, timeout: float) -> str:
     """Take pictures until there is one of each pose, the camera ends, or ``timeout`` seconds are over; what was said
     last."""
-    line, said = Line(), -math.inf
+    line, said = ProgressLine(), -math.inf
     advice = "The camera gives no picture yet."
     until = time.monotonic() + timeout
     with closing(newest(camera, every=every)) as frames:

@@ -101,7 +101,7 @@ def _seconds(text: str) -> float:
 
 
 def _enroll(options: Namespace) -> int:
-    from ..enrollment.enroll import Rules, enroll_photo, photos_by_person
+    from ..enrollment.enroll import EnrollOptions, enroll_photo, photos_by_person
     from ..inference.pipeline import open_bundle
 
     if options.camera:
@@ -121,7 +121,7 @@ def _enroll(options: Namespace) -> int:
             "NAME and at least one photo or --camera, or --folder DIR: `rkface enroll --help` has examples"
         )
     pairs = list(photos_by_person(options.folder)) if options.folder else [(options.name, it) for it in options.photos]
-    rules, metadata = Rules(options.strict, options.force, not options.no_crops), dict(options.set)
+    rules, metadata = EnrollOptions(options.strict, options.force, not options.no_crops), dict(options.set)
     with ExitStack() as opened:
         pipeline = opened.enter_context(open_bundle(options.bundle, options.backend))
         known = opened.enter_context(open_gallery(options, pipeline, create=True))

@@ -112,13 +112,13 @@ def _export(options: Namespace) -> int:
 
 def _import(options: Namespace) -> int:
     from ..core.text import in_a_line
-    from ..enrollment.enroll import Rules, Verdict
+    from ..enrollment.enroll import EnrollOptions, Verdict
     from ..enrollment.import_export import read_records, take
     from ..inference.pipeline import open_bundle
 
     if not options.file.is_file():
         raise InputError(f"{options.file}: no such file; `rkface gallery export` writes one")
-    rules = Rules(options.strict, options.force, not options.no_crops)
+    rules = EnrollOptions(options.strict, options.force, not options.no_crops)
     with ExitStack() as opened:
         pipeline = opened.enter_context(open_bundle(options.bundle, options.backend)) if options.bundle else None
         known = opened.enter_context(open_gallery(options, pipeline, create=True))
@@ -184,8 +184,8 @@ def _restore(options: Namespace) -> int:
 
 
 def _encrypt(options: Namespace) -> int:
-    from ..gallery.backup import encrypt as seal
-    from ..gallery.backup import sealed
+    from ..gallery.backup import encrypt as encrypt_gallery
+    from ..gallery.backup import is_encrypted
     from ..gallery.encryption import make_key, read_key
     from ..gallery.gallery import Gallery, default_path
     from ..service import erasure
@@ -194,10 +194,10 @@ def _encrypt(options: Namespace) -> int:
         raise InputError("--key FILE: where the key is, or shall be")
     path = Path(options.key)
     with Gallery(options.gallery or default_path()) as known:
-        if sealed(known.database):
+        if is_encrypted(known.database):
             raise InputError(f"{known.path} is encrypted already")
         with stage("encrypting"):
-            left = seal(known, read_key(path) if path.exists() else make_key(path))
+            left = encrypt_gallery(known, read_key(path) if path.exists() else make_key(path))
             erasure.encrypt(known)
     return say_left(left)
 

@@ -61,7 +61,7 @@ def add_options(parser: ArgumentParser, runs: int) -> None:
 
 
 @dataclass(frozen=True)
-class Result:
+class SelftestResult:
     """``problems``: why the verdict is "fail"; empty: it is "ok"."""
 
     bundle: str
@@ -83,7 +83,7 @@ class Result:
         return {"verdict": self.verdict, **asdict(self)}
 
 
-def examine(folder: Path, backend: str | None, runs: int) -> Result:
+def examine(folder: Path, backend: str | None, runs: int) -> SelftestResult:
     """Run all of it. BundleError and InputError for what cannot be tried; what fails is in the result."""
     from ..core.bundle import read_bundle
     from ..core.soc import CORES, read_soc
@@ -95,7 +95,7 @@ def examine(folder: Path, backend: str | None, runs: int) -> Result:
     cores = CORES.get(soc or "", 0) if chosen == "npu" else 0
     agreements, latencies, librknnrt, problems = _measure(bundle, chosen, cores, runs)
     manifest = bundle.manifest
-    return Result(
+    return SelftestResult(
         manifest.name, manifest.target, manifest.synthetic, chosen, librknnrt, tuple(agreements), tuple(latencies),
         read_machine(), read_clocks(), (*(one.problem for one in agreements if one.problem), *problems),
     )  # fmt: skip
@@ -143,7 +143,7 @@ def _run(options: Namespace) -> int:
     return 1 if result.problems else 0
 
 
-def render(result: Result) -> str:
+def render(result: SelftestResult) -> str:
     """For people: one screen."""
     runs_on = (
         f"the NPU of {result.machine.board or result.machine.soc}"

@@ -59,7 +59,7 @@ class Model:
 
 
 @dataclass(frozen=True)
-class LivenessModel(Model):
+class LivenessSpec(Model):
     """A classifier that tells a face from a picture of one, and how it is asked.
 
     scale      how many times the face's box it is shown, about its center
@@ -96,7 +96,7 @@ class Manifest:
     thresholds: Thresholds
     provenance: dict[str, Any] = field(default_factory=dict)
     schema: int = SCHEMA
-    liveness: LivenessModel | None = None
+    liveness: LivenessSpec | None = None
 
     @property
     def roles(self) -> tuple[Role, ...]:
@@ -222,11 +222,11 @@ def _source(raw: dict[str, Any]) -> Source:
     return Source(**{"license" if key == "licence" else key: value for key, value in raw.items()})
 
 
-def _liveness(raw: dict[str, Any]) -> LivenessModel:
+def _liveness(raw: dict[str, Any]) -> LivenessSpec:
     model, live, scale = _model(raw), int(raw["live"]), float(raw["scale"])
     if not 0 <= live < model.outputs[0].shape[-1] or not scale > 0:
         raise ValueError(f"a liveness model whose class {live} or scale {scale} cannot be")
-    return LivenessModel(
+    return LivenessSpec(
         **vars(model), scale=scale, live=live, logits=bool(raw["logits"]), threshold=float(raw["threshold"])
     )
 

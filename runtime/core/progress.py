@@ -66,7 +66,7 @@ def stage(name: str, stream: TextIO | None = None) -> Iterator[Stage]:
     current.finish()
 
 
-class Line:
+class ProgressLine:
     """One line that is written anew in place on a terminal. Elsewhere, each text is a line of its own."""
 
     def __init__(self, stream: TextIO | None = None) -> None:

@@ -30,7 +30,7 @@ Status = Literal["enrolled", "known", "refused"]
 
 
 @dataclass(frozen=True)
-class Rules:
+class EnrollOptions:
     """strict  refuse a photo with several faces instead of taking the largest
     force   enroll even someone who looks like another person of the gallery
     crops   keep the aligned face, so that another model can embed it again
@@ -62,7 +62,7 @@ def enroll(
     image: NDArray[np.uint8],
     source: str,
     *,
-    rules: Rules,
+    rules: EnrollOptions,
     metadata: Mapping[str, Any] | None = None,
 ) -> Verdict:
     """Add the face in ``image`` (H×W×3 uint8 BGR) to the person ``name``, or say why not.
@@ -110,7 +110,7 @@ def enroll_photo(
     name: str,
     photo: Path,
     *,
-    rules: Rules,
+    rules: EnrollOptions,
     metadata: Mapping[str, Any] | None = None,
 ) -> Verdict:
     """As ``enroll`` for a file; one that cannot be read is refused like any other bad photo."""

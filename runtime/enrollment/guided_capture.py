@@ -9,20 +9,20 @@ from numpy.typing import NDArray
 
 from ..gallery.people import Sample
 from ..inference.pipeline import Pipeline
-from .enroll import Rules, encode
+from .enroll import EnrollOptions, encode
 from .guidance import Guidance, Pose, examine
 
 POSES: tuple[Pose, ...] = ("straight", "left", "right")  # the first is what the others are held to
 HOLD = 3  # good pictures in a row, of which the best is taken: nobody is caught in passing
 
 
-class Sitting:
+class GuidedCapture:
     """``look`` at a camera's pictures in order, until ``pose`` is None; ``samples`` are what was taken so far.
 
     A face that does not match the first one is not taken: whoever steps in between is not enrolled along.
     """
 
-    def __init__(self, pipeline: Pipeline, source: str, rules: Rules) -> None:
+    def __init__(self, pipeline: Pipeline, source: str, rules: EnrollOptions) -> None:
         """``source`` is what the samples say of themselves; ``rules`` of enrollment: strict and crops."""
         self.samples: list[Sample] = []
         self._pipeline, self._source, self._rules = pipeline, source, rules

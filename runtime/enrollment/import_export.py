@@ -24,7 +24,7 @@ from ..core.errors import InputError
 from ..gallery.gallery import Gallery
 from ..gallery.people import Person, Sample, embedding_identity
 from ..inference.pipeline import Pipeline
-from .enroll import Rules, Verdict, decode, enroll_photo
+from .enroll import EnrollOptions, Verdict, decode, enroll_photo
 
 SCHEMA, VERSION = "rkface.person", 1
 COLUMNS = ("name", "metadata", "source", "quality", "created", "identity", "embedding", "crop")
@@ -34,7 +34,7 @@ Embed = Callable[[Sequence[NDArray[np.uint8]]], NDArray[np.float32]]
 
 
 @dataclass(frozen=True)
-class Record:
+class GalleryRecord:
     """What one line says about one person; ``photos`` are still to be enrolled."""
 
     name: str
@@ -87,7 +87,7 @@ def _sample(sample: Sample, person: Person, embeddings: bool, crops: Path | None
     return said
 
 
-def read_records(source: Path, crops: Path) -> Iterator[Record | InputError]:
+def read_records(source: Path, crops: Path) -> Iterator[GalleryRecord | InputError]:
     """Line by line what a file of `rkface gallery export`, or a CSV with the columns name and photo, says; an
     InputError in the place of a line that cannot be read. ``crops`` is the folder of the crops. InputError at once for
     a file that is neither."""
@@ -99,7 +99,7 @@ def read_records(source: Path, crops: Path) -> Iterator[Record | InputError]:
         raise InputError(f"{source}: cannot be read: {error}") from error
 
 
-def _lines(file: TextIO, source: Path, crops: Path) -> Iterator[Record | InputError]:
+def _lines(file: TextIO, source: Path, crops: Path) -> Iterator[GalleryRecord | InputError]:
     for number, line in enumerate(file, 1):
         if not line.strip():
             continue
@@ -108,12 +108,12 @@ def _lines(file: TextIO, source: Path, crops: Path) -> Iterator[Record | InputEr
             if said.get("schema") != SCHEMA or said.get("version") != VERSION:
                 raise ValueError(f"no {SCHEMA} of version {VERSION}")
             samples = [_read_sample(sample, crops) for sample in said["samples"]]
-            yield Record(str(said["name"]), dict(said["metadata"]), [sample for sample in samples if sample], [])
+            yield GalleryRecord(str(said["name"]), dict(said["metadata"]), [sample for sample in samples if sample], [])
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             yield InputError(f"{source}, line {number}: {_what(error)}")
 
 
-def _table(file: TextIO, source: Path, crops: Path) -> Iterator[Record | InputError]:
+def _table(file: TextIO, source: Path, crops: Path) -> Iterator[GalleryRecord | InputError]:
     csv.field_size_limit(sys.maxsize if sys.maxsize < 2**31 else 2**31 - 1)
     rows = csv.DictReader(file)
     if "name" not in (rows.fieldnames or ()):
@@ -123,7 +123,7 @@ def _table(file: TextIO, source: Path, crops: Path) -> Iterator[Record | InputEr
             sample = _read_sample({key: value for key, value in row.items() if value and key}, crops)
             photo = [source.parent / row["photo"]] if row.get("photo") else []
             metadata = dict(json.loads(row.get("metadata") or "{}"))
-            yield Record(row["name"], metadata, [sample] if sample else [], photo)
+            yield GalleryRecord(row["name"], metadata, [sample] if sample else [], photo)
         except (ValueError, KeyError, TypeError) as error:
             yield InputError(f"{source}, line {rows.line_num}: {_what(error)}")
 
@@ -161,7 +161,7 @@ def _read_sample(said: dict[str, Any], crops: Path) -> Sample | None:
     )
 
 
-def take(gallery: Gallery, record: Record, pipeline: Pipeline | None, rules: Rules) -> list[Verdict]:
+def take(gallery: Gallery, record: GalleryRecord, pipeline: Pipeline | None, rules: EnrollOptions) -> list[Verdict]:
     """Add what ``record`` says to ``gallery``. What has a crop and no embedding of the gallery's model is embedded, and
     photos are enrolled, by ``pipeline``; a sample that is there already is left as it is."""
     verdicts = []
@@ -203,10 +203,10 @@ def reembed(
         some = ids[start : start + BATCH]
         marks = ", ".join("?" * len(some))
         rows = gallery.read(f"SELECT sample, image FROM crop WHERE sample IN ({marks})", some)
-        whole = [(id, crop) for id, data in rows if (crop := decode(gallery.seal.open(data))) is not None]
+        whole = [(id, crop) for id, data in rows if (crop := decode(gallery.cipher.decrypt(data))) is not None]
         vectors = embed([crop for _, crop in whole])
         fresh += [
-            (gallery.seal.close(vector.astype("<f4").tobytes()), identity, id)
+            (gallery.cipher.encrypt(vector.astype("<f4").tobytes()), identity, id)
             for vector, (id, _) in zip(vectors, whole, strict=True)
         ]
         progress(start + len(some), len(ids))

@@ -15,7 +15,7 @@ from pathlib import Path
 from ..core.atomic import fresh, give, sweep
 from ..core.errors import InputError, RkfaceError, WorkError
 from .backup_registry import disown, enlist, known_backups, strike
-from .encryption import SETTING, Key, Plain, Seal
+from .encryption import SETTING, Cipher, Key, NoCipher
 from .gallery import Gallery
 from .people import Person
 from .schema import (
@@ -94,9 +94,9 @@ def restore(path: Path, source: Path, key: Key | None = None) -> Path | None:
                 if present is not None:
                     _remember(present, restored)
                 _delete_forgotten(restored)
-                if present is not None and sealed(present.database) and not sealed(restored):
+                if present is not None and is_encrypted(present.database) and not is_encrypted(restored):
                     with transaction(restored):
-                        seal_all(restored, present.seal)
+                        encrypt_all(restored, present.cipher)
                 if present is None:
                     present = Gallery(path, create=True)
                 with present.lock, explained(path):
@@ -159,27 +159,27 @@ def finish(gallery: Gallery) -> list[Left]:
 def encrypt(gallery: Gallery, key: Key) -> list[Left]:
     """Encrypt all embeddings and crops of ``gallery`` and of its backups; whole or not at all, and without a trace of
     what they were. Returns the backups that could not be reached. InputError where it is encrypted already."""
-    if sealed(gallery.database):
+    if is_encrypted(gallery.database):
         raise InputError(f"{gallery.path} is encrypted already")
-    seal = Seal(key.value)
+    cipher = Cipher(key.value)
     with gallery.writing() as database:
-        seal_all(database, seal)
+        encrypt_all(database, cipher)
         database.execute("INSERT OR REPLACE INTO setting VALUES (?, '1')", [SCRUB])
-    gallery.unlock(key)
+    gallery.use_key(key)
     return finish(gallery)
 
 
-def sealed(database: sqlite3.Connection) -> bool:
+def is_encrypted(database: sqlite3.Connection) -> bool:
     return database.execute("SELECT 1 FROM setting WHERE name = ?", [SETTING]).fetchone() is not None
 
 
-def seal_all(database: sqlite3.Connection, seal: Plain) -> None:
+def encrypt_all(database: sqlite3.Connection, cipher: NoCipher) -> None:
     """Inside a transaction."""
     for table, id, column in (("sample", "id", "embedding"), ("crop", "sample", "image")):
         for (number,) in database.execute(f"SELECT {id} FROM {table}").fetchall():
             (plain,) = database.execute(f"SELECT {column} FROM {table} WHERE {id} = ?", [number]).fetchone()
-            database.execute(f"UPDATE {table} SET {column} = ? WHERE {id} = ?", [seal.close(plain), number])
-    database.execute("INSERT INTO setting VALUES (?, ?)", [SETTING, seal.proof()])
+            database.execute(f"UPDATE {table} SET {column} = ? WHERE {id} = ?", [cipher.encrypt(plain), number])
+    database.execute("INSERT INTO setting VALUES (?, ?)", [SETTING, cipher.proof()])
 
 
 def check(gallery: Gallery) -> list[str]:
@@ -270,7 +270,7 @@ def _restored(path: Path) -> Path:
 
 def _set_aside(gallery: Gallery) -> list[Left]:
     """Damaged files beside the gallery, where somebody was forgotten, or it is encrypted: no one can look into them."""
-    if not forgotten(gallery) and not sealed(gallery.database):
+    if not forgotten(gallery) and not is_encrypted(gallery.database):
         return []
     found = sorted(gallery.path.parent.glob("*.damaged-*"))
     return [Left(path, "it was set aside because it is damaged: delete it") for path in found]
@@ -279,7 +279,7 @@ def _set_aside(gallery: Gallery) -> list[Left]:
 def _purged(gallery: Gallery, backup: Path) -> Left | None:
     """Write ``backup`` anew without the people that ``gallery`` has forgotten; what stands in the way, or None."""
     gone = forgotten(gallery).keys()
-    seal_too = sealed(gallery.database)
+    encrypt_too = is_encrypted(gallery.database)
     if not backup.exists():
         if backup.parent == backup_folder(gallery.path).resolve():
             strike(gallery, backup)
@@ -292,16 +292,16 @@ def _purged(gallery: Gallery, backup: Path) -> Left | None:
     try:
         with explained(backup), closing(sqlite3.connect(f"{backup.as_uri()}?mode=ro", uri=True)) as database:
             known = {id for (id,) in database.execute("SELECT id FROM person")}
-            seal_too = seal_too and not sealed(database)
-        if known & gone or seal_too:
+            encrypt_too = encrypt_too and not is_encrypted(database)
+        if known & gone or encrypt_too:
             with fresh(backup) as copy:
                 _copy(backup, copy)
                 with explained(backup), closing(sqlite3.connect(copy, isolation_level=None)) as database:
                     for pragma in ("journal_mode=OFF", "foreign_keys=ON", "secure_delete=ON"):
                         database.execute(f"PRAGMA {pragma}")
                     database.executemany("DELETE FROM person WHERE id = ?", [(id,) for id in known & gone])
-                    if seal_too:
-                        seal_all(database, gallery.seal)
+                    if encrypt_too:
+                        encrypt_all(database, gallery.cipher)
                     database.execute("VACUUM")
     except (RkfaceError, OSError) as error:
         return Left(backup, str(error))

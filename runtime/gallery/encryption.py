@@ -22,24 +22,24 @@ NONCE, TAG, KEY = 12, 16, 32
 _PROOF = b"rkface gallery"
 
 
-class Plain:
+class NoCipher:
     """No encryption: what is stored is what is meant."""
 
     overhead = 0
 
-    def close(self, data: bytes) -> bytes:
+    def encrypt(self, data: bytes) -> bytes:
         return data
 
-    def open(self, data: bytes) -> bytes:
+    def decrypt(self, data: bytes) -> bytes:
         return data
 
     def proof(self) -> str:
         """What an encrypted gallery keeps to know its key by."""
-        return base64.b64encode(self.close(_PROOF)).decode()
+        return base64.b64encode(self.encrypt(_PROOF)).decode()
 
 
-class Seal(Plain):
-    """Encrypts with a key of 32 bytes; a sealed value is ``overhead`` bytes longer."""
+class Cipher(NoCipher):
+    """Encrypts with a key of 32 bytes; an encrypted value is ``overhead`` bytes longer."""
 
     overhead = NONCE + TAG
 
@@ -50,11 +50,11 @@ class Seal(Plain):
 
         self._cipher: Any = AESGCM(key)
 
-    def close(self, data: bytes) -> bytes:
+    def encrypt(self, data: bytes) -> bytes:
         nonce = secrets.token_bytes(NONCE)
         return nonce + bytes(self._cipher.encrypt(nonce, data, None))
 
-    def open(self, data: bytes) -> bytes:
+    def decrypt(self, data: bytes) -> bytes:
         """WorkError where the value was made with another key, or altered since."""
         from cryptography.exceptions import InvalidTag
 
@@ -65,7 +65,7 @@ class Seal(Plain):
 
     def fits(self, proof: str) -> bool:
         try:
-            return self.open(base64.b64decode(proof)) == _PROOF
+            return self.decrypt(base64.b64decode(proof)) == _PROOF
         except WorkError:
             return False
 
@@ -111,15 +111,15 @@ def make_key(path: Path) -> Key:
     return Key(path, value)
 
 
-def unlock(path: Path, proof: str | None, key: Key | None) -> Plain:
+def open_cipher(path: Path, proof: str | None, key: Key | None) -> NoCipher:
     """What the gallery at ``path`` is encrypted with, given the ``proof`` it keeps, if it is."""
     if proof is None:
         if key is not None:
             raise InputError(f"{path} is not encrypted: rkface gallery encrypt --gallery {path} --key {key.path}")
-        return Plain()
+        return NoCipher()
     if key is None:
         raise InputError(f"{path} is encrypted: say --key FILE, or {ENVIRONMENT}=FILE in the environment")
-    seal = Seal(key.value)
-    if not seal.fits(proof):
+    cipher = Cipher(key.value)
+    if not cipher.fits(proof):
         raise InputError(f"{path} is encrypted with another key than {key.path}")
-    return seal
+    return cipher

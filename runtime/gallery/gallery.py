@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from ..core.errors import InputError, RkfaceError
 from ..vision.embed import unit
-from .encryption import SETTING, Key, Plain, unlock
+from .encryption import SETTING, Key, NoCipher, open_cipher
 from .match import Match
 from .people import GalleryState, Person, Sample, check_name
 from .schema import explained, open_database, transaction
@@ -63,7 +63,7 @@ class Gallery:
         self.searches = 0
         self._wanted = identity
         self._key = key
-        self._seal: tuple[str | None, Plain] | None = None
+        self._cipher: tuple[str | None, NoCipher] | None = None
         self._precision = precision
         self._current: Snapshot | None = None  # replaced in one step, so that a search needs no lock
 
@@ -97,19 +97,19 @@ class Gallery:
         with self.lock, explained(self.path):
             return self.database.execute(statement, parameters).fetchall()
 
-    def unlock(self, key: Key) -> None:
+    def use_key(self, key: Key) -> None:
         """Use ``key`` from now on."""
-        self._key, self._seal = key, None
+        self._key, self._cipher = key, None
         self.changed()
 
     @property
-    def seal(self) -> Plain:
+    def cipher(self) -> NoCipher:
         """What embeddings and crops are encrypted with. InputError without the key, or with one that does not fit."""
         found = self.read("SELECT value FROM setting WHERE name = ?", [SETTING])
         proof = found[0][0] if found else None
-        if self._seal is None or self._seal[0] != proof:  # another process may have encrypted it
-            self._seal = proof, unlock(self.path, proof, self._key)
-        return self._seal[1]
+        if self._cipher is None or self._cipher[0] != proof:  # another process may have encrypted it
+            self._cipher = proof, open_cipher(self.path, proof, self._key)
+        return self._cipher[1]
 
     @property
     def identity(self) -> str | None:
@@ -149,17 +149,17 @@ class Gallery:
             "LEFT JOIN crop ON sample = id WHERE person = ? ORDER BY id",
             [person.id],
         )
-        unseal = self.seal.open
+        decrypt = self.cipher.decrypt
         return [
-            Sample(np.frombuffer(unseal(embedding), "<f4"), None if crop is None else unseal(crop), *rest)
+            Sample(np.frombuffer(decrypt(embedding), "<f4"), None if crop is None else decrypt(crop), *rest)
             for embedding, crop, *rest in rows
         ]
 
     def holds(self, name: str, sample: Sample) -> bool:
         """Whether ``name`` has this very embedding already."""
         rows = self.read("SELECT embedding FROM sample JOIN person ON person.id = person WHERE name = ?", [name])
-        unseal = self.seal.open
-        return _stored(sample.embedding) in {unseal(embedding) for (embedding,) in rows}
+        decrypt = self.cipher.decrypt
+        return _stored(sample.embedding) in {decrypt(embedding) for (embedding,) in rows}
 
     def add(self, name: str, samples: Iterable[Sample], metadata: Mapping[str, Any] | None = None) -> Person:
         """Add samples, and the person ``name`` where there is none yet; ``metadata`` is joined to what there is.
@@ -187,7 +187,7 @@ class Gallery:
                         [
                             id,
                             identity,
-                            self.seal.close(_stored(sample.embedding)),
+                            self.cipher.encrypt(_stored(sample.embedding)),
                             sample.quality,
                             sample.source,
                             sample.created or now,
@@ -195,7 +195,7 @@ class Gallery:
                     )
                     ids.append(int(cursor.lastrowid or 0))
                     if sample.crop is not None:
-                        database.execute("INSERT INTO crop VALUES (?, ?)", [ids[-1], self.seal.close(sample.crop)])
+                        database.execute("INSERT INTO crop VALUES (?, ?)", [ids[-1], self.cipher.encrypt(sample.crop)])
             person = self.person(id)
             self.changed(lambda now: now.plus(person, fresh, ids))
             return person
@@ -214,7 +214,7 @@ class Gallery:
                 f"which cannot be compared: rkface gallery reembed --gallery {self.path} --bundle DIR"
             )
         rows = self.read("SELECT length(embedding) FROM sample WHERE identity = ? LIMIT 1", [identity])
-        numbers = (rows[0][0] - self.seal.overhead) // 4 if rows else len(sample.embedding)
+        numbers = (rows[0][0] - self.cipher.overhead) // 4 if rows else len(sample.embedding)
         if sample.embedding.shape != (numbers,):
             raise InputError(f"an embedding of {sample.embedding.shape}, the gallery's have {numbers} numbers")
         if not np.isfinite(sample.embedding).all():  # beside one such nobody would be found
@@ -309,7 +309,7 @@ class Gallery:
         with self.reading():
             people, own = tuple(self.people()), self.identity
             searched = own if self._wanted in (None, own) else None
-            decrypt = self.seal.open if searched is not None else bytes
+            decrypt = self.cipher.decrypt if searched is not None else bytes
             return read_snapshot(self.database, searched, people, decrypt, version=version, precision=self._precision)
 
     def _read_exactly(self, ids: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
@@ -317,8 +317,8 @@ class Gallery:
         rows = self.read(
             "SELECT id, embedding FROM sample WHERE id IN (SELECT value FROM json_each(?))", [json.dumps(ids.tolist())]
         )
-        unseal = self.seal.open
-        vectors = [np.frombuffer(unseal(embedding), "<f4") for _, embedding in rows]
+        decrypt = self.cipher.decrypt
+        vectors = [np.frombuffer(decrypt(embedding), "<f4") for _, embedding in rows]
         shape = len(rows), -1 if rows else 0
         return np.array([id for id, _ in rows], np.int64), np.array(vectors, np.float32).reshape(shape)
 

@@ -39,7 +39,7 @@ class Caller:
 
 @dataclass(frozen=True)
 class CoreState:
-    """``failures``: of either model, since the start. ``trouble``: of what, until an inference succeeds; "" for none.
+    """``failures``: of either model, since the start. ``problem``: of what, until an inference succeeds; "" for none.
 
     alive   False once the core was given up
     runs    inferences that succeeded
@@ -49,7 +49,7 @@ class CoreState:
     alive: bool
     runs: int
     failures: int
-    trouble: str
+    problem: str
 
 
 @dataclass(order=True)
@@ -69,7 +69,7 @@ class _Core:
     alive: bool = True
     runs: int = 0
     failures: int = 0
-    trouble: str = ""
+    problem: str = ""
 
 
 class Cores:
@@ -124,7 +124,7 @@ class Cores:
 
     def state(self) -> tuple[CoreState, ...]:
         with self.lock:
-            return tuple(CoreState(one.number, one.alive, one.runs, one.failures, one.trouble) for one in self._cores)
+            return tuple(CoreState(one.number, one.alive, one.runs, one.failures, one.problem) for one in self._cores)
 
     def ask(self, caller: Caller, role: Role, calls: Sequence[Callable[[Backend], Any]]) -> list[Any]:
         """The answers to ``calls``, each made with the context of some core, all at once where cores are free.
@@ -173,7 +173,7 @@ class Cores:
                     return
             else:
                 core.runs += 1
-                core.row[request.role], core.trouble = 0, ""
+                core.row[request.role], core.problem = 0, ""
                 request.answer.set_result(answer)
 
     def _next(self) -> _Request | None:
@@ -188,7 +188,7 @@ class Cores:
         with self.lock:
             core.failures += 1
             core.row[role] += 1
-            core.trouble = f"{role}: {error}"
+            core.problem = f"{role}: {error}"
 
     def _reopen(self, core: _Core, role: Role) -> bool:
         """Whether ``core`` goes on."""
@@ -212,7 +212,7 @@ class Cores:
             if not any(one.alive for one in self._cores):
                 self.lost = DeviceError(
                     f"no core is left: each failed {len(self._retries) + 1} times in a row, core {core.number} last "
-                    f"({core.trouble}): run `rkface doctor` and `rkface selftest`"
+                    f"({core.problem}): run `rkface doctor` and `rkface selftest`"
                 )
                 self._fail_all(self.lost)
 

@@ -21,7 +21,7 @@ from ..core.soc import read_soc
 from ..vision import align as alignment
 from ..vision.detect import Detector
 from ..vision.embed import Embedder
-from ..vision.liveness import Judge
+from ..vision.liveness import LivenessModel
 
 BACKENDS = ("npu", "reference")
 
@@ -37,7 +37,7 @@ class Pipeline:
     ) -> None:
         self.manifest = manifest
         self._backends = [one for one in (detector, recognizer, liveness) if one is not None]
-        self.liveness = Judge(liveness, manifest.liveness) if liveness and manifest.liveness else None
+        self.liveness = LivenessModel(liveness, manifest.liveness) if liveness and manifest.liveness else None
         self._detector = Detector(detector, manifest.detector.input, manifest.detector.outputs, manifest.thresholds.nms)
         self._embedder = Embedder(recognizer, manifest.recognizer.input, manifest.recognizer.outputs[0].shape[-1])
 

@@ -21,7 +21,7 @@ from typing import Any
 
 from ..core.errors import InputError, WorkError
 from ..events.spool import SET_SINCE
-from ..gallery.encryption import Plain
+from ..gallery.encryption import NoCipher
 from ..tracking.appearance import Appearance
 from .settings import DAY, Keep
 
@@ -48,14 +48,14 @@ TABLES = """
 class AppearanceLog:
     """Appearances at ``path``, one row each, as they were told last. Any thread may use it; a context manager.
 
-    ``seal`` says what faces are encrypted with: the gallery's, which may be encrypted at any time.
+    ``cipher`` says what faces are encrypted with: the gallery's, which may be encrypted at any time.
 
     A file that is damaged is set aside under another name and a new one begun: a log is no reason not to start.
     """
 
-    def __init__(self, path: Path, seal: Callable[[], Plain] = Plain) -> None:
+    def __init__(self, path: Path, cipher: Callable[[], NoCipher] = NoCipher) -> None:
         self.path = path
-        self._seal = seal
+        self._cipher = cipher
         self._lock = threading.Lock()
         try:
             self._database = _open(path)
@@ -86,8 +86,8 @@ class AppearanceLog:
         """Note the present stage of ``appearance``; ``face`` is a PNG of somebody unknown, who has none once known."""
         event = json.dumps(appearance.as_event(), ensure_ascii=False)
         person = appearance.match.person if appearance.match else None
-        sealed = None if face is None else self._seal().close(face)
-        row = [appearance.id, appearance.source, person, appearance.started, time.time(), event, sealed]
+        encrypted = None if face is None else self._cipher().encrypt(face)
+        row = [appearance.id, appearance.source, person, appearance.started, time.time(), event, encrypted]
         with self._writing() as database:
             database.execute(
                 "INSERT INTO appearance VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7) ON CONFLICT (id) DO UPDATE SET "
@@ -121,19 +121,19 @@ class AppearanceLog:
         or before there was one."""
         rows = self._read("SELECT face FROM appearance WHERE id = ? AND face IS NOT NULL", [id])
         with suppress(WorkError):
-            return self._seal().open(rows[0][0]) if rows else None
+            return self._cipher().decrypt(rows[0][0]) if rows else None
         return None
 
     def encrypt(self) -> None:
         """Encrypt the faces that were kept before the gallery was encrypted, if it is, and leave no byte of what they
         were. Finishes what was cut off. WorkError where another program holds on to old pages."""
-        seal = self._seal()
-        if not seal.overhead:
+        cipher = self._cipher()
+        if not cipher.overhead:
             return
         with self._writing() as database:
             for (id,) in database.execute("SELECT id FROM appearance WHERE substr(face, 1, 8) = ?", [PNG]).fetchall():
                 (face,) = database.execute("SELECT face FROM appearance WHERE id = ?", [id]).fetchone()
-                database.execute("UPDATE appearance SET face = ? WHERE id = ?", [seal.close(face), id])
+                database.execute("UPDATE appearance SET face = ? WHERE id = ?", [cipher.encrypt(face), id])
                 database.execute("INSERT OR REPLACE INTO setting VALUES (?, '1')", [SCRUB])
         if not self._read("SELECT 1 FROM setting WHERE name = ?", [SCRUB]):
             return

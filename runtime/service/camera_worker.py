@@ -10,10 +10,10 @@ from pathlib import Path
 from statistics import median
 
 from ..cameras.camera import Camera, open_camera
-from ..cameras.frame_gate import MOTION, Pace, feed
-from ..cameras.sources import Wanted
+from ..cameras.frame_gate import MOTION, FrameGate, feed
+from ..cameras.sources import CaptureFormat
 from ..inference.scheduler import Frame, Result
-from ..tracking.watcher import Present, Watcher
+from ..tracking.watcher import VisibleFace, Watcher
 from .console_protocol import CameraHealth
 from .settings import CameraSettings
 
@@ -21,22 +21,22 @@ AHEAD = 1  # frames of a recording that are under way at a time: a second one co
 SAMPLES = 10  # seconds, one sample each, that rates are taken over
 
 
-class View:
+class CameraWorker:
     """``run`` is for a thread of its own; the rest may be called from any.
 
     ``every``: each frame is looked at, however long that takes, as befits a recording. Otherwise ``pace`` says which
     are worth it, and of these the newest wins.
     """
 
-    def __init__(self, camera: Camera, pace: Pace | None = None, *, every: bool = False) -> None:
+    def __init__(self, camera: Camera, pace: FrameGate | None = None, *, every: bool = False) -> None:
         self.name = camera.name
         self.watcher: Watcher | None = None
-        self.latest: tuple[Frame | None, tuple[Present, ...]] = (None, ())
+        self.latest: tuple[Frame | None, tuple[VisibleFace, ...]] = (None, ())
         self.camera = camera
         self.ended = False
         self.looked = self.dropped = 0
         self._every = every
-        self._pace = None if every else pace or Pace()
+        self._pace = None if every else pace or FrameGate()
         self._pending = 0
         self._freed = threading.Condition()
         self._closed = False
@@ -114,7 +114,7 @@ class View:
 class Watchers(Mapping[str, Watcher]):
     """The views' watchers as they are now: settings may replace one while results come."""
 
-    def __init__(self, views: Mapping[str, View]) -> None:
+    def __init__(self, views: Mapping[str, CameraWorker]) -> None:
         self._views = views
 
     def __getitem__(self, source: str) -> Watcher:
@@ -130,9 +130,9 @@ class Watchers(Mapping[str, Watcher]):
         return len(self._views)
 
 
-def open_view(name: str, settings: CameraSettings) -> View:
+def open_camera_worker(name: str, settings: CameraSettings) -> CameraWorker:
     """The view of the camera ``name``. InputError where its source is none."""
-    return View(open_source(name, settings), pace_of(settings), every=is_recording(settings))
+    return CameraWorker(open_source(name, settings), pace_of(settings), every=is_recording(settings))
 
 
 def open_source(name: str, settings: CameraSettings) -> Camera:
@@ -143,13 +143,13 @@ def open_source(name: str, settings: CameraSettings) -> Camera:
         loop=settings.loop,
         realtime=settings.loop,
         decoder=settings.decoder or None,
-        wanted=Wanted(settings.width, settings.height, settings.rate, settings.format, settings.hold),
+        wanted=CaptureFormat(settings.width, settings.height, settings.rate, settings.format, settings.hold),
     )
 
 
-def pace_of(settings: CameraSettings) -> Pace:
+def pace_of(settings: CameraSettings) -> FrameGate:
     """How often a camera that is set so is looked at."""
-    return Pace(settings.looks, settings.looks / 3, motion=MOTION if settings.motion else None)
+    return FrameGate(settings.looks, settings.looks / 3, motion=MOTION if settings.motion else None)
 
 
 def is_recording(settings: CameraSettings) -> bool:

@@ -15,7 +15,7 @@ from ..enrollment.enroll import Verdict
 from ..enrollment.guidance import Guidance
 from ..gallery.gallery import Gallery
 from ..inference.scheduler import Frame
-from ..tracking.watcher import Present
+from ..tracking.watcher import VisibleFace
 from .erasure import Forgotten
 
 
@@ -114,7 +114,7 @@ class Setting:
     choices: tuple[str, ...] = ()
 
 
-class Service(Protocol):
+class CameraService(Protocol):
     """Every method may be called from any thread, and none takes long except the two that enroll and ``guide``.
 
     ``source`` is a camera's name; KeyError for one that there is not. Times are seconds since 1970, UTC.
@@ -127,7 +127,7 @@ class Service(Protocol):
     def cameras(self) -> Mapping[str, CameraHealth]:
         """By name, in the order in which they were given."""
 
-    def latest(self, source: str) -> tuple[Frame | None, tuple[Present, ...]]:
+    def latest(self, source: str) -> tuple[Frame | None, tuple[VisibleFace, ...]]:
         """The newest frame that was looked at, and who is in it. None before the first."""
 
     def face(self, appearance: str) -> bytes | None:

@@ -52,7 +52,7 @@ def encrypt(gallery: Gallery) -> None:
     """Encrypt the pictures in the log beside ``gallery``, where that is encrypted; see ``AppearanceLog.encrypt``."""
     path = gallery.path.with_name(LOG)
     if path.exists():
-        with AppearanceLog(path, lambda: gallery.seal) as log:
+        with AppearanceLog(path, lambda: gallery.cipher) as log:
             log.encrypt()
 
 
@@ -61,33 +61,33 @@ def clean(gallery: Gallery) -> Iterator[tuple[Path, str | None]]:
     nothing, None for a service that has it open and sees to it itself."""
     gone = forgotten(gallery)
     for folder in sorted(cursor.parent for cursor in gallery.path.parent.glob("events-*/cursor")):
-        trouble: str | None = ""
+        problem: str | None = ""
         try:
             with closing(Spool(folder)) as spool:
                 spool.rewrite(lambda body: without(body, gone))
         except TakenError:
-            trouble = None
+            problem = None
         except InputError as error:
-            trouble = str(error)
+            problem = str(error)
         except OSError as error:
-            trouble = f"{folder}: its events cannot be rewritten: {error.strerror}"
-        yield folder, trouble
+            problem = f"{folder}: its events cannot be rewritten: {error.strerror}"
+        yield folder, problem
 
 
 def by_service(gallery: Gallery, copies: Sequence[Left], sinks: Sequence[Sink], events: Events) -> Forgotten:
     """What a service says that has forgotten somebody; it waits for brokers, but not for long. Spools that no sink uses
     any more are seen to here."""
     done = ["samples, pictures and appearances are deleted, here and in every backup within reach"]
-    left = [f"{copy.path}: {copy.reason}" for copy in copies] + [trouble for _, trouble in clean(gallery) if trouble]
+    left = [f"{copy.path}: {copy.reason}" for copy in copies] + [problem for _, problem in clean(gallery) if problem]
     until, gone = time.monotonic() + PATIENCE, forgotten(gallery)
     for sink in sinks:
         sink.forget(gone)  # another thread may have noticed, and not said so yet
         named = not sink.forgotten(max(0.0, until - time.monotonic()))
         told = sink.told(max(0.0, until - time.monotonic()))
         state = sink.state()
-        trouble = state.error or "no answer"
+        problem = state.error or "no answer"
         if named:
-            left.append(f"{state.name}: what it keeps is withdrawn once it can be reached ({trouble})")
+            left.append(f"{state.name}: what it keeps is withdrawn once it can be reached ({problem})")
         else:
             done.append(
                 f"{state.name}: nobody is named any more by what waits to be sent"
@@ -96,7 +96,7 @@ def by_service(gallery: Gallery, copies: Sequence[Left], sinks: Sequence[Sink], 
         if told:
             done.append(f"{state.name}: told to delete what it holds of them")
         else:
-            left.append(f"{state.name}: does not know yet that it is to delete what it holds of them ({trouble})")
+            left.append(f"{state.name}: does not know yet that it is to delete what it holds of them ({problem})")
         left.append(f"{TOLD.get(state.name, 'what it was sent before').format(file=events.file)} may name them")
     return Forgotten(done, left)
 
@@ -115,11 +115,11 @@ def by_command(gallery: Gallery) -> Forgotten:
             )
         except RkfaceError as error:
             left.append(str(error))
-    for folder, trouble in clean(gallery):
-        if trouble is None:
+    for folder, problem in clean(gallery):
+        if problem is None:
             done.append(f"{folder}: the service that runs takes them out, and back from its broker, within seconds")
-        elif trouble:
-            left.append(trouble)
+        elif problem:
+            left.append(problem)
         else:
             done.append(f"{folder}: no event that waits names them")
             if folder.name == "events-mqtt":

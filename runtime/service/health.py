@@ -13,9 +13,9 @@ from ..gallery.gallery import Gallery
 from ..inference.machine import Clocks, Machine
 from ..inference.pipeline import Pipeline
 from ..inference.scheduler import Scheduler
-from .camera_worker import View
+from .camera_worker import CameraWorker
 from .console_protocol import CameraHealth, Health, SinkHealth
-from .problems import Troubles
+from .problems import Problems
 
 BLACK = 75  # black frames in a row that make a covered lens: five seconds at 15 a second
 
@@ -29,9 +29,9 @@ class Parts:
     pipeline: Pipeline
     scheduler: Scheduler
     gallery: Gallery
-    cameras: Mapping[str, View]
+    cameras: Mapping[str, CameraWorker]
     sinks: Sequence[Delivery]
-    problems: Troubles
+    problems: Problems
 
 
 @dataclass(frozen=True)
@@ -79,11 +79,11 @@ def _of_sinks(sinks: tuple[SinkHealth, ...]) -> Iterator[str]:
 
 def _of_parts(parts: Parts) -> Iterator[str]:
     for core in parts.scheduler.state():
-        if not core.alive or core.trouble:
-            yield f"NPU core {core.core}{'' if core.alive else ' was given up'}: {core.trouble or 'failed too often'}."
+        if not core.alive or core.problem:
+            yield f"NPU core {core.core}{'' if core.alive else ' was given up'}: {core.problem or 'failed too often'}."
     judging = parts.scheduler.judging()
-    if judging and (judging.trouble or not judging.alive):
-        yield f"Faces are not judged{'' if judging.alive else ' any more'}: {judging.trouble}."
+    if judging and (judging.problem or not judging.alive):
+        yield f"Faces are not judged{'' if judging.alive else ' any more'}: {judging.problem}."
     ignored = parts.gallery.state().ignored
     if ignored:
         yield f"{ignored} samples were made by another model and are not searched: rkface gallery reembed."

@@ -11,7 +11,7 @@ from ..core.errors import RkfaceError
 log = getLogger("rkface.service")
 
 
-class Troubles:
+class Problems:
     """By part, until it goes well again. Any thread may use it."""
 
     def __init__(self) -> None:
@@ -27,7 +27,7 @@ class Troubles:
 
     @contextmanager
     def of(self, part: str) -> Iterator[None]:
-        """An RkfaceError in the block becomes a trouble of ``part``, and the caller goes on behind it."""
+        """An RkfaceError in the block becomes a problem of ``part``, and the caller goes on behind it."""
         try:
             yield
         except RkfaceError as error:

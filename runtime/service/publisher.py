@@ -16,7 +16,7 @@ from ..gallery.match import Match
 from ..tracking.appearance import Appearance
 from .appearance_log import AppearanceLog
 from .erasure import prune
-from .problems import Troubles
+from .problems import Problems
 from .settings import Keep
 
 EVENTS = 256  # that wait for one listener
@@ -25,11 +25,11 @@ RECENT = 256  # appearances that ended, of which nothing more is told
 Face = Callable[[Appearance], bytes | None]
 
 
-class Teller:
+class Publisher:
     """``tell`` may be called from any thread; all hear the same order."""
 
-    def __init__(self, gallery: Gallery, log: AppearanceLog, sinks: Sequence[Delivery], troubles: Troubles) -> None:
-        self._gallery, self._log, self._sinks, self._troubles = gallery, log, sinks, troubles
+    def __init__(self, gallery: Gallery, log: AppearanceLog, sinks: Sequence[Delivery], problems: Problems) -> None:
+        self._gallery, self._log, self._sinks, self._problems = gallery, log, sinks, problems
         self._listeners: list[queue.Queue[dict[str, Any]]] = []
         self._telling = threading.Lock()
         self._over: deque[str] = deque(maxlen=RECENT)
@@ -54,7 +54,7 @@ class Teller:
                     with suppress(queue.Empty):
                         listener.get_nowait()
                 listener.put_nowait(event)
-            with self._troubles.of("appearances"):
+            with self._problems.of("appearances"):
                 self._log.record(appearance, picture)
 
     @contextmanager
@@ -69,14 +69,14 @@ class Teller:
 
     def prune(self, keep: Keep) -> None:
         """Delete from the log what is too old, and whoever is no longer in the gallery."""
-        with self._troubles.of("appearances"):
+        with self._problems.of("appearances"):
             prune(self._log, self._gallery, keep)
 
     def _today(self, match: Match) -> Match | None:
         """``match`` as the gallery has it now: people are renamed, merged and forgotten while they are before a
         camera, and a forgotten name must not be told again."""
         rows = [(match.person, match.name)]
-        with self._troubles.of("names"):  # not housekeeping's part: that one's trouble would come and go
+        with self._problems.of("names"):  # not housekeeping's part: that one's problem would come and go
             rows = self._gallery.read(
                 "SELECT id, name FROM person WHERE id = coalesce((SELECT person FROM former WHERE id = ?1), ?1)",
                 [match.person],

@@ -17,8 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..core.errors import RkfaceError
-from ..enrollment.enroll import Rules as Demands
-from ..enrollment.enroll import Verdict, decode, encode, enroll, enroll_shots
+from ..enrollment.enroll import EnrollOptions, Verdict, decode, encode, enroll, enroll_shots
 from ..enrollment.guidance import Guidance, guide
 from ..gallery import backup
 from ..gallery.match import Match
@@ -26,16 +25,16 @@ from ..gallery.people import Sample
 from ..inference.machine import read_clocks, read_machine
 from ..inference.scheduler import Frame, Result, Scheduler
 from ..tracking.appearance import Appearance
-from ..tracking.visit import Rules, Shot
-from ..tracking.watcher import Present, Watcher, watch
+from ..tracking.visit import RecognitionRules, Shot
+from ..tracking.watcher import VisibleFace, Watcher, watch
 from . import erasure, live_settings
 from .appearance_log import FILE as LOG
 from .appearance_log import AppearanceLog
-from .camera_worker import View, Watchers, open_view
+from .camera_worker import CameraWorker, Watchers, open_camera_worker
 from .console_protocol import CameraHealth, Health, Setting
 from .health import Parts, metrics, read_health
-from .problems import Troubles
-from .publisher import Teller
+from .problems import Problems
+from .publisher import Publisher
 from .settings import CameraSettings, Settings
 from .startup import locked, open_gallery, open_sinks, scheduler_of, who_is_forgotten
 from .systemd import notify, watchdog_seconds
@@ -62,10 +61,10 @@ class Service:
         settings: Settings,
         *,
         open_scheduler: Callable[[Settings], Scheduler] = scheduler_of,
-        open_view: Callable[[str, CameraSettings], View] = open_view,
+        open_camera_worker: Callable[[str, CameraSettings], CameraWorker] = open_camera_worker,
     ) -> None:
         self._settings = live_settings.remembered(settings)
-        self._open_scheduler, self._open_view = open_scheduler, open_view
+        self._open_scheduler, self._open_view = open_scheduler, open_camera_worker
         self._stop = threading.Event()
         self._failure: BaseException | None = None
         self._opened = ExitStack()
@@ -73,7 +72,7 @@ class Service:
         self._noticing = threading.Lock()  # who is there and who is gone
         self._result_at, self._pruned = time.monotonic(), -math.inf
         self._version = 0  # of the gallery, when it was last asked who is in it
-        self.troubles = Troubles()
+        self.problems = Problems()
         self.started = time.time()
         self.failed_frames = 0
 
@@ -88,11 +87,11 @@ class Service:
             self.pipeline = self.scheduler.pipeline()  # of whoever enrolls
             self._eye = self.scheduler.pipeline()  # of the watchers
             self.gallery = opened.enter_context(open_gallery(settings, self.pipeline))
-            self._log = opened.enter_context(AppearanceLog(settings.beside(LOG), lambda: self.gallery.seal))
-            with self.troubles.of("appearances"):
+            self._log = opened.enter_context(AppearanceLog(settings.beside(LOG), lambda: self.gallery.cipher))
+            with self.problems.of("appearances"):
                 self._log.encrypt()
             self._people = self._ids()
-            self._teller = Teller(self.gallery, self._log, self.sinks, self.troubles)
+            self._publisher = Publisher(self.gallery, self._log, self.sinks, self.problems)
             for view in self.views.values():
                 view.watcher = self._watcher(view.name)
             self._parts = Parts(
@@ -103,7 +102,7 @@ class Service:
                 self.gallery,
                 self.views,
                 self.sinks,
-                self.troubles,
+                self.problems,
             )
             self._threads = [
                 self._thread("watch", self._watch),
@@ -123,7 +122,7 @@ class Service:
         self._stop.set()
         with self._opened:
             with ThreadPoolExecutor(max(1, len(self.views))) as closing:  # one that hangs for seconds delays no other
-                list(closing.map(View.close, self.views.values()))
+                list(closing.map(CameraWorker.close, self.views.values()))
             self.scheduler.close()
             for thread in self._threads:
                 thread.join()
@@ -151,7 +150,7 @@ class Service:
     def cameras(self) -> Mapping[str, CameraHealth]:
         return {name: view.health() for name, view in self.views.items()}
 
-    def latest(self, source: str) -> tuple[Frame | None, tuple[Present, ...]]:
+    def latest(self, source: str) -> tuple[Frame | None, tuple[VisibleFace, ...]]:
         return self.views[source].latest
 
     def appearances(
@@ -165,7 +164,7 @@ class Service:
 
     def enroll(self, name: str, image: NDArray[np.uint8], source: str, *, force: bool = False) -> Verdict:
         with self._enrolling:
-            verdict = enroll(self.gallery, self.pipeline, name, image, source, rules=Demands(force=force))
+            verdict = enroll(self.gallery, self.pipeline, name, image, source, rules=EnrollOptions(force=force))
             self._notice_new()
             return verdict
 
@@ -206,7 +205,7 @@ class Service:
         return metrics(self._parts, self.health(), self.failed_frames)
 
     def subscribe(self) -> AbstractContextManager[Queue[dict[str, Any]]]:
-        return self._teller.subscribe()
+        return self._publisher.subscribe()
 
     def settings(self) -> Sequence[Setting]:
         return live_settings.listed(self._settings)
@@ -222,7 +221,7 @@ class Service:
 
     # How.
 
-    def _rules(self) -> Rules:
+    def _rules(self) -> RecognitionRules:
         rules = self._settings.recognition.rules(self.pipeline.thresholds)
         return self._settings.liveness.rules(rules, self._eye.liveness)
 
@@ -238,7 +237,7 @@ class Service:
 
     def _search(self, vectors: NDArray[np.float32], people: int) -> Sequence[Sequence[Match]]:
         """As the gallery's; one that cannot be read at the moment knows nobody, and health says so."""
-        with self.troubles.of("search"):
+        with self.problems.of("search"):
             return self.gallery.search(vectors, people)
         return [[] for _ in vectors]
 
@@ -252,15 +251,15 @@ class Service:
             return encode(shots[0].crop) if shots else None
 
         for appearance in appearances:
-            self._teller.tell(appearance, face)
+            self._publisher.tell(appearance, face)
 
-    def _run_view(self, view: View) -> None:
+    def _run_view(self, view: CameraWorker) -> None:
         """Thread: one camera."""
         try:
             view.run(self.scheduler.submit)
         except (RkfaceError, OSError) as error:  # of a file; a live camera raises nothing
             view.ended = True
-            self.troubles.note(f"camera {view.name}", str(error))
+            self.problems.note(f"camera {view.name}", str(error))
         else:
             log.info("camera %s: ended", view.name)
         if all(each.ended for each in self.views.values()):
@@ -288,7 +287,7 @@ class Service:
                 view.sample()
                 if view.watcher is not None and not view.pending:  # nothing comes: a camera that is away
                     self._tell(view.watcher, view.watcher.tick())
-            with self.troubles.of("gallery"):
+            with self.problems.of("gallery"):
                 self.gallery.refresh()  # which says nothing new where a write of our own took it over before
                 version = self.gallery.version()
                 if version != self._version:
@@ -296,7 +295,7 @@ class Service:
                     self._version = version
             if time.monotonic() - self._pruned >= ROUND:
                 self._pruned = time.monotonic()
-                self._teller.prune(self._settings.keep)
+                self._publisher.prune(self._settings.keep)
             waits = any(view.pending for view in self.views.values())
             if not waits or time.monotonic() - self._result_at < STUCK:
                 notify("WATCHDOG=1")
@@ -317,7 +316,7 @@ class Service:
                 gone = backup.forgotten(self.gallery)
                 for sink in self.sinks:
                     sink.forget(gone)
-                self._teller.prune(self._settings.keep)
+                self._publisher.prune(self._settings.keep)
                 self._renew()
 
     def _thread(self, name: str, work: Callable[..., None], *arguments: Any) -> threading.Thread:

@@ -22,7 +22,7 @@ from ..gallery.gallery import Gallery
 from ..gallery.people import embedding_identity
 from ..inference.pipeline import Pipeline
 from ..inference.scheduler import Scheduler, open_scheduler
-from ..tracking.visit import Rules
+from ..tracking.visit import RecognitionRules
 from .erasure import clean
 from .settings import MqttSettings, Settings
 
@@ -56,7 +56,7 @@ def locked(gallery: Path) -> Iterator[None]:
 
 def detect_doubtful(pipeline: Pipeline, image: NDArray[np.uint8]) -> Faces:
     """The scheduler's work: detection alone, down to the scores that carry a track on."""
-    return pipeline.detect(image, Rules.of(pipeline.thresholds).doubtful)
+    return pipeline.detect(image, RecognitionRules.of(pipeline.thresholds).doubtful)
 
 
 def scheduler_of(settings: Settings) -> Scheduler:
@@ -91,8 +91,8 @@ def open_gallery(settings: Settings, pipeline: Pipeline) -> Iterator[Gallery]:
         except WorkError as error:
             log.warning("%s", error)
         if forgotten(gallery):
-            for trouble in filter(None, (trouble for _, trouble in clean(gallery))):
-                log.warning("%s", trouble)
+            for problem in filter(None, (problem for _, problem in clean(gallery))):
+                log.warning("%s", problem)
         yield gallery
 
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from ..core.faces import Faces
 from ..vision.quality import SHARP, Quality, measure, pose_of
-from .visit import Rules
+from .visit import RecognitionRules
 
 HIDDEN = 0.7  # of its quality is what a face counts that another one overlaps: it may be half hidden
 GAIN = 1.05  # times as good as the best so far a face must be to be worth another crop
@@ -44,7 +44,7 @@ def better(
     face: Faces,
     *,
     now: float,
-    rules: Rules,
+    rules: RecognitionRules,
     align: Callable[[NDArray[np.uint8], NDArray[np.float32]], NDArray[np.uint8]],
     overlapped: bool = False,
     surroundings: Callable[[NDArray[np.uint8], NDArray[np.float32]], NDArray[np.uint8]] | None = None,

@@ -16,7 +16,7 @@ from .appearance import Appearance
 
 
 @dataclass(frozen=True)
-class Rules:
+class RecognitionRules:
     """When a face is looked at, when a visit is spoken of, and when it is over. docs/camera.md has the reasons.
 
     match       cosine from which a face is someone of the gallery, or two visits are one: the bundle's threshold
@@ -61,7 +61,7 @@ class Rules:
     need_live: bool = False
 
     @classmethod
-    def of(cls, thresholds: Thresholds) -> Rules:
+    def of(cls, thresholds: Thresholds) -> RecognitionRules:
         """The defaults with a bundle's thresholds."""
         return cls(thresholds.match, sure=thresholds.detection, doubtful=thresholds.detection / 2)
 
@@ -130,12 +130,12 @@ class Visit:
         """The best shot; ValueError where there is none yet."""
         return max(self.shots, key=lambda shot: shot.quality)
 
-    def live(self, rules: Rules) -> bool | None:
+    def live(self, rules: RecognitionRules) -> bool | None:
         """Whether this is no picture of a face; None where nothing could judge it."""
         liveness = self.liveness
         return None if liveness is None else liveness >= rules.live
 
-    def named(self, rules: Rules) -> Match | None:
+    def named(self, rules: RecognitionRules) -> Match | None:
         """Who it is, as far as that may be told: where a face has to be live, nobody until it was judged so."""
         return self.match if self.live(rules) or not rules.need_live else None
 
@@ -161,7 +161,7 @@ class Visit:
         self.begun, self.seen = min(self.begun, other.begun), max(self.seen, other.seen)
         self.track, self.mixed, self.check = other.track, other.mixed, False
 
-    def due(self, now: float, quality: float, waited: float, rules: Rules) -> bool:
+    def due(self, now: float, quality: float, waited: float, rules: RecognitionRules) -> bool:
         """Whether a shot of ``quality``, the best in the ``waited`` seconds since it was looked for, is embedded."""
         if self.check:
             return True
@@ -171,7 +171,7 @@ class Visit:
         much_better = quality >= rules.better * self.best.quality
         return since >= (rules.spacing if self.embedded < rules.shots or much_better else rules.later)
 
-    def news(self, now: float, rules: Rules) -> bool:
+    def news(self, now: float, rules: RecognitionRules) -> bool:
         """Whether something should be told that was not."""
         if not self.shots:
             return False
@@ -182,7 +182,7 @@ class Visit:
         much_better = self.best.quality >= rules.better * quality and now - self.spoke >= rules.decide
         return _person(self.named(rules)) != person or much_better
 
-    def tell(self, now: float, rules: Rules, ended: bool = False) -> Appearance:
+    def tell(self, now: float, rules: RecognitionRules, ended: bool = False) -> Appearance:
         """The appearance as it now is; notes that it was told."""
         best, match = self.best, self.named(rules)
         stage: Literal["start", "update", "end"] = "end" if ended else "update" if self.announced else "start"

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from ..gallery.match import Match
 from .appearance import Appearance
 from .track import Tracks
-from .visit import Rules, Shot, Visit, decide
+from .visit import RecognitionRules, Shot, Visit, decide
 
 
 class Visits:
@@ -19,7 +19,7 @@ class Visits:
     slips     tracks that had slipped from one person to another
     """
 
-    def __init__(self, source: str, rules: Rules) -> None:
+    def __init__(self, source: str, rules: RecognitionRules) -> None:
         self.begun = self.glimpses = self.slips = 0
         self._source, self._rules = source, rules
         self._open: dict[str, Visit] = {}

@@ -11,17 +11,17 @@ from logging import getLogger
 import numpy as np
 from numpy.typing import NDArray
 
-from ..cameras.frame_gate import Pace
+from ..cameras.frame_gate import FrameGate
 from ..core.errors import RkfaceError
 from ..core.faces import Faces
 from ..gallery.match import Match
 from ..inference.pipeline import Pipeline
 from ..inference.scheduler import Frame, Result, Work
-from ..vision.liveness import Judge
+from ..vision.liveness import LivenessModel
 from .appearance import Appearance
 from .best_shot import Candidate, better, shares
 from .track import Tracker, Tracks
-from .visit import Rules, Shot
+from .visit import RecognitionRules, Shot
 from .visits import Visits
 
 Search = Callable[[NDArray[np.float32], int], Sequence[Sequence[Match]]]  # N×D unit vectors, k → the k nearest people
@@ -32,7 +32,7 @@ log = getLogger("rkface.watch")
 
 
 @dataclass(frozen=True)
-class Present:
+class VisibleFace:
     """A face that is followed now, to be drawn: ``box`` x1 y1 x2 y2 as shares of the picture.
 
     appearance  its id, "" before it is one
@@ -88,9 +88,9 @@ class Watcher:
         source: str,
         pipeline: Pipeline,
         search: Search,
-        rules: Rules | None = None,
+        rules: RecognitionRules | None = None,
         *,
-        liveness: Judge | None = None,
+        liveness: LivenessModel | None = None,
         clock: Callable[[float], float] = lambda moment: moment - time.monotonic() + time.time(),
         beat: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -98,7 +98,7 @@ class Watcher:
         since 1970; ``beat`` says how long no frame came."""
         self._frames = self._faces = self._embeddings = self._failures = self._unjudged = 0
         self._source, self._pipeline, self._search, self._liveness = source, pipeline, search, liveness
-        self._rules = rules or Rules.of(pipeline.thresholds)
+        self._rules = rules or RecognitionRules.of(pipeline.thresholds)
         self._utc, self._beat = clock, beat
         self._tracker = Tracker(self._rules.sure, self._rules.keep, self._rules.confirm)
         self._tracks: Tracks | None = None
@@ -153,7 +153,7 @@ class Watcher:
         tracks = self._tracks
         return 0 if tracks is None else int(tracks.confirmed.sum())
 
-    def present(self) -> tuple[Present, ...]:
+    def present(self) -> tuple[VisibleFace, ...]:
         """Who is followed now."""
         with self._lock:
             if self._tracks is None:
@@ -164,7 +164,7 @@ class Watcher:
                 if visit is not None:
                     box = shares(self._tracks.boxes[index], *self._size)
                     id, rules = visit.id if visit.announced else "", self._rules
-                    found.append(Present(box, id, visit.named(rules), visit.live(rules)))
+                    found.append(VisibleFace(box, id, visit.named(rules), visit.live(rules)))
             return tuple(found)
 
     @property
@@ -267,13 +267,13 @@ class Watcher:
         return [None] * len(seen)
 
 
-def detecting(rules: Rules) -> Work:
+def detecting(rules: RecognitionRules) -> Work:
     """The scheduler's ``work`` for watching: detection alone. The embeddings that are needed come from ``step``."""
     return lambda pipeline, image: pipeline.detect(image, rules.doubtful)
 
 
 def watch(
-    results: Iterable[Result], watchers: Mapping[str, Watcher], paces: Mapping[str, Pace] | None = None
+    results: Iterable[Result], watchers: Mapping[str, Watcher], paces: Mapping[str, FrameGate] | None = None
 ) -> Iterator[Appearance]:
     """The appearances in a scheduler's ``results``, by the watcher of each one's source; its pace hears who is there.
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 if TYPE_CHECKING:
     from ..backends import Backend
-    from ..core.bundle import LivenessModel
+    from ..core.bundle import LivenessSpec
 
 
 def surroundings(
@@ -53,10 +53,10 @@ def probabilities(answers: NDArray[np.float32], live: int, *, logits: bool) -> N
     return np.clip(np.nan_to_num(rows[:, live]), 0, 1).astype(np.float32)  # what is no number is not live
 
 
-class Judge:
+class LivenessModel:
     """A liveness model over any backend. ``threshold``: probability from which a face counts as live."""
 
-    def __init__(self, backend: Backend, model: LivenessModel) -> None:
+    def __init__(self, backend: Backend, model: LivenessSpec) -> None:
         self._backend = backend
         self._model = model
         self.threshold = model.threshold

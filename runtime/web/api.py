@@ -18,7 +18,7 @@ from ..enrollment.enroll import Verdict
 from ..enrollment.guidance import Guidance
 from ..gallery.match import Match
 from ..gallery.people import Person
-from ..service.console_protocol import CameraHealth, Health, Service, Setting
+from ..service.console_protocol import CameraHealth, CameraService, Health, Setting
 from ..service.erasure import Forgotten
 from ..vision.image import decode_image
 from .access import Access
@@ -31,8 +31,8 @@ ABSENT: dict[int | str, dict[str, Any]] = {404: {"description": "no such thing (
 router = APIRouter(prefix="/v1", responses={401: {"description": "not signed in"}})
 
 
-def service_of(request: Request) -> Service:
-    service: Service = request.app.state.service
+def service_of(request: Request) -> CameraService:
+    service: CameraService = request.app.state.service
     return service
 
 
@@ -41,7 +41,7 @@ def access_of(request: Request) -> Access:
     return access
 
 
-Served = Annotated[Service, Depends(service_of)]
+Served = Annotated[CameraService, Depends(service_of)]
 Door = Annotated[Access, Depends(access_of)]
 
 
@@ -229,7 +229,7 @@ def change(service: Served, values: Mapping[str, bool | int | float | str]) -> S
     return service.settings()
 
 
-def camera_of(service: Service, name: str) -> CameraHealth:
+def camera_of(service: CameraService, name: str) -> CameraHealth:
     try:
         return service.cameras[name]
     except KeyError:
@@ -243,7 +243,7 @@ def logged(event: Mapping[str, Any]) -> Logged:
     return Logged(**{**said, "match": Match(**match) if match else None, "box": tuple(event["box"])})
 
 
-def _person(service: Service, id: str) -> Person:
+def _person(service: CameraService, id: str) -> Person:
     try:
         found = service.gallery.person(id)
     except InputError:

@@ -37,7 +37,7 @@ from rkface.runtime.gallery.people import Sample, embedding_identity
 from rkface.runtime.inference.pipeline import open_bundle
 from rkface.runtime.inference.scheduler import Scheduler
 from rkface.runtime.service import service
-from rkface.runtime.service.camera_worker import View
+from rkface.runtime.service.camera_worker import CameraWorker
 from rkface.runtime.service.health import resident
 from rkface.runtime.service.settings import DAY, CameraSettings, Events, Keep, Settings
 from rkface.runtime.service.startup import detect_doubtful
@@ -144,15 +144,15 @@ def day(hours: float, folder: Path, cameras: int = 1) -> list[dict[str, float]]:
             }
         )
 
-    def opened(name: str) -> View:
+    def opened(name: str) -> CameraWorker:
         told = note if name == names[0] else lambda hour: None
         day = Day(round(hours * 60), told)
-        return View(Camera(name, lambda _: day, name=name, live=False), every=True)
+        return CameraWorker(Camera(name, lambda _: day, name=name, live=False), every=True)
 
     views = {name: opened(name) for name in names}
     running = service.Service(
         settings,
-        open_view=lambda name, _: views[name],
+        open_camera_worker=lambda name, _: views[name],
         open_scheduler=lambda _: Scheduler(
             manifest, lambda role, core: detector if role == "detector" else recognizer, 1, detect_doubtful
         ),

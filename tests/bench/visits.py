@@ -20,11 +20,11 @@ from rkface.runtime.core.progress import stage
 from rkface.runtime.gallery.match import Match
 from rkface.runtime.inference.pipeline import Pipeline
 from rkface.runtime.inference.scheduler import Frame
-from rkface.runtime.tracking.visit import Rules, fuse
+from rkface.runtime.tracking.visit import RecognitionRules, fuse
 from rkface.runtime.tracking.watcher import Watcher, detecting, watch
 from rkface.runtime.vision.embed import unit
 
-RULES = Rules.of(THRESHOLDS)
+RULES = RecognitionRules.of(THRESHOLDS)
 
 
 def enroll(pipeline: Pipeline, camera: DemoCamera, name: str) -> NDArray[np.float32]:

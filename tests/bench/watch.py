@@ -26,7 +26,7 @@ from rkface.runtime.gallery.match import Match
 from rkface.runtime.inference.pipeline import Pipeline
 from rkface.runtime.inference.scheduler import Frame
 from rkface.runtime.tracking.track import Tracker
-from rkface.runtime.tracking.visit import Rules
+from rkface.runtime.tracking.visit import RecognitionRules
 from rkface.runtime.tracking.watcher import Watcher
 from rkface.runtime.vision import embed
 
@@ -74,7 +74,7 @@ def measure(width: int, height: int, count: int, seconds: float, rate: float) ->
             for row, few in zip(cosines, best, strict=True)
         ]
 
-    rules = Rules.of(manifest.thresholds)
+    rules = RecognitionRules.of(manifest.thresholds)
     watcher = Watcher("bench", pipeline, search, rules)
     image = random.integers(0, 256, (height, width, 3), np.uint8)
     taken = []

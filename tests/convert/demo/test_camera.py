@@ -15,13 +15,13 @@ from rkface.runtime.cameras.sources import Pipe
 from rkface.runtime.core.errors import InputError
 from rkface.runtime.gallery.match import Match
 from rkface.runtime.inference.scheduler import Frame
-from rkface.runtime.tracking.visit import Rules
+from rkface.runtime.tracking.visit import RecognitionRules
 from rkface.runtime.tracking.watcher import Watcher, detecting, watch
 
 
 @pytest.fixture(scope="module")
 def scheduler():
-    with open_demo(detecting(Rules.of(THRESHOLDS))) as running:
+    with open_demo(detecting(RecognitionRules.of(THRESHOLDS))) as running:
         yield running
 
 
@@ -51,7 +51,7 @@ def test_people_who_walk_by_are_one_appearance_each_and_recognized(scheduler):
             for row in vectors @ gallery.T
         ]
 
-    watcher = Watcher("demo", pipeline, search, Rules.of(pipeline.thresholds), clock=lambda moment: moment)
+    watcher = Watcher("demo", pipeline, search, RecognitionRules.of(pipeline.thresholds), clock=lambda moment: moment)
     rate = 6
     frames = (Frame(camera.render(n / rate).image, n, n / rate, "demo") for n in range(round(camera.round * rate)))
     told = [*watch(scheduler.run(frames), {"demo": watcher}), *watcher.close()]

@@ -12,14 +12,14 @@ import pytest
 
 from rkface.runtime.cameras import sources
 from rkface.runtime.cameras.camera import Camera, find_device, is_black, mpp_pipeline, open_camera, without_password
-from rkface.runtime.cameras.frame_gate import Pace, feed
+from rkface.runtime.cameras.frame_gate import FrameGate, feed
 from rkface.runtime.cameras.mjpeg import Splitter
-from rkface.runtime.cameras.sources import Pipe, Wanted, fourcc
+from rkface.runtime.cameras.sources import CaptureFormat, Pipe, fourcc
 from rkface.runtime.core.errors import InputError, WorkError
 from rkface.runtime.inference.scheduler import Frame, Result
-from rkface.runtime.service.camera_worker import open_view, pace_of
+from rkface.runtime.service.camera_worker import open_camera_worker, pace_of
 from rkface.runtime.service.settings import CameraSettings
-from rkface.runtime.tracking.visit import Rules
+from rkface.runtime.tracking.visit import RecognitionRules
 
 PATIENCE = 60
 
@@ -216,7 +216,7 @@ def test_a_folder_of_photos_at_a_rate_and_what_is_no_photo_is_passed_over(tmp_pa
     for number in (0, 1, 3):
         cv2.imwrite(str(tmp_path / f"{number}.png"), picture(number))
     (tmp_path / "2.png").write_bytes(b"no picture")
-    camera = open_camera(str(tmp_path), wanted=Wanted(rate=4))
+    camera = open_camera(str(tmp_path), wanted=CaptureFormat(rate=4))
     found = frames_of(camera)
     assert [number_of(frame) for frame in found] == [0, 1, 3]
     assert found[2].time - found[0].time == pytest.approx(0.75)
@@ -226,13 +226,13 @@ def test_a_folder_of_photos_at_a_rate_and_what_is_no_photo_is_passed_over(tmp_pa
 def test_a_photo_that_is_held_is_followed_and_nobody_from_it_to_the_next(tmp_path):
     for number in (0, 1):
         cv2.imwrite(str(tmp_path / f"{number}.png"), picture(number))
-    frames = frames_of(open_camera(str(tmp_path), wanted=Wanted(hold=1.0)))
+    frames = frames_of(open_camera(str(tmp_path), wanted=CaptureFormat(hold=1.0)))
     dark = [is_black(frame.image) for frame in frames]
     assert dark == 2 * ([False] * 5 + [True])
     assert [number_of(frame) for frame, black in zip(frames, dark, strict=True) if not black] == [0] * 5 + [1] * 5
     apart = np.diff([frame.time for frame in frames])
     assert apart[:4] == pytest.approx(0.2)
-    assert apart[4] > Rules(0.5).keep, "a track would outlive its photo"
+    assert apart[4] > RecognitionRules(0.5).keep, "a track would outlive its photo"
 
 
 def test_photos_of_many_sizes_are_one_line_in_the_log(tmp_path, caplog):
@@ -378,7 +378,7 @@ def test_a_v4l2_camera_is_asked_format_first_and_what_it_gives_is_reported(tmp_p
             pass
 
     monkeypatch.setattr(sources.cv2, "VideoCapture", Capture)
-    wanted = Wanted(1920, 1080, 25, "MJPG")
+    wanted = CaptureFormat(1920, 1080, 25, "MJPG")
     camera = Camera("0", lambda camera: sources.Device(node, wanted))
     with camera:
         assert number_of(camera.read()) == 4
@@ -427,13 +427,13 @@ def paced(pace, seconds, rate=30, start=0.0, image=None):
 
 @pytest.mark.parametrize(("camera", "rate", "expected"), [(30, 15, 150), (25, 15, 150), (10, 15, 100), (30, 7, 70)])
 def test_a_pace_is_kept_on_average(camera, rate, expected):
-    pace = Pace(rate=rate)
+    pace = FrameGate(rate=rate)
     pace.follow(1)
     assert paced(pace, 10, camera) == pytest.approx(expected, abs=2)
 
 
 def test_nobody_there_is_looked_for_less_often_but_the_pace_picks_up_at_once():
-    pace = Pace(rate=15, idle=2)
+    pace = FrameGate(rate=15, idle=2)
     assert paced(pace, 10) == pytest.approx(20, abs=2)
     pace.follow(1)
     assert paced(pace, 1, start=10) >= 13
@@ -445,7 +445,7 @@ def test_nobody_there_is_looked_for_less_often_but_the_pace_picks_up_at_once():
 def test_without_motion_one_look_every_few_seconds():
     random = np.random.default_rng(0)
     noisy = [(picture(5, 640, 360) + random.integers(0, 9, (360, 640, 3))).astype(np.uint8) for _ in range(30)]
-    pace = Pace(idle=5, calm=3, motion=0.005)
+    pace = FrameGate(idle=5, calm=3, motion=0.005)
     start = sum(pace.wants(Frame(noisy[n % 30], n, n / 30)) for n in range(90))
     assert start == pytest.approx(45, abs=2)  # the first picture is news
     assert sum(pace.wants(Frame(noisy[n % 30], n, 3 + n / 30)) for n in range(900)) <= 30 / 3 + 1
@@ -491,7 +491,7 @@ def test_looks_a_second_are_bounded_as_they_are_set():
 def test_a_recording_is_looked_at_whole_whatever_its_pace(tmp_path):
     for number in range(12):
         cv2.imwrite(str(tmp_path / f"{number:02}.png"), picture(3))
-    view, seen = open_view("still", CameraSettings(str(tmp_path), hold=0.0, looks=1, motion=True)), []
+    view, seen = open_camera_worker("still", CameraSettings(str(tmp_path), hold=0.0, looks=1, motion=True)), []
     view.watcher = SimpleNamespace(present=lambda: ())
 
     def submit(frame):
@@ -504,7 +504,7 @@ def test_a_recording_is_looked_at_whole_whatever_its_pace(tmp_path):
 
 
 def test_a_clock_that_jumps_back_does_not_stop_the_pace():
-    pace = Pace(rate=10, idle=10)
+    pace = FrameGate(rate=10, idle=10)
     assert paced(pace, 2, start=3600) == pytest.approx(20, abs=2)
     assert paced(pace, 2, start=0) == pytest.approx(20, abs=2)
 

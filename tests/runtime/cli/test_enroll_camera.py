@@ -24,9 +24,9 @@ from rkface.runtime.cameras.camera import Camera
 from rkface.runtime.cameras.frame_gate import newest
 from rkface.runtime.cli.main import main
 from rkface.runtime.core.errors import InputError
-from rkface.runtime.enrollment.enroll import Rules, decode
+from rkface.runtime.enrollment.enroll import EnrollOptions, decode
 from rkface.runtime.enrollment.guidance import _advice, examine
-from rkface.runtime.enrollment.guided_capture import HOLD, POSES, Sitting
+from rkface.runtime.enrollment.guided_capture import HOLD, POSES, GuidedCapture
 from rkface.runtime.gallery.gallery import Gallery
 from rkface.runtime.inference.pipeline import open_bundle
 from rkface.runtime.vision.align import TEMPLATE
@@ -114,7 +114,7 @@ def test_who_turns_as_told_is_ready(models, poses, pose):
 
 
 def sit(models, *pictures, **rules):
-    sitting = Sitting(models, "door", Rules(**rules))
+    sitting = GuidedCapture(models, "door", EnrollOptions(**rules))
     said = [sitting.look(picture).advice for picture in pictures if sitting.pose]
     return sitting, said
 

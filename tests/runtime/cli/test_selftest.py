@@ -15,7 +15,7 @@ from rkface.runtime.inference.latency import summarize
 from rkface.runtime.inference.machine import read_clocks, read_machine
 from rkface.runtime.inference.pipeline import open_model
 
-from ..conftest import seal
+from ..conftest import write_sums
 
 BOARD = Path(__file__).parents[2] / "boards/fixtures/rock-5b"
 
@@ -40,7 +40,7 @@ def write_golden(folder, spoil=lambda array: array):
             golden[f"{role}/reference/{output.name}"] = spoil(array)
         backend.close()
     np.savez(folder / "golden.npz", **golden)
-    seal(folder)
+    write_sums(folder)
     return folder
 
 

@@ -40,7 +40,7 @@ MANIFEST = Manifest(
 )
 
 
-def seal(folder):
+def write_sums(folder):
     lines = [f"{hashlib.sha256((folder / name).read_bytes()).hexdigest()}  {name}" for name in files(folder)]
     (folder / SUMS).write_text("\n".join(lines) + "\n")
 
@@ -52,7 +52,7 @@ def folder(tmp_path):
     for role in ("detector", "recognizer"):
         (tmp_path / f"{role}.rknn").write_bytes(b"RKNN" + role.encode())
         (tmp_path / f"reference/{role}.onnx").write_bytes(role.encode())
-    seal(tmp_path)
+    write_sums(tmp_path)
     return tmp_path
 
 
@@ -103,7 +103,7 @@ def test_a_manifest_cannot_point_outside_its_bundle(folder, name):
     raw = json.loads(MANIFEST.to_json())
     raw["detector"]["file"] = name
     (folder / "manifest.json").write_text(json.dumps(raw))
-    seal(folder)
+    write_sums(folder)
     with pytest.raises(BundleError, match="leaves the bundle"):
         read_bundle(folder)
 
@@ -128,6 +128,6 @@ def test_a_model_without_outputs_is_refused(folder):
     raw = json.loads(MANIFEST.to_json())
     raw["recognizer"]["outputs"] = []
     (folder / "manifest.json").write_text(json.dumps(raw))
-    seal(folder)
+    write_sums(folder)
     with pytest.raises(BundleError, match="without outputs"):
         read_bundle(folder)

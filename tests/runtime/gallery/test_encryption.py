@@ -95,7 +95,7 @@ def test_who_is_searched_already_is_forgotten_whole_where_another_program_encryp
         assert check(running) == [] and traces(tmp_path, [1, 2]) == set()
         with pytest.raises(InputError, match="encrypted: say --key"):  # not as before, with whom it had in memory
             running.search(vector(1)[None])
-        running.unlock(key)
+        running.use_key(key)
         assert names(running, 3) == ["Grace"]
 
 
@@ -127,7 +127,7 @@ def test_a_process_that_was_running_meanwhile_writes_nothing_in_the_clear(path, 
             running.add("Hedy", [sample(5)])
         with pytest.raises(InputError, match="encrypted"):
             running.refresh()
-        running.unlock(key)
+        running.use_key(key)
         running.add("Hedy", [sample(5)])
         assert names(running, 5) == ["Hedy"] and traces(tmp_path, [1, 2, 3, 5]) == set()
 
@@ -226,7 +226,7 @@ def test_pictures_of_the_log_are_encrypted_with_the_gallery(path, log, tmp_path,
     assert main(command) == 0, capsys.readouterr().err
     assert not in_the_clear(log)
     running.close()
-    with Gallery(path, key=read_key(tmp_path / "key")) as gallery, AppearanceLog(log, lambda: gallery.seal) as opened:
+    with Gallery(path, key=read_key(tmp_path / "key")) as gallery, AppearanceLog(log, lambda: gallery.cipher) as opened:
         assert [opened.face(id) for id in "abc"] == [FACE] * 3
         opened.encrypt()  # again changes nothing
         assert opened.face("a") == FACE

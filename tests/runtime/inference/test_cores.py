@@ -144,7 +144,7 @@ def test_a_context_that_fails_is_closed_and_opened_again_while_others_go_on(core
     for _ in range(5):
         assert backend.infer(IMAGE[None])[0] == 0  # core 1 is being mended
     assert broken[0].closed == 1
-    assert pool.state()[1].trouble == "recognizer: the NPU hung"
+    assert pool.state()[1].problem == "recognizer: the NPU hung"
     together = threading.Barrier(2)
     for context in chip.opened:
         context.rule = lambda _: together.wait(PATIENCE)
@@ -152,7 +152,7 @@ def test_a_context_that_fails_is_closed_and_opened_again_while_others_go_on(core
     assert sorted(backend.infer(np.stack([IMAGE] * 2))[0][:, 0]) == [0, 1]
     assert [(context.role, context.core) for context in chip.opened[4:]] == [("recognizer", 1)]
     state = pool.state()[1]
-    assert (state.alive, state.failures, state.trouble) == (True, 1, "")
+    assert (state.alive, state.failures, state.problem) == (True, 1, "")
 
 
 def test_success_forgives_earlier_failures(cores):

@@ -25,7 +25,7 @@ from rkface.runtime.gallery.gallery import Gallery
 from rkface.runtime.gallery.match import Match
 from rkface.runtime.gallery.people import Sample, embedding_identity
 from rkface.runtime.inference.pipeline import open_bundle, open_model
-from rkface.runtime.service.camera_worker import View
+from rkface.runtime.service.camera_worker import CameraWorker
 from rkface.runtime.service.service import Service
 from rkface.runtime.service.settings import (
     CameraSettings,
@@ -143,9 +143,9 @@ def live(settings):
     """A running service with one live camera that shows ``pictures``, the last of them for ever."""
 
     def start(pictures, **changed):
-        view = View(Camera("door", lambda _: Script(pictures), name="door", retries=(0.01,)))
+        view = CameraWorker(Camera("door", lambda _: Script(pictures), name="door", retries=(0.01,)))
         made = replace(settings(door=CameraSettings("scripted")), **changed)
-        return Service(made, open_view=lambda name, _: view)
+        return Service(made, open_camera_worker=lambda name, _: view)
 
     return start
 
@@ -301,9 +301,9 @@ def test_what_is_wrong_with_the_gallery_stays_said_while_appearances_are_told(li
         (ada,) = service.gallery.people()
         with Gallery(known) as other:
             encrypt(other, make_key(tmp_path / "key"))
-        wait_for(lambda: any("encrypted" in trouble for trouble in service.troubles))
-        assert service._teller._today(Match(ada.id, ada.name, 0.9)).name == "Ada Lovelace"
-        assert any("encrypted" in trouble for trouble in service.troubles)
+        wait_for(lambda: any("encrypted" in problem for problem in service.problems))
+        assert service._publisher._today(Match(ada.id, ada.name, 0.9)).name == "Ada Lovelace"
+        assert any("encrypted" in problem for problem in service.problems)
 
 
 def test_who_is_forgotten_by_another_program_is_a_stranger_to_the_service(live, known):
@@ -598,7 +598,7 @@ def test_up_is_the_service_and_its_cameras_and_no_receiver(live):
     with live([scene((0, 3))], events=NOWHERE) as service:
         wait_for(lambda: service.sinks[0].state().error and service.health().cameras[0].connected)
         assert up(service) == "1"
-        service.troubles.note("appearances", "the disk is full")
+        service.problems.note("appearances", "the disk is full")
         assert up(service) == "0"
     with live([OSError("unplugged")], events=NOWHERE) as service:
         assert up(service) == "0"

@@ -7,13 +7,13 @@ turned by noise as far as a real one's answers differ. Everything else is the re
 import numpy as np
 import pytest
 
-from rkface.runtime.cameras.frame_gate import Pace
+from rkface.runtime.cameras.frame_gate import FrameGate
 from rkface.runtime.core.bundle import Thresholds
 from rkface.runtime.core.errors import DeviceError
 from rkface.runtime.core.faces import Faces
 from rkface.runtime.gallery.match import Match
 from rkface.runtime.inference.scheduler import Frame, Result
-from rkface.runtime.tracking.visit import Rules, decide
+from rkface.runtime.tracking.visit import RecognitionRules, decide
 from rkface.runtime.tracking.watcher import Watcher, watch
 from rkface.runtime.vision import align as alignment
 from rkface.runtime.vision.embed import unit
@@ -147,7 +147,7 @@ def test_the_unknown_are_told_late_and_kept_apart():
 
 @pytest.mark.parametrize("who", [1, 10], ids=["known", "unknown"])
 def test_who_is_back_within_the_window_was_not_away(who):
-    camera = Camera(rules=Rules(MATCH, window=10.0))
+    camera = Camera(rules=RecognitionRules(MATCH, window=10.0))
     camera.see((who, 200, 300), seconds=3)
     camera.see(seconds=8)
     camera.see((who, 900, 500), seconds=3)
@@ -160,7 +160,7 @@ def test_who_is_back_within_the_window_was_not_away(who):
 
 @pytest.mark.parametrize("who", [1, 10], ids=["known", "unknown"])
 def test_who_is_back_after_the_window_comes_again(who):
-    camera = Camera(rules=Rules(MATCH, window=10.0))
+    camera = Camera(rules=RecognitionRules(MATCH, window=10.0))
     camera.see((who, 200, 300), seconds=3)
     camera.see(seconds=12)
     camera.see((who, 200, 300), seconds=3)
@@ -189,7 +189,7 @@ def test_two_people_of_the_gallery_are_two_visits_however_alike():
 
 
 def test_a_window_shorter_than_a_track_lives_ends_no_track_s_visit():
-    camera = Camera(rules=Rules(MATCH, window=0.1, keep=1.0))
+    camera = Camera(rules=RecognitionRules(MATCH, window=0.1, keep=1.0))
     camera.see((1, 300, 300), seconds=1)
     camera.see(seconds=0.5)
     camera.see((1, 300, 300), seconds=1)
@@ -235,7 +235,7 @@ def test_flicker_around_the_threshold_is_one_appearance():
     flicker = iter([0.38, 0.42, 0.37, 0.41, 0.36, 0.43, 0.38, 0.4] * 20)
     camera = Camera(
         search=lambda vectors, k: [[Match("p1", "Ada", next(flicker))] for _ in vectors],
-        rules=Rules(MATCH, later=0.3, hysteresis=0.05),
+        rules=RecognitionRules(MATCH, later=0.3, hysteresis=0.05),
     )
     camera.see((1, 300, 300), seconds=20)
     assert len(camera.pipe.embedded) > 40  # so often it was asked who it is
@@ -271,7 +271,7 @@ def test_fifty_faces_are_all_looked_at_a_few_a_frame():
     camera = Camera(known=range(10))
     people = [(number % 30, *place) for number, place in enumerate(places)]
     camera.see(*people, seconds=6)
-    assert max(camera.pipe.batches) <= Rules(MATCH).batch
+    assert max(camera.pipe.batches) <= RecognitionRules(MATCH).batch
     # 50 faces of 30 people, some of them twice at once: nobody is left out, and nobody's twin is joined with them.
     assert len(camera.by_visit()) == 50
     assert sum(one.match is not None for one in camera.told if one.stage == "start") == 20
@@ -358,7 +358,7 @@ def test_liveness_sees_the_surroundings_of_what_is_embedded_and_lands_in_the_app
 
 def test_where_it_is_demanded_a_picture_has_no_name_and_who_turns_out_live_gets_one():
     judge = Judge(0.45)
-    camera = Camera(liveness=judge, rules=Rules(MATCH, live=0.5, need_live=True))
+    camera = Camera(liveness=judge, rules=RecognitionRules(MATCH, live=0.5, need_live=True))
     camera.see((1, 600, 300), seconds=1.4)
     assert camera.stages() == [("start", None)] and camera.told[0].live is False
     assert [one.match for one in camera.watcher.present()] == [None]
@@ -371,7 +371,7 @@ def test_where_it_is_demanded_a_picture_has_no_name_and_who_turns_out_live_gets_
 
 def test_a_picture_of_who_just_left_does_not_go_on_as_that_person_where_liveness_is_demanded():
     judge = Judge(0.9)
-    camera = Camera(liveness=judge, rules=Rules(MATCH, live=0.5, need_live=True))
+    camera = Camera(liveness=judge, rules=RecognitionRules(MATCH, live=0.5, need_live=True))
     camera.see((1, 600, 300), seconds=2)
     camera.see(seconds=2)
     judge.says = 0.1
@@ -385,7 +385,7 @@ def test_a_picture_of_who_just_left_does_not_go_on_as_that_person_where_liveness
 
 @pytest.mark.parametrize(("demanded", "named"), [(False, "p1"), (True, None)])
 def test_liveness_that_fails_costs_its_answer_and_not_the_recognition(demanded, named, caplog):
-    camera = Camera(liveness=Judge(DeviceError("the NPU timed out")), rules=Rules(MATCH, need_live=demanded))
+    camera = Camera(liveness=Judge(DeviceError("the NPU timed out")), rules=RecognitionRules(MATCH, need_live=demanded))
     camera.see((1, 600, 300), seconds=2)
     assert camera.stages() == [("start", named)]
     assert camera.told[0].liveness is None and camera.told[0].live is None
@@ -394,7 +394,7 @@ def test_liveness_that_fails_costs_its_answer_and_not_the_recognition(demanded, 
 
 
 def test_a_much_better_shot_is_embedded_out_of_turn_and_told():
-    camera = Camera(known=(), rules=Rules(MATCH, better=1.1))
+    camera = Camera(known=(), rules=RecognitionRules(MATCH, better=1.1))
     camera.see((1, 300, 300), seconds=3, score=0.55)  # five are there: the next is due in five seconds
     before = len(camera.pipe.embedded)
     camera.see((1, 300, 300), seconds=0.5, score=0.95)
@@ -404,7 +404,7 @@ def test_a_much_better_shot_is_embedded_out_of_turn_and_told():
 
 
 def test_nothing_is_left_of_visits_that_are_over():
-    camera = Camera(rules=Rules(MATCH, window=1.0))
+    camera = Camera(rules=RecognitionRules(MATCH, window=1.0))
     for who in range(20):
         camera.see((who, 300, 300), (29 - who, 800, 300), seconds=2, step=0.2)
         camera.see(seconds=3, step=0.5)
@@ -427,7 +427,7 @@ def test_the_shots_of_a_visit_are_there_until_after_its_end():
     camera.see((1, 300, 300), seconds=3)
     [start] = camera.told
     shots = camera.watcher.shots(start.id)
-    assert len(shots) == Rules(MATCH).shots
+    assert len(shots) == RecognitionRules(MATCH).shots
     assert all(float(shot.embedding @ PEOPLE[1]) > 0.5 and shot.crop.shape == (112, 112, 3) for shot in shots)
     assert [shot.quality for shot in shots] == sorted((shot.quality for shot in shots), reverse=True)
     while camera.told[-1].stage != "end":
@@ -461,7 +461,7 @@ def test_two_cameras_are_told_apart():
         camera.see((who, 300, 300), seconds=2)
         camera.watcher.step = step
     results.sort(key=lambda result: result.frame.time)  # one frame of each camera in turn
-    paces = {name: Pace(rate=10, idle=1) for name in cameras}
+    paces = {name: FrameGate(rate=10, idle=1) for name in cameras}
     told = list(watch(results, {name: camera.watcher for name, camera in cameras.items()}, paces))
     assert sorted((one.source, one.match.person) for one in told) == [("door", "p1"), ("gate", "p4")]
     wanted = [paces["door"].wants(Frame(np.zeros((9, 9, 3), np.uint8), n, n / 10)) for n in range(20)]

@@ -10,14 +10,14 @@ pytest.importorskip("onnxruntime")
 
 from rkface.runtime.cli import selftest
 from rkface.runtime.cli.run import _settings
-from rkface.runtime.core.bundle import LivenessModel, contract, read_bundle
+from rkface.runtime.core.bundle import LivenessSpec, contract, read_bundle
 from rkface.runtime.core.errors import BundleError, DeviceError
 from rkface.runtime.inference.pipeline import open_bundle
 from rkface.runtime.inference.scheduler import Scheduler, open_scheduler
-from rkface.runtime.vision.liveness import Judge, probabilities, surroundings
+from rkface.runtime.vision.liveness import LivenessModel, probabilities, surroundings
 
 from ..cli.test_selftest import run, write_golden
-from ..conftest import darkened, make_bundle, scene, seal
+from ..conftest import darkened, make_bundle, scene, write_sums
 
 PLACES = np.indices((80, 100)).transpose(1, 2, 0)  # rows and columns as pixel values
 IMAGE = np.concatenate([PLACES, np.zeros((80, 100, 1), int)], axis=2).astype(np.uint8)
@@ -73,7 +73,7 @@ def test_a_judge_shows_its_model_rgb(live_bundle):
             seen.append(images)
             return [np.zeros((len(images), 3), np.float32)]
 
-    judge = Judge(Backend(), read_bundle(live_bundle).manifest.liveness)
+    judge = LivenessModel(Backend(), read_bundle(live_bundle).manifest.liveness)
     judge.judge([np.full((24, 24, 3), (1, 2, 3), np.uint8)])
     assert seen[0].shape == (1, 24, 24, 3) and (seen[0] == (3, 2, 1)).all()
 
@@ -89,7 +89,7 @@ def test_a_bundle_without_the_model_is_what_it_always_was(bundle):
 
 def test_the_manifest_says_how_the_model_is_asked(live_bundle):
     found = read_bundle(live_bundle).manifest
-    assert isinstance(found.liveness, LivenessModel) and found.roles == ("detector", "recognizer", "liveness")
+    assert isinstance(found.liveness, LivenessSpec) and found.roles == ("detector", "recognizer", "liveness")
     assert (found.liveness.scale, found.liveness.live, found.liveness.logits) == (2.7, 1, True)
     assert found.to_json() == (live_bundle / "manifest.json").read_text()
     assert json.loads(contract("liveness", found.liveness.input, "f" * 64))["role"] == "liveness"
@@ -101,7 +101,7 @@ def test_a_manifest_that_asks_what_cannot_be_is_refused(tmp_path, change):
     raw = json.loads((folder / "manifest.json").read_text())
     raw["liveness"] |= change
     (folder / "manifest.json").write_text(json.dumps(raw))
-    seal(folder)
+    write_sums(folder)
     with pytest.raises(BundleError, match="garbles"):
         read_bundle(folder)
 
@@ -109,7 +109,7 @@ def test_a_manifest_that_asks_what_cannot_be_is_refused(tmp_path, change):
 def test_a_bundle_whose_third_model_is_gone_is_refused(tmp_path):
     folder = make_bundle(tmp_path / "bundle", liveness=True)
     (folder / "liveness.rknn").unlink()
-    seal(folder)
+    write_sums(folder)
     with pytest.raises(BundleError, match=r"names liveness\.rknn, which is not there"):
         read_bundle(folder)
 
