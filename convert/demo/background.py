@@ -1,4 +1,4 @@
-"""What is behind the faces, some of it made to look like one to a careless detector; and what a camera does."""
+"""Backgrounds behind the faces, with objects that a bad detector takes for faces; and the effects of a camera."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Image = NDArray[np.uint8]
 
 
 def background(random: np.random.Generator, width: int, height: int) -> Image:
-    """A height×width×3 BGR backdrop: a gradient, wall, stripes or cloud, often with things in front."""
+    """A height×width×3 BGR backdrop: a gradient, wall, stripes or cloud, often with objects in front."""
     kind = random.integers(4)
     first, second = _color(random), _color(random)
     if kind == 0:
@@ -37,7 +37,8 @@ def background(random: np.random.Generator, width: int, height: int) -> Image:
 
 
 def develop(image: Image, random: np.random.Generator, quality: tuple[int, int] = (45, 96)) -> Image:
-    """``image`` as a camera gives it: exposure, color temperature, uneven light, blur, noise and JPEG blocks."""
+    """``image`` with the effects of a camera: exposure, color temperature, uneven light, blur, noise and JPEG
+    blocks."""
     warmth, gain = random.normal(0, 0.07), random.uniform(0.62, 1.2)
     tint = gain * np.array([1 - warmth, 1.0, 1 + warmth])
     slope = random.uniform(0.8, 1.2, (2, 2, 1))
@@ -57,7 +58,7 @@ def develop(image: Image, random: np.random.Generator, quality: tuple[int, int] 
 
 
 def _color(random: np.random.Generator) -> NDArray[np.float64]:
-    """A BGR color of any lightness, more often soft than glaring."""
+    """A random BGR color of any lightness, more often muted than bright."""
     color = random.uniform(20, 240, 3)
     return np.asarray(color.mean() + (color - color.mean()) * random.uniform(0.15, 0.8))
 
@@ -96,7 +97,7 @@ def _thing(layer: PaintLayer, random: np.random.Generator, width: int, height: i
                 ellipse(x + tip[0] / 2, y + tip[1] / 2, size / 2, size / 8, 16, tilt=angle),
                 (60, 120, 60) * random.uniform(0.5, 1.4, 3),
             )
-    else:  # two dots and a bar, with no head around them: eyes and a mouth to whoever does not look twice
+    else:  # two dots and a bar without a head: they look like eyes and a mouth
         for side in (-1.0, 1.0):
             layer.polygon(ellipse(x + side * size * 0.4, y, size * 0.12, size * 0.12, 14), color)
         layer.line(np.array([(x - size * 0.3, y + size * 0.6), (x + size * 0.3, y + size * 0.6)]), color, size * 0.1)

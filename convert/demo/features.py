@@ -13,23 +13,23 @@ WHITE = (255.0, 255.0, 255.0)
 
 
 def eye_centers(who: Identity) -> Points:
-    """2×2 face units, the viewer's left eye first."""
+    """2×2 face units; the viewer's left eye is first."""
     return np.array([[-who.eye_spacing, who.eye_y], [who.eye_spacing, who.eye_y]])
 
 
 def nose_tip(who: Identity) -> Points:
-    """1×2 face units."""
+    """Position of the nose tip: 1×2 face units."""
     return np.array([[0.0, who.eye_y + who.nose_length]])
 
 
 def mouth_corners(who: Identity, look: FaceLook) -> Points:
-    """2×2 face units, the viewer's left corner first."""
+    """2×2 face units; the viewer's left corner is first."""
     half = who.mouth_width * (1 + 0.16 * look.smile - 0.14 * look.mouth_open)
     y = who.mouth_y - 0.055 * look.smile + 0.03 * look.mouth_open
     return np.array([[-half, y], [half, y]])
 
 
-NOSE_LIFT = 0.16  # how far a nose tip stands out, in face units
+NOSE_LIFT = 0.16  # height of the nose tip above the face, in face units
 
 
 def draw_eyes(layer: PaintLayer, view: HeadView, who: Identity, look: FaceLook) -> None:
@@ -81,7 +81,7 @@ def draw_nose(layer: PaintLayer, view: HeadView, who: Identity) -> None:
                      (half, tip + 0.02), (0.45 * half, tip - 0.03), (-0.45 * half, tip - 0.03)])  # fmt: skip
     layer.polygon(view.surface(base, 0.07), mix(who.skin, dark, 0.55))
     top = who.eye_y - 0.02 + 0.1 * (1 - who.nose_bridge)
-    # The side of the bridge that turns away from the camera is the one in shade.
+    # The side of the bridge that is turned away from the camera is in the shade.
     away = -1.0 if view.yaw > 0 else 1.0
     bridge = view.surface(np.array([(away * 0.1, top), (away * 0.075, (top + tip) / 2)]), 0.03)
     wing = view.surface(np.array([(away * half * 0.8, tip - 0.03)]), 0.08)

@@ -1,4 +1,4 @@
-"""Hair: what hangs behind a synthetic head and what falls over its forehead."""
+"""Hair of a synthetic head: behind the head, and over the forehead."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _LONG = {"long": 1.75, "long-fringe": 1.6, "bob": 0.85}
 
 
 def outline(who: Identity, grow: float = 0.0, count: int = 64) -> Points:
-    """The head's silhouette without ears, ``count``×2 face units, clockwise from the right; ``grow`` widens it.
+    """The head's silhouette without ears, ``count``×2 face units, clockwise from the right; ``grow`` makes it larger.
 
     A superellipse: ``jaw`` makes the lower half boxy, ``taper`` narrows it towards the chin.
     """
@@ -27,7 +27,7 @@ def outline(who: Identity, grow: float = 0.0, count: int = 64) -> Points:
 
 
 def draw_back(layer: PaintLayer, view: HeadView, who: Identity) -> None:
-    """What is seen of the hair behind head and neck."""
+    """Draw the visible hair behind the head and the neck."""
     shade = np.multiply(who.hair, 0.72)
     volume = who.hair_volume
     style = who.hair_style
@@ -52,7 +52,7 @@ def draw_back(layer: PaintLayer, view: HeadView, who: Identity) -> None:
 
 
 def draw_front(layer: PaintLayer, view: HeadView, who: Identity) -> None:
-    """The hair over forehead and skull."""
+    """Draw the hair over the forehead and the skull."""
     style = who.hair_style
     if style == "bald":
         return
@@ -64,7 +64,7 @@ def draw_front(layer: PaintLayer, view: HeadView, who: Identity) -> None:
     grow = 0.015 if style == "buzz" else 0.05 + 0.45 * who.hair_volume
     crown = _arch(who, across, grow, style)
     line = _hairline(who, across)
-    # The hairline lies on the curved forehead, its ends at the temples on the silhouette.
+    # The hairline is on the curved forehead, and its ends are at the temples, on the silhouette.
     edge = view.surface(np.stack([across * who.width * 0.97, line], axis=1))
     rim = view.outline(crown)
     edge[0], edge[-1] = view.outline(np.array([[-who.width - 0.02, line[0]], [who.width + 0.02, line[-1]]]))
@@ -85,7 +85,7 @@ def _cap(who: Identity, grow: float) -> Points:
 
 
 def _arch(who: Identity, across: NDArray[np.float64], grow: float, style: str) -> Points:
-    """The top rim of the hair from left to right temple, 33×2."""
+    """The top edge of the hair from the left to the right temple, 33×2."""
     waves = who.hair_waves
     wide = who.width + grow * 0.7
     height = (who.crown + grow) * np.maximum(0, 1 - np.abs(across) ** 2.15) ** (1 / 2.15)
@@ -120,7 +120,7 @@ def _hairline(who: Identity, across: NDArray[np.float64]) -> NDArray[np.float64]
 
 
 def _strands(layer: PaintLayer, view: HeadView, who: Identity, rim: Points, edge: Points) -> None:
-    """A few lighter and darker strokes from the rim towards the hairline: gloss without a shader."""
+    """A few lighter and darker strokes from the rim towards the hairline: they look like gloss."""
     light, dark = mix(who.hair, (235, 240, 245), 0.2), np.multiply(who.hair, 0.8)
     for index, start in enumerate(range(5, 29, 4)):
         end = int(np.clip(start + 3 * np.sign(who.part), 1, 31))

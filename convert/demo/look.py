@@ -1,4 +1,4 @@
-"""What changes from picture to picture of the same synthetic person."""
+"""The appearance of a synthetic person in one image: everything that differs between images of the same person."""
 
 from __future__ import annotations
 
@@ -12,9 +12,16 @@ COVERS = ("none", "sunglasses", "scarf", "hand")
 
 @dataclass(frozen=True)
 class FaceLook:
-    """One appearance. Angles in radians; ``smile`` in -0.5..1, ``mouth_open`` and ``gaze`` in 0..1 and -1..1, ``eyes``
-    the share that the lids are open, ``light`` where light comes from (x right, y down, z towards the camera, unit
-    length), ``contrast`` how strongly it models the head, ``cloth`` and ``cover_color`` BGR in 0..255."""
+    """One appearance. Angles are in radians.
+
+    smile               -0.5..1
+    mouth_open          0..1
+    gaze                -1..1
+    eyes                0..1: how far the lids are open
+    light               unit vector towards the light (x right, y down, z towards the camera)
+    contrast            strength of the light
+    cloth, cover_color  BGR in 0..255
+    """
 
     yaw: float
     pitch: float
@@ -32,7 +39,7 @@ class FaceLook:
 
 
 def random_look(random: np.random.Generator, covered: float = 0.1) -> FaceLook:
-    """A look drawn from ``random``; a share ``covered`` of them has something before the face."""
+    """A random look. In a share ``covered`` of them, something covers a part of the face."""
     degrees = np.pi / 180
     light = np.array([random.normal(0, 0.55), random.normal(-0.35, 0.3), 1.0])
     light /= np.linalg.norm(light)

@@ -1,4 +1,4 @@
-"""How much to render and to train."""
+"""The amount of rendering and training for the demo models."""
 
 from __future__ import annotations
 

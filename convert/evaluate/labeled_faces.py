@@ -98,7 +98,7 @@ def from_people(folder: Path, finder: LargestFaceFinder) -> LabeledFaces:
     names = sorted({parts[index][0] for index in inside})
     if len(names) < 2:
         raise InputError(
-            f"{folder} has photos of {len(names)} people, at least two people are needed: make a sub-folder for each "
+            f"{folder} has photos of {len(names)} people, but at least two are needed: make a sub-folder for each "
             "person, and put the person's photos into it"
         )
     found = _find_largest_faces([photos[index] for index in inside], finder)

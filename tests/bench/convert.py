@@ -175,7 +175,6 @@ def rkface(work: Path, count: int) -> dict[str, float]:
 
 def auto(work: Path, count: int, model: Path) -> dict[str, float]:
     """The whole search of `rkface convert` for one recognizer, judged on as many rendered faces as calibrate."""
-    from functools import partial
 
     from rkface.convert.acquire import own_sources
     from rkface.convert.catalog import DEMO
@@ -185,7 +184,7 @@ def auto(work: Path, count: int, model: Path) -> dict[str, float]:
     from rkface.convert.recipe import PLANS, AccuracyBar
     from rkface.convert.recipe_cost import predict_cost
     from rkface.convert.recipe_search import chosen_result, search_recipes
-    from rkface.convert.run_recipe import attempts
+    from rkface.convert.run_recipe import RecipeRunner
     from rkface.convert.targets import find_target
 
     crops = np.stack([render_crop(2, EVALUATE[index])[..., ::-1] for index in range(count)])
@@ -195,12 +194,11 @@ def auto(work: Path, count: int, model: Path) -> dict[str, float]:
     prepared.backend.close()
     plan = PLANS["auto"]
     sources = own_sources(DEMO / "detector.onnx", model, "not stated")
-    run = attempts({"recognizer": prepared}, sources, work, work, analyze=plan.analyze)
     target = find_target("rk3588")
-    run = partial(run, target, "recognizer")
+    run = RecipeRunner({"recognizer": prepared}, sources, work, work, analyze=plan.analyze).for_target(target)
     _, tries = search_recipes(
         plan,
-        lambda recipe: run(recipe, dataset(work, count), crops),
+        lambda recipe: run("recognizer", recipe, dataset(work, count), crops),
         lambda done: grade_embeddings(compare_embeddings(reference, done.outputs[0]), AccuracyBar()),
         lambda recipe: predict_cost(prepared.graph, target, recipe),
     )

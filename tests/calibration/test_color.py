@@ -31,7 +31,7 @@ def sees_red(path):
 
 def test_color_order_of_a_written_set_is_that_of_inference(tmp_path, make_face):
     random = np.random.default_rng(0)
-    red = lambda: np.dstack([random.integers(0, 20, (112, 112, 2)), random.integers(0, 256, (112, 112))])
+    red = lambda: np.dstack([random.integers(0, 20, (112, 112, 2)), random.integers(0, 256, (112, 112))])  # noqa: E731
     faces = [make_face(seed, crop=red().astype(np.uint8)) for seed in range(20)]
     cv2.imwrite(str(tmp_path / "frame.png"), faces[0].crop)
     made = write_set(

@@ -1,4 +1,4 @@
-"""`rkface evaluate` as a person meets it, on the demo pack and its rendered people."""
+"""`rkface evaluate` from the command line, with the demo pack and its rendered people."""
 
 import json
 import os
@@ -26,7 +26,7 @@ def run(*arguments):
 
 
 def people_of(photos, folder, people):
-    """The first ``people`` of the rendered photos, a folder for each person."""
+    """Copy the photos of the first ``people`` rendered people into a folder for each person."""
     for person in range(people):
         for photo in photos.glob(f"person-{person:04}-*.jpg"):
             target = folder / photo.name[:11] / photo.name
@@ -47,7 +47,7 @@ def few(converted, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def own(converted, tmp_path_factory):
-    """The bundle and its calibration set, for this file alone."""
+    """A copy of the bundle and its calibration set, only for this file."""
     folder = tmp_path_factory.mktemp("own")
     shutil.copytree(converted.bundle, folder / "bundle")
     shutil.copytree(converted.work / "calibration", folder / "bundle.work/calibration")
@@ -56,13 +56,13 @@ def own(converted, tmp_path_factory):
 
 @pytest.fixture
 def lone(converted, tmp_path):
-    """A bundle whose calibration set is gone, which a test may change."""
+    """A bundle without its calibration set, which a test may change."""
     return shutil.copytree(converted.bundle, tmp_path / "lone")
 
 
 @pytest.fixture(scope="module")
 def evaluated(own, people, tmp_path_factory):
-    """One evaluation that does all at once: (its JSON, the report, the manifest before and after)."""
+    """One evaluation with all outputs: its JSON, the report, and the manifest before and after."""
     before = read_bundle(own).manifest
     out = tmp_path_factory.mktemp("out")
     with pytest.MonkeyPatch.context() as patch, (out / "json").open("w") as stdout:
@@ -74,19 +74,19 @@ def evaluated(own, people, tmp_path_factory):
     return figures, (out / "evaluation.html").read_text(encoding="utf-8"), before, read_bundle(own).manifest
 
 
-def test_int8_is_evaluated_beside_fp32(evaluated):
+def test_int8_is_evaluated_together_with_fp32(evaluated):
     figures = evaluated[0]
     fp32, int8 = figures["models"]
     assert (fp32["model"], int8["model"]) == ("FP32", "INT8")
     assert (figures["people"], figures["photos"], figures["same"], figures["different"]) == (12, 36, 36, 594)
-    # The demo pair's INT8 keeps a mean cosine of 0.999: its scores move by a percent or two, its decisions hardly.
+    # INT8 of the demo pack has a mean cosine of 0.999: its scores change by one or two percent, its decisions hardly.
     assert abs(figures["shift"]["value"]) < 0.05 and figures["changed"] <= 6
     for model in (fp32, int8):
         assert model["accuracy"]["value"] > 0.97 and model["tar"]["0.01"]["value"] > 0.8
-    assert int8["histograms"] != fp32["histograms"], "it is another model"
+    assert int8["histograms"] != fp32["histograms"], "the two are different models"
 
 
-def test_the_threshold_is_in_the_bundle_with_its_evidence(evaluated, own):
+def test_the_threshold_is_written_into_the_bundle_with_its_evidence(evaluated, own):
     figures, _, before, after = evaluated
     chosen = figures["models"][1]["chosen"]
     assert after.thresholds.match == pytest.approx(chosen["threshold"]["value"], abs=5e-5)
@@ -94,16 +94,16 @@ def test_the_threshold_is_in_the_bundle_with_its_evidence(evaluated, own):
     assert (evidence["model"], evidence["far"], evidence["before"]) == ("INT8", 0.01, before.thresholds.match)
     assert evidence["data"] == {"kind": "people", "people": 12, "photos": 36, "faces": 36, "same": 36, "different": 594}
     assert evidence["interval"][0] <= after.thresholds.match <= evidence["interval"][1] + 5e-5
-    assert "person-" not in (own / MANIFEST).read_text(), "counts, no names"
+    assert "person-" not in (own / MANIFEST).read_text(), "only counts, no names"
     changed = replace(
         after,
         thresholds=before.thresholds,
         provenance={**after.provenance, "match_threshold": before.provenance["match_threshold"]},
     )
-    assert changed == before, "and nothing else changed"
+    assert changed == before, "nothing else changed"
 
 
-def test_the_report_is_one_file_that_names_no_one(evaluated):
+def test_the_report_is_one_file_without_names(evaluated):
     figures, html, *_ = evaluated
     assert html.count("<svg") == 2 and not re.search(r"(src|href)=", html) and "Synthetic" in html
     assert f"{figures['models'][1]['chosen']['threshold']['value']:.4f}" in html
@@ -111,24 +111,24 @@ def test_the_report_is_one_file_that_names_no_one(evaluated):
 
 
 def reseal(folder, name, content):
-    """Replace a file of a bundle as if it had been made so."""
+    """Replace a file of a bundle, and its checksum."""
     (folder / name).write_bytes(content)
     (folder / SUMS).write_text("".join(f"{sha256(folder / one)}  {one}\n" for one in files(folder)))
 
 
-def test_a_rebuilt_model_that_answers_otherwise_is_not_trusted(own, people, tmp_path):
+def test_a_rebuilt_model_with_other_outputs_is_refused(own, people, tmp_path):
     bundle = shutil.copytree(own, tmp_path / "bundle")
-    shutil.copytree(own.with_name("bundle.work"), tmp_path / "bundle.work")  # with what was built before
+    shutil.copytree(own.with_name("bundle.work"), tmp_path / "bundle.work")  # with the cache of earlier conversions
     golden = dict(np.load(bundle / "golden.npz"))
     (answers,) = (name for name in golden if name.startswith("recognizer/simulator/"))
     golden[answers] = golden[answers] + np.float32(0.05) * np.abs(golden[answers]).max()
     np.savez(tmp_path / "golden.npz", **golden)
     reseal(bundle, "golden.npz", (tmp_path / "golden.npz").read_bytes())
-    with pytest.raises(WorkError, match=r"answers the golden inputs with a cosine of 0.*or evaluate FP32 alone"):
+    with pytest.raises(WorkError, match=r"golden inputs have a cosine of only 0.*or evaluate only FP32"):
         run("--bundle", bundle, "--people", people, "--far", "1e-2")
 
 
-def test_without_the_calibration_set_fp32_alone_is_evaluated_and_that_is_said(lone, few, capsys):
+def test_without_the_calibration_set_only_fp32_is_evaluated_with_a_note(lone, few, capsys):
     assert run("--bundle", lone, "--people", few, "--far", "0.1") == 0
     out = capsys.readouterr().out
     assert "INT8 was not evaluated: the calibration set" in out and "threshold for FAR 0.1" in out
@@ -141,29 +141,29 @@ def test_a_set_of_another_bundle_is_refused(own, lone, few, tmp_path):
     other = replace(manifest, provenance={**manifest.provenance, "calibration": {"digest": "0" * 64}})
     write_bundle(lone, other, {name: lone / name for name in files(lone) if name != MANIFEST})
     calibration = own.with_name("bundle.work") / "calibration"
-    with pytest.raises(InputError, match="not the calibration set that"):
+    with pytest.raises(InputError, match="is not the calibration set of"):
         run("--bundle", lone, "--people", few, "--calibration", calibration)
 
 
-def test_a_threshold_on_too_few_pairs_is_only_written_when_insisted_on(lone, few, capsys):
+def test_a_threshold_from_too_few_pairs_is_only_written_with_accept(lone, few, capsys):
     before = {name: sha256(lone / name) for name in files(lone)}
-    with pytest.raises(InputError, match=r"was not written: 27 pairs of different people say nothing.*--accept"):
+    with pytest.raises(InputError, match=r"was not written: 27 pairs of different people are too few.*--accept"):
         run("--bundle", lone, "--people", few, "--fp32", "--write-threshold")
     assert {name: sha256(lone / name) for name in files(lone)} == before
-    assert "too few: 3 people" in capsys.readouterr().out, "the figures are shown all the same"
+    assert "too few: 3 people" in capsys.readouterr().out, "the figures are shown in any case"
     assert run("--bundle", lone, "--people", few, "--fp32", "--write-threshold", "--accept") == 0
     manifest = read_bundle(lone).manifest
     assert len(manifest.provenance["match_threshold"]["accepted_although"]) == 3
     assert f"now has the match threshold {manifest.thresholds.match:.4f}" in capsys.readouterr().out
 
 
-def test_a_bundle_without_reference_models(lone, few):
+def test_a_bundle_without_reference_models_is_refused(lone, few):
     shutil.rmtree(lone / "reference")
     with pytest.raises(InputError, match="has no reference/ folder"):
         run("--bundle", lone, "--people", few)
 
 
-def test_by_group(lone, people, tmp_path, capsys):
+def test_figures_by_group(lone, people, tmp_path, capsys):
     table = tmp_path / "groups.csv"
     names = sorted(path.name for path in people.iterdir())
     rows = [f"{name},{'odd' if at % 2 else 'even'}\n" for at, name in enumerate(names[:-1])]
@@ -178,13 +178,15 @@ def test_by_group(lone, people, tmp_path, capsys):
     (all_of_them,) = figures["models"]
     accepted = sum(group["models"][0]["tar"]["count"] for group in (even, odd))
     missed = all_of_them["chosen"]["tar"]["total"] - all_of_them["chosen"]["tar"]["count"]
-    assert 33 - missed <= accepted <= 33, "three pairs of 36 are the last person's"
-    assert even["models"][0]["threshold"] and odd["models"][0]["threshold"] is None, "90 pairs cannot tell 1 %"
+    assert 33 - missed <= accepted <= 33, "three of the 36 pairs belong to the last person, who has no group"
+    assert even["models"][0]["threshold"] and odd["models"][0]["threshold"] is None, (
+        "90 pairs are too few for a FAR of 1 %"
+    )
     html = (tmp_path / "evaluation.html").read_text(encoding="utf-8")
     assert "By group" in html and "<td>odd</td>" in html
 
 
-def test_groups_that_cannot_be(lone, few, tmp_path):
+def test_wrong_groups_are_refused(lone, few, tmp_path):
     table = tmp_path / "groups.csv"
     for rows, says in (
         ("person-0000\n", "line 2: not «name,group»"),
@@ -194,7 +196,7 @@ def test_groups_that_cannot_be(lone, few, tmp_path):
         table.write_text("name,group\n" + rows)
         with pytest.raises(InputError, match=says):
             run("--bundle", lone, "--people", few, "--fp32", "--groups", table)
-    with pytest.raises(InputError, match="--groups goes with"):
+    with pytest.raises(InputError, match="--groups needs"):
         run("--bundle", lone, "--bin", tmp_path / "a.bin", "--groups", table)
 
 
@@ -206,7 +208,7 @@ class Touch:
         return os.system, (f"touch {self.path}",)
 
 
-def test_wrong_use(lone, few, tmp_path, capsys):
+def test_wrong_options_are_refused(lone, few, tmp_path, capsys):
     (tmp_path / "empty").mkdir()
     (tmp_path / "evil.bin").write_bytes(pickle.dumps(([b""] * 2, Touch(tmp_path / "touched"))))
     for arguments, says in (

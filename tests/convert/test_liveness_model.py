@@ -1,4 +1,4 @@
-"""A liveness model through conversion: how it is asked, colors turned round exactly, and a bar of its own."""
+"""The conversion of a liveness model: its profile, the exact swap of color channels, and its own accuracy bar."""
 
 import json
 import re
@@ -18,7 +18,7 @@ from rkface.convert.evaluate.parity import LivenessParity, compare_liveness, fin
 from rkface.convert.liveness_model import choose_profile, explain_profile
 from rkface.convert.recipe import AccuracyBar
 from rkface.convert.simplify import check_same_outputs, fix_input, max_difference, simplify
-from rkface.runtime.cli import main
+from rkface.runtime.cli.main import main
 from rkface.runtime.core.bundle import read_bundle
 from rkface.runtime.core.errors import InputError, ModelError, WorkError
 from rkface.runtime.inference.pipeline import open_bundle
@@ -28,11 +28,11 @@ from rkface.runtime.vision.liveness import probabilities
 from .conftest import rkface
 from .evaluate.test_parity import parity
 
-SAID = {"scale": 2.0, "live": 0, "bgr": True}
+OWN_PROFILE = {"scale": 2.0, "live": 0, "bgr": True}
 
 
-def judge(path, side=80, classes=3, first="Conv", last="Gemm"):
-    """A small classifier with weights drawn at random: no two channels and no two places are alike to it."""
+def classifier(path, side=80, classes=3, first="Conv", last="Gemm"):
+    """A small classifier with random weights: it distinguishes all channels and all positions."""
     random = np.random.default_rng(11)
     weights = {
         "first": random.normal(0, 0.02, (8, 3, 3, 3)),
@@ -54,7 +54,7 @@ def judge(path, side=80, classes=3, first="Conv", last="Gemm"):
     ]
     graph = helper.make_graph(
         nodes,
-        "judge",
+        "classifier",
         [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 3, side, side])],
         [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["batch", classes])],
         [
@@ -67,8 +67,10 @@ def judge(path, side=80, classes=3, first="Conv", last="Gemm"):
     return path
 
 
-def test_a_model_like_minifasnet_is_asked_as_that_unless_it_is_said_otherwise(tmp_path):
-    two, four = (judge(tmp_path / name) for name in ("2.7_80x80_MiniFASNetV2.onnx", "4_0_0_80x80_MiniFASNetV1SE.onnx"))
+def test_a_model_like_minifasnet_gets_its_profile_and_options_change_it(tmp_path):
+    two, four = (
+        classifier(tmp_path / name) for name in ("2.7_80x80_MiniFASNetV2.onnx", "4_0_0_80x80_MiniFASNetV1SE.onnx")
+    )
     assert choose_profile(two, {}) == LIVENESS_PROFILES[0] and choose_profile(four, {}) == LIVENESS_PROFILES[1]
     assert [(one.scale, one.live, one.bgr, one.classes) for one in LIVENESS_PROFILES] == [
         (2.7, 1, True, 3),
@@ -76,33 +78,33 @@ def test_a_model_like_minifasnet_is_asked_as_that_unless_it_is_said_otherwise(tm
     ]
     own = choose_profile(two, {"scale": 3.0, "bgr": False, "std": (255.0,) * 3})
     assert own == replace(LIVENESS_PROFILES[0], scale=3.0, bgr=False, std=(255.0,) * 3)
-    assert "asked as MiniFASNetV2: 3 × the face's box, RGB, (x − 0,0,0) / 255,255,255, class 1 of 3" in explain_profile(
-        own
-    )
+    explained = explain_profile(own)
+    assert "treated as MiniFASNetV2: input 3 × the face's box, RGB, (x − 0,0,0) / 255,255,255;" in explained
+    assert "outputs logits, class 1 of 3 is live" in explained
 
 
-def test_of_any_other_model_it_has_to_be_said(tmp_path):
-    other = judge(tmp_path / "own.onnx", side=64, classes=2, last="Softmax")
-    with pytest.raises(InputError, match=r"64×64 and has 2 classes.* --live-scale, --live-class, --live-color"):
+def test_the_profile_of_any_other_model_must_be_given(tmp_path):
+    other = classifier(tmp_path / "own.onnx", side=64, classes=2, last="Softmax")
+    with pytest.raises(InputError, match=r"64×64 and 2 classes.* --live-scale, --live-class, --live-color"):
         choose_profile(other, {})
-    found = choose_profile(other, SAID)
+    found = choose_profile(other, OWN_PROFILE)
     assert (found.size, found.classes, found.logits, found.threshold) == ((64, 64), 2, False, 0.5)
-    with pytest.raises(InputError, match="--live-class 2 is none of them"):
-        choose_profile(other, SAID | {"live": 2})
-    with pytest.raises(ModelError, match="one output, a number for each of its classes"):
-        choose_profile(judge(tmp_path / "score.onnx", classes=1), SAID)
+    with pytest.raises(InputError, match="has classes 0 to 1, so --live-class cannot be 2"):
+        choose_profile(other, OWN_PROFILE | {"live": 2})
+    with pytest.raises(ModelError, match="one output with a number for each of its classes"):
+        choose_profile(classifier(tmp_path / "score.onnx", classes=1), OWN_PROFILE)
     with pytest.raises(ModelError, match="no such model file"):
-        choose_profile(tmp_path / "absent.onnx", SAID)
+        choose_profile(tmp_path / "absent.onnx", OWN_PROFILE)
 
 
 @pytest.mark.parametrize("first", ["Conv", "Sub"], ids=["weights", "gather"])
-def test_a_model_that_wants_bgr_is_given_rgb_and_computes_the_same(tmp_path, first):
-    spoofing = replace(
-        choose_profile(judge(tmp_path / "m.onnx", first=first), {}), mean=(1.0, 2.0, 3.0), std=(9.0, 8.0, 7.0)
+def test_a_model_that_takes_bgr_computes_the_same_from_rgb(tmp_path, first):
+    profile = replace(
+        choose_profile(classifier(tmp_path / "m.onnx", first=first), {}), mean=(1.0, 2.0, 3.0), std=(9.0, 8.0, 7.0)
     )
-    model = fix_input(tmp_path / "m.onnx", "liveness", spoofing=spoofing)
-    assert (model.input.mean, model.input.std) == ((3.0, 2.0, 1.0), (7.0, 8.0, 9.0)), "of RGB"
-    # One color only, on one side: neither channels nor sides may be taken for each other.
+    model = fix_input(tmp_path / "m.onnx", "liveness", profile=profile)
+    assert (model.input.mean, model.input.std) == ((3.0, 2.0, 1.0), (7.0, 8.0, 9.0)), "in RGB order"
+    # One color on one side of the image, so that swapped channels or sides are noticed.
     images = np.zeros((2, 80, 80, 3), np.uint8)
     images[0, :, :30, 0] = images[1, 50:, :, 2] = 230
     simplified = simplify(model, tmp_path / "s.onnx")
@@ -110,31 +112,31 @@ def test_a_model_that_wants_bgr_is_given_rgb_and_computes_the_same(tmp_path, fir
     assert ("Gather" in kinds) is (first == "Sub")
     assert check_same_outputs(model, simplified, images) < 1e-5
     turned = max_difference(model.proto, onnx.load(simplified.path), model.input, images)
-    assert turned > 0.01, "the proof would see that nothing was turned"
+    assert turned > 0.01, "the check would notice channels that were not swapped"
     onnx.save(model.proto, simplified.path)
     with pytest.raises(WorkError, match="differs from the original"):
         check_same_outputs(model, simplified, images)
 
 
-def test_the_bar_of_liveness():
+def test_grades_of_liveness_models():
     fp32 = np.float32([0.9, 0.1, 0.51, 0.2] * 25)
     near = compare_liveness(fp32, fp32 + np.float32(0.01), 0.5)
     assert (near.faces, near.flips, near.live) == (100, 0, 50) and grade_liveness(near).clears
     assert near.mean == pytest.approx(0.01, abs=1e-6) and near.worst == pytest.approx(0.01, abs=1e-6)
     flipped = fp32.copy()
-    flipped[2:14:4] = 0.49  # three of a hundred, by next to nothing
+    flipped[2:14:4] = 0.49  # three of a hundred, by a tiny difference
     assert not grade_liveness(compare_liveness(fp32, flipped, 0.5)).clears
-    assert grade_liveness(compare_liveness(fp32[:4], flipped[:4], 0.5)).clears, "one that FP32 is not sure of"
+    assert grade_liveness(compare_liveness(fp32[:4], flipped[:4], 0.5)).clears, "one face may be decided differently"
     far = fp32.copy()
     far[0] = 0.7
     assert not grade_liveness(compare_liveness(fp32, far, 0.5)).clears
     assert grade_liveness(near).rank > grade_liveness(compare_liveness(fp32, flipped, 0.5)).rank
 
 
-def test_a_model_below_it_is_a_fault():
+def test_a_liveness_model_below_the_bar_is_a_fault():
     good, bad = LivenessParity(50, 0.01, 0.1, 0.5, 0, 40), LivenessParity(50, 0.05, 0.1, 0.5, 0, 40)
     assert find_fault(replace(parity(), liveness=good), AccuracyBar()) is None
-    assert "liveness model is too far from FP32: probability 0.050 off" in find_fault(
+    assert "liveness model is too far from FP32: probability differs by 0.050 on average" in find_fault(
         replace(parity(), liveness=bad), AccuracyBar()
     )
     assert not grade_liveness(replace(bad, mean=float("nan"))).clears
@@ -142,12 +144,12 @@ def test_a_model_below_it_is_a_fault():
 
 @pytest.fixture(scope="module")
 def with_liveness(converted, tmp_path_factory):
-    """The conversion of the demo pack again, with a third model; what the toolkit made of the others is still there."""
+    """The demo pack converted again with a third model; the other two come from the cache."""
     folder = tmp_path_factory.mktemp("liveness")
     shutil.copytree(converted.work, folder / "out.work")
-    photos = folder / "out.work/photos"  # what it rendered then
+    photos = folder / "out.work/photos"  # rendered by the first conversion
     done = rkface(
-        "convert", "--liveness", judge(folder / "2.7_80x80_MiniFASNetV2.onnx"), "--out", "out",
+        "convert", "--liveness", classifier(folder / "2.7_80x80_MiniFASNetV2.onnx"), "--out", "out",
         "--calibration", photos / "calibration", "--evaluation", photos / "evaluation", "--evaluate", "150",
         "--pairs", photos / "evaluation/pairs.csv", cwd=folder,
     )  # fmt: skip
@@ -155,9 +157,9 @@ def with_liveness(converted, tmp_path_factory):
     return folder / "out", done
 
 
-def test_it_is_quantized_and_proven_like_the_others(with_liveness):
+def test_it_is_quantized_and_compared_like_the_others(with_liveness):
     folder, done = with_liveness
-    assert len(re.findall("as in an earlier run", done.stderr)) == 2, "the others are what they were"
+    assert len(re.findall("from an earlier run", done.stderr)) == 2, "the other two come from the cache"
     assert "asked as MiniFASNetV2: 2.7 × the face's box, BGR" in done.stderr
     assert re.search(r"liveness +\d.* int8 +probability 0\.0\d\d off", done.stdout)
     bundle = read_bundle(folder, soc="rk3588")
@@ -172,8 +174,8 @@ def test_it_is_quantized_and_proven_like_the_others(with_liveness):
     assert [facts["role"] for facts in figures["models"]] == ["detector", "recognizer", "liveness"]
 
 
-def test_what_is_in_the_bundle_answers_as_the_model_that_was_given(with_liveness, capsys):
-    """The whole way: photo, box, crop, RGB, turned weights; against the original fed with BGR."""
+def test_the_bundle_gives_the_same_probabilities_as_the_original_model(with_liveness, capsys):
+    """From photo to probability: box, crop, RGB, swapped weights; compared with the original model, fed with BGR."""
     import onnxruntime
 
     folder, _ = with_liveness
@@ -183,8 +185,8 @@ def test_what_is_in_the_bundle_answers_as_the_model_that_was_given(with_liveness
         crop = pipeline.liveness.crop(image, pipeline.detect(image).boxes[0])
         fed = [one.astype(np.float32).transpose(2, 0, 1)[None] for one in (crop, crop[..., ::-1])]
         right, swapped = (probabilities(original.run(None, {"x": one})[0], 1, logits=True)[0] for one in fed)
-        assert abs(right - swapped) > 0.01, "the test would see the wrong order"
-        assert pipeline.liveness.judge([crop])[0] == pytest.approx(right, abs=1e-4)
+        assert abs(right - swapped) > 0.01, "the test would notice the wrong order"
+        assert pipeline.liveness.classifier([crop])[0] == pytest.approx(right, abs=1e-4)
     assert main(["selftest", "--bundle", str(folder), "--backend", "reference", "--runs", "1"]) == 0
     assert "liveness" in capsys.readouterr().out
 
@@ -198,16 +200,16 @@ def test_what_is_in_the_bundle_answers_as_the_model_that_was_given(with_liveness
         (["--liveness", "MODEL", "--live-std", "0"], "above 0"),
     ],
 )
-def test_wrong_use(capsys, tmp_path, monkeypatch, arguments, says):
+def test_wrong_options_are_refused(capsys, tmp_path, monkeypatch, arguments, says):
     monkeypatch.chdir(tmp_path)
-    judge(tmp_path / "MODEL")
+    classifier(tmp_path / "MODEL")
     assert main(["convert", *arguments]) == 2
     assert re.search(says, capsys.readouterr().err)
     assert [path.name for path in tmp_path.iterdir()] == ["MODEL"]
 
 
-def test_a_finished_calibration_set_has_no_surroundings(converted, tmp_path):
-    model, photos = judge(tmp_path / "m.onnx"), converted.work / "photos/evaluation"
+def test_a_finished_calibration_set_is_refused_because_it_has_no_surroundings(converted, tmp_path):
+    model, photos = classifier(tmp_path / "m.onnx"), converted.work / "photos/evaluation"
     done = rkface("convert", "--calibration", converted.work / "calibration", "--evaluation", photos,
                   "--liveness", model, "--out", tmp_path / "out")  # fmt: skip
     assert done.returncode == 2 and "give the photos to --calibration" in done.stderr

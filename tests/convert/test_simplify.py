@@ -1,4 +1,4 @@
-"""Shapes are fixed, the function stays the same, and what cannot be the model of its role is refused."""
+"""Simplification fixes shapes and keeps the function; models that cannot have their role are refused."""
 
 import numpy as np
 import pytest
@@ -21,7 +21,7 @@ def noise(input, count=2):
 
 
 def small(path, nodes, shape, output, constants=(), *, extra_inputs=(), kind=TensorProto.FLOAT):
-    """A model of ``nodes`` from "x" to "y"."""
+    """A model of ``nodes`` with the input "x" and the output "y"."""
     inputs = [helper.make_tensor_value_info("x", kind, shape)]
     inputs += [helper.make_tensor_value_info(name, TensorProto.FLOAT, [1]) for name in extra_inputs]
     graph = helper.make_graph(
@@ -56,14 +56,14 @@ def test_detector_at_any_size_computes_the_same(tmp_path, shared, size):
     assert sum(anchors) == 3 * 2 * model.input.width * model.input.height * (1 / 64 + 1 / 256 + 1 / 1024)
 
 
-def test_demo_models_are_fixed_and_the_same(tmp_path):
+def test_simplified_demo_models_compute_the_same(tmp_path):
     for path, role in ((DETECTOR, "detector"), (RECOGNIZER, "recognizer")):
         model = fix_input(path, role)
         assert check_same_outputs(model, simplify(model, tmp_path / f"{role}.onnx"), noise(model.input)) <= 1e-4
 
 
 @pytest.mark.parametrize("batch", ["batch", None])
-def test_open_sides_are_closed(tmp_path, batch):
+def test_open_dimensions_are_fixed(tmp_path, batch):
     model = fix_input(embedder(tmp_path / "open.onnx", (batch, 3, "height", "width")), "recognizer")
     simplified = simplify(model, tmp_path / "closed.onnx")
     assert simplified.outputs[0].shape == (1, 128)
@@ -71,7 +71,7 @@ def test_open_sides_are_closed(tmp_path, batch):
     assert [dim.dim_value for dim in entry.type.tensor_type.shape.dim] == [1, 3, 112, 112]
 
 
-def test_another_function_is_refused(tmp_path):
+def test_a_model_that_computes_something_else_is_refused(tmp_path):
     model = fix_input(RECOGNIZER, "recognizer")
     simplified = simplify(model, tmp_path / "r.onnx")
     proto = onnx.load(simplified.path)
@@ -82,7 +82,7 @@ def test_another_function_is_refused(tmp_path):
         check_same_outputs(model, simplified, noise(model.input))
 
 
-def test_a_model_that_normalizes_inside_is_not_normalized_again(tmp_path):
+def test_a_model_that_normalizes_its_input_is_not_normalized_again(tmp_path):
     nodes = [helper.make_node("Sub", ["x", "m"], ["s"]), helper.make_node("Mul", ["s", "d"], ["n"])]
     nodes += [helper.make_node("GlobalAveragePool", ["n"], ["p"]), helper.make_node("Flatten", ["p"], ["f"])]
     nodes += [helper.make_node("Gemm", ["f", "w"], ["y"])]
@@ -136,13 +136,13 @@ def bad(tmp_path, name):
         ("classes", "looks like a classifier"),
     ],
 )
-def test_what_cannot_be_a_recognizer(tmp_path, name, says):
+def test_models_that_cannot_be_a_recognizer_are_refused(tmp_path, name, says):
     with pytest.raises(ModelError, match=says) as caught:
         simplify(fix_input(bad(tmp_path, name), "recognizer"), tmp_path / "out.onnx")
     assert f"{name}.onnx" in str(caught.value) and "\n" not in str(caught.value)
 
 
-def test_what_cannot_be_a_detector(tmp_path):
+def test_models_that_cannot_be_a_detector_are_refused(tmp_path):
     classifier = embedder(tmp_path / "classifier.onnx", (1, 3, "h", "w"))
     with pytest.raises(ModelError, match=r"classifier\.onnx"):
         simplify(fix_input(classifier, "detector", (640, 640)), tmp_path / "out.onnx")

@@ -1,4 +1,4 @@
-"""InsightFace's verification files: read as they are written, and never run."""
+"""InsightFace's verification files: they are read correctly, and nothing in them is executed."""
 
 import os
 import pickle
@@ -27,13 +27,13 @@ def write(tmp_path):
 
 
 @pytest.mark.parametrize("protocol", [3, 4, 5])
-def test_what_pickle_writes_is_read(write, protocol):
+def test_files_written_by_pickle_are_read(write, protocol):
     found = read_bin(write(pickle.dumps((IMAGES, SAME), protocol)))
     assert found.images == IMAGES and found.same == SAME
 
 
-def test_python_2_files_are_read(write):
-    assert pickle.loads(PYTHON_2, encoding="bytes") == ([b"\xff", b"\xd8" * 300], [True]), "the example is right"
+def test_files_of_python_2_are_read(write):
+    assert pickle.loads(PYTHON_2, encoding="bytes") == ([b"\xff", b"\xd8" * 300], [True]), "the example is correct"
     found = read_bin(write(PYTHON_2))
     assert found.images == [b"\xff", b"\xd8" * 300] and found.same == [True]
 
@@ -57,15 +57,15 @@ class Touch:
 
 
 @pytest.mark.parametrize("protocol", range(6))
-def test_a_malicious_file_runs_nothing_and_is_named_as_such(write, tmp_path, protocol):
+def test_a_malicious_file_is_refused_and_nothing_is_executed(write, tmp_path, protocol):
     bad = pickle.dumps((IMAGES, [True, Touch(tmp_path / "touched")]), protocol)
     with pytest.raises(InputError) as error:
         read_bin(write(bad))
     assert not (tmp_path / "touched").exists()
-    # Protocols 0 to 2 have no bytes: there pickle asks for _codecs.encode first.
+    # Protocols 0 to 2 have no bytes, so pickle names _codecs.encode first.
     assert re.search(r"asks for (posix\.system|_codecs\.encode).*do not trust", str(error.value))
     pickle.loads(bad)
-    assert (tmp_path / "touched").exists(), "the example does what it claims"
+    assert (tmp_path / "touched").exists(), "the example is really malicious"
 
 
 @pytest.mark.parametrize(
@@ -79,7 +79,7 @@ def test_a_malicious_file_runs_nothing_and_is_named_as_such(write, tmp_path, pro
         (b"Pid\n.", "instruction PERSID"),
     ],
 )
-def test_tricks(write, content, says):
+def test_other_instructions_are_refused(write, content, says):
     with pytest.raises(InputError, match=says):
         read_bin(write(content))
 
@@ -88,29 +88,29 @@ def test_tricks(write, content, says):
     ("content", "says"),
     [
         (b"", "truncated"),
-        (b"\xff\xd8\xff not a pickle", "truncated, damaged or no InsightFace"),
-        (b"e.", "truncated, damaged"),
-        (b"\x80\x04]h\x07.", "truncated, damaged"),
+        (b"\xff\xd8\xff not a pickle", "truncated or damaged, or it is not an InsightFace"),
+        (b"e.", "truncated or damaged"),
+        (b"\x80\x04]h\x07.", "truncated or damaged"),
         (pickle.dumps({"images": 1}), "instruction EMPTY_DICT"),
-        (pickle.dumps([1, 2, 3]), "not .list of encoded images"),
-        (pickle.dumps((["text"] * 4, SAME)), "something else than encoded images"),
-        (pickle.dumps((IMAGES, [True, 7])), "something else than"),
-        (pickle.dumps((IMAGES, [True])), "4 images do not make 1 pairs"),
-        (pickle.dumps(([], [])), "0 images do not make 0"),
+        (pickle.dumps([1, 2, 3]), "must contain .list of encoded images"),
+        (pickle.dumps((["text"] * 4, SAME)), "other things than encoded images"),
+        (pickle.dumps((IMAGES, [True, 7])), "other things than"),
+        (pickle.dumps((IMAGES, [True])), "4 images are not 1 pairs"),
+        (pickle.dumps(([], [])), "0 images are not 0"),
     ],
 )
-def test_what_is_no_verification_file(write, content, says):
+def test_files_that_are_not_verification_files_are_refused(write, content, says):
     with pytest.raises(InputError, match=says):
         read_bin(write(content))
 
 
-def test_truncated_anywhere_it_is_refused(write):
+def test_a_file_that_is_truncated_anywhere_is_refused(write):
     whole = pickle.dumps((IMAGES, SAME))
     for length in range(0, len(whole), 7):
         with pytest.raises(InputError, match="truncated"):
             read_bin(write(whole[:length]))
 
 
-def test_a_missing_file(tmp_path):
+def test_a_missing_file_is_refused(tmp_path):
     with pytest.raises(InputError, match="cannot be read"):
         read_bin(tmp_path / "absent.bin")

@@ -1,4 +1,4 @@
-"""Which pairs are made of labeled photos, and which inputs are refused."""
+"""The pairs of labeled photos, and inputs that are refused."""
 
 import pickle
 import shutil
@@ -42,7 +42,7 @@ def rendered(tmp_path_factory):
 
 @pytest.fixture
 def people(rendered, tmp_path):
-    """The same as a folder for each person, which a test may change."""
+    """The same photos in a folder for each person, which a test may change."""
     folder = tmp_path / "people"
     for photo in rendered.glob("*.jpg"):
         target = folder / photo.name[:11] / photo.name
@@ -55,20 +55,20 @@ def wall(path):
     cv2.imwrite(str(path), np.full((320, 320, 3), 190, np.uint8))
 
 
-def test_a_folder_for_each_person_makes_all_pairs(people, finder):
+def test_folders_of_people_give_all_pairs(people, finder):
     found = from_people(people, finder)
     assert (found.photos, len(found.crops), found.faceless, found.unreadable) == (8, 8, 0, 0)
     assert len(found.first) == 28 and found.same.sum() == 4 and len(found.digests) == 8
     assert not found.mirrored and not found.ordered
 
 
-def test_photos_that_show_nobody_are_counted(people, finder):
+def test_photos_without_a_face_are_counted(people, finder):
     wall(people / "person-0000/wall.png")
     (people / "person-0001/broken.jpg").write_bytes(b"\xff\xd8\xff")
     wall(people / "outside.png")
     found = from_people(people, finder)
     assert (found.photos, len(found.crops), found.faceless, found.unreadable) == (10, 8, 1, 1)
-    assert any("1 photos lie outside" in note for note in found.notes)
+    assert any("1 photos are not in a person" in note for note in found.notes)
 
 
 def only(folder, *kept):
@@ -80,18 +80,18 @@ def only(folder, *kept):
 @pytest.mark.parametrize(
     ("kept", "says"),
     [
-        ((), "photos of 0 people: it needs a sub-folder for each person"),
+        ((), "photos of 0 people, but at least two are needed"),
         (("person-0002",), "photos of 1 people"),
-        (("person-0000-00", "person-0001-00", "person-0002-00"), "no pair of one person in two photos"),
+        (("person-0000-00", "person-0001-00", "person-0002-00"), "no pair of one person"),
     ],
 )
-def test_too_few_people_or_photos(people, finder, kept, says):
+def test_too_few_people_or_photos_are_refused(people, finder, kept, says):
     only(people, *kept or ("-",))
     with pytest.raises(InputError, match=says):
         from_people(people, finder)
 
 
-def test_no_faces_at_all(tmp_path, finder):
+def test_photos_without_any_face_are_refused(tmp_path, finder):
     for person in ("a", "b"):
         (tmp_path / person).mkdir()
         wall(tmp_path / person / "1.png")
@@ -114,7 +114,7 @@ def name(person, shot):
     return f"person-{person:04}-{shot:02}.jpg"
 
 
-def test_pairs_of_a_table_and_who_they_show(rendered, tmp_path, finder):
+def test_pairs_of_a_csv_file_and_the_people_in_them(rendered, tmp_path, finder):
     pairs = table(
         tmp_path,
         f"{name(0, 0)},{name(0, 1)},Yes",
@@ -131,17 +131,17 @@ def test_pairs_of_a_table_and_who_they_show(rendered, tmp_path, finder):
 @pytest.mark.parametrize(
     ("rows", "says"),
     [
-        ([f"{name(0, 0)},absent.jpg,No", f"{name(0, 0)},{name(0, 1)},Yes"], "1 of its 3 photos are not below.*absent"),
+        ([f"{name(0, 0)},absent.jpg,No", f"{name(0, 0)},{name(0, 1)},Yes"], "1 of its 3 photos are not in .*absent"),
         ([f"{name(0, 0)},{name(0, 1)},Yes"], "no pair of two people"),
         ([f"{name(0, 0)},{name(1, 1)},No"], "no pair of one person"),
-        ([f"{name(0, 0)},{name(0, 1)},perhaps"], "line 2: not"),
+        ([f"{name(0, 0)},{name(0, 1)},perhaps"], "line 2: expected"),
         (
             [f"{name(0, 0)},{name(1, 1)},Yes", f"{name(1, 1)},{name(0, 1)},Yes", f"{name(0, 0)},{name(0, 1)},No"],
-            "as two people, and by way of other pairs as one",
+            "as two people, but other pairs say that they show one",
         ),
     ],
 )
-def test_tables_that_say_nothing_or_contradict_themselves(rendered, tmp_path, finder, rows, says):
+def test_wrong_or_contradicting_csv_files_are_refused(rendered, tmp_path, finder, rows, says):
     with pytest.raises(InputError, match=says):
         from_pairs(table(tmp_path, *rows), rendered, finder)
 
@@ -158,14 +158,14 @@ def test_pairs_without_a_face_are_left_out_and_counted(rendered, tmp_path, finde
 
 
 def bin_of(people, finder, path, same):
-    """A verification file of the photos' aligned faces, pair by pair."""
+    """Write a verification file with the aligned faces of the photos."""
     crops = from_people(people, finder).crops
     coded = [cv2.imencode(".png", crop[..., ::-1])[1].tobytes() for crop in crops]
     path.write_bytes(pickle.dumps((coded, same)))
     return crops
 
 
-def test_a_verification_file_sums_each_crop_with_its_mirror_image(people, finder, tmp_path):
+def test_embeddings_of_a_verification_file_are_sums_with_the_mirror_image(people, finder, tmp_path):
     same = [True, True, True, True, False, False]
     crops = bin_of(people, finder, path := tmp_path / "small.bin", same[:4])
     coded, _ = pickle.loads(path.read_bytes())
@@ -186,18 +186,18 @@ def test_a_verification_file_sums_each_crop_with_its_mirror_image(people, finder
     assert cosines[:4].min() > cosines[4:].max()
 
 
-def test_verification_files_of_another_size_or_with_one_kind_of_pairs(people, finder, tmp_path):
+def test_verification_files_of_another_size_or_with_one_kind_of_pairs_are_refused(people, finder, tmp_path):
     bin_of(people, finder, path := tmp_path / "small.bin", [True] * 4)
     with pytest.raises(InputError, match="no pair of two people"):
         from_bin(path, 112)
-    with pytest.raises(InputError, match="crops are 112×112, the recognizer takes 96×96"):
+    with pytest.raises(InputError, match="crops are 112×112, but the recognizer takes 96×96"):
         from_bin(path, 96)
     path.write_bytes(pickle.dumps(([b"no image", b"neither"], [True])))
     with pytest.raises(InputError, match="one of its images: not a JPEG"):
         from_bin(path, 112)
 
 
-def test_of_many_faces_pairs_are_drawn_the_same_each_time(monkeypatch):
+def test_pairs_of_many_faces_are_drawn_in_the_same_way_each_time(monkeypatch):
     people = np.repeat(np.arange(60), 10)
     first, second, complete = all_pairs(people)
     assert complete and len(first) == 600 * 599 // 2 and len(set(zip(first, second, strict=True))) == len(first)
@@ -208,5 +208,5 @@ def test_of_many_faces_pairs_are_drawn_the_same_each_time(monkeypatch):
         same = people[first] == people[second]
         assert not complete and same.sum() == 1000 and (~same).sum() == 1000
         assert (first < second).all() and len(set(zip(first, second, strict=True))) == 2000
-        assert len(set(people[first[~same]].tolist())) > 50, "from everyone"
+        assert len(set(people[first[~same]].tolist())) > 50, "pairs of everybody are drawn"
         np.testing.assert_array_equal(first, all_pairs(people)[0])

@@ -41,19 +41,19 @@ def test_embeddings_by_hand():
     assert parity.norm_ratio == pytest.approx(1.5) and parity.euclidean == pytest.approx((1 + math.sqrt(8) / 2) / 2)
 
 
-def test_a_ruined_length_shows_although_the_cosine_is_perfect():
+def test_a_wrong_length_is_visible_although_the_cosine_is_perfect():
     vectors = RANDOM.normal(size=(20, 64)).astype(np.float32)
     parity = compare_embeddings(vectors, vectors * 0.4)
     assert parity.minimum == pytest.approx(1, abs=1e-6)  # float32 rounding
     assert parity.norm_ratio == pytest.approx(0.4, abs=1e-5) and parity.euclidean == pytest.approx(0.6, abs=1e-5)
 
 
-def test_overlap_by_hand():
+def test_box_ious_by_hand():
     table = box_ious(np.float32([[0, 0, 10, 10]]), np.float32([[0, 0, 10, 10], [5, 0, 15, 10], [20, 20, 30, 30]]))
     np.testing.assert_allclose(table, [[1, 50 / 150, 0]], atol=1e-6)
 
 
-def test_each_face_is_matched_once_the_best_first():
+def test_each_face_is_matched_once_and_the_largest_iou_first():
     ours = np.float32([[0, 0, 10, 10], [2, 0, 12, 10]])
     theirs = np.float32([[2, 0, 12, 10], [100, 0, 110, 10]])
     assert [(row, column) for row, column, _ in match_boxes(ours, theirs)] == [(1, 0)]
@@ -66,7 +66,7 @@ def test_missed_extra_and_moved_faces_are_counted():
     parity = compare_faces(before, after)
     assert (parity.images, parity.faces, parity.matched, parity.missed, parity.extra) == (3, 3, 2, 1, 1)
     assert parity.tight == 1 and parity.minimum_iou == pytest.approx(46 / 54, abs=1e-5)
-    # All landmarks of the third moved by 4 px; its eyes are 0.4 · 50 = 20 px apart.
+    # All landmarks of the third face are moved by 4 px; its eyes are 0.4 · 50 = 20 px apart.
     assert parity.landmark_error_max == pytest.approx(4 / 20, abs=1e-5)
 
 
@@ -76,14 +76,14 @@ def test_threshold_shift_and_changed_decisions():
     labeled = [(i, j, i // 4 == j // 4) for i in range(32) for j in range(i)]
     still = compare_pairs(vectors, vectors, 0.5, labeled)
     assert still.changed == 0 and still.shift == 0 and still.pairs == 496 and still.same == 48
-    # A common offset makes everyone more alike, as a bad zero point does.
+    # A common offset, such as from a wrong zero point, makes all people more similar.
     moved = compare_pairs(vectors, unit(vectors + 0.2), 0.5, labeled)
     assert moved.shift > 0.1 and moved.changed > 0
     unlabeled = compare_pairs(vectors, unit(vectors + 0.2), 0.5)
     assert (unlabeled.pairs, unlabeled.changed, unlabeled.shift) == (496, moved.changed, None)
 
 
-def test_a_model_to_which_all_look_alike_is_no_recognizer():
+def test_a_model_for_which_all_faces_are_similar_is_refused():
     people = unit(RANDOM.normal(size=(10, 64)).astype(np.float32))
     check_recognizer("arc", people, unit(people + 0.05 * RANDOM.normal(size=people.shape).astype(np.float32)))
     alike = unit(1 + 0.01 * RANDOM.normal(size=(10, 64)).astype(np.float32))
@@ -101,7 +101,7 @@ def parity(mean=0.996, matched=100):
     )
 
 
-def test_the_bar():
+def test_faults_of_models_below_the_bar():
     assert find_fault(parity(), AccuracyBar()) is None
     assert "mean cosine 0.9000" in find_fault(parity(mean=0.9), AccuracyBar())
     assert "only 90 of the 100 faces" in find_fault(parity(matched=90), AccuracyBar())

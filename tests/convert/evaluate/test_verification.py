@@ -1,4 +1,4 @@
-"""Verification figures held to their definitions, and to what is published."""
+"""Verification figures, compared with their definitions and with published figures."""
 
 import numpy as np
 import pytest
@@ -25,7 +25,7 @@ def scores(pairs=3000, part=0.2):
     return np.where(same, RANDOM.normal(0.6, 0.15, pairs), RANDOM.normal(0.05, 0.12, pairs)).astype(np.float32), same
 
 
-def test_verification_equals_its_definition():
+def test_verification_follows_its_definition():
     cosines, same = scores()
     found = verify_pairs(cosines, same)
     accuracies = [np.mean((cosines >= threshold) == same) for threshold in np.append(np.unique(cosines), 2)]
@@ -35,11 +35,11 @@ def test_verification_equals_its_definition():
         impostors = np.sort(cosines[~same])[::-1]
         accepted = [threshold for threshold in impostors if np.mean(impostors > threshold) <= float(far)]
         assert tar == pytest.approx(np.mean(cosines[same] > min(accepted)))
-    # 2400 impostors: a FAR of 1e-4 would be a quarter of a pair.
+    # With 2400 pairs of different people, a FAR of 1e-4 would be a quarter of a pair.
     assert set(found.tar) == {f"{far:g}" for far in FARS if far >= 1e-3}
 
 
-def test_what_a_threshold_accepts_is_what_lies_at_or_above_it():
+def test_a_threshold_accepts_cosines_at_or_above_it():
     cosines, same = np.array([0.1, 0.5, 0.5, 0.9]), np.array([False, True, False, True])
     ranked = rank_pairs(cosines, same)
     counts = ranked.counts()
@@ -47,12 +47,12 @@ def test_what_a_threshold_accepts_is_what_lies_at_or_above_it():
         at = ranked.at(threshold)
         accepted = cosines >= threshold
         assert (counts.same[at], counts.different[at]) == (np.sum(accepted & same), np.sum(accepted & ~same))
-        # And the threshold given for that place decides alike.
+        # The threshold at that index accepts the same pairs.
         assert ((cosines >= counts.thresholds[at]) == accepted).all()
     assert accuracy_at(counts, counts.most_accurate()).value == 0.75
 
 
-def test_weights_count_a_pair_as_often_as_they_say():
+def test_a_weight_is_how_many_times_a_pair_counts():
     cosines, same = scores(200)
     weights = RANDOM.integers(0, 4, 200)
     weighted = rank_pairs(cosines, same).counts(weights.astype(float))
@@ -63,10 +63,10 @@ def test_weights_count_a_pair_as_often_as_they_say():
     assert weighted.eer() == pytest.approx(repeated.eer())
 
 
-def test_the_eer_lies_between_both_error_rates():
+def test_the_eer_is_between_both_error_rates():
     cosines, same = scores()
     rate = rank_pairs(cosines, same).counts().eer()
-    # The two normal distributions above cross where (0.6 − t)/0.15 = (t − 0.05)/0.12, at 2.04 deviations: 2.1 %.
+    # Both error rates are equal at (0.6 − t)/0.15 = (t − 0.05)/0.12, which is 2.04 standard deviations: 2.1 %.
     assert rate == pytest.approx(0.021, abs=0.008)  # 600 same-person pairs: a standard error of 0.006
     apart = rank_pairs(np.float32([0.1, 0.2, 0.8, 0.9]), np.array([False, False, True, True])).counts()
     assert apart.eer() == 0
@@ -74,8 +74,9 @@ def test_the_eer_lies_between_both_error_rates():
     assert mixed.eer() == 1
 
 
-def test_wilson_by_his_formula_and_at_the_ends():
-    # The interval holds the rates p of which 10 of 100 is within 1.96 standard errors: |0.1 − p| = z·√(p(1 − p)/100).
+def test_wilsons_interval_by_its_formula_and_at_the_ends():
+    # The interval contains the rates p for which 10 of 100 is within 1.96 standard errors: |0.1 − p| = z·√(p(1 −
+    # p)/100).
     found = proportion(10, 100)
     for end in (found.low, found.high):
         assert abs(0.1 - end) == pytest.approx(1.959964 * np.sqrt(end * (1 - end) / 100), rel=1e-9)
@@ -85,7 +86,7 @@ def test_wilson_by_his_formula_and_at_the_ends():
     assert every.high == pytest.approx(1) and every.low == pytest.approx(1 - none.high)
 
 
-def test_tar_is_given_only_where_a_pair_may_pass():
+def test_tar_is_given_only_if_a_pair_may_be_accepted():
     cosines, same = scores(1000, 0.5)
     different = int((~same).sum())
     found = tar_at_fars(rank_pairs(cosines, same).counts())
@@ -95,7 +96,7 @@ def test_tar_is_given_only_where_a_pair_may_pass():
 
 
 def insightface_accuracy(cosines, same):
-    """The LFW protocol as its definition says it, threshold by threshold."""
+    """The LFW protocol by its definition, threshold by threshold."""
     distances = 2 - 2 * cosines.astype(np.float64)
     grid = np.arange(0, 4, 0.01)
     accuracies = []
@@ -117,7 +118,7 @@ def test_ten_folds_follow_the_protocol(pairs):
 
 
 def test_a_pair_exactly_at_a_fold_threshold_is_rejected():
-    # Squared distances of 1.00 and 1.005: the protocol accepts below a threshold, and has none between 1.00 and 1.01.
+    # Squared distances of 1.00 and 1.005: the protocol accepts below a threshold and has none between 1.00 and 1.01.
     same = np.arange(40) % 2 == 0
     found = ten_fold(np.where(same, 0.5, 0.4975), same)
     assert found.mean == 0.5
@@ -129,7 +130,7 @@ def people_and_pairs(people, photos):
     return owner[first], owner[second]
 
 
-def test_resampling_tells_a_shift_from_noise():
+def test_resampling_separates_a_shift_from_noise():
     first, second = people_and_pairs(25, 3)
     same = first == second
     cosines = np.where(same, RANDOM.normal(0.6, 0.1, len(same)), RANDOM.normal(0, 0.1, len(same)))
@@ -138,15 +139,15 @@ def test_resampling_tells_a_shift_from_noise():
         [rank_pairs(cosines, same), rank_pairs(cosines + 0.05, same), rank_pairs(noise, same)], first, second, 1e-2
     )
     moved, still = (bootstrap_interval(0, drawn[:, model, 0] - drawn[:, 0, 0]) for model in (1, 2))
-    # The same offset in every resample: there is nothing uncertain about it.
+    # The offset is the same in every resample, so its interval is empty.
     assert (moved.low, moved.high) == (pytest.approx(0.05), pytest.approx(0.05))
     assert still.low <= 0 <= still.high and still.high - still.low < 0.03
     again = resample_people([rank_pairs(cosines, same)], first, second, 1e-2)
     np.testing.assert_array_equal(again[:, 0], drawn[:, 0])  # the seed is fixed
 
 
-def test_people_are_drawn_not_pairs():
-    """Someone like whom everyone looks makes the threshold uncertain, though his pairs are many."""
+def test_people_are_resampled_and_not_pairs():
+    """A person whom everybody resembles makes the threshold uncertain, although that person has many pairs."""
     first, second = people_and_pairs(20, 4)
     same = first == second
     cosines = np.where(same, 0.7, RANDOM.normal(0, 0.05, len(same)))
@@ -155,7 +156,7 @@ def test_people_are_drawn_not_pairs():
     assert bootstrap_interval(0, threshold).low < 0.2 and bootstrap_interval(0, threshold).high > 0.3
 
 
-def test_a_draw_without_both_kinds_of_pairs_says_nothing():
+def test_a_resample_without_both_kinds_of_pairs_is_ignored():
     first, second = people_and_pairs(2, 2)
     same = first == second
     drawn = resample_people([rank_pairs(np.where(same, 0.7, 0.1), same)], first, second, 0.1)

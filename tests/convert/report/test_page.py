@@ -1,4 +1,4 @@
-"""The report as a browser shows it: on a phone, dark and light, without a network."""
+"""The report in a browser: on a phone, dark and light, without a network."""
 
 import json
 import re
@@ -8,9 +8,9 @@ import subprocess
 import pytest
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-PHONE = 390  # CSS pixels across, as most phones have
+PHONE = 390  # width of a common phone in CSS pixels
 
-# Looks into the report from outside it, since the report itself holds no script.
+# Looks at the report from outside, because the report itself has no script.
 LOOK = """<!doctype html><iframe id=report src="report.html" width=390 height=800 style="border:0"></iframe>
 <pre id=seen></pre><script>
 report.onload = () => {
@@ -41,7 +41,7 @@ def look(report, tmp_path, *options):
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")
-def test_the_report_fits_a_phone_dark_and_light_and_asks_no_network(converted, tmp_path):
+def test_the_report_fits_a_phone_dark_and_light_and_loads_nothing(converted, tmp_path):
     report = converted.bundle / "report.html"
     light = look(report, tmp_path)
     dark = look(report, tmp_path, "--blink-settings=preferredColorScheme=0")

@@ -1,4 +1,4 @@
-"""Conversions that are kept: given back as they were, or not at all."""
+"""The cache of conversions: an entry comes back complete, or not at all."""
 
 import os
 
@@ -17,7 +17,7 @@ def done(tmp_path):
     return QuantizedModel(tmp_path / "model.rknn", outputs, {"build": 1.5}, 800.0, "2.5.0", ("outliers",), layers)
 
 
-def test_what_is_kept_comes_back_whole(done, tmp_path):
+def test_a_stored_conversion_comes_back_complete(done, tmp_path):
     store(tmp_path / "cache", "key", done)
     back = load_cached(tmp_path / "cache", "key", tmp_path / "again.rknn")
     assert back.rknn.read_bytes() == done.rknn.read_bytes() and back.rknn == tmp_path / "again.rknn"
@@ -30,18 +30,18 @@ def test_what_is_kept_comes_back_whole(done, tmp_path):
         done.layers,
     )
     assert load_cached(tmp_path / "cache", "other", tmp_path / "x.rknn") is None
-    assert (tmp_path / "cache").stat().st_mode & 0o077 == 0, "answers to faces are nobody else's"
+    assert (tmp_path / "cache").stat().st_mode & 0o077 == 0, "only the owner may read embeddings"
 
 
 @pytest.mark.parametrize("name", ["model.rknn", "outputs.npz", "result.json"])
-def test_what_is_damaged_does_not(done, tmp_path, name):
+def test_a_damaged_entry_does_not_come_back(done, tmp_path, name):
     store(tmp_path / "cache", "key", done)
     path = tmp_path / "cache/key" / name
     path.write_bytes(path.read_bytes()[:-1])
     assert load_cached(tmp_path / "cache", "key", tmp_path / "again.rknn") is None
 
 
-def test_the_oldest_make_room(done, tmp_path):
+def test_the_oldest_entries_are_removed(done, tmp_path):
     for index in range(KEPT + 2):
         store(tmp_path / "cache", f"key{index}", done)
         os.utime(tmp_path / f"cache/key{index}", (index, index))
@@ -50,5 +50,5 @@ def test_the_oldest_make_room(done, tmp_path):
     assert len(left) == KEPT and "key0" in left and {"key1", "key2"}.isdisjoint(left)
 
 
-def test_keys_tell_parts_apart():
+def test_keys_depend_on_the_limits_between_parts():
     assert cache_key(["ab", "c"]) != cache_key(["a", "bc"]) and cache_key([b"ab"]) == cache_key(["ab"])

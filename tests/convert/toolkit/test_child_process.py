@@ -1,4 +1,4 @@
-"""Processes that work for rkface: none is left when what waited for it is."""
+"""Child processes of rkface: none is left after the block that started it."""
 
 import os
 import select
@@ -6,8 +6,8 @@ import select
 from rkface.convert.toolkit.child_process import child_process
 
 
-def test_a_childs_own_children_end_with_it():
+def test_the_children_of_a_child_end_with_it():
     with child_process(["sh", "-c", "sleep 600 & echo $!; wait"], stdout=-1) as process:
         grandchild = os.pidfd_open(int(process.stdout.readline()))
-    assert select.select([grandchild], [], [], 10)[0], "its end wakes whoever waits for it"
+    assert select.select([grandchild], [], [], 10)[0], "the grandchild has ended"
     os.close(grandchild)

@@ -1,4 +1,4 @@
-"""The real toolkit on tiny models: what must never go wrong silently."""
+"""The real toolkit on tiny models: errors that would otherwise stay unnoticed."""
 
 import contextlib
 import os
@@ -56,7 +56,7 @@ def saved(path: Path, images: list[np.ndarray]) -> Path:
 
 @pytest.fixture(scope="module")
 def reds(tmp_path_factory):
-    """A model that looks at red alone, calibrated on pure red and asked about pure red."""
+    """A model that passes only red, calibrated and evaluated on pure red."""
     folder = tmp_path_factory.mktemp("reds")
     job = QuantizeJob(
         onnx=conv_model(folder / "red.onnx", np.array([[1, 0, 0]])),
@@ -71,19 +71,19 @@ def reds(tmp_path_factory):
     return job, quantize(job, folder / "log.txt", lambda stage, seconds: stages.append(stage)), stages, folder
 
 
-def test_color_order_of_calibration_is_that_of_inference(reds):
+def test_the_color_order_of_calibration_is_that_of_inference(reds):
     _, done, _, _ = reds
-    # Calibrated on BGR the range would end at blue's 20, and 255 would be cut down to it. One step of 256 over 255.
+    # With BGR calibration, the range would end at blue's 20, and 255 would be cut off there. One of 256 steps over 255.
     np.testing.assert_allclose(done.outputs[0][:, 0].mean(axis=(1, 2)), [255, 100], atol=1.5)
 
 
-def test_contract_is_readable_in_the_model_and_stages_are_told(reds):
+def test_the_custom_string_is_in_the_model_and_stages_are_reported(reds):
     job, done, stages, folder = reds
     assert b'{"rkface":"here"}' in job.output.read_bytes()[:4096]
     assert stages == ["load", "build", "export", "simulate"]
     assert set(done.seconds) == set(stages) and done.peak_rss_mb > 50 and done.toolkit[0].isdigit()
     left = {path.name for path in folder.iterdir()}
-    assert left == {"red.onnx", "red.rknn", "set", "eval.npy", "log.txt"}, "the toolkit's scratch files are gone"
+    assert left == {"red.onnx", "red.rknn", "set", "eval.npy", "log.txt"}, "the toolkit's temporary files are deleted"
 
 
 def test_normalization_happens_once(tmp_path):
@@ -101,8 +101,8 @@ def test_normalization_happens_once(tmp_path):
     )
     (simulated,) = quantize(job, tmp_path / "log.txt").outputs
     (reference,) = open_reference(job.onnx, input).infer(np.stack(images[:3]))
-    # INT8 of input, weights and output, each within half a step of 1/255 of its range: 2 % of the range together.
-    # A second normalization would leave almost nothing of the signal.
+    # INT8 of input, weights and output, each with an error of half a step of 1/255 of its range: 2 % together.
+    # After a second normalization, almost nothing of the signal would be left.
     assert np.abs(simulated - reference).max() < 0.02 * np.ptp(reference)
     assert np.corrcoef(simulated.ravel(), reference.ravel())[0, 1] > 0.999
 
@@ -110,11 +110,11 @@ def test_normalization_happens_once(tmp_path):
 def test_fp16_needs_no_calibration(reds, tmp_path):
     job, _, _, _ = reds
     done = quantize(replace(job, output=tmp_path / "half.rknn", dataset=None), tmp_path / "log.txt")
-    # FP16 has 11 bits of significand: 255 is exact.
+    # FP16 has a significand of 11 bits, so 255 is exact.
     np.testing.assert_allclose(done.outputs[0][:, 0].mean(axis=(1, 2)), [255, 100], atol=0.01)
 
 
-def test_a_failing_toolkit_is_one_error_with_its_log(reds, tmp_path):
+def test_a_failure_of_the_toolkit_is_one_error_that_names_the_log(reds, tmp_path):
     job, _, _, _ = reds
     broken = tmp_path / "broken.onnx"
     broken.write_bytes(b"not an onnx file")
@@ -128,7 +128,7 @@ def test_a_failing_toolkit_is_one_error_with_its_log(reds, tmp_path):
 
 
 @pytest.mark.parametrize("victim", ["conversion", "toolkit", "parent"])
-def test_killed_or_interrupted_leaves_nothing(reds, tmp_path, victim):
+def test_a_killed_or_interrupted_conversion_leaves_nothing(reds, tmp_path, victim):
     job, _, _, _ = reds
     script = (
         "import sys; from pathlib import Path; from rkface.convert.toolkit.quantize import QuantizeJob, quantize\n"
@@ -153,17 +153,18 @@ def test_killed_or_interrupted_leaves_nothing(reds, tmp_path, victim):
         else:
             os.kill(toolkit if victim == "toolkit" else conversion, signal.SIGKILL)
         error = parent.communicate()[1]
-    assert ("KeyboardInterrupt" if victim == "parent" else "died of SIGKILL") in error
+    assert ("KeyboardInterrupt" if victim == "parent" else "was killed by SIGKILL") in error
     assert [path.name for path in (tmp_path / "logs").iterdir()] == ["log.txt"]
     assert not (tmp_path / "out.rknn").exists()
-    # Readable once the process has ended, collected or not: an orphan's zombie is init's affair.
+    # A pidfd is readable once the process has ended, even if nobody has collected the zombie yet.
     for handle in handles:
-        assert select.select([handle], [], [], 60)[0], "it outlives its parent"
+        assert select.select([handle], [], [], 60)[0], "the process outlives its parent"
         os.close(handle)
 
 
 def child_of(pid, whole, within=""):
-    """The first that works in a folder of such a name: loading the toolkit has children, too."""
+    """The first child whose working folder has a name that starts with ``within``: loading the toolkit also starts
+    children."""
     children = Path(f"/proc/{pid}/task/{pid}/children")
     while whole.poll() is None:
         for child in children.read_text().split():
@@ -174,7 +175,7 @@ def child_of(pid, whole, within=""):
     raise AssertionError("the worker never started")
 
 
-def test_a_toolkit_that_cannot_be_loaded_says_why(reds, tmp_path, monkeypatch):
+def test_the_error_of_a_toolkit_that_cannot_be_loaded_contains_the_reason(reds, tmp_path, monkeypatch):
     job, _, _, _ = reds
     (tmp_path / "rknn").mkdir()
     (tmp_path / "rknn/__init__.py").touch()
@@ -185,26 +186,26 @@ def test_a_toolkit_that_cannot_be_loaded_says_why(reds, tmp_path, monkeypatch):
         quantize(replace(job, output=tmp_path / "out.rknn"), tmp_path / "log.txt")
 
 
-def test_a_file_in_the_users_folder_is_not_taken_for_a_module(reds, tmp_path, monkeypatch):
+def test_a_file_in_the_users_folder_is_not_imported_as_a_module(reds, tmp_path, monkeypatch):
     job, _, _, _ = reds
     monkeypatch.chdir(tmp_path)
     Path("onnx.py").write_text("raise ImportError('not the ONNX that was meant')")
-    monkeypatch.setattr(quantizing, "_toolkits", [])  # one that starts here
+    monkeypatch.setattr(quantizing, "_toolkits", [])  # start a new process in this folder
     assert quantize(replace(job, output=Path("out.rknn"), evaluate=None), Path("logs/log.txt")).rknn.exists()
     quantizing._toolkits[0].end()
 
 
-def test_calibration_image_of_another_size_is_refused(reds, tmp_path):
+def test_a_calibration_image_of_another_size_is_refused(reds, tmp_path):
     job, _, _, _ = reds
     dataset = calibration(tmp_path / "set", [flat(1, 2, 3), np.zeros((40, 32, 3), np.uint8)])
-    with pytest.raises(InputError, match=r"1\.png is 32×40, the model takes 32×32"):
+    with pytest.raises(InputError, match=r"1\.png is 32×40, but the model takes 32×32"):
         quantize(replace(job, dataset=dataset), tmp_path / "log.txt")
     dataset.write_text("\n")
     with pytest.raises(InputError, match="no calibration image"):
         quantize(replace(job, dataset=dataset), tmp_path / "log.txt")
 
 
-def test_targets():
+def test_find_target():
     assert find_target("RK3588S") is TARGETS["rk3588"]
     with pytest.raises(InputError, match="did you mean rk3588"):
         find_target("rk3558")

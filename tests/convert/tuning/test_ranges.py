@@ -1,4 +1,4 @@
-"""Scores keep their range, whatever the calibration photos show."""
+"""Scores keep their full range, whatever the calibration photos show."""
 
 from dataclasses import replace
 
@@ -17,7 +17,8 @@ SIDE = 32
 
 
 def head(path):
-    """A logit of −6 for gray, black and white, of +3 for red; moved about, then Sigmoid, as SCRFD's heads do."""
+    """A logit of −6 for gray, black and white, and of +3 for red; then moves of data and a Sigmoid, as in SCRFD's
+    heads."""
     weights = [
         numpy_helper.from_array(np.array([9 / 255, 0, -9 / 255], np.float32).reshape(1, 3, 1, 1), "w"),
         numpy_helper.from_array(np.array([-6], np.float32), "b"),
@@ -40,7 +41,7 @@ def head(path):
     return path
 
 
-def test_scores_and_what_they_are_made_of_are_found(tmp_path):
+def test_scores_and_their_logits_are_found(tmp_path):
     ranges = score_ranges(onnx.load(str(head(tmp_path / "head.onnx"))))
     assert ranges == {"score": (0, 1), "flat": (0, LOGIT), "rows": (0, LOGIT), "logits": (0, LOGIT)}
     demo = score_ranges(onnx.load(str(measure.__file__).replace("measure.py", measure.DETECTOR)))
@@ -48,7 +49,7 @@ def test_scores_and_what_they_are_made_of_are_found(tmp_path):
     assert not any(name.startswith(("bbox", "kps")) for name in demo)
 
 
-def test_a_score_that_calibration_never_saw_survives_int8(tmp_path):
+def test_a_score_that_is_not_in_the_calibration_set_survives_int8(tmp_path):
     pytest.importorskip("rknn.api", reason="rknn-toolkit2 is not installed")
     from rkface.convert.toolkit.quantize import QuantizeJob, quantize
 
@@ -68,7 +69,7 @@ def test_a_score_that_calibration_never_saw_survives_int8(tmp_path):
     (unaware,) = quantize(job, tmp_path / "log.txt").outputs
     ranges = score_ranges(onnx.load(str(job.onnx)))
     (aware,) = quantize(replace(job, ranges=ranges), tmp_path / "log.txt").outputs
-    # A logit of 3 is a score of 0.953; INT8 has 256 steps from −6 to 4. A range that calibration alone sets ends at 0,
-    # which every INT8 range holds: a score of 0.5.
+    # A logit of 3 is a score of 0.953; INT8 has 256 steps from −6 to 4. From calibration alone, the range would end at
+    # 0, which every INT8 range contains: a score of 0.5.
     assert unaware.max() < 0.51
     np.testing.assert_allclose(aware, 0.953, atol=0.01)

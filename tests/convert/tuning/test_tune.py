@@ -1,4 +1,4 @@
-"""Tuning changes what INT8 loses, never what FP32 computes."""
+"""Tuning reduces the error of INT8 and does not change what FP32 computes."""
 
 from dataclasses import replace
 
@@ -24,7 +24,8 @@ IMAGES = np.random.default_rng(1).integers(0, 256, (12, SIDE, SIDE, 3), np.uint8
 
 
 def separable(activation="Relu", top=6.0, spread=100.0):
-    """3×3 Conv → activation → depthwise 3×3 → Relu → 1×1 Conv; the first's channels differ by ``spread`` in size."""
+    """3×3 Conv → activation → depthwise 3×3 → Relu → 1×1 Conv; the channels of the first differ by a factor of
+    ``spread``."""
     random = np.random.default_rng(2)
     loud = np.geomspace(1, 1 / spread, CHANNELS).reshape(-1, 1, 1, 1)
     weights = {
@@ -70,7 +71,7 @@ def run(model, image=IMAGES[0]):
     return session.run(None, {"image": ((image.astype(np.float32) - 127.5) / 127.5).transpose(2, 0, 1)[None]})[0]
 
 
-def test_observes_range_and_mean_of_what_every_layer_is_fed_and_makes(tmp_path):
+def test_ranges_and_means_of_inputs_and_outputs_of_every_layer_are_measured(tmp_path):
     seen = observe_tensors(separable(), INPUT, IMAGES, tmp_path / "scratch.onnx")
     assert set(seen) == {"image", "c1", "a1", "c2", "a2", "out"} and not list(tmp_path.iterdir())
     floats = ((IMAGES.astype(np.float64) - 127.5) / 127.5).transpose(0, 3, 1, 2)
@@ -80,22 +81,22 @@ def test_observes_range_and_mean_of_what_every_layer_is_fed_and_makes(tmp_path):
 
 
 @pytest.mark.parametrize("activation", ["Relu", "Clip", "PRelu", "LeakyRelu"])
-def test_equalizing_makes_channels_alike_and_changes_nothing_in_fp32(tmp_path, activation):
+def test_equalizing_makes_channels_similar_and_keeps_fp32(tmp_path, activation):
     before, model = separable(activation), separable(activation)
     scales = equalize(model, observe_tensors(model, INPUT, IMAGES, tmp_path / "scratch.onnx"))
     assert set(scales) == {"c1", "a1", "c2", "a2"}
     assert max_difference(before, model, INPUT, IMAGES) < 1e-5
     seen = observe_tensors(model, INPUT, IMAGES, tmp_path / "scratch.onnx")
-    assert apart(seen["a1"]) < 3, "factors end at 64, the channels begin a hundredfold apart"
+    assert apart(seen["a1"]) < 3, "factors are at most 64, and the channels differ by a factor of 100 at first"
     onnx.checker.check_model(model)
 
 
-def test_equalizing_leaves_room_below_a_clip(tmp_path):
+def test_equalizing_leaves_room_below_the_limit_of_a_clip(tmp_path):
     model = separable("Clip", top=0.5)
     before = observe_tensors(model, INPUT, IMAGES, tmp_path / "scratch.onnx")["a1"].reach
     scale = equalize(model, observe_tensors(model, INPUT, IMAGES, tmp_path / "scratch.onnx"))["a1"]
     quiet = before < 0.2
-    assert (scale[before >= 0.25] == 1).all(), "a channel near the clip stays"
+    assert (scale[before >= 0.25] == 1).all(), "a channel near the limit is not scaled"
     assert quiet.any() and (scale[quiet] * before[quiet] <= 0.25 + 1e-6).all()
 
 
@@ -104,7 +105,7 @@ def apart(seen):
     return spoken.max() / spoken.min()
 
 
-def test_where_a_full_convolution_reads_channels_come_a_quarter_of_the_way(tmp_path):
+def test_if_a_full_convolution_reads_them_channels_are_equalized_by_a_quarter(tmp_path):
     before, model = separable(spread=50.0), separable(spread=50.0)
     for one in (before, model):
         one.graph.node.append(helper.make_node("Conv", ["a1", "w3", "b3"], ["second"]))
@@ -147,36 +148,36 @@ def residual():
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 12)], ir_version=8)
 
 
-def test_a_residual_stream_that_normalizations_read_is_made_alike_as_one(tmp_path):
+def test_a_residual_stream_that_normalizations_read_is_equalized_as_a_whole(tmp_path):
     before, model = residual(), residual()
     seen = observe_tensors(model, INPUT, IMAGES, tmp_path / "scratch.onnx")
     scales = equalize(model, seen)
     stream = [scales[name] for name in ("c1", "a1", "c2", "sum")]
-    assert all((scale == stream[0]).all() for scale in stream), "an addition wants the same factors on both sides"
+    assert all((scale == stream[0]).all() for scale in stream), "an addition needs the same factors on both sides"
     assert max_difference(before, model, INPUT, IMAGES) < 1e-5
     after = observe_tensors(model, INPUT, IMAGES, tmp_path / "scratch.onnx")
     assert apart(seen["sum"]) > 10 and apart(after["sum"]) < 3
 
 
-def test_an_addition_of_a_constant_stops_it(tmp_path):
+def test_tensors_with_an_added_constant_are_not_equalized(tmp_path):
     model = residual()
     model.graph.node[4].input[0] = "slope"
     assert set(equalize(model, observe_tensors(model, INPUT, IMAGES, tmp_path / "scratch.onnx"))) <= {"b1", "c2", "b2"}
 
 
-def test_a_tensor_that_is_an_output_is_left_alone(tmp_path):
+def test_an_output_of_the_model_is_not_equalized(tmp_path):
     model = separable()
     model.graph.output.append(helper.make_tensor_value_info("a1", TensorProto.FLOAT, None))
     assert set(equalize(model, observe_tensors(model, INPUT, IMAGES, tmp_path / "scratch.onnx"))) == {"c2", "a2"}
 
 
-def test_a_clip_without_bounds_is_left_alone(tmp_path):
+def test_tensors_with_a_clip_without_limits_are_not_equalized(tmp_path):
     model = separable("Clip")
     del model.graph.node[1].input[1:]
     assert set(equalize(model, observe_tensors(model, INPUT, IMAGES, tmp_path / "scratch.onnx"))) == {"c2", "a2"}
 
 
-def test_a_range_is_cut_where_few_values_keep_it_wide_and_kept_where_many_fill_it():
+def test_a_range_shrinks_if_few_values_are_large_and_stays_if_many_are():
     random = np.random.default_rng(6)
     tailed = random.laplace(0, 1, 100_000).astype(np.float32)
     even = random.uniform(-1, 1, 100_000).astype(np.float32)
@@ -186,7 +187,7 @@ def test_a_range_is_cut_where_few_values_keep_it_wide_and_kept_where_many_fill_i
     assert set(shrinks) == {"tailed"} and 0.5 < shrinks["tailed"] < 0.95
 
 
-def test_only_a_recognizers_ranges_are_cut_and_the_simulator_has_them(tmp_path):
+def test_only_ranges_of_a_recognizer_shrink_and_the_simulator_uses_them(tmp_path):
     onnx.save(separable(), tmp_path / "model.onnx")
     dataset = calibration(tmp_path / "set", IMAGES[:4])
     arguments = (tmp_path / "model.onnx", INPUT, dataset, tmp_path / "tuned.onnx")
@@ -199,11 +200,11 @@ def test_only_a_recognizers_ranges_are_cut_and_the_simulator_has_them(tmp_path):
     )
     whole, cut = (quantize(one, tmp_path / "log.txt").outputs[0] for one in (job, replace(job, shrinks={"out": 0.5})))
     top = observe_tensors(onnx.load(tuned.path), INPUT, IMAGES[:4], tmp_path / "scratch.onnx")["out"].high.max()
-    # 5 %: the range is that of INT8's outputs, not of FP32's.
+    # 5 %: this is the range of INT8's outputs, not of FP32's.
     assert whole.max() > 0.6 * top and cut.max() == pytest.approx(top / 2, rel=0.05)
 
 
-def test_a_weight_that_others_share_keeps_its_value_for_them(tmp_path):
+def test_a_weight_that_other_nodes_share_keeps_its_value_for_them(tmp_path):
     before = separable()
     before.graph.node.append(helper.make_node("Conv", ["image", "w1", "b1"], ["other"], pads=[1] * 4))
     before.graph.output.append(helper.make_tensor_value_info("other", TensorProto.FLOAT, None))
@@ -219,14 +220,14 @@ def test_equalizing_that_would_change_fp32_is_left_out(tmp_path, monkeypatch):
     assert tune(*arguments).equalized > 0
     monkeypatch.setattr("rkface.convert.tuning.tune.max_difference", lambda *_: 2e-4)
     assert tune(*arguments).equalized == 0
-    # The layers' biases are corrected all the same.
+    # The biases are still corrected.
     assert max_difference(separable(), onnx.load(tmp_path / "tuned.onnx"), INPUT, IMAGES) < 0.01
 
 
 @pytest.mark.parametrize(
     "options", [{}, {"strides": [2, 2], "pads": [1, 0, 2, 1]}, {"group": 3}, {"dilations": [2, 2]}]
 )
-def test_the_mean_that_rounding_moves_is_exact_for_every_kind_of_convolution(options):
+def test_the_mean_shift_by_rounding_is_exact_for_every_kind_of_convolution(options):
     random = np.random.default_rng(4)
     weights = random.normal(0, 1, (6, 3 // options.get("group", 1), 3, 3)).astype(np.float32)
     node = helper.make_node("Conv", ["image", "w"], ["out"], **options)
@@ -254,13 +255,13 @@ def test_the_mean_that_rounding_moves_is_exact_for_every_kind_of_convolution(opt
     assert np.array_equal(correction.after, bias) and not correction.before.any()
 
 
-def test_corrected_bias_gives_the_mean_back_that_rounding_took(tmp_path):
+def test_a_corrected_bias_restores_the_mean(tmp_path):
     before, model = separable(), separable()
     seen = observe_tensors(model, INPUT, IMAGES, tmp_path / "scratch.onnx")
     assert len(correct_bias(model, seen)) == 3
 
     def rounded_mean(one):
-        """Of the first layer with rounded weights and whatever bias it has, over all images."""
+        """The mean output of the first layer over all images, with rounded weights and its current bias."""
         copy = onnx.ModelProto()
         copy.CopyFrom(one)
         name = copy.graph.node[0].input[1]
@@ -278,22 +279,22 @@ def test_corrected_bias_gives_the_mean_back_that_rounding_took(tmp_path):
 
     wanted = layer_mean(before)
     lost, kept = np.abs(rounded_mean(before) - wanted), np.abs(rounded_mean(model) - wanted)
-    # What remains is float32 rounding.
+    # Only float32 rounding remains.
     assert lost.max() > 2e-5 and kept.max() < lost.max() / 50
 
 
-def test_weights_round_to_256_steps_between_their_own_extremes():
+def test_weights_are_rounded_to_256_steps_between_their_extremes():
     weights = np.random.default_rng(3).uniform(-0.1, 1.0, (4, 27, 3, 3)).astype(np.float32)
     rounded = round_weights(weights)
     for kernel, kept in zip(weights, rounded, strict=True):
         step = (kernel.max() - kernel.min()) / 255
-        # Half a step, and another half where the zero point was rounded and the ends are clipped.
+        # Half a step, and another half if the zero point was rounded and the ends are clipped.
         assert np.abs(kernel - kept).max() <= step * 1.001
-        assert np.sqrt(np.mean((kernel - kept) ** 2)) < step * 0.32, "symmetric steps would be 1.8 times as wide"
+        assert np.sqrt(np.mean((kernel - kept) ** 2)) < step * 0.32, "symmetric steps would be 1.8 times as large"
     assert (round_weights(np.zeros((2, 3, 1, 1), np.float32)) == 0).all()
 
 
-def test_tuned_model_is_nearer_to_fp32_in_the_real_simulator(tmp_path):
+def test_a_tuned_model_is_closer_to_fp32_in_the_real_simulator(tmp_path):
     dataset = calibration(tmp_path / "set", IMAGES)
     np.save(tmp_path / "images.npy", IMAGES)
     onnx.save(separable(spread=300.0), tmp_path / "plain.onnx")
@@ -312,5 +313,5 @@ def test_tuned_model_is_nearer_to_fp32_in_the_real_simulator(tmp_path):
         )
         (outputs,) = quantize(job, tmp_path / f"{name}.log").outputs
         errors[name] = float(np.sqrt(np.mean((outputs - wanted) ** 2)) / np.abs(wanted).max())
-    # One shared scale gives channels a hundredth as loud two steps of 256; measured 0.08 and 0.006.
+    # With one shared scale, channels with a hundredth of the magnitude use two of 256 steps; measured: 0.08 and 0.006.
     assert errors["tuned"] < errors["plain"] / 3, errors

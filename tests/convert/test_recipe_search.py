@@ -1,4 +1,4 @@
-"""The search for the recipe that keeps the most, with a toolkit that does as it is told."""
+"""The search for the best recipe, with a fake toolkit whose results are given."""
 
 from types import SimpleNamespace
 
@@ -16,14 +16,14 @@ NOTHING_CLEARS = {recipe.name: 0.9 for recipe in PLANS["thorough"].recipes}
 
 @pytest.fixture
 def toolkit(tmp_path):
-    """``toolkit(cosines)``: what ``search`` takes; a cosine of None is a recipe that the toolkit
-    fails at, those in ``unclear`` do not clear the bar for another reason. FP16 costs a millisecond a layer, but for
-    what ``bounds`` says."""
+    """``toolkit(cosines)``: the callables for ``search_recipes``. A recipe with a cosine of None fails in the toolkit;
+    those in ``unclear`` do not clear the bar for another reason. FP16 costs a millisecond for each layer, unless
+    ``bounds`` says otherwise."""
 
     def made(cosines, unclear=(), bounds=None):
         cosines, bounds = NOTHING_CLEARS | cosines, bounds or {}
 
-        def attempt(recipe):
+        def run(recipe):
             if cosines[recipe.name] is None:
                 raise WorkError(f"{recipe.name} failed at build")
             (path := tmp_path / f"{recipe.name}.rknn").touch()
@@ -37,18 +37,18 @@ def toolkit(tmp_path):
             bound = bounds.get(recipe.name, 5.0 + recipe.lead + recipe.trail)
             return None if bound is None else ModelCost("rk3588", bound, 0, 0, ())
 
-        return attempt, grade, predict
+        return run, grade, predict
 
     return made
 
 
-def test_ends_at_the_first_that_clears_the_bar(toolkit):
+def test_the_search_ends_at_the_first_recipe_that_clears_the_bar(toolkit):
     chosen, tries = search_recipes(PLANS["auto"], *toolkit({"tuned": 0.996, "hybrid3": 0.999}))
     assert chosen.cosine == 0.996
     assert [(one.recipe, one.chosen) for one in tries] == [(TUNED, True)]
 
 
-def test_where_int8_is_not_enough_the_cheapest_hybrid_that_is(toolkit):
+def test_if_int8_does_not_clear_the_bar_the_cheapest_hybrid_that_does_is_chosen(toolkit):
     cosines = {"tuned": 0.98, "hybrid3": 0.994, "hybrid7": 0.9951, "hybrid11": 0.999}
     chosen, tries = search_recipes(PLANS["auto"], *toolkit(cosines))
     assert chosen.cosine == 0.9951
@@ -56,7 +56,7 @@ def test_where_int8_is_not_enough_the_cheapest_hybrid_that_is(toolkit):
 
 
 @pytest.mark.parametrize("plan", ["auto", "thorough"])
-def test_the_predicted_cost_ranks_and_not_the_number_of_layers(toolkit, plan):
+def test_the_predicted_cost_decides_and_not_the_number_of_layers(toolkit, plan):
     cosines = {"hybrid3": 0.996, "hybrid7": 0.999, "hybrid11": 0.998}
     chosen, tries = search_recipes(
         PLANS[plan], *toolkit(cosines, bounds={"hybrid3": 9.0, "hybrid7": 8.0, "hybrid11": 7.0})
@@ -65,31 +65,31 @@ def test_the_predicted_cost_ranks_and_not_the_number_of_layers(toolkit, plan):
     assert [one.cost.milliseconds for one in tries] == sorted(one.cost.milliseconds for one in tries)
 
 
-def test_where_no_cost_can_be_predicted_fewest_layers_in_fp16(toolkit):
+def test_without_predicted_costs_the_fewest_layers_in_fp16_are_chosen(toolkit):
     cosines = {"hybrid3": 0.996, "hybrid22": 0.999}
     chosen, tries = search_recipes(PLANS["thorough"], *toolkit(cosines, bounds={"hybrid22": None, "hybrid3": 99.0}))
     assert chosen.cosine == 0.996 and tries[-1].cost is None
 
 
-def test_takes_the_best_where_none_clears_it(toolkit):
+def test_the_most_accurate_is_chosen_if_none_clears_the_bar(toolkit):
     chosen, tries = search_recipes(PLANS["auto"], *toolkit({"tuned": 0.98, "hybrid7": 0.99}))
     assert chosen.cosine == 0.99 and [one.recipe for one in tries if one.chosen] == [HYBRIDS[1]]
     assert [one.recipe for one in tries] == [TUNED, *HYBRIDS]
 
 
-def test_clearing_the_bar_comes_before_rank(toolkit):
+def test_clearing_the_bar_is_more_important_than_rank(toolkit):
     scores = {"tuned": 0.9958, "hybrid3": 0.9955}
     chosen, tries = search_recipes(PLANS["auto"], *toolkit(scores, unclear=(0.9958,)))
     assert chosen.cosine == 0.9955 and len(tries) == 2
 
 
-def test_of_two_equals_the_earlier_and_nan_never(toolkit):
+def test_the_earlier_of_two_equal_recipes_is_chosen_and_nan_never(toolkit):
     scores = dict.fromkeys(NOTHING_CLEARS, 0.9) | {"tuned": float("nan")}
     chosen, tries = search_recipes(PLANS["auto"], *toolkit(scores))
     assert chosen.cosine == 0.9 and [one.chosen for one in tries[:3]] == [False, True, False]
 
 
-def test_thorough_tries_all_takes_int8_where_that_is_enough_and_a_failure_is_a_row(toolkit):
+def test_thorough_tries_all_chooses_int8_if_it_clears_the_bar_and_reports_failures(toolkit):
     scores = {"tuned": 0.996, "normal": None, "mmse": 0.998, "hybrid11": 0.9999}
     chosen, tries = search_recipes(PLANS["thorough"], *toolkit(scores))
     assert chosen.cosine == 0.998
@@ -97,36 +97,38 @@ def test_thorough_tries_all_takes_int8_where_that_is_enough_and_a_failure_is_a_r
     assert tries[1].grade is None and "failed at build" in tries[1].error
 
 
-def test_a_model_that_cannot_be_tuned_is_converted_as_the_toolkit_does_it(toolkit):
+def test_a_model_that_cannot_be_tuned_is_converted_with_the_toolkits_default(toolkit):
     failing = dict.fromkeys(("tuned", *(recipe.name for recipe in HYBRIDS)))
     chosen, tries = search_recipes(PLANS["auto"], *toolkit(failing | {"normal": 0.996}))
     assert chosen.cosine == 0.996 and [one.recipe for one in tries] == [TUNED, NORMAL]
 
 
-def test_a_detector_is_spared_what_takes_hours_unless_it_is_asked_for():
-    assert MMSE not in PLANS["thorough"].of("detector").recipes
-    assert MMSE in PLANS["thorough"].of("recognizer").recipes
-    assert PLANS["mmse"].of("detector").recipes == (MMSE,)
+def test_slow_recipes_are_skipped_on_a_detector_unless_requested():
+    assert MMSE not in PLANS["thorough"].for_role("detector").recipes
+    assert MMSE in PLANS["thorough"].for_role("recognizer").recipes
+    assert PLANS["mmse"].for_role("detector").recipes == (MMSE,)
 
 
-def test_fails_where_every_recipe_fails(toolkit):
+def test_the_search_fails_if_every_recipe_fails(toolkit):
     with pytest.raises(WorkError, match="hybrid22 failed"):
         search_recipes(PLANS["auto"], *toolkit(dict.fromkeys(NOTHING_CLEARS)))
 
 
 def test_a_chip_without_floating_point_gets_no_hybrid():
-    able = PLANS["auto"].on(find_target("rv1106"))
-    assert able.recipes == (TUNED,) and PLANS["auto"].on(find_target("rk3588")) == PLANS["auto"]
+    able = PLANS["auto"].for_target(find_target("rv1106"))
+    assert able.recipes == (TUNED,) and PLANS["auto"].for_target(find_target("rk3588")) == PLANS["auto"]
     with pytest.raises(InputError, match="rv1106 has no floating point"):
-        PLANS["hybrid3"].on(find_target("rv1106"))
+        PLANS["hybrid3"].for_target(find_target("rv1106"))
 
 
-def test_one_bad_face_is_not_good_enough():
+def test_one_bad_face_fails_the_bar():
     good = EmbeddingParity(30, 0.998, 0.995, 0.993, 1.0, 0.05, ())
     assert grade_embeddings(good, AccuracyBar()).clears and not grade_embeddings(good, AccuracyBar(0.999, 0.99)).clears
     assert not grade_embeddings(EmbeddingParity(30, 0.998, 0.99, 0.98, 1.0, 0.05, ()), AccuracyBar()).clears
     found = DetectionParity(10, 30, 30, 30, 0, 0, 0.99, 0.97, 0.01, 0.05)
     missed = DetectionParity(10, 30, 29, 29, 1, 0, 0.99, 0.97, 0.005, 0.05)
     assert grade_faces(found).clears and not grade_faces(missed).clears
-    assert grade_faces(found).rank > grade_faces(missed).rank, "a face found is worth more than exact landmarks"
-    assert grade_faces(DetectionParity(100, 277, 277, 276, 0, 1, 0.99, 0.8, 0.01, 0.05)).clears, "one in a hundred may"
+    assert grade_faces(found).rank > grade_faces(missed).rank, "finding a face is more important than exact landmarks"
+    assert grade_faces(DetectionParity(100, 277, 277, 276, 0, 1, 0.99, 0.8, 0.01, 0.05)).clears, (
+        "one face in a hundred may be wrong"
+    )
