@@ -160,7 +160,7 @@ def with_liveness(converted, tmp_path_factory):
 def test_it_is_quantized_and_compared_like_the_others(with_liveness):
     folder, done = with_liveness
     assert len(re.findall("from an earlier run", done.stderr)) == 2, "the other two come from the cache"
-    assert "asked as MiniFASNetV2: 2.7 × the face's box, BGR" in done.stderr
+    assert "treated as MiniFASNetV2: input 2.7 × the face's box, BGR" in done.stderr
     assert re.search(r"liveness +\d.* int8 +probability 0\.0\d\d off", done.stdout)
     bundle = read_bundle(folder, soc="rk3588")
     model, provenance = bundle.manifest.liveness, bundle.manifest.provenance
@@ -186,7 +186,7 @@ def test_the_bundle_gives_the_same_probabilities_as_the_original_model(with_live
         fed = [one.astype(np.float32).transpose(2, 0, 1)[None] for one in (crop, crop[..., ::-1])]
         right, swapped = (probabilities(original.run(None, {"x": one})[0], 1, logits=True)[0] for one in fed)
         assert abs(right - swapped) > 0.01, "the test would notice the wrong order"
-        assert pipeline.liveness.classifier([crop])[0] == pytest.approx(right, abs=1e-4)
+        assert pipeline.liveness.judge([crop])[0] == pytest.approx(right, abs=1e-4)
     assert main(["selftest", "--bundle", str(folder), "--backend", "reference", "--runs", "1"]) == 0
     assert "liveness" in capsys.readouterr().out
 
@@ -194,10 +194,10 @@ def test_the_bundle_gives_the_same_probabilities_as_the_original_model(with_live
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (["--live-scale", "2"], "give that too, or leave them out"),
+        (["--live-scale", "2"], "also give --liveness, or leave them out"),
         (["--liveness", "absent.onnx"], "no such model file"),
-        (["--liveness", "MODEL", "--live-class", "7"], "none of them"),
-        (["--liveness", "MODEL", "--live-std", "0"], "above 0"),
+        (["--liveness", "MODEL", "--live-class", "7"], "cannot be 7"),
+        (["--liveness", "MODEL", "--live-std", "0"], "greater than 0"),
     ],
 )
 def test_wrong_options_are_refused(capsys, tmp_path, monkeypatch, arguments, says):
@@ -212,5 +212,5 @@ def test_a_finished_calibration_set_is_refused_because_it_has_no_surroundings(co
     model, photos = classifier(tmp_path / "m.onnx"), converted.work / "photos/evaluation"
     done = rkface("convert", "--calibration", converted.work / "calibration", "--evaluation", photos,
                   "--liveness", model, "--out", tmp_path / "out")  # fmt: skip
-    assert done.returncode == 2 and "give the photos to --calibration" in done.stderr
+    assert done.returncode == 2 and "give the photos with --calibration" in done.stderr
     assert not (tmp_path / "out").exists()
