@@ -16,7 +16,7 @@ from rkface.runtime.core.bundle import Input
 from rkface.runtime.core.errors import InputError, ModelError
 from rkface.runtime.core.progress import stage
 from rkface.runtime.vision.image import read_image
-from rkface.runtime.vision.liveness import surroundings
+from rkface.runtime.vision.liveness import crop_around
 
 from .catalog import LIVENESS_PROFILES, LivenessProfile
 from .datasets import Datasets, PhotoOptions
@@ -94,7 +94,7 @@ def _cut(faces: Sequence[CandidateFace], input: Input, scale: float) -> NDArray[
         image = read_image(photo)
         for index, face in enumerate(faces):
             if face.photo == photo:
-                found[index] = surroundings(image, face.faces.boxes[0], scale, input.width, input.height)
+                found[index] = crop_around(image, face.faces.boxes[0], scale, input.width, input.height)
     return to_rgb(found[index] for index in range(len(faces)))
 
 

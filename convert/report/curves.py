@@ -76,9 +76,7 @@ def scores(evaluation: EvaluationResult) -> Markup:
         cosine, anchor = low + share * (high - low), "end" if share == 1 else "middle"
         parts.append(svg_text(x(cosine), ground + 17, f"{cosine:.2f}", anchor))
     parts.append(_line(f"M{LEFT} {ground}H{WIDTH - RIGHT}", "currentColor"))
-    parts.append(
-        svg_text((LEFT + WIDTH) / 2, HEIGHT - 6, "cosine (left: two people, right: one person)")
-    )
+    parts.append(svg_text((LEFT + WIDTH) / 2, HEIGHT - 6, "cosine (left: two people, right: one person)"))
     return _svg(parts)
 
 
