@@ -161,7 +161,7 @@ def test_it_is_quantized_and_compared_like_the_others(with_liveness):
     folder, done = with_liveness
     assert len(re.findall("from an earlier run", done.stderr)) == 2, "the other two come from the cache"
     assert "treated as MiniFASNetV2: input 2.7 × the face's box, BGR" in done.stderr
-    assert re.search(r"liveness +\d.* int8 +probability 0\.0\d\d off", done.stdout)
+    assert re.search(r"liveness +\d.* int8 +probability differs by 0\.0\d\d on average", done.stdout)
     bundle = read_bundle(folder, soc="rk3588")
     model, provenance = bundle.manifest.liveness, bundle.manifest.provenance
     assert (model.precision, model.scale, model.live, model.logits, model.threshold) == ("int8", 2.7, 1, True, 0.5)
