@@ -18,7 +18,8 @@ import torch
 from torch import nn
 
 from rkface.convert.catalog import DEMO
-from rkface.convert.cost import estimate_cost, read_layers
+from rkface.convert.cost import estimate_cost
+from rkface.convert.npu_layers import read_layers
 from rkface.convert.simplify import fix_input, simplify
 from rkface.convert.targets import TARGETS
 from rkface.runtime.core.errors import ModelError

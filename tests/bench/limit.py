@@ -12,7 +12,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from rkface.convert.cost import estimate_cost, read_layers
+from rkface.convert.cost import estimate_cost
+from rkface.convert.npu_layers import read_layers
 from rkface.convert.simplify import fix_input, simplify
 from rkface.convert.targets import TARGETS
 
