@@ -27,13 +27,13 @@ def test_a_board_without_the_binding_says_what_to_install(own_bundle, monkeypatc
         open_npu(path, model.input, model.outputs, soc="rk3588")
 
 
-def test_a_model_is_looked_at_before_the_npu_is(own_bundle):
+def test_a_model_is_checked_before_the_npu_is_opened(own_bundle):
     model = read_bundle(own_bundle).model("recognizer")
     path = own_bundle / model.file
-    with pytest.raises(ModelError, match="does not say how it wants to be fed"):
+    with pytest.raises(ModelError, match="has no input contract"):
         open_npu(path, model.input, model.outputs, soc="rk3588")
     path.write_bytes(b"<html>")
-    with pytest.raises(ModelError, match="no RKNN model"):
+    with pytest.raises(ModelError, match="is not an RKNN model"):
         open_npu(path, model.input, model.outputs, soc="rk3588")
     path.unlink()
     with pytest.raises(ModelError, match="cannot be read"):
@@ -63,16 +63,16 @@ def nodes(tmp_path, monkeypatch):
     return forbid
 
 
-def test_a_forbidden_npu_names_the_group_to_join(nodes):
+def test_an_npu_without_permission_names_the_group_to_join(nodes):
     root = nodes("renderD129")
     group = (root / "dev/dri/renderD129").group()
     assert f"sudo usermod -aG {group} $USER" in closed_node(root)
 
 
-def test_a_forbidden_gpu_is_none_of_our_business(nodes):
+def test_a_gpu_without_permission_does_not_matter(nodes):
     assert closed_node(nodes("renderD128")) == ""
 
 
-def test_an_error_that_nobody_foresaw_still_says_what_was_heard(tmp_path):
+def test_an_unknown_error_still_shows_what_the_binding_logged(tmp_path):
     error = str(open_error(tmp_path / "m.rknn", "W something\nE The sky fell.\n"))
     assert "m.rknn" in error and "The sky fell." in error and "rkface doctor" in error
