@@ -1,4 +1,4 @@
-"""The NPU backend where there is no NPU; what it does with one is held on the twin (tests/twin)."""
+"""The NPU backend on a machine without an NPU. tests/twin tests it with Rockchip's library."""
 
 import os
 import sys
@@ -12,7 +12,7 @@ from rkface.runtime.core.errors import InputError, ModelError
 from rkface.runtime.inference.pipeline import choose_backend, open_bundle
 
 
-def test_a_workstation_has_the_reference_and_says_why_it_has_no_npu(bundle):
+def test_a_workstation_uses_the_reference_backend_and_refuses_the_npu(bundle):
     assert choose_backend() == "reference"
     with pytest.raises(InputError, match=r"this machine has no NPU .* use --backend reference"):
         open_bundle(bundle, backend="npu")
@@ -42,7 +42,7 @@ def test_a_model_is_checked_before_the_npu_is_opened(own_bundle):
 
 @pytest.fixture
 def nodes(tmp_path, monkeypatch):
-    """Render nodes of a GPU (128) and an NPU (129); ``forbid`` says which of them this user may not open."""
+    """Render nodes of a GPU (128) and an NPU (129); ``forbid`` makes some of them fail to open."""
     for number, driver in ((128, "panthor"), (129, "RKNPU")):
         node, event = tmp_path / f"dev/dri/renderD{number}", tmp_path / f"sys/class/drm/renderD{number}/device/uevent"
         for path in (node, event):
@@ -57,7 +57,7 @@ def nodes(tmp_path, monkeypatch):
                 raise PermissionError(path)
             return really(path, *rest, **more)
 
-        monkeypatch.setattr(os, "open", refuse)  # root, who may run the tests, is refused nothing
+        monkeypatch.setattr(os, "open", refuse)  # not with chmod: root, who may run the tests, can open everything
         return tmp_path
 
     return forbid
