@@ -111,7 +111,7 @@ def test_of_several_faces_the_largest_or_none(rkface, bundle, here):
     code, out, _ = rkface("enroll", "--bundle", bundle, "--strict", "Ada", two)
     assert code == 1 and "2 faces" in out and "refused" in out
     code, out, _ = rkface("enroll", "--bundle", bundle, "Ada", two)
-    assert code == 0 and "2 faces: took the largest" in out
+    assert code == 0 and "2 faces: used the largest" in out
 
 
 def test_the_same_photo_twice_adds_nothing(rkface, bundle, here):
@@ -260,7 +260,7 @@ def test_import_takes_what_it_can_and_names_the_rest(rkface, staff, bundle, here
     code, out, err = rkface("gallery", *arguments)
     assert code == 1 and err == "1 enrolled for 1 person, 4 refused\n"
     assert [f"line {number}" in line for number, line in enumerate(out.splitlines()[1:], 2)] == [True] * 4
-    assert "no base64" in out and "rkface.person" in out and list(content(here / "new.sqlite")) == ["Hedy"]
+    assert "not base64" in out and "rkface.person" in out and list(content(here / "new.sqlite")) == ["Hedy"]
 
 
 def test_a_list_of_names_and_photos(rkface, bundle, here):

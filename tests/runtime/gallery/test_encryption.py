@@ -10,10 +10,12 @@ import pytest
 
 from rkface.runtime.cli.main import main
 from rkface.runtime.core.errors import InputError, WorkError
-from rkface.runtime.gallery.backup import back_up, check, encrypt, forget, restore
+from rkface.runtime.gallery.backup import back_up, encrypt_gallery, forget
 from rkface.runtime.gallery.encryption import make_key, read_key
 from rkface.runtime.gallery.gallery import Gallery
+from rkface.runtime.gallery.integrity import find_problems
 from rkface.runtime.gallery.people import embedding_identity
+from rkface.runtime.gallery.restore import restore
 from rkface.runtime.inference.pipeline import open_bundle
 from rkface.runtime.service.appearance_log import FILE, PNG, AppearanceLog
 from rkface.runtime.service.settings import Settings
@@ -48,18 +50,18 @@ def test_encrypting_leaves_no_byte_in_the_clear_and_changes_no_answer(path, key,
         back_up(gallery, tmp_path / "elsewhere.sqlite")
         before = gallery.search(vector(1)[None], 2)
         assert traces(tmp_path, [1, 2, 3]) == {1, 2, 3}, "the test would not find them"
-        assert encrypt(gallery, key) == []
+        assert encrypt_gallery(gallery, key) == []
         assert traces(tmp_path, [1, 2, 3]) == set()
         assert gallery.search(vector(1)[None], 2) == before
         gallery.add("Ada", [sample(4)])
         assert traces(tmp_path, [4]) == set()
     with Gallery(path, ONE, key=key) as gallery:
-        assert names(gallery, 4) == ["Ada"] and check(gallery) == []
+        assert names(gallery, 4) == ["Ada"] and find_problems(gallery) == []
         first = gallery.samples(gallery.person("Ada"))[0]
         assert first.crop == crop_of(1)
         np.testing.assert_allclose(first.embedding, vector(1), atol=1e-7)
         with pytest.raises(InputError, match="already"):
-            encrypt(gallery, key)
+            encrypt_gallery(gallery, key)
 
 
 def test_a_copy_by_hand_encrypts_no_backup_of_the_original(path, key, tmp_path):
@@ -68,7 +70,7 @@ def test_a_copy_by_hand_encrypts_no_backup_of_the_original(path, key, tmp_path):
         made, outside = back_up(gallery), back_up(gallery, tmp_path / "elsewhere.sqlite")
     (copy := tmp_path / "copy.sqlite").write_bytes(path.read_bytes())
     with Gallery(copy) as other:
-        assert {left.path for left in encrypt(other, key)} == {made, outside}
+        assert {left.path for left in encrypt_gallery(other, key)} == {made, outside}
     for backup in (made, outside):
         restore(path, backup)
         with Gallery(path, ONE) as gallery:  # without the key
@@ -79,7 +81,7 @@ def test_a_copy_by_hand_encrypts_no_backup_of_the_original(path, key, tmp_path):
 def test_a_gallery_is_searched_as_without_encryption(path, key, precision):
     with Gallery(path, ONE, create=True, precision=precision) as gallery:
         fill(gallery)
-        encrypt(gallery, key)
+        encrypt_gallery(gallery, key)
         assert [names(gallery, seed) for seed in (1, 2, 3)] == [["Ada"], ["Ada"], ["Grace"]]
 
 
@@ -87,13 +89,13 @@ def test_who_is_searched_already_is_forgotten_whole_where_another_program_encryp
     with Gallery(path, ONE, create=True) as running, Gallery(path, ONE) as other:
         fill(running)
         running.refresh()
-        encrypt(other, key)
+        encrypt_gallery(other, key)
         backup = back_up(other)
         assert forget(running, running.person("Ada")) == []
         with Gallery(backup) as kept:
             assert [person.name for person in kept.people()] == ["Grace"]
-        assert check(running) == [] and traces(tmp_path, [1, 2]) == set()
-        with pytest.raises(InputError, match="encrypted: say --key"):  # not as before, with whom it had in memory
+        assert find_problems(running) == [] and traces(tmp_path, [1, 2]) == set()
+        with pytest.raises(InputError, match="encrypted: use --key"):  # not as before, with whom it had in memory
             running.search(vector(1)[None])
         running.use_key(key)
         assert names(running, 3) == ["Grace"]
@@ -102,9 +104,9 @@ def test_who_is_searched_already_is_forgotten_whole_where_another_program_encryp
 def test_without_the_key_people_can_be_forgotten_but_not_recognized(path, key, tmp_path):
     with Gallery(path, ONE, create=True) as gallery:
         fill(gallery)
-        encrypt(gallery, key)
+        encrypt_gallery(gallery, key)
     with Gallery(path, ONE) as locked:
-        with pytest.raises(InputError, match="encrypted: say --key"):
+        with pytest.raises(InputError, match="encrypted: use --key"):
             locked.search(vector(1)[None])
         with pytest.raises(InputError, match="encrypted"):
             locked.add("Hedy", [sample(5)])
@@ -122,7 +124,7 @@ def test_a_process_that_was_running_meanwhile_writes_nothing_in_the_clear(path, 
         fill(running)
         assert names(running, 1) == ["Ada"]
         with Gallery(path) as other:
-            encrypt(other, key)
+            encrypt_gallery(other, key)
         with pytest.raises(InputError, match="encrypted"):
             running.add("Hedy", [sample(5)])
         with pytest.raises(InputError, match="encrypted"):
@@ -135,8 +137,8 @@ def test_a_process_that_was_running_meanwhile_writes_nothing_in_the_clear(path, 
 def test_what_was_altered_is_noticed(path, key):
     with Gallery(path, ONE, create=True) as gallery:
         fill(gallery)
-        encrypt(gallery, key)
-        with gallery.writing() as database:
+        encrypt_gallery(gallery, key)
+        with gallery.transaction() as database:
             database.execute("UPDATE sample SET embedding = zeroblob(length(embedding))")
         with pytest.raises(WorkError, match="altered"):
             gallery.samples(gallery.person("Ada"))
@@ -146,7 +148,7 @@ def test_an_old_backup_in_the_clear_is_encrypted_when_it_is_restored(path, key, 
     with Gallery(path, ONE, create=True) as gallery:
         fill(gallery)
         old = back_up(gallery, tmp_path / "old.sqlite").rename(tmp_path / "drawer.sqlite")
-        (left,) = encrypt(gallery, key)
+        (left,) = encrypt_gallery(gallery, key)
         assert left.path == tmp_path / "old.sqlite"
         gallery.add("Hedy", [sample(5)])
     with pytest.raises(InputError, match="encrypted"):
@@ -171,7 +173,7 @@ def test_a_key_has_its_name_on_the_disk_before_anything_is_encrypted_with_it(tmp
     assert written.name.startswith(".key.") and folder == tmp_path == made.path.parent
     for wrong in ("", "no base64", base64.b64encode(b"short").decode()):
         (tmp_path / "wrong").write_text(wrong)
-        with pytest.raises(InputError, match="no key"):
+        with pytest.raises(InputError, match="not a gallery key"):
             read_key(tmp_path / "wrong")
 
 
@@ -235,7 +237,7 @@ def test_pictures_of_the_log_are_encrypted_with_the_gallery(path, log, tmp_path,
 
 def test_encrypting_them_is_finished_after_whatever_cut_it_off(path, log, key, capsys, monkeypatch):
     with Gallery(path) as gallery:
-        encrypt(gallery, key)  # and the power went
+        encrypt_gallery(gallery, key)  # and the power went
     command = ["gallery", "check", "--key", str(key.path), "--gallery", str(path)]
     monkeypatch.setattr("rkface.runtime.service.appearance_log.BUSY", 0.05)
     with closing(sqlite3.connect(log, isolation_level=None)) as reader:
@@ -252,7 +254,7 @@ def test_the_service_takes_its_key_from_the_environment(bundle, path, key, monke
     with open_bundle(bundle) as pipeline:
         with Gallery(path, embedding_identity(pipeline.manifest), create=True) as gallery:
             fill(gallery)
-            encrypt(gallery, key)
+            encrypt_gallery(gallery, key)
         settings = Settings(gallery=path)
         with ExitStack() as opening, pytest.raises(InputError, match="RKFACE_GALLERY_KEY"):  # not at the first face
             opening.enter_context(open_gallery(settings, pipeline))

@@ -21,10 +21,12 @@ from rkface.runtime.core.atomic import temporary_file
 from rkface.runtime.core.bundle import parse_manifest
 from rkface.runtime.core.errors import InputError, WorkError
 from rkface.runtime.gallery import schema
-from rkface.runtime.gallery.backup import back_up, check, finish, forget, restore
-from rkface.runtime.gallery.backup_registry import give_up, known_backups
+from rkface.runtime.gallery.backup import back_up, finish, forget
+from rkface.runtime.gallery.backup_registry import known_backups, remove_lost_backup
 from rkface.runtime.gallery.gallery import Gallery
+from rkface.runtime.gallery.integrity import find_problems
 from rkface.runtime.gallery.people import Sample, embedding_identity
+from rkface.runtime.gallery.restore import restore
 from rkface.runtime.vision.align import ALIGNMENT
 
 ONE, OTHER = "1" * 32, "2" * 32
@@ -236,7 +238,7 @@ def test_files_that_are_no_gallery_are_left_alone(path):
     with pytest.raises(InputError, match="no such gallery"):
         Gallery(path)
     path.write_bytes(b"holiday pictures, no database" * 50)
-    with pytest.raises(InputError, match="no SQLite database"):
+    with pytest.raises(InputError, match="not an SQLite database"):
         Gallery(path, create=True)
     path.unlink()
     with closing(sqlite3.connect(path)) as foreign:
@@ -274,8 +276,8 @@ def test_a_failed_migration_leaves_the_gallery_as_it_was(path, monkeypatch):
 
 
 def test_a_busy_gallery_says_so(gallery, path, monkeypatch):
-    monkeypatch.setattr(schema, "PATIENCE", 0.05)
-    with Gallery(path, ONE) as other, gallery.writing(), pytest.raises(WorkError, match="another program"):
+    monkeypatch.setattr(schema, "BUSY_TIMEOUT", 0.05)
+    with Gallery(path, ONE) as other, gallery.transaction(), pytest.raises(WorkError, match="another program"):
         other.add("Ada", [sample(1)])
 
 
@@ -294,7 +296,7 @@ def test_a_damaged_gallery_offers_the_newest_backup_and_comes_back(path):
     aside = restore(path, backup)
     assert aside.read_bytes() == bytes(content)
     with Gallery(path, ONE) as gallery:
-        assert len(gallery.people()) == 40 and names(gallery, 7) == ["person 7"] and check(gallery) == []
+        assert len(gallery.people()) == 40 and names(gallery, 7) == ["person 7"] and find_problems(gallery) == []
 
 
 def test_restore_keeps_what_it_replaces_and_programs_see_it(gallery, path):
@@ -317,7 +319,7 @@ def test_what_is_no_backup_replaces_nothing(gallery, path, tmp_path, content):
         source.unlink()
         with closing(sqlite3.connect(source)) as foreign:
             foreign.execute("CREATE TABLE recipe (name TEXT)")
-    with pytest.raises(InputError, match=re.escape(f"{source} is no ")) as caught:
+    with pytest.raises(InputError, match=re.escape(f"{source} is not a")) as caught:
         restore(path, source)
     assert "or restore a backup look" not in str(caught.value)
     assert [person.name for person in gallery.people()] == ["Ada"]
@@ -368,7 +370,7 @@ def test_a_full_disk_loses_nothing_and_says_so(gallery):
     assert [person.name for person in gallery.people()] == ["Ada"] and names(gallery, 2) == ["Ada"]
     gallery.database.execute("PRAGMA max_page_count = 1000000")
     gallery.add("Grace", [sample(2)])
-    assert names(gallery, 2) == ["Grace"] and check(gallery) == []
+    assert names(gallery, 2) == ["Grace"] and find_problems(gallery) == []
 
 
 def traces(folder, seeds):
@@ -408,7 +410,7 @@ def test_no_byte_of_a_forgotten_person_is_left_in_any_file(gallery, path, tmp_pa
     for copy in known_backups(gallery):
         with Gallery(copy) as backup:
             assert not {"person 4", "person 5"} & {person.name for person in backup.people()}
-            assert check(backup) == []
+            assert find_problems(backup) == []
 
 
 def test_a_backup_out_of_reach_is_named_and_brings_nobody_back(gallery, path, tmp_path):
@@ -434,12 +436,13 @@ def test_a_copy_that_was_cut_off_is_found_and_deleted(gallery, path, tmp_path, t
     killed = f"""
 import os, pathlib, signal
 from rkface.runtime.core import atomic
-from rkface.runtime.gallery import backup
+from rkface.runtime.gallery import restore as restore_module
 from rkface.runtime.gallery.gallery import Gallery
-from rkface.runtime.gallery.backup import back_up, restore
+from rkface.runtime.gallery.backup import back_up
+from rkface.runtime.gallery.restore import restore
 def die(*_):
     os.kill(os.getpid(), signal.SIGKILL)
-atomic.sync_to_disk = backup._delete_forgotten = die
+atomic.sync_to_disk = restore_module._delete_forgotten = die
 path, made, elsewhere = map(pathlib.Path, {[str(path), str(made), str(tmp_path / "disk/copy.sqlite")]!r})
 with Gallery(path) as gallery:
     {task}
@@ -466,7 +469,7 @@ def test_a_backup_that_will_never_be_found_is_given_up(gallery, path, tmp_path, 
     lost.unlink()
     (left,) = forget(gallery, ada)
     assert f"`rkface {' '.join(command)} {lost}`" in left.reason
-    give_up(gallery, lost)
+    remove_lost_backup(gallery, lost)
     assert finish(gallery) == []
 
 
@@ -577,7 +580,7 @@ def test_killed_at_any_moment_nothing_acknowledged_is_lost(path):
             held = {int(source) for (source,) in gallery.read("SELECT source FROM sample")}
             assert set(acknowledged) <= held, f"lost {set(acknowledged) - held}"
             assert len(held) <= len(acknowledged) + round + 1  # at most the one under way, each time
-            assert check(gallery) == [] and gallery.read("PRAGMA integrity_check") == [("ok",)]
+            assert find_problems(gallery) == [] and gallery.read("PRAGMA integrity_check") == [("ok",)]
             newest = np.random.default_rng(acknowledged[-1]).standard_normal(64).astype(np.float32)
             match = gallery.search((newest / np.linalg.norm(newest))[None])[0][0]
             assert (match.name, round) == (f"person {acknowledged[-1] % 7}", round)
