@@ -1,5 +1,4 @@
-"""Guided capture: a person in front of a camera is asked for several poses, and the best picture of each becomes a
-sample."""
+"""Guided capture: the best picture of each pose of a person in front of a camera becomes a sample."""
 
 from __future__ import annotations
 

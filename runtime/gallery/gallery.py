@@ -231,7 +231,7 @@ class Gallery(GalleryDatabase):
         return [[Match(people[hit.owner].id, people[hit.owner].name, hit.cosine) for hit in hits] for hits in found]
 
     def refresh(self) -> bool:
-        """Load the changes that other processes made; takes microseconds if there are none.
+        """Load the changes that other processes made; takes microseconds without changes.
 
         Searches in other threads continue with the old state in the meantime.
 

@@ -21,7 +21,7 @@ KEEP_ALL = 10**6  # backups: restoring must never delete one
 
 @dataclass(frozen=True)
 class _Replaced:
-    """The gallery before a restore (None if there is none that can be read), and where its content is saved."""
+    """The gallery before a restore (None if it does not exist or is damaged), and where its content is saved."""
 
     gallery: Gallery | None = None
     saved: Path | None = None
