@@ -128,7 +128,7 @@ def remove(service: Served, id: str, sample: int) -> Person:
     found = _person(service, id)
     if sample not in [one.id for one in service.gallery.samples(found)]:
         raise HTTPException(404, "there is no such sample (any more)")
-    service.gallery.remove(found, [sample])
+    service.gallery.remove_samples(found, [sample])
     return _person(service, id)
 
 

@@ -37,7 +37,7 @@ import numpy as np
 from rkface.runtime.gallery.backup import forget
 from rkface.runtime.gallery.gallery import Gallery
 from rkface.runtime.gallery.people import Sample
-from rkface.runtime.gallery.search import build
+from rkface.runtime.gallery.search import build_index
 
 
 def unit(vectors: np.ndarray) -> np.ndarray:
@@ -65,7 +65,9 @@ def measure(size: int, seconds: float) -> list[dict[str, object]]:
     vectors = unit(random.standard_normal((size, DIMENSIONS), dtype=np.float32))
     flat = faiss.IndexFlatIP(DIMENSIONS)
     flat.add(vectors)
-    indices = {precision: build(vectors, range(size), range(size), precision) for precision in ("float32", "int8")}
+    indices = {
+        precision: build_index(vectors, range(size), range(size), precision) for precision in ("float32", "int8")
+    }
     rows = []
     for count in PROBES:
         noise = random.standard_normal((count, DIMENSIONS), dtype=np.float32) / DIMENSIONS**0.5
@@ -104,7 +106,7 @@ def measure_file(size: int) -> dict[str, object]:
 def fill(gallery: Gallery, size: int, random: np.random.Generator) -> None:
     vectors = unit(random.standard_normal((size, DIMENSIONS), dtype=np.float32))
     gallery.add("0", [Sample(vectors[0], None, 1, "bench")])
-    with gallery.writing() as database:  # as add() does, but not with a commit each
+    with gallery.transaction() as database:  # as add() does, but not with a commit each
         for number in range(1, size):
             database.execute("INSERT INTO person VALUES (?, ?, '{}', 0, 0)", [f"{number:032x}", str(number)])
             database.execute(
