@@ -1,82 +1,156 @@
-"""uvicorn's HTTP connection, but none can be kept so that others are shut out, before TLS's handshake or after."""
+"""A limit on open connections under which nobody can keep others out.
+
+uvicorn's own ``limit_concurrency`` refuses new connections once the limit is reached, and it does not see connections
+before the end of their TLS handshake. A client that opens connections and sends nothing would lock everybody else out
+and use up the file descriptors that the cameras need. Here a new connection replaces the one that has kept the console
+waiting longest. Timeouts would not help: an attacker reconnects at once.
+
+Only public interfaces are used: a ``socket.socket`` of which asyncio accepts connections, and ASGI, which tells when
+uvicorn reads a request and writes its response.
+"""
 
 from __future__ import annotations
 
-import asyncio
 import socket
+import time
+from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import dataclass, field
 from typing import Any
 
-import h11
-from uvicorn.protocols.http.h11_impl import H11Protocol
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-HANDSHAKES = 128  # connections that have not shaken hands yet; whoever waits longest makes room
+Endpoints = tuple[tuple[str, int], tuple[str, int]]  # address and port of the client and of this side
 
 
-class Entrance(socket.socket):
-    """A listening socket that bounds who has connected and is no ``Connection`` yet.
+@dataclass
+class Connection:
+    """An accepted connection. A time (``ConnectionLimit``'s clock) is None while the console is not waiting for that.
 
-    Before TLS's handshake asyncio counts nobody and waits a minute for each: whoever connects and says nothing would
-    take all file descriptors of the service, and with them its cameras and its events.
+    idle_since     no request is being answered: for the TLS handshake, or for the rest of a request's head
+    body_since     for the rest of a request's body
+    writing_since  for the client to read the response
     """
 
-    def __init__(self, listening: socket.socket) -> None:
-        super().__init__(fileno=listening.detach())
-        self._outside: dict[int, socket.socket] = {}  # by descriptor, oldest first
-
-    def accept(self) -> tuple[socket.socket, Any]:
-        come, address = super().accept()
-        self._outside = {number: one for number, one in self._outside.items() if one.fileno() == number}
-        for number in list(self._outside)[: max(0, len(self._outside) - HANDSHAKES + 1)]:
-            with suppress(OSError):
-                self._outside.pop(number).shutdown(socket.SHUT_RDWR)
-        self._outside[come.fileno()] = come
-        return come, address
-
-    def passed(self, descriptor: int) -> None:
-        """It is a ``Connection`` now."""
-        self._outside.pop(descriptor, None)
-
-
-class Connection(H11Protocol):
-    """Where there are as many as uvicorn takes, whoever has kept us waiting longest gives way to who comes new: for a
-    request, for the rest of one, or with the answer to one.
-
-    uvicorn would refuse the new one, and times connections out only after a first answer. A limit in seconds would not
-    do: whoever means to shut others out comes back at once. Who takes an answer as it comes is never cut off, and a
-    request that is sent in one go is whole long before its turn to give way.
-    """
-
-    heard = 0.0  # when a part of a body came, or since when a request could; by the loop's clock
-
-    def __init__(self, entrance: Entrance, *arguments: Any, **more: Any) -> None:
-        super().__init__(*arguments, **more)
-        self._entrance = entrance
-
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        super().connection_made(transport)
-        self._entrance.passed(transport.get_extra_info("socket").fileno())
-        self.heard = self.loop.time()
-        if self.limit_concurrency is not None and len(self.connections) >= self.limit_concurrency:
-            others = [each for each in self.connections if isinstance(each, Connection) and each is not self]
-            waiting = sorted((each for each in others if each.waits), key=lambda each: each.heard)
-            if waiting:
-                waiting[0].give_way()
-
-    def data_received(self, data: bytes) -> None:
-        if self.conn.their_state is not h11.IDLE:  # a head that comes byte by byte is no news
-            self.heard = self.loop.time()
-        super().data_received(data)
-
-    def on_response_complete(self) -> None:
-        self.heard = self.loop.time()
-        super().on_response_complete()
+    socket: socket.socket = field(repr=False)
+    idle_since: float | None
+    body_since: float | None = None
+    writing_since: float | None = None
 
     @property
-    def waits(self) -> bool:
-        """For the other side: it has yet to send its request, or the rest of it, or to take what it was answered."""
-        return self.conn.their_state in (h11.IDLE, h11.SEND_BODY) or self.transport.get_write_buffer_size() > 0
+    def waiting_since(self) -> float | None:
+        """Since when the console has been waiting for this client; None while it is working on an answer."""
+        return min(
+            (at for at in (self.idle_since, self.body_since, self.writing_since) if at is not None), default=None
+        )
 
-    def give_way(self) -> None:
-        self.connections.discard(self)
-        self.transport.abort()
+
+class ConnectionLimit:
+    """Keeps at most ``limit`` connections if at least one of them can be closed. Used in the event loop's thread only.
+
+    A connection whose request is being answered is never closed while the client reads the answer. If all are like
+    that, ``limit`` is exceeded, and uvicorn's own limit must refuse the request.
+    """
+
+    def __init__(self, limit: int, clock: Callable[[], float] = time.monotonic) -> None:
+        self._limit, self._clock = limit, clock
+        self._connections: dict[Endpoints, Connection] = {}
+
+    @property
+    def connections(self) -> list[Connection]:
+        """The open connections, without those that were told to close."""
+        return list(self._connections.values())
+
+    def add(self, accepted: socket.socket) -> None:
+        """Count ``accepted``; close the connection that has kept the console waiting longest if there are too many."""
+        # asyncio closes the socket of a connection that ended.
+        self._connections = {ends: one for ends, one in self._connections.items() if one.socket.fileno() >= 0}
+        while len(self._connections) >= self._limit:
+            waiting = [
+                (one.waiting_since, ends) for ends, one in self._connections.items() if one.waiting_since is not None
+            ]
+            if not waiting:
+                break
+            _, oldest = min(waiting)
+            _close(self._connections.pop(oldest))
+        with suppress(OSError):  # the client is gone already: asyncio will notice
+            ends = _address(accepted.getpeername()), _address(accepted.getsockname())
+            self._connections[ends] = Connection(accepted, self._clock())
+
+    def watch(self, app: ASGIApp) -> ASGIApp:
+        """``app``, with a note for each connection of what the console is waiting for."""
+
+        async def watched(scope: Scope, receive: Receive, send: Send) -> None:
+            connection = self._find(scope)
+            if connection is None:
+                await app(scope, receive, send)
+            elif scope["type"] == "websocket":
+                await self._answer_websocket(connection, app, scope, receive, send)
+            else:
+                await self._answer(connection, app, scope, receive, send)
+
+        return watched
+
+    def _find(self, scope: Scope) -> Connection | None:
+        client, server = scope.get("client"), scope.get("server")
+        return self._connections.get((_address(client), _address(server))) if client and server else None
+
+    async def _answer_websocket(
+        self, connection: Connection, app: ASGIApp, scope: Scope, receive: Receive, send: Send
+    ) -> None:
+        """An open WebSocket is never closed: the live view limits their number."""
+        connection.idle_since = None
+        try:
+            await app(scope, receive, send)
+        finally:
+            connection.idle_since = self._clock()
+
+    async def _answer(self, connection: Connection, app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
+        complete = False
+
+        async def receiving() -> Message:
+            nonlocal complete
+            connection.body_since = None if complete else self._clock()
+            try:
+                message = await receive()
+            finally:
+                connection.body_since = None
+            complete = not message.get("more_body", False)
+            return message
+
+        async def sending(message: Message) -> None:
+            connection.writing_since = self._clock()
+            try:
+                await send(message)  # suspends while the client does not read
+            finally:
+                connection.writing_since = None
+
+        connection.idle_since = None
+        try:
+            await app(scope, receiving, sending)
+        finally:
+            connection.idle_since = self._clock()
+
+
+class LimitedListener(socket.socket):
+    """``listening``, but each accepted connection is added to ``limit`` first, before any TLS handshake."""
+
+    def __init__(self, listening: socket.socket, limit: ConnectionLimit) -> None:
+        super().__init__(fileno=listening.detach())
+        self._limit = limit
+
+    def accept(self) -> tuple[socket.socket, Any]:
+        accepted, address = super().accept()
+        self._limit.add(accepted)
+        return accepted, address
+
+
+def _address(address: tuple[Any, ...]) -> tuple[str, int]:
+    """Without flow and scope of IPv6, as ASGI has it."""
+    return str(address[0]), int(address[1])
+
+
+def _close(connection: Connection) -> None:
+    """asyncio then sees that the connection ended, as if the client had closed it."""
+    with suppress(OSError):
+        connection.socket.shutdown(socket.SHUT_RDWR)
