@@ -6,7 +6,6 @@ Each is one line in a file that only its owner may read. The password is stored 
 from __future__ import annotations
 
 import getpass
-import os
 import stat
 import sys
 import threading
@@ -14,6 +13,7 @@ from argparse import ArgumentParser, Namespace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..core.atomic import write_atomically
 from ..core.errors import InputError
 
 if TYPE_CHECKING:
@@ -54,20 +54,14 @@ def _set_password(options: Namespace) -> int:
 
 
 def write_password(path: Path, password: str) -> None:
-    """Store a hash of ``password`` at ``path``, mode 0600. Raises InputError if it is too short or too long."""
+    """Store a hash of ``password`` at ``path``, mode 0600.
+
+    Raises InputError if it is too short or too long, and WorkError if the file cannot be written.
+    """
     if not MIN_LENGTH <= len(password) <= MAX_LENGTH:
         raise InputError(f"a password must have {MIN_LENGTH} to {MAX_LENGTH} characters; this one has {len(password)}")
     line = password_hasher().hash(password) + "\n"
-    fresh = path.with_name(f".{path.name}.new")
-    try:
-        fresh.unlink(missing_ok=True)
-        with os.fdopen(os.open(fresh, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "w", encoding="ascii") as file:
-            file.write(line)
-            file.flush()
-            os.fsync(file.fileno())
-        fresh.replace(path)
-    except OSError as error:
-        raise InputError(f"{path}: cannot be written: {error.strerror}") from error
+    write_atomically(path, line.encode("ascii"))
 
 
 def read_password(path: Path) -> str:
