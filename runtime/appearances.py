@@ -21,7 +21,7 @@ from typing import Any
 
 from .appearance import Appearance
 from .errors import InputError, WorkError
-from .events.spool import SET_SINCE
+from .events.outbox import SET_SINCE
 from .seal import Plain
 from .settings import DAY, Keep
 

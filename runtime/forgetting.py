@@ -17,8 +17,7 @@ from pathlib import Path
 from .appearances import FILE as LOG
 from .appearances import AppearanceLog
 from .errors import InputError, RkfaceError
-from .events import Sink, Spool, TakenError
-from .events.channel import without
+from .events import Outbox, OutboxInUseError, Sink, find_outboxes
 from .gallery import Gallery
 from .gallery_copies import Left, forgotten
 from .settings import Events, Keep
@@ -60,12 +59,12 @@ def clean(gallery: Gallery) -> Iterator[tuple[Path, str | None]]:
     """Take who is forgotten out of events that wait beside ``gallery``: each spool with what stood in the way, "" for
     nothing, None for a service that has it open and sees to it itself."""
     gone = forgotten(gallery)
-    for folder in sorted(cursor.parent for cursor in gallery.path.parent.glob("events-*/cursor")):
+    for folder in find_outboxes(gallery.path.parent):
         trouble: str | None = ""
         try:
-            with closing(Spool(folder)) as spool:
-                spool.rewrite(lambda body: without(body, gone))
-        except TakenError:
+            with closing(Outbox(folder)) as outbox:
+                outbox.erase(gone)
+        except OutboxInUseError:
             trouble = None
         except InputError as error:
             trouble = str(error)
@@ -82,8 +81,8 @@ def by_service(gallery: Gallery, copies: Sequence[Left], sinks: Sequence[Sink], 
     until, gone = time.monotonic() + PATIENCE, forgotten(gallery)
     for sink in sinks:
         sink.forget(gone)  # another thread may have noticed, and not said so yet
-        named = not sink.forgotten(max(0.0, until - time.monotonic()))
-        told = sink.told(max(0.0, until - time.monotonic()))
+        named = not sink.wait_until_erased(max(0.0, until - time.monotonic()))
+        told = sink.wait_until_told(max(0.0, until - time.monotonic()))
         state = sink.state()
         trouble = state.error or "no answer"
         if named:

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .errors import InputError, WorkError
-from .events import Broker, Channel, Delivery, LinesFile, LinesStream, Mqtt, Spool, Webhook, read_secret
+from .events import Broker, Channel, Delivery, LinesFile, LinesStream, Mqtt, Outbox, Webhook, read_secret
 from .faces import Faces
 from .forgetting import clean
 from .gallery import Gallery
@@ -121,7 +121,7 @@ def _sinks(settings: Settings) -> Iterator[Delivery]:
         folder = settings.beside(f"events-{name}")
         # Who takes another's place knows nothing of what that one was told. A digest: an address may be a secret.
         note = folder / f"told-{sha256(address.encode(errors='surrogateescape')).hexdigest()[:16]}"
-        return Delivery(name, channel, Spool(folder) if spooled else None, told=note)
+        return Delivery(name, channel, Outbox(folder) if spooled else None, told_file=note)
 
     if told.stdout:
         yield delivery("stdout", LinesStream(), "", spooled=False)

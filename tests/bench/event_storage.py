@@ -20,11 +20,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "runtime"))
 
 from events.world import event
 
-try:
-    from rkface.runtime.events import Outbox
-except ImportError:
-    from rkface.runtime.events import Spool as Outbox
-from rkface.runtime.events.channel import encode
+from rkface.runtime.events import Outbox, encode
 from rkface.runtime.machine import read_machine
 
 SINGLE_EVENTS = 300  # that are stored, delivered and deleted one by one
@@ -86,7 +82,8 @@ def measure_calls(root):
         print("system calls per event: " + ", ".join(f"{name} {value:.2f}" for name, value in per_event.items()))
     (written0, sent0), (written, sent) = count_bytes(root, 0), count_bytes(root, SINGLE_EVENTS)
     print(
-        f"bytes per event of {len(make_bodies(1)[0])}: {(written - written0) / SINGLE_EVENTS:.0f} handed to write calls, "
+        f"bytes per event of {len(make_bodies(1)[0])}: "
+        f"{(written - written0) / SINGLE_EVENTS:.0f} given to write calls, "
         f"{(sent - sent0) / SINGLE_EVENTS:.0f} sent to the disk"
     )
 
@@ -126,7 +123,7 @@ def measure_full_disk(root):
     disk = root / "disk"
     disk.mkdir()
     mount = ["mount", "-t", "tmpfs", "-o", f"size={DISK_MIB}m", "tmpfs", str(disk)]
-    if os.geteuid() or subprocess.run(mount, capture_output=True).returncode:
+    if os.geteuid() or subprocess.run(mount, check=False, capture_output=True).returncode:
         print("full disk: not measured, because a tmpfs cannot be mounted here")
         return
     try:
@@ -146,7 +143,7 @@ def measure_full_disk(root):
                     break
         print(f"full disk: {len(stored)} events stored in {DISK_MIB / 2} MiB, then {failed} refused (ENOSPC)", end="")
         delivered = []
-        for _ in range(100):  # delivery goes on while the disk is full
+        for _ in range(min(100, len(stored))):  # delivery goes on while the disk is full
             record = outbox.peek()
             delivered.append(record.body)
             outbox.advance(record)
@@ -165,7 +162,7 @@ def measure_full_disk(root):
         lost = len(set(stored) - set(delivered))
         print(f"; with room again: {lost} lost, {len(delivered) - len(set(delivered))} repeated")
     finally:
-        subprocess.run(["umount", str(disk)], check=True)
+        subprocess.run(["umount", "--lazy", str(disk)], check=True)
 
 
 def measure_kills(root):
@@ -208,7 +205,9 @@ def child_single(folder, count):
     print(Path("/proc/self/io").read_text())
 
 
-def measure_all(root):
+def measure_storage(root):
+    """Print everything; ``root`` is an empty folder on the disk to measure."""
+    root.mkdir(exist_ok=True)
     for measure in (measure_calls, measure_single, measure_backlog, measure_full_disk, measure_kills):
         measure(root)
 
@@ -219,7 +218,7 @@ def main():
         children[sys.argv[1]](*sys.argv[2:])
         return
     with tempfile.TemporaryDirectory() as temporary:
-        measure_all(Path(temporary))
+        measure_storage(Path(temporary))
     print(read_machine().processor)
 
 

@@ -11,8 +11,9 @@ import threading
 
 import pytest
 
-from rkface.runtime.events import Backoff, Delivery, LinesFile, Spool
-from rkface.runtime.events.channel import GoneError, RefusedError, UndeliveredError, encode
+from rkface.runtime.events import Backoff, Delivery, LinesFile, Outbox
+from rkface.runtime.events.channel import ReceiverGoneError, RefusedError, UndeliveredError
+from rkface.runtime.events.event import encode
 
 from .world import PATIENCE, Log, event
 
@@ -29,10 +30,10 @@ class Endpoint:
         self.open = threading.Event()
         self.open.set()
 
-    def keep(self, lost):
+    def maintain(self, wake):
         return None
 
-    def forget(self, people):
+    def withdraw(self, people):
         self.forgotten = people
         return False
 
@@ -55,14 +56,14 @@ def send(sink, *numbers):
         sink.send({**event(), "frames": number})
 
 
-@pytest.fixture(params=["spool", "memory"])
-def spool(request, tmp_path):
-    return Spool(tmp_path / "spool") if request.param == "spool" else None
+@pytest.fixture(params=["outbox", "memory"])
+def outbox(request, tmp_path):
+    return Outbox(tmp_path / "outbox") if request.param == "outbox" else None
 
 
-def test_events_arrive_in_order_and_are_counted(spool):
+def test_events_arrive_in_order_and_are_counted(outbox):
     endpoint = Endpoint()
-    with Delivery("test", endpoint, spool, AT_ONCE) as sink:
+    with Delivery("test", endpoint, outbox, AT_ONCE) as sink:
         assert sink.state().connected is None
         send(sink, *range(50))
         assert endpoint.taken.wait_for(50) == list(range(50))
@@ -70,9 +71,9 @@ def test_events_arrive_in_order_and_are_counted(spool):
     assert (state.queued, state.sent, state.dropped, state.retries) == (0, 50, 0, 0)
 
 
-def test_what_fails_is_tried_again_before_anything_else(spool):
+def test_what_fails_is_tried_again_before_anything_else(outbox):
     endpoint = Endpoint(UndeliveredError("not now"), OSError("nor now"), ValueError("a bug"))
-    with Delivery("test", endpoint, spool, AT_ONCE) as sink:
+    with Delivery("test", endpoint, outbox, AT_ONCE) as sink:
         send(sink, 1, 2)
         assert endpoint.taken.wait_for(2) == [1, 2]
         assert endpoint.tries.entries == [1, 1, 1, 1, 2]
@@ -80,47 +81,47 @@ def test_what_fails_is_tried_again_before_anything_else(spool):
     assert sink.state().error == "a bug"
 
 
-def test_what_is_refused_is_left_out_and_counted(spool):
+def test_what_is_refused_is_left_out_and_counted(outbox):
     endpoint = Endpoint(RefusedError("never"))
-    with Delivery("test", endpoint, spool, AT_ONCE) as sink:
+    with Delivery("test", endpoint, outbox, AT_ONCE) as sink:
         send(sink, 1, 2)
         assert endpoint.taken.wait_for(1) == [2]
     assert sink.state().refused == 1
     assert endpoint.tries.entries == [1, 2]
 
 
-def test_an_event_that_only_ever_meets_a_bug_does_not_hold_up_the_others(spool):
+def test_an_event_that_only_ever_meets_a_bug_does_not_hold_up_the_others(outbox):
     endpoint = Endpoint(*(KeyError("a bug") for _ in range(5)))
-    with Delivery("test", endpoint, spool, AT_ONCE) as sink:
+    with Delivery("test", endpoint, outbox, AT_ONCE) as sink:
         send(sink, 1, 2)
         assert endpoint.taken.wait_for(1) == [2]
     assert sink.state().refused == 1
 
 
-def test_what_comes_after_the_end_is_counted_as_lost(spool):
-    with Delivery("test", Endpoint(), spool, AT_ONCE) as sink:
+def test_what_comes_after_the_end_is_counted_as_lost(outbox):
+    with Delivery("test", Endpoint(), outbox, AT_ONCE) as sink:
         pass
     send(sink, 1)
     assert sink.state().dropped == 1
 
 
 def test_gone_is_gone_until_the_next_start(tmp_path):
-    endpoint = Endpoint(GoneError("gone"))
-    with Delivery("test", endpoint, Spool(tmp_path), AT_ONCE) as sink:
+    endpoint = Endpoint(ReceiverGoneError("gone"))
+    with Delivery("test", endpoint, Outbox(tmp_path), AT_ONCE) as sink:
         send(sink, 1)
         endpoint.tries.wait_for(1)
         send(sink, 2)
         assert sink.flush(PATIENCE)
     assert endpoint.tries.entries == [1]
     again = Endpoint()
-    with Delivery("test", again, Spool(tmp_path), AT_ONCE):
+    with Delivery("test", again, Outbox(tmp_path), AT_ONCE):
         assert again.taken.wait_for(2) == [1, 2]
 
 
 def test_an_endpoint_that_never_answers_holds_up_neither_camera_nor_disk(tmp_path):
     endpoint = Endpoint()
     endpoint.open.clear()
-    with Delivery("test", endpoint, Spool(tmp_path), AT_ONCE) as sink:
+    with Delivery("test", endpoint, Outbox(tmp_path), AT_ONCE) as sink:
         send(sink, *range(100))
         assert sink.flush(PATIENCE)  # on disk, though not one is delivered
         assert sink.state().queued == 100
@@ -144,12 +145,12 @@ def test_without_a_spool_the_oldest_make_room(caplog):
 
 def test_what_closing_finds_undelivered_is_sent_after_the_next_start(tmp_path):
     broken = Endpoint(*(UndeliveredError("down") for _ in range(1000)))
-    with Delivery("test", broken, Spool(tmp_path), Backoff(first=PATIENCE, longest=PATIENCE)) as sink:
+    with Delivery("test", broken, Outbox(tmp_path), Backoff(first=PATIENCE, longest=PATIENCE)) as sink:
         send(sink, 1, 2, 3)
         broken.tries.wait_for(1)  # now it waits, half a minute: closing does not
     assert sink.state().queued == 3
     endpoint = Endpoint()
-    with Delivery("test", endpoint, Spool(tmp_path), AT_ONCE) as sink:
+    with Delivery("test", endpoint, Outbox(tmp_path), AT_ONCE) as sink:
         send(sink, 4)
         assert endpoint.taken.wait_for(4) == [1, 2, 3, 4]
 
@@ -163,15 +164,15 @@ def test_without_a_spool_what_closing_finds_undelivered_is_counted(caplog):
     assert "3 events lost" in caplog.text
 
 
-def test_closing_delivers_what_it_can(spool):
+def test_closing_delivers_what_it_can(outbox):
     endpoint = Endpoint()
-    with Delivery("test", endpoint, spool, AT_ONCE) as sink:
+    with Delivery("test", endpoint, outbox, AT_ONCE) as sink:
         send(sink, *range(20))
     assert endpoint.taken.entries == list(range(20))
 
 
-class FullDisk(Spool):
-    """A spool whose disk is full until ``room``."""
+class FullDisk(Outbox):
+    """A outbox whose disk is full until ``room``."""
 
     room = False
 
@@ -206,9 +207,9 @@ def test_a_full_disk_and_a_dead_endpoint_lose_the_oldest_and_say_so(tmp_path):
     assert endpoint.taken.entries == sorted(endpoint.taken.entries)
 
 
-def test_what_is_no_json_is_dropped_and_the_camera_goes_on(spool, caplog):
+def test_what_is_no_json_is_dropped_and_the_camera_goes_on(outbox, caplog):
     endpoint = Endpoint()
-    with Delivery("test", endpoint, spool, AT_ONCE) as sink:
+    with Delivery("test", endpoint, outbox, AT_ONCE) as sink:
         sink.send({"name": float("nan")})
         sink.send({"name": b"Ada"})
         send(sink, 1)
@@ -220,7 +221,7 @@ def test_what_is_no_json_is_dropped_and_the_camera_goes_on(spool, caplog):
 def test_logs_and_state_tell_nothing_of_people(tmp_path, caplog):
     caplog.set_level(logging.DEBUG)
     endpoint = Endpoint(UndeliveredError("not now"), RefusedError("never"))
-    with Delivery("test", endpoint, Spool(tmp_path), AT_ONCE) as sink:
+    with Delivery("test", endpoint, Outbox(tmp_path), AT_ONCE) as sink:
         send(sink, 1, 2)
         endpoint.taken.wait_for(1)
     assert "not now" in caplog.text
@@ -251,9 +252,9 @@ def test_a_name_that_is_no_text_is_delivered_all_the_same():
 SERVICE = """
 import sys
 from pathlib import Path
-from rkface.runtime.events import Delivery, LinesFile, Spool
+from rkface.runtime.events import Delivery, LinesFile, Outbox
 folder = Path(sys.argv[1])
-with Delivery("file", LinesFile(folder / "out", limit=1 << 30), Spool(folder / "spool")) as sink:
+with Delivery("file", LinesFile(folder / "out", limit=1 << 30), Outbox(folder / "outbox")) as sink:
     number = int(sys.argv[2])
     while True:
         for _ in range(5):
@@ -274,7 +275,7 @@ def test_kill_9_in_a_loop_delivers_all_that_was_flushed_once_each_or_little_more
             service.send_signal(signal.SIGKILL)
             lines += service.stdout
         flushed |= set(range(start, int(lines[-1]) + 1))
-    with Delivery("file", LinesFile(tmp_path / "out", limit=1 << 30), Spool(tmp_path / "spool")) as sink:
+    with Delivery("file", LinesFile(tmp_path / "out", limit=1 << 30), Outbox(tmp_path / "outbox")) as sink:
         sink.send({"number": -1})
     assert sink.state().queued == 0
     arrived = [json.loads(line)["number"] for line in (tmp_path / "out").read_text().splitlines() if line]

@@ -9,13 +9,13 @@ import stat
 import pytest
 
 from rkface.runtime.events import Backoff, Delivery, LinesFile, LinesStream
-from rkface.runtime.events.spool import Record
+from rkface.runtime.events.event import OutgoingEvent
 
 from .world import Log, event
 
 
 def record(number):
-    return Record(b'{"n":%d}' % number)
+    return OutgoingEvent(b'{"n":%d}' % number)
 
 
 def numbers(path):

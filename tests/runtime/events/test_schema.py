@@ -8,8 +8,8 @@ from pathlib import Path
 import fastjsonschema
 import pytest
 
-from rkface.runtime.events.channel import encode
-from rkface.runtime.events.forgotten import as_event
+from rkface.runtime.events.deletion_notices import as_event
+from rkface.runtime.events.event import encode
 
 from .world import appearance
 

@@ -14,9 +14,9 @@ from pathlib import Path
 import pytest
 
 from rkface.runtime.errors import InputError
-from rkface.runtime.events import Backoff, Delivery, Spool, Webhook
-from rkface.runtime.events.channel import GoneError, RefusedError, UndeliveredError, encode
-from rkface.runtime.events.spool import Record
+from rkface.runtime.events import Backoff, Delivery, Outbox, Webhook
+from rkface.runtime.events.channel import ReceiverGoneError, RefusedError, UndeliveredError
+from rkface.runtime.events.event import OutgoingEvent, encode
 from rkface.runtime.events.webhook import sign
 
 from .world import PATIENCE, Log, event
@@ -24,7 +24,7 @@ from .world import PATIENCE, Log, event
 AT_ONCE = Backoff(first=0.001, longest=0.002)
 SECRET = "whsec_" + base64.b64encode(bytes(range(32))).decode()
 DOCS = Path(__file__).resolve().parents[3] / "docs/events.md"
-RECORD = Record(encode(event(1)))
+RECORD = OutgoingEvent(encode(event(1)))
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -105,7 +105,7 @@ def test_the_signature_is_that_of_the_specification():
 @pytest.mark.parametrize(("status", "error"), [
     (200, None), (202, None), (204, None),
     (400, RefusedError), (413, RefusedError), (415, RefusedError), (422, RefusedError),
-    (410, GoneError),
+    (410, ReceiverGoneError),
     (301, UndeliveredError), (302, UndeliveredError), (307, UndeliveredError), (304, UndeliveredError),
     (401, UndeliveredError), (403, UndeliveredError), (404, UndeliveredError), (429, UndeliveredError),
     (500, UndeliveredError), (503, UndeliveredError),
@@ -149,7 +149,7 @@ def test_an_endpoint_that_is_down_then_refuses_then_answers_gets_all_in_order(tm
             tried.set()
             return 0.01
 
-    with Delivery("webhook", webhook, Spool(tmp_path), Watched()) as sink:
+    with Delivery("webhook", webhook, Outbox(tmp_path), Watched()) as sink:
         for number in range(5):
             sink.send(event(number))
         assert tried.wait(PATIENCE)
@@ -167,7 +167,7 @@ def test_an_endpoint_that_is_down_then_refuses_then_answers_gets_all_in_order(tm
 
 def test_a_server_that_never_answers_holds_up_nobody(server, tmp_path):
     server.answers = [("never", {})]
-    with Delivery("webhook", Webhook(url(server), timeout=0.2), Spool(tmp_path), AT_ONCE) as sink:
+    with Delivery("webhook", Webhook(url(server), timeout=0.2), Outbox(tmp_path), AT_ONCE) as sink:
         for number in range(5):
             sink.send(event(number))
         server.posts.wait_for(1)
@@ -228,7 +228,7 @@ def test_tls_is_verified(certificate):
 def test_no_secret_reaches_logs_or_state(server, caplog, tmp_path):
     caplog.set_level(logging.DEBUG)
     server.answers = [(500, {}), (400, {}), (302, {"Location": "http://127.0.0.1:1/"})]
-    with Delivery("webhook", Webhook(url(server, "/api/webhook/hush"), SECRET), Spool(tmp_path), AT_ONCE) as sink:
+    with Delivery("webhook", Webhook(url(server, "/api/webhook/hush"), SECRET), Outbox(tmp_path), AT_ONCE) as sink:
         sink.send(event(1))
         sink.send(event(2))
         server.posts.wait_for(4)
