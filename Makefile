@@ -1,9 +1,9 @@
-# rkface: `make help` lists what there is.
+# rkface: `make help` lists all targets.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3.10 || command -v python3)
-# Only asked when the usual package index has no CPU build of torch.
+# Used only if the configured package index has no CPU build of torch.
 TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 
 BIN := .venv/bin
@@ -15,6 +15,11 @@ INSTALLED := .venv/installed
 DEMO := build/demo
 PEERS := build/peers
 INSIGHTFACE := 2.1
+DOCS_ENV := build/docs-env
+DOCS_INSTALLED := $(DOCS_ENV)/installed
+DOCS_SCRIPTS := build/docs-assets
+MERMAID := 11.17.2
+IFRAME_WORKER := 1.0.4
 
 # What `make convert` converts: see `make help` and `.venv/bin/rkface convert --help`.
 PACK ?= demo
@@ -23,7 +28,7 @@ DEMO_BUNDLE = build/$(TARGET)/manifest.json
 convert_options = --pack $(PACK) --target $(TARGET) $(if $(filter yes,$(ACCEPT_LICENSE)),--accept-license) \
   $(if $(CALIBRATION),--calibration '$(CALIBRATION)') $(if $(EVALUATION),--evaluation '$(EVALUATION)') $(OPTIONS)
 
-.PHONY: $(shell sed -n 's/^\([a-z-]*\):.*\#\#.*/\1/p' Makefile)  # all that `make help` lists
+.PHONY: $(shell sed -n 's/^\([a-z-]*\):.*\#\#.*/\1/p' Makefile)  # all targets that `make help` lists
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -45,48 +50,48 @@ $(INSTALLED): pyproject.toml constraints.txt
 convert: $(INSTALLED)  ## convert the demo pack (or PACK=buffalo_l ACCEPT_LICENSE=yes CALIBRATION=photos/ TARGET=rk3588)
 	@$(BIN)/rkface convert $(convert_options)
 
-deploy: $(INSTALLED)  ## put a bundle on boards over ssh: BOARD=rock-5b HOST='radxa@rock-5b.local …' OPTIONS=--prepare
-	@test -n '$(HOST)' || { echo "say which: make deploy BOARD=rock-5b HOST=user@board" >&2; exit 2; }
+deploy: $(INSTALLED)  ## install a bundle on boards over ssh: BOARD=rock-5b HOST='radxa@rock-5b.local …' OPTIONS=--prepare
+	@test -n '$(HOST)' || { echo "name a host: make deploy BOARD=rock-5b HOST=user@board" >&2; exit 2; }
 	@$(BIN)/rkface deploy $(if $(BOARD),--board '$(BOARD)') $(OPTIONS) $(HOST)
 
 test: lint types $(INSTALLED)  ## lint, types and tests
 	$(BIN)/python -m pytest tests -n 2
 
-twin: $(INSTALLED)  ## build a stand-in board: rknn-toolkit-lite2 under emulation, over a librknnrt of our own (no speed)
+twin: $(INSTALLED)  ## build an emulated board: the real rknn-toolkit-lite2 over our own librknnrt (says nothing about speed)
 	@$(BIN)/python -m rkface.boards.twin $(if $(wildcard build/$(TARGET)/manifest.json),--bundle build/$(TARGET))
 
-twin-test: $(INSTALLED)  ## the NPU backend, selftest and every failure on the twin (part of `make test` where it can be)
+twin-test: $(INSTALLED)  ## test the NPU backend, selftest and every failure on the twin (part of `make test` if possible)
 	RKFACE_SLOW=1 $(BIN)/python -m pytest tests/twin tests/boards/test_deploy_twin.py -v
 
-parity: $(INSTALLED)  ## hold the INT8 simulator to ONNX Runtime, and our runtime to InsightFace's own code
+parity: $(INSTALLED)  ## compare the INT8 simulator with ONNX Runtime, and rkface with InsightFace's own code
 	$(BIN)/python -m pytest tests/parity -v
 
-bench: $(INSTALLED) $(PEERS)/installed  ## rkface beside insightface on this machine (OPTIONS=--quick for minutes)
+bench: $(INSTALLED) $(PEERS)/installed  ## compare rkface with insightface on this machine (OPTIONS=--quick takes minutes)
 	$(BIN)/python tests/bench/peers.py --peer $(PEERS)/bin/python $(OPTIONS)
 
-# In an environment of its own: insightface is no dependency of rkface. Both sides use the same versions of the rest.
+# In its own environment: insightface is not a dependency of rkface. Both sides use the same versions of everything else.
 $(PEERS)/installed: constraints.txt
 	@echo "installing insightface $(INSIGHTFACE) into $(PEERS), once"
 	@test -x $(PEERS)/bin/python || $(BIN)/python -m venv $(PEERS)
 	@$(PEERS)/bin/python -m pip install $(PIP_OPTIONS) -c constraints.txt 'insightface==$(INSIGHTFACE)'
 	@touch $@
 
-bench-less: $(INSTALLED)  ## smaller and rectangular detector inputs: what they cost and what they miss
+bench-less: $(INSTALLED)  ## cost and recall of smaller and rectangular detector inputs
 	$(BIN)/python tests/bench/less_work.py $(OPTIONS)
 
-bench-growth: $(INSTALLED)  ## time and memory against faces, resolution, gallery and cameras, drawn
+bench-growth: $(INSTALLED)  ## plot time and memory against faces, resolution, gallery and cameras
 	$(BIN)/python tests/bench/growth.py $(OPTIONS)
 
-bench-convert: $(INSTALLED)  ## time and memory of converting IResNet-50, beside the bare toolkit calls
+bench-convert: $(INSTALLED)  ## time and memory of converting IResNet-50, compared with the bare toolkit
 	$(BIN)/python tests/bench/convert.py
 
-bench-recipes: $(INSTALLED)  ## what each way to quantize keeps (OPTIONS='--detector … --recognizer … --photos …')
+bench-recipes: $(INSTALLED)  ## accuracy of each recipe (OPTIONS='--detector … --recognizer … --photos …')
 	$(BIN)/python tests/bench/recipes.py $(OPTIONS)
 
-bench-cost: $(INSTALLED)  ## the cost model beside the toolkit's own compiler, chip by chip (OPTIONS='model.onnx')
+bench-cost: $(INSTALLED)  ## compare the cost model with the toolkit's compiler for each chip (OPTIONS='model.onnx')
 	$(BIN)/python tests/bench/cost.py $(OPTIONS)
 
-bench-hot: $(INSTALLED)  ## what rkface itself costs the CPU, all but inference, by stage
+bench-hot: $(INSTALLED)  ## CPU time of rkface by stage, without inference
 	$(BIN)/python tests/bench/hot.py
 
 FAISS := build/faiss/faiss/__init__.py
@@ -94,26 +99,26 @@ $(FAISS): $(INSTALLED)
 	@$(PIP) --upgrade --target build/faiss 'faiss-cpu==1.15.1'
 	@touch $@
 
-bench-search: $(INSTALLED) $(FAISS)  ## the gallery's search beside faiss-cpu, on one core (installed into build/faiss)
+bench-search: $(INSTALLED) $(FAISS)  ## compare the gallery's search with faiss-cpu on one core (installed into build/faiss)
 	$(BIN)/python tests/bench/search.py $(OPTIONS)
 
-bench-calibration: $(INSTALLED)  ## chosen calibration faces beside random ones (OPTIONS as above)
+bench-calibration: $(INSTALLED)  ## compare chosen with random calibration faces (OPTIONS as for bench-recipes)
 	$(BIN)/python tests/bench/calibration.py $(OPTIONS)
 
-bench-cores: $(INSTALLED)  ## the scheduler beside what three, two and one NPU cores allow (simulated: no NPU, no board)
+bench-cores: $(INSTALLED)  ## compare the scheduler with the limit of three, two and one NPU cores (simulated, no NPU)
 	$(BIN)/python tests/bench/cores.py $(OPTIONS)
 
-bench-watch: $(INSTALLED)  ## what following and recognizing faces costs the CPU, all but inference
+bench-watch: $(INSTALLED)  ## CPU time of tracking and recognizing faces, without inference
 	$(BIN)/python tests/bench/watch.py $(OPTIONS)
 
-bench-visits: $(INSTALLED)  ## whether people who walk by the rendered camera are one appearance each, and recognized
+bench-visits: $(INSTALLED)  ## check that each person who walks by the rendered camera is recognized in one appearance
 	$(BIN)/python tests/bench/visits.py $(OPTIONS)
 
-bench-run: $(DEMO_BUNDLE)  ## the service over 24 simulated hours, its memory, and how soon it knows somebody
+bench-run: $(DEMO_BUNDLE)  ## memory of the service over 24 simulated hours, and time to the first recognition
 	@$(BIN)/python -m rkface.convert.demo.camera --people 1 --portraits $(DEMO)/portraits
 	$(BIN)/python tests/bench/run.py --bundle build/$(TARGET) --still $(DEMO)/portraits/Ada/1.jpg $(OPTIONS)
 
-demo: $(DEMO_BUNDLE)  ## the camera service on rendered people, with its page on http://127.0.0.1:8080 (two are known)
+demo: $(DEMO_BUNDLE)  ## run the camera service on rendered people, console on http://127.0.0.1:8080 (two are enrolled)
 	@test -e $(DEMO)/gallery.sqlite || { $(BIN)/python -m rkface.convert.demo.camera --portraits $(DEMO)/portraits && \
 	  for name in Ada Bela; do $(BIN)/rkface enroll --bundle build/$(TARGET) --backend reference \
 	  --gallery $(DEMO)/gallery.sqlite $$name $(DEMO)/portraits/$$name/*.jpg; done; }
@@ -126,12 +131,33 @@ $(DEMO_BUNDLE): | $(INSTALLED)
 demo-models: $(INSTALLED)  ## train the demo models again from rendered faces (hours, see convert/demo/figures.json)
 	$(BIN)/python -m rkface.convert.demo.train
 
-lint: $(INSTALLED)  ## ruff, and hadolint on the Dockerfile
+lint: $(INSTALLED)  ## ruff, formatting, spelling, and hadolint on the Dockerfile
 	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	git ls-files -z | xargs -0 -r $(BIN)/codespell
 	$(BIN)/hadolint boards/Dockerfile
 
 types: $(INSTALLED)  ## mypy --strict
 	MYPYPATH=src $(BIN)/mypy -p rkface
+
+docs: $(DOCS_INSTALLED) $(DOCS_SCRIPTS)  ## build the documentation site with search: build/site/index.html
+	NO_MKDOCS_2_WARNING=1 $(DOCS_ENV)/bin/mkdocs build --quiet --strict
+	@echo "documentation: build/site/index.html"
+
+# In an environment of its own: the site needs neither rkface nor its dependencies, the API is read from the source.
+$(DOCS_INSTALLED): constraints.txt
+	@echo "installing MkDocs into $(DOCS_ENV), once"
+	@test -x $(DOCS_ENV)/bin/python || $(PYTHON) -m venv $(DOCS_ENV)
+	@$(DOCS_ENV)/bin/python -m pip install $(PIP_OPTIONS) -c constraints.txt mkdocs mkdocs-material 'mkdocstrings[python]' ruff
+	@touch $@
+
+# The site loads nothing from a CDN, so it brings these two scripts along. Without npm it is built without them.
+$(DOCS_SCRIPTS):
+	@mkdir -p $@.new && cd $@.new && if ! { command -v npm && \
+	  tar xzf "$$(npm pack --silent mermaid@$(MERMAID))" -O package/dist/mermaid.min.js >mermaid.min.js && \
+	  tar xzf "$$(npm pack --silent iframe-worker@$(IFRAME_WORKER))" -O package/shim/index.js >iframe-worker.js; } \
+	  >/dev/null; then echo "npm is missing or failed: diagrams are shown as text" >&2; rm -f *.js; fi; rm -f *.tgz
+	@mv $@.new $@
 
 clean:  ## remove build/, keep .venv
 	rm -rf build

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from rkface.runtime.bundle import OPTIONAL, SUMS, Bundle, files
+from rkface.runtime.core.bundle import OPTIONAL, SUMS, Bundle, files
 
 from .wheel import (
     REQUIREMENTS,

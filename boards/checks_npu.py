@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-from rkface.runtime.soc import CORES, read_soc
+from rkface.runtime.core.soc import CORES, read_soc
 
 from .probe import Node, Probe
 from .report import FAIL, OK, WARN, Line

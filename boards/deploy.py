@@ -14,10 +14,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rkface.runtime.errors import InputError, RkfaceError, WorkError
+from rkface.runtime.core.errors import InputError, RkfaceError, WorkError
 
 if TYPE_CHECKING:
-    from rkface.runtime.bundle import Bundle
+    from rkface.runtime.core.bundle import Bundle
 
     from .cargo import Loader
     from .profile import Profile
@@ -114,7 +114,7 @@ class _Lines(io.TextIOBase):
 
 
 def _run(options: Namespace) -> int:
-    from rkface.runtime.bundle import read_bundle
+    from rkface.runtime.core.bundle import read_bundle
 
     from .cargo import Loader
     from .profile import find_profile
@@ -140,7 +140,7 @@ def _run(options: Namespace) -> int:
             f"convert again with --target {profile.soc}"
         )
     if options.config:
-        from rkface.runtime.config import read_settings
+        from rkface.runtime.service.config import read_settings
 
         read_settings(options.config)  # what is wrong with it is told here, not by a service that does not start
     if options.prepare:
@@ -180,7 +180,7 @@ def attempt(plan: Plan, host: str) -> Outcome:
 @contextmanager
 def _step(plan: Plan, host: str, name: str) -> Iterator[Any]:
     """Progress of one step; an error inside names the step."""
-    from rkface.runtime.progress import stage
+    from rkface.runtime.core.progress import stage
 
     several = len(plan.options.hosts) > 1
     with stage(f"{host}: {name}" if several else name, _Lines() if several else None) as shown:  # type: ignore[arg-type]

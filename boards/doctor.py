@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rkface.runtime.errors import BundleError, InputError, WorkError
+from rkface.runtime.core.errors import BundleError, InputError, WorkError
 
 from .report import FAIL, Line, Repair, Report
 
@@ -39,7 +39,7 @@ def doctor(parser: ArgumentParser) -> None:
 
 
 def _run(options: Namespace) -> int:
-    from rkface.runtime.progress import stage
+    from rkface.runtime.core.progress import stage
 
     from .checks_npu import Need
     from .examine import examine
@@ -67,7 +67,7 @@ def _run(options: Namespace) -> int:
 
 def _need(folder: Path) -> tuple[Need, Line | None]:
     """What a bundle asks of the board, and a line for a bundle that nothing can be asked of."""
-    from rkface.runtime.bundle import read_bundle
+    from rkface.runtime.core.bundle import read_bundle
 
     from .checks_npu import Need
 

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Sequence
 from functools import partial
 
-from rkface.runtime.soc import CORES, read_soc
+from rkface.runtime.core.soc import CORES, read_soc
 
 from . import checks_machine as machine
 from . import checks_npu as npu

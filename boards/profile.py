@@ -14,8 +14,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
-from rkface.runtime.errors import InputError
-from rkface.runtime.soc import CORES
+from rkface.runtime.core.errors import InputError
+from rkface.runtime.core.soc import CORES
 
 if sys.version_info >= (3, 11):
     import tomllib

@@ -11,13 +11,13 @@ import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
-from rkface.runtime.errors import InputError, WorkError
+from rkface.runtime.core.errors import InputError, WorkError
 
 from .checks_npu import Need
 from .report import Report, from_json
 
 SENT = (
-    "runtime/soc.py",
+    "runtime/core/soc.py",
     "boards/v4l2.py",
     "boards/report.py",
     "boards/probe.py",
@@ -61,7 +61,7 @@ def program(sent: Sequence[str] = SENT, entry: str = "examine") -> str:
     """Modules of ours as one Python program that runs the ``main`` of boards/ENTRY.py, by default doctor: plain ASCII,
     so that no locale can garble it."""
     here = Path(__file__).parents[1]
-    sources = {"rkface": "", "rkface.runtime": "", "rkface.boards": ""}
+    sources = {"rkface": "", "rkface.runtime": "", "rkface.runtime.core": "", "rkface.boards": ""}
     for name in sent:
         module = "rkface." + name[: -len(".py")].replace("/", ".")
         sources[module] = (here / name).read_text(encoding="utf-8")

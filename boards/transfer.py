@@ -17,7 +17,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-from rkface.runtime.errors import WorkError
+from rkface.runtime.core.errors import WorkError
 
 from .remote import ssh
 

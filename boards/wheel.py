@@ -16,8 +16,8 @@ from collections.abc import Sequence
 from importlib.metadata import entry_points, version
 from pathlib import Path
 
-from rkface.runtime.bundle import sha256
-from rkface.runtime.errors import WorkError
+from rkface.runtime.core.bundle import sha256
+from rkface.runtime.core.errors import WorkError
 
 # numpy 1.26 is the last that rknn-toolkit-lite2's extension modules were built for.
 RUNTIME = ("numpy==1.26.4", "opencv-python-headless>=4.8,<5")
@@ -80,7 +80,7 @@ def build_runtime_wheel(folder: Path) -> Path:
     commands = sorted(
         f"{one.name} = {one.value}" for one in entry_points(group="rkface.commands") if one.value.startswith(PARTS)
     )
-    scripts = ["[console_scripts]", "rkface = rkface.runtime.cli:main", "", "[rkface.commands]", *commands, ""]
+    scripts = ["[console_scripts]", "rkface = rkface.runtime.cli.main:main", "", "[rkface.commands]", *commands, ""]
     contents[f"{about}/entry_points.txt"] = "\n".join(scripts).encode()
     record = [f"{name},sha256={_digest(content)},{len(content)}" for name, content in contents.items()]
     contents[f"{about}/RECORD"] = "\n".join([*record, f"{about}/RECORD,,", ""]).encode()

@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from rkface.runtime.errors import InputError
+from rkface.runtime.core.errors import InputError
 
 from . import MINIMUM
 from .collect import Candidate, Collection, Skipped

@@ -9,14 +9,14 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from rkface.runtime.align import CROP_SIZE, align
-from rkface.runtime.bundle import sha256
-from rkface.runtime.detect import THRESHOLD, Detector
-from rkface.runtime.embed import Embedder
-from rkface.runtime.errors import InputError
-from rkface.runtime.faces import Faces
-from rkface.runtime.image import find_images, read_image
-from rkface.runtime.quality import Flaw, Quality, measure
+from rkface.runtime.core.bundle import sha256
+from rkface.runtime.core.errors import InputError
+from rkface.runtime.core.faces import Faces
+from rkface.runtime.vision.align import CROP_SIZE, align
+from rkface.runtime.vision.detect import THRESHOLD, Detector
+from rkface.runtime.vision.embed import Embedder
+from rkface.runtime.vision.image import find_images, read_image
+from rkface.runtime.vision.quality import Flaw, Quality, measure
 
 from .look import Look, look_of
 

@@ -8,15 +8,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rkface.runtime.commands import BUNDLE, unit_interval
-from rkface.runtime.errors import InputError
+from rkface.runtime.cli.detect_embed_compare import unit_interval
+from rkface.runtime.cli.options import BUNDLE
+from rkface.runtime.core.errors import InputError
 
 from . import COUNT, MINIMUM
 
 if TYPE_CHECKING:
-    from rkface.runtime.bundle import Input
-    from rkface.runtime.detect import Detector
-    from rkface.runtime.embed import Embedder
+    from rkface.runtime.core.bundle import Input
+    from rkface.runtime.vision.detect import Detector
+    from rkface.runtime.vision.embed import Embedder
 
     from .collect import Candidate, Skipped
     from .dataset import CalibrationSet
@@ -84,8 +85,8 @@ def calibrate(parser: ArgumentParser) -> None:
 
 
 def _calibrate(options: Namespace) -> int:
-    from rkface.runtime.bundle import sha256
-    from rkface.runtime.progress import stage
+    from rkface.runtime.core.bundle import sha256
+    from rkface.runtime.core.progress import stage
 
     from .choose import choose, choose_frames, require_enough
     from .collect import collect, embed
@@ -146,10 +147,11 @@ class _Models:
 
 
 def _open(options: Namespace) -> _Models:
-    from rkface.runtime.backends.reference import open_detector, open_recognizer, open_reference
-    from rkface.runtime.bundle import read_bundle
-    from rkface.runtime.detect import Detector
-    from rkface.runtime.embed import Embedder
+    from rkface.runtime.backends.reference import open_reference
+    from rkface.runtime.core.bundle import read_bundle
+    from rkface.runtime.vision.bare_onnx import open_detector, open_recognizer
+    from rkface.runtime.vision.detect import Detector
+    from rkface.runtime.vision.embed import Embedder
 
     providers = (options.provider,)
     own = Embedder(*open_recognizer(options.recognizer, providers)) if options.recognizer else None

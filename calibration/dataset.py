@@ -28,10 +28,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from rkface.runtime.bundle import sha256
-from rkface.runtime.detect import letterbox
-from rkface.runtime.errors import InputError
-from rkface.runtime.image import read_image
+from rkface.runtime.core.bundle import sha256
+from rkface.runtime.core.errors import InputError
+from rkface.runtime.vision.detect import letterbox
+from rkface.runtime.vision.image import read_image
 
 from . import MINIMUM
 from .collect import Candidate, Skipped

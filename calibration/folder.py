@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from rkface.runtime.errors import WorkError
-from rkface.runtime.fresh import sync
+from rkface.runtime.core.atomic import sync
+from rkface.runtime.core.errors import WorkError
 
 
 @contextmanager

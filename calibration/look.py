@@ -13,8 +13,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from rkface.runtime.align import TEMPLATE
-from rkface.runtime.quality import FACE, TEMPLATE_EYES, standard
+from rkface.runtime.vision.align import TEMPLATE
+from rkface.runtime.vision.quality import FACE, TEMPLATE_EYES, standard
 
 CHEEKS = ((slice(42, 58), slice(12, 24)), (slice(42, 58), slice(42, 54)))  # of FACE: beside the nose, under the eyes
 NOSE = 0.45  # eye distances before the plane of the other landmarks, as in quality.pose_of

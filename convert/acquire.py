@@ -12,9 +12,9 @@ from dataclasses import dataclass, replace
 from http.client import HTTPException
 from pathlib import Path, PurePosixPath
 
-from rkface.runtime.bundle import ROLES, Role, Source, sha256
-from rkface.runtime.errors import InputError, WorkError
-from rkface.runtime.progress import Stage, stage
+from rkface.runtime.core.bundle import ROLES, Role, Source, sha256
+from rkface.runtime.core.errors import InputError, WorkError
+from rkface.runtime.core.progress import Stage, stage
 
 from .catalog import DEMO, MATCH, UNMEASURED, KnownModel, Pack, Spoofing, known
 

@@ -10,7 +10,7 @@ from multiprocessing import Pipe
 from multiprocessing.connection import Connection
 from typing import Any, TypeVar
 
-from rkface.runtime.errors import WorkError
+from rkface.runtime.core.errors import WorkError
 
 from .children import child, die_with
 

@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rkface.runtime.bundle import Role, contract, sha256
-from rkface.runtime.errors import WorkError
-from rkface.runtime.progress import Stage, stage
+from rkface.runtime.core.bundle import Role, contract, sha256
+from rkface.runtime.core.errors import WorkError
+from rkface.runtime.core.progress import Stage, stage
 
 from .acquire import Sources
 from .apart import apart

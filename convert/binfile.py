@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rkface.runtime.errors import InputError
+from rkface.runtime.core.errors import InputError
 
 MAX_BYTES = 2_000_000_000  # cfp_fp.bin has about 90 MB
 

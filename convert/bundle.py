@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from rkface.calibration.folder import check_writable, whole_folder
-from rkface.runtime.bundle import MANIFEST, SUMS, Bundle, Manifest, files, read_bundle, sha256
-from rkface.runtime.errors import InputError
+from rkface.runtime.core.bundle import MANIFEST, SUMS, Bundle, Manifest, files, read_bundle, sha256
+from rkface.runtime.core.errors import InputError
 
 
 def check_replaceable(out: Path) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from rkface.runtime.bundle import sha256
+from rkface.runtime.core.bundle import sha256
 
 from .quantize import LayerError, Quantized
 

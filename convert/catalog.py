@@ -6,10 +6,10 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from rkface.runtime import detect, embed
-from rkface.runtime.backends.reference import DYNAMIC_SIDE
-from rkface.runtime.bundle import ROLES, Role, Triple
-from rkface.runtime.errors import InputError
+from rkface.runtime.core.bundle import ROLES, Role, Triple
+from rkface.runtime.core.errors import InputError
+from rkface.runtime.vision import detect, embed
+from rkface.runtime.vision.bare_onnx import DYNAMIC_SIDE
 
 RESEARCH = (
     "InsightFace's pretrained models: non-commercial research purposes only "

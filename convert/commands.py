@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rkface.calibration.commands import count, size
-from rkface.runtime.bundle import MANIFEST
-from rkface.runtime.commands import unit_interval
-from rkface.runtime.errors import InputError
+from rkface.runtime.cli.detect_embed_compare import unit_interval
+from rkface.runtime.core.bundle import MANIFEST
+from rkface.runtime.core.errors import InputError
 
 from .recipe import PLANS, UNQUANTIZED, Bar, Plan
 

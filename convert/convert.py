@@ -12,11 +12,11 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from rkface.runtime.backends.reference import open_reference
-from rkface.runtime.bundle import Role, sha256
-from rkface.runtime.detect import Detector
-from rkface.runtime.embed import Embedder
-from rkface.runtime.errors import InputError, WorkError
-from rkface.runtime.progress import stage
+from rkface.runtime.core.bundle import Role, sha256
+from rkface.runtime.core.errors import InputError, WorkError
+from rkface.runtime.core.progress import stage
+from rkface.runtime.vision.detect import Detector
+from rkface.runtime.vision.embed import Embedder
 
 from .acquire import Sources
 from .attempt import attempts

@@ -14,7 +14,7 @@ from typing import Any
 
 import onnx
 
-from rkface.runtime.errors import ModelError
+from rkface.runtime.core.errors import ModelError
 
 from .targets import Npu, Target
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from rkface.calibration.commands import size
-from rkface.runtime.errors import InputError, ModelError
+from rkface.runtime.core.errors import InputError, ModelError
 
 
 def cost(parser: ArgumentParser) -> None:

@@ -13,12 +13,12 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from rkface.runtime.bundle import LivenessModel, Manifest, Model, Role, Thresholds
-from rkface.runtime.detect import NMS_IOU, THRESHOLD
-from rkface.runtime.errors import WorkError
-from rkface.runtime.faces import Faces
-from rkface.runtime.image import read_image
-from rkface.runtime.progress import stage
+from rkface.runtime.core.bundle import LivenessSpec, Manifest, Model, Role, Thresholds
+from rkface.runtime.core.errors import WorkError
+from rkface.runtime.core.faces import Faces
+from rkface.runtime.core.progress import stage
+from rkface.runtime.vision.detect import NMS_IOU, THRESHOLD
+from rkface.runtime.vision.image import read_image
 
 from .bundle import write_bundle
 from .detection import DetectorEvidence, remarks
@@ -112,7 +112,7 @@ def _manifest(
     liveness, spoofing = None, sources.spoofing
     if spoofing is not None:
         asked = {name: getattr(spoofing, name) for name in ("scale", "live", "logits", "threshold")}
-        liveness = LivenessModel(**vars(described["liveness"]), **asked)
+        liveness = LivenessSpec(**vars(described["liveness"]), **asked)
     calibration = material.calibration
     provenance: dict[str, Any] = {
         "calibration": calibration

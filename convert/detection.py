@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from rkface.runtime.detect import THRESHOLD, Level
-from rkface.runtime.faces import Faces
+from rkface.runtime.core.faces import Faces
+from rkface.runtime.vision.detect import THRESHOLD, Level
 
 from .prove import match
 

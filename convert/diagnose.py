@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rkface.runtime.backends.reference import open_reference
-from rkface.runtime.bundle import Input
-from rkface.runtime.embed import unit
-from rkface.runtime.image import read_image
+from rkface.runtime.core.bundle import Input
+from rkface.runtime.vision.embed import unit
+from rkface.runtime.vision.image import read_image
 
 from .material import to_rgb
 from .prove import compare_embeddings, likeness

@@ -12,15 +12,15 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rkface.runtime.commands import BUNDLE
-from rkface.runtime.errors import InputError
+from rkface.runtime.cli.options import BUNDLE
+from rkface.runtime.core.errors import InputError
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
     from rkface.calibration.dataset import CalibrationSet
-    from rkface.runtime.bundle import Bundle
+    from rkface.runtime.core.bundle import Bundle
 
     from .evaluation import Evaluation
     from .labeled import Labeled
@@ -112,7 +112,7 @@ def evaluate(parser: ArgumentParser) -> None:
 
 
 def _evaluate(options: Namespace) -> int:
-    from rkface.runtime.bundle import SUMS, read_bundle, sha256
+    from rkface.runtime.core.bundle import SUMS, read_bundle, sha256
 
     from .evaluation import Asked
     from .evaluation import evaluate as work_out
@@ -190,7 +190,7 @@ def _calibration(options: Namespace, bundle: Bundle) -> tuple[CalibrationSet | N
 
 def _labeled(options: Namespace, bundle: Bundle) -> Labeled:
     from rkface.runtime.backends.reference import open_reference
-    from rkface.runtime.detect import Detector
+    from rkface.runtime.vision.detect import Detector
 
     from .labeled import Finder, from_bin, from_pairs, from_people
 
@@ -214,7 +214,7 @@ def _cosines(
     options: Namespace, bundle: Bundle, labeled: Labeled, calibration: CalibrationSet | None
 ) -> tuple[dict[str, NDArray[np.float32]], list[str]]:
     """Of every pair, FP32's and, unless it cannot be, the quantized recognizer's; and what to note."""
-    from rkface.runtime.progress import stage
+    from rkface.runtime.core.progress import stage
 
     from .evaluation import cosines_of, faces_of, questions
     from .rebuild import embed_all, embed_rebuilt, open_recognizer, read_golden

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rkface.runtime.embed import unit
-from rkface.runtime.progress import stage
+from rkface.runtime.core.progress import stage
+from rkface.runtime.vision.embed import unit
 
 from .groups import Group, by_group
 from .groups import remarks as remarks_on_groups

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from rkface.runtime.errors import InputError
+from rkface.runtime.core.errors import InputError
 
 from .labeled import Labeled
 from .material import read_table

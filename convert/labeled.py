@@ -10,12 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rkface.calibration.choose import connected
-from rkface.runtime.align import align
-from rkface.runtime.bundle import sha256
-from rkface.runtime.detect import Detector
-from rkface.runtime.errors import InputError
-from rkface.runtime.image import decode_image, find_images, read_image
-from rkface.runtime.progress import stage
+from rkface.runtime.core.bundle import sha256
+from rkface.runtime.core.errors import InputError
+from rkface.runtime.core.progress import stage
+from rkface.runtime.vision.align import align
+from rkface.runtime.vision.detect import Detector
+from rkface.runtime.vision.image import decode_image, find_images, read_image
 
 from .binfile import read_bin
 from .material import read_pairs, to_rgb

@@ -14,12 +14,12 @@ from numpy.typing import NDArray
 from rkface.calibration.choose import Choice, choose, choose_frames, hold_out, require_enough
 from rkface.calibration.collect import Candidate, Collection, collect, embed
 from rkface.calibration.dataset import LIST, CalibrationSet, Provenance, is_set, read_set, write_png, write_set
-from rkface.runtime.bundle import Input, Role, sha256
-from rkface.runtime.detect import THRESHOLD, Detector, letterbox
-from rkface.runtime.embed import Embedder
-from rkface.runtime.errors import InputError
-from rkface.runtime.image import read_image
-from rkface.runtime.progress import stage
+from rkface.runtime.core.bundle import Input, Role, sha256
+from rkface.runtime.core.errors import InputError
+from rkface.runtime.core.progress import stage
+from rkface.runtime.vision.detect import THRESHOLD, Detector, letterbox
+from rkface.runtime.vision.embed import Embedder
+from rkface.runtime.vision.image import read_image
 
 from .mosaic import mosaics
 

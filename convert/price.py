@@ -9,7 +9,7 @@ from typing import Any
 
 import onnx
 
-from rkface.runtime.errors import ModelError
+from rkface.runtime.core.errors import ModelError
 
 from .cost import Cost, Layer, estimate, layers_of
 from .hybrid import ends

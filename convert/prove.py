@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from rkface.runtime.embed import unit
-from rkface.runtime.errors import ModelError
-from rkface.runtime.faces import Faces
+from rkface.runtime.core.errors import ModelError
+from rkface.runtime.core.faces import Faces
+from rkface.runtime.vision.embed import unit
 
 from .recipe import Bar, Grade
 from .verification import Verification, verification

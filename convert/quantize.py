@@ -25,8 +25,8 @@ from typing import IO, TextIO
 import numpy as np
 from numpy.typing import NDArray
 
-from rkface.runtime.bundle import Input
-from rkface.runtime.errors import InputError, WorkError
+from rkface.runtime.core.bundle import Input
+from rkface.runtime.core.errors import InputError, WorkError
 
 from .children import start, stop
 
@@ -159,7 +159,7 @@ def listed(dataset: Path) -> list[Path]:
 
 def _check_dataset(dataset: Path, input: Input) -> None:
     # The toolkit silently stretches an image of another size, and a squeezed face calibrates nothing.
-    from rkface.runtime.image import read_image
+    from rkface.runtime.vision.image import read_image
 
     for path in listed(dataset):
         height, width = read_image(path).shape[:2]

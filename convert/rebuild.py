@@ -18,10 +18,10 @@ from numpy.typing import NDArray
 
 from rkface.calibration.dataset import CalibrationSet, is_set, read_set
 from rkface.runtime.backends.reference import open_reference
-from rkface.runtime.bundle import Bundle
-from rkface.runtime.embed import unit
-from rkface.runtime.errors import BundleError, InputError, WorkError
-from rkface.runtime.progress import stage
+from rkface.runtime.core.bundle import Bundle
+from rkface.runtime.core.errors import BundleError, InputError, WorkError
+from rkface.runtime.core.progress import stage
+from rkface.runtime.vision.embed import unit
 
 from .acquire import Sources
 from .attempt import attempts

@@ -8,10 +8,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from rkface.runtime.errors import InputError, WorkError
+from rkface.runtime.core.errors import InputError, WorkError
 
 if TYPE_CHECKING:
-    from rkface.runtime.bundle import Role
+    from rkface.runtime.core.bundle import Role
 
     from .cost import Cost
     from .quantize import Quantized

@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from rkface.runtime.bundle import Manifest, Role
+from rkface.runtime.core.bundle import Manifest, Role
 
 from .detection import DetectorEvidence
 from .page import b64, jpeg, page, table

@@ -12,7 +12,7 @@ from .plot import Point, by_depth, scatter
 from .prove import GOOD_LANDMARKS, LIVE_MEAN, DetectionParity, LivenessParity
 
 if TYPE_CHECKING:
-    from rkface.runtime.bundle import Role
+    from rkface.runtime.core.bundle import Role
 
     from .recipe import Bar
     from .report import Image, ModelFacts

@@ -11,11 +11,11 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from rkface.runtime import align
 from rkface.runtime.backends.reference import normalize
-from rkface.runtime.bundle import Input, Output, Role
-from rkface.runtime.detect import STRIDES, levels
-from rkface.runtime.errors import ModelError, WorkError
+from rkface.runtime.core.bundle import Input, Output, Role
+from rkface.runtime.core.errors import ModelError, WorkError
+from rkface.runtime.vision import align
+from rkface.runtime.vision.detect import STRIDES, levels
 
 from .catalog import DETECTOR_SIZE, NORMALIZATION, Spoofing
 from .color import swap_channels

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from math import ceil
 
-from rkface.runtime.detect import STRIDES
-from rkface.runtime.errors import InputError
+from rkface.runtime.core.errors import InputError
+from rkface.runtime.vision.detect import STRIDES
 
 # Pixels of a face in the detector's input from which on SCRFD-2.5G and 500M keep 99 % of what a larger input finds, and
 # every clear portrait: `make bench-less`, docs/detector-size.md.

@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 
 from rkface.calibration.collect import Candidate
 from rkface.calibration.dataset import is_set
-from rkface.runtime.bundle import Input
-from rkface.runtime.errors import InputError, ModelError
-from rkface.runtime.image import read_image
-from rkface.runtime.liveness import surroundings
-from rkface.runtime.progress import stage
+from rkface.runtime.core.bundle import Input
+from rkface.runtime.core.errors import InputError, ModelError
+from rkface.runtime.core.progress import stage
+from rkface.runtime.vision.image import read_image
+from rkface.runtime.vision.liveness import surroundings
 
 from .catalog import SPOOFING, Spoofing
 from .material import Material, Photos, to_rgb, write_list

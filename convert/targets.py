@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from dataclasses import dataclass, replace
 
-from rkface.runtime.errors import InputError
+from rkface.runtime.core.errors import InputError
 
 
 @dataclass(frozen=True)

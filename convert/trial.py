@@ -9,16 +9,16 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from rkface.runtime.align import align
 from rkface.runtime.backends import stack_runs
 from rkface.runtime.backends.reference import ReferenceBackend
-from rkface.runtime.bundle import Input, Role
-from rkface.runtime.detect import Detector, levels
-from rkface.runtime.embed import unit
-from rkface.runtime.faces import Faces
-from rkface.runtime.image import read_image
-from rkface.runtime.liveness import probabilities
-from rkface.runtime.progress import stage
+from rkface.runtime.core.bundle import Input, Role
+from rkface.runtime.core.faces import Faces
+from rkface.runtime.core.progress import stage
+from rkface.runtime.vision.align import align
+from rkface.runtime.vision.detect import Detector, levels
+from rkface.runtime.vision.embed import unit
+from rkface.runtime.vision.image import read_image
+from rkface.runtime.vision.liveness import probabilities
 
 from . import prove
 from .catalog import Spoofing

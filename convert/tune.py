@@ -17,8 +17,8 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from rkface.runtime.bundle import Input
-from rkface.runtime.image import read_image
+from rkface.runtime.core.bundle import Input
+from rkface.runtime.vision.image import read_image
 
 from .clip import Counts
 from .equalize import equalize

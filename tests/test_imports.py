@@ -1,71 +1,126 @@
-"""Who may import whom, and what the board must never load."""
+"""Which part may import which, and what the board must never load."""
 
 import ast
 import subprocess
 import sys
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-MAY_IMPORT = {
+PARTS = {
     "runtime": {"runtime"},
     "calibration": {"calibration", "runtime"},
     "boards": {"boards", "runtime"},
     "convert": {"convert", "calibration", "boards", "runtime"},
 }
+# The packages of runtime. Each may import the packages named here, and the packages that those may import.
+PACKAGES = {
+    "core": set(),
+    "backends": {"core"},
+    "vision": {"backends"},
+    "inference": {"vision"},
+    "cameras": {"inference"},
+    "gallery": {"vision"},
+    "tracking": {"cameras", "gallery"},
+    "enrollment": {"gallery", "inference"},
+    "events": {"tracking"},
+    "service": {"events", "enrollment"},
+    "web": {"service"},
+    "cli": {"web"},
+}
 
 
-def imported(path: Path) -> set[str]:
-    """Absolute names of all that a file of the project imports, also inside functions."""
-    package = ("rkface", *path.relative_to(ROOT).parts[:-1])
+def module_of(path: Path) -> str:
+    """``runtime/core/text.py`` → ``rkface.runtime.core.text``; a package is named by its ``__init__.py``."""
+    return ".".join(("rkface", *path.relative_to(ROOT).with_suffix("").parts)).removesuffix(".__init__")
+
+
+MODULES = {module_of(path): path for part in PARTS for path in (ROOT / part).rglob("*.py")}
+
+
+def imports(module: str) -> set[str]:
+    """Absolute names of everything that a module imports, also inside functions and for type checking only."""
+    path = MODULES[module]
+    package = module.split(".") if path.name == "__init__.py" else module.split(".")[:-1]
     names = set()
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
-            base = ".".join(package[: len(package) - node.level + 1]) + "." if node.level else ""
-            names.add(base + (node.module or ""))
+            base = package[: len(package) - node.level + 1] if node.level else []
+            start = ".".join([*base, *filter(None, [node.module])])
+            names |= {f"{start}.{alias.name}" for alias in node.names}
     return names
 
 
-@pytest.mark.parametrize("part", MAY_IMPORT)
-def test_parts_import_only_what_the_design_allows(part):
-    for path in (ROOT / part).rglob("*.py"):
-        parts = {name.split(".")[1] for name in imported(path) if name.startswith("rkface.")}
-        assert parts <= MAY_IMPORT[part], f"{path} imports {parts - MAY_IMPORT[part]}"
+def ours(name: str) -> str:
+    """The module of this project that an imported name lies in; "" for another project's."""
+    while name and name not in MODULES:
+        name = name.rpartition(".")[0]
+    return name
+
+
+IMPORTS = {module: imports(module) for module in MODULES}
+ARROWS = {module: {ours(name) for name in names} - {"", module} for module, names in IMPORTS.items()}
+
+
+def allowed(package: str) -> set[str]:
+    return {package}.union(*(allowed(other) for other in PACKAGES[package]))
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_the_four_folders_import_only_what_the_design_allows(part):
+    for module, arrows in ARROWS.items():
+        if module.split(".")[1] == part:
+            parts = {arrow.split(".")[1] for arrow in arrows}
+            assert parts <= PARTS[part], f"{module} imports {sorted(parts - PARTS[part])}"
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_packages_of_the_runtime_import_only_what_the_table_allows(package):
+    for module, arrows in ARROWS.items():
+        if module.startswith(f"rkface.runtime.{package}"):
+            found = {arrow.split(".")[2] for arrow in arrows if arrow.startswith("rkface.runtime.")}
+            assert found <= allowed(package), f"{module} imports {sorted(found - allowed(package))}"
+
+
+def test_every_module_of_the_runtime_is_in_a_package():
+    flat = [path.name for path in (ROOT / "runtime").glob("*.py") if path.name != "__init__.py"]
+    folders = {path.parent.name for path in (ROOT / "runtime").glob("*/*.py")}
+    assert flat == [] and folders == set(PACKAGES)
+
+
+def test_modules_do_not_import_each_other_in_a_circle():
+    try:
+        TopologicalSorter(ARROWS).prepare()
+    except CycleError as error:
+        pytest.fail(" imports ".join(reversed(error.args[1])))
 
 
 def test_only_the_worker_imports_the_toolkit():
-    users = {
-        path.relative_to(ROOT).as_posix()
-        for part in MAY_IMPORT
-        for path in (ROOT / part).rglob("*.py")
-        if any(name.split(".")[0] == "rknn" for name in imported(path))
-    }
-    assert users <= {"convert/worker.py"}
+    users = {module for module, names in IMPORTS.items() if any(name.split(".")[0] == "rknn" for name in names)}
+    assert users <= {"rkface.convert.worker"}
+
+
+def loaded(code: str, heavy: set[str]) -> str:
+    """Which of ``heavy`` a fresh Python has loaded after ``code``."""
+    show = f"; import sys; print(sorted({heavy!r} & set(sys.modules)))"
+    return subprocess.run([sys.executable, "-c", code + show], capture_output=True, text=True, check=True).stdout
 
 
 def test_main_path_of_the_runtime_loads_nothing_heavy():
-    code = (
-        "import sys, rkface.runtime.pipeline, rkface.runtime.image, rkface.runtime.commands;"
-        "print(sorted({'onnx', 'onnxruntime', 'torch', 'rknn', 'scipy', 'rkface.convert'} & set(sys.modules)))"
-    )
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
+    code = "import rkface.runtime.inference.pipeline, rkface.runtime.vision.image, rkface.runtime.cli.main"
+    assert loaded(code, {"onnx", "onnxruntime", "torch", "rknn", "scipy", "rkface.convert"}) == "[]\n"
 
 
 def test_help_waits_for_neither_numpy_nor_opencv():
-    # The 0.3 s that `rkface --help` may take is spent on exactly these imports, so their absence is what we hold.
-    code = (
-        "import sys; from rkface.runtime.cli import parser; parser();"
-        "print(sorted({'numpy', 'cv2', 'onnx', 'torch'} & set(sys.modules)))"
-    )
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
+    # The 0.3 s that `rkface --help` may take is spent on exactly these imports.
+    code = "from rkface.runtime.cli.main import parser; parser()"
+    assert loaded(code, {"numpy", "cv2", "onnx", "torch"}) == "[]\n"
 
 
 def test_the_console_is_loaded_only_where_it_is_served():
-    code = (
-        "import sys, rkface.runtime.service, rkface.runtime.run_command, rkface.runtime.web.password;"
-        "print(sorted({'fastapi', 'starlette', 'pydantic', 'uvicorn', 'websockets', 'argon2'} & set(sys.modules)))"
-    )
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
+    code = "import rkface.runtime.service.service, rkface.runtime.cli.run, rkface.runtime.web.password"
+    assert loaded(code, {"fastapi", "starlette", "pydantic", "uvicorn", "websockets", "argon2"}) == "[]\n"

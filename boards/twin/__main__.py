@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from rkface.boards.profile import find_profile
-from rkface.runtime.bundle import read_bundle
-from rkface.runtime.errors import RkfaceError
+from rkface.runtime.core.bundle import read_bundle
+from rkface.runtime.core.errors import RkfaceError
 
 from .board import build, install_runtime
 from .ingredients import gather
@@ -20,7 +20,7 @@ answers a bundle's golden inputs with its golden outputs. It tests bindings, lay
 of speed, nor of what silicon computes.
 
 With arguments behind --, run the board's Python with them:
-  python -m rkface.boards.twin --bundle build/rk3588 -- -m rkface.runtime.cli selftest --bundle build/rk3588
+  python -m rkface.boards.twin --bundle build/rk3588 -- -m rkface.runtime.cli.main selftest --bundle build/rk3588
 
 RKFACE_TWIN_FAULTS makes it fail on demand (boards/twin/librknnrt.c explains):
   RKFACE_TWIN_FAULTS=run=-2@5 python -m rkface.boards.twin --bundle build/rk3588 -- …

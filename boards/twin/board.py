@@ -12,8 +12,8 @@ from pathlib import Path
 
 from rkface.boards.profile import Profile
 from rkface.boards.wheel import build_runtime_wheel
-from rkface.runtime.bundle import Bundle
-from rkface.runtime.errors import InputError
+from rkface.runtime.core.bundle import Bundle
+from rkface.runtime.core.errors import InputError
 
 from .answers import write_answers
 from .ingredients import Ingredients

@@ -18,8 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rkface.boards.wheel import requirements, wheels_for
-from rkface.runtime.errors import WorkError
-from rkface.runtime.progress import stage
+from rkface.runtime.core.errors import WorkError
+from rkface.runtime.core.progress import stage
 
 from . import HERE
 

@@ -19,7 +19,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from rkface.runtime.errors import InputError
+from rkface.runtime.core.errors import InputError
 
 from .background import background, develop
 from .face import draw_face, view_of

@@ -20,8 +20,8 @@ from rkface.convert.material import to_rgb, write_list
 from rkface.convert.prove import compare_embeddings, compare_faces
 from rkface.convert.recipe import RECIPES, TUNED, Recipe
 from rkface.convert.targets import find_target
-from rkface.runtime.bundle import ROLES
-from rkface.runtime.detect import Letterbox, letterbox
+from rkface.runtime.core.bundle import ROLES
+from rkface.runtime.vision.detect import Letterbox, letterbox
 
 from . import measure
 from .identity import CALIBRATE, EVALUATE

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from rkface.runtime.detect import ANCHORS, STRIDES
+from rkface.runtime.vision.detect import ANCHORS, STRIDES
 
 from ..prove import overlaps
 

@@ -15,12 +15,12 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from rkface.runtime import detect, embed
-from rkface.runtime.align import CROP_SIZE, align
 from rkface.runtime.backends.reference import ReferenceBackend, open_reference
-from rkface.runtime.bundle import Input, Output, sha256
-from rkface.runtime.faces import Faces
-from rkface.runtime.progress import stage
+from rkface.runtime.core.bundle import Input, Output, sha256
+from rkface.runtime.core.faces import Faces
+from rkface.runtime.core.progress import stage
+from rkface.runtime.vision import detect, embed
+from rkface.runtime.vision.align import CROP_SIZE, align
 
 from ..prove import match as match_boxes
 from .identity import EVALUATE

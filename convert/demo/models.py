@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from rkface.runtime.detect import ANCHORS, STRIDES
+from rkface.runtime.vision.detect import ANCHORS, STRIDES
 
 from .measure import DETECTOR_INPUT
 

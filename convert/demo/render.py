@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from rkface.runtime.align import align
+from rkface.runtime.vision.align import align
 
 from .background import background, develop
 from .face import Truth, draw_face, truth, view_of

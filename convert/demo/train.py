@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from rkface.runtime.progress import Stage, stage
+from rkface.runtime.core.progress import Stage, stage
 
 from . import losses, models, samples
 from .muon import Muon

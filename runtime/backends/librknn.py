@@ -23,7 +23,7 @@ INT8, UINT8, NHWC = 2, 3, 1
 AFFINE = 2
 
 
-class Counts(Structure):
+class TensorCounts(Structure):
     _fields_ = (("inputs", c_uint32), ("outputs", c_uint32))
 
 
@@ -38,7 +38,7 @@ class Given(Structure):
     )
 
 
-class Wanted(Structure):
+class OutputSpec(Structure):
     _fields_ = (
         ("want_float", c_uint8),
         ("preallocated", c_uint8),
@@ -77,10 +77,10 @@ class Context:
         # The same loaded library, with functions of our own: the binding's insist on its private structures.
         self._library = ctypes.CDLL(library._name, handle=library._handle)
         self._handle = c_uint64(handle)
-        counts = Counts()
+        counts = TensorCounts()
         self._query(IN_OUT_NUM, counts)
         self.outputs = [self._attribute(index) for index in range(counts.outputs)]
-        self._wanted = (Wanted * counts.outputs)()
+        self._wanted = (OutputSpec * counts.outputs)()
 
     @property
     def sizes(self) -> list[int]:
@@ -98,7 +98,7 @@ class Context:
         self._call("rknn_inputs_set", 1, byref(given))
         self._call("rknn_run", None)
         for index, attribute in enumerate(self.outputs):
-            self._wanted[index] = Wanted(not _int8(attribute), 0, index, None, 0)
+            self._wanted[index] = OutputSpec(not _int8(attribute), 0, index, None, 0)
         count = len(self.outputs)
         self._call("rknn_outputs_get", count, self._wanted, None)
         try:
@@ -124,7 +124,7 @@ def _int8(attribute: Attribute) -> bool:
     return bool(attribute.type == INT8 and attribute.quantized == AFFINE and attribute.scale > 0)
 
 
-def _copied(output: Wanted, attribute: Attribute) -> Raw:
+def _copied(output: OutputSpec, attribute: Attribute) -> Raw:
     # Not by ctypes.cast: what it leaves behind only the garbage collector can free, 3 kB at every run.
     values: NDArray[Any] = np.empty(attribute.n_elems, np.int8 if _int8(attribute) else np.float32)
     ctypes.memmove(values.ctypes.data, output.data, values.nbytes)

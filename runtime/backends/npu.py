@@ -14,14 +14,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import DeviceError, InputError, ModelError
-from ..soc import CORES, read_soc
+from ..core.errors import DeviceError, InputError, ModelError
+from ..core.soc import CORES, read_soc
 from . import Quantized, Raw, check_images, stack_runs
 from .librknn import CallError, Context
 from .npu_errors import LIBRARY, TOOLKIT, device_error, open_error
 
 if TYPE_CHECKING:
-    from ..bundle import Input, Output
+    from ..core.bundle import Input, Output
 
 HEAD_BYTES = 1 << 16  # of a .rknn: the contract and the toolkit's version lie in its first kilobyte or two
 LISTENING = threading.Lock()  # one logger for all: models are opened one after another

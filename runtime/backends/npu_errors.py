@@ -6,7 +6,7 @@ import os
 import re
 from pathlib import Path
 
-from ..errors import DeviceError
+from ..core.errors import DeviceError
 
 TOOLKIT = "2.5.0"
 LIBRARY = "/usr/lib/librknnrt.so"

@@ -11,14 +11,13 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import DeviceError, InputError, ModelError
+from ..core.errors import DeviceError, InputError, ModelError
 from . import check_images, stack_runs
 
 if TYPE_CHECKING:
-    from ..bundle import Input, Output
+    from ..core.bundle import Input
 
 PROVIDERS = {"cpu": "CPUExecutionProvider", "openvino": "OpenVINOExecutionProvider", "cuda": "CUDAExecutionProvider"}
-DYNAMIC_SIDE = 640  # a side of a detector that takes any, unless asked otherwise: SCRFD was trained at it
 
 
 class Tensor(threading.local):
@@ -92,14 +91,14 @@ def open_reference(
 
     InputError where onnxruntime or a provider is not installed; ModelError where the file cannot be loaded.
     """
-    session = _session(path, providers, threads)
-    for batch in map(_fixed, session.get_inputs()[0].shape[:1]):
+    session = open_session(path, providers, threads)
+    for batch in map(fixed_size, session.get_inputs()[0].shape[:1]):
         if batch not in (None, 1):
             raise ModelError(f"{path}: the model takes {batch} images at once: export it with batch 1")
     return ReferenceBackend(session, input)
 
 
-def _session(path: Path, providers: Sequence[str], threads: int | None) -> Any:
+def open_session(path: Path, providers: Sequence[str], threads: int | None) -> Any:
     try:
         import onnxruntime
     except ImportError as error:
@@ -123,79 +122,6 @@ def _session(path: Path, providers: Sequence[str], threads: int | None) -> Any:
     return session
 
 
-def open_detector(
-    path: Path,
-    width: int | None = None,
-    height: int | None = None,
-    providers: Sequence[str] = ("CPUExecutionProvider",),
-    threads: int | None = None,
-) -> tuple[ReferenceBackend, Input, tuple[Output, ...]]:
-    """Load a bare SCRFD ONNX, one that no bundle describes: all that ``rkface.runtime.detect.Detector`` needs.
-
-    Its own input size holds; ``width`` and ``height`` are for a dynamic one, 640 where they are not given. Outputs get
-    their shapes from one run on black, because dynamic exports do not state them. ModelError for a model that cannot
-    be a detector, InputError for a size that it does not have.
-    """
-    from ..bundle import Input, Output
-    from ..detect import MEAN, STD
-
-    session = _session(path, providers, threads)
-    name, shape = _image_input(path, session, "a detector")
-    if any(_fixed(own) and asked not in (None, own) for own, asked in zip(shape[2:], (height, width), strict=True)):
-        raise InputError(f"{path}: the model's input is fixed at {shape[3]}×{shape[2]}: leave the size out")
-    rows, columns = _fixed(shape[2]) or height or DYNAMIC_SIDE, _fixed(shape[3]) or width or DYNAMIC_SIDE
-    input = Input(name, rows, columns, MEAN, STD)
-    backend = ReferenceBackend(session, input)
-    shapes = _try(path, backend, input)
-    names = [output.name for output in session.get_outputs()]
-    return backend, input, tuple(Output(name, size) for name, size in zip(names, shapes, strict=True))
-
-
-def open_recognizer(
-    path: Path, providers: Sequence[str] = ("CPUExecutionProvider",), threads: int | None = None
-) -> tuple[ReferenceBackend, Input, int]:
-    """Load a bare ArcFace ONNX, one that no bundle describes: all that ``rkface.runtime.embed.Embedder`` needs, its
-    input and how many numbers its embedding has. ModelError for a model that cannot be a recognizer of 112×112 crops.
-    """
-    from ..align import CROP_SIZE
-    from ..bundle import Input
-    from ..embed import MEAN, STD
-
-    session = _session(path, providers, threads)
-    name, shape = _image_input(path, session, "a recognizer")
-    if any(_fixed(side) not in (None, CROP_SIZE) for side in shape[2:]):
-        size = f"{CROP_SIZE}×{CROP_SIZE}"
-        raise ModelError(f"{path}: its input is {shape[3]}×{shape[2]}: a recognizer takes aligned faces of {size}")
-    input = Input(name, CROP_SIZE, CROP_SIZE, MEAN, STD)
-    backend = ReferenceBackend(session, input)
-    shapes = _try(path, backend, input)
-    if len(shapes) != 1 or shapes[0] != (1, shapes[0][-1]):
-        gives = "; ".join("×".join(map(str, one)) for one in shapes)
-        raise ModelError(f"{path}: a recognizer has one output, 1×D: this model gives {gives}")
-    return backend, input, shapes[0][-1]
-
-
-def _image_input(path: Path, session: Any, role: str) -> tuple[str, Sequence[Any]]:
-    """Name and shape of the only input of ``session``. ModelError unless it is one image, N×3×H×W."""
-    inputs = session.get_inputs()
-    shape = inputs[0].shape if len(inputs) == 1 else []
-    if len(shape) != 4 or inputs[0].type != "tensor(float)" or _fixed(shape[1]) not in (None, 3):
-        takes = "; ".join(f"{one.name} {'×'.join(map(str, one.shape))} {one.type}" for one in inputs)
-        raise ModelError(f"{path}: {role} takes one float image, N×3×H×W; this model takes {takes}")
-    if _fixed(shape[0]) not in (None, 1):
-        raise ModelError(f"{path}: the model takes {shape[0]} images at once: export it with batch 1")
-    return inputs[0].name, shape
-
-
-def _try(path: Path, backend: ReferenceBackend, input: Input) -> list[tuple[int, ...]]:
-    """The shapes of what ``backend`` answers to one black image."""
-    try:
-        return [array.shape for array in backend.infer(np.zeros((1, input.height, input.width, 3), np.uint8))]
-    except Exception as error:  # onnxruntime's exceptions share no base but Exception
-        said = str(error).splitlines()[0]
-        raise ModelError(f"{path}: the model does not run at {input.width}×{input.height}: {said}") from error
-
-
-def _fixed(dimension: Any) -> int | None:
+def fixed_size(dimension: Any) -> int | None:
     """A static dimension; None for a dynamic one, which ONNX Runtime gives as a name or None."""
     return dimension if isinstance(dimension, int) and dimension > 0 else None

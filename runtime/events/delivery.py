@@ -140,7 +140,7 @@ class Delivery:
     def _send_all(self) -> None:
         """Hand events to the channel until it is time to end. Runs in a thread of its own."""
         attempts = Attempts()
-        while (event := self._pending.next(LOOK_EVERY)) is not None or self._pending.closing_at is None:
+        while (event := self._pending.next(LOOK_EVERY)) is not None or not self._pending.ended:
             try:
                 if self._attempt(event):
                     if attempts.failures:

@@ -10,7 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
 
-from ..fresh import sync
+from ..core.atomic import sync
 from .channel import ReceiverGoneError
 from .event import OutgoingEvent
 

@@ -18,8 +18,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from ..appearance import SCHEMA
-from ..errors import InputError
+from ..core.errors import InputError
+from ..tracking.appearance import SCHEMA
 from .channel import RefusedError, UndeliveredError
 from .event import OutgoingEvent
 from .homeassistant import OFFLINE, ONLINE, Message, Presence, Topics, discovery, presence, topic_name, without_people

@@ -26,7 +26,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from ..errors import InputError
+from ..core.errors import InputError
 from .event import OutgoingEvent, anonymize
 from .outbox_file import (
     FILE,

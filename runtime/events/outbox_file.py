@@ -17,9 +17,9 @@ from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..errors import InputError, WorkError
-from ..fresh import fresh, give, sweep, sync
-from ..gallery_schema import transaction
+from ..core.atomic import fresh, give, sweep, sync
+from ..core.errors import InputError, WorkError
+from ..gallery.schema import transaction
 from .old_spool import CURSOR, delete_old_spool, lock_old_spool, read_old_files
 
 FILE = "outbox.sqlite"

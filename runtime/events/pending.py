@@ -109,6 +109,12 @@ class PendingEvents:
             self._woken = True
             self.changed.notify_all()
 
+    @property
+    def ended(self) -> bool:
+        """Whether it is time to end: nothing waits after ``close_after``, or its time is over."""
+        with self.changed:
+            return self.closing_at is not None and (time.monotonic() >= self.closing_at or self._is_finished())
+
     def close_after(self, seconds: float) -> bool:
         """Take no more events, and have ``store`` and ``next`` end when nothing waits, or after this time. Returns
         False if that was said before."""
@@ -160,7 +166,7 @@ class PendingEvents:
                 if self._direct and self._memory:
                     self._held = OutgoingEvent(self._memory.popleft())
                     return self._held
-                if self._woken or now >= started + patience or (self.closing_at is not None and not self._to_disk()):
+                if self._woken or now >= started + patience or self._is_finished():
                     self._woken = False
                     return None
                 until = min(started + patience, self.notices.due, now + DISK_EVERY if self._unreadable else math.inf)
@@ -248,13 +254,13 @@ class PendingEvents:
                 self.error = f"delivered events cannot be removed from the disk: {error.strerror}"
 
     def _is_stirred(self) -> bool:
-        stored = self._outbox is not None and self._outbox.queued > 0 and not self._unreadable
-        ending = self.closing_at is not None and not self._to_disk()
-        return bool(self._woken or stored or (self._direct and self._memory) or ending)
+        return bool(self._woken or self._has_stored() or (self._direct and self._memory) or self._is_finished())
 
-    def _to_disk(self) -> bool:
-        """Whether closing should wait for events on their way to the disk."""
-        return bool(self._moving or (self._memory and not self._direct))
+    def _is_finished(self) -> bool:
+        return self.closing_at is not None and not (self._memory or self._moving or self._has_stored())
+
+    def _has_stored(self) -> bool:
+        return self._outbox is not None and self._outbox.queued > 0 and not self._unreadable
 
     def _drop_surplus(self) -> None:
         before = self._lost

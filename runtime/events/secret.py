@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from ..errors import InputError
+from ..core.errors import InputError
 
 
 def read_secret(where: str) -> str:

@@ -21,7 +21,7 @@ from contextlib import suppress
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from ..errors import InputError
+from ..core.errors import InputError
 from .channel import ReceiverGoneError, RefusedError, UndeliveredError
 from .event import OutgoingEvent
 

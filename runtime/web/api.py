@@ -13,16 +13,16 @@ import numpy as np
 from fastapi import APIRouter, Depends, HTTPException, Query, Request, Response
 from fastapi.concurrency import run_in_threadpool
 
-from ..appearance import Match
-from ..enroll import Verdict
-from ..errors import InputError
-from ..forgetting import Forgotten
-from ..guide import Guidance
-from ..image import decode_image
-from ..person import Person
-from .bodies import Credentials, Known, Logged, Merged, Renamed, Seen, SignIn, StoredSample
-from .guard import Access
-from .service_protocol import CameraHealth, Health, Service, Setting
+from ..core.errors import InputError
+from ..enrollment.enroll import Verdict
+from ..enrollment.guidance import Guidance
+from ..gallery.match import Match
+from ..gallery.people import Person
+from ..service.console_protocol import CameraHealth, CameraService, Health, Setting
+from ..service.erasure import Forgotten
+from ..vision.image import decode_image
+from .access import Access
+from .schemas import Credentials, Known, Logged, Merged, Renamed, Seen, SignIn, StoredSample
 
 MOST_PIXELS = 50_000_000  # of an uploaded photo: 150 MB while it is looked at, one at a time
 PNG: dict[int | str, dict[str, Any]] = {200: {"content": {"image/png": {}}}}
@@ -31,8 +31,8 @@ ABSENT: dict[int | str, dict[str, Any]] = {404: {"description": "no such thing (
 router = APIRouter(prefix="/v1", responses={401: {"description": "not signed in"}})
 
 
-def service_of(request: Request) -> Service:
-    service: Service = request.app.state.service
+def service_of(request: Request) -> CameraService:
+    service: CameraService = request.app.state.service
     return service
 
 
@@ -41,7 +41,7 @@ def access_of(request: Request) -> Access:
     return access
 
 
-Served = Annotated[Service, Depends(service_of)]
+Served = Annotated[CameraService, Depends(service_of)]
 Door = Annotated[Access, Depends(access_of)]
 
 
@@ -229,7 +229,7 @@ def change(service: Served, values: Mapping[str, bool | int | float | str]) -> S
     return service.settings()
 
 
-def camera_of(service: Service, name: str) -> CameraHealth:
+def camera_of(service: CameraService, name: str) -> CameraHealth:
     try:
         return service.cameras[name]
     except KeyError:
@@ -243,7 +243,7 @@ def logged(event: Mapping[str, Any]) -> Logged:
     return Logged(**{**said, "match": Match(**match) if match else None, "box": tuple(event["box"])})
 
 
-def _person(service: Service, id: str) -> Person:
+def _person(service: CameraService, id: str) -> Person:
     try:
         found = service.gallery.person(id)
     except InputError:

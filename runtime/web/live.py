@@ -17,11 +17,11 @@ from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
-from ..scheduler import Frame
-from ..watch import Present
+from ..inference.scheduler import Frame
+from ..service.console_protocol import CameraService
+from ..tracking.watcher import VisibleFace
+from .access import Access
 from .api import ABSENT, Served, camera_of
-from .guard import Access
-from .service_protocol import Service
 
 WIDEST = 1280  # pixels of a picture on the page
 QUALITY = 80  # of its JPEG
@@ -77,7 +77,7 @@ async def live(socket: WebSocket, name: str) -> None:
     """For each text that comes, the next picture: JSON with who is in it, then its JPEG. When none comes for two
     seconds, JSON alone, with ``fresh`` false. So a slow page gets fewer pictures, never older ones."""
     state = socket.app.state
-    service: Service = state.service
+    service: CameraService = state.service
     access: Access = state.access
     if name not in service.cameras or state.viewers >= VIEWERS:
         await socket.close(1013 if name in service.cameras else 1008)
@@ -109,7 +109,7 @@ async def live(socket: WebSocket, name: str) -> None:
         state.viewers -= 1
 
 
-def _inside(one: Present) -> bool:
+def _inside(one: VisibleFace) -> bool:
     """A face that walked out of the picture is followed for a moment: its box, cut at the edge, is empty."""
     x1, y1, x2, y2 = one.box
     return x1 < x2 and y1 < y2

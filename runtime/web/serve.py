@@ -20,12 +20,12 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import FileResponse, PlainTextResponse
 from fastapi.staticfiles import StaticFiles
 
-from ..errors import InputError, RkfaceError
+from ..core.errors import InputError, RkfaceError
+from ..service.console_protocol import CameraService
 from . import api, live
+from .access import LOOPBACK, Access, Guard
 from .connection import Connection, Entrance
-from .guard import LOOPBACK, Access, Guard
 from .password import Passwords, read_password, read_token
-from .service_protocol import Service
 
 STATIC = Path(__file__).parent / "static"
 CONNECTIONS = 64
@@ -35,7 +35,7 @@ STARTS = 30.0  # seconds
 log = getLogger("rkface.web")
 
 
-def console(service: Service, access: Access) -> FastAPI:
+def console(service: CameraService, access: Access) -> FastAPI:
     """The application: the page at ``/``, the interface under ``/v1``, its description at ``/v1/openapi.json``."""
     app = FastAPI(
         title="rkface",
@@ -75,7 +75,7 @@ def console(service: Service, access: Access) -> FastAPI:
 
 @contextmanager
 def serve(
-    service: Service,
+    service: CameraService,
     host: str = "127.0.0.1",
     port: int = 8080,
     *,

@@ -39,13 +39,14 @@ from rkface.convert.quantize import Job, quantize
 from rkface.convert.recipe import NORMAL, TUNED, Recipe
 from rkface.convert.simplify import fix, simplify
 from rkface.convert.tune import tune
-from rkface.runtime.align import align
-from rkface.runtime.backends.reference import ReferenceBackend, open_detector, open_reference
-from rkface.runtime.bundle import Input
-from rkface.runtime.detect import Detector
-from rkface.runtime.embed import Embedder
-from rkface.runtime.faces import Faces
-from rkface.runtime.quality import measure
+from rkface.runtime.backends.reference import ReferenceBackend, open_reference
+from rkface.runtime.core.bundle import Input
+from rkface.runtime.core.faces import Faces
+from rkface.runtime.vision.align import align
+from rkface.runtime.vision.bare_onnx import open_detector
+from rkface.runtime.vision.detect import Detector
+from rkface.runtime.vision.embed import Embedder
+from rkface.runtime.vision.quality import measure
 
 DEMO = Path(__file__).resolve().parents[2] / "convert/demo/recognizer.onnx"
 PEOPLE, SHOTS, JUDGES = 150, 2, 30  # of a seed, rendered

@@ -84,9 +84,9 @@ def prepare(work: Path, count: int) -> dict[str, float]:
     from rkface.convert.demo.models import export_iresnet50
     from rkface.convert.demo.render import CALIBRATE, write_photos
     from rkface.convert.tune import tune
-    from rkface.runtime.backends.reference import open_detector
-    from rkface.runtime.bundle import Input
-    from rkface.runtime.detect import Detector
+    from rkface.runtime.core.bundle import Input
+    from rkface.runtime.vision.bare_onnx import open_detector
+    from rkface.runtime.vision.detect import Detector
 
     print("  exporting IResNet-50, rendering photos …", file=sys.stderr, flush=True)
     # The first to load the libraries from the disk would pay for both.
@@ -152,7 +152,7 @@ def rkface(work: Path, count: int) -> dict[str, float]:
     from rkface.convert.quantize import Job, quantize
     from rkface.convert.simplify import fix, prove_same, simplify
     from rkface.convert.trial import PROOF
-    from rkface.runtime.bundle import contract
+    from rkface.runtime.core.bundle import contract
 
     start = time.perf_counter()
     model = fix(work / "r50.onnx", "recognizer")

@@ -25,12 +25,12 @@ from operator import itemgetter
 
 import numpy as np
 
-from rkface.runtime import detect, embed
 from rkface.runtime.backends import Quantized, Raw
-from rkface.runtime.bundle import Input, Manifest, Model, Output, Source, Thresholds
-from rkface.runtime.pipeline import Pipeline
-from rkface.runtime.progress import stage
-from rkface.runtime.scheduler import Frame, Scheduler
+from rkface.runtime.core.bundle import Input, Manifest, Model, Output, Source, Thresholds
+from rkface.runtime.core.progress import stage
+from rkface.runtime.inference.pipeline import Pipeline
+from rkface.runtime.inference.scheduler import Frame, Scheduler
+from rkface.runtime.vision import detect, embed
 
 SIDE = 640
 FACE = 64  # pixels of the detector's input, so 192 of the frame

@@ -21,7 +21,7 @@ from rkface.convert.catalog import DEMO
 from rkface.convert.cost import estimate, layers
 from rkface.convert.simplify import fix, simplify
 from rkface.convert.targets import TARGETS
-from rkface.runtime.errors import ModelError
+from rkface.runtime.core.errors import ModelError
 
 BUILD = """
 import sys

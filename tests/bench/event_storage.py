@@ -21,7 +21,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "runtime"))
 from events.world import event
 
 from rkface.runtime.events import Outbox, encode
-from rkface.runtime.machine import read_machine
+from rkface.runtime.inference.machine import read_machine
 
 SINGLE_EVENTS = 300  # that are stored, delivered and deleted one by one
 BACKLOG = 5000  # events that wait, stored one by one

@@ -20,7 +20,7 @@ from events.world import event
 
 from rkface.boards.twin.ingredients import MissingError, unpacked
 from rkface.runtime.events import Broker, Delivery, Mqtt, Outbox, Webhook
-from rkface.runtime.machine import read_machine
+from rkface.runtime.inference.machine import read_machine
 
 EVENTS = 500
 ROUNDS = 5

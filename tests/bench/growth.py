@@ -27,10 +27,10 @@ from peers_worker import Clock
 from scenes import material, portraits, scene
 
 from rkface.convert.plot import COLORS, text
-from rkface.runtime.backends.reference import open_detector
-from rkface.runtime.detect import Detector
-from rkface.runtime.pipeline import Pipeline
-from rkface.runtime.progress import stage
+from rkface.runtime.core.progress import stage
+from rkface.runtime.inference.pipeline import Pipeline
+from rkface.runtime.vision.bare_onnx import open_detector
+from rkface.runtime.vision.detect import Detector
 
 COUNTS = (0, 1, 2, 5, 10, 20, 30, 40, 50, 60, 72)
 GRID = (6, 12, 0.15)

@@ -21,8 +21,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from rkface.runtime.embed import unit
-from rkface.runtime.search import build
+from rkface.runtime.gallery.search import build
+from rkface.runtime.vision.embed import unit
 
 SAMPLES = (1_000, 10_000, 20_000, 30_000, 40_000, 49_000, 60_000, 80_000, 100_000)
 CAMERAS = (1, 2, 3, 4, 6, 8)

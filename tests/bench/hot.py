@@ -19,11 +19,11 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from rkface.runtime.align import TEMPLATE, align
 from rkface.runtime.backends.reference import Tensor
-from rkface.runtime.bundle import Input, Output
-from rkface.runtime.detect import MEAN, STD, STRIDES, Canvas, Detector, decode, levels, suppress
-from rkface.runtime.embed import unit
+from rkface.runtime.core.bundle import Input, Output
+from rkface.runtime.vision.align import TEMPLATE, align
+from rkface.runtime.vision.detect import MEAN, STD, STRIDES, Canvas, Detector, decode, levels, suppress
+from rkface.runtime.vision.embed import unit
 
 SIDE = 640
 RESOLUTIONS = ((640, 480), (1280, 720), (1920, 1080), (3840, 2160))

@@ -29,10 +29,10 @@ from rkface.convert.demo.background import background
 from rkface.convert.mosaic import mosaics
 from rkface.convert.prove import compare_faces, match
 from rkface.convert.simplify import fix, simplify
-from rkface.runtime.backends.reference import open_detector
-from rkface.runtime.detect import Detector
-from rkface.runtime.faces import Faces
-from rkface.runtime.progress import Stage, stage
+from rkface.runtime.core.faces import Faces
+from rkface.runtime.core.progress import Stage, stage
+from rkface.runtime.vision.bare_onnx import open_detector
+from rkface.runtime.vision.detect import Detector
 
 CAMERA = (1920, 1080)
 WHOLE = (640, 640)

@@ -13,8 +13,8 @@ import psutil
 from rknnlite.api import RKNNLite
 
 from rkface.runtime.backends.npu import open_npu
-from rkface.runtime.bundle import read_bundle
-from rkface.runtime.golden import read_golden
+from rkface.runtime.core.bundle import read_bundle
+from rkface.runtime.inference.golden import read_golden
 
 RUNS = 600
 

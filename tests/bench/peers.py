@@ -31,13 +31,13 @@ from peers_compare import Agreement, Ratio, Times, agreement, lowest_cosine, rat
 from peers_report import markdown
 from scenes import GRIDS, Material, fitting_scene, material, portraits
 
-from rkface.runtime.align import align
-from rkface.runtime.backends.reference import open_detector
-from rkface.runtime.bundle import sha256
-from rkface.runtime.detect import Detector
-from rkface.runtime.errors import RkfaceError
-from rkface.runtime.machine import read_clocks, read_machine
-from rkface.runtime.progress import stage
+from rkface.runtime.core.bundle import sha256
+from rkface.runtime.core.errors import RkfaceError
+from rkface.runtime.core.progress import stage
+from rkface.runtime.inference.machine import read_clocks, read_machine
+from rkface.runtime.vision.align import align
+from rkface.runtime.vision.bare_onnx import open_detector
+from rkface.runtime.vision.detect import Detector
 
 HERE = Path(__file__).resolve().parent
 OURS, THEIRS = "peers_rkface.py", "peers_insightface.py"

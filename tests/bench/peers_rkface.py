@@ -12,10 +12,11 @@ from unittest.mock import patch
 import numpy as np
 from peers_worker import Answer, Clock, Side, serve
 
-from rkface.runtime import detect
-from rkface.runtime.backends.reference import ReferenceBackend, open_detector, open_recognizer
-from rkface.runtime.bundle import Input, Manifest, Model, Output, Source, Thresholds
-from rkface.runtime.pipeline import Pipeline
+from rkface.runtime.backends.reference import ReferenceBackend
+from rkface.runtime.core.bundle import Input, Manifest, Model, Output, Source, Thresholds
+from rkface.runtime.inference.pipeline import Pipeline
+from rkface.runtime.vision import detect
+from rkface.runtime.vision.bare_onnx import open_detector, open_recognizer
 
 PACKAGES = ("onnxruntime", "numpy", "opencv-python")
 STAGES = ("letterbox", "tensor", "inference", "decode", "nms", "align", "embed", "rest")

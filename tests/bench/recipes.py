@@ -28,7 +28,7 @@ from rkface.convert.prove import compare_embeddings, compare_faces
 from rkface.convert.recipe import RECIPES
 from rkface.convert.targets import find_target
 from rkface.convert.trial import Trial, faces_of, inspect, run_reference
-from rkface.runtime.bundle import ROLES
+from rkface.runtime.core.bundle import ROLES
 
 
 def main() -> int:

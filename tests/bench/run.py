@@ -29,18 +29,19 @@ import numpy as np
 from hot import INPUT, OUTPUTS, answers
 from numpy.typing import NDArray
 
-from rkface.runtime import embed, service
-from rkface.runtime.bundle import Input, Manifest, Model, Output, Source, Thresholds
-from rkface.runtime.camera import Camera
-from rkface.runtime.gallery import Gallery
-from rkface.runtime.opening import detect_doubtful
-from rkface.runtime.person import Sample, embedding_identity
-from rkface.runtime.pipeline import open_bundle
-from rkface.runtime.progress import stage
-from rkface.runtime.scheduler import Scheduler
-from rkface.runtime.settings import DAY, CameraSettings, Events, Keep, Settings
-from rkface.runtime.status import resident
-from rkface.runtime.view import View
+from rkface.runtime.cameras.camera import Camera
+from rkface.runtime.core.bundle import Input, Manifest, Model, Output, Source, Thresholds
+from rkface.runtime.core.progress import stage
+from rkface.runtime.gallery.gallery import Gallery
+from rkface.runtime.gallery.people import Sample, embedding_identity
+from rkface.runtime.inference.pipeline import open_bundle
+from rkface.runtime.inference.scheduler import Scheduler
+from rkface.runtime.service import service
+from rkface.runtime.service.camera_worker import CameraWorker
+from rkface.runtime.service.health import resident
+from rkface.runtime.service.settings import DAY, CameraSettings, Events, Keep, Settings
+from rkface.runtime.service.startup import detect_doubtful
+from rkface.runtime.vision import embed
 
 PEOPLE, DIMENSIONS, WIDTH, HEIGHT = 1000, 512, 640, 360
 NOBODY, KNOWN, STRANGER = 0, 90, 160  # gray level of the picture: who the stand-ins say is there
@@ -143,15 +144,15 @@ def day(hours: float, folder: Path, cameras: int = 1) -> list[dict[str, float]]:
             }
         )
 
-    def opened(name: str) -> View:
+    def opened(name: str) -> CameraWorker:
         told = note if name == names[0] else lambda hour: None
         day = Day(round(hours * 60), told)
-        return View(Camera(name, lambda _: day, name=name, live=False), every=True)
+        return CameraWorker(Camera(name, lambda _: day, name=name, live=False), every=True)
 
     views = {name: opened(name) for name in names}
     running = service.Service(
         settings,
-        open_view=lambda name, _: views[name],
+        open_camera_worker=lambda name, _: views[name],
         open_scheduler=lambda _: Scheduler(
             manifest, lambda role, core: detector if role == "detector" else recognizer, 1, detect_doubtful
         ),
@@ -167,9 +168,9 @@ def day(hours: float, folder: Path, cameras: int = 1) -> list[dict[str, float]]:
 
 
 RUN = (
-    "import sys; from rkface.runtime import cli, run_command;"
-    "cli.entry_points = lambda group: [type('E', (), {'name': 'run', 'load': lambda: run_command.run})];"
-    "sys.exit(cli.main(['run', *sys.argv[1:]]))"
+    "import sys; from rkface.runtime.cli import main, run;"
+    "main.entry_points = lambda group: [type('E', (), {'name': 'run', 'load': lambda: run.run})];"
+    "sys.exit(main.main(['run', *sys.argv[1:]]))"
 )
 
 

@@ -13,8 +13,8 @@ import numpy as np
 from rkface.convert.catalog import DEMO
 from rkface.convert.demo.background import background
 from rkface.convert.demo.render import BYSTANDERS, render_scene
-from rkface.runtime.detect import Detector
-from rkface.runtime.image import find_images, read_image
+from rkface.runtime.vision.detect import Detector
+from rkface.runtime.vision.image import find_images, read_image
 
 SHARED = Path(os.environ.get("RKFACE_SHARED") or Path(__file__).resolve().parents[3] / "shared")
 ROOM = 2.0  # a portrait's side, in heights of its face: as far as hair and shoulders

@@ -31,12 +31,13 @@ if "avx512f" in Path("/proc/cpuinfo").read_text(encoding="ascii"):
     os.environ.setdefault("OPENBLAS_CORETYPE", "SkylakeX")
 sys.path.append(str(FAISS))
 
-import faiss  # noqa: E402
-import numpy as np  # noqa: E402
+import faiss
+import numpy as np
 
-from rkface.runtime.gallery import Gallery, Sample  # noqa: E402
-from rkface.runtime.gallery_copies import forget  # noqa: E402
-from rkface.runtime.search import build  # noqa: E402
+from rkface.runtime.gallery.backup import forget
+from rkface.runtime.gallery.gallery import Gallery
+from rkface.runtime.gallery.people import Sample
+from rkface.runtime.gallery.search import build
 
 
 def unit(vectors: np.ndarray) -> np.ndarray:

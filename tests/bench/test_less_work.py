@@ -12,9 +12,9 @@ from less_work import CAMERA, FACES, against, crowd, framed
 from scenes import DEMO, Material, portraits
 
 from rkface.convert.prove import match
-from rkface.runtime.backends.reference import open_detector
-from rkface.runtime.detect import Detector
-from rkface.runtime.faces import Faces
+from rkface.runtime.core.faces import Faces
+from rkface.runtime.vision.bare_onnx import open_detector
+from rkface.runtime.vision.detect import Detector
 
 
 def faces(*boxes):

@@ -12,8 +12,8 @@ from peers import OURS, Side
 from peers_compare import agreement, lowest_cosine, ratio, times
 from scenes import DEMO, GRIDS, Material, fitting_scene, portraits
 
-from rkface.runtime.backends.reference import open_detector
-from rkface.runtime.detect import Detector
+from rkface.runtime.vision.bare_onnx import open_detector
+from rkface.runtime.vision.detect import Detector
 
 
 def answer(boxes, embeddings):

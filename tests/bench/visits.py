@@ -16,15 +16,15 @@ from numpy.typing import NDArray
 
 from rkface.convert.demo.camera import DemoCamera
 from rkface.convert.demo.unconverted import THRESHOLDS, open_demo
-from rkface.runtime.appearance import Match
-from rkface.runtime.embed import unit
-from rkface.runtime.pipeline import Pipeline
-from rkface.runtime.progress import stage
-from rkface.runtime.scheduler import Frame
-from rkface.runtime.visit import Rules, fuse
-from rkface.runtime.watch import Watcher, detecting, watch
+from rkface.runtime.core.progress import stage
+from rkface.runtime.gallery.match import Match
+from rkface.runtime.inference.pipeline import Pipeline
+from rkface.runtime.inference.scheduler import Frame
+from rkface.runtime.tracking.visit import RecognitionRules, fuse
+from rkface.runtime.tracking.watcher import Watcher, detecting, watch
+from rkface.runtime.vision.embed import unit
 
-RULES = Rules.of(THRESHOLDS)
+RULES = RecognitionRules.of(THRESHOLDS)
 
 
 def enroll(pipeline: Pipeline, camera: DemoCamera, name: str) -> NDArray[np.float32]:

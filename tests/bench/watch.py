@@ -19,16 +19,16 @@ import numpy as np
 from hot import INPUT, OUTPUTS, Answers, answers
 from numpy.typing import NDArray
 
-from rkface.runtime import embed
-from rkface.runtime.appearance import Match
-from rkface.runtime.bundle import Input, Manifest, Model, Output, Source, Thresholds
-from rkface.runtime.faces import Faces
-from rkface.runtime.pipeline import Pipeline
-from rkface.runtime.progress import stage
-from rkface.runtime.scheduler import Frame
-from rkface.runtime.track import Tracker
-from rkface.runtime.visit import Rules
-from rkface.runtime.watch import Watcher
+from rkface.runtime.core.bundle import Input, Manifest, Model, Output, Source, Thresholds
+from rkface.runtime.core.faces import Faces
+from rkface.runtime.core.progress import stage
+from rkface.runtime.gallery.match import Match
+from rkface.runtime.inference.pipeline import Pipeline
+from rkface.runtime.inference.scheduler import Frame
+from rkface.runtime.tracking.track import Tracker
+from rkface.runtime.tracking.visit import RecognitionRules
+from rkface.runtime.tracking.watcher import Watcher
+from rkface.runtime.vision import embed
 
 PEOPLE, DIMENSIONS = 1000, 512
 
@@ -74,7 +74,7 @@ def measure(width: int, height: int, count: int, seconds: float, rate: float) ->
             for row, few in zip(cosines, best, strict=True)
         ]
 
-    rules = Rules.of(manifest.thresholds)
+    rules = RecognitionRules.of(manifest.thresholds)
     watcher = Watcher("bench", pipeline, search, rules)
     image = random.integers(0, 256, (height, width, 3), np.uint8)
     taken = []

@@ -15,7 +15,7 @@ import pytest
 
 from rkface.boards import cargo, deploy
 from rkface.boards.twin.ingredients import MissingError
-from rkface.runtime.bundle import SUMS, Input, Manifest, Model, Output, Source, Thresholds
+from rkface.runtime.core.bundle import SUMS, Input, Manifest, Model, Output, Source, Thresholds
 
 from . import sshd
 

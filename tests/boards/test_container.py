@@ -10,8 +10,8 @@ import yaml
 
 from rkface.boards.doctor import doctor
 from rkface.boards.wheel import SERVICE
-from rkface.runtime import config
-from rkface.runtime.run_command import run
+from rkface.runtime.cli.run import run
+from rkface.runtime.service import config
 
 BOARDS = Path(__file__).resolve().parents[2] / "boards"
 

@@ -16,7 +16,7 @@ from rkface.boards.examine import examine
 from rkface.boards.onboard import StepError
 from rkface.boards.probe import Probe
 from rkface.boards.session import Session
-from rkface.runtime.errors import InputError, WorkError
+from rkface.runtime.core.errors import InputError, WorkError
 
 from .conftest import make_bundle, stand_in_wheel, wait_for
 from .sshd import WAIT

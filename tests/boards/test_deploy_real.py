@@ -10,7 +10,7 @@ import pytest
 
 from rkface.boards.deploy import deploy
 from rkface.boards.wheel import fetch_wheels, requirements
-from rkface.runtime.errors import WorkError
+from rkface.runtime.core.errors import WorkError
 
 ROOT = Path(__file__).resolve().parents[2]
 CONVERTED = ROOT / "build/rk3588"  # what `make convert` leaves

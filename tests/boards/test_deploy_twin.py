@@ -12,8 +12,8 @@ from rkface.boards.profile import find_profile
 from rkface.boards.twin.board import build
 from rkface.boards.twin.ingredients import MissingError, gather
 from rkface.boards.wheel import fetch_wheels, requirements
-from rkface.runtime.bundle import read_bundle
-from rkface.runtime.errors import WorkError
+from rkface.runtime.core.bundle import read_bundle
+from rkface.runtime.core.errors import WorkError
 
 ROOT = Path(__file__).resolve().parents[2]
 CONVERTED = ROOT / "build/rk3588"  # what `make convert` leaves

@@ -15,7 +15,7 @@ from rkface.boards.doctor import doctor, mend
 from rkface.boards.examine import examine
 from rkface.boards.probe import Probe
 from rkface.boards.report import FAIL, OK, WARN, Repair, from_json, render
-from rkface.runtime.errors import InputError, WorkError
+from rkface.runtime.core.errors import InputError, WorkError
 
 FIXTURES = Path(__file__).with_name("fixtures")
 SHELL = ["sh", "-c"]  # runs its last argument in a shell here, as ssh does there

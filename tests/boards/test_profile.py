@@ -6,7 +6,7 @@ import pytest
 
 from rkface.boards.profile import find_profile, match_profile, profiles, read_profile, table
 from rkface.convert.targets import TARGETS
-from rkface.runtime.errors import InputError
+from rkface.runtime.core.errors import InputError
 
 ASKED = {
     "rock-5b", "rock-5a", "rock-5c", "orange-pi-5", "orange-pi-5-plus", "orange-pi-5-max", "nanopc-t6", "khadas-edge2",

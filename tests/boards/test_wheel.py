@@ -13,7 +13,7 @@ from rkface.boards import prepare, remote, session
 from rkface.boards.checks_npu import AARCH64
 from rkface.boards.session import unreachable
 from rkface.boards.wheel import SERVICE, build_runtime_wheel, fetch_wheels, pin, requirements
-from rkface.runtime.errors import InputError, WorkError
+from rkface.runtime.core.errors import InputError, WorkError
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -54,7 +54,7 @@ def test_it_installs_and_its_commands_load_without_the_rest_of_rkface(wheel, tmp
     subprocess.run([*pip, "--disable-pip-version-check", "--target", tmp_path, wheel], check=True)
     code = (
         f"import sys; sys.path.insert(0, {str(tmp_path)!r})\n"
-        "from rkface.runtime.cli import main\n"
+        "from rkface.runtime.cli.main import main\n"
         "try: main(['--help'])\n"
         "except SystemExit: pass\n"
         "import rkface.boards.agent, rkface.boards.profile; rkface.boards.profile.profiles()"

@@ -11,9 +11,9 @@ import pytest
 from rkface.calibration.collect import Candidate
 from rkface.calibration.dataset import Provenance, write_set
 from rkface.calibration.look import look_of
-from rkface.runtime.align import TEMPLATE
-from rkface.runtime.faces import Faces
-from rkface.runtime.quality import Quality
+from rkface.runtime.core.faces import Faces
+from rkface.runtime.vision.align import TEMPLATE
+from rkface.runtime.vision.quality import Quality
 
 EYES = 35.2  # px between the eyes in a 112×112 crop
 

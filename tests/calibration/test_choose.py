@@ -19,10 +19,10 @@ from rkface.calibration.choose import (
 )
 from rkface.calibration.collect import Collection, Skipped, collect
 from rkface.calibration.spread import PERSON, UNCLEAR
-from rkface.runtime.backends.reference import open_detector
-from rkface.runtime.detect import Detector
-from rkface.runtime.errors import InputError
-from rkface.runtime.image import find_images, read_image
+from rkface.runtime.core.errors import InputError
+from rkface.runtime.vision.bare_onnx import open_detector
+from rkface.runtime.vision.detect import Detector
+from rkface.runtime.vision.image import find_images, read_image
 
 
 def names(faces):

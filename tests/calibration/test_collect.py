@@ -3,9 +3,9 @@ import numpy as np
 import pytest
 
 from rkface.calibration.collect import collect
-from rkface.runtime.align import TEMPLATE
-from rkface.runtime.errors import InputError
-from rkface.runtime.quality import measure, pose_of, sharpness_of
+from rkface.runtime.core.errors import InputError
+from rkface.runtime.vision.align import TEMPLATE
+from rkface.runtime.vision.quality import measure, pose_of, sharpness_of
 
 
 def facts(candidate):

@@ -6,12 +6,12 @@ import pytest
 onnx = pytest.importorskip("onnx")
 pytest.importorskip("rknn.api", reason="rknn-toolkit2 is not installed")
 
-import cv2  # noqa: E402
-from onnx import TensorProto, helper, numpy_helper  # noqa: E402
+import cv2
+from onnx import TensorProto, helper, numpy_helper
 
-from rkface.calibration.dataset import Provenance, write_set  # noqa: E402
-from rkface.convert.quantize import Job, quantize  # noqa: E402
-from rkface.runtime.bundle import Input  # noqa: E402
+from rkface.calibration.dataset import Provenance, write_set
+from rkface.convert.quantize import Job, quantize
+from rkface.runtime.core.bundle import Input
 
 RAW = Input("input", 112, 112, (0.0,) * 3, (1.0,) * 3)
 

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 from rkface.calibration.dataset import read_set
-from rkface.runtime.backends.reference import open_detector, open_recognizer
-from rkface.runtime.bundle import SUMS, Manifest, Model, Output, Source, Thresholds, files
-from rkface.runtime.cli import main
-from rkface.runtime.image import find_images
+from rkface.runtime.cli.main import main
+from rkface.runtime.core.bundle import SUMS, Manifest, Model, Output, Source, Thresholds, files
+from rkface.runtime.vision.bare_onnx import open_detector, open_recognizer
+from rkface.runtime.vision.image import find_images
 
 MODEL, ARCFACE = "models/scrfd_500m_kps.onnx", "models/mobilefacenet_128.onnx"
 

@@ -10,9 +10,9 @@ import pytest
 from rkface.calibration import dataset
 from rkface.calibration.contact import CAPTION, GAP, TITLE
 from rkface.calibration.dataset import check_out, read_set
-from rkface.runtime.detect import letterbox
-from rkface.runtime.errors import InputError, WorkError
-from rkface.runtime.image import read_image
+from rkface.runtime.core.errors import InputError, WorkError
+from rkface.runtime.vision.detect import letterbox
+from rkface.runtime.vision.image import read_image
 
 
 def content(folder):

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from rkface.calibration.look import HEAD, angles, look_of
-from rkface.runtime.align import TEMPLATE
+from rkface.runtime.vision.align import TEMPLATE
 
 
 def turned(yaw, pitch, roll, scale=50.0, shift=(300, 200)):

@@ -5,12 +5,12 @@ import pytest
 
 onnx = pytest.importorskip("onnx")
 
-from onnx import TensorProto, helper, numpy_helper  # noqa: E402
+from onnx import TensorProto, helper, numpy_helper
 
-from rkface.runtime.backends.reference import open_detector, open_recognizer  # noqa: E402
-from rkface.runtime.detect import Detector  # noqa: E402
-from rkface.runtime.embed import Embedder  # noqa: E402
-from rkface.runtime.errors import InputError, ModelError  # noqa: E402
+from rkface.runtime.core.errors import InputError, ModelError
+from rkface.runtime.vision.bare_onnx import open_detector, open_recognizer
+from rkface.runtime.vision.detect import Detector
+from rkface.runtime.vision.embed import Embedder
 
 IMAGE = [1, 3, "height", "width"]
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import cv2
 import pytest
 
-RKFACE = [sys.executable, "-m", "rkface.runtime.cli"]
+RKFACE = [sys.executable, "-m", "rkface.runtime.cli.main"]
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ import pytest
 
 from rkface.convert.acquire import acquire, own_sources, pack_sources
 from rkface.convert.catalog import INSIGHTFACE, RESEARCH, KnownModel, Pack, find_pack
-from rkface.runtime.errors import InputError, WorkError
+from rkface.runtime.core.errors import InputError, WorkError
 
 DETECTOR, RECOGNIZER = b"detector" * 40_000, b"recognizer" * 40_000
 

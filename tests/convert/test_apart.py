@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from rkface.convert.apart import apart
-from rkface.runtime.errors import WorkError
+from rkface.runtime.core.errors import WorkError
 
 WORK = """
 import os, signal

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from rkface.convert.binfile import read_bin
-from rkface.runtime.errors import InputError
+from rkface.runtime.core.errors import InputError
 
 IMAGES = [bytes([0xFF, 0xD8, number]) * (200 * number + 1) for number in range(4)]  # short and long ones: two opcodes
 SAME = [True, False]

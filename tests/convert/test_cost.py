@@ -11,7 +11,7 @@ from onnx import TensorProto, helper, numpy_helper
 from rkface.convert.catalog import DEMO
 from rkface.convert.cost import Kernel, Tensor, estimate, layers, layers_of
 from rkface.convert.targets import TARGETS
-from rkface.runtime.errors import ModelError
+from rkface.runtime.core.errors import ModelError
 
 RK3588 = TARGETS["rk3588"]
 

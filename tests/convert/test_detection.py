@@ -16,8 +16,8 @@ from rkface.convert.detection import (
     remarks,
 )
 from rkface.convert.mosaic import TILES, mosaics
-from rkface.runtime.bundle import Input, Output
-from rkface.runtime.detect import MEAN, STD, STRIDES, Detector, levels
+from rkface.runtime.core.bundle import Input, Output
+from rkface.runtime.vision.detect import MEAN, STD, STRIDES, Detector, levels
 
 from .test_prove import faces
 

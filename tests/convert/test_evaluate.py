@@ -14,8 +14,8 @@ import pytest
 
 from rkface.convert.bundle import write_bundle
 from rkface.convert.evaluate import evaluate
-from rkface.runtime.bundle import MANIFEST, SUMS, files, read_bundle, sha256
-from rkface.runtime.errors import InputError, WorkError
+from rkface.runtime.core.bundle import MANIFEST, SUMS, files, read_bundle, sha256
+from rkface.runtime.core.errors import InputError, WorkError
 
 
 def run(*arguments):

@@ -8,8 +8,8 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from rkface.convert.hybrid import ends
-from rkface.runtime.bundle import Input
-from rkface.runtime.errors import WorkError
+from rkface.runtime.core.bundle import Input
+from rkface.runtime.core.errors import WorkError
 
 from .conftest import calibration
 

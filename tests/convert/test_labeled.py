@@ -12,11 +12,12 @@ from rkface.convert.catalog import DEMO
 from rkface.convert.demo.render import EVALUATE, write_photos
 from rkface.convert.evaluation import cosines_of, faces_of, questions
 from rkface.convert.labeled import Finder, all_pairs, from_bin, from_pairs, from_people
-from rkface.runtime.backends.reference import open_detector, open_reference
-from rkface.runtime.bundle import Input
-from rkface.runtime.detect import Detector
-from rkface.runtime.embed import MEAN, STD
-from rkface.runtime.errors import InputError
+from rkface.runtime.backends.reference import open_reference
+from rkface.runtime.core.bundle import Input
+from rkface.runtime.core.errors import InputError
+from rkface.runtime.vision.bare_onnx import open_detector
+from rkface.runtime.vision.detect import Detector
+from rkface.runtime.vision.embed import MEAN, STD
 
 
 @pytest.fixture(scope="module")

@@ -17,9 +17,9 @@ from rkface.convert.prove import (
     overlaps,
 )
 from rkface.convert.recipe import Bar
-from rkface.runtime.embed import unit
-from rkface.runtime.errors import ModelError
-from rkface.runtime.faces import Faces
+from rkface.runtime.core.errors import ModelError
+from rkface.runtime.core.faces import Faces
+from rkface.runtime.vision.embed import unit
 
 RANDOM = np.random.default_rng(7)
 

@@ -16,16 +16,16 @@ import pytest
 onnx = pytest.importorskip("onnx")
 pytest.importorskip("rknn.api", reason="rknn-toolkit2 is not installed")
 
-from onnx import TensorProto, helper, numpy_helper  # noqa: E402
+from onnx import TensorProto, helper, numpy_helper
 
-from rkface.convert import quantize as quantizing  # noqa: E402
-from rkface.convert.quantize import Job, quantize  # noqa: E402
-from rkface.convert.targets import TARGETS, find_target  # noqa: E402
-from rkface.runtime.backends.reference import open_reference  # noqa: E402
-from rkface.runtime.bundle import Input  # noqa: E402
-from rkface.runtime.errors import InputError, WorkError  # noqa: E402
+from rkface.convert import quantize as quantizing
+from rkface.convert.quantize import Job, quantize
+from rkface.convert.targets import TARGETS, find_target
+from rkface.runtime.backends.reference import open_reference
+from rkface.runtime.core.bundle import Input
+from rkface.runtime.core.errors import InputError, WorkError
 
-from .conftest import calibration, heed_ctrl_c  # noqa: E402
+from .conftest import calibration, heed_ctrl_c
 
 RAW = Input("input", 32, 32, (0.0,) * 3, (1.0,) * 3)
 
@@ -132,7 +132,7 @@ def test_killed_or_interrupted_leaves_nothing(reds, tmp_path, victim):
     job, _, _, _ = reds
     script = (
         "import sys; from pathlib import Path; from rkface.convert.quantize import Job, quantize\n"
-        "from rkface.runtime.bundle import Input\n"
+        "from rkface.runtime.core.bundle import Input\n"
         f"quantize(Job(onnx=Path({str(job.onnx)!r}), output=Path('out.rknn'), target='rk3588', custom_string='{{}}',"
         f" input=Input('input', 32, 32, (0.,)*3, (1.,)*3), dataset=Path({str(job.dataset)!r})), Path('logs/log.txt'))"
     )

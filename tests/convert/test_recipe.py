@@ -8,7 +8,7 @@ from rkface.convert.cost import Cost
 from rkface.convert.prove import DetectionParity, EmbeddingParity, grade_embeddings, grade_faces
 from rkface.convert.recipe import HYBRIDS, KL, MMSE, NORMAL, PLANS, TUNED, Bar, Grade, search
 from rkface.convert.targets import find_target
-from rkface.runtime.errors import InputError, WorkError
+from rkface.runtime.core.errors import InputError, WorkError
 
 NOTHING_CLEARS = {recipe.name: 0.9 for recipe in PLANS["thorough"].recipes}
 

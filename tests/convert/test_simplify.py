@@ -6,11 +6,11 @@ import pytest
 onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxsim")
 
-from onnx import TensorProto, helper, numpy_helper  # noqa: E402
+from onnx import TensorProto, helper, numpy_helper
 
-from rkface.convert.catalog import DEMO  # noqa: E402
-from rkface.convert.simplify import fix, prove_same, simplify  # noqa: E402
-from rkface.runtime.errors import ModelError, WorkError  # noqa: E402
+from rkface.convert.catalog import DEMO
+from rkface.convert.simplify import fix, prove_same, simplify
+from rkface.runtime.core.errors import ModelError, WorkError
 
 DETECTOR, RECOGNIZER = DEMO / "detector.onnx", DEMO / "recognizer.onnx"
 RANDOM = np.random.default_rng(2)

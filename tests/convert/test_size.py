@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from rkface.convert.size import SMALLEST_FACE, SMALLEST_INPUT, explain, input_for
-from rkface.runtime.cli import main
-from rkface.runtime.detect import letterbox
-from rkface.runtime.errors import InputError
+from rkface.runtime.cli.main import main
+from rkface.runtime.core.errors import InputError
+from rkface.runtime.vision.detect import letterbox
 
 CAMERAS = [(1920, 1080), (1280, 720), (640, 480), (3840, 2160), (1080, 1920), (2592, 1944)]
 

@@ -11,22 +11,22 @@ import pytest
 onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxsim")
 
-from onnx import TensorProto, helper, numpy_helper  # noqa: E402
+from onnx import TensorProto, helper, numpy_helper
 
-from rkface.convert.catalog import SPOOFING  # noqa: E402
-from rkface.convert.prove import LivenessParity, compare_liveness, fault, grade_liveness  # noqa: E402
-from rkface.convert.recipe import Bar  # noqa: E402
-from rkface.convert.simplify import difference, fix, prove_same, simplify  # noqa: E402
-from rkface.convert.spoofing import describe, explain  # noqa: E402
-from rkface.runtime import open_bundle  # noqa: E402
-from rkface.runtime.bundle import read_bundle  # noqa: E402
-from rkface.runtime.cli import main  # noqa: E402
-from rkface.runtime.errors import InputError, ModelError, WorkError  # noqa: E402
-from rkface.runtime.image import read_image  # noqa: E402
-from rkface.runtime.liveness import probabilities  # noqa: E402
+from rkface.convert.catalog import SPOOFING
+from rkface.convert.prove import LivenessParity, compare_liveness, fault, grade_liveness
+from rkface.convert.recipe import Bar
+from rkface.convert.simplify import difference, fix, prove_same, simplify
+from rkface.convert.spoofing import describe, explain
+from rkface.runtime.cli.main import main
+from rkface.runtime.core.bundle import read_bundle
+from rkface.runtime.core.errors import InputError, ModelError, WorkError
+from rkface.runtime.inference.pipeline import open_bundle
+from rkface.runtime.vision.image import read_image
+from rkface.runtime.vision.liveness import probabilities
 
-from .conftest import rkface  # noqa: E402
-from .test_prove import parity  # noqa: E402
+from .conftest import rkface
+from .test_prove import parity
 
 SAID = {"scale": 2.0, "live": 0, "bgr": True}
 

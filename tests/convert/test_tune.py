@@ -14,7 +14,7 @@ from rkface.convert.observe import Observed, observe
 from rkface.convert.quantize import Job, quantize
 from rkface.convert.simplify import difference
 from rkface.convert.tune import correct_bias, round_weights, tune
-from rkface.runtime.bundle import Input
+from rkface.runtime.core.bundle import Input
 
 from .conftest import calibration
 

@@ -12,12 +12,12 @@ import cv2
 import numpy as np
 import pytest
 
-from rkface.runtime import align as alignment
-from rkface.runtime import detect, embed
 from rkface.runtime.backends.reference import open_reference
-from rkface.runtime.bundle import Input, Output
-from rkface.runtime.faces import Faces
-from rkface.runtime.image import read_image
+from rkface.runtime.core.bundle import Input, Output
+from rkface.runtime.core.faces import Faces
+from rkface.runtime.vision import align as alignment
+from rkface.runtime.vision import detect, embed
+from rkface.runtime.vision.image import read_image
 
 HERE = Path(__file__).parent
 RECORD = json.loads((HERE / "insightface.json").read_text(encoding="utf-8"))

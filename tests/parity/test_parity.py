@@ -23,8 +23,8 @@ from rkface.convert.material import Material, Photos, evaluation_of, find, gathe
 from rkface.convert.recipe import PLANS, Bar
 from rkface.convert.targets import find_target
 from rkface.convert.trial import Trial, judge, run_reference, run_trial
-from rkface.runtime.bundle import ROLES
-from rkface.runtime.embed import unit
+from rkface.runtime.core.bundle import ROLES
+from rkface.runtime.vision.embed import unit
 
 EARLIER = Path(__file__).resolve().parents[2] / "build/rk3588.work/cache"  # what `make convert` kept
 

@@ -8,11 +8,11 @@ import cv2
 import numpy as np
 import pytest
 
-from rkface.runtime import detect, embed
-from rkface.runtime.bundle import SUMS, Input, LivenessModel, Manifest, Model, Output, Source, Thresholds, files
+from rkface.runtime.core.bundle import SUMS, Input, LivenessSpec, Manifest, Model, Output, Source, Thresholds, files
+from rkface.runtime.vision import detect, embed
 
 onnx = pytest.importorskip("onnx", reason="the tiny models are made with onnx")
-from onnx import TensorProto, helper, numpy_helper  # noqa: E402
+from onnx import TensorProto, helper, numpy_helper
 
 WIDTH, HEIGHT = 320, 256  # of the detector's input: not square, so that swapped sides show
 CELL = 32
@@ -89,7 +89,7 @@ def make_liveness(path, side=24):
     return outputs
 
 
-def seal(folder):
+def write_sums(folder):
     lines = [f"{hashlib.sha256((folder / name).read_bytes()).hexdigest()}  {name}" for name in files(folder)]
     (folder / SUMS).write_text("\n".join(lines) + "\n")
 
@@ -112,10 +112,10 @@ def write_bundle(folder, detector, recognizer, threshold, liveness=None):
         detector=models[0],
         recognizer=models[1],
         thresholds=Thresholds(0.5, 0.4, threshold),
-        liveness=LivenessModel(**vars(models[2]), scale=2.7, live=1, logits=True, threshold=0.5) if liveness else None,
+        liveness=LivenessSpec(**vars(models[2]), scale=2.7, live=1, logits=True, threshold=0.5) if liveness else None,
     )
     (folder / "manifest.json").write_text(manifest.to_json())
-    seal(folder)
+    write_sums(folder)
 
 
 def make_bundle(folder, liveness=False):

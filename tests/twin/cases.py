@@ -15,16 +15,15 @@ from pathlib import Path
 import numpy as np
 from rknnlite.api import RKNNLite
 
-from rkface.runtime import open_bundle
 from rkface.runtime.backends import Quantized
 from rkface.runtime.backends.npu import open_npu, overheard
-from rkface.runtime.bundle import ROLES, Input, Output, read_bundle
-from rkface.runtime.cli import main
-from rkface.runtime.detect import Detector
-from rkface.runtime.errors import BundleError, DeviceError, InputError, ModelError
-from rkface.runtime.golden import read_golden
-from rkface.runtime.pipeline import Pipeline
-from rkface.runtime.scheduler import Frame, open_scheduler
+from rkface.runtime.cli.main import main
+from rkface.runtime.core.bundle import ROLES, Input, Output, read_bundle
+from rkface.runtime.core.errors import BundleError, DeviceError, InputError, ModelError
+from rkface.runtime.inference.golden import read_golden
+from rkface.runtime.inference.pipeline import Pipeline, open_bundle
+from rkface.runtime.inference.scheduler import Frame, open_scheduler
+from rkface.runtime.vision.detect import Detector
 
 PREFIX = Path(sys.argv[1])
 LIBRARY = PREFIX / "usr/lib/librknnrt.so"

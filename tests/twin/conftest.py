@@ -9,8 +9,7 @@ import pytest
 from rkface.boards.profile import find_profile
 from rkface.boards.twin.board import build, install_runtime
 from rkface.boards.twin.ingredients import MissingError, gather
-from rkface.runtime import detect, embed
-from rkface.runtime.bundle import (
+from rkface.runtime.core.bundle import (
     SUMS,
     Input,
     Manifest,
@@ -22,6 +21,7 @@ from rkface.runtime.bundle import (
     files,
     read_bundle,
 )
+from rkface.runtime.vision import detect, embed
 
 ROOT = Path(__file__).resolve().parents[2]
 SIDE = 320

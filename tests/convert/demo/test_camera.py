@@ -10,18 +10,18 @@ import pytest
 from rkface.convert.demo import camera as demo
 from rkface.convert.demo.camera import DemoCamera, main, stream
 from rkface.convert.demo.unconverted import THRESHOLDS, open_demo
-from rkface.runtime.appearance import Match
-from rkface.runtime.camera import Camera
-from rkface.runtime.errors import InputError
-from rkface.runtime.scheduler import Frame
-from rkface.runtime.streams import Pipe
-from rkface.runtime.visit import Rules
-from rkface.runtime.watch import Watcher, detecting, watch
+from rkface.runtime.cameras.camera import Camera
+from rkface.runtime.cameras.sources import Pipe
+from rkface.runtime.core.errors import InputError
+from rkface.runtime.gallery.match import Match
+from rkface.runtime.inference.scheduler import Frame
+from rkface.runtime.tracking.visit import RecognitionRules
+from rkface.runtime.tracking.watcher import Watcher, detecting, watch
 
 
 @pytest.fixture(scope="module")
 def scheduler():
-    with open_demo(detecting(Rules.of(THRESHOLDS))) as running:
+    with open_demo(detecting(RecognitionRules.of(THRESHOLDS))) as running:
         yield running
 
 
@@ -51,7 +51,7 @@ def test_people_who_walk_by_are_one_appearance_each_and_recognized(scheduler):
             for row in vectors @ gallery.T
         ]
 
-    watcher = Watcher("demo", pipeline, search, Rules.of(pipeline.thresholds), clock=lambda moment: moment)
+    watcher = Watcher("demo", pipeline, search, RecognitionRules.of(pipeline.thresholds), clock=lambda moment: moment)
     rate = 6
     frames = (Frame(camera.render(n / rate).image, n, n / rate, "demo") for n in range(round(camera.round * rate)))
     told = [*watch(scheduler.run(frames), {"demo": watcher}), *watcher.close()]

@@ -8,13 +8,13 @@ import onnx
 import pytest
 
 from rkface.convert.demo import measure
-from rkface.runtime.bundle import sha256
-from rkface.runtime.detect import decode, levels
+from rkface.runtime.core.bundle import sha256
+from rkface.runtime.vision.detect import decode, levels
 
 torch = pytest.importorskip("torch", reason="torch is not installed")
 
-from rkface.convert.demo import losses, models, samples  # noqa: E402
-from rkface.convert.demo.muon import orthogonal  # noqa: E402
+from rkface.convert.demo import losses, models, samples
+from rkface.convert.demo.muon import orthogonal
 
 FOLDER = Path(models.__file__).parent
 SIDE = 416  # of the detector's input

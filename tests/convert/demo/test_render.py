@@ -16,7 +16,7 @@ from rkface.convert.demo.face import draw_face, truth, view_of
 from rkface.convert.demo.identity import BYSTANDERS, CALIBRATE, EVALUATE, TRAIN, identity
 from rkface.convert.demo.look import Look
 from rkface.convert.demo.render import render_crop, render_scene, write_photos
-from rkface.runtime.align import TEMPLATE, align
+from rkface.runtime.vision.align import TEMPLATE, align
 
 PLAIN = Look(
     yaw=0, pitch=0, roll=0, smile=0, mouth_open=0, eyes=1, gaze=0, brows=0, light=(0, 0, 1), contrast=0.3,

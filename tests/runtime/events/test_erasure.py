@@ -13,12 +13,12 @@ from pathlib import Path
 
 import pytest
 
-from rkface.runtime.appearance import Match
 from rkface.runtime.events import Backoff, Broker, Delivery, Limits, Mqtt, Outbox
 from rkface.runtime.events.channel import UndeliveredError
 from rkface.runtime.events.event import anonymize, encode
 from rkface.runtime.events.homeassistant import without_people
 from rkface.runtime.events.mqtt import SUBSCRIBE_ATTEMPTS
+from rkface.runtime.gallery.match import Match
 
 from .mosquitto import Listener
 from .test_delivery import AT_ONCE, Endpoint, FullDisk

@@ -10,10 +10,10 @@ import threading
 
 import pytest
 
-from rkface.runtime.appearance import Match
-from rkface.runtime.errors import InputError
+from rkface.runtime.core.errors import InputError
 from rkface.runtime.events import Backoff, Broker, Delivery, Mqtt, Outbox
 from rkface.runtime.events.homeassistant import Presence, Topics, discovery, topic_name
+from rkface.runtime.gallery.match import Match
 
 from .mosquitto import Listener
 from .world import PATIENCE, event

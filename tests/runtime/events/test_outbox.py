@@ -10,7 +10,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from rkface.runtime.errors import InputError
+from rkface.runtime.core.errors import InputError
 from rkface.runtime.events import Limits, Outbox, OutboxInUseError
 from rkface.runtime.events.outbox import SET_SINCE
 from rkface.runtime.events.outbox_file import FILE

@@ -2,7 +2,7 @@
 
 import pytest
 
-from rkface.runtime.errors import InputError
+from rkface.runtime.core.errors import InputError
 from rkface.runtime.events import read_secret
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from rkface.runtime.errors import InputError
+from rkface.runtime.core.errors import InputError
 from rkface.runtime.events import Backoff, Delivery, Outbox, Webhook
 from rkface.runtime.events.channel import ReceiverGoneError, RefusedError, UndeliveredError
 from rkface.runtime.events.event import OutgoingEvent, encode

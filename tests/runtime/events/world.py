@@ -2,7 +2,8 @@
 
 import threading
 
-from rkface.runtime.appearance import Appearance, Match
+from rkface.runtime.gallery.match import Match
+from rkface.runtime.tracking.appearance import Appearance
 
 PATIENCE = 30.0  # seconds, after which what should have happened never will: nothing waits that long when all is well
 ADA = Match("p-1", "Ada", 0.71)

@@ -13,16 +13,16 @@ import pytest
 for needed in ("fastapi", "uvicorn", "argon2", "websockets", "httpx"):
     pytest.importorskip(needed, reason="the console needs rkface[web], its tests httpx")
 
-from rkface.convert.demo import camera as demo_camera  # noqa: E402
-from rkface.runtime.backends.reference import open_detector, open_recognizer  # noqa: E402
-from rkface.runtime.bundle import Manifest, Model, Output, Source, Thresholds, read_bundle  # noqa: E402
-from rkface.runtime.opening import detect_doubtful  # noqa: E402
-from rkface.runtime.pipeline import open_model  # noqa: E402
-from rkface.runtime.scheduler import Scheduler  # noqa: E402
-from rkface.runtime.service import Service  # noqa: E402
-from rkface.runtime.settings import CameraSettings, Events, Recognition, Settings  # noqa: E402
-from rkface.runtime.settings import Liveness as LivenessSettings  # noqa: E402
-from rkface.runtime.web.serve import serve  # noqa: E402
+from rkface.convert.demo import camera as demo_camera
+from rkface.runtime.core.bundle import Manifest, Model, Output, Source, Thresholds, read_bundle
+from rkface.runtime.inference.pipeline import open_model
+from rkface.runtime.inference.scheduler import Scheduler
+from rkface.runtime.service.service import Service
+from rkface.runtime.service.settings import CameraSettings, Events, Recognition, Settings
+from rkface.runtime.service.settings import Liveness as LivenessSettings
+from rkface.runtime.service.startup import detect_doubtful
+from rkface.runtime.vision.bare_onnx import open_detector, open_recognizer
+from rkface.runtime.web.serve import serve
 
 FOLDER = Path(demo_camera.__file__).parent
 RATE = 5.0

@@ -15,7 +15,7 @@ import pytest
 import websockets.sync.client as sockets
 from websockets.exceptions import InvalidStatus
 
-from rkface.runtime.web.guard import Access
+from rkface.runtime.web.access import Access
 from rkface.runtime.web.live import VIEWERS
 from rkface.runtime.web.serve import console
 

@@ -19,15 +19,15 @@ from starlette.datastructures import Headers
 from starlette.testclient import TestClient
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
-from rkface.runtime.config import read_settings
-from rkface.runtime.errors import InputError
-from rkface.runtime.run_command import _serve as serve_console
+from rkface.runtime.cli.run import _serve as serve_console
+from rkface.runtime.core.errors import InputError
+from rkface.runtime.service.config import read_settings
+from rkface.runtime.service.console_protocol import Health
 from rkface.runtime.web import serve as serving
+from rkface.runtime.web.access import HEADERS, MOST_PHOTO_BYTES, Access
 from rkface.runtime.web.connection import Connection
-from rkface.runtime.web.guard import HEADERS, MOST_PHOTO_BYTES, Access
 from rkface.runtime.web.password import Passwords, hasher, read_password, write_password
 from rkface.runtime.web.serve import console, serve
-from rkface.runtime.web.service_protocol import Health
 from rkface.runtime.web.session import FREE, IDLE, LONGEST, MOST, WAIT_MOST, Attempts, Sessions
 
 from .conftest import PASSWORD, browser_like, eventually

@@ -1,0 +1,1 @@
+"""Frames from cameras, network streams, recordings and folders of photos."""

@@ -1,0 +1,1 @@
+"""The `rkface` command: one module for each group of commands."""

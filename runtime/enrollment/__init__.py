@@ -1,0 +1,1 @@
+"""Photos, camera shots and exports become samples of the gallery."""

@@ -1,0 +1,84 @@
+"""The machine that something was measured on: what it is, and how its clocks and its NPU stand now."""
+
+from __future__ import annotations
+
+import platform
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from ..core.soc import read_soc
+
+PACKAGES = ("rkface", "rknn-toolkit-lite2", "onnxruntime", "numpy", "opencv-python", "opencv-python-headless")
+
+
+@dataclass(frozen=True)
+class Machine:
+    """``versions``: of the kernel, the driver and packages. ``soc`` is None off the board; "" is what nothing says."""
+
+    board: str
+    soc: str | None
+    processor: str
+    versions: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Clocks:
+    """governors: of CPU clusters, NPU and DDR. megahertz: their frequencies now. load: of the NPU, as its driver words
+    it, which only root may read. celsius: of each thermal zone."""
+
+    governors: dict[str, str]
+    megahertz: dict[str, int]
+    load: str
+    celsius: dict[str, float]
+
+
+def read_machine(root: Path = Path("/")) -> Machine:
+    versions = {"python": platform.python_version(), "kernel": _text(root / "proc/sys/kernel/osrelease")}
+    driver = re.search(r"\d+(\.\d+)+", _text(root / "sys/module/rknpu/version"))
+    if driver:
+        versions["rknpu"] = driver[0]
+    for name in PACKAGES:
+        try:
+            versions[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    model = re.search(r"^model name\s*:\s*(.+)$", _text(root / "proc/cpuinfo"), re.MULTILINE)
+    processor = model[1] if model else platform.machine()
+    return Machine(_text(root / "proc/device-tree/model"), read_soc(root), processor, versions)
+
+
+def read_clocks(root: Path = Path("/")) -> Clocks:
+    governors: dict[str, str] = {}
+    megahertz: dict[str, int] = {}
+    for name, governor, frequency, per_megahertz in _clock_files(root):
+        if _text(governor):
+            governors[name] = _text(governor)
+        if _text(frequency).isdigit():
+            megahertz[name] = int(_text(frequency)) // per_megahertz
+    celsius = {}
+    for zone in sorted(root.glob("sys/class/thermal/thermal_zone*")):
+        value = _text(zone / "temp")
+        if re.fullmatch(r"-?\d+", value):
+            celsius[_text(zone / "type") or zone.name] = int(value) / 1000
+    return Clocks(governors, megahertz, _text(root / "sys/kernel/debug/rknpu/load"), celsius)
+
+
+def _clock_files(root: Path) -> Iterator[tuple[str, Path, Path, int]]:
+    """Name, governor's file, frequency's file and its units in a megahertz, of each clock."""
+    for policy in sorted(root.glob("sys/devices/system/cpu/cpufreq/policy*")):
+        name = f"cpu {policy.name.removeprefix('policy')}"
+        yield name, policy / "scaling_governor", policy / "scaling_cur_freq", 1_000
+    for device in sorted(root.glob("sys/class/devfreq/*")):
+        for part, name in (("npu", "npu"), ("dmc", "ddr")):
+            if part in device.name:
+                yield name, device / "governor", device / "cur_freq", 1_000_000
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_bytes().decode(errors="replace").strip("\0 \n")
+    except OSError:
+        return ""

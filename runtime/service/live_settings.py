@@ -1,0 +1,91 @@
+"""The settings that can be changed while the service runs, and the file that remembers what was changed."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Mapping
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Annotated, Any, get_args, get_origin, get_type_hints
+
+from ..core.errors import InputError, WorkError
+from .config import dump, examine, load, meanings
+from .console_protocol import Setting
+from .settings import Keep, Range, Recognition, Settings
+
+FILE = "changed.toml"  # beside the gallery
+TABLES: dict[str, type[Any]] = {"recognition": Recognition, "keep": Keep}
+LABELS = {
+    "recognition.match": "Match threshold (cosine)",
+    "recognition.hysteresis": "Hysteresis (cosine)",
+    "recognition.window": "Gone after (seconds)",
+    "keep.appearances": "Keep appearances (days)",
+    "keep.unknown_faces": "Keep unknown faces (days)",
+}
+
+
+def listed(settings: Settings) -> list[Setting]:
+    """What can be changed, as it is."""
+    return [
+        _setting(f"{table}.{field.name}", kind, field.name, getattr(getattr(settings, table), field.name))
+        for table, kind in TABLES.items()
+        for field in fields(kind)
+    ]
+
+
+def _setting(key: str, kind: type[Any], name: str, value: Any) -> Setting:
+    hint = get_type_hints(kind, include_extras=True)[name]
+    limits = get_args(hint)[1] if get_origin(hint) is Annotated else Range(-math.inf, math.inf)
+    step = 0.01 if limits.most <= 1 else 0.5
+    return Setting(key, LABELS[key], meanings(kind)[name], value, limits.least, limits.most, step)
+
+
+def changed(settings: Settings, values: Mapping[str, Any]) -> Settings:
+    """``settings`` with ``values`` by their keys. InputError, and nothing changed, where one is wrong."""
+    problems: list[str] = []
+    tables = {table: _plain(getattr(settings, table)) for table in TABLES}
+    for key, value in values.items():
+        table, _, name = key.partition(".")
+        if name not in tables.get(table, ()):
+            problems.append(f"{key} cannot be changed while the service runs")
+        else:
+            tables[table][name] = value
+    loaded: dict[str, Any] = {
+        table: load(kind, tables[table], Path(), problems, f"{table}.") for table, kind in TABLES.items()
+    }
+    if problems:
+        raise InputError("; ".join(problems))
+    return replace(settings, **loaded)
+
+
+def _plain(table: Any) -> dict[str, Any]:
+    return {field.name: getattr(table, field.name) for field in fields(table)}
+
+
+def remember(settings: Settings) -> None:
+    """Write what can be changed, for the next start. WorkError where the disk takes nothing; the file is whole then."""
+    path = settings.beside(FILE)
+    text = "# Written by the console; takes precedence over the configuration file.\n"
+    text += "\n".join(f"[{table}]\n{dump(getattr(settings, table))}" for table in TABLES)
+    new = path.with_name(f".{path.name}")
+    try:
+        descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        new.replace(path)
+    except OSError as error:
+        raise WorkError(f"{path}: settings not kept: {error.strerror}") from error
+
+
+def remembered(settings: Settings) -> Settings:
+    """``settings`` with what was changed in the console. InputError where that file was spoiled."""
+    path = settings.beside(FILE)
+    if not path.exists():
+        return settings
+    found, problems = examine(path)
+    if found is None:
+        raise InputError(f"{problems[0]}: mend or remove it")
+    return replace(settings, recognition=found.recognition, keep=found.keep)

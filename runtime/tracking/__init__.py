@@ -1,0 +1,1 @@
+"""Faces of consecutive frames become tracks, visits and appearances."""

@@ -1,0 +1,1 @@
+"""One image in, numbers out: decode, detect, align, embed, measure quality, draw."""

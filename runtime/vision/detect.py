@@ -1,0 +1,235 @@
+"""SCRFD (arXiv 2105.04714): letterbox, decode, non-maximum suppression."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from ..backends import QuantizedBackend
+from ..core.errors import InputError, ModelError
+from ..core.faces import Faces
+
+if TYPE_CHECKING:
+    from ..backends import Backend, Raw
+    from ..core.bundle import Input, Output
+
+STRIDES = (8, 16, 32)
+ANCHORS = 2  # a cell, at every stride
+# InsightFace's preprocessing of SCRFD (insightface/model_zoo/scrfd.py); a backend applies it, nothing else does.
+MEAN = (127.5, 127.5, 127.5)
+STD = (128.0, 128.0, 128.0)
+THRESHOLD = 0.5  # InsightFace's default for scores
+NMS_IOU = 0.4  # and for overlaps
+GRID = 32  # cells across that suppression sorts boxes into, at most
+
+
+@dataclass(frozen=True)
+class Letterbox:
+    """An image fitted into the detector's input: ``image`` is H×W×3 uint8 BGR, ``scale`` input pixels per pixel."""
+
+    image: NDArray[np.uint8]
+    scale: float
+
+
+@dataclass(frozen=True)
+class Level:
+    """One stride of the detector: where its outputs are in the model's list, and its anchors.
+
+    centers  K×2 float32: anchor centers in input pixels, row by row, the two anchors of a cell side by side
+    """
+
+    stride: int
+    scores: int
+    boxes: int
+    landmarks: int
+    centers: NDArray[np.float32]
+
+
+def letterbox(image: NDArray[np.uint8], width: int, height: int) -> Letterbox:
+    """Shrink or grow ``image`` (H×W×3 uint8) into ``width``×``height``, its aspect kept, at the top left, rest black.
+
+    Sizes are rounded down and the vertical scale is used for both axes, exactly as InsightFace's ``SCRFD.detect``
+    does, so that coordinates agree with it to a fraction of a pixel. InputError for anything but such an image:
+    floats from 0 to 1 would become a black picture in which nobody is found.
+    """
+    rows, columns = _fit(image, width, height)
+    canvas = np.zeros((height, width, 3), np.uint8)
+    _resize(image, canvas[:rows, :columns])
+    return Letterbox(canvas, rows / len(image))
+
+
+def _fit(image: NDArray[np.uint8], width: int, height: int) -> tuple[int, int]:
+    """Rows and columns that ``image`` takes of ``width``×``height``."""
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
+        raise InputError(f"an image is H×W×3 uint8 BGR, not {image.shape} {image.dtype}")
+    rows, columns = image.shape[:2]
+    if rows * width > height * columns:
+        return height, max(1, int(height / (rows / columns)))
+    return max(1, int(width * (rows / columns))), width
+
+
+def _resize(image: NDArray[np.uint8], target: NDArray[np.uint8]) -> None:
+    """``image`` in the size of ``target``, into it, as OpenCV's bilinear interpolation has it, bit for bit.
+
+    To a third, as from 1920×1080 to 640×360, and any other odd part, the centers of pixels meet: one pixel has all the
+    weight, and reading that one alone takes half as long.
+    """
+    rows, columns = target.shape[:2]
+    by = len(image) // rows
+    if by in (3, 5, 7) and image.shape[:2] == (by * rows, by * columns):
+        first = by // 2
+        part, share = image[first:, first:], 1 / by
+        cv2.resize(part, None, dst=target, fx=share, fy=share, interpolation=cv2.INTER_NEAREST)
+    else:
+        cv2.resize(image, (columns, rows), dst=target)
+
+
+class Canvas(threading.local):
+    """A detector's input, each thread's own, kept from frame to frame: the operating system takes longer to hand out
+    new pages for every frame than a small camera's frame takes to be resized (docs/hot-path.md)."""
+
+    def __init__(self, width: int, height: int) -> None:
+        self._scaled = np.empty((height, width, 3), np.uint8)
+        self._rgb = np.zeros((height, width, 3), np.uint8)
+        self._used = (height, width)
+
+    def letterbox(self, image: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], float]:
+        """As ``letterbox``, but RGB, and only good until the thread's next frame."""
+        height, width = self._rgb.shape[:2]
+        rows, columns = used = _fit(image, width, height)
+        if used != self._used:  # a frame of another aspect would show at the edges
+            self._rgb[:] = 0
+            self._used = used
+        scaled = self._scaled[:rows, :columns]
+        _resize(image, scaled)
+        cv2.cvtColor(scaled, cv2.COLOR_BGR2RGB, dst=self._rgb[:rows, :columns])
+        return self._rgb, rows / len(image)
+
+
+def levels(outputs: Sequence[Output], width: int, height: int) -> tuple[Level, ...]:
+    """Find each stride's scores (K×1), box distances (K×4) and landmark offsets (K×10) by shape alone.
+
+    Names and order differ between exports; the shapes cannot: K = (H/stride)·(W/stride)·2. Raises ModelError where
+    an output is missing or there twice, or the input size is no multiple of 32.
+    """
+    if width % STRIDES[-1] or height % STRIDES[-1]:
+        raise ModelError(f"detector input {width}×{height} must be a multiple of {STRIDES[-1]} on both sides")
+    by_shape: dict[tuple[int, ...], list[int]] = {}
+    for index, output in enumerate(outputs):
+        if all(size == 1 for size in output.shape[:-2]):  # a batch of one, in front of anchors and channels
+            by_shape.setdefault(output.shape[-2:], []).append(index)
+    found = []
+    for stride in STRIDES:
+        columns, rows = width // stride, height // stride
+        count = columns * rows * ANCHORS
+        places = [by_shape.get((count, channels), []) for channels in (1, 4, 10)]
+        wrong = next((index for index, place in enumerate(places) if len(place) != 1), None)
+        if wrong is not None:
+            shapes = ", ".join("×".join(map(str, output.shape)) or "a number" for output in outputs)
+            raise ModelError(
+                f"not an SCRFD detector with keypoints at {width}×{height}: {len(places[wrong]) or 'no'} outputs of "
+                f"shape {count}×{(1, 4, 10)[wrong]} for stride {stride}; the model has {shapes}"
+            )
+        grid = np.stack(np.meshgrid(np.arange(columns), np.arange(rows)), axis=-1).reshape(-1, 2)
+        centers = np.repeat(grid * stride, ANCHORS, axis=0).astype(np.float32)
+        [scores], [boxes], [landmarks] = places
+        found.append(Level(stride, scores, boxes, landmarks, centers))
+    return tuple(found)
+
+
+def decode(outputs: Sequence[Raw], layout: Sequence[Level], threshold: float) -> Faces:
+    """Raw outputs → candidate faces in input pixels, best score first, before suppression.
+
+    Scores are compared first, so that boxes and landmarks are computed only for what passes ``threshold``; of outputs
+    that are still quantized, only that becomes float.
+    """
+    boxes, scores, landmarks = [], [], []
+    for level in layout:
+        score = outputs[level.scores].reshape(-1)
+        hits = np.flatnonzero(score >= threshold)
+        if not hits.size:
+            continue
+        centers = level.centers[hits]
+        distances = outputs[level.boxes].reshape(-1, 4)[hits] * level.stride
+        offsets = outputs[level.landmarks].reshape(-1, 5, 2)[hits] * level.stride
+        scores.append(score[hits])
+        boxes.append(np.concatenate([centers - distances[:, :2], centers + distances[:, 2:]], axis=1))
+        landmarks.append(centers[:, None] + offsets)
+    if not scores:
+        return Faces(np.zeros((0, 4), np.float32), np.zeros(0, np.float32), np.zeros((0, 5, 2), np.float32))
+    score = np.concatenate(scores)
+    order = np.argsort(-score, kind="stable")
+    return Faces(np.concatenate(boxes)[order], score[order], np.concatenate(landmarks)[order])
+
+
+def suppress(boxes: NDArray[np.float32], iou: float) -> NDArray[np.intp]:
+    """Greedy non-maximum suppression: indices of the N×4 ``boxes``, given best first, that are kept.
+
+    A box goes when its overlap with a kept one exceeds ``iou`` (above 0, at most 1). Sides count inclusive pixels (+1),
+    as InsightFace's do. Time grows with N, not with its square: a box is compared only with those kept near its center.
+    Two boxes of widths a and b that overlap by t or more in area do so in width, so that b ≤ a/t and the centers are
+    less than (a + b)/2 · (1 − t)/(1 + t) ≤ a · (1 − t)/(2t) apart.
+    """
+    if not len(boxes):
+        return np.zeros(0, np.intp)
+    low = float(boxes.min())
+    # Cells as large as the boxes, but not many more than GRID² in all, however small most boxes are.
+    cell = max((float(boxes.max()) - low) / GRID, float((boxes[:, 2] - boxes[:, 0]).mean()), 1.0)
+    reach = (1 - iou) / (2 * iou)
+    near: dict[tuple[int, int], list[tuple[float, ...]]] = {}
+    kept = []
+    for index, (x1, y1, x2, y2) in enumerate(boxes.tolist()):
+        width, height = x2 - x1 + 1, y2 - y1 + 1
+        x, y, area = (x1 + x2) / 2 - low, (y1 + y2) / 2 - low, width * height
+        for left, top, right, bottom, other in near.get((int(x / cell), int(y / cell)), ()):
+            across = (x2 if x2 < right else right) - (x1 if x1 > left else left) + 1
+            down = (y2 if y2 < bottom else bottom) - (y1 if y1 > top else top) + 1
+            if across > 0 and down > 0 and across * down > iou * (area + other - across * down):
+                break
+        else:
+            kept.append(index)
+            for column in range(int((x - reach * width) / cell), int((x + reach * width) / cell) + 1):
+                for row in range(int((y - reach * height) / cell), int((y + reach * height) / cell) + 1):
+                    near.setdefault((column, row), []).append((x1, y1, x2, y2, area))
+    return np.array(kept, np.intp)
+
+
+class Detector:
+    """SCRFD over any backend. ``detect`` takes H×W×3 uint8 BGR and returns Faces in pixels of that image."""
+
+    def __init__(self, backend: Backend, input: Input, outputs: Sequence[Output], nms_iou: float = NMS_IOU) -> None:
+        self._run: Callable[[NDArray[np.uint8]], Sequence[Raw]] = (
+            backend.infer_quantized
+            if isinstance(backend, QuantizedBackend)
+            else lambda image: backend.infer(image[None])
+        )
+        self._canvas = Canvas(input.width, input.height)
+        self._levels = levels(outputs, input.width, input.height)
+        self._nms_iou = nms_iou
+
+    def detect(self, image: NDArray[np.uint8], threshold: float = THRESHOLD) -> Faces:
+        rgb, scale = self._canvas.letterbox(image)
+        return self.faces(self._run(rgb), scale, threshold)
+
+    def faces(self, outputs: Sequence[Raw], scale: float, threshold: float = THRESHOLD) -> Faces:
+        """The faces that raw model outputs speak of, for an image letterboxed with ``scale``."""
+        found = decode(outputs, self._levels, threshold)
+        if not len(found):
+            return found
+        # Back in pixels of the image before suppression, as InsightFace does it: overlaps count whole pixels (+1).
+        boxes = (found.boxes / scale).astype(np.float32)
+        landmarks = (found.landmarks / scale).astype(np.float32)
+        candidates = Faces(boxes, found.scores, landmarks)
+        # FP16 can overflow: one face without a place must not cost the others.
+        placed = np.isfinite(boxes).all(axis=1) & np.isfinite(landmarks).all(axis=(1, 2))
+        if not placed.all():
+            candidates = candidates[placed]
+        kept = candidates[suppress(candidates.boxes, self._nms_iou)]
+        # INT8 rounds a doubtful face's offsets to one value at times: five landmarks in one spot cannot be aligned.
+        return kept[np.ptp(kept.landmarks, axis=1).any(axis=1)]

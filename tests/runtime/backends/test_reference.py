@@ -1,0 +1,99 @@
+"""ONNX Runtime behind the backend protocol, and the pipeline over it."""
+
+import cv2
+import numpy as np
+import pytest
+
+from rkface.runtime.backends.reference import open_reference
+from rkface.runtime.core.bundle import Input
+from rkface.runtime.core.errors import InputError, ModelError
+from rkface.runtime.inference.pipeline import open_bundle
+
+onnx = pytest.importorskip("onnx", reason="the tiny models are made with onnx")
+onnxruntime = pytest.importorskip("onnxruntime")
+from onnx import TensorProto, helper
+
+INPUT = Input("x", 4, 6, (10.0, 20.0, 30.0), (1.0, 2.0, 4.0))
+
+
+def identity(path, batch):
+    shape = [batch, 3, INPUT.height, INPUT.width]
+    graph = helper.make_graph(
+        [helper.make_node("Identity", ["x"], ["y"])],
+        "identity",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, shape)],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, shape)],
+    )
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8), path)
+    return path
+
+
+@pytest.mark.parametrize("batch", [1, "n"])
+def test_the_model_sees_normalized_planes_in_rgb_order(tmp_path, batch):
+    images = np.random.default_rng(0).integers(0, 255, (3, 4, 6, 3), np.uint8)
+    [seen] = open_reference(identity(tmp_path / "m.onnx", batch), INPUT).infer(images)
+    expected = (images.astype(float) - [10, 20, 30]) / [1, 2, 4]
+    np.testing.assert_allclose(seen, expected.transpose(0, 3, 1, 2), rtol=1e-6)
+
+
+def test_black_below_a_frame_is_written_once_and_nothing_of_a_taller_one_stays(tmp_path):
+    backend = open_reference(identity(tmp_path / "m.onnx", 1), INPUT)
+    random = np.random.default_rng(0)
+    for rows in (2, 2, 4, 1, 1, 0, 3, 2):
+        image = np.zeros((1, 4, 6, 3), np.uint8)
+        image[0, :rows] = random.integers(1, 255, (rows, 6, 3))
+        [seen] = backend.infer(image)
+        expected = (image.astype(float) - [10, 20, 30]) / [1, 2, 4]
+        np.testing.assert_allclose(seen, expected.transpose(0, 3, 1, 2), rtol=1e-6, err_msg=f"{rows} rows")
+        if rows > 2:
+            backend.infer(np.full((rows, 4, 6, 3), 7, np.uint8))  # several, into the same tensor
+
+
+@pytest.mark.parametrize(
+    "images",
+    [
+        np.zeros((4, 6, 3), np.uint8),
+        np.zeros((1, 3, 4, 6), np.uint8),
+        np.zeros((1, 6, 4, 3), np.uint8),
+        np.zeros((1, 4, 6, 3), np.float32),
+    ],
+    ids=["no batch", "planes", "sides swapped", "floats"],
+)
+def test_anything_but_uint8_nhwc_rgb_is_refused(tmp_path, images):
+    backend = open_reference(identity(tmp_path / "m.onnx", 1), INPUT)
+    with pytest.raises(ValueError, match=r"takes N×4×6×3 uint8 RGB"):
+        backend.infer(images)
+
+
+def test_a_fixed_batch_of_several_is_refused(tmp_path):
+    with pytest.raises(ModelError, match="2 images at once: export it with batch 1"):
+        open_reference(identity(tmp_path / "m.onnx", 2), INPUT)
+
+
+def test_a_provider_that_does_not_start_is_an_error_not_the_cpu_in_silence(tmp_path, monkeypatch):
+    # As with onnxruntime-gpu on a machine without CUDA's libraries: offered, then not in the session.
+    path, real = identity(tmp_path / "m.onnx", 1), onnxruntime.InferenceSession
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["CUDAExecutionProvider"])
+
+    def fallen_back(model, sess_options, providers):
+        return real(model, sess_options, providers=["CPUExecutionProvider"])
+
+    monkeypatch.setattr(onnxruntime, "InferenceSession", fallen_back)
+    with pytest.raises(InputError, match="cannot start CUDAExecutionProvider"):
+        open_reference(path, INPUT, ("cuda",))
+
+
+def test_pipeline_is_the_sum_of_its_steps(bundle, photo):
+    image = cv2.imread(str(photo("two.png", (1, 2, 0, 235), (7, 5, 1, 255))))
+    with open_bundle(bundle, backend="reference") as pipeline:
+        faces = pipeline.recognize(image)
+        assert pipeline.detect(image).embeddings is None
+        crops = [pipeline.align(image, landmarks) for landmarks in faces.landmarks]
+        np.testing.assert_array_equal(pipeline.embed(crops), faces.embeddings)
+        np.testing.assert_array_equal(pipeline.embed(crops[1:])[0], faces.embeddings[1])
+        assert pipeline.embed([]).shape == (0, 8)
+        nobody = pipeline.recognize(np.full((50, 50, 3), 255, np.uint8))
+    assert len(nobody) == 0 and nobody.embeddings.shape == (0, 8)
+    assert {array.dtype for array in (faces.boxes, faces.scores, faces.landmarks, faces.embeddings)} == {
+        np.dtype(np.float32)
+    }

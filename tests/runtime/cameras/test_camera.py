@@ -1,0 +1,517 @@
+"""Sources, and what happens to them: gone and back, another size, black and broken pictures, wrong names."""
+
+import io
+import os
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from types import SimpleNamespace
+
+import cv2
+import numpy as np
+import pytest
+
+from rkface.runtime.cameras import sources
+from rkface.runtime.cameras.camera import Camera, find_device, is_black, mpp_pipeline, open_camera, without_password
+from rkface.runtime.cameras.frame_gate import FrameGate, feed
+from rkface.runtime.cameras.mjpeg import Splitter
+from rkface.runtime.cameras.sources import CaptureFormat, Pipe, fourcc
+from rkface.runtime.core.errors import InputError, WorkError
+from rkface.runtime.inference.scheduler import Frame, Result
+from rkface.runtime.service.camera_worker import open_camera_worker, pace_of
+from rkface.runtime.service.settings import CameraSettings
+from rkface.runtime.tracking.visit import RecognitionRules
+
+PATIENCE = 60
+
+
+def picture(number, width=64, height=48):
+    """A plain picture whose brightness is its number, so that it survives JPEG."""
+    return np.full((height, width, 3), 20 + 10 * number, np.uint8)
+
+
+def jpeg(number, width=64, height=48, *flags):
+    return cv2.imencode(".jpg", picture(number, width, height), flags)[1].tobytes()
+
+
+def number_of(frame):
+    return round((float(frame.image.mean()) - 20) / 10)
+
+
+def with_thumbnail(data):
+    """``data`` with a JPEG inside its EXIF segment, as cameras write it."""
+    inner = b"Exif\0\0" + jpeg(9, 16, 16)
+    return data[:2] + b"\xff\xe1" + (len(inner) + 2).to_bytes(2, "big") + inner + data[2:]
+
+
+class Lines:
+    """A camera out of pictures: each opening plays the next list; an exception in it is raised."""
+
+    format, rate = "TEST", 30.0
+
+    def __init__(self, *plays):
+        self.plays, self.opened, self.closed = list(plays), 0, 0
+
+    def __call__(self, camera):
+        self.opened += 1
+        if not self.plays:
+            camera._closed.set()
+            raise WorkError("nothing is left to play")
+        self.left = self.plays.pop(0)
+        if isinstance(self.left, Exception):
+            raise self.left
+        return self
+
+    def read(self):
+        if not self.left:
+            raise EOFError
+        one = self.left.pop(0)
+        if isinstance(one, Exception):
+            raise one
+        return one, float(self.opened)
+
+    def close(self):
+        self.closed += 1
+
+
+def frames_of(camera):
+    with camera:
+        return list(iter(camera.read, None))
+
+
+def test_a_live_camera_that_is_lost_comes_back_perhaps_with_another_size(caplog):
+    lines = Lines(
+        [picture(0), picture(1), WorkError("/dev/video0 gives no more pictures")],
+        WorkError("/dev/video0 is not there"),
+        WorkError("/dev/video0 is not there"),
+        [picture(2, 96, 64)],
+    )
+    camera = Camera("door", lines, retries=(0.0,))
+    found = frames_of(camera)
+    assert [number_of(frame) for frame in found] == [0, 1, 2] and [frame.number for frame in found] == [0, 1, 2]
+    assert found[0].source == "door"
+    state = camera.state()
+    assert state.size == (96, 64) and state.frames == 3 and state.reconnects == 5
+    assert lines.closed == 2  # each that was opened, once
+    assert caplog.text.count("/dev/video0 is not there") == 1  # not again and again
+
+
+def test_the_state_says_what_is_wrong_while_it_is_and_not_after():
+    seen = []
+
+    def open_stream(camera):
+        seen.append(camera.state())
+        return lines(camera)
+
+    lines = Lines([WorkError("the cable is loose")], [picture(0)])
+    camera = Camera("door", open_stream, retries=(0.0,))
+    camera.read()
+    assert [(state.connected, state.error) for state in seen] == [(False, ""), (False, "the cable is loose")]
+    assert camera.state().connected and camera.state().error == "" and camera.state().reconnects == 1
+
+
+def test_each_retry_waits_longer_and_success_starts_over():
+    waits = []
+    lost = WorkError("gone")
+    camera = Camera("door", Lines(lost, lost, lost, lost, [picture(0)], lost), retries=(1.0, 2.0, 3.0))
+    camera._closed.wait = waits.append
+    frames_of(camera)
+    # Four failures in a row; the picture; its end, and two more.
+    assert waits == [1, 2, 3, 3, 1, 2, 3]
+
+
+def test_close_ends_a_wait():
+    camera = Camera("door", Lines(WorkError("gone")), retries=(PATIENCE,))
+    reader = threading.Thread(target=camera.read)
+    reader.start()
+    while not camera.state().error:
+        pass
+    camera.close()
+    reader.join(PATIENCE / 2)
+    assert not reader.is_alive() and camera.read() is None
+
+
+def test_pictures_that_cannot_be_decoded_are_counted_and_too_many_open_the_camera_anew(monkeypatch):
+    monkeypatch.setattr("rkface.runtime.cameras.camera.UNREADABLE", 3)
+    lines = Lines([picture(0), None, None, picture(1), None, None, None], [picture(2)])
+    camera = Camera("door", lines, retries=(0.0,))
+    assert [number_of(frame) for frame in frames_of(camera)] == [0, 1, 2]
+    assert camera.state().unreadable == 5
+
+
+def test_black_pictures_are_handed_on_and_counted_while_they_last():
+    black = np.zeros((48, 64, 3), np.uint8)
+    camera = Camera("door", Lines([picture(1), black, black, black, picture(2)]), retries=(0.0,))
+    counts = []
+    with camera:
+        while camera.read() is not None:
+            counts.append(camera.state().black)
+    assert counts == [0, 1, 2, 3, 0]
+
+
+class Played(BaseHTTPRequestHandler):
+    """One connection after the other gets its list of JPEG pictures as multipart/x-mixed-replace, then is cut off."""
+
+    def do_GET(self):
+        pictures = self.server.plays.pop(0) if self.server.plays else []
+        if not pictures:
+            self.send_error(404)
+            return
+        self.send_response(200)
+        self.send_header("Content-Type", "multipart/x-mixed-replace; boundary=frame")
+        self.end_headers()
+        for data in pictures:
+            self.wfile.write(b"--frame\r\nContent-Type: image/jpeg\r\nContent-Length: %d\r\n\r\n" % len(data))
+            self.wfile.write(data + b"\r\n")
+
+    def log_message(self, *what):
+        pass
+
+
+@pytest.fixture
+def server():
+    with ThreadingHTTPServer(("127.0.0.1", 0), Played) as running:
+        running.plays = []
+        thread = threading.Thread(target=running.serve_forever)
+        thread.start()
+        yield running
+        running.shutdown()
+        thread.join()
+
+
+def test_a_network_camera_that_reboots_into_another_resolution(server):
+    # FFmpeg's demuxer looks a few pictures ahead: the first ones are repeated.
+    server.plays = [[jpeg(3)] * 5, [], [jpeg(5, 96, 64)] * 5]
+    sizes = []
+    camera = open_camera(f"http://ada:secret@127.0.0.1:{server.server_port}/live.mjpg", name="gate", retries=(0.0,))
+    timer = threading.Timer(PATIENCE, camera.close)
+    timer.start()
+    with camera:
+        while len(set(sizes)) < 2:
+            frame = camera.read()
+            sizes.append((frame.image.shape[1], frame.image.shape[0], number_of(frame)))
+    timer.cancel()
+    assert list(dict.fromkeys(sizes)) == [(64, 48, 3), (96, 64, 5)]
+    state = camera.state()
+    assert frame.source == "gate" and state.format == "MJPG" and state.reconnects >= 2
+    assert "secret" not in str(state)
+
+
+def test_a_video_is_read_whole_with_its_own_times_and_ends(tmp_path):
+    path = tmp_path / "door.avi"
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), 10, (64, 48))
+    for number in range(6):
+        writer.write(picture(number))
+    writer.release()
+    camera = open_camera(str(path))
+    found = frames_of(camera)
+    assert [number_of(frame) for frame in found] == list(range(6))
+    np.testing.assert_allclose(np.diff([frame.time for frame in found]), 0.1, atol=1e-6)
+    assert camera.state().rate == 10 and camera.state().format == "MJPG"
+    again = open_camera(str(path), loop=True)
+    with again:
+        assert [number_of(again.read()) for _ in range(8)] == [0, 1, 2, 3, 4, 5, 0, 1]
+
+
+def test_a_folder_of_photos_at_a_rate_and_what_is_no_photo_is_passed_over(tmp_path):
+    for number in (0, 1, 3):
+        cv2.imwrite(str(tmp_path / f"{number}.png"), picture(number))
+    (tmp_path / "2.png").write_bytes(b"no picture")
+    camera = open_camera(str(tmp_path), wanted=CaptureFormat(rate=4))
+    found = frames_of(camera)
+    assert [number_of(frame) for frame in found] == [0, 1, 3]
+    assert found[2].time - found[0].time == pytest.approx(0.75)
+    assert camera.state().unreadable == 1
+
+
+def test_a_photo_that_is_held_is_followed_and_nobody_from_it_to_the_next(tmp_path):
+    for number in (0, 1):
+        cv2.imwrite(str(tmp_path / f"{number}.png"), picture(number))
+    frames = frames_of(open_camera(str(tmp_path), wanted=CaptureFormat(hold=1.0)))
+    dark = [is_black(frame.image) for frame in frames]
+    assert dark == 2 * ([False] * 5 + [True])
+    assert [number_of(frame) for frame, black in zip(frames, dark, strict=True) if not black] == [0] * 5 + [1] * 5
+    apart = np.diff([frame.time for frame in frames])
+    assert apart[:4] == pytest.approx(0.2)
+    assert apart[4] > RecognitionRules(0.5).keep, "a track would outlive its photo"
+
+
+def test_photos_of_many_sizes_are_one_line_in_the_log(tmp_path, caplog):
+    for number in range(4):
+        cv2.imwrite(str(tmp_path / f"{number}.png"), np.zeros((64 + number, 96, 3), np.uint8))
+    with caplog.at_level("INFO", "rkface.camera"), open_camera(str(tmp_path), loop=True) as camera:
+        assert {camera.read().image.shape[0] for _ in range(9)} == {64, 65, 66, 67}
+    assert len(caplog.records) == 1
+
+
+def test_jpegs_from_a_pipe_until_its_other_end_closes():
+    data = with_thumbnail(jpeg(0)) + jpeg(1)[:-40] + jpeg(2) + b"junk" + jpeg(3, 96, 64)
+    reading, writing = os.pipe()
+    with os.fdopen(writing, "wb") as file:
+        file.write(data)
+    camera = Camera("stdin", lambda camera: Pipe(reading, lambda: not camera.closed), live=False)
+    assert [(number_of(frame), frame.image.shape[1]) for frame in frames_of(camera)] == [(0, 64), (2, 64), (3, 96)]
+    assert camera.state().unreadable == 1
+    os.close(reading)
+
+
+def test_a_pipe_that_says_nothing_can_be_closed():
+    reading, writing = os.pipe()
+    camera = Camera("stdin", lambda camera: Pipe(reading, lambda: not camera.closed), live=False)
+    thread = threading.Thread(target=camera.read)
+    thread.start()
+    camera.close()
+    thread.join(PATIENCE)
+    assert not thread.is_alive()
+    os.close(reading)
+    os.close(writing)
+
+
+PROGRESSIVE = (cv2.IMWRITE_JPEG_PROGRESSIVE, 1)
+RESTARTS = (cv2.IMWRITE_JPEG_RST_INTERVAL, 1)
+
+
+@pytest.mark.parametrize("chunk", [1, 7, 100_000])
+def test_pictures_are_cut_at_the_same_places_however_they_arrive(chunk):
+    noisy = cv2.imencode(".jpg", np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8))[1].tobytes()
+    pictures = [with_thumbnail(jpeg(0)), jpeg(1, 64, 48, *PROGRESSIVE), jpeg(2, 64, 48, *RESTARTS), noisy, jpeg(4)]
+    stream = io.BytesIO(b"--frame\r\n\r\n" + b"\r\n--frame\xff\r\n".join(pictures))
+    splitter, found = Splitter(), []
+    while data := stream.read(chunk):
+        found += splitter.feed(data)
+    assert found == pictures and splitter.broken == 0
+
+
+def test_bytes_that_are_missing_cost_the_pictures_they_were_in():
+    random = np.random.default_rng(2)
+    # Each longer than 64 kB, as far as a wrong segment length can lead astray.
+    pictures = [cv2.imencode(".jpg", random.integers(0, 256, (256, 256, 3), np.uint8))[1].tobytes() for _ in range(8)]
+    whole, ends = b"".join(pictures), np.cumsum([len(data) for data in pictures])
+    assert min(np.diff(ends)) > 1 << 16
+    heads = [end + offset for end in ends[:4] for offset in range(-30, 700, 20)]  # the markers are in the head
+    for start in [*heads, *random.integers(0, ends[3], 40)]:
+        found = Splitter().feed(whole[:start] + whole[start + 30 :])
+        hit = int(np.searchsorted(ends, start, side="right"))
+        assert found[:hit] == pictures[:hit] and found[-(8 - hit - 3) :] == pictures[hit + 3 :]
+
+
+@pytest.mark.parametrize("spec", ["nowhere.mp4", "ftp://door", "", "usb-No_Such_Camera-video-index0"])
+def test_a_wrong_name_says_what_there_is(spec):
+    with pytest.raises(InputError, match=r"/dev/video0.*rtsp://.*folder.*stdin"):
+        open_camera(spec)
+
+
+def test_a_video_whose_name_opencv_would_crash_on_is_refused(tmp_path):
+    film = tmp_path / os.fsdecode(b"f\xfflm.avi")
+    film.write_bytes(b"RIFF")
+    with pytest.raises(InputError, match="not in UTF-8: rename it"):
+        open_camera(str(film))
+
+
+def test_a_file_that_is_no_video_and_an_empty_folder(tmp_path):
+    (tmp_path / "door.mp4").write_bytes(b"no video at all")
+    with pytest.raises(InputError, match="is no video"):
+        open_camera(str(tmp_path / "door.mp4"))
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InputError, match="no JPEG"):
+        open_camera(str(tmp_path / "empty"))
+
+
+def test_gstreamer_is_asked_for_only_where_opencv_has_it(monkeypatch):
+    monkeypatch.setattr("rkface.runtime.cameras.camera.has_gstreamer", lambda: False)
+    for spec, options in (("videotestsrc ! appsink", {}), ("rtsp://door/1", {"decoder": "h264"})):
+        with pytest.raises(InputError, match="without GStreamer"):
+            open_camera(spec, **options)
+
+
+def test_mpp_decodes_and_no_address_can_add_elements():
+    assert "rtph265depay ! h265parse ! mppvideodec !" in mpp_pipeline("rtsp://door/1", "h265")
+    for address, codec in (("rtsp://door/1", "vp9"), ('rtsp://door/1" ! filesink location="/etc/x', "h264")):
+        with pytest.raises(InputError, match="MPP decodes"):
+            mpp_pipeline(address, codec)
+
+
+def test_devices_by_number_path_and_stable_name(tmp_path, monkeypatch):
+    assert str(find_device("2")) == "/dev/video2" and str(find_device("/dev/video11")) == "/dev/video11"
+    monkeypatch.setattr("rkface.runtime.cameras.camera.STABLE", tmp_path)
+    (tmp_path / "usb-Maker_Cam-video-index0").symlink_to("../../video3")
+    assert find_device("usb-Maker_Cam-video-index0") == tmp_path / "usb-Maker_Cam-video-index0"
+    assert find_device("clip.mp4") is None and find_device(str(tmp_path)) is None
+
+
+def test_a_device_that_is_not_there_is_waited_for():
+    camera = open_camera("/dev/video987", retries=(PATIENCE,))
+    reader = threading.Thread(target=camera.read)
+    reader.start()
+    while not camera.state().error:
+        pass
+    assert "/dev/video987 is not there" in camera.state().error and "rkface doctor" in camera.state().error
+    camera.close()
+    reader.join(PATIENCE)
+
+
+def test_a_v4l2_camera_is_asked_format_first_and_what_it_gives_is_reported(tmp_path, monkeypatch):
+    node = tmp_path / "video0"
+    node.touch()
+    asked = []
+
+    class Capture:
+        def __init__(self, path, api):
+            assert (path, api) == (str(node), cv2.CAP_V4L2)
+
+        def isOpened(self):  # OpenCV's name
+            return True
+
+        def set(self, what, value):
+            asked.append((what, value))
+
+        def get(self, what):
+            given = {cv2.CAP_PROP_FOURCC: cv2.VideoWriter.fourcc(*"YUYV"), cv2.CAP_PROP_FPS: 30.0}
+            return given.get(what, 0.0)
+
+        def grab(self):
+            return True
+
+        def retrieve(self):
+            return True, picture(4, 640, 480)
+
+        def release(self):
+            pass
+
+    monkeypatch.setattr(sources.cv2, "VideoCapture", Capture)
+    wanted = CaptureFormat(1920, 1080, 25, "MJPG")
+    camera = Camera("0", lambda camera: sources.Device(node, wanted))
+    with camera:
+        assert number_of(camera.read()) == 4
+    assert asked == [
+        (cv2.CAP_PROP_FOURCC, cv2.VideoWriter.fourcc(*"MJPG")),
+        (cv2.CAP_PROP_FRAME_WIDTH, 1920),
+        (cv2.CAP_PROP_FRAME_HEIGHT, 1080),
+        (cv2.CAP_PROP_FPS, 25),
+    ]
+    state = camera.state()
+    assert (state.format, state.size, state.rate) == ("YUYV", (640, 480), 30.0)
+
+
+@pytest.mark.parametrize(("version", "limited"), [("4.6.0", False), ("4.10.0", True)])
+def test_a_pipeline_has_time_limits_where_opencv_knows_them(monkeypatch, version, limited):
+    opened = []
+
+    class Capture:
+        def __init__(self, *how):
+            opened.append(how)
+
+        def isOpened(self):  # OpenCV's name
+            return False
+
+    monkeypatch.setattr(sources.cv2, "VideoCapture", Capture)
+    monkeypatch.setattr(sources.cv2, "__version__", version)
+    with pytest.raises(WorkError, match="does not answer"):
+        sources.Network("videotestsrc ! appsink", "pipeline", gstreamer=True)
+    [(address, backend, limits)] = opened
+    assert (address, backend) == ("videotestsrc ! appsink", cv2.CAP_GSTREAMER)
+    assert (cv2.CAP_PROP_READ_TIMEOUT_MSEC in limits) == limited
+
+
+def test_names_and_formats():
+    assert without_password("rtsp://ada:p%40ss@10.0.0.2/1") == "rtsp://10.0.0.2/1"
+    assert without_password("rtspsrc location=rtsp://a:b@c/1 ! appsink") == "rtspsrc location=rtsp://c/1 ! appsink"
+    assert without_password("rtsp://ada:a/b@c@host/1") == "rtsp://host/1"
+    assert without_password("rtsp://h/user=ada&password=secret&channel=1") == "rtsp://h/user=…&password=…&channel=1"
+    assert fourcc(cv2.VideoWriter.fourcc(*"NV12")) == "NV12" and fourcc(0) == "" and fourcc(-1) == ""
+
+
+def paced(pace, seconds, rate=30, start=0.0, image=None):
+    image = picture(3) if image is None else image
+    return sum(pace.wants(Frame(image, n, start + n / rate)) for n in range(round(seconds * rate)))
+
+
+@pytest.mark.parametrize(("camera", "rate", "expected"), [(30, 15, 150), (25, 15, 150), (10, 15, 100), (30, 7, 70)])
+def test_a_pace_is_kept_on_average(camera, rate, expected):
+    pace = FrameGate(rate=rate)
+    pace.follow(1)
+    assert paced(pace, 10, camera) == pytest.approx(expected, abs=2)
+
+
+def test_nobody_there_is_looked_for_less_often_but_the_pace_picks_up_at_once():
+    pace = FrameGate(rate=15, idle=2)
+    assert paced(pace, 10) == pytest.approx(20, abs=2)
+    pace.follow(1)
+    assert paced(pace, 1, start=10) >= 13
+    pace.follow(0)
+    assert paced(pace, 3, start=11) == pytest.approx(45, abs=2)  # for the calm after
+    assert paced(pace, 10, start=14) == pytest.approx(20, abs=2)
+
+
+def test_without_motion_one_look_every_few_seconds():
+    random = np.random.default_rng(0)
+    noisy = [(picture(5, 640, 360) + random.integers(0, 9, (360, 640, 3))).astype(np.uint8) for _ in range(30)]
+    pace = FrameGate(idle=5, calm=3, motion=0.005)
+    start = sum(pace.wants(Frame(noisy[n % 30], n, n / 30)) for n in range(90))
+    assert start == pytest.approx(45, abs=2)  # the first picture is news
+    assert sum(pace.wants(Frame(noisy[n % 30], n, 3 + n / 30)) for n in range(900)) <= 30 / 3 + 1
+    moved = noisy[0].copy()
+    moved[100:160, 200:260] = 255  # a face's worth
+    assert pace.wants(Frame(moved, 0, 33.0)) and pace.wants(Frame(moved, 1, 33.1))
+
+
+def room(number, noise=6.0):
+    """A dim picture of nobody, 1280×720, with a webcam's noise; another for each ``number``."""
+    random = np.random.default_rng(number)
+    wall = np.tile(np.linspace(40, 110, 1280)[None, :, None], (720, 1, 3))
+    return np.clip(wall + random.normal(0, noise, (720, 1280, 3)), 0, 255).astype(np.uint8)
+
+
+def test_a_still_camera_that_is_set_to_motion_is_looked_at_seldom_and_a_newcomer_at_once():
+    rate = 15
+    pictures = [room(number) for number in range(20)]
+    sets = {"off": CameraSettings("door"), "on": CameraSettings("door", motion=True)}
+    looked = {}
+    for name, settings in sets.items():
+        pace = pace_of(settings)
+        looked[name] = [n for n in range(20 * rate) if pace.wants(Frame(pictures[n % 20], n, n / rate))]
+    after = [n for n in looked["on"] if n > 4 * rate]  # the first picture is news for three seconds
+    assert len(after) <= 16 / 3 + 1 and len([n for n in looked["off"] if n > 4 * rate]) >= 16 * 5 - 2
+    assert pace.state == "still" and pace.skipped == 20 * rate - len(looked["on"])
+    wanted = []
+    for n in range(20 * rate, 21 * rate):  # a face 90 px wide comes in from the left, 12 px a frame
+        picture, edge = pictures[n % 20].copy(), 12 * (n - 20 * rate + 1)
+        picture[200:320, max(0, edge - 90) : edge] = 190
+        wanted.append(pace.wants(Frame(picture, n, n / rate)))
+    assert any(wanted[:5]), "before all of it is in the picture"
+    assert all(wanted[wanted.index(True) :]) and pace.state == "busy"
+
+
+def test_looks_a_second_are_bounded_as_they_are_set():
+    pace = pace_of(CameraSettings("door", looks=6))
+    assert paced(pace, 10) == pytest.approx(20, abs=2) and pace.state == "idle"
+    pace.follow(1)
+    assert paced(pace, 10, start=10) == pytest.approx(60, abs=2)
+
+
+def test_a_recording_is_looked_at_whole_whatever_its_pace(tmp_path):
+    for number in range(12):
+        cv2.imwrite(str(tmp_path / f"{number:02}.png"), picture(3))
+    view, seen = open_camera_worker("still", CameraSettings(str(tmp_path), hold=0.0, looks=1, motion=True)), []
+    view.watcher = SimpleNamespace(present=lambda: ())
+
+    def submit(frame):
+        seen.append(frame.number)
+        view.seen(Result(frame, None, None, 0, 0.0, 0.0))
+        return True
+
+    view.run(submit)
+    assert seen == list(range(12)) and (view.health().skipped, view.health().pace) == (0, "")
+
+
+def test_a_clock_that_jumps_back_does_not_stop_the_pace():
+    pace = FrameGate(rate=10, idle=10)
+    assert paced(pace, 2, start=3600) == pytest.approx(20, abs=2)
+    assert paced(pace, 2, start=0) == pytest.approx(20, abs=2)
+
+
+def test_feed_ends_with_the_camera_or_when_nobody_wants_more():
+    got = []
+    feed(Camera("x", Lines([picture(n) for n in range(5)]), live=False), lambda frame: not got.append(frame.number))
+    assert got == [0, 1, 2, 3, 4]
+    feed(Camera("x", Lines([picture(n) for n in range(5)]), live=False), lambda frame: got.append(-1))
+    assert got == [0, 1, 2, 3, 4, -1]

@@ -1,0 +1,176 @@
+"""``rkface run`` as a process: what systemd, a terminal and a power switch do to it."""
+
+import io
+import json
+import logging
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from contextlib import closing
+
+import cv2
+import pytest
+
+from rkface.runtime.gallery.backup import check
+from rkface.runtime.gallery.gallery import Gallery
+from rkface.runtime.service.logging_setup import start_logs, under_journal
+from rkface.runtime.service.systemd import notify, watchdog_seconds
+
+from ..conftest import scene
+
+RUN = (
+    "import sys; from rkface.runtime.cli import main, run;"
+    "main.entry_points = lambda group: [type('E', (), {'name': 'run', 'load': lambda: run.run})];"
+    "sys.exit(main.main(['run', *sys.argv[1:]]))"
+)
+WAIT = 30  # seconds until a test gives up
+JPEG = cv2.imencode(".jpg", scene((1, 5)))[1].tobytes()
+
+
+class Ear:
+    """systemd's end of the socket, which hears all the time."""
+
+    def __init__(self, path):
+        self.path, self.heard, self._new = str(path), [], threading.Condition()
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self._socket.bind(self.path)
+        threading.Thread(target=self._hear, daemon=True).start()
+
+    def _hear(self):
+        while words := self._socket.recv(4096):
+            with self._new:
+                self.heard += words.decode().split("\n")
+                self._new.notify()
+
+    def wait(self, word):
+        with self._new:
+            assert self._new.wait_for(lambda: word in self.heard, WAIT), self.heard
+
+    def close(self):
+        self._socket.sendto(b"", self.path)
+
+
+@pytest.fixture
+def ear(tmp_path):
+    with closing(Ear(tmp_path / "notify")) as ear:
+        yield ear
+
+
+@pytest.fixture
+def run(bundle, tmp_path):
+    """Starts the service on a pipe of pictures that never ends by itself."""
+    started = []
+
+    def start(**environment):
+        process = subprocess.Popen(
+            [sys.executable, "-c", RUN, "--bundle", bundle, "--backend", "reference", "--camera", "-", "--no-web",
+             "--gallery", tmp_path / "state/gallery.sqlite", "--log", "json"],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env={**os.environ, **environment},
+        )  # fmt: skip
+        started.append(process)
+        threading.Thread(target=show, args=(process.stdin,), daemon=True).start()
+        return process
+
+    yield start
+    for process in started:
+        process.kill()
+        process.communicate()
+
+
+def show(pipe):
+    try:
+        while True:
+            pipe.write(JPEG)
+            pipe.flush()
+            time.sleep(0.03)  # a camera's pace; nothing waits for it
+    except (OSError, ValueError):
+        pass
+
+
+def test_systemd_is_told_and_a_stop_in_the_middle_loses_nothing(run, ear, tmp_path):
+    process = run(NOTIFY_SOCKET=ear.path, WATCHDOG_USEC="300000")
+    ear.wait("WATCHDOG=1")
+    assert ear.heard[0] == "READY=1"
+    start = json.loads(process.stdout.readline())
+    assert start["stage"] == "start"
+    process.send_signal(signal.SIGTERM)
+    out, err = process.stdout.read(), process.stderr.read().decode()
+    assert process.wait(WAIT) == 0, err
+    ear.wait("STOPPING=1")
+    (end,) = map(json.loads, out.splitlines())
+    assert (end["stage"], end["id"]) == ("end", start["id"]), "who was there when it stopped is told to have gone"
+    assert all(json.loads(line).keys() == {"time", "level", "part", "message"} for line in err.splitlines())
+
+
+def test_a_second_service_is_refused_until_the_first_is_killed_and_then_goes_on_with_what_it_left(run, tmp_path):
+    first = run()
+    start = json.loads(first.stdout.readline())
+    second = run()
+    assert second.wait(WAIT) == 2
+    (line,) = second.stderr.read().decode().splitlines()
+    assert line.startswith("rkface: ") and f"process {first.pid}" in line
+    first.kill()
+    first.wait()
+    third = run()
+    assert json.loads(third.stdout.readline())["id"] != start["id"]
+    third.send_signal(signal.SIGINT)
+    assert third.wait(WAIT) == 0
+    with Gallery(tmp_path / "state/gallery.sqlite") as gallery:
+        assert check(gallery) == []
+
+
+@pytest.mark.parametrize(
+    ("form", "line"),
+    [
+        ("text", r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d warning camera: lost\\nagain\n"),
+        ("journal", r"<4>camera: lost\\nagain\n"),
+        ("json", r'\{"time": [\d.]+, "level": "warning", "part": "camera", "message": "lost\\nagain"\}\n'),
+    ],
+)
+def test_a_log_s_record_is_one_line_whatever_it_holds(form, line):
+    stream, logger = io.StringIO(), logging.getLogger("rkface")
+    kept = logger.level, logger.propagate
+    handler = start_logs(form, stream)
+    try:
+        logging.getLogger("rkface.camera").warning("%s\nagain", "lost")
+    finally:
+        logger.removeHandler(handler)
+        logger.level, logger.propagate = kept
+    assert re.fullmatch(line, stream.getvalue()), stream.getvalue()
+
+
+def test_the_journal_is_known_by_its_file():
+    about = os.fstat(2)
+    assert under_journal({"JOURNAL_STREAM": f"{about.st_dev}:{about.st_ino}"})
+    assert not under_journal({"JOURNAL_STREAM": "1:1"}) and not under_journal({})
+
+
+def test_nobody_to_notify_is_no_error(tmp_path):
+    assert not notify("READY=1", environment={})
+    assert not notify("READY=1", environment={"NOTIFY_SOCKET": str(tmp_path / "gone")})
+
+
+def test_the_abstract_namespace():
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as ear:
+        ear.bind(name := f"\0rkface-test-{os.getpid()}")
+        assert notify("READY=1", "STATUS=2 cameras", environment={"NOTIFY_SOCKET": "@" + name[1:]})
+        assert ear.recv(100) == b"READY=1\nSTATUS=2 cameras"
+
+
+@pytest.mark.parametrize(
+    ("environment", "seconds"),
+    [
+        ({"WATCHDOG_USEC": "30000000"}, 30.0),
+        ({"WATCHDOG_USEC": "30000000", "WATCHDOG_PID": str(os.getpid())}, 30.0),
+        ({"WATCHDOG_USEC": "30000000", "WATCHDOG_PID": "1"}, None),
+        ({"WATCHDOG_USEC": "0"}, None),
+        ({}, None),
+    ],
+)
+def test_the_watchdog_s_patience(environment, seconds):
+    assert watchdog_seconds(environment) == seconds

@@ -1,0 +1,120 @@
+"""Selftest and bench on a workstation, by the reference path; the NPU's are held on the twin (tests/twin)."""
+
+import argparse
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from rkface.runtime.cli import bench, selftest
+from rkface.runtime.core.bundle import Output, read_bundle
+from rkface.runtime.core.errors import BundleError, InputError, WorkError
+from rkface.runtime.inference.golden import by_kind, cosines
+from rkface.runtime.inference.latency import summarize
+from rkface.runtime.inference.machine import read_clocks, read_machine
+from rkface.runtime.inference.pipeline import open_model
+
+from ..conftest import write_sums
+
+BOARD = Path(__file__).parents[2] / "boards/fixtures/rock-5b"
+
+
+def run(command, *arguments):
+    parser = argparse.ArgumentParser()
+    command(parser)
+    options = parser.parse_args([str(argument) for argument in arguments])
+    return options.run(options)
+
+
+def write_golden(folder, spoil=lambda array: array):
+    """What convert writes, with ONNX Runtime's results for FP32's and, spoilt, for those seen then."""
+    bundle, golden, rng = read_bundle(folder), {}, np.random.default_rng(3)
+    for role in bundle.manifest.roles:
+        model = bundle.model(role)
+        images = rng.integers(0, 256, (2, model.input.height, model.input.width, 3), np.uint8)
+        golden[f"{role}/inputs"] = images
+        backend = open_model(bundle, role, "reference")
+        for output, array in zip(model.outputs, backend.infer(images), strict=True):
+            golden[f"{role}/simulator/{output.name}"] = array
+            golden[f"{role}/reference/{output.name}"] = spoil(array)
+        backend.close()
+    np.savez(folder / "golden.npz", **golden)
+    write_sums(folder)
+    return folder
+
+
+def test_selftest_on_a_workstation(own_bundle, capsys):
+    write_golden(own_bundle)
+    assert run(selftest.selftest, "--bundle", own_bundle, "--runs", 2, "--json") == 0
+    result = json.loads(capsys.readouterr().out)
+    assert (result["verdict"], result["backend"], result["problems"]) == ("ok", "reference", [])
+    assert [one["reference"] for one in result["agreements"]] == pytest.approx([1, 1], abs=1e-6)  # the same machine
+    assert [(row["what"], row["where"], row["runs"]) for row in result["latencies"]] == [
+        ("detector", "processor", 2),
+        ("recognizer", "processor", 2),
+    ]
+
+
+def test_selftest_sees_results_that_changed(own_bundle, capsys):
+    write_golden(own_bundle, spoil=lambda array: array + np.linspace(0, 5, array.size).reshape(array.shape))
+    assert run(selftest.selftest, "--bundle", own_bundle, "--runs", 1) == 1
+    out = capsys.readouterr().out
+    assert "ONNX Runtime here computes something else" in out and out.endswith("NOT healthy\n")
+
+
+def test_selftest_needs_golden_vectors(own_bundle):
+    with pytest.raises(BundleError, match="no golden vectors of the detector"):
+        run(selftest.selftest, "--bundle", own_bundle)
+
+
+def test_bench_says_that_a_workstation_is_no_npu(own_bundle, tmp_path, capsys):
+    write_golden(own_bundle)
+    assert run(bench.bench, "--bundle", own_bundle, "--runs", 2, "--out", tmp_path / "table") == 0
+    table = (tmp_path / "table.md").read_text()
+    assert "the reference path, not the NPU" in table and table in capsys.readouterr().out
+    rows = json.loads((tmp_path / "table.json").read_text())["latencies"]
+    assert [row["what"] for row in rows] == ["detector", "recognizer", "detection"]
+
+
+def test_bench_writes_nothing_of_a_machine_that_computes_wrongly(own_bundle, tmp_path):
+    write_golden(own_bundle, spoil=np.negative)
+    with pytest.raises(WorkError, match="not healthy"):
+        run(bench.bench, "--bundle", own_bundle, "--runs", 1, "--out", tmp_path / "table")
+    with pytest.raises(InputError, match="no folder"):
+        run(bench.bench, "--bundle", own_bundle, "--out", tmp_path / "nowhere/table")
+    assert not list(tmp_path.glob("table*"))
+
+
+def test_roundings_in_an_empty_picture_are_no_failure():
+    # Scores of one INT8 step, in places that differ: their cosine alone is 0.
+    noise = np.zeros((2, 1, 8), np.float32)
+    noise[0, 0, 1] = noise[1, 0, 5] = 1 / 255
+    assert cosines([noise[0]], [noise[1]]) == 1
+    # Beside a stride that has a face in it, too.
+    outputs = [Output("score_8", (8, 1)), Output("score_16", (4, 1)), Output("kps_8", (8, 10))]
+    face, kps = np.float32([[0, 0.9, 0, 0]]), np.ones((1, 80), np.float32)
+    ours, theirs = (by_kind(outputs, [scores, face, kps]) for scores in noise)
+    assert list(ours) == ["scores", "landmarks"] and ours["scores"].shape == (1, 12)
+    assert cosines(ours.values(), theirs.values()).min() > 0.9999
+
+
+def test_cosines_of_nothing_and_of_no_numbers():
+    zero, one, broken = np.zeros(4, np.float32), np.ones(4, np.float32), np.full(4, np.nan, np.float32)
+    pairs = ((zero, zero), (zero, one), (broken, one), (one, one), (-one, one))
+    ours, theirs = ([np.stack(side)] for side in zip(*pairs, strict=True))
+    assert cosines(ours, theirs)[0].tolist() == pytest.approx([1, 0, 0, 1, -1])
+
+
+def test_percentiles_and_rate():
+    row = summarize("detector", "core 0", np.arange(1, 102) / 1000, elapsed=2.0)
+    assert (row.runs, row.p50, row.p90, row.p99, row.rate) == (101, 51.0, 91.0, 100.0, 50.5)
+
+
+def test_clocks_and_machine_of_a_board():
+    clocks = read_clocks(BOARD)
+    assert clocks.governors["npu"] and clocks.governors["ddr"] and clocks.governors["cpu 0"]
+    assert clocks.megahertz["npu"] == int((next(BOARD.glob("sys/class/devfreq/*npu/cur_freq"))).read_text()) // 10**6
+    assert all(0 < value < 120 for value in clocks.celsius.values()) and clocks.celsius
+    machine = read_machine(BOARD)
+    assert machine.soc == "rk3588" and "ROCK 5B" in machine.board and machine.versions["rknpu"] == "0.9.8"

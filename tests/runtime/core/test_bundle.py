@@ -1,0 +1,133 @@
+import dataclasses
+import hashlib
+import json
+
+import pytest
+
+from rkface.runtime.core.bundle import (
+    SUMS,
+    Input,
+    Manifest,
+    Model,
+    Output,
+    Source,
+    Thresholds,
+    contract,
+    files,
+    read_bundle,
+)
+from rkface.runtime.core.errors import BundleError
+
+DETECTOR = Input("input.1", 320, 320, (127.5,) * 3, (128.0,) * 3)
+RECOGNIZER = Input("input.1", 112, 112, (127.5,) * 3, (127.5,) * 3)
+
+
+def model(role, input):
+    source = Source(f"{role}.onnx", "0" * 64, 10, "Apache-2.0")
+    return Model(f"{role}.rknn", f"reference/{role}.onnx", "int8", input, (Output("out", (1, 512)),), source)
+
+
+MANIFEST = Manifest(
+    name="test",
+    synthetic=True,
+    created="2026-01-01T00:00:00Z",
+    target="rk3588",
+    toolkit="2.5.0",
+    rkface="0.1.0",
+    detector=model("detector", DETECTOR),
+    recognizer=model("recognizer", RECOGNIZER),
+    thresholds=Thresholds(0.5, 0.4, 0.4),
+)
+
+
+def write_sums(folder):
+    lines = [f"{hashlib.sha256((folder / name).read_bytes()).hexdigest()}  {name}" for name in files(folder)]
+    (folder / SUMS).write_text("\n".join(lines) + "\n")
+
+
+@pytest.fixture
+def folder(tmp_path):
+    (tmp_path / "manifest.json").write_text(MANIFEST.to_json())
+    (tmp_path / "reference").mkdir()
+    for role in ("detector", "recognizer"):
+        (tmp_path / f"{role}.rknn").write_bytes(b"RKNN" + role.encode())
+        (tmp_path / f"reference/{role}.onnx").write_bytes(role.encode())
+    write_sums(tmp_path)
+    return tmp_path
+
+
+def test_what_was_written_is_read(folder):
+    assert read_bundle(folder).manifest == MANIFEST
+    assert read_bundle(folder, soc="rk3588").manifest.target == "rk3588"
+
+
+def test_every_changed_byte_is_refused(folder):
+    for name in files(folder):
+        path = folder / name
+        whole = path.read_bytes()
+        path.write_bytes(whole[:-2] + bytes([whole[-2] ^ 1]) + whole[-1:])
+        with pytest.raises(BundleError, match=r"changed or damaged|garbles|cannot be read"):
+            read_bundle(folder)
+        path.write_bytes(whole)
+    read_bundle(folder)
+
+
+def test_missing_foreign_and_optional_files(folder):
+    (folder / "extra.bin").write_bytes(b"?")
+    with pytest.raises(BundleError, match=r"extra\.bin does not belong"):
+        read_bundle(folder)
+    (folder / "extra.bin").unlink()
+    (folder / "reference/detector.onnx").unlink()
+    bundle = read_bundle(folder)  # a board may go without reference/
+    with pytest.raises(BundleError, match="no reference/ folder"):
+        bundle.reference("detector")
+    (folder / "detector.rknn").unlink()
+    with pytest.raises(BundleError, match=r"detector\.rknn is missing"):
+        read_bundle(folder)
+
+
+def test_other_chip_schema_and_no_bundle(folder, tmp_path_factory):
+    with pytest.raises(BundleError, match=r"made for rk3588, this is rk3576.*--target rk3576"):
+        read_bundle(folder, soc="rk3576")
+    (folder / "manifest.json").write_text(dataclasses.replace(MANIFEST, schema=99).to_json())
+    with pytest.raises(BundleError, match="schema 99, this rkface reads 1"):
+        read_bundle(folder)
+    with pytest.raises(BundleError, match="not a bundle"):
+        read_bundle(tmp_path_factory.mktemp("empty"))
+    with pytest.raises(BundleError, match="no such bundle"):
+        read_bundle(folder / "absent")
+
+
+@pytest.mark.parametrize("name", ["../detector.rknn", "/etc/passwd", ""])
+def test_a_manifest_cannot_point_outside_its_bundle(folder, name):
+    raw = json.loads(MANIFEST.to_json())
+    raw["detector"]["file"] = name
+    (folder / "manifest.json").write_text(json.dumps(raw))
+    write_sums(folder)
+    with pytest.raises(BundleError, match="leaves the bundle"):
+        read_bundle(folder)
+
+
+def test_contract_fits_the_custom_string_and_says_how_to_feed_the_model():
+    text = contract("recognizer", RECOGNIZER, "f" * 64)
+    assert len(text.encode()) < 1024  # RKNN_QUERY_CUSTOM_STRING's buffer
+    said = json.loads(text)
+    assert (said["dtype"], said["layout"], said["colour"], said["normalization"]) == ("uint8", "NHWC", "RGB", "inside")
+
+
+def test_a_file_that_may_not_be_read_is_refused_by_name(folder, monkeypatch):
+    def denied(path):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr("rkface.runtime.core.bundle.sha256", denied)  # root, as in CI, may read everything
+    with pytest.raises(BundleError, match=r"\.\w+: cannot be read: Permission denied"):
+        read_bundle(folder)
+
+
+def test_a_model_without_outputs_is_refused(folder):
+    raw = json.loads(MANIFEST.to_json())
+    raw["recognizer"]["outputs"] = []
+    (folder / "manifest.json").write_text(json.dumps(raw))
+    write_sums(folder)
+    with pytest.raises(BundleError, match="without outputs"):
+        read_bundle(folder)

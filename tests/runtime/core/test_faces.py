@@ -1,0 +1,24 @@
+import numpy as np
+import pytest
+
+from rkface.runtime.core.faces import Faces
+
+FACES = Faces(
+    boxes=np.array([[0, 0, 10, 10], [5, 5, 35, 25], [0, 0, 24, 24]], np.float32),
+    scores=np.array([0.9, 0.8, 0.7], np.float32),
+    landmarks=np.arange(30, dtype=np.float32).reshape(3, 5, 2),
+    embeddings=np.eye(3, dtype=np.float32),
+)
+
+
+def test_largest_is_by_area_not_by_score_or_side():
+    assert FACES.largest() == 1
+    assert FACES[::2].largest() == 1
+    with pytest.raises(ValueError, match="no face"):
+        FACES[:0].largest()
+
+
+def test_a_selection_keeps_all_arrays_together():
+    some = FACES[np.array([2, 0])]
+    assert len(some) == 2 and some.scores.tolist() == FACES.scores[[2, 0]].tolist()
+    assert (some.landmarks == FACES.landmarks[[2, 0]]).all() and (some.embeddings == FACES.embeddings[[2, 0]]).all()

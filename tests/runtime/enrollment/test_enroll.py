@@ -1,0 +1,372 @@
+"""rkface enroll and rkface gallery as a person uses them: what is taken, what is refused and why, what moves where."""
+
+import csv
+import json
+import os
+import re
+import stat
+
+import cv2
+import numpy as np
+import pytest
+
+from rkface.runtime.cli.main import main
+from rkface.runtime.enrollment.enroll import DUPLICATE
+from rkface.runtime.gallery.gallery import Gallery
+from rkface.runtime.gallery.people import Sample, embedding_identity
+from rkface.runtime.inference.pipeline import open_bundle
+
+from ..conftest import write_sums
+
+# Green in the four quarters of a face is who it is, to the tiny recognizer: cosines between these are 0, 0.8 and 1.
+ADA, ADA_AGAIN, GRACE, HEDY = (40, 0, 0, 0), (40, 30, 0, 0), (0, 0, 40, 0), (0, 0, 0, 40)
+
+
+@pytest.fixture
+def rkface(capsys, monkeypatch, tmp_path):
+    """Runs a command in an empty folder, on the gallery there: exit code, stdout, stderr."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments):
+        try:
+            code = main([str(argument) for argument in arguments])
+        except SystemExit as exit:  # argparse
+            code = exit.code
+        out, err = capsys.readouterr()
+        return code, out, err
+
+    return run
+
+
+def draw(path, *people, side=64):
+    """A photo with these faces side by side, each ``side`` pixels wide."""
+    image = np.full((side * 8, side * 10, 3), 255, np.uint8)
+    for place, quarters in enumerate(people):
+        face = image[side * 3 : side * 4, side * (1 + 2 * place) : side * (2 + 2 * place)]
+        face[:] = (0, 0, 255)
+        face[::6] = face[:, ::6] = (0, 0, 215)  # something to be sharp
+        half = side // 2
+        for index, green in enumerate(quarters):
+            y, x = divmod(index, 2)
+            face[y * half : (y + 1) * half, x * half : (x + 1) * half, 1] = green
+    path.parent.mkdir(parents=True, exist_ok=True)
+    assert cv2.imwrite(str(path), image)
+    return path
+
+
+@pytest.fixture
+def here(tmp_path):
+    return tmp_path
+
+
+def opened(here):
+    return Gallery(here / "gallery.sqlite")
+
+
+def test_a_person_is_enrolled_and_found(rkface, bundle, here):
+    photos = draw(here / "a.png", ADA), draw(here / "b.png", ADA_AGAIN)
+    code, out, err = rkface("enroll", "--bundle", bundle, "--set", "badge=7", "Ada", *photos)
+    assert (code, err) == (0, "2 enrolled for 1 person\n")
+    assert re.fullmatch(r".*a\.png: enrolled as Ada, quality 0\.\d\d\n.*b\.png: enrolled as Ada, .*\n", out)
+    with open_bundle(bundle) as pipeline, Gallery(here / "gallery.sqlite", embedding_identity(pipeline.manifest)) as it:
+        probe = pipeline.recognize(cv2.imread(str(draw(here / "c.png", ADA)))).embeddings
+        (match,) = it.search(probe)[0]
+        assert (match.name, match.cosine) == ("Ada", pytest.approx(1, abs=1e-5))
+        assert it.person("Ada").metadata == {"badge": "7"}
+        sample = it.samples(it.person("Ada"))[0]
+        crop = cv2.imdecode(np.frombuffer(sample.crop, np.uint8), cv2.IMREAD_COLOR)
+        np.testing.assert_allclose(pipeline.embed([crop])[0], sample.embedding, atol=1e-6)
+
+
+def test_every_bad_photo_is_named_with_its_reason_and_stops_no_other(rkface, bundle, here):
+    blurred = cv2.GaussianBlur(cv2.imread(str(draw(here / "a.png", GRACE))), (0, 0), 9)
+    cv2.imwrite(str(here / "blurred.png"), blurred)
+    (here / "text.jpg").write_text("no picture")
+    photos = {
+        "none.png": draw(here / "none.png"),
+        "small.png": draw(here / "small.png", ADA, side=32),
+        "blurred.png": here / "blurred.png",
+        "text.jpg": here / "text.jpg",
+        "missing.jpg": here / "missing.jpg",
+        "good.png": draw(here / "good.png", ADA),
+    }
+    code, out, err = rkface("enroll", "--bundle", bundle, "Ada", *photos.values())
+    assert (code, err) == (1, "1 enrolled for 1 person, 5 refused\n")
+    said = dict(zip(photos, out.splitlines(), strict=True))
+    for name, reason in {
+        "none.png": "no face found",
+        "small.png": "face too small: 12.",
+        "blurred.png": "face too blurred",
+        "text.jpg": "not a JPEG",
+        "missing.jpg": "cannot be read",
+        "good.png": "enrolled as Ada",
+    }.items():
+        assert re.search(reason, said[name]) and said[name].startswith(str(photos[name])), said[name]
+    with opened(here) as gallery:
+        assert gallery.person("Ada").samples == 1
+
+
+def test_of_several_faces_the_largest_or_none(rkface, bundle, here):
+    two = draw(here / "two.png", ADA, GRACE)
+    code, out, _ = rkface("enroll", "--bundle", bundle, "--strict", "Ada", two)
+    assert code == 1 and "2 faces" in out and "refused" in out
+    code, out, _ = rkface("enroll", "--bundle", bundle, "Ada", two)
+    assert code == 0 and "2 faces: took the largest" in out
+
+
+def test_the_same_photo_twice_adds_nothing(rkface, bundle, here):
+    photo = draw(here / "a.png", ADA)
+    assert rkface("enroll", "--bundle", bundle, "Ada", photo)[0] == 0
+    code, out, err = rkface("enroll", "--bundle", bundle, "Ada", photo, photo)
+    assert code == 0 and err == "0 enrolled for 0 people, 2 known already\n" and "(cosine 1.000)" in out
+    with opened(here) as gallery:
+        assert gallery.person("Ada").samples == 1
+
+
+def test_who_is_there_under_another_name_is_refused_with_the_cosine(rkface, bundle, here):
+    rkface("enroll", "--bundle", bundle, "Ada", draw(here / "a.png", ADA))
+    again = draw(here / "b.png", ADA_AGAIN)
+    code, out, _ = rkface("enroll", "--bundle", bundle, "Grace", again)
+    # 40·40 / (40 · 50) = 0.8, less a little for what alignment blends.
+    cosine = float(re.search(r"already enrolled as 'Ada' \(cosine ([\d.]+), threshold 0\.600\)", out)[1])
+    assert code == 1 and cosine == pytest.approx(0.8, abs=0.05)
+    code, out, _ = rkface("enroll", "--bundle", bundle, "--force", "--json", "Grace", again)
+    said = json.loads(out)
+    assert code == 0 and said["status"] == "enrolled" and said["near"]["name"] == "Ada"
+    assert said["notes"] == [f"looks like 'Ada' (cosine {cosine:.3f})"] and "embedding" not in out
+
+
+def test_a_photo_unlike_the_others_of_its_person_is_pointed_out(rkface, bundle, here):
+    code, out, _ = rkface("enroll", "--bundle", bundle, "Ada", draw(here / "a.png", ADA), draw(here / "b.png", GRACE))
+    assert code == 0 and "unlike the other samples of 'Ada'" in out.splitlines()[1]
+
+
+def test_a_folder_of_people(rkface, bundle, here):
+    draw(here / "staff/Ada Lovelace/one.png", ADA)
+    draw(here / "staff/Ada Lovelace/old/two.png", ADA_AGAIN)
+    draw(here / "staff/grace-hopper-01.png", GRACE)
+    draw(here / "staff/hedy.png", HEDY)
+    code, _, err = rkface("enroll", "--bundle", bundle, "--folder", here / "staff")
+    assert (code, err) == (0, "4 enrolled for 3 people\n")
+    with opened(here) as gallery:
+        found = {person.name: person.samples for person in gallery.people()}
+    assert found == {"Ada Lovelace": 2, "grace-hopper": 1, "hedy": 1}
+
+
+def test_wrong_use_is_said_before_any_work(rkface, bundle, here):
+    for wrong in (["--folder", here, "Ada"], ["Ada"], [], ["--folder", here / "nowhere"]):
+        code, _, err = rkface("enroll", "--bundle", bundle, *wrong)
+        assert code == 2 and err, wrong
+    assert not (here / "gallery.sqlite").exists()
+
+
+def other_model(bundle):
+    """The same bundle, as if its recognizer came from another ONNX file."""
+    manifest = json.loads((bundle / "manifest.json").read_text())
+    manifest["recognizer"]["source"]["sha256"] = "a" * 64
+    (bundle / "manifest.json").write_text(json.dumps(manifest))
+    write_sums(bundle)
+    return bundle
+
+
+def test_another_model_needs_embedding_again(rkface, bundle, own_bundle, here):
+    rkface("enroll", "--bundle", bundle, "Ada", draw(here / "a.png", ADA))
+    rkface("enroll", "--bundle", bundle, "--no-crops", "Grace", draw(here / "b.png", GRACE))
+    with opened(here) as gallery:
+        before = gallery.samples(gallery.person("Ada"))[0]
+    other = other_model(own_bundle)
+    code, _, err = rkface("enroll", "--bundle", other, "Hedy", draw(here / "c.png", HEDY))
+    assert code == 2 and "reembed" in err
+    code, _, err = rkface("gallery", "reembed", "--bundle", other)
+    assert code == 1 and "1 samples have no aligned face" in err
+    with opened(here) as gallery:
+        after = gallery.samples(gallery.person("Ada"))[0]
+        assert after.identity != before.identity
+        # The same network: crops are kept without loss, so nothing may change.
+        np.testing.assert_allclose(after.embedding, before.embedding, atol=1e-6)
+        assert gallery.state().ignored == 1
+        assert [match.name for match in gallery.search(before.embedding[None], 5)[0]] == ["Ada"]
+    assert rkface("enroll", "--bundle", other, "Hedy", here / "c.png")[0] == 0
+    assert "1 samples of an older model are ignored" in rkface("gallery", "list")[2]
+
+
+@pytest.fixture
+def staff(rkface, bundle, here):
+    """A gallery of three; where it is."""
+    rkface("enroll", "--bundle", bundle, "Ada", draw(here / "a.png", ADA), draw(here / "b.png", ADA_AGAIN))
+    rkface("enroll", "--bundle", bundle, "--set", "room=ä,1", "Grace", draw(here / "c.png", GRACE))
+    rkface("enroll", "--bundle", bundle, "--no-crops", "Hedy", draw(here / "d.png", HEDY))
+    return here / "gallery.sqlite"
+
+
+def content(path):
+    """Everything but ids and times."""
+    with Gallery(path) as gallery:
+        return {
+            person.name: (
+                person.metadata,
+                [
+                    (sample.embedding.tobytes(), sample.crop, round(sample.quality, 4), sample.source, sample.created)
+                    for sample in gallery.samples(person)
+                ],
+            )
+            for person in gallery.people()
+        }
+
+
+@pytest.mark.parametrize("form", ["jsonl", "csv"])
+def test_what_is_exported_comes_back_the_same(rkface, staff, here, form):
+    out = here / f"people.{form}"
+    options = ["--csv"] if form == "csv" else []
+    code, said, _ = rkface("gallery", "export", *options, "--embeddings", "--crops", here / "crops", "--out", out)
+    assert (code, said) == (0, "")
+    for file in [out, *(here / "crops").iterdir()]:
+        assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    arguments = ("gallery", "import", "--gallery", here / "new.sqlite", "--crops", here / "crops", out)
+    assert rkface(*arguments)[0] == 0
+    expected = content(staff)
+    assert content(here / "new.sqlite") == expected | {
+        name: (metadata, [(*sample[:2], round(sample[2], 4), *sample[3:]) for sample in samples])
+        for name, (metadata, samples) in expected.items()
+    }
+    code, _, err = rkface(*arguments)  # again: nothing doubles
+    assert code == 0 and err == "0 enrolled for 0 people, 4 known already\n"
+    assert content(here / "new.sqlite").keys() == expected.keys()
+
+
+def test_an_export_holds_no_biometrics_unless_asked(rkface, staff):
+    for options in ([], ["--csv"]):
+        code, out, _ = rkface("gallery", "export", *options)
+        assert code == 0 and "ä,1" in out and "Hedy" in out
+        if options:
+            assert all(not row["embedding"] and not row["crop"] for row in csv.DictReader(out.splitlines()))
+        else:
+            samples = [sample for line in out.splitlines() for sample in json.loads(line)["samples"]]
+            assert {tuple(sample) for sample in samples} == {("source", "quality", "created", "identity")}
+
+
+def test_import_takes_what_it_can_and_names_the_rest(rkface, staff, bundle, here):
+    rkface("gallery", "export", "--embeddings", "--out", here / "people.jsonl")
+    good = (here / "people.jsonl").read_text().splitlines()
+    spoiled = json.loads(good[0])
+    spoiled["samples"][0]["embedding"] = "AAAA!"
+    thief = json.loads(good[1]) | {"name": "Thief"}
+    cv2.imwrite(str(here / "secret.png"), np.zeros((112, 112, 3), np.uint8))  # a picture, but outside of the crops
+    (here / "crops").mkdir()
+    thief["samples"][0] |= {"crop": "../secret.png"}
+    lines = [good[2], "{", json.dumps({"schema": "other"}), json.dumps(spoiled), json.dumps(thief)]
+    (here / "mixed.jsonl").write_text("\n".join(lines))
+    arguments = ("import", "--gallery", here / "new.sqlite", "--crops", here / "crops", here / "mixed.jsonl")
+    code, out, err = rkface("gallery", *arguments)
+    assert code == 1 and err == "1 enrolled for 1 person, 4 refused\n"
+    assert [f"line {number}" in line for number, line in enumerate(out.splitlines()[1:], 2)] == [True] * 4
+    assert "no base64" in out and "rkface.person" in out and list(content(here / "new.sqlite")) == ["Hedy"]
+
+
+def test_a_list_of_names_and_photos(rkface, bundle, here):
+    draw(here / "photos/1.png", ADA), draw(here / "photos/2.png")
+    (here / "photos/staff.csv").write_text('name,photo,metadata\nAda,1.png,"{""room"": 3}"\nGrace,2.png,\n')
+    code, out, _ = rkface("gallery", "import", here / "photos/staff.csv")
+    assert code == 1 and out.count("need --bundle") == 2
+    code, out, _ = rkface("gallery", "import", "--bundle", bundle, here / "photos/staff.csv")
+    assert code == 1 and "no face found" in out
+    found = content(here / "gallery.sqlite")
+    assert list(found) == ["Ada"] and found["Ada"][0] == {"room": 3}
+
+
+def test_crops_alone_are_embedded_by_the_bundle(rkface, staff, bundle, here):
+    rkface("gallery", "export", "--crops", here / "crops", "--out", here / "people.jsonl")
+    arguments = ("import", "--gallery", here / "new.sqlite", "--crops", here / "crops", here / "people.jsonl")
+    code, out, _ = rkface("gallery", *arguments, "--bundle", bundle)
+    assert code == 0 and out.count("enrolled") == 3  # Hedy has none
+    old, new = content(staff), content(here / "new.sqlite")
+    for before, after in zip(old["Ada"][1], new["Ada"][1], strict=True):
+        np.testing.assert_allclose(*(np.frombuffer(it[0], "<f4") for it in (before, after)), atol=1e-6)
+
+
+def test_show_names_who_looks_alike(rkface, staff):
+    rkface("gallery", "rename", "Hedy", "Hedy Lamarr")
+    code, out, _ = rkface("gallery", "show", "Hedy Lamarr")
+    assert code == 0 and "no crop" in out and re.search(r"looks like \w+: cosine -?0\.\d\d\d", out)
+    said = json.loads(rkface("gallery", "show", "--json", "Grace")[1])
+    assert said["metadata"] == {"room": "ä,1"} and set(said["nearest"]) == {"Ada", "Hedy Lamarr"}
+    assert rkface("gallery", "show", "Hedi")[0] == 2
+    assert "did you mean Ada" in rkface("gallery", "show", "Adda")[2]
+
+
+def test_a_wrong_sample_is_removed(rkface, staff):
+    one, two = (sample["id"] for sample in json.loads(rkface("gallery", "show", "--json", "Ada")[1])["samples"])
+    code, _, err = rkface("gallery", "remove", "Hedy", one)
+    assert code == 2 and f"no sample {one}" in err
+    assert rkface("gallery", "remove", "Ada", two)[0] == 0
+    assert [source.rpartition("/")[2] for _, _, _, source, _ in content(staff)["Ada"][1]] == ["a.png"]
+    with Gallery(staff) as gallery:
+        assert gallery.read("SELECT count(*) FROM crop") == [(2,)]  # Ada's other one and Grace's
+
+
+def test_forgetting_asks_first(rkface, staff):
+    code, _, err = rkface("gallery", "forget", "Ada", "Hedy")
+    assert code == 2 and "Ada (2 samples), Hedy (1 samples)" in err and "--yes" in err
+    made = rkface("gallery", "backup")[1].strip()
+    code, _, err = rkface("gallery", "forget", "--yes", "Ada", "Hedy")
+    assert code == 0, err
+    assert list(content(staff)) == ["Grace"]
+    code, out, _ = rkface("gallery", "check")
+    assert (code, out) == (0, "1 people, 1 samples, 0 ignored: whole\n")
+    assert rkface("gallery", "restore", made)[0] == 0
+    assert list(content(staff)) == ["Grace"], "a backup must bring nobody back"
+
+
+def test_merge_and_restore_by_command(rkface, staff):
+    made = rkface("gallery", "backup")[1].strip()
+    assert rkface("gallery", "merge", "Hedy", "Grace")[0] == 0
+    assert {name: len(samples) for name, (_, samples) in content(staff).items()} == {"Ada": 2, "Grace": 2}
+    code, _, err = rkface("gallery", "restore", made)
+    assert code == 0 and "what was there before is now" in err
+    assert list(content(staff)) == ["Ada", "Grace", "Hedy"]
+    assert made in rkface("gallery", "backup", "--list")[1].splitlines()
+
+
+def test_a_name_that_is_none_stops_no_other_photo(rkface, bundle, here):
+    for folder, person in ((b"Jos\xe9", ADA), (b"\x1b[2JEve", ADA), (b"Ada", ADA), (b"Grace", GRACE)):
+        (named := here / "staff" / os.fsdecode(folder)).mkdir(parents=True)
+        draw(here / "drawn.png", person).rename(named / os.fsdecode(b"\xe9.png"))
+    code, out, err = rkface("enroll", "--bundle", bundle, "--folder", "staff")
+    assert code == 1 and "2 enrolled for 2 people, 2 refused" in err
+    assert "refused for Jos?" in out and "rename the folder" in out
+    assert "refused for ?[2JEve" in out and "control character" in out and "\x1b" not in out
+    assert list(content(here / "gallery.sqlite")) == ["Ada", "Grace"]
+
+
+def test_real_people_are_found_by_another_photo(shared, real_bundle, here):
+    """One photo of each person enrolled, the others looked for; who is who is in master.csv."""
+    folder = shared / "data/people"
+    with (folder / "master.csv").open() as file:
+        pairs = [(row["file_x"], row["file_y"]) for row in csv.DictReader(file) if row["Decision"] == "Yes"]
+    people = []
+    for pair in pairs:
+        joined = [person for person in people if person & set(pair)]
+        people = [person for person in people if not person & set(pair)] + [set(pair).union(*joined)]
+    people = [sorted(person) for person in people]
+    right = asked = 0
+    with open_bundle(real_bundle) as pipeline:
+        identity, vectors = embedding_identity(pipeline.manifest), {}
+        for photo in {photo for person in people for photo in person}:
+            faces = pipeline.recognize(cv2.imread(str(folder / photo)))
+            if len(faces):
+                vectors[photo] = faces.embeddings[faces.largest()]
+    people = [[photo for photo in person if photo in vectors] for person in people]
+    with Gallery(here / "g.sqlite", identity, create=True) as gallery:
+        for known, *_ in people:
+            gallery.add(known, [Sample(vectors[known], None, 1.0, known)])
+        for known, *others in people:
+            found = [gallery.search(vectors[photo][None])[0][0].name for photo in others]
+            asked += len(found)
+            right += found.count(known)
+    # A MobileFaceNet on press photos: one miss may be the model's. A mixed-up gallery gets one in seventeen right.
+    assert asked >= 16 and right >= asked - 1, f"{right} of {asked}"
+
+
+def test_duplicate_is_above_any_match_threshold():
+    # Else a person's second photo could never be enrolled: rkface's thresholds lie between 0.2 and 0.7.
+    assert DUPLICATE > 0.9

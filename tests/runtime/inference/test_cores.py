@@ -1,0 +1,258 @@
+"""Inferences over several cores: which goes where, and what happens to a context that fails."""
+
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+
+from rkface.runtime.core.errors import DeviceError
+from rkface.runtime.inference.cores import Caller, Cores
+
+PATIENCE = 60  # seconds until a test that would hang fails
+IMAGE = np.zeros((112, 112, 3), np.uint8)
+
+
+class Context:
+    """A model that answers with its core's number, once ``rule(context)`` has let it."""
+
+    name = "fake"
+
+    def __init__(self, role, core, rule):
+        self.role, self.core, self.rule, self.closed = role, core, rule, 0
+
+    def infer(self, images):
+        self.rule(self)
+        return [np.full((len(images), 1), self.core, np.float32)]
+
+    def close(self):
+        self.closed += 1
+
+
+class Chip:
+    """Opens contexts, and remembers them. ``rule`` may block or raise in every inference, ``opening`` in every open."""
+
+    def __init__(self, rule=lambda context: None, opening=lambda role, core: None):
+        self.rule, self.opening, self.opened = rule, opening, []
+
+    def __call__(self, role, core):
+        self.opening(role, core)
+        self.opened.append(Context(role, core, self.rule))
+        return self.opened[-1]
+
+
+def threads_left():
+    return [thread.name for thread in threading.enumerate() if thread.name.startswith("rkface-")]
+
+
+@pytest.fixture
+def cores():
+    """Makes cores, and afterwards closes them and looks for what they left behind."""
+    made = []
+
+    def make(*arguments, **options):
+        made.append(Cores(*arguments, **options))
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.close()
+    assert threads_left() == []
+
+
+def queue_up(cores, number):
+    """Return when ``number`` inferences wait."""
+    until = time.monotonic() + PATIENCE
+    while time.monotonic() < until:
+        with cores.lock:
+            if cores.queued == number:
+                return
+    pytest.fail(f"there were never {number} inferences in the queue")
+
+
+def test_images_of_one_call_run_on_all_cores_at_once(cores):
+    together = threading.Barrier(3)  # passed only when three inferences are under way at the same time
+    chip = Chip(lambda context: together.wait(PATIENCE))
+    [answer] = cores(chip, 3).backend("recognizer", Caller(1)).infer(np.stack([IMAGE] * 6))
+    assert answer.shape == (6, 1)
+    assert sorted(answer[:3, 0]) == [0, 1, 2]
+
+
+def test_both_models_of_different_callers_run_at_the_same_time(cores):
+    roles, together = set(), threading.Barrier(2)
+
+    def rule(context):
+        roles.add(context.role)
+        together.wait(PATIENCE)
+
+    pool = cores(Chip(rule), 2)
+    backends = [pool.backend("recognizer", Caller(1)), pool.backend("detector", Caller(2))]
+    with ThreadPoolExecutor(2) as threads:
+        list(threads.map(lambda backend: backend.infer(IMAGE[None]), backends))
+    assert roles == {"detector", "recognizer"}
+
+
+def test_the_lowest_turn_goes_first_whichever_model_it_needs(cores):
+    go, busy, order = threading.Event(), threading.Event(), []
+
+    def rule(context):
+        busy.set()
+        assert go.wait(PATIENCE)
+
+    pool = cores(Chip(rule), 1)
+
+    def ask(turn, role):
+        pool.ask(Caller(turn), role, [lambda context: (context.infer(IMAGE[None]), order.append((turn, role)))])
+
+    with ThreadPoolExecutor(4) as threads:
+        threads.submit(ask, 9, "detector")
+        assert busy.wait(PATIENCE)
+        for number, (turn, role) in enumerate([(5, "detector"), (3, "recognizer"), (0, "recognizer")], 1):
+            threads.submit(ask, turn, role)
+            queue_up(pool, number)
+        go.set()
+    assert order == [(9, "detector"), (0, "recognizer"), (3, "recognizer"), (5, "detector")]
+
+
+def test_a_context_that_fails_is_closed_and_opened_again_while_others_go_on(cores):
+    mend, reopening, broken = threading.Event(), threading.Event(), []
+
+    def rule(context):
+        if context.core == 1 and not broken:
+            broken.append(context)
+            raise DeviceError("the NPU hung")
+        if context.core == 0 and not broken:
+            both.wait(PATIENCE)
+
+    def opening(role, core):
+        reopening.set()
+        assert mend.wait(PATIENCE)
+        chip.rule = lambda _: together.wait(PATIENCE)
+
+    both = threading.Event()  # keeps core 0 busy until core 1 has failed
+    chip = Chip(rule)
+    pool = cores(chip, 2, retries=[0])
+    chip.opening = opening
+    with ThreadPoolExecutor(2) as threads:
+        asked = [threads.submit(pool.backend("recognizer", Caller(turn)).infer, IMAGE[None]) for turn in (1, 2)]
+        assert reopening.wait(PATIENCE)
+        both.set()
+        failed = [one.exception(PATIENCE) for one in asked]
+    assert sorted(str(error) for error in failed) == ["None", "the NPU hung"]
+    backend = pool.backend("recognizer", Caller(3))
+    for _ in range(5):
+        assert backend.infer(IMAGE[None])[0] == 0  # core 1 is being mended
+    assert broken[0].closed == 1
+    assert pool.state()[1].problem == "recognizer: the NPU hung"
+    together = threading.Barrier(2)
+    for context in chip.opened:
+        context.rule = lambda _: together.wait(PATIENCE)
+    mend.set()
+    assert sorted(backend.infer(np.stack([IMAGE] * 2))[0][:, 0]) == [0, 1]
+    assert [(context.role, context.core) for context in chip.opened[4:]] == [("recognizer", 1)]
+    state = pool.state()[1]
+    assert (state.alive, state.failures, state.problem) == (True, 1, "")
+
+
+def test_success_forgives_earlier_failures(cores):
+    answers = iter([True, False, True, False, True, False, True])
+
+    def rule(context):
+        if not next(answers):
+            raise OSError("once")
+
+    pool = cores(Chip(rule), 1, retries=[0])
+    backend = pool.backend("detector", Caller(1))
+    for good in (True, False, True, False, True, False):
+        if good:
+            backend.infer(IMAGE[None])
+        else:
+            with pytest.raises(OSError, match="once"):
+                backend.infer(IMAGE[None])
+    backend.infer(IMAGE[None])
+    assert pool.state()[0].alive and pool.state()[0].failures == 3
+
+
+def fails(*_):
+    raise DeviceError("device lost")
+
+
+@pytest.mark.parametrize("when", ["running", "opening"])
+def test_a_core_that_keeps_failing_is_given_up_and_without_any_all_callers_hear(cores, when):
+    chip = Chip(fails)
+    pool = cores(chip, 1, retries=[0, 0])
+    if when == "opening":
+        chip.opening = fails
+    backend = pool.backend("detector", Caller(1))
+    with pytest.raises(DeviceError, match=r"^device lost"):
+        backend.infer(IMAGE[None])
+    with pytest.raises(DeviceError, match=r"no core is left: each failed 3 times in a row.*detector: device lost"):
+        for _ in range(3):
+            try:
+                backend.infer(IMAGE[None])
+            except DeviceError as error:
+                if str(error) != "device lost":
+                    raise
+    assert not pool.state()[0].alive
+    assert len(chip.opened) == 2 + (2 if when == "running" else 0)
+
+
+def test_one_failure_spares_the_cores_the_rest_of_its_batch(cores):
+    told, runs = threading.Event(), []
+
+    def rule(context):
+        runs.append(context)
+        if len(runs) == 1:
+            raise ValueError("not this one")
+
+    chip = Chip(rule)
+    pool = cores(chip, 1, retries=[0])
+    chip.opening = lambda role, core: told.wait(PATIENCE)
+    with pytest.raises(ValueError, match="not this one"):
+        pool.backend("recognizer", Caller(1)).infer(np.stack([IMAGE] * 4))
+    told.set()
+    pool.backend("recognizer", Caller(2)).infer(IMAGE[None])
+    assert len(runs) == 2
+
+
+def test_what_was_opened_is_closed_when_a_later_open_fails():
+    chip = Chip()
+    chip.opening = lambda role, core: fails() if core == 1 and role == "recognizer" else None
+    with pytest.raises(DeviceError, match="device lost"):
+        Cores(chip, 3)
+    assert [context.closed for context in chip.opened] == [1, 1, 1]
+    assert threads_left() == []
+
+
+def test_closing_fails_what_waits_ends_what_runs_and_closes_each_context_once():
+    go, busy = threading.Event(), threading.Event()
+
+    def rule(context):
+        busy.set()
+        assert go.wait(PATIENCE)
+
+    chip = Chip(rule)
+    pool = Cores(chip, 1)
+    with ThreadPoolExecutor(3) as threads:
+        running = threads.submit(pool.backend("detector", Caller(1)).infer, IMAGE[None])
+        assert busy.wait(PATIENCE)
+        waiting = threads.submit(pool.backend("detector", Caller(2)).infer, IMAGE[None])
+        queue_up(pool, 1)
+        closing = threads.submit(pool.close)
+        assert isinstance(waiting.exception(PATIENCE), DeviceError)
+        go.set()
+        closing.result(PATIENCE)
+        assert running.result(PATIENCE)[0] == 0
+    assert [context.closed for context in chip.opened] == [1, 1]
+    assert threads_left() == []
+    with pytest.raises(DeviceError, match="closed"):
+        pool.backend("detector", Caller(3)).infer(IMAGE[None])
+
+
+def test_closing_does_not_wait_for_a_core_that_waits_to_try_again():
+    pool = Cores(Chip(fails), 1, retries=[3600])
+    with pytest.raises(DeviceError, match="device lost"):
+        pool.backend("detector", Caller(1)).infer(IMAGE[None])
+    pool.close()
+    assert threads_left() == []

@@ -1,0 +1,118 @@
+"""What a frame costs, counted instead of timed: bytes that it allocates, and steps of the loop that crowds are long in.
+
+A bound is what was counted when it was set (Python 3.11, numpy 1.26) and a good half more; what it guards against, a
+frame's own canvas or an image of floats, is ten times as large. Set it anew only for a reason.
+"""
+
+import sys
+import tracemalloc
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from rkface.runtime.backends import Quantized
+from rkface.runtime.core.bundle import Input, Output
+from rkface.runtime.vision.align import TEMPLATE, align
+from rkface.runtime.vision.detect import MEAN, STD, STRIDES, Detector, levels, suppress
+from rkface.runtime.vision.embed import Embedder
+
+SIDE = 640
+CANVAS, CROP = SIDE * SIDE * 3, 112 * 112 * 3
+INPUT = Input("image", SIDE, SIDE, MEAN, STD)
+OUTPUTS = [
+    Output(f"{width} of {stride}", ((SIDE // stride) ** 2 * 2, width)) for width in (1, 4, 10) for stride in STRIDES
+]
+
+
+def peak(call):
+    """Bytes allocated at most while ``call`` runs, above what was there before; numpy's and OpenCV's arrays count."""
+    call()  # what is kept is made at the first call
+    tracemalloc.start()
+    try:
+        call()
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
+def lines(call):
+    """Lines of Python that ``call`` runs."""
+    count = 0
+
+    def trace(frame, event, argument):
+        nonlocal count
+        count += event == "line"
+        return trace
+
+    before = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        call()
+    finally:
+        sys.settrace(before)
+    return count
+
+
+class Answers:
+    """A backend with one answer to every image: five faces, each by a dozen anchors."""
+
+    name = "answers"
+
+    def __init__(self):
+        self.outputs = [np.zeros(output.shape, np.float32) for output in OUTPUTS]
+        level = levels(OUTPUTS, SIDE, SIDE)[1]
+        for x in range(60, 600, 120):
+            near = np.argsort(((level.centers - (x, 200)) ** 2).sum(axis=1))[:12]
+            edges = [level.centers[near] - (x - 30, 170), (x + 30, 230) - level.centers[near]]
+            points = (TEMPLATE - 56) / 2 + (x, 200) - level.centers[near, None]
+            self.outputs[level.scores][near] = 0.8
+            self.outputs[level.boxes][near] = np.hstack(edges) / level.stride
+            self.outputs[level.landmarks][near] = points.reshape(len(near), 10) / level.stride
+
+    def infer(self, images):
+        return self.outputs
+
+
+class QuantizedAnswers(Answers):
+    def __init__(self):
+        super().__init__()
+        self.quantized = [Quantized(np.round(output * 16).astype(np.int8), 0, 1 / 16) for output in self.outputs]
+
+    def infer_quantized(self, image):
+        return self.quantized
+
+
+FRAME = np.random.default_rng(0).integers(0, 256, (1080, 1920, 3), np.uint8)
+
+
+@pytest.mark.parametrize("backend", [Answers(), QuantizedAnswers()], ids=["float", "int8"])
+def test_a_frame_allocates_no_canvas_and_no_picture_of_floats(backend):
+    detector = Detector(backend, INPUT, OUTPUTS)
+    assert len(detector.detect(FRAME)) == 5
+    assert peak(lambda: detector.detect(FRAME)) < 24_000 < CANVAS / 10
+
+
+@pytest.mark.parametrize(("side", "bound"), [(100, 57_000), (200, 105_000), (400, 240_000)])
+def test_aligning_allocates_the_crop_and_the_smaller_face_that_it_comes_from(side, bound):
+    landmarks = TEMPLATE / 112 * side + 300
+    assert peak(lambda: align(FRAME, landmarks)) < bound < FRAME.size / 20
+
+
+def test_embedding_allocates_the_crops_once():
+    vectors = np.ones((20, 512), np.float32)
+    embedder = Embedder(SimpleNamespace(infer=lambda images: [vectors]), Input("crop", 112, 112, MEAN, STD), 512)
+    crops = [np.zeros((112, 112, 3), np.uint8)] * 20
+    assert peak(lambda: embedder.embed(crops)) < 1.5 * 20 * CROP
+
+
+def crowd(faces):
+    random = np.random.default_rng(faces)
+    center = random.uniform(0, 1920, (faces, 1, 2)) + random.normal(0, 2, (faces, 12, 2))
+    half = 1920 / faces**0.5 / 3
+    return random.permutation(np.concatenate([center - half, center + half], axis=2).reshape(-1, 4)).astype(np.float32)
+
+
+def test_suppression_in_a_crowd_grows_with_the_crowd_not_with_its_square():
+    small, large = (lines(lambda boxes=boxes: suppress(boxes, 0.4)) for boxes in map(crowd, (20, 1000)))
+    assert large < 1.5 * small * 1000 / 20

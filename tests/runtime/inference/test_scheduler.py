@@ -1,0 +1,378 @@
+"""Frames in, results out: order, what is dropped and what is not, failures, and the end."""
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import cv2
+import numpy as np
+import pytest
+
+from rkface.runtime.core.bundle import read_bundle
+from rkface.runtime.core.errors import DeviceError, InputError, WorkError
+from rkface.runtime.core.faces import Faces
+from rkface.runtime.inference.pipeline import Pipeline, open_bundle
+from rkface.runtime.inference.scheduler import UNDER_WAY, Frame, Scheduler, open_scheduler
+
+pytest.importorskip("onnxruntime")
+
+PATIENCE = 60  # seconds until a test that would hang fails
+MANY = 5000
+BLANK = np.zeros((112, 112, 3), np.uint8)
+NOBODY = Faces(np.zeros((0, 4), np.float32), np.zeros(0, np.float32), np.zeros((0, 5, 2), np.float32))
+
+
+class Context:
+    name = "fake"
+
+    def __init__(self, rule, dimensions=8):
+        self.rule, self.dimensions = rule, dimensions
+
+    def infer(self, images):
+        self.rule(images)
+        return [np.ones((len(images), self.dimensions), np.float32)]
+
+    def close(self):
+        pass
+
+
+def threads_left():
+    return [thread.name for thread in threading.enumerate() if thread.name.startswith("rkface-")]
+
+
+@pytest.fixture
+def scheduler(bundle):
+    """Makes schedulers whose pictures are numbers, and whose cores answer once ``rule(images)`` has let them."""
+    manifest, made = read_bundle(bundle).manifest, []
+
+    def make(work, cores=1, rule=lambda images: None, **options):
+        made.append(Scheduler(manifest, lambda role, core: Context(rule), cores, work, **options))
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.close()
+    assert threads_left() == []
+
+
+def numbered(*numbers, source=""):
+    return [Frame(np.full((1, 1, 3), number, np.uint8), number, source=source) for number in numbers]
+
+
+def many(first):
+    """So many frames of one source that a scheduler who would begin with one would have by the last."""
+    return [Frame(BLANK, number) for number in range(first, first + MANY)]
+
+
+def seen(results):
+    return [result.frame.number for result in results]
+
+
+def embed_once(pipeline, image):
+    pipeline.embed([np.full_like(BLANK, image[0, 0, 0])])
+    return NOBODY
+
+
+class Gate:
+    """Work that waits, for pictures whose number is in ``held``, until it is opened."""
+
+    def __init__(self, *held):
+        self.held, self.open, self.started = held, threading.Event(), threading.Semaphore(0)
+
+    def __call__(self, pipeline, image):
+        self.started.release()
+        if image[0, 0, 0] in self.held:
+            assert self.open.wait(PATIENCE)
+        return NOBODY
+
+    def await_start(self):
+        assert self.started.acquire(timeout=PATIENCE)
+
+
+@pytest.mark.parametrize("cores", [1, 3])
+def test_results_are_those_of_a_plain_pipeline(bundle, photo, cores):
+    people = [(), [(1, 2, 0, 255)], [(column, column, column % 2, 235 + 2 * column) for column in range(8)]]
+    images = [cv2.imread(str(photo(f"{index}.png", *faces))) for index, faces in enumerate(people * 4)]
+    with open_bundle(bundle, "reference") as pipeline:
+        expected = [pipeline.recognize(image) for image in images]
+    assert [len(faces) for faces in expected[:3]] == [0, 1, 8]
+    with open_scheduler(bundle, "reference", cores=cores, threads=1) as scheduler:
+        results = list(scheduler.run(Frame(image, number) for number, image in enumerate(images)))
+        beside = scheduler.pipeline().recognize(images[2])
+    assert seen(results) == list(range(len(images)))
+    for faces, one in zip([result.faces for result in results] + [beside], [*expected, expected[2]], strict=True):
+        for name in ("boxes", "scores", "landmarks", "embeddings"):
+            np.testing.assert_array_equal(getattr(faces, name), getattr(one, name))
+
+
+def test_real_models_give_what_a_plain_pipeline_gives(real_bundle, shared):
+    images = [cv2.imread(str(path)) for path in sorted((shared / "data/people").glob("*.jpg"))[:6]]
+    with open_bundle(real_bundle, "reference") as pipeline:
+        expected = [pipeline.detect(image) for image in images]
+        with open_scheduler(real_bundle, "reference", cores=2, threads=1, work=Pipeline.detect) as scheduler:
+            found = [result.faces for result in scheduler.run(map(Frame, images))]
+    assert sum(map(len, expected)) >= len(images)
+    for ours, plain in zip(found, expected, strict=True):
+        np.testing.assert_allclose(ours.boxes, plain.boxes, atol=0.01)  # pixels; threads change the order of sums
+        assert ours.embeddings is None
+
+
+def test_order_is_kept_when_later_frames_are_done_earlier(scheduler):
+    done = [threading.Event() for _ in range(40)]
+
+    def work(pipeline, image):
+        number = image[0, 0, 0]
+        if number % 2 == 0:
+            assert done[number + 1].wait(PATIENCE)  # overtaken, always
+        done[number].set()
+        return NOBODY
+
+    assert seen(scheduler(work, 3).run(iter(numbered(*range(40))))) == list(range(40))
+
+
+def test_nothing_of_a_file_is_lost_and_little_of_it_is_read_ahead(scheduler):
+    read, ahead = [], []
+
+    def frames():
+        for frame in numbered(*range(200)):
+            read.append(frame.number)
+            yield frame
+
+    for index, result in enumerate(scheduler(lambda pipeline, image: NOBODY, 2).run(frames())):
+        ahead.append(len(read) - index)
+        assert (result.frame.number, result.dropped, result.error) == (index, 0, None)
+    assert len(read) == len(ahead) == 200
+    assert max(ahead) <= (UNDER_WAY + 1) * 2
+
+
+def test_the_newest_frame_of_a_source_waits_and_those_it_replaced_are_counted(scheduler):
+    gate = Gate(0)
+    live = scheduler(gate)
+    live.submit(*numbered(0))
+    gate.await_start()
+    assert all(live.submit(frame) for frame in many(1))
+    gate.open.set()
+    results = live.results()
+    first, second = next(results), next(results)
+    assert [(one.frame.number, one.dropped) for one in (first, second)] == [(0, 0), (MANY, MANY - 1)]
+    live.submit(*numbered(4))
+    assert next(results).dropped == 0
+
+
+def test_a_live_frame_is_picked_when_a_core_is_about_to_be_free_not_before(scheduler):
+    go, computing = threading.Event(), threading.Event()
+
+    def rule(images):
+        computing.set()
+        assert go.wait(PATIENCE)
+
+    def work(pipeline, image):
+        pipeline.embed([BLANK] * 4)
+        return NOBODY
+
+    live = scheduler(work, 1, rule)
+    live.submit(*numbered(0))
+    assert computing.wait(PATIENCE)  # one of four faces has the core, three wait: no use to begin with
+    for frame in many(1):
+        live.submit(frame)
+    go.set()
+    results = live.results()
+    assert [(one.frame.number, one.dropped) for one in (next(results), next(results))] == [(0, 0), (MANY, MANY - 1)]
+
+
+def test_work_on_the_next_frame_goes_on_while_the_core_computes(scheduler):
+    first, second, submitted = threading.Event(), threading.Event(), threading.Event()
+
+    def work(pipeline, image):
+        if image[0, 0, 0] == 1:
+            second.set()
+            return NOBODY
+        first.set()
+        assert submitted.wait(PATIENCE)  # so that only the core's taking the inference can start the second
+        return embed_once(pipeline, image)
+
+    live = scheduler(work, 1, lambda images: second.wait(PATIENCE) or pytest.fail("the processor waited for the core"))
+    live.submit(*numbered(0))
+    assert first.wait(PATIENCE)
+    live.submit(*numbered(1))
+    submitted.set()
+    results = live.results()
+    assert [next(results).error, next(results).error] == [None, None]
+
+
+def test_sources_take_turns_however_fast_one_is(scheduler):
+    gate = Gate(0)
+    live = scheduler(gate)
+    live.submit(*numbered(0, source="fast"))
+    gate.await_start()
+    for frame in numbered(1, 2, source="fast") + numbered(10, source="slow") + numbered(3, 4, source="fast"):
+        live.submit(frame)
+    gate.open.set()
+    results = live.results()
+    assert seen(next(results) for _ in range(3)) == [0, 4, 10]
+
+
+def test_a_reader_who_is_slow_makes_frames_wait_not_memory_grow(scheduler):
+    gate = Gate()
+    live = scheduler(gate)
+    for frame in numbered(*range(UNDER_WAY)):
+        live.submit(frame)
+        gate.await_start()
+    for frame in many(1):
+        live.submit(frame)
+    results = live.results()
+    taken = [next(results) for _ in range(UNDER_WAY + 1)]
+    assert seen(taken) == [*range(UNDER_WAY), MANY]  # started only when the first result was taken
+    assert taken[-1].dropped == MANY - 1
+
+
+def test_a_frame_that_fails_is_reported_and_its_neighbors_are_not_disturbed(scheduler):
+    def work(pipeline, image):
+        if image[0, 0, 0] == 3:
+            raise InputError("no picture")
+        return NOBODY
+
+    one = scheduler(work, 2)
+    results = list(one.run(numbered(*range(8))))
+    assert [result.frame.number for result in results if result.error] == [3]
+    assert str(results[3].error) == "no picture" and results[3].faces is None
+    assert [state.failures for state in one.state()] == [0, 0]  # not the NPU's fault
+
+
+def test_a_context_that_fails_costs_its_frame_only(scheduler):
+    def rule(images):
+        if images[0, 0, 0, 0] == 5:
+            raise DeviceError("timeout")
+
+    one = scheduler(embed_once, 1, rule, retries=[0])
+    results = list(one.run(numbered(*range(12))))
+    assert [(result.frame.number, str(result.error)) for result in results if result.error] == [(5, "timeout")]
+    assert seen(results) == list(range(12))
+    assert (one.state()[0].failures, one.state()[0].runs) == (1, 11)
+
+
+def device_lost(images):
+    raise DeviceError("device lost")
+
+
+def test_when_no_core_is_left_each_frame_read_is_reported_and_then_the_reader_hears(scheduler):
+    one, read, results = scheduler(embed_once, 2, device_lost, retries=[0]), [], []
+
+    def frames():
+        for frame in numbered(*range(250)):
+            read.append(frame.number)
+            yield frame
+
+    with pytest.raises(DeviceError, match="no core is left"):
+        for result in one.run(frames()):
+            results.append(result)
+    assert seen(results) == read[: len(results)] and len(read) - len(results) <= 1  # one may be read at that moment
+    assert all(isinstance(result.error, DeviceError) for result in results)
+    assert len(read) < 250
+    assert not one.submit(*numbered(1))
+
+
+def test_a_live_reader_that_waits_hears_when_the_last_core_is_lost(bundle):
+    waits, opened = threading.Event(), []
+
+    def open_context(role, core):
+        opened.append(role)
+        if len(opened) > 2:
+            assert waits.wait(PATIENCE)
+            raise DeviceError("still lost")
+        return Context(device_lost)
+
+    with Scheduler(read_bundle(bundle).manifest, open_context, 1, embed_once, retries=[0]) as live:
+        live.submit(*numbered(0))
+        results = live.results()
+        assert str(next(results).error) == "device lost"
+        waits.set()  # now the core is given up, and nothing but that will wake the reader
+        with pytest.raises(DeviceError, match=r"no core is left.*still lost"):
+            next(results)
+
+
+def test_what_reading_raises_comes_after_the_results_of_what_was_read(scheduler):
+    def frames():
+        yield from numbered(0, 1, 2)
+        raise OSError("the file ends in the middle")
+
+    one, got = scheduler(lambda pipeline, image: NOBODY, 2), []
+    with pytest.raises(OSError, match="in the middle"):
+        for result in one.run(frames()):
+            got.append(result)
+    assert seen(got) == [0, 1, 2]
+    assert seen(one.run(numbered(7))) == [7]
+
+
+def test_nothing_of_a_run_that_was_left_turns_up_in_the_next(scheduler):
+    one = scheduler(lambda pipeline, image: NOBODY, 3)
+    run = one.run(numbered(*range(100)))
+    assert next(run).frame.number == 0
+    run.close()
+    assert seen(one.run(numbered(200, 201, 202))) == [200, 201, 202]
+    assert list(one.run([])) == []
+
+
+def test_close_with_work_under_way_leaves_no_thread_and_ends_a_reader(scheduler):
+    go, computing, refused = threading.Event(), threading.Event(), threading.Event()
+
+    def rule(images):
+        computing.set()
+        assert go.wait(PATIENCE)
+
+    def work(pipeline, image):
+        try:
+            pipeline.embed([BLANK])
+        except DeviceError:  # it waited for the core when the scheduler was closed
+            refused.set()
+            raise
+        return NOBODY
+
+    live = scheduler(work, 1, rule)
+    with ThreadPoolExecutor(2) as threads:
+        reader = threads.submit(lambda: list(live.results()))
+        live.submit(*numbered(0))
+        assert computing.wait(PATIENCE)
+        live.submit(*numbered(1, source="second"))
+        closing = threads.submit(live.close)
+        assert reader.result(PATIENCE) == []
+        go.set()
+        closing.result(PATIENCE)
+    assert threads_left() == []
+    assert not live.submit(*numbered(2))
+    live.close()
+
+
+def test_a_run_that_is_closed_meanwhile_does_not_pass_for_a_whole_one(scheduler):
+    one = scheduler(lambda pipeline, image: NOBODY)
+    run = one.run(numbered(*range(50)))
+    next(run)
+    one.close()
+    with pytest.raises(WorkError, match="closed before all frames were through"):
+        list(run)
+
+
+def test_an_error_of_the_reader_ends_everything(bundle):
+    manifest = read_bundle(bundle).manifest
+    with (
+        pytest.raises(KeyError, match="mine"),
+        Scheduler(manifest, lambda role, core: Context(lambda images: None), 2, embed_once) as one,
+    ):
+        for _ in one.run(numbered(*range(50))):
+            raise KeyError("mine")
+    assert threads_left() == []
+
+
+def test_files_and_live_sources_are_not_mixed(scheduler):
+    one = scheduler(lambda pipeline, image: NOBODY)
+    run = one.run(numbered(0, 1))
+    next(run)
+    with pytest.raises(RuntimeError, match="not both at once"):
+        one.submit(*numbered(2))
+    with pytest.raises(RuntimeError, match="one reader"):
+        next(one.results())
+
+
+def test_no_cores_are_refused_before_anything_is_opened(bundle):
+    with pytest.raises(InputError, match="0 cores"):
+        open_scheduler(bundle, "reference", cores=0)
+    assert threads_left() == []

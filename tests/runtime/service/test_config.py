@@ -1,0 +1,170 @@
+"""Settings from TOML: all that is wrong is said, with what was probably meant, and nothing is half taken."""
+
+from argparse import ArgumentParser
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from rkface.runtime.cli.run import _settings, run
+from rkface.runtime.core.bundle import Thresholds
+from rkface.runtime.core.errors import InputError
+from rkface.runtime.service import config
+from rkface.runtime.service.settings import (
+    CameraSettings,
+    Events,
+    MqttSettings,
+    Recognition,
+    Settings,
+    Web,
+    WebhookSettings,
+    named_cameras,
+)
+
+FULL = Settings(
+    bundle=Path("/opt/rkface/current/bundle"),
+    backend="npu",
+    cores=2,
+    gallery=Path("/var/lib/rkface/gallery.sqlite"),
+    device='door "7"\n\\',
+    camera={
+        "yard": CameraSettings("rtsp://u:p@h/1", decoder="h264", rate=5.0),
+        "front door": CameraSettings("/dev/video0", loop=True, looks=5.0, motion=True),
+    },
+    events=Events(False, Path("/tmp/e.jsonl"), WebhookSettings("https://h/", "env:SECRET"), MqttSettings("broker")),
+    web=Web(password_file=Path("/etc/rkface/password")),
+)
+
+
+@pytest.fixture
+def problems(tmp_path):
+    """What is said of a file with this content."""
+
+    def say(content):
+        path = tmp_path / "rkface.toml"
+        path.write_text(content)
+        settings, found = config.examine(path)
+        assert (settings is None) == bool(found)
+        assert all(one.startswith(f"{path}: ") for one in found)
+        return [one.removeprefix(f"{path}: ") for one in found]
+
+    return say
+
+
+@pytest.mark.parametrize("explain", [False, True])
+@pytest.mark.parametrize("settings", [Settings(), FULL])
+def test_what_is_shown_reads_back_the_same(tmp_path, settings, explain):
+    path = tmp_path / "rkface.toml"
+    settings = replace(settings, bundle=tmp_path / "bundle", gallery=tmp_path / "gallery.sqlite")
+    path.write_text(config.dump(settings, explain=explain))
+    assert config.read_settings(path) == settings
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("bundel = 'x'", "bundel is no setting: did you mean bundle?"),
+        ("[camera.door]\nsorce = '0'\nsource = '0'", "camera.door.sorce is no setting: did you mean source?"),
+        ("[kep]\n", "kep is no setting: did you mean keep?"),
+        ("[events.webhok]\n", "events.webhok is no setting: did you mean webhook?"),
+        ("[events.webhook]\n", "events.webhook.url is missing"),
+        ("backend = 'cpu'", "backend is 'cpu': it can be '', npu, reference"),
+        ("[camera.door]\nsource='0'\nformat='YUV'", "camera.door.format is 'YUV': it can be MJPG, YUYV, NV12"),
+        ("[camera.door]\nsource='0'\nmotoin=true", "camera.door.motoin is no setting: did you mean motion?"),
+        ("[camera.door]\nsource='0'\nmotion=1", "camera.door.motion is 1, but must be true or false"),
+        ("[camera.door]\nsource='0'\nlooks=0", "camera.door.looks is 0.0, but must be from 0.1 to 1000"),
+        ("cores = 99", "cores is 99, but must be from 0 to 8"),
+        ("cores = true", "cores is True, but must be a whole number"),
+        ("[keep]\nappearances = '30 days'", "keep.appearances is '30 days', but must be a number"),
+        ("[keep]\nappearances = nan", "keep.appearances is nan, but must be from 0 to 3650"),
+        ("web = true", "web is True, but must be a table: [web]"),
+        ("[camera]\ndoor = '/dev/video0'", "camera.door is '/dev/video0', but must be a table: [camera.door]"),
+    ],
+)
+def test_each_mistake_is_named_with_its_remedy(problems, content, said):
+    assert problems(content) == [said]
+
+
+def test_all_that_is_wrong_is_said_at_once(problems):
+    assert len(problems("bundel = 'x'\ncores = 'many'\n[web]\nprot = 80\n[events.mqtt]\nport = 70000\n")) == 5
+
+
+def test_what_is_no_toml_is_said_with_its_line(problems):
+    (said,) = problems("bundle = 'x'\ncores = \n")
+    assert "no TOML" in said and "line 2" in said
+
+
+def test_paths_are_seen_from_the_file(tmp_path):
+    path = tmp_path / "rkface.toml"
+    path.write_text("bundle = 'mine'\n[events]\nfile = '/var/log/events'\n")
+    settings = config.read_settings(path)
+    assert settings.bundle == tmp_path / "mine" and settings.events.file == Path("/var/log/events")
+
+
+def test_a_whole_number_is_a_number(tmp_path):
+    path = tmp_path / "rkface.toml"
+    path.write_text("[recognition]\nwindow = 20\n")
+    window = config.read_settings(path).recognition.window
+    assert (window, type(window)) == (20.0, float)
+
+
+def test_every_setting_is_explained():
+    for line, before in zip(shown := config.dump(FULL, explain=True).splitlines(), ["", *shown], strict=False):
+        assert before.startswith("# ") or " = " not in line or line.startswith("#"), line
+
+
+def test_the_bundle_s_threshold_counts_until_one_is_set():
+    thresholds = Thresholds(0.5, 0.4, 0.37)
+    assert Recognition().rules(thresholds).match == 0.37
+    assert Recognition(match=0.5, window=3).rules(thresholds).match == 0.5
+
+
+def test_cameras_of_the_command_line_get_names():
+    specs = [
+        "/dev/video0",
+        "2",
+        "door=rtsp://u:p@10.0.0.7:554/s?a=b",
+        "rtsp://u:p@10.0.0.7/x",
+        "rtsp://10.0.0.7/y",
+        "-",
+        "films/yard.mp4",
+        "/dev/v4l/by-id/usb-Maker_Cam-video-index0",
+        "rtspsrc location=rtsp://h ! appsink",
+    ]
+    cameras = named_cameras(specs)
+    names = ["video0", "video2", "door", "10.0.0.7", "10.0.0.7-2", "stdin", "yard", "usb", "gstreamer"]
+    assert list(cameras) == names
+    assert cameras["door"].source == "rtsp://u:p@10.0.0.7:554/s?a=b"
+    assert cameras["gstreamer"].source == specs[-1], "its = is not one of a name"
+
+
+def test_the_commands(tmp_path, capsys, monkeypatch):
+    from rkface.runtime.cli import main as command_line
+    from rkface.runtime.cli import run
+
+    main = command_line.main
+    path = tmp_path / "rkface.toml"
+    entries = [type("Entry", (), {"name": "config", "load": lambda: run.config})]
+    monkeypatch.setattr(command_line, "entry_points", lambda group: entries)
+    assert main(["config", "show"]) == 0
+    path.write_text(capsys.readouterr().out)
+    assert main(["config", "check", str(path)]) == 0
+    assert "good, 1 camera" in capsys.readouterr().out
+    path.write_text("bundle = 'nowhere'\n[events.mqtt]\nhost = 'h'\npassword = 'env:RKFACE_NOT_SET'\n")
+    assert main(["config", "check", str(path)]) == 0, "it may be meant for another machine"
+    said = capsys.readouterr().out
+    assert "no bundle" in said and "RKFACE_NOT_SET" in said and "names no camera" in said
+    path.write_text("[camera.door]\nsuorce = '0'\n")
+    assert main(["config", "check", str(path)]) == 2
+    assert "did you mean source?" in capsys.readouterr().err
+    with pytest.raises(InputError, match="is missing"):
+        config.read_settings(path)
+    assert main(["config", "check", str(tmp_path / "nowhere")]) == 2
+
+
+def test_a_releases_configuration_lies_beside_its_bundle(tmp_path):
+    parser = ArgumentParser()
+    run(parser)
+    (tmp_path / "rkface.toml").write_text('[camera.door]\nsource = "rtsp://door/stream"\n')
+    settings = _settings(parser.parse_args(["--bundle", str(tmp_path / "bundle")]))
+    assert settings.camera["door"].source == "rtsp://door/stream" and settings.bundle == tmp_path / "bundle"

@@ -1,0 +1,481 @@
+"""Visits: one appearance each, whoever crosses, hides, flickers, leaves and returns, and whatever clocks do.
+
+Faces are squares of noise whose blue says who it is; the recognizer reads that and answers with that person's vector,
+turned by noise as far as a real one's answers differ. Everything else is the real thing.
+"""
+
+import numpy as np
+import pytest
+
+from rkface.runtime.cameras.frame_gate import FrameGate
+from rkface.runtime.core.bundle import Thresholds
+from rkface.runtime.core.errors import DeviceError
+from rkface.runtime.core.faces import Faces
+from rkface.runtime.gallery.match import Match
+from rkface.runtime.inference.scheduler import Frame, Result
+from rkface.runtime.tracking.visit import RecognitionRules, decide
+from rkface.runtime.tracking.watcher import Watcher, watch
+from rkface.runtime.vision import align as alignment
+from rkface.runtime.vision.embed import unit
+from rkface.runtime.vision.liveness import surroundings
+
+RATE = 0.1  # seconds a frame
+SIDE = 80  # pixels of a face
+MATCH = 0.4
+UTC = 1_800_000_000.0
+PEOPLE = unit(np.random.default_rng(0).normal(size=(30, 128)).astype(np.float32))
+PATTERN = np.random.default_rng(1).integers(60, 200, (SIDE // 4, SIDE // 4), np.uint8).repeat(4, 0).repeat(4, 1)
+WIDTH, HEIGHT = 1280, 720
+
+
+class Pipe:
+    """``similar`` is the cosine of a shot with the person's own vector; 0.8 makes 0.64 between two shots."""
+
+    thresholds = Thresholds(0.5, 0.4, MATCH)
+
+    def __init__(self, similar=0.8):
+        self.similar, self.embedded, self.batches = similar, [], []
+        self._random = np.random.default_rng(5)
+
+    def align(self, image, landmarks):
+        return alignment.align(image, landmarks)
+
+    def embed(self, crops):
+        people = [round((float(np.median(crop[40:90, 30:82, 0])) - 20) / 7) for crop in crops]
+        self.embedded += people
+        self.batches.append(len(crops))
+        noise = unit(self._random.normal(size=(len(crops), 128)).astype(np.float32))
+        return unit(self.similar * PEOPLE[people] + np.sqrt(1 - self.similar**2) * noise)
+
+
+class Camera:
+    """Frames of faces at places; ``watcher`` sees them, ``told`` is what it said."""
+
+    def __init__(self, known=(0, 1, 2), similar=0.8, name="door", search=None, rules=None, **options):
+        self.known, self.size, self.time, self.number, self.beats = list(known), (WIDTH, HEIGHT), 100.0, 0, 0.0
+        self.name = name
+        self.pipe = Pipe(similar)
+        self.told = []
+        self.watcher = Watcher(
+            name,
+            self.pipe,
+            search or self.search,
+            rules,
+            clock=lambda time: UTC + time,
+            beat=lambda: self.beats,
+            **options,
+        )
+
+    def search(self, vectors, k):
+        found = []
+        for cosines in vectors @ PEOPLE[self.known].T:
+            best = np.argsort(-cosines)[:k]
+            found.append([Match(f"p{self.known[i]}", f"Person {self.known[i]}", float(cosines[i])) for i in best])
+        return found
+
+    def see(self, *people, seconds=RATE, step=RATE, score=0.8, sharp=True):
+        """Frames for ``seconds`` with ``people``, each (who, x, y) of the center, or (who, x, y, dx, dy) a frame."""
+        for number in range(max(1, round(seconds / step))):
+            width, height = self.size
+            image = np.full((height, width, 3), 90, np.uint8)
+            corners = []
+            for who, x, y, *speed in people:
+                dx, dy = speed or (0, 0)
+                left, top = round(x + number * dx - SIDE / 2), round(y + number * dy - SIDE / 2)
+                square = np.stack([np.full_like(PATTERN, 20 + 7 * who), PATTERN, PATTERN], axis=-1)
+                if not sharp:
+                    square[..., 1:] = np.linspace(60, 200, SIDE).astype(np.uint8)[:, None]
+                image[top : top + SIDE, left : left + SIDE] = square
+                corners.append((left, top))
+            corners = np.array(corners, np.float32).reshape(-1, 2)
+            boxes = np.concatenate([corners, corners + SIDE], axis=1)
+            landmarks = (alignment.TEMPLATE * (SIDE / 112) + corners[:, None]).astype(np.float32)
+            faces = Faces(boxes, np.full(len(boxes), score, np.float32), landmarks)
+            self.time += step
+            self.number += 1
+            self.told += self.watcher.step(Frame(image, self.number, self.time, self.name), faces)
+
+    def stages(self):
+        return [(one.stage, one.match.person if one.match else None) for one in self.told]
+
+    def by_visit(self):
+        visits = {}
+        for one in self.told:
+            visits.setdefault(one.id, []).append(one)
+        return list(visits.values())
+
+
+def test_one_appearance_from_coming_to_going():
+    camera = Camera()
+    camera.see(seconds=1)
+    camera.see((1, 200, 300, 5, 0), seconds=4)
+    camera.see(seconds=20)
+    assert camera.stages() == [("start", "p1"), ("end", "p1")]
+    start, end = camera.told
+    assert start.id == end.id and start.source == "door" and start.threshold == MATCH
+    # Seen from 101.1 to 105.0 on the frames' clock, which is UTC here but for the years.
+    assert end.started == pytest.approx(UTC + 101.1, abs=0.05) and end.ended == pytest.approx(UTC + 105.0, abs=0.05)
+    assert start.ended == 0 and end.frames == 40 and camera.watcher.state.appearances == 1
+    assert end.started <= end.best <= end.ended
+    x1, y1, x2, y2 = end.box
+    assert (y2 - y1) * HEIGHT == pytest.approx(SIDE) and 160 / WIDTH <= x1 < x2 < 1
+    assert (start.score, start.liveness) == (pytest.approx(0.8), None) and 0.6 < start.quality <= 1
+
+
+def test_few_of_a_track_s_faces_are_embedded():
+    camera = Camera()
+    camera.see((0, 300, 300), seconds=30)
+    # Five in the first seconds, one in five seconds after that.
+    assert 5 <= len(camera.pipe.embedded) <= 5 + 30 / 5
+    assert camera.watcher.state.embeddings == len(camera.pipe.embedded)
+
+
+def test_somebody_is_named_within_half_a_second():
+    camera = Camera()
+    camera.see((2, 300, 300), seconds=0.6)
+    assert camera.stages() == [("start", "p2")]
+
+
+def test_the_unknown_are_told_late_and_kept_apart():
+    camera = Camera()
+    camera.see((10, 200, 300), (11, 800, 300), seconds=0.9)
+    assert camera.told == []  # who is not recognized at once may be in a moment
+    camera.see((10, 200, 300), (11, 800, 300), seconds=1)
+    assert camera.stages() == [("start", None), ("start", None)]
+    assert len(camera.by_visit()) == 2
+
+
+@pytest.mark.parametrize("who", [1, 10], ids=["known", "unknown"])
+def test_who_is_back_within_the_window_was_not_away(who):
+    camera = Camera(rules=RecognitionRules(MATCH, window=10.0))
+    camera.see((who, 200, 300), seconds=3)
+    camera.see(seconds=8)
+    camera.see((who, 900, 500), seconds=3)
+    camera.see(seconds=15)
+    [visit] = camera.by_visit()
+    assert [one.stage for one in visit] == ["start", "end"]
+    assert visit[-1].ended - visit[-1].started == pytest.approx(14, abs=0.2)
+    assert visit[-1].frames == 60
+
+
+@pytest.mark.parametrize("who", [1, 10], ids=["known", "unknown"])
+def test_who_is_back_after_the_window_comes_again(who):
+    camera = Camera(rules=RecognitionRules(MATCH, window=10.0))
+    camera.see((who, 200, 300), seconds=3)
+    camera.see(seconds=12)
+    camera.see((who, 200, 300), seconds=3)
+    camera.see(seconds=15)
+    assert [[one.stage for one in visit] for visit in camera.by_visit()] == [["start", "end"]] * 2
+
+
+def test_someone_else_within_the_window_is_another_visit():
+    camera = Camera()
+    camera.see((10, 200, 300), seconds=3)
+    camera.see(seconds=2)
+    camera.see((11, 200, 300), seconds=3)
+    camera.see(seconds=20)
+    assert [[one.stage for one in visit] for visit in camera.by_visit()] == [["start", "end"]] * 2
+
+
+def test_two_people_of_the_gallery_are_two_visits_however_alike():
+    twin = ["ada"]
+    camera = Camera(search=lambda vectors, k: [[Match(twin[0], twin[0], 0.7)] for _ in vectors])
+    camera.see((10, 200, 300), seconds=2)
+    camera.see(seconds=2)
+    twin[0] = "eva"
+    camera.see((10, 200, 300), seconds=2)
+    camera.see(seconds=20)
+    assert [{one.match.person for one in visit} for visit in camera.by_visit()] == [{"ada"}, {"eva"}]
+
+
+def test_a_window_shorter_than_a_track_lives_ends_no_track_s_visit():
+    camera = Camera(rules=RecognitionRules(MATCH, window=0.1, keep=1.0))
+    camera.see((1, 300, 300), seconds=1)
+    camera.see(seconds=0.5)
+    camera.see((1, 300, 300), seconds=1)
+    camera.see(seconds=2)
+    assert camera.stages() == [("start", "p1"), ("end", "p1")] and camera.told[-1].frames == 20
+
+
+def test_one_shot_that_looks_like_who_was_there_before_joins_nobody():
+    camera = Camera()
+    camera.see((10, 200, 300), seconds=3)
+    camera.see(seconds=2)
+    honest = camera.pipe.embed
+    camera.pipe.embed = lambda crops: PEOPLE[[10] * len(crops)]
+    camera.see((11, 900, 300), seconds=0.2)  # the first shot, turned away or half hidden
+    camera.pipe.embed = honest
+    camera.see((11, 900, 300), seconds=3)
+    camera.see(seconds=20)
+    first, second = camera.by_visit()
+    assert first[-1].ended == pytest.approx(UTC + 103, abs=0.05) and second[-1].frames > 25
+
+
+def test_crossing_people_stay_who_they_are():
+    camera = Camera()
+    camera.see((0, 200, 300, 20, 0), (1, 980, 340, -20, 0), seconds=4)
+    camera.see(seconds=20)
+    visits = camera.by_visit()
+    assert [{one.match.person for one in visit} for visit in visits] in ([{"p0"}, {"p1"}], [{"p1"}, {"p0"}])
+    assert all([one.stage for one in visit] == ["start", "end"] for visit in visits)
+
+
+def test_a_track_that_slipped_to_another_person_is_two_visits():
+    """One leaves as the other takes the place, hidden for two frames: to the tracker it is the same face."""
+    camera = Camera()
+    camera.see((0, 400, 300), seconds=6)  # so long that an embedding is due every five seconds only
+    camera.see(seconds=0.2)
+    camera.see((1, 405, 300), seconds=1)
+    assert camera.watcher.state.slips == 1 and camera.stages() == [("start", "p0"), ("start", "p1")]
+    camera.see(seconds=20)
+    assert [{one.match.person for one in visit} for visit in camera.by_visit()] == [{"p0"}, {"p1"}]
+
+
+def test_flicker_around_the_threshold_is_one_appearance():
+    flicker = iter([0.38, 0.42, 0.37, 0.41, 0.36, 0.43, 0.38, 0.4] * 20)
+    camera = Camera(
+        search=lambda vectors, k: [[Match("p1", "Ada", next(flicker))] for _ in vectors],
+        rules=RecognitionRules(MATCH, later=0.3, hysteresis=0.05),
+    )
+    camera.see((1, 300, 300), seconds=20)
+    assert len(camera.pipe.embedded) > 40  # so often it was asked who it is
+    camera.see(seconds=20)
+    assert camera.stages() == [("start", "p1"), ("end", "p1")]
+
+
+def test_decide_holds_on_within_the_hysteresis():
+    ada, bob = (lambda cosine, name=name: Match(name, name, cosine) for name in ("ada", "bob"))
+    assert decide(None, [ada(0.39)], 0.4, 0.05) is None
+    assert decide(None, [ada(0.40)], 0.4, 0.05) == ada(0.40)
+    assert decide(ada(0.5), [ada(0.36)], 0.4, 0.05) == ada(0.36)
+    assert decide(ada(0.5), [ada(0.34)], 0.4, 0.05) is None
+    assert decide(ada(0.5), [bob(0.44), ada(0.41)], 0.4, 0.05) == ada(0.41)
+    assert decide(ada(0.5), [bob(0.47), ada(0.41)], 0.4, 0.05) == bob(0.47)
+    assert decide(ada(0.5), [bob(0.39), ada(0.2)], 0.4, 0.05) is None
+    assert decide(ada(0.5), [], 0.4, 0.05) is None
+
+
+def test_a_clock_that_jumps_back_ends_nothing_and_turns_no_time_round():
+    camera = Camera()
+    camera.see((1, 300, 300), seconds=2)
+    camera.time -= 3600
+    camera.see((1, 300, 300), seconds=2)
+    assert camera.stages() == [("start", "p1")]
+    camera.see(seconds=20)
+    end = camera.told[-1]
+    assert end.stage == "end" and end.ended - end.started == pytest.approx(3.8, abs=0.2)
+
+
+def test_fifty_faces_are_all_looked_at_a_few_a_frame():
+    places = [(column * 120 + 80, row * 135 + 80) for row in range(5) for column in range(10)]
+    camera = Camera(known=range(10))
+    people = [(number % 30, *place) for number, place in enumerate(places)]
+    camera.see(*people, seconds=6)
+    assert max(camera.pipe.batches) <= RecognitionRules(MATCH).batch
+    # 50 faces of 30 people, some of them twice at once: nobody is left out, and nobody's twin is joined with them.
+    assert len(camera.by_visit()) == 50
+    assert sum(one.match is not None for one in camera.told if one.stage == "start") == 20
+
+
+def test_no_face_ever():
+    camera = Camera()
+    camera.see(seconds=5)
+    assert camera.told == [] and camera.pipe.embedded == [] and camera.watcher.close() == []
+
+
+@pytest.mark.parametrize("seen", [{"sharp": False}, {"score": 0.4}], ids=["blurred", "doubtful"])
+def test_a_face_that_cannot_be_used_is_never_embedded(seen):
+    camera = Camera()
+    camera.see((1, 300, 300))
+    camera.see((1, 300, 300), seconds=3, **seen)
+    assert camera.pipe.embedded == [] and camera.told == []
+    assert camera.watcher.present()  # it is followed, though
+
+
+def test_another_resolution_goes_on_with_the_same_visit():
+    camera = Camera()
+    camera.see((1, 300, 300), seconds=2)
+    camera.size = (640, 480)
+    camera.see((1, 150, 150), seconds=2)
+    camera.see(seconds=20)
+    assert camera.stages() == [("start", "p1"), ("end", "p1")]
+
+
+def test_a_dead_camera_s_visits_end():
+    camera = Camera()
+    camera.see((1, 300, 300), seconds=2)
+    assert camera.watcher.present() and camera.watcher.tick() == []
+    for second in range(20):
+        camera.beats = second + 1.5
+        camera.told += camera.watcher.tick()
+    assert camera.stages() == [("start", "p1"), ("end", "p1")]
+    assert camera.told[-1].ended == pytest.approx(UTC + 102, abs=0.05) and camera.watcher.present() == ()
+
+
+def test_close_ends_what_lasts_and_a_glimpse_of_somebody_known_is_told():
+    camera = Camera()
+    camera.see((1, 300, 300), seconds=0.3)
+    assert camera.told == [] and len(camera.pipe.embedded) == 1
+    assert [one.stage for one in camera.watcher.close()] == ["start", "end"]
+    assert camera.watcher.close() == []
+
+
+def test_a_glimpse_of_somebody_unknown_is_only_counted():
+    camera = Camera()
+    camera.see((10, 300, 300), seconds=0.2)
+    camera.see(seconds=20)
+    assert len(camera.pipe.embedded) == 1
+    assert camera.told == [] and camera.watcher.state.glimpses == 1
+
+
+class Judge:
+    """Answers with ``says``, or fails with it; ``shown`` is what it was asked about."""
+
+    def __init__(self, says):
+        self.says, self.shown = says, []
+
+    def crop(self, image, box):
+        return surroundings(image, box, 4.0, 40, 40)
+
+    def judge(self, crops):
+        if isinstance(self.says, Exception):
+            raise self.says
+        self.shown += crops
+        return np.full(len(crops), self.says, np.float32)
+
+
+def test_liveness_sees_the_surroundings_of_what_is_embedded_and_lands_in_the_appearance():
+    judge = Judge(0.25)
+    camera = Camera(liveness=judge)
+    camera.see((1, 600, 300), seconds=4)
+    assert {(one.liveness, one.live) for one in camera.told} == {(0.25, False)}
+    assert len(judge.shown) == len(camera.pipe.embedded)
+    # The face is a quarter of what is shown, in its middle; around it the scene is even.
+    crop = judge.shown[0]
+    assert (crop[:14] == 90).all() and (crop[26:] == 90).all() and (crop[16:24, 16:24, 0] == 27).all()
+    assert camera.stages() == [("start", "p1")], "unless it is demanded, liveness is told and decides nothing"
+
+
+def test_where_it_is_demanded_a_picture_has_no_name_and_who_turns_out_live_gets_one():
+    judge = Judge(0.45)
+    camera = Camera(liveness=judge, rules=RecognitionRules(MATCH, live=0.5, need_live=True))
+    camera.see((1, 600, 300), seconds=1.4)
+    assert camera.stages() == [("start", None)] and camera.told[0].live is False
+    assert [one.match for one in camera.watcher.present()] == [None]
+    judge.says = 1.0
+    camera.see((1, 600, 300), seconds=3)
+    assert camera.stages() == [("start", None), ("update", "p1")] and camera.told[1].live is True
+    camera.see(seconds=20)
+    assert camera.stages()[-1] == ("end", "p1")
+
+
+def test_a_picture_of_who_just_left_does_not_go_on_as_that_person_where_liveness_is_demanded():
+    judge = Judge(0.9)
+    camera = Camera(liveness=judge, rules=RecognitionRules(MATCH, live=0.5, need_live=True))
+    camera.see((1, 600, 300), seconds=2)
+    camera.see(seconds=2)
+    judge.says = 0.1
+    camera.see((1, 600, 300), seconds=2)
+    camera.see(seconds=20)
+    assert [[(one.match and one.match.person, one.live) for one in visit] for visit in camera.by_visit()] == [
+        [("p1", True)] * 2,
+        [(None, False)] * 2,
+    ]
+
+
+@pytest.mark.parametrize(("demanded", "named"), [(False, "p1"), (True, None)])
+def test_liveness_that_fails_costs_its_answer_and_not_the_recognition(demanded, named, caplog):
+    camera = Camera(liveness=Judge(DeviceError("the NPU timed out")), rules=RecognitionRules(MATCH, need_live=demanded))
+    camera.see((1, 600, 300), seconds=2)
+    assert camera.stages() == [("start", named)]
+    assert camera.told[0].liveness is None and camera.told[0].live is None
+    assert camera.watcher.state.unjudged > 0 and camera.watcher.state.failures == 0
+    assert "the NPU timed out" in caplog.text
+
+
+def test_a_much_better_shot_is_embedded_out_of_turn_and_told():
+    camera = Camera(known=(), rules=RecognitionRules(MATCH, better=1.1))
+    camera.see((1, 300, 300), seconds=3, score=0.55)  # five are there: the next is due in five seconds
+    before = len(camera.pipe.embedded)
+    camera.see((1, 300, 300), seconds=0.5, score=0.95)
+    assert len(camera.pipe.embedded) == before + 1
+    assert [one.stage for one in camera.told] == ["start", "update"]
+    assert camera.told[1].quality > camera.told[0].quality and camera.told[1].score == pytest.approx(0.95)
+
+
+def test_nothing_is_left_of_visits_that_are_over():
+    camera = Camera(rules=RecognitionRules(MATCH, window=1.0))
+    for who in range(20):
+        camera.see((who, 300, 300), (29 - who, 800, 300), seconds=2, step=0.2)
+        camera.see(seconds=3, step=0.5)
+    watcher = camera.watcher
+    assert watcher.state.appearances >= 40 and watcher.state.open == 0 and watcher.following == 0
+    assert not watcher._candidates and not watcher._visits._followed and not watcher._tracker._ids.size
+
+
+def test_present_says_who_is_where():
+    camera = Camera()
+    camera.see((1, 320, 360), (20, 960, 360), seconds=2)
+    left, right = sorted(camera.watcher.present(), key=lambda one: one.box)
+    assert (left.match.person, right.match) == ("p1", None)
+    assert {left.appearance, right.appearance} == {one.id for one in camera.told}
+    assert left.box == pytest.approx((280 / WIDTH, 320 / HEIGHT, 360 / WIDTH, 400 / HEIGHT), abs=0.003)
+
+
+def test_the_shots_of_a_visit_are_there_until_after_its_end():
+    camera = Camera()
+    camera.see((1, 300, 300), seconds=3)
+    [start] = camera.told
+    shots = camera.watcher.shots(start.id)
+    assert len(shots) == RecognitionRules(MATCH).shots
+    assert all(float(shot.embedding @ PEOPLE[1]) > 0.5 and shot.crop.shape == (112, 112, 3) for shot in shots)
+    assert [shot.quality for shot in shots] == sorted((shot.quality for shot in shots), reverse=True)
+    while camera.told[-1].stage != "end":
+        camera.see()
+    assert camera.watcher.shots(start.id)
+    camera.see()
+    assert camera.watcher.shots(start.id) == ()
+
+
+def test_an_inference_that_fails_is_tried_again(caplog):
+    camera = Camera()
+    honest = camera.pipe.embed
+
+    def fail(crops):
+        raise DeviceError("the NPU timed out")
+
+    camera.pipe.embed = fail
+    camera.see((1, 300, 300), seconds=1)
+    assert camera.told == [] and camera.watcher.state.failures > 0 and "the NPU timed out" in caplog.text
+    camera.pipe.embed = honest
+    camera.see((1, 300, 300), seconds=1)
+    assert camera.stages() == [("start", "p1")]
+
+
+def test_two_cameras_are_told_apart():
+    cameras = {"door": Camera(), "gate": Camera(name="gate", known=(3, 4, 5))}
+    results = []
+    for camera, who in zip(cameras.values(), (1, 4), strict=True):
+        step = camera.watcher.step
+        camera.watcher.step = lambda frame, faces: results.append(Result(frame, faces, None, 0, 0.0, 0.0)) or []
+        camera.see((who, 300, 300), seconds=2)
+        camera.watcher.step = step
+    results.sort(key=lambda result: result.frame.time)  # one frame of each camera in turn
+    paces = {name: FrameGate(rate=10, idle=1) for name in cameras}
+    told = list(watch(results, {name: camera.watcher for name, camera in cameras.items()}, paces))
+    assert sorted((one.source, one.match.person) for one in told) == [("door", "p1"), ("gate", "p4")]
+    wanted = [paces["door"].wants(Frame(np.zeros((9, 9, 3), np.uint8), n, n / 10)) for n in range(20)]
+    assert sum(wanted) >= 19  # somebody is there: the pace knows
+
+
+def test_watch_goes_past_frames_that_failed_and_hears_each_camera(caplog):
+    camera = Camera()
+    nobody = Faces(np.zeros((0, 4), np.float32), np.zeros(0, np.float32), np.zeros((0, 5, 2), np.float32))
+    image = np.zeros((10, 10, 3), np.uint8)
+    results = [
+        Result(Frame(image, 7, 0.0, "door"), None, ValueError("the NPU coughed"), 0, 0.0, 0.0),
+        Result(Frame(image, 8, 0.1, "door"), nobody, None, 0, 0.0, 0.0),
+    ]
+    assert list(watch(results, {"door": camera.watcher})) == []
+    assert camera.watcher.state.frames == 1
+    assert "door: frame 7 failed: the NPU coughed" in caplog.text

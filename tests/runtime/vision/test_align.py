@@ -1,0 +1,87 @@
+import cv2
+import numpy as np
+import pytest
+
+from rkface.runtime.vision.align import TEMPLATE, align, similarity
+
+
+def umeyama(source, target):
+    """Umeyama (TPAMI 1991), equations 40-43, by SVD: what scikit-image and so InsightFace compute."""
+    mean_source, mean_target = source.mean(0), target.mean(0)
+    source, target = source - mean_source, target - mean_target
+    u, scale, v = np.linalg.svd(target.T @ source / len(source))
+    sign = np.diag([1, np.sign(np.linalg.det(u) * np.linalg.det(v))])
+    rotation = u @ sign @ v
+    factor = (scale * np.diag(sign)).sum() / source.var(0).sum()
+    return np.hstack([factor * rotation, (mean_target - factor * rotation @ mean_source)[:, None]])
+
+
+def test_similarity_is_umeyamas():
+    random = np.random.default_rng(1)
+    for _ in range(100):
+        points = TEMPLATE * random.uniform(0.3, 9) + random.normal(0, 6, (5, 2)) + random.uniform(0, 900, 2)
+        # float64 in both: they differ by rounding only.
+        np.testing.assert_allclose(similarity(points, TEMPLATE), umeyama(points, TEMPLATE), atol=1e-9)
+
+
+def test_aligned_landmarks_land_on_the_template():
+    image = np.zeros((400, 400, 3), np.uint8)
+    angle = np.deg2rad(25)
+    turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]) * 1.7
+    landmarks = TEMPLATE @ turn.T + [150, 60]
+    for x, y in landmarks:
+        cv2.circle(image, (round(x), round(y)), 4, (255, 255, 255), -1)
+    crop = align(image, landmarks.astype(np.float32))
+    assert crop.shape == (112, 112, 3) and crop.dtype == np.uint8
+    for x, y in TEMPLATE:
+        assert crop[round(y), round(x)].min() > 200
+
+
+def test_colors_keep_their_order_and_outside_is_black():
+    image = np.zeros((112, 112, 3), np.uint8)
+    image[:] = (10, 100, 200)
+    assert (align(image, TEMPLATE)[60, 60] == (10, 100, 200)).all()
+    assert not align(image, TEMPLATE + 300).any()
+
+
+@pytest.mark.parametrize("times", [1, 3, 5])
+def test_a_face_that_leaves_the_image_is_black_where_there_is_none(times):
+    image = np.full((112 * times, 112 * times, 3), 200, np.uint8)
+    crop = align(image, (TEMPLATE + np.array([40, -30])) * times)
+    # The image ends 40 pixels of the crop before its right and begins 30 below its top; the seam is two pixels wide.
+    assert not crop[:28].any() and not crop[:, 74:].any()
+    assert (crop[32:, :70] == 200).all()
+
+
+def test_coinciding_landmarks_are_an_error():
+    with pytest.raises(ValueError, match="coincide"):
+        align(np.zeros((50, 50, 3), np.uint8), np.full((5, 2), 7, np.float32))
+
+
+def test_a_large_face_does_not_depend_on_fractions_of_a_pixel():
+    # Fine stripes: gray at crop size. A warp that skips pixels shows whichever stripe it hits.
+    image = np.zeros((900, 900, 3), np.uint8)
+    image[::2] = 255
+    landmarks = TEMPLATE * 7 + 60
+    first, second = (align(image, landmarks + shift).astype(int) for shift in (0.0, 0.5))
+    assert np.abs(first[5:-5, 5:-5] - second[5:-5, 5:-5]).max() < 30
+    assert 100 < first[5:-5, 5:-5].mean() < 155
+
+
+@pytest.mark.parametrize("factor", [1.6, 2.4, 3.0, 5.7])
+def test_averaging_down_moves_nothing(factor):
+    # A smooth picture, so that averaging and plain interpolation must agree; half a crop pixel off would be 20 steps.
+    y, x = np.mgrid[0:1000, 0:1000]
+    wave = 127 + 60 * np.sin(x / (4 * factor)) + 60 * np.cos(y / (4 * factor))
+    image = np.repeat(wave[..., None], 3, axis=2).astype(np.uint8)
+    landmarks = TEMPLATE * factor + [120.3, 77.8]
+    plain = cv2.warpAffine(image, similarity(landmarks, TEMPLATE), (112, 112), flags=cv2.INTER_LINEAR)
+    # The wave itself loses 2 of its 120 steps where the area average spans a pixel of the crop.
+    assert np.abs(align(image, landmarks).astype(int) - plain).max() <= 4
+
+
+def test_a_large_face_at_the_edge_is_black_outside():
+    image = np.full((500, 500, 3), 200, np.uint8)
+    crop = align(image, TEMPLATE * 4 + [-200, -200])
+    assert not crop[:45, :45].any() and (crop[60:, 60:] == 200).all()
+    assert not align(image, TEMPLATE * 4 + 5000).any()

@@ -1,0 +1,210 @@
+import threading
+from types import SimpleNamespace
+
+import cv2
+import numpy as np
+import pytest
+
+from rkface.runtime.core.bundle import Input, Output
+from rkface.runtime.core.errors import InputError, ModelError
+from rkface.runtime.vision.detect import Detector, decode, letterbox, levels, suppress
+
+
+def outputs_for(width, height):
+    """SCRFD's nine outputs in InsightFace's order, as shapes."""
+    counts = [(width // stride) * (height // stride) * 2 for stride in (8, 16, 32)]
+    return [Output(f"{channels}-{count}", (count, channels)) for channels in (1, 4, 10) for count in counts]
+
+
+def one_face(outputs, count, index, said):
+    """Arrays for ``outputs`` in which one anchor of the level with ``count`` anchors speaks."""
+    arrays = [np.zeros(output.shape, np.float32) for output in outputs]
+    for array in arrays:
+        if len(array) == count:
+            array[index] = said[array.shape[1]]
+    return arrays
+
+
+@pytest.mark.parametrize("size", [(640, 640), (640, 384), (320, 256)])
+@pytest.mark.parametrize("shuffle", [0, 1, 2])
+def test_one_face_is_found_whatever_the_order_of_outputs(size, shuffle):
+    width, height = size
+    outputs = outputs_for(width, height)
+    order = np.random.default_rng(shuffle).permutation(9) if shuffle else np.arange(9)
+    outputs = [outputs[index] for index in order]
+    points = np.arange(10, dtype=np.float32) / 10
+    columns, rows = width // 16, height // 16
+    second_anchor = (3 * columns + 5) * 2 + 1
+    arrays = one_face(outputs, columns * rows * 2, second_anchor, {1: 0.9, 4: [1, 2, 3, 4], 10: points})
+    faces = decode(arrays, levels(outputs, width, height), 0.5)
+    # The anchor of cell (5, 3) at stride 16 is at (80, 48); distances and offsets are in strides (SCRFD, section 3).
+    assert len(faces) == 1
+    np.testing.assert_allclose(faces.boxes, [[80 - 16, 48 - 32, 80 + 48, 48 + 64]])
+    np.testing.assert_allclose(faces.landmarks[0], [80, 48] + points.reshape(5, 2) * 16, rtol=1e-6)
+
+
+def test_a_leading_batch_dimension_makes_no_difference():
+    outputs = [Output(output.name, (1, *output.shape)) for output in outputs_for(320, 320)]
+    assert [level.stride for level in levels(outputs, 320, 320)] == [8, 16, 32]
+
+
+def test_detector_without_keypoints_is_refused():
+    outputs = [output for output in outputs_for(320, 320) if output.shape[1] != 10]
+    with pytest.raises(ModelError, match="keypoints"):
+        levels(outputs, 320, 320)
+
+
+def test_size_that_is_no_multiple_of_32_is_refused():
+    with pytest.raises(ModelError, match="multiple of 32"):
+        levels(outputs_for(320, 320), 320, 200)
+
+
+def test_letterbox_keeps_aspect_at_the_top_left():
+    image = np.full((1080, 1920, 3), 200, np.uint8)
+    fitted = letterbox(image, 640, 640)
+    assert fitted.image.shape == (640, 640, 3)
+    assert fitted.scale == pytest.approx(1 / 3)
+    assert (fitted.image[:360] == 200).all() and not fitted.image[360:].any()
+    tall = letterbox(image.transpose(1, 0, 2), 640, 384)
+    assert (tall.image[:, :216] == 200).all() and not tall.image[:, 216:].any()
+
+
+@pytest.mark.parametrize("shape", [(1080, 1920), (2160, 3840), (720, 1280), (1800, 3200), (1344, 4480), (1081, 1920)])
+def test_letterbox_is_opencvs_bilinear_bit_for_bit(shape):
+    """A third, a fifth and a seventh read one pixel where bilinear weighs four."""
+    image = np.random.default_rng(0).integers(0, 256, (*shape, 3), np.uint8)
+    fitted = letterbox(image, 640, 640).image
+    rows = int(640 * shape[0] / shape[1])
+    assert (fitted[:rows] == cv2.resize(image, (640, rows))).all() and not fitted[rows:].any()
+
+
+def test_a_frame_of_another_aspect_leaves_nothing_of_the_one_before():
+    seen = []
+    backend = SimpleNamespace(name="seen", infer=lambda images: seen.append(images[0].copy()) or outputs)
+    outputs = [np.zeros(output.shape, np.float32) for output in outputs_for(320, 320)]
+    looking = Detector(backend, Input("input", 320, 320, (0.0,) * 3, (1.0,) * 3), outputs_for(320, 320))
+    random = np.random.default_rng(0)
+    for shape in ((200, 300, 3), (300, 100, 3), (90, 640, 3), (320, 320, 3), (60, 50, 3)):
+        image = random.integers(1, 256, shape, np.uint8)
+        looking.detect(image)
+        assert (seen[-1] == letterbox(image, 320, 320).image[..., ::-1]).all()
+
+
+def test_two_threads_may_detect_at_once():
+    together = threading.Barrier(2)
+    seen = {}
+
+    def infer(images):
+        together.wait(10)  # both frames are letterboxed before either is looked at
+        seen[threading.get_ident()] = images[0].mean()
+        return [np.zeros(output.shape, np.float32) for output in outputs_for(320, 320)]
+
+    backend = SimpleNamespace(name="seen", infer=infer)
+    looking = Detector(backend, Input("input", 320, 320, (0.0,) * 3, (1.0,) * 3), outputs_for(320, 320))
+    images = [np.full((320, 320, 3), value, np.uint8) for value in (50, 200)]
+    threads = [threading.Thread(target=looking.detect, args=(image,)) for image in images]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(seen.values()) == [50, 200]
+
+
+def test_letterbox_of_a_sliver_does_not_vanish():
+    assert letterbox(np.full((2, 4000, 3), 255, np.uint8), 320, 320).image.any()
+
+
+def naive_suppress(boxes, iou):
+    """The definition, one pair at a time."""
+    kept = []
+    for index, (x1, y1, x2, y2) in enumerate(boxes):
+        for other in kept:
+            a1, b1, a2, b2 = boxes[other]
+            shared = max(0, min(x2, a2) - max(x1, a1) + 1) * max(0, min(y2, b2) - max(y1, b1) + 1)
+            if shared / ((x2 - x1 + 1) * (y2 - y1 + 1) + (a2 - a1 + 1) * (b2 - b1 + 1) - shared) > iou:
+                break
+        else:
+            kept.append(index)
+    return kept
+
+
+def test_suppression_equals_its_definition_on_crowds():
+    random = np.random.default_rng(4)
+    for count, iou, largest in (
+        *((0, 0.4, 80), (1, 0.4, 80), (2, 0.4, 80), (200, 0.4, 80)),
+        *((300, 0.4, 900), (300, 0.1, 80), (300, 0.9, 20), (200, 1.0, 80)),
+    ):
+        corners = random.uniform(-50, 900, (count, 2))
+        boxes = np.hstack([corners, corners + random.uniform(1, largest, (count, 2))]).astype(np.float32)
+        boxes = np.concatenate([boxes, boxes + random.normal(0, 2, boxes.shape).astype(np.float32)])
+        assert suppress(boxes, iou).tolist() == naive_suppress(boxes.astype(float), iou)
+
+
+@pytest.mark.parametrize("batch", [(2,), (1, 4)])
+def test_a_larger_batch_is_no_detector_of_ours(batch):
+    outputs = [Output(output.name, (*batch, *output.shape)) for output in outputs_for(320, 320)]
+    with pytest.raises(ModelError, match="no outputs of shape 3200×1"):
+        levels(outputs, 320, 320)
+
+
+def test_outputs_that_shape_cannot_tell_apart_are_refused_and_others_ignored():
+    outputs = outputs_for(320, 320)
+    with pytest.raises(ModelError, match="2 outputs of shape 800×4"):
+        levels([*outputs, Output("again", (1, 800, 4))], 320, 320)
+    extra = [Output("a", (7,)), Output("b", (7,)), Output("c", ()), Output("d", (5, 5)), Output("e", (5, 5))]
+    assert len(levels([*extra, *outputs], 320, 320)) == 3
+
+
+@pytest.mark.parametrize(
+    "image",
+    [
+        np.zeros((40, 60), np.uint8),
+        np.zeros((40, 60, 4), np.uint8),
+        np.zeros((40, 60, 3), np.float32),
+        np.zeros((0, 60, 3), np.uint8),
+    ],
+    ids=["gray", "alpha", "float", "empty"],
+)
+def test_only_uint8_bgr_is_an_image(image):
+    with pytest.raises(InputError, match="H×W×3 uint8 BGR"):
+        letterbox(image, 320, 320)
+
+
+def detector(width, height):
+    return Detector(None, Input("input", height, width, (0.0,) * 3, (1.0,) * 3), outputs_for(width, height))
+
+
+def test_anchors_are_computed_once(monkeypatch):
+    ours = detector(320, 256)
+    monkeypatch.setattr("rkface.runtime.vision.detect.levels", lambda *_: pytest.fail("anchors were computed again"))
+    arrays = [np.zeros(output.shape, np.float32) for output in outputs_for(320, 256)]
+    assert len(ours.faces(arrays, 1.0)) == 0
+
+
+def test_suppression_counts_pixels_of_the_photo():
+    # Sides count inclusive pixels (+1): these overlap by 0.42 in the input, by 0.39 in a photo four times
+    # as wide.
+    outputs = outputs_for(320, 320)
+    arrays = one_face(outputs, 3200, 0, {1: 0.9, 4: [0, 0, 1, 1], 10: np.arange(10)})
+    second = one_face(outputs, 3200, 1, {1: 0.8, 4: [-0.455, 0, 1.455, 1], 10: np.arange(10)})
+    arrays = [one + other for one, other in zip(arrays, second, strict=True)]
+    assert len(detector(320, 320).faces(arrays, scale=1.0)) == 1
+    assert len(detector(320, 320).faces(arrays, scale=0.25)) == 2
+
+
+def test_a_face_whose_landmarks_coincide_is_none():
+    outputs = outputs_for(320, 320)
+    said = {1: 0.9, 4: [1, 1, 1, 1], 10: np.full(10, 0.5)}
+    assert len(detector(320, 320).faces(one_face(outputs, 800, 40, said), 1.0)) == 0
+    said[10] = np.array([0.5] * 8 + [0.5, 0.6])
+    assert len(detector(320, 320).faces(one_face(outputs, 800, 40, said), 1.0)) == 1
+
+
+def test_a_face_without_a_place_costs_the_others_nothing():
+    outputs = outputs_for(320, 320)
+    arrays = one_face(outputs, 3200, 1000, {1: 0.9, 4: 2.0, 10: np.arange(10) / 10})
+    for array in arrays:
+        if len(array) == 800:
+            array[100] = {1: 0.95, 4: np.inf, 10: 0.5}[array.shape[1]]
+    faces = detector(320, 320).faces(arrays, 1.0)
+    assert len(faces) == 1 and faces.scores[0] == np.float32(0.9)

@@ -1,0 +1,125 @@
+"""Wording that readers have to decode is refused in code, comments, messages and docs. codespell checks spelling."""
+
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+SUFFIXES = {".py", ".md", ".html", ".js", ".css", ".toml", ".yml", ".yaml", ".json", ".sh", ".service"}
+NAMES = {"Makefile", "Dockerfile"}
+EXCLUDED = {"tests/test_prose.py"}
+
+# Wording to avoid, and what to write instead. A space also matches a line break, an underscore and a comment's mark.
+RIDDLES = {
+    r"mend(?:s|ed|ing|er)?": "fix",
+    r"of such ones?": "name the things: 'leftover temporary files'",
+    r"(?:is|are|was|were|be) none": "'there is no …', 'does not exist', or 'is not a …'",
+    r"(?:that|which) (?:is|are|was|were) no (?!longer|more|less)\w+": "'that is not a …', 'is invalid'",
+    r"for want of": "'because there is no …', 'without'",
+    r"from -?\d+ on(?! to)": "'… or greater', 'starting with …'",
+    r"whom?(?:so)?ever": "'anyone who', 'the person who', 'a client that'",
+    r"(?:is|are|was|were) to be \w+ed": "'must be …', 'should be …'",
+    r"who (?:is|are) to \w+": "'who should …', 'who must …'",
+    r"what there (?:is|was|were|are)": "name it: 'the existing files'",
+    r"(?:all|as) that there (?:is|are|was|were)": "name them: 'all photos'",
+    r"as (?:they|it) (?:were|was)(?=[.,;:)])": "unchanged",
+    r"(?:is|are|was|were|as) asked for": "requested",
+    r"for ever(?! (?:more|greater|larger))": "forever, or 'without limit'",
+    r"anew": "again",
+    r"seldom": "rarely",
+    r"unasked": "'by itself', 'silently', 'without being told to'",
+    r"can(?:not)? be had": "'is available', 'is not available'",
+    r"all but (?!one\b|two\b)": "'everything except'",
+    r"(?:nought|naught|aught|lest|whence|thence|thereof|therein|hitherto|forthwith|herein|betwixt)": "plain words",
+}
+
+# British spellings. Old names of commands, options, paths and stored keys still work, and stand in quotes: "colour".
+BRITISH = (
+    r"(?:un|re|de)?(?:normal|quant|recogn|equal|optim|initial|serial|synchron|summar|organ|minim|maxim|real|local|final)"
+    r"is(?:e[ds]?|er|ers|ing|ation|ations)",
+    r"(?:dis)?colour(?:s|ed|ing|less)?",
+    r"(?:mis)?behaviours?",
+    r"neighbour\w*",
+    r"favour\w*",
+    r"centre[ds]?",
+    r"grey(?:s|scale)?",
+    r"licen[cs]e[sd]?(?<=ce)",
+    r"labelled|labelling|cancelled|cancelling|modelled|modelling|travell\w+|signalled|signalling",
+    r"dialogues?|catalogues?|artefacts?|programmes?|judgements?",
+    r"whilst|amongst|learnt|spelt",
+    r"analys(?:ed|es|ing)(?<!analyses)",
+    r"enrol(?:s|ment|ments)?",
+)
+SPACE = r"(?:\s|_|#|//|\*|[\"']\s*\n\s*f?[\"'])+"
+
+
+def words(pattern: str) -> re.Pattern[str]:
+    """``pattern`` as whole words, where an underscore is a space. "is None" is code: only lower case is "none"."""
+    flags = 0 if "none" in pattern else re.IGNORECASE
+    return re.compile(rf"(?<![A-Za-z0-9])(?:{pattern.replace(' ', SPACE)})(?![A-Za-z0-9])", flags)
+
+
+def british(pattern: str) -> re.Pattern[str]:
+    return re.compile(rf"(?<![A-Za-z\"'`/-])(?<!rkface )(?:{pattern})(?![A-Za-z])", re.IGNORECASE)
+
+
+@pytest.fixture(scope="module")
+def texts():
+    """Name and text of each text file of the project; src/ holds links to folders that are read anyway."""
+    if not (ROOT / ".git").exists():
+        pytest.skip("not a git checkout: the project's files are not known")
+    command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    names = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.split("\0")
+    paths = [Path(name) for name in names if name and name not in EXCLUDED]
+    return {
+        path.as_posix(): (ROOT / path).read_text(encoding="utf-8")
+        for path in paths
+        if (path.suffix in SUFFIXES or path.name in NAMES) and ".min." not in path.name and (ROOT / path).is_file()
+    }
+
+
+def places(texts: dict[str, str], pattern: re.Pattern[str]) -> list[str]:
+    """file:line and the words there, for each match."""
+    return [
+        f"{name}:{text.count(chr(10), 0, match.start()) + 1}: {' '.join(match[0].split())}"
+        for name, text in texts.items()
+        for match in pattern.finditer(text)
+    ]
+
+
+@pytest.mark.parametrize("pattern", RIDDLES)
+def test_the_wording_is_plain(texts, pattern):
+    found = places(texts, words(pattern))
+    assert not found, f"write {RIDDLES[pattern]} here:\n" + "\n".join(found)
+
+
+@pytest.mark.parametrize("pattern", BRITISH)
+def test_the_spelling_is_american(texts, pattern):
+    found = places(texts, british(pattern))
+    assert not found, (
+        "use US spelling here (recognizer, color, license, enroll). An old name that still works has to be quoted:\n"
+        + "\n".join(found)
+    )
+
+
+@pytest.mark.parametrize(
+    ("pattern", "text"),
+    [
+        (r"(?:is|are|was|were|be) none", "# a name that is\n# none"),
+        (r"(?:is|are|was|were|be) none", "def test_a_key_that_is_none_is_refused"),
+        (r"from -?\d+ on(?! to)", "not a number from 1 on"),
+        (r"whom?(?:so)?ever", "Whoever asks"),
+        (r"of such ones?", '"what is left of "\n        f"such ones"'),
+    ],
+)
+def test_a_riddle_is_found_across_lines_and_in_names(pattern, text):
+    assert words(pattern).search(text)
+
+
+def test_code_and_old_names_are_not_riddles():
+    assert not words(r"(?:is|are|was|were|be) none").search("if value is None:")
+    for text in ('"colour": "RGB"', "`enrol`", "rkface enrol", "--licence", "/v1/enrolments/photo"):
+        assert not any(british(pattern).search(text) for pattern in BRITISH), text
+    assert any(british(pattern).search("the colour of") for pattern in BRITISH)
