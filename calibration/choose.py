@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from rkface.runtime.core.errors import InputError
 
 from . import MINIMUM
-from .collect import Candidate, Collection, Skipped
-from .spread import SAME_PERSON, UNCLEAR, cover
+from .collect import CandidateFace, Collection, Skipped
+from .facility_location import SAME_PERSON, UNCLEAR, select_cover
 
 # Measured on 74 faces in 64 press photos and on copies of each photo, shrunk, recompressed, brightened and shifted:
 # copies of one face differ in at most 18 of the 143 bits, different faces in at least 28.
@@ -30,11 +30,13 @@ BLOCK = 1024  # rows of a table of all pairs held at once
 class Choice:
     """``faces`` calibrate, the most telling first; ``left_out`` are the others, with the reason."""
 
-    faces: tuple[Candidate, ...]
+    faces: tuple[CandidateFace, ...]
     left_out: tuple[Skipped, ...]
 
 
-def choose(candidates: Sequence[Candidate], count: int, embeddings: NDArray[np.float32] | None = None) -> Choice:
+def choose_faces(
+    candidates: Sequence[CandidateFace], count: int, embeddings: NDArray[np.float32] | None = None
+) -> Choice:
     """The ``count`` faces that stand best for all ``candidates`` in pose, light, skin tone and, where ``embeddings``
     (N×D, unit length) are given, in who they are; all where there are fewer.
 
@@ -46,8 +48,8 @@ def choose(candidates: Sequence[Candidate], count: int, embeddings: NDArray[np.f
     if not different:
         return Choice((), ())
     faces = [candidates[index] for index in different]
-    found = cover(
-        [face.look for face in faces],
+    found = select_cover(
+        [face.appearance for face in faces],
         np.array([face.quality.clarity for face in faces], np.float32),
         None if embeddings is None else embeddings[different],
         count,
@@ -60,7 +62,7 @@ def choose(candidates: Sequence[Candidate], count: int, embeddings: NDArray[np.f
     return Choice(tuple(faces[index] for index in found.order), (*copies, *surplus))
 
 
-def _without_copies(candidates: Sequence[Candidate]) -> tuple[list[int], list[Skipped]]:
+def _without_copies(candidates: Sequence[CandidateFace]) -> tuple[list[int], list[Skipped]]:
     """Indices of those ``candidates`` that are no copy of a better one, best first; and the copies."""
     first_name: dict[str, str] = {}
     for candidate in candidates:
@@ -86,7 +88,7 @@ def _without_copies(candidates: Sequence[Candidate]) -> tuple[list[int], list[Sk
     return different, copies
 
 
-def _rank(candidate: Candidate) -> tuple[float, str, list[float]]:
+def _rank(candidate: CandidateFace) -> tuple[float, str, list[float]]:
     return -candidate.quality.score, candidate.name, candidate.faces.boxes[0].tolist()
 
 
@@ -101,7 +103,7 @@ def _originals(vectors: NDArray[np.float32], least: float) -> list[int]:
     return [int(original) for original in originals]
 
 
-def choose_frames(chosen: Sequence[Candidate], collection: Collection, count: int) -> tuple[Path, ...]:
+def choose_frames(chosen: Sequence[CandidateFace], collection: Collection, count: int) -> tuple[Path, ...]:
     """At most ``count`` photos for the detector: those of the ``chosen`` faces, best first, then those in which nothing
     usable was found. Photos whose every face is a near-duplicate or surplus stay out."""
     with_faces = dict.fromkeys(candidate.photo for candidate in chosen)
@@ -110,23 +112,23 @@ def choose_frames(chosen: Sequence[Candidate], collection: Collection, count: in
     return (*with_faces, *without)[:count]
 
 
-def require_enough(choice: Choice, collection: Collection, hint: str = "") -> None:
+def require_enough_faces(choice: Choice, collection: Collection, hint: str = "") -> None:
     """InputError where ``choice`` cannot make a set: how many there are of how many photos, what most of the others
     failed for, and what to do. ``hint`` is added to the advice."""
     if len(choice.faces) >= MINIMUM:
         return
-    reasons = Counter(skip.reason for skip in (*collection.skipped, *choice.left_out))
+    count_reasons = Counter(skip.reason for skip in (*collection.skipped, *choice.left_out))
     total = len({*collection.photos}) + sum(skip.reason == "unreadable" for skip in collection.skipped)
-    often = reasons.most_common(1)
+    often = count_reasons.most_common(1)
     why = f" (most often left out: {often[0][0]}, {often[0][1]}×)" if often else ""
     raise InputError(
-        f"{collection.folder}: {count_of(len(choice.faces), 'usable face')} in {count_of(total, 'photo')}{why}; "
+        f"{collection.folder}: {plural(len(choice.faces), 'usable face')} in {plural(total, 'photo')}{why}; "
         f"a calibration set needs at least {MINIMUM}, or the INT8 ranges fit those few people only: "
         f"add photos with sharp faces of different people{hint}"
     )
 
 
-def count_of(number: int, thing: str) -> str:
+def plural(number: int, thing: str) -> str:
     return f"{number} {thing}{'' if number == 1 else 's'}"
 
 
@@ -140,7 +142,7 @@ def perceptual_hash(crop: NDArray[np.uint8]) -> NDArray[np.bool_]:
 
 
 def hold_out(
-    candidates: Sequence[Candidate], embeddings: NDArray[np.float32], share: float = 0.4
+    candidates: Sequence[CandidateFace], embeddings: NDArray[np.float32], share: float = 0.4
 ) -> tuple[list[int], list[int]]:
     """Split faces into those to calibrate on and those to evaluate on: indices into ``candidates``, ascending.
 
@@ -161,13 +163,13 @@ def hold_out(
     calibrate = sorted(set(range(len(candidates))) - set(evaluate))
     if not calibrate or not evaluate:
         raise InputError(
-            f"the {count_of(len(candidates), 'face')} cannot be split into people to calibrate on and others to "
-            f"evaluate on ({count_of(len(groups), 'group')} of people seen together): add photos of other people"
+            f"the {plural(len(candidates), 'face')} cannot be split into people to calibrate on and others to "
+            f"evaluate on ({plural(len(groups), 'group')} of people seen together): add photos of other people"
         )
     return calibrate, sorted(evaluate)
 
 
-def _groups(candidates: Sequence[Candidate], embeddings: NDArray[np.float32]) -> list[list[int]]:
+def _groups(candidates: Sequence[CandidateFace], embeddings: NDArray[np.float32]) -> list[list[int]]:
     """Indices of ``candidates`` that belong together, the groups in hash order."""
     photos = {digest: index for index, digest in enumerate(sorted({candidate.sha256 for candidate in candidates}))}
     node = [photos[candidate.sha256] for candidate in candidates]
@@ -176,7 +178,7 @@ def _groups(candidates: Sequence[Candidate], embeddings: NDArray[np.float32]) ->
         for start in range(0, len(embeddings), BLOCK)
         for row, column in np.argwhere(embeddings[start : start + BLOCK] @ embeddings.T >= SAME_PERSON)
     )
-    group = connected(len(photos), alike)
+    group = connected_components(len(photos), alike)
     members: dict[int, list[int]] = {}
     for index, photo in enumerate(node):
         members.setdefault(group[photo], []).append(index)
@@ -186,7 +188,7 @@ def _groups(candidates: Sequence[Candidate], embeddings: NDArray[np.float32]) ->
     return [members[photo] for photo in sorted(members, key=lambda photo: names[photo])]
 
 
-def connected(count: int, joined: Iterable[tuple[int, int]]) -> list[int]:
+def connected_components(count: int, joined: Iterable[tuple[int, int]]) -> list[int]:
     """For each of ``count`` things the smallest one that ``joined`` pairs connect it with, itself among them."""
     parent = list(range(count))
 

@@ -18,13 +18,13 @@ from rkface.runtime.vision.embed import Embedder
 from rkface.runtime.vision.image import find_images, read_image
 from rkface.runtime.vision.quality import Flaw, Quality, measure
 
-from .look import Look, look_of
+from .appearance_stats import AppearanceStats, measure_appearance
 
 BATCH = 16
 
 
 @dataclass(frozen=True, eq=False)
-class Candidate:
+class CandidateFace:
     """One usable face of one photo.
 
     name    the photo's path below the collected folder, with /
@@ -39,7 +39,7 @@ class Candidate:
     faces: Faces
     crop: NDArray[np.uint8]
     quality: Quality
-    look: Look
+    appearance: AppearanceStats
 
 
 @dataclass(frozen=True)
@@ -57,12 +57,12 @@ class Collection:
     face or without; and what was skipped."""
 
     folder: Path
-    candidates: tuple[Candidate, ...]
+    candidates: tuple[CandidateFace, ...]
     photos: tuple[Path, ...]
     skipped: tuple[Skipped, ...]
 
 
-def collect(
+def collect_faces(
     folder: Path,
     detector: Detector,
     *,
@@ -78,7 +78,7 @@ def collect(
     paths = find_images(folder)
     if not paths:
         raise InputError(f"{folder}: no JPEG, PNG, WebP or BMP photo in it (HEIC has to be converted to JPEG first)")
-    candidates: list[Candidate] = []
+    candidates: list[CandidateFace] = []
     photos: list[Path] = []
     skipped: list[Skipped] = []
     for index, path in enumerate(paths):
@@ -99,19 +99,21 @@ def collect(
             if isinstance(found, Flaw):
                 skipped.append(Skipped(name, found.reason, found.detail))
             else:
-                candidates.append(Candidate(path, name, digest, face, *found))
+                candidates.append(CandidateFace(path, name, digest, face, *found))
     progress(len(paths), len(paths))
     return Collection(folder, tuple(candidates), tuple(photos), tuple(skipped))
 
 
-def _usable(image: NDArray[np.uint8], face: Faces, crop_size: int) -> tuple[NDArray[np.uint8], Quality, Look] | Flaw:
+def _usable(
+    image: NDArray[np.uint8], face: Faces, crop_size: int
+) -> tuple[NDArray[np.uint8], Quality, AppearanceStats] | Flaw:
     crop = align(image, face.landmarks[0], crop_size)
     quality = measure(crop, face.landmarks[0], float(face.scores[0]))
-    return quality.flaw() or (crop, quality, look_of(crop, face.landmarks[0]))
+    return quality.flaw() or (crop, quality, measure_appearance(crop, face.landmarks[0]))
 
 
-def embed(
-    candidates: Sequence[Candidate],
+def embed_faces(
+    candidates: Sequence[CandidateFace],
     embedder: Embedder,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> NDArray[np.float32]:

@@ -19,18 +19,18 @@ if TYPE_CHECKING:
     from rkface.runtime.vision.detect import Detector
     from rkface.runtime.vision.embed import Embedder
 
-    from .collect import Candidate, Skipped
+    from .collect import CandidateFace, Skipped
     from .dataset import CalibrationSet
 
 
-def count(text: str) -> int:
+def face_count(text: str) -> int:
     number = int(text) if text.isdecimal() else 0
     if number < MINIMUM:
         raise ArgumentTypeError(f"{text!r} is not a number of faces from {MINIMUM} on: fewer do not cover people")
     return number
 
 
-def size(text: str) -> tuple[int, int]:
+def image_size(text: str) -> tuple[int, int]:
     width, _, height = text.lower().partition("x")
     if not (width.isdecimal() and height.isdecimal() and int(width) and int(height)):
         raise ArgumentTypeError(f"{text!r} is not a size such as 640x640")
@@ -56,7 +56,9 @@ def calibrate(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--out", type=Path, required=True, metavar="DIR", help="where the set goes; an older one there is replaced"
     )
-    parser.add_argument("--count", type=count, default=COUNT, metavar="N", help="faces to take (default: %(default)s)")
+    parser.add_argument(
+        "--count", type=face_count, default=COUNT, metavar="N", help="faces to take (default: %(default)s)"
+    )
     parser.add_argument(
         "--recognizer",
         type=Path,
@@ -73,7 +75,7 @@ def calibrate(parser: ArgumentParser) -> None:
         help="or with the detector of a bundle (default: %(default)s)",
     )
     parser.add_argument(
-        "--size", type=size, metavar="WxH", help="of a --detector with dynamic input (default: 640x640)"
+        "--size", type=image_size, metavar="WxH", help="of a --detector with dynamic input (default: 640x640)"
     )
     parser.add_argument(
         "--provider", default="cpu", metavar="P", help="of ONNX Runtime: cpu, openvino, cuda (default: %(default)s)"
@@ -88,25 +90,25 @@ def _calibrate(options: Namespace) -> int:
     from rkface.runtime.core.bundle import sha256
     from rkface.runtime.core.progress import stage
 
-    from .choose import choose, choose_frames, require_enough
-    from .collect import collect, embed
-    from .dataset import Provenance, check_out, write_set
+    from .choose import choose_faces, choose_frames, require_enough_faces
+    from .collect import collect_faces, embed_faces
+    from .dataset import Provenance, check_output_folder, write_set
 
     _check_apart(options.photos, options.out)
-    check_out(options.out)
+    check_output_folder(options.out)
     with stage("open the models"):
         models = _open(options)
     with stage("find faces") as now:
-        found = collect(options.photos, models.detector, threshold=options.threshold, progress=now.advance)
+        found = collect_faces(options.photos, models.detector, threshold=options.threshold, progress=now.advance)
         now.note = f"{len(found.candidates)} usable in {len(found.photos)} photos"
     embeddings = None
     if models.embedder is not None and len(found.candidates) > options.count:
         with stage("tell people apart") as now:
-            embeddings = embed(found.candidates, models.embedder, now.advance)
+            embeddings = embed_faces(found.candidates, models.embedder, now.advance)
     with stage("choose"):
-        choice = choose(found.candidates, options.count, embeddings)
+        choice = choose_faces(found.candidates, options.count, embeddings)
         hint = "; the demo bundle's detector knows rendered faces only, give a real one with --detector"
-        require_enough(choice, found, hint if models.synthetic else "")
+        require_enough_faces(choice, found, hint if models.synthetic else "")
     faces, rest = choice.faces, (*found.skipped, *choice.left_out)
     with stage("write"):
         made = write_set(
@@ -172,14 +174,14 @@ def _open(options: Namespace) -> _Models:
     return _Models(detector, model.input, path, own, bundle.manifest.synthetic)
 
 
-def _tell(out: Path, made: CalibrationSet, faces: tuple[Candidate, ...], rest: tuple[Skipped, ...]) -> None:
+def _tell(out: Path, made: CalibrationSet, faces: tuple[CandidateFace, ...], rest: tuple[Skipped, ...]) -> None:
     photos = len({face.sha256 for face in faces})
     print(f"{out}: {made.faces} faces from {photos} photos, {made.frames} frames of {made.width}×{made.height}")
-    from .dataset import reasons
+    from .dataset import count_reasons
 
     scores = [face.quality.score for face in faces]
     print(f"  quality    {max(scores):.2f} down to {min(scores):.2f}")
-    print(f"  left out   {', '.join(f'{number} × {reason}' for reason, number in reasons(rest)) or 'nothing'}")
+    print(f"  left out   {', '.join(f'{number} × {reason}' for reason, number in count_reasons(rest)) or 'nothing'}")
     print(f"  look at    {out / 'contact.png'}: these are people's faces, keep the folder as you keep the photos")
     print(f"  and at     {out / 'spread.png'}: their pose, light, skin tone, size and quality beside all there were")
     print(f"next: rkface convert --calibration {out} --detector SCRFD.onnx --recognizer ARCFACE.onnx")

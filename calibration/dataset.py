@@ -34,12 +34,12 @@ from rkface.runtime.vision.detect import letterbox
 from rkface.runtime.vision.image import read_image
 
 from . import MINIMUM
-from .collect import Candidate, Skipped
-from .contact import contact_sheet
-from .folder import check_writable, whole_folder
+from .atomic_folder import atomic_folder, check_writable
+from .collect import CandidateFace, Skipped
+from .contact_sheet import contact_sheet
 from .histograms import histogram_sheet
 
-__all__ = ["MINIMUM", "CalibrationSet", "Provenance", "check_out", "is_set", "read_set", "write_set"]
+__all__ = ["MINIMUM", "CalibrationSet", "Provenance", "check_output_folder", "is_set", "read_set", "write_set"]
 
 SCHEMA, KIND = 1, "rkface calibration set"
 RECORD, LIST = "calibration.json", "dataset.txt"
@@ -84,7 +84,7 @@ class Provenance:
 
 
 @dataclass(frozen=True)
-class Image:
+class ImageRecord:
     """One written image and the photo it was made from."""
 
     file: str
@@ -97,13 +97,13 @@ class Image:
 
 def write_set(
     out: Path,
-    faces: Sequence[Candidate],
+    faces: Sequence[CandidateFace],
     frames: Sequence[Path],
     width: int,
     height: int,
     *,
     provenance: Provenance,
-    among: Sequence[Candidate] = (),
+    among: Sequence[CandidateFace] = (),
 ) -> CalibrationSet:
     """Write ``faces`` for the recognizer and the photos ``frames``, letterboxed to ``width``×``height``, for the
     detector; ``spread.png`` shows ``faces`` beside those they were chosen ``among``.
@@ -116,12 +116,12 @@ def write_set(
         raise InputError(f"{len(faces)} faces for calibration, at least {MINIMUM} are needed: add photos")
     if not frames:
         raise InputError("no photo to calibrate the detector on: give at least one")
-    check_out(out)
-    with whole_folder(out) as folder:
+    check_output_folder(out)
+    with atomic_folder(out) as folder:
         for name in FOLDERS:
             (folder / name).mkdir()
         crops = [
-            Image(
+            ImageRecord(
                 file := f"recognizer/{index:04}.png",
                 write_png(folder / file, face.crop),
                 face.name,
@@ -132,7 +132,7 @@ def write_set(
             for index, face in enumerate(faces)
         ]
         scenes = [
-            Image(
+            ImageRecord(
                 file := f"detector/{index:04}.png",
                 write_png(folder / file, letterbox(read_image(path), width, height).image),
                 _name(path, provenance.photos),
@@ -146,7 +146,7 @@ def write_set(
         scores = [face.quality.score for face in faces]
         title = f"{len(faces)} calibration faces, quality {max(scores):.2f}..{min(scores):.2f}"
         write_png(folder / CONTACT, contact_sheet(faces, title))
-        lines = [f"left out: {number} x {reason}" for reason, number in reasons(provenance.left_out)]
+        lines = [f"left out: {number} x {reason}" for reason, number in count_reasons(provenance.left_out)]
         write_png(folder / SPREAD, histogram_sheet(faces, among or faces, lines))
         record = _record(crops, scenes, width, height, provenance)
         (folder / RECORD).write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
@@ -163,7 +163,7 @@ def read_set(folder: Path) -> CalibrationSet:
             f"{folder / RECORD}: schema {raw.get('schema')}, this rkface reads {SCHEMA}: run `rkface calibrate` again"
         )
     try:
-        crops, scenes = ([Image(**entry) for entry in raw[name]["images"]] for name in FOLDERS)
+        crops, scenes = ([ImageRecord(**entry) for entry in raw[name]["images"]] for name in FOLDERS)
         width, height, digest = int(raw["detector"]["width"]), int(raw["detector"]["height"]), str(raw["digest"])
     except (KeyError, TypeError, ValueError) as error:
         raise _damaged(folder / RECORD, f"lacks or garbles an entry ({error})") from error
@@ -191,7 +191,7 @@ def is_set(folder: Path) -> bool:
     return (folder / RECORD).is_file()
 
 
-def check_out(out: Path) -> None:
+def check_output_folder(out: Path) -> None:
     """InputError unless ``out`` is free, an empty folder, or a calibration set and nothing besides; WorkError where
     it could not be written. Changes nothing."""
     check_writable(out)
@@ -208,13 +208,15 @@ def check_out(out: Path) -> None:
         raise InputError(f"{out} is a file, the calibration set needs a folder: choose another name")
 
 
-def digest_of(images: Iterable[Image]) -> str:
+def digest_of(images: Iterable[ImageRecord]) -> str:
     """SHA-256 over ``images``' names and contents, in their order."""
     lines = "".join(f"{image.sha256}  {image.file}\n" for image in images)
     return hashlib.sha256(lines.encode()).hexdigest()
 
 
-def _record(crops: list[Image], scenes: list[Image], width: int, height: int, provenance: Provenance) -> dict[str, Any]:
+def _record(
+    crops: list[ImageRecord], scenes: list[ImageRecord], width: int, height: int, provenance: Provenance
+) -> dict[str, Any]:
     # No time and no absolute path: equal photos make equal records.
     return {
         "kind": KIND,
@@ -225,22 +227,22 @@ def _record(crops: list[Image], scenes: list[Image], width: int, height: int, pr
         "recognizer": {"images": [asdict(image) for image in crops]},
         "detector": {"width": width, "height": height, "images": [_without_none(image) for image in scenes]},
         "left_out": {
-            "counts": dict(sorted(reasons(provenance.left_out))),
+            "counts": dict(sorted(count_reasons(provenance.left_out))),
             "items": [asdict(skip) for skip in provenance.left_out],
         },
     }
 
 
-def reasons(left_out: Iterable[Skipped]) -> list[tuple[str, int]]:
+def count_reasons(left_out: Iterable[Skipped]) -> list[tuple[str, int]]:
     """How often each reason, the most frequent first."""
     return Counter(skip.reason for skip in left_out).most_common()
 
 
-def _without_none(image: Image) -> dict[str, Any]:
+def _without_none(image: ImageRecord) -> dict[str, Any]:
     return {key: value for key, value in asdict(image).items() if value is not None}
 
 
-def _rounded(face: Candidate) -> dict[str, float]:
+def _rounded(face: CandidateFace) -> dict[str, float]:
     quality = {**asdict(face.quality), "score": face.quality.score}
     return {name: round(value, 4) for name, value in quality.items()}
 
@@ -281,7 +283,7 @@ def _check_list(path: Path, expected: list[str]) -> None:
         raise _damaged(path, f"does not list the images of {RECORD}")
 
 
-def _check_image(folder: Path, image: Image) -> None:
+def _check_image(folder: Path, image: ImageRecord) -> None:
     if not LAYOUT.fullmatch(image.file):
         raise _damaged(folder / RECORD, f"names a file outside the set: {image.file!r}")
     try:

@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from .collect import Candidate
-from .contact import GAP, INK, PAPER, TITLE, write
+from .collect import CandidateFace
+from .contact_sheet import GAP, INK, PAPER, TITLE, draw_text
 
 BINS, COLUMNS = 20, 3
 STEP, TALL = 16, 110  # pixels of a bin's width and of the highest bar
@@ -16,21 +16,21 @@ AXIS = 34  # pixels below the bars: the scale and some air
 ALL, CHOSEN = (200, 200, 200), (160, 96, 32)
 PANEL = BINS * STEP + 4 * GAP, TITLE + TALL + AXIS
 
-MEASURES: tuple[tuple[str, Callable[[Candidate], float]], ...] = (
-    ("yaw, degrees", lambda face: face.look.yaw),
-    ("pitch, degrees", lambda face: face.look.pitch),
-    ("roll, degrees", lambda face: face.look.roll),
-    ("light: mean L*", lambda face: face.look.light),
-    ("contrast: deviation of L*", lambda face: face.look.contrast),
-    ("side light: L* right - left", lambda face: face.look.side),
-    ("skin tone: ITA, degrees, rough", lambda face: face.look.skin),
+MEASURES: tuple[tuple[str, Callable[[CandidateFace], float]], ...] = (
+    ("yaw, degrees", lambda face: face.appearance.yaw),
+    ("pitch, degrees", lambda face: face.appearance.pitch),
+    ("roll, degrees", lambda face: face.appearance.roll),
+    ("light: mean L*", lambda face: face.appearance.light),
+    ("contrast: deviation of L*", lambda face: face.appearance.contrast),
+    ("side light: L* right - left", lambda face: face.appearance.side),
+    ("skin tone: ITA, degrees, rough", lambda face: face.appearance.skin),
     ("size: pixels between the eyes", lambda face: face.quality.size),
     ("quality", lambda face: face.quality.score),
 )
 
 
 def histogram_sheet(
-    chosen: Sequence[Candidate], among: Sequence[Candidate], left_out: Sequence[str]
+    chosen: Sequence[CandidateFace], among: Sequence[CandidateFace], left_out: Sequence[str]
 ) -> NDArray[np.uint8]:
     """Pose, light, skin tone, size and quality of the ``chosen`` faces in front of those of all they were chosen
     ``among``, and the lines ``left_out`` (ASCII) below. H×W×3 uint8 BGR."""
@@ -39,13 +39,13 @@ def histogram_sheet(
     foot = TITLE + rows * height
     sheet = np.full((foot + TITLE * len(left_out) + GAP, COLUMNS * width + GAP, 3), PAPER, np.uint8)
     title = f"blue: the {len(chosen)} chosen faces; gray: all {len(among)} usable ones; each as shares of its number"
-    write(sheet, title, GAP, TITLE - 9, 0.5)
+    draw_text(sheet, title, GAP, TITLE - 9, 0.5)
     for index, (name, measure) in enumerate(MEASURES):
         x, y = GAP + index % COLUMNS * width, TITLE + index // COLUMNS * height
         values = (np.array([measure(face) for face in faces]) for faces in (chosen, among))
         _panel(sheet[y : y + height, x : x + width], name, *values)
     for index, line in enumerate(left_out):
-        write(sheet, line, GAP, foot + TITLE * (index + 1) - 9, 0.5)
+        draw_text(sheet, line, GAP, foot + TITLE * (index + 1) - 9, 0.5)
     return sheet
 
 
@@ -61,7 +61,7 @@ def _panel(place: NDArray[np.uint8], name: str, chosen: NDArray[np.float64], amo
             x = left + index * STEP
             place[floor - height : floor, x + inset : x + STEP - inset] = color
     place[floor, left : left + BINS * STEP] = INK
-    write(place, name, left, TITLE - 9, 0.45)
+    draw_text(place, name, left, TITLE - 9, 0.45)
     for part, value in ((0, low), (0.5, (low + high) / 2), (1, high)):
         text = f"{value:.0f}" if high - low > 5 else f"{value:.2f}"
-        write(place, text, left + round(part * (BINS * STEP - 24)), floor + 16, 0.4)
+        draw_text(place, text, left + round(part * (BINS * STEP - 24)), floor + 16, 0.4)

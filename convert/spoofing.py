@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rkface.calibration.collect import Candidate
+from rkface.calibration.collect import CandidateFace
 from rkface.calibration.dataset import is_set
 from rkface.runtime.core.bundle import Input
 from rkface.runtime.core.errors import InputError, ModelError
@@ -76,7 +76,7 @@ def with_surroundings(material: Material, input: Input, scale: float, folder: Pa
     return replace(material, evaluation=replace(evaluation, around=around), around=dataset)
 
 
-def _cut(faces: Sequence[Candidate], input: Input, scale: float) -> NDArray[np.uint8]:
+def _cut(faces: Sequence[CandidateFace], input: Input, scale: float) -> NDArray[np.uint8]:
     """N×H×W×3 uint8 RGB: the surroundings of ``faces``, each photo read once for all of its own."""
     photos = {face.photo: None for face in faces}
     found: dict[int, NDArray[np.uint8]] = {}

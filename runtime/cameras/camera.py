@@ -96,6 +96,11 @@ class Camera:
     def closed(self) -> bool:
         return self._closed.is_set()
 
+    @property
+    def live(self) -> bool:
+        """Whether frames come by themselves, as from a camera. False for a recording, which is read frame by frame."""
+        return self._live
+
     def read(self) -> Frame | None:
         """The next frame, waited for. None at the end of what has one, and once the camera is closed.
 

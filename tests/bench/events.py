@@ -18,7 +18,7 @@ from event_storage import measure_storage
 from events.mosquitto import PACKAGES, Mosquitto
 from events.world import event
 
-from rkface.boards.twin.ingredients import MissingError, unpacked
+from rkface.boards.twin.ingredients import UnavailableError, unpack_packages
 from rkface.runtime.events import Broker, Delivery, Mqtt, Outbox, Webhook
 from rkface.runtime.inference.machine import read_machine
 
@@ -75,10 +75,10 @@ def main():
         broker = None
         try:
             (root / "broker").mkdir()
-            broker = Mosquitto(unpacked(Path("build/mosquitto/files"), PACKAGES), root / "broker").start()
+            broker = Mosquitto(unpack_packages(Path("build/mosquitto/files"), PACKAGES), root / "broker").start()
             port = broker.port
             makers["mqtt"] = lambda: Mqtt(Broker("127.0.0.1", port), "board", ["door"])
-        except MissingError as error:
+        except UnavailableError as error:
             print(f"MQTT is not measured: {error}", file=sys.stderr)
         head = f"{'ms an event':12} {'send()':>8} {'on disk':>8} {'delivered':>10}"
         print(f"{head}   ({EVENTS} at once, {ROUNDS} rounds)")

@@ -8,9 +8,9 @@ import cv2
 import numpy as np
 import pytest
 
-from rkface.calibration.collect import Candidate
+from rkface.calibration.appearance_stats import measure_appearance
+from rkface.calibration.collect import CandidateFace
 from rkface.calibration.dataset import Provenance, write_set
-from rkface.calibration.look import look_of
 from rkface.runtime.core.faces import Faces
 from rkface.runtime.vision.align import TEMPLATE
 from rkface.runtime.vision.quality import Quality
@@ -68,8 +68,8 @@ def make_face():
         digest = sha256 or hashlib.sha256(name.encode()).hexdigest()
         crop = texture(seed) if crop is None else crop
         landmarks = TEMPLATE + seed
-        seen = dataclasses.replace(look_of(crop, landmarks), **look)
-        return Candidate(Path(name), name, digest, faces_at(landmarks), crop, quality, seen)
+        seen = dataclasses.replace(measure_appearance(crop, landmarks), **look)
+        return CandidateFace(Path(name), name, digest, faces_at(landmarks), crop, quality, seen)
 
     return make
 

@@ -2,7 +2,7 @@ import cv2
 import numpy as np
 import pytest
 
-from rkface.calibration.collect import collect
+from rkface.calibration.collect import collect_faces
 from rkface.runtime.core.errors import InputError
 from rkface.runtime.vision.align import TEMPLATE
 from rkface.runtime.vision.quality import measure, pose_of, sharpness_of
@@ -29,8 +29,8 @@ def test_bad_photos_are_skipped_with_the_reason_and_cost_nothing(tmp_path, shoot
     (bad / "folder.jpg").mkdir()
 
     heard = []
-    mixed = collect(tmp_path / "mixed", finder, progress=lambda done, total: heard.append((done, total)))
-    alone = collect(tmp_path / "alone", finder)
+    mixed = collect_faces(tmp_path / "mixed", finder, progress=lambda done, total: heard.append((done, total)))
+    alone = collect_faces(tmp_path / "alone", finder)
     assert {skip.name: skip.reason for skip in mixed.skipped} == {
         "bad/blurred.png": "face too blurred",
         "bad/cut.png": "unreadable",
@@ -50,9 +50,9 @@ def test_bad_photos_are_skipped_with_the_reason_and_cost_nothing(tmp_path, shoot
 def test_a_folder_without_photos_is_refused_with_the_likely_reason(tmp_path, finder):
     (tmp_path / "a.heic").touch()
     with pytest.raises(InputError, match="HEIC has to be converted"):
-        collect(tmp_path, finder)
+        collect_faces(tmp_path, finder)
     with pytest.raises(InputError, match="no such folder"):
-        collect(tmp_path / "absent", finder)
+        collect_faces(tmp_path / "absent", finder)
 
 
 def head(yaw=0.0, pitch=0.0, roll=0.0):

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from rkface.calibration import dataset
-from rkface.calibration.contact import CAPTION, GAP, TITLE
-from rkface.calibration.dataset import check_out, read_set
+from rkface.calibration.contact_sheet import CAPTION, GAP, TITLE
+from rkface.calibration.dataset import check_output_folder, read_set
 from rkface.runtime.core.errors import InputError, WorkError
 from rkface.runtime.vision.detect import letterbox
 from rkface.runtime.vision.image import read_image
@@ -148,7 +148,7 @@ def test_what_is_no_set_is_never_touched(tmp_path, written):
 def test_a_place_that_cannot_hold_a_set(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(WorkError, match="choose another"):
-        check_out(tmp_path / "file/set")
+        check_output_folder(tmp_path / "file/set")
 
 
 def vanish(tmp_path, monkeypatch):
@@ -186,7 +186,9 @@ def swap_fails(tmp_path, monkeypatch):
         return rename(path, target)
 
     monkeypatch.setattr(Path, "rename", refuse)
-    monkeypatch.setattr("rkface.calibration.folder._exchange", lambda one, other: False)  # as on some file systems
+    monkeypatch.setattr(
+        "rkface.calibration.atomic_folder._exchange", lambda one, other: False
+    )  # as on some file systems
     return WorkError
 
 

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from rkface.boards.profile import find_profile
-from rkface.boards.twin.board import build, install_runtime
-from rkface.boards.twin.ingredients import MissingError, gather
+from rkface.boards.twin.board import build_twin, install_runtime
+from rkface.boards.twin.ingredients import UnavailableError, gather_ingredients
 from rkface.runtime.core.bundle import (
     SUMS,
     Input,
@@ -102,8 +102,8 @@ def bundle(tmp_path_factory):
 @pytest.fixture(scope="session")
 def ingredients():
     try:
-        return gather(ROOT / "build/twin")
-    except MissingError as error:
+        return gather_ingredients(ROOT / "build/twin")
+    except UnavailableError as error:
         pytest.skip(f"no twin here: {error}")
 
 
@@ -119,6 +119,6 @@ def make_twin(ingredients, bundles, tmp_path_factory):
         folder = tmp_path_factory.mktemp("twin")
         packages = install_runtime(folder / "packages")
         read = [read_bundle(one) for one in bundles]
-        return build(ingredients, folder / "board", find_profile(board), read, packages)
+        return build_twin(ingredients, folder / "board", find_profile(board), read, packages)
 
     return make
