@@ -22,6 +22,7 @@ from typing import Any
 from ..core.errors import InputError, WorkError
 from ..events.outbox import SET_SINCE
 from ..gallery.encryption import NoCipher
+from ..gallery.gallery import Gallery
 from ..tracking.appearance import Appearance
 from .settings import DAY, Keep
 
@@ -214,3 +215,11 @@ def _open(path: Path) -> sqlite3.Connection:
         database.close()
         raise
     return database
+
+
+def encrypt_log_beside(gallery: Gallery) -> None:
+    """Encrypt the faces in the log beside ``gallery`` if the gallery is encrypted; see ``AppearanceLog.encrypt``."""
+    path = gallery.path.with_name(FILE)
+    if path.exists():
+        with AppearanceLog(path, lambda: gallery.cipher) as log:
+            log.encrypt()

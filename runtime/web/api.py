@@ -19,7 +19,7 @@ from ..enrollment.guidance import Guidance
 from ..gallery.match import Match
 from ..gallery.people import Person
 from ..service.console_protocol import CameraHealth, CameraService, Health, Setting
-from ..service.erasure import Forgotten
+from ..service.erasure import ErasureReport
 from ..vision.image import decode_image
 from .access import Access
 from .schemas import Credentials, Known, Logged, Merged, Renamed, Seen, SignIn, StoredSample
@@ -117,7 +117,7 @@ def merge(service: Served, id: str, wanted: Merged) -> Person:
 
 
 @router.delete("/people/{id}", tags=["people"], responses=ABSENT)
-def forget(service: Served, id: str) -> Forgotten:
+def forget(service: Served, id: str) -> ErasureReport:
     """Delete for good: samples, pictures, appearances, what backups hold of them, and what waits to be told of them."""
     return service.forget(_person(service, id).id)
 
