@@ -1,4 +1,4 @@
-"""Read the spool of rkface 0.x releases, which stored events in text files, so that an outbox can take them over.
+"""Read the spool of rkface 0.1 releases, which stored events in text files, so that an outbox can take them over.
 
 Such a folder contains ``<number>.events`` files with one event a line: the CRC-32 of its JSON in hexadecimal, a space,
 and the JSON, which may be padded with spaces. The file ``cursor`` contains the number of the file that is being

@@ -66,7 +66,7 @@ class Limits:
 class Outbox:
     """The events of one receiver, in ``folder``. Any thread may use it.
 
-    Opening it takes over what an earlier process left, also a spool of rkface 0.x. ``dropped`` counts events that were
+    Opening it takes over what an earlier process left, also a spool of rkface 0.1. ``dropped`` counts events that were
     lost: no room, too old, unreadable. Raises OutboxInUseError if it is open elsewhere, InputError if the folder cannot
     be used. A disk that is full or fails is no error here: each later call tries again to open the file.
     """

@@ -150,7 +150,7 @@ def empty_log(database: sqlite3.Connection) -> None:
 
 
 def take_over_old_spool(folder: Path, database: sqlite3.Connection) -> None:
-    """Store the events that wait in files of rkface 0.x. Each file is deleted before the next one is read, so that this
+    """Store the events that wait in files of rkface 0.1. Each file is deleted before the next one is read, so that this
     needs little space. Can be called again after it was interrupted."""
     old = lock_old_spool(folder)
     if old is None:

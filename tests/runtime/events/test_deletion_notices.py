@@ -1,4 +1,4 @@
-"""Every receiver is told who is forgotten: at least once, before all that waits, also when it or rkface was away."""
+"""Every receiver gets a notice about each forgotten person: at least once, before other events, after any outage."""
 
 import json
 import signal
@@ -19,7 +19,7 @@ from rkface.runtime.service.startup import open_sinks
 
 from .mosquitto import Listener
 from .test_delivery import AT_ONCE
-from .test_erasure import GONE, GRACE, Teller, bodies, mqtt, who
+from .test_erasure import GONE, GRACE, RecordingEndpoint, bodies, mqtt, who
 from .test_webhook import SECRET, server, url  # noqa: F401
 from .world import ADA, PATIENCE, event
 
@@ -27,7 +27,7 @@ SAID = json.loads(encode(as_event(ADA.person, GONE[ADA.person])))
 EVENT = "rkface/board/event"
 
 
-class Deaf(Teller):
+class EndpointWithoutNotices(RecordingEndpoint):
     """Fails on whatever is no appearance."""
 
     def __init__(self, error):
@@ -42,15 +42,15 @@ class Deaf(Teller):
 
 
 def told_by(channel, tmp_path, gone=GONE):
-    """A run that has nothing else to say: whether all were told."""
+    """Run with no other events. Returns whether the receiver got all notices."""
     sink = Delivery("test", channel, Outbox(tmp_path), AT_ONCE, told_file=tmp_path / "told")
     sink.forget(gone)
     with sink:
         return sink.wait_until_told(PATIENCE)
 
 
-def test_a_receiver_is_told_once_whatever_is_started_again(tmp_path):
-    endpoint = Teller()
+def test_a_receiver_gets_each_notice_once_even_after_restarts(tmp_path):
+    endpoint = RecordingEndpoint()
     assert told_by(endpoint, tmp_path)
     assert endpoint.told.entries == [SAID]
     assert (tmp_path / "told").stat().st_mode & 0o777 == 0o600
@@ -59,7 +59,7 @@ def test_a_receiver_is_told_once_whatever_is_started_again(tmp_path):
     assert [one["person"] for one in endpoint.told.entries] == [ADA.person, "p-2", "p-3"]
 
 
-def test_who_takes_another_receivers_place_is_told_of_all(tmp_path):
+def test_a_new_receiver_gets_all_notices(tmp_path):
     for name in ("first", "second", "second"):
         settings = Settings(
             gallery=tmp_path / "gallery.sqlite", events=Events(stdout=False, file=tmp_path / f"{name}.jsonl")
@@ -71,8 +71,8 @@ def test_who_takes_another_receivers_place_is_told_of_all(tmp_path):
         assert [json.loads(line) for line in (tmp_path / f"{name}.jsonl").read_text().splitlines()] == [SAID]
 
 
-def test_half_an_id_that_a_power_cut_left_is_told_again_and_spoils_no_other(tmp_path):
-    endpoint, gone = Teller(), {"aaaa": 1.0, "bbbb": 2.0}
+def test_half_an_id_that_a_power_cut_left_is_sent_again_and_damages_no_other(tmp_path):
+    endpoint, gone = RecordingEndpoint(), {"aaaa": 1.0, "bbbb": 2.0}
     assert told_by(endpoint, tmp_path, gone)
     note = tmp_path / "told"
     note.write_bytes(note.read_bytes()[:-2])
@@ -82,9 +82,9 @@ def test_half_an_id_that_a_power_cut_left_is_told_again_and_spoils_no_other(tmp_
     assert len({one["event"] for one in endpoint.told.entries}) == 3, "the repetition can be told"
 
 
-def test_where_the_note_cannot_be_written_it_is_told_again_by_the_next_run(tmp_path, caplog):
+def test_if_the_list_of_notices_cannot_be_written_the_next_run_sends_them_again(tmp_path, caplog):
     (tmp_path / "file").touch()
-    endpoint = Teller()
+    endpoint = RecordingEndpoint()
     for _ in range(2):
         with Delivery("test", endpoint, None, AT_ONCE, told_file=tmp_path / "file/told") as sink:
             sink.forget(GONE)
@@ -93,10 +93,10 @@ def test_where_the_note_cannot_be_written_it_is_told_again_by_the_next_run(tmp_p
     assert "is asked again to delete the same people" in caplog.text and ADA.person not in caplog.text
 
 
-def test_what_a_receiver_missed_comes_after_it_and_without_the_person(tmp_path):
+def test_events_that_a_receiver_missed_follow_the_notice_and_do_not_name_the_person(tmp_path):
     outbox = Outbox(tmp_path)
     outbox.append(bodies(ADA, GRACE, ADA))
-    endpoint = Teller(UndeliveredError("away"))
+    endpoint = RecordingEndpoint(UndeliveredError("away"))
     endpoint.open.clear()
     with Delivery("test", endpoint, outbox, AT_ONCE, told_file=tmp_path / "told") as sink:
         endpoint.tries.wait_for(1)
@@ -109,8 +109,8 @@ def test_what_a_receiver_missed_comes_after_it_and_without_the_person(tmp_path):
     assert sink.state().queued == 0
 
 
-def test_a_receiver_that_fails_on_it_gets_appearances_all_the_same(tmp_path):
-    deaf = Deaf(UndeliveredError("answered 500"))
+def test_a_receiver_that_fails_on_notices_still_gets_appearances(tmp_path):
+    deaf = EndpointWithoutNotices(UndeliveredError("answered 500"))
     with Delivery("test", deaf, Outbox(tmp_path), AT_ONCE, told_file=tmp_path / "told") as sink:
         sink.forget(GONE)
         deaf.tries.wait(lambda tries: tries.count("forgotten") > 1)  # tried again
@@ -118,18 +118,18 @@ def test_a_receiver_that_fails_on_it_gets_appearances_all_the_same(tmp_path):
             sink.send(event(number, match=GRACE))
         assert [one["id"] for one in deaf.told.wait_for(5)] == [f"a-{number}" for number in range(5)]
         assert not sink.wait_until_told(0.0)
-    assert told_by(endpoint := Teller(), tmp_path) and endpoint.told.entries == [SAID], "by the next run"
+    assert told_by(endpoint := RecordingEndpoint(), tmp_path) and endpoint.told.entries == [SAID], "by the next run"
 
 
-def test_one_that_wants_nothing_any_more_is_not_waited_for(tmp_path):
-    with Delivery("test", Deaf(ReceiverGoneError("answered 410")), Outbox(tmp_path), AT_ONCE) as sink:
+def test_nobody_waits_for_a_receiver_that_wants_no_more_events(tmp_path):
+    with Delivery("test", EndpointWithoutNotices(ReceiverGoneError("answered 410")), Outbox(tmp_path), AT_ONCE) as sink:
         sink.forget(GONE)
         sink._sender.join(PATIENCE)
         assert not sink.wait_until_told(threading.TIMEOUT_MAX)
 
 
-def test_it_is_not_tried_more_often_than_all_else(tmp_path):
-    deaf = Deaf(UndeliveredError("answered 500"))
+def test_notices_are_not_tried_more_often_than_other_events(tmp_path):
+    deaf = EndpointWithoutNotices(UndeliveredError("answered 500"))
     with Delivery("test", deaf, Outbox(tmp_path), Backoff(first=PATIENCE, longest=PATIENCE)) as sink:
         sink.forget(GONE)
         for number in range(50):
@@ -138,8 +138,8 @@ def test_it_is_not_tried_more_often_than_all_else(tmp_path):
     assert deaf.tries.entries.count("forgotten") == 1
 
 
-def test_one_that_refuses_it_is_not_asked_again_and_not_said_to_know(tmp_path):
-    deaf = Deaf(RefusedError("answered 422"))
+def test_a_refused_notice_is_not_sent_again_and_does_not_count_as_told(tmp_path):
+    deaf = EndpointWithoutNotices(RefusedError("answered 422"))
     assert not told_by(deaf, tmp_path)
     told_by(deaf, tmp_path)
     assert deaf.tries.entries == ["forgotten"]
@@ -160,7 +160,7 @@ print("done", flush=True)
 """
 
 
-def test_kill_9_in_a_loop_leaves_nobody_untold_and_repeats_one_a_kill_at_most(tmp_path):
+def test_kill_9_in_a_loop_loses_no_notice_and_repeats_at_most_one_per_kill(tmp_path):
     kills, said = 0, ""
     while "done" not in said:
         command = [sys.executable, "-c", FORGETTER, tmp_path]
@@ -175,7 +175,7 @@ def test_kill_9_in_a_loop_leaves_nobody_untold_and_repeats_one_a_kill_at_most(tm
     assert len(people) < 80 + kills
 
 
-def test_a_webhook_is_told_signed(server, tmp_path):  # noqa: F811
+def test_notices_to_a_webhook_are_signed(server, tmp_path):  # noqa: F811
     with Delivery(
         "webhook", Webhook(url(server), SECRET), Outbox(tmp_path), AT_ONCE, told_file=tmp_path / "told"
     ) as sink:
@@ -193,7 +193,7 @@ def test_a_webhook_is_told_signed(server, tmp_path):  # noqa: F811
 
 
 @pytest.mark.parametrize("channel", ["file", "stream"])
-def test_lines_say_it(channel, tmp_path):
+def test_notices_are_written_as_json_lines(channel, tmp_path):
     path = tmp_path / "events.jsonl"
     with path.open("ab") as stream:
         lines = LinesFile(path) if channel == "file" else LinesStream(stream)
@@ -209,7 +209,7 @@ def test_lines_say_it(channel, tmp_path):
     assert (tmp_path / f"events-{channel}").stat().st_mode & 0o777 == 0o700
 
 
-def test_subscribers_hear_it_now_and_no_later(broker, listener, protocol, tmp_path):
+def test_mqtt_subscribers_get_a_notice_once_and_it_is_not_retained(broker, listener, protocol, tmp_path):
     with Delivery("mqtt", mqtt(broker, protocol), Outbox(tmp_path), AT_ONCE, told_file=tmp_path / "told") as sink:
         sink.send(event(1))
         listener.wait("rkface/board/door/appearance")
@@ -229,7 +229,7 @@ def test_subscribers_hear_it_now_and_no_later(broker, listener, protocol, tmp_pa
     late.close()
 
 
-def test_a_broker_that_was_down_hears_it_once_it_is_back_by_the_next_run(broker, listener, protocol, tmp_path):
+def test_a_broker_that_was_down_gets_the_notice_from_the_next_run(broker, listener, protocol, tmp_path):
     with Delivery("mqtt", mqtt(broker, protocol), Outbox(tmp_path), AT_ONCE, told_file=tmp_path / "told") as sink:
         sink.send(event(1))
         listener.wait("rkface/board/door/appearance")

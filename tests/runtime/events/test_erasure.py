@@ -1,4 +1,4 @@
-"""Forgetting: what waits to be told names nobody any more, what the broker keeps is taken back, and all else stays."""
+"""Erasing a person from waiting events and from retained messages of a broker; everything else stays unchanged."""
 
 import errno
 import json
@@ -55,7 +55,7 @@ def who(events):
     return [event["match"] and event["match"]["name"] for event in events]
 
 
-def test_an_event_of_who_is_forgotten_is_one_of_somebody_unknown():
+def test_an_event_that_names_a_forgotten_person_becomes_one_of_an_unknown_person():
     (body,) = bodies(ADA)
     assert anonymize(body, ()) is body and anonymize(body, {"p-2"}) == body
     said = json.loads(anonymize(body, GONE))
@@ -128,7 +128,7 @@ def test_a_damaged_event_that_may_name_the_person_is_deleted(tmp_path):
     assert who(drain(again)) == [GRACE.name] and again.dropped == 1
 
 
-def test_an_outbox_of_rkface_0_names_nobody_either(tmp_path):
+def test_events_from_an_old_spool_are_anonymized_too(tmp_path):
     ada, grace, again = bodies(ADA, GRACE, ADA)
     write_spool(tmp_path, {1: line(ada, padding=30) + line(grace), 2: line(again)})
     outbox = Outbox(tmp_path)
@@ -171,7 +171,7 @@ while True:
 """
 
 
-def test_kill_9_in_a_loop_loses_nobody_elses_events(tmp_path):
+def test_kill_9_during_erasures_loses_no_event_of_other_people(tmp_path):
     acknowledged = 0
     for _ in range(6):
         command = [sys.executable, "-c", FORGETTER, tmp_path]
@@ -193,7 +193,7 @@ def outbox(request, tmp_path):
     return Outbox(tmp_path / "outbox") if request.param == "outbox" else None
 
 
-class Teller(Endpoint):
+class RecordingEndpoint(Endpoint):
     """An endpoint that keeps what it took."""
 
     def __init__(self, *answers):
@@ -205,8 +205,8 @@ class Teller(Endpoint):
         self.told.add(json.loads(record.body))
 
 
-def test_what_waits_is_told_of_somebody_unknown_and_all_else_as_it_was(outbox, tmp_path):
-    endpoint = Teller(UndeliveredError("not now"))
+def test_waiting_events_are_delivered_without_the_person_and_otherwise_unchanged(outbox, tmp_path):
+    endpoint = RecordingEndpoint(UndeliveredError("not now"))
     endpoint.open.clear()
     with Delivery("test", endpoint, outbox, AT_ONCE) as sink:
         for number, match in enumerate((ADA, GRACE, ADA, None)):
@@ -228,7 +228,7 @@ def test_what_waits_is_told_of_somebody_unknown_and_all_else_as_it_was(outbox, t
     assert endpoint.forgotten == GONE
 
 
-def test_a_spool_is_clean_though_its_receiver_is_away(tmp_path):
+def test_an_outbox_is_cleaned_while_its_receiver_is_away(tmp_path):
     away = Endpoint(*(UndeliveredError("away") for _ in range(1000)))
     with Delivery("test", away, Outbox(tmp_path), Backoff(first=PATIENCE, longest=PATIENCE)) as sink:
         sink.send(event(0))
@@ -244,11 +244,11 @@ def test_a_spool_is_clean_though_its_receiver_is_away(tmp_path):
     assert who(drain(Outbox(tmp_path))) == [None, GRACE.name, None]
 
 
-def test_what_an_earlier_run_left_is_told_of_somebody_unknown(tmp_path):
+def test_events_that_an_earlier_run_left_are_anonymized(tmp_path):
     outbox = Outbox(tmp_path)
     outbox.append(bodies(ADA, GRACE))
     outbox.close()
-    endpoint, sink = Teller(), None
+    endpoint, sink = RecordingEndpoint(), None
     sink = Delivery("test", endpoint, Outbox(tmp_path), AT_ONCE)
     sink.forget(GONE)  # while no service ran
     with sink:
@@ -257,7 +257,7 @@ def test_what_an_earlier_run_left_is_told_of_somebody_unknown(tmp_path):
         assert sink.wait_until_erased(PATIENCE)
 
 
-def test_a_disk_that_is_full_is_rewritten_once_there_is_room(tmp_path, monkeypatch, caplog):
+def test_an_erasure_on_a_full_disk_is_repeated_until_there_is_room(tmp_path, monkeypatch, caplog):
     monkeypatch.setattr("rkface.runtime.events.pending.DISK_EVERY", 0.01)
 
     class Full(FullDisk):
@@ -285,7 +285,7 @@ def test_a_disk_that_is_full_is_rewritten_once_there_is_room(tmp_path, monkeypat
     assert b"Ada" not in on_disk(tmp_path)
 
 
-def test_what_is_written_only_at_the_end_names_nobody_forgotten(tmp_path):
+def test_events_that_are_stored_only_at_the_end_are_anonymized(tmp_path):
     endpoint, outbox = Endpoint(UndeliveredError("away")), FullDisk(tmp_path)
     with Delivery("test", endpoint, outbox, Backoff(first=PATIENCE, longest=PATIENCE)) as sink:
         sink.send(event(0))
@@ -301,7 +301,7 @@ def mqtt(broker, protocol="5", sources=("door", "yard"), **more):
 
 
 def keeps(broker, name, people):
-    """Whether, to somebody who comes now, the broker says that these came last, by topic."""
+    """Whether the broker sends a new subscriber these names of people seen last, by topic."""
     listener = Listener(broker.port, name)
 
     def said(heard):
@@ -316,7 +316,7 @@ def keeps(broker, name, people):
     return said(listener.heard.entries) == people
 
 
-def test_the_broker_keeps_no_word_of_who_is_forgotten(broker, listener, protocol, tmp_path):
+def test_the_broker_retains_no_message_about_a_forgotten_person(broker, listener, protocol, tmp_path):
     with Delivery("mqtt", mqtt(broker, protocol), Outbox(tmp_path / "outbox"), AT_ONCE) as sink:
         sink.send(event(1))
         sink.send(event(1, stage="end"))  # she left: no later event of hers would overwrite it
@@ -338,7 +338,7 @@ def test_the_broker_keeps_no_word_of_who_is_forgotten(broker, listener, protocol
         late.close()
 
 
-def test_a_broker_that_was_down_is_told_once_it_is_back(broker, listener, protocol, tmp_path):
+def test_retained_messages_are_overwritten_once_the_broker_is_back(broker, listener, protocol, tmp_path):
     with Delivery("mqtt", mqtt(broker, protocol), Outbox(tmp_path / "outbox"), AT_ONCE) as sink:
         sink.send(event(1))
         listener.wait("rkface/board/door/appearance")
@@ -350,7 +350,7 @@ def test_a_broker_that_was_down_is_told_once_it_is_back(broker, listener, protoc
         assert keeps(broker, "after", {DOOR: "unknown"})
 
 
-def test_what_an_earlier_run_said_is_taken_back_also_of_a_camera_that_is_no_more(broker, listener, protocol, tmp_path):
+def test_retained_messages_of_earlier_runs_and_removed_cameras_are_overwritten(broker, listener, protocol, tmp_path):
     with Delivery("mqtt", mqtt(broker, protocol), Outbox(tmp_path / "outbox"), AT_ONCE) as sink:
         sink.send(event(1))
         sink.send(event(2, source="yard"))
@@ -366,7 +366,7 @@ def test_what_an_earlier_run_said_is_taken_back_also_of_a_camera_that_is_no_more
         assert keeps(broker, "after", {DOOR: "unknown", YARD: "unknown", "rkface/board/gate/person": GRACE.name})
 
 
-def test_a_broker_that_tells_nothing_gets_events_all_the_same(make_broker, tmp_path, protocol):
+def test_a_broker_that_allows_no_subscription_still_gets_events(make_broker, tmp_path, protocol):
     (tmp_path / "acl").write_text("user camera\ntopic write rkface/#\ntopic write homeassistant/#\nuser all\ntopic #\n")
     (tmp_path / "users").touch(mode=0o600)
     broker = make_broker(f"allow_anonymous false\npassword_file {tmp_path}/users\nacl_file {tmp_path}/acl")
@@ -387,7 +387,7 @@ def test_a_broker_that_tells_nothing_gets_events_all_the_same(make_broker, tmp_p
     listener.close()
 
 
-class Grudging(socketserver.BaseRequestHandler):
+class RestrictedBroker(socketserver.BaseRequestHandler):
     """A broker (MQTT 3.1.1) that takes all and lets nobody listen: it refuses, or ends the connection over it."""
 
     def handle(self):
@@ -417,8 +417,8 @@ class Grudging(socketserver.BaseRequestHandler):
 
 
 @pytest.mark.parametrize("ends", [False, True])
-def test_a_broker_that_lets_nobody_listen_is_asked_thrice_and_gets_all_events(ends, tmp_path, caplog):
-    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Grudging) as server:
+def test_a_broker_that_refuses_subscriptions_is_asked_three_times_and_gets_all_events(ends, tmp_path, caplog):
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), RestrictedBroker) as server:
         server.daemon_threads, server.ends, server.heard, server.asked = True, ends, Log(), Log()
         threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
         broker = Broker("127.0.0.1", server.server_address[1], protocol="3.1.1")
@@ -436,5 +436,5 @@ def test_a_broker_that_lets_nobody_listen_is_asked_thrice_and_gets_all_events(en
 
 
 @pytest.mark.parametrize("payload", [b"", b"ON", b"[1]", b"{}", b'{"person": ["p-1"]}', b'{"person": "p-2"}', b"\xff"])
-def test_what_names_nobody_forgotten_stays(payload):
+def test_payloads_that_name_no_forgotten_person_stay_unchanged(payload):
     assert without_people(payload, GONE) == payload

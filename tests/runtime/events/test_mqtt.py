@@ -1,4 +1,4 @@
-"""MQTT, against a real Mosquitto: what arrives through which accident, and what Home Assistant is told."""
+"""MQTT with a real Mosquitto: which events arrive after which failure, and what Home Assistant receives."""
 
 import json
 import logging
@@ -49,7 +49,7 @@ def test_events_arrive_and_the_board_is_online_until_it_leaves(broker, listener,
     late.close()
 
 
-def test_a_broker_that_comes_late_gets_all(broker, protocol, tmp_path):
+def test_a_broker_that_starts_late_gets_all_events(broker, protocol, tmp_path):
     down = threading.Event()
 
     class Watched(Backoff):
@@ -100,7 +100,7 @@ def test_an_idle_board_is_online_again_after_the_broker_restarts(broker, protoco
             broker.start()
 
 
-def test_a_broker_that_forgot_all_is_told_again(broker, listener, tmp_path):
+def test_a_broker_that_lost_its_messages_gets_them_again(broker, listener, tmp_path):
     with Delivery("mqtt", mqtt(broker), Outbox(tmp_path / "outbox"), AT_ONCE) as sink:
         sink.send(event(1))
         listener.wait(f"{DOOR}/appearance")
@@ -121,7 +121,7 @@ def test_another_kind_of_event_has_its_own_topic(broker, listener, tmp_path):
         listener.wait("rkface/board/event")
 
 
-def test_a_broker_that_hangs_is_left_and_found_again(broker, listener, tmp_path):
+def test_a_broker_that_hangs_is_disconnected_and_connected_again(broker, listener, tmp_path):
     channel = Mqtt(Broker("127.0.0.1", broker.port), "board", timeout=0.3)
     with Delivery("mqtt", channel, Outbox(tmp_path / "outbox"), AT_ONCE) as sink:
         sink.send(event(0))
@@ -138,7 +138,7 @@ def test_a_broker_that_hangs_is_left_and_found_again(broker, listener, tmp_path)
     assert list(dict.fromkeys(ids(listener))) == [f"a-{number}" for number in range(5)]
 
 
-def test_a_server_that_is_no_broker_is_told_apart(tmp_path):
+def test_a_server_that_is_not_a_broker_is_reported(tmp_path):
     with socket.create_server(("127.0.0.1", 0)) as deaf:
         channel = Mqtt(Broker("127.0.0.1", deaf.getsockname()[1]), "board", timeout=0.1)
         failed = threading.Event()
@@ -181,7 +181,7 @@ def test_kill_9_is_seen_as_offline_and_loses_nothing(broker, listener, tmp_path)
     assert listener.payloads(f"{DOOR}/presence")[-1] == "OFF"  # nobody of a life that is over is still there
 
 
-def test_who_came_last_and_whether_somebody_is_there(broker, listener, tmp_path):
+def test_the_person_seen_last_and_presence_are_published(broker, listener, tmp_path):
     with Delivery("mqtt", mqtt(broker), Outbox(tmp_path / "outbox"), AT_ONCE) as sink:
         for happening in (
             event(1),
@@ -221,7 +221,7 @@ def test_home_assistant_finds_every_camera(broker, listener, tmp_path):
         assert config["state_topic"] in topics or config["state_topic"] == f"{DOOR}/person"
 
 
-def test_home_assistant_is_told_nothing_where_it_is_not_wanted(broker, listener, tmp_path):
+def test_home_assistant_gets_nothing_if_discovery_is_off(broker, listener, tmp_path):
     with Delivery("mqtt", mqtt(broker, discovery_root=""), Outbox(tmp_path / "outbox"), AT_ONCE) as sink:
         sink.send(event(1))
         listener.wait(f"{DOOR}/appearance")
@@ -247,7 +247,7 @@ def failure(channel, tmp_path, tries=1):
     return state.error
 
 
-def test_password(make_broker, tmp_path, protocol, caplog):
+def test_password_login(make_broker, tmp_path, protocol, caplog):
     caplog.set_level(logging.DEBUG)
     (tmp_path / "users").touch(mode=0o600)
     secured = make_broker(f"allow_anonymous false\npassword_file {tmp_path}/users")
@@ -265,7 +265,7 @@ def test_password(make_broker, tmp_path, protocol, caplog):
     listener.close()
 
 
-def test_a_topic_that_is_forbidden_is_told_with_mqtt_5(make_broker, tmp_path):
+def test_a_forbidden_topic_is_reported_with_mqtt_5(make_broker, tmp_path):
     (tmp_path / "acl").write_text("topic read #\ntopic write rkface/board/door/#\n")
     broker = make_broker(f"allow_anonymous true\nacl_file {tmp_path}/acl").start()
     assert "refused rkface/board/availability with reason code 0x87" in failure(mqtt(broker), tmp_path, tries=3)
@@ -285,7 +285,7 @@ def test_tls_is_verified(make_broker, tmp_path, certificate):
     listener.close()
 
 
-def test_what_cannot_be_used_is_wrong_input(tmp_path, monkeypatch):
+def test_unusable_settings_are_wrong_input(tmp_path, monkeypatch):
     (tmp_path / "ca").write_text("hello")
     with pytest.raises(InputError, match="PEM"):
         Mqtt(Broker("localhost", tls=True, ca=tmp_path / "ca"), "board")
@@ -306,7 +306,7 @@ def test_presence_does_not_depend_on_how_often_an_event_comes():
     assert not state.visible["door"]
 
 
-def test_an_old_event_names_the_person_but_nobody_is_there():
+def test_an_event_of_an_earlier_run_names_the_person_but_nobody_is_present():
     state, messages = Presence().after(event(1), True, TOPICS)
     assert [message.topic for message in messages] == ["rkface/board/door/person"]
     assert not state.visible["door"]
@@ -317,7 +317,7 @@ def test_plain_names_stay(name):
     assert topic_name(name) == name
 
 
-def test_names_that_topics_cannot_hold_stay_apart():
+def test_names_with_characters_that_topics_do_not_allow_stay_different():
     names = ["a/b", "a+b", "a#b", "a b", "a_b", "Tür", "T/r", "///", "门", "/", "\udcff"]
     names_in_topics = [topic_name(name) for name in names]
     assert len(set(names_in_topics)) == len(names)

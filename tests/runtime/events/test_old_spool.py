@@ -1,4 +1,4 @@
-"""Taking over the spool that rkface 0.x kept in text files: no undelivered event is lost, and none is sent again."""
+"""Taking over the spool that rkface 0.1 kept in text files: no undelivered event is lost, and none is sent again."""
 
 import fcntl
 import os
@@ -18,7 +18,7 @@ def line(body, padding=0):
 
 
 def write_spool(folder, files, cursor=None):
-    """The bytes that rkface 0.x writes: ``files`` by number, and the cursor (number of the file, offset)."""
+    """The bytes that rkface 0.1 writes: ``files`` by number, and the cursor (number of the file, offset)."""
     folder.mkdir(mode=0o700, exist_ok=True)
     for number, content in files.items():
         (folder / f"{number:010d}.events").write_bytes(content)

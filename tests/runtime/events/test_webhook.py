@@ -1,4 +1,4 @@
-"""The webhook against servers that take, refuse, redirect, dawdle or are not there."""
+"""The webhook with servers that accept, refuse, redirect, answer slowly or are not running."""
 
 import base64
 import json
@@ -89,7 +89,7 @@ def test_the_receiver_in_the_docs_verifies_it(server, documented_verify):
     assert not documented_verify(SECRET, {**headers, "webhook-timestamp": late}, body)
 
 
-def test_a_replay_is_stale_however_well_it_was_signed(server, documented_verify):
+def test_a_replayed_request_is_refused_as_too_old(server, documented_verify):
     Webhook(url(server), SECRET, wall=lambda: time.time() - 400).deliver(RECORD)
     [(_, headers, body)] = server.posts.entries
     assert not documented_verify(SECRET, headers, body)
@@ -110,7 +110,7 @@ def test_the_signature_is_that_of_the_specification():
     (401, UndeliveredError), (403, UndeliveredError), (404, UndeliveredError), (429, UndeliveredError),
     (500, UndeliveredError), (503, UndeliveredError),
 ])  # fmt: skip
-def test_answers(server, status, error):
+def test_each_answer_has_its_own_meaning(server, status, error):
     server.answers = [(status, {})]
     if error is None:
         Webhook(url(server)).deliver(RECORD)
@@ -120,7 +120,7 @@ def test_answers(server, status, error):
 
 
 @pytest.mark.parametrize(("said", "seconds"), [("7", 7), ("1000000", 3600), ("Wed, 21 Oct 2026 07:28:00 GMT", 0)])
-def test_retry_after_is_heeded_within_reason(server, said, seconds):
+def test_retry_after_is_obeyed_up_to_an_hour(server, said, seconds):
     server.answers = [(503, {"Retry-After": said})]
     with pytest.raises(UndeliveredError) as caught:
         Webhook(url(server)).deliver(RECORD)
@@ -165,7 +165,7 @@ def test_an_endpoint_that_is_down_then_refuses_then_answers_gets_all_in_order(tm
     assert len({headers["webhook-id"] for _, headers, _ in posts[:4]}) == 1  # by which the receiver knows it again
 
 
-def test_a_server_that_never_answers_holds_up_nobody(server, tmp_path):
+def test_a_server_that_never_answers_delays_nobody(server, tmp_path):
     server.answers = [("never", {})]
     with Delivery("webhook", Webhook(url(server), timeout=0.2), Outbox(tmp_path), AT_ONCE) as sink:
         for number in range(5):
