@@ -5,6 +5,7 @@ python tests/bench/event_storage.py          # system calls are counted where st
 """
 
 import errno
+import functools
 import os
 import re
 import shutil
@@ -35,8 +36,9 @@ def make_bodies(count):
     return [encode(event(number)) for number in range(count)]
 
 
-def store_and_deliver(folder, count):
-    """Store, deliver and delete ``count`` events one by one, then close. The times in seconds of both steps."""
+def store_and_deliver(folder, count, *, sweep=False):
+    """Store, deliver and delete ``count`` events one by one, then close. Returns the times of both steps in seconds.
+    ``sweep``: also remove the bytes of each, as rkface does when no event has come for some seconds."""
     times = []
     outbox = Outbox(folder)
     for body in make_bodies(count):
@@ -45,6 +47,8 @@ def store_and_deliver(folder, count):
         stored = time.perf_counter()
         outbox.advance(outbox.peek())
         times.append((stored - start, time.perf_counter() - stored))
+        if sweep:
+            outbox.sweep()
     outbox.close()
     return times
 
@@ -55,10 +59,10 @@ def run_self(*arguments, prefix=()):
     )
 
 
-def count_calls(root, count):
+def count_calls(root, count, kind):
     """System calls of a process that stores and delivers ``count`` events."""
-    report = root / f"strace-{count}"
-    run_self("child-single", root / f"calls-{count}", count, prefix=["strace", "-f", "-c", "-o", report])
+    report = root / f"strace-{kind}-{count}"
+    run_self(kind, root / f"calls-{kind}-{count}", count, prefix=["strace", "-f", "-c", "-o", report])
     calls = dict.fromkeys(CALLS, 0)
     for line in report.read_text().splitlines():
         words = line.split()
@@ -67,25 +71,26 @@ def count_calls(root, count):
     return calls
 
 
-def count_bytes(root, count):
+def count_bytes(root, count, kind):
     """Bytes that a process hands to write calls, and bytes that it has the kernel send to the disk."""
-    output = run_self("child-single", root / f"bytes-{count}", count).stdout
+    output = run_self(kind, root / f"bytes-{kind}-{count}", count).stdout
     return [int(re.search(rf"{name}: (\d+)", output)[1]) for name in ("wchar", "write_bytes")]
 
 
 def measure_calls(root):
-    if shutil.which("strace") is None:
-        print("system calls: strace is not installed")
-    else:
-        base, full = count_calls(root, 0), count_calls(root, SINGLE_EVENTS)
-        per_event = {name: (full[name] - base[name]) / SINGLE_EVENTS for name in CALLS}
-        print("system calls per event: " + ", ".join(f"{name} {value:.2f}" for name, value in per_event.items()))
-    (written0, sent0), (written, sent) = count_bytes(root, 0), count_bytes(root, SINGLE_EVENTS)
-    print(
-        f"bytes per event of {len(make_bodies(1)[0])}: "
-        f"{(written - written0) / SINGLE_EVENTS:.0f} given to write calls, "
-        f"{(sent - sent0) / SINGLE_EVENTS:.0f} sent to the disk"
-    )
+    for kind, name in (("child-single", "an event"), ("child-swept", "an event whose bytes are removed at once")):
+        if shutil.which("strace") is None:
+            print("system calls: strace is not installed")
+        else:
+            base, full = count_calls(root, 0, kind), count_calls(root, SINGLE_EVENTS, kind)
+            per_event = {call: (full[call] - base[call]) / SINGLE_EVENTS for call in CALLS}
+            print(f"{name}: " + ", ".join(f"{call} {value:.2f}" for call, value in per_event.items()))
+        (written0, sent0), (written, sent) = (count_bytes(root, count, kind) for count in (0, SINGLE_EVENTS))
+        print(
+            f"{name} of {len(make_bodies(1)[0])} bytes: "
+            f"{(written - written0) / SINGLE_EVENTS:.0f} bytes given to write calls, "
+            f"{(sent - sent0) / SINGLE_EVENTS:.0f} sent to the disk"
+        )
 
 
 def measure_single(root):
@@ -200,8 +205,8 @@ def child_kill(folder, first):
             outbox.advance(record)
 
 
-def child_single(folder, count):
-    store_and_deliver(Path(folder), int(count))
+def child_single(folder, count, *, sweep=False):
+    store_and_deliver(Path(folder), int(count), sweep=sweep)
     print(Path("/proc/self/io").read_text())
 
 
@@ -213,7 +218,11 @@ def measure_storage(root):
 
 
 def main():
-    children = {"child-kill": child_kill, "child-single": child_single}
+    children = {
+        "child-kill": child_kill,
+        "child-single": child_single,
+        "child-swept": functools.partial(child_single, sweep=True),
+    }
     if sys.argv[1:] and sys.argv[1] in children:
         children[sys.argv[1]](*sys.argv[2:])
         return
