@@ -128,6 +128,9 @@ demo: $(DEMO_BUNDLE)  ## run the camera service on rendered people, console on h
 $(DEMO_BUNDLE): | $(INSTALLED)
 	@$(BIN)/rkface convert --pack demo --target $(TARGET)
 
+pictures: $(DEMO_BUNDLE)  ## make the pictures of README and docs again, and run the notebook (needs Chromium)
+	$(BIN)/python docs/pictures.py --bundle build/$(TARGET) $(OPTIONS)
+
 demo-models: $(INSTALLED)  ## train the demo models again from rendered faces (hours, see convert/demo/figures.json)
 	$(BIN)/python -m rkface.convert.demo.train
 
@@ -139,6 +142,7 @@ lint: $(INSTALLED)  ## ruff, formatting, spelling, and hadolint on the Dockerfil
 
 types: $(INSTALLED)  ## mypy --strict
 	MYPYPATH=src $(BIN)/mypy -p rkface
+	MYPYPATH=src $(BIN)/mypy examples/*.py
 
 docs: $(DOCS_INSTALLED) $(DOCS_SCRIPTS)  ## build the documentation site with search: build/site/index.html
 	NO_MKDOCS_2_WARNING=1 $(DOCS_ENV)/bin/mkdocs build --quiet --strict

@@ -56,8 +56,8 @@ class DeletionNotices:
         self.refused = False
 
     def first(self) -> OutgoingEvent | None:
-        """The next notice to deliver, until ``finish`` or ``postpone`` is called; None if there is none at the
-        moment."""
+        """The next notice to deliver, until ``finish`` or ``postpone`` is called; None if nothing is
+        due."""
         if time.monotonic() < self.due:
             return None
         person, when = next(iter(self._waiting.items()))
@@ -65,7 +65,7 @@ class DeletionNotices:
 
     @property
     def due(self) -> float:
-        """When the next notice may be delivered, by the monotonic clock; infinity if there is none."""
+        """When the next notice may be delivered, by the monotonic clock; infinity if no notice waits."""
         return self._not_before if self._waiting else math.inf
 
     def postpone(self, seconds: float) -> None:

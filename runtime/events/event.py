@@ -11,7 +11,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class OutgoingEvent:
-    """An event that is to be delivered.
+    """An event for a receiver.
 
     body              its JSON, as ``encode`` writes it
     from_earlier_run  an earlier process stored it

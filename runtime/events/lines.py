@@ -10,7 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
 
-from ..core.atomic import sync
+from ..core.atomic import sync_to_disk
 from .channel import ReceiverGoneError
 from .event import OutgoingEvent
 
@@ -50,7 +50,7 @@ class LinesFile:
                 os.fsync(descriptor)
                 if not size:
                     with suppress(OSError):  # some network file systems cannot
-                        sync(self._path.parent)  # otherwise a power cut may remove the new file
+                        sync_to_disk(self._path.parent)  # otherwise a power cut may remove the new file
             except OSError:
                 os.ftruncate(descriptor, size)
                 raise

@@ -17,7 +17,7 @@ from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..core.atomic import fresh, give, sweep, sync
+from ..core.atomic import copy_owner, remove_leftovers, replace_atomically, sync_to_disk
 from ..core.errors import InputError, WorkError
 from ..gallery.schema import transaction
 from .old_spool import CURSOR, delete_old_spool, lock_old_spool, read_old_files
@@ -68,7 +68,7 @@ def claim_folder(folder: Path) -> int:
     try:
         if not folder.is_dir():
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            sync(folder.parent)
+            sync_to_disk(folder.parent)
         created = not (folder / "lock").exists()
         descriptor = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
@@ -79,8 +79,8 @@ def claim_folder(folder: Path) -> int:
         if old is not None:
             os.close(old)
         if created:
-            give(folder / "lock", folder)
-        sweep(folder)
+            copy_owner(folder / "lock", folder)
+        remove_leftovers(folder)
     except BlockingIOError as error:
         os.close(descriptor)
         raise OutboxInUseError(
@@ -97,7 +97,7 @@ def open_database(path: Path) -> sqlite3.Connection:
     sqlite3.Error as they come."""
     if not path.exists():
         os.close(os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600))  # SQLite gives the -wal file this mode
-        give(path, path.parent)
+        copy_owner(path, path.parent)
     database = sqlite3.connect(path, timeout=BUSY, isolation_level=None, check_same_thread=False)
     try:
         for pragma in (
@@ -166,7 +166,7 @@ def take_over_old_spool(folder: Path, database: sqlite3.Connection) -> None:
                 database.executemany(INSERT, [row.values() for row in rows])
             file.path.unlink()
         delete_old_spool(folder)
-        sync(folder)
+        sync_to_disk(folder)
     finally:
         os.close(old)
 
@@ -181,7 +181,7 @@ def rebuild(path: Path) -> int:
     number. The damaged file is not kept, because it may name people. OSError if the new one cannot be written."""
     rows = _read_what_can_be_read(path)
     try:
-        with fresh(path) as copy:
+        with replace_atomically(path) as copy:
             with closing(open_database(copy)) as database, transaction(database):
                 database.executemany(INSERT, [rows[number].values() for number in sorted(rows)])
             path.with_name(f"{path.name}-wal").unlink(missing_ok=True)

@@ -37,7 +37,7 @@ class PendingEvents:
     """What waits to be delivered. Any thread adds; one thread runs ``store``; another one calls ``next`` and then
     ``finish`` for each event.
 
-    While the outbox cannot be written, and if there is none, events go from memory straight to ``next``. At most
+    Without an outbox, and while it cannot be written, events go from memory straight to ``next``. At most
     ``capacity`` of them wait there: the oldest are dropped. ``changed`` guards all attributes; wait on it for a change.
     """
 
@@ -152,8 +152,8 @@ class PendingEvents:
                     return
 
     def next(self, patience: float) -> OutgoingEvent | None:
-        """The event to deliver now: notices first, then the oldest. Returns None if there is none within ``patience``
-        seconds, after ``wake``, or if it is time to end."""
+        """The event to deliver now: notices first, then the oldest. Returns None after ``patience`` seconds without an
+        event, after ``wake``, or if it is time to end."""
         started = time.monotonic()
         sweep_at = started + SWEEP_AFTER
         while True:

@@ -2,7 +2,7 @@
 
 gallery → backups → appearance log → outboxes → receivers
 
-The gallery remembers the ids of forgotten people for ever, and each stage finds its work from these ids. So a stage can
+The gallery remembers the ids of forgotten people permanently, and each stage finds its work from these ids. So a stage can
 be repeated after a power cut, a full disk or a backup that was out of reach: by the running service as soon as it
 notices, at each start of the service, by ``rkface gallery forget`` and by ``rkface gallery check``.
 """
@@ -57,7 +57,7 @@ class StageReport:
 
 @dataclass(frozen=True)
 class ErasureReport:
-    """What was erased (``done``), and where data about the person may remain, for now or for ever (``left``). One
+    """What was erased (``done``), and where data about the person may remain, temporarily or permanently (``left``). One
     sentence for each."""
 
     done: list[str]

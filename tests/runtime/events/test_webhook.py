@@ -266,7 +266,7 @@ def test_headers_of_the_receivers_own_are_sent(server):
     assert headers["Authorization"] == "Bearer hush"
 
 
-def test_certificates_that_are_none_are_wrong_input(tmp_path):
+def test_a_file_that_contains_no_certificates_is_wrong_input(tmp_path):
     (tmp_path / "ca").write_text("hello")
     with pytest.raises(InputError, match="PEM"):
         Webhook("https://example.com/", ca=tmp_path / "ca")
