@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from ..core.errors import InputError, WorkError
 from ..core.progress import stage
-from .gallery_options import add_models, add_rules, key_of, open_gallery, report, say_forgotten, say_left
+from .gallery_options import add_models, add_rules, key_of, open_gallery, print_erasure_report, report, say_left
 
 if TYPE_CHECKING:
     from ..enrollment.enroll import Verdict
@@ -188,7 +188,7 @@ def _encrypt(options: Namespace) -> int:
     from ..gallery.backup import encrypt_gallery
     from ..gallery.encryption import is_encrypted, make_key, read_key
     from ..gallery.gallery import Gallery, default_path
-    from ..service import erasure
+    from ..service.appearance_log import encrypt_log_beside
 
     if not options.key:
         raise InputError("--key FILE: where the key is, or shall be")
@@ -198,24 +198,23 @@ def _encrypt(options: Namespace) -> int:
             raise InputError(f"{known.path} is encrypted already")
         with stage("encrypting"):
             left = encrypt_gallery(known, read_key(path) if path.exists() else make_key(path))
-            erasure.encrypt(known)
+            encrypt_log_beside(known)
     return say_left(left)
 
 
 def _check(options: Namespace) -> int:
-    from ..gallery.backup import finish, forgotten
     from ..gallery.integrity import find_problems
     from ..service import erasure
+    from ..service.appearance_log import encrypt_log_beside
 
     with open_gallery(options) as known:
         with stage("examining"):
             found = find_problems(known)
         for problem in found:
             print(f"rkface: {known.path}: {problem}", file=sys.stderr)
-        left = finish(known)
-        beside = erasure.by_command(known).left if forgotten(known) else []
+        report = erasure.finish_by_command(known)
         if options.key:
-            erasure.encrypt(known)
+            encrypt_log_beside(known)
         state = known.state()
     print(f"{state.people} people, {state.samples} samples, {state.ignored} ignored: {'damaged' if found else 'whole'}")
-    return max(say_forgotten(erasure.Forgotten([], beside)), say_left(left), WorkError.exit_code if found else 0)
+    return max(print_erasure_report(report), WorkError.exit_code if found else 0)

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from ..gallery.encryption import Key
     from ..gallery.gallery import Gallery
     from ..inference.pipeline import Pipeline
-    from ..service.erasure import Forgotten
+    from ..service.erasure import ErasureReport
 
 
 def add_gallery(parser: ArgumentParser) -> None:
@@ -101,11 +101,11 @@ def date(seconds: float) -> str:
     return time.strftime("%Y-%m-%d %H:%M", time.localtime(seconds))
 
 
-def say_forgotten(beside: Forgotten) -> int:
-    """Name what was done beside the gallery, and what could not be; the exit code."""
-    for said in (*beside.done, *beside.left):
-        print(f"rkface: {said}", file=sys.stderr)
-    return WorkError.exit_code if beside.left else 0
+def print_erasure_report(report: ErasureReport) -> int:
+    """Print what was erased and where data may remain. Returns the exit code."""
+    for sentence in (*report.done, *report.left):
+        print(f"rkface: {sentence}", file=sys.stderr)
+    return WorkError.exit_code if report.left else 0
 
 
 def say_left(left: list[Left]) -> int:

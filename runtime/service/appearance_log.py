@@ -31,8 +31,9 @@ from ..core.sqlite import (
     remove_deleted_bytes,
     transaction,
 )
-from ..events.spool import SET_SINCE
+from ..events.outbox import SET_SINCE
 from ..gallery.encryption import NoCipher
+from ..gallery.gallery import Gallery
 from ..tracking.appearance import Appearance
 from .settings import DAY, Keep
 
@@ -210,3 +211,11 @@ def _prepare(database: sqlite3.Connection, path: Path) -> None:
     read_version(database, path, VERSION)
     database.executescript(TABLES)
     database.execute(f"PRAGMA user_version = {VERSION}")
+
+
+def encrypt_log_beside(gallery: Gallery) -> None:
+    """Encrypt the faces in the log beside ``gallery`` if the gallery is encrypted; see ``AppearanceLog.encrypt``."""
+    path = gallery.path.with_name(FILE)
+    if path.exists():
+        with AppearanceLog(path, lambda: gallery.cipher) as log:
+            log.encrypt()

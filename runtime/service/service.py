@@ -37,13 +37,13 @@ from .health import Parts, metrics, read_health
 from .problems import Problems
 from .publisher import Publisher
 from .settings import CameraSettings, Settings
-from .startup import locked, open_gallery, open_sinks, scheduler_of, who_is_forgotten
+from .startup import locked, open_gallery, open_sinks, scheduler_of
 from .systemd import notify, watchdog_seconds
 
 BEAT = 1.0  # seconds between two rounds of housekeeping
 ROUND = 60.0  # seconds between two looks at what is too old
 STUCK = 20.0  # seconds that frames may wait without any result before systemd is not told that all is well
-GRACE = 5.0  # seconds that a sink may go on delivering when the service ends; the rest waits in its spool
+GRACE = 5.0  # seconds that a sink may go on delivering when the service ends; the rest waits in its outbox
 SHOTS = 3  # of an appearance that become samples
 
 log = getLogger("rkface.service")
@@ -53,8 +53,8 @@ class Service:
     """Runs from ``with`` to the block's end; ``run`` waits in between. ``web.service_protocol`` says what the methods
     do that a console calls.
 
-    InputError, before a model is loaded, where a camera, a secret or a spool cannot be used or another service has this
-    gallery; then BundleError, DeviceError and what opening a gallery raises.
+    InputError, before a model is loaded, where a camera, a secret or an outbox cannot be used or another service has
+    this gallery; then BundleError, DeviceError and what opening a gallery raises.
     """
 
     def __init__(
@@ -81,8 +81,8 @@ class Service:
         settings = self._settings
         with self._opened as opened:
             opened.enter_context(locked(settings.gallery))
-            gone = who_is_forgotten(settings.gallery)  # perhaps while no service ran, or the last one could not finish
-            self.sinks = open_sinks(settings, opened, gone)
+            forgotten = erasure.read_forgotten(settings.gallery)  # also while no service ran
+            self.sinks = open_sinks(settings, opened, forgotten)
             self.views = {name: self._open_view(name, each) for name, each in settings.camera.items()}
             self.scheduler = opened.enter_context(self._open_scheduler(settings))
             self.pipeline = self.scheduler.pipeline()  # of whoever enrolls
@@ -191,13 +191,10 @@ class Service:
         with self._enrolling:
             return assess_face(self.pipeline, frame.image).guidance
 
-    def forget(self, person: str) -> erasure.Forgotten:
+    def forget(self, person: str) -> erasure.ErasureReport:
         with self._enrolling:
-            try:
-                left = backup.forget(self.gallery, self.gallery.person(person))
-            finally:  # who is deleted is a stranger from now on, even where old pages could not be overwritten yet
-                self._notice_people()
-        return erasure.by_service(self.gallery, left, self.sinks, self._settings.events)
+            copies = erasure.delete_in_service(self.gallery, self.gallery.person(person), self._notice_people)
+        return erasure.report_in_service(self.gallery, copies, self.sinks, self._settings.events)
 
     def health(self) -> Health:
         return read_health(self._parts, read_clocks())
@@ -314,9 +311,7 @@ class Service:
         with self._noticing:
             before, self._people = self._people, self._ids()
             if before - self._people:
-                gone = backup.forgotten(self.gallery)
-                for sink in self.sinks:
-                    sink.forget(gone)
+                erasure.erase_from_sinks(backup.forgotten(self.gallery), self.sinks)
                 self._publisher.prune(self._settings.keep)
                 self._renew()
 

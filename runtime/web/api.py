@@ -18,7 +18,7 @@ from ..enrollment.guidance import Guidance
 from ..gallery.match import Match
 from ..gallery.people import Person
 from ..service.console_protocol import CameraHealth, CameraService, Health, Setting
-from ..service.erasure import Forgotten
+from ..service.erasure import ErasureReport
 from ..vision.image import decode_image
 from .access import Access
 from .schemas import (
@@ -132,7 +132,7 @@ def merge_people(service: ServiceDependency, id: str, body: MergeTarget) -> Pers
 
 
 @router.delete("/people/{id}", tags=["people"], responses=NOT_FOUND)
-def forget_person(service: ServiceDependency, id: str) -> Forgotten:
+def forget_person(service: ServiceDependency, id: str) -> ErasureReport:
     """Delete permanently: samples, pictures, appearances, their data in backups, and their name in unsent events."""
     return service.forget(_find_person(service, id).id)
 
