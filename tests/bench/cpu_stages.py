@@ -1,6 +1,6 @@
 """What rkface itself costs the CPU, all but inference, by stage: the table of docs/hot-path.md.
 
-    make bench-hot        (python tests/bench/hot.py --help)
+    make bench-hot        (python tests/bench/cpu_stages.py --help)
 
 Scenes of random pixels hold 0 to 20 faces; a stand-in answers in place of the detector, with scores and boxes as a
 SCRFD at 640×640 gives them: each face by a dozen overlapping anchors, noise below the threshold. Times are CPU time

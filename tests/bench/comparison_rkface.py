@@ -10,7 +10,7 @@ from typing import Any
 from unittest.mock import patch
 
 import numpy as np
-from peers_worker import Answer, Clock, Side, serve
+from comparison_worker import Answer, Clock, Side, serve
 
 from rkface.runtime.backends.reference import ReferenceBackend
 from rkface.runtime.core.bundle import Input, Manifest, Model, Output, Source, Thresholds

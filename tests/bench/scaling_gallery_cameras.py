@@ -1,10 +1,10 @@
-"""How search grows with the gallery, and the service with its cameras: points for tests/bench/growth.py, as JSON.
+"""How search grows with the gallery, and the service with its cameras: points for tests/bench/scaling.py, as JSON.
 
-    python tests/bench/growth_service.py gallery 10000      one gallery of so many samples
-    python tests/bench/growth_service.py cameras 4          one service with so many cameras
+    python tests/bench/scaling_gallery_cameras.py gallery 10000      one gallery of so many samples
+    python tests/bench/scaling_gallery_cameras.py cameras 4          one service with so many cameras
 
 Each in a process of its own, so that nothing of the point before is in memory, and search on one thread. The service is
-that of tests/bench/run.py, stand-ins for the models and all else real, for a simulated quarter of an hour.
+that of tests/bench/service_day.py, stand-ins for the models and all else real, for a simulated quarter of an hour.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def gallery(samples: int) -> tuple[float, float]:
 
 def cameras(count: int) -> tuple[float, float]:
     """Milliseconds of CPU that one frame from each of ``count`` cameras takes, all threads; resident megabytes."""
-    from run import day
+    from service_day import day
 
     cv2.setNumThreads(1)
     with tempfile.TemporaryDirectory() as folder:

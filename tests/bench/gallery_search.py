@@ -1,6 +1,6 @@
 """Exact search beside faiss-cpu's flat index (IndexFlatIP), on one core: the table of docs/gallery.md.
 
-    make bench-search        (python tests/bench/search.py --help)
+    make bench-search        (python tests/bench/gallery_search.py --help)
 
 Random unit vectors of 512 numbers, one sample a person; probes are samples with noise. Each answer is five people with
 their cosines, and must be faiss's. Both sides are timed in turns of a few calls, so that what else the machine does

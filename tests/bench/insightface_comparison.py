@@ -1,6 +1,6 @@
 """rkface's reference pipeline beside insightface, on this machine, in one run: the tables of docs/benchmark.md.
 
-    make bench        (make bench OPTIONS=--quick; python tests/bench/peers.py --help)
+    make bench        (make bench OPTIONS=--quick; python tests/bench/insightface_comparison.py --help)
 
 Both sides are processes of their own, opened once: the same ONNX files, images, thresholds, detector size and number
 of threads, detection and recognition and nothing else. Their runs alternate, and who comes first alternates too. Own
@@ -26,9 +26,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from limit import Limits, limits
-from peers_compare import Agreement, Ratio, Times, agreement, lowest_cosine, ratio, times
-from peers_report import markdown
+from comparison_report import markdown
+from comparison_statistics import Agreement, Ratio, Times, agreement, lowest_cosine, ratio, times
+from npu_limit import Limits, limits
 from scenes import GRIDS, Material, fitting_scene, material, portraits
 
 from rkface.runtime.core.bundle import sha256
@@ -40,7 +40,7 @@ from rkface.runtime.vision.bare_onnx import open_detector
 from rkface.runtime.vision.detect import Detector
 
 HERE = Path(__file__).resolve().parent
-OURS, THEIRS = "peers_rkface.py", "peers_insightface.py"
+OURS, THEIRS = "comparison_rkface.py", "comparison_insightface.py"
 SIZES = ((640, 480), (1280, 720), (1920, 1080), (3840, 2160))
 ROUNDS, QUICK, WARM_UP = 100, 12, 3
 PAUSE = 0.005  # seconds: ONNX Runtime's threads of one side go on spinning for a while after its run

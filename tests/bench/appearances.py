@@ -1,6 +1,6 @@
 """Whether people who walk by the rendered camera are one appearance each, and recognized: docs/camera.md.
 
-    make bench-visits       (python tests/bench/visits.py --help)
+    make bench-visits       (python tests/bench/appearances.py --help)
 
 Synthetic faces, the demo models in FP32: this tests the way from frames to appearances, and says nothing about people.
 Half of a round's people are enrolled, from portraits that the camera never shows; the others are strangers.

@@ -1,6 +1,6 @@
 """The service over a day, and how soon it knows somebody: docs/service.md.
 
-    make bench-run        (python tests/bench/run.py --help)
+    make bench-run        (python tests/bench/service_day.py --help)
 
 The day: a simulated camera, whose clock runs as fast as frames are looked at, shows somebody for 5 s of every minute,
 in turn one who is known and one who is not. Stand-ins answer in place of the models, so that no model is in memory; all
@@ -26,7 +26,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from hot import INPUT, OUTPUTS, answers
+from cpu_stages import INPUT, OUTPUTS, answers
 from numpy.typing import NDArray
 
 from rkface.runtime.cameras.camera import Camera

@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 import onnx
+from comparison_worker import Answer, Side, serve, session_options
 from insightface.app import FaceAnalysis
 from insightface.utils.face_align import norm_crop
-from peers_worker import Answer, Side, serve, session_options
 
 PACKAGES = ("insightface", "onnxruntime", "numpy", "opencv-python", "scikit-image")
 

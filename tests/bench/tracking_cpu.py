@@ -1,10 +1,10 @@
 """What following and recognizing faces costs the CPU, all but inference and the camera's decoding: docs/camera.md.
 
-    make bench-watch        (python tests/bench/watch.py --help)
+    make bench-watch        (python tests/bench/tracking_cpu.py --help)
 
 Frames of random pixels hold faces that jitter by a pixel; stand-ins answer in place of the models, as a SCRFD and a
-recognizer of 512 numbers would (tests/bench/hot.py). A frame's work is letterbox, decode and suppression, tracking,
-quality gate, alignment of what may be embedded, fusion, and the search among 1000 people: one matrix product. CPU time
+recognizer of 512 numbers would (tests/bench/cpu_stages.py). A frame's work is letterbox, decode and suppression,
+tracking, quality gate, alignment of what may be embedded, fusion, and the search among 1000 people: one matrix product. CPU time
 of the one thread that computes, OpenCV's own switched off.
 """
 
@@ -16,7 +16,7 @@ from collections.abc import Sequence
 
 import cv2
 import numpy as np
-from hot import INPUT, OUTPUTS, Answers, answers
+from cpu_stages import INPUT, OUTPUTS, Answers, answers
 from numpy.typing import NDArray
 
 from rkface.runtime.core.bundle import Input, Manifest, Model, Output, Source, Thresholds

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from limit import markdown as limit_tables
+from npu_limit import markdown as limit_tables
 
 STAGES = {
     "letterbox": "letterbox",
