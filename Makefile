@@ -83,7 +83,7 @@ bench-growth: $(INSTALLED)  ## plot time and memory against faces, resolution, g
 	$(BIN)/python tests/bench/scaling.py $(OPTIONS)
 
 bench-convert: $(INSTALLED)  ## time and memory of converting IResNet-50, compared with the bare toolkit
-	$(BIN)/python tests/bench/conversion_time.py
+	$(BIN)/python tests/bench/conversion_time.py $(OPTIONS)
 
 bench-recipes: $(INSTALLED)  ## accuracy of each recipe (OPTIONS='--detector … --recognizer … --photos …')
 	$(BIN)/python tests/bench/recipe_accuracy.py $(OPTIONS)
@@ -92,7 +92,7 @@ bench-cost: $(INSTALLED)  ## compare the cost model with the toolkit's compiler 
 	$(BIN)/python tests/bench/cost_model_check.py $(OPTIONS)
 
 bench-hot: $(INSTALLED)  ## CPU time of rkface by stage, without inference
-	$(BIN)/python tests/bench/cpu_stages.py
+	$(BIN)/python tests/bench/cpu_stages.py $(OPTIONS)
 
 FAISS := build/faiss/faiss/__init__.py
 $(FAISS): $(INSTALLED)
