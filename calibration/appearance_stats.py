@@ -1,7 +1,6 @@
-"""How a face appears in its photo: pose from five landmarks, light and skin tone from the aligned crop.
+"""Statistics of a face in its photo: pose from the five landmarks, light and skin tone from the aligned crop.
 
-These measures serve to choose faces that differ and to draw how a whole set is spread; none is ever written down for a
-single face.
+They serve to select different faces and to draw histograms of a whole set. They are never stored for a single face.
 """
 
 from __future__ import annotations
@@ -16,24 +15,27 @@ from numpy.typing import NDArray
 from rkface.runtime.vision.align import TEMPLATE
 from rkface.runtime.vision.quality import FACE, TEMPLATE_EYES, standard
 
-CHEEKS = ((slice(42, 58), slice(12, 24)), (slice(42, 58), slice(42, 54)))  # of FACE: beside the nose, under the eyes
-NOSE = 0.45  # eye distances before the plane of the other landmarks, as in quality.pose_of
+CHEEKS = (
+    (slice(42, 58), slice(12, 24)),
+    (slice(42, 58), slice(42, 54)),
+)  # rows and columns of FACE: both cheeks, beside the nose and under the eyes
+NOSE = 0.45  # eye distances in front of the plane of the other landmarks, as in quality.pose_of
 HEAD_MODEL = np.column_stack([TEMPLATE / TEMPLATE_EYES, (0, 0, NOSE, 0, 0)])
 HEAD_MODEL -= HEAD_MODEL.mean(axis=0)
 
 
 @dataclass(frozen=True)
 class AppearanceStats:
-    """What ``look_of`` measured on one face.
+    """The appearance of one face, as ``measure_appearance`` measures it.
 
-    yaw, pitch, roll  degrees: nose to the image's right, chin up, crown to the image's right
-    light             mean L* (CIELAB, 0 to 100) from brows to chin
+    yaw, pitch, roll  in degrees; positive: nose to the right of the image, chin up, top of the head to the right
+    light             mean L* (CIELAB, 0 to 100) of the face from brows to chin
     contrast          standard deviation of L* there
-    side              mean L* of the image's right half of the face minus the left half's
+    side              mean L* of the face's right half in the image, minus that of the left half
     skin              individual typology angle of the cheeks in degrees, atan2(L* − 50, b*): above 55 very light, below
-                      −30 dark (Chardon et al., International Journal of Cosmetic Science 13, 1991). It was made for
-                      colorimeters; off a photo, where the lamp and the white balance count as much as the person, it is
-                      a rough proxy, good for spreading a choice and for nothing else.
+                      −30 dark (Chardon et al., International Journal of Cosmetic Science 13, 1991). It was defined for
+                      colorimeters. In a photo, it also depends on the lamp and the white balance, so it is only a rough
+                      estimate. Use it to select different faces, and for nothing else.
     """
 
     yaw: float
@@ -46,12 +48,11 @@ class AppearanceStats:
 
 
 def measure_appearance(crop: NDArray[np.uint8], landmarks: NDArray[Any]) -> AppearanceStats:
-    """The look of the face at ``landmarks`` (5×2, pixels of the photo) that was aligned to ``crop`` (S×S×3 uint8
-    BGR)."""
+    """Measure a face: its ``landmarks`` (5×2, pixels of the photo) and its aligned ``crop`` (S×S×3 uint8 BGR)."""
     lab = cv2.cvtColor(standard(crop)[FACE].astype(np.float32) / 255, cv2.COLOR_BGR2LAB)
     face = lab[..., 0]
     middle = face.shape[1] // 2
-    # The median over both cheeks passes over a shadow, a lock of hair, and the background beside a turned face.
+    # The median of both cheeks ignores shadows, hair, and the background beside a turned face.
     lightness, _, blue = np.median(np.concatenate([lab[place].reshape(-1, 3) for place in CHEEKS]), axis=0)
     return AppearanceStats(
         *head_angles(landmarks),
@@ -63,17 +64,17 @@ def measure_appearance(crop: NDArray[np.uint8], landmarks: NDArray[Any]) -> Appe
 
 
 def head_angles(landmarks: NDArray[Any]) -> tuple[float, float, float]:
-    """Yaw, pitch and roll, in degrees, of the head with 5×2 ``landmarks`` in any pixels.
+    """Yaw, pitch and roll in degrees of the head with ``landmarks`` (5×2, in pixels of any image).
 
-    Scaled orthographic projection (the first step of POSIT, DeMenthon and Davis, IJCV 15, 1995) of a head whose eyes
-    and mouth lie in one plane, where ArcFace's template has them, and whose nose stands 0.45 eye distances before it.
+    Scaled orthographic projection (the first step of POSIT, DeMenthon and Davis, IJCV 15, 1995) of a head model: eyes
+    and mouth are in one plane, at the positions of ArcFace's template; the nose is 0.45 eye distances in front of it.
     """
     image = np.asarray(landmarks, np.float64) - np.mean(landmarks, axis=0)
-    across, down, out = np.linalg.lstsq(HEAD_MODEL, image, rcond=None)[0]  # where the head's three axes go in the image
+    across, down, out = np.linalg.lstsq(HEAD_MODEL, image, rcond=None)[0]  # the three axes of the head in the image
     roll = np.arctan2(-down[0], down[1])
     upright = np.array([[np.cos(roll), np.sin(roll)], [-np.sin(roll), np.cos(roll)]])
     across, down, out = upright @ across, upright @ down, upright @ out
     yaw = np.arctan2(out[0], across[0])
-    # Past 60° of yaw the nose hardly shows the pitch any more: there it is taken for less than it is.
+    # Beyond 60° of yaw, the nose hardly shows the pitch: there the result is smaller than the real pitch.
     pitch = np.arctan2(-out[1] / max(float(np.cos(yaw)), 0.5), down[1])
     return float(np.degrees(yaw)), float(np.degrees(pitch)), float(np.degrees(roll))

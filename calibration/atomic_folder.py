@@ -1,4 +1,4 @@
-"""A folder that appears whole or not at all."""
+"""Write a folder atomically: it appears complete, or not at all."""
 
 from __future__ import annotations
 
@@ -10,59 +10,61 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from rkface.runtime.core.atomic import sync
+from rkface.runtime.core.atomic import sync_to_disk
 from rkface.runtime.core.errors import WorkError
 
 
 @contextmanager
 def atomic_folder(out: Path) -> Iterator[Path]:
-    """Yield an empty folder (mode 0700) beside ``out`` that takes its place when the block ends well.
+    """Yield an empty temporary folder (mode 0700) beside ``out``, which replaces ``out`` when the block succeeds.
 
-    Whatever stood at ``out`` is replaced; whether it may be is the caller's question. After a failed or interrupted
-    block it is untouched and nothing else is left behind. WorkError where the disk does not play along.
+    The caller decides whether an existing ``out`` may be replaced. If the block fails or is interrupted, ``out`` is
+    unchanged and the temporary folder is removed. Raises WorkError if the disk is full or cannot be written.
     """
-    out = out.resolve()  # a link keeps pointing to what it pointed to
+    out = out.resolve()  # replace the target of a link, not the link
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
-        fresh = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name}.new-"))
+        new = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name}.new-"))
     except OSError as error:
         raise _unwritable(out, error) from error
     try:
-        yield fresh
-        _sync(fresh)
-        _replace(fresh, out)
+        yield new
+        _sync(new)
+        _replace(new, out)
     except OSError as error:
         raise _unwritable(out, error) from error
     finally:
-        shutil.rmtree(fresh, ignore_errors=True)
+        shutil.rmtree(new, ignore_errors=True)
 
 
 def check_writable(out: Path) -> None:
-    """WorkError where ``out`` could not be made, said before minutes of work rather than after."""
+    """Raise WorkError if ``out`` cannot be created: call this before minutes of work, not after."""
     parent = out.resolve().parent
     while not parent.exists():
         parent = parent.parent
     if not parent.is_dir() or not os.access(parent, os.W_OK | os.X_OK):
-        raise WorkError(f"{out}: cannot be written: {parent} is not a folder that you may write to: choose another")
+        raise WorkError(
+            f"{out}: cannot be written: {parent} is not a folder, or you may not write to it: choose another"
+        )
 
 
 def _sync(folder: Path) -> None:
-    """Without this, a power cut after the rename may leave a whole folder of empty files."""
+    """Flush the files to disk: otherwise a power cut after the rename could leave a folder of empty files."""
     for path in [*folder.rglob("*"), folder]:
-        sync(path)
+        sync_to_disk(path)
 
 
-def _replace(fresh: Path, out: Path) -> None:
-    """Put ``fresh`` in the place of ``out``; what was there is then at ``fresh``, or gone."""
+def _replace(new: Path, out: Path) -> None:
+    """Move ``new`` to ``out``; an old ``out`` is then at ``new``, or deleted."""
     if not out.exists():
-        fresh.rename(out)
-    elif not _exchange(fresh, out):
-        # A folder cannot be renamed over a full one, so the old one steps aside, and back if the new one cannot come.
+        new.rename(out)
+    elif not _exchange(new, out):
+        # A folder cannot be renamed over a non-empty one: move the old one away, and back if the second rename fails.
         aside = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name}.old-"))
         old = aside / "old"
         try:
             out.rename(old)
-            fresh.rename(out)
+            new.rename(out)
         finally:
             if old.exists() and not out.exists():
                 old.rename(out)
@@ -70,8 +72,10 @@ def _replace(fresh: Path, out: Path) -> None:
 
 
 def _exchange(one: Path, other: Path) -> bool:
-    """Swap two folders in a single step; False where the file system cannot (renameat2 of Linux 3.15, RENAME_EXCHANGE
-    = 2; AT_FDCWD = -100)."""
+    """Exchange two folders atomically; False if the file system does not support it.
+
+    renameat2(2), Linux 3.15: RENAME_EXCHANGE = 2, AT_FDCWD = -100.
+    """
     rename = getattr(ctypes.CDLL(None), "renameat2", None)
     return rename is not None and rename(-100, os.fsencode(one), -100, os.fsencode(other), 2) == 0
 

@@ -1,4 +1,4 @@
-"""Walk a folder of photos and find every face that could calibrate."""
+"""Find all faces in a folder of photos that can be used for calibration."""
 
 from __future__ import annotations
 
@@ -27,10 +27,13 @@ BATCH = 16
 class CandidateFace:
     """One usable face of one photo.
 
-    name    the photo's path below the collected folder, with /
-    sha256  of the photo's file
-    faces   this one face, in pixels of the photo
-    crop    aligned, S×S×3 uint8 BGR (S = 112)
+    photo       its path
+    name        its path relative to the collected folder, with /
+    sha256      the hash of the photo's file
+    faces       this one face, in pixels of the photo
+    crop        the aligned face, S×S×3 uint8 BGR (S = 112)
+    quality     size, sharpness, exposure, pose and detection score
+    appearance  pose, light and skin tone
     """
 
     photo: Path
@@ -44,7 +47,7 @@ class CandidateFace:
 
 @dataclass(frozen=True)
 class Skipped:
-    """A photo or a face that was left out: ``reason`` is one of a few, to count by; ``detail`` says more."""
+    """A photo or face that was left out. ``reason`` is one of a few texts, so that it can be counted."""
 
     name: str
     reason: str
@@ -53,8 +56,12 @@ class Skipped:
 
 @dataclass(frozen=True)
 class Collection:
-    """What a folder holds: usable faces in the order of photos, best score first in each; every readable photo, with a
-    face or without; and what was skipped."""
+    """The content of a folder.
+
+    candidates  usable faces, in the order of photos, and of scores within a photo
+    photos      every readable photo, with or without a face
+    skipped     unreadable photos, photos without a face, and unusable faces
+    """
 
     folder: Path
     candidates: tuple[CandidateFace, ...]
@@ -72,12 +79,13 @@ def collect_faces(
 ) -> Collection:
     """Detect, align and measure every face of every photo below ``folder``.
 
-    A photo that cannot be read, has no face, or whose faces are unusable is skipped with the reason. ``progress`` hears
-    how many photos of how many are done. InputError only for a folder that is missing or has no photo at all.
+    ``threshold``: the minimum detection score. Photos that cannot be read or have no face, and faces that are unusable,
+    are skipped with the reason. ``progress`` is called with the number of photos that are done and of all photos.
+    Raises InputError only if the folder does not exist or has no photos.
     """
     paths = find_images(folder)
     if not paths:
-        raise InputError(f"{folder}: no JPEG, PNG, WebP or BMP photo in it (HEIC has to be converted to JPEG first)")
+        raise InputError(f"{folder}: this folder has no JPEG, PNG, WebP or BMP photo (convert HEIC to JPEG first)")
     candidates: list[CandidateFace] = []
     photos: list[Path] = []
     skipped: list[Skipped] = []
@@ -92,7 +100,7 @@ def collect_faces(
         photos.append(path)
         faces = detector.detect(image, threshold)
         if not len(faces):
-            skipped.append(Skipped(name, "no face", f"the detector found none at score {threshold}"))
+            skipped.append(Skipped(name, "no face", f"the detector found no face with a score of {threshold} or more"))
         for one in range(len(faces)):
             face = faces[one : one + 1]
             found = _usable(image, face, crop_size)
@@ -117,7 +125,7 @@ def embed_faces(
     embedder: Embedder,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> NDArray[np.float32]:
-    """N×D float32, unit length: who the ``candidates`` are, as far as a recognizer can tell."""
+    """The embeddings of ``candidates``: N×D float32, unit length. ``progress`` as in ``collect_faces``."""
     embeddings = np.zeros((len(candidates), embedder.dimensions), np.float32)
     for start in range(0, len(candidates), BATCH):
         progress(start, len(candidates))

@@ -1,4 +1,4 @@
-"""The contact sheet: every chosen face at one glance, because a wrong calibration set is easiest to see."""
+"""The contact sheet shows all selected faces, because people notice a wrong calibration set best with their eyes."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from .collect import CandidateFace
 
 COLUMNS = 12
 GAP, CAPTION, TITLE = 6, 14, 28
-PAPER, INK = (245, 245, 245), (40, 40, 40)
+BACKGROUND, INK = (245, 245, 245), (40, 40, 40)
 
 
 def contact_sheet(faces: Sequence[CandidateFace], title: str) -> NDArray[np.uint8]:
-    """``faces`` in rows, each with its number and quality below; ``title`` (ASCII) above. H×W×3 uint8 BGR."""
+    """Draw ``faces`` in rows, with their numbers and quality; ``title`` (ASCII) is above. Returns H×W×3 uint8 BGR."""
     columns = min(COLUMNS, max(4, len(faces)))
     side = faces[0].crop.shape[0]
     across, down = side + GAP, side + CAPTION + GAP
     rows = -(-len(faces) // columns)
-    sheet = np.full((TITLE + rows * down + GAP, columns * across + GAP, 3), PAPER, np.uint8)
+    sheet = np.full((TITLE + rows * down + GAP, columns * across + GAP, 3), BACKGROUND, np.uint8)
     draw_text(sheet, title, GAP, TITLE - 9, 0.5)
     for index, face in enumerate(faces):
         x, y = GAP + index % columns * across, TITLE + index // columns * down
@@ -31,4 +31,5 @@ def contact_sheet(faces: Sequence[CandidateFace], title: str) -> NDArray[np.uint
 
 
 def draw_text(sheet: NDArray[np.uint8], text: str, x: int, y: int, scale: float) -> None:
+    """Draw ASCII ``text`` on ``sheet`` with its baseline at (``x``, ``y``) in pixels."""
     cv2.putText(sheet, text, (x, y), cv2.FONT_HERSHEY_SIMPLEX, scale, INK, 1, cv2.LINE_AA)

@@ -1,4 +1,7 @@
-"""Which few faces stand for all: a space in which different looks lie far apart, and a greedy cover of it."""
+"""Select a few faces that represent all: a space in which different faces are far apart, and a greedy selection in it.
+
+The method is facility location; see ``select_cover``.
+"""
 
 from __future__ import annotations
 
@@ -10,39 +13,43 @@ from numpy.typing import NDArray
 
 from .appearance_stats import AppearanceStats
 
-FAR = 3.0  # robust standard deviations (1.4826 times the median deviation) beyond which everything is equally far
-PARTS = (slice(0, 3), slice(3, 6), slice(6, 7))  # of a Look: pose, light, skin tone
-STAND_INS = 1024  # faces that the cover is measured on, where there are more: memory stays linear in their number
+FAR = 3.0  # robust standard deviations (1.4826 × the median absolute deviation); larger values are clipped to it
+PARTS = (slice(0, 3), slice(3, 6), slice(6, 7))  # fields of AppearanceStats: pose, light, skin tone
+SAMPLE = 1024  # the most faces that distances are measured to, so that memory is linear in the number of faces
 
-# Under the 0.41 at which buffalo_l accepts one impostor in a million (InsightFace's MR-ALL protocol): here it is better
-# to take two people for one than one for two.
+# Lower than 0.41, the threshold at which buffalo_l accepts one impostor in a million (InsightFace's MR-ALL protocol):
+# here, mistaking two people for one is better than mistaking one person for two.
 SAME_PERSON = 0.35
-FEW = 2  # faces of one person, as long as there are others to take
-POOR = 0.75  # a face whose clarity is below this share of the median waits until all better ones are taken
+PER_PERSON = 2  # faces of one person, while faces of other people are left
+UNCLEAR_BELOW = 0.75  # of the median clarity: less clear faces are taken only when no others are left
 
 # Why a face was left out.
-UNCLEAR, PERSON, ALIKE = "less clear than the others", "enough of this person", "like faces already taken"
+UNCLEAR, PERSON, ALIKE = "less clear than the others", "enough faces of this person", "similar to selected faces"
 
 Floats = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
 class Cover:
-    """``order``: indices of the faces taken, the most telling first. ``surplus``: of every other face its index, the
-    reason, and the index of the taken face that is nearest (the same person's, where that is the reason)."""
+    """A selection of faces.
+
+    order    indices of the selected faces, most representative first
+    surplus  for every other face: its index, the reason, and the index of the nearest selected face (of the same
+             person, if that is the reason)
+    """
 
     order: list[int]
     surplus: list[tuple[int, str, int]]
 
 
-def appearance_space(looks: Sequence[AppearanceStats], embeddings: Floats | None) -> Floats:
-    """N×F float32: a point for each face, so that Euclidean distance is how different two faces are.
+def appearance_space(appearances: Sequence[AppearanceStats], embeddings: Floats | None) -> Floats:
+    """A point for each face, N×F float32; the Euclidean distance of two points says how different the faces are.
 
-    Pose, light, skin tone and, where there is one, the embedding (N×D) are scaled to a mean squared distance of 1
-    between two faces, so that each part has the same say. What lies far out counts as ``FAR``: astray landmarks or a
-    burnt-out face would otherwise set the scale for everyone, or pass for the most interesting of all.
+    Pose, light, skin tone and, if given, the embeddings (N×D float32) are each scaled to a mean squared distance of 1
+    between two faces, so that they have equal weight. Outliers are clipped to ``FAR``: otherwise wrong landmarks or an
+    overexposed face would determine the scale, or be selected first.
     """
-    values = np.array([astuple(look) for look in looks], np.float64)
+    values = np.array([astuple(face) for face in appearances], np.float64)
     values -= np.median(values, axis=0)
     deviation = 1.4826 * np.median(np.abs(values), axis=0)
     deviation = np.where(deviation > 0, deviation, values.std(axis=0))
@@ -50,35 +57,39 @@ def appearance_space(looks: Sequence[AppearanceStats], embeddings: Floats | None
     parts = [values[:, part] for part in PARTS] + ([embeddings] if embeddings is not None else [])
     scales = [float(np.sqrt(2 * part.var(axis=0).sum())) for part in parts]
     scaled = [part / scale for part, scale in zip(parts, scales, strict=True) if scale > 0]
-    return np.hstack([*scaled, np.zeros((len(values), 1))]).astype(np.float32)  # where all are alike, no part is left
+    # The column of zeros is the only one if all faces are equal.
+    return np.hstack([*scaled, np.zeros((len(values), 1))]).astype(np.float32)
 
 
-def select_cover(looks: Sequence[AppearanceStats], clarity: Floats, embeddings: Floats | None, count: int) -> Cover:
-    """Choose ``count`` of N ≥ 1 faces by their ``looks``, ``clarity`` (N, 0 to 1) and ``embeddings`` (N×D, unit
-    length); of equals the earlier.
+def select_cover(
+    appearances: Sequence[AppearanceStats], clarity: Floats, embeddings: Floats | None, count: int
+) -> Cover:
+    """Select ``count`` of N ≥ 1 faces; of equal faces, the earlier one.
 
-    Facility location: the sum of distances from every face to the nearest chosen one is made small, greedily, which
-    reaches at least 63 % of the best gain possible (Nemhauser, Wolsey, Fisher, Mathematical Programming 14, 1978). A
-    gain counts in proportion to the clarity of the face that brings it. K-center (Gonzalez, Theoretical Computer
-    Science 38, 1985; arXiv 1708.00489) makes the *largest* distance small instead and so collects the oddest faces
-    first, bad detections among them, while ranges and means, which is all that calibration takes from the faces, are
-    those of a crowd. (Measured, neither beats random faces; docs/calibration.md.) Every beginning of the order is a
-    cover by the same rule: tuning looks at the first few faces only.
+    ``appearances``: N appearances. ``clarity``: N float32, 0 to 1. ``embeddings``: N×D float32, unit length, or None.
 
-    Faces with a cosine of ``SAME_PERSON`` or more to ``FEW`` chosen ones are passed over while there are others, and
-    ``POOR`` ones after that. (Faces are compared to the chosen ones only: groups by single link would, among thousands,
-    chain many people into one.)
+    Facility location: greedily minimize the sum of distances from every face to the nearest selected one, which reaches
+    at least 63 % of the best possible gain (Nemhauser, Wolsey, Fisher, Mathematical Programming 14, 1978). A gain is
+    multiplied by the clarity of the face. K-center (Gonzalez, Theoretical Computer Science 38, 1985; arXiv 1708.00489)
+    minimizes the *largest* distance instead. It therefore selects the strangest faces first, also wrong detections,
+    although calibration only needs ranges and means of typical faces. (Measured, neither is better than random faces:
+    docs/calibration.md.) The first k faces are the selection for ``count`` = k; tuning uses only the first few.
+
+    While other faces are left, a face is skipped if it has a cosine of ``SAME_PERSON`` or more to ``PER_PERSON``
+    selected faces, or, with lower priority, if it is unclear (``UNCLEAR_BELOW``). Faces are compared with selected
+    faces only: among thousands of faces, single linkage would chain many people into one.
     """
-    points = appearance_space(looks, embeddings)
-    fit = clarity >= POOR * np.median(clarity)
-    distance = _distances(points, points[fit][:: -(-int(fit.sum()) // STAND_INS)])
-    left = np.full(distance.shape[1], distance.max(), np.float32)  # from each stand-in to the nearest chosen face
+    points = appearance_space(appearances, embeddings)
+    fit = clarity >= UNCLEAR_BELOW * np.median(clarity)
+    distance = _distances(points, points[fit][:: -(-int(fit.sum()) // SAMPLE)])
+    # From each face of the sample to the nearest selected face.
+    left = np.full(distance.shape[1], distance.max(), np.float32)
     gains = clarity * (left - distance).sum(axis=1)
-    same, cap = np.zeros(len(points), int), FEW
+    same, limit = np.zeros(len(points), int), PER_PERSON
     free = np.ones(len(points), np.bool_)
     order: list[int] = []
     while len(order) < min(count, len(points)):
-        allowed = free & fit & (same < cap)
+        allowed = free & fit & (same < limit)
         if allowed.any():
             order.append(best := _best(gains, allowed, clarity, distance, left))
             free[best] = False
@@ -86,32 +97,35 @@ def select_cover(looks: Sequence[AppearanceStats], clarity: Floats, embeddings: 
             if embeddings is not None:
                 same += embeddings @ embeddings[best] >= SAME_PERSON
         elif (free & fit).any():
-            cap += 1
+            limit += 1
         else:
             fit[:] = True
     nearest = np.argmin(_distances(points, points[order]), axis=1)
     surplus = []
     for index in np.flatnonzero(free):
         reason, like = ALIKE if fit[index] else UNCLEAR, order[nearest[index]]
-        if fit[index] and embeddings is not None and same[index] >= cap:
+        if fit[index] and embeddings is not None and same[index] >= limit:
             reason, like = PERSON, order[int(np.argmax(embeddings[order] @ embeddings[index]))]
         surplus.append((int(index), reason, like))
     return Cover(order, surplus)
 
 
 def _best(gains: Floats, allowed: NDArray[np.bool_], clarity: Floats, distance: Floats, left: Floats) -> int:
-    """The allowed face that brings the most. ``gains`` are of earlier rounds: they only shrink, so one that still leads
-    when it is up to date needs no comparison with the rest (Minoux, 1978)."""
-    fresh = np.zeros_like(allowed)
+    """The allowed face with the largest gain.
+
+    ``gains`` are from earlier rounds and can only shrink, so the first whose updated gain is still the largest is the
+    best (lazy evaluation; Minoux, 1978).
+    """
+    updated = np.zeros_like(allowed)
     while True:
         best = int(np.argmax(np.where(allowed, gains, -1)))
-        if fresh[best]:
+        if updated[best]:
             return best
         gains[best] = clarity[best] * np.maximum(left - distance[best], 0).sum()
-        fresh[best] = True
+        updated[best] = True
 
 
 def _distances(points: Floats, others: Floats) -> Floats:
-    """N×M Euclidean distances."""
+    """Euclidean distances, N×M, between ``points`` (N×F) and ``others`` (M×F)."""
     squares = [np.sum(one * one, axis=1) for one in (points, others)]
     return np.asarray(np.sqrt(np.maximum(squares[0][:, None] + squares[1] - 2 * points @ others.T, 0)), np.float32)

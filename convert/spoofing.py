@@ -16,7 +16,7 @@ from rkface.runtime.core.bundle import Input
 from rkface.runtime.core.errors import InputError, ModelError
 from rkface.runtime.core.progress import stage
 from rkface.runtime.vision.image import read_image
-from rkface.runtime.vision.liveness import surroundings
+from rkface.runtime.vision.liveness import crop_around
 
 from .catalog import SPOOFING, Spoofing
 from .material import Material, Photos, to_rgb, write_list
@@ -84,7 +84,7 @@ def _cut(faces: Sequence[CandidateFace], input: Input, scale: float) -> NDArray[
         image = read_image(photo)
         for index, face in enumerate(faces):
             if face.photo == photo:
-                found[index] = surroundings(image, face.faces.boxes[0], scale, input.width, input.height)
+                found[index] = crop_around(image, face.faces.boxes[0], scale, input.width, input.height)
     return to_rgb(found[index] for index in range(len(faces)))
 
 

@@ -40,7 +40,7 @@ def shared() -> Path:
 
 @pytest.fixture(scope="session")
 def debian():
-    """``debian(name, packages)``: Debian's packages, unpacked for ``name``; skips where they cannot be had."""
+    """``debian(name, packages)`` unpacks Debian's packages for ``name``; skips the test if they are not available."""
     from rkface.boards.twin.ingredients import UnavailableError, unpack_packages
 
     def unpack(name, packages):

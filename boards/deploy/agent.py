@@ -310,6 +310,7 @@ def answer_requests(agent: DeployAgent, requests: BinaryIO, answer: Callable[[st
 
 
 def main(arguments: Sequence[str]) -> None:
+    """Run the agent on stdin and stdout; the argument is the folder to use as /."""
     os.umask(0o027)
     for hangup in (signal.SIGHUP, signal.SIGTERM):
         signal.signal(hangup, signal.SIG_IGN)  # the end of the requests ends the agent, not a signal of the session

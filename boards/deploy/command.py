@@ -24,6 +24,7 @@ PARALLEL_BOARDS = 16
 
 
 def positive_number(text: str) -> int:
+    """The value of an option: a whole number, 1 or greater."""
     if not text.isdigit() or int(text) < 1:
         raise ArgumentTypeError(f"{text!r} must be 1 or greater")
     return int(text)
@@ -111,8 +112,8 @@ def _run(options: Namespace) -> int:
 def _check_options(options: Namespace) -> None:
     if (options.librknnrt or options.yes) and not options.prepare:
         raise InputError("--librknnrt and --yes only work with --prepare")
-    if options.json and options.prepare and not options.yes:
-        raise InputError("--prepare asks questions and --json is for programs: add --yes, or prepare the board first")
+    if options.json and options.prepare:
+        raise InputError("--prepare asks questions and --json is for programs: prepare the board first, without --json")
     repeated = next((host for host in options.hosts if options.hosts.count(host) > 1), None)
     if repeated:
         raise InputError(f"{repeated} is named twice")

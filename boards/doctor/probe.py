@@ -71,9 +71,11 @@ class Probe:
 
     @property
     def live(self) -> bool:
+        """Whether this is the machine that runs the program, not a description of one."""
         return self.root == ROOT
 
     def path(self, name: str) -> Path:
+        """The path of ``name``, which is absolute on the machine, with or without its leading /."""
         return self.root / name.lstrip("/")
 
     def content(self, name: str) -> bytes:
@@ -84,15 +86,18 @@ class Probe:
             return b""
 
     def text(self, name: str) -> str:
+        """The text of the file without NUL, spaces and newlines at its ends; empty if it is missing."""
         return self.content(name).decode(errors="replace").strip("\0 \n")
 
     def number(self, name: str) -> int | None:
+        """The whole number in the file; None if it is missing or has other content."""
         try:
             return int(self.text(name))
         except ValueError:
             return None
 
     def exists(self, name: str) -> bool:
+        """Whether the path exists, as far as this user may see."""
         try:
             return self.path(name).exists()
         except OSError:  # no permission to search a folder on the path
@@ -104,6 +109,7 @@ class Probe:
         return tuple(sorted("/" + path.relative_to(self.root).as_posix() for path in found))
 
     def node(self, name: str) -> DeviceNode | None:
+        """The device node; None if it does not exist."""
         if not self.live:
             words = self.text(name).split()
             return DeviceNode(name, int(words[0], 8), words[1], words[2]) if len(words) == 3 else None
@@ -142,12 +148,15 @@ class Probe:
         return facts
 
     def user(self) -> str:
+        """The name of the current user."""
         return (self.command("id", "-un") or "").strip()
 
     def groups(self) -> tuple[str, ...]:
+        """The names of the current user's groups."""
         return tuple((self.command("id", "-Gn") or "").split())
 
     def cameras(self) -> tuple[V4l2Camera, ...]:
+        """The cameras that V4L2 lists."""
         if self.live:
             return read_cameras(self.glob("/dev/video*"))
         raw = json.loads(self.text("cameras.json") or "[]")

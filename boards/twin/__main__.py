@@ -28,6 +28,7 @@ RKFACE_TWIN_FAULTS makes calls of the library fail (boards/twin/librknnrt.c list
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
+    """Build a twin and run a program on it; the exit code."""
     parser = argparse.ArgumentParser(
         prog="python -m rkface.boards.twin",
         description=DESCRIPTION,

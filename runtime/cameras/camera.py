@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from ..core.errors import InputError, RkfaceError, WorkError
 from ..core.text import readable
-from ..inference.scheduler import Frame
+from ..inference.frames import Frame
 from .sources import CaptureFormat, Device, Folder, Network, Pipe, Stream, Video
 
 # Seconds before each try to open a lost camera again; the last one is repeated. A USB camera that reset itself is back

@@ -7,6 +7,7 @@ from argparse import ArgumentParser, Namespace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..core.atomic import write_atomically
 from ..core.errors import WorkError
 from .selftest import add_options
 
@@ -46,8 +47,9 @@ def _run(options: Namespace) -> int:
         raise WorkError(f"not timed, as it is not healthy: {result.problems[0]}")
     rows = [*result.latencies, _detection(options)]
     table = markdown(result, rows)
-    json_path.write_text(json.dumps(to_json(result, rows), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    table_path.write_text(table, encoding="utf-8")
+    document = json.dumps(to_json(result, rows), indent=2, ensure_ascii=False) + "\n"
+    write_atomically(json_path, document.encode(), mode=0o666)
+    write_atomically(table_path, table.encode(), mode=0o666)
     print(f"{table}\nwritten: {json_path}, {table_path}")
     return 0
 

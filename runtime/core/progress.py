@@ -1,4 +1,7 @@
-"""Progress for people, on stderr: one line a stage, counted up in place on a terminal; a line that says what to do."""
+"""Progress on stderr: one line per stage with its duration. On a terminal the line shows how far the stage is.
+
+``set_quiet(True)`` turns off all progress of this process, for ``--quiet``. Results and errors are not progress.
+"""
 
 from __future__ import annotations
 
@@ -10,11 +13,19 @@ from contextlib import contextmanager
 from typing import TextIO
 
 REDRAW_SECONDS = 0.1
-WIDTH = 24
+WIDTH = 24  # characters of a stage's name
+
+quiet = False
+
+
+def set_quiet(value: bool) -> None:
+    """Show no progress in this process (True), or show it (False, as at the start)."""
+    global quiet  # noqa: PLW0603 (one switch for the process, like stderr)
+    quiet = value
 
 
 class Stage:
-    """A piece of work under way. ``advance`` and ``say`` show how far it is; its finished line ends with ``note``."""
+    """A stage of work that is running. ``advance`` and ``say`` show how far it is; ``note`` ends its finished line."""
 
     def __init__(self, name: str, stream: TextIO) -> None:
         self.note = ""
@@ -24,10 +35,10 @@ class Stage:
         self._start = time.monotonic()
         self._drawn = 0.0
         if self._live:
-            stream.write(f"  {name:{WIDTH}} …")
-            stream.flush()
+            self._write(f"  {name:{WIDTH}} …")
 
     def advance(self, done: int, total: int) -> None:
+        """Show that ``done`` of ``total`` steps are finished, and the remaining time."""
         now = time.monotonic()
         if now - self._drawn >= REDRAW_SECONDS:
             self._drawn = now
@@ -35,28 +46,30 @@ class Stage:
             self.say(f"{done}/{total}{left}")
 
     def say(self, text: str) -> None:
-        """Show ``text`` behind the name until the next call."""
+        """Show ``text`` after the name until the next call."""
         if self._live:
-            self._stream.write(f"\r\x1b[K  {self._name:{WIDTH}} {text} …")
-            self._stream.flush()
+            self._write(f"\r\x1b[K  {self._name:{WIDTH}} {text} …")
 
     def finish(self) -> None:
         seconds = time.monotonic() - self._start
         end = f"  {self.note}" if self.note else ""
-        self._stream.write(f"{self._clear()}  {self._name:{WIDTH}} {seconds:6.1f} s{end}\n")
-        self._stream.flush()
+        self._write(f"{self._clear()}  {self._name:{WIDTH}} {seconds:6.1f} s{end}\n")
 
     def abandon(self) -> None:
-        self._stream.write(self._clear())
-        self._stream.flush()
+        self._write(self._clear())
 
     def _clear(self) -> str:
         return "\r\x1b[K" if self._live else ""
 
+    def _write(self, text: str) -> None:
+        if not quiet:
+            self._stream.write(text)
+            self._stream.flush()
+
 
 @contextmanager
 def stage(name: str, stream: TextIO | None = None) -> Iterator[Stage]:
-    """Show ``name`` while the block runs, and its seconds when it is done; nothing stays of one that fails."""
+    """Show ``name`` while the block runs, and its duration at the end. If the block fails, its line is removed."""
     current = Stage(name, sys.stderr if stream is None else stream)
     try:
         yield current
@@ -67,23 +80,24 @@ def stage(name: str, stream: TextIO | None = None) -> Iterator[Stage]:
 
 
 class ProgressLine:
-    """One line that is written anew in place on a terminal. Elsewhere, each text is a line of its own."""
+    """A line that is redrawn in place on a terminal. Elsewhere, each text is printed on its own line."""
 
     def __init__(self, stream: TextIO | None = None) -> None:
         self._stream = sys.stderr if stream is None else stream
         self._live = self._stream.isatty()
-        self._said = ""
+        self._last = ""
 
     def say(self, text: str) -> None:
-        if text == self._said:
+        """Show ``text``, unless it is what the line shows already."""
+        if text == self._last or quiet:
             return
-        self._said = text
-        if self._live:  # a text that wraps could not be written over
+        self._last = text
+        if self._live:  # a text that wraps could not be overwritten
             text = text[: shutil.get_terminal_size().columns - 1]
         self._stream.write(f"\r\x1b[K{text}" if self._live else f"{text}\n")
         self._stream.flush()
 
     def clear(self) -> None:
-        if self._live:
+        if self._live and not quiet:
             self._stream.write("\r\x1b[K")
             self._stream.flush()

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Mapping
 from dataclasses import fields, replace
 from typing import Any
 
-from ..core.errors import InputError, WorkError
+from ..core.atomic import write_atomically
+from ..core.errors import InputError
 from ..core.toml import Range, describe_fields, dump, load_table
 from .config import check_settings
 from .console_protocol import Setting
@@ -64,20 +64,11 @@ def _plain(table: Any) -> dict[str, Any]:
 
 
 def remember(settings: Settings) -> None:
-    """Write what can be changed, for the next start. WorkError where the disk takes nothing; the file is whole then."""
+    """Write what can be changed, for the next start. Raises WorkError if the file cannot be written."""
     path = settings.beside(FILE)
     text = "# Written by the console; takes precedence over the configuration file.\n"
     text += "\n".join(f"[{table}]\n{dump(getattr(settings, table))}" for table in TABLES)
-    new = path.with_name(f".{path.name}")
-    try:
-        descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        new.replace(path)
-    except OSError as error:
-        raise WorkError(f"{path}: settings not kept: {error.strerror}") from error
+    write_atomically(path, text.encode())
 
 
 def remembered(settings: Settings) -> Settings:

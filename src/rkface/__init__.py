@@ -25,8 +25,9 @@ if TYPE_CHECKING:
     from .runtime.gallery.gallery import Gallery
     from .runtime.gallery.match import Match
     from .runtime.gallery.people import Person, Sample, embedding_identity
+    from .runtime.inference.frames import Frame, Result
     from .runtime.inference.pipeline import Pipeline, open_bundle
-    from .runtime.inference.scheduler import Frame, Result, Scheduler, open_scheduler
+    from .runtime.inference.scheduler import Scheduler, open_scheduler
     from .runtime.tracking.appearance import Appearance
     from .runtime.vision.draw import draw_faces, write_image
     from .runtime.vision.image import read_image
@@ -43,7 +44,8 @@ _MODULES = {
     "runtime.gallery.match": ("Match",),
     "runtime.gallery.people": ("Person", "Sample", "embedding_identity"),
     "runtime.inference.pipeline": ("Pipeline", "open_bundle"),
-    "runtime.inference.scheduler": ("Frame", "Result", "Scheduler", "open_scheduler"),
+    "runtime.inference.frames": ("Frame", "Result"),
+    "runtime.inference.scheduler": ("Scheduler", "open_scheduler"),
     "runtime.tracking.appearance": ("Appearance",),
     "runtime.vision.draw": ("draw_faces", "write_image"),
     "runtime.vision.image": ("read_image",),

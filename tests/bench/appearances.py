@@ -23,8 +23,9 @@ from rkface.convert.demo.camera import DemoCamera
 from rkface.convert.demo.unconverted import THRESHOLDS, open_demo
 from rkface.runtime.core.progress import stage
 from rkface.runtime.gallery.match import Match
+from rkface.runtime.inference.frames import Frame
 from rkface.runtime.inference.pipeline import Pipeline
-from rkface.runtime.inference.scheduler import Frame, Scheduler
+from rkface.runtime.inference.scheduler import Scheduler
 from rkface.runtime.tracking.visit import RecognitionRules, Shot, fuse
 from rkface.runtime.tracking.watcher import Watcher, detecting, watch
 from rkface.runtime.vision.embed import unit

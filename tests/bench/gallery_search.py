@@ -1,19 +1,19 @@
-"""Exact search beside faiss-cpu's flat index (IndexFlatIP), on one core: the table of docs/gallery.md.
+"""rkface's exact search compared with faiss-cpu's flat index (IndexFlatIP) on one core: the tables of docs/gallery.md.
 
-    make bench-search        (python tests/bench/gallery_search.py --help)
+    make bench-search                                   also installs faiss-cpu into build/faiss
+    make bench-search OPTIONS='--seconds 0.2'           a quick look
 
-Random unit vectors of 512 numbers, one sample a person; probes are samples with noise. Each answer is five people with
-their cosines, and must be faiss's. Both sides are timed in turns of a few calls, so that what else the machine does
-hits both alike, and each finds its matrix in the caches as it would alone. CPU time; best and median of the turns.
+The gallery holds random unit vectors of 512 numbers, one sample per person. Probes are samples with noise. Each search
+returns five people with their cosines, and must return the same as faiss. The two sides alternate after a few calls, so
+that other load on the machine affects both, and so that each finds its own matrix in the CPU caches. Times are CPU
+time: best and median.
 
-A second table is about the file: reading it into memory, adding a sample (on the disk when it returns), forgetting a
-person (every page written anew).
+A second table is about the gallery's file: time to read it into memory, to add a sample (it is on disk when the call
+returns) and to delete a person (which rewrites every page).
 """
 
 from __future__ import annotations
 
-import argparse
-import json
 import os
 import sys
 import tempfile
@@ -22,45 +22,46 @@ from collections.abc import Callable
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-FAISS = ROOT / "build/faiss"  # where `make bench-search` installs it: rkface itself never needs it
-SIZES, PROBES, K, DIMENSIONS = (1_000, 10_000, 100_000), (1, 4, 16), 5, 512
-for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):  # before numpy is loaded
+FAISS = ROOT / "build/faiss"  # `make bench-search` installs faiss here, because rkface itself never needs it
+SIZES, PROBES, K = (1_000, 10_000, 100_000), (1, 4, 16), 5
+for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):  # has to be set before numpy is loaded
     os.environ[name] = "1"
 if "avx512f" in Path("/proc/cpuinfo").read_text(encoding="ascii"):
-    # numpy 1.26's OpenBLAS takes x86 CPUs that are newer than itself for one of 2004 and computes with SSE3.
+    # The OpenBLAS in numpy 1.26 does not know newer x86 CPUs, takes them for one of 2004 and computes with SSE3.
     os.environ.setdefault("OPENBLAS_CORETYPE", "SkylakeX")
 sys.path.append(str(FAISS))
 
-import faiss
 import numpy as np
+from program import create_parser, format_table, write_results
+from stand_ins import DIMENSIONS
 
 from rkface.runtime.gallery.backup import forget
 from rkface.runtime.gallery.gallery import Gallery
 from rkface.runtime.gallery.people import Sample
 from rkface.runtime.gallery.search import build
+from rkface.runtime.vision.embed import unit
 
 
-def unit(vectors: np.ndarray) -> np.ndarray:
-    return np.asarray(vectors / np.linalg.norm(vectors, axis=1, keepdims=True), np.float32)
-
-
-def turns(calls: dict[str, Callable[[], object]], seconds: float) -> dict[str, tuple[float, float]]:
-    """Best and median milliseconds of a call of each, of CPU time: all is one thread that never waits."""
-    taken: dict[str, list[float]] = {name: [] for name in calls}
+def measure_alternating(calls: dict[str, Callable[[], object]], seconds: float) -> dict[str, tuple[float, float]]:
+    """Best and median milliseconds of CPU time of each of ``calls``. All work is in one thread that never waits."""
+    times: dict[str, list[float]] = {name: [] for name in calls}
     for call in calls.values():
         call()
-    until = time.perf_counter() + seconds
-    while time.perf_counter() < until or len(taken["faiss"]) < 5:
+    end = time.perf_counter() + seconds
+    while time.perf_counter() < end or len(times["faiss"]) < 5:
         for name, call in calls.items():
-            call()  # finds its own matrix in the caches again
+            call()  # brings its own matrix back into the caches
             for _ in range(3):
                 start = time.process_time()
                 call()
-                taken[name].append((time.process_time() - start) * 1e3)
-    return {name: (min(times), float(np.median(times))) for name, times in taken.items()}
+                times[name].append((time.process_time() - start) * 1e3)
+    return {name: (min(values), float(np.median(values))) for name, values in times.items()}
 
 
-def measure(size: int, seconds: float) -> list[dict[str, object]]:
+def measure_search(size: int, seconds: float) -> list[dict[str, object]]:
+    """A row of the first table for each precision and number of probes."""
+    import faiss
+
     random = np.random.default_rng(size)
     vectors = unit(random.standard_normal((size, DIMENSIONS), dtype=np.float32))
     flat = faiss.IndexFlatIP(DIMENSIONS)
@@ -71,40 +72,53 @@ def measure(size: int, seconds: float) -> list[dict[str, object]]:
         noise = random.standard_normal((count, DIMENSIONS), dtype=np.float32) / DIMENSIONS**0.5
         probes = unit(vectors[random.choice(size, count, replace=False)] + noise)
 
-        def exact(ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        def read_samples(ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
             return ids, vectors[ids]
 
-        for name, index in indices.items():
-            check(index.search(probes, K, exact), *flat.search(probes, K), name)
+        for precision, index in indices.items():
+            check_same(index.search(probes, K, read_samples), *flat.search(probes, K), precision)
             calls = {
                 "faiss": lambda probes=probes: flat.search(probes, K),
-                name: lambda index=index, probes=probes: index.search(probes, K, exact),
+                precision: lambda index=index, probes=probes: index.search(probes, K, read_samples),
             }
-            found = turns(calls, seconds * (1 + size / 20_000))
-            rows.append({"samples": size, "probes": count, "precision": name, "megabytes": index.nbytes / 1e6,
-                         "rkface": found[name], "faiss": found["faiss"]})  # fmt: skip
+            found = measure_alternating(calls, seconds * (1 + size / 20_000))
+            rows.append({"samples": size, "probes": count, "precision": precision, "megabytes": index.nbytes / 1e6,
+                         "rkface": found[precision], "faiss": found["faiss"]})  # fmt: skip
     return rows
 
 
+def check_same(found: list, cosines: np.ndarray, numbers: np.ndarray, precision: str) -> None:
+    """Fail unless both found the same people in the same order, with cosines that differ by 2e-6 at most (float32 sums
+    in another order)."""
+    for hits, expected, ids in zip(found, cosines, numbers, strict=True):
+        ours = np.array([hit.cosine for hit in hits])
+        same = [hit.owner for hit in hits] == ids.tolist()
+        assert same and np.allclose(ours, expected, atol=2e-6), f"{precision} found other people than faiss"
+
+
 def measure_file(size: int) -> dict[str, object]:
-    """Milliseconds of what a gallery of ``size`` people, one sample each and no crops, does beside searching."""
+    """Milliseconds of the operations on the file of a gallery of ``size`` people, one sample each, without crops."""
     random = np.random.default_rng(size)
     with tempfile.TemporaryDirectory(dir=ROOT / "build") as folder:
         path = Path(folder) / "gallery.sqlite"
         with Gallery(path, "0" * 32, create=True) as gallery:
-            fill(gallery, size, random)
+            fill_gallery(gallery, size, random)
         with Gallery(path, "0" * 32) as gallery:
-            taken = {"read": clock(lambda: gallery.search(np.ones((1, DIMENSIONS), np.float32)))}
-            fresh = unit(random.standard_normal((9, DIMENSIONS), dtype=np.float32))
-            adds = [clock(lambda one=one: gallery.add("0", [Sample(one, None, 1, "bench")])) for one in fresh]
-            taken["forget"] = clock(lambda: forget(gallery, gallery.person("1")))
-        return {"people": size, "megabytes": path.stat().st_size / 1e6, "add": float(np.median(adds)), **taken}
+            read = measure_wall_time(lambda: gallery.search(np.ones((1, DIMENSIONS), np.float32)))
+            samples = [
+                Sample(one, None, 1, "bench") for one in unit(random.standard_normal((9, DIMENSIONS), np.float32))
+            ]
+            adds = [measure_wall_time(lambda sample=sample: gallery.add("0", [sample])) for sample in samples]
+            deletion = measure_wall_time(lambda: forget(gallery, gallery.person("1")))
+        return {"people": size, "megabytes": path.stat().st_size / 1e6, "add": float(np.median(adds)), "read": read,
+                "forget": deletion}  # fmt: skip
 
 
-def fill(gallery: Gallery, size: int, random: np.random.Generator) -> None:
+def fill_gallery(gallery: Gallery, size: int, random: np.random.Generator) -> None:
+    """Add ``size`` people in one transaction, because ``gallery.add`` waits for the disk each time."""
     vectors = unit(random.standard_normal((size, DIMENSIONS), dtype=np.float32))
     gallery.add("0", [Sample(vectors[0], None, 1, "bench")])
-    with gallery.writing() as database:  # as add() does, but not with a commit each
+    with gallery.writing() as database:
         for number in range(1, size):
             database.execute("INSERT INTO person VALUES (?, ?, '{}', 0, 0)", [f"{number:032x}", str(number)])
             database.execute(
@@ -113,65 +127,50 @@ def fill(gallery: Gallery, size: int, random: np.random.Generator) -> None:
             )
 
 
-def clock(call: Callable[[], object]) -> float:
+def measure_wall_time(call: Callable[[], object]) -> float:
     start = time.perf_counter()
     call()
     return (time.perf_counter() - start) * 1e3
 
 
-def check(found: list, cosines: np.ndarray, numbers: np.ndarray, name: str) -> None:
-    """The same people in the same order with the same cosines, to 2e-6 (float32 sums in another order)."""
-    for hits, expected, ids in zip(found, cosines, numbers, strict=True):
-        ours = np.array([hit.cosine for hit in hits])
-        same = [hit.owner for hit in hits] == ids.tolist()
-        assert same and np.allclose(ours, expected, atol=2e-6), f"{name} found other people than faiss"
-
-
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, default=Path("build/bench/search"), help="results, .md and .json")
-    parser.add_argument("--seconds", type=float, default=3.0, help="for each line of the table, more for large ones")
+    parser = create_parser(__doc__, "build/bench/search")
+    parser.add_argument(
+        "--seconds", type=float, default=3.0, help="time for each row; large galleries take longer (%(default)g)"
+    )
     options = parser.parse_args()
+    try:
+        import faiss
+    except ImportError:
+        parser.error(f"faiss-cpu is not in {FAISS}: run `make bench-search`, which installs it")
     faiss.omp_set_num_threads(1)
-    rows = [row for size in SIZES for row in measure(size, options.seconds)]
-    options.out.parent.mkdir(parents=True, exist_ok=True)
+    rows = [row for size in SIZES for row in measure_search(size, options.seconds)]
     files = [measure_file(size) for size in SIZES]
-    options.out.with_suffix(".json").write_text(json.dumps({"search": rows, "file": files}, indent=2) + "\n")
-    text = markdown(rows) + "\n" + markdown_of_files(files)
-    options.out.with_suffix(".md").write_text(text)
-    print(text)
+    markdown = format_search(rows, f"faiss {faiss.__version__} ({faiss.get_compile_options().split()[-1]})")
+    write_results(options.out, f"{markdown}\n{format_files(files)}", {"search": rows, "file": files})
     return 0
 
 
-def markdown(rows: list[dict[str, object]]) -> str:
-    build_of_faiss = faiss.get_compile_options().split()[-1]
-    lines = [
-        f"faiss {faiss.__version__} ({build_of_faiss}), numpy {np.__version__}, one thread; milliseconds of CPU time a "
-        "call, best (median).",
-        "",
-        "| samples | probes | precision | MB | rkface | faiss | faiss / rkface, median |",
-        "|---:|---:|---|---:|---:|---:|---:|",
-    ]
+def format_search(rows: list[dict[str, object]], faiss: str) -> str:
+    table = []
     for row in rows:
         ours, theirs = row["rkface"], row["faiss"]
-        lines.append(
-            f"| {row['samples']:,} | {row['probes']} | {row['precision']} | {row['megabytes']:.0f} | "
-            f"{ours[0]:.3f} ({ours[1]:.3f}) | {theirs[0]:.3f} ({theirs[1]:.3f}) | {theirs[1] / ours[1]:.2f}× |"
-        )
-    return "\n".join(lines) + "\n"
+        times = [f"{best:.3f} ({median:.3f})" for best, median in (ours, theirs)]
+        start = [f"{row['samples']:,}", row["probes"], row["precision"], f"{row['megabytes']:.0f}"]
+        table.append([*start, *times, f"{theirs[1] / ours[1]:.2f}×"])
+    headings = ["samples", "probes", "precision", "MB", "rkface", "faiss", "faiss / rkface, median"]
+    text = f"{faiss}, numpy {np.__version__}, one thread. Milliseconds of CPU time per call, best (median)."
+    return "\n".join([text, "", *format_table(headings, table)]) + "\n"
 
 
-def markdown_of_files(files: list[dict[str, object]]) -> str:
-    lines = [
-        "| people | file, MB | read into memory, ms | add a sample, ms | forget a person, ms |",
-        "|---:|---:|---:|---:|---:|",
-    ]
-    for row in files:
-        lines.append(
-            f"| {row['people']:,} | {row['megabytes']:.0f} | {row['read']:.0f} | {row['add']:.1f} | "
-            f"{row['forget']:.0f} |"
-        )
-    return "\n".join(lines) + "\n"
+def format_files(files: list[dict[str, object]]) -> str:
+    headings = ["people", "file, MB", "read into memory, ms", "add a sample, ms", "delete a person, ms"]
+    table = [
+        [f"{row['people']:,}", f"{row['megabytes']:.0f}", f"{row['read']:.0f}", f"{row['add']:.1f}",
+         f"{row['forget']:.0f}"]
+        for row in files
+    ]  # fmt: skip
+    return "\n".join(format_table(headings, table)) + "\n"
 
 
 if __name__ == "__main__":

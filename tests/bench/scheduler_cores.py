@@ -33,8 +33,8 @@ from program import create_parser, format_table
 from simulated_cores import Timing, make_frames, open_pipeline, open_scheduler
 
 from rkface.runtime.core.progress import stage
+from rkface.runtime.inference.frames import Frame
 from rkface.runtime.inference.pipeline import Pipeline
-from rkface.runtime.inference.scheduler import Frame
 
 GOAL = 0.95  # of the bound
 CAMERA = 30  # frames per second of the live camera

@@ -11,8 +11,9 @@ from stand_ins import DIMENSIONS, SIDE, make_manifest
 
 from rkface.runtime.backends import Quantized, Raw
 from rkface.runtime.core.bundle import Output
+from rkface.runtime.inference.frames import Frame
 from rkface.runtime.inference.pipeline import Pipeline
-from rkface.runtime.inference.scheduler import Frame, Scheduler
+from rkface.runtime.inference.scheduler import Scheduler
 from rkface.runtime.vision import detect
 
 FACE = 64  # pixels of a face in the detector's input, which is 192 in the frame

@@ -39,6 +39,18 @@ def test_pyproject_has_the_versions_of_python():
     ], f"{VERSIONS}: PYTHONS must list {oldest} to {newest}"
 
 
+def test_tools_check_for_the_oldest_python():
+    tools = tomllib.loads(text_of("pyproject.toml"))["tool"]
+    oldest = ".".join(map(str, PYTHON_OLDEST))
+    assert tools["mypy"]["python_version"] == oldest, "change python_version of mypy in pyproject.toml"
+    assert tools["ruff"]["target-version"] == f"py{oldest.replace('.', '')}", "change target-version in pyproject.toml"
+
+
+def test_the_makefile_accepts_these_versions_of_python():
+    beyond = (PYTHON_NEWEST[0], PYTHON_NEWEST[1] + 1)
+    assert f"{PYTHON_OLDEST} <= sys.version_info < {beyond}" in text_of("Makefile"), "change the target venv"
+
+
 def test_the_makefile_reads_the_toolkit():
     done = subprocess.run(
         ["make", "-s", "-f", "-", "show"],

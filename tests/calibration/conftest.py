@@ -1,4 +1,4 @@
-"""Faces drawn from a seed: nobody's, with textures as different from each other as people's are."""
+"""Random faces from a seed. They belong to nobody; their textures differ as much as those of different people."""
 
 import dataclasses
 import hashlib
@@ -30,7 +30,7 @@ def faces_at(landmarks, score=0.9):
 
 
 class Finder:
-    """Stands in for a detector: a photo's first pixel says how many pixels are between the eyes of its one face."""
+    """A fake detector: the first pixel of a photo says how many pixels apart the eyes of its only face are."""
 
     def detect(self, image, threshold):
         eyes = int(image[0, 0, 0])
@@ -76,7 +76,7 @@ def make_face():
 
 @pytest.fixture
 def written(tmp_path, make_face, shoot):
-    """A set of 20 faces and 3 frames at ``tmp_path/set``, and how to write it again."""
+    """A set of 20 faces and 3 frames at ``tmp_path/set``, and a function that writes it again."""
     faces = [make_face(seed) for seed in range(20)]
     frames = [shoot(tmp_path / f"photos/{seed}.png", seed) for seed in range(3)]
 

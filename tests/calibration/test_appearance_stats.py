@@ -7,7 +7,7 @@ from rkface.runtime.vision.align import TEMPLATE
 
 
 def turned(yaw, pitch, roll, scale=50.0, shift=(300, 200)):
-    """Landmarks of the model head, turned: first about its own axis, then nodded, then tilted in the image."""
+    """Landmarks of the head model, turned about its own axis, then nodded, then tilted in the image (degrees)."""
     y, p, r = np.radians([yaw, pitch, roll])
     about = np.array([[np.cos(y), 0, np.sin(y)], [0, 1, 0], [-np.sin(y), 0, np.cos(y)]])
     nod = np.array([[1, 0, 0], [0, np.cos(p), -np.sin(p)], [0, np.sin(p), np.cos(p)]])
@@ -27,7 +27,7 @@ def test_the_template_looks_straight_ahead():
     np.testing.assert_allclose(head_angles(TEMPLATE), 0, atol=1e-6)
 
 
-def test_where_the_nose_goes_the_yaw_goes():
+def test_yaw_and_pitch_follow_the_nose():
     landmarks = TEMPLATE.copy()
     landmarks[2] += (6, -5)  # right and up in the image
     yaw, pitch, _ = head_angles(landmarks)
@@ -48,7 +48,7 @@ def test_light_contrast_and_side():
     assert even.light == pytest.approx(50, abs=0.3) and even.contrast < 0.01 and even.side == pytest.approx(0, abs=0.01)
 
 
-def test_skin_is_the_typology_angle_of_the_cheeks_alone():
+def test_skin_is_the_typology_angle_of_the_cheeks_only():
     # The lightest and darkest patch of skin in the ColorChecker chart: L*a*b* 66, 18, 18 and 37.5, 14, 14 (D50 and D65
     # differ by less than the tolerance), so the angle is atan2(16, 18) and atan2(−12.5, 14).
     for bgr, expected in (((130, 150, 194), 41.6), ((68, 82, 115), -41.8)):
@@ -57,7 +57,7 @@ def test_skin_is_the_typology_angle_of_the_cheeks_alone():
         assert measure_appearance(crop, TEMPLATE).skin == pytest.approx(expected, abs=4)
 
 
-def test_a_crop_of_another_size_looks_the_same():
+def test_the_size_of_the_crop_does_not_matter():
     random = np.random.default_rng(0)
     crop = cv2.resize(random.integers(0, 255, (8, 8, 3)).astype(np.uint8), (112, 112), interpolation=cv2.INTER_CUBIC)
     small, large = measure_appearance(crop, TEMPLATE), measure_appearance(cv2.resize(crop, (224, 224)), TEMPLATE)

@@ -1,4 +1,4 @@
-"""What the twin is made of, where it cannot be had."""
+"""The parts of a twin, and errors if they are not available."""
 
 import pytest
 
@@ -12,19 +12,19 @@ from rkface.runtime.core.errors import InputError
 
 def test_without_apt_there_is_no_twin_and_the_cache_stays_clean(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", "")
-    with pytest.raises(UnavailableError, match="no apt-get here"):
+    with pytest.raises(UnavailableError, match="apt-get is not installed here"):
         ingredients.gather_ingredients(tmp_path / "cache")
     assert list((tmp_path / "cache").iterdir()) == []
 
 
-def test_a_board_without_a_runtime_has_no_twin(tmp_path):
+def test_a_board_without_a_python_runtime_has_no_twin(tmp_path):
     nothing = Ingredients(*[tmp_path] * 5)
     with pytest.raises(InputError, match=r"Luckfox.*rknn-toolkit-lite2 does not run on it"):
         board.build_twin(nothing, tmp_path / "board", find_profile("luckfox-pico-max"), [], tmp_path)
 
 
 def test_ranges_are_read_as_the_toolkit_writes_them():
-    # Cut out of a .rknn of toolkit 2.5.0.
+    # Copied from a .rknn file of toolkit 2.5.0.
     entry = (
         b"\x00{'score_8': {'is_output': True, 'idx': 0}, 'score_8': {'name': 'score_8', 'dtype': 'float32', 'qmethod': "
         b"'layer', 'qtype': 'asym', 'min': [0.0], 'max': [1.0], 'custom': {}}, 'bbox_8': {'name': 'bbox_8',"

@@ -164,6 +164,15 @@ def test_a_connection_lost_while_copying_changes_nothing(served, rsync, capsys, 
     assert_only_first_remains(served, first)
 
 
+def test_the_result_for_each_board_as_json(board, capsys):
+    assert board.deploy("--json", hosts=["board", "closed"]) == 1
+    result = json.loads(capsys.readouterr().out)
+    good, bad = result["boards"]
+    assert result["verdict"] == "fail"
+    assert (good["host"], good["release"], good["problem"]) == ("board", board.current(), "")
+    assert bad["host"] == "closed" and "Connection refused" in bad["problem"] and bad["release"] == ""
+
+
 def slow_rsync(server):
     """Make rsync on the board start late, so that a test can act while files are copied."""
     rsync = (server.bin / "rsync").resolve()
@@ -334,6 +343,7 @@ def test_the_output_of_a_login_script_is_not_taken_for_an_answer(board):
     ("arguments", "says"),
     [
         (["--yes"], "only work with --prepare"),
+        (["--json", "--prepare"], "prepare the board first"),
         (["--rollback", "--service"], "leave out"),
         (["--board", "rock5b"], "did you mean rock-5b"),
         (["--board", "luckfox-pico-max"], "can only be converted for"),

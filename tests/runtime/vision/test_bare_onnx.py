@@ -1,4 +1,4 @@
-"""Bare detector and recognizer files, as people have them: what fits is opened, what does not is named."""
+"""ONNX files of detectors and recognizers without a bundle: what is accepted, and the errors for other models."""
 
 import numpy as np
 import pytest
@@ -28,7 +28,7 @@ def save(path, nodes, inputs, outputs, *, constants=(), kind=TensorProto.FLOAT):
 
 
 def scrfd_like(path, image=IMAGE, channels=(1, 4, 10)):
-    """SCRFD's layout without its weights: two anchors a cell, rows of 1, 4 and 10, at strides 8, 16, 32."""
+    """The outputs of SCRFD without its weights: two anchors per cell, rows of 1, 4 and 10, at strides 8, 16, 32."""
     nodes, constants, outputs = [], [], []
     for stride in (8, 16, 32):
         nodes.append(
@@ -49,14 +49,14 @@ def scrfd_like(path, image=IMAGE, channels=(1, 4, 10)):
 
 
 @pytest.mark.parametrize(("asked", "size"), [((None, None), (640, 640)), ((320, 256), (320, 256))])
-def test_dynamic_input_takes_the_size_asked_for(tmp_path, asked, size):
+def test_a_dynamic_input_gets_the_requested_size(tmp_path, asked, size):
     backend, input, outputs = open_detector(scrfd_like(tmp_path / "d.onnx"), *asked)
     assert (input.width, input.height) == size and len(outputs) == 9
     detector = Detector(backend, input, outputs)
     assert len(detector.detect(np.zeros((90, 120, 3), np.uint8))) == 0
 
 
-def test_fixed_input_keeps_its_size(tmp_path):
+def test_a_fixed_input_keeps_its_size(tmp_path):
     path = scrfd_like(tmp_path / "d.onnx", [1, 3, 384, 640])
     for asked in ((None, None), (640, 384)):
         _, input, _ = open_detector(path, *asked)
@@ -65,7 +65,7 @@ def test_fixed_input_keeps_its_size(tmp_path):
         open_detector(path, 384, 640)
 
 
-def test_detector_without_keypoints(tmp_path):
+def test_a_detector_without_keypoints_is_refused(tmp_path):
     backend, input, outputs = open_detector(scrfd_like(tmp_path / "d.onnx", channels=(1, 4)))
     with pytest.raises(ModelError, match="with keypoints"):
         Detector(backend, input, outputs)
@@ -75,7 +75,7 @@ def identity(path, **kinds):
     return save(path, [helper.make_node("Identity", ["a"], ["b"])], outputs=["b"], **kinds)
 
 
-def test_what_is_no_detector_is_named(tmp_path):
+def test_a_model_that_is_not_a_detector_is_refused(tmp_path):
     path = tmp_path / "m.onnx"
     add = [helper.make_node("Add", ["a", "b"], ["c"])]
     two = {"a": [1, 3, 64, 64], "b": [1, 3, 64, 64]}
@@ -93,8 +93,8 @@ def test_what_is_no_detector_is_named(tmp_path):
         assert str(path) in str(caught.value) and "\n" not in str(caught.value)
 
 
-def test_a_size_at_which_the_model_fails_is_said(tmp_path):
-    # A reshape to 320×320's count of anchors runs at no other size.
+def test_a_size_at_which_the_model_fails_is_reported(tmp_path):
+    # A reshape to the number of anchors of 320×320 fails at any other size.
     reshape = [helper.make_node("Reshape", ["a", "s"], ["b"])]
     shape = numpy_helper.from_array(np.array([1, 3, 320, 320], np.int64), "s")
     path = save(tmp_path / "m.onnx", reshape, {"a": IMAGE}, ["b"], constants=[shape])
@@ -122,7 +122,7 @@ def test_a_bare_recognizer_embeds(tmp_path):
         assert int(np.argmax(np.abs(vector))) == 0
 
 
-def test_what_is_no_recognizer_is_named(tmp_path):
+def test_a_model_that_is_not_a_recognizer_is_refused(tmp_path):
     path = tmp_path / "m.onnx"
     for make, says in (
         (lambda: arcface_like(path, (1, 3, 224, 224)), "224×224: a recognizer takes aligned faces of 112×112"),
