@@ -2,33 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
-from npu_limit import markdown as limit_tables
+from npu_limit import to_markdown as limit_to_markdown
+from program import format_table
 
-STAGES = {
-    "letterbox": "letterbox",
-    "tensor": "tensor",
-    "inference": "inference",
-    "decode": "decode",
-    "nms": "NMS",
-    "rest": "rest",
-    "align": "align",
-    "embed": "embed",
-}
+STAGES = ("letterbox", "tensor", "inference", "decode", "nms", "rest", "align", "embed")
+FRAME = ["frame", "faces", "threads"]
+TIMES = ["rkface median (p95)", "insightface median (p95)"]
 
 
-def markdown(report: dict[str, Any]) -> str:
+def to_markdown(report: dict[str, Any]) -> str:
+    """All tables of ``report``, which is the content of the JSON file."""
+    rows = report["rows"]
     return "\n".join(
         [
-            *_facts(report), "", "## Whole: detection, alignment, embeddings", "", *_whole(report["rows"]), "",
-            "## Own work: all but ONNX Runtime", "", *_own(report["rows"]), "", "## rkface's stages", "",
-            *_stages(report["rows"]), "", "## The NPU's limit", "", limit_tables(report["limits"]),
+            *_describe_conditions(report), "", "## Total: detection, alignment, embeddings", "", *_tabulate_total(rows),
+            "", "## Own work: everything except ONNX Runtime", "", *_tabulate_own_work(rows), "",
+            "## rkface's stages", "", *_tabulate_stages(rows), "", "## The NPU's limit", "",
+            limit_to_markdown(report["limits"]),
         ]
     )  # fmt: skip
 
 
-def _facts(report: dict[str, Any]) -> list[str]:
+def _describe_conditions(report: dict[str, Any]) -> list[str]:
     machine = report["machine"]
     models = ", ".join(f"{one['file']} (sha256 {one['sha256'][:8]}…)" for one in report["models"].values())
     ours, theirs = (
@@ -46,54 +44,44 @@ def _facts(report: dict[str, Any]) -> list[str]:
     ]
 
 
-def _whole(rows: list[dict[str, Any]]) -> list[str]:
-    lines = [
-        "| frame | faces | threads | rkface median (p95) | insightface median (p95) | times as fast | boxes apart "
-        "px | cosine, same crop | own crops | |",
-        "|---" * 10 + "|",
-    ]
+def _tabulate_total(rows: Iterable[dict[str, Any]]) -> list[str]:
+    table = []
     for row in rows:
-        agreed = row["agreement"]
-        forms = {"pixels": ".3f", "same_crop": ".5f", "own_crop": ".4f"}
-        cells = ["" if agreed[name] is None else format(agreed[name], form) for name, form in forms.items()]
-        said = f"**not comparable**: {row['problem']}" if row["problem"] else "agree"
-        times = f"{_times(row['ours'])} | {_times(row['theirs'])} | {_ratio(row['faster'])}"
-        lines.append(f"{_start(row)} | {times} | {' | '.join(cells)} | {said} |")
-    return lines
+        agreement = row["agreement"]
+        formats = {"pixels": ".3f", "same_crop": ".5f", "own_crop": ".4f"}
+        cells = ["" if agreement[name] is None else format(agreement[name], form) for name, form in formats.items()]
+        verdict = f"**not comparable**: {row['problem']}" if row["problem"] else "agree"
+        times = [_format_times(row["ours"]), _format_times(row["theirs"]), _format_ratio(row["faster"])]
+        table.append([*_describe_frame(row), *times, *cells, verdict])
+    return format_table(
+        [*FRAME, *TIMES, "times as fast", "boxes apart px", "cosine, same crop", "own crops", ""], table
+    )
 
 
-def _own(rows: list[dict[str, Any]]) -> list[str]:
-    lines = [
-        "| frame | faces | threads | rkface median (p95) | insightface median (p95) | times less | align a face: "
-        "rkface | insightface |",
-        "|---" * 8 + "|",
-    ]
+def _tabulate_own_work(rows: Iterable[dict[str, Any]]) -> list[str]:
+    table = []
     for row in rows:
         faces = max(row["agreement"]["ours"], 1)
-        aligned = [f"{one['median'] / faces:.3f}" if one else "" for one in (row["align_ours"], row["align_theirs"])]
-        times = f"{_times(row['own_ours'])} | {_times(row['own_theirs'])} | {_ratio(row['own_less'])}"
-        lines.append(f"{_start(row)} | {times} | {' | '.join(aligned)} |")
-    return lines
+        align = [f"{one['median'] / faces:.3f}" if one else "" for one in (row["align_ours"], row["align_theirs"])]
+        times = [_format_times(row["own_ours"]), _format_times(row["own_theirs"]), _format_ratio(row["own_less"])]
+        table.append([*_describe_frame(row), *times, *align])
+    return format_table([*FRAME, *TIMES, "times less", "align a face: rkface", "insightface"], table)
 
 
-def _stages(rows: list[dict[str, Any]]) -> list[str]:
-    """``tensor`` is uint8 → float planes, which the NPU does itself; ``rest`` is what no stage names."""
-    lines = ["| frame | faces | threads | " + " | ".join(STAGES.values()) + " |", "|---" * (3 + len(STAGES)) + "|"]
-    for row in rows:
-        cells = " | ".join(f"{row['stages'][name]:.2f}" for name in STAGES)
-        lines.append(f"{_start(row)} | {cells} |")
-    return lines
+def _tabulate_stages(rows: Iterable[dict[str, Any]]) -> list[str]:
+    table = [[*_describe_frame(row), *(f"{row['stages'][name]:.2f}" for name in STAGES)] for row in rows]
+    return format_table([*FRAME, *("NMS" if name == "nms" else name for name in STAGES)], table)
 
 
-def _start(row: dict[str, Any]) -> str:
+def _describe_frame(row: dict[str, Any]) -> list[object]:
     found, wanted = row["agreement"]["ours"], row["wanted"]
     faces = str(found) if found == wanted else f"{found} of {wanted}"
-    return f"| {row['width']}×{row['height']} | {faces} | {row['threads']}"
+    return [f"{row['width']}×{row['height']}", faces, row["threads"]]
 
 
-def _times(one: dict[str, float]) -> str:
-    return f"{one['median']:.2f} ({one['p95']:.2f})"
+def _format_times(times: dict[str, float]) -> str:
+    return f"{times['median']:.2f} ({times['p95']:.2f})"
 
 
-def _ratio(one: dict[str, Any]) -> str:
-    return f"{one['median']:.2f} [{one['low']:.2f}–{one['high']:.2f}]"
+def _format_ratio(ratio: dict[str, Any]) -> str:
+    return f"{ratio['median']:.2f} [{ratio['low']:.2f}–{ratio['high']:.2f}]"

@@ -1,19 +1,19 @@
-"""rkface's reference pipeline for `make bench`, and its stages apart."""
+"""rkface's reference pipeline, and the time of each of its stages: one side of `make bench`."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 from unittest.mock import patch
 
 import numpy as np
-from comparison_worker import Answer, Clock, Side, serve
+from comparison_worker import InferenceClock, Results, Side, serve, timed
+from stand_ins import make_manifest
 
 from rkface.runtime.backends.reference import ReferenceBackend
-from rkface.runtime.core.bundle import Input, Manifest, Model, Output, Source, Thresholds
+from rkface.runtime.core.bundle import Output
 from rkface.runtime.inference.pipeline import Pipeline
 from rkface.runtime.vision import detect
 from rkface.runtime.vision.bare_onnx import open_detector, open_recognizer
@@ -26,90 +26,67 @@ def open_side(detector: Path, recognizer: Path, threads: int) -> Side:
     pipeline = open_pipeline(detector, recognizer, threads)
     return Side(
         pipeline.recognize,
-        lambda faces: Answer(faces.boxes, faces.landmarks, faces.embeddings),
+        lambda faces: Results(faces.boxes, faces.landmarks, faces.embeddings),
         pipeline.align,
         pipeline.embed,
         {name: version(name) for name in PACKAGES},
-        lambda image, runs, clock: _stages(pipeline, image, runs, clock),
+        lambda image, runs, clock: measure_stages(pipeline, image, runs, clock),
     )
 
 
 def open_pipeline(detector: Path, recognizer: Path, threads: int) -> Pipeline:
-    """Of two bare ONNX models, as a bundle's reference backend would run them."""
-    finder, frame, outputs = open_detector(detector, threads=threads)
-    network, crop, dimensions = open_recognizer(recognizer, threads=threads)
-    manifest = _manifest(_model(detector, frame, outputs), _model(recognizer, crop, (Output("", (1, dimensions)),)))
-    return Pipeline(manifest, finder, network)
+    """A pipeline over two ONNX models without a bundle, with the default thresholds of insightface."""
+    detector_backend, detector_input, detector_outputs = open_detector(detector, threads=threads)
+    recognizer_backend, recognizer_input, dimensions = open_recognizer(recognizer, threads=threads)
+    recognizer_outputs = [Output("embedding", (1, dimensions))]
+    manifest = make_manifest(detector_input, detector_outputs, recognizer_input, recognizer_outputs)
+    return Pipeline(manifest, detector_backend, recognizer_backend)
 
 
-def _model(path: Path, input: Input, outputs: Sequence[Output]) -> Model:
-    return Model(path.name, path.name, "fp32", input, tuple(outputs), Source(path.name, "", 0, ""))
+def measure_stages(pipeline: Pipeline, image: np.ndarray, runs: int, clock: InferenceClock) -> dict[str, list[float]]:
+    """Seconds of each of STAGES in each run.
 
-
-def _manifest(detector: Model, recognizer: Model) -> Manifest:
-    """The thresholds that insightface has by default."""
-    return Manifest(
-        name="bench",
-        synthetic=False,
-        created="",
-        target="",
-        toolkit="",
-        rkface="",
-        detector=detector,
-        recognizer=recognizer,
-        thresholds=Thresholds(detect.THRESHOLD, detect.NMS_IOU, 0.4),
-    )
-
-
-def _stages(pipeline: Pipeline, image: np.ndarray, runs: int, clock: Clock) -> dict[str, list[float]]:
-    """Seconds of each of STAGES in each run of detect, align, embed. ``tensor`` is what the backend does around ONNX
-    Runtime (uint8 → float planes), ``embed`` the recognizer with what is around it, ``rest`` what no stage names."""
-    found: dict[str, list[float]] = {name: [] for name in STAGES}
+    ``tensor`` is the work of the backend around ONNX Runtime (uint8 to float planes), ``embed`` the recognizer with its
+    inference, and ``rest`` the time of the detection that belongs to no other stage.
+    """
+    results: dict[str, list[float]] = {name: [] for name in STAGES}
     for _ in range(runs):
-        spent = dict.fromkeys(STAGES, 0.0)
+        seconds = dict.fromkeys(STAGES, 0.0)
         frame = image.copy()
-        with _watched(spent, clock.timer):
+        with _measured_calls(seconds, clock.timer):
             clock.seconds, started = 0.0, clock.timer()
             faces = pipeline.detect(frame)
             whole = clock.timer() - started
-        spent["inference"] = clock.seconds
-        spent["tensor"] = max(spent["tensor"] - clock.seconds, 0.0)  # the backend's call holds ONNX Runtime's
-        spent["rest"] = whole - sum(spent.values())
+        seconds["inference"] = clock.seconds
+        seconds["tensor"] = max(seconds["tensor"] - clock.seconds, 0.0)  # the backend's call includes ONNX Runtime's
+        seconds["rest"] = whole - sum(seconds.values())
         started = clock.timer()
         crops = [pipeline.align(frame, landmarks) for landmarks in faces.landmarks]
-        spent["align"], started = clock.timer() - started, clock.timer()
+        seconds["align"], started = clock.timer() - started, clock.timer()
         pipeline.embed(crops)
-        spent["embed"] = clock.timer() - started
-        for name, seconds in spent.items():
-            found[name].append(seconds)
-    return found
+        seconds["embed"] = clock.timer() - started
+        for name, value in seconds.items():
+            results[name].append(value)
+    return results
 
 
 @contextmanager
-def _watched(spent: dict[str, float], timer: Callable[[], float]) -> Iterator[None]:
-    places = {
+def _measured_calls(seconds: dict[str, float], timer: Callable[[], float]) -> Iterator[None]:
+    """Add the time of the functions behind four stages to ``seconds``."""
+    functions = {
         "letterbox": (detect.Canvas, "letterbox"),
         "decode": (detect, "decode"),
         "nms": (detect, "suppress"),
         "tensor": (ReferenceBackend, "infer"),
     }
-    with ExitStack() as patched:
-        for name, (owner, attribute) in places.items():
-            patched.enter_context(patch.object(owner, attribute, _timed(getattr(owner, attribute), spent, name, timer)))
+    with ExitStack() as patches:
+        for stage, (owner, attribute) in functions.items():
+
+            def add(spent: float, stage: str = stage) -> None:
+                seconds[stage] += spent
+
+            patches.enter_context(patch.object(owner, attribute, timed(getattr(owner, attribute), timer, add)))
         yield
-
-
-def _timed(
-    call: Callable[..., Any], spent: dict[str, float], name: str, timer: Callable[[], float]
-) -> Callable[..., Any]:
-    def timed(*arguments: Any, **options: Any) -> Any:
-        started = timer()
-        try:
-            return call(*arguments, **options)
-        finally:
-            spent[name] += timer() - started
-
-    return timed
 
 
 if __name__ == "__main__":

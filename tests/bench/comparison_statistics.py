@@ -1,4 +1,4 @@
-"""What the two sides' times and answers say: pure functions over numbers."""
+"""Statistics of `make bench`: how the times of the two sides compare, and whether their results agree."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-PIXELS, COSINE = 0.5, 0.999  # results further apart than this are not the same work
+PIXELS, COSINE = 0.5, 0.999  # limits of agreement: if results differ more, the two sides did not do the same work
 RESAMPLES = 2000
 
 
@@ -22,8 +22,11 @@ class Times:
 
 @dataclass(frozen=True)
 class Ratio:
-    """How many times as long the peer takes, of runs that followed each other. ``low`` to ``high`` is the 95 % interval
-    of the median by the percentile bootstrap (Efron, 1979), ``quartiles`` the middle half of the single pairs."""
+    """How many times as long insightface takes, over pairs of runs that followed each other.
+
+    ``low`` and ``high`` bound the 95 % interval of the median by the percentile bootstrap (Efron, 1979).
+    ``quartiles`` bound the middle half of the pairs.
+    """
 
     median: float
     low: float
@@ -33,8 +36,14 @@ class Ratio:
 
 @dataclass(frozen=True)
 class Agreement:
-    """``pixels``: between the worst corners of two boxes of one face. ``same_crop``: lowest cosine of the embeddings of
-    one and the same crop. ``own_crop``: of whole pipelines, each with the crop that it cuts itself. None without faces.
+    """How far the results of the two sides agree.
+
+    ours, theirs  number of faces
+    pixels        largest difference between the coordinates of two boxes of one face
+    same_crop     lowest cosine between embeddings of the same crop
+    own_crop      lowest cosine when each side cuts its own crop
+
+    The last three are None without faces.
     """
 
     ours: int
@@ -45,26 +54,26 @@ class Agreement:
 
     @property
     def problem(self) -> str:
-        """Why the times cannot be compared; empty where they can."""
+        """Why the times cannot be compared; empty if they can."""
         if self.ours != self.theirs:
-            return f"{self.ours} against {self.theirs} faces"
+            return f"{self.ours} and {self.theirs} faces"
         if self.pixels is not None and not self.pixels <= PIXELS:
-            return f"boxes {self.pixels:.2f} px apart"
+            return f"boxes differ by {self.pixels:.2f} px"
         if self.same_crop is not None and not self.same_crop >= COSINE:
             return f"cosine {self.same_crop:.4f}"
         return ""
 
 
-def times(seconds: Sequence[float]) -> Times:
+def summarize_times(seconds: Sequence[float]) -> Times:
     median, p95 = np.percentile(np.asarray(seconds) * 1e3, (50, 95))
     return Times(round(float(median), 3), round(float(p95), 3))
 
 
-def ratio(ours: Sequence[float], theirs: Sequence[float]) -> Ratio:
-    """Of pairs of seconds, in the order they were taken."""
+def compare_times(ours: Sequence[float], theirs: Sequence[float]) -> Ratio:
+    """Compare seconds of runs in the order in which they were measured."""
     pairs = np.asarray(theirs) / np.maximum(np.asarray(ours), 1e-9)
-    drawn = np.random.default_rng(0).integers(0, len(pairs), (RESAMPLES, len(pairs)))
-    low, high = np.percentile(np.median(pairs[drawn], axis=1), (2.5, 97.5))
+    resamples = np.random.default_rng(0).integers(0, len(pairs), (RESAMPLES, len(pairs)))
+    low, high = np.percentile(np.median(pairs[resamples], axis=1), (2.5, 97.5))
     first, third = np.percentile(pairs, (25, 75))
     return Ratio(
         *(round(float(value), 2) for value in (np.median(pairs), low, high)),
@@ -72,23 +81,23 @@ def ratio(ours: Sequence[float], theirs: Sequence[float]) -> Ratio:
     )
 
 
-def agreement(ours: Mapping[str, Any], theirs: Mapping[str, Any], same_crop: float | None) -> Agreement:
-    """Of two answers (boxes, embeddings), whose faces may be in different order."""
+def compare_results(ours: Mapping[str, Any], theirs: Mapping[str, Any], same_crop: float | None) -> Agreement:
+    """Compare boxes and embeddings of two sides, which may list the faces in different order."""
     counts = len(ours["boxes"]), len(theirs["boxes"])
     if counts[0] != counts[1] or not counts[0]:
         return Agreement(*counts, None, None, None)
     boxes = np.asarray(ours["boxes"]), np.asarray(theirs["boxes"])
-    apart = np.abs(boxes[0][:, None] - boxes[1]).max(axis=-1)
-    partner = apart.argmin(axis=1)
-    if len(set(partner.tolist())) < len(partner):  # two of ours are nearest to one of theirs
+    distances = np.abs(boxes[0][:, None] - boxes[1]).max(axis=-1)
+    nearest = distances.argmin(axis=1)
+    if len(set(nearest.tolist())) < len(nearest):  # one of their faces is the nearest to two of ours
         return Agreement(*counts, float("inf"), same_crop, None)
-    vectors = np.asarray(ours["embeddings"]), np.asarray(theirs["embeddings"])[partner]
-    own = float((vectors[0] * vectors[1]).sum(axis=1).min())
-    return Agreement(*counts, round(float(apart.min(axis=1).max()), 4), same_crop, round(own, 5))
+    embeddings = np.asarray(ours["embeddings"]), np.asarray(theirs["embeddings"])[nearest]
+    own = float((embeddings[0] * embeddings[1]).sum(axis=1).min())
+    return Agreement(*counts, round(float(distances.min(axis=1).max()), 4), same_crop, round(own, 5))
 
 
 def lowest_cosine(ours: Sequence[Any], theirs: Sequence[Any]) -> float | None:
-    """Of unit vectors N×D, row by row; None where there is none."""
+    """Lowest cosine of the rows of two N×D matrices of unit vectors; None if N is 0."""
     if not len(ours):
         return None
     return round(float((np.asarray(ours) * np.asarray(theirs)).sum(axis=1).min()), 6)

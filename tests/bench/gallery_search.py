@@ -9,7 +9,7 @@ that other load on the machine affects both, and so that each finds its own matr
 time: best and median.
 
 A second table is about the gallery's file: time to read it into memory, to add a sample (it is on disk when the call
-returns) and to delete a person (which rewrites every page).
+returns) and to forget a person (which rewrites every page).
 """
 
 from __future__ import annotations
@@ -105,9 +105,8 @@ def measure_file(size: int) -> dict[str, object]:
             fill_gallery(gallery, size, random)
         with Gallery(path, "0" * 32) as gallery:
             read = measure_wall_time(lambda: gallery.search(np.ones((1, DIMENSIONS), np.float32)))
-            samples = [
-                Sample(one, None, 1, "bench") for one in unit(random.standard_normal((9, DIMENSIONS), np.float32))
-            ]
+            vectors = unit(random.standard_normal((9, DIMENSIONS), dtype=np.float32))
+            samples = [Sample(vector, None, 1, "bench") for vector in vectors]
             adds = [measure_wall_time(lambda sample=sample: gallery.add("0", [sample])) for sample in samples]
             deletion = measure_wall_time(lambda: forget(gallery, gallery.person("1")))
         return {"people": size, "megabytes": path.stat().st_size / 1e6, "add": float(np.median(adds)), "read": read,
@@ -164,7 +163,7 @@ def format_search(rows: list[dict[str, object]], faiss: str) -> str:
 
 
 def format_files(files: list[dict[str, object]]) -> str:
-    headings = ["people", "file, MB", "read into memory, ms", "add a sample, ms", "delete a person, ms"]
+    headings = ["people", "file, MB", "read into memory, ms", "add a sample, ms", "forget a person, ms"]
     table = [
         [f"{row['people']:,}", f"{row['megabytes']:.0f}", f"{row['read']:.0f}", f"{row['add']:.1f}",
          f"{row['forget']:.0f}"]

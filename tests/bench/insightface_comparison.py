@@ -1,18 +1,20 @@
-"""rkface's reference pipeline beside insightface, on this machine, in one run: the tables of docs/benchmark.md.
+"""rkface's reference pipeline compared with insightface on this machine: the tables of docs/benchmark.md.
 
-    make bench        (make bench OPTIONS=--quick; python tests/bench/insightface_comparison.py --help)
+    make bench                          installs insightface into its own environment first
+    make bench OPTIONS=--quick          minutes instead of an hour
+    make bench OPTIONS='--detector det.onnx --recognizer rec.onnx --photos photos/'
 
-Both sides are processes of their own, opened once: the same ONNX files, images, thresholds, detector size and number
-of threads, detection and recognition and nothing else. Their runs alternate, and who comes first alternates too. Own
-work is a call's time less its time inside ONNX Runtime, which both sides spend alike. A row whose results do not agree
-(boxes within 0.5 px, embeddings of one crop at a cosine of 0.999) says so, and the exit code is 1.
+Each side is a process of its own with the same ONNX files, images, thresholds, detector size and number of threads, and
+does detection and recognition, nothing else. Runs of the two sides alternate, and so does the side that goes first. Own
+work is the time of a call without its time inside ONNX Runtime, which is the same on both sides. If the results of a
+row differ (boxes by more than 0.5 px, or embeddings of the same crop with a cosine below 0.999), the row says so and
+the exit code is 1.
 
-Without models and photos of yours or beside the checkout (../shared) it runs the demo pack on rendered people.
+Without models and photos, it uses those of $RKFACE_SHARED or ../shared, or else the demo pack on rendered people.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import subprocess
@@ -26,10 +28,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from comparison_report import markdown
-from comparison_statistics import Agreement, Ratio, Times, agreement, lowest_cosine, ratio, times
-from npu_limit import Limits, limits
-from scenes import GRIDS, Material, fitting_scene, material, portraits
+from comparison_report import to_markdown
+from comparison_statistics import (
+    Agreement,
+    Ratio,
+    Times,
+    compare_results,
+    compare_times,
+    lowest_cosine,
+    summarize_times,
+)
+from npu_limit import Limits, predict_limits
+from program import add_model_options, create_parser, has_own_models, write_results
+from scenes import GRIDS, Material, choose_material, cut_portraits, draw_scene_with
 
 from rkface.runtime.core.bundle import sha256
 from rkface.runtime.core.errors import RkfaceError
@@ -43,13 +54,27 @@ HERE = Path(__file__).resolve().parent
 OURS, THEIRS = "comparison_rkface.py", "comparison_insightface.py"
 SIZES = ((640, 480), (1280, 720), (1920, 1080), (3840, 2160))
 ROUNDS, QUICK, WARM_UP = 100, 12, 3
-PAUSE = 0.005  # seconds: ONNX Runtime's threads of one side go on spinning for a while after its run
+PAUSE = 0.005  # seconds; the threads of ONNX Runtime stay busy for a while after a run
+
+
+@dataclass(frozen=True)
+class Frame:
+    """A ``.npy`` file with an image, and the number of faces put into it."""
+
+    path: Path
+    width: int
+    height: int
+    faces: int
 
 
 @dataclass(frozen=True)
 class Row:
-    """One frame at one number of threads. ``own``: without the time inside ONNX Runtime; ``align``: of all its faces;
-    ``stages``: medians of ours in milliseconds."""
+    """Both sides on one frame with one number of threads.
+
+    own_…    without the time inside ONNX Runtime
+    align_…  for all faces of the frame
+    stages   medians of rkface in milliseconds
+    """
 
     width: int
     height: int
@@ -67,8 +92,8 @@ class Row:
     stages: dict[str, float]
 
 
-class Side:
-    """One side's process, and what it answers."""
+class SideProcess:
+    """The process of one side (see comparison_worker.py)."""
 
     def __init__(self, python: Path, script: str, models: Material, threads: int, timer: str) -> None:
         command = [str(python), str(HERE / script), str(models.detector), str(models.recognizer), str(threads), timer]
@@ -83,21 +108,22 @@ class Side:
             env=os.environ | limits,
         )
 
-    def ask(self, do: str, **arguments: Any) -> dict[str, Any]:
+    def call(self, command: str, **arguments: Any) -> dict[str, Any]:
+        """The answer to ``command``. Ends the program if the process has ended."""
         assert self._process.stdin and self._process.stdout and self._process.stderr
         try:
-            self._process.stdin.write(json.dumps({"do": do, **arguments}) + "\n")
+            self._process.stdin.write(json.dumps({"command": command, **arguments}) + "\n")
             self._process.stdin.flush()
             line = self._process.stdout.readline()
         except BrokenPipeError:
             line = ""
         if not line:
-            said = self._process.stderr.read().strip().splitlines()
-            raise SystemExit(f"{self._script} ended: {said[-1] if said else 'it said nothing'}")
+            messages = self._process.stderr.read().strip().splitlines()
+            raise SystemExit(f"{self._script} ended: {messages[-1] if messages else 'without a message'}")
         answer: dict[str, Any] = json.loads(line)
         return answer
 
-    def __enter__(self) -> Side:
+    def __enter__(self) -> SideProcess:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -106,12 +132,12 @@ class Side:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = create_parser(__doc__, "build/bench/peers")
     parser.add_argument(
         "--peer",
         type=Path,
         default=Path("build/peers/bin/python"),
-        help="the Python that has insightface (default: %(default)s, which `make bench` creates)",
+        help="Python of the environment that has insightface (default: %(default)s, which `make bench` creates)",
     )
     parser.add_argument("--quick", action="store_true", help=f"{QUICK} rounds instead of {ROUNDS}, and no IResNet-50")
     parser.add_argument("--rounds", type=int, help="runs of each side and frame")
@@ -119,125 +145,119 @@ def main() -> int:
         "--timer",
         choices=("wall", "cpu"),
         default="wall",
-        help="cpu: CPU time of all threads, for a machine with others at work (default: %(default)s)",
+        help="cpu: CPU time of all threads, for a machine that other programs use (default: %(default)s)",
     )
     parser.add_argument(
         "--threads",
         type=int,
         nargs="+",
         default=sorted({1, os.cpu_count() or 1}),
-        help="of each side (default: 1 and all cores)",
+        help="numbers of threads of each side (default: 1 and all cores)",
     )
-    parser.add_argument("--detector", type=Path, help="an SCRFD with a fixed input size")
-    parser.add_argument("--recognizer", type=Path)
-    parser.add_argument("--photos", type=Path, help="whose faces are put into the frames")
-    parser.add_argument("--out", type=Path, default=Path("build/bench/peers"), help="results, .md and .json")
+    add_model_options(parser)
     options = parser.parse_args()
-    own = (options.detector, options.recognizer, options.photos)
-    if any(own) != all(own):
-        parser.error("give --detector, --recognizer and --photos, or none of them")
+    has_own_models(parser, options)
     if not options.peer.is_file():
-        parser.error(f"{options.peer} is not there: `make bench` installs insightface first")
-    models = material(*own)
+        parser.error(f"{options.peer} does not exist: run `make bench`, which installs insightface")
+    models = choose_material(options.detector, options.recognizer, options.photos)
     scripts = (Path(sys.executable), OURS), (options.peer, THEIRS)
     rounds = options.rounds or (QUICK if options.quick else ROUNDS)
     load = os.getloadavg()[0]
     with tempfile.TemporaryDirectory() as name:
         with stage("frames"):
-            frames = prepare(models, Path(name))
+            frames = prepare_frames(models, Path(name))
         rows: list[Row] = []
         versions: list[dict[str, str]] = []
         for threads in options.threads:
-            with stage(f"{threads} thread{'s' * (threads > 1)}") as shown, ExitStack() as opened:
-                sides = [opened.enter_context(Side(*script, models, threads, options.timer)) for script in scripts]
-                versions = [side.ask("versions")["versions"] for side in sides]
+            with stage(f"{threads} thread{'s' * (threads > 1)}") as progress, ExitStack() as opened:
+                sides = [
+                    opened.enter_context(SideProcess(*script, models, threads, options.timer)) for script in scripts
+                ]
+                versions = [side.call("versions")["versions"] for side in sides]
                 for done, frame in enumerate(frames):
-                    rows.append(measure(sides, frame, threads, rounds))
-                    shown.advance(done + 1, len(frames))
+                    rows.append(measure_frame(sides, frame, threads, rounds))
+                    progress.advance(done + 1, len(frames))
         with stage("the NPU's limit"):
-            bound = limits(models.detector, models.recognizer, large=not options.quick)
-    how = {"rounds": rounds, "timer": options.timer, "load": load}
-    report = how | to_json(models, rows, versions, bound)
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    options.out.with_suffix(".json").write_text(json.dumps(report, indent=2, ensure_ascii=False) + "\n")
-    table = markdown(report)
-    options.out.with_suffix(".md").write_text(table)
-    print(f"{table}\nwritten: {options.out.with_suffix('.md')}, {options.out.with_suffix('.json')}")
+            limits = predict_limits(models.detector, models.recognizer, large=not options.quick)
+    conditions = {"rounds": rounds, "timer": options.timer, "load": load}
+    report = conditions | to_json(models, rows, versions, limits)
+    write_results(options.out, to_markdown(report), report)
     return int(any(row.agreement.problem for row in rows))
 
 
-def prepare(models: Material, folder: Path) -> list[tuple[Path, int, int, int]]:
-    """The frames on disk: (file, width, height, faces put into it)."""
+def prepare_frames(models: Material, folder: Path) -> list[Frame]:
+    """Write a frame of each size and each number of faces to ``folder``."""
     detector = Detector(*open_detector(models.detector))
-    pictures = [picture for picture, _ in portraits(models.images(), detector)]
+    pictures = [portrait.image for portrait in cut_portraits(models.images(), detector)]
     frames = []
     for width, height in SIZES:
         for count in GRIDS:
             path = folder / f"{width}x{height}-{count}.npy"
-            np.save(path, fitting_scene(pictures, detector, count, (width, height)))
-            frames.append((path, width, height, count))
+            np.save(path, draw_scene_with(pictures, detector, count, (width, height)))
+            frames.append(Frame(path, width, height, count))
     return frames
 
 
-def measure(sides: Sequence[Side], frame: tuple[Path, int, int, int], threads: int, rounds: int) -> Row:
-    path, width, height, wanted = frame
+def measure_frame(sides: Sequence[SideProcess], frame: Frame, threads: int, rounds: int) -> Row:
     for side in sides:
-        side.ask("load", image=str(path))
-    answers = [side.ask("answer") for side in sides]
-    agreed = agreement(*answers, same_crop(sides, path, answers[0]["landmarks"]))
+        side.call("load", image=str(frame.path))
+    results = [side.call("recognize") for side in sides]
+    landmarks = results[0]["landmarks"]
+    agreement = compare_results(*results, compare_same_crops(sides, frame.path, landmarks))
     for side in sides:
-        side.ask("time", runs=WARM_UP)
-    taken: list[list[tuple[float, float]]] = [[], []]
-    for turn in range(rounds):
-        for index in (0, 1) if turn % 2 else (1, 0):
-            taken[index] += sides[index].ask("time", runs=1)["times"]
+        side.call("time", runs=WARM_UP)
+    times: list[list[tuple[float, float]]] = [[], []]
+    for number in range(rounds):
+        for index in (0, 1) if number % 2 else (1, 0):
+            times[index] += sides[index].call("time", runs=1)["times"]
             time.sleep(PAUSE)
-    total = [[whole for whole, _ in one] for one in taken]
-    own = [[whole - inside for whole, inside in one] for one in taken]
-    marks = answers[0]["landmarks"]
-    aligned = [times(side.ask("align", landmarks=marks, runs=rounds)["times"]) if marks else None for side in sides]
-    stages = sides[0].ask("stages", runs=max(rounds // 3, 3))["stages"]
+    total = [[whole for whole, _ in side] for side in times]
+    own = [[whole - inference for whole, inference in side] for side in times]
+    aligned = [
+        summarize_times(side.call("align", landmarks=landmarks, runs=rounds)["times"]) if landmarks else None
+        for side in sides
+    ]
+    stages = sides[0].call("stages", runs=max(rounds // 3, 3))["stages"]
     return Row(
-        width, height, wanted, threads, agreed,
-        times(total[0]), times(total[1]), ratio(*total), times(own[0]), times(own[1]), ratio(*own), *aligned,
-        {name: times(seconds).median for name, seconds in stages.items()},
+        frame.width, frame.height, frame.faces, threads, agreement,
+        summarize_times(total[0]), summarize_times(total[1]), compare_times(*total),
+        summarize_times(own[0]), summarize_times(own[1]), compare_times(*own), *aligned,
+        {name: summarize_times(seconds).median for name, seconds in stages.items()},
     )  # fmt: skip
 
 
-def same_crop(sides: Sequence[Side], path: Path, landmarks: list[Any]) -> float | None:
-    """The lowest cosine between what the two say to one and the same crop of each face."""
+def compare_same_crops(sides: Sequence[SideProcess], image_path: Path, landmarks: list[Any]) -> float | None:
+    """Lowest cosine between the embeddings that the two sides compute for the same crop of each face."""
     if not landmarks:
         return None
-    image = np.load(path)
-    with tempfile.TemporaryDirectory() as folder:  # readable by its owner only, as faces have to be
-        crops = Path(folder) / "crops.npy"
-        np.save(crops, np.stack([align(image, np.asarray(points, np.float32)) for points in landmarks]))
-        return lowest_cosine(*(side.ask("embed", crops=str(crops))["embeddings"] for side in sides))
+    image = np.load(image_path)
+    with tempfile.TemporaryDirectory() as folder:  # only its owner can read it: the crops may show real people
+        path = Path(folder) / "crops.npy"
+        np.save(path, np.stack([align(image, np.asarray(points, np.float32)) for points in landmarks]))
+        return lowest_cosine(*(side.call("embed", crops=str(path))["embeddings"] for side in sides))
 
 
-def to_json(models: Material, rows: list[Row], versions: list[dict[str, str]], bound: Limits) -> dict[str, Any]:
-    machine = read_machine()
+def to_json(models: Material, rows: list[Row], versions: list[dict[str, str]], limits: Limits) -> dict[str, Any]:
     files = {
         role: {"file": path.name, "sha256": sha256(path)}
         for role, path in (("detector", models.detector), ("recognizer", models.recognizer))
     }
     return {
-        "machine": asdict(machine) | {"cores": os.cpu_count(), "clocks": asdict(read_clocks())},
-        "commit": commit(),
+        "machine": asdict(read_machine()) | {"cores": os.cpu_count(), "clocks": asdict(read_clocks())},
+        "commit": read_commit(),
         "date": time.strftime("%Y-%m-%d"),
         "versions": versions,
         "models": files,
         "synthetic": models.synthetic,
         "rows": [asdict(row) | {"problem": row.agreement.problem} for row in rows],
-        "limits": asdict(bound),
+        "limits": asdict(limits),
     }
 
 
-def commit() -> str:
-    """The commit that was measured, with a + where the working tree differs; empty outside a repository."""
+def read_commit() -> str:
+    """The measured commit, with a + if the working tree differs from it; empty outside a repository."""
     command = ["git", "-C", str(HERE), "describe", "--always", "--abbrev=10", "--exclude=*", "--dirty=+"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    return done.stdout.strip()
+    return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
 
 
 if __name__ == "__main__":
