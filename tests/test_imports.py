@@ -101,7 +101,7 @@ def test_modules_do_not_import_each_other_in_a_circle():
 
 def test_only_the_worker_imports_the_toolkit():
     users = {module for module, names in IMPORTS.items() if any(name.split(".")[0] == "rknn" for name in names)}
-    assert users <= {"rkface.convert.worker"}
+    assert users <= {"rkface.convert.toolkit.worker"}
 
 
 def loaded(code: str, heavy: set[str]) -> str:

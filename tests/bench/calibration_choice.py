@@ -33,12 +33,12 @@ from rkface.calibration.facility_location import appearance_space
 from rkface.calibration.histograms import histogram_sheet
 from rkface.convert.demo.measure import RECOGNIZER_INPUT
 from rkface.convert.demo.render import CALIBRATE, EVALUATE, render_scene
-from rkface.convert.material import to_rgb
-from rkface.convert.prove import compare_embeddings
-from rkface.convert.quantize import Job, quantize
+from rkface.convert.evaluate.parity import compare_embeddings
+from rkface.convert.image_lists import to_rgb
 from rkface.convert.recipe import NORMAL, TUNED, Recipe
-from rkface.convert.simplify import fix, simplify
-from rkface.convert.tune import tune
+from rkface.convert.simplify import fix_input, simplify
+from rkface.convert.toolkit.quantize import QuantizeJob, quantize
+from rkface.convert.tuning.tune import tune
 from rkface.runtime.backends.reference import ReferenceBackend, open_reference
 from rkface.runtime.core.bundle import Input
 from rkface.runtime.core.faces import Faces
@@ -92,7 +92,7 @@ class Recognizer:
             dataset.write_text("".join(f"{place}.png\n" for place in range(len(picked))))
             np.save(work / "images.npy", case.crops)
             tuned = tune(self.path, self.input, dataset, work / "tuned.onnx", clip=True) if recipe.tuned else None
-            job = Job(
+            job = QuantizeJob(
                 onnx=tuned.path if tuned else self.path,
                 output=work / "model.rknn",
                 target="rk3588",
@@ -169,7 +169,7 @@ def main() -> int:
 
 
 def real(options: argparse.Namespace, work: Path) -> list[dict[str, object]]:
-    model = simplify(fix(options.recognizer, "recognizer"), work / "recognizer.onnx")
+    model = simplify(fix_input(options.recognizer, "recognizer"), work / "recognizer.onnx")
     recognizer = Recognizer(options.recognizer.stem, model.path, model.input, open_reference(model.path, model.input))
     found = list(collect_faces(options.photos, Detector(*open_detector(options.detector))).candidates)
     embeddings = recognizer.embed(found)

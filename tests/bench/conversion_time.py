@@ -83,7 +83,7 @@ def prepare(work: Path, count: int) -> dict[str, float]:
     from rkface.convert.catalog import DEMO
     from rkface.convert.demo.models import export_iresnet50
     from rkface.convert.demo.render import CALIBRATE, write_photos
-    from rkface.convert.tune import tune
+    from rkface.convert.tuning.tune import tune
     from rkface.runtime.core.bundle import Input
     from rkface.runtime.vision.bare_onnx import open_detector
     from rkface.runtime.vision.detect import Detector
@@ -149,17 +149,17 @@ def bare(work: Path, count: int) -> dict[str, float]:
 
 def rkface(work: Path, count: int) -> dict[str, float]:
     """The stages of `rkface convert` for one recognizer."""
-    from rkface.convert.quantize import Job, quantize
-    from rkface.convert.simplify import fix, prove_same, simplify
-    from rkface.convert.trial import PROOF
+    from rkface.convert.compare_models import SIMPLIFICATION_IMAGES
+    from rkface.convert.simplify import check_same_outputs, fix_input, simplify
+    from rkface.convert.toolkit.quantize import QuantizeJob, quantize
     from rkface.runtime.core.bundle import contract
 
     start = time.perf_counter()
-    model = fix(work / "r50.onnx", "recognizer")
+    model = fix_input(work / "r50.onnx", "recognizer")
     simplified = simplify(model, work / "simplified.onnx")
-    prove_same(model, simplified, np.load(work / "images.npy")[:PROOF])
+    check_same_outputs(model, simplified, np.load(work / "images.npy")[:SIMPLIFICATION_IMAGES])
     seconds = {"simplify": time.perf_counter() - start}
-    job = Job(
+    job = QuantizeJob(
         onnx=simplified.path,
         output=work / "rkface.rknn",
         target="rk3588",
@@ -175,35 +175,34 @@ def rkface(work: Path, count: int) -> dict[str, float]:
 
 def auto(work: Path, count: int, model: Path) -> dict[str, float]:
     """The whole search of `rkface convert` for one recognizer, judged on as many rendered faces as calibrate."""
-    from functools import partial
 
     from rkface.convert.acquire import own_sources
-    from rkface.convert.attempt import attempts
     from rkface.convert.catalog import DEMO
-    from rkface.convert.convert import prepare
     from rkface.convert.demo.render import EVALUATE, render_crop
-    from rkface.convert.price import predict
-    from rkface.convert.prove import compare_embeddings, grade_embeddings
-    from rkface.convert.recipe import PLANS, Bar, chosen_of, search
+    from rkface.convert.evaluate.parity import compare_embeddings, grade_embeddings
+    from rkface.convert.prepared_model import prepare_model
+    from rkface.convert.recipe import PLANS, AccuracyBar
+    from rkface.convert.recipe_cost import predict_cost
+    from rkface.convert.recipe_search import chosen_result, search_recipes
+    from rkface.convert.run_recipe import RecipeRunner
     from rkface.convert.targets import find_target
 
     crops = np.stack([render_crop(2, EVALUATE[index])[..., ::-1] for index in range(count)])
     start = time.perf_counter()
-    prepared = prepare(model, "recognizer", work)
+    prepared = prepare_model(model, "recognizer", work)
     reference = np.concatenate([prepared.backend.infer(crop[None])[0] for crop in crops])
     prepared.backend.close()
     plan = PLANS["auto"]
     sources = own_sources(DEMO / "detector.onnx", model, "not stated")
-    run = attempts({"recognizer": prepared}, sources, work, work, analyze=plan.analyze)
     target = find_target("rk3588")
-    run = partial(run, target, "recognizer")
-    _, tries = search(
+    run = RecipeRunner({"recognizer": prepared}, sources, work, work, analyze=plan.analyze).for_target(target)
+    _, tries = search_recipes(
         plan,
-        lambda recipe: run(recipe, dataset(work, count), crops),
-        lambda done: grade_embeddings(compare_embeddings(reference, done.outputs[0]), Bar()),
-        lambda recipe: predict(prepared.graph, target, recipe),
+        lambda recipe: run("recognizer", recipe, dataset(work, count), crops),
+        lambda done: grade_embeddings(compare_embeddings(reference, done.outputs[0]), AccuracyBar()),
+        lambda recipe: predict_cost(prepared.graph, target, recipe),
     )
-    chosen = chosen_of(tries)
+    chosen = chosen_result(tries)
     return {
         "search": time.perf_counter() - start,
         "tries": len(tries),

@@ -18,8 +18,8 @@ import torch
 from torch import nn
 
 from rkface.convert.catalog import DEMO
-from rkface.convert.cost import estimate, layers
-from rkface.convert.simplify import fix, simplify
+from rkface.convert.cost import estimate_cost, read_layers
+from rkface.convert.simplify import fix_input, simplify
 from rkface.convert.targets import TARGETS
 from rkface.runtime.core.errors import ModelError
 
@@ -61,11 +61,11 @@ def boards() -> int:
     with tempfile.TemporaryDirectory() as name:
         path = Path(name) / "resnet50-v2.onnx"
         torch.onnx.export(ResNet50().eval(), (torch.zeros(1, 3, 224, 224),), path, dynamo=False, opset_version=12)
-        found = layers(path)
-    print(f"ResNet-50 v2: {estimate(found, TARGETS['rk3588']).macs / 1e9:.2f} GMAC")
+        found = read_layers(path)
+    print(f"ResNet-50 v2: {estimate_cost(found, TARGETS['rk3588']).macs / 1e9:.2f} GMAC")
     print("| chip | measured, ms | predicted, ms | predicted / measured |\n|---|---|---|---|")
     for target, rate in {"rk3588": 110, "rk3576": 99, "rk3562": 55, "rk3566": 38}.items():
-        cost = estimate(found, TARGETS[target])
+        cost = estimate_cost(found, TARGETS[target])
         print(f"| {target} | {1e3 / rate:.1f} | {cost.milliseconds:.1f} | {cost.milliseconds * rate / 1e3:.2f} |")
     return 0
 
@@ -107,9 +107,9 @@ class ResNet50(nn.Sequential):
 
 def prepare(path: Path, out: Path):
     try:
-        return simplify(fix(path, "recognizer"), out)
+        return simplify(fix_input(path, "recognizer"), out)
     except ModelError:
-        return simplify(fix(path, "detector"), out)
+        return simplify(fix_input(path, "detector"), out)
 
 
 def compare(path: Path, simple, target: str, dtype: str, work: Path) -> None:
@@ -122,7 +122,7 @@ def compare(path: Path, simple, target: str, dtype: str, work: Path) -> None:
     command = [sys.executable, "-c", BUILD, str(simple.path), target, listed]
     done = subprocess.run(command, capture_output=True, text=True, errors="replace", cwd=work, check=False)
     table = [tuple(map(int, row)) for row in ROW.findall(done.stdout + done.stderr)]
-    cost = estimate(layers(simple.path), TARGETS[target], dtype)
+    cost = estimate_cost(read_layers(simple.path), TARGETS[target], dtype)
     ours = [layer for layer in cost.layers if layer.macs]
     cycles = TARGETS[target].npu.clock * 1e6  # in a millisecond
     print(

@@ -26,9 +26,9 @@ from npu_limit import bounds
 from scenes import SHARED, Material, material, portraits
 
 from rkface.convert.demo.background import background
-from rkface.convert.mosaic import mosaics
-from rkface.convert.prove import compare_faces, match
-from rkface.convert.simplify import fix, simplify
+from rkface.convert.evaluate.parity import compare_faces, match_boxes
+from rkface.convert.mosaic import make_mosaics
+from rkface.convert.simplify import fix_input, simplify
 from rkface.runtime.core.faces import Faces
 from rkface.runtime.core.progress import Stage, stage
 from rkface.runtime.vision.bare_onnx import open_detector
@@ -92,7 +92,7 @@ def main() -> int:
     with stage("frames"):
         images = list(found.images())[:: 4 if options.quick else 1]
         people = np.stack([framed(image, seed) for seed, image in enumerate(images)])
-        crowds = mosaics(people)
+        crowds = make_mosaics(people)
     rows: list[Row] = []
     small: list[Small] = []
     with tempfile.TemporaryDirectory() as name:
@@ -131,7 +131,7 @@ def framed(image: np.ndarray, seed: int) -> np.ndarray:
 
 
 def fixed(path: Path, size: tuple[int, int], folder: Path) -> Detector:
-    model = simplify(fix(path, "detector", size), folder / f"{size[0]}x{size[1]}-{path.name}")
+    model = simplify(fix_input(path, "detector", size), folder / f"{size[0]}x{size[1]}-{path.name}")
     return Detector(*open_detector(model.path))
 
 
@@ -156,7 +156,7 @@ def against(reference: Sequence[Faces], found: Sequence[Faces], scale: float) ->
     """``scale``: pixels of the input of one pixel of the frame."""
     by_size = {low: [0, 0] for low in FACES}
     for whole, part in zip(reference, found, strict=True):
-        kept = {row for row, _, _ in match(whole.boxes, part.boxes)}
+        kept = {row for row, _, _ in match_boxes(whole.boxes, part.boxes)}
         for row, side in enumerate(np.sqrt(np.prod(whole.boxes[:, 2:] - whole.boxes[:, :2], axis=1)) * scale):
             low = FACES[max(int(np.searchsorted(FACES, side, "right")) - 1, 0)]
             by_size[low][0] += row in kept
@@ -189,7 +189,7 @@ def recall(
     there = found = 0
     for frame, boxes in crowd(pictures, face * scale, width, 8 * scale):
         there += len(boxes)
-        found += len(match(boxes, detector.detect(frame).boxes))
+        found += len(match_boxes(boxes, detector.detect(frame).boxes))
     return there, round(found / there, 4)
 
 

@@ -12,8 +12,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from rkface.convert.cost import estimate, layers
-from rkface.convert.simplify import fix, simplify
+from rkface.convert.cost import estimate_cost, read_layers
+from rkface.convert.simplify import fix_input, simplify
 from rkface.convert.targets import TARGETS
 
 CHIPS = ("rk3588", "rk3576", "rk3568", "rk3562", "rv1126b", "rv1106")
@@ -92,9 +92,9 @@ def limits(detector: Path, recognizer: Path, *, large: bool) -> Limits:
 
 def bounds(path: Path, role: Any, folder: Path, size: tuple[int, int] | None = None) -> list[Bound]:
     """Of the ONNX at ``path`` on each chip; ``size`` is a detector's (width, height), None for its own."""
-    model = simplify(fix(path, role, size), folder / f"simple-{path.name}")
-    graph = layers(model.path)
-    costs = ((chip, estimate(graph, TARGETS[chip])) for chip in CHIPS)
+    model = simplify(fix_input(path, role, size), folder / f"simple-{path.name}")
+    graph = read_layers(model.path)
+    costs = ((chip, estimate_cost(graph, TARGETS[chip])) for chip in CHIPS)
     return [Bound(path.stem, chip, cost.milliseconds, cost.macs / 1e9, cost.bytes / 1e6) for chip, cost in costs]
 
 

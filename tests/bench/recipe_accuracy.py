@@ -19,15 +19,20 @@ import time
 from pathlib import Path
 
 from rkface.convert.acquire import own_sources, pack_sources
-from rkface.convert.attempt import attempts
 from rkface.convert.catalog import find_pack
-from rkface.convert.convert import prepare, to_finder
-from rkface.convert.material import Photos, gather, render_photos
-from rkface.convert.price import predict
-from rkface.convert.prove import compare_embeddings, compare_faces
+from rkface.convert.compare_models import (
+    ConversionContext,
+    decode_faces,
+    measure_detector_errors,
+    run_reference,
+)
+from rkface.convert.datasets import PhotoOptions, prepare_datasets, render_demo_photos
+from rkface.convert.evaluate.parity import compare_embeddings, compare_faces
+from rkface.convert.prepared_model import build_face_finder, prepare_model
 from rkface.convert.recipe import RECIPES
+from rkface.convert.recipe_cost import predict_cost
+from rkface.convert.run_recipe import RecipeRunner
 from rkface.convert.targets import find_target
-from rkface.convert.trial import Trial, faces_of, inspect, run_reference
 from rkface.runtime.core.bundle import ROLES
 
 
@@ -57,29 +62,28 @@ def main() -> int:
 
 def measure(options: argparse.Namespace, work: Path) -> list[dict[str, object]]:
     if options.detector:
-        sources, photos = own_sources(options.detector, options.recognizer, "not stated"), Photos(options.photos)
+        sources, photos = own_sources(options.detector, options.recognizer, "not stated"), PhotoOptions(options.photos)
     else:
-        sources, photos = pack_sources(find_pack("demo"), work, accepted=False), render_photos(work / "photos")
+        sources, photos = pack_sources(find_pack("demo"), work, accepted=False), render_demo_photos(work / "photos")
     target = find_target(options.target)
-    models = {role: prepare(sources.paths[role], role, work) for role in ROLES}
-    finder = to_finder(models, sources)
-    material = gather(photos, finder, work / "set")
-    reference = run_reference(models, finder.detector, material.evaluation)
-    toolkit = attempts(models, sources, work, work, analyze=False)
-    lists = {"detector": material.calibration.detector, "recognizer": material.calibration.recognizer}
-    images = {"detector": material.evaluation.scenes, "recognizer": material.evaluation.crops}
+    models = {role: prepare_model(sources.paths[role], role, work) for role in ROLES}
+    finder = build_face_finder(models, sources)
+    datasets = prepare_datasets(photos, finder, work / "set")
+    reference = run_reference(models, finder.detector, datasets.evaluation)
+    context = ConversionContext(sources, models, finder.detector, datasets, reference)
+    runner = RecipeRunner(models, sources, work, work, analyze=False)
     rows = []
     for role in ROLES:
         for recipe in RECIPES.values():
             if role == "detector" and recipe.name == "mmse" and not options.slow:
                 continue
             start = time.monotonic()
-            done = toolkit(target, role, recipe, lists[role], images[role])
+            done = runner.run(target, role, recipe, datasets.image_list(role), datasets.evaluation.images(role))
             seconds = time.monotonic() - start - done.seconds["simulate"]
-            bound = predict(models[role].graph, target, recipe).milliseconds
+            bound = predict_cost(models[role].graph, target, recipe).milliseconds
             row = {"model": sources.paths[role].stem, "recipe": recipe.name, "seconds": seconds, "bound": bound}
             if role == "detector":
-                found = compare_faces(reference.faces, faces_of(finder.detector, done.outputs, material.evaluation))
+                found = compare_faces(reference.faces, decode_faces(finder.detector, done.outputs, datasets.evaluation))
                 row |= {
                     "faces": found.faces,
                     "missed": found.missed,
@@ -89,7 +93,7 @@ def measure(options: argparse.Namespace, work: Path) -> list[dict[str, object]]:
                     "landmarks": found.landmark_error,
                     "landmarks_max": found.landmark_error_max,
                 }
-                strict = mosaics(models, finder, material, reference, done)
+                strict = mosaics(context, done)
                 row |= {"small": strict.faces, "small_missed": strict.missed}
             else:
                 kept = compare_embeddings(reference.embeddings, done.outputs[0])
@@ -98,10 +102,9 @@ def measure(options: argparse.Namespace, work: Path) -> list[dict[str, object]]:
     return rows
 
 
-def mosaics(models, finder, material, reference, done):
-    """Faces of the mosaics at a score of 0.6, where a detector that cuts off scores loses them."""
-    trial = Trial({"detector": done}, {}, [], [])
-    evidence = inspect(models["detector"], finder.detector, material.evaluation, reference, trial)
+def mosaics(context, done):
+    """Faces of the mosaics at a score of 0.6, where a detector that cuts off high scores loses them."""
+    evidence = measure_detector_errors(context, done)
     return next(one for one in evidence.mosaics.thresholds if one.threshold == 0.6)
 
 

@@ -26,7 +26,7 @@ from comparison_worker import Clock
 from scaling_gallery_cameras import CAMERAS, SAMPLES, points
 from scenes import material, portraits, scene
 
-from rkface.convert.plot import COLORS, text
+from rkface.convert.report.plot import COLORS, svg_text
 from rkface.runtime.core.progress import stage
 from rkface.runtime.inference.pipeline import Pipeline
 from rkface.runtime.vision.bare_onnx import open_detector
@@ -160,11 +160,14 @@ def plot(one: Series) -> str:
     def y(value: float) -> float:
         return HEIGHT - BOTTOM - value / top * (HEIGHT - TOP - BOTTOM)
 
-    parts = [text(LEFT - 40, 18, one.name, "start", strong=True), text((LEFT + WIDTH) / 2, HEIGHT - 8, one.x_name)]
+    parts = [
+        svg_text(LEFT - 40, 18, one.name, "start", strong=True),
+        svg_text((LEFT + WIDTH) / 2, HEIGHT - 8, one.x_name),
+    ]
     for value in up:
         parts.append(f"<path d='M{LEFT} {y(value):.1f}H{WIDTH - RIGHT}' stroke='currentColor' opacity='.12'/>")
-        parts.append(text(LEFT - 6, y(value) + 4, f"{value:g}", "end"))
-    parts += [text(x(value), HEIGHT - BOTTOM + 17, f"{value:g}") for value in across]
+        parts.append(svg_text(LEFT - 6, y(value) + 4, f"{value:g}", "end"))
+    parts += [svg_text(x(value), HEIGHT - BOTTOM + 17, f"{value:g}") for value in across]
     ends = [(x(at), y(one.start + one.slope * at)) for at in (0, max(one.x))]
     line = "L".join(f"{left:.1f} {down:.1f}" for left, down in ends)
     parts.append(f"<path d='M{line}' stroke='{COLORS[1]}' stroke-dasharray='6 4' fill='none'/>")

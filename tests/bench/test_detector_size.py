@@ -11,7 +11,7 @@ sys.path.insert(0, str(Path(__file__).parent))  # the benchmarks are scripts
 from detector_size import CAMERA, FACES, against, crowd, framed
 from scenes import DEMO, Material, portraits
 
-from rkface.convert.prove import match
+from rkface.convert.evaluate.parity import match_boxes
 from rkface.runtime.core.faces import Faces
 from rkface.runtime.vision.bare_onnx import open_detector
 from rkface.runtime.vision.detect import Detector
@@ -49,7 +49,7 @@ def test_portraits_lie_where_the_crowd_says(demo):
         assert frame.shape == (360, 640, 3) and len(boxes)
         assert np.sqrt(np.prod(boxes[:, 2:] - boxes[:, :2], axis=1)) == pytest.approx(60, abs=1)
         there += len(boxes)
-        found += len(match(boxes, detector.detect(frame).boxes))
+        found += len(match_boxes(boxes, detector.detect(frame).boxes))
     # At IoU 0.5 a box half a face off is no match. The demo detector misses one in ten rendered faces, no more.
     assert found >= 0.9 * there
 

@@ -18,7 +18,7 @@ from rkface.convert.demo.background import background, develop
 from rkface.convert.demo.camera import DemoCamera
 from rkface.convert.demo.face import draw_face, view_of
 from rkface.convert.demo.identity import EVALUATE, identity
-from rkface.convert.demo.look import Look
+from rkface.convert.demo.look import FaceLook
 from rkface.convert.demo.measure import outputs
 from rkface.runtime.cameras.camera import Camera
 from rkface.runtime.cameras.frame_gate import newest
@@ -44,7 +44,7 @@ def sitter(person=0, degrees=0.0, tall=80.0, seed=0):
     """A picture, 640×480, of somebody synthetic whose head is turned to the own left by ``degrees``."""
     random = np.random.default_rng([5, seed])
     image = background(random, 640, 480)
-    look = Look(
+    look = FaceLook(
         yaw=float(np.radians(degrees)), pitch=0.0, roll=0.0, smile=0.2, mouth_open=0.0, eyes=0.9, gaze=0.0, brows=0.3,
         light=(0.1, -0.3, 0.95), contrast=0.35, cloth=(90.0, 80.0, 70.0), cover="none", cover_color=(0.0, 0.0, 0.0),
     )  # fmt: skip
