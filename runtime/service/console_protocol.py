@@ -18,7 +18,7 @@ from ..inference.frames import Frame
 from ..tracking.appearance import Appearance
 from ..tracking.watcher import VisibleFace
 from .appearance_log import LoggedAppearance
-from .erasure import Forgotten
+from .erasure import ErasureReport
 
 
 @dataclass(frozen=True, eq=False)
@@ -185,7 +185,7 @@ class CameraService(Protocol):
     def guide(self, source: str) -> Guidance:
         """Return what the person before the camera should do for a good sample (see ``enrollment.guidance``)."""
 
-    def forget(self, person: str) -> Forgotten:
+    def forget(self, person: str) -> ErasureReport:
         """Delete the person with this id forever: samples, backups, appearances and pictures, and the name in events
         that wait and in messages that the broker retains. It waits some seconds for the broker, at most."""
 

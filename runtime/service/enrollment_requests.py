@@ -7,8 +7,8 @@ import threading
 import numpy as np
 from numpy.typing import NDArray
 
-from ..enrollment.enroll import EnrollOptions, Verdict, decode, encode, enroll, enroll_shots
-from ..enrollment.guidance import Guidance, guide
+from ..enrollment.enroll import EnrollOptions, Verdict, decode_crop, encode_crop, enroll, enroll_shots
+from ..enrollment.guidance import Guidance, assess_face
 from ..gallery.gallery import Gallery
 from ..gallery.people import Sample
 from ..inference.pipeline import Pipeline
@@ -55,12 +55,12 @@ class EnrollmentRequests:
     def guide(self, image: NDArray[np.uint8]) -> Guidance:
         """Return what the person in ``image`` (H×W×3 uint8 BGR) should do for a good sample."""
         with self.lock:
-            return guide(self._pipeline, image)
+            return assess_face(self._pipeline, image).guidance
 
     def _samples_of(self, appearance: str) -> list[Sample]:
         shots = self._watchers.shots(appearance)[:SHOTS]
         if shots:
-            return [Sample(shot.embedding, encode(shot.crop), shot.quality, "camera") for shot in shots]
+            return [Sample(shot.embedding, encode_crop(shot.crop), shot.quality, "camera") for shot in shots]
         stored = self._log.face(appearance)
-        crop = decode(stored) if stored else None
+        crop = decode_crop(stored) if stored else None
         return [] if crop is None else [Sample(self._pipeline.embed([crop])[0], stored, 1.0, "camera")]

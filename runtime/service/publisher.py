@@ -14,7 +14,7 @@ from ..gallery.gallery import Gallery
 from ..gallery.match import Match
 from ..tracking.appearance import Appearance
 from .appearance_log import AppearanceLog
-from .erasure import prune
+from .erasure import erase_from_log
 from .problems import Problems
 from .settings import Keep
 
@@ -70,7 +70,7 @@ class Publisher:
     def prune(self, keep: Keep) -> None:
         """Delete from the log what is older than ``keep`` allows, and everybody who is no longer in the gallery."""
         with self._problems.of("appearances"):
-            prune(self._log, self._gallery, keep)
+            erase_from_log(self._gallery, self._log, keep)
 
     def _refresh_match(self, match: Match) -> Match | None:
         """Return ``match`` with the present id and name. People are renamed, merged and deleted while they are before a

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..core.errors import RkfaceError
-from ..enrollment.enroll import Verdict, encode
+from ..enrollment.enroll import Verdict, encode_crop
 from ..enrollment.guidance import Guidance
 from ..gallery import backup
 from ..gallery.match import Match
@@ -39,14 +39,14 @@ from .known_people import KnownPeople
 from .problems import Problems
 from .publisher import Publisher
 from .settings import CameraSettings, Settings
-from .startup import lock_gallery, open_gallery, open_service_scheduler, open_sinks, who_is_forgotten
+from .startup import lock_gallery, open_gallery, open_service_scheduler, open_sinks
 from .systemd import notify, watchdog_seconds
 from .watchers import Watchers
 
 HOUSEKEEPING_INTERVAL = 1.0  # seconds
 PRUNE_INTERVAL = 60.0  # seconds between two deletions of old appearances
 STUCK_AFTER = 20.0  # seconds that frames may wait without any result before systemd's watchdog gets no more messages
-DELIVERY_GRACE = 5.0  # seconds that a sink may still deliver when the service ends; the rest waits in its spool
+DELIVERY_GRACE = 5.0  # seconds that a sink may still deliver when the service ends; the rest waits in its outbox
 
 log = getLogger("rkface.service")
 
@@ -55,8 +55,8 @@ class Service:
     """Runs while its ``with`` block does; call ``run`` in the block to wait. ``CameraService`` in console_protocol.py
     describes the methods that the console calls.
 
-    Entering raises InputError, before a model is loaded, if a camera, a secret or a spool cannot be used, or if another
-    service uses this gallery. It then raises BundleError, DeviceError and the errors of opening a gallery.
+    Entering raises InputError, before a model is loaded, if a camera, a secret or an outbox cannot be used, or if
+    another service uses this gallery. It then raises BundleError, DeviceError and the errors of opening a gallery.
     """
 
     def __init__(
@@ -80,8 +80,8 @@ class Service:
         settings = self._settings
         with self._opened as opened:
             opened.enter_context(lock_gallery(settings.gallery))
-            gone = who_is_forgotten(settings.gallery)  # also those who were deleted while no service ran
-            self.sinks = open_sinks(settings, opened, gone)
+            forgotten = erasure.read_forgotten(settings.gallery)  # also people who were deleted while no service ran
+            self.sinks = open_sinks(settings, opened, forgotten)
             self.workers = {name: self._open_camera_worker(name, camera) for name, camera in settings.camera.items()}
             self.scheduler = opened.enter_context(self._open_scheduler(settings))
             self.pipeline = self.scheduler.pipeline()  # for enrollment
@@ -160,7 +160,7 @@ class Service:
 
     def face(self, appearance: str) -> bytes | None:
         shots = self.watchers.shots(appearance)
-        return encode(shots[0].crop) if shots else self._log.face(appearance)
+        return encode_crop(shots[0].crop) if shots else self._log.face(appearance)
 
     def enroll(self, name: str, image: NDArray[np.uint8], source: str, *, force: bool = False) -> Verdict:
         return self._enrollment.enroll_photo(name, image, source, force=force)
@@ -174,13 +174,10 @@ class Service:
             return Guidance(False, "The camera has not delivered a picture yet.")
         return self._enrollment.guide(latest.frame.image)
 
-    def forget(self, person: str) -> erasure.Forgotten:
+    def forget(self, person: str) -> erasure.ErasureReport:
         with self._enrollment.lock:
-            try:
-                left = backup.forget(self.gallery, self.gallery.person(person))
-            finally:  # even if old pages could not be overwritten yet, the deleted person is unknown from now on
-                self._people.notice_deleted()
-        return erasure.by_service(self.gallery, left, self.sinks, self._settings.events)
+            copies = erasure.delete_in_service(self.gallery, self.gallery.person(person), self._people.notice_deleted)
+        return erasure.report_in_service(self.gallery, copies, self.sinks, self._settings.events)
 
     def health(self) -> Health:
         return read_health(self._parts, read_clocks())
@@ -274,7 +271,7 @@ class Service:
     def _publish(self, watcher: Watcher, appearances: Iterable[Appearance]) -> None:
         def read_face(appearance: Appearance) -> bytes | None:
             shots = watcher.shots(appearance.id) if self._settings.keep.unknown_faces else ()
-            return encode(shots[0].crop) if shots else None
+            return encode_crop(shots[0].crop) if shots else None
 
         for appearance in appearances:
             self._publisher.publish(appearance, read_face)
@@ -287,8 +284,6 @@ class Service:
 
     def _forget_deleted(self) -> None:
         """Make deleted people unknown in the sinks, in the log, and before the cameras."""
-        gone = backup.forgotten(self.gallery)
-        for sink in self.sinks:
-            sink.forget(gone)
+        erasure.erase_from_sinks(backup.forgotten(self.gallery), self.sinks)
         self._publisher.prune(self._settings.keep)
         self._restart_visits()
