@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import difflib
+import os
+import shlex
 import unicodedata
+from collections.abc import Iterable
 
 BREAK = frozenset({"Cc", "Zl", "Zp"})  # Unicode's control characters, separators of lines and of paragraphs
 
@@ -16,3 +20,17 @@ def in_a_line(words: str) -> str:
     """As ``readable``, a ? also in the place of control characters and ends of lines: NUL ends a text for C, an escape
     sequence is obeyed by terminals."""
     return "".join("?" if unicodedata.category(one) in BREAK else one for one in readable(words))
+
+
+def shell_quoted(word: str | os.PathLike[str]) -> str:
+    """``word``, such as a path, as one word of a shell command: quoted if it has spaces or other special characters.
+
+    Every command that rkface prints for the user to copy quotes its paths with this function.
+    """
+    return shlex.quote(os.fspath(word))
+
+
+def nearest(word: str, known: Iterable[str]) -> str | None:
+    """The word of ``known`` that is most like ``word``, for "did you mean …?"; None if no word is similar."""
+    found = difflib.get_close_matches(word.lower(), list(known), n=1, cutoff=0.6)
+    return found[0] if found else None
