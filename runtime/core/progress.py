@@ -1,4 +1,7 @@
-"""Progress for people, on stderr: one line a stage, counted up in place on a terminal; a line that says what to do."""
+"""Progress for people, on stderr: a line for each stage, updated in place on a terminal.
+
+``set_detail`` makes all of it quiet or verbose, as a command's --quiet and --verbose ask.
+"""
 
 from __future__ import annotations
 
@@ -7,10 +10,20 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TextIO
+from typing import Literal, TextIO
 
 REDRAW_SECONDS = 0.1
+LINE_SECONDS = 5.0  # with --verbose, where each report is a line of its own
 WIDTH = 24
+
+Detail = Literal["quiet", "normal", "verbose"]
+_detail: Detail = "normal"
+
+
+def set_detail(detail: Detail) -> None:
+    """How much the stages of this process show from now on: nothing, a line each, or also every step as a line."""
+    global _detail  # noqa: PLW0603 - set once, by the command line
+    _detail = detail
 
 
 class Stage:
@@ -20,43 +33,49 @@ class Stage:
         self.note = ""
         self._name = name
         self._stream = stream
-        self._live = stream.isatty()
+        self._detail = _detail
+        self._live = stream.isatty() and _detail == "normal"
         self._start = time.monotonic()
-        self._drawn = 0.0
+        self._shown = 0.0
         if self._live:
-            stream.write(f"  {name:{WIDTH}} …")
-            stream.flush()
+            self._write(f"  {name:{WIDTH}} …")
 
     def advance(self, done: int, total: int) -> None:
+        """Show that ``done`` of ``total`` steps are finished, and how long the others will take; not on every call."""
         now = time.monotonic()
-        if now - self._drawn >= REDRAW_SECONDS:
-            self._drawn = now
+        if now - self._shown >= (REDRAW_SECONDS if self._live else LINE_SECONDS):
+            self._shown = now
             left = f", {(now - self._start) / done * (total - done):.0f} s left" if done else ""
             self.say(f"{done}/{total}{left}")
 
     def say(self, text: str) -> None:
-        """Show ``text`` behind the name until the next call."""
+        """Show ``text`` behind the name until the next call; with --verbose, on a line of its own."""
         if self._live:
-            self._stream.write(f"\r\x1b[K  {self._name:{WIDTH}} {text} …")
-            self._stream.flush()
+            self._write(f"\r\x1b[K  {self._name:{WIDTH}} {text} …")
+        elif self._detail == "verbose":
+            self._write(f"  {self._name:{WIDTH}} {text} …\n")
 
     def finish(self) -> None:
+        if self._detail == "quiet":
+            return
         seconds = time.monotonic() - self._start
         end = f"  {self.note}" if self.note else ""
-        self._stream.write(f"{self._clear()}  {self._name:{WIDTH}} {seconds:6.1f} s{end}\n")
-        self._stream.flush()
+        self._write(f"{self._clear()}  {self._name:{WIDTH}} {seconds:6.1f} s{end}\n")
 
     def abandon(self) -> None:
-        self._stream.write(self._clear())
-        self._stream.flush()
+        self._write(self._clear())
 
     def _clear(self) -> str:
         return "\r\x1b[K" if self._live else ""
 
+    def _write(self, text: str) -> None:
+        self._stream.write(text)
+        self._stream.flush()
+
 
 @contextmanager
 def stage(name: str, stream: TextIO | None = None) -> Iterator[Stage]:
-    """Show ``name`` while the block runs, and its seconds when it is done; nothing stays of one that fails."""
+    """Show ``name`` while the block runs, and its seconds when it is done. A block that fails leaves no line."""
     current = Stage(name, sys.stderr if stream is None else stream)
     try:
         yield current
@@ -67,7 +86,10 @@ def stage(name: str, stream: TextIO | None = None) -> Iterator[Stage]:
 
 
 class ProgressLine:
-    """One line that is written anew in place on a terminal. Elsewhere, each text is a line of its own."""
+    """One line that is rewritten in place on a terminal. Elsewhere, each text is a line of its own.
+
+    It shows instructions that the user has to follow, so --quiet does not turn it off.
+    """
 
     def __init__(self, stream: TextIO | None = None) -> None:
         self._stream = sys.stderr if stream is None else stream
@@ -78,7 +100,7 @@ class ProgressLine:
         if text == self._said:
             return
         self._said = text
-        if self._live:  # a text that wraps could not be written over
+        if self._live:  # a text that wraps could not be overwritten
             text = text[: shutil.get_terminal_size().columns - 1]
         self._stream.write(f"\r\x1b[K{text}" if self._live else f"{text}\n")
         self._stream.flush()
