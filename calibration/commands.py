@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rkface.runtime.cli.detect_embed_compare import unit_interval
+from rkface.runtime.cli.detect_embed import unit_interval
 from rkface.runtime.cli.options import BUNDLE
 from rkface.runtime.core.errors import InputError
 

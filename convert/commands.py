@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rkface.calibration.commands import count, size
-from rkface.runtime.cli.detect_embed_compare import unit_interval
+from rkface.runtime.cli.detect_embed import unit_interval
 from rkface.runtime.core.bundle import MANIFEST
 from rkface.runtime.core.errors import InputError
 
