@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rkface.runtime.cli.detect_embed import unit_interval
+from rkface.runtime.core.arguments import fraction
 from rkface.runtime.cli.options import BUNDLE
 from rkface.runtime.core.errors import InputError
 
@@ -79,7 +79,7 @@ def calibrate(parser: ArgumentParser) -> None:
         "--provider", default="cpu", metavar="P", help="of ONNX Runtime: cpu, openvino, cuda (default: %(default)s)"
     )
     parser.add_argument(
-        "--threshold", type=unit_interval, default=0.5, metavar="T", help="detection score (default: %(default)s)"
+        "--threshold", type=fraction, default=0.5, metavar="T", help="detection score (default: %(default)s)"
     )
     parser.set_defaults(run=_calibrate)
 

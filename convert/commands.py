@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rkface.calibration.commands import count, size
-from rkface.runtime.cli.detect_embed import unit_interval
+from rkface.runtime.core.arguments import fraction
 from rkface.runtime.core.bundle import MANIFEST
 from rkface.runtime.core.errors import InputError
 
@@ -107,7 +107,7 @@ def convert(parser: ArgumentParser) -> None:
     )
     how.add_argument(
         "--match-threshold",
-        type=unit_interval,
+        type=fraction,
         metavar="T",
         help="cosine from which two faces are one person (default: the pack's)",
     )
@@ -134,7 +134,7 @@ def _liveness_options(parser: ArgumentParser) -> None:
     live.add_argument("--live-std", type=triple, metavar="A[,B,C]", help="likewise")
     live.add_argument(
         "--live-threshold",
-        type=unit_interval,
+        type=fraction,
         metavar="T",
         help="probability from which a face counts as live (default: 0.5)",
     )

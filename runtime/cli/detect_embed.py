@@ -1,17 +1,15 @@
-"""``rkface detect``, ``embed``, ``compare`` and ``verify``. Imports nothing heavy before a command runs."""
+"""``rkface detect`` and ``rkface embed``: faces in photos, as text or JSON. Imports nothing heavy before it runs."""
 
 from __future__ import annotations
 
-import json
 import sys
-from argparse import ArgumentParser, ArgumentTypeError, Namespace
-from collections.abc import Sequence
-from itertools import chain, count
+from argparse import ArgumentParser, Namespace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..core.errors import InputError
-from .options import BUNDLE
+from ..core.errors import InputError, WorkError
+from .options import add_json, counted, print_json
+from .photos import add_photo_options, create_folder, drawing_paths, expand_folders, open_pipeline
 
 if TYPE_CHECKING:
     import numpy as np
@@ -21,160 +19,107 @@ if TYPE_CHECKING:
     from ..inference.pipeline import Pipeline
 
 
-def unit_interval(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = -1.0
-    if not 0 <= value <= 1:
-        raise ArgumentTypeError(f"{text!r} is not a number from 0 to 1")
-    return value
-
-
 def detect(parser: ArgumentParser) -> None:
     """Find the faces in photos: boxes, scores and five landmarks.
 
-    With --json, one object a line for each photo, in pixels of the photo as a person sees it, best score first:
+    A folder stands for all photos in it and in its sub-folders, in the order of their paths. Hidden files are left out.
+    A photo that cannot be read is named, and the others are processed.
+
+    With --json, each photo is one object on a line of its own, faces with the highest score first. Coordinates are
+    pixels of the upright photo:
       {"image", "width", "height", "faces": [{"box": [x1,y1,x2,y2], "score", "landmarks": [[x,y] x 5]}], "backend"}
+
+    Exit code: 1 if one of several photos failed, 2 if the only photo cannot be used.
 
     examples:
       rkface detect --bundle build/rk3588 party.jpg --draw faces.jpg
-      rkface detect --bundle build/rk3588 --json photos/*.jpg > faces.jsonl
+      rkface detect --bundle build/rk3588 photos/ --draw drawings/
+      rkface detect --bundle build/rk3588 --json photos/ > faces.jsonl
     """
-    parser.add_argument("images", nargs="+", type=Path, metavar="IMAGE", help="JPEG, PNG, WebP or BMP")
-    _common(parser)
-    parser.set_defaults(run=lambda options: _photos(options, embed=False))
+    _add_arguments(parser)
+    parser.set_defaults(run=lambda options: _process_photos(options, embed=False))
 
 
 def embed(parser: ArgumentParser) -> None:
     """Find the faces in photos and compute their embeddings.
 
-    As `rkface detect`, with "embedding" (unit length) for each face in the --json output. Embeddings are biometric
-    data: keep what you redirect into a file as you would keep the photos.
+    Works like `rkface detect`. With --json, each face also has an "embedding" of unit length; without --json, only its
+    size is shown. Embeddings are biometric data: protect a file of them as you protect the photos. A photo without a
+    face counts as failed.
 
     examples:
       rkface embed --bundle build/rk3588 --json ada.jpg
+      rkface embed --bundle build/rk3588 --json photos/ > embeddings.jsonl
     """
-    parser.add_argument("images", nargs="+", type=Path, metavar="IMAGE", help="JPEG, PNG, WebP or BMP")
-    _common(parser)
-    parser.set_defaults(run=lambda options: _photos(options, embed=True))
+    _add_arguments(parser)
+    parser.set_defaults(run=lambda options: _process_photos(options, embed=True))
 
 
-def compare(parser: ArgumentParser) -> None:
-    """Tell whether the largest faces of two photos are the same person.
-
-    Prints their cosine (1 = identical, around 0 = unrelated) and "same" or "different" at the bundle's threshold.
-
-    examples:
-      rkface compare --bundle build/rk3588 ada.jpg visitor.jpg
-      rkface compare --bundle build/rk3588 --json --draw pair.jpg ada.jpg visitor.jpg
-    """
-    parser.add_argument("a", type=Path, metavar="A", help="a photo")
-    parser.add_argument("b", type=Path, metavar="B", help="another photo")
-    _common(parser)
-    parser.set_defaults(run=_compare)
-
-
-def verify(parser: ArgumentParser) -> None:
-    """Check that a bundle is complete and unchanged, and say what is in it.
-
-    examples:
-      rkface verify build/rk3588
-      rkface verify build/rk3588 --soc rk3588
-    """
-    parser.add_argument("bundle", type=Path, metavar="BUNDLE", help="the folder that `rkface convert` wrote")
-    parser.add_argument("--soc", help="also check that it was made for this chip, such as rk3588")
-    parser.set_defaults(run=_verify)
-
-
-def _common(parser: ArgumentParser) -> None:
+def _add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
-        "--bundle",
+        "images", nargs="+", type=Path, metavar="IMAGE", help="a JPEG, PNG, WebP or BMP file, or a folder of them"
+    )
+    add_photo_options(parser)
+    add_json(parser, "one object a line for each photo")
+    parser.add_argument(
+        "--draw",
         type=Path,
-        default=Path(BUNDLE),
-        metavar="DIR",
-        help="what `rkface convert` wrote (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--backend", metavar="B", help="npu, or reference = ONNX Runtime (default: what this machine has)"
-    )
-    parser.add_argument(
-        "--provider", default="cpu", metavar="P", help="of ONNX Runtime: cpu, openvino, cuda (default: %(default)s)"
-    )
-    parser.add_argument("--threshold", type=unit_interval, metavar="T", help="detection score (default: the bundle's)")
-    parser.add_argument("--json", action="store_true", help="for programs instead of for people")
-    parser.add_argument(
-        "--draw", type=Path, metavar="OUT", help="draw the faces: a .jpg or .png, or a folder for several"
+        metavar="OUT",
+        help="draw the faces: a .jpg or .png file, or for several photos a folder, which is created if needed",
     )
 
 
-def _open(options: Namespace) -> Pipeline:
-    from ..inference.pipeline import open_bundle
+def _process_photos(options: Namespace, *, embed: bool) -> int:
+    photos = expand_folders(options.images)
+    several = len(photos) > 1 or any(path.is_dir() for path in options.images)
+    targets: list[Path] | list[None] = [None] * len(photos)
+    if options.draw:
+        targets = drawing_paths(options.draw, photos, folder=several)
+    failed = 0
+    with open_pipeline(options) as pipeline:
+        if options.draw and several:
+            create_folder(options.draw)
+        for photo, target in zip(photos, targets, strict=True):
+            try:
+                _process(options, pipeline, photo, target, embed=embed)
+            except InputError as error:
+                print(f"rkface: {error}", file=sys.stderr)
+                failed += 1
+    if not failed:
+        return 0
+    if len(photos) == 1:
+        return InputError.exit_code
+    print(f"{len(photos)} photos, {failed} failed", file=sys.stderr)
+    return WorkError.exit_code
 
-    return open_bundle(options.bundle, options.backend, (options.provider,))
 
+def _process(options: Namespace, pipeline: Pipeline, photo: Path, target: Path | None, *, embed: bool) -> None:
+    """Print what is found in ``photo``, and draw it if there is a ``target``.
 
-def _photos(options: Namespace, *, embed: bool) -> int:
+    InputError for a photo that cannot be read, or in which no face is found to embed.
+    """
     from ..vision.image import read_image
 
-    failed = 0
-    targets = _targets(options.draw, options.images) if options.draw else [None] * len(options.images)
-    with _open(options) as pipeline:
-        for path, target in zip(options.images, targets, strict=True):
-            try:
-                image = read_image(path)
-            except InputError as error:  # the other photos are still worth an answer
-                print(f"rkface: {error}", file=sys.stderr)
-                failed = error.exit_code
-                continue
-            faces = (pipeline.recognize if embed else pipeline.detect)(image, options.threshold)
-            _show(options, path, image, faces, pipeline.backend)
-            if embed and not len(faces):
-                print(f"rkface: {path}: no face found, so nothing to embed", file=sys.stderr)
-                failed = InputError.exit_code
-            if target is not None:
-                _draw(target, image, faces)
-    return failed
-
-
-def _targets(draw: Path, images: Sequence[Path]) -> list[Path]:
-    """Where the drawing of each photo goes. InputError, before any work, for a place that cannot be meant."""
-    if draw.is_dir():
-        stems: list[str] = []
-        for image in images:  # a/ada.jpg and b/ada.png: neither may replace the other
-            numbered = (f"{image.stem}-{number}" for number in count(2))
-            stems.append(next(stem for stem in chain([image.stem], numbered) if stem not in stems))
-        targets = [draw / f"{stem}.jpg" for stem in stems]
-    elif len(images) > 1:
-        raise InputError(f"--draw {draw}: for several photos this must be an existing folder")
-    else:
-        targets = [_picture(draw)]
-    photos = {image.resolve(): image for image in images}
-    lost = next((photos[target.resolve()] for target in targets if target.resolve() in photos), None)
-    if lost is not None:
-        raise InputError(f"--draw {draw} would overwrite the photo {lost}: choose another place")
-    return targets
-
-
-def _picture(path: Path) -> Path:
-    if path.suffix.lower() not in (".jpg", ".jpeg", ".png"):
-        raise InputError(f"--draw {path}: a picture's name should end in .jpg or .png")
-    if not path.parent.is_dir():
-        raise InputError(f"--draw {path}: there is no folder {path.parent}")
-    return path
-
-
-def _show(options: Namespace, path: Path, image: NDArray[np.uint8], faces: Faces, backend: str) -> None:
+    image = read_image(photo)
+    faces = (pipeline.recognize if embed else pipeline.detect)(image, options.threshold)
     if options.json:
-        print(json.dumps(describe(path, image, faces) | {"backend": backend}, ensure_ascii=False), flush=True)
+        print_json(faces_to_json(photo, image, faces) | {"backend": pipeline.backend})
+    else:
+        _print_faces(photo, image, faces)
+    if target is not None:
+        from ..vision.draw import draw_faces, write_image
+
+        write_image(target, draw_faces(image, faces))
+    if embed and not len(faces):
+        raise InputError(f"{photo}: no face found, so there is nothing to embed")
+
+
+def _print_faces(photo: Path, image: NDArray[np.uint8], faces: Faces) -> None:
+    if not len(faces):
+        print(f"{photo}: no face")
         return
-    found = len(faces)
-    print(
-        f"{path}: {found} face{'s' * (found != 1)} in {image.shape[1]}×{image.shape[0]}"
-        if found
-        else f"{path}: no face"
-    )
-    for index in range(found):
+    print(f"{photo}: {counted(len(faces), 'face')} in {image.shape[1]}×{image.shape[0]}")
+    for index in range(len(faces)):
         x1, y1, x2, y2 = faces.boxes[index]
         line = f"  {index + 1}: score {faces.scores[index]:.3f}, {x2 - x1:.0f}×{y2 - y1:.0f} px at ({x1:.0f}, {y1:.0f})"
         if faces.embeddings is not None:
@@ -182,8 +127,8 @@ def _show(options: Namespace, path: Path, image: NDArray[np.uint8], faces: Faces
         print(line)
 
 
-def describe(path: Path, image: NDArray[np.uint8], faces: Faces) -> dict[str, Any]:
-    """The JSON object that ``--json`` prints for one photo."""
+def faces_to_json(photo: Path, image: NDArray[np.uint8], faces: Faces) -> dict[str, Any]:
+    """The faces found in ``photo`` as the object that --json prints."""
     found = []
     for index in range(len(faces)):
         face: dict[str, Any] = {
@@ -194,74 +139,4 @@ def describe(path: Path, image: NDArray[np.uint8], faces: Faces) -> dict[str, An
         if faces.embeddings is not None:
             face["embedding"] = [round(float(value), 8) for value in faces.embeddings[index]]
         found.append(face)
-    return {"image": str(path), "width": image.shape[1], "height": image.shape[0], "faces": found}
-
-
-def _draw(target: Path, image: NDArray[np.uint8], faces: Faces, labels: list[str] | None = None) -> None:
-    from ..vision.draw import draw_faces, write_image
-
-    write_image(target, draw_faces(image, faces, labels))
-
-
-def _compare(options: Namespace) -> int:
-    from ..vision.draw import draw_faces, side_by_side, write_image
-    from ..vision.image import read_image
-
-    if options.draw and _picture(options.draw).resolve() in (options.a.resolve(), options.b.resolve()):
-        raise InputError(f"--draw {options.draw} would overwrite a photo: choose another place")
-    largest = []
-    images = [read_image(path) for path in (options.a, options.b)]
-    with _open(options) as pipeline:
-        for path, image in zip((options.a, options.b), images, strict=True):
-            faces = pipeline.detect(image, options.threshold)
-            if not len(faces):
-                raise InputError(
-                    f"{path}: no face found: use a photo in which the face is larger, or a lower --threshold"
-                )
-            index = faces.largest()
-            largest.append(faces[index : index + 1])
-        crops = [pipeline.align(image, faces.landmarks[0]) for image, faces in zip(images, largest, strict=True)]
-        first, second = pipeline.embed(crops)
-        threshold = pipeline.thresholds.match
-    cosine = float(first @ second)
-    verdict = "same" if cosine >= threshold else "different"
-    if options.json:
-        print(
-            json.dumps(
-                {
-                    "a": str(options.a),
-                    "b": str(options.b),
-                    "cosine": round(cosine, 6),
-                    "threshold": threshold,
-                    "same": verdict == "same",
-                },
-                ensure_ascii=False,
-            )
-        )
-    else:
-        print(f"{verdict}: cosine {cosine:.4f}, threshold {threshold:.4f}")
-    if options.draw:
-        label = [f"{verdict} {cosine:.3f}"]
-        left, right = (draw_faces(image, faces, label) for image, faces in zip(images, largest, strict=True))
-        write_image(options.draw, side_by_side(left, right))
-    return 0
-
-
-def _verify(options: Namespace) -> int:
-    from ..core.bundle import read_bundle
-
-    bundle = read_bundle(options.bundle, options.soc)
-    manifest = bundle.manifest
-    print(f"{options.bundle}: unchanged since {manifest.created}")
-    print(
-        f"  {manifest.name}{' (synthetic)' if manifest.synthetic else ''} for {manifest.target}, "
-        f"toolkit {manifest.toolkit}, rkface {manifest.rkface}"
-    )
-    for role in manifest.roles:
-        model = manifest.model(role)
-        size = bundle.path(role).stat().st_size / 1e6
-        shape = f"{model.input.width}×{model.input.height}"
-        print(
-            f"  {role:10} {model.precision}, {shape}, {size:.1f} MB, from {model.source.file} ({model.source.license})"
-        )
-    return 0
+    return {"image": str(photo), "width": image.shape[1], "height": image.shape[0], "faces": found}

@@ -1,130 +1,122 @@
-"""``rkface enroll`` and ``rkface gallery …``. Imports nothing heavy before a command runs."""
+"""``rkface enroll``: add people to the gallery from photos or a camera. Imports nothing heavy before it runs."""
 
 from __future__ import annotations
 
-import argparse
-from argparse import ArgumentParser, ArgumentTypeError, Namespace
+from argparse import ArgumentParser, Namespace
 from contextlib import ExitStack
-from inspect import getdoc
-from math import inf
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+from ..core.arguments import key_value, positive_number
 from ..core.errors import InputError
-from .gallery_options import add_gallery, add_models, add_rules, check_model, open_gallery, report
-
-if TYPE_CHECKING:
-    pass
+from .gallery_options import (
+    add_enroll_rules,
+    add_gallery,
+    check_same_model,
+    enroll_rules,
+    open_gallery,
+    print_verdicts,
+)
+from .options import add_backend, add_bundle, add_json
 
 
 def enroll(parser: ArgumentParser) -> None:
-    """Teach the gallery a person from photos, a whole folder of them, or a camera.
+    """Add people to the gallery, from photos, a folder of photos, or a camera.
 
-    Every photo is judged by itself and reported: no face, too small, blurred, like one that is there, or already
-    enrolled under another name (with the cosine), which --force overrides. What is said to be enrolled is on the disk.
-    Exit code 1 where some photo was refused.
+    Each photo is checked on its own and reported. A photo is refused if it shows no face, if the face is too small or
+    blurred, or if it looks like a person who is enrolled under another name (--force enrolls it anyway). A photo that
+    is reported as enrolled is on the disk. A folder given as PHOTO stands for all photos in it.
 
-    With --folder, a sub-folder is a person; photos beside are named for theirs: ada.jpg, ada-2.jpg, jean-luc-01.jpg.
+    With --folder, each sub-folder is a person. Photos directly in the folder are named after their person: ada.jpg,
+    ada-2.jpg, jean-luc-01.jpg.
 
-    With --camera, whoever sits before it is told what to do and is taken three times: straight, turned a little to the
-    left, and to the right. Who looks like somebody of the gallery, or unlike the person's other samples, is asked about
-    on a terminal; elsewhere --same or --force decides. Until all is answered the gallery is as it was.
+    With --camera, the person in front of it is guided through three pictures: straight, turned a little to the left,
+    and turned a little to the right. If they look like another person in the gallery, or unlike their own samples, the
+    command asks on a terminal; elsewhere --same or --force decides. The gallery does not change before that.
+
+    With --json, each photo is one object on a line: {"status", "person", "source", "reason", "notes", "quality",
+    "near"}; status is enrolled, known or refused.
+
+    Exit code: 1 if a photo was refused.
 
     examples:
       rkface enroll --bundle build/rk3588 --gallery gallery.sqlite "Ada Lovelace" ada.jpg ada-side.jpg
       rkface enroll --bundle build/rk3588 --gallery gallery.sqlite --folder staff/
       rkface enroll --bundle build/rk3588 --gallery gallery.sqlite "Ada Lovelace" --camera /dev/video0
     """
-    parser.add_argument("name", nargs="?", metavar="NAME", help="of the person; new, or one of the gallery")
-    parser.add_argument("photos", nargs="*", type=Path, metavar="PHOTO", help="JPEG, PNG, WebP or BMP")
+    parser.add_argument("name", nargs="?", metavar="NAME", help="name of the person, new or already in the gallery")
+    parser.add_argument(
+        "photos", nargs="*", type=Path, metavar="PHOTO", help="a JPEG, PNG, WebP or BMP file, or a folder of them"
+    )
     parser.add_argument("--folder", type=Path, metavar="DIR", help="photos of several people")
-    parser.add_argument("--camera", metavar="SPEC", help="a camera, as for `rkface run`, with advice in the terminal")
+    parser.add_argument("--camera", metavar="SPEC", help="a camera as for `rkface run`; the terminal shows what to do")
     parser.add_argument(
         "--timeout",
-        type=_seconds,
-        metavar="S",
-        help="seconds that --camera waits for good pictures (default: 60); a recording is seen whole",
+        type=positive_number,
+        metavar="SECONDS",
+        help="how long --camera waits for good pictures (default: 60); a recording is always read to its end",
     )
     parser.add_argument(
         "--same",
         action="store_true",
-        help="with --camera: who is enrolled under another name gets the pictures under that one",
+        help="with --camera: if the person is enrolled under another name, add the pictures to that name",
     )
-    parser.add_argument("--set", action="append", type=_pair, default=[], metavar="KEY=VALUE", help="metadata to keep")
+    parser.add_argument(
+        "--set", action="append", type=key_value, default=[], metavar="KEY=VALUE", help="metadata of the person"
+    )
     add_gallery(parser)
-    add_models(parser, required=True)
-    add_rules(parser)
-    parser.add_argument("--json", action="store_true", help="a line for each photo, for programs")
+    add_bundle(parser)
+    add_backend(parser)
+    add_enroll_rules(parser)
+    add_json(parser, "one object a line for each photo")
     parser.set_defaults(run=_enroll)
 
 
-def gallery(parser: ArgumentParser) -> None:
-    """See, mend, move and back up who the gallery knows.
-
-    The gallery is one SQLite file for its owner only. Names and ids both stand for a person.
-    `rkface gallery ACTION --help` explains an action; `rkface enroll` adds people.
-
-    examples:
-      rkface gallery list --gallery gallery.sqlite
-      rkface gallery forget --gallery gallery.sqlite "Ada Lovelace"
-    """
-    from . import gallery_files, gallery_people
-
-    actions = parser.add_subparsers(metavar="ACTION", required=True)
-    for declare in (*gallery_people.ACTIONS, *gallery_files.ACTIONS):
-        text = getdoc(declare) or ""
-        action = actions.add_parser(
-            declare.__name__.rstrip("_"),
-            help=text.splitlines()[0],
-            description=text,
-            formatter_class=argparse.RawDescriptionHelpFormatter,
-        )
-        add_gallery(action)
-        declare(action)
-
-
-def _pair(text: str) -> tuple[str, str]:
-    key, sign, value = text.partition("=")
-    if not key or not sign:
-        raise ArgumentTypeError(f"{text!r} is not KEY=VALUE")
-    return key, value
-
-
-def _seconds(text: str) -> float:
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = 0.0
-    if not 0 < seconds < inf:
-        raise ArgumentTypeError(f"{text!r} is no number of seconds above 0")
-    return seconds
-
-
 def _enroll(options: Namespace) -> int:
-    from ..enrollment.enroll import EnrollOptions, enroll_photo, photos_by_person
-    from ..inference.pipeline import open_bundle
-
+    _check_use(options)
     if options.camera:
-        if not options.name or options.photos or options.folder:
-            raise InputError("--camera takes one person's pictures: give NAME, and neither photos nor --folder")
-        if options.same and options.force:
-            raise InputError("--same says that two who look alike are one, --force that they are two: give one")
         from .enroll_camera import enroll_camera
 
-        return report([enroll_camera(options)], as_json=options.json)
-    if options.same or options.timeout:
-        raise InputError("--same and --timeout go with --camera")
-    if options.folder and (options.name or options.photos):
-        raise InputError("--folder names the people itself: give either it, or NAME and photos")
-    if not options.folder and not options.photos:
-        raise InputError(
-            "NAME and at least one photo or --camera, or --folder DIR: `rkface enroll --help` has examples"
-        )
-    pairs = list(photos_by_person(options.folder)) if options.folder else [(options.name, it) for it in options.photos]
-    rules, metadata = EnrollOptions(options.strict, options.force, not options.no_crops), dict(options.set)
+        return print_verdicts([enroll_camera(options)], as_json=options.json)
+
+    from ..enrollment.enroll import enroll_photo
+    from ..inference.pipeline import open_bundle
+
+    photos = _photos_with_names(options)
+    rules, metadata = enroll_rules(options), dict(options.set)
     with ExitStack() as opened:
         pipeline = opened.enter_context(open_bundle(options.bundle, options.backend))
-        known = opened.enter_context(open_gallery(options, pipeline, create=True))
-        check_model(known, pipeline)
-        verdicts = (enroll_photo(known, pipeline, name, photo, rules=rules, metadata=metadata) for name, photo in pairs)
-        return report(verdicts, as_json=options.json)
+        gallery = opened.enter_context(open_gallery(options, pipeline, create=True))
+        check_same_model(gallery, pipeline)
+        verdicts = (
+            enroll_photo(gallery, pipeline, name, photo, rules=rules, metadata=metadata) for name, photo in photos
+        )
+        return print_verdicts(verdicts, as_json=options.json)
+
+
+def _check_use(options: Namespace) -> None:
+    """InputError for options that do not fit together."""
+    if options.camera:
+        if not options.name or options.photos or options.folder:
+            raise InputError("--camera takes pictures of one person: give NAME, but neither photos nor --folder")
+        if options.same and options.force:
+            raise InputError(
+                "--same adds the pictures to the person who looks alike, --force to a new person: use one of them"
+            )
+        return
+    if options.same or options.timeout:
+        raise InputError("--same and --timeout only work with --camera")
+    if options.folder and (options.name or options.photos):
+        raise InputError("--folder takes the names from the files: give --folder alone, or NAME and photos")
+    if not options.folder and not options.photos:
+        raise InputError(
+            "no photos: give NAME and photos, NAME and --camera, or --folder DIR; `rkface enroll --help` has examples"
+        )
+
+
+def _photos_with_names(options: Namespace) -> list[tuple[str, Path]]:
+    from ..enrollment.enroll import photos_by_person
+    from .photos import expand_folders
+
+    if options.folder:
+        return list(photos_by_person(options.folder))
+    return [(options.name, photo) for photo in expand_folders(options.photos)]

@@ -276,7 +276,7 @@ def test_the_rendered_camera_s_passer_by_is_enrolled_with_what_there_is(enroll, 
 
 def test_a_recording_without_anybody_enrolls_nobody(enroll, folder, here):
     code, out, _ = enroll("Ada", "--camera", folder("empty", [away()]))
-    assert code == 1 and "refused for Ada; no good picture came" in out and "Nobody to be seen" in out
+    assert code == 1 and "refused for Ada; no good picture was taken" in out and "Nobody to be seen" in out
     assert not (here / "gallery.sqlite").exists()
 
 
@@ -365,7 +365,9 @@ class Terminal:
 def test_a_terminal_is_asked_about_who_looks_alike(demo, again, here, typed, after):
     terminal = Terminal(["enroll", "--bundle", demo, "--backend", "reference", "Augusta", "--camera", again])
     terminal.wait("enroll nothing: ")
-    assert re.search(r"looks like 'Ada', who is enrolled: cosine 0\.\d\d\d, one person from 0\.411 on", terminal.shown)
+    assert re.search(
+        r"looks like 'Ada', who is enrolled: cosine 0\.\d\d\d, and 0\.411 or more means the same person", terminal.shown
+    )
     assert "\r\x1b[K  2 of 3  Turn your head" in terminal.shown, "one line, written anew"
     assert known(here) == {"Ada": 3}, "nothing before the answer"
     terminal.type(typed)
@@ -426,19 +428,19 @@ def test_ctrl_c_leaves_no_trace(piped, here, poses):
     while b"2 of 3" not in process.stderr.readline():
         assert process.poll() is None
     process.send_signal(signal.SIGINT)
-    assert process.wait(PATIENCE) == 130 and b"nothing half-done" in process.stderr.read()
+    assert process.wait(PATIENCE) == 130 and b"no incomplete files" in process.stderr.read()
     assert not list(here.glob("gallery*"))
 
 
 def test_a_camera_that_shows_nobody_is_given_up(piped, here):
     process = piped([away()], "--timeout", "0.5")
     assert process.wait(PATIENCE) == 1 and not known(here)
-    assert b"refused for Ada; no good picture came" in process.stdout.read()
+    assert b"refused for Ada; no good picture was taken" in process.stdout.read()
 
 
 def test_a_head_that_does_not_turn_is_enrolled_as_it_is(enroll, folder, here, poses):
     code, out, _ = enroll("Ada", "--no-crops", "--camera", folder("still", poses[0][:1]))
-    assert code == 0 and "1 of 3 pictures: the others did not come" in out and known(here) == {"Ada": 1}
+    assert code == 0 and "1 of 3 pictures: no good picture of the other poses" in out and known(here) == {"Ada": 1}
 
 
 def test_a_service_on_the_same_gallery_knows_whom_another_process_enrolled(demo, enroll, folder, here, poses):
