@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rkface.runtime.core.arguments import fraction
 from rkface.runtime.cli.options import BUNDLE
+from rkface.runtime.core.arguments import fraction
 from rkface.runtime.core.errors import InputError
 
 from . import COUNT, MINIMUM
