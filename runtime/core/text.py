@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 import shlex
 import unicodedata
@@ -32,5 +31,7 @@ def shell_quoted(word: str | os.PathLike[str]) -> str:
 
 def nearest(word: str, known: Iterable[str]) -> str | None:
     """The word of ``known`` that is most like ``word``, for "did you mean …?"; None if no word is similar."""
+    import difflib  # not at the start of every command
+
     found = difflib.get_close_matches(word.lower(), list(known), n=1, cutoff=0.6)
     return found[0] if found else None
