@@ -7,7 +7,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v p
 TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 
 BIN := .venv/bin
-TOOLKIT := 2.5.0
+TOOLKIT := $(shell sed -n 's/^TOOLKIT = "\([^"]*\)".*/\1/p' runtime/core/versions.py)
 TORCH := torch==2.13.0+cpu
 PIP_OPTIONS := --quiet --disable-pip-version-check
 PIP = $(BIN)/python -m pip install $(PIP_OPTIONS) --no-deps
@@ -61,7 +61,7 @@ twin: $(INSTALLED)  ## build an emulated board: the real rknn-toolkit-lite2 over
 	@$(BIN)/python -m rkface.boards.twin $(if $(wildcard build/$(TARGET)/manifest.json),--bundle build/$(TARGET))
 
 twin-test: $(INSTALLED)  ## test the NPU backend, selftest and every failure on the twin (part of `make test` if possible)
-	RKFACE_SLOW=1 $(BIN)/python -m pytest tests/twin tests/boards/test_deploy_twin.py -v
+	RKFACE_SLOW=1 $(BIN)/python -m pytest tests/twin tests/boards/deploy/test_deploy_twin.py -v
 
 parity: $(INSTALLED)  ## compare the INT8 simulator with ONNX Runtime, and rkface with InsightFace's own code
 	$(BIN)/python -m pytest tests/parity -v
@@ -128,6 +128,9 @@ demo: $(DEMO_BUNDLE)  ## run the camera service on rendered people, console on h
 $(DEMO_BUNDLE): | $(INSTALLED)
 	@$(BIN)/rkface convert --pack demo --target $(TARGET)
 
+pictures: $(DEMO_BUNDLE)  ## make the pictures of README and docs again, and run the notebook (needs Chromium)
+	$(BIN)/python docs/pictures.py --bundle build/$(TARGET) $(OPTIONS)
+
 demo-models: $(INSTALLED)  ## train the demo models again from rendered faces (hours, see convert/demo/figures.json)
 	$(BIN)/python -m rkface.convert.demo.train
 
@@ -139,6 +142,7 @@ lint: $(INSTALLED)  ## ruff, formatting, spelling, and hadolint on the Dockerfil
 
 types: $(INSTALLED)  ## mypy --strict
 	MYPYPATH=src $(BIN)/mypy -p rkface
+	MYPYPATH=src $(BIN)/mypy examples/*.py
 
 docs: $(DOCS_INSTALLED) $(DOCS_SCRIPTS)  ## build the documentation site with search: build/site/index.html
 	NO_MKDOCS_2_WARNING=1 $(DOCS_ENV)/bin/mkdocs build --quiet --strict

@@ -1,4 +1,4 @@
-"""Walk a folder of photos and find every face that could calibrate."""
+"""Find all faces in a folder of photos that can be used for calibration."""
 
 from __future__ import annotations
 
@@ -18,19 +18,22 @@ from rkface.runtime.vision.embed import Embedder
 from rkface.runtime.vision.image import find_images, read_image
 from rkface.runtime.vision.quality import Flaw, Quality, measure
 
-from .look import Look, look_of
+from .appearance_stats import AppearanceStats, measure_appearance
 
 BATCH = 16
 
 
 @dataclass(frozen=True, eq=False)
-class Candidate:
+class CandidateFace:
     """One usable face of one photo.
 
-    name    the photo's path below the collected folder, with /
-    sha256  of the photo's file
-    faces   this one face, in pixels of the photo
-    crop    aligned, S×S×3 uint8 BGR (S = 112)
+    photo       its path
+    name        its path relative to the collected folder, with /
+    sha256      the hash of the photo's file
+    faces       this one face, in pixels of the photo
+    crop        the aligned face, S×S×3 uint8 BGR (S = 112)
+    quality     size, sharpness, exposure, pose and detection score
+    appearance  pose, light and skin tone
     """
 
     photo: Path
@@ -39,12 +42,12 @@ class Candidate:
     faces: Faces
     crop: NDArray[np.uint8]
     quality: Quality
-    look: Look
+    appearance: AppearanceStats
 
 
 @dataclass(frozen=True)
 class Skipped:
-    """A photo or a face that was left out: ``reason`` is one of a few, to count by; ``detail`` says more."""
+    """A photo or face that was left out. ``reason`` is one of a few texts, so that it can be counted."""
 
     name: str
     reason: str
@@ -53,16 +56,20 @@ class Skipped:
 
 @dataclass(frozen=True)
 class Collection:
-    """What a folder holds: usable faces in the order of photos, best score first in each; every readable photo, with a
-    face or without; and what was skipped."""
+    """The content of a folder.
+
+    candidates  usable faces, in the order of photos, and of scores within a photo
+    photos      every readable photo, with or without a face
+    skipped     unreadable photos, photos without a face, and unusable faces
+    """
 
     folder: Path
-    candidates: tuple[Candidate, ...]
+    candidates: tuple[CandidateFace, ...]
     photos: tuple[Path, ...]
     skipped: tuple[Skipped, ...]
 
 
-def collect(
+def collect_faces(
     folder: Path,
     detector: Detector,
     *,
@@ -72,13 +79,14 @@ def collect(
 ) -> Collection:
     """Detect, align and measure every face of every photo below ``folder``.
 
-    A photo that cannot be read, has no face, or whose faces are unusable is skipped with the reason. ``progress`` hears
-    how many photos of how many are done. InputError only for a folder that is missing or has no photo at all.
+    ``threshold``: the minimum detection score. Photos that cannot be read or have no face, and faces that are unusable,
+    are skipped with the reason. ``progress`` is called with the number of photos that are done and of all photos.
+    Raises InputError only if the folder does not exist or has no photos.
     """
     paths = find_images(folder)
     if not paths:
-        raise InputError(f"{folder}: no JPEG, PNG, WebP or BMP photo in it (HEIC has to be converted to JPEG first)")
-    candidates: list[Candidate] = []
+        raise InputError(f"{folder}: this folder has no JPEG, PNG, WebP or BMP photo (convert HEIC to JPEG first)")
+    candidates: list[CandidateFace] = []
     photos: list[Path] = []
     skipped: list[Skipped] = []
     for index, path in enumerate(paths):
@@ -92,30 +100,32 @@ def collect(
         photos.append(path)
         faces = detector.detect(image, threshold)
         if not len(faces):
-            skipped.append(Skipped(name, "no face", f"the detector found none at score {threshold}"))
+            skipped.append(Skipped(name, "no face", f"the detector found no face with a score of {threshold} or more"))
         for one in range(len(faces)):
             face = faces[one : one + 1]
             found = _usable(image, face, crop_size)
             if isinstance(found, Flaw):
                 skipped.append(Skipped(name, found.reason, found.detail))
             else:
-                candidates.append(Candidate(path, name, digest, face, *found))
+                candidates.append(CandidateFace(path, name, digest, face, *found))
     progress(len(paths), len(paths))
     return Collection(folder, tuple(candidates), tuple(photos), tuple(skipped))
 
 
-def _usable(image: NDArray[np.uint8], face: Faces, crop_size: int) -> tuple[NDArray[np.uint8], Quality, Look] | Flaw:
+def _usable(
+    image: NDArray[np.uint8], face: Faces, crop_size: int
+) -> tuple[NDArray[np.uint8], Quality, AppearanceStats] | Flaw:
     crop = align(image, face.landmarks[0], crop_size)
     quality = measure(crop, face.landmarks[0], float(face.scores[0]))
-    return quality.flaw() or (crop, quality, look_of(crop, face.landmarks[0]))
+    return quality.flaw() or (crop, quality, measure_appearance(crop, face.landmarks[0]))
 
 
-def embed(
-    candidates: Sequence[Candidate],
+def embed_faces(
+    candidates: Sequence[CandidateFace],
     embedder: Embedder,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> NDArray[np.float32]:
-    """N×D float32, unit length: who the ``candidates`` are, as far as a recognizer can tell."""
+    """The embeddings of ``candidates``: N×D float32, unit length. ``progress`` as in ``collect_faces``."""
     embeddings = np.zeros((len(candidates), embedder.dimensions), np.float32)
     for start in range(0, len(candidates), BATCH):
         progress(start, len(candidates))

@@ -1,7 +1,9 @@
-"""``rkface calibrate``. Imports nothing heavy before it runs."""
+"""``rkface calibrate``. Heavy modules are imported when the command runs."""
 
 from __future__ import annotations
 
+import json
+import shlex
 import sys
 from argparse import ArgumentParser, ArgumentTypeError, Namespace
 from dataclasses import dataclass
@@ -19,18 +21,20 @@ if TYPE_CHECKING:
     from rkface.runtime.vision.detect import Detector
     from rkface.runtime.vision.embed import Embedder
 
-    from .collect import Candidate, Skipped
+    from .collect import CandidateFace, Skipped
     from .dataset import CalibrationSet
 
 
-def count(text: str) -> int:
+def face_count(text: str) -> int:
+    """The value of an option: a number of faces that is enough for calibration."""
     number = int(text) if text.isdecimal() else 0
     if number < MINIMUM:
-        raise ArgumentTypeError(f"{text!r} is not a number of faces from {MINIMUM} on: fewer do not cover people")
+        raise ArgumentTypeError(f"{text!r} must be {MINIMUM} or greater: fewer faces do not represent people well")
     return number
 
 
-def size(text: str) -> tuple[int, int]:
+def image_size(text: str) -> tuple[int, int]:
+    """The value of an option: "640x384" → (640, 384), width and height in pixels."""
     width, _, height = text.lower().partition("x")
     if not (width.isdecimal() and height.isdecimal() and int(width) and int(height)):
         raise ArgumentTypeError(f"{text!r} is not a size such as 640x640")
@@ -40,47 +44,64 @@ def size(text: str) -> tuple[int, int]:
 def calibrate(parser: ArgumentParser) -> None:
     """Make a calibration set from a folder of photos: aligned faces for the recognizer, frames for the detector.
 
-    INT8 ranges are read off these images, so take photos like those the camera will see: many people, its light, its
-    distance. Faces are found by the detector of a bundle or by an SCRFD ONNX of your own. Those are taken that stand
-    best for all in pose, light and skin tone, clear ones before unclear ones, near-duplicates left out; a recognizer
-    also keeps one person from taking the place of others. The same photos give the same set, byte for byte.
+    The INT8 ranges of the models come from these images. So use photos like those that the camera will see: many
+    people, its light, its distance. The detector of a bundle, or your own SCRFD model, finds the faces. The command
+    selects faces that represent all of them in pose, light and skin tone, prefers clear ones, and leaves out
+    near-duplicates. With a recognizer, it also limits the number of faces of one person. The same photos always give
+    the same set, byte for byte.
 
-    Look at two pictures in it: contact.png shows every face taken, spread.png how they are spread beside all that there
-    were.
+    Look at two pictures in the set: contact.png shows every selected face, and spread.png compares their distribution
+    with that of all usable faces.
+
+    Exit code: 0 the set was written, 1 it could not be written, 2 wrong use or too few faces.
 
     examples:
       rkface calibrate photos/ --out build/calibration --detector det_2.5g.onnx --recognizer w600k_r50.onnx
       rkface calibrate photos/ --out build/calibration --count 50 --bundle build/rk3588
+      rkface calibrate photos/ --out build/calibration --bundle build/rk3588 --json     # for programs
     """
-    parser.add_argument("photos", type=Path, metavar="PHOTOS", help="a folder; photos in its sub-folders count too")
+    parser.add_argument("photos", type=Path, metavar="PHOTOS", help="folder of photos, searched with its subfolders")
     parser.add_argument(
-        "--out", type=Path, required=True, metavar="DIR", help="where the set goes; an older one there is replaced"
+        "--out", type=Path, required=True, metavar="DIR", help="folder of the set; an older set there is replaced"
     )
-    parser.add_argument("--count", type=count, default=COUNT, metavar="N", help="faces to take (default: %(default)s)")
+    parser.add_argument(
+        "--count", type=face_count, default=COUNT, metavar="N", help="faces to select (default: %(default)s)"
+    )
     parser.add_argument(
         "--recognizer",
         type=Path,
         metavar="ARCFACE.onnx",
-        help="tell people apart with this model (default: that of the bundle; with --detector nobody is told apart)",
+        help="model that tells people apart (default: that of the bundle; with --detector: none)",
     )
     finder = parser.add_mutually_exclusive_group()
-    finder.add_argument("--detector", type=Path, metavar="SCRFD.onnx", help="find the faces with this model")
+    finder.add_argument("--detector", type=Path, metavar="SCRFD.onnx", help="model that finds the faces")
     finder.add_argument(
         "--bundle",
         type=Path,
         default=Path(BUNDLE),
         metavar="DIR",
-        help="or with the detector of a bundle (default: %(default)s)",
+        help="bundle whose models find faces and tell people apart (default: %(default)s)",
     )
     parser.add_argument(
-        "--size", type=size, metavar="WxH", help="of a --detector with dynamic input (default: 640x640)"
+        "--size",
+        type=image_size,
+        metavar="WxH",
+        help="input size of a --detector whose size is dynamic (default: 640x640)",
     )
     parser.add_argument(
-        "--provider", default="cpu", metavar="P", help="of ONNX Runtime: cpu, openvino, cuda (default: %(default)s)"
+        "--provider",
+        default="cpu",
+        metavar="P",
+        help="ONNX Runtime's execution provider: cpu, openvino, cuda (default: %(default)s)",
     )
     parser.add_argument(
-        "--threshold", type=fraction, default=0.5, metavar="T", help="detection score (default: %(default)s)"
+        "--threshold",
+        type=fraction,
+        default=0.5,
+        metavar="T",
+        help="minimum detection score (default: %(default)s)",
     )
+    parser.add_argument("--json", action="store_true", help="print the result as JSON")
     parser.set_defaults(run=_calibrate)
 
 
@@ -88,56 +109,59 @@ def _calibrate(options: Namespace) -> int:
     from rkface.runtime.core.bundle import sha256
     from rkface.runtime.core.progress import stage
 
-    from .choose import choose, choose_frames, require_enough
-    from .collect import collect, embed
-    from .dataset import Provenance, check_out, write_set
+    from .choose import choose_faces, choose_frames, require_enough_faces
+    from .collect import collect_faces, embed_faces
+    from .dataset import Provenance, check_output_folder, write_set
 
-    _check_apart(options.photos, options.out)
-    check_out(options.out)
+    _check_separate(options.photos, options.out)
+    check_output_folder(options.out)
     with stage("open the models"):
-        models = _open(options)
+        models = _open_models(options)
     with stage("find faces") as now:
-        found = collect(options.photos, models.detector, threshold=options.threshold, progress=now.advance)
+        found = collect_faces(options.photos, models.detector, threshold=options.threshold, progress=now.advance)
         now.note = f"{len(found.candidates)} usable in {len(found.photos)} photos"
     embeddings = None
     if models.embedder is not None and len(found.candidates) > options.count:
         with stage("tell people apart") as now:
-            embeddings = embed(found.candidates, models.embedder, now.advance)
-    with stage("choose"):
-        choice = choose(found.candidates, options.count, embeddings)
-        hint = "; the demo bundle's detector knows rendered faces only, give a real one with --detector"
-        require_enough(choice, found, hint if models.synthetic else "")
-    faces, rest = choice.faces, (*found.skipped, *choice.left_out)
-    with stage("write"):
-        made = write_set(
+            embeddings = embed_faces(found.candidates, models.embedder, now.advance)
+    with stage("select faces"):
+        choice = choose_faces(found.candidates, options.count, embeddings)
+        hint = "; the detector of the demo bundle only finds rendered faces: give a real one with --detector"
+        require_enough_faces(choice, found, hint if models.synthetic else "")
+    faces, left_out = choice.faces, (*found.skipped, *choice.left_out)
+    with stage("write the set"):
+        written = write_set(
             options.out,
             faces,
             choose_frames(faces, found, options.count),
             models.input.width,
             models.input.height,
-            provenance=Provenance(options.photos, sha256(models.path), options.threshold, rest),
+            provenance=Provenance(options.photos, sha256(models.path), options.threshold, left_out),
             among=found.candidates,
         )
     if len(faces) < options.count:
         print(
-            f"rkface: {len(faces)} faces instead of {options.count}: no more usable, different ones were found",
+            f"rkface: {len(faces)} faces instead of {options.count}: the photos have no more different usable faces",
             file=sys.stderr,
         )
-    _tell(options.out, made, faces, rest)
+    report = _to_json(written, faces, left_out) if options.json else _render(options.out, written, faces, left_out)
+    print(report)
     return 0
 
 
-def _check_apart(photos: Path, out: Path) -> None:
+def _check_separate(photos: Path, out: Path) -> None:
     inner, outer = out.resolve(), photos.resolve()
     if inner.is_relative_to(outer):
-        raise InputError(f"--out {out} lies inside {photos}: its images would count as photos next time; put it beside")
+        raise InputError(
+            f"--out {out} is inside {photos}, so its images would count as photos next time: choose a folder outside"
+        )
     if outer.is_relative_to(inner):
-        raise InputError(f"--out {out} holds {photos}, which writing would replace: choose another folder")
+        raise InputError(f"--out {out} contains {photos}, which would be replaced: choose another folder")
 
 
 @dataclass(frozen=True)
 class _Models:
-    """``input`` and ``path`` are the detector's. ``embedder`` is None where nobody is told apart."""
+    """``input`` and ``path`` belong to the detector; ``embedder`` is None if no model tells people apart."""
 
     detector: Detector
     input: Input
@@ -146,7 +170,7 @@ class _Models:
     synthetic: bool = False
 
 
-def _open(options: Namespace) -> _Models:
+def _open_models(options: Namespace) -> _Models:
     from rkface.runtime.backends.reference import open_reference
     from rkface.runtime.core.bundle import read_bundle
     from rkface.runtime.vision.bare_onnx import open_detector, open_recognizer
@@ -154,32 +178,56 @@ def _open(options: Namespace) -> _Models:
     from rkface.runtime.vision.embed import Embedder
 
     providers = (options.provider,)
-    own = Embedder(*open_recognizer(options.recognizer, providers)) if options.recognizer else None
+    embedder = Embedder(*open_recognizer(options.recognizer, providers)) if options.recognizer else None
     if options.detector is not None:
         width, height = options.size or (None, None)
         backend, input, outputs = open_detector(options.detector, width, height, providers)
-        return _Models(Detector(backend, input, outputs), input, options.detector, own)
+        return _Models(Detector(backend, input, outputs), input, options.detector, embedder)
     if options.size is not None:
-        raise InputError("--size goes with --detector; a bundle's detector has its own size")
+        raise InputError("--size only works with --detector: the detector of a bundle has a fixed size")
     if not options.bundle.is_dir():
-        raise InputError(f"{options.bundle}: no such bundle to find faces with: give an SCRFD model with --detector")
+        raise InputError(f"{options.bundle}: this bundle does not exist: give an SCRFD model with --detector")
     bundle = read_bundle(options.bundle)
     path, model, face = bundle.reference("detector"), bundle.manifest.detector, bundle.manifest.recognizer
     detector = Detector(open_reference(path, model.input, providers), model.input, model.outputs)
-    if own is None:
+    if embedder is None:
         backend = open_reference(bundle.reference("recognizer"), face.input, providers)
-        own = Embedder(backend, face.input, face.outputs[0].shape[-1])
-    return _Models(detector, model.input, path, own, bundle.manifest.synthetic)
+        embedder = Embedder(backend, face.input, face.outputs[0].shape[-1])
+    return _Models(detector, model.input, path, embedder, bundle.manifest.synthetic)
 
 
-def _tell(out: Path, made: CalibrationSet, faces: tuple[Candidate, ...], rest: tuple[Skipped, ...]) -> None:
+def _render(out: Path, written: CalibrationSet, faces: tuple[CandidateFace, ...], left_out: tuple[Skipped, ...]) -> str:
+    from .dataset import CONTACT, SPREAD, count_reasons
+
     photos = len({face.sha256 for face in faces})
-    print(f"{out}: {made.faces} faces from {photos} photos, {made.frames} frames of {made.width}×{made.height}")
-    from .dataset import reasons
+    scores = [face.quality.score for face in faces]
+    size = f"{written.width}×{written.height}"
+    next_command = ["rkface", "convert", "--calibration", str(out)]
+    return "\n".join(
+        [
+            f"{out}: {written.faces} faces from {photos} photos, {written.frames} frames of {size}",
+            f"  quality    {max(scores):.2f} to {min(scores):.2f}",
+            f"  left out   {', '.join(f'{n} × {reason}' for reason, n in count_reasons(left_out)) or 'nothing'}",
+            f"  check      {out / CONTACT}: these are faces of people, so protect the folder like the photos",
+            f"  check      {out / SPREAD}: pose, light, skin tone, size and quality, beside those of all usable faces",
+            f"next: {shlex.join(next_command)} --detector SCRFD.onnx --recognizer ARCFACE.onnx",
+        ]
+    )
+
+
+def _to_json(written: CalibrationSet, faces: tuple[CandidateFace, ...], left_out: tuple[Skipped, ...]) -> str:
+    from .dataset import count_reasons
 
     scores = [face.quality.score for face in faces]
-    print(f"  quality    {max(scores):.2f} down to {min(scores):.2f}")
-    print(f"  left out   {', '.join(f'{number} × {reason}' for reason, number in reasons(rest)) or 'nothing'}")
-    print(f"  look at    {out / 'contact.png'}: these are people's faces, keep the folder as you keep the photos")
-    print(f"  and at     {out / 'spread.png'}: their pose, light, skin tone, size and quality beside all there were")
-    print(f"next: rkface convert --calibration {out} --detector SCRFD.onnx --recognizer ARCFACE.onnx")
+    report = {
+        "folder": str(written.folder),
+        "digest": written.digest,
+        "faces": written.faces,
+        "photos": len({face.sha256 for face in faces}),
+        "frames": written.frames,
+        "width": written.width,
+        "height": written.height,
+        "quality": {"highest": round(max(scores), 4), "lowest": round(min(scores), 4)},
+        "left_out": dict(count_reasons(left_out)),
+    }
+    return json.dumps(report, ensure_ascii=False)

@@ -1,15 +1,15 @@
-"""The calibration set on disk: images, their lists for the toolkit, where they come from, and a contact sheet.
+"""The calibration set on disk: images, lists of them for the toolkit, their sources, and pictures of the whole set.
 
 ::
 
-    set/                  mode 0700, because it holds people's faces
-      recognizer/         0000.png …, aligned 112×112 crops, the most telling first; dataset.txt lists them
-      detector/           0000.png …, letterboxed frames of the detector's size; dataset.txt
-      calibration.json    digest, and for every image its source; what was left out and why
-      contact.png         all faces at one glance
-      spread.png          how their pose, light, skin tone, size and quality are spread, beside all there were
+    set/                  mode 0700, because it contains faces of people
+      recognizer/         0000.png …: aligned 112×112 crops, the most representative first; dataset.txt lists them
+      detector/           0000.png …: frames, letterboxed to the detector's input size; dataset.txt lists them
+      calibration.json    digest, the source of every image, and what was left out and why
+      contact.png         all faces
+      spread.png          histograms of pose, light, skin tone, size and quality, beside those of all usable faces
 
-The PNGs show right colors in any viewer. rknn-toolkit2 reads them as RGB by default, which is what the runtime feeds.
+The colors of the PNGs are right in any viewer. rknn-toolkit2 reads them as RGB, the order that the runtime feeds.
 """
 
 from __future__ import annotations
@@ -34,12 +34,12 @@ from rkface.runtime.vision.detect import letterbox
 from rkface.runtime.vision.image import read_image
 
 from . import MINIMUM
-from .collect import Candidate, Skipped
-from .contact import contact_sheet
-from .folder import check_writable, whole_folder
+from .atomic_folder import atomic_folder, check_writable
+from .collect import CandidateFace, Skipped
+from .contact_sheet import contact_sheet
 from .histograms import histogram_sheet
 
-__all__ = ["MINIMUM", "CalibrationSet", "Provenance", "check_out", "is_set", "read_set", "write_set"]
+__all__ = ["MINIMUM", "CalibrationSet", "Provenance", "check_output_folder", "is_set", "read_set", "write_set"]
 
 SCHEMA, KIND = 1, "rkface calibration set"
 RECORD, LIST = "calibration.json", "dataset.txt"
@@ -51,13 +51,13 @@ LAYOUT = re.compile(rf"({'|'.join(FOLDERS)})(/(\d{{4,}}\.png|{re.escape(LIST)}))
 
 @dataclass(frozen=True)
 class CalibrationSet:
-    """A verified set.
+    """A calibration set that was read and verified.
 
-    recognizer, detector  their dataset.txt
-    digest                SHA-256 over the content and order of all images
-    faces, frames         how many images each list has
-    width, height         of the detector's frames
-    sources               SHA-256 of every photo that an image was made from: what evaluation must not use
+    recognizer, detector  paths of their dataset.txt
+    digest                SHA-256 of the content and order of all images
+    faces, frames         number of images for the recognizer and the detector
+    width, height         of the frames, in pixels
+    sources               SHA-256 of every photo in the set; evaluation must not use these photos
     """
 
     folder: Path
@@ -73,9 +73,13 @@ class CalibrationSet:
 
 @dataclass(frozen=True)
 class Provenance:
-    """How the faces were found: the folder of ``photos``, the SHA-256 of the detector's ONNX, the ``threshold`` on its
-    scores, and all that was ``left_out``. Paths are recorded relative to ``photos``, so that sets of equal photos are
-    equal wherever they were made."""
+    """How the faces were found; it is recorded in the set.
+
+    photos           the folder of photos; paths are recorded relative to it, so that equal photos give equal sets
+    detector_sha256  the hash of the detector's ONNX file
+    threshold        minimum detection score
+    left_out         photos and faces that were not used
+    """
 
     photos: Path
     detector_sha256: str
@@ -84,44 +88,45 @@ class Provenance:
 
 
 @dataclass(frozen=True)
-class Image:
-    """One written image and the photo it was made from."""
+class ImageRecord:
+    """An image of the set and the photo that it was made from. ``file`` is relative to the set."""
 
     file: str
     sha256: str
     source: str
     source_sha256: str
-    box: tuple[float, ...] | None = None  # of the face, in pixels of the photo; a frame has none
+    box: tuple[float, ...] | None = None  # of the face, in pixels of the photo; None for a frame
     quality: dict[str, float] | None = None
 
 
 def write_set(
     out: Path,
-    faces: Sequence[Candidate],
+    faces: Sequence[CandidateFace],
     frames: Sequence[Path],
     width: int,
     height: int,
     *,
     provenance: Provenance,
-    among: Sequence[Candidate] = (),
+    among: Sequence[CandidateFace] = (),
 ) -> CalibrationSet:
-    """Write ``faces`` for the recognizer and the photos ``frames``, letterboxed to ``width``×``height``, for the
-    detector; ``spread.png`` shows ``faces`` beside those they were chosen ``among``.
+    """Write a calibration set to ``out``, replacing an older set there, and read it back.
 
-    The same input gives the same bytes. Whole or not at all: a failure leaves what stood at ``out``. InputError for
-    fewer than ``MINIMUM`` faces, no frame, a photo that became unreadable, or an ``out`` that is something else than a
-    calibration set; WorkError where the disk does not play along.
+    ``faces`` are for the recognizer; the photos ``frames``, letterboxed to ``width``×``height`` pixels, are for the
+    detector. ``among``: all usable faces, for the histograms. The same input gives the same bytes. The set is written
+    atomically: if this fails, ``out`` is unchanged. Raises InputError for fewer than ``MINIMUM`` faces, no frame, a
+    photo that became unreadable, or an ``out`` that exists and is not a calibration set; WorkError if the disk is full
+    or cannot be written.
     """
     if len(faces) < MINIMUM:
-        raise InputError(f"{len(faces)} faces for calibration, at least {MINIMUM} are needed: add photos")
+        raise InputError(f"calibration needs at least {MINIMUM} faces, but there are only {len(faces)}: add photos")
     if not frames:
-        raise InputError("no photo to calibrate the detector on: give at least one")
-    check_out(out)
-    with whole_folder(out) as folder:
+        raise InputError("calibration of the detector needs at least one photo: add photos")
+    check_output_folder(out)
+    with atomic_folder(out) as folder:
         for name in FOLDERS:
             (folder / name).mkdir()
         crops = [
-            Image(
+            ImageRecord(
                 file := f"recognizer/{index:04}.png",
                 write_png(folder / file, face.crop),
                 face.name,
@@ -132,7 +137,7 @@ def write_set(
             for index, face in enumerate(faces)
         ]
         scenes = [
-            Image(
+            ImageRecord(
                 file := f"detector/{index:04}.png",
                 write_png(folder / file, letterbox(read_image(path), width, height).image),
                 _name(path, provenance.photos),
@@ -146,33 +151,35 @@ def write_set(
         scores = [face.quality.score for face in faces]
         title = f"{len(faces)} calibration faces, quality {max(scores):.2f}..{min(scores):.2f}"
         write_png(folder / CONTACT, contact_sheet(faces, title))
-        lines = [f"left out: {number} x {reason}" for reason, number in reasons(provenance.left_out)]
+        lines = [f"left out: {number} x {reason}" for reason, number in count_reasons(provenance.left_out)]
         write_png(folder / SPREAD, histogram_sheet(faces, among or faces, lines))
         record = _record(crops, scenes, width, height, provenance)
         (folder / RECORD).write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-        read_set(folder)  # a set that cannot be read back never replaces one that can
+        read_set(folder)  # a set that cannot be read must not replace one that can
     return read_set(out)
 
 
 def read_set(folder: Path) -> CalibrationSet:
-    """Read and verify the set in ``folder``. InputError, with the next step, for a folder that is none, another
-    schema, and an image or list that is missing, foreign or changed."""
+    """Read and verify the set in ``folder``.
+
+    Raises InputError if it is not a calibration set, has another schema, or if an image or list is missing or changed.
+    """
     raw = _parse(folder)
     if raw.get("schema") != SCHEMA:
         raise InputError(
             f"{folder / RECORD}: schema {raw.get('schema')}, this rkface reads {SCHEMA}: run `rkface calibrate` again"
         )
     try:
-        crops, scenes = ([Image(**entry) for entry in raw[name]["images"]] for name in FOLDERS)
+        crops, scenes = ([ImageRecord(**entry) for entry in raw[name]["images"]] for name in FOLDERS)
         width, height, digest = int(raw["detector"]["width"]), int(raw["detector"]["height"]), str(raw["digest"])
     except (KeyError, TypeError, ValueError) as error:
-        raise _damaged(folder / RECORD, f"lacks or garbles an entry ({error})") from error
+        raise _damaged(folder / RECORD, f"has a missing or wrong entry ({error})") from error
     for name, images in zip(FOLDERS, (crops, scenes), strict=True):
         _check_list(folder / name / LIST, [Path(image.file).name for image in images])
         for image in images:
             _check_image(folder, image)
     if digest_of([*crops, *scenes]) != digest or len(crops) < MINIMUM or not scenes:
-        raise _damaged(folder / RECORD, "does not fit its own digest")
+        raise _damaged(folder / RECORD, "does not match its own digest")
     return CalibrationSet(
         folder=folder,
         recognizer=folder / "recognizer" / LIST,
@@ -187,35 +194,42 @@ def read_set(folder: Path) -> CalibrationSet:
 
 
 def is_set(folder: Path) -> bool:
-    """Whether ``folder`` claims to be a calibration set; ``read_set`` tells whether it is a good one."""
+    """Whether ``folder`` has the record of a calibration set; ``read_set`` verifies the set."""
     return (folder / RECORD).is_file()
 
 
-def check_out(out: Path) -> None:
-    """InputError unless ``out`` is free, an empty folder, or a calibration set and nothing besides; WorkError where
-    it could not be written. Changes nothing."""
+def check_output_folder(out: Path) -> None:
+    """Check that a set can be written to ``out``; changes nothing.
+
+    Raises InputError unless ``out`` does not exist, is an empty folder, or is a calibration set without other files.
+    Raises WorkError if it cannot be written.
+    """
     check_writable(out)
     if out.is_dir():
         foreign = sorted(
             name for path in out.rglob("*") if not LAYOUT.fullmatch(name := path.relative_to(out).as_posix())
         )
         if foreign or (any(out.iterdir()) and not (out / RECORD).is_file()):
-            what = f"holds {foreign[0]}" if foreign else f"has no {RECORD}"
-            raise InputError(f"{out} exists and is no calibration set (it {what}): choose another folder or empty it")
+            what = f"contains {foreign[0]}" if foreign else f"has no {RECORD}"
+            raise InputError(
+                f"{out} exists and is not a calibration set (it {what}): choose another folder or empty it"
+            )
         if (out / RECORD).is_file():
             _parse(out)
     elif out.exists():
-        raise InputError(f"{out} is a file, the calibration set needs a folder: choose another name")
+        raise InputError(f"{out} is a file, but the calibration set needs a folder: choose another name")
 
 
-def digest_of(images: Iterable[Image]) -> str:
-    """SHA-256 over ``images``' names and contents, in their order."""
+def digest_of(images: Iterable[ImageRecord]) -> str:
+    """SHA-256 of the names and contents of ``images``, in their order."""
     lines = "".join(f"{image.sha256}  {image.file}\n" for image in images)
     return hashlib.sha256(lines.encode()).hexdigest()
 
 
-def _record(crops: list[Image], scenes: list[Image], width: int, height: int, provenance: Provenance) -> dict[str, Any]:
-    # No time and no absolute path: equal photos make equal records.
+def _record(
+    crops: list[ImageRecord], scenes: list[ImageRecord], width: int, height: int, provenance: Provenance
+) -> dict[str, Any]:
+    # No time and no absolute path, so that equal photos give equal records.
     return {
         "kind": KIND,
         "schema": SCHEMA,
@@ -225,22 +239,22 @@ def _record(crops: list[Image], scenes: list[Image], width: int, height: int, pr
         "recognizer": {"images": [asdict(image) for image in crops]},
         "detector": {"width": width, "height": height, "images": [_without_none(image) for image in scenes]},
         "left_out": {
-            "counts": dict(sorted(reasons(provenance.left_out))),
+            "counts": dict(sorted(count_reasons(provenance.left_out))),
             "items": [asdict(skip) for skip in provenance.left_out],
         },
     }
 
 
-def reasons(left_out: Iterable[Skipped]) -> list[tuple[str, int]]:
-    """How often each reason, the most frequent first."""
+def count_reasons(left_out: Iterable[Skipped]) -> list[tuple[str, int]]:
+    """Each reason and its count, the most frequent first."""
     return Counter(skip.reason for skip in left_out).most_common()
 
 
-def _without_none(image: Image) -> dict[str, Any]:
+def _without_none(image: ImageRecord) -> dict[str, Any]:
     return {key: value for key, value in asdict(image).items() if value is not None}
 
 
-def _rounded(face: Candidate) -> dict[str, float]:
+def _rounded(face: CandidateFace) -> dict[str, float]:
     quality = {**asdict(face.quality), "score": face.quality.score}
     return {name: round(value, 4) for name, value in quality.items()}
 
@@ -250,11 +264,11 @@ def _name(path: Path, photos: Path) -> str:
 
 
 def write_png(path: Path, image: NDArray[np.uint8]) -> str:
-    """Write ``image`` and return the file's SHA-256."""
-    # cv2.imwrite would answer a full disk with False or a half file; a failing write_bytes says why.
+    """Write ``image`` (uint8, BGR or gray) and return the file's SHA-256."""
+    # On a full disk, cv2.imwrite returns False or writes half a file; write_bytes raises an error with the reason.
     coded, data = cv2.imencode(".png", image)
     if not coded:
-        raise ValueError(f"OpenCV cannot code {image.shape} {image.dtype} as PNG")
+        raise ValueError(f"OpenCV cannot encode {image.shape} {image.dtype} as PNG")
     path.write_bytes(data.tobytes())
     return hashlib.sha256(data.tobytes()).hexdigest()
 
@@ -264,11 +278,15 @@ def _parse(folder: Path) -> dict[str, Any]:
     try:
         raw = json.loads(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError) as error:
-        raise InputError(f"{folder} is no calibration set: it has no {RECORD}; `rkface calibrate` makes one") from error
+        raise InputError(
+            f"{folder} is not a calibration set: it has no {RECORD}; `rkface calibrate` makes one"
+        ) from error
     except (OSError, ValueError) as error:
         raise _damaged(path, f"cannot be read as JSON ({error})") from error
     if not isinstance(raw, dict) or raw.get("kind") != KIND:
-        raise InputError(f"{folder} is no calibration set ({RECORD} is something else); `rkface calibrate` makes one")
+        raise InputError(
+            f"{folder} is not a calibration set (its {RECORD} is of another kind); `rkface calibrate` makes one"
+        )
     return raw
 
 
@@ -281,7 +299,7 @@ def _check_list(path: Path, expected: list[str]) -> None:
         raise _damaged(path, f"does not list the images of {RECORD}")
 
 
-def _check_image(folder: Path, image: Image) -> None:
+def _check_image(folder: Path, image: ImageRecord) -> None:
     if not LAYOUT.fullmatch(image.file):
         raise _damaged(folder / RECORD, f"names a file outside the set: {image.file!r}")
     try:
@@ -289,8 +307,8 @@ def _check_image(folder: Path, image: Image) -> None:
     except OSError as error:
         raise _damaged(folder / image.file, "is missing or unreadable") from error
     if not same:
-        raise _damaged(folder / image.file, "was changed or damaged (its SHA-256 differs)")
+        raise _damaged(folder / image.file, "was changed or damaged (its SHA-256 is different)")
 
 
 def _damaged(path: Path, how: str) -> InputError:
-    return InputError(f"{path} {how}: run `rkface calibrate` again, or copy the set again, whole")
+    return InputError(f"{path} {how}: run `rkface calibrate` again, or copy the whole set again")

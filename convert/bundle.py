@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from rkface.calibration.folder import check_writable, whole_folder
+from rkface.calibration.atomic_folder import atomic_folder, check_writable
 from rkface.runtime.core.bundle import MANIFEST, SUMS, Bundle, Manifest, files, read_bundle, sha256
 from rkface.runtime.core.errors import InputError
 
@@ -27,7 +27,7 @@ def write_bundle(out: Path, manifest: Manifest, content: Mapping[str, Path]) -> 
     It is verified as a board would before it takes the place of what was there.
     """
     check_replaceable(out)
-    with whole_folder(out) as folder:
+    with atomic_folder(out) as folder:
         for name, source in content.items():
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(source, folder / name)

@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rkface.calibration.commands import count, size
+from rkface.calibration.commands import face_count, image_size
 from rkface.runtime.core.arguments import fraction
 from rkface.runtime.core.bundle import MANIFEST
 from rkface.runtime.core.errors import InputError
@@ -60,10 +60,10 @@ def convert(parser: ArgumentParser) -> None:
     )
     photos.add_argument("--pairs", type=Path, metavar="CSV", help="photo,photo,Yes|No: which photos show one person")
     photos.add_argument(
-        "--count", type=count, default=100, metavar="N", help="calibration faces (default: %(default)s)"
+        "--count", type=face_count, default=100, metavar="N", help="calibration faces (default: %(default)s)"
     )
     photos.add_argument(
-        "--evaluate", type=count, default=100, metavar="N", help="evaluation faces at most (default: %(default)s)"
+        "--evaluate", type=face_count, default=100, metavar="N", help="evaluation faces at most (default: %(default)s)"
     )
     how = parser.add_argument_group("conversion")
     how.add_argument(
@@ -74,7 +74,7 @@ def convert(parser: ArgumentParser) -> None:
     )
     how.add_argument(
         "--size",
-        type=size,
+        type=image_size,
         metavar="WxH",
         help="detector input, multiples of 32, such as 640x384 for a 16:9 camera (default: the model's own)",
     )
@@ -87,7 +87,7 @@ def convert(parser: ArgumentParser) -> None:
     )
     how.add_argument(
         "--camera",
-        type=size,
+        type=image_size,
         metavar="WxH",
         help=f"with --min-face: the camera's frame (default: {CAMERA[0]}x{CAMERA[1]})",
     )

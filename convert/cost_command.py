@@ -8,7 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from rkface.calibration.commands import size
+from rkface.calibration.commands import image_size
 from rkface.runtime.core.errors import InputError, ModelError
 
 
@@ -26,7 +26,7 @@ def cost(parser: ArgumentParser) -> None:
     parser.add_argument("model", type=Path, metavar="MODEL.onnx", help="FP32, as for `rkface convert`")
     parser.add_argument("--target", default="rk3588", metavar="SOC", help="the board's chip (default: %(default)s)")
     parser.add_argument("--type", default="w8a8", metavar="T", help="w8a8, fp16 or w16a16i_dfp (default: %(default)s)")
-    parser.add_argument("--size", type=size, metavar="WxH", help="input, where the model leaves it open")
+    parser.add_argument("--size", type=image_size, metavar="WxH", help="input, where the model leaves it open")
     parser.add_argument("--layers", action="store_true", help="every layer instead of every kind")
     parser.add_argument("--json", action="store_true", help="every layer, as JSON")
     parser.set_defaults(run=_run)

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from rkface.calibration.choose import connected
+from rkface.calibration.choose import connected_components
 from rkface.runtime.core.bundle import sha256
 from rkface.runtime.core.errors import InputError
 from rkface.runtime.core.progress import stage
@@ -133,7 +133,7 @@ def from_pairs(table: Path, folder: Path, finder: Finder) -> Labeled:
     found = _find([folder / name for name in names], finder)
     place = {names[index]: at for at, index in enumerate(found.crops)}
     number = {name: index for index, name in enumerate(names)}
-    groups = connected(len(names), [(number[left], number[right]) for left, right, same in pairs if same])
+    groups = connected_components(len(names), [(number[left], number[right]) for left, right, same in pairs if same])
     for left, right, same in pairs:
         if not same and groups[number[left]] == groups[number[right]]:
             raise InputError(
@@ -170,7 +170,7 @@ def from_bin(file: Path, size: int) -> Labeled:
         shown.note = f"{len(content.same)} pairs of {len(unique)} crops"
     first, second = np.array([unique[image] for image in content.images], np.int64).reshape(-1, 2).T
     same = np.array(content.same)
-    shown_by = connected(len(unique), zip(first[same].tolist(), second[same].tolist(), strict=True))
+    shown_by = connected_components(len(unique), zip(first[same].tolist(), second[same].tolist(), strict=True))
     people = np.unique(shown_by, return_inverse=True)[1].astype(np.int64)
     _require_both(file, same, _Found({}, 0, 0, frozenset()), len(unique))
     return Labeled("bin", crops, people, first, second, same, len(unique))

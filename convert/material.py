@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from rkface.calibration.choose import Choice, choose, choose_frames, hold_out, require_enough
-from rkface.calibration.collect import Candidate, Collection, collect, embed
+from rkface.calibration.choose import Choice, choose_faces, choose_frames, hold_out, require_enough_faces
+from rkface.calibration.collect import CandidateFace, Collection, collect_faces, embed_faces
 from rkface.calibration.dataset import LIST, CalibrationSet, Provenance, is_set, read_set, write_png, write_set
 from rkface.runtime.core.bundle import Input, Role, sha256
 from rkface.runtime.core.errors import InputError
@@ -67,7 +67,7 @@ class Evaluation:
     photos: tuple[Path, ...]
     frames: Image
     scales: tuple[float, ...]
-    faces: tuple[Candidate, ...]
+    faces: tuple[CandidateFace, ...]
     crops: Image
     labeled: tuple[tuple[int, int, bool], ...]
     mosaics: Image
@@ -94,7 +94,7 @@ class Material:
     calibration: CalibrationSet | None
     evaluation: Evaluation
     notes: tuple[str, ...] = ()
-    faces: tuple[Candidate, ...] = ()
+    faces: tuple[CandidateFace, ...] = ()
     around: Path | None = None
 
     def dataset(self, role: Role) -> Path | None:
@@ -130,8 +130,8 @@ def gather(photos: Photos, finder: Finder, out: Path, *, quantized: bool = True)
         # Where all will be taken, nobody needs to know who they are.
         embeddings = _tell_apart(found, finder) if len(found.candidates) > photos.count else None
     with stage("calibration set") as shown:
-        choice = choose(found.candidates, photos.count, embeddings)
-        require_enough(choice, found)
+        choice = choose_faces(found.candidates, photos.count, embeddings)
+        require_enough_faces(choice, found)
         faces, frames = choice.faces, choose_frames(choice.faces, found, photos.count)
         provenance = Provenance(photos.calibration, finder.digest, THRESHOLD, (*found.skipped, *choice.left_out))
         calibration = write_set(
@@ -192,7 +192,7 @@ def _finished(folder: Path, input: Input) -> CalibrationSet:
 def find(folder: Path, finder: Finder, unlike: Iterable[str] = ()) -> Collection:
     """Every face of ``folder``; photos whose SHA-256 is in ``unlike`` count as not there."""
     with stage("find faces") as shown:
-        found = collect(folder, finder.detector, progress=shown.advance)
+        found = collect_faces(folder, finder.detector, progress=shown.advance)
         shown.note = f"{len(found.candidates)} usable in {len(found.photos)} photos of {folder}"
     known = frozenset(unlike)
     if not known:
@@ -209,7 +209,7 @@ def _only(found: Collection, photos: Iterable[Path]) -> Collection:
 
 def _tell_apart(found: Collection, finder: Finder) -> NDArray[np.float32]:
     with stage("tell people apart") as shown:
-        return embed(found.candidates, finder.embedder, shown.advance)
+        return embed_faces(found.candidates, finder.embedder, shown.advance)
 
 
 def _split(
@@ -218,7 +218,7 @@ def _split(
     """Photos to calibrate on, the ``embeddings`` of their faces, and photos to evaluate on. Those without a usable face
     go to evaluation: a detector can also err by seeing what is not there."""
     if not found.candidates:
-        require_enough(Choice((), ()), found)
+        require_enough_faces(Choice((), ()), found)
     calibrate, _ = hold_out(found.candidates, embeddings)
     photos = {found.candidates[index].photo for index in calibrate}
     # hold_out keeps photos whole: their faces are those of the indices, in the same order.
@@ -244,7 +244,7 @@ def evaluation_of(photos: Photos, found: Collection, finder: Finder) -> Evaluati
     return Evaluation(chosen, frames, scales, faces, crops, _labels(photos.pairs, faces), mosaics(frames))
 
 
-def _labels(pairs: Path | None, faces: tuple[Candidate, ...]) -> tuple[tuple[int, int, bool], ...]:
+def _labels(pairs: Path | None, faces: tuple[CandidateFace, ...]) -> tuple[tuple[int, int, bool], ...]:
     """The pairs of ``pairs`` whose photos are both under evaluation, by the largest face of each photo."""
     if pairs is None:
         return ()

@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rkface.calibration.collect import Candidate
+from rkface.calibration.collect import CandidateFace
 from rkface.calibration.dataset import is_set
 from rkface.runtime.core.bundle import Input
 from rkface.runtime.core.errors import InputError, ModelError
 from rkface.runtime.core.progress import stage
 from rkface.runtime.vision.image import read_image
-from rkface.runtime.vision.liveness import surroundings
+from rkface.runtime.vision.liveness import crop_around
 
 from .catalog import SPOOFING, Spoofing
 from .material import Material, Photos, to_rgb, write_list
@@ -76,7 +76,7 @@ def with_surroundings(material: Material, input: Input, scale: float, folder: Pa
     return replace(material, evaluation=replace(evaluation, around=around), around=dataset)
 
 
-def _cut(faces: Sequence[Candidate], input: Input, scale: float) -> NDArray[np.uint8]:
+def _cut(faces: Sequence[CandidateFace], input: Input, scale: float) -> NDArray[np.uint8]:
     """N×H×W×3 uint8 RGB: the surroundings of ``faces``, each photo read once for all of its own."""
     photos = {face.photo: None for face in faces}
     found: dict[int, NDArray[np.uint8]] = {}
@@ -84,7 +84,7 @@ def _cut(faces: Sequence[Candidate], input: Input, scale: float) -> NDArray[np.u
         image = read_image(photo)
         for index, face in enumerate(faces):
             if face.photo == photo:
-                found[index] = surroundings(image, face.faces.boxes[0], scale, input.width, input.height)
+                found[index] = crop_around(image, face.faces.boxes[0], scale, input.width, input.height)
     return to_rgb(found[index] for index in range(len(faces)))
 
 

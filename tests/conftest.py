@@ -40,13 +40,13 @@ def shared() -> Path:
 
 @pytest.fixture(scope="session")
 def debian():
-    """``debian(name, packages)``: Debian's packages, unpacked for ``name``; skips where they cannot be had."""
-    from rkface.boards.twin.ingredients import MissingError, unpacked
+    """``debian(name, packages)`` unpacks Debian's packages for ``name``; skips the test if they are not available."""
+    from rkface.boards.twin.ingredients import UnavailableError, unpack_packages
 
     def unpack(name, packages):
         try:
-            return unpacked(Path(__file__).resolve().parents[1] / "build" / name / "files", packages)
-        except MissingError as error:
+            return unpack_packages(Path(__file__).resolve().parents[1] / "build" / name / "files", packages)
+        except UnavailableError as error:
             pytest.skip(f"no {name} here: {error}")
 
     return unpack

@@ -1,6 +1,7 @@
-"""A stand-in board on the workstation: the genuine rknnlite under emulation, over our own librknnrt.
+"""The twin: an emulated board on the workstation, with the real rknn-toolkit-lite2 over a stand-in for librknnrt.
 
-It tests bindings, struct layouts, types and error paths. It says nothing of speed, nor of what silicon computes.
+It tests the binding, struct layouts, types and error paths. It measures no speed, and it cannot tell what a real NPU
+computes.
 """
 
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""``python -m rkface.boards.twin``: build a twin and run something on it."""
+"""``python -m rkface.boards.twin``: build a twin and run a program on it."""
 
 from __future__ import annotations
 
@@ -12,42 +12,56 @@ from rkface.boards.profile import find_profile
 from rkface.runtime.core.bundle import read_bundle
 from rkface.runtime.core.errors import RkfaceError
 
-from .board import build, install_runtime
-from .ingredients import gather
+from .board import build_twin, install_runtime
+from .ingredients import gather_ingredients
 
-EXPLAIN = """Build a twin of a board: the genuine rknn-toolkit-lite2 under emulation, over a librknnrt of our own that
-answers a bundle's golden inputs with its golden outputs. It tests bindings, layouts, types and errors; it says nothing
-of speed, nor of what silicon computes.
+DESCRIPTION = """Build a twin of a board: the real rknn-toolkit-lite2 under emulation, over a stand-in for librknnrt
+that answers the golden inputs of a bundle with its golden outputs. It tests the binding, layouts, types and errors; it
+measures no speed, and it cannot tell what a real NPU computes.
 
-With arguments behind --, run the board's Python with them:
+Arguments after -- are given to the board's Python:
   python -m rkface.boards.twin --bundle build/rk3588 -- -m rkface.runtime.cli.main selftest --bundle build/rk3588
 
-RKFACE_TWIN_FAULTS makes it fail on demand (boards/twin/librknnrt.c explains):
+RKFACE_TWIN_FAULTS makes calls of the library fail (boards/twin/librknnrt.c lists the faults):
   RKFACE_TWIN_FAULTS=run=-2@5 python -m rkface.boards.twin --bundle build/rk3588 -- …
 """
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
+    """Build a twin and run a program on it; the exit code."""
     parser = argparse.ArgumentParser(
-        prog="python -m rkface.boards.twin", description=EXPLAIN, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="python -m rkface.boards.twin",
+        description=DESCRIPTION,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--cache", type=Path, default=Path("build/twin"), help="where it lies (default: %(default)s)")
-    parser.add_argument("--board", default="rock-5b", help="a name out of boards/profiles (default: %(default)s)")
-    parser.add_argument("--bundle", type=Path, action="append", default=[], metavar="DIR", help="what it can answer to")
-    parser.add_argument("run", nargs="*", help="arguments of the board's Python")
+    parser.add_argument(
+        "--cache", type=Path, default=Path("build/twin"), help="folder of the twin (default: %(default)s)"
+    )
+    parser.add_argument("--board", default="rock-5b", help="a name from boards/profiles (default: %(default)s)")
+    parser.add_argument(
+        "--bundle",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="DIR",
+        help="a bundle whose golden inputs it answers",
+    )
+    parser.add_argument("run", nargs="*", help="arguments for the board's Python")
     options = parser.parse_args(arguments)
     try:
         profile = find_profile(options.board)
         bundles = [read_bundle(folder) for folder in options.bundle]
         packages = install_runtime(options.cache.resolve() / "packages")
-        twin = build(gather(options.cache), options.cache / "boards" / options.board, profile, bundles, packages)
+        twin = build_twin(
+            gather_ingredients(options.cache), options.cache / "boards" / options.board, profile, bundles, packages
+        )
     except RkfaceError as error:
         print(f"twin: {error}", file=sys.stderr)
         return error.exit_code
     if options.run:
         command = twin.command(options.run)
         os.execve(command[0], command, twin.environment(os.environ.get("RKFACE_TWIN_FAULTS", "")))
-    print(f"a twin of {profile.title} in {twin.prefix}", file=sys.stderr)
+    print(f"the twin of {profile.title} is in {twin.prefix}", file=sys.stderr)
     return 0
 
 

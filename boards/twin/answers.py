@@ -1,4 +1,4 @@
-"""What the stand-in librknnrt answers: a bundle's golden outputs, written as librknnrt.c reads them."""
+"""The answers of the stand-in library: a bundle's golden outputs, in the file format that librknnrt.c reads."""
 
 from __future__ import annotations
 
@@ -15,45 +15,47 @@ from rkface.runtime.core.bundle import Bundle, Output, Role
 
 MAGIC = b"RKTWIN1"
 FLOAT32, INT8 = 0, 2  # rknn_tensor_type
-# The simulator gives floats; in units of the output's scale they are whole numbers, but for float32's rounding.
+# The simulator returns floats. Divided by the output's scale they are integers, up to float32 rounding.
 GRID_TOLERANCE = 0.01
 
 
 @dataclass(frozen=True)
-class Grid:
-    """How an output is quantized: value = (int8 − zero_point) · scale."""
+class Quantization:
+    """The quantization of an output: value = (int8 − zero_point) · scale."""
 
     zero_point: int
     scale: float
 
 
 def write_answers(bundle: Bundle, folder: Path) -> None:
-    """One file for each model, named after the hash of its bytes, in ``folder``."""
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)  # golden outputs hold embeddings of faces
+    """Write a file for each model of ``bundle`` into ``folder``, named after the hash of the model's bytes."""
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)  # golden outputs contain embeddings of faces
     with np.load(bundle.folder / "golden.npz") as golden:
         for role in bundle.manifest.roles:
             model = bundle.path(role).read_bytes()
             outputs = bundle.model(role).outputs
             values = [golden[f"{role}/simulator/{output.name}"] for output in outputs]
-            content = _content(bundle, role, golden[f"{role}/inputs"], values, grids(model, outputs))
+            content = _content(bundle, role, golden[f"{role}/inputs"], values, read_quantization(model, outputs))
             (folder / f"{fnv1a(model):016x}").write_bytes(content)
 
 
-def grids(model: bytes, outputs: Sequence[Output]) -> list[Grid | None]:
-    """The quantization of each output, from the ranges that the toolkit keeps as text in a ``.rknn``; None where it
-    keeps none, as of a float output."""
-    return [_grid(model, output.name) for output in outputs]
+def read_quantization(model: bytes, outputs: Sequence[Output]) -> list[Quantization | None]:
+    """The quantization of each output, from the ranges that the toolkit writes as text into a ``.rknn`` file.
+
+    None for an output without a range, which is a float output.
+    """
+    return [_read_one(model, output.name) for output in outputs]
 
 
-def _grid(model: bytes, name: str) -> Grid | None:
+def _read_one(model: bytes, name: str) -> Quantization | None:
     key = re.escape(repr(name).encode())
     found = re.search(rb"%s: \{'name': %s, [^{}]*?'min': \[([^],]+)\], 'max': \[([^],]+)\]" % (key, key), model)
     if found is None:
         return None
-    # As the toolkit does it: the range, widened to hold 0, over the 255 steps of an int8.
+    # Like the toolkit: extend the range to contain 0 and divide it by the 255 steps of an int8.
     low, high = min(float(found[1]), 0.0), max(float(found[2]), 0.0)
     scale = (high - low) / 255
-    return Grid(round(-128 - low / scale), scale) if scale else None
+    return Quantization(round(-128 - low / scale), scale) if scale else None
 
 
 def _content(
@@ -61,27 +63,27 @@ def _content(
     role: Role,
     inputs: NDArray[np.uint8],
     values: Sequence[NDArray[np.float32]],
-    quantized: Sequence[Grid | None],
+    quantized: Sequence[Quantization | None],
 ) -> bytes:
     model = bundle.model(role)
     size = (model.input.height, model.input.width)
-    told = [_quantize(array, grid) for array, grid in zip(values, quantized, strict=True)]
-    parts = [struct.pack("<8s4I256s", MAGIC, *size, len(told), len(inputs), model.input.name.encode())]
-    for output, (array, grid) in zip(model.outputs, told, strict=True):
+    answers = [_quantize(array, grid) for array, grid in zip(values, quantized, strict=True)]
+    parts = [struct.pack("<8s4I256s", MAGIC, *size, len(answers), len(inputs), model.input.name.encode())]
+    for output, (array, grid) in zip(model.outputs, answers, strict=True):
         kind = INT8 if array.dtype == np.int8 else FLOAT32
         shape = struct.pack("<256sI16I", output.name.encode(), len(output.shape), *_padded(output.shape))
         elements = int(np.prod(output.shape))
         parts.append(shape + struct.pack("<Iiif", elements, kind, grid.zero_point if grid else 0, _scale(grid)))
     for index, image in enumerate(inputs):
         parts.append(struct.pack("<Q", fnv1a(image.tobytes())))
-        parts += [array[index].tobytes() for array, _ in told]
+        parts += [array[index].tobytes() for array, _ in answers]
     return b"".join(parts)
 
 
 def _quantize(
-    values: NDArray[np.float32], grid: Grid | None
-) -> tuple[NDArray[np.int8] | NDArray[np.float32], Grid | None]:
-    """The int8 behind the simulator's floats; the floats themselves where they are not on the grid."""
+    values: NDArray[np.float32], grid: Quantization | None
+) -> tuple[NDArray[np.int8] | NDArray[np.float32], Quantization | None]:
+    """The int8 values behind the simulator's floats, or the floats unchanged if they are not multiples of the scale."""
     if grid is None:
         return values.astype(np.float32), None
     steps = values.astype(np.float64) / grid.scale + grid.zero_point
@@ -95,7 +97,7 @@ def _padded(shape: Sequence[int]) -> list[int]:
     return [*shape, *[0] * (16 - len(shape))]
 
 
-def _scale(grid: Grid | None) -> float:
+def _scale(grid: Quantization | None) -> float:
     return grid.scale if grid else 1.0
 
 

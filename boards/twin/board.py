@@ -1,4 +1,4 @@
-"""A twin put together: what a program sees when it believes that it runs on a Rockchip board."""
+"""Build a twin: the files that a program sees when it runs as if on a Rockchip board."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from rkface.boards.profile import Profile
-from rkface.boards.wheel import build_runtime_wheel
+from rkface.boards.deploy.runtime_wheel import build_runtime_wheel
+from rkface.boards.profile import BoardProfile
 from rkface.runtime.core.bundle import Bundle
 from rkface.runtime.core.errors import InputError
 
@@ -23,17 +23,23 @@ ANSWERS, FAULTS = "RKFACE_TWIN_ANSWERS", "RKFACE_TWIN_FAULTS"
 
 @dataclass(frozen=True)
 class Twin:
-    """``prefix`` holds the board's own files; qemu looks there first for every path that a program opens."""
+    """An emulated board.
+
+    prefix    holds the board's own files; qemu searches it first for every path that a program opens
+    packages  a folder from which rkface can be imported
+    """
 
     ingredients: Ingredients
     prefix: Path
     packages: Path
 
     def command(self, arguments: Sequence[str]) -> list[str]:
+        """The command line that runs the board's Python with ``arguments``."""
         return [str(self.ingredients.qemu), str(self.ingredients.python), *arguments]
 
     def environment(self, faults: str = "") -> dict[str, str]:
-        # A path each for the wheels and for rkface; no bytecode of another architecture's Python into our folders.
+        """The environment for that command; ``faults`` as librknnrt.c explains them."""
+        # Wheels and rkface have a path each. No bytecode: it would be written into folders that other Pythons use.
         return {
             **os.environ,
             "QEMU_LD_PREFIX": str(self.prefix),
@@ -59,14 +65,16 @@ class Twin:
         )
 
 
-def build(ingredients: Ingredients, folder: Path, profile: Profile, bundles: Sequence[Bundle], packages: Path) -> Twin:
-    """Put a twin of the board that ``profile`` describes into ``folder``, replacing what was there.
+def build_twin(
+    ingredients: Ingredients, folder: Path, profile: BoardProfile, bundles: Sequence[Bundle], packages: Path
+) -> Twin:
+    """Build a twin of the board that ``profile`` describes in ``folder``; an older one there is replaced.
 
-    It has answers to the golden inputs of ``bundles``, which may be made for any chip. ``packages`` is a folder from
-    which rkface can be imported. InputError for a board whose chip rknn-toolkit-lite2 does not run on.
+    It answers the golden inputs of ``bundles``, which may be made for any chip. ``packages`` is a folder from which
+    rkface can be imported. Raises InputError if rknn-toolkit-lite2 does not run on the board's chip.
     """
     if not profile.cores:
-        raise InputError(f"{profile.title} only takes part in converting: rknn-toolkit-lite2 does not run on it")
+        raise InputError(f"{profile.title} can only be converted for: rknn-toolkit-lite2 does not run on it")
     prefix = folder.resolve()
     shutil.rmtree(prefix, ignore_errors=True)
     for name in ("usr/lib", "proc/device-tree", "dev/dri"):
@@ -84,7 +92,7 @@ def build(ingredients: Ingredients, folder: Path, profile: Profile, bundles: Seq
 
 
 def install_runtime(folder: Path) -> Path:
-    """``folder`` with nothing but rkface's runtime wheel, as a board gets it."""
+    """Unpack rkface's runtime wheel, which boards get too, into an empty ``folder``; returns it."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     wheel = build_runtime_wheel(folder)

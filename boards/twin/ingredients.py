@@ -1,6 +1,6 @@
-"""What a twin is made of, fetched into a cache folder: arm64 packages and qemu by apt, wheels by pip, our library.
+"""The parts of a twin in a cache folder: arm64 packages and qemu from apt, wheels from pip, and the stand-in library.
 
-Nothing is installed on this machine and no root is needed. apt and pip ask the sources that they are set up with.
+Nothing is installed on this machine, and no root is needed. apt and pip use the sources they are configured with.
 """
 
 from __future__ import annotations
@@ -17,26 +17,31 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from rkface.boards.wheel import requirements, wheels_for
+from rkface.boards.deploy.dependencies import board_requirements, wheel_options
 from rkface.runtime.core.errors import WorkError
 from rkface.runtime.core.progress import stage
+from rkface.runtime.core.versions import PYTHONS, TOOLKIT
 
 from . import HERE
 
-TOOLKIT = "2.5.0"
-PYTHONS = ("3.11", "3.12", "3.10")  # that rknn-toolkit-lite2 has wheels for; the first that the distribution has
-COMPILER = "ziglang>=0.13"  # PyPI's; used where there is no aarch64-linux-gnu-gcc
+COMPILER = "ziglang>=0.13"  # from PyPI; used if there is no aarch64-linux-gnu-gcc
 GCC = "aarch64-linux-gnu-gcc"
-FLAGS = ("-shared", "-fPIC", "-O2", "-Wall", "-Wextra")
+FLAGS = ("-shared", "-fPIC", "-O2", "-Wall", "-Wextra", f'-DTOOLKIT="{TOOLKIT}"')
 
 
-class MissingError(WorkError):
-    """An ingredient is not to be had here: no twin on this machine."""
+class UnavailableError(WorkError):
+    """Something that a test tool or the twin needs is not available on this machine."""
 
 
 @dataclass(frozen=True)
 class Ingredients:
-    """qemu: the emulator. root: Debian's arm64 files, with ``python`` in it. site: the wheels. library: ours."""
+    """The parts of a twin.
+
+    qemu     the emulator
+    root     the files of Debian's arm64 packages, which contain ``python``
+    site     the unpacked wheels
+    library  the stand-in for librknnrt
+    """
 
     qemu: Path
     root: Path
@@ -45,30 +50,30 @@ class Ingredients:
     library: Path
 
 
-def gather(cache: Path) -> Ingredients:
-    """Fetch what is not in ``cache`` yet. MissingError says what cannot be had, and why."""
+def gather_ingredients(cache: Path) -> Ingredients:
+    """Fetch the parts that are not in ``cache`` yet. Raises UnavailableError if one is not available, and says why."""
     if sys.platform != "linux" or platform.machine() != "x86_64":
-        raise MissingError(f"the twin needs Linux on x86-64; this is {sys.platform} on {platform.machine()}")
+        raise UnavailableError(f"the twin needs Linux on x86-64; this is {sys.platform} on {platform.machine()}")
     cache = cache.resolve()
     cache.mkdir(parents=True, exist_ok=True)
-    # Lists and state of apt, for as long as this runs: old lists would soon name packages that are gone.
+    # apt's lists and state are temporary: old lists would soon name packages that no longer exist.
     with tempfile.TemporaryDirectory(prefix="apt-", dir=cache) as apt:
         root = _once(cache / "root", "arm64 packages", lambda folder: _packages(folder, Path(apt)))
         qemu = _once(cache / "qemu", "qemu", lambda folder: _qemu(folder, Path(apt)))
     [python] = (root / "usr/bin").glob("python3.*[0-9]")
     version = python.name.removeprefix("python")
-    source = hashlib.sha256((HERE / "librknnrt.c").read_bytes()).hexdigest()[:12]
+    source = hashlib.sha256((HERE / "librknnrt.c").read_bytes() + repr(FLAGS).encode()).hexdigest()[:12]
     return Ingredients(
         qemu=qemu / "qemu-aarch64-static",
         root=root,
         python=python,
         site=_once(cache / f"site-{version}", "arm64 wheels", lambda folder: _wheels(folder, version)),
-        library=_once(cache / f"librknnrt-{source}", "our librknnrt", _library) / "librknnrt.so",
+        library=_once(cache / f"librknnrt-{source}", "stand-in librknnrt", _library) / "librknnrt.so",
     )
 
 
 def _once(folder: Path, name: str, make: Callable[[Path], None]) -> Path:
-    """``folder``, made by ``make`` where it is not there yet: whole or not at all."""
+    """Create ``folder`` with ``make`` if it does not exist; it appears only when it is complete."""
     if not folder.is_dir():
         making = folder.with_name(f"{folder.name}.{os.getpid()}")
         shutil.rmtree(making, ignore_errors=True)
@@ -89,8 +94,8 @@ def _packages(root: Path, apt: Path) -> None:
         (found for found in map(_python_packages, PYTHONS) if _succeeds(["apt-cache", "show", *found], settings)), None
     )
     if names is None:
-        raise MissingError(f"no arm64 package of Python {', '.join(PYTHONS)} in apt's sources (Debian 12 has one)")
-    # Into an empty system, so that apt finds all that they need, whatever this machine has.
+        raise UnavailableError(f"no arm64 package of Python {', '.join(PYTHONS)} in apt's sources (Debian 12 has one)")
+    # Into an empty system, so that apt downloads all dependencies, even those that this machine has.
     command(["apt-get", "install", "--download-only", "--yes", "--quiet", "--no-install-recommends", *names], settings)
     for package in (apt / "cache/archives").glob("*.deb"):
         if not package.name.endswith("_amd64.deb"):
@@ -111,9 +116,11 @@ def _qemu(folder: Path, apt: Path) -> None:
     shutil.rmtree(folder / "files")
 
 
-def unpacked(folder: Path, packages: Sequence[str]) -> Path:
-    """``folder``, with Debian's ``packages`` for x86-64 in it, unpacked and not installed, and without what they need;
-    fetched where it is not there yet. MissingError where they are not to be had."""
+def unpack_packages(folder: Path, packages: Sequence[str]) -> Path:
+    """Unpack Debian's ``packages`` for x86-64, without their dependencies, into ``folder`` if it does not exist.
+
+    Nothing is installed. Raises UnavailableError if a package is not available.
+    """
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="apt-", dir=folder.parent) as apt:
         return _once(folder, packages[0], lambda making: _download(packages, making, apt_settings(Path(apt))))
@@ -127,10 +134,10 @@ def _download(packages: Sequence[str], into: Path, settings: dict[str, str]) -> 
 
 
 def apt_settings(state: Path) -> dict[str, str]:
-    """An environment in which apt knows this machine's sources, but keeps its lists and packages in ``state``."""
+    """An environment in which apt uses this machine's sources, but keeps its lists and packages in ``state``."""
     for name in ("apt-get", "apt-cache", "dpkg"):
         if shutil.which(name) is None:
-            raise MissingError(f"the twin's arm64 packages come by apt, and there is no {name} here")
+            raise UnavailableError(f"the twin needs arm64 packages from apt, but {name} is not installed here")
     settings = {**os.environ, "APT_CONFIG": str(state / "apt.conf"), "LC_ALL": "C"}
     if not (state / "apt.conf").exists():
         for name in ("lists/partial", "cache/archives/partial"):
@@ -139,7 +146,7 @@ def apt_settings(state: Path) -> dict[str, str]:
         (state / "apt.conf").write_text(
             f'Dir::State::lists "{state}/lists";\nDir::State::status "{state}/status";\nDir::Cache "{state}/cache";\n'
             'APT::Architecture "amd64";\nAPT::Architectures { "amd64"; "arm64"; };\n'
-            # Where root runs this, apt would fetch as a user who may not write here.
+            # As root, apt would otherwise download as another user, who may not write here.
             'APT::Sandbox::User "root";\nAcquire::Retries "1";\nAcquire::http::Timeout "10";\n'
         )
         command(["apt-get", "update", "--quiet", "--error-on=any"], settings)
@@ -147,9 +154,9 @@ def apt_settings(state: Path) -> dict[str, str]:
 
 
 def _wheels(folder: Path, version: str) -> None:
-    """What deploy brings to a board."""
-    needed = requirements(TOOLKIT, "aarch64", version, reference=False)
-    _pip(folder, [*wheels_for("aarch64", version), *needed])
+    """The packages that deploy installs on a board."""
+    needed = board_requirements(TOOLKIT, "aarch64", version, reference=False)
+    _pip(folder, [*wheel_options("aarch64", version), *needed])
     _unpack(folder)
 
 
@@ -166,7 +173,7 @@ def _library(folder: Path) -> None:
     zig.chmod(0o755)
     caches = {"ZIG_GLOBAL_CACHE_DIR": str(tool / "cache"), "ZIG_LOCAL_CACHE_DIR": str(tool / "cache")}
     command([str(zig), "cc", "-target", "aarch64-linux-gnu.2.17", *FLAGS, "-o", out, source], {**os.environ, **caches})
-    shutil.rmtree(tool)  # 400 MB, for one small file
+    shutil.rmtree(tool)  # 400 MB that are no longer needed
 
 
 def _pip(folder: Path, arguments: Sequence[str]) -> None:
@@ -186,7 +193,7 @@ def _succeeds(command: Sequence[str], environment: dict[str, str]) -> bool:
 
 
 def command(words: Sequence[str], environment: dict[str, str] | None = None, folder: Path | None = None) -> None:
-    """Run it. MissingError with what it said last where it fails."""
+    """Run ``words``. Raises UnavailableError with the last line of its output if it fails."""
     done = subprocess.run(
         words,
         check=False,
@@ -199,4 +206,4 @@ def command(words: Sequence[str], environment: dict[str, str] | None = None, fol
     )
     if done.returncode:
         said = [line for line in (done.stderr + done.stdout).splitlines() if line.strip()]
-        raise MissingError(f"`{' '.join(words[:3])} …` failed: {said[-1] if said else f'exit {done.returncode}'}")
+        raise UnavailableError(f"`{' '.join(words[:3])} …` failed: {said[-1] if said else f'exit {done.returncode}'}")

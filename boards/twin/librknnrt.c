@@ -1,19 +1,20 @@
-/* A stand-in for Rockchip's librknnrt.so: the calls of rknn_api 2.5.0 that rknn-toolkit-lite2 makes, without an NPU.
+/* A stand-in for Rockchip's librknnrt.so, without an NPU: the calls of rknn_api that rknn-toolkit-lite2 makes.
  *
- * It knows a model by the hash of its bytes and an input by the hash of its bytes, and answers with what the simulator
- * said of that input when the bundle was converted (answers.py writes it down). An input that it does not know is an
- * error, INPUT_INVALID: never a made-up answer. It tests bindings, struct layouts, types and error paths; it says
- * nothing of speed or of silicon.
+ * It identifies models and inputs by the hash of their bytes, and answers with the output that the simulator computed
+ * for that input when the bundle was converted (answers.py writes the answers). An unknown input is an error,
+ * INPUT_INVALID; it never invents an answer. It tests the binding, struct layouts, types and error paths. It measures
+ * no speed, and it cannot tell what a real NPU computes.
  *
  * RKFACE_TWIN_ANSWERS  the folder with the answers
- * RKFACE_TWIN_FAULTS   what goes wrong, separated by commas:
+ * RKFACE_TWIN_FAULTS   faults, separated by commas:
  *                      init=CODE, mask=CODE, run=CODE, outputs=CODE   the call returns this error
- *                      run=CODE@N                                      from the Nth run of a context on
+ *                      run=CODE@N                                      the Nth and later runs of a context return it
  *                      wrong=1                                         outputs have the wrong sign
  *                      slow=MS                                         a run takes this long
- *                      version=TEXT                                    what the library says it is
+ *                      version=TEXT                                    the version that the library reports
  *
- * The declarations are our own; offsets and sizes are those that the binding uses on LP64, checked below.
+ * The declarations are written for this file; offsets and sizes are those that the binding uses on LP64, and are
+ * checked below. The compiler gets the version to report: -DTOOLKIT='"2.5.0"' (ingredients.py does that).
  */
 #define _GNU_SOURCE
 #include <stddef.h>
@@ -33,8 +34,8 @@ enum { QUANTIZED_NONE = 0, QUANTIZED_AFFINE = 2 };
 typedef struct { uint32_t inputs, outputs; } Counts;
 typedef struct {
     uint32_t index; void *data; uint32_t size; uint8_t pass_through; int32_t type; int32_t format;
-} Given;
-typedef struct { uint8_t want_float, preallocated; uint32_t index; void *data; uint32_t size; } Wanted;
+} InputBuffer;
+typedef struct { uint8_t want_float, preallocated; uint32_t index; void *data; uint32_t size; } OutputBuffer;
 typedef struct {
     uint32_t index, n_dims, dims[16]; char name[256]; uint32_t n_elems, size; int32_t format, type, quantized;
     int8_t fraction; int32_t zero_point; float scale; uint32_t w_stride, size_with_stride; uint8_t pass_through;
@@ -42,21 +43,23 @@ typedef struct {
 } Attribute;
 typedef struct { char api[256], driver[256]; } Version;
 
-_Static_assert(sizeof(Given) == 32 && offsetof(Given, data) == 8 && offsetof(Given, format) == 28, "input");
-_Static_assert(sizeof(Wanted) == 24 && offsetof(Wanted, index) == 4 && offsetof(Wanted, size) == 16, "output");
+_Static_assert(sizeof(InputBuffer) == 32 && offsetof(InputBuffer, data) == 8 && offsetof(InputBuffer, format) == 28, "input");
+_Static_assert(sizeof(OutputBuffer) == 24 && offsetof(OutputBuffer, index) == 4 && offsetof(OutputBuffer, size) == 16, "output");
 _Static_assert(sizeof(Attribute) == 376 && offsetof(Attribute, n_elems) == 328, "attribute");
 _Static_assert(offsetof(Attribute, zero_point) == 352 && offsetof(Attribute, scale) == 356, "attribute");
 _Static_assert(sizeof(Version) == 512, "version");
 
-/* The file of answers: this head, the outputs, then for each input its hash and every output, one after another. */
+/* A file of answers: this head, the outputs, then for each input its hash and the data of every output. */
 typedef struct { char magic[8]; uint32_t height, width, outputs, answers; char input[256]; } Head;
-typedef struct { char name[256]; uint32_t n_dims, dims[16], n_elems; int32_t type, zero_point; float scale; } Told;
+typedef struct { char name[256]; uint32_t n_dims, dims[16], n_elems; int32_t type, zero_point; float scale; } OutputInfo;
 
-typedef struct { Head head; Told *outputs; uint8_t *answers; const uint8_t *answer; char contract[1024]; long runs; }
+typedef struct { Head head; OutputInfo *outputs; uint8_t *answers; const uint8_t *answer; char contract[1024]; long runs; }
     Context;
 
-/* What rkface doctor looks for in the file. */
-const char rkface_twin_banner[] = "librknnrt version: 2.5.0 (rkface's stand-in: no NPU)";
+#define VERSION_TEXT TOOLKIT " (rkface's stand-in: no NPU)"
+
+/* The text that rkface doctor searches for in the file. */
+const char rkface_twin_banner[] = "librknnrt version: " VERSION_TEXT;
 
 /* FNV-1a, 64 bits: http://www.isthe.com/chongo/tech/comp/fnv/ */
 static uint64_t hash(const void *data, size_t size) {
@@ -65,7 +68,7 @@ static uint64_t hash(const void *data, size_t size) {
     return value;
 }
 
-/* The text behind NAME= in RKFACE_TWIN_FAULTS, or NULL. */
+/* The text after NAME= in RKFACE_TWIN_FAULTS, or NULL. */
 static const char *fault(const char *name) {
     const char *faults = getenv("RKFACE_TWIN_FAULTS");
     size_t length = strlen(name);
@@ -74,7 +77,7 @@ static const char *fault(const char *name) {
     return NULL;
 }
 
-/* The error to return, for the COUNT-th call: OK unless a fault says otherwise. */
+/* The error that call number COUNT returns: OK without a fault. */
 static int broken(const char *name, long count) {
     const char *text = fault(name);
     char *end;
@@ -83,10 +86,10 @@ static int broken(const char *name, long count) {
     return *end != '@' || count >= strtol(end + 1, NULL, 10) ? (int)code : OK;
 }
 
-/* How many contexts are open: a test asks it whether all were given back. */
+/* The number of open contexts: a test reads it to check that all were closed. */
 int rkface_twin_contexts;
 
-static uint32_t width_of(const Told *output) { return output->type == INT8 ? 1 : 4; }
+static uint32_t width_of(const OutputInfo *output) { return output->type == INT8 ? 1 : 4; }
 
 static size_t answer_size(const Context *context) {
     size_t size = sizeof(uint64_t);
@@ -95,7 +98,7 @@ static size_t answer_size(const Context *context) {
     return size;
 }
 
-static void forget(Context *context) {
+static void free_context(Context *context) {
     free(context->outputs);
     free(context->answers);
     free(context);
@@ -103,8 +106,8 @@ static void forget(Context *context) {
 
 static int read_answers(Context *context, FILE *file) {
     if (fread(&context->head, sizeof(Head), 1, file) != 1 || memcmp(context->head.magic, "RKTWIN1", 8)) return FAIL;
-    context->outputs = calloc(context->head.outputs, sizeof(Told));
-    if (!context->outputs || fread(context->outputs, sizeof(Told), context->head.outputs, file) != context->head.outputs)
+    context->outputs = calloc(context->head.outputs, sizeof(OutputInfo));
+    if (!context->outputs || fread(context->outputs, sizeof(OutputInfo), context->head.outputs, file) != context->head.outputs)
         return FAIL;
     size_t size = answer_size(context);
     context->answers = malloc(size * context->head.answers);
@@ -129,7 +132,7 @@ int rknn_init(uint64_t *handle, void *model, uint32_t size, uint32_t flag, void 
     error = context ? read_answers(context, file) : MALLOC_FAIL;
     fclose(file);
     if (error) {
-        if (context) forget(context);
+        if (context) free_context(context);
         return MODEL_INVALID;
     }
     const char *contract = memmem(model, size < 4096 ? size : 4096, "{\"rkface\":", 10);
@@ -141,24 +144,24 @@ int rknn_init(uint64_t *handle, void *model, uint32_t size, uint32_t flag, void 
 
 int rknn_destroy(uint64_t handle) {
     if (!handle) return CTX_INVALID;
-    forget((Context *)(uintptr_t)handle);
+    free_context((Context *)(uintptr_t)handle);
     rkface_twin_contexts--;
     return OK;
 }
 
 static int output_attribute(const Context *context, Attribute *one) {
     if (one->index >= context->head.outputs) return PARAM_INVALID;
-    const Told *told = context->outputs + one->index;
-    one->n_dims = told->n_dims;
-    memcpy(one->dims, told->dims, sizeof one->dims);
-    memcpy(one->name, told->name, sizeof one->name);
-    one->n_elems = told->n_elems;
-    one->size = one->size_with_stride = told->n_elems * width_of(told);
+    const OutputInfo *output = context->outputs + one->index;
+    one->n_dims = output->n_dims;
+    memcpy(one->dims, output->dims, sizeof one->dims);
+    memcpy(one->name, output->name, sizeof one->name);
+    one->n_elems = output->n_elems;
+    one->size = one->size_with_stride = output->n_elems * width_of(output);
     one->format = FORMAT_UNDEFINED;
-    one->type = told->type;
-    one->quantized = told->type == INT8 ? QUANTIZED_AFFINE : QUANTIZED_NONE;
-    one->zero_point = told->zero_point;
-    one->scale = told->scale;
+    one->type = output->type;
+    one->quantized = output->type == INT8 ? QUANTIZED_AFFINE : QUANTIZED_NONE;
+    one->zero_point = output->zero_point;
+    one->scale = output->scale;
     return OK;
 }
 
@@ -187,9 +190,9 @@ int rknn_query(uint64_t handle, int command, void *info, uint32_t size) {
     if (command == INPUT_ATTR && size >= sizeof(Attribute)) return input_attribute(context, info);
     if (command == OUTPUT_ATTR && size >= sizeof(Attribute)) return output_attribute(context, info);
     if (command == SDK_VERSION && size >= sizeof(Version)) {
-        const char *said = fault("version");
-        int length = said ? (int)strcspn(said, ",") : 255;
-        snprintf(((Version *)info)->api, 256, "%.*s", length, said ? said : "2.5.0 (rkface's stand-in: no NPU)");
+        const char *version = fault("version");
+        int length = version ? (int)strcspn(version, ",") : 255;
+        snprintf(((Version *)info)->api, 256, "%.*s", length, version ? version : VERSION_TEXT);
         snprintf(((Version *)info)->driver, 256, "0.9.8");
         return OK;
     }
@@ -197,10 +200,10 @@ int rknn_query(uint64_t handle, int command, void *info, uint32_t size) {
         memcpy(info, context->contract, 1024);
         return OK;
     }
-    return PARAM_INVALID; /* as the genuine library answers a query for dynamic ranges of a static model */
+    return PARAM_INVALID; /* the real library answers like this to a query for dynamic ranges of a static model */
 }
 
-/* Does the board have several cores? A mask is refused where it has one. */
+/* Whether the board has several cores. With a single core, the library refuses a mask. */
 static int several_cores(void) {
     char text[1024] = {0};
     FILE *file = fopen("/proc/device-tree/compatible", "rb");
@@ -221,7 +224,7 @@ int rknn_set_input_shapes(uint64_t handle, uint32_t count, void *shapes) {
     return PARAM_INVALID;
 }
 
-int rknn_inputs_set(uint64_t handle, uint32_t count, Given *given) {
+int rknn_inputs_set(uint64_t handle, uint32_t count, InputBuffer *given) {
     Context *context = (Context *)(uintptr_t)handle;
     if (!context) return CTX_INVALID;
     const Head *head = &context->head;
@@ -252,13 +255,13 @@ int rknn_run(uint64_t handle, void *extend) {
     return error ? error : context->answer ? OK : INPUT_INVALID;
 }
 
-/* Outputs as of a model that the NPU computes wrongly. */
-static void spoil(Wanted *output, int is_float) {
+/* Make an output wrong, like that of a model that the NPU computes wrongly. */
+static void make_wrong(OutputBuffer *output, int is_float) {
     if (is_float) for (uint32_t k = 0; k < output->size / 4; k++) ((float *)output->data)[k] *= -1;
     else for (uint32_t k = 0; k < output->size; k++) ((int8_t *)output->data)[k] ^= -1;
 }
 
-int rknn_outputs_get(uint64_t handle, uint32_t count, Wanted *wanted, void *extend) {
+int rknn_outputs_get(uint64_t handle, uint32_t count, OutputBuffer *wanted, void *extend) {
     (void)extend;
     const Context *context = (const Context *)(uintptr_t)handle;
     if (!context) return CTX_INVALID;
@@ -267,23 +270,23 @@ int rknn_outputs_get(uint64_t handle, uint32_t count, Wanted *wanted, void *exte
     if (!context->answer || count != context->head.outputs) return OUTPUT_INVALID;
     const uint8_t *raw = context->answer;
     for (uint32_t i = 0; i < count; raw += (size_t)context->outputs[i].n_elems * width_of(context->outputs + i), i++) {
-        const Told *told = context->outputs + i;
-        int as_float = wanted[i].want_float && told->type == INT8;
-        uint32_t size = told->n_elems * (as_float ? 4 : width_of(told));
+        const OutputInfo *output = context->outputs + i;
+        int as_float = wanted[i].want_float && output->type == INT8;
+        uint32_t size = output->n_elems * (as_float ? 4 : width_of(output));
         if (wanted[i].preallocated && wanted[i].size < size) return OUTPUT_INVALID;
         if (!wanted[i].preallocated) wanted[i].data = malloc(size);
         if (!wanted[i].data) return MALLOC_FAIL;
         wanted[i].index = i;
         wanted[i].size = size;
         if (!as_float) memcpy(wanted[i].data, raw, size);
-        else for (uint32_t k = 0; k < told->n_elems; k++)
-            ((float *)wanted[i].data)[k] = (float)((int8_t)raw[k] - told->zero_point) * told->scale;
-        if (fault("wrong")) spoil(wanted + i, as_float || told->type == FLOAT32);
+        else for (uint32_t k = 0; k < output->n_elems; k++)
+            ((float *)wanted[i].data)[k] = (float)((int8_t)raw[k] - output->zero_point) * output->scale;
+        if (fault("wrong")) make_wrong(wanted + i, as_float || output->type == FLOAT32);
     }
     return OK;
 }
 
-int rknn_outputs_release(uint64_t handle, uint32_t count, Wanted *wanted) {
+int rknn_outputs_release(uint64_t handle, uint32_t count, OutputBuffer *wanted) {
     if (!handle) return CTX_INVALID;
     for (uint32_t i = 0; i < count; i++)
         if (!wanted[i].preallocated) free(wanted[i].data), wanted[i].data = NULL;

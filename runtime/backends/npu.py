@@ -16,9 +16,10 @@ from numpy.typing import NDArray
 
 from ..core.errors import DeviceError, InputError, ModelError
 from ..core.soc import CORES, read_soc
+from ..core.versions import TOOLKIT
 from . import Quantized, Raw, check_images, stack_runs
 from .librknn import CallError, Context
-from .npu_errors import LIBRARY, TOOLKIT, device_error, open_error
+from .npu_errors import LIBRARY, device_error, open_error
 
 if TYPE_CHECKING:
     from ..core.bundle import Input, Output

@@ -7,8 +7,8 @@ import re
 from pathlib import Path
 
 from ..core.errors import DeviceError
+from ..core.versions import TOOLKIT
 
-TOOLKIT = "2.5.0"
 LIBRARY = "/usr/lib/librknnrt.so"
 DOCTOR = "`rkface doctor` examines the board"
 

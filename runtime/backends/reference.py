@@ -74,6 +74,8 @@ class ReferenceBackend:
         return self._run(tensor) if self._batch != 1 else stack_runs([self._run(one[None]) for one in tensor])
 
     def _run(self, tensor: NDArray[np.float32]) -> list[NDArray[np.float32]]:
+        if self._session is None:
+            raise DeviceError("this model is closed: open it again")
         try:
             outputs: list[NDArray[np.float32]] = self._session.run(None, {self._input.name: tensor})
         except Exception as error:  # onnxruntime's exceptions share no base but Exception

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from ..core.errors import InputError, RkfaceError, WorkError
 from ..core.text import readable
-from ..inference.scheduler import Frame
+from ..inference.frames import Frame
 from .sources import CaptureFormat, Device, Folder, Network, Pipe, Stream, Video
 
 # Seconds before each try to open a lost camera again; the last one is repeated. A USB camera that reset itself is back
@@ -95,6 +95,11 @@ class Camera:
     @property
     def closed(self) -> bool:
         return self._closed.is_set()
+
+    @property
+    def live(self) -> bool:
+        """Whether frames come by themselves, as from a camera. False for a recording, which is read frame by frame."""
+        return self._live
 
     def read(self) -> Frame | None:
         """The next frame, waited for. None at the end of what has one, and once the camera is closed.

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from ..inference.scheduler import Frame
+from ..inference.frames import Frame
 from .camera import Camera
 
 SMALL = (64, 36)  # pixels that motion is looked for in: a face 40 px high at 1280×720 is two of them

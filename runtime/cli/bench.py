@@ -8,6 +8,7 @@ from argparse import ArgumentParser, Namespace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..core.atomic import write_atomically
 from ..core.errors import InputError, WorkError
 from .options import add_json
 from .selftest import add_measurement_options
@@ -54,8 +55,8 @@ def _run(options: Namespace) -> int:
     rows = [*result.latencies, _time_detection(options)]
     table = format_table(result, rows)
     document = json.dumps(to_json(result, rows), indent=2, ensure_ascii=False) + "\n"
-    json_path.write_text(document, encoding="utf-8")
-    table_path.write_text(table, encoding="utf-8")
+    write_atomically(json_path, document.encode(), mode=0o666)
+    write_atomically(table_path, table.encode(), mode=0o666)
     print(document if options.json else f"{table}\n", end="", flush=True)
     print(f"written: {json_path}, {table_path}", file=sys.stderr if options.json else sys.stdout)
     return 0

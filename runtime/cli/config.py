@@ -56,9 +56,9 @@ def show(parser: ArgumentParser) -> None:
 
 
 def _check(options: Namespace) -> int:
-    from ..service.config import examine
+    from ..service.config import check_settings
 
-    settings, problems = examine(options.file)
+    settings, problems = check_settings(options.file)
     notes = [] if settings is None else _notes(settings)
     cameras = 0 if settings is None else len(settings.camera)
     for problem in problems:
@@ -93,7 +93,8 @@ def _notes(settings: Settings) -> list[str]:
 
 
 def _show(options: Namespace) -> int:
-    from ..service.config import dump, read_settings
+    from ..core.toml import dump
+    from ..service.config import read_settings
     from ..service.settings import CameraSettings, Settings
 
     settings = read_settings(options.file) if options.file else Settings(camera={"door": CameraSettings("/dev/video0")})

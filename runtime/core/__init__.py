@@ -1,1 +1,1 @@
-"""What every other package may use: errors, the bundle's format, atomic files, progress."""
+"""The base of all other packages: errors, the bundle format, faces, atomic file writes, progress display."""

@@ -1,92 +1,169 @@
-"""A file that is written beside the place it will take; and what a power cut left of such ones."""
+"""Atomic file replacement: after a power cut, a file has its old content or its new content, never a part of one."""
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import re
-import tempfile
+import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import NamedTuple
 
 from .errors import WorkError
 
-BESIDE = ("-wal", "-shm", "-journal", "")  # what SQLite puts beside a file, and itself: the last to go
+# The files that SQLite keeps beside a database, then the database itself, in the order in which they are deleted.
+SQLITE_SUFFIXES = ("-wal", "-shm", "-journal", "")
+LONGEST_NAME = 230  # bytes of the target's name that a temporary file takes: Linux allows 255, and suffixes are added
+NO_HARD_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}  # FAT on a USB stick answers EPERM
+
+
+class Leftover(NamedTuple):
+    """A temporary file that could not be deleted, and the reason."""
+
+    path: Path
+    reason: str
+
+
+def write_atomically(target: Path, content: bytes, *, mode: int = 0o600, overwrite: bool = True) -> None:
+    """Write ``content`` to ``target``, so that a power cut leaves the old file or the new one.
+
+    The new file has the permissions ``mode``, less the umask. Raises FileExistsError if ``target`` exists and
+    ``overwrite`` is False, and WorkError if the file cannot be written.
+    """
+    with temporary_file(target, mode=mode) as path:
+        try:
+            path.write_bytes(content)
+            _move_into_place(path, target, overwrite=overwrite)
+        except FileExistsError:
+            raise
+        except OSError as error:
+            raise _write_error(target, error) from error
 
 
 @contextmanager
-def fresh(target: Path, *, final: bool = True) -> Iterator[Path]:
-    """A new empty file beside ``target``, mode 0600, that takes its place on the disk when the block ends well, for the
-    same owner. It is locked (flock, which SQLite does not use) while its process lives: see ``sweep``."""
+def replace_atomically(target: Path) -> Iterator[Path]:
+    """Yield an empty temporary file, mode 0600, that replaces ``target`` when the block ends without an error.
+
+    If ``target`` exists, its owner stays. Raises WorkError if the file cannot be created or moved into place.
+    """
+    with temporary_file(target) as path:
+        yield path
+        try:
+            _move_into_place(path, target, overwrite=True)
+        except OSError as error:
+            raise _write_error(target, error) from error
+
+
+@contextmanager
+def temporary_file(target: Path, *, mode: int = 0o600) -> Iterator[Path]:
+    """Yield an empty file in the folder of ``target``, named after it, and delete the file when the block ends.
+
+    The file is locked (flock, which SQLite does not use) while this process lives, so that ``remove_leftovers`` of
+    another process leaves it alone. Raises WorkError if the file cannot be created.
+    """
     try:
-        handle, path = _begun(target)
+        descriptor, path = _create(target, mode)
     except OSError as error:
-        raise WorkError(f"{target}: cannot be written: {error.strerror or error}: choose another place") from error
+        raise _write_error(target, error) from error
     try:
         yield path
-        if final:
-            if target.exists():
-                give(path, target)
-            sync(path)
-            path.replace(target)
-            sync(target.parent)
     finally:
         _delete(path)
-        os.close(handle)
+        os.close(descriptor)
 
 
-def give(path: Path, like: Path) -> None:
-    """Have root leave ``path`` to the owner of ``like``: a service that is not root has to use it."""
+def copy_owner(path: Path, like: Path) -> None:
+    """If this process is root, give ``path`` the owner of ``like``, so that a service that is not root can use it."""
     if os.geteuid() == 0:
         status = like.stat()
-        with suppress(OSError):  # a stick's file system knows no owners
+        with suppress(OSError):  # the file system of a USB stick has no owners
             os.chown(path, status.st_uid, status.st_gid)
 
 
-def sync(path: Path) -> None:
-    """Bring what lies at ``path`` to the disk: of a folder the names in it, which a power cut may take from new files.
-    OSError where that cannot be."""
-    handle = os.open(path, os.O_RDONLY)
+def sync_to_disk(path: Path) -> None:
+    """Flush the file at ``path`` to the disk. For a folder, flush its list of names: without this, a power cut can
+    remove the names of new files. Raises OSError if the disk reports an error."""
+    descriptor = os.open(path, os.O_RDONLY)
     try:
-        os.fsync(handle)
+        os.fsync(descriptor)
     finally:
-        os.close(handle)
+        os.close(descriptor)
 
 
-def sweep(folder: Path, name: str = "") -> list[tuple[Path, str]]:
-    """Delete what ``fresh`` left in ``folder``, of the target ``name`` or of any, where its process was killed. What
-    is still there, and why."""
+def remove_leftovers(folder: Path, name: str = "") -> list[Leftover]:
+    """Delete the temporary files in ``folder`` whose process was killed: those for the target ``name``, or all.
+
+    Returns the temporary files that remain, because another process is writing them or they cannot be deleted.
+    """
     left = []
-    pattern = re.compile(rf"\.{re.escape(name) or '.+'}\.[a-z0-9_]{{8}}")
+    pattern = re.compile(rf"\.{re.escape(_shortened(name)) or '.+'}\.[a-z0-9_]{{8}}", re.DOTALL)
     for path in sorted(folder.iterdir()) if folder.is_dir() else []:
         if pattern.fullmatch(path.name):
             try:
-                handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+                descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
                 try:
-                    fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
                     _delete(path)
                 finally:
-                    os.close(handle)
-            except FileNotFoundError:  # it has its name by now
+                    os.close(descriptor)
+            except FileNotFoundError:  # it has just been moved into place
                 pass
             except BlockingIOError:
-                left.append((path, "it is being written just now"))
+                left.append(Leftover(path, "another process is writing it now"))
             except OSError as error:
-                left.append((path, f"it was begun and not finished, and cannot be deleted: {error.strerror}"))
+                left.append(Leftover(path, f"this unfinished file cannot be deleted: {error.strerror}"))
     return left
 
 
-def _begun(target: Path) -> tuple[int, Path]:
+def _create(target: Path, mode: int) -> tuple[int, Path]:
+    """A new locked temporary file for ``target``: its descriptor and its path."""
     while True:
-        handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
+        path = target.with_name(f".{_shortened(target.name)}.{secrets.token_hex(4)}")
+        try:
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
+        except FileExistsError:
+            continue
         with suppress(OSError):  # some network file systems have no such locks
-            fcntl.flock(handle, fcntl.LOCK_EX)
-        if os.fstat(handle).st_nlink:
-            return handle, Path(name)
-        os.close(handle)  # swept before it was locked
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        if os.fstat(descriptor).st_nlink:
+            return descriptor, path
+        os.close(descriptor)  # another process deleted the file before it was locked
+
+
+def _shortened(name: str) -> str:
+    return os.fsdecode(os.fsencode(name)[:LONGEST_NAME])
+
+
+def _move_into_place(path: Path, target: Path, *, overwrite: bool) -> None:
+    if target.exists():
+        copy_owner(path, target)
+    sync_to_disk(path)  # before the file gets its name: else the name may survive a power cut and the content not
+    if overwrite:
+        path.replace(target)
+    else:
+        _rename_to_new_name(path, target)
+    sync_to_disk(target.parent)
+
+
+def _rename_to_new_name(path: Path, target: Path) -> None:
+    """Rename ``path``; FileExistsError if ``target`` exists, also if another process creates it at this moment."""
+    try:
+        os.link(path, target)
+    except OSError as error:
+        if error.errno not in NO_HARD_LINKS:
+            raise
+        if target.exists():
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(target)) from None
+        path.replace(target)
 
 
 def _delete(path: Path) -> None:
-    for suffix in BESIDE:
+    for suffix in SQLITE_SUFFIXES:
         path.with_name(path.name + suffix).unlink(missing_ok=True)
+
+
+def _write_error(target: Path, error: OSError) -> WorkError:
+    return WorkError(f"{target}: cannot be written: {error.strerror or error}: free some space or choose another place")

@@ -1,4 +1,4 @@
-"""A bundle: the folder that convert writes and a board trusts. Its manifest, and the checks before it is used."""
+"""The bundle: the folder that ``rkface convert`` writes. Its manifest, and the checks before a board uses it."""
 
 from __future__ import annotations
 
@@ -9,19 +9,23 @@ from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
 from .errors import BundleError
+from .paths import as_path
 
 SCHEMA = 1
 MANIFEST, SUMS = "manifest.json", "SHA256SUMS"
-OPTIONAL = "reference"  # a board may go without this folder
+OPTIONAL = "reference"  # a board does not need this folder
 
 Role = Literal["detector", "recognizer", "liveness"]
-ROLES: tuple[Role, ...] = ("detector", "recognizer")  # what every bundle has; ``Manifest.roles``: what one has
+ROLES: tuple[Role, ...] = ("detector", "recognizer")  # in every bundle; ``Manifest.roles`` are those of one bundle
 Triple = tuple[float, float, float]
 
 
 @dataclass(frozen=True)
 class Input:
-    """What a model is given: raw uint8, NHWC, RGB. Mean and std are applied by the backend, never by the caller."""
+    """The input of a model: raw uint8, NHWC, RGB, ``height`` × ``width`` pixels.
+
+    The backend applies (value − mean) / std for each channel. The caller never normalizes.
+    """
 
     name: str
     height: int
@@ -32,13 +36,15 @@ class Input:
 
 @dataclass(frozen=True)
 class Output:
+    """An output of a model. ``shape`` is for one image and may begin with a batch dimension of 1."""
+
     name: str
     shape: tuple[int, ...]
 
 
 @dataclass(frozen=True)
 class Source:
-    """The ONNX file a model was made from."""
+    """The ONNX file that a model was made from. ``bytes`` is its size."""
 
     file: str
     sha256: str
@@ -60,12 +66,12 @@ class Model:
 
 @dataclass(frozen=True)
 class LivenessSpec(Model):
-    """A classifier that tells a face from a picture of one, and how it is asked.
+    """A classifier that tells a live face from a picture of a face, and how to use it.
 
-    scale      how many times the face's box it is shown, about its center
-    live       which of its classes is a live face
-    logits     it gives logits: a softmax makes probabilities of them
-    threshold  probability from which a face counts as live
+    scale      side of the region that the model sees, as a multiple of the face's box, about the same center
+    live       index of the class "live face"
+    logits     True if the outputs are logits, which a softmax turns into probabilities
+    threshold  minimum probability of a live face, 0 to 1
     """
 
     scale: float
@@ -76,7 +82,12 @@ class LivenessSpec(Model):
 
 @dataclass(frozen=True)
 class Thresholds:
-    """Detection score; overlap (IoU) above which the lower score goes; cosine from which two faces are one person."""
+    """The bundle's thresholds.
+
+    detection  minimum score of a face, 0 to 1
+    nms        overlap (IoU), 0 to 1, above which non-maximum suppression drops the face with the lower score
+    match      minimum cosine at which two faces are the same person
+    """
 
     detection: float
     nms: float
@@ -85,6 +96,19 @@ class Thresholds:
 
 @dataclass(frozen=True)
 class Manifest:
+    """What ``manifest.json`` says: which models the bundle holds, for which chip, and how they were made.
+
+    name        name of the bundle
+    synthetic   True if the models know only rendered faces, like those of the demo
+    created     when it was made, ISO 8601, UTC
+    target      the chip, as rknn-toolkit2 spells it: "rk3588"
+    toolkit     version of rknn-toolkit2 that made it
+    rkface      version of rkface that made it
+    provenance  calibration, accuracy and other records of the conversion
+    schema      version of this format
+    liveness    None if the bundle has no liveness model
+    """
+
     name: str
     synthetic: bool
     created: str
@@ -100,11 +124,11 @@ class Manifest:
 
     @property
     def roles(self) -> tuple[Role, ...]:
-        """Of the models that there are."""
+        """The roles of the models in this bundle."""
         return ROLES if self.liveness is None else (*ROLES, "liveness")
 
     def model(self, role: Role) -> Model:
-        """BundleError where there is no such model."""
+        """The model with this role. Raises BundleError if the bundle has none."""
         found: Model | None = getattr(self, role)
         if found is None:
             raise BundleError(
@@ -114,14 +138,14 @@ class Manifest:
 
     def to_json(self) -> str:
         raw = asdict(self)
-        if self.liveness is None:  # as it always was
+        if self.liveness is None:  # older versions of rkface do not know the key
             del raw["liveness"]
         return json.dumps(raw, indent=2, ensure_ascii=False) + "\n"
 
 
 def contract(role: Role, input: Input, source_sha256: str) -> str:
-    """The input contract embedded in a ``.rknn`` (its custom string, at most 1023 bytes): a model that has lost its
-    manifest still says how it wants to be fed."""
+    """The input contract that is embedded in a ``.rknn`` as its custom string (at most 1023 bytes), so that a model
+    describes its input even without the manifest."""
     return json.dumps(
         {
             "rkface": SCHEMA, "role": role, "dtype": "uint8", "layout": "NHWC", "colour": "RGB",
@@ -134,6 +158,8 @@ def contract(role: Role, input: Input, source_sha256: str) -> str:
 
 @dataclass(frozen=True)
 class Bundle:
+    """A verified bundle: its folder and its manifest."""
+
     folder: Path
     manifest: Manifest
 
@@ -144,24 +170,25 @@ class Bundle:
         return self.folder / self.model(role).file
 
     def reference(self, role: Role) -> Path:
-        """The simplified ONNX. BundleError where this copy of the bundle came without it."""
+        """Path of the simplified ONNX model. Raises BundleError if this copy of the bundle has no reference folder."""
         path = self.folder / self.model(role).reference
         if not path.is_file():
             raise BundleError(
-                f"{self.folder} has no {OPTIONAL}/ folder, which the reference backend runs: "
+                f"{self.folder} has no {OPTIONAL}/ folder, which the reference backend needs: "
                 "use the complete bundle, or --backend npu on the board"
             )
         return path
 
 
-def read_bundle(folder: Path, soc: str | None = None) -> Bundle:
-    """Read and verify the bundle in ``folder``.
+def read_bundle(folder: str | Path, soc: str | None = None) -> Bundle:
+    """Read and verify the bundle in ``folder``. ``soc`` is the chip that this runs on ("rk3588"), or None for any.
 
-    Raises BundleError for a folder that is no bundle, another schema, a missing, foreign or changed file, and, where
-    ``soc`` names the chip this runs on ("rk3588"), a bundle made for another.
+    Raises BundleError if the folder is not a bundle, has another schema, was made for another chip, or has a file that
+    is missing, changed, or not part of the bundle.
     """
+    folder = as_path(folder, "a bundle's folder")
     if not folder.is_dir():
-        raise BundleError(f"{folder}: no such bundle folder; `rkface convert` writes one")
+        raise BundleError(f"{folder}: no such bundle folder: `rkface convert` makes one")
     manifest = parse_manifest(folder)
     verify(folder)
     if soc is not None and soc != manifest.target:
@@ -170,23 +197,24 @@ def read_bundle(folder: Path, soc: str | None = None) -> Bundle:
     for role in manifest.roles:
         if not bundle.path(role).is_file():
             raise BundleError(
-                f"{folder}: the manifest names {manifest.model(role).file}, which is not there: copy it again"
+                f"{folder}: the manifest names {manifest.model(role).file}, but the file is missing: copy it again"
             )
     return bundle
 
 
 def parse_manifest(folder: Path) -> Manifest:
+    """Read the manifest of the bundle in ``folder``, without verifying files. Raises BundleError if it is invalid."""
     path = folder / MANIFEST
     try:
         raw = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
-        raise BundleError(f"{folder} is not a bundle: it has no {MANIFEST}; `rkface convert` writes one") from error
+        raise BundleError(f"{folder} is not a bundle: it has no {MANIFEST}: `rkface convert` makes a bundle") from error
     except (OSError, ValueError) as error:
         raise BundleError(f"{path} cannot be read as JSON ({error}): copy or convert the bundle again") from error
     schema = raw.get("schema") if isinstance(raw, dict) else None
     if schema != SCHEMA:
         raise BundleError(
-            f"{path}: manifest schema {schema}, this rkface reads {SCHEMA}: "
+            f"{path}: the manifest has schema {schema}, this rkface reads {SCHEMA}: "
             "convert again, or install the rkface that made the bundle"
         )
     try:
@@ -198,13 +226,13 @@ def parse_manifest(folder: Path) -> Manifest:
             liveness=_liveness(raw["liveness"]) if "liveness" in raw else None,
         )
     except (KeyError, TypeError, ValueError) as error:
-        raise BundleError(f"{path} lacks or garbles an entry ({error}): copy or convert the bundle again") from error
+        raise BundleError(f"{path}: an entry is missing or invalid ({error}): copy or convert it again") from error
 
 
 def _model(raw: dict[str, Any]) -> Model:
     shape = raw["input"]
     if not raw["outputs"]:
-        raise ValueError("a model without outputs")
+        raise ValueError("a model has no outputs")
     return Model(
         file=_inside(raw["file"]),
         reference=_inside(raw["reference"]),
@@ -225,7 +253,7 @@ def _source(raw: dict[str, Any]) -> Source:
 def _liveness(raw: dict[str, Any]) -> LivenessSpec:
     model, live, scale = _model(raw), int(raw["live"]), float(raw["scale"])
     if not 0 <= live < model.outputs[0].shape[-1] or not scale > 0:
-        raise ValueError(f"a liveness model whose class {live} or scale {scale} cannot be")
+        raise ValueError(f"the liveness model has an invalid class {live} or scale {scale}")
     return LivenessSpec(
         **vars(model), scale=scale, live=live, logits=bool(raw["logits"]), threshold=float(raw["threshold"])
     )
@@ -239,11 +267,12 @@ def _triple(values: list[float]) -> Triple:
 def _inside(name: str) -> str:
     path = PurePosixPath(name)
     if path.is_absolute() or ".." in path.parts or not path.parts:
-        raise ValueError(f"path {name!r} leaves the bundle")
+        raise ValueError(f"the path {name!r} is outside the bundle")
     return name
 
 
 def sha256(path: Path) -> str:
+    """SHA-256 of the file at ``path``, as 64 hexadecimal digits."""
     digest = hashlib.sha256()
     with path.open("rb") as file:
         while chunk := file.read(1 << 20):
@@ -252,32 +281,33 @@ def sha256(path: Path) -> str:
 
 
 def files(folder: Path) -> list[str]:
-    """Every file under ``folder`` but SHA256SUMS itself, as relative POSIX paths, sorted."""
+    """Relative POSIX paths of all files under ``folder``, except SHA256SUMS, sorted."""
     names = (path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
     return sorted(name for name in names if name != SUMS)
 
 
 def verify(folder: Path) -> None:
-    """Compare every file with SHA256SUMS (the format of ``sha256sum``). BundleError names the first that differs."""
+    """Compare every file with SHA256SUMS (the format of ``sha256sum``). Raises BundleError, which names the first file
+    that differs."""
     try:
         lines = (folder / SUMS).read_text(encoding="utf-8").splitlines()
         expected = {_inside(line[66:]): line[:64] for line in lines if line}
     except (OSError, ValueError) as error:
-        raise BundleError(f"{folder / SUMS} cannot be read ({error}): copy the bundle again, whole") from error
+        raise BundleError(f"{folder / SUMS} cannot be read ({error}): copy the complete bundle again") from error
     for name, digest in expected.items():
         path = folder / name
         if not path.is_file():
             if name.startswith(f"{OPTIONAL}/"):
                 continue
-            raise BundleError(f"{folder}: {name} is missing: copy the bundle again, whole")
+            raise BundleError(f"{folder}: {name} is missing: copy the complete bundle again")
         try:
             actual = sha256(path)
         except OSError as error:
-            raise BundleError(f"{path}: cannot be read: {error.strerror or error}") from error
+            raise BundleError(f"{path}: cannot be read: {error.strerror or error}: copy it again") from error
         if actual != digest:
             raise BundleError(f"{path} was changed or damaged after conversion (its SHA-256 differs): copy it again")
     foreign = [name for name in files(folder) if name not in expected]
     if foreign:
         raise BundleError(
-            f"{folder}: {foreign[0]} does not belong to the bundle (not in {SUMS}): remove it or copy again"
+            f"{folder}: {foreign[0]} is not part of the bundle (not in {SUMS}): delete it, or copy the bundle again"
         )

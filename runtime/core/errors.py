@@ -1,34 +1,35 @@
-"""The errors a user can cause. Everything else is a bug and may crash loudly."""
+"""The errors that a user can cause. Any other exception is a bug."""
 
 from __future__ import annotations
 
 
 class RkfaceError(Exception):
-    """Something the user can mend. The message says what is wrong, where, and what to do next.
+    """Base of all errors that a user can cause. The message says what is wrong, where, and what to do next.
 
-    ``exit_code`` is what a command returns: 2 for wrong use or input, 1 for work that failed.
+    Attributes:
+        exit_code: What a command returns: 2 for wrong use or input, 1 for work that failed.
     """
 
     exit_code = 1
 
 
 class InputError(RkfaceError):
-    """The command, file or setting given cannot be used."""
+    """A command, argument, file or setting is wrong."""
 
     exit_code = 2
 
 
 class ModelError(InputError):
-    """A model is not what its role needs."""
+    """A model cannot be loaded, or is not suitable for its role."""
 
 
 class BundleError(InputError):
-    """A bundle is missing, damaged, or made for something else."""
+    """A bundle is missing, incomplete or changed, or was made for another chip or version."""
 
 
 class WorkError(RkfaceError):
-    """The input was fine but the work failed: the toolkit, the disk, the network, or accuracy below the bar."""
+    """The input was correct, but the work failed: toolkit, disk, network, or accuracy below the requirement."""
 
 
 class DeviceError(RkfaceError):
-    """The NPU, its driver or its library did not do what they should."""
+    """The NPU, its driver or its library failed."""

@@ -1,6 +1,6 @@
 """Progress for people, on stderr: a line for each stage, updated in place on a terminal.
 
-``set_detail`` makes all of it quiet or verbose, as a command's --quiet and --verbose ask.
+``set_detail`` makes it quiet or verbose, for --quiet and --verbose. Results, errors and instructions are not progress.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Literal, TextIO
 
 REDRAW_SECONDS = 0.1
 LINE_SECONDS = 5.0  # with --verbose, where each report is a line of its own
-WIDTH = 24
+WIDTH = 24  # characters of a stage's name
 
 Detail = Literal["quiet", "normal", "verbose"]
 _detail: Detail = "normal"
@@ -27,7 +27,7 @@ def set_detail(detail: Detail) -> None:
 
 
 class Stage:
-    """A piece of work under way. ``advance`` and ``say`` show how far it is; its finished line ends with ``note``."""
+    """A stage of work that is running. ``advance`` and ``say`` show how far it is; ``note`` ends its finished line."""
 
     def __init__(self, name: str, stream: TextIO) -> None:
         self.note = ""
@@ -75,7 +75,7 @@ class Stage:
 
 @contextmanager
 def stage(name: str, stream: TextIO | None = None) -> Iterator[Stage]:
-    """Show ``name`` while the block runs, and its seconds when it is done. A block that fails leaves no line."""
+    """Show ``name`` while the block runs, and its duration at the end. If the block fails, its line is removed."""
     current = Stage(name, sys.stderr if stream is None else stream)
     try:
         yield current
@@ -94,12 +94,13 @@ class ProgressLine:
     def __init__(self, stream: TextIO | None = None) -> None:
         self._stream = sys.stderr if stream is None else stream
         self._live = self._stream.isatty()
-        self._said = ""
+        self._last = ""
 
     def say(self, text: str) -> None:
-        if text == self._said:
+        """Show ``text``, unless it is what the line shows already."""
+        if text == self._last:
             return
-        self._said = text
+        self._last = text
         if self._live:  # a text that wraps could not be overwritten
             text = text[: shutil.get_terminal_size().columns - 1]
         self._stream.write(f"\r\x1b[K{text}" if self._live else f"{text}\n")

@@ -1,4 +1,4 @@
-"""Text that terminals, logs and JSON can hold, made from text that they cannot."""
+"""Make any text safe for terminals, logs and JSON."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ import shlex
 import unicodedata
 from collections.abc import Iterable
 
-BREAK = frozenset({"Cc", "Zl", "Zp"})  # Unicode's control characters, separators of lines and of paragraphs
+LINE_BREAKERS = frozenset({"Cc", "Zl", "Zp"})  # Unicode categories: control, line separator, paragraph separator
 
 
-def readable(words: str) -> str:
-    """``words``, a ? in the place of what no UTF-8 can hold: odd bytes of a file's name, half a character in JSON."""
-    return words.encode(errors="replace").decode()
+def readable(text: str) -> str:
+    """``text`` with "?" for what UTF-8 cannot encode: invalid bytes of a file name, half a surrogate pair."""
+    return text.encode(errors="replace").decode()
 
 
-def in_a_line(words: str) -> str:
-    """As ``readable``, a ? also in the place of control characters and ends of lines: NUL ends a text for C, an escape
-    sequence is obeyed by terminals."""
-    return "".join("?" if unicodedata.category(one) in BREAK else one for one in readable(words))
+def in_a_line(text: str) -> str:
+    """``readable(text)`` with "?" also for control characters and line breaks. NUL would end the text in C, and a
+    terminal would execute an escape sequence."""
+    return "".join("?" if unicodedata.category(one) in LINE_BREAKERS else one for one in readable(text))
 
 
 def shell_quoted(word: str | os.PathLike[str]) -> str:

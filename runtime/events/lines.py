@@ -10,7 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
 
-from ..core.atomic import sync
+from ..core.atomic import sync_to_disk
 from .channel import GoneError
 from .spool import Record
 
@@ -49,7 +49,7 @@ class LinesFile:
                 os.fsync(descriptor)
                 if not size:
                     with suppress(OSError):  # some network file systems cannot
-                        sync(self._path.parent)  # or there may be no such file after a power cut
+                        sync_to_disk(self._path.parent)  # or there may be no such file after a power cut
             except OSError:
                 os.ftruncate(descriptor, size)
                 raise

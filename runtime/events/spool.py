@@ -23,7 +23,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..core.atomic import sync
+from ..core.atomic import sync_to_disk
 from ..core.errors import InputError
 
 SET_SINCE = 1_735_689_600  # 2025-01-01: a wall clock that is behind this was never set
@@ -127,7 +127,7 @@ class Spool:
                 _write(descriptor, lines)
                 os.fsync(descriptor)
                 if not segment.size:
-                    sync(self._folder)
+                    sync_to_disk(self._folder)
             except OSError:
                 with suppress(OSError):
                     os.ftruncate(descriptor, segment.size)
@@ -261,7 +261,7 @@ class Spool:
             raise
         finally:
             os.close(descriptor)
-        sync(self._folder)
+        sync_to_disk(self._folder)
 
     def _path(self, number: int) -> Path:
         return self._folder / f"{number:010d}.events"

@@ -12,7 +12,7 @@ from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..core.atomic import fresh, give, sweep
+from ..core.atomic import copy_owner, remove_leftovers, replace_atomically, temporary_file
 from ..core.errors import InputError, RkfaceError, WorkError
 from .backup_registry import disown, enlist, known_backups, strike
 from .encryption import SETTING, Cipher, Key, NoCipher
@@ -47,7 +47,7 @@ def back_up(gallery: Gallery, to: Path | None = None, keep: int = KEEP) -> Path:
     if to is None:
         folder = backup_folder(gallery.path)
         folder.mkdir(mode=0o700, exist_ok=True)
-        give(folder, gallery.path)
+        copy_owner(folder, gallery.path)
         now = time.time()
         to = folder / f"{time.strftime('%Y-%m-%dT%H-%M-%S', time.gmtime(now))}-{int(now % 1 * 1000):03d}Z.sqlite"
     if to.exists():
@@ -55,11 +55,11 @@ def back_up(gallery: Gallery, to: Path | None = None, keep: int = KEEP) -> Path:
     with gallery.writing() as database:  # before there is a copy: a power cut must not leave one that nobody knows of
         enlist(database, gallery.path, to)
     try:
-        with fresh(to) as copy, closing(sqlite3.connect(copy)) as target, explained(gallery.path):
+        with replace_atomically(to) as copy, closing(sqlite3.connect(copy)) as target, explained(gallery.path):
             with gallery.lock:
                 gallery.database.backup(target)
             target.execute("PRAGMA journal_mode=DELETE")  # one file, without -wal and -shm
-            give(copy, gallery.path)
+            copy_owner(copy, gallery.path)
             if (problem := _damage(target)) is not None:
                 raise DamagedError(f"{gallery.path}: not backed up, because it is damaged: {problem}")
     except BaseException:
@@ -83,7 +83,7 @@ def restore(path: Path, source: Path, key: Key | None = None) -> Path | None:
         raise InputError(f"{source} is the gallery itself, no backup of it")
     present, aside = None, None
     try:
-        with fresh(_restored(path), final=False) as copy:
+        with temporary_file(_restored(path)) as copy:
             _copy(source, copy)
             with closing(open_database(copy)) as restored, explained(source):
                 if (problem := _damage(restored)) is not None:
@@ -258,8 +258,8 @@ def _unfinished(gallery: Gallery) -> list[Left]:
     """Delete copies that a power cut kept from being finished: nobody would look for who is in them."""
     own, path = backup_folder(gallery.path).resolve(), gallery.path
     elsewhere = [backup for backup in known_backups(gallery) if backup.parent != own]
-    left = sweep(own) + sweep(path.parent, _restored(path).name)
-    left += [found for backup in elsewhere for found in sweep(backup.parent, backup.name)]
+    left = remove_leftovers(own) + remove_leftovers(path.parent, _restored(path).name)
+    left += [found for backup in elsewhere for found in remove_leftovers(backup.parent, backup.name)]
     return [Left(*found) for found in left]
 
 
@@ -294,7 +294,7 @@ def _purged(gallery: Gallery, backup: Path) -> Left | None:
             known = {id for (id,) in database.execute("SELECT id FROM person")}
             encrypt_too = encrypt_too and not is_encrypted(database)
         if known & gone or encrypt_too:
-            with fresh(backup) as copy:
+            with replace_atomically(backup) as copy:
                 _copy(backup, copy)
                 with explained(backup), closing(sqlite3.connect(copy, isolation_level=None)) as database:
                     for pragma in ("journal_mode=OFF", "foreign_keys=ON", "secure_delete=ON"):

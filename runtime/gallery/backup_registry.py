@@ -10,7 +10,7 @@ import sqlite3
 import time
 from pathlib import Path
 
-from ..core.atomic import sweep
+from ..core.atomic import remove_leftovers
 from ..core.errors import InputError, WorkError
 from .gallery import Gallery
 from .schema import explained, list_backups
@@ -44,7 +44,7 @@ def give_up(gallery: Gallery, backup: Path) -> None:
         raise InputError(f"{backup} is there: delete it first")
     if backup.resolve() not in known_backups(gallery):
         raise InputError(f"{backup} is no backup of {gallery.path}: `rkface gallery backup --list` has all")
-    for part, reason in sweep(backup.resolve().parent, backup.name):
+    for part, reason in remove_leftovers(backup.resolve().parent, backup.name):
         raise WorkError(f"{part}: {reason}")
     strike(gallery, backup)
 

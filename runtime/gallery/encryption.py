@@ -14,7 +14,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from ..core.atomic import sync
+from ..core.atomic import write_atomically
 from ..core.errors import InputError, WorkError
 
 SETTING, ENVIRONMENT = "sealed", "RKFACE_GALLERY_KEY"
@@ -98,16 +98,13 @@ def key_from_environment() -> Key | None:
 
 
 def make_key(path: Path) -> Key:
-    """A new random key in the new file ``path``, for its owner only. InputError where there is such a file."""
+    """Write a new random key to the new file ``path``, mode 0600. Raises InputError if the file exists."""
     value = secrets.token_bytes(KEY)
     try:
-        with os.fdopen(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "wb") as file:
-            file.write(base64.b64encode(value) + b"\n")
-            file.flush()
-            os.fsync(file.fileno())  # before anything is encrypted with it
-        sync(path.parent)  # or there may be no such file after a power cut
-    except OSError as error:
-        raise InputError(f"{path}: the key cannot be written: {error.strerror or error}") from error
+        # Safely on the disk before anything is encrypted with it.
+        write_atomically(path, base64.b64encode(value) + b"\n", overwrite=False)
+    except FileExistsError as error:
+        raise InputError(f"{path}: the key cannot be written: the file exists: choose a new file") from error
     return Key(path, value)
 
 

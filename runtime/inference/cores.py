@@ -1,10 +1,10 @@
-"""Inference spread over the NPU's cores: one context a core and model, and a thread a core that owns them."""
+"""Inference on all NPU cores: one context per core and model, and one thread per core that uses them."""
 
 from __future__ import annotations
 
 import heapq
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
@@ -20,17 +20,17 @@ from ..core.errors import DeviceError
 
 OpenContext = Callable[[Role, int], Backend]
 
-# Seconds before each try to open a failed context again; after the last its core is given up. Chosen, not measured: a
-# single lost job costs 0.1 s of one core, and a driver has 22 s to recover before the service is restarted.
+# Seconds before each attempt to reopen a failed context; after the last attempt the core is abandoned. Chosen, not
+# measured: one failed inference costs 0.1 s of one core, and a driver has 22 s to recover before the service restarts.
 RETRIES = (0.1, 0.5, 2.0, 5.0, 15.0)
 
 
 @dataclass
 class Caller:
-    """Someone who wants inferences, in one thread.
+    """A thread that requests inferences. Only ``Cores`` changes its attributes.
 
-    turn       of those that wait for a core, the lowest goes first
-    computing  on the processor, not waiting
+    turn       priority: of the requests that wait for a core, those with the lowest turn run first
+    computing  True while the thread works on a frame on the processor, False while it waits for a core or a frame
     """
 
     turn: int
@@ -39,10 +39,12 @@ class Caller:
 
 @dataclass(frozen=True)
 class CoreState:
-    """``failures``: of either model, since the start. ``problem``: of what, until an inference succeeds; "" for none.
+    """The state of one core.
 
-    alive   False once the core was given up
-    runs    inferences that succeeded
+    alive     False after the core was abandoned
+    runs      inferences that succeeded
+    failures  inferences and attempts to reopen that failed, of all models, since the start
+    problem   the last failure, with the model's role; "" after the next inference that succeeds
     """
 
     core: int
@@ -65,7 +67,7 @@ class _Request:
 class _Core:
     number: int
     contexts: dict[Role, Backend]
-    row: dict[Role, int] = field(default_factory=dict)  # failures since the last success
+    failures_in_a_row: dict[Role, int] = field(default_factory=dict)
     alive: bool = True
     runs: int = 0
     failures: int = 0
@@ -75,10 +77,13 @@ class _Core:
 class Cores:
     """``number`` cores, each with its own models, those of ``roles``, from ``open_context(role, core)``.
 
-    Callers hand in inferences through ``backend``; a core that is free takes the one whose caller's turn comes first,
-    whichever model it needs, so that no core idles while anything waits. A context that fails is closed and opened
-    again in its own thread, after the seconds in ``retries``, while the other cores go on; when as many tries in a row
-    failed as there are ``retries``, its core is given up.
+    Threads request inferences through ``backend``. A free core takes the request of the caller with the lowest turn,
+    whichever model it needs, so no core idles while a request waits. A context that fails is closed and opened again by
+    its core's thread, after the seconds in ``retries``, while the other cores go on. When all attempts in ``retries``
+    have failed in a row, the core is abandoned.
+
+    ``on_progress``, which the user of this class may set before the first request, is called from the cores' threads
+    whenever a core takes a request, and when no core is left. No lock is held then.
     """
 
     def __init__(
@@ -88,11 +93,10 @@ class Cores:
         retries: Sequence[float] = RETRIES,
         roles: Sequence[Role] = ROLES,
     ) -> None:
-        self.lock = threading.Lock()
-        self.relieved = threading.Condition(self.lock)  # a core took an inference, or none ever will again
-        self.ended = threading.Condition(self.lock)  # no core is left
         self.lost: DeviceError | None = None  # why no core is left
-        self._wanted = threading.Condition(self.lock)
+        self.on_progress: Callable[[], None] = lambda: None
+        self._lock = threading.Lock()
+        self._requested = threading.Condition(self._lock)
         self._requests: list[_Request] = []
         self._numbers = count()
         self._open = open_context
@@ -102,7 +106,7 @@ class Cores:
             self._cores = [_Core(core, {}) for core in range(number)]
             for core in self._cores:
                 for role in roles:
-                    core.row[role] = 0
+                    core.failures_in_a_row[role] = 0
                     core.contexts[role] = open_context(role, core.number)
                     opened.callback(core.contexts[role].close)
             opened.pop_all()
@@ -114,44 +118,59 @@ class Cores:
         for thread in self._threads:
             thread.start()
 
-    @property
-    def queued(self) -> int:
-        """Inferences that no core has taken yet. Hold ``lock``."""
-        return len(self._requests)
-
     def backend(self, role: Role, caller: Caller) -> CoresBackend:
+        """The model ``role`` on all cores, for the thread of ``caller``."""
         return CoresBackend(self, role, caller)
 
     def state(self) -> tuple[CoreState, ...]:
-        with self.lock:
+        """The state of each core."""
+        with self._lock:
             return tuple(CoreState(one.number, one.alive, one.runs, one.failures, one.problem) for one in self._cores)
 
-    def ask(self, caller: Caller, role: Role, calls: Sequence[Callable[[Backend], Any]]) -> list[Any]:
-        """The answers to ``calls``, each made with the context of some core, all at once where cores are free.
+    def load(self, callers: Iterable[Caller] = ()) -> int:
+        """Requests that no core has taken yet, plus the ``callers`` on the processor, which will soon need a core."""
+        with self._lock:
+            return len(self._requests) + sum(caller.computing for caller in callers)
 
-        Raises what the first call that fails raised; the others are not made then. DeviceError when no core is left.
+    def begin(self, caller: Caller, turn: int) -> None:
+        """``caller`` begins to work on a frame; its requests have the priority ``turn``."""
+        with self._lock:
+            caller.turn, caller.computing = turn, True
+
+    def end(self, caller: Caller) -> None:
+        """``caller`` has finished its frame."""
+        with self._lock:
+            caller.computing = False
+
+    def run(self, caller: Caller, role: Role, calls: Sequence[Callable[[Backend], Any]]) -> list[Any]:
+        """Make each of ``calls`` with the context of some core, at the same time if cores are free, and return what
+        the calls return.
+
+        The exception of the first call that fails is raised, and the calls that have not begun are not made. Raises
+        DeviceError if no core is left or the cores are closed.
         """
-        with self.lock:
+        with self._lock:
             if self.lost or self._closing.is_set():
-                raise self.lost or DeviceError("the NPU's cores are closed")
-            asked = [_Request(caller.turn, next(self._numbers), role, call) for call in calls]
-            for request in asked:
+                raise self.lost or DeviceError("the NPU cores are closed: open the scheduler again")
+            requests = [_Request(caller.turn, next(self._numbers), role, call) for call in calls]
+            for request in requests:
                 heapq.heappush(self._requests, request)
-            self._wanted.notify(len(asked))
+            self._requested.notify(len(requests))
             caller.computing = False
         try:
-            return [request.answer.result() for request in asked]
+            return [request.answer.result() for request in requests]
         finally:
-            for request in asked:
+            for request in requests:
                 request.answer.cancel()
-            with self.lock:
+            with self._lock:
                 caller.computing = True
 
     def close(self) -> None:
-        """Let running inferences end, fail those that wait, and close every context."""
-        with self.lock:
+        """Wait for the inferences that run, fail those that wait, and close every context."""
+        with self._lock:
             self._closing.set()
-            self._fail_all(DeviceError("the NPU's cores were closed before this was computed"))
+            self._fail_all(DeviceError("the NPU cores were closed before this inference ran"))
+        self.on_progress()
         for thread in self._threads:
             thread.join()
         with ExitStack() as closing:
@@ -162,72 +181,71 @@ class Cores:
 
     def _serve(self, core: _Core) -> None:
         while (request := self._next()) is not None:
+            self.on_progress()
             if not request.answer.set_running_or_notify_cancel():
                 continue
             try:
                 answer = request.call(core.contexts[request.role])
-            except Exception as error:  # whatever a driver's binding may raise: the caller gets it, the core mends
-                self._note(core, request.role, error)
+            except Exception as error:  # a driver's binding may raise anything: report it to the caller, reopen here
+                self._record_failure(core, request.role, error)
                 request.answer.set_exception(error)
                 if not self._reopen(core, request.role):
                     return
             else:
                 core.runs += 1
-                core.row[request.role], core.problem = 0, ""
+                core.failures_in_a_row[request.role], core.problem = 0, ""
                 request.answer.set_result(answer)
 
     def _next(self) -> _Request | None:
-        with self.lock:
-            self._wanted.wait_for(lambda: self._requests or self._closing.is_set())
-            if self._closing.is_set():
-                return None
-            self.relieved.notify()
-            return heapq.heappop(self._requests)
+        """The next request for a core; None if the cores are closing."""
+        with self._lock:
+            self._requested.wait_for(lambda: self._requests or self._closing.is_set())
+            return None if self._closing.is_set() else heapq.heappop(self._requests)
 
-    def _note(self, core: _Core, role: Role, error: Exception) -> None:
-        with self.lock:
+    def _record_failure(self, core: _Core, role: Role, error: Exception) -> None:
+        with self._lock:
             core.failures += 1
-            core.row[role] += 1
+            core.failures_in_a_row[role] += 1
             core.problem = f"{role}: {error}"
 
     def _reopen(self, core: _Core, role: Role) -> bool:
-        """Whether ``core`` goes on."""
-        with suppress(Exception):  # of a context that failed, closing may fail too
+        """Reopen the context ``role`` of ``core`` after a failure. False if the core was abandoned or is closing."""
+        with suppress(Exception):  # closing a context that failed may fail too
             core.contexts.pop(role).close()
-        while core.row[role] <= len(self._retries):
-            if self._closing.wait(self._retries[core.row[role] - 1]):
+        while core.failures_in_a_row[role] <= len(self._retries):
+            if self._closing.wait(self._retries[core.failures_in_a_row[role] - 1]):
                 return False
             try:
                 core.contexts[role] = self._open(role, core.number)
             except Exception as error:
-                self._note(core, role, error)
+                self._record_failure(core, role, error)
             else:
                 return True
-        self._give_up(core)
+        self._abandon(core)
         return False
 
-    def _give_up(self, core: _Core) -> None:
-        with self.lock:
+    def _abandon(self, core: _Core) -> None:
+        with self._lock:
             core.alive = False
             if not any(one.alive for one in self._cores):
                 self.lost = DeviceError(
-                    f"no core is left: each failed {len(self._retries) + 1} times in a row, core {core.number} last "
-                    f"({core.problem}): run `rkface doctor` and `rkface selftest`"
+                    f"no core is left: each failed {len(self._retries) + 1} times in a row, the last was core "
+                    f"{core.number} ({core.problem}): run `rkface doctor` and `rkface selftest`"
                 )
                 self._fail_all(self.lost)
+        self.on_progress()
 
     def _fail_all(self, error: DeviceError) -> None:
+        """Fail all requests that wait, and wake the cores' threads. Hold the lock."""
         for request in self._requests:
             if request.answer.set_running_or_notify_cancel():
                 request.answer.set_exception(error)
         self._requests.clear()
-        self._wanted.notify_all()
-        self.relieved.notify_all()
-        self.ended.notify_all()
+        self._requested.notify_all()
 
 
 class CoresBackend:
-    """One model on all cores, behind the backend protocol, for one caller's thread: images of a batch run at once."""
+    """One model on all cores as a backend, for one caller's thread. The images of a batch run at the same time."""
 
     def __init__(self, cores: Cores, role: Role, caller: Caller) -> None:
         self.name = cores.name
@@ -237,16 +255,16 @@ class CoresBackend:
 
     def infer(self, images: NDArray[np.uint8]) -> list[NDArray[np.float32]]:
         calls = [lambda context, image=image: context.infer(image[None]) for image in images]
-        runs = self._cores.ask(self._caller, self._role, calls)
+        runs = self._cores.run(self._caller, self._role, calls)
         return [np.concatenate(arrays) for arrays in zip(*runs, strict=True)]
 
     def infer_quantized(self, image: NDArray[np.uint8]) -> list[Raw]:
-        """INT8 outputs where the contexts have them, else floats: either is what the detector takes."""
-        answer: list[Raw] = self._cores.ask(self._caller, self._role, [lambda context: _raw(context, image)])[0]
+        """INT8 outputs if the contexts have them, else float32 outputs; the detector accepts both."""
+        answer: list[Raw] = self._cores.run(self._caller, self._role, [lambda context: _raw(context, image)])[0]
         return answer
 
     def close(self) -> None:
-        """Nothing: the contexts belong to the cores."""
+        """Does nothing: the contexts belong to the cores."""
 
 
 def _raw(context: Backend, image: NDArray[np.uint8]) -> Sequence[Raw]:

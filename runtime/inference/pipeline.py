@@ -1,4 +1,4 @@
-"""Image → faces: the same code for every backend."""
+"""Detection, alignment and embedding of one image, with the same code for every backend."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from ..core.errors import InputError
 from ..core.faces import Faces
 from ..core.soc import read_soc
 from ..vision import align as alignment
+from ..vision.check_input import check_image, check_landmarks
 from ..vision.detect import Detector
 from ..vision.embed import Embedder
 from ..vision.liveness import LivenessModel
@@ -27,9 +28,27 @@ BACKENDS = ("npu", "reference")
 
 
 class Pipeline:
-    """Detection and recognition with one bundle. Images are H×W×3 uint8 BGR, as OpenCV reads them.
+    """The detector and the recognizer of one bundle. ``open_bundle`` makes one.
 
-    ``liveness`` judges whether a face is a picture of one; None without a model for that, or where it is not open.
+    Images are H×W×3 uint8 arrays in BGR order, as OpenCV reads them. Do not normalize them: the pipeline does that.
+
+    A pipeline is a context manager; close it to free the models. Use it in one thread at a time. For several threads or
+    NPU cores, use ``open_scheduler``.
+
+    Example:
+        ```python
+        from rkface import open_bundle, read_image
+
+        with open_bundle("build/rk3588") as pipeline:
+            faces = pipeline.recognize(read_image("party.jpg"))
+            for box, score in zip(faces.boxes, faces.scores):
+                print(box, score)
+        ```
+
+    Attributes:
+        manifest: The bundle's manifest.
+        liveness: The liveness model, which tells a live face from a picture of a face. None if the bundle has none or
+            it was not opened.
     """
 
     def __init__(
@@ -40,35 +59,89 @@ class Pipeline:
         self.liveness = LivenessModel(liveness, manifest.liveness) if liveness and manifest.liveness else None
         self._detector = Detector(detector, manifest.detector.input, manifest.detector.outputs, manifest.thresholds.nms)
         self._embedder = Embedder(recognizer, manifest.recognizer.input, manifest.recognizer.outputs[0].shape[-1])
+        self._closed = False
 
     @property
     def backend(self) -> str:
-        """Which one runs the models: "npu" or "reference"."""
+        """The backend that runs the models: "npu" or "reference"."""
         return self._backends[0].name
 
     @property
     def thresholds(self) -> Thresholds:
+        """The bundle's thresholds: detection score, IoU of non-maximum suppression, cosine of a match."""
         return self.manifest.thresholds
 
     def detect(self, image: NDArray[np.uint8], threshold: float | None = None) -> Faces:
-        """Faces without embeddings, best score first; ``threshold`` defaults to the bundle's."""
+        """Find the faces in an image.
+
+        Args:
+            image: H×W×3 uint8, BGR.
+            threshold: Minimum detection score, 0 to 1. None uses the bundle's threshold.
+
+        Returns:
+            The faces in pixels of ``image``, best score first, without embeddings.
+
+        Raises:
+            InputError: ``image`` is not such an array, or the pipeline is closed.
+            DeviceError: The NPU or ONNX Runtime failed.
+        """
+        self._check_open()
         return self._detector.detect(image, self.thresholds.detection if threshold is None else threshold)
 
     def recognize(self, image: NDArray[np.uint8], threshold: float | None = None) -> Faces:
-        """Faces with embeddings."""
+        """Find the faces in an image and compute their embeddings: ``detect``, then ``align`` and ``embed``.
+
+        Args:
+            image: H×W×3 uint8, BGR.
+            threshold: Minimum detection score, 0 to 1. None uses the bundle's threshold.
+
+        Returns:
+            The faces in pixels of ``image``, best score first, with embeddings (N×D float32 of unit length).
+
+        Raises:
+            InputError: ``image`` is not such an array, or the pipeline is closed.
+            DeviceError: The NPU or ONNX Runtime failed.
+        """
         faces = self.detect(image, threshold)
         crops = [self.align(image, landmarks) for landmarks in faces.landmarks]
         return Faces(faces.boxes, faces.scores, faces.landmarks, self.embed(crops))
 
     def align(self, image: NDArray[np.uint8], landmarks: NDArray[np.float32]) -> NDArray[np.uint8]:
-        """The crop, 112×112×3 uint8 BGR, of the face at ``landmarks`` (5×2)."""
+        """Cut one face out of an image, turned and scaled as the recognizer expects it.
+
+        Args:
+            image: H×W×3 uint8, BGR.
+            landmarks: 5×2, the landmarks of one face in pixels of ``image``, such as ``faces.landmarks[0]``.
+
+        Returns:
+            112×112×3 uint8, BGR. Parts outside the image are black.
+
+        Raises:
+            InputError: ``image`` or ``landmarks`` is not such an array.
+        """
+        check_image(image)
+        check_landmarks(landmarks)
         return alignment.align(image, landmarks, self._embedder.size)
 
     def embed(self, crops: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
-        """N×D float32, unit length, for N aligned crops."""
+        """Compute the embeddings of aligned faces. Their dot product is the cosine of two faces.
+
+        Args:
+            crops: N arrays from ``align``, each 112×112×3 uint8, BGR.
+
+        Returns:
+            N×D float32 of unit length. D is the recognizer's, often 128 or 512.
+
+        Raises:
+            InputError: ``crops`` are not such arrays, or the pipeline is closed.
+            DeviceError: The NPU or ONNX Runtime failed.
+        """
+        self._check_open()
         return self._embedder.embed(crops)
 
     def close(self) -> None:
+        """Free the models. Closing a pipeline again does nothing."""
+        self._closed = True
         for backend in self._backends:
             backend.close()
 
@@ -80,18 +153,36 @@ class Pipeline:
     ) -> None:
         self.close()
 
+    def _check_open(self) -> None:
+        if self._closed:
+            raise InputError("this pipeline is closed: open the bundle again, or stay inside its with block")
+
 
 def open_bundle(
     folder: str | Path, backend: str | None = None, providers: Sequence[str] = ("cpu",), threads: int | None = None
 ) -> Pipeline:
-    """Verify the bundle in ``folder`` and load its models.
+    """Verify the bundle in a folder and load its models.
 
-    ``backend`` is "npu", "reference" (ONNX Runtime, with ``providers`` out of cpu, openvino, cuda) or None for what
-    this machine has. BundleError for a bundle that cannot be trusted or was made for another chip, InputError for a
-    backend that is not there, DeviceError for an NPU that fails: never does another backend take its place unasked.
+    A backend that is not available is an error: rkface never uses another backend instead.
+
+    Args:
+        folder: The bundle's folder, as ``rkface convert`` writes it.
+        backend: "npu", or "reference" for ONNX Runtime. None uses the NPU on a Rockchip board with rknn-toolkit-lite2,
+            and ONNX Runtime elsewhere.
+        providers: ONNX Runtime's execution providers, best first: "cpu", "openvino", "cuda".
+        threads: Number of threads for one inference in ONNX Runtime. None is ONNX Runtime's default.
+
+    Returns:
+        A pipeline. Close it after use, or open it in a ``with`` statement.
+
+    Raises:
+        BundleError: The folder is not a bundle, a file is missing or was changed, or the bundle is for another chip.
+        InputError: The backend or a provider is not available on this machine.
+        ModelError: A model cannot be loaded or does not match the manifest.
+        DeviceError: The NPU, its driver or its library failed.
     """
     chosen = choose_backend(backend)
-    bundle = read_bundle(Path(folder), read_soc() if chosen == "npu" else None)
+    bundle = read_bundle(folder, read_soc() if chosen == "npu" else None)
     with ExitStack() as opened:
         backends = []
         for role in bundle.manifest.roles:
@@ -102,10 +193,10 @@ def open_bundle(
 
 
 def choose_backend(name: str | None = None) -> str:
-    """``name``, or, where it is None, what this machine has: "npu" on a Rockchip chip with rknn-toolkit-lite2
-    installed, "reference" elsewhere. InputError for a name that is none."""
+    """Return ``name``, or for None the backend of this machine: "npu" on a Rockchip chip with rknn-toolkit-lite2
+    installed, else "reference". Raises InputError if there is no backend ``name``."""
     if name not in (None, *BACKENDS):
-        raise InputError(f"no backend {name!r} in this version: it has {', '.join(BACKENDS)}")
+        raise InputError(f"there is no backend {name!r}: choose one of {', '.join(BACKENDS)}")
     return name or ("npu" if read_soc() and find_spec("rknnlite") else "reference")
 
 
@@ -118,7 +209,7 @@ def open_model(
     providers: Sequence[str] = ("cpu",),
     threads: int | None = None,
 ) -> Backend:
-    """Load one model of ``bundle``; ``core`` is for the NPU, ``providers`` and ``threads`` are for the reference."""
+    """Load one model of ``bundle``. ``core`` is for the NPU, ``providers`` and ``threads`` are for ONNX Runtime."""
     model = bundle.model(role)
     if backend == "npu":
         return open_npu(bundle.path(role), model.input, model.outputs, core=core)

@@ -12,7 +12,7 @@ from statistics import median
 from ..cameras.camera import Camera, open_camera
 from ..cameras.frame_gate import MOTION, FrameGate, feed
 from ..cameras.sources import CaptureFormat
-from ..inference.scheduler import Frame, Result
+from ..inference.frames import Frame, Result
 from ..tracking.watcher import VisibleFace, Watcher
 from .console_protocol import CameraHealth
 from .settings import CameraSettings

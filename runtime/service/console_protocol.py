@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from ..enrollment.enroll import Verdict
 from ..enrollment.guidance import Guidance
 from ..gallery.gallery import Gallery
-from ..inference.scheduler import Frame
+from ..inference.frames import Frame
 from ..tracking.watcher import VisibleFace
 from .erasure import Forgotten
 

@@ -81,7 +81,7 @@ def _of_parts(parts: Parts) -> Iterator[str]:
     for core in parts.scheduler.state():
         if not core.alive or core.problem:
             yield f"NPU core {core.core}{'' if core.alive else ' was given up'}: {core.problem or 'failed too often'}."
-    judging = parts.scheduler.judging()
+    judging = parts.scheduler.liveness_state()
     if judging and (judging.problem or not judging.alive):
         yield f"Faces are not judged{'' if judging.alive else ' any more'}: {judging.problem}."
     ignored = parts.gallery.state().ignored

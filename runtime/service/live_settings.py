@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Mapping
 from dataclasses import fields, replace
-from pathlib import Path
-from typing import Annotated, Any, get_args, get_origin, get_type_hints
+from typing import Any
 
-from ..core.errors import InputError, WorkError
-from .config import dump, examine, load, meanings
+from ..core.atomic import write_atomically
+from ..core.errors import InputError
+from ..core.toml import Range, describe_fields, dump, load_table
+from .config import check_settings
 from .console_protocol import Setting
-from .settings import Keep, Range, Recognition, Settings
+from .settings import Keep, Recognition, Settings
 
 FILE = "changed.toml"  # beside the gallery
 TABLES: dict[str, type[Any]] = {"recognition": Recognition, "keep": Keep}
@@ -35,10 +35,10 @@ def listed(settings: Settings) -> list[Setting]:
 
 
 def _setting(key: str, kind: type[Any], name: str, value: Any) -> Setting:
-    hint = get_type_hints(kind, include_extras=True)[name]
-    limits = get_args(hint)[1] if get_origin(hint) is Annotated else Range(-math.inf, math.inf)
+    info = describe_fields(kind)[name]
+    limits = info.limits or Range(-math.inf, math.inf)
     step = 0.01 if limits.most <= 1 else 0.5
-    return Setting(key, LABELS[key], meanings(kind)[name], value, limits.least, limits.most, step)
+    return Setting(key, LABELS[key], info.help, value, limits.least, limits.most, step)
 
 
 def changed(settings: Settings, values: Mapping[str, Any]) -> Settings:
@@ -52,7 +52,7 @@ def changed(settings: Settings, values: Mapping[str, Any]) -> Settings:
         else:
             tables[table][name] = value
     loaded: dict[str, Any] = {
-        table: load(kind, tables[table], Path(), problems, f"{table}.") for table, kind in TABLES.items()
+        table: load_table(kind, tables[table], problems, where=f"{table}.") for table, kind in TABLES.items()
     }
     if problems:
         raise InputError("; ".join(problems))
@@ -64,20 +64,11 @@ def _plain(table: Any) -> dict[str, Any]:
 
 
 def remember(settings: Settings) -> None:
-    """Write what can be changed, for the next start. WorkError where the disk takes nothing; the file is whole then."""
+    """Write what can be changed, for the next start. Raises WorkError if the file cannot be written."""
     path = settings.beside(FILE)
     text = "# Written by the console; takes precedence over the configuration file.\n"
     text += "\n".join(f"[{table}]\n{dump(getattr(settings, table))}" for table in TABLES)
-    new = path.with_name(f".{path.name}")
-    try:
-        descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        new.replace(path)
-    except OSError as error:
-        raise WorkError(f"{path}: settings not kept: {error.strerror}") from error
+    write_atomically(path, text.encode())
 
 
 def remembered(settings: Settings) -> Settings:
@@ -85,7 +76,7 @@ def remembered(settings: Settings) -> Settings:
     path = settings.beside(FILE)
     if not path.exists():
         return settings
-    found, problems = examine(path)
+    found, problems = check_settings(path)
     if found is None:
         raise InputError(f"{problems[0]}: mend or remove it")
     return replace(settings, recognition=found.recognition, keep=found.keep)

@@ -22,8 +22,9 @@ from ..enrollment.guidance import Guidance, guide
 from ..gallery import backup
 from ..gallery.match import Match
 from ..gallery.people import Sample
+from ..inference.frames import Frame, Result
 from ..inference.machine import read_clocks, read_machine
-from ..inference.scheduler import Frame, Result, Scheduler
+from ..inference.scheduler import Scheduler
 from ..tracking.appearance import Appearance
 from ..tracking.visit import RecognitionRules, Shot
 from ..tracking.watcher import VisibleFace, Watcher, watch

@@ -1,4 +1,4 @@
-"""What the camera service can be told, with the defaults it has untold. docs/service.md lists them for people."""
+"""The settings of the camera service, their defaults, valid ranges and help texts (docs/service.md)."""
 
 from __future__ import annotations
 
@@ -10,20 +10,13 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from ..core.bundle import Thresholds
+from ..core.toml import Range
 from ..gallery.gallery import default_path
 from ..tracking.visit import RecognitionRules
 from ..vision.liveness import LivenessModel
 
-ON_BOARD = Path("/opt/rkface/current/bundle")  # where deploy puts it
+ON_BOARD = Path("/opt/rkface/current/bundle")  # installed by `rkface deploy`
 DAY = 86_400.0
-
-
-@dataclass(frozen=True)
-class Range:
-    """The numbers that a setting may be, ends included."""
-
-    least: float
-    most: float
 
 
 Share = Annotated[float, Range(0, 1)]
@@ -33,44 +26,42 @@ Port = Annotated[int, Range(0, 65_535)]
 
 @dataclass(frozen=True)
 class CameraSettings:
-    """One camera.
+    """One camera: its source, the format to request, and how often to look for faces."""
 
-    source   /dev/video0, a name of /dev/v4l/by-id, rtsp://…, a video, a folder of photos, or - for JPEGs on stdin
-    width    in pixels, asked of a V4L2 camera, which gives what it can
-    height   likewise
-    rate     frames a second, likewise; of a folder without ``hold``: photos a second
-    hold     seconds that each photo of a folder is shown; 0: they are the frames of a film
-    format   likewise: MJPG, YUYV or NV12
-    decoder  "h264" or "h265": Rockchip's MPP decodes that of an RTSP camera, through GStreamer
-    loop     a video or folder begins again at its end, at its own pace; otherwise all of it is looked at, then it ends
-    looks    a second at most, for faces, while somebody is there; a third of that otherwise
-    motion   while nobody is there, look only where something moves, and every 3 seconds
-    """
-
-    source: str
-    width: Annotated[int, Range(16, 16_384)] = 1280
-    height: Annotated[int, Range(16, 16_384)] = 720
-    rate: Annotated[float, Range(0.1, 1000)] = 15.0
-    hold: Annotated[float, Range(0, 60)] = 2.0
-    format: Literal["MJPG", "YUYV", "NV12"] = "MJPG"
-    decoder: Literal["", "h264", "h265"] = ""
-    loop: bool = False
-    looks: Annotated[float, Range(0.1, 1000)] = 15.0
-    motion: bool = False
+    source: Annotated[
+        str,
+        "/dev/video0, a name in /dev/v4l/by-id, rtsp://…, a video, a folder of photos, or - for JPEGs on stdin",
+    ]
+    width: Annotated[int, Range(16, 16_384), "in pixels; a V4L2 camera delivers the nearest size that it has"] = 1280
+    height: Annotated[int, Range(16, 16_384), "in pixels; see width"] = 720
+    rate: Annotated[
+        float, Range(0.1, 1000), "frames per second; a V4L2 camera delivers the nearest rate; for a folder: see hold"
+    ] = 15.0
+    hold: Annotated[
+        float, Range(0, 60), "seconds to show each photo of a folder; 0: show them as a film with `rate` per second"
+    ] = 2.0
+    format: Annotated[Literal["MJPG", "YUYV", "NV12"], "pixel format of a V4L2 camera: MJPG, YUYV or NV12"] = "MJPG"
+    decoder: Annotated[
+        Literal["", "h264", "h265"], "codec of an RTSP camera to decode in hardware (GStreamer and Rockchip's MPP)"
+    ] = ""
+    loop: Annotated[bool, "repeat a video or a folder at its own speed; false: process every frame, then end"] = False
+    looks: Annotated[
+        float, Range(0.1, 1000), "detections per second, at most, while somebody is there; otherwise a third of it"
+    ] = 15.0
+    motion: Annotated[bool, "while nobody is there, detect only where something moves, and every 3 seconds"] = False
 
 
 @dataclass(frozen=True)
 class Recognition:
-    """When a face is someone.
+    """When a face counts as a known person."""
 
-    match       cosine from which it is; 0 is the bundle's threshold (`rkface evaluate` finds the right one)
-    hysteresis  who was named stays until the cosine is this far below ``match``
-    window      seconds until who is out of sight counts as gone
-    """
-
-    match: Share = 0.0
-    hysteresis: Share = 0.05
-    window: Annotated[float, Range(0, 3600)] = 15.0
+    match: Annotated[
+        Share, "minimum cosine for a match; 0: the threshold of the bundle (`rkface evaluate` finds a good one)"
+    ] = 0.0
+    hysteresis: Annotated[
+        Share, "a person who was recognized stays recognized until the cosine is this far below match"
+    ] = 0.05
+    window: Annotated[float, Range(0, 3600), "seconds out of sight after which a person counts as gone"] = 15.0
 
     def rules(self, thresholds: Thresholds) -> RecognitionRules:
         rules = RecognitionRules.of(thresholds)
@@ -79,112 +70,81 @@ class Recognition:
 
 @dataclass(frozen=True)
 class Liveness:
-    """Whether a face is a picture of one; needs a bundle with a liveness model. Without, a photo can fool a camera.
+    """Whether a face is a photo of a face. It needs a bundle with a liveness model; without, a photo fools a camera."""
 
-    enabled    judge the faces that are embedded
-    threshold  from which a face counts as live; 0 is the bundle's
-    require    name nobody below that, nor anybody who could not be judged: they are told as unknown people
-    """
-
-    enabled: bool = False
-    threshold: Share = 0.0
-    require: bool = False
+    enabled: Annotated[bool, "check every face that is embedded"] = False
+    threshold: Annotated[Share, "minimum score of a live face; 0: the threshold of the bundle"] = 0.0
+    require: Annotated[
+        bool, "recognize only live faces; faces below the threshold, and faces without a score, count as unknown"
+    ] = False
 
     def rules(self, rules: RecognitionRules, judge: LivenessModel | None) -> RecognitionRules:
-        """``rules`` with these; without a ``judge`` there is no threshold but what is set, and ``require`` holds."""
+        """``rules`` with these settings; ``judge`` is the liveness model, or None if there is none."""
         live = self.threshold or (judge.threshold if judge else rules.live)
         return replace(rules, live=live, need_live=self.require)
 
 
 @dataclass(frozen=True)
 class WebhookSettings:
-    """A POST for each event; docs/events.md has what it looks like.
+    """An HTTP POST for each event (docs/events.md)."""
 
-    url     of the receiver
-    secret  that signs: env:NAME or file:PATH, "" for no signature
-    ca      certificates to trust in place of the system's
-    """
-
-    url: str
-    secret: str = ""
-    ca: Path | None = None
+    url: Annotated[str, "URL of the receiver"]
+    secret: Annotated[str, "signs each event: env:NAME or file:PATH; empty: no signature"] = ""
+    ca: Annotated[Path | None, "file with certificates to trust instead of the system's"] = None
 
 
 @dataclass(frozen=True)
 class MqttSettings:
-    """A broker, and Home Assistant behind it; needs rkface[mqtt].
+    """An MQTT broker, and Home Assistant through it; needs rkface[mqtt]."""
 
-    host            of the broker
-    port            0: 8883 with ``tls``, else 1883
-    user            user name there
-    password        env:NAME or file:PATH
-    tls             encrypt; ``ca``, ``certificate`` and ``key`` in place of the system's certificates
-    protocol        of MQTT: "5" or "3.1.1"
-    prefix          of all topics
-    discovery_root  of Home Assistant; "" tells it nothing
-    """
-
-    host: str
-    port: Port = 0
-    user: str = ""
-    password: str = ""
-    tls: bool = False
-    ca: Path | None = None
-    certificate: Path | None = None
-    key: Path | None = None
-    protocol: Literal["5", "3.1.1"] = "5"
-    prefix: str = "rkface"
-    discovery_root: str = "homeassistant"
+    host: Annotated[str, "host name of the broker"]
+    port: Annotated[Port, "0: 8883 with tls, otherwise 1883"] = 0
+    user: Annotated[str, "user name at the broker"] = ""
+    password: Annotated[str, "env:NAME or file:PATH"] = ""
+    tls: Annotated[bool, "encrypt the connection"] = False
+    ca: Annotated[Path | None, "file with certificates to trust instead of the system's"] = None
+    certificate: Annotated[Path | None, "file with the client's certificate"] = None
+    key: Annotated[Path | None, "file with the client's private key"] = None
+    protocol: Annotated[Literal["5", "3.1.1"], 'version of MQTT: "5" or "3.1.1"'] = "5"
+    prefix: Annotated[str, "start of all topics"] = "rkface"
+    discovery_root: Annotated[str, "topic of Home Assistant's MQTT discovery; empty: send it nothing"] = "homeassistant"
 
 
 @dataclass(frozen=True)
 class Events:
-    """Where appearances are told.
+    """Where to send events."""
 
-    stdout   as JSON lines
-    file     JSON lines appended to it, rotated at 16 MiB
-    webhook  table [events.webhook]
-    mqtt     table [events.mqtt]
-    """
-
-    stdout: bool = True
-    file: Path | None = None
-    webhook: WebhookSettings | None = None
-    mqtt: MqttSettings | None = None
+    stdout: Annotated[bool, "print them as JSON lines"] = True
+    file: Annotated[Path | None, "append them to this file as JSON lines; rotated at 16 MiB"] = None
+    webhook: Annotated[WebhookSettings | None, "an HTTP POST for each event (docs/events.md)"] = None
+    mqtt: Annotated[MqttSettings | None, "an MQTT broker, and Home Assistant through it (docs/events.md)"] = None
 
 
 @dataclass(frozen=True)
 class Keep:
-    """How long things are kept, in days.
+    """How long data is kept, in days."""
 
-    appearances    who was where and when, also of the people known
-    unknown_faces  the best shot of those who were not recognized, to enroll them from; 0 keeps none
-    """
-
-    appearances: Days = 30.0
-    unknown_faces: Days = 1.0
+    appearances: Annotated[Days, "days to keep who was seen where and when, known people included"] = 30.0
+    unknown_faces: Annotated[
+        Days, "days to keep the best shot of people who were not recognized, to enroll them from; 0: keep none"
+    ] = 1.0
 
 
 @dataclass(frozen=True)
 class Web:
-    """The console; needs rkface[web].
+    """The web console; needs rkface[web]."""
 
-    enabled        whether it is served, where it is installed
-    host           127.0.0.1 is this machine alone; anything else demands ``password_file``
-    port           to listen on
-    password_file  holds the argon2 hash that `rkface web-password` writes
-    token_file     holds a token with which Prometheus may read /metrics where there is a password
-    certificate    and ``key``: PEM files for https
-    key            see ``certificate``
-    """
-
-    enabled: bool = True
-    host: str = "127.0.0.1"
-    port: Port = 8080
-    password_file: Path | None = None
-    token_file: Path | None = None
-    certificate: Path | None = None
-    key: Path | None = None
+    enabled: Annotated[bool, "serve the console, if rkface[web] is installed"] = True
+    host: Annotated[
+        str, "address to listen on; 127.0.0.1 is only this machine, and any other address needs password_file"
+    ] = "127.0.0.1"
+    port: Annotated[Port, "port to listen on"] = 8080
+    password_file: Annotated[Path | None, "file with the argon2 hash that `rkface web-password` writes"] = None
+    token_file: Annotated[
+        Path | None, "file with a token that lets Prometheus read /metrics although there is a password"
+    ] = None
+    certificate: Annotated[Path | None, "PEM file of the certificate, for https; needs key"] = None
+    key: Annotated[Path | None, "PEM file of the private key, for https; needs certificate"] = None
 
 
 def _key() -> Path | None:
@@ -198,22 +158,24 @@ def _device() -> str:
 
 @dataclass(frozen=True)
 class Settings:
-    """All of it.
+    """All settings of the service."""
 
-    bundle   folder that `rkface convert` wrote and deploy brought
-    backend  npu, reference (ONNX Runtime), or "" for what this machine has
-    cores    of the NPU; 0 takes all; fewer save memory
-    gallery  file; the service's other files lie beside it
-    key      file with the key of an encrypted gallery (`rkface gallery encrypt`)
-    device   this machine's name in MQTT topics, which no other at the broker may have
-    """
-
-    bundle: Path = field(default_factory=lambda: ON_BOARD if ON_BOARD.is_dir() else Path("build/rk3588"))
-    backend: Literal["", "npu", "reference"] = ""
-    cores: Annotated[int, Range(0, 8)] = 0
-    gallery: Path = field(default_factory=default_path)
-    key: Path | None = field(default_factory=_key)
-    device: str = field(default_factory=_device)
+    bundle: Annotated[Path, "folder from `rkface convert` or `rkface deploy`"] = field(
+        default_factory=lambda: ON_BOARD if ON_BOARD.is_dir() else Path("build/rk3588")
+    )
+    backend: Annotated[
+        Literal["", "npu", "reference"], "npu, reference (ONNX Runtime), or empty for the best one on this machine"
+    ] = ""
+    cores: Annotated[int, Range(0, 8), "NPU cores to use; 0: all; fewer cores need less memory"] = 0
+    gallery: Annotated[Path, "file of the gallery; the service keeps its other files in the same folder"] = field(
+        default_factory=default_path
+    )
+    key: Annotated[Path | None, "file with the key of an encrypted gallery (`rkface gallery encrypt`)"] = field(
+        default_factory=_key
+    )
+    device: Annotated[str, "name of this machine in MQTT topics; no other machine at the broker may have the same"] = (
+        field(default_factory=_device)
+    )
     camera: dict[str, CameraSettings] = field(default_factory=dict)
     recognition: Recognition = Recognition()
     liveness: Liveness = Liveness()
@@ -222,19 +184,21 @@ class Settings:
     web: Web = Web()
 
     def beside(self, name: str) -> Path:
-        """The service's own file ``name``."""
+        """The path of the service's own file ``name``, in the folder of the gallery."""
         return self.gallery.with_name(name)
 
 
 def default_camera() -> str:
-    """What is watched where nobody says: the first USB camera, or /dev/video0, which may yet come."""
+    """The source to use if none is given: the first USB camera, or /dev/video0, which may appear later."""
     usb = sorted(Path("/dev/v4l/by-id").glob("*-video-index0"))
     return str(usb[0]) if usb else "/dev/video0"
 
 
 def named_cameras(specs: Sequence[str]) -> dict[str, CameraSettings]:
-    """Cameras as the command line gives them: SPEC, or NAME=SPEC. Without a name it is the first part that says
-    something, with a number behind where two would be the same."""
+    """Cameras from the command line, each SOURCE or NAME=SOURCE.
+
+    A camera without a name is named after its source, with a number if two names would be equal.
+    """
     cameras: dict[str, CameraSettings] = {}
     for spec in specs:
         name, sign, source = spec.partition("=")

@@ -15,8 +15,9 @@ from ..cameras.frame_gate import FrameGate
 from ..core.errors import RkfaceError
 from ..core.faces import Faces
 from ..gallery.match import Match
+from ..inference.frames import Frame, Result
 from ..inference.pipeline import Pipeline
-from ..inference.scheduler import Frame, Result, Work
+from ..inference.scheduler import Work
 from ..vision.liveness import LivenessModel
 from .appearance import Appearance
 from .best_shot import Candidate, better, shares
@@ -260,7 +261,7 @@ class Watcher:
         if self._liveness is not None:
             try:
                 crops = [one.around for one in seen if one.around is not None]
-                return [float(one) for one in self._liveness.judge(crops)]
+                return [float(one) for one in self._liveness.live_probabilities(crops)]
             except RkfaceError as error:
                 self._unjudged += 1
                 log.warning("%s: liveness of %d faces not judged: %s", self._source or "camera", len(seen), error)

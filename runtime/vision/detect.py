@@ -12,8 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..backends import QuantizedBackend
-from ..core.errors import InputError, ModelError
+from ..core.errors import ModelError
 from ..core.faces import Faces
+from .check_input import check_image
 
 if TYPE_CHECKING:
     from ..backends import Backend, Raw
@@ -66,8 +67,7 @@ def letterbox(image: NDArray[np.uint8], width: int, height: int) -> Letterbox:
 
 def _fit(image: NDArray[np.uint8], width: int, height: int) -> tuple[int, int]:
     """Rows and columns that ``image`` takes of ``width``×``height``."""
-    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
-        raise InputError(f"an image is H×W×3 uint8 BGR, not {image.shape} {image.dtype}")
+    check_image(image)
     rows, columns = image.shape[:2]
     if rows * width > height * columns:
         return height, max(1, int(height / (rows / columns)))

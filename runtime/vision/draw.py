@@ -1,8 +1,7 @@
-"""Pictures for people: detected faces drawn on their photo."""
+"""Draw detected faces on a photo, and write images."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,15 +9,33 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from ..core.errors import InputError, WorkError
+from ..core.atomic import write_atomically
+from ..core.errors import InputError
 from ..core.faces import Faces
+from ..core.paths import as_path
+from .check_input import check_image
 
 BOX = (96, 220, 60)
 POINTS = ((60, 60, 255), (255, 160, 60), (60, 220, 255), (255, 90, 220), (220, 255, 90))
 
 
 def draw_faces(image: NDArray[np.uint8], faces: Faces, labels: Sequence[str] | None = None) -> NDArray[np.uint8]:
-    """A copy of ``image`` (H×W×3 BGR) with boxes, landmarks and ``labels``, by default the scores."""
+    """Draw the boxes, landmarks and labels of faces on a copy of an image.
+
+    Args:
+        image: H×W×3 uint8, BGR.
+        faces: The faces in ``image``.
+        labels: One text for each face, in ASCII. None draws the scores.
+
+    Returns:
+        A new image of the same size.
+
+    Raises:
+        InputError: ``image`` is not such an array, or there are fewer labels than faces.
+    """
+    check_image(image)
+    if labels is not None and len(labels) != len(faces):
+        raise InputError(f"{len(labels)} labels for {len(faces)} faces: pass one label for each face")
     canvas = image.copy()
     thick = max(1, round(min(image.shape[:2]) / 300))
     for index, (box, landmarks) in enumerate(zip(faces.boxes, faces.landmarks, strict=True)):
@@ -32,7 +49,7 @@ def draw_faces(image: NDArray[np.uint8], faces: Faces, labels: Sequence[str] | N
 
 
 def side_by_side(left: NDArray[np.uint8], right: NDArray[np.uint8], height: int = 480) -> NDArray[np.uint8]:
-    """Two pictures at one height, next to each other."""
+    """Two images next to each other, both scaled to ``height`` pixels."""
     scaled = [
         cv2.resize(
             image, (max(1, round(image.shape[1] * height / image.shape[0])), height), interpolation=cv2.INTER_AREA
@@ -42,25 +59,26 @@ def side_by_side(left: NDArray[np.uint8], right: NDArray[np.uint8], height: int 
     return np.hstack(scaled).astype(np.uint8, copy=False)
 
 
-def write_image(path: Path, image: NDArray[np.uint8]) -> None:
-    """Write ``image`` in the format of ``path``'s suffix: whole or not at all."""
+def write_image(path: str | Path, image: NDArray[np.uint8]) -> None:
+    """Write an image to a file. If this fails, an existing file is unchanged.
+
+    Args:
+        path: The file. Its suffix decides the format: .jpg, .png, .webp or .bmp.
+        image: H×W×3 uint8, BGR.
+
+    Raises:
+        InputError: ``image`` is not such an array, or OpenCV cannot write this format.
+        WorkError: The file cannot be written.
+    """
+    path = as_path(path, "an image's path")
+    check_image(image)
     try:
         coded, data = cv2.imencode(path.suffix, image)
     except cv2.error:
         coded = False
     if not coded:
-        raise InputError(f"{path}: a picture's name should end in .jpg or .png")
-    try:
-        # Not tempfile's: its files are for their owner's eyes only, whatever the umask.
-        temporary = path.with_name(f".rkface-{os.getpid()}{path.suffix}")
-        try:
-            temporary.write_bytes(data.tobytes())
-            temporary.replace(path)
-        except BaseException:
-            temporary.unlink(missing_ok=True)
-            raise
-    except OSError as error:
-        raise WorkError(f"{path}: cannot be written: {error.strerror or error}") from error
+        raise InputError(f"{path}: this image format is unknown: use a name that ends in .jpg or .png")
+    write_atomically(path, data.tobytes(), mode=0o666)  # the umask decides who may read a picture
 
 
 def _label(canvas: NDArray[np.uint8], text: str, x: int, y: int, thick: int) -> None:

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from ..core.errors import InputError
+from .check_input import check_crops
 
 if TYPE_CHECKING:
     from ..backends import Backend
@@ -39,12 +39,8 @@ class Embedder:
         return self._shape[0]
 
     def embed(self, crops: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
-        wrong = next((crop.shape for crop in crops if crop.shape != self._shape), None)
-        if wrong is not None:
-            raise InputError(
-                f"a face crop of shape {wrong} was given; the recognizer takes {self._shape}: align it first"
-            )
-        if not crops:
+        check_crops(crops, self._shape)
+        if not len(crops):
             return np.zeros((0, self.dimensions), np.float32)
         rgb = np.empty((len(crops), *self._shape), np.uint8)
         for crop, target in zip(crops, rgb, strict=True):

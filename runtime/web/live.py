@@ -17,7 +17,7 @@ from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
-from ..inference.scheduler import Frame
+from ..inference.frames import Frame
 from ..service.console_protocol import CameraService
 from ..tracking.watcher import VisibleFace
 from .access import Access

@@ -4,7 +4,6 @@ token of programs that read metrics (likewise, as it is)."""
 from __future__ import annotations
 
 import getpass
-import os
 import stat
 import sys
 import threading
@@ -12,6 +11,7 @@ from argparse import ArgumentParser, Namespace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..core.atomic import write_atomically
 from ..core.errors import InputError
 
 if TYPE_CHECKING:
@@ -54,16 +54,7 @@ def write_password(path: Path, chosen: str) -> None:
     if not SHORTEST <= len(chosen) <= LONGEST:
         raise InputError(f"a password has {SHORTEST} to {LONGEST} characters, this one {len(chosen)}")
     line = hasher().hash(chosen) + "\n"
-    fresh = path.with_name(f".{path.name}.new")
-    try:
-        fresh.unlink(missing_ok=True)
-        with os.fdopen(os.open(fresh, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "w", encoding="ascii") as file:
-            file.write(line)
-            file.flush()
-            os.fsync(file.fileno())
-        fresh.replace(path)
-    except OSError as error:
-        raise InputError(f"{path}: cannot be written: {error.strerror}") from error
+    write_atomically(path, line.encode("ascii"))
 
 
 def read_password(path: Path) -> str:

@@ -25,12 +25,12 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from rkface.calibration.choose import choose, hold_out
-from rkface.calibration.collect import Candidate, collect, embed
-from rkface.calibration.dataset import reasons
+from rkface.calibration.appearance_stats import measure_appearance
+from rkface.calibration.choose import choose_faces, hold_out
+from rkface.calibration.collect import CandidateFace, collect_faces, embed_faces
+from rkface.calibration.dataset import count_reasons
+from rkface.calibration.facility_location import appearance_space
 from rkface.calibration.histograms import histogram_sheet
-from rkface.calibration.look import look_of
-from rkface.calibration.spread import space
 from rkface.convert.demo.measure import RECOGNIZER_INPUT
 from rkface.convert.demo.render import CALIBRATE, EVALUATE, render_scene
 from rkface.convert.material import to_rgb
@@ -53,7 +53,7 @@ PEOPLE, SHOTS, JUDGES = 150, 2, 30  # of a seed, rendered
 CROWDED, CROWD = 4, 50  # people with many photos each, among PEOPLE with one: what a camera at a door collects
 MANY = 20
 
-Candidates = list[Candidate]
+Candidates = list[CandidateFace]
 Pick = Callable[[Candidates, np.ndarray, int, np.random.Generator], Sequence[int]]
 
 
@@ -75,7 +75,9 @@ class Recognizer:
     backend: ReferenceBackend
 
     def embed(self, faces: Candidates) -> np.ndarray:
-        return embed(faces, Embedder(self.backend, self.input, self.backend.infer(black(self.input))[0].shape[-1]))
+        return embed_faces(
+            faces, Embedder(self.backend, self.input, self.backend.infer(black(self.input))[0].shape[-1])
+        )
 
     def case(self, faces: Candidates, embeddings: np.ndarray, judges: Candidates) -> Case:
         crops = to_rgb(face.crop for face in judges)
@@ -111,7 +113,7 @@ def black(input: Input) -> np.ndarray:
 
 def chosen(faces: Candidates, embeddings: np.ndarray, count: int, random: np.random.Generator) -> Sequence[int]:
     places = {id(face): index for index, face in enumerate(faces)}
-    return [places[id(face)] for face in choose(faces, count, embeddings).faces]
+    return [places[id(face)] for face in choose_faces(faces, count, embeddings).faces]
 
 
 def at_random(faces: Candidates, embeddings: np.ndarray, count: int, random: np.random.Generator) -> Sequence[int]:
@@ -119,14 +121,14 @@ def at_random(faces: Candidates, embeddings: np.ndarray, count: int, random: np.
 
 
 def k_center(faces: Candidates, embeddings: np.ndarray, count: int, random: np.random.Generator) -> Sequence[int]:
-    points = space([face.look for face in faces], embeddings)
+    points = appearance_space([face.appearance for face in faces], embeddings)
     picked = [int(np.argmin(np.linalg.norm(points - np.median(points, axis=0), axis=1)))]
     while len(picked) < count:
         picked.append(int(np.argmax(np.linalg.norm(points[:, None] - points[picked], axis=2).min(axis=1))))
     return picked
 
 
-def extreme(measure_of: Callable[[Candidate], float]) -> Pick:
+def extreme(measure_of: Callable[[CandidateFace], float]) -> Pick:
     def pick(faces: Candidates, embeddings: np.ndarray, count: int, random: np.random.Generator) -> Sequence[int]:
         return sorted(range(len(faces)), key=lambda index: measure_of(faces[index]))[:count]
 
@@ -134,10 +136,10 @@ def extreme(measure_of: Callable[[Candidate], float]) -> Pick:
 
 
 CHOICES: dict[str, Pick] = {"chosen": chosen, "random": at_random}
-DARKEST = {"the darkest": extreme(lambda face: face.look.light)}
+DARKEST = {"the darkest": extreme(lambda face: face.appearance.light)}
 WORST: dict[str, Pick] = {
     **DARKEST,
-    "all turned to one side": extreme(lambda face: face.look.yaw),
+    "all turned to one side": extreme(lambda face: face.appearance.yaw),
     "the worst by quality": extreme(lambda face: face.quality.score),
 }
 
@@ -169,7 +171,7 @@ def main() -> int:
 def real(options: argparse.Namespace, work: Path) -> list[dict[str, object]]:
     model = simplify(fix(options.recognizer, "recognizer"), work / "recognizer.onnx")
     recognizer = Recognizer(options.recognizer.stem, model.path, model.input, open_reference(model.path, model.input))
-    found = list(collect(options.photos, Detector(*open_detector(options.detector))).candidates)
+    found = list(collect_faces(options.photos, Detector(*open_detector(options.detector))).candidates)
     embeddings = recognizer.embed(found)
     cases = []
     for seed in range(options.seeds):
@@ -205,25 +207,25 @@ def rendered(options: argparse.Namespace) -> list[dict[str, object]]:
 
 def draw(case: Case, path: Path) -> None:
     """The picture of docs/calibration.md."""
-    choice = choose(case.faces, 100, case.embeddings)
-    lines = [f"left out: {number} x {reason}" for reason, number in reasons(choice.left_out)]
+    choice = choose_faces(case.faces, 100, case.embeddings)
+    lines = [f"left out: {number} x {reason}" for reason, number in count_reasons(choice.left_out)]
     path.parent.mkdir(parents=True, exist_ok=True)
     cv2.imwrite(str(path), histogram_sheet(choice.faces, case.faces, lines))
 
 
-def render(number: int, shot: int) -> Candidate:
+def render(number: int, shot: int) -> CandidateFace:
     """A rendered face with its true landmarks."""
     scene = render_scene(number * 1000 + shot, [number], 320, 320, sizes=(160.0, 560.0))
     crop = align(scene.image, scene.landmarks[0])
     name = f"{number}-{shot}"
-    return Candidate(
+    return CandidateFace(
         Path(name),
         name,
         hashlib.sha256(name.encode()).hexdigest(),
         Faces(scene.boxes, np.ones(1, np.float32), scene.landmarks),
         crop,
         measure(crop, scene.landmarks[0], 1.0),
-        look_of(crop, scene.landmarks[0]),
+        measure_appearance(crop, scene.landmarks[0]),
     )
 
 

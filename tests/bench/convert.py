@@ -77,8 +77,8 @@ def main() -> int:
 
 def prepare(work: Path, count: int) -> dict[str, float]:
     """Export the model, render photos, make the calibration set; seconds of the latter two steps."""
-    from rkface.calibration.choose import choose, choose_frames
-    from rkface.calibration.collect import collect
+    from rkface.calibration.choose import choose_faces, choose_frames
+    from rkface.calibration.collect import collect_faces
     from rkface.calibration.dataset import Provenance, write_set
     from rkface.convert.catalog import DEMO
     from rkface.convert.demo.models import export_iresnet50
@@ -95,8 +95,8 @@ def prepare(work: Path, count: int) -> dict[str, float]:
     write_photos(work / "photos", CALIBRATE[: count + count // 5], 1, seed=1)
     start = time.perf_counter()
     backend, input, outputs = open_detector(DEMO / "detector.onnx")
-    found = collect(work / "photos", Detector(backend, input, outputs))
-    faces = choose(found.candidates, count).faces
+    found = collect_faces(work / "photos", Detector(backend, input, outputs))
+    faces = choose_faces(found.candidates, count).faces
     if len(faces) < count:
         raise SystemExit(f"only {len(faces)} of {count} faces were found in the rendered photos")
     middle = time.perf_counter()

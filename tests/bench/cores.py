@@ -28,8 +28,9 @@ import numpy as np
 from rkface.runtime.backends import Quantized, Raw
 from rkface.runtime.core.bundle import Input, Manifest, Model, Output, Source, Thresholds
 from rkface.runtime.core.progress import stage
+from rkface.runtime.inference.frames import Frame
 from rkface.runtime.inference.pipeline import Pipeline
-from rkface.runtime.inference.scheduler import Frame, Scheduler
+from rkface.runtime.inference.scheduler import Scheduler
 from rkface.runtime.vision import detect, embed
 
 SIDE = 640

@@ -16,7 +16,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "runtime"))
 from events.mosquitto import PACKAGES, Mosquitto
 from events.world import event
 
-from rkface.boards.twin.ingredients import MissingError, unpacked
+from rkface.boards.twin.ingredients import UnavailableError, unpack_packages
 from rkface.runtime.events import Broker, Delivery, Mqtt, Spool, Webhook
 from rkface.runtime.inference.machine import read_machine
 
@@ -88,10 +88,10 @@ def main():
         broker = None
         try:
             (root / "broker").mkdir()
-            broker = Mosquitto(unpacked(Path("build/mosquitto/files"), PACKAGES), root / "broker").start()
+            broker = Mosquitto(unpack_packages(Path("build/mosquitto/files"), PACKAGES), root / "broker").start()
             port = broker.port
             makers["mqtt"] = lambda: Mqtt(Broker("127.0.0.1", port), "board", ["door"])
-        except MissingError as error:
+        except UnavailableError as error:
             print(f"no Mosquitto: {error}", file=sys.stderr)
         head = f"{'ms an event':12} {'send()':>8} {'on disk':>8} {'delivered':>10}"
         print(f"{head}   ({EVENTS} at once, {ROUNDS} rounds)")

@@ -18,8 +18,8 @@ from rkface.convert.demo.camera import DemoCamera
 from rkface.convert.demo.unconverted import THRESHOLDS, open_demo
 from rkface.runtime.core.progress import stage
 from rkface.runtime.gallery.match import Match
+from rkface.runtime.inference.frames import Frame
 from rkface.runtime.inference.pipeline import Pipeline
-from rkface.runtime.inference.scheduler import Frame
 from rkface.runtime.tracking.visit import RecognitionRules, fuse
 from rkface.runtime.tracking.watcher import Watcher, detecting, watch
 from rkface.runtime.vision.embed import unit

@@ -23,8 +23,8 @@ from rkface.runtime.core.bundle import Input, Manifest, Model, Output, Source, T
 from rkface.runtime.core.faces import Faces
 from rkface.runtime.core.progress import stage
 from rkface.runtime.gallery.match import Match
+from rkface.runtime.inference.frames import Frame
 from rkface.runtime.inference.pipeline import Pipeline
-from rkface.runtime.inference.scheduler import Frame
 from rkface.runtime.tracking.track import Tracker
 from rkface.runtime.tracking.visit import RecognitionRules
 from rkface.runtime.tracking.watcher import Watcher

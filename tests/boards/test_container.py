@@ -1,4 +1,4 @@
-"""The container's two files, neither of which can be built here: what they promise about rights and devices."""
+"""Dockerfile and compose.yaml: rights, devices and packages of the container. It cannot be built here."""
 
 import json
 import re
@@ -8,9 +8,10 @@ from pathlib import Path
 
 import yaml
 
-from rkface.boards.doctor import doctor
-from rkface.boards.wheel import SERVICE
+from rkface.boards.deploy.dependencies import SERVICE_EXTRAS
+from rkface.boards.doctor.command import doctor
 from rkface.runtime.cli.run import run
+from rkface.runtime.core.versions import TOOLKIT
 from rkface.runtime.service import config
 
 BOARDS = Path(__file__).resolve().parents[2] / "boards"
@@ -21,7 +22,7 @@ def compose():
     return service
 
 
-def test_the_container_has_no_rights_but_the_npus_and_the_cameras_devices():
+def test_the_container_may_use_the_npu_and_the_camera_and_nothing_else():
     service = compose()
     assert "privileged" not in service and service["cap_drop"] == ["ALL"] and service["read_only"] is True
     assert "no-new-privileges" in service["security_opt"]
@@ -35,14 +36,13 @@ def test_the_boards_own_librknnrt_and_the_bundle_are_mounted_read_only_and_state
     assert mounts["./bundle"] == "/bundle:ro" and mounts["state"] == "/var/lib/rkface"
 
 
-def test_groups_are_asked_for_with_a_message_instead_of_guessed():
+def test_compose_requires_the_numbers_of_groups_and_says_so():
     assert all(re.fullmatch(r"\$\{[A-Z_]+:\?.+\}", group) for group in compose()["group_add"])
 
 
-def test_the_image_runs_as_a_user_and_with_the_toolkit_that_makes_the_bundles():
+def test_the_image_runs_as_a_user_and_has_the_toolkit_of_the_bundles():
     text = (BOARDS / "Dockerfile").read_text()
-    toolkit = re.search(r"^TOOLKIT := (\S+)$", (BOARDS.parent / "Makefile").read_text(), re.M)[1]
-    assert f"rknn-toolkit-lite2=={toolkit}" in text
+    assert f"rknn-toolkit-lite2=={TOOLKIT}" in text
     assert re.search(r"^USER 10001$", text, re.M) and "librknnrt" not in re.sub(r"^#.*$", "", text, flags=re.M)
 
 
@@ -50,7 +50,7 @@ def command(text, word):
     return json.loads(re.search(rf"^{word} (\[.+\])$", text, re.M)[1])
 
 
-def test_the_image_runs_the_service_and_doctor_stays_within_reach():
+def test_the_image_runs_the_service_and_can_run_doctor():
     text, service = (BOARDS / "Dockerfile").read_text(), compose()
     assert command(text, "ENTRYPOINT") == ["rkface"] and command(text, "CMD") == service["command"]
     for declare, (word, *options) in (
@@ -62,7 +62,7 @@ def test_the_image_runs_the_service_and_doctor_stays_within_reach():
         assert (word, str(parser.parse_args(options).bundle)) == (declare.__name__, "/bundle")
 
 
-def test_the_images_own_configuration_keeps_names_out_of_dockers_log(tmp_path):
+def test_the_default_configuration_keeps_names_out_of_dockers_log(tmp_path):
     said = re.search(r"printf ('.+?') > /etc/rkface/rkface.toml", (BOARDS / "Dockerfile").read_text())[1]
     (tmp_path / "rkface.toml").write_text(shlex.split(said)[0].replace("\\n", "\n"))
     assert config.read_settings(tmp_path / "rkface.toml").events.stdout is False
@@ -70,7 +70,7 @@ def test_the_images_own_configuration_keeps_names_out_of_dockers_log(tmp_path):
 
 def test_the_image_has_what_the_console_and_its_health_check_need():
     installed = re.search(r"pip install .+?&&", (BOARDS / "Dockerfile").read_text(), re.S)[0].split()
-    assert {re.split("[<>=]", one)[0] for one in SERVICE} <= set(installed)
+    assert f'"rkface[{",".join(SERVICE_EXTRAS)}]"' in installed
     check = compose()["healthcheck"]
     program = check["test"][-1]
     compile(program, "healthcheck", "exec")

@@ -1,34 +1,34 @@
-"""Board profiles: what is known, and that a slip in a file is seen."""
+"""Board profiles: their content, and that mistakes in a file are reported."""
 
 from pathlib import Path
 
 import pytest
 
-from rkface.boards.profile import find_profile, match_profile, profiles, read_profile, table
+from rkface.boards.profile import find_profile, markdown_table, match_profile, read_profile, read_profiles
 from rkface.convert.targets import TARGETS
 from rkface.runtime.core.errors import InputError
 
-ASKED = {
+EXPECTED = {
     "rock-5b", "rock-5a", "rock-5c", "orange-pi-5", "orange-pi-5-plus", "orange-pi-5-max", "nanopc-t6", "khadas-edge2",
     "rock-4d", "rock-3a", "rock-3c", "orange-pi-3b",
 }  # fmt: skip
 
 
-def test_every_board_is_one_that_convert_knows_a_chip_for():
-    found = {profile.name: profile for profile in profiles()}
-    assert set(found) >= ASKED
-    assert {profile.soc for profile in profiles()} >= {"rk3588", "rk3576", "rk3568", "rk3566", "rk3562", "rv1126b"}
-    for profile in profiles():
+def test_every_board_has_a_chip_that_convert_supports():
+    found = {profile.name: profile for profile in read_profiles()}
+    assert set(found) >= EXPECTED
+    assert {profile.soc for profile in read_profiles()} >= {"rk3588", "rk3576", "rk3568", "rk3566", "rk3562", "rv1126b"}
+    for profile in read_profiles():
         assert profile.soc in TARGETS and profile.compatible and profile.sources, profile.name
         width, height = map(int, profile.chip.size.split("x"))
         assert width % 32 == height % 32 == 0
-    names = [name for profile in profiles() for name in profile.compatible]
-    assert len(names) == len(set(names)), "one name is one board"
+    names = [name for profile in read_profiles() for name in profile.compatible]
+    assert len(names) == len(set(names)), "a name belongs to one board"
 
 
-def test_luckfox_only_converts():
-    (luckfox,) = (profile for profile in profiles() if profile.soc == "rv1106")
-    assert luckfox.cores == 0 and "convert only" in table()
+def test_luckfox_can_only_be_converted_for():
+    (luckfox,) = (profile for profile in read_profiles() if profile.soc == "rv1106")
+    assert luckfox.cores == 0 and "convert only" in markdown_table()
 
 
 def test_a_board_is_found_by_its_device_tree():
@@ -46,14 +46,15 @@ def test_the_nearest_name_is_suggested():
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        (("title =", "tittle ="), "unknown key 'tittle'"),
+        (("title =", "tittle ="), "unknown key tittle: did you mean title"),
         (('title = "Radxa ROCK 5B"\n', ""), "title is missing"),
-        (("width = 1280", 'width = "1280"'), "width = '1280' is of the wrong type"),
-        (('soc = "rk3588"', 'soc = "rk9999"'), "soc = 'rk9999' is not in chips.toml"),
-        (("title =", "title"), "is no TOML"),
+        (("width = 1280", 'width = "1280"'), "camera.width is '1280', but must be a whole number"),
+        (('soc = "rk3588"', 'soc = "rk9999"'), "soc is 'rk9999', but must be a chip of chips.toml"),
+        (("title =", 'name = "other"\ntitle ='), "unknown key name"),
+        (("title =", "title"), "not valid TOML"),
     ],
 )
-def test_a_slip_in_a_file_is_refused(tmp_path, change, says):
+def test_a_mistake_in_a_file_is_refused(tmp_path, change, says):
     good = find_profile("rock-5b")
     import rkface.boards.profile as module
 
@@ -64,6 +65,6 @@ def test_a_slip_in_a_file_is_refused(tmp_path, change, says):
         read_profile(path, {good.soc: good.chip})
 
 
-def test_the_table_in_the_docs_is_this_one():
+def test_the_table_in_the_docs_is_up_to_date():
     page = Path(__file__).parents[2] / "docs/boards.md"
-    assert table() in page.read_text(encoding="utf-8"), "python -m rkface.boards.profile prints it"
+    assert markdown_table() in page.read_text(encoding="utf-8"), "python -m rkface.boards.profile prints it"

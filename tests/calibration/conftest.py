@@ -1,4 +1,4 @@
-"""Faces drawn from a seed: nobody's, with textures as different from each other as people's are."""
+"""Random faces from a seed. They belong to nobody; their textures differ as much as those of different people."""
 
 import dataclasses
 import hashlib
@@ -8,9 +8,9 @@ import cv2
 import numpy as np
 import pytest
 
-from rkface.calibration.collect import Candidate
+from rkface.calibration.appearance_stats import measure_appearance
+from rkface.calibration.collect import CandidateFace
 from rkface.calibration.dataset import Provenance, write_set
-from rkface.calibration.look import look_of
 from rkface.runtime.core.faces import Faces
 from rkface.runtime.vision.align import TEMPLATE
 from rkface.runtime.vision.quality import Quality
@@ -30,7 +30,7 @@ def faces_at(landmarks, score=0.9):
 
 
 class Finder:
-    """Stands in for a detector: a photo's first pixel says how many pixels are between the eyes of its one face."""
+    """A fake detector: the first pixel of a photo says how many pixels apart the eyes of its only face are."""
 
     def detect(self, image, threshold):
         eyes = int(image[0, 0, 0])
@@ -68,15 +68,15 @@ def make_face():
         digest = sha256 or hashlib.sha256(name.encode()).hexdigest()
         crop = texture(seed) if crop is None else crop
         landmarks = TEMPLATE + seed
-        seen = dataclasses.replace(look_of(crop, landmarks), **look)
-        return Candidate(Path(name), name, digest, faces_at(landmarks), crop, quality, seen)
+        seen = dataclasses.replace(measure_appearance(crop, landmarks), **look)
+        return CandidateFace(Path(name), name, digest, faces_at(landmarks), crop, quality, seen)
 
     return make
 
 
 @pytest.fixture
 def written(tmp_path, make_face, shoot):
-    """A set of 20 faces and 3 frames at ``tmp_path/set``, and how to write it again."""
+    """A set of 20 faces and 3 frames at ``tmp_path/set``, and a function that writes it again."""
     faces = [make_face(seed) for seed in range(20)]
     frames = [shoot(tmp_path / f"photos/{seed}.png", seed) for seed in range(3)]
 

@@ -2,7 +2,7 @@ import cv2
 import numpy as np
 import pytest
 
-from rkface.calibration.collect import collect
+from rkface.calibration.collect import collect_faces
 from rkface.runtime.core.errors import InputError
 from rkface.runtime.vision.align import TEMPLATE
 from rkface.runtime.vision.quality import measure, pose_of, sharpness_of
@@ -13,7 +13,7 @@ def facts(candidate):
     return candidate.name, candidate.sha256, candidate.crop.tobytes(), boxes, candidate.quality
 
 
-def test_bad_photos_are_skipped_with_the_reason_and_cost_nothing(tmp_path, shoot, finder):
+def test_bad_photos_are_skipped_with_the_reason_and_do_not_affect_others(tmp_path, shoot, finder):
     for seed in range(4):
         shoot(tmp_path / f"alone/day {seed}/ä{seed}.png", seed)
         shoot(tmp_path / f"mixed/day {seed}/ä{seed}.png", seed)
@@ -29,8 +29,8 @@ def test_bad_photos_are_skipped_with_the_reason_and_cost_nothing(tmp_path, shoot
     (bad / "folder.jpg").mkdir()
 
     heard = []
-    mixed = collect(tmp_path / "mixed", finder, progress=lambda done, total: heard.append((done, total)))
-    alone = collect(tmp_path / "alone", finder)
+    mixed = collect_faces(tmp_path / "mixed", finder, progress=lambda done, total: heard.append((done, total)))
+    alone = collect_faces(tmp_path / "alone", finder)
     assert {skip.name: skip.reason for skip in mixed.skipped} == {
         "bad/blurred.png": "face too blurred",
         "bad/cut.png": "unreadable",
@@ -47,16 +47,16 @@ def test_bad_photos_are_skipped_with_the_reason_and_cost_nothing(tmp_path, shoot
     assert heard[0] == (0, 11) and heard[-1] == (11, 11)
 
 
-def test_a_folder_without_photos_is_refused_with_the_likely_reason(tmp_path, finder):
+def test_a_folder_without_photos_is_refused_with_a_likely_reason(tmp_path, finder):
     (tmp_path / "a.heic").touch()
-    with pytest.raises(InputError, match="HEIC has to be converted"):
-        collect(tmp_path, finder)
+    with pytest.raises(InputError, match="convert HEIC to JPEG"):
+        collect_faces(tmp_path, finder)
     with pytest.raises(InputError, match="no such folder"):
-        collect(tmp_path / "absent", finder)
+        collect_faces(tmp_path / "absent", finder)
 
 
 def head(yaw=0.0, pitch=0.0, roll=0.0):
-    """ArcFace's template as a face, its nose 0.45 and its mouth 0.1 eye distances in front, turned by degrees."""
+    """ArcFace's template as a head, with its nose 0.45 and its mouth 0.1 eye distances in front; angles in degrees."""
     centered = (TEMPLATE - TEMPLATE.mean(axis=0)) / 35.2
     points = np.column_stack([centered, [0, 0, 0.45, 0.1, 0.1]])
     y, p, r = np.deg2rad([yaw, pitch, roll])
@@ -75,7 +75,7 @@ def test_pose_falls_with_yaw_and_pitch_but_not_with_roll():
     assert pose_of(head(yaw=30, roll=70)) == pytest.approx(pose_of(head(yaw=30)), abs=1e-9)
 
 
-def test_sharpness_sees_blur_but_neither_contrast_nor_brightness(make_face):
+def test_sharpness_depends_on_blur_and_not_on_contrast_or_brightness(make_face):
     gray = cv2.cvtColor(make_face(3).crop, cv2.COLOR_BGR2GRAY)
     blurred = [sharpness_of(cv2.GaussianBlur(gray, (0, 0), sigma)) for sigma in (0.5, 1, 2, 4)]
     assert blurred == sorted(blurred, reverse=True) and blurred[0] > 20 * blurred[-1]
@@ -84,7 +84,7 @@ def test_sharpness_sees_blur_but_neither_contrast_nor_brightness(make_face):
     assert sharpness_of(np.full((20, 20), 7, np.uint8)) == 0
 
 
-def test_one_bad_measure_pulls_the_score_down(make_face):
+def test_a_single_bad_measure_lowers_the_score(make_face):
     crop = make_face(1).crop
     good = measure(crop, head(), 0.9)
     assert 0.9 < good.score <= 1 and good.flaw() is None

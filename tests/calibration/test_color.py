@@ -1,4 +1,4 @@
-"""Through the real toolkit: a set that ``write_set`` wrote calibrates the colors that inference feeds."""
+"""With the real toolkit: the color order of a written set is that of inference."""
 
 import numpy as np
 import pytest
@@ -17,7 +17,7 @@ RAW = Input("input", 112, 112, (0.0,) * 3, (1.0,) * 3)
 
 
 def sees_red(path):
-    """A 1×1 convolution that passes the first of three channels, which for an RGB model is red."""
+    """A 1×1 convolution that returns the first of three channels, which is red for an RGB model."""
     graph = helper.make_graph(
         [helper.make_node("Conv", ["input", "w"], ["c"]), helper.make_node("Relu", ["c"], ["output"])],
         "red",
@@ -39,7 +39,7 @@ def test_color_order_of_a_written_set_is_that_of_inference(tmp_path, make_face):
     )
     asked = np.stack([np.full((112, 112, 3), (level, 10, 20), np.uint8) for level in (255, 128, 0)])
     np.save(tmp_path / "ask.npy", asked)
-    for dataset in (made.recognizer, made.detector):  # both lists, each as the toolkit gets it
+    for dataset in (made.recognizer, made.detector):  # both lists, as the toolkit reads them
         job = Job(
             onnx=sees_red(tmp_path / "red.onnx"),
             output=tmp_path / "red.rknn",
@@ -50,5 +50,5 @@ def test_color_order_of_a_written_set_is_that_of_inference(tmp_path, make_face):
             evaluate=tmp_path / "ask.npy",
         )
         (seen,) = quantize(job, tmp_path / "log.txt").outputs
-        # Ranges read off blue would end at 19 and cut 255 and 128 down to it. One step of 256 levels is 1.
+        # With blue instead of red, ranges would end at 19, and 255 and 128 would be clipped to it. A step of 256 is 1.
         np.testing.assert_allclose(seen.mean(axis=(1, 2, 3)), [255, 128, 0], atol=1.5)

@@ -17,7 +17,7 @@ MODEL, ARCFACE = "models/scrfd_500m_kps.onnx", "models/mobilefacenet_128.onnx"
 
 @pytest.fixture(scope="module")
 def photos(shared, tmp_path_factory):
-    """24 real photos with a face, one of them twice, a photo without a face, and a broken one."""
+    """24 real photos with a face, one of them twice, a photo without a face, and a damaged one."""
     folder = tmp_path_factory.mktemp("gallery") / "photos"
     folder.mkdir()
     for path in find_images(shared / "data/people")[3:27]:
@@ -55,8 +55,11 @@ def test_end_to_end_on_real_photos(shared, photos, tmp_path, capsys):
     assert record["left_out"]["counts"]["near-duplicate"] == 1
     assert record["found_by"]["detector_sha256"] == hashlib.sha256((shared / MODEL).read_bytes()).hexdigest()
 
+    assert calibrate(photos, "--out", out, "--detector", shared / MODEL, "--count", 20, "--json") == 0
+    report = json.loads(capsys.readouterr().out)
+    assert (report["faces"], report["frames"], report["left_out"]["unreadable"]) == (20, 20, 1)
     assert calibrate(photos, "--out", out, "--detector", shared / MODEL, "--count", 20) == 0
-    assert "4 × like faces already taken" in capsys.readouterr().out and read_set(out).faces == 20
+    assert "4 × similar to selected faces" in capsys.readouterr().out and read_set(out).faces == 20
     assert calibrate(photos, "--out", out, "--detector", shared / MODEL) == 0
     assert {path.name: path.read_bytes() for path in out.rglob("*") if path.is_file()} == first
 
@@ -72,14 +75,14 @@ def test_three_faces_are_refused(shared, photos, tmp_path, capsys):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["few"]
 
 
-def test_out_and_photos_are_kept_apart(shared, photos, tmp_path, capsys):
+def test_out_and_photos_must_be_separate_folders(shared, photos, tmp_path, capsys):
     before = sorted(photos.rglob("*"))
     (tmp_path / "link").symlink_to(photos)
     for out, says in (
-        (photos / "set", "lies inside"),
-        (photos, "lies inside"),
-        (tmp_path / "link/set", "lies inside"),
-        (photos.parent, "holds"),
+        (photos / "set", "is inside"),
+        (photos, "is inside"),
+        (tmp_path / "link/set", "is inside"),
+        (photos.parent, "contains"),
     ):
         assert calibrate(photos, "--out", out, "--detector", shared / MODEL) == 2
         assert says in capsys.readouterr().err
@@ -93,7 +96,7 @@ def test_wrong_use_is_one_clear_line(shared, photos, tmp_path, capsys):
         (["--detector", tmp_path / "none.onnx"], "none.onnx"),
         (["--detector", shared / "models/mobilefacenet_128.onnx"], "multiple of 32"),
         (["--detector", shared / MODEL, "--size", "320x320"], "fixed at 640×640"),
-        (["--bundle", tmp_path, "--size", "320x320"], "--size goes with --detector"),
+        (["--bundle", tmp_path, "--size", "320x320"], "--size only works with --detector"),
         (["--detector", shared / MODEL, "--provider", "abacus"], "abacus"),
         (["--detector", shared / MODEL, "--recognizer", tmp_path / "none.onnx"], "none.onnx"),
         (["--detector", shared / MODEL, "--recognizer", shared / MODEL], "a recognizer"),
@@ -144,8 +147,8 @@ def test_a_bundles_detector_and_the_hint_for_a_synthetic_one(shared, photos, tmp
     bundle = make_bundle(tmp_path / "bundle", shared / MODEL, shared / ARCFACE, synthetic)
     assert calibrate(photos, "--out", tmp_path / "set", "--bundle", bundle, "--threshold", "0.99") == 2
     error = capsys.readouterr().err.splitlines()[-1]
-    assert "0 usable faces" in error and "most often left out: no face" in error
-    assert ("knows rendered faces only" in error) is synthetic
+    assert "0 usable faces" in error and "left out most often: no face" in error
+    assert ("only finds rendered faces" in error) is synthetic
     if not synthetic:
         assert calibrate(photos, "--out", tmp_path / "set", "--bundle", bundle, "--count", 20) == 0
         assert read_set(tmp_path / "set").faces == 20 and "tell people apart" in capsys.readouterr().err
@@ -156,7 +159,7 @@ def test_a_recognizer_keeps_one_person_from_filling_the_set(shared, photos, tmp_
     shutil.copytree(photos, crowd)
     image = cv2.imread(str(photos / "img13.jpg"))
     rows, columns = (np.linspace(-1, 1, side) for side in image.shape[:2])
-    for angle in range(0, 360, 30):  # lit from all sides, half of them mirrored: other pictures, one person
+    for angle in range(0, 360, 30):  # lit from all sides, half of them mirrored: different photos of one person
         x, y = np.cos(np.radians(angle)), np.sin(np.radians(angle))
         light = 1 + 0.9 * np.tanh(6 * (x * columns[None] + y * rows[:, None]))
         lit = np.clip(image * light[..., None], 0, 255).astype(np.uint8)
@@ -169,4 +172,4 @@ def test_a_recognizer_keeps_one_person_from_filling_the_set(shared, photos, tmp_
         sources = [image["source"] for image in record["recognizer"]["images"]]
         persons.append(sum(name.startswith(("again", "img13", "twin")) for name in sources))
     assert persons[1] <= 2 < persons[0]
-    assert "enough of this person" in capsys.readouterr().out
+    assert "enough faces of this person" in capsys.readouterr().out

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from rkface.calibration import dataset
-from rkface.calibration.contact import CAPTION, GAP, TITLE
-from rkface.calibration.dataset import check_out, read_set
+from rkface.calibration.contact_sheet import CAPTION, GAP, TITLE
+from rkface.calibration.dataset import check_output_folder, read_set
 from rkface.runtime.core.errors import InputError, WorkError
 from rkface.runtime.vision.detect import letterbox
 from rkface.runtime.vision.image import read_image
@@ -38,7 +38,7 @@ def test_images_are_the_crops_and_the_letterboxed_frames(written, tmp_path, make
         np.testing.assert_array_equal(cv2.imread(str(made.detector.parent / name)), frame)
 
 
-def test_record_says_where_each_image_comes_from(written, tmp_path, make_face):
+def test_the_record_has_the_source_of_each_image(written, tmp_path, make_face):
     made, _ = written
     raw = json.loads((made.folder / "calibration.json").read_text())
     first = raw["recognizer"]["images"][0]
@@ -49,7 +49,7 @@ def test_record_says_where_each_image_comes_from(written, tmp_path, make_face):
     assert made.folder.stat().st_mode & 0o777 == 0o700
 
 
-def test_another_order_is_another_digest(written, make_face, tmp_path):
+def test_another_order_gives_another_digest(written, make_face, tmp_path):
     made, write = written
     swapped = [make_face(seed) for seed in (1, 0, *range(2, 20))]
     assert write(tmp_path / "swapped", faces=swapped).digest != made.digest
@@ -63,7 +63,7 @@ def test_contact_sheet_shows_every_face(written, make_face):
         np.testing.assert_array_equal(sheet[y : y + 112, x : x + 112], make_face(seed).crop)
 
 
-def test_every_changed_byte_is_seen(written):
+def test_every_changed_byte_is_detected(written):
     made, _ = written
     for name in ("recognizer/0007.png", "detector/0001.png", "recognizer/dataset.txt", "detector/dataset.txt"):
         path = made.folder / name
@@ -88,15 +88,15 @@ def reorder(raw):
     ("change", "says"),
     [
         (lambda raw: raw.update(schema=9), "schema 9, this rkface reads 1"),
-        (lambda raw: raw.update(kind="shopping list"), "no calibration set"),
-        (lambda raw: raw.update(digest="0" * 64), "does not fit its own digest"),
-        (lambda raw: raw.pop("detector"), "garbles"),
+        (lambda raw: raw.update(kind="shopping list"), "is not a calibration set"),
+        (lambda raw: raw.update(digest="0" * 64), "does not match its own digest"),
+        (lambda raw: raw.pop("detector"), "missing or wrong entry"),
         (lambda raw: raw["detector"].update(images=[]), "does not list"),
         (lambda raw: raw["recognizer"]["images"][0].update(file="../x/0000.png"), "outside the set"),
         (reorder, "does not list"),
     ],
 )
-def test_a_garbled_record_is_refused(written, change, says):
+def test_a_wrong_record_is_refused(written, change, says):
     made, _ = written
     path = made.folder / "calibration.json"
     raw = json.loads(path.read_text())
@@ -106,17 +106,17 @@ def test_a_garbled_record_is_refused(written, change, says):
         read_set(made.folder)
 
 
-def test_no_set_and_no_json(tmp_path, written):
+def test_a_folder_without_a_record_and_a_record_that_is_not_json_are_refused(tmp_path, written):
     made, _ = written
     for folder in (tmp_path, tmp_path / "absent"):
-        with pytest.raises(InputError, match=r"no calibration set: it has no calibration\.json"):
+        with pytest.raises(InputError, match=r"is not a calibration set: it has no calibration\.json"):
             read_set(folder)
     (made.folder / "calibration.json").write_text("{")
     with pytest.raises(InputError, match="cannot be read as JSON"):
         read_set(made.folder)
 
 
-def test_an_older_set_is_replaced_even_a_damaged_one(written):
+def test_an_older_set_is_replaced_even_if_it_is_damaged(written):
     made, write = written
     (made.folder / "recognizer/0003.png").unlink()
     (made.folder / "detector/0009.png").write_bytes(b"left over")
@@ -125,15 +125,15 @@ def test_an_older_set_is_replaced_even_a_damaged_one(written):
     assert [path.name for path in made.folder.parent.iterdir() if path.name.startswith(".")] == []
 
 
-def test_what_is_no_set_is_never_touched(tmp_path, written):
+def test_a_folder_that_is_not_a_set_is_never_changed(tmp_path, written):
     made, write = written
     foreign = tmp_path / "thesis"
     foreign.mkdir()
     (foreign / "chapter.txt").write_text("years of work")
-    with pytest.raises(InputError, match=r"no calibration set \(it holds chapter.txt\)"):
+    with pytest.raises(InputError, match=r"is not a calibration set \(it contains chapter.txt\)"):
         write(foreign)
     (made.folder / "notes.txt").write_text("mine")
-    with pytest.raises(InputError, match=r"holds notes\.txt"):
+    with pytest.raises(InputError, match=r"contains notes\.txt"):
         write()
     with pytest.raises(InputError, match="is a file"):
         write(foreign / "chapter.txt")
@@ -145,10 +145,10 @@ def test_what_is_no_set_is_never_touched(tmp_path, written):
     assert len(list((odd / "recognizer").iterdir())) == 21
 
 
-def test_a_place_that_cannot_hold_a_set(tmp_path):
+def test_a_path_that_cannot_become_a_folder_is_refused(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(WorkError, match="choose another"):
-        check_out(tmp_path / "file/set")
+        check_output_folder(tmp_path / "file/set")
 
 
 def vanish(tmp_path, monkeypatch):
@@ -186,12 +186,13 @@ def swap_fails(tmp_path, monkeypatch):
         return rename(path, target)
 
     monkeypatch.setattr(Path, "rename", refuse)
-    monkeypatch.setattr("rkface.calibration.folder._exchange", lambda one, other: False)  # as on some file systems
+    # As on a file system that does not support it.
+    monkeypatch.setattr("rkface.calibration.atomic_folder._exchange", lambda one, other: False)
     return WorkError
 
 
 @pytest.mark.parametrize("failure", [vanish, interrupt, fill_disk, swap_fails])
-def test_a_failure_leaves_the_last_good_set_whole(written, tmp_path, monkeypatch, make_face, failure):
+def test_a_failure_leaves_the_previous_set_unchanged(written, tmp_path, monkeypatch, make_face, failure):
     made, write = written
     before = content(made.folder)
     expected = failure(tmp_path, monkeypatch)
@@ -200,13 +201,13 @@ def test_a_failure_leaves_the_last_good_set_whole(written, tmp_path, monkeypatch
     assert content(made.folder) == before and read_set(made.folder) == made
     with pytest.raises(expected):
         write(tmp_path / "new")
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["photos", "set"], "nothing half-written stays"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["photos", "set"], "no temporary files are left"
 
 
-def test_too_few_faces_or_no_frame(written, make_face, tmp_path):
+def test_too_few_faces_and_no_frame_are_refused(written, make_face, tmp_path):
     _, write = written
-    with pytest.raises(InputError, match="19 faces for calibration, at least 20"):
+    with pytest.raises(InputError, match="at least 20 faces, but there are only 19"):
         write(tmp_path / "few", faces=[make_face(seed) for seed in range(19)])
-    with pytest.raises(InputError, match="no photo to calibrate the detector"):
+    with pytest.raises(InputError, match="at least one photo"):
         write(tmp_path / "few", frames=[])
     assert not (tmp_path / "few").exists()

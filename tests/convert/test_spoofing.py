@@ -175,7 +175,7 @@ def test_what_is_in_the_bundle_answers_as_the_model_that_was_given(with_liveness
         fed = [one.astype(np.float32).transpose(2, 0, 1)[None] for one in (crop, crop[..., ::-1])]
         right, swapped = (probabilities(original.run(None, {"x": one})[0], 1, logits=True)[0] for one in fed)
         assert abs(right - swapped) > 0.01, "the test would see the wrong order"
-        assert pipeline.liveness.judge([crop])[0] == pytest.approx(right, abs=1e-4)
+        assert pipeline.liveness.live_probabilities([crop])[0] == pytest.approx(right, abs=1e-4)
     assert main(["selftest", "--bundle", str(folder), "--backend", "reference", "--runs", "1"]) == 0
     assert "liveness" in capsys.readouterr().out
 

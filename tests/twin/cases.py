@@ -1,6 +1,6 @@
-"""What runs on the twin, under the genuine rknn-toolkit-lite2: one process for all cases, as it takes seconds to start.
+"""The test cases that run on the twin with the real rknn-toolkit-lite2, in one process, which takes seconds to start.
 
-Usage: cases.py BOARD_PREFIX BUNDLE…. Prints a JSON object: case → null, or what went wrong. Cases run in their order.
+Usage: cases.py BOARD_PREFIX BUNDLE…. Prints a JSON object: case → null or the traceback. Cases run in their order.
 """
 
 import contextlib
@@ -20,9 +20,10 @@ from rkface.runtime.backends.npu import open_npu, overheard
 from rkface.runtime.cli.main import main
 from rkface.runtime.core.bundle import ROLES, Input, Output, read_bundle
 from rkface.runtime.core.errors import BundleError, DeviceError, InputError, ModelError
+from rkface.runtime.inference.frames import Frame
 from rkface.runtime.inference.golden import read_golden
 from rkface.runtime.inference.pipeline import Pipeline, open_bundle
-from rkface.runtime.inference.scheduler import Frame, open_scheduler
+from rkface.runtime.inference.scheduler import open_scheduler
 from rkface.runtime.vision.detect import Detector
 
 PREFIX = Path(sys.argv[1])
@@ -45,8 +46,8 @@ def faults(text):
 
 
 @contextlib.contextmanager
-def away(path, content=None):
-    """Without the file, or with other content in it."""
+def replaced(path, content=None):
+    """Remove the file, or replace its content, for the time of a block."""
     kept = path.with_suffix(".kept")
     path.rename(kept)
     try:
@@ -57,12 +58,12 @@ def away(path, content=None):
         kept.replace(path)
 
 
-def opened(**options):
+def open_model(**options):
     return open_npu(PATH, MODEL.input, MODEL.outputs, **options)
 
 
-def refused(kind, call, *words):
-    """The message of the error of ``kind`` that ``call`` raises; it must say all ``words``."""
+def expect_error(kind, call, *words):
+    """Check that ``call`` raises an error of ``kind`` whose message has all ``words``; returns the message."""
     try:
         call()
     except kind as error:
@@ -76,15 +77,15 @@ def contexts():
     return ctypes.c_int.in_dll(ctypes.CDLL("/usr/lib/librknnrt.so"), "rkface_twin_contexts").value
 
 
-# These two first: once the library is loaded, it stays.
-def case_library_that_is_no_library():
-    with away(LIBRARY, b"<!DOCTYPE html><html>404</html>" * 9):
-        refused(DeviceError, opened, "/usr/lib/librknnrt.so", "invalid ELF header", "copy it again")
+# These two are first, because the library stays loaded once it was loaded.
+def case_a_library_that_is_not_an_elf_file_is_refused():
+    with replaced(LIBRARY, b"<!DOCTYPE html><html>404</html>" * 9):
+        expect_error(DeviceError, open_model, "/usr/lib/librknnrt.so", "invalid ELF header", "copy it again")
 
 
-def case_library_missing():
-    with away(LIBRARY):
-        refused(DeviceError, opened, "not installed", "toolkit 2.5.0", "/usr/lib/librknnrt.so", "doctor")
+def case_a_missing_library_is_reported():
+    with replaced(LIBRARY):
+        expect_error(DeviceError, open_model, "not installed", "toolkit 2.5.0", "/usr/lib/librknnrt.so", "doctor")
 
 
 def case_golden_outputs_come_back_bit_for_bit():
@@ -100,7 +101,7 @@ def case_golden_outputs_come_back_bit_for_bit():
                 np.testing.assert_array_equal(ours, simulator.reshape(ours.shape), err_msg=output.name)
 
 
-def case_outputs_are_those_of_the_bindings_own_inference():
+def case_outputs_equal_those_of_the_bindings_inference():
     for role in ROLES:
         model, golden = BUNDLE.model(role), read_golden(BUNDLE, role)
         lite = RKNNLite()
@@ -130,7 +131,7 @@ def case_faces_are_the_same_from_int8_and_from_floats():
     model, golden = BUNDLE.model("detector"), read_golden(BUNDLE, "detector")
     backend = open_npu(BUNDLE.path("detector"), model.input, model.outputs)
     detector = Detector(backend, model.input, model.outputs)
-    # 128/255 is a step of the scores' grid: it must fall on the same side both ways.
+    # 128/255 is a quantization step of the scores: int8 and floats must agree whether it passes.
     for image in golden.inputs:
         quantized, floats = backend.infer_quantized(image), [array[0] for array in backend.infer(image[None])]
         for threshold in (0.4, 0.5, 128 / 255, float(np.float32(128) * np.float32(1 / 255)), 0.9, 1.0):
@@ -141,19 +142,20 @@ def case_faces_are_the_same_from_int8_and_from_floats():
     backend.close()
 
 
-def case_a_pipeline_runs_on_the_npu_unasked():
+def case_a_pipeline_uses_the_npu_by_default():
     with open_bundle(FOLDER) as pipeline:
         assert pipeline.backend == "npu"
-        image = read_golden(BUNDLE, "detector").inputs[0, ..., ::-1]  # of the detector's own size: only turned to RGB
+        # The image has the detector's size, so the pipeline only converts it to RGB.
+        image = read_golden(BUNDLE, "detector").inputs[0, ..., ::-1]
         assert len(pipeline.detect(np.ascontiguousarray(image))) > 3
 
 
 def case_wrong_images_never_reach_the_npu():
-    backend = opened()
+    backend = open_model()
     for image in (IMAGES[:1].astype(np.float32), IMAGES[:1, :100], IMAGES[:1].transpose(0, 3, 1, 2)):
-        refused(ValueError, lambda image=image: backend.infer(image), "uint8 RGB")
+        expect_error(ValueError, lambda image=image: backend.infer(image), "uint8 RGB")
     backend.close()
-    refused(DeviceError, lambda: backend.infer(IMAGES[:1]), "closed")
+    expect_error(DeviceError, lambda: backend.infer(IMAGES[:1]), "closed")
 
 
 def case_each_error_of_the_library_names_its_fix():
@@ -170,30 +172,30 @@ def case_each_error_of_the_library_names_its_fix():
         -16: ("SOC_BIND_FAILED", "convert again"),
     }.items():
         with faults(f"init={code}"):
-            refused(DeviceError, opened, str(PATH), f"({code})", *words)
+            expect_error(DeviceError, open_model, str(PATH), f"({code})", *words)
     with faults("mask=-5"):
-        refused(DeviceError, lambda: opened(core=1), "core", "update driver")
+        expect_error(DeviceError, lambda: open_model(core=1), "core", "update driver")
 
 
-def case_a_run_that_fails_says_so_and_the_model_can_be_opened_again():
+def case_a_failed_run_is_an_error_and_the_model_can_be_opened_again():
     for fault, words in {
         "run=-2@3": ("rknn_run", "TIMEOUT", "reboot"),
         "run=-3@3": ("DEVICE_UNAVAILABLE",),
         "outputs=-9@3": ("rknn_outputs_get", "OUTPUT_INVALID"),
     }.items():
         with faults(fault):
-            backend = opened()
+            backend = open_model()
             first = backend.infer(IMAGES[:1])
             backend.infer(IMAGES[:1])
-            refused(DeviceError, lambda backend=backend: backend.infer(IMAGES[:1]), *words)
+            expect_error(DeviceError, lambda backend=backend: backend.infer(IMAGES[:1]), *words)
             backend.close()
-            again = opened()
+            again = open_model()
             np.testing.assert_array_equal(again.infer(IMAGES[:1])[0], first[0])
             again.close()
 
 
-def case_the_bindings_own_inference_passes_a_failed_run_off_as_a_good_one():
-    # Why librknn.py makes the calls itself. Where this fails, the binding has changed: read it again.
+def case_the_bindings_inference_hides_a_failed_run():
+    # The reason why librknn.py makes the calls itself. If this case fails, the binding has changed: read it again.
     lite = RKNNLite()
     with overheard():
         assert lite.load_rknn(str(PATH)) == 0 and lite.init_runtime() == 0
@@ -203,59 +205,61 @@ def case_the_bindings_own_inference_passes_a_failed_run_off_as_a_good_one():
     assert "".join(said) == ""
 
 
-def case_a_runtime_older_than_the_model_is_refused_a_newer_one_is_not():
+def case_a_library_older_than_the_model_is_refused_and_a_newer_one_is_not():
     with faults("version=2.3.2"):
-        refused(DeviceError, opened, "2.3.2", "older", "2.5.0")
+        expect_error(DeviceError, open_model, "2.3.2", "older", "2.5.0")
     with faults("version=2.10.0"):
-        opened().close()
+        open_model().close()
 
 
 def case_a_manifest_that_does_not_describe_the_model_is_refused():
     input = MODEL.input
     twice = Input(input.name, 112, 112, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
-    refused(ModelError, lambda: open_npu(PATH, twice, MODEL.outputs), "made for mean [127.5, 127.5, 127.5]", "[0.0")
+    expect_error(
+        ModelError, lambda: open_npu(PATH, twice, MODEL.outputs), "made for mean [127.5, 127.5, 127.5]", "[0.0"
+    )
     taller = Input(input.name, 128, 112, input.mean, input.std)
-    refused(ModelError, lambda: open_npu(PATH, taller, MODEL.outputs), "height 112", "128")
-    refused(ModelError, lambda: open_npu(PATH, input, [Output("embedding", (1, 128))]), "512", "1×128")
+    expect_error(ModelError, lambda: open_npu(PATH, taller, MODEL.outputs), "height 112", "128")
+    expect_error(ModelError, lambda: open_npu(PATH, input, [Output("embedding", (1, 128))]), "512", "1×128")
     foreign = PREFIX / "foreign.rknn"
     foreign.write_bytes(b"RKNN" + bytes(999))
-    refused(ModelError, lambda: open_npu(foreign, input, MODEL.outputs), "convert it with rkface")
+    expect_error(ModelError, lambda: open_npu(foreign, input, MODEL.outputs), "convert it with rkface")
 
 
 def case_other_chips():
     tree = PREFIX / "proc/device-tree/compatible"
-    with away(tree, b"radxa,rock-3a\0rockchip,rk3568\0"):
+    with replaced(tree, b"radxa,rock-3a\0rockchip,rk3568\0"):
         for core in (None, 0):
-            opened(core=core).close()  # one core: the library would refuse a mask
-        refused(InputError, lambda: opened(core=1), "rk3568", "no NPU core 1")
-        refused(BundleError, lambda: open_bundle(FOLDER), "made for rk3588, this is rk3568", "--target rk3568")
-    with away(tree, b"radxa,rock-4d\0rockchip,rk3576\0"):
-        opened(core=1).close()
-        refused(InputError, lambda: opened(core=2), "rk3576", "0 to 1")
+            open_model(core=core).close()  # the chip has one core, so the library would refuse a core mask
+        expect_error(InputError, lambda: open_model(core=1), "rk3568", "no NPU core 1")
+        expect_error(BundleError, lambda: open_bundle(FOLDER), "made for rk3588, this is rk3568", "--target rk3568")
+    with replaced(tree, b"radxa,rock-4d\0rockchip,rk3576\0"):
+        open_model(core=1).close()
+        expect_error(InputError, lambda: open_model(core=2), "rk3576", "0 to 1")
 
 
-def case_a_broken_npu_never_falls_back():
+def case_a_broken_npu_never_falls_back_to_onnx_runtime():
     with faults("init=-3"):
-        refused(DeviceError, lambda: open_bundle(FOLDER), "DEVICE_UNAVAILABLE")
+        expect_error(DeviceError, lambda: open_bundle(FOLDER), "DEVICE_UNAVAILABLE")
 
 
-def case_every_context_was_given_back():
+def case_every_context_was_closed():
     before = contexts()
     with faults("version=1.6.0"):
-        refused(DeviceError, opened, "older")
+        expect_error(DeviceError, open_model, "older")
     with faults("mask=-5"):
-        refused(DeviceError, lambda: opened(core=0), "core")
-    refused(ModelError, lambda: open_npu(PATH, MODEL.input, [Output("embedding", (1, 128))]), "512")
-    # The recognizer's model cannot be opened: the detector's must not stay open.
-    with away(PATH, b"RKNN" + bytes(999)):
-        refused(BundleError, lambda: open_bundle(FOLDER), "changed or damaged")
+        expect_error(DeviceError, lambda: open_model(core=0), "core")
+    expect_error(ModelError, lambda: open_npu(PATH, MODEL.input, [Output("embedding", (1, 128))]), "512")
+    # The recognizer's model cannot be open_model, so the detector's must be closed again.
+    with replaced(PATH, b"RKNN" + bytes(999)):
+        expect_error(BundleError, lambda: open_bundle(FOLDER), "changed or damaged")
     assert (before, contexts()) == (0, 0)
 
 
-def case_thousands_of_frames_leave_nothing_to_collect():
+def case_many_frames_leave_no_garbage():
     import gc
 
-    backend = opened()
+    backend = open_model()
     backend.infer(IMAGES)
     gc.collect()
     gc.disable()
@@ -266,7 +270,7 @@ def case_thousands_of_frames_leave_nothing_to_collect():
     finally:
         gc.enable()
         backend.close()
-    # A handful may be Python's own; the binding's inference leaves hundreds (12 kB at every run).
+    # A few objects may be Python's own; the binding's inference leaves hundreds (12 kB for every run).
     assert left < 50, left
 
 
@@ -277,7 +281,7 @@ def _command(*arguments):
     return code, out.getvalue(), err.getvalue()
 
 
-def case_selftest_finds_a_healthy_board_healthy():
+def case_selftest_passes_on_a_healthy_board():
     for folder in FOLDERS:
         code, out, _ = _command("selftest", "--bundle", str(folder), "--runs", "3", "--json")
         result = json.loads(out)
@@ -290,7 +294,7 @@ def case_selftest_finds_a_healthy_board_healthy():
         assert result["librknnrt"].startswith("2.5.0")
 
 
-def case_scheduler_spreads_frames_over_contexts_on_three_cores():
+def case_the_scheduler_distributes_frames_over_three_cores():
     pictures = [image[..., ::-1].copy() for image in read_golden(BUNDLE, "detector").inputs] * 6
     with open_bundle(FOLDER, "npu") as pipeline:
         expected = [pipeline.detect(picture) for picture in pictures]
@@ -303,7 +307,7 @@ def case_scheduler_spreads_frames_over_contexts_on_three_cores():
         np.testing.assert_array_equal(result.faces.boxes, plain.boxes)
 
 
-def case_scheduler_opens_a_context_that_timed_out_again():
+def case_the_scheduler_reopens_a_context_that_timed_out():
     pictures = [image[..., ::-1].copy() for image in read_golden(BUNDLE, "detector").inputs] * 4
     with faults("run=-2@5"), open_scheduler(FOLDER, "npu", cores=1, work=Pipeline.detect) as scheduler:
         results = list(scheduler.run(map(Frame, pictures)))
@@ -313,19 +317,19 @@ def case_scheduler_opens_a_context_that_timed_out_again():
     assert contexts() == 0
 
 
-def case_selftest_finds_an_npu_that_computes_wrongly():
+def case_selftest_detects_an_npu_that_computes_wrongly():
     with faults("wrong=1"):
         code, out, _ = _command("selftest", "--bundle", str(FOLDER), "--runs", "1")
     assert code == 1 and "computes something else than its simulator" in out and out.endswith("NOT healthy\n"), out
 
 
-def case_selftest_survives_an_npu_that_fails():
+def case_selftest_reports_an_npu_that_fails():
     with faults("run=-2@4"):
         code, out, _ = _command("selftest", "--bundle", str(FOLDER), "--runs", "9", "--json")
     result = json.loads(out)
     assert (code, result["verdict"]) == (1, "fail")
     assert [("TIMEOUT" in problem) for problem in result["problems"]] == [True, True]
-    assert len(result["agreements"]) == 2  # what was found before stands
+    assert len(result["agreements"]) == 2  # earlier results are kept
 
 
 def case_bench_writes_its_tables():

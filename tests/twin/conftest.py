@@ -1,4 +1,4 @@
-"""A twin with a bundle of made-up models: the stand-in library never computes them, it only knows their answers."""
+"""A twin with a bundle of made-up models: the stand-in library does not compute them, it only has their answers."""
 
 import hashlib
 from pathlib import Path
@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from rkface.boards.profile import find_profile
-from rkface.boards.twin.board import build, install_runtime
-from rkface.boards.twin.ingredients import MissingError, gather
+from rkface.boards.twin.board import build_twin, install_runtime
+from rkface.boards.twin.ingredients import UnavailableError, gather_ingredients
 from rkface.runtime.core.bundle import (
     SUMS,
     Input,
@@ -25,7 +25,7 @@ from rkface.runtime.vision import detect, embed
 
 ROOT = Path(__file__).resolve().parents[2]
 SIDE = 320
-CONVERTED = ROOT / "build/rk3588"  # what `make convert` leaves
+CONVERTED = ROOT / "build/rk3588"  # made by `make convert`
 
 
 def grid(low, high):
@@ -34,7 +34,7 @@ def grid(low, high):
 
 
 def write_rknn(path, role, input, ranges):
-    """What is looked at in a ``.rknn``: magic, contract, toolkit, ranges of the quantized outputs."""
+    """Write the parts of a ``.rknn`` file that rkface reads: magic, contract, toolkit, ranges of quantized outputs."""
     said = ", ".join(
         f"'{name}': {{'name': '{name}', 'dtype': 'float32', 'qtype': 'asym', 'min': [{low}], 'max': [{high}]}}"
         for name, (low, high) in ranges.items()
@@ -44,13 +44,13 @@ def write_rknn(path, role, input, ranges):
 
 
 def golden_outputs(rng, outputs, ranges, count):
-    """FP32 and simulator results of ``count`` inputs: random, on the grid of ``ranges`` where there is one."""
+    """Random FP32 and simulator outputs of ``count`` inputs; those with ``ranges`` are quantized."""
     reference, simulator = {}, {}
     for name, shape in outputs.items():
         low, high = ranges.get(name, (-1, 1))
         values = rng.uniform(low, high, (count, *shape)).astype(np.float32)
         if name.startswith("score"):
-            values = (values**12).astype(np.float32)  # most anchors see no face
+            values = (values**12).astype(np.float32)  # most anchors have a low score
         reference[name] = simulator[name] = values
         if name in ranges:
             zero, scale = grid(low, high)
@@ -71,7 +71,7 @@ def make_bundle(folder):
     }
     limits = {"sco": (0.0, 1.0), "box": (0.0, 7.5), "kps": (-4.1, 7.9)}
     for role, size, (mean, std), outputs, ranges in (
-        # kps32 stays float, as an output of a model that is partly FP16.
+        # kps32 stays float, like an output of a model that is partly FP16.
         ("detector", SIDE, (detect.MEAN, detect.STD), scrfd, {n: limits[n[:3]] for n in scrfd if n != "kps32"}),
         ("recognizer", 112, (embed.MEAN, embed.STD), {"embedding": (1, 512)}, {"embedding": (-5.01, 4.44)}),
     ):
@@ -102,14 +102,14 @@ def bundle(tmp_path_factory):
 @pytest.fixture(scope="session")
 def ingredients():
     try:
-        return gather(ROOT / "build/twin")
-    except MissingError as error:
+        return gather_ingredients(ROOT / "build/twin")
+    except UnavailableError as error:
         pytest.skip(f"no twin here: {error}")
 
 
 @pytest.fixture(scope="session")
 def bundles(bundle):
-    """The made-up bundle, and the converted demo where `make convert` has left it."""
+    """The made-up bundle, and the converted demo bundle if `make convert` has made it."""
     return [bundle, *([CONVERTED] if (CONVERTED / "manifest.json").is_file() else [])]
 
 
@@ -119,6 +119,6 @@ def make_twin(ingredients, bundles, tmp_path_factory):
         folder = tmp_path_factory.mktemp("twin")
         packages = install_runtime(folder / "packages")
         read = [read_bundle(one) for one in bundles]
-        return build(ingredients, folder / "board", find_profile(board), read, packages)
+        return build_twin(ingredients, folder / "board", find_profile(board), read, packages)
 
     return make

@@ -1,36 +1,36 @@
-"""What the twin is made of, where it cannot be had."""
+"""The parts of a twin, and errors if they are not available."""
 
 import pytest
 
 from rkface.boards.profile import find_profile
 from rkface.boards.twin import board, ingredients
-from rkface.boards.twin.answers import grids
-from rkface.boards.twin.ingredients import Ingredients, MissingError
+from rkface.boards.twin.answers import read_quantization
+from rkface.boards.twin.ingredients import Ingredients, UnavailableError
 from rkface.runtime.core.bundle import Output
 from rkface.runtime.core.errors import InputError
 
 
 def test_without_apt_there_is_no_twin_and_the_cache_stays_clean(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", "")
-    with pytest.raises(MissingError, match="no apt-get here"):
-        ingredients.gather(tmp_path / "cache")
+    with pytest.raises(UnavailableError, match="apt-get is not installed here"):
+        ingredients.gather_ingredients(tmp_path / "cache")
     assert list((tmp_path / "cache").iterdir()) == []
 
 
-def test_a_board_without_a_runtime_has_no_twin(tmp_path):
+def test_a_board_without_a_python_runtime_has_no_twin(tmp_path):
     nothing = Ingredients(*[tmp_path] * 5)
     with pytest.raises(InputError, match=r"Luckfox.*rknn-toolkit-lite2 does not run on it"):
-        board.build(nothing, tmp_path / "board", find_profile("luckfox-pico-max"), [], tmp_path)
+        board.build_twin(nothing, tmp_path / "board", find_profile("luckfox-pico-max"), [], tmp_path)
 
 
 def test_ranges_are_read_as_the_toolkit_writes_them():
-    # Cut out of a .rknn of toolkit 2.5.0.
+    # Copied from a .rknn file of toolkit 2.5.0.
     entry = (
         b"\x00{'score_8': {'is_output': True, 'idx': 0}, 'score_8': {'name': 'score_8', 'dtype': 'float32', 'qmethod': "
         b"'layer', 'qtype': 'asym', 'min': [0.0], 'max': [1.0], 'custom': {}}, 'bbox_8': {'name': 'bbox_8',"
         b" 'dtype': 'float32', 'qmethod': 'layer', 'qtype': 'asym', 'min': [-1.5], 'max': [6.15]}}"
     )
-    score, box, none = grids(entry, [Output(name, (1,)) for name in ("score_8", "bbox_8", "kps_8")])
+    score, box, none = read_quantization(entry, [Output(name, (1,)) for name in ("score_8", "bbox_8", "kps_8")])
     assert score is not None and (score.zero_point, score.scale) == (-128, pytest.approx(1 / 255))
     assert box is not None and (box.zero_point, box.scale) == (-78, pytest.approx(0.03))
     assert none is None

@@ -1,6 +1,7 @@
-"""The NPU backend and its commands under the genuine rknn-toolkit-lite2, over a stand-in librknnrt.
+"""The NPU backend and its commands with the real rknn-toolkit-lite2, over a stand-in for librknnrt.
 
-This holds bindings, struct layouts, types and error paths. It says nothing of speed, nor of what silicon computes.
+This tests the binding, struct layouts, types and error paths. It measures no speed, and it cannot tell what a real NPU
+computes.
 """
 
 import json
@@ -14,7 +15,7 @@ CASES = Path(__file__).with_name("cases.py")
 
 @pytest.fixture(scope="module")
 def outcome(make_twin, bundles):
-    """Case → what went wrong in it, or None."""
+    """Case → its traceback, or None if it passed."""
     twin = make_twin("rock-5b")
     done = twin.python(str(CASES), str(twin.prefix), *map(str, bundles))
     assert done.returncode == 0, done.stderr

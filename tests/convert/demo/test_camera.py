@@ -14,7 +14,7 @@ from rkface.runtime.cameras.camera import Camera
 from rkface.runtime.cameras.sources import Pipe
 from rkface.runtime.core.errors import InputError
 from rkface.runtime.gallery.match import Match
-from rkface.runtime.inference.scheduler import Frame
+from rkface.runtime.inference.frames import Frame
 from rkface.runtime.tracking.visit import RecognitionRules
 from rkface.runtime.tracking.watcher import Watcher, detecting, watch
 

@@ -16,7 +16,7 @@ from rkface.runtime.cameras.frame_gate import FrameGate, feed
 from rkface.runtime.cameras.mjpeg import Splitter
 from rkface.runtime.cameras.sources import CaptureFormat, Pipe, fourcc
 from rkface.runtime.core.errors import InputError, WorkError
-from rkface.runtime.inference.scheduler import Frame, Result
+from rkface.runtime.inference.frames import Frame, Result
 from rkface.runtime.service.camera_worker import open_camera_worker, pace_of
 from rkface.runtime.service.settings import CameraSettings
 from rkface.runtime.tracking.visit import RecognitionRules

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from rkface.runtime.core.errors import InputError
 from rkface.runtime.core.faces import Faces
 
 FACES = Faces(
@@ -14,7 +15,7 @@ FACES = Faces(
 def test_largest_is_by_area_not_by_score_or_side():
     assert FACES.largest() == 1
     assert FACES[::2].largest() == 1
-    with pytest.raises(ValueError, match="no face"):
+    with pytest.raises(InputError, match="no face"):
         FACES[:0].largest()
 
 

@@ -6,7 +6,7 @@ import re
 import pytest
 
 from rkface.runtime.core import progress
-from rkface.runtime.core.progress import set_detail, stage
+from rkface.runtime.core.progress import ProgressLine, set_detail, stage
 
 
 class Terminal(io.StringIO):
@@ -66,3 +66,20 @@ def test_a_stage_that_fails_leaves_no_line():
     with pytest.raises(ValueError, match="no"), stage("embedding", stream):
         raise ValueError("no")
     assert stream.getvalue() == ""
+
+
+def test_the_line_of_a_stage_that_fails_is_removed_from_a_terminal():
+    stream = Terminal()
+    with pytest.raises(KeyError), stage("download", stream):
+        raise KeyError
+    assert stream.getvalue().endswith("\r\x1b[K")
+
+
+@pytest.mark.parametrize("detail", ["normal", "quiet"])
+def test_a_line_of_instructions_shows_a_text_once_also_when_quiet(detail):
+    set_detail(detail)
+    stream = io.StringIO()
+    line = ProgressLine(stream)
+    for text in ("look left", "look left", "look right"):
+        line.say(text)
+    assert stream.getvalue() == "look left\nlook right\n"

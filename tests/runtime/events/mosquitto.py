@@ -10,7 +10,7 @@ from contextlib import suppress
 from paho.mqtt.client import Client
 from paho.mqtt.enums import CallbackAPIVersion
 
-from rkface.boards.twin.ingredients import MissingError
+from rkface.boards.twin.ingredients import UnavailableError
 
 from .world import PATIENCE, Log
 
@@ -65,7 +65,7 @@ class Mosquitto:
                     probe.sendall(CONNECT)
                     probe.recv(1)
                 return self
-        raise MissingError(f"mosquitto does not run here: {''.join(said)[-300:]}")
+        raise UnavailableError(f"mosquitto does not run here: {''.join(said)[-300:]}")
 
     def freeze(self):
         self.process.send_signal(signal.SIGSTOP)

@@ -167,7 +167,8 @@ def test_keys_are_for_their_owner_and_checked(key, tmp_path):
 
 def test_a_key_has_its_name_on_the_disk_before_anything_is_encrypted_with_it(tmp_path, synced):
     made = make_key(tmp_path / "key")
-    assert synced == [made.path, tmp_path]
+    written, folder = synced
+    assert written.name.startswith(".key.") and folder == tmp_path == made.path.parent
     for wrong in ("", "no base64", base64.b64encode(b"short").decode()):
         (tmp_path / "wrong").write_text(wrong)
         with pytest.raises(InputError, match="no key"):

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 from rkface.runtime.cli.main import main
-from rkface.runtime.core.atomic import fresh
+from rkface.runtime.core.atomic import temporary_file
 from rkface.runtime.core.bundle import parse_manifest
 from rkface.runtime.core.errors import InputError, WorkError
 from rkface.runtime.gallery import schema
@@ -439,7 +439,7 @@ from rkface.runtime.gallery.gallery import Gallery
 from rkface.runtime.gallery.backup import back_up, restore
 def die(*_):
     os.kill(os.getpid(), signal.SIGKILL)
-atomic.sync = backup._delete_forgotten = die
+atomic.sync_to_disk = backup._delete_forgotten = die
 path, made, elsewhere = map(pathlib.Path, {[str(path), str(made), str(tmp_path / "disk/copy.sqlite")]!r})
 with Gallery(path) as gallery:
     {task}
@@ -522,7 +522,7 @@ def test_what_root_backs_up_and_forgets_stays_the_service_s(gallery, path, tmp_p
 def test_a_copy_that_is_being_made_is_left_alone_and_named(gallery, path):
     ada = gallery.add("Ada", [sample(1)])
     target = back_up(gallery)
-    with fresh(target, final=False) as copy:
+    with temporary_file(target) as copy:
         assert [(left.path, "now" in left.reason) for left in forget(gallery, ada)] == [(copy, True)]
         assert copy.exists()
     assert finish(gallery) == []

@@ -65,9 +65,8 @@ def queue_up(cores, number):
     """Return when ``number`` inferences wait."""
     until = time.monotonic() + PATIENCE
     while time.monotonic() < until:
-        with cores.lock:
-            if cores.queued == number:
-                return
+        if cores.load() == number:
+            return
     pytest.fail(f"there were never {number} inferences in the queue")
 
 
@@ -103,7 +102,7 @@ def test_the_lowest_turn_goes_first_whichever_model_it_needs(cores):
     pool = cores(Chip(rule), 1)
 
     def ask(turn, role):
-        pool.ask(Caller(turn), role, [lambda context: (context.infer(IMAGE[None]), order.append((turn, role)))])
+        pool.run(Caller(turn), role, [lambda context: (context.infer(IMAGE[None]), order.append((turn, role)))])
 
     with ThreadPoolExecutor(4) as threads:
         threads.submit(ask, 9, "detector")

@@ -10,8 +10,10 @@ import pytest
 from rkface.runtime.core.bundle import read_bundle
 from rkface.runtime.core.errors import DeviceError, InputError, WorkError
 from rkface.runtime.core.faces import Faces
+from rkface.runtime.inference.frame_queue import UNDER_WAY
+from rkface.runtime.inference.frames import Frame
 from rkface.runtime.inference.pipeline import Pipeline, open_bundle
-from rkface.runtime.inference.scheduler import UNDER_WAY, Frame, Scheduler, open_scheduler
+from rkface.runtime.inference.scheduler import Scheduler, open_scheduler
 
 pytest.importorskip("onnxruntime")
 
@@ -347,7 +349,7 @@ def test_a_run_that_is_closed_meanwhile_does_not_pass_for_a_whole_one(scheduler)
     run = one.run(numbered(*range(50)))
     next(run)
     one.close()
-    with pytest.raises(WorkError, match="closed before all frames were through"):
+    with pytest.raises(WorkError, match="closed before all frames were processed"):
         list(run)
 
 
@@ -368,7 +370,7 @@ def test_files_and_live_sources_are_not_mixed(scheduler):
     next(run)
     with pytest.raises(RuntimeError, match="not both at once"):
         one.submit(*numbered(2))
-    with pytest.raises(RuntimeError, match="one reader"):
+    with pytest.raises(RuntimeError, match="only one reader"):
         next(one.results())
 
 

@@ -12,12 +12,12 @@ from rkface.runtime.core.bundle import Thresholds
 from rkface.runtime.core.errors import DeviceError
 from rkface.runtime.core.faces import Faces
 from rkface.runtime.gallery.match import Match
-from rkface.runtime.inference.scheduler import Frame, Result
+from rkface.runtime.inference.frames import Frame, Result
 from rkface.runtime.tracking.visit import RecognitionRules, decide
 from rkface.runtime.tracking.watcher import Watcher, watch
 from rkface.runtime.vision import align as alignment
 from rkface.runtime.vision.embed import unit
-from rkface.runtime.vision.liveness import surroundings
+from rkface.runtime.vision.liveness import crop_around
 
 RATE = 0.1  # seconds a frame
 SIDE = 80  # pixels of a face
@@ -335,7 +335,7 @@ class Judge:
         self.says, self.shown = says, []
 
     def crop(self, image, box):
-        return surroundings(image, box, 4.0, 40, 40)
+        return crop_around(image, box, 4.0, 40, 40)
 
     def judge(self, crops):
         if isinstance(self.says, Exception):

@@ -2,6 +2,7 @@ import cv2
 import numpy as np
 import pytest
 
+from rkface.runtime.core.errors import InputError
 from rkface.runtime.vision.align import TEMPLATE, align, similarity
 
 
@@ -54,7 +55,7 @@ def test_a_face_that_leaves_the_image_is_black_where_there_is_none(times):
 
 
 def test_coinciding_landmarks_are_an_error():
-    with pytest.raises(ValueError, match="coincide"):
+    with pytest.raises(InputError, match="coincide"):
         align(np.zeros((50, 50, 3), np.uint8), np.full((5, 2), 7, np.float32))
 
 

@@ -166,7 +166,7 @@ def test_outputs_that_shape_cannot_tell_apart_are_refused_and_others_ignored():
     ids=["gray", "alpha", "float", "empty"],
 )
 def test_only_uint8_bgr_is_an_image(image):
-    with pytest.raises(InputError, match="H×W×3 uint8 BGR"):
+    with pytest.raises(InputError, match="H×W×3 uint8 array in BGR order"):
         letterbox(image, 320, 320)
 
 

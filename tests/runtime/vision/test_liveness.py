@@ -14,7 +14,7 @@ from rkface.runtime.core.bundle import LivenessSpec, contract, read_bundle
 from rkface.runtime.core.errors import BundleError, DeviceError
 from rkface.runtime.inference.pipeline import open_bundle
 from rkface.runtime.inference.scheduler import Scheduler, open_scheduler
-from rkface.runtime.vision.liveness import LivenessModel, probabilities, surroundings
+from rkface.runtime.vision.liveness import LivenessModel, crop_around, probabilities
 
 from ..cli.test_selftest import run, write_golden
 from ..conftest import darkened, make_bundle, scene, write_sums
@@ -36,14 +36,14 @@ IMAGE = np.concatenate([PLACES, np.zeros((80, 100, 1), int)], axis=2).astype(np.
 )
 def test_the_crop_is_the_box_scaled_about_its_center_inside_the_picture(box, scale, rows, columns):
     (top, bottom), (left, right) = rows, columns
-    crop = surroundings(IMAGE, np.float32(box), scale, right - left + 1, bottom - top + 1)
+    crop = crop_around(IMAGE, np.float32(box), scale, right - left + 1, bottom - top + 1)
     assert np.array_equal(crop, IMAGE[top : bottom + 1, left : right + 1])
 
 
 def test_no_box_is_too_odd_for_a_crop():
     random = np.random.default_rng(3)
     for box in random.uniform(-300, 300, (300, 4)).astype(np.float32):
-        assert surroundings(IMAGE, box, 4.0, 24, 16).shape == (16, 24, 3)
+        assert crop_around(IMAGE, box, 4.0, 24, 16).shape == (16, 24, 3)
 
 
 def test_probabilities_of_logits_and_of_what_are_probabilities_already():
@@ -57,12 +57,14 @@ def test_a_live_face_and_a_picture_of_one(live_bundle):
     pictures = scene((0, 3), (1, 6)), darkened(scene((0, 3)))
     with open_bundle(live_bundle, "reference") as pipeline:
         live, dead = (
-            pipeline.liveness.judge([pipeline.liveness.crop(image, box) for box in pipeline.detect(image).boxes])
+            pipeline.liveness.live_probabilities(
+                [pipeline.liveness.crop(image, box) for box in pipeline.detect(image).boxes]
+            )
             for image in pictures
         )
         assert (live.shape, live.dtype, dead.shape) == ((2,), np.float32, (1,))
         assert live.min() > 0.9 and dead.max() < 0.1 and pipeline.liveness.threshold == 0.5
-        assert pipeline.liveness.judge([]).shape == (0,)
+        assert pipeline.liveness.live_probabilities([]).shape == (0,)
 
 
 def test_a_judge_shows_its_model_rgb(live_bundle):
@@ -74,7 +76,7 @@ def test_a_judge_shows_its_model_rgb(live_bundle):
             return [np.zeros((len(images), 3), np.float32)]
 
     judge = LivenessModel(Backend(), read_bundle(live_bundle).manifest.liveness)
-    judge.judge([np.full((24, 24, 3), (1, 2, 3), np.uint8)])
+    judge.live_probabilities([np.full((24, 24, 3), (1, 2, 3), np.uint8)])
     assert seen[0].shape == (1, 24, 24, 3) and (seen[0] == (3, 2, 1)).all()
 
 
@@ -102,7 +104,7 @@ def test_a_manifest_that_asks_what_cannot_be_is_refused(tmp_path, change):
     raw["liveness"] |= change
     (folder / "manifest.json").write_text(json.dumps(raw))
     write_sums(folder)
-    with pytest.raises(BundleError, match="garbles"):
+    with pytest.raises(BundleError, match="is missing or invalid"):
         read_bundle(folder)
 
 
@@ -110,7 +112,7 @@ def test_a_bundle_whose_third_model_is_gone_is_refused(tmp_path):
     folder = make_bundle(tmp_path / "bundle", liveness=True)
     (folder / "liveness.rknn").unlink()
     write_sums(folder)
-    with pytest.raises(BundleError, match=r"names liveness\.rknn, which is not there"):
+    with pytest.raises(BundleError, match=r"names liveness\.rknn, but the file is missing"):
         read_bundle(folder)
 
 
@@ -165,8 +167,8 @@ def test_the_model_is_open_on_one_core_and_closed_with_the_others(scheduled):
         ("liveness", 0),
     ]
     judge = scheduler.pipeline().liveness
-    assert judge.judge([np.zeros((24, 24, 3), np.uint8)] * 3).shape == (3,)
-    assert scheduler.judging().runs == 3 and sum(core.runs for core in scheduler.state()) == 0
+    assert judge.live_probabilities([np.zeros((24, 24, 3), np.uint8)] * 3).shape == (3,)
+    assert scheduler.liveness_state().runs == 3 and sum(core.runs for core in scheduler.state()) == 0
 
 
 def test_a_model_that_never_works_is_given_up_and_takes_no_core_with_it(scheduled):
@@ -175,16 +177,16 @@ def test_a_model_that_never_works_is_given_up_and_takes_no_core_with_it(schedule
     said = []
     while not said or "no core is left" not in said[-1]:
         with pytest.raises(DeviceError) as failed:
-            pipeline.liveness.judge([crop])
+            pipeline.liveness.live_probabilities([crop])
         said.append(str(failed.value))
-    assert said[0] == "the NPU coughed" and not scheduler.judging().alive
+    assert said[0] == "the NPU coughed" and not scheduler.liveness_state().alive
     assert pipeline.embed([np.zeros((112, 112, 3), np.uint8)]).shape == (1, 8)
     assert all(core.alive and not core.failures for core in scheduler.state())
 
 
 def test_it_is_opened_where_it_is_asked_for_and_refused_where_it_is_not_there(bundle, live_bundle):
     with open_scheduler(live_bundle, "reference") as scheduler:
-        assert scheduler.pipeline().liveness is None and scheduler.judging() is None
+        assert scheduler.pipeline().liveness is None and scheduler.liveness_state() is None
     with open_scheduler(live_bundle, "reference", liveness=True) as scheduler:
         assert scheduler.pipeline().liveness is not None
     with pytest.raises(BundleError, match="has no liveness model: convert again with --liveness"):

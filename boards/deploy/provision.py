@@ -1,0 +1,113 @@
+"""``rkface deploy --prepare``: what a board needs once, with the rights of root.
+
+The command is shown, the user is asked, and the board's own sudo runs it.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+
+from rkface.boards.doctor.apply_fixes import apply_fixes
+from rkface.boards.doctor.checks_npu import LIBRARY, library_defect, library_version, version_numbers
+from rkface.boards.doctor.report import FixCommand
+from rkface.boards.ssh import CONNECTION_FAILED, UNATTENDED, explain_ssh_error, ssh_command
+from rkface.runtime.core.errors import InputError, WorkError
+
+from .session import AgentSession
+
+# The deploying user owns the folder; the service (user rkface) may read it; other users may not, because a bundle
+# contains faces. New folders inherit the group (the 2 of 2750).
+MODE = "2750"
+CREATE_ACCOUNT = (
+    "{ getent passwd rkface >/dev/null || useradd --system --user-group --home-dir /var/lib/rkface --no-create-home "
+    "--shell /usr/sbin/nologin rkface; }"
+)
+RECEIVE_FILE = 'f=$(mktemp /tmp/librknnrt.XXXXXX) && cat >"$f" && echo "$f"'
+
+
+def provision(hosts: Sequence[str], root: str, librknnrt: Path | None, toolkit: str, *, ask: bool) -> None:
+    """Prepare the boards ``hosts`` one after another; sudo on a board may ask for its password on this terminal.
+
+    ``librknnrt``: a copy of Rockchip's library to install too; the old file stays beside it as librknnrt.so~. Raises
+    InputError if it does not fit these boards and ``toolkit``, and WorkError if a board could not be prepared.
+    """
+    if librknnrt:
+        print(check_library_copy(librknnrt, toolkit))
+    for host in hosts:
+        with AgentSession(host, root) as board:
+            user = board.request("describe")["user"]
+        received = _run_on_board(host, RECEIVE_FILE, librknnrt) if librknnrt else ""
+        print(f"{host}:")
+        try:
+            command = provision_command(user, root, received)
+            agreed = apply_fixes([command], ssh_command(host, "-t"), **({} if ask else {"ask": lambda _: "y"}))
+        finally:
+            if received:
+                _run_on_board(host, shlex.join(["rm", "-f", received]))
+        if not agreed:
+            raise WorkError(f"{host} was not prepared: agree, run the command on it yourself, or use --yes")
+
+
+def provision_command(user: str, root: str, library: str) -> FixCommand:
+    """The command for a board on which ``user`` deploys; ``library`` is the path of a received librknnrt, or empty.
+
+    It is a single command, so that sudo asks for its password once.
+    """
+    sudo = () if user == "root" else ("sudo",)
+    top = root.rstrip("/")
+    why = f"creates a user for the service, and a folder for releases: {user} may write it, the service may read it"
+    base = f"{top}/opt/rkface"
+    steps = [
+        CREATE_ACCOUNT,
+        shlex.join(["install", "-d", "-o", user, "-g", "rkface", "-m", MODE, base]),
+        # Another user may have deployed before, and own files there.
+        shlex.join(["chown", "-R", "-h", f"{user}:rkface", base]),
+        shlex.join(["find", base, "-type", "d", "-exec", "chmod", "g+rxs", "{}", "+"]),
+    ]
+    if library:
+        steps.append(shlex.join(["install", "-D", "-b", "-m", "644", library, top + LIBRARY]))
+        why += "; installs your copy of Rockchip's library"
+    return FixCommand(why, (*sudo, "sh", "-c", " && ".join(steps)))
+
+
+def check_library_copy(path: Path, toolkit: str) -> str:
+    """The version of the librknnrt at ``path``, as text for the user.
+
+    Raises InputError if the file is not a librknnrt for aarch64, or is older than ``toolkit``, which made the models.
+    """
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise InputError(f"--librknnrt {path}: {error.strerror}") from error
+    problem = library_defect(content)
+    if problem:
+        raise InputError(f"--librknnrt {path} {problem}")
+    version = library_version(content)
+    if not version:
+        raise InputError(f"--librknnrt {path} does not contain the version of librknnrt: is it another library?")
+    if version_numbers(version) < version_numbers(toolkit):
+        raise InputError(f"--librknnrt {path} is version {version}, older than the models (toolkit {toolkit})")
+    newer = f", newer than the models ({toolkit}): it loads them, but may compute differently"
+    return f"{path}: librknnrt {version}{newer if version_numbers(version) > version_numbers(toolkit) else ''}"
+
+
+def _run_on_board(host: str, command: str, stdin: Path = Path(os.devnull)) -> str:
+    """The output of a command on the board that reads the file ``stdin``. Raises WorkError if it fails."""
+    with stdin.open("rb") as file:
+        done = subprocess.run(
+            [*ssh_command(host, *UNATTENDED), command],
+            check=False,
+            stdin=file,
+            capture_output=True,
+            text=True,
+            errors="replace",
+        )
+    if done.returncode == CONNECTION_FAILED:
+        raise WorkError(explain_ssh_error(host, done.stderr))
+    if done.returncode:
+        raise WorkError(f"{host}: {done.stderr.strip()}")
+    return done.stdout.strip()

@@ -1,0 +1,97 @@
+"""``rkface doctor``: check a board and suggest fixes."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from argparse import ArgumentParser, Namespace
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rkface.runtime.core.errors import BundleError, InputError
+
+from .report import FAIL, CheckResult
+
+if TYPE_CHECKING:
+    from .checks_npu import BundleNeeds
+    from .report import DoctorReport
+
+
+def doctor(parser: ArgumentParser) -> None:
+    """Check a board, from its kernel and NPU driver to its cameras, and suggest a fix for each problem.
+
+    Doctor changes nothing. With --fix it offers to set the governors to performance and to add you to the groups of the
+    devices; it shows the exact commands and asks before it runs them. With --host it checks a board from the
+    workstation over ssh; nothing has to be installed on that board except Python 3.8 or newer.
+
+    Exit code: 0 no check failed (warnings are allowed), 1 a check failed, 2 wrong use.
+
+    examples:
+      rkface doctor                                                    # on the board
+      rkface doctor --bundle build/rk3588                              # does this bundle fit the board?
+      rkface doctor --host radxa@rock-5b.local --bundle build/rk3588   # from the workstation, over ssh
+      rkface doctor --fix                                              # governors and groups; asks first
+      rkface doctor --json | python3 -m json.tool                      # for programs
+    """
+    parser.add_argument("--bundle", type=Path, metavar="DIR", help="also check that this bundle fits the board")
+    parser.add_argument("--host", metavar="USER@BOARD", help="check this board over ssh instead of this machine")
+    parser.add_argument("--fix", action="store_true", help="offer to fix governors and groups (asks first)")
+    parser.add_argument("--json", action="store_true", help="print checks, verdict, facts and fix commands as JSON")
+    parser.set_defaults(run=_run)
+
+
+def _run(options: Namespace) -> int:
+    from rkface.boards.ssh import ssh_command
+    from rkface.runtime.core.progress import stage
+
+    from .apply_fixes import apply_fixes
+    from .checks_npu import BundleNeeds
+    from .probe import Probe
+    from .remote import run_checks_over
+    from .run_checks import run_checks
+
+    if options.fix and options.json:
+        raise InputError("--fix asks questions and --json is for programs: use only one of them")
+    transport = ssh_command(options.host) if options.host else []
+    needs, bundle_problem = _read_needs(options.bundle) if options.bundle else (BundleNeeds(), None)
+    with stage(f"checking {options.host or 'this machine'}"):
+        report = run_checks_over(transport, needs, options.host) if transport else run_checks(Probe(), needs)
+    if bundle_problem:
+        report = replace(report, checks=(*report.checks, bundle_problem))
+    if options.json:
+        print(report.to_json())
+    else:
+        _print(report, options.host)
+    if options.fix and not report.fixes:
+        print("--fix has nothing to change: it fixes governors and groups only")
+    elif options.fix and apply_fixes(report.fixes, ssh_command(options.host, "-t") if options.host else []):
+        print("done; run `rkface doctor` again (you are in new groups after the next login)")
+    return 1 if report.verdict == FAIL else 0
+
+
+def _read_needs(folder: Path) -> tuple[BundleNeeds, CheckResult | None]:
+    """What the bundle in ``folder`` needs; a failed check instead if it cannot be read."""
+    from rkface.runtime.core.bundle import read_bundle
+
+    from .checks_npu import BundleNeeds
+
+    try:
+        manifest = read_bundle(folder).manifest
+    except BundleError as error:
+        return BundleNeeds(), CheckResult("bundle", FAIL, str(error))
+    return BundleNeeds(manifest.target, manifest.toolkit), None
+
+
+def _print(report: DoctorReport, host: str | None) -> None:
+    from .report import render_report
+
+    width = min(shutil.get_terminal_size((100, 40)).columns, 120)
+    print(render_report(report, width=width, color=sys.stdout.isatty()))
+    if host and report.facts["compatible"]:
+        from rkface.boards.profile import match_profile
+
+        profile = match_profile(report.facts["compatible"])
+        if profile:
+            models = f"{profile.chip.detector} at {profile.chip.size} with {profile.chip.recognizer}"
+            print(f"board profile {profile.name}: we recommend {models} (docs/boards.md)")

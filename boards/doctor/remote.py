@@ -1,0 +1,77 @@
+"""Doctor on another machine: its source goes to Python on that machine over stdin, and the report comes back as JSON.
+
+Nothing has to be installed there and nothing is left behind. ``DOCTOR_MODULES`` lists all modules that are sent; each
+uses the standard library only, and syntax of Python 3.8.
+"""
+
+from __future__ import annotations
+
+import shlex
+import subprocess
+from collections.abc import Sequence
+
+from rkface.boards.source_program import build_program
+from rkface.boards.ssh import COMMAND_NOT_FOUND, CONNECTION_FAILED
+from rkface.runtime.core.errors import WorkError
+
+from .checks_npu import BundleNeeds
+from .report import DoctorReport, report_from_json
+
+ENTRY = "rkface.boards.doctor.run_checks"
+DOCTOR_MODULES = (
+    "rkface.runtime.core.versions",
+    "rkface.runtime.core.soc",
+    "rkface.boards.doctor.v4l2",
+    "rkface.boards.doctor.report",
+    "rkface.boards.doctor.probe",
+    "rkface.boards.doctor.checks_npu",
+    "rkface.boards.doctor.checks_machine",
+    ENTRY,
+)
+SECONDS = 300  # time for the user to type a passphrase
+
+# The Python of the deployed release can import rknnlite; before the first deploy, use the system's Python ($0).
+DEPLOYED_PYTHON = "/opt/rkface/current/venv/bin/python3"
+START = f'p={DEPLOYED_PYTHON}; [ -x "$p" ] || p=$0; exec "$p" - "$@"'
+
+
+def doctor_program() -> str:
+    """Doctor as one Python program, to be read from stdin."""
+    return build_program(DOCTOR_MODULES, ENTRY)
+
+
+def run_checks_over(
+    transport: Sequence[str], needs: BundleNeeds | None = None, name: str = "the board", python: str = "python3"
+) -> DoctorReport:
+    """Check the machine behind ``transport``: a command that runs its last argument in a shell there, as ssh does.
+
+    ``python`` is the interpreter to use there until a release with its own Python is deployed. Raises WorkError if the
+    machine cannot be reached, has no Python 3, or does not answer with a report.
+    """
+    needs = needs or BundleNeeds()
+    arguments = ["--target", needs.target, "--toolkit", needs.toolkit] if needs.target else []
+    command = " ".join(map(shlex.quote, ["sh", "-c", START, python, *arguments]))
+    try:
+        done = subprocess.run(
+            [*transport, command],
+            check=False,
+            input=doctor_program(),
+            capture_output=True,
+            text=True,
+            timeout=SECONDS,
+            encoding="utf-8",
+            errors="replace",
+        )
+    except FileNotFoundError as error:
+        raise WorkError(f"{transport[0]} is not installed here: sudo apt install openssh-client") from error
+    except subprocess.TimeoutExpired as error:
+        raise WorkError(f"{name} did not answer within {SECONDS} s: is it busy, or is the network slow?") from error
+    last_line = (done.stderr.strip().splitlines() or ["no message"])[-1]
+    if done.returncode == CONNECTION_FAILED:
+        raise WorkError(f"{name} cannot be reached: {last_line}; does `ssh {name}` work?")
+    if done.returncode == COMMAND_NOT_FOUND:
+        raise WorkError(f"{name} has no Python 3 ({last_line}): run `sudo apt install python3` on it")
+    try:
+        return report_from_json(done.stdout)
+    except ValueError as error:
+        raise WorkError(f"{name}: doctor failed there (exit code {done.returncode}): {last_line}") from error

@@ -1,0 +1,64 @@
+"""All of doctor's checks in their order, and the entry point of the copy that is sent to a board (remote.py)."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from functools import partial
+
+from rkface.runtime.core.soc import CORES, read_soc
+
+from . import checks_machine, checks_npu
+from .checks_npu import BundleNeeds
+from .probe import Probe
+from .report import CheckResult, DoctorReport
+
+
+def run_checks(probe: Probe, needs: BundleNeeds | None = None) -> DoctorReport:
+    """Run all checks on ``probe``'s machine; nothing is changed.
+
+    If rkface has no NPU runtime for the chip, the checks that depend on the NPU are left out: the first check has
+    already said so.
+    """
+    needs = needs or BundleNeeds()
+    soc, python = read_soc(probe.root), probe.python()
+    checks: list[Callable[[Probe], CheckResult]] = [checks_npu.check_board]
+    if soc:
+        checks += [checks_npu.check_kernel, checks_npu.check_driver, checks_npu.check_device_nodes]
+        checks.append(partial(checks_npu.check_library, needs=needs))
+    checks.append(partial(checks_npu.check_python, facts=python))
+    if soc:
+        checks.append(lambda _: checks_npu.check_binding(python, needs))
+        checks += [partial(checks_machine.check_clock, name=name) for name in checks_machine.CLOCKS]
+    checks += [checks_machine.check_memory, checks_machine.check_temperature, checks_machine.check_cameras]
+    if soc:
+        checks += [checks_machine.check_video, checks_machine.check_rga]
+    checks += [checks_machine.check_time, checks_machine.check_disk]
+    if needs.target:
+        checks.append(partial(checks_npu.check_bundle_target, needs=needs))
+    library = next(filter(probe.exists, checks_npu.LIBRARIES), "")
+    facts = {
+        "soc": soc or "",
+        "cores": str(CORES.get(soc or "", 0)),
+        "model": probe.text("proc/device-tree/model"),
+        "compatible": probe.text("proc/device-tree/compatible").replace("\0", " "),
+        "machine": (probe.command("uname", "-m") or "").strip(),
+        "python": python.get("version", ""),
+        "librknnrt": library,
+        "user": probe.user(),
+    }
+    return DoctorReport(
+        tuple(check(probe) for check in checks), facts, checks_machine.offered_fixes(probe) if soc else ()
+    )
+
+
+def main(arguments: Sequence[str]) -> int:
+    """On the board, where rkface is not installed: print the report as JSON."""
+    parser = argparse.ArgumentParser(prog="doctor")
+    parser.add_argument("--target", default="")
+    parser.add_argument("--toolkit", default="")
+    options = parser.parse_args(arguments)
+    print(run_checks(Probe(), BundleNeeds(options.target, options.toolkit)).to_json())
+    sys.stdout.flush()
+    return 0

@@ -1,0 +1,240 @@
+"""TOML files and frozen data classes: read one into the other, and write it back with explanations.
+
+The data class is the only list of what a file may contain. The type of each field says what is valid, and
+``Annotated`` adds its range and its help text::
+
+    @dataclass(frozen=True)
+    class Camera:
+        source: Annotated[str, "a device, a URL or a file"]
+        rate: Annotated[float, Range(0.1, 1000), "frames per second"] = 15.0
+
+Valid types: str, int, float, bool, Path, Literal, tuple[T, ...] (a list), dict[str, T] and data classes (tables), each
+also with ``| None`` for what may be left out. A whole number is accepted for a float.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+import sys
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import MISSING, dataclass, fields, is_dataclass
+from pathlib import Path
+from types import NoneType, UnionType
+from typing import Annotated, Any, Literal, TypeVar, Union, cast, get_args, get_origin, get_type_hints
+
+from .errors import InputError
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+T = TypeVar("T")
+TYPE_NAMES: dict[Any, str] = {
+    str: "text in quotes",
+    int: "a whole number",
+    float: "a number",
+    bool: "true or false",
+    Path: "a path in quotes",
+}
+
+
+@dataclass(frozen=True)
+class Range:
+    """The valid numbers of a field; both ends are included."""
+
+    least: float
+    most: float
+
+
+@dataclass(frozen=True)
+class FieldInfo:
+    """A field of a data class: its type without ``| None``, its help text ("" without one), and its valid range."""
+
+    name: str
+    type: Any
+    help: str
+    limits: Range | None
+    required: bool
+
+
+def describe_fields(kind: type) -> dict[str, FieldInfo]:
+    """The fields of the data class ``kind``, by name, in their order."""
+    hints = get_type_hints(kind, include_extras=True)
+    infos = {}
+    for field in fields(kind):
+        hint, extras = _split_annotated(_without_none(hints[field.name]))
+        help = next((extra for extra in extras if isinstance(extra, str)), "")
+        limits = next((extra for extra in extras if isinstance(extra, Range)), None)
+        required = field.default is MISSING and field.default_factory is MISSING
+        infos[field.name] = FieldInfo(field.name, hint, help, limits, required)
+    return infos
+
+
+def _split_annotated(hint: Any) -> tuple[Any, tuple[Any, ...]]:
+    if get_origin(hint) is not Annotated:
+        return hint, ()
+    inner, *extras = get_args(hint)
+    return _without_none(inner), tuple(extras)
+
+
+def _without_none(hint: Any) -> Any:
+    """X for ``X | None``: TOML has no null, so a value that is given must be an X."""
+    if get_origin(hint) in (Union, UnionType):
+        (hint,) = (one for one in get_args(hint) if one is not NoneType)
+    return hint
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """The table in the file ``path``. Raises InputError if it cannot be read, is not UTF-8, or is not valid TOML."""
+    try:
+        table: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
+        return table
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: not UTF-8 at byte {error.start}: save it as UTF-8") from error
+    except tomllib.TOMLDecodeError as error:
+        raise InputError(f"{path}: not valid TOML: {error}") from error
+
+
+def load_table(
+    kind: type[T],
+    table: Mapping[str, Any],
+    problems: list[str],
+    *,
+    folder: Path = Path(),
+    where: str = "",
+    given: Mapping[str, Any] | None = None,
+) -> T | None:
+    """``table`` as the data class ``kind``.
+
+    Relative paths are below ``folder``. ``given`` has the values of fields that the table may not contain. Every
+    mistake adds one entry to ``problems``, with its key, which starts with ``where`` ("camera.door."); then the result
+    is None.
+    """
+    given = given or {}
+    known = {name: info for name, info in describe_fields(kind).items() if name not in given}
+    before = len(problems)
+    for key in table.keys() - known.keys():
+        problems.append(f"unknown key {where}{key}: {_suggest(key, known)}")
+    loader = _ValueLoader(problems, folder)
+    values = {
+        key: loader.load(known[key].type, value, f"{where}{key}", known[key].limits)
+        for key, value in table.items()
+        if key in known
+    }
+    problems += [f"{where}{name} is missing" for name, info in known.items() if info.required and name not in values]
+    return kind(**values, **given) if len(problems) == before else None
+
+
+def load_file(kind: type[T], path: Path) -> T:
+    """The file ``path`` as the data class ``kind``. Raises InputError with all mistakes, one per line."""
+    problems: list[str] = []
+    loaded = load_table(kind, read_toml(path), problems, folder=path.parent)
+    if loaded is None:
+        raise InputError(list_problems(path, problems))
+    return loaded
+
+
+def list_problems(path: Path, problems: list[str]) -> str:
+    """One problem on the line of the file's name, several on lines of their own."""
+    return f"{path}: {problems[0]}" if len(problems) == 1 else "\n  ".join([f"{path}:", *problems])
+
+
+@dataclass(frozen=True)
+class _ValueLoader:
+    """Values of a TOML file as the types of fields. ``where`` is the key of a value ("camera.door.rate")."""
+
+    problems: list[str]
+    folder: Path
+
+    def load(self, hint: Any, value: Any, where: str, limits: Range | None = None) -> Any:
+        """``value`` as the type ``hint``, which is not Annotated; a mistake adds an entry to ``problems``."""
+        origin = get_origin(hint)
+        if origin is dict or is_dataclass(hint):
+            return self._load_table(hint, value, where)
+        if origin is tuple:
+            if isinstance(value, list):
+                return tuple(self.load(get_args(hint)[0], one, f"{where}[{i}]") for i, one in enumerate(value))
+            self.problems.append(f"{where} is {value!r}, but must be a list")
+        elif origin is Literal:
+            if value not in get_args(hint):
+                self.problems.append(f"{where} is {value!r}, but must be one of {_list(get_args(hint))}")
+        else:
+            return self._load_plain(hint, value, where, limits)
+        return value
+
+    def _load_table(self, hint: Any, value: Any, where: str) -> Any:
+        if not isinstance(value, Mapping):
+            self.problems.append(f"{where} is {value!r}, but must be a table: [{where}]")
+            return None
+        if is_dataclass(hint):
+            return load_table(cast("type[Any]", hint), value, self.problems, folder=self.folder, where=f"{where}.")
+        return {key: self.load(get_args(hint)[1], one, f"{where}.{key}") for key, one in value.items()}
+
+    def _load_plain(self, hint: Any, value: Any, where: str, limits: Range | None) -> Any:
+        if hint is float and type(value) is int:
+            value = float(value)
+        if type(value) is not (str if hint is Path else hint):
+            self.problems.append(f"{where} is {value!r}, but must be {TYPE_NAMES[hint]}")
+        elif limits and not limits.least <= float(value) <= limits.most:
+            self.problems.append(f"{where} is {value}, but must be from {limits.least:g} to {limits.most:g}")
+        return self.folder / value if hint is Path and isinstance(value, str) else value
+
+
+def _suggest(word: str, known: Collection[str]) -> str:
+    near = difflib.get_close_matches(word.lower(), known, n=1, cutoff=0.5)
+    return f"did you mean {near[0]}?" if near else f"valid keys are {_list(known)}"
+
+
+def _list(words: Collection[Any]) -> str:
+    return ", ".join(repr(word) if not word else str(word) for word in words)
+
+
+def dump(value: Any, *, explain: bool = False) -> str:
+    """The data class ``value`` as TOML that ``load_table`` reads back; with ``explain``, the help texts as comments.
+
+    Tuples of data classes are not supported.
+    """
+    return "\n".join(_dump_lines(value, "", explain)).strip() + "\n"
+
+
+def _dump_lines(value: Any, where: str, explain: bool) -> Iterator[str]:
+    tables = []
+    for name, info in describe_fields(type(value)).items():
+        content = getattr(value, name)
+        if is_dataclass(content) or isinstance(content, dict):
+            tables.append((name, content))
+            continue
+        if explain and info.help:
+            yield f"# {info.help}"
+        if content is not None:
+            yield f"{name} = {_dump_value(content)}"
+        elif explain:
+            yield f"# [{where}{name}]" if is_dataclass(info.type) else f"# {name} = …"
+    for name, content in tables:
+        parts = (
+            [(f"{where}{name}.{_dump_key(key)}", one) for key, one in content.items()]
+            if isinstance(content, dict)
+            else [(f"{where}{name}", content)]
+        )
+        for header, one in parts:
+            yield f"\n[{header}]"
+            yield from _dump_lines(one, f"{header}.", explain)
+
+
+def _dump_key(key: str) -> str:
+    return key if re.fullmatch(r"[A-Za-z0-9_-]+", key) else _dump_value(key)
+
+
+def _dump_value(value: Any) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, int | float):
+        return repr(value)
+    if isinstance(value, tuple):
+        return f"[{', '.join(map(_dump_value, value))}]"
+    text = str(value).replace("\\", "\\\\").replace('"', '\\"')
+    return '"' + re.sub(r"[\x00-\x1f\x7f]", lambda found: f"\\u{ord(found[0]):04x}", text) + '"'

@@ -1,0 +1,66 @@
+"""What goes into the scheduler and what comes out: frames and results."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..core.faces import Faces
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One image of a file or camera, as the scheduler takes it.
+
+    The scheduler uses ``image``, and ``source`` to treat all sources alike. It does not read the other attributes.
+
+    Example:
+        ```python
+        frame = Frame(cv2.imread("party.jpg"), number=0, source="party.jpg")
+        ```
+
+    Attributes:
+        image: H×W×3 uint8, BGR. Do not write to it before its result is there.
+        number: Position of the frame in its source.
+        time: When the frame was captured, in seconds: of ``time.monotonic()`` unless the source has a better clock.
+        source: Name of the camera or file.
+    """
+
+    image: NDArray[np.uint8]
+    number: int = 0
+    time: float = field(default_factory=time.monotonic)
+    source: str = ""
+
+
+@dataclass(frozen=True)
+class Result:
+    """What the scheduler found in one frame: either ``faces`` or ``error`` is None.
+
+    Attributes:
+        frame: The frame, as it was submitted.
+        faces: The faces in the frame, in pixels of its image. None if the work on this frame failed.
+        error: The exception that the work on this frame raised, or None.
+        dropped: Number of frames of the same source that newer frames replaced since the last result of that source.
+        waited: Seconds from submission until work on the frame began.
+        took: Seconds from then until the faces were found.
+    """
+
+    frame: Frame
+    faces: Faces | None
+    error: Exception | None
+    dropped: int
+    waited: float
+    took: float
+
+
+@dataclass
+class Job:
+    """A frame inside the scheduler. ``submitted`` is in seconds of ``time.monotonic()``."""
+
+    frame: Frame
+    submitted: float
+    dropped: int = 0
+    result: Result | None = None

@@ -1,0 +1,109 @@
+"""The front door's short ways to do common tasks. Each only combines parts of ``rkface.runtime``."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+
+from .runtime.cameras.camera import Camera
+from .runtime.cameras.frame_gate import newest
+from .runtime.core.errors import InputError
+from .runtime.core.faces import Faces
+from .runtime.enrollment import enroll
+from .runtime.gallery.gallery import Gallery
+from .runtime.gallery.match import Match
+from .runtime.gallery.people import embedding_identity
+from .runtime.inference.pipeline import Pipeline
+from .runtime.tracking.appearance import Appearance
+from .runtime.tracking.visit import RecognitionRules
+from .runtime.tracking.watcher import Watcher
+
+
+def open_gallery(path: str | Path, pipeline: Pipeline | None = None, *, create: bool = False) -> Gallery:
+    """Open the gallery at ``path``; use it in a ``with`` block.
+
+    Args:
+        path: The SQLite file of the gallery.
+        pipeline: The pipeline whose embeddings are added and searched. Without it people can be listed, but nobody
+            can be added or searched.
+        create: Make an empty gallery if there is none.
+
+    Raises:
+        InputError: The file is missing, is not a gallery, or holds embeddings of another model, which cannot be
+            compared with those of ``pipeline``.
+    """
+    identity = embedding_identity(pipeline.manifest) if pipeline else None
+    gallery = Gallery(Path(path), identity, create=create)
+    if identity and gallery.identity not in (None, identity) and gallery.state().samples:
+        gallery.close()
+        raise InputError(
+            f"{path} holds embeddings of another model than this bundle's, which cannot be compared: use that bundle, "
+            f"or run: rkface gallery reembed --gallery {shlex.quote(str(path))} --bundle DIR"
+        )
+    return gallery
+
+
+def identify(faces: Faces, gallery: Gallery, threshold: float) -> list[Match | None]:
+    """Find who each face is.
+
+    Args:
+        faces: N faces with embeddings, from ``Pipeline.recognize``.
+        gallery: The gallery to search.
+        threshold: Minimum cosine for a match, -1 to 1; usually the bundle's, ``pipeline.thresholds.match``.
+
+    Returns:
+        For each face the most similar person of ``gallery``, or None if the cosine is below ``threshold``.
+
+    Raises:
+        InputError: The faces have no embeddings, because they come from ``Pipeline.detect``.
+    """
+    if faces.embeddings is None:
+        raise InputError("these faces have no embeddings: use pipeline.recognize(image), not pipeline.detect(image)")
+    found = gallery.search(faces.embeddings) if len(faces) else []
+    return [matches[0] if matches and matches[0].cosine >= threshold else None for matches in found]
+
+
+def enroll_photo(
+    gallery: Gallery, pipeline: Pipeline, name: str, photo: str | Path, *, strict: bool = False, force: bool = False
+) -> enroll.Verdict:
+    """Add the largest face in a photo to a person of the gallery.
+
+    Args:
+        gallery: The gallery to change.
+        pipeline: The pipeline that computes the embedding.
+        name: The person's name; a new person if nobody has this name.
+        photo: A JPEG, PNG, WebP or BMP file.
+        strict: Refuse a photo with several faces.
+        force: Enroll a face even if it looks like another person of the gallery.
+
+    Returns:
+        A verdict: ``status`` is "enrolled", "known" (the gallery has this sample already) or "refused", with a reason.
+    """
+    rules = enroll.EnrollOptions(strict, force)
+    return enroll.enroll_photo(gallery, pipeline, name, Path(photo), rules=rules)
+
+
+def watch_camera(camera: Camera, pipeline: Pipeline, gallery: Gallery) -> Iterator[Appearance]:
+    """Tell who comes and goes before one camera.
+
+    A live camera never ends, and only its newest frame is looked at; of a recording every frame is. For several cameras
+    on one NPU use ``rkface run``.
+
+    Args:
+        camera: An open camera, from ``open_camera``.
+        pipeline: The pipeline that detects and embeds the faces.
+        gallery: The known people; changes by other programs are noticed.
+
+    Yields:
+        Appearances as they start, change and end, until the camera ends.
+    """
+    rules = RecognitionRules.of(pipeline.thresholds)
+    watcher = Watcher(camera.name, pipeline, gallery.search, rules)
+    for frame in newest(camera, every=not camera.live):
+        gallery.refresh()
+        if frame is None:
+            yield from watcher.tick()
+        else:
+            yield from watcher.step(frame, pipeline.detect(frame.image, rules.doubtful))
+    yield from watcher.close()

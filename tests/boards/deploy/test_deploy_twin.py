@@ -1,0 +1,68 @@
+"""Deploy to the twin: an emulated aarch64 board with its Python, wheels, pip and rknn-toolkit-lite2, behind an sshd."""
+
+import os
+import subprocess
+from argparse import ArgumentParser
+from pathlib import Path
+
+import pytest
+
+from rkface.boards.deploy.command import deploy
+from rkface.boards.deploy.dependencies import board_requirements, fetch_wheels
+from rkface.boards.profile import find_profile
+from rkface.boards.twin.board import build_twin
+from rkface.boards.twin.ingredients import UnavailableError, gather_ingredients
+from rkface.runtime.core.bundle import read_bundle
+from rkface.runtime.core.errors import WorkError
+
+ROOT = Path(__file__).resolve().parents[3]
+CONVERTED = ROOT / "build/rk3588"  # made by `make convert`
+
+# The board's Python. In a virtual environment, it recognizes the environment by its own name (-0).
+PYTHON = """
+export QEMU_LD_PREFIX={twin.prefix} RKFACE_TWIN_ANSWERS={twin.prefix}/answers
+exec {twin.ingredients.qemu} {name} {twin.ingredients.python} "$@"
+"""
+# This kernel cannot start aarch64 programs, so a script replaces the Python of a virtual environment.
+SYSTEM_PYTHON = """
+[ "$2" = venv ] || exec {folder}/board-python "$@"
+{folder}/board-python "$@" || exit 1
+for made; do :; done
+rm "$made"/bin/python*
+cp {folder}/venv-python "$made"/bin/python
+"""
+
+
+@pytest.mark.skipif("RKFACE_SLOW" not in os.environ, reason="takes a minute (pip under emulation): make twin-test")
+def test_deploy_to_an_emulated_board(server, tmp_path, monkeypatch, capsys):
+    if not (CONVERTED / "manifest.json").is_file():
+        pytest.skip("no converted bundle: make convert")
+    try:
+        ingredients = gather_ingredients(ROOT / "build/twin")
+        version = ingredients.python.name.removeprefix("python")
+        needed = board_requirements("2.5.0", "aarch64", version, reference=False)
+        fetch_wheels(needed, "aarch64", version, ROOT / "build/cache/wheels")
+    except (UnavailableError, WorkError) as error:
+        pytest.skip(f"no twin here: {error}")
+    monkeypatch.setenv("RKFACE_CACHE", str(ROOT / "build/cache"))
+    twin = build_twin(ingredients, tmp_path / "twin", find_profile("rock-5b"), [read_bundle(CONVERTED)], tmp_path)
+    server.script("board-python", PYTHON.format(twin=twin, name=""))
+    server.script("venv-python", PYTHON.format(twin=twin, name='-0 "$0"'))
+    server.script("python3", SYSTEM_PYTHON.format(folder=server.bin))
+
+    parser = ArgumentParser()
+    deploy(parser)
+    # Doctor would not find the driver and the device: only an emulated program sees the twin's files.
+    arguments = ["--root", tmp_path / "board", "--bundle", CONVERTED, "--board", "rock-5b", "--no-doctor", "board"]
+    options = parser.parse_args(list(map(str, arguments)))
+    assert options.run(options) == 0, capsys.readouterr().out
+    assert "detector 1.0000, recognizer 1.0000" in capsys.readouterr().err, "the twin returns the simulator's outputs"
+    current = tmp_path / "board/opt/rkface/current"
+    done = subprocess.run(
+        [current / "venv/bin/python", "-c", "import rknnlite, platform; print(platform.machine(), rknnlite.__file__)"],
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    machine, place = done.stdout.split()
+    assert machine == "aarch64" and place.startswith(str(current))

@@ -1,0 +1,59 @@
+"""`rkface deploy --prepare`: the command it runs on a board, and the copies of librknnrt that it accepts."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from rkface.boards.deploy.provision import check_library_copy
+from rkface.boards.doctor.checks_npu import AARCH64
+from rkface.runtime.core.errors import InputError
+
+
+def library(path, machine=AARCH64, version="2.5.0"):
+    head = b"\x7fELF\x02\x01\x01" + bytes(11) + machine.to_bytes(2, "little") + bytes(100)
+    path.write_bytes(head + f"librknnrt version: {version} (abc@2025-01-01)".encode())
+    return path
+
+
+def test_only_a_librknnrt_for_these_boards_is_sent(tmp_path):
+    good = library(tmp_path / "good.so")
+    assert check_library_copy(good, "2.5.0") == f"{good}: librknnrt 2.5.0"
+    assert "newer than the models" in check_library_copy(library(tmp_path / "new.so", version="2.6.0"), "2.5.0")
+    (tmp_path / "page.so").write_text("<!DOCTYPE html>")
+    (tmp_path / "other.so").write_bytes(good.read_bytes().replace(b"librknnrt version", b"libsomething else"))
+    for name, says in (("page", "is not a library"), ("other", "another library"), ("missing", "No such file")):
+        with pytest.raises(InputError, match=says):
+            check_library_copy(tmp_path / f"{name}.so", "2.5.0")
+    with pytest.raises(InputError, match="another processor"):
+        check_library_copy(library(tmp_path / "x86.so", machine=62), "2.5.0")
+    with pytest.raises(InputError, match="older than the models"):
+        check_library_copy(library(tmp_path / "old.so", version="2.3.2"), "2.5.0")
+
+
+def test_a_board_is_prepared_with_commands_that_are_shown(board, tmp_path, capsys):
+    """Over ssh; scripts stand in for the programs that would create users and change owners on this machine."""
+    board.server.script("useradd", f'echo "$@" >> {tmp_path}/users')
+    board.server.script("getent", "exit 2")
+    board.server.script(
+        "install",
+        'args=; for word; do case $word in -o|-g) skip=1;; *) [ "$skip" ] || '
+        'args="$args $word"; skip=;; esac; done; exec /usr/bin/install $args',
+    )
+    board.server.script("chown", f'echo "$@" >> {tmp_path}/owners')
+    board.server.script("sudo", 'exec "$@"')
+    path = library(tmp_path / "librknnrt.so")
+    earlier = board.base / "cache"
+    earlier.mkdir(parents=True, mode=0o700)
+    board.monkeypatch.setattr("sys.stdin", None)
+    assert board.deploy("--prepare", "--yes", "--librknnrt", path) == 0
+    said = capsys.readouterr().out
+    assert "useradd --system" in said and f"-g rkface -m 2750 {board.base}" in said, "shown before it is run"
+    assert (board.root / "usr/lib/librknnrt.so").read_bytes() == path.read_bytes()
+    assert board.base.stat().st_mode & 0o7777 == 0o2750
+    assert str(board.base) in (tmp_path / "owners").read_text() and earlier.stat().st_mode & 0o7777 == 0o2750
+    [received] = set(re.findall(r"/tmp/librknnrt\.\w+", said))
+    assert not Path(received).exists(), "the received file is removed after it was installed"
+    release = board.base / "releases" / board.current()
+    for folder in (release, release / "bundle", release / "wheels"):
+        assert folder.stat().st_mode & 0o2007 == 0o2000, "the group is inherited; other users may not read it"

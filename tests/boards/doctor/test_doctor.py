@@ -1,0 +1,177 @@
+"""`rkface doctor` on the machines described in fixtures/, and on this machine in the same way as over ssh."""
+
+import json
+import struct
+from argparse import ArgumentParser
+from pathlib import Path
+
+import pytest
+
+from rkface.boards.doctor import remote, v4l2
+from rkface.boards.doctor.apply_fixes import apply_fixes
+from rkface.boards.doctor.checks_npu import BundleNeeds, version_numbers
+from rkface.boards.doctor.command import doctor
+from rkface.boards.doctor.probe import Probe
+from rkface.boards.doctor.report import FAIL, OK, WARN, FixCommand, render_report, report_from_json
+from rkface.boards.doctor.run_checks import run_checks
+from rkface.runtime.core.errors import InputError, WorkError
+
+FIXTURES = Path(__file__).parents[1] / "fixtures"
+SHELL = ["sh", "-c"]  # runs its last argument in a shell on this machine, as ssh does on a board
+
+
+def check_fixture(name, target="", toolkit="2.5.0"):
+    report = run_checks(Probe(FIXTURES / name), BundleNeeds(target, toolkit if target else ""))
+    return report, {check.name: check for check in report.checks}
+
+
+def run_doctor(*arguments):
+    parser = ArgumentParser()
+    doctor(parser)
+    options = parser.parse_args(list(map(str, arguments)))
+    return options.run(options)
+
+
+def test_a_healthy_board_passes_all_checks():
+    report, lines = check_fixture("rock-5b", "rk3588")
+    assert {check.verdict for check in report.checks} == {OK} and report.verdict == OK
+    assert "3 NPU cores" in lines["board"].found and "0.9.8" in lines["NPU driver"].found
+    assert "MJPG 1920×1080@30" in lines["cameras"].found
+    assert "all 18 checks passed" in render_report(report, width=100, color=False)
+
+
+@pytest.mark.parametrize(
+    ("name", "failing", "says"),
+    [
+        (
+            "rock-5b-mainline",
+            {"kernel", "NPU driver", "NPU device", "librknnrt", "Python"},
+            {"kernel": "cannot use its rocket driver", "Python": "wheels up to 3.12"},
+        ),
+        (
+            "rk3566-old",
+            {"NPU device", "librknnrt", "Python", "bundle"},
+            {"NPU device": "0660 root:render", "librknnrt": "1.4.0 is older", "bundle": "this is rk3566"},
+        ),
+        ("rk3576-no-librknnrt", {"NPU device", "librknnrt", "bundle"}, {"librknnrt": "not installed"}),
+        ("container", {"board", "bundle"}, {"board": "in this container"}),
+    ],
+)
+def test_each_problem_is_reported_with_a_fix(name, failing, says):
+    report, lines = check_fixture(name, "rk3588")
+    assert {check.name for check in report.checks if check.verdict == FAIL} == failing and report.verdict == FAIL
+    for where, text in says.items():
+        assert text in lines[where].found
+    assert all(check.fix for check in report.checks if check.verdict != OK)
+
+
+def test_an_old_driver_fails_on_a_chip_with_several_cores(tmp_path):
+    assert check_fixture("rk3566-old")[1]["NPU driver"].verdict == WARN
+    for version, verdict in (("0.9.3", FAIL), ("0.9.6", WARN), ("0.9.8", OK), ("0.10.0", OK)):
+        (root := tmp_path / version / "proc/device-tree").mkdir(parents=True)
+        (root / "compatible").write_bytes(b"radxa,rock-5b\0rockchip,rk3588\0")
+        (module := tmp_path / version / "sys/module/rknpu").mkdir(parents=True)
+        (module / "version").write_text(f"{version}\n")
+        lines = {check.name: check for check in run_checks(Probe(tmp_path / version)).checks}
+        assert lines["NPU driver"].verdict == verdict, version
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (b"<!DOCTYPE html>", "not a library (perhaps a web page"),
+        (b"\x7fELF\x02\x01\x01" + bytes(11) + (62).to_bytes(2, "little"), "for another processor"),  # 62: x86-64
+        (b"", "is empty"),
+    ],
+)
+def test_a_file_that_is_not_a_library_for_this_board_fails(tmp_path, content, says):
+    (tmp_path / "proc/device-tree").mkdir(parents=True)
+    (tmp_path / "proc/device-tree/compatible").write_bytes(b"rockchip,rk3576\0")
+    (tmp_path / "usr/lib").mkdir(parents=True)
+    (tmp_path / "usr/lib/librknnrt.so").write_bytes(content)
+    lines = {check.name: check for check in run_checks(Probe(tmp_path)).checks}
+    assert lines["librknnrt"].verdict == FAIL and says in lines["librknnrt"].found
+
+
+def test_versions_compare_as_numbers():
+    assert version_numbers("RKNPU driver: v0.9.10") > version_numbers("0.9.8") and version_numbers("no version") == ()
+
+
+def test_doctor_runs_on_this_machine_in_the_same_way_as_over_ssh():
+    report = remote.run_checks_over(SHELL, BundleNeeds("rk3588", "2.5.0"))
+    assert {"board", "Python", "memory", "disk", "bundle"} <= {check.name for check in report.checks}
+    assert report_from_json(report.to_json()) == report and report.facts["python"].startswith("3.")
+
+
+@pytest.mark.parametrize(
+    ("answer", "says"),
+    [
+        ("echo 'ssh: no route to host' >&2; exit 255", "radxa@rock cannot be reached: ssh: no route to host"),
+        ("exit 127", "has no Python 3"),
+        ("echo hello", "doctor failed there"),
+        ("echo '{}'", "doctor failed there"),
+    ],
+)
+def test_a_board_that_does_not_answer_with_a_report(answer, says):
+    with pytest.raises(WorkError, match=says):
+        remote.run_checks_over([*SHELL, answer, "ignored"], name="radxa@rock")
+
+
+def test_nothing_is_changed_without_consent(tmp_path, capsys):
+    commands = [FixCommand("a governor", ("sh", "-c", f"echo performance > {tmp_path / 'governor'}"))]
+    apply_fixes(commands, [], ask=lambda _: "n")
+    apply_fixes(commands, [])  # no terminal to ask on
+    assert not list(tmp_path.iterdir()) and "nothing was changed" in capsys.readouterr().out
+    apply_fixes(commands, SHELL, ask=lambda _: "y")
+    assert (tmp_path / "governor").read_text() == "performance\n"
+    assert str(commands[0]) in capsys.readouterr().out, "the exact command is shown"
+    with pytest.raises(WorkError, match="exit code 3"):
+        apply_fixes([FixCommand("fails", ("sh", "-c", "exit 3"))], [], ask=lambda _: "yes")
+
+
+def test_fixes_change_only_governors_and_groups():
+    offered = [fix for name in ("rock-5b", "rk3566-old") for fix in check_fixture(name)[0].fixes]
+    assert offered
+    for fix in offered:
+        command = " ".join(fix.argv)
+        assert command.startswith(("sudo sh -c echo performance | tee /sys/", "sudo usermod -aG "))
+
+
+def test_the_command_prints_json_and_rejects_wrong_use(tmp_path, capsys):
+    (tmp_path / "bundle").mkdir()
+    assert run_doctor("--json", "--bundle", tmp_path / "bundle") == 1
+    answer = json.loads(capsys.readouterr().out)
+    assert answer["verdict"] == "fail" and answer["lines"][-1]["name"] == "bundle"
+    with pytest.raises(InputError, match="--fix asks questions"):
+        run_doctor("--fix", "--json")
+
+
+def test_formats_are_read_from_v4l2():
+    """A fake driver with two formats; its structures are those of linux/videodev2.h."""
+    sizes = {b"MJPG": [(640, 480), (1920, 1080)], b"YUYV": [(640, 480)]}
+
+    def ioctl(descriptor, request, answer):
+        index = struct.unpack_from("=I", answer)[0]
+        if request == v4l2.QUERYCAP:
+            answer[16:23] = b"Webcam\0"
+            struct.pack_into("=II", answer, 84, v4l2.DEVICE_CAPS, v4l2.CAPTURE)
+            return
+        known = list(sizes)
+        if request == v4l2.ENUM_FMT:
+            if index >= len(known):
+                raise OSError
+            answer[44:48] = known[index]
+            return
+        code = bytes(answer[4:8])
+        if request == v4l2.ENUM_FRAMESIZES:
+            if index >= len(sizes[code]):
+                raise OSError
+            struct.pack_into("=III", answer, 8, v4l2.DISCRETE, *sizes[code][index])
+            return
+        if index:
+            raise OSError
+        assert struct.unpack_from("=II", answer, 8) == max(sizes[code])
+        struct.pack_into("=III", answer, 16, v4l2.DISCRETE, 1, 30)
+
+    camera = v4l2.read_camera("/dev/video0", 0, ioctl)
+    assert (camera.name, list(map(str, camera.formats))) == ("Webcam", ["MJPG 1920×1080@30", "YUYV 640×480@30"])

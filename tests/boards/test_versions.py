@@ -1,0 +1,98 @@
+"""Each version stands in one place. Files that cannot read that place are compared with it here.
+
+The toolkit and the versions of Python: runtime/core/versions.py. Requirements of rkface: pyproject.toml. Versions that
+are known to work together: constraints.txt.
+"""
+
+import re
+import subprocess
+import sys
+from importlib.metadata import requires
+from pathlib import Path
+
+import pytest
+
+from rkface.boards.deploy import dependencies
+from rkface.runtime.core.versions import PYTHON_NEWEST, PYTHON_OLDEST, PYTHONS, TOOLKIT
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+ROOT = Path(__file__).resolve().parents[2]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+VERSIONS = "runtime/core/versions.py"
+
+
+def text_of(name):
+    return (ROOT / name).read_text(encoding="utf-8")
+
+
+def test_pyproject_has_the_versions_of_python():
+    oldest, newest = (".".join(map(str, version)) for version in (PYTHON_OLDEST, PYTHON_NEWEST))
+    beyond = f"{PYTHON_NEWEST[0]}.{PYTHON_NEWEST[1] + 1}"
+    message = f"pyproject.toml and {VERSIONS} disagree: change requires-python"
+    assert PROJECT["requires-python"] == f">={oldest},<{beyond}", message
+    assert sorted(PYTHONS, key=lambda version: int(version[2:])) == [
+        f"3.{minor}" for minor in range(PYTHON_OLDEST[1], PYTHON_NEWEST[1] + 1)
+    ], f"{VERSIONS}: PYTHONS must list {oldest} to {newest}"
+
+
+def test_tools_check_for_the_oldest_python():
+    tools = tomllib.loads(text_of("pyproject.toml"))["tool"]
+    oldest = ".".join(map(str, PYTHON_OLDEST))
+    assert tools["mypy"]["python_version"] == oldest, "change python_version of mypy in pyproject.toml"
+    assert tools["ruff"]["target-version"] == f"py{oldest.replace('.', '')}", "change target-version in pyproject.toml"
+
+
+def test_the_makefile_accepts_these_versions_of_python():
+    beyond = (PYTHON_NEWEST[0], PYTHON_NEWEST[1] + 1)
+    assert f"{PYTHON_OLDEST} <= sys.version_info < {beyond}" in text_of("Makefile"), "change the target venv"
+
+
+def test_the_makefile_reads_the_toolkit():
+    done = subprocess.run(
+        ["make", "-s", "-f", "-", "show"],
+        input="include Makefile\nshow: ; @echo $(TOOLKIT)\n",
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.strip() == TOOLKIT, f"the Makefile must read TOOLKIT from {VERSIONS}"
+
+
+@pytest.mark.parametrize(
+    ("name", "pattern"),
+    [
+        ("boards/Dockerfile", r"rknn-toolkit-lite2==([\d.]+)"),
+        ("boards/chips.toml", r"rknn-toolkit-lite2 ([\d.]+)"),
+        ("constraints.txt", r"rknn-toolkit2 ([\d.]+)"),
+    ],
+)
+def test_files_that_state_the_toolkit_agree(name, pattern):
+    found = set(re.findall(pattern, text_of(name)))
+    assert found <= {TOOLKIT}, f"{name} says {found}, {VERSIONS} says {TOOLKIT}: change {name}"
+
+
+def test_no_other_source_file_defines_the_toolkit():
+    definition = re.compile(rf"^\w+ = [\"']{re.escape(TOOLKIT)}[\"']", re.M)
+    for folder in ("runtime", "boards", "convert", "calibration"):
+        for path in (ROOT / folder).rglob("*.py"):
+            if path.relative_to(ROOT).as_posix() != VERSIONS:
+                assert not definition.search(path.read_text(encoding="utf-8")), f"{path}: import TOOLKIT instead"
+
+
+def test_a_board_has_the_numpy_that_is_tested():
+    pinned = re.search(r"^numpy==\S+", text_of("constraints.txt"), re.M)[0]
+    assert dependencies.LIMITS["numpy"] == pinned, "change boards/deploy/dependencies.py or constraints.txt"
+
+
+def test_the_installed_metadata_is_that_of_pyproject():
+    """Development installs go stale: `make venv` refreshes them."""
+    stated = {re.sub(r"\s", "", one.partition(";")[0]) for one in PROJECT["dependencies"]}
+    for extra in dependencies.BOARD_EXTRAS:
+        stated |= {re.sub(r"\s", "", one.partition(";")[0]) for one in PROJECT["optional-dependencies"][extra]}
+    read = {line.partition(";")[0] for line in requires("rkface")}
+    assert stated <= read, "reinstall rkface: pip install -e ."
