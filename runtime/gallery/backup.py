@@ -14,6 +14,7 @@ from pathlib import Path
 
 from ..core.atomic import copy_owner, remove_leftovers, replace_atomically, temporary_file
 from ..core.errors import InputError, RkfaceError, WorkError
+from ..core.text import shell_quoted
 from .backup_registry import disown, enlist, known_backups, strike
 from .encryption import SETTING, Cipher, Key, NoCipher
 from .gallery import Gallery
@@ -149,7 +150,7 @@ def finish(gallery: Gallery) -> list[Left]:
         if busy:
             raise WorkError(
                 f"{gallery.path}: deleted, but another program still reads old pages, so that their bytes stay in the "
-                f"-wal file: stop it, then run `rkface gallery check --gallery {gallery.path}`"
+                f"-wal file: stop it, then run `rkface gallery check --gallery {shell_quoted(gallery.path)}`"
             )
         with gallery.writing() as database:
             database.execute("DELETE FROM setting WHERE name = ?", [SCRUB])
@@ -287,7 +288,7 @@ def _purged(gallery: Gallery, backup: Path) -> Left | None:
         return Left(
             backup,
             "not found: if it is on a disk that is not connected, connect it; if it was never finished, or is "
-            f"destroyed, `rkface gallery backup --gallery {gallery.path} --gone {backup}`",
+            f"destroyed, `rkface gallery backup --gallery {shell_quoted(gallery.path)} --gone {shell_quoted(backup)}`",
         )
     try:
         with explained(backup), closing(sqlite3.connect(f"{backup.as_uri()}?mode=ro", uri=True)) as database:

@@ -16,6 +16,7 @@ from typing import Any
 
 from ..core.atomic import write_atomically
 from ..core.errors import InputError, WorkError
+from ..core.text import shell_quoted
 
 SETTING, ENVIRONMENT = "sealed", "RKFACE_GALLERY_KEY"
 NONCE, TAG, KEY = 12, 16, 32
@@ -112,7 +113,10 @@ def open_cipher(path: Path, proof: str | None, key: Key | None) -> NoCipher:
     """What the gallery at ``path`` is encrypted with, given the ``proof`` it keeps, if it is."""
     if proof is None:
         if key is not None:
-            raise InputError(f"{path} is not encrypted: rkface gallery encrypt --gallery {path} --key {key.path}")
+            raise InputError(
+                f"{path} is not encrypted: run `rkface gallery encrypt --gallery {shell_quoted(path)} "
+                f"--key {shell_quoted(key.path)}`"
+            )
         return NoCipher()
     if key is None:
         raise InputError(f"{path} is encrypted: say --key FILE, or {ENVIRONMENT}=FILE in the environment")

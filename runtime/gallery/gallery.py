@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..core.errors import InputError, RkfaceError
+from ..core.text import shell_quoted
 from ..vision.embed import unit
 from .encryption import SETTING, Key, NoCipher, open_cipher
 from .match import Match
@@ -131,7 +132,11 @@ class Gallery:
         if found:
             return found[0]
         near = difflib.get_close_matches(key, [person.name for person in self.people()], n=3)
-        hint = f"did you mean {' or '.join(near)}?" if near else f"`rkface gallery list --gallery {self.path}` has all"
+        hint = (
+            f"did you mean {' or '.join(near)}?"
+            if near
+            else f"`rkface gallery list --gallery {shell_quoted(self.path)}` has all"
+        )
         raise InputError(f"{self.path}: nobody is called {key!r}: {hint}")
 
     def _select(self, clause: str, parameters: Sequence[Any] = ()) -> list[Person]:
@@ -211,7 +216,8 @@ class Gallery:
         elif identity != own:
             raise InputError(
                 f"{self.path} holds embeddings of another model or alignment (identity {own[:8]}, not {identity[:8]}), "
-                f"which cannot be compared: rkface gallery reembed --gallery {self.path} --bundle DIR"
+                "which cannot be compared: run "
+                f"`rkface gallery reembed --gallery {shell_quoted(self.path)} --bundle DIR`"
             )
         rows = self.read("SELECT length(embedding) FROM sample WHERE identity = ? LIMIT 1", [identity])
         numbers = (rows[0][0] - self.cipher.overhead) // 4 if rows else len(sample.embedding)

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from ..core.errors import InputError, RkfaceError, WorkError
+from ..core.text import shell_quoted
 
 
 class DamagedError(WorkError):
@@ -57,7 +58,9 @@ def open_database(path: Path, *, create: bool = False) -> sqlite3.Connection:
     if create:
         _make(path)
     elif not path.is_file():
-        raise InputError(f"{path}: no such gallery; `rkface enroll --gallery {path} NAME photo.jpg` starts one")
+        raise InputError(
+            f"{path}: no such gallery; `rkface enroll --gallery {shell_quoted(path)} NAME photo.jpg` starts one"
+        )
     with explained(path):
         connection = sqlite3.connect(path, timeout=PATIENCE, isolation_level=None, check_same_thread=False)
         try:
@@ -161,7 +164,8 @@ def _newest(path: Path) -> str:
     backups = list_backups(path)
     if not backups:
         return " look for a copy elsewhere: there is no backup beside it"
-    return f" restore the newest backup: rkface gallery restore --gallery {path} {backups[-1]}"
+    gallery, newest = shell_quoted(path), shell_quoted(backups[-1])
+    return f" restore the newest backup: `rkface gallery restore --gallery {gallery} {newest}`"
 
 
 def backup_folder(path: Path) -> Path:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from ..core.errors import InputError, WorkError
 from ..core.faces import Faces
+from ..core.text import shell_quoted
 from ..events import Broker, Channel, Delivery, LinesFile, LinesStream, Mqtt, Spool, Webhook, read_secret
 from ..gallery.backup import forgotten, resume
 from ..gallery.encryption import key_from_environment, read_key
@@ -84,7 +85,7 @@ def open_gallery(settings: Settings, pipeline: Pipeline) -> Iterator[Gallery]:
         if gallery.identity not in (None, identity) and gallery.state().samples:
             raise InputError(
                 f"{path} holds embeddings of another model than this bundle's, which cannot be compared: use that "
-                f"bundle, or rkface gallery reembed --gallery {path} --bundle DIR"
+                f"bundle, or run `rkface gallery reembed --gallery {shell_quoted(path)} --bundle DIR`"
             )
         try:
             resume(gallery)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from ..core.atomic import write_atomically
 from ..core.errors import InputError
+from ..core.text import shell_quoted
 
 if TYPE_CHECKING:
     from argon2 import PasswordHasher
@@ -59,7 +60,7 @@ def write_password(path: Path, chosen: str) -> None:
 
 def read_password(path: Path) -> str:
     """The hash at ``path``. InputError where there is none, others may read it, or it is something else."""
-    hint = f"`rkface web-password --file {path}` writes one"
+    hint = f"`rkface web-password --file {shell_quoted(path)}` writes one"
     line = _line(path, "password", hint)
     if not line.startswith("$argon2id$"):
         raise InputError(f"{path}: is no password's hash: {hint}")
@@ -69,7 +70,7 @@ def read_password(path: Path) -> str:
 def read_token(path: Path) -> str:
     """The token at ``path`` by which programs may read metrics and health. InputError where there is none, others may
     read it, or it is one that could be guessed."""
-    hint = f"`(umask 077; openssl rand -hex 32 > {path})` writes one"
+    hint = f"`(umask 077; openssl rand -hex 32 > {shell_quoted(path)})` writes one"
     line = _line(path, "token", hint)
     if len(line) < SHORTEST_TOKEN or not line.isprintable() or " " in line:
         raise InputError(f"{path}: a token is one line of {SHORTEST_TOKEN} characters at least, without spaces: {hint}")
@@ -84,7 +85,7 @@ def _line(path: Path, what: str, hint: str) -> str:
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: no {what} can be read there: {error}: {hint}") from error
     if stat.S_IMODE(mode) & 0o077:
-        raise InputError(f"{path}: others may read it: chmod 600 {path}")
+        raise InputError(f"{path}: others may read it: chmod 600 {shell_quoted(path)}")
     return line
 
 
