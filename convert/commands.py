@@ -9,8 +9,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rkface.calibration.commands import face_count, image_size
-from rkface.runtime.core.arguments import fraction
+from rkface.calibration.commands import face_count
+from rkface.runtime.core.arguments import fraction, image_size
 from rkface.runtime.core.bundle import MANIFEST
 from rkface.runtime.core.errors import InputError
 

@@ -48,7 +48,7 @@ def fraction(text: str) -> float:
     return number_in(0, 1)(text)
 
 
-def size(text: str) -> tuple[int, int]:
+def image_size(text: str) -> tuple[int, int]:
     """Width and height in pixels, as in 640x384."""
     width, _, height = text.lower().partition("x")
     if not (width.isdecimal() and height.isdecimal() and int(width) and int(height)):

@@ -6,12 +6,12 @@ import pytest
 
 from rkface.runtime.core.arguments import (
     fraction,
+    image_size,
     integer_from,
     key_value,
     number_in,
     positive_integer,
     positive_number,
-    size,
 )
 
 
@@ -24,8 +24,8 @@ from rkface.runtime.core.arguments import (
         (number_in(1e-6, 0.5), "1e-3", 0.001),
         (fraction, "0", 0.0),
         (fraction, "1", 1.0),
-        (size, "640x384", (640, 384)),
-        (size, "1920X1080", (1920, 1080)),
+        (image_size, "640x384", (640, 384)),
+        (image_size, "1920X1080", (1920, 1080)),
         (key_value, "badge=7", ("badge", "7")),
         (key_value, "note=a=b", ("note", "a=b")),
         (key_value, "note=", ("note", "")),
@@ -43,7 +43,7 @@ def test_valid_values(kind, text, value):
         (positive_number, ["0", "-1", "nan", "inf", "x"], "greater than 0"),
         (number_in(1e-6, 0.5), ["0", "0.6", "nan"], "from 1e-06 to 0.5"),
         (fraction, ["1.5", "-0.1", "nan", "high"], "from 0 to 1"),
-        (size, ["640", "0x384", "640x", "axb"], "WIDTHxHEIGHT"),
+        (image_size, ["640", "0x384", "640x", "axb"], "WIDTHxHEIGHT"),
         (key_value, ["badge", "=7", ""], "KEY=VALUE"),
     ],
 )
