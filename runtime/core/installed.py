@@ -1,6 +1,7 @@
 """Versions of installed software, read without importing it: packages, and Rockchip's runtime library.
 
-Importing the packages takes seconds on a board, and loading the library can touch the NPU.
+Importing the packages takes seconds on a board, and loading the library can touch the NPU. `rkface doctor` sends this
+file to boards: standard library only, syntax of Python 3.8.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-# Where rknn-toolkit-lite2 2.5.0 looks for the runtime library on aarch64, in this order.
+# rknn-toolkit-lite2 searches these paths in this order and loads the first that exists; it ignores LD_LIBRARY_PATH.
 LIBRARIES = ("/usr/lib64/librknn_runtime.so", "/usr/lib/librknn_runtime.so", "/usr/lib/librknnrt.so")
 
 
@@ -37,7 +38,7 @@ def runtime_library(root: Path = Path("/")) -> tuple[Path, str] | None:
     The version is empty if the file does not contain it.
     """
     for name in LIBRARIES:
-        path = root / name.removeprefix("/")
+        path = root / name.lstrip("/")
         try:
             return path, library_version(path.read_bytes())
         except OSError:
