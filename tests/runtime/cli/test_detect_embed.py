@@ -17,7 +17,7 @@ from rkface.runtime.cli.main import main
 from rkface.runtime.core.bundle import SUMS, files
 
 LANDMARKS = np.array([[0.3, 0.35], [0.7, 0.35], [0.5, 0.55], [0.35, 0.75], [0.65, 0.75]])
-# A JPEG's headers alone, which claim 20,000×20,000 gray pixels.
+# The headers of a JPEG that claim 20,000×20,000 gray pixels, without data.
 HUGE = (
     b"\xff\xd8\xff\xc0\x00\x0b\x08" + struct.pack(">HH", 20_000, 20_000) + b"\x01\x01\x11\x00"
     b"\xff\xda\x00\x08\x01\x01\x00\x00\x3f\x00\x00\xff\xd9"
@@ -105,7 +105,7 @@ def test_coordinates_are_those_of_the_turned_photo(rkface, bundle, photo, tmp_pa
     assert code == 0 and lines(out)[0] == {**expected, "image": str(turned)}
 
 
-def test_embed_adds_unit_embeddings_that_tell_people_apart(rkface, bundle, photo):
+def test_embed_adds_unit_embeddings_that_distinguish_people(rkface, bundle, photo):
     path = photo("three.png", (1, 1, 0), (4, 1, 1), (7, 1, 0, 250))
     code, out, err = rkface("embed", "--bundle", bundle, "--json", path)
     faces = lines(out)[0]["faces"]
@@ -241,7 +241,7 @@ def test_a_drawing_never_overwrites_a_photo(refused, bundle, photo, tmp_path):
     ("target", "says"),
     [("faces.txt", r".jpg or .png"), ("absent/faces.jpg", "no folder"), ("one.png/faces.jpg", "no folder")],
 )
-def test_a_place_to_draw_that_cannot_be_is_refused_before_any_work(refused, bundle, photo, target, says):
+def test_an_impossible_place_for_a_drawing_is_refused_before_any_work(refused, bundle, photo, target, says):
     path = photo("one.png", (3, 4))
     tmp_path = path.parent
     before = sorted(tmp_path.rglob("*"))
@@ -327,7 +327,7 @@ def test_a_bad_photo_is_refused_in_one_line(refused, bundle, photo, name, conten
         assert says in message and str(path) in message
 
 
-def test_a_bad_photo_does_not_keep_the_others_from_an_answer(rkface, bundle, photo, tmp_path):
+def test_a_bad_photo_does_not_stop_the_others(rkface, bundle, photo, tmp_path):
     a, b, absent = photo("a.png", (3, 4)), photo("b.png", (1, 1)), tmp_path / "absent.png"
     code, out, err = rkface("detect", "--bundle", bundle, "--json", a, absent, b)
     assert (code, err) == (1, f"rkface: {absent}: cannot be read: No such file or directory\n3 photos, 1 failed\n")
@@ -391,7 +391,7 @@ def spoil_schema(folder):
 
 
 def spoil_model(folder):
-    """Sealed as it should be, but no ONNX."""
+    """The checksums are right, but the file is not ONNX."""
     (folder / "reference/detector.onnx").write_bytes(b"no model")
     sums = (folder / SUMS).read_text().splitlines()
     kept = [line for line in sums if not line.endswith("detector.onnx")]
@@ -434,7 +434,7 @@ def test_thresholds_outside_0_to_1_are_refused(rkface, bundle, photo, threshold)
     assert (code, out) == (2, "") and "must be a number from 0 to 1" in err
 
 
-def test_a_file_name_that_is_no_utf8_can_be_read_back_from_the_json(bundle, photo, tmp_path):
+def test_a_file_name_with_invalid_utf8_can_be_read_back_from_the_json(bundle, photo, tmp_path):
     path = os.fsencode(tmp_path) + b"/f\xff\xc3\xbcr.png"
     photo("plain.png", (3, 4)).rename(os.fsdecode(path))
     done = subprocess.run(

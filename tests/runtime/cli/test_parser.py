@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import re
 import subprocess
 import sys
 from importlib.metadata import entry_points, version
@@ -47,7 +48,7 @@ def test_without_a_command_the_help_is_printed_and_the_exit_code_is_2(rkface, ar
 def test_the_help_groups_the_commands_by_task_and_hides_old_spellings(rkface):
     code, out, _ = rkface("--help")
     assert code == 0 and [line[:-1] for line in out.splitlines() if line.rstrip(":") in TASKS] == list(TASKS)
-    assert "enrol " not in out and "(enrol)" not in out
+    assert "enrol" not in re.findall(r"\w+", out)
 
 
 def test_every_command_and_action_teaches_with_examples_and_has_the_common_options():
