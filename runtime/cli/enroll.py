@@ -5,18 +5,21 @@ from __future__ import annotations
 from argparse import ArgumentParser, Namespace
 from contextlib import ExitStack
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..core.arguments import key_value, positive_number
 from ..core.errors import InputError
 from .gallery_options import (
     add_enroll_rules,
     add_gallery,
-    check_same_model,
     enroll_rules,
     open_gallery,
     print_verdicts,
 )
 from .options import add_backend, add_bundle, add_json
+
+if TYPE_CHECKING:
+    from ..enrollment.enroll import PersonPhoto
 
 
 def enroll(parser: ArgumentParser) -> None:
@@ -81,14 +84,15 @@ def _enroll(options: Namespace) -> int:
     from ..enrollment.enroll import enroll_photo
     from ..inference.pipeline import open_bundle
 
-    photos = _photos_with_names(options)
+    photos = _find_photos(options)
     rules, metadata = enroll_rules(options), dict(options.set)
     with ExitStack() as opened:
         pipeline = opened.enter_context(open_bundle(options.bundle, options.backend))
         gallery = opened.enter_context(open_gallery(options, pipeline, create=True))
-        check_same_model(gallery, pipeline)
+        gallery.check_identity()
         verdicts = (
-            enroll_photo(gallery, pipeline, name, photo, rules=rules, metadata=metadata) for name, photo in photos
+            enroll_photo(gallery, pipeline, photo.person, photo.path, rules=rules, metadata=metadata)
+            for photo in photos
         )
         return print_verdicts(verdicts, as_json=options.json)
 
@@ -113,10 +117,10 @@ def _check_use(options: Namespace) -> None:
         )
 
 
-def _photos_with_names(options: Namespace) -> list[tuple[str, Path]]:
-    from ..enrollment.enroll import photos_by_person
+def _find_photos(options: Namespace) -> list[PersonPhoto]:
+    from ..enrollment.enroll import PersonPhoto, find_photos
     from .photos import expand_folders
 
     if options.folder:
-        return list(photos_by_person(options.folder))
-    return [(options.name, photo) for photo in expand_folders(options.photos)]
+        return list(find_photos(options.folder))
+    return [PersonPhoto(options.name, photo) for photo in expand_folders(options.photos)]

@@ -14,7 +14,7 @@ from logging import NullHandler, getLogger
 from ..cameras.camera import Camera
 from ..cameras.frame_gate import newest
 from ..core.progress import ProgressLine
-from ..enrollment.enroll import Verdict, enroll_shots, review
+from ..enrollment.enroll import Verdict, compare_with_gallery, enroll_shots
 from ..enrollment.guided_capture import POSES, GuidedCapture
 from ..gallery.gallery import Gallery
 from ..gallery.match import Match
@@ -22,7 +22,7 @@ from ..gallery.people import Sample
 from ..inference.pipeline import open_bundle
 from ..service.camera_worker import is_recording, open_source
 from ..service.settings import named_cameras
-from .gallery_options import check_same_model, enroll_rules, gallery_path, open_gallery
+from .gallery_options import enroll_rules, gallery_path, open_gallery
 from .options import ask
 
 TIMEOUT = 60.0  # default, in seconds: about 20 for each pose
@@ -49,7 +49,7 @@ def enroll_camera(options: Namespace) -> Verdict:
     with open_bundle(options.bundle, options.backend) as pipeline:
         if gallery_path(options).exists():
             with open_gallery(options, pipeline) as gallery:  # problems are reported before anybody poses
-                check_same_model(gallery, pipeline)
+                gallery.check_identity()
                 gallery.refresh()
         capture = GuidedCapture(pipeline, name, enroll_rules(options))
         timeout = math.inf if recording else options.timeout or TIMEOUT
@@ -58,7 +58,7 @@ def enroll_camera(options: Namespace) -> Verdict:
         if not capture.samples:
             return Verdict("refused", options.name, name, f"no good picture was taken; the last advice was: {advice}")
         with open_gallery(options, pipeline, create=True) as gallery:
-            check_same_model(gallery, pipeline)
+            gallery.check_identity()
             verdict = _add_to_gallery(gallery, capture.samples, name, pipeline.thresholds.match, options)
     notes = verdict.notes
     if verdict.status == "enrolled" and capture.pose is not None:
@@ -82,7 +82,7 @@ def _take_pictures(capture: GuidedCapture, camera: Camera, *, every: bool, timeo
             if frame is None:
                 advice = camera.state().error or "The camera sends no pictures."
             else:
-                advice = capture.look(frame.image).advice
+                advice = capture.process(frame.image).advice
             if frame is None or frame.time - shown >= READABLE:
                 line.say(f"  {taken + 1} of {len(POSES)}  {advice}")
                 shown = frame.time if frame else shown
@@ -112,14 +112,15 @@ def _decide_name(gallery: Gallery, samples: Sequence[Sample], threshold: float, 
 
     Without either, ``enroll_shots`` refuses a person who is enrolled under another name, and notes doubts.
     """
-    near, doubts = review(gallery, options.name, samples, threshold)
+    comparison = compare_with_gallery(gallery, options.name, samples, threshold)
+    near = comparison.near
     if options.same and near and near.cosine >= threshold:
         return NameDecision(near.name)
     if options.force or not (sys.stdin.isatty() and sys.stderr.isatty()):
         return NameDecision(options.name, options.force)
     if near:
         return _ask_who(options.name, near, threshold)
-    agreed = all(ask(f"{doubt[0].upper()}{doubt[1:]} [y/N] ") in YES for doubt in doubts)
+    agreed = all(ask(f"{doubt[0].upper()}{doubt[1:]} [y/N] ") in YES for doubt in comparison.doubts)
     return NameDecision(options.name if agreed else "")
 
 

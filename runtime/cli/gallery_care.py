@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from argparse import ArgumentParser, Namespace
+from dataclasses import asdict
 from pathlib import Path
 
 from ..core.errors import InputError, WorkError
@@ -13,7 +14,7 @@ from .gallery_options import (
     copies_to_json,
     gallery_path,
     open_gallery,
-    print_erasure,
+    print_erasure_report,
     print_unreached_copies,
     read_gallery_key,
 )
@@ -79,8 +80,8 @@ def encrypt(parser: ArgumentParser) -> None:
 def check(parser: ArgumentParser) -> None:
     """Check the database for damage, and finish deletions that were interrupted or could not reach a backup.
 
-    With --json, prints one object: {"people", "samples", "ignored", "problems", "left", "copies": [{"path",
-    "reason"}]}. Exit code: 1 if the gallery is damaged or a copy may still hold deleted data.
+    With --json, prints one object: {"people", "samples", "ignored", "problems", "done", "left"}; done and left are
+    sentences about what was erased and where deleted data may remain. Exit code: 1 if there are problems or such data.
 
     examples:
       rkface gallery check --gallery gallery.sqlite
@@ -95,11 +96,11 @@ ACTIONS = (backup, restore, encrypt, check)
 
 def _backup(options: Namespace) -> int:
     from ..gallery.backup import back_up
-    from ..gallery.backup_registry import give_up, known_backups
+    from ..gallery.backup_registry import known_backups, remove_lost_backup
 
     with open_gallery(options) as gallery:
         if options.gone:
-            give_up(gallery, options.gone)
+            remove_lost_backup(gallery, options.gone)
             return 0
         if options.list:
             backups = known_backups(gallery)
@@ -119,7 +120,7 @@ def _backup(options: Namespace) -> int:
 
 
 def _restore(options: Namespace) -> int:
-    from ..gallery.backup import restore as restore_backup
+    from ..gallery.restore import restore as restore_backup
 
     path = gallery_path(options)
     with stage("restoring"):
@@ -132,11 +133,10 @@ def _restore(options: Namespace) -> int:
 
 
 def _encrypt(options: Namespace) -> int:
-    from ..gallery.backup import encrypt as encrypt_gallery
-    from ..gallery.backup import is_encrypted
-    from ..gallery.encryption import make_key, read_key
+    from ..gallery.backup import encrypt_gallery
+    from ..gallery.encryption import is_encrypted, make_key, read_key
     from ..gallery.gallery import Gallery
-    from ..service import erasure
+    from ..service.appearance_log import encrypt_log_beside
 
     if not options.key:
         raise InputError("--key FILE is missing: the file of the key; a new key is made if it does not exist")
@@ -146,33 +146,30 @@ def _encrypt(options: Namespace) -> int:
             raise InputError(f"{gallery.path} is encrypted already")
         with stage("encrypting"):
             copies = encrypt_gallery(gallery, read_key(path) if path.exists() else make_key(path))
-            erasure.encrypt(gallery)
+            encrypt_log_beside(gallery)
         if options.json:
             print_json({"gallery": str(gallery.path), "key": str(path), "copies": copies_to_json(copies)})
     return print_unreached_copies(copies)
 
 
 def _check(options: Namespace) -> int:
-    from ..gallery.backup import check as find_damage
-    from ..gallery.backup import finish, forgotten
+    from ..gallery.integrity import find_problems
     from ..service import erasure
+    from ..service.appearance_log import encrypt_log_beside
 
     with open_gallery(options) as gallery:
         with stage("checking"):
-            problems = find_damage(gallery)
+            problems = find_problems(gallery)
         for problem in problems:
             print(f"rkface: {gallery.path}: {problem}", file=sys.stderr)
-        copies = finish(gallery)
-        left = erasure.by_command(gallery).left if forgotten(gallery) else []
+        report = erasure.finish_by_command(gallery)
         if options.key:
-            erasure.encrypt(gallery)
+            encrypt_log_beside(gallery)
         state = gallery.state()
     if options.json:
         counts = {"people": state.people, "samples": state.samples, "ignored": state.ignored}
-        print_json({**counts, "problems": list(problems), "left": left, "copies": copies_to_json(copies)})
+        print_json({**counts, "problems": list(problems), **asdict(report)})
     else:
-        verdict = "damaged" if problems else "no damage"
         people, samples = counted(state.people, "person", "people"), counted(state.samples, "sample")
-        print(f"{people}, {samples}, {state.ignored} ignored: {verdict}")
-    code = max(print_erasure(erasure.Forgotten([], left)), print_unreached_copies(copies))
-    return WorkError.exit_code if problems else code
+        print(f"{people}, {samples}, {state.ignored} ignored: {'damaged' if problems else 'no damage'}")
+    return max(print_erasure_report(report), WorkError.exit_code if problems else 0)

@@ -15,7 +15,6 @@ from ..core.progress import stage
 from .gallery_options import (
     add_enroll_rules,
     add_gallery,
-    check_same_model,
     enroll_rules,
     open_gallery,
     print_verdicts,
@@ -94,7 +93,7 @@ ACTIONS = (export, import_, reembed)
 
 
 def _export(options: Namespace) -> int:
-    from ..enrollment.import_export import export as write_people
+    from ..enrollment.import_export import export_people
 
     with open_gallery(options) as gallery, ExitStack() as opened:
         people = list(map(gallery.person, options.people)) or gallery.people()
@@ -107,7 +106,7 @@ def _export(options: Namespace) -> int:
             except OSError as error:
                 raise InputError(f"{options.out}: {error.strerror}: name a new file") from error
             out = opened.enter_context(os.fdopen(handle, "w", encoding="utf-8"))
-        write_people(gallery, people, out, table=options.csv, embeddings=options.embeddings, crops=options.crops)
+        export_people(gallery, people, out, table=options.csv, embeddings=options.embeddings, crops=options.crops)
     return 0
 
 
@@ -120,13 +119,12 @@ def _import(options: Namespace) -> int:
     with ExitStack() as opened:
         pipeline = opened.enter_context(open_bundle(options.bundle, options.backend)) if options.bundle else None
         gallery = opened.enter_context(open_gallery(options, pipeline, create=True))
-        if pipeline:
-            check_same_model(gallery, pipeline)
+        gallery.check_identity()
 
         def verdicts() -> Iterator[Verdict]:
             from ..core.text import in_a_line
             from ..enrollment.enroll import Verdict
-            from ..enrollment.import_export import take
+            from ..enrollment.import_export import import_record
 
             rules = enroll_rules(options)
             record: GalleryRecord | InputError
@@ -135,7 +133,7 @@ def _import(options: Namespace) -> int:
                     yield Verdict("refused", "nobody", str(options.file), str(record))
                     continue
                 try:
-                    yield from take(gallery, record, pipeline, rules)
+                    yield from import_record(gallery, record, pipeline, rules)
                 except InputError as error:
                     yield Verdict("refused", in_a_line(record.name), str(options.file), str(error))
 
@@ -143,7 +141,7 @@ def _import(options: Namespace) -> int:
 
 
 def _reembed(options: Namespace) -> int:
-    from ..enrollment.import_export import reembed as embed_again
+    from ..enrollment.import_export import reembed_gallery
     from ..gallery.people import embedding_identity
     from ..inference.pipeline import open_bundle
 
@@ -152,13 +150,14 @@ def _reembed(options: Namespace) -> int:
         gallery = opened.enter_context(open_gallery(options))
         with stage("embedding") as current:
             identity = embedding_identity(pipeline.manifest)
-            embedded, ignored = embed_again(gallery, pipeline.embed, identity, current.advance)
-            current.note = counted(embedded, "sample")
+            result = reembed_gallery(gallery, pipeline.embed, identity, current.advance)
+            current.note = counted(result.done, "sample")
     if options.json:
-        print_json({"embedded": embedded, "ignored": ignored})
-    if ignored:
+        print_json({"embedded": result.done, "ignored": result.left})
+    if result.left:
         print(
-            f"rkface: ignored: {counted(ignored, 'sample')} without a readable aligned face; enroll these people again",
+            f"rkface: ignored: {counted(result.left, 'sample')} without a readable aligned face; "
+            "enroll these people again",
             file=sys.stderr,
         )
-    return WorkError.exit_code if ignored else 0
+    return WorkError.exit_code if result.left else 0

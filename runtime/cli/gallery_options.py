@@ -12,8 +12,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..core.errors import InputError, WorkError
-from ..core.text import shell_quoted
+from ..core.errors import WorkError
 from ..gallery.encryption import ENVIRONMENT
 from .options import counted, print_json
 
@@ -23,7 +22,7 @@ if TYPE_CHECKING:
     from ..gallery.encryption import Key
     from ..gallery.gallery import Gallery
     from ..inference.pipeline import Pipeline
-    from ..service.erasure import Forgotten
+    from ..service.erasure import ErasureReport
 
 
 def add_gallery(parser: ArgumentParser) -> None:
@@ -82,17 +81,6 @@ def read_gallery_key(options: Namespace) -> Key | None:
     return read_key(Path(options.key)) if options.key else None
 
 
-def check_same_model(gallery: Gallery, pipeline: Pipeline) -> None:
-    """InputError, before any work, if the gallery holds embeddings of another model than the bundle's."""
-    from ..gallery.people import embedding_identity
-
-    if gallery.identity not in (None, embedding_identity(pipeline.manifest)) and gallery.state().samples:
-        raise InputError(
-            f"{gallery.path} holds embeddings of another model than this bundle's, and they cannot be compared: use "
-            f"the other bundle, or run `rkface gallery reembed --gallery {shell_quoted(gallery.path)} --bundle DIR`"
-        )
-
-
 def print_verdicts(verdicts: Iterable[Verdict], *, as_json: bool) -> int:
     """Print each verdict as soon as it is known, and a summary on stderr. Returns the exit code: 1 if a photo was
     refused."""
@@ -124,11 +112,11 @@ def format_time(seconds: float) -> str:
     return time.strftime("%Y-%m-%d %H:%M", time.localtime(seconds))
 
 
-def print_erasure(erasure: Forgotten) -> int:
-    """Print what was erased outside the gallery and what could not be. Returns the exit code: 1 if anything is left."""
-    for line in (*erasure.done, *erasure.left):
-        print(f"rkface: {line}", file=sys.stderr)
-    return WorkError.exit_code if erasure.left else 0
+def print_erasure_report(report: ErasureReport) -> int:
+    """Print what was erased and where data may remain. Returns the exit code: 1 if data may remain."""
+    for sentence in (*report.done, *report.left):
+        print(f"rkface: {sentence}", file=sys.stderr)
+    return WorkError.exit_code if report.left else 0
 
 
 def print_unreached_copies(copies: list[Left]) -> int:

@@ -7,22 +7,14 @@ from argparse import ArgumentParser, Namespace
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from ..core.errors import InputError, WorkError
+from ..core.errors import InputError
 from ..core.progress import stage
-from .gallery_options import (
-    add_gallery,
-    copies_to_json,
-    format_time,
-    open_gallery,
-    print_erasure,
-    print_unreached_copies,
-)
+from .gallery_options import add_gallery, format_time, open_gallery, print_erasure_report
 from .options import add_json, ask, counted, print_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from ..gallery.backup import Left
     from ..gallery.gallery import Gallery
     from ..gallery.people import Person, Sample
 
@@ -104,8 +96,8 @@ def forget(parser: ArgumentParser) -> None:
     Exports, event files, and copies made without rkface are yours to delete. A flash disk may keep old blocks that no
     file shows: encrypt the disk.
 
-    With --json, prints one object: {"forgotten": [{"id", "name", "samples"}], "done", "left", "copies": [{"path",
-    "reason"}], "errors"}. Exit code: 1 if something of a person may be left.
+    With --json, prints one object: {"forgotten": [{"id", "name", "samples"}], "done", "left"}; done and left are
+    sentences about what was erased and where data may remain. Exit code: 1 if data may remain.
 
     examples:
       rkface gallery forget "Ada Lovelace"
@@ -199,38 +191,24 @@ def _merge(options: Namespace) -> int:
 
 def _remove(options: Namespace) -> int:
     with open_gallery(options) as gallery:
-        gallery.remove(gallery.person(options.person), options.samples)
+        gallery.remove_samples(gallery.person(options.person), options.samples)
     return 0
 
 
 def _forget(options: Namespace) -> int:
-    from ..gallery import backup
     from ..service import erasure
 
-    copies: list[Left] = []
-    errors: dict[str, None] = {}
     with open_gallery(options) as gallery:
         people = list({person.id: person for person in map(gallery.person, options.people)}.values())
         if not options.yes and not _confirm(people):
             print("nothing was deleted", file=sys.stderr)
             return 0
         with stage("forgetting"):
-            try:
-                for person in people:
-                    try:
-                        copies = backup.forget(gallery, person)
-                    except WorkError as error:  # deleted, but old pages of the file could not be overwritten yet
-                        errors[str(error)] = None
-            finally:
-                outside = erasure.by_command(gallery)
+            report = erasure.forget_by_command(gallery, people)
     if options.json:
         forgotten = [{"id": person.id, "name": person.name, "samples": person.samples} for person in people]
-        result = {"forgotten": forgotten, "done": outside.done, "left": outside.left}
-        print_json({**result, "copies": copies_to_json(copies), "errors": list(errors)})
-    code = max(print_erasure(outside), print_unreached_copies(copies))
-    for text in errors:
-        print(f"rkface: {text}", file=sys.stderr)
-    return WorkError.exit_code if errors else code
+        print_json({"forgotten": forgotten, **asdict(report)})
+    return print_erasure_report(report)
 
 
 def _confirm(people: Iterable[Person]) -> bool:

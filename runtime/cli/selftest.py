@@ -104,7 +104,7 @@ def _measure(
 ) -> tuple[list[Agreement], list[Latency], str, list[str]]:
     from ..core.errors import DeviceError
     from ..core.progress import stage
-    from ..inference.golden import agree, read_golden
+    from ..inference.golden import compare_golden, read_golden
     from ..inference.latency import time_model
     from ..inference.pipeline import open_model
 
@@ -118,7 +118,7 @@ def _measure(
                 model = open_model(bundle, role, backend)
                 try:
                     librknnrt = getattr(model, "runtime", "")
-                    agreements.append(agree(bundle, role, golden, model))
+                    agreements.append(compare_golden(bundle, role, golden, model))
                 finally:
                     model.close()
                 if agreements[-1].problem:

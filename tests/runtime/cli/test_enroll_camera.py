@@ -18,14 +18,14 @@ from rkface.convert.demo.background import background, develop
 from rkface.convert.demo.camera import DemoCamera
 from rkface.convert.demo.face import draw_face, view_of
 from rkface.convert.demo.identity import EVALUATE, identity
-from rkface.convert.demo.look import Look
+from rkface.convert.demo.look import FaceLook
 from rkface.convert.demo.measure import outputs
 from rkface.runtime.cameras.camera import Camera
 from rkface.runtime.cameras.frame_gate import newest
 from rkface.runtime.cli.main import main
 from rkface.runtime.core.errors import InputError
-from rkface.runtime.enrollment.enroll import EnrollOptions, decode
-from rkface.runtime.enrollment.guidance import _advice, examine
+from rkface.runtime.enrollment.enroll import EnrollOptions, decode_crop
+from rkface.runtime.enrollment.guidance import assess_face, give_advice
 from rkface.runtime.enrollment.guided_capture import HOLD, POSES, GuidedCapture
 from rkface.runtime.gallery.gallery import Gallery
 from rkface.runtime.inference.pipeline import open_bundle
@@ -44,7 +44,7 @@ def picture_of(person=0, degrees=0.0, tall=80.0, seed=0):
     """A picture, 640×480, of a synthetic person whose head is turned to their own left by ``degrees``."""
     random = np.random.default_rng([5, seed])
     image = background(random, 640, 480)
-    look = Look(
+    look = FaceLook(
         yaw=float(np.radians(degrees)), pitch=0.0, roll=0.0, smile=0.2, mouth_open=0.0, eyes=0.9, gaze=0.0, brows=0.3,
         light=(0.1, -0.3, 0.95), contrast=0.35, cloth=(90.0, 80.0, 70.0), cover="none", cover_color=(0.0, 0.0, 0.0),
     )  # fmt: skip
@@ -103,19 +103,20 @@ def landmarks(aside):
     ],
 )
 def test_the_advice_says_where_to_turn_until_the_pose_is_right(wanted, aside, advice):
-    given = _advice(landmarks(aside), wanted, Quality(size=60.0, sharpness=0.3, exposure=1.0, pose=0.8, detection=0.9))
+    quality = Quality(size=60.0, sharpness=0.3, exposure=1.0, pose=0.8, detection=0.9)
+    given = give_advice(landmarks(aside), wanted, quality)
     assert given.endswith(f"a little {advice}." if advice else "") and bool(given) == bool(advice)
 
 
 @pytest.mark.parametrize("pose", POSES)
 def test_a_person_in_the_right_pose_is_ready(models, poses, pose):
-    guidance, crop = examine(models, poses[0][POSES.index(pose)], pose)
-    assert guidance.ready and crop.shape == (112, 112, 3), guidance
+    face = assess_face(models, poses[0][POSES.index(pose)], pose)
+    assert face.guidance.ready and face.crop.shape == (112, 112, 3), face.guidance
 
 
 def capture(models, *pictures, **rules):
     guided = GuidedCapture(models, "door", EnrollOptions(**rules))
-    advice = [guided.look(picture).advice for picture in pictures if guided.pose]
+    advice = [guided.process(picture).advice for picture in pictures if guided.pose]
     return guided, advice
 
 
@@ -125,7 +126,7 @@ def test_one_picture_of_each_pose_becomes_a_sample(models, poses):
     first, *others = guided.samples
     assert all(float(first.embedding @ other.embedding) > models.thresholds.match for other in others)
     assert all(sample.source == "door" and sample.quality >= 0.6 for sample in guided.samples)
-    np.testing.assert_allclose(models.embed([decode(first.crop)])[0], first.embedding, atol=1e-5)
+    np.testing.assert_allclose(models.embed([decode_crop(first.crop)])[0], first.embedding, atol=1e-5)
 
 
 def test_no_crops_are_kept_without_crops(models, poses):
@@ -136,22 +137,22 @@ def test_no_crops_are_kept_without_crops(models, poses):
 def test_a_person_who_only_passes_by_is_not_taken(models, poses):
     good = poses[0][0]
     guided, advice = capture(models, good, good, empty_picture(), good, good, empty_picture())
-    assert not guided.samples and advice[2].startswith("Nobody")
+    assert not guided.samples and advice[2].startswith("No face found")
 
 
 def test_a_second_person_who_steps_in_is_not_enrolled(models, poses):
     (straight, left, _), (_, other_left, _) = poses
     guided, advice = capture(models, *[straight] * HOLD, *[other_left] * 2 * HOLD)
-    assert len(guided.samples) == 1 and advice[-1] == "This is not the face of the first picture."
+    assert len(guided.samples) == 1 and advice[-1] == "This is a different face than in the first picture."
     for _ in range(HOLD):
-        guided.look(left)
+        guided.process(left)
     assert len(guided.samples) == 2, "the first person can continue"
 
 
 def test_strict_refuses_a_second_person_in_the_picture(models, poses):
     both = np.hstack([poses[0][0], poses[1][0]])
     guided, advice = capture(models, *[both] * HOLD, strict=True)
-    assert not guided.samples and advice[-1].startswith("One at a time")
+    assert not guided.samples and advice[-1].startswith("Only one person")
 
 
 class Pictures:
@@ -254,7 +255,7 @@ def test_a_recording_is_read_to_its_end_and_enrolled(enroll, folder, here, poses
     assert known(here) == {"Ada": 3}
     with Gallery(here / "gallery.sqlite") as gallery:
         assert gallery.person("Ada").metadata == {"badge": "7"}
-    assert "\r" not in err and "  1 of 3  Good: hold still.\n" in err and "  2 of 3  Turn your head" in err
+    assert "\r" not in err and "  1 of 3  Good. Hold still.\n" in err and "  2 of 3  Turn your head" in err
 
 
 def test_a_person_walking_past_the_rendered_camera_is_enrolled_with_the_poses_seen(enroll, folder, here, models):
@@ -276,7 +277,7 @@ def test_a_person_walking_past_the_rendered_camera_is_enrolled_with_the_poses_se
 
 def test_a_recording_of_an_empty_room_enrolls_nobody(enroll, folder, here):
     code, out, _ = enroll("Ada", "--camera", folder("empty", [empty_picture()]))
-    assert code == 1 and "refused for Ada; no good picture was taken" in out and "Nobody to be seen" in out
+    assert code == 1 and "refused for Ada; no good picture was taken" in out and "No face found" in out
     assert not (here / "gallery.sqlite").exists()
 
 

@@ -7,8 +7,6 @@ import numpy as np
 import pytest
 
 from rkface.runtime.cli.main import main
-from rkface.runtime.core.errors import WorkError
-from rkface.runtime.gallery import backup
 from rkface.runtime.gallery.gallery import Gallery
 from rkface.runtime.gallery.people import Sample
 
@@ -46,9 +44,9 @@ def test_each_action_that_reports_prints_json_and_nothing_else(rkface, gallery):
     assert rkface("backup", "--list")[1] == [{"backups": [{"path": made["backup"], "exists": True}]}]
     code, [forgotten], _ = rkface("forget", "--yes", "Ada", "Grace")
     assert code == 0 and [person["name"] for person in forgotten["forgotten"]] == ["Ada", "Grace"]
-    assert (forgotten["copies"], forgotten["errors"]) == ([], [])
+    assert forgotten["left"] == []
     code, [checked], _ = rkface("check")
-    assert (code, checked["people"], checked["problems"], checked["copies"]) == (0, 1, [], [])
+    assert (code, checked["people"], checked["problems"], checked["left"]) == (0, 1, [], [])
     code, [restored], _ = rkface("restore", made["backup"])
     assert code == 0 and restored["gallery"] == str(gallery) and restored["previous"]
     assert [person["name"] for person in rkface("list")[1]] == ["Hedy"]
@@ -58,22 +56,6 @@ def test_an_import_prints_a_verdict_a_line(rkface, tmp_path):
     (tmp_path / "people.csv").write_text("name,photo\nIda,ida.jpg\n")
     code, [verdict], err = rkface("import", tmp_path / "people.csv")
     assert code == 1 and (verdict["status"], verdict["person"]) == ("refused", "Ida") and "1 refused" in err
-
-
-def test_forgetting_goes_on_when_the_file_of_one_person_cannot_be_cleaned(rkface, monkeypatch):
-    forget = backup.forget
-
-    def fails_for_ada(gallery, person):
-        copies = forget(gallery, person)
-        if person.name == "Ada":
-            raise WorkError("another program reads the old pages")
-        return copies
-
-    monkeypatch.setattr(backup, "forget", fails_for_ada)
-    code, [said], err = rkface("forget", "--yes", "Ada", "Grace")
-    assert code == 1 and "rkface: another program reads the old pages\n" in err
-    assert said["errors"] == ["another program reads the old pages"]
-    assert [person["name"] for person in rkface("list")[1]] == ["Hedy"]
 
 
 def test_nobody_is_forgotten_if_one_name_is_unknown(rkface):
