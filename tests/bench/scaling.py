@@ -1,11 +1,11 @@
 """How rkface's time and memory grow with faces, the camera's resolution, the gallery and the cameras, drawn.
 
-    make bench-growth        (python tests/bench/growth.py --help)
+    make bench-growth        (python tests/bench/scaling.py --help)
 
 The reference pipeline on one thread, in that thread's CPU time: others at work on the machine do not count. Own work is
 a call less its time inside ONNX Runtime; memory is the highest that Python and NumPy held during one call, counted by
 tracemalloc in a run of its own. A straight line is fitted to each series, and how far the points are from it is said.
-Faces are of one size, so that only their number grows. Gallery and cameras: tests/bench/growth_service.py.
+Faces are of one size, so that only their number grows. Gallery and cameras: tests/bench/scaling_gallery_cameras.py.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from growth_service import CAMERAS, SAMPLES, points
-from peers_rkface import open_pipeline
-from peers_worker import Clock
+from comparison_rkface import open_pipeline
+from comparison_worker import Clock
+from scaling_gallery_cameras import CAMERAS, SAMPLES, points
 from scenes import material, portraits, scene
 
 from rkface.convert.report.plot import COLORS, svg_text

@@ -1,6 +1,6 @@
 """What conversion costs at full size: rkface beside the bare calls of onnxsim and rknn-toolkit2, in one run.
 
-    make bench-convert        (python tests/bench/convert.py --help)
+    make bench-convert        (python tests/bench/conversion_time.py --help)
 
 The model is IResNet-50 of w600k_r50's architecture and size with generated weights: right for time and memory, useless
 for faces. Both sides simplify the same ONNX, build it INT8 for rk3588 from the same calibration images and simulate the

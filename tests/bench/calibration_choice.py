@@ -1,6 +1,6 @@
 """What the choice of calibration faces is worth: the tables and the picture of docs/calibration.md.
 
-    make bench-calibration        (python tests/bench/calibration.py --help)
+    make bench-calibration        (python tests/bench/calibration_choice.py --help)
 
 Faces chosen by `rkface calibrate` beside random ones, and beside choices that are bad on purpose, in the toolkit's
 simulator against FP32, on people that calibration never saw. Each seed draws other people to judge by, and other random

@@ -1,6 +1,6 @@
 """What each way to quantize keeps of a model, side by side: the table of docs/accuracy.md.
 
-    make bench-recipes        (python tests/bench/recipes.py --help)
+    make bench-recipes        (python tests/bench/recipe_accuracy.py --help)
 
 Without arguments the demo pack (synthetic) is quantized by every recipe, calibrated and judged on rendered photos. With
 --detector, --recognizer and --photos, yours is: some people of the photos calibrate, the others judge. INT8 in the

@@ -8,8 +8,8 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))  # the benchmarks are scripts
 
-from peers import OURS, Side
-from peers_compare import agreement, lowest_cosine, ratio, times
+from comparison_statistics import agreement, lowest_cosine, ratio, times
+from insightface_comparison import OURS, Side
 from scenes import DEMO, GRIDS, Material, fitting_scene, portraits
 
 from rkface.runtime.vision.bare_onnx import open_detector

@@ -8,7 +8,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))  # the benchmarks are scripts
 
-from growth import HEIGHT, WIDTH, draw, fit, ticks
+from scaling import HEIGHT, WIDTH, draw, fit, ticks
 
 
 def test_a_straight_line_is_found_and_what_is_off_it_is_told():

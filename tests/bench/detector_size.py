@@ -1,6 +1,6 @@
 """Less work for the same faces: rectangular and smaller detector inputs, and the smallest face SCRFD finds.
 
-    make bench-less        (python tests/bench/less_work.py --help)
+    make bench-less        (python tests/bench/detector_size.py --help)
 
 Frames of a 16:9 camera, 1920×1080: each photo as tall as the frame, on a drawn background (one to a few large faces),
 and mosaics of these frames (crowds). Each input size is held to 640×640 of the same model, FP32 in ONNX Runtime, beside
@@ -22,7 +22,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from limit import bounds
+from npu_limit import bounds
 from scenes import SHARED, Material, material, portraits
 
 from rkface.convert.demo.background import background

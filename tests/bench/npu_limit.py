@@ -1,7 +1,7 @@
 """The physical limit: what an NPU core would take for the models at hand, what others measured on boards, and what
 follows for several cores. Predictions and other people's figures; nothing here is measured by us.
 
-    python tests/bench/limit.py [DETECTOR.onnx RECOGNIZER.onnx]
+    python tests/bench/npu_limit.py [DETECTOR.onnx RECOGNIZER.onnx]
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))  # the benchmarks are scripts
 
-from less_work import CAMERA, FACES, against, crowd, framed
+from detector_size import CAMERA, FACES, against, crowd, framed
 from scenes import DEMO, Material, portraits
 
 from rkface.convert.evaluate.parity import match_boxes
