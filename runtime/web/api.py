@@ -18,7 +18,7 @@ from ..enrollment.guidance import Guidance
 from ..gallery.match import Match
 from ..gallery.people import Person
 from ..service.console_protocol import CameraHealth, CameraService, Health, Setting
-from ..service.erasure import Forgotten
+from ..service.erasure import ErasureReport
 from ..vision.image import decode_image
 from .access import Access
 from .schemas import (
@@ -132,7 +132,7 @@ def merge_people(service: ServiceDependency, id: str, body: MergeTarget) -> Pers
 
 
 @router.delete("/people/{id}", tags=["people"], responses=NOT_FOUND)
-def forget_person(service: ServiceDependency, id: str) -> Forgotten:
+def forget_person(service: ServiceDependency, id: str) -> ErasureReport:
     """Delete permanently: samples, pictures, appearances, their data in backups, and their name in unsent events."""
     return service.forget(_find_person(service, id).id)
 
@@ -143,7 +143,7 @@ def remove_sample(service: ServiceDependency, id: str, sample: int) -> Person:
     person = _find_person(service, id)
     if sample not in [one.id for one in service.gallery.samples(person)]:
         raise HTTPException(404, "this sample does not exist, or no longer exists")
-    service.gallery.remove(person, [sample])
+    service.gallery.remove_samples(person, [sample])
     return _find_person(service, id)
 
 
