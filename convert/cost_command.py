@@ -40,7 +40,8 @@ def cost(parser: ArgumentParser) -> None:
 
 
 def _run(options: Namespace) -> int:
-    from .cost import ASSUMPTIONS, BYTES, estimate_cost, find_layers
+    from .cost import ASSUMPTIONS, estimate_cost
+    from .npu_layers import BYTES, find_layers
     from .targets import find_target
 
     if options.type not in BYTES:

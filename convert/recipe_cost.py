@@ -11,8 +11,9 @@ import onnx
 
 from rkface.runtime.core.errors import ModelError
 
-from .cost import ModelCost, NpuLayer, estimate_cost, find_layers
+from .cost import ModelCost, estimate_cost
 from .hybrid import tensors_at_ends
+from .npu_layers import NpuLayer, find_layers
 from .recipe import Recipe
 from .targets import Target
 

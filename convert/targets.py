@@ -6,8 +6,7 @@ import difflib
 from dataclasses import dataclass, replace
 
 from rkface.runtime.core.errors import InputError
-
-from .toolkit.version import TOOLKIT_VERSION
+from rkface.runtime.core.versions import TOOLKIT
 
 
 @dataclass(frozen=True)
@@ -105,8 +104,7 @@ def find_target(name: str, *, quantized: bool = True) -> Target:
         raise InputError(f"unknown target {name!r}: {hint}rknn-toolkit2 knows {', '.join(TARGETS)}")
     if quantized and not target.int8:
         raise InputError(
-            f"rknn-toolkit2 {TOOLKIT_VERSION} aborts when it compiles an INT8 model for {target.name}: use another "
-            "target"
+            f"rknn-toolkit2 {TOOLKIT} aborts when it compiles an INT8 model for {target.name}: use another target"
         )
     if not quantized and not target.fp16:
         raise InputError(f"the NPU of {target.name} has no floating point: convert without --no-quantize")

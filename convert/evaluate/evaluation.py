@@ -124,7 +124,7 @@ class EvaluationResult:
 
     @property
     def decisive(self) -> ModelFigures:
-        """The model that the board runs, where it was evaluated."""
+        """The figures that decide: those of the model that the board runs, or FP32's if only FP32 was evaluated."""
         return self.models[-1]
 
     def to_dict(self) -> dict[str, Any]:

@@ -47,8 +47,8 @@ def roc(evaluation: EvaluationResult) -> Markup:
         parts.append(
             f"<circle cx='{x(chosen.far.value):.1f}' cy='{y(chosen.tar.value):.1f}' r='4.5' fill='{COLORS[index]}'/>"
         )
-    parts.append(svg_text((LEFT + WIDTH) / 2, HEIGHT - 6, "FAR: pairs of two people accepted"))
-    parts.append(svg_text(WIDTH - RIGHT, 16, "TAR: pairs of one person accepted", "end"))
+    parts.append(svg_text((LEFT + WIDTH) / 2, HEIGHT - 6, "FAR: different people accepted"))
+    parts.append(svg_text(WIDTH - RIGHT, 16, "TAR: same person accepted", "end"))
     return _svg(parts)
 
 
@@ -76,9 +76,7 @@ def scores(evaluation: EvaluationResult) -> Markup:
         cosine, anchor = low + share * (high - low), "end" if share == 1 else "middle"
         parts.append(svg_text(x(cosine), ground + 17, f"{cosine:.2f}", anchor))
     parts.append(_line(f"M{LEFT} {ground}H{WIDTH - RIGHT}", "currentColor"))
-    parts.append(
-        svg_text((LEFT + WIDTH) / 2, HEIGHT - 6, "cosine; pairs of two people on the left, of one person on the right")
-    )
+    parts.append(svg_text((LEFT + WIDTH) / 2, HEIGHT - 6, "cosine (left: two people, right: one person)"))
     return _svg(parts)
 
 

@@ -147,7 +147,7 @@ def _configure_step2(calibrated: Path, raw: dict[str, Any]) -> tuple[str, str, s
     tensors = configuration["quantize_parameters"]
     configuration["custom_quantize_layers"] = {name: "float16" for name in fp16 if name in tensors}
     if fp16 and not configuration["custom_quantize_layers"]:
-        raise _ToolkitError("the toolkit knows no layer of those that should stay in FP16")
+        raise _ToolkitError("the toolkit does not know any of the layers that should stay in FP16")
     for name, factor in shrinks.items():
         for tensor in (name, f"{name}_int8"):
             for end in ("min", "max"):

@@ -13,7 +13,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..core.errors import InputError, WorkError
+from ..core.errors import WorkError
 from ..gallery.encryption import ENVIRONMENT
 from .options import BUNDLE
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from ..gallery.encryption import Key
     from ..gallery.gallery import Gallery
     from ..inference.pipeline import Pipeline
-    from ..service.erasure import Forgotten
+    from ..service.erasure import ErasureReport
 
 
 def add_gallery(parser: ArgumentParser) -> None:
@@ -77,17 +77,6 @@ def key_of(options: Namespace) -> Key | None:
     return read_key(Path(options.key)) if options.key else None
 
 
-def check_model(known: Gallery, pipeline: Pipeline) -> None:
-    """InputError, before any work, where the gallery holds embeddings of another model than the bundle's."""
-    from ..gallery.people import embedding_identity
-
-    if known.identity not in (None, embedding_identity(pipeline.manifest)) and known.state().samples:
-        raise InputError(
-            f"{known.path} holds embeddings of another model than this bundle's, which cannot be compared: "
-            f"use that bundle, or rkface gallery reembed --gallery {known.path} --bundle DIR"
-        )
-
-
 def report(verdicts: Iterable[Verdict], *, as_json: bool = False) -> int:
     """Say each verdict as it comes, and a summary; the exit code."""
     counts: Counter[str] = Counter()
@@ -112,11 +101,11 @@ def date(seconds: float) -> str:
     return time.strftime("%Y-%m-%d %H:%M", time.localtime(seconds))
 
 
-def say_forgotten(beside: Forgotten) -> int:
-    """Name what was done beside the gallery, and what could not be; the exit code."""
-    for said in (*beside.done, *beside.left):
-        print(f"rkface: {said}", file=sys.stderr)
-    return WorkError.exit_code if beside.left else 0
+def print_erasure_report(report: ErasureReport) -> int:
+    """Print what was erased and where data may remain. Returns the exit code."""
+    for sentence in (*report.done, *report.left):
+        print(f"rkface: {sentence}", file=sys.stderr)
+    return WorkError.exit_code if report.left else 0
 
 
 def say_left(left: list[Left]) -> int:

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 
 from ..core.errors import InputError
 from ..core.progress import stage
-from .gallery_options import date, open_gallery, say_forgotten, say_left
+from .gallery_options import date, open_gallery, print_erasure_report
 
 if TYPE_CHECKING:
-    from ..gallery.backup import Left
+    pass
 
 
 def list_(parser: ArgumentParser) -> None:
@@ -131,15 +131,13 @@ def _merge(options: Namespace) -> int:
 
 def _remove(options: Namespace) -> int:
     with open_gallery(options) as known:
-        known.remove(known.person(options.person), options.samples)
+        known.remove_samples(known.person(options.person), options.samples)
     return 0
 
 
 def _forget(options: Namespace) -> int:
-    from ..gallery import backup
     from ..service import erasure
 
-    left: list[Left] = []
     with open_gallery(options) as known:
         people = list({person.id: person for person in map(known.person, options.people)}.values())
         names = ", ".join(f"{person.name} ({person.samples} samples)" for person in people)
@@ -150,9 +148,5 @@ def _forget(options: Namespace) -> int:
                 print("nothing was deleted", file=sys.stderr)
                 return 0
         with stage("forgetting"):
-            try:
-                for person in people:
-                    left = backup.forget(known, person)
-            finally:  # also where old pages of the gallery could not be overwritten yet
-                beside = erasure.by_command(known)
-    return max(say_forgotten(beside), say_left(left))
+            report = erasure.forget_by_command(known, people)
+    return print_erasure_report(report)

@@ -1,18 +1,36 @@
-"""Appearances, told to the world: JSON lines, webhook, MQTT. docs/events.md is what a receiver reads.
+"""Events for other systems: JSON lines, webhook, MQTT. docs/events.md describes them for receivers.
 
-with Delivery("webhook", Webhook(url, secret), Spool(folder)) as sink:
+with Delivery("webhook", Webhook(url, secret), Outbox(folder)) as sink:
     sink.send(appearance.as_event())
 """
 
-from .channel import Channel, Sink, SinkState, encode
-from .delivery import Backoff, Delivery
+from .backoff import Backoff
+from .channel import Channel, Sink, SinkState
+from .delivery import Delivery
+from .event import anonymize, encode
 from .lines import LinesFile, LinesStream
 from .mqtt import Broker, Mqtt
+from .outbox import Limits, Outbox
+from .outbox_file import OutboxInUseError, find_outboxes
 from .secret import read_secret
-from .spool import Limits, Spool, TakenError
 from .webhook import Webhook
 
 __all__ = [
-    "Backoff", "Broker", "Channel", "Delivery", "Limits", "LinesFile", "LinesStream", "Mqtt", "Sink", "SinkState",
-    "Spool", "TakenError", "Webhook", "encode", "read_secret",
-]  # fmt: skip
+    "Backoff",
+    "Broker",
+    "Channel",
+    "Delivery",
+    "Limits",
+    "LinesFile",
+    "LinesStream",
+    "Mqtt",
+    "Outbox",
+    "OutboxInUseError",
+    "Sink",
+    "SinkState",
+    "Webhook",
+    "anonymize",
+    "encode",
+    "find_outboxes",
+    "read_secret",
+]

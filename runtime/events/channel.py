@@ -1,18 +1,16 @@
-"""What events are, and what passes between a sink and where it delivers to."""
+"""The interfaces of event delivery: a sink takes events from the service, a channel hands them to one receiver."""
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from .spool import Record
+from .event import OutgoingEvent
 
 
 class UndeliveredError(Exception):
-    """Try again, not before ``after`` seconds."""
+    """The receiver did not get the event: try again, ``after`` seconds or later."""
 
     def __init__(self, message: str, after: float = 0.0) -> None:
         super().__init__(message)
@@ -20,53 +18,54 @@ class UndeliveredError(Exception):
 
 
 class RefusedError(Exception):
-    """This event will never be taken: go on with the next."""
+    """The receiver will never accept this event: continue with the next one."""
 
 
-class GoneError(Exception):
-    """Nothing will be taken any more, until rkface is started again."""
+class ReceiverGoneError(Exception):
+    """The receiver wants no more events. Nothing is sent until rkface is started again."""
 
 
 class Channel(Protocol):
-    """Where events are delivered to. One thread uses it. Beside the errors above, OSError means: try again."""
+    """The way to one receiver. One thread uses it. Besides the errors above, OSError means: try again."""
 
-    def keep(self, lost: Callable[[], None]) -> bool | None:
-        """See to the connection, and to what ``forget`` asked for; ``lost`` is to be called, by any thread, when
-        the one breaks or there is news for the other. None: it keeps none."""
+    def maintain(self, wake: Callable[[], None]) -> bool | None:
+        """Keep the connection open, and withdraw what ``withdraw`` asked for. The channel calls ``wake``, from any
+        thread, when the connection breaks or there is something to withdraw. Returns whether the receiver is connected;
+        None if this channel keeps no connection."""
 
-    def forget(self, people: Collection[str]) -> bool:
-        """Any thread: the next ``keep`` takes back what the other side keeps of ``people``, ids of the gallery. False:
-        it keeps nothing that could be taken back."""
+    def withdraw(self, people: Collection[str]) -> bool:
+        """Have the next ``maintain`` overwrite what the receiver stores about ``people`` (ids of the gallery) and this
+        channel can change. Any thread may call it. Returns False if there is never such data."""
 
-    def deliver(self, record: Record) -> None:
-        """On return the other side has it."""
+    def deliver(self, event: OutgoingEvent) -> None:
+        """Hand over one event. When this returns, the receiver has it."""
 
     def close(self) -> None:
-        """Take leave, within a few seconds."""
+        """Sign off at the receiver, within a few seconds."""
 
 
 class Sink(Protocol):
-    """What takes events: a ``Delivery``, or whatever else a service sends them to."""
+    """Anything that takes events from the service: a ``Delivery`` or a test's replacement for one."""
 
     def send(self, event: Mapping[str, Any]) -> None: ...
     def forget(self, people: Mapping[str, float]) -> None: ...
-    def forgotten(self, timeout: float) -> bool: ...
-    def told(self, timeout: float) -> bool: ...
+    def wait_until_erased(self, timeout: float) -> bool: ...
+    def wait_until_told(self, timeout: float) -> bool: ...
     def state(self) -> SinkState: ...
     def close(self, timeout: float) -> None: ...
 
 
 @dataclass(frozen=True)
 class SinkState:
-    """For health page and metrics.
+    """What the health page and the metrics report about a sink.
 
-    queued     events that wait, on disk and in memory, and those that say who is forgotten
+    queued     events that wait, on disk and in memory, including requests to delete a person
     sent       events delivered since the start
-    dropped    events lost since the start: no room, too old, unreadable, or no JSON
-    refused    events the other side will never take
-    retries    tries that failed
-    connected  whether the last try went well; None before the first
-    error      what went wrong last, also when it has gone well since; never holds a secret
+    dropped    events lost since the start: no room, too old, unreadable, or not expressible as JSON
+    refused    events that the receiver will never accept
+    retries    attempts that failed
+    connected  whether the last attempt succeeded; None before the first one
+    error      the last problem, also when later attempts succeeded; never contains a secret
     """
 
     name: str
@@ -77,27 +76,3 @@ class SinkState:
     retries: int
     connected: bool | None
     error: str
-
-
-def encode(event: Mapping[str, Any]) -> bytes:
-    """JSON on one line. ``event`` is added: a digest of the content, by which receivers tell repetitions.
-
-    ValueError or TypeError if it is no JSON.
-    """
-    plain = json.dumps(event, sort_keys=True, separators=(",", ":"), allow_nan=False)
-    return to_json({**event, "event": hashlib.sha256(plain.encode()).hexdigest()[:32]})
-
-
-def without(body: bytes, people: Collection[str]) -> bytes:
-    """The event ``body``; where it names one of ``people``, ids of the gallery, as that of somebody unknown. No longer
-    than it was."""
-    event = json.loads(body) if people else {}
-    match = event.get("match") or {}
-    if match.get("person") not in people:
-        return body
-    return encode({**{name: value for name, value in event.items() if name != "event"}, "match": None})
-
-
-def to_json(value: Any) -> bytes:
-    """In UTF-8, on one line. What is no character (Python's \\udcNN, an odd byte in a file's name) stays an escape."""
-    return json.dumps(value, separators=(",", ":"), ensure_ascii=False).encode(errors="backslashreplace")

@@ -1,85 +1,66 @@
-"""Delivery of events to one place: never in the way of the camera, in order, at least once.
+"""Delivery of events to one receiver: it never holds up the camera, keeps the order, and delivers at least once.
 
-``Delivery.send`` puts an event into memory and returns. One thread moves it from there to the spool on disk, another
-takes it from the spool to a ``Channel`` (webhook, MQTT, file) and tries again, later and later, until the channel took
-it. Without a spool, or while the disk takes nothing, events go from memory straight to the channel. Who is forgotten is
-told before all that waits.
+``Delivery.send`` puts an event into memory and returns. One thread moves it to the outbox on disk, another one hands it
+to a ``Channel`` (webhook, MQTT, file) and tries again after growing pauses until the channel accepts it. Without an
+outbox, or while the disk cannot be written, events go from memory straight to the channel. Notices about forgotten
+people are delivered before all other events.
 """
 
 from __future__ import annotations
 
 import logging
-import random
 import threading
 import time
-from collections import deque
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from .channel import Channel, GoneError, RefusedError, SinkState, UndeliveredError, encode, without
-from .forgotten import Untold
-from .spool import Record, Spool
+from .backoff import Attempts, Backoff
+from .channel import Channel, ReceiverGoneError, RefusedError, SinkState, UndeliveredError
+from .deletion_notices import DeletionNotices
+from .event import OutgoingEvent, anonymize, encode
+from .outbox import Outbox
+from .pending import PendingEvents
 
 MEMORY = 1000  # events that wait in memory, about half a megabyte
-LOOK_EVERY = 60.0  # seconds after which an idle delivery looks after its spool and its connection
-DISK_EVERY = 5.0  # seconds between two tries to write to a disk that took nothing
-BUGS = 5  # tries that may end in an error nobody thought of, before the event is taken for its cause and left out
+LOOK_EVERY = 60.0  # seconds after which an idle delivery checks its outbox and its connection
+UNEXPECTED = 5  # attempts in a row that may end in an unexpected error before the event is skipped
 
 log = logging.getLogger("rkface.events")
 
 
-@dataclass(frozen=True)
-class Backoff:
-    """Seconds between tries: doubled from ``first`` to ``longest``, each cut by up to half at random, so that many
-    boards do not return at once ("equal jitter", M. Brooker, Exponential Backoff and Jitter, AWS 2015)."""
-
-    first: float = 1.0
-    longest: float = 120.0
-
-    def seconds(self, failures: int) -> float:
-        return min(self.longest, self.first * 2.0 ** min(failures - 1, 30)) * random.uniform(0.5, 1.0)
-
-
 class Delivery:
-    """A ``Sink``. Its threads live from ``with`` to ``close`` or the block's end. It owns spool and channel. ``told``:
-    a file that notes of whom the receiver was told that they are forgotten; without one it is told again by each run.
+    """A ``Sink`` for one receiver. Its threads run from ``with`` to ``close`` or the end of the block. It owns
+    ``channel`` and ``outbox``.
+
+    ``memory``: how many events may wait in memory. ``told_file``: see ``DeletionNotices``.
     """
 
     def __init__(
         self,
         name: str,
         channel: Channel,
-        spool: Spool | None = None,
+        outbox: Outbox | None = None,
         backoff: Backoff | None = None,
         memory: int = MEMORY,
         *,
-        told: Path | None = None,
+        told_file: Path | None = None,
     ) -> None:
         self.name = name
         self._channel = channel
-        self._spool = spool
         self._backoff = backoff or Backoff()
-        self._memory = memory
-        self._waiting: deque[bytes] = deque()
-        self._moving = 0  # events out of memory, not on disk yet
-        self._held: Record | None = None  # taken from memory, not delivered yet
-        self._direct = spool is None  # memory is delivered from, not the disk
-        self._sent = self._lost = self._refused = self._retries = 0
+        self._notices = DeletionNotices(told_file)
+        self._pending = PendingEvents(name, outbox, self._notices, memory)
+        self._changed = self._pending.changed
+        self._withdrawn = 0  # generation of forgotten people about whom the receiver stores nothing that we can change
+        self._sent = self._refused = self._retries = 0
         self._connected: bool | None = None
-        self._error = ""
-        self._woken = True  # to connect at once, events or none
-        # Who is forgotten; the same once the spool, and the other side, name none of them.
-        self._gone = self._cleaned = self._withdrawn = dict[str, float]()
-        self._untold = Untold(told)
-        self._until: float | None = None  # when closing: how long the sender may go on
-        self._changed = threading.Condition()
-        self._sender = threading.Thread(target=self._deliver, name=f"{name}-sender", daemon=True)
+        self._sender = threading.Thread(target=self._send_all, name=f"{name}-sender", daemon=True)
         self._threads = [self._sender]
-        if spool is not None:
-            self._threads.append(threading.Thread(target=self._keep, args=(spool,), name=f"{name}-spool", daemon=True))
+        if outbox is not None:
+            self._threads.append(threading.Thread(target=self._pending.store, name=f"{name}-outbox", daemon=True))
 
     def __enter__(self) -> Delivery:
         for thread in self._threads:
@@ -92,281 +73,161 @@ class Delivery:
         self.close()
 
     def send(self, event: Mapping[str, Any]) -> None:
-        """Neither waits nor raises: what cannot be kept is counted."""
+        """Accept an event. It neither waits nor raises: events that cannot be kept are counted as dropped."""
         try:
-            body = encode(event)
+            self._pending.add(encode(event))
         except (TypeError, ValueError) as error:
-            self._lost += 1
-            log.error("%s: an event is no JSON and was dropped: %s", self.name, type(error).__name__)
-            return
-        with self._changed:
-            if self._until is not None:
-                self._lost += 1  # too late
-                return
-            self._waiting.append(body)
-            self._trim()
-            self._changed.notify_all()
+            self._pending.count_lost()
+            log.error("%s: an event cannot be written as JSON and was dropped: %s", self.name, type(error).__name__)
 
     def forget(self, people: Mapping[str, float]) -> None:
-        """From now on nothing names ``people``, ids of the gallery with the times when they were forgotten: events that
-        wait are told as of somebody unknown, what the other side keeps is taken back, and it is told to delete the
-        rest, now or when it answers again. Returns at once; may be called before ``with``."""
+        """Erase ``people`` (ids of the gallery, with the times when they were forgotten): events that wait report an
+        unknown person instead, data that the receiver stores is withdrawn where the channel can do that, and the
+        receiver is asked to delete the rest, now or as soon as it can be reached. Returns at once. May be called before
+        ``with``."""
         with self._changed:
-            new = {person: when for person, when in people.items() if person not in self._gone}
-            if not new:
-                return
-            self._gone = {**self._gone, **new}
-            self._untold.add(new)
-            if self._spool is None:
-                self._cleaned = self._gone  # memory is seen to as it is delivered
-            if not self._channel.forget(self._gone):
-                self._withdrawn = self._gone
-            self._woken = True
-            self._changed.notify_all()
+            if self._pending.forget(people) and not self._channel.withdraw(self._pending.forgotten.people):
+                self._withdrawn = self._pending.forgotten.generation
 
-    def forgotten(self, timeout: float) -> bool:
-        """Wait until nobody is named any more, on disk and in what the other side keeps. Whether that is so."""
-        with self._changed:
-            return self._changed.wait_for(
-                lambda: self._cleaned is self._gone and (self._withdrawn is self._gone or not self._sender.is_alive()),
-                timeout,
-            )
+    def wait_until_erased(self, timeout: float) -> bool:
+        """Wait until no stored event and no data that the channel can withdraw names a forgotten person. Returns
+        whether that is so."""
 
-    def told(self, timeout: float) -> bool:
-        """Wait until the receiver was told of all who are forgotten. Whether it was, and refused none of it."""
+        def erased() -> bool:
+            generation = self._pending.forgotten.generation
+            withdrawn = self._withdrawn == generation or not self._sender.is_alive()
+            return self._pending.erased == generation and withdrawn
+
         with self._changed:
-            self._changed.wait_for(lambda: not (self._untold and self._sender.is_alive()), timeout)
-            return not (self._untold or self._untold.refused)
+            return self._changed.wait_for(erased, timeout)
+
+    def wait_until_told(self, timeout: float) -> bool:
+        """Wait until the receiver got a notice about every forgotten person. Returns whether it did, and refused
+        none."""
+        with self._changed:
+            self._changed.wait_for(lambda: not (self._notices and self._sender.is_alive()), timeout)
+            return not (self._notices or self._notices.refused)
 
     def flush(self, timeout: float) -> bool:
-        """Wait until all that was sent is on disk or delivered. Whether it is."""
+        """Wait until every event is on disk or delivered. Returns whether that is so."""
         with self._changed:
-            return self._changed.wait_for(lambda: not (self._waiting or self._moving or self._held), timeout)
+            return self._changed.wait_for(lambda: not self._pending.unsafe, timeout)
 
     def state(self) -> SinkState:
-        spooled, dropped = (self._spool.queued, self._spool.dropped) if self._spool else (0, 0)
-        queued = spooled + len(self._untold) + len(self._waiting) + self._moving + (self._held is not None)
+        """Counters and the last problem."""
         return SinkState(
             self.name,
-            queued,
+            self._pending.queued,
             self._sent,
-            self._lost + dropped,
+            self._pending.dropped,
             self._refused,
             self._retries,
             self._connected,
-            self._error,
+            self._pending.error,
         )
 
     def close(self, timeout: float = 5.0) -> None:
-        """Write all to disk, and deliver what can be within ``timeout`` seconds; the rest waits for the next start."""
-        with self._changed:
-            if self._until is not None:
-                return
-            self._until = time.monotonic() + timeout
-            self._changed.notify_all()
-        for thread in reversed(self._threads):  # the spool's first: the sender ends when it is empty
+        """Write all events to disk, and deliver as many as possible within ``timeout`` seconds. The others are
+        delivered after the next start."""
+        if not self._pending.close_after(timeout):
+            return
+        until = time.monotonic() + timeout
+        for thread in reversed(self._threads):  # the outbox's first: the sender ends when nothing waits
             if thread.is_alive():
-                thread.join(max(0.1, self._until - time.monotonic()))
-        with self._changed:
-            left = [*([self._held.body] if self._held else []), *self._waiting]
-            self._held = None
-            self._waiting.clear()
-        try:
-            if self._spool is not None and left:
-                self._spool.append([without(body, self._gone) for body in left])
-                left = []
-        except OSError as error:
-            log.error("%s: the spool cannot be written: %s", self.name, error.strerror)
-        if left:
-            self._lost += len(left)
-            log.error("%s: %d events lost undelivered", self.name, len(left))
-        if self._spool is not None:
-            self._spool.close()
+                thread.join(max(0.1, until - time.monotonic()))
+        self._pending.close()
 
-    def _keep(self, spool: Spool) -> None:
-        """Thread: memory → disk."""
-        while True:
-            with self._changed:
-                self._changed.wait_for(
-                    lambda: self._waiting or self._until is not None or self._cleaned is not self._gone
-                )
-                batch = list(self._waiting)
-                self._waiting.clear()
-                self._moving = len(batch)
-            failed = ""
+    def _send_all(self) -> None:
+        """Hand events to the channel until it is time to end. Runs in a thread of its own."""
+        attempts = Attempts()
+        while (event := self._pending.next(LOOK_EVERY)) is not None or not self._pending.ended:
             try:
-                self._clean(spool)
-                if not batch and self._until is not None:
-                    return
-                if batch:
-                    spool.append([without(body, self._gone) for body in batch])
-            except OSError as error:
-                failed = f"the spool cannot be written: {error.strerror}"
-            with self._changed:
-                self._moving = 0
-                if failed:
-                    self._waiting.extendleft(reversed(batch))
-                    self._trim()
-                if failed and not self._direct:
-                    log.error("%s: %s; events wait in memory until there is room", self.name, failed)
-                if failed:
-                    self._error = failed
-                self._direct = bool(failed)
-                self._changed.notify_all()
-                if failed and self._changed.wait_for(lambda: self._until is not None, DISK_EVERY):
-                    return
-
-    def _clean(self, spool: Spool) -> None:
-        """Take out of the spool who is forgotten. In the thread that appends to it: nothing slips in between."""
-        gone = self._gone
-        if gone is not self._cleaned:
-            spool.rewrite(lambda body: without(body, gone))
-            with self._changed:
-                self._cleaned = gone
-                self._changed.notify_all()
-
-    def _deliver(self) -> None:
-        """Thread: disk → channel."""
-        failures = bugs = 0
-        while (record := self._next()) is not None or self._until is None:
-            try:
-                gone = self._gone
-                kept = self._channel.keep(self._wake)
-                self._connected = self._connected if kept is None else kept
-                self._note_withdrawn(gone)
-                if record is not None and not self._taken(record):
-                    continue
-                if failures:
-                    log.info("%s: delivering again", self.name)
-                failures = bugs = 0
+                if self._attempt(event):
+                    if attempts.failures:
+                        log.info("%s: delivering again", self.name)
+                    attempts.reset()
                 continue
             except RefusedError as error:
-                self._refuse(record, error)
-                failures = bugs = 0
+                self._refuse(event, error)
+                attempts.reset()
                 continue
-            except GoneError as error:
-                self._failed(error, 0.0)
+            except ReceiverGoneError as error:
+                self._note_failure(error)
                 log.error("%s: %s; nothing is sent until rkface is started again", self.name, error)
                 break
-            except (OSError, UndeliveredError) as error:
-                if not failures:
-                    log.warning("%s: %s; trying again", self.name, error)
-                pause = getattr(error, "after", 0.0)
-                failures += 1
-                self._failed(error, max(pause, self._backoff.seconds(failures)))
-            except Exception as error:  # a bug of ours or of a library's costs one event at most
-                log.exception("%s: unexpected", self.name)
-                failures, bugs = failures + 1, bugs + 1
-                self._failed(error, self._backoff.seconds(failures))
-                if record is not None and bugs >= BUGS:
-                    self._refuse(record, error)
-                    bugs = 0
-            if self._until is not None:
+            except Exception as error:
+                self._handle_failure(event, error, attempts)
+            if self._pending.closing_at is not None:
                 break
         try:
             self._channel.close()
-        except Exception as error:  # nor does it keep the service from ending
-            log.warning("%s: closing: %s", self.name, error)
+        except Exception as error:  # it must not prevent the service from ending
+            log.warning("%s: closing the connection failed: %s", self.name, error)
         self._connected = False
 
-    def _taken(self, record: Record) -> bool:
-        """Deliver. False: who is forgotten is told later, for a receiver that can make nothing of it is still to get
-        appearances; whatever else it does not take raises."""
+    def _attempt(self, event: OutgoingEvent | None) -> bool:
+        """Keep the connection and deliver ``event``, if any. Returns False if a notice has to wait; raises what the
+        channel raises about all other events."""
+        generation = self._pending.forgotten.generation
+        connected = self._channel.maintain(self._pending.wake)
+        self._connected = self._connected if connected is None else connected
+        if generation > self._withdrawn:
+            with self._changed:
+                self._withdrawn = generation
+                self._changed.notify_all()
+        if event is None:
+            return True
+        body = anonymize(event.body, self._pending.forgotten.people)
         try:
-            self._channel.deliver(replace(record, body=without(record.body, self._gone)))
+            self._channel.deliver(replace(event, body=body))
         except (OSError, UndeliveredError) as error:
-            if not record.forgotten:
+            if not event.forgotten_person:
                 raise
-            if not self._untold.failures:
-                log.warning("%s: who is forgotten cannot be told: %s; trying again", self.name, error)
-            self._untold.put_off(max(getattr(error, "after", 0.0), self._backoff.seconds(self._untold.failures + 1)))
-            self._note_failure(error)
+            self._postpone_notices(error)
             return False
-        self._done(record)
+        self._pending.finish(event)
         self._sent += 1
         self._connected = True
         return True
 
-    def _note_withdrawn(self, gone: dict[str, float]) -> None:
-        if gone is not self._withdrawn:
-            with self._changed:
-                self._withdrawn = gone
-                self._changed.notify_all()
+    def _postpone_notices(self, error: Exception) -> None:
+        """A receiver that cannot process notices must still get its events."""
+        if not self._notices.failures:
+            log.warning("%s: cannot be told who is forgotten: %s; trying again", self.name, error)
+        self._notices.postpone(self._pause(error, self._notices.failures + 1))
+        self._note_failure(error)
 
-    def _next(self) -> Record | None:
-        """The oldest event; None if there is none for a while, if the connection broke, or if it is time to end."""
-        deadline = time.monotonic() + LOOK_EVERY
-        while True:
-            if self._until is not None and time.monotonic() >= self._until:
-                return None
-            with self._changed:
-                if (record := self._untold.first()) is not None:
-                    return record
-            if self._held is not None:
-                return self._held
-            if self._spool is not None:
-                self._spool.expire()
-                record = self._spool.peek()
-                if record is not None:
-                    return record
-            with self._changed:
-                if self._direct and self._waiting:
-                    self._held = Record(self._waiting.popleft())
-                    return self._held
-                if self._woken or time.monotonic() >= deadline or (self._until is not None and not self._pending()):
-                    self._woken = False
-                    return None
-                self._changed.wait_for(self._stirred, min(deadline, self._untold.due) - time.monotonic())
-
-    def _pending(self) -> bool:
-        """Whether closing should wait for what is on its way to the disk."""
-        return bool(self._moving or (self._waiting and not self._direct))
-
-    def _stirred(self) -> bool:
-        spooled = self._spool is not None and self._spool.queued > 0
-        ending = self._until is not None and not self._pending()
-        return bool(self._woken or spooled or (self._direct and self._waiting) or ending)
-
-    def _done(self, record: Record) -> None:
-        if record.forgotten:
-            self._untold.done(record.forgotten)
-            with self._changed:
-                self._changed.notify_all()
-        elif record is self._held:
-            with self._changed:
-                self._held = None
-                self._changed.notify_all()
-        elif self._spool is not None:
-            self._spool.advance(record)
-
-    def _refuse(self, record: Record | None, error: Exception) -> None:
-        log.warning("%s: an event was refused for good: %s", self.name, error)
-        self._error = str(error)
-        self._refused += 1
-        if record is not None:
-            self._untold.refused |= bool(record.forgotten)
-            self._done(record)
-
-    def _failed(self, error: Exception, pause: float) -> None:
+    def _handle_failure(self, event: OutgoingEvent | None, error: Exception, attempts: Attempts) -> None:
+        """Wait before the next attempt. An error that no channel is supposed to raise, from a bug in rkface or in
+        a library, costs at most one event."""
+        attempts.failures += 1
+        expected = isinstance(error, (OSError, UndeliveredError))
+        if not expected:
+            attempts.unexpected += 1
+            log.error("%s: unexpected error", self.name, exc_info=error)
+        elif attempts.failures == 1:
+            log.warning("%s: %s; trying again", self.name, error)
         self._note_failure(error)
         with self._changed:
-            self._changed.wait_for(lambda: self._until is not None, pause)
-            self._woken = True
+            self._changed.wait_for(lambda: self._pending.closing_at is not None, self._pause(error, attempts.failures))
+            self._pending.wake()
+        if not expected and event is not None and attempts.unexpected >= UNEXPECTED:
+            self._refuse(event, error)
+            attempts.unexpected = 0
+
+    def _pause(self, error: Exception, failures: int) -> float:
+        """Seconds until the next attempt: what the receiver asked for, or longer."""
+        return max(getattr(error, "after", 0.0), self._backoff.seconds(failures))
+
+    def _refuse(self, event: OutgoingEvent | None, error: Exception) -> None:
+        log.warning("%s: an event was refused for good: %s", self.name, error)
+        self._pending.error = str(error)
+        self._refused += 1
+        if event is not None:
+            self._notices.refused |= bool(event.forgotten_person)
+            self._pending.finish(event)
 
     def _note_failure(self, error: Exception) -> None:
         self._retries += 1
         self._connected = False
-        self._error = str(error) or type(error).__name__
-
-    def _wake(self) -> None:
-        with self._changed:
-            self._woken = True
-            self._changed.notify_all()
-
-    def _trim(self) -> None:
-        before = self._lost
-        while len(self._waiting) > self._memory:
-            self._waiting.popleft()
-            self._lost += 1
-        if before.bit_length() < self._lost.bit_length():  # the first, and whenever they have doubled
-            log.error("%s: memory is full, %d events dropped: %s", self.name, self._lost, self._error or "too fast")
+        self._pending.error = str(error) or type(error).__name__

@@ -1,10 +1,10 @@
-"""MQTT topics and what Home Assistant is told about them (home-assistant.io/integrations/mqtt, "MQTT discovery").
+"""MQTT topics, and how Home Assistant finds them (home-assistant.io/integrations/mqtt, "MQTT discovery").
 
-``<prefix>/<device>/availability``            online or offline, retained; offline also as last will
-``<prefix>/<device>/event``                   events that are no appearance: who is forgotten
-``<prefix>/<device>/<camera>/appearance``     every appearance, as everywhere
-``<prefix>/<device>/<camera>/person``         who came last, JSON, retained
-``<prefix>/<device>/<camera>/presence``       ON while somebody is there, otherwise OFF, retained
+``<prefix>/<device>/availability``            online or offline, retained; offline is also the last will
+``<prefix>/<device>/event``                   events of every other kind: notices about forgotten people
+``<prefix>/<device>/<camera>/appearance``     every appearance
+``<prefix>/<device>/<camera>/person``         the person seen last, JSON, retained
+``<prefix>/<device>/<camera>/presence``       ON while somebody is in view, otherwise OFF, retained
 ``homeassistant/<component>/<object>/config`` one retained message for each of the camera's two entities
 """
 
@@ -17,7 +17,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from .channel import to_json
+from .event import to_json
 
 ONLINE, OFFLINE = b"online", b"offline"
 UNKNOWN = "unknown"
@@ -25,6 +25,8 @@ UNKNOWN = "unknown"
 
 @dataclass(frozen=True)
 class Message:
+    """A message to publish."""
+
     topic: str
     payload: bytes
     retain: bool = False
@@ -32,44 +34,43 @@ class Message:
 
 @dataclass(frozen=True)
 class Topics:
-    """Of one device. Cameras are called what ``slug`` makes of their names."""
+    """The topics of one device. Names of devices and cameras are written as ``topic_name`` does."""
 
     prefix: str
     device: str
 
     @property
     def availability(self) -> str:
-        return f"{self.prefix}/{slug(self.device)}/availability"
+        return f"{self.prefix}/{topic_name(self.device)}/availability"
 
     @property
     def other(self) -> str:
-        return f"{self.prefix}/{slug(self.device)}/event"
+        return f"{self.prefix}/{topic_name(self.device)}/event"
 
     @property
     def people(self) -> str:
-        """A filter: who came last before each camera, also before those that are no more."""
-        return f"{self.prefix}/{slug(self.device)}/+/person"
+        """A filter for the person seen last by each camera, also by cameras that were removed."""
+        return f"{self.prefix}/{topic_name(self.device)}/+/person"
 
     def camera(self, source: str, what: str) -> str:
-        return f"{self.prefix}/{slug(self.device)}/{slug(source)}/{what}"
+        return f"{self.prefix}/{topic_name(self.device)}/{topic_name(source)}/{what}"
 
 
 @dataclass(frozen=True)
 class Presence:
-    """``there``: the appearances that go on, by camera, with the person each was last reported as."""
+    """Who is in view. ``visible``: for each camera, the appearances that have not ended, with the id of the person that
+    each was last reported as ("": unknown)."""
 
-    there: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    visible: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
     def after(self, event: Mapping[str, Any], old: bool, topics: Topics) -> tuple[Presence, list[Message]]:
-        """Presence once ``event`` happened, and what has to be published of it.
-
-        Nobody of an ``old`` event can still be there: the process that would have seen them go is gone itself.
-        """
+        """Return the presence after ``event``, and the messages to publish because of it. ``old``: an earlier process
+        stored the event. Then nobody counts as being in view, because that process cannot report the end any more."""
         source, identity, match = event["source"], event["id"], event["match"]
-        there = dict(self.there.get(source, {}))
+        visible = dict(self.visible.get(source, {}))
         person = match["person"] if match else ""
         messages = []
-        if there.get(identity) != person:
+        if visible.get(identity) != person:
             shown = {
                 "name": match["name"] if match else UNKNOWN,
                 "person": person or None,
@@ -78,22 +79,23 @@ class Presence:
                 "time": event["started"],
             }
             messages.append(Message(topics.camera(source, "person"), to_json(shown), retain=True))
-        there[identity] = person
+        visible[identity] = person
         if event["stage"] == "end" or old:
-            del there[identity]
-        if bool(there) != bool(self.there.get(source)):
-            messages.append(presence(source, bool(there), topics))
-        return Presence({**self.there, source: there}), messages
+            del visible[identity]
+        if bool(visible) != bool(self.visible.get(source)):
+            messages.append(presence(source, bool(visible), topics))
+        return Presence({**self.visible, source: visible}), messages
 
 
 def presence(source: str, somebody: bool, topics: Topics) -> Message:
+    """The message that says whether somebody is in view of a camera."""
     return Message(topics.camera(source, "presence"), b"ON" if somebody else b"OFF", retain=True)
 
 
-def nobody(payload: bytes, people: Collection[str]) -> bytes:
-    """What a topic keeps; where it says that one of ``people``, ids of the gallery, came last, that it was unknown who.
-
-    Not nothing: Home Assistant passes over an empty payload, and would go on showing the name."""
+def without_people(payload: bytes, people: Collection[str]) -> bytes:
+    """Return the payload of a person topic without ``people`` (ids of the gallery): where it names one of them, it then
+    says ``unknown``. It does not become empty, because Home Assistant ignores an empty payload and would continue to
+    show the name."""
     try:
         shown = json.loads(payload)
     except ValueError:
@@ -105,8 +107,9 @@ def nobody(payload: bytes, people: Collection[str]) -> bytes:
 
 
 def discovery(source: str, topics: Topics, root: str, version: str) -> list[Message]:
-    """A sensor of the last person and a binary sensor of presence; both belong to one Home Assistant device."""
-    base = f"rkface_{slug(topics.device)}_{slug(source)}"
+    """The messages that announce a camera to Home Assistant as a device with two entities: a sensor for the person seen
+    last and a binary sensor for presence. ``root``: the prefix of discovery topics."""
+    base = f"rkface_{topic_name(topics.device)}_{topic_name(source)}"
     common = {
         "availability_topic": topics.availability,
         "device": {
@@ -141,8 +144,9 @@ def discovery(source: str, topics: Topics, root: str, version: str) -> list[Mess
     ]
 
 
-def slug(name: str) -> str:
-    """``name`` in the letters that topics and Home Assistant's ids both allow; other names stay different ones."""
+def topic_name(name: str) -> str:
+    """Return ``name`` in characters that MQTT topics and Home Assistant's ids both allow. A changed name gets a
+    checksum, so that different names stay different."""
     plain = re.sub(r"[^a-zA-Z0-9_-]+", "_", name).strip("_")
     if plain == name:
         return name

@@ -1,4 +1,4 @@
-"""Events as JSON lines: a file that is rotated by size, or stdout. For log shippers, scripts and `tail -f | jq`."""
+"""Events as JSON lines, in a file that is rotated by size or on stdout: for log shippers, scripts, `tail -f | jq`."""
 
 from __future__ import annotations
 
@@ -11,15 +11,16 @@ from pathlib import Path
 from typing import BinaryIO
 
 from ..core.atomic import sync_to_disk
-from .channel import GoneError
-from .spool import Record
+from .channel import ReceiverGoneError
+from .event import OutgoingEvent
 
 
 class LinesFile:
-    """A ``Channel`` to ``path`` (mode 0600). Before it would grow beyond ``limit`` bytes it becomes ``path.1``, that
-    ``path.2`` and so on; ``keep`` of them are kept. It is opened for every event, so that another tool may rotate it.
+    """A ``Channel`` to the file ``path`` (mode 0600). Before the file would exceed ``limit`` bytes it is renamed to
+    ``path.1``, the former ``path.1`` to ``path.2`` and so on; ``keep`` of these are kept. The file is opened for each
+    event, so that another tool may rotate it.
 
-    An event is on disk when it counts as delivered: a delivery to this needs no spool.
+    An event is on disk when ``deliver`` returns, so that this channel needs no outbox.
     """
 
     def __init__(self, path: Path, limit: int = 16 << 20, keep: int = 4) -> None:
@@ -27,14 +28,14 @@ class LinesFile:
         self._limit = limit
         self._keep = keep
 
-    def keep(self, lost: Callable[[], None]) -> None:
+    def maintain(self, wake: Callable[[], None]) -> None:
         return None
 
-    def forget(self, people: Collection[str]) -> bool:
-        return False  # what was sent is the receiver's
+    def withdraw(self, people: Collection[str]) -> bool:
+        return False  # lines that were written belong to the receiver
 
-    def deliver(self, record: Record) -> None:
-        line = record.body + b"\n"
+    def deliver(self, event: OutgoingEvent) -> None:
+        line = event.body + b"\n"
         with suppress(FileNotFoundError):
             if self._path.stat().st_size + len(line) > self._limit:
                 self._rotate()
@@ -42,14 +43,14 @@ class LinesFile:
         try:
             size = os.fstat(descriptor).st_size
             if size and os.pread(descriptor, 1, size - 1) != b"\n":
-                line = b"\n" + line  # behind half a line that a power cut left: only that one cannot be read
+                line = b"\n" + line  # a power cut left half a line: only that line stays unreadable
             try:
                 if os.write(descriptor, line) < len(line):
                     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
                 os.fsync(descriptor)
                 if not size:
                     with suppress(OSError):  # some network file systems cannot
-                        sync_to_disk(self._path.parent)  # or there may be no such file after a power cut
+                        sync_to_disk(self._path.parent)  # otherwise a power cut may remove the new file
             except OSError:
                 os.ftruncate(descriptor, size)
                 raise
@@ -69,23 +70,24 @@ class LinesFile:
 
 
 class LinesStream:
-    """A ``Channel`` to stdout, or another stream. A reader that is slow holds up nobody else; one that left is gone."""
+    """A ``Channel`` to ``stream``, by default stdout. A slow reader delays no other receiver. When the reader has
+    closed the stream, nothing more is written."""
 
     def __init__(self, stream: BinaryIO | None = None) -> None:
         self._stream = stream or sys.stdout.buffer
 
-    def keep(self, lost: Callable[[], None]) -> None:
+    def maintain(self, wake: Callable[[], None]) -> None:
         return None
 
-    def forget(self, people: Collection[str]) -> bool:
-        return False  # what was sent is the receiver's
+    def withdraw(self, people: Collection[str]) -> bool:
+        return False  # lines that were written belong to the receiver
 
-    def deliver(self, record: Record) -> None:
+    def deliver(self, event: OutgoingEvent) -> None:
         try:
-            self._stream.write(record.body + b"\n")
+            self._stream.write(event.body + b"\n")
             self._stream.flush()
         except BrokenPipeError as error:
-            raise GoneError("nobody reads the events any more") from error
+            raise ReceiverGoneError("nobody reads the events any more") from error
 
     def close(self) -> None:
         pass

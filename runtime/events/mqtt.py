@@ -1,7 +1,7 @@
-"""Events to an MQTT broker, through paho-mqtt (the extra ``rkface[mqtt]``): 3.1.1 or 5, QoS 1.
+"""Events to an MQTT broker, with paho-mqtt (the extra ``rkface[mqtt]``): MQTT 3.1.1 or 5, QoS 1.
 
-paho keeps one connection at a time and nothing longer than that: what was not acknowledged when it broke is still the
-spool's, and is published again on the next.
+Each connection has a paho client of its own. A message that was not acknowledged when a connection broke is still in
+the outbox, and is published again on the next connection.
 """
 
 from __future__ import annotations
@@ -21,25 +21,28 @@ from typing import TYPE_CHECKING, Any, Literal
 from ..core.errors import InputError
 from ..tracking.appearance import SCHEMA
 from .channel import RefusedError, UndeliveredError
-from .homeassistant import OFFLINE, ONLINE, Message, Presence, Topics, discovery, nobody, presence, slug
-from .spool import Record
+from .event import OutgoingEvent
+from .homeassistant import OFFLINE, ONLINE, Message, Presence, Topics, discovery, presence, topic_name, without_people
 
 if TYPE_CHECKING:
     from paho.mqtt.client import Client
 
-KEEPALIVE = 30  # seconds; after one and a half of it in silence a broker publishes the last will (MQTT 3.1.1, 3.1.2.10)
-# Reason codes of a PUBACK (MQTT 5, 3.4.2.1) for a message that will not do: topic name, payload format. All others are
-# about the broker's load or settings, which change.
+KEEPALIVE = (
+    30  # seconds; a broker that hears nothing for 1.5 times as long publishes the last will (MQTT 3.1.1, 3.1.2.10)
+)
+# Reason codes of a PUBACK (MQTT 5, 3.4.2.1) that blame the message: topic name or payload format invalid. All others
+# depend on the broker's load or settings, which may change.
 REFUSED = (0x90, 0x99)
-LISTEN = 3  # tries to be told what the broker keeps, until it is taken for one that tells nothing
+SUBSCRIBE_ATTEMPTS = 3  # to the retained messages, until we assume that the broker never allows it
 
 log = logging.getLogger("rkface.events")
 
 
 @dataclass(frozen=True)
 class Broker:
-    """``port`` 0: 8883 with ``tls``, else 1883. ``ca``: in place of the system's certificates; ``certificate`` and
-    ``key``: of ours, where the broker asks for one. ``user`` and ``password`` come from ``read_secret``."""
+    """How to reach a broker. ``port`` 0: 8883 with ``tls``, otherwise 1883. ``ca``: certificates to trust instead of
+    the system's. ``certificate`` and ``key``: this client's, if the broker requires one. ``user`` and ``password`` come
+    from ``read_secret``."""
 
     host: str
     port: int = 0
@@ -53,9 +56,10 @@ class Broker:
 
 
 class Mqtt:
-    """A ``Channel``. ``device``: this board's name, which no other at the broker may have. ``sources``: the cameras
-    that are known beforehand; others are announced when their first event comes. ``discovery_root`` "" tells Home
-    Assistant nothing. InputError if paho-mqtt is missing or certificates cannot be used.
+    """A ``Channel``. ``device``: this board's name, unique among the clients of the broker. ``sources``: the cameras
+    that are known at the start; others are announced with their first event. ``discovery_root``: the topic prefix of
+    Home Assistant's discovery; "" announces nothing. ``timeout``: seconds for each exchange with the broker. Raises
+    InputError if paho-mqtt is missing or certificates cannot be used.
     """
 
     def __init__(
@@ -76,11 +80,11 @@ class Mqtt:
         self._topics = Topics(prefix.strip("/"), device)
         self._root = discovery_root.strip("/")
         self._sources: list[str] = []
-        self._retained: dict[str, Message] = {}  # what a broker that forgot it is told again, by topic
-        self._kept: dict[str, bytes] = {}  # what it keeps, as far as we know: also what an earlier run had said
-        self._gone: Collection[str] = ()
-        self._unheard = 0  # tries to listen that came to nothing
-        self._listening = False
+        self._retained: dict[str, Message] = {}  # by topic: published again on each new connection
+        self._at_broker: dict[str, bytes] = {}  # retained payloads as far as we know, also those of earlier runs
+        self._forgotten: Collection[str] = ()
+        self._failed_subscriptions = 0
+        self._subscribed = False
         self._timeout = timeout
         self._tls = _context(broker) if broker.tls else None
         self._presence = Presence()
@@ -88,55 +92,55 @@ class Mqtt:
             self._learn(source, self._introduce(source))
         self._client: Client | None = None
         self._changed = threading.Condition()
-        self._answer: str | None = None  # what the broker said to CONNECT; "": welcome
+        self._answer: str | None = None  # the broker's answer to CONNECT; "": accepted
         self._acknowledged: dict[int, int] = {}  # reason codes, by message id
-        self._granted: bool | None = None  # what it said to SUBSCRIBE
+        self._granted: bool | None = None  # the broker's answer to SUBSCRIBE
         self._broken = ""  # why the connection ended
 
-    def keep(self, lost: Callable[[], None]) -> bool:
-        if self._gone:
+    def maintain(self, wake: Callable[[], None]) -> bool:
+        if self._forgotten:
             for topic, message in self._retained.items():
-                self._retained[topic] = replace(message, payload=nobody(message.payload, self._gone))
+                self._retained[topic] = replace(message, payload=without_people(message.payload, self._forgotten))
         if self._client is None or self._broken:
             self._drop()
-            self._connect(lost)
+            self._connect(wake)
             online = Message(self._topics.availability, ONLINE, retain=True)
             try:
                 self._publish([online, *self._retained.values()])
             except (RefusedError, UndeliveredError) as error:
-                self._drop()  # not connected before this is said
+                self._drop()  # without these messages it does not count as connected
                 raise UndeliveredError(str(error)) from error
-        if self._gone:
-            self._listen()
-            self._withdraw()
+        if self._forgotten:
+            self._subscribe()
+            self._overwrite_retained()
         return True
 
-    def forget(self, people: Collection[str]) -> bool:
-        self._gone = people
+    def withdraw(self, people: Collection[str]) -> bool:
+        self._forgotten = people
         return True
 
-    def deliver(self, record: Record) -> None:
-        event = json.loads(record.body)
-        if event.get("schema") != SCHEMA:
-            self._publish([Message(self._topics.other, record.body)])
+    def deliver(self, event: OutgoingEvent) -> None:
+        content = json.loads(event.body)
+        if content.get("schema") != SCHEMA:
+            self._publish([Message(self._topics.other, event.body)])
             return
-        source = event["source"]
-        after, messages = self._presence.after(event, record.old, self._topics)
+        source = content["source"]
+        after, messages = self._presence.after(content, event.from_earlier_run, self._topics)
         if source not in self._sources:
             messages = [*self._introduce(source), *messages]
         with self._changed:
-            self._kept.update({message.topic: message.payload for message in messages if message.retain})
-        # The event goes last, and acknowledgements come in order (MQTT 3.1.1, 4.6): it is not sent again for the sake
-        # of those before it.
-        self._publish([*messages, Message(self._topics.camera(source, "appearance"), record.body)])
+            self._at_broker.update({message.topic: message.payload for message in messages if message.retain})
+        # The event is the last message. Acknowledgements come in order (MQTT 3.1.1, 4.6), so that it is not sent again
+        # because an earlier message was not acknowledged.
+        self._publish([*messages, Message(self._topics.camera(source, "appearance"), event.body)])
         self._presence = after
         self._learn(source, messages)
 
     def close(self) -> None:
         if self._client is not None and not self._broken:
-            nobody = [presence(source, False, self._topics) for source in self._sources]
+            empty = [presence(source, False, self._topics) for source in self._sources]
             with suppress(UndeliveredError, RefusedError):
-                self._publish([*nobody, Message(self._topics.availability, OFFLINE, retain=True)])
+                self._publish([*empty, Message(self._topics.availability, OFFLINE, retain=True)])
             self._client.disconnect()
         self._drop()
 
@@ -149,7 +153,7 @@ class Mqtt:
             self._sources.append(source)
         self._retained.update({message.topic: message for message in messages if message.retain})
 
-    def _connect(self, lost: Callable[[], None]) -> None:
+    def _connect(self, wake: Callable[[], None]) -> None:
         from paho.mqtt.client import Client, MQTTv5, MQTTv311
         from paho.mqtt.enums import CallbackAPIVersion
 
@@ -157,13 +161,13 @@ class Mqtt:
         five = broker.protocol == "5"
         client = Client(
             CallbackAPIVersion.VERSION2,
-            client_id=f"rkface-{slug(self._topics.device)}",
+            client_id=f"rkface-{topic_name(self._topics.device)}",
             clean_session=None if five else True,
             protocol=MQTTv5 if five else MQTTv311,
             reconnect_on_failure=False,
         )
         client.connect_timeout = self._timeout
-        client.max_inflight_messages = 1000  # far more than we ever have under way: nothing may wait unseen in paho
+        client.max_inflight_messages = 1000  # far more than we publish at once: paho must not queue messages by itself
         client.will_set(self._topics.availability, OFFLINE, qos=1, retain=True)
         if broker.user or broker.password:
             client.username_pw_set(broker.user, broker.password or None)
@@ -175,16 +179,16 @@ class Mqtt:
 
         def disconnected(_client: Client, _data: Any, _flags: Any, reason: Any, _properties: Any) -> None:
             self._note(broken=f"connection lost: {reason}")
-            lost()
+            wake()
 
         def subscribed(_client: Client, _data: Any, _message: int, reasons: Any, _properties: Any) -> None:
             self._note(granted=not any(reason.is_failure for reason in reasons))
 
-        def heard(_client: Client, _data: Any, message: Any) -> None:
+        def received(_client: Client, _data: Any, message: Any) -> None:
             with self._changed:
-                self._kept[message.topic] = message.payload
-            if nobody(message.payload, self._gone) != message.payload:
-                lost()
+                self._at_broker[message.topic] = message.payload
+            if without_people(message.payload, self._forgotten) != message.payload:
+                wake()
 
         def acknowledged(_client: Client, _data: Any, message: int, reason: Any, _properties: Any) -> None:
             with self._changed:
@@ -192,8 +196,8 @@ class Mqtt:
                 self._changed.notify_all()
 
         client.on_connect, client.on_disconnect, client.on_publish = connected, disconnected, acknowledged
-        client.on_subscribe, client.on_message = subscribed, heard
-        self._answer, self._granted, self._broken, self._listening = None, None, "", False
+        client.on_subscribe, client.on_message = subscribed, received
+        self._answer, self._granted, self._broken, self._subscribed = None, None, "", False
         self._acknowledged.clear()
         try:
             client.connect(broker.host, broker.port or (8883 if broker.tls else 1883), KEEPALIVE)
@@ -210,36 +214,36 @@ class Mqtt:
             self._drop()
             raise UndeliveredError(f"{self._place}: {trouble}")
 
-    def _listen(self) -> None:
-        """Have the broker say who came last, as it keeps it from earlier runs and of cameras that are no more.
+    def _subscribe(self) -> None:
+        """Ask the broker for the retained messages about people, also of earlier runs and of removed cameras.
 
-        It need not let us. One that ends the connection over it (AWS IoT does) is not asked for ever."""
-        if self._client is None or self._listening or self._unheard >= LISTEN:
+        A broker may refuse. Some (AWS IoT) close the connection instead, so that the number of attempts is limited."""
+        if self._client is None or self._subscribed or self._failed_subscriptions >= SUBSCRIBE_ATTEMPTS:
             return
-        self._unheard += 1
+        self._failed_subscriptions += 1
         self._client.subscribe(self._topics.people, qos=1)
         with self._changed:
             self._changed.wait_for(lambda: self._granted is not None or self._broken, self._timeout)
-            self._listening = bool(self._granted)
+            self._subscribed = bool(self._granted)
             broken = self._broken
-        if self._listening:
-            self._unheard = 0
-        elif self._unheard == LISTEN:
+        if self._subscribed:
+            self._failed_subscriptions = 0
+        elif self._failed_subscriptions == SUBSCRIBE_ATTEMPTS:
             log.warning(
-                "%s does not let us read %s: who is forgotten may still be named there by an earlier run",
+                "%s does not let us read %s: messages of an earlier run there may still name a forgotten person",
                 self._place,
                 self._topics.people,
             )
         if broken:
             raise UndeliveredError(f"{self._place}: {broken}")
 
-    def _withdraw(self) -> None:
-        """Overwrite what the broker keeps of those who are forgotten."""
+    def _overwrite_retained(self) -> None:
+        """Replace retained messages that name a forgotten person."""
         with self._changed:
             stale = [
                 Message(topic, unknown, retain=True)
-                for topic, payload in self._kept.items()
-                if (unknown := nobody(payload, self._gone)) != payload
+                for topic, payload in self._at_broker.items()
+                if (unknown := without_people(payload, self._forgotten)) != payload
             ]
         for message in stale:
             try:
@@ -247,12 +251,12 @@ class Mqtt:
             except (RefusedError, UndeliveredError) as error:
                 if self._broken:
                     raise UndeliveredError(str(error)) from error
-                log.warning("%s: it may still name who is forgotten", error)
+                log.warning("%s: its retained message may still name a forgotten person", error)
             with self._changed:
-                self._kept[message.topic] = message.payload
+                self._at_broker[message.topic] = message.payload
 
     def _publish(self, messages: list[Message]) -> None:
-        """On return the broker has acknowledged them all."""
+        """Publish ``messages``; when this returns, the broker has acknowledged all of them."""
         client = self._client
         if client is None:
             raise UndeliveredError(f"{self._place}: not connected")
@@ -274,7 +278,7 @@ class Mqtt:
                 raise kind(f"{self._place} refused {message.topic} with reason code 0x{reason:02x}")
 
     def _drop(self) -> None:
-        """End the connection without a farewell."""
+        """End the connection without DISCONNECT, so that the broker publishes the last will."""
         client, self._client = self._client, None
         if client is None:
             return
@@ -282,7 +286,8 @@ class Mqtt:
         connection = client.socket()
         if isinstance(connection, socket.socket):
             with suppress(OSError):
-                # Of the plain socket: paho's thread may be reading the TLS around it. It ends when this ends.
+                # The plain socket under TLS, because paho's thread may be reading from the TLS layer. It ends with the
+                # socket.
                 socket.socket.shutdown(connection, socket.SHUT_RDWR)
         client.loop_stop()
 
@@ -304,5 +309,7 @@ def _context(broker: Broker) -> ssl.SSLContext:
         if broker.certificate:
             context.load_cert_chain(broker.certificate, broker.key)
     except (OSError, ssl.SSLError) as error:
-        raise InputError(f"{broker.certificate or broker.ca}: not certificate and key in PEM: {error}") from error
+        raise InputError(
+            f"{broker.certificate or broker.ca}: not a certificate and key in PEM format: {error}"
+        ) from error
     return context

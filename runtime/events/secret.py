@@ -1,4 +1,4 @@
-"""Secrets are named in settings, not written there: ``env:NAME`` or ``file:PATH``."""
+"""Settings say where a secret is, and do not contain it: ``env:NAME`` or ``file:PATH``."""
 
 from __future__ import annotations
 
@@ -9,27 +9,28 @@ from ..core.errors import InputError
 
 
 def read_secret(where: str) -> str:
-    """What the environment variable or the file named by ``where`` holds, without the line's end.
+    """Return the content of the environment variable or file that ``where`` names, without the line ending.
 
-    InputError, which never repeats a secret, if there is none, or if others than its owner and group may read the file.
+    Raises InputError if there is no secret, or if users other than the file's owner and group may read it. No message
+    contains the secret.
     """
     kind, _, name = where.partition(":")
     if kind == "env" and name:
         secret = os.environ.get(name, "")
         if not secret:
-            raise InputError(f"the environment variable {name}, which should hold a secret, is not set")
+            raise InputError(f"the environment variable {name} is not set: set it to the secret")
         return secret
     if kind == "file" and name:
         path = Path(name)
         try:
             if path.stat().st_mode & 0o007:
-                raise InputError(f"{path} holds a secret and everybody may read it: chmod 600 {path}")
+                raise InputError(f"{path} contains a secret, and every user may read it: chmod 600 {path}")
             secret = path.read_text(encoding="utf-8").rstrip("\r\n")
         except OSError as error:
-            raise InputError(f"{path}, which should hold a secret, cannot be read: {error.strerror}") from error
+            raise InputError(f"{path} should contain a secret, but cannot be read: {error.strerror}") from error
         except UnicodeDecodeError:
-            raise InputError(f"{path}, which should hold a secret, is no text") from None
+            raise InputError(f"{path} should contain a secret, but is not text in UTF-8") from None
         if not secret:
-            raise InputError(f"{path}, which should hold a secret, is empty")
+            raise InputError(f"{path} should contain a secret, but is empty")
         return secret
-    raise InputError("a secret is given as env:NAME or file:PATH, so that it stands in no settings file")
+    raise InputError("write a secret as env:NAME or file:PATH, so that settings files do not contain it")

@@ -1,7 +1,7 @@
-"""Events by HTTP: one signed POST each, after the Standard Webhooks specification 1.0.0 (standardwebhooks.com).
+"""Events over HTTP: one signed POST for each, as Standard Webhooks 1.0.0 specifies (standardwebhooks.com).
 
-Its libraries (Python, Go, JavaScript, …) verify ours. ``webhook-signature`` is ``v1,`` and the base64 of the
-HMAC-SHA256, under the secret, of ``webhook-id.webhook-timestamp.body``.
+The libraries of that project (Python, Go, JavaScript, …) verify the signature. ``webhook-signature`` is ``v1,`` and the
+base64 of the HMAC-SHA256, under the secret, of ``webhook-id.webhook-timestamp.body``.
 """
 
 from __future__ import annotations
@@ -22,22 +22,23 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from ..core.errors import InputError
-from .channel import GoneError, RefusedError, UndeliveredError
-from .spool import Record
+from .channel import ReceiverGoneError, RefusedError, UndeliveredError
+from .event import OutgoingEvent
 
-REFUSED = (400, 405, 406, 411, 413, 414, 415, 422)  # the same body would be answered so again
-LONGEST_AFTER = 3600.0  # seconds that a Retry-After is heeded for
+REFUSED = (400, 405, 406, 411, 413, 414, 415, 422)  # the same body would get the same answer again
+LONGEST_AFTER = 3600.0  # seconds: the longest Retry-After that is obeyed
 PREFIX = "whsec_"
 
 
 class Webhook:
-    """A ``Channel``. ``secret`` as Standard Webhooks writes it: ``whsec_`` and base64 of 24 to 64 bytes; without one
-    nothing is signed. ``timeout``: seconds for a whole exchange, however slowly the other side talks. ``ca``:
-    certificates to trust in place of the system's.
+    """A ``Channel`` to a URL. ``secret``: as Standard Webhooks writes it, ``whsec_`` and base64 of 24 to 64 bytes;
+    without a secret nothing is signed. ``timeout``: seconds for a whole exchange, also if the server sends slowly.
+    ``ca``: certificates to trust instead of the system's. ``headers``: added to each request. ``wall``: the clock for
+    the time stamp.
 
-    2xx is success and nothing else is. ``REFUSED`` refuses this event for good, 410 wants no more at all; everything
-    else is tried again, redirects too, which are never followed. InputError if URL, secret or certificates cannot be
-    used.
+    Only 2xx means success. The statuses in ``REFUSED`` refuse one event for good, and 410 refuses all. After every
+    other answer the event is sent again, also after redirects, which are never followed. Raises InputError if URL,
+    secret, headers or certificates cannot be used.
     """
 
     def __init__(
@@ -58,10 +59,14 @@ class Webhook:
         if parts.scheme not in ("http", "https") or not self._host:
             raise InputError("the webhook's URL must begin with https:// or http:// and a host")
         if not url.isascii() or not url.isprintable() or " " in url:
-            raise InputError("the webhook's URL holds characters that must be written as %XX, or its host as xn--…")
+            raise InputError(
+                "the webhook's URL contains characters that must be written as %XX, or in the host as xn--…"
+            )
         if parts.username or parts.password:
-            raise InputError("no user or password in the webhook's URL, where logs would show it: use a header")
-        # The path of a URL may be all its secret (Home Assistant's are), so that messages name only this much of it.
+            raise InputError(
+                "the webhook's URL contains a user or password, which logs would show: use a header instead"
+            )
+        # The path of a URL may be a secret (Home Assistant's are), so messages contain only the part before it.
         self._place = f"{parts.scheme}://{parts.netloc}"
         self._target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
         self._key = _key(secret) if secret else None
@@ -69,21 +74,21 @@ class Webhook:
         self._headers = dict(headers or {})
         for name, value in self._headers.items():
             if not (name + value).isascii() or not (name + value).isprintable():
-                raise InputError(f"the webhook's header {name!r} holds characters that no header can")
+                raise InputError(f"the webhook's header {name!r} contains characters that are not allowed in a header")
         self._wall = wall
         self._tls = _context(ca) if parts.scheme == "https" else None
 
-    def keep(self, lost: Callable[[], None]) -> None:
+    def maintain(self, wake: Callable[[], None]) -> None:
         return None
 
-    def forget(self, people: Collection[str]) -> bool:
-        return False  # what was sent is the receiver's
+    def withdraw(self, people: Collection[str]) -> bool:
+        return False  # events that were sent belong to the receiver
 
     def close(self) -> None:
         pass
 
-    def deliver(self, record: Record) -> None:
-        identity = json.loads(record.body)["event"]
+    def deliver(self, event: OutgoingEvent) -> None:
+        identity = json.loads(event.body)["event"]
         now = str(int(self._wall()))
         headers = {
             "Content-Type": "application/json",
@@ -94,19 +99,19 @@ class Webhook:
             **self._headers,
         }
         if self._key is not None:
-            headers["webhook-signature"] = sign(self._key, identity, now, record.body)
-        status, after = self._post(record.body, headers)
+            headers["webhook-signature"] = sign(self._key, identity, now, event.body)
+        status, after = self._post(event.body, headers)
         said = f"{self._place} answered {status}"
         if 200 <= status < 300:
             return
         if status == 410:
-            raise GoneError(f"{said} (gone)")
+            raise ReceiverGoneError(f"{said} (gone)")
         if status in REFUSED:
             raise RefusedError(said)
         raise UndeliveredError(said + (", a redirect, which is not followed" if 300 <= status < 400 else ""), after)
 
     def _post(self, body: bytes, headers: dict[str, str]) -> tuple[int, float]:
-        """Status and the seconds of Retry-After."""
+        """The status, and the seconds of Retry-After."""
         connection = (
             http.client.HTTPSConnection(self._host, self._port, timeout=self._timeout, context=self._tls)
             if self._tls
@@ -120,14 +125,14 @@ class Webhook:
                 with suppress(OSError):
                     socket.socket.shutdown(connection.sock, socket.SHUT_RDWR)
 
-        # A socket's own timeout begins anew with every byte that dribbles in.
+        # A socket's own timeout starts again with every byte that arrives.
         alarm = threading.Timer(self._timeout, abort)
         alarm.daemon = True
         alarm.start()
         try:
             connection.request("POST", self._target, body, headers)
             answer = connection.getresponse()
-            if late.is_set():  # http.client takes the end that we made for the end of the headers
+            if late.is_set():  # http.client mistakes our shutdown for the end of the headers
                 raise TimeoutError
             after = answer.getheader("Retry-After", "")
             return answer.status, min(float(after), LONGEST_AFTER) if after.isdecimal() else 0.0
@@ -141,7 +146,7 @@ class Webhook:
 
 
 def sign(key: bytes, identity: str, timestamp: str, body: bytes) -> str:
-    """What ``webhook-signature`` says."""
+    """Return the value of ``webhook-signature``."""
     digest = hmac.new(key, f"{identity}.{timestamp}.".encode() + body, hashlib.sha256).digest()
     return f"v1,{base64.b64encode(digest).decode()}"
 
@@ -163,4 +168,4 @@ def _context(ca: Path | None) -> ssl.SSLContext:
     try:
         return ssl.create_default_context(cafile=str(ca) if ca else None)
     except (OSError, ssl.SSLError) as error:
-        raise InputError(f"{ca}: not a file of certificates in PEM: {error}") from error
+        raise InputError(f"{ca}: not a file of certificates in PEM format: {error}") from error

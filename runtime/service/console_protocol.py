@@ -16,7 +16,7 @@ from ..enrollment.guidance import Guidance
 from ..gallery.gallery import Gallery
 from ..inference.frames import Frame
 from ..tracking.watcher import VisibleFace
-from .erasure import Forgotten
+from .erasure import ErasureReport
 
 
 @dataclass(frozen=True)
@@ -150,9 +150,9 @@ class CameraService(Protocol):
         """As ``enroll``, from the best shots of an appearance that lasts or has just ended."""
 
     def guide(self, source: str) -> Guidance:
-        """What who stands before the camera should do (``enrollment.guidance.guide`` of the newest frame)."""
+        """What who stands before the camera should do (``enrollment.guidance.assess_face`` of the newest frame)."""
 
-    def forget(self, person: str) -> Forgotten:
+    def forget(self, person: str) -> ErasureReport:
         """Delete the person with this id for good: samples, backups, appearances and pictures, and the name in events
         that wait and at the broker. May wait for that one some seconds."""
 

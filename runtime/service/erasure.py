@@ -1,127 +1,227 @@
-"""Forgetting beyond the gallery and its backups: in the log of appearances, in events that wait, at who was told.
+"""Erase forgotten people everywhere that rkface stores or sends data about them, in five stages:
 
-What there is to do follows from the ids that a gallery remembers of those who were forgotten, so that it can be done
-again after whatever cut it off: by a service when it notices and whenever it starts, by ``rkface gallery forget`` and
-``rkface gallery check``.
+gallery → backups → appearance log → outboxes → receivers
+
+The gallery remembers the ids of forgotten people permanently, and each stage finds its work from these ids. So a stage
+can be repeated after a power cut, a full disk or a backup that was out of reach: by the running service as soon as it
+notices, at each start of the service, by ``rkface gallery forget`` and by ``rkface gallery check``.
 """
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from enum import Enum
 from pathlib import Path
 
-from ..core.errors import InputError, RkfaceError
-from ..events import Sink, Spool, TakenError
-from ..events.channel import without
-from ..gallery.backup import Left, forgotten
+from ..core.errors import InputError, RkfaceError, WorkError
+from ..events import Outbox, OutboxInUseError, Sink, find_outboxes
+from ..gallery import backup
 from ..gallery.gallery import Gallery
+from ..gallery.people import Person
 from .appearance_log import FILE as LOG
 from .appearance_log import AppearanceLog
 from .settings import Events, Keep
 
 FOREVER = Keep(appearances=math.inf, unknown_faces=math.inf)
-PATIENCE = 3.0  # seconds that whoever forgets waits for brokers
-TOLD = {
-    "stdout": "lines that were written to stdout before, such as into the systemd journal",
-    "file": "lines that were written before to {file} and its older parts",
-    "webhook": "what the webhook was sent before",
-    "mqtt": "what subscribers of the broker heard before",
+PATIENCE = 3.0  # seconds to wait for receivers before the report says that they could not be told yet
+SENT_BEFORE = {
+    "stdout": "lines that were written to stdout before (for example into the systemd journal)",
+    "file": "lines that were written to {file} and its older parts before",
+    "webhook": "events that the webhook received before",
+    "mqtt": "events that subscribers of the broker received before",
 }
 
 
+class Stage(Enum):
+    """Where data about a person is erased, in this order."""
+
+    GALLERY = "gallery"
+    BACKUPS = "backups"
+    APPEARANCE_LOG = "appearance log"
+    OUTBOXES = "outboxes"
+    RECEIVERS = "receivers"
+
+
 @dataclass(frozen=True)
-class Forgotten:
-    """What was ``done``, and what is ``left``: where the person may still be, out of reach, for now or for ever. A
+class StageReport:
+    """The result of a stage, in sentences. ``done``: what was erased. ``left``: where data may remain, and why."""
+
+    stage: Stage
+    done: tuple[str, ...] = ()
+    left: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class ErasureReport:
+    """What was erased (``done``), and where data about the person may remain for now or for good (``left``). One
     sentence for each."""
 
     done: list[str]
     left: list[str]
 
+    @staticmethod
+    def of(stages: Iterable[StageReport]) -> ErasureReport:
+        """The sentences of all stages, in their order."""
+        reports = sorted(stages, key=lambda report: list(Stage).index(report.stage))
+        return ErasureReport(
+            [sentence for report in reports for sentence in report.done],
+            [sentence for report in reports for sentence in report.left],
+        )
 
-def prune(log: AppearanceLog, gallery: Gallery, keep: Keep) -> None:
-    """Delete from ``log`` what is too old, and whoever is no longer in ``gallery``."""
+
+def delete_in_service(gallery: Gallery, person: Person, erase_from_service: Callable[[], None]) -> list[backup.Left]:
+    """Stages GALLERY and BACKUPS while the service runs; returns the backups that could not be reached.
+
+    ``erase_from_service`` then erases the person from what the service has in use: its visits, its appearance log and
+    its sinks. It is called even if the gallery file could not be overwritten yet, which raises WorkError."""
+    try:
+        return backup.forget(gallery, person)
+    finally:
+        erase_from_service()
+
+
+def report_in_service(
+    gallery: Gallery, copies: Sequence[backup.Left], sinks: Sequence[Sink], events: Events
+) -> ErasureReport:
+    """Finish the stages after ``delete_in_service``, also for outboxes that no sink uses any more. Waits for receivers,
+    but not longer than ``PATIENCE``."""
+    deleted = "the samples, photos and appearances are deleted, here and in every backup that could be reached"
+    stages = [
+        StageReport(Stage.GALLERY, (deleted,)),
+        StageReport(Stage.BACKUPS, left=tuple(f"{copy.path}: {copy.reason}" for copy in copies)),
+        StageReport(Stage.OUTBOXES, left=erase_from_outboxes(gallery).left),
+    ]
+    until = time.monotonic() + PATIENCE
+    erase_from_sinks(backup.forgotten(gallery), sinks)  # another thread may have noticed, and not said so yet
+    for sink in sinks:
+        stages += _wait_for_sink(sink, until, events)
+    return ErasureReport.of(stages)
+
+
+def forget_by_command(gallery: Gallery, people: Sequence[Person]) -> ErasureReport:
+    """Delete ``people`` and erase them in all stages that a command can do, whether or not a service runs. Raises
+    WorkError if the gallery file could not be overwritten yet; the other stages are done even so."""
+    copies: list[backup.Left] = []
+    try:
+        for person in people:
+            copies = backup.forget(gallery, person)
+    finally:
+        stages = _erase_beside(gallery)
+    return ErasureReport.of([_report_copies(copies), *stages])
+
+
+def finish_by_command(gallery: Gallery) -> ErasureReport:
+    """Repeat all stages that a command can do, for everybody who was ever forgotten. The report only says what is left.
+    Raises WorkError if the gallery file could not be overwritten yet."""
+    copies = backup.finish(gallery)
+    stages = _erase_beside(gallery) if backup.forgotten(gallery) else []
+    return ErasureReport([], ErasureReport.of([_report_copies(copies), *stages]).left)
+
+
+def finish_at_start(gallery: Gallery) -> Iterator[str]:
+    """Repeat the stages from the gallery to the outboxes that no sink has open, after an earlier process was
+    interrupted. Yields the problems. The appearance log follows when the service prunes it, the receivers with their
+    sinks."""
+    try:
+        backup.resume(gallery)
+    except WorkError as error:
+        yield str(error)
+    if backup.forgotten(gallery):
+        yield from erase_from_outboxes(gallery).left
+
+
+def read_forgotten(gallery: Path) -> dict[str, float]:
+    """The ids of all forgotten people of the gallery at this path, with the times; empty if there is no gallery yet."""
+    if not gallery.exists():
+        return {}
+    with Gallery(gallery) as opened:
+        return backup.forgotten(opened)
+
+
+def erase_from_log(gallery: Gallery, log: AppearanceLog, keep: Keep) -> None:
+    """Stage APPEARANCE_LOG: delete from ``log`` everybody who is no longer in ``gallery``, and entries that are older
+    than ``keep`` allows. Raises WorkError if it cannot be written."""
     people = [person.id for person in gallery.people()]
     log.prune(keep, people, dict(gallery.read("SELECT id, person FROM former WHERE person IS NOT NULL")))
 
 
-def encrypt(gallery: Gallery) -> None:
-    """Encrypt the pictures in the log beside ``gallery``, where that is encrypted; see ``AppearanceLog.encrypt``."""
-    path = gallery.path.with_name(LOG)
-    if path.exists():
-        with AppearanceLog(path, lambda: gallery.cipher) as log:
-            log.encrypt()
-
-
-def clean(gallery: Gallery) -> Iterator[tuple[Path, str | None]]:
-    """Take who is forgotten out of events that wait beside ``gallery``: each spool with what stood in the way, "" for
-    nothing, None for a service that has it open and sees to it itself."""
-    gone = forgotten(gallery)
-    for folder in sorted(cursor.parent for cursor in gallery.path.parent.glob("events-*/cursor")):
-        problem: str | None = ""
+def erase_from_outboxes(gallery: Gallery) -> StageReport:
+    """Stage OUTBOXES: remove forgotten people from events that wait beside ``gallery``. An outbox that a running
+    service has open is left to that service, which notices within a second."""
+    done, left, forgotten = [], [], backup.forgotten(gallery)
+    for folder in find_outboxes(gallery.path.parent):
         try:
-            with closing(Spool(folder)) as spool:
-                spool.rewrite(lambda body: without(body, gone))
-        except TakenError:
-            problem = None
+            with closing(Outbox(folder)) as outbox:
+                outbox.erase(forgotten)
+        except OutboxInUseError:
+            done.append(f"{folder}: the running service removes the person, also from its broker, within seconds")
         except InputError as error:
-            problem = str(error)
-        except OSError as error:
-            problem = f"{folder}: its events cannot be rewritten: {error.strerror}"
-        yield folder, problem
-
-
-def by_service(gallery: Gallery, copies: Sequence[Left], sinks: Sequence[Sink], events: Events) -> Forgotten:
-    """What a service says that has forgotten somebody; it waits for brokers, but not for long. Spools that no sink uses
-    any more are seen to here."""
-    done = ["samples, pictures and appearances are deleted, here and in every backup within reach"]
-    left = [f"{copy.path}: {copy.reason}" for copy in copies] + [problem for _, problem in clean(gallery) if problem]
-    until, gone = time.monotonic() + PATIENCE, forgotten(gallery)
-    for sink in sinks:
-        sink.forget(gone)  # another thread may have noticed, and not said so yet
-        named = not sink.forgotten(max(0.0, until - time.monotonic()))
-        told = sink.told(max(0.0, until - time.monotonic()))
-        state = sink.state()
-        problem = state.error or "no answer"
-        if named:
-            left.append(f"{state.name}: what it keeps is withdrawn once it can be reached ({problem})")
-        else:
-            done.append(
-                f"{state.name}: nobody is named any more by what waits to be sent"
-                f"{' or by what the broker keeps' * (state.name == 'mqtt')}"
-            )
-        if told:
-            done.append(f"{state.name}: told to delete what it holds of them")
-        else:
-            left.append(f"{state.name}: does not know yet that it is to delete what it holds of them ({problem})")
-        left.append(f"{TOLD.get(state.name, 'what it was sent before').format(file=events.file)} may name them")
-    return Forgotten(done, left)
-
-
-def by_command(gallery: Gallery) -> Forgotten:
-    """Do, and say, what a command can do to the files that a service keeps beside ``gallery``, running or not."""
-    done, left, path = [], [], gallery.path.with_name(LOG)
-    if path.exists():
-        try:
-            with AppearanceLog(path) as log:
-                prune(log, gallery, FOREVER)
-            done.append(f"{path} names nobody who is forgotten")
-            done.append(
-                "who receives events is told to delete what they say of them: by the service that runs, within "
-                "seconds, or by the next `rkface run`"
-            )
-        except RkfaceError as error:
             left.append(str(error))
-    for folder, problem in clean(gallery):
-        if problem is None:
-            done.append(f"{folder}: the service that runs takes them out, and back from its broker, within seconds")
-        elif problem:
-            left.append(problem)
+        except OSError as error:
+            left.append(f"{folder}: the person cannot be removed from waiting events: {error.strerror}")
         else:
-            done.append(f"{folder}: no event that waits names them")
+            done.append(f"{folder}: no waiting event names a forgotten person")
             if folder.name == "events-mqtt":
-                done.append("what the broker keeps of them is withdrawn when `rkface run` starts next")
-    return Forgotten(done, left)
+                done.append("messages that the broker retains are overwritten by the next `rkface run`")
+    return StageReport(Stage.OUTBOXES, tuple(done), tuple(left))
+
+
+def erase_from_sinks(forgotten: Mapping[str, float], sinks: Iterable[Sink]) -> None:
+    """Stages OUTBOXES and RECEIVERS for sinks of this process: they remove ``forgotten`` people (ids, with the times)
+    from events that wait, and tell their receivers. Returns at once; the sinks' threads do it."""
+    for sink in sinks:
+        sink.forget(forgotten)
+
+
+def _erase_beside(gallery: Gallery) -> list[StageReport]:
+    """The stages after the backups, with the files beside ``gallery``."""
+    path = gallery.path.with_name(LOG)
+    if not path.exists():
+        return [erase_from_outboxes(gallery)]
+    try:
+        with AppearanceLog(path) as log:
+            erase_from_log(gallery, log, FOREVER)
+    except RkfaceError as error:
+        return [StageReport(Stage.APPEARANCE_LOG, left=(str(error),)), erase_from_outboxes(gallery)]
+    told = (
+        "receivers of events are told to delete their data about the person: by the running service within seconds, "
+        "or by the next `rkface run`"
+    )
+    return [
+        StageReport(Stage.APPEARANCE_LOG, (f"{path}: no entry names a forgotten person",)),
+        erase_from_outboxes(gallery),
+        StageReport(Stage.RECEIVERS, (told,)),
+    ]
+
+
+def _report_copies(copies: Iterable[backup.Left]) -> StageReport:
+    left = (
+        f"{copy.path} may still hold what was deleted here: {copy.reason}; then run `rkface gallery check`"
+        for copy in copies
+    )
+    return StageReport(Stage.BACKUPS, left=tuple(left))
+
+
+def _wait_for_sink(sink: Sink, until: float, events: Events) -> list[StageReport]:
+    """Stages OUTBOXES and RECEIVERS of one sink; what it has not done by ``until`` (monotonic clock) is left."""
+    erased = sink.wait_until_erased(max(0.0, until - time.monotonic()))
+    told = sink.wait_until_told(max(0.0, until - time.monotonic()))
+    state = sink.state()
+    name, problem = state.name, state.error or "no answer"
+    sent = SENT_BEFORE.get(name, "events that it received before").format(file=events.file)
+    remains = f"{sent} may name the person"
+    if erased:
+        broker = ", and no message that the broker retains" if name == "mqtt" else ""
+        outbox = StageReport(Stage.OUTBOXES, (f"{name}: no waiting event names a forgotten person{broker}",))
+    else:
+        later = "data about the person is removed as soon as the disk and the receiver allow it"
+        outbox = StageReport(Stage.OUTBOXES, left=(f"{name}: {later} ({problem})",))
+    if told:
+        done = f"{name}: was told to delete its data about the person"
+        return [outbox, StageReport(Stage.RECEIVERS, (done,), (remains,))]
+    untold = f"{name}: could not be told yet to delete its data about the person ({problem})"
+    return [outbox, StageReport(Stage.RECEIVERS, left=(untold, remains))]

@@ -15,7 +15,7 @@ from ..gallery.gallery import Gallery
 from ..gallery.match import Match
 from ..tracking.appearance import Appearance
 from .appearance_log import AppearanceLog
-from .erasure import prune
+from .erasure import erase_from_log
 from .problems import Problems
 from .settings import Keep
 
@@ -70,7 +70,7 @@ class Publisher:
     def prune(self, keep: Keep) -> None:
         """Delete from the log what is too old, and whoever is no longer in the gallery."""
         with self._problems.of("appearances"):
-            prune(self._log, self._gallery, keep)
+            erase_from_log(self._gallery, self._log, keep)
 
     def _today(self, match: Match) -> Match | None:
         """``match`` as the gallery has it now: people are renamed, merged and forgotten while they are before a

@@ -17,8 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..core.errors import RkfaceError
-from ..enrollment.enroll import EnrollOptions, Verdict, decode, encode, enroll, enroll_shots
-from ..enrollment.guidance import Guidance, guide
+from ..enrollment.enroll import EnrollOptions, Verdict, decode_crop, encode_crop, enroll, enroll_shots
+from ..enrollment.guidance import Guidance, assess_face
 from ..gallery import backup
 from ..gallery.match import Match
 from ..gallery.people import Sample
@@ -37,13 +37,13 @@ from .health import Parts, metrics, read_health
 from .problems import Problems
 from .publisher import Publisher
 from .settings import CameraSettings, Settings
-from .startup import locked, open_gallery, open_sinks, scheduler_of, who_is_forgotten
+from .startup import locked, open_gallery, open_sinks, scheduler_of
 from .systemd import notify, watchdog_seconds
 
 BEAT = 1.0  # seconds between two rounds of housekeeping
 ROUND = 60.0  # seconds between two looks at what is too old
 STUCK = 20.0  # seconds that frames may wait without any result before systemd is not told that all is well
-GRACE = 5.0  # seconds that a sink may go on delivering when the service ends; the rest waits in its spool
+GRACE = 5.0  # seconds that a sink may go on delivering when the service ends; the rest waits in its outbox
 SHOTS = 3  # of an appearance that become samples
 
 log = getLogger("rkface.service")
@@ -53,8 +53,8 @@ class Service:
     """Runs from ``with`` to the block's end; ``run`` waits in between. ``web.service_protocol`` says what the methods
     do that a console calls.
 
-    InputError, before a model is loaded, where a camera, a secret or a spool cannot be used or another service has this
-    gallery; then BundleError, DeviceError and what opening a gallery raises.
+    InputError, before a model is loaded, where a camera, a secret or an outbox cannot be used or another service has
+    this gallery; then BundleError, DeviceError and what opening a gallery raises.
     """
 
     def __init__(
@@ -81,8 +81,8 @@ class Service:
         settings = self._settings
         with self._opened as opened:
             opened.enter_context(locked(settings.gallery))
-            gone = who_is_forgotten(settings.gallery)  # perhaps while no service ran, or the last one could not finish
-            self.sinks = open_sinks(settings, opened, gone)
+            forgotten = erasure.read_forgotten(settings.gallery)  # also while no service ran
+            self.sinks = open_sinks(settings, opened, forgotten)
             self.views = {name: self._open_view(name, each) for name, each in settings.camera.items()}
             self.scheduler = opened.enter_context(self._open_scheduler(settings))
             self.pipeline = self.scheduler.pipeline()  # of whoever enrolls
@@ -161,7 +161,7 @@ class Service:
 
     def face(self, appearance: str) -> bytes | None:
         shots = self._shots(appearance)
-        return encode(shots[0].crop) if shots else self._log.face(appearance)
+        return encode_crop(shots[0].crop) if shots else self._log.face(appearance)
 
     def enroll(self, name: str, image: NDArray[np.uint8], source: str, *, force: bool = False) -> Verdict:
         with self._enrolling:
@@ -172,9 +172,9 @@ class Service:
     def enroll_seen(self, name: str, appearance: str, *, force: bool = False) -> Verdict:
         with self._enrolling:
             shots = self._shots(appearance)[:SHOTS]
-            samples = [Sample(shot.embedding, encode(shot.crop), shot.quality, "camera") for shot in shots]
+            samples = [Sample(shot.embedding, encode_crop(shot.crop), shot.quality, "camera") for shot in shots]
             kept = None if samples else self._log.face(appearance)
-            crop = decode(kept) if kept else None
+            crop = decode_crop(kept) if kept else None
             if crop is not None:
                 samples = [Sample(self.pipeline.embed([crop])[0], kept, 1.0, "camera")]
             if not samples:
@@ -189,15 +189,12 @@ class Service:
         if frame is None:
             return Guidance(False, "The camera gives no picture yet.")
         with self._enrolling:
-            return guide(self.pipeline, frame.image)
+            return assess_face(self.pipeline, frame.image).guidance
 
-    def forget(self, person: str) -> erasure.Forgotten:
+    def forget(self, person: str) -> erasure.ErasureReport:
         with self._enrolling:
-            try:
-                left = backup.forget(self.gallery, self.gallery.person(person))
-            finally:  # who is deleted is a stranger from now on, even where old pages could not be overwritten yet
-                self._notice_people()
-        return erasure.by_service(self.gallery, left, self.sinks, self._settings.events)
+            copies = erasure.delete_in_service(self.gallery, self.gallery.person(person), self._notice_people)
+        return erasure.report_in_service(self.gallery, copies, self.sinks, self._settings.events)
 
     def health(self) -> Health:
         return read_health(self._parts, read_clocks())
@@ -249,7 +246,7 @@ class Service:
     def _tell(self, watcher: Watcher, appearances: Iterable[Appearance]) -> None:
         def face(appearance: Appearance) -> bytes | None:
             shots = watcher.shots(appearance.id) if self._settings.keep.unknown_faces else ()
-            return encode(shots[0].crop) if shots else None
+            return encode_crop(shots[0].crop) if shots else None
 
         for appearance in appearances:
             self._publisher.tell(appearance, face)
@@ -314,9 +311,7 @@ class Service:
         with self._noticing:
             before, self._people = self._people, self._ids()
             if before - self._people:
-                gone = backup.forgotten(self.gallery)
-                for sink in self.sinks:
-                    sink.forget(gone)
+                erasure.erase_from_sinks(backup.forgotten(self.gallery), self.sinks)
                 self._publisher.prune(self._settings.keep)
                 self._renew()
 

@@ -15,15 +15,14 @@ from numpy.typing import NDArray
 
 from ..core.errors import InputError, WorkError
 from ..core.faces import Faces
-from ..events import Broker, Channel, Delivery, LinesFile, LinesStream, Mqtt, Spool, Webhook, read_secret
-from ..gallery.backup import forgotten, resume
+from ..events import Broker, Channel, Delivery, LinesFile, LinesStream, Mqtt, Outbox, Webhook, read_secret
 from ..gallery.encryption import key_from_environment, read_key
 from ..gallery.gallery import Gallery
 from ..gallery.people import embedding_identity
 from ..inference.pipeline import Pipeline
 from ..inference.scheduler import Scheduler, open_scheduler
 from ..tracking.visit import RecognitionRules
-from .erasure import clean
+from .erasure import erase_from_sinks, finish_at_start
 from .settings import MqttSettings, Settings
 
 log = getLogger("rkface.service")
@@ -75,41 +74,25 @@ def scheduler_of(settings: Settings) -> Scheduler:
 
 @contextmanager
 def open_gallery(settings: Settings, pipeline: Pipeline) -> Iterator[Gallery]:
-    """The gallery, begun where there is none; what a power cut kept from being forgotten is, here and in spools that no
-    sink has open. InputError where it holds another model's embeddings, or is encrypted with another key."""
+    """The gallery, begun where there is none; what a power cut kept from being forgotten is, here and in outboxes that
+    no sink has open. InputError where it holds another model's embeddings, or is encrypted with another key."""
     identity, path = embedding_identity(pipeline.manifest), settings.gallery
     key = read_key(settings.key) if settings.key else key_from_environment()
     with Gallery(path, identity, create=True, key=key) as gallery:
         gallery.refresh()  # now, not when the first face is there
-        if gallery.identity not in (None, identity) and gallery.state().samples:
-            raise InputError(
-                f"{path} holds embeddings of another model than this bundle's, which cannot be compared: use that "
-                f"bundle, or rkface gallery reembed --gallery {path} --bundle DIR"
-            )
-        try:
-            resume(gallery)
-        except WorkError as error:
-            log.warning("%s", error)
-        if forgotten(gallery):
-            for problem in filter(None, (problem for _, problem in clean(gallery))):
-                log.warning("%s", problem)
+        gallery.check_identity()
+        for problem in finish_at_start(gallery):
+            log.warning("%s", problem)
         yield gallery
 
 
-def who_is_forgotten(gallery: Path) -> dict[str, float]:
-    """As ``gallery.backup.forgotten`` has it of the gallery at this path; nobody where there is none yet."""
-    if not gallery.exists():
-        return {}
-    with Gallery(gallery) as known:
-        return forgotten(known)
-
-
-def open_sinks(settings: Settings, opened: ExitStack, gone: Mapping[str, float]) -> list[Delivery]:
-    """The sinks of ``settings.events``, closed with ``opened``; none names who is ``gone``, and all tell it. Spools lie
-    beside the gallery. InputError for secrets, certificates and addresses that cannot be used."""
+def open_sinks(settings: Settings, opened: ExitStack, forgotten: Mapping[str, float]) -> list[Delivery]:
+    """The sinks of ``settings.events``, which ``opened`` closes. They never name ``forgotten`` people (ids, with the
+    times), and tell their receivers about them. Outboxes are beside the gallery. Raises InputError if a secret,
+    a certificate or an address cannot be used."""
     sinks = []
     for sink in _sinks(settings):
-        sink.forget(gone)
+        erase_from_sinks(forgotten, [sink])  # before its threads start
         sinks.append(opened.enter_context(sink))
     return sinks
 
@@ -117,23 +100,23 @@ def open_sinks(settings: Settings, opened: ExitStack, gone: Mapping[str, float])
 def _sinks(settings: Settings) -> Iterator[Delivery]:
     told = settings.events
 
-    def delivery(name: str, channel: Channel, address: str, *, spooled: bool) -> Delivery:
+    def delivery(name: str, channel: Channel, address: str, *, stored: bool) -> Delivery:
         folder = settings.beside(f"events-{name}")
-        # Who takes another's place knows nothing of what that one was told. A digest: an address may be a secret.
-        note = folder / f"told-{sha256(address.encode(errors='surrogateescape')).hexdigest()[:16]}"
-        return Delivery(name, channel, Spool(folder) if spooled else None, told=note)
+        # Each receiver has a file of its own. Its name is a digest of the address, which may be a secret.
+        told_file = folder / f"told-{sha256(address.encode(errors='surrogateescape')).hexdigest()[:16]}"
+        return Delivery(name, channel, Outbox(folder) if stored else None, told_file=told_file)
 
     if told.stdout:
-        yield delivery("stdout", LinesStream(), "", spooled=False)
+        yield delivery("stdout", LinesStream(), "", stored=False)
     if told.file:
-        yield delivery("file", LinesFile(told.file), str(told.file.absolute()), spooled=False)
+        yield delivery("file", LinesFile(told.file), str(told.file.absolute()), stored=False)
     if told.webhook:
         secret = read_secret(told.webhook.secret) if told.webhook.secret else ""
         webhook = Webhook(told.webhook.url, secret, ca=told.webhook.ca)
-        yield delivery("webhook", webhook, told.webhook.url, spooled=True)
+        yield delivery("webhook", webhook, told.webhook.url, stored=True)
     if told.mqtt:
         address = f"{told.mqtt.host}:{told.mqtt.port}/{told.mqtt.prefix}"
-        yield delivery("mqtt", _mqtt(told.mqtt, settings), address, spooled=True)
+        yield delivery("mqtt", _mqtt(told.mqtt, settings), address, stored=True)
 
 
 def _mqtt(told: MqttSettings, settings: Settings) -> Mqtt:

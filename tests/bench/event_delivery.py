@@ -1,6 +1,7 @@
 """What an event costs the camera, the disk and the network: medians on this machine, which the last line names.
 
-python tests/bench/event_delivery.py            # MQTT is left out where Debian's Mosquitto cannot be had
+python tests/bench/event_delivery.py    # MQTT is left out where Debian's Mosquitto cannot be had
+python tests/bench/event_storage.py     # the second half alone: what stored events cost the disk
 """
 
 import statistics
@@ -13,18 +14,19 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "runtime"))
 
+from event_storage import measure_storage
 from events.mosquitto import PACKAGES, Mosquitto
 from events.world import event
 
 from rkface.boards.twin.ingredients import UnavailableError, unpack_packages
-from rkface.runtime.events import Broker, Delivery, Mqtt, Spool, Webhook
+from rkface.runtime.events import Broker, Delivery, Mqtt, Outbox, Webhook
 from rkface.runtime.inference.machine import read_machine
 
 EVENTS = 500
 ROUNDS = 5
 
 
-class Taker(BaseHTTPRequestHandler):
+class Receiver(BaseHTTPRequestHandler):
     def do_POST(self):
         self.rfile.read(int(self.headers["Content-Length"]))
         self.send_response(204)
@@ -34,28 +36,28 @@ class Taker(BaseHTTPRequestHandler):
         pass
 
 
-def appearances():
+def make_appearances():
     for number in range(EVENTS):
         yield event(number, stage="end" if number % 2 else "start", identity=f"a-{number // 2}")
 
 
-def measure(name, channel, folder):
+def measure_delivery(name, channel, folder):
     """Milliseconds an event: on the camera's thread, until all are on disk, until all are delivered."""
-    sink = Delivery(name, channel, Spool(folder / name))
+    sink = Delivery(name, channel, Outbox(folder / name))
     start = time.perf_counter()
-    for happening in appearances():
-        sink.send(happening)
+    for appearance in make_appearances():
+        sink.send(appearance)
     sent = time.perf_counter()
     delivered = threading.Event()
-    take = channel.deliver
+    deliver = channel.deliver
 
-    def count(record, left=[EVENTS]):  # noqa: B006
-        take(record)
+    def deliver_and_count(event, left=[EVENTS]):  # noqa: B006
+        deliver(event)
         left[0] -= 1
         if not left[0]:
             delivered.set()
 
-    channel.deliver = count
+    channel.deliver = deliver_and_count
     with sink:
         sink.flush(600)
         kept = time.perf_counter()
@@ -64,25 +66,10 @@ def measure(name, channel, folder):
     return [1e3 * seconds / EVENTS for seconds in (sent - start, kept - sent, end - sent)]
 
 
-def alone(folder):
-    """Milliseconds from an event that comes alone to the disk's word that it has it, and until it is off the disk."""
-    spool = Spool(folder / "alone")
-    body = b"x" * 450
-    times = []
-    for _ in range(100):
-        start = time.perf_counter()
-        spool.append([body])
-        kept = time.perf_counter()
-        spool.advance(spool.peek())
-        times.append((1e3 * (kept - start), 1e3 * (time.perf_counter() - kept)))
-    spool.close()
-    return [statistics.median(column) for column in zip(*times, strict=True)]
-
-
 def main():
     with tempfile.TemporaryDirectory() as temporary:
         root = Path(temporary)
-        server = ThreadingHTTPServer(("127.0.0.1", 0), Taker)
+        server = ThreadingHTTPServer(("127.0.0.1", 0), Receiver)
         threading.Thread(target=server.serve_forever, daemon=True).start()
         makers = {"webhook": lambda: Webhook(f"http://127.0.0.1:{server.server_port}/", "whsec_" + "A" * 32)}
         broker = None
@@ -92,15 +79,14 @@ def main():
             port = broker.port
             makers["mqtt"] = lambda: Mqtt(Broker("127.0.0.1", port), "board", ["door"])
         except UnavailableError as error:
-            print(f"no Mosquitto: {error}", file=sys.stderr)
+            print(f"MQTT is not measured: {error}", file=sys.stderr)
         head = f"{'ms an event':12} {'send()':>8} {'on disk':>8} {'delivered':>10}"
         print(f"{head}   ({EVENTS} at once, {ROUNDS} rounds)")
         for name, make in makers.items():
-            rounds = [measure(f"{name}-{number}", make(), root) for number in range(ROUNDS)]
+            rounds = [measure_delivery(f"{name}-{number}", make(), root) for number in range(ROUNDS)]
             sent, kept, delivered = (statistics.median(column) for column in zip(*rounds, strict=True))
             print(f"{name:12} {sent:8.3f} {kept:8.3f} {delivered:10.2f}")
-        kept, gone = alone(root)
-        print(f"one alone: {kept:.1f} ms until it is on disk, {gone:.1f} ms to take it off")
+        measure_storage(root / "storage")
         if broker:
             broker.stop()
         server.shutdown()

@@ -38,7 +38,7 @@ from stand_ins import DIMENSIONS
 from rkface.runtime.gallery.backup import forget
 from rkface.runtime.gallery.gallery import Gallery
 from rkface.runtime.gallery.people import Sample
-from rkface.runtime.gallery.search import build
+from rkface.runtime.gallery.search import build_index
 from rkface.runtime.vision.embed import unit
 
 
@@ -66,7 +66,9 @@ def measure_search(size: int, seconds: float) -> list[dict[str, object]]:
     vectors = unit(random.standard_normal((size, DIMENSIONS), dtype=np.float32))
     flat = faiss.IndexFlatIP(DIMENSIONS)
     flat.add(vectors)
-    indices = {precision: build(vectors, range(size), range(size), precision) for precision in ("float32", "int8")}
+    indices = {
+        precision: build_index(vectors, range(size), range(size), precision) for precision in ("float32", "int8")
+    }
     rows = []
     for count in PROBES:
         noise = random.standard_normal((count, DIMENSIONS), dtype=np.float32) / DIMENSIONS**0.5
@@ -117,7 +119,7 @@ def fill_gallery(gallery: Gallery, size: int, random: np.random.Generator) -> No
     """Add ``size`` people in one transaction, because ``gallery.add`` waits for the disk each time."""
     vectors = unit(random.standard_normal((size, DIMENSIONS), dtype=np.float32))
     gallery.add("0", [Sample(vectors[0], None, 1, "bench")])
-    with gallery.writing() as database:
+    with gallery.transaction() as database:
         for number in range(1, size):
             database.execute("INSERT INTO person VALUES (?, ?, '{}', 0, 0)", [f"{number:032x}", str(number)])
             database.execute(

@@ -19,7 +19,8 @@ from typing import Any
 from program import create_parser, format_table
 from scenes import choose_material
 
-from rkface.convert.cost import estimate_cost, read_layers
+from rkface.convert.cost import estimate_cost
+from rkface.convert.npu_layers import read_layers
 from rkface.convert.simplify import fix_input, simplify
 from rkface.convert.targets import TARGETS
 

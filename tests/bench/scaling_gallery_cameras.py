@@ -24,7 +24,7 @@ import numpy as np
 from program import create_parser
 from stand_ins import DIMENSIONS
 
-from rkface.runtime.gallery.search import build
+from rkface.runtime.gallery.search import build_index
 from rkface.runtime.vision.embed import unit
 
 SAMPLES = (1_000, 10_000, 20_000, 30_000, 40_000, 49_000, 60_000, 80_000, 100_000)
@@ -37,7 +37,7 @@ def measure_gallery(samples: int) -> tuple[float, float]:
     """CPU milliseconds to search one probe among ``samples`` of as many people; megabytes of the index."""
     random = np.random.default_rng(0)
     vectors = unit(random.standard_normal((samples, DIMENSIONS), dtype=np.float32))
-    index = build(vectors, range(samples), range(samples))
+    index = build_index(vectors, range(samples), range(samples))
     probe = unit(vectors[:1] + random.standard_normal((1, DIMENSIONS), dtype=np.float32) / DIMENSIONS**0.5)
     times = []
     for _ in range(RUNS):

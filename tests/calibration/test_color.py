@@ -39,7 +39,7 @@ def test_color_order_of_a_written_set_is_that_of_inference(tmp_path, make_face):
     )
     asked = np.stack([np.full((112, 112, 3), (level, 10, 20), np.uint8) for level in (255, 128, 0)])
     np.save(tmp_path / "ask.npy", asked)
-    for dataset in (made.recognizer, made.detector):  # both lists, each as the toolkit gets it
+    for dataset in (made.recognizer, made.detector):  # both lists, as the toolkit reads them
         job = QuantizeJob(
             onnx=sees_red(tmp_path / "red.onnx"),
             output=tmp_path / "red.rknn",

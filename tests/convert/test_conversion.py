@@ -46,9 +46,11 @@ def test_every_platform_of_the_toolkit_gets_a_bundle(converted, tmp_path):
     assert len(names) == 10
     done = rkface(
         "convert", *OWN, "--calibration", photos, "--target", ",".join(names), "--out", tmp_path / "all",
-        "--recipe", "fast",
+        "--recipe", "fast", "--json",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
+    bundles = json.loads(done.stdout)["bundles"]
+    assert [(one["target"], one["models"][1]["recipe"]) for one in bundles] == [(name, "tuned") for name in names]
     assert sorted(path.name for path in (tmp_path / "all").iterdir()) == sorted([*names, "rk3588.work"])
     for name in names:
         manifest = read_bundle(tmp_path / "all" / name).manifest

@@ -174,7 +174,7 @@ def test_figures_by_group(lone, people, tmp_path, capsys):
     even, odd = figures["groups"]
     assert (even["name"], even["people"], even["same"], even["different"]) == ("even", 6, 18, 135)
     assert (odd["name"], odd["people"], odd["same"], odd["different"]) == ("odd", 5, 15, 90)
-    assert "3 faces are in no group" in figures["notes"]
+    assert "3 faces have no group" in figures["notes"]
     (all_of_them,) = figures["models"]
     accepted = sum(group["models"][0]["tar"]["count"] for group in (even, odd))
     missed = all_of_them["chosen"]["tar"]["total"] - all_of_them["chosen"]["tar"]["count"]
@@ -189,9 +189,9 @@ def test_figures_by_group(lone, people, tmp_path, capsys):
 def test_wrong_groups_are_refused(lone, few, tmp_path):
     table = tmp_path / "groups.csv"
     for rows, says in (
-        ("person-0000\n", "line 2: not «name,group»"),
-        ("person-0000,a\nperson-0000,b\n", "line 3: this name is in another group above"),
-        ("someone,a\n", "names none of the people"),
+        ("person-0000\n", "line 2: expected «name,group»"),
+        ("person-0000,a\nperson-0000,b\n", "line 3: an earlier line puts this name into another group"),
+        ("someone,a\n", "contains none of the names"),
     ):
         table.write_text("name,group\n" + rows)
         with pytest.raises(InputError, match=says):
@@ -216,10 +216,10 @@ def test_wrong_options_are_refused(lone, few, tmp_path, capsys):
         (["--bin", tmp_path / "evil.bin"], "asks for posix.system"),
         (["--bin", tmp_path / "absent.bin"], "cannot be read"),
         (["--pairs", tmp_path / "absent.csv"], "cannot be read as CSV"),
-        (["--people", few, "--photos", few], "--photos goes with --pairs"),
-        (["--people", few, "--out", tmp_path / "report.txt"], "ends in .html"),
+        (["--people", few, "--photos", few], "--photos is the folder of the photos in --pairs"),
+        (["--people", few, "--out", tmp_path / "report.txt"], "an .html file"),
         (["--people", few, "--out", tmp_path / "absent/report.html"], "existing folder"),
-        (["--people", few, "--out", lone], "lies inside the bundle"),
+        (["--people", few, "--out", lone], "is inside the bundle"),
     ):
         with pytest.raises(InputError, match=re.escape(says)):
             run("--bundle", lone, *arguments)

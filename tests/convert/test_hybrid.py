@@ -99,7 +99,7 @@ def test_an_unknown_layer_is_an_error(job, tmp_path):
 
     with pytest.raises(WorkError, match="failed at build"):
         quantize(replace(job, fp16=("nowhere",)), tmp_path / "log.txt")
-    assert "knows none of the layers" in (tmp_path / "log.txt").read_text()
+    assert "does not know any of the layers" in (tmp_path / "log.txt").read_text()
 
 
 def test_a_second_hybrid_reuses_the_calibration_and_restores_biases(job, tmp_path):
@@ -130,4 +130,4 @@ def test_a_second_hybrid_reuses_the_calibration_and_restores_biases(job, tmp_pat
     wrong = {"c2/bias": (plain.tolist(), moved.tolist()), "gone/bias": (moved.tolist(), plain.tolist())}
     third = quantize(replace(job, biases=wrong), tmp_path / "third.log")
     assert np.array_equal(third.outputs[0], first.outputs[0])
-    assert (tmp_path / "third.log").read_text().count("keeps the bias of INT8") == 2
+    assert (tmp_path / "third.log").read_text().count("stays as tuned for INT8") == 2

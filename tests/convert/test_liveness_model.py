@@ -160,8 +160,8 @@ def with_liveness(converted, tmp_path_factory):
 def test_it_is_quantized_and_compared_like_the_others(with_liveness):
     folder, done = with_liveness
     assert len(re.findall("from an earlier run", done.stderr)) == 2, "the other two come from the cache"
-    assert "asked as MiniFASNetV2: 2.7 × the face's box, BGR" in done.stderr
-    assert re.search(r"liveness +\d.* int8 +probability 0\.0\d\d off", done.stdout)
+    assert "treated as MiniFASNetV2: input 2.7 × the face's box, BGR" in done.stderr
+    assert re.search(r"liveness +\d.* int8 +probability differs by 0\.0\d\d on average", done.stdout)
     bundle = read_bundle(folder, soc="rk3588")
     model, provenance = bundle.manifest.liveness, bundle.manifest.provenance
     assert (model.precision, model.scale, model.live, model.logits, model.threshold) == ("int8", 2.7, 1, True, 0.5)
@@ -194,10 +194,10 @@ def test_the_bundle_gives_the_same_probabilities_as_the_original_model(with_live
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (["--live-scale", "2"], "give that too, or leave them out"),
+        (["--live-scale", "2"], "also give --liveness, or leave them out"),
         (["--liveness", "absent.onnx"], "no such model file"),
-        (["--liveness", "MODEL", "--live-class", "7"], "none of them"),
-        (["--liveness", "MODEL", "--live-std", "0"], "above 0"),
+        (["--liveness", "MODEL", "--live-class", "7"], "cannot be 7"),
+        (["--liveness", "MODEL", "--live-std", "0"], "greater than 0"),
     ],
 )
 def test_wrong_options_are_refused(capsys, tmp_path, monkeypatch, arguments, says):
@@ -212,5 +212,5 @@ def test_a_finished_calibration_set_is_refused_because_it_has_no_surroundings(co
     model, photos = classifier(tmp_path / "m.onnx"), converted.work / "photos/evaluation"
     done = rkface("convert", "--calibration", converted.work / "calibration", "--evaluation", photos,
                   "--liveness", model, "--out", tmp_path / "out")  # fmt: skip
-    assert done.returncode == 2 and "give the photos to --calibration" in done.stderr
+    assert done.returncode == 2 and "give the photos with --calibration" in done.stderr
     assert not (tmp_path / "out").exists()

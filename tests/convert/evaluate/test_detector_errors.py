@@ -114,7 +114,7 @@ def test_notes_about_shared_scales_saturation_and_lost_small_faces():
     low = [np.minimum(array, 0.5) if index == 0 else array for index, array in enumerate(own)]
     assert "stride 8, scores do not exceed 0.50" in "".join(detector_notes(evidence(before, low)))
     (said,) = detector_notes(evidence(before, own, boxes=((0, 0, 20, 20), (30, 0, 50, 20)), lost=1))
-    assert "of 50 faces of 0 to 24 input pixels" in said and "does not see 25" in said
+    assert "of 50 faces of 0 to 24 input pixels" in said and "does not find 25" in said
     # FP16 has more values than INT8, so there is no note about steps.
     assert not detector_notes(evidence(before, before)) and not have_separate_scales(evidence(before, before).outputs)
 

@@ -1,4 +1,4 @@
-"""Delivery: order, repetition, what a broken endpoint or a full disk costs, and what closing leaves behind."""
+"""Delivery: order, repetition, broken receivers, full disks, and events that closing leaves behind."""
 
 import errno
 import json
@@ -11,8 +11,9 @@ import threading
 
 import pytest
 
-from rkface.runtime.events import Backoff, Delivery, LinesFile, Spool
-from rkface.runtime.events.channel import GoneError, RefusedError, UndeliveredError, encode
+from rkface.runtime.events import Backoff, Delivery, LinesFile, Outbox
+from rkface.runtime.events.channel import ReceiverGoneError, RefusedError, UndeliveredError
+from rkface.runtime.events.event import encode
 
 from .world import PATIENCE, Log, event
 
@@ -29,10 +30,10 @@ class Endpoint:
         self.open = threading.Event()
         self.open.set()
 
-    def keep(self, lost):
+    def maintain(self, wake):
         return None
 
-    def forget(self, people):
+    def withdraw(self, people):
         self.forgotten = people
         return False
 
@@ -55,14 +56,14 @@ def send(sink, *numbers):
         sink.send({**event(), "frames": number})
 
 
-@pytest.fixture(params=["spool", "memory"])
-def spool(request, tmp_path):
-    return Spool(tmp_path / "spool") if request.param == "spool" else None
+@pytest.fixture(params=["outbox", "memory"])
+def outbox(request, tmp_path):
+    return Outbox(tmp_path / "outbox") if request.param == "outbox" else None
 
 
-def test_events_arrive_in_order_and_are_counted(spool):
+def test_events_arrive_in_order_and_are_counted(outbox):
     endpoint = Endpoint()
-    with Delivery("test", endpoint, spool, AT_ONCE) as sink:
+    with Delivery("test", endpoint, outbox, AT_ONCE) as sink:
         assert sink.state().connected is None
         send(sink, *range(50))
         assert endpoint.taken.wait_for(50) == list(range(50))
@@ -70,9 +71,9 @@ def test_events_arrive_in_order_and_are_counted(spool):
     assert (state.queued, state.sent, state.dropped, state.retries) == (0, 50, 0, 0)
 
 
-def test_what_fails_is_tried_again_before_anything_else(spool):
+def test_a_failed_event_is_tried_again_before_any_other(outbox):
     endpoint = Endpoint(UndeliveredError("not now"), OSError("nor now"), ValueError("a bug"))
-    with Delivery("test", endpoint, spool, AT_ONCE) as sink:
+    with Delivery("test", endpoint, outbox, AT_ONCE) as sink:
         send(sink, 1, 2)
         assert endpoint.taken.wait_for(2) == [1, 2]
         assert endpoint.tries.entries == [1, 1, 1, 1, 2]
@@ -80,47 +81,47 @@ def test_what_fails_is_tried_again_before_anything_else(spool):
     assert sink.state().error == "a bug"
 
 
-def test_what_is_refused_is_left_out_and_counted(spool):
+def test_a_refused_event_is_skipped_and_counted(outbox):
     endpoint = Endpoint(RefusedError("never"))
-    with Delivery("test", endpoint, spool, AT_ONCE) as sink:
+    with Delivery("test", endpoint, outbox, AT_ONCE) as sink:
         send(sink, 1, 2)
         assert endpoint.taken.wait_for(1) == [2]
     assert sink.state().refused == 1
     assert endpoint.tries.entries == [1, 2]
 
 
-def test_an_event_that_only_ever_meets_a_bug_does_not_hold_up_the_others(spool):
+def test_an_event_that_always_triggers_a_bug_does_not_hold_up_the_others(outbox):
     endpoint = Endpoint(*(KeyError("a bug") for _ in range(5)))
-    with Delivery("test", endpoint, spool, AT_ONCE) as sink:
+    with Delivery("test", endpoint, outbox, AT_ONCE) as sink:
         send(sink, 1, 2)
         assert endpoint.taken.wait_for(1) == [2]
     assert sink.state().refused == 1
 
 
-def test_what_comes_after_the_end_is_counted_as_lost(spool):
-    with Delivery("test", Endpoint(), spool, AT_ONCE) as sink:
+def test_an_event_after_the_end_is_counted_as_dropped(outbox):
+    with Delivery("test", Endpoint(), outbox, AT_ONCE) as sink:
         pass
     send(sink, 1)
     assert sink.state().dropped == 1
 
 
-def test_gone_is_gone_until_the_next_start(tmp_path):
-    endpoint = Endpoint(GoneError("gone"))
-    with Delivery("test", endpoint, Spool(tmp_path), AT_ONCE) as sink:
+def test_a_receiver_that_is_gone_gets_nothing_until_the_next_start(tmp_path):
+    endpoint = Endpoint(ReceiverGoneError("gone"))
+    with Delivery("test", endpoint, Outbox(tmp_path), AT_ONCE) as sink:
         send(sink, 1)
         endpoint.tries.wait_for(1)
         send(sink, 2)
         assert sink.flush(PATIENCE)
     assert endpoint.tries.entries == [1]
     again = Endpoint()
-    with Delivery("test", again, Spool(tmp_path), AT_ONCE):
+    with Delivery("test", again, Outbox(tmp_path), AT_ONCE):
         assert again.taken.wait_for(2) == [1, 2]
 
 
 def test_an_endpoint_that_never_answers_holds_up_neither_camera_nor_disk(tmp_path):
     endpoint = Endpoint()
     endpoint.open.clear()
-    with Delivery("test", endpoint, Spool(tmp_path), AT_ONCE) as sink:
+    with Delivery("test", endpoint, Outbox(tmp_path), AT_ONCE) as sink:
         send(sink, *range(100))
         assert sink.flush(PATIENCE)  # on disk, though not one is delivered
         assert sink.state().queued == 100
@@ -128,7 +129,7 @@ def test_an_endpoint_that_never_answers_holds_up_neither_camera_nor_disk(tmp_pat
         assert endpoint.taken.wait_for(100) == list(range(100))
 
 
-def test_without_a_spool_the_oldest_make_room(caplog):
+def test_without_an_outbox_the_oldest_events_are_dropped_when_memory_is_full(caplog):
     endpoint = Endpoint()
     endpoint.open.clear()
     with Delivery("test", endpoint, None, AT_ONCE, memory=5) as sink:
@@ -142,19 +143,19 @@ def test_without_a_spool_the_oldest_make_room(caplog):
     assert [record.args[1] for record in caplog.records if "dropped" in record.msg] == [1, 2, 4, 8]
 
 
-def test_what_closing_finds_undelivered_is_sent_after_the_next_start(tmp_path):
+def test_events_that_closing_finds_undelivered_are_sent_after_the_next_start(tmp_path):
     broken = Endpoint(*(UndeliveredError("down") for _ in range(1000)))
-    with Delivery("test", broken, Spool(tmp_path), Backoff(first=PATIENCE, longest=PATIENCE)) as sink:
+    with Delivery("test", broken, Outbox(tmp_path), Backoff(first=PATIENCE, longest=PATIENCE)) as sink:
         send(sink, 1, 2, 3)
         broken.tries.wait_for(1)  # now it waits, half a minute: closing does not
     assert sink.state().queued == 3
     endpoint = Endpoint()
-    with Delivery("test", endpoint, Spool(tmp_path), AT_ONCE) as sink:
+    with Delivery("test", endpoint, Outbox(tmp_path), AT_ONCE) as sink:
         send(sink, 4)
         assert endpoint.taken.wait_for(4) == [1, 2, 3, 4]
 
 
-def test_without_a_spool_what_closing_finds_undelivered_is_counted(caplog):
+def test_without_an_outbox_events_that_closing_finds_undelivered_are_counted(caplog):
     broken = Endpoint(*(UndeliveredError("down") for _ in range(10)))
     with Delivery("test", broken, None, Backoff(first=PATIENCE, longest=PATIENCE)) as sink:
         send(sink, 1, 2, 3)
@@ -163,15 +164,15 @@ def test_without_a_spool_what_closing_finds_undelivered_is_counted(caplog):
     assert "3 events lost" in caplog.text
 
 
-def test_closing_delivers_what_it_can(spool):
+def test_closing_delivers_as_many_events_as_possible(outbox):
     endpoint = Endpoint()
-    with Delivery("test", endpoint, spool, AT_ONCE) as sink:
+    with Delivery("test", endpoint, outbox, AT_ONCE) as sink:
         send(sink, *range(20))
     assert endpoint.taken.entries == list(range(20))
 
 
-class FullDisk(Spool):
-    """A spool whose disk is full until ``room``."""
+class FullDisk(Outbox):
+    """A outbox whose disk is full until ``room``."""
 
     room = False
 
@@ -181,7 +182,7 @@ class FullDisk(Spool):
         super().append(bodies)
 
 
-def test_a_full_disk_stops_no_event_while_the_endpoint_answers(tmp_path, caplog):
+def test_a_full_disk_stops_no_event_while_the_receiver_answers(tmp_path, caplog):
     endpoint = Endpoint(UndeliveredError("not now"))
     with Delivery("test", endpoint, FullDisk(tmp_path), AT_ONCE) as sink:
         send(sink, *range(20))
@@ -190,7 +191,7 @@ def test_a_full_disk_stops_no_event_while_the_endpoint_answers(tmp_path, caplog)
     assert "No space left" in caplog.text
 
 
-def test_a_full_disk_and_a_dead_endpoint_lose_the_oldest_and_say_so(tmp_path):
+def test_a_full_disk_and_a_dead_receiver_lose_the_oldest_events_and_report_it(tmp_path):
     endpoint = Endpoint()
     endpoint.open.clear()
     with Delivery("test", endpoint, FullDisk(tmp_path), AT_ONCE, memory=5) as sink:
@@ -206,9 +207,9 @@ def test_a_full_disk_and_a_dead_endpoint_lose_the_oldest_and_say_so(tmp_path):
     assert endpoint.taken.entries == sorted(endpoint.taken.entries)
 
 
-def test_what_is_no_json_is_dropped_and_the_camera_goes_on(spool, caplog):
+def test_an_event_that_json_cannot_express_is_dropped_and_the_camera_goes_on(outbox, caplog):
     endpoint = Endpoint()
-    with Delivery("test", endpoint, spool, AT_ONCE) as sink:
+    with Delivery("test", endpoint, outbox, AT_ONCE) as sink:
         sink.send({"name": float("nan")})
         sink.send({"name": b"Ada"})
         send(sink, 1)
@@ -217,31 +218,31 @@ def test_what_is_no_json_is_dropped_and_the_camera_goes_on(spool, caplog):
     assert "Ada" not in caplog.text
 
 
-def test_logs_and_state_tell_nothing_of_people(tmp_path, caplog):
+def test_logs_and_state_contain_no_names(tmp_path, caplog):
     caplog.set_level(logging.DEBUG)
     endpoint = Endpoint(UndeliveredError("not now"), RefusedError("never"))
-    with Delivery("test", endpoint, Spool(tmp_path), AT_ONCE) as sink:
+    with Delivery("test", endpoint, Outbox(tmp_path), AT_ONCE) as sink:
         send(sink, 1, 2)
         endpoint.taken.wait_for(1)
     assert "not now" in caplog.text
     assert "Ada" not in caplog.text + repr(sink.state())
 
 
-def test_pauses_grow_to_the_longest_and_differ():
+def test_pauses_grow_up_to_the_longest_and_are_random():
     backoff = Backoff(first=1, longest=60)
     for failures, most in ((1, 1), (2, 2), (5, 16), (7, 60), (1000, 60)):
         pauses = {backoff.seconds(failures) for _ in range(20)}
         assert most / 2 <= min(pauses) < max(pauses) <= most
 
 
-def test_the_same_event_has_the_same_identity_wherever_it_goes():
+def test_the_digest_of_an_event_depends_only_on_its_content():
     one = json.loads(encode(event(1)))
     assert one["event"] == json.loads(encode(dict(reversed(event(1).items()))))["event"]
     assert one["event"] != json.loads(encode(event(2)))["event"]
     assert {**one, "box": tuple(one["box"])} == {**event(1), "event": one["event"]}
 
 
-def test_a_name_that_is_no_text_is_delivered_all_the_same():
+def test_a_name_that_is_not_valid_text_is_delivered():
     body = encode({"name": "Zoë \udcff\n"})
     assert "Zoë".encode() in body
     assert b"\n" not in body
@@ -251,9 +252,9 @@ def test_a_name_that_is_no_text_is_delivered_all_the_same():
 SERVICE = """
 import sys
 from pathlib import Path
-from rkface.runtime.events import Delivery, LinesFile, Spool
+from rkface.runtime.events import Delivery, LinesFile, Outbox
 folder = Path(sys.argv[1])
-with Delivery("file", LinesFile(folder / "out", limit=1 << 30), Spool(folder / "spool")) as sink:
+with Delivery("file", LinesFile(folder / "out", limit=1 << 30), Outbox(folder / "outbox")) as sink:
     number = int(sys.argv[2])
     while True:
         for _ in range(5):
@@ -264,7 +265,7 @@ with Delivery("file", LinesFile(folder / "out", limit=1 << 30), Spool(folder / "
 """
 
 
-def test_kill_9_in_a_loop_delivers_all_that_was_flushed_once_each_or_little_more(tmp_path):
+def test_kill_9_in_a_loop_delivers_every_flushed_event_and_repeats_at_most_one_per_kill(tmp_path):
     flushed = set()
     for round_ in range(4):
         start = round_ * 1_000_000
@@ -274,7 +275,7 @@ def test_kill_9_in_a_loop_delivers_all_that_was_flushed_once_each_or_little_more
             service.send_signal(signal.SIGKILL)
             lines += service.stdout
         flushed |= set(range(start, int(lines[-1]) + 1))
-    with Delivery("file", LinesFile(tmp_path / "out", limit=1 << 30), Spool(tmp_path / "spool")) as sink:
+    with Delivery("file", LinesFile(tmp_path / "out", limit=1 << 30), Outbox(tmp_path / "outbox")) as sink:
         sink.send({"number": -1})
     assert sink.state().queued == 0
     arrived = [json.loads(line)["number"] for line in (tmp_path / "out").read_text().splitlines() if line]

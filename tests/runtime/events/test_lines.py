@@ -9,20 +9,20 @@ import stat
 import pytest
 
 from rkface.runtime.events import Backoff, Delivery, LinesFile, LinesStream
-from rkface.runtime.events.spool import Record
+from rkface.runtime.events.event import OutgoingEvent
 
 from .world import Log, event
 
 
 def record(number):
-    return Record(b'{"n":%d}' % number)
+    return OutgoingEvent(b'{"n":%d}' % number)
 
 
 def numbers(path):
     return [json.loads(line)["n"] for line in path.read_text().splitlines()]
 
 
-def test_files_are_rotated_by_size_and_the_oldest_goes(tmp_path):
+def test_files_are_rotated_by_size_and_the_oldest_is_deleted(tmp_path):
     path = tmp_path / "events.jsonl"
     channel = LinesFile(path, limit=20, keep=2)
     for number in range(1, 8):
@@ -34,7 +34,7 @@ def test_files_are_rotated_by_size_and_the_oldest_goes(tmp_path):
     assert {stat.S_IMODE(file.stat().st_mode) for file in tmp_path.iterdir()} == {0o600}
 
 
-def test_rotation_that_keeps_nothing_begins_anew(tmp_path):
+def test_rotation_that_keeps_no_old_file_starts_a_new_one(tmp_path):
     path = tmp_path / "events.jsonl"
     channel = LinesFile(path, limit=20, keep=0)
     for number in range(1, 4):
@@ -59,14 +59,14 @@ def test_half_a_line_of_a_power_cut_costs_only_itself(tmp_path):
     assert path.read_bytes() == b'{"n":1}\n{"n"\n{"n":2}\n'
 
 
-def test_a_new_file_has_its_name_on_the_disk_when_its_event_counts_as_delivered(tmp_path, synced):
+def test_a_new_file_and_its_name_are_on_the_disk_when_its_event_counts_as_delivered(tmp_path, synced):
     channel = LinesFile(tmp_path / "events.jsonl")
     for number in (1, 2):
         channel.deliver(record(number))
     assert synced == [tmp_path / "events.jsonl", tmp_path, tmp_path / "events.jsonl"]
 
 
-def test_a_full_disk_leaves_no_half_line_and_the_event_comes_when_there_is_room(tmp_path, monkeypatch):
+def test_a_full_disk_leaves_no_half_line_and_the_event_is_written_when_there_is_room(tmp_path, monkeypatch):
     path = tmp_path / "events.jsonl"
     write, failures = os.write, [3]
 
@@ -86,7 +86,7 @@ def test_a_full_disk_leaves_no_half_line_and_the_event_comes_when_there_is_room(
     assert sink.state().retries == 3
 
 
-def test_a_stream_gets_a_line_for_each_and_ends_with_its_reader():
+def test_a_stream_gets_one_line_per_event_until_its_reader_leaves():
     class Pipe(io.BytesIO):
         def __init__(self):
             super().__init__()
@@ -108,7 +108,7 @@ def test_a_stream_gets_a_line_for_each_and_ends_with_its_reader():
 
 
 @pytest.mark.parametrize("where", ["folder", "missing/events.jsonl"])
-def test_a_path_that_cannot_be_written_is_told_and_tried_again(tmp_path, where):
+def test_a_path_that_cannot_be_written_is_reported_and_tried_again(tmp_path, where):
     (tmp_path / "folder").mkdir()
     with Delivery("file", LinesFile(tmp_path / where), backoff=Backoff(0.001, 0.002)) as sink:
         sink.send(event(1))

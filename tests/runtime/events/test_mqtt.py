@@ -1,4 +1,4 @@
-"""MQTT, against a real Mosquitto: what arrives through which accident, and what Home Assistant is told."""
+"""MQTT with a real Mosquitto: which events arrive after which failure, and what Home Assistant receives."""
 
 import json
 import logging
@@ -11,8 +11,8 @@ import threading
 import pytest
 
 from rkface.runtime.core.errors import InputError
-from rkface.runtime.events import Backoff, Broker, Delivery, Mqtt, Spool
-from rkface.runtime.events.homeassistant import Presence, Topics, discovery, slug
+from rkface.runtime.events import Backoff, Broker, Delivery, Mqtt, Outbox
+from rkface.runtime.events.homeassistant import Presence, Topics, discovery, topic_name
 from rkface.runtime.gallery.match import Match
 
 from .mosquitto import Listener
@@ -33,7 +33,7 @@ def ids(listener, topic=f"{DOOR}/appearance"):
 
 
 def test_events_arrive_and_the_board_is_online_until_it_leaves(broker, listener, protocol, tmp_path):
-    with Delivery("mqtt", mqtt(broker, protocol), Spool(tmp_path / "spool"), AT_ONCE) as sink:
+    with Delivery("mqtt", mqtt(broker, protocol), Outbox(tmp_path / "outbox"), AT_ONCE) as sink:
         listener.wait(AVAILABILITY, "online")  # without any event
         for number in range(20):
             sink.send(event(number))
@@ -49,7 +49,7 @@ def test_events_arrive_and_the_board_is_online_until_it_leaves(broker, listener,
     late.close()
 
 
-def test_a_broker_that_comes_late_gets_all(broker, protocol, tmp_path):
+def test_a_broker_that_starts_late_gets_all_events(broker, protocol, tmp_path):
     down = threading.Event()
 
     class Watched(Backoff):
@@ -57,7 +57,7 @@ def test_a_broker_that_comes_late_gets_all(broker, protocol, tmp_path):
             down.set()
             return 0.01
 
-    with Delivery("mqtt", mqtt(broker, protocol), Spool(tmp_path / "spool"), Watched()) as sink:
+    with Delivery("mqtt", mqtt(broker, protocol), Outbox(tmp_path / "outbox"), Watched()) as sink:
         for number in range(5):
             sink.send(event(number))
         assert down.wait(PATIENCE)
@@ -73,7 +73,7 @@ def test_a_broker_that_comes_late_gets_all(broker, protocol, tmp_path):
 
 
 def test_nothing_is_lost_or_reordered_while_the_broker_restarts(broker, listener, protocol, tmp_path):
-    with Delivery("mqtt", mqtt(broker, protocol), Spool(tmp_path / "spool"), AT_ONCE) as sink:
+    with Delivery("mqtt", mqtt(broker, protocol), Outbox(tmp_path / "outbox"), AT_ONCE) as sink:
         for round_ in range(3):
             for number in range(20):
                 sink.send(event(round_ * 20 + number))
@@ -91,7 +91,7 @@ def test_nothing_is_lost_or_reordered_while_the_broker_restarts(broker, listener
 
 def test_an_idle_board_is_online_again_after_the_broker_restarts(broker, protocol, tmp_path):
     broker.start()
-    with Delivery("mqtt", mqtt(broker, protocol), Spool(tmp_path / "spool"), AT_ONCE):
+    with Delivery("mqtt", mqtt(broker, protocol), Outbox(tmp_path / "outbox"), AT_ONCE):
         for round_ in range(2):
             listener = Listener(broker.port, f"listener {round_}")
             listener.wait(AVAILABILITY, "online")
@@ -100,8 +100,8 @@ def test_an_idle_board_is_online_again_after_the_broker_restarts(broker, protoco
             broker.start()
 
 
-def test_a_broker_that_forgot_all_is_told_again(broker, listener, tmp_path):
-    with Delivery("mqtt", mqtt(broker), Spool(tmp_path / "spool"), AT_ONCE) as sink:
+def test_a_broker_that_lost_its_messages_gets_them_again(broker, listener, tmp_path):
+    with Delivery("mqtt", mqtt(broker), Outbox(tmp_path / "outbox"), AT_ONCE) as sink:
         sink.send(event(1))
         listener.wait(f"{DOOR}/appearance")
         broker.stop()
@@ -116,14 +116,14 @@ def test_a_broker_that_forgot_all_is_told_again(broker, listener, tmp_path):
 
 
 def test_another_kind_of_event_has_its_own_topic(broker, listener, tmp_path):
-    with Delivery("mqtt", mqtt(broker), Spool(tmp_path / "spool"), AT_ONCE) as sink:
+    with Delivery("mqtt", mqtt(broker), Outbox(tmp_path / "outbox"), AT_ONCE) as sink:
         sink.send({"schema": "rkface.test"})
         listener.wait("rkface/board/event")
 
 
-def test_a_broker_that_hangs_is_left_and_found_again(broker, listener, tmp_path):
+def test_a_broker_that_hangs_is_disconnected_and_connected_again(broker, listener, tmp_path):
     channel = Mqtt(Broker("127.0.0.1", broker.port), "board", timeout=0.3)
-    with Delivery("mqtt", channel, Spool(tmp_path / "spool"), AT_ONCE) as sink:
+    with Delivery("mqtt", channel, Outbox(tmp_path / "outbox"), AT_ONCE) as sink:
         sink.send(event(0))
         listener.heard.wait(lambda _: ids(listener))
         broker.freeze()
@@ -138,12 +138,12 @@ def test_a_broker_that_hangs_is_left_and_found_again(broker, listener, tmp_path)
     assert list(dict.fromkeys(ids(listener))) == [f"a-{number}" for number in range(5)]
 
 
-def test_a_server_that_is_no_broker_is_told_apart(tmp_path):
+def test_a_server_that_is_not_a_broker_is_reported(tmp_path):
     with socket.create_server(("127.0.0.1", 0)) as deaf:
         channel = Mqtt(Broker("127.0.0.1", deaf.getsockname()[1]), "board", timeout=0.1)
         failed = threading.Event()
         watched = type("Watched", (Backoff,), {"seconds": lambda *_: failed.set() or PATIENCE})()
-        with Delivery("mqtt", channel, Spool(tmp_path), watched) as sink:
+        with Delivery("mqtt", channel, Outbox(tmp_path), watched) as sink:
             assert failed.wait(PATIENCE)
             error = sink.state().error
     assert error == "mqtt://127.0.0.1: no answer within 0.1 s"
@@ -152,10 +152,10 @@ def test_a_server_that_is_no_broker_is_told_apart(tmp_path):
 SERVICE = """
 import sys
 from pathlib import Path
-from rkface.runtime.events import Broker, Delivery, Mqtt, Spool
+from rkface.runtime.events import Broker, Delivery, Mqtt, Outbox
 channel = Mqtt(Broker("127.0.0.1", int(sys.argv[1])), "board", ["door"])
 first = int(sys.argv[3])
-with Delivery("mqtt", channel, Spool(Path(sys.argv[2]))) as sink:
+with Delivery("mqtt", channel, Outbox(Path(sys.argv[2]))) as sink:
     for number in range(first, first + 30):
         event = {"schema": "rkface.appearance", "id": f"a-{number}", "source": "door", "stage": "start"}
         sink.send({**event, "match": None, "started": 0})
@@ -167,13 +167,13 @@ with Delivery("mqtt", channel, Spool(Path(sys.argv[2]))) as sink:
 
 def test_kill_9_is_seen_as_offline_and_loses_nothing(broker, listener, tmp_path):
     for first in (0, 30):
-        command = [sys.executable, "-c", SERVICE, str(broker.port), tmp_path / "spool", str(first)]
+        command = [sys.executable, "-c", SERVICE, str(broker.port), tmp_path / "outbox", str(first)]
         with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as service:
             assert service.stdout.readline() == "flushed\n"
             listener.heard.wait(lambda _, first=first: f"a-{first}" in ids(listener))
             service.send_signal(signal.SIGKILL)
         listener.heard.wait(lambda _, lives=first // 30 + 1: listener.payloads(AVAILABILITY).count("offline") == lives)
-    with Delivery("mqtt", mqtt(broker), Spool(tmp_path / "spool"), AT_ONCE):
+    with Delivery("mqtt", mqtt(broker), Outbox(tmp_path / "outbox"), AT_ONCE):
         listener.heard.wait(lambda _: "a-59" in ids(listener))
     heard = ids(listener)
     assert list(dict.fromkeys(heard)) == [f"a-{number}" for number in range(60)]
@@ -181,8 +181,8 @@ def test_kill_9_is_seen_as_offline_and_loses_nothing(broker, listener, tmp_path)
     assert listener.payloads(f"{DOOR}/presence")[-1] == "OFF"  # nobody of a life that is over is still there
 
 
-def test_who_came_last_and_whether_somebody_is_there(broker, listener, tmp_path):
-    with Delivery("mqtt", mqtt(broker), Spool(tmp_path / "spool"), AT_ONCE) as sink:
+def test_the_person_seen_last_and_presence_are_published(broker, listener, tmp_path):
+    with Delivery("mqtt", mqtt(broker), Outbox(tmp_path / "outbox"), AT_ONCE) as sink:
         for happening in (
             event(1),
             event(2, match=None),
@@ -202,9 +202,9 @@ def test_who_came_last_and_whether_somebody_is_there(broker, listener, tmp_path)
 
 
 def test_home_assistant_finds_every_camera(broker, listener, tmp_path):
-    with Delivery("mqtt", mqtt(broker), Spool(tmp_path / "spool"), AT_ONCE) as sink:
+    with Delivery("mqtt", mqtt(broker), Outbox(tmp_path / "outbox"), AT_ONCE) as sink:
         sink.send(event(1, source="Garage / links"))  # nobody had told of it
-        camera = f"rkface/board/{slug('Garage / links')}"
+        camera = f"rkface/board/{topic_name('Garage / links')}"
         listener.wait(f"{camera}/appearance")
         late = Listener(broker.port, "late")  # as Home Assistant is after a restart of its own
         heard = late.heard.wait(lambda all_: sum(topic.startswith("homeassistant/") for topic, _, _ in all_) == 4)
@@ -221,8 +221,8 @@ def test_home_assistant_finds_every_camera(broker, listener, tmp_path):
         assert config["state_topic"] in topics or config["state_topic"] == f"{DOOR}/person"
 
 
-def test_home_assistant_is_told_nothing_where_it_is_not_wanted(broker, listener, tmp_path):
-    with Delivery("mqtt", mqtt(broker, discovery_root=""), Spool(tmp_path / "spool"), AT_ONCE) as sink:
+def test_home_assistant_gets_nothing_if_discovery_is_off(broker, listener, tmp_path):
+    with Delivery("mqtt", mqtt(broker, discovery_root=""), Outbox(tmp_path / "outbox"), AT_ONCE) as sink:
         sink.send(event(1))
         listener.wait(f"{DOOR}/appearance")
     assert not [topic for topic, _, _ in listener.heard.entries if not topic.startswith("rkface/")]
@@ -239,7 +239,7 @@ def failure(channel, tmp_path, tries=1):
         return PATIENCE
 
     watched = type("Watched", (Backoff,), {"seconds": seconds})()
-    with Delivery("mqtt", channel, Spool(tmp_path / "failing"), watched) as sink:
+    with Delivery("mqtt", channel, Outbox(tmp_path / "failing"), watched) as sink:
         sink.send(event(1))
         assert failed.wait(PATIENCE)
         state = sink.state()
@@ -247,7 +247,7 @@ def failure(channel, tmp_path, tries=1):
     return state.error
 
 
-def test_password(make_broker, tmp_path, protocol, caplog):
+def test_password_login(make_broker, tmp_path, protocol, caplog):
     caplog.set_level(logging.DEBUG)
     (tmp_path / "users").touch(mode=0o600)
     secured = make_broker(f"allow_anonymous false\npassword_file {tmp_path}/users")
@@ -259,13 +259,13 @@ def test_password(make_broker, tmp_path, protocol, caplog):
     assert "secret" not in said + caplog.text + repr(wrong)
     right = Broker("127.0.0.1", secured.port, user="camera", password="hush", protocol=protocol)
     listener = Listener(secured.port, setup=lambda client: client.username_pw_set("camera", "hush"))
-    with Delivery("mqtt", Mqtt(right, "board"), Spool(tmp_path / "spool"), AT_ONCE) as sink:
+    with Delivery("mqtt", Mqtt(right, "board"), Outbox(tmp_path / "outbox"), AT_ONCE) as sink:
         sink.send(event(1))
         listener.wait(f"{DOOR}/appearance")
     listener.close()
 
 
-def test_a_topic_that_is_forbidden_is_told_with_mqtt_5(make_broker, tmp_path):
+def test_a_forbidden_topic_is_reported_with_mqtt_5(make_broker, tmp_path):
     (tmp_path / "acl").write_text("topic read #\ntopic write rkface/board/door/#\n")
     broker = make_broker(f"allow_anonymous true\nacl_file {tmp_path}/acl").start()
     assert "refused rkface/board/availability with reason code 0x87" in failure(mqtt(broker), tmp_path, tries=3)
@@ -279,13 +279,13 @@ def test_tls_is_verified(make_broker, tmp_path, certificate):
     assert "mismatch" in failure(other, tmp_path)
     channel = Mqtt(Broker("127.0.0.1", broker.port, tls=True, ca=certificate / "ca"), "board")
     listener = Listener(broker.port, setup=lambda client: client.tls_set(certificate / "ca"))
-    with Delivery("mqtt", channel, Spool(tmp_path / "spool"), AT_ONCE) as sink:
+    with Delivery("mqtt", channel, Outbox(tmp_path / "outbox"), AT_ONCE) as sink:
         sink.send(event(1))
         listener.wait(f"{DOOR}/appearance")
     listener.close()
 
 
-def test_what_cannot_be_used_is_wrong_input(tmp_path, monkeypatch):
+def test_unusable_settings_are_wrong_input(tmp_path, monkeypatch):
     (tmp_path / "ca").write_text("hello")
     with pytest.raises(InputError, match="PEM"):
         Mqtt(Broker("localhost", tls=True, ca=tmp_path / "ca"), "board")
@@ -303,25 +303,25 @@ def test_presence_does_not_depend_on_how_often_an_event_comes():
         state, messages = state.after(event(1, stage=stage), False, TOPICS)
         said += [message.payload for message in messages if message.topic.endswith("presence")]
     assert said == [b"ON", b"OFF"]
-    assert not state.there["door"]
+    assert not state.visible["door"]
 
 
-def test_an_old_event_names_the_person_but_nobody_is_there():
+def test_an_event_of_an_earlier_run_names_the_person_but_nobody_is_present():
     state, messages = Presence().after(event(1), True, TOPICS)
     assert [message.topic for message in messages] == ["rkface/board/door/person"]
-    assert not state.there["door"]
+    assert not state.visible["door"]
 
 
 @pytest.mark.parametrize("name", ["door", "Front_Door-2"])
 def test_plain_names_stay(name):
-    assert slug(name) == name
+    assert topic_name(name) == name
 
 
-def test_names_that_topics_cannot_hold_stay_apart():
+def test_names_with_characters_that_topics_do_not_allow_stay_different():
     names = ["a/b", "a+b", "a#b", "a b", "a_b", "Tür", "T/r", "///", "门", "/", "\udcff"]
-    slugs = [slug(name) for name in names]
-    assert len(set(slugs)) == len(names)
-    assert all(made and not set(made) & set("/+# ") and made.isascii() for made in slugs)
+    names_in_topics = [topic_name(name) for name in names]
+    assert len(set(names_in_topics)) == len(names)
+    assert all(made and not set(made) & set("/+# ") and made.isascii() for made in names_in_topics)
 
 
 def test_discovery_is_what_home_assistant_documents():

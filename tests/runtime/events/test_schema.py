@@ -1,4 +1,4 @@
-"""What an event looks like is a promise: to change it takes a new version."""
+"""The format of events is a promise: a change needs a new version."""
 
 import json
 import re
@@ -8,8 +8,8 @@ from pathlib import Path
 import fastjsonschema
 import pytest
 
-from rkface.runtime.events.channel import encode
-from rkface.runtime.events.forgotten import as_event
+from rkface.runtime.events.deletion_notices import as_event
+from rkface.runtime.events.event import encode
 
 from .world import appearance
 
@@ -21,7 +21,7 @@ SCHEMA = SCHEMAS["appearance"]
 DOCS = (Path(__file__).resolve().parents[3] / "docs/events.md").read_text(encoding="utf-8")
 
 
-def test_an_appearance_is_sent_as_this():
+def test_the_json_of_an_appearance():
     assert json.loads(encode(appearance(1, "end").as_event())) == {
         "schema": "rkface.appearance", "version": 1, "event": "f77f6498773cb0aba738be691b6dfd50",
         "id": "a-1", "source": "door", "stage": "end", "match": {"person": "p-1", "name": "Ada", "cosine": 0.71},
@@ -30,7 +30,7 @@ def test_an_appearance_is_sent_as_this():
     }  # fmt: skip
 
 
-def test_that_somebody_is_forgotten_is_sent_as_this():
+def test_the_json_of_a_notice():
     assert json.loads(encode(as_event("p-1", 1780000100.5))) == {
         "schema": "rkface.forgotten",
         "version": 1,
@@ -42,12 +42,12 @@ def test_that_somebody_is_forgotten_is_sent_as_this():
 
 @pytest.mark.parametrize("match", [None, "Ada"])
 @pytest.mark.parametrize("stage", ["start", "update", "end"])
-def test_it_is_what_the_schema_says(stage, match):
+def test_appearances_follow_their_schema(stage, match):
     event = json.loads(encode((appearance(1, stage) if match else appearance(1, stage, None)).as_event()))
     check(SCHEMA, event)
 
 
-def test_so_is_that_somebody_is_forgotten():
+def test_notices_follow_their_schema():
     check(SCHEMAS["forgotten"], json.loads(encode(as_event("p-1", 1780000100.5))))
 
 
@@ -57,7 +57,7 @@ def check(schema, event):
     assert event.keys() == schema["properties"].keys()  # nothing that is not described
 
 
-def test_the_schema_knows_what_is_wrong():
+def test_the_schema_refuses_wrong_events():
     event = json.loads(encode(appearance(1).as_event()))
     for wrong in ({"stage": "gone"}, {"match": {"name": "Ada"}}, {"box": [0, 0, 1]}, {"version": 2}, {"frames": 1.5}):
         with pytest.raises(fastjsonschema.JsonSchemaValueException):
@@ -85,7 +85,7 @@ def kind(rule):
 
 
 @pytest.mark.parametrize("name", SCHEMAS)
-def test_the_docs_say_what_the_schema_says(name):
+def test_the_tables_in_the_docs_match_the_schema(name):
     table = re.search(rf"<!-- from \S+/{name}\.schema\.json -->\n\|.*\n\|.*\n((?:\|.*\n)+)", DOCS)[1]
     assert table.splitlines() == list(rows(SCHEMAS[name]["properties"]))
 

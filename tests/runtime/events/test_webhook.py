@@ -1,4 +1,4 @@
-"""The webhook against servers that take, refuse, redirect, dawdle or are not there."""
+"""The webhook with servers that accept, refuse, redirect, answer slowly or are not running."""
 
 import base64
 import json
@@ -14,9 +14,9 @@ from pathlib import Path
 import pytest
 
 from rkface.runtime.core.errors import InputError
-from rkface.runtime.events import Backoff, Delivery, Spool, Webhook
-from rkface.runtime.events.channel import GoneError, RefusedError, UndeliveredError, encode
-from rkface.runtime.events.spool import Record
+from rkface.runtime.events import Backoff, Delivery, Outbox, Webhook
+from rkface.runtime.events.channel import ReceiverGoneError, RefusedError, UndeliveredError
+from rkface.runtime.events.event import OutgoingEvent, encode
 from rkface.runtime.events.webhook import sign
 
 from .world import PATIENCE, Log, event
@@ -24,7 +24,7 @@ from .world import PATIENCE, Log, event
 AT_ONCE = Backoff(first=0.001, longest=0.002)
 SECRET = "whsec_" + base64.b64encode(bytes(range(32))).decode()
 DOCS = Path(__file__).resolve().parents[3] / "docs/events.md"
-RECORD = Record(encode(event(1)))
+RECORD = OutgoingEvent(encode(event(1)))
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -89,7 +89,7 @@ def test_the_receiver_in_the_docs_verifies_it(server, documented_verify):
     assert not documented_verify(SECRET, {**headers, "webhook-timestamp": late}, body)
 
 
-def test_a_replay_is_stale_however_well_it_was_signed(server, documented_verify):
+def test_a_replayed_request_is_refused_as_too_old(server, documented_verify):
     Webhook(url(server), SECRET, wall=lambda: time.time() - 400).deliver(RECORD)
     [(_, headers, body)] = server.posts.entries
     assert not documented_verify(SECRET, headers, body)
@@ -105,12 +105,12 @@ def test_the_signature_is_that_of_the_specification():
 @pytest.mark.parametrize(("status", "error"), [
     (200, None), (202, None), (204, None),
     (400, RefusedError), (413, RefusedError), (415, RefusedError), (422, RefusedError),
-    (410, GoneError),
+    (410, ReceiverGoneError),
     (301, UndeliveredError), (302, UndeliveredError), (307, UndeliveredError), (304, UndeliveredError),
     (401, UndeliveredError), (403, UndeliveredError), (404, UndeliveredError), (429, UndeliveredError),
     (500, UndeliveredError), (503, UndeliveredError),
 ])  # fmt: skip
-def test_answers(server, status, error):
+def test_each_answer_has_its_own_meaning(server, status, error):
     server.answers = [(status, {})]
     if error is None:
         Webhook(url(server)).deliver(RECORD)
@@ -120,7 +120,7 @@ def test_answers(server, status, error):
 
 
 @pytest.mark.parametrize(("said", "seconds"), [("7", 7), ("1000000", 3600), ("Wed, 21 Oct 2026 07:28:00 GMT", 0)])
-def test_retry_after_is_heeded_within_reason(server, said, seconds):
+def test_retry_after_is_obeyed_up_to_an_hour(server, said, seconds):
     server.answers = [(503, {"Retry-After": said})]
     with pytest.raises(UndeliveredError) as caught:
         Webhook(url(server)).deliver(RECORD)
@@ -149,7 +149,7 @@ def test_an_endpoint_that_is_down_then_refuses_then_answers_gets_all_in_order(tm
             tried.set()
             return 0.01
 
-    with Delivery("webhook", webhook, Spool(tmp_path), Watched()) as sink:
+    with Delivery("webhook", webhook, Outbox(tmp_path), Watched()) as sink:
         for number in range(5):
             sink.send(event(number))
         assert tried.wait(PATIENCE)
@@ -165,9 +165,9 @@ def test_an_endpoint_that_is_down_then_refuses_then_answers_gets_all_in_order(tm
     assert len({headers["webhook-id"] for _, headers, _ in posts[:4]}) == 1  # by which the receiver knows it again
 
 
-def test_a_server_that_never_answers_holds_up_nobody(server, tmp_path):
+def test_a_server_that_never_answers_delays_nobody(server, tmp_path):
     server.answers = [("never", {})]
-    with Delivery("webhook", Webhook(url(server), timeout=0.2), Spool(tmp_path), AT_ONCE) as sink:
+    with Delivery("webhook", Webhook(url(server), timeout=0.2), Outbox(tmp_path), AT_ONCE) as sink:
         for number in range(5):
             sink.send(event(number))
         server.posts.wait_for(1)
@@ -228,7 +228,7 @@ def test_tls_is_verified(certificate):
 def test_no_secret_reaches_logs_or_state(server, caplog, tmp_path):
     caplog.set_level(logging.DEBUG)
     server.answers = [(500, {}), (400, {}), (302, {"Location": "http://127.0.0.1:1/"})]
-    with Delivery("webhook", Webhook(url(server, "/api/webhook/hush"), SECRET), Spool(tmp_path), AT_ONCE) as sink:
+    with Delivery("webhook", Webhook(url(server, "/api/webhook/hush"), SECRET), Outbox(tmp_path), AT_ONCE) as sink:
         sink.send(event(1))
         sink.send(event(2))
         server.posts.wait_for(4)
@@ -266,7 +266,7 @@ def test_headers_of_the_receivers_own_are_sent(server):
     assert headers["Authorization"] == "Bearer hush"
 
 
-def test_certificates_that_are_none_are_wrong_input(tmp_path):
+def test_a_file_that_contains_no_certificates_is_wrong_input(tmp_path):
     (tmp_path / "ca").write_text("hello")
     with pytest.raises(InputError, match="PEM"):
         Webhook("https://example.com/", ca=tmp_path / "ca")

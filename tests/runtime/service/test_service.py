@@ -19,7 +19,7 @@ import pytest
 from rkface.runtime.cameras.camera import Camera
 from rkface.runtime.cli.main import main
 from rkface.runtime.core.errors import DeviceError, InputError, WorkError
-from rkface.runtime.gallery.backup import back_up, encrypt, forget
+from rkface.runtime.gallery.backup import back_up, encrypt_gallery, forget
 from rkface.runtime.gallery.encryption import make_key
 from rkface.runtime.gallery.gallery import Gallery
 from rkface.runtime.gallery.match import Match
@@ -300,7 +300,7 @@ def test_what_is_wrong_with_the_gallery_stays_said_while_appearances_are_told(li
     with live([scene()]) as service:
         (ada,) = service.gallery.people()
         with Gallery(known) as other:
-            encrypt(other, make_key(tmp_path / "key"))
+            encrypt_gallery(other, make_key(tmp_path / "key"))
         wait_for(lambda: any("encrypted" in problem for problem in service.problems))
         assert service._publisher._today(Match(ada.id, ada.name, 0.9)).name == "Ada Lovelace"
         assert any("encrypted" in problem for problem in service.problems)
@@ -311,7 +311,7 @@ def test_who_is_forgotten_by_another_program_is_a_stranger_to_the_service(live, 
         assert events.get(timeout=WAIT)["match"]["name"] == "Ada Lovelace"
         with Gallery(known) as other:
             (ada,) = other.people()
-            with other.writing() as database:
+            with other.transaction() as database:
                 database.execute("DELETE FROM person")
         assert [events.get(timeout=WAIT)["match"] for _ in range(2)] == [None, None]
         wait_for(lambda: not service.appearances(person=ada.id))
@@ -322,7 +322,7 @@ def test_whom_the_service_enrolled_and_another_program_forgot_is_a_stranger(live
         assert service.enroll("Grace", scene((1, 2)), "upload").status == "enrolled"
         while not (told := events.get(timeout=WAIT))["match"]:
             pass
-        with Gallery(known) as other, other.writing() as database:
+        with Gallery(known) as other, other.transaction() as database:
             database.execute("DELETE FROM person WHERE id = ?", [told["match"]["person"]])
         while (event := events.get(timeout=WAIT))["stage"] != "end":
             pass
@@ -353,8 +353,8 @@ def told_forgotten(tmp_path):
 
 
 @pytest.fixture
-def spooled(known):
-    """What stands in the files of events that wait."""
+def waiting(known):
+    """The bytes of the files of events that wait."""
     return lambda: b"".join(path.read_bytes() for path in known.parent.glob("events-*/*"))
 
 
@@ -385,64 +385,65 @@ def test_forgetting_answers_when_it_is_done_also_where_housekeeping_notices_firs
     assert order == ["strangers", "answered"]
 
 
-def test_a_name_that_waits_to_be_told_goes_when_another_program_forgets_it(live, known, spooled, capsys):
+def test_a_name_that_waits_to_be_told_goes_when_another_program_forgets_it(live, known, waiting, capsys):
     with live([scene((0, 3))], events=NOWHERE) as service:
-        wait_for(lambda: b"Lovelace" in spooled())
+        wait_for(lambda: b"Lovelace" in waiting())
         assert main(["gallery", "forget", "--yes", "Ada Lovelace", "--gallery", str(known)]) == 0
-        assert "the service that runs takes them out" in capsys.readouterr().err
-        wait_for(lambda: b"Lovelace" not in spooled())
+        assert "the running service removes the person" in capsys.readouterr().err
+        wait_for(lambda: b"Lovelace" not in waiting())
         # Her start and end, a stranger's start: nothing is lost.
         wait_for(lambda: service.sinks[0].state().queued >= 3)
 
 
-def test_where_no_service_runs_the_command_leaves_no_name_in_its_files(live, known, spooled, capsys):
+def test_where_no_service_runs_the_command_leaves_no_name_in_its_files(live, known, waiting, capsys):
     with live([scene((0, 3))], events=NOWHERE) as service:
-        wait_for(lambda: b"Lovelace" in spooled() and service.appearances())
+        wait_for(lambda: b"Lovelace" in waiting() and service.appearances())
     assert main(["gallery", "forget", "--yes", "Ada Lovelace", "--gallery", str(known)]) == 0
     named = [path for path in known.parent.rglob("*") if path.is_file() and b"Lovelace" in path.read_bytes()]
-    assert named == [] and spooled()
-    assert "no event that waits names them" in capsys.readouterr().err
+    assert named == [] and waiting()
+    assert "no waiting event names a forgotten person" in capsys.readouterr().err
     damaged = known.parent / "appearances.sqlite.damaged-1"
     damaged.write_bytes(b"Ada Lovelace")
     assert main(["gallery", "check", "--gallery", str(known)]) == 1
     assert f"{damaged} may still hold" in capsys.readouterr().err
 
 
-def test_a_forgetting_that_was_cut_off_is_finished_by_the_next_start(live, known, spooled):
+def test_a_forgetting_that_was_cut_off_is_finished_by_the_next_start(live, known, waiting):
     with live([scene((0, 3))], events=NOWHERE) as service:
-        wait_for(lambda: b"Lovelace" in spooled() and service.appearances())
+        wait_for(lambda: b"Lovelace" in waiting() and service.appearances())
     with Gallery(known) as gallery:
         forget(gallery, gallery.person("Ada Lovelace"))  # and the power went
     with live([scene()], events=NOWHERE) as service:
-        wait_for(lambda: b"Lovelace" not in spooled())
+        wait_for(lambda: b"Lovelace" not in waiting())
         wait_for(lambda: not service.appearances())
 
 
-def test_a_spool_that_no_sink_uses_any_more_is_seen_to_by_the_next_start(live, known, spooled):
+def test_an_outbox_that_no_sink_uses_any_more_is_cleaned_by_the_next_start(live, known, waiting):
     with live([scene((0, 3))], events=NOWHERE) as service:
-        wait_for(lambda: b"Lovelace" in spooled() and service.appearances())
+        wait_for(lambda: b"Lovelace" in waiting() and service.appearances())
     with Gallery(known) as gallery:
         forget(gallery, gallery.person("Ada Lovelace"))  # and the power went; then the webhook was taken out
     with live([scene()]):
-        assert spooled() and b"Lovelace" not in spooled()
+        assert waiting() and b"Lovelace" not in waiting()
 
 
-def test_a_broker_that_is_down_is_said_to_be_told_later(live, monkeypatch, spooled):
+def test_a_broker_that_is_down_is_said_to_be_told_later(live, monkeypatch, waiting):
     pytest.importorskip("paho.mqtt")
     monkeypatch.setattr("rkface.runtime.service.erasure.PATIENCE", 0.1)
     nobody = Events(stdout=False, mqtt=MqttSettings("127.0.0.1", 9))
     with live([scene((0, 3))], events=nobody) as service:
-        wait_for(lambda: b"Lovelace" in spooled())
+        wait_for(lambda: b"Lovelace" in waiting())
         said = service.forget(service.gallery.people()[0].id)
-        assert any(re.match("mqtt: what it keeps is withdrawn once", sentence) for sentence in said.left), said
-        wait_for(lambda: b"Lovelace" not in spooled())
+        later = "mqtt: data about the person is removed as soon as"
+        assert any(sentence.startswith(later) for sentence in said.left), said
+        wait_for(lambda: b"Lovelace" not in waiting())
 
 
 def test_who_receives_events_is_told_of_a_forgetting_by_the_console(live, told_forgotten):
     with live([scene((0, 3))]) as service, service.subscribe() as events:
         ada = events.get(timeout=WAIT)["match"]["person"]
         said = service.forget(ada)
-        assert "file: told to delete what it holds of them" in said.done
+        assert "file: was told to delete its data about the person" in said.done
         assert told_forgotten() == [ada]
 
 
@@ -474,7 +475,7 @@ def test_a_receiver_that_is_away_is_said_not_to_know(live, monkeypatch):
     with live([scene((0, 3))], events=NOWHERE) as service:
         wait_for(service.appearances)
         said = service.forget(service.gallery.people()[0].id)
-        assert any(sentence.startswith("webhook: does not know yet") for sentence in said.left), said
+        assert any(sentence.startswith("webhook: could not be told yet") for sentence in said.left), said
         assert not any("told to delete" in sentence for sentence in said.done)
 
 
@@ -633,7 +634,7 @@ def test_a_gallery_of_another_model_is_refused(live, tmp_path):
 def test_an_encrypted_gallery_wants_its_key_and_hides_unknown_faces_too(live, known, tmp_path):
     pytest.importorskip("cryptography")
     with Gallery(known) as gallery:
-        encrypt(gallery, key := make_key(tmp_path / "key"))
+        encrypt_gallery(gallery, key := make_key(tmp_path / "key"))
     with pytest.raises(InputError, match="is encrypted"), live([scene()]):
         pass
     with live([scene((0, 3), (1, 6))], key=key.path) as service:
@@ -651,7 +652,7 @@ def test_faces_that_were_kept_before_the_gallery_was_encrypted_are_too_from_the_
     with live([scene((1, 6))]) as service:
         (unknown,) = wait_for(lambda: [event for event in service.appearances() if event["face"]])
     with Gallery(known) as gallery:
-        encrypt(gallery, key := make_key(tmp_path / "key"))  # and the power went before the log was
+        encrypt_gallery(gallery, key := make_key(tmp_path / "key"))  # and the power went before the log was
     with live([scene()], key=key.path) as service:
         picture = service.face(unknown["id"])
     assert b"IHDR" in picture and b"IHDR" not in (known.parent / "appearances.sqlite").read_bytes()

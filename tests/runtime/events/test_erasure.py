@@ -1,4 +1,4 @@
-"""Forgetting: what waits to be told names nobody any more, what the broker keeps is taken back, and all else stays."""
+"""Erasing a person from waiting events and from retained messages of a broker; everything else stays unchanged."""
 
 import errno
 import json
@@ -13,14 +13,17 @@ from pathlib import Path
 
 import pytest
 
-from rkface.runtime.events import Backoff, Broker, Delivery, Mqtt, Spool
-from rkface.runtime.events.channel import UndeliveredError, encode, without
-from rkface.runtime.events.homeassistant import nobody
-from rkface.runtime.events.mqtt import LISTEN
+from rkface.runtime.events import Backoff, Broker, Delivery, Limits, Mqtt, Outbox
+from rkface.runtime.events.channel import UndeliveredError
+from rkface.runtime.events.event import anonymize, encode
+from rkface.runtime.events.homeassistant import without_people
+from rkface.runtime.events.mqtt import SUBSCRIBE_ATTEMPTS
 from rkface.runtime.gallery.match import Match
 
 from .mosquitto import Listener
 from .test_delivery import AT_ONCE, Endpoint, FullDisk
+from .test_old_spool import line, write_spool
+from .test_outbox import full_disk
 from .world import ADA, PATIENCE, Log, event
 
 GRACE = Match("p-2", "Grace Höpper\n", 0.66)
@@ -32,16 +35,16 @@ def bodies(*matches):
     return [encode(event(number, match=match)) for number, match in enumerate(matches)]
 
 
-def drain(spool):
+def drain(outbox):
     told = []
-    while record := spool.peek():
+    while record := outbox.peek():
         told.append(json.loads(record.body))
-        spool.advance(record)
+        outbox.advance(record)
     return told
 
 
-def forget_ada(spool):
-    spool.rewrite(lambda body: without(body, GONE))
+def forget_ada(outbox):
+    outbox.erase(GONE)
 
 
 def on_disk(folder):
@@ -52,88 +55,123 @@ def who(events):
     return [event["match"] and event["match"]["name"] for event in events]
 
 
-def test_an_event_of_who_is_forgotten_is_one_of_somebody_unknown():
+def test_an_event_that_names_a_forgotten_person_becomes_one_of_an_unknown_person():
     (body,) = bodies(ADA)
-    assert without(body, ()) is body and without(body, {"p-2"}) == body
-    said = json.loads(without(body, GONE))
+    assert anonymize(body, ()) is body and anonymize(body, {"p-2"}) == body
+    said = json.loads(anonymize(body, GONE))
     assert {**said, "box": tuple(said["box"])} == {**event(0, match=None), "event": said["event"]}
-    assert without(body, GONE) == encode(event(0, match=None)), "with the digest of what it says now"
+    assert anonymize(body, GONE) == encode(event(0, match=None)), "with the digest of what it says now"
     other = encode({"schema": "rkface.test", "person": ADA.person})
-    assert without(other, GONE) == other
+    assert anonymize(other, GONE) == other
 
 
-def test_a_spool_that_was_rewritten_goes_on_where_it_was(tmp_path):
-    spool = Spool(tmp_path)
-    spool.append(bodies(ADA, GRACE, ADA, None, GRACE))
-    spool.advance(spool.peek())  # delivered, and still on disk with her name
-    times = {path: path.stat().st_mtime_ns for path in tmp_path.glob("*.events")}
-    forget_ada(spool)
+def test_an_outbox_continues_where_it_was_after_an_erasure(tmp_path):
+    outbox = Outbox(tmp_path)
+    outbox.append(bodies(ADA, GRACE, ADA, None, GRACE))
+    outbox.advance(outbox.peek())  # delivered, and its bytes are still in the write-ahead log
+    assert b"Ada" in on_disk(tmp_path), "the test would not find her"
+    forget_ada(outbox)
     assert b"Ada" not in on_disk(tmp_path) and ADA.person.encode() not in on_disk(tmp_path)
-    assert {path: path.stat().st_mtime_ns for path in tmp_path.glob("*.events")} == times, "their age stays"
     assert {path.stat().st_mode & 0o777 for path in tmp_path.iterdir()} == {0o600}
-    assert spool.queued == 4
-    spool.append(bodies(GRACE))
-    spool.close()
-    again = Spool(tmp_path)
+    assert outbox.queued == 4
+    outbox.append(bodies(GRACE))
+    outbox.close()
+    again = Outbox(tmp_path)
     forget_ada(again)
     assert who(drain(again)) == [GRACE.name, None, None, GRACE.name, GRACE.name]
-    assert again.damaged == again.dropped == 0
+    assert again.dropped == 0
 
 
-def test_half_a_line_that_may_name_somebody_goes_too(tmp_path):
-    spool = Spool(tmp_path)
-    spool.append(bodies(GRACE, ADA))
-    spool.close()
-    (path,) = tmp_path.glob("*.events")
-    path.write_bytes(path.read_bytes()[:-100])
-    again = Spool(tmp_path)
+def test_no_file_contains_a_byte_of_the_person_however_the_events_were_stored_and_deleted(tmp_path):
+    """Deleting and inserting makes SQLite move rows between pages, which may leave copies there."""
+    outbox, chance = Outbox(tmp_path), random.Random(1)
+    for number in range(60):
+        matches = [chance.choice((ADA, GRACE, None)) for _ in range(chance.randrange(1, 40))]
+        outbox.append(bodies(*matches))
+        for _ in range(chance.randrange(30)):
+            if event := outbox.peek():
+                outbox.advance(event)
+        if number % 20 == 10:
+            outbox.sweep()
+        if number % 30 == 25:
+            outbox.close()
+            outbox = Outbox(tmp_path)
+    queued = outbox.queued
+    assert queued > 100 and b"Ada" in on_disk(tmp_path)
+    forget_ada(outbox)
+    assert b"Ada" not in on_disk(tmp_path) and ADA.person.encode() not in on_disk(tmp_path)
+    assert outbox.queued == queued and len(drain(outbox)) == queued
+
+
+def test_an_erasure_keeps_the_age_of_events(tmp_path):
+    clock = [0.0]
+    outbox = Outbox(tmp_path, Limits(seconds=800), clock=lambda: clock[0])
+    outbox.append(bodies(ADA))
+    clock[0] = 700
+    forget_ada(outbox)
+    clock[0] = 900
+    outbox.expire()
+    assert outbox.dropped == 1
+
+
+def test_a_damaged_event_that_may_name_the_person_is_deleted(tmp_path):
+    outbox = Outbox(tmp_path)
+    outbox.append(bodies(GRACE, ADA))
+    outbox.close()
+    path = tmp_path / "outbox.sqlite"
+    content = path.read_bytes()
+    path.write_bytes(content.replace(b'"person":"p-1"', b'"person":"p-9"'))
+    again = Outbox(tmp_path)
     assert b"Ada" in on_disk(tmp_path), "the test would not find her"
     forget_ada(again)
     assert b"Ada" not in on_disk(tmp_path)
-    assert who(drain(again)) == [GRACE.name]
+    assert who(drain(again)) == [GRACE.name] and again.dropped == 1
 
 
-def test_a_power_cut_between_two_files_leaves_every_event_and_the_rest_to_do(tmp_path, monkeypatch):
-    for _ in range(3):  # a file each
-        spool = Spool(tmp_path)
-        spool.append(bodies(ADA, GRACE))
-        spool.close()
-    spool, replace, done = Spool(tmp_path), Path.replace, []
-
-    def cut(path, target):
-        if done:
-            raise OSError(errno.EIO, os.strerror(errno.EIO))
-        done.append(replace(path, target))
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Path, "replace", cut)
-        with pytest.raises(OSError, match="Input/output"):
-            forget_ada(spool)
-    spool.close()
-    (tmp_path / "0000000002.new").write_bytes(bodies(ADA)[0])  # what a power cut leaves of it
-    again = Spool(tmp_path)
-    assert not list(tmp_path.glob("*.new"))
-    forget_ada(again)
+def test_events_from_an_old_spool_are_anonymized_too(tmp_path):
+    ada, grace, again = bodies(ADA, GRACE, ADA)
+    write_spool(tmp_path, {1: line(ada, padding=30) + line(grace), 2: line(again)})
+    outbox = Outbox(tmp_path)
+    forget_ada(outbox)
     assert b"Ada" not in on_disk(tmp_path)
-    assert who(drain(again)) == [None, GRACE.name] * 3
+    assert who(drain(outbox)) == [None, GRACE.name, None]
+
+
+def test_an_erasure_that_a_full_disk_interrupts_anywhere_loses_no_event_and_can_be_repeated(tmp_path):
+    refused = 0
+    for size in range(0, 80_000, 4120):
+        folder = tmp_path / str(size)
+        outbox = Outbox(folder)
+        outbox.append(bodies(ADA, GRACE) * 10)
+        with full_disk(size):
+            try:
+                forget_ada(outbox)
+            except OSError:
+                refused += 1
+        outbox.close()
+        again = Outbox(folder)
+        assert again.queued == 20
+        forget_ada(again)
+        assert b"Ada" not in on_disk(folder)
+        assert who(drain(again)) == [None, GRACE.name] * 10
+    assert 0 < refused < 20
 
 
 FORGETTER = """
 import sys
 from pathlib import Path
-from rkface.runtime.events import Spool
-from rkface.runtime.events.channel import without
-from tests.runtime.events.test_forget import GONE, bodies, forget_ada, ADA, GRACE
-spool = Spool(Path(sys.argv[1]))
+from rkface.runtime.events import Outbox
+from tests.runtime.events.test_erasure import ADA, GRACE, bodies, forget_ada
+outbox = Outbox(Path(sys.argv[1]))
 print("open", flush=True)
 while True:
-    spool.append(bodies(ADA, GRACE))
+    outbox.append(bodies(ADA, GRACE))
     print("acknowledged", flush=True)
-    forget_ada(spool)
+    forget_ada(outbox)
 """
 
 
-def test_kill_9_in_a_loop_loses_nobody_elses_events(tmp_path):
+def test_kill_9_during_erasures_loses_no_event_of_other_people(tmp_path):
     acknowledged = 0
     for _ in range(6):
         command = [sys.executable, "-c", FORGETTER, tmp_path]
@@ -144,18 +182,18 @@ def test_kill_9_in_a_loop_loses_nobody_elses_events(tmp_path):
             lines += process.stdout
         assert lines[0] == "open\n"
         acknowledged += lines.count("acknowledged\n")
-    spool = Spool(tmp_path)
-    forget_ada(spool)
+    outbox = Outbox(tmp_path)
+    forget_ada(outbox)
     assert b"Ada" not in on_disk(tmp_path)
-    assert acknowledged <= who(drain(spool)).count(GRACE.name) <= acknowledged + 6
+    assert acknowledged <= who(drain(outbox)).count(GRACE.name) <= acknowledged + 6
 
 
-@pytest.fixture(params=["spool", "memory"])
-def spool(request, tmp_path):
-    return Spool(tmp_path / "spool") if request.param == "spool" else None
+@pytest.fixture(params=["outbox", "memory"])
+def outbox(request, tmp_path):
+    return Outbox(tmp_path / "outbox") if request.param == "outbox" else None
 
 
-class Teller(Endpoint):
+class RecordingEndpoint(Endpoint):
     """An endpoint that keeps what it took."""
 
     def __init__(self, *answers):
@@ -167,22 +205,22 @@ class Teller(Endpoint):
         self.told.add(json.loads(record.body))
 
 
-def test_what_waits_is_told_of_somebody_unknown_and_all_else_as_it_was(spool, tmp_path):
-    endpoint = Teller(UndeliveredError("not now"))
+def test_waiting_events_are_delivered_without_the_person_and_otherwise_unchanged(outbox, tmp_path):
+    endpoint = RecordingEndpoint(UndeliveredError("not now"))
     endpoint.open.clear()
-    with Delivery("test", endpoint, spool, AT_ONCE) as sink:
+    with Delivery("test", endpoint, outbox, AT_ONCE) as sink:
         for number, match in enumerate((ADA, GRACE, ADA, None)):
             sink.send(event(number, match=match))
         endpoint.tries.wait_for(1)  # the first is under way, with her name: it fails, and is told again without
         sink.forget(GONE)
         sink.send(event(4))  # who forgot was faster than who saw her
-        if spool:
+        if outbox:
             assert sink.flush(PATIENCE)
         endpoint.open.set()
         notice, *told = endpoint.told.wait_for(6)
-        assert sink.forgotten(PATIENCE)
-        if spool:
-            assert b"Ada" not in on_disk(tmp_path / "spool")
+        assert sink.wait_until_erased(PATIENCE)
+        if outbox:
+            assert b"Ada" not in on_disk(tmp_path / "outbox")
     assert notice["schema"] == "rkface.forgotten", "before all that waits"
     assert who(told) == [None, GRACE.name, None, None, None]
     assert [one["frames"] for one in told] == [7] * 5 and [one["id"] for one in told] == [f"a-{n}" for n in range(5)]
@@ -190,72 +228,72 @@ def test_what_waits_is_told_of_somebody_unknown_and_all_else_as_it_was(spool, tm
     assert endpoint.forgotten == GONE
 
 
-def test_a_spool_is_clean_though_its_receiver_is_away(tmp_path):
+def test_an_outbox_is_cleaned_while_its_receiver_is_away(tmp_path):
     away = Endpoint(*(UndeliveredError("away") for _ in range(1000)))
-    with Delivery("test", away, Spool(tmp_path), Backoff(first=PATIENCE, longest=PATIENCE)) as sink:
+    with Delivery("test", away, Outbox(tmp_path), Backoff(first=PATIENCE, longest=PATIENCE)) as sink:
         sink.send(event(0))
         sink.send(event(1, match=GRACE))
         away.tries.wait_for(1)
         assert sink.flush(PATIENCE) and b"Ada" in on_disk(tmp_path)
         sink.forget(GONE)
-        assert sink.forgotten(PATIENCE / 2)  # not only when it is tried again, half a minute later
+        assert sink.wait_until_erased(PATIENCE / 2)  # not only when it is tried again, half a minute later
         assert b"Ada" not in on_disk(tmp_path)
         sink.send(event(2))
         sink.flush(PATIENCE)
     assert b"Ada" not in on_disk(tmp_path)
-    assert who(drain(Spool(tmp_path))) == [None, GRACE.name, None]
+    assert who(drain(Outbox(tmp_path))) == [None, GRACE.name, None]
 
 
-def test_what_an_earlier_run_left_is_told_of_somebody_unknown(tmp_path):
-    spool = Spool(tmp_path)
-    spool.append(bodies(ADA, GRACE))
-    spool.close()
-    endpoint, sink = Teller(), None
-    sink = Delivery("test", endpoint, Spool(tmp_path), AT_ONCE)
+def test_events_that_an_earlier_run_left_are_anonymized(tmp_path):
+    outbox = Outbox(tmp_path)
+    outbox.append(bodies(ADA, GRACE))
+    outbox.close()
+    endpoint, sink = RecordingEndpoint(), None
+    sink = Delivery("test", endpoint, Outbox(tmp_path), AT_ONCE)
     sink.forget(GONE)  # while no service ran
     with sink:
         notice, *told = endpoint.told.wait_for(3)
         assert notice["person"] == ADA.person and who(told) == [None, GRACE.name]
-        assert sink.forgotten(PATIENCE)
+        assert sink.wait_until_erased(PATIENCE)
 
 
-def test_a_disk_that_is_full_is_rewritten_once_there_is_room(tmp_path, monkeypatch, caplog):
-    monkeypatch.setattr("rkface.runtime.events.delivery.DISK_EVERY", 0.01)
+def test_an_erasure_on_a_full_disk_is_repeated_until_there_is_room(tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr("rkface.runtime.events.pending.DISK_EVERY", 0.01)
 
     class Full(FullDisk):
         tries = Log()
 
-        def rewrite(self, change):
+        def erase(self, people):
             self.tries.add(self.room)
             if not self.room:
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-            super().rewrite(change)
+            super().erase(people)
 
-    before = Spool(tmp_path)
+    before = Outbox(tmp_path)
     before.append(bodies(ADA))
     before.close()
     endpoint = Endpoint(*(UndeliveredError("away") for _ in range(1000)))
-    spool = Full(tmp_path)
-    with Delivery("test", endpoint, spool, Backoff(first=PATIENCE, longest=PATIENCE)) as sink:
+    outbox = Full(tmp_path)
+    with Delivery("test", endpoint, outbox, Backoff(first=PATIENCE, longest=PATIENCE)) as sink:
         endpoint.tries.wait_for(1)
         sink.forget(GONE)
-        spool.tries.wait_for(2)
-        assert not sink.forgotten(0.0) and "No space left" in sink.state().error
-        spool.room = True
-        spool.tries.wait(lambda tries: tries[-1])
+        outbox.tries.wait_for(2)
+        assert not sink.wait_until_erased(0.0) and "No space left" in sink.state().error
+        outbox.room = True
+        outbox.tries.wait(lambda tries: tries[-1])
         sink.flush(PATIENCE)
     assert b"Ada" not in on_disk(tmp_path)
 
 
-def test_what_is_written_only_at_the_end_names_nobody_forgotten(tmp_path):
-    endpoint, spool = Endpoint(UndeliveredError("away")), FullDisk(tmp_path)
-    with Delivery("test", endpoint, spool, Backoff(first=PATIENCE, longest=PATIENCE)) as sink:
+def test_events_that_are_stored_only_at_the_end_are_anonymized(tmp_path):
+    endpoint, outbox = Endpoint(UndeliveredError("away")), FullDisk(tmp_path)
+    with Delivery("test", endpoint, outbox, Backoff(first=PATIENCE, longest=PATIENCE)) as sink:
         sink.send(event(0))
         sink.send(event(1, match=GRACE))
         endpoint.tries.wait_for(1)  # out of memory: the disk takes nothing
         sink.forget(GONE)
-        spool.room = True
-    assert who(drain(Spool(tmp_path))) == [None, GRACE.name]
+        outbox.room = True
+    assert who(drain(Outbox(tmp_path))) == [None, GRACE.name]
 
 
 def mqtt(broker, protocol="5", sources=("door", "yard"), **more):
@@ -263,7 +301,7 @@ def mqtt(broker, protocol="5", sources=("door", "yard"), **more):
 
 
 def keeps(broker, name, people):
-    """Whether, to somebody who comes now, the broker says that these came last, by topic."""
+    """Whether the broker sends a new subscriber these names of people seen last, by topic."""
     listener = Listener(broker.port, name)
 
     def said(heard):
@@ -278,15 +316,15 @@ def keeps(broker, name, people):
     return said(listener.heard.entries) == people
 
 
-def test_the_broker_keeps_no_word_of_who_is_forgotten(broker, listener, protocol, tmp_path):
-    with Delivery("mqtt", mqtt(broker, protocol), Spool(tmp_path / "spool"), AT_ONCE) as sink:
+def test_the_broker_retains_no_message_about_a_forgotten_person(broker, listener, protocol, tmp_path):
+    with Delivery("mqtt", mqtt(broker, protocol), Outbox(tmp_path / "outbox"), AT_ONCE) as sink:
         sink.send(event(1))
         sink.send(event(1, stage="end"))  # she left: no later event of hers would overwrite it
         sink.send(event(2, match=GRACE, source="yard"))
         listener.wait("rkface/board/yard/appearance")
         assert keeps(broker, "before", {DOOR: "Ada", YARD: GRACE.name})
         sink.forget(GONE)
-        assert sink.forgotten(PATIENCE)
+        assert sink.wait_until_erased(PATIENCE)
         assert keeps(broker, "after", {DOOR: "unknown", YARD: GRACE.name})
         said = json.loads(listener.payloads(DOOR)[-1])
         assert said["person"] is said["cosine"] is None
@@ -300,35 +338,35 @@ def test_the_broker_keeps_no_word_of_who_is_forgotten(broker, listener, protocol
         late.close()
 
 
-def test_a_broker_that_was_down_is_told_once_it_is_back(broker, listener, protocol, tmp_path):
-    with Delivery("mqtt", mqtt(broker, protocol), Spool(tmp_path / "spool"), AT_ONCE) as sink:
+def test_retained_messages_are_overwritten_once_the_broker_is_back(broker, listener, protocol, tmp_path):
+    with Delivery("mqtt", mqtt(broker, protocol), Outbox(tmp_path / "outbox"), AT_ONCE) as sink:
         sink.send(event(1))
         listener.wait("rkface/board/door/appearance")
         broker.stop()
         sink.forget(GONE)
-        assert not sink.forgotten(0.1)
+        assert not sink.wait_until_erased(0.1)
         broker.start()
-        assert sink.forgotten(PATIENCE)
+        assert sink.wait_until_erased(PATIENCE)
         assert keeps(broker, "after", {DOOR: "unknown"})
 
 
-def test_what_an_earlier_run_said_is_taken_back_also_of_a_camera_that_is_no_more(broker, listener, protocol, tmp_path):
-    with Delivery("mqtt", mqtt(broker, protocol), Spool(tmp_path / "spool"), AT_ONCE) as sink:
+def test_retained_messages_of_earlier_runs_and_removed_cameras_are_overwritten(broker, listener, protocol, tmp_path):
+    with Delivery("mqtt", mqtt(broker, protocol), Outbox(tmp_path / "outbox"), AT_ONCE) as sink:
         sink.send(event(1))
         sink.send(event(2, source="yard"))
         sink.send(event(3, source="gate", match=GRACE))
         listener.wait("rkface/board/gate/appearance")
     channel = mqtt(broker, protocol, ["door"])
-    later = Delivery("mqtt", channel, Spool(tmp_path / "spool"), AT_ONCE)
+    later = Delivery("mqtt", channel, Outbox(tmp_path / "outbox"), AT_ONCE)
     later.forget(GONE)
     with later:
-        assert later.forgotten(PATIENCE)
+        assert later.wait_until_erased(PATIENCE)
         for topic in (DOOR, YARD):
             listener.heard.wait(lambda _, topic=topic: json.loads(listener.payloads(topic)[-1])["name"] == "unknown")
         assert keeps(broker, "after", {DOOR: "unknown", YARD: "unknown", "rkface/board/gate/person": GRACE.name})
 
 
-def test_a_broker_that_tells_nothing_gets_events_all_the_same(make_broker, tmp_path, protocol):
+def test_a_broker_that_allows_no_subscription_still_gets_events(make_broker, tmp_path, protocol):
     (tmp_path / "acl").write_text("user camera\ntopic write rkface/#\ntopic write homeassistant/#\nuser all\ntopic #\n")
     (tmp_path / "users").touch(mode=0o600)
     broker = make_broker(f"allow_anonymous false\npassword_file {tmp_path}/users\nacl_file {tmp_path}/acl")
@@ -338,18 +376,18 @@ def test_a_broker_that_tells_nothing_gets_events_all_the_same(make_broker, tmp_p
     listener = Listener(broker.port, setup=lambda client: client.username_pw_set("all", "hush"))
     as_camera = Broker("127.0.0.1", broker.port, user="camera", password="hush", protocol=protocol)
     channel = Mqtt(as_camera, "board", ["door"], timeout=PATIENCE)
-    with Delivery("mqtt", channel, Spool(tmp_path / "spool"), AT_ONCE) as sink:
+    with Delivery("mqtt", channel, Outbox(tmp_path / "outbox"), AT_ONCE) as sink:
         sink.send(event(1))
         listener.wait("rkface/board/door/appearance")
         sink.forget(GONE)
-        assert sink.forgotten(PATIENCE)  # it knows what it said itself
+        assert sink.wait_until_erased(PATIENCE)  # it knows what it said itself
         listener.heard.wait(lambda _: "unknown" in listener.payloads(DOOR)[-1])
         sink.send(event(2, match=GRACE))
         listener.heard.wait(lambda _: "Grace" in listener.payloads(DOOR)[-1])
     listener.close()
 
 
-class Grudging(socketserver.BaseRequestHandler):
+class RestrictedBroker(socketserver.BaseRequestHandler):
     """A broker (MQTT 3.1.1) that takes all and lets nobody listen: it refuses, or ends the connection over it."""
 
     def handle(self):
@@ -379,24 +417,24 @@ class Grudging(socketserver.BaseRequestHandler):
 
 
 @pytest.mark.parametrize("ends", [False, True])
-def test_a_broker_that_lets_nobody_listen_is_asked_thrice_and_gets_all_events(ends, tmp_path, caplog):
-    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Grudging) as server:
+def test_a_broker_that_refuses_subscriptions_is_asked_three_times_and_gets_all_events(ends, tmp_path, caplog):
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), RestrictedBroker) as server:
         server.daemon_threads, server.ends, server.heard, server.asked = True, ends, Log(), Log()
         threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
         broker = Broker("127.0.0.1", server.server_address[1], protocol="3.1.1")
-        with Delivery("mqtt", Mqtt(broker, "board", ["door"]), Spool(tmp_path), AT_ONCE) as sink:
+        with Delivery("mqtt", Mqtt(broker, "board", ["door"]), Outbox(tmp_path), AT_ONCE) as sink:
             sink.forget({GRACE.person: 1.0})
             for number in range(5):
                 sink.send(event(number))
             server.heard.wait(lambda heard: sum(topic.endswith("/appearance") for topic, _ in heard) == 5)
             sink.forget(GONE)
             server.heard.wait(lambda heard: any(topic == DOOR and '"unknown"' in said for topic, said in heard))
-            assert sink.forgotten(PATIENCE) and sink.state().refused == 0
+            assert sink.wait_until_erased(PATIENCE) and sink.state().refused == 0
         server.shutdown()
-    assert len(server.asked.entries) == LISTEN
+    assert len(server.asked.entries) == SUBSCRIBE_ATTEMPTS
     assert "does not let us read rkface/board/+/person" in caplog.text
 
 
 @pytest.mark.parametrize("payload", [b"", b"ON", b"[1]", b"{}", b'{"person": ["p-1"]}', b'{"person": "p-2"}', b"\xff"])
-def test_what_names_nobody_forgotten_stays(payload):
-    assert nobody(payload, GONE) == payload
+def test_payloads_that_name_no_forgotten_person_stay_unchanged(payload):
+    assert without_people(payload, GONE) == payload

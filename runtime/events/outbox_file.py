@@ -1,0 +1,221 @@
+"""The SQLite file of an outbox: its schema, how it is opened, and how events are saved from a damaged one.
+
+``outbox.sqlite`` (mode 0600) runs in WAL mode: a commit appends to ``outbox.sqlite-wal`` and needs one fsync. The lock
+mode EXCLUSIVE keeps the file locked while it is open, so that no reader holds back a checkpoint and no shared memory
+file (``-shm``) is needed. ``secure_delete`` overwrites deleted rows with zeros.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import sqlite3
+import zlib
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..core.atomic import copy_owner, remove_leftovers, replace_atomically, sync_to_disk
+from ..core.errors import InputError, WorkError
+from ..core.sqlite import transaction
+from .old_spool import CURSOR, delete_old_spool, lock_old_spool, read_old_files
+
+FILE = "outbox.sqlite"
+VERSION = 1
+BUSY = 5.0  # seconds to wait while another program has the file locked
+CHECKPOINT = 64  # pages of 4 KiB in the write-ahead log after which SQLite moves them into the file
+
+# id: the order of delivery. stored: seconds since 1970. ticks: the same moment by the monotonic clock of the process
+# that stored it. checksum: CRC-32 of body, because SQLite does not notice a flipped bit in a row.
+TABLE = """
+    CREATE TABLE IF NOT EXISTS event (
+        id INTEGER PRIMARY KEY, stored REAL NOT NULL, ticks REAL NOT NULL, checksum INTEGER NOT NULL, body BLOB NOT NULL
+    ) STRICT
+"""
+COLUMNS = "id, stored, ticks, checksum, body"
+INSERT = f"INSERT INTO event ({COLUMNS}) VALUES (?, ?, ?, ?, ?)"
+
+
+class OutboxInUseError(InputError):
+    """Another process, or another part of this one, has the outbox open."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """A stored event; the fields are the columns of the table ``event``."""
+
+    id: int
+    stored: float
+    ticks: float
+    body: bytes
+
+    def values(self) -> tuple[int, float, float, int, bytes]:
+        """The parameters of ``INSERT``."""
+        return self.id, self.stored, self.ticks, zlib.crc32(self.body), self.body
+
+
+def find_outboxes(folder: Path) -> list[Path]:
+    """The folders in ``folder`` that contain an outbox or an old spool, also of receivers that are no longer used."""
+    found = {path.parent for name in (FILE, CURSOR) for path in folder.glob(f"events-*/{name}")}
+    return sorted(found)
+
+
+def claim_folder(folder: Path) -> int:
+    """Create ``folder`` if it does not exist, and lock it for this process. Returns the descriptor that holds the lock.
+    Raises OutboxInUseError if another process holds it, InputError if the folder cannot be used."""
+    try:
+        if not folder.is_dir():
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            sync_to_disk(folder.parent)
+        created = not (folder / "lock").exists()
+        descriptor = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise InputError(f"{folder}: events cannot be stored here: {error.strerror}; name another folder") from error
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        old = lock_old_spool(folder)
+        if old is not None:
+            os.close(old)
+        if created:
+            copy_owner(folder / "lock", folder)
+        remove_leftovers(folder)
+    except BlockingIOError as error:
+        os.close(descriptor)
+        raise OutboxInUseError(
+            f"{folder}: another rkface sends events from here; stop it or name another folder"
+        ) from error
+    except OSError as error:
+        os.close(descriptor)
+        raise InputError(f"{folder}: events cannot be read: {error.strerror}") from error
+    return descriptor
+
+
+def open_database(path: Path) -> sqlite3.Connection:
+    """Open the outbox file at ``path``, or create it. Raises InputError if a newer rkface made it, OSError and
+    sqlite3.Error as they come."""
+    if not path.exists():
+        os.close(os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600))  # SQLite gives the -wal file this mode
+        copy_owner(path, path.parent)
+    database = sqlite3.connect(path, timeout=BUSY, isolation_level=None, check_same_thread=False)
+    try:
+        for pragma in (
+            "locking_mode=EXCLUSIVE",
+            "auto_vacuum=INCREMENTAL",
+            "journal_mode=WAL",
+            "synchronous=FULL",
+            "secure_delete=ON",
+            "temp_store=MEMORY",  # VACUUM must not leave events in a temporary file
+            f"wal_autocheckpoint={CHECKPOINT}",
+        ):
+            database.execute(f"PRAGMA {pragma}").fetchall()
+        (version,) = database.execute("PRAGMA user_version").fetchone()
+        if version > VERSION:
+            raise InputError(f"{path} was made by a newer rkface: install that version, or move the file away")
+        if version < VERSION:
+            with transaction(database):
+                database.execute(TABLE)
+                database.execute(f"PRAGMA user_version = {VERSION}")
+        database.create_function("intact", 2, is_intact, deterministic=True)
+        database.create_function("crc32", 1, zlib.crc32, deterministic=True)
+    except BaseException:
+        database.close()
+        raise
+    return database
+
+
+@contextmanager
+def commit(database: sqlite3.Connection, *, durable: bool) -> Iterator[None]:
+    """A transaction. ``durable``: it is on the disk when the block ends, also after a power cut. Otherwise it survives
+    a killed process at once, and a power cut once a later one is durable."""
+    database.execute(f"PRAGMA synchronous={'FULL' if durable else 'NORMAL'}")
+    with transaction(database):
+        yield
+
+
+def used_bytes(database: sqlite3.Connection) -> int:
+    """Size of the file without its free pages."""
+    pages, free, size = (
+        int(database.execute(f"PRAGMA {name}").fetchone()[0]) for name in ("page_count", "freelist_count", "page_size")
+    )
+    return (pages - free) * size
+
+
+def empty_log(database: sqlite3.Connection) -> None:
+    """Move the content of the write-ahead log into the file, and cut the log to no bytes."""
+    (busy, *_) = database.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+    if busy:
+        raise sqlite3.OperationalError("the write-ahead log is locked")
+
+
+def take_over_old_spool(folder: Path, database: sqlite3.Connection) -> None:
+    """Store the events that wait in files of rkface 0.1. Each file is deleted before the next one is read, so that this
+    needs little space. Can be called again after it was interrupted."""
+    old = lock_old_spool(folder)
+    if old is None:
+        return
+    try:
+        for file in read_old_files(folder):
+            with commit(database, durable=True):
+                # If a power cut came between this commit and the deletion, the events of a file are stored already.
+                stored = {body for (body,) in database.execute("SELECT body FROM event")}
+                (last,) = database.execute("SELECT coalesce(max(id), 0) FROM event").fetchone()
+                bodies = [body for body in file.bodies if body not in stored]
+                rows = [Row(last + 1 + index, file.written, 0.0, body) for index, body in enumerate(bodies)]
+                database.executemany(INSERT, [row.values() for row in rows])
+            file.path.unlink()
+        delete_old_spool(folder)
+        sync_to_disk(folder)
+    finally:
+        os.close(old)
+
+
+def is_intact(checksum: object, body: object) -> bool:
+    """Whether ``body`` is what was stored."""
+    return isinstance(body, bytes) and zlib.crc32(body) == checksum
+
+
+def rebuild(path: Path) -> int:
+    """Replace the damaged outbox file at ``path`` by a new one with all events that can still be read, and return their
+    number. The damaged file is not kept, because it may name people. OSError if the new one cannot be written."""
+    rows = _read_what_can_be_read(path)
+    try:
+        with replace_atomically(path) as copy:
+            with closing(open_database(copy)) as database, transaction(database):
+                database.executemany(INSERT, [rows[number].values() for number in sorted(rows)])
+            path.with_name(f"{path.name}-wal").unlink(missing_ok=True)
+    except WorkError as error:
+        raise OSError(errno.EIO, str(error)) from error
+    except sqlite3.Error as error:
+        raise to_os_error(error, path) from error
+    return len(rows)
+
+
+def _read_what_can_be_read(path: Path) -> dict[int, Row]:
+    """Events by number, read from both ends up to the damage."""
+    rows: dict[int, Row] = {}
+    with suppress(sqlite3.Error), closing(sqlite3.connect(path, timeout=BUSY)) as database:
+        for order in ("ASC", "DESC"):
+            with suppress(sqlite3.Error):
+                for number, stored, ticks, checksum, body in database.execute(
+                    f"SELECT {COLUMNS} FROM event ORDER BY id {order}"
+                ):
+                    if number in rows:
+                        break
+                    if is_intact(checksum, body):
+                        rows[number] = Row(number, stored, ticks, body)
+    return rows
+
+
+def to_os_error(error: sqlite3.Error, path: Path) -> OSError:
+    """What SQLite reports about the file at ``path``, as an OSError: ENOSPC for a full disk, EBUSY for a file that
+    another program has locked, EACCES for one that may not be written, otherwise EIO."""
+    text = str(error)
+    if "is full" in text:
+        return OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+    if "locked" in text:
+        return OSError(errno.EBUSY, "another program has the file locked", str(path))
+    if "unable to open" in text or "readonly" in text:
+        return OSError(errno.EACCES, f"{text}: check its owner and that of its folder", str(path))
+    return OSError(errno.EIO, text, str(path))
