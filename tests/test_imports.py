@@ -136,7 +136,7 @@ def test_main_path_of_the_runtime_loads_nothing_heavy():
 
 def test_help_waits_for_neither_numpy_nor_opencv():
     # The 0.3 s that `rkface --help` may take is spent on exactly these imports.
-    code = "from rkface.runtime.cli.main import parser; parser()"
+    code = "from rkface.runtime.cli.parser import build_parser; build_parser()"
     assert loaded(code, {"numpy", "cv2", "onnx", "torch"}) == "[]\n"
 
 
