@@ -2,8 +2,8 @@
 
 gallery → backups → appearance log → outboxes → receivers
 
-The gallery remembers the ids of forgotten people permanently, and each stage finds its work from these ids. So a stage can
-be repeated after a power cut, a full disk or a backup that was out of reach: by the running service as soon as it
+The gallery remembers the ids of forgotten people permanently, and each stage finds its work from these ids. So a stage
+can be repeated after a power cut, a full disk or a backup that was out of reach: by the running service as soon as it
 notices, at each start of the service, by ``rkface gallery forget`` and by ``rkface gallery check``.
 """
 
@@ -57,8 +57,8 @@ class StageReport:
 
 @dataclass(frozen=True)
 class ErasureReport:
-    """What was erased (``done``), and where data about the person may remain, temporarily or permanently (``left``). One
-    sentence for each."""
+    """What was erased (``done``), and where data about the person may remain, temporarily or permanently (``left``).
+    One sentence for each."""
 
     done: list[str]
     left: list[str]
