@@ -67,7 +67,7 @@ parity: $(INSTALLED)  ## compare the INT8 simulator with ONNX Runtime, and rkfac
 	$(BIN)/python -m pytest tests/parity -v
 
 bench: $(INSTALLED) $(PEERS)/installed  ## compare rkface with insightface on this machine (OPTIONS=--quick takes minutes)
-	$(BIN)/python tests/bench/peers.py --peer $(PEERS)/bin/python $(OPTIONS)
+	$(BIN)/python tests/bench/insightface_comparison.py --peer $(PEERS)/bin/python $(OPTIONS)
 
 # In its own environment: insightface is not a dependency of rkface. Both sides use the same versions of everything else.
 $(PEERS)/installed: constraints.txt
@@ -77,22 +77,22 @@ $(PEERS)/installed: constraints.txt
 	@touch $@
 
 bench-less: $(INSTALLED)  ## cost and recall of smaller and rectangular detector inputs
-	$(BIN)/python tests/bench/less_work.py $(OPTIONS)
+	$(BIN)/python tests/bench/detector_size.py $(OPTIONS)
 
 bench-growth: $(INSTALLED)  ## plot time and memory against faces, resolution, gallery and cameras
-	$(BIN)/python tests/bench/growth.py $(OPTIONS)
+	$(BIN)/python tests/bench/scaling.py $(OPTIONS)
 
 bench-convert: $(INSTALLED)  ## time and memory of converting IResNet-50, compared with the bare toolkit
-	$(BIN)/python tests/bench/convert.py
+	$(BIN)/python tests/bench/conversion_time.py $(OPTIONS)
 
 bench-recipes: $(INSTALLED)  ## accuracy of each recipe (OPTIONS='--detector … --recognizer … --photos …')
-	$(BIN)/python tests/bench/recipes.py $(OPTIONS)
+	$(BIN)/python tests/bench/recipe_accuracy.py $(OPTIONS)
 
 bench-cost: $(INSTALLED)  ## compare the cost model with the toolkit's compiler for each chip (OPTIONS='model.onnx')
-	$(BIN)/python tests/bench/cost.py $(OPTIONS)
+	$(BIN)/python tests/bench/cost_model_check.py $(OPTIONS)
 
 bench-hot: $(INSTALLED)  ## CPU time of rkface by stage, without inference
-	$(BIN)/python tests/bench/hot.py
+	$(BIN)/python tests/bench/cpu_stages.py $(OPTIONS)
 
 FAISS := build/faiss/faiss/__init__.py
 $(FAISS): $(INSTALLED)
@@ -100,23 +100,23 @@ $(FAISS): $(INSTALLED)
 	@touch $@
 
 bench-search: $(INSTALLED) $(FAISS)  ## compare the gallery's search with faiss-cpu on one core (installed into build/faiss)
-	$(BIN)/python tests/bench/search.py $(OPTIONS)
+	$(BIN)/python tests/bench/gallery_search.py $(OPTIONS)
 
 bench-calibration: $(INSTALLED)  ## compare chosen with random calibration faces (OPTIONS as for bench-recipes)
-	$(BIN)/python tests/bench/calibration.py $(OPTIONS)
+	$(BIN)/python tests/bench/calibration_choice.py $(OPTIONS)
 
 bench-cores: $(INSTALLED)  ## compare the scheduler with the limit of three, two and one NPU cores (simulated, no NPU)
-	$(BIN)/python tests/bench/cores.py $(OPTIONS)
+	$(BIN)/python tests/bench/scheduler_cores.py $(OPTIONS)
 
 bench-watch: $(INSTALLED)  ## CPU time of tracking and recognizing faces, without inference
-	$(BIN)/python tests/bench/watch.py $(OPTIONS)
+	$(BIN)/python tests/bench/tracking_cpu.py $(OPTIONS)
 
 bench-visits: $(INSTALLED)  ## check that each person who walks by the rendered camera is recognized in one appearance
-	$(BIN)/python tests/bench/visits.py $(OPTIONS)
+	$(BIN)/python tests/bench/appearances.py $(OPTIONS)
 
 bench-run: $(DEMO_BUNDLE)  ## memory of the service over 24 simulated hours, and time to the first recognition
 	@$(BIN)/python -m rkface.convert.demo.camera --people 1 --portraits $(DEMO)/portraits
-	$(BIN)/python tests/bench/run.py --bundle build/$(TARGET) --still $(DEMO)/portraits/Ada/1.jpg $(OPTIONS)
+	$(BIN)/python tests/bench/service_day.py --bundle build/$(TARGET) --still $(DEMO)/portraits/Ada/1.jpg $(OPTIONS)
 
 demo: $(DEMO_BUNDLE)  ## run the camera service on rendered people, console on http://127.0.0.1:8080 (two are enrolled)
 	@test -e $(DEMO)/gallery.sqlite || { $(BIN)/python -m rkface.convert.demo.camera --portraits $(DEMO)/portraits && \

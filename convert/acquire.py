@@ -1,4 +1,4 @@
-"""The models to convert: a pack's, verified, from the cache or downloaded, or the user's own."""
+"""Gets the models to convert: those of a pack, verified, from the cache or downloaded; or the user's own."""
 
 from __future__ import annotations
 
@@ -16,80 +16,88 @@ from rkface.runtime.core.bundle import ROLES, Role, Source, sha256
 from rkface.runtime.core.errors import InputError, WorkError
 from rkface.runtime.core.progress import Stage, stage
 
-from .catalog import DEMO, MATCH, UNMEASURED, KnownModel, Pack, Spoofing, known
+from .catalog import DEFAULT_MATCH, DEMO, UNMEASURED, KnownModel, LivenessProfile, Pack, find_known_model
 
 CHUNK = 1 << 18
-TIMEOUT = 30.0  # seconds without a byte
+TIMEOUT = 30.0  # seconds without any data
 
 
 @dataclass(frozen=True)
-class Sources:
-    """ONNX models that belong together, and what is known of them.
+class ModelSources:
+    """ONNX models that belong together.
 
-    licenses  by role, as ``paths``
-    spoofing  how the liveness model is asked, where there is one
-    match     cosine from which two faces are the same person; ``evidence`` says where that comes from
+    paths      by role
+    licenses   by role
+    match      minimum cosine for a match
+    evidence   where ``match`` comes from
+    synthetic  trained on rendered faces
+    liveness   how the liveness model was trained; None without one
     """
 
     name: str
     paths: dict[Role, Path]
     licenses: dict[Role, str]
-    match: float = MATCH
+    match: float = DEFAULT_MATCH
     evidence: str = UNMEASURED
     synthetic: bool = False
-    spoofing: Spoofing | None = None
+    liveness: LivenessProfile | None = None
 
     def source(self, role: Role) -> Source:
         path = self.paths[role]
         return Source(path.name, sha256(path), path.stat().st_size, self.licenses[role])
 
 
-def pack_sources(pack: Pack, cache: Path, *, accepted: bool) -> Sources:
-    """The models of ``pack``; errors as of ``acquire``."""
+def pack_sources(pack: Pack, cache: Path, *, accepted: bool) -> ModelSources:
+    """The models of ``pack``. Raises the same errors as ``acquire``."""
     paths = acquire(pack, cache, accepted=accepted)
-    return Sources(pack.name, paths, dict.fromkeys(ROLES, pack.license), pack.match, pack.evidence, pack.synthetic)
+    return ModelSources(pack.name, paths, dict.fromkeys(ROLES, pack.license), pack.match, pack.evidence, pack.synthetic)
 
 
-def own_sources(detector: Path, recognizer: Path, license: str) -> Sources:
-    """The user's own files; where one is known by its content, what we know of it. InputError where one is missing."""
+def own_sources(detector: Path, recognizer: Path, license: str) -> ModelSources:
+    """The user's own files. The license and the match threshold of a known model are those in the catalog.
+
+    Raises InputError if a file is missing.
+    """
     paths: dict[Role, Path] = {"detector": detector, "recognizer": recognizer}
     missing = next((path for path in paths.values() if not path.is_file()), None)
     if missing is not None:
         raise InputError(f"{missing}: no such model file")
-    found = {role: known(sha256(path)) for role, path in paths.items()}
+    found = {role: find_known_model(sha256(path)) for role, path in paths.items()}
     licenses: dict[Role, str] = {role: hit[1].license if (hit := found[role]) else license for role in ROLES}
     entry = found["recognizer"]
-    match, evidence = (entry[1].match, entry[1].evidence) if entry else (MATCH, UNMEASURED)
-    return Sources(f"{detector.stem} + {recognizer.stem}", paths, licenses, match, evidence)
+    match, evidence = (entry[1].match, entry[1].evidence) if entry else (DEFAULT_MATCH, UNMEASURED)
+    return ModelSources(f"{detector.stem} + {recognizer.stem}", paths, licenses, match, evidence)
 
 
-def with_liveness(sources: Sources, path: Path, spoofing: Spoofing, license: str) -> Sources:
-    """``sources`` and the liveness model at ``path``, which is asked as ``spoofing`` says."""
+def with_liveness(sources: ModelSources, path: Path, profile: LivenessProfile, license: str) -> ModelSources:
+    """``sources`` with the liveness model at ``path``, which was trained as ``profile`` says."""
     paths, licenses = {**sources.paths, "liveness": path}, {**sources.licenses, "liveness": license}
-    return replace(sources, paths=paths, licenses=licenses, spoofing=spoofing)
+    return replace(sources, paths=paths, licenses=licenses, liveness=profile)
 
 
 def default_cache() -> Path:
-    """Where downloads are kept: $RKFACE_CACHE, else the XDG cache folder."""
+    """The folder for downloads: $RKFACE_CACHE, or else rkface's folder in the XDG cache."""
     own = os.environ.get("RKFACE_CACHE")
     return Path(own) if own else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "rkface"
 
 
 def acquire(pack: Pack, cache: Path, *, accepted: bool) -> dict[Role, Path]:
-    """The verified model files of ``pack``.
+    """The verified model files of ``pack``, from rkface itself, from ``cache``, or downloaded.
 
-    InputError where the license was not accepted or an archive put into the cache by hand is not the right one;
-    WorkError where the download fails. What was downloaded is kept, and the next call resumes it.
+    Raises InputError if the license was not accepted, or if an archive that the user put into the cache is not the
+    right one. Raises WorkError if the download fails; the next call resumes it.
     """
     if pack.url is None:
         paths = {role: DEMO / pack.model(role).file for role in ROLES}
         for role, path in paths.items():
             if sha256(path) != pack.model(role).sha256:
-                raise InputError(f"{path} was changed after it was trained: restore it, or train again")
+                raise InputError(
+                    f"{path} was changed after it was trained: restore the file, or train the models again"
+                )
         return paths
     if not accepted:
         raise InputError(
-            f"{pack.name} holds {pack.license}. If that fits your use, accept it with --accept-license "
+            f"{pack.name} contains {pack.license}. If this allows your use, accept it with --accept-license "
             f"(make convert PACK={pack.name} ACCEPT_LICENSE=yes)"
         )
     folder = cache / pack.name
@@ -100,7 +108,7 @@ def acquire(pack: Pack, cache: Path, *, accepted: bool) -> dict[Role, Path]:
         if not put_by_hand:
             download(pack, archive)
         elif sha256(archive) != pack.sha256:
-            raise InputError(f"{archive} is not InsightFace's {pack.name}.zip (its SHA-256 differs): remove it")
+            raise InputError(f"{archive} is not InsightFace's {pack.name}.zip (its SHA-256 differs): delete it")
         unpack(archive, [pack.model(role) for role in ROLES], folder)
         if not put_by_hand:
             archive.unlink()
@@ -108,7 +116,10 @@ def acquire(pack: Pack, cache: Path, *, accepted: bool) -> dict[Role, Path]:
 
 
 def download(pack: Pack, archive: Path) -> None:
-    """Fetch ``pack``'s archive; a broken download stays as ``….part`` and is resumed."""
+    """Download the archive of ``pack``. An interrupted download stays as ``….part``; the next call resumes it.
+
+    Raises WorkError if the download fails, or if the file is not the known one.
+    """
     assert pack.url is not None
     archive.parent.mkdir(parents=True, exist_ok=True)
     partial = archive.with_suffix(".zip.part")
@@ -118,13 +129,15 @@ def download(pack: Pack, archive: Path) -> None:
         except (urllib.error.URLError, HTTPException, OSError) as error:
             reason = getattr(error, "reason", None) or error
             raise WorkError(
-                f"{pack.url}: the download failed ({reason}); run the same command again to resume it, "
-                f"or fetch the file elsewhere and put it at {archive}"
+                f"{pack.url}: the download failed ({reason}). Run the same command again to resume it, or download the "
+                f"file on another machine and copy it to {archive}"
             ) from error
         shown.note = f"{partial.stat().st_size / 1e6:.0f} MB"
     if sha256(partial) != pack.sha256:
         partial.unlink()
-        raise WorkError(f"{pack.url}: what came is not {pack.name}.zip (its SHA-256 differs): try again later")
+        raise WorkError(
+            f"{pack.url}: the downloaded file is not {pack.name}.zip (its SHA-256 differs): try again later"
+        )
     partial.replace(archive)
 
 
@@ -134,7 +147,7 @@ def _fetch(url: str, partial: Path, expected: int, shown: Stage) -> None:
     try:
         answer = urllib.request.urlopen(request, timeout=TIMEOUT)
     except urllib.error.HTTPError as error:
-        if have and error.code == 416:  # nothing left to send: the checksum decides
+        if have and error.code == 416:  # the file is already complete: the checksum decides
             return
         raise
     with answer, partial.open("ab" if answer.status == 206 else "wb") as file:
@@ -149,24 +162,26 @@ def _fetch(url: str, partial: Path, expected: int, shown: Stage) -> None:
 
 
 def unpack(archive: Path, models: list[KnownModel], folder: Path) -> None:
-    """Take ``models`` out of ``archive`` into ``folder``, each whole and verified or not at all.
+    """Extract ``models`` from ``archive`` into ``folder``; each is verified before it appears there.
 
-    InputError for an archive that is damaged, lacks a model, holds another under its name, or has an entry that would
-    leave the folder.
+    Raises InputError if the archive is damaged, lacks a model, contains another file under its name, or has an entry
+    that would be written outside the folder.
     """
     try:
         with zipfile.ZipFile(archive) as packed:
             names = [name for name in packed.namelist() if not name.endswith("/")]
             unsafe = [name for name in names if _leaves(name)]
             if unsafe:
-                raise InputError(f"{archive} holds {unsafe[0]!r}, which would leave its folder: do not use this file")
+                raise InputError(
+                    f"{archive} contains {unsafe[0]!r}, which would be written outside its folder: do not use this file"
+                )
             for model in models:
                 entry = next((name for name in names if PurePosixPath(name).name == model.file), None)
                 if entry is None:
-                    raise InputError(f"{archive} has no {model.file}: remove it and download again")
+                    raise InputError(f"{archive} has no {model.file}: delete it and download again")
                 _extract(packed, entry, folder / model.file, model.sha256)
     except zipfile.BadZipFile as error:
-        raise InputError(f"{archive} is a damaged archive ({error}): remove it and download again") from error
+        raise InputError(f"{archive} is a damaged archive ({error}): delete it and download again") from error
 
 
 def _leaves(name: str) -> bool:

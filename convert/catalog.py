@@ -1,4 +1,4 @@
-"""The known models: where each comes from, how it is verified, under what license, and how it wants to be fed."""
+"""The known models: source, checksum, license and preprocessing of each."""
 
 from __future__ import annotations
 
@@ -18,21 +18,23 @@ RESEARCH = (
 RELEASE = "https://github.com/deepinsight/insightface/releases/download/v0.7"
 DEMO = Path(__file__).parent / "demo"
 
-# InsightFace's own preprocessing, by role: (mean, std) of an input that is RGB in 0..255.
+# InsightFace's own preprocessing, by role: (mean, std) of an RGB input in 0..255.
 NORMALIZATION: dict[Role, tuple[Triple, Triple]] = {
     "detector": (detect.MEAN, detect.STD),
     "recognizer": (embed.MEAN, embed.STD),
 }
-DETECTOR_SIZE = (DYNAMIC_SIDE, DYNAMIC_SIDE)  # width, height where neither model nor user says
+DETECTOR_SIZE = (DYNAMIC_SIDE, DYNAMIC_SIDE)  # width, height if neither the model nor the user fixes it
 
-# A cosine from which two faces are the same person, for models of which we know no better. Not measured: a user's
-# own pairs decide (docs/accuracy.md).
-MATCH = 0.40
+# The minimum cosine for a match, for models without a better value. Not measured: users should measure their own with
+# `rkface evaluate` (docs/accuracy.md).
+DEFAULT_MATCH = 0.40
 UNMEASURED = "rkface's default, not measured on this model"
 
 
 @dataclass(frozen=True)
 class KnownModel:
+    """A model file that is recognized by its SHA-256."""
+
     file: str
     sha256: str
 
@@ -41,10 +43,12 @@ class KnownModel:
 class Pack:
     """A detector and a recognizer that belong together.
 
-    url           the archive; None: the models are part of rkface
-    sha256        of the archive
-    bytes         of the archive, 0 where not known
-    match         cosine from which two faces are the same person, and ``evidence`` where that comes from
+    match      minimum cosine for a match
+    evidence   where ``match`` comes from
+    url        of the archive; None if the models are part of rkface
+    sha256     of the archive
+    bytes      size of the archive; 0 if not known
+    synthetic  trained on rendered faces
     """
 
     name: str
@@ -81,23 +85,25 @@ INSIGHTFACE = (
         "d98264bd8f2dc75cbc2ddce2a14e636e02bb857b3051c234b737bf3b614edca9",
     ),
     Pack(
-        "buffalo_sc", DET_500M, W600K_MBF, RESEARCH, MATCH, UNMEASURED, f"{RELEASE}/buffalo_sc.zip",
+        "buffalo_sc", DET_500M, W600K_MBF, RESEARCH, DEFAULT_MATCH, UNMEASURED, f"{RELEASE}/buffalo_sc.zip",
         "57d31b56b6ffa911c8a73cfc1707c73cab76efe7f13b675a05223bf42de47c72",
     ),
 )  # fmt: skip
 
 
 @dataclass(frozen=True)
-class Spoofing:
-    """How a liveness model (anti-spoofing: is it a face, or a picture of one?) was trained to be asked.
+class LivenessProfile:
+    """How a liveness model (anti-spoofing: a live face, or a picture of a face?) was trained.
 
-    name       and ``size`` (width, height) and number of ``classes``, by which a model is known
-    scale      times the face's box that it is shown
-    live       the class that is a live face
-    bgr        its channels are blue, green, red
-    mean, std  of values 0..255, in its own order of channels
-    logits     it gives logits, not probabilities
-    threshold  probability from which a face counts as live
+    name       of the model
+    size       (width, height) of its input; with ``classes``, this identifies a model
+    classes    number of its classes
+    scale      size of the crop it gets, in sizes of the face's box
+    live       index of the class of live faces
+    bgr        its input channels are blue, green, red
+    mean, std  of values 0..255, in its own channel order
+    logits     its outputs are logits, not probabilities
+    threshold  minimum probability of a live face
     """
 
     name: str
@@ -109,27 +115,28 @@ class Spoofing:
     mean: Triple = (0.0, 0.0, 0.0)
     std: Triple = (1.0, 1.0, 1.0)
     logits: bool = True
-    threshold: float = 0.5  # the likelier of two answers; not measured
+    threshold: float = 0.5  # the more likely of two answers; not measured
 
     @property
     def normalization(self) -> tuple[Triple, Triple]:
-        """Mean and std of an input that is RGB."""
+        """(mean, std) for an RGB input."""
         turn = -1 if self.bgr else 1
         (r, g, b), (x, y, z) = self.mean[::turn], self.std[::turn]
         return (r, g, b), (x, y, z)
 
 
-# github.com/minivision-ai/Silent-Face-Anti-Spoofing (Apache-2.0): scale of the crop and size of the input stand in its
-# files' names (src/utility.py); images are BGR as OpenCV reads them, 0..255 as they are ("return img.float()",
-# src/data_io/functional.py); a softmax follows (src/anti_spoof_predict.py), and class 1 is a live face (test.py).
-SPOOFING = (
-    Spoofing("MiniFASNetV2", (80, 80), 3, 2.7, 1, True),
-    Spoofing("MiniFASNetV1SE", (80, 80), 3, 4.0, 1, True),
+# github.com/minivision-ai/Silent-Face-Anti-Spoofing (Apache-2.0): the names of its files contain the scale of the crop
+# and the size of the input (src/utility.py); images are BGR, as OpenCV reads them, with values of 0..255 ("return
+# img.float()", src/data_io/functional.py); a softmax follows (src/anti_spoof_predict.py), and class 1 is a live face
+# (test.py).
+LIVENESS_PROFILES = (
+    LivenessProfile("MiniFASNetV2", (80, 80), 3, 2.7, 1, True),
+    LivenessProfile("MiniFASNetV1SE", (80, 80), 3, 4.0, 1, True),
 )
 
 
 def demo_pack() -> Pack:
-    """The models that rkface's own training script makes from rendered faces; their figures are kept beside them."""
+    """The models that rkface's own training script trains on rendered faces. Their figures are in the same folder."""
     figures = json.loads((DEMO / "figures.json").read_text(encoding="utf-8"))
     detector, recognizer = (KnownModel(name, facts["sha256"]) for name, facts in sorted(figures["files"].items()))
     return Pack(
@@ -144,19 +151,20 @@ def demo_pack() -> Pack:
 
 
 def find_pack(name: str) -> Pack:
-    """The pack called ``name``. InputError where there is none such."""
+    """The pack called ``name``. Raises InputError if there is no such pack."""
     packs = {pack.name: pack for pack in INSIGHTFACE}
     if name == "demo":
         return demo_pack()
     if name not in packs:
         raise InputError(
-            f"unknown pack {name!r}: rkface knows demo, {', '.join(packs)}; own models: --detector and --recognizer"
+            f"unknown pack {name!r}: rkface knows demo, {', '.join(packs)}; for your own models, use --detector and "
+            "--recognizer"
         )
     return packs[name]
 
 
-def known(sha256: str) -> tuple[KnownModel, Pack] | None:
-    """The model, and the first pack that has it, of a file that we know by its content; None for any other."""
+def find_known_model(sha256: str) -> tuple[KnownModel, Pack] | None:
+    """The known model with this SHA-256, and the first pack that contains it; None for any other file."""
     return next(
         ((pack.model(role), pack) for pack in INSIGHTFACE for role in ROLES if pack.model(role).sha256 == sha256), None
     )

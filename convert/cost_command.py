@@ -6,70 +6,84 @@ import json
 from argparse import ArgumentParser, Namespace
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rkface.calibration.commands import image_size
 from rkface.runtime.core.errors import InputError, ModelError
 
+if TYPE_CHECKING:
+    from .cost import ModelCost
+
 
 def cost(parser: ArgumentParser) -> None:
-    """Predict what a model would take on an NPU core, from its graph. Nothing is measured.
+    """Predict how long a model takes on one NPU core, from its graph. Nothing is measured.
 
-    For every kind of layer: multiplications, bytes to and from memory, and the longer of the two in milliseconds, at
-    the chip's figures. It ranks models and precisions; a board is usually slower (docs/cost-model.md).
+    The table has, for each kind of layer: multiplications, bytes read from and written to memory, and the longer of the
+    two in milliseconds, by the figures of the chip. Use it to compare models and number types; a board is usually
+    slower (docs/cost-model.md).
 
     examples:
       rkface cost build/rk3588/reference/recognizer.onnx
       rkface cost det_2.5g.onnx --size 640x384 --target rk3566 --type fp16
       rkface cost arc.onnx --layers
+      rkface cost arc.onnx --json > cost.json
     """
-    parser.add_argument("model", type=Path, metavar="MODEL.onnx", help="FP32, as for `rkface convert`")
+    parser.add_argument("model", type=Path, metavar="MODEL.onnx", help="an FP32 model, as for `rkface convert`")
     parser.add_argument("--target", default="rk3588", metavar="SOC", help="the board's chip (default: %(default)s)")
-    parser.add_argument("--type", default="w8a8", metavar="T", help="w8a8, fp16 or w16a16i_dfp (default: %(default)s)")
-    parser.add_argument("--size", type=image_size, metavar="WxH", help="input, where the model leaves it open")
-    parser.add_argument("--layers", action="store_true", help="every layer instead of every kind")
-    parser.add_argument("--json", action="store_true", help="every layer, as JSON")
+    parser.add_argument(
+        "--type", default="w8a8", metavar="T", help="number type: w8a8, fp16 or w16a16i_dfp (default: %(default)s)"
+    )
+    parser.add_argument("--size", type=image_size, metavar="WxH", help="input size, if the model does not fix it")
+    parser.add_argument("--layers", action="store_true", help="a line for every layer instead of every kind of layer")
+    parser.add_argument("--json", action="store_true", help="print every layer as JSON")
     parser.set_defaults(run=_run)
 
 
 def _run(options: Namespace) -> int:
-    from .cost import ASSUMPTIONS, BYTES, by_kind, estimate, layers_of
+    from .cost import ASSUMPTIONS, estimate_cost
+    from .npu_layers import BYTES, find_layers
     from .targets import find_target
 
     if options.type not in BYTES:
-        raise InputError(f"--type {options.type}: {', '.join(BYTES)} are known")
+        raise InputError(f"--type {options.type}: choose from {', '.join(BYTES)}")
     target = find_target(options.target, quantized=options.type != "fp16")
-    found = layers_of(_read(options.model, options.size), options.model.name)
+    layers = find_layers(_read(options.model, options.size), options.model.name)
     try:
-        cost = estimate(found, target, options.type)
+        cost = estimate_cost(layers, target, options.type)
     except ValueError as error:
         raise InputError(f"{target.name}: {error}") from error
     if options.json:
         print(json.dumps(asdict(cost), indent=2))
         return 0
+    _print_table(cost, by_layer=options.layers)
+    print(f"\npredicted for one {target.name} core in {options.type}, not measured: {'; '.join(ASSUMPTIONS)}")
+    return 0
+
+
+def _print_table(cost: ModelCost, *, by_layer: bool) -> None:
+    from .cost import cost_by_operation
+
     rows: list[tuple[str, str, int, int, float]]
-    if options.layers:
+    if by_layer:
         rows = [(one.name, one.op, one.macs, one.bytes, one.milliseconds) for one in cost.layers]
     else:
-        rows = [(op, str(count), macs, moved, spent) for op, count, macs, moved, spent in by_kind(cost)]
+        rows = [(one.op, str(one.count), one.macs, one.bytes, one.milliseconds) for one in cost_by_operation(cost)]
     rows.append(("all", "", cost.macs, cost.bytes, cost.milliseconds))
-    widths = [max(len(str(row[column])) for row in rows) for column in (0, 1)]
+    widths = [max(len(row[0]) for row in rows), max(len(row[1]) for row in rows)]
     for name, what, macs, moved, spent in rows:
         print(
             f"{name:{widths[0]}}  {what:{widths[1]}}  {macs / 1e6:9.1f} MMAC  {moved / 1e6:8.2f} MB  {spent:8.3f} ms  "
             f"{spent / cost.milliseconds:4.0%}"
         )
-    print(f"\npredicted for one {target.name} core in {options.type}, not measured: {'; '.join(ASSUMPTIONS)}")
-    return 0
 
 
 def _read(path: Path, size: tuple[int, int] | None) -> Any:
-    """The model simplified, batch 1, with an input of ``size`` where it has none of its own."""
+    """The model at ``path``, simplified, with batch 1, and with an input of ``size`` if it does not fix its own."""
     import onnxsim
 
-    from .simplify import load
+    from .simplify import load_onnx
 
-    proto = load(path)
+    proto = load_onnx(path)
     weights = {tensor.name for tensor in proto.graph.initializer}
     shapes = {}
     for entry in proto.graph.input:
@@ -80,9 +94,9 @@ def _read(path: Path, size: tuple[int, int] | None) -> Any:
         if len(dims) == 4:
             dims = [1, dims[1], *(side or given for side, given in zip(dims[2:], open_sides, strict=True))]
         if not all(side > 0 for side in dims):
-            raise InputError(f"{path}: its input {entry.name} has no fixed size: give --size, such as 640x640")
+            raise InputError(f"{path}: the size of its input {entry.name} is not fixed: give --size, such as 640x640")
         shapes[entry.name] = dims
     try:
         return onnxsim.simplify(proto, check_n=0, overwrite_input_shapes=shapes)[0]
-    except Exception as error:  # onnxsim raises whatever its C++ side throws
+    except Exception as error:  # onnxsim raises whatever its C++ code throws
         raise ModelError(f"{path}: onnxsim cannot simplify it: {error}") from error

@@ -1,8 +1,9 @@
-"""Which layers stay in FP16 where INT8 alone is not near enough: those at the two ends of the model.
+"""Chooses the layers that stay in FP16 if INT8 alone is not accurate enough: those at the two ends of the model.
 
-Single layers do not help, whatever their error: one FP16 layer between INT8 neighbors is handed rounded values and has
-its own rounded again. A run of them keeps what is inside it, and the ends matter most: what the first layers round away
-is lost to all, and nothing averages out what the last ones add (measured: docs/accuracy.md).
+Single FP16 layers do not help, however large their error is: between INT8 neighbors, their inputs are already rounded
+and their outputs are rounded again. A sequence of FP16 layers keeps the precision inside it. The ends matter most: all
+later layers miss what the first layers round away, and no later layer averages out the errors of the last layers
+(measured: docs/accuracy.md).
 """
 
 from __future__ import annotations
@@ -12,11 +13,12 @@ from typing import Any
 WEIGHTED = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 
 
-def ends(proto: Any, lead: int, trail: int) -> tuple[str, ...]:
-    """Names of the tensors that lie within the first ``lead`` or the last ``trail`` weighted layers of a ModelProto, in
-    the order of its nodes; layers are counted along the longest path from an input, or to an output.
+def tensors_at_ends(proto: Any, lead: int, trail: int) -> tuple[str, ...]:
+    """Names of the tensors in the first ``lead`` and the last ``trail`` weighted layers of a ModelProto, in the order
+    of its nodes.
 
-    An activation goes with the convolution before it, as the NPU computes both as one.
+    Layers are counted along the longest path from an input, or to an output. An activation function belongs to the
+    convolution before it, because the NPU computes both as one.
     """
     nodes = list(proto.graph.node)
     before: dict[str, int] = {}

@@ -1,4 +1,4 @@
-"""Crowds of small faces from the photos at hand: photos show a few large ones, cameras also see others."""
+"""Makes crowds of small faces from photos: photos show a few large faces, but cameras also see small ones."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-TILES = (3, 3, 4, 4, 6, 6, 8, 8)  # tiles along each side, one mosaic each: 250 frames, so that each is seen often
+TILES = (3, 3, 4, 4, 6, 6, 8, 8)  # tiles along each side of each mosaic: 250 tiles, so that each frame is used often
 
 
-def mosaics(frames: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """N×H×W×3 frames → 8×H×W×3 mosaics of them, shrunk to a third to an eighth; the same frames give the same ones.
+def make_mosaics(frames: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """N×H×W×3 uint8 frames → 8×H×W×3 uint8 mosaics of them, shrunk to between a third and an eighth.
 
-    Every frame is used before one comes again, and then mirrored.
+    The same frames always give the same mosaics. Every frame is used before any is used again; then it is mirrored.
     """
     height, width = frames.shape[1:3]
     order = np.random.default_rng(0).permutation(len(frames))

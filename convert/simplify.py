@@ -1,4 +1,4 @@
-"""An ONNX model as it comes → fixed shapes, fewer nodes, and the proof that it still computes the same."""
+"""Simplifies an ONNX model: fixed shapes, fewer nodes, and a check that it still computes the same."""
 
 from __future__ import annotations
 
@@ -17,28 +17,34 @@ from rkface.runtime.core.errors import ModelError, WorkError
 from rkface.runtime.vision import align
 from rkface.runtime.vision.detect import STRIDES, levels
 
-from .catalog import DETECTOR_SIZE, NORMALIZATION, Spoofing
-from .color import swap_channels
+from .catalog import DETECTOR_SIZE, NORMALIZATION, LivenessProfile
+from .channel_order import swap_channels
 
-SAME = 1e-4  # the largest difference allowed, as a share of the output's largest value (at least 1)
-EMBEDDING = (64, 1024)  # published face recognizers give 128 to 512 numbers, classifiers thousands of classes
+SAME = 1e-4  # the largest allowed difference, as a share of the output's largest value (at least 1)
+EMBEDDING = (64, 1024)  # published face recognizers output 128 to 512 numbers, classifiers thousands of classes
 
 
 @dataclass(frozen=True)
-class Fixed:
-    """A model as it was given, but with its input's shape fixed: what the simplified one is held to. ``input`` is what
-    the simplified one takes: always RGB."""
+class FixedModel:
+    """The original model with a fixed input shape; the simplified model must compute the same.
+
+    role     what the model is used for
+    name     of its file
+    proto    the ModelProto
+    input    the input of the simplified model: always RGB
+    profile  of a liveness model; None for other roles
+    """
 
     role: Role
     name: str
     proto: Any
     input: Input
-    spoofing: Spoofing | None = None  # of a liveness model
+    profile: LivenessProfile | None = None
 
 
 @dataclass(frozen=True)
-class Simplified:
-    """``path`` holds the simplified model; nodes are counted before and after."""
+class SimplifiedModel:
+    """The simplified model, at ``path``; ``nodes`` is the number of nodes before and after."""
 
     path: Path
     input: Input
@@ -46,13 +52,15 @@ class Simplified:
     nodes: tuple[int, int]
 
 
-def fix(path: Path, role: Role, size: tuple[int, int] | None = None, spoofing: Spoofing | None = None) -> Fixed:
+def fix_input(
+    path: Path, role: Role, size: tuple[int, int] | None = None, profile: LivenessProfile | None = None
+) -> FixedModel:
     """Read the model at ``path`` and fix its input to 1×3×H×W.
 
-    ``size`` is the detector's (width, height): None keeps the model's own where it is fixed, else 640×640.
-    ``spoofing`` is how a liveness model is asked. ModelError for whatever cannot be the model of its role.
+    ``size`` is (width, height) of a detector's input; None keeps the model's own, or takes 640×640 if it is open.
+    ``profile`` says how a liveness model was trained. Raises ModelError if the model cannot have this role.
     """
-    proto = load(path)
+    proto = load_onnx(path)
     entry = _only_input(path, proto)
     dims = [dim.dim_value if dim.HasField("dim_value") else 0 for dim in entry.type.tensor_type.shape.dim]
     if len(dims) != 4 or dims[1] not in (0, 3):
@@ -60,38 +68,45 @@ def fix(path: Path, role: Role, size: tuple[int, int] | None = None, spoofing: S
         raise ModelError(f"{path}: its input is {shown}; a {role} takes one RGB image, N×3×H×W")
     if role == "recognizer":
         size = _recognizer_size(path, dims)
-    elif spoofing is not None:
-        size = spoofing.size
+    elif profile is not None:
+        size = profile.size
     elif size is None:
         size = (dims[3], dims[2]) if dims[2] > 0 and dims[3] > 0 else DETECTOR_SIZE
     if role == "detector" and any(side < STRIDES[-1] or side % STRIDES[-1] for side in size):
-        raise ModelError(f"{path}: as a detector its input cannot be {size[0]}×{size[1]}: both must be multiples of 32")
+        raise ModelError(
+            f"{path}: as a detector its input cannot be {size[0]}×{size[1]}: both sides must be multiples of 32"
+        )
     _set_shape(entry, (1, 3, size[1], size[0]))
-    for output in proto.graph.output:  # they are inferred anew for this size
+    for output in proto.graph.output:  # they are inferred again for this size
         _set_shape(output, (0,) * len(output.type.tensor_type.shape.dim))
     del proto.graph.value_info[:]
-    if spoofing is not None:
-        mean, std = spoofing.normalization
+    if profile is not None:
+        mean, std = profile.normalization
     else:
         mean, std = ((0.0,) * 3, (1.0,) * 3) if _normalizes(proto) else NORMALIZATION[role]
-    return Fixed(role, path.name, proto, Input(entry.name, size[1], size[0], mean, std), spoofing)
+    return FixedModel(role, path.name, proto, Input(entry.name, size[1], size[0], mean, std), profile)
 
 
-def simplify(model: Fixed, target: Path) -> Simplified:
-    """Simplify ``model`` with onnxsim and write it to ``target``. ModelError where the result cannot fill its role."""
+def simplify(model: FixedModel, target: Path) -> SimplifiedModel:
+    """Simplify ``model`` with onnxsim and write it to ``target``.
+
+    Raises ModelError if onnxsim fails, or if the outputs do not fit the model's role.
+    """
     import onnxsim
 
     try:
-        proto, _ = onnxsim.simplify(model.proto, check_n=0)  # the proof below runs on real images instead of noise
-    except Exception as error:  # onnxsim raises whatever its C++ side throws
+        proto, _ = onnxsim.simplify(
+            model.proto, check_n=0
+        )  # check_same_outputs checks it on real images instead of noise
+    except Exception as error:  # onnxsim raises whatever its C++ code throws
         raise ModelError(
             f"{model.name}: onnxsim cannot simplify it at {_size(model.input)}: {_first(error)}"
         ) from error
     _hide_weights(proto)
-    if model.spoofing is not None and model.spoofing.bgr:
+    if model.profile is not None and model.profile.bgr:
         swap_channels(proto, model.input.name)
     onnx.save(proto, str(target))
-    simplified = Simplified(
+    simplified = SimplifiedModel(
         target, model.input, _outputs(model, proto), (len(model.proto.graph.node), len(proto.graph.node))
     )
     if model.role == "detector":
@@ -104,25 +119,29 @@ def simplify(model: Fixed, target: Path) -> Simplified:
     return simplified
 
 
-def prove_same(model: Fixed, simplified: Simplified, images: NDArray[np.uint8]) -> float:
-    """The largest difference between the two on ``images`` (N×H×W×3 uint8 RGB), as ``difference`` counts it. A model
-    that was trained on BGR is given that.
+def check_same_outputs(model: FixedModel, simplified: SimplifiedModel, images: NDArray[np.uint8]) -> float:
+    """The largest difference between the two models on ``images`` (N×H×W×3 uint8 RGB), as ``max_difference`` defines
+    it.
 
-    WorkError above 1e-4: float32 sums in another order differ by less, another function by more.
+    An original that was trained on BGR gets BGR. Raises WorkError above 1e-4: float32 sums in another order differ by
+    less, another function by more.
     """
-    bgr = model.spoofing is not None and model.spoofing.bgr
-    worst = difference(model.proto, onnx.load(str(simplified.path)), model.input, images, bgr=bgr)
+    bgr = model.profile is not None and model.profile.bgr
+    worst = max_difference(model.proto, onnx.load(str(simplified.path)), model.input, images, bgr=bgr)
     if worst > SAME:
         raise WorkError(
-            f"{model.name}: simplified, it differs from the original by {worst:.1e} (at most {SAME:.0e} is allowed): "
+            f"{model.name}: the simplified model differs from the original by {worst:.1e} (limit: {SAME:.0e}): "
             "export the model again with fixed shapes, or with another opset"
         )
     return worst
 
 
-def difference(before: Any, after: Any, input: Input, images: NDArray[np.uint8], *, bgr: bool = False) -> float:
-    """The largest difference between two ModelProtos' outputs on ``images`` (N×H×W×3 uint8 RGB), as a share of each
-    output's largest value (at least 1); infinite where one of them gives NaN. ``bgr``: ``before`` takes BGR."""
+def max_difference(before: Any, after: Any, input: Input, images: NDArray[np.uint8], *, bgr: bool = False) -> float:
+    """The largest difference between the outputs of two ModelProtos on ``images`` (N×H×W×3 uint8 RGB).
+
+    It is a share of each output's largest value (at least 1), and infinite if an output contains NaN. ``bgr`` says that
+    ``before`` takes BGR.
+    """
     worst = 0.0
     first, second = _session(before.SerializeToString()), _session(after.SerializeToString())
     for image in normalize(images, input):
@@ -134,7 +153,8 @@ def difference(before: Any, after: Any, input: Input, images: NDArray[np.uint8],
     return worst
 
 
-def load(path: Path) -> Any:
+def load_onnx(path: Path) -> Any:
+    """The ModelProto at ``path``. Raises ModelError if the file is missing, or is not an ONNX model."""
     try:
         proto = onnx.load(str(path))
     except FileNotFoundError as error:
@@ -142,12 +162,13 @@ def load(path: Path) -> Any:
     except Exception as error:  # protobuf's DecodeError and onnx's own share no base but Exception
         raise ModelError(f"{path} is not an ONNX model: {_first(error)}") from error
     if not proto.graph.node:
-        raise ModelError(f"{path} is not an ONNX model, or an empty one: it has no operators")
+        raise ModelError(f"{path} is not an ONNX model, or it is empty: it has no operators")
     return proto
 
 
 def _hide_weights(proto: Any) -> None:
-    """Old exports (IR 3) list weights among the inputs, where whoever replaces one would have to feed it."""
+    """Remove weights from the inputs. Old exports (IR 3) list them there, so that a replaced weight would have to be
+    fed."""
     weights = {tensor.name for tensor in proto.graph.initializer}
     real = [entry for entry in proto.graph.input if entry.name not in weights]
     if len(real) < len(proto.graph.input):
@@ -161,12 +182,14 @@ def _only_input(path: Path, proto: Any) -> Any:
     inputs = [entry for entry in proto.graph.input if entry.name not in weights]
     if len(inputs) != 1:
         raise ModelError(
-            f"{path} has {len(inputs)} inputs ({', '.join(entry.name for entry in inputs)}); rkface takes models with "
-            "one image as their only input"
+            f"{path} has {len(inputs)} inputs ({', '.join(entry.name for entry in inputs)}); rkface needs a model "
+            "whose only input is one image"
         )
     if inputs[0].type.tensor_type.elem_type != onnx.TensorProto.FLOAT:
         kind = onnx.TensorProto.DataType.Name(inputs[0].type.tensor_type.elem_type).lower()
-        raise ModelError(f"{path}: its input is {kind}, not float: export the FP32 model, before any quantization")
+        raise ModelError(
+            f"{path}: its input is {kind}, not float: give the FP32 model, as it was before any quantization"
+        )
     return inputs[0]
 
 
@@ -175,13 +198,13 @@ def _recognizer_size(path: Path, dims: Sequence[int]) -> tuple[int, int]:
     if (width, height) != (align.CROP_SIZE,) * 2:
         raise ModelError(
             f"{path}: its input is {width}×{height}; a face recognizer takes aligned faces of "
-            f"{align.CROP_SIZE}×{align.CROP_SIZE}. A classifier or detector was given"
+            f"{align.CROP_SIZE}×{align.CROP_SIZE}. Is this a classifier or a detector?"
         )
     return width, height
 
 
 def _set_shape(entry: Any, shape: tuple[int, ...]) -> None:
-    """Give a graph's input or output ``shape``; 0 leaves a side open."""
+    """Set the shape of a graph's input or output; 0 leaves a side open."""
     dims = entry.type.tensor_type.shape.dim
     del dims[:]
     for index, side in enumerate(shape):
@@ -193,13 +216,13 @@ def _set_shape(entry: Any, shape: tuple[int, ...]) -> None:
 
 
 def _normalizes(proto: Any) -> bool:
-    # InsightFace's own test (model_zoo/arcface_onnx.py): exports that begin with Sub and Mul normalize inside.
+    # InsightFace's own test (model_zoo/arcface_onnx.py): exports that begin with Sub and Mul normalize their input.
     early = {node.op_type for node in proto.graph.node[:8]}
     return {"Sub", "Mul"} <= early and proto.graph.node[0].op_type in ("Sub", "Mul", "Identity")
 
 
-def _outputs(model: Fixed, proto: Any) -> tuple[Output, ...]:
-    """The outputs with their shapes: those that onnxsim inferred, else those that one run gives."""
+def _outputs(model: FixedModel, proto: Any) -> tuple[Output, ...]:
+    """The outputs with the shapes that onnxsim inferred; if it could not, with those of one run."""
     shapes = [tuple(dim.dim_value for dim in entry.type.tensor_type.shape.dim) for entry in proto.graph.output]
     if not all(shape and all(shape) for shape in shapes):
         feed = np.zeros((1, 3, model.input.height, model.input.width), np.float32)
@@ -211,16 +234,16 @@ def _outputs(model: Fixed, proto: Any) -> tuple[Output, ...]:
     return tuple(Output(entry.name, shape) for entry, shape in zip(proto.graph.output, shapes, strict=True))
 
 
-def _check_embedding(model: Fixed, proto: Any, outputs: Sequence[Output]) -> None:
+def _check_embedding(model: FixedModel, proto: Any, outputs: Sequence[Output]) -> None:
     shapes = ", ".join("×".join(map(str, output.shape)) for output in outputs)
     if len(outputs) != 1 or np.prod(outputs[0].shape[:-1]) != 1:
-        raise ModelError(f"{model.name}: its outputs are {shapes}; a recognizer gives one embedding")
+        raise ModelError(f"{model.name}: its outputs are {shapes}; a recognizer has one embedding as its only output")
     makers = {name: node.op_type for node in proto.graph.node for name in node.output}
     low, high = EMBEDDING
     if makers.get(outputs[0].name) in ("Softmax", "LogSoftmax", "Sigmoid") or not low <= outputs[0].shape[-1] <= high:
         raise ModelError(
             f"{model.name} looks like a classifier (its output is {shapes}"
-            f" from {makers.get(outputs[0].name)}); a recognizer gives an embedding of {low} to {high} numbers"
+            f" from {makers.get(outputs[0].name)}); a recognizer outputs an embedding of {low} to {high} numbers"
         )
 
 
@@ -229,7 +252,7 @@ def _session(model: bytes) -> Any:
 
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4
-    # A few images run through it: what the heavier optimizations save there, they cost twice at the start.
+    # It runs on a few images only: heavier optimizations would take longer than they save.
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
     return onnxruntime.InferenceSession(model, sess_options=options, providers=["CPUExecutionProvider"])
 

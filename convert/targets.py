@@ -1,4 +1,4 @@
-"""The chips that rknn-toolkit2 converts for, and what each can do."""
+"""The chips that rknn-toolkit2 can convert for, and what each can do."""
 
 from __future__ import annotations
 
@@ -6,24 +6,25 @@ import difflib
 from dataclasses import dataclass, replace
 
 from rkface.runtime.core.errors import InputError
+from rkface.runtime.core.versions import TOOLKIT
 
 
 @dataclass(frozen=True)
 class Npu:
-    """What one core does in a cycle, and how fast its cycles are: what convert/cost.py counts with.
+    """What one NPU core does in a cycle, and its clock, for the cost model (convert/cost.py).
 
-    int8, half  (input, output) channels that the MAC array takes at 8 and at 16 bits; None: not at all
+    int8, half  (input, output) channels that the MAC array processes at 8 and at 16 bits; None: not supported
     depthwise   channels of a depthwise convolution
     written     results that leave the array
-    memory      bytes to and from DRAM
-    block       bytes of neighboring channels that lie together in DRAM: fewer channels are padded
-    clock       GHz, the highest
+    memory      bytes read from and written to DRAM
+    block       bytes of neighboring channels that are stored together in DRAM: fewer channels are padded
+    clock       the highest, in GHz
 
     Rockchip publishes this for RK3588 only (Technical Reference Manual part 1, chapter 36: 1024 MAC a cycle and core at
-    8 bits, 512 at 16). All but the clock is therefore what rknn-toolkit2 2.5.0's own compiler counts with in the layer
-    table of a verbose build; `make bench-cost` holds this to that. Clocks: 1 GHz is the kernel's highest operating
-    point (RV1126B 950 MHz); RV1103 and RV1106 so that 512 MAC give the data sheet's 0.5 TOPS; unknown for RV1103B,
-    RV1106B and RK2118, where 1 GHz is assumed.
+    8 bits, 512 at 16). All values except the clock are therefore those that the compiler of rknn-toolkit2 2.5.0 uses in
+    the layer table of a verbose build; `make bench-cost` compares the two. Clocks: 1 GHz is the kernel's highest
+    operating point (950 MHz for RV1126B); for RV1103 and RV1106, the clock at which 512 MAC give the data sheet's 0.5
+    TOPS; unknown for RV1103B, RV1106B and RK2118, for which 1 GHz is assumed.
     """
 
     int8: tuple[int, int] | None
@@ -43,11 +44,12 @@ _RV1106B = Npu((16, 8), None, 16, 2, 7.465, block=8)
 
 @dataclass(frozen=True)
 class Target:
-    """A chip as rknn-toolkit2 2.5.0 names it.
+    """A chip, under rknn-toolkit2's name for it.
 
-    npu     one of its cores
-    cores   how many there are (Rockchip's data sheets)
-    int8    w8a8 compiles; fp16: an unquantized model compiles (both tried with the toolkit on a small Conv + PRelu)
+    npu     one of its NPU cores
+    cores   number of NPU cores (Rockchip's data sheets)
+    int8    a w8a8 model compiles (tried with the toolkit on a small Conv + PRelu)
+    fp16    an unquantized model compiles (likewise)
     python  rknn-toolkit-lite2 runs on it
     """
 
@@ -60,11 +62,12 @@ class Target:
 
     @property
     def warning(self) -> str | None:
+        """What to tell somebody who converts for this chip; None if there is nothing."""
         if self.python:
             return None
         return (
             f"{self.name} has no Python runtime (only the C library librknnmrt): "
-            "the models will convert, but rkface's runtime cannot run on that board"
+            "the models can be converted, but rkface's runtime cannot run on such a board"
         )
 
 
@@ -88,8 +91,11 @@ SAME_NPU = {"rk3588s": "rk3588", "rk3588s2": "rk3588", "rk3568b2": "rk3568"}
 
 
 def find_target(name: str, *, quantized: bool = True) -> Target:
-    """The target called ``name``, in any case. InputError, with the nearest name, where the toolkit has none such, or
-    where it cannot compile INT8 (or, without ``quantized``, FP16) for it."""
+    """The target called ``name``, in upper or lower case.
+
+    Raises InputError, with the most similar name, if there is no such target, or if the toolkit cannot compile INT8
+    (or, if ``quantized`` is false, FP16) for it.
+    """
     lower = name.lower()
     target = TARGETS.get(SAME_NPU.get(lower, lower))
     if target is None:
@@ -98,7 +104,7 @@ def find_target(name: str, *, quantized: bool = True) -> Target:
         raise InputError(f"unknown target {name!r}: {hint}rknn-toolkit2 knows {', '.join(TARGETS)}")
     if quantized and not target.int8:
         raise InputError(
-            f"rknn-toolkit2 2.5.0 aborts when it compiles an INT8 model for {target.name}: use another target"
+            f"rknn-toolkit2 {TOOLKIT} aborts when it compiles an INT8 model for {target.name}: use another target"
         )
     if not quantized and not target.fp16:
         raise InputError(f"the NPU of {target.name} has no floating point: convert without --no-quantize")

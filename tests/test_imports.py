@@ -31,6 +31,17 @@ PACKAGES = {
     "cli": {"web"},
 }
 
+# The packages of convert, and the packages and modules of convert that each may import.
+CONVERT = {
+    "toolkit": {"image_lists"},
+    "tuning": {"editable_graph", "image_lists", "simplify"},
+    "evaluate": {
+        "toolkit", "acquire", "image_lists", "label_files", "prepared_model", "recipe", "recipe_cost", "recipe_search",
+        "run_recipe", "simplify", "targets",
+    },
+    "report": {"toolkit", "evaluate", "cost", "recipe", "recipe_search"},
+}  # fmt: skip
+
 
 def module_of(path: Path) -> str:
     """``runtime/core/text.py`` → ``rkface.runtime.core.text``; a package is named by its ``__init__.py``."""
@@ -86,6 +97,14 @@ def test_packages_of_the_runtime_import_only_what_the_table_allows(package):
             assert found <= allowed(package), f"{module} imports {sorted(found - allowed(package))}"
 
 
+@pytest.mark.parametrize("package", CONVERT)
+def test_packages_of_convert_import_only_what_the_table_allows(package):
+    for module, arrows in ARROWS.items():
+        if module.startswith(f"rkface.convert.{package}."):
+            found = {arrow.split(".")[2] for arrow in arrows if arrow.startswith("rkface.convert.")}
+            assert found <= {package, *CONVERT[package]}, f"{module} imports {sorted(found - CONVERT[package])}"
+
+
 def test_every_module_of_the_runtime_is_in_a_package():
     flat = [path.name for path in (ROOT / "runtime").glob("*.py") if path.name != "__init__.py"]
     folders = {path.parent.name for path in (ROOT / "runtime").glob("*/*.py")}
@@ -101,7 +120,7 @@ def test_modules_do_not_import_each_other_in_a_circle():
 
 def test_only_the_worker_imports_the_toolkit():
     users = {module for module, names in IMPORTS.items() if any(name.split(".")[0] == "rknn" for name in names)}
-    assert users <= {"rkface.convert.worker"}
+    assert users <= {"rkface.convert.toolkit.worker"}
 
 
 def loaded(code: str, heavy: set[str]) -> str:

@@ -1,1 +1,2 @@
-"""Synthetic faces, and small models trained on them: the whole chain without a download. No claim about people."""
+"""Synthetic faces, and small models trained on them: the complete process without a download. Nothing here is a claim
+about people."""

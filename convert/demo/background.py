@@ -1,4 +1,4 @@
-"""What is behind the faces, some of it made to look like one to a careless detector; and what a camera does."""
+"""Backgrounds behind the faces, with objects that a bad detector takes for faces; and the effects of a camera."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from .canvas import Layer, ellipse
+from .canvas import PaintLayer, ellipse
 from .identity import identity
 
 Image = NDArray[np.uint8]
 
 
 def background(random: np.random.Generator, width: int, height: int) -> Image:
-    """A height×width×3 BGR backdrop: a gradient, wall, stripes or cloud, often with things in front."""
+    """A height×width×3 BGR backdrop: a gradient, wall, stripes or cloud, often with objects in front."""
     kind = random.integers(4)
     first, second = _color(random), _color(random)
     if kind == 0:
@@ -25,7 +25,7 @@ def background(random: np.random.Generator, width: int, height: int) -> Image:
         grid = random.uniform(0.7, 1.25, (*random.integers(3, 12, 2), 1)).astype(np.float32)
         texture = cv2.resize(np.repeat(grid, 3, axis=2), (width, height), interpolation=cv2.INTER_CUBIC)
         image = cv2.multiply(image, texture, dtype=cv2.CV_8U).astype(np.uint8, copy=False)
-    layer = Layer(width, height)
+    layer = PaintLayer(width, height)
     if kind == 3:
         _stripes(layer, random, width, height)
     for _ in range(int(random.integers(0, 9))):
@@ -37,7 +37,8 @@ def background(random: np.random.Generator, width: int, height: int) -> Image:
 
 
 def develop(image: Image, random: np.random.Generator, quality: tuple[int, int] = (45, 96)) -> Image:
-    """``image`` as a camera gives it: exposure, color temperature, uneven light, blur, noise and JPEG blocks."""
+    """``image`` with the effects of a camera: exposure, color temperature, uneven light, blur, noise and JPEG
+    blocks."""
     warmth, gain = random.normal(0, 0.07), random.uniform(0.62, 1.2)
     tint = gain * np.array([1 - warmth, 1.0, 1 + warmth])
     slope = random.uniform(0.8, 1.2, (2, 2, 1))
@@ -57,19 +58,19 @@ def develop(image: Image, random: np.random.Generator, quality: tuple[int, int] 
 
 
 def _color(random: np.random.Generator) -> NDArray[np.float64]:
-    """A BGR color of any lightness, more often soft than glaring."""
+    """A random BGR color of any lightness, more often muted than bright."""
     color = random.uniform(20, 240, 3)
     return np.asarray(color.mean() + (color - color.mean()) * random.uniform(0.15, 0.8))
 
 
-def _stripes(layer: Layer, random: np.random.Generator, width: int, height: int) -> None:
+def _stripes(layer: PaintLayer, random: np.random.Generator, width: int, height: int) -> None:
     color, step = _color(random), int(random.integers(24, 90))
     slant = random.uniform(-0.5, 0.5) * height
     for x in range(-height, width + height, 2 * step):
         layer.polygon(np.array([(x, 0), (x + step, 0), (x + step + slant, height), (x + slant, height)], float), color)
 
 
-def _thing(layer: Layer, random: np.random.Generator, width: int, height: int) -> None:
+def _thing(layer: PaintLayer, random: np.random.Generator, width: int, height: int) -> None:
     x, y = random.uniform(0, width), random.uniform(0, height)
     size = random.uniform(0.03, 0.2) * width
     color = _color(random)
@@ -96,7 +97,7 @@ def _thing(layer: Layer, random: np.random.Generator, width: int, height: int) -
                 ellipse(x + tip[0] / 2, y + tip[1] / 2, size / 2, size / 8, 16, tilt=angle),
                 (60, 120, 60) * random.uniform(0.5, 1.4, 3),
             )
-    else:  # two dots and a bar, with no head around them: eyes and a mouth to whoever does not look twice
+    else:  # two dots and a bar without a head: they look like eyes and a mouth
         for side in (-1.0, 1.0):
             layer.polygon(ellipse(x + side * size * 0.4, y, size * 0.12, size * 0.12, 14), color)
         layer.line(np.array([(x - size * 0.3, y + size * 0.6), (x + size * 0.3, y + size * 0.6)]), color, size * 0.1)

@@ -1,8 +1,8 @@
-"""A rendered camera: synthetic people walk by, stop, look and go on, endlessly; JPEG pictures back to back on stdout.
+"""A rendered camera: synthetic people walk by, stop, look and walk on, in an endless loop; JPEG images on stdout.
 
     python -m rkface.convert.demo.camera --size 1280x720 --rate 15 | rkface run --bundle build/rk3588 --camera -
 
-What it shows after a whole round is what it showed before: a file of one round can be played in a loop.
+The images repeat after each round, so a file with one round can be played in a loop.
 """
 
 from __future__ import annotations
@@ -24,20 +24,20 @@ from rkface.runtime.core.errors import InputError
 from .background import background, develop
 from .face import draw_face, view_of
 from .identity import EVALUATE, identity
-from .look import Look, random_look
+from .look import FaceLook, random_look
 from .render import Scene
 
 NAMES = ("Ada", "Bela", "Chike", "Dana", "Emre", "Fenna", "Goro", "Hana", "Ines", "Jomo", "Kai", "Lena")
-ARRIVE, STAY, LEAVE = 2.5, 3.0, 2.5  # seconds that somebody walks in, stands and looks, walks out
-APART = 4.0  # seconds from one person to the next: two are in the picture at a time
-TALL = (0.16, 0.3)  # of a face, in picture heights
-SIDE_ON = np.radians(24)  # how far a walking face is turned away
+ARRIVE, STAY, LEAVE = 2.5, 3.0, 2.5  # seconds in which a person walks in, stands and looks, and walks out
+APART = 4.0  # seconds between two people: two people are in the image at the same time
+TALL = (0.16, 0.3)  # height of a face, as a share of the image height
+SIDE_ON = np.radians(24)  # yaw of the face of a walking person
 
 
 @dataclass(frozen=True)
 class _Walker:
     number: int
-    look: Look
+    look: FaceLook
     start: float
     leftwards: bool
     tall: float
@@ -46,16 +46,16 @@ class _Walker:
 
 
 class DemoCamera:
-    """``people`` synthetic people of those that no demo model was trained on, in a scene of ``seed``'s choice.
+    """A scene, chosen by ``seed``, with ``people`` synthetic people that no demo model was trained on.
 
-    ``render(time)`` is the picture at ``time`` in seconds and what is in it; it repeats after ``round`` seconds.
+    ``render(time)`` gives the image at ``time`` in seconds, and its contents; it repeats after ``round`` seconds.
     """
 
     def __init__(self, width: int = 1280, height: int = 720, people: int = 4, seed: int = 1) -> None:
         if not 1 <= people <= len(NAMES):
-            raise InputError(f"{people} people: 1 to {len(NAMES)} can be shown")
+            raise InputError(f"--people {people}: must be 1 to {len(NAMES)}")
         if not (160 <= width <= 3840 and 120 <= height <= 2160):
-            raise InputError(f"{width}×{height}: 160×120 to 3840×2160 can be rendered")
+            raise InputError(f"--size {width}x{height}: must be 160x120 to 3840x2160")
         random = np.random.default_rng([0xCA3E2A, seed])
         self.width, self.height, self.seed = width, height, seed
         self.round = max(people * APART, ARRIVE + STAY + LEAVE)
@@ -75,14 +75,14 @@ class DemoCamera:
 
     @property
     def cast(self) -> dict[str, int]:
-        """Who walks by: name → synthetic identity."""
+        """The people who walk by: name → synthetic identity."""
         return {NAMES[index]: walker.number for index, walker in enumerate(self._walkers)}
 
     def render(self, moment: float) -> Scene:
-        """The picture at ``moment``; of faces, those whose landmarks are all inside count."""
+        """The image at ``moment`` seconds. The scene lists the faces whose landmarks are all inside the image."""
         image = self._backdrop.copy()
         boxes, landmarks, numbers = [], [], []
-        # Those further away first: whoever is nearer covers them.
+        # People farther away first, because nearer people cover them.
         for walker in sorted(self._walkers, key=lambda one: one.tall):
             since = (moment - walker.start) % self.round
             if since >= ARRIVE + STAY + LEAVE:
@@ -91,7 +91,7 @@ class DemoCamera:
             x, y, look = self._pose(walker, since)
             scale = walker.tall * self.height / (0.95 + who.chin)
             found = draw_face(image, who, look, view_of(look, scale, x, y))
-            # Down from the chest, where the renderer of portraits ends.
+            # The body below the chest, where the renderer of portraits ends.
             chest, left, right = round(y + 2.7 * scale), max(0, round(x - 1.8 * scale)), max(0, round(x + 1.8 * scale))
             image[chest:, left:right] = image[chest : chest + 1, left:right]
             inside = (found.landmarks >= 0).all() and (found.landmarks < (self.width, self.height)).all()
@@ -100,7 +100,7 @@ class DemoCamera:
                 landmarks.append(found.landmarks)
                 numbers.append(walker.number)
         return Scene(
-            # The same seed for every frame: one camera with one exposure, not another one each time.
+            # The same seed for every frame: the exposure of a camera does not change randomly.
             develop(image, np.random.default_rng([0xCA3E2A, self.seed, 1])),
             np.array(boxes, np.float32).reshape(-1, 4),
             np.array(landmarks, np.float32).reshape(-1, 5, 2),
@@ -108,7 +108,8 @@ class DemoCamera:
         )
 
     def portraits(self, name: str, count: int) -> list[NDArray[np.uint8]]:
-        """``count`` 480×480 photos of one of the cast to enroll, in other light and pose than on the camera."""
+        """``count`` 480×480 photos of the person ``name``, to enroll; light and pose differ from those in the
+        camera."""
         number = self.cast[name]
         photos = []
         for index in range(count):
@@ -119,9 +120,9 @@ class DemoCamera:
             photos.append(develop(image, random, (85, 96)))
         return photos
 
-    def _pose(self, walker: _Walker, since: float) -> tuple[float, float, Look]:
-        """Where a walker's head is, in pixels, and how it looks."""
-        edge = 0.15 + walker.tall * self.height / self.width  # outside the picture
+    def _pose(self, walker: _Walker, since: float) -> tuple[float, float, FaceLook]:
+        """Position of a walking person's head in pixels, and the look."""
+        edge = 0.15 + walker.tall * self.height / self.width  # outside the image
         towards = -1.0 if walker.leftwards else 1.0
         first, last = (1 + edge, -edge) if walker.leftwards else (-edge, 1 + edge)
         if since < ARRIVE:
@@ -146,8 +147,10 @@ class DemoCamera:
 
 
 def stream(camera: DemoCamera, rate: float, seconds: float | None, fast: bool) -> Iterator[bytes]:
-    """JPEG pictures ``rate`` a second, or, when ``fast``, as quickly as they are rendered; where rendering is slower
-    than ``rate``, pictures are left out and people walk no slower."""
+    """JPEG images, ``rate`` per second, or as quickly as they are rendered if ``fast``.
+
+    If rendering is slower than ``rate``, images are left out, and people walk at the same speed.
+    """
     start, count = time.monotonic(), 0
     while True:
         passed = time.monotonic() - start
@@ -162,7 +165,7 @@ def stream(camera: DemoCamera, rate: float, seconds: float | None, fast: bool) -
 
 
 def write_portraits(camera: DemoCamera, folder: Path, count: int) -> None:
-    """Photos to enroll the cast with: ``folder``/NAME/1.jpg and so on."""
+    """Write photos to enroll the people: ``folder``/NAME/1.jpg and so on."""
     for name in camera.cast:
         (folder / name).mkdir(parents=True, exist_ok=True)
         for index, photo in enumerate(camera.portraits(name, count), 1):
@@ -172,16 +175,18 @@ def write_portraits(camera: DemoCamera, folder: Path, count: int) -> None:
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m rkface.convert.demo.camera",
-        description="A rendered camera: synthetic people walk by; JPEG pictures back to back on stdout.",
+        description="A rendered camera: synthetic people walk by; writes JPEG images to stdout.",
         epilog="example: python -m rkface.convert.demo.camera | rkface run --bundle build/rk3588 --camera -",
     )
-    parser.add_argument("--size", default="1280x720", metavar="WxH", help="of the picture (default: %(default)s)")
-    parser.add_argument("--rate", type=float, default=15.0, help="pictures a second (default: %(default)g)")
-    parser.add_argument("--people", type=int, default=4, help=f"who walk by in turn, 1 to {len(NAMES)} (default: 4)")
-    parser.add_argument("--seed", type=int, default=1, help="other people, another place (default: 1)")
-    parser.add_argument("--seconds", type=float, help="end after so many (default: never)")
-    parser.add_argument("--fast", action="store_true", help="do not wait for the time that a picture is of")
-    parser.add_argument("--portraits", type=Path, metavar="DIR", help="write photos of the people to enroll, and end")
+    parser.add_argument("--size", default="1280x720", metavar="WxH", help="size of the image (default: %(default)s)")
+    parser.add_argument("--rate", type=float, default=15.0, help="images per second (default: %(default)g)")
+    parser.add_argument("--people", type=int, default=4, help=f"number of people, 1 to {len(NAMES)} (default: 4)")
+    parser.add_argument(
+        "--seed", type=int, default=1, help="another seed gives other people and another place (default: 1)"
+    )
+    parser.add_argument("--seconds", type=float, help="end after this time (default: never)")
+    parser.add_argument("--fast", action="store_true", help="write images as quickly as they are rendered")
+    parser.add_argument("--portraits", type=Path, metavar="DIR", help="only write photos of the people, to enroll them")
     options = parser.parse_args(arguments)
     try:
         width, height = (int(side) for side in options.size.lower().split("x"))
@@ -202,7 +207,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for picture in stream(camera, options.rate, options.seconds, options.fast):
             sys.stdout.buffer.write(picture)
             sys.stdout.buffer.flush()
-    except BrokenPipeError:  # whoever watched has gone; nothing more may be flushed at exit
+    except BrokenPipeError:  # the reader has closed the pipe: do not flush at exit
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except KeyboardInterrupt:
         pass

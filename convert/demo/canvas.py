@@ -1,4 +1,4 @@
-"""Anti-aliased drawing on a transparent layer, and the view that puts a face on it."""
+"""Anti-aliased drawing on a transparent layer, and the view that projects a face onto it."""
 
 from __future__ import annotations
 
@@ -11,19 +11,20 @@ from numpy.typing import NDArray
 
 Points = NDArray[np.float64]  # N×2
 
-_SHIFT = 4  # fractional bits that OpenCV takes for sub-pixel vertices
+_SHIFT = 4  # fractional bits of sub-pixel vertices in OpenCV
 # The front of a head as an ellipsoid: half width, half height and depth in face units.
 _ELLIPSOID = (1.12, 1.6, 0.62)
 
 
 @dataclass(frozen=True)
-class View:
-    """Where a head is and how it looks at the camera. Angles in radians; yaw > 0 turns to the viewer's right,
-    pitch > 0 looks down, roll > 0 tilts clockwise. ``scale`` is pixels per face unit, ``x`` and
-    ``y`` the head's center in pixels.
+class HeadView:
+    """Position and direction of a head.
 
-    Weak perspective: an outline keeps its shape when the head turns, while what lies on the front of the ellipsoid
-    moves across it by its depth. That parallax is what makes landmarks move as a person's do.
+    Angles are in radians; yaw > 0 turns to the viewer's right, pitch > 0 looks down, roll > 0 tilts clockwise.
+    ``scale`` is pixels per face unit, ``x`` and ``y`` the head's center in pixels.
+
+    Weak perspective: the outline keeps its shape when the head turns, and points on the front of the ellipsoid move by
+    their depth. This parallax makes landmarks move like those of a real head.
     """
 
     yaw: float
@@ -55,10 +56,10 @@ class View:
         return self.outline(moved)
 
 
-class Layer:
-    """A transparent picture: H×W×4 uint8, blue, green, red and alpha, colors multiplied by alpha.
+class PaintLayer:
+    """A transparent image: H×W×4 uint8, blue, green, red and alpha, with colors multiplied by alpha.
 
-    OpenCV blends all four channels of an anti-aliased edge alike, which is exactly premultiplied "over".
+    OpenCV blends all four channels of an anti-aliased edge in the same way, which is exactly premultiplied "over".
     """
 
     def __init__(self, width: int, height: int) -> None:
@@ -69,9 +70,9 @@ class Layer:
         cv2.fillPoly(self.pixels, [_fixed(points)], _opaque(color), cv2.LINE_AA, _SHIFT)
 
     def line(self, points: Points, color: Any, width: float, closed: bool = False) -> None:
-        """Stroke ``points`` (N×2 pixels); lines under a pixel wide fade instead of vanishing."""
+        """Draw a line through ``points`` (N×2 pixels); lines thinner than a pixel fade instead of vanishing."""
         if width < 1:
-            # A thin line on a small face: blend towards what is there, as a lens would.
+            # A thin line on a small face: blend it with the background, like a lens.
             x, y = np.clip(points.mean(axis=0).astype(int), 0, np.array(self.pixels.shape[1::-1]) - 1)
             under = self.pixels[y, x, :3].astype(np.float64)
             color = under + (np.asarray(color) - under) * max(width, 0.25)
@@ -79,14 +80,14 @@ class Layer:
         cv2.polylines(self.pixels, [_fixed(points)], closed, _opaque(color), thick, cv2.LINE_AA, _SHIFT)
 
     def multiply(self, factors: NDArray[np.float32]) -> None:
-        """Multiply the colors by ``factors``, h×w×3 float32 of any smaller size, stretched over the layer."""
+        """Multiply the colors by ``factors``, h×w×3 float32 of any smaller size, scaled up to the layer."""
         height, width = self.pixels.shape[:2]
         full = cv2.resize(factors, (width, height), interpolation=cv2.INTER_LINEAR)
         bgr = np.ascontiguousarray(self.pixels[..., :3])
         self.pixels[..., :3] = cv2.multiply(bgr, full, dtype=cv2.CV_8U)
 
     def onto(self, image: NDArray[np.uint8], x: int, y: int) -> None:
-        """Lay the layer over ``image`` (H×W×3 uint8, changed in place) with its top left corner at ``x``, ``y``."""
+        """Draw the layer over ``image`` (H×W×3 uint8, changed in place) with its top left corner at ``x``, ``y``."""
         height, width = self.pixels.shape[:2]
         left, top = max(x, 0), max(y, 0)
         right, bottom = min(x + width, image.shape[1]), min(y + height, image.shape[0])
@@ -98,10 +99,10 @@ class Layer:
         over = cv2.multiply(under, keep, scale=1 / 255)
         image[top:bottom, left:right] = cv2.add(over, np.ascontiguousarray(part[..., :3]))
 
-    def shrunk(self, factor: int) -> Layer:
-        """The layer at 1/``factor`` of its size, which a whole factor averages exactly."""
+    def shrunk(self, factor: int) -> PaintLayer:
+        """The layer at 1/``factor`` of its size; an integer factor averages exactly."""
         height, width = self.pixels.shape[0] // factor, self.pixels.shape[1] // factor
-        small = Layer(0, 0)
+        small = PaintLayer(0, 0)
         area = cv2.resize(self.pixels, (width, height), interpolation=cv2.INTER_AREA)
         small.pixels = area.astype(np.uint8, copy=False)
         return small
@@ -116,12 +117,12 @@ def ellipse(x: float, y: float, wide: float, high: float, count: int = 28, *, ti
 
 
 def band(upper: Points, lower: Points) -> Points:
-    """The polygon between two curves that run the same way."""
+    """The polygon between two curves with the same direction."""
     return np.concatenate([upper, lower[::-1]])
 
 
 def mix(first: Any, second: Any, share: float) -> NDArray[np.float64]:
-    """``share`` of the second color in the first."""
+    """A mix of two colors with the given ``share`` of the second."""
     return np.asarray(first, np.float64) * (1 - share) + np.asarray(second, np.float64) * share
 
 

@@ -1,4 +1,4 @@
-"""One synthetic face with neck and shoulders, and the truth about where it is."""
+"""One synthetic face with neck and shoulders, and its exact position."""
 
 from __future__ import annotations
 
@@ -8,30 +8,34 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import features
-from .canvas import Layer, View, band, ellipse, mix
+from .canvas import HeadView, PaintLayer, band, ellipse, mix
 from .hair import draw_back, draw_front, outline
 from .identity import Identity
-from .look import Look
+from .look import FaceLook
 
-# Under this many pixels a face unit, drawing larger and averaging down keeps details that a lens would keep.
+# Below this number of pixels per face unit, faces are drawn larger and averaged down, to keep details as a lens does.
 _FINE = 44.0
-_SHADE_GRID = 36  # cells a side of the shading, which is smooth
+_SHADE_GRID = 36  # cells along each side of the shading, which is smooth
 
 
 @dataclass(frozen=True)
 class Truth:
-    """box  4 float32: x1, y1, x2, y2 around the skin from hairline height to chin; landmarks  5×2 float32"""
+    """The exact position of a face.
+
+    box        4 float32: x1, y1, x2, y2 around the skin, from the hairline to the chin
+    landmarks  5×2 float32
+    """
 
     box: NDArray[np.float32]
     landmarks: NDArray[np.float32]
 
 
-def view_of(look: Look, scale: float, x: float, y: float) -> View:
-    return View(look.yaw, look.pitch, look.roll, scale, x, y)
+def view_of(look: FaceLook, scale: float, x: float, y: float) -> HeadView:
+    return HeadView(look.yaw, look.pitch, look.roll, scale, x, y)
 
 
-def truth(who: Identity, look: Look, view: View) -> Truth:
-    """Where the face and its landmarks are in ``view``, exactly as they are drawn."""
+def truth(who: Identity, look: FaceLook, view: HeadView) -> Truth:
+    """The exact position of the face and its landmarks in ``view``."""
     skin = outline(who)
     skin[:, 1] = np.maximum(skin[:, 1], -0.95)
     edge = view.outline(skin)
@@ -45,7 +49,7 @@ def truth(who: Identity, look: Look, view: View) -> Truth:
     return Truth(np.concatenate([edge.min(axis=0), edge.max(axis=0)]).astype(np.float32), points.astype(np.float32))
 
 
-def draw_face(image: NDArray[np.uint8], who: Identity, look: Look, view: View) -> Truth:
+def draw_face(image: NDArray[np.uint8], who: Identity, look: FaceLook, view: HeadView) -> Truth:
     """Draw the person over ``image`` (H×W×3 uint8 BGR, changed in place)."""
     factor = int(np.clip(np.ceil(_FINE / view.scale), 1, 4))
     reach = 2.75 * view.scale
@@ -53,7 +57,7 @@ def draw_face(image: NDArray[np.uint8], who: Identity, look: Look, view: View) -
     size = int(np.ceil(2 * reach))
     # Pixel centers: a point at p on the image is at (p + ½)·f − ½ on a layer f times finer.
     shift = 0.5 * factor - 0.5
-    local = View(
+    local = HeadView(
         look.yaw,
         look.pitch,
         look.roll,
@@ -61,17 +65,17 @@ def draw_face(image: NDArray[np.uint8], who: Identity, look: Look, view: View) -
         (view.x - left) * factor + shift,
         (view.y - top) * factor + shift,
     )
-    layer = Layer(size * factor, size * factor)
+    layer = PaintLayer(size * factor, size * factor)
     _draw(layer, local, who, look)
     (layer.shrunk(factor) if factor > 1 else layer).onto(image, left, top)
     return truth(who, look, view)
 
 
-def _draw(layer: Layer, view: View, who: Identity, look: Look) -> None:
+def _draw(layer: PaintLayer, view: HeadView, who: Identity, look: FaceLook) -> None:
     draw_back(layer, view, who)
     _draw_body(layer, view, who, look)
     for side in (-1.0, 1.0):
-        # The far ear slides behind the head as it turns, the near one comes forward.
+        # When the head turns, the far ear moves behind it, and the near ear moves forward.
         x = side * (who.width + 0.35 * who.ears) - 0.12 * np.sin(view.yaw)
         layer.polygon(
             view.outline(ellipse(x, who.eye_y + 0.16, who.ears, 0.27, tilt=0.2 * side)), np.multiply(who.skin, 0.93)
@@ -97,11 +101,11 @@ def _draw(layer: Layer, view: View, who: Identity, look: Look) -> None:
     _draw_cover(layer, view, who, look)
 
 
-def _draw_body(layer: Layer, view: View, who: Identity, look: Look) -> None:
+def _draw_body(layer: PaintLayer, view: HeadView, who: Identity, look: FaceLook) -> None:
     neck = 0.5 * who.width
-    # Shoulders stay level when a head tilts: they hang from the neck's foot in the image, not in the face.
+    # Shoulders stay level when the head tilts: their position follows the base of the neck in the image.
     foot = view.outline(np.array([[0.0, who.chin + 0.25]]))[0] + (0.25 * np.sin(view.roll) * view.scale, 0)
-    body = View(0, 0, view.roll * 0.15, view.scale, float(foot[0]), float(foot[1]))
+    body = HeadView(0, 0, view.roll * 0.15, view.scale, float(foot[0]), float(foot[1]))
     left = np.array([(-0.5, -0.05), (-1.15, 0.12), (-1.6, 0.42), (-1.8, 0.95), (-1.9, 3.0)])
     shoulders = band(left, left * np.array([-1.0, 1.0]))
     layer.polygon(body.outline(shoulders), look.cloth)
@@ -118,8 +122,8 @@ def _draw_body(layer: Layer, view: View, who: Identity, look: Look) -> None:
     layer.line(collar, np.multiply(look.cloth, 0.75), 0.07 * view.scale)
 
 
-def _shading(layer: Layer, view: View, who: Identity, look: Look) -> NDArray[np.float32]:
-    """Factors for the colors, G×G×3: light on a rounded head, deeper eye sockets, warm cheeks."""
+def _shading(layer: PaintLayer, view: HeadView, who: Identity, look: FaceLook) -> NDArray[np.float32]:
+    """Factors for the colors, G×G×3: light on a rounded head, darker eye sockets, warmer cheeks."""
     size = layer.pixels.shape[0]
     grid = (np.arange(_SHADE_GRID) + 0.5) * size / _SHADE_GRID
     x, y = np.meshgrid((grid - view.x) / view.scale, (grid - view.y) / view.scale)
@@ -139,7 +143,7 @@ def _shading(layer: Layer, view: View, who: Identity, look: Look) -> NDArray[np.
     return factors.astype(np.float32)
 
 
-def _draw_cover(layer: Layer, view: View, who: Identity, look: Look) -> None:
+def _draw_cover(layer: PaintLayer, view: HeadView, who: Identity, look: FaceLook) -> None:
     """Sunglasses, a scarf over mouth and chin, or a hand at one cheek."""
     if look.cover == "sunglasses":
         for x, y in features.eye_centers(who):

@@ -4,35 +4,35 @@ from __future__ import annotations
 
 import numpy as np
 
-from .canvas import Layer, Points, View, band, ellipse, mix
+from .canvas import HeadView, PaintLayer, Points, band, ellipse, mix
 from .hair import outline
 from .identity import Identity
-from .look import Look
+from .look import FaceLook
 
 WHITE = (255.0, 255.0, 255.0)
 
 
 def eye_centers(who: Identity) -> Points:
-    """2×2 face units, the viewer's left eye first."""
+    """2×2 face units; the viewer's left eye is first."""
     return np.array([[-who.eye_spacing, who.eye_y], [who.eye_spacing, who.eye_y]])
 
 
 def nose_tip(who: Identity) -> Points:
-    """1×2 face units."""
+    """Position of the nose tip: 1×2 face units."""
     return np.array([[0.0, who.eye_y + who.nose_length]])
 
 
-def mouth_corners(who: Identity, look: Look) -> Points:
-    """2×2 face units, the viewer's left corner first."""
+def mouth_corners(who: Identity, look: FaceLook) -> Points:
+    """2×2 face units; the viewer's left corner is first."""
     half = who.mouth_width * (1 + 0.16 * look.smile - 0.14 * look.mouth_open)
     y = who.mouth_y - 0.055 * look.smile + 0.03 * look.mouth_open
     return np.array([[-half, y], [half, y]])
 
 
-NOSE_LIFT = 0.16  # how far a nose tip stands out, in face units
+NOSE_LIFT = 0.16  # height of the nose tip above the face, in face units
 
 
-def draw_eyes(layer: Layer, view: View, who: Identity, look: Look) -> None:
+def draw_eyes(layer: PaintLayer, view: HeadView, who: Identity, look: FaceLook) -> None:
     lid = mix(who.skin, (40, 40, 60), 0.62)
     across = np.linspace(-1, 1, 13)
     for side, (x, y) in zip((-1.0, 1.0), eye_centers(who), strict=True):
@@ -61,7 +61,7 @@ def draw_eyes(layer: Layer, view: View, who: Identity, look: Look) -> None:
         layer.line(view.surface(crease), mix(who.skin, lid, 0.35), 0.014 * view.scale)
 
 
-def draw_brows(layer: Layer, view: View, who: Identity, look: Look) -> None:
+def draw_brows(layer: PaintLayer, view: HeadView, who: Identity, look: FaceLook) -> None:
     along = np.linspace(0, 1, 9)
     for side in (-1.0, 1.0):
         x = side * (who.eye_spacing - who.brow_length * 0.62 + along * who.brow_length * 1.45)
@@ -72,7 +72,7 @@ def draw_brows(layer: Layer, view: View, who: Identity, look: Look) -> None:
         layer.polygon(view.surface(shape), who.brow)
 
 
-def draw_nose(layer: Layer, view: View, who: Identity) -> None:
+def draw_nose(layer: PaintLayer, view: HeadView, who: Identity) -> None:
     dark, deep = mix(who.skin, (30, 40, 80), 0.25), mix(who.skin, (20, 20, 50), 0.55)
     light = mix(who.skin, WHITE, 0.22)
     tip = who.eye_y + who.nose_length
@@ -81,7 +81,7 @@ def draw_nose(layer: Layer, view: View, who: Identity) -> None:
                      (half, tip + 0.02), (0.45 * half, tip - 0.03), (-0.45 * half, tip - 0.03)])  # fmt: skip
     layer.polygon(view.surface(base, 0.07), mix(who.skin, dark, 0.55))
     top = who.eye_y - 0.02 + 0.1 * (1 - who.nose_bridge)
-    # The side of the bridge that turns away from the camera is the one in shade.
+    # The side of the bridge that is turned away from the camera is in the shade.
     away = -1.0 if view.yaw > 0 else 1.0
     bridge = view.surface(np.array([(away * 0.1, top), (away * 0.075, (top + tip) / 2)]), 0.03)
     wing = view.surface(np.array([(away * half * 0.8, tip - 0.03)]), 0.08)
@@ -95,7 +95,7 @@ def draw_nose(layer: Layer, view: View, who: Identity) -> None:
         layer.polygon(view.surface(hole, 0.1), deep)
 
 
-def draw_mouth(layer: Layer, view: View, who: Identity, look: Look) -> None:
+def draw_mouth(layer: PaintLayer, view: HeadView, who: Identity, look: FaceLook) -> None:
     (left, y), (right, _) = mouth_corners(who, look)
     across = np.linspace(-1, 1, 17)
     x = (left + right) / 2 + across * (right - left) / 2
@@ -116,13 +116,13 @@ def draw_mouth(layer: Layer, view: View, who: Identity, look: Look) -> None:
     layer.line(view.surface(gloss), mix(who.lips, WHITE, 0.3), 0.016 * view.scale)
 
 
-def draw_spots(layer: Layer, view: View, who: Identity) -> None:
+def draw_spots(layer: PaintLayer, view: HeadView, who: Identity) -> None:
     for color, spots in ((mix(who.skin, (40, 70, 130), 0.45), who.freckles), ((34, 40, 62), who.moles)):
         for x, y, radius in spots:
             layer.polygon(view.surface(ellipse(x, y, radius, radius, 10)), color)
 
 
-def draw_beard(layer: Layer, view: View, who: Identity, look: Look) -> None:
+def draw_beard(layer: PaintLayer, view: HeadView, who: Identity, look: FaceLook) -> None:
     if who.beard == "none":
         return
     color = mix(who.hair, who.skin, 0.62 if who.beard == "stubble" else 0.12)
@@ -146,7 +146,7 @@ def draw_beard(layer: Layer, view: View, who: Identity, look: Look) -> None:
         layer.polygon(view.surface(shape), color)
 
 
-def _draw_jaw_beard(layer: Layer, view: View, who: Identity, look: Look, color: object) -> None:
+def _draw_jaw_beard(layer: PaintLayer, view: HeadView, who: Identity, look: FaceLook, color: object) -> None:
     length = 0.0 if who.beard == "stubble" else 0.6 * who.beard_length
     jaw = outline(who, 0.02)
     jaw = jaw[(jaw[:, 1] > -0.02)]
@@ -162,7 +162,7 @@ def _draw_jaw_beard(layer: Layer, view: View, who: Identity, look: Look, color: 
     layer.polygon(band(view.outline(jaw), edge), color)
 
 
-def draw_glasses(layer: Layer, view: View, who: Identity) -> None:
+def draw_glasses(layer: PaintLayer, view: HeadView, who: Identity) -> None:
     if who.glasses == "none":
         return
     wide, high, power = {"round": (0.3, 0.29, 1.0), "square": (0.31, 0.23, 0.45), "wide": (0.36, 0.2, 0.65)}[

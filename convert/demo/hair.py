@@ -1,4 +1,4 @@
-"""Hair: what hangs behind a synthetic head and what falls over its forehead."""
+"""Hair of a synthetic head: behind the head, and over the forehead."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .canvas import Layer, Points, View, band, ellipse, mix
+from .canvas import HeadView, PaintLayer, Points, band, ellipse, mix
 from .identity import Identity
 
 _LONG = {"long": 1.75, "long-fringe": 1.6, "bob": 0.85}
 
 
 def outline(who: Identity, grow: float = 0.0, count: int = 64) -> Points:
-    """The head's silhouette without ears, ``count``×2 face units, clockwise from the right; ``grow`` widens it.
+    """The head's silhouette without ears, ``count``×2 face units, clockwise from the right; ``grow`` makes it larger.
 
     A superellipse: ``jaw`` makes the lower half boxy, ``taper`` narrows it towards the chin.
     """
@@ -26,8 +26,8 @@ def outline(who: Identity, grow: float = 0.0, count: int = 64) -> Points:
     return np.stack([x * (1 - who.taper * np.maximum(y, 0) / who.chin), y], axis=1)
 
 
-def draw_back(layer: Layer, view: View, who: Identity) -> None:
-    """What is seen of the hair behind head and neck."""
+def draw_back(layer: PaintLayer, view: HeadView, who: Identity) -> None:
+    """Draw the visible hair behind the head and the neck."""
     shade = np.multiply(who.hair, 0.72)
     volume = who.hair_volume
     style = who.hair_style
@@ -51,8 +51,8 @@ def draw_back(layer: Layer, view: View, who: Identity) -> None:
         layer.polygon(view.outline(_cap(who, 0.06 + 0.5 * volume)), shade)
 
 
-def draw_front(layer: Layer, view: View, who: Identity) -> None:
-    """The hair over forehead and skull."""
+def draw_front(layer: PaintLayer, view: HeadView, who: Identity) -> None:
+    """Draw the hair over the forehead and the skull."""
     style = who.hair_style
     if style == "bald":
         return
@@ -64,7 +64,7 @@ def draw_front(layer: Layer, view: View, who: Identity) -> None:
     grow = 0.015 if style == "buzz" else 0.05 + 0.45 * who.hair_volume
     crown = _arch(who, across, grow, style)
     line = _hairline(who, across)
-    # The hairline lies on the curved forehead, its ends at the temples on the silhouette.
+    # The hairline is on the curved forehead, and its ends are at the temples, on the silhouette.
     edge = view.surface(np.stack([across * who.width * 0.97, line], axis=1))
     rim = view.outline(crown)
     edge[0], edge[-1] = view.outline(np.array([[-who.width - 0.02, line[0]], [who.width + 0.02, line[-1]]]))
@@ -85,7 +85,7 @@ def _cap(who: Identity, grow: float) -> Points:
 
 
 def _arch(who: Identity, across: NDArray[np.float64], grow: float, style: str) -> Points:
-    """The top rim of the hair from left to right temple, 33×2."""
+    """The top edge of the hair from the left to the right temple, 33×2."""
     waves = who.hair_waves
     wide = who.width + grow * 0.7
     height = (who.crown + grow) * np.maximum(0, 1 - np.abs(across) ** 2.15) ** (1 / 2.15)
@@ -119,8 +119,8 @@ def _hairline(who: Identity, across: NDArray[np.float64]) -> NDArray[np.float64]
     return np.asarray(round_line)
 
 
-def _strands(layer: Layer, view: View, who: Identity, rim: Points, edge: Points) -> None:
-    """A few lighter and darker strokes from the rim towards the hairline: gloss without a shader."""
+def _strands(layer: PaintLayer, view: HeadView, who: Identity, rim: Points, edge: Points) -> None:
+    """A few lighter and darker strokes from the rim towards the hairline: they look like gloss."""
     light, dark = mix(who.hair, (235, 240, 245), 0.2), np.multiply(who.hair, 0.8)
     for index, start in enumerate(range(5, 29, 4)):
         end = int(np.clip(start + 3 * np.sign(who.part), 1, 31))
@@ -129,7 +129,7 @@ def _strands(layer: Layer, view: View, who: Identity, rim: Points, edge: Points)
         layer.line(path, light if index % 2 else dark, 0.03 * view.scale)
 
 
-def _draw_locks(layer: Layer, view: View, who: Identity, left: float, right: float) -> None:
+def _draw_locks(layer: PaintLayer, view: HeadView, who: Identity, left: float, right: float) -> None:
     """The strands that frame the cheeks of long hair."""
     for sign, top in ((-1.0, left), (1.0, right)):
         down = np.linspace(top - 0.25, _LONG[who.hair_style], 12)
@@ -139,7 +139,7 @@ def _draw_locks(layer: Layer, view: View, who: Identity, left: float, right: flo
         layer.polygon(view.outline(points), np.multiply(who.hair, 0.94))
 
 
-def _draw_sides(layer: Layer, view: View, who: Identity) -> None:
+def _draw_sides(layer: PaintLayer, view: HeadView, who: Identity) -> None:
     for sign in (-1.0, 1.0):
         points = np.array([(0.9, -0.62), (1.04, -0.3), (1.03, 0.12), (0.97, 0.1), (0.9, -0.22), (0.8, -0.6)])
         layer.polygon(view.outline(points * (sign * who.width, 1.0)), who.hair)

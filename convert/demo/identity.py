@@ -1,4 +1,4 @@
-"""Synthetic people: everything about a rendered face that stays the same from picture to picture."""
+"""Synthetic people: everything about a rendered face that is the same in all images."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-# Who may be used for what. The ranges share no number, so nobody the models were trained on is ever measured.
+# The people for each purpose. The ranges do not overlap, so the models are never measured on people of the training.
 TRAIN = range(0, 2_000)
 CALIBRATE = range(100_000, 101_000)
 EVALUATE = range(200_000, 201_000)
@@ -15,7 +15,7 @@ BYSTANDERS = range(300_000, 301_000)
 
 Color = tuple[float, float, float]  # blue, green, red in 0..255
 
-# Skin from very light to very dark, interpolated, so that every tone between two of these occurs too.
+# Skin from very light to very dark. Colors are interpolated, so all tones in between occur, too.
 _SKIN = np.array(
     [
         (205, 219, 247),
@@ -106,12 +106,12 @@ class Identity:
 
 
 def identity(number: int) -> Identity:
-    """The person called ``number`` (0 or more): always the same one."""
+    """The person with this ``number`` (0 or greater): always the same."""
     random = np.random.default_rng([0xFACE, number])
     uniform = random.uniform
     tone = uniform()
     skin = np.clip(_between(_SKIN, tone) * uniform(0.96, 1.04, 3), 0, 255)
-    # Dark skin and fair hair are rare together in people; here a mild pull keeps portraits plausible.
+    # Dark skin and fair hair are rarely seen together, so a mild correlation keeps the images plausible.
     choices = np.r_[np.arange(7), np.arange(13)] if tone < 0.55 else np.r_[np.arange(5), np.arange(5), np.arange(13)]
     hair = np.clip(_HAIR[random.choice(choices)] * uniform(0.8, 1.2) * uniform(0.92, 1.08, 3), 8, 245)
     lips = np.clip(skin * (0.74, 0.66, 0.86) * uniform(0.8, 1.12) + (18, 2, 26) * uniform(0, 1, 1), 0, 255)
@@ -176,7 +176,7 @@ def _color(values: NDArray[np.float64]) -> Color:
 
 
 def _spots(random: np.random.Generator, count: int, radius: tuple[float, float]) -> NDArray[np.float64]:
-    """Freckles or moles on the cheeks and forehead, clear of eyes and mouth: count×3 of x, y, radius."""
+    """Freckles or moles on the cheeks and forehead, away from the eyes and the mouth: count×3 of x, y, radius."""
     side = random.choice([-1.0, 1.0], count)
     x = side * random.uniform(0.14, 0.66, count)
     y = np.where(random.uniform(size=count) < 0.8, random.uniform(0.14, 0.6, count), random.uniform(0.9, 1.05, count))

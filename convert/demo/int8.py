@@ -1,4 +1,4 @@
-"""How much of the demo models INT8 leaves, by the real toolkit's simulator: ``python -m rkface.convert.demo.int8``."""
+"""Compares INT8 with FP32 on the demo models, in the toolkit's simulator: ``python -m rkface.convert.demo.int8``."""
 
 from __future__ import annotations
 
@@ -7,18 +7,17 @@ import json
 import sys
 import tempfile
 from dataclasses import asdict, dataclass
-from functools import partial
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from rkface.convert.acquire import own_sources
-from rkface.convert.attempt import attempts
-from rkface.convert.convert import prepare, to_finder
-from rkface.convert.material import to_rgb, write_list
-from rkface.convert.prove import compare_embeddings, compare_faces
+from rkface.convert.evaluate.parity import compare_embeddings, compare_faces
+from rkface.convert.image_lists import to_rgb, write_image_list
+from rkface.convert.prepared_model import build_face_finder, prepare_model
 from rkface.convert.recipe import RECIPES, TUNED, Recipe
+from rkface.convert.run_recipe import RecipeRunner
 from rkface.convert.targets import find_target
 from rkface.runtime.core.bundle import ROLES
 from rkface.runtime.vision.detect import Letterbox, letterbox
@@ -32,9 +31,13 @@ CALIBRATION, CROPS, SCENES = 40, 150, 60
 
 
 @dataclass(frozen=True)
-class Kept:
-    """INT8 against FP32 on the same held-out pictures. cosines of embeddings; matched: share of FP32's faces that INT8
-    finds at IoU 0.9; extra and landmark_error as in DetectionParity."""
+class Int8Figures:
+    """INT8 against FP32 on the same images, which calibration never saw.
+
+    cosine_*               of the embeddings
+    matched                share of FP32's faces that INT8 finds at an IoU of 0.9
+    extra, landmark_error  as in DetectionParity
+    """
 
     target: str
     recipe: str
@@ -50,24 +53,26 @@ class Kept:
     landmark_error: float
 
 
-def compare(folder: Path, work: Path, recipe: Recipe = TUNED) -> Kept:
-    """Quantize both models in ``folder`` as `rkface convert` does, calibrated on CALIBRATE, and compare on EVALUATE,
-    working in ``work``."""
+def compare(folder: Path, work: Path, recipe: Recipe = TUNED) -> Int8Figures:
+    """Quantize both models in ``folder`` as `rkface convert` does, and compare them with FP32.
+
+    People in CALIBRATE are used to calibrate, people in EVALUATE to compare. ``work`` is a folder for temporary files.
+    """
     sources = own_sources(folder / measure.DETECTOR, folder / measure.RECOGNIZER, "")
-    models = {role: prepare(sources.paths[role], role, work) for role in ROLES}
-    attempt = partial(attempts(models, sources, work, work, analyze=False), find_target(TARGET))
+    models = {role: prepare_model(sources.paths[role], role, work) for role in ROLES}
+    quantize = RecipeRunner(models, sources, work, work, analyze=False).for_target(find_target(TARGET))
     crops = to_rgb(render_crop(91_000, EVALUATE[index]) for index in range(CROPS))
     faces = [render_crop(90_000, CALIBRATE[index]) for index in range(CALIBRATION)]
-    (simulated,) = attempt("recognizer", recipe, write_list(faces, work / "faces"), crops).outputs
+    (simulated,) = quantize("recognizer", recipe, write_image_list(faces, work / "faces"), crops).outputs
     embedding = compare_embeddings(models["recognizer"].backend.infer(crops)[0], simulated)
     scenes = [measure.scene(10_000 + index).image for index in range(SCENES)]
     fitted = [_fitted(scene) for scene in scenes]
-    frames = write_list([one.image for one in map(_fitted, _crowds())], work / "frames")
-    raw = attempt("detector", recipe, frames, to_rgb(one.image for one in fitted)).outputs
-    detector = to_finder(models, sources).detector
+    frames = write_image_list([one.image for one in map(_fitted, _crowds())], work / "frames")
+    raw = quantize("detector", recipe, frames, to_rgb(one.image for one in fitted)).outputs
+    detector = build_face_finder(models, sources).detector
     found = [detector.faces([array[index] for array in raw], one.scale) for index, one in enumerate(fitted)]
     detection = compare_faces([detector.detect(scene) for scene in scenes], found)
-    return Kept(
+    return Int8Figures(
         TARGET, recipe.name, CALIBRATION, embedding.faces, embedding.mean, embedding.p1, embedding.minimum,
         detection.images, detection.faces, detection.tight / detection.faces, detection.extra, detection.landmark_error,
     )  # fmt: skip
@@ -78,7 +83,7 @@ def _fitted(image: NDArray[np.uint8]) -> Letterbox:
 
 
 def _crowds() -> list[NDArray[np.uint8]]:
-    """Scenes with up to three people each, to calibrate on."""
+    """Scenes to calibrate on, with up to three people each."""
     people = np.random.default_rng(92_000).choice(np.asarray(CALIBRATE), (CALIBRATION, 3))
     return [render_scene(92_000 + index, sorted(set(row.tolist()))).image for index, row in enumerate(people)]
 

@@ -1,4 +1,4 @@
-"""What changes from picture to picture of the same synthetic person."""
+"""The appearance of a synthetic person in one image: everything that differs between images of the same person."""
 
 from __future__ import annotations
 
@@ -11,10 +11,17 @@ COVERS = ("none", "sunglasses", "scarf", "hand")
 
 
 @dataclass(frozen=True)
-class Look:
-    """One appearance. Angles in radians; ``smile`` in -0.5..1, ``mouth_open`` and ``gaze`` in 0..1 and -1..1, ``eyes``
-    the share that the lids are open, ``light`` where light comes from (x right, y down, z towards the camera, unit
-    length), ``contrast`` how strongly it models the head, ``cloth`` and ``cover_color`` BGR in 0..255."""
+class FaceLook:
+    """One appearance. Angles are in radians.
+
+    smile               -0.5..1
+    mouth_open          0..1
+    gaze                -1..1
+    eyes                0..1: how far the lids are open
+    light               unit vector towards the light (x right, y down, z towards the camera)
+    contrast            strength of the light
+    cloth, cover_color  BGR in 0..255
+    """
 
     yaw: float
     pitch: float
@@ -31,13 +38,13 @@ class Look:
     cover_color: tuple[float, float, float]
 
 
-def random_look(random: np.random.Generator, covered: float = 0.1) -> Look:
-    """A look drawn from ``random``; a share ``covered`` of them has something before the face."""
+def random_look(random: np.random.Generator, covered: float = 0.1) -> FaceLook:
+    """A random look. In a share ``covered`` of them, something covers a part of the face."""
     degrees = np.pi / 180
     light = np.array([random.normal(0, 0.55), random.normal(-0.35, 0.3), 1.0])
     light /= np.linalg.norm(light)
     cover = COVERS[random.integers(1, len(COVERS))] if random.uniform() < covered else "none"
-    return Look(
+    return FaceLook(
         yaw=float(np.clip(random.normal(0, 12), -28, 28)) * degrees,
         pitch=float(np.clip(random.normal(0, 8), -18, 18)) * degrees,
         roll=float(np.clip(random.normal(0, 12), -30, 30)) * degrees,

@@ -1,4 +1,4 @@
-"""What the demo models are trained to do."""
+"""The losses of the demo models."""
 
 from __future__ import annotations
 
@@ -12,16 +12,18 @@ from torch import Tensor, nn
 
 from rkface.runtime.vision.detect import ANCHORS, STRIDES
 
-from ..prove import overlaps
+from ..evaluate.parity import box_ious
 
-# Squares of 4 and 8 strides a side: twice SCRFD's own (arXiv 2105.04714, section 3), so that a face is seen by the
-# next finer level, in twice the cells, and its landmarks are told more exactly. Anchors only choose who answers.
+# Squares with sides of 4 and 8 strides: twice those of SCRFD (arXiv 2105.04714, section 3). So a face belongs to the
+# next finer level, with twice as many cells along each side, and its landmarks are more exact. Anchors only choose the
+# cells.
 _ANCHOR_SIDES = (4.0, 8.0)
-_NEAREST = 5  # anchors a level that may answer for a face, as few cells are enough for rendered ones
+_NEAREST = 5  # anchors on each level that may be assigned to a face; few are enough for rendered faces
 
 
 class MarginLoss(nn.Module):
-    """CosFace (arXiv 1801.09414): cross entropy of cosines to learned class centers, the true one less a margin."""
+    """CosFace (arXiv 1801.09414): cross entropy of the cosines with learned class centers, minus a margin for the true
+    class."""
 
     def __init__(self, dimensions: int, classes: int, scale: float = 24.0) -> None:
         super().__init__()
@@ -37,7 +39,7 @@ class MarginLoss(nn.Module):
 
 @dataclass(frozen=True)
 class Targets:
-    """One picture's answers for all K anchors of all strides.
+    """The training targets of one image, for all K anchors of all strides.
 
     positive  K bool
     boxes     K×4 float32: distances left, up, right, down from the anchor's center, in strides
@@ -70,15 +72,17 @@ def anchors(width: int, height: int) -> Anchors:
 
 
 def assign(boxes: NDArray[np.float32], landmarks: NDArray[np.float32], grid: Anchors) -> Targets:
-    """ATSS (arXiv 1912.02424): of the anchors nearest to a face on every level those that overlap it more than the
-    mean plus one deviation of their overlaps answer for it; an anchor between two faces takes the better overlap.
+    """Assign anchors to faces by ATSS (arXiv 1912.02424).
 
-    ``boxes`` N×4 and ``landmarks`` N×5×2 in input pixels.
+    Candidates are the anchors nearest to a face on every level. Those are assigned whose IoU with the face is larger
+    than the mean plus one standard deviation of the candidates' IoU. An anchor between two faces takes the larger IoU.
+
+    ``boxes`` is N×4 and ``landmarks`` N×5×2, in input pixels.
     """
     best = np.zeros(len(grid.centers), np.float32)
     owner = np.full(len(grid.centers), -1)
     corners = np.concatenate([grid.centers - grid.sides[:, None] / 2, grid.centers + grid.sides[:, None] / 2], axis=1)
-    for index, (box, overlap) in enumerate(zip(boxes, overlaps(corners, boxes).T, strict=True)):
+    for index, (box, overlap) in enumerate(zip(boxes, box_ious(corners, boxes).T, strict=True)):
         distance = np.abs(grid.centers - (box[:2] + box[2:]) / 2).max(axis=1)
         candidates = np.concatenate(
             [
@@ -111,11 +115,12 @@ def detection_loss(outputs: tuple[Tensor, ...], positive: Tensor, boxes: Tensor,
     logits = scores[..., 0]
     count = positive.sum().clamp(min=1)
     overlap = giou(distances[positive], boxes[positive])
-    # A hit's wanted score is 1, not its overlap: what counts is a clear gap at the threshold, before and after INT8.
+    # The target score of a positive anchor is 1, not its IoU: the scores must be clearly above the threshold, also with
+    # INT8.
     wanted = positive.float()
     chance = torch.sigmoid(logits)
     focal = (F.binary_cross_entropy_with_logits(logits, wanted, reduction="none") * (chance - wanted).abs() ** 2).sum()
-    # Relative to the face's size, so that small faces count as much as large ones.
+    # Relative to the size of the face, so that small faces count as much as large ones.
     size = (boxes[positive][:, 0::2].sum(1) + boxes[positive][:, 1::2].sum(1)).clamp(min=0.5) / 2
     marks = F.smooth_l1_loss(
         offsets[positive] / size[:, None], points[positive] / size[:, None], reduction="sum", beta=0.005

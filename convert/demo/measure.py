@@ -1,4 +1,4 @@
-"""What the demo models can do on synthetic scenes and identities that training never saw, through the real runtime."""
+"""Measures the demo models with the real runtime, on synthetic scenes and people that training never saw."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ from rkface.runtime.core.progress import stage
 from rkface.runtime.vision import detect, embed
 from rkface.runtime.vision.align import CROP_SIZE, align
 
-from ..prove import match as match_boxes
+from ..evaluate.parity import match_boxes
 from .identity import EVALUATE
 from .render import Scene, render_scene
 
 if TYPE_CHECKING:
-    from .train import Plan
+    from .training_plan import TrainingPlan
 
 DETECTOR, RECOGNIZER, FIGURES = "detector.onnx", "recognizer.onnx", "figures.json"
 DETECTOR_INPUT = Input("input.1", 416, 416, detect.MEAN, detect.STD)
@@ -39,7 +39,8 @@ _HELD_OUT = 7_000_000_000  # far from every seed of training
 
 @dataclass(frozen=True)
 class Detection:
-    """recall at IoU 0.5 and score 0.5; landmark_error: mean over the five, as a share of the distance of the eyes."""
+    """Figures of the detector. ``recall`` is at an IoU of 0.5 and a score of 0.5; ``landmark_error`` is the mean over
+    the five landmarks, as a share of the inter-ocular distance."""
 
     scenes: int
     faces: int
@@ -51,9 +52,12 @@ class Detection:
 
 
 @dataclass(frozen=True)
-class Verification:
-    """All pairs of photos, end to end. A face that was not detected is a rejected pair. accuracy is the mean of the
-    shares of same and of different pairs decided rightly at ``best_threshold``."""
+class PairFigures:
+    """Figures over all pairs of photos, end to end. A pair with a face that was not detected counts as rejected.
+
+    ``accuracy`` is the mean of the shares of correct decisions on pairs of one person and on pairs of two people, at
+    ``best_threshold``.
+    """
 
     identities: int
     photos: int
@@ -69,7 +73,7 @@ class Verification:
 
 @dataclass(frozen=True)
 class Matches:
-    """faces found F: truth and found F indices each, iou F"""
+    """F matched faces: indices of the true and of the found faces, and their IoU."""
 
     truth: NDArray[np.int64]
     found: NDArray[np.int64]
@@ -99,12 +103,13 @@ def scene(index: int) -> Scene:
 
 
 def portrait(person: int, shot: int) -> Scene:
-    """Held-out picture ``shot`` of EVALUATE[person] alone."""
+    """Held-out image ``shot`` of EVALUATE[person] alone."""
     return render_scene(2 * _HELD_OUT + 100 * person + shot, [EVALUATE[person]], sizes=(70.0, 260.0))
 
 
 def match(truth: NDArray[np.float32], found: NDArray[np.float32], bar: float = 0.5) -> Matches:
-    """Pairs of ``truth`` (N×4) and ``found`` (M×4) that overlap by ``bar`` and more, each box in one pair at most."""
+    """Match the boxes ``truth`` (N×4) and ``found`` (M×4) with an IoU of at least ``bar``; each box is in at most one
+    pair."""
     rows = np.array(match_boxes(truth, found, bar), np.float64).reshape(-1, 3)
     return Matches(rows[:, 0].astype(np.int64), rows[:, 1].astype(np.int64), rows[:, 2])
 
@@ -136,7 +141,7 @@ def detection(detector: detect.Detector, scenes: int = SCENES) -> Detection:
 
 def verification(
     detector: detect.Detector, embedder: embed.Embedder, people: int = PEOPLE, photos: int = PHOTOS
-) -> Verification:
+) -> PairFigures:
     vectors = np.zeros((people * photos, embedder.dimensions), np.float32)
     seen = np.zeros(len(vectors), bool)
     for index in range(len(vectors)):
@@ -147,7 +152,8 @@ def verification(
             crop = align(picture.image, answer.landmarks[pairs.found[0]])
             vectors[index], seen[index] = embedder.embed([crop])[0], True
     first, second = np.triu_indices(len(vectors), k=1)
-    cosine = np.einsum("nd,nd->n", vectors[first], vectors[second]).astype(np.float64)  # the threshold is one step off
+    # float64, because the threshold is one step away
+    cosine = np.einsum("nd,nd->n", vectors[first], vectors[second]).astype(np.float64)
     cosine[~(seen[first] & seen[second])] = -1.0
     owner = np.repeat(np.arange(people), photos)
     same = owner[first] == owner[second]
@@ -156,23 +162,23 @@ def verification(
 
 def _decide(
     same: NDArray[np.float64], different: NDArray[np.float64], people: int, photos: int, undetected: int
-) -> Verification:
+) -> PairFigures:
     impostors = np.sort(different)[::-1]
-    # The lowest threshold at which no more than this share of different pairs passes.
+    # The lowest threshold at which at most this share of pairs of different people is accepted.
     threshold = float(np.nextafter(impostors[int(FAR * len(impostors))], np.inf))
     grid = np.linspace(-0.2, 0.9, 1101)
     right = np.array([((same >= at).mean() + (different < at).mean()) / 2 for at in grid])
-    # Several thresholds can be equally good: the middle of them has the most room on both sides.
+    # If several thresholds are equally good, take the middle one, which has the largest distance on both sides.
     best = float(grid[np.flatnonzero(right == right.max())].mean())
-    return Verification(
+    return PairFigures(
         people, photos, undetected, len(same), len(different), FAR, float((same >= threshold).mean()), threshold,
         float(right.max()), best,
     )  # fmt: skip
 
 
-def write_figures(folder: Path, plan: Plan, seconds: float, trained: bool) -> None:
-    """Measure the two models in ``folder`` and write figures.json beside them; keeps what it says about the training of
-    a model that this run did not train."""
+def write_figures(folder: Path, plan: TrainingPlan, seconds: float, trained: bool) -> None:
+    """Measure the two models in ``folder`` and write figures.json into it. The training record of a model that this run
+    did not train is kept."""
     path = folder / FIGURES
     old: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
     training = old.get("training", {})
@@ -180,7 +186,7 @@ def write_figures(folder: Path, plan: Plan, seconds: float, trained: bool) -> No
         training |= _training(plan, seconds, sys.argv[1:])
     if not all((folder / name).is_file() for name in (DETECTOR, RECOGNIZER)):
         path.write_text(json.dumps({"training": training}, indent=2) + "\n", encoding="utf-8")
-        print("one model is still missing: nothing measured", file=sys.stderr)
+        print("one model is missing: nothing was measured", file=sys.stderr)
         return
     detector = open_detector(folder / DETECTOR)
     with stage("measure detector"):
@@ -206,7 +212,7 @@ def write_figures(folder: Path, plan: Plan, seconds: float, trained: bool) -> No
     print(json.dumps({name: figures[name] for name in ("detection", "verification", "match_threshold")}, indent=2))
 
 
-def _training(plan: Plan, seconds: float, arguments: Sequence[str]) -> dict[str, Any]:
+def _training(plan: TrainingPlan, seconds: float, arguments: Sequence[str]) -> dict[str, Any]:
     shown = list(arguments)
     if "--out" in shown:
         del shown[shown.index("--out") : shown.index("--out") + 2]

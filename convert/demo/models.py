@@ -2,7 +2,7 @@
 
 The recognizer is an IResNet as ArcFace uses it (arXiv 1801.07698, section 3.1, after "Identity Mappings in Deep
 Residual Networks", 1603.05027). The detector is a small relative of SCRFD (2105.04714): a plain backbone, top-down
-and bottom-up neck (FPN 1612.03144, PAN 1803.01534), one head for all strides, two anchors a cell.
+and bottom-up neck (FPN 1612.03144, PAN 1803.01534), one head for all strides, two anchors in each cell.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ OPSET = 12
 IRESNET50 = ((3, 4, 14, 3), (64, 128, 256, 512))
 DEMO_RECOGNIZER = ((1, 1, 2, 1), (16, 32, 64, 16))
 EMBEDDING = 512
-_SLOPE = 0.25  # PReLU's usual start, arXiv 1502.01852
+_SLOPE = 0.25  # usual initial slope of PReLU, arXiv 1502.01852
 
 
 class Slope(nn.PReLU):
-    """PReLU with a slope for each channel. While ``fixed``, the slopes keep their first value: torch's gradient for
-    them takes as long on a CPU as all convolutions together."""
+    """PReLU with a slope for each channel. While ``fixed``, the slopes keep their initial value: on a CPU, torch's
+    gradient for them takes as long as all convolutions together."""
 
     fixed = True
 
@@ -42,8 +42,8 @@ class Slope(nn.PReLU):
         return super().forward(input)
 
 
-class Block(nn.Module):
-    """BN → 3×3 → BN → PReLU → 3×3 (stride) → BN, plus the input or, where the shape changes, 1×1 → BN of it."""
+class ResidualBlock(nn.Module):
+    """BN → 3×3 → BN → PReLU → 3×3 (stride) → BN, plus the input, or 1×1 → BN of the input if the shape changes."""
 
     def __init__(self, inputs: int, outputs: int, stride: int) -> None:
         super().__init__()
@@ -79,7 +79,7 @@ class IResNet(nn.Module):
         inputs = widths[0]
         for depth, width in zip(depths, widths, strict=True):
             for index in range(depth):
-                blocks.append(Block(inputs, width, 2 if index == 0 else 1))
+                blocks.append(ResidualBlock(inputs, width, 2 if index == 0 else 1))
                 inputs = width
         self.blocks = nn.Sequential(*blocks)
         side = CROP >> len(depths)
@@ -96,20 +96,24 @@ class IResNet(nn.Module):
 
 
 def iresnet(depths: Sequence[int], widths: Sequence[int]) -> IResNet:
-    """``iresnet(*IRESNET50)`` has exactly the layers of InsightFace's r50, ``iresnet(*DEMO_RECOGNIZER)`` is ours."""
+    """``iresnet(*IRESNET50)`` has exactly the layers of InsightFace's r50, ``iresnet(*DEMO_RECOGNIZER)`` is the demo
+    model."""
     return IResNet(depths, widths)
 
 
 def _conv(inputs: int, outputs: int, stride: int = 1) -> nn.Sequential:
-    # ReLU6 bounds every activation, so that INT8 steps stay small whatever the picture.
+    # ReLU6 limits every activation, so INT8 steps stay small for any image.
     return nn.Sequential(
         nn.Conv2d(inputs, outputs, 3, stride, padding=1, bias=False), nn.BatchNorm2d(outputs), nn.ReLU6()
     )
 
 
 class Tower(nn.Module):
-    """3×3 convolutions that all strides share, each followed by a BatchNormalization of the stride's own: one for all
-    would average statistics that differ, and moved landmarks by 5 % of the eye distance (RTMDet, arXiv 2212.07784)."""
+    """3×3 convolutions that all strides share, each followed by a separate BatchNormalization for each stride.
+
+    A common one would average different statistics, which moved landmarks by 5 % of the inter-ocular distance (RTMDet,
+    arXiv 2212.07784).
+    """
 
     def __init__(self, width: int, depth: int) -> None:
         super().__init__()
@@ -122,7 +126,7 @@ class Tower(nn.Module):
         return [level(feature) for level, feature in zip(self.levels, features, strict=True)]
 
 
-class Detector(nn.Module):
+class DemoDetector(nn.Module):
     """N×3×H×W normalized RGB → nine tensors in InsightFace's order: scores N×K×1 at strides 8, 16 and 32, then box
     distances N×K×4 and landmark offsets N×K×10, both in strides. K = (H/s)·(W/s)·2, row by row, the two anchors of a
     cell side by side. Scores are logits in training and probabilities otherwise."""
@@ -137,20 +141,21 @@ class Detector(nn.Module):
         self.lateral = nn.ModuleList(nn.Conv2d(inputs, width, 1) for inputs in (48, 64, 64))
         self.down = nn.ModuleList(_conv(width, width, 2) for _ in range(2))
         self.merge = nn.ModuleList(_conv(width, width) for _ in STRIDES)
-        # One head for all strides: in units of stride a face looks alike on each, so that every face teaches every
-        # level. Landmarks need a tower of their own: they are harder than the rest together.
+        # One head for all strides: in units of the stride, faces look the same on each level, so every face trains all
+        # levels. Landmarks have a separate tower, because they are harder than everything else together.
         self.tower, self.point_tower = Tower(width, 1), Tower(width, 2)
         self.score, self.box, self.point = (
             nn.Conv2d(width, ANCHORS * channels, 3, padding=1) for channels in (1, 4, 10)
         )
         assert self.score.bias is not None
-        # Faces are rare: start from a prior of 1 %, as focal loss does (1708.02002).
+        # Faces are rare: start with a prior of 1 %, as in focal loss (1708.02002).
         nn.init.constant_(self.score.bias, -4.6)
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
         features = self._neck(self._backbone(images))
         towers, point_towers = self.tower(features), self.point_tower(features)
-        # bfloat16 has 8 bits, an offset of 1.5 strides would step by 0.01: the last layer stays out of autocast.
+        # The last layer does not use autocast: bfloat16 has 8 bits, so an offset of 1.5 strides would have steps of
+        # 0.01.
         with torch.autocast("cpu", enabled=False):
             scores = [self._flat(self.score(tower.float()), 1) for tower in towers]
             boxes = [self._flat(self.box(tower.float()), 4) for tower in towers]
@@ -178,7 +183,7 @@ class Detector(nn.Module):
     def _flat(self, head: Tensor, channels: int) -> Tensor:
         batch = head.shape[0]
         rows = head.permute(0, 2, 3, 1)
-        # Without a batch dimension when exported: det_10g's outputs are K×C.
+        # No batch dimension in the exported model: the outputs of det_10g are K×C.
         return rows.reshape(batch, -1, channels) if self.training else rows.reshape(-1, channels)
 
 
@@ -199,7 +204,7 @@ def export(model: nn.Module, path: Path, width: int, height: int, outputs: Seque
         )
 
 
-def export_detector(model: Detector, path: Path) -> None:
+def export_detector(model: DemoDetector, path: Path) -> None:
     names = [f"{kind}_{stride}" for kind in ("score", "bbox", "kps") for stride in STRIDES]
     export(model, path, DETECTOR_INPUT.width, DETECTOR_INPUT.height, names)
 
@@ -209,10 +214,11 @@ def export_recognizer(model: IResNet, path: Path) -> None:
 
 
 def export_iresnet50(path: Path, seed: int, samples: int = 8) -> None:
-    """Write IResNet-50 exactly as large as ``w600k_r50`` with weights drawn from ``seed``: for timing, not for faces.
+    """Write an IResNet-50 of exactly the size of ``w600k_r50``, with random weights from ``seed``: only to measure
+    time.
 
-    He initialization (1502.01852); batch statistics are taken from ``samples`` rendered faces, so that activations stay
-    in a sane range in every layer, as a trained network's do. Simplified by onnxsim it has 130 nodes and 174 MB.
+    It uses He initialization (1502.01852). The batch statistics are those of ``samples`` rendered faces, so activations
+    stay in a normal range in every layer, as in a trained network. Simplified by onnxsim, it has 130 nodes and 174 MB.
     """
     from .identity import TRAIN
     from .render import render_crop
@@ -223,7 +229,7 @@ def export_iresnet50(path: Path, seed: int, samples: int = 8) -> None:
         if isinstance(module, nn.Conv2d):
             nn.init.kaiming_normal_(module.weight, a=_SLOPE, mode="fan_out")
         if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
-            module.momentum = None  # a plain average over what passes
+            module.momentum = None  # a plain average over all batches
     crops = np.stack([render_crop(seed, TRAIN[index]) for index in range(samples)])
     with torch.no_grad():
         model.train()(normalized(crops))
@@ -237,6 +243,6 @@ def normalized(crops: NDArray[np.uint8], std: float = 127.5) -> Tensor:
 
 
 def node_counts(path: Path) -> dict[str, int]:
-    """How many nodes of each kind the ONNX file at ``path`` has."""
+    """The number of nodes of each kind in the ONNX file at ``path``."""
     kinds = [node.op_type for node in onnx.load(str(path), load_external_data=False).graph.node]
     return {kind: kinds.count(kind) for kind in sorted(set(kinds))}

@@ -1,4 +1,4 @@
-"""Muon: momentum whose matrix is made orthogonal before it moves a kernel."""
+"""The Muon optimizer: the momentum matrix is made orthogonal before it updates a kernel."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ import torch
 from torch import Tensor, nn
 
 _STEPS = 5
-_CUBIC = (3.4445, -4.7750, 2.0315)  # K. Jordan's coefficients of the Newton-Schulz iteration, see Muon
+_CUBIC = (3.4445, -4.7750, 2.0315)  # K. Jordan's coefficients for the Newton-Schulz iteration, see Muon
 
 
 class Muon(torch.optim.Optimizer):
     """SGD with Nesterov momentum, each kernel's update replaced by the nearest matrix with equal singular values
     (K. Jordan, "Muon: An optimizer for hidden layers in neural networks", 2024; decay as in arXiv 2502.16982).
 
-    torch's own takes matrices only; here a kernel is its O×(I·h·w) matrix. After 900 steps on the demo detector the
-    mean error of its landmarks was a third lower than AdamW's (one run of each).
+    torch's own implementation takes only matrices; here, a kernel is treated as an O×(I·h·w) matrix. After 900 steps on
+    the demo detector, the mean landmark error was a third lower than with AdamW (one run of each).
     """
 
     def __init__(self, kernels: Iterable[nn.Parameter], momentum: float, weight_decay: float) -> None:
@@ -35,7 +35,7 @@ class Muon(torch.optim.Optimizer):
 
 
 def orthogonal(matrix: Tensor) -> Tensor:
-    """N×M → N×M with singular values near 1, or near √(N/M) where it is tall, by a quintic Newton-Schulz iteration."""
+    """N×M → N×M with singular values near 1, or near √(N/M) if N > M, by a quintic Newton-Schulz iteration."""
     rows, columns = matrix.shape
     result: Tensor = (matrix.T if rows > columns else matrix) / (matrix.norm() + 1e-7)
     first, second, third = _CUBIC

@@ -1,6 +1,6 @@
-"""Rendered scenes of synthetic faces with exact ground truth: what the demo models learn from and are measured on.
+"""Renders scenes of synthetic faces with exact ground truth, to train and to measure the demo models.
 
-No photograph goes into this and nothing measured on it says anything about people.
+No photo is used, and figures that are measured on these scenes say nothing about people.
 """
 
 from __future__ import annotations
@@ -18,18 +18,18 @@ from rkface.runtime.vision.align import align
 from .background import background, develop
 from .face import Truth, draw_face, truth, view_of
 from .identity import BYSTANDERS, CALIBRATE, EVALUATE, TRAIN, Identity, identity
-from .look import Look, random_look
+from .look import FaceLook, random_look
 
 __all__ = ["BYSTANDERS", "CALIBRATE", "EVALUATE", "TRAIN", "Scene", "render_crop", "render_scene", "write_photos"]
 
-# Pixels of a face's height: what the demo detector is trained for, at 640×480.
+# Heights of faces in pixels at 640×480 for which the demo detector is trained.
 SMALLEST, LARGEST = 40.0, 260.0
 _ATTEMPTS = 60
 
 
 @dataclass(frozen=True)
 class Scene:
-    """A rendered picture and what is in it.
+    """A rendered image and its contents.
 
     image       H×W×3 uint8 BGR
     boxes       N×4 float32: x1, y1, x2, y2 in pixels
@@ -46,7 +46,7 @@ class Scene:
 @dataclass(frozen=True)
 class _Placed:
     who: Identity
-    look: Look
+    look: FaceLook
     scale: float
     x: float
     y: float
@@ -61,16 +61,16 @@ def render_scene(
     covered: float = 0.1,
     sizes: tuple[float, float] = (SMALLEST, LARGEST),
 ) -> Scene:
-    """A picture of the people ``identities`` (0 to 6), each once, in an order that hides nobody's face.
+    """An image of the people ``identities`` (0 to 6), each once; no face is hidden by another person.
 
-    Faces are ``sizes`` pixels high (at 640×480; in proportion elsewhere) and lie wholly inside the picture; who finds
-    no free place is left out, so read ``Scene.identities``. A share ``covered`` wears sunglasses or a scarf or holds a
-    hand to the face. The same arguments give the same bytes.
+    Faces are ``sizes`` pixels high (at 640×480, and in proportion for other sizes) and completely inside the image.
+    People without a free place are left out, so read ``Scene.identities``. A share ``covered`` of the people wear
+    sunglasses or a scarf, or hold a hand to the face. The same arguments give the same bytes.
     """
     random = np.random.default_rng([0x5CE2E, seed])
     image = background(random, width, height)
     placed = _place(random, identities, width, height, covered, sizes=sizes)
-    # From the top down: whoever stands lower covers the shoulders, never the face, of whoever stands behind.
+    # From top to bottom: a person in front covers the shoulders, but never the face, of a person behind.
     placed.sort(key=lambda one: one.y)
     truths = [draw_face(image, one.who, one.look, view_of(one.look, one.scale, one.x, one.y)) for one in placed]
     image = develop(image, random)
@@ -83,9 +83,9 @@ def render_scene(
 
 
 def render_crop(seed: int, number: int, jitter: float = 0.02) -> NDArray[np.uint8]:
-    """One aligned 112×112×3 BGR face of the person ``number``, as the recognizer sees it after detection.
+    """One aligned 112×112×3 BGR face of the person ``number``, as the recognizer gets it after detection.
 
-    The landmarks are moved by normal noise of ``jitter`` times the distance of the eyes, about what a detector errs.
+    Normal noise of ``jitter`` times the inter-ocular distance is added to the landmarks, like the error of a detector.
     """
     random = np.random.default_rng([0xC209, seed, number])
     side = 200
@@ -108,9 +108,10 @@ def write_photos(
 ) -> None:
     """Write a folder of synthetic "photos": 640×480 JPEGs named ``person-INDEX-NN.jpg``, and ``pairs.csv``.
 
-    Each shows one of ``identities`` large, some also smaller strangers out of ``BYSTANDERS``. INDEX counts
-    ``identities`` from 0. ``pairs.csv`` (file_x, file_y, Decision: Yes for the same person, else No) holds every pair
-    of photos. The same arguments give the same bytes. ``progress`` hears how many of all photos are done.
+    Each photo shows one large face of ``identities``, and some also show smaller faces of ``BYSTANDERS``. INDEX counts
+    ``identities`` from 0. ``pairs.csv`` (file_x, file_y, Decision: Yes for the same person, otherwise No) contains
+    every pair of photos. The same arguments give the same bytes. ``progress`` gets the number of finished photos and of
+    all.
     """
     folder.mkdir(parents=True, exist_ok=True)
     names = [f"person-{index:04d}-{shot:02d}.jpg" for index in range(len(identities)) for shot in range(per_identity)]
@@ -147,7 +148,7 @@ def _place(
     sizes: tuple[float, float],
     taken: Sequence[_Placed] = (),
 ) -> list[_Placed]:
-    """Looks, sizes and places for ``identities``, clear of each other and of those ``taken``."""
+    """Looks, sizes and places for ``identities`` that do not collide with each other or with ``taken``."""
     zoom = min(width / 640, height / 480)
     crowd = max(1, len(identities) + len(taken))
     placed: list[_Placed] = list(taken)
@@ -174,7 +175,7 @@ def _truth(one: _Placed) -> Truth:
 
 
 def _clear(one: _Placed, other: _Placed) -> bool:
-    """Neither head, hair included, reaches the other's, and the nearer one's shoulders cover no face."""
+    """Whether the heads, with their hair, do not overlap, and the shoulders of the nearer person cover no face."""
     lower, upper = (one, other) if one.y > other.y else (other, one)
     across, down = abs(one.x - other.x), lower.y - upper.y
     heads = np.hypot(across, down) > 1.75 * (one.scale + other.scale)

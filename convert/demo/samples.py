@@ -1,4 +1,4 @@
-"""Rendered training samples, made by all cores and kept in memory."""
+"""Rendered training samples, rendered on all cores and kept in memory."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from .identity import TRAIN
 from .losses import Targets, anchors, assign
 from .render import Scene, render_crop, render_scene
 
-# A 640×480 scene fills 416×312 of the detector's input; the rest of its 416 rows is black, and training on 8 such rows
-# instead of 104 teaches the same in three quarters of the time.
+# A 640×480 scene fills 416×312 of the detector's input; the other 104 of its 416 rows are black. Training with only 8
+# of these rows gives the same result in three quarters of the time.
 WIDTH, HEIGHT = 416, 320
 _SCALE = WIDTH / 640
 _MIRRORED = [1, 0, 2, 4, 3]  # landmarks after a left-right flip
@@ -30,14 +30,14 @@ Advance = Callable[[int, int], None]
 
 @dataclass(frozen=True)
 class Crops:
-    """images N×112×112×3 uint8 BGR, labels N int64"""
+    """Aligned faces: images N×112×112×3 uint8 BGR, labels N int64."""
 
     images: NDArray[np.uint8]
     labels: NDArray[np.int64]
 
 
 @dataclass(frozen=True)
-class Frame:
+class TrainingFrame:
     """One scene in the detector's input: image HEIGHT×WIDTH×3 uint8 BGR, boxes N×4, landmarks N×5×2 in its pixels."""
 
     image: NDArray[np.uint8]
@@ -56,8 +56,8 @@ def crops(people: int, each: int, seed: int, workers: int, advance: Advance) -> 
     return Crops(images, np.repeat(np.arange(people), each))
 
 
-def frames(count: int, seed: int, workers: int, advance: Advance) -> list[Frame]:
-    found: list[Frame] = []
+def frames(count: int, seed: int, workers: int, advance: Advance) -> list[TrainingFrame]:
+    found: list[TrainingFrame] = []
     with _pool(workers) as pool:
         for frame in pool.map(partial(_frame, seed), range(count), chunksize=_PART):
             found.append(frame)
@@ -72,10 +72,10 @@ def training_scene(seed: int, index: int) -> Scene:
     return render_scene(seed * 1_000_000 + index, people.tolist(), covered=0.15)
 
 
-def window(frame: Frame, side: int, random: np.random.Generator) -> Frame:
-    """A ``side``×``side`` part of ``frame``, most often with a face inside: few of the pixels, most of what they teach.
+def window(frame: TrainingFrame, side: int, random: np.random.Generator) -> TrainingFrame:
+    """A ``side``×``side`` part of ``frame``, usually with a face: a few of the pixels, but most of the information.
 
-    Faces that the edge would cut are painted over, since half a face is neither an example nor a counter-example.
+    Faces at the edge are painted over, because half a face is neither a positive nor a negative example.
     """
     room = np.array((WIDTH - side, HEIGHT - side))
     corner = random.uniform((0, 0), room)
@@ -89,22 +89,22 @@ def window(frame: Frame, side: int, random: np.random.Generator) -> Frame:
     whole = (boxes[:, :2] >= -2).all(axis=1) & (boxes[:, 2:] <= side + 2).all(axis=1)
     for x1, y1, x2, y2 in np.clip(boxes[~whole], 0, side).astype(int):
         image[y1:y2, x1:x2] = image[random.integers(side), random.integers(side)]
-    return Frame(image, boxes[whole].astype(np.float32), landmarks[whole].astype(np.float32))
+    return TrainingFrame(image, boxes[whole].astype(np.float32), landmarks[whole].astype(np.float32))
 
 
-def augment(frame: Frame, random: np.random.Generator) -> tuple[NDArray[np.uint8], Targets]:
-    """``frame`` perhaps mirrored and shifted, and what the detector should answer."""
+def augment(frame: TrainingFrame, random: np.random.Generator) -> tuple[NDArray[np.uint8], Targets]:
+    """``frame``, randomly mirrored and shifted, and the training targets."""
     image, boxes, landmarks = frame.image, frame.boxes.copy(), frame.landmarks.copy()
     height, width = image.shape[:2]
     if random.uniform() < 0.5:
         image = np.ascontiguousarray(image[:, ::-1])
-        # Shrinking to s puts a point at p on pixel s·(p + ½) − ½, while boxes are simply multiplied, so they
-        # lie (1 − s) / 2 of a pixel to the right of what they mark, before mirroring and after.
+        # Scaling by s moves a point at p to s·(p + ½) − ½, but boxes are simply multiplied. So boxes are (1 − s) / 2 of
+        # a pixel to the right of their faces, before and after mirroring.
         boxes[:, [0, 2]] = width - _SCALE - boxes[:, [2, 0]]
         landmarks[..., 0] = width - _SCALE - landmarks[..., 0]
         landmarks = landmarks[:, _MIRRORED]
     x, y = (int(value) for value in random.integers(-6, 7, 2))
-    # Shifts by whole pixels put faces at every place relative to the grid of anchors.
+    # Shifts by whole pixels put faces at all positions relative to the grid of anchors.
     matrix = np.array([[1, 0, x], [0, 1, y]], np.float32)
     image = cv2.warpAffine(image, matrix, (width, height), flags=cv2.INTER_NEAREST).astype(np.uint8, copy=False)
     return image, assign(
@@ -115,11 +115,11 @@ def augment(frame: Frame, random: np.random.Generator) -> tuple[NDArray[np.uint8
 _grid = lru_cache(anchors)
 
 
-def _frame(seed: int, index: int) -> Frame:
+def _frame(seed: int, index: int) -> TrainingFrame:
     cv2.setNumThreads(1)
     scene = training_scene(seed, index)
     fitted = letterbox(scene.image, WIDTH, WIDTH)
-    return Frame(fitted.image[:HEIGHT].copy(), scene.boxes * fitted.scale, scene.landmarks * fitted.scale)
+    return TrainingFrame(fitted.image[:HEIGHT].copy(), scene.boxes * fitted.scale, scene.landmarks * fitted.scale)
 
 
 def _faces(each: int, seed: int, number: int) -> NDArray[np.uint8]:
@@ -128,5 +128,5 @@ def _faces(each: int, seed: int, number: int) -> NDArray[np.uint8]:
 
 
 def _pool(workers: int) -> ProcessPoolExecutor:
-    # Fresh processes: a fork of one that already runs torch's threads can hang.
+    # New processes, because a fork of a process with torch's threads can hang.
     return ProcessPoolExecutor(workers, mp_context=get_context("spawn"))

@@ -7,7 +7,6 @@ import os
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -18,30 +17,18 @@ from rkface.runtime.core.progress import Stage, stage
 
 from . import losses, models, samples
 from .muon import Muon
+from .training_plan import TrainingPlan
 
 HERE = Path(__file__).parent
 _MARGIN = 0.35  # CosFace's own choice (arXiv 1801.09414)
-# Parts of scenes as batches of about equal cost: (side, pictures in a batch). Small ones teach most, large faces do not
-# fit them.
+# Parts of scenes, in batches of about the same cost: (side, images in a batch). Small parts teach most, but large faces
+# do not fit into them.
 _WINDOWS = ((192, 6), (96, 22))
-_WINDOWED = 0.95  # share of the detector's training that sees parts of scenes, which is quicker, before whole ones
-_LEARN_SLOPES = 0.85  # share of the training after which PReLU slopes are learned too
+_WINDOWED = 0.95  # share of the detector's training on parts of scenes, which is faster; whole scenes follow
+_LEARN_SLOPES = 0.85  # share of the training after which the PReLU slopes are also learned
 
 
-@dataclass(frozen=True)
-class Plan:
-    """How much to render and to train: ``people`` × ``shots`` crops, ``scenes`` pictures, and passes over each."""
-
-    seed: int
-    people: int
-    shots: int
-    crop_passes: float
-    scenes: int
-    scene_passes: float
-    workers: int
-
-
-def train_recognizer(plan: Plan) -> models.IResNet:
+def train_recognizer(plan: TrainingPlan) -> models.IResNet:
     with stage("render faces") as line:
         data = samples.crops(plan.people, plan.shots, plan.seed, plan.workers, line.advance)
         line.note = f"{len(data.images)} of {plan.people} synthetic people"
@@ -65,12 +52,12 @@ def train_recognizer(plan: Plan) -> models.IResNet:
     return model
 
 
-def train_detector(plan: Plan) -> models.Detector:
+def train_detector(plan: TrainingPlan) -> models.DemoDetector:
     with stage("render scenes") as line:
         data = samples.frames(plan.scenes, plan.seed, plan.workers, line.advance)
         line.note = f"{sum(len(frame.boxes) for frame in data)} faces in {plan.scenes} pictures"
     torch.manual_seed(plan.seed)
-    model = models.Detector()
+    model = models.DemoDetector()
     model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     steps = int(len(data) * plan.scene_passes / np.mean([batch for _, batch in _WINDOWS]))
     optimizers = _detector_optimizers(model)
@@ -97,8 +84,8 @@ def train_detector(plan: Plan) -> models.Detector:
     return model
 
 
-def _detector_optimizers(model: models.Detector) -> list[torch.optim.Optimizer]:
-    """Muon for the kernels inside; AdamW for what reads the picture, what answers, gains and biases."""
+def _detector_optimizers(model: models.DemoDetector) -> list[torch.optim.Optimizer]:
+    """Muon for the inner kernels; AdamW for the first and the last layers, gains and biases."""
     ends = [model.stem[0], model.score, model.box, model.point]
     outside = {id(parameter) for end in ends for parameter in end.parameters()}
     inside = [one for one in model.parameters() if one.ndim == 4 and id(one) not in outside]
@@ -111,7 +98,8 @@ def _detector_optimizers(model: models.Detector) -> list[torch.optim.Optimizer]:
 
 def _optimizer(parameters: Iterator[nn.Parameter] | list[nn.Parameter]) -> torch.optim.AdamW:
     chosen = [parameter for parameter in parameters if parameter.requires_grad]
-    # Decay on kernels only: it keeps their ranges, and so INT8's steps, small. Gains, biases and slopes stay free.
+    # Weight decay only on kernels: it keeps their ranges small, and therefore INT8's steps. Not on gains, biases and
+    # slopes.
     return torch.optim.AdamW(
         [
             {"params": [one for one in chosen if one.ndim > 1], "weight_decay": 0.03, "peak": 3e-3},
@@ -121,8 +109,8 @@ def _optimizer(parameters: Iterator[nn.Parameter] | list[nn.Parameter]) -> torch
 
 
 def _learn(optimizers: Sequence[torch.optim.Optimizer], value: torch.Tensor, done: float) -> None:
-    """One step at the rate for ``done`` (0..1) of the training: linear warm-up over the first 4 %, then half a cosine
-    to almost nothing."""
+    """One step with the learning rate at ``done`` (0..1) of the training: linear warm-up over the first 4 %, then half
+    a cosine down to almost 0."""
     rate = done / 0.04 if done < 0.04 else 0.5 * (1 + np.cos(np.pi * (done - 0.04) / 0.96)) + 1e-3
     groups = [group for optimizer in optimizers for group in optimizer.param_groups]
     for group in groups:
@@ -136,7 +124,7 @@ def _learn(optimizers: Sequence[torch.optim.Optimizer], value: torch.Tensor, don
 
 
 def _batches(count: int, batch: int, steps: int, seed: int) -> Iterator[np.ndarray[tuple[int], np.dtype[np.int64]]]:
-    """``steps`` batches of indices, every index once before any comes again."""
+    """``steps`` batches of indices; every index is used once before any is used again."""
     random = np.random.default_rng([0xBA7C, seed])
     order = random.permutation(count)
     at = 0
@@ -163,14 +151,16 @@ def parser() -> argparse.ArgumentParser:
     )
     cores = os.cpu_count() or 1
     options.add_argument("--out", type=Path, default=HERE, help="folder for the two models and figures.json")
-    options.add_argument("--only", choices=("detector", "recognizer"), help="train one, keep the other's file")
-    options.add_argument("--measure-only", action="store_true", help="train nothing, measure the models in --out")
+    options.add_argument(
+        "--only", choices=("detector", "recognizer"), help="train only this model and keep the file of the other"
+    )
+    options.add_argument("--measure-only", action="store_true", help="do not train, only measure the models in --out")
     options.add_argument("--seed", type=int, default=1)
-    options.add_argument("--people", type=int, default=1600, help="identities of the recognizer's training")
-    options.add_argument("--shots", type=int, default=18, help="crops of each")
+    options.add_argument("--people", type=int, default=1600, help="number of people to train the recognizer on")
+    options.add_argument("--shots", type=int, default=18, help="crops of each person")
     options.add_argument("--crop-passes", type=float, default=2.6, help="passes over the crops")
-    options.add_argument("--scenes", type=int, default=2400, help="pictures of the detector's training")
-    options.add_argument("--scene-passes", type=float, default=187.0, help="passes over them")
+    options.add_argument("--scenes", type=int, default=2400, help="number of scenes to train the detector on")
+    options.add_argument("--scene-passes", type=float, default=187.0, help="passes over the scenes")
     options.add_argument("--threads", type=int, default=min(2, cores), help="torch threads and rendering processes")
     return options
 
@@ -178,7 +168,7 @@ def parser() -> argparse.ArgumentParser:
 def main() -> int:
     options = parser().parse_args()
     torch.set_num_threads(options.threads)
-    plan = Plan(
+    plan = TrainingPlan(
         options.seed,
         options.people,
         options.shots,

@@ -1,4 +1,4 @@
-"""The demo models as they were trained, on ONNX Runtime: a scheduler without a bundle, for tests and measurements."""
+"""The original FP32 demo models in ONNX Runtime: a scheduler without a bundle, for tests and measurements."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ THRESHOLDS = Thresholds(detection=0.5, nms=0.4, match=0.411)  # what `rkface con
 
 
 def open_demo(work: Work) -> Scheduler:
-    """A scheduler of one core over the demo models, in one thread each."""
+    """A scheduler with one core that runs the demo models, each with one thread."""
     models = {
         role: Model("", file, "fp32", input, tuple(outputs(FOLDER / file)), Source(file, "", 0, "Apache-2.0"))
         for role, (file, input) in MODELS.items()

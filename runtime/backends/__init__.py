@@ -1,4 +1,4 @@
-"""What runs a model. A backend is one loaded model; it alone knows whether and how to normalize."""
+"""Backends run models. A backend is one loaded model, and only the backend knows whether and how to normalize."""
 
 from __future__ import annotations
 
@@ -11,24 +11,30 @@ from numpy.typing import NDArray
 
 
 class Backend(Protocol):
+    """One loaded model. ``name`` is "npu" or "reference"."""
+
     name: str
 
     def infer(self, images: NDArray[np.uint8]) -> list[NDArray[np.float32]]:
-        """Run raw RGB images, N×H×W×3 uint8, at exactly the model's size; outputs in the model's order, N first.
+        """Run raw RGB images, N×H×W×3 uint8, of exactly the model's size. Returns one float32 array for each output, in
+        the model's order, with N as the first dimension.
 
-        ValueError for another shape or dtype: a silent stretch or a second normalization ruins accuracy unseen.
+        Raises ValueError for another shape or dtype, because resizing or normalizing twice would silently ruin the
+        accuracy, and DeviceError if the model fails or is closed.
         """
         ...
 
-    def close(self) -> None: ...
+    def close(self) -> None:
+        """Free the model. Closing it again does nothing."""
+        ...
 
 
 @dataclass(frozen=True)
 class Quantized:
-    """An output as the NPU computed it: value = (int8 − zero_point) · scale, with scale above 0.
+    """An INT8 output as the NPU computed it: value = (int8 − zero_point) · scale, with scale > 0.
 
-    It can be compared with a threshold and picked from like an array of floats; only what is picked becomes float32.
-    Both give exactly what they would give on ``dequantize()``.
+    ``output >= threshold`` and ``output[index]`` give exactly what they give for ``output.dequantize()``, but only the
+    selected values are converted to float32.
     """
 
     values: NDArray[np.int8]
@@ -45,7 +51,7 @@ class Quantized:
         return _dequantize(self.values[index], self.zero_point, self.scale)
 
     def __ge__(self, threshold: float) -> NDArray[np.bool_]:
-        # Of the 256 values that there are, the first to pass as a float: no rounding of the threshold to argue about.
+        # Find the smallest of the 256 possible values that passes as float32, so that the threshold is never rounded.
         steps = np.arange(-128, 128, dtype=np.int16)
         passes = np.flatnonzero(_dequantize(steps, self.zero_point, self.scale) >= threshold)
         return self.values >= steps[passes[0]] if passes.size else np.zeros(self.values.shape, np.bool_)
@@ -60,10 +66,13 @@ Raw = NDArray[np.float32] | Quantized
 
 @runtime_checkable
 class QuantizedBackend(Protocol):
-    """A backend that can also hand out what it computed before it became floats."""
+    """A backend that can also return its outputs before they are converted to floats."""
 
     def infer_quantized(self, image: NDArray[np.uint8]) -> list[Raw]:
-        """As ``Backend.infer``, for one H×W×3 image: outputs in the manifest's shapes, float where they are float."""
+        """Run one H×W×3 uint8 RGB image. Returns outputs in the manifest's shapes: Quantized if INT8, else float32.
+
+        Raises the same errors as ``Backend.infer``.
+        """
         ...
 
 
@@ -74,8 +83,11 @@ def check_images(images: NDArray[np.uint8], height: int, width: int) -> None:
 
 
 def stack_runs(runs: Sequence[Sequence[NDArray[np.float32]]]) -> list[NDArray[np.float32]]:
-    """Outputs of N runs on one image each → one array an output, N first: a batch dimension of one becomes the N
-    dimension, and outputs without any (InsightFace's SCRFD exports) gain it. Of one run nothing is copied."""
+    """Join the outputs of N runs on one image each: one array for each output, with N as the first dimension.
+
+    A batch dimension of 1 becomes the N dimension. Outputs without a batch dimension (InsightFace's SCRFD exports) get
+    one. The arrays of a single run are not copied.
+    """
     if len(runs) == 1:
         return [array if array.ndim > 1 and array.shape[0] == 1 else array[None] for array in runs[0]]
     return [

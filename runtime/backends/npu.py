@@ -1,4 +1,4 @@
-"""The NPU, through rknn-toolkit-lite2 and Rockchip's librknnrt."""
+"""The NPU backend: rknn-toolkit-lite2 opens a model, and Rockchip's librknnrt runs it."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ from .npu_errors import LIBRARY, device_error, open_error
 if TYPE_CHECKING:
     from ..core.bundle import Input, Output
 
-HEAD_BYTES = 1 << 16  # of a .rknn: the contract and the toolkit's version lie in its first kilobyte or two
-LISTENING = threading.Lock()  # one logger for all: models are opened one after another
+HEAD_BYTES = 1 << 16  # of a .rknn file: the input contract and the toolkit's version are in its first two kilobytes
+CAPTURING = threading.Lock()  # the binding has one logger, so models are opened one after another
 
 
 class NpuBackend:
-    """One model in one context of the NPU. A context is not thread-safe: one thread at a time."""
+    """One model in one context of the NPU. A context is not thread-safe: use it in one thread at a time."""
 
     name = "npu"
 
@@ -45,7 +45,7 @@ class NpuBackend:
         return stack_runs([[_floats(output) for output in self._run(image)] for image in images])
 
     def infer_quantized(self, image: NDArray[np.uint8]) -> list[Raw]:
-        """Run one H×W×3 uint8 RGB image; INT8 outputs stay as the NPU computed them."""
+        """Run one H×W×3 uint8 RGB image. INT8 outputs stay as the NPU computed them."""
         check_images(image[None], self._input.height, self._input.width)
         return self._run(image)
 
@@ -60,7 +60,7 @@ class NpuBackend:
 
     @property
     def runtime(self) -> str:
-        """The version that librknnrt gives of itself."""
+        """The version of librknnrt; "" if the model is closed."""
         return self._context.version() if self._context else ""
 
     def close(self) -> None:
@@ -72,27 +72,29 @@ class NpuBackend:
 def open_npu(
     path: Path, input: Input, outputs: Sequence[Output], *, soc: str | None = None, core: int | None = None
 ) -> NpuBackend:
-    """Load the ``.rknn`` at ``path`` into a context of its own.
+    """Load the ``.rknn`` at ``path`` into a new context. ``input`` and ``outputs`` are those of the manifest.
 
-    ``soc`` is this machine's chip (None: what the device tree says), ``core`` the NPU core to run on, counted from 0
-    (None: the driver's choice). InputError for a machine without such an NPU or core, or without rknn-toolkit-lite2;
-    ModelError for a model that its manifest does not describe; DeviceError where driver, library or NPU fail.
+    ``soc`` is the chip of this machine; None reads it from the device tree. ``core`` is the NPU core to use, 0 or
+    greater; None lets the driver choose.
+
+    Raises InputError if this machine has no such NPU or core, or rknn-toolkit-lite2 is not installed; ModelError if the
+    model does not match its manifest; DeviceError if the driver, the library or the NPU fails.
     """
     mask = _mask(soc or read_soc(), core)
     head = _head(path)
     _check_contract(path, head, input)
     lite = _binding()(verbose=False)
     try:
-        with overheard() as said:
+        with captured_log() as messages:
             failed = lite.load_rknn(str(path)) or lite.init_runtime(**mask)
         if failed:
-            raise open_error(path, "\n".join(said))
+            raise open_error(path, "\n".join(messages))
         context = _context(lite)
         _check_runtime(path, head, context.version())
         _check_outputs(path, outputs, context.sizes)
     except BaseException as error:
-        with overheard():
-            lite.release()  # a context may stay open even where init_runtime failed
+        with captured_log():
+            lite.release()  # a context may be open even if init_runtime failed
         if isinstance(error, CallError):
             raise device_error(path, error.call, error.code) from error
         raise
@@ -100,10 +102,10 @@ def open_npu(
 
 
 def _mask(soc: str | None, core: int | None) -> dict[str, int]:
-    """What ``init_runtime`` is told. Chips with one core refuse any mask, so they are told none."""
+    """The core mask for ``init_runtime``. Chips with one core reject any mask, so they get no mask."""
     if soc not in CORES:
         raise InputError(
-            f"{soc or 'this machine'} has no NPU that rknn-toolkit-lite2 runs on (it knows {', '.join(CORES)}): "
+            f"{soc or 'this machine'} has no NPU that rknn-toolkit-lite2 supports ({', '.join(CORES)}): "
             "use --backend reference"
         )
     if core is not None and not 0 <= core < CORES[soc]:
@@ -116,19 +118,20 @@ def _head(path: Path) -> bytes:
         with path.open("rb") as file:
             head = file.read(HEAD_BYTES)
     except OSError as error:
-        raise ModelError(f"{path}: cannot be read: {error.strerror or error}") from error
+        raise ModelError(f"{path}: cannot be read: {error.strerror or error}: copy the bundle again") from error
     if head[:4] != b"RKNN":
-        raise ModelError(f"{path} is no RKNN model: `rkface convert` makes one")
+        raise ModelError(f"{path} is not an RKNN model: `rkface convert` makes one")
     return head
 
 
 def _check_contract(path: Path, head: bytes, input: Input) -> None:
-    """Hold the contract inside the ``.rknn`` (its custom string) to the manifest's: fed otherwise, it fails unseen."""
+    """Compare the input contract inside the ``.rknn`` (its custom string) with the manifest. If they differ, results
+    would be wrong without any error."""
     found = re.search(rb'\{"rkface":[^{}]*\}', head)
     if found is None:
-        raise ModelError(f"{path} does not say how it wants to be fed: convert it with rkface")
-    said = json.loads(found[0])
-    ours = {
+        raise ModelError(f"{path} has no input contract: convert it with rkface")
+    stored = json.loads(found[0])
+    expected = {
         "dtype": "uint8",
         "layout": "NHWC",
         "colour": "RGB",
@@ -138,10 +141,10 @@ def _check_contract(path: Path, head: bytes, input: Input) -> None:
         "mean": list(input.mean),
         "std": list(input.std),
     }
-    for key, value in ours.items():
-        if said.get(key) != value:
+    for key, value in expected.items():
+        if stored.get(key) != value:
             raise ModelError(
-                f"{path} was made for {key} {said.get(key)}, its manifest says {value}: copy the bundle again, whole"
+                f"{path} was made for {key} {stored.get(key)}, its manifest says {value}: copy the bundle again"
             )
 
 
@@ -158,38 +161,38 @@ def _binding() -> Any:
 def _context(lite: Any) -> Context:
     runtime = lite.rknn_runtime
     if not hasattr(runtime, "lib") or not isinstance(getattr(runtime, "context", None), int):
-        # Its own ``inference`` would be left, which passes a failed run off as a good one (librknn.py).
-        raise DeviceError(f"this rknn-toolkit-lite2 hides its context: pip install rknn-toolkit-lite2=={TOOLKIT}")
+        # Only its own ``inference`` could be used then, which returns a failed run as a good one (see librknn.py).
+        raise DeviceError(f"this rknn-toolkit-lite2 is not supported: pip install rknn-toolkit-lite2=={TOOLKIT}")
     lite.rknn_data = None  # the model's bytes, which the library has copied: 45 MB for each context of an IResNet-50
     return Context(runtime.lib, runtime.context)
 
 
 @contextlib.contextmanager
-def overheard() -> Iterator[list[str]]:
-    """What the binding logs meanwhile: its only account of what went wrong, and nothing for our own output."""
-    said: list[str] = []
+def captured_log() -> Iterator[list[str]]:
+    """Capture what the binding logs in the block: it reports errors only there, and it would print them to stdout."""
+    messages: list[str] = []
 
     class Listener(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
-            said.append(record.getMessage())
+            messages.append(record.getMessage())
 
     logger = logging.getLogger("acuityLogger")  # rknn-toolkit-lite2's, which prints to stdout
-    with LISTENING:
+    with CAPTURING:
         handlers, logger.handlers = logger.handlers, [Listener()]
         try:
-            yield said
+            yield messages
         finally:
             logger.handlers = handlers
 
 
 def _check_runtime(path: Path, head: bytes, runtime: str) -> None:
-    """An older librknnrt only warns of a newer model, and then may compute something else."""
+    """Refuse an older librknnrt than the model's toolkit: it only warns, and then may compute something else."""
     made = re.search(rb"(\d+\.\d+\.\d+)\(compiler version", head)
     have = re.search(r"\d+\.\d+\.\d+", runtime)
     if made and have and _numbers(have[0]) < _numbers(made[1].decode()):
         raise DeviceError(
-            f"librknnrt is {have[0]}, older than the toolkit that made {path} ({made[1].decode()}), and may compute "
-            f"something else: install librknnrt {made[1].decode()} as {LIBRARY}"
+            f"librknnrt {have[0]} is older than the toolkit that made {path} ({made[1].decode()}), and may give "
+            f"wrong results: install librknnrt {made[1].decode()} as {LIBRARY}"
         )
 
 
@@ -199,8 +202,10 @@ def _numbers(version: str) -> tuple[int, ...]:
 
 def _check_outputs(path: Path, outputs: Sequence[Output], sizes: Sequence[int]) -> None:
     if list(sizes) != [int(np.prod(output.shape)) for output in outputs]:
-        said = ", ".join("×".join(map(str, output.shape)) for output in outputs)
-        raise ModelError(f"{path} gives {sizes} values, its manifest says {said}: copy the bundle again, whole")
+        expected = ", ".join("×".join(map(str, output.shape)) for output in outputs)
+        raise ModelError(
+            f"{path} has outputs of {sizes} values, its manifest says {expected}: copy the complete bundle again"
+        )
 
 
 def _floats(output: Raw) -> NDArray[np.float32]:

@@ -1,4 +1,4 @@
-"""ONNX Runtime: the path that the NPU is held to."""
+"""The reference backend: ONNX Runtime in FP32, which the NPU's results are compared with."""
 
 from __future__ import annotations
 
@@ -21,21 +21,21 @@ PROVIDERS = {"cpu": "CPUExecutionProvider", "openvino": "OpenVINOExecutionProvid
 
 
 class Tensor(threading.local):
-    """A model's input, each thread's own, kept for the same reason as runtime.detect.Canvas."""
+    """The input tensor of a model, one for each thread, reused for the same reason as ``vision.detect.Canvas``."""
 
     def __init__(self, input: Input) -> None:
-        values = np.arange(256, dtype=np.float32)  # a byte has 256 values: look them up
+        values = np.arange(256, dtype=np.float32)  # a byte has 256 values: use a table
         self._tables = [
             (values - np.float32(mean)) / np.float32(std) for mean, std in zip(input.mean, input.std, strict=True)
         ]
         self._planes = tuple(np.empty((input.height, input.width), np.uint8) for _ in range(3))
         self._floats = np.empty((0, 3, input.height, input.width), np.float32)
-        self._filled = 0  # rows of a single image that are not black; 0 where nothing is known
+        self._filled = 0  # rows of a single image above its black bottom; 0 if unknown
 
     def fill(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """As ``normalize``, but only good until the thread's next images.
+        """Like ``normalize``, but the result is valid only until the next call in this thread.
 
-        Below a letterboxed frame all is black, as it was below the one before: that is not written again.
+        The bottom of a letterboxed frame is black, like that of the frame before, and is not written again.
         """
         if len(images) > len(self._floats):
             self._floats, self._filled = np.empty((len(images), *self._floats.shape[1:]), np.float32), 0
@@ -52,7 +52,7 @@ class Tensor(threading.local):
 
 
 def normalize(images: NDArray[np.uint8], input: Input) -> NDArray[np.float32]:
-    """N×H×W×3 uint8 RGB → N×3×H×W float32, (x − mean) / std: what the ``.rknn`` does inside."""
+    """N×H×W×3 uint8 RGB to N×3×H×W float32, (x − mean) / std, as the ``.rknn`` does inside."""
     return Tensor(input).fill(images)
 
 
@@ -69,7 +69,7 @@ class ReferenceBackend:
 
     def infer(self, images: NDArray[np.uint8]) -> list[NDArray[np.float32]]:
         check_images(images, self._input.height, self._input.width)
-        # All of them first: after an inference nothing of this is left in the cache.
+        # Normalize all images first: an inference empties the processor's caches.
         tensor = self._tensor.fill(images)
         return self._run(tensor) if self._batch != 1 else stack_runs([self._run(one[None]) for one in tensor])
 
@@ -78,7 +78,7 @@ class ReferenceBackend:
             raise DeviceError("this model is closed: open it again")
         try:
             outputs: list[NDArray[np.float32]] = self._session.run(None, {self._input.name: tensor})
-        except Exception as error:  # onnxruntime's exceptions share no base but Exception
+        except Exception as error:  # the exceptions of onnxruntime have no other common base class
             raise DeviceError(f"ONNX Runtime failed: {str(error).splitlines()[0]}") from error
         return outputs
 
@@ -89,9 +89,10 @@ class ReferenceBackend:
 def open_reference(
     path: Path, input: Input, providers: Sequence[str] = ("CPUExecutionProvider",), threads: int | None = None
 ) -> ReferenceBackend:
-    """Load the ONNX model at ``path``. ``providers`` are ONNX Runtime's names or ours (cpu, openvino, cuda).
+    """Load the ONNX model at ``path``. ``providers`` are cpu, openvino, cuda, or the names that ONNX Runtime uses.
+    ``threads`` is for one inference; None is ONNX Runtime's default.
 
-    InputError where onnxruntime or a provider is not installed; ModelError where the file cannot be loaded.
+    Raises InputError if onnxruntime or a provider is not installed, and ModelError if the file cannot be loaded.
     """
     session = open_session(path, providers, threads)
     for batch in map(fixed_size, session.get_inputs()[0].shape[:1]):
@@ -101,6 +102,7 @@ def open_reference(
 
 
 def open_session(path: Path, providers: Sequence[str], threads: int | None) -> Any:
+    """An ``onnxruntime.InferenceSession`` for the model at ``path``. Raises the same errors as ``open_reference``."""
     try:
         import onnxruntime
     except ImportError as error:
@@ -109,21 +111,21 @@ def open_session(path: Path, providers: Sequence[str], threads: int | None) -> A
     missing = [name for name in wanted if name not in onnxruntime.get_available_providers()]
     if missing:
         have = ", ".join(onnxruntime.get_available_providers())
-        raise InputError(f"ONNX Runtime here has no {missing[0]} (it has {have}): install the package that brings it")
+        raise InputError(f"ONNX Runtime here has no {missing[0]} (it has {have}): install the package that contains it")
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     if threads is not None:
         options.intra_op_num_threads = threads
     try:
         session = onnxruntime.InferenceSession(str(path), sess_options=options, providers=wanted)
-    except Exception as error:  # onnxruntime's exceptions share no base but Exception
+    except Exception as error:  # the exceptions of onnxruntime have no other common base class
         raise ModelError(f"{path}: ONNX Runtime cannot load this model: {str(error).splitlines()[0]}") from error
     if session.get_providers()[0] != wanted[0]:
-        # Its libraries are missing (CUDA's, mostly): ONNX Runtime goes on with the CPU and says so only in its log.
-        raise InputError(f"ONNX Runtime cannot start {wanted[0]} here: install the driver and libraries that it needs")
+        # Libraries are missing, mostly those of CUDA. ONNX Runtime then uses the CPU and says so only in its log.
+        raise InputError(f"ONNX Runtime cannot start {wanted[0]} here: install its driver and libraries")
     return session
 
 
 def fixed_size(dimension: Any) -> int | None:
-    """A static dimension; None for a dynamic one, which ONNX Runtime gives as a name or None."""
+    """The size of a static dimension; None for a dynamic one, for which ONNX Runtime has a name or None."""
     return dimension if isinstance(dimension, int) and dimension > 0 else None

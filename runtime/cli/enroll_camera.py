@@ -14,7 +14,7 @@ from logging import NullHandler, getLogger
 from ..cameras.camera import Camera
 from ..cameras.frame_gate import newest
 from ..core.progress import ProgressLine
-from ..enrollment.enroll import EnrollOptions, Verdict, enroll_shots, review
+from ..enrollment.enroll import EnrollOptions, Verdict, compare_with_gallery, enroll_shots
 from ..enrollment.guided_capture import POSES, GuidedCapture
 from ..gallery.gallery import Gallery, default_path
 from ..gallery.match import Match
@@ -22,7 +22,7 @@ from ..gallery.people import Sample
 from ..inference.pipeline import open_bundle
 from ..service.camera_worker import is_recording, open_source
 from ..service.settings import named_cameras
-from .gallery_options import check_model, open_gallery
+from .gallery_options import open_gallery
 
 TIMEOUT = 60.0  # seconds that somebody gets by default: about 20 a pose
 YES = ("y", "yes")
@@ -46,7 +46,7 @@ def enroll_camera(options: Namespace) -> Verdict:
     with open_bundle(options.bundle, options.backend) as pipeline:
         if (options.gallery or default_path()).exists():
             with open_gallery(options, pipeline) as known:  # what is wrong with it is said before anybody sits down
-                check_model(known, pipeline)
+                known.check_identity()
                 known.refresh()
         sitting = GuidedCapture(pipeline, name, rules)
         with source as camera:
@@ -54,7 +54,7 @@ def enroll_camera(options: Namespace) -> Verdict:
         if not sitting.samples:
             return Verdict("refused", options.name, name, f"no good picture came; the last advice was: {advice}")
         with open_gallery(options, pipeline, create=True) as known:
-            check_model(known, pipeline)
+            known.check_identity()
             verdict = _enroll(known, sitting.samples, name, pipeline.thresholds.match, options)
     notes = verdict.notes
     if verdict.status == "enrolled" and sitting.pose is not None:
@@ -76,7 +76,7 @@ def _sit(sitting: GuidedCapture, camera: Camera, *, every: bool, timeout: float)
             if frame is None:
                 advice = camera.state().error or "The camera gives no picture."
             else:
-                advice = sitting.look(frame.image).advice
+                advice = sitting.process(frame.image).advice
             if frame is None or frame.time - said >= READABLE:
                 line.say(f"  {taken + 1} of {len(POSES)}  {advice}")
                 said = frame.time if frame else said
@@ -101,14 +101,15 @@ def _enroll(known: Gallery, shots: Sequence[Sample], source: str, threshold: flo
 def _settle(known: Gallery, shots: Sequence[Sample], threshold: float, options: Namespace) -> Answer:
     """Who it is, where the gallery has somebody like that: as the options say, or as is answered. Without either,
     ``enroll_shots`` refuses who is somebody else, and notes what is in doubt."""
-    near, doubts = review(known, options.name, shots, threshold)
+    comparison = compare_with_gallery(known, options.name, shots, threshold)
+    near = comparison.near
     if options.same and near and near.cosine >= threshold:
         return Answer(near.name)
     if options.force or not (sys.stdin.isatty() and sys.stderr.isatty()):
         return Answer(options.name, options.force)
     if near:
         return _choose(options.name, near, threshold)
-    agreed = all(_ask(f"{doubt[0].upper()}{doubt[1:]} [y/N] ") in YES for doubt in doubts)
+    agreed = all(_ask(f"{doubt[0].upper()}{doubt[1:]} [y/N] ") in YES for doubt in comparison.doubts)
     return Answer(options.name if agreed else "")
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..core.errors import InputError
-from .gallery_options import add_gallery, add_models, add_rules, check_model, open_gallery, report
+from .gallery_options import add_gallery, add_models, add_rules, open_gallery, report
 
 if TYPE_CHECKING:
     pass
@@ -101,7 +101,7 @@ def _seconds(text: str) -> float:
 
 
 def _enroll(options: Namespace) -> int:
-    from ..enrollment.enroll import EnrollOptions, enroll_photo, photos_by_person
+    from ..enrollment.enroll import EnrollOptions, PersonPhoto, enroll_photo, find_photos
     from ..inference.pipeline import open_bundle
 
     if options.camera:
@@ -120,11 +120,16 @@ def _enroll(options: Namespace) -> int:
         raise InputError(
             "NAME and at least one photo or --camera, or --folder DIR: `rkface enroll --help` has examples"
         )
-    pairs = list(photos_by_person(options.folder)) if options.folder else [(options.name, it) for it in options.photos]
+    if options.folder:
+        photos = find_photos(options.folder)
+    else:
+        photos = [PersonPhoto(options.name, path) for path in options.photos]
     rules, metadata = EnrollOptions(options.strict, options.force, not options.no_crops), dict(options.set)
     with ExitStack() as opened:
         pipeline = opened.enter_context(open_bundle(options.bundle, options.backend))
         known = opened.enter_context(open_gallery(options, pipeline, create=True))
-        check_model(known, pipeline)
-        verdicts = (enroll_photo(known, pipeline, name, photo, rules=rules, metadata=metadata) for name, photo in pairs)
+        known.check_identity()
+        verdicts = (
+            enroll_photo(known, pipeline, photo.person, photo.path, rules=rules, metadata=metadata) for photo in photos
+        )
         return report(verdicts, as_json=options.json)

@@ -12,16 +12,7 @@ from typing import TYPE_CHECKING
 
 from ..core.errors import InputError, WorkError
 from ..core.progress import stage
-from .gallery_options import (
-    add_models,
-    add_rules,
-    check_model,
-    key_of,
-    open_gallery,
-    print_erasure_report,
-    report,
-    say_left,
-)
+from .gallery_options import add_models, add_rules, key_of, open_gallery, print_erasure_report, report, say_left
 
 if TYPE_CHECKING:
     from ..enrollment.enroll import Verdict
@@ -102,7 +93,7 @@ ACTIONS = (export, import_, reembed, backup, restore, encrypt, check)
 
 
 def _export(options: Namespace) -> int:
-    from ..enrollment.import_export import export as write
+    from ..enrollment.import_export import export_people
 
     with open_gallery(options) as known, ExitStack() as opened:
         people = list(map(known.person, options.people)) or known.people()
@@ -115,14 +106,14 @@ def _export(options: Namespace) -> int:
             except OSError as error:
                 raise InputError(f"{options.out}: {error.strerror}: name a new file") from error
             out = opened.enter_context(os.fdopen(handle, "w", encoding="utf-8"))
-        write(known, people, out, table=options.csv, embeddings=options.embeddings, crops=options.crops)
+        export_people(known, people, out, table=options.csv, embeddings=options.embeddings, crops=options.crops)
     return 0
 
 
 def _import(options: Namespace) -> int:
     from ..core.text import in_a_line
     from ..enrollment.enroll import EnrollOptions, Verdict
-    from ..enrollment.import_export import read_records, take
+    from ..enrollment.import_export import import_record, read_records
     from ..inference.pipeline import open_bundle
 
     if not options.file.is_file():
@@ -131,8 +122,7 @@ def _import(options: Namespace) -> int:
     with ExitStack() as opened:
         pipeline = opened.enter_context(open_bundle(options.bundle, options.backend)) if options.bundle else None
         known = opened.enter_context(open_gallery(options, pipeline, create=True))
-        if pipeline:
-            check_model(known, pipeline)
+        known.check_identity()
 
         def verdicts() -> Iterator[Verdict]:
             for record in read_records(options.file, options.crops or options.file.parent):
@@ -140,7 +130,7 @@ def _import(options: Namespace) -> int:
                     yield Verdict("refused", "nobody", str(options.file), str(record))
                     continue
                 try:
-                    yield from take(known, record, pipeline, rules)
+                    yield from import_record(known, record, pipeline, rules)
                 except InputError as error:
                     yield Verdict("refused", in_a_line(record.name), str(options.file), str(error))
 
@@ -148,7 +138,7 @@ def _import(options: Namespace) -> int:
 
 
 def _reembed(options: Namespace) -> int:
-    from ..enrollment.import_export import reembed as compute
+    from ..enrollment.import_export import reembed_gallery
     from ..gallery.people import embedding_identity
     from ..inference.pipeline import open_bundle
 
@@ -156,20 +146,22 @@ def _reembed(options: Namespace) -> int:
         pipeline = opened.enter_context(open_bundle(options.bundle, options.backend))
         known = opened.enter_context(open_gallery(options))
         with stage("embedding") as current:
-            done, left = compute(known, pipeline.embed, embedding_identity(pipeline.manifest), current.advance)
-            current.note = f"{done} samples"
-    if left:
-        print(f"rkface: {left} samples have no aligned face that can be read: enroll them again", file=sys.stderr)
-    return WorkError.exit_code if left else 0
+            result = reembed_gallery(known, pipeline.embed, embedding_identity(pipeline.manifest), current.advance)
+            current.note = f"{result.done} samples"
+    if result.left:
+        print(
+            f"rkface: {result.left} samples have no aligned face that can be read: enroll them again", file=sys.stderr
+        )
+    return WorkError.exit_code if result.left else 0
 
 
 def _backup(options: Namespace) -> int:
     from ..gallery.backup import back_up
-    from ..gallery.backup_registry import give_up, known_backups
+    from ..gallery.backup_registry import known_backups, remove_lost_backup
 
     with open_gallery(options) as known:
         if options.gone:
-            give_up(known, options.gone)
+            remove_lost_backup(known, options.gone)
             return 0
         if options.list:
             for path in known_backups(known):
@@ -182,20 +174,19 @@ def _backup(options: Namespace) -> int:
 
 
 def _restore(options: Namespace) -> int:
-    from ..gallery.backup import restore as put_back
     from ..gallery.gallery import default_path
+    from ..gallery.restore import restore as restore_backup
 
     with stage("restoring"):
-        aside = put_back(options.gallery or default_path(), options.backup, key_of(options))
+        aside = restore_backup(options.gallery or default_path(), options.backup, key_of(options))
     if aside:
         print(f"what was there before is now {aside}", file=sys.stderr)
     return 0
 
 
 def _encrypt(options: Namespace) -> int:
-    from ..gallery.backup import encrypt as encrypt_gallery
-    from ..gallery.backup import is_encrypted
-    from ..gallery.encryption import make_key, read_key
+    from ..gallery.backup import encrypt_gallery
+    from ..gallery.encryption import is_encrypted, make_key, read_key
     from ..gallery.gallery import Gallery, default_path
     from ..service.appearance_log import encrypt_log_beside
 
@@ -212,13 +203,13 @@ def _encrypt(options: Namespace) -> int:
 
 
 def _check(options: Namespace) -> int:
-    from ..gallery.backup import check as examine
+    from ..gallery.integrity import find_problems
     from ..service import erasure
     from ..service.appearance_log import encrypt_log_beside
 
     with open_gallery(options) as known:
         with stage("examining"):
-            found = examine(known)
+            found = find_problems(known)
         for problem in found:
             print(f"rkface: {known.path}: {problem}", file=sys.stderr)
         report = erasure.finish_by_command(known)

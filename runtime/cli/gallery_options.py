@@ -13,7 +13,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..core.errors import InputError, WorkError
+from ..core.errors import WorkError
 from ..gallery.encryption import ENVIRONMENT
 from .options import BUNDLE
 
@@ -75,17 +75,6 @@ def key_of(options: Namespace) -> Key | None:
     from ..gallery.encryption import read_key
 
     return read_key(Path(options.key)) if options.key else None
-
-
-def check_model(known: Gallery, pipeline: Pipeline) -> None:
-    """InputError, before any work, where the gallery holds embeddings of another model than the bundle's."""
-    from ..gallery.people import embedding_identity
-
-    if known.identity not in (None, embedding_identity(pipeline.manifest)) and known.state().samples:
-        raise InputError(
-            f"{known.path} holds embeddings of another model than this bundle's, which cannot be compared: "
-            f"use that bundle, or rkface gallery reembed --gallery {known.path} --bundle DIR"
-        )
 
 
 def report(verdicts: Iterable[Verdict], *, as_json: bool = False) -> int:

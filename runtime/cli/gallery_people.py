@@ -131,7 +131,7 @@ def _merge(options: Namespace) -> int:
 
 def _remove(options: Namespace) -> int:
     with open_gallery(options) as known:
-        known.remove(known.person(options.person), options.samples)
+        known.remove_samples(known.person(options.person), options.samples)
     return 0
 
 

@@ -106,7 +106,7 @@ def _measure(
 ) -> tuple[list[Agreement], list[Latency], str, list[str]]:
     from ..core.errors import DeviceError
     from ..core.progress import stage
-    from ..inference.golden import agree, read_golden
+    from ..inference.golden import compare_golden, read_golden
     from ..inference.latency import time_model
     from ..inference.pipeline import open_model
 
@@ -120,7 +120,7 @@ def _measure(
                 one = open_model(bundle, role, backend)
                 try:
                     librknnrt = getattr(one, "runtime", "")
-                    agreements.append(agree(bundle, role, golden, one))
+                    agreements.append(compare_golden(bundle, role, golden, one))
                 finally:
                     one.close()
                 if agreements[-1].problem:

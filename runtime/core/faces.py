@@ -20,10 +20,14 @@ class Faces:
 
     Example:
         ```python
-        faces = pipeline.recognize(image)
-        sure = faces[faces.scores > 0.8]
-        if len(sure):
-            crop = pipeline.align(image, sure.landmarks[sure.largest()])
+        from rkface import open_bundle, read_image
+
+        image = read_image("party.jpg")
+        with open_bundle("build/rk3588") as pipeline:
+            faces = pipeline.recognize(image)
+            sure = faces[faces.scores > 0.8]
+            if len(sure):
+                crop = pipeline.align(image, sure.landmarks[sure.largest()])
         ```
 
     Attributes:

@@ -1,9 +1,12 @@
-"""Enrollment: is this photo a good sample of that person? Each photo gets a verdict; one bad one stops no other."""
+"""Enrollment: add the face in a photo, or pictures from a camera, to a person of the gallery.
+
+Each photo gets a verdict. A bad photo does not stop the others.
+"""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -22,18 +25,20 @@ from ..vision.embed import unit
 from ..vision.image import find_images, read_image
 from ..vision.quality import Quality, measure
 
-# From this cosine on, a photo shows nothing that a sample of the same person does not: frames of one second, or a copy.
+# Cosine at or above which a photo adds nothing to a sample of the same person: frames of one second, or a copy.
 DUPLICATE = 0.98
-NEAR = 0.1  # below the match threshold: other people this near are named, for a person to look at
+NEAR = 0.1  # below the match threshold: other people who are this similar are named, so that a person can check
 
 Status = Literal["enrolled", "known", "refused"]
 
 
 @dataclass(frozen=True)
 class EnrollOptions:
-    """strict  refuse a photo with several faces instead of taking the largest
-    force   enroll even someone who looks like another person of the gallery
-    crops   keep the aligned face, so that another model can embed it again
+    """Options of enrollment.
+
+    strict  refuse a photo with several faces instead of using the largest face
+    force   enroll a face even if it looks like another person of the gallery
+    crops   store the aligned face, so that another model can embed it again
     """
 
     strict: bool = False
@@ -43,8 +48,17 @@ class EnrollOptions:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What became of one photo. ``reason`` says why it was not enrolled, ``notes`` what a person should look at;
-    ``near`` is who else of the gallery it looks like."""
+    """The result of enrolling one photo.
+
+    Attributes:
+        status: "enrolled", "known" (the gallery already has a sample like it), or "refused".
+        person: Name of the person.
+        source: The photo's file name, or the camera's name.
+        reason: Why the photo was not enrolled; "" if it was.
+        notes: What a person should check.
+        quality: Quality of the face, 0 to 1. None if no face was measured.
+        near: Another person of the gallery who looks like this face, if any.
+    """
 
     status: Status
     person: str
@@ -53,6 +67,26 @@ class Verdict:
     notes: tuple[str, ...] = ()
     quality: float | None = None
     near: Match | None = None
+
+
+@dataclass(frozen=True)
+class PersonPhoto:
+    """A photo of a person: the name and the file."""
+
+    person: str
+    path: Path
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """How new pictures of a person compare with the gallery.
+
+    near    another person of the gallery who looks like the face; None if nobody does
+    doubts  reasons why the pictures may show somebody else than the person
+    """
+
+    near: Match | None
+    doubts: tuple[str, ...]
 
 
 def enroll(
@@ -65,41 +99,39 @@ def enroll(
     rules: EnrollOptions,
     metadata: Mapping[str, Any] | None = None,
 ) -> Verdict:
-    """Add the face in ``image`` (H×W×3 uint8 BGR) to the person ``name``, or say why not.
+    """Add the largest face in ``image`` (H×W×3 uint8 BGR) to the person ``name``, or refuse it and say why.
 
-    A verdict of "enrolled" is on the disk; "known" means that a sample like it is there already. InputError where the
-    gallery holds another model's embeddings.
+    A face with the verdict "enrolled" is on the disk. Raises InputError if the gallery contains embeddings of another
+    model.
     """
     faces = pipeline.detect(image)
     if not len(faces):
-        return _refused(name, source, "no face found: use a photo in which it is larger and looks at the camera")
+        return _refuse(name, source, "no face found: use a photo with a larger face that looks at the camera")
     if len(faces) > 1 and rules.strict:
-        return _refused(name, source, f"{len(faces)} faces: cut out the one that is meant, or go without --strict")
-    notes: tuple[str, ...] = (f"{len(faces)} faces: took the largest",) if len(faces) > 1 else ()
+        return _refuse(name, source, f"{len(faces)} faces: crop the photo to one person, or do not use --strict")
+    notes: tuple[str, ...] = (f"{len(faces)} faces: used the largest",) if len(faces) > 1 else ()
     face = faces.largest()
     crop = pipeline.align(image, faces.landmarks[face])
     quality = measure(crop, faces.landmarks[face], float(faces.scores[face]))
     if (flaw := quality.flaw()) is not None:
-        return _refused(name, source, f"{flaw.reason}: {flaw.detail}", quality)
+        return _refuse(name, source, f"{flaw.reason}: {flaw.detail}", quality)
     vector = pipeline.embed([crop])[0]
 
-    # Two nearest: the person meant, if it is one of them, and the nearest of the others.
+    # The two nearest people include the nearest other person, and this person if it is one of them.
     nearest = gallery.search(vector[None], 2)[0]
     own = next((match.cosine for match in nearest if match.name == name), None)
     other = next((match for match in nearest if match.name != name), None)
     threshold = pipeline.thresholds.match
     near = other if other is not None and other.cosine >= threshold - NEAR else None
     if near is not None and near.cosine >= threshold and not rules.force:
-        reason = f"already enrolled as {near.name!r} (cosine {near.cosine:.3f}, threshold {threshold:.3f}): "
-        return _refused(name, source, f"{reason}use that name, or --force if they are two people", quality, near)
+        reason = f"{_already_enrolled(near, threshold)}: use that name, or --force if they are two people"
+        return _refuse(name, source, reason, quality, near)
     if own is not None and own >= DUPLICATE:
-        return Verdict(
-            "known", name, source, f"like a sample that is there (cosine {own:.3f})", notes, quality.score, near
-        )
+        return Verdict("known", name, source, f"like an existing sample (cosine {own:.3f})", notes, quality.score, near)
     if near is not None:
-        notes += (f"looks like {near.name!r} (cosine {near.cosine:.3f})",)
-    notes += _contradiction(gallery, name, vector, own, threshold)
-    sample = Sample(vector, encode(crop) if rules.crops else None, quality.score, source)
+        notes += (_looks_like(near),)
+    notes += _find_contradiction(gallery, name, vector, own, threshold)
+    sample = Sample(vector, encode_crop(crop) if rules.crops else None, quality.score, source)
     gallery.add(name, [sample], metadata)
     return Verdict("enrolled", name, source, "", notes, quality.score, near)
 
@@ -113,7 +145,7 @@ def enroll_photo(
     rules: EnrollOptions,
     metadata: Mapping[str, Any] | None = None,
 ) -> Verdict:
-    """As ``enroll`` for a file; one that cannot be read is refused like any other bad photo."""
+    """As ``enroll``, for a file. A file that cannot be read and an invalid name are refused too."""
     source = in_a_line(str(photo))
     try:
         check_name(name)
@@ -126,48 +158,6 @@ def enroll_photo(
     return enroll(gallery, pipeline, name, image, source, rules=rules, metadata=metadata)
 
 
-def _contradiction(
-    gallery: Gallery, name: str, vector: NDArray[np.float32], own: float | None, threshold: float
-) -> tuple[str, ...]:
-    if own is None:  # no sample yet, or two other people are nearer
-        person = next((person for person in gallery.people() if person.name == name and person.samples), None)
-        if person is None:
-            return ()
-        own = max(float(sample.embedding @ vector) for sample in gallery.samples(person))
-    if own >= threshold:
-        return ()
-    return (f"unlike the other samples of {name!r} (best cosine {own:.3f}): is it the same person?",)
-
-
-def _refused(name: str, source: str, reason: str, quality: Quality | None = None, near: Match | None = None) -> Verdict:
-    return Verdict("refused", name, source, reason, (), None if quality is None else quality.score, near)
-
-
-def encode(crop: NDArray[np.uint8]) -> bytes:
-    """``crop`` as PNG: without loss, so that the same model embeds it the same again."""
-    return cv2.imencode(".png", crop)[1].tobytes()
-
-
-def decode(crop: bytes) -> NDArray[np.uint8] | None:
-    """The crop of a sample, H×W×3 uint8 BGR, or None for one that is damaged."""
-    try:
-        image = cv2.imdecode(np.frombuffer(crop, np.uint8), cv2.IMREAD_COLOR)
-    except cv2.error:
-        return None
-    return None if image is None else np.asarray(image, np.uint8)
-
-
-def photos_by_person(folder: Path) -> Iterator[tuple[str, Path]]:
-    """Name and photo for all below ``folder``: a sub-folder is a person; a photo beside them is named for the person,
-    with a number behind a dash where there are several (ada.jpg, ada-2.jpg, jean-luc-01.jpg). InputError for none."""
-    photos = find_images(folder)
-    if not photos:
-        raise InputError(f"{folder}: no photos in it (JPEG, PNG, WebP or BMP)")
-    for photo in photos:
-        first, *rest = photo.relative_to(folder).parts
-        yield (first if rest else re.sub(r"-\d+$", "", photo.stem)), photo
-
-
 def enroll_shots(
     gallery: Gallery,
     name: str,
@@ -178,33 +168,84 @@ def enroll_shots(
     force: bool = False,
     metadata: Mapping[str, Any] | None = None,
 ) -> Verdict:
-    """Add what a camera saw of somebody to the person ``name``: ``shots`` of one face, best first, which were judged
-    when they were embedded. All of them or, with the reason, none. InputError as for ``enroll``."""
-    near, doubts = review(gallery, name, shots, threshold)
-    quality = shots[0].quality
+    """Add pictures of one face from a camera to the person ``name``: all of them or, with a reason, none.
+
+    ``shots``: samples of good quality, best first. ``threshold``: minimum cosine for a match. ``force``: add them even
+    if they look like another person. Raises InputError as ``enroll``.
+    """
+    comparison = compare_with_gallery(gallery, name, shots, threshold)
+    near, quality = comparison.near, shots[0].quality
     if near is not None and near.cosine >= threshold and not force:
-        reason = f"already enrolled as {near.name!r} (cosine {near.cosine:.3f}, threshold {threshold:.3f}): "
-        return Verdict(
-            "refused",
-            name,
-            source,
-            f"{reason}use that name, or force it if they are two people",
-            quality=quality,
-            near=near,
-        )
-    notes = (f"looks like {near.name!r} (cosine {near.cosine:.3f})",) if near is not None else ()
+        reason = f"{_already_enrolled(near, threshold)}: use that name, or force it if they are two people"
+        return Verdict("refused", name, source, reason, quality=quality, near=near)
+    notes = (_looks_like(near),) if near is not None else ()
     gallery.add(name, shots, metadata)
-    return Verdict("enrolled", name, source, "", notes + doubts, quality, near)
+    return Verdict("enrolled", name, source, "", notes + comparison.doubts, quality, near)
 
 
-def review(
-    gallery: Gallery, name: str, shots: Sequence[Sample], threshold: float
-) -> tuple[Match | None, tuple[str, ...]]:
-    """Before ``shots`` of one face become samples of ``name``: who else of the gallery it looks like, from a little
-    below ``threshold`` on, and why it may not be ``name``."""
+def compare_with_gallery(gallery: Gallery, name: str, shots: Sequence[Sample], threshold: float) -> Comparison:
+    """Compare ``shots`` of one face with the gallery before they become samples of ``name``. The other person in the
+    result has a cosine of at least ``threshold`` - ``NEAR``."""
     weights = np.array([shot.quality for shot in shots], np.float32)
     vector = unit(weights @ np.stack([shot.embedding for shot in shots]))
     nearest = gallery.search(vector[None], 2)[0]
     near = next((match for match in nearest if match.name != name and match.cosine >= threshold - NEAR), None)
     own = next((match.cosine for match in nearest if match.name == name), None)
-    return near, _contradiction(gallery, name, vector, own, threshold)
+    return Comparison(near, _find_contradiction(gallery, name, vector, own, threshold))
+
+
+def find_photos(folder: Path) -> list[PersonPhoto]:
+    """All photos in ``folder`` with the names of their people.
+
+    A sub-folder is a person. A photo beside the sub-folders is named after its person, with a number if there are
+    several: ada.jpg, ada-2.jpg, jean-luc-01.jpg. Raises InputError if there are no photos.
+    """
+    photos = find_images(folder)
+    if not photos:
+        raise InputError(f"{folder}: no photos in this folder (JPEG, PNG, WebP or BMP)")
+    found = []
+    for photo in photos:
+        first, *rest = photo.relative_to(folder).parts
+        found.append(PersonPhoto(first if rest else re.sub(r"-\d+$", "", photo.stem), photo))
+    return found
+
+
+def encode_crop(crop: NDArray[np.uint8]) -> bytes:
+    """``crop`` (H×W×3 uint8 BGR) as a PNG file: without loss, so that the same model embeds it the same again."""
+    return cv2.imencode(".png", crop)[1].tobytes()
+
+
+def decode_crop(crop: bytes) -> NDArray[np.uint8] | None:
+    """The image in the PNG file ``crop``, H×W×3 uint8 BGR, or None if it is damaged."""
+    try:
+        image = cv2.imdecode(np.frombuffer(crop, np.uint8), cv2.IMREAD_COLOR)
+    except cv2.error:
+        return None
+    return None if image is None else np.asarray(image, np.uint8)
+
+
+def _find_contradiction(
+    gallery: Gallery, name: str, vector: NDArray[np.float32], own: float | None, threshold: float
+) -> tuple[str, ...]:
+    """A sentence if the embedding ``vector`` is unlike the existing samples of ``name``. ``own``: the best cosine with
+    them, or None if the search did not return it."""
+    if own is None:  # no samples yet, or two other people are nearer
+        person = next((person for person in gallery.people() if person.name == name and person.samples), None)
+        if person is None:
+            return ()
+        own = max(float(sample.embedding @ vector) for sample in gallery.samples(person))
+    if own >= threshold:
+        return ()
+    return (f"unlike the other samples of {name!r} (best cosine {own:.3f}): is it the same person?",)
+
+
+def _already_enrolled(match: Match, threshold: float) -> str:
+    return f"already enrolled as {match.name!r} (cosine {match.cosine:.3f}, threshold {threshold:.3f})"
+
+
+def _looks_like(match: Match) -> str:
+    return f"looks like {match.name!r} (cosine {match.cosine:.3f})"
+
+
+def _refuse(name: str, source: str, reason: str, quality: Quality | None = None, near: Match | None = None) -> Verdict:
+    return Verdict("refused", name, source, reason, (), None if quality is None else quality.score, near)

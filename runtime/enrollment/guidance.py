@@ -1,4 +1,4 @@
-"""What somebody in front of a camera should do so that the picture is a good sample."""
+"""What a person in front of a camera should do, so that the picture is a good sample."""
 
 from __future__ import annotations
 
@@ -11,22 +11,29 @@ from numpy.typing import NDArray
 from ..inference.pipeline import Pipeline
 from ..vision.quality import BLURRED, CLIPPED, TEMPLATE_EYES, Quality, measure
 
-READY = 0.6  # quality from which a watcher embeds a first shot at once (visit.Rules.good)
-TURNED = 0.12  # of the eye distance that the nose may stand beside the middle of the eyes: about 15° of yaw
+READY = 0.6  # minimum quality of a good sample; the watcher embeds a first shot of this quality at once
+TURNED = 0.12  # distance of the nose from the middle of the eyes, in eye distances: about 15° of yaw
 TILTED = 0.75  # pose (quality.pose_of) below which a head is turned or tilted too far
-LEVEL = 0.6  # and a head that is turned on purpose: 30° of yaw leave 0.77 of it
+LEVEL = 0.6  # the same for a head that is turned on purpose: 30° of yaw leave 0.77
 
-# Which way a head is turned, to its own left or right, and how far aside the nose may then be (``_aside``): from about
-# 15° to 30° of yaw, which a passer-by has and a recognizer still bears well.
+# Direction of the head, seen from the person, and the valid positions of the nose (``_nose_offset``). "left" and
+# "right" are about 15° to 30° of yaw, which passers-by have too and the recognizer still handles well.
 Pose = Literal["straight", "left", "right"]
-ASIDE: dict[Pose, tuple[float, float]] = {"straight": (-TURNED, TURNED), "left": (0.1, 0.26), "right": (-0.26, -0.1)}
+NOSE_OFFSETS: dict[Pose, tuple[float, float]] = {
+    "straight": (-TURNED, TURNED),
+    "left": (0.1, 0.26),
+    "right": (-0.26, -0.1),
+}
 
 
 @dataclass(frozen=True)
 class Guidance:
-    """``advice`` is what to do, for a person to read; ``ready`` whether a picture taken now is a good sample.
+    """Advice for a person in front of a camera.
 
-    quality  0 to 1; box x1 y1 x2 y2 as shares of the picture, None where no face was found
+    ready    whether a picture taken now is a good sample
+    advice   what the person should do, one sentence
+    quality  quality of the face, 0 to 1
+    box      x1, y1, x2, y2 of the face as shares of the picture, 0 to 1; None if there is no face
     """
 
     ready: bool
@@ -35,53 +42,58 @@ class Guidance:
     box: tuple[float, float, float, float] | None = None
 
 
-def guide(pipeline: Pipeline, image: NDArray[np.uint8], pose: Pose = "straight") -> Guidance:
-    """Look at the largest face in ``image`` (H×W×3 uint8 BGR, from the camera's side: not mirrored), which is to be in
-    ``pose``."""
-    return examine(pipeline, image, pose)[0]
+@dataclass(frozen=True)
+class AssessedFace:
+    """The advice for the largest face in a picture, and the aligned face, 112×112×3 uint8 BGR (None without a face)."""
+
+    guidance: Guidance
+    crop: NDArray[np.uint8] | None = None
 
 
-def examine(
+def assess_face(
     pipeline: Pipeline, image: NDArray[np.uint8], pose: Pose = "straight", *, alone: bool = False
-) -> tuple[Guidance, NDArray[np.uint8] | None]:
-    """As ``guide``, with the aligned face, 112×112×3 uint8 BGR; None where there is none. ``alone``: there may be no
-    other face."""
+) -> AssessedFace:
+    """Check whether the largest face in ``image`` is a good sample in ``pose``, and what the person should do if not.
+
+    ``image``: H×W×3 uint8 BGR, as the camera sees it (not mirrored). ``alone``: the picture must show no other face.
+    """
     faces = pipeline.detect(image)
     if not len(faces):
-        return Guidance(False, "Nobody to be seen: look at the camera."), None
+        return AssessedFace(Guidance(False, "No face found. Please look at the camera."))
     if alone and len(faces) > 1:
-        return Guidance(False, "One at a time: there are others in the picture."), None
+        return AssessedFace(Guidance(False, "Only one person at a time, please."))
     face = faces.largest()
     landmarks = faces.landmarks[face]
     crop = pipeline.align(image, landmarks)
     quality = measure(crop, landmarks, float(faces.scores[face]))
     height, width = image.shape[:2]
     x1, y1, x2, y2 = np.clip(faces.boxes[face] / (width, height, width, height), 0, 1).tolist()
-    advice = _advice(landmarks, pose, quality)
+    advice = give_advice(landmarks, pose, quality)
     if not advice and quality.score < READY:
-        advice = "Hold still, in more light."
-    return Guidance(not advice, advice or "Good: hold still.", quality.score, (x1, y1, x2, y2)), crop
+        advice = "Please hold still, in brighter light."
+    return AssessedFace(Guidance(not advice, advice or "Good. Hold still.", quality.score, (x1, y1, x2, y2)), crop)
 
 
-def _advice(landmarks: NDArray[Any], wanted: Pose, quality: Quality) -> str:
-    """The first thing to mend, "" for nothing: what spoils the other measures comes first."""
+def give_advice(landmarks: NDArray[Any], pose: Pose, quality: Quality) -> str:
+    """The first thing that a person should change so that the face is a good sample in ``pose``, or "". Problems that
+    distort the other measurements come first. ``landmarks``: 5×2, pixels."""
     if quality.size < TEMPLATE_EYES:
-        return "Come closer."
-    aside, (least, most) = _aside(landmarks), ASIDE[wanted]
-    # The nose is right of the middle in the picture when the head is turned to its own left.
-    if aside > most:
+        return "Please come closer."
+    offset, (least, most) = _nose_offset(landmarks), NOSE_OFFSETS[pose]
+    # When a person turns the head to their own left, the nose moves to the right in the picture.
+    if offset > most:
         return "Turn your head a little to your right."
-    if aside < least:
+    if offset < least:
         return "Turn your head a little to your left."
-    if quality.pose < (TILTED if wanted == "straight" else LEVEL):
-        return "Look straight into the camera." if wanted == "straight" else "Keep your head level."
+    if quality.pose < (TILTED if pose == "straight" else LEVEL):
+        return "Please look straight into the camera." if pose == "straight" else "Please keep your head level."
     if quality.exposure < CLIPPED:
-        return "Find an evener light: parts of the face are black or white."
-    return "Hold still." if quality.sharpness < 2 * BLURRED else ""
+        return "Please find more even light: parts of your face are too dark or too bright."
+    return "Please hold still." if quality.sharpness < 2 * BLURRED else ""
 
 
-def _aside(landmarks: NDArray[Any]) -> float:
-    """How far the nose is right of the middle between the eyes, along the line of the eyes, in eye distances."""
+def _nose_offset(landmarks: NDArray[Any]) -> float:
+    """How far the nose is to the right of the middle between the eyes, along the line of the eyes, in eye distances."""
     left, right, nose = landmarks[:3]
     along = right - left
     return float((nose - (left + right) / 2) @ along / (along @ along))

@@ -1,58 +1,66 @@
-"""Samples of one person from a camera: the best picture of each pose, taken when it is good."""
+"""Guided capture: the best picture of each pose of a person in front of a camera becomes a sample."""
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..gallery.people import Sample
 from ..inference.pipeline import Pipeline
-from .enroll import EnrollOptions, encode
-from .guidance import Guidance, Pose, examine
+from .enroll import EnrollOptions, encode_crop
+from .guidance import Guidance, Pose, assess_face
 
-POSES: tuple[Pose, ...] = ("straight", "left", "right")  # the first is what the others are held to
-HOLD = 3  # good pictures in a row, of which the best is taken: nobody is caught in passing
+POSES: tuple[Pose, ...] = ("straight", "left", "right")  # faces in the other poses must match the first
+HOLD = 3  # good pictures in a row before the best one is used, so that nobody is enrolled while walking past
+
+
+@dataclass(frozen=True)
+class _GoodPicture:
+    quality: float
+    crop: NDArray[np.uint8]
 
 
 class GuidedCapture:
-    """``look`` at a camera's pictures in order, until ``pose`` is None; ``samples`` are what was taken so far.
+    """Collects a sample of each pose in ``samples``: call ``process`` with each picture until ``pose`` is None.
 
-    A face that does not match the first one is not taken: whoever steps in between is not enrolled along.
+    A face that does not match the first sample is ignored, so that a second person who steps in is not enrolled too.
     """
 
-    def __init__(self, pipeline: Pipeline, source: str, rules: EnrollOptions) -> None:
-        """``source`` is what the samples say of themselves; ``rules`` of enrollment: strict and crops."""
+    def __init__(self, pipeline: Pipeline, source: str, options: EnrollOptions) -> None:
+        """``source``: the source of the samples, such as the camera's name. ``options``: strict and crops are used."""
         self.samples: list[Sample] = []
-        self._pipeline, self._source, self._rules = pipeline, source, rules
-        self._row: list[tuple[float, NDArray[np.uint8]]] = []  # quality and crop of good pictures, one after another
-        self._strange = False
+        self._pipeline, self._source, self._options = pipeline, source, options
+        self._good: list[_GoodPicture] = []  # in a row
+        self._is_other_person = False
 
     @property
     def pose(self) -> Pose | None:
-        """The one that is wanted next."""
+        """The pose that is needed next; None when all samples are complete."""
         return POSES[len(self.samples)] if len(self.samples) < len(POSES) else None
 
-    def look(self, image: NDArray[np.uint8]) -> Guidance:
-        """Take ``image`` (H×W×3 uint8 BGR) in, and say what to do for the next one."""
+    def process(self, image: NDArray[np.uint8]) -> Guidance:
+        """Use the next picture, H×W×3 uint8 BGR, and return what the person should do."""
         assert self.pose is not None
-        guidance, crop = examine(self._pipeline, image, self.pose, alone=self._rules.strict)
-        if crop is None or not guidance.ready:
-            self._row.clear()
+        face = assess_face(self._pipeline, image, self.pose, alone=self._options.strict)
+        guidance = face.guidance
+        if face.crop is None or not guidance.ready:
+            self._good.clear()
             return guidance
-        self._row.append((guidance.quality, crop))
-        if len(self._row) >= HOLD:
-            self._strange = not self._take(*max(self._row, key=lambda one: one[0]))
-            self._row.clear()
-        if self._strange:
-            return replace(guidance, ready=False, advice="This is not the face of the first picture.")
+        self._good.append(_GoodPicture(guidance.quality, face.crop))
+        if len(self._good) >= HOLD:
+            self._is_other_person = not self._add_sample(max(self._good, key=lambda picture: picture.quality))
+            self._good.clear()
+        if self._is_other_person:
+            return replace(guidance, ready=False, advice="This is a different face than in the first picture.")
         return guidance
 
-    def _take(self, quality: float, crop: NDArray[np.uint8]) -> bool:
-        vector = self._pipeline.embed([crop])[0]
+    def _add_sample(self, picture: _GoodPicture) -> bool:
+        """Returns False if the face does not match the first sample."""
+        vector = self._pipeline.embed([picture.crop])[0]
         if self.samples and float(vector @ self.samples[0].embedding) < self._pipeline.thresholds.match:
             return False
-        kept = encode(crop) if self._rules.crops else None
-        self.samples.append(Sample(vector, kept, quality, self._source))
+        stored = encode_crop(picture.crop) if self._options.crops else None
+        self.samples.append(Sample(vector, stored, picture.quality, self._source))
         return True

@@ -1,7 +1,7 @@
-"""Backups of a gallery, and forgetting a person in all of them.
+"""Backups of a gallery, and deleting a person from the gallery and from all its backups.
 
-A backup is one SQLite file for its owner only. The gallery remembers where its backups are and which ids were
-forgotten, so that nobody comes back with one.
+A backup is one SQLite file with mode 0600. The gallery stores where its backups are and which ids were deleted, so that
+restoring a backup does not bring back a deleted person.
 """
 
 from __future__ import annotations
@@ -12,38 +12,33 @@ from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..core.atomic import copy_owner, remove_leftovers, replace_atomically, temporary_file
+from ..core.atomic import copy_owner, remove_leftovers, replace_atomically
 from ..core.errors import InputError, RkfaceError, WorkError
-from .backup_registry import disown, enlist, known_backups, strike
-from .encryption import SETTING, Cipher, Key, NoCipher
+from ..core.sqlite import DamagedError, find_damage, remove_deleted_bytes
+from .backup_registry import add_to_registry, adopt_registry, known_backups, remove_from_registry
+from .encryption import Cipher, Key, encrypt_all, is_encrypted
 from .gallery import Gallery
 from .people import Person
-from .schema import (
-    APPLICATION,
-    DamagedError,
-    NoDatabaseError,
-    backup_folder,
-    explained,
-    list_backups,
-    open_database,
-    transaction,
-)
+from .schema import APPLICATION, backup_folder, gallery_errors, list_backups, open_gallery_database
 
-KEEP = 7  # backups in the gallery's own folder; older ones go
-SCRUB = "scrub"  # the setting that stands while deleted bytes may still be in the file
+KEEP = 7  # backups in the gallery's own folder; older ones are deleted
+SCRUB = "scrub"  # row of the table ``setting`` while bytes of deleted rows may still be in the file
 
 
 @dataclass(frozen=True)
 class Left:
-    """A copy in which forgotten people may still be, and why."""
+    """A copy that may still contain deleted people, and the reason."""
 
     path: Path
     reason: str
 
 
 def back_up(gallery: Gallery, to: Path | None = None, keep: int = KEEP) -> Path:
-    """Copy ``gallery`` as it is now, while others use it, to the new file ``to``, or into its own folder for backups,
-    where the ``keep`` newest stay. The copy is checked before it gets its name. InputError where ``to`` exists."""
+    """Copy ``gallery`` to the new file ``to`` while other threads and programs use it. Returns the path of the copy.
+
+    Without ``to`` the copy goes to the gallery's own folder for backups, where only the ``keep`` newest ones stay.
+    Raises InputError if ``to`` exists, WorkError if it cannot be written, DamagedError if the gallery is damaged.
+    """
     if to is None:
         folder = backup_folder(gallery.path)
         folder.mkdir(mode=0o700, exist_ok=True)
@@ -52,267 +47,167 @@ def back_up(gallery: Gallery, to: Path | None = None, keep: int = KEEP) -> Path:
         to = folder / f"{time.strftime('%Y-%m-%dT%H-%M-%S', time.gmtime(now))}-{int(now % 1 * 1000):03d}Z.sqlite"
     if to.exists():
         raise InputError(f"{to} exists: name a new file for the backup")
-    with gallery.writing() as database:  # before there is a copy: a power cut must not leave one that nobody knows of
-        enlist(database, gallery.path, to)
+    with gallery.transaction() as database:  # before the copy exists: a power cut must not leave an unknown copy
+        add_to_registry(database, gallery.path, to)
     try:
-        with replace_atomically(to) as copy, closing(sqlite3.connect(copy)) as target, explained(gallery.path):
+        with replace_atomically(to) as copy, closing(sqlite3.connect(copy)) as target, gallery_errors(gallery.path):
             with gallery.lock:
                 gallery.database.backup(target)
             target.execute("PRAGMA journal_mode=DELETE")  # one file, without -wal and -shm
             copy_owner(copy, gallery.path)
-            if (problem := _damage(target)) is not None:
+            if (problem := find_damage(target)) is not None:
                 raise DamagedError(f"{gallery.path}: not backed up, because it is damaged: {problem}")
     except BaseException:
-        strike(gallery, to)
+        remove_from_registry(gallery, to)
         raise
     for old in list_backups(gallery.path)[:-keep]:
         if old.parent == to.parent:
             old.unlink()
-            strike(gallery, old)
+            remove_from_registry(gallery, old)
     return to.resolve()
 
 
-def restore(path: Path, source: Path, key: Key | None = None) -> Path | None:
-    """Put the content of the backup ``source`` in the place of the gallery at ``path``, without those who were
-    forgotten since. Returns where the present content was put first: a backup, or, where it is damaged, the file
-    itself under another name; None where there was nothing. Programs that use the gallery see the change. ``key`` is
-    needed where the gallery is encrypted and the backup is not: it becomes so."""
-    if not source.is_file():
-        raise InputError(f"{source}: no such backup; `rkface gallery backup --list` has all")
-    if path.exists() and source.samefile(path):
-        raise InputError(f"{source} is the gallery itself, no backup of it")
-    present, aside = None, None
-    try:
-        with temporary_file(_restored(path)) as copy:
-            _copy(source, copy)
-            with closing(open_database(copy)) as restored, explained(source):
-                if (problem := _damage(restored)) is not None:
-                    raise WorkError(f"{source} is damaged ({problem}): nothing was changed; take an older backup")
-                with transaction(restored):
-                    disown(restored, path)
-                present, aside = _present(path, key)
-                if present is not None:
-                    _remember(present, restored)
-                _delete_forgotten(restored)
-                if present is not None and is_encrypted(present.database) and not is_encrypted(restored):
-                    with transaction(restored):
-                        encrypt_all(restored, present.cipher)
-                if present is None:
-                    present = Gallery(path, create=True)
-                with present.lock, explained(path):
-                    restored.backup(present.database)
-    finally:
-        if present is not None:
-            present.close()
-    return aside
-
-
 def forget(gallery: Gallery, person: Person) -> list[Left]:
-    """Delete ``person`` with all samples from ``gallery`` and from its backups: afterwards no byte of an embedding or
-    a crop is in any of the files. Returns the backups that could not be reached. WorkError where another program holds
-    on to the old pages of the gallery itself; the person is deleted even so, and ``finish`` can be called later.
+    """Delete ``person`` and all samples from ``gallery`` and its backups, so that no byte of an embedding or a crop
+    remains in any of these files. Returns the backups that could not be reached.
+
+    Raises WorkError if another program still reads old pages of the gallery. The person is deleted even so; call
+    ``finish`` later to overwrite the old pages.
     """
     now = time.time()
-    with gallery.writing() as database:
-        database.execute("DELETE FROM person WHERE id = ?", [person.id])  # and the samples by their foreign key
+    with gallery.transaction() as database:
+        database.execute("DELETE FROM person WHERE id = ?", [person.id])  # a foreign key deletes the samples too
         database.execute("UPDATE former SET person = NULL, since = ? WHERE person = ?", [now, person.id])
         database.execute("INSERT OR REPLACE INTO former VALUES (?, NULL, ?)", [person.id, now])
         database.execute("INSERT OR REPLACE INTO setting VALUES (?, '1')", [SCRUB])
-    with suppress(InputError):  # encrypted by another program meanwhile: forgetting needs no key, only searching does
-        gallery.changed()
+    # If another program has encrypted the gallery in the meantime, only searching needs the key; forgetting does not.
+    with suppress(InputError):
+        gallery.update_index()
     return finish(gallery)
 
 
 def resume(gallery: Gallery) -> None:
-    """``finish`` what was cut off, by a power cut or because another program was reading. WorkError as there."""
+    """Call ``finish`` if it was interrupted by a power cut or by another program. Raises WorkError as ``finish``."""
     if gallery.read("SELECT 1 FROM setting WHERE name = ?", [SCRUB]):
         finish(gallery)
     else:
-        _unfinished(gallery)
+        _delete_unfinished_copies(gallery)
 
 
 def forgotten(gallery: Gallery) -> dict[str, float]:
-    """The ids of all who were ever forgotten, and when, in that order."""
+    """The ids of all people who were ever forgotten, with the times (seconds since 1970, UTC), oldest first."""
     return dict(gallery.read("SELECT id, since FROM former WHERE person IS NULL ORDER BY since, id"))
 
 
 def finish(gallery: Gallery) -> list[Left]:
-    """Overwrite what was deleted, here and in the backups; see ``forget``."""
-    left = _disowned(gallery) + _unfinished(gallery)
-    left += [reason for backup in known_backups(gallery) if (reason := _purged(gallery, backup)) is not None]
+    """Overwrite the bytes of deleted people in the gallery and its backups. Returns and raises as ``forget`` does."""
+    left = _release_backups_of_original(gallery) + _delete_unfinished_copies(gallery)
+    left += [problem for backup in known_backups(gallery) if (problem := _clean_backup(gallery, backup)) is not None]
     if gallery.read("SELECT 1 FROM setting WHERE name = ?", [SCRUB]):
-        # VACUUM writes every page anew: secure_delete alone can leave a copy where a page was split.
-        # In a connection of its own, so that searching goes on meanwhile: of a large gallery it takes a while.
-        with explained(gallery.path), closing(open_database(gallery.path)) as own:
-            own.execute("VACUUM")
-            (busy, *_) = own.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
-        if busy:
+        # On a connection of its own, so that searches continue: a large gallery takes a while.
+        with gallery_errors(gallery.path), closing(open_gallery_database(gallery.path)) as own:
+            removed = remove_deleted_bytes(own)
+        if not removed:
             raise WorkError(
-                f"{gallery.path}: deleted, but another program still reads old pages, so that their bytes stay in the "
-                f"-wal file: stop it, then run `rkface gallery check --gallery {gallery.path}`"
+                f"{gallery.path}: deleted, but another program still reads old pages, so their bytes remain in the "
+                f"-wal file: stop that program, then run `rkface gallery check --gallery {gallery.path}`"
             )
-        with gallery.writing() as database:
+        with gallery.transaction() as database:
             database.execute("DELETE FROM setting WHERE name = ?", [SCRUB])
-    return left + _set_aside(gallery)
+    return left + _find_damaged_copies(gallery)
 
 
-def encrypt(gallery: Gallery, key: Key) -> list[Left]:
-    """Encrypt all embeddings and crops of ``gallery`` and of its backups; whole or not at all, and without a trace of
-    what they were. Returns the backups that could not be reached. InputError where it is encrypted already."""
+def encrypt_gallery(gallery: Gallery, key: Key) -> list[Left]:
+    """Encrypt all embeddings and crops of ``gallery`` and its backups, and overwrite the unencrypted bytes. Returns the
+    backups that could not be reached.
+
+    If it fails, nothing is encrypted. Raises InputError if the gallery is already encrypted, WorkError if another
+    program still reads old pages: the gallery is encrypted even so, and ``finish`` overwrites them later.
+    """
     if is_encrypted(gallery.database):
-        raise InputError(f"{gallery.path} is encrypted already")
+        raise InputError(f"{gallery.path} is already encrypted")
     cipher = Cipher(key.value)
-    with gallery.writing() as database:
+    with gallery.transaction() as database:
         encrypt_all(database, cipher)
         database.execute("INSERT OR REPLACE INTO setting VALUES (?, '1')", [SCRUB])
     gallery.use_key(key)
     return finish(gallery)
 
 
-def is_encrypted(database: sqlite3.Connection) -> bool:
-    return database.execute("SELECT 1 FROM setting WHERE name = ?", [SETTING]).fetchone() is not None
+def copy_backup(source: Path, target: Path) -> None:
+    """Copy the backup ``source`` to ``target`` through SQLite, so that the copy is complete even if another program is
+    writing. Raises InputError if ``source`` is not a backup of a gallery."""
+    uri = f"{source.resolve().as_uri()}?mode=ro"
+    with (
+        gallery_errors(source),
+        closing(sqlite3.connect(uri, uri=True)) as old,
+        closing(sqlite3.connect(target)) as new,
+    ):
+        if old.execute("PRAGMA application_id").fetchone() != (APPLICATION,):  # an empty file is a database too
+            raise InputError(f"{source} is not a backup of a gallery: `rkface gallery backup --list` shows all backups")
+        old.backup(new)
+        new.execute("PRAGMA journal_mode=DELETE")
 
 
-def encrypt_all(database: sqlite3.Connection, cipher: NoCipher) -> None:
-    """Inside a transaction."""
-    for table, id, column in (("sample", "id", "embedding"), ("crop", "sample", "image")):
-        for (number,) in database.execute(f"SELECT {id} FROM {table}").fetchall():
-            (plain,) = database.execute(f"SELECT {column} FROM {table} WHERE {id} = ?", [number]).fetchone()
-            database.execute(f"UPDATE {table} SET {column} = ? WHERE {id} = ?", [cipher.encrypt(plain), number])
-    database.execute("INSERT INTO setting VALUES (?, ?)", [SETTING, cipher.proof()])
+def restoring_path(path: Path) -> Path:
+    """The target of the temporary file in which a backup is prepared, before it is restored to the gallery ``path``."""
+    return path.with_name(f".{path.name}.restored")
 
 
-def check(gallery: Gallery) -> list[str]:
-    """What is wrong with the database and what it holds; empty where nothing is."""
-    with gallery.lock, explained(gallery.path):
-        found = [problem] if (problem := _damage(gallery.database)) is not None else []
-        lost = gallery.database.execute("PRAGMA foreign_key_check").fetchall()
-    found += [f"{len(lost)} samples belong to nobody"] if lost else []
-    lengths = gallery.read(
-        "SELECT identity, count(DISTINCT length(embedding)), max(length(embedding) % 4) FROM sample GROUP BY identity"
-    )
-    found += [f"embeddings of {identity[:8]} differ in length" for identity, kinds, odd in lengths if kinds > 1 or odd]
-    return found
+def _release_backups_of_original(gallery: Gallery) -> list[Left]:
+    """If ``gallery`` is a copy of another gallery made by hand, remove the original's backups from the registry. They
+    are reported once and are not changed."""
+    with gallery.transaction() as database:
+        original, backups = adopt_registry(database, gallery.path)
+    reason = f"it is a backup of {original}, from which this gallery was copied, and was not changed: do the same there"
+    return [Left(path, reason) for path in backups]
 
 
-def _damage(database: sqlite3.Connection) -> str | None:
-    try:
-        (said,) = database.execute("PRAGMA integrity_check(1)").fetchone()
-    except sqlite3.DatabaseError as error:
-        said = str(error)
-    return None if said == "ok" else str(said).splitlines()[-1]
-
-
-def _present(path: Path, key: Key | None) -> tuple[Gallery | None, Path | None]:
-    """The gallery at ``path`` and a backup of it; a damaged one steps aside and is None."""
-    if not path.exists():
-        return None, None
-    try:
-        gallery = Gallery(path, key=key)
-        try:
-            return gallery, back_up(gallery, keep=10**6)
-        except BaseException:
-            gallery.close()
-            raise
-    except (DamagedError, NoDatabaseError):
-        pass
-    aside = path.with_name(f"{path.name}.damaged-{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}")
-    for suffix in ("", "-wal", "-shm"):
-        part = path.with_name(path.name + suffix)
-        if part.exists():
-            part.rename(aside.with_name(aside.name + suffix))
-    return None, aside
-
-
-def _remember(gallery: Gallery, restored: sqlite3.Connection) -> None:
-    """What the present gallery knows and an old backup cannot: who was merged or forgotten, and which backups exist."""
-    with transaction(restored):
-        for table, columns in (("former", 3), ("backup", 2)):
-            restored.executemany(
-                f"INSERT OR REPLACE INTO {table} VALUES ({', '.join('?' * columns)})",
-                gallery.read(f"SELECT * FROM {table}"),
-            )
-        # Who was merged since is a person again.
-        restored.execute("DELETE FROM former WHERE person IS NOT NULL AND id IN (SELECT id FROM person)")
-
-
-def _delete_forgotten(database: sqlite3.Connection) -> bool:
-    with transaction(database):
-        gone = database.execute("DELETE FROM person WHERE id IN (SELECT id FROM former WHERE person IS NULL)").rowcount
-    if gone:
-        database.execute("VACUUM")
-    return bool(gone)
-
-
-def _disowned(gallery: Gallery) -> list[Left]:
-    """Said once: backups of the gallery that this one was copied from, which are left alone from now on."""
-    with gallery.writing() as database:
-        home, theirs = disown(database, gallery.path)
-    return [
-        Left(path, f"it is of {home}, which this gallery is a copy of, and was left alone: do the same there")
-        for path in theirs
-    ]
-
-
-def _unfinished(gallery: Gallery) -> list[Left]:
-    """Delete copies that a power cut kept from being finished: nobody would look for who is in them."""
+def _delete_unfinished_copies(gallery: Gallery) -> list[Left]:
+    """Delete temporary files of backups and restores that a power cut interrupted: nothing else would clean them."""
     own, path = backup_folder(gallery.path).resolve(), gallery.path
     elsewhere = [backup for backup in known_backups(gallery) if backup.parent != own]
-    left = remove_leftovers(own) + remove_leftovers(path.parent, _restored(path).name)
+    left = remove_leftovers(own) + remove_leftovers(path.parent, restoring_path(path).name)
     left += [found for backup in elsewhere for found in remove_leftovers(backup.parent, backup.name)]
     return [Left(*found) for found in left]
 
 
-def _restored(path: Path) -> Path:
-    """Where the gallery at ``path`` is put together before it is restored, a name added to this one."""
-    return path.with_name(f".{path.name}.restored")
-
-
-def _set_aside(gallery: Gallery) -> list[Left]:
-    """Damaged files beside the gallery, where somebody was forgotten, or it is encrypted: no one can look into them."""
+def _find_damaged_copies(gallery: Gallery) -> list[Left]:
+    """Damaged files beside the gallery, if people were deleted or it is encrypted: they cannot be cleaned."""
     if not forgotten(gallery) and not is_encrypted(gallery.database):
         return []
     found = sorted(gallery.path.parent.glob("*.damaged-*"))
-    return [Left(path, "it was set aside because it is damaged: delete it") for path in found]
+    return [Left(path, "this damaged file was renamed and cannot be cleaned: delete it") for path in found]
 
 
-def _purged(gallery: Gallery, backup: Path) -> Left | None:
-    """Write ``backup`` anew without the people that ``gallery`` has forgotten; what stands in the way, or None."""
-    gone = forgotten(gallery).keys()
+def _clean_backup(gallery: Gallery, backup: Path) -> Left | None:
+    """Rewrite ``backup`` without the people that were deleted from ``gallery``, and encrypted if ``gallery`` is.
+    Returns the problem, or None."""
+    deleted = forgotten(gallery).keys()
     encrypt_too = is_encrypted(gallery.database)
     if not backup.exists():
         if backup.parent == backup_folder(gallery.path).resolve():
-            strike(gallery, backup)
+            remove_from_registry(gallery, backup)
             return None
         return Left(
             backup,
-            "not found: if it is on a disk that is not connected, connect it; if it was never finished, or is "
-            f"destroyed, `rkface gallery backup --gallery {gallery.path} --gone {backup}`",
+            "not found: if it is on a disk that is not connected, connect the disk; if it was never finished or is "
+            f"destroyed, run `rkface gallery backup --gallery {gallery.path} --gone {backup}`",
         )
     try:
-        with explained(backup), closing(sqlite3.connect(f"{backup.as_uri()}?mode=ro", uri=True)) as database:
+        with gallery_errors(backup), closing(sqlite3.connect(f"{backup.as_uri()}?mode=ro", uri=True)) as database:
             known = {id for (id,) in database.execute("SELECT id FROM person")}
             encrypt_too = encrypt_too and not is_encrypted(database)
-        if known & gone or encrypt_too:
+        if known & deleted or encrypt_too:
             with replace_atomically(backup) as copy:
-                _copy(backup, copy)
-                with explained(backup), closing(sqlite3.connect(copy, isolation_level=None)) as database:
+                copy_backup(backup, copy)
+                with gallery_errors(backup), closing(sqlite3.connect(copy, isolation_level=None)) as database:
                     for pragma in ("journal_mode=OFF", "foreign_keys=ON", "secure_delete=ON"):
                         database.execute(f"PRAGMA {pragma}")
-                    database.executemany("DELETE FROM person WHERE id = ?", [(id,) for id in known & gone])
+                    database.executemany("DELETE FROM person WHERE id = ?", [(id,) for id in known & deleted])
                     if encrypt_too:
                         encrypt_all(database, gallery.cipher)
                     database.execute("VACUUM")
     except (RkfaceError, OSError) as error:
         return Left(backup, str(error))
     return None
-
-
-def _copy(source: Path, target: Path) -> None:
-    """Through SQLite, so that what another program is just writing does not come along by half."""
-    place = f"{source.resolve().as_uri()}?mode=ro"
-    with explained(source), closing(sqlite3.connect(place, uri=True)) as old, closing(sqlite3.connect(target)) as new:
-        if old.execute("PRAGMA application_id").fetchone() != (APPLICATION,):  # an empty file is a database, too
-            raise InputError(f"{source} is no backup of a gallery: `rkface gallery backup --list` has all")
-        old.backup(new)
-        new.execute("PRAGMA journal_mode=DELETE")

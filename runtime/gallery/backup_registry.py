@@ -1,7 +1,7 @@
-"""The list that a gallery keeps of its backups, and whose list it is.
+"""The registry of a gallery's backups, in its table ``backup``, and which gallery the registry belongs to.
 
-A gallery file that was copied by hand brings the original's list along. Those backups are not the copy's: it neither
-deletes in them nor encrypts them, with a key that the original may not know.
+A gallery file that was copied by hand brings the registry of the original along. Those backups do not belong to the
+copy: it does not delete people in them, nor encrypt them with a key that the original may not know.
 """
 
 from __future__ import annotations
@@ -9,67 +9,83 @@ from __future__ import annotations
 import sqlite3
 import time
 from pathlib import Path
+from typing import NamedTuple
 
 from ..core.atomic import remove_leftovers
 from ..core.errors import InputError, WorkError
 from .gallery import Gallery
-from .schema import explained, list_backups
+from .schema import gallery_errors, list_backups
 
-HOME = "home"  # the setting that says where the gallery lies whose backups are listed
+HOME = "home"  # row of the table ``setting``: the path of the gallery to which the registry belongs
+
+
+class Released(NamedTuple):
+    """The backups that were removed from the registry, because they belong to the gallery ``original``; None and no
+    backups if the registry is the gallery's own."""
+
+    original: Path | None
+    backups: list[Path]
 
 
 def known_backups(gallery: Gallery) -> list[Path]:
-    """Where copies are or should be: those in its own folder, and those it was told to write elsewhere."""
-    with gallery.lock, explained(gallery.path):
-        foreign = original(gallery.database, gallery.path) is not None
-    told = set() if foreign else {Path(path) for (path,) in gallery.read("SELECT path FROM backup")}
-    return sorted(told | {path.resolve() for path in list_backups(gallery.path)})
+    """The backups of ``gallery``, sorted: those in its own folder, and those that were written elsewhere, even if they
+    cannot be found at the moment."""
+    with gallery.lock, gallery_errors(gallery.path):
+        is_copy = find_original(gallery.database, gallery.path) is not None
+    registered = set() if is_copy else {Path(path) for (path,) in gallery.read("SELECT path FROM backup")}
+    return sorted(registered | {path.resolve() for path in list_backups(gallery.path)})
 
 
-def enlist(database: sqlite3.Connection, path: Path, backup: Path) -> None:
-    """Inside a transaction of the gallery at ``path``."""
-    disown(database, path)
+def add_to_registry(database: sqlite3.Connection, path: Path, backup: Path) -> None:
+    """Register ``backup`` of the gallery at ``path``. Call it inside a transaction."""
+    adopt_registry(database, path)
     database.execute("INSERT OR REPLACE INTO backup VALUES (?, ?)", [str(backup.resolve()), time.time()])
 
 
-def strike(gallery: Gallery, backup: Path) -> None:
-    with gallery.writing() as database:
+def remove_from_registry(gallery: Gallery, backup: Path) -> None:
+    """Remove ``backup`` from the registry; the file does not change."""
+    with gallery.transaction() as database:
         database.execute("DELETE FROM backup WHERE path = ?", [str(backup.resolve())])
 
 
-def give_up(gallery: Gallery, backup: Path) -> None:
-    """Look no more for ``backup``, which was never finished or is destroyed. InputError where it is there, or none of
-    ``gallery``'s; WorkError where a part of it is there and cannot be deleted."""
+def remove_lost_backup(gallery: Gallery, backup: Path) -> None:
+    """Remove ``backup``, which was never finished or is destroyed, from the registry, and delete its temporary files.
+
+    Raises InputError if the file exists or is not a backup of ``gallery``, WorkError if a temporary file cannot be
+    deleted.
+    """
     if backup.exists():
-        raise InputError(f"{backup} is there: delete it first")
+        raise InputError(f"{backup} exists: delete it first")
     if backup.resolve() not in known_backups(gallery):
-        raise InputError(f"{backup} is no backup of {gallery.path}: `rkface gallery backup --list` has all")
+        raise InputError(
+            f"{backup} is not a backup of {gallery.path}: `rkface gallery backup --list` shows all backups"
+        )
     for part, reason in remove_leftovers(backup.resolve().parent, backup.name):
         raise WorkError(f"{part}: {reason}")
-    strike(gallery, backup)
+    remove_from_registry(gallery, backup)
 
 
-def original(database: sqlite3.Connection, path: Path) -> Path | None:
-    """Whose backups the gallery at ``path`` lists, where that is another one, which is still there. One that was moved
-    finds nothing in its old place, and keeps its list."""
+def find_original(database: sqlite3.Connection, path: Path) -> Path | None:
+    """The gallery from which the gallery at ``path`` was copied, if the registry is still the original's and the
+    original still exists. A gallery that was moved finds nothing at its old path, and keeps its registry."""
     found = database.execute("SELECT value FROM setting WHERE name = ?", [HOME]).fetchone()
     home = Path(found[0]) if found else path.resolve()
     try:
         own = home == path.resolve() or not home.exists() or (path.exists() and home.samefile(path))
-    except OSError:  # a folder that is not ours to look into
+    except OSError:  # no permission to look into the folder
         own = True
     return None if own else home
 
 
-def disown(database: sqlite3.Connection, path: Path) -> tuple[Path | None, list[Path]]:
-    """Inside a transaction: from now on the list is that of the gallery at ``path``. The gallery that it was copied
-    from, if it was, and whose backups are no longer listed here."""
-    home, theirs = original(database, path), []
-    if home is not None:
-        theirs = [Path(backup) for (backup,) in database.execute("DELETE FROM backup RETURNING path")]
+def adopt_registry(database: sqlite3.Connection, path: Path) -> Released:
+    """Make the registry the one of the gallery at ``path``, and remove the backups of another gallery from it. Call it
+    inside a transaction."""
+    original, backups = find_original(database, path), []
+    if original is not None:
+        backups = [Path(backup) for (backup,) in database.execute("DELETE FROM backup RETURNING path")]
     database.execute(
         "INSERT INTO setting VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value "
-        "WHERE value <> excluded.value",  # or other programs would read all anew for nothing
+        "WHERE value <> excluded.value",  # without a change, other programs need not read the gallery again
         [HOME, str(path.resolve())],
     )
-    return home, theirs
+    return Released(original, backups)

@@ -1,6 +1,7 @@
-"""The gallery: who is known, and by which samples. SQLite holds the truth; the search index is rebuilt from it.
+"""The gallery: the people who are known, and search among their samples.
 
-What it holds is biometric data. The file is for its owner only, and nothing of it is ever logged.
+The SQLite file has the data; the search index in memory is built from it. Both contain biometric data: the file has
+mode 0600, and no log message contains any of it.
 """
 
 from __future__ import annotations
@@ -8,142 +9,105 @@ from __future__ import annotations
 import difflib
 import json
 import os
-import sqlite3
-import threading
 import time
-import uuid
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..core.errors import InputError, RkfaceError
-from ..vision.embed import unit
-from .encryption import SETTING, Key, NoCipher, open_cipher
+from .blocks import Precision
+from .database import GalleryDatabase
+from .encryption import Key
 from .match import Match
 from .people import GalleryState, Person, Sample, check_name
-from .schema import explained, open_database, transaction
-from .search import Precision
+from .rows import STORED, embedding_to_bytes, insert_person, insert_sample, read_embeddings, select_people
+from .search import check_probes
 from .snapshot import Snapshot, read_snapshot
 
-BOARD = Path("/var/lib/rkface")
+BOARD_FOLDER = Path("/var/lib/rkface")
 FILE = "gallery.sqlite"
 
 
 def default_path() -> Path:
-    """Where the service of a board keeps its gallery, or the working folder where there is none."""
-    return (BOARD if os.access(BOARD, os.W_OK) else Path()) / FILE
+    """The gallery of a board's service, or gallery.sqlite in the working folder if /var/lib/rkface is not writable."""
+    return (BOARD_FOLDER if os.access(BOARD_FOLDER, os.W_OK) else Path()) / FILE
 
 
-class Gallery:
-    """People and samples at ``path``, with search in memory. Any thread may use it; a context manager.
+class Gallery(GalleryDatabase):
+    """People and their samples in an SQLite file, with exact search in memory.
 
-    ``identity`` is ``embedding_identity`` of the bundle that makes the probes; None takes whatever the gallery holds
-    (for listing, exporting and so on). A gallery takes the identity of its first sample and changes it by ``reembed``
-    alone. An encrypted gallery needs its ``key`` for all that touches embeddings and crops; who is in it can be listed,
-    backed up and forgotten without.
+    All methods can be called from any thread. A gallery is a context manager: the end of the block closes it.
+
+    The first sample decides the identity of a gallery (see ``embedding_identity``): embeddings of another model are
+    refused. ``rkface gallery reembed`` changes it. An encrypted gallery needs its key for everything that touches
+    embeddings and crops; without the key, people can still be listed, backed up and deleted.
+
+    Args:
+        path: The file, such as "gallery.sqlite". It gets mode 0600.
+        identity: ``embedding_identity`` of the bundle that makes the probes. None: the gallery's own identity.
+        create: Create the file if it does not exist.
+        precision: Precision of the search index: "float32", "int8" (a quarter of the memory), or "auto": int8 with
+            50,000 samples or more. The results are the same.
+        key: Key of an encrypted gallery, from ``read_key``.
+
+    Raises:
+        InputError: The file does not exist (without ``create``), is not a gallery, or was made by a newer rkface.
+        WorkError: The file is damaged, or another program has it locked.
+
+    Example:
+        >>> import numpy as np
+        >>> from rkface import Gallery, Sample
+        >>> face = np.zeros(512, np.float32)
+        >>> face[0] = 1.0  # in practice: pipeline.recognize(image).embeddings[0]
+        >>> with Gallery("people.sqlite", identity="example", create=True) as gallery:
+        ...     ada = gallery.add("Ada", [Sample(face, crop=None, quality=1.0, source="ada.jpg")])
+        ...     for match in gallery.search(face[None])[0]:
+        ...         print(match.name, match.cosine)
+        Ada 1.0
     """
 
     def __init__(
         self,
-        path: Path,
+        path: str | os.PathLike[str],
         identity: str | None = None,
         *,
         create: bool = False,
         precision: Precision = "auto",
         key: Key | None = None,
     ) -> None:
-        self.path = path
-        self.database = open_database(path, create=create)
-        self.lock = threading.RLock()
+        super().__init__(path, identity, create=create, key=key)
         self.searches = 0
-        self._wanted = identity
-        self._key = key
-        self._cipher: tuple[str | None, NoCipher] | None = None
         self._precision = precision
         self._current: Snapshot | None = None  # replaced in one step, so that a search needs no lock
 
-    def close(self) -> None:
-        with self.lock:
-            self.database.close()
-
-    def __enter__(self) -> Gallery:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
-        self.close()
-
-    @contextmanager
-    def writing(self) -> Iterator[sqlite3.Connection]:
-        """A transaction: all of the block or nothing, on the disk when it returns."""
-        with self.lock, explained(self.path), transaction(self.database):
-            yield self.database
-
-    @contextmanager
-    def reading(self) -> Iterator[None]:
-        """What is read in the block is of one moment, whatever other processes write."""
-        with self.lock, explained(self.path):
-            self.database.execute("BEGIN")
-            try:
-                yield
-            finally:
-                self.database.execute("COMMIT")
-
-    def read(self, statement: str, parameters: Sequence[Any] = ()) -> list[Any]:
-        with self.lock, explained(self.path):
-            return self.database.execute(statement, parameters).fetchall()
-
-    def use_key(self, key: Key) -> None:
-        """Use ``key`` from now on."""
-        self._key, self._cipher = key, None
-        self.changed()
-
-    @property
-    def cipher(self) -> NoCipher:
-        """What embeddings and crops are encrypted with. InputError without the key, or with one that does not fit."""
-        found = self.read("SELECT value FROM setting WHERE name = ?", [SETTING])
-        proof = found[0][0] if found else None
-        if self._cipher is None or self._cipher[0] != proof:  # another process may have encrypted it
-            self._cipher = proof, open_cipher(self.path, proof, self._key)
-        return self._cipher[1]
-
-    @property
-    def identity(self) -> str | None:
-        """Of the samples that are searched; None while there has been no sample."""
-        found = self.read("SELECT value FROM setting WHERE name = 'identity'")
-        return found[0][0] if found else None
-
-    def set_identity(self, identity: str) -> None:
-        """Inside ``writing``: from now on these are the embeddings that are searched."""
-        self.database.execute("INSERT OR REPLACE INTO setting VALUES ('identity', ?)", [identity])
-
     def people(self) -> list[Person]:
-        """Everyone, by name."""
-        return self._select("ORDER BY name")
+        """All people, sorted by name."""
+        return select_people(self, "ORDER BY name")
 
     def person(self, key: str) -> Person:
-        """By id or by name. InputError, with the names that look alike, for nobody."""
-        found = self._select("WHERE person.id = ?1 OR name = ?1 ORDER BY person.id = ?1 DESC", [key])
+        """Find a person by id or by name.
+
+        Raises:
+            InputError: There is no such person. The message suggests similar names.
+        """
+        found = select_people(self, "WHERE person.id = ?1 OR name = ?1 ORDER BY person.id = ?1 DESC", [key])
         if found:
             return found[0]
-        near = difflib.get_close_matches(key, [person.name for person in self.people()], n=3)
-        hint = f"did you mean {' or '.join(near)}?" if near else f"`rkface gallery list --gallery {self.path}` has all"
+        similar = difflib.get_close_matches(key, [person.name for person in self.people()], n=3)
+        hint = (
+            f"did you mean {' or '.join(similar)}?" if similar else f"see `rkface gallery list --gallery {self.path}`"
+        )
         raise InputError(f"{self.path}: nobody is called {key!r}: {hint}")
 
-    def _select(self, clause: str, parameters: Sequence[Any] = ()) -> list[Person]:
-        rows = self.read(
-            "SELECT id, name, metadata, created, changed, (SELECT count(*) FROM sample WHERE person = person.id) "
-            f"FROM person {clause}",
-            parameters,
-        )
-        return [Person(id, name, json.loads(metadata), *rest) for id, name, metadata, *rest in rows]
-
     def samples(self, person: Person) -> list[Sample]:
-        """All of one person, oldest first."""
+        """All samples of ``person``, oldest first.
+
+        Raises:
+            InputError: The gallery is encrypted and was opened without its key.
+        """
         rows = self.read(
             "SELECT embedding, image, quality, source, created, identity, id FROM sample "
             "LEFT JOIN crop ON sample = id WHERE person = ? ORDER BY id",
@@ -151,104 +115,85 @@ class Gallery:
         )
         decrypt = self.cipher.decrypt
         return [
-            Sample(np.frombuffer(decrypt(embedding), "<f4"), None if crop is None else decrypt(crop), *rest)
+            Sample(np.frombuffer(decrypt(embedding), STORED), None if crop is None else decrypt(crop), *rest)
             for embedding, crop, *rest in rows
         ]
 
-    def holds(self, name: str, sample: Sample) -> bool:
-        """Whether ``name`` has this very embedding already."""
+    def has_sample(self, name: str, sample: Sample) -> bool:
+        """Whether the person ``name`` already has a sample with exactly this embedding."""
         rows = self.read("SELECT embedding FROM sample JOIN person ON person.id = person WHERE name = ?", [name])
         decrypt = self.cipher.decrypt
-        return _stored(sample.embedding) in {decrypt(embedding) for (embedding,) in rows}
+        return embedding_to_bytes(sample.embedding) in {decrypt(embedding) for (embedding,) in rows}
 
     def add(self, name: str, samples: Iterable[Sample], metadata: Mapping[str, Any] | None = None) -> Person:
-        """Add samples, and the person ``name`` where there is none yet; ``metadata`` is joined to what there is.
+        """Add samples to the person ``name``, who is created if there is no such person.
 
-        Whatever this returns for is on the disk. InputError, and nothing added, for a name that is none or a sample of
-        another identity or length, or with what is no number.
+        Args:
+            name: Name of the person. It must not be empty or contain control characters.
+            samples: The new samples; none is allowed.
+            metadata: Values to add to the person's metadata. They replace values with the same keys.
+
+        Returns:
+            The person with the new samples. They are on the disk.
+
+        Raises:
+            InputError: The name is invalid, or an embedding is of another model, has the wrong shape, or contains NaN
+                or infinity. Nothing was added then.
         """
         check_name(name)
-        fresh, now, ids = list(samples), time.time(), []
-        with self.lock:  # also until it is in memory: nobody is changed between
-            with self.writing() as database:
-                found = self._select("WHERE name = ?", [name])
-                id = found[0].id if found else uuid.uuid4().hex
-                known = found[0].metadata if found else {}
-                database.execute(
-                    "INSERT INTO person VALUES (?1, ?2, ?3, ?4, ?4) "
-                    "ON CONFLICT (id) DO UPDATE SET metadata = ?3, changed = ?4",
-                    [id, name, json.dumps({**known, **(metadata or {})}, ensure_ascii=False), now],
-                )
-                for sample in fresh:
-                    identity = self._accepted(sample)
-                    cursor = database.execute(
-                        "INSERT INTO sample (person, identity, embedding, quality, source, created) "
-                        "VALUES (?, ?, ?, ?, ?, ?)",
-                        [
-                            id,
-                            identity,
-                            self.cipher.encrypt(_stored(sample.embedding)),
-                            sample.quality,
-                            sample.source,
-                            sample.created or now,
-                        ],
-                    )
-                    ids.append(int(cursor.lastrowid or 0))
-                    if sample.crop is not None:
-                        database.execute("INSERT INTO crop VALUES (?, ?)", [ids[-1], self.cipher.encrypt(sample.crop)])
+        new, now = list(samples), time.time()
+        with self.lock:  # held until the index is up to date, so that no other thread changes the person in between
+            with self.transaction():
+                id = insert_person(self, name, metadata or {}, now)
+                ids = [insert_sample(self, id, sample, now) for sample in new]
             person = self.person(id)
-            self.changed(lambda now: now.plus(person, fresh, ids))
+            self.update_index(lambda snapshot: snapshot.with_samples(person, new, ids))
             return person
 
-    def _accepted(self, sample: Sample) -> str:
-        """The identity to store ``sample`` with; the first sample of a gallery decides it."""
-        own = self.identity
-        identity = sample.identity or self._wanted or own
-        if identity is None:
-            raise InputError(f"{self.path}: a first sample needs the identity of its model: use --bundle")
-        if own is None or (identity != own and not self.read("SELECT 1 FROM sample LIMIT 1")):
-            self.set_identity(identity)
-        elif identity != own:
-            raise InputError(
-                f"{self.path} holds embeddings of another model or alignment (identity {own[:8]}, not {identity[:8]}), "
-                f"which cannot be compared: rkface gallery reembed --gallery {self.path} --bundle DIR"
-            )
-        rows = self.read("SELECT length(embedding) FROM sample WHERE identity = ? LIMIT 1", [identity])
-        numbers = (rows[0][0] - self.cipher.overhead) // 4 if rows else len(sample.embedding)
-        if sample.embedding.shape != (numbers,):
-            raise InputError(f"an embedding of {sample.embedding.shape}, the gallery's have {numbers} numbers")
-        if not np.isfinite(sample.embedding).all():  # beside one such nobody would be found
-            raise InputError("an embedding with infinite numbers or none: the recognizer fails on this face")
-        return identity
+    def remove_samples(self, person: Person, samples: Collection[int]) -> None:
+        """Delete some samples of ``person``. Backups keep them.
 
-    def remove(self, person: Person, samples: Collection[int]) -> None:
-        """Delete some samples of ``person``, by their ids; backups keep them. InputError, and nothing deleted, where
-        one is not this person's."""
-        with self.writing() as database:
+        Args:
+            person: The person.
+            samples: Numbers of the samples (``Sample.id``).
+
+        Raises:
+            InputError: A sample does not belong to this person. Nothing was deleted then.
+        """
+        with self.transaction() as database:
             own = {id for (id,) in database.execute("SELECT id FROM sample WHERE person = ?", [person.id])}
-            if strange := sorted(set(samples) - own):
-                raise InputError(f"{person.name!r} has no sample {strange[0]}: `rkface gallery show` has their numbers")
+            if missing := sorted(set(samples) - own):
+                raise InputError(f"{person.name!r} has no sample {missing[0]}: `rkface gallery show` lists the samples")
             database.executemany("DELETE FROM sample WHERE id = ?", [(id,) for id in samples])
             database.execute("UPDATE person SET changed = ? WHERE id = ?", [time.time(), person.id])
-        self.changed()
+        self.update_index()
 
     def rename(self, person: Person, name: str) -> None:
-        """InputError for a name that is none or that of somebody else."""
+        """Change the name of ``person``; the id stays.
+
+        Raises:
+            InputError: The name is invalid, or another person has it.
+        """
         check_name(name)
-        other = self._select("WHERE name = ?", [name])
+        other = select_people(self, "WHERE name = ?", [name])
         if other and other[0].id != person.id:
-            raise InputError(f"{name!r} is somebody else's name: if they are one person, use `rkface gallery merge`")
-        with self.writing() as database:
+            raise InputError(f"another person is called {name!r}: if both are one person, use `rkface gallery merge`")
+        with self.transaction() as database:
             database.execute("UPDATE person SET name = ?, changed = ? WHERE id = ?", [name, time.time(), person.id])
-        self.changed()
+        self.update_index()
 
     def merge(self, person: Person, into: Person) -> None:
-        """All samples of ``person`` become those of ``into``, who keeps name, id and, where both say something, its
-        metadata; ``person`` is gone."""
+        """Give all samples of ``person`` to ``into`` and remove ``person``.
+
+        ``into`` keeps its name, its id and its metadata, and gets the metadata of ``person`` for keys that it lacks.
+
+        Raises:
+            InputError: Both are the same person.
+        """
         if person.id == into.id:
             raise InputError(f"{person.name!r} cannot be merged into the same person")
         now = time.time()
-        with self.writing() as database:
+        with self.transaction() as database:
             database.execute("UPDATE sample SET person = ? WHERE person = ?", [into.id, person.id])
             database.execute("DELETE FROM person WHERE id = ?", [person.id])
             database.execute("UPDATE former SET person = ? WHERE person = ?", [into.id, person.id])
@@ -257,20 +202,42 @@ class Gallery:
                 "UPDATE person SET metadata = ?, changed = ? WHERE id = ?",
                 [json.dumps(person.metadata | into.metadata, ensure_ascii=False), now, into.id],
             )
-        self.changed()
+        self.update_index()
 
     def search(self, probes: NDArray[np.float32], k: int = 1) -> list[list[Match]]:
-        """The ``k`` people nearest to each of N×D unit ``probes``, best first, whatever their cosine. Samples of other
-        identities are ignored: ``state().ignored`` says how many."""
+        """Find the people who are most similar to each probe.
+
+        Every probe is compared with every sample, except samples of another model (``state().ignored``).
+
+        Args:
+            probes: N×D float32, embeddings of unit length.
+            k: Number of people to return for each probe.
+
+        Returns:
+            For each probe, up to ``k`` different people, most similar first. Compare ``Match.cosine`` with the match
+            threshold: people below it are returned too.
+
+        Raises:
+            InputError: The probes have the wrong shape or type, or contain NaN or infinity; the gallery is closed; or
+                it is encrypted and was opened without its key.
+        """
+        if self._closed:  # searches need no file, so SQLite would not notice
+            raise InputError(f"{self.path} is closed: open it again before you use it")
         snapshot = self._snapshot()
+        probes = check_probes(probes, snapshot.index.dimensions)
         self.searches += len(probes)
-        found = snapshot.index.search(probes, k, self._read_exactly)
+        found = snapshot.index.search(probes, k, lambda ids: read_embeddings(self, ids))
         people = snapshot.people
         return [[Match(people[hit.owner].id, people[hit.owner].name, hit.cosine) for hit in hits] for hits in found]
 
     def refresh(self) -> bool:
-        """Take over what other processes changed; True where something was. Costs microseconds where nothing was.
-        Searches in other threads go on with the old state meanwhile."""
+        """Load the changes that other processes made; takes microseconds without changes.
+
+        Searches in other threads continue with the old state in the meantime.
+
+        Returns:
+            True if another process changed something.
+        """
         with self.lock:
             if self._current is not None and self.version() == self._current.version:
                 return False
@@ -278,49 +245,36 @@ class Gallery:
             return True
 
     def state(self) -> GalleryState:
+        """Numbers of people, samples and searches."""
         own, current = self.identity, self._current
         people, total, searched = self.read(
             "SELECT (SELECT count(*) FROM person), count(*), count(CASE identity WHEN ? THEN 1 END) FROM sample",
-            [own if self._wanted in (None, own) else None],
+            [own if self.expected_identity in (None, own) else None],
         )[0]
         precision = current.index.precision if current is not None else ""
         return GalleryState(people, total, total - searched, precision, self.searches)
 
-    def changed(self, successor: Callable[[Snapshot], Snapshot] | None = None) -> None:
-        """After ``writing``: renew what is searched, if anything is yet, by ``successor`` where nobody else wrote. What
-        was searched before is no longer so, even where the new cannot be read: then the next search tries again."""
+    def use_key(self, key: Key) -> None:
+        """Use ``key`` from now on, for example after the gallery was encrypted."""
+        self._key, self._cipher = key, None
+        self.update_index()
+
+    def update_index(self, change: Callable[[Snapshot], Snapshot] | None = None) -> None:
+        """Update the search index after a transaction, if it has been built.
+
+        ``change`` is applied to the index if no other process wrote to the file; otherwise the file is read again. If
+        reading fails, the old index is dropped, and the next search tries again.
+        """
         with self.lock:
-            now = self._current
-            if now is None:
+            current = self._current
+            if current is None:
                 return
             try:
-                fits = successor is not None and len(now.index) and now.version == self.version()
-                self._current = successor(now) if successor and fits else self._read()
+                unchanged = len(current.index) and current.version == self.version()
+                self._current = change(current) if change and unchanged else self._read()
             except RkfaceError:
                 self._current = None
                 raise
-
-    def version(self) -> int:
-        """Changes when another process writes, never by what this one does."""
-        return int(self.read("PRAGMA data_version")[0][0])
-
-    def _read(self) -> Snapshot:
-        version = self.version()
-        with self.reading():
-            people, own = tuple(self.people()), self.identity
-            searched = own if self._wanted in (None, own) else None
-            decrypt = self.cipher.decrypt if searched is not None else bytes
-            return read_snapshot(self.database, searched, people, decrypt, version=version, precision=self._precision)
-
-    def _read_exactly(self, ids: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-        """For ``Index.search``: those of the samples ``ids`` that still exist, and their vectors."""
-        rows = self.read(
-            "SELECT id, embedding FROM sample WHERE id IN (SELECT value FROM json_each(?))", [json.dumps(ids.tolist())]
-        )
-        decrypt = self.cipher.decrypt
-        vectors = [np.frombuffer(decrypt(embedding), "<f4") for _, embedding in rows]
-        shape = len(rows), -1 if rows else 0
-        return np.array([id for id, _ in rows], np.int64), np.array(vectors, np.float32).reshape(shape)
 
     def _snapshot(self) -> Snapshot:
         current = self._current
@@ -329,8 +283,10 @@ class Gallery:
                 current = self._current = self._current or self._read()
         return current
 
-
-def _stored(embedding: NDArray[np.float32]) -> bytes:
-    """What is already of unit length keeps its bits, so that it can be exported and imported again."""
-    whole = embedding if abs(float(embedding @ embedding) - 1) < 1e-6 else unit(embedding)
-    return whole.astype("<f4").tobytes()
+    def _read(self) -> Snapshot:
+        version = self.version()
+        with self.consistent_read():
+            people, own = tuple(self.people()), self.identity
+            searched = own if self.expected_identity in (None, own) else None
+            decrypt = self.cipher.decrypt if searched is not None else bytes
+            return read_snapshot(self.database, searched, people, decrypt, version=version, precision=self._precision)

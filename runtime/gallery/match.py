@@ -1,4 +1,4 @@
-"""Whom the gallery found for a face."""
+"""The result of a search in the gallery."""
 
 from __future__ import annotations
 
@@ -7,7 +7,14 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Match:
-    """Who the gallery says it is. ``person`` stays the same for life, ``name`` may change."""
+    """A person of the gallery who looks like a face.
+
+    Attributes:
+        person: Id of the person. It never changes.
+        name: Name of the person when the search ran. It may change.
+        cosine: Cosine similarity of the face and the person's most similar sample, -1 to 1. A value at or above the
+            bundle's match threshold (``pipeline.thresholds.match``) means the same person.
+    """
 
     person: str
     name: str

@@ -1,4 +1,4 @@
-"""Who is in a gallery, and which embeddings may be compared at all."""
+"""The people and samples of a gallery, and the identity that says which embeddings can be compared."""
 
 from __future__ import annotations
 
@@ -18,7 +18,16 @@ from ..vision.align import ALIGNMENT
 
 @dataclass(frozen=True)
 class Person:
-    """``id`` stays for life, ``name`` may change; times are seconds since 1970, UTC."""
+    """A person of a gallery.
+
+    Attributes:
+        id: 32 hexadecimal digits. It never changes.
+        name: Unique in the gallery. It may change.
+        metadata: Any values that JSON can store, such as ``{"room": 3}``.
+        created: When the person was added, in seconds since 1970 (UTC).
+        changed: When the person was last changed, in seconds since 1970 (UTC).
+        samples: Number of samples, 0 or more.
+    """
 
     id: str
     name: str
@@ -32,12 +41,15 @@ class Person:
 class Sample:
     """One face of a person.
 
-    embedding  D float32, unit length
-    crop       the aligned face as PNG, to compute the embedding again when the model changes; None if not kept
-    quality    0 to 1
-    source     where it came from: a photo's name, a camera's
-    identity   of the embedding contract; "" means that of the gallery
-    id         0 for one that is not in a gallery yet
+    Attributes:
+        embedding: Embedding of the face, D float32, unit length.
+        crop: The aligned face as a PNG file, from which the embedding can be computed again for another model. None if
+            it is not stored.
+        quality: Quality of the picture, 0 to 1.
+        source: Where the face came from: the name of a photo or a camera.
+        created: When the sample was made, in seconds since 1970 (UTC). 0: when it is added to a gallery.
+        identity: ``embedding_identity`` of the bundle that computed the embedding. "": the gallery's.
+        id: Number of the sample in its gallery. 0 before it is added to one.
     """
 
     embedding: NDArray[np.float32]
@@ -51,8 +63,15 @@ class Sample:
 
 @dataclass(frozen=True)
 class GalleryState:
-    """For the health page. ``ignored`` samples were made by another model and are never searched; ``precision`` is that
-    of the index, empty before the first search."""
+    """Figures about a gallery.
+
+    Attributes:
+        people: Number of people.
+        samples: Number of samples.
+        ignored: Number of samples that are never searched, because another model made them.
+        precision: Precision of the search index, "float32" or "int8"; "" before the first search.
+        searches: Number of probes searched since the gallery was opened.
+    """
 
     people: int
     samples: int
@@ -62,22 +81,28 @@ class GalleryState:
 
 
 def check_name(name: str) -> None:
-    """InputError for what nobody can be called, wherever it comes from."""
+    """Raise InputError if ``name`` is empty, or contains control characters or text that UTF-8 cannot encode."""
     if not name.strip():
         raise InputError("a person needs a name")
     if readable(name) != name:
-        raise InputError(f"{in_a_line(name)!r} is no name: it holds what is no character")
+        raise InputError(f"invalid name {in_a_line(name)!r}: it contains invalid characters")
     if in_a_line(name) != name:
-        raise InputError(f"{in_a_line(name)!r} is no name: it holds a control character")
+        raise InputError(f"invalid name {in_a_line(name)!r}: it contains a control character")
 
 
 def embedding_identity(manifest: Manifest) -> str:
-    """Which embeddings may be compared: those with the same identity, 32 hexadecimal digits.
+    """Compute the identity of a bundle's embeddings. Only embeddings with the same identity can be compared.
 
-    It stands for the recognizer's source model, how it is fed and how faces are aligned, and is SHA-256 over their
-    canonical JSON. It does not stand for the quantized file: `rkface convert` writes a bundle only where INT8 and FP32
-    embeddings of the same face agree (mean cosine 0.995 and more), so that a gallery serves a workstation and every
-    chip alike, with the threshold that `rkface evaluate` finds for INT8 probes.
+    It is SHA-256 over canonical JSON of the recognizer's source model, the preparation of its input, and the face
+    alignment. It does not depend on the quantized file: `rkface convert` writes a bundle only if the INT8 and FP32
+    embeddings of the same face agree (mean cosine 0.995 or more). So one gallery works on a workstation and on every
+    chip, with the threshold that `rkface evaluate` finds for INT8 probes.
+
+    Args:
+        manifest: The bundle's manifest: ``pipeline.manifest``.
+
+    Returns:
+        32 hexadecimal digits.
     """
     model = manifest.recognizer
     contract = {

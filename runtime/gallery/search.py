@@ -1,72 +1,58 @@
-"""Exact cosine search in memory: which people are nearest to a probe, among up to some 100,000 samples.
+"""Exact cosine search in memory: the people most similar to a probe, among up to about 100,000 samples.
 
-One probe is one pass over the whole index: its speed is that of memory. Samples are therefore columns: a product then
-reads several numbers of all of them at once, each a long stream, which memory serves faster than one stream of whole
-samples. Of large galleries int8 holds a quarter; the few samples that its rounding leaves undecided are compared again
-in float32, so that the answer is the same. docs/gallery.md has the figures beside faiss.
+One probe needs one pass over the whole index, so its speed is the speed of the memory. Samples are stored as columns: a
+product then reads several numbers of all samples at once, each as one long stream, which memory delivers faster than
+one stream of whole samples. Large galleries use int8, a quarter of the memory; the few samples that its rounding leaves
+undecided are compared again in float32, so that the results are the same. docs/gallery.md compares the speed with
+faiss.
+
+A letter is a dimension: N samples, B probes, D numbers of an embedding.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-Precision = Literal["float32", "int8", "auto"]
-# From here on int8 saves 75 MB and more, and is still faster than faiss (docs/gallery.md).
-LARGE = 50_000
-# Samples a block. float32: streams of 8 kB, four times that gains 5 % more. int8: 0.4 MB as float32, for small caches.
-WIDE = {"float32": 2048, "int8": 192}
-# Columns are multiplied 16 and fewer at a time, by up to 4 threads; what is left over would be summed in another order.
-EVEN = 64
-PROBES = 16  # at once
-FEW = 5  # probes up to which a product each is faster than one of matrices, for which OpenBLAS rearranges its arguments
-CACHED = 1 << 19  # float32 numbers, 2 MB, that are still in a cache when the next of these few needs them
-SINGLY = 8  # people up to whom it is faster to look for the largest cosine again and again than for all at once
-LEAST = -2.0  # below any cosine
-GROUPS = 64
-ROUNDING = 1e-5  # of float32 sums over 512 products, generously
+from ..core.errors import InputError
+from .blocks import WIDTH_STEP, Block, Precision, append_to_blocks, join_block, multiply, to_rows
 
-Exact = Callable[[NDArray[np.int64]], tuple[NDArray[np.int64], NDArray[np.float32]]]
+# Samples from which "auto" is int8. It then saves 75 MB or more, and is still faster than faiss (docs/gallery.md).
+LARGE = 50_000
+PROBES_AT_ONCE = 16
+CACHED_NUMBERS = 1 << 19  # float32 numbers (2 MB) that are still in a cache when the next of a few probes needs them
+FEW_PEOPLE = 8  # up to this many, finding the largest cosine repeatedly is faster than finding all of them at once
+BELOW_ANY_COSINE = -2.0
+GROUPS = 64
+ROUNDING = 1e-5  # generous bound for the error of a float32 sum of 512 products
+
+# Reads samples in float32 by their ids: returns the ids that still exist, and their vectors, M×D float32.
+ReadExactly = Callable[[NDArray[np.int64]], tuple[NDArray[np.int64], NDArray[np.float32]]]
 
 
 class Hit(NamedTuple):
-    """The best sample of one person for a probe. ``owner`` is what the index was given for that person."""
+    """The most similar sample of one person. ``owner``: the number of the person in the index; ``sample``: the id of
+    the sample; ``cosine``: -1 to 1."""
 
     owner: int
     sample: int
     cosine: float
 
 
-class Block(NamedTuple):
-    """``filled`` samples, a column each, and columns of zeros up to a multiple of ``EVEN``.
-
-    D×W: float32 with the columns' first numbers beside each other in memory, all their second ones, and so on; or int8
-    with whole columns one after the other, which become float32 a block at a time, in a cache.
-    """
-
-    columns: NDArray[Any]
-    filled: int
-
-    @property
-    def samples(self) -> NDArray[Any]:
-        """Without the zeros."""
-        return self.columns[:, : self.filled]
-
-
 @dataclass(frozen=True)
 class Index:
-    """Samples to search; never changed, so that searches go on while its successor is made.
+    """Samples to search. An index never changes: searches can use it while a new one is made.
 
-    blocks   of N samples in all
+    blocks   the N samples
     scales   N float32: int8 column · scale ≈ the unit vector; None for float32
     samples  N int64: id of each sample
-    owners   N int64: whose it is, in small numbers from 0 on
-    error    the largest length of what int8 rounding took off a vector; 0 for float32
+    owners   N int64: number of the person, 0 or a small positive number
+    error    length of the largest difference between a vector and its int8 form; 0 for float32
+    most     the number of samples of the person who has most of them
     """
 
     blocks: tuple[Block, ...]
@@ -84,89 +70,86 @@ class Index:
         return "float32" if self.scales is None else "int8"
 
     @property
+    def dimensions(self) -> int:
+        """D, or 0 if there are no samples."""
+        return len(self.blocks[0].columns) if len(self) else 0
+
+    @property
     def nbytes(self) -> int:
-        """Of the vectors."""
+        """Bytes of memory for the vectors."""
         return sum(block.columns.nbytes for block in self.blocks)
 
-    def without(self, gone: NDArray[np.bool_]) -> Index:
-        """A copy that lacks the samples of a mask of N; blocks that lack none are shared with it."""
-        keep, blocks, at = ~gone, [], 0
+    def without_samples(self, removed: NDArray[np.bool_]) -> Index:
+        """A copy without the samples in the mask ``removed`` (N bool). Complete blocks are shared with the copy."""
+        keep, blocks, at = ~removed, [], 0
         for block in self.blocks:
             here = keep[at : at + block.filled]
             if here.all():
                 blocks.append(block)
             elif here.any():
-                blocks.append(_block(np.compress(here, block.samples, axis=1)))
+                blocks.append(join_block(np.compress(here, block.samples, axis=1)))
             at += block.filled
         scales = None if self.scales is None else self.scales[keep]
         owners = self.owners[keep]
-        return Index(tuple(blocks), scales, self.samples[keep], owners, self.error, _most(owners))
+        return Index(tuple(blocks), scales, self.samples[keep], owners, self.error, _largest_count(owners))
 
-    def plus(self, vectors: NDArray[np.float32], samples: Sequence[int], owners: Sequence[int]) -> Index:
-        """A copy with M more samples: ``vectors`` M×D float32, unit. All blocks but the last are shared with it."""
-        rows, scales, error = _stored(vectors, "float32" if self.scales is None else "int8")
+    def with_samples(self, vectors: NDArray[np.float32], samples: Sequence[int], owners: Sequence[int]) -> Index:
+        """A copy with M more samples; ``vectors``: M×D float32, unit length. All blocks except the last are shared."""
+        vectors, scales, error = to_rows(vectors, "float32" if self.scales is None else "int8")
         if self.scales is not None and scales is not None:
             scales = np.concatenate([self.scales, scales])
-        ids, whose = np.asarray(samples, np.int64), np.asarray(owners, np.int64)
-        everyone = np.concatenate([self.owners, whose])
-        blocks = self.blocks
-        room = WIDE[rows.dtype.name] - blocks[-1].filled if blocks else 0
-        if room and len(rows):
-            blocks, rows = (*blocks[:-1], _block(blocks[-1].samples, _columns(rows[:room]))), rows[room:]
-        return Index(
-            blocks + _blocks(rows),
-            scales,
-            np.concatenate([self.samples, ids]),
-            everyone,
-            max(self.error, error),
-            _most(everyone),
-        )
+        all_ids = np.concatenate([self.samples, np.asarray(samples, np.int64)])
+        all_owners = np.concatenate([self.owners, np.asarray(owners, np.int64)])
+        blocks = append_to_blocks(self.blocks, vectors)
+        return Index(blocks, scales, all_ids, all_owners, max(self.error, error), _largest_count(all_owners))
 
-    def search(self, probes: NDArray[np.float32], k: int = 1, exact: Exact | None = None) -> list[list[Hit]]:
-        """The ``k`` nearest people, best first, for each of the B×D unit ``probes``.
+    def search(
+        self, probes: NDArray[np.float32], k: int = 1, read_exactly: ReadExactly | None = None
+    ) -> list[list[Hit]]:
+        """The ``k`` most similar people for each of the B×D ``probes`` of unit length, most similar first.
 
-        ``exact`` reads samples in float32 by their ids, for an int8 index: it returns the ids that still exist and
-        their vectors. Without it an int8 index answers as nearly as int8 can. ValueError for another D.
+        An int8 index uses ``read_exactly`` to decide what its rounding leaves open. Without it the cosines are as
+        exact as int8 allows. Raises ValueError if D is wrong.
         """
         if not len(self) or k < 1:
             return [[] for _ in probes]
-        dimensions = len(self.blocks[0].columns)
-        if probes.ndim != 2 or probes.shape[1] != dimensions:
-            raise ValueError(f"probes of shape {probes.shape} for an index of {dimensions} dimensions")
+        if probes.ndim != 2 or probes.shape[1] != self.dimensions:
+            raise ValueError(f"probes of shape {probes.shape} for an index of {self.dimensions} dimensions")
         probes = np.ascontiguousarray(probes, np.float32)
         found: list[list[Hit]] = []
-        for start in range(0, len(probes), PROBES):
-            some = probes[start : start + PROBES]
+        for start in range(0, len(probes), PROBES_AT_ONCE):
+            some = probes[start : start + PROBES_AT_ONCE]
             cosines = self._cosines(some)
-            for number in range(len(some)):  # to iterate over arrays takes longer
+            for number in range(len(some)):  # faster than iterating over the arrays
                 hits = self._nearest(cosines[number], k)
-                if exact is not None and self.scales is not None:
-                    hits = self._refined(some[number], cosines[number], hits, k, exact)
+                if read_exactly is not None and self.scales is not None:
+                    hits = self._refine(some[number], cosines[number], hits, k, read_exactly)
                 found.append(hits)
         return found
 
     def _cosines(self, probes: NDArray[np.float32]) -> NDArray[np.float32]:
-        """B×N float32."""
-        found = np.empty((len(probes), len(self) + EVEN), np.float32)
-        high, at = CACHED // self.blocks[0].columns.shape[1], 0  # the same for all blocks: all are summed in one order
+        """The cosines of B×D ``probes`` with all samples, B×N float32."""
+        found = np.empty((len(probes), len(self) + WIDTH_STEP), np.float32)
+        # The same height for all blocks, so that the products of all samples are added in the same order.
+        height, at = CACHED_NUMBERS // self.blocks[0].columns.shape[1], 0
         for columns, filled in self.blocks:
-            _products(probes, columns, high, found[:, at : at + columns.shape[1]])
-            at += filled  # the next block overwrites the products with this one's zeros
+            multiply(probes, columns, height, found[:, at : at + columns.shape[1]])
+            at += filled  # the next block overwrites the products with the zeros of this one
         found = found[:, : len(self)]
         if self.scales is not None:
             found *= self.scales
         return found
 
     def _nearest(self, cosines: NDArray[np.float32], k: int) -> list[Hit]:
-        """For one probe's N ``cosines``."""
-        if k <= SINGLY:
-            hits = self._first(cosines, k)
+        """The ``k`` people with the largest of N ``cosines``."""
+        if k <= FEW_PEOPLE:
+            hits = self._nearest_few(cosines, k)
             if len(hits) == k:
                 return hits
-        # Among so many best samples there are k people, however their samples are spread.
+        # Nobody has more than `most` samples, so this many of the best samples belong to at least k people.
         rows = _largest(cosines, min(k * self.most, len(cosines)))
         best: dict[int, Hit] = {}
-        for distance, row in sorted([(-cosines.item(row), row) for row in rows]):  # equal cosines: the older first
+        for distance, row in sorted([(-cosines.item(row), row) for row in rows]):  # of equal cosines the older
             owner = self.owners.item(row)
             if owner not in best:
                 best[owner] = Hit(owner, self.samples.item(row), -distance)
@@ -174,19 +157,19 @@ class Index:
                     break
         return list(best.values())
 
-    def _first(self, cosines: NDArray[np.float32], k: int) -> list[Hit]:
-        """As ``_nearest``, by looking for the largest again and again; fewer than ``k`` where twice as many samples
-        belong to fewer people."""
+    def _nearest_few(self, cosines: NDArray[np.float32], k: int) -> list[Hit]:
+        """As ``_nearest``, by finding the largest cosine repeatedly. Returns fewer than ``k`` people if the best 2·k
+        samples belong to fewer."""
         best: dict[int, Hit] = {}
         taken = []
         largest, value, owner_of, sample_of = cosines.argmax, cosines.item, self.owners.item, self.samples.item
         for _ in range(2 * k):
-            row = int(largest())  # of equal ones the older
+            row = int(largest())  # of equal cosines the older sample
             cosine = value(row)
-            if not cosine > LEAST:  # no more of them, or no number
+            if not cosine > BELOW_ANY_COSINE:  # no samples remain, or NaN
                 break
             taken.append((row, cosine))
-            cosines[row] = LEAST
+            cosines[row] = BELOW_ANY_COSINE
             owner = owner_of(row)
             if owner not in best:
                 best[owner] = Hit(owner, sample_of(row), cosine)
@@ -196,100 +179,67 @@ class Index:
             cosines[row] = cosine
         return list(best.values())
 
-    def _refined(
-        self, probe: NDArray[np.float32], cosines: NDArray[np.float32], rough: list[Hit], k: int, exact: Exact
+    def _refine(
+        self,
+        probe: NDArray[np.float32],
+        cosines: NDArray[np.float32],
+        rough: list[Hit],
+        k: int,
+        read_exactly: ReadExactly,
     ) -> list[Hit]:
-        """By Cauchy and Schwarz a cosine is at most ``error`` off. A sample more than twice that below the k-th person
-        cannot be among the first k; all others are looked at in float32."""
+        """Compare again in float32. The error of an int8 cosine is at most ``error`` (Cauchy-Schwarz inequality), so a
+        sample whose cosine is more than twice that below the k-th person's cannot be among the first k."""
         floor = rough[-1].cosine - 2 * self.error - ROUNDING if len(rough) == k else -np.inf
         rows = np.flatnonzero(cosines >= floor)
-        samples, vectors = exact(self.samples[rows])
-        if not len(samples):  # all deleted meanwhile
+        samples, vectors = read_exactly(self.samples[rows])
+        if not len(samples):  # all were deleted in the meantime
             return []
         order = samples.argsort()
         wanted = self.samples[rows]
         places = order[np.minimum(samples.searchsorted(wanted, sorter=order), len(samples) - 1)]
-        left = samples[places] == wanted
-        blocks = _blocks(np.asarray(vectors[places[left]], np.float32))
-        return Index(blocks, None, wanted[left], self.owners[rows[left]], 0.0, self.most).search(probe[None], k)[0]
+        exists = samples[places] == wanted
+        blocks = append_to_blocks((), np.asarray(vectors[places[exists]], np.float32))
+        exact = Index(blocks, None, wanted[exists], self.owners[rows[exists]], 0.0, self.most)
+        return exact.search(probe[None], k)[0]
 
 
-def build(
+def build_index(
     vectors: NDArray[np.float32], samples: Sequence[int], owners: Sequence[int], precision: Precision = "auto"
 ) -> Index:
-    """An index of N×D float32 unit ``vectors``."""
-    rows, scales, error = _stored(vectors, chosen(precision, len(vectors)))
-    ids, whose = np.asarray(samples, np.int64), np.asarray(owners, np.int64)
-    return Index(_blocks(rows), scales, ids, whose, error, _most(whose))
+    """An index of ``vectors``, N×D float32 of unit length; ``samples`` and ``owners``: N numbers, see ``Index``."""
+    rows = to_rows(vectors, choose_precision(precision, len(vectors)))
+    ids, numbers = np.asarray(samples, np.int64), np.asarray(owners, np.int64)
+    return Index(append_to_blocks((), rows.vectors), rows.scales, ids, numbers, rows.error, _largest_count(numbers))
 
 
-def chosen(precision: Precision, count: int) -> Precision:
-    """What ``auto`` is for ``count`` samples: int8 from ``LARGE`` on."""
+def choose_precision(precision: Precision, count: int) -> Precision:
+    """The precision that "auto" means for ``count`` samples: int8 if there are ``LARGE`` or more."""
     return precision if precision != "auto" else "float32" if count < LARGE else "int8"
 
 
-def _stored(
-    vectors: NDArray[np.float32], precision: Precision
-) -> tuple[NDArray[Any], NDArray[np.float32] | None, float]:
-    """N×D rows, scales and error, as an index has them."""
-    return (np.asarray(vectors, np.float32), None, 0.0) if precision == "float32" else _quantized(vectors)
-
-
-def _blocks(rows: NDArray[Any]) -> tuple[Block, ...]:
-    """Of N×D samples."""
-    wide = WIDE[rows.dtype.name]
-    return tuple(_block(_columns(rows[start : start + wide])) for start in range(0, len(rows), wide))
-
-
-def _columns(rows: NDArray[Any]) -> NDArray[Any]:
-    """N×D → D×N, in a block's order."""
-    return rows.T if rows.dtype == np.int8 else np.asarray(cv2.transpose(rows))  # 6 times as fast as numpy
-
-
-def _block(*parts: NDArray[Any]) -> Block:
-    """Of D×n columns, in the order they have in memory."""
-    (dimensions, _), kind = parts[0].shape, parts[0].dtype
-    filled = sum(part.shape[1] for part in parts)
-    columns = np.zeros((dimensions, -(-filled // EVEN) * EVEN), kind, order="F" if kind == np.int8 else "C")
-    np.concatenate(parts, axis=1, out=columns[:, :filled])
-    return Block(columns, filled)
-
-
-def _quantized(vectors: NDArray[np.float32]) -> tuple[NDArray[np.int8], NDArray[np.float32], float]:
-    rows = np.empty(vectors.shape, np.int8)
-    scales = np.empty(len(vectors), np.float32)
-    error = 0.0
-    for start in range(0, len(vectors), 4096):  # not a second copy of the gallery in float32
-        part = slice(start, start + 4096)
-        some = vectors[part]
-        scales[part] = np.maximum(np.abs(some).max(axis=1, initial=0) / 127, np.finfo(np.float32).tiny)
-        rows[part] = np.rint(some / scales[part, None])
-        off = np.linalg.norm(rows[part] * scales[part, None] - some, axis=1)
-        error = max(error, float(off.max(initial=0)))
-    return rows, scales, error
-
-
-def _products(probes: NDArray[np.float32], columns: NDArray[Any], high: int, out: NDArray[np.float32]) -> None:
-    """B×W, of B×D probes with D×W columns; of these, a few probes take ``high`` dimensions at a time."""
-    if len(probes) == 1:
-        np.dot(probes[0], columns.astype(np.float32, copy=False), out=out[0])
-    elif len(probes) > FEW:
-        out[:] = (columns.T.astype(np.float32, copy=False) @ probes.T).T  # a third faster than probes @ columns
-    else:
-        for top in range(0, len(columns), high):
-            part = columns[top : top + high].astype(np.float32, copy=False)
-            for number in range(len(probes)):
-                probe, sums = probes[number, top : top + high], out[number]
-                if top:
-                    sums += np.dot(probe, part)
-                else:
-                    np.dot(probe, part, out=sums)
+def check_probes(probes: NDArray[Any], dimensions: int) -> NDArray[np.float32]:
+    """``probes`` as B×D float32. Raises InputError if they are not a B×D array of floating-point numbers, contain NaN
+    or infinity, or D is not ``dimensions`` (0: any D)."""
+    if not isinstance(probes, np.ndarray):
+        raise InputError(f"probes must be a NumPy array of shape N×D, not {type(probes).__name__}")
+    if probes.ndim != 2:
+        raise InputError(f"probes must have the shape N×D, not {probes.shape}; for one embedding pass embedding[None]")
+    if probes.dtype.kind != "f":
+        raise InputError(f"probes must be float32 embeddings, not {probes.dtype}")
+    if dimensions and probes.shape[1] != dimensions:
+        raise InputError(
+            f"a probe has {probes.shape[1]} numbers, but the gallery's embeddings have {dimensions}: use the bundle "
+            "that the gallery was made with"
+        )
+    if not np.isfinite(probes).all():
+        raise InputError("a probe contains NaN or infinity: the recognizer fails on this face")
+    return probes.astype(np.float32, copy=False)
 
 
 def _largest(values: NDArray[np.float32], count: int) -> list[int]:
-    """Places of the ``count`` largest of N, with all that equal the last of them and perhaps more."""
+    """Indices of the ``count`` largest of N ``values``, of all equal to the smallest of these, and perhaps of more."""
     each = len(values) // GROUPS
-    # Of `each` groups the largest: where `count` of these reach a bound, so do `count` of all. Fewer to sort.
+    # The largest value of each group: if `count` of these reach a bound, so do `count` of all. This sorts fewer values.
     grouped = each > 4 * count
     bounds = values[: GROUPS * each].reshape(GROUPS, each).max(axis=0) if grouped else values.copy()
     bounds.partition(len(bounds) - count)
@@ -297,6 +247,6 @@ def _largest(values: NDArray[np.float32], count: int) -> list[int]:
     return places
 
 
-def _most(owners: NDArray[np.int64]) -> int:
-    """How many samples the person with most of them has."""
+def _largest_count(owners: NDArray[np.int64]) -> int:
+    """The number of samples of the person who has most of them."""
     return int(np.bincount(owners).max(initial=0))

@@ -1,4 +1,4 @@
-"""What of a gallery is held in memory to be searched, and how it is read from the file."""
+"""The state of a gallery in memory that is searched, and reading it from the file."""
 
 from __future__ import annotations
 
@@ -9,28 +9,31 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..vision.embed import unit
+from .blocks import Precision
 from .people import Person, Sample
-from .search import Index, Precision, build, chosen
+from .rows import STORED
+from .search import Index, build_index, choose_precision
 
-BATCH = 2048  # samples, 4 MB: beside what is searched, only so many are in memory
+BATCH = 2048  # samples (4 MB) read at a time, so that little memory is needed beside the index
 
 
 @dataclass(frozen=True)
 class Snapshot:
-    """What is searched: owners in ``index`` are places in ``people``. ``version`` is SQLite's when it was read."""
+    """A state of the gallery. Owners in ``index`` are positions in ``people``. ``version``: SQLite's data version of
+    the file when it was read."""
 
     index: Index
     people: tuple[Person, ...]
     version: int
 
-    def plus(self, person: Person, samples: Sequence[Sample], ids: Sequence[int]) -> Snapshot:
-        """A copy with new samples of one person, new or known, without reading the rest again."""
+    def with_samples(self, person: Person, samples: Sequence[Sample], ids: Sequence[int]) -> Snapshot:
+        """A copy with new samples of one person, who may be new; the other samples are not read again."""
         place = next((place for place, known in enumerate(self.people) if known.id == person.id), len(self.people))
         people = (*self.people[:place], person, *self.people[place + 1 :])
         if not samples:
             return Snapshot(self.index, people, self.version)
         vectors = unit(np.stack([sample.embedding for sample in samples]))
-        return Snapshot(self.index.plus(vectors, ids, [place] * len(ids)), people, self.version)
+        return Snapshot(self.index.with_samples(vectors, ids, [place] * len(ids)), people, self.version)
 
 
 def read_snapshot(
@@ -42,15 +45,14 @@ def read_snapshot(
     version: int,
     precision: Precision,
 ) -> Snapshot:
-    """``people`` and all their samples of ``identity``, read inside the caller's transaction; no samples for None."""
-    empty = build(np.zeros((0, 1), np.float32), [], [])
+    """Read all samples of ``people`` with ``identity`` (None: no samples) inside the caller's transaction."""
     if identity is None:
-        return Snapshot(empty, people, version)
+        return Snapshot(build_index(np.zeros((0, 1), np.float32), [], []), people, version)
     places = {person.id: place for place, person in enumerate(people)}
     ((count,),) = database.execute("SELECT count(*) FROM sample WHERE identity = ?", [identity])
-    index = build(np.zeros((0, 1), np.float32), [], [], chosen(precision, count))
+    index = build_index(np.zeros((0, 1), np.float32), [], [], choose_precision(precision, count))
     rows = database.execute("SELECT id, person, embedding FROM sample WHERE identity = ?", (identity,))
     while some := rows.fetchmany(BATCH):
-        vectors = np.stack([np.frombuffer(decrypt(embedding), "<f4") for _, _, embedding in some])
-        index = index.plus(vectors, [id for id, _, _ in some], [places[person] for _, person, _ in some])
+        vectors = np.stack([np.frombuffer(decrypt(embedding), STORED) for _, _, embedding in some])
+        index = index.with_samples(vectors, [id for id, _, _ in some], [places[person] for _, person, _ in some])
     return Snapshot(index, people, version)

@@ -1,1 +1,1 @@
-"""Models at work: the pipeline, the scheduler over the NPU's cores, and how fast and how exact they are."""
+"""Inference: the pipeline, the scheduler on all NPU cores, and checks of accuracy and speed."""

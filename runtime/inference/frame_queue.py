@@ -5,7 +5,8 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter, OrderedDict, deque
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterator, Sequence
+from contextlib import contextmanager
 from itertools import count
 
 from .cores import Caller, Cores
@@ -25,6 +26,7 @@ class FrameQueue:
 
     def __init__(self, cores: Cores, number: int, callers: Sequence[Caller]) -> None:
         self.closed = False
+        self.reader = ""  # the method that reads results
         self._cores = cores
         self._number = number
         self._callers = callers
@@ -37,6 +39,21 @@ class FrameQueue:
         self._dropped: Counter[str] = Counter()
         self._turns = count(1)
         cores.on_progress = self._on_progress
+
+    @contextmanager
+    def reading(self, method: str) -> Iterator[None]:
+        """While the block runs, no other thread may read results. ``method`` is the method of the scheduler that reads.
+
+        Raises RuntimeError if another thread reads.
+        """
+        with self._lock:
+            if self.reader:
+                raise RuntimeError(f"{method}() during {self.reader}(): results can have only one reader")
+            self.reader = method
+        try:
+            yield
+        finally:
+            self.reader = ""
 
     def put(self, place: Hashable, frame: Frame) -> bool:
         """Let ``frame`` wait at ``place``. False if it will never be processed: closed, or no core is left."""

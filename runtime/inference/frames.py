@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from ..core.errors import InputError
 from ..core.faces import Faces
 
 
@@ -19,7 +20,9 @@ class Frame:
 
     Example:
         ```python
-        frame = Frame(cv2.imread("party.jpg"), number=0, source="party.jpg")
+        from rkface import Frame, read_image
+
+        frame = Frame(read_image("party.jpg"), number=0, source="party.jpg")
         ```
 
     Attributes:
@@ -33,6 +36,13 @@ class Frame:
     number: int = 0
     time: float = field(default_factory=time.monotonic)
     source: str = ""
+
+
+def check_frame(frame: Frame) -> Frame:
+    """Return ``frame``. Raises InputError if it is not a Frame."""
+    if not isinstance(frame, Frame):
+        raise InputError(f"the scheduler takes Frame objects, not {type(frame).__name__}: write Frame(image)")
+    return frame
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""A bundle's golden vectors: does a backend compute what was computed when the bundle was made?"""
+"""Golden vectors: check that a backend computes the same as when the bundle was made."""
 
 from __future__ import annotations
 
@@ -14,21 +14,26 @@ from ..core.bundle import Bundle, Output, Role
 from ..core.errors import BundleError
 
 GOLDEN = "golden.npz"
-# The least cosine of an output that passes. INT8 on silicon may round a value to the next step where the simulator
-# did not, which costs about 1e-4; a model that the NPU computes wrongly was seen at 0.42 (airockchip/rknn-toolkit2
-# #110). The reference computes what it computed then, but for another processor's float32.
+# Minimum cosine of an output. An NPU may round an INT8 value to the next step where the simulator did not, which costs
+# about 1e-4; for a model that an NPU computed wrongly, 0.42 was reported (airockchip/rknn-toolkit2#110). ONNX Runtime
+# computes the same as when the bundle was made, except for float32 rounding on another processor.
 SIMULATOR_FLOOR = 0.98
 REFERENCE_FLOOR = 0.9999
-# Below this, scores of both sides are noise of a picture without faces, where one rounding turns the direction.
+# If all scores of both sides are below this, they are noise of an image without faces, and their cosine means nothing.
 NOISE = 0.1
-KINDS = {1: "scores", 4: "boxes", 10: "landmarks"}  # of SCRFD's outputs, by how many values an anchor has
-# How much further from FP32 than the simulator was, at the worst golden input, the NPU may be.
+KINDS = {1: "scores", 4: "boxes", 10: "landmarks"}  # of SCRFD's outputs, by their number of values per anchor
+# By how much the cosine to FP32 may be lower on the NPU than on the simulator, for the worst golden input.
 REFERENCE_SLACK = 0.01
 
 
 @dataclass(frozen=True)
 class Golden:
-    """inputs N×H×W×3 uint8; for each output of the model its N results, in FP32 and on the simulator of the NPU."""
+    """Inputs and expected outputs of one model.
+
+    inputs     N×H×W×3 uint8 RGB
+    reference  for each output of the model, its N results in FP32
+    simulator  the same on the NPU's simulator
+    """
 
     inputs: NDArray[np.uint8]
     reference: list[NDArray[np.float32]]
@@ -37,8 +42,15 @@ class Golden:
 
 @dataclass(frozen=True)
 class Agreement:
-    """The least cosine over golden inputs and kinds of output to the simulator and to FP32; ``expected`` is what the
-    simulator itself had to FP32; ``output`` names the worst kind; ``problem`` is empty where all is well."""
+    """How well a backend agrees with the golden vectors of one model. Cosines are the lowest over inputs and outputs.
+
+    inputs     number of golden inputs
+    simulator  cosine between the backend and the simulator
+    reference  cosine between the backend and FP32
+    expected   cosine between the simulator and FP32
+    output     the kind of output that agrees least
+    problem    what is wrong; "" if nothing is
+    """
 
     role: Role
     inputs: int
@@ -50,6 +62,7 @@ class Agreement:
 
 
 def read_golden(bundle: Bundle, role: Role) -> Golden:
+    """The golden vectors of one model of ``bundle``. Raises BundleError if they are missing or damaged."""
     path = bundle.folder / GOLDEN
     names = [output.name for output in bundle.model(role).outputs]
     try:
@@ -59,11 +72,12 @@ def read_golden(bundle: Bundle, role: Role) -> Golden:
                 *([arrays[f"{role}/{source}/{name}"] for name in names] for source in ("reference", "simulator")),
             )
     except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
-        raise BundleError(f"{path}: no golden vectors of the {role} ({error}): convert again") from error
+        raise BundleError(f"{path}: there are no golden vectors of the {role} ({error}): convert again") from error
 
 
-def agree(bundle: Bundle, role: Role, golden: Golden, backend: Backend) -> Agreement:
-    """Run the golden inputs of ``role`` on ``backend`` and compare. DeviceError where the NPU fails."""
+def compare_golden(bundle: Bundle, role: Role, golden: Golden, backend: Backend) -> Agreement:
+    """Run the golden inputs of model ``role`` on ``backend`` and compare the outputs. Raises DeviceError if the NPU
+    fails."""
     outputs = bundle.model(role).outputs
     results = (backend.infer(golden.inputs), golden.simulator, golden.reference)
     ours, then, fp32 = (by_kind(outputs, arrays) for arrays in results)
@@ -83,13 +97,13 @@ def _problem(backend: str, simulator: float, reference: float, expected: float) 
     if simulator < SIMULATOR_FLOOR:
         return f"the NPU computes something else than its simulator (cosine {simulator:.4f}, not {SIMULATOR_FLOOR})"
     if reference < expected - REFERENCE_SLACK:
-        return f"the NPU is further from FP32 than its simulator ({reference:.4f}, the simulator {expected:.4f})"
+        return f"the NPU is less accurate than its simulator (cosine to FP32 {reference:.4f}, simulator {expected:.4f})"
     return ""
 
 
 def by_kind(outputs: Sequence[Output], arrays: Sequence[NDArray[np.float32]]) -> dict[str, NDArray[np.float32]]:
-    """Kind of output → N×M values. SCRFD's three strides go together: one may have no face in it, and then its scores
-    are noise."""
+    """The values of each kind of output, N×M. The three strides of SCRFD are joined, because the scores of a stride
+    without faces are noise."""
     kinds: dict[str, list[NDArray[np.float32]]] = {}
     for output, array in zip(outputs, arrays, strict=True):
         kinds.setdefault(KINDS.get(output.shape[-1], output.name), []).append(array.reshape(len(array), -1))
@@ -97,8 +111,8 @@ def by_kind(outputs: Sequence[Output], arrays: Sequence[NDArray[np.float32]]) ->
 
 
 def cosines(ours: Iterable[NDArray[np.float32]], theirs: Iterable[NDArray[np.float32]]) -> NDArray[np.float64]:
-    """Kinds×N: the cosine between each kind of output of each input. 1 where both are next to nothing, 0 where one is
-    all zero, or where something is no number."""
+    """The cosine of each kind of output for each input, kinds×N. It is 1 if both sides are noise, and 0 if one side is
+    all zero or contains NaN or infinity."""
     pairs = zip(ours, theirs, strict=True)
     return np.array([[_cosine(a, b) for a, b in zip(one, other, strict=True)] for one, other in pairs])
 

@@ -1,4 +1,4 @@
-"""How long a model takes: on each core alone, and on all of them at once."""
+"""Measure how long a model takes: on each core alone, and on all cores together."""
 
 from __future__ import annotations
 
@@ -13,12 +13,17 @@ from numpy.typing import NDArray
 
 from ..backends import Backend
 
-WARM_UP = 3  # runs that do not count: the first one loads caches and wakes the clocks
+WARM_UP = 3  # runs that are not measured: the first runs fill caches and raise clock rates
 
 
 @dataclass(frozen=True)
 class Latency:
-    """Percentiles in milliseconds of one inference, and inferences a second of all ``where`` together."""
+    """The latency of ``what`` (a model or a step) on ``where`` (a core, all cores, or the processor).
+
+    runs           number of measured inferences
+    p50, p90, p99  percentiles of one inference, in milliseconds
+    rate           inferences per second, of all cores of ``where`` together
+    """
 
     what: str
     where: str
@@ -32,8 +37,9 @@ class Latency:
 def time_model(
     what: str, opener: Callable[..., Backend], images: NDArray[np.uint8], cores: int, runs: int
 ) -> list[Latency]:
-    """Time ``runs`` inferences of ``images`` (N×H×W×3), one after another, on each of ``cores`` alone and then on all
-    together, with a thread each and a model each, from ``opener(core=…)``. With no cores: once, on the processor.
+    """Measure ``runs`` inferences of ``images`` (N×H×W×3 uint8, used in turn) on each of ``cores`` alone, then on all
+    together with one thread per core. Each core has its own model from ``opener(core=…)``. With 0 cores, measure once
+    on the processor.
     """
     with ExitStack() as opened:
         backends = []
@@ -41,15 +47,15 @@ def time_model(
             backends.append(opener(core=core))
             opened.callback(backends[-1].close)
         rows = [
-            _row(what, f"core {core}" if cores else "processor", [backend], images, runs)
+            _measure(what, f"core {core}" if cores else "processor", [backend], images, runs)
             for core, backend in enumerate(backends)
         ]
         if cores > 1:
-            rows.append(_row(what, f"{cores} cores together", backends, images, runs))
+            rows.append(_measure(what, f"{cores} cores together", backends, images, runs))
         return rows
 
 
-def _row(what: str, where: str, backends: Sequence[Backend], images: NDArray[np.uint8], runs: int) -> Latency:
+def _measure(what: str, where: str, backends: Sequence[Backend], images: NDArray[np.uint8], runs: int) -> Latency:
     for backend in backends:
         for image in images[:WARM_UP]:
             backend.infer(image[None])
@@ -62,7 +68,7 @@ def _row(what: str, where: str, backends: Sequence[Backend], images: NDArray[np.
 def time_calls(
     what: str, where: str, call: Callable[[NDArray[np.uint8]], object], images: NDArray[np.uint8], runs: int
 ) -> Latency:
-    """Time ``runs`` calls of ``call`` with one of ``images`` (N×H×W×3) each."""
+    """Measure ``runs`` calls of ``call``, each with one of ``images`` (N×H×W×3 uint8, used in turn)."""
     for image in images[:WARM_UP]:
         call(image)
     started = time.perf_counter()
@@ -70,15 +76,15 @@ def time_calls(
 
 
 def _times(call: Callable[[NDArray[np.uint8]], object], images: NDArray[np.uint8], runs: int) -> NDArray[np.float64]:
-    taken = np.empty(runs)
+    seconds = np.empty(runs)
     for run in range(runs):
         started = time.perf_counter()
         call(images[run % len(images)])
-        taken[run] = time.perf_counter() - started
-    return taken
+        seconds[run] = time.perf_counter() - started
+    return seconds
 
 
-def summarize(what: str, where: str, taken: NDArray[np.float64], elapsed: float) -> Latency:
-    """``taken``: seconds of each inference; ``elapsed``: seconds from the first one's start to the last one's end."""
-    p50, p90, p99 = (round(float(value), 3) for value in np.percentile(taken * 1000, (50, 90, 99)))
-    return Latency(what, where, len(taken), p50, p90, p99, round(len(taken) / elapsed, 1))
+def summarize(what: str, where: str, seconds: NDArray[np.float64], elapsed: float) -> Latency:
+    """``seconds`` of each inference, and ``elapsed`` seconds from the start of the first to the end of the last."""
+    p50, p90, p99 = (round(float(value), 3) for value in np.percentile(seconds * 1000, (50, 90, 99)))
+    return Latency(what, where, len(seconds), p50, p90, p99, round(len(seconds) / elapsed, 1))

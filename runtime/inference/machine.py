@@ -1,4 +1,4 @@
-"""The machine that something was measured on: what it is, and how its clocks and its NPU stand now."""
+"""Describe the machine that a measurement was made on, and read its clocks, NPU load and temperatures."""
 
 from __future__ import annotations
 
@@ -16,7 +16,13 @@ PACKAGES = ("rkface", "rknn-toolkit-lite2", "onnxruntime", "numpy", "opencv-pyth
 
 @dataclass(frozen=True)
 class Machine:
-    """``versions``: of the kernel, the driver and packages. ``soc`` is None off the board; "" is what nothing says."""
+    """The machine. Values that cannot be read are "".
+
+    board      model name in the device tree
+    soc        the chip, such as "rk3588"; None if this is not a supported board
+    processor  the processor's name
+    versions   of Python, the kernel, the NPU driver and the packages that matter here
+    """
 
     board: str
     soc: str | None
@@ -26,8 +32,13 @@ class Machine:
 
 @dataclass(frozen=True)
 class Clocks:
-    """governors: of CPU clusters, NPU and DDR. megahertz: their frequencies now. load: of the NPU, as its driver words
-    it, which only root may read. celsius: of each thermal zone."""
+    """Clocks, load and temperatures at this moment.
+
+    governors  of each CPU cluster, the NPU and the DDR memory
+    megahertz  their frequencies
+    load       of the NPU, in the words of its driver; "" unless this is root
+    celsius    temperature of each thermal zone
+    """
 
     governors: dict[str, str]
     megahertz: dict[str, int]
@@ -36,6 +47,7 @@ class Clocks:
 
 
 def read_machine(root: Path = Path("/")) -> Machine:
+    """Describe the machine whose file system is at ``root``."""
     versions = {"python": platform.python_version(), "kernel": _text(root / "proc/sys/kernel/osrelease")}
     driver = re.search(r"\d+(\.\d+)+", _text(root / "sys/module/rknpu/version"))
     if driver:
@@ -51,6 +63,7 @@ def read_machine(root: Path = Path("/")) -> Machine:
 
 
 def read_clocks(root: Path = Path("/")) -> Clocks:
+    """Read the clocks of the machine whose file system is at ``root``."""
     governors: dict[str, str] = {}
     megahertz: dict[str, int] = {}
     for name, governor, frequency, per_megahertz in _clock_files(root):
@@ -67,7 +80,7 @@ def read_clocks(root: Path = Path("/")) -> Clocks:
 
 
 def _clock_files(root: Path) -> Iterator[tuple[str, Path, Path, int]]:
-    """Name, governor's file, frequency's file and its units in a megahertz, of each clock."""
+    """For each clock: its name, the file of its governor, the file of its frequency, and that file's units per MHz."""
     for policy in sorted(root.glob("sys/devices/system/cpu/cpufreq/policy*")):
         name = f"cpu {policy.name.removeprefix('policy')}"
         yield name, policy / "scaling_governor", policy / "scaling_cur_freq", 1_000

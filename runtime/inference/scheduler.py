@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 
@@ -19,7 +19,7 @@ from ..core.soc import CORES, read_soc
 from ..vision.check_input import check_image
 from .cores import RETRIES, Caller, Cores, CoreState, OpenContext
 from .frame_queue import FrameQueue
-from .frames import Frame, Result
+from .frames import Frame, Result, check_frame
 from .pipeline import Pipeline, choose_backend, open_model
 
 Work = Callable[[Pipeline, NDArray[np.uint8]], Faces]
@@ -44,28 +44,41 @@ class Scheduler:
         A file: every frame, in order.
 
         ```python
+        import cv2
         from rkface import Frame, open_scheduler
 
+        def frames(video):
+            while (image := video.read()[1]) is not None:
+                yield Frame(image, source="film.mp4")
+
         with open_scheduler("build/rk3588") as scheduler:
-            for result in scheduler.run(Frame(image, number) for number, image in enumerate(video)):
-                print(result.frame.number, result.error or len(result.faces))
+            for result in scheduler.run(frames(cv2.VideoCapture("film.mp4"))):
+                print(result.error or len(result.faces))
         ```
 
-        A camera: its thread submits each frame, and another thread reads the results of the newest ones.
+        A camera: one thread submits every frame, and another thread reads the results of the newest ones.
 
         ```python
-        scheduler.submit(Frame(image, number, source="door"))  # returns at once
+        import threading
 
-        for result in scheduler.results():  # until scheduler.close()
-            print(result.frame.source, result.dropped)
+        import cv2
+        from rkface import Frame, open_scheduler
+
+        def capture(video, scheduler):
+            while scheduler.submit(Frame(video.read()[1], source="door")):  # returns at once
+                pass
+
+        with open_scheduler("build/rk3588") as scheduler:
+            threading.Thread(target=capture, args=(cv2.VideoCapture(0), scheduler), daemon=True).start()
+            for result in scheduler.results():  # until scheduler.close()
+                print(result.frame.source, result.dropped, result.error or len(result.faces))
         ```
 
     Args:
         manifest: The bundle's manifest.
         open_context: ``open_context(role, core)`` opens one model on one core.
         cores: Number of cores, 1 or more.
-        work: What to do with an image: ``Pipeline.recognize``, ``Pipeline.detect``, or a function of your own that
-            takes a pipeline and an image and returns Faces. It runs in several threads, each with its own pipeline.
+        work: As in ``open_scheduler``.
         retries: Seconds before each attempt to reopen a model that failed.
         liveness: Also open the liveness model, once, on the first core, because few faces need it. If it keeps failing,
             it is abandoned and the rest goes on.
@@ -85,8 +98,6 @@ class Scheduler:
             raise InputError(f"{cores} cores: at least 1 is needed")
         self._manifest = manifest
         self._work = work
-        self._reader = ""
-        self._reader_lock = threading.Lock()
         with ExitStack() as opened:
             self._cores = Cores(open_context, cores, retries)
             opened.callback(self._cores.close)
@@ -124,7 +135,7 @@ class Scheduler:
         """
         if self._queue.closed:
             raise InputError(CLOSED)
-        with self._reading("run"):
+        with self._queue.reading("run"):
             iterator, failure, more = iter(frames), None, True
             try:
                 while True:
@@ -133,7 +144,7 @@ class Scheduler:
                         yield result
                     elif more and not self._queue.closed:
                         try:
-                            frame = _checked(next(iterator))
+                            frame = check_frame(next(iterator))
                         except StopIteration:
                             more = False
                         except Exception as error:
@@ -161,8 +172,8 @@ class Scheduler:
             InputError: ``frame`` is not a Frame, or its image is not an H×W×3 uint8 array.
             RuntimeError: ``run`` is in progress, which takes no other frames.
         """
-        check_image(_checked(frame).image)
-        if self._reader == "run":
+        check_image(check_frame(frame).image)
+        if self._queue.reader == "run":
             raise RuntimeError("submit() during run(): a scheduler serves files or cameras, not both at once")
         return self._queue.put(frame.source, frame)
 
@@ -173,7 +184,7 @@ class Scheduler:
             DeviceError: No core is left.
             RuntimeError: Another thread reads results.
         """
-        with self._reading("results"):
+        with self._queue.reading("results"):
             while (result := self._queue.take()) is not None:
                 yield result
 
@@ -226,17 +237,6 @@ class Scheduler:
             for cores in filter(None, (self._cores, self._liveness)):
                 closing.callback(cores.close)
 
-    @contextmanager
-    def _reading(self, method: str) -> Iterator[None]:
-        with self._reader_lock:
-            if self._reader:
-                raise RuntimeError(f"{method}() during {self._reader}(): results can have only one reader")
-            self._reader = method
-        try:
-            yield
-        finally:
-            self._reader = ""
-
     def _serve(self, caller: Caller, pipeline: Pipeline) -> None:
         while (job := self._queue.start(caller)) is not None:
             started, faces, failure = time.monotonic(), None, None
@@ -246,12 +246,6 @@ class Scheduler:
                 failure = error
             took, waited = time.monotonic() - started, started - job.submitted
             self._queue.finish(caller, job, Result(job.frame, faces, failure, job.dropped, waited, took))
-
-
-def _checked(frame: Frame) -> Frame:
-    if not isinstance(frame, Frame):
-        raise InputError(f"the scheduler takes Frame objects, not {type(frame).__name__}: write Frame(image)")
-    return frame
 
 
 def open_scheduler(

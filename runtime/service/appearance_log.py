@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import sqlite3
 import threading
 import time
@@ -19,7 +18,19 @@ from logging import getLogger
 from pathlib import Path
 from typing import Any
 
-from ..core.errors import InputError, WorkError
+from ..core.errors import WorkError
+from ..core.sqlite import (
+    configure,
+    create_private_file,
+    empty_write_ahead_log,
+    is_damage,
+    move_damaged_file_away,
+    open_sqlite,
+    read_version,
+    readable_errors,
+    remove_deleted_bytes,
+    transaction,
+)
 from ..events.outbox import SET_SINCE
 from ..gallery.encryption import NoCipher
 from ..gallery.gallery import Gallery
@@ -63,13 +74,9 @@ class AppearanceLog:
         except OSError as error:
             raise WorkError(f"{path}: cannot be opened ({error.strerror}): check its owner and its folder's") from error
         except sqlite3.DatabaseError as error:
-            if isinstance(error, sqlite3.OperationalError):  # locked, no rights, full: the file itself is good
+            if not is_damage(error):
                 raise WorkError(f"{path}: the log of appearances cannot be opened: {error}") from error
-            aside = path.with_name(f"{path.name}.damaged-{int(time.time())}")
-            for suffix in ("", "-wal", "-shm"):
-                part = path.with_name(path.name + suffix)
-                if part.exists():
-                    part.replace(aside.with_name(aside.name + suffix))
+            aside = move_damaged_file_away(path)
             log.error("%s is damaged (%s): set aside as %s, and a new one begun", path, error, aside.name)
             self._database = _open(path)
 
@@ -138,8 +145,9 @@ class AppearanceLog:
                 database.execute("INSERT OR REPLACE INTO setting VALUES (?, '1')", [SCRUB])
         if not self._read("SELECT 1 FROM setting WHERE name = ?", [SCRUB]):
             return
-        self._read("VACUUM")  # secure_delete alone can leave a copy where a page was split
-        if self._read("PRAGMA wal_checkpoint(TRUNCATE)")[0][0]:
+        with self._lock, readable_errors(self.path):
+            removed = remove_deleted_bytes(self._database)
+        if not removed:
             raise WorkError(
                 f"{self.path}: another program reads old pages, so that faces stay in the -wal file as they were: "
                 "stop it, then run `rkface gallery check --key FILE`"
@@ -178,43 +186,31 @@ class AppearanceLog:
         if gone or faces:
             # Nor may the journal still hold it. What fails here is tried again with the next that goes.
             with self._lock, suppress(sqlite3.Error):
-                self._database.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+                empty_write_ahead_log(self._database)
                 self._database.executescript("PRAGMA incremental_vacuum")
         return int(gone)
 
     @contextmanager
     def _writing(self) -> Iterator[sqlite3.Connection]:
-        with self._lock:
-            try:
-                with self._database:  # commits, or rolls back
-                    yield self._database
-            except sqlite3.Error as error:
-                raise WorkError(f"{self.path}: not written: {error}") from error
+        with self._lock, readable_errors(self.path), transaction(self._database):
+            yield self._database
 
     def _read(self, statement: str, parameters: Iterable[Any] = ()) -> list[Any]:
-        with self._lock:
-            try:
-                return self._database.execute(statement, tuple(parameters)).fetchall()
-            except sqlite3.Error as error:
-                raise WorkError(f"{self.path}: not read: {error}") from error
+        with self._lock, readable_errors(self.path):
+            return self._database.execute(statement, tuple(parameters)).fetchall()
 
 
 def _open(path: Path) -> sqlite3.Connection:
-    os.close(os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600))  # SQLite gives -wal and -shm its mode
-    database = sqlite3.connect(path, timeout=BUSY, check_same_thread=False)
-    try:
-        # NORMAL: a power cut may cost the last seconds of a log, and no camera waits for a card to sync.
-        for pragma in ("auto_vacuum=INCREMENTAL", "journal_mode=WAL", "synchronous=NORMAL", "secure_delete=ON"):
-            database.execute(f"PRAGMA {pragma}")
-        version = int(database.execute("PRAGMA user_version").fetchone()[0])
-        if version > VERSION:
-            raise InputError(f"{path} was made by a newer rkface: install that version, or move the file away")
-        database.executescript(TABLES)
-        database.execute(f"PRAGMA user_version = {VERSION}")
-    except BaseException:
-        database.close()
-        raise
-    return database
+    create_private_file(path)
+    return open_sqlite(path, lambda database: _prepare(database, path), timeout=BUSY)
+
+
+def _prepare(database: sqlite3.Connection, path: Path) -> None:
+    # NORMAL: a power cut may cost the last seconds of a log, and no camera waits for a card to sync.
+    configure(database, "auto_vacuum=INCREMENTAL", "synchronous=NORMAL")
+    read_version(database, path, VERSION)
+    database.executescript(TABLES)
+    database.execute(f"PRAGMA user_version = {VERSION}")
 
 
 def encrypt_log_beside(gallery: Gallery) -> None:

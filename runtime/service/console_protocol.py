@@ -150,7 +150,7 @@ class CameraService(Protocol):
         """As ``enroll``, from the best shots of an appearance that lasts or has just ended."""
 
     def guide(self, source: str) -> Guidance:
-        """What who stands before the camera should do (``enrollment.guidance.guide`` of the newest frame)."""
+        """What who stands before the camera should do (``enrollment.guidance.assess_face`` of the newest frame)."""
 
     def forget(self, person: str) -> ErasureReport:
         """Delete the person with this id for good: samples, backups, appearances and pictures, and the name in events

@@ -57,8 +57,8 @@ class StageReport:
 
 @dataclass(frozen=True)
 class ErasureReport:
-    """What was erased (``done``), and where data about the person may remain, temporarily or permanently (``left``).
-    One sentence for each."""
+    """What was erased (``done``), and where data about the person may remain for now or for good (``left``). One
+    sentence for each."""
 
     done: list[str]
     left: list[str]

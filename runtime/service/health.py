@@ -81,9 +81,9 @@ def _of_parts(parts: Parts) -> Iterator[str]:
     for core in parts.scheduler.state():
         if not core.alive or core.problem:
             yield f"NPU core {core.core}{'' if core.alive else ' was given up'}: {core.problem or 'failed too often'}."
-    judging = parts.scheduler.liveness_state()
-    if judging and (judging.problem or not judging.alive):
-        yield f"Faces are not judged{'' if judging.alive else ' any more'}: {judging.problem}."
+    liveness = parts.scheduler.liveness_state()
+    if liveness and (liveness.problem or not liveness.alive):
+        yield f"Faces are not judged{'' if liveness.alive else ' any more'}: {liveness.problem}."
     ignored = parts.gallery.state().ignored
     if ignored:
         yield f"{ignored} samples were made by another model and are not searched: rkface gallery reembed."

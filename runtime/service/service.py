@@ -17,8 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..core.errors import RkfaceError
-from ..enrollment.enroll import EnrollOptions, Verdict, decode, encode, enroll, enroll_shots
-from ..enrollment.guidance import Guidance, guide
+from ..enrollment.enroll import EnrollOptions, Verdict, decode_crop, encode_crop, enroll, enroll_shots
+from ..enrollment.guidance import Guidance, assess_face
 from ..gallery import backup
 from ..gallery.match import Match
 from ..gallery.people import Sample
@@ -161,7 +161,7 @@ class Service:
 
     def face(self, appearance: str) -> bytes | None:
         shots = self._shots(appearance)
-        return encode(shots[0].crop) if shots else self._log.face(appearance)
+        return encode_crop(shots[0].crop) if shots else self._log.face(appearance)
 
     def enroll(self, name: str, image: NDArray[np.uint8], source: str, *, force: bool = False) -> Verdict:
         with self._enrolling:
@@ -172,9 +172,9 @@ class Service:
     def enroll_seen(self, name: str, appearance: str, *, force: bool = False) -> Verdict:
         with self._enrolling:
             shots = self._shots(appearance)[:SHOTS]
-            samples = [Sample(shot.embedding, encode(shot.crop), shot.quality, "camera") for shot in shots]
+            samples = [Sample(shot.embedding, encode_crop(shot.crop), shot.quality, "camera") for shot in shots]
             kept = None if samples else self._log.face(appearance)
-            crop = decode(kept) if kept else None
+            crop = decode_crop(kept) if kept else None
             if crop is not None:
                 samples = [Sample(self.pipeline.embed([crop])[0], kept, 1.0, "camera")]
             if not samples:
@@ -189,7 +189,7 @@ class Service:
         if frame is None:
             return Guidance(False, "The camera gives no picture yet.")
         with self._enrolling:
-            return guide(self.pipeline, frame.image)
+            return assess_face(self.pipeline, frame.image).guidance
 
     def forget(self, person: str) -> erasure.ErasureReport:
         with self._enrolling:
@@ -246,7 +246,7 @@ class Service:
     def _tell(self, watcher: Watcher, appearances: Iterable[Appearance]) -> None:
         def face(appearance: Appearance) -> bytes | None:
             shots = watcher.shots(appearance.id) if self._settings.keep.unknown_faces else ()
-            return encode(shots[0].crop) if shots else None
+            return encode_crop(shots[0].crop) if shots else None
 
         for appearance in appearances:
             self._publisher.tell(appearance, face)

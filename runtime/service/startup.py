@@ -80,11 +80,7 @@ def open_gallery(settings: Settings, pipeline: Pipeline) -> Iterator[Gallery]:
     key = read_key(settings.key) if settings.key else key_from_environment()
     with Gallery(path, identity, create=True, key=key) as gallery:
         gallery.refresh()  # now, not when the first face is there
-        if gallery.identity not in (None, identity) and gallery.state().samples:
-            raise InputError(
-                f"{path} holds embeddings of another model than this bundle's, which cannot be compared: use that "
-                f"bundle, or rkface gallery reembed --gallery {path} --bundle DIR"
-            )
+        gallery.check_identity()
         for problem in finish_at_start(gallery):
             log.warning("%s", problem)
         yield gallery

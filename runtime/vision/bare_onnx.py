@@ -1,4 +1,4 @@
-"""Detectors and recognizers from bare ONNX files, which no bundle describes. They run in ONNX Runtime."""
+"""Open detectors and recognizers from ONNX files without a bundle. They run in ONNX Runtime."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from .detect import STD as DETECTOR_STD
 from .embed import MEAN as RECOGNIZER_MEAN
 from .embed import STD as RECOGNIZER_STD
 
-DYNAMIC_SIDE = 640  # a side of a detector that takes any, unless asked otherwise: SCRFD was trained at it
+DYNAMIC_SIDE = 640  # default side of a detector with dynamic input size: SCRFD was trained at it
 
 
 def open_detector(
@@ -27,20 +27,20 @@ def open_detector(
     providers: Sequence[str] = ("CPUExecutionProvider",),
     threads: int | None = None,
 ) -> tuple[ReferenceBackend, Input, tuple[Output, ...]]:
-    """Load a bare SCRFD ONNX, one that no bundle describes: all that ``detect.Detector`` needs.
+    """Load an SCRFD model from an ONNX file. Returns the backend, the input and the outputs for ``detect.Detector``.
 
-    Its own input size holds; ``width`` and ``height`` are for a dynamic one, 640 where they are not given. Outputs get
-    their shapes from one run on black, because dynamic exports do not state them. ModelError for a model that cannot
-    be a detector, InputError for a size that it does not have.
+    ``width`` and ``height`` are for a model with dynamic input size; None is 640. The shapes of the outputs come from
+    one run on a black image, because dynamic exports do not state them. Raises ModelError if the model is not a
+    detector, and InputError if its input size is fixed and another one.
     """
     session = open_session(path, providers, threads)
     name, shape = _image_input(path, session, "a detector")
     if any(fixed_size(own) and asked not in (None, own) for own, asked in zip(shape[2:], (height, width), strict=True)):
-        raise InputError(f"{path}: the model's input is fixed at {shape[3]}×{shape[2]}: leave the size out")
+        raise InputError(f"{path}: the model's input is fixed at {shape[3]}×{shape[2]}: do not give another size")
     rows, columns = fixed_size(shape[2]) or height or DYNAMIC_SIDE, fixed_size(shape[3]) or width or DYNAMIC_SIDE
     input = Input(name, rows, columns, DETECTOR_MEAN, DETECTOR_STD)
     backend = ReferenceBackend(session, input)
-    shapes = _try(path, backend, input)
+    shapes = _output_shapes(path, backend, input)
     names = [output.name for output in session.get_outputs()]
     return backend, input, tuple(Output(name, size) for name, size in zip(names, shapes, strict=True))
 
@@ -48,8 +48,8 @@ def open_detector(
 def open_recognizer(
     path: Path, providers: Sequence[str] = ("CPUExecutionProvider",), threads: int | None = None
 ) -> tuple[ReferenceBackend, Input, int]:
-    """Load a bare ArcFace ONNX, one that no bundle describes: all that ``embed.Embedder`` needs, its
-    input and how many numbers its embedding has. ModelError for a model that cannot be a recognizer of 112×112 crops.
+    """Load an ArcFace model from an ONNX file. Returns the backend, the input and the length of an embedding for
+    ``embed.Embedder``. Raises ModelError if the model is not a recognizer of 112×112 crops.
     """
     session = open_session(path, providers, threads)
     name, shape = _image_input(path, session, "a recognizer")
@@ -58,15 +58,15 @@ def open_recognizer(
         raise ModelError(f"{path}: its input is {shape[3]}×{shape[2]}: a recognizer takes aligned faces of {size}")
     input = Input(name, CROP_SIZE, CROP_SIZE, RECOGNIZER_MEAN, RECOGNIZER_STD)
     backend = ReferenceBackend(session, input)
-    shapes = _try(path, backend, input)
+    shapes = _output_shapes(path, backend, input)
     if len(shapes) != 1 or shapes[0] != (1, shapes[0][-1]):
-        gives = "; ".join("×".join(map(str, one)) for one in shapes)
-        raise ModelError(f"{path}: a recognizer has one output, 1×D: this model gives {gives}")
+        found = "; ".join("×".join(map(str, one)) for one in shapes)
+        raise ModelError(f"{path}: a recognizer has one output, 1×D: this model has {found}")
     return backend, input, shapes[0][-1]
 
 
 def _image_input(path: Path, session: Any, role: str) -> tuple[str, Sequence[Any]]:
-    """Name and shape of the only input of ``session``. ModelError unless it is one image, N×3×H×W."""
+    """Name and shape of the only input of ``session``. Raises ModelError unless it is one image, N×3×H×W."""
     inputs = session.get_inputs()
     shape = inputs[0].shape if len(inputs) == 1 else []
     if len(shape) != 4 or inputs[0].type != "tensor(float)" or fixed_size(shape[1]) not in (None, 3):
@@ -77,10 +77,10 @@ def _image_input(path: Path, session: Any, role: str) -> tuple[str, Sequence[Any
     return inputs[0].name, shape
 
 
-def _try(path: Path, backend: ReferenceBackend, input: Input) -> list[tuple[int, ...]]:
-    """The shapes of what ``backend`` answers to one black image."""
+def _output_shapes(path: Path, backend: ReferenceBackend, input: Input) -> list[tuple[int, ...]]:
+    """The shapes of the outputs of ``backend`` for one black image."""
     try:
         return [array.shape for array in backend.infer(np.zeros((1, input.height, input.width, 3), np.uint8))]
-    except Exception as error:  # onnxruntime's exceptions share no base but Exception
-        said = str(error).splitlines()[0]
-        raise ModelError(f"{path}: the model does not run at {input.width}×{input.height}: {said}") from error
+    except Exception as error:  # the exceptions of onnxruntime have no other common base class
+        reason = str(error).splitlines()[0]
+        raise ModelError(f"{path}: the model does not run at {input.width}×{input.height}: {reason}") from error

@@ -1,4 +1,4 @@
-"""SCRFD (arXiv 2105.04714): letterbox, decode, non-maximum suppression."""
+"""Face detection with SCRFD (arXiv 2105.04714): letterbox, decoding, non-maximum suppression."""
 
 from __future__ import annotations
 
@@ -21,18 +21,22 @@ if TYPE_CHECKING:
     from ..core.bundle import Input, Output
 
 STRIDES = (8, 16, 32)
-ANCHORS = 2  # a cell, at every stride
-# InsightFace's preprocessing of SCRFD (insightface/model_zoo/scrfd.py); a backend applies it, nothing else does.
+ANCHORS = 2  # per cell, at every stride
+# InsightFace's preprocessing of SCRFD (insightface/model_zoo/scrfd.py); only the backend applies it.
 MEAN = (127.5, 127.5, 127.5)
 STD = (128.0, 128.0, 128.0)
-THRESHOLD = 0.5  # InsightFace's default for scores
-NMS_IOU = 0.4  # and for overlaps
-GRID = 32  # cells across that suppression sorts boxes into, at most
+THRESHOLD = 0.5  # minimum score, InsightFace's default
+NMS_IOU = 0.4  # maximum overlap, InsightFace's default
+GRID = 32  # maximum number of columns and of rows of the grid into which suppression sorts boxes
 
 
 @dataclass(frozen=True)
 class Letterbox:
-    """An image fitted into the detector's input: ``image`` is H×W×3 uint8 BGR, ``scale`` input pixels per pixel."""
+    """An image resized into the detector's input.
+
+    image  H×W×3 uint8 BGR, of the input's size
+    scale  pixels of the input per pixel of the original image
+    """
 
     image: NDArray[np.uint8]
     scale: float
@@ -40,9 +44,13 @@ class Letterbox:
 
 @dataclass(frozen=True)
 class Level:
-    """One stride of the detector: where its outputs are in the model's list, and its anchors.
+    """One stride of the detector: the positions of its outputs in the model's list, and its anchors.
 
-    centers  K×2 float32: anchor centers in input pixels, row by row, the two anchors of a cell side by side
+    stride     pixels of the input per cell
+    scores     position of the scores, K×1
+    boxes      position of the box distances, K×4
+    landmarks  position of the landmark offsets, K×10
+    centers    K×2 float32: anchor centers in input pixels, row by row, the two anchors of a cell next to each other
     """
 
     stride: int
@@ -53,11 +61,11 @@ class Level:
 
 
 def letterbox(image: NDArray[np.uint8], width: int, height: int) -> Letterbox:
-    """Shrink or grow ``image`` (H×W×3 uint8) into ``width``×``height``, its aspect kept, at the top left, rest black.
+    """Resize ``image`` (H×W×3 uint8) into ``width``×``height`` pixels, with its aspect ratio, at the top left on black.
 
-    Sizes are rounded down and the vertical scale is used for both axes, exactly as InsightFace's ``SCRFD.detect``
-    does, so that coordinates agree with it to a fraction of a pixel. InputError for anything but such an image:
-    floats from 0 to 1 would become a black picture in which nobody is found.
+    Sizes are rounded down and the vertical scale is used for both axes, exactly as InsightFace's ``SCRFD.detect`` does,
+    so that coordinates agree with it to a fraction of a pixel. Raises InputError for any other array, because floats
+    of 0 to 1 would become a black image in which no face is found.
     """
     rows, columns = _fit(image, width, height)
     canvas = np.zeros((height, width, 3), np.uint8)
@@ -66,7 +74,7 @@ def letterbox(image: NDArray[np.uint8], width: int, height: int) -> Letterbox:
 
 
 def _fit(image: NDArray[np.uint8], width: int, height: int) -> tuple[int, int]:
-    """Rows and columns that ``image`` takes of ``width``×``height``."""
+    """The rows and columns that ``image`` occupies in ``width``×``height``."""
     check_image(image)
     rows, columns = image.shape[:2]
     if rows * width > height * columns:
@@ -75,10 +83,10 @@ def _fit(image: NDArray[np.uint8], width: int, height: int) -> tuple[int, int]:
 
 
 def _resize(image: NDArray[np.uint8], target: NDArray[np.uint8]) -> None:
-    """``image`` in the size of ``target``, into it, as OpenCV's bilinear interpolation has it, bit for bit.
+    """Resize ``image`` into ``target``. The result is bit for bit that of OpenCV's bilinear interpolation.
 
-    To a third, as from 1920×1080 to 640×360, and any other odd part, the centers of pixels meet: one pixel has all the
-    weight, and reading that one alone takes half as long.
+    If the size is divided by 3, as from 1920×1080 to 640×360, or by another odd number, the centers of pixels coincide:
+    one pixel has all the weight. Reading only that pixel takes half the time.
     """
     rows, columns = target.shape[:2]
     by = len(image) // rows
@@ -91,8 +99,8 @@ def _resize(image: NDArray[np.uint8], target: NDArray[np.uint8]) -> None:
 
 
 class Canvas(threading.local):
-    """A detector's input, each thread's own, kept from frame to frame: the operating system takes longer to hand out
-    new pages for every frame than a small camera's frame takes to be resized (docs/hot-path.md)."""
+    """The detector's input image, one for each thread, reused for all frames: to get new memory pages from the
+    operating system takes longer than to resize the frame of a small camera (docs/hot-path.md)."""
 
     def __init__(self, width: int, height: int) -> None:
         self._scaled = np.empty((height, width, 3), np.uint8)
@@ -100,10 +108,10 @@ class Canvas(threading.local):
         self._used = (height, width)
 
     def letterbox(self, image: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], float]:
-        """As ``letterbox``, but RGB, and only good until the thread's next frame."""
+        """Like ``letterbox``, but RGB, and valid only until the next call in this thread. Returns image and scale."""
         height, width = self._rgb.shape[:2]
         rows, columns = used = _fit(image, width, height)
-        if used != self._used:  # a frame of another aspect would show at the edges
+        if used != self._used:  # the edges would show the last frame with another aspect ratio
             self._rgb[:] = 0
             self._used = used
         scaled = self._scaled[:rows, :columns]
@@ -113,16 +121,16 @@ class Canvas(threading.local):
 
 
 def levels(outputs: Sequence[Output], width: int, height: int) -> tuple[Level, ...]:
-    """Find each stride's scores (K×1), box distances (K×4) and landmark offsets (K×10) by shape alone.
+    """Find the scores (K×1), box distances (K×4) and landmark offsets (K×10) of each stride by their shapes.
 
-    Names and order differ between exports; the shapes cannot: K = (H/stride)·(W/stride)·2. Raises ModelError where
-    an output is missing or there twice, or the input size is no multiple of 32.
+    Names and order differ between exports, but the shapes do not: K = (H/stride)·(W/stride)·2. Raises ModelError if an
+    output is missing or exists twice, or if the input size is not a multiple of 32.
     """
     if width % STRIDES[-1] or height % STRIDES[-1]:
         raise ModelError(f"detector input {width}×{height} must be a multiple of {STRIDES[-1]} on both sides")
     by_shape: dict[tuple[int, ...], list[int]] = {}
     for index, output in enumerate(outputs):
-        if all(size == 1 for size in output.shape[:-2]):  # a batch of one, in front of anchors and channels
+        if all(size == 1 for size in output.shape[:-2]):  # a batch dimension of 1 may precede anchors and channels
             by_shape.setdefault(output.shape[-2:], []).append(index)
     found = []
     for stride in STRIDES:
@@ -144,10 +152,10 @@ def levels(outputs: Sequence[Output], width: int, height: int) -> tuple[Level, .
 
 
 def decode(outputs: Sequence[Raw], layout: Sequence[Level], threshold: float) -> Faces:
-    """Raw outputs → candidate faces in input pixels, best score first, before suppression.
+    """Raw outputs to candidate faces in input pixels, best score first, before non-maximum suppression.
 
-    Scores are compared first, so that boxes and landmarks are computed only for what passes ``threshold``; of outputs
-    that are still quantized, only that becomes float.
+    Boxes and landmarks are computed only for anchors whose score is ``threshold`` or more. Of quantized outputs, only
+    their values are converted to float32.
     """
     boxes, scores, landmarks = [], [], []
     for level in layout:
@@ -169,17 +177,19 @@ def decode(outputs: Sequence[Raw], layout: Sequence[Level], threshold: float) ->
 
 
 def suppress(boxes: NDArray[np.float32], iou: float) -> NDArray[np.intp]:
-    """Greedy non-maximum suppression: indices of the N×4 ``boxes``, given best first, that are kept.
+    """Greedy non-maximum suppression: the indices of ``boxes`` (N×4, best score first) to keep.
 
-    A box goes when its overlap with a kept one exceeds ``iou`` (above 0, at most 1). Sides count inclusive pixels (+1),
-    as InsightFace's do. Time grows with N, not with its square: a box is compared only with those kept near its center.
-    Two boxes of widths a and b that overlap by t or more in area do so in width, so that b ≤ a/t and the centers are
+    A box is dropped if its IoU with a kept box is more than ``iou`` (above 0, at most 1). Sides are counted in
+    inclusive pixels (+1), as in InsightFace.
+
+    The time grows with N, not with N², because a box is compared only with the kept boxes near its center. If two boxes
+    of widths a and b have an IoU of t or more, their widths overlap by that share too. So b ≤ a/t, and the centers are
     less than (a + b)/2 · (1 − t)/(1 + t) ≤ a · (1 − t)/(2t) apart.
     """
     if not len(boxes):
         return np.zeros(0, np.intp)
     low = float(boxes.min())
-    # Cells as large as the boxes, but not many more than GRID² in all, however small most boxes are.
+    # Cells are as large as the average box, but there are not many more than GRID² cells, even if most boxes are small.
     cell = max((float(boxes.max()) - low) / GRID, float((boxes[:, 2] - boxes[:, 0]).mean()), 1.0)
     reach = (1 - iou) / (2 * iou)
     near: dict[tuple[int, int], list[tuple[float, ...]]] = {}
@@ -201,7 +211,8 @@ def suppress(boxes: NDArray[np.float32], iou: float) -> NDArray[np.intp]:
 
 
 class Detector:
-    """SCRFD over any backend. ``detect`` takes H×W×3 uint8 BGR and returns Faces in pixels of that image."""
+    """SCRFD on any backend. ``input`` and ``outputs`` describe the model,
+    ``nms_iou`` is the maximum overlap of two faces, 0 to 1."""
 
     def __init__(self, backend: Backend, input: Input, outputs: Sequence[Output], nms_iou: float = NMS_IOU) -> None:
         self._run: Callable[[NDArray[np.uint8]], Sequence[Raw]] = (
@@ -214,22 +225,26 @@ class Detector:
         self._nms_iou = nms_iou
 
     def detect(self, image: NDArray[np.uint8], threshold: float = THRESHOLD) -> Faces:
+        """The faces in ``image`` (H×W×3 uint8 BGR) with a score of ``threshold`` or more, in pixels of ``image``.
+
+        Raises InputError for any other array, and DeviceError if the backend fails.
+        """
         rgb, scale = self._canvas.letterbox(image)
         return self.faces(self._run(rgb), scale, threshold)
 
     def faces(self, outputs: Sequence[Raw], scale: float, threshold: float = THRESHOLD) -> Faces:
-        """The faces that raw model outputs speak of, for an image letterboxed with ``scale``."""
+        """The faces in raw model ``outputs`` for an image that was letterboxed with ``scale``."""
         found = decode(outputs, self._levels, threshold)
         if not len(found):
             return found
-        # Back in pixels of the image before suppression, as InsightFace does it: overlaps count whole pixels (+1).
+        # Convert to pixels of the image before suppression, as InsightFace does: overlaps count whole pixels (+1).
         boxes = (found.boxes / scale).astype(np.float32)
         landmarks = (found.landmarks / scale).astype(np.float32)
         candidates = Faces(boxes, found.scores, landmarks)
-        # FP16 can overflow: one face without a place must not cost the others.
-        placed = np.isfinite(boxes).all(axis=1) & np.isfinite(landmarks).all(axis=(1, 2))
-        if not placed.all():
-            candidates = candidates[placed]
+        # FP16 can overflow: one face with infinite coordinates must not affect the others.
+        finite = np.isfinite(boxes).all(axis=1) & np.isfinite(landmarks).all(axis=(1, 2))
+        if not finite.all():
+            candidates = candidates[finite]
         kept = candidates[suppress(candidates.boxes, self._nms_iou)]
-        # INT8 rounds a doubtful face's offsets to one value at times: five landmarks in one spot cannot be aligned.
+        # INT8 may round all offsets of a doubtful face to one value: landmarks that coincide cannot be aligned.
         return kept[np.ptp(kept.landmarks, axis=1).any(axis=1)]

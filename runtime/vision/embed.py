@@ -1,4 +1,4 @@
-"""ArcFace (arXiv 1801.07698): aligned crops → embeddings of unit length."""
+"""Face recognition with ArcFace (arXiv 1801.07698): aligned crops to embeddings of unit length."""
 
 from __future__ import annotations
 
@@ -15,19 +15,20 @@ if TYPE_CHECKING:
     from ..backends import Backend
     from ..core.bundle import Input
 
-# InsightFace's preprocessing of ArcFace (insightface/model_zoo/arcface_onnx.py); a backend applies it, nothing else.
+# InsightFace's preprocessing of ArcFace (insightface/model_zoo/arcface_onnx.py); only the
+# backend applies it.
 MEAN = (127.5, 127.5, 127.5)
 STD = (127.5, 127.5, 127.5)
 
 
 def unit(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
-    """``vectors`` (…×D) scaled to length 1; an all-zero one stays zero."""
+    """``vectors`` (…×D float32) scaled to length 1. A vector of zeros stays zero."""
     length = np.linalg.norm(vectors, axis=-1, keepdims=True)
     return np.asarray(vectors / np.maximum(length, np.finfo(np.float32).tiny), np.float32)
 
 
 class Embedder:
-    """The recognizer over any backend: ``embed`` takes aligned H×W×3 uint8 BGR crops, returns N×D float32, unit."""
+    """ArcFace on any backend. ``dimensions`` is the length of an embedding."""
 
     def __init__(self, backend: Backend, input: Input, dimensions: int) -> None:
         self._backend = backend
@@ -36,9 +37,14 @@ class Embedder:
 
     @property
     def size(self) -> int:
+        """Height and width of a crop, in pixels."""
         return self._shape[0]
 
     def embed(self, crops: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
+        """The embeddings, N×D float32 of unit length, of N aligned ``crops`` (size×size×3 uint8 BGR).
+
+        Raises InputError for any other crops, and DeviceError if the backend fails.
+        """
         check_crops(crops, self._shape)
         if not len(crops):
             return np.zeros((0, self.dimensions), np.float32)

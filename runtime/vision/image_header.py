@@ -1,4 +1,4 @@
-"""What a JPEG, PNG, WebP or BMP file says of itself, read without decoding it."""
+"""Read the header of a JPEG, PNG, WebP or BMP file without decoding the image."""
 
 from __future__ import annotations
 
@@ -9,7 +9,12 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Header:
-    """Size in pixels as stored; whether the file reaches its own end; EXIF's orientation, 1 (upright) to 8."""
+    """What a header says.
+
+    width, height  pixels, as stored
+    complete       False if the file is truncated
+    orientation    EXIF orientation, 1 (upright) to 8
+    """
 
     width: int
     height: int
@@ -18,7 +23,8 @@ class Header:
 
 
 def parse_header(data: bytes) -> Header:
-    """ValueError says what the file is instead, or that it is damaged; struct.error or IndexError: it ends too soon."""
+    """Read the header of a file with content ``data``. Raises ValueError if it is damaged or another type of file, and
+    struct.error or IndexError if it is truncated."""
     if data[:3] == b"\xff\xd8\xff":
         return _jpeg(data)
     if data[:8] == b"\x89PNG\r\n\x1a\n":
@@ -27,12 +33,12 @@ def parse_header(data: bytes) -> Header:
         return _webp(data)
     if data[:2] == b"BM":
         return _bmp(data)
-    raise ValueError("not a JPEG, PNG, WebP or BMP image" + _guess(data))
+    raise ValueError("not a JPEG, PNG, WebP or BMP image" + _other_type(data))
 
 
 def _jpeg(data: bytes) -> Header:
     # ITU-T T.81, annex B: segments of a marker and a length until the scan (SOS, DA) starts; the frame header
-    # (SOF, C0..CF without DHT C4, JPG C8 and DAC CC) has the size. Only EOI (D9) may end the scans.
+    # (SOF, C0 to CF without DHT C4, JPG C8 and DAC CC) has the size. Only EOI (D9) ends the scans.
     offset, size, orientation = 2, None, 1
     while True:
         if data[offset] != 0xFF:
@@ -55,8 +61,8 @@ def _jpeg(data: bytes) -> Header:
 
 
 def _png(data: bytes) -> Header:
-    # PNG (third edition), 5.3: chunks of length, type, data and CRC from IHDR to IEND. The CRCs of those that matter
-    # (capital first letter) are checked here, because libpng would print its own complaint to stderr.
+    # PNG (third edition), 5.3: chunks of length, type, data and CRC from IHDR to IEND. The CRCs of critical chunks
+    # (first letter is a capital) are checked here, because libpng would print its own message to stderr.
     width, height = struct.unpack_from(">II", data, 16)
     offset, orientation = 8, 1
     while offset + 12 <= len(data):
@@ -95,21 +101,21 @@ def _webp(data: bytes) -> Header:
 
 
 def _bmp(data: bytes) -> Header:
-    # BITMAPFILEHEADER (14 bytes), then OS/2's BITMAPCOREHEADER (12 bytes, 16-bit sides) or a longer one, whose height
-    # is negative where rows run downwards.
+    # BITMAPFILEHEADER (14 bytes), then the BITMAPCOREHEADER of OS/2 (12 bytes, 16-bit sides) or a longer header, whose
+    # height is negative if the rows are stored from top to bottom.
     (size, start, length) = struct.unpack_from("<I4xII", data, 2)
     if length == 12:
         width, height, bits = struct.unpack_from("<HH2xH", data, 18)
         packed = 0
     else:
         width, height, bits, packed = struct.unpack_from("<ii2xHI", data, 18)
-    if packed in (0, 3):  # plain rows, whose length is known; the size that the file states is often wrong
+    if packed in (0, 3):  # not compressed, so the size is known; the size in the file is often wrong
         size = start + (max(width, 0) * bits + 31) // 32 * 4 * abs(height)
     return Header(width, abs(height), len(data) >= size)
 
 
 def _orientation(exif: bytes) -> int:
-    """The orientation tag of an EXIF block. A damaged block is no reason to refuse the photo: 1."""
+    """The orientation tag of an EXIF block; 1 if the block is damaged, because the photo can be read without it."""
     tiff = exif.removeprefix(b"Exif\0\0")
     order = {b"II*\0": "<", b"MM\0*": ">"}.get(tiff[:4])
     if order is None:
@@ -126,7 +132,7 @@ def _orientation(exif: bytes) -> int:
     return 1
 
 
-def _guess(data: bytes) -> str:
+def _other_type(data: bytes) -> str:
     kinds = {
         b"GIF8": "GIF",
         b"II*\0": "TIFF",

@@ -1,4 +1,4 @@
-"""How good one aligned face is to calibrate with or to enroll, from its pixels and five landmarks alone."""
+"""The quality of a face for calibration and enrollment, measured on its pixels and its five landmarks."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from numpy.typing import NDArray
 
 from .align import CROP_SIZE, TEMPLATE, similarity
 
-TEMPLATE_EYES = float(np.linalg.norm(TEMPLATE[1] - TEMPLATE[0]))  # 35.2 px: at this size a crop is one to one
+TEMPLATE_EYES = float(np.linalg.norm(TEMPLATE[1] - TEMPLATE[0]))  # 35.2 px: a face of this size keeps its size
 PROFILE = 0.44  # see pose_of
-SHARP = 0.2  # of 70 faces in press photos three quarters are above; the blurred ones behind them stay under 0.02
-FACE = (slice(24, 104), slice(24, 88))  # brows to chin of a 112×112 crop: background says nothing about the face
+SHARP = 0.2  # three quarters of 70 faces in press photos are above; blurred faces in their background are under 0.02
+FACE = (slice(24, 104), slice(24, 88))  # eyebrows to chin of a 112×112 crop, without background
 
-# Below these a face is left out. More than twofold upscaling, or blur, is pixels that no camera made.
-SMALLEST = TEMPLATE_EYES / 2
+# Faces below these limits are not used: their crops would contain pixels that no camera recorded.
+SMALLEST = TEMPLATE_EYES / 2  # the crop would be enlarged more than twofold
 BLURRED = 0.03
 CLIPPED = 0.4
 
 
 @dataclass(frozen=True)
 class Flaw:
-    """Why a face is of no use: one of a few reasons, and the measure behind it."""
+    """Why a face cannot be used: the ``reason``, one of a few, and in ``detail`` the measurement."""
 
     reason: str
     detail: str
@@ -33,14 +33,14 @@ class Flaw:
 
 @dataclass(frozen=True)
 class Quality:
-    """What was measured on one face.
+    """The measurements of one face.
 
     size       distance between the eyes, in pixels of the photo
     sharpness  variance of the Laplacian over the variance of the gray values, on the aligned crop; 0.2 is sharp
-    exposure   0..1: share of the face's pixels that are neither black nor burnt out
-    pose       0..1: 1 looks into the camera, about 0.8 is turned by 30°, 0.4 by 60°, 0 a profile or no face
-    detection  the detector's score
-    score      0..1: all five together
+    exposure   0 to 1: share of the face's pixels that are neither black nor white
+    pose       0 to 1: 1 looks into the camera, about 0.8 is turned by 30°, 0.4 by 60°; 0 is a profile or not a face
+    detection  0 to 1: the detector's score
+    score      0 to 1: all five together
     """
 
     size: float
@@ -51,13 +51,13 @@ class Quality:
 
     @property
     def score(self) -> float:
-        """The geometric mean of the five, each from 0 to 1: one bad measure pulls the whole down, as it does in
-        recognition. Size and sharpness stop counting where more of them no longer shows in a 112×112 crop."""
+        """The geometric mean of the five measurements, each 0 to 1: one bad value lowers the score, as it does in
+        recognition. Size and sharpness are limited where more of them is no longer visible in a 112×112 crop."""
         return math.pow(math.prod((*self._parts, self.pose)), 1 / 5)
 
     @property
     def clarity(self) -> float:
-        """As ``score``, without the pose: a profile can be a good picture of a face."""
+        """Like ``score``, but without the pose: a profile can be a good picture of a face."""
         return math.pow(math.prod(self._parts), 1 / 4)
 
     @property
@@ -70,9 +70,9 @@ class Quality:
         )
 
     def flaw(self) -> Flaw | None:
-        """What makes this face unusable, or None."""
+        """The reason why this face cannot be used, or None."""
         if self.pose <= 0:
-            return Flaw("landmarks fit no face", "further from the template than a profile's")
+            return Flaw("landmarks fit no face", "further from the template than those of a profile")
         if self.size < SMALLEST:
             return Flaw("face too small", f"{self.size:.1f} px between the eyes, {SMALLEST:.1f} needed")
         if self.sharpness < BLURRED:
@@ -88,7 +88,7 @@ def measure(crop: NDArray[np.uint8], landmarks: NDArray[Any], detection: float) 
     return Quality(
         size=float(np.linalg.norm(landmarks[1] - landmarks[0])),
         sharpness=sharpness_of(gray),
-        # Only what is truly clipped counts: a limit on darkness would leave out dark skin.
+        # Only clipped pixels count: a limit on darkness would exclude dark skin.
         exposure=float(np.mean((gray > 5) & (gray < 250))),
         pose=pose_of(landmarks),
         detection=float(detection),
@@ -96,27 +96,27 @@ def measure(crop: NDArray[np.uint8], landmarks: NDArray[Any], detection: float) 
 
 
 def standard(crop: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """``crop`` (S×S×3) at 112×112: sharpness and places on the face are comparable at one size only."""
+    """``crop`` (S×S×3) at 112×112, because sharpness and positions on the face are comparable only at one size."""
     if crop.shape[0] == CROP_SIZE:
         return crop
     return cv2.resize(crop, (CROP_SIZE, CROP_SIZE), interpolation=cv2.INTER_AREA).astype(np.uint8, copy=False)
 
 
 def sharpness_of(gray: NDArray[np.uint8]) -> float:
-    """Variance of the Laplacian (Pech-Pacheco et al., ICPR 2000) over the variance of ``gray`` (H×W uint8) itself, so
-    that neither a flat light nor a dark skin makes a sharp face look blurred."""
+    """Variance of the Laplacian (Pech-Pacheco et al., ICPR 2000) divided by the variance of ``gray`` (H×W uint8), so
+    that flat light or dark skin does not make a sharp face seem blurred."""
     spread = float(gray.var())
     return float(cv2.Laplacian(gray, cv2.CV_64F).var()) / spread if spread else 0.0
 
 
 def pose_of(landmarks: NDArray[Any]) -> float:
-    """Frontalness, 0..1, of 5×2 ``landmarks`` in any pixels, whatever the roll.
+    """How frontal a face is, 0 to 1, from its 5×2 ``landmarks``. Size and roll do not matter.
 
-    What remains between the landmarks and ArcFace's frontal template after the best similarity transform, root mean
-    square, in eye distances. A head with ArcFace's template for a face and its nose 0.45 eye distances in front leaves
-    0.10 at 30° of yaw or pitch, 0.25 at 60° and 0.44 (``PROFILE``) at 90°.
+    Measured is the root mean square error, in eye distances, between the landmarks and ArcFace's frontal template after
+    the best similarity transform. For a head whose landmarks are the template, with the nose 0.45 eye distances in
+    front, it is 0.10 at 30° of yaw or pitch, 0.25 at 60° and 0.44 (``PROFILE``) at 90°.
     """
     matrix = similarity(landmarks, TEMPLATE)
-    placed = landmarks @ matrix[:, :2].T + matrix[:, 2]
-    rest = float(np.sqrt(np.mean(np.sum((placed - TEMPLATE) ** 2, axis=1)))) / TEMPLATE_EYES
-    return max(0.0, 1 - rest / PROFILE)
+    aligned = landmarks @ matrix[:, :2].T + matrix[:, 2]
+    error = float(np.sqrt(np.mean(np.sum((aligned - TEMPLATE) ** 2, axis=1)))) / TEMPLATE_EYES
+    return max(0.0, 1 - error / PROFILE)

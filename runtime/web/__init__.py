@@ -1,1 +1,1 @@
-"""The web console: extra ``[web]``. Nothing outside this folder imports FastAPI or uvicorn."""
+"""The web console (extra ``[web]``). Only this package imports FastAPI and uvicorn."""

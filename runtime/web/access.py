@@ -1,4 +1,4 @@
-"""The door: what every request has to pass before anything of it is read."""
+"""Access control: what every request must pass before its body is read."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from starlette.requests import cookie_parser
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from .password import Passwords
-from .session import Attempts, Sessions
+from .password import PasswordCheck
+from .session import Sessions, SignInAttempts
 
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
-SAFE = frozenset({"GET", "HEAD"})
-TOKEN = "x-csrf-token"
-SIGN_IN = "/v1/session"
-PHOTOS = frozenset({"/v1/enrollments/photo", "/v1/enrolments/photo"})  # the second is the path of rkface 0.1
-FOR_PROGRAMS = frozenset({"/metrics", "/v1/health"})  # that say of nobody who they are
-MOST_BYTES = 64 * 1024  # of a request's body
-MOST_PHOTO_BYTES = 24 * 1024 * 1024  # a phone's largest JPEG; as PNG, about 8 megapixels
+SAFE_METHODS = frozenset({"GET", "HEAD"})
+TOKEN_HEADER = "x-csrf-token"
+SESSION_PATH = "/v1/session"
+PHOTO_PATHS = frozenset({"/v1/enrollments/photo", "/v1/enrolments/photo"})  # the second is the path of rkface 0.1
+METRICS_PATHS = frozenset({"/metrics", "/v1/health"})  # neither contains names or pictures
+MAX_BODY = 64 * 1024  # bytes of a request's body
+MAX_PHOTO_BODY = 24 * 1024 * 1024  # bytes: the largest JPEG of a phone; as PNG, about 8 megapixels
 
-HEADERS = {
-    # Nothing but our own files: no inline script or style, no frames, no other site. blob: is the live picture.
+SECURITY_HEADERS = {
+    # Only our own files: no inline script or style, no frames, no other sites. blob: is for the live picture.
     "content-security-policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob:; "
     "connect-src 'self'; manifest-src 'self'; form-action 'none'; base-uri 'none'; frame-ancestors 'none'",
     "x-content-type-options": "nosniff",
@@ -37,41 +37,46 @@ HEADERS = {
 
 
 class Access:
-    """Who may do what. Without ``passwords`` the console is open to whoever sits at this machine, and to pages that it
-    served itself; ``secure`` says that it is served over TLS. Programs with ``token`` may read ``FOR_PROGRAMS``."""
+    """Who may use the console.
 
-    def __init__(self, passwords: Passwords | None, secure: bool, token: str = "") -> None:
-        self.passwords, self.secure = passwords, secure
-        self._program = token.encode()
-        self.sessions, self.attempts = Sessions(), Attempts()
+    password       None: everybody on this machine may use it, but only through pages that the console served itself
+    secure         whether the console is served over TLS
+    metrics_token  programs that send it may read ``METRICS_PATHS``; "" for no such access
+    """
+
+    def __init__(self, password: PasswordCheck | None, secure: bool, metrics_token: str = "") -> None:
+        self.password, self.secure = password, secure
+        self.sessions, self.attempts = Sessions(), SignInAttempts()
+        self._metrics_token = metrics_token.encode()
         self._token = secrets.token_urlsafe(32)
 
     @property
-    def cookie(self) -> str:
-        # __Host- binds it to this host and to TLS (RFC 6265bis, 4.1.3).
+    def cookie_name(self) -> str:
+        # __Host- restricts the cookie to this host and to TLS (RFC 6265bis, 4.1.3).
         return "__Host-rkface" if self.secure else "rkface"
 
-    def secret(self, headers: Headers) -> str:
-        """What the session cookie says, "" for none."""
-        # Not http.cookies: it gives up at the first cookie it dislikes, and other programs of this host set some, too.
-        return cookie_parser(headers.get("cookie", "")).get(self.cookie, "")
+    def session_secret(self, headers: Headers) -> str:
+        """The value of the session cookie; "" if there is no such cookie."""
+        # http.cookies stops at the first cookie that it cannot parse, and other programs on this host set cookies too.
+        return cookie_parser(headers.get("cookie", "")).get(self.cookie_name, "")
 
-    def token(self, headers: Headers) -> str | None:
-        """The token with which this session may change things; None for who is not signed in."""
-        if self.passwords is None:
+    def change_token(self, headers: Headers) -> str | None:
+        """The token that this session must send to change something; None if nobody is signed in."""
+        if self.password is None:
             return self._token
-        session = self.sessions.find(self.secret(headers))
+        session = self.sessions.find(self.session_secret(headers))
         return session.token if session else None
 
-    def reads(self, method: str, path: str, headers: Headers) -> bool:
-        """Whether this is a program with the token (RFC 6750, 2.1), and asks for what is for programs."""
-        scheme, _, given = headers.get("authorization", "").partition(" ")
-        right = hmac.compare_digest(given.strip().encode(), self._program)
-        return bool(self._program) and right and scheme.lower() == "bearer" and method in SAFE and path in FOR_PROGRAMS
+    def may_read_metrics(self, method: str, path: str, headers: Headers) -> bool:
+        """Whether this is a request for ``METRICS_PATHS`` with the right token (RFC 6750, 2.1)."""
+        scheme, _, token = headers.get("authorization", "").partition(" ")
+        right = hmac.compare_digest(token.strip().encode(), self._metrics_token)
+        allowed = method in SAFE_METHODS and path in METRICS_PATHS
+        return bool(self._metrics_token) and right and scheme.lower() == "bearer" and allowed
 
 
-class Guard:
-    """Lets a request through to ``app`` or refuses it, and puts the security headers on every answer."""
+class AccessMiddleware:
+    """Passes a request on to ``app`` or refuses it, and adds the security headers to every response."""
 
     def __init__(self, app: ASGIApp, access: Access) -> None:
         self._app, self._access = app, access
@@ -81,57 +86,59 @@ class Guard:
             await self._app(scope, receive, send)
             return
 
-        async def sending(message: Message) -> None:
+        async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
-                for name, value in HEADERS.items():
+                for name, value in SECURITY_HEADERS.items():
                     headers[name] = value
-                # What is behind the door is nobody's to keep; our own files may be, but must be asked about.
+                # No cache may store the API's answers. Our own files may be stored, but must be checked each time.
                 headers["cache-control"] = "no-store" if scope["path"].startswith("/v1") else "no-cache"
             await send(message)
 
         refusal = self._refusal(scope)
         if refusal is None:
-            await self._app(scope, receive, sending)
+            await self._app(scope, receive, send_with_headers)
         elif scope["type"] == "websocket":
-            await send({"type": "websocket.close", "code": 1008, "reason": refusal[1]})  # HTTP 403 before it is open
+            await send({"type": "websocket.close", "code": 1008, "reason": refusal[1]})  # before it is open: HTTP 403
         else:
             status, detail = refusal
-            await JSONResponse({"detail": detail}, status)(scope, receive, sending)
+            await JSONResponse({"detail": detail}, status)(scope, receive, send_with_headers)
 
     def _refusal(self, scope: Scope) -> tuple[int, str] | None:
+        """HTTP status and reason; None if the request may pass."""
         headers, path = Headers(scope=scope), scope["path"]
         host = headers.get("host", "")
-        if self._access.passwords is None and _name(host) not in LOOPBACK:
-            # Another site's name may have been pointed at this machine (DNS rebinding): its pages could read all.
-            return 421, f"without a password this console answers to localhost only, not to {_name(host)!r}"
+        if self._access.password is None and _host_name(host) not in LOOPBACK:
+            # The name of another site may point to this machine (DNS rebinding); its pages could then read everything.
+            return 421, f"without a password, this console answers only to localhost, not to {_host_name(host)!r}"
         origin = headers.get("origin")
-        unsafe = scope["type"] == "websocket" or scope["method"] not in SAFE
+        unsafe = scope["type"] == "websocket" or scope["method"] not in SAFE_METHODS
         if unsafe and origin is not None and urlsplit(origin).netloc != host:
-            return 403, "another site's page may not do that"
-        token = self._access.token(headers)
-        locked = path.startswith(("/v1", "/metrics")) and path != SIGN_IN and token is None
-        if locked and not self._access.reads(scope.get("method", ""), path, headers):
+            return 403, "pages of other sites may not do this"
+        token = self._access.change_token(headers)
+        protected = path.startswith(("/v1", "/metrics")) and path != SESSION_PATH
+        if protected and token is None and not self._access.may_read_metrics(scope.get("method", ""), path, headers):
             return 401, "sign in first"
         if scope["type"] == "websocket" or not unsafe:
             return None
-        signing_in = path == SIGN_IN and scope["method"] == "POST"
-        if not signing_in and not hmac.compare_digest(headers.get(TOKEN, "").encode(), (token or "").encode()):
-            return 403, f"the header {TOKEN} must say what GET {SIGN_IN} says: load the page again"
-        return _too_long(headers, MOST_PHOTO_BYTES if path in PHOTOS else MOST_BYTES)
+        signing_in = path == SESSION_PATH and scope["method"] == "POST"
+        if not signing_in and not hmac.compare_digest(headers.get(TOKEN_HEADER, "").encode(), (token or "").encode()):
+            return 403, f"the header {TOKEN_HEADER} must hold the token from GET {SESSION_PATH}; reload the page"
+        return _body_refusal(headers, MAX_PHOTO_BODY if path in PHOTO_PATHS else MAX_BODY)
 
 
-def _too_long(headers: Headers, most: int) -> tuple[int, str] | None:
-    if "transfer-encoding" in headers:  # it outranks content-length, and the length would be known too late
-        return 411, "the request must say its content-length"
+def _body_refusal(headers: Headers, limit: int) -> tuple[int, str] | None:
+    """HTTP status and reason if the body is longer than ``limit`` bytes or of unknown length, else None."""
+    if "transfer-encoding" in headers:  # it takes precedence over content-length, and hides the length until the end
+        return 411, "the request must have a content-length header"
     length = headers.get("content-length", "")
     if not length.isdigit():
         return None
-    return (413, f"{int(length):,} bytes are too many: at most {most:,}") if int(length) > most else None
+    return (413, f"the body has {int(length):,} bytes; the limit is {limit:,}") if int(length) > limit else None
 
 
-def _name(host: str) -> str:
-    """Of a Host header, without the port. Empty where it is none."""
+def _host_name(host: str) -> str:
+    """The name in a Host header, without the port; "" if the header is invalid."""
     try:
         return urlsplit(f"//{host}").hostname or ""
     except ValueError:

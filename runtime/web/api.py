@@ -1,7 +1,6 @@
-"""``/v1``: people, enrollment, appearances, health and settings, for the page and for programs.
+"""``/v1``: people, enrollment, appearances, health and settings, for the page and for other programs.
 
-The interface is what tests/runtime/web/openapi.json says: what is added there is compatible, what goes or changes its
-meaning needs a ``/v2``.
+tests/runtime/web/openapi.json is the contract: additions are compatible, a removal or a new meaning needs a ``/v2``.
 """
 
 from __future__ import annotations
@@ -22,122 +21,140 @@ from ..service.console_protocol import CameraHealth, CameraService, Health, Sett
 from ..service.erasure import ErasureReport
 from ..vision.image import decode_image
 from .access import Access
-from .schemas import Credentials, Known, Logged, Merged, Renamed, Seen, SignIn, StoredSample
+from .schemas import (
+    AppearanceEnrollment,
+    Credentials,
+    LoggedAppearance,
+    MergeTarget,
+    NewName,
+    PersonDetails,
+    SessionState,
+    StoredSample,
+)
 
-MOST_PIXELS = 50_000_000  # of an uploaded photo: 150 MB while it is looked at, one at a time
+MAX_PIXELS = 50_000_000  # of an uploaded photo: 150 MB while it is decoded, one at a time
+NEAREST = 3  # other people who look similar
 PNG: dict[int | str, dict[str, Any]] = {200: {"content": {"image/png": {}}}}
-ABSENT: dict[int | str, dict[str, Any]] = {404: {"description": "no such thing (any more)"}}
+NOT_FOUND: dict[int | str, dict[str, Any]] = {404: {"description": "does not exist, or no longer exists"}}
 
 router = APIRouter(prefix="/v1", responses={401: {"description": "not signed in"}})
 
 
-def service_of(request: Request) -> CameraService:
+def get_service(request: Request) -> CameraService:
     service: CameraService = request.app.state.service
     return service
 
 
-def access_of(request: Request) -> Access:
+def get_access(request: Request) -> Access:
     access: Access = request.app.state.access
     return access
 
 
-Served = Annotated[CameraService, Depends(service_of)]
-Door = Annotated[Access, Depends(access_of)]
+ServiceDependency = Annotated[CameraService, Depends(get_service)]
+AccessDependency = Annotated[Access, Depends(get_access)]
 
 
 @router.get("/session", tags=["session"])
-def session(request: Request, access: Door) -> SignIn:
-    """Whether this is a session, and its token."""
-    token = access.token(request.headers)
-    return SignIn(token is not None, access.passwords is not None, token or "")
+def get_session(request: Request, access: AccessDependency) -> SessionState:
+    """Whether this client is signed in, and the token of its session."""
+    token = access.change_token(request.headers)
+    return SessionState(token is not None, access.password is not None, token or "")
 
 
-@router.post("/session", tags=["session"], responses={403: {"description": "wrong"}, 429: {"description": "wait"}})
-def sign_in(request: Request, response: Response, given: Credentials, access: Door) -> SignIn:
-    """Sign in: the session is a cookie. After five wrong passwords an address has to wait, longer each time."""
-    if access.passwords is None:
-        return session(request, access)
+@router.post(
+    "/session",
+    tags=["session"],
+    responses={403: {"description": "wrong password"}, 429: {"description": "too many wrong passwords: wait"}},
+)
+def sign_in(request: Request, response: Response, credentials: Credentials, access: AccessDependency) -> SessionState:
+    """Sign in; the session is a cookie. After five wrong passwords, an address has to wait, longer each time."""
+    if access.password is None:
+        return get_session(request, access)
     address = request.client.host if request.client else ""
     wait = access.attempts.begin(address)
     if wait:
         seconds = str(int(wait) + 1)
-        raise HTTPException(429, f"too many attempts: wait {seconds} s", {"retry-after": seconds})
-    if not access.passwords.right(given.password):
-        raise HTTPException(403, "that is not the password")
-    access.attempts.right(address)
-    access.sessions.end(access.secret(request.headers))
-    secret = access.sessions.begin()
-    response.set_cookie(access.cookie, secret, httponly=True, samesite="strict", secure=access.secure, path="/")
-    begun = access.sessions.find(secret)
-    return SignIn(True, True, begun.token if begun else "")
+        raise HTTPException(429, f"too many attempts; wait {seconds} s", {"retry-after": seconds})
+    if not access.password.matches(credentials.password):
+        raise HTTPException(403, "wrong password")
+    access.attempts.succeed(address)
+    access.sessions.end(access.session_secret(request.headers))
+    secret = access.sessions.start()
+    response.set_cookie(access.cookie_name, secret, httponly=True, samesite="strict", secure=access.secure, path="/")
+    session = access.sessions.find(secret)
+    return SessionState(True, True, session.token if session else "")
 
 
 @router.delete("/session", tags=["session"], status_code=204)
-def sign_out(request: Request, response: Response, access: Door) -> None:
-    access.sessions.end(access.secret(request.headers))
-    response.delete_cookie(access.cookie, httponly=True, samesite="strict", secure=access.secure, path="/")
+def sign_out(request: Request, response: Response, access: AccessDependency) -> None:
+    """Sign out: the session ends."""
+    access.sessions.end(access.session_secret(request.headers))
+    response.delete_cookie(access.cookie_name, httponly=True, samesite="strict", secure=access.secure, path="/")
 
 
 @router.get("/people", tags=["people"])
-def people(service: Served) -> list[Person]:
-    """Everyone, by name."""
+def list_people(service: ServiceDependency) -> list[Person]:
+    """All enrolled people, sorted by name."""
     return service.gallery.people()
 
 
-@router.get("/people/{id}", tags=["people"], responses=ABSENT)
-def person(service: Served, id: str) -> Known:
-    found = _person(service, id)
-    samples = service.gallery.samples(found)
-    own = service.gallery.identity
-    vectors = [sample.embedding for sample in samples if sample.identity == own]
+@router.get("/people/{id}", tags=["people"], responses=NOT_FOUND)
+def get_person(service: ServiceDependency, id: str) -> PersonDetails:
+    """One person with all samples, and the people who look most similar."""
+    person = _find_person(service, id)
+    samples = service.gallery.samples(person)
+    identity = service.gallery.identity
+    vectors = [sample.embedding for sample in samples if sample.identity == identity]
     nearest: dict[str, Match] = {}
-    rows = service.gallery.search(np.stack(vectors), 4) if vectors else []
+    rows = service.gallery.search(np.stack(vectors), NEAREST + 1) if vectors else []
     for match in (match for row in rows for match in row):
         if match.person != id and match.cosine > nearest.get(match.person, Match("", "", -2.0)).cosine:
             nearest[match.person] = match
-    return Known(
-        found,
+    return PersonDetails(
+        person,
         [StoredSample(one.id, one.quality, one.source, one.created, one.crop is not None) for one in samples],
-        sorted(nearest.values(), key=lambda match: -match.cosine)[:3],
+        sorted(nearest.values(), key=lambda match: -match.cosine)[:NEAREST],
     )
 
 
-@router.patch("/people/{id}", tags=["people"], responses=ABSENT)
-def rename(service: Served, id: str, wanted: Renamed) -> Person:
-    """The id stays for life."""
-    service.gallery.rename(_person(service, id), wanted.name)
-    return _person(service, id)
+@router.patch("/people/{id}", tags=["people"], responses=NOT_FOUND)
+def rename_person(service: ServiceDependency, id: str, body: NewName) -> Person:
+    """Change the name. The id never changes."""
+    service.gallery.rename(_find_person(service, id), body.name)
+    return _find_person(service, id)
 
 
-@router.post("/people/{id}/merge", tags=["people"], responses=ABSENT)
-def merge(service: Served, id: str, wanted: Merged) -> Person:
-    """Make one person of two who were enrolled under two names."""
-    service.gallery.merge(_person(service, id), _person(service, wanted.into))
-    return _person(service, wanted.into)
+@router.post("/people/{id}/merge", tags=["people"], responses=NOT_FOUND)
+def merge_people(service: ServiceDependency, id: str, body: MergeTarget) -> Person:
+    """Merge a person who was enrolled twice: all samples move to the person ``into``."""
+    service.gallery.merge(_find_person(service, id), _find_person(service, body.into))
+    return _find_person(service, body.into)
 
 
-@router.delete("/people/{id}", tags=["people"], responses=ABSENT)
-def forget(service: Served, id: str) -> ErasureReport:
-    """Delete for good: samples, pictures, appearances, what backups hold of them, and what waits to be told of them."""
-    return service.forget(_person(service, id).id)
+@router.delete("/people/{id}", tags=["people"], responses=NOT_FOUND)
+def forget_person(service: ServiceDependency, id: str) -> ErasureReport:
+    """Delete permanently: samples, pictures, appearances, their data in backups, and their name in unsent events."""
+    return service.forget(_find_person(service, id).id)
 
 
-@router.delete("/people/{id}/samples/{sample}", tags=["people"], responses=ABSENT)
-def remove(service: Served, id: str, sample: int) -> Person:
-    """Delete one sample, such as a photo of somebody else. Backups keep it until they grow old."""
-    found = _person(service, id)
-    if sample not in [one.id for one in service.gallery.samples(found)]:
-        raise HTTPException(404, "there is no such sample (any more)")
-    service.gallery.remove(found, [sample])
-    return _person(service, id)
+@router.delete("/people/{id}/samples/{sample}", tags=["people"], responses=NOT_FOUND)
+def remove_sample(service: ServiceDependency, id: str, sample: int) -> Person:
+    """Delete one sample, such as a photo of somebody else. Existing backups still contain it."""
+    person = _find_person(service, id)
+    if sample not in [one.id for one in service.gallery.samples(person)]:
+        raise HTTPException(404, "this sample does not exist, or no longer exists")
+    service.gallery.remove_samples(person, [sample])
+    return _find_person(service, id)
 
 
-@router.get("/people/{id}/face", tags=["people"], responses=PNG | ABSENT, response_class=Response)
-def face_of_person(service: Served, id: str, sample: int | None = None) -> Response:
-    """The aligned face of one sample, or of the best one, as PNG."""
-    samples = [one for one in service.gallery.samples(_person(service, id)) if one.crop and sample in (None, one.id)]
+@router.get("/people/{id}/face", tags=["people"], responses=PNG | NOT_FOUND, response_class=Response)
+def get_person_face(service: ServiceDependency, id: str, sample: int | None = None) -> Response:
+    """The aligned face of one sample as PNG; without ``sample``, the one of best quality."""
+    samples = [
+        one for one in service.gallery.samples(_find_person(service, id)) if one.crop and sample in (None, one.id)
+    ]
     if not samples:
-        raise HTTPException(404, "no picture was kept")
+        raise HTTPException(404, "no picture is stored")
     return Response(max(samples, key=lambda one: one.quality).crop, media_type="image/png")
 
 
@@ -146,108 +163,114 @@ def face_of_person(service: Served, id: str, sample: int | None = None) -> Respo
     "requestBody": {"required": True, "content": {
         kind: {"schema": {"type": "string", "format": "binary"}} for kind in ("image/jpeg", "image/png", "image/webp")
     }}
-}, responses={413: {"description": "too large"}})  # fmt: skip
+}, responses={413: {"description": "the photo is too large"}})  # fmt: skip
 async def enroll_photo(
     request: Request,
-    service: Served,
+    service: ServiceDependency,
     name: Annotated[str, Query(min_length=1, max_length=200)],
-    source: Annotated[str, Query(max_length=200, description="what the sample says of itself")] = "web upload",
+    source: Annotated[
+        str, Query(max_length=200, description="where the sample comes from; stored with it")
+    ] = "web upload",
     force: bool = False,
 ) -> Verdict:
-    """Judge one photo, the request's body, and enroll the largest face in it. A refusal is an answer, not an error."""
-    data, one_at_a_time = await request.body(), request.app.state.photos
+    """Check one photo, the request's body, and enroll the largest face in it. A refused photo is not an HTTP error."""
+    data, one_at_a_time = await request.body(), request.app.state.one_photo
 
-    def judge() -> Verdict:
+    def enroll() -> Verdict:
         with one_at_a_time:
             try:
-                image = decode_image(data, source, MOST_PIXELS)
+                image = decode_image(data, source, MAX_PIXELS)
             except InputError as error:
                 return Verdict("refused", name, source, str(error).removeprefix(f"{source}: "))
             return service.enroll(name, image, source, force=force)
 
-    return await run_in_threadpool(judge)
+    return await run_in_threadpool(enroll)
 
 
 @router.post("/enrolments/seen", include_in_schema=False)  # the path of rkface 0.1
-@router.post("/enrollments/seen", tags=["people"], responses=ABSENT)
-def enroll_seen(service: Served, wanted: Seen) -> Verdict:
+@router.post("/enrollments/seen", tags=["people"], responses=NOT_FOUND)
+def enroll_from_appearance(service: ServiceDependency, body: AppearanceEnrollment) -> Verdict:
     """Enroll from the best shots of an appearance."""
     try:
-        return service.enroll_seen(wanted.name, wanted.appearance, force=wanted.force)
+        return service.enroll_seen(body.name, body.appearance, force=body.force)
     except KeyError:
-        raise HTTPException(404, "that appearance is over and its shots are gone") from None
+        raise HTTPException(404, "this appearance has ended and its pictures are deleted") from None
 
 
 @router.get("/appearances", tags=["appearances"])
-def appearances(
-    service: Served,
+def list_appearances(
+    service: ServiceDependency,
     limit: Annotated[int, Query(ge=1, le=200)] = 50,
     before: Annotated[float | None, Query(description="only those that started earlier, seconds since 1970")] = None,
-    person: Annotated[str | None, Query(description="an id; empty for those of nobody known")] = None,
-    source: Annotated[str | None, Query(description="a camera")] = None,
-) -> list[Logged]:
-    """Newest first. For the next page, ask ``before`` the last one's start."""
-    return [logged(event) for event in service.appearances(limit, before, person, source)]
+    person: Annotated[str | None, Query(description="a person's id; empty for unknown people only")] = None,
+    source: Annotated[str | None, Query(description="a camera's name")] = None,
+) -> list[LoggedAppearance]:
+    """Newest first. For the next page, set ``before`` to ``started`` of the last one."""
+    return [parse_appearance(event) for event in service.appearances(limit, before, person, source)]
 
 
-@router.get("/appearances/{id}/face", tags=["appearances"], responses=PNG | ABSENT, response_class=Response)
-def face_of_appearance(service: Served, id: str) -> Response:
-    """The aligned face of the best shot, as PNG."""
+@router.get("/appearances/{id}/face", tags=["appearances"], responses=PNG | NOT_FOUND, response_class=Response)
+def get_appearance_face(service: ServiceDependency, id: str) -> Response:
+    """The aligned face of the best shot as PNG."""
     face = service.face(id)
     if face is None:
-        raise HTTPException(404, "no picture was kept")
+        raise HTTPException(404, "no picture is stored")
     return Response(face, media_type="image/png")
 
 
 @router.get("/cameras", tags=["cameras"])
-def cameras(service: Served) -> list[CameraHealth]:
+def list_cameras(service: ServiceDependency) -> list[CameraHealth]:
+    """All cameras, in the order of the configuration."""
     return list(service.cameras.values())
 
 
-@router.get("/cameras/{name}/guidance", tags=["cameras"], responses=ABSENT)
-def guidance(service: Served, name: str) -> Guidance:
-    """What who stands before the camera should do to be enrolled from it."""
-    camera_of(service, name)
+@router.get("/cameras/{name}/guidance", tags=["cameras"], responses=NOT_FOUND)
+def get_guidance(service: ServiceDependency, name: str) -> Guidance:
+    """What the person before the camera should do to be enrolled from it."""
+    find_camera(service, name)
     return service.guide(name)
 
 
 @router.get("/health", tags=["service"])
-def health(service: Served) -> Health:
+def get_health(service: ServiceDependency) -> Health:
+    """State of the service, its cameras, the NPU and the receivers of events."""
     return service.health()
 
 
 @router.get("/settings", tags=["service"])
-def settings(service: Served) -> Sequence[Setting]:
-    """What can be changed while the service runs."""
+def list_settings(service: ServiceDependency) -> Sequence[Setting]:
+    """The settings that can change while the service runs."""
     return service.settings()
 
 
 @router.patch("/settings", tags=["service"])
-def change(service: Served, values: Mapping[str, bool | int | float | str]) -> Sequence[Setting]:
-    """All or none, for now and for the next start."""
+def change_settings(service: ServiceDependency, values: Mapping[str, bool | int | float | str]) -> Sequence[Setting]:
+    """Change settings by key, now and for the next start. If one value is wrong, nothing changes."""
     service.change(values)
     return service.settings()
 
 
-def camera_of(service: CameraService, name: str) -> CameraHealth:
+def find_camera(service: CameraService, name: str) -> CameraHealth:
+    """Raises HTTPException 404 if there is no camera with this name."""
     try:
         return service.cameras[name]
     except KeyError:
-        raise HTTPException(404, f"no camera {name!r}") from None
+        raise HTTPException(404, f"there is no camera {name!r}") from None
 
 
-def logged(event: Mapping[str, Any]) -> Logged:
-    """What ``Appearance.as_event`` made, back; fields of a later version are left out."""
+def parse_appearance(event: Mapping[str, Any]) -> LoggedAppearance:
+    """The inverse of ``Appearance.as_event``; ignores fields of later versions."""
     match = event["match"]
-    said = {name: event[name] for name in Logged.__dataclass_fields__ if name in event}
-    return Logged(**{**said, "match": Match(**match) if match else None, "box": tuple(event["box"])})
+    known = {name: event[name] for name in LoggedAppearance.__dataclass_fields__ if name in event}
+    return LoggedAppearance(**{**known, "match": Match(**match) if match else None, "box": tuple(event["box"])})
 
 
-def _person(service: CameraService, id: str) -> Person:
+def _find_person(service: CameraService, id: str) -> Person:
+    """Raises HTTPException 404 if there is no person with this id."""
     try:
-        found = service.gallery.person(id)
+        person = service.gallery.person(id)
     except InputError:
-        found = None
-    if found is None or found.id != id:  # a name is no id
-        raise HTTPException(404, "there is no such person (any more)")
-    return found
+        person = None
+    if person is None or person.id != id:  # the gallery also finds people by name
+        raise HTTPException(404, "this person does not exist, or no longer exists")
+    return person

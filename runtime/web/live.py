@@ -1,4 +1,4 @@
-"""What the page sees happen: pictures with who is in them over a WebSocket, events as server-sent events."""
+"""Live data for the page: pictures and the people in them over a WebSocket, events as server-sent events."""
 
 from __future__ import annotations
 
@@ -21,65 +21,68 @@ from ..inference.frames import Frame
 from ..service.console_protocol import CameraService
 from ..tracking.watcher import VisibleFace
 from .access import Access
-from .api import ABSENT, Served, camera_of
+from .api import NOT_FOUND, ServiceDependency, find_camera
 
-WIDEST = 1280  # pixels of a picture on the page
-QUALITY = 80  # of its JPEG
-POLL = 0.03  # seconds between looks for a new picture, and POLL_EVENTS for an event
-POLL_EVENTS = 0.2
-STALE = 2.0  # seconds without a picture after which the page is told so
-PING = 15.0  # seconds after which a silent stream says something, so that proxies leave it open
-VIEWERS = 8  # streams at a time, of each kind
+MAX_WIDTH = 1280  # pixels of a picture on the page
+JPEG_QUALITY = 80
+PICTURE_POLL = 0.03  # seconds between two looks for a new picture
+EVENT_POLL = 0.2  # and for an event
+STALE_AFTER = 2.0  # seconds without a picture after which the page is told that there is none
+PING_AFTER = 15.0  # seconds of silence after which the event stream sends a comment, so that proxies keep it open
+MAX_STREAMS = 8  # live views at a time, and as many listeners to events
 
 JPEG: dict[int | str, dict[str, Any]] = {200: {"content": {"image/jpeg": {}}}}
-STREAM: dict[int | str, dict[str, Any]] = {
+EVENT_STREAM: dict[int | str, dict[str, Any]] = {
     200: {"content": {"text/event-stream": {}}},
-    503: {"description": "too many listen"},
+    503: {"description": "too many listeners"},
 }
 
 router = APIRouter(prefix="/v1")
 
 
-class Pictures:
-    """The newest picture of each camera as JPEG, made once however many look at it."""
+class JpegCache:
+    """The newest picture of each camera as JPEG, encoded once for all viewers."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._made: dict[str, tuple[Frame, bytes]] = {}
+        self._encoded: dict[str, tuple[Frame, bytes]] = {}
 
-    def of(self, frame: Frame) -> bytes:
+    def jpeg(self, frame: Frame) -> bytes:
         with self._lock:
-            made = self._made.get(frame.source)
-            if made is None or made[0] is not frame:
-                made = self._made[frame.source] = (frame, _jpeg(frame))
-            return made[1]
+            cached = self._encoded.get(frame.source)
+            if cached is None or cached[0] is not frame:
+                cached = self._encoded[frame.source] = (frame, _encode_jpeg(frame))
+            return cached[1]
 
 
-def _jpeg(frame: Frame) -> bytes:
+def _encode_jpeg(frame: Frame) -> bytes:
     height, width = frame.image.shape[:2]
-    size = (WIDEST, max(1, round(height * WIDEST / width)))
-    image = frame.image if width <= WIDEST else cv2.resize(frame.image, size, interpolation=cv2.INTER_AREA)
-    return cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, QUALITY])[1].tobytes()
+    size = (MAX_WIDTH, max(1, round(height * MAX_WIDTH / width)))
+    image = frame.image if width <= MAX_WIDTH else cv2.resize(frame.image, size, interpolation=cv2.INTER_AREA)
+    return cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])[1].tobytes()
 
 
-@router.get("/cameras/{name}/picture", tags=["cameras"], responses=JPEG | ABSENT, response_class=Response)
-def picture(request: Request, service: Served, name: str) -> Response:
-    """The newest picture, as JPEG, at most 1280 pixels wide."""
-    camera_of(service, name)
+@router.get("/cameras/{name}/picture", tags=["cameras"], responses=JPEG | NOT_FOUND, response_class=Response)
+def get_picture(request: Request, service: ServiceDependency, name: str) -> Response:
+    """The newest picture as JPEG, at most 1280 pixels wide."""
+    find_camera(service, name)
     frame, _ = service.latest(name)
     if frame is None:
         raise HTTPException(404, f"{name}: no picture yet")
-    return Response(request.app.state.pictures.of(frame), media_type="image/jpeg")
+    return Response(request.app.state.jpegs.jpeg(frame), media_type="image/jpeg")
 
 
 @router.websocket("/cameras/{name}/live")
-async def live(socket: WebSocket, name: str) -> None:
-    """For each text that comes, the next picture: JSON with who is in it, then its JPEG. When none comes for two
-    seconds, JSON alone, with ``fresh`` false. So a slow page gets fewer pictures, never older ones."""
+async def stream_pictures(socket: WebSocket, name: str) -> None:
+    """For each text that the client sends, send the next picture: JSON with the people in it, then its JPEG.
+
+    If there is no new picture for two seconds, send JSON only, with ``fresh`` false. A slow page therefore gets fewer
+    pictures, never older ones.
+    """
     state = socket.app.state
     service: CameraService = state.service
     access: Access = state.access
-    if name not in service.cameras or state.viewers >= VIEWERS:
+    if name not in service.cameras or state.viewers >= MAX_STREAMS:
         await socket.close(1013 if name in service.cameras else 1008)
         return
     state.viewers += 1
@@ -88,20 +91,20 @@ async def live(socket: WebSocket, name: str) -> None:
         shown: Frame | None = None
         while not state.stopping:
             await socket.receive_text()
-            if access.token(socket.headers) is None:
+            if access.change_token(socket.headers) is None:
                 await socket.close(1008, "signed out")
                 return
-            until = time.monotonic() + STALE
+            until = time.monotonic() + STALE_AFTER
             frame, present = service.latest(name)
             while (frame is None or frame is shown) and time.monotonic() < until and not state.stopping:
-                await asyncio.sleep(POLL)
+                await asyncio.sleep(PICTURE_POLL)
                 frame, present = service.latest(name)
             fresh = frame is not None and frame is not shown
-            said = {"fresh": fresh, "present": [asdict(one) for one in present if fresh and _inside(one)]}
-            await socket.send_text(json.dumps(said))
+            people = [asdict(face) for face in present if fresh and _is_visible(face)]
+            await socket.send_text(json.dumps({"fresh": fresh, "present": people}))
             if frame is not None and fresh:
                 shown = frame
-                await socket.send_bytes(await run_in_threadpool(state.pictures.of, frame))
+                await socket.send_bytes(await run_in_threadpool(state.jpegs.jpeg, frame))
         await socket.close(1001)
     except WebSocketDisconnect:
         pass
@@ -109,39 +112,42 @@ async def live(socket: WebSocket, name: str) -> None:
         state.viewers -= 1
 
 
-def _inside(one: VisibleFace) -> bool:
-    """A face that walked out of the picture is followed for a moment: its box, cut at the edge, is empty."""
-    x1, y1, x2, y2 = one.box
+def _is_visible(face: VisibleFace) -> bool:
+    """False if the face has left the picture: it is tracked for a moment more, and its box, cut at the edge, is
+    empty."""
+    x1, y1, x2, y2 = face.box
     return x1 < x2 and y1 < y2
 
 
-@router.get("/events", tags=["appearances"], response_class=StreamingResponse, responses=STREAM)
-async def events(request: Request, service: Served) -> StreamingResponse:
-    """Server-sent events, ``event: appearance``: each stage of each appearance from now on, as docs/events.md says."""
+@router.get("/events", tags=["appearances"], response_class=StreamingResponse, responses=EVENT_STREAM)
+async def stream_events(request: Request, service: ServiceDependency) -> StreamingResponse:
+    """Server-sent events, ``event: appearance``: each stage of each appearance from now on, as in docs/events.md."""
     state = request.app.state
-    if state.listeners >= VIEWERS:
-        raise HTTPException(503, "too many listen already")
+    if state.listeners >= MAX_STREAMS:
+        raise HTTPException(503, "too many listeners already")
 
     async def stream() -> AsyncIterator[str]:
-        with service.subscribe() as news:
+        with service.subscribe() as events:
             yield ": listening\n\n"
-            said = time.monotonic()
-            while not state.stopping and state.access.token(request.headers) is not None:
+            sent = time.monotonic()
+            while not state.stopping and state.access.change_token(request.headers) is not None:
                 try:
-                    yield f"event: appearance\ndata: {json.dumps(news.get_nowait())}\n\n"
-                    said = time.monotonic()
+                    yield f"event: appearance\ndata: {json.dumps(events.get_nowait())}\n\n"
+                    sent = time.monotonic()
                 except queue.Empty:
-                    if time.monotonic() - said > PING:
+                    if time.monotonic() - sent > PING_AFTER:
                         yield ": still here\n\n"
-                        said = time.monotonic()
-                    await asyncio.sleep(POLL_EVENTS)
+                        sent = time.monotonic()
+                    await asyncio.sleep(EVENT_POLL)
 
-    state.listeners += 1  # one thread serves all, and nobody else's turn comes between looking and counting
-    return Listening(stream(), media_type="text/event-stream")
+    # All requests are served in one thread, and nothing is awaited between the check and this line.
+    state.listeners += 1
+    return ListenerResponse(stream(), media_type="text/event-stream")
 
 
-class Listening(StreamingResponse):
-    """Counted from before its first byte until it is over, also where the listener goes before the stream began."""
+class ListenerResponse(StreamingResponse):
+    """Gives its place among the listeners back when it ends, also if the client disconnects before the stream
+    starts."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:

@@ -1,5 +1,7 @@
-"""``rkface web-password``, the password of the web console (one line of a file, Argon2id, for its owner only), and the
-token of programs that read metrics (likewise, as it is)."""
+"""The console's password (``rkface web-password``) and the token with which programs read metrics.
+
+Each is one line in a file that only its owner may read. The password is stored as an Argon2id hash.
+"""
 
 from __future__ import annotations
 
@@ -17,99 +19,115 @@ from ..core.errors import InputError
 if TYPE_CHECKING:
     from argon2 import PasswordHasher
 
-FILE = Path("/var/lib/rkface/web-password")
-SHORTEST = 12  # characters; NIST SP 800-63B-4, 3.1.1.2 asks for 15 where a password stands alone, and for no other rule
-LONGEST = 1024
-SHORTEST_TOKEN = 32  # characters: 128 bits, where they are hexadecimal digits by chance
+DEFAULT_FILE = Path("/var/lib/rkface/web-password")
+MIN_LENGTH = 12  # characters; NIST SP 800-63B-4, 3.1.1.2 asks for 15 for a password alone, and for no composition rules
+MAX_LENGTH = 1024
+MIN_TOKEN_LENGTH = 32  # characters: 128 bits if they are random hexadecimal digits
 
 
 def web_password(parser: ArgumentParser) -> None:
-    """Set the password of the web console, which it demands before it listens to other machines.
+    """Set the password of the web console. It is required before the console listens on the network.
 
-    Asks twice, or reads one line where stdin is no terminal. Only a hash (Argon2id) is kept, in a file for its owner.
-    Who is signed in stays so until the service starts again.
+    Asks for it twice, or reads one line if stdin is not a terminal. Only a hash (Argon2id) is stored, in a file that
+    only its owner may read. Signed-in users stay signed in until the service restarts.
 
     examples:
       rkface web-password
       rkface web-password --file /etc/rkface/web-password < new.txt
     """
-    parser.add_argument("--file", type=Path, default=FILE, metavar="FILE", help="to keep it in (default: %(default)s)")
-    parser.set_defaults(run=_password)
+    parser.add_argument(
+        "--file", type=Path, default=DEFAULT_FILE, metavar="FILE", help="where to store it (default: %(default)s)"
+    )
+    parser.set_defaults(run=_set_password)
 
 
-def _password(options: Namespace) -> int:
+def _set_password(options: Namespace) -> int:
     if sys.stdin.isatty():
-        chosen = getpass.getpass("new password: ")
-        if getpass.getpass("again: ") != chosen:
-            raise InputError("the two differ: nothing was changed")
+        password = getpass.getpass("new password: ")
+        if getpass.getpass("again: ") != password:
+            raise InputError("the two passwords differ; nothing was changed")
     else:
-        chosen = sys.stdin.readline().rstrip("\n")
-    write_password(options.file, chosen)
+        password = sys.stdin.readline().rstrip("\n")
+    write_password(options.file, password)
     print(options.file)
     return 0
 
 
-def write_password(path: Path, chosen: str) -> None:
-    """Keep the hash of ``chosen`` at ``path``, mode 0600, whole or not at all. InputError for one that is too short."""
-    if not SHORTEST <= len(chosen) <= LONGEST:
-        raise InputError(f"a password has {SHORTEST} to {LONGEST} characters, this one {len(chosen)}")
-    line = hasher().hash(chosen) + "\n"
+def write_password(path: Path, password: str) -> None:
+    """Store a hash of ``password`` at ``path``, mode 0600.
+
+    Raises InputError if it is too short or too long, and WorkError if the file cannot be written.
+    """
+    if not MIN_LENGTH <= len(password) <= MAX_LENGTH:
+        raise InputError(f"a password must have {MIN_LENGTH} to {MAX_LENGTH} characters; this one has {len(password)}")
+    line = password_hasher().hash(password) + "\n"
     write_atomically(path, line.encode("ascii"))
 
 
 def read_password(path: Path) -> str:
-    """The hash at ``path``. InputError where there is none, others may read it, or it is something else."""
-    hint = f"`rkface web-password --file {path}` writes one"
-    line = _line(path, "password", hint)
+    """The password's hash at ``path``.
+
+    Raises InputError if the file cannot be read, if other users may read it, or if it is not such a hash.
+    """
+    hint = f"create it with `rkface web-password --file {path}`"
+    line = _read_private_line(path, "password file", hint)
     if not line.startswith("$argon2id$"):
-        raise InputError(f"{path}: is no password's hash: {hint}")
+        raise InputError(f"{path}: not a password hash; {hint}")
     return line
 
 
 def read_token(path: Path) -> str:
-    """The token at ``path`` by which programs may read metrics and health. InputError where there is none, others may
-    read it, or it is one that could be guessed."""
-    hint = f"`(umask 077; openssl rand -hex 32 > {path})` writes one"
-    line = _line(path, "token", hint)
-    if len(line) < SHORTEST_TOKEN or not line.isprintable() or " " in line:
-        raise InputError(f"{path}: a token is one line of {SHORTEST_TOKEN} characters at least, without spaces: {hint}")
+    """The token at ``path`` with which programs may read metrics and health.
+
+    Raises InputError if the file cannot be read, if other users may read it, or if the token is too short.
+    """
+    hint = f"create one with `(umask 077; openssl rand -hex 32 > {path})`"
+    line = _read_private_line(path, "token file", hint)
+    if len(line) < MIN_TOKEN_LENGTH or not line.isprintable() or " " in line:
+        raise InputError(
+            f"{path}: a token must be one line of at least {MIN_TOKEN_LENGTH} characters without spaces; {hint}"
+        )
     return line
 
 
-def _line(path: Path, what: str, hint: str) -> str:
-    """What a file for its owner only holds."""
+def _read_private_line(path: Path, kind: str, hint: str) -> str:
+    """The only line of a file that nobody except its owner may read."""
     try:
         mode = path.stat().st_mode
         line = path.read_text(encoding="ascii").strip()
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: no {what} can be read there: {error}: {hint}") from error
+    except OSError as error:
+        raise InputError(f"{path}: cannot read the {kind}: {error.strerror or error}; {hint}") from error
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: the {kind} must be plain ASCII text; {hint}") from error
     if stat.S_IMODE(mode) & 0o077:
-        raise InputError(f"{path}: others may read it: chmod 600 {path}")
+        raise InputError(f"{path}: other users may read this file; run `chmod 600 {path}`")
     return line
 
 
-class Passwords:
-    """Judges passwords against ``hash``, one at a time: each takes 19 MiB and tens of milliseconds."""
+class PasswordCheck:
+    """Compares passwords with ``hash``, one at a time: each check takes 19 MiB and tens of milliseconds."""
 
     def __init__(self, hash: str) -> None:
         self._hash = hash
         self._lock = threading.Lock()
 
-    def right(self, given: str) -> bool:
+    def matches(self, password: str) -> bool:
         from argon2.exceptions import InvalidHashError, VerificationError
 
-        if len(given) > LONGEST:
+        if len(password) > MAX_LENGTH:
             return False
         with self._lock:
             try:
-                return hasher().verify(self._hash, given)
+                return password_hasher().verify(self._hash, password)
             except (VerificationError, InvalidHashError):
                 return False
 
 
-def hasher() -> PasswordHasher:
-    """Argon2id with OWASP's first choice (Password Storage Cheat Sheet): 19 MiB, two passes, one lane. RFC 9106's
-    64 MiB would be felt on a board of 2 GB."""
+def password_hasher() -> PasswordHasher:
+    """Argon2id with the first parameters of the OWASP Password Storage Cheat Sheet: 19 MiB, two passes, one lane.
+
+    The 64 MiB of RFC 9106 are too much for a board with 2 GB. Raises InputError if argon2-cffi is not installed.
+    """
     try:
         from argon2 import PasswordHasher
     except ImportError as error:

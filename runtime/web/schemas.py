@@ -1,4 +1,4 @@
-"""What requests and answers of ``/v1`` hold, where no class of the runtime says it."""
+"""Request and response bodies of ``/v1`` for which the runtime has no class."""
 
 from __future__ import annotations
 
@@ -11,12 +11,13 @@ from ..gallery.match import Match
 from ..gallery.people import Person
 from ..tracking.appearance import Appearance
 
-Name = Annotated[str, Field(min_length=1, max_length=200)]
+PersonName = Annotated[str, Field(min_length=1, max_length=200)]
 
 
 @dataclass(frozen=True)
-class SignIn:
-    """``token`` belongs into the header X-CSRF-Token of every request that changes something; "" when not signed in."""
+class SessionState:
+    """``token`` must be sent in the header X-CSRF-Token with every request that changes something. It is empty if
+    nobody is signed in."""
 
     signed_in: bool
     password_needed: bool
@@ -30,7 +31,7 @@ class Credentials:
 
 @dataclass(frozen=True)
 class StoredSample:
-    """A sample without its embedding, which never leaves the board this way. ``crop``: whether there is a picture."""
+    """A sample without its embedding, which the API never returns. ``crop``: whether a picture is stored."""
 
     id: int
     quality: float
@@ -40,8 +41,8 @@ class StoredSample:
 
 
 @dataclass(frozen=True)
-class Known:
-    """``nearest`` are the other people who look most alike, the cosine between their nearest samples."""
+class PersonDetails:
+    """``nearest``: the other people who look most similar, with the cosine between the two most similar samples."""
 
     person: Person
     samples: list[StoredSample]
@@ -49,28 +50,29 @@ class Known:
 
 
 @dataclass(frozen=True)
-class Renamed:
-    name: Name
+class NewName:
+    name: PersonName
 
 
 @dataclass(frozen=True)
-class Merged:
-    """``into``: the id of who keeps name and id."""
+class MergeTarget:
+    """``into``: the id of the person who keeps name and id."""
 
     into: str
 
 
 @dataclass(frozen=True)
-class Seen:
-    """Enroll who is in an appearance that lasts or has just ended. ``force``: even if someone else looks alike."""
+class AppearanceEnrollment:
+    """Enroll the person of a current appearance, or of one that has just ended. ``force``: even if the person looks
+    like somebody else who is enrolled."""
 
-    name: Name
+    name: PersonName
     appearance: str
     force: bool = False
 
 
 @dataclass(frozen=True)
-class Logged(Appearance):
-    """``face``: whether there is a picture of the best shot."""
+class LoggedAppearance(Appearance):
+    """``face``: whether a picture of the best shot is stored."""
 
     face: bool = False

@@ -1,4 +1,4 @@
-"""Who is signed in, and who has tried too often."""
+"""Sessions of signed-in users, and the waiting time after wrong passwords."""
 
 from __future__ import annotations
 
@@ -11,92 +11,99 @@ from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 
-IDLE = 12 * 3600.0  # seconds without a request after which a session is over
-LONGEST = 7 * 24 * 3600.0  # seconds after which it is over in any case
-MOST = 64  # sessions; the one unused for longest makes room
-FREE = 5  # wrong passwords before an address has to wait
-WAIT_MOST = 900.0  # seconds
-ADDRESSES = 4096  # remembered at most
+IDLE_LIMIT = 12 * 3600.0  # seconds without a request after which a session ends
+AGE_LIMIT = 7 * 24 * 3600.0  # seconds after which it ends in any case
+MAX_SESSIONS = 64  # one more ends the session that was unused for the longest time
+FREE_ATTEMPTS = 5  # wrong passwords before an address has to wait
+MAX_WAIT = 900.0  # seconds
+MAX_ADDRESSES = 4096  # remembered at a time
 
 
 @dataclass
 class Session:
-    """``token`` is what a page has to send along to change something: another site's page cannot know it."""
+    """``token`` must come with each request that changes something: pages of other sites cannot know it.
+
+    ``started`` and ``used`` are times of ``Sessions``' clock.
+    """
 
     token: str
-    begun: float
+    started: float
     used: float
 
 
 class Sessions:
-    """Sessions by the secret in their cookie, of which only a hash is kept. They end with the process."""
+    """Sessions by the secret in their cookie, of which only a hash is stored. They end with the process."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._lock = threading.Lock()
-        self._open: OrderedDict[str, Session] = OrderedDict()
+        self._sessions: OrderedDict[str, Session] = OrderedDict()
 
-    def begin(self) -> str:
-        """A new session's secret, 256 bits."""
+    def start(self) -> str:
+        """Start a session and return its secret, 256 random bits."""
         secret = secrets.token_urlsafe(32)
         now = self._clock()
         with self._lock:
-            self._open[_digest(secret)] = Session(secrets.token_urlsafe(32), now, now)
-            while len(self._open) > MOST:
-                self._open.popitem(last=False)
+            self._sessions[_digest(secret)] = Session(secrets.token_urlsafe(32), now, now)
+            while len(self._sessions) > MAX_SESSIONS:
+                self._sessions.popitem(last=False)
         return secret
 
     def find(self, secret: str) -> Session | None:
-        """The session of ``secret``, which is thereby in use, or None for one that is over or never was."""
+        """The session with this secret, or None if it has ended or never existed. This counts as use."""
         now, key = self._clock(), _digest(secret)
         with self._lock:
-            session = self._open.get(key)
+            session = self._sessions.get(key)
             if session is None:
                 return None
-            if now - session.used > IDLE or now - session.begun > LONGEST:
-                del self._open[key]
+            if now - session.used > IDLE_LIMIT or now - session.started > AGE_LIMIT:
+                del self._sessions[key]
                 return None
             session.used = now
-            self._open.move_to_end(key)
+            self._sessions.move_to_end(key)
             return session
 
     def end(self, secret: str) -> None:
         with self._lock:
-            self._open.pop(_digest(secret), None)
+            self._sessions.pop(_digest(secret), None)
 
 
-class Attempts:
-    """Slows down whoever guesses: after ``FREE`` wrong passwords an address waits 1 s, then 2, 4 … ``WAIT_MOST``."""
+class SignInAttempts:
+    """Slows down password guessing: after ``FREE_ATTEMPTS`` wrong passwords an address waits 1 s, then 2, 4 … up to
+    ``MAX_WAIT``."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._lock = threading.Lock()
-        self._wrong: OrderedDict[str, tuple[int, float]] = OrderedDict()  # how often, and until when to wait
+        self._wrong: OrderedDict[str, tuple[int, float]] = OrderedDict()  # wrong passwords, and the end of the wait
 
     def begin(self, address: str) -> float:
-        """Seconds that ``address`` has to wait, 0 for none. One that need not counts as wrong until ``right``, so that
-        many at once gain nothing."""
+        """Seconds that ``address`` has to wait; 0 if it may try now.
+
+        An attempt counts as wrong until ``succeed`` is called, so that many attempts at the same time gain nothing.
+        """
         now, key = self._clock(), _network(address)
         with self._lock:
             wrong, until = self._wrong.pop(key, (0, 0.0))
-            if now - until > WAIT_MOST:
+            if now - until > MAX_WAIT:
                 wrong = 0
-            left = max(0.0, until - now)
-            if not left:
+            wait = max(0.0, until - now)
+            if not wait:
                 wrong += 1
-                until = now + (min(WAIT_MOST, 2.0 ** min(wrong - FREE, 20)) if wrong >= FREE else 0.0)
+                until = now + (min(MAX_WAIT, 2.0 ** min(wrong - FREE_ATTEMPTS, 20)) if wrong >= FREE_ATTEMPTS else 0.0)
             self._wrong[key] = (wrong, until)
-            while len(self._wrong) > ADDRESSES:
+            while len(self._wrong) > MAX_ADDRESSES:
                 self._wrong.popitem(last=False)
-            return left
+            return wait
 
-    def right(self, address: str) -> None:
+    def succeed(self, address: str) -> None:
+        """Forget the wrong passwords of ``address``."""
         with self._lock:
             self._wrong.pop(_network(address), None)
 
 
 def _network(address: str) -> str:
-    """Whoever has one IPv6 address has the whole /64."""
+    """The /64 network of an IPv6 address: one client can use all addresses in it."""
     try:
         parsed = ipaddress.ip_address(address)
     except ValueError:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Iterator
 from pathlib import Path
 
 from .runtime.cameras.camera import Camera
 from .runtime.cameras.frame_gate import newest
-from .runtime.core.errors import InputError
+from .runtime.core.errors import InputError, RkfaceError
 from .runtime.core.faces import Faces
 from .runtime.enrollment import enroll
 from .runtime.gallery.gallery import Gallery
@@ -34,13 +33,12 @@ def open_gallery(path: str | Path, pipeline: Pipeline | None = None, *, create: 
             compared with those of ``pipeline``.
     """
     identity = embedding_identity(pipeline.manifest) if pipeline else None
-    gallery = Gallery(Path(path), identity, create=create)
-    if identity and gallery.identity not in (None, identity) and gallery.state().samples:
+    gallery = Gallery(path, identity, create=create)
+    try:
+        gallery.check_identity()
+    except RkfaceError:
         gallery.close()
-        raise InputError(
-            f"{path} holds embeddings of another model than this bundle's, which cannot be compared: use that bundle, "
-            f"or run: rkface gallery reembed --gallery {shlex.quote(str(path))} --bundle DIR"
-        )
+        raise
     return gallery
 
 

@@ -10,7 +10,7 @@ import cv2
 from onnx import TensorProto, helper, numpy_helper
 
 from rkface.calibration.dataset import Provenance, write_set
-from rkface.convert.quantize import Job, quantize
+from rkface.convert.toolkit.quantize import QuantizeJob, quantize
 from rkface.runtime.core.bundle import Input
 
 RAW = Input("input", 112, 112, (0.0,) * 3, (1.0,) * 3)
@@ -40,7 +40,7 @@ def test_color_order_of_a_written_set_is_that_of_inference(tmp_path, make_face):
     asked = np.stack([np.full((112, 112, 3), (level, 10, 20), np.uint8) for level in (255, 128, 0)])
     np.save(tmp_path / "ask.npy", asked)
     for dataset in (made.recognizer, made.detector):  # both lists, as the toolkit reads them
-        job = Job(
+        job = QuantizeJob(
             onnx=sees_red(tmp_path / "red.onnx"),
             output=tmp_path / "red.rknn",
             target="rk3588",

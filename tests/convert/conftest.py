@@ -1,4 +1,4 @@
-"""One conversion of the demo pack, run as a person runs it, for every test that looks at its result."""
+"""One conversion of the demo pack with the real command, for every test that looks at its result."""
 
 import signal
 import subprocess
@@ -21,18 +21,19 @@ class Converted:
 
 
 def heed_ctrl_c():
-    """For a child that is to be interrupted: a test run in the background of a shell inherits an ignored SIGINT."""
+    """For a child process that a test interrupts: tests that a shell runs in the background inherit an ignored
+    SIGINT."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def rkface(*arguments, **options):
-    """Run the command; the working folder is one where relative paths have to hold."""
+    """Run the command with ``arguments``; ``options`` are those of subprocess.run."""
     command = [*RKFACE, *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, check=False, **options)
 
 
 def calibration(folder, images):
-    """Write ``images`` (H×W×3 RGB) so that any viewer shows their colors, and the list of them."""
+    """Write ``images`` (H×W×3 RGB) as PNG files into ``folder``, and a list of them; returns the list."""
     folder.mkdir(exist_ok=True)
     for index, image in enumerate(images):
         cv2.imwrite(str(folder / f"{index}.png"), cv2.cvtColor(image, cv2.COLOR_RGB2BGR))

@@ -1,4 +1,4 @@
-"""Downloads against a real HTTP server on loopback: resumed, verified, unpacked safely, or refused."""
+"""Downloads from a real HTTP server on loopback: resumed, verified, safely unpacked, or refused."""
 
 import hashlib
 import threading
@@ -27,7 +27,7 @@ def zipped(path, entries):
 
 
 class Server(ThreadingHTTPServer):
-    """Serves ``data`` with ranges; breaks off after ``limit`` bytes; remembers the ranges asked for."""
+    """Serves ``data`` with ranges, closes the connection after ``limit`` bytes, and records the requested ranges."""
 
     data = b""
     limit = None
@@ -69,7 +69,7 @@ def server():
 
 @pytest.fixture
 def pack(server, tmp_path):
-    # buffalo_m's models lie one folder deeper than buffalo_l's.
+    # The models of buffalo_m are one folder deeper than those of buffalo_l.
     server.data = zipped(
         tmp_path / "made.zip", {"p/det.onnx": DETECTOR, "p/arc.onnx": RECOGNIZER, "p/other.onnx": b"?"}
     )
@@ -90,13 +90,13 @@ def cache(tmp_path):
     return tmp_path / "cache"
 
 
-def test_license_has_to_be_accepted_by_name(pack, cache, server):
+def test_the_license_must_be_accepted(pack, cache, server):
     with pytest.raises(InputError, match=r"non-commercial research.*--accept-license"):
         acquire(pack, cache, accepted=False)
     assert not server.ranges and not cache.exists()
 
 
-def test_models_are_verified_unpacked_and_fetched_once(pack, cache, server):
+def test_models_are_downloaded_once_verified_and_unpacked(pack, cache, server):
     paths = acquire(pack, cache, accepted=True)
     assert paths["detector"].read_bytes() == DETECTOR and paths["recognizer"].read_bytes() == RECOGNIZER
     assert sorted(path.name for path in cache.rglob("*") if path.is_file()) == ["arc.onnx", "det.onnx"]
@@ -105,7 +105,7 @@ def test_models_are_verified_unpacked_and_fetched_once(pack, cache, server):
     assert acquire(pack, cache, accepted=True)["detector"].read_bytes() == DETECTOR
 
 
-def test_a_broken_download_is_resumed(pack, cache, server):
+def test_an_interrupted_download_is_resumed(pack, cache, server):
     server.limit = 100_000
     with pytest.raises(WorkError, match=r"same command again to resume"):
         acquire(pack, cache, accepted=True)
@@ -115,21 +115,21 @@ def test_a_broken_download_is_resumed(pack, cache, server):
     assert server.ranges == [None, "bytes=100000-"]
 
 
-def test_another_checksum_is_refused_and_not_resumed(pack, cache, server):
+def test_a_download_with_another_checksum_is_refused_and_not_resumed(pack, cache, server):
     server.data = server.data[:-1] + b"!"
     with pytest.raises(WorkError, match="SHA-256 differs"):
         acquire(pack, cache, accepted=True)
     assert not any(path.is_file() for path in cache.rglob("*"))
 
 
-def test_no_network_names_the_place_for_a_file_fetched_by_hand(pack, cache, server):
+def test_a_failed_download_says_where_to_copy_the_file(pack, cache, server):
     server.status = 503
     with pytest.raises(WorkError, match=r"503|Service") as caught:
         acquire(pack, cache, accepted=True)
     assert str(cache / "p.zip") in str(caught.value)
 
 
-def test_an_archive_put_there_by_hand_is_used_and_kept(pack, cache, server):
+def test_an_archive_that_the_user_copied_is_used_and_kept(pack, cache, server):
     cache.mkdir()
     (cache / "p.zip").write_bytes(server.data)
     acquire(pack, cache, accepted=True)
@@ -138,20 +138,20 @@ def test_an_archive_put_there_by_hand_is_used_and_kept(pack, cache, server):
     (cache / "p.zip").write_bytes(server.data[:1000])
     with pytest.raises(InputError, match="SHA-256 differs"):
         acquire(pack, cache, accepted=True)
-    assert (cache / "p.zip").exists(), "a file of the user's is never deleted"
+    assert (cache / "p.zip").exists(), "a file of the user is never deleted"
 
 
 @pytest.mark.parametrize("name", ["../det.onnx", "p/../../det.onnx", "/etc/det.onnx", "..\\det.onnx", "C:\\det.onnx"])
-def test_an_archive_that_leaves_its_folder_is_refused(pack, cache, tmp_path, name):
+def test_an_archive_that_would_write_outside_its_folder_is_refused(pack, cache, tmp_path, name):
     cache.mkdir()
     data = zipped(cache / "p.zip", {name: DETECTOR, "arc.onnx": RECOGNIZER})
-    with pytest.raises(InputError, match="would leave its folder"):
+    with pytest.raises(InputError, match="would be written outside its folder"):
         acquire(replace(pack, sha256=digest(data)), cache, accepted=True)
     assert [path.name for path in cache.rglob("*") if path.is_file()] == ["p.zip"]
     assert not (tmp_path / "det.onnx").exists()
 
 
-def test_archives_with_wrong_content(pack, cache):
+def test_archives_with_wrong_content_are_refused(pack, cache):
     cache.mkdir()
     for entries, says in (
         ({"arc.onnx": RECOGNIZER}, r"has no det\.onnx"),
@@ -174,13 +174,13 @@ def test_packs_are_found_by_name():
         find_pack("buffalo_xl")
 
 
-def test_the_demo_pack_needs_no_network_and_is_called_synthetic(tmp_path):
+def test_the_demo_pack_needs_no_network_and_is_marked_synthetic(tmp_path):
     sources = pack_sources(find_pack("demo"), tmp_path, accepted=False)
     assert sources.synthetic and "rendered" in sources.licenses["recognizer"]
     assert all(path.is_file() for path in sources.paths.values()) and not list(tmp_path.iterdir())
 
 
-def test_own_files_are_known_by_their_content(tmp_path, monkeypatch):
+def test_own_files_are_recognized_by_their_checksum(tmp_path, monkeypatch):
     detector, recognizer = tmp_path / "a.onnx", tmp_path / "b.onnx"
     detector.write_bytes(b"a")
     recognizer.write_bytes(b"b")

@@ -1,4 +1,5 @@
-"""The cost model by hand, against known sizes of models, and against what rknn-toolkit2's own compiler counts."""
+"""The cost model, compared with figures by hand, with published sizes of models, and with rknn-toolkit2's own
+compiler."""
 
 import re
 import subprocess
@@ -9,7 +10,8 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from rkface.convert.catalog import DEMO
-from rkface.convert.cost import Kernel, Tensor, estimate, layers, layers_of
+from rkface.convert.cost import estimate_cost
+from rkface.convert.npu_layers import LayerTensor, MacKernel, find_layers, read_layers
 from rkface.convert.targets import TARGETS
 from rkface.runtime.core.errors import ModelError
 
@@ -27,7 +29,7 @@ def graph(nodes, shape, outputs, weights):
 
 
 def block(readers=()):
-    """Conv → PRelu → depthwise Conv with stride → Conv + Add of a shortcut → Relu, as a MobileFaceNet's blocks are."""
+    """Conv → PRelu → depthwise Conv with stride → Conv + Add of a shortcut → Relu, like the blocks of MobileFaceNet."""
     return graph(
         [
             helper.make_node("Conv", ["x", "w0"], ["a"], pads=[1, 1, 1, 1]),
@@ -45,22 +47,22 @@ def block(readers=()):
 
 
 def test_macs_and_elements_by_hand():
-    first, depthwise, plain, last = layers_of(block(), "block")
+    first, depthwise, plain, last = find_layers(block(), "block")
     assert [layer.op for layer in (first, depthwise, plain, last)] == ["Conv+PRelu", "Conv", "Conv", "Conv+Add+Relu"]
     assert first.macs == 16 * 16 * 64 * 27 and first.weights == 64 * 27 + 64
     assert depthwise.macs == 8 * 8 * 64 * 9 and depthwise.weights == 64 * 9
     assert last.macs == 8 * 8 * 64 * 32
-    # The shortcut is read again, what lies between fused nodes is not.
+    # The shortcut is read again, but tensors between fused nodes are not.
     assert [tensor.name for tensor in last.reads] == ["c", "d"] and last.inner == ("e", "f", "g")
     assert [tensor.elements for tensor in last.writes] == [8 * 8 * 32]
 
 
-def test_what_somebody_else_reads_is_not_fused_away():
-    ops = [layer.op for layer in layers_of(block(readers=["a", "f"]), "block")]
+def test_a_tensor_that_another_node_reads_is_not_fused():
+    ops = [layer.op for layer in find_layers(block(readers=["a", "f"]), "block")]
     assert ops == ["Conv", "PRelu", "Conv", "Conv", "Conv+Add", "Relu"]
 
 
-def test_matrices_and_what_follows_a_convolution():
+def test_matrix_products_and_nodes_after_a_convolution():
     nodes = [
         helper.make_node("Conv", ["x", "w"], ["a"]),
         helper.make_node("BatchNormalization", ["a", "s", "s", "s", "s"], ["b"]),
@@ -70,7 +72,7 @@ def test_matrices_and_what_follows_a_convolution():
         helper.make_node("MatMul", ["e", "n"], ["f"]),
     ]
     weights = {"w": (16, 16, 1, 1), "s": (16,), "m": (32, 256), "n": (32, 8)}
-    found = layers_of(graph(nodes, [1, 16, 8, 8], ["f"], weights), "net")
+    found = find_layers(graph(nodes, [1, 16, 8, 8], ["f"], weights), "net")
     assert [(layer.op, layer.macs) for layer in found] == [
         ("Conv", 64 * 16 * 16),
         ("MaxPool", 0),
@@ -78,85 +80,85 @@ def test_matrices_and_what_follows_a_convolution():
         ("Gemm", 256 * 32),
         ("MatMul", 32 * 8),
     ]
-    assert found[0].weights == 256, "BatchNormalization went into the kernel"
+    assert found[0].weights == 256, "BatchNormalization is folded into the kernel"
 
 
 def test_cycles_by_hand():
     npu = RK3588.npu
-    # 1024 MAC a cycle at 8 bits, 512 at 16, where all channels are in use.
-    assert Kernel(256, 9, 128, 128).cycles(npu, "w8a8") == 256 * 9 * 128 * 128 / 1024
-    assert Kernel(256, 9, 128, 128).cycles(npu, "fp16") == 256 * 9 * 128 * 128 / 512
-    # 12 channels keep the array as long as 32 do.
-    assert Kernel(256, 9, 12, 12).cycles(npu, "w8a8") == Kernel(256, 9, 32, 32).cycles(npu, "w8a8")
-    # 64 channels of a depthwise convolution a cycle and tap; 49 pixels take as long as 64.
-    assert Kernel(49, 9, 1, 1, 256).cycles(npu, "w8a8") == 64 * 9 * 4
+    # 1024 MAC per cycle at 8 bits and 512 at 16 bits, if all channels are used.
+    assert MacKernel(256, 9, 128, 128).cycles(npu, "w8a8") == 256 * 9 * 128 * 128 / 1024
+    assert MacKernel(256, 9, 128, 128).cycles(npu, "fp16") == 256 * 9 * 128 * 128 / 512
+    # 12 channels take as long as 32.
+    assert MacKernel(256, 9, 12, 12).cycles(npu, "w8a8") == MacKernel(256, 9, 32, 32).cycles(npu, "w8a8")
+    # 64 channels of a depthwise convolution per cycle and tap; 49 pixels take as long as 64.
+    assert MacKernel(49, 9, 1, 1, 256).cycles(npu, "w8a8") == 64 * 9 * 4
 
 
 def test_a_layer_takes_the_longer_of_arithmetic_and_memory():
-    found = layers_of(block(), "block")
-    cost = estimate(found, RK3588)
+    found = find_layers(block(), "block")
+    cost = estimate_cost(found, RK3588)
     for layer in cost.layers:
         assert layer.milliseconds == max(layer.compute_ms, layer.memory_ms)
         assert layer.memory_ms == pytest.approx(layer.bytes / 23.65e9 * 1e3)
     assert cost.milliseconds == pytest.approx(sum(layer.milliseconds for layer in cost.layers))
-    # The image as it comes, 64 channels out; one byte each, and the weights.
+    # The image without padding, 64 output channels, one byte each, and the weights.
     assert cost.layers[0].bytes == 16 * 16 * (3 + 64) + found[0].weights
-    assert Tensor("t", 12, 10).bytes("w8a8", 16) == 160 and Tensor("t", 12, 10).bytes("fp16", 16) == 320
+    assert LayerTensor("t", 12, 10).bytes("w8a8", 16) == 160 and LayerTensor("t", 12, 10).bytes("fp16", 16) == 320
 
 
-def test_half_precision_costs_twice_the_memory_and_no_less_time():
-    found = layers(DEMO / "recognizer.onnx")
-    int8, half = estimate(found, RK3588), estimate(found, RK3588, "fp16")
+def test_half_precision_costs_twice_the_memory_traffic_and_at_least_the_same_time():
+    found = read_layers(DEMO / "recognizer.onnx")
+    int8, half = estimate_cost(found, RK3588), estimate_cost(found, RK3588, "fp16")
     assert int8.macs == half.macs and half.bytes == pytest.approx(2 * int8.bytes, rel=0.01)  # padded channels
-    # Where few channels leave half of the array idle at 8 bits, 16 bits cost no more arithmetic.
+    # If few channels leave half of the array unused at 8 bits, 16 bits need the same number of cycles.
     assert 1.2 * int8.milliseconds < half.milliseconds <= 2 * int8.milliseconds
-    # On RK3566 the array takes a quarter as many channels at 16 bits.
-    wide, rk3566 = Kernel(256, 9, 128, 128), TARGETS["rk3566"].npu
+    # On RK3566, the array processes a quarter as many channels at 16 bits.
+    wide, rk3566 = MacKernel(256, 9, 128, 128), TARGETS["rk3566"].npu
     assert wide.cycles(rk3566, "fp16") == 4 * wide.cycles(rk3566, "w8a8")
 
 
-def test_layers_kept_in_half_precision_lie_between():
-    found = layers(DEMO / "recognizer.onnx")
-    most = estimate(found, RK3588, "fp16").milliseconds
+def test_a_hybrid_model_costs_more_than_int8_and_less_than_fp16():
+    found = read_layers(DEMO / "recognizer.onnx")
+    most = estimate_cost(found, RK3588, "fp16").milliseconds
     costs = [
-        estimate(found, RK3588, kept={layer.name: "fp16" for layer in found[:count]}).milliseconds
+        estimate_cost(found, RK3588, kept={layer.name: "fp16" for layer in found[:count]}).milliseconds
         for count in (0, 1, 4, 8)
     ]
     assert costs == sorted(costs) and len(set(costs)) == 4 and costs[-1] < most
-    # Two neighbors share the change of precision that one alone pays on both sides.
+    # A single layer has a change of precision on both sides; two neighbors share the two changes.
     changes = [
-        sum(layer.op == "Convert" for layer in estimate(found, RK3588, kept=dict.fromkeys(names, "fp16")).layers)
+        sum(layer.op == "Convert" for layer in estimate_cost(found, RK3588, kept=dict.fromkeys(names, "fp16")).layers)
         for names in ([found[3].name], [found[3].name, found[4].name])
     ]
     assert changes[0] >= 2 and changes[1] < 2 * changes[0]
-    assert not [layer for layer in estimate(found, RK3588).layers if layer.op == "Convert"]
+    assert not [layer for layer in estimate_cost(found, RK3588).layers if layer.op == "Convert"]
 
 
-def test_types_that_a_chip_lacks():
-    found = layers_of(block(), "block")
+def test_a_type_that_the_chip_does_not_support_is_an_error():
+    found = find_layers(block(), "block")
     for name, dtype in (("rk2118", "w8a8"), ("rv1106b", "fp16"), ("rk3588", "w3a3")):
         with pytest.raises(ValueError, match=dtype):
-            estimate(found, TARGETS[name], dtype)
+            estimate_cost(found, TARGETS[name], dtype)
 
 
-def test_a_dynamic_model_is_named():
+def test_the_error_for_a_dynamic_model_contains_its_name():
     with pytest.raises(ModelError, match=r"net.onnx: the shape of .* is not fixed"):
-        layers_of(graph([helper.make_node("Relu", ["x"], ["y"])], [1, 3, "h", "w"], ["y"], {}), "net.onnx")
+        find_layers(graph([helper.make_node("Relu", ["x"], ["y"])], [1, 3, "h", "w"], ["y"], {}), "net.onnx")
 
 
 @pytest.mark.parametrize(
     ("file", "gmac", "weights"),
-    # SCRFD's names count MACs at 640×480 without landmarks, which add 3 and 10 %; MobileFaceNet's paper (1804.07573)
-    # says 0.22 GMAC and 0.99 M parameters for 112×112 and 128 numbers.
+    # The names of SCRFD models count MACs at 640×480 without landmarks, which add 3 and 10 %. MobileFaceNet's paper
+    # (1804.07573) gives 0.22 GMAC and 0.99 M parameters for 112×112 and an embedding of 128 numbers.
     [("scrfd_2.5g_kps.onnx", 2.57, 0.82), ("scrfd_500m_kps.onnx", 0.55, 0.63), ("mobilefacenet_128.onnx", 0.234, 0.99)],
 )
-def test_known_models(shared, tmp_path, file, gmac, weights):
-    from rkface.convert.simplify import fix, simplify
+def test_macs_and_weights_of_published_models(shared, tmp_path, file, gmac, weights):
+    from rkface.convert.simplify import fix_input, simplify
 
     role = "detector" if "scrfd" in file else "recognizer"
-    path = simplify(fix(shared / "models" / file, role, (640, 480)), tmp_path / "m.onnx").path
-    found = layers(path)
-    assert estimate(found, RK3588).macs / 1e9 == pytest.approx(gmac, rel=0.01)
+    path = simplify(fix_input(shared / "models" / file, role, (640, 480)), tmp_path / "m.onnx").path
+    found = read_layers(path)
+    assert estimate_cost(found, RK3588).macs / 1e9 == pytest.approx(gmac, rel=0.01)
     assert sum(layer.weights for layer in found) / 1e6 == pytest.approx(weights, rel=0.01)
 
 
@@ -164,9 +166,9 @@ def test_iresnet50_has_the_macs_of_w600k_r50(tmp_path):
     from rkface.convert.demo.models import IRESNET50, export_recognizer, iresnet
 
     export_recognizer(iresnet(*IRESNET50), tmp_path / "r50.onnx")
-    found = layers(tmp_path / "r50.onnx")
-    # InsightFace: 6.3 GFLOPs (multiplications and additions counted as one), 174 MB at 4 bytes a weight.
-    assert estimate(found, RK3588).macs / 1e9 == pytest.approx(6.3, rel=0.01)
+    found = read_layers(tmp_path / "r50.onnx")
+    # InsightFace: 6.3 GFLOPs (a multiplication and an addition count as one), 174 MB at 4 bytes per weight.
+    assert estimate_cost(found, RK3588).macs / 1e9 == pytest.approx(6.3, rel=0.01)
     assert sum(layer.weights for layer in found) * 4 / 1e6 == pytest.approx(174.3, rel=0.01)
 
 
@@ -179,18 +181,18 @@ assert rknn.load_onnx(sys.argv[1]) == 0 and rknn.build(do_quantization=False) ==
 """
 
 
-def test_the_toolkits_own_compiler_counts_the_same_cycles(tmp_path):
+def test_the_compiler_of_the_toolkit_counts_the_same_cycles(tmp_path):
     pytest.importorskip("rknn.api", reason="rknn-toolkit2 is not installed")
     path = DEMO / "recognizer.onnx"
     done = subprocess.run(
         [sys.executable, "-c", VERBOSE, str(path), "rk3588"], capture_output=True, text=True, check=True, cwd=tmp_path
     )
     table = re.findall(r"\d+ +(Conv\w*) +FLOAT16 +NPU .* (\d+)/(\d+)/(\d+) +\d", done.stdout + done.stderr)
-    ours = [layer for layer in estimate(layers(path), RK3588, "fp16").layers if layer.macs]
+    ours = [layer for layer in estimate_cost(read_layers(path), RK3588, "fp16").layers if layer.macs]
     assert len(table) == len(ours) == 16, "the same nodes are fused"
     for layer, (_, memory, compute, total) in zip(ours, table, strict=True):
-        if layer.op != "Gemm":  # which it turns into a 7×7 convolution, waiting for weights all the same
+        if layer.op != "Gemm":  # the compiler turns it into a 7×7 convolution, which also waits for weights
             assert layer.compute_ms * 1e6 == pytest.approx(int(compute)), layer.name
-        # It adds a few bytes a channel for scales.
+        # The compiler adds a few bytes per channel for scales.
         assert layer.memory_ms * 1e6 == pytest.approx(int(memory), rel=0.03, abs=100), layer.name
         assert layer.milliseconds * 1e6 == pytest.approx(int(total), rel=0.03, abs=100), layer.name

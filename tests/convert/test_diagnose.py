@@ -1,4 +1,4 @@
-"""A recognizer ruined on purpose is refused with the cause."""
+"""A deliberately broken recognizer is refused with the cause."""
 
 from dataclasses import replace
 
@@ -10,7 +10,7 @@ from rkface.convert.demo import measure
 from rkface.convert.demo.identity import EVALUATE
 from rkface.convert.demo.render import render_crop
 from rkface.convert.diagnose import diagnose
-from rkface.convert.quantize import Job, quantize
+from rkface.convert.toolkit.quantize import QuantizeJob, quantize
 from rkface.runtime.backends.reference import open_reference
 
 from .conftest import calibration
@@ -27,12 +27,12 @@ def answers(crops, input=INPUT):
     return open_reference(MODEL, input).infer(np.ascontiguousarray(crops))[0]
 
 
-def test_swapped_colors(crops, tmp_path):
+def test_swapped_colors_are_found(crops, tmp_path):
     assert "BGR" in diagnose(MODEL, INPUT, crops, answers(crops[..., ::-1]), calibration(tmp_path, crops))
 
 
-def test_normalized_twice(crops):
-    # As a runtime does that feeds (x − 127.5) / 127.5 to a model that does it again.
+def test_double_normalization_is_found(crops):
+    # Like a runtime that feeds (x − 127.5) / 127.5 to a model that normalizes again.
     once = (crops.astype(np.float32) - 127.5) / 127.5
     twice = (once - 127.5) / 127.5
     backend = open_reference(MODEL, INPUT)
@@ -40,23 +40,23 @@ def test_normalized_twice(crops):
     assert "twice" in diagnose(MODEL, INPUT, crops, np.stack(outputs), None)
 
 
-def test_never_normalized(crops):
+def test_missing_normalization_is_found(crops):
     assert "not normalized" in diagnose(
         MODEL, INPUT, crops, answers(crops, replace(INPUT, mean=(0,) * 3, std=(1,) * 3)), None
     )
 
 
-def test_nothing_wrong(crops, tmp_path):
+def test_a_correct_model_has_no_cause(crops, tmp_path):
     noisy = answers(crops)
     noisy += np.random.default_rng(1).normal(0, noisy.std(), noisy.shape).astype(np.float32)
     assert diagnose(MODEL, INPUT, crops, noisy, calibration(tmp_path, crops)) is None
 
 
-def test_calibration_on_noise_through_the_real_toolkit(crops, tmp_path):
+def test_calibration_on_noise_is_found_with_the_real_toolkit(crops, tmp_path):
     pytest.importorskip("rknn.api", reason="rknn-toolkit2 is not installed")
     noise = np.random.default_rng(2).integers(100, 156, (20, 112, 112, 3), np.uint8)
     dataset = calibration(tmp_path, noise)
     np.save(tmp_path / "crops.npy", crops)
-    job = Job(MODEL, tmp_path / "out.rknn", "rk3588", INPUT, "{}", dataset, evaluate=tmp_path / "crops.npy")
+    job = QuantizeJob(MODEL, tmp_path / "out.rknn", "rk3588", INPUT, "{}", dataset, evaluate=tmp_path / "crops.npy")
     (outputs,) = quantize(job, tmp_path / "toolkit.log").outputs
     assert "not faces of different people" in diagnose(MODEL, INPUT, crops, outputs, dataset)

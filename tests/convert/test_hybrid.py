@@ -1,4 +1,4 @@
-"""Layers that stay in FP16: which they are, and that the real toolkit keeps them so."""
+"""Layers that stay in FP16: which layers these are, and that the real toolkit keeps them in FP16."""
 
 from dataclasses import replace
 
@@ -7,7 +7,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from rkface.convert.hybrid import ends
+from rkface.convert.hybrid import tensors_at_ends
 from rkface.runtime.core.bundle import Input
 from rkface.runtime.core.errors import WorkError
 
@@ -17,7 +17,7 @@ SIDE = 16
 
 
 def chain(path):
-    """Four convolutions of 8 channels with Relus, the third bypassed by an Add."""
+    """Four convolutions of 8 channels with Relus; a shortcut with an Add goes around the third."""
     random = np.random.default_rng(4)
     nodes, weights, tensor = [], [], "input"
     for index in range(4):
@@ -40,27 +40,29 @@ def chain(path):
     return path
 
 
-def test_layers_are_counted_from_both_ends_and_activations_go_along(tmp_path):
+def test_layers_are_counted_from_both_ends_together_with_their_activations(tmp_path):
     proto = onnx.load(str(chain(tmp_path / "chain.onnx")))
-    assert ends(proto, 0, 1) == ("c3", "r3")
-    assert ends(proto, 1, 0) == ("c0", "r0")
-    assert ends(proto, 1, 2) == ("c0", "r0", "c2", "r2", "sum", "c3", "r3")
-    assert ends(proto, 0, 3) == ("c1", "r1", "c2", "r2", "sum", "c3", "r3"), "the longest way counts, not the bypass"
-    assert len(ends(proto, 4, 0)) == 9 and ends(proto, 0, 0) == ()
+    assert tensors_at_ends(proto, 0, 1) == ("c3", "r3")
+    assert tensors_at_ends(proto, 1, 0) == ("c0", "r0")
+    assert tensors_at_ends(proto, 1, 2) == ("c0", "r0", "c2", "r2", "sum", "c3", "r3")
+    assert tensors_at_ends(proto, 0, 3) == ("c1", "r1", "c2", "r2", "sum", "c3", "r3"), (
+        "the longest way counts, not the bypass"
+    )
+    assert len(tensors_at_ends(proto, 4, 0)) == 9 and tensors_at_ends(proto, 0, 0) == ()
     proto.graph.node.insert(0, helper.make_node("Relu", ["input"], ["before"]))
     proto.graph.node[1].input[0] = "before"
-    assert ends(proto, 0, 1) == ("c3", "r3") and ends(proto, 1, 0) == ("before", "c0", "r0")
+    assert tensors_at_ends(proto, 0, 1) == ("c3", "r3") and tensors_at_ends(proto, 1, 0) == ("before", "c0", "r0")
 
 
 @pytest.fixture
 def job(tmp_path):
     pytest.importorskip("rknn.api", reason="rknn-toolkit2 is not installed")
-    from rkface.convert.quantize import Job
+    from rkface.convert.toolkit.quantize import QuantizeJob
 
     random = np.random.default_rng(5)
     images = random.integers(0, 256, (6, SIDE, SIDE, 3), np.uint8)
     np.save(tmp_path / "asked.npy", images)
-    return Job(
+    return QuantizeJob(
         onnx=chain(tmp_path / "chain.onnx"),
         output=tmp_path / "out.rknn",
         target="rk3588",
@@ -72,35 +74,36 @@ def job(tmp_path):
     )
 
 
-def test_fp16_layers_are_nearer_to_fp32_and_every_layer_has_its_error(job, tmp_path):
-    from rkface.convert.quantize import quantize
+def test_fp16_layers_are_closer_to_fp32_and_every_layer_has_an_error(job, tmp_path):
+    from rkface.convert.toolkit.quantize import quantize
     from rkface.runtime.backends.reference import open_reference
 
     backend = open_reference(job.onnx, job.input)
     (exact,) = backend.infer(np.load(job.evaluate)[:1])
     proto = onnx.load(str(job.onnx))
     errors = {}
-    for name, fp16 in (("int8", ()), ("half", ends(proto, 1, 1)), ("fp16", ends(proto, 4, 0))):
+    for name, fp16 in (("int8", ()), ("half", tensors_at_ends(proto, 1, 1)), ("fp16", tensors_at_ends(proto, 4, 0))):
         done = quantize(replace(job, fp16=fp16), tmp_path / f"{name}.log")
         errors[name] = float(np.linalg.norm(done.outputs[0][:1] - exact) / np.linalg.norm(exact))
         assert next(layer.name for layer in done.layers if layer.kind == "Relu") == "r0"
         assert all(0.9 < layer.single <= 1 and 0.9 < layer.cumulative <= 1 for layer in done.layers)
-        assert b'{"rkface":"here"}' in job.output.read_bytes()[:4096], "the contract survives"
-    # FP16 has 11 bits for INT8's 8: all in FP16 the error is a fraction of INT8's; the ends are part of the way.
+        assert b'{"rkface":"here"}' in job.output.read_bytes()[:4096], "the custom string is still in the model"
+    # FP16 has 11 bits, INT8 has 8: with all layers in FP16, the error is a fraction of INT8's; with the two ends, in
+    # between.
     assert errors["fp16"] < 0.2 * errors["int8"]
     assert errors["fp16"] < errors["half"] < errors["int8"]
 
 
-def test_a_layer_that_is_not_there_is_an_error(job, tmp_path):
-    from rkface.convert.quantize import quantize
+def test_an_unknown_layer_is_an_error(job, tmp_path):
+    from rkface.convert.toolkit.quantize import quantize
 
     with pytest.raises(WorkError, match="failed at build"):
         quantize(replace(job, fp16=("nowhere",)), tmp_path / "log.txt")
-    assert "knows none of the layers" in (tmp_path / "log.txt").read_text()
+    assert "does not know any of the layers" in (tmp_path / "log.txt").read_text()
 
 
-def test_a_second_hybrid_reads_what_the_first_calibrated_and_takes_biases_back(job, tmp_path):
-    from rkface.convert.quantize import quantize
+def test_a_second_hybrid_reuses_the_calibration_and_restores_biases(job, tmp_path):
+    from rkface.convert.toolkit.quantize import quantize
     from rkface.runtime.backends.reference import open_reference
 
     (exact,) = open_reference(job.onnx, job.input).infer(np.load(job.evaluate)[:1])
@@ -110,17 +113,21 @@ def test_a_second_hybrid_reads_what_the_first_calibrated_and_takes_biases_back(j
     proto.graph.initializer.append(numpy_helper.from_array(moved, "c2/bias"))
     onnx.save(proto, tmp_path / "moved.onnx")
     job = replace(
-        job, onnx=tmp_path / "moved.onnx", fp16=ends(proto, 4, 0), calibrated=tmp_path / "calibrated", analyze=False
+        job,
+        onnx=tmp_path / "moved.onnx",
+        fp16=tensors_at_ends(proto, 4, 0),
+        calibrated=tmp_path / "calibrated",
+        analyze=False,
     )
     first = quantize(job, tmp_path / "first.log")
     assert "load" in first.seconds
     biases = {"c2/bias": (moved.tolist(), plain.tolist())}
     second = quantize(replace(job, biases=biases), tmp_path / "second.log")
     assert "load" not in second.seconds, "it was not calibrated again"
-    # All in FP16, whose 11 bits leave less than a thousandth of the largest value a layer.
+    # All layers are in FP16, whose 11 bits give an error below a thousandth of the largest value for each layer.
     np.testing.assert_allclose(second.outputs[0][:1], exact, atol=4e-3 * np.abs(exact).max())
     assert np.abs(first.outputs[0][:1] - exact).max() > 0.1 * np.abs(exact).max()
     wrong = {"c2/bias": (plain.tolist(), moved.tolist()), "gone/bias": (moved.tolist(), plain.tolist())}
     third = quantize(replace(job, biases=wrong), tmp_path / "third.log")
     assert np.array_equal(third.outputs[0], first.outputs[0])
-    assert (tmp_path / "third.log").read_text().count("keeps the bias of INT8") == 2
+    assert (tmp_path / "third.log").read_text().count("stays as tuned for INT8") == 2

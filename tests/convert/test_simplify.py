@@ -1,4 +1,4 @@
-"""Shapes are fixed, the function stays the same, and what cannot be the model of its role is refused."""
+"""Simplification fixes shapes and keeps the function; models that cannot have their role are refused."""
 
 import numpy as np
 import pytest
@@ -9,7 +9,7 @@ pytest.importorskip("onnxsim")
 from onnx import TensorProto, helper, numpy_helper
 
 from rkface.convert.catalog import DEMO
-from rkface.convert.simplify import fix, prove_same, simplify
+from rkface.convert.simplify import check_same_outputs, fix_input, simplify
 from rkface.runtime.core.errors import ModelError, WorkError
 
 DETECTOR, RECOGNIZER = DEMO / "detector.onnx", DEMO / "recognizer.onnx"
@@ -21,7 +21,7 @@ def noise(input, count=2):
 
 
 def small(path, nodes, shape, output, constants=(), *, extra_inputs=(), kind=TensorProto.FLOAT):
-    """A model of ``nodes`` from "x" to "y"."""
+    """A model of ``nodes`` with the input "x" and the output "y"."""
     inputs = [helper.make_tensor_value_info("x", kind, shape)]
     inputs += [helper.make_tensor_value_info(name, TensorProto.FLOAT, [1]) for name in extra_inputs]
     graph = helper.make_graph(
@@ -47,49 +47,49 @@ def embedder(path, shape=(1, 3, 112, 112), numbers=128, last="Identity", **more)
 
 @pytest.mark.parametrize("size", [None, (640, 384), (256, 320)])
 def test_detector_at_any_size_computes_the_same(tmp_path, shared, size):
-    model = fix(shared / "models/scrfd_500m_kps.onnx", "detector", size)
+    model = fix_input(shared / "models/scrfd_500m_kps.onnx", "detector", size)
     assert (model.input.width, model.input.height) == (size or (640, 640))
     simplified = simplify(model, tmp_path / "d.onnx")
     assert simplified.nodes[1] < simplified.nodes[0]
-    assert prove_same(model, simplified, noise(model.input)) <= 1e-4
+    assert check_same_outputs(model, simplified, noise(model.input)) <= 1e-4
     anchors = sorted(output.shape[-2] for output in simplified.outputs)
     assert sum(anchors) == 3 * 2 * model.input.width * model.input.height * (1 / 64 + 1 / 256 + 1 / 1024)
 
 
-def test_demo_models_are_fixed_and_the_same(tmp_path):
+def test_simplified_demo_models_compute_the_same(tmp_path):
     for path, role in ((DETECTOR, "detector"), (RECOGNIZER, "recognizer")):
-        model = fix(path, role)
-        assert prove_same(model, simplify(model, tmp_path / f"{role}.onnx"), noise(model.input)) <= 1e-4
+        model = fix_input(path, role)
+        assert check_same_outputs(model, simplify(model, tmp_path / f"{role}.onnx"), noise(model.input)) <= 1e-4
 
 
 @pytest.mark.parametrize("batch", ["batch", None])
-def test_open_sides_are_closed(tmp_path, batch):
-    model = fix(embedder(tmp_path / "open.onnx", (batch, 3, "height", "width")), "recognizer")
+def test_open_dimensions_are_fixed(tmp_path, batch):
+    model = fix_input(embedder(tmp_path / "open.onnx", (batch, 3, "height", "width")), "recognizer")
     simplified = simplify(model, tmp_path / "closed.onnx")
     assert simplified.outputs[0].shape == (1, 128)
     (entry,) = onnx.load(simplified.path).graph.input
     assert [dim.dim_value for dim in entry.type.tensor_type.shape.dim] == [1, 3, 112, 112]
 
 
-def test_another_function_is_refused(tmp_path):
-    model = fix(RECOGNIZER, "recognizer")
+def test_a_model_that_computes_something_else_is_refused(tmp_path):
+    model = fix_input(RECOGNIZER, "recognizer")
     simplified = simplify(model, tmp_path / "r.onnx")
     proto = onnx.load(simplified.path)
     weight = next(tensor for tensor in proto.graph.initializer if len(tensor.dims) == 4)
     weight.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(weight) * 1.01, weight.name))
     onnx.save(proto, simplified.path)
     with pytest.raises(WorkError, match="differs from the original"):
-        prove_same(model, simplified, noise(model.input))
+        check_same_outputs(model, simplified, noise(model.input))
 
 
-def test_a_model_that_normalizes_inside_is_not_normalized_again(tmp_path):
+def test_a_model_that_normalizes_its_input_is_not_normalized_again(tmp_path):
     nodes = [helper.make_node("Sub", ["x", "m"], ["s"]), helper.make_node("Mul", ["s", "d"], ["n"])]
     nodes += [helper.make_node("GlobalAveragePool", ["n"], ["p"]), helper.make_node("Flatten", ["p"], ["f"])]
     nodes += [helper.make_node("Gemm", ["f", "w"], ["y"])]
     constants = {"m": 127.5, "d": 1 / 127.5, "w": RANDOM.normal(size=(3, 64))}
     path = small(tmp_path / "inside.onnx", nodes, [1, 3, 112, 112], [1, 64], constants)
-    assert fix(path, "recognizer").input.std == (1.0,) * 3
-    assert fix(embedder(tmp_path / "outside.onnx"), "recognizer").input.std == (127.5,) * 3
+    assert fix_input(path, "recognizer").input.std == (1.0,) * 3
+    assert fix_input(embedder(tmp_path / "outside.onnx"), "recognizer").input.std == (127.5,) * 3
 
 
 def bad(tmp_path, name):
@@ -136,22 +136,22 @@ def bad(tmp_path, name):
         ("classes", "looks like a classifier"),
     ],
 )
-def test_what_cannot_be_a_recognizer(tmp_path, name, says):
+def test_models_that_cannot_be_a_recognizer_are_refused(tmp_path, name, says):
     with pytest.raises(ModelError, match=says) as caught:
-        simplify(fix(bad(tmp_path, name), "recognizer"), tmp_path / "out.onnx")
+        simplify(fix_input(bad(tmp_path, name), "recognizer"), tmp_path / "out.onnx")
     assert f"{name}.onnx" in str(caught.value) and "\n" not in str(caught.value)
 
 
-def test_what_cannot_be_a_detector(tmp_path):
+def test_models_that_cannot_be_a_detector_are_refused(tmp_path):
     classifier = embedder(tmp_path / "classifier.onnx", (1, 3, "h", "w"))
     with pytest.raises(ModelError, match=r"classifier\.onnx"):
-        simplify(fix(classifier, "detector", (640, 640)), tmp_path / "out.onnx")
+        simplify(fix_input(classifier, "detector", (640, 640)), tmp_path / "out.onnx")
     with pytest.raises(ModelError, match="multiples of 32"):
-        fix(DETECTOR, "detector", (330, 320))
+        fix_input(DETECTOR, "detector", (330, 320))
     proto = onnx.load(DETECTOR)
     kept = [output for output in proto.graph.output if "kps" not in output.name]
     del proto.graph.output[:]
     proto.graph.output.extend(kept)
     onnx.save(proto, tmp_path / "bare.onnx")
     with pytest.raises(ModelError, match="not an SCRFD detector with keypoints"):
-        simplify(fix(tmp_path / "bare.onnx", "detector"), tmp_path / "out.onnx")
+        simplify(fix_input(tmp_path / "bare.onnx", "detector"), tmp_path / "out.onnx")

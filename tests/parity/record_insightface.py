@@ -1,13 +1,13 @@
-"""What InsightFace's own Python code says about the shared photos and weights, recorded into insightface.json.
+"""Records the results of InsightFace's own Python code for the test photos and weights into insightface.json.
 
-Record again, in an environment of its own (insightface is no dependency of rkface):
+To record again, use a separate environment (insightface is not a dependency of rkface):
 
     python3.11 -m venv /tmp/insightface
     /tmp/insightface/bin/pip install insightface==2.1 onnx==1.18.0 onnxruntime==1.26.0 opencv-python==4.11.0.86
     /tmp/insightface/bin/python tests/parity/record_insightface.py ../shared
 
-The record holds positions only: no photo, no weight, and no embedding of a person. Embeddings are recorded for images
-that are drawn from a seed here, and drawn again by the test, which loads this file for that.
+The record contains only positions: no photo, no weight, and no embedding of a person. Embeddings are recorded only for
+images that this file draws from a seed; the test loads this file and draws them again.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ from numpy.typing import NDArray
 
 RECORD = Path(__file__).with_name("insightface.json")
 RECOGNIZER = "mobilefacenet_128.onnx"
-# Model, width, height, score threshold and every how many photos. One size at a time: insightface detects at 128 and
-# 640 by default. At 0.02 crowds of doubtful small faces overlap, which shows the finer points of suppression.
+# Model, width, height, score threshold, and n to use every n-th photo. One size at a time: insightface detects at 128
+# and 640 by default. At a threshold of 0.02, crowds of uncertain small faces overlap, which tests the details of NMS.
 DETECTIONS = (
     ("scrfd_2.5g_kps.onnx", 640, 640, 0.5, 1),
     ("scrfd_500m_kps.onnx", 640, 640, 0.5, 1),
@@ -66,7 +66,7 @@ def resized(model: Path, width: int, height: int, folder: Path) -> Path:
 
 
 def drawn(seed: int, width: int, height: int) -> NDArray[np.uint8]:
-    """A picture (H×W×3 uint8 BGR) of smooth colors and noise, the same on every machine: NumPy only."""
+    """An image (H×W×3 uint8 BGR) of smooth colors and noise, which is the same on every machine: it uses only NumPy."""
     random = np.random.default_rng(seed)
     x, y = np.meshgrid(np.arange(width) / 112, np.arange(height) / 112)
     waves = [
@@ -78,7 +78,8 @@ def drawn(seed: int, width: int, height: int) -> NDArray[np.uint8]:
 
 
 def scene(seed: int) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
-    """A picture and five landmarks (5×2) in it: a face's, turned, scaled, moved and bent, at times over the border."""
+    """An image and five landmarks (5×2) in it: those of a face, randomly rotated, scaled, moved and distorted; some are
+    outside the image."""
     picture = drawn(seed, 360, 280)
     random = np.random.default_rng(seed)
     face = np.array([[-18, -20], [17, -20], [0, 0], [-14, 20], [15, 20]]) + random.normal(0, 2, (5, 2))
@@ -89,7 +90,7 @@ def scene(seed: int) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
 
 
 def blocks(crop: NDArray[np.uint8]) -> NDArray[np.float64]:
-    """An S×S×3 crop as GRID×GRID×3 block means."""
+    """The means of GRID×GRID×3 blocks of an S×S×3 crop."""
     side = len(crop) // GRID
     means: NDArray[np.float64] = crop.reshape(GRID, side, GRID, side, 3).mean(axis=(1, 3))
     return means
@@ -116,7 +117,7 @@ def record(shared: Path) -> dict[str, Any]:
             faces = {}
             for path in photos(shared)[::step]:
                 found, landmarks = detector.detect(cv2.imread(str(path)), input_size=(width, height))
-                # The matrix belongs to the landmarks as they are written, so that rounding is no part of the test.
+                # The matrix is that of the rounded landmarks, so that rounding does not affect the test.
                 written = np.round(landmarks.astype(np.float64), 3).astype(np.float32)
                 faces[path.name] = {
                     "boxes": rounded(found[:, :4], 3),
@@ -162,7 +163,7 @@ def main() -> int:
         print(__doc__, file=sys.stderr)
         return 2
     said = record(Path(sys.argv[1]))
-    # A line for each photo, so that a new record can be read as a difference.
+    # A line for each photo, so that the diff of a new record is readable.
     text = json.dumps(said, separators=(",", ":")).replace('},"', '},\n"')
     RECORD.write_text(text + "\n", encoding="utf-8")
     count = sum(len(photo["scores"]) for run in said["detections"] for photo in run["faces"].values())

@@ -1,6 +1,6 @@
-"""rkface against InsightFace's own Python code, on the same weights, photos and crops.
+"""rkface compared with InsightFace's own Python code, on the same weights, photos and crops.
 
-insightface.json is what that code said; record_insightface.py wrote it and says how to write it again.
+record_insightface.py wrote the results of that code to insightface.json, and explains how to record them again.
 """
 
 import importlib.util
@@ -32,7 +32,7 @@ MARGIN = 1e-3
 
 @pytest.fixture(scope="module")
 def recorder():
-    """record_insightface.py as a module: it draws the pictures that InsightFace was shown."""
+    """record_insightface.py as a module: it draws the images that InsightFace got."""
     spec = importlib.util.spec_from_file_location("record_insightface", HERE / "record_insightface.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
@@ -41,7 +41,8 @@ def recorder():
 
 @dataclass
 class Compared:
-    """One photo's faces according to both. A score within MARGIN of the threshold may fall on either side of it."""
+    """The faces of one photo by both. Faces with a score within MARGIN of the threshold may be missing in one of
+    them."""
 
     name: str
     threshold: float
@@ -49,7 +50,8 @@ class Compared:
     ours: Faces
 
     def distance(self):
-        """Pixels between each of their faces and each of ours: the worst corner of a box or landmark."""
+        """Distance in pixels between each of their faces and each of ours: the largest over box corners and
+        landmarks."""
         theirs, ours = (np.hstack([faces.boxes, faces.landmarks.reshape(-1, 10)]) for faces in (self.theirs, self.ours))
         return np.abs(theirs[:, None] - ours).max(axis=-1, initial=0)
 
@@ -62,7 +64,7 @@ def said(photo):
 
 @pytest.fixture(scope="module")
 def compared(shared, recorder, tmp_path_factory):
-    """For each recorded run, its photos with both answers. Every photo is decoded once."""
+    """For each recorded run, its photos with both results. Each photo is decoded once."""
     pytest.importorskip("onnx", reason="fixing the detector's input size needs onnx")
     folder = tmp_path_factory.mktemp("models")
     detectors, found = [], []
@@ -95,17 +97,17 @@ def test_the_same_faces_are_found(compared, run):
         sure = photo.ours.scores > photo.threshold + MARGIN
         assert near[:, sure].any(axis=0).all(), f"{photo.name}: a face that InsightFace does not find"
         for theirs, ours in np.argwhere(near):
-            # The same network on the same pixels: far closer than what a wrong mean, scale or color order leaves.
+            # The same network on the same pixels: much closer than with a wrong mean, scale or color order.
             assert abs(photo.ours.scores[ours] - photo.theirs.scores[theirs]) < MARGIN, photo.name
         assert (np.diff(photo.ours.scores) <= 0).all(), f"{photo.name}: not best first"
 
 
 @pytest.mark.parametrize("run", range(len(RUNS)), ids=RUNS)
-def test_faces_are_aligned_by_the_same_similarity(run):
+def test_faces_are_aligned_by_the_same_similarity_transform(run):
     corners = np.array([[0, 0, 1], [112, 0, 1], [0, 112, 1], [112, 112, 1]])
     for name, photo in RECORD["detections"][run]["faces"].items():
         for landmarks, matrix in zip(photo["landmarks"], photo["similarity"], strict=True):
-            # Where in the photo do the crop's corners come from? Both matrices point from photo to crop.
+            # Compare the positions of the crop's corners in the photo. Both matrices map from photo to crop.
             ours = corners @ cv2.invertAffineTransform(alignment.similarity(np.array(landmarks), alignment.TEMPLATE)).T
             theirs = corners @ cv2.invertAffineTransform(np.array(matrix)).T
             np.testing.assert_allclose(ours, theirs, atol=PIXELS, rtol=0, err_msg=name)
@@ -131,7 +133,7 @@ def test_crops_have_the_same_embedding(embedder, recorder):
     assert cosines(ours, theirs).min() >= COSINE
 
 
-def test_faces_in_scenes_are_cropped_and_embedded_alike(embedder, recorder):
+def test_faces_in_scenes_have_the_same_crops_and_embeddings(embedder, recorder):
     scenes = [recorder.scene(seed) for seed in range(recorder.SCENES)]
     crops = [alignment.align(*scene) for scene in scenes]
     factors = [1 / np.hypot(*alignment.similarity(marks, alignment.TEMPLATE)[:, 0]) for _, marks in scenes]
@@ -139,7 +141,7 @@ def test_faces_in_scenes_are_cropped_and_embedded_alike(embedder, recorder):
     same = [index for index, factor in enumerate(factors) if factor < 1.5]
     assert 2 < len(same) < len(scenes)
     for index, (crop, theirs) in enumerate(zip(crops, recorded, strict=True)):
-        # Larger faces are averaged down where InsightFace skips pixels: brighter or darker by 1 of 255, not moved.
+        # rkface averages larger faces, InsightFace skips pixels: brightness may differ by 1 of 255, positions do not.
         step = 0.5 if index in same else 1.5
         np.testing.assert_allclose(recorder.blocks(crop), theirs["blocks"], atol=step, rtol=0)
     theirs = [recorded[index]["embedding"] for index in same]

@@ -77,7 +77,7 @@ def make_recognizer(path):
 
 
 def make_liveness(path, side=24):
-    """Three classes, logits: the brighter the surroundings, the more class 1, a live face; black ones are class 0."""
+    """Three classes, logits: the brighter the crop_around, the more class 1, a live face; black ones are class 0."""
     weights = np.float32([[-4, 4, 0]] * 3)  # of each channel's mean, -1 to 1
     nodes = [
         helper.make_node("AveragePool", ["input.1"], ["p"], kernel_shape=[side, side]),

@@ -16,7 +16,7 @@ import numpy as np
 from rknnlite.api import RKNNLite
 
 from rkface.runtime.backends import Quantized
-from rkface.runtime.backends.npu import open_npu, overheard
+from rkface.runtime.backends.npu import captured_log, open_npu
 from rkface.runtime.cli.main import main
 from rkface.runtime.core.bundle import ROLES, Input, Output, read_bundle
 from rkface.runtime.core.errors import BundleError, DeviceError, InputError, ModelError
@@ -105,7 +105,7 @@ def case_outputs_equal_those_of_the_bindings_inference():
     for role in ROLES:
         model, golden = BUNDLE.model(role), read_golden(BUNDLE, role)
         lite = RKNNLite()
-        with overheard():
+        with captured_log():
             assert lite.load_rknn(str(BUNDLE.path(role))) == 0 and lite.init_runtime() == 0
         theirs = lite.inference(inputs=[golden.inputs[:1]], data_format=["nhwc"])
         backend = open_npu(BUNDLE.path(role), model.input, model.outputs)
@@ -167,8 +167,8 @@ def case_each_error_of_the_library_names_its_fix():
         -10: ("DEVICE_UNMATCH", "update both"),
         -12: ("OPTIMIZATION_LEVEL", "convert again"),
         -13: ("TARGET_PLATFORM_UNMATCH", "--target"),
-        -14: ("KEY_INVALID", "plain models"),
-        -15: ("DECRYPT_FAILED", "plain models"),
+        -14: ("KEY_INVALID", "does not encrypt models"),
+        -15: ("DECRYPT_FAILED", "does not encrypt models"),
         -16: ("SOC_BIND_FAILED", "convert again"),
     }.items():
         with faults(f"init={code}"):
@@ -197,9 +197,9 @@ def case_a_failed_run_is_an_error_and_the_model_can_be_opened_again():
 def case_the_bindings_inference_hides_a_failed_run():
     # The reason why librknn.py makes the calls itself. If this case fails, the binding has changed: read it again.
     lite = RKNNLite()
-    with overheard():
+    with captured_log():
         assert lite.load_rknn(str(PATH)) == 0 and lite.init_runtime() == 0
-    with faults("run=-2"), overheard() as said:
+    with faults("run=-2"), captured_log() as said:
         assert lite.inference(inputs=[IMAGES[:1]], data_format=["nhwc"]) is not None
     lite.release()
     assert "".join(said) == ""

@@ -1,7 +1,7 @@
-// The page: which view is shown, and the door.
+// The page: shows one of the views, or the form to sign in.
 
-import { call, get, session, signIn } from "./api.js";
-import { h, say } from "./dom.js";
+import { call, get, getSession, signIn } from "./api.js";
+import { h, showMessage } from "./dom.js";
 import * as appearances from "./appearances.js";
 import * as health from "./health.js";
 import * as live from "./live.js";
@@ -10,10 +10,11 @@ import * as settings from "./settings.js";
 
 const views = { live, people, appearances, health, settings };
 const main = document.getElementById("view");
-let leave = () => {};
-let turn = 0;
+const signOut = document.getElementById("sign-out");
+let leave = () => {};  // stops the current view
+let turn = 0;  // counts changes of the view, to notice if one was overtaken by the next
 
-async function show() {
+async function showView() {
   const mine = ++turn;
   const [, view, argument] = location.hash.split("/");
   const name = view in views ? view : "live";
@@ -25,60 +26,60 @@ async function show() {
   }
   document.title = `${name[0].toUpperCase()}${name.slice(1)} – rkface`;
   const place = h("div");
-  let left = () => {};
+  let stop = () => {};
   try {
-    left = await views[name].show(place, argument && decodeURIComponent(argument)) || left;
+    stop = await views[name].show(place, argument && decodeURIComponent(argument)) || stop;
   } catch (error) {
     place.replaceChildren(h("p", { class: "problem" }, error.message));
   }
-  if (mine !== turn) return left();  // another view was asked for meanwhile, or the door was shut
-  leave = left;
+  if (mine !== turn) return stop();  // meanwhile the user opened another view or signed out
+  leave = stop;
   main.replaceChildren(place);
 }
 
-function door() {
+function showSignIn() {
   leave();
   leave = () => {};
   turn += 1;
-  if (main.querySelector("form.door")) return main.querySelector("input").focus();
-  document.getElementById("out").hidden = true;
+  if (main.querySelector("form.sign-in")) return main.querySelector("input").focus();
+  signOut.hidden = true;
   const password = h("input", { id: "password", type: "password", autocomplete: "current-password", required: true });
-  const outcome = h("p", { class: "bad", role: "alert" });
-  main.replaceChildren(h("form", { class: "card door", onsubmit: async (event) => {
+  const problem = h("p", { class: "bad", role: "alert" });
+  main.replaceChildren(h("form", { class: "card sign-in", onsubmit: async (event) => {
     event.preventDefault();
     try {
       await signIn(password.value);
-      begin();
+      start();
     } catch (error) {
-      outcome.textContent = error.message;
+      problem.textContent = error.message;
       password.select();
     }
-  } }, h("h1", {}, "Sign in"), h("p", {}, h("label", { for: "password" }, "Password"), password), outcome,
+  } }, h("h1", {}, "Sign in"), h("p", {}, h("label", { for: "password" }, "Password"), password), problem,
   h("button", { class: "main" }, "Sign in")));
   password.focus();
 }
 
-async function begin() {
+async function start() {
   try {
-    const { signed_in: signedIn, password_needed: needed } = await session();
-    document.getElementById("out").hidden = !(signedIn && needed);
-    if (!signedIn) return door();
+    const { signed_in: signedIn, password_needed: passwordNeeded } = await getSession();
+    signOut.hidden = !(signedIn && passwordNeeded);
+    if (!signedIn) return showSignIn();
     document.getElementById("synthetic").hidden = !(await get("/health")).synthetic;
     main.replaceChildren();
-    await show();
+    await showView();
   } catch (error) {
-    main.replaceChildren(h("p", { class: "problem" }, `${error.message} Load the page again.`));
+    main.replaceChildren(h("p", { class: "problem" }, `${error.message} Reload the page.`));
   }
 }
 
 document.getElementById("skip").addEventListener("click", () => main.focus());
-document.getElementById("out").addEventListener("click", async () => {
-  try { await call("DELETE", "/session"); } catch (error) { say(error.message); }
-  door();
+signOut.addEventListener("click", async () => {
+  try { await call("DELETE", "/session"); } catch (error) { showMessage(error.message); }
+  showSignIn();
 });
-window.addEventListener("signedout", door);
+window.addEventListener("signedout", showSignIn);
 window.addEventListener("hashchange", () => {
-  show();
-  if (!main.querySelector("form.door")) main.focus();  // the door keeps the focus: who types there types a password
+  showView();
+  if (!main.querySelector("form.sign-in")) main.focus();  // the password field keeps the focus while someone types
 });
-begin();
+start();

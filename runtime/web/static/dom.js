@@ -1,4 +1,4 @@
-// Building the page. Text only ever becomes text: nothing here, or anywhere, sets innerHTML.
+// Functions that build the page. Text is only ever inserted as text: no file here sets innerHTML.
 
 export function h(tag, attributes = {}, ...children) {
   const node = document.createElement(tag);
@@ -12,20 +12,22 @@ export function h(tag, attributes = {}, ...children) {
   return node;
 }
 
-let silence;
-export function say(text) {
-  document.getElementById("said").textContent = text;
-  clearTimeout(silence);
-  silence = setTimeout(() => { document.getElementById("said").textContent = ""; }, 8000);
+let messageTimer;
+export function showMessage(text) {  // at the bottom of the page, for 8 seconds
+  const message = document.getElementById("message");
+  message.textContent = text;
+  clearTimeout(messageTimer);
+  messageTimer = setTimeout(() => { message.textContent = ""; }, 8000);
 }
 
-// A dialog with what `fill(dialog, close)` returns. Resolves with what was given to close(), or undefined (Escape).
+// Shows a dialog with the elements that `fill(close)` returns. Resolves to the value given to close(), or to undefined
+// after Escape.
 export function dialog(title, fill) {
   return new Promise((resolve) => {
     let answer;
-    const box = h("dialog", { "aria-labelledby": "asked" });
+    const box = h("dialog", { "aria-labelledby": "dialog-title" });
     const close = (value) => { answer = value; box.close(); };
-    box.append(h("h2", { id: "asked" }, title), ...[fill(close)].flat());
+    box.append(h("h2", { id: "dialog-title" }, title), ...[fill(close)].flat());
     box.addEventListener("close", () => { box.remove(); resolve(answer); });
     document.body.append(box);
     box.showModal();
@@ -41,26 +43,26 @@ export function confirm(title, text, yes) {
   ]);
 }
 
-export const when = (seconds) => new Date(seconds * 1000).toLocaleString([], { dateStyle: "medium", timeStyle: "medium" });
+export const dateTime = (seconds) => new Date(seconds * 1000).toLocaleString([], { dateStyle: "medium", timeStyle: "medium" });
 export const count = (number, one, many) => `${number} ${number === 1 ? one : many}`;
-export const share = (value) => `${Math.round(value * 100)} %`;
-export const lasting = (seconds) => (seconds < 90 ? `${Math.max(1, Math.round(seconds))} s` : seconds < 5400
+export const percent = (value) => `${Math.round(value * 100)}%`;
+export const duration = (seconds) => (seconds < 90 ? `${Math.max(1, Math.round(seconds))} s` : seconds < 5400
   ? `${Math.round(seconds / 60)} min` : `${(seconds / 3600).toFixed(1)} h`);
 
-// Calls `work` now and `pause` milliseconds after each end of it, until the function returned is called.
+// Calls `work` now, and again `pause` milliseconds after it has ended, until the returned function is called.
 export function repeat(work, pause) {
-  let timer, over = false;
+  let timer, stopped = false;
   const turn = async () => {
-    try { await work(); } catch (error) { if (!over) say(error.message); }
-    if (!over) timer = setTimeout(turn, pause);
+    try { await work(); } catch (error) { if (!stopped) showMessage(error.message); }
+    if (!stopped) timer = setTimeout(turn, pause);
   };
   turn();
-  return () => { over = true; clearTimeout(timer); };
+  return () => { stopped = true; clearTimeout(timer); };
 }
 
-// Beside who it is, where that was judged.
-export const lively = (live) => (live === false
-  ? h("strong", { class: "fake", title: "Looks like a picture of a face, not a face" }, "not live") : null);
-export const who = (match) => (match
+// The mark next to a name if liveness was checked and the face is not live.
+export const notLiveMark = (live) => (live === false
+  ? h("strong", { class: "fake", title: "This looks like a photo or a screen, not like a real face" }, "not live") : null);
+export const nameOf = (match) => (match
   ? h("span", { class: "known" }, match.name)
   : h("span", { class: "unknown" }, "unknown"));

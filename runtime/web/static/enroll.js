@@ -1,36 +1,38 @@
-// Enrollment: who is this? Both ways end in a verdict, which may need a decision of a person.
+// Enrollment from a photo or from an appearance. Both return a verdict. If the face looks like another person, the user
+// decides.
 
 import { call, get, query } from "./api.js";
-import { dialog, h, repeat, say, share } from "./dom.js";
+import { dialog, h, percent, repeat, showMessage } from "./dom.js";
 
-export function photo(name, file, force = false) {
+export function enrollPhoto(name, file, force = false) {
   return call("POST", `/enrollments/photo?${query({ name, source: file.name, force })}`, file);
 }
 
-// Asks for a name for the face of `appearance`, with guidance while it stands before `camera` (null: it does not).
-export async function askWho(appearance, camera) {
+// Asks for the name of the person in `appearance`, with advice while that person stands before `camera`. `camera` is null
+// for an appearance that has ended.
+export async function askName(appearance, camera) {
   const people = await get("/people");
   const verdict = await dialog("Who is this?", (close) => {
     const advice = h("span", { class: "grow", role: "status" });
     const name = h("input", { id: "name", list: "names", required: true, maxlength: "200", autocomplete: "off" });
-    const outcome = h("div", { role: "status" });
-    const attempt = async (called, force) => {
-      outcome.replaceChildren("Enrolling…");
+    const result = h("div", { role: "status" });
+    const enroll = async (person, force) => {
+      result.replaceChildren("Enrolling…");
       try {
-        const verdict = await call("POST", "/enrollments/seen", { name: called, appearance, force });
-        if (verdict.status === "refused") outcome.replaceChildren(...decision(verdict, attempt));
-        else close(verdict);
+        const answer = await call("POST", "/enrollments/seen", { name: person, appearance, force });
+        if (answer.status === "refused") result.replaceChildren(...refusal(answer, enroll));
+        else close(answer);
       } catch (error) {
-        outcome.replaceChildren(h("p", { class: "bad" }, error.message));
+        result.replaceChildren(h("p", { class: "bad" }, error.message));
       }
     };
-    const form = h("form", { onsubmit: (event) => { event.preventDefault(); attempt(name.value.trim(), false); } },
+    const form = h("form", { onsubmit: (event) => { event.preventDefault(); enroll(name.value.trim(), false); } },
       h("p", { class: "row" },
         h("img", { class: "face large", alt: "", src: `/v1/appearances/${appearance}/face`, onerror: (event) => event.target.remove() }),
         camera ? advice : null),
-      h("p", {}, h("label", { for: "name" }, "Name", h("span", { class: "faint" }, "New, or somebody who is enrolled")), name),
+      h("p", {}, h("label", { for: "name" }, "Name", h("span", { class: "faint" }, "A new name, or a person who is already enrolled")), name),
       h("datalist", { id: "names" }, people.map((one) => h("option", { value: one.name }))),
-      outcome,
+      result,
       h("div", { class: "row" },
         h("button", { class: "main" }, "Enroll"),
         h("button", { type: "button", onclick: () => close() }, "Cancel")));
@@ -42,26 +44,26 @@ export async function askWho(appearance, camera) {
     }
     return form;
   });
-  if (verdict) say([told(verdict), ...verdict.notes].join(" – "));
+  if (verdict) showMessage([describe(verdict), ...verdict.notes].join(" – "));
   return verdict;
 }
 
-// What became of a photo or a face, in words.
-export function told(verdict) {
-  if (verdict.status === "enrolled") return `${verdict.person}: enrolled, quality ${share(verdict.quality)}`;
-  if (verdict.status === "known") return `${verdict.person}: a sample like this is there already`;
-  return conflict(verdict)
-    ? `Looks like ${verdict.near.name}, who is enrolled (cosine ${verdict.near.cosine.toFixed(2)})`
-    : `Refused: ${verdict.reason}`;
+// A verdict in words.
+export function describe(verdict) {
+  if (verdict.status === "enrolled") return `${verdict.person}: enrolled, quality ${percent(verdict.quality)}`;
+  if (verdict.status === "known") return `${verdict.person}: already has a sample like this`;
+  return isConflict(verdict)
+    ? `Looks like ${verdict.near.name}, who is already enrolled (cosine ${verdict.near.cosine.toFixed(2)})`
+    : `Not enrolled: ${verdict.reason}`;
 }
 
-// What a refusal leaves to decide; `attempt(name, force)` tries again.
-export function decision(verdict, attempt) {
-  const choices = conflict(verdict) ? [
-    h("button", { type: "button", onclick: () => attempt(verdict.near.name, false) }, `It is ${verdict.near.name}`),
-    h("button", { type: "button", onclick: () => attempt(verdict.person, true) }, `No: enroll ${verdict.person} anyway`),
+// A refusal, with the choices that the user has; `enroll(name, force)` tries again.
+export function refusal(verdict, enroll) {
+  const choices = isConflict(verdict) ? [
+    h("button", { type: "button", onclick: () => enroll(verdict.near.name, false) }, `Yes, this is ${verdict.near.name}`),
+    h("button", { type: "button", onclick: () => enroll(verdict.person, true) }, `No, enroll ${verdict.person} anyway`),
   ] : [];
-  return [h("p", { class: "bad" }, told(verdict)), h("div", { class: "row" }, choices)];
+  return [h("p", { class: "bad" }, describe(verdict)), h("div", { class: "row" }, choices)];
 }
 
-const conflict = (verdict) => verdict.status === "refused" && verdict.near;
+const isConflict = (verdict) => verdict.status === "refused" && verdict.near;

@@ -1,4 +1,4 @@
-// Events as they happen: one stream for the page, whoever listens.
+// Events as they happen: one stream for all listeners of the page.
 
 const listeners = new Set();
 let source = null;
@@ -8,7 +8,7 @@ function connect() {
   source.onopen = () => { document.getElementById("lost").hidden = true; };
   source.onerror = () => {
     document.getElementById("lost").hidden = false;
-    if (source.readyState === EventSource.CLOSED) {  // refused: signed out, or too many; the browser gives up on its own
+    if (source.readyState === EventSource.CLOSED) {  // refused (signed out, or too many listeners): browsers do not retry
       source = null;
       setTimeout(() => { if (listeners.size && !source) connect(); }, 3000);
     }
@@ -19,8 +19,8 @@ function connect() {
   });
 }
 
-// Calls `listener` with every event until the function returned is called.
-export function events(listener) {
+// Calls `listener` with every event until the returned function is called.
+export function listen(listener) {
   listeners.add(listener);
   if (!source) connect();
   return () => {

@@ -1,39 +1,42 @@
-// How the service, its cameras and its NPU fare.
+// The state of the service, its cameras, the NPU and the receivers of events.
 
 import { get } from "./api.js";
-import { count, h, lasting, repeat, when } from "./dom.js";
+import { count, dateTime, duration, h, repeat } from "./dom.js";
 
 export async function show(main) {
   const body = h("div");
   main.replaceChildren(h("h1", {}, "Health"), body);
-  return repeat(async () => body.replaceChildren(...page(await get("/health"))), 2000);
+  return repeat(async () => body.replaceChildren(...sections(await get("/health"))), 2000);
 }
 
-function page(health) {
+function sections(health) {
   return [
     h("section", { class: "card", "aria-label": "Summary" },
-      health.ok ? h("p", { class: "known" }, "All is well.") : h("ul", {}, health.problems.map((one) => h("li", { class: "bad" }, one))),
+      health.ok ? h("p", { class: "known" }, "Everything works.") : h("ul", {}, health.problems.map((one) => h("li", { class: "bad" }, one))),
       facts({
-        "Running for": lasting(Date.now() / 1000 - health.started),
+        "Running for": duration(Date.now() / 1000 - health.started),
         Version: health.version,
         Models: `${health.bundle} (${health.backend})`,
         Board: health.board,
         "NPU load": health.npu_load,
         Temperature: Object.entries(health.celsius).map(([zone, value]) => `${zone} ${Math.round(value)} °C`).join(", "),
         Memory: `${Math.round(health.memory)} MiB`,
-        "Waiting for the NPU": count(health.queue, "frame", "frames"),
+        "NPU queue": count(health.queue, "frame", "frames"),
         Gallery: `${count(health.people, "person", "people")}, ${count(health.samples, "sample", "samples")}`,
       })),
     h("section", { class: "card" }, h("h2", {}, "Cameras"), table(
-      ["Camera", "State", "Picture", "Looked at", "Latency", "Dropped", "Reconnects", "Last error"],
+      ["Camera", "State", "Resolution", "Analyzed", "Latency", "Dropped", "Reconnects", "Last error"],
       health.cameras.map((one) => [
         one.name, state(one.connected, "connected", "no picture"), one.width ? `${one.width}×${one.height}` : "–",
-        `${one.fps.toFixed(1)} of ${one.offered.toFixed(1)} /s${one.pace ? `, ${one.pace}` : ""}`, `${Math.round(one.latency)} ms`, one.dropped, one.reconnects,
-        one.error ? `${one.error}${one.error_time ? ` (${when(one.error_time)})` : ""}` : "–",
+        `${one.fps.toFixed(1)} of ${one.offered.toFixed(1)} fps${one.pace ? ` (${one.pace})` : ""}`,
+        `${Math.round(one.latency)} ms`, one.dropped, one.reconnects,
+        one.error ? `${one.error}${one.error_time ? ` (${dateTime(one.error_time)})` : ""}` : "–",
       ]))),
-    health.sinks.length ? h("section", { class: "card" }, h("h2", {}, "Events go to"), table(
-      ["Where", "State", "Sent", "Waiting", "Lost", "Last error"],
-      health.sinks.map((one) => [one.name, state(one.connected, "connected", "away"), one.sent, one.waiting, one.lost, one.error || "–"]))) : null,
+    health.sinks.length ? h("section", { class: "card" }, h("h2", {}, "Event receivers"), table(
+      ["Receiver", "State", "Sent", "Waiting", "Lost", "Last error"],
+      health.sinks.map((one) => [
+        one.name, state(one.connected, "connected", "not connected"), one.sent, one.waiting, one.lost, one.error || "–",
+      ]))) : null,
   ].filter(Boolean);
 }
 

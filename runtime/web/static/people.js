@@ -1,19 +1,19 @@
 // People and their samples.
 
 import { call, get } from "./api.js";
-import { confirm, count, dialog, h, say, share, when } from "./dom.js";
-import { decision, photo, told } from "./enroll.js";
+import { confirm, count, dateTime, dialog, h, percent, showMessage } from "./dom.js";
+import { describe, enrollPhoto, refusal } from "./enroll.js";
 
-export const show = (main, id) => (id ? one(main, id) : all(main));
+export const show = (main, id) => (id ? showPerson(main, id) : showAll(main));
 
 const face = (person, sample, large) => h("img", {
   class: large ? "face large" : "face", alt: "", loading: "lazy", onerror: (event) => { event.target.removeAttribute("src"); },
   src: `/v1/people/${person}/face${sample ? `?sample=${sample}` : ""}`,
 });
 
-async function all(main) {
+async function showAll(main) {
   const list = h("ul", { class: "grid" });
-  const nobody = h("p", {}, "Nobody is enrolled yet. Add photos here, or press Enroll… beside somebody in the live view.");
+  const nobody = h("p", {}, "Nobody is enrolled yet. Add photos here, or choose Enroll… next to a person in the live view.");
   const fill = async () => {
     const people = await get("/people");
     nobody.hidden = people.length > 0;
@@ -26,20 +26,20 @@ async function all(main) {
   main.replaceChildren(h("h1", {}, "People"), upload("", fill), nobody, list);
 }
 
-// A form for photos of one person; each gets its verdict, and `done` is called after each that was enrolled. `name` is ""
-// where it is to be asked for.
+// A form to enroll one person from photos. It shows the verdict on each and calls `done` after each enrolled one. If
+// `name` is "", the form asks for it.
 function upload(name, done) {
-  const called = h("input", { id: "who", required: true, maxlength: "200", autocomplete: "off", value: name });
+  const nameInput = h("input", { id: "who", required: true, maxlength: "200", autocomplete: "off", value: name });
   const files = h("input", { id: "photos", type: "file", multiple: true, required: true, accept: "image/jpeg,image/png,image/webp,image/bmp" });
   const verdicts = h("ul", { class: "rows", role: "status" });
-  const button = h("button", { class: "main" }, "Enroll");
-  const judge = async (file, row, person, force) => {
+  const button = h("button", { class: "main" }, name ? "Add" : "Enroll");
+  const enroll = async (file, row, person, force) => {
     row.replaceChildren(h("span", { class: "grow" }, file.name), "…");
-    const verdict = await photo(person, file, force);
+    const verdict = await enrollPhoto(person, file, force);
     const good = verdict.status !== "refused";
     row.replaceChildren(h("span", { class: "grow" }, file.name),
-      ...(good ? [told(verdict), ...verdict.notes.map((note) => h("span", { class: "unknown" }, note))]
-        : decision(verdict, (...again) => judge(file, row, ...again))));
+      ...(good ? [describe(verdict), ...verdict.notes.map((note) => h("span", { class: "unknown" }, note))]
+        : refusal(verdict, (...choice) => enroll(file, row, ...choice))));
     if (good) await done();
     return good;
   };
@@ -52,33 +52,33 @@ function upload(name, done) {
       const row = h("li");
       verdicts.append(row);
       try {
-        good += await judge(file, row, called.value.trim(), false);
+        good += await enroll(file, row, nameInput.value.trim(), false);
       } catch (error) {
         row.replaceChildren(h("span", { class: "grow" }, file.name), h("span", { class: "bad" }, error.message));
       }
     }
     button.disabled = false;
-    say(`${good} of ${count(files.files.length, "photo", "photos")} enrolled`);
+    showMessage(`${good} of ${count(files.files.length, "photo", "photos")} enrolled`);
   } },
-  h("h2", {}, "Enroll from photos"),
+  h("h2", {}, name ? "Add photos" : "Enroll from photos"),
   h("div", { class: "row" },
-    h("label", { hidden: Boolean(name) }, "Name", called),
+    h("label", { hidden: Boolean(name) }, "Name", nameInput),
     h("label", {}, "Photos", files),
     button),
   verdicts);
 }
 
-async function one(main, id) {
+async function showPerson(main, id) {
   const { person, samples, nearest } = await get(`/people/${id}`);
   const others = (await get("/people")).filter((other) => other.id !== id);
-  const again = () => one(main, id);
+  const reload = () => showPerson(main, id);
   const list = h("ul", { class: "grid" });
   const fill = (found) => list.replaceChildren(...found.map((sample) => h("li", { class: "person" },
     sample.crop ? face(id, sample.id, true) : h("span", { class: "face large" }),
-    h("span", {}, `quality ${share(sample.quality)}`),
-    h("span", { class: "faint" }, `${sample.source}, ${when(sample.created)}`),
-    h("button", { type: "button", class: "quiet", "aria-label": `Remove the sample ${sample.source}`, onclick: attempt(async () => {
-      if (!await confirm("Remove this sample?", "Backups keep it until they grow old.", "Remove")) return;
+    h("span", {}, `quality ${percent(sample.quality)}`),
+    h("span", { class: "faint" }, `${sample.source}, ${dateTime(sample.created)}`),
+    h("button", { type: "button", class: "quiet", "aria-label": `Remove sample ${sample.source}`, onclick: handle(async () => {
+      if (!await confirm("Remove this sample?", "Existing backups still contain it.", "Remove")) return;
       await call("DELETE", `/people/${id}/samples/${sample.id}`);
       await refill();
     }) }, "Remove…"))));
@@ -92,50 +92,51 @@ async function one(main, id) {
         upload(person.name, refill)),
       h("div", {},
         h("section", { class: "card" },
-          h("p", {}, h("a", { href: `#/appearances/${id}` }, "Appearances")),
-          h("p", { class: "faint" }, `Enrolled ${when(person.created)}`),
-          nearest.length ? h("h2", {}, "Looks most like") : null,
+          h("p", {}, h("a", { href: `#/appearances/${id}` }, "Show appearances")),
+          h("p", { class: "faint" }, `Enrolled ${dateTime(person.created)}`),
+          nearest.length ? h("h2", {}, "Most similar people") : null,
           h("ul", { class: "rows" }, nearest.map((match) => h("li", {},
             h("a", { class: "grow", href: `#/people/${match.person}` }, match.name), `cosine ${match.cosine.toFixed(2)}`)))),
-        rename(person, again), merge(person, others), forget(person))));
+        rename(person, reload), merge(person, others), forget(person))));
 }
 
-const attempt = (work) => async (event) => {
+// An event handler that shows the error if `work` fails.
+const handle = (work) => async (event) => {
   event.preventDefault();
-  try { await work(); } catch (error) { say(error.message); }
+  try { await work(); } catch (error) { showMessage(error.message); }
 };
 
 function rename(person, done) {
   const name = h("input", { id: "renamed", value: person.name, required: true, maxlength: "200" });
-  return h("form", { class: "card", onsubmit: attempt(async () => {
+  return h("form", { class: "card", onsubmit: handle(async () => {
     await call("PATCH", `/people/${person.id}`, { name: name.value.trim() });
-    say("Renamed");
+    showMessage("Name changed");
     done();
   }) }, h("p", {}, h("label", { for: "renamed" }, "Name"), name), h("button", {}, "Rename"));
 }
 
 function merge(person, others) {
   const into = h("select", { id: "into" }, others.map((other) => h("option", { value: other.id }, other.name)));
-  return h("form", { class: "card", hidden: !others.length, onsubmit: attempt(async () => {
+  return h("form", { class: "card", hidden: !others.length, onsubmit: handle(async () => {
     const name = into.selectedOptions[0].textContent;
-    if (!await confirm("One person?", `All samples of ${person.name} become ${name}'s.`, "Merge")) return;
+    if (!await confirm(`Merge with ${name}?`, `All samples of ${person.name} move to ${name}. This cannot be undone.`, "Merge")) return;
     await call("POST", `/people/${person.id}/merge`, { into: into.value });
     location.hash = `#/people/${into.value}`;
-  }) }, h("p", {}, h("label", { for: "into" }, "Is the same person as"), into), h("button", {}, "Merge…"));
+  }) }, h("p", {}, h("label", { for: "into" }, "Same person as"), into), h("button", {}, "Merge…"));
 }
 
 function forget(person) {
-  return h("form", { class: "card", onsubmit: attempt(async () => {
-    const text = `${person.name}, with all samples, pictures and appearances, here and in all backups. `
-      + "Whoever receives events is told to delete the rest.";
-    if (!await confirm("Delete for good?", text, "Delete for good")) return;
-    say(`Deleting ${person.name}…`);
+  return h("form", { class: "card", onsubmit: handle(async () => {
+    const text = "This deletes all samples, pictures and appearances, here and in all backups. "
+      + "The receivers of events are told to delete their data.";
+    if (!await confirm(`Forget ${person.name} permanently?`, text, "Forget permanently")) return;
+    showMessage(`Forgetting ${person.name}…`);
     const { left } = await call("DELETE", `/people/${person.id}`);
     location.hash = "#/people";
-    say(`${person.name} is forgotten`);
-    if (left.length) await dialog(`${person.name} is forgotten here`, (close) => [  // until it was read: it is said only once
-      h("p", {}, "Out of reach, for now or for good:"),
-      h("ul", { class: "rows" }, left.map((said) => h("li", {}, h("span", { class: "grow" }, said)))),
+    showMessage(`${person.name} is forgotten`);
+    if (left.length) await dialog(`${person.name} is forgotten`, (close) => [  // a dialog, because this is shown only once
+      h("p", {}, "Some data may remain:"),
+      h("ul", { class: "rows" }, left.map((place) => h("li", {}, h("span", { class: "grow" }, place)))),
       h("button", { type: "button", autofocus: true, onclick: () => close() }, "Close")]);
   }) }, h("button", { class: "danger" }, "Forget this person…"));
 }

@@ -1,8 +1,8 @@
-// What can be changed while the service runs. The service says what there is and judges what is sent; this draws a form
-// for it, without the browser's own validation, which would hold `step` against values that were set elsewhere.
+// Settings that can change while the service runs. The service lists them and checks new values. The form does not use
+// the browser's validation: it would refuse values set elsewhere that are not a multiple of `step`.
 
 import { call, get } from "./api.js";
-import { h, say } from "./dom.js";
+import { h, showMessage } from "./dom.js";
 
 export async function show(main) {
   const settings = await get("/settings");
@@ -10,17 +10,17 @@ export async function show(main) {
   main.replaceChildren(h("h1", {}, "Settings"), settings.length ? h("form", { class: "card", novalidate: "", onsubmit: async (event) => {
     event.preventDefault();
     const empty = fields.find((one) => Number.isNaN(read(one)));
-    if (empty) { empty.input.focus(); return say(`${empty.label}: a number is needed`); }
+    if (empty) { empty.input.focus(); return showMessage(`${empty.label}: enter a number`); }
     const changed = fields.filter((one) => read(one) !== one.value).map((one) => [one.key, read(one)]);
-    if (!changed.length) return say("Nothing was changed");
+    if (!changed.length) return showMessage("No changes to save");
     try {
       await call("PATCH", "/settings", Object.fromEntries(changed));
       await show(main);
-      say("Saved");
-    } catch (error) { say(error.message); }
+      showMessage("Saved");
+    } catch (error) { showMessage(error.message); }
   } },
   fields.map((one) => h("p", {}, h("label", { for: one.key }, one.label, h("span", { class: "faint" }, one.help)), one.input)),
-  h("button", { class: "main" }, "Save")) : h("p", {}, "There is nothing to set here."));
+  h("button", { class: "main" }, "Save")) : h("p", {}, "There are no settings to change."));
 }
 
 function input({ key, value, minimum, maximum, step, choices }) {

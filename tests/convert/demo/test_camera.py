@@ -1,4 +1,4 @@
-"""The rendered camera, and the whole way from its pictures to appearances with the demo models: synthetic faces."""
+"""The rendered camera, and the complete path from its images to appearances, with the demo models: synthetic faces."""
 
 import os
 import subprocess
@@ -26,7 +26,7 @@ def scheduler():
 
 
 def enrolled(pipeline, camera, names):
-    """The names' fused embeddings, out of portraits that the camera never shows."""
+    """The fused embedding of each name, from portraits that the camera never shows."""
     vectors = []
     for name in names:
         found = []
@@ -38,7 +38,7 @@ def enrolled(pipeline, camera, names):
     return np.stack(vectors)
 
 
-def test_people_who_walk_by_are_one_appearance_each_and_recognized(scheduler):
+def test_each_person_who_walks_by_is_one_appearance_and_is_recognized(scheduler):
     camera = DemoCamera(640, 480, people=3, seed=4)
     pipeline = scheduler.pipeline()
     names = list(camera.cast)
@@ -58,11 +58,11 @@ def test_people_who_walk_by_are_one_appearance_each_and_recognized(scheduler):
     ends = [one for one in told if one.stage == "end"]
     assert sorted(one.match.name if one.match else "stranger" for one in ends) == sorted([*known, "stranger"])
     assert len({one.id for one in told}) == 3
-    # Of some 8 seconds × 6 frames each, few are embedded.
+    # Each person is visible in about 8 seconds × 6 frames, and only a few of these are embedded.
     assert watcher.state.embeddings <= watcher.state.faces / 4
 
 
-def test_a_round_closes_and_the_same_seed_shows_the_same():
+def test_rounds_repeat_and_the_same_seed_gives_the_same_images():
     camera = DemoCamera(320, 240, people=3, seed=2)
     first, again = camera.render(1.5), camera.render(1.5 + camera.round)
     np.testing.assert_array_equal(first.image, again.image)
@@ -70,7 +70,7 @@ def test_a_round_closes_and_the_same_seed_shows_the_same():
     assert not np.array_equal(first.image, DemoCamera(320, 240, people=3, seed=3).render(1.5).image)
 
 
-def test_everybody_walks_through_and_the_truth_is_inside():
+def test_everybody_walks_by_and_the_ground_truth_is_inside_the_image():
     camera = DemoCamera(320, 240, people=4)
     seen = set()
     for moment in np.arange(0, camera.round, 0.5):
@@ -80,17 +80,17 @@ def test_everybody_walks_through_and_the_truth_is_inside():
     assert seen == set(camera.cast.values()) and len(seen) == 4
 
 
-def test_the_command_writes_pictures_that_the_pipe_camera_reads():
+def test_the_command_writes_images_that_the_pipe_camera_reads():
     command = [sys.executable, "-m", "rkface.convert.demo.camera", "--size", "320x240", "--seconds", "0.5", "--fast"]
     with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
         descriptor = process.stdout.fileno()
         camera = Camera("stdin", lambda camera: Pipe(descriptor, lambda: not camera.closed), live=False)
         sizes = [frame.image.shape for frame in iter(camera.read, None)]
     assert process.returncode == 0 and set(sizes) == {(240, 320, 3)}
-    assert len(sizes) == 8  # 0.5 s at 15 a second, the first at 0
+    assert len(sizes) == 8  # 0.5 s at 15 images per second, the first at 0
 
 
-def test_the_command_ends_quietly_when_nobody_watches_any_more():
+def test_the_command_ends_quietly_when_the_reader_closes_the_pipe():
     reading, writing = os.pipe()
     os.close(reading)
     command = [sys.executable, "-m", "rkface.convert.demo.camera", "--size", "320x240", "--fast"]
@@ -99,13 +99,13 @@ def test_the_command_ends_quietly_when_nobody_watches_any_more():
     assert (done.returncode, done.stderr) == (0, b"")
 
 
-def test_portraits_to_enroll_with(tmp_path):
+def test_portraits_for_enrollment(tmp_path):
     assert main(["--portraits", str(tmp_path), "--people", "2"]) == 0
     found = sorted(path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*.jpg"))
     assert found == [f"{name}/{index}.jpg" for name in ("Ada", "Bela") for index in (1, 2, 3)]
 
 
-def test_slow_rendering_leaves_pictures_out(monkeypatch):
+def test_slow_rendering_leaves_out_images(monkeypatch):
     now = [0.0]
     shown = []
 
@@ -122,7 +122,7 @@ def test_slow_rendering_leaves_pictures_out(monkeypatch):
 
 
 @pytest.mark.parametrize("options", [["--size", "big"], ["--size", "9x9"], ["--people", "99"], ["--rate", "0"]])
-def test_wrong_use_is_said(options, capsys):
+def test_wrong_options_are_refused(options, capsys):
     with pytest.raises(SystemExit) as stopped:
         main(options)
     assert stopped.value.code == 2 and "usage:" in capsys.readouterr().err

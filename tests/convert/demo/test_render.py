@@ -1,4 +1,4 @@
-"""The renderer of synthetic faces: repeatable, truthful, and rich enough to tell people apart."""
+"""The renderer of synthetic faces: repeatable, with correct ground truth, and with people that can be told apart."""
 
 import csv
 import hashlib
@@ -11,24 +11,24 @@ import numpy as np
 import pytest
 
 from rkface.convert.demo import features
-from rkface.convert.demo.canvas import Layer, View, ellipse
+from rkface.convert.demo.canvas import HeadView, PaintLayer, ellipse
 from rkface.convert.demo.face import draw_face, truth, view_of
 from rkface.convert.demo.identity import BYSTANDERS, CALIBRATE, EVALUATE, TRAIN, identity
-from rkface.convert.demo.look import Look
+from rkface.convert.demo.look import FaceLook
 from rkface.convert.demo.render import render_crop, render_scene, write_photos
 from rkface.runtime.vision.align import TEMPLATE, align
 
-PLAIN = Look(
+PLAIN = FaceLook(
     yaw=0, pitch=0, roll=0, smile=0, mouth_open=0, eyes=1, gaze=0, brows=0, light=(0, 0, 1), contrast=0.3,
     cloth=(120, 90, 60), cover="none", cover_color=(0, 0, 0),
 )  # fmt: skip
-TURNED = Look(
+TURNED = FaceLook(
     yaw=0.35, pitch=-0.15, roll=0.4, smile=0.8, mouth_open=0.5, eyes=1, gaze=0.5, brows=0.5, light=(0.4, -0.3, 0.866),
     contrast=0.5, cloth=(120, 90, 60), cover="none", cover_color=(0, 0, 0),
 )  # fmt: skip
 
 
-def test_same_arguments_same_bytes_and_other_arguments_others():
+def test_the_same_arguments_give_the_same_bytes_and_others_do_not():
     first, again = render_scene(5, [1, 2, 3]), render_scene(5, [1, 2, 3])
     for name in ("image", "boxes", "landmarks", "identities"):
         np.testing.assert_array_equal(getattr(first, name), getattr(again, name))
@@ -39,7 +39,7 @@ def test_same_arguments_same_bytes_and_other_arguments_others():
     assert (render_crop(1, 7) != render_crop(1, 8)).any() and (render_crop(1, 7) != render_crop(2, 7)).any()
 
 
-def test_scene_arrays_keep_their_contract():
+def test_scenes_have_the_documented_arrays():
     for seed, people in ((0, []), (1, [TRAIN[0]]), (2, list(EVALUATE[:6]))):
         scene = render_scene(seed, people, width=512, height=384)
         count = len(scene.identities)
@@ -49,22 +49,22 @@ def test_scene_arrays_keep_their_contract():
         assert set(scene.identities.tolist()) <= set(people) and len(set(scene.identities.tolist())) == count
 
 
-def test_identity_ranges_share_nobody():
+def test_ranges_of_identities_do_not_overlap():
     for first, second in combinations((TRAIN, CALIBRATE, EVALUATE, BYSTANDERS), 2):
         assert not set(first) & set(second)
     assert len(EVALUATE) >= 200
 
 
 @pytest.mark.parametrize("seed", range(12))
-def test_faces_lie_inside_the_picture_with_their_landmarks_and_apart(seed):
+def test_faces_and_landmarks_are_inside_the_image_and_do_not_overlap(seed):
     scene = render_scene(seed, list(range(10 * seed, 10 * seed + 5)))
     boxes, points = scene.boxes, scene.landmarks
     assert (boxes[:, :2] >= 0).all() and (boxes[:, 2] <= 640).all() and (boxes[:, 3] <= 480).all()
     heights = boxes[:, 3] - boxes[:, 1]
-    # A tilted face's box is up to a fifth lower or higher than the face.
+    # The box of a tilted face is up to a fifth lower or higher than the face.
     assert (heights >= 40 * 0.8).all() and (heights <= 260 * 1.25).all()
     assert (points >= boxes[:, None, :2]).all() and (points <= boxes[:, None, 2:]).all()
-    assert (points[:, 0, 0] < points[:, 1, 0]).all(), "the left eye as seen in the image is first"
+    assert (points[:, 0, 0] < points[:, 1, 0]).all(), "the eye on the left of the image is first"
     assert (points[:, 3, 0] < points[:, 4, 0]).all()
     for a, b in combinations(boxes, 2):
         shared = np.maximum(np.minimum(a[2:], b[2:]) - np.maximum(a[:2], b[:2]), 0).prod()
@@ -72,18 +72,18 @@ def test_faces_lie_inside_the_picture_with_their_landmarks_and_apart(seed):
 
 
 @pytest.mark.parametrize("look", [PLAIN, TURNED], ids=["plain", "turned"])
-def test_eye_landmarks_lie_on_drawn_pupils(look):
+def test_eye_landmarks_are_on_the_pupils(look):
     for number in (2, 4, 5):
         view = view_of(look, 70.0, 160.0, 150.0)
         image = np.full((320, 320, 3), 200, np.uint8)
         found = draw_face(image, identity(number), look, view)
         for x, y in found.landmarks[:2]:
-            # The pupil moves with the gaze inside the eye: the darkest pixel around is within 5 % of a face unit's eye.
+            # The pupil moves with the gaze: the darkest pixel is within 5 % of a face unit of the eye's landmark.
             around = image[int(y) - 8 : int(y) + 9, int(x) - 10 : int(x) + 11].max(axis=2)
             assert around.min() < 60, f"no pupil of {number} at {x:.0f}, {y:.0f}"
 
 
-def test_pupil_center_is_the_landmark_to_half_a_pixel():
+def test_the_eye_landmark_is_the_center_of_the_pupil_to_half_a_pixel():
     who = identity(5)
     view = view_of(PLAIN, 80.0, 160.3, 150.6)
     image = np.full((320, 320, 3), 200, np.uint8)
@@ -92,12 +92,12 @@ def test_pupil_center_is_the_landmark_to_half_a_pixel():
         left, top = int(x) - 12, int(y) - 4
         dark = image[top : top + 9, left : left + 25].max(axis=2) < 40
         columns = np.flatnonzero(dark.any(axis=0))
-        assert abs(left + columns.mean() - x) < 0.75, "gaze is straight, so the pupil is centered across"
+        assert abs(left + columns.mean() - x) < 0.75, "the gaze is straight, so the pupil is centered horizontally"
 
 
-def test_box_is_where_a_face_changes_the_picture():
+def test_the_box_is_where_a_face_changes_the_image():
     view = view_of(PLAIN, 60.0, 160.0, 150.0)
-    who = identity(2)  # bald: skin alone up to the crown
+    who = identity(2)  # bald: only skin up to the crown
     assert who.hair_style == "bald"
     image = np.zeros((320, 320, 3), np.uint8)
     found = draw_face(image, who, PLAIN, view)
@@ -108,12 +108,12 @@ def test_box_is_where_a_face_changes_the_picture():
 
 def test_yaw_moves_the_nose_more_than_the_eyes():
     who = identity(3)
-    straight, turned = (truth(who, PLAIN, View(yaw, 0, 0, 100, 0, 0)).landmarks for yaw in (0.0, 0.3))
+    straight, turned = (truth(who, PLAIN, HeadView(yaw, 0, 0, 100, 0, 0)).landmarks for yaw in (0.0, 0.3))
     moved = turned[:, 0] - straight[:, 0]
     assert (moved > 0).all() and moved[2] > moved[0] and moved[2] > moved[1]
 
 
-def test_aligned_crops_have_the_eyes_at_the_template():
+def test_eyes_in_aligned_crops_are_at_the_template():
     errors = []
     for seed in range(20):
         scene = render_scene(seed, [seed])
@@ -123,7 +123,7 @@ def test_aligned_crops_have_the_eyes_at_the_template():
             source = np.concatenate([points, np.ones((5, 1))], axis=1)
             matrix = np.linalg.lstsq(source, TEMPLATE, rcond=None)[0]
             errors.append(np.abs((source @ matrix)[:2] - TEMPLATE[:2]).max())
-    # People differ and turn their heads; an eye stays within a tenth of the crop.
+    # People differ and turn their heads, but an eye stays within a tenth of the crop.
     assert np.mean(errors) < 5 and np.max(errors) < 11
 
 
@@ -134,15 +134,15 @@ def test_expressions_move_the_mouth_landmarks():
     assert smile[1, 1] < neutral[1, 1]
 
 
-def test_premultiplied_edges_leave_no_dark_fringe():
-    layer = Layer(40, 40)
+def test_premultiplied_edges_have_no_dark_fringe():
+    layer = PaintLayer(40, 40)
     layer.polygon(ellipse(20, 20, 12.3, 9.7), (200, 200, 200))
     image = np.full((40, 40, 3), 200, np.uint8)
     layer.onto(image, 0, 0)
     assert np.abs(image.astype(int) - 200).max() <= 2
 
 
-def test_photos_are_repeatable_and_pairs_are_right(tmp_path):
+def test_photos_are_repeatable_and_pairs_are_correct(tmp_path):
     people = EVALUATE[:4]
     told = []
     write_photos(tmp_path / "a", people, 3, 9, lambda done, total: told.append((done, total)))

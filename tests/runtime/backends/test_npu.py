@@ -1,4 +1,4 @@
-"""The NPU backend where there is no NPU; what it does with one is held on the twin (tests/twin)."""
+"""The NPU backend on a machine without an NPU. tests/twin tests it with Rockchip's library."""
 
 import os
 import sys
@@ -12,7 +12,7 @@ from rkface.runtime.core.errors import InputError, ModelError
 from rkface.runtime.inference.pipeline import choose_backend, open_bundle
 
 
-def test_a_workstation_has_the_reference_and_says_why_it_has_no_npu(bundle):
+def test_a_workstation_uses_the_reference_backend_and_refuses_the_npu(bundle):
     assert choose_backend() == "reference"
     with pytest.raises(InputError, match=r"this machine has no NPU .* use --backend reference"):
         open_bundle(bundle, backend="npu")
@@ -27,13 +27,13 @@ def test_a_board_without_the_binding_says_what_to_install(own_bundle, monkeypatc
         open_npu(path, model.input, model.outputs, soc="rk3588")
 
 
-def test_a_model_is_looked_at_before_the_npu_is(own_bundle):
+def test_a_model_is_checked_before_the_npu_is_opened(own_bundle):
     model = read_bundle(own_bundle).model("recognizer")
     path = own_bundle / model.file
-    with pytest.raises(ModelError, match="does not say how it wants to be fed"):
+    with pytest.raises(ModelError, match="has no input contract"):
         open_npu(path, model.input, model.outputs, soc="rk3588")
     path.write_bytes(b"<html>")
-    with pytest.raises(ModelError, match="no RKNN model"):
+    with pytest.raises(ModelError, match="is not an RKNN model"):
         open_npu(path, model.input, model.outputs, soc="rk3588")
     path.unlink()
     with pytest.raises(ModelError, match="cannot be read"):
@@ -42,7 +42,7 @@ def test_a_model_is_looked_at_before_the_npu_is(own_bundle):
 
 @pytest.fixture
 def nodes(tmp_path, monkeypatch):
-    """Render nodes of a GPU (128) and an NPU (129); ``forbid`` says which of them this user may not open."""
+    """Render nodes of a GPU (128) and an NPU (129); ``forbid`` makes some of them fail to open."""
     for number, driver in ((128, "panthor"), (129, "RKNPU")):
         node, event = tmp_path / f"dev/dri/renderD{number}", tmp_path / f"sys/class/drm/renderD{number}/device/uevent"
         for path in (node, event):
@@ -57,22 +57,22 @@ def nodes(tmp_path, monkeypatch):
                 raise PermissionError(path)
             return really(path, *rest, **more)
 
-        monkeypatch.setattr(os, "open", refuse)  # root, who may run the tests, is refused nothing
+        monkeypatch.setattr(os, "open", refuse)  # not with chmod: root, who may run the tests, can open everything
         return tmp_path
 
     return forbid
 
 
-def test_a_forbidden_npu_names_the_group_to_join(nodes):
+def test_an_npu_without_permission_names_the_group_to_join(nodes):
     root = nodes("renderD129")
     group = (root / "dev/dri/renderD129").group()
     assert f"sudo usermod -aG {group} $USER" in closed_node(root)
 
 
-def test_a_forbidden_gpu_is_none_of_our_business(nodes):
+def test_a_gpu_without_permission_does_not_matter(nodes):
     assert closed_node(nodes("renderD128")) == ""
 
 
-def test_an_error_that_nobody_foresaw_still_says_what_was_heard(tmp_path):
+def test_an_unknown_error_still_shows_what_the_binding_logged(tmp_path):
     error = str(open_error(tmp_path / "m.rknn", "W something\nE The sky fell.\n"))
     assert "m.rknn" in error and "The sky fell." in error and "rkface doctor" in error

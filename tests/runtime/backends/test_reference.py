@@ -1,4 +1,4 @@
-"""ONNX Runtime behind the backend protocol, and the pipeline over it."""
+"""The reference backend, and the pipeline on it."""
 
 import cv2
 import numpy as np
@@ -36,7 +36,7 @@ def test_the_model_sees_normalized_planes_in_rgb_order(tmp_path, batch):
     np.testing.assert_allclose(seen, expected.transpose(0, 3, 1, 2), rtol=1e-6)
 
 
-def test_black_below_a_frame_is_written_once_and_nothing_of_a_taller_one_stays(tmp_path):
+def test_a_reused_tensor_shows_nothing_of_a_taller_frame(tmp_path):
     backend = open_reference(identity(tmp_path / "m.onnx", 1), INPUT)
     random = np.random.default_rng(0)
     for rows in (2, 2, 4, 1, 1, 0, 3, 2):
@@ -46,7 +46,7 @@ def test_black_below_a_frame_is_written_once_and_nothing_of_a_taller_one_stays(t
         expected = (image.astype(float) - [10, 20, 30]) / [1, 2, 4]
         np.testing.assert_allclose(seen, expected.transpose(0, 3, 1, 2), rtol=1e-6, err_msg=f"{rows} rows")
         if rows > 2:
-            backend.infer(np.full((rows, 4, 6, 3), 7, np.uint8))  # several, into the same tensor
+            backend.infer(np.full((rows, 4, 6, 3), 7, np.uint8))  # two images, in the same tensor
 
 
 @pytest.mark.parametrize(
@@ -59,19 +59,19 @@ def test_black_below_a_frame_is_written_once_and_nothing_of_a_taller_one_stays(t
     ],
     ids=["no batch", "planes", "sides swapped", "floats"],
 )
-def test_anything_but_uint8_nhwc_rgb_is_refused(tmp_path, images):
+def test_only_uint8_nhwc_rgb_is_accepted(tmp_path, images):
     backend = open_reference(identity(tmp_path / "m.onnx", 1), INPUT)
     with pytest.raises(ValueError, match=r"takes N×4×6×3 uint8 RGB"):
         backend.infer(images)
 
 
-def test_a_fixed_batch_of_several_is_refused(tmp_path):
+def test_a_model_with_a_fixed_batch_of_several_is_refused(tmp_path):
     with pytest.raises(ModelError, match="2 images at once: export it with batch 1"):
         open_reference(identity(tmp_path / "m.onnx", 2), INPUT)
 
 
-def test_a_provider_that_does_not_start_is_an_error_not_the_cpu_in_silence(tmp_path, monkeypatch):
-    # As with onnxruntime-gpu on a machine without CUDA's libraries: offered, then not in the session.
+def test_a_provider_that_does_not_start_is_an_error(tmp_path, monkeypatch):
+    # Like onnxruntime-gpu without the libraries of CUDA: the provider is available, but the session does not use it.
     path, real = identity(tmp_path / "m.onnx", 1), onnxruntime.InferenceSession
     monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["CUDAExecutionProvider"])
 
@@ -83,7 +83,7 @@ def test_a_provider_that_does_not_start_is_an_error_not_the_cpu_in_silence(tmp_p
         open_reference(path, INPUT, ("cuda",))
 
 
-def test_pipeline_is_the_sum_of_its_steps(bundle, photo):
+def test_recognize_equals_detect_align_and_embed(bundle, photo):
     image = cv2.imread(str(photo("two.png", (1, 2, 0, 235), (7, 5, 1, 255))))
     with open_bundle(bundle, backend="reference") as pipeline:
         faces = pipeline.recognize(image)

@@ -18,14 +18,14 @@ from rkface.convert.demo.background import background, develop
 from rkface.convert.demo.camera import DemoCamera
 from rkface.convert.demo.face import draw_face, view_of
 from rkface.convert.demo.identity import EVALUATE, identity
-from rkface.convert.demo.look import Look
+from rkface.convert.demo.look import FaceLook
 from rkface.convert.demo.measure import outputs
 from rkface.runtime.cameras.camera import Camera
 from rkface.runtime.cameras.frame_gate import newest
 from rkface.runtime.cli.main import main
 from rkface.runtime.core.errors import InputError
-from rkface.runtime.enrollment.enroll import EnrollOptions, decode
-from rkface.runtime.enrollment.guidance import _advice, examine
+from rkface.runtime.enrollment.enroll import EnrollOptions, decode_crop
+from rkface.runtime.enrollment.guidance import assess_face, give_advice
 from rkface.runtime.enrollment.guided_capture import HOLD, POSES, GuidedCapture
 from rkface.runtime.gallery.gallery import Gallery
 from rkface.runtime.inference.pipeline import open_bundle
@@ -44,7 +44,7 @@ def sitter(person=0, degrees=0.0, tall=80.0, seed=0):
     """A picture, 640×480, of somebody synthetic whose head is turned to the own left by ``degrees``."""
     random = np.random.default_rng([5, seed])
     image = background(random, 640, 480)
-    look = Look(
+    look = FaceLook(
         yaw=float(np.radians(degrees)), pitch=0.0, roll=0.0, smile=0.2, mouth_open=0.0, eyes=0.9, gaze=0.0, brows=0.3,
         light=(0.1, -0.3, 0.95), contrast=0.35, cloth=(90.0, 80.0, 70.0), cover="none", cover_color=(0.0, 0.0, 0.0),
     )  # fmt: skip
@@ -103,19 +103,21 @@ def landmarks(aside):
     ],
 )
 def test_a_head_is_told_where_to_turn_until_it_is_there(wanted, aside, advice):
-    said = _advice(landmarks(aside), wanted, Quality(size=60.0, sharpness=0.3, exposure=1.0, pose=0.8, detection=0.9))
+    said = give_advice(
+        landmarks(aside), wanted, Quality(size=60.0, sharpness=0.3, exposure=1.0, pose=0.8, detection=0.9)
+    )
     assert said.endswith(f"a little {advice}." if advice else "") and bool(said) == bool(advice)
 
 
 @pytest.mark.parametrize("pose", POSES)
 def test_who_turns_as_told_is_ready(models, poses, pose):
-    guidance, crop = examine(models, poses[0][POSES.index(pose)], pose)
-    assert guidance.ready and crop.shape == (112, 112, 3), guidance
+    face = assess_face(models, poses[0][POSES.index(pose)], pose)
+    assert face.guidance.ready and face.crop.shape == (112, 112, 3), face.guidance
 
 
 def sit(models, *pictures, **rules):
     sitting = GuidedCapture(models, "door", EnrollOptions(**rules))
-    said = [sitting.look(picture).advice for picture in pictures if sitting.pose]
+    said = [sitting.process(picture).advice for picture in pictures if sitting.pose]
     return sitting, said
 
 
@@ -125,7 +127,7 @@ def test_one_picture_of_each_pose_becomes_a_sample(models, poses):
     first, *others = sitting.samples
     assert all(float(first.embedding @ other.embedding) > models.thresholds.match for other in others)
     assert all(sample.source == "door" and sample.quality >= 0.6 for sample in sitting.samples)
-    np.testing.assert_allclose(models.embed([decode(first.crop)])[0], first.embedding, atol=1e-5)
+    np.testing.assert_allclose(models.embed([decode_crop(first.crop)])[0], first.embedding, atol=1e-5)
 
 
 def test_no_crops_where_none_are_wanted(models, poses):
@@ -136,22 +138,22 @@ def test_no_crops_where_none_are_wanted(models, poses):
 def test_nobody_is_taken_in_passing(models, poses):
     good = poses[0][0]
     sitting, said = sit(models, good, good, away(), good, good, away())
-    assert not sitting.samples and said[2].startswith("Nobody")
+    assert not sitting.samples and said[2].startswith("No face found")
 
 
 def test_whoever_steps_in_between_is_not_enrolled_along(models, poses):
     (straight, left, _), (_, other_left, _) = poses
     sitting, said = sit(models, *[straight] * HOLD, *[other_left] * 2 * HOLD)
-    assert len(sitting.samples) == 1 and said[-1] == "This is not the face of the first picture."
+    assert len(sitting.samples) == 1 and said[-1] == "This is a different face than in the first picture."
     for _ in range(HOLD):
-        sitting.look(left)
+        sitting.process(left)
     assert len(sitting.samples) == 2, "who was first goes on"
 
 
 def test_strict_wants_nobody_else_in_the_picture(models, poses):
     both = np.hstack([poses[0][0], poses[1][0]])
     sitting, said = sit(models, *[both] * HOLD, strict=True)
-    assert not sitting.samples and said[-1].startswith("One at a time")
+    assert not sitting.samples and said[-1].startswith("Only one person")
 
 
 class Pictures:
@@ -254,7 +256,7 @@ def test_a_recording_is_seen_whole_and_enrolled(enroll, folder, here, poses, kin
     assert known(here) == {"Ada": 3}
     with Gallery(here / "gallery.sqlite") as gallery:
         assert gallery.person("Ada").metadata == {"badge": "7"}
-    assert "\r" not in err and "  1 of 3  Good: hold still.\n" in err and "  2 of 3  Turn your head" in err
+    assert "\r" not in err and "  1 of 3  Good. Hold still.\n" in err and "  2 of 3  Turn your head" in err
 
 
 def test_the_rendered_camera_s_passer_by_is_enrolled_with_what_there_is(enroll, folder, here, models):
@@ -276,7 +278,7 @@ def test_the_rendered_camera_s_passer_by_is_enrolled_with_what_there_is(enroll, 
 
 def test_a_recording_without_anybody_enrolls_nobody(enroll, folder, here):
     code, out, _ = enroll("Ada", "--camera", folder("empty", [away()]))
-    assert code == 1 and "refused for Ada; no good picture came" in out and "Nobody to be seen" in out
+    assert code == 1 and "refused for Ada; no good picture came" in out and "No face found" in out
     assert not (here / "gallery.sqlite").exists()
 
 

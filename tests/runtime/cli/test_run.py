@@ -16,8 +16,8 @@ from contextlib import closing
 import cv2
 import pytest
 
-from rkface.runtime.gallery.backup import check
 from rkface.runtime.gallery.gallery import Gallery
+from rkface.runtime.gallery.integrity import find_problems
 from rkface.runtime.service.logging_setup import start_logs, under_journal
 from rkface.runtime.service.systemd import notify, watchdog_seconds
 
@@ -121,7 +121,7 @@ def test_a_second_service_is_refused_until_the_first_is_killed_and_then_goes_on_
     third.send_signal(signal.SIGINT)
     assert third.wait(WAIT) == 0
     with Gallery(tmp_path / "state/gallery.sqlite") as gallery:
-        assert check(gallery) == []
+        assert find_problems(gallery) == []
 
 
 @pytest.mark.parametrize(

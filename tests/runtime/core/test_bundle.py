@@ -56,7 +56,7 @@ def folder(tmp_path):
     return tmp_path
 
 
-def test_what_was_written_is_read(folder):
+def test_a_written_bundle_can_be_read(folder):
     assert read_bundle(folder).manifest == MANIFEST
     assert read_bundle(folder, soc="rk3588").manifest.target == "rk3588"
 
@@ -72,13 +72,13 @@ def test_every_changed_byte_is_refused(folder):
     read_bundle(folder)
 
 
-def test_missing_foreign_and_optional_files(folder):
+def test_missing_and_foreign_files_are_refused_and_the_reference_is_optional(folder):
     (folder / "extra.bin").write_bytes(b"?")
     with pytest.raises(BundleError, match=r"extra\.bin is not part of the bundle"):
         read_bundle(folder)
     (folder / "extra.bin").unlink()
     (folder / "reference/detector.onnx").unlink()
-    bundle = read_bundle(folder)  # a board may go without reference/
+    bundle = read_bundle(folder)  # a board does not need reference/
     with pytest.raises(BundleError, match="no reference/ folder"):
         bundle.reference("detector")
     (folder / "detector.rknn").unlink()
@@ -86,7 +86,7 @@ def test_missing_foreign_and_optional_files(folder):
         read_bundle(folder)
 
 
-def test_other_chip_schema_and_no_bundle(folder, tmp_path_factory):
+def test_another_chip_another_schema_and_other_folders_are_refused(folder, tmp_path_factory):
     with pytest.raises(BundleError, match=r"made for rk3588, this is rk3576.*--target rk3576"):
         read_bundle(folder, soc="rk3576")
     (folder / "manifest.json").write_text(dataclasses.replace(MANIFEST, schema=99).to_json())
@@ -108,18 +108,18 @@ def test_a_manifest_cannot_point_outside_its_bundle(folder, name):
         read_bundle(folder)
 
 
-def test_contract_fits_the_custom_string_and_says_how_to_feed_the_model():
+def test_the_input_contract_fits_into_the_custom_string():
     text = contract("recognizer", RECOGNIZER, "f" * 64)
     assert len(text.encode()) < 1024  # RKNN_QUERY_CUSTOM_STRING's buffer
     said = json.loads(text)
     assert (said["dtype"], said["layout"], said["colour"], said["normalization"]) == ("uint8", "NHWC", "RGB", "inside")
 
 
-def test_a_file_that_may_not_be_read_is_refused_by_name(folder, monkeypatch):
+def test_a_file_without_read_permission_is_named(folder, monkeypatch):
     def denied(path):
         raise PermissionError(13, "Permission denied", str(path))
 
-    monkeypatch.setattr("rkface.runtime.core.bundle.sha256", denied)  # root, as in CI, may read everything
+    monkeypatch.setattr("rkface.runtime.core.bundle.sha256", denied)  # root, as in CI, can read everything
     with pytest.raises(BundleError, match=r"\.\w+: cannot be read: Permission denied"):
         read_bundle(folder)
 

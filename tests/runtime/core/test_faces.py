@@ -12,14 +12,14 @@ FACES = Faces(
 )
 
 
-def test_largest_is_by_area_not_by_score_or_side():
+def test_the_largest_face_has_the_largest_area():
     assert FACES.largest() == 1
     assert FACES[::2].largest() == 1
     with pytest.raises(InputError, match="no face"):
         FACES[:0].largest()
 
 
-def test_a_selection_keeps_all_arrays_together():
+def test_an_index_selects_rows_of_all_arrays():
     some = FACES[np.array([2, 0])]
     assert len(some) == 2 and some.scores.tolist() == FACES.scores[[2, 0]].tolist()
     assert (some.landmarks == FACES.landmarks[[2, 0]]).all() and (some.embeddings == FACES.embeddings[[2, 0]]).all()

@@ -1,4 +1,4 @@
-"""rkface enroll and rkface gallery as a person uses them: what is taken, what is refused and why, what moves where."""
+"""The commands rkface enroll and rkface gallery: photos that are enrolled or refused, export, import and forgetting."""
 
 import csv
 import json
@@ -18,13 +18,13 @@ from rkface.runtime.inference.pipeline import open_bundle
 
 from ..conftest import write_sums
 
-# Green in the four quarters of a face is who it is, to the tiny recognizer: cosines between these are 0, 0.8 and 1.
+# The tiny recognizer only uses the green of the four quarters of a face: cosines between these are 0, 0.8 and 1.
 ADA, ADA_AGAIN, GRACE, HEDY = (40, 0, 0, 0), (40, 30, 0, 0), (0, 0, 40, 0), (0, 0, 0, 40)
 
 
 @pytest.fixture
 def rkface(capsys, monkeypatch, tmp_path):
-    """Runs a command in an empty folder, on the gallery there: exit code, stdout, stderr."""
+    """Runs a command in an empty folder, on the gallery in it. Returns exit code, stdout and stderr."""
     monkeypatch.chdir(tmp_path)
 
     def run(*arguments):
@@ -44,7 +44,7 @@ def draw(path, *people, side=64):
     for place, quarters in enumerate(people):
         face = image[side * 3 : side * 4, side * (1 + 2 * place) : side * (2 + 2 * place)]
         face[:] = (0, 0, 255)
-        face[::6] = face[:, ::6] = (0, 0, 215)  # something to be sharp
+        face[::6] = face[:, ::6] = (0, 0, 215)  # edges, so that the face is sharp
         half = side // 2
         for index, green in enumerate(quarters):
             y, x = divmod(index, 2)
@@ -78,7 +78,7 @@ def test_a_person_is_enrolled_and_found(rkface, bundle, here):
         np.testing.assert_allclose(pipeline.embed([crop])[0], sample.embedding, atol=1e-6)
 
 
-def test_every_bad_photo_is_named_with_its_reason_and_stops_no_other(rkface, bundle, here):
+def test_each_bad_photo_is_refused_with_a_reason_and_the_others_are_enrolled(rkface, bundle, here):
     blurred = cv2.GaussianBlur(cv2.imread(str(draw(here / "a.png", GRACE))), (0, 0), 9)
     cv2.imwrite(str(here / "blurred.png"), blurred)
     (here / "text.jpg").write_text("no picture")
@@ -106,12 +106,12 @@ def test_every_bad_photo_is_named_with_its_reason_and_stops_no_other(rkface, bun
         assert gallery.person("Ada").samples == 1
 
 
-def test_of_several_faces_the_largest_or_none(rkface, bundle, here):
+def test_the_largest_of_several_faces_is_used_unless_strict(rkface, bundle, here):
     two = draw(here / "two.png", ADA, GRACE)
     code, out, _ = rkface("enroll", "--bundle", bundle, "--strict", "Ada", two)
     assert code == 1 and "2 faces" in out and "refused" in out
     code, out, _ = rkface("enroll", "--bundle", bundle, "Ada", two)
-    assert code == 0 and "2 faces: took the largest" in out
+    assert code == 0 and "2 faces: used the largest" in out
 
 
 def test_the_same_photo_twice_adds_nothing(rkface, bundle, here):
@@ -123,11 +123,11 @@ def test_the_same_photo_twice_adds_nothing(rkface, bundle, here):
         assert gallery.person("Ada").samples == 1
 
 
-def test_who_is_there_under_another_name_is_refused_with_the_cosine(rkface, bundle, here):
+def test_a_face_that_is_enrolled_under_another_name_is_refused_with_the_cosine(rkface, bundle, here):
     rkface("enroll", "--bundle", bundle, "Ada", draw(here / "a.png", ADA))
     again = draw(here / "b.png", ADA_AGAIN)
     code, out, _ = rkface("enroll", "--bundle", bundle, "Grace", again)
-    # 40·40 / (40 · 50) = 0.8, less a little for what alignment blends.
+    # 40·40 / (40 · 50) = 0.8, slightly less because alignment interpolates.
     cosine = float(re.search(r"already enrolled as 'Ada' \(cosine ([\d.]+), threshold 0\.600\)", out)[1])
     assert code == 1 and cosine == pytest.approx(0.8, abs=0.05)
     code, out, _ = rkface("enroll", "--bundle", bundle, "--force", "--json", "Grace", again)
@@ -136,7 +136,7 @@ def test_who_is_there_under_another_name_is_refused_with_the_cosine(rkface, bund
     assert said["notes"] == [f"looks like 'Ada' (cosine {cosine:.3f})"] and "embedding" not in out
 
 
-def test_a_photo_unlike_the_others_of_its_person_is_pointed_out(rkface, bundle, here):
+def test_a_photo_unlike_the_other_photos_of_the_person_is_noted(rkface, bundle, here):
     code, out, _ = rkface("enroll", "--bundle", bundle, "Ada", draw(here / "a.png", ADA), draw(here / "b.png", GRACE))
     assert code == 0 and "unlike the other samples of 'Ada'" in out.splitlines()[1]
 
@@ -153,7 +153,7 @@ def test_a_folder_of_people(rkface, bundle, here):
     assert found == {"Ada Lovelace": 2, "grace-hopper": 1, "hedy": 1}
 
 
-def test_wrong_use_is_said_before_any_work(rkface, bundle, here):
+def test_wrong_options_are_refused_before_any_work(rkface, bundle, here):
     for wrong in (["--folder", here, "Ada"], ["Ada"], [], ["--folder", here / "nowhere"]):
         code, _, err = rkface("enroll", "--bundle", bundle, *wrong)
         assert code == 2 and err, wrong
@@ -161,7 +161,7 @@ def test_wrong_use_is_said_before_any_work(rkface, bundle, here):
 
 
 def other_model(bundle):
-    """The same bundle, as if its recognizer came from another ONNX file."""
+    """The same bundle with a recognizer from another ONNX file, according to its manifest."""
     manifest = json.loads((bundle / "manifest.json").read_text())
     manifest["recognizer"]["source"]["sha256"] = "a" * 64
     (bundle / "manifest.json").write_text(json.dumps(manifest))
@@ -169,7 +169,7 @@ def other_model(bundle):
     return bundle
 
 
-def test_another_model_needs_embedding_again(rkface, bundle, own_bundle, here):
+def test_another_model_is_refused_until_the_gallery_is_reembedded(rkface, bundle, own_bundle, here):
     rkface("enroll", "--bundle", bundle, "Ada", draw(here / "a.png", ADA))
     rkface("enroll", "--bundle", bundle, "--no-crops", "Grace", draw(here / "b.png", GRACE))
     with opened(here) as gallery:
@@ -182,7 +182,7 @@ def test_another_model_needs_embedding_again(rkface, bundle, own_bundle, here):
     with opened(here) as gallery:
         after = gallery.samples(gallery.person("Ada"))[0]
         assert after.identity != before.identity
-        # The same network: crops are kept without loss, so nothing may change.
+        # The network is the same and crops are stored without loss, so nothing may change.
         np.testing.assert_allclose(after.embedding, before.embedding, atol=1e-6)
         assert gallery.state().ignored == 1
         assert [match.name for match in gallery.search(before.embedding[None], 5)[0]] == ["Ada"]
@@ -192,7 +192,7 @@ def test_another_model_needs_embedding_again(rkface, bundle, own_bundle, here):
 
 @pytest.fixture
 def staff(rkface, bundle, here):
-    """A gallery of three; where it is."""
+    """The path of a gallery with three people."""
     rkface("enroll", "--bundle", bundle, "Ada", draw(here / "a.png", ADA), draw(here / "b.png", ADA_AGAIN))
     rkface("enroll", "--bundle", bundle, "--set", "room=ä,1", "Grace", draw(here / "c.png", GRACE))
     rkface("enroll", "--bundle", bundle, "--no-crops", "Hedy", draw(here / "d.png", HEDY))
@@ -200,7 +200,7 @@ def staff(rkface, bundle, here):
 
 
 def content(path):
-    """Everything but ids and times."""
+    """The content of the gallery without ids and times of people."""
     with Gallery(path) as gallery:
         return {
             person.name: (
@@ -215,7 +215,7 @@ def content(path):
 
 
 @pytest.mark.parametrize("form", ["jsonl", "csv"])
-def test_what_is_exported_comes_back_the_same(rkface, staff, here, form):
+def test_an_export_can_be_imported_without_any_change(rkface, staff, here, form):
     out = here / f"people.{form}"
     options = ["--csv"] if form == "csv" else []
     code, said, _ = rkface("gallery", "export", *options, "--embeddings", "--crops", here / "crops", "--out", out)
@@ -229,12 +229,12 @@ def test_what_is_exported_comes_back_the_same(rkface, staff, here, form):
         name: (metadata, [(*sample[:2], round(sample[2], 4), *sample[3:]) for sample in samples])
         for name, (metadata, samples) in expected.items()
     }
-    code, _, err = rkface(*arguments)  # again: nothing doubles
+    code, _, err = rkface(*arguments)  # a second time: no duplicates
     assert code == 0 and err == "0 enrolled for 0 people, 4 known already\n"
     assert content(here / "new.sqlite").keys() == expected.keys()
 
 
-def test_an_export_holds_no_biometrics_unless_asked(rkface, staff):
+def test_an_export_contains_biometric_data_only_on_request(rkface, staff):
     for options in ([], ["--csv"]):
         code, out, _ = rkface("gallery", "export", *options)
         assert code == 0 and "ä,1" in out and "Hedy" in out
@@ -245,13 +245,13 @@ def test_an_export_holds_no_biometrics_unless_asked(rkface, staff):
             assert {tuple(sample) for sample in samples} == {("source", "quality", "created", "identity")}
 
 
-def test_import_takes_what_it_can_and_names_the_rest(rkface, staff, bundle, here):
+def test_import_reports_bad_lines_and_imports_the_others(rkface, staff, bundle, here):
     rkface("gallery", "export", "--embeddings", "--out", here / "people.jsonl")
     good = (here / "people.jsonl").read_text().splitlines()
     spoiled = json.loads(good[0])
     spoiled["samples"][0]["embedding"] = "AAAA!"
     thief = json.loads(good[1]) | {"name": "Thief"}
-    cv2.imwrite(str(here / "secret.png"), np.zeros((112, 112, 3), np.uint8))  # a picture, but outside of the crops
+    cv2.imwrite(str(here / "secret.png"), np.zeros((112, 112, 3), np.uint8))  # a picture outside of the folder of crops
     (here / "crops").mkdir()
     thief["samples"][0] |= {"crop": "../secret.png"}
     lines = [good[2], "{", json.dumps({"schema": "other"}), json.dumps(spoiled), json.dumps(thief)]
@@ -260,10 +260,10 @@ def test_import_takes_what_it_can_and_names_the_rest(rkface, staff, bundle, here
     code, out, err = rkface("gallery", *arguments)
     assert code == 1 and err == "1 enrolled for 1 person, 4 refused\n"
     assert [f"line {number}" in line for number, line in enumerate(out.splitlines()[1:], 2)] == [True] * 4
-    assert "no base64" in out and "rkface.person" in out and list(content(here / "new.sqlite")) == ["Hedy"]
+    assert "not base64" in out and "rkface.person" in out and list(content(here / "new.sqlite")) == ["Hedy"]
 
 
-def test_a_list_of_names_and_photos(rkface, bundle, here):
+def test_import_of_a_csv_file_with_names_and_photos(rkface, bundle, here):
     draw(here / "photos/1.png", ADA), draw(here / "photos/2.png")
     (here / "photos/staff.csv").write_text('name,photo,metadata\nAda,1.png,"{""room"": 3}"\nGrace,2.png,\n')
     code, out, _ = rkface("gallery", "import", here / "photos/staff.csv")
@@ -274,17 +274,17 @@ def test_a_list_of_names_and_photos(rkface, bundle, here):
     assert list(found) == ["Ada"] and found["Ada"][0] == {"room": 3}
 
 
-def test_crops_alone_are_embedded_by_the_bundle(rkface, staff, bundle, here):
+def test_imported_crops_without_embeddings_are_embedded(rkface, staff, bundle, here):
     rkface("gallery", "export", "--crops", here / "crops", "--out", here / "people.jsonl")
     arguments = ("import", "--gallery", here / "new.sqlite", "--crops", here / "crops", here / "people.jsonl")
     code, out, _ = rkface("gallery", *arguments, "--bundle", bundle)
-    assert code == 0 and out.count("enrolled") == 3  # Hedy has none
+    assert code == 0 and out.count("enrolled") == 3  # Hedy has no crop
     old, new = content(staff), content(here / "new.sqlite")
     for before, after in zip(old["Ada"][1], new["Ada"][1], strict=True):
         np.testing.assert_allclose(*(np.frombuffer(it[0], "<f4") for it in (before, after)), atol=1e-6)
 
 
-def test_show_names_who_looks_alike(rkface, staff):
+def test_show_names_similar_people(rkface, staff):
     rkface("gallery", "rename", "Hedy", "Hedy Lamarr")
     code, out, _ = rkface("gallery", "show", "Hedy Lamarr")
     assert code == 0 and "no crop" in out and re.search(r"looks like \w+: cosine -?0\.\d\d\d", out)
@@ -301,10 +301,10 @@ def test_a_wrong_sample_is_removed(rkface, staff):
     assert rkface("gallery", "remove", "Ada", two)[0] == 0
     assert [source.rpartition("/")[2] for _, _, _, source, _ in content(staff)["Ada"][1]] == ["a.png"]
     with Gallery(staff) as gallery:
-        assert gallery.read("SELECT count(*) FROM crop") == [(2,)]  # Ada's other one and Grace's
+        assert gallery.read("SELECT count(*) FROM crop") == [(2,)]  # Ada's other crop and Grace's crop
 
 
-def test_forgetting_asks_first(rkface, staff):
+def test_forget_needs_confirmation(rkface, staff):
     code, _, err = rkface("gallery", "forget", "Ada", "Hedy")
     assert code == 2 and "Ada (2 samples), Hedy (1 samples)" in err and "--yes" in err
     made = rkface("gallery", "backup")[1].strip()
@@ -314,10 +314,10 @@ def test_forgetting_asks_first(rkface, staff):
     code, out, _ = rkface("gallery", "check")
     assert (code, out) == (0, "1 people, 1 samples, 0 ignored: whole\n")
     assert rkface("gallery", "restore", made)[0] == 0
-    assert list(content(staff)) == ["Grace"], "a backup must bring nobody back"
+    assert list(content(staff)) == ["Grace"], "a backup must not bring anybody back"
 
 
-def test_merge_and_restore_by_command(rkface, staff):
+def test_the_merge_and_restore_commands(rkface, staff):
     made = rkface("gallery", "backup")[1].strip()
     assert rkface("gallery", "merge", "Hedy", "Grace")[0] == 0
     assert {name: len(samples) for name, (_, samples) in content(staff).items()} == {"Ada": 2, "Grace": 2}
@@ -327,7 +327,7 @@ def test_merge_and_restore_by_command(rkface, staff):
     assert made in rkface("gallery", "backup", "--list")[1].splitlines()
 
 
-def test_a_name_that_is_none_stops_no_other_photo(rkface, bundle, here):
+def test_a_photo_with_an_invalid_name_is_refused_and_the_others_are_enrolled(rkface, bundle, here):
     for folder, person in ((b"Jos\xe9", ADA), (b"\x1b[2JEve", ADA), (b"Ada", ADA), (b"Grace", GRACE)):
         (named := here / "staff" / os.fsdecode(folder)).mkdir(parents=True)
         draw(here / "drawn.png", person).rename(named / os.fsdecode(b"\xe9.png"))
@@ -339,7 +339,7 @@ def test_a_name_that_is_none_stops_no_other_photo(rkface, bundle, here):
 
 
 def test_real_people_are_found_by_another_photo(shared, real_bundle, here):
-    """One photo of each person enrolled, the others looked for; who is who is in master.csv."""
+    """One photo of each person is enrolled, and the others are searched; master.csv says who is who."""
     folder = shared / "data/people"
     with (folder / "master.csv").open() as file:
         pairs = [(row["file_x"], row["file_y"]) for row in csv.DictReader(file) if row["Decision"] == "Yes"]
@@ -363,10 +363,10 @@ def test_real_people_are_found_by_another_photo(shared, real_bundle, here):
             found = [gallery.search(vectors[photo][None])[0][0].name for photo in others]
             asked += len(found)
             right += found.count(known)
-    # A MobileFaceNet on press photos: one miss may be the model's. A mixed-up gallery gets one in seventeen right.
+    # A MobileFaceNet on press photos: one miss can be the model's. With mixed-up names one in seventeen is right.
     assert asked >= 16 and right >= asked - 1, f"{right} of {asked}"
 
 
 def test_duplicate_is_above_any_match_threshold():
-    # Else a person's second photo could never be enrolled: rkface's thresholds lie between 0.2 and 0.7.
+    # Otherwise a second photo of a person could never be enrolled: thresholds of rkface are between 0.2 and 0.7.
     assert DUPLICATE > 0.9

@@ -1,4 +1,4 @@
-"""An encrypted gallery: nothing to be read without the key, everything as before with it."""
+"""An encrypted gallery cannot be read without its key, and behaves like an unencrypted one with the key."""
 
 import base64
 import sqlite3
@@ -10,25 +10,22 @@ import pytest
 
 from rkface.runtime.cli.main import main
 from rkface.runtime.core.errors import InputError, WorkError
-from rkface.runtime.gallery.backup import back_up, check, encrypt, forget, restore
+from rkface.runtime.gallery.backup import back_up, encrypt_gallery, forget
 from rkface.runtime.gallery.encryption import make_key, read_key
 from rkface.runtime.gallery.gallery import Gallery
+from rkface.runtime.gallery.integrity import find_problems
 from rkface.runtime.gallery.people import embedding_identity
+from rkface.runtime.gallery.restore import restore
 from rkface.runtime.inference.pipeline import open_bundle
 from rkface.runtime.service.appearance_log import FILE, PNG, AppearanceLog
 from rkface.runtime.service.settings import Settings
 from rkface.runtime.service.startup import open_gallery
 
 from ..service.test_appearance_log import seen
-from .test_gallery import ONE, crop_of, names, sample, traces, vector
+from .conftest import ONE, crop_of, names, sample, traces, vector
 
 pytest.importorskip("cryptography", reason="encryption at rest is the extra [crypto]")
 PEOPLE = {"Ada": (1, 2), "Grace": (3,)}
-
-
-@pytest.fixture
-def path(tmp_path):
-    return tmp_path / "gallery.sqlite"
 
 
 @pytest.fixture
@@ -41,34 +38,34 @@ def fill(gallery):
         gallery.add(name, [sample(seed) for seed in seeds])
 
 
-def test_encrypting_leaves_no_byte_in_the_clear_and_changes_no_answer(path, key, tmp_path):
+def test_encryption_leaves_no_unencrypted_byte_and_the_same_results(path, key, tmp_path):
     with Gallery(path, ONE, create=True) as gallery:
         fill(gallery)
         back_up(gallery)
         back_up(gallery, tmp_path / "elsewhere.sqlite")
         before = gallery.search(vector(1)[None], 2)
-        assert traces(tmp_path, [1, 2, 3]) == {1, 2, 3}, "the test would not find them"
-        assert encrypt(gallery, key) == []
+        assert traces(tmp_path, [1, 2, 3]) == {1, 2, 3}, "the test cannot find them"
+        assert encrypt_gallery(gallery, key) == []
         assert traces(tmp_path, [1, 2, 3]) == set()
         assert gallery.search(vector(1)[None], 2) == before
         gallery.add("Ada", [sample(4)])
         assert traces(tmp_path, [4]) == set()
     with Gallery(path, ONE, key=key) as gallery:
-        assert names(gallery, 4) == ["Ada"] and check(gallery) == []
+        assert names(gallery, 4) == ["Ada"] and find_problems(gallery) == []
         first = gallery.samples(gallery.person("Ada"))[0]
         assert first.crop == crop_of(1)
         np.testing.assert_allclose(first.embedding, vector(1), atol=1e-7)
         with pytest.raises(InputError, match="already"):
-            encrypt(gallery, key)
+            encrypt_gallery(gallery, key)
 
 
-def test_a_copy_by_hand_encrypts_no_backup_of_the_original(path, key, tmp_path):
+def test_encrypting_a_copy_made_by_hand_does_not_change_backups_of_the_original(path, key, tmp_path):
     with Gallery(path, ONE, create=True) as gallery:
         fill(gallery)
         made, outside = back_up(gallery), back_up(gallery, tmp_path / "elsewhere.sqlite")
     (copy := tmp_path / "copy.sqlite").write_bytes(path.read_bytes())
     with Gallery(copy) as other:
-        assert {left.path for left in encrypt(other, key)} == {made, outside}
+        assert {left.path for left in encrypt_gallery(other, key)} == {made, outside}
     for backup in (made, outside):
         restore(path, backup)
         with Gallery(path, ONE) as gallery:  # without the key
@@ -76,24 +73,24 @@ def test_a_copy_by_hand_encrypts_no_backup_of_the_original(path, key, tmp_path):
 
 
 @pytest.mark.parametrize("precision", ["float32", "int8"])
-def test_a_gallery_is_searched_as_without_encryption(path, key, precision):
+def test_an_encrypted_gallery_gives_the_same_results(path, key, precision):
     with Gallery(path, ONE, create=True, precision=precision) as gallery:
         fill(gallery)
-        encrypt(gallery, key)
+        encrypt_gallery(gallery, key)
         assert [names(gallery, seed) for seed in (1, 2, 3)] == [["Ada"], ["Ada"], ["Grace"]]
 
 
-def test_who_is_searched_already_is_forgotten_whole_where_another_program_encrypted(path, key, tmp_path):
+def test_a_running_program_forgets_a_person_after_another_program_encrypted_the_gallery(path, key, tmp_path):
     with Gallery(path, ONE, create=True) as running, Gallery(path, ONE) as other:
         fill(running)
         running.refresh()
-        encrypt(other, key)
+        encrypt_gallery(other, key)
         backup = back_up(other)
         assert forget(running, running.person("Ada")) == []
         with Gallery(backup) as kept:
             assert [person.name for person in kept.people()] == ["Grace"]
-        assert check(running) == [] and traces(tmp_path, [1, 2]) == set()
-        with pytest.raises(InputError, match="encrypted: say --key"):  # not as before, with whom it had in memory
+        assert find_problems(running) == [] and traces(tmp_path, [1, 2]) == set()
+        with pytest.raises(InputError, match="encrypted: use --key"):  # the index in memory is no longer used
             running.search(vector(1)[None])
         running.use_key(key)
         assert names(running, 3) == ["Grace"]
@@ -102,13 +99,13 @@ def test_who_is_searched_already_is_forgotten_whole_where_another_program_encryp
 def test_without_the_key_people_can_be_forgotten_but_not_recognized(path, key, tmp_path):
     with Gallery(path, ONE, create=True) as gallery:
         fill(gallery)
-        encrypt(gallery, key)
+        encrypt_gallery(gallery, key)
     with Gallery(path, ONE) as locked:
-        with pytest.raises(InputError, match="encrypted: say --key"):
+        with pytest.raises(InputError, match="encrypted: use --key"):
             locked.search(vector(1)[None])
         with pytest.raises(InputError, match="encrypted"):
             locked.add("Hedy", [sample(5)])
-        assert [person.name for person in locked.people()] == ["Ada", "Grace"]  # and no half of Hedy
+        assert [person.name for person in locked.people()] == ["Ada", "Grace"]  # and not a part of Hedy
         back_up(locked)
         assert forget(locked, locked.person("Ada")) == []
     with Gallery(path, ONE, key=key) as gallery:
@@ -117,12 +114,12 @@ def test_without_the_key_people_can_be_forgotten_but_not_recognized(path, key, t
         gallery.search(vector(1)[None])
 
 
-def test_a_process_that_was_running_meanwhile_writes_nothing_in_the_clear(path, key, tmp_path):
+def test_a_process_that_runs_during_encryption_writes_nothing_unencrypted(path, key, tmp_path):
     with Gallery(path, ONE, create=True) as running:
         fill(running)
         assert names(running, 1) == ["Ada"]
         with Gallery(path) as other:
-            encrypt(other, key)
+            encrypt_gallery(other, key)
         with pytest.raises(InputError, match="encrypted"):
             running.add("Hedy", [sample(5)])
         with pytest.raises(InputError, match="encrypted"):
@@ -132,21 +129,21 @@ def test_a_process_that_was_running_meanwhile_writes_nothing_in_the_clear(path, 
         assert names(running, 5) == ["Hedy"] and traces(tmp_path, [1, 2, 3, 5]) == set()
 
 
-def test_what_was_altered_is_noticed(path, key):
+def test_an_altered_value_is_detected(path, key):
     with Gallery(path, ONE, create=True) as gallery:
         fill(gallery)
-        encrypt(gallery, key)
-        with gallery.writing() as database:
+        encrypt_gallery(gallery, key)
+        with gallery.transaction() as database:
             database.execute("UPDATE sample SET embedding = zeroblob(length(embedding))")
         with pytest.raises(WorkError, match="altered"):
             gallery.samples(gallery.person("Ada"))
 
 
-def test_an_old_backup_in_the_clear_is_encrypted_when_it_is_restored(path, key, tmp_path):
+def test_an_unencrypted_backup_is_encrypted_when_it_is_restored(path, key, tmp_path):
     with Gallery(path, ONE, create=True) as gallery:
         fill(gallery)
         old = back_up(gallery, tmp_path / "old.sqlite").rename(tmp_path / "drawer.sqlite")
-        (left,) = encrypt(gallery, key)
+        (left,) = encrypt_gallery(gallery, key)
         assert left.path == tmp_path / "old.sqlite"
         gallery.add("Hedy", [sample(5)])
     with pytest.raises(InputError, match="encrypted"):
@@ -158,31 +155,31 @@ def test_an_old_backup_in_the_clear_is_encrypted_when_it_is_restored(path, key, 
         assert [person.name for person in gallery.people()] == ["Ada", "Grace"] and names(gallery, 3) == ["Grace"]
 
 
-def test_keys_are_for_their_owner_and_checked(key, tmp_path):
+def test_a_key_file_has_mode_0600_and_is_never_overwritten(key, tmp_path):
     assert stat.S_IMODE(key.path.stat().st_mode) == 0o600 and read_key(key.path) == key
     assert make_key(tmp_path / "second").value != key.value
     with pytest.raises(InputError, match="cannot be written"):
         make_key(key.path)
 
 
-def test_a_key_has_its_name_on_the_disk_before_anything_is_encrypted_with_it(tmp_path, synced):
+def test_a_new_key_is_on_the_disk_before_it_is_used_and_invalid_keys_are_refused(tmp_path, synced):
     made = make_key(tmp_path / "key")
     written, folder = synced
     assert written.name.startswith(".key.") and folder == tmp_path == made.path.parent
     for wrong in ("", "no base64", base64.b64encode(b"short").decode()):
         (tmp_path / "wrong").write_text(wrong)
-        with pytest.raises(InputError, match="no key"):
+        with pytest.raises(InputError, match="not a gallery key"):
             read_key(tmp_path / "wrong")
 
 
-def test_a_key_for_a_gallery_in_the_clear_is_refused(path, key):
+def test_a_key_for_an_unencrypted_gallery_is_refused(path, key):
     with Gallery(path, ONE, create=True) as gallery:
         fill(gallery)
     with pytest.raises(InputError, match="gallery encrypt"), Gallery(path, ONE, key=key) as gallery:
         gallery.search(vector(1)[None])
 
 
-def test_encrypting_by_command(path, tmp_path, capsys, monkeypatch):
+def test_the_encrypt_command(path, tmp_path, capsys, monkeypatch):
     with Gallery(path, ONE, create=True) as gallery:
         fill(gallery)
 
@@ -200,12 +197,12 @@ def test_encrypting_by_command(path, tmp_path, capsys, monkeypatch):
     assert run("encrypt")[0] == 2
 
 
-FACE = PNG + np.random.default_rng(7).bytes(20_000)  # of somebody unknown
+FACE = PNG + np.random.default_rng(7).bytes(20_000)  # of an unknown person
 
 
 @pytest.fixture
 def log(path):
-    """Keeps a face in the clear beside a gallery in the clear."""
+    """An unencrypted appearance log with faces, next to an unencrypted gallery."""
     with Gallery(path, ONE, create=True) as gallery:
         fill(gallery)
     with AppearanceLog(path.with_name(FILE)) as log:
@@ -214,28 +211,28 @@ def log(path):
     return path.with_name(FILE)
 
 
-def in_the_clear(log):
+def is_readable(log):
     files = b"".join(path.read_bytes() for path in log.parent.glob(f"{log.name}*"))
     return any(FACE[place : place + 16] in files for place in range(0, len(FACE), 500))
 
 
-def test_pictures_of_the_log_are_encrypted_with_the_gallery(path, log, tmp_path, capsys):
-    assert in_the_clear(log), "the test would not find them"
+def test_faces_in_the_appearance_log_are_encrypted_with_the_gallery(path, log, tmp_path, capsys):
+    assert is_readable(log), "the test cannot find them"
     command = ["gallery", "encrypt", "--key", str(tmp_path / "key"), "--gallery", str(path)]
-    running = AppearanceLog(log)  # as a service has it open
+    running = AppearanceLog(log)  # the service has the log open
     running.newest()
     assert main(command) == 0, capsys.readouterr().err
-    assert not in_the_clear(log)
+    assert not is_readable(log)
     running.close()
     with Gallery(path, key=read_key(tmp_path / "key")) as gallery, AppearanceLog(log, lambda: gallery.cipher) as opened:
         assert [opened.face(id) for id in "abc"] == [FACE] * 3
-        opened.encrypt()  # again changes nothing
+        opened.encrypt()  # a second time: nothing changes
         assert opened.face("a") == FACE
 
 
-def test_encrypting_them_is_finished_after_whatever_cut_it_off(path, log, key, capsys, monkeypatch):
+def test_interrupted_encryption_of_the_appearance_log_is_finished_later(path, log, key, capsys, monkeypatch):
     with Gallery(path) as gallery:
-        encrypt(gallery, key)  # and the power went
+        encrypt_gallery(gallery, key)  # then the power failed
     command = ["gallery", "check", "--key", str(key.path), "--gallery", str(path)]
     monkeypatch.setattr("rkface.runtime.service.appearance_log.BUSY", 0.05)
     with closing(sqlite3.connect(log, isolation_level=None)) as reader:
@@ -243,18 +240,18 @@ def test_encrypting_them_is_finished_after_whatever_cut_it_off(path, log, key, c
         reader.execute("SELECT count(*) FROM appearance").fetchall()
         assert main(command) == 1
         assert "another program reads old pages" in capsys.readouterr().err
-        assert in_the_clear(log)
+        assert is_readable(log)
     assert main(command) == 0
-    assert not in_the_clear(log)
+    assert not is_readable(log)
 
 
-def test_the_service_takes_its_key_from_the_environment(bundle, path, key, monkeypatch):
+def test_the_service_reads_its_key_from_the_environment(bundle, path, key, monkeypatch):
     with open_bundle(bundle) as pipeline:
         with Gallery(path, embedding_identity(pipeline.manifest), create=True) as gallery:
             fill(gallery)
-            encrypt(gallery, key)
+            encrypt_gallery(gallery, key)
         settings = Settings(gallery=path)
-        with ExitStack() as opening, pytest.raises(InputError, match="RKFACE_GALLERY_KEY"):  # not at the first face
+        with ExitStack() as opening, pytest.raises(InputError, match="RKFACE_GALLERY_KEY"):  # at the start
             opening.enter_context(open_gallery(settings, pipeline))
         monkeypatch.setenv("RKFACE_GALLERY_KEY", str(key.path))
         with open_gallery(settings, pipeline) as gallery:

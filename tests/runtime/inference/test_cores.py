@@ -1,4 +1,4 @@
-"""Inferences over several cores: which goes where, and what happens to a context that fails."""
+"""Inference on several cores: which core runs what, and what happens when a context fails."""
 
 import threading
 import time
@@ -10,12 +10,12 @@ import pytest
 from rkface.runtime.core.errors import DeviceError
 from rkface.runtime.inference.cores import Caller, Cores
 
-PATIENCE = 60  # seconds until a test that would hang fails
+PATIENCE = 60  # seconds until a test that hangs fails
 IMAGE = np.zeros((112, 112, 3), np.uint8)
 
 
 class Context:
-    """A model that answers with its core's number, once ``rule(context)`` has let it."""
+    """A model whose output is the number of its core, after ``rule(context)`` has returned."""
 
     name = "fake"
 
@@ -31,7 +31,7 @@ class Context:
 
 
 class Chip:
-    """Opens contexts, and remembers them. ``rule`` may block or raise in every inference, ``opening`` in every open."""
+    """Opens contexts and keeps a list of them. ``rule`` may block or raise in an inference, ``opening`` in an open."""
 
     def __init__(self, rule=lambda context: None, opening=lambda role, core: None):
         self.rule, self.opening, self.opened = rule, opening, []
@@ -48,7 +48,7 @@ def threads_left():
 
 @pytest.fixture
 def cores():
-    """Makes cores, and afterwards closes them and looks for what they left behind."""
+    """Makes cores, closes them after the test, and checks that no thread is left."""
     made = []
 
     def make(*arguments, **options):
@@ -71,7 +71,7 @@ def queue_up(cores, number):
 
 
 def test_images_of_one_call_run_on_all_cores_at_once(cores):
-    together = threading.Barrier(3)  # passed only when three inferences are under way at the same time
+    together = threading.Barrier(3)  # passed only when three inferences run at the same time
     chip = Chip(lambda context: together.wait(PATIENCE))
     [answer] = cores(chip, 3).backend("recognizer", Caller(1)).infer(np.stack([IMAGE] * 6))
     assert answer.shape == (6, 1)
@@ -92,7 +92,7 @@ def test_both_models_of_different_callers_run_at_the_same_time(cores):
     assert roles == {"detector", "recognizer"}
 
 
-def test_the_lowest_turn_goes_first_whichever_model_it_needs(cores):
+def test_the_lowest_turn_runs_first_whichever_model_it_needs(cores):
     go, busy, order = threading.Event(), threading.Event(), []
 
     def rule(context):
@@ -115,7 +115,7 @@ def test_the_lowest_turn_goes_first_whichever_model_it_needs(cores):
 
 
 def test_a_context_that_fails_is_closed_and_opened_again_while_others_go_on(cores):
-    mend, reopening, broken = threading.Event(), threading.Event(), []
+    repaired, reopening, broken = threading.Event(), threading.Event(), []
 
     def rule(context):
         if context.core == 1 and not broken:
@@ -126,7 +126,7 @@ def test_a_context_that_fails_is_closed_and_opened_again_while_others_go_on(core
 
     def opening(role, core):
         reopening.set()
-        assert mend.wait(PATIENCE)
+        assert repaired.wait(PATIENCE)
         chip.rule = lambda _: together.wait(PATIENCE)
 
     both = threading.Event()  # keeps core 0 busy until core 1 has failed
@@ -141,20 +141,20 @@ def test_a_context_that_fails_is_closed_and_opened_again_while_others_go_on(core
     assert sorted(str(error) for error in failed) == ["None", "the NPU hung"]
     backend = pool.backend("recognizer", Caller(3))
     for _ in range(5):
-        assert backend.infer(IMAGE[None])[0] == 0  # core 1 is being mended
+        assert backend.infer(IMAGE[None])[0] == 0  # core 1 is being reopened
     assert broken[0].closed == 1
     assert pool.state()[1].problem == "recognizer: the NPU hung"
     together = threading.Barrier(2)
     for context in chip.opened:
         context.rule = lambda _: together.wait(PATIENCE)
-    mend.set()
+    repaired.set()
     assert sorted(backend.infer(np.stack([IMAGE] * 2))[0][:, 0]) == [0, 1]
     assert [(context.role, context.core) for context in chip.opened[4:]] == [("recognizer", 1)]
     state = pool.state()[1]
     assert (state.alive, state.failures, state.problem) == (True, 1, "")
 
 
-def test_success_forgives_earlier_failures(cores):
+def test_a_success_resets_the_count_of_failures(cores):
     answers = iter([True, False, True, False, True, False, True])
 
     def rule(context):
@@ -178,7 +178,7 @@ def fails(*_):
 
 
 @pytest.mark.parametrize("when", ["running", "opening"])
-def test_a_core_that_keeps_failing_is_given_up_and_without_any_all_callers_hear(cores, when):
+def test_a_core_that_keeps_failing_is_abandoned_and_without_cores_all_callers_get_an_error(cores, when):
     chip = Chip(fails)
     pool = cores(chip, 1, retries=[0, 0])
     if when == "opening":
@@ -197,7 +197,7 @@ def test_a_core_that_keeps_failing_is_given_up_and_without_any_all_callers_hear(
     assert len(chip.opened) == 2 + (2 if when == "running" else 0)
 
 
-def test_one_failure_spares_the_cores_the_rest_of_its_batch(cores):
+def test_after_a_failure_the_rest_of_its_batch_does_not_run(cores):
     told, runs = threading.Event(), []
 
     def rule(context):
@@ -215,7 +215,7 @@ def test_one_failure_spares_the_cores_the_rest_of_its_batch(cores):
     assert len(runs) == 2
 
 
-def test_what_was_opened_is_closed_when_a_later_open_fails():
+def test_open_contexts_are_closed_when_a_later_one_fails_to_open():
     chip = Chip()
     chip.opening = lambda role, core: fails() if core == 1 and role == "recognizer" else None
     with pytest.raises(DeviceError, match="device lost"):
@@ -224,7 +224,7 @@ def test_what_was_opened_is_closed_when_a_later_open_fails():
     assert threads_left() == []
 
 
-def test_closing_fails_what_waits_ends_what_runs_and_closes_each_context_once():
+def test_close_fails_waiting_inferences_and_closes_each_context_once():
     go, busy = threading.Event(), threading.Event()
 
     def rule(context):
@@ -249,7 +249,7 @@ def test_closing_fails_what_waits_ends_what_runs_and_closes_each_context_once():
         pool.backend("detector", Caller(3)).infer(IMAGE[None])
 
 
-def test_closing_does_not_wait_for_a_core_that_waits_to_try_again():
+def test_close_does_not_wait_for_the_next_retry():
     pool = Cores(Chip(fails), 1, retries=[3600])
     with pytest.raises(DeviceError, match="device lost"):
         pool.backend("detector", Caller(1)).infer(IMAGE[None])

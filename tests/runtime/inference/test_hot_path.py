@@ -1,7 +1,7 @@
-"""What a frame costs, counted instead of timed: bytes that it allocates, and steps of the loop that crowds are long in.
+"""The cost of a frame, counted instead of timed: allocated bytes, and lines executed in the loop over a crowd.
 
-A bound is what was counted when it was set (Python 3.11, numpy 1.26) and a good half more; what it guards against, a
-frame's own canvas or an image of floats, is ten times as large. Set it anew only for a reason.
+Each bound is the count when it was set (Python 3.11, numpy 1.26) plus at least half. What it guards against, a new
+canvas or a float image for each frame, is ten times as large. Change a bound only with a reason.
 """
 
 import sys
@@ -26,8 +26,8 @@ OUTPUTS = [
 
 
 def peak(call):
-    """Bytes allocated at most while ``call`` runs, above what was there before; numpy's and OpenCV's arrays count."""
-    call()  # what is kept is made at the first call
+    """The maximum of bytes allocated while ``call`` runs, with the arrays of numpy and OpenCV."""
+    call()  # the first call allocates what is reused
     tracemalloc.start()
     try:
         call()
@@ -37,7 +37,7 @@ def peak(call):
 
 
 def lines(call):
-    """Lines of Python that ``call`` runs."""
+    """The number of Python lines that ``call`` executes."""
     count = 0
 
     def trace(frame, event, argument):
@@ -55,7 +55,7 @@ def lines(call):
 
 
 class Answers:
-    """A backend with one answer to every image: five faces, each by a dozen anchors."""
+    """A backend with the same outputs for every image: five faces, each with a dozen anchors."""
 
     name = "answers"
 
@@ -87,14 +87,14 @@ FRAME = np.random.default_rng(0).integers(0, 256, (1080, 1920, 3), np.uint8)
 
 
 @pytest.mark.parametrize("backend", [Answers(), QuantizedAnswers()], ids=["float", "int8"])
-def test_a_frame_allocates_no_canvas_and_no_picture_of_floats(backend):
+def test_a_frame_allocates_neither_a_canvas_nor_a_float_image(backend):
     detector = Detector(backend, INPUT, OUTPUTS)
     assert len(detector.detect(FRAME)) == 5
     assert peak(lambda: detector.detect(FRAME)) < 24_000 < CANVAS / 10
 
 
 @pytest.mark.parametrize(("side", "bound"), [(100, 57_000), (200, 105_000), (400, 240_000)])
-def test_aligning_allocates_the_crop_and_the_smaller_face_that_it_comes_from(side, bound):
+def test_aligning_allocates_only_the_crop_and_the_halved_face(side, bound):
     landmarks = TEMPLATE / 112 * side + 300
     assert peak(lambda: align(FRAME, landmarks)) < bound < FRAME.size / 20
 
@@ -113,6 +113,6 @@ def crowd(faces):
     return random.permutation(np.concatenate([center - half, center + half], axis=2).reshape(-1, 4)).astype(np.float32)
 
 
-def test_suppression_in_a_crowd_grows_with_the_crowd_not_with_its_square():
+def test_the_time_of_suppression_grows_linearly_with_the_crowd():
     small, large = (lines(lambda boxes=boxes: suppress(boxes, 0.4)) for boxes in map(crowd, (20, 1000)))
     assert large < 1.5 * small * 1000 / 20

@@ -83,7 +83,7 @@ def test_images_are_not_frames(scheduler):
         list(scheduler.run([IMAGE]))
 
 
-def test_an_image_that_was_advised_is_accepted(pipeline):
+def test_an_image_converted_as_advised_is_accepted(pipeline):
     alpha, gray = WRONG_IMAGES["alpha"][0], WRONG_IMAGES["gray"][0]
     for image in (
         cv2.cvtColor(alpha, cv2.COLOR_BGRA2BGR),
@@ -198,7 +198,7 @@ def test_a_wrong_image_is_neither_drawn_on_nor_written(pipeline, tmp_path, image
         draw_faces(image, pipeline.detect(IMAGE))
 
 
-def test_nothing_is_written_for_an_image_that_is_none(tmp_path):
+def test_nothing_is_written_without_an_image(tmp_path):
     with refused("cv2.imread returns None"):
         write_image(tmp_path / "drawn.png", None)
     assert list(tmp_path.iterdir()) == []

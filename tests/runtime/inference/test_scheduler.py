@@ -1,4 +1,4 @@
-"""Frames in, results out: order, what is dropped and what is not, failures, and the end."""
+"""The scheduler: order of results, dropped frames, failures and closing."""
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -17,7 +17,7 @@ from rkface.runtime.inference.scheduler import Scheduler, open_scheduler
 
 pytest.importorskip("onnxruntime")
 
-PATIENCE = 60  # seconds until a test that would hang fails
+PATIENCE = 60  # seconds until a test that hangs fails
 MANY = 5000
 BLANK = np.zeros((112, 112, 3), np.uint8)
 NOBODY = Faces(np.zeros((0, 4), np.float32), np.zeros(0, np.float32), np.zeros((0, 5, 2), np.float32))
@@ -43,7 +43,7 @@ def threads_left():
 
 @pytest.fixture
 def scheduler(bundle):
-    """Makes schedulers whose pictures are numbers, and whose cores answer once ``rule(images)`` has let them."""
+    """Makes schedulers whose images are numbers, and whose cores answer after ``rule(images)`` has returned."""
     manifest, made = read_bundle(bundle).manifest, []
 
     def make(work, cores=1, rule=lambda images: None, **options):
@@ -61,7 +61,7 @@ def numbered(*numbers, source=""):
 
 
 def many(first):
-    """So many frames of one source that a scheduler who would begin with one would have by the last."""
+    """So many frames of one source that a scheduler that begins one too early has done so before the last."""
     return [Frame(BLANK, number) for number in range(first, first + MANY)]
 
 
@@ -75,7 +75,7 @@ def embed_once(pipeline, image):
 
 
 class Gate:
-    """Work that waits, for pictures whose number is in ``held``, until it is opened."""
+    """Work that waits until the gate is open, for images whose number is in ``held``."""
 
     def __init__(self, *held):
         self.held, self.open, self.started = held, threading.Event(), threading.Semaphore(0)
@@ -118,20 +118,20 @@ def test_real_models_give_what_a_plain_pipeline_gives(real_bundle, shared):
         assert ours.embeddings is None
 
 
-def test_order_is_kept_when_later_frames_are_done_earlier(scheduler):
+def test_order_is_kept_when_later_frames_finish_first(scheduler):
     done = [threading.Event() for _ in range(40)]
 
     def work(pipeline, image):
         number = image[0, 0, 0]
         if number % 2 == 0:
-            assert done[number + 1].wait(PATIENCE)  # overtaken, always
+            assert done[number + 1].wait(PATIENCE)  # the next frame always finishes first
         done[number].set()
         return NOBODY
 
     assert seen(scheduler(work, 3).run(iter(numbered(*range(40))))) == list(range(40))
 
 
-def test_nothing_of_a_file_is_lost_and_little_of_it_is_read_ahead(scheduler):
+def test_no_frame_of_a_file_is_lost_and_few_are_read_ahead(scheduler):
     read, ahead = [], []
 
     def frames():
@@ -146,7 +146,7 @@ def test_nothing_of_a_file_is_lost_and_little_of_it_is_read_ahead(scheduler):
     assert max(ahead) <= (UNDER_WAY + 1) * 2
 
 
-def test_the_newest_frame_of_a_source_waits_and_those_it_replaced_are_counted(scheduler):
+def test_the_newest_frame_of_a_source_waits_and_replaced_frames_are_counted(scheduler):
     gate = Gate(0)
     live = scheduler(gate)
     live.submit(*numbered(0))
@@ -160,7 +160,7 @@ def test_the_newest_frame_of_a_source_waits_and_those_it_replaced_are_counted(sc
     assert next(results).dropped == 0
 
 
-def test_a_live_frame_is_picked_when_a_core_is_about_to_be_free_not_before(scheduler):
+def test_a_live_frame_begins_only_when_a_core_will_soon_be_free(scheduler):
     go, computing = threading.Event(), threading.Event()
 
     def rule(images):
@@ -173,7 +173,7 @@ def test_a_live_frame_is_picked_when_a_core_is_about_to_be_free_not_before(sched
 
     live = scheduler(work, 1, rule)
     live.submit(*numbered(0))
-    assert computing.wait(PATIENCE)  # one of four faces has the core, three wait: no use to begin with
+    assert computing.wait(PATIENCE)  # one of four faces has the core and three wait, so no frame may begin
     for frame in many(1):
         live.submit(frame)
     go.set()
@@ -181,7 +181,7 @@ def test_a_live_frame_is_picked_when_a_core_is_about_to_be_free_not_before(sched
     assert [(one.frame.number, one.dropped) for one in (next(results), next(results))] == [(0, 0), (MANY, MANY - 1)]
 
 
-def test_work_on_the_next_frame_goes_on_while_the_core_computes(scheduler):
+def test_work_on_the_next_frame_begins_while_the_core_computes(scheduler):
     first, second, submitted = threading.Event(), threading.Event(), threading.Event()
 
     def work(pipeline, image):
@@ -189,7 +189,7 @@ def test_work_on_the_next_frame_goes_on_while_the_core_computes(scheduler):
             second.set()
             return NOBODY
         first.set()
-        assert submitted.wait(PATIENCE)  # so that only the core's taking the inference can start the second
+        assert submitted.wait(PATIENCE)  # so that only the core can start the second frame, when it takes the inference
         return embed_once(pipeline, image)
 
     live = scheduler(work, 1, lambda images: second.wait(PATIENCE) or pytest.fail("the processor waited for the core"))
@@ -213,7 +213,7 @@ def test_sources_take_turns_however_fast_one_is(scheduler):
     assert seen(next(results) for _ in range(3)) == [0, 4, 10]
 
 
-def test_a_reader_who_is_slow_makes_frames_wait_not_memory_grow(scheduler):
+def test_a_slow_reader_makes_frames_wait(scheduler):
     gate = Gate()
     live = scheduler(gate)
     for frame in numbered(*range(UNDER_WAY)):
@@ -227,7 +227,7 @@ def test_a_reader_who_is_slow_makes_frames_wait_not_memory_grow(scheduler):
     assert taken[-1].dropped == MANY - 1
 
 
-def test_a_frame_that_fails_is_reported_and_its_neighbors_are_not_disturbed(scheduler):
+def test_a_frame_that_fails_is_reported_and_the_others_go_on(scheduler):
     def work(pipeline, image):
         if image[0, 0, 0] == 3:
             raise InputError("no picture")
@@ -237,7 +237,7 @@ def test_a_frame_that_fails_is_reported_and_its_neighbors_are_not_disturbed(sche
     results = list(one.run(numbered(*range(8))))
     assert [result.frame.number for result in results if result.error] == [3]
     assert str(results[3].error) == "no picture" and results[3].faces is None
-    assert [state.failures for state in one.state()] == [0, 0]  # not the NPU's fault
+    assert [state.failures for state in one.state()] == [0, 0]  # the NPU did not fail
 
 
 def test_a_context_that_fails_costs_its_frame_only(scheduler):
@@ -256,7 +256,7 @@ def device_lost(images):
     raise DeviceError("device lost")
 
 
-def test_when_no_core_is_left_each_frame_read_is_reported_and_then_the_reader_hears(scheduler):
+def test_when_no_core_is_left_the_reader_gets_all_results_and_then_the_error(scheduler):
     one, read, results = scheduler(embed_once, 2, device_lost, retries=[0]), [], []
 
     def frames():
@@ -267,13 +267,13 @@ def test_when_no_core_is_left_each_frame_read_is_reported_and_then_the_reader_he
     with pytest.raises(DeviceError, match="no core is left"):
         for result in one.run(frames()):
             results.append(result)
-    assert seen(results) == read[: len(results)] and len(read) - len(results) <= 1  # one may be read at that moment
+    assert seen(results) == read[: len(results)] and len(read) - len(results) <= 1  # one may have just been read
     assert all(isinstance(result.error, DeviceError) for result in results)
     assert len(read) < 250
     assert not one.submit(*numbered(1))
 
 
-def test_a_live_reader_that_waits_hears_when_the_last_core_is_lost(bundle):
+def test_a_waiting_reader_gets_the_error_when_the_last_core_is_lost(bundle):
     waits, opened = threading.Event(), []
 
     def open_context(role, core):
@@ -287,12 +287,12 @@ def test_a_live_reader_that_waits_hears_when_the_last_core_is_lost(bundle):
         live.submit(*numbered(0))
         results = live.results()
         assert str(next(results).error) == "device lost"
-        waits.set()  # now the core is given up, and nothing but that will wake the reader
+        waits.set()  # now the core is abandoned, and only that wakes the reader
         with pytest.raises(DeviceError, match=r"no core is left.*still lost"):
             next(results)
 
 
-def test_what_reading_raises_comes_after_the_results_of_what_was_read(scheduler):
+def test_an_error_while_reading_frames_comes_after_the_results_of_earlier_frames(scheduler):
     def frames():
         yield from numbered(0, 1, 2)
         raise OSError("the file ends in the middle")
@@ -305,7 +305,7 @@ def test_what_reading_raises_comes_after_the_results_of_what_was_read(scheduler)
     assert seen(one.run(numbered(7))) == [7]
 
 
-def test_nothing_of_a_run_that_was_left_turns_up_in_the_next(scheduler):
+def test_an_abandoned_run_leaves_no_results_for_the_next_run(scheduler):
     one = scheduler(lambda pipeline, image: NOBODY, 3)
     run = one.run(numbered(*range(100)))
     assert next(run).frame.number == 0
@@ -314,7 +314,7 @@ def test_nothing_of_a_run_that_was_left_turns_up_in_the_next(scheduler):
     assert list(one.run([])) == []
 
 
-def test_close_with_work_under_way_leaves_no_thread_and_ends_a_reader(scheduler):
+def test_close_during_work_ends_the_reader_and_leaves_no_thread(scheduler):
     go, computing, refused = threading.Event(), threading.Event(), threading.Event()
 
     def rule(images):
@@ -344,7 +344,7 @@ def test_close_with_work_under_way_leaves_no_thread_and_ends_a_reader(scheduler)
     live.close()
 
 
-def test_a_run_that_is_closed_meanwhile_does_not_pass_for_a_whole_one(scheduler):
+def test_a_run_that_is_interrupted_by_close_is_an_error(scheduler):
     one = scheduler(lambda pipeline, image: NOBODY)
     run = one.run(numbered(*range(50)))
     next(run)
@@ -353,7 +353,7 @@ def test_a_run_that_is_closed_meanwhile_does_not_pass_for_a_whole_one(scheduler)
         list(run)
 
 
-def test_an_error_of_the_reader_ends_everything(bundle):
+def test_an_error_of_the_reader_closes_the_scheduler(bundle):
     manifest = read_bundle(bundle).manifest
     with (
         pytest.raises(KeyError, match="mine"),
@@ -364,7 +364,7 @@ def test_an_error_of_the_reader_ends_everything(bundle):
     assert threads_left() == []
 
 
-def test_files_and_live_sources_are_not_mixed(scheduler):
+def test_files_and_cameras_cannot_be_mixed(scheduler):
     one = scheduler(lambda pipeline, image: NOBODY)
     run = one.run(numbered(0, 1))
     next(run)
@@ -374,7 +374,7 @@ def test_files_and_live_sources_are_not_mixed(scheduler):
         next(one.results())
 
 
-def test_no_cores_are_refused_before_anything_is_opened(bundle):
+def test_zero_cores_are_refused_before_anything_is_opened(bundle):
     with pytest.raises(InputError, match="0 cores"):
         open_scheduler(bundle, "reference", cores=0)
     assert threads_left() == []

@@ -19,7 +19,7 @@ import pytest
 from rkface.runtime.cameras.camera import Camera
 from rkface.runtime.cli.main import main
 from rkface.runtime.core.errors import DeviceError, InputError, WorkError
-from rkface.runtime.gallery.backup import back_up, encrypt, forget
+from rkface.runtime.gallery.backup import back_up, encrypt_gallery, forget
 from rkface.runtime.gallery.encryption import make_key
 from rkface.runtime.gallery.gallery import Gallery
 from rkface.runtime.gallery.match import Match
@@ -300,7 +300,7 @@ def test_what_is_wrong_with_the_gallery_stays_said_while_appearances_are_told(li
     with live([scene()]) as service:
         (ada,) = service.gallery.people()
         with Gallery(known) as other:
-            encrypt(other, make_key(tmp_path / "key"))
+            encrypt_gallery(other, make_key(tmp_path / "key"))
         wait_for(lambda: any("encrypted" in problem for problem in service.problems))
         assert service._publisher._today(Match(ada.id, ada.name, 0.9)).name == "Ada Lovelace"
         assert any("encrypted" in problem for problem in service.problems)
@@ -311,7 +311,7 @@ def test_who_is_forgotten_by_another_program_is_a_stranger_to_the_service(live, 
         assert events.get(timeout=WAIT)["match"]["name"] == "Ada Lovelace"
         with Gallery(known) as other:
             (ada,) = other.people()
-            with other.writing() as database:
+            with other.transaction() as database:
                 database.execute("DELETE FROM person")
         assert [events.get(timeout=WAIT)["match"] for _ in range(2)] == [None, None]
         wait_for(lambda: not service.appearances(person=ada.id))
@@ -322,7 +322,7 @@ def test_whom_the_service_enrolled_and_another_program_forgot_is_a_stranger(live
         assert service.enroll("Grace", scene((1, 2)), "upload").status == "enrolled"
         while not (told := events.get(timeout=WAIT))["match"]:
             pass
-        with Gallery(known) as other, other.writing() as database:
+        with Gallery(known) as other, other.transaction() as database:
             database.execute("DELETE FROM person WHERE id = ?", [told["match"]["person"]])
         while (event := events.get(timeout=WAIT))["stage"] != "end":
             pass
@@ -634,7 +634,7 @@ def test_a_gallery_of_another_model_is_refused(live, tmp_path):
 def test_an_encrypted_gallery_wants_its_key_and_hides_unknown_faces_too(live, known, tmp_path):
     pytest.importorskip("cryptography")
     with Gallery(known) as gallery:
-        encrypt(gallery, key := make_key(tmp_path / "key"))
+        encrypt_gallery(gallery, key := make_key(tmp_path / "key"))
     with pytest.raises(InputError, match="is encrypted"), live([scene()]):
         pass
     with live([scene((0, 3), (1, 6))], key=key.path) as service:
@@ -652,7 +652,7 @@ def test_faces_that_were_kept_before_the_gallery_was_encrypted_are_too_from_the_
     with live([scene((1, 6))]) as service:
         (unknown,) = wait_for(lambda: [event for event in service.appearances() if event["face"]])
     with Gallery(known) as gallery:
-        encrypt(gallery, key := make_key(tmp_path / "key"))  # and the power went before the log was
+        encrypt_gallery(gallery, key := make_key(tmp_path / "key"))  # and the power went before the log was
     with live([scene()], key=key.path) as service:
         picture = service.face(unknown["id"])
     assert b"IHDR" in picture and b"IHDR" not in (known.parent / "appearances.sqlite").read_bytes()

@@ -337,7 +337,7 @@ class Judge:
     def crop(self, image, box):
         return crop_around(image, box, 4.0, 40, 40)
 
-    def judge(self, crops):
+    def live_probabilities(self, crops):
         if isinstance(self.says, Exception):
             raise self.says
         self.shown += crops

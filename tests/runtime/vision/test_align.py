@@ -7,7 +7,7 @@ from rkface.runtime.vision.align import TEMPLATE, align, similarity
 
 
 def umeyama(source, target):
-    """Umeyama (TPAMI 1991), equations 40-43, by SVD: what scikit-image and so InsightFace compute."""
+    """Umeyama (TPAMI 1991), equations 40-43, by SVD, as scikit-image and so InsightFace compute it."""
     mean_source, mean_target = source.mean(0), target.mean(0)
     source, target = source - mean_source, target - mean_target
     u, scale, v = np.linalg.svd(target.T @ source / len(source))
@@ -17,15 +17,15 @@ def umeyama(source, target):
     return np.hstack([factor * rotation, (mean_target - factor * rotation @ mean_source)[:, None]])
 
 
-def test_similarity_is_umeyamas():
+def test_the_similarity_transform_equals_umeyamas():
     random = np.random.default_rng(1)
     for _ in range(100):
         points = TEMPLATE * random.uniform(0.3, 9) + random.normal(0, 6, (5, 2)) + random.uniform(0, 900, 2)
-        # float64 in both: they differ by rounding only.
+        # Both are float64, so they differ only by rounding.
         np.testing.assert_allclose(similarity(points, TEMPLATE), umeyama(points, TEMPLATE), atol=1e-9)
 
 
-def test_aligned_landmarks_land_on_the_template():
+def test_aligned_landmarks_are_at_those_of_the_template():
     image = np.zeros((400, 400, 3), np.uint8)
     angle = np.deg2rad(25)
     turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]) * 1.7
@@ -38,7 +38,7 @@ def test_aligned_landmarks_land_on_the_template():
         assert crop[round(y), round(x)].min() > 200
 
 
-def test_colors_keep_their_order_and_outside_is_black():
+def test_colors_keep_their_order_and_the_outside_is_black():
     image = np.zeros((112, 112, 3), np.uint8)
     image[:] = (10, 100, 200)
     assert (align(image, TEMPLATE)[60, 60] == (10, 100, 200)).all()
@@ -46,21 +46,21 @@ def test_colors_keep_their_order_and_outside_is_black():
 
 
 @pytest.mark.parametrize("times", [1, 3, 5])
-def test_a_face_that_leaves_the_image_is_black_where_there_is_none(times):
+def test_a_face_at_the_edge_is_black_outside_the_image(times):
     image = np.full((112 * times, 112 * times, 3), 200, np.uint8)
     crop = align(image, (TEMPLATE + np.array([40, -30])) * times)
-    # The image ends 40 pixels of the crop before its right and begins 30 below its top; the seam is two pixels wide.
+    # The image ends 40 crop pixels before the right edge and begins 30 below the top; the seam is two pixels wide.
     assert not crop[:28].any() and not crop[:, 74:].any()
     assert (crop[32:, :70] == 200).all()
 
 
-def test_coinciding_landmarks_are_an_error():
+def test_landmarks_that_coincide_are_refused():
     with pytest.raises(InputError, match="coincide"):
         align(np.zeros((50, 50, 3), np.uint8), np.full((5, 2), 7, np.float32))
 
 
 def test_a_large_face_does_not_depend_on_fractions_of_a_pixel():
-    # Fine stripes: gray at crop size. A warp that skips pixels shows whichever stripe it hits.
+    # Fine stripes are gray at crop size. A warp that skips pixels shows the stripe that it happens to read.
     image = np.zeros((900, 900, 3), np.uint8)
     image[::2] = 255
     landmarks = TEMPLATE * 7 + 60
@@ -70,14 +70,14 @@ def test_a_large_face_does_not_depend_on_fractions_of_a_pixel():
 
 
 @pytest.mark.parametrize("factor", [1.6, 2.4, 3.0, 5.7])
-def test_averaging_down_moves_nothing(factor):
-    # A smooth picture, so that averaging and plain interpolation must agree; half a crop pixel off would be 20 steps.
+def test_halving_the_image_does_not_shift_the_face(factor):
+    # A smooth image, for which averaging and interpolation must agree. An error of half a crop pixel would be 20 steps.
     y, x = np.mgrid[0:1000, 0:1000]
     wave = 127 + 60 * np.sin(x / (4 * factor)) + 60 * np.cos(y / (4 * factor))
     image = np.repeat(wave[..., None], 3, axis=2).astype(np.uint8)
     landmarks = TEMPLATE * factor + [120.3, 77.8]
     plain = cv2.warpAffine(image, similarity(landmarks, TEMPLATE), (112, 112), flags=cv2.INTER_LINEAR)
-    # The wave itself loses 2 of its 120 steps where the area average spans a pixel of the crop.
+    # Averaging over one crop pixel takes 2 of the wave's 120 steps.
     assert np.abs(align(image, landmarks).astype(int) - plain).max() <= 4
 
 

@@ -126,7 +126,7 @@ def test_a_model_that_is_not_a_recognizer_is_refused(tmp_path):
     path = tmp_path / "m.onnx"
     for make, says in (
         (lambda: arcface_like(path, (1, 3, 224, 224)), "224×224: a recognizer takes aligned faces of 112×112"),
-        (lambda: identity(path, inputs={"a": [1, 3, 112, 112]}), "one output, 1×D: this model gives 1×3×112×112"),
+        (lambda: identity(path, inputs={"a": [1, 3, 112, 112]}), "one output, 1×D: this model has 1×3×112×112"),
         (lambda: identity(path, inputs={"a": [1, 64]}), "a recognizer takes one float image"),
     ):
         make()

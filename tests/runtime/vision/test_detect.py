@@ -17,7 +17,7 @@ def outputs_for(width, height):
 
 
 def one_face(outputs, count, index, said):
-    """Arrays for ``outputs`` in which one anchor of the level with ``count`` anchors speaks."""
+    """Arrays for ``outputs`` in which one anchor of the level with ``count`` anchors has a face."""
     arrays = [np.zeros(output.shape, np.float32) for output in outputs]
     for array in arrays:
         if len(array) == count:
@@ -27,7 +27,7 @@ def one_face(outputs, count, index, said):
 
 @pytest.mark.parametrize("size", [(640, 640), (640, 384), (320, 256)])
 @pytest.mark.parametrize("shuffle", [0, 1, 2])
-def test_one_face_is_found_whatever_the_order_of_outputs(size, shuffle):
+def test_the_order_of_the_outputs_does_not_matter(size, shuffle):
     width, height = size
     outputs = outputs_for(width, height)
     order = np.random.default_rng(shuffle).permutation(9) if shuffle else np.arange(9)
@@ -48,18 +48,18 @@ def test_a_leading_batch_dimension_makes_no_difference():
     assert [level.stride for level in levels(outputs, 320, 320)] == [8, 16, 32]
 
 
-def test_detector_without_keypoints_is_refused():
+def test_a_detector_without_keypoints_is_refused():
     outputs = [output for output in outputs_for(320, 320) if output.shape[1] != 10]
     with pytest.raises(ModelError, match="keypoints"):
         levels(outputs, 320, 320)
 
 
-def test_size_that_is_no_multiple_of_32_is_refused():
+def test_an_input_size_that_32_does_not_divide_is_refused():
     with pytest.raises(ModelError, match="multiple of 32"):
         levels(outputs_for(320, 320), 320, 200)
 
 
-def test_letterbox_keeps_aspect_at_the_top_left():
+def test_the_letterbox_keeps_the_aspect_ratio_at_the_top_left():
     image = np.full((1080, 1920, 3), 200, np.uint8)
     fitted = letterbox(image, 640, 640)
     assert fitted.image.shape == (640, 640, 3)
@@ -70,15 +70,15 @@ def test_letterbox_keeps_aspect_at_the_top_left():
 
 
 @pytest.mark.parametrize("shape", [(1080, 1920), (2160, 3840), (720, 1280), (1800, 3200), (1344, 4480), (1081, 1920)])
-def test_letterbox_is_opencvs_bilinear_bit_for_bit(shape):
-    """A third, a fifth and a seventh read one pixel where bilinear weighs four."""
+def test_the_letterbox_equals_opencvs_bilinear_interpolation_bit_for_bit(shape):
+    """Sizes divided by 3, 5 and 7 read one pixel, where bilinear interpolation weighs four."""
     image = np.random.default_rng(0).integers(0, 256, (*shape, 3), np.uint8)
     fitted = letterbox(image, 640, 640).image
     rows = int(640 * shape[0] / shape[1])
     assert (fitted[:rows] == cv2.resize(image, (640, rows))).all() and not fitted[rows:].any()
 
 
-def test_a_frame_of_another_aspect_leaves_nothing_of_the_one_before():
+def test_the_reused_canvas_shows_nothing_of_a_frame_with_another_aspect_ratio():
     seen = []
     backend = SimpleNamespace(name="seen", infer=lambda images: seen.append(images[0].copy()) or outputs)
     outputs = [np.zeros(output.shape, np.float32) for output in outputs_for(320, 320)]
@@ -90,12 +90,12 @@ def test_a_frame_of_another_aspect_leaves_nothing_of_the_one_before():
         assert (seen[-1] == letterbox(image, 320, 320).image[..., ::-1]).all()
 
 
-def test_two_threads_may_detect_at_once():
+def test_two_threads_can_detect_at_the_same_time():
     together = threading.Barrier(2)
     seen = {}
 
     def infer(images):
-        together.wait(10)  # both frames are letterboxed before either is looked at
+        together.wait(10)  # both frames are letterboxed before the first inference
         seen[threading.get_ident()] = images[0].mean()
         return [np.zeros(output.shape, np.float32) for output in outputs_for(320, 320)]
 
@@ -110,12 +110,12 @@ def test_two_threads_may_detect_at_once():
     assert sorted(seen.values()) == [50, 200]
 
 
-def test_letterbox_of_a_sliver_does_not_vanish():
+def test_the_letterbox_of_a_very_narrow_image_has_at_least_one_pixel():
     assert letterbox(np.full((2, 4000, 3), 255, np.uint8), 320, 320).image.any()
 
 
 def naive_suppress(boxes, iou):
-    """The definition, one pair at a time."""
+    """Non-maximum suppression as defined, one pair at a time."""
     kept = []
     for index, (x1, y1, x2, y2) in enumerate(boxes):
         for other in kept:
@@ -128,7 +128,7 @@ def naive_suppress(boxes, iou):
     return kept
 
 
-def test_suppression_equals_its_definition_on_crowds():
+def test_suppression_equals_its_definition_for_crowds():
     random = np.random.default_rng(4)
     for count, iou, largest in (
         *((0, 0.4, 80), (1, 0.4, 80), (2, 0.4, 80), (200, 0.4, 80)),
@@ -141,13 +141,13 @@ def test_suppression_equals_its_definition_on_crowds():
 
 
 @pytest.mark.parametrize("batch", [(2,), (1, 4)])
-def test_a_larger_batch_is_no_detector_of_ours(batch):
+def test_a_detector_with_a_larger_batch_is_refused(batch):
     outputs = [Output(output.name, (*batch, *output.shape)) for output in outputs_for(320, 320)]
     with pytest.raises(ModelError, match="no outputs of shape 3200×1"):
         levels(outputs, 320, 320)
 
 
-def test_outputs_that_shape_cannot_tell_apart_are_refused_and_others_ignored():
+def test_outputs_of_the_same_shape_are_refused_and_unknown_outputs_are_ignored():
     outputs = outputs_for(320, 320)
     with pytest.raises(ModelError, match="2 outputs of shape 800×4"):
         levels([*outputs, Output("again", (1, 800, 4))], 320, 320)
@@ -181,7 +181,7 @@ def test_anchors_are_computed_once(monkeypatch):
     assert len(ours.faces(arrays, 1.0)) == 0
 
 
-def test_suppression_counts_pixels_of_the_photo():
+def test_suppression_counts_pixels_of_the_image():
     # Sides count inclusive pixels (+1): these overlap by 0.42 in the input, by 0.39 in a photo four times
     # as wide.
     outputs = outputs_for(320, 320)
@@ -192,7 +192,7 @@ def test_suppression_counts_pixels_of_the_photo():
     assert len(detector(320, 320).faces(arrays, scale=0.25)) == 2
 
 
-def test_a_face_whose_landmarks_coincide_is_none():
+def test_a_face_whose_landmarks_coincide_is_dropped():
     outputs = outputs_for(320, 320)
     said = {1: 0.9, 4: [1, 1, 1, 1], 10: np.full(10, 0.5)}
     assert len(detector(320, 320).faces(one_face(outputs, 800, 40, said), 1.0)) == 0
@@ -200,7 +200,7 @@ def test_a_face_whose_landmarks_coincide_is_none():
     assert len(detector(320, 320).faces(one_face(outputs, 800, 40, said), 1.0)) == 1
 
 
-def test_a_face_without_a_place_costs_the_others_nothing():
+def test_a_face_with_infinite_coordinates_is_dropped_and_the_others_stay():
     outputs = outputs_for(320, 320)
     arrays = one_face(outputs, 3200, 1000, {1: 0.9, 4: 2.0, 10: np.arange(10) / 10})
     for array in arrays:

@@ -17,12 +17,12 @@ PICTURE[20:] = (255, 0, 0)
 
 
 def close(image, expected):
-    # JPEG and color conversion move a flat color by a few levels, never by 30.
+    # JPEG and color conversion change a flat color by a few levels, never by 30.
     return image.shape == expected.shape and np.abs(image.astype(int) - expected).mean() < 30
 
 
 def with_orientation(path, orientation):
-    """Insert an EXIF segment with only the orientation tag (TIFF 6.0, tag 0x112) behind the JPEG's SOI."""
+    """Insert an EXIF segment with only the orientation tag (TIFF 6.0, tag 0x112) after the JPEG's SOI."""
     jpeg = path.read_bytes()
     tiff = b"II*\0\x08\0\0\0" + struct.pack("<HHHIHHI", 1, 0x112, 3, 1, orientation, 0, 0)
     body = b"Exif\0\0" + tiff
@@ -50,7 +50,7 @@ def huge_png(side):
 
 
 @pytest.mark.parametrize("suffix", [".jpg", ".png", ".webp", ".bmp"])
-def test_formats(tmp_path, suffix):
+def test_all_formats_are_read(tmp_path, suffix):
     path = tmp_path / f"a{suffix}"
     cv2.imwrite(str(path), PICTURE)
     assert close(read_image(path), PICTURE)
@@ -66,7 +66,7 @@ def test_gray_alpha_and_16_bit_become_three_8_bit_channels(tmp_path):
     assert close(read_image(tmp_path / "deep.png"), PICTURE)
 
 
-def test_rotated_photo_is_turned_as_a_person_sees_it(tmp_path):
+def test_a_rotated_photo_is_turned_upright(tmp_path):
     path = tmp_path / "phone.jpg"
     cv2.imwrite(str(path), PICTURE)
     with_orientation(path, 6)  # "rotate 90° clockwise to show"
@@ -93,13 +93,13 @@ def test_bad_files_are_refused_with_their_name(tmp_path, name, content, says):
     assert str(path) in str(caught.value)
 
 
-def test_missing_file(tmp_path):
+def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(InputError, match="No such file"):
         read_image(tmp_path / "absent.jpg")
 
 
 @pytest.mark.parametrize("suffix", [".jpg", ".png", ".webp", ".bmp"])
-def test_truncated_photo_is_refused_not_half_decoded(tmp_path, suffix):
+def test_a_truncated_photo_is_refused(tmp_path, suffix):
     path = tmp_path / f"cut{suffix}"
     noise = np.random.default_rng(0).integers(0, 255, (120, 160, 3), np.uint8)
     cv2.imwrite(str(path), noise)
@@ -110,7 +110,7 @@ def test_truncated_photo_is_refused_not_half_decoded(tmp_path, suffix):
             read_image(path)
 
 
-def test_find_images_walks_sorted_and_leaves_hidden_out(tmp_path):
+def test_find_images_sorts_by_path_and_skips_hidden_files(tmp_path):
     for name in ("b.jpg", "a/c.PNG", ".cache/d.jpg", "notes.txt"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()
@@ -119,12 +119,12 @@ def test_find_images_walks_sorted_and_leaves_hidden_out(tmp_path):
         find_images(tmp_path / "absent")
 
 
-def test_cmyk_photo_becomes_bgr(tmp_path):
+def test_a_cmyk_photo_becomes_bgr(tmp_path):
     (tmp_path / "print.jpg").write_bytes(CMYK_JPEG)
     assert close(read_image(tmp_path / "print.jpg"), SMALL)
 
 
-def test_deep_gray_and_gray_with_alpha(tmp_path):
+def test_16_bit_gray_and_gray_with_alpha_are_read(tmp_path):
     gray = np.full((30, 30), 90, np.uint8)
     cv2.imwrite(str(tmp_path / "deep.png"), gray.astype(np.uint16) * 257)
     cv2.imwrite(str(tmp_path / "alpha.webp"), np.dstack([gray, gray, gray, gray // 2]))
@@ -143,43 +143,43 @@ STORED = {
     6: lambda image: image.transpose(1, 0, 2)[::-1],
     7: lambda image: image[::-1, ::-1].transpose(1, 0, 2),
     8: lambda image: image.transpose(1, 0, 2)[:, ::-1],
-    9: lambda image: image,  # no such orientation
+    9: lambda image: image,  # not a valid orientation
 }
 
 
 @pytest.mark.parametrize("orientation", STORED)
 def test_every_orientation_is_undone(tmp_path, orientation):
     picture = PICTURE.copy()
-    picture[:, :20, 1] = 255  # no symmetry left
+    picture[:, :20, 1] = 255  # not symmetric
     path = tmp_path / "phone.jpg"
     cv2.imwrite(str(path), np.ascontiguousarray(STORED[orientation](picture)))
     with_orientation(path, orientation)
     assert close(read_image(path), picture)
 
 
-def test_webp_is_turned_too(tmp_path):
+def test_a_rotated_webp_is_turned_upright(tmp_path):
     (tmp_path / "a.webp").write_bytes(WEBP_WITH_ORIENTATION_6)
     assert close(read_image(tmp_path / "a.webp"), cv2.rotate(SMALL, cv2.ROTATE_90_CLOCKWISE))
 
 
-def test_damaged_exif_is_no_reason_to_refuse_a_photo(tmp_path):
+def test_a_photo_with_damaged_exif_is_read(tmp_path):
     path = tmp_path / "phone.jpg"
     cv2.imwrite(str(path), PICTURE)
     with_orientation(path, 6)
     whole = path.read_bytes()
     at = whole.index(b"II*\0")
-    path.write_bytes(whole[: at + 4] + b"\xff\xff\xff\x00" + whole[at + 8 :])  # its directory is far away
+    path.write_bytes(whole[: at + 4] + b"\xff\xff\xff\x00" + whole[at + 8 :])  # the directory is beyond the end
     assert close(read_image(path), PICTURE)
 
 
-def test_os2_bitmap(tmp_path):
-    rows = np.ascontiguousarray(SMALL[::-1]).tobytes()  # 24 pixels of three bytes: no padding
+def test_an_os2_bitmap_is_read(tmp_path):
+    rows = np.ascontiguousarray(SMALL[::-1]).tobytes()  # rows of 24 pixels with three bytes need no padding
     head = struct.pack("<2sIII", b"BM", 26 + len(rows), 0, 26) + struct.pack("<IHHHH", 12, 24, 16, 1, 24)
     (tmp_path / "a.bmp").write_bytes(head + rows)
     assert (read_image(tmp_path / "a.bmp") == SMALL).all()
 
 
-def test_bitmap_that_states_no_size_is_still_known_to_be_truncated(tmp_path):
+def test_a_truncated_bitmap_without_a_size_is_refused(tmp_path):
     path = tmp_path / "a.bmp"
     data = bytearray(cv2.imencode(".bmp", PICTURE)[1].tobytes())
     data[2:6] = bytes(4)
@@ -190,7 +190,7 @@ def test_bitmap_that_states_no_size_is_still_known_to_be_truncated(tmp_path):
         read_image(path)
 
 
-def test_damaged_png_is_refused_without_libpngs_own_complaint(tmp_path, capfd):
+def test_a_damaged_png_is_refused_without_a_message_of_libpng(tmp_path, capfd):
     path = tmp_path / "a.png"
     noise = np.random.default_rng(0).integers(0, 255, (40, 40, 3), np.uint8)
     data = bytearray(cv2.imencode(".png", noise)[1].tobytes())
@@ -209,7 +209,7 @@ def test_a_file_too_large_for_a_photo_is_not_read(tmp_path):
         read_image(path)
 
 
-def test_spoilt_files_are_read_or_refused_never_worse(tmp_path):
+def test_damaged_files_are_read_or_refused_and_nothing_else_happens(tmp_path):
     random = np.random.default_rng(0)
     picture = cv2.GaussianBlur(random.integers(0, 255, (24, 32, 3), np.uint8), (0, 0), 2)
     path = tmp_path / "spoilt"
@@ -227,7 +227,7 @@ def test_spoilt_files_are_read_or_refused_never_worse(tmp_path):
             data = bytearray(whole)
             if round % 3 == 0:
                 del data[random.integers(len(data)) :]
-            elif round % 3 == 1:  # the header, or anywhere
+            elif round % 3 == 1:  # in the header, or anywhere
                 for _ in range(random.integers(1, 6)):
                     data[random.integers(min(64, len(data)) if round % 2 else len(data))] = random.integers(256)
             else:

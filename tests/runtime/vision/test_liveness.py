@@ -1,4 +1,4 @@
-"""Liveness from the bundle to the event: what the model is shown, what it says, and what becomes of that."""
+"""Liveness: the crop that the model sees, its probabilities, the manifest and the scheduler."""
 
 import json
 from dataclasses import replace
@@ -27,10 +27,10 @@ IMAGE = np.concatenate([PLACES, np.zeros((80, 100, 1), int)], axis=2).astype(np.
     ("box", "scale", "rows", "columns"),
     [
         ((40, 30, 60, 50), 2.0, (20, 60), (30, 70)),
-        ((0, 0, 20, 20), 3.0, (0, 60), (0, 60)),  # shifted inside, as large as ever
+        ((0, 0, 20, 20), 3.0, (0, 60), (0, 60)),  # shifted inside, of the same size
         ((80, 60, 100, 80), 2.0, (39, 79), (59, 99)),
-        ((-10, 30, 10, 50), 2.0, (20, 60), (0, 40)),  # a detector's box may lie half outside
-        ((10, 10, 60, 60), 4.0, (0, 79), (0, 79)),  # as large as the picture allows, in the box's own proportions
+        ((-10, 30, 10, 50), 2.0, (20, 60), (0, 40)),  # a detector's box may be half outside
+        ((10, 10, 60, 60), 4.0, (0, 79), (0, 79)),  # as large as the image allows, with the proportions of the box
         ((40, 35, 60, 45), 2.0, (30, 50), (30, 70)),
     ],
 )
@@ -40,20 +40,20 @@ def test_the_crop_is_the_box_scaled_about_its_center_inside_the_picture(box, sca
     assert np.array_equal(crop, IMAGE[top : bottom + 1, left : right + 1])
 
 
-def test_no_box_is_too_odd_for_a_crop():
+def test_every_box_gives_a_crop():
     random = np.random.default_rng(3)
     for box in random.uniform(-300, 300, (300, 4)).astype(np.float32):
         assert crop_around(IMAGE, box, 4.0, 24, 16).shape == (16, 24, 3)
 
 
-def test_probabilities_of_logits_and_of_what_are_probabilities_already():
+def test_probabilities_from_logits_and_from_probabilities():
     rows = np.float32([[1, 2, 3], [1000, 0, -1000], [np.nan, 0, 0]])
     softmax = np.exp([1, 2, 3]) / np.exp([1, 2, 3]).sum()
     assert probabilities(rows, 1, logits=True) == pytest.approx([softmax[1], 0, 0], abs=1e-6)
     assert probabilities(np.float32([[[[0.2]], [[0.8]]]]), 1, logits=False) == pytest.approx([0.8])
 
 
-def test_a_live_face_and_a_picture_of_one(live_bundle):
+def test_a_live_face_is_told_from_a_picture(live_bundle):
     pictures = scene((0, 3), (1, 6)), darkened(scene((0, 3)))
     with open_bundle(live_bundle, "reference") as pipeline:
         live, dead = (
@@ -67,7 +67,7 @@ def test_a_live_face_and_a_picture_of_one(live_bundle):
         assert pipeline.liveness.live_probabilities([]).shape == (0,)
 
 
-def test_a_judge_shows_its_model_rgb(live_bundle):
+def test_the_model_gets_rgb(live_bundle):
     seen = []
 
     class Backend:
@@ -80,7 +80,7 @@ def test_a_judge_shows_its_model_rgb(live_bundle):
     assert seen[0].shape == (1, 24, 24, 3) and (seen[0] == (3, 2, 1)).all()
 
 
-def test_a_bundle_without_the_model_is_what_it_always_was(bundle):
+def test_a_bundle_without_the_model_has_no_liveness_entry(bundle):
     raw = json.loads((bundle / "manifest.json").read_text())
     assert "liveness" not in raw and raw["schema"] == 1
     found = read_bundle(bundle).manifest
@@ -89,7 +89,7 @@ def test_a_bundle_without_the_model_is_what_it_always_was(bundle):
         assert pipeline.liveness is None
 
 
-def test_the_manifest_says_how_the_model_is_asked(live_bundle):
+def test_the_manifest_keeps_the_liveness_settings(live_bundle):
     found = read_bundle(live_bundle).manifest
     assert isinstance(found.liveness, LivenessSpec) and found.roles == ("detector", "recognizer", "liveness")
     assert (found.liveness.scale, found.liveness.live, found.liveness.logits) == (2.7, 1, True)
@@ -98,7 +98,7 @@ def test_the_manifest_says_how_the_model_is_asked(live_bundle):
 
 
 @pytest.mark.parametrize("change", [{"live": 3}, {"live": -1}, {"scale": 0}, {"threshold": None}])
-def test_a_manifest_that_asks_what_cannot_be_is_refused(tmp_path, change):
+def test_a_manifest_with_impossible_liveness_settings_is_refused(tmp_path, change):
     folder = make_bundle(tmp_path / "bundle", liveness=True)
     raw = json.loads((folder / "manifest.json").read_text())
     raw["liveness"] |= change
@@ -108,7 +108,7 @@ def test_a_manifest_that_asks_what_cannot_be_is_refused(tmp_path, change):
         read_bundle(folder)
 
 
-def test_a_bundle_whose_third_model_is_gone_is_refused(tmp_path):
+def test_a_bundle_whose_liveness_model_is_missing_is_refused(tmp_path):
     folder = make_bundle(tmp_path / "bundle", liveness=True)
     (folder / "liveness.rknn").unlink()
     write_sums(folder)
@@ -116,7 +116,7 @@ def test_a_bundle_whose_third_model_is_gone_is_refused(tmp_path):
         read_bundle(folder)
 
 
-def test_selftest_holds_all_three_to_their_golden_vectors(tmp_path, capsys):
+def test_selftest_checks_all_three_models(tmp_path, capsys):
     folder = write_golden(make_bundle(tmp_path / "bundle", liveness=True))
     assert run(selftest.selftest, "--bundle", folder, "--runs", 1, "--json") == 0
     agreements = json.loads(capsys.readouterr().out)["agreements"]
@@ -171,7 +171,7 @@ def test_the_model_is_open_on_one_core_and_closed_with_the_others(scheduled):
     assert scheduler.liveness_state().runs == 3 and sum(core.runs for core in scheduler.state()) == 0
 
 
-def test_a_model_that_never_works_is_given_up_and_takes_no_core_with_it(scheduled):
+def test_a_liveness_model_that_never_works_is_abandoned_and_the_cores_go_on(scheduled):
     scheduler, _ = scheduled(fails=("liveness",))
     pipeline, crop = scheduler.pipeline(), np.zeros((24, 24, 3), np.uint8)
     said = []
@@ -184,7 +184,7 @@ def test_a_model_that_never_works_is_given_up_and_takes_no_core_with_it(schedule
     assert all(core.alive and not core.failures for core in scheduler.state())
 
 
-def test_it_is_opened_where_it_is_asked_for_and_refused_where_it_is_not_there(bundle, live_bundle):
+def test_liveness_is_opened_on_request_and_refused_without_a_model(bundle, live_bundle):
     with open_scheduler(live_bundle, "reference") as scheduler:
         assert scheduler.pipeline().liveness is None and scheduler.liveness_state() is None
     with open_scheduler(live_bundle, "reference", liveness=True) as scheduler:
@@ -193,7 +193,7 @@ def test_it_is_opened_where_it_is_asked_for_and_refused_where_it_is_not_there(bu
         open_scheduler(bundle, "reference", liveness=True)
 
 
-def test_the_command_line_switches_it_on(bundle):
+def test_the_command_line_turns_liveness_on(bundle):
     from argparse import ArgumentParser
 
     from rkface.runtime.cli.run import run as declare

@@ -1,4 +1,4 @@
-"""A headless Chromium, driven over the DevTools protocol (https://chromedevtools.github.io/devtools-protocol/)."""
+"""A headless Chromium, controlled over the DevTools protocol (https://chromedevtools.github.io/devtools-protocol/)."""
 
 import base64
 import json
@@ -13,7 +13,7 @@ from pathlib import Path
 import websockets.sync.client as sockets
 
 PROGRAMS = ("chromium", "chromium-browser", "google-chrome")
-PATIENCE = 60.0  # seconds, for a busy machine
+TIMEOUT = 60.0  # seconds; long, for a busy machine
 
 
 def program():
@@ -22,7 +22,7 @@ def program():
 
 @contextmanager
 def browser():
-    """A page of a new Chromium, with a profile of its own."""
+    """A page of a new Chromium, with its own empty profile."""
     with tempfile.TemporaryDirectory(prefix="rkface-chromium-", ignore_cleanup_errors=True) as profile:
         root = ["--no-sandbox"] if os.getuid() == 0 else []
         process = subprocess.Popen(
@@ -44,17 +44,17 @@ def browser():
 
 
 def _address(profile, process):
-    said, until = profile / "DevToolsActivePort", time.monotonic() + PATIENCE
-    while not (said.exists() and said.read_text().count("\n")):
-        assert process.poll() is None, "Chromium ended at once"
-        assert time.monotonic() < until, "Chromium does not open its port"
+    file, until = profile / "DevToolsActivePort", time.monotonic() + TIMEOUT
+    while not (file.exists() and file.read_text().count("\n")):
+        assert process.poll() is None, "Chromium ended at start"
+        assert time.monotonic() < until, "Chromium did not open its port"
         time.sleep(0.05)
-    port, path = said.read_text().split()
+    port, path = file.read_text().split()
     return f"ws://127.0.0.1:{port}{path}"
 
 
 class Page:
-    """One tab. ``problems`` is what its console complained of: errors and violations of the content security policy."""
+    """One tab. ``problems``: what the browser logged: errors, and violations of the content security policy."""
 
     def __init__(self, socket):
         self._socket, self._number, self._session = socket, 0, None
@@ -68,20 +68,20 @@ class Page:
         self._number += 1
         message = {"id": self._number, "method": method, "params": parameters}
         self._socket.send(json.dumps(message | ({"sessionId": self._session} if self._session else {})))
-        until = time.monotonic() + PATIENCE  # of the whole: a page that goes on complaining would keep us for ever
+        until = time.monotonic() + TIMEOUT  # in total: a page that logs without end must not keep us here
         while True:
-            said = json.loads(self._socket.recv(timeout=max(0.0, until - time.monotonic())))
-            self._note(said)
-            if said.get("id") == self._number:
-                assert "error" not in said, f"{method}: {said['error']}"
-                return said["result"]
+            answer = json.loads(self._socket.recv(timeout=max(0.0, until - time.monotonic())))
+            self._note(answer)
+            if answer.get("id") == self._number:
+                assert "error" not in answer, f"{method}: {answer['error']}"
+                return answer["result"]
 
-    def _note(self, said):
-        if said.get("method") == "Runtime.exceptionThrown":
-            details = said["params"]["exceptionDetails"]
+    def _note(self, message):
+        if message.get("method") == "Runtime.exceptionThrown":
+            details = message["params"]["exceptionDetails"]
             self.problems.append(details.get("exception", details).get("description", str(details)))
-        elif said.get("method") == "Log.entryAdded" and said["params"]["entry"]["level"] == "error":
-            entry = said["params"]["entry"]
+        elif message.get("method") == "Log.entryAdded" and message["params"]["entry"]["level"] == "error":
+            entry = message["params"]["entry"]
             self.problems.append(f"{entry['text']} {entry.get('url', '')}")
 
     def run(self, expression):
@@ -91,19 +91,20 @@ class Page:
         return done["result"].get("value")
 
     def until(self, expression):
-        """The value of ``expression`` as soon as it is true."""
-        until = time.monotonic() + PATIENCE
+        """Wait until ``expression`` is true; return its value."""
+        until = time.monotonic() + TIMEOUT
         while not (value := self.run(expression)):
-            assert time.monotonic() < until, f"never: {expression}\n{self.run('document.body.innerText')}"
+            assert time.monotonic() < until, f"not true in time: {expression}\n{self.run('document.body.innerText')}"
             time.sleep(0.05)
         return value
 
     def open(self, address):
-        self.call("Page.navigate", url="about:blank")  # or another view of the same page would not be loaded anew
+        self.call("Page.navigate", url="about:blank")  # otherwise another view of the same page is not reloaded
         self.call("Page.navigate", url=address)
         self.until("document.readyState === 'complete' && document.getElementById('view')?.children.length > 0")
 
     def shows(self, text, inside="body"):
+        """Wait until the element shows ``text``."""
         self.until(f"document.querySelector({json.dumps(inside)})?.innerText.includes({json.dumps(text)})")
 
     def press(self, key, times=1):
@@ -121,16 +122,16 @@ class Page:
                 )
 
     def write(self, text):
-        """Into what has the focus."""
+        """Type ``text`` into the element that has the focus."""
         self.call("Input.insertText", text=text)
 
     def click(self, selector, text=""):
-        """With the mouse, on what ``selector`` finds first that says ``text`` and can be seen."""
+        """Click with the mouse on the first visible element that ``selector`` finds and that contains ``text``."""
         find = (
             f"[...document.querySelectorAll({json.dumps(selector)})].find((one) => one.checkVisibility() && "
             f"(one.innerText ?? '').includes({json.dumps(text)}))"
         )
-        place = self.until(  # in one step: what was there may be drawn anew before the next
+        place = self.until(  # in one step: the page may be redrawn between two
             f"(() => {{ const one = {find}; one?.scrollIntoView({{ block: 'center' }}); const box = "
             "one?.getBoundingClientRect(); return box && [box.x + box.width / 2, box.y + box.height / 2]; })()"
         )
@@ -143,7 +144,7 @@ class Page:
         self.write(text)
 
     def choose(self, selector, label):
-        """The option called ``label``."""
+        """Choose the option with this label."""
         options = f"[...(document.querySelector({json.dumps(selector)})?.options ?? [])]"
         self.until(f"{options}.some((one) => one.text === {json.dumps(label)})")
         self.run(
@@ -157,7 +158,7 @@ class Page:
         self.call("DOM.setFileInputFiles", files=[str(path) for path in paths], nodeId=node)
 
     def look(self, width, height, *, dark=False, phone=False):
-        """A window of another size, in light or dark."""
+        """Set the size of the window, and a light or dark theme."""
         self.call("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=phone)
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
         self.call("Emulation.setEmulatedMedia", features=[scheme])

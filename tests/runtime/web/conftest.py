@@ -1,4 +1,4 @@
-"""The camera service as it is, over the demo models and rendered people, with its console."""
+"""The real camera service with the demo models, rendered people and its console."""
 
 import threading
 import time
@@ -29,8 +29,8 @@ RATE = 5.0
 PASSWORD = "correct horse battery"
 
 
-def open_demo(_settings=None, judge=None):
-    """A scheduler over the demo models, without a bundle; ``judge`` is one with a model for liveness."""
+def open_demo(_settings=None, liveness=None):
+    """A scheduler of the demo models, without a bundle. ``liveness`` is a bundle with a liveness model."""
     detector, seen, outputs = open_detector(FOLDER / "detector.onnx", threads=1)
     recognizer, crop, dimensions = open_recognizer(FOLDER / "recognizer.onnx", threads=1)
     sources = [Source(f"{role}.onnx", "0" * 64, 10, "Apache-2.0") for role in ("detector", "recognizer")]
@@ -44,18 +44,20 @@ def open_demo(_settings=None, judge=None):
         detector=Model("detector.rknn", "", "int8", seen, outputs, sources[0]),
         recognizer=Model("recognizer.rknn", "", "int8", crop, (Output("embedding", (1, dimensions)),), sources[1]),
         thresholds=Thresholds(0.5, 0.4, 0.411),
-        liveness=judge and judge.manifest.liveness,
+        liveness=liveness and liveness.manifest.liveness,
     )
     backends = {"detector": detector, "recognizer": recognizer}
-    if judge:
-        backends["liveness"] = open_model(judge, "liveness", "reference", threads=1)
-    return Scheduler(manifest, lambda role, core: backends[role], 1, detect_doubtful, liveness=judge is not None)
+    if liveness:
+        backends["liveness"] = open_model(liveness, "liveness", "reference", threads=1)
+    return Scheduler(manifest, lambda role, core: backends[role], 1, detect_doubtful, liveness=liveness is not None)
 
 
 @pytest.fixture(scope="session")
 def cast():
-    """Two synthetic people, who walk by in turn."""
-    return demo_camera.DemoCamera(640, 360, people=2, seed=21)  # both large enough in so small a picture
+    """A rendered camera with two synthetic people who walk by one after the other."""
+    return demo_camera.DemoCamera(
+        640, 360, people=2, seed=21
+    )  # with this seed, both faces are large enough in this small picture
 
 
 @pytest.fixture(scope="session")
@@ -81,12 +83,12 @@ def running(folder, pictures, opening=open_demo, **settings):
 
 @pytest.fixture(scope="module")
 def photo_held_up(tmp_path_factory):
-    """What the camera sees where the first of the cast comes, and then a photo of her, in a black frame."""
+    """Pictures of a camera: the first person walks by, then a photo of her in a black frame is held up."""
     folder, alone = tmp_path_factory.mktemp("held-up"), demo_camera.DemoCamera(640, 360, people=1, seed=21)
-    moments = [0.0] * 5 + [*np.arange(0, 5.5, 1 / RATE)]  # for a second, nobody
+    moments = [0.0] * 5 + [*np.arange(0, 5.5, 1 / RATE)]  # one second without anybody
     for number, moment in enumerate((*moments, *moments)):
         scene = alone.render(moment)
-        image = cv2.add(scene.image, (60, 60, 60, 0))  # to the model that judges, what is bright around a face is live
+        image = cv2.add(scene.image, (60, 60, 60, 0))  # the test's liveness model takes a bright surrounding as live
         for x1, y1, x2, y2 in scene.boxes.astype(int) if number >= len(moments) else ():
             wide, high = x2 - x1, y2 - y1
             photo = (slice(max(0, y1 - high // 8), y2 + high // 8), slice(max(0, x1 - wide // 8), x2 + wide // 8))
@@ -99,10 +101,10 @@ def photo_held_up(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def judging(live_bundle, photo_held_up, tmp_path_factory):
-    """A service that judges liveness, before that camera."""
-    opening = partial(open_demo, judge=read_bundle(live_bundle))
-    folder = tmp_path_factory.mktemp("judging")
+def service_with_liveness(live_bundle, photo_held_up, tmp_path_factory):
+    """A service that checks liveness, with this camera."""
+    opening = partial(open_demo, liveness=read_bundle(live_bundle))
+    folder = tmp_path_factory.mktemp("liveness")
     events = Events(stdout=False, file=folder / "events.jsonl")
     with running(folder, photo_held_up, opening, liveness=LivenessSettings(True), events=events) as service:
         yield service
@@ -122,7 +124,7 @@ def address(service):
 
 @pytest.fixture
 def client(address):
-    """As a page of the console: with the token."""
+    """An HTTP client that sends the token, as a page of the console does."""
     with browser_like(address) as client:
         yield client
 
@@ -138,20 +140,20 @@ def browser_like(address, **options):
 
 @pytest.fixture(scope="session")
 def portraits(cast):
-    """Photos of the first of the cast, as JPEG."""
+    """Photos of the first person, as JPEG."""
     name = next(iter(cast.cast))
     return [cv2.imencode(".jpg", image)[1].tobytes() for image in cast.portraits(name, 3)]
 
 
-def eventually(look, what, patience=60.0):
-    """What ``look`` finds, once it finds something. The patience is for a busy machine: nothing waits that long."""
-    until, pause = time.monotonic() + patience, threading.Event()
+def eventually(look, what, timeout=60.0):
+    """Call ``look`` until its result is true; return the result. The timeout is long only for a busy machine."""
+    until, pause = time.monotonic() + timeout, threading.Event()
     while time.monotonic() < until:
         found = look()
         if found:
             return found
         pause.wait(0.05)
-    raise AssertionError(f"never: {what}")
+    raise AssertionError(f"did not happen in time: {what}")
 
 
 def black(width, height):

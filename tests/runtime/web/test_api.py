@@ -1,4 +1,4 @@
-"""/v1 over the real service: people, photos of every kind, appearances, pictures, events, settings."""
+"""/v1 with the real service: people, good and bad photos, appearances, pictures, events, settings."""
 
 import asyncio
 import json
@@ -16,8 +16,8 @@ import websockets.sync.client as sockets
 from websockets.exceptions import InvalidStatus
 
 from rkface.runtime.web.access import Access
-from rkface.runtime.web.live import VIEWERS
-from rkface.runtime.web.serve import console
+from rkface.runtime.web.live import MAX_STREAMS
+from rkface.runtime.web.serve import create_app
 
 from .conftest import black, eventually
 
@@ -33,30 +33,30 @@ def enroll(client, name, photo, **more):
 def forget(client, *names):
     for person in client.get("/v1/people").json():
         if person["name"] in names:
-            said = client.delete(f"/v1/people/{person['id']}").json()
-            assert said["left"] == [] and said["done"]
+            result = client.delete(f"/v1/people/{person['id']}").json()
+            assert result["left"] == [] and result["done"]
 
 
 @pytest.fixture
 def ada(client, portraits):
-    """Enrolled by two photos."""
+    """A person who is enrolled from two photos."""
     assert {enroll(client, "Ada", photo)["status"] for photo in portraits[:2]} == {"enrolled"}
     yield next(person for person in client.get("/v1/people").json() if person["name"] == "Ada")
     forget(client, "Ada", "Ada L.", "Eve")
 
 
-def test_the_interface_is_what_it_was():
-    """A difference that is meant: RKFACE_SNAPSHOT=write with this test, and a line into CHANGELOG."""
-    said = json.dumps(console(None, Access(None, secure=False)).openapi(), indent=1, sort_keys=True) + "\n"
+def test_the_api_has_not_changed():
+    """For an intended change, run this test with RKFACE_SNAPSHOT=write and add a line to CHANGELOG.md."""
+    description = json.dumps(create_app(None, Access(None, secure=False)).openapi(), indent=1, sort_keys=True) + "\n"
     if os.environ.get("RKFACE_SNAPSHOT") == "write":
-        SNAPSHOT.write_text(said, encoding="utf-8")
-    assert json.loads(said) == json.loads(SNAPSHOT.read_text(encoding="utf-8"))
+        SNAPSHOT.write_text(description, encoding="utf-8")
+    assert json.loads(description) == json.loads(SNAPSHOT.read_text(encoding="utf-8"))
 
 
-def test_a_person_from_photo_to_forgotten(client, ada, portraits):
+def test_a_person_is_enrolled_changed_and_forgotten(client, ada, portraits):
     known = client.get(f"/v1/people/{ada['id']}").json()
     assert [sample["source"] for sample in known["samples"]] == ["web upload"] * 2
-    assert "embedding" not in json.dumps(known)  # it never leaves this way
+    assert "embedding" not in json.dumps(known)  # the API never returns it
     face = client.get(f"/v1/people/{ada['id']}/face", params={"sample": known["samples"][1]["id"]})
     assert face.headers["content-type"] == "image/png" and face.headers["cache-control"] == "no-store"
     assert cv2.imdecode(np.frombuffer(face.content, np.uint8), 1).shape == (112, 112, 3)
@@ -71,7 +71,7 @@ def test_a_person_from_photo_to_forgotten(client, ada, portraits):
         assert client.get(f"/v1/people/{ada['id']}{path}").status_code == 404
 
 
-def test_who_is_enrolled_under_another_name_is_asked_about(client, ada, portraits):
+def test_a_person_who_is_enrolled_under_another_name_is_noticed(client, ada, portraits):
     verdict = enroll(client, "Eve", portraits[2])
     assert verdict["status"] == "refused" and verdict["near"]["person"] == ada["id"]
     assert enroll(client, "Eve", portraits[2], force=True)["status"] == "enrolled"
@@ -83,7 +83,7 @@ def test_who_is_enrolled_under_another_name_is_asked_about(client, ada, portrait
 
 
 def png_of(width, height):
-    """A whole PNG of zeros that says it is so large, in a few bytes."""
+    """A few bytes that form a complete PNG and claim this size."""
 
     def chunk(kind, data):
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
@@ -93,7 +93,7 @@ def png_of(width, height):
 
 
 @pytest.mark.parametrize(
-    ("photo", "says"),
+    ("photo", "reason"),
     [
         (b"", "not a JPEG, PNG, WebP or BMP"),
         (b"<svg onload=alert(1)>", "not a JPEG, PNG, WebP or BMP"),
@@ -103,15 +103,15 @@ def png_of(width, height):
         (black(320, 240), "no face found"),
     ],
 )
-def test_a_bad_upload_is_refused_with_its_reason_and_costs_nothing(client, photo, says):
+def test_a_bad_photo_is_refused_with_a_reason(client, photo, reason):
     verdict = enroll(client, "Mallory", photo)
     assert verdict["status"] == "refused"
-    assert re.search(says, verdict["reason"]), verdict
+    assert re.search(reason, verdict["reason"]), verdict
     assert "Mallory" not in [person["name"] for person in client.get("/v1/people").json()]
 
 
-@pytest.mark.parametrize("asked", [
-    ("GET", "/v1/people/nobody", None, 404), ("DELETE", "/v1/people/Ada", None, 404),  # a name is no id
+@pytest.mark.parametrize("wrong", [
+    ("GET", "/v1/people/nobody", None, 404), ("DELETE", "/v1/people/Ada", None, 404),  # a name is not an id
     ("POST", "/v1/enrollments/photo", None, 422),
     ("POST", "/v1/enrollments/seen", {"name": "", "appearance": "x"}, 422),
     ("GET", "/v1/cameras/yard/picture", None, 404), ("GET", "/v1/cameras/yard/guidance", None, 404),
@@ -120,15 +120,15 @@ def test_a_bad_upload_is_refused_with_its_reason_and_costs_nothing(client, photo
     ("PATCH", "/v1/settings", {"no.such": 1}, 400), ("PATCH", "/v1/settings", {"recognition.match": 7}, 400),
     ("PATCH", "/v1/settings", {"recognition.match": "high"}, 400),
 ])  # fmt: skip
-def test_wrong_questions_get_clear_answers(client, ada, asked):
-    method, path, body, status = asked
+def test_wrong_requests_get_an_error_message(client, ada, wrong):
+    method, path, body, status = wrong
     answer = client.request(method, path, json=body)
     assert answer.status_code == status and answer.json()["detail"]
     assert ada["id"] in [person["id"] for person in client.get("/v1/people").json()]
 
 
 @pytest.mark.parametrize("name", ["Eve\0", "\x1b[2JEve", "Eve\nAda", " "])
-def test_a_name_that_is_none_is_refused_wherever_it_comes_from(client, ada, portraits, name):
+def test_an_invalid_name_is_refused(client, ada, portraits, name):
     answers = [
         client.patch(f"/v1/people/{ada['id']}", json={"name": name}),
         client.post("/v1/enrollments/photo", params={"name": name, "force": True}, content=portraits[2]),
@@ -137,17 +137,17 @@ def test_a_name_that_is_none_is_refused_wherever_it_comes_from(client, ada, port
     assert [person["name"] for person in client.get("/v1/people").json()] == ["Ada"]
 
 
-def test_live_pictures_come_with_who_is_in_them(client, address):
+def test_live_pictures_come_with_the_people_in_them(client, address):
     with sockets.connect(address.replace("http", "ws") + "/v1/cameras/door/live", proxy=None) as socket:
 
         def faces():
             socket.send("next")
-            said = json.loads(socket.recv(timeout=60))
-            if not said["fresh"]:
+            message = json.loads(socket.recv(timeout=60))
+            if not message["fresh"]:
                 return None
             picture = cv2.imdecode(np.frombuffer(socket.recv(timeout=60), np.uint8), 1)
             assert picture.shape == (360, 640, 3)
-            return [one for one in said["present"] if one["appearance"]]
+            return [one for one in message["present"] if one["appearance"]]
 
         x1, y1, x2, y2 = eventually(faces, "somebody in the picture")[0]["box"]
         assert 0 <= x1 < x2 <= 1 and 0 <= y1 < y2 <= 1
@@ -156,11 +156,11 @@ def test_live_pictures_come_with_who_is_in_them(client, address):
     assert client.get("/v1/cameras/door/picture").content[:3] == b"\xff\xd8\xff"
 
 
-def test_appearances_are_told_and_listed(client, ada):
+def test_appearances_are_sent_as_events_and_listed(client, ada):
     with client.stream("GET", "/v1/events", timeout=60) as stream:
         lines = stream.iter_lines()
-        told = eventually(lambda: (line := next(lines)).startswith("data: ") and '"Ada"' in line and line, "Ada comes")
-    event = json.loads(told.removeprefix("data: "))
+        data = eventually(lambda: (line := next(lines)).startswith("data: ") and '"Ada"' in line and line, "Ada comes")
+    event = json.loads(data.removeprefix("data: "))
     assert event["schema"] == "rkface.appearance" and event["match"]["person"] == ada["id"]
     listed = eventually(lambda: client.get("/v1/appearances", params={"person": ada["id"]}).json(), "Ada in the list")
     assert {one["match"]["person"] for one in listed} == {ada["id"]}
@@ -174,7 +174,7 @@ def test_appearances_are_told_and_listed(client, ada):
     assert client.get(f"/v1/appearances/{with_face[0]['id']}/face").content[:4] == b"\x89PNG"
 
 
-def test_settings_change_all_or_none(client):
+def test_settings_change_together_or_not_at_all(client):
     def window():
         return {one["key"]: one["value"] for one in client.get("/v1/settings").json()}["recognition.window"]
 
@@ -188,21 +188,21 @@ def test_settings_change_all_or_none(client):
 
 def test_health_and_metrics(client):
     health = eventually(
-        lambda: (said := client.get("/v1/health").json())["cameras"][0]["fps"] and said, "frames that were looked at"
+        lambda: (answer := client.get("/v1/health").json())["cameras"][0]["fps"] and answer, "frames are analyzed"
     )
     assert health["synthetic"] and [camera["name"] for camera in health["cameras"]] == ["door"]
     assert client.get("/metrics").headers["content-type"].startswith("text/plain; version=0.0.4")
     assert client.get("/v1/cameras/door/guidance").json()["advice"]
 
 
-def test_listeners_are_few_also_where_they_come_at_once():
-    """All have their answer before the first is sent more; then they are gone before the stream began."""
-    app, statuses, answered = console(None, Access(None, secure=False)), [], asyncio.Event()
+def test_the_number_of_listeners_is_limited_even_if_all_connect_at_the_same_time():
+    """All get the start of their answer first; then all disconnect before their stream starts."""
+    app, statuses, answered = create_app(None, Access(None, secure=False)), [], asyncio.Event()
     scope = {"type": "http", "http_version": "1.1", "method": "GET", "path": "/v1/events", "raw_path": b"/v1/events",
              "query_string": b"", "root_path": "", "headers": [(b"host", b"localhost")],
              "asgi": {"version": "3.0", "spec_version": "2.4"}}  # fmt: skip
 
-    async def one():
+    async def connect():
         async def receive():
             await answered.wait()
             return {"type": "http.disconnect"}
@@ -210,25 +210,25 @@ def test_listeners_are_few_also_where_they_come_at_once():
         async def send(message):
             if message["type"] == "http.response.start":
                 statuses.append(message["status"])
-                if len(statuses) == 2 * VIEWERS:
+                if len(statuses) == 2 * MAX_STREAMS:
                     answered.set()
                 await answered.wait()
                 raise OSError("gone")
 
         await app(dict(scope), receive, send)
 
-    async def all_at_once():
-        await asyncio.gather(*(one() for _ in range(2 * VIEWERS)), return_exceptions=True)
+    async def connect_all():
+        await asyncio.gather(*(connect() for _ in range(2 * MAX_STREAMS)), return_exceptions=True)
 
-    asyncio.run(all_at_once())
-    assert sorted(statuses) == [200] * VIEWERS + [503] * VIEWERS
+    asyncio.run(connect_all())
+    assert sorted(statuses) == [200] * MAX_STREAMS + [503] * MAX_STREAMS
     assert app.state.listeners == 0
 
 
-def test_streams_are_few(client, address):
+def test_the_number_of_live_views_is_limited(client, address):
     live = address.replace("http", "ws") + "/v1/cameras/door/live"
 
-    def one_more():
+    def connects():
         try:
             with sockets.connect(live, proxy=None):
                 return True
@@ -236,9 +236,9 @@ def test_streams_are_few(client, address):
             return False
 
     with ExitStack() as opened:
-        for _ in range(VIEWERS):
+        for _ in range(MAX_STREAMS):
             opened.enter_context(sockets.connect(live, proxy=None))
-        assert not one_more()
+        assert not connects()
         assert client.get("/v1/people").status_code == 200
 
-    eventually(one_more, "room again, once they are gone")
+    eventually(connects, "a place is free after they disconnected")

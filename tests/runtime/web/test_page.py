@@ -1,6 +1,6 @@
-"""The page in a real browser: enroll → appear → event → delete, by mouse and by keyboard, on a desk and on a phone.
+"""The page in a real browser: enroll, appear, forget; with mouse and keyboard; on a desktop and on a phone.
 
-Pictures of it are left in $RKFACE_SCREENSHOTS, for a person to look at.
+Screenshots are written to the folder $RKFACE_SCREENSHOTS, if it is set.
 """
 
 import os
@@ -16,7 +16,7 @@ from rkface.runtime.web.serve import serve
 from . import chromium
 from .conftest import PASSWORD
 
-pytestmark = pytest.mark.skipif(chromium.program() is None, reason="no Chromium to look at the page with")
+pytestmark = pytest.mark.skipif(chromium.program() is None, reason="needs Chromium")
 HASHES = ("#/live", "#/people", "#/appearances", "#/health", "#/settings")
 
 
@@ -43,7 +43,7 @@ def photos(portraits, tmp_path):
 
 
 def pixels(page):
-    """How many different colors the live picture has."""
+    """The number of different colors in the live picture."""
     return page.run(
         "(() => { const c = document.querySelector('canvas'); const d = c.getContext('2d')"
         ".getImageData(0, 0, c.width, c.height).data; const seen = new Set(); "
@@ -52,15 +52,15 @@ def pixels(page):
 
 
 def enroll_by_photo(page, photos, shot):
-    """One that is no photo, then two that are."""
+    """Upload a file that is not a photo, and two photos."""
     page.click("nav a", "People")
     page.shows("Nobody is enrolled yet")
-    page.fill("#who", "Ada <b>Lovelace</b>")  # a name is text, whatever it says
+    page.fill("#who", "Ada <b>Lovelace</b>")  # the page shows a name as text, never as HTML
     page.choose_files("#photos", photos)
     page.click("form button", "Enroll")
     page.shows("2 of 3 photos enrolled")
-    page.shows("2 samples", "a.person")  # the list beside it says so too
-    page.shows("Refused: not a JPEG, PNG, WebP or BMP image")
+    page.shows("2 samples", "a.person")  # also in the list of people
+    page.shows("Not enrolled: not a JPEG, PNG, WebP or BMP image")
     shot("people-enrolled")
     page.click("a.person", "Ada <b>Lovelace</b>")
     page.fill("#renamed", "Ada")
@@ -69,9 +69,9 @@ def enroll_by_photo(page, photos, shot):
 
 
 def enroll_from_camera(page, known, shot):
-    """Whoever else walks by and is not known."""
+    """Enroll the other person, who walks by and is unknown."""
     page.click("nav a", "Live")
-    page.shows(known, "section.card")  # who was enrolled is recognized
+    page.shows(known, "section.card")  # the enrolled person is recognized
     page.click("section.card li button", "Enroll…")
     page.until("document.activeElement.id === 'name' && document.querySelector('dialog form .grow').textContent")
     shot("live-who")
@@ -80,11 +80,11 @@ def enroll_from_camera(page, known, shot):
     page.until("!document.querySelector('dialog')")
     page.shows("Bela: enrolled")
     page.until("[...document.querySelectorAll('section.card li .known')].some((one) => one.innerText === 'Bela')")
-    page.until(f"document.querySelectorAll('section.card')[1].innerText.includes({known!r} + ' came')")
+    page.until(f"document.querySelectorAll('section.card')[1].innerText.includes({known!r} + ' arrived')")
     shot("live")
 
 
-def test_enroll_appear_event_delete(page, address, service, photos, shot):
+def test_enroll_appear_forget(page, address, service, photos, shot):
     page.open(address)
     page.shows("unknown", "section.card")
     assert pixels(page) > 100
@@ -96,16 +96,16 @@ def test_enroll_appear_event_delete(page, address, service, photos, shot):
 
     # Both are in the list of appearances, by name.
     page.click("nav a", "Appearances")
-    page.choose("#whose", "Bela")
+    page.choose("#person", "Bela")
     page.until(
         "document.querySelectorAll('main li').length > 0 && "
         "[...document.querySelectorAll('main li a')].every((one) => one.innerText === 'Bela')"
     )
-    page.choose("#whose", "Everybody")
+    page.choose("#person", "All people")
     page.shows(ada.name, "main ul")
     shot("appearances")
 
-    # Forgotten: she is unknown from now on, and nothing of her is listed.
+    # Forget her: she is unknown from now on, and her appearances are no longer listed.
     page.click("nav a", "People")
     page.click("a.person", ada.name)
     page.shows("quality", "main ul")
@@ -121,45 +121,49 @@ def test_enroll_appear_event_delete(page, address, service, photos, shot):
     page.until("!document.querySelector('dialog')")
     assert len(service.gallery.people()) == 2
     page.click("button", "Forget this person")
-    page.click("dialog button", "Delete for good")
+    page.click("dialog button", "Forget permanently")
     page.until("location.hash === '#/people'")
     page.until("document.querySelectorAll('a.person').length === 1")
     assert [person.name for person in service.gallery.people()] == ["Bela"]
     assert service.appearances(200, person=ada.id) == []
-    assert page.problems == []  # neither errors nor anything that the content security policy forbids
+    assert page.problems == []  # no errors, and nothing that the content security policy forbids
 
 
-def test_a_photo_held_up_is_marked(page, judging, portraits, shot):
-    judging.enroll("Ada", cv2.imdecode(np.frombuffer(portraits[0], np.uint8), cv2.IMREAD_COLOR), "test")
+def test_a_photo_held_before_the_camera_is_marked_as_not_live(page, service_with_liveness, portraits, shot):
+    service_with_liveness.enroll("Ada", cv2.imdecode(np.frombuffer(portraits[0], np.uint8), cv2.IMREAD_COLOR), "test")
     marks = "[...document.querySelectorAll('main .fake')].map((one) => one.innerText)"
     seen = "document.querySelector('canvas').getAttribute('aria-label')"
-    with serve(judging, port=0) as address:
+    with serve(service_with_liveness, port=0) as address:
         page.open(address)
         page.until(f"{seen} === 'In the picture: Ada (not live)'")
         page.until("document.querySelector('main .card li .fake')?.closest('li').innerText.includes('cosine')")
         shot("live-photo")
         page.until(f"{seen} === 'In the picture: Ada'")
-        page.until("!document.querySelector('main .card li .fake')?.closest('li').querySelector('button')")  # here now
+        page.until(
+            "!document.querySelector('main .card li .fake')?.closest('li').querySelector('button')"
+        )  # she is back
         for dark in (False, True):
             page.look(390, 844, dark=dark, phone=True)
             page.open(f"{address}/#/appearances")
             page.until(f"{marks}.length > 0 && {marks}.every((one) => one === 'not live')")
-            assert page.run(f"{marks}.length < document.querySelectorAll('main li').length")  # she herself is not
+            assert page.run(
+                f"{marks}.length < document.querySelectorAll('main li').length"
+            )  # her real face is not marked
             assert page.run("document.documentElement.scrollWidth") <= 390
             shot(f"phone-{'dark' if dark else 'light'}-photo")
         page.look(1280, 800)
         page.open(f"{address}/#/people")
         page.click("a.person", "Ada")
         page.click("button", "Forget this person")
-        page.click("dialog button", "Delete for good")
-        page.shows("events.jsonl", "dialog")  # what is out of reach stays to be read
+        page.click("dialog button", "Forget permanently")
+        page.shows("events.jsonl", "dialog")  # places where data may remain are shown until closed
         shot("forgotten")
         page.press("Enter")
         page.until("!document.querySelector('dialog') && location.hash === '#/people'")
     assert page.problems == []
 
 
-def test_by_keyboard_alone(page, address):
+def test_with_the_keyboard_only(page, address):
     page.open(f"{address}/#/settings")
     page.shows("Gone after")
     page.run("document.activeElement.blur()")
@@ -172,15 +176,17 @@ def test_by_keyboard_alone(page, address):
     assert [one for one in reached if one.startswith("#/")] == list(HASHES)
     assert "recognition.match" in reached
     outline = page.run("getComputedStyle(document.activeElement).outlineWidth")
-    assert outline == "3px"  # where the focus is can be seen
+    assert outline == "3px"  # the focus is visible
     page.run("document.getElementById('recognition.window').focus()")
     page.run("document.activeElement.select()")
     page.write("0.75")
     page.press("Enter")
-    page.shows("Saved", "#said")
+    page.shows("Saved", "#message")
     page.fill("[id='recognition.match']", "7")
     page.press("Enter")
-    page.until("document.getElementById('said').innerText.includes('recognition.match')")  # says which, and why
+    page.until(
+        "document.getElementById('message').innerText.includes('recognition.match')"
+    )  # the message names the wrong setting
     page.run("document.getElementById('skip').click()")
     assert page.run("document.activeElement.id") == "view"
 
@@ -192,7 +198,7 @@ def test_every_view_fits_a_phone_in_light_and_dark(page, address, shot):
             page.open(f"{address}/{hash}")
             page.until("Boolean(document.querySelector('main h1'))")
             if hash == "#/live":
-                page.until("document.querySelector('canvas').getAttribute('aria-label') !== 'no picture yet'")
+                page.until("document.querySelector('canvas').getAttribute('aria-label') !== 'No picture yet'")
             if hash == "#/health":
                 page.shows("Cameras", "main")
             if hash == "#/appearances":
@@ -206,12 +212,12 @@ def test_every_view_fits_a_phone_in_light_and_dark(page, address, shot):
                 "&& !one.matches('.skip, [type=checkbox]') && one.getBoundingClientRect().height < 40)"
                 ".map((one) => one.outerHTML)"
             )
-            assert small == [], f"{hash}: too small for a finger"
+            assert small == [], f"{hash}: too small for touch"
             shot(f"phone-{'dark' if dark else 'light'}-{hash[2:]}")
     page.look(1280, 800)
 
 
-def test_the_door(page, service, tmp_path, shot):
+def test_signing_in_and_out(page, service, tmp_path, shot):
     write_password(tmp_path / "password", PASSWORD)
     with serve(service, port=0, password_file=tmp_path / "password") as address:
         page.open(address)
@@ -219,23 +225,23 @@ def test_the_door(page, service, tmp_path, shot):
         page.until("document.activeElement.id === 'password'")
         page.write("wrong password")
         page.press("Enter")
-        page.shows("that is not the password")
-        shot("door")
+        page.shows("wrong password")
+        shot("sign-in")
         page.write(PASSWORD)
         page.press("Enter")
-        page.until("Boolean(document.querySelector('canvas'))")  # and at once, while its view still begins:
+        page.until("Boolean(document.querySelector('canvas'))")  # sign out at once, while the view is still loading:
         page.click("button", "Sign out")
         page.shows("Password", "main")
         page.click("nav a", "People")
-        page.shows("Sign in", "main")  # the door stays shut
+        page.shows("Sign in", "main")  # still signed out
         page.until("location.hash === '#/people' && document.activeElement.id === 'password'")
         page.write(PASSWORD)
         page.press("Enter")
         page.until("location.hash === '#/people' && document.querySelector('#who') !== null")
         page.click("nav a", "Live")
-        page.until("document.querySelector('canvas')?.ariaLabel?.startsWith('no ') === false")
+        page.until("document.querySelector('canvas')?.ariaLabel?.startsWith('No picture') === false")
         page.run(
             "fetch('/v1/session').then((one) => one.json()).then(({ token }) => "
             "fetch('/v1/session', { method: 'DELETE', headers: { 'x-csrf-token': token } })).then(() => 1)"
         )
-        page.shows("Sign in", "main")  # ended elsewhere: the live view finds out
+        page.shows("Sign in", "main")  # ended by another client: the live view notices

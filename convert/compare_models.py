@@ -1,0 +1,242 @@
+"""Run the models, FP32 and quantized, on the same photos, and measure how far they differ."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rkface.runtime.backends import stack_runs
+from rkface.runtime.core.bundle import Role
+from rkface.runtime.core.faces import Faces
+from rkface.runtime.core.progress import stage
+from rkface.runtime.vision.align import align
+from rkface.runtime.vision.detect import Detector, levels
+from rkface.runtime.vision.embed import unit
+from rkface.runtime.vision.image import read_image
+from rkface.runtime.vision.liveness import probabilities
+
+from .acquire import ModelSources
+from .catalog import LivenessProfile
+from .datasets import Datasets, EvaluationSet
+from .evaluate import parity
+from .evaluate.detector_errors import LOWEST, DetectorEvidence, compare_scenes, output_errors
+from .image_lists import to_rgb
+from .prepared_model import PreparedModels
+from .recipe import AccuracyBar, RecipePlan
+from .recipe_cost import predict_cost
+from .recipe_search import Grade, RecipeResult, search_recipes
+from .run_recipe import Quantizer
+from .simplify import check_same_outputs
+from .targets import Target
+from .toolkit.quantize import QuantizedModel
+
+SIMPLIFICATION_IMAGES = 2  # images on which the original and the simplified model are compared
+
+Floats = NDArray[np.float32]
+Images = NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class ReferenceResults:
+    """What the FP32 models say about the evaluation set.
+
+    outputs      raw outputs by model, N first; the detector's inputs are the photos, then the mosaics
+    faces        the detector's faces, by photo
+    differences  by model: the largest difference between the simplified and the original model
+    """
+
+    outputs: dict[Role, list[Floats]]
+    faces: list[Faces]
+    differences: dict[Role, float]
+
+    @property
+    def embeddings(self) -> Floats:
+        """N×D: raw embeddings of the evaluation faces."""
+        return self.outputs["recognizer"][0]
+
+
+@dataclass(frozen=True)
+class ConversionContext:
+    """What all bundles of one conversion share. ``detector`` is the FP32 detector."""
+
+    sources: ModelSources
+    models: PreparedModels
+    detector: Detector
+    datasets: Datasets
+    reference: ReferenceResults
+
+    @property
+    def liveness(self) -> LivenessProfile | None:
+        return self.sources.liveness
+
+
+@dataclass(frozen=True)
+class QuantizedResults:
+    """What the quantized models say about the evaluation set.
+
+    models  by role, the best conversion. The recognizer's inputs are FP32's crops, then the crops at the landmarks that
+            the quantized detector found
+    tries   by role, the result of each recipe
+    faces   the quantized detector's faces, by photo
+    own     indices of the evaluation faces that the quantized detector also found
+    """
+
+    models: dict[Role, QuantizedModel]
+    tries: dict[Role, tuple[RecipeResult, ...]]
+    faces: list[Faces]
+    own: list[int]
+
+    @property
+    def embeddings(self) -> Floats:
+        """N×D: raw embeddings of FP32's crops."""
+        embeddings = self.models["recognizer"].outputs[0]
+        return embeddings[: len(embeddings) - len(self.own)]
+
+    @property
+    def own_embeddings(self) -> Floats:
+        """len(own)×D: raw embeddings of the crops at the quantized detector's own landmarks."""
+        embeddings = self.models["recognizer"].outputs[0]
+        return embeddings[len(embeddings) - len(self.own) :]
+
+
+@dataclass(frozen=True)
+class ConversionResult:
+    """Quantized models for one chip, and how far they are from FP32. ``fault`` says why they should not be used; None
+    if they are close enough."""
+
+    quantized: QuantizedResults
+    parity: parity.Parity
+    evidence: DetectorEvidence
+    fault: str | None
+
+
+def run_reference(models: PreparedModels, detector: Detector, evaluation: EvaluationSet) -> ReferenceResults:
+    """Run the FP32 models on ``evaluation``.
+
+    Raises WorkError if simplification changed what a model computes, and ModelError if the recognizer cannot tell faces
+    apart.
+    """
+    images = {role: evaluation.images(role) for role in models}
+    with stage("check simplification") as shown:
+        differences = {
+            role: check_same_outputs(models[role].fixed, models[role].simplified, images[role][:SIMPLIFICATION_IMAGES])
+            for role in models
+        }
+        shown.note = f"largest difference {max(differences.values()):.0e}"
+    with stage("FP32 reference") as shown:
+        outputs = {role: stack_runs([models[role].backend.infer(one[None]) for one in images[role]]) for role in models}
+        mirrored = models["recognizer"].backend.infer(np.ascontiguousarray(evaluation.crops[:, :, ::-1]))[0]
+        parity.check_recognizer(models["recognizer"].fixed.name, unit(outputs["recognizer"][0]), unit(mirrored))
+        shown.note = f"{len(evaluation.frames)} photos, {len(mirrored)} faces"
+    return ReferenceResults(outputs, decode_faces(detector, outputs["detector"], evaluation), differences)
+
+
+def quantize_models(
+    context: ConversionContext, quantize: Quantizer, *, target: Target, plan: RecipePlan, bar: AccuracyBar
+) -> QuantizedResults:
+    """Quantize each model for ``target`` with ``quantize``, by the cheapest recipe of ``plan`` that is close enough to
+    FP32.
+
+    The detector is first, so that the recognizer can also be run on the faces as the quantized detector aligns them.
+    Raises WorkError if every recipe fails on a model.
+    """
+    models, reference, evaluation = context.models, context.reference, context.datasets.evaluation
+    done: dict[Role, QuantizedModel] = {}
+    tries: dict[Role, tuple[RecipeResult, ...]] = {}
+
+    def search(role: Role, images: Images, grade: Callable[[QuantizedModel], Grade]) -> None:
+        done[role], tries[role] = search_recipes(
+            plan.for_role(role),
+            lambda recipe: quantize(role, recipe, context.datasets.image_list(role), images),
+            grade,
+            lambda recipe: predict_cost(models[role].graph, target, recipe),
+        )
+
+    def grade_detector(model: QuantizedModel) -> Grade:
+        faces = decode_faces(context.detector, model.outputs, evaluation)
+        return parity.grade_faces(parity.compare_faces(reference.faces, faces))
+
+    def grade_recognizer(model: QuantizedModel) -> Grade:
+        embeddings = model.outputs[0][: len(evaluation.crops)]
+        return parity.grade_embeddings(parity.compare_embeddings(reference.embeddings, embeddings), bar)
+
+    search("detector", evaluation.scenes, grade_detector)
+    faces = decode_faces(context.detector, done["detector"].outputs, evaluation)
+    own, crops = crop_at_own_landmarks(evaluation, faces)
+    search("recognizer", np.concatenate([evaluation.crops, crops]), grade_recognizer)
+    if profile := context.liveness:
+        search(
+            "liveness",
+            evaluation.images("liveness"),
+            lambda model: parity.grade_liveness(_compare_liveness(reference, model, profile)),
+        )
+    return QuantizedResults(done, tries, faces, own)
+
+
+def _compare_liveness(
+    reference: ReferenceResults, quantized: QuantizedModel, profile: LivenessProfile
+) -> parity.LivenessParity:
+    before, after = (
+        probabilities(outputs[0], profile.live, logits=profile.logits)
+        for outputs in (reference.outputs["liveness"], quantized.outputs)
+    )
+    return parity.compare_liveness(before, after, profile.threshold)
+
+
+def measure_parity(context: ConversionContext, quantized: QuantizedResults) -> parity.Parity:
+    """How far the quantized models are from FP32 on the evaluation set."""
+    before, after = context.reference.embeddings, quantized.embeddings
+    profile = context.liveness
+    return parity.Parity(
+        detection=parity.compare_faces(context.reference.faces, quantized.faces),
+        embedding=parity.compare_embeddings(before, after),
+        end_to_end=parity.compare_embeddings(before[quantized.own], quantized.own_embeddings),
+        pairs=parity.compare_pairs(
+            unit(before), unit(after), context.sources.match, context.datasets.evaluation.labeled
+        ),
+        liveness=_compare_liveness(context.reference, quantized.models["liveness"], profile) if profile else None,
+    )
+
+
+def measure_detector_errors(context: ConversionContext, quantized: QuantizedModel) -> DetectorEvidence:
+    """Where the ``quantized`` detector differs from FP32: by output, by threshold, and by size of the face."""
+    evaluation, model, detector = context.datasets.evaluation, context.models["detector"], context.detector
+    before, after = context.reference.outputs["detector"], quantized.outputs
+    scales = (*evaluation.scales, *(1.0,) * len(evaluation.mosaics))
+    reference_faces, quantized_faces = (
+        [detector.faces([array[at] for array in outputs], scale, LOWEST) for at, scale in enumerate(scales)]
+        for outputs in (before, after)
+    )
+    photos = len(evaluation.photos)
+    return DetectorEvidence(
+        output_errors(levels(model.simplified.outputs, model.input.width, model.input.height), before, after),
+        compare_scenes(reference_faces[:photos], quantized_faces[:photos], scales[:photos]),
+        compare_scenes(reference_faces[photos:], quantized_faces[photos:], scales[photos:]),
+    )
+
+
+def decode_faces(detector: Detector, outputs: Sequence[Floats], evaluation: EvaluationSet) -> list[Faces]:
+    """The faces in a detector's raw ``outputs`` (N first), by photo of ``evaluation``; mosaics are left out."""
+    return [detector.faces([array[at] for array in outputs], scale) for at, scale in enumerate(evaluation.scales)]
+
+
+def crop_at_own_landmarks(evaluation: EvaluationSet, faces: Sequence[Faces]) -> tuple[list[int], Images]:
+    """Which evaluation faces are also among ``faces`` (by photo), and their crops at the landmarks in ``faces``.
+
+    Returns K indices and K×112×112×3 uint8 RGB.
+    """
+    found: list[int] = []
+    crops = [evaluation.crops[:0]]
+    for photo, seen in zip(evaluation.photos, faces, strict=True):
+        places = [index for index, face in enumerate(evaluation.faces) if face.photo == photo]
+        if not places:
+            continue
+        image = read_image(photo)
+        boxes = np.concatenate([evaluation.faces[index].faces.boxes for index in places])
+        for row, column, _ in parity.match_boxes(boxes, seen.boxes):
+            found.append(places[row])
+            crops.append(to_rgb([align(image, seen.landmarks[column])]))
+    return found, np.concatenate(crops)

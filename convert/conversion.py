@@ -1,0 +1,143 @@
+"""The conversion from ONNX to bundles, stage by stage: simplify, prepare the data sets, quantize, compare, write."""
+
+from __future__ import annotations
+
+import fcntl
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from rkface.runtime.core.errors import InputError, WorkError
+from rkface.runtime.core.progress import stage
+
+from .acquire import ModelSources
+from .bundle_writer import check_replaceable
+from .compare_models import (
+    ConversionContext,
+    ConversionResult,
+    QuantizedResults,
+    measure_detector_errors,
+    measure_parity,
+    quantize_models,
+    run_reference,
+)
+from .datasets import PhotoOptions, prepare_datasets, render_demo_photos
+from .diagnose import diagnose
+from .evaluate.parity import BROKEN_MEAN_COSINE, Parity, find_fault
+from .liveness_model import add_surroundings, require_photos
+from .prepared_model import build_face_finder, prepare_model
+from .recipe import AccuracyBar
+from .report.conversion_report import ConversionReport
+from .run_recipe import RecipeRunner
+from .settings import ConversionSettings, OutputBundle
+from .toolkit.quantize import require_toolkit
+from .write_outputs import write_outputs
+
+SPARE_BYTES = 300_000_000  # disk space for what does not grow with the models: frames, outputs, logs
+
+Done = Callable[[ConversionReport, OutputBundle, Path], None]
+
+
+def convert(sources: ModelSources, photos: PhotoOptions | None, settings: ConversionSettings, done: Done) -> None:
+    """Convert ``sources`` and write the bundles of ``settings``. Without ``photos``, rendered photos are used.
+
+    All bundles share the photos, their faces, FP32's results and the tuned models. ``done`` is called with the report,
+    the output and the work folder after each bundle is written.
+
+    Raises InputError if models or photos cannot be used, and WorkError if the toolkit fails or a result is too far from
+    FP32. Bundles that are already written stay. An existing bundle is replaced only once the new one is complete.
+    """
+    for output in settings.outputs:
+        check_replaceable(output.folder)
+        settings.plan.for_target(output.target)
+    if sources.liveness is not None and photos is not None and settings.quantized:
+        require_photos(photos)
+    require_toolkit()
+    try:
+        settings.work.mkdir(parents=True, exist_ok=True, mode=0o700)  # it will contain faces
+    except OSError as error:
+        raise WorkError(
+            f"{settings.work}: the folder cannot be created ({error.strerror}): choose another --out or --work"
+        ) from error
+    with _locked(settings.work), TemporaryDirectory(dir=settings.work, prefix="models-") as name:
+        scratch = Path(name)
+        _check_space(settings, sources)
+        context = _prepare(sources, photos or render_demo_photos(settings.work / "photos"), settings, scratch)
+        runner = RecipeRunner(context.models, sources, settings.work, scratch, analyze=settings.plan.analyze)
+        for output in settings.outputs:
+            plan = settings.plan.for_target(output.target)
+            quantized = quantize_models(
+                context, runner.for_target(output.target), target=output.target, plan=plan, bar=settings.bar
+            )
+            parity = measure_parity(context, quantized)
+            evidence = measure_detector_errors(context, quantized.models["detector"])
+            fault = _find_fault(context, quantized, parity, settings.bar)
+            report = write_outputs(context, settings, output, ConversionResult(quantized, parity, evidence, fault))
+            done(report, output, settings.work)
+
+
+def _prepare(
+    sources: ModelSources, photos: PhotoOptions, settings: ConversionSettings, scratch: Path
+) -> ConversionContext:
+    """Do everything that all bundles share."""
+    models = {
+        role: prepare_model(path, role, scratch, settings.detector_size, sources.liveness)
+        for role, path in sources.paths.items()
+    }
+    finder = build_face_finder(models, sources)
+    datasets = prepare_datasets(photos, finder, settings.work / "calibration", quantized=settings.quantized)
+    if sources.liveness is not None:
+        scale, input = sources.liveness.scale, models["liveness"].input
+        datasets = add_surroundings(datasets, input, scale, scratch / "surroundings")
+    reference = run_reference(models, finder.detector, datasets.evaluation)
+    for model in models.values():
+        model.backend.close()  # ONNX Runtime is no longer used, and the toolkit needs the memory
+    return ConversionContext(sources, models, finder.detector, datasets, reference)
+
+
+def _find_fault(
+    context: ConversionContext, quantized: QuantizedResults, parity: Parity, bar: AccuracyBar
+) -> str | None:
+    """Why the result should not be used, and the likely cause; None if it is close enough to FP32."""
+    fault = find_fault(parity, bar)
+    if fault is None or parity.embedding.mean >= BROKEN_MEAN_COSINE:
+        return fault
+    model, calibration = context.models["recognizer"], context.datasets.calibration
+    with stage("look for the cause"):
+        cause = diagnose(
+            model.simplified.path,
+            model.input,
+            context.datasets.evaluation.crops,
+            quantized.embeddings,
+            calibration.recognizer if calibration else None,
+        )
+    return f"{fault}. Likely cause: {cause}" if cause else fault
+
+
+def _check_space(settings: ConversionSettings, sources: ModelSources) -> None:
+    # Once: the simplified model, the tuned model, and temporary files of tuning and of the toolkit. For each target:
+    # the calibrated model, the .rknn of five recipes at a quarter of its size, the same in the cache, the bundle's
+    # .rknn and its reference model.
+    copies = 5 + 5 * len(settings.outputs)
+    needed = SPARE_BYTES + copies * sum(path.stat().st_size for path in sources.paths.values() if path.is_file())
+    work, free = settings.work, shutil.disk_usage(settings.work).free
+    if free < needed:
+        raise WorkError(
+            f"{work}: {free / 1e6:.0f} MB are free, but a conversion needs about {needed / 1e6:.0f} MB: free some "
+            "space, or choose other folders with --work and --out"
+        )
+
+
+@contextmanager
+def _locked(work: Path) -> Iterator[None]:
+    """Hold the lock of ``work``: two conversions in one folder would quantize each other's models."""
+    with (work / "lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise InputError(
+                f"{work}: another conversion is running in this folder: wait for it, or choose another --work"
+            ) from error
+        yield

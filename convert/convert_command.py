@@ -1,0 +1,187 @@
+"""``rkface convert``. Imports nothing heavy before it runs."""
+
+from __future__ import annotations
+
+import json
+import sys
+from argparse import ArgumentParser, Namespace
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rkface.runtime.core.bundle import MANIFEST
+from rkface.runtime.core.errors import InputError
+
+from .convert_options import (
+    CAMERA,
+    add_conversion_options,
+    add_liveness_options,
+    add_model_options,
+    add_photo_options,
+)
+from .convert_summary import print_summary, to_dict
+from .recipe import PLANS, UNQUANTIZED
+
+if TYPE_CHECKING:
+    from .acquire import ModelSources
+    from .datasets import PhotoOptions
+    from .settings import OutputBundle
+
+
+def convert(parser: ArgumentParser) -> None:
+    """Convert a detector and a recognizer to an INT8 RKNN bundle, and compare it with FP32 in ONNX Runtime.
+
+    Without options, the demo pack is converted: small models trained on rendered faces. This shows the whole process
+    without a download. The InsightFace packs are downloaded once; you have to accept their license (non-commercial
+    research). You can also give your own models: an SCRFD detector with landmarks, and any ArcFace-like recognizer with
+    a 112x112 input and one embedding as its output.
+
+    Real models are calibrated on your photos: --calibration takes a folder of photos of many people, with the light and
+    the distance of your camera. The photos of some people are held back, and the result is evaluated on them. Or give
+    other photos with --evaluation, and say which of them show the same person with --pairs.
+
+    The bundle is written only if the quantized models are close enough to FP32 (--min-cosine). Read its report.html
+    before you trust it.
+
+    examples:
+      rkface convert
+      rkface convert --pack buffalo_l --accept-license --calibration photos/ --target rk3588
+      rkface convert --detector det.onnx --recognizer arc.onnx --calibration photos/ --target rk3576 --size 640x384
+      rkface convert --pack buffalo_m --accept-license --calibration photos/ --min-face 60 --camera 1920x1080
+      rkface convert --pack demo --target rk3588,rk3566 --out bundles --json
+    """
+    add_model_options(parser)
+    add_liveness_options(parser)
+    add_photo_options(parser)
+    add_conversion_options(parser)
+    parser.add_argument("--json", action="store_true", help="print a summary of each bundle as JSON")
+    parser.set_defaults(run=_convert)
+
+
+def _convert(options: Namespace) -> int:
+    from .conversion import convert
+    from .settings import ConversionSettings
+
+    outputs = _outputs(options)
+    work = options.work or outputs[0].folder.with_name(f"{outputs[0].folder.name}.work")
+    for output in outputs:
+        if work.resolve().is_relative_to(output.folder.resolve()):
+            raise InputError(
+                f"--work {work} is inside the bundle {output.folder}, which is replaced as a whole: choose a folder "
+                "outside it"
+            )
+    sources = _sources(options)
+    detector_size = _detector_size(options, sources)
+    photos = _photos(options, sources)
+    plan = UNQUANTIZED if options.no_quantize else options.recipe or PLANS["auto"]
+    settings = ConversionSettings(outputs, work, plan, options.min_cosine, detector_size, options.accept)
+    if not options.json:
+        convert(sources, photos, settings, print_summary)
+        return 0
+    written: list[dict[str, Any]] = []
+    try:
+        convert(sources, photos, settings, lambda report, output, work: written.append(to_dict(report, output)))
+    finally:
+        if written:  # also those before a failure
+            print(json.dumps({"bundles": written}, indent=2, ensure_ascii=False))
+    return 0
+
+
+def _outputs(options: Namespace) -> tuple[OutputBundle, ...]:
+    """The bundle to make for each target."""
+    from .settings import OutputBundle
+    from .targets import find_target
+
+    if options.no_quantize and options.recipe is not None:
+        raise InputError("--recipe says how to quantize, and --no-quantize says not to: leave one out")
+    found = (find_target(name.strip(), quantized=not options.no_quantize) for name in options.target.split(","))
+    targets = list(dict.fromkeys(found))
+    folder = options.out or Path("build")
+    if len(targets) > 1 and (folder / MANIFEST).is_file():
+        raise InputError(
+            f"{folder} is a bundle; with several targets, --out is the folder that contains the bundles: choose another"
+        )
+    if options.out and len(targets) == 1:
+        return (OutputBundle(targets[0], options.out),)
+    return tuple(OutputBundle(target, folder / target.name) for target in targets)
+
+
+def _sources(options: Namespace) -> ModelSources:
+    from .acquire import default_cache, own_sources, pack_sources
+    from .catalog import find_pack
+
+    own = (options.detector, options.recognizer)
+    if not any(own):
+        pack = find_pack(options.pack or "demo")
+        sources = pack_sources(pack, options.cache or default_cache(), accepted=options.accept_license)
+    elif options.pack or not all(own):
+        raise InputError("to convert your own models, give both --detector and --recognizer, and no --pack")
+    else:
+        sources = own_sources(*own, options.license or "not stated")
+    sources = _with_liveness(options, sources)
+    if options.match_threshold is None:
+        return sources
+    return replace(sources, match=options.match_threshold, evidence="given with --match-threshold")
+
+
+def _with_liveness(options: Namespace, sources: ModelSources) -> ModelSources:
+    from .acquire import with_liveness
+    from .liveness_model import choose_profile, explain_profile
+
+    fields = {
+        "scale": options.live_scale,
+        "live": options.live_class,
+        "mean": options.live_mean,
+        "std": options.live_std,
+        "threshold": options.live_threshold,
+        "bgr": options.live_color and options.live_color == "BGR",
+    }
+    given = {name: value for name, value in fields.items() if value is not None}
+    if options.liveness is None:
+        if given:
+            raise InputError(
+                "--live-… options describe the model of --liveness: also give --liveness, or leave them out"
+            )
+        return sources
+    if min(given.get("std", (1,))) <= 0:
+        raise InputError("--live-std: values are divided by it, so it must be greater than 0")
+    profile = choose_profile(options.liveness, given)
+    print(explain_profile(profile), file=sys.stderr)
+    return with_liveness(sources, options.liveness, profile, options.license or "not stated")
+
+
+def _detector_size(options: Namespace, sources: ModelSources) -> tuple[int, int] | None:
+    """(width, height) of the detector's input, from --size or from --min-face; None keeps the model's own."""
+    from .input_size import choose_input_size, explain_input_size
+
+    if options.min_face is None:
+        if options.camera is not None:
+            raise InputError(
+                "--camera is the frame in which --min-face is measured: also give --min-face, or use --size"
+            )
+        given: tuple[int, int] | None = options.size
+        return given
+    if options.size is not None:
+        raise InputError("--size and --min-face both choose the size of the detector's input: leave one out")
+    if sources.synthetic:
+        raise InputError("--min-face is measured for SCRFD, and the demo pack's detector is not SCRFD: leave it out")
+    camera = options.camera or CAMERA
+    chosen = choose_input_size(options.min_face, camera)
+    print(explain_input_size(options.min_face, camera, chosen), file=sys.stderr)
+    return chosen
+
+
+def _photos(options: Namespace, sources: ModelSources) -> PhotoOptions | None:
+    """The user's photos; None if the demo pack renders its own."""
+    from .datasets import PhotoOptions
+
+    if options.calibration is not None:
+        return PhotoOptions(options.calibration, options.evaluation, options.pairs, options.count, options.evaluate)
+    if not sources.synthetic:
+        raise InputError(
+            "--calibration is needed: INT8 ranges are measured on faces like those that the camera will see, and "
+            "rendered faces would ruin a real recognizer. Give a folder with photos of many people (100 or more)"
+        )
+    if options.evaluation or options.pairs:
+        raise InputError("--evaluation and --pairs need --calibration; the demo pack renders its own photos")
+    return None

@@ -1,0 +1,174 @@
+"""The options of ``rkface convert``. Imports nothing heavy."""
+
+from __future__ import annotations
+
+import math
+from argparse import ArgumentParser, ArgumentTypeError
+from pathlib import Path
+
+from rkface.calibration.commands import face_count, image_size
+from rkface.runtime.cli.detect_embed_compare import unit_interval
+
+from .recipe import PLANS, AccuracyBar, RecipePlan
+
+CAMERA = (1920, 1080)  # width and height of the camera's frame for --min-face
+
+
+def add_model_options(parser: ArgumentParser) -> None:
+    """Add the options that choose the models."""
+    models = parser.add_argument_group("models")
+    models.add_argument("--pack", metavar="NAME", help="demo, buffalo_l, buffalo_m or buffalo_sc (default: demo)")
+    models.add_argument("--accept-license", action="store_true", help="you have read and accept the pack's license")
+    models.add_argument("--detector", type=Path, metavar="D.onnx", help="an SCRFD model with landmarks")
+    models.add_argument("--recognizer", type=Path, metavar="R.onnx", help="an ArcFace-like model")
+    models.add_argument("--license", "--licence", metavar="TEXT", help="license of your own models, for the manifest")
+    models.add_argument("--cache", type=Path, metavar="DIR", help="folder for downloads (default: ~/.cache/rkface)")
+
+
+def add_liveness_options(parser: ArgumentParser) -> None:
+    """Add the options of a liveness model."""
+    live = parser.add_argument_group("liveness (a third model, which tells a live face from a picture of a face)")
+    live.add_argument("--liveness", type=Path, metavar="L.onnx", help="a classifier such as Silent-Face's MiniFASNet")
+    live.add_argument("--live-scale", type=positive_number, metavar="X", help="size of its crop, in face box sizes")
+    live.add_argument("--live-class", type=int, metavar="N", help="index of the class of live faces, counted from 0")
+    live.add_argument("--live-color", "--live-colour", choices=("RGB", "BGR"), help="order of its input channels")
+    live.add_argument(
+        "--live-mean", type=channel_values, metavar="A[,B,C]", help="mean of values 0..255, in its channel order"
+    )
+    live.add_argument("--live-std", type=channel_values, metavar="A[,B,C]", help="standard deviation, likewise")
+    live.add_argument(
+        "--live-threshold",
+        type=unit_interval,
+        metavar="T",
+        help="minimum probability of a live face (default: 0.5)",
+    )
+
+
+def add_photo_options(parser: ArgumentParser) -> None:
+    """Add the options that choose the photos."""
+    photos = parser.add_argument_group("photos")
+    photos.add_argument(
+        "--calibration", type=Path, metavar="DIR", help="a folder of photos, or a set made by `rkface calibrate`"
+    )
+    photos.add_argument(
+        "--evaluation",
+        type=Path,
+        metavar="DIR",
+        help="other photos to evaluate on (default: some of the calibration photos, held back)",
+    )
+    photos.add_argument(
+        "--pairs", type=Path, metavar="CSV", help="lines of photo,photo,Yes|No: which photos show the same person"
+    )
+    photos.add_argument(
+        "--count", type=face_count, default=100, metavar="N", help="number of calibration faces (default: %(default)s)"
+    )
+    photos.add_argument(
+        "--evaluate",
+        type=face_count,
+        default=100,
+        metavar="N",
+        help="maximum number of evaluation faces (default: %(default)s)",
+    )
+
+
+def add_conversion_options(parser: ArgumentParser) -> None:
+    """Add the options that say how to convert, and where to write."""
+    how = parser.add_argument_group("conversion")
+    how.add_argument(
+        "--target",
+        default="rk3588",
+        metavar="SOC[,SOC]",
+        help="the board's chip; several, separated by commas, give a bundle each (default: %(default)s)",
+    )
+    how.add_argument(
+        "--size",
+        type=image_size,
+        metavar="WxH",
+        help="detector input, multiples of 32, such as 640x384 for a 16:9 camera (default: the model's own)",
+    )
+    how.add_argument(
+        "--min-face",
+        type=pixel_count,
+        metavar="PX",
+        help="instead of --size: choose the smallest detector input in which a face of PX pixels of the camera's frame "
+        "is found (docs/detector-size.md)",
+    )
+    how.add_argument(
+        "--camera",
+        type=image_size,
+        metavar="WxH",
+        help=f"with --min-face: the size of the camera's frame (default: {CAMERA[0]}x{CAMERA[1]})",
+    )
+    how.add_argument(
+        "--no-quantize", action="store_true", help="FP16 instead of INT8: larger and slower, for comparison"
+    )
+    known = "; ".join(f"{one.name}: {one.about}" for one in PLANS.values())
+    how.add_argument("--recipe", type=recipe_plan, metavar="NAME", help=f"how to quantize. {known} (default: auto)")
+    how.add_argument(
+        "--min-cosine",
+        type=accuracy_bar,
+        default=AccuracyBar(),
+        metavar="MEAN[,MIN]",
+        help="required cosine between the quantized recognizer and FP32 on the evaluation faces: the mean, and that of "
+        f"the worst face (default: {AccuracyBar().mean:g},{AccuracyBar().minimum:g})",
+    )
+    how.add_argument(
+        "--match-threshold", type=unit_interval, metavar="T", help="minimum cosine for a match (default: the pack's)"
+    )
+    how.add_argument(
+        "--out",
+        type=Path,
+        metavar="DIR",
+        help="the bundle's folder (default: build/TARGET); with several targets, the folder that contains the bundles",
+    )
+    how.add_argument(
+        "--work",
+        type=Path,
+        metavar="DIR",
+        help="folder for logs, the calibration set and the cache (default: OUT.work, of the first target)",
+    )
+    how.add_argument("--accept", action="store_true", help="write the bundle even if it is too far from FP32")
+
+
+def positive_number(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < math.inf:
+        raise ArgumentTypeError(f"{text!r} must be a number greater than 0")
+    return value
+
+
+def channel_values(text: str) -> tuple[float, ...]:
+    try:
+        values = tuple(map(float, text.split(",")))
+    except ValueError:
+        values = ()
+    if len(values) not in (1, 3) or not all(map(math.isfinite, values)):
+        raise ArgumentTypeError(f"{text!r} must be one number, or three numbers such as 104,117,123")
+    return values if len(values) == 3 else values * 3
+
+
+def recipe_plan(text: str) -> RecipePlan:
+    if text not in PLANS:
+        raise ArgumentTypeError(f"unknown recipe {text!r}: choose from {', '.join(PLANS)}")
+    return PLANS[text]
+
+
+def pixel_count(text: str) -> int:
+    if not text.isdecimal() or not int(text):
+        raise ArgumentTypeError(f"{text!r} must be a number of pixels, 1 or greater")
+    return int(text)
+
+
+def accuracy_bar(text: str) -> AccuracyBar:
+    mean, _, minimum = text.partition(",")
+    default_distance = AccuracyBar.mean - AccuracyBar.minimum
+    try:
+        found = AccuracyBar(float(mean), float(minimum) if minimum else float(mean) - default_distance)
+    except ValueError:
+        found = AccuracyBar(-1, -1)
+    if not -1 < found.minimum <= found.mean < 1:
+        raise ArgumentTypeError(f"{text!r} must be a cosine such as 0.995, or a mean and a minimum such as 0.995,0.99")
+    return found

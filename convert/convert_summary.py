@@ -1,0 +1,73 @@
+"""The result of ``rkface convert`` on the terminal: for people, and as JSON. Imports nothing heavy."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .report.conversion_report import ConversionReport
+    from .settings import OutputBundle
+
+
+def to_dict(report: ConversionReport, output: OutputBundle) -> dict[str, Any]:
+    """The summary of one bundle for --json. report.json in the bundle has all details."""
+    parity = report.to_dict()["parity"]
+    for part in ("embedding", "end_to_end"):
+        del parity[part]["cosines"]
+    return {
+        "target": output.target.name,
+        "bundle": str(output.folder),
+        "report": str(output.folder / "report.html"),
+        "synthetic": report.manifest.synthetic,
+        "match_threshold": report.manifest.thresholds.match,
+        "models": [
+            {
+                "role": facts.role,
+                "precision": report.manifest.model(facts.role).precision,
+                "recipe": next(one.recipe.name for one in facts.tries if one.chosen),
+                "onnx_bytes": report.manifest.model(facts.role).source.bytes,
+                "rknn_bytes": facts.rknn_bytes,
+            }
+            for facts in report.models
+        ],
+        "parity": parity,
+        "notes": list(report.notes),
+        "accepted": report.fault,
+    }
+
+
+def print_summary(report: ConversionReport, output: OutputBundle, work: Path) -> None:
+    """The result of one conversion, for people."""
+    from .evaluate.parity import grade_liveness
+
+    manifest, parity = report.manifest, report.parity
+    rows = [(output.target.name, "size", "", "against FP32, on faces that calibration never saw")]
+    results = {
+        "detector": f"{parity.detection.matched} of {parity.detection.faces} faces matched, "
+        f"{parity.detection.extra} extra, landmark error {parity.detection.landmark_error:.1%}",
+        "recognizer": f"cosine mean {parity.embedding.mean:.4f}, p1 {parity.embedding.p1:.4f}, "
+        f"min {parity.embedding.minimum:.4f} over {parity.embedding.faces} faces",
+        "liveness": grade_liveness(parity.liveness).said if parity.liveness else "",
+    }
+    for facts in report.models:
+        model = manifest.model(facts.role)
+        sizes = f"{model.source.bytes / 1e6:.1f} → {facts.rknn_bytes / 1e6:.1f} MB"
+        rows.append((facts.role, sizes, model.precision, results[facts.role]))
+    widths = [max(len(row[column]) for row in rows) for column in range(3)]
+    print()
+    for row in rows:
+        print("  ".join([*(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), row[3]]).rstrip())
+    print()
+    if manifest.synthetic:
+        print("synthetic: the demo models know only rendered faces; these figures say nothing about people")
+    for note in [*report.notes, *([f"accepted, although {report.fault}"] if report.fault else [])]:
+        print(f"note: {note}")
+    print(f"license: {manifest.recognizer.source.license}")
+    print(f"bundle:  {output.folder}")
+    print(f"report:  {output.folder / 'report.html'}")
+    example = work / "photos/evaluation/person-0000-00.jpg" if manifest.synthetic else Path("PHOTO.jpg")
+    command = [sys.argv[0], "detect", "--bundle", str(output.folder), str(example), "--draw", "faces.jpg"]
+    print(f"next:    {shlex.join(command)}")

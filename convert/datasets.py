@@ -1,0 +1,277 @@
+"""From the user's photos to the two data sets of a conversion: one to calibrate on, and other faces to evaluate on."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rkface.calibration.choose import Choice, choose_faces, choose_frames, hold_out, require_enough_faces
+from rkface.calibration.collect import CandidateFace, Collection, collect_faces, embed_faces
+from rkface.calibration.dataset import CalibrationSet, Provenance, is_set, read_set, write_set
+from rkface.runtime.core.bundle import Input, Role, sha256
+from rkface.runtime.core.errors import InputError
+from rkface.runtime.core.progress import stage
+from rkface.runtime.vision.detect import THRESHOLD, Detector, letterbox
+from rkface.runtime.vision.embed import Embedder
+from rkface.runtime.vision.image import read_image
+
+from .image_lists import to_rgb
+from .label_files import read_pairs
+from .mosaic import make_mosaics
+
+MIN_EVALUATION_FACES = 10  # with fewer faces, a percentile or a minimum says nothing
+
+Image = NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class PhotoOptions:
+    """The photos that the user gave.
+
+    calibration       a folder of photos, or a finished calibration set
+    evaluation        other photos to evaluate on; None holds back some of the calibration photos
+    pairs             a CSV file with labeled pairs: photo, photo, Yes or No
+    count             number of faces, and of frames, to calibrate on
+    evaluation_count  maximum number of faces, and of frames, to evaluate on
+    """
+
+    calibration: Path
+    evaluation: Path | None = None
+    pairs: Path | None = None
+    count: int = 100
+    evaluation_count: int = 100
+
+
+@dataclass(frozen=True)
+class FaceFinder:
+    """The FP32 models that find faces in photos and tell people apart.
+
+    ``input`` is the detector's input, ``digest`` the SHA-256 of the detector's ONNX file.
+    """
+
+    detector: Detector
+    input: Input
+    embedder: Embedder
+    digest: str
+
+
+@dataclass(frozen=True)
+class EvaluationSet:
+    """Photos that calibration never saw, with their faces as the FP32 detector finds them.
+
+    photos        paths, N
+    frames        N×H×W×3 uint8 RGB: ``photos`` letterboxed for the detector
+    scales        N: input pixels per photo pixel
+    faces         M
+    crops         M×112×112×3 uint8 RGB: ``faces`` aligned for the recognizer
+    labeled       (index, index, same person) into ``faces``; empty without labels
+    mosaics       8×H×W×3 uint8 RGB: crowds of small faces, made of ``frames``; they test the detector separately
+    surroundings  M×h×w×3 uint8 RGB: ``faces`` with their surroundings, for a liveness model; None without one
+    """
+
+    photos: tuple[Path, ...]
+    frames: Image
+    scales: tuple[float, ...]
+    faces: tuple[CandidateFace, ...]
+    crops: Image
+    labeled: tuple[tuple[int, int, bool], ...]
+    mosaics: Image
+    surroundings: Image | None = None
+
+    @property
+    def scenes(self) -> Image:
+        """All inputs for the detector: ``frames``, then ``mosaics``."""
+        return np.concatenate([self.frames, self.mosaics])
+
+    def images(self, role: Role) -> Image:
+        """All inputs for the model of ``role``, N×H×W×3 uint8 RGB."""
+        if role == "liveness":
+            assert self.surroundings is not None
+            return self.surroundings
+        return self.scenes if role == "detector" else self.crops
+
+
+@dataclass(frozen=True)
+class Datasets:
+    """The calibration set and the evaluation set of one conversion.
+
+    calibration        None if nothing is quantized
+    evaluation         shares no photo with ``calibration``
+    notes              remarks for the report
+    calibration_faces  the faces in ``calibration``; () for a finished set, which does not keep their photos
+    liveness_list      the list of images that a liveness model calibrates on; None without one
+    """
+
+    calibration: CalibrationSet | None
+    evaluation: EvaluationSet
+    notes: tuple[str, ...] = ()
+    calibration_faces: tuple[CandidateFace, ...] = ()
+    liveness_list: Path | None = None
+
+    def image_list(self, role: Role) -> Path | None:
+        """The list of images that the model of ``role`` calibrates on; None if it is not quantized."""
+        if self.calibration is None or role == "liveness":
+            return self.liveness_list
+        return self.calibration.detector if role == "detector" else self.calibration.recognizer
+
+
+def prepare_datasets(photos: PhotoOptions, finder: FaceFinder, out: Path, *, quantized: bool = True) -> Datasets:
+    """Find the faces of ``photos``, and write the calibration set to ``out`` unless nothing is quantized.
+
+    Calibration and evaluation share no photo. If one folder serves both, they also share no person, as far as FP32
+    embeddings can tell. Raises InputError if there are too few faces for one of them.
+    """
+    if is_set(photos.calibration):
+        calibration = _read_finished_set(photos.calibration, finder.input)
+        if photos.evaluation is None:
+            raise InputError(
+                f"{photos.calibration} is a finished calibration set: also give photos that are not in it with "
+                "--evaluation, so that the result is evaluated on faces that calibration never saw"
+            )
+        rest = find_faces(photos.evaluation, finder, without=calibration.sources)
+        return Datasets(calibration if quantized else None, build_evaluation_set(photos, rest, finder))
+    found = find_faces(photos.calibration, finder)
+    if not quantized:
+        rest = found if photos.evaluation is None else find_faces(photos.evaluation, finder)
+        return Datasets(None, build_evaluation_set(photos, rest, finder))
+    if photos.evaluation is None:
+        found, embeddings, rest = _split(found, _embed(found, finder))
+    else:
+        rest = find_faces(photos.evaluation, finder, without={sha256(photo) for photo in found.photos})
+        # If all faces are used anyway, it does not matter who they are.
+        embeddings = _embed(found, finder) if len(found.candidates) > photos.count else None
+    calibration, faces = _write_calibration_set(photos, found, embeddings, finder, out)
+    few = f"calibrated on {len(faces)} faces instead of {photos.count}: the photos have no more usable faces"
+    notes = (few,) if len(faces) < photos.count else ()
+    return Datasets(calibration, build_evaluation_set(photos, rest, finder), notes, faces)
+
+
+def _write_calibration_set(
+    photos: PhotoOptions, found: Collection, embeddings: NDArray[np.float32] | None, finder: FaceFinder, out: Path
+) -> tuple[CalibrationSet, tuple[CandidateFace, ...]]:
+    """Choose among the faces of ``found``, write the set to ``out``, and return it with the chosen faces."""
+    with stage("calibration set") as shown:
+        choice = choose_faces(found.candidates, photos.count, embeddings)
+        require_enough_faces(choice, found)
+        frames = choose_frames(choice.faces, found, photos.count)
+        provenance = Provenance(photos.calibration, finder.digest, THRESHOLD, (*found.skipped, *choice.left_out))
+        calibration = write_set(
+            out,
+            choice.faces,
+            frames,
+            finder.input.width,
+            finder.input.height,
+            provenance=provenance,
+            among=found.candidates,
+        )
+        shown.note = f"{calibration.faces} faces, {calibration.frames} frames"
+    return calibration, choice.faces
+
+
+def render_demo_photos(folder: Path) -> PhotoOptions:
+    """Render photos for the demo pack into ``folder``: some people to calibrate on, other people to evaluate on. The
+    demo models were trained on neither."""
+    from .demo.render import CALIBRATE, EVALUATE, write_photos
+
+    calibration, evaluation = folder / "calibration", folder / "evaluation"
+    with stage("render faces") as shown:
+        for where, people, shots in ((calibration, CALIBRATE[:50], 2), (evaluation, EVALUATE[:50], 3)):
+            shutil.rmtree(where, ignore_errors=True)
+            write_photos(where, people, shots, seed=0, progress=shown.advance)
+        shown.note = "synthetic photos of people that the demo models were not trained on"
+    return PhotoOptions(calibration, evaluation, evaluation / "pairs.csv", evaluation_count=150)
+
+
+def _read_finished_set(folder: Path, input: Input) -> CalibrationSet:
+    calibration = read_set(folder)
+    if (calibration.width, calibration.height) != (input.width, input.height):
+        raise InputError(
+            f"{folder} was made for a detector input of {calibration.width}×{calibration.height}, but this detector "
+            f"takes {input.width}×{input.height}: run `rkface calibrate` with it, or give photos instead of a set"
+        )
+    return calibration
+
+
+def find_faces(folder: Path, finder: FaceFinder, without: Iterable[str] = ()) -> Collection:
+    """Find every face in the photos of ``folder``; photos whose SHA-256 is in ``without`` are left out."""
+    with stage("find faces") as shown:
+        found = collect_faces(folder, finder.detector, progress=shown.advance)
+        shown.note = f"{len(found.candidates)} usable in {len(found.photos)} photos of {folder}"
+    known = frozenset(without)
+    if not known:
+        return found
+    photos = tuple(photo for photo in found.photos if sha256(photo) not in known)
+    return _only_photos(found, photos)
+
+
+def _only_photos(found: Collection, photos: Iterable[Path]) -> Collection:
+    kept = set(photos)
+    candidates = tuple(face for face in found.candidates if face.photo in kept)
+    return Collection(found.folder, candidates, tuple(photo for photo in found.photos if photo in kept), found.skipped)
+
+
+def _embed(found: Collection, finder: FaceFinder) -> NDArray[np.float32]:
+    with stage("tell people apart") as shown:
+        return embed_faces(found.candidates, finder.embedder, shown.advance)
+
+
+def _split(
+    found: Collection, embeddings: NDArray[np.float32]
+) -> tuple[Collection, NDArray[np.float32] | None, Collection]:
+    """Photos to calibrate on, the ``embeddings`` of their faces, and photos to evaluate on.
+
+    Photos without a usable face go to evaluation: a detector can also be wrong by finding a face where there is none.
+    """
+    if not found.candidates:
+        require_enough_faces(Choice((), ()), found)
+    calibrate, _ = hold_out(found.candidates, embeddings)
+    photos = {found.candidates[index].photo for index in calibrate}
+    # hold_out never splits a photo, so the faces of these photos are exactly those of the indices, in the same order.
+    return _only_photos(found, photos), embeddings[calibrate], _only_photos(found, set(found.photos) - photos)
+
+
+def build_evaluation_set(photos: PhotoOptions, found: Collection, finder: FaceFinder) -> EvaluationSet:
+    """At most ``photos.evaluation_count`` faces and photos of ``found``. Raises InputError if there are too few."""
+    if len(found.candidates) < MIN_EVALUATION_FACES:
+        raise InputError(
+            f"{found.folder}: only {len(found.candidates)} usable faces to evaluate on, at least "
+            f"{MIN_EVALUATION_FACES} are needed: add photos, or give other photos with --evaluation"
+        )
+    faces = found.candidates[: photos.evaluation_count]
+    first = dict.fromkeys(face.photo for face in faces)
+    chosen = (*first, *(photo for photo in found.photos if photo not in first))[: photos.evaluation_count]
+    faces = tuple(face for face in faces if face.photo in set(chosen))
+    with stage("evaluation frames") as shown:
+        fitted = [letterbox(read_image(photo), finder.input.width, finder.input.height) for photo in chosen]
+        shown.note = f"{len(faces)} faces in {len(chosen)} photos"
+    scales = tuple(one.scale for one in fitted)
+    frames, crops = to_rgb(one.image for one in fitted), to_rgb(face.crop for face in faces)
+    labeled = _labeled_pairs(photos.pairs, faces)
+    return EvaluationSet(chosen, frames, scales, faces, crops, labeled, make_mosaics(frames))
+
+
+def _labeled_pairs(pairs: Path | None, faces: tuple[CandidateFace, ...]) -> tuple[tuple[int, int, bool], ...]:
+    """The pairs in the file ``pairs`` whose photos are both in the evaluation set, as indices of each photo's largest
+    face, and whether they show the same person."""
+    if pairs is None:
+        return ()
+    largest: dict[str, int] = {}
+    for index, face in enumerate(faces):
+        if face.name not in largest or face.quality.size > faces[largest[face.name]].quality.size:
+            largest[face.name] = index
+    labeled = [
+        (largest[left], largest[right], same)
+        for left, right, same in read_pairs(pairs)
+        if left in largest and right in largest
+    ]
+    if not any(same for *_, same in labeled) or all(same for *_, same in labeled):
+        raise InputError(
+            f"{pairs}: {len(labeled)} of its pairs are among the evaluation photos, and they do not include both the "
+            "same person and different people: write the path of each photo relative to the folder, or label more pairs"
+        )
+    return tuple(labeled)

@@ -1,0 +1,268 @@
+"""Shows how quantization changes a detector: scores, boxes and landmarks separately, by threshold, and by face size.
+
+Pure functions. ``parity.py`` decides whether a detector is good enough; this module shows where it differs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rkface.runtime.core.faces import Faces
+from rkface.runtime.vision.detect import THRESHOLD, Level
+
+from .parity import match_boxes
+
+THRESHOLDS = (0.3, 0.4, 0.5, 0.6, 0.7)
+MARGIN = 0.1  # a face with a score of at most this much below the threshold was found, only with a lower score
+LOWEST = THRESHOLDS[0] - MARGIN  # the lowest score that any function below needs
+SIZES = (24.0, 48.0, 96.0)  # limits between small and large faces, in pixels of the detector's input
+FACE_SCORE = THRESHOLDS[0]  # minimum FP32 score at which an anchor detects a face, so that its box and landmarks count
+COARSE_STEP = 0.02  # if scores have larger steps, a threshold cannot be tuned well
+NOTABLE_LOSS = 0.05  # share of lost small faces above which there is a note
+MIN_FACES = 20  # with fewer faces, there is no note
+MIN_TOP_SHARE = 0.9  # the quantized detector must reach this share of FP32's highest score on every stride
+
+Floats = NDArray[np.float32]
+Mask = NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class OutputError:
+    """The error of one output of the detector, quantized minus FP32, at anchors with an FP32 score of 0.3 or more.
+
+    Scores have no unit; box distances and landmark offsets are in pixels of the detector's input.
+
+    kind     score, box or landmark
+    anchors  number of these anchors
+    bias     mean difference
+    mean     mean absolute difference
+    worst    largest absolute difference
+    tops     largest magnitude of FP32 and of the quantized output. If the second is much smaller, the calibration set
+             has no such values
+    step     smallest difference between two values, which is the scale of an INT8 tensor; None if there are more
+             values than INT8 has
+    """
+
+    kind: str
+    stride: int
+    anchors: int
+    bias: float
+    mean: float
+    worst: float
+    tops: tuple[float, float]
+    step: float | None
+
+
+@dataclass(frozen=True)
+class ThresholdErrors:
+    """Both detectors at the same score threshold.
+
+    faces     found by FP32
+    missed    of these, without a match by the quantized detector
+    lost      of the missed, without a match even at a threshold lower by 0.1
+    extra     found by the quantized detector, without a match by FP32
+    invented  of the extra, without a match even at a threshold lower by 0.1
+    """
+
+    threshold: float
+    faces: int
+    missed: int
+    lost: int
+    extra: int
+    invented: int
+
+
+@dataclass(frozen=True)
+class SizeErrors:
+    """The same at the default threshold, for faces of ``low`` to ``high`` input pixels.
+
+    The size of a face is the square root of its box's area; ``high`` is None for no limit. The mean IoU and the
+    landmark error (a share of the inter-ocular distance) are over the matched faces.
+    """
+
+    low: float
+    high: float | None
+    faces: int
+    missed: int
+    lost: int
+    extra: int
+    mean_iou: float
+    landmark_error: float
+
+
+@dataclass(frozen=True)
+class SceneErrors:
+    """Both detectors on one kind of images: photos or mosaics."""
+
+    images: int
+    thresholds: tuple[ThresholdErrors, ...]
+    sizes: tuple[SizeErrors, ...]
+
+
+@dataclass(frozen=True)
+class DetectorEvidence:
+    """All errors of a detector. ``mosaics`` are the photos shrunk and put together (convert/mosaic.py); ``outputs``
+    covers photos and mosaics."""
+
+    outputs: tuple[OutputError, ...]
+    photos: SceneErrors
+    mosaics: SceneErrors
+
+
+def output_errors(
+    layout: Sequence[Level], reference: Sequence[Floats], quantized: Sequence[Floats]
+) -> tuple[OutputError, ...]:
+    """The error of each output: scores first, then boxes, then landmarks.
+
+    ``reference`` and ``quantized`` are the raw outputs of both detectors, N first, in the model's order.
+    """
+    found = []
+    for kind in ("score", "box", "landmark"):
+        for level in layout:
+            at = {"score": level.scores, "box": level.boxes, "landmark": level.landmarks}[kind]
+            unit = 1 if kind == "score" else level.stride
+            found_at = reference[level.scores].reshape(-1) >= FACE_SCORE
+            before, after = (outputs[at].reshape(len(found_at), -1)[found_at] for outputs in (reference, quantized))
+            error = (after.astype(np.float64) - before) * unit
+            step = _step(quantized[at])
+            found.append(
+                OutputError(
+                    kind,
+                    level.stride,
+                    int(found_at.sum()),
+                    bias=float(error.mean()) if error.size else 0.0,
+                    mean=float(np.abs(error).mean()) if error.size else 0.0,
+                    worst=float(np.abs(error).max(initial=0)),
+                    tops=(unit * float(np.abs(before).max(initial=0)), unit * float(np.abs(after).max(initial=0))),
+                    step=None if step is None else step * unit,
+                )
+            )
+    return tuple(found)
+
+
+def _step(values: Floats) -> float | None:
+    """The smallest difference between two of ``values``; None if there are more values than INT8 has."""
+    distinct = np.unique(values)
+    return float(np.diff(distinct).min()) if 1 < len(distinct) <= 256 else None
+
+
+def have_separate_scales(outputs: Sequence[OutputError]) -> bool:
+    """Whether each output of a quantized detector has its own INT8 scale."""
+    steps = [one.step / (1 if one.kind == "score" else one.stride) for one in outputs if one.step]
+    return len(steps) == len(outputs) == len({float(f"{step:.6g}") for step in steps})
+
+
+def compare_scenes(reference: Sequence[Faces], quantized: Sequence[Faces], scales: Sequence[float]) -> SceneErrors:
+    """Compare the faces of both detectors on the same images, decoded with a threshold of ``LOWEST``.
+
+    ``scales`` are input pixels per pixel of each image. Faces above a higher threshold are the same as if they were
+    decoded with that threshold, because NMS keeps faces in the order of their scores.
+    """
+    return SceneErrors(
+        len(reference),
+        tuple(_at(threshold, reference, quantized) for threshold in THRESHOLDS),
+        _sizes(reference, quantized, scales),
+    )
+
+
+def _at(threshold: float, reference: Sequence[Faces], quantized: Sequence[Faces]) -> ThresholdErrors:
+    faces = missed = lost = extra = invented = 0
+    for before, after in zip(reference, quantized, strict=True):
+        faces += len(_above(before, threshold))
+        unseen, gone = _unmatched(before, after, threshold)
+        missed, lost = missed + int(unseen.sum()), lost + int(gone.sum())
+        unseen, gone = _unmatched(after, before, threshold)
+        extra, invented = extra + int(unseen.sum()), invented + int(gone.sum())
+    return ThresholdErrors(threshold, faces, missed, lost, extra, invented)
+
+
+def _sizes(reference: Sequence[Faces], quantized: Sequence[Faces], scales: Sequence[float]) -> tuple[SizeErrors, ...]:
+    rows: list[tuple[float, Mask]] = []  # for each of FP32's faces: size, (missed, lost)
+    others: list[tuple[float, Mask]] = []  # for each of the quantized detector's faces: size, (extra, invented)
+    pairs: list[tuple[float, float, float]] = []  # size, IoU, landmark error
+    for before, after, scale in zip(reference, quantized, scales, strict=True):
+        ours, theirs = _above(before, THRESHOLD), _above(after, THRESHOLD)
+        rows += zip(_size(ours, scale), np.stack(_unmatched(before, after, THRESHOLD), axis=1), strict=True)
+        others += zip(_size(theirs, scale), np.stack(_unmatched(after, before, THRESHOLD), axis=1), strict=True)
+        sizes = _size(ours, scale)
+        for row, column, iou in match_boxes(ours.boxes, theirs.boxes):
+            error = np.linalg.norm(ours.landmarks[row] - theirs.landmarks[column], axis=1).mean()
+            eyes = np.linalg.norm(ours.landmarks[row, 0] - ours.landmarks[row, 1])
+            pairs.append((sizes[row], iou, float(error / max(eyes, 1e-6))))
+    found = []
+    for low, high in zip((0.0, *SIZES), (*SIZES, None), strict=True):
+        within = [flags for size, flags in rows if low <= size < (high or np.inf)]
+        added = [flags for size, flags in others if low <= size < (high or np.inf)]
+        matched = [pair[1:] for pair in pairs if low <= pair[0] < (high or np.inf)]
+        iou, error = np.mean(matched, axis=0) if matched else (0.0, 0.0)
+        found.append(
+            SizeErrors(
+                low,
+                high,
+                len(within),
+                sum(int(flags[0]) for flags in within),
+                sum(int(flags[1]) for flags in within),
+                sum(int(flags[0]) for flags in added),
+                float(iou),
+                float(error),
+            )
+        )
+    return tuple(found)
+
+
+def _above(faces: Faces, threshold: float) -> Faces:
+    return faces[faces.scores >= threshold]
+
+
+def _size(faces: Faces, scale: float) -> list[float]:
+    """The square root of each box's area, in input pixels."""
+    sides = np.maximum(faces.boxes[:, 2:] - faces.boxes[:, :2], 0) * scale
+    return [float(size) for size in np.sqrt(sides[:, 0] * sides[:, 1])]
+
+
+def _unmatched(faces: Faces, others: Faces, threshold: float) -> tuple[Mask, Mask]:
+    """Which of ``faces`` at ``threshold`` have no match at the same threshold, and which have none 0.1 lower,
+    either."""
+    chosen = _above(faces, threshold)
+
+    def without_match(among: Faces) -> Mask:
+        mask = np.ones(len(chosen), bool)
+        mask[[row for row, *_ in match_boxes(chosen.boxes, among.boxes)]] = False
+        return mask
+
+    unseen = without_match(_above(others, threshold))
+    return unseen, unseen & without_match(_above(others, threshold - MARGIN))
+
+
+def detector_notes(evidence: DetectorEvidence) -> tuple[str, ...]:
+    """Remarks for people about a detector that is good enough."""
+    notes = []
+    for group in evidence.mosaics.sizes:
+        if (
+            group.high
+            and group.high <= SIZES[1]
+            and group.faces >= MIN_FACES
+            and group.lost > NOTABLE_LOSS * group.faces
+        ):
+            notes.append(
+                f"detector: of {group.faces} faces of {group.low:g} to {group.high:g} input pixels that FP32 finds in "
+                f"mosaics of the photos, the quantized detector does not find {group.lost}: if you need small faces, "
+                "use a larger --size, or other calibration photos"
+            )
+    scores = [one for one in evidence.outputs if one.kind == "score"]
+    coarse = [one.step for one in scores if one.step and one.step > COARSE_STEP]
+    if coarse:
+        notes.append(
+            f"detector: its scores have steps of {max(coarse):.2f}: they seem to share a scale with other outputs"
+        )
+    cut = [one for one in scores if one.anchors >= MIN_FACES and one.tops[1] < MIN_TOP_SHARE * one.tops[0]]
+    notes += [
+        f"detector: at stride {one.stride}, scores do not exceed {one.tops[1]:.2f}, but FP32's reach "
+        f"{one.tops[0]:.2f}: add calibration photos with faces of that size"
+        for one in cut
+    ]
+    return tuple(notes)

@@ -1,0 +1,239 @@
+"""Reads labeled photos: aligned faces, and pairs of faces that are known to show one person or two people."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rkface.calibration.choose import connected_components
+from rkface.runtime.core.bundle import sha256
+from rkface.runtime.core.errors import InputError
+from rkface.runtime.core.progress import stage
+from rkface.runtime.vision.align import align
+from rkface.runtime.vision.detect import Detector
+from rkface.runtime.vision.image import decode_image, find_images, read_image
+
+from ..image_lists import to_rgb
+from ..label_files import read_pairs
+from .binfile import read_bin
+
+MAX_PAIRS = 2_000_000  # of each kind: enough for a FAR of 1e-6, and only seconds of work
+ALL_BELOW = 4096  # with at most so many faces, all pairs are made before some are drawn
+
+Images = NDArray[np.uint8]
+Indices = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class LabeledFaces:
+    """P labeled pairs over N faces, each the largest of its photo.
+
+    kind           "people", "pairs" or "bin"
+    crops          N×S×S×3 uint8 RGB, aligned
+    people         N ints from 0: the person that each face shows
+    first, second  P ints: indices into ``crops``
+    same           P bool: labeled as one person
+    photos         number of photos; ``faceless`` and ``unreadable`` photos are not in ``crops``
+    digests        SHA-256 of every photo's file
+    notes          remarks for people
+    labels         N: name of each face's person folder or photo; empty for verification files
+    """
+
+    kind: str
+    crops: Images
+    people: Indices
+    first: Indices
+    second: Indices
+    same: NDArray[np.bool_]
+    photos: int
+    faceless: int = 0
+    unreadable: int = 0
+    digests: frozenset[str] = frozenset()
+    notes: tuple[str, ...] = ()
+    labels: tuple[str, ...] = ()
+
+    @property
+    def mirrored(self) -> bool:
+        """Whether a face's embedding is the sum of those of its crop and of the mirrored crop, as in InsightFace's
+        protocol for verification files."""
+        return self.kind == "bin"
+
+    @property
+    def ordered(self) -> bool:
+        """Whether the order of the pairs defines the folds of a protocol."""
+        return self.kind == "bin"
+
+
+@dataclass(frozen=True)
+class LargestFaceFinder:
+    """The FP32 detector, its score ``threshold``, and the side of the recognizer's crops in pixels."""
+
+    detector: Detector
+    threshold: float
+    size: int
+
+
+@dataclass(frozen=True)
+class _LargestFaces:
+    """The largest face of each photo that has one: index of the photo → S×S×3 uint8 BGR crop."""
+
+    crops: dict[int, Images]
+    faceless: int
+    unreadable: int
+    digests: frozenset[str]
+
+
+def from_people(folder: Path, finder: LargestFaceFinder) -> LabeledFaces:
+    """All pairs of the photos in ``folder``, which has a sub-folder for each person.
+
+    Raises InputError if there are fewer than two people, or if no person has two photos that show a face.
+    """
+    photos = find_images(folder)
+    parts = [photo.relative_to(folder).parts for photo in photos]
+    inside = [index for index, part in enumerate(parts) if len(part) > 1]
+    names = sorted({parts[index][0] for index in inside})
+    if len(names) < 2:
+        raise InputError(
+            f"{folder} has photos of {len(names)} people, but at least two are needed: make a sub-folder for each "
+            "person, and put the person's photos into it"
+        )
+    found = _find_largest_faces([photos[index] for index in inside], finder)
+    number = {name: index for index, name in enumerate(names)}
+    people = np.array([number[parts[inside[place]][0]] for place in found.crops], np.int64)
+    notes = []
+    if outside := len(photos) - len(inside):
+        notes.append(f"{outside} photos are not in a person's folder and were left out")
+    first, second, all_of_them = all_pairs(people)
+    if not all_of_them:
+        notes.append(f"at most {MAX_PAIRS:,} pairs of each kind were drawn, with a fixed seed")
+    same = people[first] == people[second]
+    _require_both(folder, same, found, len(inside))
+    return LabeledFaces(
+        "people", to_rgb(found.crops.values()), people, first, second, same, len(inside), found.faceless,
+        found.unreadable, found.digests, tuple(notes), tuple(names[person] for person in people),
+    )  # fmt: skip
+
+
+def from_pairs(table: Path, folder: Path, finder: LargestFaceFinder) -> LabeledFaces:
+    """The pairs in the CSV file ``table``, which names photos by their path relative to ``folder``.
+
+    Photos that are linked by pairs of one person, directly or through other photos, show the same person. Raises
+    InputError if a photo is missing, if labels contradict each other, or if one kind of pairs is missing.
+    """
+    pairs = read_pairs(table)
+    names = sorted({name for left, right, _ in pairs for name in (left, right)})
+    absent = [name for name in names if not (folder / name).is_file()]
+    if absent:
+        raise InputError(
+            f"{table}: {len(absent)} of its {len(names)} photos are not in {folder}, such as {absent[0]!r}: write each "
+            "path relative to this folder, or give the right folder with --photos"
+        )
+    found = _find_largest_faces([folder / name for name in names], finder)
+    position = {names[index]: at for at, index in enumerate(found.crops)}
+    number = {name: index for index, name in enumerate(names)}
+    groups = connected_components(len(names), [(number[left], number[right]) for left, right, same in pairs if same])
+    for left, right, same in pairs:
+        if not same and groups[number[left]] == groups[number[right]]:
+            raise InputError(
+                f"{table}: {left!r} and {right!r} are labeled as two people, but other pairs say that they show one "
+                "person: correct the wrong label"
+            )
+    kept = [
+        (position[left], position[right], same) for left, right, same in pairs if left in position and right in position
+    ]
+    first, second, same = np.array(kept, np.int64).reshape(-1, 3).T
+    _require_both(table, same > 0, found, len(names))
+    people = np.unique([groups[index] for index in found.crops], return_inverse=True)[1].astype(np.int64)
+    lost = len(pairs) - len(kept)
+    notes = (f"{lost} of {len(pairs)} pairs were left out: no face was found in one of their photos",) if lost else ()
+    return LabeledFaces(
+        "pairs", to_rgb(found.crops.values()), people, first, second, same > 0, len(names), found.faceless,
+        found.unreadable, found.digests, notes, tuple(names[index] for index in found.crops),
+    )  # fmt: skip
+
+
+def from_bin(file: Path, size: int) -> LabeledFaces:
+    """The pairs of an InsightFace verification file, whose crops are already aligned.
+
+    Raises the errors of ``read_bin``, and InputError if the crops are not images of ``size``×``size`` pixels.
+    """
+    with stage("read the pairs") as shown:
+        content = read_bin(file)
+        unique = {image: index for index, image in enumerate(dict.fromkeys(content.images))}
+        crops = np.zeros((len(unique), size, size, 3), np.uint8)
+        for index, data in enumerate(unique):
+            image = decode_image(data, f"{file}, one of its images")
+            if image.shape[:2] != crops.shape[1:3]:
+                raise InputError(
+                    f"{file}: its crops are {image.shape[1]}×{image.shape[0]}, but the recognizer takes {size}×{size}"
+                )
+            crops[index] = image[..., ::-1]
+            shown.advance(index + 1, len(unique))
+        shown.note = f"{len(content.same)} pairs of {len(unique)} crops"
+    first, second = np.array([unique[image] for image in content.images], np.int64).reshape(-1, 2).T
+    same = np.array(content.same)
+    shown_by = connected_components(len(unique), zip(first[same].tolist(), second[same].tolist(), strict=True))
+    people = np.unique(shown_by, return_inverse=True)[1].astype(np.int64)
+    _require_both(file, same, _LargestFaces({}, 0, 0, frozenset()), len(unique))
+    return LabeledFaces("bin", crops, people, first, second, same, len(unique))
+
+
+def all_pairs(people: Indices) -> tuple[Indices, Indices, bool]:
+    """Pairs of faces as two arrays of P indices, and whether these are all pairs.
+
+    ``people`` says which person each face shows. At most ``MAX_PAIRS`` pairs of each kind are drawn, with a fixed seed.
+    """
+    random = np.random.default_rng(0)
+    members = np.split(np.argsort(people, kind="stable"), np.cumsum(np.bincount(people)))
+    same = np.concatenate([np.stack([one[at] for at in np.triu_indices(len(one), 1)]) for one in members], axis=1)
+    total = len(people) * (len(people) - 1) // 2 - same.shape[1]
+    if len(people) <= ALL_BELOW:
+        different = np.stack(np.triu_indices(len(people), 1))
+    else:  # too many to make all: draw indices, and remove the few duplicates
+        drawn = np.sort(random.integers(len(people), size=(2, MAX_PAIRS * 3 // 2)), axis=0)
+        codes = np.unique(drawn[0] * len(people) + drawn[1])
+        different = np.stack(np.divmod(codes, len(people)))
+    different = different[:, people[different[0]] != people[different[1]]]
+    kept = [
+        kind if kind.shape[1] <= MAX_PAIRS else kind[:, np.sort(random.permutation(kind.shape[1])[:MAX_PAIRS])]
+        for kind in (same, different)
+    ]
+    complete = kept[0].shape[1] == same.shape[1] and kept[1].shape[1] == total
+    first, second = np.concatenate(kept, axis=1)
+    return first, second, complete
+
+
+def _find_largest_faces(photos: Sequence[Path], finder: LargestFaceFinder) -> _LargestFaces:
+    crops: dict[int, Images] = {}
+    digests: set[str] = set()
+    unreadable = 0
+    with stage("find faces") as shown:
+        for index, photo in enumerate(photos):
+            shown.advance(index, len(photos))
+            try:
+                image = read_image(photo)
+                digests.add(sha256(photo))
+            except (InputError, OSError):
+                unreadable += 1
+                continue
+            faces = finder.detector.detect(image, finder.threshold)
+            if len(faces):
+                crops[index] = align(image, faces.landmarks[faces.largest()], finder.size)
+        faceless = len(photos) - len(crops) - unreadable
+        shown.note = f"in {len(crops)} of {len(photos)} photos"
+    return _LargestFaces(crops, faceless, unreadable, frozenset(digests))
+
+
+def _require_both(where: Path, same: NDArray[np.bool_], found: _LargestFaces, photos: int) -> None:
+    if same.any() and not same.all():
+        return
+    missing = "one person" if not same.any() else "two people"
+    raise InputError(
+        f"{where} has no pair of {missing} ({found.faceless} of {photos} photos show no face that the bundle's "
+        "detector "
+        f"finds, {found.unreadable} are unreadable): pairs of one person and of two people are needed, add photos"
+    )

@@ -1,0 +1,314 @@
+"""Compares the outputs of the quantized models with those of FP32: embeddings, faces, decisions, liveness. Pure
+functions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rkface.runtime.core.errors import ModelError
+from rkface.runtime.core.faces import Faces
+from rkface.runtime.vision.embed import unit
+
+from ..recipe import AccuracyBar
+from ..recipe_search import Grade
+from .verification import Verification, verify_pairs
+
+MATCH_IOU = 0.5
+TIGHT_IOU = 0.9
+
+# Below these limits, something is wrong with the models or the photos, whatever the recipe is. Healthy INT8 conversions
+# of SCRFD and MobileFaceNet are far above them (docs/accuracy.md).
+BROKEN_MEAN_COSINE = 0.97
+MIN_MATCHED = 0.95
+
+# What a good detector reaches; then the search for a better recipe ends.
+GOOD_LANDMARKS = 0.02  # largest mean landmark error, as a share of the inter-ocular distance
+GOOD_TIGHT, GOOD_WRONG = 0.98, 0.01  # shares of all faces: at least so many at IoU 0.9, at most so many missed or extra
+
+# What a liveness model must reach: the mean and the largest difference of its probability from FP32's. One face may be
+# decided differently, because FP32 itself is not sure of some faces. Chosen, not measured.
+LIVE_MEAN, LIVE_WORST = 0.02, 0.15
+LIVE_CHANGED = 0.02  # share of the faces that may be decided differently; one face always may
+
+Floats = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class EmbeddingParity:
+    """Quantized against FP32 embeddings of the same crops.
+
+    mean, p1, minimum  of the cosines
+    norm_ratio         mean of the quantized length divided by FP32's
+    euclidean          mean distance as a share of FP32's length: PReLU networks may keep the direction and lose the
+                       length
+    cosines            by face
+    """
+
+    faces: int
+    mean: float
+    p1: float
+    minimum: float
+    norm_ratio: float
+    euclidean: float
+    cosines: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class DetectionParity:
+    """The quantized detector against FP32 on the same images.
+
+    faces               found by FP32
+    matched, tight      of these, found by the quantized detector at an IoU of 0.5 and of 0.9
+    missed              of these, not found by it
+    extra               found only by it
+    landmark_error      mean distance as a share of FP32's inter-ocular distance, over matched faces
+    landmark_error_max  of the worst face
+    """
+
+    images: int
+    faces: int
+    matched: int
+    tight: int
+    missed: int
+    extra: int
+    mean_iou: float
+    minimum_iou: float
+    landmark_error: float
+    landmark_error_max: float
+
+
+@dataclass(frozen=True)
+class PairParity:
+    """Decisions on pairs of faces.
+
+    changed               pairs that are decided differently from FP32 at ``threshold``
+    same                  pairs of one person; None without labels
+    reference, quantized  verification by both models; None without labels
+    """
+
+    pairs: int
+    threshold: float
+    changed: int
+    same: int | None = None
+    reference: Verification | None = None
+    quantized: Verification | None = None
+
+    @property
+    def shift(self) -> float | None:
+        """The quantized model's best threshold minus FP32's; None without labels."""
+        if self.reference is None or self.quantized is None:
+            return None
+        return self.quantized.best_threshold - self.reference.best_threshold
+
+
+@dataclass(frozen=True)
+class LivenessParity:
+    """The probability that a face is live, quantized against FP32.
+
+    mean, worst  absolute difference
+    flips        faces that are decided differently at ``threshold``
+    live         faces that FP32 takes for live
+    """
+
+    faces: int
+    mean: float
+    worst: float
+    threshold: float
+    flips: int
+    live: int
+
+
+@dataclass(frozen=True)
+class Parity:
+    """All comparisons of one conversion. For ``end_to_end``, each model embeds faces at its own detector's
+    landmarks."""
+
+    detection: DetectionParity
+    embedding: EmbeddingParity
+    end_to_end: EmbeddingParity
+    pairs: PairParity
+    liveness: LivenessParity | None = None
+
+
+def compare_embeddings(reference: Floats, quantized: Floats) -> EmbeddingParity:
+    """Compare raw (not normalized) N×D embeddings of the same faces. If N is 0, all figures are 0."""
+    if not len(reference):
+        return EmbeddingParity(0, 0, 0, 0, 0, 0, ())
+    lengths = np.maximum(np.linalg.norm(reference, axis=1), np.finfo(np.float32).tiny)
+    cosines = np.sum(unit(reference) * unit(quantized), axis=1)
+    return EmbeddingParity(
+        faces=len(cosines),
+        mean=float(cosines.mean()),
+        p1=float(np.percentile(cosines, 1)),
+        minimum=float(cosines.min()),
+        norm_ratio=float(np.mean(np.linalg.norm(quantized, axis=1) / lengths)),
+        euclidean=float(np.mean(np.linalg.norm(quantized - reference, axis=1) / lengths)),
+        cosines=tuple(round(float(value), 5) for value in cosines),
+    )
+
+
+def box_ious(a: Floats, b: Floats) -> Floats:
+    """The intersection over union, N×M, of N×4 and M×4 boxes (x1, y1, x2, y2)."""
+    low = np.maximum(a[:, None, :2], b[None, :, :2])
+    high = np.minimum(a[:, None, 2:], b[None, :, 2:])
+    shared = np.prod(np.maximum(high - low, 0), axis=2)
+    areas = [np.prod(boxes[:, 2:] - boxes[:, :2], axis=1) for boxes in (a, b)]
+    return np.asarray(shared / np.maximum(areas[0][:, None] + areas[1][None] - shared, 1e-9), np.float32)
+
+
+def match_boxes(reference: Floats, quantized: Floats, iou: float = MATCH_IOU) -> list[tuple[int, int, float]]:
+    """Match N×4 with M×4 boxes: pairs of (index in reference, index in quantized, IoU), the largest IoU first.
+
+    Each box is in at most one pair, and ``iou`` is the minimum.
+    """
+    table = box_ious(reference, quantized)
+    pairs = []
+    while table.size and (best := float(table.max())) >= iou:
+        row, column = (int(index) for index in np.unravel_index(int(table.argmax()), table.shape))
+        pairs.append((row, column, best))
+        table[row], table[:, column] = -1, -1
+    return pairs
+
+
+def compare_faces(reference: Sequence[Faces], quantized: Sequence[Faces]) -> DetectionParity:
+    """Compare the faces of both detectors on the same images."""
+    ious, errors = [], []
+    for before, after in zip(reference, quantized, strict=True):
+        for row, column, iou in match_boxes(before.boxes, after.boxes):
+            ious.append(iou)
+            eyes = float(np.linalg.norm(before.landmarks[row, 0] - before.landmarks[row, 1]))
+            distance = np.linalg.norm(before.landmarks[row] - after.landmarks[column], axis=1).mean()
+            errors.append(float(distance) / max(eyes, 1e-6))
+    faces, found = sum(map(len, reference)), sum(map(len, quantized))
+    return DetectionParity(
+        images=len(reference),
+        faces=faces,
+        matched=len(ious),
+        tight=sum(iou >= TIGHT_IOU for iou in ious),
+        missed=faces - len(ious),
+        extra=found - len(ious),
+        mean_iou=float(np.mean(ious)) if ious else 0.0,
+        minimum_iou=min(ious, default=0.0),
+        landmark_error=float(np.mean(errors)) if errors else 0.0,
+        landmark_error_max=max(errors, default=0.0),
+    )
+
+
+def compare_pairs(
+    reference: Floats, quantized: Floats, threshold: float, labeled: Sequence[tuple[int, int, bool]] | None = None
+) -> PairParity:
+    """Compare decisions on pairs of N×D unit embeddings: the ``labeled`` pairs (index, index, same person), or all
+    pairs without labels. ``threshold`` is the minimum cosine for a match."""
+    if labeled:
+        first, second, same = (np.array(column) for column in zip(*labeled, strict=True))
+    else:
+        first, second = np.triu_indices(len(reference), 1)
+    before = np.sum(reference[first] * reference[second], axis=1)
+    after = np.sum(quantized[first] * quantized[second], axis=1)
+    changed = int(np.sum((before >= threshold) != (after >= threshold)))
+    if not labeled:
+        return PairParity(len(first), threshold, changed)
+    return PairParity(
+        len(first), threshold, changed, int(same.sum()), verify_pairs(before, same), verify_pairs(after, same)
+    )
+
+
+def compare_liveness(reference: Floats, quantized: Floats, threshold: float) -> LivenessParity:
+    """Compare both models' probabilities (N float32) of the same N ≥ 1 faces."""
+    difference = np.abs(reference - quantized)
+    before, after = reference >= threshold, quantized >= threshold
+    return LivenessParity(
+        len(difference),
+        float(difference.mean()),
+        float(difference.max()),
+        threshold,
+        int((before != after).sum()),
+        int(before.sum()),
+    )
+
+
+def mean_cosine_between(embeddings: Floats) -> float:
+    """The mean cosine over all pairs of different rows of N×D unit embeddings, N ≥ 2."""
+    table = embeddings @ embeddings.T
+    return float(np.mean(table[~np.eye(len(table), dtype=bool)]))
+
+
+def check_recognizer(name: str, embeddings: Floats, mirrored: Floats) -> None:
+    """Check that a model is a face recognizer: a face must be much more similar to its mirror image than to other
+    faces.
+
+    ``embeddings`` and ``mirrored`` are N×D unit embeddings of N ≥ 2 faces and of their mirror images. Raises ModelError
+    for classifiers, for random weights, and for a model with the wrong normalization.
+    """
+    own = float(np.mean(np.sum(embeddings * mirrored, axis=1)))
+    others = mean_cosine_between(embeddings)
+    if not own > others + 0.1:
+        raise ModelError(
+            f"{name} does not tell faces apart: the mean cosine between a face and its mirror image is {own:.2f}, and "
+            f"between different faces {others:.2f}. It is not a face recognizer, or it needs another normalization"
+        )
+
+
+def grade_embeddings(parity: EmbeddingParity, bar: AccuracyBar) -> Grade:
+    """Grade by the mean cosine; it clears the bar if the worst face does, too."""
+    return Grade(
+        parity.mean >= bar.mean and parity.minimum >= bar.minimum,
+        (parity.mean, parity.minimum),
+        f"cosine mean {parity.mean:.4f}, min {parity.minimum:.4f}",
+        parity.mean,
+    )
+
+
+def grade_faces(parity: DetectionParity) -> Grade:
+    """Grade by missed and extra faces, then by the landmarks, which decide how the recognizer sees a face."""
+    wrong = parity.missed + parity.extra
+    return Grade(
+        wrong <= GOOD_WRONG * parity.faces
+        and parity.tight >= GOOD_TIGHT * parity.faces
+        and parity.landmark_error <= GOOD_LANDMARKS,
+        (-wrong, -parity.landmark_error),
+        f"{parity.missed} missed, {parity.extra} extra, {parity.tight} of {parity.faces} at IoU {TIGHT_IOU}, landmark "
+        f"error {parity.landmark_error:.1%}",
+        parity.landmark_error,
+    )
+
+
+def grade_liveness(parity: LivenessParity) -> Grade:
+    """Grade by faces that are decided differently, then by the mean difference."""
+    return Grade(
+        parity.mean <= LIVE_MEAN
+        and parity.worst <= LIVE_WORST
+        and parity.flips <= max(1, int(LIVE_CHANGED * parity.faces)),
+        (-parity.flips, -parity.mean),
+        f"probability differs by {parity.mean:.3f} on average and {parity.worst:.3f} at most; {parity.flips} of "
+        f"{parity.faces} faces are decided differently at {parity.threshold:g}",
+        parity.mean,
+    )
+
+
+def find_fault(parity: Parity, bar: AccuracyBar) -> str | None:
+    """Why the quantized models are too far from FP32 to be used, and what to do; None if they are close enough."""
+    embedding, detection = parity.embedding, parity.detection
+    if not grade_embeddings(embedding, bar).clears:
+        return (
+            f"the quantized recognizer is too far from FP32: mean cosine {embedding.mean:.4f} (required: "
+            f"{bar.mean:g}), "
+            f"worst face {embedding.minimum:.4f} (required: {bar.minimum:g}). Calibrate on other faces, use "
+            "--recipe auto or --no-quantize, or lower the requirement with --min-cosine"
+        )
+    if detection.matched < MIN_MATCHED * detection.faces:
+        return (
+            f"the quantized detector finds only {detection.matched} of the {detection.faces} faces that FP32 finds. "
+            "Calibrate on other photos, use --recipe auto, or --no-quantize"
+        )
+    if parity.liveness is not None and not (grade := grade_liveness(parity.liveness)).clears:
+        return (
+            f"the quantized liveness model is too far from FP32: {grade.said} (allowed: {LIVE_MEAN:g} on "
+            f"average, {LIVE_WORST:g} at most, {LIVE_CHANGED:.0%} of the faces or one). Calibrate on other photos, "
+            "use --recipe auto, or --no-quantize"
+        )
+    return None

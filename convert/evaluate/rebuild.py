@@ -1,0 +1,166 @@
+"""Runs a bundle's recognizer, in FP32 and as the NPU will compute it.
+
+rknn-toolkit2 can simulate a model only in the process that built it, never from a ``.rknn``. So the quantized
+recognizer is built again from what the bundle records. It is used only if its outputs for the golden inputs are those
+in the bundle.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rkface.calibration.dataset import CalibrationSet, is_set, read_set
+from rkface.runtime.backends.reference import open_reference
+from rkface.runtime.core.bundle import Bundle
+from rkface.runtime.core.errors import BundleError, InputError, WorkError
+from rkface.runtime.core.progress import stage
+from rkface.runtime.vision.embed import unit
+
+from ..acquire import ModelSources
+from ..prepared_model import PreparedModel
+from ..recipe import Recipe
+from ..recipe_cost import read_cost_graph
+from ..run_recipe import RecipeRunner
+from ..simplify import SimplifiedModel, fix_input
+from ..targets import find_target
+from ..toolkit.quantize import require_toolkit
+
+# The same toolkit gives identical outputs for the same files. With another release of ONNX Runtime, a weight may differ
+# by one rounding step. Another recipe or calibration set changes all weights.
+SAME_COSINE = 0.9999
+
+Floats = NDArray[np.float32]
+Images = NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class RecognizerGolden:
+    """Golden vectors of a bundle's recognizer.
+
+    inputs     G×H×W×3 uint8 RGB
+    simulator  G×D: raw embeddings by the quantized recognizer when the bundle was made
+    """
+
+    inputs: Images
+    simulator: Floats
+
+
+def read_recognizer_golden(bundle: Bundle) -> RecognizerGolden:
+    """Read the golden vectors of the recognizer. Raises BundleError if they are missing."""
+    path, output = bundle.folder / "golden.npz", bundle.manifest.recognizer.outputs[0].name
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            return RecognizerGolden(arrays["recognizer/inputs"], arrays[f"recognizer/simulator/{output}"])
+    except (OSError, KeyError, ValueError) as error:
+        raise BundleError(f"{path}: has no golden vectors of the recognizer ({error}): convert again") from error
+
+
+def find_calibration_set(bundle: Bundle, given: Path | None) -> CalibrationSet | None:
+    """The calibration set of ``bundle``: ``given``, or the one in a .work folder next to the bundle; None if there is
+    none.
+
+    Raises InputError if ``given`` is the set of another bundle.
+    """
+    recorded = bundle.manifest.provenance.get("calibration") or {}
+    if given is not None:
+        found = read_set(given)
+        if found.digest != recorded.get("digest"):
+            raise InputError(
+                f"{given} is not the calibration set of {bundle.folder}: its digest is {found.digest[:12]}…, but the "
+                f"bundle records {str(recorded.get('digest'))[:12]}…"
+            )
+        return found
+    for folder in sorted(bundle.folder.resolve().parent.glob("*.work/calibration")):
+        try:
+            if is_set(folder) and (found := read_set(folder)).digest == recorded.get("digest"):
+                return found
+        except InputError:  # a damaged set of another bundle
+            continue
+    return None
+
+
+def open_recognizer(bundle: Bundle, provider: str = "cpu") -> PreparedModel:
+    """Open the FP32 recognizer with ONNX Runtime's ``provider``. Raises BundleError if the bundle does not contain
+    it."""
+    model, path = bundle.manifest.recognizer, bundle.reference("recognizer")
+    fixed = fix_input(path, "recognizer")
+    nodes = len(fixed.proto.graph.node)
+    simplified = SimplifiedModel(path, model.input, model.outputs, (nodes, nodes))
+    return PreparedModel(fixed, simplified, read_cost_graph(path), open_reference(path, model.input, (provider,)))
+
+
+def embed_fp32(model: PreparedModel, images: Images, progress: Callable[[int, int], None]) -> Floats:
+    """FP32's raw embeddings, N×D, of ``images`` (N×H×W×3 uint8 RGB)."""
+    rows = []
+    for index in range(len(images)):
+        rows.append(model.backend.infer(images[index : index + 1])[0])
+        progress(index + 1, len(images))
+    return np.concatenate(rows)
+
+
+def embed_rebuilt(
+    bundle: Bundle, model: PreparedModel, calibration: CalibrationSet | None, images: Images, work: Path
+) -> Floats:
+    """Build the quantized recognizer again in the folder ``work``, and return its raw embeddings, N×D.
+
+    ``images`` are G + N crops, RGB; the first G are the bundle's golden inputs. Raises WorkError if the toolkit fails,
+    or if the outputs for the golden inputs differ from those in the bundle.
+    """
+    require_toolkit()
+    manifest, golden = bundle.manifest, read_recognizer_golden(bundle)
+    try:
+        work.mkdir(parents=True, exist_ok=True, mode=0o700)  # it will contain embeddings of faces
+    except OSError as error:
+        raise WorkError(
+            f"{work}: the folder cannot be created ({error.strerror}): copy the bundle to a writable folder, or use "
+            "--fp32"
+        ) from error
+    path = model.simplified.path
+    sources = ModelSources(manifest.name, {"recognizer": path}, {"recognizer": manifest.recognizer.source.license})
+    target = find_target(manifest.target, quantized=manifest.recognizer.precision != "fp16")
+    with TemporaryDirectory(dir=work, prefix="models-") as scratch:
+        runner = RecipeRunner({"recognizer": model}, sources, work, Path(scratch), analyze=False)
+        dataset = calibration.recognizer if calibration else None
+        done = runner.run(target, "recognizer", _recipe(bundle), dataset, images)
+    raw = done.outputs[0]
+    answers = raw[: len(golden.inputs)]
+    cosines = np.sum(unit(answers) * unit(golden.simulator), axis=1)
+    if not cosines.min() >= SAME_COSINE:
+        raise WorkError(
+            f"{bundle.folder}: the recognizer that was built again differs from the bundle's: its outputs for the "
+            "golden "
+            f"inputs have a cosine of only {cosines.min():.4f} with those in the bundle (rknn-toolkit2 "
+            f"{version('rknn-toolkit2')} now, {manifest.toolkit} in the bundle). Convert again, or evaluate only FP32 "
+            "with --fp32"
+        )
+    with stage("golden inputs") as shown:
+        identical = np.array_equal(answers, golden.simulator)
+        shown.note = "same outputs as in the bundle" + ("" if identical else f", cosine {cosines.min():.6f}")
+    return raw[len(golden.inputs) :]
+
+
+def _recipe(bundle: Bundle) -> Recipe:
+    """The recipe of the recognizer, as recorded in the manifest. Raises BundleError if it is not recorded."""
+    try:
+        recorded: dict[str, Any] = bundle.manifest.provenance["recipes"]["recognizer"]
+        return Recipe(
+            recorded["name"],
+            recorded["algorithm"],
+            recorded["tuned"],
+            "",
+            recorded.get("lead", 0),
+            recorded.get("trail", 0),
+            quantized=bundle.manifest.recognizer.precision != "fp16",
+        )
+    except (KeyError, TypeError) as error:
+        raise BundleError(
+            f"{bundle.folder}: its manifest does not record how the recognizer was quantized: convert again"
+        ) from error

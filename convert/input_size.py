@@ -1,0 +1,40 @@
+"""The size of the detector's input, computed from the smallest face that must be found."""
+
+from __future__ import annotations
+
+from math import ceil
+
+from rkface.runtime.core.errors import InputError
+from rkface.runtime.vision.detect import STRIDES
+
+# Size of a face in the detector's input, in pixels, at which SCRFD-2.5G and SCRFD-500M still find 99 % of what a larger
+# input finds, and every clear portrait: `make bench-less`, docs/detector-size.md.
+SMALLEST_FACE = 16
+SMALLEST_INPUT = 320  # the longer side of the smallest input that was measured
+
+
+def choose_input_size(min_face: int, camera: tuple[int, int]) -> tuple[int, int]:
+    """The smallest detector input in which a face of ``min_face`` pixels of the camera's frame has SMALLEST_FACE
+    pixels.
+
+    ``camera`` and the result are (width, height); the result has about the camera's aspect, in multiples of 32. A
+    face's size is the square root of its box's area. Raises InputError if ``min_face`` is below SMALLEST_FACE.
+    """
+    if min_face < SMALLEST_FACE:
+        raise InputError(
+            f"--min-face {min_face}: SCRFD finds faces of about {SMALLEST_FACE} px or more, and a larger input adds no "
+            "detail that the camera does not have: use a camera with more pixels, or a longer lens"
+        )
+    scale = max(SMALLEST_FACE / min_face, SMALLEST_INPUT / max(camera))
+    width, height = (ceil(round(side * min(scale, 1), 6) / STRIDES[-1]) * STRIDES[-1] for side in camera)
+    return width, height
+
+
+def explain_input_size(min_face: int, camera: tuple[int, int], size: tuple[int, int]) -> str:
+    """One line for people about what ``choose_input_size`` chose."""
+    scale = min(side / whole for side, whole in zip(size, camera, strict=True))
+    share = size[0] * size[1] / 640**2
+    return (
+        f"detector input {size[0]}x{size[1]}: a face of {min_face} px in {camera[0]}x{camera[1]} has "
+        f"{min_face * min(scale, 1):.0f} px in it; {share:.0%} of the multiplications of 640x640"
+    )

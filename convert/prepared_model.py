@@ -1,0 +1,68 @@
+"""A model that is ready for the toolkit: simplified, open in ONNX Runtime, and with its graph for the cost model."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from rkface.runtime.backends.reference import ReferenceBackend, open_reference
+from rkface.runtime.core.bundle import Input, Role, sha256
+from rkface.runtime.core.progress import stage
+from rkface.runtime.vision.detect import Detector
+from rkface.runtime.vision.embed import Embedder
+
+from .acquire import ModelSources
+from .catalog import LivenessProfile
+from .datasets import FaceFinder
+from .recipe_cost import CostGraph, read_cost_graph
+from .simplify import FixedModel, SimplifiedModel, fix_input, simplify
+
+
+@dataclass(frozen=True)
+class PreparedModel:
+    """One FP32 model of a conversion.
+
+    fixed       the model as given, with a fixed input shape
+    simplified  the same after onnxsim, on disk
+    graph       its graph, for predicting costs
+    backend     the simplified model in ONNX Runtime
+    """
+
+    fixed: FixedModel
+    simplified: SimplifiedModel
+    graph: CostGraph
+    backend: ReferenceBackend
+
+    @property
+    def input(self) -> Input:
+        return self.simplified.input
+
+
+PreparedModels = dict[Role, PreparedModel]
+
+
+def prepare_model(
+    path: Path, role: Role, scratch: Path, size: tuple[int, int] | None = None, profile: LivenessProfile | None = None
+) -> PreparedModel:
+    """Fix the input shape of the model at ``path``, simplify it into ``scratch``, and load it.
+
+    ``size`` is (width, height) of a detector's input in pixels; None keeps the model's own. ``profile`` says how a
+    liveness model was trained. Raises ModelError if the model cannot have this role.
+    """
+    with stage(f"{role}: simplify") as shown:
+        fixed = fix_input(path, role, size if role == "detector" else None, profile if role == "liveness" else None)
+        simplified = simplify(fixed, scratch / f"{role}.onnx")
+        shown.note = f"{path.name}, {simplified.nodes[0]} → {simplified.nodes[1]} nodes"
+    backend = open_reference(simplified.path, simplified.input)
+    return PreparedModel(fixed, simplified, read_cost_graph(simplified.path), backend)
+
+
+def build_face_finder(models: PreparedModels, sources: ModelSources) -> FaceFinder:
+    """The FP32 detector and recognizer, as ``datasets`` uses them to find faces and to tell people apart."""
+    detector, recognizer = models["detector"], models["recognizer"]
+    return FaceFinder(
+        Detector(detector.backend, detector.input, detector.simplified.outputs),
+        detector.input,
+        Embedder(recognizer.backend, recognizer.input, recognizer.simplified.outputs[0].shape[-1]),
+        sha256(sources.paths["detector"]),
+    )

@@ -1,0 +1,107 @@
+"""The search for the cheapest recipe that keeps a model close enough to FP32."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+from rkface.runtime.core.errors import WorkError
+
+from .cost import ModelCost
+from .recipe import Recipe, RecipePlan
+from .toolkit.quantize import QuantizedModel
+
+
+@dataclass(frozen=True)
+class Grade:
+    """How close a quantized model is to FP32.
+
+    clears    it is close enough
+    rank      orders the recipes: larger is better, first number first
+    said      one line for people
+    accuracy  one number for plots: a recognizer's mean cosine, a detector's landmark error as a share of the
+              inter-ocular distance, or the mean difference of the liveness probability
+    """
+
+    clears: bool
+    rank: tuple[float, ...]
+    said: str
+    accuracy: float = math.nan
+
+
+@dataclass(frozen=True)
+class RecipeResult:
+    """What one recipe gave on one model.
+
+    seconds  how long the recipe took
+    grade    how close the result is to FP32; None if the recipe failed
+    error    the toolkit's error if the recipe failed
+    chosen   the bundle uses this result
+    cost     predicted cost on the NPU; None if the cost model does not know the graph
+    """
+
+    recipe: Recipe
+    seconds: float
+    grade: Grade | None
+    error: str = ""
+    chosen: bool = False
+    cost: ModelCost | None = None
+
+
+def chosen_result(tries: Sequence[RecipeResult]) -> RecipeResult:
+    """The result that the bundle uses."""
+    (chosen,) = (one for one in tries if one.chosen)
+    return chosen
+
+
+def search_recipes(
+    plan: RecipePlan,
+    run: Callable[[Recipe], QuantizedModel],
+    grade: Callable[[QuantizedModel], Grade],
+    predict: Callable[[Recipe], ModelCost | None],
+) -> tuple[QuantizedModel, tuple[RecipeResult, ...]]:
+    """Run the recipes of ``plan``, cheapest first, and return the best model and the result of each recipe.
+
+    The best is the cheapest on the NPU that clears the bar. If none clears it, or if two cost the same, the rank of the
+    grade decides, and then the earlier recipe wins. A recipe that fails in the toolkit is one of the results.
+    Raises WorkError if every recipe fails.
+    """
+    costs = {recipe: predict(recipe) for recipe in (*plan.recipes, *plan.fallbacks)}
+    order = _order_by_cost(costs)
+    tries: list[RecipeResult] = []
+    best: tuple[tuple[float, ...], int, QuantizedModel] | None = None  # its worth, its place in `tries`, the model
+    failure: WorkError | None = None
+    waiting, fallbacks = sorted(plan.recipes, key=order.__getitem__), list(plan.fallbacks)
+    while waiting:
+        recipe = waiting.pop(0)
+        start = time.monotonic()
+        try:
+            model = run(recipe)
+        except WorkError as error:
+            tries.append(RecipeResult(recipe, time.monotonic() - start, None, str(error), cost=costs[recipe]))
+            failure = error
+            waiting, fallbacks = fallbacks + waiting, []
+            continue
+        found = grade(model)
+        tries.append(RecipeResult(recipe, time.monotonic() - start, found, cost=costs[recipe]))
+        cheapness = -order[recipe] if found.clears else -math.inf
+        worth = (cheapness, *(-math.inf if math.isnan(part) else part for part in found.rank))
+        if best is None or worth > best[0]:
+            best = (worth, len(tries) - 1, model)
+        if found.clears and not plan.try_all:
+            break
+    if best is None:
+        assert failure is not None, "a plan has at least one recipe"
+        raise failure
+    _, at, chosen = best
+    return chosen, tuple(replace(one, chosen=index == at) for index, one in enumerate(tries))
+
+
+def _order_by_cost(costs: dict[Recipe, ModelCost | None]) -> dict[Recipe, float]:
+    """A number for each recipe by which to sort them: predicted milliseconds, or the number of FP16 layers if the cost
+    of some recipe is not known. FP16 layers are what costs the NPU most."""
+    if any(cost is None for cost in costs.values()):
+        return {recipe: float(recipe.lead + recipe.trail) for recipe in costs}
+    return {recipe: cost.milliseconds for recipe, cost in costs.items() if cost}

@@ -1,0 +1,181 @@
+"""The result of an evaluation, for people: as text on a terminal, and as one HTML file."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from ..evaluate.evaluation import EvaluationResult, ModelFigures, OperatingPoint
+from ..evaluate.verification import Estimate, Proportion
+from .curves import roc, scores
+from .page import Table, render
+
+KINDS = {"people": "folders of people", "pairs": "labeled pairs", "bin": "an InsightFace verification file"}
+INTERVALS = (
+    "In brackets: 95 % intervals. Those of shares use Wilson's formula, which assumes independent pairs; those of "
+    "thresholds, of their shift and of the equal error rate resample the people."
+)
+FILE_CROPS = (
+    "The crops are those of the file. A face's embedding is the sum of the embeddings of its crop and of the mirrored "
+    "crop, and the folds are in the file's order, as in InsightFace's protocol."
+)
+PHOTO_CROPS = (
+    "The largest face of each photo, found and aligned by the FP32 detector for both models: this compares recognizers."
+)
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A value, and its 95 % interval if it has one."""
+
+    value: str
+    interval: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.value} ({self.interval})" if self.interval else self.value
+
+
+@dataclass(frozen=True)
+class Row:
+    """A line of the table of figures: a label and a cell for each model."""
+
+    label: str
+    cells: tuple[Cell, ...]
+    indented: bool = False
+
+
+def summary(result: EvaluationResult) -> str:
+    """What the evaluation is based on, in one line."""
+    lost = [f"{result.faceless} without a face"] * bool(result.faceless)
+    lost += [f"{result.unreadable} unreadable"] * bool(result.unreadable)
+    counted = {
+        "people": f"{result.people:,} people, {result.photos:,} photos",
+        "pairs": f"{result.people:,} people by the labels, {result.photos:,} photos",
+        "bin": f"{result.photos:,} crops",
+    }[result.kind] + (f" ({', '.join(lost)})" if lost else "")
+    return f"{counted}: {result.same:,} pairs of one person, {result.different:,} pairs of two people"
+
+
+def verdict(result: EvaluationResult) -> str:
+    """The threshold for the requested FAR, in one or two sentences."""
+    best = result.decisive
+    text = (
+        f"{best.model}'s threshold for a FAR of {result.far:g} is {_estimate(best.chosen.threshold)}; it accepts "
+        f"{best.chosen.tar.value:.2%} of the pairs of one person. The bundle's threshold is "
+        f"{best.current.threshold.value:.4f}."
+    )
+    if result.shift:
+        text += f" Quantization shifts it by {_estimate(result.shift, '+.4f')}."
+    return text
+
+
+def figure_rows(result: EvaluationResult) -> list[Row]:
+    """The table of figures."""
+    models = result.models
+    far, current = f"{result.far:g}", f"{models[0].current.threshold.value:.4f}"
+    rows = [
+        Row("best accuracy", tuple(_share(one.accuracy) for one in models)),
+        Row("its threshold", tuple(_estimate(one.best_threshold) for one in models), indented=True),
+        Row("accuracy, 10 folds", tuple(_folds(one) for one in models)),
+        Row("equal error rate", tuple(_estimate(one.eer, ".2%") for one in models)),
+        *(Row(f"TAR at FAR {known}", tuple(_share(one.tar[known]) for one in models)) for known in models[0].tar),
+        Row(f"threshold for FAR {far}", tuple(_estimate(one.chosen.threshold) for one in models)),
+        *_rates([one.chosen for one in models]),
+        Row(f"bundle's threshold {current}", tuple(Cell("") for _ in models)),
+        *_rates([one.current for one in models]),
+    ]
+    if result.shift and result.shift_best:
+        empty = Cell("")
+        rows.append(Row(f"shift of the threshold, FAR {far}", (empty, _estimate(result.shift, "+.4f"))))
+        rows.append(Row("best accuracy", (empty, _estimate(result.shift_best, "+.4f")), indented=True))
+        rows.append(Row("decided differently from FP32", (empty, Cell(f"{result.changed:,} pairs"))))
+    return rows
+
+
+def group_table(result: EvaluationResult) -> Table | None:
+    """A row for each group, of the model that the board runs; None without groups."""
+    if not result.groups:
+        return None
+    head = ("group", "people", "pairs of one", "pairs of two", "FAR", "TAR", f"own threshold for {result.far:g}")
+    rows = []
+    for group in result.groups:
+        figures = group.models[-1]
+        shares = [str(_share(value)) if value else "no pairs" for value in (figures.far, figures.tar)]
+        own = f"{figures.threshold:.4f}" if figures.threshold is not None else "too few pairs"
+        rows.append((group.name, f"{group.people:,}", f"{group.same:,}", f"{group.different:,}", *shares, own))
+    return Table(head, rows, numbers=1)
+
+
+def to_text(result: EvaluationResult) -> str:
+    """The figures as text, without the verdict."""
+    lines = [["", *(one.model for one in result.models)]]
+    lines += [["  " * row.indented + row.label, *map(str, row.cells)] for row in figure_rows(result)]
+    groups = []
+    if table := group_table(result):
+        best = result.decisive
+        groups = ["", f"by group, {best.model} at {best.chosen.threshold.value:.4f}"]
+        groups += _columns([list(map(str, row)) for row in (table.head, *table.rows)])
+    return "\n".join(
+        [
+            summary(result),
+            "",
+            *_columns(lines),
+            *groups,
+            "",
+            *(f"too few: {few}" for few in result.few),
+            *(f"note: {note}" for note in result.notes),
+        ]
+    )
+
+
+def _columns(lines: list[list[str]]) -> list[str]:
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in lines]
+
+
+def to_html(result: EvaluationResult) -> str:
+    """The report as one self-contained HTML page."""
+    return render(
+        "evaluation.html",
+        title=f"rkface: evaluation of {result.bundle}",
+        result=result,
+        summary=summary(result),
+        verdict=verdict(result),
+        warnings=(*result.few, *result.notes),
+        figures=figure_rows(result),
+        intervals=INTERVALS,
+        crops=FILE_CROPS if result.kind == "bin" else PHOTO_CROPS,
+        groups=group_table(result),
+        roc=roc(result),
+        scores=scores(result),
+        sources=[
+            ("bundle", f"{result.bundle}, SHA-256 of its SHA256SUMS {result.digest}"),
+            ("photos", f"{KINDS[result.kind]}: {summary(result)}"),
+            ("command", result.command),
+        ],
+    )
+
+
+def _rates(points: list[OperatingPoint]) -> list[Row]:
+    return [
+        Row("FAR there", tuple(_share(point.far) for point in points), indented=True),
+        Row("TAR there", tuple(_share(point.tar) for point in points), indented=True),
+    ]
+
+
+def _folds(figures: ModelFigures) -> Cell:
+    folds = figures.folds
+    if folds is None:
+        return Cell("too few pairs")
+    return Cell(f"{folds.mean:.2%} ± {folds.deviation:.2%}", f"{folds.pooled.low:.2%} to {folds.pooled.high:.2%}")
+
+
+def _share(share: Proportion) -> Cell:
+    digits = 4 if share.value < 0.0005 and share.count else 2
+    return Cell(f"{share.value:.{digits}%}", f"{share.low:.{digits}%} to {share.high:.{digits}%}")
+
+
+def _estimate(estimate: Estimate, form: str = ".4f") -> Cell:
+    if math.isnan(estimate.low):
+        return Cell(format(estimate.value, form))
+    return Cell(format(estimate.value, form), f"{estimate.low:{form}} to {estimate.high:{form}}")

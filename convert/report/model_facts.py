@@ -1,0 +1,57 @@
+"""What the report of a conversion contains besides the comparison: facts about each model, and images."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rkface.runtime.core.bundle import Role
+
+from ..recipe_search import RecipeResult
+from ..toolkit.quantize import LayerError
+
+Image = NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class ModelFacts:
+    """What happened to one model.
+
+    rknn_bytes   size of the ``.rknn``
+    nodes        ONNX nodes before and after simplification
+    difference   largest difference between the original and the simplified model
+    seconds      by stage of the toolkit
+    peak_rss_mb  of the toolkit's process
+    warnings     of the toolkit
+    tries        the result of each recipe
+    layers       the error of each layer, if it was measured
+    """
+
+    role: Role
+    rknn_bytes: int
+    nodes: tuple[int, int]
+    difference: float
+    seconds: dict[str, float]
+    peak_rss_mb: float
+    warnings: tuple[str, ...]
+    tries: tuple[RecipeResult, ...]
+    layers: tuple[LayerError, ...] = ()
+
+
+@dataclass(frozen=True)
+class ReportImages:
+    """The images of the report, BGR.
+
+    faces        (112×112×3 crop, cosine with FP32), the worst first
+    frames       photos with the boxes of both detectors
+    mosaic       one of the mosaics
+    calibration  the contact sheet as an encoded PNG; None without calibration
+    """
+
+    faces: Sequence[tuple[Image, float]]
+    frames: Sequence[Image]
+    mosaic: Image
+    calibration: bytes | None

@@ -1,0 +1,154 @@
+"""Run one recipe on one model: tune the model if the recipe says so, then quantize it with the toolkit. A result that
+an earlier run has kept is taken from the cache."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Callable
+from dataclasses import asdict, replace
+from functools import partial
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rkface.runtime.core.bundle import Role, contract, sha256
+from rkface.runtime.core.errors import WorkError
+from rkface.runtime.core.progress import Stage, stage
+
+from .acquire import ModelSources
+from .hybrid import tensors_at_ends
+from .image_lists import read_image_list
+from .prepared_model import PreparedModel, PreparedModels
+from .recipe import Recipe
+from .targets import Target
+from .toolkit.cache import cache_key, load_cached, store
+from .toolkit.quantize import ANSWERED, QuantizedModel, QuantizeJob, quantize
+from .toolkit.subprocess_call import call_in_subprocess
+from .tuning.ranges import score_ranges
+from .tuning.tune import TunedModel, tune
+
+# The code that decides how a model comes out, besides its inputs. If it changes, cached conversions no longer count.
+CODE = ("editable_graph.py", "hybrid.py", "image_lists.py", "run_recipe.py", "toolkit/quantize.py", "toolkit/worker.py",
+        "tuning/clip.py", "tuning/equalize.py", "tuning/observe.py", "tuning/ranges.py", "tuning/tune.py")  # fmt: skip
+
+Images = NDArray[np.uint8]
+# (role, recipe, calibration list or None for FP16, N×H×W×3 images to simulate) → the converted model and its outputs
+Quantizer = Callable[[Role, Recipe, Path | None, Images], QuantizedModel]
+
+
+class RecipeRunner:
+    """Runs recipes on the models of one conversion with the real toolkit.
+
+    Each model is tuned once, whatever the recipes and targets, and calibrated once for each target and algorithm: the
+    changes that tuning makes to layers in FP16 are taken back afterwards.
+    """
+
+    def __init__(
+        self, models: PreparedModels, sources: ModelSources, work: Path, scratch: Path, *, analyze: bool
+    ) -> None:
+        """Logs and the cache are in ``work``, models in ``scratch``. ``analyze`` also measures each layer's error."""
+        self._models = models
+        self._sources = sources
+        self._work = work
+        self._scratch = scratch
+        self._analyze = analyze
+        self._tuned: dict[Role, TunedModel] = {}
+        self._calibrated = Path(tempfile.mkdtemp(dir=scratch, prefix="calibrated-"))
+
+    def for_target(self, target: Target) -> Quantizer:
+        """``run`` with its first argument fixed."""
+        return partial(self.run, target)
+
+    def run(self, target: Target, role: Role, recipe: Recipe, dataset: Path | None, images: Images) -> QuantizedModel:
+        """Quantize the model of ``role`` by ``recipe`` and run it in the simulator on ``images``.
+
+        ``dataset`` is the list of calibration images, None for FP16; ``images`` is N×H×W×3 uint8 RGB.
+        Raises WorkError if tuning or the toolkit fails.
+        """
+        model, name = self._models[role], f"{role}-{target.name}-{recipe.name}"
+        custom_string = contract(role, model.input, self._sources.source(role).sha256)
+        settings = [target.name, asdict(recipe), custom_string, images.shape, self._analyze]
+        key = _key(model.simplified.path, settings, dataset, images)
+        output, cache = self._scratch / f"{name}.rknn", self._work / "cache"
+        if known := load_cached(cache, key, output):
+            with stage(f"{role}: {recipe.name}") as shown:
+                shown.note = f"{target.name}, from an earlier run (kept in {cache})"
+            return known
+        np.save(saved := self._scratch / f"{name}-images.npy", images)
+        job = QuantizeJob(
+            onnx=model.simplified.path,
+            output=output,
+            target=target.name,
+            input=model.input,
+            custom_string=custom_string,
+            dataset=dataset,
+            algorithm=recipe.algorithm,
+            evaluate=saved,
+            calibrated=self._calibrated / f"{role}-{target.name}-{recipe.algorithm}",
+            analyze=self._analyze and dataset is not None,
+        )
+        if recipe.tuned and dataset is not None:
+            job = self._with_tuning(job, role, recipe, dataset)
+        with stage(f"{role}: {recipe.name} {target.name}") as shown:
+            done = quantize(job, self._work / "logs" / f"{name}.log", partial(_show_progress, shown, len(images)))
+            shown.note = ", ".join(f"{part} {seconds:.1f} s" for part, seconds in done.seconds.items())
+        store(cache, key, done)
+        return done
+
+    def _with_tuning(self, job: QuantizeJob, role: Role, recipe: Recipe, dataset: Path) -> QuantizeJob:
+        """``job`` with the tuned model, the tensors that stay in FP16, and the ranges and biases that follow."""
+        graph = self._models[role].graph.proto
+        if role not in self._tuned:
+            self._tuned[role] = _tune(self._models[role], role, dataset, self._scratch / f"{role}-tuned.onnx")
+        tuned, fp16 = self._tuned[role], tensors_at_ends(graph, recipe.lead, recipe.trail)
+        return replace(
+            job,
+            onnx=tuned.path,
+            fp16=fp16,
+            ranges=score_ranges(graph),
+            shrinks={name: factor for name, factor in tuned.shrinks.items() if name not in fp16},
+            biases={
+                one.tensor: (one.after.tolist(), one.before.tolist())
+                for name, one in tuned.corrected.items()
+                if name in fp16
+            },
+        )
+
+
+def _show_progress(shown: Stage, images: int, part: str, number: float) -> None:
+    if part == ANSWERED:
+        shown.advance(int(number), images)
+    else:
+        shown.say(f"{part} done")
+
+
+def _key(model: Path, settings: list[Any], dataset: Path | None, images: Images) -> str:
+    calibration = [sha256(path) for path in read_image_list(dataset)] if dataset else []
+    versions = [version(name) for name in ("rkface", "rknn-toolkit2", "onnxruntime", "numpy")]
+    code = [sha256(Path(__file__).parent / name) for name in CODE]
+    text = json.dumps([sha256(model), settings, calibration, versions, code])
+    return cache_key([text, np.ascontiguousarray(images).data.cast("B")])
+
+
+def _tune(model: PreparedModel, role: Role, dataset: Path, target: Path) -> TunedModel:
+    with stage(f"{role}: tune for INT8") as shown:
+        try:
+            done = call_in_subprocess(
+                tune,
+                model.simplified.path,
+                model.input,
+                dataset,
+                target,
+                clip=role == "recognizer",
+                progress=shown.advance,
+            )
+        except (OSError, WorkError):
+            raise
+        except Exception as error:  # a graph that tuning does not know must not stop the recipes that need no tuning
+            raise WorkError(f"{model.fixed.name} cannot be tuned: {type(error).__name__}: {error}") from error
+        shown.note = f"{done.equalized} channels equalized, {len(done.corrected)} layers corrected"
+    return done

@@ -1,0 +1,41 @@
+"""What one run of `rkface convert` makes, and how."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from .recipe import PLANS, UNQUANTIZED, AccuracyBar, RecipePlan
+from .targets import Target
+
+
+@dataclass(frozen=True)
+class OutputBundle:
+    """One bundle to make: the chip it is for, and the folder that it is written to."""
+
+    target: Target
+    folder: Path
+
+
+@dataclass(frozen=True)
+class ConversionSettings:
+    """How to convert.
+
+    outputs        the bundles to make, one for each chip
+    work           folder that keeps logs, the calibration set and, after a failure, the report
+    plan           the recipes to try
+    bar            the accuracy that the recognizer must reach
+    detector_size  (width, height) of the detector's input in pixels; None keeps the model's own
+    accept         write the bundle even if the models are too far from FP32
+    """
+
+    outputs: tuple[OutputBundle, ...]
+    work: Path
+    plan: RecipePlan = PLANS["auto"]
+    bar: AccuracyBar = field(default_factory=AccuracyBar)
+    detector_size: tuple[int, int] | None = None
+    accept: bool = False
+
+    @property
+    def quantized(self) -> bool:
+        return self.plan != UNQUANTIZED

@@ -1,0 +1,46 @@
+"""Child processes that never outlive this process."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from typing import Any
+
+
+def start_process(command: Sequence[str], **options: Any) -> subprocess.Popen[Any]:
+    """Start ``command`` in a new session, so that only this process receives Ctrl-C.
+
+    With Python 3.11 and later, the child does not import modules from the folder that it starts in. ``options`` are
+    those of subprocess.Popen.
+    """
+    return subprocess.Popen(command, start_new_session=True, env=os.environ | {"PYTHONSAFEPATH": "1"}, **options)
+
+
+def kill_process(process: subprocess.Popen[Any]) -> None:
+    """Kill ``process`` and everything that it started, and wait for it."""
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+@contextmanager
+def child_process(command: Sequence[str], **options: Any) -> Iterator[subprocess.Popen[Any]]:
+    """Start ``command`` as ``start_process`` does, and kill it at the end of the block, also after an exception."""
+    # After a Ctrl-C between this line and the `try`, the child ends by itself when we do (die_with_parent).
+    process = start_process(command, stdin=subprocess.DEVNULL, **options)
+    try:
+        yield process
+    finally:
+        kill_process(process)
+
+
+def die_with_parent(parent: int) -> None:
+    """Ask Linux to kill this process when its ``parent`` ends for any reason (prctl 1, PR_SET_PDEATHSIG)."""
+    ctypes.CDLL(None).prctl(1, signal.SIGKILL)
+    if os.getppid() != parent:
+        sys.exit(1)

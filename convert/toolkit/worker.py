@@ -1,0 +1,231 @@
+"""The process in which rknn-toolkit2 runs, started by ``quantize``. No other file imports the toolkit.
+
+It loads the toolkit and runs each job in a fork of itself: whatever a job leaves in memory, or breaks, ends with the
+fork.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sys
+import time
+import traceback
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+
+from rkface.runtime.backends import stack_runs
+
+from ..image_lists import read_image_list
+from .child_process import die_with_parent
+from .quantize import ANALYSIS, ANSWERED, ENDED
+
+# The files that step 1 of the toolkit's hybrid quantization writes; it puts the name of the model instead of "step1".
+CALIBRATED = MODEL, DATA, CONFIGURATION = "step1.model", "step1.data", "step1.quantization.cfg"
+SAME_BIAS = 1e-3  # largest difference between equal biases, as a share of a layer's largest bias
+PROGRESS_EVERY = 20  # simulated images between two progress messages
+
+
+class _ToolkitError(Exception):
+    """A call of the toolkit failed. The message is in the log."""
+
+
+def serve(channel: int, parent: int) -> None:
+    """Run the jobs that arrive on stdin, a line of JSON each, and write their progress to the pipe ``channel``."""
+    die_with_parent(parent)
+    import rknn.api  # noqa: F401
+
+    here = os.getpid()
+    for line in sys.stdin:
+        request = json.loads(line)
+        fork = os.fork()
+        if fork == 0:
+            os._exit(_run_job_in(Path(request["work"]), Path(request["log"]), channel, here))
+        _, status = os.waitpid(fork, 0)
+        os.write(channel, f"{ENDED} {os.waitstatus_to_exitcode(status)}\n".encode())
+
+
+def _run_job_in(folder: Path, log: Path, channel: int, parent: int) -> int:
+    """Run the job in ``folder`` with all output in ``log``; returns the exit status."""
+    try:
+        die_with_parent(parent)
+        os.chdir(folder)
+        with log.open("ab") as sink:
+            for stream in (sys.stdout, sys.stderr):
+                os.dup2(sink.fileno(), stream.fileno())
+        run_job(json.loads(Path("job.json").read_text(encoding="utf-8")), channel)
+    except BaseException:
+        traceback.print_exc()
+        return 1
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+    return 0
+
+
+def run_job(raw: dict[str, Any], channel: int) -> None:
+    """Convert and simulate as the QuantizeJob ``raw`` says; results are written to the current folder."""
+    from rknn.api import RKNN
+
+    seconds: dict[str, float] = {}
+
+    def stage(name: str, call: Callable[[], Any]) -> Any:
+        start = time.perf_counter()
+        result = call()
+        if isinstance(result, int) and result != 0:
+            raise _ToolkitError(f"{name} returned {result}")
+        seconds[name] = seconds.get(name, 0) + time.perf_counter() - start
+        return result
+
+    def report(name: str) -> None:
+        os.write(channel, f"{name} {seconds.get(name, 0):.3f}\n".encode())
+
+    report("start")
+    rknn = RKNN(verbose=False)
+    size = raw["input"]
+    rknn.config(
+        mean_values=[list(size["mean"])],
+        std_values=[list(size["std"])],
+        target_platform=raw["target"],
+        quantized_dtype="w8a8",
+        quantized_algorithm=raw["algorithm"],
+        custom_string=raw["custom_string"],
+    )
+    shape = [[1, 3, size["height"], size["width"]]]
+    hybrid = raw["fp16"] or raw["ranges"] or raw["shrinks"]
+    calibrated = Path(raw["calibrated"] or "calibrated")
+    if not (hybrid and calibrated.is_dir()):
+        stage("load", lambda: rknn.load_onnx(raw["onnx"], inputs=[size["name"]], input_size_list=shape))
+    report("load")
+    if hybrid:
+        if not calibrated.is_dir():
+            stage("build", lambda: rknn.hybrid_quantization_step1(dataset=raw["dataset"]))
+            _keep_calibration(Path(raw["onnx"]).stem, calibrated)
+        rknn.release()  # the second step needs a new object
+        rknn = RKNN(verbose=False)
+        files = stage("build", lambda: _configure_step2(calibrated, raw))
+        stage("build", lambda: rknn.hybrid_quantization_step2(*files))
+    else:
+        quantized = raw["dataset"] is not None
+        stage("build", lambda: rknn.build(do_quantization=quantized, dataset=raw["dataset"]))
+    report("build")
+    stage("export", lambda: rknn.export_rknn(raw["output"]))
+    report("export")
+    outputs = stage("simulate", lambda: _simulate(rknn, raw["evaluate"], channel)) if raw["evaluate"] else []
+    report("simulate")
+    if raw["analyze"]:
+        image = str(read_image_list(Path(raw["dataset"]))[0])
+        stage("analyze", lambda: rknn.accuracy_analysis(inputs=[image], output_dir=ANALYSIS))
+        report("analyze")
+    np.savez("outputs.npz", **{f"{index}": array for index, array in enumerate(outputs)})
+    _write_result(seconds)
+
+
+def _keep_calibration(stem: str, folder: Path) -> None:
+    """Move the files that step 1 of the toolkit's hybrid quantization wrote to ``folder``."""
+    new = Path("step1")
+    new.mkdir()
+    for name in CALIBRATED:
+        Path(name.replace("step1", stem)).rename(new / name)
+    shutil.move(new, folder)
+
+
+def _configure_step2(calibrated: Path, raw: dict[str, Any]) -> tuple[str, str, str]:
+    """The paths of step 1's files in ``calibrated``, changed for step 2 as the job ``raw`` says: model, data and
+    configuration."""
+    from ruamel.yaml import YAML
+
+    fp16, ranges, shrinks = raw["fp16"], raw["ranges"], raw["shrinks"]
+    yaml = YAML(typ="safe", pure=True)
+    configuration = yaml.load(calibrated / CONFIGURATION)
+    tensors = configuration["quantize_parameters"]
+    configuration["custom_quantize_layers"] = {name: "float16" for name in fp16 if name in tensors}
+    if fp16 and not configuration["custom_quantize_layers"]:
+        raise _ToolkitError("the toolkit does not know any of the layers that should stay in FP16")
+    for name, factor in shrinks.items():
+        for tensor in (name, f"{name}_int8"):
+            for end in ("min", "max"):
+                if tensor in tensors:
+                    tensors[tensor][end] = [value * factor for value in tensors[tensor][end]]
+    for name, (low, high) in ranges.items():
+        # The toolkit swaps a Sigmoid with a move of data before it. The swapped tensor, NAME_sw, contains
+        # probabilities.
+        for tensor, most in ((name, high), (f"{name}_int8", high), (f"{name}_sw", 1.0)):
+            if tensor in tensors:
+                tensors[tensor]["min"] = [min(value, low) for value in tensors[tensor]["min"]]
+                tensors[tensor]["max"] = [max(value, most) for value in tensors[tensor]["max"]]
+    yaml.dump(configuration, Path(CONFIGURATION))
+    model = calibrated / MODEL
+    return str(_with_biases(model, raw["biases"]) if raw["biases"] else model), str(calibrated / DATA), CONFIGURATION
+
+
+def _with_biases(model: Path, biases: Mapping[str, Sequence[Sequence[float]]]) -> Path:
+    """Step 1's ``model``, an ONNX file, with other ``biases``: name → (the values now, the values to write).
+
+    A bias that the toolkit has changed in another way is left unchanged, and the log says so.
+    """
+    proto = onnx.load(str(model))
+    tensors = {tensor.name: tensor for tensor in proto.graph.initializer}
+    for name, (before, after) in biases.items():
+        now = onnx.numpy_helper.to_array(tensors[name]) if name in tensors else None
+        new = (
+            None if now is None else _replaced_bias(now, np.asarray(before, np.float32), np.asarray(after, np.float32))
+        )
+        if new is None:
+            print(f"{name}: the toolkit has changed this bias: it stays as tuned for INT8")
+        else:
+            tensors[name].CopyFrom(onnx.numpy_helper.from_array(new, name))
+    onnx.save(proto, MODEL)
+    return Path(MODEL)
+
+
+def _replaced_bias(
+    now: NDArray[np.float32], before: NDArray[np.float32], after: NDArray[np.float32]
+) -> NDArray[np.float32] | None:
+    """The bias ``now``, which was ``before``, with the change from ``before`` to ``after`` applied.
+
+    The toolkit removes channels that are nearly constant, and adds their value to the biases of the next layer. Returns
+    None if it changed the bias in any other way.
+    """
+    if now.size != before.size:
+        return None
+    flat = now.reshape(-1)
+    same = np.abs(flat - before) <= SAME_BIAS * np.abs(before).max()
+    if not np.all(same | (flat == 0)):
+        return None
+    moved: NDArray[np.float32] = now + np.where(same, after - before, np.float32(0)).reshape(now.shape)
+    return moved
+
+
+def _simulate(rknn: Any, evaluate: str, channel: int) -> list[NDArray[np.float32]]:
+    if rknn.init_runtime() != 0:
+        raise _ToolkitError("the simulator did not start")
+    runs = []
+    for image in np.load(evaluate, mmap_mode="r"):
+        # uint8 NHWC: the toolkit applies mean and std itself, exactly as on a board.
+        outputs = rknn.inference(inputs=[np.asarray(image)[None]], data_format=["nhwc"])
+        if outputs is None:
+            raise _ToolkitError("the simulator returned nothing")
+        runs.append([np.asarray(array, np.float32) for array in outputs])
+        if len(runs) % PROGRESS_EVERY == 0:
+            os.write(channel, f"{ANSWERED} {len(runs)}\n".encode())
+    return stack_runs(runs)
+
+
+def _write_result(seconds: dict[str, float]) -> None:
+    import resource
+    from importlib.metadata import version
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024  # Linux counts KiB
+    result = {"seconds": seconds, "peak_rss_mb": peak, "toolkit": version("rknn-toolkit2")}
+    Path("result.json").write_text(json.dumps(result), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    serve(int(sys.argv[1]), int(sys.argv[2]))

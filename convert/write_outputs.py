@@ -1,0 +1,244 @@
+"""What a conversion writes: manifest, golden vectors, report and models, in one bundle that is complete or absent."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from datetime import datetime, timezone
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from rkface.runtime.core.bundle import LivenessSpec, Manifest, Model, Role, Thresholds
+from rkface.runtime.core.errors import WorkError
+from rkface.runtime.core.faces import Faces
+from rkface.runtime.core.progress import stage
+from rkface.runtime.vision.detect import NMS_IOU, THRESHOLD
+from rkface.runtime.vision.image import read_image
+
+from .bundle_writer import write_bundle
+from .compare_models import ConversionContext, ConversionResult, QuantizedResults
+from .evaluate.detector_errors import detector_notes
+from .evaluate.parity import LivenessParity, match_boxes
+from .recipe_search import RecipeResult, chosen_result
+from .report.conversion_report import ConversionReport
+from .report.model_facts import ModelFacts, ReportImages
+from .settings import ConversionSettings, OutputBundle
+
+# Golden vectors by role: enough to notice a wrong layout or color order, and few, because the board runs them often.
+GOLDEN = {"detector": 2, "recognizer": 8, "liveness": 8}
+SHOWN_FACES, SHOWN_FRAMES = 48, 3
+FRAME_SIDE = 440  # longer side of a photo in the report, in pixels
+SHOWN_MOSAIC = 4  # index: the third of the four densities
+PACKAGES = ("rknn-toolkit2", "onnx", "onnxsim", "onnxruntime", "numpy", "opencv-python", "torch")
+REFERENCE_COLOR, QUANTIZED_COLOR = (90, 200, 60), (200, 60, 220)  # BGR
+
+
+def write_outputs(
+    context: ConversionContext, settings: ConversionSettings, output: OutputBundle, result: ConversionResult
+) -> ConversionReport:
+    """Write the report, and the bundle ``output``.
+
+    Raises WorkError, and leaves only the report in the work folder, if ``result`` has a fault and the settings do not
+    accept it.
+    """
+    manifest = _manifest(context, output, result)
+    facts = tuple(_model_facts(context, result.quantized, role) for role in context.models)
+    notes = _notes(context, output, result)
+    report = ConversionReport(manifest, settings.bar, result.parity, result.evidence, facts, notes, result.fault)
+    with stage("report and bundle") as shown:
+        html, data = settings.work / "report.html", settings.work / "report.json"
+        data.write_text(report.to_json(), encoding="utf-8")
+        html.write_text(report.to_html(_images(context, result)), encoding="utf-8")
+        if result.fault and not settings.accept:
+            raise WorkError(f"{output.target.name}: {result.fault}. No bundle was written; see the report {html}")
+        models = result.quantized.models
+        golden = models["detector"].rknn.with_name("golden.npz")
+        _write_golden(golden, context, result.quantized)
+        content = {"report.html": html, "report.json": data, "golden.npz": golden}
+        content |= {f"{role}.rknn": models[role].rknn for role in context.models}
+        content |= {f"reference/{role}.onnx": model.simplified.path for role, model in context.models.items()}
+        write_bundle(output.folder, manifest, content)
+        shown.note = str(output.folder)
+    html.unlink()
+    data.unlink()
+    return report
+
+
+def _model_facts(context: ConversionContext, quantized: QuantizedResults, role: Role) -> ModelFacts:
+    model = quantized.models[role]
+    return ModelFacts(
+        role,
+        model.rknn.stat().st_size,
+        context.models[role].simplified.nodes,
+        context.reference.differences[role],
+        model.seconds,
+        model.peak_rss_mb,
+        model.warnings,
+        tuple(map(_without_layer_costs, quantized.tries[role])),
+        model.layers,
+    )
+
+
+def _notes(context: ConversionContext, output: OutputBundle, result: ConversionResult) -> tuple[str, ...]:
+    """Remarks for people, although the bundle is usable."""
+    doubts = [
+        output.target.warning,
+        *(_not_close(role, result.quantized.tries[role]) for role in context.models),
+        _one_sided(result.parity.liveness),
+    ]
+    return (*context.datasets.notes, *filter(None, doubts), *detector_notes(result.evidence))
+
+
+def _manifest(context: ConversionContext, output: OutputBundle, result: ConversionResult) -> Manifest:
+    sources, quantized = context.sources, result.quantized
+    described = {
+        role: Model(
+            file=f"{role}.rknn",
+            reference=f"reference/{role}.onnx",
+            precision=_precision(quantized, role),
+            input=model.input,
+            outputs=model.simplified.outputs,
+            source=sources.source(role),
+        )
+        for role, model in context.models.items()
+    }
+    liveness, profile = None, context.liveness
+    if profile is not None:
+        fields = {name: getattr(profile, name) for name in ("scale", "live", "logits", "threshold")}
+        liveness = LivenessSpec(**vars(described["liveness"]), **fields)
+    calibration = context.datasets.calibration
+    provenance: dict[str, Any] = {
+        "calibration": calibration
+        and {"digest": calibration.digest, "faces": calibration.faces, "frames": calibration.frames},
+        "recipes": {role: _chosen(quantized, role) for role in context.models},
+        "match_threshold": sources.evidence,
+        "versions": _versions(),
+        "parity": _without_series(asdict(result.parity)),
+    }
+    if profile is not None:
+        provenance["liveness"] = asdict(profile)
+    if result.fault:
+        provenance["accepted"] = result.fault
+    return Manifest(
+        name=sources.name,
+        synthetic=sources.synthetic,
+        created=datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        target=output.target.name,
+        toolkit=quantized.models["recognizer"].toolkit,
+        rkface=version("rkface"),
+        detector=described["detector"],
+        recognizer=described["recognizer"],
+        thresholds=Thresholds(THRESHOLD, NMS_IOU, sources.match),
+        provenance=provenance,
+        liveness=liveness,
+    )
+
+
+def _chosen(quantized: QuantizedResults, role: Role) -> dict[str, Any]:
+    recipe = chosen_result(quantized.tries[role]).recipe
+    return {name: getattr(recipe, name) for name in ("name", "dtype", "algorithm", "tuned", "lead", "trail")}
+
+
+def _precision(quantized: QuantizedResults, role: Role) -> str:
+    recipe = chosen_result(quantized.tries[role]).recipe
+    return "int8+fp16" if recipe.hybrid else "int8" if recipe.quantized else "fp16"
+
+
+def _without_layer_costs(one: RecipeResult) -> RecipeResult:
+    """``one`` without the cost of each layer, unless it is the chosen recipe."""
+    return one if one.chosen or one.cost is None else replace(one, cost=replace(one.cost, layers=()))
+
+
+def _not_close(role: Role, tries: Sequence[RecipeResult]) -> str | None:
+    """A remark if no recipe reached the accuracy bar."""
+    chosen = chosen_result(tries)
+    if chosen.grade is None or chosen.grade.clears or not chosen.recipe.quantized:
+        return None
+    return f"{role}: no recipe is as close to FP32 as it should be (best: {chosen.recipe.name}, {chosen.grade.said})"
+
+
+def _one_sided(parity: LivenessParity | None) -> str | None:
+    """A remark if FP32 gives nearly all photos the same answer."""
+    if parity is not None and parity.live == parity.faces:
+        return (
+            f"liveness: FP32 takes all {parity.faces} faces for live, so INT8 was checked on live faces only: add "
+            "photos of prints and of screens that are held in front of the camera"
+        )
+    if parity is None or 2 * parity.live >= parity.faces:
+        return None
+    return (
+        f"liveness: FP32 takes only {parity.live} of {parity.faces} faces for live. If the photos show people, and not "
+        "pictures of people, then the class, the color order, the crop or the normalization may be wrong (--live-…)"
+    )
+
+
+def _versions() -> dict[str, str]:
+    found = {}
+    for name in PACKAGES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:  # opencv-python-headless may be installed instead
+            continue
+    return found
+
+
+def _without_series(parity: dict[str, Any]) -> dict[str, Any]:
+    """``parity`` without the list of every face's cosine, which is in report.json, and without empty parts."""
+    for part in ("embedding", "end_to_end"):
+        parity[part].pop("cosines")
+    return {name: part for name, part in parity.items() if part is not None}
+
+
+def _write_golden(path: Path, context: ConversionContext, quantized: QuantizedResults) -> None:
+    entries: dict[str, Any] = {}
+    for role, model in context.models.items():
+        count = GOLDEN[role]
+        entries[f"{role}/inputs"] = context.datasets.evaluation.images(role)[:count]
+        for at, output in enumerate(model.simplified.outputs):
+            entries[f"{role}/reference/{output.name}"] = context.reference.outputs[role][at][:count]
+            entries[f"{role}/simulator/{output.name}"] = quantized.models[role].outputs[at][:count]
+    np.savez_compressed(path, **entries)
+
+
+def _images(context: ConversionContext, result: ConversionResult) -> ReportImages:
+    evaluation, calibration = context.datasets.evaluation, context.datasets.calibration
+    cosines = result.parity.embedding.cosines
+    worst = sorted(range(len(cosines)), key=cosines.__getitem__)[:SHOWN_FACES]
+    faces = [(evaluation.faces[index].crop, cosines[index]) for index in worst]
+    contact = calibration and (calibration.folder / "contact.png")
+    frames, mosaic = _worst_frames(context, result.quantized), evaluation.mosaics[SHOWN_MOSAIC, ..., ::-1]
+    return ReportImages(faces, frames, mosaic, contact.read_bytes() if contact else None)
+
+
+def _worst_frames(context: ConversionContext, quantized: QuantizedResults) -> list[NDArray[np.uint8]]:
+    """The photos on which the detectors differ most, with both detectors' faces: photos with the most unmatched faces
+    first, then those with the smallest overlap."""
+    photos, reference = context.datasets.evaluation.photos, context.reference
+
+    def difference(index: int) -> tuple[int, float]:
+        before, after = reference.faces[index], quantized.faces[index]
+        pairs = match_boxes(before.boxes, after.boxes)
+        return len(before) + len(after) - 2 * len(pairs), -min((iou for *_, iou in pairs), default=1.0)
+
+    drawn = []
+    for index in sorted(range(len(photos)), key=difference, reverse=True)[:SHOWN_FRAMES]:
+        both = ((reference.faces[index], REFERENCE_COLOR), (quantized.faces[index], QUANTIZED_COLOR))
+        drawn.append(_draw(read_image(photos[index]), both))
+    return drawn
+
+
+def _draw(image: NDArray[np.uint8], layers: Sequence[tuple[Faces, tuple[int, int, int]]]) -> NDArray[np.uint8]:
+    zoom = FRAME_SIDE / max(image.shape[:2])
+    size = (max(1, round(image.shape[1] * zoom)), max(1, round(image.shape[0] * zoom)))
+    canvas = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
+    for faces, color in layers:
+        for x1, y1, x2, y2 in np.rint(faces.boxes * zoom).astype(int).tolist():
+            cv2.rectangle(canvas, (x1, y1), (x2, y2), color, 1, cv2.LINE_AA)
+        for x, y in np.rint(faces.landmarks.reshape(-1, 2) * zoom).astype(int).tolist():
+            cv2.circle(canvas, (x, y), 2, color, cv2.FILLED, cv2.LINE_AA)
+    return canvas.astype(np.uint8, copy=False)

@@ -1,0 +1,180 @@
+"""SQLite files: opening them, readable errors, moving damaged files away, and removing the bytes of deleted rows.
+
+The gallery and the appearance log use this module. Their files contain personal data: the mode is 0600, and deleted
+rows are overwritten (``secure_delete``). Connections are in autocommit mode (``isolation_level=None``), so that a
+transaction is always explicit, and can be shared by threads if the caller locks them.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+from .atomic import SQLITE_SUFFIXES
+from .errors import InputError, RkfaceError, WorkError
+
+
+class DamagedError(WorkError):
+    """The database file is damaged."""
+
+
+class NotADatabaseError(InputError):
+    """The file is not an SQLite database."""
+
+
+def create_private_file(path: Path) -> None:
+    """Create the empty file ``path`` with mode 0600 if there is no file yet; SQLite gives ``-wal`` and ``-shm`` the
+    same mode. Raises OSError if the file cannot be created or opened."""
+    os.close(os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600))
+
+
+def open_sqlite(path: Path, prepare: Callable[[sqlite3.Connection], None], *, timeout: float) -> sqlite3.Connection:
+    """Open the database at ``path`` and call ``prepare``, which checks and configures it. If that fails, the connection
+    is closed. ``timeout``: seconds to wait while another program has the database locked. Raises sqlite3.Error."""
+    database = sqlite3.connect(path, timeout=timeout, isolation_level=None, check_same_thread=False)
+    try:
+        prepare(database)
+    except BaseException:
+        database.close()
+        raise
+    return database
+
+
+def configure(database: sqlite3.Connection, *pragmas: str) -> None:
+    """Set ``pragmas`` such as "synchronous=FULL", then a write-ahead log and secure deletion. Pragmas that only work on
+    an empty file (page_size, auto_vacuum) must come before the write-ahead log, so they belong here too."""
+    for pragma in (*pragmas, "journal_mode=WAL", "secure_delete=ON"):
+        database.execute(f"PRAGMA {pragma}").fetchall()
+
+
+def read_version(database: sqlite3.Connection, path: Path, newest: int) -> int:
+    """The version of the schema (``user_version``). Raises InputError if it is above ``newest``, the last version that
+    this program knows."""
+    version = int(database.execute("PRAGMA user_version").fetchone()[0])
+    if version > newest:
+        raise InputError(
+            f"{path} was made by a newer rkface (schema {version}; this rkface knows {newest}): install that version, "
+            "or move the file away"
+        )
+    return version
+
+
+@contextmanager
+def transaction(database: sqlite3.Connection) -> Iterator[None]:
+    """Commit everything that the block writes, or nothing if the block raises an error."""
+    database.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+        database.execute("COMMIT")
+    except BaseException:
+        if database.in_transaction:  # if the disk is full, SQLite has already rolled back
+            database.execute("ROLLBACK")
+        raise
+
+
+class _Explanation(NamedTuple):
+    """What to raise if the message of SQLite contains one of ``words``."""
+
+    words: tuple[str, ...]
+    kind: type[RkfaceError]
+    text: str
+
+
+_EXPLANATIONS = (
+    _Explanation(
+        ("locked", "busy"),
+        WorkError,
+        "{path} is locked: another program is writing to it. Try again, or stop that program",
+    ),
+    _Explanation(
+        ("not a database",), NotADatabaseError, "{path} is not an SQLite database: use another file, or {repair}"
+    ),
+    _Explanation(
+        ("malformed", "I/O error"),
+        DamagedError,
+        "{path} is damaged ({message}). Nothing was changed. Keep a copy of the file, then {repair}",
+    ),
+    _Explanation(("full",), WorkError, "{path}: the disk is full; nothing was changed: free some space and try again"),
+    _Explanation(
+        ("readonly", "unable to open"),
+        InputError,
+        "{path}: cannot be opened for writing ({message}): check its owner and the owner of its folder",
+    ),
+    _Explanation(("closed database",), InputError, "{path} is closed: open it again before you use it"),
+)
+
+
+@contextmanager
+def readable_errors(path: Path, suggest_repair: Callable[[Path], str] | None = None) -> Iterator[None]:
+    """Turn errors of SQLite about the database at ``path`` into errors that say what to do.
+
+    ``suggest_repair`` returns what to do about a damaged file, such as "restore the backup FILE".
+
+    Raises DamagedError, NotADatabaseError, InputError (closed, no permission) or WorkError (locked, disk full, others).
+    """
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise _explain(path, error, suggest_repair or _suggest_a_copy) from error
+
+
+def _explain(path: Path, error: sqlite3.Error, suggest_repair: Callable[[Path], str]) -> RkfaceError:
+    message = str(error)
+    for words, kind, text in _EXPLANATIONS:
+        if any(word in message for word in words):
+            return kind(text.format(path=path, message=message, repair=suggest_repair(path)))
+    return WorkError(f"{path}: {message}")
+
+
+def _suggest_a_copy(path: Path) -> str:
+    return f"look for a copy of {path.name} elsewhere"
+
+
+def is_damage(error: sqlite3.Error) -> bool:
+    """Whether ``error`` means that the file is damaged or is not a database. A locked file, a full disk and missing
+    permissions are not damage: they raise sqlite3.OperationalError, a subclass of sqlite3.DatabaseError."""
+    return type(error) is sqlite3.DatabaseError
+
+
+def find_damage(database: sqlite3.Connection) -> str | None:
+    """The first problem that SQLite's integrity check reports, or None. Reads the whole file."""
+    try:
+        (result,) = database.execute("PRAGMA integrity_check(1)").fetchone()
+    except sqlite3.DatabaseError as error:
+        result = str(error)
+    return None if result == "ok" else str(result).splitlines()[-1]
+
+
+def move_damaged_file_away(path: Path) -> Path:
+    """Rename the database at ``path``, with its ``-wal`` and ``-shm``, and return the new path of the database:
+    ``NAME.damaged-`` and the time (UTC)."""
+    aside = path.with_name(f"{path.name}.damaged-{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}")
+    for (
+        suffix
+    ) in SQLITE_SUFFIXES:  # the database is last: an old write-ahead log must never remain beside a new database
+        part = path.with_name(path.name + suffix)
+        if part.exists():
+            part.replace(aside.with_name(aside.name + suffix))
+    return aside
+
+
+def remove_deleted_bytes(database: sqlite3.Connection) -> bool:
+    """Write all pages again and empty the write-ahead log, so that no byte of a deleted row remains on the disk.
+
+    ``secure_delete`` alone is not enough: it can leave a copy where a page was split. Returns False if another program
+    still reads old pages: their bytes then remain in the ``-wal`` file.
+    """
+    database.execute("VACUUM")
+    return empty_write_ahead_log(database)
+
+
+def empty_write_ahead_log(database: sqlite3.Connection) -> bool:
+    """Move the content of the write-ahead log into the database and truncate the log to 0 bytes. Returns False if
+    another program still reads old pages, which then remain in the log."""
+    (busy, *_) = database.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+    return not busy

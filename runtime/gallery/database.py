@@ -1,0 +1,110 @@
+"""A gallery's open file: its transactions, its key, and the model that its embeddings belong to."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sqlite3
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Any, TypeVar
+
+from ..core.errors import InputError
+from ..core.sqlite import transaction
+from .encryption import SETTING, Key, NoCipher, open_cipher
+from .schema import gallery_errors, open_gallery_database
+
+_Self = TypeVar("_Self", bound="GalleryDatabase")
+
+
+class GalleryDatabase:
+    """The file at ``path``. Threads share ``database`` and hold ``lock`` while they use it.
+
+    ``expected_identity`` is the identity that the caller passed: ``embedding_identity`` of its bundle, or None.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], identity: str | None, *, create: bool, key: Key | None) -> None:
+        self.path = Path(path)
+        self.database = open_gallery_database(self.path, create=create)
+        self.lock = threading.RLock()
+        self.expected_identity = identity
+        self._closed = False
+        self._key = key
+        self._cipher: tuple[str | None, NoCipher] | None = None  # with the proof of the key that it was opened for
+
+    def close(self) -> None:
+        """Close the file. Every later call raises InputError, except another ``close``."""
+        with self.lock:
+            self._closed = True
+            self.database.close()
+
+    def __enter__(self: _Self) -> _Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
+        self.close()
+
+    @contextmanager
+    def transaction(self) -> Iterator[sqlite3.Connection]:
+        """Write everything in the block or, if it raises an error, nothing. It is on the disk when the block ends."""
+        with self.lock, gallery_errors(self.path), transaction(self.database):
+            yield self.database
+
+    @contextmanager
+    def consistent_read(self) -> Iterator[None]:
+        """Read one state of the file in the block, even if other processes write at the same time."""
+        with self.lock, gallery_errors(self.path):
+            self.database.execute("BEGIN")
+            try:
+                yield
+            finally:
+                self.database.execute("COMMIT")
+
+    def read(self, statement: str, parameters: Sequence[Any] = ()) -> list[Any]:
+        """All rows that the SQL ``statement`` returns."""
+        with self.lock, gallery_errors(self.path):
+            return self.database.execute(statement, parameters).fetchall()
+
+    def version(self) -> int:
+        """A number that changes when another process writes to the file, but not when this one does."""
+        return int(self.read("PRAGMA data_version")[0][0])
+
+    @property
+    def cipher(self) -> NoCipher:
+        """Encrypts and decrypts embeddings and crops. Raises InputError without the key or with a wrong key."""
+        found = self.read("SELECT value FROM setting WHERE name = ?", [SETTING])
+        proof = found[0][0] if found else None
+        if self._cipher is None or self._cipher[0] != proof:  # another process may have encrypted the gallery
+            self._cipher = proof, open_cipher(self.path, proof, self._key)
+        return self._cipher[1]
+
+    @property
+    def identity(self) -> str | None:
+        """Identity of the embeddings that are searched, 32 hexadecimal digits; None if there has been no sample."""
+        found = self.read("SELECT value FROM setting WHERE name = 'identity'")
+        return found[0][0] if found else None
+
+    def set_identity(self, identity: str) -> None:
+        """Search embeddings with this identity from now on. Call it inside ``transaction``."""
+        self.database.execute("INSERT OR REPLACE INTO setting VALUES ('identity', ?)", [identity])
+
+    def check_identity(self, identity: str | None = None) -> None:
+        """Check that embeddings with ``identity`` can be compared with the samples of this gallery.
+
+        Args:
+            identity: The identity of the embeddings. None: the identity that was passed when the gallery was opened.
+
+        Raises:
+            InputError: The samples belong to another model or another face alignment.
+        """
+        own, other = self.identity, identity or self.expected_identity
+        if other in (None, own) or own is None or not self.read("SELECT 1 FROM sample LIMIT 1"):
+            return
+        raise InputError(
+            f"{self.path} contains embeddings of another model or alignment (identity {own[:8]}, not {other[:8]}), "
+            "which cannot be compared: use the bundle that made them, or compute them again: "
+            f"rkface gallery reembed --gallery {shlex.quote(str(self.path))} --bundle DIR"
+        )

@@ -1,0 +1,110 @@
+"""Restoring a backup of a gallery."""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..core.atomic import temporary_file
+from ..core.errors import InputError, WorkError
+from ..core.sqlite import DamagedError, NotADatabaseError, find_damage, move_damaged_file_away, transaction
+from .backup import back_up, copy_backup, restoring_path
+from .backup_registry import adopt_registry
+from .encryption import Key, encrypt_all, is_encrypted
+from .gallery import Gallery
+from .schema import gallery_errors, open_gallery_database
+
+KEEP_ALL = 10**6  # backups: restoring must never delete one
+
+
+@dataclass(frozen=True)
+class _Replaced:
+    """The gallery before a restore (None if it does not exist or is damaged), and where its content is saved."""
+
+    gallery: Gallery | None = None
+    saved: Path | None = None
+
+
+def restore(path: Path, source: Path, key: Key | None = None) -> Path | None:
+    """Replace the content of the gallery at ``path`` by the backup ``source``, without the people who were deleted
+    since. Programs that use the gallery see the change.
+
+    ``key`` is needed if the gallery is encrypted and the backup is not: the backup's content is then encrypted.
+
+    Returns where the previous content is saved: in a backup or, if the gallery was damaged, in the renamed file; None
+    if there was no gallery. Raises InputError if ``source`` is not a backup, and WorkError if it is damaged. Nothing
+    was changed then.
+    """
+    if not source.is_file():
+        raise InputError(f"{source}: no such backup; `rkface gallery backup --list` shows all backups")
+    if path.exists() and source.samefile(path):
+        raise InputError(f"{source} is the gallery itself, not a backup of it")
+    replaced = _Replaced()
+    try:
+        with temporary_file(restoring_path(path)) as copy:
+            copy_backup(source, copy)
+            with closing(open_gallery_database(copy)) as restored, gallery_errors(source):
+                if (problem := find_damage(restored)) is not None:
+                    raise WorkError(f"{source} is damaged ({problem}). Nothing was changed. Use an older backup")
+                with transaction(restored):
+                    adopt_registry(restored, path)
+                replaced = _save_current(path, key)
+                if replaced.gallery is None:
+                    _delete_forgotten(restored)
+                    replaced = _Replaced(Gallery(path, create=True), replaced.saved)
+                else:
+                    _copy_history(replaced.gallery, restored)
+                    _delete_forgotten(restored)
+                    _encrypt_like(replaced.gallery, restored)
+                assert replaced.gallery is not None
+                with replaced.gallery.lock, gallery_errors(path):
+                    restored.backup(replaced.gallery.database)
+    finally:
+        if replaced.gallery is not None:
+            replaced.gallery.close()
+    return replaced.saved
+
+
+def _save_current(path: Path, key: Key | None) -> _Replaced:
+    """Open the gallery at ``path`` and back it up. If it is damaged, rename the file."""
+    if not path.exists():
+        return _Replaced()
+    try:
+        gallery = Gallery(path, key=key)
+        try:
+            return _Replaced(gallery, back_up(gallery, keep=KEEP_ALL))
+        except BaseException:
+            gallery.close()
+            raise
+    except (DamagedError, NotADatabaseError):
+        return _Replaced(None, move_damaged_file_away(path))
+
+
+def _copy_history(gallery: Gallery, restored: sqlite3.Connection) -> None:
+    """Add to the old backup what happened since: who was merged or deleted, and which backups exist."""
+    with transaction(restored):
+        for table, columns in (("former", 3), ("backup", 2)):
+            restored.executemany(
+                f"INSERT OR REPLACE INTO {table} VALUES ({', '.join('?' * columns)})",
+                gallery.read(f"SELECT * FROM {table}"),
+            )
+        # People who were merged since the backup was made exist again.
+        restored.execute("DELETE FROM former WHERE person IS NOT NULL AND id IN (SELECT id FROM person)")
+
+
+def _delete_forgotten(database: sqlite3.Connection) -> None:
+    with transaction(database):
+        deleted = database.execute(
+            "DELETE FROM person WHERE id IN (SELECT id FROM former WHERE person IS NULL)"
+        ).rowcount
+    if deleted:
+        database.execute("VACUUM")
+
+
+def _encrypt_like(gallery: Gallery, restored: sqlite3.Connection) -> None:
+    """Encrypt the restored content if ``gallery`` is encrypted."""
+    if is_encrypted(gallery.database) and not is_encrypted(restored):
+        with transaction(restored):
+            encrypt_all(restored, gallery.cipher)

@@ -1,0 +1,156 @@
+"""A limit on open connections under which nobody can keep others out.
+
+uvicorn's own ``limit_concurrency`` refuses new connections once the limit is reached, and it does not see connections
+before the end of their TLS handshake. A client that opens connections and sends nothing would lock everybody else out
+and use up the file descriptors that the cameras need. Here a new connection replaces the one that has kept the console
+waiting longest. Timeouts would not help: an attacker reconnects at once.
+
+Only public interfaces are used: a ``socket.socket`` of which asyncio accepts connections, and ASGI, which tells when
+uvicorn reads a request and writes its response.
+"""
+
+from __future__ import annotations
+
+import socket
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+Endpoints = tuple[tuple[str, int], tuple[str, int]]  # address and port of the client and of this side
+
+
+@dataclass
+class Connection:
+    """An accepted connection. A time (``ConnectionLimit``'s clock) is None while the console is not waiting for that.
+
+    idle_since     no request is being answered: for the TLS handshake, or for the rest of a request's head
+    body_since     for the rest of a request's body
+    writing_since  for the client to read the response
+    """
+
+    socket: socket.socket = field(repr=False)
+    idle_since: float | None
+    body_since: float | None = None
+    writing_since: float | None = None
+
+    @property
+    def waiting_since(self) -> float | None:
+        """Since when the console has been waiting for this client; None while it is working on an answer."""
+        return min(
+            (at for at in (self.idle_since, self.body_since, self.writing_since) if at is not None), default=None
+        )
+
+
+class ConnectionLimit:
+    """Keeps at most ``limit`` connections if at least one of them can be closed. Used in the event loop's thread only.
+
+    A connection whose request is being answered is never closed while the client reads the answer. If all are like
+    that, ``limit`` is exceeded, and uvicorn's own limit must refuse the request.
+    """
+
+    def __init__(self, limit: int, clock: Callable[[], float] = time.monotonic) -> None:
+        self._limit, self._clock = limit, clock
+        self._connections: dict[Endpoints, Connection] = {}
+
+    @property
+    def connections(self) -> list[Connection]:
+        """The open connections, without those that were told to close."""
+        return list(self._connections.values())
+
+    def add(self, accepted: socket.socket) -> None:
+        """Count ``accepted``; close the connection that has kept the console waiting longest if there are too many."""
+        # asyncio closes the socket of a connection that ended.
+        self._connections = {ends: one for ends, one in self._connections.items() if one.socket.fileno() >= 0}
+        while len(self._connections) >= self._limit:
+            waiting = [
+                (one.waiting_since, ends) for ends, one in self._connections.items() if one.waiting_since is not None
+            ]
+            if not waiting:
+                break
+            _, oldest = min(waiting)
+            _close(self._connections.pop(oldest))
+        with suppress(OSError):  # the client is gone already: asyncio will notice
+            ends = _address(accepted.getpeername()), _address(accepted.getsockname())
+            self._connections[ends] = Connection(accepted, self._clock())
+
+    def watch(self, app: ASGIApp) -> ASGIApp:
+        """``app``, with a note for each connection of what the console is waiting for."""
+
+        async def watched(scope: Scope, receive: Receive, send: Send) -> None:
+            connection = self._find(scope)
+            if connection is None:
+                await app(scope, receive, send)
+            elif scope["type"] == "websocket":
+                await self._answer_websocket(connection, app, scope, receive, send)
+            else:
+                await self._answer(connection, app, scope, receive, send)
+
+        return watched
+
+    def _find(self, scope: Scope) -> Connection | None:
+        client, server = scope.get("client"), scope.get("server")
+        return self._connections.get((_address(client), _address(server))) if client and server else None
+
+    async def _answer_websocket(
+        self, connection: Connection, app: ASGIApp, scope: Scope, receive: Receive, send: Send
+    ) -> None:
+        """An open WebSocket is never closed: the live view limits their number."""
+        connection.idle_since = None
+        try:
+            await app(scope, receive, send)
+        finally:
+            connection.idle_since = self._clock()
+
+    async def _answer(self, connection: Connection, app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
+        complete = False
+
+        async def receiving() -> Message:
+            nonlocal complete
+            connection.body_since = None if complete else self._clock()
+            try:
+                message = await receive()
+            finally:
+                connection.body_since = None
+            complete = not message.get("more_body", False)
+            return message
+
+        async def sending(message: Message) -> None:
+            connection.writing_since = self._clock()
+            try:
+                await send(message)  # suspends while the client does not read
+            finally:
+                connection.writing_since = None
+
+        connection.idle_since = None
+        try:
+            await app(scope, receiving, sending)
+        finally:
+            connection.idle_since = self._clock()
+
+
+class LimitedListener(socket.socket):
+    """``listening``, but each accepted connection is added to ``limit`` first, before any TLS handshake."""
+
+    def __init__(self, listening: socket.socket, limit: ConnectionLimit) -> None:
+        super().__init__(fileno=listening.detach())
+        self._limit = limit
+
+    def accept(self) -> tuple[socket.socket, Any]:
+        accepted, address = super().accept()
+        self._limit.add(accepted)
+        return accepted, address
+
+
+def _address(address: tuple[Any, ...]) -> tuple[str, int]:
+    """Without flow and scope of IPv6, as ASGI has it."""
+    return str(address[0]), int(address[1])
+
+
+def _close(connection: Connection) -> None:
+    """asyncio then sees that the connection ended, as if the client had closed it."""
+    with suppress(OSError):
+        connection.socket.shutdown(socket.SHUT_RDWR)

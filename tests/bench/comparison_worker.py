@@ -1,0 +1,172 @@
+"""The loop that both sides of `make bench` run, each in its own process and environment.
+
+Commands arrive on stdin and answers leave on stdout, one line of JSON each. So both sides stay warm, and their runs can
+alternate. Every call gets a new copy of the frame, as a camera delivers one: whether memory goes back to the system
+depends on earlier allocations, and changed single rows by milliseconds. This module imports neither rkface nor
+insightface, because it measures their difference.
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TextIO
+
+import cv2
+import numpy as np
+import onnxruntime
+
+# "cpu" counts all threads of the process.
+TIMERS: dict[str, Callable[[], float]] = {"wall": time.perf_counter, "cpu": time.process_time}
+
+
+def timed(call: Callable[..., Any], timer: Callable[[], float], add: Callable[[float], None]) -> Callable[..., Any]:
+    """``call``, which reports the seconds of each run to ``add``."""
+
+    def timed_call(*arguments: Any, **options: Any) -> Any:
+        started = timer()
+        try:
+            return call(*arguments, **options)
+        finally:
+            add(timer() - started)
+
+    return timed_call
+
+
+@dataclass
+class InferenceClock:
+    """Adds up the seconds inside ONNX Runtime. The rest of a call is the side's own work."""
+
+    timer: Callable[[], float] = time.perf_counter
+    seconds: float = 0.0
+
+    def install(self) -> None:
+        """Count every call that runs a session, also of subclasses, starting now."""
+        for name in ("run", "run_with_iobinding"):
+            call = getattr(onnxruntime.InferenceSession, name)
+            setattr(onnxruntime.InferenceSession, name, timed(call, self.timer, self._add))
+
+    def _add(self, seconds: float) -> None:
+        self.seconds += seconds
+
+
+@dataclass(frozen=True)
+class Results:
+    """The faces that one side finds in an image: boxes N×4 and landmarks N×5×2 in pixels, unit embeddings N×D."""
+
+    boxes: np.ndarray
+    landmarks: np.ndarray
+    embeddings: np.ndarray
+
+
+@dataclass(frozen=True)
+class Side:
+    """One product, used as its documentation shows.
+
+    recognize  image (H×W×3 uint8 BGR) → the product's own results; this is timed
+    read       the product's own results → Results
+    align      image, landmarks (5×2) → 112×112×3 crop
+    embed      crops → N×D embeddings of unit length
+    versions   of the packages in use
+    stages     image, runs, clock → seconds of each stage of each run; None if stages cannot be measured
+    """
+
+    recognize: Callable[[np.ndarray], Any]
+    read: Callable[[Any], Results]
+    align: Callable[[np.ndarray, np.ndarray], np.ndarray]
+    embed: Callable[[Sequence[np.ndarray]], np.ndarray]
+    versions: dict[str, str]
+    stages: Callable[[np.ndarray, int, InferenceClock], dict[str, list[float]]] | None = None
+
+
+def session_options(threads: int) -> onnxruntime.SessionOptions:
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.log_severity_level = 3
+    return options
+
+
+@dataclass
+class Worker:
+    """Executes commands. Each public method is a command; its arguments and its answer travel as JSON."""
+
+    side: Side
+    clock: InferenceClock
+    image: np.ndarray = field(default_factory=lambda: np.zeros((64, 64, 3), np.uint8))
+
+    def load(self, image: str) -> dict[str, Any]:
+        """Use the ``.npy`` file ``image`` for the commands that follow."""
+        self.image = np.load(image)
+        return {}
+
+    def time(self, runs: int) -> dict[str, Any]:
+        """``runs`` × [seconds, seconds inside ONNX Runtime]."""
+        return {"times": [self._time_once() for _ in range(runs)]}
+
+    def _time_once(self) -> tuple[float, float]:
+        frame = self.image.copy()
+        self.clock.seconds, started = 0.0, self.clock.timer()
+        self.side.recognize(frame)
+        return self.clock.timer() - started, self.clock.seconds
+
+    def align(self, landmarks: list[Any], runs: int) -> dict[str, Any]:
+        """Seconds to align all faces at ``landmarks``, ``runs`` times."""
+        points = [np.asarray(face, np.float32) for face in landmarks]
+        times = []
+        for _ in range(runs):
+            started = self.clock.timer()
+            for face in points:
+                self.side.align(self.image, face)
+            times.append(self.clock.timer() - started)
+        return {"times": times}
+
+    def recognize(self) -> dict[str, Any]:
+        """The faces in the image."""
+        found = self.side.read(self.side.recognize(self.image))
+        return {
+            "boxes": found.boxes.tolist(),
+            "landmarks": found.landmarks.tolist(),
+            "embeddings": found.embeddings.tolist(),
+        }
+
+    def embed(self, crops: str) -> dict[str, Any]:
+        """Embeddings of the crops in the ``.npy`` file ``crops``."""
+        return {"embeddings": self.side.embed(list(np.load(crops))).tolist()}
+
+    def stages(self, runs: int) -> dict[str, Any]:
+        return {"stages": self.side.stages(self.image, runs, self.clock) if self.side.stages else None}
+
+    def versions(self) -> dict[str, Any]:
+        return {"versions": self.side.versions}
+
+
+def serve(open_side: Callable[[Path, Path, int], Side]) -> None:
+    """Run one side as ``python SCRIPT DETECTOR RECOGNIZER THREADS TIMER`` until stdin ends; TIMER is one of TIMERS."""
+    detector, recognizer, threads = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
+    with _answers_on_stdout() as out:
+        cv2.setNumThreads(threads)
+        clock = InferenceClock(TIMERS[sys.argv[4]])
+        clock.install()
+        worker = Worker(open_side(detector, recognizer, threads), clock)
+        gc.collect()
+        gc.freeze()
+        for line in sys.stdin:
+            arguments = json.loads(line)
+            answer = getattr(worker, arguments.pop("command"))(**arguments)
+            out.write(json.dumps(answer) + "\n")
+            out.flush()
+
+
+@contextmanager
+def _answers_on_stdout() -> Iterator[TextIO]:
+    """The real stdout, for answers only. Output of libraries goes to stderr."""
+    with os.fdopen(os.dup(1), "w", encoding="utf-8") as out:
+        os.dup2(2, 1)
+        yield out

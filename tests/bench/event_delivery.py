@@ -1,0 +1,97 @@
+"""What an event costs the camera, the disk and the network: medians on this machine, which the last line names.
+
+python tests/bench/event_delivery.py    # MQTT is left out where Debian's Mosquitto cannot be had
+python tests/bench/event_storage.py     # the second half alone: what stored events cost the disk
+"""
+
+import statistics
+import sys
+import tempfile
+import threading
+import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "runtime"))
+
+from event_storage import measure_storage
+from events.mosquitto import PACKAGES, Mosquitto
+from events.world import event
+
+from rkface.boards.twin.ingredients import UnavailableError, unpack_packages
+from rkface.runtime.events import Broker, Delivery, Mqtt, Outbox, Webhook
+from rkface.runtime.inference.machine import read_machine
+
+EVENTS = 500
+ROUNDS = 5
+
+
+class Receiver(BaseHTTPRequestHandler):
+    def do_POST(self):
+        self.rfile.read(int(self.headers["Content-Length"]))
+        self.send_response(204)
+        self.end_headers()
+
+    def log_message(self, *_):
+        pass
+
+
+def make_appearances():
+    for number in range(EVENTS):
+        yield event(number, stage="end" if number % 2 else "start", identity=f"a-{number // 2}")
+
+
+def measure_delivery(name, channel, folder):
+    """Milliseconds an event: on the camera's thread, until all are on disk, until all are delivered."""
+    sink = Delivery(name, channel, Outbox(folder / name))
+    start = time.perf_counter()
+    for appearance in make_appearances():
+        sink.send(appearance)
+    sent = time.perf_counter()
+    delivered = threading.Event()
+    deliver = channel.deliver
+
+    def deliver_and_count(event, left=[EVENTS]):  # noqa: B006
+        deliver(event)
+        left[0] -= 1
+        if not left[0]:
+            delivered.set()
+
+    channel.deliver = deliver_and_count
+    with sink:
+        sink.flush(600)
+        kept = time.perf_counter()
+        delivered.wait(600)
+        end = time.perf_counter()
+    return [1e3 * seconds / EVENTS for seconds in (sent - start, kept - sent, end - sent)]
+
+
+def main():
+    with tempfile.TemporaryDirectory() as temporary:
+        root = Path(temporary)
+        server = ThreadingHTTPServer(("127.0.0.1", 0), Receiver)
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        makers = {"webhook": lambda: Webhook(f"http://127.0.0.1:{server.server_port}/", "whsec_" + "A" * 32)}
+        broker = None
+        try:
+            (root / "broker").mkdir()
+            broker = Mosquitto(unpack_packages(Path("build/mosquitto/files"), PACKAGES), root / "broker").start()
+            port = broker.port
+            makers["mqtt"] = lambda: Mqtt(Broker("127.0.0.1", port), "board", ["door"])
+        except UnavailableError as error:
+            print(f"MQTT is not measured: {error}", file=sys.stderr)
+        head = f"{'ms an event':12} {'send()':>8} {'on disk':>8} {'delivered':>10}"
+        print(f"{head}   ({EVENTS} at once, {ROUNDS} rounds)")
+        for name, make in makers.items():
+            rounds = [measure_delivery(f"{name}-{number}", make(), root) for number in range(ROUNDS)]
+            sent, kept, delivered = (statistics.median(column) for column in zip(*rounds, strict=True))
+            print(f"{name:12} {sent:8.3f} {kept:8.3f} {delivered:10.2f}")
+        measure_storage(root / "storage")
+        if broker:
+            broker.stop()
+        server.shutdown()
+        print(read_machine().processor)
+
+
+if __name__ == "__main__":
+    main()

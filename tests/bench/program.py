@@ -1,0 +1,49 @@
+"""What the benchmark programs share: command-line options, Markdown tables and result files."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+
+def create_parser(description: str | None, out: str | None = None) -> argparse.ArgumentParser:
+    """A parser whose ``--help`` shows ``description`` unchanged. ``out``: default path of the result files."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    if out:
+        parser.add_argument(
+            "--out", type=Path, default=Path(out), help="path of the results, without .md and .json (%(default)s)"
+        )
+    return parser
+
+
+def add_model_options(parser: argparse.ArgumentParser) -> None:
+    """Add ``--detector``, ``--recognizer`` and ``--photos``, which belong together."""
+    parser.add_argument("--detector", type=Path, metavar="ONNX", help="SCRFD model with a fixed input size")
+    parser.add_argument("--recognizer", type=Path, metavar="ONNX", help="face recognition model")
+    parser.add_argument("--photos", type=Path, metavar="FOLDER", help="photos of faces, of as many people as possible")
+
+
+def has_own_models(parser: argparse.ArgumentParser, options: argparse.Namespace) -> bool:
+    """Whether the user named models and photos. Ends the program if only some of the three are named."""
+    own = (options.detector, options.recognizer, options.photos)
+    if any(own) != all(own):
+        parser.error("--detector, --recognizer and --photos belong together: give all three, or none of them")
+    return all(own)
+
+
+def format_table(headings: Sequence[str], rows: Iterable[Sequence[object]]) -> list[str]:
+    """The lines of a Markdown table."""
+    lines = [f"| {' | '.join(headings)} |", "|---" * len(headings) + "|"]
+    return lines + [f"| {' | '.join(map(str, row))} |" for row in rows]
+
+
+def write_results(out: Path, markdown: str, results: Any) -> None:
+    """Write ``markdown`` to ``out``.md and ``results`` to ``out``.json, and print the Markdown and both paths."""
+    out.parent.mkdir(parents=True, exist_ok=True)
+    paths = out.with_suffix(".md"), out.with_suffix(".json")
+    paths[0].write_text(markdown, encoding="utf-8")
+    paths[1].write_text(json.dumps(results, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    print(f"{markdown}\nwritten: {paths[0]}, {paths[1]}")

@@ -1,0 +1,235 @@
+"""Memory of the service over a simulated day, and the time from its start to the first recognition: docs/service.md.
+
+    make bench-run
+    python tests/bench/service_day.py --hours 1        one simulated hour, in a few seconds
+    python tests/bench/service_day.py --bundle build/rk3588 --still build/demo/portraits/Ada/1.jpg
+
+The day: a simulated camera shows a person for 5 s of every minute, alternately a known one and an unknown one. Its
+clock runs as fast as frames are processed. Stand-ins replace the models, so that no model is in memory. Everything else
+is real: scheduler, watcher, a gallery of 1000 people with 512 numbers each, the appearance log with pictures of unknown
+people, and events to a file. The log keeps entries for 20 s of real time and deletes old ones every 2 s, so that
+retention has work to do.
+
+The start: a process of `rkface run` gets the photo of one face as its camera. Measured is the time until it reports the
+name of that person.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from itertools import count
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from program import create_parser, format_table
+from stand_ins import DIMENSIONS, make_detector_outputs, make_manifest
+
+from rkface.runtime.cameras.camera import Camera
+from rkface.runtime.core.progress import stage
+from rkface.runtime.gallery.gallery import Gallery
+from rkface.runtime.gallery.people import Sample, embedding_identity
+from rkface.runtime.inference.pipeline import open_bundle
+from rkface.runtime.inference.scheduler import Scheduler
+from rkface.runtime.service import service
+from rkface.runtime.service.camera_worker import CameraWorker
+from rkface.runtime.service.health import resident
+from rkface.runtime.service.settings import DAY, CameraSettings, Events, Keep, Settings
+from rkface.runtime.service.startup import detect_doubtful
+from rkface.runtime.vision.embed import unit
+
+PEOPLE, WIDTH, HEIGHT = 1000, 640, 360
+# Gray level of the picture. It tells the stand-ins who is in it.
+NOBODY, KNOWN, UNKNOWN = 0, 90, 160
+INTERVALS = [*[0.2] * 25, 1.0, 54.0]  # seconds before each frame of a minute; the last two frames are empty
+KEEP_SECONDS = 20.0  # of real time, in the appearance log
+
+
+class StandInDetector:
+    """Finds one face in pictures that show a person, and none in the others."""
+
+    name = "stand-in"
+
+    def __init__(self) -> None:
+        self.one_face = make_detector_outputs(1, WIDTH, HEIGHT)
+        self.no_face = make_detector_outputs(0, WIDTH, HEIGHT)
+
+    def infer(self, images: NDArray[np.uint8]) -> list[NDArray[np.float32]]:
+        return self.no_face if images[0, :32, :32].mean() < KNOWN / 2 else self.one_face
+
+    def close(self) -> None: ...
+
+
+class StandInRecognizer:
+    """Gives bright crops the embedding ``unknown``, and dark ones ``known``."""
+
+    name = "stand-in"
+
+    def __init__(self, known: NDArray[np.float32], unknown: NDArray[np.float32]) -> None:
+        self.known, self.unknown = known, unknown
+
+    def infer(self, images: NDArray[np.uint8]) -> list[NDArray[np.float32]]:
+        bright = images.mean(axis=(1, 2, 3)) > (KNOWN + UNKNOWN) / 2
+        return [np.where(bright[:, None], self.unknown, self.known)]
+
+    def close(self) -> None: ...
+
+
+class SimulatedStream:
+    """A video stream of ``minutes``. Calls ``on_hour`` with the number of each hour when it begins."""
+
+    format, rate = "SIM", 5.0
+
+    def __init__(self, minutes: int, on_hour: Callable[[float], None]) -> None:
+        noise = np.random.default_rng(0).integers(-32, 32, (HEIGHT, WIDTH, 3), np.int16)
+        self.pictures = {gray: (noise + gray).clip(0).astype(np.uint8) for gray in (NOBODY, KNOWN, UNKNOWN)}
+        self.on_hour, self.minutes, self.time = on_hour, minutes, time.monotonic()
+        self.frames = ((minute, number) for minute in count() for number in range(len(INTERVALS)))
+
+    def read(self) -> tuple[NDArray[np.uint8], float]:
+        minute, number = next(self.frames)
+        if minute == self.minutes:
+            raise EOFError
+        if number == 0 and minute % 60 == 0:
+            self.on_hour(minute // 60)
+        self.time += INTERVALS[number]
+        gray = NOBODY if number >= len(INTERVALS) - 2 else KNOWN if minute % 2 else UNKNOWN
+        return self.pictures[gray], self.time
+
+    def close(self) -> None: ...
+
+
+def simulate_day(hours: float, folder: Path, cameras: int = 1) -> list[dict[str, float]]:
+    """Resources of the process at the beginning of each hour of the first camera, and at the end."""
+    random = np.random.default_rng(0)
+    people = unit(random.normal(size=(PEOPLE + 1, DIMENSIONS)).astype(np.float32))
+    detector, recognizer = StandInDetector(), StandInRecognizer(people[0], people[PEOPLE])
+    manifest = make_manifest()
+    names = [f"camera{number}" for number in range(cameras)]
+    settings = Settings(
+        gallery=folder / "gallery.sqlite",
+        camera={name: CameraSettings("simulated") for name in names},
+        events=Events(stdout=False, file=folder / "events.jsonl"),
+        keep=Keep(KEEP_SECONDS / DAY, KEEP_SECONDS / 2 / DAY),
+    )
+    with Gallery(settings.gallery, embedding_identity(manifest), create=True) as gallery:
+        for number in range(PEOPLE):
+            gallery.add(f"Person {number}", [Sample(people[number], None, 1.0, "bench")])
+    service.ROUND = 2.0  # seconds between two deletions of old entries
+    resources: list[dict[str, float]] = []
+    wall_start, cpu_start = time.monotonic(), time.process_time()
+
+    def record_resources(hour: float) -> None:
+        resources.append(
+            {
+                "hour": hour,
+                "seconds": round(time.monotonic() - wall_start),
+                "CPU s": round(time.process_time() - cpu_start, 3),
+                "RSS MiB": round(resident() / 2**20, 1),
+                "threads": threading.active_count(),
+                "open files": len(os.listdir("/proc/self/fd")),  # noqa: PTH208
+                "log KiB": sum(path.stat().st_size for path in folder.glob("appearances*")) // 1024,
+                "events KiB": sum(path.stat().st_size for path in folder.glob("events*")) // 1024,
+            }
+        )
+
+    def open_worker(name: str) -> CameraWorker:
+        on_hour = record_resources if name == names[0] else lambda hour: None
+        stream = SimulatedStream(round(hours * 60), on_hour)
+        return CameraWorker(Camera(name, lambda _: stream, name=name, live=False), every=True)
+
+    workers = {name: open_worker(name) for name in names}
+    running = service.Service(
+        settings,
+        open_camera_worker=lambda name, _: workers[name],
+        open_scheduler=lambda _: Scheduler(
+            manifest, lambda role, core: detector if role == "detector" else recognizer, 1, detect_doubtful
+        ),
+    )
+    with running:
+        running.run()
+        record_resources(hours)
+        appearances = sum(worker.watcher.state.appearances for worker in workers.values() if worker.watcher)
+    events = (folder / "events.jsonl").read_bytes() if hours < 24 else b""
+    assert appearances == cameras * round(hours * 60), f"{appearances} appearances in {hours * 60:.0f} minutes"
+    assert not events or events.count(b'"stage":"start"') == appearances
+    return resources
+
+
+# `rkface run` without looking for the entry points of installed packages, which this checkout may not have.
+RUN = (
+    "import sys; from rkface.runtime.cli import main, run;"
+    "main.entry_points = lambda group: [type('E', (), {'name': 'run', 'load': lambda: run.run})];"
+    "sys.exit(main.main(['run', *sys.argv[1:]]))"
+)
+
+
+def measure_start(bundle: Path, still: Path, folder: Path) -> tuple[float, float]:
+    """Seconds from the start of the process to the name of the person in ``still``; seconds to load the models."""
+    path = folder / "gallery.sqlite"
+    with (
+        open_bundle(bundle, "reference") as pipeline,
+        Gallery(path, embedding_identity(pipeline.manifest), create=True) as gallery,
+    ):
+        image = cv2.imread(str(still))
+        faces = pipeline.recognize(image)
+        gallery.add("Still", [Sample(faces.embeddings[faces.largest()], None, 1.0, "bench")])
+    started = time.monotonic()
+    with open_bundle(bundle, "reference"):
+        loaded = time.monotonic() - started
+    picture = cv2.imencode(".jpg", image)[1].tobytes()
+    started = time.monotonic()
+    process = subprocess.Popen(
+        [sys.executable, "-c", RUN, "--bundle", bundle, "--backend", "reference", "--gallery", path,
+         "--camera", "-", "--no-web"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+
+    def send_pictures() -> None:
+        try:
+            while True:
+                process.stdin.write(picture)
+                process.stdin.flush()
+                time.sleep(1 / 15)
+        except OSError:
+            pass
+
+    threading.Thread(target=send_pictures, daemon=True).start()
+    event = json.loads(process.stdout.readline())
+    recognized = time.monotonic() - started
+    process.kill()
+    process.wait()
+    assert event["match"]["name"] == "Still"
+    return recognized, loaded
+
+
+def main() -> int:
+    parser = create_parser(__doc__)
+    parser.add_argument("--hours", type=float, default=24.0, help="simulated hours, 0 for none (default: %(default)g)")
+    parser.add_argument("--bundle", type=Path, help="also measure the start with this bundle; needs --still")
+    parser.add_argument("--still", type=Path, metavar="PHOTO", help="photo of one face, for --bundle")
+    options = parser.parse_args()
+    if bool(options.bundle) != bool(options.still):
+        parser.error("--bundle and --still belong together: give both, or neither")
+    cv2.setNumThreads(1)
+    with tempfile.TemporaryDirectory() as name:
+        if options.hours:
+            with stage(f"{options.hours:g} hours"):
+                rows = simulate_day(options.hours, Path(name) / "day")
+            print("\n".join(format_table(list(rows[0]), [[f"{value:g}" for value in row.values()] for row in rows])))
+        if options.bundle:
+            with stage("start"):
+                recognized, loaded = measure_start(options.bundle, options.still, Path(name))
+            print(f"start to the first recognized person: {recognized:.2f} s, of which loading models {loaded:.2f} s")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

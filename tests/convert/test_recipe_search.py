@@ -1,0 +1,134 @@
+"""The search for the best recipe, with a fake toolkit whose results are given."""
+
+from types import SimpleNamespace
+
+import pytest
+
+from rkface.convert.cost import ModelCost
+from rkface.convert.evaluate.parity import DetectionParity, EmbeddingParity, grade_embeddings, grade_faces
+from rkface.convert.recipe import HYBRIDS, KL, MMSE, NORMAL, PLANS, TUNED, AccuracyBar
+from rkface.convert.recipe_search import Grade, search_recipes
+from rkface.convert.targets import find_target
+from rkface.runtime.core.errors import InputError, WorkError
+
+NOTHING_CLEARS = {recipe.name: 0.9 for recipe in PLANS["thorough"].recipes}
+
+
+@pytest.fixture
+def toolkit(tmp_path):
+    """``toolkit(cosines)``: the callables for ``search_recipes``. A recipe with a cosine of None fails in the toolkit;
+    those in ``unclear`` do not clear the bar for another reason. FP16 costs a millisecond for each layer, unless
+    ``bounds`` says otherwise."""
+
+    def made(cosines, unclear=(), bounds=None):
+        cosines, bounds = NOTHING_CLEARS | cosines, bounds or {}
+
+        def run(recipe):
+            if cosines[recipe.name] is None:
+                raise WorkError(f"{recipe.name} failed at build")
+            (path := tmp_path / f"{recipe.name}.rknn").touch()
+            return SimpleNamespace(rknn=path, cosine=cosines[recipe.name])
+
+        def grade(done):
+            bad_face = done.cosine in unclear
+            return Grade(done.cosine >= 0.995 and not bad_face, (done.cosine,), f"{done.cosine}")
+
+        def predict(recipe):
+            bound = bounds.get(recipe.name, 5.0 + recipe.lead + recipe.trail)
+            return None if bound is None else ModelCost("rk3588", bound, 0, 0, ())
+
+        return run, grade, predict
+
+    return made
+
+
+def test_the_search_ends_at_the_first_recipe_that_clears_the_bar(toolkit):
+    chosen, tries = search_recipes(PLANS["auto"], *toolkit({"tuned": 0.996, "hybrid3": 0.999}))
+    assert chosen.cosine == 0.996
+    assert [(one.recipe, one.chosen) for one in tries] == [(TUNED, True)]
+
+
+def test_if_int8_does_not_clear_the_bar_the_cheapest_hybrid_that_does_is_chosen(toolkit):
+    cosines = {"tuned": 0.98, "hybrid3": 0.994, "hybrid7": 0.9951, "hybrid11": 0.999}
+    chosen, tries = search_recipes(PLANS["auto"], *toolkit(cosines))
+    assert chosen.cosine == 0.9951
+    assert [one.recipe for one in tries] == [TUNED, *HYBRIDS[:2]]
+
+
+@pytest.mark.parametrize("plan", ["auto", "thorough"])
+def test_the_predicted_cost_decides_and_not_the_number_of_layers(toolkit, plan):
+    cosines = {"hybrid3": 0.996, "hybrid7": 0.999, "hybrid11": 0.998}
+    chosen, tries = search_recipes(
+        PLANS[plan], *toolkit(cosines, bounds={"hybrid3": 9.0, "hybrid7": 8.0, "hybrid11": 7.0})
+    )
+    assert chosen.cosine == 0.998
+    assert [one.cost.milliseconds for one in tries] == sorted(one.cost.milliseconds for one in tries)
+
+
+def test_without_predicted_costs_the_fewest_layers_in_fp16_are_chosen(toolkit):
+    cosines = {"hybrid3": 0.996, "hybrid22": 0.999}
+    chosen, tries = search_recipes(PLANS["thorough"], *toolkit(cosines, bounds={"hybrid22": None, "hybrid3": 99.0}))
+    assert chosen.cosine == 0.996 and tries[-1].cost is None
+
+
+def test_the_most_accurate_is_chosen_if_none_clears_the_bar(toolkit):
+    chosen, tries = search_recipes(PLANS["auto"], *toolkit({"tuned": 0.98, "hybrid7": 0.99}))
+    assert chosen.cosine == 0.99 and [one.recipe for one in tries if one.chosen] == [HYBRIDS[1]]
+    assert [one.recipe for one in tries] == [TUNED, *HYBRIDS]
+
+
+def test_clearing_the_bar_is_more_important_than_rank(toolkit):
+    scores = {"tuned": 0.9958, "hybrid3": 0.9955}
+    chosen, tries = search_recipes(PLANS["auto"], *toolkit(scores, unclear=(0.9958,)))
+    assert chosen.cosine == 0.9955 and len(tries) == 2
+
+
+def test_the_earlier_of_two_equal_recipes_is_chosen_and_nan_never(toolkit):
+    scores = dict.fromkeys(NOTHING_CLEARS, 0.9) | {"tuned": float("nan")}
+    chosen, tries = search_recipes(PLANS["auto"], *toolkit(scores))
+    assert chosen.cosine == 0.9 and [one.chosen for one in tries[:3]] == [False, True, False]
+
+
+def test_thorough_tries_all_chooses_int8_if_it_clears_the_bar_and_reports_failures(toolkit):
+    scores = {"tuned": 0.996, "normal": None, "mmse": 0.998, "hybrid11": 0.9999}
+    chosen, tries = search_recipes(PLANS["thorough"], *toolkit(scores))
+    assert chosen.cosine == 0.998
+    assert [one.recipe for one in tries] == [TUNED, NORMAL, KL, MMSE, *HYBRIDS]
+    assert tries[1].grade is None and "failed at build" in tries[1].error
+
+
+def test_a_model_that_cannot_be_tuned_is_converted_with_the_toolkits_default(toolkit):
+    failing = dict.fromkeys(("tuned", *(recipe.name for recipe in HYBRIDS)))
+    chosen, tries = search_recipes(PLANS["auto"], *toolkit(failing | {"normal": 0.996}))
+    assert chosen.cosine == 0.996 and [one.recipe for one in tries] == [TUNED, NORMAL]
+
+
+def test_slow_recipes_are_skipped_on_a_detector_unless_requested():
+    assert MMSE not in PLANS["thorough"].for_role("detector").recipes
+    assert MMSE in PLANS["thorough"].for_role("recognizer").recipes
+    assert PLANS["mmse"].for_role("detector").recipes == (MMSE,)
+
+
+def test_the_search_fails_if_every_recipe_fails(toolkit):
+    with pytest.raises(WorkError, match="hybrid22 failed"):
+        search_recipes(PLANS["auto"], *toolkit(dict.fromkeys(NOTHING_CLEARS)))
+
+
+def test_a_chip_without_floating_point_gets_no_hybrid():
+    able = PLANS["auto"].for_target(find_target("rv1106"))
+    assert able.recipes == (TUNED,) and PLANS["auto"].for_target(find_target("rk3588")) == PLANS["auto"]
+    with pytest.raises(InputError, match="rv1106 has no floating point"):
+        PLANS["hybrid3"].for_target(find_target("rv1106"))
+
+
+def test_one_bad_face_fails_the_bar():
+    good = EmbeddingParity(30, 0.998, 0.995, 0.993, 1.0, 0.05, ())
+    assert grade_embeddings(good, AccuracyBar()).clears and not grade_embeddings(good, AccuracyBar(0.999, 0.99)).clears
+    assert not grade_embeddings(EmbeddingParity(30, 0.998, 0.99, 0.98, 1.0, 0.05, ()), AccuracyBar()).clears
+    found = DetectionParity(10, 30, 30, 30, 0, 0, 0.99, 0.97, 0.01, 0.05)
+    missed = DetectionParity(10, 30, 29, 29, 1, 0, 0.99, 0.97, 0.005, 0.05)
+    assert grade_faces(found).clears and not grade_faces(missed).clears
+    assert grade_faces(found).rank > grade_faces(missed).rank, "finding a face is more important than exact landmarks"
+    assert grade_faces(DetectionParity(100, 277, 277, 276, 0, 1, 0.99, 0.8, 0.01, 0.05)).clears, (
+        "one face in a hundred may be wrong"
+    )
