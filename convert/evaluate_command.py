@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from rkface.runtime.cli.options import BUNDLE
 from rkface.runtime.core.arguments import number_in
+from rkface.runtime.core.atomic import write_atomically
 from rkface.runtime.core.errors import InputError
 
 if TYPE_CHECKING:
@@ -144,7 +145,7 @@ def _evaluate(options: Namespace) -> int:
     found = replace(found, command=shlex.join(["rkface", *sys.argv[1:]]))
     print(json.dumps(found.to_dict(), indent=1) if options.json else f"\n{to_text(found)}\n\n{verdict(found)}")
     if out is not None:
-        out.write_text(to_html(found), encoding="utf-8")
+        write_atomically(out, to_html(found).encode(), mode=0o666)
     if options.write_threshold:
         _write_threshold(options, bundle, found)
     if not options.json:

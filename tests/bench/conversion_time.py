@@ -1,12 +1,16 @@
-"""What conversion costs at full size: rkface beside the bare calls of onnxsim and rknn-toolkit2, in one run.
+"""Time and memory of converting IResNet-50: rkface compared with the bare calls of onnxsim and rknn-toolkit2.
 
-    make bench-convert        (python tests/bench/conversion_time.py --help)
+    make bench-convert
+    make bench-convert OPTIONS='--counts 20 --repeats 1'                     a quick look
+    make bench-convert OPTIONS='--recognizer mobilefacenet_128.onnx'         also the recipe search for your model
 
-The model is IResNet-50 of w600k_r50's architecture and size with generated weights: right for time and memory, useless
-for faces. Both sides simplify the same ONNX, build it INT8 for rk3588 from the same calibration images and simulate the
-same faces, each in a process of its own, one after the other. Overhead is rkface's whole time over the bare calls'.
-Finding faces, writing the calibration set and tuning the model have no counterpart in the bare calls; they are shown
-apart, and so is what `--recipe auto` takes for this model, and for a --recognizer of your own.
+The model has the architecture and size of w600k_r50, an IResNet-50. Its weights are generated: right for time and
+memory, useless for faces. Both sides simplify the same ONNX model, build it in INT8 for rk3588 from the same
+calibration images and simulate the same faces, each in its own process, one after the other. Overhead is the total time
+of rkface compared with that of the bare calls.
+
+The bare calls do not find faces, write a calibration set or tune the model. These steps are shown separately, and so is
+the search of `--recipe auto`.
 """
 
 from __future__ import annotations
@@ -27,69 +31,72 @@ from pathlib import Path
 
 import numpy as np
 import psutil
+from program import create_parser, format_table, write_results
 
-SIMULATED = 10  # faces run through the simulator
+SIMULATED = 10  # faces in the simulator
 STAGES = ("simplify", "build", "simulate")
 MEAN = 127.5
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, default=Path("build/bench/convert"), help="results, .md and .json")
-    parser.add_argument("--counts", type=int, nargs="+", default=[20, 100], help="calibration images (20 100)")
+    parser = create_parser(__doc__, "build/bench/convert")
     parser.add_argument(
-        "--repeats", type=int, default=3, help="runs of each side, interleaved; the median is shown (3)"
+        "--counts", type=int, nargs="+", default=[20, 100], help="numbers of calibration images (default: 20 100)"
     )
-    parser.add_argument("--recognizer", type=Path, help="time the recipe search for this model too")
-    parser.add_argument("--side", choices=("rkface", "bare", "auto"), help=argparse.SUPPRESS)
+    parser.add_argument(
+        "--repeats", type=int, default=3, help="runs of each side, alternating; the median counts (default: 3)"
+    )
+    parser.add_argument("--recognizer", type=Path, metavar="ONNX", help="also measure the recipe search for this model")
+    parser.add_argument("--side", choices=(*SIDES, "auto"), help=argparse.SUPPRESS)  # this process is one side
     parser.add_argument("--work", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.side == "auto":
-        print(json.dumps(auto(options.work, options.counts[0], options.recognizer)))
-        return 0
-    if options.side:
+        print(json.dumps(search_recipe(options.work, options.counts[0], options.recognizer)))
+    elif options.side:
         print(json.dumps(SIDES[options.side](options.work, options.counts[0])))
-        return 0
-    with tempfile.TemporaryDirectory() as scratch:
-        work = Path(scratch)
-        calibrate = prepare(work, max(options.counts))
-        rows = []
-        for count in options.counts:
-            runs: dict[str, list[dict[str, float]]] = {side: [] for side in SIDES}
-            for turn in range(options.repeats):
-                for side, found in sorted(runs.items(), reverse=bool(turn % 2)):
-                    print(f"  {side}, {count} images …", file=sys.stderr, flush=True)
-                    found.append(measure(side, work, count))
-            rows.append({"images": count} | {side: median(found) for side, found in runs.items()})
-        searches = []
-        for model in filter(None, (work / "r50.onnx", options.recognizer)):
-            print(f"  recipe auto on {model.name} …", file=sys.stderr, flush=True)
-            options_of = ["--recognizer", str(model.resolve())]
-            searches.append({"model": model.name} | measure("auto", work, max(options.counts), options_of))
-    report = {"machine": machine(), "calibrate": calibrate, "rows": rows, "searches": searches}
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    options.out.with_suffix(".json").write_text(json.dumps(report, indent=2) + "\n")
-    table = markdown(report)
-    options.out.with_suffix(".md").write_text(table)
-    print(table)
+    else:
+        report = compare_sides(options)
+        write_results(options.out, to_markdown(report), report)
     return 0
 
 
+def compare_sides(options: argparse.Namespace) -> dict:
+    with tempfile.TemporaryDirectory() as scratch:
+        work = Path(scratch)
+        calibration = prepare(work, max(options.counts))
+        rows = []
+        for count in options.counts:
+            runs: dict[str, list[dict[str, float]]] = {side: [] for side in SIDES}
+            for number in range(options.repeats):
+                for side, results in sorted(runs.items(), reverse=bool(number % 2)):
+                    print(f"  {side}, {count} images …", file=sys.stderr, flush=True)
+                    results.append(measure_side(side, work, count))
+            rows.append({"images": count} | {side: median_of(results) for side, results in runs.items()})
+        searches = []
+        for model in filter(None, (work / "r50.onnx", options.recognizer)):
+            print(f"  recipe auto on {model.name} …", file=sys.stderr, flush=True)
+            arguments = ["--recognizer", str(model.resolve())]
+            searches.append({"model": model.name} | measure_side("auto", work, max(options.counts), arguments))
+    return {"machine": describe_machine(), "calibrate": calibration, "rows": rows, "searches": searches}
+
+
 def prepare(work: Path, count: int) -> dict[str, float]:
-    """Export the model, render photos, make the calibration set; seconds of the latter two steps."""
+    """Export the model, render photos, make the calibration set and tune the model. Returns the seconds of each step
+    except the export, and the number of photos."""
     from rkface.calibration.choose import choose_faces, choose_frames
     from rkface.calibration.collect import collect_faces
     from rkface.calibration.dataset import Provenance, write_set
     from rkface.convert.catalog import DEMO
     from rkface.convert.demo.models import export_iresnet50
     from rkface.convert.demo.render import CALIBRATE, write_photos
+    from rkface.convert.image_lists import to_rgb
     from rkface.convert.tuning.tune import tune
     from rkface.runtime.core.bundle import Input
     from rkface.runtime.vision.bare_onnx import open_detector
     from rkface.runtime.vision.detect import Detector
 
     print("  exporting IResNet-50, rendering photos …", file=sys.stderr, flush=True)
-    # The first to load the libraries from the disk would pay for both.
+    # Load the libraries from disk once, so that the first side does not have to wait for that.
     subprocess.run([sys.executable, "-c", "import onnxruntime, onnxsim, rknn.api"], check=True, capture_output=True)
     export_iresnet50(work / "r50.onnx", seed=0)
     write_photos(work / "photos", CALIBRATE[: count + count // 5], 1, seed=1)
@@ -99,31 +106,31 @@ def prepare(work: Path, count: int) -> dict[str, float]:
     faces = choose_faces(found.candidates, count).faces
     if len(faces) < count:
         raise SystemExit(f"only {len(faces)} of {count} faces were found in the rendered photos")
-    middle = time.perf_counter()
+    collected = time.perf_counter()
     frames = choose_frames(faces, found, count)
     provenance = Provenance(work / "photos", "", 0.5)
     write_set(work / "set", faces, frames, input.width, input.height, provenance=provenance)
-    end = time.perf_counter()
-    images = np.stack([face.crop[..., ::-1] for face in faces[:SIMULATED]])
-    np.save(work / "images.npy", images)
+    written = time.perf_counter()
+    np.save(work / "images.npy", to_rgb(face.crop for face in faces[:SIMULATED]))
     model = Input("input.1", 112, 112, (MEAN,) * 3, (MEAN,) * 3)
-    tune(work / "r50.onnx", model, dataset(work, count), work / "tuned.onnx")
+    tune(work / "r50.onnx", model, write_image_list(work, count), work / "tuned.onnx")
     return {
         "photos": len(found.photos),
-        "collect": middle - start,
-        "write": end - middle,
-        "tune": time.perf_counter() - end,
+        "collect": collected - start,
+        "write": written - collected,
+        "tune": time.perf_counter() - written,
     }
 
 
-def dataset(work: Path, count: int) -> Path:
+def write_image_list(work: Path, count: int) -> Path:
+    """The first ``count`` images of the calibration set."""
     path = work / f"set/recognizer/first-{count}.txt"
     path.write_text("".join(f"{index:04}.png\n" for index in range(count)))
     return path
 
 
-def bare(work: Path, count: int) -> dict[str, float]:
-    """What the toolkit's examples do, and nothing else."""
+def convert_bare(work: Path, count: int) -> dict[str, float]:
+    """Seconds of each stage with the calls of the toolkit's examples and nothing else."""
     import onnx
     import onnxsim
     from rknn.api import RKNN
@@ -137,7 +144,7 @@ def bare(work: Path, count: int) -> dict[str, float]:
     rknn = RKNN(verbose=False)
     rknn.config(mean_values=[[MEAN] * 3], std_values=[[MEAN] * 3], target_platform="rk3588")
     assert rknn.load_onnx(str(work / "bare.onnx")) == 0
-    assert rknn.build(do_quantization=True, dataset=str(dataset(work, count))) == 0
+    assert rknn.build(do_quantization=True, dataset=str(write_image_list(work, count))) == 0
     assert rknn.export_rknn(str(work / "bare.rknn")) == 0
     seconds["build"], start = time.perf_counter() - start, time.perf_counter()
     assert rknn.init_runtime() == 0
@@ -147,8 +154,8 @@ def bare(work: Path, count: int) -> dict[str, float]:
     return seconds
 
 
-def rkface(work: Path, count: int) -> dict[str, float]:
-    """The stages of `rkface convert` for one recognizer."""
+def convert_with_rkface(work: Path, count: int) -> dict[str, float]:
+    """Seconds of each stage of `rkface convert` for one recognizer."""
     from rkface.convert.compare_models import SIMPLIFICATION_IMAGES
     from rkface.convert.simplify import check_same_outputs, fix_input, simplify
     from rkface.convert.toolkit.quantize import QuantizeJob, quantize
@@ -165,7 +172,7 @@ def rkface(work: Path, count: int) -> dict[str, float]:
         target="rk3588",
         input=simplified.input,
         custom_string=contract("recognizer", simplified.input, "0" * 64),
-        dataset=dataset(work, count),
+        dataset=write_image_list(work, count),
         evaluate=work / "images.npy",
     )
     done = quantize(job, work / "toolkit.log")
@@ -173,9 +180,9 @@ def rkface(work: Path, count: int) -> dict[str, float]:
     return seconds | {"simulate": done.seconds["simulate"]}
 
 
-def auto(work: Path, count: int, model: Path) -> dict[str, float]:
-    """The whole search of `rkface convert` for one recognizer, judged on as many rendered faces as calibrate."""
-
+def search_recipe(work: Path, count: int, model: Path) -> dict[str, float]:
+    """The recipe search of `rkface convert` for one recognizer, with ``count`` calibration and ``count`` evaluation
+    faces."""
     from rkface.convert.acquire import own_sources
     from rkface.convert.catalog import DEMO
     from rkface.convert.demo.render import EVALUATE, render_crop
@@ -198,7 +205,7 @@ def auto(work: Path, count: int, model: Path) -> dict[str, float]:
     run = RecipeRunner({"recognizer": prepared}, sources, work, work, analyze=plan.analyze).for_target(target)
     _, tries = search_recipes(
         plan,
-        lambda recipe: run("recognizer", recipe, dataset(work, count), crops),
+        lambda recipe: run("recognizer", recipe, write_image_list(work, count), crops),
         lambda done: grade_embeddings(compare_embeddings(reference, done.outputs[0]), AccuracyBar()),
         lambda recipe: predict_cost(prepared.graph, target, recipe),
     )
@@ -211,82 +218,81 @@ def auto(work: Path, count: int, model: Path) -> dict[str, float]:
     }
 
 
-SIDES = {"rkface": rkface, "bare": bare}
+SIDES = {"rkface": convert_with_rkface, "bare": convert_bare}
 
 
-def measure(side: str, work: Path, count: int, more: Sequence[str] = ()) -> dict[str, float]:
-    """One side in a process of its own: its stages, wall seconds in all, and peak memory in MB."""
-    command = [sys.executable, __file__, "--side", side, "--work", str(work), "--counts", str(count), *more]
+def measure_side(side: str, work: Path, count: int, arguments: Sequence[str] = ()) -> dict[str, float]:
+    """Run one side in its own process: its results, its wall time in seconds, and its peak memory in MB."""
+    command = [sys.executable, __file__, "--side", side, "--work", str(work), "--counts", str(count), *arguments]
     start = time.perf_counter()
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, cwd=work, text=True) as process:
-        with ThreadPoolExecutor(1) as watching:
-            peak = watching.submit(peak_of, psutil.Process(process.pid))
+        with ThreadPoolExecutor(1) as thread:
+            peak = thread.submit(measure_peak_memory, psutil.Process(process.pid))
             output = process.stdout.read()
         process.wait()
     if process.returncode:
-        raise SystemExit(f"{side} failed with {process.returncode}")
+        raise SystemExit(f"{side} failed with exit code {process.returncode}")
     return json.loads(output.splitlines()[-1]) | {"total": time.perf_counter() - start, "peak_mb": peak.result()}
 
 
-def peak_of(process: psutil.Process) -> float:
-    """The most MB that a process and all it started held at a time until it ended; what they share counts once."""
+def measure_peak_memory(process: psutil.Process) -> float:
+    """The highest MB of a process and its children at one time until the process ends; shared pages count once."""
     peak = 0.0
     while process.is_running() and process.status() != psutil.STATUS_ZOMBIE:
-        held = 0
+        memory = 0
         for one in (process, *process.children(recursive=True)):
             with suppress(psutil.Error):  # it has just ended
-                held += one.memory_full_info().pss
-        peak = max(peak, held / 2**20)
-        time.sleep(0.5)  # looking costs both sides: the kernel walks all their pages
+                memory += one.memory_full_info().pss
+        peak = max(peak, memory / 2**20)
+        time.sleep(0.5)  # sampling slows both sides down, because the kernel walks all their pages
     return peak
 
 
-def median(runs: list[dict[str, float]]) -> dict[str, float]:
+def median_of(runs: list[dict[str, float]]) -> dict[str, float]:
     return {name: float(np.median([run[name] for run in runs])) for name in runs[0]}
 
 
-def machine() -> dict[str, str]:
-    cpu = next(
-        (
-            line.split(":")[1].strip()
-            for line in Path("/proc/cpuinfo").read_text().splitlines()
-            if line.startswith("model name")
-        ),
-        platform.machine(),
-    )
-    names = ("rknn-toolkit2", "onnx", "onnxsim", "onnxruntime", "torch", "numpy")
-    versions = ", ".join(f"{name} {version(name)}" for name in names)
-    return {"cpu": cpu, "cores": str(os.cpu_count()), "versions": versions, "python": platform.python_version()}
+def describe_machine() -> dict[str, str]:
+    lines = Path("/proc/cpuinfo").read_text().splitlines()
+    names = (line.split(":")[1].strip() for line in lines if line.startswith("model name"))
+    packages = ("rknn-toolkit2", "onnx", "onnxsim", "onnxruntime", "torch", "numpy")
+    return {
+        "cpu": next(names, platform.machine()),
+        "cores": str(os.cpu_count()),
+        "versions": ", ".join(f"{name} {version(name)}" for name in packages),
+        "python": platform.python_version(),
+    }
 
 
-def markdown(report: dict) -> str:
-    lines = [
-        f"{report['machine']['cores']} cores of {report['machine']['cpu']}; Python {report['machine']['python']}, "
-        f"{report['machine']['versions']}. IResNet-50 with generated weights, INT8 for rk3588, {SIMULATED} faces "
-        "simulated.",
-        "",
-        "| images | side | simplify s | build s | simulate s | all s | overhead | peak MB |",
-        "|---|---|---|---|---|---|---|---|",
-    ]
+def to_markdown(report: dict) -> str:
+    machine, calibration = report["machine"], report["calibrate"]
+    table = []
     for row in report["rows"]:
-        over = row["rkface"]["total"] / row["bare"]["total"] - 1
+        overhead = row["rkface"]["total"] / row["bare"]["total"] - 1
         for side in ("bare", "rkface"):
-            found = row[side]
-            cells = [f"{found[name]:.1f}" for name in (*STAGES, "total")]
-            extra = f"{over:+.0%}" if side == "rkface" else ""
-            lines.append(f"| {row['images']} | {side} | {' | '.join(cells)} | {extra} | {found['peak_mb']:.0f} |")
-    found = report["calibrate"]
-    lines += [
+            seconds = [f"{row[side][name]:.1f}" for name in (*STAGES, "total")]
+            table.append(
+                [row["images"], side, *seconds, f"{overhead:+.0%}" if side == "rkface" else "",
+                 f"{row[side]['peak_mb']:.0f}"]
+            )  # fmt: skip
+    stages = [f"{name} s" for name in (*STAGES, "all")]
+    lines = [
+        f"{machine['cores']} cores of {machine['cpu']}; Python {machine['python']}, {machine['versions']}. "
+        f"IResNet-50 with generated weights, INT8 for rk3588, {SIMULATED} faces simulated.",
         "",
-        f"Calibration set from {found['photos']} rendered photos: faces found in {found['collect']:.1f} s, "
-        f"set written in {found['write']:.1f} s. Tuning (recipe tuned): {found['tune']:.1f} s.",
+        *format_table(["images", "side", *stages, "overhead", "peak MB"], table),
+        "",
+        f"Calibration set from {calibration['photos']} rendered photos: finding the faces took "
+        f"{calibration['collect']:.1f} s, writing the set {calibration['write']:.1f} s. Tuning (recipe tuned) took "
+        f"{calibration['tune']:.1f} s.",
     ]
-    for found in report["searches"]:
+    faces = max(row["images"] for row in report["rows"])
+    for search in report["searches"]:
         lines += [
             "",
-            f"`--recipe auto` on {found['model']}: {found['search']:.0f} s with 100 calibration and 100 "
-            f"evaluation faces, {found['tries']} recipe(s), took {found['recipe']} ({found['said']}); peak "
-            f"{found['peak_mb']:.0f} MB.",
+            f"`--recipe auto` on {search['model']}: {search['search']:.0f} s with {faces} "
+            f"calibration and {faces} evaluation faces; {search['tries']} recipe(s) tried, {search['recipe']} chosen "
+            f"({search['said']}); peak {search['peak_mb']:.0f} MB.",
         ]
     return "\n".join(lines) + "\n"
 

@@ -1,11 +1,14 @@
-"""The cost model beside rknn-toolkit2's own compiler, and beside what others measured on boards.
+"""The cost model compared with the compiler of rknn-toolkit2, and with what others measured on boards.
 
-A verbose build prints a table of layers with the cycles that the compiler expects for memory and for arithmetic.
-`make bench-cost` sums both over all convolutions of the demo models (and of your own, given as arguments) and compares
-them with convert/cost.py, for every chip. `--boards` sets predictions beside what others measured on boards instead.
+    make bench-cost
+    make bench-cost OPTIONS='mobilefacenet_128.onnx --targets rk3588'        your own model, one chip
+    make bench-cost OPTIONS=--boards                                         in seconds, without the toolkit
+
+A verbose build prints a table of layers, with the cycles that the compiler expects for memory and for arithmetic. For
+each model, chip and type, this program adds up the cycles of all convolutions and compares them with convert/cost.py.
+With --boards it compares predictions with figures that others published instead.
 """
 
-import argparse
 import re
 import subprocess
 import sys
@@ -15,59 +18,65 @@ from pathlib import Path
 import cv2
 import numpy as np
 import torch
+from program import create_parser, format_table
 from torch import nn
 
 from rkface.convert.catalog import DEMO
 from rkface.convert.cost import estimate_cost
 from rkface.convert.npu_layers import read_layers
-from rkface.convert.simplify import fix_input, simplify
+from rkface.convert.simplify import SimplifiedModel, fix_input, simplify
 from rkface.convert.targets import TARGETS
 from rkface.runtime.core.errors import ModelError
+from rkface.runtime.core.progress import stage
 
 BUILD = """
 import sys
 from rknn.api import RKNN
-path, target, listed = sys.argv[1:]
+path, target, dataset = sys.argv[1:]
 rknn = RKNN(verbose=True)
 rknn.config(mean_values=[[127.5] * 3], std_values=[[127.5] * 3], target_platform=target)
-sys.exit(rknn.load_onnx(path) or rknn.build(do_quantization=bool(listed), dataset=listed or None))
+sys.exit(rknn.load_onnx(path) or rknn.build(do_quantization=bool(dataset), dataset=dataset or None))
 """
 ROW = re.compile(r"\d+ +Conv\w* +\w+ +NPU .* (\d+)/(\d+)/(\d+) +\d")
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("models", type=Path, nargs="*", help="detectors and recognizers (default: the demo pack's)")
-    parser.add_argument("--targets", default=",".join(TARGETS))
-    parser.add_argument("--boards", action="store_true", help="needs no toolkit")
+    parser = create_parser(__doc__)
+    parser.add_argument(
+        "models", type=Path, nargs="*", metavar="ONNX", help="detectors and recognizers (default: the demo pack's)"
+    )
+    parser.add_argument("--targets", default=",".join(TARGETS), help="chips (default: %(default)s)")
+    parser.add_argument("--boards", action="store_true", help="compare predictions with published figures instead")
     options = parser.parse_args()
     if options.boards:
-        return boards()
-    print(
-        "| model | chip | type | convolutions | compiler Mcycles | ours | compiler memory Mcycles | ours | whole, ms |"
-    )
-    print("|---" * 9 + "|")
+        return compare_with_boards()
+    rows = []
     with tempfile.TemporaryDirectory() as name:
         for path in options.models or [DEMO / "detector.onnx", DEMO / "recognizer.onnx"]:
-            simple = prepare(path, Path(name) / path.name)
+            model = simplify_model(path, Path(name) / path.name)
             for target in options.targets.split(","):
                 for dtype in ("w8a8", "fp16"):
                     if TARGETS[target].int8 if dtype == "w8a8" else TARGETS[target].fp16:
-                        compare(path, simple, target, dtype, Path(name))
+                        with stage(f"{path.stem}, {target}, {dtype}"):
+                            rows.append([path.stem, *compare_with_compiler(model, target, dtype, Path(name))])
+    headings = ["model", "chip", "type", "convolutions", "compiler Mcycles", "ours", "compiler memory Mcycles", "ours"]
+    print("\n".join(format_table([*headings, "whole, ms"], rows)))
     return 0
 
 
-def boards() -> int:
-    """ResNet-50 v2 at 224×224, INT8, one core: rknn_model_zoo's README says how many frames a second each chip did."""
+def compare_with_boards() -> int:
+    """ResNet-50 v2 at 224×224, INT8, one core. The README of rknn_model_zoo has frames per second for each chip."""
     with tempfile.TemporaryDirectory() as name:
         path = Path(name) / "resnet50-v2.onnx"
         torch.onnx.export(ResNet50().eval(), (torch.zeros(1, 3, 224, 224),), path, dynamo=False, opset_version=12)
-        found = read_layers(path)
-    print(f"ResNet-50 v2: {estimate_cost(found, TARGETS['rk3588']).macs / 1e9:.2f} GMAC")
-    print("| chip | measured, ms | predicted, ms | predicted / measured |\n|---|---|---|---|")
+        layers = read_layers(path)
+    print(f"ResNet-50 v2: {estimate_cost(layers, TARGETS['rk3588']).macs / 1e9:.2f} GMAC")
+    rows = []
     for target, rate in {"rk3588": 110, "rk3576": 99, "rk3562": 55, "rk3566": 38}.items():
-        cost = estimate_cost(found, TARGETS[target])
-        print(f"| {target} | {1e3 / rate:.1f} | {cost.milliseconds:.1f} | {cost.milliseconds * rate / 1e3:.2f} |")
+        cost = estimate_cost(layers, TARGETS[target])
+        figures = f"{1e3 / rate:.1f}", f"{cost.milliseconds:.1f}", f"{cost.milliseconds * rate / 1e3:.2f}"
+        rows.append([target, *figures])
+    print("\n".join(format_table(["chip", "measured, ms", "predicted, ms", "predicted / measured"], rows)))
     return 0
 
 
@@ -106,32 +115,36 @@ class ResNet50(nn.Sequential):
         super().__init__(*stem, *blocks, *head)
 
 
-def prepare(path: Path, out: Path):
+def simplify_model(path: Path, out: Path) -> SimplifiedModel:
+    """Simplify the recognizer or detector at ``path``."""
     try:
         return simplify(fix_input(path, "recognizer"), out)
     except ModelError:
         return simplify(fix_input(path, "detector"), out)
 
 
-def compare(path: Path, simple, target: str, dtype: str, work: Path) -> None:
-    listed = ""
-    if dtype == "w8a8":  # ranges do not change the cost: one image of noise will do
-        noise = np.random.default_rng(0).integers(0, 256, (simple.input.height, simple.input.width, 3), np.uint8)
+def compare_with_compiler(model: SimplifiedModel, target: str, dtype: str, work: Path) -> list[str]:
+    """A row of the table, without its first cell."""
+    dataset = ""
+    if dtype == "w8a8":  # quantization ranges do not change the cost, so one image of noise is enough
+        noise = np.random.default_rng(0).integers(0, 256, (model.input.height, model.input.width, 3), np.uint8)
         cv2.imwrite(str(work / "noise.png"), noise)
         (work / "dataset.txt").write_text("noise.png\n")
-        listed = str(work / "dataset.txt")
-    command = [sys.executable, "-c", BUILD, str(simple.path), target, listed]
+        dataset = str(work / "dataset.txt")
+    command = [sys.executable, "-c", BUILD, str(model.path), target, dataset]
     done = subprocess.run(command, capture_output=True, text=True, errors="replace", cwd=work, check=False)
-    table = [tuple(map(int, row)) for row in ROW.findall(done.stdout + done.stderr)]
-    cost = estimate_cost(read_layers(simple.path), TARGETS[target], dtype)
+    compiled = [tuple(map(int, row)) for row in ROW.findall(done.stdout + done.stderr)]
+    cost = estimate_cost(read_layers(model.path), TARGETS[target], dtype)
     ours = [layer for layer in cost.layers if layer.macs]
-    cycles = TARGETS[target].npu.clock * 1e6  # in a millisecond
-    print(
-        f"| {path.stem} | {target} | {dtype} | {len(table)} / {len(ours)} | {sum(row[1] for row in table) / 1e6:.3f} | "
-        f"{sum(layer.compute_ms for layer in ours) * cycles / 1e6:.3f} | {sum(row[0] for row in table) / 1e6:.3f} | "
-        f"{sum(layer.memory_ms for layer in ours) * cycles / 1e6:.3f} | {cost.milliseconds:.2f} |",
-        flush=True,
+    cycles = TARGETS[target].npu.clock * 1e6  # per millisecond
+    millions = (
+        sum(row[1] for row in compiled),
+        sum(layer.compute_ms for layer in ours) * cycles,
+        sum(row[0] for row in compiled),
+        sum(layer.memory_ms for layer in ours) * cycles,
     )
+    counts = f"{len(compiled)} / {len(ours)}"
+    return [target, dtype, counts, *(f"{value / 1e6:.3f}" for value in millions), f"{cost.milliseconds:.2f}"]
 
 
 if __name__ == "__main__":

@@ -1,18 +1,22 @@
-"""Less work for the same faces: rectangular and smaller detector inputs, and the smallest face SCRFD finds.
+"""Smaller and rectangular inputs of the detector: their cost, their recall, and the smallest face that SCRFD finds.
 
-    make bench-less        (python tests/bench/detector_size.py --help)
+    make bench-less
+    make bench-less OPTIONS=--quick                                       every fourth photo
+    make bench-less OPTIONS='--detector det.onnx --photos photos/'        your own detector and photos
 
-Frames of a 16:9 camera, 1920×1080: each photo as tall as the frame, on a drawn background (one to a few large faces),
-and mosaics of these frames (crowds). Each input size is held to 640×640 of the same model, FP32 in ONNX Runtime, beside
-its MACs and its predicted time on NPUs. How small may a face be in the input? Once by the faces that 640×640 finds and
-smaller inputs lose, once by portraits of many sizes, whose places are known, in 1920×1080 and 3840×2160 frames. Without
-photos, the demo pack and rendered people: synthetic.
+Frames are those of a 16:9 camera with 1920×1080: each photo as tall as the frame on a drawn background (one to a few
+large faces), and mosaics of these frames (crowds). Each input size is compared with 640×640 of the same model, in FP32
+with ONNX Runtime, together with its MACs and its predicted time on NPUs.
+
+How small may a face be in the input? Two methods answer that: the share of the faces found by 640×640 that smaller
+inputs find too; and portraits of many sizes at known places in 1920×1080 and 3840×2160 frames.
+
+Without photos, it uses those of $RKFACE_SHARED or ../shared, or else the demo pack on rendered people (synthetic).
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -20,10 +24,10 @@ from dataclasses import asdict, dataclass
 from itertools import pairwise
 from pathlib import Path
 
-import cv2
 import numpy as np
-from npu_limit import bounds
-from scenes import SHARED, Material, material, portraits
+from npu_limit import predict_bounds
+from program import create_parser, format_table, write_results
+from scenes import SHARED, Material, Portrait, choose_material, cut_portraits, resize
 
 from rkface.convert.demo.background import background
 from rkface.convert.evaluate.parity import compare_faces, match_boxes
@@ -34,20 +38,29 @@ from rkface.runtime.core.progress import Stage, stage
 from rkface.runtime.vision.bare_onnx import open_detector
 from rkface.runtime.vision.detect import Detector
 
-CAMERA = (1920, 1080)
-WHOLE = (640, 640)
-SIZES = (WHOLE, (640, 384), (512, 288), (480, 288), (384, 224), (320, 192), (768, 448), (960, 544))
-FACES = (6, 8, 10, 12, 14, 16, 20, 24, 32, 48)  # pixels in the detector's input, root of the box's area
-FRAMES = 4  # of each size of face
-SMALL = ((WHOLE, 1920), (WHOLE, 3840), ((640, 384), 1920), ((320, 192), 1920))  # inputs and widths of 16:9 frames
+Size = tuple[int, int]  # width, height
+CAMERA: Size = (1920, 1080)
+REFERENCE: Size = (640, 640)
+SIZES: tuple[Size, ...] = (
+    REFERENCE, (640, 384), (512, 288), (480, 288), (384, 224), (320, 192), (768, 448), (960, 544)
+)  # fmt: skip
+FACES = (6, 8, 10, 12, 14, 16, 20, 24, 32, 48)  # size in the detector's input, in pixels: square root of the box's area
+FRAMES = 4  # with portraits of each size
+# Detector inputs, and widths of 16:9 frames, for the portraits.
+PORTRAIT_CASES = ((REFERENCE, 1920), (REFERENCE, 3840), ((640, 384), 1920), ((320, 192), 1920))
 CHIPS = ("rk3588", "rk3576", "rk3568", "rk3562")
 
 
 @dataclass(frozen=True)
-class Against:
-    """One input size against 640×640 on the same frames: recall, faces that 640×640 does not have, landmark error as a
-    share of the distance of the eyes. ``by_size``: (found, there) by the face's pixels in this input, up to the next of
-    FACES."""
+class Recall:
+    """One input size compared with 640×640 on the same frames.
+
+    faces      number that 640×640 finds
+    recall     share of them that this size finds
+    extra      faces that 640×640 does not find
+    landmarks  mean distance of landmarks, as a share of the distance between the eyes
+    by_size    (found, all) by the size of the face in this input: each of FACES counts up to the next one
+    """
 
     frames: int
     faces: int
@@ -58,229 +71,225 @@ class Against:
 
 
 @dataclass(frozen=True)
-class Row:
-    """``milliseconds`` predicted for one core, by chip."""
+class SizeResult:
+    """``milliseconds``: predicted for one core, by chip; ``people`` and ``crowds``: on photos and on mosaics."""
 
     model: str
-    size: tuple[int, int]
+    size: Size
     gmacs: float
     milliseconds: dict[str, float]
-    people: Against
-    crowds: Against
+    people: Recall
+    crowds: Recall
 
 
 @dataclass(frozen=True)
-class Small:
-    """How many portraits there were, and which share was found, by their size in the detector's input."""
+class PortraitResult:
+    """``shares``: number of portraits, and the share that was found, by their size in the detector's input."""
 
     model: str
-    size: tuple[int, int]
+    size: Size
     camera: int
     shares: dict[int, tuple[int, float]]
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--detector", type=Path, nargs="+", help="SCRFD models (default: those of ../shared)")
-    parser.add_argument("--photos", type=Path, help="with faces")
-    parser.add_argument("--quick", action="store_true", help="every fourth photo")
-    parser.add_argument("--out", type=Path, default=Path("build/bench/less"), help="results, .md and .json")
+    parser = create_parser(__doc__, "build/bench/less")
+    parser.add_argument("--detector", type=Path, nargs="+", metavar="ONNX", help="SCRFD models; needs --photos")
+    parser.add_argument("--photos", type=Path, metavar="FOLDER", help="photos of faces; needs --detector")
+    parser.add_argument("--quick", action="store_true", help="use every fourth photo only")
     options = parser.parse_args()
     if bool(options.detector) != bool(options.photos):
-        parser.error("give --detector and --photos, or neither")
-    found, models = sources(options)
+        parser.error("--detector and --photos belong together: give both, or neither")
+    material, models = choose_models(options)
     with stage("frames"):
-        images = list(found.images())[:: 4 if options.quick else 1]
-        people = np.stack([framed(image, seed) for seed, image in enumerate(images)])
+        images = list(material.images())[:: 4 if options.quick else 1]
+        people = np.stack([place_in_frame(image, seed) for seed, image in enumerate(images)])
         crowds = make_mosaics(people)
-    rows: list[Row] = []
-    small: list[Small] = []
+    rows: list[SizeResult] = []
+    small: list[PortraitResult] = []
     with tempfile.TemporaryDirectory() as name:
         for path in models:
-            detectors = {size: fixed(path, size, Path(name)) for size in SIZES}
-            with stage(path.stem) as shown:
-                rows += sizes_of(path, detectors, (people, crowds), shown)
-            with stage(f"{path.stem}: small faces") as shown:
-                small += small_faces(path.stem, detectors, portraits(images, detectors[WHOLE]), shown)
-    report = {"synthetic": found.synthetic, "rows": list(map(asdict, rows)), "small": list(map(asdict, small))}
-    text = markdown(rows, small, found)
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    options.out.with_suffix(".json").write_text(json.dumps(report, indent=2) + "\n")
-    options.out.with_suffix(".md").write_text(text)
-    print(f"{text}\nwritten: {options.out.with_suffix('.md')}, {options.out.with_suffix('.json')}")
+            detectors = {size: open_resized(path, size, Path(name)) for size in SIZES}
+            with stage(path.stem) as progress:
+                rows += compare_sizes(path, detectors, (people, crowds), progress)
+            with stage(f"{path.stem}: small faces") as progress:
+                small += find_portraits(path.stem, detectors, cut_portraits(images, detectors[REFERENCE]), progress)
+    report = {"synthetic": material.synthetic, "rows": list(map(asdict, rows)), "small": list(map(asdict, small))}
+    write_results(options.out, to_markdown(rows, small, material.synthetic), report)
     return 0
 
 
-def sources(options: argparse.Namespace) -> tuple[Material, Sequence[Path]]:
+def choose_models(options: argparse.Namespace) -> tuple[Material, Sequence[Path]]:
+    """Photos, and the detectors to compare."""
     if options.detector:
         return Material(options.detector[0], options.detector[0], options.photos), options.detector
-    found = material(None, None, None)
-    return found, [found.detector] if found.synthetic else sorted((SHARED / "models").glob("scrfd*.onnx"))
+    material = choose_material()
+    return material, [material.detector] if material.synthetic else sorted((SHARED / "models").glob("scrfd*.onnx"))
 
 
-def framed(image: np.ndarray, seed: int) -> np.ndarray:
-    """``image`` as tall as a CAMERA frame, or as wide, in the middle of a drawn background."""
+def place_in_frame(image: np.ndarray, seed: int) -> np.ndarray:
+    """``image`` in the middle of a CAMERA frame with a drawn background, as tall as the frame, or as wide."""
     width, height = CAMERA
     frame = background(np.random.default_rng([0xF4A3E, seed]), width, height)
     scale = min(width / image.shape[1], height / image.shape[0])
-    across, down = int(image.shape[1] * scale), int(image.shape[0] * scale)
-    left, top = (width - across) // 2, (height - down) // 2
-    how = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
-    frame[top : top + down, left : left + across] = cv2.resize(image, (across, down), interpolation=how)
+    new_width, new_height = int(image.shape[1] * scale), int(image.shape[0] * scale)
+    left, top = (width - new_width) // 2, (height - new_height) // 2
+    frame[top : top + new_height, left : left + new_width] = resize(image, new_width, new_height)
     return frame
 
 
-def fixed(path: Path, size: tuple[int, int], folder: Path) -> Detector:
+def open_resized(path: Path, size: Size, folder: Path) -> Detector:
+    """The detector at ``path`` with an input of ``size``."""
     model = simplify(fix_input(path, "detector", size), folder / f"{size[0]}x{size[1]}-{path.name}")
     return Detector(*open_detector(model.path))
 
 
-def sizes_of(
-    path: Path, detectors: dict[tuple[int, int], Detector], sets: Sequence[np.ndarray], shown: Stage
-) -> Iterator[Row]:
-    """Every size held to the first one of ``detectors``, on each of the two ``sets`` of frames."""
+def compare_sizes(
+    path: Path, detectors: dict[Size, Detector], sets: Sequence[np.ndarray], progress: Stage
+) -> Iterator[SizeResult]:
+    """Compare every size with the first one of ``detectors``, on each of the two ``sets`` of frames."""
     reference = None
     for done, (size, detector) in enumerate(detectors.items()):
         found = [[detector.detect(frame) for frame in frames] for frames in sets]
         reference = reference or found
         with tempfile.TemporaryDirectory() as folder:
-            cost = {one.chip: one for one in bounds(path, "detector", Path(folder), size)}
-        times = {chip: round(cost[chip].milliseconds, 2) for chip in CHIPS}
-        scale = min(small / whole for small, whole in zip(size, CAMERA, strict=True))
-        people, crowds = (against(*pair, scale) for pair in zip(reference, found, strict=True))
-        yield Row(path.stem, size, round(cost[CHIPS[0]].gmacs, 2), times, people, crowds)
-        shown.advance(done + 1, len(detectors))
+            bounds = {one.chip: one for one in predict_bounds(path, "detector", Path(folder), size)}
+        milliseconds = {chip: round(bounds[chip].milliseconds, 2) for chip in CHIPS}
+        scale = min(side / camera for side, camera in zip(size, CAMERA, strict=True))
+        people, crowds = (measure_recall(*pair, scale) for pair in zip(reference, found, strict=True))
+        yield SizeResult(path.stem, size, round(bounds[CHIPS[0]].gmacs, 2), milliseconds, people, crowds)
+        progress.advance(done + 1, len(detectors))
 
 
-def against(reference: Sequence[Faces], found: Sequence[Faces], scale: float) -> Against:
-    """``scale``: pixels of the input of one pixel of the frame."""
+def measure_recall(reference: Sequence[Faces], found: Sequence[Faces], scale: float) -> Recall:
+    """Compare the faces ``found`` in each frame with ``reference``. ``scale``: input pixels per frame pixel."""
     by_size = {low: [0, 0] for low in FACES}
-    for whole, part in zip(reference, found, strict=True):
-        kept = {row for row, _, _ in match_boxes(whole.boxes, part.boxes)}
-        for row, side in enumerate(np.sqrt(np.prod(whole.boxes[:, 2:] - whole.boxes[:, :2], axis=1)) * scale):
+    for expected, actual in zip(reference, found, strict=True):
+        matched = {row for row, _, _ in match_boxes(expected.boxes, actual.boxes)}
+        for row, side in enumerate(np.sqrt(np.prod(expected.boxes[:, 2:] - expected.boxes[:, :2], axis=1)) * scale):
             low = FACES[max(int(np.searchsorted(FACES, side, "right")) - 1, 0)]
-            by_size[low][0] += row in kept
+            by_size[low][0] += row in matched
             by_size[low][1] += 1
-    same = compare_faces(reference, found)
-    share = same.matched / max(same.faces, 1)
-    counts = {low: (kept, there) for low, (kept, there) in by_size.items()}
-    return Against(len(found), same.faces, share, same.extra, same.landmark_error, counts)
+    parity = compare_faces(reference, found)
+    recall = parity.matched / max(parity.faces, 1)
+    counts = {low: (matched, total) for low, (matched, total) in by_size.items()}
+    return Recall(len(found), parity.faces, recall, parity.extra, parity.landmark_error, counts)
 
 
-def small_faces(
-    model: str,
-    detectors: dict[tuple[int, int], Detector],
-    pictures: Sequence[tuple[np.ndarray, np.ndarray]],
-    shown: Stage,
-) -> Iterator[Small]:
-    for done, (size, camera) in enumerate(SMALL):
-        scale = camera / size[0]
-        yield Small(
-            model, size, camera, {face: recall(detectors[size], pictures, face, camera, scale) for face in FACES}
-        )
-        shown.advance(done + 1, len(SMALL))
+def find_portraits(
+    model: str, detectors: dict[Size, Detector], portraits: Sequence[Portrait], progress: Stage
+) -> Iterator[PortraitResult]:
+    for done, (size, camera) in enumerate(PORTRAIT_CASES):
+        shares = {face: find_portraits_of_size(detectors[size], portraits, face, camera, size[0]) for face in FACES}
+        yield PortraitResult(model, size, camera, shares)
+        progress.advance(done + 1, len(PORTRAIT_CASES))
 
 
-def recall(
-    detector: Detector, pictures: Sequence[tuple[np.ndarray, np.ndarray]], face: int, width: int, scale: float
+def find_portraits_of_size(
+    detector: Detector, portraits: Sequence[Portrait], face: int, camera: int, width: int
 ) -> tuple[int, float]:
-    """How many faces of ``face`` pixels of the input there were in frames of ``width``, ``scale`` times as wide as it,
-    and the share found at IoU 0.5."""
-    there = found = 0
-    for frame, boxes in crowd(pictures, face * scale, width, 8 * scale):
-        there += len(boxes)
+    """Number of faces with ``face`` pixels in an input of ``width``, in frames ``camera`` pixels wide, and the share
+    that ``detector`` finds at IoU 0.5."""
+    scale = camera / width
+    total = found = 0
+    for frame, boxes in draw_crowds(portraits, face * scale, camera, 8 * scale):
+        total += len(boxes)
         found += len(match_boxes(boxes, detector.detect(frame).boxes))
-    return there, round(found / there, 4)
+    return total, round(found / total, 4)
 
 
-def crowd(
-    pictures: Sequence[tuple[np.ndarray, np.ndarray]], face: float, width: int, stride: float
+def draw_crowds(
+    portraits: Sequence[Portrait], face: float, width: int, stride: float
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """FRAMES 16:9 frames of ``width`` and the N×4 boxes of the faces in them, each about ``face`` pixels large and
-    moved by up to ``stride``, so that faces lie differently to the detector's anchors."""
+    """FRAMES 16:9 frames of ``width``, and the N×4 boxes of the faces in each.
+
+    Each face is about ``face`` pixels large and moved by up to ``stride`` pixels, so that faces lie differently to the
+    detector's anchors.
+    """
     height = width * 9 // 16
     for seed in range(FRAMES):
         random = np.random.default_rng([0xC120D, seed])
         frame, boxes = background(random, width, height), []
-        cells = places(random, face, (width, height), round(stride))[: len(pictures)]
-        for index, (x, y) in zip(random.permutation(len(pictures)), cells, strict=False):
-            picture, box = pictures[index]
-            side = round(face / float(np.sqrt(np.prod(box[2:] - box[:2]))))
-            shrink = cv2.INTER_AREA if side < len(picture) else cv2.INTER_LINEAR
-            tile = cv2.resize(picture, (side, side), interpolation=shrink)
+        corners = choose_corners(random, face, (width, height), round(stride))[: len(portraits)]
+        for index, (x, y) in zip(random.permutation(len(portraits)), corners, strict=False):
+            portrait = portraits[index]
+            side = round(face / float(np.sqrt(np.prod(portrait.box[2:] - portrait.box[:2]))))
+            tile = resize(portrait.image, side, side)
             mirrored = bool(random.integers(2))
             frame[y : y + side, x : x + side] = tile[:, ::-1] if mirrored else tile
-            x1, y1, x2, y2 = box
-            across = (1 - x2, 1 - x1) if mirrored else (x1, x2)
-            boxes.append(np.array([across[0], y1, across[1], y2]) * side + [x, y, x, y])
+            x1, y1, x2, y2 = portrait.box
+            left, right = (1 - x2, 1 - x1) if mirrored else (x1, x2)
+            boxes.append(np.array([left, y1, right, y2]) * side + [x, y, x, y])
         yield frame, np.array(boxes, np.float32)
 
 
-def places(random: np.random.Generator, face: float, size: tuple[int, int], stride: int) -> np.ndarray:
-    """N×2 top left corners of cells without overlap, in random order."""
-    cell = int(face * 3.2) + 1 + stride  # portraits are twice as high as the face and the face higher than wide
+def choose_corners(random: np.random.Generator, face: float, size: Size, stride: int) -> np.ndarray:
+    """N×2 top left corners of portraits that do not overlap, in random order."""
+    cell = int(face * 3.2) + 1 + stride  # a portrait is twice as high as its face, and a face is higher than wide
     columns, rows = (side // cell for side in size)
     order = random.permutation(columns * rows)
     return np.stack([order % columns, order // columns], axis=1) * cell + random.integers(0, stride, (len(order), 2))
 
 
-def markdown(rows: Sequence[Row], small: Sequence[Small], found: Material) -> str:
+def to_markdown(rows: Sequence[SizeResult], small: Sequence[PortraitResult], synthetic: bool) -> str:
     people, crowds = rows[0].people, rows[0].crowds
-    said = (
+    counts = sorted(count for result in small for count, _ in result.shares.values())
+    lines = [
+        *(["Synthetic: the demo detector on rendered people.", ""] if synthetic else []),
         f"{people.frames} photos with {people.faces} faces, {crowds.frames} mosaics of them with {crowds.faces} "
-        f"({rows[0].model} at 640×640). Times are predicted, for one core in INT8."
-    )
-    lines = ["Synthetic: the demo detector on rendered people.", ""] if found.synthetic else []
-    heads = [
-        *(f"{chip.upper()} ms" for chip in CHIPS),
-        "people: recall",
-        "extra",
-        "landmarks",
-        "crowds: recall",
-        "extra",
-        "landmarks",
+        f"({rows[0].model} at 640×640). Times are predicted, for one core in INT8.",
+        "",
+        *_tabulate_sizes(rows),
+        "",
+        "Share of the faces found by 640×640, in photos and mosaics, that inputs narrower than 640 find too, by the "
+        "size of the face in that input:",
+        "",
+        *_tabulate_recall(rows),
+        "",
+        "Share of the portraits that were found, by their size in the input (square root of the box's area), at score "
+        "0.5 and IoU 0.5:",
+        "",
+        *_tabulate_portraits(small),
+        "",
+        f"{counts[0]} to {counts[-1]} faces per cell.",
     ]
-    lines += [said, "", f"| model | input | GMAC | {' | '.join(heads)} |", "|---" * (3 + len(heads)) + "|"]
-    for one in rows:
-        cells = [f"{one.milliseconds[chip]:.2f}" for chip in CHIPS]
-        for part in (one.people, one.crowds):
+    return "\n".join(lines) + "\n"
+
+
+def _tabulate_sizes(rows: Sequence[SizeResult]) -> list[str]:
+    table = []
+    for row in rows:
+        cells = [f"{row.milliseconds[chip]:.2f}" for chip in CHIPS]
+        for part in (row.people, row.crowds):
             cells += [f"{part.recall:.1%}", str(part.extra), f"{part.landmarks:.1%}"]
-        lines.append(f"| {one.model} | {one.size[0]}×{one.size[1]} | {one.gmacs:.2f} | {' | '.join(cells)} |")
-    between = [
-        f"under {FACES[1]} px",
-        *(f"{low} to {high} px" for low, high in pairwise(FACES[1:])),
-        f"{FACES[-1]} px and more",
-    ]
-    lines += [
-        "",
-        "Faces of both sets that 640×640 finds and inputs narrower than 640 do, by their size there:",
-        "",
-        f"| model | {' | '.join(between)} |",
-        "|---" * (1 + len(FACES)) + "|",
-    ]
-    for model in dict.fromkeys(one.model for one in rows):
-        narrow = [
-            part.by_size
-            for one in rows
-            if one.model == model and one.size[0] < WHOLE[0]
-            for part in (one.people, one.crowds)
+        table.append([row.model, f"{row.size[0]}×{row.size[1]}", f"{row.gmacs:.2f}", *cells])
+    times = [f"{chip.upper()} ms" for chip in CHIPS]
+    figures = ["people: recall", "extra", "landmarks", "crowds: recall", "extra", "landmarks"]
+    return format_table(["model", "input", "GMAC", *times, *figures], table)
+
+
+def _tabulate_recall(rows: Sequence[SizeResult]) -> list[str]:
+    table = []
+    for model in dict.fromkeys(row.model for row in rows):
+        narrow = [row for row in rows if row.model == model and row.size[0] < REFERENCE[0]]
+        counts = [part.by_size for row in narrow for part in (row.people, row.crowds)]
+        sums = [[sum(pair) for pair in zip(*(part[low] for part in counts), strict=True)] for low in FACES]
+        table.append([model, *(f"{found / total:.1%} of {total}" if total else "" for found, total in sums)])
+    between = [f"{low} to {high} px" for low, high in pairwise(FACES[1:])]
+    return format_table(["model", f"under {FACES[1]} px", *between, f"{FACES[-1]} px and more"], table)
+
+
+def _tabulate_portraits(small: Sequence[PortraitResult]) -> list[str]:
+    table = [
+        [
+            result.model,
+            f"{result.size[0]}×{result.size[1]}",
+            f"{result.camera}×{result.camera * 9 // 16}",
+            *(f"{share:.0%}" for _, share in result.shares.values()),
         ]
-        sums = [[sum(counts) for counts in zip(*(part[low] for part in narrow), strict=True)] for low in FACES]
-        cells = [f"{kept / there:.1%} of {there}" if there else "" for kept, there in sums]
-        lines.append(f"| {model} | {' | '.join(cells)} |")
-    lines += [
-        "",
-        "Portraits found, by their size in the input (root of the box's area), score 0.5, IoU 0.5:",
-        "",
-        "| model | input | camera | " + " | ".join(f"{face} px" for face in FACES) + " |",
-        "|---" * (3 + len(FACES)) + "|",
+        for result in small
     ]
-    for part in small:
-        cells = [f"{share:.0%}" for _, share in part.shares.values()]
-        camera = f"{part.camera}×{part.camera * 9 // 16}"
-        lines.append(f"| {part.model} | {part.size[0]}×{part.size[1]} | {camera} | {' | '.join(cells)} |")
-    counts = sorted(count for part in small for count, _ in part.shares.values())
-    return "\n".join([*lines, "", f"{counts[0]} to {counts[-1]} faces a cell."]) + "\n"
+    return format_table(["model", "input", "camera", *(f"{face} px" for face in FACES)], table)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,10 @@
-"""The physical limit: what an NPU core would take for the models at hand, what others measured on boards, and what
-follows for several cores. Predictions and other people's figures; nothing here is measured by us.
+"""The limit of the NPU: the predicted time of each model on one core, and the frame rate that follows for all cores.
 
-    python tests/bench/npu_limit.py [DETECTOR.onnx RECOGNIZER.onnx]
+    python tests/bench/npu_limit.py                              models of $RKFACE_SHARED, ../shared or the demo pack
+    python tests/bench/npu_limit.py det.onnx rec.onnx            your own models
+
+It also lists what others measured on boards. Everything here is predicted or published by others. Nothing was measured
+by rkface's authors.
 """
 
 from __future__ import annotations
@@ -9,8 +12,12 @@ from __future__ import annotations
 import sys
 import tempfile
 from dataclasses import asdict, dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
+
+from program import create_parser, format_table
+from scenes import choose_material
 
 from rkface.convert.cost import estimate_cost
 from rkface.convert.npu_layers import read_layers
@@ -18,10 +25,11 @@ from rkface.convert.simplify import fix_input, simplify
 from rkface.convert.targets import TARGETS
 
 CHIPS = ("rk3588", "rk3576", "rk3568", "rk3562", "rv1126b", "rv1106")
-# One context a core against a single one, as users reported it; RK3588 with two contexts: 1.78 (jaylfc/taOS #59).
+# How many times as fast one context on each core is as a single context, as users report (RK3588 with two contexts:
+# 1.78, jaylfc/taOS #59).
 SCALING = {"rk3588": 2.51, "rk3576": 1.58}
-SLOWER = 1.6  # boards were seen to take 1.2 to 1.6 times the bound (docs/cost-model.md)
-CROWDS = (1, 5)
+SLOWER = 1.6  # boards take 1.2 to 1.6 times as long as the bound (docs/cost-model.md)
+FACES = (1, 5)  # per frame
 PUBLISHED = (
     ("w600k_r50 INT8, one inference", "RK3588", "11.2 ms", "Nyan-SouthKorea/insightface-orangepi-rknn"),
     ("det_2.5g INT8 640×640 with Python post-processing", "RK3588", "27.7 ms", "same"),
@@ -34,14 +42,14 @@ PUBLISHED = (
         "airockchip/rknn_model_zoo",
     ),
 )
-# Their detector's 27.7 ms and recognizer's 11.2 ms, as a pool of three contexts would run them, if the processor keeps
-# up with the post-processing that is part of the former.
+# Frames per second of three contexts with the published 27.7 ms of the detector and 11.2 ms of the recognizer. The 27.7
+# ms include post-processing, so this assumes that the CPU keeps up.
 FROM_PUBLISHED = 1000 * SCALING["rk3588"] / (27.7 + 11.2)
 
 
 @dataclass(frozen=True)
 class Bound:
-    """One inference on one core in INT8: milliseconds predicted, thousand millions of MACs, megabytes moved."""
+    """One INT8 inference on one core: predicted milliseconds, billions of MACs, megabytes moved."""
 
     model: str
     chip: str
@@ -52,8 +60,10 @@ class Bound:
 
 @dataclass(frozen=True)
 class Prediction:
-    """Frames a second of detector and ``faces`` recognitions a frame on all ``cores``: at the bound, and where a board
-    takes SLOWER times as long."""
+    """Frames per second on all ``cores``, with one detection and ``faces`` recognitions per frame.
+
+    ``at_bound``: if inferences take the predicted time; ``expected``: if they take SLOWER times as long.
+    """
 
     detector: str
     recognizer: str
@@ -70,8 +80,8 @@ class Limits:
     predictions: tuple[Prediction, ...]
 
 
-def limits(detector: Path, recognizer: Path, *, large: bool) -> Limits:
-    """For both models and, if ``large``, an IResNet-50 of w600k_r50's size."""
+def predict_limits(detector: Path, recognizer: Path, *, large: bool) -> Limits:
+    """Predictions for both models and, if ``large``, for an IResNet-50 of the size of w600k_r50."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         recognizers = [recognizer]
@@ -80,74 +90,79 @@ def limits(detector: Path, recognizer: Path, *, large: bool) -> Limits:
 
             recognizers.append(folder / "IResNet-50.onnx")
             export_iresnet50(recognizers[-1], seed=0)
-        found = bounds(detector, "detector", folder)
-        by_model = {path.stem: bounds(path, "recognizer", folder) for path in recognizers}
+        detector_bounds = predict_bounds(detector, "detector", folder)
+        recognizer_bounds = [predict_bounds(path, "recognizer", folder) for path in recognizers]
     predictions = tuple(
-        _predict(finder, one, faces)
-        for bound in by_model.values()
-        for finder, one in zip(found, bound, strict=True)
-        for faces in CROWDS
+        _predict_rate(*pair, faces)
+        for bounds in recognizer_bounds
+        for pair in zip(detector_bounds, bounds, strict=True)
+        for faces in FACES
     )
-    return Limits((*found, *(one for bound in by_model.values() for one in bound)), predictions)
+    return Limits((*detector_bounds, *chain.from_iterable(recognizer_bounds)), predictions)
 
 
-def bounds(path: Path, role: Any, folder: Path, size: tuple[int, int] | None = None) -> list[Bound]:
-    """Of the ONNX at ``path`` on each chip; ``size`` is a detector's (width, height), None for its own."""
+def predict_bounds(path: Path, role: Any, folder: Path, size: tuple[int, int] | None = None) -> list[Bound]:
+    """The bound of the ONNX model at ``path`` on each chip. ``size``: another (width, height) for a detector's input.
+    The simplified model is written to ``folder``."""
     model = simplify(fix_input(path, role, size), folder / f"simple-{path.name}")
     graph = read_layers(model.path)
     costs = ((chip, estimate_cost(graph, TARGETS[chip])) for chip in CHIPS)
     return [Bound(path.stem, chip, cost.milliseconds, cost.macs / 1e9, cost.bytes / 1e6) for chip, cost in costs]
 
 
-def _predict(detector: Bound, recognizer: Bound, faces: int) -> Prediction:
+def _predict_rate(detector: Bound, recognizer: Bound, faces: int) -> Prediction:
     rate = 1000 * SCALING.get(detector.chip, 1.0) / (detector.milliseconds + faces * recognizer.milliseconds)
     cores = TARGETS[detector.chip].cores
     return Prediction(detector.model, recognizer.model, detector.chip, cores, faces, rate, rate / SLOWER)
 
 
-def markdown(found: dict[str, Any]) -> str:
-    """``found``: Limits as a dictionary."""
-    models = {one["model"]: one for one in found["bounds"]}
-    at = {(one["model"], one["chip"]): one["milliseconds"] for one in found["bounds"]}
-    lines = ["| INT8, one core: predicted ms | GMAC | MB moved | " + " | ".join(map(str.upper, CHIPS)) + " |"]
-    lines.append("|---" * (3 + len(CHIPS)) + "|")
-    for name, one in models.items():
-        cells = " | ".join(f"{at[name, chip]:.2f}" for chip in CHIPS)
-        lines.append(f"| {name} | {one['gmacs']:.2f} | {one['megabytes']:.1f} | {cells} |")
-    lines += [
+def to_markdown(limits: dict[str, Any]) -> str:
+    """``limits``: Limits as a dictionary."""
+    lines = [
+        *_tabulate_bounds(limits["bounds"]),
         "",
-        f"| **prediction**: frames a second on all cores, at the bound → {SLOWER:g} times slower | faces a "
-        "frame | " + " | ".join(f"{chip.upper()} ({TARGETS[chip].cores})" for chip in CHIPS) + " |",
-        "|---" * (2 + len(CHIPS)) + "|",
-    ]
-    rates = {(one["recognizer"], one["faces"], one["chip"]): one for one in found["predictions"]}
-    for name, faces in dict.fromkeys((one["recognizer"], one["faces"]) for one in found["predictions"]):
-        detector = rates[name, faces, CHIPS[0]]["detector"]
-        cells = " | ".join(
-            f"{rates[name, faces, chip]['at_bound']:.0f} → {rates[name, faces, chip]['expected']:.0f}" for chip in CHIPS
-        )
-        lines.append(f"| {detector} + {name} | {faces} | {cells} |")
-    lines += ["", "| published by others, not measured by us | chip | figure | source |", "|---|---|---|---|"]
-    lines += [f"| {' | '.join(row)} |" for row in PUBLISHED]
-    lines += [
+        *_tabulate_predictions(limits["predictions"]),
+        "",
+        *format_table(["published by others, not measured by us", "chip", "figure", "source"], PUBLISHED),
         "",
         "**Prediction** from the published figures: RK3588's three cores (reported: "
-        f"{SCALING['rk3588']:g} times one) at 27.7 + 11.2 ms a frame of one face give at most "
+        f"{SCALING['rk3588']:g} times one) at 27.7 + 11.2 ms per frame with one face give at most "
         f"{FROM_PUBLISHED:.0f} frames a second.",
     ]
     return "\n".join(lines) + "\n"
 
 
-def main() -> int:
-    from scenes import material
+def _tabulate_bounds(bounds: list[dict[str, Any]]) -> list[str]:
+    models = {one["model"]: one for one in bounds}
+    milliseconds = {(one["model"], one["chip"]): one["milliseconds"] for one in bounds}
+    rows = [
+        [name, f"{one['gmacs']:.2f}", f"{one['megabytes']:.1f}", *(f"{milliseconds[name, chip]:.2f}" for chip in CHIPS)]
+        for name, one in models.items()
+    ]
+    return format_table(["INT8, one core: predicted ms", "GMAC", "MB moved", *map(str.upper, CHIPS)], rows)
 
-    given = [Path(name) for name in sys.argv[1:]]
-    if len(given) not in (0, 2):
-        print(__doc__, file=sys.stderr)
-        return 2
-    models = material(None, None, None)
-    detector, recognizer = given or (models.detector, models.recognizer)
-    print(markdown(asdict(limits(detector, recognizer, large=True))))
+
+def _tabulate_predictions(predictions: list[dict[str, Any]]) -> list[str]:
+    rates = {(one["recognizer"], one["faces"], one["chip"]): one for one in predictions}
+    rows = []
+    for recognizer, faces in dict.fromkeys((one["recognizer"], one["faces"]) for one in predictions):
+        of_chips = [rates[recognizer, faces, chip] for chip in CHIPS]
+        cells = [f"{one['at_bound']:.0f} → {one['expected']:.0f}" for one in of_chips]
+        rows.append([f"{of_chips[0]['detector']} + {recognizer}", faces, *cells])
+    title = f"**prediction**: frames a second on all cores, at the bound → {SLOWER:g} times slower"
+    return format_table([title, "faces a frame", *(f"{chip.upper()} ({TARGETS[chip].cores})" for chip in CHIPS)], rows)
+
+
+def main() -> int:
+    parser = create_parser(__doc__)
+    parser.add_argument("detector", type=Path, nargs="?", help="SCRFD model")
+    parser.add_argument("recognizer", type=Path, nargs="?", help="face recognition model")
+    options = parser.parse_args()
+    if options.detector and not options.recognizer:
+        parser.error("name a detector and a recognizer, or neither")
+    models = choose_material()
+    limits = predict_limits(options.detector or models.detector, options.recognizer or models.recognizer, large=True)
+    print(to_markdown(asdict(limits)))
     return 0
 
 

@@ -1,22 +1,27 @@
-"""What each way to quantize keeps of a model, side by side: the table of docs/accuracy.md.
+"""Accuracy of each recipe on the same models and faces: the tables of docs/accuracy.md.
 
-    make bench-recipes        (python tests/bench/recipe_accuracy.py --help)
+    make bench-recipes
+    make bench-recipes OPTIONS='--detector det.onnx --recognizer rec.onnx --photos photos/'
 
-Without arguments the demo pack (synthetic) is quantized by every recipe, calibrated and judged on rendered photos. With
---detector, --recognizer and --photos, yours is: some people of the photos calibrate, the others judge. INT8 in the
-toolkit's simulator, against FP32 in ONNX Runtime. Seconds are wall time of tuning and of the toolkit's process, all but
-simulation. small: faces in mosaics of the photos at a score of 0.6. bound: predicted milliseconds on one NPU core
-(docs/cost-model.md).
+Every recipe quantizes both models. Without options, these are the models of the demo pack (synthetic), calibrated and
+evaluated on rendered photos. With --detector, --recognizer and --photos, they are yours: some of the people in the
+photos are used for calibration, the others for evaluation. INT8 in the toolkit's simulator is compared with FP32 in
+ONNX Runtime.
+
+Columns: "small" counts faces in mosaics of the photos at a score of 0.6. "bound" is the predicted time on one NPU core
+in milliseconds (docs/cost-model.md). "seconds" is the wall time of tuning and of the toolkit's process, without the
+simulation.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import tempfile
 import time
 from pathlib import Path
+
+from program import add_model_options, create_parser, format_table, has_own_models, write_results
 
 from rkface.convert.acquire import own_sources, pack_sources
 from rkface.convert.catalog import find_pack
@@ -33,35 +38,27 @@ from rkface.convert.recipe import RECIPES
 from rkface.convert.recipe_cost import predict_cost
 from rkface.convert.run_recipe import RecipeRunner
 from rkface.convert.targets import find_target
+from rkface.convert.toolkit.quantize import QuantizedModel
 from rkface.runtime.core.bundle import ROLES
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, default=Path("build/bench/recipes"), help="results, .md and .json")
-    parser.add_argument("--detector", type=Path)
-    parser.add_argument("--recognizer", type=Path)
-    parser.add_argument("--photos", type=Path, help="of many people, with faces")
-    parser.add_argument("--target", default="rk3588")
+    parser = create_parser(__doc__, "build/bench/recipes")
+    add_model_options(parser)
+    parser.add_argument("--target", default="rk3588", help="chip (default: %(default)s)")
     parser.add_argument(
-        "--slow", action="store_true", help="mmse on the detector as well: it did not end while we waited"
+        "--slow", action="store_true", help="also run mmse on the detector, which did not end while we waited"
     )
     options = parser.parse_args()
-    own = (options.detector, options.recognizer, options.photos)
-    if any(own) != all(own):
-        parser.error("give --detector, --recognizer and --photos, or none of them")
+    own = has_own_models(parser, options)
     with tempfile.TemporaryDirectory() as scratch:
-        rows = measure(options, Path(scratch))
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    options.out.with_suffix(".json").write_text(json.dumps(rows, indent=2) + "\n")
-    text = markdown(rows)
-    options.out.with_suffix(".md").write_text(text)
-    print(text)
+        rows = measure_recipes(options, own, Path(scratch))
+    write_results(options.out, to_markdown(rows), rows)
     return 0
 
 
-def measure(options: argparse.Namespace, work: Path) -> list[dict[str, object]]:
-    if options.detector:
+def measure_recipes(options: argparse.Namespace, own: bool, work: Path) -> list[dict[str, object]]:
+    if own:
         sources, photos = own_sources(options.detector, options.recognizer, "not stated"), PhotoOptions(options.photos)
     else:
         sources, photos = pack_sources(find_pack("demo"), work, accepted=False), render_demo_photos(work / "photos")
@@ -82,45 +79,49 @@ def measure(options: argparse.Namespace, work: Path) -> list[dict[str, object]]:
             seconds = time.monotonic() - start - done.seconds["simulate"]
             bound = predict_cost(models[role].graph, target, recipe).milliseconds
             row = {"model": sources.paths[role].stem, "recipe": recipe.name, "seconds": seconds, "bound": bound}
-            if role == "detector":
-                found = compare_faces(reference.faces, decode_faces(finder.detector, done.outputs, datasets.evaluation))
-                row |= {
-                    "faces": found.faces,
-                    "missed": found.missed,
-                    "extra": found.extra,
-                    "iou": found.mean_iou,
-                    "iou_min": found.minimum_iou,
-                    "landmarks": found.landmark_error,
-                    "landmarks_max": found.landmark_error_max,
-                }
-                strict = mosaics(context, done)
-                row |= {"small": strict.faces, "small_missed": strict.missed}
-            else:
-                kept = compare_embeddings(reference.embeddings, done.outputs[0])
-                row |= {"faces": kept.faces, "mean": kept.mean, "p1": kept.p1, "min": kept.minimum}
-            rows.append(row)
+            accuracy = measure_detector if role == "detector" else measure_recognizer
+            rows.append(row | accuracy(context, done))
     return rows
 
 
-def mosaics(context, done):
-    """Faces of the mosaics at a score of 0.6, where a detector that cuts off high scores loses them."""
-    evidence = measure_detector_errors(context, done)
-    return next(one for one in evidence.mosaics.thresholds if one.threshold == 0.6)
+def measure_detector(context: ConversionContext, quantized: QuantizedModel) -> dict[str, float]:
+    faces = decode_faces(context.detector, quantized.outputs, context.datasets.evaluation)
+    parity = compare_faces(context.reference.faces, faces)
+    # At a score of 0.6, a detector that cuts off high scores loses the faces of the mosaics.
+    thresholds = measure_detector_errors(context, quantized).mosaics.thresholds
+    mosaics = next(one for one in thresholds if one.threshold == 0.6)
+    return {
+        "faces": parity.faces,
+        "missed": parity.missed,
+        "extra": parity.extra,
+        "iou": parity.mean_iou,
+        "iou_min": parity.minimum_iou,
+        "landmarks": parity.landmark_error,
+        "landmarks_max": parity.landmark_error_max,
+        "small": mosaics.faces,
+        "small_missed": mosaics.missed,
+    }
 
 
-def markdown(rows: list[dict[str, object]]) -> str:
+def measure_recognizer(context: ConversionContext, quantized: QuantizedModel) -> dict[str, float]:
+    parity = compare_embeddings(context.reference.embeddings, quantized.outputs[0])
+    return {"faces": parity.faces, "mean": parity.mean, "p1": parity.p1, "min": parity.minimum}
+
+
+def to_markdown(rows: list[dict[str, object]]) -> str:
     lines = [f"{os.cpu_count()} cores.", ""]
     for role, columns in (
         ("recognizer", {"faces": "d", "mean": ".4f", "p1": ".4f", "min": ".4f", "bound": ".2f"}),
         ("detector", {"faces": "d", "missed": "d", "extra": "d", "iou": ".3f", "iou_min": ".3f", "landmarks": ".2%",
                       "landmarks_max": ".1%", "small": "d", "small_missed": "d", "bound": ".2f"}),
     ):  # fmt: skip
-        lines += [f"| {role} | recipe | {' | '.join(columns)} | seconds |", "|---" * (len(columns) + 3) + "|"]
-        for row in rows:
-            if set(columns) <= set(row):
-                cells = [format(row[name], form) for name, form in columns.items()]
-                lines.append(f"| {row['model']} | {row['recipe']} | {' | '.join(cells)} | {row['seconds']:.0f} |")
-        lines.append("")
+        table = [
+            [row["model"], row["recipe"], *(format(row[name], form) for name, form in columns.items()),
+             f"{row['seconds']:.0f}"]
+            for row in rows
+            if set(columns) <= set(row)
+        ]  # fmt: skip
+        lines += [*format_table([role, "recipe", *columns, "seconds"], table), ""]
     return "\n".join(lines)
 
 

@@ -96,7 +96,7 @@ def test_a_command_leaves_no_byte_of_the_person_in_any_file_and_keeps_everybody_
             outbox.advance(event)
     assert names == [None, grace.name]
     with AppearanceLog(everywhere / "appearances.sqlite") as log:
-        assert [event["match"]["name"] for event in log.newest()] == [grace.name]
+        assert [one.match.name for one in log.newest()] == [grace.name]
 
 
 def test_the_report_names_the_stages_in_their_order(gallery, everywhere):
@@ -148,7 +148,7 @@ def test_what_stays_in_a_gallery_that_another_program_reads_does_not_keep_the_ot
 
 def test_an_erasure_that_was_interrupted_after_the_first_stage_is_finished_by_the_next_start(gallery, everywhere):
     ada, _ = gallery.people()
-    with gallery.writing() as database:  # as ``forget`` begins; then the power failed
+    with gallery.transaction() as database:  # as ``forget`` begins; then the power failed
         database.execute("DELETE FROM person WHERE id = ?", [ada.id])
         database.execute("INSERT INTO former VALUES (?, NULL, 1.0)", [ada.id])
         database.execute("INSERT INTO setting VALUES ('scrub', '1')")
