@@ -6,7 +6,6 @@ machine is; vendor kernels often use other names than mainline Linux, so a profi
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from typing import Annotated, Any
 
 from rkface.runtime.core.errors import InputError
 from rkface.runtime.core.soc import CORES
+from rkface.runtime.core.text import nearest
 from rkface.runtime.core.toml import list_problems, load_table, read_toml
 
 HERE = Path(__file__).parent
@@ -110,8 +110,8 @@ def find_profile(name: str) -> BoardProfile:
     """The board called ``name``. Raises InputError, with the nearest name, if there is no such board."""
     profiles = {profile.name: profile for profile in read_profiles()}
     if name not in profiles:
-        near = difflib.get_close_matches(name.lower(), profiles, n=1, cutoff=0.5)
-        hint = f"did you mean {near[0]}? " if near else ""
+        near = nearest(name, profiles)
+        hint = f"did you mean {near}? " if near else ""
         raise InputError(f"unknown board {name!r}: {hint}rkface knows {', '.join(profiles)}")
     return profiles[name]
 

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rkface.runtime.cli.detect_embed_compare import unit_interval
 from rkface.runtime.cli.options import BUNDLE
+from rkface.runtime.core.arguments import fraction, image_size
 from rkface.runtime.core.errors import InputError
 
 from . import COUNT, MINIMUM
@@ -31,14 +31,6 @@ def face_count(text: str) -> int:
     if number < MINIMUM:
         raise ArgumentTypeError(f"{text!r} must be {MINIMUM} or greater: fewer faces do not represent people well")
     return number
-
-
-def image_size(text: str) -> tuple[int, int]:
-    """The value of an option: "640x384" → (640, 384), width and height in pixels."""
-    width, _, height = text.lower().partition("x")
-    if not (width.isdecimal() and height.isdecimal() and int(width) and int(height)):
-        raise ArgumentTypeError(f"{text!r} is not a size such as 640x640")
-    return int(width), int(height)
 
 
 def calibrate(parser: ArgumentParser) -> None:
@@ -96,7 +88,7 @@ def calibrate(parser: ArgumentParser) -> None:
     )
     parser.add_argument(
         "--threshold",
-        type=unit_interval,
+        type=fraction,
         default=0.5,
         metavar="T",
         help="minimum detection score (default: %(default)s)",

@@ -6,8 +6,8 @@ import math
 from argparse import ArgumentParser, ArgumentTypeError
 from pathlib import Path
 
-from rkface.calibration.commands import face_count, image_size
-from rkface.runtime.cli.detect_embed_compare import unit_interval
+from rkface.calibration.commands import face_count
+from rkface.runtime.core.arguments import fraction, image_size, positive_integer, positive_number
 
 from .recipe import PLANS, AccuracyBar, RecipePlan
 
@@ -21,7 +21,7 @@ def add_model_options(parser: ArgumentParser) -> None:
     models.add_argument("--accept-license", action="store_true", help="you have read and accept the pack's license")
     models.add_argument("--detector", type=Path, metavar="D.onnx", help="an SCRFD model with landmarks")
     models.add_argument("--recognizer", type=Path, metavar="R.onnx", help="an ArcFace-like model")
-    models.add_argument("--license", "--licence", metavar="TEXT", help="license of your own models, for the manifest")
+    models.add_argument("--license", metavar="TEXT", help="license of your own models, for the manifest")
     models.add_argument("--cache", type=Path, metavar="DIR", help="folder for downloads (default: ~/.cache/rkface)")
 
 
@@ -31,14 +31,14 @@ def add_liveness_options(parser: ArgumentParser) -> None:
     live.add_argument("--liveness", type=Path, metavar="L.onnx", help="a classifier such as Silent-Face's MiniFASNet")
     live.add_argument("--live-scale", type=positive_number, metavar="X", help="size of its crop, in face box sizes")
     live.add_argument("--live-class", type=int, metavar="N", help="index of the class of live faces, counted from 0")
-    live.add_argument("--live-color", "--live-colour", choices=("RGB", "BGR"), help="order of its input channels")
+    live.add_argument("--live-color", choices=("RGB", "BGR"), help="order of its input channels")
     live.add_argument(
         "--live-mean", type=channel_values, metavar="A[,B,C]", help="mean of values 0..255, in its channel order"
     )
     live.add_argument("--live-std", type=channel_values, metavar="A[,B,C]", help="standard deviation, likewise")
     live.add_argument(
         "--live-threshold",
-        type=unit_interval,
+        type=fraction,
         metavar="T",
         help="minimum probability of a live face (default: 0.5)",
     )
@@ -88,7 +88,7 @@ def add_conversion_options(parser: ArgumentParser) -> None:
     )
     how.add_argument(
         "--min-face",
-        type=pixel_count,
+        type=positive_integer,
         metavar="PX",
         help="instead of --size: choose the smallest detector input in which a face of PX pixels of the camera's frame "
         "is found (docs/detector-size.md)",
@@ -113,7 +113,7 @@ def add_conversion_options(parser: ArgumentParser) -> None:
         f"the worst face (default: {AccuracyBar().mean:g},{AccuracyBar().minimum:g})",
     )
     how.add_argument(
-        "--match-threshold", type=unit_interval, metavar="T", help="minimum cosine for a match (default: the pack's)"
+        "--match-threshold", type=fraction, metavar="T", help="minimum cosine for a match (default: the pack's)"
     )
     how.add_argument(
         "--out",
@@ -130,16 +130,6 @@ def add_conversion_options(parser: ArgumentParser) -> None:
     how.add_argument("--accept", action="store_true", help="write the bundle even if it is too far from FP32")
 
 
-def positive_number(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = 0.0
-    if not 0 < value < math.inf:
-        raise ArgumentTypeError(f"{text!r} must be a number greater than 0")
-    return value
-
-
 def channel_values(text: str) -> tuple[float, ...]:
     try:
         values = tuple(map(float, text.split(",")))
@@ -154,12 +144,6 @@ def recipe_plan(text: str) -> RecipePlan:
     if text not in PLANS:
         raise ArgumentTypeError(f"unknown recipe {text!r}: choose from {', '.join(PLANS)}")
     return PLANS[text]
-
-
-def pixel_count(text: str) -> int:
-    if not text.isdecimal() or not int(text):
-        raise ArgumentTypeError(f"{text!r} must be a number of pixels, 1 or greater")
-    return int(text)
 
 
 def accuracy_bar(text: str) -> AccuracyBar:

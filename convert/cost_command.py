@@ -8,7 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rkface.calibration.commands import image_size
+from rkface.runtime.core.arguments import image_size
 from rkface.runtime.core.errors import InputError, ModelError
 
 if TYPE_CHECKING:

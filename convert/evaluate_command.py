@@ -6,13 +6,15 @@ import json
 import os
 import shlex
 import sys
-from argparse import ArgumentParser, ArgumentTypeError, Namespace
+from argparse import ArgumentParser, Namespace
 from dataclasses import asdict, replace
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rkface.runtime.cli.options import BUNDLE
+from rkface.runtime.core.arguments import number_in
+from rkface.runtime.core.atomic import write_atomically
 from rkface.runtime.core.errors import InputError
 
 if TYPE_CHECKING:
@@ -24,17 +26,6 @@ if TYPE_CHECKING:
 
     from .evaluate.evaluation import EvaluationResult
     from .evaluate.labeled_faces import LabeledFaces
-
-
-def error_rate(text: str) -> float:
-    """For argparse: a FAR of 1e-6 to 0.5."""
-    try:
-        value = float(text)
-    except ValueError:
-        value = 0.0
-    if not 1e-6 <= value <= 0.5:
-        raise ArgumentTypeError(f"{text!r} must be a rate between 1e-6 and 0.5, such as 1e-3")
-    return value
 
 
 def evaluate(parser: ArgumentParser) -> None:
@@ -93,7 +84,7 @@ def evaluate(parser: ArgumentParser) -> None:
     )
     parser.add_argument(
         "--far",
-        type=error_rate,
+        type=number_in(1e-6, 0.5),
         default=1e-3,
         metavar="F",
         help="requested FAR: the share of pairs of different people that may be accepted (default: %(default)g)",
@@ -154,7 +145,7 @@ def _evaluate(options: Namespace) -> int:
     found = replace(found, command=shlex.join(["rkface", *sys.argv[1:]]))
     print(json.dumps(found.to_dict(), indent=1) if options.json else f"\n{to_text(found)}\n\n{verdict(found)}")
     if out is not None:
-        out.write_text(to_html(found), encoding="utf-8")
+        write_atomically(out, to_html(found).encode(), mode=0o666)
     if options.write_threshold:
         _write_threshold(options, bundle, found)
     if not options.json:

@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from rkface.runtime.core.atomic import write_atomically
 from rkface.runtime.core.bundle import LivenessSpec, Manifest, Model, Role, Thresholds
 from rkface.runtime.core.errors import WorkError
 from rkface.runtime.core.faces import Faces
@@ -52,8 +53,8 @@ def write_outputs(
     report = ConversionReport(manifest, settings.bar, result.parity, result.evidence, facts, notes, result.fault)
     with stage("report and bundle") as shown:
         html, data = settings.work / "report.html", settings.work / "report.json"
-        data.write_text(report.to_json(), encoding="utf-8")
-        html.write_text(report.to_html(_images(context, result)), encoding="utf-8")
+        write_atomically(data, report.to_json().encode(), mode=0o666)
+        write_atomically(html, report.to_html(_images(context, result)).encode(), mode=0o666)
         if result.fault and not settings.accept:
             raise WorkError(f"{output.target.name}: {result.fault}. No bundle was written; see the report {html}")
         models = result.quantized.models

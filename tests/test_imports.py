@@ -136,7 +136,7 @@ def test_the_main_path_of_the_runtime_loads_no_heavy_library():
 
 def test_help_loads_neither_numpy_nor_opencv():
     # `rkface --help` may take 0.3 s. Importing these libraries alone takes that long.
-    code = "from rkface.runtime.cli.main import parser; parser()"
+    code = "from rkface.runtime.cli.parser import build_parser; build_parser()"
     assert loaded_modules(code, {"numpy", "cv2", "onnx", "torch"}) == "[]\n"
 
 

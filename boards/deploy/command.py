@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import time
-from argparse import ArgumentParser, ArgumentTypeError, Namespace
+from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from rkface.runtime.core.arguments import positive_integer
 from rkface.runtime.core.errors import InputError
 
 if TYPE_CHECKING:
@@ -21,13 +22,6 @@ if TYPE_CHECKING:
 SOC = "rk3588"
 KEEP = 3
 PARALLEL_BOARDS = 16
-
-
-def positive_number(text: str) -> int:
-    """The value of an option: a whole number, 1 or greater."""
-    if not text.isdigit() or int(text) < 1:
-        raise ArgumentTypeError(f"{text!r} must be 1 or greater")
-    return int(text)
 
 
 def deploy(parser: ArgumentParser) -> None:
@@ -74,7 +68,7 @@ def deploy(parser: ArgumentParser) -> None:
     add("--service", action="store_true", help="also install and start the systemd unit, which runs `rkface run`")
     add("--backend", default="", metavar="B", help="for the selftest: npu or reference (default: npu on a board)")
     add("--no-doctor", action="store_true", help="skip doctor's checks")
-    add("--keep", type=positive_number, default=KEEP, metavar="N", help="releases to keep (default: %(default)s)")
+    add("--keep", type=positive_integer, default=KEEP, metavar="N", help="releases to keep (default: %(default)s)")
     add("--root", default="/", metavar="DIR", help="use this folder on the board as / (to try deploy out)")
     add("--json", action="store_true", help="print the result for each board as JSON")
     parser.set_defaults(run=_run)

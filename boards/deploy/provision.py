@@ -12,10 +12,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from rkface.boards.doctor.apply_fixes import apply_fixes
-from rkface.boards.doctor.checks_npu import LIBRARY, library_defect, library_version, version_numbers
+from rkface.boards.doctor.checks_npu import LIBRARY, library_defect, version_numbers
 from rkface.boards.doctor.report import FixCommand
 from rkface.boards.ssh import CONNECTION_FAILED, UNATTENDED, explain_ssh_error, ssh_command
 from rkface.runtime.core.errors import InputError, WorkError
+from rkface.runtime.core.installed import library_version
 
 from .session import AgentSession
 

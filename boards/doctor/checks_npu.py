@@ -9,6 +9,7 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
+from rkface.runtime.core.installed import LIBRARIES, library_version
 from rkface.runtime.core.soc import CORES, read_soc
 from rkface.runtime.core.versions import PYTHON_NEWEST, PYTHON_OLDEST, TOOLKIT
 
@@ -19,8 +20,6 @@ from .report import FAIL, OK, WARN, CheckResult
 # airockchip/rknn-toolkit2 #294: cores 1 and 2 hang). Rockchip recommends 0.9.8.
 DRIVER_MINIMUM, DRIVER_RECOMMENDED = (0, 9, 6), (0, 9, 8)
 
-# rknn-toolkit-lite2 searches these paths in this order and loads the first that exists; it ignores LD_LIBRARY_PATH.
-LIBRARIES = ("/usr/lib64/librknn_runtime.so", "/usr/lib/librknn_runtime.so", "/usr/lib/librknnrt.so")
 LIBRARY = LIBRARIES[-1]
 VENDOR = "https://github.com/airockchip/rknn-toolkit2, rknpu2/runtime/Linux/librknn_api/aarch64/librknnrt.so"
 AARCH64 = 183  # ELF e_machine (Arm's ELF for the Arm 64-bit Architecture)
@@ -233,12 +232,6 @@ def library_defect(content: bytes) -> str:
     if content[4:5] != b"\x02" or int.from_bytes(content[18:20], "little") != AARCH64:
         return "is a library for another processor, not for aarch64"
     return ""
-
-
-def library_version(content: bytes) -> str:
-    """The version in the library's own text, "librknnrt version: 2.3.2 (429f97ae6b@2025-04-09T09:09:27)" → "2.3.2"."""
-    match = re.search(rb"librknnrt version: ([\d.]+)", content)
-    return match.group(1).decode("ascii") if match else ""
 
 
 def check_python(probe: Probe, facts: dict[str, Any]) -> CheckResult:

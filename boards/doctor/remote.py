@@ -20,6 +20,7 @@ from .report import DoctorReport, report_from_json
 ENTRY = "rkface.boards.doctor.run_checks"
 DOCTOR_MODULES = (
     "rkface.runtime.core.versions",
+    "rkface.runtime.core.installed",
     "rkface.runtime.core.soc",
     "rkface.boards.doctor.v4l2",
     "rkface.boards.doctor.report",

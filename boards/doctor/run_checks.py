@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Sequence
 from functools import partial
 
+from rkface.runtime.core.installed import LIBRARIES
 from rkface.runtime.core.soc import CORES, read_soc
 
 from . import checks_machine, checks_npu
@@ -37,7 +38,7 @@ def run_checks(probe: Probe, needs: BundleNeeds | None = None) -> DoctorReport:
     checks += [checks_machine.check_time, checks_machine.check_disk]
     if needs.target:
         checks.append(partial(checks_npu.check_bundle_target, needs=needs))
-    library = next(filter(probe.exists, checks_npu.LIBRARIES), "")
+    library = next(filter(probe.exists, LIBRARIES), "")
     facts = {
         "soc": soc or "",
         "cores": str(CORES.get(soc or "", 0)),

@@ -1,61 +1,69 @@
-"""``rkface bench``: latency and throughput of a bundle on this machine, in files to attach to a report."""
+"""``rkface bench``: latency and throughput of a bundle on this machine, in files to attach to a bug report."""
 
 from __future__ import annotations
 
 import json
+import sys
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..core.atomic import write_atomically
-from ..core.errors import WorkError
-from .selftest import add_options
+from ..core.errors import InputError, WorkError
+from .options import add_json
+from .selftest import add_measurement_options
 
 if TYPE_CHECKING:
     from ..inference.latency import Latency
     from .selftest import SelftestResult
 
-RUNS = 200
+RUNS = 200  # inferences on each core
 
 
 def bench(parser: ArgumentParser) -> None:
-    """Time a bundle on this machine: each model on each NPU core and on all, and detection with its post-processing.
+    """Measure the speed of a bundle on this machine: each model on each NPU core and on all, and whole detections.
 
-    Writes OUT.json and OUT.md, with board, chip, versions, governors and frequencies, but no photo and no embedding: a
-    table to attach to a bug report. On a workstation it times ONNX Runtime, and says so. The golden vectors are checked
-    first: the exit code is 1 where the NPU computes something else, and then nothing is written.
+    Writes OUT.json and OUT.md with board, chip, versions, governors and frequencies: a table to attach to a bug report.
+    They contain no photo and no embedding. On a workstation, ONNX Runtime is measured, and the table says so. The
+    golden vectors are checked first: if the NPU computes wrong results, the exit code is 1 and nothing is written.
+
+    With --json, prints the content of OUT.json instead of the table.
 
     examples:
       rkface bench --bundle build/rk3588
       rkface bench --bundle build/rk3588 --runs 1000 --out rock-5b
     """
-    add_options(parser, RUNS)
-    parser.add_argument("--out", type=Path, default=Path("bench"), metavar="OUT", help="(default: %(default)s)")
+    add_measurement_options(parser, RUNS)
+    parser.add_argument(
+        "--out", type=Path, default=Path("bench"), metavar="OUT", help="name of the files (default: %(default)s)"
+    )
+    add_json(parser, "one object")
     parser.set_defaults(run=_run)
 
 
 def _run(options: Namespace) -> int:
-    from .selftest import examine
+    from .selftest import run_selftest
 
     json_path, table_path = (Path(f"{options.out}{suffix}") for suffix in (".json", ".md"))
     if not json_path.parent.is_dir():
-        from ..core.errors import InputError
-
-        raise InputError(f"--out {options.out}: there is no folder {json_path.parent}")
-    result = examine(options.bundle, options.backend, options.runs)
+        raise InputError(
+            f"--out {options.out}: there is no folder {json_path.parent}: create it, or choose another place"
+        )
+    result = run_selftest(options.bundle, options.backend, options.runs)
     if result.problems:
-        raise WorkError(f"not timed, as it is not healthy: {result.problems[0]}")
-    rows = [*result.latencies, _detection(options)]
-    table = markdown(result, rows)
+        raise WorkError(f"nothing was measured, because this machine is not healthy: {result.problems[0]}")
+    rows = [*result.latencies, _time_detection(options)]
+    table = format_table(result, rows)
     document = json.dumps(to_json(result, rows), indent=2, ensure_ascii=False) + "\n"
     write_atomically(json_path, document.encode(), mode=0o666)
     write_atomically(table_path, table.encode(), mode=0o666)
-    print(f"{table}\nwritten: {json_path}, {table_path}")
+    print(document if options.json else f"{table}\n", end="", flush=True)
+    print(f"written: {json_path}, {table_path}", file=sys.stderr if options.json else sys.stdout)
     return 0
 
 
-def _detection(options: Namespace) -> Latency:
-    """Detection as a user calls it, on the golden inputs: letterbox, model, decoding and suppression."""
+def _time_detection(options: Namespace) -> Latency:
+    """A detection as a program calls it, on the golden inputs: letterbox, model, decoding and suppression."""
     from ..core.bundle import read_bundle
     from ..core.progress import stage
     from ..inference.golden import read_golden
@@ -63,9 +71,9 @@ def _detection(options: Namespace) -> Latency:
     from ..inference.pipeline import open_bundle
 
     golden = read_golden(read_bundle(options.bundle), "detector")
-    pictures = golden.inputs[..., ::-1].copy()  # RGB → BGR, as OpenCV reads them
-    with stage("detection, whole"), open_bundle(options.bundle, options.backend) as pipeline:
-        return time_calls("detection", "whole, one thread", pipeline.detect, pictures, options.runs)
+    images = golden.inputs[..., ::-1].copy()  # RGB → BGR, as OpenCV reads them
+    with stage("whole detection"), open_bundle(options.bundle, options.backend) as pipeline:
+        return time_calls("detection", "whole, one thread", pipeline.detect, images, options.runs)
 
 
 def to_json(result: SelftestResult, rows: list[Latency]) -> dict[str, Any]:
@@ -74,7 +82,8 @@ def to_json(result: SelftestResult, rows: list[Latency]) -> dict[str, Any]:
     return {**result.to_json(), "latencies": [asdict(row) for row in rows]}
 
 
-def markdown(result: SelftestResult, rows: list[Latency]) -> str:
+def format_table(result: SelftestResult, rows: list[Latency]) -> str:
+    """Machine, bundle and latencies in Markdown."""
     from .selftest import clock_lines
 
     machine = result.machine
@@ -88,7 +97,7 @@ def markdown(result: SelftestResult, rows: list[Latency]) -> str:
         "state": ", ".join(clock_lines(result.clocks)) or "unknown",
     }
     lines = [f"- {name}: {value}" for name, value in facts.items()]
-    lines += ["", "| what | where | p50 ms | p90 ms | p99 ms | a second | runs |", "|---|---|---|---|---|---|---|"]
+    lines += ["", "| what | where | p50 ms | p90 ms | p99 ms | per second | runs |", "|---|---|---|---|---|---|---|"]
     lines += [
         f"| {row.what} | {row.where} | {row.p50:.1f} | {row.p90:.1f} | {row.p99:.1f} | {row.rate:.1f} | {row.runs} |"
         for row in rows

@@ -1,8 +1,7 @@
-"""What the commands on a gallery share: options, opening it, and how results are printed."""
+"""What the commands on a gallery share: options, opening it, and printing results."""
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 import time
@@ -11,14 +10,14 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..core.errors import WorkError
 from ..gallery.encryption import ENVIRONMENT
-from .options import BUNDLE
+from .options import counted, print_json
 
 if TYPE_CHECKING:
-    from ..enrollment.enroll import Verdict
+    from ..enrollment.enroll import EnrollOptions, Verdict
     from ..gallery.backup import Left
     from ..gallery.encryption import Key
     from ..gallery.gallery import Gallery
@@ -31,89 +30,105 @@ def add_gallery(parser: ArgumentParser) -> None:
         "--gallery",
         type=Path,
         metavar="FILE",
-        help="(default: /var/lib/rkface/gallery.sqlite where that folder is yours to write, else gallery.sqlite here)",
+        help="the gallery (default: /var/lib/rkface/gallery.sqlite if you may write there, else ./gallery.sqlite)",
     )
     parser.add_argument(
         "--key",
         type=Path,
         metavar="FILE",
         default=os.environ.get(ENVIRONMENT),
-        help=f"of an encrypted gallery (default: ${ENVIRONMENT})",
+        help=f"the key file of an encrypted gallery (default: ${ENVIRONMENT})",
     )
 
 
-def add_models(parser: ArgumentParser, *, required: bool) -> None:
-    parser.add_argument(
-        "--bundle",
-        type=Path,
-        default=Path(BUNDLE) if required else None,
-        metavar="DIR",
-        help=f"what `rkface convert` wrote{' (default: %(default)s)' * required}",
-    )
-    parser.add_argument(
-        "--backend", metavar="B", help="npu, or reference = ONNX Runtime (default: what this machine has)"
-    )
-
-
-def add_rules(parser: ArgumentParser) -> None:
+def add_enroll_rules(parser: ArgumentParser) -> None:
     parser.add_argument("--strict", action="store_true", help="refuse photos with several faces")
-    parser.add_argument("--force", action="store_true", help="enroll even who looks like another person of the gallery")
     parser.add_argument(
-        "--no-crops", action="store_true", help="keep no aligned faces: then a new model means enrolling again"
+        "--force", action="store_true", help="enroll a person even if they look like another person in the gallery"
     )
+    parser.add_argument(
+        "--no-crops",
+        action="store_true",
+        help="do not store aligned faces; with another model, everybody has to be enrolled again",
+    )
+
+
+def enroll_rules(options: Namespace) -> EnrollOptions:
+    from ..enrollment.enroll import EnrollOptions
+
+    return EnrollOptions(options.strict, options.force, not options.no_crops)
+
+
+def gallery_path(options: Namespace) -> Path:
+    from ..gallery.gallery import default_path
+
+    path: Path | None = options.gallery
+    return path or default_path()
 
 
 def open_gallery(options: Namespace, pipeline: Pipeline | None = None, *, create: bool = False) -> Gallery:
-    from ..gallery.gallery import Gallery, default_path
+    """The gallery that the options name. With ``pipeline``, embeddings of its model are stored and searched."""
+    from ..gallery.gallery import Gallery
     from ..gallery.people import embedding_identity
 
     identity = embedding_identity(pipeline.manifest) if pipeline else None
-    return Gallery(options.gallery or default_path(), identity, create=create, key=key_of(options))
+    return Gallery(gallery_path(options), identity, create=create, key=read_gallery_key(options))
 
 
-def key_of(options: Namespace) -> Key | None:
+def read_gallery_key(options: Namespace) -> Key | None:
     from ..gallery.encryption import read_key
 
     return read_key(Path(options.key)) if options.key else None
 
 
-def report(verdicts: Iterable[Verdict], *, as_json: bool = False) -> int:
-    """Say each verdict as it comes, and a summary; the exit code."""
+def print_verdicts(verdicts: Iterable[Verdict], *, as_json: bool) -> int:
+    """Print each verdict as soon as it is known, and a summary on stderr. Returns the exit code: 1 if a photo was
+    refused."""
     counts: Counter[str] = Counter()
     people = set()
     for verdict in verdicts:
         counts[verdict.status] += 1
-        people |= {verdict.person} if verdict.status == "enrolled" else set()
+        if verdict.status == "enrolled":
+            people.add(verdict.person)
         if as_json:
-            print(json.dumps(asdict(verdict), ensure_ascii=False), flush=True)
-            continue
-        line = f"{verdict.source}: {verdict.status} {'as ' if verdict.status != 'refused' else 'for '}{verdict.person}"
-        line += f", quality {verdict.quality:.2f}" if verdict.quality is not None else ""
-        print("; ".join([line, *filter(None, [verdict.reason]), *verdict.notes]), flush=True)
-    said = f"{counts['enrolled']} enrolled for {len(people)} {'person' if len(people) == 1 else 'people'}"
-    said += f", {counts['known']} known already" if counts["known"] else ""
-    said += f", {counts['refused']} refused" if counts["refused"] else ""
-    print(said, file=sys.stderr)
+            print_json(asdict(verdict))
+        else:
+            print(_verdict_line(verdict), flush=True)
+    summary = f"{counts['enrolled']} enrolled for {counted(len(people), 'person', 'people')}"
+    summary += f", {counts['known']} already known" if counts["known"] else ""
+    summary += f", {counts['refused']} refused" if counts["refused"] else ""
+    print(summary, file=sys.stderr)
     return WorkError.exit_code if counts["refused"] else 0
 
 
-def date(seconds: float) -> str:
+def _verdict_line(verdict: Verdict) -> str:
+    line = f"{verdict.source}: {verdict.status} {'for' if verdict.status == 'refused' else 'as'} {verdict.person}"
+    line += f", quality {verdict.quality:.2f}" if verdict.quality is not None else ""
+    return "; ".join([line, *filter(None, [verdict.reason]), *verdict.notes])
+
+
+def format_time(seconds: float) -> str:
+    """Seconds since 1970 as local date and time."""
     return time.strftime("%Y-%m-%d %H:%M", time.localtime(seconds))
 
 
 def print_erasure_report(report: ErasureReport) -> int:
-    """Print what was erased and where data may remain. Returns the exit code."""
+    """Print what was erased and where data may remain. Returns the exit code: 1 if data may remain."""
     for sentence in (*report.done, *report.left):
         print(f"rkface: {sentence}", file=sys.stderr)
     return WorkError.exit_code if report.left else 0
 
 
-def say_left(left: list[Left]) -> int:
-    """Name the copies that may still hold what was deleted or encrypted; the exit code."""
-    for copy in left:
+def print_unreached_copies(copies: list[Left]) -> int:
+    """Name the copies that may still hold deleted or unencrypted data. Returns the exit code: 1 if there are any."""
+    for copy in copies:
         print(
-            f"rkface: {copy.path} may still hold what was deleted or encrypted here: {copy.reason}; then run "
-            "`rkface gallery check`",
+            f"rkface: {copy.path} may still hold data that was deleted or encrypted in the gallery: {copy.reason}; "
+            "then run `rkface gallery check`",
             file=sys.stderr,
         )
-    return WorkError.exit_code if left else 0
+    return WorkError.exit_code if copies else 0
+
+
+def copies_to_json(copies: list[Left]) -> list[dict[str, Any]]:
+    return [{"path": str(copy.path), "reason": copy.reason} for copy in copies]

@@ -2,151 +2,217 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from argparse import ArgumentParser, Namespace
 from dataclasses import asdict
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..core.errors import InputError
 from ..core.progress import stage
-from .gallery_options import date, open_gallery, print_erasure_report
+from .gallery_options import add_gallery, format_time, open_gallery, print_erasure_report
+from .options import add_json, ask, counted, print_json
 
 if TYPE_CHECKING:
-    pass
+    from collections.abc import Iterable
+
+    from ..gallery.gallery import Gallery
+    from ..gallery.people import Person, Sample
+
+NEAREST = 3  # people named as looking most alike
 
 
 def list_(parser: ArgumentParser) -> None:
-    """Who is in the gallery: name, samples, last change and id."""
-    parser.add_argument("--json", action="store_true", help="a line for each person, for programs")
+    """List the people in the gallery: name, number of samples, last change and id.
+
+    With --json, each person is one object on a line: {"id", "name", "metadata", "created", "changed", "samples"}; times
+    are seconds since 1970.
+
+    examples:
+      rkface gallery list --gallery gallery.sqlite
+      rkface gallery list --json | jq -r .name
+    """
+    add_gallery(parser)
+    add_json(parser, "one object a line for each person")
     parser.set_defaults(run=_list)
 
 
 def show(parser: ArgumentParser) -> None:
-    """One person's samples, and who else of the gallery looks most like them."""
-    parser.add_argument("person", metavar="PERSON", help="name or id")
-    parser.add_argument("--json", action="store_true", help="for programs")
+    """Show a person's samples, and the other people who look most like them.
+
+    With --json, prints one object: the person as in `rkface gallery list --json`, but "samples" has each sample, and
+    "nearest" the highest cosine to each similar person by name. Embeddings are not printed.
+
+    examples:
+      rkface gallery show "Ada Lovelace"
+    """
+    _add_person(parser)
+    add_gallery(parser)
+    add_json(parser, "one object")
     parser.set_defaults(run=_show)
 
 
 def rename(parser: ArgumentParser) -> None:
-    """Give a person another name; the id stays."""
-    parser.add_argument("person", metavar="PERSON", help="name or id")
-    parser.add_argument("name", metavar="NAME", help="the new one")
+    """Give a person another name. The id stays the same.
+
+    examples:
+      rkface gallery rename Ada "Ada King"
+    """
+    _add_person(parser)
+    parser.add_argument("name", metavar="NAME", help="the new name")
+    add_gallery(parser)
     parser.set_defaults(run=_rename)
 
 
 def merge(parser: ArgumentParser) -> None:
-    """Make one person of two who were enrolled under two names."""
-    parser.add_argument("person", metavar="PERSON", help="who goes, name or id")
-    parser.add_argument("into", metavar="INTO", help="who gets the samples and keeps name and id")
+    """Merge two people into one, for a person who was enrolled under two names.
+
+    examples:
+      rkface gallery merge Augusta Ada      # Ada gets the samples of Augusta, who is removed from the gallery
+    """
+    parser.add_argument("person", metavar="PERSON", help="name or id of the person who is removed")
+    parser.add_argument("into", metavar="INTO", help="name or id of the person who gets the samples")
+    add_gallery(parser)
     parser.set_defaults(run=_merge)
 
 
 def remove(parser: ArgumentParser) -> None:
-    """Delete single samples, such as a photo of somebody else; backups keep them until they grow old."""
-    parser.add_argument("person", metavar="PERSON", help="name or id")
+    """Delete single samples, such as a photo of somebody else. Backups keep them until they are replaced.
+
+    examples:
+      rkface gallery show Ada
+      rkface gallery remove Ada 17 18
+    """
+    _add_person(parser)
     parser.add_argument("samples", nargs="+", type=int, metavar="SAMPLE", help="number, from `rkface gallery show`")
+    add_gallery(parser)
     parser.set_defaults(run=_remove)
 
 
 def forget(parser: ArgumentParser) -> None:
-    """Delete people for good: here, in every backup that rkface made, and in what a service keeps and has yet to tell.
+    """Delete people forever: from the gallery, its backups, the appearance log and events that wait to be sent.
 
-    Afterwards none of these files holds a byte of their embeddings and crops, or their names; a service takes back what
-    its broker keeps, and tells receivers of events to delete the rest, now if it runs, else when it starts. Exports,
-    event files, and copies that were made without rkface, are yours to delete. A flash disk may keep old blocks that no
-    file shows: encrypt it.
+    Afterwards, none of these files contains their embeddings, aligned faces or names. A service removes what its MQTT
+    broker retains, and tells the receivers of events to delete the rest: now if it is running, else when it starts.
+    Exports, event files, and copies made without rkface are yours to delete. A flash disk may keep old blocks that no
+    file shows: encrypt the disk.
+
+    With --json, prints one object: {"forgotten": [{"id", "name", "samples"}], "done", "left"}; done and left are
+    sentences about what was erased and where data may remain. Exit code: 1 if data may remain.
+
+    examples:
+      rkface gallery forget "Ada Lovelace"
+      rkface gallery forget --yes Ada Grace
     """
     parser.add_argument("people", nargs="+", metavar="PERSON", help="name or id")
-    parser.add_argument("--yes", action="store_true", help="do not ask")
+    parser.add_argument("--yes", action="store_true", help="do not ask for confirmation")
+    add_gallery(parser)
+    add_json(parser, "one object")
     parser.set_defaults(run=_forget)
 
 
 ACTIONS = (list_, show, rename, merge, remove, forget)
 
 
+def _add_person(parser: ArgumentParser) -> None:
+    parser.add_argument("person", metavar="PERSON", help="name or id")
+
+
 def _list(options: Namespace) -> int:
-    with open_gallery(options) as known:
-        people = known.people()
-        state = known.state()
+    with open_gallery(options) as gallery:
+        people = gallery.people()
+        state = gallery.state()
     for person in people:
         if options.json:
-            print(json.dumps(asdict(person), ensure_ascii=False))
+            print_json(asdict(person))
         else:
-            print(f"{person.name:28} {person.samples:4} samples  {date(person.changed)}  {person.id}")
-    print(f"{state.people} people, {state.samples} samples", file=sys.stderr)
+            print(f"{person.name:28} {person.samples:4} samples  {format_time(person.changed)}  {person.id}")
+    print(f"{counted(state.people, 'person', 'people')}, {counted(state.samples, 'sample')}", file=sys.stderr)
     if state.ignored:
-        print(f"rkface: {state.ignored} samples of an older model are ignored: enroll them again", file=sys.stderr)
+        print(
+            f"rkface: ignored: {counted(state.ignored, 'sample')} of an older model; enroll these people again",
+            file=sys.stderr,
+        )
     return 0
 
 
 def _show(options: Namespace) -> int:
-    import numpy as np
-
-    with open_gallery(options) as known:
-        person = known.person(options.person)
-        samples = known.samples(person)
-        own = [sample.embedding for sample in samples if sample.identity == known.identity]
-        found = known.search(np.stack(own), 4) if own else []
-    nearest: dict[str, float] = {}
-    for match in (match for matches in found for match in matches if match.person != person.id):
-        nearest[match.name] = max(match.cosine, nearest.get(match.name, -1.0))
-    said = [
-        {
-            "id": sample.id,
-            "quality": round(sample.quality, 3),
-            "source": sample.source,
-            "created": sample.created,
-            "crop": sample.crop is not None,
-            "identity": sample.identity,
-        }
-        for sample in samples
-    ]
+    with open_gallery(options) as gallery:
+        person = gallery.person(options.person)
+        samples = gallery.samples(person)
+        nearest = _nearest_people(gallery, person, samples)
     if options.json:
-        print(json.dumps(asdict(person) | {"samples": said, "nearest": nearest}, ensure_ascii=False))
+        print_json(asdict(person) | {"samples": [_sample_to_json(sample) for sample in samples], "nearest": nearest})
         return 0
-    print(f"{person.name} ({person.id}), since {date(person.created)}")
+    print(f"{person.name} ({person.id}), since {format_time(person.created)}")
     for key, value in person.metadata.items():
         print(f"  {key}: {value}")
     for sample in samples:
         crop = "" if sample.crop else ", no crop"
-        print(f"  {sample.id:6}  {date(sample.created)}  quality {sample.quality:.2f}{crop}  {sample.source}")
-    for name, cosine in sorted(nearest.items(), key=lambda item: -item[1])[:3]:
+        print(f"  {sample.id:6}  {format_time(sample.created)}  quality {sample.quality:.2f}{crop}  {sample.source}")
+    for name, cosine in sorted(nearest.items(), key=lambda item: -item[1])[:NEAREST]:
         print(f"  looks like {name}: cosine {cosine:.3f}")
     return 0
 
 
+def _nearest_people(gallery: Gallery, person: Person, samples: Iterable[Sample]) -> dict[str, float]:
+    """The people who look most like ``person``, by name, each with the highest cosine of any sample."""
+    import numpy as np
+
+    embeddings = [sample.embedding for sample in samples if sample.identity == gallery.identity]
+    found = gallery.search(np.stack(embeddings), NEAREST + 1) if embeddings else []
+    nearest: dict[str, float] = {}
+    for match in (match for matches in found for match in matches if match.person != person.id):
+        nearest[match.name] = max(match.cosine, nearest.get(match.name, -1.0))
+    return nearest
+
+
+def _sample_to_json(sample: Sample) -> dict[str, Any]:
+    return {
+        "id": sample.id,
+        "quality": round(sample.quality, 3),
+        "source": sample.source,
+        "created": sample.created,
+        "crop": sample.crop is not None,
+        "identity": sample.identity,
+    }
+
+
 def _rename(options: Namespace) -> int:
-    with open_gallery(options) as known:
-        known.rename(known.person(options.person), options.name)
+    with open_gallery(options) as gallery:
+        gallery.rename(gallery.person(options.person), options.name)
     return 0
 
 
 def _merge(options: Namespace) -> int:
-    with open_gallery(options) as known:
-        known.merge(known.person(options.person), known.person(options.into))
+    with open_gallery(options) as gallery:
+        gallery.merge(gallery.person(options.person), gallery.person(options.into))
     return 0
 
 
 def _remove(options: Namespace) -> int:
-    with open_gallery(options) as known:
-        known.remove_samples(known.person(options.person), options.samples)
+    with open_gallery(options) as gallery:
+        gallery.remove_samples(gallery.person(options.person), options.samples)
     return 0
 
 
 def _forget(options: Namespace) -> int:
     from ..service import erasure
 
-    with open_gallery(options) as known:
-        people = list({person.id: person for person in map(known.person, options.people)}.values())
-        names = ", ".join(f"{person.name} ({person.samples} samples)" for person in people)
-        if not options.yes:
-            if not sys.stdin.isatty():
-                raise InputError(f"this would delete {names} for good: say --yes")
-            if input(f"Delete {names}, here and in all backups, for good? [y/N] ").strip().lower() not in ("y", "yes"):
-                print("nothing was deleted", file=sys.stderr)
-                return 0
+    with open_gallery(options) as gallery:
+        people = list({person.id: person for person in map(gallery.person, options.people)}.values())
+        if not options.yes and not _confirm(people):
+            print("nothing was deleted", file=sys.stderr)
+            return 0
         with stage("forgetting"):
-            report = erasure.forget_by_command(known, people)
+            report = erasure.forget_by_command(gallery, people)
+    if options.json:
+        forgotten = [{"id": person.id, "name": person.name, "samples": person.samples} for person in people]
+        print_json({"forgotten": forgotten, **asdict(report)})
     return print_erasure_report(report)
+
+
+def _confirm(people: Iterable[Person]) -> bool:
+    names = ", ".join(f"{person.name} ({counted(person.samples, 'sample')})" for person in people)
+    if not sys.stdin.isatty():
+        raise InputError(f"this would delete {names} forever: add --yes to confirm")
+    return ask(f"Delete {names}, here and in all backups, forever? [y/N] ") in ("y", "yes")

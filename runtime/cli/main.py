@@ -1,60 +1,43 @@
-"""The ``rkface`` command. Each installed part of rkface brings its subcommands through an entry point."""
+"""The ``rkface`` command: reads the command line, runs one command, and turns errors into messages and exit codes."""
 
 from __future__ import annotations
 
-import argparse
 import errno
 import io
 import os
 import sys
+from argparse import Namespace
 from collections.abc import Sequence
-from importlib.metadata import entry_points, version
-from inspect import getdoc
 
-from ..core.errors import RkfaceError
+from ..core.errors import InputError, RkfaceError
+from ..core.progress import set_detail
+from .parser import build_parser
 
-ALIASES = {"enroll": ("enrol",)}  # names of rkface 0.1
-DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)  # the machine's state, not a bug of ours
-
-
-def parser() -> argparse.ArgumentParser:
-    top = argparse.ArgumentParser(
-        prog="rkface",
-        description="SCRFD + ArcFace from ONNX to a face-recognition camera on a Rockchip NPU.",
-        epilog="`rkface COMMAND --help` explains a command with examples.",
-    )
-    top.add_argument("--version", action="version", version=f"rkface {version('rkface')}")
-    commands = top.add_subparsers(metavar="COMMAND", required=True)
-    for entry in sorted(entry_points(group="rkface.commands"), key=lambda entry: entry.name):
-        declare = entry.load()
-        text = getdoc(declare) or ""
-        declare(
-            commands.add_parser(
-                entry.name,
-                aliases=ALIASES.get(entry.name, ()),
-                help=text.splitlines()[0],
-                description=text,
-                formatter_class=argparse.RawDescriptionHelpFormatter,
-            )
-        )
-    return top
+# Errors of the disk: the state of the machine, not a bug in rkface.
+DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command. Exit codes: 0 done, 1 failed work, 2 wrong use or input, 130 interrupted."""
-    options = parser().parse_args(arguments)
+    """Run one command and return its exit code: 0 done, 1 failed work, 2 wrong use or input, 130 interrupted.
+
+    Raises SystemExit, as argparse does, for --help, --version and a command line that cannot be understood.
+    """
+    options = build_parser().parse_args(arguments)
     if isinstance(sys.stdout, io.TextIOWrapper):
-        # A file's name may be no UTF-8. Odd bytes print as \udcNN, which JSON reads back as Python's own name for it.
+        # File names need not be valid UTF-8. Odd bytes print as \udcNN, which JSON reads back as Python's own name.
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
+        _set_detail(options)
         code: int = options.run(options)
         sys.stdout.flush()
         return code
     except RkfaceError as error:
         print(f"rkface: {error}", file=sys.stderr)
+        if options.verbose:
+            _print_causes(error)
         return error.exit_code
     except KeyboardInterrupt:
-        print("rkface: interrupted; nothing half-done was left behind", file=sys.stderr)
+        print("rkface: interrupted; no incomplete files were left behind", file=sys.stderr)
         return 130
     except BrokenPipeError:  # `rkface detect … | head`
         _drop_output()
@@ -67,8 +50,28 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
 
 
+def _set_detail(options: Namespace) -> None:
+    if options.quiet and options.verbose:  # one before the command, one behind it: argparse does not see both
+        raise InputError("--quiet and --verbose contradict each other: use one of them")
+    set_detail("quiet" if options.quiet else "verbose" if options.verbose else "normal")
+    if options.verbose and not getattr(options, "starts_logs", False):
+        import logging
+
+        from ..service.logging_setup import start_logs
+
+        start_logs("text")
+        logging.getLogger("rkface").setLevel(logging.DEBUG)
+
+
+def _print_causes(error: BaseException) -> None:
+    cause = error.__cause__
+    while cause is not None:
+        print(f"  caused by {type(cause).__name__}: {cause}", file=sys.stderr)
+        cause = cause.__cause__
+
+
 def _drop_output() -> None:
-    """What is still buffered cannot be written: Python would try again on its way out, and complain."""
+    """Send what is still buffered for stdout to /dev/null: else Python would try to write it at exit, and complain."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 

@@ -1,5 +1,53 @@
-"""What commands share: the default bundle."""
+"""Options that several commands share, and how commands print JSON."""
 
 from __future__ import annotations
 
-BUNDLE = "build/rk3588"
+import json
+import sys
+from argparse import ArgumentParser
+from pathlib import Path
+from typing import Any
+
+BUNDLE = "build/rk3588"  # where `rkface convert` writes by default
+
+
+def add_bundle(parser: ArgumentParser, *, default: str | None = BUNDLE) -> None:
+    parser.add_argument(
+        "--bundle",
+        type=Path,
+        default=Path(default) if default else None,
+        metavar="DIR",
+        help=f"the bundle, a folder that `rkface convert` wrote{' (default: %(default)s)' if default else ''}",
+    )
+
+
+def add_backend(parser: ArgumentParser) -> None:
+    parser.add_argument(
+        "--backend",
+        metavar="NAME",
+        help="npu, or reference for ONNX Runtime (default: npu on a board, reference elsewhere)",
+    )
+
+
+def add_json(parser: ArgumentParser, what: str) -> None:
+    """--json; ``what`` says what stdout holds then."""
+    parser.add_argument("--json", action="store_true", help=f"print JSON for programs: {what}")
+
+
+def print_json(value: dict[str, Any], *, indent: int | None = None) -> None:
+    """Print one object, paths as text. It is written at once, so that a program gets each line when it is ready."""
+    print(json.dumps(value, indent=indent, ensure_ascii=False, default=str), flush=True)
+
+
+def counted(number: int, noun: str, plural: str = "") -> str:
+    """``number`` with the noun, as in "1 photo" and "2 people"."""
+    return f"{number} {noun if number == 1 else plural or f'{noun}s'}"
+
+
+def ask(question: str) -> str:
+    """The answer that the user types on the terminal, in lower case; empty at the end of input.
+
+    The question goes to stderr, because stdout may be read by a program.
+    """
+    print(question, end="", file=sys.stderr, flush=True)
+    return sys.stdin.readline().strip().lower()

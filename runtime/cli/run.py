@@ -1,15 +1,13 @@
-"""``rkface run`` and ``rkface config …``. Imports nothing heavy before a command runs."""
+"""``rkface run``: the camera service. Imports nothing heavy before it runs."""
 
 from __future__ import annotations
 
-import argparse
 import signal
 import sys
 from argparse import ArgumentParser, Namespace
 from contextlib import ExitStack, nullcontext
 from dataclasses import replace
-from inspect import getdoc
-from logging import getLogger
+from logging import DEBUG, WARNING, getLogger
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,18 +18,19 @@ if TYPE_CHECKING:
     from ..service.settings import Settings
 
 CONFIG = Path("/etc/rkface/rkface.toml")
-DEPLOYED = "rkface.toml"  # in a release, beside the bundle: what `rkface deploy --config` brought
+DEPLOYED = "rkface.toml"  # in a release, next to the bundle: the file of `rkface deploy --config`
 
 
 def run(parser: ArgumentParser) -> None:
-    """Recognize people before cameras: the service, until it is stopped or its recordings have ended.
+    """Recognize people in front of cameras: the service. It runs until it is stopped or its recordings have ended.
 
-    Tells every appearance as a line of JSON on stdout (docs/events.md), and wherever the configuration says; what it
-    has to say of itself goes to stderr. It serves a web console for this machine only where rkface[web] is installed.
-    Everything has a default, the first USB camera too. What is given here goes before the configuration.
+    Each appearance is a line of JSON on stdout (docs/events.md), and is also sent to the receivers in the
+    configuration. Log messages go to stderr; --quiet leaves only warnings, --verbose adds details. If rkface[web] is
+    installed, there is a web console for this machine on http://127.0.0.1:8080. Nothing has to be configured: without
+    a camera, the first USB camera is used. Options of the command line take precedence over the configuration.
 
-    SPEC is /dev/video0, a name out of /dev/v4l/by-id, rtsp://…, a video file, a folder of photos, or - for JPEG
-    pictures on stdin; NAME=SPEC gives it a name. Of a file every frame is looked at, of a camera the newest.
+    SPEC is /dev/video0, a name in /dev/v4l/by-id, rtsp://…, a video file, a folder of photos, or - for JPEG pictures on
+    stdin. NAME=SPEC gives the camera a name. Every frame of a file is processed, but only the newest of a camera.
 
     examples:
       rkface run --bundle build/rk3588 --camera /dev/video0
@@ -42,104 +41,43 @@ def run(parser: ArgumentParser) -> None:
         "--config",
         type=Path,
         metavar="FILE",
-        help=f"TOML (default: {DEPLOYED} beside the bundle, or {CONFIG}, if there); `rkface config show` explains it",
+        help=f"TOML file (default: {DEPLOYED} next to the bundle, or {CONFIG}, if it exists); "
+        "`rkface config show` explains all settings",
     )
-    parser.add_argument("--bundle", type=Path, metavar="DIR", help="what `rkface convert` wrote")
-    parser.add_argument("--camera", action="append", metavar="SPEC", default=[], help="instead of those configured")
-    parser.add_argument("--gallery", type=Path, metavar="FILE", help="who is known (`rkface enroll`)")
-    parser.add_argument("--key", type=Path, metavar="FILE", help="if it is encrypted (default: $RKFACE_GALLERY_KEY)")
-    parser.add_argument("--backend", choices=("npu", "reference"), help="default: what this machine has")
+    parser.add_argument("--bundle", type=Path, metavar="DIR", help="the bundle, a folder that `rkface convert` wrote")
+    parser.add_argument(
+        "--camera", action="append", metavar="SPEC", default=[], help="replaces the configured cameras; repeatable"
+    )
+    parser.add_argument("--gallery", type=Path, metavar="FILE", help="the known people, from `rkface enroll`")
+    parser.add_argument(
+        "--key", type=Path, metavar="FILE", help="key file of an encrypted gallery (default: $RKFACE_GALLERY_KEY)"
+    )
+    parser.add_argument(
+        "--backend", choices=("npu", "reference"), help="default: npu on a board, reference (ONNX Runtime) elsewhere"
+    )
     parser.add_argument(
         "--liveness",
         action="store_true",
-        help="judge whether a face is a picture of one, by the bundle's liveness model",
+        help="use the bundle's liveness model to detect faces that are pictures of a face",
     )
-    parser.add_argument("--no-web", action="store_true", help="serve no console")
-    parser.add_argument("--log", choices=("text", "json", "journal"), help="form of what it says of itself")
-    parser.set_defaults(run=_run)
-
-
-def config(parser: ArgumentParser) -> None:
-    """Check a configuration, or show all settings with what they mean.
-
-    examples:
-      rkface config show > rkface.toml        # every setting and its default, to begin with
-      rkface config check rkface.toml
-    """
-    actions = parser.add_subparsers(metavar="ACTION", required=True)
-    for declare in (check, show):
-        text = getdoc(declare) or ""
-        action = actions.add_parser(
-            declare.__name__,
-            help=text.splitlines()[0],
-            description=text,
-            formatter_class=argparse.RawDescriptionHelpFormatter,
-        )
-        declare(action)
-
-
-def check(parser: ArgumentParser) -> None:
-    """Say all that is wrong with a configuration, with the nearest key for a typo. Exit code 2 where something is."""
-    parser.add_argument("file", type=Path, nargs="?", default=CONFIG, metavar="FILE", help="(default: %(default)s)")
-    parser.set_defaults(run=_check)
-
-
-def show(parser: ArgumentParser) -> None:
-    """Print all settings as TOML: those of FILE, or the defaults."""
-    parser.add_argument("file", type=Path, nargs="?", metavar="FILE")
-    parser.set_defaults(run=_show)
-
-
-def _check(options: Namespace) -> int:
-    from ..service.config import check_settings
-
-    settings, problems = check_settings(options.file)
-    for problem in problems:
-        print(f"rkface: {problem}", file=sys.stderr)
-    if settings is None:
-        return InputError.exit_code
-    for doubt in _doubts(settings):
-        print(f"{options.file}: but {doubt}")
-    print(f"{options.file}: good, {len(settings.camera)} cameras")
-    return 0
-
-
-def _doubts(settings: Settings) -> list[str]:
-    """What may be meant so, here or on another machine."""
-    from ..events import read_secret
-
-    found = [] if settings.bundle.is_dir() else [f"there is no bundle at {settings.bundle}"]
-    if settings.liveness.require and not settings.liveness.enabled:
-        found.append("[liveness] require = true needs enabled = true as well, or `rkface run --liveness`")
-    webhook, mqtt = settings.events.webhook, settings.events.mqtt
-    for secret in (webhook.secret if webhook else "", mqtt.password if mqtt else ""):
-        try:
-            if secret:
-                read_secret(secret)
-        except InputError as error:
-            found.append(str(error))
-    if not settings.camera:
-        found.append("it names no camera: `rkface run` takes the first USB camera")
-    return found
-
-
-def _show(options: Namespace) -> int:
-    from ..core.toml import dump
-    from ..service.config import read_settings
-    from ..service.settings import CameraSettings, Settings
-
-    settings = read_settings(options.file) if options.file else Settings(camera={"door": CameraSettings("/dev/video0")})
-    print(dump(settings, explain=True), end="")
-    return 0
+    parser.add_argument("--no-web", action="store_true", help="do not serve the web console")
+    parser.add_argument(
+        "--log",
+        choices=("text", "json", "journal"),
+        help="format of log messages (default: journal below systemd, text elsewhere)",
+    )
+    parser.set_defaults(run=_run, starts_logs=True)
 
 
 def _run(options: Namespace) -> int:
-    settings = _settings(options)
+    settings = run_settings(options)
     from ..core.progress import stage
     from ..service.logging_setup import start_logs
     from ..service.service import Service
 
     start_logs(options.log)
+    if options.quiet or options.verbose:
+        getLogger("rkface").setLevel(WARNING if options.quiet else DEBUG)
     service = Service(settings)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: service.stop())
@@ -149,12 +87,13 @@ def _run(options: Namespace) -> int:
         log = getLogger("rkface.service")
         log.info("watching %s; %d people are known", ", ".join(service.views), service.gallery.state().people)
         if settings.web.enabled:
-            _serve(service, settings, opened)
+            _serve_console(service, settings, opened)
         service.run()
     return 0
 
 
-def _settings(options: Namespace) -> Settings:
+def run_settings(options: Namespace) -> Settings:
+    """The configuration, with the settings that the options of ``rkface run`` replace. InputError if it is invalid."""
     from ..service.config import read_settings
     from ..service.settings import Settings, default_camera, named_cameras
 
@@ -176,20 +115,21 @@ def _settings(options: Namespace) -> Settings:
     )
 
 
-def _serve(service: Service, settings: Settings, opened: ExitStack) -> None:
-    """The console, where it is installed. It is no reason not to watch, unless somebody set it up."""
-    web = settings.web
+def _serve_console(service: Service, settings: Settings, opened: ExitStack) -> None:
+    """Serve the web console until ``opened`` is closed. Without rkface[web], it is an error only if the console is
+    configured."""
     from ..service.settings import Web
 
+    web = settings.web
     try:
         from ..web.serve import serve
     except ImportError as error:
         if web != Web():
             raise InputError(f"[web] needs {error.name or error}: pip install 'rkface[web]'") from error
-        getLogger("rkface.web").info("no console: pip install 'rkface[web]' brings it")
+        getLogger("rkface.web").info("no web console; to install it: pip install 'rkface[web]'")
         return
     if (web.certificate is None) != (web.key is None):
-        raise InputError("[web] certificate and key belong together: give both for https, or neither")
+        raise InputError("[web] certificate and key belong together: set both for https, or neither")
     tls = (web.certificate, web.key) if web.certificate and web.key else None
     console = serve(service, web.host, web.port, password_file=web.password_file, token_file=web.token_file, tls=tls)
     opened.enter_context(console)

@@ -1,16 +1,16 @@
-"""``rkface selftest``: does this machine compute with this bundle what was computed when it was made?"""
+"""``rkface selftest``: does this machine compute with a bundle what was computed when the bundle was made?"""
 
 from __future__ import annotations
 
-import json
 import sys
-from argparse import ArgumentParser, ArgumentTypeError, Namespace
+from argparse import ArgumentParser, Namespace
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .options import BUNDLE
+from ..core.arguments import positive_integer
+from .options import add_backend, add_bundle, add_json, print_json
 
 if TYPE_CHECKING:
     from ..core.bundle import Bundle
@@ -18,51 +18,46 @@ if TYPE_CHECKING:
     from ..inference.latency import Latency
     from ..inference.machine import Clocks, Machine
 
-RUNS = 30  # inferences for each core
-
-
-def count(text: str) -> int:
-    if not text.isdigit() or int(text) < 1:
-        raise ArgumentTypeError(f"{text!r} is not a number from 1 on")
-    return int(text)
+RUNS = 30  # inferences on each core
 
 
 def selftest(parser: ArgumentParser) -> None:
-    """Prove that this machine runs a bundle as it should: golden vectors, latency, one verdict.
+    """Test whether this machine runs a bundle correctly: golden vectors, latency, one verdict.
 
-    The bundle brings inputs with what the NPU's simulator and FP32 made of them. They run on the NPU here; scores,
-    boxes, landmarks and embeddings must each come to a cosine of 0.98 to the simulator, for every input. Latency is
-    timed on each core and on all together. With --backend reference the same goes for ONNX Runtime, which must give
-    FP32's results again.
+    A bundle contains golden inputs, and the results of the NPU simulator and of FP32 for them. The inputs are run on
+    the NPU; scores, boxes, landmarks and embeddings must each reach a cosine of 0.98 to the simulator for every input.
+    Latency is measured on each core and on all cores together. With --backend reference, ONNX Runtime runs the inputs
+    and must reproduce the results of FP32.
 
-    Exit code: 0 healthy, 1 not, 2 a bundle or setting that cannot be used.
+    With --json, prints one object: {"verdict", "backend", "agreements", "latencies", "machine", "clocks", "problems",
+    …}; verdict is ok or fail.
+
+    Exit code: 0 healthy, 1 not healthy, 2 the bundle or an option cannot be used.
 
     examples:
       rkface selftest --bundle build/rk3588
       rkface selftest --bundle build/rk3588 --json | python3 -m json.tool
     """
-    add_options(parser, RUNS)
-    parser.add_argument("--json", action="store_true", help="agreement, latency, machine and verdict, for programs")
+    add_measurement_options(parser, RUNS)
+    add_json(parser, "one object")
     parser.set_defaults(run=_run)
 
 
-def add_options(parser: ArgumentParser, runs: int) -> None:
+def add_measurement_options(parser: ArgumentParser, runs: int) -> None:
+    add_bundle(parser)
+    add_backend(parser)
     parser.add_argument(
-        "--bundle",
-        type=Path,
-        default=Path(BUNDLE),
-        metavar="DIR",
-        help="what `rkface convert` wrote (default: %(default)s)",
-    )
-    parser.add_argument("--backend", metavar="B", help="npu or reference (default: what this machine has)")
-    parser.add_argument(
-        "--runs", type=count, default=runs, metavar="N", help="inferences timed on each core (default: %(default)s)"
+        "--runs",
+        type=positive_integer,
+        default=runs,
+        metavar="N",
+        help="inferences to measure on each core (default: %(default)s)",
     )
 
 
 @dataclass(frozen=True)
 class SelftestResult:
-    """``problems``: why the verdict is "fail"; empty: it is "ok"."""
+    """What a self-test found. ``problems`` says why the verdict is "fail"; if it is empty, the verdict is "ok"."""
 
     bundle: str
     target: str
@@ -83,8 +78,11 @@ class SelftestResult:
         return {"verdict": self.verdict, **asdict(self)}
 
 
-def examine(folder: Path, backend: str | None, runs: int) -> SelftestResult:
-    """Run all of it. BundleError and InputError for what cannot be tried; what fails is in the result."""
+def run_selftest(folder: Path, backend: str | None, runs: int) -> SelftestResult:
+    """Test the bundle in ``folder``. What fails is in the result.
+
+    BundleError or InputError if the bundle or the backend cannot be used at all.
+    """
     from ..core.bundle import read_bundle
     from ..core.soc import CORES, read_soc
     from ..inference.machine import read_clocks, read_machine
@@ -117,14 +115,14 @@ def _measure(
         golden = read_golden(bundle, role)
         try:
             with stage(role) as shown:
-                one = open_model(bundle, role, backend)
+                model = open_model(bundle, role, backend)
                 try:
-                    librknnrt = getattr(one, "runtime", "")
-                    agreements.append(compare_golden(bundle, role, golden, one))
+                    librknnrt = getattr(model, "runtime", "")
+                    agreements.append(compare_golden(bundle, role, golden, model))
                 finally:
-                    one.close()
+                    model.close()
                 if agreements[-1].problem:
-                    continue  # how fast it goes wrong is of no interest
+                    continue  # the latency of wrong results is of no interest
                 shown.say("latency")
                 opener = partial(open_model, bundle, role, backend)
                 latencies += time_model(role, opener, golden.inputs, cores, runs)
@@ -134,31 +132,31 @@ def _measure(
 
 
 def _run(options: Namespace) -> int:
-    result = examine(options.bundle, options.backend, options.runs)
+    result = run_selftest(options.bundle, options.backend, options.runs)
     if options.json:
-        print(json.dumps(result.to_json(), indent=2, ensure_ascii=False))
+        print_json(result.to_json(), indent=2)
     else:
-        print(render(result))
+        print(format_result(result))
     sys.stdout.flush()
     return 1 if result.problems else 0
 
 
-def render(result: SelftestResult) -> str:
-    """For people: one screen."""
+def format_result(result: SelftestResult) -> str:
+    """The result as text for people, on one screen."""
     runs_on = (
         f"the NPU of {result.machine.board or result.machine.soc}"
         if result.backend == "npu"
-        else (f"ONNX Runtime on {result.machine.processor}: the reference path, not the NPU")
+        else f"ONNX Runtime on {result.machine.processor}: the reference path, not the NPU"
     )
     lines = [f"{result.bundle}{' (synthetic)' if result.synthetic else ''} for {result.target}, on {runs_on}"]
     lines += [
-        f"  {'fail' if one.problem else 'ok':4}  {one.role:10}  {one.inputs} golden inputs, least cosine: simulator "
-        f"{one.simulator:.4f}, FP32 {one.reference:.4f} (the simulator {one.expected:.4f}); worst: {one.output}"
+        f"  {'fail' if one.problem else 'ok':4}  {one.role:10}  {one.inputs} golden inputs, lowest cosine: simulator "
+        f"{one.simulator:.4f}, FP32 {one.reference:.4f} (simulator to FP32: {one.expected:.4f}); worst: {one.output}"
         for one in result.agreements
     ]
     lines += [
         f"        {row.what:10}  {row.where:17}  p50 {row.p50:.1f} ms, p90 {row.p90:.1f}, p99 {row.p99:.1f}; "
-        f"{row.rate:.0f} a second"
+        f"{row.rate:.0f} per second"
         for row in result.latencies
     ]
     lines += [f"        {line}" for line in clock_lines(result.clocks)] if result.backend == "npu" else []
@@ -167,8 +165,11 @@ def render(result: SelftestResult) -> str:
 
 
 def clock_lines(clocks: Clocks) -> list[str]:
-    said = [f"{name} {clocks.megahertz.get(name, '?')} MHz ({governor})" for name, governor in clocks.governors.items()]
-    said += [f"NPU load: {' '.join(clocks.load.split())}"] if clocks.load else []
-    hottest = max(clocks.celsius.items(), key=lambda one: one[1], default=None)
-    said += [f"{hottest[1]:.0f} °C ({hottest[0]}, the warmest)"] if hottest else []
-    return said
+    """Frequencies with their governors, NPU load and the highest temperature as text, as far as they are known."""
+    lines = [
+        f"{name} {clocks.megahertz.get(name, '?')} MHz ({governor})" for name, governor in clocks.governors.items()
+    ]
+    lines += [f"NPU load: {' '.join(clocks.load.split())}"] if clocks.load else []
+    hottest = max(clocks.celsius.items(), key=lambda zone: zone[1], default=None)
+    lines += [f"{hottest[1]:.0f} °C ({hottest[0]}, the warmest zone)"] if hottest else []
+    return lines

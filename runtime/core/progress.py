@@ -1,6 +1,6 @@
-"""Progress on stderr: one line per stage with its duration. On a terminal the line shows how far the stage is.
+"""Progress for people, on stderr: a line for each stage, updated in place on a terminal.
 
-``set_quiet(True)`` turns off all progress of this process, for ``--quiet``. Results and errors are not progress.
+``set_detail`` makes it quiet or verbose, for --quiet and --verbose. Results, errors and instructions are not progress.
 """
 
 from __future__ import annotations
@@ -10,18 +10,20 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TextIO
+from typing import Literal, TextIO
 
 REDRAW_SECONDS = 0.1
+LINE_SECONDS = 5.0  # with --verbose, where each report is a line of its own
 WIDTH = 24  # characters of a stage's name
 
-quiet = False
+Detail = Literal["quiet", "normal", "verbose"]
+_detail: Detail = "normal"
 
 
-def set_quiet(value: bool) -> None:
-    """Show no progress in this process (True), or show it (False, as at the start)."""
-    global quiet  # noqa: PLW0603 (one switch for the process, like stderr)
-    quiet = value
+def set_detail(detail: Detail) -> None:
+    """How much the stages of this process show from now on: nothing, a line each, or also every step as a line."""
+    global _detail  # noqa: PLW0603 - set once, by the command line
+    _detail = detail
 
 
 class Stage:
@@ -31,26 +33,31 @@ class Stage:
         self.note = ""
         self._name = name
         self._stream = stream
-        self._live = stream.isatty()
+        self._detail = _detail
+        self._live = stream.isatty() and _detail == "normal"
         self._start = time.monotonic()
-        self._drawn = 0.0
+        self._shown = 0.0
         if self._live:
             self._write(f"  {name:{WIDTH}} …")
 
     def advance(self, done: int, total: int) -> None:
-        """Show that ``done`` of ``total`` steps are finished, and the remaining time."""
+        """Show that ``done`` of ``total`` steps are finished, and how long the others will take; not on every call."""
         now = time.monotonic()
-        if now - self._drawn >= REDRAW_SECONDS:
-            self._drawn = now
+        if now - self._shown >= (REDRAW_SECONDS if self._live else LINE_SECONDS):
+            self._shown = now
             left = f", {(now - self._start) / done * (total - done):.0f} s left" if done else ""
             self.say(f"{done}/{total}{left}")
 
     def say(self, text: str) -> None:
-        """Show ``text`` after the name until the next call."""
+        """Show ``text`` behind the name until the next call; with --verbose, on a line of its own."""
         if self._live:
             self._write(f"\r\x1b[K  {self._name:{WIDTH}} {text} …")
+        elif self._detail == "verbose":
+            self._write(f"  {self._name:{WIDTH}} {text} …\n")
 
     def finish(self) -> None:
+        if self._detail == "quiet":
+            return
         seconds = time.monotonic() - self._start
         end = f"  {self.note}" if self.note else ""
         self._write(f"{self._clear()}  {self._name:{WIDTH}} {seconds:6.1f} s{end}\n")
@@ -62,9 +69,8 @@ class Stage:
         return "\r\x1b[K" if self._live else ""
 
     def _write(self, text: str) -> None:
-        if not quiet:
-            self._stream.write(text)
-            self._stream.flush()
+        self._stream.write(text)
+        self._stream.flush()
 
 
 @contextmanager
@@ -80,7 +86,10 @@ def stage(name: str, stream: TextIO | None = None) -> Iterator[Stage]:
 
 
 class ProgressLine:
-    """A line that is redrawn in place on a terminal. Elsewhere, each text is printed on its own line."""
+    """One line that is rewritten in place on a terminal. Elsewhere, each text is a line of its own.
+
+    It shows instructions that the user has to follow, so --quiet does not turn it off.
+    """
 
     def __init__(self, stream: TextIO | None = None) -> None:
         self._stream = sys.stderr if stream is None else stream
@@ -89,7 +98,7 @@ class ProgressLine:
 
     def say(self, text: str) -> None:
         """Show ``text``, unless it is what the line shows already."""
-        if text == self._last or quiet:
+        if text == self._last:
             return
         self._last = text
         if self._live:  # a text that wraps could not be overwritten
@@ -98,6 +107,6 @@ class ProgressLine:
         self._stream.flush()
 
     def clear(self) -> None:
-        if self._live and not quiet:
+        if self._live:
             self._stream.write("\r\x1b[K")
             self._stream.flush()

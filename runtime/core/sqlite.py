@@ -1,8 +1,8 @@
 """SQLite files: opening them, readable errors, moving damaged files away, and removing the bytes of deleted rows.
 
-The gallery and the appearance log use this module. Their files contain personal data: the mode is 0600, and deleted
-rows are overwritten (``secure_delete``). Connections are in autocommit mode (``isolation_level=None``), so that a
-transaction is always explicit, and can be shared by threads if the caller locks them.
+The gallery, the appearance log and the outboxes of events use this module. Their files contain personal data: the mode
+is 0600, and deleted rows are overwritten (``secure_delete``). Connections are in autocommit mode, so that a transaction
+is always explicit, and threads can share them if the caller holds a lock.
 """
 
 from __future__ import annotations

@@ -14,7 +14,6 @@ also with ``| None`` for what may be left out. A whole number is accepted for a 
 
 from __future__ import annotations
 
-import difflib
 import re
 import sys
 from collections.abc import Collection, Iterator, Mapping
@@ -24,6 +23,7 @@ from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
 from .errors import InputError
+from .text import nearest
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -185,8 +185,8 @@ class _ValueLoader:
 
 
 def _suggest(word: str, known: Collection[str]) -> str:
-    near = difflib.get_close_matches(word.lower(), known, n=1, cutoff=0.5)
-    return f"did you mean {near[0]}?" if near else f"valid keys are {_list(known)}"
+    near = nearest(word, known)
+    return f"did you mean {near}?" if near else f"valid keys are {_list(known)}"
 
 
 def _list(words: Collection[Any]) -> str:

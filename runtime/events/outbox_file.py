@@ -19,7 +19,14 @@ from pathlib import Path
 
 from ..core.atomic import copy_owner, remove_leftovers, replace_atomically, sync_to_disk
 from ..core.errors import InputError, WorkError
-from ..core.sqlite import transaction
+from ..core.sqlite import (
+    configure,
+    create_private_file,
+    empty_write_ahead_log,
+    open_sqlite,
+    read_version,
+    transaction,
+)
 from .old_spool import CURSOR, delete_old_spool, lock_old_spool, read_old_files
 
 FILE = "outbox.sqlite"
@@ -96,33 +103,26 @@ def open_database(path: Path) -> sqlite3.Connection:
     """Open the outbox file at ``path``, or create it. Raises InputError if a newer rkface made it, OSError and
     sqlite3.Error as they come."""
     if not path.exists():
-        os.close(os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600))  # SQLite gives the -wal file this mode
+        create_private_file(path)
         copy_owner(path, path.parent)
-    database = sqlite3.connect(path, timeout=BUSY, isolation_level=None, check_same_thread=False)
-    try:
-        for pragma in (
-            "locking_mode=EXCLUSIVE",
-            "auto_vacuum=INCREMENTAL",
-            "journal_mode=WAL",
-            "synchronous=FULL",
-            "secure_delete=ON",
-            "temp_store=MEMORY",  # VACUUM must not leave events in a temporary file
-            f"wal_autocheckpoint={CHECKPOINT}",
-        ):
-            database.execute(f"PRAGMA {pragma}").fetchall()
-        (version,) = database.execute("PRAGMA user_version").fetchone()
-        if version > VERSION:
-            raise InputError(f"{path} was made by a newer rkface: install that version, or move the file away")
-        if version < VERSION:
-            with transaction(database):
-                database.execute(TABLE)
-                database.execute(f"PRAGMA user_version = {VERSION}")
-        database.create_function("intact", 2, is_intact, deterministic=True)
-        database.create_function("crc32", 1, zlib.crc32, deterministic=True)
-    except BaseException:
-        database.close()
-        raise
-    return database
+    return open_sqlite(path, lambda database: _prepare(database, path), timeout=BUSY)
+
+
+def _prepare(database: sqlite3.Connection, path: Path) -> None:
+    configure(
+        database,
+        "locking_mode=EXCLUSIVE",
+        "auto_vacuum=INCREMENTAL",
+        "synchronous=FULL",
+        "temp_store=MEMORY",  # VACUUM must not leave events in a temporary file
+        f"wal_autocheckpoint={CHECKPOINT}",
+    )
+    if read_version(database, path, VERSION) < VERSION:
+        with transaction(database):
+            database.execute(TABLE)
+            database.execute(f"PRAGMA user_version = {VERSION}")
+    database.create_function("intact", 2, is_intact, deterministic=True)
+    database.create_function("crc32", 1, zlib.crc32, deterministic=True)
 
 
 @contextmanager
@@ -144,8 +144,7 @@ def used_bytes(database: sqlite3.Connection) -> int:
 
 def empty_log(database: sqlite3.Connection) -> None:
     """Move the content of the write-ahead log into the file, and cut the log to no bytes."""
-    (busy, *_) = database.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
-    if busy:
+    if not empty_write_ahead_log(database):
         raise sqlite3.OperationalError("the write-ahead log is locked")
 
 

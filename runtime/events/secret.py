@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 from ..core.errors import InputError
+from ..core.text import shell_quoted
 
 
 def read_secret(where: str) -> str:
@@ -24,7 +25,9 @@ def read_secret(where: str) -> str:
         path = Path(name)
         try:
             if path.stat().st_mode & 0o007:
-                raise InputError(f"{path} contains a secret, and every user may read it: chmod 600 {path}")
+                raise InputError(
+                    f"{path} contains a secret, and every user may read it: run `chmod 600 {shell_quoted(path)}`"
+                )
             secret = path.read_text(encoding="utf-8").rstrip("\r\n")
         except OSError as error:
             raise InputError(f"{path} should contain a secret, but cannot be read: {error.strerror}") from error

@@ -15,6 +15,7 @@ from pathlib import Path
 from ..core.atomic import copy_owner, remove_leftovers, replace_atomically
 from ..core.errors import InputError, RkfaceError, WorkError
 from ..core.sqlite import DamagedError, find_damage, remove_deleted_bytes
+from ..core.text import shell_quoted
 from .backup_registry import add_to_registry, adopt_registry, known_backups, remove_from_registry
 from .encryption import Cipher, Key, encrypt_all, is_encrypted
 from .gallery import Gallery
@@ -110,7 +111,7 @@ def finish(gallery: Gallery) -> list[Left]:
         if not removed:
             raise WorkError(
                 f"{gallery.path}: deleted, but another program still reads old pages, so their bytes remain in the "
-                f"-wal file: stop that program, then run `rkface gallery check --gallery {gallery.path}`"
+                f"-wal file: stop that program, then run `rkface gallery check --gallery {shell_quoted(gallery.path)}`"
             )
         with gallery.transaction() as database:
             database.execute("DELETE FROM setting WHERE name = ?", [SCRUB])
@@ -192,7 +193,8 @@ def _clean_backup(gallery: Gallery, backup: Path) -> Left | None:
         return Left(
             backup,
             "not found: if it is on a disk that is not connected, connect the disk; if it was never finished or is "
-            f"destroyed, run `rkface gallery backup --gallery {gallery.path} --gone {backup}`",
+            f"destroyed, run `rkface gallery backup --gallery {shell_quoted(gallery.path)} "
+            f"--gone {shell_quoted(backup)}`",
         )
     try:
         with gallery_errors(backup), closing(sqlite3.connect(f"{backup.as_uri()}?mode=ro", uri=True)) as database:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shlex
 import sqlite3
 import threading
 from collections.abc import Iterator, Sequence
@@ -14,6 +13,7 @@ from typing import Any, TypeVar
 
 from ..core.errors import InputError
 from ..core.sqlite import transaction
+from ..core.text import shell_quoted
 from .encryption import SETTING, Key, NoCipher, open_cipher
 from .schema import gallery_errors, open_gallery_database
 
@@ -106,5 +106,5 @@ class GalleryDatabase:
         raise InputError(
             f"{self.path} contains embeddings of another model or alignment (identity {own[:8]}, not {other[:8]}), "
             "which cannot be compared: use the bundle that made them, or compute them again: "
-            f"rkface gallery reembed --gallery {shlex.quote(str(self.path))} --bundle DIR"
+            f"rkface gallery reembed --gallery {shell_quoted(self.path)} --bundle DIR"
         )

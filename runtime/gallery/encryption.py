@@ -17,6 +17,7 @@ from typing import Any
 
 from ..core.atomic import write_atomically
 from ..core.errors import InputError, WorkError
+from ..core.text import shell_quoted
 
 SETTING = "sealed"  # row of the table ``setting`` of an encrypted gallery; the value proves which key it uses
 ENVIRONMENT = "RKFACE_GALLERY_KEY"
@@ -122,7 +123,8 @@ def open_cipher(path: Path, proof: str | None, key: Key | None) -> NoCipher:
     if proof is None:
         if key is not None:
             raise InputError(
-                f"{path} is not encrypted; to encrypt it: rkface gallery encrypt --gallery {path} --key {key.path}"
+                f"{path} is not encrypted; to encrypt it, run `rkface gallery encrypt --gallery {shell_quoted(path)} "
+                f"--key {shell_quoted(key.path)}`"
             )
         return NoCipher()
     if key is None:

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..core.errors import InputError, RkfaceError
+from ..core.text import shell_quoted
 from .blocks import Precision
 from .database import GalleryDatabase
 from .encryption import Key
@@ -97,9 +98,8 @@ class Gallery(GalleryDatabase):
         if found:
             return found[0]
         similar = difflib.get_close_matches(key, [person.name for person in self.people()], n=3)
-        hint = (
-            f"did you mean {' or '.join(similar)}?" if similar else f"see `rkface gallery list --gallery {self.path}`"
-        )
+        see = f"see `rkface gallery list --gallery {shell_quoted(self.path)}`"
+        hint = f"did you mean {' or '.join(similar)}?" if similar else see
         raise InputError(f"{self.path}: nobody is called {key!r}: {hint}")
 
     def samples(self, person: Person) -> list[Sample]:

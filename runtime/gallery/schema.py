@@ -10,6 +10,7 @@ from pathlib import Path
 
 from ..core.errors import InputError, WorkError
 from ..core.sqlite import configure, open_sqlite, read_version, readable_errors, transaction
+from ..core.text import shell_quoted
 
 APPLICATION = 0x726B6667  # "rkfg" (PRAGMA application_id): distinguishes galleries from other SQLite databases
 PAGE_SIZE = 8192  # bytes: three embeddings of 512 numbers; SQLite's default of 4096 holds one and leaves half empty
@@ -49,7 +50,8 @@ def open_gallery_database(path: Path, *, create: bool = False) -> sqlite3.Connec
     if create:
         _create(path)
     elif not path.is_file():
-        raise InputError(f"{path}: no such gallery; `rkface enroll --gallery {path} NAME photo.jpg` creates one")
+        command = f"rkface enroll --gallery {shell_quoted(path)} NAME photo.jpg"
+        raise InputError(f"{path}: no such gallery; `{command}` creates one")
     with gallery_errors(path):
         return open_sqlite(path, lambda database: _prepare(database, path), timeout=BUSY_TIMEOUT)
 
@@ -106,7 +108,8 @@ def _suggest_backup(path: Path) -> str:
     backups = list_backups(path)
     if not backups:
         return "look for a copy elsewhere: there is no backup next to it"
-    return f"restore the newest backup: rkface gallery restore --gallery {path} {backups[-1]}"
+    command = f"rkface gallery restore --gallery {shell_quoted(path)} {shell_quoted(backups[-1])}"
+    return f"restore the newest backup: `{command}`"
 
 
 def backup_folder(path: Path) -> Path:

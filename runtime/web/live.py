@@ -27,7 +27,7 @@ MAX_WIDTH = 1280  # pixels of a picture on the page
 JPEG_QUALITY = 80
 PICTURE_POLL = 0.03  # seconds between two looks for a new picture
 EVENT_POLL = 0.2  # and for an event
-STALE_AFTER = 2.0  # seconds without a picture after which the page is told that there is none
+STALE_AFTER = 2.0  # seconds without a picture after which the page shows that the camera sends nothing
 PING_AFTER = 15.0  # seconds of silence after which the event stream sends a comment, so that proxies keep it open
 MAX_STREAMS = 8  # live views at a time, and as many listeners to events
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from ..core.atomic import write_atomically
 from ..core.errors import InputError
+from ..core.text import shell_quoted
 
 if TYPE_CHECKING:
     from argon2 import PasswordHasher
@@ -69,7 +70,7 @@ def read_password(path: Path) -> str:
 
     Raises InputError if the file cannot be read, if other users may read it, or if it is not such a hash.
     """
-    hint = f"create it with `rkface web-password --file {path}`"
+    hint = f"create it with `rkface web-password --file {shell_quoted(path)}`"
     line = _read_private_line(path, "password file", hint)
     if not line.startswith("$argon2id$"):
         raise InputError(f"{path}: not a password hash; {hint}")
@@ -81,7 +82,7 @@ def read_token(path: Path) -> str:
 
     Raises InputError if the file cannot be read, if other users may read it, or if the token is too short.
     """
-    hint = f"create one with `(umask 077; openssl rand -hex 32 > {path})`"
+    hint = f"create one with `(umask 077; openssl rand -hex 32 > {shell_quoted(path)})`"
     line = _read_private_line(path, "token file", hint)
     if len(line) < MIN_TOKEN_LENGTH or not line.isprintable() or " " in line:
         raise InputError(
@@ -100,7 +101,7 @@ def _read_private_line(path: Path, kind: str, hint: str) -> str:
     except UnicodeDecodeError as error:
         raise InputError(f"{path}: the {kind} must be plain ASCII text; {hint}") from error
     if stat.S_IMODE(mode) & 0o077:
-        raise InputError(f"{path}: other users may read this file; run `chmod 600 {path}`")
+        raise InputError(f"{path}: other users may read this file; run `chmod 600 {shell_quoted(path)}`")
     return line
 
 

@@ -166,8 +166,8 @@ def simulate_day(hours: float, folder: Path, cameras: int = 1) -> list[dict[str,
 
 # `rkface run` without looking for the entry points of installed packages, which this checkout may not have.
 RUN = (
-    "import sys; from rkface.runtime.cli import main, run;"
-    "main.entry_points = lambda group: [type('E', (), {'name': 'run', 'load': lambda: run.run})];"
+    "import sys; from rkface.runtime.cli import main, parser, run;"
+    "parser.entry_points = lambda group: [type('E', (), {'name': 'run', 'load': lambda: run.run})];"
     "sys.exit(main.main(['run', *sys.argv[1:]]))"
 )
 

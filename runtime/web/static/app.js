@@ -51,7 +51,7 @@ function showSignIn() {
       await signIn(password.value);
       start();
     } catch (error) {
-      problem.textContent = error.message;
+      problem.textContent = error.message[0].toUpperCase() + error.message.slice(1);
       password.select();
     }
   } }, h("h1", {}, "Sign in"), h("p", {}, h("label", { for: "password" }, "Password"), password), problem,

@@ -63,7 +63,8 @@ export function refusal(verdict, enroll) {
     h("button", { type: "button", onclick: () => enroll(verdict.near.name, false) }, `Yes, this is ${verdict.near.name}`),
     h("button", { type: "button", onclick: () => enroll(verdict.person, true) }, `No, enroll ${verdict.person} anyway`),
   ] : [];
-  return [h("p", { class: "bad" }, describe(verdict)), h("div", { class: "row" }, choices)];
+  const problem = h("p", { class: "bad" }, describe(verdict));
+  return choices.length ? [problem, h("div", { class: "row" }, choices)] : [problem];
 }
 
 const isConflict = (verdict) => verdict.status === "refused" && verdict.near;

@@ -1,4 +1,4 @@
-"""Enrollment before a camera, with rendered people who do, or do not do, what they are told."""
+"""Enrollment in front of a camera, with rendered people who follow the instructions, or do not."""
 
 import json
 import os
@@ -34,14 +34,14 @@ from rkface.runtime.vision.quality import Quality
 
 from ..conftest import write_bundle
 
-TURN = {"straight": 0, "left": 42, "right": -42}  # degrees of yaw; the demo detector takes them for less than half
-PEOPLE = (2, 10)  # of the synthetic ones: those whom the demo recognizer knows from the side best
+TURN = {"straight": 0, "left": 42, "right": -42}  # degrees of yaw; the demo detector sees less than half of it
+PEOPLE = (2, 10)  # the synthetic people whom the demo recognizer knows best from the side
 RKFACE = [sys.executable, "-m", "rkface.runtime.cli.main"]
-PATIENCE = 60  # seconds until a test gives up
+WAIT = 60  # seconds until a test gives up
 
 
-def sitter(person=0, degrees=0.0, tall=80.0, seed=0):
-    """A picture, 640×480, of somebody synthetic whose head is turned to the own left by ``degrees``."""
+def picture_of(person=0, degrees=0.0, tall=80.0, seed=0):
+    """A picture, 640×480, of a synthetic person whose head is turned to their own left by ``degrees``."""
     random = np.random.default_rng([5, seed])
     image = background(random, 640, 480)
     look = FaceLook(
@@ -52,7 +52,7 @@ def sitter(person=0, degrees=0.0, tall=80.0, seed=0):
     return develop(image, random, (92, 96))
 
 
-def away():
+def empty_picture():
     return background(np.random.default_rng(9), 640, 480)
 
 
@@ -77,12 +77,12 @@ def models(demo):
 
 @pytest.fixture(scope="module")
 def poses():
-    """What a camera sees of two people who do as they are told."""
-    return [[sitter(person, degrees) for degrees in TURN.values()] for person in (0, 1)]
+    """Pictures of two people in each pose."""
+    return [[picture_of(person, degrees) for degrees in TURN.values()] for person in (0, 1)]
 
 
 def landmarks(aside):
-    """ArcFace's template with the nose so far right of the middle, in eye distances."""
+    """ArcFace's template with the nose moved to the right by ``aside`` eye distances."""
     moved = TEMPLATE.copy()
     moved[2, 0] += aside * np.linalg.norm(TEMPLATE[1] - TEMPLATE[0])
     return moved
@@ -102,58 +102,57 @@ def landmarks(aside):
         ("right", -0.4, "to your left"),
     ],
 )
-def test_a_head_is_told_where_to_turn_until_it_is_there(wanted, aside, advice):
-    said = give_advice(
-        landmarks(aside), wanted, Quality(size=60.0, sharpness=0.3, exposure=1.0, pose=0.8, detection=0.9)
-    )
-    assert said.endswith(f"a little {advice}." if advice else "") and bool(said) == bool(advice)
+def test_the_advice_says_where_to_turn_until_the_pose_is_right(wanted, aside, advice):
+    quality = Quality(size=60.0, sharpness=0.3, exposure=1.0, pose=0.8, detection=0.9)
+    given = give_advice(landmarks(aside), wanted, quality)
+    assert given.endswith(f"a little {advice}." if advice else "") and bool(given) == bool(advice)
 
 
 @pytest.mark.parametrize("pose", POSES)
-def test_who_turns_as_told_is_ready(models, poses, pose):
+def test_a_person_in_the_right_pose_is_ready(models, poses, pose):
     face = assess_face(models, poses[0][POSES.index(pose)], pose)
     assert face.guidance.ready and face.crop.shape == (112, 112, 3), face.guidance
 
 
-def sit(models, *pictures, **rules):
-    sitting = GuidedCapture(models, "door", EnrollOptions(**rules))
-    said = [sitting.process(picture).advice for picture in pictures if sitting.pose]
-    return sitting, said
+def capture(models, *pictures, **rules):
+    guided = GuidedCapture(models, "door", EnrollOptions(**rules))
+    advice = [guided.process(picture).advice for picture in pictures if guided.pose]
+    return guided, advice
 
 
 def test_one_picture_of_each_pose_becomes_a_sample(models, poses):
-    sitting, _ = sit(models, *(picture for picture in poses[0] for _ in range(HOLD)))
-    assert sitting.pose is None and len(sitting.samples) == len(POSES)
-    first, *others = sitting.samples
+    guided, _ = capture(models, *(picture for picture in poses[0] for _ in range(HOLD)))
+    assert guided.pose is None and len(guided.samples) == len(POSES)
+    first, *others = guided.samples
     assert all(float(first.embedding @ other.embedding) > models.thresholds.match for other in others)
-    assert all(sample.source == "door" and sample.quality >= 0.6 for sample in sitting.samples)
+    assert all(sample.source == "door" and sample.quality >= 0.6 for sample in guided.samples)
     np.testing.assert_allclose(models.embed([decode_crop(first.crop)])[0], first.embedding, atol=1e-5)
 
 
-def test_no_crops_where_none_are_wanted(models, poses):
-    sitting, _ = sit(models, *[poses[0][0]] * HOLD, crops=False)
-    assert [sample.crop for sample in sitting.samples] == [None]
+def test_no_crops_are_kept_without_crops(models, poses):
+    guided, _ = capture(models, *[poses[0][0]] * HOLD, crops=False)
+    assert [sample.crop for sample in guided.samples] == [None]
 
 
-def test_nobody_is_taken_in_passing(models, poses):
+def test_a_person_who_only_passes_by_is_not_taken(models, poses):
     good = poses[0][0]
-    sitting, said = sit(models, good, good, away(), good, good, away())
-    assert not sitting.samples and said[2].startswith("No face found")
+    guided, advice = capture(models, good, good, empty_picture(), good, good, empty_picture())
+    assert not guided.samples and advice[2].startswith("No face found")
 
 
-def test_whoever_steps_in_between_is_not_enrolled_along(models, poses):
+def test_a_second_person_who_steps_in_is_not_enrolled(models, poses):
     (straight, left, _), (_, other_left, _) = poses
-    sitting, said = sit(models, *[straight] * HOLD, *[other_left] * 2 * HOLD)
-    assert len(sitting.samples) == 1 and said[-1] == "This is a different face than in the first picture."
+    guided, advice = capture(models, *[straight] * HOLD, *[other_left] * 2 * HOLD)
+    assert len(guided.samples) == 1 and advice[-1] == "This is a different face than in the first picture."
     for _ in range(HOLD):
-        sitting.process(left)
-    assert len(sitting.samples) == 2, "who was first goes on"
+        guided.process(left)
+    assert len(guided.samples) == 2, "the first person can continue"
 
 
-def test_strict_wants_nobody_else_in_the_picture(models, poses):
+def test_strict_refuses_a_second_person_in_the_picture(models, poses):
     both = np.hstack([poses[0][0], poses[1][0]])
-    sitting, said = sit(models, *[both] * HOLD, strict=True)
-    assert not sitting.samples and said[-1].startswith("Only one person")
+    guided, advice = capture(models, *[both] * HOLD, strict=True)
+    assert not guided.samples and advice[-1].startswith("Only one person")
 
 
 class Pictures:
@@ -177,7 +176,7 @@ def numbers(frames):
     return [int(frame.image[0, 0, 0]) for frame in frames if frame]
 
 
-def test_of_a_recording_each_frame_and_of_a_camera_the_newest():
+def test_every_frame_of_a_recording_and_the_newest_of_a_camera():
     with Camera("x", lambda _: Pictures(50), live=False) as camera:
         assert numbers(newest(camera, every=True)) == list(range(50))
     with Camera("x", lambda _: Pictures(50), live=False) as camera:
@@ -185,7 +184,7 @@ def test_of_a_recording_each_frame_and_of_a_camera_the_newest():
         assert found == sorted(set(found)) and found[-1] == 49
 
 
-def test_silence_and_failure_reach_whoever_takes_the_frames():
+def test_silence_and_failure_reach_the_reader_of_the_frames():
     opened = threading.Event()
     with Camera("x", lambda _: opened.wait() and Pictures(1), live=False) as camera:
         frames = newest(camera, patience=0.01)
@@ -207,7 +206,7 @@ def here(tmp_path, monkeypatch):
 
 @pytest.fixture
 def folder(here):
-    """Writes pictures into a folder, each as often as it takes to be taken and told what comes next; says where."""
+    """Writes pictures into a folder, each ``times`` times, enough to be taken; returns the folder."""
 
     def write(name, pictures, times=HOLD + 1):
         (here / name).mkdir()
@@ -249,7 +248,7 @@ def film(path, pictures):
 
 
 @pytest.mark.parametrize("kind", ["folder", "film"])
-def test_a_recording_is_seen_whole_and_enrolled(enroll, folder, here, poses, kind):
+def test_a_recording_is_read_to_its_end_and_enrolled(enroll, folder, here, poses, kind):
     source = folder("door", poses[0]) if kind == "folder" else film(here / "door.avi", np.repeat(poses[0], HOLD + 1, 0))
     code, out, err = enroll("Ada", "--set", "badge=7", "--camera", source)
     assert code == 0 and re.fullmatch(r"door: enrolled as Ada, quality 0\.\d\d\n", out), err
@@ -259,7 +258,7 @@ def test_a_recording_is_seen_whole_and_enrolled(enroll, folder, here, poses, kin
     assert "\r" not in err and "  1 of 3  Good. Hold still.\n" in err and "  2 of 3  Turn your head" in err
 
 
-def test_the_rendered_camera_s_passer_by_is_enrolled_with_what_there_is(enroll, folder, here, models):
+def test_a_person_walking_past_the_rendered_camera_is_enrolled_with_the_poses_seen(enroll, folder, here, models):
     camera = DemoCamera(960, 540, people=1, seed=2)
     code, out, err = enroll(
         "Ada",
@@ -267,27 +266,27 @@ def test_the_rendered_camera_s_passer_by_is_enrolled_with_what_there_is(enroll, 
         "--camera",
         folder("walk", [camera.render(number / 5).image for number in range(round(camera.round * 5))], times=1),
     )
-    said = json.loads(out)
-    assert (code, said["status"]) == (0, "enrolled") and known(here)["Ada"] >= 1, err
+    verdict = json.loads(out)
+    assert (code, verdict["status"]) == (0, "enrolled") and known(here)["Ada"] >= 1, err
     portrait = camera.portraits("Ada", 1)[0]
     faces = models.recognize(portrait)
     with Gallery(here / "gallery.sqlite") as gallery:
         (match,) = gallery.search(faces.embeddings[faces.largest()][None])[0]
-    assert match.cosine >= models.thresholds.match, "it is the one who walked by"
+    assert match.cosine >= models.thresholds.match, "it is the person who walked past"
 
 
-def test_a_recording_without_anybody_enrolls_nobody(enroll, folder, here):
-    code, out, _ = enroll("Ada", "--camera", folder("empty", [away()]))
-    assert code == 1 and "refused for Ada; no good picture came" in out and "No face found" in out
+def test_a_recording_of_an_empty_room_enrolls_nobody(enroll, folder, here):
+    code, out, _ = enroll("Ada", "--camera", folder("empty", [empty_picture()]))
+    assert code == 1 and "refused for Ada; no good picture was taken" in out and "No face found" in out
     assert not (here / "gallery.sqlite").exists()
 
 
-def test_a_camera_that_is_not_there_is_waited_for_and_named(enroll, here):
+def test_a_missing_camera_is_waited_for_and_named(enroll, here):
     code, out, _ = enroll("Ada", "--camera", "/dev/video63", "--timeout", "0.1")
     assert code == 1 and "/dev/video63 is not there" in out and not known(here)
 
 
-def test_wrong_use_is_said_before_any_work(enroll, here):
+def test_wrong_use_is_reported_before_any_work(enroll, here):
     for wrong in (
         ["--camera", "0"],
         ["Ada", "a.jpg", "--camera", "0"],
@@ -306,13 +305,13 @@ def test_wrong_use_is_said_before_any_work(enroll, here):
 def again(enroll, folder, poses):
     """Ada is known; a camera that sees her again."""
     assert enroll("Ada", "--camera", folder("first", poses[0]))[0] == 0
-    return folder("again", [sitter(0, degrees, seed=1) for degrees in TURN.values()])
+    return folder("again", [picture_of(0, degrees, seed=1) for degrees in TURN.values()])
 
 
 def test_a_second_name_is_never_given_silently(enroll, again, here):
     code, out, _ = enroll("Augusta", "--camera", again)
-    said = r"already enrolled as 'Ada' \(cosine 0\.\d\d\d, threshold 0\.411\).+--same adds"
-    assert code == 1 and re.search(said, out)
+    refusal = r"already enrolled as 'Ada' \(cosine 0\.\d\d\d, threshold 0\.411\).+--same adds"
+    assert code == 1 and re.search(refusal, out)
     assert known(here) == {"Ada": 3}
     assert enroll("Augusta", "--camera", again, "--same")[0] == 0
     assert known(here) == {"Ada": 6}
@@ -320,14 +319,14 @@ def test_a_second_name_is_never_given_silently(enroll, again, here):
     assert known(here) == {"Ada": 6, "Augusta": 3}
 
 
-def test_somebody_else_under_a_name_that_is_taken_is_pointed_out(enroll, folder, poses):
+def test_another_face_under_a_known_name_is_noted(enroll, folder, poses):
     enroll("Ada", "--camera", folder("first", poses[0]))
     code, out, _ = enroll("Ada", "--camera", folder("second", poses[1]))
     assert code == 0 and "unlike the other samples of 'Ada'" in out
 
 
 class Terminal:
-    """The command below a terminal of its own: what it shows, and what is typed."""
+    """The command on a terminal of its own: reads what it shows, and types."""
 
     def __init__(self, arguments):
         self.shown, self._new = "", threading.Condition()
@@ -349,13 +348,13 @@ class Terminal:
 
     def wait(self, text):
         with self._new:
-            assert self._new.wait_for(lambda: text in self.shown, PATIENCE), self.shown
+            assert self._new.wait_for(lambda: text in self.shown, WAIT), self.shown
 
     def type(self, text):
         os.write(self._end, text.encode())
 
     def end(self):
-        out, _ = self.process.communicate(timeout=PATIENCE)
+        out, _ = self.process.communicate(timeout=WAIT)
         os.close(self._end)
         return self.process.returncode, out.decode()
 
@@ -364,17 +363,19 @@ class Terminal:
     ("typed", "after"),
     [("y\n", {"Ada": 6}), ("n\n", {"Ada": 3, "Augusta": 3}), ("\n", {"Ada": 3}), ("\x04", {"Ada": 3})],
 )
-def test_a_terminal_is_asked_about_who_looks_alike(demo, again, here, typed, after):
+def test_a_similar_person_is_asked_about_on_a_terminal(demo, again, here, typed, after):
     terminal = Terminal(["enroll", "--bundle", demo, "--backend", "reference", "Augusta", "--camera", again])
     terminal.wait("enroll nothing: ")
-    assert re.search(r"looks like 'Ada', who is enrolled: cosine 0\.\d\d\d, one person from 0\.411 on", terminal.shown)
-    assert "\r\x1b[K  2 of 3  Turn your head" in terminal.shown, "one line, written anew"
+    assert re.search(
+        r"looks like 'Ada', who is enrolled: cosine 0\.\d\d\d, and 0\.411 or more means the same person", terminal.shown
+    )
+    assert "\r\x1b[K  2 of 3  Turn your head" in terminal.shown, "one line, rewritten in place"
     assert known(here) == {"Ada": 3}, "nothing before the answer"
     terminal.type(typed)
     assert terminal.end()[0] == (after == {"Ada": 3}) and known(here) == after
 
 
-def test_a_terminal_is_asked_about_another_face_under_a_name(enroll, demo, folder, here, poses):
+def test_another_face_under_a_known_name_is_asked_about_on_a_terminal(enroll, demo, folder, here, poses):
     enroll("Ada", "--camera", folder("first", poses[0]))
     terminal = Terminal(
         ["enroll", "--bundle", demo, "--backend", "reference", "Ada", "--camera", folder("second", poses[1])]
@@ -417,33 +418,33 @@ def show(pipe, pictures):
         pass
 
 
-def test_a_live_camera_is_watched_until_all_is_taken(piped, here, poses):
+def test_a_live_camera_is_watched_until_all_poses_are_taken(piped, here, poses):
     process = piped([picture for picture in poses[0] for _ in range(60)])
-    assert process.wait(PATIENCE) == 0, process.stderr.read()
+    assert process.wait(WAIT) == 0, process.stderr.read()
     assert known(here) == {"Ada": 3}
 
 
 def test_ctrl_c_leaves_no_trace(piped, here, poses):
-    process = piped([poses[0][0]])  # nobody turns
+    process = piped([poses[0][0]])  # the head never turns
     while b"2 of 3" not in process.stderr.readline():
         assert process.poll() is None
     process.send_signal(signal.SIGINT)
-    assert process.wait(PATIENCE) == 130 and b"nothing half-done" in process.stderr.read()
+    assert process.wait(WAIT) == 130 and b"no incomplete files" in process.stderr.read()
     assert not list(here.glob("gallery*"))
 
 
-def test_a_camera_that_shows_nobody_is_given_up(piped, here):
-    process = piped([away()], "--timeout", "0.5")
-    assert process.wait(PATIENCE) == 1 and not known(here)
-    assert b"refused for Ada; no good picture came" in process.stdout.read()
+def test_a_camera_that_shows_nobody_ends_with_the_timeout(piped, here):
+    process = piped([empty_picture()], "--timeout", "0.5")
+    assert process.wait(WAIT) == 1 and not known(here)
+    assert b"refused for Ada; no good picture was taken" in process.stdout.read()
 
 
-def test_a_head_that_does_not_turn_is_enrolled_as_it_is(enroll, folder, here, poses):
+def test_a_head_that_does_not_turn_is_enrolled_with_one_picture(enroll, folder, here, poses):
     code, out, _ = enroll("Ada", "--no-crops", "--camera", folder("still", poses[0][:1]))
-    assert code == 0 and "1 of 3 pictures: the others did not come" in out and known(here) == {"Ada": 1}
+    assert code == 0 and "1 of 3 pictures: no good picture of the other poses" in out and known(here) == {"Ada": 1}
 
 
-def test_a_service_on_the_same_gallery_knows_whom_another_process_enrolled(demo, enroll, folder, here, poses):
+def test_a_service_on_the_same_gallery_knows_a_person_that_another_process_enrolled(demo, enroll, folder, here, poses):
     service = subprocess.Popen(
         [*RKFACE, "run", "--bundle", demo, "--backend", "reference", "--gallery", "gallery.sqlite", "--camera",
          "door=-", "--no-web"],

@@ -24,41 +24,41 @@ from rkface.runtime.service.systemd import notify, watchdog_seconds
 from ..conftest import scene
 
 RUN = (
-    "import sys; from rkface.runtime.cli import main, run;"
-    "main.entry_points = lambda group: [type('E', (), {'name': 'run', 'load': lambda: run.run})];"
+    "import sys; from rkface.runtime.cli import main, parser, run;"
+    "parser.entry_points = lambda group: [type('E', (), {'name': 'run', 'load': lambda: run.run})];"
     "sys.exit(main.main(['run', *sys.argv[1:]]))"
 )
 WAIT = 30  # seconds until a test gives up
 JPEG = cv2.imencode(".jpg", scene((1, 5)))[1].tobytes()
 
 
-class Ear:
-    """systemd's end of the socket, which hears all the time."""
+class NotifySocket:
+    """systemd's end of the notification socket: collects all messages."""
 
     def __init__(self, path):
-        self.path, self.heard, self._new = str(path), [], threading.Condition()
+        self.path, self.messages, self._new = str(path), [], threading.Condition()
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self._socket.bind(self.path)
-        threading.Thread(target=self._hear, daemon=True).start()
+        threading.Thread(target=self._receive, daemon=True).start()
 
-    def _hear(self):
+    def _receive(self):
         while words := self._socket.recv(4096):
             with self._new:
-                self.heard += words.decode().split("\n")
+                self.messages += words.decode().split("\n")
                 self._new.notify()
 
     def wait(self, word):
         with self._new:
-            assert self._new.wait_for(lambda: word in self.heard, WAIT), self.heard
+            assert self._new.wait_for(lambda: word in self.messages, WAIT), self.messages
 
     def close(self):
         self._socket.sendto(b"", self.path)
 
 
 @pytest.fixture
-def ear(tmp_path):
-    with closing(Ear(tmp_path / "notify")) as ear:
-        yield ear
+def notify_socket(tmp_path):
+    with closing(NotifySocket(tmp_path / "notify")) as socket_of_systemd:
+        yield socket_of_systemd
 
 
 @pytest.fixture
@@ -87,27 +87,27 @@ def show(pipe):
         while True:
             pipe.write(JPEG)
             pipe.flush()
-            time.sleep(0.03)  # a camera's pace; nothing waits for it
+            time.sleep(0.03)  # about the rate of a camera; no test waits for it
     except (OSError, ValueError):
         pass
 
 
-def test_systemd_is_told_and_a_stop_in_the_middle_loses_nothing(run, ear, tmp_path):
-    process = run(NOTIFY_SOCKET=ear.path, WATCHDOG_USEC="300000")
-    ear.wait("WATCHDOG=1")
-    assert ear.heard[0] == "READY=1"
+def test_systemd_is_notified_and_a_stop_loses_no_event(run, notify_socket, tmp_path):
+    process = run(NOTIFY_SOCKET=notify_socket.path, WATCHDOG_USEC="300000")
+    notify_socket.wait("WATCHDOG=1")
+    assert notify_socket.messages[0] == "READY=1"
     start = json.loads(process.stdout.readline())
     assert start["stage"] == "start"
     process.send_signal(signal.SIGTERM)
     out, err = process.stdout.read(), process.stderr.read().decode()
     assert process.wait(WAIT) == 0, err
-    ear.wait("STOPPING=1")
+    notify_socket.wait("STOPPING=1")
     (end,) = map(json.loads, out.splitlines())
-    assert (end["stage"], end["id"]) == ("end", start["id"]), "who was there when it stopped is told to have gone"
+    assert (end["stage"], end["id"]) == ("end", start["id"]), "the person who was present at the stop has an end event"
     assert all(json.loads(line).keys() == {"time", "level", "part", "message"} for line in err.splitlines())
 
 
-def test_a_second_service_is_refused_until_the_first_is_killed_and_then_goes_on_with_what_it_left(run, tmp_path):
+def test_a_second_service_is_refused_until_the_first_is_killed_and_then_uses_its_state(run, tmp_path):
     first = run()
     start = json.loads(first.stdout.readline())
     second = run()
@@ -132,7 +132,7 @@ def test_a_second_service_is_refused_until_the_first_is_killed_and_then_goes_on_
         ("json", r'\{"time": [\d.]+, "level": "warning", "part": "camera", "message": "lost\\nagain"\}\n'),
     ],
 )
-def test_a_log_s_record_is_one_line_whatever_it_holds(form, line):
+def test_a_log_record_is_one_line_even_with_a_line_break_in_it(form, line):
     stream, logger = io.StringIO(), logging.getLogger("rkface")
     kept = logger.level, logger.propagate
     handler = start_logs(form, stream)
@@ -144,22 +144,22 @@ def test_a_log_s_record_is_one_line_whatever_it_holds(form, line):
     assert re.fullmatch(line, stream.getvalue()), stream.getvalue()
 
 
-def test_the_journal_is_known_by_its_file():
+def test_the_journal_is_recognized_by_its_file():
     about = os.fstat(2)
     assert under_journal({"JOURNAL_STREAM": f"{about.st_dev}:{about.st_ino}"})
     assert not under_journal({"JOURNAL_STREAM": "1:1"}) and not under_journal({})
 
 
-def test_nobody_to_notify_is_no_error(tmp_path):
+def test_without_systemd_notify_does_nothing(tmp_path):
     assert not notify("READY=1", environment={})
     assert not notify("READY=1", environment={"NOTIFY_SOCKET": str(tmp_path / "gone")})
 
 
-def test_the_abstract_namespace():
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as ear:
-        ear.bind(name := f"\0rkface-test-{os.getpid()}")
+def test_a_notification_socket_in_the_abstract_namespace():
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as receiver:
+        receiver.bind(name := f"\0rkface-test-{os.getpid()}")
         assert notify("READY=1", "STATUS=2 cameras", environment={"NOTIFY_SOCKET": "@" + name[1:]})
-        assert ear.recv(100) == b"READY=1\nSTATUS=2 cameras"
+        assert receiver.recv(100) == b"READY=1\nSTATUS=2 cameras"
 
 
 @pytest.mark.parametrize(
@@ -172,5 +172,5 @@ def test_the_abstract_namespace():
         ({}, None),
     ],
 )
-def test_the_watchdog_s_patience(environment, seconds):
+def test_the_interval_of_the_watchdog(environment, seconds):
     assert watchdog_seconds(environment) == seconds

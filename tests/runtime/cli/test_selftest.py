@@ -1,4 +1,4 @@
-"""Selftest and bench on a workstation, by the reference path; the NPU's are held on the twin (tests/twin)."""
+"""Selftest and bench on a workstation with the reference backend; tests/twin tests them on an emulated NPU."""
 
 import argparse
 import json
@@ -28,7 +28,7 @@ def run(command, *arguments):
 
 
 def write_golden(folder, spoil=lambda array: array):
-    """What convert writes, with ONNX Runtime's results for FP32's and, spoilt, for those seen then."""
+    """Writes golden vectors as convert does: results of ONNX Runtime, for the reference changed by ``spoil``."""
     bundle, golden, rng = read_bundle(folder), {}, np.random.default_rng(3)
     for role in bundle.manifest.roles:
         model = bundle.model(role)
@@ -56,7 +56,7 @@ def test_selftest_on_a_workstation(own_bundle, capsys):
     ]
 
 
-def test_selftest_sees_results_that_changed(own_bundle, capsys):
+def test_selftest_detects_changed_results(own_bundle, capsys):
     write_golden(own_bundle, spoil=lambda array: array + np.linspace(0, 5, array.size).reshape(array.shape))
     assert run(selftest.selftest, "--bundle", own_bundle, "--runs", 1) == 1
     out = capsys.readouterr().out
@@ -68,7 +68,7 @@ def test_selftest_needs_golden_vectors(own_bundle):
         run(selftest.selftest, "--bundle", own_bundle)
 
 
-def test_bench_says_that_a_workstation_is_no_npu(own_bundle, tmp_path, capsys):
+def test_bench_states_that_a_workstation_has_no_npu(own_bundle, tmp_path, capsys):
     write_golden(own_bundle)
     assert run(bench.bench, "--bundle", own_bundle, "--runs", 2, "--out", tmp_path / "table") == 0
     table = (tmp_path / "table.md").read_text()
@@ -77,7 +77,7 @@ def test_bench_says_that_a_workstation_is_no_npu(own_bundle, tmp_path, capsys):
     assert [row["what"] for row in rows] == ["detector", "recognizer", "detection"]
 
 
-def test_bench_writes_nothing_of_a_machine_that_computes_wrongly(own_bundle, tmp_path):
+def test_bench_writes_nothing_if_results_are_wrong(own_bundle, tmp_path):
     write_golden(own_bundle, spoil=np.negative)
     with pytest.raises(WorkError, match="not healthy"):
         run(bench.bench, "--bundle", own_bundle, "--runs", 1, "--out", tmp_path / "table")
@@ -86,7 +86,7 @@ def test_bench_writes_nothing_of_a_machine_that_computes_wrongly(own_bundle, tmp
     assert not list(tmp_path.glob("table*"))
 
 
-def test_roundings_in_an_empty_picture_are_no_failure():
+def test_rounding_in_an_empty_picture_is_not_a_failure():
     # Scores of one INT8 step, in places that differ: their cosine alone is 0.
     noise = np.zeros((2, 1, 8), np.float32)
     noise[0, 0, 1] = noise[1, 0, 5] = 1 / 255
@@ -99,7 +99,7 @@ def test_roundings_in_an_empty_picture_are_no_failure():
     assert cosines(ours.values(), theirs.values()).min() > 0.9999
 
 
-def test_cosines_of_nothing_and_of_no_numbers():
+def test_cosines_of_zeros_and_of_nan():
     zero, one, broken = np.zeros(4, np.float32), np.ones(4, np.float32), np.full(4, np.nan, np.float32)
     pairs = ((zero, zero), (zero, one), (broken, one), (one, one), (-one, one))
     ours, theirs = ([np.stack(side)] for side in zip(*pairs, strict=True))

@@ -118,7 +118,7 @@ def test_the_same_photo_twice_adds_nothing(rkface, bundle, here):
     photo = draw(here / "a.png", ADA)
     assert rkface("enroll", "--bundle", bundle, "Ada", photo)[0] == 0
     code, out, err = rkface("enroll", "--bundle", bundle, "Ada", photo, photo)
-    assert code == 0 and err == "0 enrolled for 0 people, 2 known already\n" and "(cosine 1.000)" in out
+    assert code == 0 and err == "0 enrolled for 0 people, 2 already known\n" and "(cosine 1.000)" in out
     with opened(here) as gallery:
         assert gallery.person("Ada").samples == 1
 
@@ -178,7 +178,7 @@ def test_another_model_is_refused_until_the_gallery_is_reembedded(rkface, bundle
     code, _, err = rkface("enroll", "--bundle", other, "Hedy", draw(here / "c.png", HEDY))
     assert code == 2 and "reembed" in err
     code, _, err = rkface("gallery", "reembed", "--bundle", other)
-    assert code == 1 and "1 samples have no aligned face" in err
+    assert code == 1 and "1 sample without a readable aligned face" in err
     with opened(here) as gallery:
         after = gallery.samples(gallery.person("Ada"))[0]
         assert after.identity != before.identity
@@ -187,7 +187,7 @@ def test_another_model_is_refused_until_the_gallery_is_reembedded(rkface, bundle
         assert gallery.state().ignored == 1
         assert [match.name for match in gallery.search(before.embedding[None], 5)[0]] == ["Ada"]
     assert rkface("enroll", "--bundle", other, "Hedy", here / "c.png")[0] == 0
-    assert "1 samples of an older model are ignored" in rkface("gallery", "list")[2]
+    assert "ignored: 1 sample of an older model" in rkface("gallery", "list")[2]
 
 
 @pytest.fixture
@@ -230,7 +230,7 @@ def test_an_export_can_be_imported_without_any_change(rkface, staff, here, form)
         for name, (metadata, samples) in expected.items()
     }
     code, _, err = rkface(*arguments)  # a second time: no duplicates
-    assert code == 0 and err == "0 enrolled for 0 people, 4 known already\n"
+    assert code == 0 and err == "0 enrolled for 0 people, 4 already known\n"
     assert content(here / "new.sqlite").keys() == expected.keys()
 
 
@@ -306,13 +306,13 @@ def test_a_wrong_sample_is_removed(rkface, staff):
 
 def test_forget_needs_confirmation(rkface, staff):
     code, _, err = rkface("gallery", "forget", "Ada", "Hedy")
-    assert code == 2 and "Ada (2 samples), Hedy (1 samples)" in err and "--yes" in err
+    assert code == 2 and "Ada (2 samples), Hedy (1 sample)" in err and "--yes" in err
     made = rkface("gallery", "backup")[1].strip()
     code, _, err = rkface("gallery", "forget", "--yes", "Ada", "Hedy")
     assert code == 0, err
     assert list(content(staff)) == ["Grace"]
     code, out, _ = rkface("gallery", "check")
-    assert (code, out) == (0, "1 people, 1 samples, 0 ignored: whole\n")
+    assert (code, out) == (0, "1 person, 1 sample, 0 ignored: no damage\n")
     assert rkface("gallery", "restore", made)[0] == 0
     assert list(content(staff)) == ["Grace"], "a backup must not bring anybody back"
 
@@ -322,7 +322,7 @@ def test_the_merge_and_restore_commands(rkface, staff):
     assert rkface("gallery", "merge", "Hedy", "Grace")[0] == 0
     assert {name: len(samples) for name, (_, samples) in content(staff).items()} == {"Ada": 2, "Grace": 2}
     code, _, err = rkface("gallery", "restore", made)
-    assert code == 0 and "what was there before is now" in err
+    assert code == 0 and "the previous content is now in" in err
     assert list(content(staff)) == ["Ada", "Grace", "Hedy"]
     assert made in rkface("gallery", "backup", "--list")[1].splitlines()
 

@@ -148,7 +148,7 @@ def test_what_stays_in_a_gallery_that_another_program_reads_does_not_keep_the_ot
 
 def test_an_erasure_that_was_interrupted_after_the_first_stage_is_finished_by_the_next_start(gallery, everywhere):
     ada, _ = gallery.people()
-    with gallery.writing() as database:  # as ``forget`` begins; then the power failed
+    with gallery.transaction() as database:  # as ``forget`` begins; then the power failed
         database.execute("DELETE FROM person WHERE id = ?", [ada.id])
         database.execute("INSERT INTO former VALUES (?, NULL, 1.0)", [ada.id])
         database.execute("INSERT INTO setting VALUES ('scrub', '1')")

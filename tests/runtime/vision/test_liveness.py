@@ -9,7 +9,7 @@ import pytest
 pytest.importorskip("onnxruntime")
 
 from rkface.runtime.cli import selftest
-from rkface.runtime.cli.run import _settings
+from rkface.runtime.cli.run import run_settings
 from rkface.runtime.core.bundle import LivenessSpec, contract, read_bundle
 from rkface.runtime.core.errors import BundleError, DeviceError
 from rkface.runtime.inference.pipeline import open_bundle
@@ -200,5 +200,5 @@ def test_the_command_line_turns_liveness_on(bundle):
 
     declare(parser := ArgumentParser())
     plain, asked = (parser.parse_args(["--bundle", str(bundle), *more]) for more in ([], ["--liveness"]))
-    assert _settings(plain).liveness.enabled is False
-    assert _settings(asked).liveness == replace(_settings(plain).liveness, enabled=True)
+    assert run_settings(plain).liveness.enabled is False
+    assert run_settings(asked).liveness == replace(run_settings(plain).liveness, enabled=True)

@@ -13,7 +13,7 @@ from starlette.datastructures import Headers
 from starlette.testclient import TestClient
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
-from rkface.runtime.cli.run import _serve as serve_console
+from rkface.runtime.cli.run import _serve_console as serve_console
 from rkface.runtime.core.errors import InputError
 from rkface.runtime.service.config import read_settings
 from rkface.runtime.web.access import MAX_PHOTO_BODY, SECURITY_HEADERS, Access

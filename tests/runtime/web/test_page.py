@@ -225,7 +225,7 @@ def test_signing_in_and_out(page, service, tmp_path, shot):
         page.until("document.activeElement.id === 'password'")
         page.write("wrong password")
         page.press("Enter")
-        page.shows("wrong password")
+        page.shows("Wrong password")
         shot("sign-in")
         page.write(PASSWORD)
         page.press("Enter")

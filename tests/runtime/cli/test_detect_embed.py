@@ -17,7 +17,7 @@ from rkface.runtime.cli.main import main
 from rkface.runtime.core.bundle import SUMS, files
 
 LANDMARKS = np.array([[0.3, 0.35], [0.7, 0.35], [0.5, 0.55], [0.35, 0.75], [0.65, 0.75]])
-# A JPEG's headers alone, which claim 20,000×20,000 gray pixels.
+# The headers of a JPEG that claim 20,000×20,000 gray pixels, without data.
 HUGE = (
     b"\xff\xd8\xff\xc0\x00\x0b\x08" + struct.pack(">HH", 20_000, 20_000) + b"\x01\x01\x11\x00"
     b"\xff\xda\x00\x08\x01\x01\x00\x00\x3f\x00\x00\xff\xd9"
@@ -105,7 +105,7 @@ def test_coordinates_are_those_of_the_turned_photo(rkface, bundle, photo, tmp_pa
     assert code == 0 and lines(out)[0] == {**expected, "image": str(turned)}
 
 
-def test_embed_adds_unit_embeddings_that_tell_people_apart(rkface, bundle, photo):
+def test_embed_adds_unit_embeddings_that_distinguish_people(rkface, bundle, photo):
     path = photo("three.png", (1, 1, 0), (4, 1, 1), (7, 1, 0, 250))
     code, out, err = rkface("embed", "--bundle", bundle, "--json", path)
     faces = lines(out)[0]["faces"]
@@ -121,7 +121,8 @@ def test_embed_adds_unit_embeddings_that_tell_people_apart(rkface, bundle, photo
 def test_embed_without_a_face_fails_but_answers(rkface, bundle, photo):
     none, some = photo("none.png"), photo("some.png", (3, 3))
     code, out, err = rkface("embed", "--bundle", bundle, "--json", none, some)
-    assert code == 2 and err == f"rkface: {none}: no face found, so nothing to embed\n"
+    assert code == 1
+    assert err == f"rkface: {none}: no face found, so there is nothing to embed\n2 photos, 1 failed\n"
     assert [len(said["faces"]) for said in lines(out)] == [0, 1]
 
 
@@ -158,6 +159,16 @@ def test_verify_says_what_is_in_the_bundle(rkface, bundle):
     code, out, err = rkface("verify", bundle, "--soc", "rk3588")
     assert (code, err) == (0, "")
     assert "tiny (synthetic) for rk3588" in out and "detector   int8, 320×256" in out
+
+
+def test_verify_as_json(rkface, bundle):
+    code, out, err = rkface("verify", bundle, "--json")
+    said = json.loads(out)
+    assert (code, err, said["target"], said["synthetic"]) == (0, "", "rk3588", True)
+    assert [(model["role"], model["width"], model["height"]) for model in said["models"]] == [
+        ("detector", 320, 256),
+        ("recognizer", 112, 112),
+    ]
 
 
 @pytest.mark.parametrize("command", ["detect", "embed", "compare", "verify"])
@@ -230,7 +241,7 @@ def test_a_drawing_never_overwrites_a_photo(refused, bundle, photo, tmp_path):
     ("target", "says"),
     [("faces.txt", r".jpg or .png"), ("absent/faces.jpg", "no folder"), ("one.png/faces.jpg", "no folder")],
 )
-def test_a_place_to_draw_that_cannot_be_is_refused_before_any_work(refused, bundle, photo, target, says):
+def test_an_impossible_place_for_a_drawing_is_refused_before_any_work(refused, bundle, photo, target, says):
     path = photo("one.png", (3, 4))
     tmp_path = path.parent
     before = sorted(tmp_path.rglob("*"))
@@ -241,7 +252,14 @@ def test_a_place_to_draw_that_cannot_be_is_refused_before_any_work(refused, bund
 
 def test_several_photos_need_a_folder_to_be_drawn_into(refused, bundle, photo, tmp_path):
     a, b = photo("a.png", (1, 1)), photo("b.png", (2, 2))
-    assert "existing folder" in refused("detect", "--bundle", bundle, a, b, "--draw", tmp_path / "out.jpg")
+    for target, says in (("out.jpg", "must be a folder"), ("a.png", "must be a folder"), ("absent/out", "no folder")):
+        assert says in refused("detect", "--bundle", bundle, a, b, "--draw", tmp_path / target)
+
+
+def test_the_folder_for_drawings_is_created(rkface, bundle, photo, tmp_path):
+    photos = [photo("a.png", (3, 4)), photo("b.png", (6, 2))]
+    assert rkface("detect", "--bundle", bundle, *photos, "--draw", tmp_path / "drawn")[0] == 0
+    assert is_drawn(tmp_path / "drawn/a.jpg", 3, 4) and is_drawn(tmp_path / "drawn/b.jpg", 6, 2)
 
 
 def test_a_disk_that_fills_up_leaves_nothing_half_drawn(bundle, photo, tmp_path):
@@ -295,28 +313,69 @@ def test_output_into_a_full_disk_is_one_line(bundle, photo):
         ("empty.jpg", b"", "empty"),
         ("notes.jpg", b"just text, no photo", "not a JPEG, PNG, WebP or BMP"),
         ("cut.png", "half", "truncated"),
-        ("folder.jpg", "folder", "Is a directory"),
         ("huge.jpg", HUGE, "20000×20000"),
     ],
-    ids=["missing", "empty", "text", "truncated", "folder", "huge"],
+    ids=["missing", "empty", "text", "truncated", "huge"],
 )
 def test_a_bad_photo_is_refused_in_one_line(refused, bundle, photo, name, content, says):  # noqa: PLR0917
     good = photo("good.png", (3, 4))
     path = good.with_name(name)
-    if content == "folder":
-        path.mkdir()
-    elif content is not None:
+    if content is not None:
         path.write_bytes(good.read_bytes()[:700] if content == "half" else content)
     for command in (["detect", path], ["embed", path], ["compare", good, path], ["compare", path, good]):
         message = refused(*command, "--bundle", bundle)
         assert says in message and str(path) in message
 
 
-def test_a_bad_photo_does_not_keep_the_others_from_an_answer(rkface, bundle, photo, tmp_path):
+def test_a_bad_photo_does_not_stop_the_others(rkface, bundle, photo, tmp_path):
     a, b, absent = photo("a.png", (3, 4)), photo("b.png", (1, 1)), tmp_path / "absent.png"
     code, out, err = rkface("detect", "--bundle", bundle, "--json", a, absent, b)
-    assert (code, err) == (2, f"rkface: {absent}: cannot be read: No such file or directory\n")
+    assert (code, err) == (1, f"rkface: {absent}: cannot be read: No such file or directory\n3 photos, 1 failed\n")
     assert [said["image"] for said in lines(out)] == [str(a), str(b)]
+
+
+# Folders
+
+
+@pytest.fixture
+def album(photo, tmp_path):
+    """A folder with two good photos in it and below, a damaged one, and files that are not photos of it."""
+    photo("album/b.png", (3, 4))
+    photo("album/2019/a.png", (6, 2), (1, 1))
+    photo("album/.trash/hidden.png", (1, 1))
+    (tmp_path / "album/notes.txt").write_text("not a photo")
+    (tmp_path / "album/c.jpg").write_bytes(b"damaged")
+    return tmp_path / "album"
+
+
+@pytest.mark.parametrize("command", ["detect", "embed"])
+def test_a_folder_stands_for_its_photos_sorted_and_a_damaged_one_is_named(rkface, bundle, album, command):
+    code, out, err = rkface(command, "--bundle", bundle, "--json", album)
+    assert [said["image"] for said in lines(out)] == [str(album / "2019/a.png"), str(album / "b.png")]
+    assert code == 1 and err.startswith(f"rkface: {album / 'c.jpg'}: ") and err.endswith("\n3 photos, 1 failed\n")
+    assert err.count("\n") == 2, "files that are not photos are not mentioned"
+
+
+def test_the_photos_of_a_folder_are_drawn_into_a_folder(rkface, bundle, album, tmp_path):
+    (album / "c.jpg").unlink()
+    assert rkface("detect", "--bundle", bundle, album, "--draw", tmp_path / "drawn")[0] == 0
+    assert is_drawn(tmp_path / "drawn/a.jpg", 6, 2) and is_drawn(tmp_path / "drawn/b.jpg", 3, 4)
+
+
+def test_drawings_never_overwrite_a_photo_of_the_folder(refused, bundle, tmp_path):
+    (tmp_path / "album").mkdir()
+    (tmp_path / "album/ada.jpg").write_bytes(b"the only copy")
+    assert "overwrite" in refused("detect", "--bundle", bundle, tmp_path / "album", "--draw", tmp_path / "album")
+    assert (tmp_path / "album/ada.jpg").read_bytes() == b"the only copy"
+
+
+def test_a_folder_without_photos_is_refused(refused, bundle, tmp_path):
+    (tmp_path / "empty").mkdir()
+    assert f"{tmp_path / 'empty'}: no photos" in refused("detect", "--bundle", bundle, tmp_path / "empty")
+
+
+def test_compare_needs_two_photos_not_folders(refused, bundle, photo, tmp_path):
+    assert "Is a directory" in refused("compare", "--bundle", bundle, photo("ada.png", (1, 1)), tmp_path)
 
 
 def spoil_byte(folder):
@@ -332,7 +391,7 @@ def spoil_schema(folder):
 
 
 def spoil_model(folder):
-    """Sealed as it should be, but no ONNX."""
+    """The checksums are right, but the file is not ONNX."""
     (folder / "reference/detector.onnx").write_bytes(b"no model")
     sums = (folder / SUMS).read_text().splitlines()
     kept = [line for line in sums if not line.endswith("detector.onnx")]
@@ -372,10 +431,10 @@ def test_unknown_bundle_backend_and_provider(refused, bundle, photo, tmp_path):
 @pytest.mark.parametrize("threshold", ["1.5", "-0.1", "nan", "high"])
 def test_thresholds_outside_0_to_1_are_refused(rkface, bundle, photo, threshold):
     code, out, err = rkface("detect", "--bundle", bundle, f"--threshold={threshold}", photo("good.png"))
-    assert (code, out) == (2, "") and "is not a number from 0 to 1" in err
+    assert (code, out) == (2, "") and "must be a number from 0 to 1" in err
 
 
-def test_a_file_name_that_is_no_utf8_can_be_read_back_from_the_json(bundle, photo, tmp_path):
+def test_a_file_name_with_invalid_utf8_can_be_read_back_from_the_json(bundle, photo, tmp_path):
     path = os.fsencode(tmp_path) + b"/f\xff\xc3\xbcr.png"
     photo("plain.png", (3, 4)).rename(os.fsdecode(path))
     done = subprocess.run(

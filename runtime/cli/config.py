@@ -1,0 +1,105 @@
+"""``rkface config``: check and show configurations of the service. Imports nothing heavy before an action runs."""
+
+from __future__ import annotations
+
+import sys
+from argparse import ArgumentParser, Namespace
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..core.errors import InputError
+from .options import add_json, counted, print_json
+from .parser import add_actions
+from .run import CONFIG
+
+if TYPE_CHECKING:
+    from ..service.settings import Settings
+
+
+def config(parser: ArgumentParser) -> None:
+    """Check a configuration of `rkface run`, or show all settings with their meaning.
+
+    examples:
+      rkface config show > rkface.toml        # a file to start with: every setting and its default
+      rkface config check rkface.toml
+    """
+    add_actions(parser, (check, show))
+
+
+def check(parser: ArgumentParser) -> None:
+    """Report everything that is wrong with a configuration, with the nearest valid key for a typo.
+
+    With --json, prints one object: {"file", "valid", "problems", "notes", "cameras"}. Exit code: 2 if something is
+    wrong. Notes, such as a bundle that does not exist on this machine, do not change it.
+
+    examples:
+      rkface config check rkface.toml
+    """
+    parser.add_argument("file", type=Path, nargs="?", default=CONFIG, metavar="FILE", help="(default: %(default)s)")
+    add_json(parser, "one object")
+    parser.set_defaults(run=_check)
+
+
+def show(parser: ArgumentParser) -> None:
+    """Print all settings as TOML with their meaning: those of FILE, or the defaults.
+
+    With --json, prints the settings as one object, without their meaning.
+
+    examples:
+      rkface config show
+      rkface config show /etc/rkface/rkface.toml
+    """
+    parser.add_argument("file", type=Path, nargs="?", metavar="FILE", help="a TOML file (default: the defaults)")
+    add_json(parser, "one object")
+    parser.set_defaults(run=_show)
+
+
+def _check(options: Namespace) -> int:
+    from ..service.config import check_settings
+
+    settings, problems = check_settings(options.file)
+    notes = [] if settings is None else _notes(settings)
+    cameras = 0 if settings is None else len(settings.camera)
+    for problem in problems:
+        print(f"rkface: {problem}", file=sys.stderr)
+    if options.json:
+        result = {"file": options.file, "valid": settings is not None, "problems": problems}
+        print_json({**result, "notes": notes, "cameras": cameras})
+    elif settings is not None:
+        for note in notes:
+            print(f"{options.file}: note: {note}")
+        print(f"{options.file}: valid, {counted(cameras, 'camera')}")
+    return InputError.exit_code if settings is None else 0
+
+
+def _notes(settings: Settings) -> list[str]:
+    """What may be a mistake, or may be right on another machine."""
+    from ..events import read_secret
+
+    notes = [] if settings.bundle.is_dir() else [f"there is no bundle at {settings.bundle}"]
+    if settings.liveness.require and not settings.liveness.enabled:
+        notes.append("[liveness] require = true also needs enabled = true, or `rkface run --liveness`")
+    webhook, mqtt = settings.events.webhook, settings.events.mqtt
+    for secret in (webhook.secret if webhook else "", mqtt.password if mqtt else ""):
+        try:
+            if secret:
+                read_secret(secret)
+        except InputError as error:
+            notes.append(str(error))
+    if not settings.camera:
+        notes.append("no camera is configured: `rkface run` takes the first USB camera")
+    return notes
+
+
+def _show(options: Namespace) -> int:
+    from ..core.toml import dump
+    from ..service.config import read_settings
+    from ..service.settings import CameraSettings, Settings
+
+    settings = read_settings(options.file) if options.file else Settings(camera={"door": CameraSettings("/dev/video0")})
+    if options.json:
+        print_json(asdict(settings), indent=2)
+    else:
+        print(dump(settings, explain=True), end="")
+    return 0

@@ -1,0 +1,142 @@
+"""``rkface detect`` and ``rkface embed``: faces in photos, as text or JSON. Imports nothing heavy before it runs."""
+
+from __future__ import annotations
+
+import sys
+from argparse import ArgumentParser, Namespace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..core.errors import InputError, WorkError
+from .options import add_json, counted, print_json
+from .photos import add_photo_options, create_folder, drawing_paths, expand_folders, open_pipeline
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from ..core.faces import Faces
+    from ..inference.pipeline import Pipeline
+
+
+def detect(parser: ArgumentParser) -> None:
+    """Find the faces in photos: boxes, scores and five landmarks.
+
+    A folder stands for all photos in it and in its sub-folders, in the order of their paths. Hidden files are left out.
+    A photo that cannot be read is named, and the others are processed.
+
+    With --json, each photo is one object on a line of its own, faces with the highest score first. Coordinates are
+    pixels of the upright photo:
+      {"image", "width", "height", "faces": [{"box": [x1,y1,x2,y2], "score", "landmarks": [[x,y] x 5]}], "backend"}
+
+    Exit code: 1 if one of several photos failed, 2 if the only photo cannot be used.
+
+    examples:
+      rkface detect --bundle build/rk3588 party.jpg --draw faces.jpg
+      rkface detect --bundle build/rk3588 photos/ --draw drawings/
+      rkface detect --bundle build/rk3588 --json photos/ > faces.jsonl
+    """
+    _add_arguments(parser)
+    parser.set_defaults(run=lambda options: _process_photos(options, embed=False))
+
+
+def embed(parser: ArgumentParser) -> None:
+    """Find the faces in photos and compute their embeddings.
+
+    Works like `rkface detect`. With --json, each face also has an "embedding" of unit length; without --json, only its
+    size is shown. Embeddings are biometric data: protect a file of them as you protect the photos. A photo without a
+    face counts as failed.
+
+    examples:
+      rkface embed --bundle build/rk3588 --json ada.jpg
+      rkface embed --bundle build/rk3588 --json photos/ > embeddings.jsonl
+    """
+    _add_arguments(parser)
+    parser.set_defaults(run=lambda options: _process_photos(options, embed=True))
+
+
+def _add_arguments(parser: ArgumentParser) -> None:
+    parser.add_argument(
+        "images", nargs="+", type=Path, metavar="IMAGE", help="a JPEG, PNG, WebP or BMP file, or a folder of them"
+    )
+    add_photo_options(parser)
+    add_json(parser, "one object a line for each photo")
+    parser.add_argument(
+        "--draw",
+        type=Path,
+        metavar="OUT",
+        help="draw the faces: a .jpg or .png file, or for several photos a folder, which is created if needed",
+    )
+
+
+def _process_photos(options: Namespace, *, embed: bool) -> int:
+    photos = expand_folders(options.images)
+    several = len(photos) > 1 or any(path.is_dir() for path in options.images)
+    targets: list[Path] | list[None] = [None] * len(photos)
+    if options.draw:
+        targets = drawing_paths(options.draw, photos, folder=several)
+    failed = 0
+    with open_pipeline(options) as pipeline:
+        if options.draw and several:
+            create_folder(options.draw)
+        for photo, target in zip(photos, targets, strict=True):
+            try:
+                _process(options, pipeline, photo, target, embed=embed)
+            except InputError as error:
+                print(f"rkface: {error}", file=sys.stderr)
+                failed += 1
+    if not failed:
+        return 0
+    if len(photos) == 1:
+        return InputError.exit_code
+    print(f"{len(photos)} photos, {failed} failed", file=sys.stderr)
+    return WorkError.exit_code
+
+
+def _process(options: Namespace, pipeline: Pipeline, photo: Path, target: Path | None, *, embed: bool) -> None:
+    """Print what is found in ``photo``, and draw it if there is a ``target``.
+
+    InputError for a photo that cannot be read, or in which no face is found to embed.
+    """
+    from ..vision.image import read_image
+
+    image = read_image(photo)
+    faces = (pipeline.recognize if embed else pipeline.detect)(image, options.threshold)
+    if options.json:
+        print_json(faces_to_json(photo, image, faces) | {"backend": pipeline.backend})
+    else:
+        _print_faces(photo, image, faces)
+    if target is not None:
+        from ..vision.draw import draw_faces, write_image
+
+        write_image(target, draw_faces(image, faces))
+    if embed and not len(faces):
+        raise InputError(f"{photo}: no face found, so there is nothing to embed")
+
+
+def _print_faces(photo: Path, image: NDArray[np.uint8], faces: Faces) -> None:
+    if not len(faces):
+        print(f"{photo}: no face")
+        return
+    print(f"{photo}: {counted(len(faces), 'face')} in {image.shape[1]}×{image.shape[0]}")
+    for index in range(len(faces)):
+        x1, y1, x2, y2 = faces.boxes[index]
+        line = f"  {index + 1}: score {faces.scores[index]:.3f}, {x2 - x1:.0f}×{y2 - y1:.0f} px at ({x1:.0f}, {y1:.0f})"
+        if faces.embeddings is not None:
+            line += f", embedding of {faces.embeddings.shape[1]} numbers (--json prints them)"
+        print(line)
+
+
+def faces_to_json(photo: Path, image: NDArray[np.uint8], faces: Faces) -> dict[str, Any]:
+    """The faces found in ``photo`` as the object that --json prints."""
+    found = []
+    for index in range(len(faces)):
+        face: dict[str, Any] = {
+            "box": [round(float(value), 3) for value in faces.boxes[index]],
+            "score": round(float(faces.scores[index]), 6),
+            "landmarks": [[round(float(x), 3), round(float(y), 3)] for x, y in faces.landmarks[index]],
+        }
+        if faces.embeddings is not None:
+            face["embedding"] = [round(float(value), 8) for value in faces.embeddings[index]]
+        found.append(face)
+    return {"image": str(photo), "width": image.shape[1], "height": image.shape[0], "faces": found}

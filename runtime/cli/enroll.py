@@ -1,0 +1,126 @@
+"""``rkface enroll``: add people to the gallery from photos or a camera. Imports nothing heavy before it runs."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser, Namespace
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..core.arguments import key_value, positive_number
+from ..core.errors import InputError
+from .gallery_options import (
+    add_enroll_rules,
+    add_gallery,
+    enroll_rules,
+    open_gallery,
+    print_verdicts,
+)
+from .options import add_backend, add_bundle, add_json
+
+if TYPE_CHECKING:
+    from ..enrollment.enroll import PersonPhoto
+
+
+def enroll(parser: ArgumentParser) -> None:
+    """Add people to the gallery, from photos, a folder of photos, or a camera.
+
+    Each photo is checked on its own and reported. A photo is refused if it shows no face, if the face is too small or
+    blurred, or if it looks like a person who is enrolled under another name (--force enrolls it anyway). A photo that
+    is reported as enrolled is on the disk. A folder given as PHOTO stands for all photos in it.
+
+    With --folder, each sub-folder is a person. Photos directly in the folder are named after their person: ada.jpg,
+    ada-2.jpg, jean-luc-01.jpg.
+
+    With --camera, the person in front of it is guided through three pictures: straight, turned a little to the left,
+    and turned a little to the right. If they look like another person in the gallery, or unlike their own samples, the
+    command asks on a terminal; elsewhere --same or --force decides. The gallery does not change before that.
+
+    With --json, each photo is one object on a line: {"status", "person", "source", "reason", "notes", "quality",
+    "near"}; status is enrolled, known or refused.
+
+    Exit code: 1 if a photo was refused.
+
+    examples:
+      rkface enroll --bundle build/rk3588 --gallery gallery.sqlite "Ada Lovelace" ada.jpg ada-side.jpg
+      rkface enroll --bundle build/rk3588 --gallery gallery.sqlite --folder staff/
+      rkface enroll --bundle build/rk3588 --gallery gallery.sqlite "Ada Lovelace" --camera /dev/video0
+    """
+    parser.add_argument("name", nargs="?", metavar="NAME", help="name of the person, new or already in the gallery")
+    parser.add_argument(
+        "photos", nargs="*", type=Path, metavar="PHOTO", help="a JPEG, PNG, WebP or BMP file, or a folder of them"
+    )
+    parser.add_argument("--folder", type=Path, metavar="DIR", help="photos of several people")
+    parser.add_argument("--camera", metavar="SPEC", help="a camera as for `rkface run`; the terminal shows what to do")
+    parser.add_argument(
+        "--timeout",
+        type=positive_number,
+        metavar="SECONDS",
+        help="how long --camera waits for good pictures (default: 60); a recording is always read to its end",
+    )
+    parser.add_argument(
+        "--same",
+        action="store_true",
+        help="with --camera: if the person is enrolled under another name, add the pictures to that name",
+    )
+    parser.add_argument(
+        "--set", action="append", type=key_value, default=[], metavar="KEY=VALUE", help="metadata of the person"
+    )
+    add_gallery(parser)
+    add_bundle(parser)
+    add_backend(parser)
+    add_enroll_rules(parser)
+    add_json(parser, "one object a line for each photo")
+    parser.set_defaults(run=_enroll)
+
+
+def _enroll(options: Namespace) -> int:
+    _check_use(options)
+    if options.camera:
+        from .enroll_camera import enroll_camera
+
+        return print_verdicts([enroll_camera(options)], as_json=options.json)
+
+    from ..enrollment.enroll import enroll_photo
+    from ..inference.pipeline import open_bundle
+
+    photos = _find_photos(options)
+    rules, metadata = enroll_rules(options), dict(options.set)
+    with ExitStack() as opened:
+        pipeline = opened.enter_context(open_bundle(options.bundle, options.backend))
+        gallery = opened.enter_context(open_gallery(options, pipeline, create=True))
+        gallery.check_identity()
+        verdicts = (
+            enroll_photo(gallery, pipeline, photo.person, photo.path, rules=rules, metadata=metadata)
+            for photo in photos
+        )
+        return print_verdicts(verdicts, as_json=options.json)
+
+
+def _check_use(options: Namespace) -> None:
+    """InputError for options that do not fit together."""
+    if options.camera:
+        if not options.name or options.photos or options.folder:
+            raise InputError("--camera takes pictures of one person: give NAME, but neither photos nor --folder")
+        if options.same and options.force:
+            raise InputError(
+                "--same adds the pictures to the person who looks alike, --force to a new person: use one of them"
+            )
+        return
+    if options.same or options.timeout:
+        raise InputError("--same and --timeout only work with --camera")
+    if options.folder and (options.name or options.photos):
+        raise InputError("--folder takes the names from the files: give --folder alone, or NAME and photos")
+    if not options.folder and not options.photos:
+        raise InputError(
+            "no photos: give NAME and photos, NAME and --camera, or --folder DIR; `rkface enroll --help` has examples"
+        )
+
+
+def _find_photos(options: Namespace) -> list[PersonPhoto]:
+    from ..enrollment.enroll import PersonPhoto, find_photos
+    from .photos import expand_folders
+
+    if options.folder:
+        return list(find_photos(options.folder))
+    return [PersonPhoto(options.name, photo) for photo in expand_folders(options.photos)]

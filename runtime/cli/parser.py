@@ -1,0 +1,199 @@
+"""The parser of ``rkface``: commands grouped by task; for a typo, the error names the nearest command or option.
+
+Each installed part of rkface adds its commands through entry points (group "rkface.commands"): a function that takes
+the command's parser, and whose docstring is the command's help.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import shutil
+import sys
+import textwrap
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from importlib.metadata import entry_points, version
+from inspect import getdoc
+from typing import Any, NoReturn
+
+from ..core.errors import InputError
+from ..core.text import nearest
+
+# The commands by task, in the order of ``rkface --help``. Commands of other packages are listed last.
+TASKS = {
+    "convert": ("convert", "calibrate", "evaluate", "cost"),
+    "board": ("deploy", "doctor", "selftest", "bench", "verify"),
+    "photos": ("detect", "embed", "compare"),
+    "gallery": ("enroll", "gallery"),
+    "camera": ("run", "config", "web-password"),
+    "about": ("version", "completion"),
+}
+# Spellings of rkface 0.1, which work and are not shown: `rkface enrol`.
+OLD_COMMANDS = {"enrol": "enroll"}
+OLD_OPTIONS = {"--licence": "--license", "--accept-licence": "--accept-license", "--live-colour": "--live-color"}
+NEGATIVE_NUMBER = re.compile(r"-\d+|-\d*\.\d+")  # as argparse recognizes them
+EPILOG = """\
+`rkface COMMAND --help` explains a command with examples. Every command takes --quiet and --verbose.
+
+With --json, stdout has nothing but JSON; messages and errors are text on stderr.
+Exit codes: 0 done, 1 the work failed or a part of it, 2 wrong use or input, 130 interrupted."""
+
+
+class HelpFormatter(argparse.RawDescriptionHelpFormatter):
+    """Usage lines that name the arguments and the required options; the help below lists all options."""
+
+    def _format_usage(
+        self,
+        usage: str | None,
+        actions: Iterable[argparse.Action],
+        groups: Iterable[argparse._MutuallyExclusiveGroup],
+        prefix: str | None,
+    ) -> str:
+        needed = {id(one) for group in groups if group.required for one in group._group_actions}
+        shown = [one for one in actions if not one.option_strings or one.required or id(one) in needed]
+        command = self._prog
+        self._prog = f"{command} [options]"
+        text = super()._format_usage(usage, shown, [group for group in groups if group.required], prefix)
+        self._prog = command
+        return text
+
+
+class CommandParser(argparse.ArgumentParser):
+    """An ``ArgumentParser`` without abbreviations. For an unknown command or option, it names the nearest one."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**{"allow_abbrev": False, "formatter_class": HelpFormatter, **settings})
+        self._positionals.title = "arguments"
+
+    @property
+    def commands(self) -> Mapping[str, CommandParser]:
+        """The parsers of the commands or actions below this one; empty for a command without actions."""
+        found = (one for one in self._actions if isinstance(one, argparse._SubParsersAction))
+        return next((one.choices for one in found), {})
+
+    @property
+    def options(self) -> list[argparse.Action]:
+        """The options that --help lists."""
+        return [one for one in self._actions if one.option_strings and one.help != argparse.SUPPRESS]
+
+    @property
+    def arguments(self) -> list[argparse.Action]:
+        """The positional arguments, without COMMAND or ACTION."""
+        return [
+            one for one in self._actions if not one.option_strings and not isinstance(one, argparse._SubParsersAction)
+        ]
+
+    def parse_known_args(  # type: ignore[override]
+        self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None
+    ) -> tuple[argparse.Namespace, list[str]]:
+        words = list(sys.argv[1:] if args is None else args)
+        if self.commands and not words:
+            self.print_help(sys.stderr)
+            self.exit(InputError.exit_code)
+        return super().parse_known_args(self._checked(words), namespace)
+
+    def _checked(self, words: list[str]) -> list[str]:
+        """``words`` with old spellings replaced. Exits with an error for an unknown option, command or action."""
+        known = self._option_string_actions
+        for place, word in enumerate(words):
+            if word == "--":
+                break
+            if not word.startswith("-") or word == "-" or " " in word or NEGATIVE_NUMBER.fullmatch(word):
+                if not self.commands:
+                    continue
+                words[place] = OLD_COMMANDS.get(word, word)
+                if words[place] not in self.commands:
+                    self._refuse_command(word)
+                break  # what follows is for that command's own parser
+            name, sign, value = word.partition("=")
+            name = OLD_OPTIONS.get(name, name)
+            if name in known:
+                words[place] = f"{name}{sign}{value}"
+            elif word.startswith("--") or word[:2] not in known:
+                self._refuse_option(name)
+        return words
+
+    def _refuse_command(self, word: str) -> NoReturn:
+        what = "command" if self.prog == "rkface" else "action"
+        near = nearest(word, self.commands)
+        hint = f"did you mean {near}?" if near else f"choose one of {', '.join(self.commands)}"
+        self.exit(InputError.exit_code, f"{self.prog}: unknown {what} {word!r}: {hint}\n")
+
+    def _refuse_option(self, name: str) -> NoReturn:
+        near = nearest(name, (option for one in self.options for option in one.option_strings))
+        if self.commands and any(name in parser._option_string_actions for parser in all_parsers(self)):
+            hint = "write it after the command"
+        else:
+            hint = f"did you mean {near}?" if near else f"`{self.prog} --help` lists the options"
+        self.exit(InputError.exit_code, f"{self.prog}: unknown option {name}: {hint}\n")
+
+
+def add_actions(parser: argparse.ArgumentParser, declarations: Iterable[Callable[..., None]]) -> None:
+    """Give the command of ``parser`` an action for each function, named as the function without underscores at its end.
+
+    As for a command, the function takes the action's parser, and its docstring is the help.
+    """
+    actions = parser.add_subparsers(prog=parser.prog, title="actions", metavar="ACTION", required=True)
+    for declare in declarations:
+        text = getdoc(declare) or ""
+        name = declare.__name__.rstrip("_")
+        declare(actions.add_parser(name, help=text.splitlines()[0], description=text, formatter_class=HelpFormatter))
+
+
+def build_parser() -> CommandParser:
+    """The parser of ``rkface`` with all installed commands. The result has ``run``, a function of the options."""
+    top = CommandParser(
+        prog="rkface",
+        usage="rkface [--version] [--quiet | --verbose] COMMAND ...",
+        description="Face recognition on Rockchip NPUs: from ONNX models to a camera that knows who is there.",
+    )
+    top.add_argument("--version", action="version", version=f"rkface {version('rkface')}", help="print the version")
+    commands = top.add_subparsers(prog="rkface", metavar="COMMAND", required=True, help=argparse.SUPPRESS)
+    summaries = {}
+    for entry in entry_points(group="rkface.commands"):
+        declare = entry.load()
+        text = getdoc(declare) or ""
+        summaries[entry.name] = text.splitlines()[0]
+        declare(commands.add_parser(entry.name, help=summaries[entry.name], description=text))
+    top.epilog = f"{_by_task(summaries)}\n\n{EPILOG}"
+    top.set_defaults(quiet=False, verbose=False)
+    for parser in all_parsers(top):
+        _add_detail(parser)
+    return top
+
+
+def all_parsers(parser: CommandParser) -> Iterator[CommandParser]:
+    """``parser`` and the parsers of all commands and actions below it."""
+    yield parser
+    for command in parser.commands.values():
+        yield from all_parsers(command)
+
+
+def _add_detail(parser: CommandParser) -> None:
+    """--quiet and --verbose, which may stand before or after the command. The top parser alone sets the defaults."""
+    either = parser.add_mutually_exclusive_group()
+    either.add_argument(
+        "-q", "--quiet", action="store_true", default=argparse.SUPPRESS, help="show no progress; errors are shown"
+    )
+    either.add_argument(
+        "-v",
+        "--verbose",
+        action="store_true",
+        default=argparse.SUPPRESS,
+        help="show each step on a line of its own, log messages, and what caused an error",
+    )
+
+
+def _by_task(summaries: Mapping[str, str]) -> str:
+    """The commands with their summaries, grouped by task."""
+    listed = {name for names in TASKS.values() for name in names}
+    others = tuple(sorted(summaries.keys() - listed))
+    width = min(shutil.get_terminal_size().columns - 2, 120)
+    lines = []
+    for task, names in {**TASKS, "other": others}.items():
+        present = [name for name in names if name in summaries]
+        lines += [f"{task}:"] if present else []
+        for name in present:
+            start = f"  {name:14}"
+            lines += textwrap.wrap(summaries[name], width, initial_indent=start, subsequent_indent=" " * len(start))
+    return "\n".join(lines)

@@ -1,0 +1,118 @@
+"""What the commands on photos share: their options, which photos are meant, and where drawings go."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser, Namespace
+from collections.abc import Iterable, Sequence
+from itertools import chain, count
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..core.arguments import fraction
+from ..core.errors import InputError, WorkError
+from .options import add_backend, add_bundle
+
+if TYPE_CHECKING:
+    from ..inference.pipeline import Pipeline
+
+PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png")  # of drawings
+
+
+def add_photo_options(parser: ArgumentParser) -> None:
+    add_bundle(parser)
+    add_backend(parser)
+    parser.add_argument(
+        "--provider",
+        default="cpu",
+        metavar="NAME",
+        help="with the reference backend: ONNX Runtime's cpu, openvino or cuda (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--threshold", type=fraction, metavar="T", help="minimum detection score, 0 to 1 (default: the bundle's)"
+    )
+
+
+def open_pipeline(options: Namespace) -> Pipeline:
+    from ..inference.pipeline import open_bundle
+
+    return open_bundle(options.bundle, options.backend, (options.provider,))
+
+
+def expand_folders(paths: Iterable[Path]) -> list[Path]:
+    """The photos of ``paths``: files as given, and for a folder all photos in it and its sub-folders, sorted by path.
+
+    In folders, hidden files and files that are not named like photos are left out. InputError for a folder that has no
+    photos. Whether a file exists and is a photo is found out when it is read.
+    """
+    from ..vision.image import find_images
+
+    photos: list[Path] = []
+    for path in paths:
+        if not path.is_dir():
+            photos.append(path)
+            continue
+        found = find_images(path)
+        if not found:
+            raise InputError(f"{path}: no photos in this folder (.jpg, .png, .webp or .bmp)")
+        photos += found
+    return photos
+
+
+def drawing_paths(draw: Path, photos: Sequence[Path], *, folder: bool) -> list[Path]:
+    """Where the drawing of each photo goes: one file, or a file for each photo in a folder.
+
+    ``folder`` is true if ``draw`` must be a folder because there may be several photos; it need not exist yet.
+    InputError, before any work, if ``draw`` cannot be used or a photo would be overwritten.
+    """
+    if draw.is_dir() or folder:
+        _check_folder(draw)
+        targets = [draw / f"{stem}.jpg" for stem in _unique_stems(photos)]
+    else:
+        targets = [check_drawing(draw)]
+    check_not_a_photo(draw, targets, photos)
+    return targets
+
+
+def create_folder(folder: Path) -> None:
+    """Create the folder for drawings if it does not exist."""
+    try:
+        folder.mkdir(exist_ok=True)
+    except OSError as error:
+        raise WorkError(f"--draw {folder}: the folder cannot be created: {error.strerror}") from error
+
+
+def check_drawing(path: Path) -> Path:
+    """``path``, if a drawing can be written there."""
+    if path.suffix.lower() not in PICTURE_SUFFIXES:
+        raise InputError(f"--draw {path}: the name of a drawing must end in .jpg or .png")
+    if not path.parent.is_dir():
+        raise InputError(f"--draw {path}: there is no folder {path.parent}: create it, or choose another place")
+    return path
+
+
+def check_not_a_photo(draw: Path, targets: Iterable[Path], photos: Iterable[Path]) -> None:
+    """InputError if one of ``targets``, the files that --draw ``draw`` writes, is one of ``photos``."""
+    originals = {photo.resolve(): photo for photo in photos}
+    for target in targets:
+        if target.resolve() in originals:
+            raise InputError(
+                f"--draw {draw} would overwrite the photo {originals[target.resolve()]}: choose another place"
+            )
+
+
+def _unique_stems(photos: Iterable[Path]) -> list[str]:
+    """A file name without suffix for each photo. For a/ada.jpg and b/ada.png they are ada and ada-2."""
+    stems: dict[str, None] = {}
+    for photo in photos:
+        numbered = (f"{photo.stem}-{number}" for number in count(2))
+        stems[next(stem for stem in chain([photo.stem], numbered) if stem not in stems)] = None
+    return list(stems)
+
+
+def _check_folder(folder: Path) -> None:
+    if folder.is_dir():
+        return
+    if folder.suffix.lower() in PICTURE_SUFFIXES or folder.exists():
+        raise InputError(f"--draw {folder}: for several photos this must be a folder")
+    if not folder.parent.is_dir():
+        raise InputError(f"--draw {folder}: there is no folder {folder.parent}: create it, or choose another place")

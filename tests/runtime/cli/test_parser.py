@@ -1,0 +1,189 @@
+"""The command line itself: help by task, typos, old spellings, --quiet and --verbose, versions."""
+
+import argparse
+import json
+import re
+import subprocess
+import sys
+from importlib.metadata import entry_points, version
+
+import pytest
+
+from rkface.runtime.cli.main import main
+from rkface.runtime.cli.parser import TASKS, CommandParser, all_parsers, build_parser
+from rkface.runtime.cli.version import find_versions
+from rkface.runtime.core.errors import WorkError
+from rkface.runtime.core.progress import set_detail, stage
+
+
+@pytest.fixture
+def rkface(capsys):
+    """Runs a command: exit code, stdout, stderr."""
+
+    def run(*arguments):
+        try:
+            code = main([str(argument) for argument in arguments])
+        except SystemExit as exit:  # argparse
+            code = exit.code
+        return code, *capsys.readouterr()
+
+    return run
+
+
+# Help
+
+
+def test_every_command_has_a_task_and_every_task_its_commands():
+    assert sorted(name for names in TASKS.values() for name in names) == sorted(
+        entry.name for entry in entry_points(group="rkface.commands")
+    )
+
+
+@pytest.mark.parametrize(("arguments", "lists"), [((), "enroll"), (("gallery",), "restore"), (("config",), "check")])
+def test_without_a_command_the_help_is_printed_and_the_exit_code_is_2(rkface, arguments, lists):
+    code, out, err = rkface(*arguments)
+    assert (code, out) == (2, "") and f"\n  {lists} " in err.replace("    ", "  ")
+
+
+def test_the_help_groups_the_commands_by_task_and_hides_old_spellings(rkface):
+    code, out, _ = rkface("--help")
+    assert code == 0 and [line[:-1] for line in out.splitlines() if line.rstrip(":") in TASKS] == list(TASKS)
+    assert "enrol" not in re.findall(r"\w+", out)
+
+
+def test_every_command_and_action_teaches_with_examples_and_has_the_common_options():
+    for parser in all_parsers(build_parser()):
+        text = parser.format_help()
+        assert "--quiet" in text and "--verbose" in text, parser.prog
+        assert parser.prog == "rkface" or f"examples:\n  {' '.join(parser.prog.split()[:2])}" in text, parser.prog
+        assert not [option.option_strings for option in parser.options if not option.help], parser.prog
+
+
+# Typos
+
+
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        ("convrt", "unknown command 'convrt': did you mean convert?"),
+        ("gallery lits", "rkface gallery: unknown action 'lits': did you mean list?"),
+        ("gallery zzz", "choose one of list, show"),
+        ("detect --bundel x", "rkface detect: unknown option --bundel: did you mean --bundle?"),
+        ("detect --bundel=x a.jpg", "did you mean --bundle?"),
+        ("gallery list --galery x", "rkface gallery list: unknown option --galery: did you mean --gallery?"),
+        ("detect --xyzzy a.jpg", "`rkface detect --help` lists the options"),
+        ("detect -x a.jpg", "unknown option -x"),
+        ("--bundle x detect a.jpg", "unknown option --bundle: write it after the command"),
+        ("--versoin", "did you mean --version?"),
+    ],
+)
+def test_a_typo_is_answered_with_the_nearest_word(rkface, line, says):
+    code, out, err = rkface(*line.split())
+    assert (code, out) == (2, "") and says in err and err.count("\n") == 1
+
+
+def test_options_cannot_be_abbreviated(rkface):
+    code, _, err = rkface("detect", "--bund", "x", "a.jpg")
+    assert code == 2 and "did you mean --bundle?" in err
+
+
+def command(parser: CommandParser) -> CommandParser:
+    parser.add_argument("photos", nargs="*")
+    parser.add_argument("--threshold", type=float)
+    parser.add_argument("--license")
+    return parser
+
+
+@pytest.mark.parametrize(
+    ("line", "photos", "threshold"),
+    [
+        (["-", "a.jpg"], ["-", "a.jpg"], None),
+        (["--threshold", "-0.5"], [], -0.5),
+        (["--", "--bundel"], ["--bundel"], None),
+        (["-my photo.jpg"], ["-my photo.jpg"], None),
+    ],
+)
+def test_what_only_looks_like_an_option_is_not_refused(line, photos, threshold):
+    options = command(CommandParser(prog="rkface x")).parse_args(line)
+    assert (options.photos, options.threshold) == (photos, threshold)
+
+
+# Old spellings
+
+
+def test_old_spellings_still_work(rkface):
+    assert rkface("enrol", "--help")[1] == rkface("enroll", "--help")[1]
+    parser = command(CommandParser(prog="rkface x"))
+    assert parser.parse_args(["--licence", "MIT"]).license == "MIT"
+    assert parser.parse_args(["--licence=MIT"]).license == "MIT"
+    assert "licence" not in parser.format_help()
+
+
+# --quiet and --verbose
+
+
+@pytest.fixture
+def working(monkeypatch):
+    """``rkface work`` is the only command: it shows progress, and then fails for a reason."""
+
+    def work(parser: argparse.ArgumentParser) -> None:
+        """Work."""
+        parser.set_defaults(run=run)
+
+    def run(options: argparse.Namespace) -> int:
+        with stage("working") as current:
+            current.say("halfway")
+        raise WorkError("the disk is full") from OSError("no space")
+
+    entry = type("Entry", (), {"name": "work", "load": lambda: work})
+    monkeypatch.setattr("rkface.runtime.cli.parser.entry_points", lambda group: [entry])
+    yield
+    set_detail("normal")
+
+
+@pytest.mark.parametrize("place", ["before", "after"])
+def test_quiet_and_verbose_may_stand_before_and_after_the_command(rkface, working, place):
+    def err(*options):
+        code, out, text = rkface(*options, "work") if place == "before" else rkface("work", *options)
+        assert (code, out) == (1, "")
+        return text
+
+    assert err("--quiet") == "rkface: the disk is full\n"
+    normal, verbose = err(), err("--verbose")
+    assert "working" in normal and "halfway" not in normal
+    assert "halfway" in verbose and verbose.endswith("rkface: the disk is full\n  caused by OSError: no space\n")
+
+
+def test_quiet_and_verbose_together_are_refused(rkface, working):
+    for line in (["-q", "-v", "work"], ["-q", "work", "-v"], ["work", "-v", "-q"]):
+        code, _, err = rkface(*line)
+        assert code == 2 and "--quiet" in err and "--verbose" in err, line
+
+
+# Versions
+
+
+def test_versions_as_text_and_as_json(rkface):
+    assert rkface("--version") == (0, f"rkface {version('rkface')}\n", "")
+    code, out, _ = rkface("version", "--json")
+    said = json.loads(out)
+    assert code == 0 and said["rkface"] == version("rkface") and said["python"] == sys.version.split()[0]
+    code, out, _ = rkface("version")
+    assert code == 0 and len(out.splitlines()) == len(said)
+
+
+def test_missing_software_is_not_installed(tmp_path, monkeypatch, rkface):
+    assert find_versions(tmp_path)["librknnrt"] is None
+    monkeypatch.setattr("rkface.runtime.cli.version.PACKAGES", {"onnxruntime": ("no-such-package",)})
+    monkeypatch.setattr("rkface.runtime.core.installed.LIBRARIES", ())
+    assert "onnxruntime        not installed" in rkface("version")[1]
+    assert json.loads(rkface("version", "--json")[1])["onnxruntime"] is None
+
+
+def test_versions_are_read_without_importing_the_packages():
+    code = (
+        "import sys; from rkface.runtime.cli.main import main; main(['version']);"
+        "print(sorted({'numpy', 'cv2', 'onnxruntime', 'rknn', 'rknnlite', 'torch'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"
