@@ -32,7 +32,7 @@ from .event import OutgoingEvent, anonymize
 from .outbox_file import (
     FILE,
     INSERT,
-    Row,
+    StoredRow,
     claim_folder,
     commit,
     is_intact,
@@ -119,7 +119,7 @@ class Outbox:
 
         def store(database: sqlite3.Connection) -> None:
             now, wall = self._clock(), self._wall()
-            rows = [Row(self._next + index, wall, now, body).values() for index, body in enumerate(bodies)]
+            rows = [StoredRow(self._next + index, wall, now, body).values() for index, body in enumerate(bodies)]
             with commit(database, durable=True):
                 self._delete_delivered(database)
                 too_old = self._delete_old(database, now)

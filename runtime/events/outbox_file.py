@@ -43,7 +43,7 @@ class OutboxInUseError(InputError):
 
 
 @dataclass(frozen=True)
-class Row:
+class StoredRow:
     """A stored event; the fields are the columns of the table ``event``."""
 
     id: int
@@ -148,7 +148,7 @@ def take_over_old_spool(folder: Path, database: sqlite3.Connection) -> None:
                 stored = {body for (body,) in database.execute("SELECT body FROM event")}
                 (last,) = database.execute("SELECT coalesce(max(id), 0) FROM event").fetchone()
                 bodies = [body for body in file.bodies if body not in stored]
-                rows = [Row(last + 1 + index, file.written, 0.0, body) for index, body in enumerate(bodies)]
+                rows = [StoredRow(last + 1 + index, file.written, 0.0, body) for index, body in enumerate(bodies)]
                 database.executemany(INSERT, [row.values() for row in rows])
             file.path.unlink()
         delete_old_spool(folder)
@@ -178,9 +178,9 @@ def rebuild(path: Path) -> int:
     return len(rows)
 
 
-def _read_what_can_be_read(path: Path) -> dict[int, Row]:
+def _read_what_can_be_read(path: Path) -> dict[int, StoredRow]:
     """Events by number, read from both ends up to the damage."""
-    rows: dict[int, Row] = {}
+    rows: dict[int, StoredRow] = {}
     with suppress(sqlite3.Error), closing(sqlite3.connect(path, timeout=BUSY)) as database:
         for order in ("ASC", "DESC"):
             with suppress(sqlite3.Error):
@@ -190,7 +190,7 @@ def _read_what_can_be_read(path: Path) -> dict[int, Row]:
                     if number in rows:
                         break
                     if is_intact(checksum, body):
-                        rows[number] = Row(number, stored, ticks, body)
+                        rows[number] = StoredRow(number, stored, ticks, body)
     return rows
 
 

@@ -16,7 +16,7 @@ from rkface.runtime.gallery.match import Match
 from rkface.runtime.gallery.people import Sample
 from rkface.runtime.service import erasure
 from rkface.runtime.service.appearance_log import AppearanceLog
-from rkface.runtime.service.erasure import ErasureReport, Stage, StageReport
+from rkface.runtime.service.erasure import ErasureReport, ErasureStage, StageReport
 from rkface.runtime.service.settings import Events
 from rkface.runtime.tracking.appearance import Appearance
 
@@ -108,7 +108,7 @@ def test_the_report_names_the_stages_in_their_order(gallery, everywhere):
         "events-webhook",
     ]
     assert "by the next `rkface run`" in receivers
-    mixed = [StageReport(Stage.RECEIVERS, ("e",), ("f",)), StageReport(Stage.GALLERY, ("a",))]
+    mixed = [StageReport(ErasureStage.RECEIVERS, ("e",), ("f",)), StageReport(ErasureStage.GALLERY, ("a",))]
     assert ErasureReport.of(mixed) == ErasureReport(["a", "e"], ["f"])
 
 
