@@ -143,14 +143,14 @@ def read_forgotten(gallery: Path) -> dict[str, float]:
 
 
 def erase_from_log(gallery: Gallery, log: AppearanceLog, keep: Keep) -> None:
-    """ErasureStage APPEARANCE_LOG: delete from ``log`` everybody who is no longer in ``gallery``, and entries that are older
+    """Stage APPEARANCE_LOG: delete from ``log`` everybody who is no longer in ``gallery``, and entries that are older
     than ``keep`` allows. Raises WorkError if it cannot be written."""
     people = [person.id for person in gallery.people()]
     log.prune(keep, people, dict(gallery.read("SELECT id, person FROM former WHERE person IS NOT NULL")))
 
 
 def erase_from_outboxes(gallery: Gallery) -> StageReport:
-    """ErasureStage OUTBOXES: remove forgotten people from events that wait beside ``gallery``. An outbox that a running
+    """Stage OUTBOXES: remove forgotten people from events that wait beside ``gallery``. An outbox that a running
     service has open is left to that service, which notices within a second."""
     done, left, forgotten = [], [], backup.forgotten(gallery)
     for folder in find_outboxes(gallery.path.parent):
