@@ -19,14 +19,7 @@ from pathlib import Path
 
 from ..core.atomic import copy_owner, remove_leftovers, replace_atomically, sync_to_disk
 from ..core.errors import InputError, WorkError
-from ..core.sqlite import (
-    configure,
-    create_private_file,
-    empty_write_ahead_log,
-    open_sqlite,
-    read_version,
-    transaction,
-)
+from ..core.sqlite import configure, create_private_file, open_sqlite, read_version, transaction
 from .old_spool import CURSOR, delete_old_spool, lock_old_spool, read_old_files
 
 FILE = "outbox.sqlite"
@@ -105,24 +98,24 @@ def open_database(path: Path) -> sqlite3.Connection:
     if not path.exists():
         create_private_file(path)
         copy_owner(path, path.parent)
-    return open_sqlite(path, lambda database: _prepare(database, path), timeout=BUSY)
 
+    def prepare(database: sqlite3.Connection) -> None:
+        configure(
+            database,
+            "locking_mode=EXCLUSIVE",
+            "auto_vacuum=INCREMENTAL",
+            "synchronous=FULL",
+            "temp_store=MEMORY",  # VACUUM must not leave events in a temporary file
+            f"wal_autocheckpoint={CHECKPOINT}",
+        )
+        if read_version(database, path, VERSION) < VERSION:
+            with transaction(database):
+                database.execute(TABLE)
+                database.execute(f"PRAGMA user_version = {VERSION}")
+        database.create_function("intact", 2, is_intact, deterministic=True)
+        database.create_function("crc32", 1, zlib.crc32, deterministic=True)
 
-def _prepare(database: sqlite3.Connection, path: Path) -> None:
-    configure(
-        database,
-        "locking_mode=EXCLUSIVE",
-        "auto_vacuum=INCREMENTAL",
-        "synchronous=FULL",
-        "temp_store=MEMORY",  # VACUUM must not leave events in a temporary file
-        f"wal_autocheckpoint={CHECKPOINT}",
-    )
-    if read_version(database, path, VERSION) < VERSION:
-        with transaction(database):
-            database.execute(TABLE)
-            database.execute(f"PRAGMA user_version = {VERSION}")
-    database.create_function("intact", 2, is_intact, deterministic=True)
-    database.create_function("crc32", 1, zlib.crc32, deterministic=True)
+    return open_sqlite(path, prepare, timeout=BUSY)
 
 
 @contextmanager
@@ -140,12 +133,6 @@ def used_bytes(database: sqlite3.Connection) -> int:
         int(database.execute(f"PRAGMA {name}").fetchone()[0]) for name in ("page_count", "freelist_count", "page_size")
     )
     return (pages - free) * size
-
-
-def empty_log(database: sqlite3.Connection) -> None:
-    """Move the content of the write-ahead log into the file, and cut the log to no bytes."""
-    if not empty_write_ahead_log(database):
-        raise sqlite3.OperationalError("the write-ahead log is locked")
 
 
 def take_over_old_spool(folder: Path, database: sqlite3.Connection) -> None:

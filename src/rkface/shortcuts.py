@@ -20,7 +20,7 @@ def open_gallery(path: str | Path, pipeline: Pipeline | None = None, *, create: 
         path: The SQLite file of the gallery.
         pipeline: The pipeline whose embeddings are added and searched. Without it people can be listed, but nobody
             can be added or searched.
-        create: Make an empty gallery if there is none.
+        create: Make an empty gallery if the file does not exist.
 
     Raises:
         InputError: The file is missing, is not a gallery, or holds embeddings of another model, which cannot be
