@@ -26,6 +26,7 @@ import time
 from collections.abc import Callable
 from itertools import count
 from pathlib import Path
+from unittest.mock import patch
 
 import cv2
 import numpy as np
@@ -51,7 +52,7 @@ PEOPLE, WIDTH, HEIGHT = 1000, 640, 360
 # Gray level of the picture. It tells the stand-ins who is in it.
 NOBODY, KNOWN, UNKNOWN = 0, 90, 160
 INTERVALS = [*[0.2] * 25, 1.0, 54.0]  # seconds before each frame of a minute; the last two frames are empty
-KEEP_SECONDS = 20.0  # of real time, in the appearance log
+KEEP_SECONDS, PRUNE_SECONDS = 20.0, 2.0  # of real time: age of entries in the log, and time between two deletions
 
 
 class StandInDetector:
@@ -124,7 +125,6 @@ def simulate_day(hours: float, folder: Path, cameras: int = 1) -> list[dict[str,
     with Gallery(settings.gallery, embedding_identity(manifest), create=True) as gallery:
         for number in range(PEOPLE):
             gallery.add(f"Person {number}", [Sample(people[number], None, 1.0, "bench")])
-    service.PRUNE_INTERVAL = 2.0  # seconds between two deletions of old entries
     resources: list[dict[str, float]] = []
     wall_start, cpu_start = time.monotonic(), time.process_time()
 
@@ -155,7 +155,7 @@ def simulate_day(hours: float, folder: Path, cameras: int = 1) -> list[dict[str,
             manifest, lambda role, core: detector if role == "detector" else recognizer, 1, detect_for_tracking
         ),
     )
-    with running:
+    with patch.object(service, "PRUNE_INTERVAL", PRUNE_SECONDS), running:
         running.run()
         record_resources(hours)
         appearances = sum(watcher.state.appearances for watcher in running.watchers.values())
