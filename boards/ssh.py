@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from rkface.runtime.core.errors import InputError
+from rkface.runtime.core.text import shell_quoted
 
 # For commands that run unattended: ssh never asks a question (BatchMode), so it refuses unknown host keys, and it gives
 # up after 60 s without an answer from the board (15 s × 4).
@@ -25,17 +26,18 @@ def ssh_command(host: str, *options: str) -> list[str]:
 def explain_ssh_error(host: str, stderr: str) -> str:
     """Why ssh could not connect to ``host``, from its ``stderr``, and what the user can do about it."""
     lines = [line.strip() for line in stderr.splitlines() if line.strip()] or [NO_MESSAGE]
+    name = shell_quoted(host)
     if "Host key verification failed" in stderr or "IDENTIFICATION HAS CHANGED" in stderr:
         return (
-            f"the host key is unknown here or has changed: run `ssh {host}` once and compare the fingerprint with the "
-            "one that the board shows"
+            f"the host key is unknown here or has changed: run `ssh {name}` once and compare the fingerprint "
+            "with the one that the board shows"
         )
     if "Permission denied" in stderr:
         return (
-            f"{lines[-1]}; deploy needs a key that works without a password: `ssh-copy-id {host}`, and ssh-add if the "
-            "key has a passphrase"
+            f"{lines[-1]}; deploy needs a key that works without a password: `ssh-copy-id {name}`, and ssh-add if "
+            "the key has a passphrase"
         )
-    return f"the connection failed or was lost: {lines[-1]}; does `ssh {host}` work?"
+    return f"the connection failed or was lost: {lines[-1]}; does `ssh {name}` work?"
 
 
 def most_relevant_line(output: str) -> str:

@@ -152,6 +152,8 @@ def _with_liveness(options: Namespace, sources: ModelSources) -> ModelSources:
 
 def _detector_size(options: Namespace, sources: ModelSources) -> tuple[int, int] | None:
     """(width, height) of the detector's input, from --size or from --min-face; None keeps the model's own."""
+    from rkface.runtime.vision.detect import STRIDES
+
     from .input_size import choose_input_size, explain_input_size
 
     if options.min_face is None:
@@ -160,6 +162,10 @@ def _detector_size(options: Namespace, sources: ModelSources) -> tuple[int, int]
                 "--camera is the frame in which --min-face is measured: also give --min-face, or use --size"
             )
         given: tuple[int, int] | None = options.size
+        if given and any(side % STRIDES[-1] for side in given):
+            raise InputError(
+                f"--size {given[0]}x{given[1]}: both sides must be multiples of {STRIDES[-1]}, as in 640x384"
+            )
         return given
     if options.size is not None:
         raise InputError("--size and --min-face both choose the size of the detector's input: leave one out")

@@ -31,5 +31,9 @@ def read_csv_rows(path: Path) -> list[list[str]]:
     try:
         with path.open(newline="", encoding="utf-8") as file:
             return [[cell.strip() for cell in row] for row in csv.reader(file) if row][1:]
-    except (OSError, ValueError, csv.Error) as error:
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read as CSV: {error.strerror or error}") from error
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: not UTF-8 at byte {error.start}: save it as CSV in UTF-8") from error
+    except (ValueError, csv.Error) as error:
         raise InputError(f"{path}: cannot be read as CSV ({error})") from error

@@ -159,6 +159,8 @@ def load_onnx(path: Path) -> Any:
         proto = onnx.load(str(path))
     except FileNotFoundError as error:
         raise ModelError(f"{path}: no such model file") from error
+    except OSError as error:
+        raise ModelError(f"{path}: the model cannot be read: {error.strerror or error}") from error
     except Exception as error:  # protobuf's DecodeError and onnx's own share no base but Exception
         raise ModelError(f"{path} is not an ONNX model: {_first(error)}") from error
     if not proto.graph.node:

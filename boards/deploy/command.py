@@ -66,7 +66,13 @@ def deploy(parser: ArgumentParser) -> None:
         help="settings for `rkface run`, as part of the release (default: those of the previous release)",
     )
     add("--service", action="store_true", help="also install and start the systemd unit, which runs `rkface run`")
-    add("--backend", default="", metavar="B", help="for the selftest: npu or reference (default: npu on a board)")
+    add(
+        "--backend",
+        default="",
+        choices=("npu", "reference"),
+        metavar="B",
+        help="for the selftest: npu or reference (default: npu on a board)",
+    )
     add("--no-doctor", action="store_true", help="skip doctor's checks")
     add("--keep", type=positive_integer, default=KEEP, metavar="N", help="releases to keep (default: %(default)s)")
     add("--root", default="/", metavar="DIR", help="use this folder on the board as / (to try deploy out)")
@@ -104,10 +110,13 @@ def _run(options: Namespace) -> int:
 
 
 def _check_options(options: Namespace) -> None:
+    from .session import check_root
+
     if (options.librknnrt or options.yes) and not options.prepare:
         raise InputError("--librknnrt and --yes only work with --prepare")
     if options.json and options.prepare:
         raise InputError("--prepare asks questions and --json is for programs: prepare the board first, without --json")
+    check_root(options.root)
     repeated = next((host for host in options.hosts if options.hosts.count(host) > 1), None)
     if repeated:
         raise InputError(f"{repeated} is named twice")

@@ -36,12 +36,17 @@ class ConnectionLostError(WorkError):
     """The connection ended before an answer came."""
 
 
+def check_root(root: str) -> None:
+    """Raise InputError unless ``root`` is an absolute path that every shell reads as it is written."""
+    if not re.fullmatch(r"/[\w./-]*", root):
+        raise InputError(f"--root {root}: give an absolute path of letters, digits, '.', '-' and '_'")
+
+
 class AgentSession:
     """A connection to one board for one deploy. ``root``: the folder on the board to use as /."""
 
     def __init__(self, host: str, root: str = "/") -> None:
-        if not re.fullmatch(r"/[\w./-]*", root):
-            raise InputError(f"--root {root}: give an absolute path of letters, digits, '.', '-' and '_'")
+        check_root(root)
         self.host = host
         source = build_program(AGENT_MODULES, ENTRY).encode("ascii")
         command = shlex.join(["python3", "-c", START, str(len(source)), root])

@@ -53,7 +53,7 @@ def _run(options: Namespace) -> int:
 
     if options.fix and options.json:
         raise InputError("--fix asks questions and --json is for programs: use only one of them")
-    transport = ssh_command(options.host) if options.host else []
+    transport = ssh_command(options.host) if options.host is not None else []
     needs, bundle_problem = _read_needs(options.bundle) if options.bundle else (BundleNeeds(), None)
     with stage(f"checking {options.host or 'this machine'}"):
         report = run_checks_over(transport, needs, options.host) if transport else run_checks(Probe(), needs)

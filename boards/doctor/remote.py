@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from rkface.boards.source_program import build_program
 from rkface.boards.ssh import COMMAND_NOT_FOUND, CONNECTION_FAILED
 from rkface.runtime.core.errors import WorkError
+from rkface.runtime.core.text import shell_quoted
 
 from .checks_npu import BundleNeeds
 from .report import DoctorReport, report_from_json
@@ -69,7 +70,7 @@ def run_checks_over(
         raise WorkError(f"{name} did not answer within {SECONDS} s: is it busy, or is the network slow?") from error
     last_line = (done.stderr.strip().splitlines() or ["no message"])[-1]
     if done.returncode == CONNECTION_FAILED:
-        raise WorkError(f"{name} cannot be reached: {last_line}; does `ssh {name}` work?")
+        raise WorkError(f"{name} cannot be reached: {last_line}; does `ssh {shell_quoted(name)}` work?")
     if done.returncode == COMMAND_NOT_FOUND:
         raise WorkError(f"{name} has no Python 3 ({last_line}): run `sudo apt install python3` on it")
     try:

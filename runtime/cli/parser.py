@@ -14,6 +14,7 @@ import textwrap
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from importlib.metadata import entry_points, version
 from inspect import getdoc
+from pathlib import Path
 from typing import Any, NoReturn
 
 from ..core.errors import InputError
@@ -90,7 +91,15 @@ class CommandParser(argparse.ArgumentParser):
         if self.commands and not words:
             self.print_help(sys.stderr)
             self.exit(InputError.exit_code)
-        return super().parse_known_args(self._checked(words), namespace)
+        found, left = super().parse_known_args(self._checked(words), namespace)
+        if left and not self.commands:
+            self.error(f"unexpected argument {left[0]!r}")
+        return found, left
+
+    def _get_value(self, action: argparse.Action, arg_string: str) -> Any:
+        if action.type is Path and not arg_string:  # Path("") is the working folder
+            raise argparse.ArgumentError(action, "a path must not be empty (is a variable of the shell unset?)")
+        return super()._get_value(action, arg_string)
 
     def _checked(self, words: list[str]) -> list[str]:
         """``words`` with old spellings replaced. Exits with an error for an unknown option, command or action."""
@@ -120,7 +129,8 @@ class CommandParser(argparse.ArgumentParser):
         self.exit(InputError.exit_code, f"{self.prog}: unknown {what} {word!r}: {hint}\n")
 
     def _refuse_option(self, name: str) -> NoReturn:
-        near = nearest(name, (option for one in self.options for option in one.option_strings))
+        long = {option.removeprefix("--"): option for one in self.options for option in one.option_strings[-1:]}
+        near = long.get(nearest(name.strip("-"), long) or "")
         if self.commands and any(name in parser._option_string_actions for parser in all_parsers(self)):
             hint = "write it after the command"
         else:

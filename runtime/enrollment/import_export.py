@@ -111,8 +111,10 @@ def read_records(source: Path, crops: Path) -> Iterator[GalleryRecord | InputErr
         with source.open(encoding="utf-8-sig", newline="") as file:
             table = source.suffix.lower() == ".csv"
             yield from _read_csv(file, source, crops) if table else _read_json_lines(file, source, crops)
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{source}: cannot be read: {error}") from error
+    except UnicodeDecodeError as error:
+        raise InputError(f"{source}: not UTF-8 at byte {error.start}: save it as UTF-8") from error
+    except OSError as error:
+        raise InputError(f"{source}: cannot be read: {error.strerror or error}") from error
 
 
 def _read_json_lines(file: TextIO, source: Path, crops: Path) -> Iterator[GalleryRecord | InputError]:
@@ -121,6 +123,8 @@ def _read_json_lines(file: TextIO, source: Path, crops: Path) -> Iterator[Galler
             continue
         try:
             fields = json.loads(line)
+            if not isinstance(fields, dict):
+                raise ValueError(f"this is not an object of {SCHEMA}")
             if fields.get("schema") != SCHEMA or fields.get("version") != VERSION:
                 raise ValueError(f"this is not {SCHEMA}, version {VERSION}")
             samples = [sample for each in fields["samples"] if (sample := _read_sample(each, crops)) is not None]
@@ -147,7 +151,11 @@ def _read_csv(file: TextIO, source: Path, crops: Path) -> Iterator[GalleryRecord
 
 
 def _explain(error: Exception) -> str:
-    return f"{error.args[0]} is missing" if isinstance(error, KeyError) else str(error)
+    if isinstance(error, KeyError):
+        return f"{error.args[0]} is missing"
+    if isinstance(error, json.JSONDecodeError):
+        return f"not valid JSON at character {error.pos + 1}: use a file that `rkface gallery export` wrote"
+    return str(error)
 
 
 def _read_sample(fields: dict[str, Any], crops: Path) -> Sample | None:

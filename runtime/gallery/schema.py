@@ -51,7 +51,11 @@ def open_gallery_database(path: Path, *, create: bool = False) -> sqlite3.Connec
         _create(path)
     elif not path.is_file():
         command = f"rkface enroll --gallery {shell_quoted(path)} NAME photo.jpg"
+        if path.is_dir():
+            raise InputError(f"{path} is not a file: name a file for the gallery, such as gallery.sqlite")
         raise InputError(f"{path}: no such gallery; `{command}` creates one")
+    elif not path.stat().st_size:  # SQLite would take it for a database without tables
+        raise InputError(f"{path} is empty, so it is not a gallery: {_suggest_backup(path)}")
     with gallery_errors(path):
         return open_sqlite(path, lambda database: _prepare(database, path), timeout=BUSY_TIMEOUT)
 

@@ -18,6 +18,11 @@ def test_errors_of_ssh_are_explained(said, advice):
     assert advice in explain_ssh_error("radxa@rock", said)
 
 
+def test_commands_in_an_explanation_are_quoted_for_the_shell():
+    for said in ("Host key verification failed.", "Permission denied", "ssh: connection refused"):
+        assert "'a b@rock'`" in explain_ssh_error("a b@rock", said)
+
+
 def test_a_host_cannot_be_an_option_of_ssh():
     with pytest.raises(InputError, match="is not a host"):
         ssh_command("-oProxyCommand=touch /tmp/x")

@@ -180,6 +180,7 @@ def refused(capsys, *arguments, code=2):
         ([*OWN, "--pack", "demo"], "no --pack"),
         (["--detector", "absent.onnx", *OWN[2:], "--calibration", "."], "no such model file"),
         (["--recipe", "hybrid3", "--target", "rk3588,rv1106"], "rv1106 has no floating point"),
+        (["--size", "640x350"], "--size 640x350: both sides must be multiples of 32"),
         (["--pairs", "pairs.csv"], "need --calibration"),
         (["--work", "out/inside", "--out", "out"], "is inside the bundle"),
     ],

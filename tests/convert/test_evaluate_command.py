@@ -210,12 +210,14 @@ class Touch:
 
 def test_wrong_options_are_refused(lone, few, tmp_path, capsys):
     (tmp_path / "empty").mkdir()
+    (tmp_path / "latin.csv").write_bytes(b"a,b,same\n\xe9.jpg,b.jpg,Yes\n")
     (tmp_path / "evil.bin").write_bytes(pickle.dumps(([b""] * 2, Touch(tmp_path / "touched"))))
     for arguments, says in (
         (["--people", tmp_path / "empty"], "photos of 0 people"),
         (["--bin", tmp_path / "evil.bin"], "asks for posix.system"),
         (["--bin", tmp_path / "absent.bin"], "cannot be read"),
-        (["--pairs", tmp_path / "absent.csv"], "cannot be read as CSV"),
+        (["--pairs", tmp_path / "absent.csv"], "cannot be read as CSV: No such file or directory"),
+        (["--pairs", tmp_path / "latin.csv"], "not UTF-8 at byte 9: save it as CSV in UTF-8"),
         (["--people", few, "--photos", few], "--photos is the folder of the photos in --pairs"),
         (["--people", few, "--out", tmp_path / "report.txt"], "an .html file"),
         (["--people", few, "--out", tmp_path / "absent/report.html"], "existing folder"),

@@ -142,6 +142,11 @@ def test_models_that_cannot_be_a_recognizer_are_refused(tmp_path, name, says):
     assert f"{name}.onnx" in str(caught.value) and "\n" not in str(caught.value)
 
 
+def test_a_folder_is_not_a_model(tmp_path):
+    with pytest.raises(ModelError, match=r"the model cannot be read: Is a directory$"):
+        fix_input(tmp_path, "recognizer")
+
+
 def test_models_that_cannot_be_a_detector_are_refused(tmp_path):
     classifier = embedder(tmp_path / "classifier.onnx", (1, 3, "h", "w"))
     with pytest.raises(ModelError, match=r"classifier\.onnx"):

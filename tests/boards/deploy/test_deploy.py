@@ -349,6 +349,7 @@ def test_the_output_of_a_login_script_is_not_taken_for_an_answer(board):
         (["--board", "luckfox-pico-max"], "can only be converted for"),
         (["--board", "rock-4d"], "rock-4d is rk3576"),
         (["--bundle", "/nowhere"], "no such bundle"),
+        (["--root", "board"], "--root board: give an absolute path"),
     ],
 )
 def test_wrong_use_is_refused_before_any_connection(board, arguments, says):

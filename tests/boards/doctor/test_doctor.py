@@ -175,3 +175,8 @@ def test_formats_are_read_from_v4l2():
 
     camera = v4l2.read_camera("/dev/video0", 0, ioctl)
     assert (camera.name, list(map(str, camera.formats))) == ("Webcam", ["MJPG 1920×1080@30", "YUYV 640×480@30"])
+
+
+def test_an_empty_host_is_not_this_machine():
+    with pytest.raises(InputError, match="'' is not a host: give user@board"):
+        run_doctor("--host", "")

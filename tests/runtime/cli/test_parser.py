@@ -72,7 +72,9 @@ def test_every_command_and_action_teaches_with_examples_and_has_the_common_optio
         ("detect --bundel=x a.jpg", "did you mean --bundle?"),
         ("gallery list --galery x", "rkface gallery list: unknown option --galery: did you mean --gallery?"),
         ("detect --xyzzy a.jpg", "`rkface detect --help` lists the options"),
-        ("detect -x a.jpg", "unknown option -x"),
+        ("detect -x a.jpg", "unknown option -x: `rkface detect --help` lists the options"),
+        ("detect --bogus a.jpg", "`rkface detect --help` lists the options"),
+        ("detect -bundle x a.jpg", "did you mean --bundle?"),
         ("--bundle x detect a.jpg", "unknown option --bundle: write it after the command"),
         ("--versoin", "did you mean --version?"),
     ],
@@ -80,6 +82,18 @@ def test_every_command_and_action_teaches_with_examples_and_has_the_common_optio
 def test_a_typo_is_answered_with_the_nearest_word(rkface, line, says):
     code, out, err = rkface(*line.split())
     assert (code, out) == (2, "") and says in err and err.count("\n") == 1
+
+
+def test_one_argument_too_many_is_named_with_the_usage_of_its_command(rkface):
+    code, out, err = rkface("compare", "a.jpg", "b.jpg", "c.jpg")
+    assert (code, out) == (2, "")
+    assert err.startswith("usage: rkface compare") and "unexpected argument 'c.jpg'" in err
+
+
+@pytest.mark.parametrize("line", [["detect", ""], ["detect", "--bundle", "", "a.jpg"], ["verify", ""]])
+def test_an_empty_path_is_not_taken_for_the_working_folder(rkface, line):
+    code, out, err = rkface(*line)
+    assert (code, out) == (2, "") and "a path must not be empty (is a variable of the shell unset?)" in err
 
 
 def test_options_cannot_be_abbreviated(rkface):

@@ -254,12 +254,13 @@ def test_import_reports_bad_lines_and_imports_the_others(rkface, staff, bundle, 
     cv2.imwrite(str(here / "secret.png"), np.zeros((112, 112, 3), np.uint8))  # a picture outside of the folder of crops
     (here / "crops").mkdir()
     thief["samples"][0] |= {"crop": "../secret.png"}
-    lines = [good[2], "{", json.dumps({"schema": "other"}), json.dumps(spoiled), json.dumps(thief)]
+    lines = [good[2], "{", "[1]", json.dumps({"schema": "other"}), json.dumps(spoiled), json.dumps(thief)]
     (here / "mixed.jsonl").write_text("\n".join(lines))
     arguments = ("import", "--gallery", here / "new.sqlite", "--crops", here / "crops", here / "mixed.jsonl")
     code, out, err = rkface("gallery", *arguments)
-    assert code == 1 and err == "1 enrolled for 1 person, 4 refused\n"
-    assert [f"line {number}" in line for number, line in enumerate(out.splitlines()[1:], 2)] == [True] * 4
+    assert code == 1 and err == "1 enrolled for 1 person, 5 refused\n"
+    assert [f"line {number}" in line for number, line in enumerate(out.splitlines()[1:], 2)] == [True] * 5
+    assert "not valid JSON at character" in out and "line 3: this is not an object of rkface.person" in out
     assert "not base64" in out and "rkface.person" in out and list(content(here / "new.sqlite")) == ["Hedy"]
 
 

@@ -77,3 +77,16 @@ def test_options_of_the_wrong_type_are_refused(tmp_path, options, message):
 def test_what_is_not_a_manifest_has_no_identity():
     with pytest.raises(InputError, match=r"takes a bundle's manifest, not None: pass pipeline.manifest"):
         embedding_identity(None)
+
+
+def test_an_empty_file_is_not_a_gallery_and_does_not_become_one(tmp_path):
+    empty = tmp_path / "empty.jpg"
+    empty.touch()
+    with pytest.raises(InputError, match=r"empty.jpg is empty, so it is not a gallery"):
+        Gallery(empty)
+    assert not empty.stat().st_size
+
+
+def test_a_folder_is_not_a_gallery(tmp_path):
+    with pytest.raises(InputError, match="is not a file: name a file for the gallery"):
+        Gallery(tmp_path)
