@@ -128,7 +128,7 @@ def _prepare(database: sqlite3.Connection, path: Path) -> None:
 @contextmanager
 def commit(database: sqlite3.Connection, *, durable: bool) -> Iterator[None]:
     """A transaction. ``durable``: it is on the disk when the block ends, also after a power cut. Otherwise it survives
-    a killed process at once, and a power cut once a later one is durable."""
+    a killed process immediately, but a power cut only after a later durable transaction."""
     database.execute(f"PRAGMA synchronous={'FULL' if durable else 'NORMAL'}")
     with transaction(database):
         yield
