@@ -29,7 +29,7 @@ def cost(parser: ArgumentParser) -> None:
       rkface cost arc.onnx --json > cost.json
     """
     parser.add_argument("model", type=Path, metavar="MODEL.onnx", help="an FP32 model, as for `rkface convert`")
-    parser.add_argument("--target", default="rk3588", metavar="SOC", help="the board's chip (default: %(default)s)")
+    parser.add_argument("--target", default="rk3588", metavar="CHIP", help="the board's chip (default: %(default)s)")
     parser.add_argument(
         "--type", default="w8a8", metavar="T", help="number type: w8a8, fp16 or w16a16i_dfp (default: %(default)s)"
     )

@@ -64,8 +64,7 @@ def read_recognizer_golden(bundle: Bundle) -> RecognizerGolden:
 
 
 def find_calibration_set(bundle: Bundle, given: Path | None) -> CalibrationSet | None:
-    """The calibration set of ``bundle``: ``given``, or the one in a .work folder next to the bundle; None if there is
-    none.
+    """The calibration set of ``bundle``: ``given``, or the one in a .work folder next to the bundle, or None.
 
     Raises InputError if ``given`` is the set of another bundle.
     """
