@@ -1,4 +1,4 @@
-"""The front door's short ways to do common tasks. Each only combines parts of ``rkface.runtime``."""
+"""Functions for common tasks. Each one only combines parts of ``rkface.runtime``."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def open_gallery(path: str | Path, pipeline: Pipeline | None = None, *, create: 
         path: The SQLite file of the gallery.
         pipeline: The pipeline whose embeddings are added and searched. Without it people can be listed, but nobody
             can be added or searched.
-        create: Make an empty gallery if there is none.
+        create: Make an empty gallery if the file does not exist.
 
     Raises:
         InputError: The file is missing, is not a gallery, or holds embeddings of another model, which cannot be
@@ -43,7 +43,7 @@ def open_gallery(path: str | Path, pipeline: Pipeline | None = None, *, create: 
 
 
 def identify(faces: Faces, gallery: Gallery, threshold: float) -> list[Match | None]:
-    """Find who each face is.
+    """Find out who each face is.
 
     Args:
         faces: N faces with embeddings, from ``Pipeline.recognize``.
@@ -83,10 +83,10 @@ def enroll_photo(
 
 
 def watch_camera(camera: Camera, pipeline: Pipeline, gallery: Gallery) -> Iterator[Appearance]:
-    """Tell who comes and goes before one camera.
+    """Report who comes and who leaves in front of one camera.
 
-    A live camera never ends, and only its newest frame is looked at; of a recording every frame is. For several cameras
-    on one NPU use ``rkface run``.
+    A live camera never ends, and only its newest frame is processed. Every frame of a recording is processed. For
+    several cameras on one NPU, use ``rkface run``.
 
     Args:
         camera: An open camera, from ``open_camera``.

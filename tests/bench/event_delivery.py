@@ -1,6 +1,6 @@
-"""What an event costs the camera, the disk and the network: medians on this machine, which the last line names.
+"""Cost of an event for the camera, the disk and the network: medians on this machine, which the last line names.
 
-python tests/bench/event_delivery.py    # MQTT is left out where Debian's Mosquitto cannot be had
+python tests/bench/event_delivery.py    # MQTT is left out if Debian's Mosquitto is not available
 python tests/bench/event_storage.py     # the second half alone: what stored events cost the disk
 """
 
