@@ -56,7 +56,9 @@ def _run(options: Namespace) -> int:
         print(json.dumps(asdict(cost), indent=2))
         return 0
     _print_table(cost, by_layer=options.layers)
-    print(f"\npredicted for one {target.name} core in {options.type}, not measured: {'; '.join(ASSUMPTIONS)}")
+    print(f"\npredicted for one {target.name} core in {options.type}, not measured. Assumptions:")
+    for assumption in ASSUMPTIONS:
+        print(f"- {assumption}")
     return 0
 
 

@@ -70,7 +70,7 @@ def gallery(demo, staff, tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def video(tmp_path_factory):
-    """Ada, then also Bela, before the camera."""
+    """Ada, then also Bela, in front of the camera."""
     path = tmp_path_factory.mktemp("video") / "video.avi"
     writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"MJPG"), RATE, (CAMERA.width, CAMERA.height))
     for number in range(SECONDS * RATE):

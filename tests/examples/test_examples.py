@@ -185,8 +185,8 @@ def test_a_real_delivery_is_verified(receiver, demo, gallery, video, tmp_path):
         f'[events.webhook]\nurl = "{receiver.address}"\nsecret = "file:{tmp_path / "secret"}"\n'
     )
     (tmp_path / "gallery.sqlite").write_bytes(gallery.read_bytes())
-    command = [sys.executable, "-m", "rkface.runtime.cli.main", "run", "--config", settings, "--camera", f"door={video}",
-               "--backend", "reference", "--no-web"]  # fmt: skip
+    command = [sys.executable, "-m", "rkface.runtime.cli.main", "run", "--config", settings,
+               "--camera", f"door={video}", "--backend", "reference", "--no-web"]  # fmt: skip
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     said = receiver.stop()

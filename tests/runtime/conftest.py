@@ -32,7 +32,7 @@ def saved(path, nodes, shape, outputs, constants):
 
 
 def make_detector(path):
-    """SCRFD's nine outputs. A cell of 32×32 pixels that is red is a face that fills it; all else is none.
+    """SCRFD's nine outputs. A cell of 32×32 pixels that is red is a face that fills it; nothing else is a face.
 
     Redness is red − green − blue of the cell's mean, normalized: 3 for red, 1 for black, less for the rest. Strides 8
     and 16 look too, but their bias silences them. The second anchor of a cell is the same face, a little less sure.
