@@ -12,9 +12,9 @@ from itertools import count
 from .cores import Caller, Cores
 from .frames import Frame, Job, Result
 
-# Frames per core whose work has begun and whose results are not read yet, so that frames with few faces can finish while
-# one with many is in progress. With 2, the cores stay busy, but streams of 0 to 8 faces lose one percent; 4 gain nothing
-# (tests/bench/cores.py).
+# Frames per core whose work has begun and whose results are not read yet, so that frames with few faces can finish
+# while one with many is in progress. With 2, the cores stay busy, but streams of 0 to 8 faces lose one percent; 4 gain
+# nothing (tests/bench/cores.py).
 IN_PROGRESS = 3
 
 
