@@ -225,7 +225,7 @@ def _split(
 ) -> tuple[Collection, NDArray[np.float32] | None, Collection]:
     """Photos to calibrate on, the ``embeddings`` of their faces, and photos to evaluate on.
 
-    Photos without a usable face go to evaluation: a detector can also be wrong by finding a face where nobody is.
+    Photos without a usable face go to evaluation: a detector can also find a face in a photo without faces.
     """
     if not found.candidates:
         require_enough_faces(Choice((), ()), found)

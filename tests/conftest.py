@@ -1,4 +1,4 @@
-"""What every folder of tests may use."""
+"""Fixtures and order of all folders of tests."""
 
 import os
 import shutil
@@ -7,31 +7,31 @@ from pathlib import Path
 
 import pytest
 
-# The folders that take longest, so that they are not begun last.
-LONGEST = ("convert", "parity", "twin", "runtime", "boards", "calibration")
+# The slowest folders first. If a slow one starts last, one process of `make test` waits for the other.
+SLOWEST_FIRST = ("convert", "parity", "twin", "runtime", "boards", "calibration")
 
 
 def pytest_collection_modifyitems(items):
-    places = {name: place for place, name in enumerate(LONGEST)}
-    items.sort(key=lambda item: places.get(item.nodeid.split("/")[1], len(places)))
+    order = {name: place for place, name in enumerate(SLOWEST_FIRST)}
+    items.sort(key=lambda item: order.get(item.nodeid.split("/")[1], len(order)))
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config, log):
-    """A folder's tests stay in one of `make test`'s processes: they share what took long to make, and its cache."""
+    """Run all tests of a folder in the same process of `make test`: they share fixtures that take long to create."""
     from xdist.scheduler import LoadScopeScheduling
 
     class ByFolder(LoadScopeScheduling):
         def _split_scope(self, nodeid):
             return nodeid.split("/")[1]
 
-    config.option.loadscopereorder = False  # in the order above, not by their number of tests
+    config.option.loadscopereorder = False  # keep the order above; otherwise the folders with most tests come first
     return ByFolder(config, log)
 
 
 @pytest.fixture(scope="session")
 def shared() -> Path:
-    """The folder of real weights and photos beside the checkout, or $RKFACE_SHARED; skips where it is not."""
+    """The folder with real weights and photos: $RKFACE_SHARED, or ../shared. Skips the test if it does not exist."""
     folder = Path(os.environ.get("RKFACE_SHARED") or Path(__file__).resolve().parents[2] / "shared")
     if not (folder / "models").is_dir() or not (folder / "data/people").is_dir():
         pytest.skip(f"no real weights and photos at {folder} (set RKFACE_SHARED)")
@@ -54,9 +54,9 @@ def debian():
 
 @pytest.fixture(scope="session")
 def certificate(tmp_path_factory):
-    """A folder with ``ca``, a certificate for 127.0.0.1 signed by itself, and its ``key``."""
+    """A folder with ``ca``, a self-signed certificate for 127.0.0.1, and its ``key``."""
     if not shutil.which("openssl"):
-        pytest.skip("no openssl to make a certificate with")
+        pytest.skip("openssl is not installed: it makes the certificate")
     folder = tmp_path_factory.mktemp("tls")
     subprocess.run(
         ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "1",

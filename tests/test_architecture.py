@@ -1,4 +1,4 @@
-"""docs/architecture.md names files and folders: they all exist, and all packages are named."""
+"""The files and folders that docs/architecture.md names exist, and it names all packages."""
 
 import re
 from pathlib import Path
@@ -12,13 +12,13 @@ ROW = re.compile(r"^\| `([\w/]+/)` \| (.*) \|$", re.MULTILINE)
 
 
 def paths_in_prose() -> list[str]:
-    """Paths in backticks that begin with a top folder."""
+    """Paths in backticks that start with a top-level folder."""
     named = re.findall(r"`([\w./-]+)`", PAGE)
     return sorted({path for path in named if path.split("/")[0] in TOP and "/" in path})
 
 
 def paths_in_tables() -> list[str]:
-    """The tables of packages name modules without their folder, which the first column has."""
+    """Modules in the tables of packages. The tables name them without the folder, which is in the first column."""
     return sorted(
         {
             folder + name

@@ -1,4 +1,4 @@
-"""The pages of docs/ and of the repository's root: links lead somewhere, and imports in examples work."""
+"""The pages of docs/ and of the repository's root: the targets of links exist, and imports in examples work."""
 
 import ast
 import importlib
@@ -14,7 +14,8 @@ FENCED = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
 
 
 def anchors(page: Path) -> set[str]:
-    """The anchors of the headings, as GitHub and the site make them; the site adds those of the Python API."""
+    """The anchors of the headings, as GitHub and the documentation site create them. The site also has those of the
+    Python API."""
     text = FENCED.sub("", page.read_text(encoding="utf-8"))
     headings = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
     slugs = {re.sub(r"[^\w\- ]", "", heading.lower()).strip().replace(" ", "-") for heading in headings}
@@ -22,7 +23,7 @@ def anchors(page: Path) -> set[str]:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=NAMES)
-def test_links_lead_to_files_and_headings_that_exist(page):
+def test_links_point_to_existing_files_and_headings(page):
     for target in re.findall(r"\]\(([^)\s]+)\)", FENCED.sub("", page.read_text(encoding="utf-8"))):
         if re.match(r"\w+:", target):
             continue

@@ -35,16 +35,16 @@ def test_tab_completion_shows_the_public_names_and_nothing_else():
 
 
 @pytest.mark.parametrize("name", rkface.__all__)
-def test_every_public_name_exists_and_explains_itself(name):
+def test_every_public_name_exists_and_has_a_docstring(name):
     found = getattr(rkface, name)
     assert name == "__version__" or len(found.__doc__) > 30
 
 
-def test_the_version_is_that_of_the_package():
+def test_the_version_is_the_version_of_the_package():
     assert rkface.__version__ == version("rkface")
 
 
-def test_a_typing_mistake_in_a_name_is_answered_with_the_nearest_one():
+def test_the_error_for_a_mistyped_name_suggests_the_nearest_one():
     with pytest.raises(AttributeError, match=r"did you mean rkface\.open_bundle\?"):
         rkface.open_bundel  # noqa: B018
 
@@ -54,8 +54,8 @@ def test_import_loads_neither_numpy_nor_opencv():
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
 
 
-def checked(script: Path, python: Path, environment: dict[str, str]) -> str:
-    """What ``mypy --strict`` says of ``script`` with the packages of ``python``."""
+def check_types(script: Path, python: Path, environment: dict[str, str]) -> str:
+    """The output of ``mypy --strict`` for ``script`` with the packages of ``python``."""
     command = [sys.executable, "-m", "mypy", "--strict", "--python-executable", str(python), script.name]
     done = subprocess.run(command, capture_output=True, text=True, cwd=script.parent, env=environment, check=False)
     return done.stdout
@@ -65,7 +65,7 @@ def checked(script: Path, python: Path, environment: dict[str, str]) -> str:
 def wheel(tmp_path_factory):
     folder = tmp_path_factory.mktemp("wheel")
     build = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation"]
-    # setuptools writes build/ and *.egg-info into the source: give it a copy.
+    # setuptools writes build/ and *.egg-info into the source, so it gets a copy.
     copy = folder / "source"
     names = subprocess.run(["git", "ls-files", "-z", "-co", "--exclude-standard"], cwd=ROOT, capture_output=True,
                            text=True, check=True).stdout.split("\0")  # fmt: skip
@@ -81,7 +81,7 @@ def wheel(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def installed(wheel, tmp_path_factory):
-    """A virtual environment with the wheel, and with this one's other packages but not its rkface."""
+    """The Python of a virtual environment with the wheel, and with the other packages of this environment."""
     folder = tmp_path_factory.mktemp("installed") / "venv"
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder], check=True)
     packages = next(folder.glob("lib/python*/site-packages"))
@@ -92,13 +92,13 @@ def installed(wheel, tmp_path_factory):
     return folder / "bin/python"
 
 
-def without_paths() -> dict[str, str]:
+def environment_without_paths() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "MYPYPATH")}
 
 
 @pytest.mark.parametrize("install", ["wheel", "development"])
 def test_mypy_sees_the_types_in_a_users_script(install, request, tmp_path):
-    script, environment = tmp_path / "script.py", without_paths()
+    script, environment = tmp_path / "script.py", environment_without_paths()
     script.write_text(SCRIPT)
     if install == "wheel":
         python = request.getfixturevalue("installed")
@@ -108,7 +108,7 @@ def test_mypy_sees_the_types_in_a_users_script(install, request, tmp_path):
                                env=environment, cwd=tmp_path, check=False).stdout  # fmt: skip
         if Path(place.strip()) != Path(rkface.__file__):
             pytest.skip("this environment has another checkout installed")
-    said = checked(script, python, environment)
+    said = check_types(script, python, environment)
     assert re.findall(r'Revealed type is "(.*)"', said.replace("builtins.", "")) == [
         "rkface.runtime.inference.pipeline.Pipeline",
         "numpy.ndarray[Any, numpy.dtype[numpy.floating[numpy._typing._32Bit]]]",
@@ -120,7 +120,7 @@ def test_mypy_sees_the_types_in_a_users_script(install, request, tmp_path):
 
 def test_an_installed_wheel_has_the_front_door_and_the_commands(installed, tmp_path):
     def run(*arguments):
-        return subprocess.run([installed, *arguments], capture_output=True, text=True, env=without_paths(),
+        return subprocess.run([installed, *arguments], capture_output=True, text=True, env=environment_without_paths(),
                               cwd=tmp_path, check=True).stdout  # fmt: skip
 
     place, number = run("-c", "import rkface; print(rkface.__file__, rkface.__version__)").split()

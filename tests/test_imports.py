@@ -1,4 +1,4 @@
-"""Which part may import which, and what the board must never load."""
+"""Which part may import which other part, and which libraries the board never loads."""
 
 import ast
 import subprocess
@@ -52,7 +52,7 @@ MODULES = {module_of(path): path for part in PARTS for path in (ROOT / part).rgl
 
 
 def imports(module: str) -> set[str]:
-    """Absolute names of everything that a module imports, also inside functions and for type checking only."""
+    """Absolute names of all imports of a module, including those inside functions and those for type checking only."""
     path = MODULES[module]
     package = module.split(".") if path.name == "__init__.py" else module.split(".")[:-1]
     names = set()
@@ -66,15 +66,15 @@ def imports(module: str) -> set[str]:
     return names
 
 
-def ours(name: str) -> str:
-    """The module of this project that an imported name lies in; "" for another project's."""
+def find_module(name: str) -> str:
+    """The module of this project that contains an imported name; "" for names of other projects."""
     while name and name not in MODULES:
         name = name.rpartition(".")[0]
     return name
 
 
 IMPORTS = {module: imports(module) for module in MODULES}
-ARROWS = {module: {ours(name) for name in names} - {"", module} for module, names in IMPORTS.items()}
+ARROWS = {module: {find_module(name) for name in names} - {"", module} for module, names in IMPORTS.items()}
 
 
 def allowed(package: str) -> set[str]:
@@ -111,7 +111,7 @@ def test_every_module_of_the_runtime_is_in_a_package():
     assert flat == [] and folders == set(PACKAGES)
 
 
-def test_modules_do_not_import_each_other_in_a_circle():
+def test_there_are_no_import_cycles():
     try:
         TopologicalSorter(ARROWS).prepare()
     except CycleError as error:
@@ -123,23 +123,23 @@ def test_only_the_worker_imports_the_toolkit():
     assert users <= {"rkface.convert.toolkit.worker"}
 
 
-def loaded(code: str, heavy: set[str]) -> str:
-    """Which of ``heavy`` a fresh Python has loaded after ``code``."""
+def loaded_modules(code: str, heavy: set[str]) -> str:
+    """Which modules of ``heavy`` a new Python process has loaded after ``code``."""
     show = f"; import sys; print(sorted({heavy!r} & set(sys.modules)))"
     return subprocess.run([sys.executable, "-c", code + show], capture_output=True, text=True, check=True).stdout
 
 
-def test_main_path_of_the_runtime_loads_nothing_heavy():
+def test_the_main_path_of_the_runtime_loads_no_heavy_library():
     code = "import rkface.runtime.inference.pipeline, rkface.runtime.vision.image, rkface.runtime.cli.main"
-    assert loaded(code, {"onnx", "onnxruntime", "torch", "rknn", "scipy", "rkface.convert"}) == "[]\n"
+    assert loaded_modules(code, {"onnx", "onnxruntime", "torch", "rknn", "scipy", "rkface.convert"}) == "[]\n"
 
 
-def test_help_waits_for_neither_numpy_nor_opencv():
-    # The 0.3 s that `rkface --help` may take is spent on exactly these imports.
+def test_help_loads_neither_numpy_nor_opencv():
+    # `rkface --help` may take 0.3 s. Importing these libraries alone takes that long.
     code = "from rkface.runtime.cli.parser import build_parser; build_parser()"
-    assert loaded(code, {"numpy", "cv2", "onnx", "torch"}) == "[]\n"
+    assert loaded_modules(code, {"numpy", "cv2", "onnx", "torch"}) == "[]\n"
 
 
-def test_the_console_is_loaded_only_where_it_is_served():
+def test_the_libraries_of_the_console_are_loaded_only_by_the_web_server():
     code = "import rkface.runtime.service.service, rkface.runtime.cli.run, rkface.runtime.web.password"
-    assert loaded(code, {"fastapi", "starlette", "pydantic", "uvicorn", "websockets", "argon2"}) == "[]\n"
+    assert loaded_modules(code, {"fastapi", "starlette", "pydantic", "uvicorn", "websockets", "argon2"}) == "[]\n"

@@ -1,4 +1,4 @@
-"""The pictures of the documentation: small together, and each one shown somewhere."""
+"""The pictures of the documentation: 2 MB in total at most, and each one is shown on a page."""
 
 import re
 from pathlib import Path
@@ -8,7 +8,7 @@ PICTURES = {path for path in (ROOT / "docs").iterdir() if path.suffix in {".gif"
 PAGES = [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]
 
 
-def test_each_picture_is_shown_and_each_picture_shown_is_there():
+def test_each_picture_is_shown_and_each_shown_picture_exists():
     shown = {
         (page.parent / target).resolve()
         for page in PAGES
@@ -18,11 +18,11 @@ def test_each_picture_is_shown_and_each_picture_shown_is_there():
     assert shown == PICTURES
 
 
-def test_pictures_are_2_megabytes_at_most():
+def test_pictures_have_2_megabytes_at_most():
     assert sum(path.stat().st_size for path in [*PICTURES, *(ROOT / "examples").glob("*.ipynb")]) <= 2_000_000
 
 
-def test_each_picture_is_described_for_those_who_do_not_see_it():
+def test_each_picture_has_a_description_for_people_who_cannot_see_it():
     for page in PAGES:
         for text in re.findall(r"!\[([^\]]*)\]", page.read_text(encoding="utf-8")):
-            assert len(text.split()) >= 5, f"{page.name}: {text!r} describes no picture"
+            assert len(text.split()) >= 5, f"{page.name}: {text!r} does not describe the picture"

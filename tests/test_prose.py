@@ -1,4 +1,4 @@
-"""Wording that readers have to decode is refused in code, comments, messages and docs. codespell checks spelling."""
+"""Unclear wording is refused in code, comments, messages and docs. codespell checks spelling."""
 
 import re
 import subprocess
@@ -12,7 +12,7 @@ NAMES = {"Makefile", "Dockerfile"}
 EXCLUDED = {"tests/test_prose.py"}
 
 # Wording to avoid, and what to write instead. A space also matches a line break, an underscore and a comment's mark.
-RIDDLES = {
+UNCLEAR = {
     r"mend(?:s|ed|ing|er)?": "fix",
     r"of such ones?": "name the things: 'leftover temporary files'",
     r"(?:is|are|was|were|be) none": "'there is no …', 'does not exist', or 'is not a …'",
@@ -35,7 +35,7 @@ RIDDLES = {
     r"(?:nought|naught|aught|lest|whence|thence|thereof|therein|hitherto|forthwith|herein|betwixt)": "plain words",
 }
 
-# British spellings. Old names of commands, options, paths and stored keys still work, and stand in quotes: "colour".
+# British spellings. Old names of commands, options, paths and stored keys still work. They stand in quotes: "colour".
 BRITISH = (
     r"(?:un|re|de)?(?:normal|quant|recogn|equal|optim|initial|serial|synchron|summar|organ|minim|maxim|real|local|final)"
     r"is(?:e[ds]?|er|ers|ing|ation|ations)",
@@ -56,7 +56,8 @@ SPACE = r"(?:\s|_|#|//|\*|[\"']\s*\n\s*f?[\"'])+"
 
 
 def words(pattern: str) -> re.Pattern[str]:
-    """``pattern`` as whole words, where an underscore is a space. "is None" is code: only lower case is "none"."""
+    """``pattern`` as whole words; an underscore counts as a space. "is None" is code, so "none" matches in lower case
+    only."""
     flags = 0 if "none" in pattern else re.IGNORECASE
     return re.compile(rf"(?<![A-Za-z0-9])(?:{pattern.replace(' ', SPACE)})(?![A-Za-z0-9])", flags)
 
@@ -67,7 +68,7 @@ def british(pattern: str) -> re.Pattern[str]:
 
 @pytest.fixture(scope="module")
 def texts():
-    """Name and text of each text file of the project; src/ holds links to folders that are read anyway."""
+    """Name and text of each text file of the project, without the links in src/."""
     if not (ROOT / ".git").exists():
         pytest.skip("not a git checkout: the project's files are not known")
     command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
@@ -80,8 +81,8 @@ def texts():
     }
 
 
-def places(texts: dict[str, str], pattern: re.Pattern[str]) -> list[str]:
-    """file:line and the words there, for each match."""
+def list_matches(texts: dict[str, str], pattern: re.Pattern[str]) -> list[str]:
+    """File, line and words of each match."""
     return [
         f"{name}:{text.count(chr(10), 0, match.start()) + 1}: {' '.join(match[0].split())}"
         for name, text in texts.items()
@@ -89,17 +90,17 @@ def places(texts: dict[str, str], pattern: re.Pattern[str]) -> list[str]:
     ]
 
 
-@pytest.mark.parametrize("pattern", RIDDLES)
+@pytest.mark.parametrize("pattern", UNCLEAR)
 def test_the_wording_is_plain(texts, pattern):
-    found = places(texts, words(pattern))
-    assert not found, f"write {RIDDLES[pattern]} here:\n" + "\n".join(found)
+    found = list_matches(texts, words(pattern))
+    assert not found, f"write {UNCLEAR[pattern]} here:\n" + "\n".join(found)
 
 
 @pytest.mark.parametrize("pattern", BRITISH)
 def test_the_spelling_is_american(texts, pattern):
-    found = places(texts, british(pattern))
+    found = list_matches(texts, british(pattern))
     assert not found, (
-        "use US spelling here (recognizer, color, license, enroll). An old name that still works has to be quoted:\n"
+        "use US spelling here (recognizer, color, license, enroll). Write an old name that still works in quotes:\n"
         + "\n".join(found)
     )
 
@@ -114,11 +115,11 @@ def test_the_spelling_is_american(texts, pattern):
         (r"of such ones?", '"what is left of "\n        f"such ones"'),
     ],
 )
-def test_a_riddle_is_found_across_lines_and_in_names(pattern, text):
+def test_unclear_wording_is_found_across_lines_and_in_names(pattern, text):
     assert words(pattern).search(text)
 
 
-def test_code_and_old_names_are_not_riddles():
+def test_code_and_old_names_are_allowed():
     assert not words(r"(?:is|are|was|were|be) none").search("if value is None:")
     for text in ('"colour": "RGB"', "`enrol`", "rkface enrol", "--licence", "/v1/enrolments/photo"):
         assert not any(british(pattern).search(text) for pattern in BRITISH), text

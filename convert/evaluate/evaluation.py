@@ -94,7 +94,7 @@ class EvaluationResult:
     shift            INT8's threshold minus FP32's at ``far``; None without INT8
     shift_best       the same for the thresholds with the highest accuracy
     changed          pairs that INT8 decides differently at the manifest's threshold
-    few              the kinds of data that are too few to trust the threshold
+    few              what the photos have too little of, so that the threshold cannot be trusted
     notes            remarks for people
     groups           figures by group
     command          the command line

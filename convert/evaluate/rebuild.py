@@ -64,7 +64,8 @@ def read_recognizer_golden(bundle: Bundle) -> RecognizerGolden:
 
 
 def find_calibration_set(bundle: Bundle, given: Path | None) -> CalibrationSet | None:
-    """The calibration set of ``bundle``: ``given``, or the one in a .work folder next to the bundle, or None.
+    """The calibration set of ``bundle``: ``given``, or the one in a .work folder next to the bundle; None without
+    one.
 
     Raises InputError if ``given`` is the set of another bundle.
     """

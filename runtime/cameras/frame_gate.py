@@ -1,4 +1,4 @@
-"""How often a camera's frames go to the detector: often while somebody is there, seldom while nothing moves."""
+"""Which of a camera's frames go to the detector: many while somebody is there, few while nothing moves."""
 
 from __future__ import annotations
 
@@ -13,65 +13,72 @@ from numpy.typing import NDArray
 from ..inference.frames import Frame
 from .camera import Camera
 
-SMALL = (64, 36)  # pixels that motion is looked for in: a face 40 px high at 1280×720 is two of them
-LEARN = 0.2  # of each frame that goes into the background: what moved there 5 frames ago is part of it
-MOTION = 0.005  # of the picture: a face as large as that, or half a dozen of the small pixels
-CHANGED = 12  # gray levels of 255: above a webcam's noise in a dim room, averaged over a small pixel
+SMALL = (64, 36)  # pixels of the reduced picture for motion: a face 40 px high at 1280×720 covers two of them
+LEARN = 0.2  # share of each frame that enters the background: after 5 frames, a moved object is part of it
+MOTION = 0.005  # share of the picture: a face of that size, or about six pixels of the reduced picture
+CHANGED = 12  # gray levels of 255: more than a webcam's noise in a dim room, averaged over a reduced pixel
 
 
 class FrameGate:
-    """Which frames of one camera are worth a detection. ``wants`` is for its thread, ``follow`` for any other.
+    """Decides which frames of one camera the detector processes. ``accepts`` is for the camera's thread; the other
+    methods may be called from any thread.
 
-    rate    detections a second at most while somebody is followed, and for ``calm`` seconds after that
-    idle    and otherwise
-    motion  share of the picture that must change for a detection while nobody is followed, say ``MOTION``; None, the
-            default, asks for no motion. What does not move is still looked at every ``calm`` seconds.
+    Busy cameras need no setting: a busy scheduler drops all frames of a camera except the newest one, and the tracker
+    works at any frame rate.
 
-    Load needs no setting: a scheduler that is busy drops all but the newest frame by itself, and tracks bear it.
+    Args:
+        rate: Detections per second, at most, while faces are tracked and for ``calm`` seconds after that.
+        idle_rate: Detections per second, at most, at all other times.
+        calm: Seconds. A picture without motion is still processed that often.
+        motion: Share of the picture that must change before the detector runs while no face is tracked, for example
+            ``MOTION``. None, the default, requires no motion.
     """
 
-    def __init__(self, rate: float = 15.0, idle: float = 5.0, calm: float = 3.0, motion: float | None = None) -> None:
+    def __init__(
+        self, rate: float = 15.0, idle_rate: float = 5.0, calm: float = 3.0, motion: float | None = None
+    ) -> None:
         self.skipped = 0  # frames
-        self._rate, self._idle, self._calm, self._motion = rate, idle, calm, motion
-        self._followed = False
+        self._rate, self._idle_rate, self._calm, self._motion = rate, idle_rate, calm, motion
+        self._tracking = False
         self._busy_until = -np.inf
-        self._turn = -np.inf  # when the last detection was, or should have been
-        self._last = -np.inf
-        self._looked = -np.inf
+        self._due = -np.inf  # when the last detection was due
+        self._last = -np.inf  # time of the last frame
+        self._accepted = -np.inf  # time of the last accepted frame
         self._background: NDArray[np.float32] | None = None
 
     @property
     def state(self) -> str:
-        """For people: "busy" while somebody is there or something moves, and for the ``calm`` after; else "idle", or
-        "still" where motion counts."""
+        """What the gate does now: "busy" while faces are tracked or something moves, and for ``calm`` seconds after
+        that; otherwise "idle", or "still" if the gate requires motion."""
         return "busy" if self._last < self._busy_until else "idle" if self._motion is None else "still"
 
-    def follow(self, people: int) -> None:
-        """How many faces are followed now: ``Watcher.following``."""
-        self._followed = people > 0
+    def set_tracked_faces(self, count: int) -> None:
+        """Report how many faces are tracked now (``Watcher.tracked_faces``)."""
+        self._tracking = count > 0
 
-    def wants(self, frame: Frame) -> bool:
-        """Whether ``frame`` should be submitted. Frames come in order; a clock that jumps back begins anew."""
+    def accepts(self, frame: Frame) -> bool:
+        """Return whether the detector should process ``frame``. Frames must come in order; after a clock that jumps
+        back, the gate starts from the beginning."""
         now = frame.time
         if now < self._last:
-            self._turn = self._looked = self._busy_until = -np.inf
+            self._due = self._accepted = self._busy_until = -np.inf
         self._last = now
-        if self._followed:
+        if self._tracking:
             self._busy_until = now + self._calm
         busy = now < self._busy_until
-        interval = 1 / (self._rate if busy else self._idle)
-        # Half of a fast camera's frame early is on time: or else 30 a second would become 10 instead of 15.
-        if self._turn + interval - now > min(interval / 2, 0.02):
+        interval = 1 / (self._rate if busy else self._idle_rate)
+        # Half a frame of a fast camera too early is on time. Otherwise 30 frames per second would become 10, not 15.
+        if self._due + interval - now > min(interval / 2, 0.02):
             self.skipped += 1
             return False
         moved = self._motion is None or self._moved(frame.image)
-        if not (busy or moved or now - self._looked >= self._calm):
+        if not (busy or moved or now - self._accepted >= self._calm):
             self.skipped += 1
             return False
         if moved and self._motion is not None:
             self._busy_until = now + self._calm
-        self._turn = max(self._turn + interval, now - interval)
-        self._looked = now
+        self._due = max(self._due + interval, now - interval)
+        self._accepted = now
         return True
 
     def _moved(self, image: NDArray[np.uint8]) -> bool:
@@ -85,21 +92,32 @@ class FrameGate:
         return self._motion is not None and changed >= self._motion
 
 
-def feed(camera: Camera, submit: Callable[[Frame], bool], pace: FrameGate | None = None) -> None:
-    """Hand ``camera``'s frames to ``submit`` (``Scheduler.submit``) until it ends, is closed, or nobody wants any more.
+def feed_frames(camera: Camera, submit: Callable[[Frame], bool], gate: FrameGate | None = None) -> None:
+    """Pass the frames of ``camera`` that ``gate`` accepts to ``submit`` (``Scheduler.submit``). Returns when the camera
+    ends or is closed, or when ``submit`` returns False.
 
-    For a thread of its own: reading all the time is what keeps a network camera's frames new.
+    Run it in its own thread: the frames of a network camera stay new only while something reads all of them.
     """
-    while (frame := camera.read()) is not None:
-        if (pace is None or pace.wants(frame)) and not submit(frame):
+    for frame in camera:
+        if (gate is None or gate.accepts(frame)) and not submit(frame):
             break
 
 
-def newest(camera: Camera, *, every: bool = False, patience: float = 1.0) -> Generator[Frame | None, None, None]:
-    """``camera``'s frames for one who looks longer than they last: a thread reads, and of what came meanwhile only the
-    newest is handed over; with ``every``, each. None where none came for ``patience`` seconds.
+def read_newest_frames(
+    camera: Camera, *, every: bool = False, patience: float = 1.0
+) -> Generator[Frame | None, None, None]:
+    """Yield the frames of ``camera`` to a caller that may need longer for a frame than the camera.
 
-    Ends with the camera, which is the caller's to close, and raises what reading it raised.
+    A thread reads the camera. Of the frames that arrive while the caller is busy, only the newest one is yielded.
+    Closing the camera is left to the caller.
+
+    Args:
+        camera: The camera to read.
+        every: Yield every frame. The thread then waits for the caller. Use it for recordings.
+        patience: Seconds. None is yielded each time no frame arrives for that long.
+
+    Raises:
+        Exception: What ``camera.read`` raised.
     """
     changed = threading.Condition()
     waiting: deque[Frame] = deque(maxlen=1)
@@ -117,8 +135,8 @@ def newest(camera: Camera, *, every: bool = False, patience: float = 1.0) -> Gen
     def read() -> None:
         failure: Exception | None = None
         try:
-            feed(camera, put)
-        except Exception as error:  # for whoever takes the frames
+            feed_frames(camera, put)
+        except Exception as error:  # raised again in the caller's thread
             failure = error
         with changed:
             ended.append(failure)

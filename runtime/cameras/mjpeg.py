@@ -1,32 +1,34 @@
-"""A stream of JPEG pictures back to back, cut into pictures by their markers (ITU-T T.81, annex B)."""
+"""Splits a stream of JPEG pictures back to back into pictures, by their markers (ITU-T T.81, annex B)."""
 
 from __future__ import annotations
 
 import re
 
-LARGEST = 64_000_000  # bytes of one picture: more is no camera's
+LARGEST = 64_000_000  # bytes of one picture: no camera sends larger ones
 START = b"\xff\xd8\xff"
 SCAN, END, BEGIN = 0xDA, 0xD9, 0xD8
-# In a scan 0xFF is data when 0 follows, fill when another 0xFF does, and restarts when RST0 to RST7 do.
+# In a scan, 0xFF before 0 is data, before another 0xFF it is fill, and before 0xD0 to 0xD7 it is a restart marker.
 MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
 BARE = frozenset({0x01, *range(0xD0, 0xD8)})  # markers without a length
 
 
-class Splitter:
-    """Takes bytes as they come, gives whole pictures. What lies between pictures, as multipart headers, is skipped.
+class JpegSplitter:
+    """Accepts bytes as they arrive, and returns complete pictures. Bytes between pictures, such as multipart headers,
+    are skipped.
 
-    A picture cut short, or broken in its structure, is dropped and counted in ``broken``; the next one is found again.
-    A thumbnail inside a picture's EXIF is part of it: segments are stepped over by their length.
+    A picture that is incomplete or has a broken structure is dropped and counted in ``broken``; the splitter then
+    continues with the next picture. A thumbnail inside a picture's EXIF data stays part of the picture, because
+    segments are skipped by their length.
     """
 
     def __init__(self) -> None:
         self.broken = 0
         self._data = bytearray()
-        self._at = 0  # how far the picture at the start of the data was read
+        self._at = 0  # how many bytes of the first picture were examined
         self._scanning = False
 
     def feed(self, data: bytes) -> list[bytes]:
-        """The pictures that ``data`` completes."""
+        """Return the pictures that are complete with ``data``, each from its start marker to its end marker."""
         self._data += data
         pictures = []
         while (length := self._length()) is not None:
@@ -36,7 +38,7 @@ class Splitter:
         return pictures
 
     def _length(self) -> int | None:
-        """Of the picture at the start, once it is whole; None where more data is needed; 0 after a broken one."""
+        """Return the length of the first picture; None if more data is needed, 0 if a broken picture was dropped."""
         if self._at == 0:
             start = self._data.find(START)
             if start < 0:
@@ -67,7 +69,7 @@ class Splitter:
                 if kind == SCAN:
                     self._scanning = True
                     return self._scan()
-        # An end marker may be the last two bytes there are.
+        # The end marker may be the last two bytes of the data.
         return self._at + 2 if self._data[self._at : self._at + 2] == bytes([0xFF, END]) else None
 
     def _scan(self) -> int | None:

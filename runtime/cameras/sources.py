@@ -1,4 +1,4 @@
-"""Where frames come from, one class a kind: V4L2, what OpenCV's FFmpeg or GStreamer reads, folders, a pipe of JPEGs."""
+"""One class for each kind of source: V4L2, network streams and GStreamer, videos, folders of photos, pipes of JPEGs."""
 
 from __future__ import annotations
 
@@ -17,23 +17,28 @@ from numpy.typing import NDArray
 
 from ..core.errors import InputError, WorkError
 from ..vision.image import decode_image, find_images, read_image
-from .mjpeg import Splitter
+from .mjpeg import JpegSplitter
 
-Picture = tuple[NDArray[np.uint8] | None, float]  # H×W×3 BGR, or None where it cannot be decoded; when it was captured
-
-OPEN_MS, READ_MS = 5000, 5000  # until a network camera that does not answer is taken for lost
-LIMITED = (4, 7)  # the OpenCV whose GStreamer backend takes these limits (opencv #22919); Debian 12's 4.6 would refuse
-LATEST = 5.0  # seconds: a driver's timestamp older than that is of another clock
-CHUNK = 1 << 16
-HELD = 5.0  # frames a second of a photo that is held: more show nothing new
-BLANK = 1.5  # seconds from a photo to the black frame behind it: longer than a track is kept (visit.Rules.keep)
-WAKE = 0.2  # seconds until a pipe that says nothing is asked whether it is still wanted
+OPEN_TIMEOUT_MS, READ_TIMEOUT_MS = 5000, 5000  # after which a network camera that does not answer counts as lost
+# The first OpenCV whose GStreamer backend knows these timeouts (opencv #22919). Debian 12's 4.6 would refuse to open.
+GSTREAMER_TIMEOUTS_SINCE = (4, 7)
+MAX_STAMP_AGE = 5.0  # seconds: an older timestamp of a driver belongs to another clock
+PIPE_READ_SIZE = 1 << 16  # bytes
+HELD_RATE = 5.0  # frames per second while a photo is held: more would show nothing new
+BLACK_GAP = 1.5  # seconds from a held photo to the black frame after it: longer than RecognitionRules.keep
+PIPE_POLL = 0.2  # seconds between checks whether a silent pipe is still wanted
 
 
 @dataclass(frozen=True)
 class CaptureFormat:
-    """What is asked of a camera; it gives what it can. ``format`` is V4L2's: MJPG, YUYV or NV12. ``hold``: as of
-    ``Folder``."""
+    """What to request from a V4L2 camera. The driver may choose something else: ``CameraState`` has its choice.
+
+    width   pixels
+    height  pixels
+    rate    frames per second; of a folder of photos: photos per second
+    format  V4L2's pixel format: MJPG, YUYV or NV12
+    hold    only for folders of photos: see ``PhotoFolder``
+    """
 
     width: int = 1280
     height: int = 720
@@ -42,87 +47,110 @@ class CaptureFormat:
     hold: float = 0.0
 
 
+@dataclass(frozen=True, eq=False)
+class Picture:
+    """One picture from a source.
+
+    image  H×W×3 uint8 BGR; None if it cannot be decoded
+    time   when it was captured, in seconds of ``time.monotonic``
+    """
+
+    image: NDArray[np.uint8] | None
+    time: float
+
+
 class Stream(Protocol):
-    """An open source. ``format`` and ``rate`` as it reports them, "" and 0 where it does not."""
+    """An open source. ``format`` and ``rate`` are what the source reports, "" and 0 if it reports nothing."""
 
     format: str
     rate: float
 
     def read(self) -> Picture:
-        """The next picture. EOFError at the end, WorkError when the source is lost."""
+        """Wait for the next picture. Raises EOFError after the last one, and WorkError if the source is lost."""
         ...
 
     def close(self) -> None: ...
 
 
-class Device:
-    """A V4L2 device through OpenCV, its picture converted to BGR."""
+class V4l2Device:
+    """A V4L2 device, read by OpenCV, which converts its pictures to BGR."""
 
-    def __init__(self, path: Path, wanted: CaptureFormat) -> None:
+    def __init__(self, path: Path, requested: CaptureFormat) -> None:
         if not path.exists():
-            raise WorkError(f"{path} is not there: is the camera plugged in? (v4l2-ctl --list-devices, rkface doctor)")
+            raise WorkError(
+                f"{path} does not exist: plug the camera in, and check with `rkface doctor` (or `v4l2-ctl "
+                "--list-devices`)"
+            )
         if not os.access(path, os.R_OK | os.W_OK):
-            raise WorkError(f"{path} may not be opened: add this user to the group video, then log in again")
-        # The name behind a link changes from plug to plug; OpenCV wants /dev/videoN.
+            raise WorkError(f"no permission to open {path}: add this user to the group 'video', then log in again")
+        # Where a link points may change each time the camera is plugged in; OpenCV needs /dev/videoN.
         self._capture = cv2.VideoCapture(str(path.resolve()), cv2.CAP_V4L2)
         if not self._capture.isOpened():
-            raise WorkError(f"{path} cannot be opened: is another program using it, or is it no camera?")
+            raise WorkError(
+                f"{path} cannot be opened: stop other programs that use it, and check that this device is a camera"
+            )
         self._path = path
-        # The format first: drivers offer other sizes and rates for each.
-        self._capture.set(cv2.CAP_PROP_FOURCC, cv2.VideoWriter.fourcc(*wanted.format))
-        self._capture.set(cv2.CAP_PROP_FRAME_WIDTH, wanted.width)
-        self._capture.set(cv2.CAP_PROP_FRAME_HEIGHT, wanted.height)
-        self._capture.set(cv2.CAP_PROP_FPS, wanted.rate)
-        self.format = fourcc(self._capture.get(cv2.CAP_PROP_FOURCC))
+        # The format first: drivers offer different sizes and rates for each format.
+        self._capture.set(cv2.CAP_PROP_FOURCC, cv2.VideoWriter.fourcc(*requested.format))
+        self._capture.set(cv2.CAP_PROP_FRAME_WIDTH, requested.width)
+        self._capture.set(cv2.CAP_PROP_FRAME_HEIGHT, requested.height)
+        self._capture.set(cv2.CAP_PROP_FPS, requested.rate)
+        self.format = format_name(self._capture.get(cv2.CAP_PROP_FOURCC))
         self.rate = self._capture.get(cv2.CAP_PROP_FPS)
 
     def read(self) -> Picture:
         if not self._capture.grab():
-            raise WorkError(f"{self._path} gives no more pictures: was it unplugged?")
+            raise WorkError(f"{self._path} stopped delivering pictures: check that it is still plugged in")
         now = time.monotonic()
-        # V4L2 stamps with the monotonic clock when the exposure ended; a driver that does not is not believed.
+        # V4L2 stamps the end of the exposure with the monotonic clock. Timestamps of drivers that do not are ignored.
         stamp = self._capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
-        return retrieve(self._capture), stamp if 0 <= now - stamp < LATEST else now
+        return Picture(decode_grabbed(self._capture), stamp if 0 <= now - stamp < MAX_STAMP_AGE else now)
 
     def close(self) -> None:
         self._capture.release()
 
 
-class Network:
-    """RTSP, HTTP and whatever else OpenCV's FFmpeg opens, or a GStreamer pipeline: live, stamped on arrival."""
+class NetworkStream:
+    """An RTSP or HTTP address that OpenCV's FFmpeg opens, or a GStreamer pipeline. Frames get their arrival time."""
 
     def __init__(self, address: str, shown: str, gstreamer: bool = False) -> None:
-        # OpenCV reads this at every opening, and has no other way. By UDP, FFmpeg's own first choice, one lost packet
-        # spoils the picture until the next key frame.
+        """``shown``: the address without passwords, for errors."""
+        # OpenCV reads this variable each time it opens a stream, and has no other way to set the option. FFmpeg prefers
+        # UDP by default, where one lost packet spoils the picture until the next key frame.
         os.environ.setdefault("OPENCV_FFMPEG_CAPTURE_OPTIONS", "rtsp_flags;prefer_tcp")
-        limits: list[int] = []
-        if not gstreamer or version() >= LIMITED:
-            limits = [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, OPEN_MS, cv2.CAP_PROP_READ_TIMEOUT_MSEC, READ_MS]
-        self._capture = cv2.VideoCapture(address, cv2.CAP_GSTREAMER if gstreamer else cv2.CAP_FFMPEG, limits)
+        timeouts: list[int] = []
+        if not gstreamer or opencv_version() >= GSTREAMER_TIMEOUTS_SINCE:
+            timeouts = [
+                cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, OPEN_TIMEOUT_MS, cv2.CAP_PROP_READ_TIMEOUT_MSEC, READ_TIMEOUT_MS
+            ]  # fmt: skip
+        self._capture = cv2.VideoCapture(address, cv2.CAP_GSTREAMER if gstreamer else cv2.CAP_FFMPEG, timeouts)
         if not self._capture.isOpened():
-            raise WorkError(f"{shown} does not answer, refuses, or sends nothing that can be decoded")
+            raise WorkError(
+                f"{shown} does not answer, refuses the connection, or sends nothing that can be decoded: check the "
+                "address, the user and the password"
+            )
         self._shown = shown
-        self.format = fourcc(self._capture.get(cv2.CAP_PROP_FOURCC))
+        self.format = format_name(self._capture.get(cv2.CAP_PROP_FOURCC))
         self.rate = self._capture.get(cv2.CAP_PROP_FPS)
 
     def read(self) -> Picture:
         if not self._capture.grab():
-            raise WorkError(f"{self._shown} sends no more pictures")
+            raise WorkError(f"{self._shown} stopped sending pictures: check the camera and the network")
         now = time.monotonic()
-        return retrieve(self._capture), now
+        return Picture(decode_grabbed(self._capture), now)
 
     def close(self) -> None:
         self._capture.release()
 
 
-class Video:
-    """A video file. A frame's time is that of opening plus its place in the file."""
+class VideoFile:
+    """A video file. The time of a frame is when the file was opened plus the frame's position in the file."""
 
     def __init__(self, path: Path) -> None:
         self._capture = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG)
         if not self._capture.isOpened():
-            raise InputError(f"{path} is no video that OpenCV's FFmpeg can read")
-        self.format = fourcc(self._capture.get(cv2.CAP_PROP_FOURCC))
+            raise InputError(f"{path} is not a video that OpenCV's FFmpeg can read: convert it, for example to MP4")
+        self.format = format_name(self._capture.get(cv2.CAP_PROP_FOURCC))
         self.rate = self._capture.get(cv2.CAP_PROP_FPS)
         self._start = time.monotonic()
         self._count = 0
@@ -130,30 +158,33 @@ class Video:
     def read(self) -> Picture:
         if not self._capture.grab():
             raise EOFError
-        place = self._capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
-        if self.rate > 0 and (place < 0 or (place == 0 and self._count)):  # a container without times
-            place = self._count / self.rate
+        position = self._capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
+        if self.rate > 0 and (position < 0 or (position == 0 and self._count)):  # a container without times
+            position = self._count / self.rate
         self._count += 1
-        return retrieve(self._capture), self._start + place
+        return Picture(decode_grabbed(self._capture), self._start + position)
 
     def close(self) -> None:
         self._capture.release()
 
 
-class Folder:
-    """The photos of a folder, by name: the frames of a film, ``rate`` a second. Or, with ``hold``, each is held still
-    for so many seconds, at most ``HELD`` frames a second, and a black frame follows: what is in one photo is seen often
-    enough to be somebody, and nobody is followed from one photo to the next."""
+class PhotoFolder:
+    """The photos in a folder, sorted by name, as the frames of a film with ``rate`` frames per second.
+
+    With ``hold``, each photo is held for that many seconds, at ``HELD_RATE`` frames per second at most, and a black
+    frame follows. Each face is then seen often enough to be recognized, and no face is tracked from one photo into the
+    next. A photo that cannot be decoded is a picture without an image.
+    """
 
     format = "images"
 
     def __init__(self, folder: Path, rate: float, hold: float = 0.0) -> None:
-        self.rate = min(rate, HELD) if hold else rate
+        self.rate = min(rate, HELD_RATE) if hold else rate
         self._hold = hold
         self._paths = find_images(folder)
         if not self._paths:
-            raise InputError(f"{folder}: no JPEG, PNG, WebP or BMP photo in it")
-        self._pictures = self._played()
+            raise InputError(f"{folder}: there is no JPEG, PNG, WebP or BMP photo in this folder")
+        self._pictures = self._play()
 
     def read(self) -> Picture:
         picture = next(self._pictures, None)
@@ -164,33 +195,34 @@ class Folder:
     def close(self) -> None:
         pass
 
-    def _played(self) -> Iterator[Picture]:
+    def _play(self) -> Iterator[Picture]:
         moment = time.monotonic()
         for path in self._paths:
             try:
                 image = read_image(path)
             except InputError:
-                yield None, moment
+                yield Picture(None, moment)
                 moment += 1 / self.rate
                 continue
             for _ in range(max(1, round(self._hold * self.rate))):
-                yield image, moment
+                yield Picture(image, moment)
                 moment += 1 / self.rate
             if self._hold:
-                moment += BLANK
-                yield np.zeros_like(image), moment
+                moment += BLACK_GAP
+                yield Picture(np.zeros_like(image), moment)
                 moment += 1 / self.rate
 
 
-class Pipe:
-    """JPEG pictures back to back from an open file descriptor; ``wanted`` is asked while it says nothing."""
+class JpegPipe:
+    """JPEG pictures back to back from an open file descriptor. While it is silent, ``wanted`` is called every
+    ``PIPE_POLL`` seconds; False ends the stream."""
 
     format = "MJPG"
     rate = 0.0
 
     def __init__(self, descriptor: int, wanted: Callable[[], bool]) -> None:
         self._descriptor, self._wanted = descriptor, wanted
-        self._splitter = Splitter()
+        self._splitter = JpegSplitter()
         self._pictures: deque[bytes] = deque()
         self._broken = 0
 
@@ -198,27 +230,27 @@ class Pipe:
         while not self._pictures:
             if self._splitter.broken > self._broken:
                 self._broken += 1
-                return None, time.monotonic()
-            ready, _, _ = select.select([self._descriptor], [], [], WAKE)
+                return Picture(None, time.monotonic())
+            ready, _, _ = select.select([self._descriptor], [], [], PIPE_POLL)
             if not self._wanted():
                 raise EOFError
             if ready:
-                data = os.read(self._descriptor, CHUNK)
+                data = os.read(self._descriptor, PIPE_READ_SIZE)
                 if not data:
                     raise EOFError
                 self._pictures.extend(self._splitter.feed(data))
         now = time.monotonic()
         try:
-            return decode_image(self._pictures.popleft(), "picture"), now
+            return Picture(decode_image(self._pictures.popleft(), "picture"), now)
         except InputError:
-            return None, now
+            return Picture(None, now)
 
     def close(self) -> None:
-        pass  # whoever opened the descriptor closes it
+        pass  # the descriptor belongs to the caller
 
 
-def retrieve(capture: cv2.VideoCapture) -> NDArray[np.uint8] | None:
-    """The grabbed picture, H×W×3 uint8 BGR; None where it cannot be decoded."""
+def decode_grabbed(capture: cv2.VideoCapture) -> NDArray[np.uint8] | None:
+    """Return the picture that ``capture`` grabbed, H×W×3 uint8 BGR. None if it cannot be decoded."""
     try:
         good, image = capture.retrieve()
     except cv2.error:
@@ -230,13 +262,13 @@ def retrieve(capture: cv2.VideoCapture) -> NDArray[np.uint8] | None:
     return np.asarray(image, np.uint8) if image.shape[2] == 3 else None
 
 
-def version() -> tuple[int, int]:
-    """OpenCV's, major and minor."""
+def opencv_version() -> tuple[int, int]:
+    """Return the major and minor version of OpenCV."""
     major, minor = cv2.__version__.split(".")[:2]
     return int(major), int(minor)
 
 
-def fourcc(code: float) -> str:
-    """OpenCV's number as four letters, "" for none."""
+def format_name(code: float) -> str:
+    """Return OpenCV's number for a format as its four letters, "" for no format."""
     letters = int(code).to_bytes(4, "little", signed=True) if code > 0 else b""
     return letters.decode("ascii", "ignore").strip("\0 ").upper() if letters else ""

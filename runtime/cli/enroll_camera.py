@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from logging import NullHandler, getLogger
 
 from ..cameras.camera import Camera
-from ..cameras.frame_gate import newest
+from ..cameras.frame_gate import read_newest_frames
 from ..core.progress import ProgressLine
 from ..enrollment.enroll import Verdict, compare_with_gallery, enroll_shots
 from ..enrollment.guided_capture import POSES, GuidedCapture
@@ -20,7 +20,7 @@ from ..gallery.gallery import Gallery
 from ..gallery.match import Match
 from ..gallery.people import Sample
 from ..inference.pipeline import open_bundle
-from ..service.camera_worker import is_recording, open_source
+from ..service.camera_worker import open_configured_camera
 from ..service.settings import named_cameras
 from .gallery_options import enroll_rules, gallery_path, open_gallery
 from .options import ask
@@ -44,17 +44,16 @@ def enroll_camera(options: Namespace) -> Verdict:
     if not getLogger("rkface").handlers:  # errors of the camera are shown in the line of instructions
         getLogger("rkface").addHandler(NullHandler())
     ((name, settings),) = named_cameras([options.camera]).items()
-    recording = is_recording(settings)
-    source = open_source(name, replace(settings, hold=0.0))  # an invalid name is reported at once
+    source = open_configured_camera(name, replace(settings, hold=0.0))  # an invalid source is reported at once
     with open_bundle(options.bundle, options.backend) as pipeline:
         if gallery_path(options).exists():
             with open_gallery(options, pipeline) as gallery:  # problems are reported before anybody poses
                 gallery.check_identity()
                 gallery.refresh()
         capture = GuidedCapture(pipeline, name, enroll_rules(options))
-        timeout = math.inf if recording else options.timeout or TIMEOUT
+        timeout = math.inf if source.recording else options.timeout or TIMEOUT
         with source as camera:
-            advice = _take_pictures(capture, camera, every=recording, timeout=timeout)
+            advice = _take_pictures(capture, camera, every=source.recording, timeout=timeout)
         if not capture.samples:
             return Verdict("refused", options.name, name, f"no good picture was taken; the last advice was: {advice}")
         with open_gallery(options, pipeline, create=True) as gallery:
@@ -76,7 +75,7 @@ def _take_pictures(capture: GuidedCapture, camera: Camera, *, every: bool, timeo
     line, shown = ProgressLine(), -math.inf
     advice = "The camera has not sent a picture yet."
     until = time.monotonic() + timeout
-    with closing(newest(camera, every=every)) as frames:
+    with closing(read_newest_frames(camera, every=every)) as frames:
         for frame in frames:
             taken = len(capture.samples)
             if frame is None:

@@ -85,7 +85,7 @@ def _run(options: Namespace) -> int:
         with nullcontext() if options.log or not sys.stderr.isatty() else stage("starting"):
             opened.enter_context(service)
         log = getLogger("rkface.service")
-        log.info("watching %s; %d people are known", ", ".join(service.views), service.gallery.state().people)
+        log.info("watching %s; %d people are known", ", ".join(service.workers), service.gallery.state().people)
         if settings.web.enabled:
             _serve_console(service, settings, opened)
         service.run()

@@ -27,14 +27,14 @@ from pathlib import Path
 from typing import TypeVar
 
 from ..core.errors import InputError
+from ..core.sqlite import empty_write_ahead_log, is_damage, remove_deleted_bytes
 from .event import OutgoingEvent, anonymize
 from .outbox_file import (
     FILE,
     INSERT,
-    Row,
+    StoredRow,
     claim_folder,
     commit,
-    empty_log,
     is_intact,
     open_database,
     rebuild,
@@ -119,7 +119,7 @@ class Outbox:
 
         def store(database: sqlite3.Connection) -> None:
             now, wall = self._clock(), self._wall()
-            rows = [Row(self._next + index, wall, now, body).values() for index, body in enumerate(bodies)]
+            rows = [StoredRow(self._next + index, wall, now, body).values() for index, body in enumerate(bodies)]
             with commit(database, durable=True):
                 self._delete_delivered(database)
                 too_old = self._delete_old(database, now)
@@ -188,8 +188,8 @@ class Outbox:
                     "WHERE anonymize(body) != body"
                 )
             self._note_dropped(damaged, "damaged")
-            database.execute("VACUUM")  # secure_delete alone can leave a copy where a page was split
-            empty_log(database)
+            if not remove_deleted_bytes(database):
+                raise sqlite3.OperationalError("the write-ahead log is locked")
             self._deleted = False
 
         self._run(anonymize_all)
@@ -199,8 +199,7 @@ class Outbox:
 
         def clean(database: sqlite3.Connection) -> None:
             database.executescript("PRAGMA incremental_vacuum")
-            empty_log(database)
-            self._deleted = False
+            self._deleted = not empty_write_ahead_log(database)
 
         if self._deleted:
             self._run(clean)
@@ -240,12 +239,13 @@ class Outbox:
             try:
                 try:
                     return work(self._open())
-                except sqlite3.OperationalError as error:  # the file is intact
-                    if self._database is None or to_os_error(error, self._path).errno != errno.ENOSPC:
+                except sqlite3.Error as error:
+                    if is_damage(error):
+                        self._rebuild(error)
+                    elif self._database is None or to_os_error(error, self._path).errno != errno.ENOSPC:
                         raise
-                    empty_log(self._database)
-                except sqlite3.DatabaseError as error:
-                    self._rebuild(error)
+                    else:
+                        empty_write_ahead_log(self._database)
                 return work(self._open())
             except sqlite3.Error as error:
                 raise to_os_error(error, self._path) from error

@@ -19,14 +19,7 @@ from pathlib import Path
 
 from ..core.atomic import copy_owner, remove_leftovers, replace_atomically, sync_to_disk
 from ..core.errors import InputError, WorkError
-from ..core.sqlite import (
-    configure,
-    create_private_file,
-    empty_write_ahead_log,
-    open_sqlite,
-    read_version,
-    transaction,
-)
+from ..core.sqlite import configure, create_private_file, open_sqlite, read_version, transaction
 from .old_spool import CURSOR, delete_old_spool, lock_old_spool, read_old_files
 
 FILE = "outbox.sqlite"
@@ -50,7 +43,7 @@ class OutboxInUseError(InputError):
 
 
 @dataclass(frozen=True)
-class Row:
+class StoredRow:
     """A stored event; the fields are the columns of the table ``event``."""
 
     id: int
@@ -105,24 +98,24 @@ def open_database(path: Path) -> sqlite3.Connection:
     if not path.exists():
         create_private_file(path)
         copy_owner(path, path.parent)
-    return open_sqlite(path, lambda database: _prepare(database, path), timeout=BUSY)
 
+    def prepare(database: sqlite3.Connection) -> None:
+        configure(
+            database,
+            "locking_mode=EXCLUSIVE",
+            "auto_vacuum=INCREMENTAL",
+            "synchronous=FULL",
+            "temp_store=MEMORY",  # VACUUM must not leave events in a temporary file
+            f"wal_autocheckpoint={CHECKPOINT}",
+        )
+        if read_version(database, path, VERSION) < VERSION:
+            with transaction(database):
+                database.execute(TABLE)
+                database.execute(f"PRAGMA user_version = {VERSION}")
+        database.create_function("intact", 2, is_intact, deterministic=True)
+        database.create_function("crc32", 1, zlib.crc32, deterministic=True)
 
-def _prepare(database: sqlite3.Connection, path: Path) -> None:
-    configure(
-        database,
-        "locking_mode=EXCLUSIVE",
-        "auto_vacuum=INCREMENTAL",
-        "synchronous=FULL",
-        "temp_store=MEMORY",  # VACUUM must not leave events in a temporary file
-        f"wal_autocheckpoint={CHECKPOINT}",
-    )
-    if read_version(database, path, VERSION) < VERSION:
-        with transaction(database):
-            database.execute(TABLE)
-            database.execute(f"PRAGMA user_version = {VERSION}")
-    database.create_function("intact", 2, is_intact, deterministic=True)
-    database.create_function("crc32", 1, zlib.crc32, deterministic=True)
+    return open_sqlite(path, prepare, timeout=BUSY)
 
 
 @contextmanager
@@ -142,12 +135,6 @@ def used_bytes(database: sqlite3.Connection) -> int:
     return (pages - free) * size
 
 
-def empty_log(database: sqlite3.Connection) -> None:
-    """Move the content of the write-ahead log into the file, and cut the log to no bytes."""
-    if not empty_write_ahead_log(database):
-        raise sqlite3.OperationalError("the write-ahead log is locked")
-
-
 def take_over_old_spool(folder: Path, database: sqlite3.Connection) -> None:
     """Store the events that wait in files of rkface 0.1. Each file is deleted before the next one is read, so that this
     needs little space. Can be called again after it was interrupted."""
@@ -161,7 +148,7 @@ def take_over_old_spool(folder: Path, database: sqlite3.Connection) -> None:
                 stored = {body for (body,) in database.execute("SELECT body FROM event")}
                 (last,) = database.execute("SELECT coalesce(max(id), 0) FROM event").fetchone()
                 bodies = [body for body in file.bodies if body not in stored]
-                rows = [Row(last + 1 + index, file.written, 0.0, body) for index, body in enumerate(bodies)]
+                rows = [StoredRow(last + 1 + index, file.written, 0.0, body) for index, body in enumerate(bodies)]
                 database.executemany(INSERT, [row.values() for row in rows])
             file.path.unlink()
         delete_old_spool(folder)
@@ -191,9 +178,9 @@ def rebuild(path: Path) -> int:
     return len(rows)
 
 
-def _read_what_can_be_read(path: Path) -> dict[int, Row]:
+def _read_what_can_be_read(path: Path) -> dict[int, StoredRow]:
     """Events by number, read from both ends up to the damage."""
-    rows: dict[int, Row] = {}
+    rows: dict[int, StoredRow] = {}
     with suppress(sqlite3.Error), closing(sqlite3.connect(path, timeout=BUSY)) as database:
         for order in ("ASC", "DESC"):
             with suppress(sqlite3.Error):
@@ -203,7 +190,7 @@ def _read_what_can_be_read(path: Path) -> dict[int, Row]:
                     if number in rows:
                         break
                     if is_intact(checksum, body):
-                        rows[number] = Row(number, stored, ticks, body)
+                        rows[number] = StoredRow(number, stored, ticks, body)
     return rows
 
 

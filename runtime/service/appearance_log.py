@@ -1,7 +1,7 @@
-"""The log of appearances: who was where and when, for as long as it may be kept, in an SQLite file of its own.
+"""The log of appearances, in its own SQLite file: who was where and when, for as long as the settings allow.
 
-It holds names and, where that is wanted, the faces of people who were not recognized: the file is for its owner only,
-and faces are encrypted where those of the gallery are.
+It contains names and, if the settings allow it, faces of people who were not recognized. Only the owner can read the
+file, and the faces are encrypted if the gallery is encrypted.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from logging import getLogger
 from pathlib import Path
 from typing import Any
@@ -39,10 +39,10 @@ from .settings import DAY, Keep
 
 FILE = "appearances.sqlite"
 VERSION = 1
-MOST = 200  # that one question is answered with
+MOST = 200  # appearances in one answer
 BUSY = 5.0  # seconds to wait for another program
-SCRUB = "scrub"  # the setting that stands while bytes of faces that were encrypted may still be in the file
-PNG = b"\x89PNG\r\n\x1a\n"  # how a face begins that is not encrypted
+SCRUB = "scrub"  # a setting that is present while the file may still contain bytes of faces from before encryption
+PNG = b"\x89PNG\r\n\x1a\n"  # the start of a face that is not encrypted
 
 log = getLogger("rkface.appearances")
 
@@ -57,12 +57,20 @@ TABLES = """
 """
 
 
+@dataclass(frozen=True)
+class LoggedAppearance(Appearance):
+    """``face``: whether a picture of the best shot is stored."""
+
+    face: bool = False
+
+
 class AppearanceLog:
-    """Appearances at ``path``, one row each, as they were told last. Any thread may use it; a context manager.
+    """The log at ``path``: one row per appearance, at its last stage. Thread-safe; a context manager.
 
-    ``cipher`` says what faces are encrypted with: the gallery's, which may be encrypted at any time.
+    ``cipher`` returns the cipher for the faces: that of the gallery, which may be encrypted at any time.
 
-    A file that is damaged is set aside under another name and a new one begun: a log is no reason not to start.
+    A damaged file is moved aside and a new one is created, because the service must start without its log, too. Raises
+    WorkError if the file cannot be opened, and InputError if a newer version of rkface made it.
     """
 
     def __init__(self, path: Path, cipher: Callable[[], NoCipher] = NoCipher) -> None:
@@ -72,15 +80,18 @@ class AppearanceLog:
         try:
             self._database = _open(path)
         except OSError as error:
-            raise WorkError(f"{path}: cannot be opened ({error.strerror}): check its owner and its folder's") from error
+            raise WorkError(
+                f"{path}: cannot be opened ({error.strerror}): check its owner and the owner of its folder"
+            ) from error
         except sqlite3.DatabaseError as error:
             if not is_damage(error):
                 raise WorkError(f"{path}: the log of appearances cannot be opened: {error}") from error
             aside = move_damaged_file_away(path)
-            log.error("%s is damaged (%s): set aside as %s, and a new one begun", path, error, aside.name)
+            log.error("%s is damaged (%s): it was renamed to %s, and a new log was created", path, error, aside.name)
             self._database = _open(path)
 
     def close(self) -> None:
+        """Close the file."""
         with self._lock:
             self._database.close()
 
@@ -91,7 +102,8 @@ class AppearanceLog:
         self.close()
 
     def record(self, appearance: Appearance, face: bytes | None = None) -> None:
-        """Note the present stage of ``appearance``; ``face`` is a PNG of somebody unknown, who has none once known."""
+        """Store the present stage of ``appearance``. ``face`` is a PNG of an unknown person; it is deleted when the
+        person is recognized. Raises WorkError if the log cannot be written."""
         event = json.dumps(appearance.as_event(), ensure_ascii=False)
         person = appearance.match.person if appearance.match else None
         encrypted = None if face is None else self._cipher().encrypt(face)
@@ -105,36 +117,44 @@ class AppearanceLog:
 
     def newest(
         self, limit: int = 50, before: float | None = None, person: str | None = None, source: str | None = None
-    ) -> list[dict[str, Any]]:
-        """``limit`` appearances that started ``before``, newest first, as events with "face": is one kept? Who came in
-        the same frame as the last comes along: asked for those before it, the next page would leave them out.
+    ) -> list[LoggedAppearance]:
+        """Return the newest appearances, newest start first.
 
-        ``person``: an id, or "" for those of nobody known.
+        Args:
+            limit: How many, at most. There are more if several started in the same frame as the last one: otherwise
+                the next page, which starts ``before`` that frame, would miss them.
+            before: Only appearances that started earlier than this; seconds since 1970.
+            person: Only this person (an id); "" for unknown people.
+            source: Only this camera.
         """
         if limit < 1:
             return []
-        asked = (
+        selection = (
             "FROM appearance WHERE (?1 IS NULL OR started < ?1) "
             "AND (?2 IS NULL OR ifnull(person, '') = ?2) AND (?3 IS NULL OR source = ?3)"
         )
-        last = f"SELECT started {asked} ORDER BY started DESC LIMIT 1 OFFSET ?4"
+        last = f"SELECT started {selection} ORDER BY started DESC LIMIT 1 OFFSET ?4"
         rows = self._read(
-            f"SELECT event, face IS NOT NULL {asked} AND started >= ifnull(({last}), -1e308) ORDER BY started DESC, id",
+            f"SELECT event, face IS NOT NULL {selection} AND started >= ifnull(({last}), -1e308) "
+            "ORDER BY started DESC, id",
             [before, person, source, min(limit, MOST) - 1],
         )
-        return [{**json.loads(event), "face": bool(face)} for event, face in rows]
+        return [
+            LoggedAppearance(**vars(Appearance.from_event(json.loads(event))), face=bool(face)) for event, face in rows
+        ]
 
     def face(self, id: str) -> bytes | None:
-        """The aligned face of an appearance of somebody unknown, as PNG. None for one that was kept under another key,
-        or before there was one."""
+        """Return the aligned face of an appearance of an unknown person, as PNG. None if no face is stored, or if
+        it was stored with another key."""
         rows = self._read("SELECT face FROM appearance WHERE id = ? AND face IS NOT NULL", [id])
         with suppress(WorkError):
             return self._cipher().decrypt(rows[0][0]) if rows else None
         return None
 
     def encrypt(self) -> None:
-        """Encrypt the faces that were kept before the gallery was encrypted, if it is, and leave no byte of what they
-        were. Finishes what was cut off. WorkError where another program holds on to old pages."""
+        """If the gallery is encrypted, encrypt the faces that were stored before, and leave no byte of them in the
+        file. It also finishes an earlier call that was interrupted. Raises WorkError if another program reads old
+        pages."""
         cipher = self._cipher()
         if not cipher.overhead:
             return
@@ -149,24 +169,26 @@ class AppearanceLog:
             removed = remove_deleted_bytes(self._database)
         if not removed:
             raise WorkError(
-                f"{self.path}: another program reads old pages, so that faces stay in the -wal file as they were: "
-                "stop it, then run `rkface gallery check --key FILE`"
+                f"{self.path}: another program is reading this file, so faces remain unencrypted in its -wal file: "
+                "stop that program, then run `rkface gallery check --key FILE`"
             )
         with self._writing() as database:
             database.execute("DELETE FROM setting WHERE name = ?", [SCRUB])
 
     def count(self) -> int:
+        """Return the number of appearances."""
         return int(self._read("SELECT count(*) FROM appearance")[0][0])
 
     def prune(self, keep: Keep, people: Iterable[str], merged: Mapping[str, str], now: float | None = None) -> int:
-        """Delete what is too old, and whatever names somebody who is not among ``people`` (ids) any more; what names
-        one who was ``merged`` names the other then. How many appearances went.
+        """Delete old appearances and faces, and all appearances that name a person who is not among ``people`` (ids).
+        Return the number of deleted appearances.
 
-        Age counts from when it was logged. What a clock says was logged before any clock was set, or is yet to come,
-        was logged by a clock that jumped since: it counts from now.
+        An appearance of a person who was ``merged`` (old id → new id) is kept under the new id. The age of an
+        appearance counts from when it was logged. If it was logged before the clock was set, or in the future, then
+        the clock has jumped since, and the age counts from now.
         """
         now = time.time() if now is None else now
-        if now < SET_SINCE:  # nobody knows how old anything is
+        if now < SET_SINCE:  # the clock is not set yet, so ages are unknown
             keep = replace(keep, appearances=math.inf, unknown_faces=math.inf)
         with self._writing() as database:
             if now >= SET_SINCE:
@@ -184,7 +206,7 @@ class AppearanceLog:
                 [now - keep.unknown_faces * DAY],
             ).rowcount
         if gone or faces:
-            # Nor may the journal still hold it. What fails here is tried again with the next that goes.
+            # The -wal file must not contain it either. If this fails, the next deletion tries again.
             with self._lock, suppress(sqlite3.Error):
                 empty_write_ahead_log(self._database)
                 self._database.executescript("PRAGMA incremental_vacuum")
@@ -206,7 +228,7 @@ def _open(path: Path) -> sqlite3.Connection:
 
 
 def _prepare(database: sqlite3.Connection, path: Path) -> None:
-    # NORMAL: a power cut may cost the last seconds of a log, and no camera waits for a card to sync.
+    # NORMAL: a power cut may lose the last seconds of the log, but cameras never wait for an SD card to sync.
     configure(database, "auto_vacuum=INCREMENTAL", "synchronous=NORMAL")
     read_version(database, path, VERSION)
     database.executescript(TABLES)

@@ -1,158 +1,150 @@
-"""One camera of the service: its frames on their way to the scheduler, who is before it, and how it fares."""
+"""One camera of the service: passes its frames to the scheduler, and keeps its latest picture and its counts."""
 
 from __future__ import annotations
 
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
-from pathlib import Path
+from collections.abc import Callable
+from dataclasses import dataclass
 from statistics import median
 
 from ..cameras.camera import Camera, open_camera
-from ..cameras.frame_gate import MOTION, FrameGate, feed
+from ..cameras.frame_gate import MOTION, FrameGate, feed_frames
 from ..cameras.sources import CaptureFormat
 from ..inference.frames import Frame, Result
-from ..tracking.watcher import VisibleFace, Watcher
-from .console_protocol import CameraHealth
+from ..tracking.watcher import Watcher
+from .console_protocol import CameraHealth, WatchedFrame
 from .settings import CameraSettings
 
-AHEAD = 1  # frames of a recording that are under way at a time: a second one could replace the first that still waits
-SAMPLES = 10  # seconds, one sample each, that rates are taken over
+RECORDING_AHEAD = (
+    1  # frames of a recording in the scheduler: a second one could replace the first before it is processed
+)
+SAMPLES = 10  # samples, one per second, over which rates are averaged
+
+
+@dataclass(frozen=True)
+class _Sample:
+    """``delivered``: frames from the camera, ``processed``: frames with a result, until ``time`` (monotonic)."""
+
+    time: float
+    delivered: int = 0
+    processed: int = 0
+
+
+@dataclass(frozen=True)
+class _LastError:
+    """``time`` in seconds since 1970, 0 if there was no error yet."""
+
+    text: str = ""
+    time: float = 0.0
 
 
 class CameraWorker:
-    """``run`` is for a thread of its own; the rest may be called from any.
+    """``run`` needs its own thread; the other methods may be called from any thread.
 
-    ``every``: each frame is looked at, however long that takes, as befits a recording. Otherwise ``pace`` says which
-    are worth it, and of these the newest wins.
+    Every frame of a recording is processed, however long that takes. Of a live camera, ``gate`` chooses the frames to
+    process, and a newer frame replaces one that still waits.
     """
 
-    def __init__(self, camera: Camera, pace: FrameGate | None = None, *, every: bool = False) -> None:
+    def __init__(self, camera: Camera, gate: FrameGate | None = None) -> None:
         self.name = camera.name
-        self.watcher: Watcher | None = None
-        self.latest: tuple[Frame | None, tuple[VisibleFace, ...]] = (None, ())
         self.camera = camera
+        self.latest: WatchedFrame | None = None
         self.ended = False
-        self.looked = self.dropped = 0
-        self._every = every
-        self._pace = None if every else pace or FrameGate()
+        self.processed = self.dropped = 0
+        self._every = camera.recording
+        self._gate = None if self._every else gate or FrameGate()
         self._pending = 0
-        self._freed = threading.Condition()
+        self._result_noted = threading.Condition()
         self._closed = False
-        self._counts: deque[tuple[float, int, int]] = deque([(time.monotonic(), 0, 0)], SAMPLES + 1)
+        self._samples: deque[_Sample] = deque([_Sample(time.monotonic())], SAMPLES + 1)
         self._latencies: deque[float] = deque(maxlen=100)
-        self._error = ("", 0.0)
+        self._last_error = _LastError()
 
     @property
     def pending(self) -> int:
-        """Frames that were handed to the scheduler and have no result yet."""
+        """The number of frames that were passed to the scheduler and have no result yet."""
         return self._pending
 
     def run(self, submit: Callable[[Frame], bool]) -> None:
-        """Feed the scheduler until the camera ends, and wait for the results of its last frames."""
-        feed(self.camera, lambda frame: self._submit(frame, submit), self._pace)
-        with self._freed:
-            self._freed.wait_for(lambda: self._closed or self._pending <= 0)
+        """Pass frames to the scheduler until the camera ends, and wait for the results of its last frames."""
+        feed_frames(self.camera, lambda frame: self._submit(frame, submit), self._gate)
+        with self._result_noted:
+            self._result_noted.wait_for(lambda: self._closed or self._pending <= 0)
         self.ended = True
 
     def _submit(self, frame: Frame, submit: Callable[[Frame], bool]) -> bool:
-        with self._freed:
+        with self._result_noted:
             if self._every:
-                self._freed.wait_for(lambda: self._closed or self._pending < AHEAD)
+                self._result_noted.wait_for(lambda: self._closed or self._pending < RECORDING_AHEAD)
             self._pending += 1
         return submit(frame)
 
-    def seen(self, result: Result) -> None:
-        """Note who is before the camera, once the watcher has seen ``result``."""
-        assert self.watcher is not None
-        self.latest = (result.frame, self.watcher.present())
-        self.looked += 1
+    def note_result(self, result: Result, watcher: Watcher) -> None:
+        """Note the faces in the frame of ``result``, after ``watcher`` has processed it."""
+        self.latest = WatchedFrame(result.frame, watcher.visible_faces())
+        self.processed += 1
         self.dropped += result.dropped
-        if self._pace is not None:
-            self._pace.follow(self.watcher.following)
+        if self._gate is not None:
+            self._gate.set_tracked_faces(watcher.tracked_faces)
         since_capture = time.monotonic() - result.frame.time
         self._latencies.append(result.waited + result.took if self._every else since_capture)
-        with self._freed:
+        with self._result_noted:
             self._pending -= 1 + result.dropped
-            self._freed.notify_all()
+            self._result_noted.notify_all()
 
     def sample(self) -> None:
-        """Count; to be called once a second."""
-        self._counts.append((time.monotonic(), self.camera.state().frames, self.looked))
-        error = self.camera.state().error
-        if error and error != self._error[0]:
-            self._error = (error, time.time())
+        """Note the present counts; must be called once a second."""
+        state = self.camera.state()
+        self._samples.append(_Sample(time.monotonic(), state.frames, self.processed))
+        if state.error and state.error != self._last_error.text:
+            self._last_error = _LastError(state.error, time.time())
 
     def health(self) -> CameraHealth:
-        state = self.camera.state()
-        (first, offered, looked), (last, offered_last, looked_last) = self._counts[0], self._counts[-1]
-        seconds = max(last - first, 1e-3)
+        """Return the health of the camera."""
+        state, first, last = self.camera.state(), self._samples[0], self._samples[-1]
+        seconds = max(last.time - first.time, 1e-3)
         return CameraHealth(
             self.name,
             state.connected and not self.ended,
             *state.size,
-            fps=(looked_last - looked) / seconds,
-            offered=(offered_last - offered) / seconds,
+            fps=(last.processed - first.processed) / seconds,
+            offered=(last.delivered - first.delivered) / seconds,
             latency=1000 * median(self._latencies) if self._latencies else 0.0,
             dropped=self.dropped,
             reconnects=state.reconnects,
-            error=self._error[0],
-            error_time=self._error[1],
-            skipped=self._pace.skipped if self._pace else 0,
-            pace=self._pace.state if self._pace else "",
+            error=self._last_error.text,
+            error_time=self._last_error.time,
+            skipped=self._gate.skipped if self._gate else 0,
+            pace=self._gate.state if self._gate else "",
         )
 
     def close(self) -> None:
-        """End ``run``."""
-        with self._freed:
+        """Close the camera, and make ``run`` return."""
+        with self._result_noted:
             self._closed = True
-            self._freed.notify_all()
+            self._result_noted.notify_all()
         self.camera.close()
 
 
-class Watchers(Mapping[str, Watcher]):
-    """The views' watchers as they are now: settings may replace one while results come."""
-
-    def __init__(self, views: Mapping[str, CameraWorker]) -> None:
-        self._views = views
-
-    def __getitem__(self, source: str) -> Watcher:
-        watcher = self._views[source].watcher
-        if watcher is None:
-            raise KeyError(source)
-        return watcher
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._views)
-
-    def __len__(self) -> int:
-        return len(self._views)
-
-
 def open_camera_worker(name: str, settings: CameraSettings) -> CameraWorker:
-    """The view of the camera ``name``. InputError where its source is none."""
-    return CameraWorker(open_source(name, settings), pace_of(settings), every=is_recording(settings))
+    """Return the worker of the camera ``name``. Raises InputError if its source cannot be used."""
+    return CameraWorker(open_configured_camera(name, settings), make_frame_gate(settings))
 
 
-def open_source(name: str, settings: CameraSettings) -> Camera:
-    """The camera ``name`` as it was set. InputError where its source is none."""
+def open_configured_camera(name: str, settings: CameraSettings) -> Camera:
+    """Open the camera ``name`` with ``settings``. Raises InputError if its source cannot be used."""
     return open_camera(
         settings.source,
         name=name,
         loop=settings.loop,
         realtime=settings.loop,
         decoder=settings.decoder or None,
-        wanted=CaptureFormat(settings.width, settings.height, settings.rate, settings.format, settings.hold),
+        capture_format=CaptureFormat(settings.width, settings.height, settings.rate, settings.format, settings.hold),
     )
 
 
-def pace_of(settings: CameraSettings) -> FrameGate:
-    """How often a camera that is set so is looked at."""
+def make_frame_gate(settings: CameraSettings) -> FrameGate:
+    """Return the gate that chooses the frames to process of a camera with ``settings``."""
     return FrameGate(settings.looks, settings.looks / 3, motion=MOTION if settings.motion else None)
-
-
-def is_recording(settings: CameraSettings) -> bool:
-    """Whether it is a video or a folder that ends: then no frame of it may be missed."""
-    path = Path(settings.source)
-    return not settings.loop and " ! " not in settings.source and (path.is_dir() or path.is_file())

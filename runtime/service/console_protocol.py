@@ -1,4 +1,4 @@
-"""What the web console asks of the camera service. The service knows nothing of the web."""
+"""What the web console may call and read of the camera service. The service itself does not know the web."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import queue
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,24 +15,37 @@ from ..enrollment.enroll import Verdict
 from ..enrollment.guidance import Guidance
 from ..gallery.gallery import Gallery
 from ..inference.frames import Frame
+from ..tracking.appearance import Appearance
 from ..tracking.watcher import VisibleFace
+from .appearance_log import LoggedAppearance
 from .erasure import ErasureReport
+
+
+@dataclass(frozen=True, eq=False)
+class WatchedFrame:
+    """A frame that was processed, and the faces that were tracked in it."""
+
+    frame: Frame
+    faces: tuple[VisibleFace, ...]
 
 
 @dataclass(frozen=True)
 class CameraHealth:
-    """How one camera fares now.
+    """The present state of one camera. Counts are since the start of the service.
 
-    connected   whether frames come
-    width       and ``height`` of its pictures in pixels, 0 while there was none
-    fps         frames a second that were looked at, over the last seconds; ``offered`` how many came
-    latency     milliseconds from capture until it was known who is there, the median of the last seconds
-    dropped     frames that newer ones replaced, since the start
-    reconnects  since the start
-    error       the last one, "" for none; ``error_time`` seconds since 1970, 0 for none
-    skipped     frames that were not worth a look, since the start: there are enough a second, or nothing moved
-    pace        "busy" while somebody is there, else "idle", or "still" where nothing moves and motion counts; "" for a
-                recording, of which every frame is looked at
+    connected   whether frames arrive
+    width       of its pictures in pixels, 0 before the first one
+    height      likewise
+    fps         frames per second that were processed, over the last seconds
+    offered     frames per second that the camera delivered, over the last seconds
+    latency     median milliseconds from capture until the people are recognized, over the last frames
+    dropped     frames that were replaced by newer ones before they were processed
+    reconnects  attempts to open the camera again
+    error       the last error, "" before the first one
+    error_time  when it happened, in seconds since 1970, 0 before the first one
+    skipped     frames that were not processed, because enough frames per second were, or because nothing moved
+    pace        "busy" while somebody is there; otherwise "idle", or "still" if the camera is set to wait for motion; ""
+                for a recording, of which every frame is processed
     """
 
     name: str
@@ -52,7 +65,14 @@ class CameraHealth:
 
 @dataclass(frozen=True)
 class SinkHealth:
-    """How one way for events fares: JSON lines, a webhook, a broker. ``waiting`` are events not delivered yet."""
+    """The present state of a receiver of events: JSON lines, a webhook or a broker.
+
+    connected  whether the last attempt succeeded
+    sent       events that were delivered
+    waiting    events that were not delivered yet
+    lost       events that were dropped, or refused by the receiver
+    error      the last error, "" if the last attempt succeeded
+    """
 
     name: str
     connected: bool
@@ -64,19 +84,22 @@ class SinkHealth:
 
 @dataclass(frozen=True)
 class Health:
-    """The service as a whole.
+    """The present state of the service.
 
-    ok        whether everything that was asked for works
-    problems  what does not, each a sentence for a person
-    started   seconds since 1970
-    backend   "npu", "reference"
-    bundle    its name; ``synthetic`` says that its models know rendered faces only
-    board     "" off a board
-    npu_load  as the driver words it, "" where nothing says
-    celsius   of each thermal zone
-    memory    resident, in MiB
-    queue     frames that wait for the NPU
-    people    in the gallery, and ``samples`` of them
+    ok         whether all configured parts work
+    problems   what does not work and what to do, one sentence each
+    started    seconds since 1970
+    version    of rkface
+    backend    "npu" or "reference"
+    bundle     name of the bundle
+    synthetic  whether its models were trained only on rendered faces
+    board      name of the board, "" on other machines
+    npu_load   as the driver reports it, "" if it does not
+    celsius    temperature of each thermal zone
+    memory     of the process, in MiB
+    queue      frames that wait for the NPU or are in it
+    people     people in the gallery
+    samples    samples in the gallery
     """
 
     ok: bool
@@ -99,9 +122,15 @@ class Health:
 
 @dataclass(frozen=True)
 class Setting:
-    """One thing that can be changed while the service runs. Its kind is that of ``value``.
+    """A setting that can be changed while the service runs. The type of ``value`` is the type of the setting.
 
-    minimum, maximum and step are for numbers; choices for texts that are one of a few
+    key      table and name, such as recognition.match
+    label    short text for a form
+    help     what the setting means
+    minimum  of a number, None without a limit
+    maximum  likewise
+    step     of a form's number field
+    choices  the valid texts, for a text that has only a few
     """
 
     key: str
@@ -115,9 +144,10 @@ class Setting:
 
 
 class CameraService(Protocol):
-    """Every method may be called from any thread, and none takes long except the two that enroll and ``guide``.
+    """The camera service, as the console sees it.
 
-    ``source`` is a camera's name; KeyError for one that there is not. Times are seconds since 1970, UTC.
+    Every method may be called from any thread. All return quickly except ``enroll``, ``enroll_seen``, ``guide`` and
+    ``forget``. ``source`` is the name of a camera; an unknown name raises KeyError. Times are seconds since 1970, UTC.
     """
 
     @property
@@ -125,46 +155,52 @@ class CameraService(Protocol):
 
     @property
     def cameras(self) -> Mapping[str, CameraHealth]:
-        """By name, in the order in which they were given."""
+        """The cameras by name, in the order of the configuration."""
 
-    def latest(self, source: str) -> tuple[Frame | None, tuple[VisibleFace, ...]]:
-        """The newest frame that was looked at, and who is in it. None before the first."""
+    def latest(self, source: str) -> WatchedFrame | None:
+        """Return the newest frame that was processed. None before the first one."""
 
     def face(self, appearance: str) -> bytes | None:
-        """The best shot's aligned face as PNG, or None where none is kept (any more)."""
+        """Return the aligned face of the best shot as PNG. None if no picture is stored."""
 
     def appearances(
         self, limit: int = 50, before: float | None = None, person: str | None = None, source: str | None = None
-    ) -> list[dict[str, Any]]:
-        """The last stage of each appearance (``Appearance.as_event``), newest start first, at most ``limit``, with
-        "face": whether ``face`` has one.
+    ) -> list[LoggedAppearance]:
+        """Return the last stage of each appearance, newest start first.
 
-        before  only those that started earlier
-        person  an id of the gallery, or "" for those of nobody known
+        Args:
+            limit: How many, at most; there are more if several started in the same frame as the last one.
+            before: Only appearances that started earlier.
+            person: Only this person (an id of the gallery); "" for unknown people.
+            source: Only this camera.
         """
 
     def enroll(self, name: str, image: NDArray[np.uint8], source: str, *, force: bool = False) -> Verdict:
-        """``enrollment.enroll.enroll`` of a photo, H×W×3 uint8 BGR; ``source`` is stored with the sample."""
+        """Enroll the largest face in a photo (H×W×3 uint8 BGR; see ``enrollment.enroll``). Here, ``source`` is a text
+        that is stored with the sample."""
 
     def enroll_seen(self, name: str, appearance: str, *, force: bool = False) -> Verdict:
-        """As ``enroll``, from the best shots of an appearance that lasts or has just ended."""
+        """Enroll the person of an appearance, from its best shots or from the face in the log."""
 
     def guide(self, source: str) -> Guidance:
-        """What who stands before the camera should do (``enrollment.guidance.assess_face`` of the newest frame)."""
+        """Return what the person before the camera should do for a good sample (see ``enrollment.guidance``)."""
 
     def forget(self, person: str) -> ErasureReport:
-        """Delete the person with this id for good: samples, backups, appearances and pictures, and the name in events
-        that wait and at the broker. May wait for that one some seconds."""
+        """Delete the person with this id forever: samples, backups, appearances and pictures, and the name in events
+        that wait and in messages that the broker retains. It waits some seconds for the broker, at most."""
 
-    def health(self) -> Health: ...
+    def health(self) -> Health:
+        """Return the present state of the service."""
 
     def metrics(self) -> str:
-        """In Prometheus' text format."""
+        """Return the counts and states in Prometheus' text format."""
 
-    def subscribe(self) -> AbstractContextManager[queue.Queue[dict[str, Any]]]:
-        """Events from now on, as ``Appearance.as_event`` has them. A queue that nobody reads loses its oldest."""
+    def subscribe(self) -> AbstractContextManager[queue.Queue[Appearance]]:
+        """A queue of all appearances from now on, at each of their stages. If nobody reads it, it loses the oldest."""
 
-    def settings(self) -> Sequence[Setting]: ...
+    def settings(self) -> Sequence[Setting]:
+        """Return the settings that can be changed while the service runs."""
 
-    def change(self, values: Mapping[str, bool | int | float | str]) -> None:
-        """Change settings by key, all or none, now and for the next start. InputError names the wrong one."""
+    def change_settings(self, values: Mapping[str, bool | int | float | str]) -> None:
+        """Change settings by their keys, now and for the next start. Raises InputError that names the wrong ones, and
+        changes nothing, if one is wrong."""

@@ -36,7 +36,7 @@ SENT_BEFORE = {
 }
 
 
-class Stage(Enum):
+class ErasureStage(Enum):
     """Where data about a person is erased, in this order."""
 
     GALLERY = "gallery"
@@ -50,7 +50,7 @@ class Stage(Enum):
 class StageReport:
     """The result of a stage, in sentences. ``done``: what was erased. ``left``: where data may remain, and why."""
 
-    stage: Stage
+    stage: ErasureStage
     done: tuple[str, ...] = ()
     left: tuple[str, ...] = ()
 
@@ -66,7 +66,7 @@ class ErasureReport:
     @staticmethod
     def of(stages: Iterable[StageReport]) -> ErasureReport:
         """The sentences of all stages, in their order."""
-        reports = sorted(stages, key=lambda report: list(Stage).index(report.stage))
+        reports = sorted(stages, key=lambda report: list(ErasureStage).index(report.stage))
         return ErasureReport(
             [sentence for report in reports for sentence in report.done],
             [sentence for report in reports for sentence in report.left],
@@ -91,9 +91,9 @@ def report_in_service(
     but not longer than ``PATIENCE``."""
     deleted = "the samples, photos and appearances are deleted, here and in every backup that could be reached"
     stages = [
-        StageReport(Stage.GALLERY, (deleted,)),
-        StageReport(Stage.BACKUPS, left=tuple(f"{copy.path}: {copy.reason}" for copy in copies)),
-        StageReport(Stage.OUTBOXES, left=erase_from_outboxes(gallery).left),
+        StageReport(ErasureStage.GALLERY, (deleted,)),
+        StageReport(ErasureStage.BACKUPS, left=tuple(f"{copy.path}: {copy.reason}" for copy in copies)),
+        StageReport(ErasureStage.OUTBOXES, left=erase_from_outboxes(gallery).left),
     ]
     until = time.monotonic() + PATIENCE
     erase_from_sinks(backup.forgotten(gallery), sinks)  # another thread may have noticed, and not said so yet
@@ -167,7 +167,7 @@ def erase_from_outboxes(gallery: Gallery) -> StageReport:
             done.append(f"{folder}: no waiting event names a forgotten person")
             if folder.name == "events-mqtt":
                 done.append("messages that the broker retains are overwritten by the next `rkface run`")
-    return StageReport(Stage.OUTBOXES, tuple(done), tuple(left))
+    return StageReport(ErasureStage.OUTBOXES, tuple(done), tuple(left))
 
 
 def erase_from_sinks(forgotten: Mapping[str, float], sinks: Iterable[Sink]) -> None:
@@ -186,15 +186,15 @@ def _erase_beside(gallery: Gallery) -> list[StageReport]:
         with AppearanceLog(path) as log:
             erase_from_log(gallery, log, FOREVER)
     except RkfaceError as error:
-        return [StageReport(Stage.APPEARANCE_LOG, left=(str(error),)), erase_from_outboxes(gallery)]
+        return [StageReport(ErasureStage.APPEARANCE_LOG, left=(str(error),)), erase_from_outboxes(gallery)]
     told = (
         "receivers of events are told to delete their data about the person: by the running service within seconds, "
         "or by the next `rkface run`"
     )
     return [
-        StageReport(Stage.APPEARANCE_LOG, (f"{path}: no entry names a forgotten person",)),
+        StageReport(ErasureStage.APPEARANCE_LOG, (f"{path}: no entry names a forgotten person",)),
         erase_from_outboxes(gallery),
-        StageReport(Stage.RECEIVERS, (told,)),
+        StageReport(ErasureStage.RECEIVERS, (told,)),
     ]
 
 
@@ -203,7 +203,7 @@ def _report_copies(copies: Iterable[backup.Left]) -> StageReport:
         f"{copy.path} may still hold what was deleted here: {copy.reason}; then run `rkface gallery check`"
         for copy in copies
     )
-    return StageReport(Stage.BACKUPS, left=tuple(left))
+    return StageReport(ErasureStage.BACKUPS, left=tuple(left))
 
 
 def _wait_for_sink(sink: Sink, until: float, events: Events) -> list[StageReport]:
@@ -216,12 +216,12 @@ def _wait_for_sink(sink: Sink, until: float, events: Events) -> list[StageReport
     remains = f"{sent} may name the person"
     if erased:
         broker = ", and no message that the broker retains" if name == "mqtt" else ""
-        outbox = StageReport(Stage.OUTBOXES, (f"{name}: no waiting event names a forgotten person{broker}",))
+        outbox = StageReport(ErasureStage.OUTBOXES, (f"{name}: no waiting event names a forgotten person{broker}",))
     else:
         later = "data about the person is removed as soon as the disk and the receiver allow it"
-        outbox = StageReport(Stage.OUTBOXES, left=(f"{name}: {later} ({problem})",))
+        outbox = StageReport(ErasureStage.OUTBOXES, left=(f"{name}: {later} ({problem})",))
     if told:
         done = f"{name}: was told to delete its data about the person"
-        return [outbox, StageReport(Stage.RECEIVERS, (done,), (remains,))]
+        return [outbox, StageReport(ErasureStage.RECEIVERS, (done,), (remains,))]
     untold = f"{name}: could not be told yet to delete its data about the person ({problem})"
-    return [outbox, StageReport(Stage.RECEIVERS, left=(untold, remains))]
+    return [outbox, StageReport(ErasureStage.RECEIVERS, left=(untold, remains))]

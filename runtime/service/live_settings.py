@@ -1,10 +1,10 @@
-"""The settings that can be changed while the service runs, and the file that remembers what was changed."""
+"""The settings that can be changed while the service runs, and the file with the changes."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import fields, replace
+from dataclasses import asdict, fields, replace
 from typing import Any
 
 from ..core.atomic import write_atomically
@@ -14,7 +14,7 @@ from .config import check_settings
 from .console_protocol import Setting
 from .settings import Keep, Recognition, Settings
 
-FILE = "changed.toml"  # beside the gallery
+FILE = "changed.toml"  # in the folder of the gallery
 TABLES: dict[str, type[Any]] = {"recognition": Recognition, "keep": Keep}
 LABELS = {
     "recognition.match": "Match threshold (cosine)",
@@ -25,8 +25,8 @@ LABELS = {
 }
 
 
-def listed(settings: Settings) -> list[Setting]:
-    """What can be changed, as it is."""
+def list_settings(settings: Settings) -> list[Setting]:
+    """Return the settings that can be changed, with their present values."""
     return [
         _setting(f"{table}.{field.name}", kind, field.name, getattr(getattr(settings, table), field.name))
         for table, kind in TABLES.items()
@@ -41,10 +41,10 @@ def _setting(key: str, kind: type[Any], name: str, value: Any) -> Setting:
     return Setting(key, LABELS[key], info.help, value, limits.least, limits.most, step)
 
 
-def changed(settings: Settings, values: Mapping[str, Any]) -> Settings:
-    """``settings`` with ``values`` by their keys. InputError, and nothing changed, where one is wrong."""
+def apply_changes(settings: Settings, values: Mapping[str, Any]) -> Settings:
+    """Return ``settings`` with ``values``, by their keys. Raises InputError that names all wrong ones."""
     problems: list[str] = []
-    tables = {table: _plain(getattr(settings, table)) for table in TABLES}
+    tables = {table: asdict(getattr(settings, table)) for table in TABLES}
     for key, value in values.items():
         table, _, name = key.partition(".")
         if name not in tables.get(table, ()):
@@ -59,24 +59,20 @@ def changed(settings: Settings, values: Mapping[str, Any]) -> Settings:
     return replace(settings, **loaded)
 
 
-def _plain(table: Any) -> dict[str, Any]:
-    return {field.name: getattr(table, field.name) for field in fields(table)}
-
-
-def remember(settings: Settings) -> None:
-    """Write what can be changed, for the next start. Raises WorkError if the file cannot be written."""
+def save_changes(settings: Settings) -> None:
+    """Write the settings that can be changed, for the next start. Raises WorkError if the file cannot be written."""
     path = settings.beside(FILE)
     text = "# Written by the console; takes precedence over the configuration file.\n"
     text += "\n".join(f"[{table}]\n{dump(getattr(settings, table))}" for table in TABLES)
     write_atomically(path, text.encode())
 
 
-def remembered(settings: Settings) -> Settings:
-    """``settings`` with what was changed in the console. InputError where that file was spoiled."""
+def load_changes(settings: Settings) -> Settings:
+    """Return ``settings`` with the changes made in the console. Raises InputError if their file is damaged."""
     path = settings.beside(FILE)
     if not path.exists():
         return settings
     found, problems = check_settings(path)
     if found is None:
-        raise InputError(f"{problems[0]}: mend or remove it")
+        raise InputError(f"{problems[0]}: fix or delete this file")
     return replace(settings, recognition=found.recognition, keep=found.keep)

@@ -1,4 +1,4 @@
-"""What the service says of itself, on stderr. Events are told elsewhere: no name, embedding or picture is logged."""
+"""The service's log, on stderr. It never contains a name, an embedding or a picture; events do not pass through it."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from collections.abc import Mapping
 from typing import Literal, TextIO
 
 Form = Literal["text", "json", "journal"]
-# sd-daemon(3): the journal takes the level from the line's beginning, and the time and the process it knows itself.
+# sd-daemon(3): the journal reads the level from the start of the line. It knows the time and the process by itself.
 JOURNAL = {logging.DEBUG: 7, logging.INFO: 6, logging.WARNING: 4, logging.ERROR: 3, logging.CRITICAL: 2}
 
 
-class Lines(logging.Formatter):
-    """One line a record, whatever it holds."""
+class OneLineFormatter(logging.Formatter):
+    """Writes each record on one line, even one with line breaks or a traceback."""
 
     def __init__(self, form: Form) -> None:
         super().__init__()
@@ -28,8 +28,8 @@ class Lines(logging.Formatter):
             text += "\n" + self.formatException(record.exc_info)
         part = record.name.removeprefix("rkface.")
         if self._form == "json":
-            said = {"time": record.created, "level": record.levelname.lower(), "part": part, "message": text}
-            return json.dumps(said, ensure_ascii=False)
+            line = {"time": record.created, "level": record.levelname.lower(), "part": part, "message": text}
+            return json.dumps(line, ensure_ascii=False)
         text = text.replace("\n", "\\n")
         if self._form == "journal":
             return f"<{JOURNAL.get(record.levelno, 6)}>{part}: {text}"
@@ -38,9 +38,12 @@ class Lines(logging.Formatter):
 
 
 def start_logs(form: Form | None = None, stream: TextIO | None = None) -> logging.Handler:
-    """Log what rkface says from level info on. ``form`` of None is "journal" below systemd and "text" elsewhere."""
+    """Log the records of rkface of level INFO and above to ``stream`` (stderr by default), and return the handler.
+
+    The default of ``form`` is "journal" if stderr goes to systemd's journal, and "text" otherwise.
+    """
     handler = logging.StreamHandler(sys.stderr if stream is None else stream)
-    handler.setFormatter(Lines(form or ("journal" if under_journal() else "text")))
+    handler.setFormatter(OneLineFormatter(form or ("journal" if under_journal() else "text")))
     logger = logging.getLogger("rkface")
     logger.addHandler(handler)
     logger.setLevel(logging.INFO)
@@ -49,9 +52,9 @@ def start_logs(form: Form | None = None, stream: TextIO | None = None) -> loggin
 
 
 def under_journal(environment: Mapping[str, str] = os.environ) -> bool:
-    """Whether stderr goes to systemd's journal (JOURNAL_STREAM in systemd.exec(5))."""
+    """Return whether stderr goes to systemd's journal (JOURNAL_STREAM in systemd.exec(5))."""
     try:
-        about = os.fstat(2)
+        status = os.fstat(2)
     except OSError:
         return False
-    return environment.get("JOURNAL_STREAM") == f"{about.st_dev}:{about.st_ino}"
+    return environment.get("JOURNAL_STREAM") == f"{status.st_dev}:{status.st_ino}"

@@ -1,4 +1,4 @@
-"""What is wrong with the parts of a service now, while the rest goes on."""
+"""The present problems of the service's parts, while the rest of the service continues."""
 
 from __future__ import annotations
 
@@ -12,25 +12,27 @@ log = getLogger("rkface.service")
 
 
 class Problems:
-    """By part, until it goes well again. Any thread may use it."""
+    """One problem per part, until that part works again; iterating yields their texts. Thread-safe."""
 
     def __init__(self) -> None:
-        self._now: dict[str, str] = {}
+        self._by_part: dict[str, str] = {}
 
     def __iter__(self) -> Iterator[str]:
-        return iter(list(self._now.values()))
+        return iter(list(self._by_part.values()))
 
     def note(self, part: str, text: str) -> None:
-        if self._now.get(part) != text:  # said once
+        """Set the problem of ``part``. A new problem is logged, a repeated one is not."""
+        if self._by_part.get(part) != text:
             log.error("%s: %s", part, text)
-        self._now[part] = text
+        self._by_part[part] = text
 
     @contextmanager
     def of(self, part: str) -> Iterator[None]:
-        """An RkfaceError in the block becomes a problem of ``part``, and the caller goes on behind it."""
+        """Turn an RkfaceError in the block into the problem of ``part``; the caller continues after the block. A block
+        without an error clears the problem."""
         try:
             yield
         except RkfaceError as error:
             self.note(part, str(error))
         else:
-            self._now.pop(part, None)
+            self._by_part.pop(part, None)

@@ -1,4 +1,4 @@
-"""One appearance told to all: the sinks, whoever listens just now, and the log."""
+"""Publishes each appearance to the sinks, the current subscribers and the log."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
-from typing import Any
 
 from ..events import Delivery
 from ..gallery.gallery import Gallery
@@ -19,64 +18,65 @@ from .erasure import erase_from_log
 from .problems import Problems
 from .settings import Keep
 
-EVENTS = 256  # that wait for one listener
-RECENT = 256  # appearances that ended, of which nothing more is told
+SUBSCRIBER_QUEUE = 256  # appearances that wait for one subscriber
+ENDED = 256  # ended appearances to remember, so that nothing is published after their end
 
-Face = Callable[[Appearance], bytes | None]
+ReadFace = Callable[[Appearance], bytes | None]
 
 
 class Publisher:
-    """``tell`` may be called from any thread; all hear the same order."""
+    """``publish`` may be called from any thread; all receivers get the appearances in the same order."""
 
     def __init__(self, gallery: Gallery, log: AppearanceLog, sinks: Sequence[Delivery], problems: Problems) -> None:
         self._gallery, self._log, self._sinks, self._problems = gallery, log, sinks, problems
-        self._listeners: list[queue.Queue[dict[str, Any]]] = []
-        self._telling = threading.Lock()
-        self._over: deque[str] = deque(maxlen=RECENT)
+        self._subscribers: list[queue.Queue[Appearance]] = []
+        self._publishing = threading.Lock()
+        self._ended: deque[str] = deque(maxlen=ENDED)
 
-    def tell(self, appearance: Appearance, face: Face) -> None:
-        """``face`` gives a picture of somebody unknown for the log, or none."""
+    def publish(self, appearance: Appearance, read_face: ReadFace) -> None:
+        """Publish a stage of an appearance. ``read_face`` returns the picture of an unknown person for the log, as PNG,
+        or None."""
         picture = None
         if appearance.match is None:
-            picture = face(appearance)
+            picture = read_face(appearance)
         else:
-            appearance = replace(appearance, match=self._today(appearance.match))
+            appearance = replace(appearance, match=self._refresh_match(appearance.match))
         event = appearance.as_event()
-        with self._telling:
-            if appearance.id in self._over:  # news that another thread was faster to end
+        with self._publishing:
+            if appearance.id in self._ended:  # another thread has published its end already
                 return
             if appearance.stage == "end":
-                self._over.append(appearance.id)
+                self._ended.append(appearance.id)
             for sink in self._sinks:
                 sink.send(event)
-            for listener in list(self._listeners):
-                if listener.full():
+            for subscriber in list(self._subscribers):
+                if subscriber.full():
                     with suppress(queue.Empty):
-                        listener.get_nowait()
-                listener.put_nowait(event)
+                        subscriber.get_nowait()
+                subscriber.put_nowait(appearance)
             with self._problems.of("appearances"):
                 self._log.record(appearance, picture)
 
     @contextmanager
-    def subscribe(self) -> Iterator[queue.Queue[dict[str, Any]]]:
-        """Events from now on; a queue that nobody reads loses its oldest."""
-        mine: queue.Queue[dict[str, Any]] = queue.Queue(EVENTS)
-        self._listeners.append(mine)
+    def subscribe(self) -> Iterator[queue.Queue[Appearance]]:
+        """A queue of the appearances that are published from now on. If nobody reads it, it loses the oldest ones."""
+        mine: queue.Queue[Appearance] = queue.Queue(SUBSCRIBER_QUEUE)
+        self._subscribers.append(mine)
         try:
             yield mine
         finally:
-            self._listeners.remove(mine)
+            self._subscribers.remove(mine)
 
     def prune(self, keep: Keep) -> None:
-        """Delete from the log what is too old, and whoever is no longer in the gallery."""
+        """Delete from the log what is older than ``keep`` allows, and everybody who is no longer in the gallery."""
         with self._problems.of("appearances"):
             erase_from_log(self._gallery, self._log, keep)
 
-    def _today(self, match: Match) -> Match | None:
-        """``match`` as the gallery has it now: people are renamed, merged and forgotten while they are before a
-        camera, and a forgotten name must not be told again."""
+    def _refresh_match(self, match: Match) -> Match | None:
+        """Return ``match`` with the present id and name. People are renamed, merged and deleted while they are before a
+        camera, and the name of a deleted person must not be published again."""
         rows = [(match.person, match.name)]
-        with self._problems.of("names"):  # not housekeeping's part: that one's problem would come and go
+        with self._problems.of("names"):  # housekeeping has its own part, whose problem this must not clear
             rows = self._gallery.read(
                 "SELECT id, name FROM person WHERE id = coalesce((SELECT person FROM former WHERE id = ?1), ?1)",
                 [match.person],

@@ -79,7 +79,7 @@ class Liveness:
     ] = False
 
     def rules(self, rules: RecognitionRules, judge: LivenessModel | None) -> RecognitionRules:
-        """``rules`` with these settings; ``judge`` is the liveness model, or None if there is none."""
+        """``rules`` with these settings; ``judge`` is the liveness model, or None without one."""
         live = self.threshold or (judge.threshold if judge else rules.live)
         return replace(rules, live=live, need_live=self.require)
 

@@ -1,8 +1,9 @@
-"""What the camera service tells the world: one appearance of one face, from when it came to when it went."""
+"""An appearance: one visit of one person to one camera, from its start to its end. docs/events.md has its JSON."""
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal
 
 from ..gallery.match import Match
@@ -12,18 +13,25 @@ SCHEMA, VERSION = "rkface.appearance", 1
 
 @dataclass(frozen=True)
 class Appearance:
-    """What is known of an appearance at one ``stage`` of it: it starts once, may be updated, ends once.
+    """What is known about an appearance at one of its stages. It starts once, may be updated, and ends once.
+
+    All times are seconds since 1970, UTC.
 
     id         of the appearance, the same at all its stages
-    source     the camera
-    match      None: nobody of the gallery comes near enough (``threshold``), or who does has to be live and is not
-    best       when its best shot was taken; all times are seconds since 1970, UTC; ``ended`` is 0 while it lasts
+    source     name of the camera
+    stage      "start", "update" or "end"
+    match      the person of the gallery, with a cosine of at least ``threshold``; None if nobody in the gallery is
+               similar enough, or if only live faces may be recognized and this one is not known to be live
+    threshold  minimum cosine for a match
+    started    when the face was first seen
+    best       when its best shot was taken
+    ended      when it was last seen; 0 while the appearance lasts
     box        of the best shot: x1 y1 x2 y2 as shares of the picture's width and height, 0 to 1
-    score      the detector's, of the best shot
+    score      detection score of the best shot
     quality    of the best shot, 0 to 1
-    frames     in how many it was seen
-    liveness   0 (a picture of a face) to 1; None where nothing judges that, which is the default
-    live       whether ``liveness`` reaches its threshold; None where nothing judges that
+    frames     number of frames in which the face was seen
+    liveness   0 (a picture of a face) to 1 (a live face); None without a liveness model, which is the default
+    live       whether ``liveness`` reaches its threshold; None without a liveness model
     """
 
     id: str
@@ -42,5 +50,12 @@ class Appearance:
     live: bool | None = None
 
     def as_event(self) -> dict[str, Any]:
-        """For JSON. Embeddings and pictures are never part of it."""
+        """Return the appearance as an event, ready for JSON. It contains no embedding and no picture."""
         return {"schema": SCHEMA, "version": VERSION, **asdict(self)}
+
+    @classmethod
+    def from_event(cls, event: Mapping[str, Any]) -> Appearance:
+        """Return the appearance that ``as_event`` turned into ``event``. Fields of later versions are ignored."""
+        values = {field.name: event[field.name] for field in fields(Appearance) if field.name in event}
+        match = values["match"]
+        return Appearance(**{**values, "match": Match(**match) if match else None, "box": tuple(values["box"])})

@@ -1,4 +1,4 @@
-"""One person's visit to one camera: its best shots, what they say together, and when that may change."""
+"""One person's visit to one camera: its best shots, what they say together, and when that is reported."""
 
 from __future__ import annotations
 
@@ -17,27 +17,28 @@ from .appearance import Appearance
 
 @dataclass(frozen=True)
 class RecognitionRules:
-    """When a face is looked at, when a visit is spoken of, and when it is over. docs/camera.md has the reasons.
+    """When a face is embedded, when a visit is reported, and when it ends. docs/camera.md has the reasons.
 
-    match       cosine from which a face is someone of the gallery, or two visits are one: the bundle's threshold
-    hysteresis  a person once named stays until the cosine is this far below ``match``, or someone else's this far above
-    sure        detector's score that begins a track and may be embedded
-    doubtful    detector's score that carries a track on; what is asked of the detector
-    confirm     frames until a track is a face
-    keep        seconds that a track outlives its last sight
-    window      seconds that a visit outlives its last track: who is back by then has not been away
-    pose        frontalness (quality.pose_of) below which a face is not embedded; 0.4 is turned by 60°
-    good        quality from which a first shot is embedded at once
+    match       minimum cosine for a match with a person of the gallery, or between two visits of one person
+    hysteresis  a named person keeps the name until the cosine is this far below ``match``, or until another person's
+                cosine is this far above
+    sure        minimum detection score of a face that starts a track or is embedded
+    doubtful    minimum detection score of a face that continues a track; the detector reports all faces above it
+    confirm     frames after which a track counts as a face
+    keep        seconds that a track lives after its face was last seen
+    window      seconds that a visit lives after its track: a person who returns by then was not away
+    pose        minimum frontalness (quality.pose_of) of a face that is embedded; 0.4 is turned by 60°
+    good        minimum quality at which a first shot is embedded at once
     patience    seconds that the first shot waits for a good one
-    spacing     seconds between the embeddings of a track, at first
-    shots       so many are embedded at that pace, and fused at most: the best ones
+    spacing     seconds between embeddings of a track, until ``shots`` of them exist
+    shots       embeddings of a track at that rate, and embeddings that are fused: the best ones
     later       seconds between embeddings after that
-    better      how many times as good a shot must be to be embedded out of turn, or to be worth an update
-    enough      shots before anybody is named, called unknown, or taken for who was there before
-    decide      seconds from the first shot until someone not recognized is called unknown
-    batch       embeddings a frame at most; the others wait for the next
-    live        liveness from which a visit is that of a live face, where something judges that
-    need_live   only who is live is named
+    better      a shot this many times as good is embedded early, and is reported as an update
+    enough      shots before a visit is named, called unknown, or joined with an earlier visit
+    decide      seconds from the first shot until a person who is not recognized is reported as unknown
+    batch       embeddings per frame, at most; other candidates wait for the next frame
+    live        minimum liveness of a live face, if there is a liveness model
+    need_live   whether only live faces are named
     """
 
     match: float
@@ -62,27 +63,27 @@ class RecognitionRules:
 
     @classmethod
     def of(cls, thresholds: Thresholds) -> RecognitionRules:
-        """The defaults with a bundle's thresholds."""
+        """Return the default rules with the thresholds of a bundle."""
         return cls(thresholds.match, sure=thresholds.detection, doubtful=thresholds.detection / 2)
 
     @property
     def other(self) -> float:
-        """Cosine to the rest of its visit below which a shot shows someone else, whom the track slipped to: half the
-        threshold, since a bad shot of the same person may well miss the whole."""
+        """A shot whose cosine to the rest of its visit is below this shows another person: the track slipped. It is
+        half of ``match``, because a bad shot of the same person can be well below ``match``."""
         return self.match / 2
 
 
 @dataclass(frozen=True, eq=False)
 class Shot:
-    """One face of a visit that was embedded.
+    """A face of a visit that was embedded.
 
     embedding  D float32, unit length
     crop       112×112×3 uint8 BGR, aligned
-    time       when, in seconds of the watcher's own clock
+    time       when it was seen, in seconds of the watcher's clock
     box        x1 y1 x2 y2 as shares of the picture's width and height
-    score      the detector's
+    score      detection score
     quality    0 to 1
-    liveness   0 to 1, None where nothing judges it
+    liveness   0 to 1; None if it was not judged
     """
 
     embedding: NDArray[np.float32]
@@ -94,22 +95,41 @@ class Shot:
     liveness: float | None = None
 
 
+@dataclass(frozen=True)
+class VisitReport:
+    """What was last reported of a visit.
+
+    person   id of the person, None for an unknown person
+    quality  of the best shot at that time
+    time     when, in seconds of the watcher's clock
+    """
+
+    person: str | None
+    quality: float
+    time: float
+
+
 @dataclass(eq=False)
 class Visit:
-    """``begun`` and ``seen`` in seconds of the watcher's own clock, which reads ``clock`` less than UTC's.
+    """A visit. All times are in seconds of the watcher's clock; ``utc_offset`` added to them gives UTC.
 
-    track     that is following it now, None while it is away
-    shots     the best so far
-    fused     D float32, unit: their embeddings' mean, weighted by quality
-    embedded  how many shots there were of its track, the last one at ``asked``
-    told      the match that was told last, and with which quality, at ``spoke``
-    mixed     its track touches another one, and may slip to someone else
-    check     who it is must be looked at again: its track was mixed
+    begun          when the person was first seen
+    track          the track that follows the person now, None while the person is out of sight
+    seen           when the person was last seen
+    frames         number of frames in which the person was seen
+    shots          the best shots so far
+    fused          D float32, unit length: the mean of their embeddings, weighted by quality
+    embedded       number of shots of its track
+    last_embedded  when the last shot was embedded
+    match          who the gallery says it is
+    mixed          its track touches another track, and may slip to another person
+    check          its track was mixed: the identity must be checked again
+    reported       what was last reported; None before the start of the appearance was reported
     """
 
     id: str
     source: str
-    clock: float
+    utc_offset: float
     begun: float
     track: int | None
     seen: float = 0.0
@@ -117,82 +137,82 @@ class Visit:
     shots: list[Shot] = field(default_factory=list)
     fused: NDArray[np.float32] | None = None
     embedded: int = 0
-    asked: float = 0.0
+    last_embedded: float = 0.0
     match: Match | None = None
     mixed: bool = False
     check: bool = False
-    announced: bool = False
-    told: tuple[str | None, float] = (None, 0.0)
-    spoke: float = 0.0
+    reported: VisitReport | None = None
 
     @property
     def best(self) -> Shot:
-        """The best shot; ValueError where there is none yet."""
+        """The best shot. Raises ValueError if there is no shot yet."""
         return max(self.shots, key=lambda shot: shot.quality)
-
-    def live(self, rules: RecognitionRules) -> bool | None:
-        """Whether this is no picture of a face; None where nothing could judge it."""
-        liveness = self.liveness
-        return None if liveness is None else liveness >= rules.live
-
-    def named(self, rules: RecognitionRules) -> Match | None:
-        """Who it is, as far as that may be told: where a face has to be live, nobody until it was judged so."""
-        return self.match if self.live(rules) or not rules.need_live else None
 
     @property
     def liveness(self) -> float | None:
-        """Mean over the shots that were judged, weighted by quality: the same shots that say who it is."""
+        """The mean liveness of the shots that were judged, weighted by quality like the embeddings. None if no shot was
+        judged."""
         judged = [(shot.liveness, shot.quality) for shot in self.shots if shot.liveness is not None]
         weight = sum(quality for _, quality in judged)
         return sum(value * quality for value, quality in judged) / weight if weight else None
 
+    def is_live(self, rules: RecognitionRules) -> bool | None:
+        """Return whether the face is live, and not a picture of a face. None if that was not judged."""
+        liveness = self.liveness
+        return None if liveness is None else liveness >= rules.live
+
+    def reportable_match(self, rules: RecognitionRules) -> Match | None:
+        """Return the match that may be reported. Where only live faces are named, it is None until the face was judged
+        to be live."""
+        return self.match if self.is_live(rules) or not rules.need_live else None
+
     def add(self, shots: Sequence[Shot], now: float, most: int) -> None:
-        """Take in ``shots``, embedded ``now``; of all, the ``most`` best are kept."""
+        """Add ``shots``, which were embedded ``now``. The ``most`` best of all shots are kept."""
         self.embedded += len(shots)
-        self.asked = now
+        self.last_embedded = now
         self.shots = sorted([*self.shots, *shots], key=lambda shot: -shot.quality)[:most]
         self.fused = fuse(self.shots)
 
     def absorb(self, other: Visit, most: int) -> None:
-        """Take over the shots, the sights and the track of ``other``, which was this one all along."""
-        self.add(other.shots, other.asked, most)
-        self.embedded = other.embedded  # its track is looked at as often as any new one
+        """Take over the shots, the frames and the track of ``other``, which turned out to be the same visit."""
+        self.add(other.shots, other.last_embedded, most)
+        self.embedded = other.embedded  # its track is embedded as often as any new track
         self.frames += other.frames
         self.begun, self.seen = min(self.begun, other.begun), max(self.seen, other.seen)
         self.track, self.mixed, self.check = other.track, other.mixed, False
 
-    def due(self, now: float, quality: float, waited: float, rules: RecognitionRules) -> bool:
-        """Whether a shot of ``quality``, the best in the ``waited`` seconds since it was looked for, is embedded."""
+    def is_due(self, now: float, quality: float, waited: float, rules: RecognitionRules) -> bool:
+        """Return whether to embed a shot of ``quality``, the best one since the search began ``waited`` seconds ago."""
         if self.check:
             return True
         if not self.shots:
             return quality >= rules.good or waited >= rules.patience
-        since = now - self.asked
+        since = now - self.last_embedded
         much_better = quality >= rules.better * self.best.quality
         return since >= (rules.spacing if self.embedded < rules.shots or much_better else rules.later)
 
-    def news(self, now: float, rules: RecognitionRules) -> bool:
-        """Whether something should be told that was not."""
+    def has_news(self, now: float, rules: RecognitionRules) -> bool:
+        """Return whether the start of the appearance, or an update, must be reported."""
         if not self.shots:
             return False
-        if not self.announced:
+        match = self.reportable_match(rules)
+        if self.reported is None:
             late = now - min(shot.time for shot in self.shots) >= rules.decide
-            return self.embedded >= rules.enough and (self.named(rules) is not None or late)
-        person, quality = self.told
-        much_better = self.best.quality >= rules.better * quality and now - self.spoke >= rules.decide
-        return _person(self.named(rules)) != person or much_better
+            return self.embedded >= rules.enough and (match is not None or late)
+        better = self.best.quality >= rules.better * self.reported.quality
+        return _person(match) != self.reported.person or (better and now - self.reported.time >= rules.decide)
 
-    def tell(self, now: float, rules: RecognitionRules, ended: bool = False) -> Appearance:
-        """The appearance as it now is; notes that it was told."""
-        best, match = self.best, self.named(rules)
-        stage: Literal["start", "update", "end"] = "end" if ended else "update" if self.announced else "start"
-        self.announced, self.told, self.spoke = True, (_person(match), best.quality), now
+    def report(self, now: float, rules: RecognitionRules, ended: bool = False) -> Appearance:
+        """Return the appearance as it is now, and note that it was reported."""
+        best, match = self.best, self.reportable_match(rules)
+        stage: Literal["start", "update", "end"] = "end" if ended else "update" if self.reported else "start"
+        self.reported = VisitReport(_person(match), best.quality, now)
         return Appearance(
             id=self.id, source=self.source, stage=stage, match=match, threshold=rules.match,
-            started=self.begun + self.clock, best=best.time + self.clock,
-            ended=self.seen + self.clock if ended else 0.0,
+            started=self.begun + self.utc_offset, best=best.time + self.utc_offset,
+            ended=self.seen + self.utc_offset if ended else 0.0,
             box=best.box, score=best.score, quality=best.quality, frames=self.frames, liveness=self.liveness,
-            live=self.live(rules),
+            live=self.is_live(rules),
         )  # fmt: skip
 
 
@@ -201,16 +221,17 @@ def _person(match: Match | None) -> str | None:
 
 
 def fuse(shots: Sequence[Shot]) -> NDArray[np.float32]:
-    """The mean of the shots' embeddings, weighted by quality, of unit length: D float32."""
+    """Return the mean of the shots' embeddings, weighted by quality, at unit length: D float32."""
     weights = np.array([shot.quality for shot in shots], np.float32)
     return unit(weights @ np.stack([shot.embedding for shot in shots]))
 
 
 def decide(current: Match | None, found: Sequence[Match], threshold: float, hysteresis: float) -> Match | None:
-    """Who it is, when the gallery's nearest people are ``found`` (best first) and it was ``current`` so far.
+    """Return who it is, given the nearest people of the gallery (``found``, best first) and the ``current`` match.
 
-    Nobody, below ``threshold``; but who was named once stays while no more than ``hysteresis`` is missing, and gives
-    way only to someone who reaches the threshold and is nearer by ``hysteresis``.
+    It is nobody if all cosines are below ``threshold``. But a person who was named before keeps the name while the
+    cosine is at most ``hysteresis`` below the threshold, and loses it only to a person who reaches the threshold and is
+    nearer by ``hysteresis``.
     """
     best = found[0] if found and found[0].cosine >= threshold else None
     held = next((match for match in found if current and match.person == current.person), None)

@@ -1,4 +1,4 @@
-"""The open visits to one camera: which track belongs to which, which two are one, and when each is over."""
+"""The open visits to one camera: which track belongs to which visit, which visits are the same, and when each ends."""
 
 from __future__ import annotations
 
@@ -12,119 +12,122 @@ from .visit import RecognitionRules, Shot, Visit, decide
 
 
 class Visits:
-    """Not safe for threads. ``now`` is the watcher's own clock, ``clock`` what it must be given to read UTC.
+    """The open visits. Not thread-safe. ``now`` is in seconds of the watcher's clock; ``utc_offset`` added to it gives
+    UTC.
 
-    begun     appearances that were told
-    glimpses  visits that were over before anything could be said of them
-    slips     tracks that had slipped from one person to another
+    appearances  number of appearances that were reported
+    glimpses     number of visits that ended before anything could be reported
+    slips        number of tracks that slipped from one person to another
     """
 
     def __init__(self, source: str, rules: RecognitionRules) -> None:
-        self.begun = self.glimpses = self.slips = 0
+        self.appearances = self.glimpses = self.slips = 0
         self._source, self._rules = source, rules
         self._open: dict[str, Visit] = {}
-        self._followed: dict[int, Visit] = {}  # by track
+        self._by_track: dict[int, Visit] = {}
         self._ended: list[Visit] = []
 
     def __len__(self) -> int:
         return len(self._open)
 
-    def of(self, track: int) -> Visit | None:
-        """The visit that ``track`` belongs to."""
-        return self._followed.get(track)
+    def of_track(self, track: int) -> Visit | None:
+        """Return the visit that ``track`` belongs to."""
+        return self._by_track.get(track)
 
     def shots(self, id: str) -> tuple[Shot, ...]:
-        """The shots of an open visit, or of one whose end was the last news; best first, () for none."""
+        """Return the shots of an open visit, or of a visit whose end was in the last news, best first; () if no shot
+        is known."""
         found = self._open.get(id) or next((visit for visit in self._ended if visit.id == id), None)
         return tuple(found.shots) if found else ()
 
-    def meet(self, tracks: Tracks, index: int, now: float, clock: float) -> Visit:
-        """The visit of the track at ``index``, which was seen ``now``."""
+    def note_seen(self, tracks: Tracks, index: int, now: float, utc_offset: float) -> Visit:
+        """Note that the track at ``index`` was seen ``now``, and return its visit."""
         track = int(tracks.ids[index])
-        visit = self._followed.get(track)
+        visit = self._by_track.get(track)
         if visit is None:
-            visit = self._begin(track, now - float(tracks.ages[index]), now, clock)
+            visit = self._begin(track, now - float(tracks.ages[index]), now, utc_offset)
             visit.frames = int(tracks.hits[index]) - 1
         visit.frames += 1
         visit.seen = now
         return visit
 
     def release(self, tracks: Iterable[int]) -> None:
-        """These tracks are no more; their visits stay open for a while."""
+        """Note that ``tracks`` ended. Their visits stay open for a while."""
         for track in tracks:
-            visit = self._followed.pop(track, None)
+            visit = self._by_track.pop(track, None)
             if visit is not None:
                 visit.track = None
 
-    def add(self, track: int, shot: Shot, now: float, clock: float) -> Visit:
-        """Give ``shot`` to the visit of its ``track``, or to a new one where it shows someone else."""
-        visit = self._followed[track]
+    def add(self, track: int, shot: Shot, now: float, utc_offset: float) -> Visit:
+        """Add ``shot`` to the visit of ``track``, or to a new visit if it shows another person. Return the visit."""
+        visit = self._by_track[track]
         if visit.fused is not None and float(visit.fused @ shot.embedding) < self._rules.other:
             self.slips += 1
             visit.track = None
-            visit = self._begin(track, shot.time, now, clock)
+            visit = self._begin(track, shot.time, now, utc_offset)
         visit.check = False
         visit.add([shot], now, self._rules.shots)
         return visit
 
-    def answer(self, visit: Visit, found: Sequence[Match], now: float) -> None:
-        """The gallery's nearest people for ``visit``, best first: who it is, and whether it was here before."""
+    def identify(self, visit: Visit, found: Sequence[Match], now: float) -> None:
+        """Decide who ``visit`` is, from the nearest people of the gallery (``found``, best first), and whether it
+        continues an earlier visit."""
         visit.match = decide(visit.match, found, self._rules.match, self._rules.hysteresis)
-        if visit.announced or visit.embedded < self._rules.enough:
+        if visit.reported or visit.embedded < self._rules.enough:
             return
-        earlier = self._earlier(visit, now)
+        earlier = self._find_earlier(visit, now)
         if earlier is not None and visit.track is not None:
             if earlier.track is not None:
-                del self._followed[earlier.track]
+                del self._by_track[earlier.track]
             del self._open[visit.id]
             earlier.absorb(visit, self._rules.shots)
             earlier.match = earlier.match or visit.match
-            self._followed[visit.track] = earlier
+            self._by_track[visit.track] = earlier
 
-    def news(self, now: float) -> list[Appearance]:
-        """What is to be told ``now``."""
+    def take_news(self, now: float) -> list[Appearance]:
+        """Return the starts, updates and ends that must be reported ``now``."""
         self._ended.clear()
-        told = [self._tell(visit, now) for visit in self._open.values() if visit.news(now, self._rules)]
+        news = [self._report(visit, now) for visit in self._open.values() if visit.has_news(now, self._rules)]
         over = [visit for visit in self._open.values() if visit.track is None and now - visit.seen > self._rules.window]
-        return [*told, *self._end(over, now)]
+        return [*news, *self._end(over, now)]
 
     def close(self, now: float) -> list[Appearance]:
-        """As ``news``, and the ends of all visits."""
-        return [*self.news(now), *self._end(list(self._open.values()), now)]
+        """End all visits. Return the remaining news and the ends."""
+        return [*self.take_news(now), *self._end(list(self._open.values()), now)]
 
-    def _begin(self, track: int, begun: float, now: float, clock: float) -> Visit:
-        visit = Visit(uuid.uuid4().hex, self._source, clock, begun, track, seen=now)
-        self._open[visit.id] = self._followed[track] = visit
+    def _begin(self, track: int, begun: float, now: float, utc_offset: float) -> Visit:
+        visit = Visit(uuid.uuid4().hex, self._source, utc_offset, begun, track, seen=now)
+        self._open[visit.id] = self._by_track[track] = visit
         return visit
 
-    def _earlier(self, visit: Visit, now: float) -> Visit | None:
-        """The visit that is out of sight and most likely the same person's."""
-        best, likeness = None, self._rules.match
+    def _find_earlier(self, visit: Visit, now: float) -> Visit | None:
+        """Return the visit that is out of sight now and is most likely by the same person, if there is one."""
+        best, highest = None, self._rules.match
         for other in self._open.values():
-            in_sight = other.track is not None and other.seen == now  # nobody is there twice
+            in_sight = other.track is not None and other.seen == now  # nobody is in two places at once
             if other is visit or other.fused is None or visit.fused is None or in_sight:
                 continue
-            if self._rules.need_live and visit.live(self._rules) is not other.live(self._rules):
-                continue  # who holds up a picture of somebody that just left does not go on as that one
+            if self._rules.need_live and visit.is_live(self._rules) is not other.is_live(self._rules):
+                continue  # a picture of a person who just left must not continue that person's visit
             same = visit.match.person == other.match.person if visit.match and other.match else None
             cosine = 1.0 if same else -1.0 if same is False else float(visit.fused @ other.fused)
-            if cosine >= likeness:
-                best, likeness = other, cosine
+            if cosine >= highest:
+                best, highest = other, cosine
         return best
 
-    def _tell(self, visit: Visit, now: float, ended: bool = False) -> Appearance:
-        self.begun += not visit.announced
-        return visit.tell(now, self._rules, ended)
+    def _report(self, visit: Visit, now: float, ended: bool = False) -> Appearance:
+        self.appearances += visit.reported is None
+        return visit.report(now, self._rules, ended)
 
     def _end(self, visits: Sequence[Visit], now: float) -> list[Appearance]:
-        told = []
+        reports = []
         for visit in visits:
             del self._open[visit.id]
-            if not visit.announced:
-                if visit.named(self._rules) is None and visit.embedded < self._rules.enough:
+            if visit.reported is None:
+                if visit.reportable_match(self._rules) is None and visit.embedded < self._rules.enough:
                     self.glimpses += 1
                     continue
-                told.append(self._tell(visit, now))
-            told.append(self._tell(visit, now, ended=True))
+                reports.append(self._report(visit, now))
+            reports.append(self._report(visit, now, ended=True))
             self._ended.append(visit)
-        return told
+        return reports

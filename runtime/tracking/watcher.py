@@ -1,44 +1,43 @@
-"""From a camera's frames to appearances: track, gate, embed the best shots, search, and tell what changed."""
+"""A watcher turns the frames of one camera into appearances: track, choose the best shots, embed, search, report."""
 
 from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from logging import getLogger
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..cameras.frame_gate import FrameGate
 from ..core.errors import RkfaceError
 from ..core.faces import Faces
 from ..gallery.match import Match
-from ..inference.frames import Frame, Result
+from ..inference.frames import Frame
 from ..inference.pipeline import Pipeline
-from ..inference.scheduler import Work
 from ..vision.liveness import LivenessModel
 from .appearance import Appearance
-from .best_shot import Candidate, better, shares
+from .best_shot import BestShots, Candidate, to_shares
 from .track import Tracker, Tracks
-from .visit import RecognitionRules, Shot
+from .visit import RecognitionRules, Shot, Visit
 from .visits import Visits
 
 Search = Callable[[NDArray[np.float32], int], Sequence[Sequence[Match]]]  # N×D unit vectors, k → the k nearest people
 
-PEOPLE = 3  # asked of the gallery: who was named and fell behind two others is not held any more
+PEOPLE = 3  # nearest people to request from the gallery: a named person who falls behind two others loses the name
 
 log = getLogger("rkface.watch")
 
 
 @dataclass(frozen=True)
 class VisibleFace:
-    """A face that is followed now, to be drawn: ``box`` x1 y1 x2 y2 as shares of the picture.
+    """A face that is tracked now, for drawing.
 
-    appearance  its id, "" before it is one
-    match       None for nobody known, or not yet
-    live        False for a picture of a face; None where nothing judges that, or not yet
+    box         x1 y1 x2 y2 as shares of the picture's width and height
+    appearance  id of its appearance, "" before the appearance was reported
+    match       None for an unknown person, and before the person is recognized
+    live        False for a picture of a face; None if that was not judged
     """
 
     box: tuple[float, float, float, float]
@@ -49,17 +48,17 @@ class VisibleFace:
 
 @dataclass(frozen=True)
 class WatchState:
-    """Counted since the start, but for ``open``.
+    """Counts since the watcher was created; only ``open`` is about now.
 
-    frames       that came
-    faces        in them, sure ones
-    embeddings   that were made of them
+    frames       frames processed
+    faces        sure faces in them
+    embeddings   faces embedded
     failures     frames whose faces could not be embedded
     unjudged     frames whose faces were embedded, but whose liveness could not be judged
-    appearances  that began
-    glimpses     visits that were over before anything could be said of them
-    slips        tracks that had slipped from one person to another
-    open         visits that last, now
+    appearances  appearances that were reported
+    glimpses     visits that ended before anything could be reported
+    slips        tracks that slipped from one person to another
+    open         visits that are open now
     """
 
     frames: int
@@ -73,15 +72,34 @@ class WatchState:
     open: int
 
 
-class Watcher:
-    """What one camera sees. ``step`` takes its frames in order, with the faces found in each, and returns the news.
+@dataclass(frozen=True, eq=False)
+class _Due:
+    """A candidate whose turn to be embedded has come, with its visit and track."""
 
-    ``pipeline`` aligns and embeds, ``search`` is ``Gallery.search``, ``liveness`` judges what is embedded (it is
-    ``pipeline.liveness``, or None). Of a track only some faces are embedded: the first
-    good one, then the best of each ``spacing`` until there are ``shots``, then one in ``later`` seconds, or when one is
-    much better, or when the track touched another and may have slipped. Faces of one frame are embedded at once, so
-    that they spread over the NPU's cores, and in the caller's thread: there are so few that a thread of their own would
-    gain nothing, while the scheduler goes on detecting. All methods may be called from any thread.
+    visit: Visit
+    track: int
+    candidate: Candidate
+
+
+class Watcher:
+    """Watches one camera: ``update`` processes its frames in order and returns what must be reported.
+
+    Only some faces of a track are embedded: the first good one, then the best one of each ``spacing`` seconds until
+    there are ``shots`` of them, then one in ``later`` seconds. A much better face is embedded early, and so is the
+    first face after the track touched another track and may have slipped. The faces of one frame are embedded together,
+    so that they spread over the NPU's cores. This happens in the thread of the caller: there are so few of them that
+    another thread would gain nothing, and the scheduler continues to detect meanwhile.
+
+    All methods may be called from any thread.
+
+    Args:
+        source: The name of the camera, for the appearances.
+        pipeline: Aligns and embeds faces.
+        search: ``Gallery.search``, or a function like it.
+        rules: The default is the default rules with the bundle's thresholds.
+        liveness: Judges the faces that are embedded: ``pipeline.liveness``, or None.
+        to_utc: Turns the time of a frame into seconds since 1970.
+        monotonic: The clock that measures how long no frame has arrived.
     """
 
     def __init__(
@@ -92,104 +110,104 @@ class Watcher:
         rules: RecognitionRules | None = None,
         *,
         liveness: LivenessModel | None = None,
-        clock: Callable[[float], float] = lambda moment: moment - time.monotonic() + time.time(),
-        beat: Callable[[], float] = time.monotonic,
+        to_utc: Callable[[float], float] = lambda moment: moment - time.monotonic() + time.time(),
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        """``rules`` of None are the defaults with the bundle's thresholds. ``clock`` turns a frame's time into seconds
-        since 1970; ``beat`` says how long no frame came."""
         self._frames = self._faces = self._embeddings = self._failures = self._unjudged = 0
         self._source, self._pipeline, self._search, self._liveness = source, pipeline, search, liveness
         self._rules = rules or RecognitionRules.of(pipeline.thresholds)
-        self._utc, self._beat = clock, beat
+        self._to_utc, self._monotonic = to_utc, monotonic
         self._tracker = Tracker(self._rules.sure, self._rules.keep, self._rules.confirm)
         self._tracks: Tracks | None = None
         self._size = (0, 0)
-        self._stepped = beat()
-        self._last: float | None = None  # the frames' clock
-        self._now = 0.0  # ours: seconds that passed, whatever the frames' clock does
+        self._updated = monotonic()
+        self._last: float | None = None  # time of the last frame
+        self._now = 0.0  # the watcher's clock: seconds that passed, even if the clock of the frames jumps
         self._visits = Visits(source, self._rules)
-        self._candidates: dict[int, Candidate] = {}  # by track
+        self._best_shots = BestShots(self._rules, pipeline.align, liveness.crop if liveness else None)
         self._lock = threading.Lock()
 
-    def step(self, frame: Frame, faces: Faces) -> list[Appearance]:
-        """What is new after ``frame``, in which ``faces`` were found, down to scores of ``rules.doubtful``."""
+    def update(self, frame: Frame, faces: Faces) -> list[Appearance]:
+        """Process ``frame``, in which ``faces`` were detected with scores of at least ``rules.doubtful``. Return the
+        starts, updates and ends of appearances that follow from it."""
         with self._lock:
-            self._stepped = self._beat()
-            self._pass(frame.time)
+            self._updated = self._monotonic()
+            self._advance_clock(frame.time)
             self._frames += 1
             self._faces += int((faces.scores >= self._rules.sure).sum())
             size = (frame.image.shape[1], frame.image.shape[0])
-            if size != self._size:  # places in the old picture say nothing about the new one; who it was still does
+            if size != self._size:  # old positions mean nothing in the new picture; the visits stay open
                 self._size = size
                 self._release(self._tracker.clear())
             self._tracks = tracks = self._tracker.update(faces, self._now)
             self._release(tracks.gone)
             for index in np.flatnonzero(tracks.confirmed & (tracks.faces >= 0)).tolist():
-                self._meet(tracks, index, frame.image, faces)
-            self._embed()
-            return self._visits.news(self._now)
+                self._note_seen(tracks, index, frame.image, faces)
+            self._embed_due()
+            return self._visits.take_news(self._now)
 
     def tick(self) -> list[Appearance]:
-        """What is new though no frame comes: a dead camera's visits end as well. To be called every second or so."""
+        """Return what must be reported although no frame arrives: the visits to a dead camera end, too. Call it about
+        once a second."""
         with self._lock:
-            silent = self._beat() - self._stepped
+            silent = self._monotonic() - self._updated
             if self._last is None or silent <= self._rules.keep:
                 return []
-            self._stepped += silent
-            self._pass(self._last + silent)
+            self._updated += silent
+            self._advance_clock(self._last + silent)
             self._release(self._tracker.clear())
             self._tracks = None
-            return self._visits.news(self._now)
+            return self._visits.take_news(self._now)
 
     def close(self) -> list[Appearance]:
-        """The ends of all visits, now."""
+        """End all visits now, and return their ends."""
         with self._lock:
             self._release(self._tracker.clear())
             self._tracks = None
             return self._visits.close(self._now)
 
     @property
-    def following(self) -> int:
-        """How many faces are followed now."""
+    def tracked_faces(self) -> int:
+        """The number of faces that are tracked now."""
         tracks = self._tracks
         return 0 if tracks is None else int(tracks.confirmed.sum())
 
-    def present(self) -> tuple[VisibleFace, ...]:
-        """Who is followed now."""
+    def visible_faces(self) -> tuple[VisibleFace, ...]:
+        """Return the faces that are tracked now."""
         with self._lock:
             if self._tracks is None:
                 return ()
             found = []
             for index in np.flatnonzero(self._tracks.confirmed).tolist():
-                visit = self._visits.of(int(self._tracks.ids[index]))
+                visit = self._visits.of_track(int(self._tracks.ids[index]))
                 if visit is not None:
-                    box = shares(self._tracks.boxes[index], *self._size)
-                    id, rules = visit.id if visit.announced else "", self._rules
-                    found.append(VisibleFace(box, id, visit.named(rules), visit.live(rules)))
+                    box = to_shares(self._tracks.boxes[index], *self._size)
+                    id, rules = visit.id if visit.reported else "", self._rules
+                    found.append(VisibleFace(box, id, visit.reportable_match(rules), visit.is_live(rules)))
             return tuple(found)
 
     @property
     def state(self) -> WatchState:
-        """What was counted."""
-        visits = self._visits
+        """The counts."""
         return WatchState(
-            self._frames,
-            self._faces,
-            self._embeddings,
-            self._failures,
-            self._unjudged,
-            visits.begun,
-            visits.glimpses,
-            visits.slips,
-            len(visits),
+            frames=self._frames,
+            faces=self._faces,
+            embeddings=self._embeddings,
+            failures=self._failures,
+            unjudged=self._unjudged,
+            appearances=self._visits.appearances,
+            glimpses=self._visits.glimpses,
+            slips=self._visits.slips,
+            open=len(self._visits),
         )
 
     def shots(self, appearance: str) -> tuple[Shot, ...]:
-        """The best shots of a visit that lasts or has just ended, best first; () if there are none. Biometric data."""
+        """Return the best shots of an appearance that lasts or has just ended, best first; () if no shot is known.
+        Shots are biometric data."""
         with self._lock:
             return self._visits.shots(appearance)
 
-    def _pass(self, moment: float) -> None:
+    def _advance_clock(self, moment: float) -> None:
         if self._last is not None:
             self._now += max(0.0, moment - self._last)
         self._last = moment
@@ -198,97 +216,72 @@ class Watcher:
         tracks = list(tracks)
         self._visits.release(tracks)
         for track in tracks:
-            self._candidates.pop(track, None)
+            self._best_shots.drop(track)
 
     @property
-    def _clock(self) -> float:
-        """What is to be added to our clock for UTC."""
-        return self._utc(self._last or 0.0) - self._now
+    def _utc_offset(self) -> float:
+        """Seconds to add to the watcher's clock to get UTC."""
+        return self._to_utc(self._last or 0.0) - self._now
 
-    def _meet(self, tracks: Tracks, index: int, image: NDArray[np.uint8], faces: Faces) -> None:
-        """The track at ``index`` was seen; its face may be worth an embedding."""
+    def _note_seen(self, tracks: Tracks, index: int, image: NDArray[np.uint8], faces: Faces) -> None:
+        """The track at ``index`` was seen: update its visit, and offer its face for an embedding."""
         track, face = int(tracks.ids[index]), int(tracks.faces[index])
-        visit = self._visits.meet(tracks, index, self._now, self._clock)
-        if tracks.touching[index]:
+        visit = self._visits.note_seen(tracks, index, self._now, self._utc_offset)
+        touching = bool(tracks.touching[index])
+        if touching:
             visit.mixed = True
-        elif visit.mixed:  # the first face that stands alone again says whether it is still the same
+        elif visit.mixed:  # the first face that stands alone again shows whether it is still the same person
             visit.mixed, visit.check = False, bool(visit.shots)
-            self._candidates.pop(track, None)
-        candidate = better(
-            self._candidates.get(track),
-            image,
-            faces[face : face + 1],
-            now=self._now,
-            rules=self._rules,
-            align=self._pipeline.align,
-            overlapped=bool(tracks.touching[index]),
-            surroundings=self._liveness.crop if self._liveness else None,
-        )
-        if candidate:
-            self._candidates[track] = candidate
+            self._best_shots.drop(track)
+        self._best_shots.offer(track, image, faces[face : face + 1], self._now, overlapped=touching)
 
-    def _embed(self) -> None:
-        """Embed the candidates whose time has come; first those nobody has looked at for longest."""
-        now, rules = self._now, self._rules
+    def _find_due(self) -> list[_Due]:
+        """Return the candidates to embed now: first those whose visit has no embedding yet, then those whose last
+        embedding is oldest."""
         due = [
-            (visit, track, one)
-            for track, one in self._candidates.items()
-            if (visit := self._visits.of(track)) and visit.due(now, one.quality, now - one.since, rules)
+            _Due(visit, track, one)
+            for track, one in self._best_shots
+            if (visit := self._visits.of_track(track))
+            and visit.is_due(self._now, one.quality, self._now - one.since, self._rules)
         ]
-        due.sort(key=lambda each: (each[0].embedded > 0, each[0].asked, -each[2].quality))
-        due = due[: rules.batch]
+        due.sort(key=lambda each: (each.visit.embedded > 0, each.visit.last_embedded, -each.candidate.quality))
+        return due[: self._rules.batch]
+
+    def _embed_due(self) -> None:
+        due = self._find_due()
         if not due:
             return
+        candidates = [each.candidate for each in due]
         try:
-            vectors = self._pipeline.embed([one.crop for _, _, one in due])
-        except RkfaceError as error:  # a lost inference; the candidates stay, and are tried again with the next frame
+            vectors = self._pipeline.embed([candidate.crop for candidate in candidates])
+        except RkfaceError as error:  # the candidates stay, and are embedded with the next frame
             self._failures += 1
             log.warning("%s: %d faces could not be embedded: %s", self._source or "camera", len(due), error)
             return
         self._embeddings += len(due)
-        judged = self._judge([one for _, _, one in due])
         touched = []
-        for (_, track, one), vector, liveness in zip(due, vectors, judged, strict=True):
-            del self._candidates[track]
+        for each, vector, liveness in zip(due, vectors, self._judge_liveness(candidates), strict=True):
+            one = each.candidate
+            self._best_shots.drop(each.track)
             shot = Shot(vector, one.crop, one.time, one.box, one.score, one.quality, liveness)
-            touched.append(self._visits.add(track, shot, now, self._clock))
+            touched.append(self._visits.add(each.track, shot, self._now, self._utc_offset))
         fused = np.stack([visit.fused for visit in touched if visit.fused is not None])
         for visit, found in zip(touched, self._search(fused, PEOPLE), strict=True):
-            self._visits.answer(visit, found, now)
+            self._visits.identify(visit, found, self._now)
 
-    def _judge(self, seen: Sequence[Candidate]) -> Sequence[float | None]:
-        """How live each is; None where nothing judges that, or where it failed: who it is, is known all the same."""
+    def _judge_liveness(self, candidates: Sequence[Candidate]) -> Sequence[float | None]:
+        """Return the liveness of each candidate; None without a liveness model. If judging fails, all are None, and the
+        faces are recognized all the same."""
         if self._liveness is not None:
             try:
-                crops = [one.around for one in seen if one.around is not None]
+                crops = [one.surroundings for one in candidates if one.surroundings is not None]
                 return [float(one) for one in self._liveness.live_probabilities(crops)]
             except RkfaceError as error:
                 self._unjudged += 1
-                log.warning("%s: liveness of %d faces not judged: %s", self._source or "camera", len(seen), error)
-        return [None] * len(seen)
-
-
-def detecting(rules: RecognitionRules) -> Work:
-    """The scheduler's ``work`` for watching: detection alone. The embeddings that are needed come from ``step``."""
-    return lambda pipeline, image: pipeline.detect(image, rules.doubtful)
-
-
-def watch(
-    results: Iterable[Result], watchers: Mapping[str, Watcher], paces: Mapping[str, FrameGate] | None = None
-) -> Iterator[Appearance]:
-    """The appearances in a scheduler's ``results``, by the watcher of each one's source; its pace hears who is there.
-
-    A frame whose work failed is logged and left out. The other sources' visits end on time as well; when no frame comes
-    from any camera, call ``tick`` from a timer.
-    """
-    for result in results:
-        frame = result.frame
-        if result.faces is None:
-            log.warning("%s: frame %d failed: %s", frame.source or "camera", frame.number, result.error)
-        else:
-            yield from watchers[frame.source].step(frame, result.faces)
-            if paces and frame.source in paces:
-                paces[frame.source].follow(watchers[frame.source].following)
-        for source, watcher in watchers.items():
-            if source != frame.source:
-                yield from watcher.tick()
+                log.warning(
+                    "%s: the liveness of %d faces could not be judged: %s",
+                    self._source or "camera",
+                    len(candidates),
+                    error,
+                )
+        return [None] * len(candidates)

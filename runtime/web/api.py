@@ -17,6 +17,7 @@ from ..enrollment.enroll import Verdict
 from ..enrollment.guidance import Guidance
 from ..gallery.match import Match
 from ..gallery.people import Person
+from ..service.appearance_log import LoggedAppearance
 from ..service.console_protocol import CameraHealth, CameraService, Health, Setting
 from ..service.erasure import ErasureReport
 from ..vision.image import decode_image
@@ -24,7 +25,6 @@ from .access import Access
 from .schemas import (
     AppearanceEnrollment,
     Credentials,
-    LoggedAppearance,
     MergeTarget,
     NewName,
     PersonDetails,
@@ -206,7 +206,7 @@ def list_appearances(
     source: Annotated[str | None, Query(description="a camera's name")] = None,
 ) -> list[LoggedAppearance]:
     """Newest first. For the next page, set ``before`` to ``started`` of the last one."""
-    return [parse_appearance(event) for event in service.appearances(limit, before, person, source)]
+    return service.appearances(limit, before, person, source)
 
 
 @router.get("/appearances/{id}/face", tags=["appearances"], responses=PNG | NOT_FOUND, response_class=Response)
@@ -246,7 +246,7 @@ def list_settings(service: ServiceDependency) -> Sequence[Setting]:
 @router.patch("/settings", tags=["service"])
 def change_settings(service: ServiceDependency, values: Mapping[str, bool | int | float | str]) -> Sequence[Setting]:
     """Change settings by key, now and for the next start. If one value is wrong, nothing changes."""
-    service.change(values)
+    service.change_settings(values)
     return service.settings()
 
 
@@ -256,13 +256,6 @@ def find_camera(service: CameraService, name: str) -> CameraHealth:
         return service.cameras[name]
     except KeyError:
         raise HTTPException(404, f"there is no camera {name!r}") from None
-
-
-def parse_appearance(event: Mapping[str, Any]) -> LoggedAppearance:
-    """The inverse of ``Appearance.as_event``; ignores fields of later versions."""
-    match = event["match"]
-    known = {name: event[name] for name in LoggedAppearance.__dataclass_fields__ if name in event}
-    return LoggedAppearance(**{**known, "match": Match(**match) if match else None, "box": tuple(event["box"])})
 
 
 def _find_person(service: CameraService, id: str) -> Person:

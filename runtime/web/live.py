@@ -18,7 +18,7 @@ from fastapi.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from ..inference.frames import Frame
-from ..service.console_protocol import CameraService
+from ..service.console_protocol import CameraService, WatchedFrame
 from ..tracking.watcher import VisibleFace
 from .access import Access
 from .api import NOT_FOUND, ServiceDependency, find_camera
@@ -66,10 +66,10 @@ def _encode_jpeg(frame: Frame) -> bytes:
 def get_picture(request: Request, service: ServiceDependency, name: str) -> Response:
     """The newest picture as JPEG, at most 1280 pixels wide."""
     find_camera(service, name)
-    frame, _ = service.latest(name)
-    if frame is None:
+    latest = service.latest(name)
+    if latest is None:
         raise HTTPException(404, f"{name}: no picture yet")
-    return Response(request.app.state.jpegs.jpeg(frame), media_type="image/jpeg")
+    return Response(request.app.state.jpegs.jpeg(latest.frame), media_type="image/jpeg")
 
 
 @router.websocket("/cameras/{name}/live")
@@ -88,23 +88,23 @@ async def stream_pictures(socket: WebSocket, name: str) -> None:
     state.viewers += 1
     try:
         await socket.accept()
-        shown: Frame | None = None
+        shown: WatchedFrame | None = None
         while not state.stopping:
             await socket.receive_text()
             if access.change_token(socket.headers) is None:
                 await socket.close(1008, "signed out")
                 return
             until = time.monotonic() + STALE_AFTER
-            frame, present = service.latest(name)
-            while (frame is None or frame is shown) and time.monotonic() < until and not state.stopping:
+            latest = service.latest(name)
+            while (latest is None or latest is shown) and time.monotonic() < until and not state.stopping:
                 await asyncio.sleep(PICTURE_POLL)
-                frame, present = service.latest(name)
-            fresh = frame is not None and frame is not shown
-            people = [asdict(face) for face in present if fresh and _is_visible(face)]
-            await socket.send_text(json.dumps({"fresh": fresh, "present": people}))
-            if frame is not None and fresh:
-                shown = frame
-                await socket.send_bytes(await run_in_threadpool(state.jpegs.jpeg, frame))
+                latest = service.latest(name)
+            fresh = None if latest is shown else latest
+            people = [asdict(face) for face in (fresh.faces if fresh else ()) if _is_visible(face)]
+            await socket.send_text(json.dumps({"fresh": fresh is not None, "present": people}))
+            if fresh is not None:
+                shown = fresh
+                await socket.send_bytes(await run_in_threadpool(state.jpegs.jpeg, fresh.frame))
         await socket.close(1001)
     except WebSocketDisconnect:
         pass
@@ -132,7 +132,7 @@ async def stream_events(request: Request, service: ServiceDependency) -> Streami
             sent = time.monotonic()
             while not state.stopping and state.access.change_token(request.headers) is not None:
                 try:
-                    yield f"event: appearance\ndata: {json.dumps(events.get_nowait())}\n\n"
+                    yield f"event: appearance\ndata: {json.dumps(events.get_nowait().as_event())}\n\n"
                     sent = time.monotonic()
                 except queue.Empty:
                     if time.monotonic() - sent > PING_AFTER:

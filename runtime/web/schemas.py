@@ -9,7 +9,6 @@ from pydantic import Field
 
 from ..gallery.match import Match
 from ..gallery.people import Person
-from ..tracking.appearance import Appearance
 
 PersonName = Annotated[str, Field(min_length=1, max_length=200)]
 
@@ -69,10 +68,3 @@ class AppearanceEnrollment:
     name: PersonName
     appearance: str
     force: bool = False
-
-
-@dataclass(frozen=True)
-class LoggedAppearance(Appearance):
-    """``face``: whether a picture of the best shot is stored."""
-
-    face: bool = False

@@ -29,9 +29,10 @@ if TYPE_CHECKING:
     from .runtime.inference.pipeline import Pipeline, open_bundle
     from .runtime.inference.scheduler import Scheduler, open_scheduler
     from .runtime.tracking.appearance import Appearance
+    from .runtime.tracking.watch import watch_camera
     from .runtime.vision.draw import draw_faces, write_image
     from .runtime.vision.image import read_image
-    from .shortcuts import enroll_photo, identify, open_gallery, watch_camera
+    from .shortcuts import enroll_photo, identify, open_gallery
 
     __version__: str
 
@@ -47,9 +48,10 @@ _MODULES = {
     "runtime.inference.frames": ("Frame", "Result"),
     "runtime.inference.scheduler": ("Scheduler", "open_scheduler"),
     "runtime.tracking.appearance": ("Appearance",),
+    "runtime.tracking.watch": ("watch_camera",),
     "runtime.vision.draw": ("draw_faces", "write_image"),
     "runtime.vision.image": ("read_image",),
-    "shortcuts": ("enroll_photo", "identify", "open_gallery", "watch_camera"),
+    "shortcuts": ("enroll_photo", "identify", "open_gallery"),
 }
 _HOME = {name: module for module, names in _MODULES.items() for name in names}
 

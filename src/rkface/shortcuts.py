@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
-from .runtime.cameras.camera import Camera
-from .runtime.cameras.frame_gate import newest
 from .runtime.core.errors import InputError, RkfaceError
 from .runtime.core.faces import Faces
 from .runtime.enrollment import enroll
@@ -14,9 +11,6 @@ from .runtime.gallery.gallery import Gallery
 from .runtime.gallery.match import Match
 from .runtime.gallery.people import embedding_identity
 from .runtime.inference.pipeline import Pipeline
-from .runtime.tracking.appearance import Appearance
-from .runtime.tracking.visit import RecognitionRules
-from .runtime.tracking.watcher import Watcher
 
 
 def open_gallery(path: str | Path, pipeline: Pipeline | None = None, *, create: bool = False) -> Gallery:
@@ -80,28 +74,3 @@ def enroll_photo(
     """
     rules = enroll.EnrollOptions(strict, force)
     return enroll.enroll_photo(gallery, pipeline, name, Path(photo), rules=rules)
-
-
-def watch_camera(camera: Camera, pipeline: Pipeline, gallery: Gallery) -> Iterator[Appearance]:
-    """Report who comes and who leaves in front of one camera.
-
-    A live camera never ends, and only its newest frame is processed. Every frame of a recording is processed. For
-    several cameras on one NPU, use ``rkface run``.
-
-    Args:
-        camera: An open camera, from ``open_camera``.
-        pipeline: The pipeline that detects and embeds the faces.
-        gallery: The known people; changes by other programs are noticed.
-
-    Yields:
-        Appearances as they start, change and end, until the camera ends.
-    """
-    rules = RecognitionRules.of(pipeline.thresholds)
-    watcher = Watcher(camera.name, pipeline, gallery.search, rules)
-    for frame in newest(camera, every=not camera.live):
-        gallery.refresh()
-        if frame is None:
-            yield from watcher.tick()
-        else:
-            yield from watcher.step(frame, pipeline.detect(frame.image, rules.doubtful))
-    yield from watcher.close()

@@ -27,7 +27,8 @@ from rkface.runtime.inference.frames import Frame
 from rkface.runtime.inference.pipeline import Pipeline
 from rkface.runtime.inference.scheduler import Scheduler
 from rkface.runtime.tracking.visit import RecognitionRules, Shot, fuse
-from rkface.runtime.tracking.watcher import Watcher, detecting, watch
+from rkface.runtime.tracking.watch import detect_for_tracking, watch_results
+from rkface.runtime.tracking.watcher import Watcher
 from rkface.runtime.vision.embed import unit
 
 RULES = RecognitionRules.of(THRESHOLDS)
@@ -69,11 +70,11 @@ def run_round(scheduler: Scheduler, camera: DemoCamera, rate: float, totals: Tot
     names = list(camera.cast)
     known = names[::2]
     gallery = PortraitGallery(pipeline, camera, known)
-    watcher = Watcher("", pipeline, gallery.search, RULES, clock=lambda moment: moment)
+    watcher = Watcher("", pipeline, gallery.search, RULES, to_utc=lambda moment: moment)
     frames = (
         Frame(camera.render(number / rate).image, number, number / rate) for number in range(round(camera.round * rate))
     )
-    appearances = list(watch(scheduler.run(frames), {"": watcher}))
+    appearances = list(watch_results(scheduler.run(frames), {"": watcher}))
     appearances += watcher.close()
     ends = [one for one in appearances if one.stage == "end"]
     recognized = Counter(one.match.name for one in ends if one.match)
@@ -114,7 +115,7 @@ def main() -> int:
     options = parser.parse_args()
     width, height = (int(side) for side in options.size.split("x"))
     totals = Totals()
-    with open_demo(detecting(RULES)) as scheduler, stage("rounds") as progress:
+    with open_demo(detect_for_tracking) as scheduler, stage("rounds") as progress:
         for number in range(options.rounds):
             progress.advance(number, options.rounds)
             run_round(scheduler, DemoCamera(width, height, PEOPLE, FIRST_SEED + number), options.rate, totals)

@@ -1,7 +1,9 @@
 """What the outbox of one receiver costs the disk, and what it loses when the disk is full or its process is killed.
 
-python tests/bench/event_storage.py          # system calls are counted where strace is installed;
-                                             # the full disk needs root, because it mounts a small tmpfs
+    python tests/bench/event_storage.py        the figures of docs/events.md
+    sudo python tests/bench/event_storage.py   also the full disk: it mounts a small tmpfs, which needs root
+
+System calls are counted if strace is installed.
 """
 
 import errno
@@ -20,12 +22,13 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "runtime"))
 
 from events.world import event
+from program import create_parser
 
 from rkface.runtime.events import Outbox, encode
 from rkface.runtime.inference.machine import read_machine
 
-SINGLE_EVENTS = 300  # that are stored, delivered and deleted one by one
-BACKLOG = 5000  # events that wait, stored one by one
+SINGLE_EVENTS = 300  # events that are stored, delivered and deleted one by one
+BACKLOG = 5000  # waiting events, stored one by one
 BATCH = 50  # events in one call of append when a batch is measured
 KILLS = 40
 DISK_MIB = 1
@@ -72,7 +75,7 @@ def count_calls(root, count, kind):
 
 
 def count_bytes(root, count, kind):
-    """Bytes that a process hands to write calls, and bytes that it has the kernel send to the disk."""
+    """Bytes that a process passes to write calls, and bytes that the kernel sends to the disk for it."""
     output = run_self(kind, root / f"bytes-{kind}-{count}", count).stdout
     return [int(re.search(rf"{name}: (\d+)", output)[1]) for name in ("wchar", "write_bytes")]
 
@@ -124,7 +127,7 @@ def measure_backlog(root):
 
 
 def measure_full_disk(root):
-    """Fill a small disk with events; then make room, and go on."""
+    """Fill a small disk with events, delete another file on it, and store more events."""
     disk = root / "disk"
     disk.mkdir()
     mount = ["mount", "-t", "tmpfs", "-o", f"size={DISK_MIB}m", "tmpfs", str(disk)]
@@ -171,7 +174,7 @@ def measure_full_disk(root):
 
 
 def measure_kills(root):
-    """Kill a process that stores and delivers, over and over: how many acknowledged events are lost."""
+    """Kill a process that stores and delivers events, again and again, and count acknowledged events that are lost."""
     acknowledged, delivered = set(), []
     for number in range(KILLS):
         command = [sys.executable, __file__, "child-kill", root / "kills", str(number * 1_000_000)]
@@ -194,6 +197,7 @@ def measure_kills(root):
 
 
 def child_kill(folder, first):
+    """Store and deliver events until this process is killed."""
     outbox, number = Outbox(Path(folder)), int(first)
     while True:
         outbox.append([b"%d" % number])
@@ -211,7 +215,7 @@ def child_single(folder, count, *, sweep=False):
 
 
 def measure_storage(root):
-    """Print everything; ``root`` is an empty folder on the disk to measure."""
+    """Run and print all measurements. ``root`` is a folder on the disk to measure."""
     root.mkdir(exist_ok=True)
     for measure in (measure_calls, measure_single, measure_backlog, measure_full_disk, measure_kills):
         measure(root)
@@ -226,6 +230,7 @@ def main():
     if sys.argv[1:] and sys.argv[1] in children:
         children[sys.argv[1]](*sys.argv[2:])
         return
+    create_parser(__doc__).parse_args()
     with tempfile.TemporaryDirectory() as temporary:
         measure_storage(Path(temporary))
     print(read_machine().processor)

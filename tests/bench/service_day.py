@@ -26,6 +26,7 @@ import time
 from collections.abc import Callable
 from itertools import count
 from pathlib import Path
+from unittest.mock import patch
 
 import cv2
 import numpy as np
@@ -34,6 +35,7 @@ from program import create_parser, format_table
 from stand_ins import DIMENSIONS, make_detector_outputs, make_manifest
 
 from rkface.runtime.cameras.camera import Camera
+from rkface.runtime.cameras.sources import Picture
 from rkface.runtime.core.progress import stage
 from rkface.runtime.gallery.gallery import Gallery
 from rkface.runtime.gallery.people import Sample, embedding_identity
@@ -41,16 +43,16 @@ from rkface.runtime.inference.pipeline import open_bundle
 from rkface.runtime.inference.scheduler import Scheduler
 from rkface.runtime.service import service
 from rkface.runtime.service.camera_worker import CameraWorker
-from rkface.runtime.service.health import resident
+from rkface.runtime.service.health import read_resident_bytes
 from rkface.runtime.service.settings import DAY, CameraSettings, Events, Keep, Settings
-from rkface.runtime.service.startup import detect_doubtful
+from rkface.runtime.tracking.watch import detect_for_tracking
 from rkface.runtime.vision.embed import unit
 
 PEOPLE, WIDTH, HEIGHT = 1000, 640, 360
 # Gray level of the picture. It tells the stand-ins who is in it.
 NOBODY, KNOWN, UNKNOWN = 0, 90, 160
 INTERVALS = [*[0.2] * 25, 1.0, 54.0]  # seconds before each frame of a minute; the last two frames are empty
-KEEP_SECONDS = 20.0  # of real time, in the appearance log
+KEEP_SECONDS, PRUNE_SECONDS = 20.0, 2.0  # of real time: age of entries in the log, and time between two deletions
 
 
 class StandInDetector:
@@ -94,7 +96,7 @@ class SimulatedStream:
         self.on_hour, self.minutes, self.time = on_hour, minutes, time.monotonic()
         self.frames = ((minute, number) for minute in count() for number in range(len(INTERVALS)))
 
-    def read(self) -> tuple[NDArray[np.uint8], float]:
+    def read(self) -> Picture:
         minute, number = next(self.frames)
         if minute == self.minutes:
             raise EOFError
@@ -102,7 +104,7 @@ class SimulatedStream:
             self.on_hour(minute // 60)
         self.time += INTERVALS[number]
         gray = NOBODY if number >= len(INTERVALS) - 2 else KNOWN if minute % 2 else UNKNOWN
-        return self.pictures[gray], self.time
+        return Picture(self.pictures[gray], self.time)
 
     def close(self) -> None: ...
 
@@ -123,7 +125,6 @@ def simulate_day(hours: float, folder: Path, cameras: int = 1) -> list[dict[str,
     with Gallery(settings.gallery, embedding_identity(manifest), create=True) as gallery:
         for number in range(PEOPLE):
             gallery.add(f"Person {number}", [Sample(people[number], None, 1.0, "bench")])
-    service.ROUND = 2.0  # seconds between two deletions of old entries
     resources: list[dict[str, float]] = []
     wall_start, cpu_start = time.monotonic(), time.process_time()
 
@@ -133,7 +134,7 @@ def simulate_day(hours: float, folder: Path, cameras: int = 1) -> list[dict[str,
                 "hour": hour,
                 "seconds": round(time.monotonic() - wall_start),
                 "CPU s": round(time.process_time() - cpu_start, 3),
-                "RSS MiB": round(resident() / 2**20, 1),
+                "RSS MiB": round(read_resident_bytes() / 2**20, 1),
                 "threads": threading.active_count(),
                 "open files": len(os.listdir("/proc/self/fd")),  # noqa: PTH208
                 "log KiB": sum(path.stat().st_size for path in folder.glob("appearances*")) // 1024,
@@ -144,20 +145,20 @@ def simulate_day(hours: float, folder: Path, cameras: int = 1) -> list[dict[str,
     def open_worker(name: str) -> CameraWorker:
         on_hour = record_resources if name == names[0] else lambda hour: None
         stream = SimulatedStream(round(hours * 60), on_hour)
-        return CameraWorker(Camera(name, lambda _: stream, name=name, live=False), every=True)
+        return CameraWorker(Camera(name, lambda _: stream, name=name, live=False, recording=True))
 
     workers = {name: open_worker(name) for name in names}
     running = service.Service(
         settings,
         open_camera_worker=lambda name, _: workers[name],
         open_scheduler=lambda _: Scheduler(
-            manifest, lambda role, core: detector if role == "detector" else recognizer, 1, detect_doubtful
+            manifest, lambda role, core: detector if role == "detector" else recognizer, 1, detect_for_tracking
         ),
     )
-    with running:
+    with patch.object(service, "PRUNE_INTERVAL", PRUNE_SECONDS), running:
         running.run()
         record_resources(hours)
-        appearances = sum(worker.watcher.state.appearances for worker in workers.values() if worker.watcher)
+        appearances = sum(watcher.state.appearances for watcher in running.watchers.values())
     events = (folder / "events.jsonl").read_bytes() if hours < 24 else b""
     assert appearances == cameras * round(hours * 60), f"{appearances} appearances in {hours * 60:.0f} minutes"
     assert not events or events.count(b'"stage":"start"') == appearances

@@ -75,7 +75,7 @@ def measure_frames(
         start = time.thread_time_ns()
         found = pipeline.detect(image, rules.doubtful)
         found = Faces(found.boxes + np.tile(jitter, 2), found.scores, found.landmarks + jitter[:, None])
-        watcher.step(Frame(image, number, number / rate), found)
+        watcher.update(Frame(image, number, number / rate), found)
         times.append((time.thread_time_ns() - start) / 1e6)
     assert watcher.state.faces == faces * len(times), "the stand-in does not answer like a detector"
     return np.array(times), watcher.state.embeddings / max(faces, 1) / seconds

@@ -65,7 +65,7 @@ def test_wrong_use_is_refused_before_any_work(arguments, said, capsys, tmp_path,
 def test_zero_pixels_are_no_face(capsys):
     with pytest.raises(SystemExit, match="2"):
         main(["convert", "--min-face", "0"])
-    assert "must be a number of pixels" in capsys.readouterr().err
+    assert "must be a whole number, 1 or greater" in capsys.readouterr().err
 
 
 def test_the_chosen_size_is_told(shared, capsys, tmp_path, monkeypatch):

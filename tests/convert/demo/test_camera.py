@@ -9,19 +9,20 @@ import pytest
 
 from rkface.convert.demo import camera as demo
 from rkface.convert.demo.camera import DemoCamera, main, stream
-from rkface.convert.demo.unconverted import THRESHOLDS, open_demo
+from rkface.convert.demo.unconverted import open_demo
 from rkface.runtime.cameras.camera import Camera
-from rkface.runtime.cameras.sources import Pipe
+from rkface.runtime.cameras.sources import JpegPipe
 from rkface.runtime.core.errors import InputError
 from rkface.runtime.gallery.match import Match
 from rkface.runtime.inference.frames import Frame
 from rkface.runtime.tracking.visit import RecognitionRules
-from rkface.runtime.tracking.watcher import Watcher, detecting, watch
+from rkface.runtime.tracking.watch import detect_for_tracking, watch_results
+from rkface.runtime.tracking.watcher import Watcher
 
 
 @pytest.fixture(scope="module")
 def scheduler():
-    with open_demo(detecting(RecognitionRules.of(THRESHOLDS))) as running:
+    with open_demo(detect_for_tracking) as running:
         yield running
 
 
@@ -51,10 +52,10 @@ def test_each_person_who_walks_by_is_one_appearance_and_is_recognized(scheduler)
             for row in vectors @ gallery.T
         ]
 
-    watcher = Watcher("demo", pipeline, search, RecognitionRules.of(pipeline.thresholds), clock=lambda moment: moment)
+    watcher = Watcher("demo", pipeline, search, RecognitionRules.of(pipeline.thresholds), to_utc=lambda moment: moment)
     rate = 6
     frames = (Frame(camera.render(n / rate).image, n, n / rate, "demo") for n in range(round(camera.round * rate)))
-    told = [*watch(scheduler.run(frames), {"demo": watcher}), *watcher.close()]
+    told = [*watch_results(scheduler.run(frames), {"demo": watcher}), *watcher.close()]
     ends = [one for one in told if one.stage == "end"]
     assert sorted(one.match.name if one.match else "stranger" for one in ends) == sorted([*known, "stranger"])
     assert len({one.id for one in told}) == 3
@@ -84,7 +85,7 @@ def test_the_command_writes_images_that_the_pipe_camera_reads():
     command = [sys.executable, "-m", "rkface.convert.demo.camera", "--size", "320x240", "--seconds", "0.5", "--fast"]
     with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
         descriptor = process.stdout.fileno()
-        camera = Camera("stdin", lambda camera: Pipe(descriptor, lambda: not camera.closed), live=False)
+        camera = Camera("stdin", lambda camera: JpegPipe(descriptor, lambda: not camera.closed), live=False)
         sizes = [frame.image.shape for frame in iter(camera.read, None)]
     assert process.returncode == 0 and set(sizes) == {(240, 320, 3)}
     assert len(sizes) == 8  # 0.5 s at 15 images per second, the first at 0

@@ -1,4 +1,4 @@
-"""Sources, and what happens to them: gone and back, another size, black and broken pictures, wrong names."""
+"""Cameras that disappear and return, change their size, send black or broken pictures; invalid sources; the gate."""
 
 import io
 import os
@@ -11,13 +11,14 @@ import numpy as np
 import pytest
 
 from rkface.runtime.cameras import sources
-from rkface.runtime.cameras.camera import Camera, find_device, is_black, mpp_pipeline, open_camera, without_password
-from rkface.runtime.cameras.frame_gate import FrameGate, feed
-from rkface.runtime.cameras.mjpeg import Splitter
-from rkface.runtime.cameras.sources import CaptureFormat, Pipe, fourcc
+from rkface.runtime.cameras.camera import Camera, is_black, open_camera
+from rkface.runtime.cameras.frame_gate import FrameGate, feed_frames
+from rkface.runtime.cameras.mjpeg import JpegSplitter
+from rkface.runtime.cameras.source_names import find_device, mpp_pipeline, without_password
+from rkface.runtime.cameras.sources import CaptureFormat, JpegPipe, Picture, format_name
 from rkface.runtime.core.errors import InputError, WorkError
 from rkface.runtime.inference.frames import Frame, Result
-from rkface.runtime.service.camera_worker import open_camera_worker, pace_of
+from rkface.runtime.service.camera_worker import make_frame_gate, open_camera_worker
 from rkface.runtime.service.settings import CameraSettings
 from rkface.runtime.tracking.visit import RecognitionRules
 
@@ -38,13 +39,13 @@ def number_of(frame):
 
 
 def with_thumbnail(data):
-    """``data`` with a JPEG inside its EXIF segment, as cameras write it."""
+    """``data`` with a JPEG thumbnail in its EXIF segment, as cameras write it."""
     inner = b"Exif\0\0" + jpeg(9, 16, 16)
     return data[:2] + b"\xff\xe1" + (len(inner) + 2).to_bytes(2, "big") + inner + data[2:]
 
 
-class Lines:
-    """A camera out of pictures: each opening plays the next list; an exception in it is raised."""
+class Playlists:
+    """A stream that plays lists of pictures: each opening plays the next list. An exception in a list is raised."""
 
     format, rate = "TEST", 30.0
 
@@ -55,7 +56,7 @@ class Lines:
         self.opened += 1
         if not self.plays:
             camera._closed.set()
-            raise WorkError("nothing is left to play")
+            raise WorkError("there is nothing left to play")
         self.left = self.plays.pop(0)
         if isinstance(self.left, Exception):
             raise self.left
@@ -67,7 +68,7 @@ class Lines:
         one = self.left.pop(0)
         if isinstance(one, Exception):
             raise one
-        return one, float(self.opened)
+        return Picture(one, float(self.opened))
 
     def close(self):
         self.closed += 1
@@ -78,49 +79,49 @@ def frames_of(camera):
         return list(iter(camera.read, None))
 
 
-def test_a_live_camera_that_is_lost_comes_back_perhaps_with_another_size(caplog):
-    lines = Lines(
-        [picture(0), picture(1), WorkError("/dev/video0 gives no more pictures")],
-        WorkError("/dev/video0 is not there"),
-        WorkError("/dev/video0 is not there"),
+def test_a_lost_live_camera_is_opened_again_and_may_change_its_size(caplog):
+    playlists = Playlists(
+        [picture(0), picture(1), WorkError("/dev/video0 stopped delivering pictures")],
+        WorkError("/dev/video0 does not exist"),
+        WorkError("/dev/video0 does not exist"),
         [picture(2, 96, 64)],
     )
-    camera = Camera("door", lines, retries=(0.0,))
+    camera = Camera("door", playlists, retries=(0.0,))
     found = frames_of(camera)
     assert [number_of(frame) for frame in found] == [0, 1, 2] and [frame.number for frame in found] == [0, 1, 2]
     assert found[0].source == "door"
     state = camera.state()
     assert state.size == (96, 64) and state.frames == 3 and state.reconnects == 5
-    assert lines.closed == 2  # each that was opened, once
-    assert caplog.text.count("/dev/video0 is not there") == 1  # not again and again
+    assert playlists.closed == 2  # each that was opened, once
+    assert caplog.text.count("/dev/video0 does not exist") == 1  # logged once
 
 
-def test_the_state_says_what_is_wrong_while_it_is_and_not_after():
+def test_the_state_has_the_error_only_while_it_lasts():
     seen = []
 
     def open_stream(camera):
         seen.append(camera.state())
-        return lines(camera)
+        return playlists(camera)
 
-    lines = Lines([WorkError("the cable is loose")], [picture(0)])
+    playlists = Playlists([WorkError("the cable is loose")], [picture(0)])
     camera = Camera("door", open_stream, retries=(0.0,))
     camera.read()
     assert [(state.connected, state.error) for state in seen] == [(False, ""), (False, "the cable is loose")]
     assert camera.state().connected and camera.state().error == "" and camera.state().reconnects == 1
 
 
-def test_each_retry_waits_longer_and_success_starts_over():
+def test_each_retry_waits_longer_and_success_resets_the_delay():
     waits = []
     lost = WorkError("gone")
-    camera = Camera("door", Lines(lost, lost, lost, lost, [picture(0)], lost), retries=(1.0, 2.0, 3.0))
+    camera = Camera("door", Playlists(lost, lost, lost, lost, [picture(0)], lost), retries=(1.0, 2.0, 3.0))
     camera._closed.wait = waits.append
     frames_of(camera)
     # Four failures in a row; the picture; its end, and two more.
     assert waits == [1, 2, 3, 3, 1, 2, 3]
 
 
-def test_close_ends_a_wait():
-    camera = Camera("door", Lines(WorkError("gone")), retries=(PATIENCE,))
+def test_close_ends_the_wait_for_a_retry():
+    camera = Camera("door", Playlists(WorkError("gone")), retries=(PATIENCE,))
     reader = threading.Thread(target=camera.read)
     reader.start()
     while not camera.state().error:
@@ -130,17 +131,17 @@ def test_close_ends_a_wait():
     assert not reader.is_alive() and camera.read() is None
 
 
-def test_pictures_that_cannot_be_decoded_are_counted_and_too_many_open_the_camera_anew(monkeypatch):
-    monkeypatch.setattr("rkface.runtime.cameras.camera.UNREADABLE", 3)
-    lines = Lines([picture(0), None, None, picture(1), None, None, None], [picture(2)])
-    camera = Camera("door", lines, retries=(0.0,))
+def test_undecodable_pictures_are_counted_and_too_many_make_the_camera_open_again(monkeypatch):
+    monkeypatch.setattr("rkface.runtime.cameras.camera.UNREADABLE_LIMIT", 3)
+    playlists = Playlists([picture(0), None, None, picture(1), None, None, None], [picture(2)])
+    camera = Camera("door", playlists, retries=(0.0,))
     assert [number_of(frame) for frame in frames_of(camera)] == [0, 1, 2]
     assert camera.state().unreadable == 5
 
 
-def test_black_pictures_are_handed_on_and_counted_while_they_last():
+def test_black_pictures_are_delivered_and_counted_in_a_row():
     black = np.zeros((48, 64, 3), np.uint8)
-    camera = Camera("door", Lines([picture(1), black, black, black, picture(2)]), retries=(0.0,))
+    camera = Camera("door", Playlists([picture(1), black, black, black, picture(2)]), retries=(0.0,))
     counts = []
     with camera:
         while camera.read() is not None:
@@ -149,7 +150,7 @@ def test_black_pictures_are_handed_on_and_counted_while_they_last():
 
 
 class Played(BaseHTTPRequestHandler):
-    """One connection after the other gets its list of JPEG pictures as multipart/x-mixed-replace, then is cut off."""
+    """Sends each connection the next list of JPEG pictures as multipart/x-mixed-replace, then closes it."""
 
     def do_GET(self):
         pictures = self.server.plays.pop(0) if self.server.plays else []
@@ -178,7 +179,7 @@ def server():
         thread.join()
 
 
-def test_a_network_camera_that_reboots_into_another_resolution(server):
+def test_a_network_camera_may_return_from_a_reboot_with_another_resolution(server):
     # FFmpeg's demuxer looks a few pictures ahead: the first ones are repeated.
     server.plays = [[jpeg(3)] * 5, [], [jpeg(5, 96, 64)] * 5]
     sizes = []
@@ -196,7 +197,7 @@ def test_a_network_camera_that_reboots_into_another_resolution(server):
     assert "secret" not in str(state)
 
 
-def test_a_video_is_read_whole_with_its_own_times_and_ends(tmp_path):
+def test_a_video_is_read_to_its_end_with_its_own_times(tmp_path):
     path = tmp_path / "door.avi"
     writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), 10, (64, 48))
     for number in range(6):
@@ -212,21 +213,30 @@ def test_a_video_is_read_whole_with_its_own_times_and_ends(tmp_path):
         assert [number_of(again.read()) for _ in range(8)] == [0, 1, 2, 3, 4, 5, 0, 1]
 
 
-def test_a_folder_of_photos_at_a_rate_and_what_is_no_photo_is_passed_over(tmp_path):
+def test_a_folder_of_photos_plays_at_its_rate_and_skips_files_that_are_not_photos(tmp_path):
     for number in (0, 1, 3):
         cv2.imwrite(str(tmp_path / f"{number}.png"), picture(number))
     (tmp_path / "2.png").write_bytes(b"no picture")
-    camera = open_camera(str(tmp_path), wanted=CaptureFormat(rate=4))
+    camera = open_camera(str(tmp_path), capture_format=CaptureFormat(rate=4))
     found = frames_of(camera)
     assert [number_of(frame) for frame in found] == [0, 1, 3]
     assert found[2].time - found[0].time == pytest.approx(0.75)
     assert camera.state().unreadable == 1
 
 
-def test_a_photo_that_is_held_is_followed_and_nobody_from_it_to_the_next(tmp_path):
+def test_a_source_may_be_a_path_and_a_camera_is_an_iterator(tmp_path):
     for number in (0, 1):
         cv2.imwrite(str(tmp_path / f"{number}.png"), picture(number))
-    frames = frames_of(open_camera(str(tmp_path), wanted=CaptureFormat(hold=1.0)))
+    with open_camera(tmp_path) as camera:
+        assert camera.recording and [number_of(frame) for frame in camera] == [0, 1]
+    with open_camera(tmp_path, loop=True) as camera:
+        assert not camera.recording, "a looped recording has no last frame that must not be missed"
+
+
+def test_a_held_photo_is_repeated_and_a_black_frame_separates_it_from_the_next(tmp_path):
+    for number in (0, 1):
+        cv2.imwrite(str(tmp_path / f"{number}.png"), picture(number))
+    frames = frames_of(open_camera(str(tmp_path), capture_format=CaptureFormat(hold=1.0)))
     dark = [is_black(frame.image) for frame in frames]
     assert dark == 2 * ([False] * 5 + [True])
     assert [number_of(frame) for frame, black in zip(frames, dark, strict=True) if not black] == [0] * 5 + [1] * 5
@@ -235,7 +245,7 @@ def test_a_photo_that_is_held_is_followed_and_nobody_from_it_to_the_next(tmp_pat
     assert apart[4] > RecognitionRules(0.5).keep, "a track would outlive its photo"
 
 
-def test_photos_of_many_sizes_are_one_line_in_the_log(tmp_path, caplog):
+def test_photos_of_different_sizes_are_one_line_in_the_log(tmp_path, caplog):
     for number in range(4):
         cv2.imwrite(str(tmp_path / f"{number}.png"), np.zeros((64 + number, 96, 3), np.uint8))
     with caplog.at_level("INFO", "rkface.camera"), open_camera(str(tmp_path), loop=True) as camera:
@@ -243,20 +253,20 @@ def test_photos_of_many_sizes_are_one_line_in_the_log(tmp_path, caplog):
     assert len(caplog.records) == 1
 
 
-def test_jpegs_from_a_pipe_until_its_other_end_closes():
+def test_jpegs_are_read_from_a_pipe_until_the_writer_closes_it():
     data = with_thumbnail(jpeg(0)) + jpeg(1)[:-40] + jpeg(2) + b"junk" + jpeg(3, 96, 64)
     reading, writing = os.pipe()
     with os.fdopen(writing, "wb") as file:
         file.write(data)
-    camera = Camera("stdin", lambda camera: Pipe(reading, lambda: not camera.closed), live=False)
+    camera = Camera("stdin", lambda camera: JpegPipe(reading, lambda: not camera.closed), live=False)
     assert [(number_of(frame), frame.image.shape[1]) for frame in frames_of(camera)] == [(0, 64), (2, 64), (3, 96)]
     assert camera.state().unreadable == 1
     os.close(reading)
 
 
-def test_a_pipe_that_says_nothing_can_be_closed():
+def test_a_silent_pipe_can_be_closed():
     reading, writing = os.pipe()
-    camera = Camera("stdin", lambda camera: Pipe(reading, lambda: not camera.closed), live=False)
+    camera = Camera("stdin", lambda camera: JpegPipe(reading, lambda: not camera.closed), live=False)
     thread = threading.Thread(target=camera.read)
     thread.start()
     camera.close()
@@ -271,17 +281,17 @@ RESTARTS = (cv2.IMWRITE_JPEG_RST_INTERVAL, 1)
 
 
 @pytest.mark.parametrize("chunk", [1, 7, 100_000])
-def test_pictures_are_cut_at_the_same_places_however_they_arrive(chunk):
+def test_the_stream_is_split_at_the_same_places_for_every_chunk_size(chunk):
     noisy = cv2.imencode(".jpg", np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8))[1].tobytes()
     pictures = [with_thumbnail(jpeg(0)), jpeg(1, 64, 48, *PROGRESSIVE), jpeg(2, 64, 48, *RESTARTS), noisy, jpeg(4)]
     stream = io.BytesIO(b"--frame\r\n\r\n" + b"\r\n--frame\xff\r\n".join(pictures))
-    splitter, found = Splitter(), []
+    splitter, found = JpegSplitter(), []
     while data := stream.read(chunk):
         found += splitter.feed(data)
     assert found == pictures and splitter.broken == 0
 
 
-def test_bytes_that_are_missing_cost_the_pictures_they_were_in():
+def test_missing_bytes_lose_only_the_pictures_around_them():
     random = np.random.default_rng(2)
     # Each longer than 64 kB, as far as a wrong segment length can lead astray.
     pictures = [cv2.imencode(".jpg", random.integers(0, 256, (256, 256, 3), np.uint8))[1].tobytes() for _ in range(8)]
@@ -289,13 +299,13 @@ def test_bytes_that_are_missing_cost_the_pictures_they_were_in():
     assert min(np.diff(ends)) > 1 << 16
     heads = [end + offset for end in ends[:4] for offset in range(-30, 700, 20)]  # the markers are in the head
     for start in [*heads, *random.integers(0, ends[3], 40)]:
-        found = Splitter().feed(whole[:start] + whole[start + 30 :])
+        found = JpegSplitter().feed(whole[:start] + whole[start + 30 :])
         hit = int(np.searchsorted(ends, start, side="right"))
         assert found[:hit] == pictures[:hit] and found[-(8 - hit - 3) :] == pictures[hit + 3 :]
 
 
 @pytest.mark.parametrize("spec", ["nowhere.mp4", "ftp://door", "", "usb-No_Such_Camera-video-index0"])
-def test_a_wrong_name_says_what_there_is(spec):
+def test_an_invalid_source_is_refused_with_the_valid_forms(spec):
     with pytest.raises(InputError, match=r"/dev/video0.*rtsp://.*folder.*stdin"):
         open_camera(spec)
 
@@ -303,53 +313,53 @@ def test_a_wrong_name_says_what_there_is(spec):
 def test_a_video_whose_name_opencv_would_crash_on_is_refused(tmp_path):
     film = tmp_path / os.fsdecode(b"f\xfflm.avi")
     film.write_bytes(b"RIFF")
-    with pytest.raises(InputError, match="not in UTF-8: rename it"):
+    with pytest.raises(InputError, match="not in UTF-8: rename the file"):
         open_camera(str(film))
 
 
-def test_a_file_that_is_no_video_and_an_empty_folder(tmp_path):
+def test_a_file_without_video_and_an_empty_folder_are_refused(tmp_path):
     (tmp_path / "door.mp4").write_bytes(b"no video at all")
-    with pytest.raises(InputError, match="is no video"):
+    with pytest.raises(InputError, match="is not a video"):
         open_camera(str(tmp_path / "door.mp4"))
     (tmp_path / "empty").mkdir()
-    with pytest.raises(InputError, match="no JPEG"):
+    with pytest.raises(InputError, match="there is no JPEG"):
         open_camera(str(tmp_path / "empty"))
 
 
-def test_gstreamer_is_asked_for_only_where_opencv_has_it(monkeypatch):
+def test_a_pipeline_is_refused_if_opencv_was_built_without_gstreamer(monkeypatch):
     monkeypatch.setattr("rkface.runtime.cameras.camera.has_gstreamer", lambda: False)
     for spec, options in (("videotestsrc ! appsink", {}), ("rtsp://door/1", {"decoder": "h264"})):
         with pytest.raises(InputError, match="without GStreamer"):
             open_camera(spec, **options)
 
 
-def test_mpp_decodes_and_no_address_can_add_elements():
+def test_mpp_decodes_rtsp_and_an_address_cannot_add_elements():
     assert "rtph265depay ! h265parse ! mppvideodec !" in mpp_pipeline("rtsp://door/1", "h265")
     for address, codec in (("rtsp://door/1", "vp9"), ('rtsp://door/1" ! filesink location="/etc/x', "h264")):
-        with pytest.raises(InputError, match="MPP decodes"):
+        with pytest.raises(InputError, match="use h264 or h265"):
             mpp_pipeline(address, codec)
 
 
-def test_devices_by_number_path_and_stable_name(tmp_path, monkeypatch):
+def test_devices_are_found_by_number_path_and_id(tmp_path, monkeypatch):
     assert str(find_device("2")) == "/dev/video2" and str(find_device("/dev/video11")) == "/dev/video11"
-    monkeypatch.setattr("rkface.runtime.cameras.camera.STABLE", tmp_path)
+    monkeypatch.setattr("rkface.runtime.cameras.source_names.BY_ID", tmp_path)
     (tmp_path / "usb-Maker_Cam-video-index0").symlink_to("../../video3")
     assert find_device("usb-Maker_Cam-video-index0") == tmp_path / "usb-Maker_Cam-video-index0"
     assert find_device("clip.mp4") is None and find_device(str(tmp_path)) is None
 
 
-def test_a_device_that_is_not_there_is_waited_for():
+def test_a_missing_device_is_retried():
     camera = open_camera("/dev/video987", retries=(PATIENCE,))
     reader = threading.Thread(target=camera.read)
     reader.start()
     while not camera.state().error:
         pass
-    assert "/dev/video987 is not there" in camera.state().error and "rkface doctor" in camera.state().error
+    assert "/dev/video987 does not exist" in camera.state().error and "rkface doctor" in camera.state().error
     camera.close()
     reader.join(PATIENCE)
 
 
-def test_a_v4l2_camera_is_asked_format_first_and_what_it_gives_is_reported(tmp_path, monkeypatch):
+def test_the_format_is_requested_first_and_the_choice_of_the_driver_is_reported(tmp_path, monkeypatch):
     node = tmp_path / "video0"
     node.touch()
     asked = []
@@ -379,7 +389,7 @@ def test_a_v4l2_camera_is_asked_format_first_and_what_it_gives_is_reported(tmp_p
 
     monkeypatch.setattr(sources.cv2, "VideoCapture", Capture)
     wanted = CaptureFormat(1920, 1080, 25, "MJPG")
-    camera = Camera("0", lambda camera: sources.Device(node, wanted))
+    camera = Camera("0", lambda camera: sources.V4l2Device(node, wanted))
     with camera:
         assert number_of(camera.read()) == 4
     assert asked == [
@@ -393,7 +403,7 @@ def test_a_v4l2_camera_is_asked_format_first_and_what_it_gives_is_reported(tmp_p
 
 
 @pytest.mark.parametrize(("version", "limited"), [("4.6.0", False), ("4.10.0", True)])
-def test_a_pipeline_has_time_limits_where_opencv_knows_them(monkeypatch, version, limited):
+def test_a_pipeline_gets_timeouts_if_opencv_supports_them(monkeypatch, version, limited):
     opened = []
 
     class Capture:
@@ -406,112 +416,114 @@ def test_a_pipeline_has_time_limits_where_opencv_knows_them(monkeypatch, version
     monkeypatch.setattr(sources.cv2, "VideoCapture", Capture)
     monkeypatch.setattr(sources.cv2, "__version__", version)
     with pytest.raises(WorkError, match="does not answer"):
-        sources.Network("videotestsrc ! appsink", "pipeline", gstreamer=True)
+        sources.NetworkStream("videotestsrc ! appsink", "pipeline", gstreamer=True)
     [(address, backend, limits)] = opened
     assert (address, backend) == ("videotestsrc ! appsink", cv2.CAP_GSTREAMER)
     assert (cv2.CAP_PROP_READ_TIMEOUT_MSEC in limits) == limited
 
 
-def test_names_and_formats():
+def test_passwords_are_removed_and_formats_named():
     assert without_password("rtsp://ada:p%40ss@10.0.0.2/1") == "rtsp://10.0.0.2/1"
     assert without_password("rtspsrc location=rtsp://a:b@c/1 ! appsink") == "rtspsrc location=rtsp://c/1 ! appsink"
     assert without_password("rtsp://ada:a/b@c@host/1") == "rtsp://host/1"
     assert without_password("rtsp://h/user=ada&password=secret&channel=1") == "rtsp://h/user=…&password=…&channel=1"
-    assert fourcc(cv2.VideoWriter.fourcc(*"NV12")) == "NV12" and fourcc(0) == "" and fourcc(-1) == ""
+    assert format_name(cv2.VideoWriter.fourcc(*"NV12")) == "NV12" and format_name(0) == "" and format_name(-1) == ""
 
 
-def paced(pace, seconds, rate=30, start=0.0, image=None):
+def count_accepted(gate, seconds, rate=30, start=0.0, image=None):
     image = picture(3) if image is None else image
-    return sum(pace.wants(Frame(image, n, start + n / rate)) for n in range(round(seconds * rate)))
+    return sum(gate.accepts(Frame(image, n, start + n / rate)) for n in range(round(seconds * rate)))
 
 
 @pytest.mark.parametrize(("camera", "rate", "expected"), [(30, 15, 150), (25, 15, 150), (10, 15, 100), (30, 7, 70)])
-def test_a_pace_is_kept_on_average(camera, rate, expected):
-    pace = FrameGate(rate=rate)
-    pace.follow(1)
-    assert paced(pace, 10, camera) == pytest.approx(expected, abs=2)
+def test_a_gate_keeps_its_rate_on_average(camera, rate, expected):
+    gate = FrameGate(rate=rate)
+    gate.set_tracked_faces(1)
+    assert count_accepted(gate, 10, camera) == pytest.approx(expected, abs=2)
 
 
-def test_nobody_there_is_looked_for_less_often_but_the_pace_picks_up_at_once():
-    pace = FrameGate(rate=15, idle=2)
-    assert paced(pace, 10) == pytest.approx(20, abs=2)
-    pace.follow(1)
-    assert paced(pace, 1, start=10) >= 13
-    pace.follow(0)
-    assert paced(pace, 3, start=11) == pytest.approx(45, abs=2)  # for the calm after
-    assert paced(pace, 10, start=14) == pytest.approx(20, abs=2)
+def test_a_gate_is_slower_while_nobody_is_there_and_speeds_up_at_once():
+    gate = FrameGate(rate=15, idle_rate=2)
+    assert count_accepted(gate, 10) == pytest.approx(20, abs=2)
+    gate.set_tracked_faces(1)
+    assert count_accepted(gate, 1, start=10) >= 13
+    gate.set_tracked_faces(0)
+    assert count_accepted(gate, 3, start=11) == pytest.approx(45, abs=2)  # the calm seconds after that
+    assert count_accepted(gate, 10, start=14) == pytest.approx(20, abs=2)
 
 
-def test_without_motion_one_look_every_few_seconds():
+def test_a_picture_without_motion_is_accepted_every_few_seconds():
     random = np.random.default_rng(0)
     noisy = [(picture(5, 640, 360) + random.integers(0, 9, (360, 640, 3))).astype(np.uint8) for _ in range(30)]
-    pace = FrameGate(idle=5, calm=3, motion=0.005)
-    start = sum(pace.wants(Frame(noisy[n % 30], n, n / 30)) for n in range(90))
-    assert start == pytest.approx(45, abs=2)  # the first picture is news
-    assert sum(pace.wants(Frame(noisy[n % 30], n, 3 + n / 30)) for n in range(900)) <= 30 / 3 + 1
+    gate = FrameGate(idle_rate=5, calm=3, motion=0.005)
+    start = sum(gate.accepts(Frame(noisy[n % 30], n, n / 30)) for n in range(90))
+    assert start == pytest.approx(45, abs=2)  # the first picture counts as motion
+    assert sum(gate.accepts(Frame(noisy[n % 30], n, 3 + n / 30)) for n in range(900)) <= 30 / 3 + 1
     moved = noisy[0].copy()
     moved[100:160, 200:260] = 255  # a face's worth
-    assert pace.wants(Frame(moved, 0, 33.0)) and pace.wants(Frame(moved, 1, 33.1))
+    assert gate.accepts(Frame(moved, 0, 33.0)) and gate.accepts(Frame(moved, 1, 33.1))
 
 
 def room(number, noise=6.0):
-    """A dim picture of nobody, 1280×720, with a webcam's noise; another for each ``number``."""
+    """A dim picture of an empty room, 1280×720, with a webcam's noise that depends on ``number``."""
     random = np.random.default_rng(number)
     wall = np.tile(np.linspace(40, 110, 1280)[None, :, None], (720, 1, 3))
     return np.clip(wall + random.normal(0, noise, (720, 1280, 3)), 0, 255).astype(np.uint8)
 
 
-def test_a_still_camera_that_is_set_to_motion_is_looked_at_seldom_and_a_newcomer_at_once():
+def test_with_motion_set_a_still_picture_is_accepted_rarely_and_a_new_face_at_once():
     rate = 15
     pictures = [room(number) for number in range(20)]
     sets = {"off": CameraSettings("door"), "on": CameraSettings("door", motion=True)}
     looked = {}
     for name, settings in sets.items():
-        pace = pace_of(settings)
-        looked[name] = [n for n in range(20 * rate) if pace.wants(Frame(pictures[n % 20], n, n / rate))]
-    after = [n for n in looked["on"] if n > 4 * rate]  # the first picture is news for three seconds
+        gate = make_frame_gate(settings)
+        looked[name] = [n for n in range(20 * rate) if gate.accepts(Frame(pictures[n % 20], n, n / rate))]
+    after = [n for n in looked["on"] if n > 4 * rate]  # the first picture counts as motion, for three seconds
     assert len(after) <= 16 / 3 + 1 and len([n for n in looked["off"] if n > 4 * rate]) >= 16 * 5 - 2
-    assert pace.state == "still" and pace.skipped == 20 * rate - len(looked["on"])
+    assert gate.state == "still" and gate.skipped == 20 * rate - len(looked["on"])
     wanted = []
     for n in range(20 * rate, 21 * rate):  # a face 90 px wide comes in from the left, 12 px a frame
         picture, edge = pictures[n % 20].copy(), 12 * (n - 20 * rate + 1)
         picture[200:320, max(0, edge - 90) : edge] = 190
-        wanted.append(pace.wants(Frame(picture, n, n / rate)))
-    assert any(wanted[:5]), "before all of it is in the picture"
-    assert all(wanted[wanted.index(True) :]) and pace.state == "busy"
+        wanted.append(gate.accepts(Frame(picture, n, n / rate)))
+    assert any(wanted[:5]), "before the whole face is in the picture"
+    assert all(wanted[wanted.index(True) :]) and gate.state == "busy"
 
 
-def test_looks_a_second_are_bounded_as_they_are_set():
-    pace = pace_of(CameraSettings("door", looks=6))
-    assert paced(pace, 10) == pytest.approx(20, abs=2) and pace.state == "idle"
-    pace.follow(1)
-    assert paced(pace, 10, start=10) == pytest.approx(60, abs=2)
+def test_the_setting_looks_limits_the_detections_per_second():
+    gate = make_frame_gate(CameraSettings("door", looks=6))
+    assert count_accepted(gate, 10) == pytest.approx(20, abs=2) and gate.state == "idle"
+    gate.set_tracked_faces(1)
+    assert count_accepted(gate, 10, start=10) == pytest.approx(60, abs=2)
 
 
-def test_a_recording_is_looked_at_whole_whatever_its_pace(tmp_path):
+def test_every_frame_of_a_recording_is_processed(tmp_path):
     for number in range(12):
         cv2.imwrite(str(tmp_path / f"{number:02}.png"), picture(3))
-    view, seen = open_camera_worker("still", CameraSettings(str(tmp_path), hold=0.0, looks=1, motion=True)), []
-    view.watcher = SimpleNamespace(present=lambda: ())
+    worker, seen = open_camera_worker("still", CameraSettings(str(tmp_path), hold=0.0, looks=1, motion=True)), []
+    watcher = SimpleNamespace(visible_faces=lambda: ())
 
     def submit(frame):
         seen.append(frame.number)
-        view.seen(Result(frame, None, None, 0, 0.0, 0.0))
+        worker.note_result(Result(frame, None, None, 0, 0.0, 0.0), watcher)
         return True
 
-    view.run(submit)
-    assert seen == list(range(12)) and (view.health().skipped, view.health().pace) == (0, "")
+    worker.run(submit)
+    assert seen == list(range(12)) and (worker.health().skipped, worker.health().pace) == (0, "")
 
 
-def test_a_clock_that_jumps_back_does_not_stop_the_pace():
-    pace = FrameGate(rate=10, idle=10)
-    assert paced(pace, 2, start=3600) == pytest.approx(20, abs=2)
-    assert paced(pace, 2, start=0) == pytest.approx(20, abs=2)
+def test_a_clock_that_jumps_back_does_not_stop_the_gate():
+    gate = FrameGate(rate=10, idle_rate=10)
+    assert count_accepted(gate, 2, start=3600) == pytest.approx(20, abs=2)
+    assert count_accepted(gate, 2, start=0) == pytest.approx(20, abs=2)
 
 
-def test_feed_ends_with_the_camera_or_when_nobody_wants_more():
+def test_feeding_ends_with_the_camera_or_when_submit_returns_false():
     got = []
-    feed(Camera("x", Lines([picture(n) for n in range(5)]), live=False), lambda frame: not got.append(frame.number))
+    feed_frames(
+        Camera("x", Playlists([picture(n) for n in range(5)]), live=False), lambda frame: not got.append(frame.number)
+    )
     assert got == [0, 1, 2, 3, 4]
-    feed(Camera("x", Lines([picture(n) for n in range(5)]), live=False), lambda frame: got.append(-1))
+    feed_frames(Camera("x", Playlists([picture(n) for n in range(5)]), live=False), lambda frame: got.append(-1))
     assert got == [0, 1, 2, 3, 4, -1]

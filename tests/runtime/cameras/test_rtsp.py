@@ -1,4 +1,4 @@
-"""RTSP for real: a camera of the standard library's, JPEG over RTP (RFC 2435) over RTSP's own connection (RFC 2326)."""
+"""A real RTSP stream, from a server in this file: JPEG over RTP (RFC 2435) in the RTSP connection (RFC 2326)."""
 
 import socketserver
 import struct
@@ -12,7 +12,7 @@ import pytest
 from rkface.runtime.cameras.camera import open_camera
 
 PAYLOAD = 1200  # bytes of a picture in one packet
-FRAMES = 40  # FFmpeg looks at some 20 before it hands on the first
+FRAMES = 40  # FFmpeg reads about 20 before it delivers the first one
 
 
 def picture(gray, width, height):
@@ -20,7 +20,7 @@ def picture(gray, width, height):
 
 
 def packets(image, sequence, timestamp):
-    """One picture as RTP packets. Its quantization tables travel along (Q = 255); the Huffman tables are the usual."""
+    """One picture as RTP packets, with its quantization tables (Q = 255) and the standard Huffman tables."""
     height, width = image.shape[:2]
     data = cv2.imencode(".jpg", image)[1].tobytes()
     tables, at = b"", 2
@@ -43,7 +43,7 @@ def packets(image, sequence, timestamp):
 
 
 class Session(socketserver.StreamRequestHandler):
-    """One connection: it plays the next of the server's pictures ``FRAMES`` times, then hangs up."""
+    """One connection: sends the server's next picture ``FRAMES`` times, then closes."""
 
     def handle(self):
         while request := self.rfile.readline().split():
@@ -93,7 +93,7 @@ class Server(socketserver.ThreadingTCPServer):
 
 @contextmanager
 def patience(camera):
-    """Closes a camera that has nothing to say for so long that its test would hang."""
+    """Close the camera after a minute, so that a test without frames fails instead of hanging."""
     timer = threading.Timer(60, camera.close)
     timer.start()
     yield
@@ -110,7 +110,7 @@ def server():
         thread.join()
 
 
-def test_an_rtsp_camera_that_reboots_into_another_resolution(server):
+def test_an_rtsp_camera_may_return_from_a_reboot_with_another_resolution(server):
     address = f"rtsp://127.0.0.1:{server.server_address[1]}/stream"
     seen = {}
     with open_camera(address, name="gate", retries=(0.0,)) as camera, patience(camera):
@@ -122,10 +122,10 @@ def test_an_rtsp_camera_that_reboots_into_another_resolution(server):
     assert seen == {(64, 48): pytest.approx(60, abs=3), (96, 64): pytest.approx(180, abs=3)}
     assert state.reconnects >= 1 and state.connected and state.size == (96, 64)
     transports = [headers["transport"] for _, headers in server.asked if "transport" in headers]
-    assert transports and all("TCP" in transport for transport in transports)  # over UDP a busy network loses faces
+    assert transports and all("TCP" in transport for transport in transports)  # with UDP, a busy network loses packets
 
 
-def test_an_rtsp_camera_that_refuses_is_said_without_its_password(server, caplog):
+def test_the_error_of_an_rtsp_camera_that_refuses_has_no_password(server, caplog):
     server.plays.clear()
     address = f"rtsp://ada:secret@127.0.0.1:{server.server_address[1]}/stream"
     camera = open_camera(address, retries=(60.0,))

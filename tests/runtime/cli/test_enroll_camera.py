@@ -21,7 +21,8 @@ from rkface.convert.demo.identity import EVALUATE, identity
 from rkface.convert.demo.look import FaceLook
 from rkface.convert.demo.measure import outputs
 from rkface.runtime.cameras.camera import Camera
-from rkface.runtime.cameras.frame_gate import newest
+from rkface.runtime.cameras.frame_gate import read_newest_frames
+from rkface.runtime.cameras.sources import Picture
 from rkface.runtime.cli.main import main
 from rkface.runtime.core.errors import InputError
 from rkface.runtime.enrollment.enroll import EnrollOptions, decode_crop
@@ -165,7 +166,7 @@ class Pictures:
 
     def read(self):
         for number in self.numbers:
-            return np.full((48, 64, 3), number, np.uint8), number / 15
+            return Picture(np.full((48, 64, 3), number, np.uint8), number / 15)
         raise self.error
 
     def close(self):
@@ -178,21 +179,21 @@ def numbers(frames):
 
 def test_every_frame_of_a_recording_and_the_newest_of_a_camera():
     with Camera("x", lambda _: Pictures(50), live=False) as camera:
-        assert numbers(newest(camera, every=True)) == list(range(50))
+        assert numbers(read_newest_frames(camera, every=True)) == list(range(50))
     with Camera("x", lambda _: Pictures(50), live=False) as camera:
-        found = numbers(newest(camera))
+        found = numbers(read_newest_frames(camera))
         assert found == sorted(set(found)) and found[-1] == 49
 
 
 def test_silence_and_failure_reach_the_reader_of_the_frames():
     opened = threading.Event()
     with Camera("x", lambda _: opened.wait() and Pictures(1), live=False) as camera:
-        frames = newest(camera, patience=0.01)
+        frames = read_newest_frames(camera, patience=0.01)
         assert next(frames) is None
         opened.set()
         assert numbers(frames) == [0]
     with Camera("x", lambda _: Pictures(2, InputError("spoiled")), live=False) as camera:
-        frames = newest(camera, every=True)
+        frames = read_newest_frames(camera, every=True)
         assert next(frames) and next(frames)
         with pytest.raises(InputError, match="spoiled"):
             next(frames)
@@ -283,7 +284,7 @@ def test_a_recording_of_an_empty_room_enrolls_nobody(enroll, folder, here):
 
 def test_a_missing_camera_is_waited_for_and_named(enroll, here):
     code, out, _ = enroll("Ada", "--camera", "/dev/video63", "--timeout", "0.1")
-    assert code == 1 and "/dev/video63 is not there" in out and not known(here)
+    assert code == 1 and "/dev/video63 does not exist" in out and not known(here)
 
 
 def test_wrong_use_is_reported_before_any_work(enroll, here):

@@ -65,8 +65,8 @@ def test_every_command_and_action_teaches_with_examples_and_has_the_common_optio
 @pytest.mark.parametrize(
     ("line", "says"),
     [
-        ("convrt", "unknown command 'convrt': did you mean convert?"),
-        ("gallery lits", "rkface gallery: unknown action 'lits': did you mean list?"),
+        ("konvert", "unknown command 'konvert': did you mean convert?"),
+        ("gallery lst", "rkface gallery: unknown action 'lst': did you mean list?"),
         ("gallery zzz", "choose one of list, show"),
         ("detect --bundel x", "rkface detect: unknown option --bundel: did you mean --bundle?"),
         ("detect --bundel=x a.jpg", "did you mean --bundle?"),

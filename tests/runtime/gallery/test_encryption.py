@@ -239,7 +239,7 @@ def test_interrupted_encryption_of_the_appearance_log_is_finished_later(path, lo
         reader.execute("BEGIN")
         reader.execute("SELECT count(*) FROM appearance").fetchall()
         assert main(command) == 1
-        assert "another program reads old pages" in capsys.readouterr().err
+        assert "another program is reading this file" in capsys.readouterr().err
         assert is_readable(log)
     assert main(command) == 0
     assert not is_readable(log)

@@ -1,4 +1,4 @@
-"""The log of appearances: bounded in age, by a clock that may jump, and rid of whoever is forgotten."""
+"""The log of appearances: old entries are deleted although the clock may jump, and forgotten people are erased."""
 
 import errno
 import os
@@ -41,21 +41,21 @@ def log(tmp_path, clock):
         yield log
 
 
-def ids(log, **asked):
-    return [event["id"] for event in log.newest(**asked)]
+def ids(log, **query):
+    return [one.id for one in log.newest(**query)]
 
 
-def test_an_appearance_is_one_row_however_often_it_is_told(log):
+def test_all_stages_of_an_appearance_are_one_row(log):
     log.record(seen(), b"picture")
     log.record(seen(stage="end"))
-    (event,) = log.newest()
-    assert event["stage"] == "end" and event["face"] and log.face("a") == b"picture"
+    (logged,) = log.newest()
+    assert logged.stage == "end" and logged.face and log.face("a") == b"picture"
     log.record(seen(person="p1", stage="end"), None)
-    assert not log.newest()[0]["face"] and log.face("a") is None
+    assert not log.newest()[0].face and log.face("a") is None
     assert log.face("nobody") is None
 
 
-def test_newest_first_and_page_by_page(log):
+def test_appearances_are_listed_newest_first_in_pages(log):
     for number in range(5):
         log.record(seen(str(number), started=NOW + number))
     assert ids(log, limit=2) == ["4", "3"]
@@ -63,17 +63,17 @@ def test_newest_first_and_page_by_page(log):
     assert ids(log, limit=-1) == []
 
 
-def test_who_came_in_one_frame_is_on_one_page(log):
+def test_people_who_came_in_one_frame_are_on_one_page(log):
     for index, id in enumerate("abcdef"):
         log.record(seen(id, started=NOW + index // 3))  # three at once, twice
     pages, before = [], None
     while page := log.newest(2, before):
-        pages.append([event["id"] for event in page])
-        before = page[-1]["started"]
+        pages.append([one.id for one in page])
+        before = page[-1].started
     assert pages == [["d", "e", "f"], ["a", "b", "c"]]
 
 
-def test_what_is_too_old_goes(log, clock):
+def test_old_appearances_and_faces_are_deleted(log, clock):
     log.record(seen("old"), b"picture")
     clock.now += 1.5 * DAY
     log.record(seen("new"), b"picture")
@@ -83,8 +83,8 @@ def test_what_is_too_old_goes(log, clock):
     assert log.prune(KEEP, [], {}) == 1 and ids(log) == ["new"]
 
 
-def test_a_clock_that_was_not_set_yet_deletes_nothing_then_or_later(log, clock):
-    """A board without a battery starts in 1970 and jumps once it finds a time server."""
+def test_a_clock_that_was_not_set_yet_deletes_nothing(log, clock):
+    """The clock of a board without a battery starts in 1970, and jumps when a time server answers."""
     log.record(seen("before"))
     clock.now = 1000.0
     log.record(seen("1970"), b"picture")
@@ -96,7 +96,7 @@ def test_a_clock_that_was_not_set_yet_deletes_nothing_then_or_later(log, clock):
     assert log.prune(KEEP, [], {}) == 2
 
 
-def test_what_a_clock_ahead_of_time_logged_grows_old_too(log, clock):
+def test_appearances_logged_in_the_future_are_deleted_later_too(log, clock):
     clock.now = NOW + 5000 * DAY
     log.record(seen("ahead"))
     clock.now = NOW
@@ -105,27 +105,27 @@ def test_what_a_clock_ahead_of_time_logged_grows_old_too(log, clock):
     assert log.prune(KEEP, [], {}) == 1
 
 
-def test_forgotten_people_leave_no_byte_and_merged_ones_their_rows(log):
+def test_forgotten_people_leave_no_byte_and_merged_people_keep_their_rows(log):
     for id, person in (("a", "p1"), ("b", "p2"), ("c", None)):
         log.record(seen(id, person))
     log.prune(KEEP, ["p3"], {"p2": "p3"})
     assert sorted(ids(log)) == ["b", "c"] and ids(log, person="p3") == ["b"]
-    assert log.newest(person="p3")[0]["match"]["person"] == "p3"
+    assert log.newest(person="p3")[0].match.person == "p3"
     files = b"".join(path.read_bytes() for path in log.path.parent.iterdir())
     assert b"Name of p1" not in files and b"Name of p2" in files
 
 
-def test_a_log_of_a_newer_rkface_is_left_alone(log, tmp_path):
+def test_the_log_of_a_newer_rkface_is_refused(log, tmp_path):
     log._database.execute("PRAGMA user_version = 2")
     log.close()
     with pytest.raises(InputError, match="newer rkface"):
         AppearanceLog(log.path)
 
 
-def test_a_log_of_another_user_is_said_to_be_so(tmp_path, monkeypatch):
+def test_the_log_of_another_user_is_refused_with_advice(tmp_path, monkeypatch):
     def denied(*_):
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
 
-    monkeypatch.setattr("os.open", denied)  # root, who runs tests as well, may open all
+    monkeypatch.setattr("os.open", denied)  # the tests may run as root, which can open all files
     with pytest.raises(WorkError, match=r"appearances\.sqlite: .*Permission denied.*check its owner"):
         AppearanceLog(tmp_path / "appearances.sqlite")

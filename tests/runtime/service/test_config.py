@@ -1,4 +1,4 @@
-"""Settings from TOML: all that is wrong is said, with what was probably meant, and nothing is half taken."""
+"""Settings from TOML: every mistake is reported, with a suggestion, and nothing is used in part."""
 
 from argparse import ArgumentParser
 from dataclasses import replace
@@ -54,7 +54,7 @@ def problems(tmp_path):
 
 @pytest.mark.parametrize("explain", [False, True])
 @pytest.mark.parametrize("settings", [Settings(), FULL])
-def test_what_is_shown_reads_back_the_same(tmp_path, settings, explain):
+def test_dumped_settings_read_back_the_same(tmp_path, settings, explain):
     path = tmp_path / "rkface.toml"
     settings = replace(settings, bundle=tmp_path / "bundle", gallery=tmp_path / "gallery.sqlite")
     path.write_text(dump(settings, explain=explain))
@@ -82,39 +82,39 @@ def test_what_is_shown_reads_back_the_same(tmp_path, settings, explain):
         ("[camera]\ndoor = '/dev/video0'", "camera.door is '/dev/video0', but must be a table: [camera.door]"),
     ],
 )
-def test_each_mistake_is_named_with_its_remedy(problems, content, said):
+def test_each_mistake_is_reported_with_a_suggestion(problems, content, said):
     assert problems(content) == [said]
 
 
-def test_all_that_is_wrong_is_said_at_once(problems):
+def test_all_mistakes_are_reported_together(problems):
     assert len(problems("bundel = 'x'\ncores = 'many'\n[web]\nprot = 80\n[events.mqtt]\nport = 70000\n")) == 5
 
 
-def test_what_is_no_toml_is_said_with_its_line(problems):
+def test_invalid_toml_is_reported_with_its_line(problems):
     (said,) = problems("bundle = 'x'\ncores = \n")
     assert "not valid TOML" in said and "line 2" in said
 
 
-def test_paths_are_seen_from_the_file(tmp_path):
+def test_relative_paths_start_at_the_folder_of_the_file(tmp_path):
     path = tmp_path / "rkface.toml"
     path.write_text("bundle = 'mine'\n[events]\nfile = '/var/log/events'\n")
     settings = config.read_settings(path)
     assert settings.bundle == tmp_path / "mine" and settings.events.file == Path("/var/log/events")
 
 
-def test_a_whole_number_is_a_number(tmp_path):
+def test_a_whole_number_is_accepted_for_a_number(tmp_path):
     path = tmp_path / "rkface.toml"
     path.write_text("[recognition]\nwindow = 20\n")
     window = config.read_settings(path).recognition.window
     assert (window, type(window)) == (20.0, float)
 
 
-def test_every_setting_is_explained():
+def test_every_setting_has_a_help_text():
     for line, before in zip(shown := dump(FULL, explain=True).splitlines(), ["", *shown], strict=False):
         assert before.startswith("# ") or " = " not in line or line.startswith("#"), line
 
 
-def test_the_bundle_s_threshold_counts_until_one_is_set():
+def test_the_threshold_of_the_bundle_is_the_default():
     thresholds = Thresholds(0.5, 0.4, 0.37)
     assert Recognition().rules(thresholds).match == 0.37
     assert Recognition(match=0.5, window=3).rules(thresholds).match == 0.5
@@ -136,7 +136,7 @@ def test_cameras_of_the_command_line_get_names():
     names = ["video0", "video2", "door", "10.0.0.7", "10.0.0.7-2", "stdin", "yard", "usb", "gstreamer"]
     assert list(cameras) == names
     assert cameras["door"].source == "rtsp://u:p@10.0.0.7:554/s?a=b"
-    assert cameras["gstreamer"].source == specs[-1], "its = is not one of a name"
+    assert cameras["gstreamer"].source == specs[-1], "its = does not separate a name"
 
 
 def test_the_commands(tmp_path, capsys):
@@ -159,7 +159,7 @@ def test_the_commands(tmp_path, capsys):
     assert main(["config", "check", str(tmp_path / "nowhere")]) == 2
 
 
-def test_a_releases_configuration_lies_beside_its_bundle(tmp_path):
+def test_the_configuration_of_a_release_is_beside_its_bundle(tmp_path):
     parser = ArgumentParser()
     run(parser)
     (tmp_path / "rkface.toml").write_text('[camera.door]\nsource = "rtsp://door/stream"\n')

@@ -16,7 +16,7 @@ from rkface.runtime.gallery.match import Match
 from rkface.runtime.gallery.people import Sample
 from rkface.runtime.service import erasure
 from rkface.runtime.service.appearance_log import AppearanceLog
-from rkface.runtime.service.erasure import ErasureReport, Stage, StageReport
+from rkface.runtime.service.erasure import ErasureReport, ErasureStage, StageReport
 from rkface.runtime.service.settings import Events
 from rkface.runtime.tracking.appearance import Appearance
 
@@ -96,7 +96,7 @@ def test_a_command_leaves_no_byte_of_the_person_in_any_file_and_keeps_everybody_
             outbox.advance(event)
     assert names == [None, grace.name]
     with AppearanceLog(everywhere / "appearances.sqlite") as log:
-        assert [event["match"]["name"] for event in log.newest()] == [grace.name]
+        assert [one.match.name for one in log.newest()] == [grace.name]
 
 
 def test_the_report_names_the_stages_in_their_order(gallery, everywhere):
@@ -108,7 +108,7 @@ def test_the_report_names_the_stages_in_their_order(gallery, everywhere):
         "events-webhook",
     ]
     assert "by the next `rkface run`" in receivers
-    mixed = [StageReport(Stage.RECEIVERS, ("e",), ("f",)), StageReport(Stage.GALLERY, ("a",))]
+    mixed = [StageReport(ErasureStage.RECEIVERS, ("e",), ("f",)), StageReport(ErasureStage.GALLERY, ("a",))]
     assert ErasureReport.of(mixed) == ErasureReport(["a", "e"], ["f"])
 
 

@@ -1,6 +1,6 @@
-"""The service, wired up: recordings and live cameras in, events, log and health out, whatever fails meanwhile.
+"""The whole service: recordings and live cameras in, events, log and health out, also while parts of it fail.
 
-Real models of the tiny bundle, real cameras over recorded video or scripted streams, a real gallery.
+It has the real models of the tiny bundle, real cameras over recorded videos or scripted streams, and a real gallery.
 """
 
 import json
@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 
 from rkface.runtime.cameras.camera import Camera
+from rkface.runtime.cameras.sources import Picture
 from rkface.runtime.cli.main import main
 from rkface.runtime.core.errors import DeviceError, InputError, WorkError
 from rkface.runtime.gallery.backup import back_up, encrypt_gallery, forget
@@ -45,18 +46,18 @@ WAIT = 20.0  # seconds until a test gives up
 NOWHERE = Events(stdout=False, webhook=WebhookSettings("http://127.0.0.1:9/"))
 
 
-def wait_for(what):
+def wait_for(condition):
     until = time.monotonic() + WAIT
-    while not (found := what()):
-        assert time.monotonic() < until, "it never came"
+    while not (found := condition()):
+        assert time.monotonic() < until, "timeout"
         time.sleep(0.02)
     return found
 
 
 @pytest.fixture(autouse=True)
 def brisk(monkeypatch):
-    """Housekeeping ten times a second: what is looked for is the same."""
-    monkeypatch.setattr("rkface.runtime.service.service.BEAT", 0.1)
+    """Housekeeping ten times a second, to make the tests fast."""
+    monkeypatch.setattr("rkface.runtime.service.service.HOUSEKEEPING_INTERVAL", 0.1)
 
 
 @pytest.fixture(scope="module")
@@ -78,7 +79,7 @@ def known(tmp_path, models):
 
 @pytest.fixture
 def record(tmp_path):
-    """Writes a recording of scenes, 10 frames a second, and says where it is."""
+    """Writes a recording of scenes with 10 frames per second, and returns the settings of a camera for it."""
 
     def write(name, *scenes):
         path = str(tmp_path / f"{name}.avi")
@@ -105,7 +106,7 @@ def settings(tmp_path, bundle, known):
 
 
 def played(settings):
-    """What is said of recordings, from the first frame to the end."""
+    """The events of a service that runs until its recordings end."""
     with Service(settings) as service:
         service.run()
     return told(settings)
@@ -120,7 +121,7 @@ def who(events):
 
 
 class Script:
-    """A stream that gives what is put into ``pictures``: images, None for one that cannot be decoded, or an error."""
+    """A stream that plays ``pictures``: images, None for an undecodable picture, or an error to raise."""
 
     format, rate = "TEST", 10.0
 
@@ -132,7 +133,7 @@ class Script:
         picture = self.pictures[0] if len(self.pictures) == 1 else self.pictures.pop(0)
         if isinstance(picture, Exception):
             raise picture
-        return picture, time.monotonic()
+        return Picture(picture, time.monotonic())
 
     def close(self):
         pass
@@ -140,17 +141,23 @@ class Script:
 
 @pytest.fixture
 def live(settings):
-    """A running service with one live camera that shows ``pictures``, the last of them for ever."""
+    """A running service with one live camera that shows ``pictures``, and repeats the last one."""
 
     def start(pictures, **changed):
-        view = CameraWorker(Camera("door", lambda _: Script(pictures), name="door", retries=(0.01,)))
+        worker = CameraWorker(Camera("door", lambda _: Script(pictures), name="door", retries=(0.01,)))
         made = replace(settings(door=CameraSettings("scripted")), **changed)
-        return Service(made, open_camera_worker=lambda name, _: view)
+        return Service(made, open_camera_worker=lambda name, _: worker)
 
     return start
 
 
-def test_a_recording_is_told_from_first_to_last_frame(settings, record, known):
+def faces(service):
+    """The faces in the latest picture of the door."""
+    latest = service.latest("door")
+    return latest.faces if latest else ()
+
+
+def test_every_frame_of_a_recording_is_processed(settings, record, known):
     made = settings(door=record("door", *[scene((0, 3))] * 15), yard=record("yard", *[scene((1, 5))] * 15))
     events = played(made)
     assert sorted(who(events), key=str) == [
@@ -160,12 +167,12 @@ def test_a_recording_is_told_from_first_to_last_frame(settings, record, known):
         ("start", None),
     ]
     assert {event["source"]: event["match"] is not None for event in events} == {"door": True, "yard": False}
-    # Every frame was looked at, though the machine may be slower than the recording.
+    # Every frame was processed, although the machine may be slower than the recording.
     assert [event["frames"] for event in events if event["stage"] == "end"] == [15, 15]
 
 
 def test_real_people_are_recognized_in_a_folder_of_photos(shared, real_bundle, tmp_path, capsys):
-    """What a newcomer tries first: one photo of each person enrolled, a folder with another one as the camera."""
+    """What a new user tries first: enroll a photo of each person, and use a folder with other photos as the camera."""
     people, staff, camera = shared / "data/people", tmp_path / "staff", tmp_path / "camera"
     known = {"img13": "img14", "img20": "img21", "img16": "img17", "img3": "img12", "img22": "img23", "img18": "img19"}
     for folder, photos in ((staff, known), (camera, known.values())):
@@ -189,32 +196,32 @@ def test_real_people_are_recognized_in_a_folder_of_photos(shared, real_bundle, t
     assert sorted(ended, key=str) == sorted([*known, None], key=str)
 
 
-def test_the_log_answers_who_was_where_and_keeps_the_unknown_one_s_face(settings, record, live):
+def test_the_log_lists_appearances_and_keeps_faces_of_unknown_people(settings, record, live):
     played(settings(door=record("door", *[scene((0, 3))] * 15), yard=record("yard", *[scene((1, 5))] * 15)))
     with live([scene()]) as service:
-        assert [event["source"] for event in service.appearances(person="")] == ["yard"]
+        assert [event.source for event in service.appearances(person="")] == ["yard"]
         (ada,) = service.appearances(source="door")
-        assert ada["stage"] == "end" and ada["match"]["name"] == "Ada Lovelace" and not ada["face"]
-        assert service.face(ada["id"]) is None, "nobody needs a picture of people who are known"
+        assert ada.stage == "end" and ada.match.name == "Ada Lovelace" and not ada.face
+        assert service.face(ada.id) is None, "no picture of known people is stored"
         (unknown,) = service.appearances(source="yard")
-        assert cv2.imdecode(np.frombuffer(service.face(unknown["id"]), np.uint8), 1).shape == (112, 112, 3)
+        assert cv2.imdecode(np.frombuffer(service.face(unknown.id), np.uint8), 1).shape == (112, 112, 3)
         newest = service.appearances(limit=1)
-        assert service.appearances(before=newest[0]["started"]) == [
-            event for event in service.appearances() if event["started"] < newest[0]["started"]
+        assert service.appearances(before=newest[0].started) == [
+            event for event in service.appearances() if event.started < newest[0].started
         ]
 
 
-def test_an_unknown_person_is_enrolled_as_seen_and_known_from_then_on(live):
+def test_an_unknown_person_can_be_enrolled_from_an_appearance_and_is_then_recognized(live):
     pictures = [scene((1, 5))]
     with live(pictures) as service, service.subscribe() as events:
         start = events.get(timeout=WAIT)
-        assert start["match"] is None
-        assert service.enroll_seen("Grace", start["id"]).status == "enrolled"
-        known = wait_for(lambda: next((e for e in service.appearances() if e["match"]), None))
-        assert known["id"] == start["id"] and known["match"]["name"] == "Grace"
-        assert not known["face"], "the picture of the unknown went with the name"
-        wait_for(lambda: [each.match and each.match.name for each in service.latest("door")[1]] == ["Grace"])
-        again = service.enroll_seen("Somebody else", start["id"])
+        assert start.match is None
+        assert service.enroll_seen("Grace", start.id).status == "enrolled"
+        known = wait_for(lambda: next((e for e in service.appearances() if e.match), None))
+        assert known.id == start.id and known.match.name == "Grace"
+        assert not known.face, "the picture is deleted when the person is known"
+        wait_for(lambda: [each.match and each.match.name for each in faces(service)] == ["Grace"])
+        again = service.enroll_seen("Somebody else", start.id)
         assert again.status == "refused" and again.near.name == "Grace"
 
 
@@ -227,26 +234,26 @@ def test_an_unknown_person_is_enrolled_as_seen_and_known_from_then_on(live):
         (lambda *faces: darkened(scene(*faces)), True, (None, False)),
     ],
 )
-def test_a_picture_held_before_the_camera_is_told_as_one(live, live_bundle, picture, require, said):
+def test_a_picture_held_before_the_camera_is_reported_as_not_live(live, live_bundle, picture, require, said):
     with (
         live([picture((0, 3))], bundle=live_bundle, liveness=Liveness(True, require=require)) as service,
         service.subscribe() as events,
     ):
         start = events.get(timeout=WAIT)
-        assert (start["match"] and start["match"]["name"], start["live"]) == said
-        assert (start["liveness"] > 0.9) is said[1]
-        wait_for(lambda: service.latest("door")[1])
-        assert [(each.match and each.match.name, each.live) for each in service.latest("door")[1]] == [said]
-        wait_for(lambda: [e for e in service.appearances() if e["live"] is said[1]])
+        assert (start.match and start.match.name, start.live) == said
+        assert (start.liveness > 0.9) is said[1]
+        wait_for(lambda: faces(service))
+        assert [(each.match and each.match.name, each.live) for each in faces(service)] == [said]
+        wait_for(lambda: [e for e in service.appearances() if e.live is said[1]])
         assert service.health().ok
 
 
-def test_liveness_that_fails_is_a_trouble_and_no_reason_not_to_recognize(live, live_bundle, monkeypatch):
+def test_failing_liveness_is_a_problem_but_people_are_recognized(live, live_bundle, monkeypatch):
     class Broken:
         name = "reference"
 
         def infer(self, images):
-            raise DeviceError("the NPU coughed")
+            raise DeviceError("the NPU failed")
 
         def close(self):
             pass
@@ -260,89 +267,89 @@ def test_liveness_that_fails_is_a_trouble_and_no_reason_not_to_recognize(live, l
         service.subscribe() as events,
     ):
         start = events.get(timeout=WAIT)
-        assert start["match"]["name"] == "Ada Lovelace" and start["liveness"] is start["live"] is None
+        assert start.match.name == "Ada Lovelace" and start.liveness is start.live is None
         (problem,) = service.health().problems
-        assert re.fullmatch(r"Faces are not judged( any more)?: liveness: the NPU coughed\.", problem)
+        assert re.fullmatch(r"Liveness is not judged( any more, restart .+)?: liveness: the NPU failed\.", problem)
         assert re.search(r'rkface_unjudged_total\{camera="door"\} [1-9]', service.metrics())
 
 
-def test_liveness_is_off_unless_asked_for_and_refused_where_there_is_no_model(live, live_bundle):
+def test_liveness_is_off_by_default_and_refused_without_a_model(live, live_bundle):
     with live([scene((0, 3))], bundle=live_bundle) as service, service.subscribe() as events:
         start = events.get(timeout=WAIT)
-        assert (start["liveness"], start["live"]) == (None, None)
+        assert (start.liveness, start.live) == (None, None)
     for asked, says in ((Liveness(True), "no liveness model"), (Liveness(require=True), "set enabled = true as well")):
         with pytest.raises(InputError, match=says), live([scene()], liveness=asked):
             pass
 
 
-def test_a_photo_is_enrolled_while_the_camera_runs_and_guidance_is_given(live):
+def test_a_photo_is_enrolled_and_guidance_is_given_while_the_camera_runs(live):
     with live([scene((1, 5))]) as service:
-        wait_for(lambda: service.latest("door")[0])
+        wait_for(lambda: service.latest("door"))
         assert service.guide("door").box is not None
         assert service.enroll("Grace", scene((1, 2)), "upload").status == "enrolled"
-        wait_for(lambda: [e for e in service.appearances() if e["match"] and e["match"]["name"] == "Grace"])
+        wait_for(lambda: [e for e in service.appearances() if e.match and e.match.name == "Grace"])
 
 
-def test_forgetting_leaves_no_appearance_and_no_name(live, known):
+def test_a_forgotten_person_has_no_appearance_and_no_name(live, known):
     with live([scene((0, 3))]) as service, service.subscribe() as events:
-        assert events.get(timeout=WAIT)["match"]["name"] == "Ada Lovelace"
+        assert events.get(timeout=WAIT).match.name == "Ada Lovelace"
         (ada,) = service.gallery.people()
         said = service.forget(ada.id)
-        assert len(said.left) == 1 and "events.jsonl" in said.left[0], "what could not be reached is said"
+        assert len(said.left) == 1 and "events.jsonl" in said.left[0], "the report names what could not be reached"
         assert said.done
         assert service.gallery.people() == [] and service.appearances(person=ada.id) == []
-        # The face is still there: its appearance ends, without the name, and a stranger's begins.
-        assert [events.get(timeout=WAIT)["match"] for _ in range(2)] == [None, None]
+        # The face is still there: its appearance ends without the name, and that of an unknown person starts.
+        assert [events.get(timeout=WAIT).match for _ in range(2)] == [None, None]
 
 
-def test_what_is_wrong_with_the_gallery_stays_said_while_appearances_are_told(live, known, tmp_path):
+def test_a_problem_with_the_gallery_stays_in_health_while_appearances_are_published(live, known, tmp_path):
     pytest.importorskip("cryptography", reason="encryption at rest is the extra [crypto]")
     with live([scene()]) as service:
         (ada,) = service.gallery.people()
         with Gallery(known) as other:
             encrypt_gallery(other, make_key(tmp_path / "key"))
         wait_for(lambda: any("encrypted" in problem for problem in service.problems))
-        assert service._publisher._today(Match(ada.id, ada.name, 0.9)).name == "Ada Lovelace"
+        assert service._publisher._refresh_match(Match(ada.id, ada.name, 0.9)).name == "Ada Lovelace"
         assert any("encrypted" in problem for problem in service.problems)
 
 
-def test_who_is_forgotten_by_another_program_is_a_stranger_to_the_service(live, known):
+def test_a_person_forgotten_by_another_program_is_unknown_to_the_service(live, known):
     with live([scene((0, 3))]) as service, service.subscribe() as events:
-        assert events.get(timeout=WAIT)["match"]["name"] == "Ada Lovelace"
+        assert events.get(timeout=WAIT).match.name == "Ada Lovelace"
         with Gallery(known) as other:
             (ada,) = other.people()
             with other.transaction() as database:
                 database.execute("DELETE FROM person")
-        assert [events.get(timeout=WAIT)["match"] for _ in range(2)] == [None, None]
+        assert [events.get(timeout=WAIT).match for _ in range(2)] == [None, None]
         wait_for(lambda: not service.appearances(person=ada.id))
 
 
-def test_whom_the_service_enrolled_and_another_program_forgot_is_a_stranger(live, known):
+def test_a_person_enrolled_by_the_service_and_forgotten_by_another_program_is_unknown(live, known):
     with live([scene((1, 5))]) as service, service.subscribe() as events:
         assert service.enroll("Grace", scene((1, 2)), "upload").status == "enrolled"
-        while not (told := events.get(timeout=WAIT))["match"]:
+        while not (told := events.get(timeout=WAIT)).match:
             pass
         with Gallery(known) as other, other.transaction() as database:
-            database.execute("DELETE FROM person WHERE id = ?", [told["match"]["person"]])
-        while (event := events.get(timeout=WAIT))["stage"] != "end":
+            database.execute("DELETE FROM person WHERE id = ?", [told.match.person])
+        while (event := events.get(timeout=WAIT)).stage != "end":
             pass
-        assert event["match"] is None
-        wait_for(lambda: not service.appearances(person=told["match"]["person"]))
+        assert event.match is None
+        wait_for(lambda: not service.appearances(person=told.match.person))
 
 
-def test_who_was_forgotten_just_before_the_service_wrote_is_a_stranger(live, known):
+def test_a_person_forgotten_just_before_a_write_of_the_service_is_unknown(live, known):
     with live([scene((0, 3))]) as service, service.subscribe() as events:
-        assert events.get(timeout=WAIT)["match"]["name"] == "Ada Lovelace"
-        with service.gallery.lock:  # so that nothing is noticed in between
+        assert events.get(timeout=WAIT).match.name == "Ada Lovelace"
+        with service.gallery.lock:  # so that the service notices nothing in between
             with closing(Gallery(known)) as other:
                 forget(other, other.person("Ada Lovelace"))
             assert service.enroll("Grace", scene((1, 2)), "upload").status == "enrolled"
-        assert [events.get(timeout=WAIT)["match"] for _ in range(2)] == [None, None]
+        assert [events.get(timeout=WAIT).match for _ in range(2)] == [None, None]
 
 
 @pytest.fixture
 def told_forgotten(tmp_path):
-    """Of whom the file of events says that they are forgotten."""
+    """The ids of the people whom the file of events reports as forgotten."""
 
     def read():
         path = tmp_path / "events.jsonl"
@@ -358,17 +365,17 @@ def waiting(known):
     return lambda: b"".join(path.read_bytes() for path in known.parent.glob("events-*/*"))
 
 
-def test_forgetting_answers_when_it_is_done_also_where_housekeeping_notices_first(live, monkeypatch):
+def test_forgetting_returns_when_it_is_done_even_if_housekeeping_notices_first(live, monkeypatch):
     noticed, answered, order = threading.Event(), threading.Event(), []
 
     def slow(*arguments):
-        """Forgetting in the gallery is over when housekeeping has seen it."""
+        """Return only when housekeeping has noticed the deletion."""
         left = forget(*arguments)
         assert noticed.wait(WAIT)
         return left
 
     with live([scene()], events=NOWHERE) as service:
-        renew = service._renew
+        renew = service._restart_visits
 
         def end_visits():
             noticed.set()
@@ -376,7 +383,7 @@ def test_forgetting_answers_when_it_is_done_also_where_housekeeping_notices_firs
             renew()
             order.append("strangers")
 
-        monkeypatch.setattr(service, "_renew", end_visits)
+        monkeypatch.setattr(service, "_restart_visits", end_visits)
         monkeypatch.setattr("rkface.runtime.gallery.backup.forget", slow)
         service.forget(service.gallery.people()[0].id)
         order.append("answered")
@@ -385,17 +392,17 @@ def test_forgetting_answers_when_it_is_done_also_where_housekeeping_notices_firs
     assert order == ["strangers", "answered"]
 
 
-def test_a_name_that_waits_to_be_told_goes_when_another_program_forgets_it(live, known, waiting, capsys):
+def test_a_name_in_waiting_events_is_erased_if_another_program_forgets_the_person(live, known, waiting, capsys):
     with live([scene((0, 3))], events=NOWHERE) as service:
         wait_for(lambda: b"Lovelace" in waiting())
         assert main(["gallery", "forget", "--yes", "Ada Lovelace", "--gallery", str(known)]) == 0
         assert "the running service removes the person" in capsys.readouterr().err
         wait_for(lambda: b"Lovelace" not in waiting())
-        # Her start and end, a stranger's start: nothing is lost.
+        # Her start and end, and the start of an unknown person: nothing is lost.
         wait_for(lambda: service.sinks[0].state().queued >= 3)
 
 
-def test_where_no_service_runs_the_command_leaves_no_name_in_its_files(live, known, waiting, capsys):
+def test_without_a_service_the_command_leaves_no_name_in_the_files(live, known, waiting, capsys):
     with live([scene((0, 3))], events=NOWHERE) as service:
         wait_for(lambda: b"Lovelace" in waiting() and service.appearances())
     assert main(["gallery", "forget", "--yes", "Ada Lovelace", "--gallery", str(known)]) == 0
@@ -408,11 +415,11 @@ def test_where_no_service_runs_the_command_leaves_no_name_in_its_files(live, kno
     assert f"{damaged} may still hold" in capsys.readouterr().err
 
 
-def test_a_forgetting_that_was_cut_off_is_finished_by_the_next_start(live, known, waiting):
+def test_an_interrupted_erasure_is_finished_by_the_next_start(live, known, waiting):
     with live([scene((0, 3))], events=NOWHERE) as service:
         wait_for(lambda: b"Lovelace" in waiting() and service.appearances())
     with Gallery(known) as gallery:
-        forget(gallery, gallery.person("Ada Lovelace"))  # and the power went
+        forget(gallery, gallery.person("Ada Lovelace"))  # then the power failed
     with live([scene()], events=NOWHERE) as service:
         wait_for(lambda: b"Lovelace" not in waiting())
         wait_for(lambda: not service.appearances())
@@ -422,12 +429,14 @@ def test_an_outbox_that_no_sink_uses_any_more_is_cleaned_by_the_next_start(live,
     with live([scene((0, 3))], events=NOWHERE) as service:
         wait_for(lambda: b"Lovelace" in waiting() and service.appearances())
     with Gallery(known) as gallery:
-        forget(gallery, gallery.person("Ada Lovelace"))  # and the power went; then the webhook was taken out
+        forget(
+            gallery, gallery.person("Ada Lovelace")
+        )  # then the power failed, and the webhook was removed from the settings
     with live([scene()]):
         assert waiting() and b"Lovelace" not in waiting()
 
 
-def test_a_broker_that_is_down_is_said_to_be_told_later(live, monkeypatch, waiting):
+def test_the_report_says_that_an_unreachable_broker_is_told_later(live, monkeypatch, waiting):
     pytest.importorskip("paho.mqtt")
     monkeypatch.setattr("rkface.runtime.service.erasure.PATIENCE", 0.1)
     nobody = Events(stdout=False, mqtt=MqttSettings("127.0.0.1", 9))
@@ -439,22 +448,22 @@ def test_a_broker_that_is_down_is_said_to_be_told_later(live, monkeypatch, waiti
         wait_for(lambda: b"Lovelace" not in waiting())
 
 
-def test_who_receives_events_is_told_of_a_forgetting_by_the_console(live, told_forgotten):
+def test_receivers_are_told_about_a_person_forgotten_in_the_console(live, told_forgotten):
     with live([scene((0, 3))]) as service, service.subscribe() as events:
-        ada = events.get(timeout=WAIT)["match"]["person"]
+        ada = events.get(timeout=WAIT).match.person
         said = service.forget(ada)
         assert "file: was told to delete its data about the person" in said.done
         assert told_forgotten() == [ada]
 
 
-def test_who_receives_events_is_told_of_a_forgetting_by_another_program(live, known, told_forgotten):
+def test_receivers_are_told_about_a_person_forgotten_by_another_program(live, known, told_forgotten):
     with live([scene((0, 3))]) as service:
         (ada,) = service.gallery.people()
         assert main(["gallery", "forget", "--yes", "Ada Lovelace", "--gallery", str(known)]) == 0
         wait_for(lambda: told_forgotten() == [ada.id])
 
 
-def test_who_receives_events_is_told_once_by_the_next_start_where_no_service_ran(live, known, told_forgotten, capsys):
+def test_receivers_are_told_once_by_the_next_start_if_no_service_ran(live, known, told_forgotten, capsys):
     with live([scene((0, 3))]) as service:
         ada, grace = service.gallery.people()[0], service.gallery.add("Grace", [])
         wait_for(service.appearances)
@@ -464,13 +473,13 @@ def test_who_receives_events_is_told_once_by_the_next_start_where_no_service_ran
     assert "by the next `rkface run`" in capsys.readouterr().err
     assert told_forgotten() == []
     with live([scene()]):
-        wait_for(lambda: sorted(told_forgotten()) == sorted([ada.id, grace.id]))  # under whatever id she was told
+        wait_for(lambda: sorted(told_forgotten()) == sorted([ada.id, grace.id]))  # under each id that was ever sent
     with live([scene((0, 3))]) as service:
         wait_for(service.appearances)
     assert len(told_forgotten()) == 2
 
 
-def test_a_receiver_that_is_away_is_said_not_to_know(live, monkeypatch):
+def test_the_report_says_that_an_unreachable_receiver_was_not_told(live, monkeypatch):
     monkeypatch.setattr("rkface.runtime.service.erasure.PATIENCE", 0.1)
     with live([scene((0, 3))], events=NOWHERE) as service:
         wait_for(service.appearances)
@@ -479,17 +488,17 @@ def test_a_receiver_that_is_away_is_said_not_to_know(live, monkeypatch):
         assert not any("told to delete" in sentence for sentence in said.done)
 
 
-def test_an_appearance_is_told_under_the_name_of_the_day(live, known):
+def test_an_appearance_is_published_with_the_present_name(live, known):
     quickly = Recognition(window=0.1)
     with live([*[scene((0, 3))] * 40, scene()], recognition=quickly) as service, service.subscribe() as events:
-        assert events.get(timeout=WAIT)["match"]["name"] == "Ada Lovelace"
+        assert events.get(timeout=WAIT).match.name == "Ada Lovelace"
         service.gallery.rename(service.gallery.people()[0], "Ada King")
-        while (event := events.get(timeout=WAIT))["stage"] != "end":
+        while (event := events.get(timeout=WAIT)).stage != "end":
             pass
-        assert event["match"]["name"] == "Ada King"
+        assert event.match.name == "Ada King"
 
 
-def test_nothing_of_a_forgotten_person_stays_in_the_log(live, known):
+def test_no_byte_of_a_forgotten_person_stays_in_the_log(live, known):
     with live([scene((0, 3))], events=Events(stdout=False)) as service:
         wait_for(service.appearances)
         assert service.forget(service.gallery.people()[0].id).left == []
@@ -497,49 +506,49 @@ def test_nothing_of_a_forgotten_person_stays_in_the_log(live, known):
     assert b"Lovelace" not in files
 
 
-def test_a_camera_that_goes_and_comes_back_with_other_pictures(live):
+def test_a_camera_may_return_with_another_resolution_during_a_visit(live):
     small = cv2.resize(scene((0, 3)), (480, 384))
     pictures = [*[scene((0, 3))] * 10, WorkError("unplugged"), None, scene(), *[np.zeros_like(small)] * 3, small]
     with live(pictures) as service, service.subscribe() as events:
-        assert events.get(timeout=WAIT)["stage"] == "start"
+        assert events.get(timeout=WAIT).stage == "start"
         wait_for(lambda: service.cameras["door"].width == 480)
-        wait_for(lambda: [p for p in service.latest("door")[1] if p.match])
+        wait_for(lambda: [p for p in faces(service) if p.match])
         camera = service.cameras["door"]
         assert camera.connected and camera.reconnects == 1
         wait_for(lambda: service.cameras["door"].fps > 0)
-        assert [event["id"] for event in service.appearances()] == [service.appearances()[0]["id"]], "one visit"
+        assert [event.id for event in service.appearances()] == [service.appearances()[0].id], "one visit"
 
 
-def test_a_camera_that_is_away_is_a_problem_and_no_end(live):
+def test_a_missing_camera_is_a_problem_and_does_not_end_the_service(live):
     with live([WorkError("unplugged")]) as service:
-        wait_for(lambda: service.health().problems == ("Camera door gives no pictures: unplugged.",))
+        wait_for(lambda: service.health().problems == ("Camera door delivers no pictures: unplugged.",))
         assert not service.health().ok
         wait_for(lambda: service.cameras["door"].error_time)
 
 
-def test_fifty_faces_in_a_frame(live):
+def test_fifty_faces_in_a_frame_are_fifty_appearances(live):
     crowd = [(n % 2, n % 10, n // 10) for n in range(50)]
     with live([scene(*crowd)]) as service:
-        wait_for(lambda: len(service.latest("door")[1]) == 50)
+        wait_for(lambda: len(faces(service)) == 50)
         wait_for(lambda: len(service.appearances(limit=100)) == 50)
         assert service.failed_frames == 0
 
 
-def test_a_full_disk_stops_neither_camera_nor_events(live):
+def test_a_full_disk_stops_neither_cameras_nor_events(live):
     pictures = [scene()]
     with live(pictures) as service, service.subscribe() as events:
         pages = service._log._database.execute("PRAGMA page_count").fetchone()[0]
-        service._log._database.execute(f"PRAGMA max_page_count = {pages}")  # to SQLite, a disk that is full
+        service._log._database.execute(f"PRAGMA max_page_count = {pages}")  # like a full disk for SQLite
         pictures.append(scene(*((0, n) for n in range(10))))
         for _ in range(10):
-            assert events.get(timeout=WAIT)["stage"] == "start"
+            assert events.get(timeout=WAIT).stage == "start"
         wait_for(lambda: any("full" in problem for problem in service.health().problems))
         service._log._database.execute("PRAGMA max_page_count = 1000000")
         pictures.append(scene(*((0, n) for n in range(10)), (1, 5, 6)))
         wait_for(lambda: not any("full" in problem for problem in service.health().problems))
 
 
-def test_a_gallery_that_cannot_be_read_for_a_moment_knows_nobody(live):
+def test_while_the_gallery_cannot_be_read_everybody_is_unknown(live):
     def busy(*_):
         raise WorkError("gallery.sqlite was busy")
 
@@ -547,33 +556,33 @@ def test_a_gallery_that_cannot_be_read_for_a_moment_knows_nobody(live):
     with live(pictures) as service, service.subscribe() as events:
         search, service.gallery.search = service.gallery.search, busy
         pictures.append(scene((0, 3)))
-        assert events.get(timeout=WAIT)["match"] is None
+        assert events.get(timeout=WAIT).match is None
         assert "gallery.sqlite was busy" in service.health().problems
         service.gallery.search = search
-        while (event := events.get(timeout=WAIT))["match"] is None:
+        while (event := events.get(timeout=WAIT)).match is None:
             pass
-        assert event["stage"] == "update" and service.health().ok
+        assert event.stage == "update" and service.health().ok
 
 
-def test_a_service_that_is_stuck_does_not_tell_systemd_that_all_is_well(live, monkeypatch):
+def test_a_stuck_service_sends_no_watchdog_messages(live, monkeypatch):
     said, held, hold, rounds = [], threading.Event(), threading.Event(), []
 
-    def seen(result, seen):
+    def note_slowly(result, watcher, note):
         held.set()
         hold.wait(WAIT)
-        seen(result)
+        note(result, watcher)
 
     monkeypatch.setattr("rkface.runtime.service.service.notify", lambda *words: said.extend(words))
-    monkeypatch.setattr("rkface.runtime.service.service.BEAT", 0.02)
-    monkeypatch.setattr("rkface.runtime.service.service.STUCK", 0.1)
+    monkeypatch.setattr("rkface.runtime.service.service.HOUSEKEEPING_INTERVAL", 0.02)
+    monkeypatch.setattr("rkface.runtime.service.service.STUCK_AFTER", 0.1)
     with live([scene()]) as service:
-        view = service.views["door"]
-        monkeypatch.setattr(view, "sample", lambda: rounds.append(1))
-        monkeypatch.setattr(view, "seen", partial(seen, seen=view.seen))
+        worker = service.workers["door"]
+        monkeypatch.setattr(worker, "sample", lambda: rounds.append(1))
+        monkeypatch.setattr(worker, "note_result", partial(note_slowly, note=worker.note_result))
         assert held.wait(WAIT)
-        wait_for(lambda: time.monotonic() - service._result_at > 0.2)
+        wait_for(lambda: time.monotonic() - service._last_result > 0.2)
         rounds.clear()
-        wait_for(lambda: len(rounds) > 2)  # one may have been under way
+        wait_for(lambda: len(rounds) > 2)  # one may have started before
         said.clear()
         wait_for(lambda: len(rounds) > 5)
         assert "WATCHDOG=1" not in said
@@ -581,7 +590,7 @@ def test_a_service_that_is_stuck_does_not_tell_systemd_that_all_is_well(live, mo
         wait_for(lambda: "WATCHDOG=1" in said)
 
 
-def test_a_receiver_that_is_down_holds_nothing_up_and_loses_nothing(settings, record, live):
+def test_an_unreachable_receiver_delays_nothing_and_loses_no_event(settings, record, live):
     made = settings(NOWHERE, door=record("door", *[scene((0, 3))] * 15))
     with Service(made) as service:
         service.run()
@@ -589,10 +598,10 @@ def test_a_receiver_that_is_down_holds_nothing_up_and_loses_nothing(settings, re
         assert "webhook" in " ".join(service.health().problems)
         assert not service.health().ok and 'rkface_sink_connected{sink="webhook"} 0' in service.metrics()
     with live([scene()], events=NOWHERE) as service:
-        assert service.sinks[0].state().queued == 2, "start and end wait for the next start"
+        assert service.sinks[0].state().queued == 2, "its start and end wait for the next run"
 
 
-def test_up_is_the_service_and_its_cameras_and_no_receiver(live):
+def test_the_metric_up_ignores_receivers(live):
     def up(service):
         return re.search(r"^rkface_up (\d)$", service.metrics(), re.MULTILINE)[1]
 
@@ -605,15 +614,15 @@ def test_up_is_the_service_and_its_cameras_and_no_receiver(live):
         assert up(service) == "0"
 
 
-def test_two_services_on_one_gallery(live):
+def test_a_second_service_on_a_gallery_is_refused(live):
     refusal = r"in use by another rkface run \(process \d+\)"
     with live([scene()]), pytest.raises(InputError, match=refusal), live([scene()]):
         pass
     with live([scene()]):
-        pass  # the lock went with the first one
+        pass  # the lock was released by the first one
 
 
-def test_a_damaged_gallery_is_refused_with_the_backup_to_take(live, known):
+def test_a_damaged_gallery_is_refused_and_the_backup_named(live, known):
     with Gallery(known) as gallery:
         copy = back_up(gallery)
     known.write_bytes(b"no database at all" * 500)
@@ -631,62 +640,64 @@ def test_a_gallery_of_another_model_is_refused(live, tmp_path):
         pass
 
 
-def test_an_encrypted_gallery_wants_its_key_and_hides_unknown_faces_too(live, known, tmp_path):
+def test_an_encrypted_gallery_needs_its_key_and_faces_in_the_log_are_encrypted(live, known, tmp_path):
     pytest.importorskip("cryptography")
     with Gallery(known) as gallery:
         encrypt_gallery(gallery, key := make_key(tmp_path / "key"))
     with pytest.raises(InputError, match="is encrypted"), live([scene()]):
         pass
     with live([scene((0, 3), (1, 6))], key=key.path) as service:
-        wait_for(lambda: {bool(event["match"]) for event in service.appearances()} == {True, False})
+        wait_for(lambda: {bool(event.match) for event in service.appearances()} == {True, False})
         (unknown,) = service.appearances(person="")
     with live([scene()], key=key.path) as service:
-        picture = service.face(unknown["id"])
+        picture = service.face(unknown.id)
         assert cv2.imdecode(np.frombuffer(picture, np.uint8), 1).shape == (112, 112, 3)
     files = b"".join(path.read_bytes() for path in known.parent.glob("appearances.sqlite*"))
     assert b"IHDR" in picture and b"IHDR" not in files
 
 
-def test_faces_that_were_kept_before_the_gallery_was_encrypted_are_too_from_the_next_start(live, known, tmp_path):
+def test_the_next_start_encrypts_faces_from_before_the_encryption_of_the_gallery(live, known, tmp_path):
     pytest.importorskip("cryptography")
     with live([scene((1, 6))]) as service:
-        (unknown,) = wait_for(lambda: [event for event in service.appearances() if event["face"]])
+        (unknown,) = wait_for(lambda: [event for event in service.appearances() if event.face])
     with Gallery(known) as gallery:
-        encrypt_gallery(gallery, key := make_key(tmp_path / "key"))  # and the power went before the log was
+        encrypt_gallery(
+            gallery, key := make_key(tmp_path / "key")
+        )  # then the power failed before the log was encrypted
     with live([scene()], key=key.path) as service:
-        picture = service.face(unknown["id"])
+        picture = service.face(unknown.id)
     assert b"IHDR" in picture and b"IHDR" not in (known.parent / "appearances.sqlite").read_bytes()
 
 
-def test_a_damaged_log_is_set_aside(live, known):
+def test_a_damaged_log_is_moved_aside(live, known):
     (known.parent / "appearances.sqlite").write_bytes(b"no database at all" * 500)
     with live([scene((0, 3))]) as service:
         wait_for(service.appearances)
     assert list(known.parent.glob("appearances.sqlite.damaged-*"))
 
 
-def test_a_bug_ends_the_service_with_its_error(live):
+def test_an_unexpected_error_ends_the_service(live):
     with live([scene((0, 3))]) as service:
         service.gallery.search = lambda *_: 1 / 0
         with pytest.raises(ZeroDivisionError):
             service.run()
 
 
-def test_settings_change_at_once_and_for_the_next_start(live, known):
+def test_settings_change_now_and_for_the_next_start(live, known):
     with live([scene((0, 3))]) as service, service.subscribe() as events:
-        assert events.get(timeout=WAIT)["match"]["name"] == "Ada Lovelace"
+        assert events.get(timeout=WAIT).match.name == "Ada Lovelace"
         with pytest.raises(InputError, match=r"recognition\.match is 2\.0, but must be from 0 to 1"):
-            service.change({"keep.appearances": 3.0, "recognition.match": 2.0})
+            service.change_settings({"keep.appearances": 3.0, "recognition.match": 2.0})
         assert {one.key: one.value for one in service.settings()}["keep.appearances"] == 30
-        service.change({"recognition.match": 1.0, "recognition.hysteresis": 0.0})
-        assert events.get(timeout=WAIT)["stage"] == "end"
-        assert events.get(timeout=WAIT)["threshold"] == 1.0
+        service.change_settings({"recognition.match": 1.0, "recognition.hysteresis": 0.0})
+        assert events.get(timeout=WAIT).stage == "end"
+        assert events.get(timeout=WAIT).threshold == 1.0
     with live([scene()]) as service:
         assert {one.key: one.value for one in service.settings()}["recognition.match"] == 1.0
     assert (known.parent / "changed.toml").stat().st_mode & 0o777 == 0o600
 
 
-def test_metrics_are_prometheus_s_and_neither_they_nor_logs_name_anybody(live, caplog):
+def test_metrics_are_in_prometheus_format_and_contain_no_names_like_the_logs(live, caplog):
     caplog.set_level(logging.DEBUG, "rkface")
     with live([scene((0, 3))]) as service:
         wait_for(service.appearances)
@@ -698,14 +709,14 @@ def test_metrics_are_prometheus_s_and_neither_they_nor_logs_name_anybody(live, c
     assert "Ada" not in text and "Lovelace" not in caplog.text
 
 
-def test_files_of_the_service_are_for_its_owner_only(live, known):
+def test_only_the_owner_can_read_the_files_of_the_service(live, known):
     with live([scene((0, 3))]) as service:
         wait_for(service.appearances)
         modes = {path.name: path.stat().st_mode & 0o077 for path in known.parent.iterdir()}
     assert modes and not any(modes.values()), modes
 
 
-def test_unknown_faces_are_not_kept_where_that_is_not_wanted(live):
+def test_no_unknown_faces_are_stored_if_the_setting_is_zero(live):
     with live([scene((1, 5)), *[scene((1, 5))] * 30, scene()], keep=Keep(unknown_faces=0)) as service:
         (seen,) = wait_for(service.appearances)
-        assert not seen["face"]
+        assert not seen.face

@@ -1,7 +1,7 @@
-"""Visits: one appearance each, whoever crosses, hides, flickers, leaves and returns, and whatever clocks do.
+"""Visits: one appearance for each, although people cross, hide and return, faces flicker, and clocks jump.
 
-Faces are squares of noise whose blue says who it is; the recognizer reads that and answers with that person's vector,
-turned by noise as far as a real one's answers differ. Everything else is the real thing.
+Faces are squares of noise whose blue channel encodes the person. The stand-in for the recognizer reads it and returns
+that person's vector with noise, about as much as between real photos. All other parts are the real ones.
 """
 
 import numpy as np
@@ -14,7 +14,8 @@ from rkface.runtime.core.faces import Faces
 from rkface.runtime.gallery.match import Match
 from rkface.runtime.inference.frames import Frame, Result
 from rkface.runtime.tracking.visit import RecognitionRules, decide
-from rkface.runtime.tracking.watcher import Watcher, watch
+from rkface.runtime.tracking.watch import watch_results
+from rkface.runtime.tracking.watcher import Watcher
 from rkface.runtime.vision import align as alignment
 from rkface.runtime.vision.embed import unit
 from rkface.runtime.vision.liveness import crop_around
@@ -29,7 +30,8 @@ WIDTH, HEIGHT = 1280, 720
 
 
 class Pipe:
-    """``similar`` is the cosine of a shot with the person's own vector; 0.8 makes 0.64 between two shots."""
+    """A stand-in for the pipeline. ``similar``: cosine of a shot with the person's vector; 0.8 means 0.64 between two
+    shots."""
 
     thresholds = Thresholds(0.5, 0.4, MATCH)
 
@@ -49,7 +51,7 @@ class Pipe:
 
 
 class Camera:
-    """Frames of faces at places; ``watcher`` sees them, ``told`` is what it said."""
+    """Draws frames with faces and passes them to ``watcher``; ``told`` are the appearances that it returned."""
 
     def __init__(self, known=(0, 1, 2), similar=0.8, name="door", search=None, rules=None, **options):
         self.known, self.size, self.time, self.number, self.beats = list(known), (WIDTH, HEIGHT), 100.0, 0, 0.0
@@ -61,8 +63,8 @@ class Camera:
             self.pipe,
             search or self.search,
             rules,
-            clock=lambda time: UTC + time,
-            beat=lambda: self.beats,
+            to_utc=lambda time: UTC + time,
+            monotonic=lambda: self.beats,
             **options,
         )
 
@@ -74,7 +76,8 @@ class Camera:
         return found
 
     def see(self, *people, seconds=RATE, step=RATE, score=0.8, sharp=True):
-        """Frames for ``seconds`` with ``people``, each (who, x, y) of the center, or (who, x, y, dx, dy) a frame."""
+        """Show ``people`` for ``seconds``: each (who, x, y) with its center, or (who, x, y, dx, dy) that moves in each
+        frame."""
         for number in range(max(1, round(seconds / step))):
             width, height = self.size
             image = np.full((height, width, 3), 90, np.uint8)
@@ -93,7 +96,7 @@ class Camera:
             faces = Faces(boxes, np.full(len(boxes), score, np.float32), landmarks)
             self.time += step
             self.number += 1
-            self.told += self.watcher.step(Frame(image, self.number, self.time, self.name), faces)
+            self.told += self.watcher.update(Frame(image, self.number, self.time, self.name), faces)
 
     def stages(self):
         return [(one.stage, one.match.person if one.match else None) for one in self.told]
@@ -105,7 +108,7 @@ class Camera:
         return list(visits.values())
 
 
-def test_one_appearance_from_coming_to_going():
+def test_a_visit_is_one_appearance_with_start_and_end():
     camera = Camera()
     camera.see(seconds=1)
     camera.see((1, 200, 300, 5, 0), seconds=4)
@@ -113,7 +116,7 @@ def test_one_appearance_from_coming_to_going():
     assert camera.stages() == [("start", "p1"), ("end", "p1")]
     start, end = camera.told
     assert start.id == end.id and start.source == "door" and start.threshold == MATCH
-    # Seen from 101.1 to 105.0 on the frames' clock, which is UTC here but for the years.
+    # Seen from 101.1 to 105.0 on the clock of the frames, to which UTC is added here.
     assert end.started == pytest.approx(UTC + 101.1, abs=0.05) and end.ended == pytest.approx(UTC + 105.0, abs=0.05)
     assert start.ended == 0 and end.frames == 40 and camera.watcher.state.appearances == 1
     assert end.started <= end.best <= end.ended
@@ -122,7 +125,7 @@ def test_one_appearance_from_coming_to_going():
     assert (start.score, start.liveness) == (pytest.approx(0.8), None) and 0.6 < start.quality <= 1
 
 
-def test_few_of_a_track_s_faces_are_embedded():
+def test_only_a_few_faces_of_a_track_are_embedded():
     camera = Camera()
     camera.see((0, 300, 300), seconds=30)
     # Five in the first seconds, one in five seconds after that.
@@ -130,23 +133,23 @@ def test_few_of_a_track_s_faces_are_embedded():
     assert camera.watcher.state.embeddings == len(camera.pipe.embedded)
 
 
-def test_somebody_is_named_within_half_a_second():
+def test_a_known_person_is_named_within_half_a_second():
     camera = Camera()
     camera.see((2, 300, 300), seconds=0.6)
     assert camera.stages() == [("start", "p2")]
 
 
-def test_the_unknown_are_told_late_and_kept_apart():
+def test_unknown_people_are_reported_later_and_separately():
     camera = Camera()
     camera.see((10, 200, 300), (11, 800, 300), seconds=0.9)
-    assert camera.told == []  # who is not recognized at once may be in a moment
+    assert camera.told == []  # a person who is not recognized at once may be a moment later
     camera.see((10, 200, 300), (11, 800, 300), seconds=1)
     assert camera.stages() == [("start", None), ("start", None)]
     assert len(camera.by_visit()) == 2
 
 
 @pytest.mark.parametrize("who", [1, 10], ids=["known", "unknown"])
-def test_who_is_back_within_the_window_was_not_away(who):
+def test_a_person_who_returns_within_the_window_continues_the_visit(who):
     camera = Camera(rules=RecognitionRules(MATCH, window=10.0))
     camera.see((who, 200, 300), seconds=3)
     camera.see(seconds=8)
@@ -159,7 +162,7 @@ def test_who_is_back_within_the_window_was_not_away(who):
 
 
 @pytest.mark.parametrize("who", [1, 10], ids=["known", "unknown"])
-def test_who_is_back_after_the_window_comes_again(who):
+def test_a_person_who_returns_after_the_window_starts_a_new_visit(who):
     camera = Camera(rules=RecognitionRules(MATCH, window=10.0))
     camera.see((who, 200, 300), seconds=3)
     camera.see(seconds=12)
@@ -168,7 +171,7 @@ def test_who_is_back_after_the_window_comes_again(who):
     assert [[one.stage for one in visit] for visit in camera.by_visit()] == [["start", "end"]] * 2
 
 
-def test_someone_else_within_the_window_is_another_visit():
+def test_another_person_within_the_window_is_another_visit():
     camera = Camera()
     camera.see((10, 200, 300), seconds=3)
     camera.see(seconds=2)
@@ -177,7 +180,7 @@ def test_someone_else_within_the_window_is_another_visit():
     assert [[one.stage for one in visit] for visit in camera.by_visit()] == [["start", "end"]] * 2
 
 
-def test_two_people_of_the_gallery_are_two_visits_however_alike():
+def test_two_similar_people_of_the_gallery_are_two_visits():
     twin = ["ada"]
     camera = Camera(search=lambda vectors, k: [[Match(twin[0], twin[0], 0.7)] for _ in vectors])
     camera.see((10, 200, 300), seconds=2)
@@ -188,7 +191,7 @@ def test_two_people_of_the_gallery_are_two_visits_however_alike():
     assert [{one.match.person for one in visit} for visit in camera.by_visit()] == [{"ada"}, {"eva"}]
 
 
-def test_a_window_shorter_than_a_track_lives_ends_no_track_s_visit():
+def test_a_window_shorter_than_the_life_of_a_track_does_not_end_its_visit():
     camera = Camera(rules=RecognitionRules(MATCH, window=0.1, keep=1.0))
     camera.see((1, 300, 300), seconds=1)
     camera.see(seconds=0.5)
@@ -197,13 +200,13 @@ def test_a_window_shorter_than_a_track_lives_ends_no_track_s_visit():
     assert camera.stages() == [("start", "p1"), ("end", "p1")] and camera.told[-1].frames == 20
 
 
-def test_one_shot_that_looks_like_who_was_there_before_joins_nobody():
+def test_one_similar_shot_does_not_continue_an_earlier_visit():
     camera = Camera()
     camera.see((10, 200, 300), seconds=3)
     camera.see(seconds=2)
     honest = camera.pipe.embed
     camera.pipe.embed = lambda crops: PEOPLE[[10] * len(crops)]
-    camera.see((11, 900, 300), seconds=0.2)  # the first shot, turned away or half hidden
+    camera.see((11, 900, 300), seconds=0.2)  # the first shot, turned away or partly hidden
     camera.pipe.embed = honest
     camera.see((11, 900, 300), seconds=3)
     camera.see(seconds=20)
@@ -211,7 +214,7 @@ def test_one_shot_that_looks_like_who_was_there_before_joins_nobody():
     assert first[-1].ended == pytest.approx(UTC + 103, abs=0.05) and second[-1].frames > 25
 
 
-def test_crossing_people_stay_who_they_are():
+def test_crossing_people_keep_their_identities():
     camera = Camera()
     camera.see((0, 200, 300, 20, 0), (1, 980, 340, -20, 0), seconds=4)
     camera.see(seconds=20)
@@ -221,7 +224,7 @@ def test_crossing_people_stay_who_they_are():
 
 
 def test_a_track_that_slipped_to_another_person_is_two_visits():
-    """One leaves as the other takes the place, hidden for two frames: to the tracker it is the same face."""
+    """One person replaces another within two frames without a face: for the tracker it is the same face."""
     camera = Camera()
     camera.see((0, 400, 300), seconds=6)  # so long that an embedding is due every five seconds only
     camera.see(seconds=0.2)
@@ -231,19 +234,19 @@ def test_a_track_that_slipped_to_another_person_is_two_visits():
     assert [{one.match.person for one in visit} for visit in camera.by_visit()] == [{"p0"}, {"p1"}]
 
 
-def test_flicker_around_the_threshold_is_one_appearance():
+def test_cosines_around_the_threshold_are_one_appearance():
     flicker = iter([0.38, 0.42, 0.37, 0.41, 0.36, 0.43, 0.38, 0.4] * 20)
     camera = Camera(
         search=lambda vectors, k: [[Match("p1", "Ada", next(flicker))] for _ in vectors],
         rules=RecognitionRules(MATCH, later=0.3, hysteresis=0.05),
     )
     camera.see((1, 300, 300), seconds=20)
-    assert len(camera.pipe.embedded) > 40  # so often it was asked who it is
+    assert len(camera.pipe.embedded) > 40  # so many searches
     camera.see(seconds=20)
     assert camera.stages() == [("start", "p1"), ("end", "p1")]
 
 
-def test_decide_holds_on_within_the_hysteresis():
+def test_a_name_is_kept_within_the_hysteresis():
     ada, bob = (lambda cosine, name=name: Match(name, name, cosine) for name in ("ada", "bob"))
     assert decide(None, [ada(0.39)], 0.4, 0.05) is None
     assert decide(None, [ada(0.40)], 0.4, 0.05) == ada(0.40)
@@ -255,7 +258,7 @@ def test_decide_holds_on_within_the_hysteresis():
     assert decide(ada(0.5), [], 0.4, 0.05) is None
 
 
-def test_a_clock_that_jumps_back_ends_nothing_and_turns_no_time_round():
+def test_a_clock_that_jumps_back_ends_no_visit_and_reverses_no_times():
     camera = Camera()
     camera.see((1, 300, 300), seconds=2)
     camera.time -= 3600
@@ -266,33 +269,33 @@ def test_a_clock_that_jumps_back_ends_nothing_and_turns_no_time_round():
     assert end.stage == "end" and end.ended - end.started == pytest.approx(3.8, abs=0.2)
 
 
-def test_fifty_faces_are_all_looked_at_a_few_a_frame():
+def test_fifty_faces_are_all_embedded_a_few_per_frame():
     places = [(column * 120 + 80, row * 135 + 80) for row in range(5) for column in range(10)]
     camera = Camera(known=range(10))
     people = [(number % 30, *place) for number, place in enumerate(places)]
     camera.see(*people, seconds=6)
     assert max(camera.pipe.batches) <= RecognitionRules(MATCH).batch
-    # 50 faces of 30 people, some of them twice at once: nobody is left out, and nobody's twin is joined with them.
+    # 50 faces of 30 people, some of them twice in a frame: each face is a visit of its own.
     assert len(camera.by_visit()) == 50
     assert sum(one.match is not None for one in camera.told if one.stage == "start") == 20
 
 
-def test_no_face_ever():
+def test_frames_without_faces_report_nothing():
     camera = Camera()
     camera.see(seconds=5)
     assert camera.told == [] and camera.pipe.embedded == [] and camera.watcher.close() == []
 
 
 @pytest.mark.parametrize("seen", [{"sharp": False}, {"score": 0.4}], ids=["blurred", "doubtful"])
-def test_a_face_that_cannot_be_used_is_never_embedded(seen):
+def test_an_unusable_face_is_never_embedded(seen):
     camera = Camera()
     camera.see((1, 300, 300))
     camera.see((1, 300, 300), seconds=3, **seen)
     assert camera.pipe.embedded == [] and camera.told == []
-    assert camera.watcher.present()  # it is followed, though
+    assert camera.watcher.visible_faces()  # but it is tracked
 
 
-def test_another_resolution_goes_on_with_the_same_visit():
+def test_a_visit_continues_after_a_change_of_resolution():
     camera = Camera()
     camera.see((1, 300, 300), seconds=2)
     camera.size = (640, 480)
@@ -301,18 +304,18 @@ def test_another_resolution_goes_on_with_the_same_visit():
     assert camera.stages() == [("start", "p1"), ("end", "p1")]
 
 
-def test_a_dead_camera_s_visits_end():
+def test_the_visits_to_a_dead_camera_end():
     camera = Camera()
     camera.see((1, 300, 300), seconds=2)
-    assert camera.watcher.present() and camera.watcher.tick() == []
+    assert camera.watcher.visible_faces() and camera.watcher.tick() == []
     for second in range(20):
         camera.beats = second + 1.5
         camera.told += camera.watcher.tick()
     assert camera.stages() == [("start", "p1"), ("end", "p1")]
-    assert camera.told[-1].ended == pytest.approx(UTC + 102, abs=0.05) and camera.watcher.present() == ()
+    assert camera.told[-1].ended == pytest.approx(UTC + 102, abs=0.05) and camera.watcher.visible_faces() == ()
 
 
-def test_close_ends_what_lasts_and_a_glimpse_of_somebody_known_is_told():
+def test_close_ends_open_visits_and_reports_a_glimpse_of_a_known_person():
     camera = Camera()
     camera.see((1, 300, 300), seconds=0.3)
     assert camera.told == [] and len(camera.pipe.embedded) == 1
@@ -320,7 +323,7 @@ def test_close_ends_what_lasts_and_a_glimpse_of_somebody_known_is_told():
     assert camera.watcher.close() == []
 
 
-def test_a_glimpse_of_somebody_unknown_is_only_counted():
+def test_a_glimpse_of_an_unknown_person_is_only_counted():
     camera = Camera()
     camera.see((10, 300, 300), seconds=0.2)
     camera.see(seconds=20)
@@ -329,7 +332,7 @@ def test_a_glimpse_of_somebody_unknown_is_only_counted():
 
 
 class Judge:
-    """Answers with ``says``, or fails with it; ``shown`` is what it was asked about."""
+    """A stand-in for the liveness model: returns or raises ``says``. ``shown`` are the crops that it judged."""
 
     def __init__(self, says):
         self.says, self.shown = says, []
@@ -344,7 +347,7 @@ class Judge:
         return np.full(len(crops), self.says, np.float32)
 
 
-def test_liveness_sees_the_surroundings_of_what_is_embedded_and_lands_in_the_appearance():
+def test_liveness_is_judged_from_the_surroundings_and_reported_in_the_appearance():
     judge = Judge(0.25)
     camera = Camera(liveness=judge)
     camera.see((1, 600, 300), seconds=4)
@@ -353,15 +356,15 @@ def test_liveness_sees_the_surroundings_of_what_is_embedded_and_lands_in_the_app
     # The face is a quarter of what is shown, in its middle; around it the scene is even.
     crop = judge.shown[0]
     assert (crop[:14] == 90).all() and (crop[26:] == 90).all() and (crop[16:24, 16:24, 0] == 27).all()
-    assert camera.stages() == [("start", "p1")], "unless it is demanded, liveness is told and decides nothing"
+    assert camera.stages() == [("start", "p1")], "unless it is required, liveness is reported and decides nothing"
 
 
-def test_where_it_is_demanded_a_picture_has_no_name_and_who_turns_out_live_gets_one():
+def test_if_liveness_is_required_a_picture_gets_no_name_until_it_is_judged_live():
     judge = Judge(0.45)
     camera = Camera(liveness=judge, rules=RecognitionRules(MATCH, live=0.5, need_live=True))
     camera.see((1, 600, 300), seconds=1.4)
     assert camera.stages() == [("start", None)] and camera.told[0].live is False
-    assert [one.match for one in camera.watcher.present()] == [None]
+    assert [one.match for one in camera.watcher.visible_faces()] == [None]
     judge.says = 1.0
     camera.see((1, 600, 300), seconds=3)
     assert camera.stages() == [("start", None), ("update", "p1")] and camera.told[1].live is True
@@ -369,7 +372,7 @@ def test_where_it_is_demanded_a_picture_has_no_name_and_who_turns_out_live_gets_
     assert camera.stages()[-1] == ("end", "p1")
 
 
-def test_a_picture_of_who_just_left_does_not_go_on_as_that_person_where_liveness_is_demanded():
+def test_if_liveness_is_required_a_picture_does_not_continue_the_visit_of_its_person():
     judge = Judge(0.9)
     camera = Camera(liveness=judge, rules=RecognitionRules(MATCH, live=0.5, need_live=True))
     camera.see((1, 600, 300), seconds=2)
@@ -383,9 +386,9 @@ def test_a_picture_of_who_just_left_does_not_go_on_as_that_person_where_liveness
     ]
 
 
-@pytest.mark.parametrize(("demanded", "named"), [(False, "p1"), (True, None)])
-def test_liveness_that_fails_costs_its_answer_and_not_the_recognition(demanded, named, caplog):
-    camera = Camera(liveness=Judge(DeviceError("the NPU timed out")), rules=RecognitionRules(MATCH, need_live=demanded))
+@pytest.mark.parametrize(("required", "named"), [(False, "p1"), (True, None)])
+def test_people_are_recognized_even_if_liveness_fails(required, named, caplog):
+    camera = Camera(liveness=Judge(DeviceError("the NPU timed out")), rules=RecognitionRules(MATCH, need_live=required))
     camera.see((1, 600, 300), seconds=2)
     assert camera.stages() == [("start", named)]
     assert camera.told[0].liveness is None and camera.told[0].live is None
@@ -393,7 +396,7 @@ def test_liveness_that_fails_costs_its_answer_and_not_the_recognition(demanded, 
     assert "the NPU timed out" in caplog.text
 
 
-def test_a_much_better_shot_is_embedded_out_of_turn_and_told():
+def test_a_much_better_shot_is_embedded_early_and_reported():
     camera = Camera(known=(), rules=RecognitionRules(MATCH, better=1.1))
     camera.see((1, 300, 300), seconds=3, score=0.55)  # five are there: the next is due in five seconds
     before = len(camera.pipe.embedded)
@@ -403,26 +406,26 @@ def test_a_much_better_shot_is_embedded_out_of_turn_and_told():
     assert camera.told[1].quality > camera.told[0].quality and camera.told[1].score == pytest.approx(0.95)
 
 
-def test_nothing_is_left_of_visits_that_are_over():
+def test_ended_visits_leave_nothing_in_memory():
     camera = Camera(rules=RecognitionRules(MATCH, window=1.0))
     for who in range(20):
         camera.see((who, 300, 300), (29 - who, 800, 300), seconds=2, step=0.2)
         camera.see(seconds=3, step=0.5)
     watcher = camera.watcher
-    assert watcher.state.appearances >= 40 and watcher.state.open == 0 and watcher.following == 0
-    assert not watcher._candidates and not watcher._visits._followed and not watcher._tracker._ids.size
+    assert watcher.state.appearances >= 40 and watcher.state.open == 0 and watcher.tracked_faces == 0
+    assert not watcher._best_shots and not watcher._visits._by_track and not watcher._tracker._ids.size
 
 
-def test_present_says_who_is_where():
+def test_visible_faces_have_position_and_person():
     camera = Camera()
     camera.see((1, 320, 360), (20, 960, 360), seconds=2)
-    left, right = sorted(camera.watcher.present(), key=lambda one: one.box)
+    left, right = sorted(camera.watcher.visible_faces(), key=lambda one: one.box)
     assert (left.match.person, right.match) == ("p1", None)
     assert {left.appearance, right.appearance} == {one.id for one in camera.told}
     assert left.box == pytest.approx((280 / WIDTH, 320 / HEIGHT, 360 / WIDTH, 400 / HEIGHT), abs=0.003)
 
 
-def test_the_shots_of_a_visit_are_there_until_after_its_end():
+def test_the_shots_of_a_visit_are_available_until_just_after_its_end():
     camera = Camera()
     camera.see((1, 300, 300), seconds=3)
     [start] = camera.told
@@ -437,7 +440,7 @@ def test_the_shots_of_a_visit_are_there_until_after_its_end():
     assert camera.watcher.shots(start.id) == ()
 
 
-def test_an_inference_that_fails_is_tried_again(caplog):
+def test_a_failed_inference_is_tried_again(caplog):
     camera = Camera()
     honest = camera.pipe.embed
 
@@ -452,23 +455,23 @@ def test_an_inference_that_fails_is_tried_again(caplog):
     assert camera.stages() == [("start", "p1")]
 
 
-def test_two_cameras_are_told_apart():
+def test_two_cameras_have_separate_visits_and_gates():
     cameras = {"door": Camera(), "gate": Camera(name="gate", known=(3, 4, 5))}
     results = []
     for camera, who in zip(cameras.values(), (1, 4), strict=True):
-        step = camera.watcher.step
-        camera.watcher.step = lambda frame, faces: results.append(Result(frame, faces, None, 0, 0.0, 0.0)) or []
+        step = camera.watcher.update
+        camera.watcher.update = lambda frame, faces: results.append(Result(frame, faces, None, 0, 0.0, 0.0)) or []
         camera.see((who, 300, 300), seconds=2)
-        camera.watcher.step = step
+        camera.watcher.update = step
     results.sort(key=lambda result: result.frame.time)  # one frame of each camera in turn
-    paces = {name: FrameGate(rate=10, idle=1) for name in cameras}
-    told = list(watch(results, {name: camera.watcher for name, camera in cameras.items()}, paces))
+    gates = {name: FrameGate(rate=10, idle_rate=1) for name in cameras}
+    told = list(watch_results(results, {name: camera.watcher for name, camera in cameras.items()}, gates))
     assert sorted((one.source, one.match.person) for one in told) == [("door", "p1"), ("gate", "p4")]
-    wanted = [paces["door"].wants(Frame(np.zeros((9, 9, 3), np.uint8), n, n / 10)) for n in range(20)]
-    assert sum(wanted) >= 19  # somebody is there: the pace knows
+    wanted = [gates["door"].accepts(Frame(np.zeros((9, 9, 3), np.uint8), n, n / 10)) for n in range(20)]
+    assert sum(wanted) >= 19  # somebody is there, and the gate knows
 
 
-def test_watch_goes_past_frames_that_failed_and_hears_each_camera(caplog):
+def test_failed_frames_are_logged_and_skipped(caplog):
     camera = Camera()
     nobody = Faces(np.zeros((0, 4), np.float32), np.zeros(0, np.float32), np.zeros((0, 5, 2), np.float32))
     image = np.zeros((10, 10, 3), np.uint8)
@@ -476,6 +479,6 @@ def test_watch_goes_past_frames_that_failed_and_hears_each_camera(caplog):
         Result(Frame(image, 7, 0.0, "door"), None, ValueError("the NPU coughed"), 0, 0.0, 0.0),
         Result(Frame(image, 8, 0.1, "door"), nobody, None, 0, 0.0, 0.0),
     ]
-    assert list(watch(results, {"door": camera.watcher})) == []
+    assert list(watch_results(results, {"door": camera.watcher})) == []
     assert camera.watcher.state.frames == 1
     assert "door: frame 7 failed: the NPU coughed" in caplog.text

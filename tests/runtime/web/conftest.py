@@ -20,7 +20,7 @@ from rkface.runtime.inference.scheduler import Scheduler
 from rkface.runtime.service.service import Service
 from rkface.runtime.service.settings import CameraSettings, Events, Recognition, Settings
 from rkface.runtime.service.settings import Liveness as LivenessSettings
-from rkface.runtime.service.startup import detect_doubtful
+from rkface.runtime.tracking.watch import detect_for_tracking
 from rkface.runtime.vision.bare_onnx import open_detector, open_recognizer
 from rkface.runtime.web.serve import serve
 
@@ -49,7 +49,7 @@ def open_demo(_settings=None, liveness=None):
     backends = {"detector": detector, "recognizer": recognizer}
     if liveness:
         backends["liveness"] = open_model(liveness, "liveness", "reference", threads=1)
-    return Scheduler(manifest, lambda role, core: backends[role], 1, detect_doubtful, liveness=liveness is not None)
+    return Scheduler(manifest, lambda role, core: backends[role], 1, detect_for_tracking, liveness=liveness is not None)
 
 
 @pytest.fixture(scope="session")

@@ -18,7 +18,7 @@ class FakeService:
     def settings(self):
         return []
 
-    def change(self, values):
+    def change_settings(self, values):
         self.changed.append(values)
 
     def metrics(self):

@@ -229,7 +229,7 @@ def test_a_body_that_is_too_large_is_refused_before_it_is_read():
 @pytest.mark.parametrize("body", [b'{"\\ud800": 1}', b'{"door": ["\\ud800"]}', b'["\\ud800"]'])
 def test_half_a_character_gets_an_error_message(body):
     class Strict(FakeService):
-        def change(self, values):
+        def change_settings(self, values):
             raise InputError(f"unknown setting {values}")
 
     client = TestClient(create_app(Strict(), Access(None, secure=False)), base_url="http://localhost")

@@ -8,6 +8,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from rkface.runtime.tracking.appearance import Appearance
 from rkface.runtime.web import serve as serving
 from rkface.runtime.web.connections import ConnectionLimit
 from rkface.runtime.web.serve import serve
@@ -75,7 +76,7 @@ def test_clients_that_send_no_whole_request_keep_nobody_out(monkeypatch, incompl
             assert get_session(address).status_code == 200
         with suppress(ConnectionResetError):
             assert idle[0].recv(1) == b"", "the connection that waited longest was closed"
-        service.events.put({"id": "a"})
+        service.events.put(Appearance("a", "door", "start", None, 0.4, 1.0, 1.0, 0.0, (0, 0, 1, 1), 0.9, 0.8, 5))
         assert next(lines) == "event: appearance", "an answer in progress goes on"
 
 

@@ -1,0 +1,39 @@
+"""The watchers of all cameras. A watcher is replaced when the rules change or a person is deleted."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+from ..inference.pipeline import Pipeline
+from ..tracking.visit import RecognitionRules, Shot
+from ..tracking.watcher import Search, Watcher
+
+
+class Watchers(Mapping[str, Watcher]):
+    """The present watcher of each camera, by the camera's name. Watchers may be replaced while results arrive."""
+
+    def __init__(self, cameras: Iterable[str], pipeline: Pipeline, search: Search, rules: RecognitionRules) -> None:
+        self._pipeline, self._search = pipeline, search
+        self._present = {camera: self._open(camera, rules) for camera in cameras}
+
+    def __getitem__(self, camera: str) -> Watcher:
+        return self._present[camera]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._present)
+
+    def __len__(self) -> int:
+        return len(self._present)
+
+    def replace(self, camera: str, rules: RecognitionRules) -> Watcher:
+        """Replace the watcher of ``camera`` by a new one with ``rules``. Return the old one; the caller closes it."""
+        old, self._present[camera] = self._present[camera], self._open(camera, rules)
+        return old
+
+    def shots(self, appearance: str) -> Sequence[Shot]:
+        """Return the best shots of an appearance that lasts or has just ended, best first; () if no shot is
+        known."""
+        return next((shots for watcher in self.values() if (shots := watcher.shots(appearance))), ())
+
+    def _open(self, camera: str, rules: RecognitionRules) -> Watcher:
+        return Watcher(camera, self._pipeline, self._search, rules, liveness=self._pipeline.liveness)

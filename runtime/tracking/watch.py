@@ -1,0 +1,96 @@
+"""From a camera, or from the results of a scheduler, to appearances: the loops around a ``Watcher``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import closing
+from logging import getLogger
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..cameras.camera import Camera
+from ..cameras.frame_gate import FrameGate, read_newest_frames
+from ..core.faces import Faces
+from ..gallery.gallery import Gallery
+from ..inference.frames import Result
+from ..inference.pipeline import Pipeline
+from .appearance import Appearance
+from .visit import RecognitionRules
+from .watcher import Watcher
+
+log = getLogger("rkface.watch")
+
+
+def watch_camera(
+    camera: Camera, pipeline: Pipeline, gallery: Gallery, rules: RecognitionRules | None = None
+) -> Iterator[Appearance]:
+    """Yield the appearances of the people before one camera: each when it starts, when it changes, and when it ends.
+
+    A live camera never ends, and only its newest frame is processed. Of a recording, every frame is processed, and the
+    iterator ends after the last one. People whom another process enrolls or deletes are noticed at once.
+
+    For several cameras, use ``rkface run``, or a ``Scheduler`` with ``watch_results``.
+
+    Args:
+        camera: The camera; the caller closes it.
+        pipeline: The models. If the bundle was opened with its liveness model, liveness is judged.
+        gallery: The known people; it must contain embeddings of the pipeline's recognizer.
+        rules: The default is the default rules with the bundle's thresholds.
+
+    Raises:
+        InputError: A file cannot be read.
+        DeviceError: The NPU failed.
+        WorkError: The gallery cannot be read.
+
+    Example:
+        ```python
+        from rkface import open_bundle, open_camera, open_gallery, watch_camera
+
+        with (
+            open_bundle("build/rk3588") as pipeline,
+            open_gallery("gallery.sqlite", pipeline) as gallery,
+            open_camera("/dev/video0") as camera,
+        ):
+            for appearance in watch_camera(camera, pipeline, gallery):
+                print(appearance.stage, appearance.match.name if appearance.match else "unknown")
+        ```
+    """
+    rules = rules or RecognitionRules.of(pipeline.thresholds)
+    watcher = Watcher(camera.name, pipeline, gallery.search, rules, liveness=pipeline.liveness)
+    with closing(read_newest_frames(camera, every=camera.recording)) as frames:
+        for frame in frames:
+            gallery.refresh()
+            if frame is None:
+                yield from watcher.tick()
+            else:
+                yield from watcher.update(frame, pipeline.detect(frame.image, rules.doubtful))
+    yield from watcher.close()
+
+
+def detect_for_tracking(pipeline: Pipeline, image: NDArray[np.uint8]) -> Faces:
+    """Detect the faces in ``image`` (H×W×3 uint8 BGR), down to the scores that continue a track. Use it as the ``work``
+    of a scheduler for ``watch_results``: the watchers make the few embeddings that are needed."""
+    return pipeline.detect(image, RecognitionRules.of(pipeline.thresholds).doubtful)
+
+
+def watch_results(
+    results: Iterable[Result], watchers: Mapping[str, Watcher], gates: Mapping[str, FrameGate] | None = None
+) -> Iterator[Appearance]:
+    """Yield the appearances in the results of a scheduler.
+
+    Each result goes to the watcher of its source, and the number of tracked faces to the gate of that source. A frame
+    whose work failed is logged and skipped. The visits to the other sources end on time, too; but if no camera delivers
+    frames at all, only a timer that calls ``tick`` can end them.
+    """
+    for result in results:
+        frame = result.frame
+        if result.faces is None:
+            log.warning("%s: frame %d failed: %s", frame.source or "camera", frame.number, result.error)
+        else:
+            yield from watchers[frame.source].update(frame, result.faces)
+            if gates and frame.source in gates:
+                gates[frame.source].set_tracked_faces(watchers[frame.source].tracked_faces)
+        for source, watcher in watchers.items():
+            if source != frame.source:
+                yield from watcher.tick()
