@@ -87,8 +87,8 @@ class Watcher:
     Only some faces of a track are embedded: the first good one, then the best one of each ``spacing`` seconds until
     there are ``shots`` of them, then one in ``later`` seconds. A much better face is embedded early, and so is the
     first face after the track touched another track and may have switched. The faces of one frame are embedded
-    together, so that they spread over the NPU's cores. This happens in the thread of the caller: there are so few of them that
-    another thread would gain nothing, and the scheduler continues to detect meanwhile.
+    together, so that they spread over the NPU's cores. This happens in the thread of the caller: there are so few of
+    them that another thread would gain nothing, and the scheduler continues to detect meanwhile.
 
     All methods may be called from any thread.
 
