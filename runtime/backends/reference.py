@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from ..core.checks import check_count
 from ..core.errors import DeviceError, InputError, ModelError
 from . import check_images, stack_runs
 
@@ -103,6 +104,10 @@ def open_reference(
 
 def open_session(path: Path, providers: Sequence[str], threads: int | None) -> Any:
     """An ``onnxruntime.InferenceSession`` for the model at ``path``. Raises the same errors as ``open_reference``."""
+    if isinstance(providers, str) or not isinstance(providers, Sequence) or not providers:
+        raise InputError(f'providers must be a list of names, such as ["cpu"], not {providers!r}')
+    if threads is not None:
+        check_count(threads, "the number of threads")
     try:
         import onnxruntime
     except ImportError as error:

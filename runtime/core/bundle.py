@@ -187,6 +187,8 @@ def read_bundle(folder: str | Path, soc: str | None = None) -> Bundle:
     is missing, changed, or not part of the bundle.
     """
     folder = as_path(folder, "a bundle's folder")
+    if folder.is_file():
+        raise BundleError(f"{folder} is a file: name the bundle's folder, which contains {MANIFEST}")
     if not folder.is_dir():
         raise BundleError(f"{folder}: no such bundle folder: `rkface convert` makes one")
     manifest = parse_manifest(folder)

@@ -7,11 +7,12 @@ import sqlite3
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar
 
+from ..core.checks import check_type
 from ..core.errors import InputError
+from ..core.paths import as_path
 from ..core.sqlite import transaction
 from ..core.text import shell_quoted
 from .encryption import SETTING, Key, NoCipher, open_cipher
@@ -27,7 +28,11 @@ class GalleryDatabase:
     """
 
     def __init__(self, path: str | os.PathLike[str], identity: str | None, *, create: bool, key: Key | None) -> None:
-        self.path = Path(path)
+        self.path = as_path(path, "a gallery's path")
+        if identity is not None:
+            check_type(identity, str, "identity must be a string", "pass embedding_identity(pipeline.manifest)")
+        if key is not None:
+            check_type(key, Key, "key must be a Key", "read one from its file with read_key")
         self.database = open_gallery_database(self.path, create=create)
         self.lock = threading.RLock()
         self.expected_identity = identity

@@ -12,18 +12,19 @@ import os
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ..core.checks import check_count, check_type
 from ..core.errors import InputError, RkfaceError
 from ..core.text import shell_quoted
 from .blocks import Precision
 from .database import GalleryDatabase
 from .encryption import Key
 from .match import Match
-from .people import GalleryState, Person, Sample, check_name
+from .people import GalleryState, Person, Sample, check_name, check_person, check_sample
 from .rows import STORED, embedding_to_bytes, insert_person, insert_sample, read_embeddings, select_people
 from .search import check_probes
 from .snapshot import Snapshot, read_snapshot
@@ -79,6 +80,8 @@ class Gallery(GalleryDatabase):
         precision: Precision = "auto",
         key: Key | None = None,
     ) -> None:
+        if precision not in get_args(Precision):
+            raise InputError(f"there is no precision {precision!r}: choose one of {', '.join(get_args(Precision))}")
         super().__init__(path, identity, create=create, key=key)
         self.searches = 0
         self._precision = precision
@@ -94,6 +97,7 @@ class Gallery(GalleryDatabase):
         Raises:
             InputError: There is no such person. The message suggests similar names.
         """
+        check_type(key, str, "a person's id or name must be a string", 'pass a name such as "Ada"')
         found = select_people(self, "WHERE person.id = ?1 OR name = ?1 ORDER BY person.id = ?1 DESC", [key])
         if found:
             return found[0]
@@ -108,6 +112,7 @@ class Gallery(GalleryDatabase):
         Raises:
             InputError: The gallery is encrypted and was opened without its key.
         """
+        check_person(person)
         rows = self.read(
             "SELECT embedding, image, quality, source, created, identity, id FROM sample "
             "LEFT JOIN crop ON sample = id WHERE person = ? ORDER BY id",
@@ -121,6 +126,7 @@ class Gallery(GalleryDatabase):
 
     def has_sample(self, name: str, sample: Sample) -> bool:
         """Whether the person ``name`` already has a sample with exactly this embedding."""
+        check_sample(sample)
         rows = self.read("SELECT embedding FROM sample JOIN person ON person.id = person WHERE name = ?", [name])
         decrypt = self.cipher.decrypt
         return embedding_to_bytes(sample.embedding) in {decrypt(embedding) for (embedding,) in rows}
@@ -141,6 +147,7 @@ class Gallery(GalleryDatabase):
                 or infinity. Nothing was added then.
         """
         check_name(name)
+        check_type(samples, Iterable, "samples must be a list", "write [sample]")
         new, now = list(samples), time.time()
         with self.lock:  # held until the index is up to date, so that no other thread changes the person in between
             with self.transaction():
@@ -160,6 +167,8 @@ class Gallery(GalleryDatabase):
         Raises:
             InputError: A sample does not belong to this person. Nothing was deleted then.
         """
+        check_person(person)
+        check_type(samples, Collection, "samples must be a list of numbers", "write [sample.id]")
         with self.transaction() as database:
             own = {id for (id,) in database.execute("SELECT id FROM sample WHERE person = ?", [person.id])}
             if missing := sorted(set(samples) - own):
@@ -174,6 +183,7 @@ class Gallery(GalleryDatabase):
         Raises:
             InputError: The name is invalid, or another person has it.
         """
+        check_person(person)
         check_name(name)
         other = select_people(self, "WHERE name = ?", [name])
         if other and other[0].id != person.id:
@@ -190,6 +200,8 @@ class Gallery(GalleryDatabase):
         Raises:
             InputError: Both are the same person.
         """
+        check_person(person)
+        check_person(into)
         if person.id == into.id:
             raise InputError(f"{person.name!r} cannot be merged into the same person")
         now = time.time()
@@ -211,18 +223,19 @@ class Gallery(GalleryDatabase):
 
         Args:
             probes: N×D float32, embeddings of unit length.
-            k: Number of people to return for each probe.
+            k: Number of people to return for each probe, 1 or more.
 
         Returns:
             For each probe, up to ``k`` different people, most similar first. Compare ``Match.cosine`` with the match
             threshold: people below it are returned too.
 
         Raises:
-            InputError: The probes have the wrong shape or type, or contain NaN or infinity; the gallery is closed; or
-                it is encrypted and was opened without its key.
+            InputError: The probes have the wrong shape or type, or contain NaN or infinity; ``k`` is less than 1; the
+                gallery is closed; or it is encrypted and was opened without its key.
         """
         if self._closed:  # searches need no file, so SQLite would not notice
             raise InputError(f"{self.path} is closed: open it again before you use it")
+        check_count(k, "k, the number of people,")
         snapshot = self._snapshot()
         probes = check_probes(probes, snapshot.index.dimensions)
         self.searches += len(probes)

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..core.bundle import Manifest
+from ..core.checks import check_number, check_type, describe_type
 from ..core.errors import InputError
 from ..core.text import in_a_line, readable
 from ..vision.align import ALIGNMENT
@@ -81,13 +82,36 @@ class GalleryState:
 
 
 def check_name(name: str) -> None:
-    """Raise InputError if ``name`` is empty, or contains control characters or text that UTF-8 cannot encode."""
+    """Raise InputError if ``name`` is not a string, is empty, or contains control characters or text that UTF-8 cannot
+    encode."""
+    check_type(name, str, "a person's name must be a string", 'pass a name such as "Ada"')
     if not name.strip():
         raise InputError("a person needs a name")
     if readable(name) != name:
         raise InputError(f"invalid name {in_a_line(name)!r}: it contains invalid characters")
     if in_a_line(name) != name:
         raise InputError(f"invalid name {in_a_line(name)!r}: it contains a control character")
+
+
+def check_person(person: Person) -> None:
+    """Raise InputError if ``person`` is not a Person, such as a name."""
+    check_type(person, Person, "this must be a Person", "find one with gallery.person(name)")
+
+
+def check_sample(sample: Sample) -> None:
+    """Raise InputError if ``sample`` is not a Sample, or one of its attributes has the wrong type."""
+    make = 'write Sample(embedding, crop=None, quality=1.0, source="ada.jpg")'
+    check_type(sample, Sample, "each sample must be a Sample", make)
+    check_type(sample.embedding, np.ndarray, "the embedding of a sample must be a NumPy array", make)
+    if sample.embedding.dtype.kind != "f":
+        raise InputError(f"the embedding of a sample must be float32, not {sample.embedding.dtype}")
+    if sample.crop is not None and not isinstance(sample.crop, bytes):
+        raise InputError(
+            f"the crop of a sample must be the bytes of a PNG file, or None, not {describe_type(sample.crop)}: encode "
+            'an image with cv2.imencode(".png", crop)[1].tobytes()'
+        )
+    check_number(sample.quality, 0, 1, "the quality of a sample")
+    check_type(sample.source, str, "the source of a sample must be a string", "pass the name of the photo or camera")
 
 
 def embedding_identity(manifest: Manifest) -> str:
@@ -103,7 +127,11 @@ def embedding_identity(manifest: Manifest) -> str:
 
     Returns:
         32 hexadecimal digits.
+
+    Raises:
+        InputError: ``manifest`` is not a Manifest.
     """
+    check_type(manifest, Manifest, "embedding_identity takes a bundle's manifest", "pass pipeline.manifest")
     model = manifest.recognizer
     contract = {
         "model": model.source.sha256,

@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..core.checks import check_type
 from ..core.errors import InputError
 from ..vision.embed import unit
 from .database import GalleryDatabase
-from .people import Person, Sample
+from .people import Person, Sample, check_sample
 
 STORED = "<f4"  # embeddings are stored as little-endian float32
 
@@ -43,9 +44,16 @@ def insert_person(gallery: GalleryDatabase, name: str, metadata: Mapping[str, An
     """Insert the person ``name``, or add ``metadata`` to an existing person, inside a transaction. Returns the id."""
     found = select_people(gallery, "WHERE name = ?", [name])
     id, known = (found[0].id, found[0].metadata) if found else (uuid.uuid4().hex, {})
+    check_type(metadata, Mapping, "metadata must be a dictionary", 'pass values such as {"room": 3}')
+    try:
+        text = json.dumps({**known, **metadata}, ensure_ascii=False)
+    except (TypeError, ValueError) as error:
+        raise InputError(
+            f"the metadata of {name!r} cannot be stored as JSON ({error}): use strings and numbers"
+        ) from error
     gallery.database.execute(
         "INSERT INTO person VALUES (?1, ?2, ?3, ?4, ?4) ON CONFLICT (id) DO UPDATE SET metadata = ?3, changed = ?4",
-        [id, name, json.dumps({**known, **metadata}, ensure_ascii=False), now],
+        [id, name, text, now],
     )
     return id
 
@@ -53,14 +61,15 @@ def insert_person(gallery: GalleryDatabase, name: str, metadata: Mapping[str, An
 def insert_sample(gallery: GalleryDatabase, person: str, sample: Sample, now: float) -> int:
     """Insert ``sample`` for the person with the id ``person``, inside a transaction. Returns the id of the sample.
 
-    Raises InputError if it is of another model, has the wrong shape, or contains NaN or infinity.
+    Raises InputError if it is not a Sample, is of another model, has the wrong shape, or contains NaN or infinity.
     """
+    check_sample(sample)
     identity = _identity_of(sample, gallery)
     _check_embedding(sample.embedding, gallery, identity)
     embedding = gallery.cipher.encrypt(embedding_to_bytes(sample.embedding))
     cursor = gallery.database.execute(
         "INSERT INTO sample (person, identity, embedding, quality, source, created) VALUES (?, ?, ?, ?, ?, ?)",
-        [person, identity, embedding, sample.quality, sample.source, sample.created or now],
+        [person, identity, embedding, float(sample.quality), sample.source, sample.created or now],
     )
     id = int(cursor.lastrowid or 0)
     if sample.crop is not None:

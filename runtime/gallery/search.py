@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from ..core.checks import describe_type
 from ..core.errors import InputError
 from .blocks import WIDTH_STEP, Block, Precision, append_to_blocks, join_block, multiply, to_rows
 
@@ -221,7 +222,10 @@ def check_probes(probes: NDArray[Any], dimensions: int) -> NDArray[np.float32]:
     """``probes`` as B×D float32. Raises InputError if they are not a B×D array of floating-point numbers, contain NaN
     or infinity, or D is not ``dimensions`` (0: any D)."""
     if not isinstance(probes, np.ndarray):
-        raise InputError(f"probes must be a NumPy array of shape N×D, not {type(probes).__name__}")
+        raise InputError(
+            f"probes must be a NumPy array of shape N×D, not {describe_type(probes)}: pass the embeddings that "
+            "pipeline.recognize(image) returns; pipeline.detect(image) computes none"
+        )
     if probes.ndim != 2:
         raise InputError(f"probes must have the shape N×D, not {probes.shape}; for one embedding pass embedding[None]")
     if probes.dtype.kind != "f":

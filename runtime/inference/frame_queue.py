@@ -9,6 +9,7 @@ from collections.abc import Hashable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import count
 
+from ..core.errors import WorkError
 from .cores import Caller, Cores
 from .frames import Frame, Job, Result
 
@@ -45,11 +46,14 @@ class FrameQueue:
     def reading(self, method: str) -> Iterator[None]:
         """While the block runs, no other thread may read results. ``method`` is the method of the scheduler that reads.
 
-        Raises RuntimeError if another thread reads.
+        Raises WorkError if another thread reads.
         """
         with self._lock:
             if self.reader:
-                raise RuntimeError(f"{method}() during {self.reader}(): results can have only one reader")
+                raise WorkError(
+                    f"{method}() during {self.reader}(): results can have only one reader: read them to the end, or "
+                    "close the iterator first"
+                )
             self.reader = method
         try:
             yield

@@ -15,6 +15,7 @@ from ..backends import Backend
 from ..backends.npu import open_npu
 from ..backends.reference import open_reference
 from ..core.bundle import Bundle, Manifest, Role, Thresholds, read_bundle
+from ..core.checks import check_number
 from ..core.errors import InputError
 from ..core.faces import Faces
 from ..core.soc import read_soc
@@ -82,11 +83,15 @@ class Pipeline:
             The faces in pixels of ``image``, best score first, without embeddings.
 
         Raises:
-            InputError: ``image`` is not such an array, or the pipeline is closed.
+            InputError: ``image`` is not such an array, ``threshold`` is not from 0 to 1, or the pipeline is closed.
             DeviceError: The NPU or ONNX Runtime failed.
         """
         self._check_open()
-        return self._detector.detect(image, self.thresholds.detection if threshold is None else threshold)
+        if threshold is None:
+            threshold = self.thresholds.detection
+        else:
+            check_number(threshold, 0, 1, "a detection threshold")
+        return self._detector.detect(image, threshold)
 
     def recognize(self, image: NDArray[np.uint8], threshold: float | None = None) -> Faces:
         """Find the faces in an image and compute their embeddings: ``detect``, then ``align`` and ``embed``.
@@ -99,7 +104,7 @@ class Pipeline:
             The faces in pixels of ``image``, best score first, with embeddings (N×D float32 of unit length).
 
         Raises:
-            InputError: ``image`` is not such an array, or the pipeline is closed.
+            InputError: ``image`` is not such an array, ``threshold`` is not from 0 to 1, or the pipeline is closed.
             DeviceError: The NPU or ONNX Runtime failed.
         """
         faces = self.detect(image, threshold)

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..core.bundle import ROLES, Manifest, read_bundle
+from ..core.checks import check_count, describe_type
 from ..core.errors import InputError, WorkError
 from ..core.faces import Faces
 from ..core.soc import CORES, read_soc
@@ -94,8 +95,10 @@ class Scheduler:
         *,
         liveness: bool = False,
     ) -> None:
-        if cores < 1:
-            raise InputError(f"{cores} cores: at least 1 is needed")
+        check_count(cores, "the number of cores")
+        if not callable(work):
+            takes = "pass Pipeline.recognize, Pipeline.detect or a function of your own"
+            raise InputError(f"work must be a function, not {describe_type(work)}: {takes}")
         self._manifest = manifest
         self._work = work
         with ExitStack() as opened:
@@ -135,6 +138,11 @@ class Scheduler:
         """
         if self._queue.closed:
             raise InputError(CLOSED)
+        if not isinstance(frames, Iterable):
+            raise InputError(
+                f"run takes the frames of a file, not {describe_type(frames)}: pass a list or an iterator of Frame "
+                "objects, such as iter(camera.read, None)"
+            )
         with self._queue.reading("run"):
             iterator, failure, more = iter(frames), None, True
             try:
@@ -170,11 +178,13 @@ class Scheduler:
 
         Raises:
             InputError: ``frame`` is not a Frame, or its image is not an H×W×3 uint8 array.
-            RuntimeError: ``run`` is in progress, which takes no other frames.
+            WorkError: ``run`` is in progress, which takes no other frames.
         """
         check_image(check_frame(frame).image)
         if self._queue.reader == "run":
-            raise RuntimeError("submit() during run(): a scheduler serves files or cameras, not both at once")
+            raise WorkError(
+                "submit() during run(): a scheduler serves files or cameras, not both at once: open a second one"
+            )
         return self._queue.put(frame.source, frame)
 
     def results(self) -> Iterator[Result]:
@@ -182,7 +192,7 @@ class Scheduler:
 
         Raises:
             DeviceError: No core is left.
-            RuntimeError: Another thread reads results.
+            WorkError: Another thread reads results.
         """
         with self._queue.reading("results"):
             while (result := self._queue.take()) is not None:

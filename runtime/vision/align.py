@@ -28,7 +28,8 @@ def similarity(source: NDArray[Any], target: NDArray[Any]) -> NDArray[np.float64
     the least squared error.
 
     This is the closed form of Umeyama (TPAMI 1991) in the plane: with both point sets centered, scale · rotation is
-    one complex number, the least-squares quotient of the two sets. Raises InputError if all source points coincide.
+    one complex number, the least-squares quotient of the two sets. Raises InputError if all source points coincide
+    or one of them is not finite.
     """
     # In plain floats: numpy's overhead on five points would be a quarter of the time of an alignment.
     points = [(float(x), float(y)) for x, y in source.tolist()]
@@ -42,6 +43,8 @@ def similarity(source: NDArray[Any], target: NDArray[Any]) -> NDArray[np.float64
         real += across * (u - goal_x) + down * (v - goal_y)
         imaginary += across * (v - goal_y) - down * (u - goal_x)
         spread += across * across + down * down
+    if not math.isfinite(spread):
+        raise InputError("a landmark is NaN or infinite, so the face cannot be aligned: use those of a detected face")
     if spread == 0:
         raise InputError("the five landmarks coincide, so the face cannot be aligned: use those of a detected face")
     a, b = real / spread, imaginary / spread

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from ..core.checks import describe_type
 from ..core.errors import InputError
 from ..core.faces import Faces
 
@@ -41,7 +42,7 @@ def check_landmarks(landmarks: object) -> None:
         several = landmarks.ndim == 3 and landmarks.shape[1:] == (5, 2)
         count = f": these are the landmarks of {len(landmarks)} faces" if several else ""
         raise InputError(f"landmarks must be a 5×2 array, not {_shape(landmarks)}{count}: {one_face}")
-    raise InputError(f"landmarks must be a 5×2 array of numbers, not {_kind(landmarks)}: {one_face}")
+    raise InputError(f"landmarks must be a 5×2 array of numbers, not {describe_type(landmarks)}: {one_face}")
 
 
 def check_crops(crops: object, shape: tuple[int, int, int]) -> None:
@@ -54,10 +55,10 @@ def check_crops(crops: object, shape: tuple[int, int, int]) -> None:
     if not (isinstance(crops, Sequence) and not isinstance(crops, str | bytes)) and not (
         isinstance(crops, np.ndarray) and crops.ndim == 4
     ):
-        raise InputError(f"embed takes a list of {side} crops, not {_kind(crops)}: {ALIGN_FIRST}")
+        raise InputError(f"embed takes a list of {side} crops, not {describe_type(crops)}: {ALIGN_FIRST}")
     for index, crop in enumerate(crops):
         if not (isinstance(crop, np.ndarray) and crop.shape == shape and crop.dtype == np.uint8):
-            found = f"{_shape(crop)} {crop.dtype}" if isinstance(crop, np.ndarray) else _kind(crop)
+            found = f"{_shape(crop)} {crop.dtype}" if isinstance(crop, np.ndarray) else describe_type(crop)
             raise InputError(f"the recognizer takes {side} crops, and crop {index} is {found}: {ALIGN_FIRST}")
 
 
@@ -67,7 +68,7 @@ def _image_mistake(image: object) -> str:
     if isinstance(image, str | Path):
         return f"this is the path {str(image)!r}: read it with rkface.read_image"
     if not isinstance(image, np.ndarray):
-        return f"this is {_kind(image)}: convert it with np.asarray"
+        return f"this is {describe_type(image)}: convert it with np.asarray"
     if image.ndim != 3 or image.shape[2] != 3 or not image.size:
         return _shape_mistake(image)
     if image.dtype.kind == "f":
@@ -96,7 +97,3 @@ def _shape_mistake(image: np.ndarray[Any, Any]) -> str:
 
 def _shape(array: np.ndarray[Any, Any]) -> str:
     return "×".join(map(str, array.shape)) or "a single number"
-
-
-def _kind(value: object) -> str:
-    return "None" if value is None else f"a {type(value).__name__}"

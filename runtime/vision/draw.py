@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..core.atomic import write_atomically
+from ..core.checks import check_type
 from ..core.errors import InputError
 from ..core.faces import Faces
 from ..core.paths import as_path
@@ -31,9 +32,13 @@ def draw_faces(image: NDArray[np.uint8], faces: Faces, labels: Sequence[str] | N
         A new image of the same size.
 
     Raises:
-        InputError: ``image`` is not such an array, or there are fewer labels than faces.
+        InputError: ``image`` is not such an array, ``faces`` is not a Faces object, or there is not one label
+            for each face.
     """
     check_image(image)
+    check_type(faces, Faces, "draw_faces takes the faces of one image", "pass what pipeline.recognize(image) returned")
+    if isinstance(labels, str) or not all(isinstance(label, str) for label in labels or ()):
+        raise InputError("labels must be a list with one string for each face")
     if labels is not None and len(labels) != len(faces):
         raise InputError(f"{len(labels)} labels for {len(faces)} faces: pass one label for each face")
     canvas = image.copy()

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from .runtime.core.checks import check_number, check_type
 from .runtime.core.errors import InputError, RkfaceError
 from .runtime.core.faces import Faces
+from .runtime.core.paths import as_path
 from .runtime.enrollment import enroll
 from .runtime.gallery.gallery import Gallery
 from .runtime.gallery.match import Match
@@ -18,15 +20,17 @@ def open_gallery(path: str | Path, pipeline: Pipeline | None = None, *, create: 
 
     Args:
         path: The SQLite file of the gallery.
-        pipeline: The pipeline whose embeddings are added and searched. Without it people can be listed, but nobody
-            can be added or searched.
+        pipeline: The pipeline whose embeddings are added and searched. Without it, the model of the embeddings is not
+            checked: use this only to list and to change people.
         create: Make an empty gallery if the file does not exist.
 
     Raises:
         InputError: The file is missing, is not a gallery, or holds embeddings of another model, which cannot be
             compared with those of ``pipeline``.
     """
-    identity = embedding_identity(pipeline.manifest) if pipeline else None
+    if pipeline is not None:
+        _check_pipeline(pipeline)
+    identity = embedding_identity(pipeline.manifest) if pipeline is not None else None
     gallery = Gallery(path, identity, create=create)
     try:
         gallery.check_identity()
@@ -48,8 +52,12 @@ def identify(faces: Faces, gallery: Gallery, threshold: float) -> list[Match | N
         For each face the most similar person of ``gallery``, or None if the cosine is below ``threshold``.
 
     Raises:
-        InputError: The faces have no embeddings, because they come from ``Pipeline.detect``.
+        InputError: The faces have no embeddings, because they come from ``Pipeline.detect``; or an argument has the
+            wrong type or is out of its range.
     """
+    check_type(faces, Faces, "identify takes the faces of one image", "pass what pipeline.recognize(image) returned")
+    _check_gallery(gallery)
+    check_number(threshold, -1, 1, "the match threshold")
     if faces.embeddings is None:
         raise InputError("these faces have no embeddings: use pipeline.recognize(image), not pipeline.detect(image)")
     found = gallery.search(faces.embeddings) if len(faces) else []
@@ -71,6 +79,22 @@ def enroll_photo(
 
     Returns:
         A verdict: ``status`` is "enrolled", "known" (the gallery has this sample already) or "refused", with a reason.
+        A photo that cannot be read is refused too.
+
+    Raises:
+        InputError: The gallery holds embeddings of another model, or an argument has the wrong type.
     """
+    _check_gallery(gallery)
+    _check_pipeline(pipeline)
+    check_type(name, str, "a person's name must be a string", 'pass a name such as "Ada"')
+    gallery.check_identity(embedding_identity(pipeline.manifest))
     rules = enroll.EnrollOptions(strict, force)
-    return enroll.enroll_photo(gallery, pipeline, name, Path(photo), rules=rules)
+    return enroll.enroll_photo(gallery, pipeline, name, as_path(photo, "a photo's path"), rules=rules)
+
+
+def _check_pipeline(pipeline: object) -> None:
+    check_type(pipeline, Pipeline, "a Pipeline is needed here", "open a bundle with open_bundle")
+
+
+def _check_gallery(gallery: object) -> None:
+    check_type(gallery, Gallery, "a Gallery is needed here", "open one with open_gallery")

@@ -315,7 +315,7 @@ def test_a_commit_is_on_the_disk_when_it_returns(gallery):
 @pytest.mark.parametrize(
     ("probes", "message"),
     [
-        ([[1.0] * D], "must be a NumPy array of shape N×D, not list"),
+        ([[1.0] * D], "must be a NumPy array of shape N×D, not a list"),
         (vector(1), r"pass embedding\[None\]"),
         (np.ones((1, D), np.uint8), "must be float32 embeddings, not uint8"),
         (np.ones((1, D + 1), np.float32), "a probe has 65 numbers, but the gallery's embeddings have 64"),

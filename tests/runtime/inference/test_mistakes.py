@@ -116,6 +116,67 @@ def test_landmarks_in_one_spot_are_refused(pipeline):
         pipeline.align(IMAGE, np.ones((5, 2), np.float32))
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_landmarks_that_are_not_finite_are_refused(pipeline, value):
+    with refused("a landmark is NaN or infinite"):
+        pipeline.align(IMAGE, LANDMARKS * value)
+
+
+@pytest.mark.parametrize(
+    ("threshold", "found"),
+    [(-0.1, "-0.1"), (50, "50"), (float("nan"), "nan"), ("0.5", "a str"), ([0.5], "a list"), (True, "a bool")],
+)
+def test_a_detection_threshold_is_a_number_from_0_to_1(pipeline, threshold, found):
+    for use in (pipeline.detect, pipeline.recognize):
+        with refused(f"a detection threshold must be a number from 0 to 1, not {found}"):
+            use(IMAGE, threshold)
+    assert len(pipeline.detect(IMAGE, np.float32(0.5))) == 0
+
+
+@pytest.mark.parametrize("providers", ["cpu", None, ()])
+def test_providers_are_a_list_of_names(bundle, providers):
+    with refused(f'providers must be a list of names, such as ["cpu"], not {providers!r}'):
+        open_bundle(bundle, "reference", providers=providers)
+
+
+@pytest.mark.parametrize(("threads", "found"), [(0, "0"), ("2", "a str"), (1.5, "a float")])
+def test_the_number_of_threads_and_of_cores_is_a_count(bundle, threads, found):
+    with refused("the number of threads must be") as caught:
+        open_bundle(bundle, "reference", threads=threads)
+    assert str(caught.value).endswith(f"1 or greater, not {found}")
+    with refused("the number of cores must be") as caught:
+        open_scheduler(bundle, "reference", cores=threads)
+    assert str(caught.value).endswith(f"1 or greater, not {found}")
+
+
+def test_a_file_of_a_bundle_is_not_taken_for_its_folder(bundle):
+    with refused("manifest.json is a file: name the bundle's folder"):
+        open_bundle(bundle / "manifest.json")
+
+
+def test_the_work_of_a_scheduler_is_a_function(bundle):
+    with refused("work must be a function, not a str: pass Pipeline.recognize"):
+        open_scheduler(bundle, "reference", work="detect")
+
+
+@pytest.mark.parametrize("frames", [None, Frame(IMAGE), cv2.VideoCapture()])
+def test_run_takes_an_iterator_of_frames(scheduler, frames):
+    with refused("pass a list or an iterator of Frame objects, such as iter(camera.read, None)"):
+        list(scheduler.run(frames))
+
+
+def test_drawing_takes_faces_and_a_text_for_each(pipeline):
+    with refused("draw_faces takes the faces of one image, not None"):
+        draw_faces(IMAGE, None)
+    with refused("labels must be a list with one string for each face"):
+        draw_faces(IMAGE, pipeline.detect(IMAGE), [1])
+
+
+def test_a_path_with_a_nul_character_is_refused():
+    with refused("a photo's path contains a NUL character: 'a\\x00b'"):
+        read_image("a\0b")
+
+
 def test_embed_takes_a_list_of_aligned_crops(pipeline):
     faces = pipeline.detect(IMAGE)
     with refused("not one array: write embed([crop])"):
@@ -188,7 +249,7 @@ def test_a_path_may_be_a_string(bundle, photo, tmp_path):
 def test_what_is_not_a_path_is_refused(bundle):
     with refused("a photo's path must be a string or a Path, not a ndarray"):
         read_image(IMAGE)
-    with refused("a bundle's folder must be a string or a Path, not a NoneType"):
+    with refused("a bundle's folder must be a string or a Path, not None"):
         open_bundle(None)
 
 
