@@ -131,7 +131,7 @@ def match_profile(compatible: str) -> BoardProfile | None:
 
 def markdown_table() -> str:
     """The boards as a Markdown table, for docs/boards.md."""
-    head = "| `BOARD=` | board | chip | NPU cores | TOPS | memory | convert first | images with the NPU driver |"
+    head = "| `BOARD=` | board | chip | NPU cores | TOPS | memory | recommended models | images with the NPU driver |"
     rows = [head, "|---|---|---|---|---|---|---|---|"]
     for profile in read_profiles():
         chip = profile.chip

@@ -77,7 +77,7 @@ def add_conversion_options(parser: ArgumentParser) -> None:
     how.add_argument(
         "--target",
         default="rk3588",
-        metavar="SOC[,SOC]",
+        metavar="CHIP[,CHIP]",
         help="the board's chip; several, separated by commas, give a bundle each (default: %(default)s)",
     )
     how.add_argument(

@@ -13,7 +13,7 @@ from .npu_layers import BYTES, MacKernel, NpuLayer
 from .targets import Npu, Target
 
 ASSUMPTIONS = (
-    "one core, at its highest clock, with the memory to itself; layers do not overlap",
+    "one core, at its highest clock; nothing else uses the memory, and layers do not overlap",
     "a layer takes the longer of arithmetic and DRAM traffic, counted as rknn-toolkit2's own compiler counts them",
     "every layer reads its inputs from DRAM and writes its outputs to DRAM; weights are read once per inference",
     "activation functions, constant scales and one addition are fused with the convolution before them",

@@ -29,7 +29,7 @@ def cost(parser: ArgumentParser) -> None:
       rkface cost arc.onnx --json > cost.json
     """
     parser.add_argument("model", type=Path, metavar="MODEL.onnx", help="an FP32 model, as for `rkface convert`")
-    parser.add_argument("--target", default="rk3588", metavar="SOC", help="the board's chip (default: %(default)s)")
+    parser.add_argument("--target", default="rk3588", metavar="CHIP", help="the board's chip (default: %(default)s)")
     parser.add_argument(
         "--type", default="w8a8", metavar="T", help="number type: w8a8, fp16 or w16a16i_dfp (default: %(default)s)"
     )
@@ -56,7 +56,9 @@ def _run(options: Namespace) -> int:
         print(json.dumps(asdict(cost), indent=2))
         return 0
     _print_table(cost, by_layer=options.layers)
-    print(f"\npredicted for one {target.name} core in {options.type}, not measured: {'; '.join(ASSUMPTIONS)}")
+    print(f"\npredicted for one {target.name} core in {options.type}, not measured. Assumptions:")
+    for assumption in ASSUMPTIONS:
+        print(f"- {assumption}")
     return 0
 
 

@@ -37,7 +37,7 @@ def evaluate(parser: ArgumentParser) -> None:
     the landmarks that the FP32 detector finds.
 
     Give the labels in one of three ways:
-      --people DIR   a sub-folder for each person, with two or more photos; all pairs of photos count
+      --people DIR   a subfolder for each person, with two or more photos; all pairs of photos count
       --pairs CSV    a header line, then lines of photo,photo,Yes|No; the photos are in the folder --photos
       --bin FILE     InsightFace's lfw.bin, cfp_fp.bin, agedb_30.bin and so on, by InsightFace's protocol, so that you
                      can compare with published figures: the file's crops, 10 folds in the file's order, and the sum of
@@ -63,7 +63,7 @@ def evaluate(parser: ArgumentParser) -> None:
     )
     data = parser.add_mutually_exclusive_group(required=True)
     data.add_argument(
-        "--people", type=Path, metavar="DIR", help="a folder that has a sub-folder with photos for each person"
+        "--people", type=Path, metavar="DIR", help="a folder that has a subfolder with photos for each person"
     )
     data.add_argument(
         "--pairs", type=Path, metavar="CSV", help="lines of photo,photo,Yes|No: which photos show the same person"

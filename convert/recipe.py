@@ -69,7 +69,7 @@ class RecipePlan:
     recipes    tried in the order of their predicted cost
     about      one line for people
     fallbacks  tried only if a recipe fails in the toolkit
-    try_all    try all recipes, even after one has reached the accuracy bar
+    try_all    try all recipes, even after one is accurate enough
     analyze    also measure the error of every layer
     """
 
@@ -102,11 +102,11 @@ class RecipePlan:
 PLANS = {
     plan.name: plan
     for plan in (
-        RecipePlan("auto", (TUNED, *HYBRIDS), "tuned, then more and more layers in FP16, until one reaches the bar",
+        RecipePlan("auto", (TUNED, *HYBRIDS), "tuned, then more and more layers in FP16, until one is accurate enough",
                    fallbacks=(NORMAL,), analyze=True),
         RecipePlan("fast", (TUNED,), "tuned and nothing else"),
         RecipePlan("thorough", tuple(RECIPES.values()),
-                   "try all; take the cheapest that reaches the bar, or else the most accurate",
+                   "try all; take the cheapest that is accurate enough, or else the most accurate",
                    try_all=True, analyze=True),
         *(RecipePlan(recipe.name, (recipe,), recipe.about) for recipe in RECIPES.values()),
     )

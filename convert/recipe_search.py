@@ -18,7 +18,7 @@ from .toolkit.quantize import QuantizedModel
 class Grade:
     """How close a quantized model is to FP32.
 
-    clears    it is close enough
+    clears    whether it is close enough
     rank      orders the recipes: larger is better, first number first
     said      one line for people
     accuracy  one number for plots: a recognizer's mean cosine, a detector's landmark error as a share of the
@@ -64,8 +64,8 @@ def search_recipes(
 ) -> tuple[QuantizedModel, tuple[RecipeResult, ...]]:
     """Run the recipes of ``plan``, cheapest first, and return the best model and the result of each recipe.
 
-    The best is the cheapest on the NPU that clears the bar. If none clears it, or if two cost the same, the rank of the
-    grade decides, and then the earlier recipe wins. A recipe that fails in the toolkit is one of the results.
+    The best is the cheapest on the NPU that is accurate enough. If no recipe is, or if two cost the same, the rank of
+    the grade decides, and then the earlier recipe wins. A recipe that fails in the toolkit is one of the results.
     Raises WorkError if every recipe fails.
     """
     costs = {recipe: predict(recipe) for recipe in (*plan.recipes, *plan.fallbacks)}

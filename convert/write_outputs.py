@@ -156,7 +156,7 @@ def _without_layer_costs(one: RecipeResult) -> RecipeResult:
 
 
 def _not_close(role: Role, tries: Sequence[RecipeResult]) -> str | None:
-    """A remark if no recipe reached the accuracy bar."""
+    """A remark if no recipe was accurate enough."""
     chosen = chosen_result(tries)
     if chosen.grade is None or chosen.grade.clears or not chosen.recipe.quantized:
         return None
@@ -167,14 +167,15 @@ def _one_sided(parity: LivenessParity | None) -> str | None:
     """A remark if FP32 gives nearly all photos the same answer."""
     if parity is not None and parity.live == parity.faces:
         return (
-            f"liveness: FP32 takes all {parity.faces} faces for live, so INT8 was checked on live faces only: add "
-            "photos of prints and of screens that are held in front of the camera"
+            f"liveness: all {parity.faces} faces are live according to FP32, so INT8 was checked on live faces only: "
+            "add photos of prints and of screens that are held in front of the camera"
         )
     if parity is None or 2 * parity.live >= parity.faces:
         return None
     return (
-        f"liveness: FP32 takes only {parity.live} of {parity.faces} faces for live. If the photos show people, and not "
-        "pictures of people, then the class, the color order, the crop or the normalization may be wrong (--live-…)"
+        f"liveness: only {parity.live} of {parity.faces} faces are live according to FP32. If the photos show "
+        "people, and not pictures of people, then the class, the color order, the crop or the normalization may "
+        "be wrong (--live-…)"
     )
 
 

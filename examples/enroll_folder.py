@@ -36,7 +36,7 @@ def main() -> int:
             refused += verdict.status == "refused"
             print(f"{photo}: {verdict.status}{': ' if verdict.reason else ''}{verdict.reason}")
         for person in gallery.people():
-            print(f"{person.name}: {person.samples} samples")
+            print(f"{person.name}, samples: {person.samples}")
 
         if options.search:
             faces = pipeline.recognize(read_image(options.search))

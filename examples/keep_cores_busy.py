@@ -1,8 +1,8 @@
-"""Find and embed the faces in every frame of a film, with all cores of the NPU at work.
+"""Find and embed the faces in every frame of a video, with all cores of the NPU at work.
 
-    python examples/keep_cores_busy.py film.mp4
+    python examples/keep_cores_busy.py video.mp4
 
-The scheduler works on several frames at once and returns the results in the order of the film. On a machine without an
+The scheduler works on several frames at once and returns the results in the order of the video. On a machine without an
 NPU it has one core, ONNX Runtime.
 Exit code: 0, 1 if a frame or the NPU failed, 2 for wrong input.
 """
@@ -16,16 +16,16 @@ from rkface import RkfaceError, open_camera, open_scheduler
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("film", help="a video file, or a folder with its frames")
+    parser.add_argument("video", help="a video file, or a folder with its frames")
     parser.add_argument("--bundle", default="build/rk3588", help="what `make convert` wrote (default: %(default)s)")
     parser.add_argument("--cores", type=int, help="how many cores of the NPU (default: all)")
     options = parser.parse_args()
 
     frames = found = failed = 0
     began = time.monotonic()
-    with open_camera(options.film) as film, open_scheduler(options.bundle, cores=options.cores) as scheduler:
-        # run() reads the film a few frames ahead of the results: memory stays small, however long the film is.
-        for result in scheduler.run(iter(film.read, None)):
+    with open_camera(options.video) as video, open_scheduler(options.bundle, cores=options.cores) as scheduler:
+        # run() reads the video a few frames ahead of the results: memory stays small, however long the video is.
+        for result in scheduler.run(iter(video.read, None)):
             frames += 1
             if result.faces is None:
                 failed += 1

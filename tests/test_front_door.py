@@ -40,6 +40,12 @@ def test_every_public_name_exists_and_has_a_docstring(name):
     assert name == "__version__" or len(found.__doc__) > 30
 
 
+def test_the_page_on_python_lists_every_public_name():
+    page = (ROOT / "docs/python.md").read_text(encoding="utf-8")
+    listed = {line.rpartition(".")[2] for line in page.splitlines() if line.startswith("::: rkface.")}
+    assert listed == set(rkface.__all__) - {"__version__"}
+
+
 def test_the_version_is_the_version_of_the_package():
     assert rkface.__version__ == version("rkface")
 

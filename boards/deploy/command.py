@@ -30,8 +30,8 @@ def deploy(parser: ArgumentParser) -> None:
     Steps for each board: run doctor; copy runtime, wheels and bundle into a new folder below /opt/rkface/releases;
     create a virtual environment from these wheels, so the board needs no internet; run `rkface verify` and
     `rkface selftest` there; then point /opt/rkface/current to the new release in one step, and restart the service if
-    there is one. A failure before that changes nothing. If the service does not stay up, the previous release is
-    switched back on.
+    there is one. A failure before that changes nothing. If the service does not stay up, the previous release becomes
+    current again.
 
     deploy uses the system's ssh (and rsync, if both sides have it) with your keys and ~/.ssh/config. It never asks for
     a password, so `ssh USER@BOARD true` must work without a question. The board needs Python 3.10 to 3.12.

@@ -97,7 +97,7 @@ class Probe:
             return None
 
     def exists(self, name: str) -> bool:
-        """Whether the path exists, as far as this user may see."""
+        """Whether the path exists and this user may see it."""
         try:
             return self.path(name).exists()
         except OSError:  # no permission to search a folder on the path

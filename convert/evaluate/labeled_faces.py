@@ -88,7 +88,7 @@ class _LargestFaces:
 
 
 def from_people(folder: Path, finder: LargestFaceFinder) -> LabeledFaces:
-    """All pairs of the photos in ``folder``, which has a sub-folder for each person.
+    """All pairs of the photos in ``folder``, which has a subfolder for each person.
 
     Raises InputError if there are fewer than two people, or if no person has two photos that show a face.
     """
@@ -98,7 +98,7 @@ def from_people(folder: Path, finder: LargestFaceFinder) -> LabeledFaces:
     names = sorted({parts[index][0] for index in inside})
     if len(names) < 2:
         raise InputError(
-            f"{folder} has photos of {len(names)} people, but at least two are needed: make a sub-folder for each "
+            f"{folder} has photos of {len(names)} people, but at least two are needed: make a subfolder for each "
             "person, and put the person's photos into it"
         )
     found = _find_largest_faces([photos[index] for index in inside], finder)

@@ -111,7 +111,7 @@ class LivenessParity:
 
     mean, worst  absolute difference
     flips        faces that are decided differently at ``threshold``
-    live         faces that FP32 takes for live
+    live         faces that are live according to FP32
     """
 
     faces: int
@@ -254,7 +254,7 @@ def check_recognizer(name: str, embeddings: Floats, mirrored: Floats) -> None:
 
 
 def grade_embeddings(parity: EmbeddingParity, bar: AccuracyBar) -> Grade:
-    """Grade by the mean cosine; it clears the bar if the worst face does, too."""
+    """Grade by the mean cosine. It is close enough if the mean and the worst face reach ``bar``."""
     return Grade(
         parity.mean >= bar.mean and parity.minimum >= bar.minimum,
         (parity.mean, parity.minimum),

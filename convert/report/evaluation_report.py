@@ -88,7 +88,8 @@ def figure_rows(result: EvaluationResult) -> list[Row]:
         empty = Cell("")
         rows.append(Row(f"shift of the threshold, FAR {far}", (empty, _estimate(result.shift, "+.4f"))))
         rows.append(Row("best accuracy", (empty, _estimate(result.shift_best, "+.4f")), indented=True))
-        rows.append(Row("decided differently from FP32", (empty, Cell(f"{result.changed:,} pairs"))))
+        changed = "1 pair" if result.changed == 1 else f"{result.changed:,} pairs"
+        rows.append(Row("decided differently from FP32", (empty, Cell(changed))))
     return rows
 
 

@@ -88,7 +88,7 @@ def scatter(points: Sequence[ScatterPoint], x_name: str, y_name: str, form: str,
     parts.append(svg_text((left + right) / 2, bottom + 36, x_name))
     level = place(0, bar)[1]
     parts.append(f"<path d='M{left} {level:.1f}H{right}' stroke='{COLORS[1]}' stroke-dasharray='5 4'/>")
-    parts.append(svg_text(left + 4, level - 5, f"bar {format(bar, form)}", "start"))
+    parts.append(svg_text(left + 4, level - 5, f"required {format(bar, form)}", "start"))
     placed = sorted(((*place(point.x, point.y), point) for point in points), key=lambda one: one[1])
     for (x, y, point), height in zip(placed, _spread([y for _, y, _ in placed], top, bottom), strict=True):
         radius, fill = (6, COLORS[2]) if point.chosen else (4.5, "none")

@@ -169,7 +169,7 @@ class VideoFile:
 
 
 class PhotoFolder:
-    """The photos in a folder, sorted by name, as the frames of a film with ``rate`` frames per second.
+    """The photos in a folder, sorted by name, as the frames of a video with ``rate`` frames per second.
 
     With ``hold``, each photo is held for that many seconds, at ``HELD_RATE`` frames per second at most, and a black
     frame follows. Each face is then seen often enough to be recognized, and no face is tracked from one photo into the

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 def detect(parser: ArgumentParser) -> None:
     """Find the faces in photos: boxes, scores and five landmarks.
 
-    A folder stands for all photos in it and in its sub-folders, in the order of their paths. Hidden files are left out.
+    A folder stands for all photos in it and in its subfolders, in the order of their paths. Hidden files are left out.
     A photo that cannot be read is named, and the others are processed.
 
     With --json, each photo is one object on a line of its own, faces with the highest score first. Coordinates are
@@ -57,7 +57,7 @@ def embed(parser: ArgumentParser) -> None:
 
 def _add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
-        "images", nargs="+", type=Path, metavar="IMAGE", help="a JPEG, PNG, WebP or BMP file, or a folder of them"
+        "images", nargs="+", type=Path, metavar="PHOTO", help="a JPEG, PNG, WebP or BMP file, or a folder of them"
     )
     add_photo_options(parser)
     add_json(parser, "one object a line for each photo")

@@ -29,7 +29,7 @@ def enroll(parser: ArgumentParser) -> None:
     blurred, or if it looks like a person who is enrolled under another name (--force enrolls it anyway). A photo that
     is reported as enrolled is on the disk. A folder given as PHOTO stands for all photos in it.
 
-    With --folder, each sub-folder is a person. Photos directly in the folder are named after their person: ada.jpg,
+    With --folder, each subfolder is a person. Photos directly in the folder are named after their person: ada.jpg,
     ada-2.jpg, jean-luc-01.jpg.
 
     With --camera, the person in front of it is guided through three pictures: straight, turned a little to the left,

@@ -45,7 +45,7 @@ def backup(parser: ArgumentParser) -> None:
 
 
 def restore(parser: ArgumentParser) -> None:
-    """Go back to a backup. The present gallery is backed up first; people forgotten since the backup stay forgotten.
+    """Go back to a backup. The current gallery is backed up first; people forgotten since the backup stay forgotten.
 
     With --json, prints one object: {"gallery", "previous"}; previous is where the old content is now, or null.
 

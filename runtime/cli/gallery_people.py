@@ -125,7 +125,8 @@ def _list(options: Namespace) -> int:
         if options.json:
             print_json(asdict(person))
         else:
-            print(f"{person.name:28} {person.samples:4} samples  {format_time(person.changed)}  {person.id}")
+            samples = counted(person.samples, "sample")
+            print(f"{person.name:28} {samples:>12}  {format_time(person.changed)}  {person.id}")
     print(f"{counted(state.people, 'person', 'people')}, {counted(state.samples, 'sample')}", file=sys.stderr)
     if state.ignored:
         print(

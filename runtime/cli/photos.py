@@ -39,7 +39,7 @@ def open_pipeline(options: Namespace) -> Pipeline:
 
 
 def expand_folders(paths: Iterable[Path]) -> list[Path]:
-    """The photos of ``paths``: files as given, and for a folder all photos in it and its sub-folders, sorted by path.
+    """The photos of ``paths``: files as given, and for a folder all photos in it and its subfolders, sorted by path.
 
     In folders, hidden files and files that are not named like photos are left out. InputError for a folder that has no
     photos. Whether a file exists and is a photo is found out when it is read.

@@ -197,7 +197,7 @@ def compare_with_gallery(gallery: Gallery, name: str, shots: Sequence[Sample], t
 def find_photos(folder: Path) -> list[PersonPhoto]:
     """All photos in ``folder`` with the names of their people.
 
-    A sub-folder is a person. A photo beside the sub-folders is named after its person, with a number if there are
+    A subfolder is a person. A photo beside the subfolders is named after its person, with a number if there are
     several: ada.jpg, ada-2.jpg, jean-luc-01.jpg. Raises InputError if there are no photos.
     """
     photos = find_images(folder)

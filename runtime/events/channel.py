@@ -26,22 +26,23 @@ class ReceiverGoneError(Exception):
 
 
 class Channel(Protocol):
-    """The way to one receiver. One thread uses it. Besides the errors above, OSError means: try again."""
+    """The connection to one receiver. One thread uses it. Besides the errors above, OSError means: try again."""
 
     def maintain(self, wake: Callable[[], None]) -> bool | None:
-        """Keep the connection open, and withdraw what ``withdraw`` asked for. The channel calls ``wake``, from any
+        """Keep the connection open, and overwrite what ``withdraw`` requested. The channel calls ``wake``, from any
         thread, when the connection breaks or there is something to withdraw. Returns whether the receiver is connected;
         None if this channel keeps no connection."""
 
     def withdraw(self, people: Collection[str]) -> bool:
-        """Have the next ``maintain`` overwrite what the receiver stores about ``people`` (ids of the gallery) and this
-        channel can change. Any thread may call it. Returns False if there is never such data."""
+        """Have the next ``maintain`` overwrite the data about ``people`` (ids of the gallery) that the receiver stores,
+        as far as this channel can change it. Any thread may call it. Returns False if this channel can never change
+        any."""
 
     def deliver(self, event: OutgoingEvent) -> None:
         """Hand over one event. When this returns, the receiver has it."""
 
     def close(self) -> None:
-        """Sign off at the receiver, within a few seconds."""
+        """Close the connection, within a few seconds."""
 
 
 class Sink(Protocol):

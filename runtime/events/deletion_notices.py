@@ -1,8 +1,8 @@
 """Notices to one receiver: an event for each forgotten person, which asks the receiver to delete its data about them.
 
-Notices are not stored in an outbox. The gallery remembers every forgotten person, and a file lists the people of whom
-the receiver was told; the difference is still to be sent. So a notice needs no space on a full disk, does not become
-too old, and is sent before all other events. A receiver that does not accept notices still gets all other events.
+Notices are not stored in an outbox. The gallery remembers every forgotten person, and a file lists the people whose
+notices the receiver has; the others are still sent. So a notice needs no space on a full disk, does not become too old,
+and is sent before all other events. A receiver that does not accept notices still gets all other events.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ def as_event(person: str, forgotten: float) -> dict[str, Any]:
 class DeletionNotices:
     """The notices that one receiver still has to get.
 
-    ``told_file`` (mode 0600, in a folder with mode 0700) lists the ids of which it was told; without one this is only
-    remembered in memory. One thread delivers; ``add`` and ``first`` must not run at the same time.
+    ``told_file`` (mode 0600, in a folder with mode 0700) lists the ids whose notices it has; without a file, this list
+    is only in memory. One thread delivers; ``add`` and ``first`` must not run at the same time.
     """
 
     def __init__(self, told_file: Path | None = None) -> None:
@@ -42,7 +42,7 @@ class DeletionNotices:
         self._waiting: dict[str, float] = {}
         self._not_before = -math.inf  # by the monotonic clock
         self.failures = 0  # attempts in a row
-        self.refused = False  # at least one notice since the last ``add``, for good
+        self.refused = False  # at least one notice since the last ``add``, permanently
         if told_file is not None:
             with suppress(OSError):  # then the receiver is told of everybody again
                 self._told.update(told_file.read_text("utf-8", "replace").split())
@@ -56,8 +56,7 @@ class DeletionNotices:
         self.refused = False
 
     def first(self) -> OutgoingEvent | None:
-        """The next notice to deliver, until ``finish`` or ``postpone`` is called; None if nothing is
-        due."""
+        """The next notice to deliver, the same until ``finish`` or ``postpone`` is called; None if no notice is due."""
         if time.monotonic() < self.due:
             return None
         person, when = next(iter(self._waiting.items()))
@@ -74,7 +73,7 @@ class DeletionNotices:
         self._not_before = time.monotonic() + seconds
 
     def finish(self, person: str) -> None:
-        """The notice about ``person`` was delivered, or refused for good."""
+        """The notice about ``person`` was delivered, or refused permanently."""
         self._write(person)
         self._told.add(person)
         del self._waiting[person]

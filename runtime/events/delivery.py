@@ -1,4 +1,4 @@
-"""Delivery of events to one receiver: it never holds up the camera, keeps the order, and delivers at least once.
+"""Delivery of events to one receiver: it never delays the camera, keeps the order, and delivers at least once.
 
 ``Delivery.send`` puts an event into memory and returns. One thread moves it to the outbox on disk, another one hands it
 to a ``Channel`` (webhook, MQTT, file) and tries again after growing pauses until the channel accepts it. Without an
@@ -83,8 +83,8 @@ class Delivery:
     def forget(self, people: Mapping[str, float]) -> None:
         """Erase ``people`` (ids of the gallery, with the times when they were forgotten): events that wait report an
         unknown person instead, data that the receiver stores is withdrawn where the channel can do that, and the
-        receiver is asked to delete the rest, now or as soon as it can be reached. Returns at once. May be called before
-        ``with``."""
+        receiver is asked to delete the rest, now or as soon as it can be reached. Returns immediately. May be called
+        before ``with``."""
         with self._changed:
             if self._pending.forget(people) and not self._channel.withdraw(self._pending.forgotten.people):
                 self._withdrawn = self._pending.forgotten.generation
@@ -220,7 +220,7 @@ class Delivery:
         return max(getattr(error, "after", 0.0), self._backoff.seconds(failures))
 
     def _refuse(self, event: OutgoingEvent | None, error: Exception) -> None:
-        log.warning("%s: an event was refused for good: %s", self.name, error)
+        log.warning("%s: an event was refused permanently: %s", self.name, error)
         self._pending.error = str(error)
         self._refused += 1
         if event is not None:

@@ -5,7 +5,7 @@ is deleted when it is delivered.
 
 Storing an event is durable (``synchronous=FULL``): when ``append`` returns, a power cut does not lose it. Deleting
 a delivered event is not (``NORMAL``), because that saves an fsync and a power cut then repeats at most ``SYNC_EVERY``
-events. Deleted bytes are zeros in the file at once, but stay in the write-ahead log until ``sweep``.
+events. Deleted bytes are zeros in the file immediately, but stay in the write-ahead log until ``sweep``.
 
 The age of an event comes from the monotonic clock while the process runs: a board without a battery for its clock
 starts in 1970 and jumps when it finds a time server. Only after a restart it is the difference of two wall clock times,
@@ -68,7 +68,7 @@ class Outbox:
 
     Opening it takes over what an earlier process left, also a spool of rkface 0.1. ``dropped`` counts events that were
     lost: no room, too old, unreadable. Raises OutboxInUseError if it is open elsewhere, InputError if the folder cannot
-    be used. A disk that is full or fails is no error here: each later call tries again to open the file.
+    be used. A disk that is full or fails does not raise an error here: each later call tries again to open the file.
     """
 
     def __init__(

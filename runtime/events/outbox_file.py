@@ -121,7 +121,7 @@ def open_database(path: Path) -> sqlite3.Connection:
 @contextmanager
 def commit(database: sqlite3.Connection, *, durable: bool) -> Iterator[None]:
     """A transaction. ``durable``: it is on the disk when the block ends, also after a power cut. Otherwise it survives
-    a killed process at once, and a power cut once a later one is durable."""
+    a killed process immediately, but a power cut only after a later durable transaction."""
     database.execute(f"PRAGMA synchronous={'FULL' if durable else 'NORMAL'}")
     with transaction(database):
         yield

@@ -178,7 +178,7 @@ class PendingEvents:
                 sweep_at = time.monotonic() + SWEEP_AFTER
 
     def finish(self, event: OutgoingEvent) -> None:
-        """``event`` was delivered, or refused for good."""
+        """``event`` was delivered, or refused permanently."""
         if event.forgotten_person:
             self.notices.finish(event.forgotten_person)
         elif event is not self._held and self._outbox is not None:

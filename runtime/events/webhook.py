@@ -36,7 +36,7 @@ class Webhook:
     ``ca``: certificates to trust instead of the system's. ``headers``: added to each request. ``wall``: the clock for
     the time stamp.
 
-    Only 2xx means success. The statuses in ``REFUSED`` refuse one event for good, and 410 refuses all. After every
+    Only 2xx means success. The statuses in ``REFUSED`` refuse one event permanently, and 410 refuses all. After every
     other answer the event is sent again, also after redirects, which are never followed. Raises InputError if URL,
     secret, headers or certificates cannot be used.
     """

@@ -136,7 +136,7 @@ class Gallery(GalleryDatabase):
 
         Args:
             name: Name of the person. It must not be empty or contain control characters.
-            samples: The new samples; none is allowed.
+            samples: The new samples; may be empty.
             metadata: Values to add to the person's metadata. They replace values with the same keys.
 
         Returns:

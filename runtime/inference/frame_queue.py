@@ -13,9 +13,10 @@ from ..core.errors import WorkError
 from .cores import Caller, Cores
 from .frames import Frame, Job, Result
 
-# Frames per core that may be begun and not yet read as results, so that easy frames can finish behind a crowded one. 2
-# keep the cores busy, but streams of 0 to 8 faces lose one percent; 4 gain nothing (tests/bench/cores.py).
-UNDER_WAY = 3
+# Frames per core whose work has begun and whose results are not read yet, so that frames with few faces can finish
+# while one with many is in progress. With 2, the cores stay busy, but streams of 0 to 8 faces lose one percent; 4 gain
+# nothing (tests/bench/cores.py).
+IN_PROGRESS = 3
 
 
 class FrameQueue:
@@ -129,7 +130,7 @@ class FrameQueue:
 
     def _ready(self) -> bool:
         """Whether work on a waiting frame should begin. Hold the lock."""
-        room = len(self._order) < UNDER_WAY * self._number
+        room = len(self._order) < IN_PROGRESS * self._number
         return bool(self._waiting) and room and self._cores.load(self._callers) < self._number
 
     def _on_progress(self) -> None:

@@ -50,10 +50,10 @@ class Scheduler:
 
         def frames(video):
             while (image := video.read()[1]) is not None:
-                yield Frame(image, source="film.mp4")
+                yield Frame(image, source="video.mp4")
 
         with open_scheduler("build/rk3588") as scheduler:
-            for result in scheduler.run(frames(cv2.VideoCapture("film.mp4"))):
+            for result in scheduler.run(frames(cv2.VideoCapture("video.mp4"))):
                 print(result.error or len(result.faces))
         ```
 
@@ -106,7 +106,7 @@ class Scheduler:
             opened.callback(self._cores.close)
             self._liveness = Cores(open_context, 1, retries, ("liveness",)) if liveness else None
             opened.pop_all()
-        # A frame under way has an inference on a core, has one waiting, or is on the processor: 2 threads per core do.
+        # A frame in progress has an inference on a core, has one waiting, or is on the processor: 2 threads per core.
         callers = [Caller(0) for _ in range(2 * cores)]
         self._queue = FrameQueue(self._cores, cores, callers)
         try:

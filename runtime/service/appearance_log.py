@@ -1,4 +1,4 @@
-"""The log of appearances, in its own SQLite file: who was where and when, for as long as the settings allow.
+"""The appearance log, in its own SQLite file: who was where and when, for as long as the settings allow.
 
 It contains names and, if the settings allow it, faces of people who were not recognized. Only the owner can read the
 file, and the faces are encrypted if the gallery is encrypted.
@@ -85,7 +85,7 @@ class AppearanceLog:
             ) from error
         except sqlite3.DatabaseError as error:
             if not is_damage(error):
-                raise WorkError(f"{path}: the log of appearances cannot be opened: {error}") from error
+                raise WorkError(f"{path}: the appearance log cannot be opened: {error}") from error
             aside = move_damaged_file_away(path)
             log.error("%s is damaged (%s): it was renamed to %s, and a new log was created", path, error, aside.name)
             self._database = _open(path)
@@ -102,7 +102,7 @@ class AppearanceLog:
         self.close()
 
     def record(self, appearance: Appearance, face: bytes | None = None) -> None:
-        """Store the present stage of ``appearance``. ``face`` is a PNG of an unknown person; it is deleted when the
+        """Store the current stage of ``appearance``. ``face`` is a PNG of an unknown person; it is deleted when the
         person is recognized. Raises WorkError if the log cannot be written."""
         event = json.dumps(appearance.as_event(), ensure_ascii=False)
         person = appearance.match.person if appearance.match else None

@@ -95,7 +95,7 @@ class CameraWorker:
             self._result_noted.notify_all()
 
     def sample(self) -> None:
-        """Note the present counts; must be called once a second."""
+        """Note the current counts; must be called once a second."""
         state = self.camera.state()
         self._samples.append(_Sample(time.monotonic(), state.frames, self.processed))
         if state.error and state.error != self._last_error.text:

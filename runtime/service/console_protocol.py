@@ -31,7 +31,7 @@ class WatchedFrame:
 
 @dataclass(frozen=True)
 class CameraHealth:
-    """The present state of one camera. Counts are since the start of the service.
+    """The current state of one camera. Counts are since the start of the service.
 
     connected   whether frames arrive
     width       of its pictures in pixels, 0 before the first one
@@ -65,7 +65,7 @@ class CameraHealth:
 
 @dataclass(frozen=True)
 class SinkHealth:
-    """The present state of a receiver of events: JSON lines, a webhook or a broker.
+    """The current state of a receiver of events: JSON lines, a webhook or a broker.
 
     connected  whether the last attempt succeeded
     sent       events that were delivered
@@ -84,7 +84,7 @@ class SinkHealth:
 
 @dataclass(frozen=True)
 class Health:
-    """The present state of the service.
+    """The current state of the service.
 
     ok         whether all configured parts work
     problems   what does not work and what to do, one sentence each
@@ -183,14 +183,14 @@ class CameraService(Protocol):
         """Enroll the person of an appearance, from its best shots or from the face in the log."""
 
     def guide(self, source: str) -> Guidance:
-        """Return what the person before the camera should do for a good sample (see ``enrollment.guidance``)."""
+        """Return what the person in front of the camera should do for a good sample (see ``enrollment.guidance``)."""
 
     def forget(self, person: str) -> ErasureReport:
         """Delete the person with this id forever: samples, backups, appearances and pictures, and the name in events
         that wait and in messages that the broker retains. It waits some seconds for the broker, at most."""
 
     def health(self) -> Health:
-        """Return the present state of the service."""
+        """Return the current state of the service."""
 
     def metrics(self) -> str:
         """Return the counts and states in Prometheus' text format."""

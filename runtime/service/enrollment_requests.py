@@ -1,4 +1,4 @@
-"""The console's requests about enrollment: enroll a photo, enroll a person as seen, guide a person before a camera."""
+"""The console's requests about enrollment: enroll a photo, enroll a person of an appearance, guide a person."""
 
 from __future__ import annotations
 

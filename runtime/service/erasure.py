@@ -57,7 +57,7 @@ class StageReport:
 
 @dataclass(frozen=True)
 class ErasureReport:
-    """What was erased (``done``), and where data about the person may remain for now or for good (``left``). One
+    """What was erased (``done``), and where data about the person may remain for now or permanently (``left``). One
     sentence for each."""
 
     done: list[str]

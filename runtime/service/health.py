@@ -48,7 +48,7 @@ class Metric:
 
 
 def read_health(parts: Parts, clocks: Clocks) -> Health:
-    """Return the present state of the service."""
+    """Return the current state of the service."""
     cameras = tuple(worker.health() for worker in parts.workers.values())
     sinks = tuple(_sink(sink.state()) for sink in parts.sinks)
     gallery = parts.gallery.state()

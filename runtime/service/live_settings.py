@@ -26,7 +26,7 @@ LABELS = {
 
 
 def list_settings(settings: Settings) -> list[Setting]:
-    """Return the settings that can be changed, with their present values."""
+    """Return the settings that can be changed, with their current values."""
     return [
         _setting(f"{table}.{field.name}", kind, field.name, getattr(getattr(settings, table), field.name))
         for table, kind in TABLES.items()

@@ -1,4 +1,4 @@
-"""The present problems of the service's parts, while the rest of the service continues."""
+"""The current problems of the service's parts, while the rest of the service continues."""
 
 from __future__ import annotations
 

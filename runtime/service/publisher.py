@@ -73,8 +73,8 @@ class Publisher:
             erase_from_log(self._gallery, self._log, keep)
 
     def _refresh_match(self, match: Match) -> Match | None:
-        """Return ``match`` with the present id and name. People are renamed, merged and deleted while they are before a
-        camera, and the name of a deleted person must not be published again."""
+        """Return ``match`` with the current id and name. People can be renamed, merged or deleted while a
+        camera sees them, and the name of a deleted person must not be published again."""
         rows = [(match.person, match.name)]
         with self._problems.of("names"):  # housekeeping has its own part, whose problem this must not clear
             rows = self._gallery.read(

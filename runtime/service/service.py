@@ -277,13 +277,13 @@ class Service:
             self._publisher.publish(appearance, read_face)
 
     def _restart_visits(self) -> None:
-        """End all visits, and start new ones with the present rules."""
+        """End all visits, and start new ones with the current rules."""
         for camera in self.workers:
             old = self.watchers.replace(camera, self._rules())
             self._publish(old, old.close())
 
     def _forget_deleted(self) -> None:
-        """Make deleted people unknown in the sinks, in the log, and before the cameras."""
+        """Make deleted people unknown in the sinks, in the log, and in the visits to the cameras."""
         erasure.erase_from_sinks(backup.forgotten(self.gallery), self.sinks)
         self._publisher.prune(self._settings.keep)
         self._restart_visits()

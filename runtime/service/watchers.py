@@ -10,7 +10,7 @@ from ..tracking.watcher import Search, Watcher
 
 
 class Watchers(Mapping[str, Watcher]):
-    """The present watcher of each camera, by the camera's name. Watchers may be replaced while results arrive."""
+    """The current watcher of each camera, by the camera's name. Watchers may be replaced while results arrive."""
 
     def __init__(self, cameras: Iterable[str], pipeline: Pipeline, search: Search, rules: RecognitionRules) -> None:
         self._pipeline, self._search = pipeline, search

@@ -65,7 +65,7 @@ class BestShots:
 
     def offer(self, track: int, image: NDArray[np.uint8], face: Faces, now: float, *, overlapped: bool = False) -> None:
         """Make ``face`` (exactly one) in ``image`` the candidate of ``track`` if it is good enough and better than the
-        present one. ``overlapped``: another face overlaps it.
+        current one. ``overlapped``: another face overlaps it.
 
         Size, pose and score need no crop and limit how good a face can be. Most faces of a long track are rejected by
         them alone.

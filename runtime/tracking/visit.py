@@ -68,7 +68,7 @@ class RecognitionRules:
 
     @property
     def other(self) -> float:
-        """A shot whose cosine to the rest of its visit is below this shows another person: the track slipped. It is
+        """A shot whose cosine to the rest of its visit is below this shows another person: the track switched. It is
         half of ``match``, because a bad shot of the same person can be well below ``match``."""
         return self.match / 2
 
@@ -122,7 +122,7 @@ class Visit:
     embedded       number of shots of its track
     last_embedded  when the last shot was embedded
     match          who the gallery says it is
-    mixed          its track touches another track, and may slip to another person
+    mixed          its track touches another track, and may switch to another person
     check          its track was mixed: the identity must be checked again
     reported       what was last reported; None before the start of the appearance was reported
     """

@@ -17,7 +17,7 @@ class Visits:
 
     appearances  number of appearances that were reported
     glimpses     number of visits that ended before anything could be reported
-    slips        number of tracks that slipped from one person to another
+    slips        number of tracks that switched from one person to another
     """
 
     def __init__(self, source: str, rules: RecognitionRules) -> None:

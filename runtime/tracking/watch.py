@@ -25,7 +25,7 @@ log = getLogger("rkface.watch")
 def watch_camera(
     camera: Camera, pipeline: Pipeline, gallery: Gallery, rules: RecognitionRules | None = None
 ) -> Iterator[Appearance]:
-    """Yield the appearances of the people before one camera: each when it starts, when it changes, and when it ends.
+    """Yield the appearances of the people in front of one camera, as each of them starts, changes and ends.
 
     A live camera never ends, and only its newest frame is processed. Of a recording, every frame is processed, and the
     iterator ends after the last one. People whom another process enrolls or deletes are noticed at once.

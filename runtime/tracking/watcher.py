@@ -57,7 +57,7 @@ class WatchState:
     unjudged     frames whose faces were embedded, but whose liveness could not be judged
     appearances  appearances that were reported
     glimpses     visits that ended before anything could be reported
-    slips        tracks that slipped from one person to another
+    slips        tracks that switched from one person to another
     open         visits that are open now
     """
 
@@ -86,9 +86,9 @@ class Watcher:
 
     Only some faces of a track are embedded: the first good one, then the best one of each ``spacing`` seconds until
     there are ``shots`` of them, then one in ``later`` seconds. A much better face is embedded early, and so is the
-    first face after the track touched another track and may have slipped. The faces of one frame are embedded together,
-    so that they spread over the NPU's cores. This happens in the thread of the caller: there are so few of them that
-    another thread would gain nothing, and the scheduler continues to detect meanwhile.
+    first face after the track touched another track and may have switched. The faces of one frame are embedded
+    together, so that they spread over the NPU's cores. This happens in the thread of the caller: there are so few of
+    them that another thread would gain nothing, and the scheduler continues to detect meanwhile.
 
     All methods may be called from any thread.
 

@@ -226,7 +226,7 @@ def list_cameras(service: ServiceDependency) -> list[CameraHealth]:
 
 @router.get("/cameras/{name}/guidance", tags=["cameras"], responses=NOT_FOUND)
 def get_guidance(service: ServiceDependency, name: str) -> Guidance:
-    """What the person before the camera should do to be enrolled from it."""
+    """What the person in front of the camera should do to be enrolled from it."""
     find_camera(service, name)
     return service.guide(name)
 

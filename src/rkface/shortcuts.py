@@ -1,4 +1,4 @@
-"""The front door's short ways to do common tasks. Each only combines parts of ``rkface.runtime``."""
+"""Functions for common tasks. Each one only combines parts of ``rkface.runtime``."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def open_gallery(path: str | Path, pipeline: Pipeline | None = None, *, create: 
 
 
 def identify(faces: Faces, gallery: Gallery, threshold: float) -> list[Match | None]:
-    """Find who each face is.
+    """Find out who each face is.
 
     Args:
         faces: N faces with embeddings, from ``Pipeline.recognize``.

@@ -86,7 +86,7 @@ def run_round(scheduler: Scheduler, camera: DemoCamera, rate: float, totals: Tot
     counts["appearances too many"] += max(0, len(ends) - len(names))
     counts["faces detected"] += watcher.state.faces
     counts["faces embedded"] += watcher.state.embeddings
-    counts["tracks that slipped"] += watcher.state.slips
+    counts["tracks that switched to another person"] += watcher.state.slips
     totals.visits += [list(watcher.shots(one.id)) for one in ends]
 
 

@@ -1,4 +1,4 @@
-"""The conversion of a liveness model: its profile, the exact swap of color channels, and its own accuracy bar."""
+"""The conversion of a liveness model: its profile, the exact swap of color channels, and its required accuracy."""
 
 import json
 import re

@@ -17,8 +17,8 @@ NOTHING_CLEARS = {recipe.name: 0.9 for recipe in PLANS["thorough"].recipes}
 @pytest.fixture
 def toolkit(tmp_path):
     """``toolkit(cosines)``: the callables for ``search_recipes``. A recipe with a cosine of None fails in the toolkit;
-    those in ``unclear`` do not clear the bar for another reason. FP16 costs a millisecond for each layer, unless
-    ``bounds`` says otherwise."""
+    those in ``unclear`` do not count as accurate enough for another reason. FP16 costs a millisecond for each layer,
+    unless ``bounds`` says otherwise."""
 
     def made(cosines, unclear=(), bounds=None):
         cosines, bounds = NOTHING_CLEARS | cosines, bounds or {}
@@ -42,7 +42,7 @@ def toolkit(tmp_path):
     return made
 
 
-def test_the_search_ends_at_the_first_recipe_that_clears_the_bar(toolkit):
+def test_the_search_ends_at_the_first_recipe_that_is_accurate_enough(toolkit):
     chosen, tries = search_recipes(PLANS["auto"], *toolkit({"tuned": 0.996, "hybrid3": 0.999}))
     assert chosen.cosine == 0.996
     assert [(one.recipe, one.chosen) for one in tries] == [(TUNED, True)]
@@ -71,7 +71,7 @@ def test_without_predicted_costs_the_fewest_layers_in_fp16_are_chosen(toolkit):
     assert chosen.cosine == 0.996 and tries[-1].cost is None
 
 
-def test_the_most_accurate_is_chosen_if_none_clears_the_bar(toolkit):
+def test_the_most_accurate_is_chosen_if_no_recipe_is_accurate_enough(toolkit):
     chosen, tries = search_recipes(PLANS["auto"], *toolkit({"tuned": 0.98, "hybrid7": 0.99}))
     assert chosen.cosine == 0.99 and [one.recipe for one in tries if one.chosen] == [HYBRIDS[1]]
     assert [one.recipe for one in tries] == [TUNED, *HYBRIDS]
@@ -89,7 +89,7 @@ def test_the_earlier_of_two_equal_recipes_is_chosen_and_nan_never(toolkit):
     assert chosen.cosine == 0.9 and [one.chosen for one in tries[:3]] == [False, True, False]
 
 
-def test_thorough_tries_all_chooses_int8_if_it_clears_the_bar_and_reports_failures(toolkit):
+def test_thorough_tries_all_chooses_int8_if_it_is_accurate_enough_and_reports_failures(toolkit):
     scores = {"tuned": 0.996, "normal": None, "mmse": 0.998, "hybrid11": 0.9999}
     chosen, tries = search_recipes(PLANS["thorough"], *toolkit(scores))
     assert chosen.cosine == 0.998

@@ -1,4 +1,4 @@
-"""The demo models in a bundle, and what a person would give the examples: photos, a gallery and a film."""
+"""The demo models in a bundle, and what a person would give the examples: photos, a gallery and a video."""
 
 import subprocess
 import sys
@@ -16,7 +16,7 @@ from ..runtime.conftest import write_bundle
 
 ROOT = Path(__file__).resolve().parents[2]
 CAMERA = DemoCamera(640, 360, people=3, seed=22)  # Ada and Bela are enrolled, Chike is not
-RATE, SECONDS = 8, 4  # frames per second, and length of the film
+RATE, SECONDS = 8, 4  # frames per second, and length of the video
 
 
 def run_example(name, *arguments):
@@ -69,9 +69,9 @@ def gallery(demo, staff, tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def film(tmp_path_factory):
-    """Ada, then also Bela, before the camera."""
-    path = tmp_path_factory.mktemp("film") / "film.avi"
+def video(tmp_path_factory):
+    """Ada, then also Bela, in front of the camera."""
+    path = tmp_path_factory.mktemp("video") / "video.avi"
     writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"MJPG"), RATE, (CAMERA.width, CAMERA.height))
     for number in range(SECONDS * RATE):
         writer.write(CAMERA.render(3 + number / RATE).image)

@@ -56,8 +56,8 @@ def test_a_folder_is_enrolled_once_and_searched(demo, staff, people, tmp_path):
     arguments = (staff, "--gallery", path, "--bundle", demo, "--search", people / "Bela/3.jpg")
     first, second = (run_example("enroll_folder.py", *arguments) for _ in range(2))
     assert (first.returncode, second.returncode) == (0, 0), first.stderr + second.stderr
-    assert "Ada: 2 samples\nBela: 2 samples" in first.stdout
-    assert "Ada: 2 samples\nBela: 2 samples" in second.stdout
+    assert "Ada, samples: 2\nBela, samples: 2" in first.stdout
+    assert "Ada, samples: 2\nBela, samples: 2" in second.stdout
     found = [line for line in first.stdout.splitlines() if "cosine" in line]
     assert re.search(r"Bela, cosine 0\.\d+: same person", found[0])
     assert re.search(r"Ada, cosine -?0\.\d+: another person", found[1])
@@ -72,7 +72,7 @@ def test_a_refused_photo_is_named_and_the_others_are_enrolled(demo, staff, tmp_p
     said = run_example("enroll_folder.py", folder.parent, "--gallery", tmp_path / "gallery.sqlite", "--bundle", demo)
     assert said.returncode == 1
     assert "2.jpg: refused: " in said.stdout
-    assert "Ada: 1 samples" in said.stdout
+    assert "Ada, samples: 1" in said.stdout
 
 
 def test_a_photo_is_recognized_and_drawn(demo, gallery, party, tmp_path):
@@ -89,16 +89,16 @@ def test_a_photo_of_known_people_ends_with_0(demo, gallery, people):
     assert (said.returncode, said.stdout.split()[0]) == (0, "Ada")
 
 
-def test_a_camera_is_watched(demo, gallery, film):
-    said = run_example("watch_camera.py", film, "--gallery", gallery, "--bundle", demo)
+def test_a_camera_is_watched(demo, gallery, video):
+    said = run_example("watch_camera.py", video, "--gallery", gallery, "--bundle", demo)
     assert said.returncode == 0, said.stderr
     for stage in ("came", "left"):
         for name in ("Ada", "Bela"):
             assert re.search(rf"{stage}: {name} ", said.stdout), said.stdout
 
 
-def test_every_frame_of_a_film_goes_through_the_scheduler(demo, film):
-    said = run_example("keep_cores_busy.py", film, "--bundle", demo)
+def test_every_frame_of_a_video_goes_through_the_scheduler(demo, video):
+    said = run_example("keep_cores_busy.py", video, "--bundle", demo)
     assert said.returncode == 0, said.stderr
     numbers = [int(number) for number in re.findall(r"^frame (\d+): [12] faces?", said.stdout, re.MULTILINE)]
     assert numbers == list(range(SECONDS * RATE))
@@ -178,15 +178,15 @@ def event(name):
     return json.dumps({"schema": "rkface.appearance", "source": "door", "stage": "start", "match": match}).encode()
 
 
-def test_a_real_delivery_is_verified(receiver, demo, gallery, film, tmp_path):
+def test_a_real_delivery_is_verified(receiver, demo, gallery, video, tmp_path):
     settings = tmp_path / "rkface.toml"
     settings.write_text(
         f'bundle = "{demo}"\ngallery = "{tmp_path / "gallery.sqlite"}"\n[events]\nstdout = false\n'
         f'[events.webhook]\nurl = "{receiver.address}"\nsecret = "file:{tmp_path / "secret"}"\n'
     )
     (tmp_path / "gallery.sqlite").write_bytes(gallery.read_bytes())
-    command = [sys.executable, "-m", "rkface.runtime.cli.main", "run", "--config", settings, "--camera", f"door={film}",
-               "--backend", "reference", "--no-web"]  # fmt: skip
+    command = [sys.executable, "-m", "rkface.runtime.cli.main", "run", "--config", settings,
+               "--camera", f"door={video}", "--backend", "reference", "--no-web"]  # fmt: skip
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     said = receiver.stop()

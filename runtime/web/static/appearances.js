@@ -1,4 +1,4 @@
-// The list of appearances: who was before which camera, and when.
+// The list of appearances: who was in front of which camera, and when.
 
 import { get, query } from "./api.js";
 import { dateTime, duration, h, nameOf, notLiveMark, percent, showMessage } from "./dom.js";

@@ -397,6 +397,8 @@ def piped(demo, here):
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
+            # A shell that runs the tests in the background makes its children ignore SIGINT.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509
         )
         started.append(process)
         coded = [cv2.imencode(".jpg", picture)[1].tobytes() for picture in pictures]

@@ -134,7 +134,7 @@ def test_without_an_outbox_the_oldest_events_are_dropped_when_memory_is_full(cap
     endpoint.open.clear()
     with Delivery("test", endpoint, None, AT_ONCE, memory=5) as sink:
         send(sink, 0)
-        endpoint.tries.wait_for(1)  # the one under way is safe
+        endpoint.tries.wait_for(1)  # the one in progress is safe
         send(sink, *range(1, 21))
         assert sink.state().dropped == 15
         endpoint.open.set()
@@ -281,4 +281,4 @@ def test_kill_9_in_a_loop_delivers_every_flushed_event_and_repeats_at_most_one_p
     arrived = [json.loads(line)["number"] for line in (tmp_path / "out").read_text().splitlines() if line]
     assert arrived[-1] == -1
     assert flushed <= set(arrived)
-    assert len(arrived) - len(set(arrived)) <= 4  # a kill repeats at most the one that was under way
+    assert len(arrived) - len(set(arrived)) <= 4  # a kill repeats at most the one that was in progress

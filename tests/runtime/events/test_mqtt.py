@@ -85,7 +85,7 @@ def test_nothing_is_lost_or_reordered_while_the_broker_restarts(broker, listener
         late.close()
     heard = ids(listener)
     assert list(dict.fromkeys(heard)) == [f"a-{number}" for number in range(60)]
-    # At least once: a restart may cut off the acknowledgement of the one that was under way, ours and the listener's.
+    # At least once: a restart may cut off the acknowledgement of the one that was in progress, ours and the listener's.
     assert len(heard) <= 60 + 2 * 3
 
 
@@ -177,7 +177,7 @@ def test_kill_9_is_seen_as_offline_and_loses_nothing(broker, listener, tmp_path)
         listener.heard.wait(lambda _: "a-59" in ids(listener))
     heard = ids(listener)
     assert list(dict.fromkeys(heard)) == [f"a-{number}" for number in range(60)]
-    assert len(heard) <= 62  # a kill repeats at most the one that was under way
+    assert len(heard) <= 62  # a kill repeats at most the one that was in progress
     assert listener.payloads(f"{DOOR}/presence")[-1] == "OFF"  # nobody of a life that is over is still there
 
 

@@ -239,7 +239,8 @@ def test_a_backup_that_is_being_written_is_reported_and_not_touched(gallery, pat
     assert finish(gallery) == []
 
 
-def test_a_program_that_reads_old_pages_delays_overwriting_and_is_reported(gallery, path, tmp_path):
+def test_a_program_that_reads_old_pages_delays_overwriting_and_is_reported(gallery, path, tmp_path, monkeypatch):
+    monkeypatch.setattr("rkface.runtime.gallery.schema.BUSY_TIMEOUT", 0.05)
     gallery.add("Ada", [stored(1)])
     gallery.database.execute("PRAGMA busy_timeout = 50")
     with closing(sqlite3.connect(path, isolation_level=None)) as reader:

@@ -10,7 +10,7 @@ import pytest
 from rkface.runtime.core.bundle import read_bundle
 from rkface.runtime.core.errors import DeviceError, InputError, WorkError
 from rkface.runtime.core.faces import Faces
-from rkface.runtime.inference.frame_queue import UNDER_WAY
+from rkface.runtime.inference.frame_queue import IN_PROGRESS
 from rkface.runtime.inference.frames import Frame
 from rkface.runtime.inference.pipeline import Pipeline, open_bundle
 from rkface.runtime.inference.scheduler import Scheduler, open_scheduler
@@ -143,7 +143,7 @@ def test_no_frame_of_a_file_is_lost_and_few_are_read_ahead(scheduler):
         ahead.append(len(read) - index)
         assert (result.frame.number, result.dropped, result.error) == (index, 0, None)
     assert len(read) == len(ahead) == 200
-    assert max(ahead) <= (UNDER_WAY + 1) * 2
+    assert max(ahead) <= (IN_PROGRESS + 1) * 2
 
 
 def test_the_newest_frame_of_a_source_waits_and_replaced_frames_are_counted(scheduler):
@@ -216,14 +216,14 @@ def test_sources_take_turns_however_fast_one_is(scheduler):
 def test_a_slow_reader_makes_frames_wait(scheduler):
     gate = Gate()
     live = scheduler(gate)
-    for frame in numbered(*range(UNDER_WAY)):
+    for frame in numbered(*range(IN_PROGRESS)):
         live.submit(frame)
         gate.await_start()
     for frame in many(1):
         live.submit(frame)
     results = live.results()
-    taken = [next(results) for _ in range(UNDER_WAY + 1)]
-    assert seen(taken) == [*range(UNDER_WAY), MANY]  # started only when the first result was taken
+    taken = [next(results) for _ in range(IN_PROGRESS + 1)]
+    assert seen(taken) == [*range(IN_PROGRESS), MANY]  # started only when the first result was taken
     assert taken[-1].dropped == MANY - 1
 
 

@@ -1,4 +1,4 @@
-"""The log of appearances: old entries are deleted although the clock may jump, and forgotten people are erased."""
+"""The appearance log: old entries are deleted although the clock may jump, and forgotten people are erased."""
 
 import errno
 import os

@@ -132,8 +132,15 @@ def test_a_stage_that_fails_keeps_no_other_from_being_done(gallery, everywhere):
     assert "events-mqtt" in outboxes
 
 
+@pytest.fixture
+def impatient(gallery, monkeypatch):
+    """Nothing waits for another program: these tests are about what happens after the waiting."""
+    monkeypatch.setattr("rkface.runtime.gallery.schema.BUSY_TIMEOUT", 0.05)
+    gallery.database.execute("PRAGMA busy_timeout = 50")
+
+
 def test_what_stays_in_a_gallery_that_another_program_reads_does_not_keep_the_other_stages_from_being_done(
-    gallery, everywhere
+    gallery, everywhere, impatient
 ):
     with closing(sqlite3.connect(gallery.path)) as reader:
         reader.execute("BEGIN")
@@ -163,7 +170,7 @@ def test_without_a_gallery_nobody_is_forgotten(tmp_path):
     assert not (tmp_path / "gallery.sqlite").exists()
 
 
-def test_a_service_erases_the_person_from_itself_even_if_the_gallery_file_cannot_be_overwritten(gallery):
+def test_a_service_erases_the_person_from_itself_even_if_the_gallery_file_cannot_be_overwritten(gallery, impatient):
     called = []
     with closing(sqlite3.connect(gallery.path)) as reader:
         reader.execute("BEGIN")

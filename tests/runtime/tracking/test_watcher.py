@@ -223,7 +223,7 @@ def test_crossing_people_keep_their_identities():
     assert all([one.stage for one in visit] == ["start", "end"] for visit in visits)
 
 
-def test_a_track_that_slipped_to_another_person_is_two_visits():
+def test_a_track_that_switched_to_another_person_is_two_visits():
     """One person replaces another within two frames without a face: for the tracker it is the same face."""
     camera = Camera()
     camera.see((0, 400, 300), seconds=6)  # so long that an embedding is due every five seconds only
