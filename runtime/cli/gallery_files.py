@@ -98,13 +98,16 @@ def _export(options: Namespace) -> int:
     with open_gallery(options) as gallery, ExitStack() as opened:
         people = list(map(gallery.person, options.people)) or gallery.people()
         if options.crops:
-            options.crops.mkdir(mode=0o700, parents=True, exist_ok=True)
+            try:
+                options.crops.mkdir(mode=0o700, parents=True, exist_ok=True)
+            except OSError as error:
+                raise InputError(f"--crops {options.crops}: {error.strerror}: name a folder") from error
         out = sys.stdout
         if options.out:
             try:
                 handle = os.open(options.out, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
             except OSError as error:
-                raise InputError(f"{options.out}: {error.strerror}: name a new file") from error
+                raise InputError(f"--out {options.out}: {error.strerror}: name a new file") from error
             out = opened.enter_context(os.fdopen(handle, "w", encoding="utf-8"))
         export_people(gallery, people, out, table=options.csv, embeddings=options.embeddings, crops=options.crops)
     return 0

@@ -7,6 +7,7 @@ from argparse import ArgumentParser, Namespace
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+from ..core.arguments import positive_integer
 from ..core.errors import InputError
 from ..core.progress import stage
 from .gallery_options import add_gallery, format_time, open_gallery, print_erasure_report
@@ -83,7 +84,9 @@ def remove(parser: ArgumentParser) -> None:
       rkface gallery remove Ada 17 18
     """
     _add_person(parser)
-    parser.add_argument("samples", nargs="+", type=int, metavar="SAMPLE", help="number, from `rkface gallery show`")
+    parser.add_argument(
+        "samples", nargs="+", type=positive_integer, metavar="SAMPLE", help="number, from `rkface gallery show`"
+    )
     add_gallery(parser)
     parser.set_defaults(run=_remove)
 

@@ -20,7 +20,7 @@ from typing import Any, TextIO
 import numpy as np
 from numpy.typing import NDArray
 
-from ..core.errors import InputError
+from ..core.errors import InputError, WorkError
 from ..gallery.gallery import Gallery
 from ..gallery.people import Person, Sample, embedding_identity
 from ..gallery.rows import embedding_to_bytes
@@ -95,8 +95,11 @@ def _describe_sample(sample: Sample, person: Person, embeddings: bool, crops: Pa
         fields["embedding"] = base64.b64encode(sample.embedding.astype("<f4").tobytes()).decode()
     if crops is not None and sample.crop is not None:
         file = f"{person.id}-{sample.id}.png"
-        with os.fdopen(os.open(crops / file, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600), "wb") as handle:
-            handle.write(sample.crop)
+        try:
+            with os.fdopen(os.open(crops / file, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600), "wb") as handle:
+                handle.write(sample.crop)
+        except OSError as error:
+            raise WorkError(f"{crops / file}: cannot be written: {error.strerror or error}") from error
         fields["crop"] = file
     return fields
 

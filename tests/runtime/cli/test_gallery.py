@@ -68,3 +68,20 @@ def test_a_command_to_copy_has_its_paths_quoted_for_the_shell(rkface, gallery):
     _, _, err = rkface("show", "Zoe")
     command = err.split("`")[1]
     assert shlex.split(command) == ["rkface", "gallery", "list", "--gallery", str(gallery)]
+
+
+def test_an_export_to_a_place_that_cannot_be_used_is_refused(capsys, gallery, tmp_path):
+    taken = tmp_path / "notes.txt"
+    taken.write_text("mine")
+    for option in ("--crops", "--out"):
+        code = main(["gallery", "export", "--gallery", str(gallery), option, str(taken)])
+        out, err = capsys.readouterr()
+        assert (code, out) == (2, "") and f"{option} {taken}: File exists: name a" in err
+    assert taken.read_text() == "mine"
+
+
+def test_samples_to_remove_are_numbers(rkface, capsys):
+    with pytest.raises(SystemExit) as exit:
+        main(["gallery", "remove", "Ada", "first"])
+    assert exit.value.code == 2
+    assert "argument SAMPLE: must be a whole number, 1 or greater, not 'first'" in capsys.readouterr().err
