@@ -17,7 +17,7 @@ from rkface.runtime.core.errors import InputError
 from . import COUNT, MINIMUM
 
 if TYPE_CHECKING:
-    from rkface.runtime.core.bundle import Input
+    from rkface.runtime.core.manifest import Input
     from rkface.runtime.vision.detect import Detector
     from rkface.runtime.vision.embed import Embedder
 

@@ -30,8 +30,8 @@ from numpy.typing import NDArray
 
 from rkface.runtime.core.bundle import sha256
 from rkface.runtime.core.errors import InputError
-from rkface.runtime.vision.detect import letterbox
 from rkface.runtime.vision.image import read_image
+from rkface.runtime.vision.letterbox import letterbox
 
 from . import MINIMUM
 from .atomic_folder import atomic_folder, check_writable

@@ -12,8 +12,9 @@ from dataclasses import dataclass, replace
 from http.client import HTTPException
 from pathlib import Path, PurePosixPath
 
-from rkface.runtime.core.bundle import ROLES, Role, Source, sha256
+from rkface.runtime.core.bundle import sha256
 from rkface.runtime.core.errors import InputError, WorkError
+from rkface.runtime.core.manifest import ROLES, Role, Source
 from rkface.runtime.core.progress import Stage, stage
 
 from .catalog import DEFAULT_MATCH, DEMO, UNMEASURED, KnownModel, LivenessProfile, Pack, find_known_model

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from rkface.calibration.atomic_folder import atomic_folder, check_writable
-from rkface.runtime.core.bundle import MANIFEST, SUMS, Bundle, Manifest, files, read_bundle, sha256
+from rkface.runtime.core.bundle import SUMS, Bundle, files, read_bundle, sha256
 from rkface.runtime.core.errors import InputError
+from rkface.runtime.core.manifest import MANIFEST, Manifest
 
 
 def check_replaceable(out: Path) -> None:

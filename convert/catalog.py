@@ -6,8 +6,8 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from rkface.runtime.core.bundle import ROLES, Role, Triple
 from rkface.runtime.core.errors import InputError
+from rkface.runtime.core.manifest import ROLES, Role, Triple
 from rkface.runtime.vision import detect, embed
 from rkface.runtime.vision.bare_onnx import DYNAMIC_SIDE
 

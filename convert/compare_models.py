@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rkface.runtime.backends import stack_runs
-from rkface.runtime.core.bundle import Role
 from rkface.runtime.core.faces import Faces
+from rkface.runtime.core.manifest import Role
 from rkface.runtime.core.progress import stage
 from rkface.runtime.vision.align import align
 from rkface.runtime.vision.detect import Detector, levels

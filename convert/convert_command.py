@@ -9,8 +9,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rkface.runtime.core.bundle import MANIFEST
 from rkface.runtime.core.errors import InputError
+from rkface.runtime.core.manifest import MANIFEST
 
 from .convert_options import (
     CAMERA,

@@ -13,12 +13,14 @@ from numpy.typing import NDArray
 from rkface.calibration.choose import Choice, choose_faces, choose_frames, hold_out, require_enough_faces
 from rkface.calibration.collect import CandidateFace, Collection, collect_faces, embed_faces
 from rkface.calibration.dataset import CalibrationSet, Provenance, is_set, read_set, write_set
-from rkface.runtime.core.bundle import Input, Role, sha256
+from rkface.runtime.core.bundle import sha256
 from rkface.runtime.core.errors import InputError
+from rkface.runtime.core.manifest import Input, Role
 from rkface.runtime.core.progress import stage
-from rkface.runtime.vision.detect import THRESHOLD, Detector, letterbox
+from rkface.runtime.vision.detect import THRESHOLD, Detector
 from rkface.runtime.vision.embed import Embedder
 from rkface.runtime.vision.image import read_image
+from rkface.runtime.vision.letterbox import letterbox
 
 from .image_lists import to_rgb
 from .label_files import read_pairs

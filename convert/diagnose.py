@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rkface.runtime.backends.reference import open_reference
-from rkface.runtime.core.bundle import Input
+from rkface.runtime.core.manifest import Input
 from rkface.runtime.vision.embed import unit
 from rkface.runtime.vision.image import read_image
 

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from rkface.calibration.collect import CandidateFace
 from rkface.calibration.dataset import is_set
-from rkface.runtime.core.bundle import Input
 from rkface.runtime.core.errors import InputError, ModelError
+from rkface.runtime.core.manifest import Input
 from rkface.runtime.core.progress import stage
 from rkface.runtime.vision.image import read_image
 from rkface.runtime.vision.liveness import crop_around

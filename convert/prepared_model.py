@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rkface.runtime.backends.reference import ReferenceBackend, open_reference
-from rkface.runtime.core.bundle import Input, Role, sha256
+from rkface.runtime.core.bundle import sha256
+from rkface.runtime.core.manifest import Input, Role
 from rkface.runtime.core.progress import stage
 from rkface.runtime.vision.detect import Detector
 from rkface.runtime.vision.embed import Embedder

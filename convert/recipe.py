@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from rkface.runtime.core.bundle import Role
 from rkface.runtime.core.errors import InputError
+from rkface.runtime.core.manifest import Role
 
 from .targets import Target
 

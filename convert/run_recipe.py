@@ -15,8 +15,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rkface.runtime.core.bundle import Role, contract, sha256
+from rkface.runtime.core.bundle import sha256
 from rkface.runtime.core.errors import WorkError
+from rkface.runtime.core.manifest import Role, contract
 from rkface.runtime.core.progress import Stage, stage
 
 from .acquire import ModelSources

@@ -12,8 +12,8 @@ import onnx
 from numpy.typing import NDArray
 
 from rkface.runtime.backends.reference import normalize
-from rkface.runtime.core.bundle import Input, Output, Role
 from rkface.runtime.core.errors import ModelError, WorkError
+from rkface.runtime.core.manifest import Input, Output, Role
 from rkface.runtime.vision import align
 from rkface.runtime.vision.detect import STRIDES, levels
 

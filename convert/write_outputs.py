@@ -14,9 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rkface.runtime.core.atomic import write_atomically
-from rkface.runtime.core.bundle import LivenessSpec, Manifest, Model, Role, Thresholds
 from rkface.runtime.core.errors import WorkError
 from rkface.runtime.core.faces import Faces
+from rkface.runtime.core.manifest import LivenessSpec, Manifest, Model, Role, Thresholds
 from rkface.runtime.core.progress import stage
 from rkface.runtime.vision.detect import NMS_IOU, THRESHOLD
 from rkface.runtime.vision.image import read_image

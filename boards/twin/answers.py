@@ -11,7 +11,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from rkface.runtime.core.bundle import Bundle, Output, Role
+from rkface.runtime.core.bundle import Bundle
+from rkface.runtime.core.manifest import Output, Role
 
 MAGIC = b"RKTWIN1"
 FLOAT32, INT8 = 0, 2  # rknn_tensor_type

@@ -19,8 +19,8 @@ from rkface.convert.prepared_model import build_face_finder, prepare_model
 from rkface.convert.recipe import RECIPES, TUNED, Recipe
 from rkface.convert.run_recipe import RecipeRunner
 from rkface.convert.targets import find_target
-from rkface.runtime.core.bundle import ROLES
-from rkface.runtime.vision.detect import Letterbox, letterbox
+from rkface.runtime.core.manifest import ROLES
+from rkface.runtime.vision.letterbox import Letterbox, letterbox
 
 from . import measure
 from .identity import CALIBRATE, EVALUATE

@@ -16,8 +16,9 @@ import onnx
 from numpy.typing import NDArray
 
 from rkface.runtime.backends.reference import ReferenceBackend, open_reference
-from rkface.runtime.core.bundle import Input, Output, sha256
+from rkface.runtime.core.bundle import sha256
 from rkface.runtime.core.faces import Faces
+from rkface.runtime.core.manifest import Input, Output
 from rkface.runtime.core.progress import stage
 from rkface.runtime.vision import detect, embed
 from rkface.runtime.vision.align import CROP_SIZE, align

@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from rkface.runtime.vision.detect import letterbox
+from rkface.runtime.vision.letterbox import letterbox
 
 from .identity import TRAIN
 from .losses import Targets, anchors, assign

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from rkface.runtime.backends import Backend
 from rkface.runtime.backends.reference import open_reference
-from rkface.runtime.core.bundle import Manifest, Model, Role, Source, Thresholds
+from rkface.runtime.core.manifest import Manifest, Model, Role, Source, Thresholds
 from rkface.runtime.inference.scheduler import Scheduler, Work
 
 from .measure import DETECTOR, DETECTOR_INPUT, RECOGNIZER, RECOGNIZER_INPUT, outputs

@@ -9,7 +9,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from rkface.runtime.core.bundle import Manifest
+from rkface.runtime.core.manifest import Manifest
 
 from ..cost import ASSUMPTIONS
 from ..evaluate.detector_errors import FACE_SCORE, MARGIN, NOTABLE_LOSS, SIZES, DetectorEvidence

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from rkface.runtime.core.bundle import Role
+from rkface.runtime.core.manifest import Role
 
 from ..recipe_search import RecipeResult
 from ..toolkit.quantize import LayerError

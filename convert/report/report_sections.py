@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from rkface.runtime.core.bundle import Manifest, Role
+from rkface.runtime.core.manifest import Manifest, Role
 
 from ..cost import ModelCost, cost_by_operation
 from ..evaluate.detector_errors import DetectorEvidence, have_separate_scales

@@ -25,8 +25,8 @@ from typing import IO, TextIO
 import numpy as np
 from numpy.typing import NDArray
 
-from rkface.runtime.core.bundle import Input
 from rkface.runtime.core.errors import InputError, WorkError
+from rkface.runtime.core.manifest import Input
 
 from ..image_lists import read_image_list
 from .child_process import kill_process, start_process

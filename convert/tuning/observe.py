@@ -12,7 +12,7 @@ import onnx
 from numpy.typing import NDArray
 
 from rkface.runtime.backends.reference import normalize, open_reference
-from rkface.runtime.core.bundle import Input
+from rkface.runtime.core.manifest import Input
 
 WATCHED = ("Conv", "Gemm", "BatchNormalization", "Relu", "PRelu", "LeakyRelu", "Clip", "Add")
 

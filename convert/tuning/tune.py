@@ -17,7 +17,7 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from rkface.runtime.core.bundle import Input
+from rkface.runtime.core.manifest import Input
 from rkface.runtime.vision.image import read_image
 
 from ..editable_graph import EditableGraph, Floats

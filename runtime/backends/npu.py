@@ -22,7 +22,7 @@ from .librknn import CallError, Context
 from .npu_errors import LIBRARY, device_error, open_error
 
 if TYPE_CHECKING:
-    from ..core.bundle import Input, Output
+    from ..core.manifest import Input, Output
 
 HEAD_BYTES = 1 << 16  # of a .rknn file: the input contract and the toolkit's version are in its first two kilobytes
 CAPTURING = threading.Lock()  # the binding has one logger, so models are opened one after another

@@ -16,13 +16,13 @@ from ..core.errors import DeviceError, InputError, ModelError
 from . import check_images, stack_runs
 
 if TYPE_CHECKING:
-    from ..core.bundle import Input
+    from ..core.manifest import Input
 
 PROVIDERS = {"cpu": "CPUExecutionProvider", "openvino": "OpenVINOExecutionProvider", "cuda": "CUDAExecutionProvider"}
 
 
 class Tensor(threading.local):
-    """The input tensor of a model, one for each thread, reused for the same reason as ``vision.detect.Canvas``."""
+    """The input tensor of a model, one for each thread, reused for the same reason as ``vision.letterbox.Canvas``."""
 
     def __init__(self, input: Input) -> None:
         values = np.arange(256, dtype=np.float32)  # a byte has 256 values: use a table

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 from .options import add_json, print_json
 
 if TYPE_CHECKING:
-    from ..core.bundle import Bundle, Role
+    from ..core.bundle import Bundle
+    from ..core.manifest import Role
 
 
 def verify(parser: ArgumentParser) -> None:

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..core.bundle import Manifest
 from ..core.checks import check_number, check_type, describe_type
 from ..core.errors import InputError
+from ..core.manifest import Manifest
 from ..core.text import in_a_line, readable
 from ..vision.align import ALIGNMENT
 

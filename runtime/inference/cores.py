@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..backends import Backend, QuantizedBackend, Raw
-from ..core.bundle import ROLES, Role
 from ..core.errors import DeviceError
+from ..core.manifest import ROLES, Role
 
 OpenContext = Callable[[Role, int], Backend]
 

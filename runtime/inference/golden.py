@@ -10,8 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..backends import Backend
-from ..core.bundle import Bundle, Output, Role
+from ..core.bundle import Bundle
 from ..core.errors import BundleError
+from ..core.manifest import Output, Role
 
 GOLDEN = "golden.npz"
 # Minimum cosine of an output. An NPU may round an INT8 value to the next step where the simulator did not, which costs

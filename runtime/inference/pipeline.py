@@ -14,10 +14,11 @@ from numpy.typing import NDArray
 from ..backends import Backend
 from ..backends.npu import open_npu
 from ..backends.reference import open_reference
-from ..core.bundle import Bundle, Manifest, Role, Thresholds, read_bundle
+from ..core.bundle import Bundle, read_bundle
 from ..core.checks import check_number
 from ..core.errors import InputError
 from ..core.faces import Faces
+from ..core.manifest import Manifest, Role, Thresholds
 from ..core.soc import read_soc
 from ..vision import align as alignment
 from ..vision.check_input import check_image, check_landmarks

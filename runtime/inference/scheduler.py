@@ -12,10 +12,11 @@ from types import TracebackType
 import numpy as np
 from numpy.typing import NDArray
 
-from ..core.bundle import ROLES, Manifest, read_bundle
+from ..core.bundle import read_bundle
 from ..core.checks import check_count, describe_type
 from ..core.errors import InputError, WorkError
 from ..core.faces import Faces
+from ..core.manifest import ROLES, Manifest
 from ..core.soc import CORES, read_soc
 from ..vision.check_input import check_image
 from .cores import RETRIES, Caller, Cores, CoreState, OpenContext

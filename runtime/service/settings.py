@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Literal
 
-from ..core.bundle import Thresholds
+from ..core.manifest import Thresholds
 from ..core.toml import Range
 from ..gallery.gallery import default_path
 from ..tracking.visit import RecognitionRules

@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from ..core.bundle import Thresholds
+from ..core.manifest import Thresholds
 from ..gallery.match import Match
 from ..vision.embed import unit
 from .appearance import Appearance

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from ..backends.reference import ReferenceBackend, fixed_size, open_session
-from ..core.bundle import Input, Output
 from ..core.errors import InputError, ModelError
+from ..core.manifest import Input, Output
 from .align import CROP_SIZE
 from .detect import MEAN as DETECTOR_MEAN
 from .detect import STD as DETECTOR_STD

@@ -13,7 +13,7 @@ from .check_input import check_crops
 
 if TYPE_CHECKING:
     from ..backends import Backend
-    from ..core.bundle import Input
+    from ..core.manifest import Input
 
 # InsightFace's preprocessing of ArcFace (insightface/model_zoo/arcface_onnx.py); only the
 # backend applies it.

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 if TYPE_CHECKING:
     from ..backends import Backend
-    from ..core.bundle import LivenessSpec
+    from ..core.manifest import LivenessSpec
 
 
 def crop_around(

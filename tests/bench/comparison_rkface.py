@@ -13,9 +13,9 @@ from comparison_worker import InferenceClock, Results, Side, serve, timed
 from stand_ins import make_manifest
 
 from rkface.runtime.backends.reference import ReferenceBackend
-from rkface.runtime.core.bundle import Output
+from rkface.runtime.core.manifest import Output
 from rkface.runtime.inference.pipeline import Pipeline
-from rkface.runtime.vision import detect
+from rkface.runtime.vision import detect, letterbox
 from rkface.runtime.vision.bare_onnx import open_detector, open_recognizer
 
 PACKAGES = ("onnxruntime", "numpy", "opencv-python")
@@ -74,7 +74,7 @@ def measure_stages(pipeline: Pipeline, image: np.ndarray, runs: int, clock: Infe
 def _measured_calls(seconds: dict[str, float], timer: Callable[[], float]) -> Iterator[None]:
     """Add the time of the functions behind four stages to ``seconds``."""
     functions = {
-        "letterbox": (detect.Canvas, "letterbox"),
+        "letterbox": (letterbox.Canvas, "letterbox"),
         "decode": (detect, "decode"),
         "nms": (detect, "suppress"),
         "tensor": (ReferenceBackend, "infer"),

@@ -91,7 +91,7 @@ def prepare(work: Path, count: int) -> dict[str, float]:
     from rkface.convert.demo.render import CALIBRATE, write_photos
     from rkface.convert.image_lists import to_rgb
     from rkface.convert.tuning.tune import tune
-    from rkface.runtime.core.bundle import Input
+    from rkface.runtime.core.manifest import Input
     from rkface.runtime.vision.bare_onnx import open_detector
     from rkface.runtime.vision.detect import Detector
 
@@ -159,7 +159,7 @@ def convert_with_rkface(work: Path, count: int) -> dict[str, float]:
     from rkface.convert.compare_models import SIMPLIFICATION_IMAGES
     from rkface.convert.simplify import check_same_outputs, fix_input, simplify
     from rkface.convert.toolkit.quantize import QuantizeJob, quantize
-    from rkface.runtime.core.bundle import contract
+    from rkface.runtime.core.manifest import contract
 
     start = time.perf_counter()
     model = fix_input(work / "r50.onnx", "recognizer")

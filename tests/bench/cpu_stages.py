@@ -21,8 +21,9 @@ from stand_ins import DETECTOR_INPUT, DETECTOR_OUTPUTS, SIDE, ConstantBackend, m
 
 from rkface.runtime.backends.reference import Tensor
 from rkface.runtime.vision.align import align
-from rkface.runtime.vision.detect import Canvas, Detector, decode, levels, suppress
+from rkface.runtime.vision.detect import Detector, decode, levels, suppress
 from rkface.runtime.vision.embed import unit
+from rkface.runtime.vision.letterbox import Canvas
 
 RESOLUTIONS = ((640, 480), (1280, 720), (1920, 1080), (3840, 2160))
 FACES = (0, 1, 5, 20)

@@ -39,7 +39,7 @@ from rkface.convert.recipe_cost import predict_cost
 from rkface.convert.run_recipe import RecipeRunner
 from rkface.convert.targets import find_target
 from rkface.convert.toolkit.quantize import QuantizedModel
-from rkface.runtime.core.bundle import ROLES
+from rkface.runtime.core.manifest import ROLES
 
 
 def main() -> int:

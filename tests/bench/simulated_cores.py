@@ -10,7 +10,7 @@ import numpy as np
 from stand_ins import DIMENSIONS, SIDE, make_manifest
 
 from rkface.runtime.backends import Quantized, Raw
-from rkface.runtime.core.bundle import Output
+from rkface.runtime.core.manifest import Output
 from rkface.runtime.inference.frames import Frame
 from rkface.runtime.inference.pipeline import Pipeline
 from rkface.runtime.inference.scheduler import Scheduler

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from rkface.runtime.core.bundle import Input, Manifest, Model, Output, Source, Thresholds
+from rkface.runtime.core.manifest import Input, Manifest, Model, Output, Source, Thresholds
 from rkface.runtime.vision import detect, embed
 from rkface.runtime.vision.align import TEMPLATE
 

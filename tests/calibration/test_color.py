@@ -11,7 +11,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from rkface.calibration.dataset import Provenance, write_set
 from rkface.convert.toolkit.quantize import QuantizeJob, quantize
-from rkface.runtime.core.bundle import Input
+from rkface.runtime.core.manifest import Input
 
 RAW = Input("input", 112, 112, (0.0,) * 3, (1.0,) * 3)
 

@@ -8,7 +8,8 @@ import pytest
 
 from rkface.calibration.dataset import read_set
 from rkface.runtime.cli.main import main
-from rkface.runtime.core.bundle import SUMS, Manifest, Model, Output, Source, Thresholds, files
+from rkface.runtime.core.bundle import SUMS, files
+from rkface.runtime.core.manifest import Manifest, Model, Output, Source, Thresholds
 from rkface.runtime.vision.bare_onnx import open_detector, open_recognizer
 from rkface.runtime.vision.image import find_images
 

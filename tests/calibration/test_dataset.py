@@ -11,8 +11,8 @@ from rkface.calibration import dataset
 from rkface.calibration.contact_sheet import CAPTION, GAP, TITLE
 from rkface.calibration.dataset import check_output_folder, read_set
 from rkface.runtime.core.errors import InputError, WorkError
-from rkface.runtime.vision.detect import letterbox
 from rkface.runtime.vision.image import read_image
+from rkface.runtime.vision.letterbox import letterbox
 
 
 def content(folder):

@@ -20,7 +20,8 @@ from rkface.calibration.dataset import digest_of
 from rkface.convert.catalog import DEMO
 from rkface.convert.targets import TARGETS
 from rkface.runtime.cli.main import main
-from rkface.runtime.core.bundle import ROLES, read_bundle
+from rkface.runtime.core.bundle import read_bundle
+from rkface.runtime.core.manifest import ROLES
 from rkface.runtime.inference.pipeline import open_bundle
 
 from .conftest import RKFACE, heed_ctrl_c, rkface

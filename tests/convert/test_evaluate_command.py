@@ -14,8 +14,9 @@ import pytest
 
 from rkface.convert.bundle_writer import write_bundle
 from rkface.convert.evaluate_command import evaluate
-from rkface.runtime.core.bundle import MANIFEST, SUMS, files, read_bundle, sha256
+from rkface.runtime.core.bundle import SUMS, files, read_bundle, sha256
 from rkface.runtime.core.errors import InputError, WorkError
+from rkface.runtime.core.manifest import MANIFEST
 
 
 def run(*arguments):

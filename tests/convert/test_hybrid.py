@@ -8,8 +8,8 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from rkface.convert.hybrid import tensors_at_ends
-from rkface.runtime.core.bundle import Input
 from rkface.runtime.core.errors import WorkError
+from rkface.runtime.core.manifest import Input
 
 from .conftest import calibration
 

@@ -6,7 +6,7 @@ import pytest
 from rkface.convert.input_size import SMALLEST_FACE, SMALLEST_INPUT, choose_input_size, explain_input_size
 from rkface.runtime.cli.main import main
 from rkface.runtime.core.errors import InputError
-from rkface.runtime.vision.detect import letterbox
+from rkface.runtime.vision.letterbox import letterbox
 
 CAMERAS = [(1920, 1080), (1280, 720), (640, 480), (3840, 2160), (1080, 1920), (2592, 1944)]
 

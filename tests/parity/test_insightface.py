@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 
 from rkface.runtime.backends.reference import open_reference
-from rkface.runtime.core.bundle import Input, Output
 from rkface.runtime.core.faces import Faces
+from rkface.runtime.core.manifest import Input, Output
 from rkface.runtime.vision import align as alignment
 from rkface.runtime.vision import detect, embed
 from rkface.runtime.vision.image import read_image

@@ -37,7 +37,7 @@ from rkface.convert.prepared_model import build_face_finder, prepare_model
 from rkface.convert.recipe import PLANS, AccuracyBar
 from rkface.convert.run_recipe import RecipeRunner
 from rkface.convert.targets import find_target
-from rkface.runtime.core.bundle import ROLES
+from rkface.runtime.core.manifest import ROLES
 from rkface.runtime.vision.embed import unit
 
 EARLIER = Path(__file__).resolve().parents[2] / "build/rk3588.work/cache"  # the cache of `make convert`

@@ -8,7 +8,8 @@ import cv2
 import numpy as np
 import pytest
 
-from rkface.runtime.core.bundle import SUMS, Input, LivenessSpec, Manifest, Model, Output, Source, Thresholds, files
+from rkface.runtime.core.bundle import SUMS, files
+from rkface.runtime.core.manifest import Input, LivenessSpec, Manifest, Model, Output, Source, Thresholds
 from rkface.runtime.vision import detect, embed
 
 onnx = pytest.importorskip("onnx", reason="the tiny models are made with onnx")

@@ -18,8 +18,9 @@ from rknnlite.api import RKNNLite
 from rkface.runtime.backends import Quantized
 from rkface.runtime.backends.npu import captured_log, open_npu
 from rkface.runtime.cli.main import main
-from rkface.runtime.core.bundle import ROLES, Input, Output, read_bundle
+from rkface.runtime.core.bundle import read_bundle
 from rkface.runtime.core.errors import BundleError, DeviceError, InputError, ModelError
+from rkface.runtime.core.manifest import ROLES, Input, Output
 from rkface.runtime.inference.frames import Frame
 from rkface.runtime.inference.golden import read_golden
 from rkface.runtime.inference.pipeline import Pipeline, open_bundle

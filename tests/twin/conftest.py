@@ -9,18 +9,8 @@ import pytest
 from rkface.boards.profile import find_profile
 from rkface.boards.twin.board import build_twin, install_runtime
 from rkface.boards.twin.ingredients import UnavailableError, gather_ingredients
-from rkface.runtime.core.bundle import (
-    SUMS,
-    Input,
-    Manifest,
-    Model,
-    Output,
-    Source,
-    Thresholds,
-    contract,
-    files,
-    read_bundle,
-)
+from rkface.runtime.core.bundle import SUMS, files, read_bundle
+from rkface.runtime.core.manifest import Input, Manifest, Model, Output, Source, Thresholds, contract
 from rkface.runtime.vision import detect, embed
 
 ROOT = Path(__file__).resolve().parents[2]

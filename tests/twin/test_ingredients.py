@@ -6,8 +6,8 @@ from rkface.boards.profile import find_profile
 from rkface.boards.twin import board, ingredients
 from rkface.boards.twin.answers import read_quantization
 from rkface.boards.twin.ingredients import Ingredients, UnavailableError
-from rkface.runtime.core.bundle import Output
 from rkface.runtime.core.errors import InputError
+from rkface.runtime.core.manifest import Output
 
 
 def test_without_apt_there_is_no_twin_and_the_cache_stays_clean(tmp_path, monkeypatch):

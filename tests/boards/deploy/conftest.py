@@ -14,7 +14,8 @@ import pytest
 
 from rkface.boards.deploy import command, deploy_board, release_pack
 from rkface.boards.twin.ingredients import UnavailableError
-from rkface.runtime.core.bundle import SUMS, Input, Manifest, Model, Output, Source, Thresholds
+from rkface.runtime.core.bundle import SUMS
+from rkface.runtime.core.manifest import Input, Manifest, Model, Output, Source, Thresholds
 
 from . import sshd
 

@@ -16,7 +16,7 @@ from rkface.convert.evaluate.detector_errors import (
     output_errors,
 )
 from rkface.convert.mosaic import TILES, make_mosaics
-from rkface.runtime.core.bundle import Input, Output
+from rkface.runtime.core.manifest import Input, Output
 from rkface.runtime.vision.detect import MEAN, STD, STRIDES, Detector, levels
 
 from .test_parity import faces

@@ -19,8 +19,8 @@ from rkface.convert.evaluate.labeled_faces import (
     from_people,
 )
 from rkface.runtime.backends.reference import open_reference
-from rkface.runtime.core.bundle import Input
 from rkface.runtime.core.errors import InputError
+from rkface.runtime.core.manifest import Input
 from rkface.runtime.vision.bare_onnx import open_detector
 from rkface.runtime.vision.detect import Detector
 from rkface.runtime.vision.embed import MEAN, STD

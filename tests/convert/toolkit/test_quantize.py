@@ -22,8 +22,8 @@ from rkface.convert.targets import TARGETS, find_target
 from rkface.convert.toolkit import quantize as quantizing
 from rkface.convert.toolkit.quantize import QuantizeJob, quantize
 from rkface.runtime.backends.reference import open_reference
-from rkface.runtime.core.bundle import Input
 from rkface.runtime.core.errors import InputError, WorkError
+from rkface.runtime.core.manifest import Input
 
 from ..conftest import calibration, heed_ctrl_c
 
@@ -132,7 +132,7 @@ def test_a_killed_or_interrupted_conversion_leaves_nothing(reds, tmp_path, victi
     job, _, _, _ = reds
     script = (
         "import sys; from pathlib import Path; from rkface.convert.toolkit.quantize import QuantizeJob, quantize\n"
-        "from rkface.runtime.core.bundle import Input\n"
+        "from rkface.runtime.core.manifest import Input\n"
         f"quantize(QuantizeJob(onnx=Path({str(job.onnx)!r}), output=Path('out.rknn'), target='rk3588', "
         f"custom_string='{{}}',"
         f" input=Input('input', 32, 32, (0.,)*3, (1.,)*3), dataset=Path({str(job.dataset)!r})), Path('logs/log.txt'))"

@@ -9,7 +9,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from rkface.convert.demo import measure
 from rkface.convert.tuning.ranges import LOGIT, score_ranges
-from rkface.runtime.core.bundle import Input
+from rkface.runtime.core.manifest import Input
 
 from ..conftest import calibration
 

@@ -14,7 +14,7 @@ from rkface.convert.tuning.clip import RangeHistograms
 from rkface.convert.tuning.equalize import equalize
 from rkface.convert.tuning.observe import ObservedTensor, observe_tensors
 from rkface.convert.tuning.tune import correct_bias, round_weights, tune
-from rkface.runtime.core.bundle import Input
+from rkface.runtime.core.manifest import Input
 
 from ..conftest import calibration
 

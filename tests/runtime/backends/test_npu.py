@@ -7,8 +7,9 @@ import pytest
 
 from rkface.runtime.backends.npu import open_npu
 from rkface.runtime.backends.npu_errors import closed_node, open_error
-from rkface.runtime.core.bundle import contract, read_bundle
+from rkface.runtime.core.bundle import read_bundle
 from rkface.runtime.core.errors import InputError, ModelError
+from rkface.runtime.core.manifest import contract
 from rkface.runtime.inference.pipeline import choose_backend, open_bundle
 
 

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 from rkface.runtime.backends.reference import open_reference
-from rkface.runtime.core.bundle import Input
 from rkface.runtime.core.errors import InputError, ModelError
+from rkface.runtime.core.manifest import Input
 from rkface.runtime.inference.pipeline import open_bundle
 
 onnx = pytest.importorskip("onnx", reason="the tiny models are made with onnx")

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from rkface.runtime.cli import bench, selftest
-from rkface.runtime.core.bundle import Output, read_bundle
+from rkface.runtime.core.bundle import read_bundle
 from rkface.runtime.core.errors import BundleError, InputError, WorkError
+from rkface.runtime.core.manifest import Output
 from rkface.runtime.inference.golden import by_kind, cosines
 from rkface.runtime.inference.latency import summarize
 from rkface.runtime.inference.machine import read_clocks, read_machine

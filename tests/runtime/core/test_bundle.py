@@ -4,19 +4,9 @@ import json
 
 import pytest
 
-from rkface.runtime.core.bundle import (
-    SUMS,
-    Input,
-    Manifest,
-    Model,
-    Output,
-    Source,
-    Thresholds,
-    contract,
-    files,
-    read_bundle,
-)
+from rkface.runtime.core.bundle import SUMS, files, read_bundle
 from rkface.runtime.core.errors import BundleError
+from rkface.runtime.core.manifest import Input, Manifest, Model, Output, Source, Thresholds, contract
 
 DETECTOR = Input("input.1", 320, 320, (127.5,) * 3, (128.0,) * 3)
 RECOGNIZER = Input("input.1", 112, 112, (127.5,) * 3, (127.5,) * 3)

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from rkface.runtime.backends import Quantized
-from rkface.runtime.core.bundle import Input, Output
+from rkface.runtime.core.manifest import Input, Output
 from rkface.runtime.vision.align import TEMPLATE, align
 from rkface.runtime.vision.detect import MEAN, STD, STRIDES, Detector, levels, suppress
 from rkface.runtime.vision.embed import Embedder

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from rkface.runtime.cli.run import run, run_settings
-from rkface.runtime.core.bundle import Thresholds
 from rkface.runtime.core.errors import InputError
+from rkface.runtime.core.manifest import Thresholds
 from rkface.runtime.core.toml import dump
 from rkface.runtime.service import config
 from rkface.runtime.service.settings import (

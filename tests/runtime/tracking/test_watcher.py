@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from rkface.runtime.cameras.frame_gate import FrameGate
-from rkface.runtime.core.bundle import Thresholds
 from rkface.runtime.core.errors import DeviceError
 from rkface.runtime.core.faces import Faces
+from rkface.runtime.core.manifest import Thresholds
 from rkface.runtime.gallery.match import Match
 from rkface.runtime.inference.frames import Frame, Result
 from rkface.runtime.tracking.visit import RecognitionRules, decide

@@ -5,9 +5,10 @@ import cv2
 import numpy as np
 import pytest
 
-from rkface.runtime.core.bundle import Input, Output
 from rkface.runtime.core.errors import InputError, ModelError
-from rkface.runtime.vision.detect import Detector, decode, letterbox, levels, suppress
+from rkface.runtime.core.manifest import Input, Output
+from rkface.runtime.vision.detect import Detector, decode, levels, suppress
+from rkface.runtime.vision.letterbox import letterbox
 
 
 def outputs_for(width, height):

@@ -10,8 +10,9 @@ pytest.importorskip("onnxruntime")
 
 from rkface.runtime.cli import selftest
 from rkface.runtime.cli.run import run_settings
-from rkface.runtime.core.bundle import LivenessSpec, contract, read_bundle
+from rkface.runtime.core.bundle import read_bundle
 from rkface.runtime.core.errors import BundleError, DeviceError
+from rkface.runtime.core.manifest import LivenessSpec, contract
 from rkface.runtime.inference.pipeline import open_bundle
 from rkface.runtime.inference.scheduler import Scheduler, open_scheduler
 from rkface.runtime.vision.liveness import LivenessModel, crop_around, probabilities

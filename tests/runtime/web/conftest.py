@@ -14,7 +14,8 @@ for needed in ("fastapi", "uvicorn", "argon2", "websockets", "httpx"):
     pytest.importorskip(needed, reason="the console needs rkface[web], its tests httpx")
 
 from rkface.convert.demo import camera as demo_camera
-from rkface.runtime.core.bundle import Manifest, Model, Output, Source, Thresholds, read_bundle
+from rkface.runtime.core.bundle import read_bundle
+from rkface.runtime.core.manifest import Manifest, Model, Output, Source, Thresholds
 from rkface.runtime.inference.pipeline import open_model
 from rkface.runtime.inference.scheduler import Scheduler
 from rkface.runtime.service.service import Service
