@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import difflib
 from dataclasses import dataclass, replace
 
 from rkface.runtime.core.errors import InputError
+from rkface.runtime.core.text import nearest
 from rkface.runtime.core.versions import TOOLKIT
 
 
@@ -99,8 +99,8 @@ def find_target(name: str, *, quantized: bool = True) -> Target:
     lower = name.lower()
     target = TARGETS.get(SAME_NPU.get(lower, lower))
     if target is None:
-        near = difflib.get_close_matches(lower, TARGETS, n=1)
-        hint = f"did you mean {near[0]}? " if near else ""
+        near = nearest(lower, TARGETS)
+        hint = f"did you mean {near}? " if near else ""
         raise InputError(f"unknown target {name!r}: {hint}rknn-toolkit2 knows {', '.join(TARGETS)}")
     if quantized and not target.int8:
         raise InputError(
