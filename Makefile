@@ -9,6 +9,8 @@ TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 BIN := .venv/bin
 TOOLKIT := $(shell sed -n 's/^TOOLKIT = "\([^"]*\)".*/\1/p' runtime/core/versions.py)
 TORCH := torch==2.13.0+cpu
+# rknn-toolkit2 does not work with numpy 2, which the wheels of OpenCV 4.14 ask for. That OpenCV works with both.
+TOOLKIT_NUMPY := 1.26.4
 PIP_OPTIONS := --quiet --disable-pip-version-check
 PIP = $(BIN)/python -m pip install $(PIP_OPTIONS) --no-deps
 INSTALLED := .venv/installed
@@ -44,7 +46,7 @@ $(INSTALLED): pyproject.toml constraints.txt
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	@$(PIP) '$(TORCH)' 2>/dev/null || $(PIP) --index-url $(TORCH_INDEX) '$(TORCH)'
 	@$(BIN)/python -m pip install $(PIP_OPTIONS) -c constraints.txt -e '.[reference,convert,dev]'
-	@$(PIP) 'rknn-toolkit2==$(TOOLKIT)'
+	@$(PIP) 'rknn-toolkit2==$(TOOLKIT)' 'numpy==$(TOOLKIT_NUMPY)'
 	@touch $@
 
 convert: $(INSTALLED)  ## convert the demo pack (or PACK=buffalo_l ACCEPT_LICENSE=yes CALIBRATION=photos/ TARGET=rk3588)
@@ -74,6 +76,7 @@ $(PEERS)/installed: constraints.txt
 	@echo "installing insightface $(INSIGHTFACE) into $(PEERS), once"
 	@test -x $(PEERS)/bin/python || $(BIN)/python -m venv $(PEERS)
 	@$(PEERS)/bin/python -m pip install $(PIP_OPTIONS) -c constraints.txt 'insightface==$(INSIGHTFACE)'
+	@$(PEERS)/bin/python -m pip install $(PIP_OPTIONS) --no-deps 'numpy==$(TOOLKIT_NUMPY)'
 	@touch $@
 
 bench-less: $(INSTALLED)  ## cost and recall of smaller and rectangular detector inputs
