@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..core.errors import InputError, WorkError
-from ..vision.image import decode_image, find_images, read_image
+from ..vision.image import decode_frame, find_images, read_image
 from .mjpeg import JpegSplitter
 
 OPEN_TIMEOUT_MS, READ_TIMEOUT_MS = 5000, 5000  # after which a network camera that does not answer counts as lost
@@ -183,7 +183,7 @@ class PhotoFolder:
         self._hold = hold
         self._paths = find_images(folder)
         if not self._paths:
-            raise InputError(f"{folder}: there is no JPEG, PNG, WebP or BMP photo in this folder")
+            raise InputError(f"{folder}: there is no JPEG, PNG, WebP, BMP or HEIC photo in this folder")
         self._pictures = self._play()
 
     def read(self) -> Picture:
@@ -241,7 +241,7 @@ class JpegPipe:
                 self._pictures.extend(self._splitter.feed(data))
         now = time.monotonic()
         try:
-            return Picture(decode_image(self._pictures.popleft(), "picture"), now)
+            return Picture(decode_frame(self._pictures.popleft(), "picture"), now)
         except InputError:
             return Picture(None, now)
 

@@ -73,7 +73,7 @@ def enroll_photo(
         gallery: The gallery to change.
         pipeline: The pipeline that computes the embedding.
         name: The person's name; a new person if nobody has this name.
-        photo: A JPEG, PNG, WebP or BMP file.
+        photo: A JPEG, PNG, WebP, BMP or HEIC file.
         strict: Refuse a photo with several faces.
         force: Enroll a face even if it looks like another person of the gallery.
 
