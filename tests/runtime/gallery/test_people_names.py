@@ -46,8 +46,8 @@ def test_names_of_people_are_stored_in_one_form(given, stored):
     "name",
     [
         "", " ", "\u00a0\u3000", "Ada\u202e", "\u2066Ada\u2069", "A\u200bda", "\ufeffAda", "A\u200dda", "Ada\u200e",
-        "Ada\u00ad", "\ue000", "\U000f0000", "\u0378", "\uffff", "\ud800", "Ada\udc80", "\u3164", "\u2800", "A\u034fda", "A\ufe0f",
-        "\U000e0041", "Ada\0", "Ada\n", "Ada\x1b[2J", "Ada\x9b", "Ada\u2028", "x" * (MOST_NAME + 1),
+        "Ada\u00ad", "\ue000", "\U000f0000", "\u0378", "\uffff", "\ud800", "Ada\udc80", "\u3164", "\u2800", "A\u034fda",
+        "A\ufe0f", "\U000e0041", "Ada\0", "Ada\n", "Ada\x1b[2J", "Ada\x9b", "Ada\u2028", "x" * (MOST_NAME + 1),
     ],
 )  # fmt: skip
 def test_names_with_characters_that_cannot_be_seen_are_refused(name, gallery):
