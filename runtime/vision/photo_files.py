@@ -93,7 +93,7 @@ def is_system_name(name: str) -> bool:
 
 
 def count_left_out(left_out: Sequence[LeftOut]) -> str:
-    """``left_out`` in one sentence: how many of each kind, an example, and what to do. "" if there are none."""
+    """``left_out`` in one sentence: how many of each kind, an example, and what to do. "" if nothing was."""
     if not left_out:
         return ""
     kinds = Counter(one.path.suffix.lower() or "folder" for one in left_out)
