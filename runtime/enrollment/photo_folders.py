@@ -56,7 +56,7 @@ def find_photos(folder: Path, nested: Nested = "ask") -> list[PersonPhoto]:
 
 
 def _person_of(place: PurePath, groups: Collection[PurePath]) -> str:
-    """The name of the person on the photo at ``place``: of the highest folder that is no group, or of the file."""
+    """The name of the person on the photo at ``place``: of the highest folder except groups, or of the file."""
     above = [one for one in place.parents if one not in groups]
     return above[-1].name if above else re.sub(r"-\d+$", "", place.stem)
 
