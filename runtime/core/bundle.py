@@ -8,13 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .errors import BundleError, InputError
+from .files import read_text
 from .manifest import MANIFEST, Manifest, Model, Role, parse_manifest, path_inside
-from .paths import as_path, read_limited
+from .paths import as_path
 from .text import in_a_line, show_value
 
 SUMS = "SHA256SUMS"
-MOST_BYTES = 1_000_000  # of SHA256SUMS
 OPTIONAL = "reference"  # a board does not need this folder
+MAX_SUMS = 1_000_000  # bytes of SHA256SUMS
 
 
 @dataclass(frozen=True)
@@ -92,7 +93,7 @@ def verify(folder: Path) -> None:
     """Compare every file with SHA256SUMS (the format of ``sha256sum``). Raises BundleError, which names the first file
     that differs."""
     try:
-        lines = read_limited(folder / SUMS, MOST_BYTES).decode("utf-8").split("\n")
+        lines = read_text(folder / SUMS, MAX_SUMS).split("\n")
         expected = dict(map(_read_sum, filter(None, lines)))
     except (InputError, ValueError) as error:
         raise BundleError(f"{folder / SUMS} cannot be read ({error}): copy the complete bundle again") from error

@@ -9,13 +9,12 @@ from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
 from .errors import BundleError, InputError
-from .json_text import parse_json
-from .paths import read_limited
+from .files import parse_json, read_text
 from .text import find_hidden, in_a_line, show_value
 
 SCHEMA = 1
 MANIFEST = "manifest.json"
-MOST_BYTES = 16_000_000  # of the manifest
+MAX_BYTES = 10_000_000  # of the manifest: the record of a calibration set names every photo
 MOST_SIZE = 1 << 24  # of a dimension of an input or output
 SMALLEST, LARGEST = 1e-12, 1e30  # of numbers that a model divides by, and of any number
 
@@ -163,13 +162,13 @@ def contract(role: Role, input: Input, source_sha256: str) -> str:
 def parse_manifest(folder: Path) -> Manifest:
     """Read the manifest of the bundle in ``folder``, without verifying files. Raises BundleError if it is invalid."""
     path = folder / MANIFEST
+    if not path.exists():
+        raise BundleError(f"{folder} is not a bundle: it has no {MANIFEST}: `rkface convert` makes a bundle")
     try:
-        raw = parse_json(read_limited(path, MOST_BYTES))
-    except (InputError, ValueError) as error:
-        if not path.exists():
-            raise BundleError(
-                f"{folder} is not a bundle: it has no {MANIFEST}: `rkface convert` makes a bundle"
-            ) from error
+        raw = parse_json(read_text(path, MAX_BYTES))
+    except InputError as error:
+        raise BundleError(f"{error}: copy or convert the bundle again") from error
+    except ValueError as error:
         raise BundleError(f"{path} cannot be read as JSON ({error}): copy or convert the bundle again") from error
     schema = raw.get("schema") if isinstance(raw, dict) else None
     if schema != SCHEMA:

@@ -1,4 +1,4 @@
-"""Paths that a user's program passes in, and files whose size is limited."""
+"""Paths that a user's program passes in."""
 
 from __future__ import annotations
 
@@ -17,17 +17,3 @@ def as_path(path: str | PathLike[str], what: str) -> Path:
     if "\0" in str(path):
         raise InputError(f"{what} contains a NUL character: {str(path)!r}: use the real name of the file")
     return Path(path)
-
-
-def read_limited(path: Path, most: int) -> bytes:
-    """The content of the file ``path``. Raises InputError if it cannot be read or has more than ``most`` bytes, as a
-    device such as /dev/zero has."""
-    try:
-        with path.open("rb") as file:
-            content = file.read(most + 1)
-    except (OSError, ValueError) as error:  # ValueError: a NUL character in the path
-        reason = (error.strerror if isinstance(error, OSError) else "") or str(error)
-        raise InputError(f"{path}: cannot be read: {reason}") from error
-    if len(content) > most:
-        raise InputError(f"{path}: the file has more than {most:,} bytes: this is not the right file")
-    return content

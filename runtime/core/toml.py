@@ -25,7 +25,7 @@ from typing import Annotated, Any, Literal, TypeVar, Union, cast, get_args, get_
 
 from .addresses import mask_secrets
 from .errors import InputError
-from .paths import read_limited
+from .files import read_text
 from .text import in_a_line, nearest, show_value
 
 if sys.version_info >= (3, 11):
@@ -35,7 +35,7 @@ else:
 
 T = TypeVar("T")
 LARGEST = 10**300  # what a float can hold
-MOST_BYTES = 1_000_000  # of a file
+MAX_BYTES = 1_000_000  # of a TOML file
 MOST_PROBLEMS = 30  # that a message lists
 TYPE_NAMES: dict[Any, str] = {
     str: "text in quotes",
@@ -95,15 +95,13 @@ def _without_none(hint: Any) -> Any:
 def read_toml(path: Path) -> dict[str, Any]:
     """The table in the file ``path``. Raises InputError if it cannot be read, is not UTF-8, or is not valid TOML."""
     try:
-        # A byte order mark, which editors of Windows write, is no part of the text.
-        table: dict[str, Any] = tomllib.loads(read_limited(path, MOST_BYTES).decode("utf-8-sig"))
+        table: dict[str, Any] = tomllib.loads(read_text(path, MAX_BYTES))
         return table
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path}: not UTF-8 at byte {error.start}: save it as UTF-8") from error
-    except RecursionError as error:
-        raise InputError(f"{path}: its arrays or tables are nested too deeply") from error
-    except ValueError as error:  # TOMLDecodeError, and a number with more digits than Python converts
-        raise InputError(f"{path}: not valid TOML: {in_a_line(str(error)[:200])}") from error
+    except RecursionError:
+        raise InputError(f"{path}: not valid TOML: it is nested too deeply") from None
+    except ValueError as error:  # TOMLDecodeError, a number of thousands of digits, an impossible date
+        reason = in_a_line(str(error).partition(";")[0][:200])
+        raise InputError(f"{path}: not valid TOML: {reason}") from error
 
 
 def load_table(
