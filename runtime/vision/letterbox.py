@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 
 from .check_input import check_image
 
-
 GRAY = 127  # the middle of the range: about 0 for the model
 
 

@@ -107,7 +107,7 @@ def _upright(landmarks: NDArray[np.float32]) -> bool:
 
 def _touches_border(box: NDArray[np.float32], image: NDArray[np.uint8]) -> bool:
     x1, y1, x2, y2 = box.tolist()
-    return min(x1, y1) <= 0 or x2 >= image.shape[1] - 1 or y2 >= image.shape[0] - 1
+    return bool(min(x1, y1) <= 0 or x2 >= image.shape[1] - 1 or y2 >= image.shape[0] - 1)
 
 
 def _merge(first: Faces, second: Faces, iou: float) -> Faces:
@@ -116,9 +116,7 @@ def _merge(first: Faces, second: Faces, iou: float) -> Faces:
     if not len(first) or not len(second):
         return first if len(first) else second
     order = np.argsort(-np.concatenate([first.scores, second.scores]), kind="stable")
-    both = Faces(
-        *(np.concatenate(pair)[order] for pair in zip(_arrays(first), _arrays(second), strict=True))
-    )
+    both = Faces(*(np.concatenate(pair)[order] for pair in zip(_arrays(first), _arrays(second), strict=True)))
     both = both[suppress(both.boxes, iou)]
     kept: list[int] = []
     for index, box in enumerate(both.boxes):

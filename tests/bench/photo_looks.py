@@ -25,8 +25,9 @@ from rkface.runtime.vision.align import align
 from rkface.runtime.vision.bare_onnx import open_detector, open_recognizer
 from rkface.runtime.vision.detect import THRESHOLD, Detector
 from rkface.runtime.vision.embed import Embedder
-from rkface.runtime.vision.image import find_images, read_image
+from rkface.runtime.vision.image import read_image
 from rkface.runtime.vision.photo import TURNS, PhotoFaces, find_faces, turn_image
+from rkface.runtime.vision.photo_files import find_images
 
 WIDE = 100  # pixels: smaller faces cannot be cropped tightly and enlarged
 CROPS = (1.25, 1.1, 1.0, 0.9, 0.8)  # sides of the crop in sides of the detector's box
@@ -78,8 +79,9 @@ class Row:
     runs: int = 0
 
 
-def measure(models: Models, name: str, pictures: Sequence[tuple[Image, NDArray[np.float32] | None]], match: float) -> Row:
-    """Search ``pictures``, each with the embedding of the person in it, or None if it shows nobody."""
+def measure(
+    models: Models, name: str, pictures: Sequence[tuple[Image, NDArray[np.float32] | None]], match: float
+) -> Row:
     row = Row(name)
     for image, person in pictures:
         row.count += 1
