@@ -65,18 +65,20 @@ def choose_faces(
     rivals: list[list[int]] = []
     if not known and candidates:
         rivals = _largest_groups(candidates, threshold)
-        if len(rivals) == 1:
+        if len(rivals) == 1 and _is_one_face_a_photo([candidates[index] for index in rivals[0]], photos):
             samples.of_photos = [(candidates[index][0], _vector(candidates[index][1])) for index in rivals[0]]
             for number, face in (candidates[index] for index in rivals[0]):
                 accepted[number] = _accept(photos[number], face, samples.cosine(_vector(face), number))
-    found = True
-    while found:  # an accepted face may match further ones
-        found = False
-        for index, photo in enumerate(photos):
-            if index not in accepted and (choice := _find_match(photo, index, samples, threshold)) is not None:
-                assert choice.face is not None
-                accepted[index], found = choice, True
-                samples.of_photos.append((index, _vector(choice.face)))
+    while True:  # an accepted face may match further ones; in rounds, so that the order of the photos does not matter
+        matches = {
+            index: choice
+            for index, photo in enumerate(photos)
+            if index not in accepted and (choice := _find_match(photo, index, samples, threshold)) is not None
+        }
+        if not matches:
+            break
+        accepted |= matches
+        samples.of_photos += [(index, _vector(choice.face)) for index, choice in matches.items() if choice.face]
     tied = [photos[candidates[index][0]] for group in rivals for index in group] if len(rivals) > 1 else []
     return [
         accepted.get(index) or _explain(name, photo, index, samples, tied, threshold=threshold, force=force)
@@ -98,7 +100,7 @@ def _find_candidates(
 
 
 def _largest_groups(candidates: Sequence[tuple[int, MeasuredFace]], threshold: float) -> list[list[int]]:
-    """The groups of candidates that match each other (single linkage) and cover the most photos, as indices."""
+    """The groups of candidates that match each other (single linkage) and are on the most photos, as indices."""
     groups: list[list[int]] = []
     for index, (_, face) in enumerate(candidates):
         linked = [
@@ -107,8 +109,16 @@ def _largest_groups(candidates: Sequence[tuple[int, MeasuredFace]], threshold: f
             if any(float(_vector(candidates[other][1]) @ _vector(face)) >= threshold for other in group)
         ]
         groups = [group for group in groups if group not in linked] + [[*chain(*linked), index]]
-    covered = [len({candidates[index][0] for index in group}) for group in groups]
-    return [group for group, count in zip(groups, covered, strict=True) if count == max(covered)]
+    on_photos = [{candidates[index][0] for index in group} for group in groups]
+    most = max(map(len, on_photos))
+    return [group for group, found in zip(groups, on_photos, strict=True) if len(found) == most]
+
+
+def _is_one_face_a_photo(group: Sequence[tuple[int, MeasuredFace]], photos: Sequence[MeasuredPhoto]) -> bool:
+    """Whether ``group`` certainly shows one person: faces that are meant, or one face of each of several photos."""
+    if all(photos[index].meant is face for index, face in group):
+        return True
+    return len(group) > 1 and len({index for index, _ in group}) == len(group)
 
 
 def _find_match(photo: MeasuredPhoto, index: int, samples: _Samples, threshold: float) -> Choice | None:

@@ -165,7 +165,7 @@ def get_person_face(service: ServiceDependency, id: str, sample: int | None = No
         kind: {"schema": {"type": "string", "format": "binary"}} for kind in ("image/jpeg", "image/png", "image/webp")
     }}
 }, responses={413: {"description": "the photo is too large"}})  # fmt: skip
-async def enroll_photo(
+async def enroll_photo(  # noqa: PLR0917
     request: Request,
     service: ServiceDependency,
     name: Annotated[str, Query(min_length=1, max_length=200)],

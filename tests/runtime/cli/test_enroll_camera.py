@@ -379,7 +379,9 @@ def test_a_similar_person_is_asked_about_on_a_terminal(demo, again, here, typed,
 
 
 @pytest.mark.parametrize(("typed", "after"), [("n\n", 3), ("y\n", 6)])
-def test_another_face_under_a_known_name_is_asked_about_on_a_terminal(enroll, demo, folder, here, poses, typed, after):
+def test_another_face_under_a_known_name_is_asked_about_on_a_terminal(  # noqa: PLR0917
+    enroll, demo, folder, here, poses, typed, after
+):
     enroll("Ada", "--camera", folder("first", poses[0]))
     terminal = Terminal(
         ["enroll", "--bundle", demo, "--backend", "reference", "Ada", "--camera", folder("second", poses[1])]
