@@ -322,9 +322,10 @@ def test_a_second_name_is_never_given_silently(enroll, again, here):
 
 def test_another_face_under_a_known_name_is_refused_unless_forced(enroll, folder, here, poses):
     enroll("Ada", "--camera", folder("first", poses[0]))
-    code, out, _ = enroll("Ada", "--camera", folder("second", poses[1]))
+    second = folder("second", poses[1])
+    code, out, _ = enroll("Ada", "--camera", second)
     assert code == 1 and "unlike the other samples of 'Ada'" in out and known(here) == {"Ada": 3}
-    code, out, _ = enroll("Ada", "--camera", folder("second", poses[1]), "--force")
+    code, out, _ = enroll("Ada", "--camera", second, "--force")
     assert code == 0 and "unlike the other samples of 'Ada'" in out and known(here) == {"Ada": 6}
 
 
