@@ -6,7 +6,6 @@ Each is one line in a file that only its owner may read. The password is stored 
 from __future__ import annotations
 
 import getpass
-import stat
 import sys
 import threading
 from argparse import ArgumentParser, Namespace
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from ..core.atomic import write_atomically
 from ..core.errors import InputError
+from ..core.private_file import read_private_file
 from ..core.text import shell_quoted
 
 if TYPE_CHECKING:
@@ -93,16 +93,14 @@ def read_token(path: Path) -> str:
 
 def _read_private_line(path: Path, kind: str, hint: str) -> str:
     """The only line of a file that nobody except its owner may read."""
-    try:
-        mode = path.stat().st_mode
-        line = path.read_text(encoding="ascii").strip()
-    except OSError as error:
-        raise InputError(f"{path}: cannot read the {kind}: {error.strerror or error}; {hint}") from error
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path}: the {kind} must be plain ASCII text; {hint}") from error
-    if stat.S_IMODE(mode) & 0o077:
-        raise InputError(f"{path}: other users may read this file; run `chmod 600 {shell_quoted(path)}`")
-    return line
+
+    def parse(content: bytes) -> str:
+        try:
+            return content.decode("ascii").strip()
+        except UnicodeDecodeError as error:
+            raise InputError(f"{path}: the {kind} must be plain ASCII text; {hint}") from error
+
+    return read_private_file(path, f"the {kind}", parse, hint)
 
 
 class PasswordCheck:
