@@ -19,17 +19,17 @@ LARGEST = 64 * 1024  # bytes: no secret is larger, and a device such as /dev/zer
 def read_private_file(path: Path, what: str, parse: Callable[[bytes], _Content], hint: str = "") -> _Content:
     """What ``parse`` returns for the content of the file at ``path``, up to 64 KiB.
 
-    Only the user of this process may be able to read the file, and whoever an administrator has chosen: it belongs to
-    that user or to root, no other user has any access, and a group may read it only if root owns it and gave it to a
-    group of its own, or to this user by an access control list (as systemd does with LoadCredential=). Root may also
-    use the private files of other users.
+    Only the user of this process may be able to read the file, and others only if an administrator has chosen them: it
+    belongs to that user or to root, no other user has any access, and a group may read it only if root owns it and gave
+    it to a group of its own, or to this user by an access control list (as systemd does with LoadCredential=). Root may
+    also use the private files of other users.
 
     Args:
         path: The file.
         what: Name of the content in messages: "the key".
         parse: Raises InputError if the content is not of this kind. A wrong file is reported as such, and not by its
             permissions.
-        hint: How to create the file, for the message if there is none.
+        hint: How to create the file, for the message if the file is missing.
 
     Raises:
         InputError: The file cannot be read, others may read it, or what ``parse`` raises.

@@ -19,6 +19,8 @@ from typing import NamedTuple
 from .atomic import SQLITE_SUFFIXES
 from .errors import InputError, RkfaceError, WorkError
 
+HIGHEST_VERSION = 1000  # of a schema
+
 
 class DamagedError(WorkError):
     """The database file is damaged."""
@@ -67,9 +69,9 @@ def configure(database: sqlite3.Connection, *pragmas: str) -> None:
 
 def read_version(database: sqlite3.Connection, path: Path, newest: int) -> int:
     """The version of the schema (``user_version``). Raises InputError if it is above ``newest``, the last version that
-    this program knows, and DamagedContentError if it is negative."""
+    this program knows, and DamagedContentError if no program can have made it."""
     version = int(database.execute("PRAGMA user_version").fetchone()[0])
-    if version < 0:
+    if not 0 <= version <= HIGHEST_VERSION:
         raise DamagedContentError(f"schema version {version}")
     if version > newest:
         raise InputError(

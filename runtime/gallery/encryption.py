@@ -255,6 +255,7 @@ def altered_value(path: Path, place: Place) -> Iterator[None]:
     except AlteredError as error:
         raise AlteredError(
             f"{path} was tampered with: the encrypted value of sample {place.sample} of the person {place.person} was "
-            "altered, or belongs to another person, sample, model or key. Restore a backup (`rkface gallery "
-            f"backup --list`), or delete the sample: `rkface gallery remove --gallery {shell_quoted(path)} {place.person} {place.sample}`"
+            "altered, or belongs to another person, sample, model or key. Restore a backup (`rkface gallery backup "
+            "--list` shows all), or delete the sample: "
+            f"`rkface gallery remove --gallery {shell_quoted(path)} {place.person} {place.sample}`"
         ) from error

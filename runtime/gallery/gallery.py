@@ -19,15 +19,16 @@ from numpy.typing import NDArray
 
 from ..core.checks import check_count, check_type
 from ..core.errors import InputError, RkfaceError
-from ..core.text import shell_quoted
+from ..core.text import readable, shell_quoted
 from .blocks import Precision
 from .database import GalleryDatabase
 from .encryption import Key, bind_to, is_encrypted
 from .match import Match
-from .people import GalleryState, Person, Sample, check_name, check_person, check_sample
+from .people import GalleryState, Person, Sample, check_person, check_sample, clean_name
 from .rows import (
     embedding_opener,
     embedding_to_bytes,
+    find_spelling,
     insert_person,
     insert_sample,
     read_embeddings,
@@ -106,7 +107,9 @@ class Gallery(GalleryDatabase):
             InputError: There is no such person. The message suggests similar names.
         """
         check_type(key, str, "a person's id or name must be a string", 'pass a name such as "Ada"')
+        key = readable(key)
         found = select_people(self, "WHERE person.id = ?1 OR name = ?1 ORDER BY person.id = ?1 DESC", [key])
+        found = found or select_people(self, "WHERE name = ?", [find_spelling(self, key)])
         if found:
             return found[0]
         similar = difflib.get_close_matches(key, [person.name for person in self.people()], n=3)
@@ -126,7 +129,7 @@ class Gallery(GalleryDatabase):
     def has_sample(self, name: str, sample: Sample) -> bool:
         """Whether the person ``name`` already has a sample with exactly this embedding."""
         check_sample(sample)
-        found = select_people(self, "WHERE name = ?", [name])
+        found = select_people(self, "WHERE name = ?", [find_spelling(self, name)])
         stored = embedding_to_bytes(sample.embedding)
         return any(embedding_to_bytes(own.embedding) == stored for own in (self.samples(found[0]) if found else ()))
 
@@ -134,7 +137,8 @@ class Gallery(GalleryDatabase):
         """Add samples to the person ``name``, who is created if there is no such person.
 
         Args:
-            name: Name of the person. It must not be empty or contain control characters.
+            name: Name of the person, at most 200 characters, all of them visible. Spaces at the ends are removed, and
+                accents are stored in one form (Unicode's NFC).
             samples: The new samples; may be empty.
             metadata: Values to add to the person's metadata. They replace values with the same keys.
 
@@ -145,13 +149,12 @@ class Gallery(GalleryDatabase):
             InputError: The name is invalid, or an embedding is of another model, has the wrong shape, or contains NaN
                 or infinity. Nothing was added then.
         """
-        check_name(name)
         check_type(samples, Iterable, "samples must be a list", "write [sample]")
         new, now = list(samples), time.time()
         with self.lock:  # held until the index is up to date, so that no other thread changes the person in between
             with self.transaction():
                 id = insert_person(self, name, metadata or {}, now)
-                ids = [insert_sample(self, id, name, sample, now) for sample in new]
+                ids = [insert_sample(self, id, sample, now) for sample in new]
             person = self.person(id)
             self.update_index(lambda snapshot: snapshot.with_samples(person, new, ids))
             return person
@@ -184,9 +187,11 @@ class Gallery(GalleryDatabase):
                 without its key, because encrypted values are bound to the name.
         """
         check_person(person)
-        check_name(name)
+        name = clean_name(name)
         with self.transaction() as database:
-            if any(other.id != person.id for other in select_people(self, "WHERE name = ?", [name])):
+            if any(
+                other.id != person.id for other in select_people(self, "WHERE name = ?", [find_spelling(self, name)])
+            ):
                 raise InputError(
                     f"another person is called {name!r}: if both are one person, use `rkface gallery merge`"
                 )

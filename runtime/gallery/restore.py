@@ -11,6 +11,7 @@ from ..core.atomic import SQLITE_SUFFIXES, copy_owner, create_atomically, tempor
 from ..core.errors import InputError, WorkError
 from ..core.sqlite import DamagedError, NotADatabaseError, find_damage, move_damaged_file_away, transaction
 from .backup import back_up, copy_backup, restoring_path
+from .backup_files import is_good
 from .backup_registry import adopt_registry, last_number
 from .encryption import Key, encrypt_all, is_encrypted
 from .gallery import Gallery
@@ -80,7 +81,10 @@ def _save_current(path: Path, key: Key | None) -> _Replaced:
         except BaseException:
             gallery.close()
             raise
-    except (DamagedError, NotADatabaseError):
+    except (WorkError, NotADatabaseError) as error:
+        # Damage can have other symptoms too: a damaged index looks like a name that exists twice.
+        if not isinstance(error, DamagedError | NotADatabaseError) and is_good(path):
+            raise  # locked, or the disk is full
         return _Replaced(None, move_damaged_file_away(path))
 
 

@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 from ..core.checks import check_type
 from ..core.errors import InputError
 from ..core.sqlite import DamagedContentError
-from ..core.text import in_a_line
+from ..core.text import in_a_line, readable
 from ..vision.embed import unit
 from .database import GalleryDatabase
 from .encryption import AlteredError, NoCipher, Place, altered_value
-from .people import Person, Sample, check_sample
+from .people import Person, Sample, check_sample, clean_name
 from .schema import gallery_errors
 from .stored_values import (
     SELECT_EMBEDDINGS,
@@ -110,6 +110,29 @@ def embedding_opener(gallery: GalleryDatabase) -> OpenEmbedding:
     return open_embedding
 
 
+def find_spelling(gallery: GalleryDatabase, name: str) -> str:
+    """The name that the gallery has for ``name``: ``name`` itself, its clean form, or another form of the same text.
+
+    It is the clean form if there is no such person. rkface 0.1 stored names as they were given, so a gallery may have
+    names with double spaces, and accents as characters of their own. Raises InputError if the name is new and invalid.
+    """
+    check_type(name, str, "a person's name must be a string", 'pass a name such as "Ada"')
+    if readable(name) == name and gallery.read("SELECT 1 FROM person WHERE name = ?", [name]):
+        return name
+    cleaned = clean_name(name)
+    if gallery.read("SELECT 1 FROM person WHERE name = ?", [cleaned]):
+        return cleaned
+    odd = gallery.read("SELECT name FROM person WHERE name GLOB '*[^!-~ ]*' OR name GLOB '*  *' OR trim(name) <> name")
+    return next((stored for (stored,) in odd if _same_text(stored, cleaned)), cleaned)
+
+
+def _same_text(stored: str, cleaned: str) -> bool:
+    try:
+        return clean_name(stored) == cleaned
+    except InputError:  # a name that rkface 0.1 allowed
+        return False
+
+
 def read_embeddings(gallery: GalleryDatabase, ids: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
     """Those of the samples ``ids`` that still exist, and their embeddings, M×D float32."""
     rows = gallery.read(
@@ -122,7 +145,7 @@ def read_embeddings(gallery: GalleryDatabase, ids: NDArray[np.int64]) -> tuple[N
 
 
 def read_crop(gallery: GalleryDatabase, sample: int) -> bytes | None:
-    """The crop of the sample with this number; None if there is none. Raises AlteredError."""
+    """The crop of the sample with this number; None if no crop is stored. Raises AlteredError."""
     rows = gallery.read(f"{SELECT_SAMPLES} WHERE sample.id = ? AND image IS NOT NULL", [sample])
     for *where, _, image, _, _, _ in rows:
         place = Place(*where)
@@ -149,6 +172,7 @@ def replace_embeddings(gallery: GalleryDatabase, new: Mapping[int, NDArray[np.fl
 
 def insert_person(gallery: GalleryDatabase, name: str, metadata: Mapping[str, Any], now: float) -> str:
     """Insert the person ``name``, or add ``metadata`` to an existing person, inside a transaction. Returns the id."""
+    name = find_spelling(gallery, name)
     found = select_people(gallery, "WHERE name = ?", [name])
     id, known = (found[0].id, found[0].metadata) if found else (uuid.uuid4().hex, {})
     check_type(metadata, Mapping, "metadata must be a dictionary", 'pass values such as {"room": 3}')
@@ -160,9 +184,8 @@ def insert_person(gallery: GalleryDatabase, name: str, metadata: Mapping[str, An
     return id
 
 
-def insert_sample(gallery: GalleryDatabase, person: str, name: str, sample: Sample, now: float) -> int:
-    """Insert ``sample`` for ``person`` (an id), who is called ``name``, inside a transaction. Returns the
-    id of the sample.
+def insert_sample(gallery: GalleryDatabase, person: str, sample: Sample, now: float) -> int:
+    """Insert ``sample`` for the person with the id ``person``, inside a transaction. Returns the id of the sample.
 
     Raises InputError if it is not a Sample, is of another model, has the wrong shape, is zero, or contains NaN or
     infinity.
@@ -170,6 +193,7 @@ def insert_sample(gallery: GalleryDatabase, person: str, name: str, sample: Samp
     check_sample(sample)
     identity = _identity_of(sample, gallery)
     _check_embedding(sample.embedding, gallery, identity)
+    ((name,),) = gallery.read("SELECT name FROM person WHERE id = ?", [person])
     place = Place(_next_sample(gallery), person, name, identity)
     embedding = gallery.cipher.encrypt(embedding_to_bytes(sample.embedding), place.embedding)
     gallery.database.execute(

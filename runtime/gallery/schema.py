@@ -89,6 +89,7 @@ def open_gallery_database(path: Path, *, create: bool = False) -> sqlite3.Connec
             raise InputError(f"{path} is not a file: name a file for the gallery, such as gallery.sqlite")
         raise InputError(f"{path}: no such gallery; `{command}` creates one")
     with gallery_errors(path):
+        _check_header(path)
         return open_sqlite(path, lambda database: _prepare(database, path), timeout=BUSY_TIMEOUT)
 
 
@@ -104,6 +105,15 @@ def create_gallery_file(path: Path) -> None:
     remove_leftovers(path.parent, path.name)
     with suppress(FileExistsError), create_atomically(path) as new, gallery_errors(path):
         open_sqlite(new, lambda database: _configure(database, new), timeout=BUSY_TIMEOUT).close()
+
+
+def _check_header(path: Path) -> None:
+    """Raise DamagedContentError for file format versions that do not exist (sqlite.org/fileformat.html, 1.3.3): SQLite
+    would take the file for a newer one, and only read it. A file that cannot be read is left to SQLite."""
+    with suppress(OSError), path.open("rb") as file:
+        header = file.read(20)
+        if header.startswith(b"SQLite format 3\0") and not {*header[18:]} <= {1, 2}:
+            raise DamagedContentError("the file format version")
 
 
 def _prepare(database: sqlite3.Connection, path: Path) -> None:
@@ -127,6 +137,8 @@ def _refuse_other_databases(database: sqlite3.Connection, path: Path) -> None:
     (tables,) = database.execute("SELECT count(*) FROM sqlite_schema").fetchone()
     if application == APPLICATION and tables:
         return
+    if _read_tables(database) in [_expected_tables(MIGRATIONS[:count]) for count in range(1, len(MIGRATIONS) + 1)]:
+        raise DamagedContentError("the application id")
     if tables or application not in (0, APPLICATION):
         raise InputError(f"{path} is a database of another program, not a gallery of rkface: name another file")
     raise DamagedContentError("it has no tables")

@@ -24,6 +24,7 @@ BATCH = 2048  # samples (4 MB) at a time, so that little memory is needed
 
 # The embedding of a sample as it was before it was encrypted: (row of SELECT_EMBEDDINGS) → bytes.
 OpenEmbedding = Callable[[Sequence[Any]], bytes]
+TEXTS = (("setting", "name, value"), ("former", "id, coalesce(person, '')"), ("backup", "path"))  # tables and columns
 SELECT_EMBEDDINGS = (
     "SELECT sample.id, sample.person, person.name, sample.identity, sample.embedding "
     "FROM sample CROSS JOIN person ON person.id = sample.person"  # CROSS: in the order of the samples
@@ -75,6 +76,11 @@ def find_row_damage(database: sqlite3.Connection) -> str | None:
     try:
         if database.execute("PRAGMA foreign_key_check").fetchone() is not None:
             raise DamagedContentError("a sample or a crop belongs to nobody")
+        for table, columns in TEXTS:
+            if any(
+                not isinstance(text, str) for row in database.execute(f"SELECT {columns} FROM {table}") for text in row
+            ):
+                raise DamagedContentError(f"a row of the table {table}")
         for row in database.execute("SELECT id, name, metadata, created, changed, 0 FROM person"):
             person_from_row(row)
         for row in database.execute("SELECT id, quality, source, created, identity FROM sample"):
