@@ -10,9 +10,8 @@ from typing import Annotated, Any
 
 import numpy as np
 from fastapi import APIRouter, Depends, HTTPException, Query, Request, Response
-from fastapi.concurrency import run_in_threadpool
 
-from ..core.errors import InputError
+from ..core.errors import InputError, WorkError
 from ..enrollment.enroll import Verdict
 from ..enrollment.guidance import Guidance
 from ..gallery.match import Match
@@ -22,6 +21,7 @@ from ..service.console_protocol import CameraHealth, CameraService, Health, Sett
 from ..service.erasure import ErasureReport
 from ..vision.image import decode_image
 from .access import Access
+from .places import Workload, busy
 from .schemas import (
     AppearanceEnrollment,
     Credentials,
@@ -30,18 +30,25 @@ from .schemas import (
     PersonDetails,
     SessionState,
     StoredSample,
+    Text,
 )
+from .uploads import read_upload
 
 MAX_PIXELS = 50_000_000  # of an uploaded photo: 150 MB while it is decoded, one at a time
 NEAREST = 3  # other people who look similar
 PNG: dict[int | str, dict[str, Any]] = {200: {"content": {"image/png": {}}}}
 NOT_FOUND: dict[int | str, dict[str, Any]] = {404: {"description": "does not exist, or no longer exists"}}
+BUSY: dict[int | str, dict[str, Any]] = {503: {"description": "busy, or starting: try again (Retry-After)"}}
+BROWSER_KNOWN = 365 * 24 * 3600  # seconds after which a browser forgets that it has signed in
 
 router = APIRouter(prefix="/v1", responses={401: {"description": "not signed in"}})
 
 
 def get_service(request: Request) -> CameraService:
-    service: CameraService = request.app.state.service
+    """Raises HTTPException 503 while the service starts: the console listens before that."""
+    service: CameraService | None = request.app.state.service
+    if service is None:
+        raise busy("the service is starting: try again in a moment")
     return service
 
 
@@ -50,8 +57,14 @@ def get_access(request: Request) -> Access:
     return access
 
 
+def get_workload(request: Request) -> Workload:
+    workload: Workload = request.app.state.workload
+    return workload
+
+
 ServiceDependency = Annotated[CameraService, Depends(get_service)]
 AccessDependency = Annotated[Access, Depends(get_access)]
+WorkloadDependency = Annotated[Workload, Depends(get_workload)]
 
 
 @router.get("/session", tags=["session"])
@@ -64,24 +77,40 @@ def get_session(request: Request, access: AccessDependency) -> SessionState:
 @router.post(
     "/session",
     tags=["session"],
-    responses={403: {"description": "wrong password"}, 429: {"description": "too many wrong passwords: wait"}},
+    responses=BUSY
+    | {403: {"description": "wrong password"}, 429: {"description": "too many wrong passwords: wait (Retry-After)"}},
 )
-def sign_in(request: Request, response: Response, credentials: Credentials, access: AccessDependency) -> SessionState:
-    """Sign in; the session is a cookie. After five wrong passwords, an address has to wait, longer each time."""
-    if access.password is None:
+async def sign_in(
+    request: Request,
+    response: Response,
+    credentials: Credentials,
+    access: AccessDependency,
+    workload: WorkloadDependency,
+) -> SessionState:
+    """Sign in; the session is a cookie. After five wrong passwords, a client has to wait, longer each time. A client is
+    an address, an IPv6 /64 network, or a browser that has signed in before."""
+    password, attempts = access.password, access.attempts
+    if password is None:
         return get_session(request, access)
-    address = request.client.host if request.client else ""
-    wait = access.attempts.begin(address)
+    client = access.signing_in(request.headers, request.client.host if request.client else "")
+    wait = attempts.begin(client)
     if wait:
         seconds = str(int(wait) + 1)
         raise HTTPException(429, f"too many attempts; wait {seconds} s", {"retry-after": seconds})
-    if not access.password.matches(credentials.password):
+    try:  # those who were wrong least often come first
+        right = await workload.guesses.run(lambda: password.matches(credentials.password), attempts.wrong(client))
+    except (HTTPException, WorkError):
+        attempts.withdraw(client)
+        raise
+    if not right:
         raise HTTPException(403, "wrong password")
-    access.attempts.succeed(address)
+    attempts.succeed(client)
     access.sessions.end(access.session_secret(request.headers))
     secret = access.sessions.start()
-    response.set_cookie(access.cookie_name, secret, httponly=True, samesite="strict", secure=access.secure, path="/")
     session = access.sessions.find(secret)
+    cookies = {access.cookie_name: (secret, None), access.browser_cookie_name: (access.browsers.issue(), BROWSER_KNOWN)}
+    for name, (value, age) in cookies.items():
+        response.set_cookie(name, value, age, httponly=True, samesite="strict", secure=access.secure, path="/")
     return SessionState(True, True, session.token if session else "")
 
 
@@ -131,10 +160,10 @@ def merge_people(service: ServiceDependency, id: str, body: MergeTarget) -> Pers
     return _find_person(service, body.into)
 
 
-@router.delete("/people/{id}", tags=["people"], responses=NOT_FOUND)
-def forget_person(service: ServiceDependency, id: str) -> ErasureReport:
+@router.delete("/people/{id}", tags=["people"], responses=NOT_FOUND | BUSY)
+async def forget_person(service: ServiceDependency, workload: WorkloadDependency, id: str) -> ErasureReport:
     """Delete permanently: samples, pictures, appearances, their data in backups, and their name in unsent events."""
-    return service.forget(_find_person(service, id).id)
+    return await workload.slow.run(lambda: service.forget(_find_person(service, id).id))
 
 
 @router.delete("/people/{id}/samples/{sample}", tags=["people"], responses=NOT_FOUND)
@@ -163,10 +192,14 @@ def get_person_face(service: ServiceDependency, id: str, sample: int | None = No
     "requestBody": {"required": True, "content": {
         kind: {"schema": {"type": "string", "format": "binary"}} for kind in ("image/jpeg", "image/png", "image/webp")
     }}
-}, responses={413: {"description": "the photo is too large"}})  # fmt: skip
+}, responses=BUSY | {
+    408: {"description": "the photo arrives too slowly"}, 413: {"description": "the photo is too large"}
+})  # fmt: skip
 async def enroll_photo(
+    *,
     request: Request,
     service: ServiceDependency,
+    workload: WorkloadDependency,
     name: Annotated[str, Query(min_length=1, max_length=200)],
     source: Annotated[
         str, Query(max_length=200, description="where the sample comes from; stored with it")
@@ -174,25 +207,27 @@ async def enroll_photo(
     force: bool = False,
 ) -> Verdict:
     """Check one photo, the request's body, and enroll the largest face in it. A refused photo is not an HTTP error."""
-    data, one_at_a_time = await request.body(), request.app.state.one_photo
 
-    def enroll() -> Verdict:
-        with one_at_a_time:
-            try:
-                image = decode_image(data, source, MAX_PIXELS)
-            except InputError as error:
-                return Verdict("refused", name, source, str(error).removeprefix(f"{source}: "))
-            return service.enroll(name, image, source, force=force)
+    def enroll(data: bytes) -> Verdict:
+        try:
+            image = decode_image(data, source, MAX_PIXELS)
+        except InputError as error:
+            return Verdict("refused", name, source, str(error).removeprefix(f"{source}: "))
+        return service.enroll(name, image, source, force=force)
 
-    return await run_in_threadpool(enroll)
+    async with workload.uploads.place():  # before the body is read: as many as have a place are in memory
+        data = await read_upload(request)
+        return await workload.photos.run(lambda: enroll(data))
 
 
 @router.post("/enrolments/seen", include_in_schema=False)  # the path of rkface 0.1
-@router.post("/enrollments/seen", tags=["people"], responses=NOT_FOUND)
-def enroll_from_appearance(service: ServiceDependency, body: AppearanceEnrollment) -> Verdict:
+@router.post("/enrollments/seen", tags=["people"], responses=NOT_FOUND | BUSY)
+async def enroll_from_appearance(
+    service: ServiceDependency, workload: WorkloadDependency, body: AppearanceEnrollment
+) -> Verdict:
     """Enroll from the best shots of an appearance."""
     try:
-        return service.enroll_seen(body.name, body.appearance, force=body.force)
+        return await workload.slow.run(lambda: service.enroll_seen(body.name, body.appearance, force=body.force))
     except KeyError:
         raise HTTPException(404, "this appearance has ended and its pictures are deleted") from None
 
@@ -224,11 +259,11 @@ def list_cameras(service: ServiceDependency) -> list[CameraHealth]:
     return list(service.cameras.values())
 
 
-@router.get("/cameras/{name}/guidance", tags=["cameras"], responses=NOT_FOUND)
-def get_guidance(service: ServiceDependency, name: str) -> Guidance:
+@router.get("/cameras/{name}/guidance", tags=["cameras"], responses=NOT_FOUND | BUSY)
+async def get_guidance(service: ServiceDependency, workload: WorkloadDependency, name: str) -> Guidance:
     """What the person in front of the camera should do to be enrolled from it."""
     find_camera(service, name)
-    return service.guide(name)
+    return await workload.slow.run(lambda: service.guide(name))
 
 
 @router.get("/health", tags=["service"])
@@ -244,7 +279,7 @@ def list_settings(service: ServiceDependency) -> Sequence[Setting]:
 
 
 @router.patch("/settings", tags=["service"])
-def change_settings(service: ServiceDependency, values: Mapping[str, bool | int | float | str]) -> Sequence[Setting]:
+def change_settings(service: ServiceDependency, values: Mapping[Text, bool | int | float | Text]) -> Sequence[Setting]:
     """Change settings by key, now and for the next start. If one value is wrong, nothing changes."""
     service.change_settings(values)
     return service.settings()

@@ -4,7 +4,7 @@ from rkface.runtime.web.session import (
     AGE_LIMIT,
     FREE_ATTEMPTS,
     IDLE_LIMIT,
-    MAX_ADDRESSES,
+    MAX_CLIENTS,
     MAX_SESSIONS,
     MAX_WAIT,
     Sessions,
@@ -26,7 +26,7 @@ def test_the_wait_doubles_up_to_fifteen_minutes_and_ends():
     assert attempts.begin("2001:db8::1") == 0 and attempts.begin("2001:db8::1") == 0
     for number in range(10_000):
         attempts.begin(f"10.{number // 256}.{number % 256}.1")
-    assert len(attempts._wrong) <= MAX_ADDRESSES
+    assert len(attempts._wrong) <= MAX_CLIENTS
 
 
 def test_sessions_end_without_use_and_at_a_maximum_age_and_their_number_is_limited():
