@@ -175,7 +175,7 @@ class _ValueLoader:
         return {key: self.load(get_args(hint)[1], one, f"{where}.{key}") for key, one in value.items()}
 
     def _load_plain(self, hint: Any, value: Any, where: str, limits: Range | None) -> Any:
-        if hint is float and type(value) is int:
+        if hint is float and type(value) is int and abs(value) <= sys.float_info.max:
             value = float(value)
         if type(value) is not (str if hint is Path else hint):
             self.problems.append(f"{where} is {value!r}, but must be {TYPE_NAMES[hint]}")

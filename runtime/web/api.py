@@ -9,26 +9,24 @@ from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
 import numpy as np
-from fastapi import APIRouter, Depends, HTTPException, Query, Request, Response
+from fastapi import APIRouter, HTTPException, Query, Request, Response
 
-from ..core.errors import InputError, WorkError
+from ..core.errors import InputError
 from ..enrollment.enroll import Verdict
 from ..enrollment.guidance import Guidance
 from ..gallery.match import Match
 from ..gallery.people import Person
 from ..service.appearance_log import LoggedAppearance
 from ..service.console_protocol import CameraHealth, CameraService, Health, Setting
+from ..service.enrollment_requests import OfferedShot
 from ..service.erasure import ErasureReport
 from ..vision.image import decode_image
-from .access import Access
-from .places import Workload, busy
+from .dependencies import BUSY, UNAUTHORIZED, ServiceDependency, WorkloadDependency
 from .schemas import (
     AppearanceEnrollment,
-    Credentials,
     MergeTarget,
     NewName,
     PersonDetails,
-    SessionState,
     StoredSample,
     Text,
 )
@@ -38,87 +36,8 @@ MAX_PIXELS = 50_000_000  # of an uploaded photo: 150 MB while it is decoded, one
 NEAREST = 3  # other people who look similar
 PNG: dict[int | str, dict[str, Any]] = {200: {"content": {"image/png": {}}}}
 NOT_FOUND: dict[int | str, dict[str, Any]] = {404: {"description": "does not exist, or no longer exists"}}
-BUSY: dict[int | str, dict[str, Any]] = {503: {"description": "busy, or starting: try again (Retry-After)"}}
-BROWSER_KNOWN = 365 * 24 * 3600  # seconds after which a browser forgets that it has signed in
 
-router = APIRouter(prefix="/v1", responses={401: {"description": "not signed in"}})
-
-
-def get_service(request: Request) -> CameraService:
-    """Raises HTTPException 503 while the service starts: the console listens before that."""
-    service: CameraService | None = request.app.state.service
-    if service is None:
-        raise busy("the service is starting: try again in a moment")
-    return service
-
-
-def get_access(request: Request) -> Access:
-    access: Access = request.app.state.access
-    return access
-
-
-def get_workload(request: Request) -> Workload:
-    workload: Workload = request.app.state.workload
-    return workload
-
-
-ServiceDependency = Annotated[CameraService, Depends(get_service)]
-AccessDependency = Annotated[Access, Depends(get_access)]
-WorkloadDependency = Annotated[Workload, Depends(get_workload)]
-
-
-@router.get("/session", tags=["session"])
-def get_session(request: Request, access: AccessDependency) -> SessionState:
-    """Whether this client is signed in, and the token of its session."""
-    token = access.change_token(request.headers)
-    return SessionState(token is not None, access.password is not None, token or "")
-
-
-@router.post(
-    "/session",
-    tags=["session"],
-    responses=BUSY
-    | {403: {"description": "wrong password"}, 429: {"description": "too many wrong passwords: wait (Retry-After)"}},
-)
-async def sign_in(
-    request: Request,
-    response: Response,
-    credentials: Credentials,
-    access: AccessDependency,
-    workload: WorkloadDependency,
-) -> SessionState:
-    """Sign in; the session is a cookie. After five wrong passwords, a client has to wait, longer each time. A client is
-    an address, an IPv6 /64 network, or a browser that has signed in before."""
-    password, attempts = access.password, access.attempts
-    if password is None:
-        return get_session(request, access)
-    client = access.signing_in(request.headers, request.client.host if request.client else "")
-    wait = attempts.begin(client)
-    if wait:
-        seconds = str(int(wait) + 1)
-        raise HTTPException(429, f"too many attempts; wait {seconds} s", {"retry-after": seconds})
-    try:  # those who were wrong least often come first
-        right = await workload.guesses.run(lambda: password.matches(credentials.password), attempts.wrong(client))
-    except (HTTPException, WorkError):
-        attempts.withdraw(client)
-        raise
-    if not right:
-        raise HTTPException(403, "wrong password")
-    attempts.succeed(client)
-    access.sessions.end(access.session_secret(request.headers))
-    secret = access.sessions.start()
-    session = access.sessions.find(secret)
-    cookies = {access.cookie_name: (secret, None), access.browser_cookie_name: (access.browsers.issue(), BROWSER_KNOWN)}
-    for name, (value, age) in cookies.items():
-        response.set_cookie(name, value, age, httponly=True, samesite="strict", secure=access.secure, path="/")
-    return SessionState(True, True, session.token if session else "")
-
-
-@router.delete("/session", tags=["session"], status_code=204)
-def sign_out(request: Request, response: Response, access: AccessDependency) -> None:
-    """Sign out: the session ends."""
-    access.sessions.end(access.session_secret(request.headers))
-    response.delete_cookie(access.cookie_name, httponly=True, samesite="strict", secure=access.secure, path="/")
+router = APIRouter(prefix="/v1", responses=UNAUTHORIZED)
 
 
 @router.get("/people", tags=["people"])
@@ -227,7 +146,9 @@ async def enroll_from_appearance(
 ) -> Verdict:
     """Enroll from the best shots of an appearance."""
     try:
-        return await workload.slow.run(lambda: service.enroll_seen(body.name, body.appearance, force=body.force))
+        return await workload.slow.run(
+            lambda: service.enroll_seen(body.name, body.appearance, shots=body.shots, force=body.force)
+        )
     except KeyError:
         raise HTTPException(404, "this appearance has ended and its pictures are deleted") from None
 
@@ -245,12 +166,19 @@ def list_appearances(
 
 
 @router.get("/appearances/{id}/face", tags=["appearances"], responses=PNG | NOT_FOUND, response_class=Response)
-def get_appearance_face(service: ServiceDependency, id: str) -> Response:
-    """The aligned face of the best shot as PNG."""
-    face = service.face(id)
+def get_appearance_face(service: ServiceDependency, id: str, shot: str | None = None) -> Response:
+    """The aligned face as PNG: of the best shot now, or of this ``shot`` from ``GET /v1/appearances/{id}/shots``."""
+    face = service.face(id) if shot is None else service.offered_face(id, shot)
     if face is None:
         raise HTTPException(404, "no picture is stored")
     return Response(face, media_type="image/png")
+
+
+@router.get("/appearances/{id}/shots", tags=["appearances"])
+def list_shots(service: ServiceDependency, id: str) -> Sequence[OfferedShot]:
+    """The pictures from which this appearance can be enrolled, best first; empty if no good picture is stored. They are
+    kept for some minutes, so that an enrollment can name exactly the pictures that a person has looked at."""
+    return service.offer_shots(id)
 
 
 @router.get("/cameras", tags=["cameras"])

@@ -21,7 +21,8 @@ from ..inference.frames import Frame
 from ..service.console_protocol import CameraService, WatchedFrame
 from ..tracking.watcher import VisibleFace
 from .access import Access
-from .api import NOT_FOUND, ServiceDependency, find_camera
+from .api import NOT_FOUND, find_camera
+from .dependencies import ServiceDependency
 
 MAX_WIDTH = 1280  # pixels of a picture on the page
 JPEG_QUALITY = 80

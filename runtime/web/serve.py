@@ -21,9 +21,10 @@ from fastapi.staticfiles import StaticFiles
 
 from ..core.errors import InputError
 from ..service.console_protocol import CameraService
-from . import api, live
+from . import api, live, sign_in
 from .access import LOOPBACK, Access, AccessMiddleware
 from .connections import EXHAUSTED, ConnectionLimit, LimitedListener
+from .dependencies import ServiceDependency
 from .failures import FailureMiddleware, RareLog, ServerLog, add_error_handlers, describe
 from .listening import CONNECTIONS, listen, most_connections
 from .password import PasswordCheck, read_password, read_token
@@ -53,13 +54,14 @@ def create_app(service: CameraService | None, access: Access, rare: RareLog | No
     state.jpegs, state.workload = live.JpegCache(), Workload()
     state.viewers = state.listeners = 0
     state.stopping = False
+    app.include_router(sign_in.router)
     app.include_router(api.router)
     app.include_router(live.router)
 
     add_error_handlers(app)
 
     @app.get("/metrics", include_in_schema=False)
-    def get_metrics(service: api.ServiceDependency) -> PlainTextResponse:
+    def get_metrics(service: ServiceDependency) -> PlainTextResponse:
         return PlainTextResponse(service.metrics(), media_type="text/plain; version=0.0.4; charset=utf-8")
 
     @app.get("/", include_in_schema=False)

@@ -1,9 +1,8 @@
 """Requests that nobody sends by mistake, from the description of the API, and a way to send them to the application."""
 
-import asyncio
 import json
 from dataclasses import dataclass
-from urllib.parse import quote_from_bytes
+from urllib.parse import quote_from_bytes, unquote
 
 from hypothesis import strategies as st
 
@@ -49,13 +48,11 @@ class Answer:
     body: bytes
 
 
-def send(app, request, loop, chunk=4096, kind="http"):
-    """The application's answer, as uvicorn would ask for it. An exception that the application lets through is raised."""
+def send(app, request, loop, chunk=4096):
+    """The application's answer, asked for as uvicorn does. Raises what the application lets through."""
     path, _, query = request.target.partition(b"?")
-    from urllib.parse import unquote
-
     scope = {
-        "type": kind, "http_version": "1.1", "method": request.method, "path": unquote(path.decode("latin-1")),
+        "type": "http", "http_version": "1.1", "method": request.method, "path": unquote(path.decode("latin-1")),
         "raw_path": path, "query_string": query, "root_path": "", "headers": list(request.headers), "state": {},
         "client": ("127.0.0.1", 5000), "server": ("127.0.0.1", 8080), "scheme": "http",
         "asgi": {"version": "3.0", "spec_version": "2.3"},
@@ -139,7 +136,3 @@ def requests(app, known, token):
         return Request(method, target, tuple(kept + more), body)
 
     return one()
-
-
-def new_loop():
-    return asyncio.new_event_loop()
