@@ -106,9 +106,9 @@ class Workload:
     """
 
     def __init__(self) -> None:
-        self.uploads = Places(2, 8, "other photos are being uploaded: try again in a moment")
-        self.photos = Pool(1, 2, "other photos are being enrolled: try again in a moment")
-        self.guesses = Pool(1, 12, "many are signing in at this moment: try again")
+        self.uploads = Places(2, 8, "busy with other photos: try again in a moment")
+        self.photos = Pool(1, 2, "busy with other photos: try again in a moment")
+        self.guesses = Pool(1, 12, "busy with other passwords: try again in a moment")
         self.slow = Pool(4, 16, "busy with other requests: try again in a moment")
 
 

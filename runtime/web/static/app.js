@@ -72,6 +72,10 @@ async function start() {
   }
 }
 
+window.addEventListener("busy", ({ detail }) => {
+  const [reason] = detail.split(":");  // behind it is the advice to do what the page does by itself
+  showMessage(`${reason[0].toUpperCase()}${reason.slice(1)}. Trying again…`);
+});
 document.getElementById("skip").addEventListener("click", () => main.focus());
 signOut.addEventListener("click", async () => {
   try { await call("DELETE", "/session"); } catch (error) { showMessage(error.message); }
