@@ -9,6 +9,7 @@ import asyncio
 import itertools
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from typing import TypeVar
 
 import anyio.to_thread
@@ -21,6 +22,16 @@ RETRY_AFTER = 2  # seconds after which a refused client should try again
 PATIENCE = 20.0  # seconds that a request waits for a place
 
 
+@dataclass(eq=False)
+class Waiting:
+    """A request in the queue. ``given``: whether it got a place."""
+
+    urgency: int
+    number: int
+    turn: asyncio.Future[None]
+    given: bool = False
+
+
 class Places:
     """A few places, and a short queue in front of them.
 
@@ -30,7 +41,7 @@ class Places:
 
     def __init__(self, places: int, waiting: int, refusal: str, patience: float = PATIENCE) -> None:
         self._free, self._most_waiting, self._refusal, self._patience = places, waiting, refusal, patience
-        self._waiting: list[tuple[int, int, asyncio.Future[None]]] = []
+        self._waiting: list[Waiting] = []
         self._numbers = itertools.count()
 
     @property
@@ -53,28 +64,28 @@ class Places:
         if self._free:
             self._free -= 1
             return
-        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        entry = (urgency, next(self._numbers), turn)
-        self._waiting = sorted([*self._waiting, entry], key=lambda one: one[:2])
+        one = Waiting(urgency, next(self._numbers), asyncio.get_running_loop().create_future())
+        self._waiting = sorted([*self._waiting, one], key=lambda each: (each.urgency, each.number))
         if len(self._waiting) > self._most_waiting:
-            self._waiting.pop()[2].set_exception(busy(self._refusal))
+            self._waiting.pop().turn.set_exception(busy(self._refusal))
         try:
-            await asyncio.wait_for(turn, self._patience)
+            await asyncio.wait_for(one.turn, self._patience)
         except asyncio.TimeoutError:
             raise busy(self._refusal) from None
         except asyncio.CancelledError:
-            if turn.done() and not turn.cancelled() and turn.exception() is None:
+            if one.given:
                 self._leave()  # the place came at the moment in which the request ended
             raise
         finally:
-            if entry in self._waiting:
-                self._waiting.remove(entry)
+            if one in self._waiting:
+                self._waiting.remove(one)
 
     def _leave(self) -> None:
         while self._waiting:
-            _, _, turn = self._waiting.pop(0)
-            if not turn.done():
-                turn.set_result(None)
+            one = self._waiting.pop(0)
+            if not one.turn.done():
+                one.given = True
+                one.turn.set_result(None)
                 return
         self._free += 1
 
