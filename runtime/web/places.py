@@ -35,8 +35,8 @@ class Waiting:
 class Places:
     """A few places, and a short queue in front of them.
 
-    Whoever comes when the queue is full is refused at once, or the one in it that is least urgent. ``refusal`` tells
-    them why.
+    If the queue is full, the least urgent request is refused at once: the new one, or one in the queue. ``refusal`` is
+    the message for it.
     """
 
     def __init__(self, places: int, waiting: int, refusal: str, patience: float = PATIENCE) -> None:
@@ -50,7 +50,7 @@ class Places:
 
     @asynccontextmanager
     async def place(self, urgency: int = 0) -> AsyncIterator[None]:
-        """Hold a place in the block. Lower ``urgency`` comes first, then whoever came first.
+        """Hold a place in the block. Lower ``urgency`` comes first, then the request that came first.
 
         Raises HTTPException 503, with Retry-After, if the queue is full or no place becomes free in time.
         """

@@ -95,7 +95,7 @@ def test_no_body_fails_on_any_route(app, loop, ada, caplog):
 
 
 @pytest.mark.parametrize("origin", ORIGINS)
-def test_an_origin_that_is_no_address_is_a_foreign_one(app, loop, origin):
+def test_an_invalid_origin_is_a_foreign_one(app, loop, origin):
     headers = (*JSON, (b"x-csrf-token", app.state.access.change_token(None).encode()), (b"origin", origin.encode()))
     assert send(app, Request("PATCH", b"/v1/settings", headers, b"{}"), loop).status == 403
 

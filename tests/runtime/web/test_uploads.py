@@ -134,7 +134,7 @@ def test_an_upload_that_ends_early_is_no_error_of_the_service(caplog):
     assert not [record for record in caplog.records if record.levelname in ("WARNING", "ERROR")]
 
 
-def test_who_is_least_urgent_is_refused_first():
+def test_the_least_urgent_is_refused_first():
     async def play():
         places, order, refused = Places(1, 2, "full"), [], []
 
@@ -162,7 +162,7 @@ def test_who_is_least_urgent_is_refused_first():
     asyncio.run(play())
 
 
-def test_whoever_gives_up_waiting_takes_no_place():
+def test_a_request_that_gives_up_waiting_takes_no_place():
     async def play():
         places = Places(1, 2, "full", patience=0.01)
         async with places.place():
