@@ -108,6 +108,14 @@ bench-search: $(INSTALLED) $(FAISS)  ## compare the gallery's search with faiss-
 bench-calibration: $(INSTALLED)  ## compare chosen with random calibration faces (OPTIONS as for bench-recipes)
 	$(BIN)/python tests/bench/calibration_choice.py $(OPTIONS)
 
+FUZZ := build/fuzz/packages/installed
+$(FUZZ): $(INSTALLED)
+	@$(PIP) --upgrade --target $(@D) 'atheris==3.0.0'
+	@touch $@
+
+fuzz: $(FUZZ)  ## search for inputs that break a reader (OPTIONS='--seconds 600 picture onnx'; default: 60 s for each)
+	PYTHONPATH=$(<D) $(BIN)/python tests/fuzz/fuzz.py $(OPTIONS)
+
 bench-cores: $(INSTALLED)  ## compare the scheduler with the limit of three, two and one NPU cores (simulated, no NPU)
 	$(BIN)/python tests/bench/scheduler_cores.py $(OPTIONS)
 

@@ -53,7 +53,7 @@ def develop(image: Image, random: np.random.Generator, quality: tuple[int, int] 
         image = cv2.add(image, noise, dtype=cv2.CV_8U).astype(np.uint8, copy=False)
     if random.uniform() < 0.5:
         _, data = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, int(random.integers(*quality))])
-        image = cv2.imdecode(data, cv2.IMREAD_COLOR).astype(np.uint8, copy=False)
+        image = np.asarray(cv2.imdecode(data, cv2.IMREAD_COLOR), np.uint8)
     return image
 
 

@@ -1,0 +1,58 @@
+"""Whatever bytes a reader gets, it returns a value or raises one of our errors, within its limits of time and memory.
+
+`make fuzz` searches for inputs that break this. What it found is in tests/fuzz/corpus, and is read again here.
+"""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+REPLAY = Path(__file__).with_name("replay.py")
+# Reading the names does not import the targets: each is loaded in a process of its own.
+NAMES = sorted(
+    name
+    for path in Path(__file__).parent.glob("targets_*.py")
+    for name in re.findall(r'\bTarget\(\s*"([\w-]+)"', path.read_text())
+)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_reader_survives_all_inputs(name):
+    done = subprocess.run([sys.executable, str(REPLAY), name], check=False, capture_output=True, text=True)
+    assert done.returncode == 0, f"{done.stdout}{done.stderr}" or f"exit status {done.returncode}"
+
+
+def test_every_target_is_found_by_its_name():
+    sys.path.insert(0, str(REPLAY.parent))
+    from fuzz_target import load_targets
+
+    assert sorted(load_targets()) == NAMES
+
+
+def test_a_reader_that_breaks_is_reported(tmp_path):
+    sys.path.insert(0, str(REPLAY.parent))
+    from fuzz_target import FindingError, Target, check
+
+    from rkface.runtime.core.errors import InputError
+
+    def read(data):
+        if data == b"ours":
+            raise InputError("a clear message")
+        if data == b"long":
+            raise InputError("x" * 20_000)
+        if data == b"large":
+            return bytearray(300 << 20)
+        if data == b"slow":
+            return sum(range(10_000_000))
+        return data.decode()
+
+    target = Target("example", read, lambda: [], seconds=0.01)
+    check(target, b"ours")
+    for data, error in ((b"long", FindingError), (b"large", FindingError), (b"slow", FindingError)):
+        with pytest.raises(error):
+            check(target, data)
+    with pytest.raises(UnicodeDecodeError):
+        check(target, b"\xff")
