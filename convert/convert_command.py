@@ -25,6 +25,7 @@ from .recipe import PLANS, UNQUANTIZED
 if TYPE_CHECKING:
     from .acquire import ModelSources
     from .datasets import PhotoOptions
+    from .preprocessing import StatedPreprocessing
     from .settings import OutputBundle
 
 
@@ -118,10 +119,40 @@ def _sources(options: Namespace) -> ModelSources:
         raise InputError("to convert your own models, give both --detector and --recognizer, and no --pack")
     else:
         sources = own_sources(*own, options.license or "not stated")
+    sources = replace(sources, stated=_stated_preprocessing(options))
     sources = _with_liveness(options, sources)
     if options.match_threshold is None:
         return sources
     return replace(sources, match=options.match_threshold, evidence="given with --match-threshold")
+
+
+def _stated_preprocessing(options: Namespace) -> StatedPreprocessing | None:
+    """What the user says about the input of the recognizer; None if nothing."""
+    from .preprocessing import INSIDE, StatedPreprocessing
+
+    mean, std, order = options.recognizer_mean, options.recognizer_std, options.recognizer_input
+    if mean is None and std is None and order is None:
+        return None
+    if options.recognizer is None:
+        raise InputError(
+            "--recognizer-input, --recognizer-mean and --recognizer-std describe the model of --recognizer: also give "
+            "--recognizer, or leave them out"
+        )
+    bgr = None if order is None else order == "bgr"
+    if mean is None and std is None:
+        return StatedPreprocessing(bgr)
+    if mean == () or std == ():
+        if mean or std:
+            raise InputError("--recognizer-mean and --recognizer-std: one is none and the other a number: give both")
+        return StatedPreprocessing(bgr, INSIDE)
+    if mean is None or std is None:
+        raise InputError(
+            "--recognizer-mean and --recognizer-std belong together, as in --recognizer-mean 127.5 --recognizer-std "
+            "128: also give the other one"
+        )
+    turn = -1 if bgr else 1
+    (a, b, c), (x, y, z) = mean[::turn], std[::turn]
+    return StatedPreprocessing(bgr, ((a, b, c), (x, y, z)))
 
 
 def _with_liveness(options: Namespace, sources: ModelSources) -> ModelSources:

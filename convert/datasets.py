@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -122,11 +122,20 @@ class Datasets:
         return self.calibration.detector if role == "detector" else self.calibration.recognizer
 
 
-def prepare_datasets(photos: PhotoOptions, finder: FaceFinder, out: Path, *, quantized: bool = True) -> Datasets:
+def prepare_datasets(
+    photos: PhotoOptions,
+    finder: FaceFinder,
+    out: Path,
+    *,
+    quantized: bool = True,
+    settle: Callable[[Sequence[CandidateFace]], Embedder] | None = None,
+) -> Datasets:
     """Find the faces of ``photos``, and write the calibration set to ``out`` unless nothing is quantized.
 
-    Calibration and evaluation share no photo. If one folder serves both, they also share no person, as far as FP32
-    embeddings can tell. Raises InputError if there are too few faces for one of them.
+    ``settle`` is called once with all faces that were found first, before anything else is concluded from them. It
+    checks the recognizer on them and returns it. Calibration and evaluation share no photo. If one folder serves both,
+    they also share no person, as far as FP32 embeddings can tell. Raises InputError if there are too few faces for one
+    of them.
     """
     if is_set(photos.calibration):
         calibration = _read_finished_set(photos.calibration, finder.input)
@@ -136,8 +145,10 @@ def prepare_datasets(photos: PhotoOptions, finder: FaceFinder, out: Path, *, qua
                 "--evaluation, so that the result is evaluated on faces that calibration never saw"
             )
         rest = find_faces(photos.evaluation, finder, without=calibration.sources)
+        finder = _settled(finder, rest, settle)
         return Datasets(calibration if quantized else None, build_evaluation_set(photos, rest, finder))
     found = find_faces(photos.calibration, finder)
+    finder = _settled(finder, found, settle)
     if not quantized:
         rest = found if photos.evaluation is None else find_faces(photos.evaluation, finder)
         return Datasets(None, build_evaluation_set(photos, rest, finder))
@@ -151,6 +162,12 @@ def prepare_datasets(photos: PhotoOptions, finder: FaceFinder, out: Path, *, qua
     few = f"calibrated on {len(faces)} faces instead of {photos.count}: the photos have no more usable faces"
     notes = (few,) if len(faces) < photos.count else ()
     return Datasets(calibration, build_evaluation_set(photos, rest, finder), notes, faces)
+
+
+def _settled(
+    finder: FaceFinder, found: Collection, settle: Callable[[Sequence[CandidateFace]], Embedder] | None
+) -> FaceFinder:
+    return finder if settle is None else replace(finder, embedder=settle(found.candidates))
 
 
 def _write_calibration_set(

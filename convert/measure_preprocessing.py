@@ -2,30 +2,33 @@
 
 A recognizer with the wrong normalization gives all faces nearly the same embedding, which is easy to see. The order of
 the channels is harder: many recognizers still work when red and blue are swapped, only worse. Three observations each
-vote for an order, and it counts as known only if two agree and none disagrees. Each was seen on three recognizers that
-were trained on RGB, and on the same ones with swapped weights (docs/convert.md).
+vote for an order, and it counts as known only if they are strong together and none disagrees. All three were seen on
+three recognizers that were trained on RGB, and on the same ones with swapped weights.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from math import comb
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from rkface.calibration.choose import connected_components
+from rkface.calibration.collect import CandidateFace
 from rkface.runtime.backends.reference import open_reference
 from rkface.runtime.core.errors import ModelError
 from rkface.runtime.core.manifest import Triple
+from rkface.runtime.core.progress import stage
 from rkface.runtime.vision.embed import unit
 
 from .catalog import NORMALIZATION
-from .prepared_model import PreparedModel
+from .image_lists import to_rgb
+from .prepared_model import PreparedModel, with_preprocessing
 from .preprocessing import FRACTIONS, INSIDE, Preprocessing, describe_normalization
 
-FACES = 64  # on which the order is measured
+FACES = 96  # on which the order is measured
 FEW = 10  # with fewer faces, nothing is measured
 NORMALIZATION_FACES = 24
 # How much better than the default another normalization must separate faces. The wrong side of "inside or outside"
@@ -33,7 +36,10 @@ NORMALIZATION_FACES = 24
 CLEARLY_BETTER = 1.5
 APART = 0.1  # by how much a face must be more similar to its mirror image than to other faces (cosine)
 
-CHANCE = 0.01  # probability of a vote that is only chance
+# Votes are in standard deviations of pure chance. Together (Stouffer's method) they must be as strong as STRONG, two of
+# them at least NOTABLE, and none may be AGAINST the others.
+STRONG, NOTABLE, AGAINST = 4.0, 2.0, 1.64
+NO_DIFFERENCE = 1e-4  # below this, a difference may be rounding
 
 Floats = NDArray[np.float32]
 Images = NDArray[np.uint8]
@@ -73,6 +79,17 @@ class _Recognizer:
         finally:
             backend.close()
         return np.concatenate(rows)
+
+
+def settle_recognizer(model: PreparedModel, faces: Sequence[CandidateFace], *, known: bool) -> PreparedModel:
+    """``model`` with the preprocessing that ``measure_preprocessing`` finds on ``faces``; raises the same errors."""
+    with stage("recognizer: check input") as shown:
+        chosen = [faces[index] for index in np.linspace(0, len(faces) - 1, min(FACES, len(faces))).astype(int)]
+        crops = to_rgb(face.crop for face in chosen) if chosen else np.zeros((0, 112, 112, 3), np.uint8)
+        found = measure_preprocessing(model, crops, shown.advance, known=known)
+        settled = with_preprocessing(model, found)
+        shown.note = f"takes {found}" + (" (assumed)" if found.doubt else "")
+    return settled
 
 
 def measure_preprocessing(
@@ -126,17 +143,19 @@ def _choose_normalization(
         )
         if not open_question:
             raise ModelError(_explain_wrong(name, now, shown))
-        return replace(now, mean=best[0], std=best[1], normalization="photos", reasons=(*now.reasons, shown)), measured[best]
+        return replace(now, mean=best[0], std=best[1], normalization="photos", reasons=(*now.reasons, shown)), measured[
+            best
+        ]
     return now, measured[own]
 
 
 def _explain_useless(name: str, now: Preprocessing, measured: dict[tuple[Triple, Triple], _Separation]) -> str:
-    best = measured[max(measured, key=lambda one: measured[one].distance)]
+    best = max(measured.values(), key=lambda one: one.distance)
     tried = ", ".join(describe_normalization(*one) for one in measured)
     return (
-        f"{name} does not tell faces apart: at best, the mean cosine between a face and its mirror image is "
-        f"{best.own:.2f}, and between different faces {best.others:.2f} (tried: {tried}). The photos are not the cause. "
-        "It is not a face recognizer, its weights are not trained, or it needs another normalization: state it with "
+        f"{name} does not tell faces apart: the mean cosine between a face and its mirror image is {best.own:.2f}, and "
+        f"between different faces {best.others:.2f}, at best (tried: {tried}). The photos are not the cause: it is not "
+        "a face recognizer, or its weights are not trained, or it needs another normalization: then state it with "
         "--recognizer-mean and --recognizer-std"
     )
 
@@ -144,7 +163,8 @@ def _explain_useless(name: str, now: Preprocessing, measured: dict[tuple[Triple,
 def _explain_wrong(name: str, now: Preprocessing, shown: str) -> str:
     if now.normalization == "stated":
         return f"{name}: --recognizer-mean and --recognizer-std are wrong: {shown}. Leave them out, or correct them"
-    return f"{name}: {shown}, although {now.reasons[0] if now.reasons else 'it is known'}: state it with --recognizer-mean and --recognizer-std"
+    known = f", although {now.reasons[0]}" if now.reasons else ""
+    return f"{name}: {shown}{known}: state the right normalization with --recognizer-mean and --recognizer-std"
 
 
 def _choose_order(recognizer: _Recognizer, now: Preprocessing, crops: Images, least: float) -> Preprocessing:
@@ -153,12 +173,13 @@ def _choose_order(recognizer: _Recognizer, now: Preprocessing, crops: Images, le
     gray = np.repeat(np.rint(crops.mean(axis=3, keepdims=True)).astype(np.uint8), 3, axis=3)
     rgb, bgr, plain = (recognizer.embed(batch, normalization) for batch in (crops, crops[..., ::-1], gray))
     votes = _votes(rgb, bgr, plain, least)
-    total = sum(vote for vote, _ in votes)
-    said = tuple(text for vote, text in votes if vote)
-    agreed = abs(total) >= 2 and abs(total) == len(said)
-    if not agreed:
-        return replace(now, doubt=_doubt(now, "the photos do not decide it" + (f" ({'; '.join(said)})" if said else "")))
-    return replace(now, bgr=total < 0, order="photos", reasons=(*now.reasons, *said))
+    total = sum(vote.strength for vote in votes) / np.sqrt(len(votes))
+    toward = [np.sign(total) * vote.strength for vote in votes]
+    said = tuple(vote.observation for vote in votes if abs(vote.strength) >= NOTABLE)
+    if abs(total) < STRONG or sum(one >= NOTABLE for one in toward) < 2 or min(toward) < -AGAINST:
+        found = f" ({'; '.join(said)})" if said else ""
+        return replace(now, doubt=_doubt(now, f"the photos do not decide it{found}"))
+    return replace(now, bgr=bool(total < 0), order="photos", reasons=(*now.reasons, *said))
 
 
 def _doubt(now: Preprocessing, why: str) -> str:
@@ -170,33 +191,42 @@ def _doubt(now: Preprocessing, why: str) -> str:
     )
 
 
-def _votes(rgb: Floats, bgr: Floats, gray: Floats, least: float) -> list[tuple[int, str]]:
-    """+1 for RGB, −1 for BGR or 0 for neither, each with the observation, from raw N×D embeddings of the same faces.
+@dataclass(frozen=True)
+class _Vote:
+    """An observation, and how strongly it speaks for RGB (above 0) or BGR (below 0), in standard deviations of
+    chance."""
 
-    Faces with a cosine of ``least`` or more show one person.
-    """
-    found = [_vote_of_people(rgb, bgr, least)]
+    strength: float
+    observation: str
+
+
+def _votes(rgb: Floats, bgr: Floats, gray: Floats, least: float) -> list[_Vote]:
+    """The votes of raw N×D embeddings of the same faces; faces with a cosine of ``least`` or more show one person."""
     lengths = [np.linalg.norm(one, axis=1) for one in (rgb, bgr)]
-    # The length of an embedding grows with how recognizable a face is (MagFace, arXiv 2103.06627).
-    found.append(_vote(lengths[0] > lengths[1], "embeddings are longer"))
-    # Without the right colors, a face is closer to its gray image: the model uses its colors less.
     distances = [1 - np.sum(unit(one) * unit(gray), axis=1) for one in (rgb, bgr)]
-    found.append(_vote(distances[0] > distances[1], "color matters more"))
-    return found
+    return [
+        _vote_of_people(rgb, bgr, least),
+        # The length of an embedding grows with how recognizable a face is (MagFace, arXiv 2103.06627).
+        _vote((lengths[0] - lengths[1]) / np.mean(lengths), "embeddings are longer", "faces"),
+        # Without the right colors, a face is closer to its gray image: the model uses its colors less.
+        _vote(distances[0] - distances[1], "color matters more", "faces"),
+    ]
 
 
-def _vote(for_rgb: NDArray[np.bool_], observation: str, what: str = "faces") -> tuple[int, str]:
-    """The vote of N faces or people, by a two-sided sign test."""
-    count, total = int(for_rgb.sum()), len(for_rgb)
-    most = max(count, total - count)
-    chance = 2 * sum(comb(total, one) for one in range(most, total + 1)) / 2**total
-    if chance > CHANCE:
-        return 0, ""
-    order = "RGB" if count == most else "BGR"
-    return (1 if count == most else -1), f"{observation} with {order} for {most} of {total} {what}"
+def _vote(gains: NDArray[Any], observation: str, what: str) -> _Vote:
+    """The vote of faces or people: the normal approximation of a sign test on what each gains with RGB.
+
+    Faces for which the order makes no difference, those on gray photos, do not vote.
+    """
+    gains = gains[np.abs(gains) > NO_DIFFERENCE]
+    if not len(gains):
+        return _Vote(0.0, "")
+    count, total = int((gains > 0).sum()), len(gains)
+    order, most = ("RGB", count) if 2 * count > total else ("BGR", total - count)
+    return _Vote((2 * count - total) / np.sqrt(total), f"{observation} with {order} for {most} of {total} {what}")
 
 
-def _vote_of_people(rgb: Floats, bgr: Floats, least: float) -> tuple[int, str]:
+def _vote_of_people(rgb: Floats, bgr: Floats, least: float) -> _Vote:
     """The vote of the people who are on several photos, which a cosine of ``least`` or more joins: with which order are
     their photos further from other people, in standard deviations?"""
     tables = [unit(one) @ unit(one).T for one in (rgb, bgr)]
@@ -205,14 +235,14 @@ def _vote_of_people(rgb: Floats, bgr: Floats, least: float) -> tuple[int, str]:
     rows, columns = np.triu_indices(len(rgb), 1)
     same = people[rows] == people[columns]
     if not same.any() or same.all():
-        return 0, ""
+        return _Vote(0.0, "")
     distances = []
     for table in tables:
         cosines = table[rows, columns]
         distances.append((cosines - cosines[~same].mean()) / max(float(cosines[~same].std()), 1e-6))
     gains, owner = (distances[0] - distances[1])[same], people[rows][same]
     each = np.array([gains[owner == person].mean() for person in np.unique(owner)])
-    return _vote(each > 0, "photos of one person are further from other people", "people")
+    return _vote(each, "photos of one person are further from other people", "people")
 
 
 def _separation(cosines: Floats) -> _Separation:

@@ -66,9 +66,9 @@ class Preprocessing:
 
 
 def describe_normalization(mean: Triple, std: Triple) -> str:
-    """For people: "(x − 127.5) / 128", or that the model normalizes by itself."""
+    """For people: "(x − 127.5) / 128", or that the model normalizes 0..255 by itself."""
     if (mean, std) == INSIDE:
-        return "normalized inside the model"
+        return "values of 0..255, which it normalizes itself"
     means, stds = (
         f"{values[0]:.5g}" if len(set(values)) == 1 else f"({', '.join(f'{one:.5g}' for one in values)})"
         for values in (mean, std)

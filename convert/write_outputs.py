@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
 from datetime import datetime, timezone
 from importlib.metadata import PackageNotFoundError, version
@@ -89,10 +89,27 @@ def _notes(context: ConversionContext, output: OutputBundle, result: ConversionR
     """Remarks for people, although the bundle is usable."""
     doubts = [
         output.target.warning,
+        *(note for role in context.models for note in _input_notes(context, role)),
         *(_not_close(role, result.quantized.tries[role]) for role in context.models),
         _one_sided(result.parity.liveness),
     ]
     return (*context.datasets.notes, *filter(None, doubts), *detector_notes(result.evidence))
+
+
+def _input_notes(context: ConversionContext, role: Role) -> Iterator[str]:
+    """What was rewritten in the model, and how it expects its image if that is not the usual way."""
+    model, file = context.models[role], context.sources.paths[role].name
+    found = model.fixed.preprocessing
+    if model.simplified.changes:
+        yield f"{file}: {'; '.join(model.simplified.changes)}. It computes the same"
+    if role == "liveness":
+        return
+    if found.bgr or found.normalization != "default":
+        stated = "as stated" if "stated" in (found.order, found.normalization) else ""
+        why = "; ".join((*([stated] if stated else []), *found.reasons))
+        yield f"{file} takes {found}: {why}. This was applied"
+    if found.doubt:
+        yield f"{file}: {found.doubt}"
 
 
 def _manifest(context: ConversionContext, output: OutputBundle, result: ConversionResult) -> Manifest:
@@ -118,6 +135,7 @@ def _manifest(context: ConversionContext, output: OutputBundle, result: Conversi
         and {"digest": calibration.digest, "faces": calibration.faces, "frames": calibration.frames},
         "recipes": {role: _chosen(quantized, role) for role in context.models},
         "match_threshold": sources.evidence,
+        "inputs": {role: model.fixed.preprocessing.to_dict() for role, model in context.models.items()},
         "versions": _versions(),
         "parity": _without_series(asdict(result.parity)),
     }

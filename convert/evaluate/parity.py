@@ -9,7 +9,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from rkface.runtime.core.errors import ModelError
 from rkface.runtime.core.faces import Faces
 from rkface.runtime.vision.embed import unit
 
@@ -235,22 +234,6 @@ def mean_cosine_between(embeddings: Floats) -> float:
     """The mean cosine over all pairs of different rows of N×D unit embeddings, N ≥ 2."""
     table = embeddings @ embeddings.T
     return float(np.mean(table[~np.eye(len(table), dtype=bool)]))
-
-
-def check_recognizer(name: str, embeddings: Floats, mirrored: Floats) -> None:
-    """Check that a model is a face recognizer: a face must be much more similar to its mirror image than to other
-    faces.
-
-    ``embeddings`` and ``mirrored`` are N×D unit embeddings of N ≥ 2 faces and of their mirror images. Raises ModelError
-    for classifiers, for random weights, and for a model with the wrong normalization.
-    """
-    own = float(np.mean(np.sum(embeddings * mirrored, axis=1)))
-    others = mean_cosine_between(embeddings)
-    if not own > others + 0.1:
-        raise ModelError(
-            f"{name} does not tell faces apart: the mean cosine between a face and its mirror image is {own:.2f}, and "
-            f"between different faces {others:.2f}. It is not a face recognizer, or it needs another normalization"
-        )
 
 
 def grade_embeddings(parity: EmbeddingParity, bar: AccuracyBar) -> Grade:

@@ -116,12 +116,8 @@ def _per_channel(value: Any, axis: int) -> Channels | None:
 
 
 def _constants(proto: Any) -> dict[str, Any]:
-    found = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in proto.graph.initializer if _is_small(tensor)}
-    for node in proto.graph.node:
-        if node.op_type == "Constant":
-            found |= {node.output[0]: onnx.numpy_helper.to_array(one.t) for one in node.attribute if one.name == "value"}
-            found |= {node.output[0]: one.f for one in node.attribute if one.name == "value_float"}
-    return found
+    """The small weights, by name; large ones cannot be a normalization."""
+    return {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in proto.graph.initializer if _is_small(tensor)}
 
 
 def _is_small(tensor: Any) -> bool:
@@ -133,5 +129,5 @@ def _between(values: Channels, limits: tuple[float, float]) -> bool:
 
 
 def _show(values: Channels) -> str:
-    shown = [f"{value:.5g}" for value in values]
+    shown = [f"{value:.6g}" for value in values]
     return shown[0] if len(set(shown)) == 1 else f"({', '.join(shown)})"

@@ -56,6 +56,8 @@ def _widen_tensor(tensor: Any) -> Iterator[str]:
     if tensor.data_type in NAMES:
         yield NAMES[tensor.data_type]
         values = onnx.numpy_helper.to_array(tensor)
+        if tensor.data_type == onnx.TensorProto.BFLOAT16:  # numpy has no such type: it is the upper half of a float32
+            values = (values.view(np.uint16).astype(np.uint32) << 16).view(np.float32)
         tensor.CopyFrom(onnx.numpy_helper.from_array(np.asarray(values, np.float32), tensor.name))
 
 

@@ -62,7 +62,9 @@ def repair_slopes(proto: Any) -> str:
         name = changed.setdefault(slopes.name, f"{slopes.name}/per-channel")
         if name not in weights:
             values = onnx.numpy_helper.to_array(slopes)
-            proto.graph.initializer.append(onnx.numpy_helper.from_array(np.ascontiguousarray(values[:, None, None]), name))
+            proto.graph.initializer.append(
+                onnx.numpy_helper.from_array(np.ascontiguousarray(values[:, None, None]), name)
+            )
             weights[name] = proto.graph.initializer[-1]
         node.input[1] = name
     return f"the slopes of {len(changed)} PRelu were given a shape for channels" if changed else ""

@@ -14,6 +14,7 @@ from rkface.runtime.core.manifest import Manifest
 from ..cost import ASSUMPTIONS
 from ..evaluate.detector_errors import FACE_SCORE, MARGIN, NOTABLE_LOSS, SIZES, DetectorEvidence
 from ..evaluate.parity import Parity, grade_liveness
+from ..preprocessing import describe_normalization
 from ..recipe import AccuracyBar
 from .model_facts import Image, ModelFacts, ReportImages
 from .page import jpeg, png, render
@@ -97,9 +98,10 @@ class ConversionReport:
         rows: list[tuple[str, str]] = [("license", manifest.recognizer.source.license)]
         for role in manifest.roles:
             model = manifest.model(role)
-            mean, std = model.input.mean[0], model.input.std[0]
+            mean, std = model.input.mean, model.input.std
             rows.append((f"{role} ONNX", f"{model.source.file}, SHA-256 {model.source.sha256}"))
-            rows.append((f"{role} input", f"uint8 NHWC RGB; normalized inside the model: (x − {mean:g}) / {std:g}"))
+            order = "" if model.input.source_order == "RGB" else " (the source takes BGR, and its weights were turned)"
+            rows.append((f"{role} input", f"uint8 NHWC RGB{order}; then {describe_normalization(mean, std)}"))
         limits = manifest.thresholds
         rows.append(("thresholds", f"detection {limits.detection:g}, NMS IoU {limits.nms:g}, match {limits.match:.4f}"))
         rows += [

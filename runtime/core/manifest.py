@@ -15,13 +15,15 @@ MANIFEST = "manifest.json"
 Role = Literal["detector", "recognizer", "liveness"]
 ROLES: tuple[Role, ...] = ("detector", "recognizer")  # in every bundle; ``Manifest.roles`` are those of one bundle
 Triple = tuple[float, float, float]
+ChannelOrder = Literal["RGB", "BGR"]
 
 
 @dataclass(frozen=True)
 class Input:
     """The input of a model: raw uint8, NHWC, RGB, ``height`` × ``width`` pixels.
 
-    The backend applies (value − mean) / std for each channel. The caller never normalizes.
+    The backend applies (value − mean) / std for each channel. The caller never normalizes. ``source_order`` is the
+    order of channels that the source model takes: `rkface convert` changes a BGR model so that it takes RGB.
     """
 
     name: str
@@ -29,6 +31,7 @@ class Input:
     width: int
     mean: Triple
     std: Triple
+    source_order: ChannelOrder = "RGB"
 
 
 @dataclass(frozen=True)
@@ -189,7 +192,12 @@ def _model(raw: dict[str, Any]) -> Model:
         reference=path_inside(raw["reference"]),
         precision=raw["precision"],
         input=Input(
-            shape["name"], int(shape["height"]), int(shape["width"]), _triple(shape["mean"]), _triple(shape["std"])
+            shape["name"],
+            int(shape["height"]),
+            int(shape["width"]),
+            _triple(shape["mean"]),
+            _triple(shape["std"]),
+            _order(shape.get("source_order", "RGB")),
         ),
         outputs=tuple(Output(entry["name"], tuple(map(int, entry["shape"]))) for entry in raw["outputs"]),
         source=_source(raw["source"]),
@@ -213,6 +221,11 @@ def _liveness(raw: dict[str, Any]) -> LivenessSpec:
 def _triple(values: list[float]) -> Triple:
     red, green, blue = map(float, values)
     return red, green, blue
+
+
+def _order(value: str) -> ChannelOrder:
+    orders: dict[str, ChannelOrder] = {"RGB": "RGB", "BGR": "BGR"}
+    return orders[value]
 
 
 def path_inside(name: str) -> str:
