@@ -101,7 +101,7 @@ def _input_notes(context: ConversionContext, role: Role) -> Iterator[str]:
     model, file = context.models[role], context.sources.paths[role].name
     found = model.fixed.preprocessing
     if model.simplified.changes:
-        yield f"{file}: {'; '.join(model.simplified.changes)}. It computes the same"
+        yield f"{file}: {'; '.join(model.simplified.changes)}"
     if role == "liveness":
         return
     if found.bgr or found.normalization != "default":
