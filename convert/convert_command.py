@@ -143,7 +143,7 @@ def _stated_preprocessing(options: Namespace) -> StatedPreprocessing | None:
         return StatedPreprocessing(bgr)
     if mean == () or std == ():
         if mean or std:
-            raise InputError("--recognizer-mean and --recognizer-std: one is none and the other a number: give both")
+            raise InputError("--recognizer-mean and --recognizer-std: write none for both, or numbers for both")
         return StatedPreprocessing(bgr, INSIDE)
     if mean is None or std is None:
         raise InputError(
