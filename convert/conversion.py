@@ -112,7 +112,7 @@ def _find_fault(
     context: ConversionContext, quantized: QuantizedResults, parity: Parity, bar: AccuracyBar
 ) -> str | None:
     """Why the result should not be used, and the likely cause; None if it is close enough to FP32."""
-    fault = find_fault(parity, bar)
+    fault = find_fault(parity, bar, quantized=context.datasets.calibration is not None)
     if fault is None or parity.embedding.mean >= BROKEN_MEAN_COSINE:
         return fault
     model, calibration = context.models["recognizer"], context.datasets.calibration

@@ -110,6 +110,7 @@ def _outputs(options: Namespace) -> tuple[OutputBundle, ...]:
 def _sources(options: Namespace) -> ModelSources:
     from .acquire import default_cache, own_sources, pack_sources
     from .catalog import find_pack
+    from .model_role import check_not_swapped
 
     own = (options.detector, options.recognizer)
     if not any(own):
@@ -119,6 +120,7 @@ def _sources(options: Namespace) -> ModelSources:
         raise InputError("to convert your own models, give both --detector and --recognizer, and no --pack")
     else:
         sources = own_sources(*own, options.license or "not stated")
+        check_not_swapped(sources.paths)
     sources = replace(sources, stated=_stated_preprocessing(options))
     sources = _with_liveness(options, sources)
     if options.match_threshold is None:
@@ -215,10 +217,13 @@ def _photos(options: Namespace, sources: ModelSources) -> PhotoOptions | None:
     if options.calibration is not None:
         return PhotoOptions(options.calibration, options.evaluation, options.pairs, options.count, options.evaluate)
     if not sources.synthetic:
-        raise InputError(
-            "--calibration is needed: INT8 ranges are measured on faces like those that the camera will see, and "
-            "rendered faces would ruin a real recognizer. Give a folder with photos of many people (100 or more)"
+        why = (
+            "the FP16 models are compared with FP32 on faces like those that the camera will see"
+            if options.no_quantize
+            else "INT8 ranges are measured on faces like those that the camera will see, and rendered faces would ruin "
+            "a real recognizer"
         )
+        raise InputError(f"--calibration is needed: {why}. Give a folder with photos of many people (100 or more)")
     if options.evaluation or options.pairs:
         raise InputError("--evaluation and --pairs need --calibration; the demo pack renders its own photos")
     return None

@@ -179,9 +179,9 @@ def _choose_order(recognizer: _Recognizer, now: Preprocessing, crops: Images, le
     if abs(total) < STRONG or sum(one >= NOTABLE for one in toward) < 2 or min(toward) < -AGAINST:
         found = f" ({'; '.join(said)})" if said else ""
         return replace(now, doubt=_doubt(now, f"the photos do not decide it{found}"))
-    bgr = bool(total < 0)
-    turned = replace(now, mean=now.mean[::-1], std=now.std[::-1]) if bgr else now  # both are stored in RGB order
-    return replace(turned, bgr=bgr, order="photos", reasons=(*now.reasons, *said))
+    is_bgr = bool(total < 0)
+    turned = replace(now, mean=now.mean[::-1], std=now.std[::-1]) if is_bgr else now  # both are stored in RGB order
+    return replace(turned, bgr=is_bgr, order="photos", reasons=(*now.reasons, *said))
 
 
 def _doubt(now: Preprocessing, why: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
 from datetime import datetime, timezone
@@ -22,6 +23,7 @@ from rkface.runtime.vision.detect import NMS_IOU, THRESHOLD
 from rkface.runtime.vision.image import read_image
 
 from .bundle_writer import write_bundle
+from .catalog import UNMEASURED
 from .compare_models import ConversionContext, ConversionResult, QuantizedResults
 from .evaluate.detector_errors import detector_notes
 from .evaluate.parity import LivenessParity, match_boxes
@@ -87,13 +89,27 @@ def _model_facts(context: ConversionContext, quantized: QuantizedResults, role: 
 
 def _notes(context: ConversionContext, output: OutputBundle, result: ConversionResult) -> tuple[str, ...]:
     """Remarks for people, although the bundle is usable."""
+    quantized = context.datasets.calibration is not None
     doubts = [
         output.target.warning,
         *(note for role in context.models for note in _input_notes(context, role)),
+        _unmeasured_threshold(context, output),
         *(_not_close(role, result.quantized.tries[role]) for role in context.models),
         _one_sided(result.parity.liveness),
     ]
-    return (*context.datasets.notes, *filter(None, doubts), *detector_notes(result.evidence))
+    remarks = (*context.datasets.notes, *context.datasets.evaluation.notes, *filter(None, doubts))
+    return (*remarks, *detector_notes(result.evidence, quantized=quantized))
+
+
+def _unmeasured_threshold(context: ConversionContext, output: OutputBundle) -> str | None:
+    """A remark if nobody has measured the match threshold, with the command that measures it."""
+    if context.sources.evidence != UNMEASURED:
+        return None
+    return (
+        f"the match threshold {context.sources.match:g} is {UNMEASURED}: it decides who is recognized. Measure it on "
+        f"photos of people with `rkface evaluate --bundle {shlex.quote(str(output.folder))} --people DIR "
+        "--write-threshold`"
+    )
 
 
 def _input_notes(context: ConversionContext, role: Role) -> Iterator[str]:

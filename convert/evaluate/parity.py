@@ -273,25 +273,30 @@ def grade_liveness(parity: LivenessParity) -> Grade:
     )
 
 
-def find_fault(parity: Parity, bar: AccuracyBar) -> str | None:
-    """Why the quantized models are too far from FP32 to be used, and what to do; None if they are close enough."""
+def find_fault(parity: Parity, bar: AccuracyBar, *, quantized: bool = True) -> str | None:
+    """Why the converted models are too far from FP32 to be used, and what to do; None if they are close enough.
+
+    ``quantized``: False if the models are FP16. Then the calibration and the recipe cannot be the cause.
+    """
     embedding, detection = parity.embedding, parity.detection
+    kind = "quantized" if quantized else "FP16"
+    photos, faces = (f"Calibrate on other {what}, use --recipe auto or --no-quantize" for what in ("photos", "faces"))
+    if not quantized:
+        photos = faces = "Its values may be too large for FP16 (above 65504): scale its weights"
     if not grade_embeddings(embedding, bar).clears:
         return (
-            f"the quantized recognizer is too far from FP32: mean cosine {embedding.mean:.4f} (required: "
-            f"{bar.mean:g}), "
-            f"worst face {embedding.minimum:.4f} (required: {bar.minimum:g}). Calibrate on other faces, use "
-            "--recipe auto or --no-quantize, or lower the requirement with --min-cosine"
+            f"the {kind} recognizer is too far from FP32: mean cosine {embedding.mean:.4f} (required: {bar.mean:g}), "
+            f"worst face {embedding.minimum:.4f} (required: {bar.minimum:g}). {faces}, or lower the requirement with "
+            "--min-cosine"
         )
     if detection.matched < MIN_MATCHED * detection.faces:
         return (
-            f"the quantized detector finds only {detection.matched} of the {detection.faces} faces that FP32 finds. "
-            "Calibrate on other photos, use --recipe auto, or --no-quantize"
+            f"the {kind} detector finds only {detection.matched} of the {detection.faces} faces that FP32 finds. "
+            f"{photos}"
         )
     if parity.liveness is not None and not (grade := grade_liveness(parity.liveness)).clears:
         return (
-            f"the quantized liveness model is too far from FP32: {grade.said} (allowed: {LIVE_MEAN:g} on "
-            f"average, {LIVE_WORST:g} at most, {LIVE_CHANGED:.0%} of the faces or one). Calibrate on other photos, "
-            "use --recipe auto, or --no-quantize"
+            f"the {kind} liveness model is too far from FP32: {grade.said} (allowed: {LIVE_MEAN:g} on "
+            f"average, {LIVE_WORST:g} at most, {LIVE_CHANGED:.0%} of the faces or one). {photos}"
         )
     return None

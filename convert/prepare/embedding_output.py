@@ -20,7 +20,7 @@ SCALAR_STEPS = (*REDUCTIONS, "Sqrt", "Pow", "Mul", "Add", "Clip", "Max", "Expand
 def keep_embedding_only(proto: Any) -> str:
     """Keep the embedding of several outputs, if only one can be it."""
     outputs = list(proto.graph.output)
-    sizes = [_declared_length(output) for output in outputs]
+    sizes = [declared_length(output) for output in outputs]
     likely = [output for output, size in zip(outputs, sizes, strict=True) if EMBEDDING[0] <= size <= EMBEDDING[1]]
     if len(outputs) < 2 or len(likely) != 1 or 0 in sizes:
         return ""
@@ -35,7 +35,7 @@ def flatten_embedding(proto: Any) -> str:
     if len(proto.graph.output) != 1:
         return ""
     output = proto.graph.output[0]
-    rank, length = len(output.type.tensor_type.shape.dim), _declared_length(output)
+    rank, length = len(output.type.tensor_type.shape.dim), declared_length(output)
     if rank in (0, 2) or not EMBEDDING[0] <= length <= EMBEDDING[1]:
         return ""
     shown = "×".join(str(dim.dim_value or "N") for dim in output.type.tensor_type.shape.dim)
@@ -46,7 +46,7 @@ def flatten_embedding(proto: Any) -> str:
     return f"its output {shown} was flattened to 1×{length}"
 
 
-def _declared_length(output: Any) -> int:
+def declared_length(output: Any) -> int:
     """The number of values of one embedding, from the declared shape; 0 if it is no list of numbers, or not known."""
     dims = [dim.dim_value if dim.HasField("dim_value") else 0 for dim in output.type.tensor_type.shape.dim]
     if len(dims) > 1:

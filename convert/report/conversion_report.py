@@ -84,9 +84,12 @@ class ConversionReport:
         if self.fault:
             return self.fault
         embedding, detection = self.parity.embedding, self.parity.detection
+        kind, unseen = (
+            ("quantized", " that calibration never saw") if self.manifest.provenance["calibration"] else ("FP16", "")
+        )
         text = (
-            f"The quantized recognizer agrees with FP32 at a mean cosine of {embedding.mean:.4f} (worst face "
-            f"{embedding.minimum:.4f}) over {embedding.faces} faces that calibration never saw. The quantized detector "
+            f"The {kind} recognizer agrees with FP32 at a mean cosine of {embedding.mean:.4f} (worst face "
+            f"{embedding.minimum:.4f}) over {embedding.faces} faces{unseen}. The {kind} detector "
             f"finds {detection.matched} of the {detection.faces} faces that FP32 finds, and {detection.extra} others."
         )
         if self.parity.liveness:

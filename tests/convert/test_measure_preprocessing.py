@@ -90,6 +90,21 @@ def test_what_is_stated_is_applied_and_not_measured(tmp_path, crops):
     assert (kept.bgr, kept.order) == (False, "stated")
 
 
+def test_a_stated_mean_is_in_the_order_of_channels_that_is_measured(tmp_path, crops):
+    unequal = ((120.0, 127.5, 135.0), (120.0, 127.5, 135.0))  # blue, green, red, as the model takes them
+    path = variant(tmp_path / "r.onnx", bgr=True, inside=(ARC[0], ARC[1]), hidden=True)
+    model = onnx.load(path)
+    for tensor in model.graph.initializer:
+        if tensor.name in ("mean", "std"):  # undoes what is stated, in the model's own order, and then normalizes
+            stated = np.float32(unequal[0]).reshape(1, 3, 1, 1)
+            value = (127.5 - stated) / stated if tensor.name == "mean" else 127.5 / stated
+            tensor.CopyFrom(numpy_helper.from_array(np.float32(value), tensor.name))
+    model.graph.node[0].op_type = "Identity"
+    onnx.save(model, path)
+    found = measure_preprocessing(prepared(path, tmp_path, normalization=unequal), crops)
+    assert (found.bgr, found.mean, found.std) == (True, unequal[0][::-1], unequal[1][::-1])
+
+
 def test_a_wrong_statement_is_refused_and_the_right_one_is_named(tmp_path, crops):
     with pytest.raises(ModelError, match=r"--recognizer-mean and --recognizer-std are wrong: .* \(x − 127.5\) / 127.5"):
         measure_preprocessing(
