@@ -24,7 +24,7 @@ from ..inference.pipeline import Pipeline
 from ..vision.embed import unit
 from ..vision.image import read_image
 from .measured_photo import FaceInPhoto, MeasuredPhoto, measure_photo
-from .same_person import Choice, choose_faces
+from .same_person import FaceChoice, choose_faces
 
 # Cosine at or above which a photo adds nothing to a sample of the same person: frames of one second, or a copy.
 DUPLICATE = 0.98
@@ -61,8 +61,8 @@ class Verdict:
         notes: What a person should check.
         quality: Quality of the face, 0 to 1. None if no face was measured.
         near: Another person of the gallery who looks like this face, if any.
-        own: The best cosine with the person's other samples, of the gallery or of the photos enrolled together. None if
-            there are none.
+        own: The best cosine with the person's other samples, of the gallery or of the photos enrolled together. None
+            without other samples.
         turned: By how many degrees the photo was turned clockwise: 0, 90, 180 or 270.
         faces: The faces to choose from, if it is not clear which one to enroll.
     """
@@ -84,7 +84,7 @@ class Comparison:
     """How new pictures of a person compare with the gallery.
 
     near    another person of the gallery who looks like the face; None if nobody does
-    own     the best cosine with the person's own samples; None if there are none
+    own     the best cosine with the person's own samples; None without any
     doubts  reasons why the pictures may show somebody else than the person
     """
 
@@ -183,7 +183,7 @@ class _Enrollment:
         near = _find_other(self.gallery, self.name, embedding)
         return near is not None and near.cosine >= self.threshold and not self.rules.force
 
-    def _add_choice(self, photo: MeasuredPhoto, choice: Choice) -> Verdict:
+    def _add_choice(self, photo: MeasuredPhoto, choice: FaceChoice) -> Verdict:
         """Add the chosen face to the gallery, unless a reason or another person of the gallery speaks against it."""
         face, name = choice.face, self.name
         verdict = Verdict("refused", name, photo.source, choice.reason, choice.notes, turned=photo.turned)

@@ -24,7 +24,7 @@ class FaceInPhoto:
         number: 1, 2, … in the order of detection scores, as `rkface detect` prints them.
         box: x1, y1, x2, y2 in pixels of the photo, after it was turned (``Verdict.turned``).
         flaw: Why this face cannot be enrolled; "" if it can.
-        cosine: The best cosine with the person's other samples; None if there are none, or the face has a flaw.
+        cosine: The best cosine with the person's other samples; None without other samples, and for a face with a flaw.
     """
 
     number: int

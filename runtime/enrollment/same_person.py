@@ -17,10 +17,10 @@ MOST_LISTED = 8  # faces that a message lists
 
 
 @dataclass(frozen=True, eq=False)
-class Choice:
+class FaceChoice:
     """The face of a photo that shows the person, or the ``reason`` why none is taken.
 
-    cosine  the best cosine of ``face`` with the person's other samples, or None if there are none
+    cosine  the best cosine of ``face`` with the person's other samples, or None without any
     faces   the faces to choose from, if it is not clear which one is meant
     """
 
@@ -52,7 +52,7 @@ def choose_faces(
     threshold: float,
     force: bool,
     is_somebody_else: Callable[[Embedding], bool],
-) -> list[Choice]:
+) -> list[FaceChoice]:
     """Decide for each photo which face shows the person ``name``.
 
     ``known``: the person's embeddings in the gallery. A face is accepted if its cosine with one of them, or with an
@@ -60,7 +60,7 @@ def choose_faces(
     only photos that show one person take part in this, if there are any. Photos of other people (``is_somebody_else``)
     do not. ``force``: accept a photo that matches no other one, too.
     """
-    samples, accepted = _Samples(list(known)), dict[int, Choice]()
+    samples, accepted = _Samples(list(known)), dict[int, FaceChoice]()
     candidates = _find_candidates(photos, is_somebody_else)
     rivals: list[list[int]] = []
     if not known and candidates:
@@ -121,7 +121,7 @@ def _is_one_face_a_photo(group: Sequence[tuple[int, MeasuredFace]], photos: Sequ
     return len(group) > 1 and len({index for index, _ in group}) == len(group)
 
 
-def _find_match(photo: MeasuredPhoto, index: int, samples: _Samples, threshold: float) -> Choice | None:
+def _find_match(photo: MeasuredPhoto, index: int, samples: _Samples, threshold: float) -> FaceChoice | None:
     """The face of ``photo`` that matches ``samples``: the one that is meant, or the only one that matches clearly."""
     if photo.meant is not None and (len(photo.faces) == 1 or photo.meant.embedding is not None):
         cosine = None if photo.meant.embedding is None else samples.cosine(photo.meant.embedding, index)
@@ -141,8 +141,8 @@ def _find_match(photo: MeasuredPhoto, index: int, samples: _Samples, threshold: 
     return replace(_accept(photo, face, best), notes=(*photo.notes, note))
 
 
-def _accept(photo: MeasuredPhoto, face: MeasuredFace, cosine: float | None) -> Choice:
-    return Choice(face, cosine, notes=photo.notes)
+def _accept(photo: MeasuredPhoto, face: MeasuredFace, cosine: float | None) -> FaceChoice:
+    return FaceChoice(face, cosine, notes=photo.notes)
 
 
 def _explain(
@@ -154,15 +154,15 @@ def _explain(
     *,
     threshold: float,
     force: bool,
-) -> Choice:
+) -> FaceChoice:
     """The choice for a photo that matches nothing: accepted if nothing speaks against it, else with a reason."""
     face = photo.meant
     if photo.problem:
-        return Choice(None, reason=photo.problem, notes=photo.notes)
+        return FaceChoice(None, reason=photo.problem, notes=photo.notes)
     if face is None:
         return _ask(name, photo, index, samples)
     if face.embedding is None:
-        return Choice(face, reason=face.flaw, notes=photo.notes)
+        return FaceChoice(face, reason=face.flaw, notes=photo.notes)
     cosine = samples.cosine(face.embedding, index)
     unlike = None if cosine is None else f"unlike the other samples of {name!r} (best cosine {cosine:.3f}, threshold"
     if photo in tied:
@@ -171,18 +171,18 @@ def _explain(
         cosine = max(cosines)
         unlike = f"these photos show different people (best cosine {cosine:.3f} with the others, threshold"
     if unlike is None:
-        return Choice(face, notes=photo.notes)
+        return FaceChoice(face, notes=photo.notes)
     if force:
-        return Choice(face, cosine, notes=(*photo.notes, f"{unlike} {threshold:.3f})"))
+        return FaceChoice(face, cosine, notes=(*photo.notes, f"{unlike} {threshold:.3f})"))
     what = (
         f"first enroll one that certainly shows {name!r}, or use --force if all do"
         if photo in tied
         else "check who it is; --force enrolls it anyway"
     )
-    return Choice(face, cosine, reason=f"{unlike} {threshold:.3f}): {what}", notes=photo.notes)
+    return FaceChoice(face, cosine, reason=f"{unlike} {threshold:.3f}): {what}", notes=photo.notes)
 
 
-def _ask(name: str, photo: MeasuredPhoto, index: int, samples: _Samples) -> Choice:
+def _ask(name: str, photo: MeasuredPhoto, index: int, samples: _Samples) -> FaceChoice:
     """Several faces could be meant."""
     faces = tuple(
         FaceInPhoto(
@@ -198,7 +198,7 @@ def _ask(name: str, photo: MeasuredPhoto, index: int, samples: _Samples) -> Choi
     more = len(faces) - len(listed[:MOST_LISTED])
     text = "; ".join(listed[:MOST_LISTED]) + (f"; and {more} more" if more else "")
     reason = f"{len(faces)} faces: which one is {name!r}? Choose it with --face N, or crop the photo ({text})"
-    return Choice(None, reason=reason, notes=photo.notes, faces=faces)
+    return FaceChoice(None, reason=reason, notes=photo.notes, faces=faces)
 
 
 def _vector(face: MeasuredFace) -> Embedding:

@@ -81,7 +81,7 @@ def find_faces(detector: Detector, image: NDArray[np.uint8], threshold: float) -
 
 
 def look_twice(detector: Detector, image: NDArray[np.uint8], threshold: float) -> Faces:
-    """The faces in ``image`` (H×W×3 uint8 BGR). If there is none, or the largest touches the border, the image is
+    """The faces in ``image`` (H×W×3 uint8 BGR). If no face is found, or the largest touches the border, the image is
     searched again with a gray margin, in which a face that fills the image is found."""
     faces = detector.detect(image, threshold)
     if len(faces) and not _touches_border(faces.boxes[faces.largest()], image):
@@ -96,7 +96,7 @@ def turn_image(image: NDArray[np.uint8], turn: int) -> NDArray[np.uint8]:
 
 
 def _best_score(faces: Faces) -> float:
-    """The best score of the upright ``faces``, 0 if there is none."""
+    """The best score of the upright ``faces``, 0 without any."""
     upright = (float(score) for score, points in zip(faces.scores, faces.landmarks, strict=True) if _upright(points))
     return max(upright, default=0.0)
 
