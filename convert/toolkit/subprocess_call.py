@@ -10,9 +10,8 @@ from multiprocessing import Pipe
 from multiprocessing.connection import Connection
 from typing import Any, TypeVar
 
+from rkface.runtime.core.child_process import child_process, die_with_parent
 from rkface.runtime.core.errors import WorkError
-
-from .child_process import child_process, die_with_parent
 
 Answer = TypeVar("Answer")
 
