@@ -280,7 +280,8 @@ class Watcher:
             shot = Shot(vector, one.crop, one.time, one.box, one.score, one.quality, liveness)
             touched.append(self._visits.add(each.track, shot, self._now, self._utc_offset))
         self._name(touched)
-        self._name([one for visit in touched if (one := self._visits.join_earlier(visit, self._now, slow=slow))])
+        joined = [self._visits.join_earlier(visit, self._now, slow=slow) for visit in touched]
+        self._name([earlier for earlier in joined if earlier is not None])
 
     def _name(self, visits: Sequence[Visit]) -> None:
         """Search the gallery for the people of ``visits``."""
