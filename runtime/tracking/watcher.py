@@ -251,7 +251,7 @@ class Watcher:
     def _find_due(self, slow: bool) -> list[_Due]:
         """Return the candidates to embed now: first those whose visit has no embedding yet, then those whose last
         embedding is oldest. If frames are few (``slow``), none waits for a better face or for its turn in the next
-        frame: there may be none."""
+        frame: they may not be seen in it."""
         due = [
             _Due(visit, track, one)
             for track, one in self._best_shots
