@@ -145,7 +145,7 @@ class CameraWorker:
         return self._few_looks()
 
     def _few_looks(self) -> str:
-        """Say that the camera is looked at too seldom, unless that is wanted while nobody is there."""
+        """Say that the camera is not looked at often enough, unless that is wanted while nobody is there."""
         if self._gate is None or self._paced < SAMPLES:
             return ""
         health, wanted = self.health(), self._gate.wanted

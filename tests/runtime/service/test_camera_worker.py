@@ -87,7 +87,7 @@ def test_while_nobody_is_there_few_looks_are_a_problem_only_if_more_were_wanted(
     assert "this machine is too slow" in simulation.run(40)
 
 
-def test_a_recording_is_never_looked_at_too_seldom():
+def test_a_recording_is_never_a_problem_of_looks():
     assert Simulation(recording=True, live=False, offered=1.0).run(30) == ""
 
 
