@@ -5,19 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from rkface.runtime.core.errors import InputError
-from rkface.runtime.core.tables import Row, read_rows
+from rkface.runtime.core.tables import TableRow, read_rows
 from rkface.runtime.core.text import show_value
 
-WORDS = {
-    "yes": True,
-    "true": True,
-    "1": True,
-    "same": True,
-    "no": False,
-    "false": False,
-    "0": False,
-    "different": False,
-}
+WORDS = {"yes": True, "true": True, "1": True, "no": False, "false": False, "0": False}
 
 
 def read_pairs(path: Path) -> list[tuple[str, str, bool]]:
@@ -37,12 +28,12 @@ def read_pairs(path: Path) -> list[tuple[str, str, bool]]:
     return pairs
 
 
-def read_csv_rows(path: Path) -> list[Row]:
+def read_csv_rows(path: Path) -> list[TableRow]:
     """The rows of a CSV file without its header line. Raises InputError if the file is unreadable or not CSV."""
     return list(read_rows(path))[1:]
 
 
-def _used_cells(row: Row) -> tuple[str, ...]:
+def _used_cells(row: TableRow) -> tuple[str, ...]:
     """The cells without empty ones at the end, which spreadsheets add."""
     cells = row.cells
     while cells and not cells[-1]:
@@ -54,5 +45,5 @@ def _is_header(cells: tuple[str, ...]) -> bool:
     return len(cells) == 3 and not any(Path(cell).suffix for cell in cells)
 
 
-def _show(row: Row) -> str:
+def _show(row: TableRow) -> str:
     return show_value(",".join(row.cells))

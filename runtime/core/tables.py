@@ -23,14 +23,14 @@ BOMS = (
 
 
 @dataclass(frozen=True)
-class Row:
+class TableRow:
     """A row of a CSV file: the number of its first line, and its cells, without spaces around them."""
 
     line: int
     cells: tuple[str, ...]
 
 
-def read_rows(path: Path) -> Iterator[Row]:
+def read_rows(path: Path) -> Iterator[TableRow]:
     """The rows of the CSV file ``path`` that have a cell with content, the header too.
 
     The separator is a comma, a semicolon, a tab or a vertical bar, whichever the first row has most of. Raises
@@ -53,7 +53,7 @@ def read_rows(path: Path) -> Iterator[Row]:
             start = line
             for cells in rows:
                 number, line = line + 1, start + rows.line_num
-                row = Row(number, tuple(cell.strip() for cell in cells))
+                row = TableRow(number, tuple(cell.strip() for cell in cells))
                 _check_characters(path, row)
                 if any(row.cells):
                     yield row
@@ -66,7 +66,7 @@ def read_rows(path: Path) -> Iterator[Row]:
         raise InputError(f"{path}, line {line + 1}: cannot be read as CSV ({error}): {hint}") from error
 
 
-def find_columns(path: Path, header: Row, known: Mapping[str, Sequence[str]]) -> dict[str, int]:
+def find_columns(path: Path, header: TableRow, known: Mapping[str, Sequence[str]]) -> dict[str, int]:
     """The place of each column of ``known`` that ``header`` has.
 
     ``known``: the name of each column, and its other names. Case, spaces, hyphens and underscores do not matter. Raises
@@ -96,7 +96,7 @@ def column_letter(place: int) -> str:
     return letters
 
 
-def check_width(path: Path, row: Row, header: Row) -> None:
+def check_width(path: Path, row: TableRow, header: TableRow) -> None:
     """Raise InputError if ``row`` has more cells with content than ``header`` has columns."""
     if any(row.cells[len(header.cells) :]):
         raise InputError(
@@ -128,7 +128,7 @@ def _find_separator(line: str) -> str:
     return max(SEPARATORS, key=unquoted.count)
 
 
-def _check_characters(path: Path, row: Row) -> None:
+def _check_characters(path: Path, row: TableRow) -> None:
     for place, cell in enumerate(row.cells):
         hidden = find_hidden(cell.replace("\ufeff", ""))
         if hidden == "\0":
