@@ -28,7 +28,7 @@ from .recipe import Recipe
 from .targets import Target
 from .toolkit.cache import cache_key, load_cached, store
 from .toolkit.quantize import ANSWERED, QuantizedModel, QuantizeJob, quantize
-from .toolkit.subprocess_call import call_in_subprocess
+from rkface.runtime.core.subprocess_call import call_in_subprocess
 from .tuning.ranges import score_ranges
 from .tuning.tune import TunedModel, tune
 

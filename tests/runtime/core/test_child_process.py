@@ -3,7 +3,7 @@
 import os
 import select
 
-from rkface.convert.toolkit.child_process import child_process
+from rkface.runtime.core.child_process import child_process
 
 
 def test_the_children_of_a_child_end_with_it():
