@@ -25,11 +25,11 @@ from typing import IO, TextIO
 import numpy as np
 from numpy.typing import NDArray
 
+from rkface.runtime.core.child_process import kill_process, start_process
 from rkface.runtime.core.errors import InputError, WorkError
 from rkface.runtime.core.manifest import Input
 
 from ..image_lists import read_image_list
-from rkface.runtime.core.child_process import kill_process, start_process
 
 STAGES = ("load", "build", "export", "simulate", "analyze")
 ENDED = "ended"  # not a stage: followed by the exit status of the job

@@ -21,9 +21,9 @@ import onnx
 from numpy.typing import NDArray
 
 from rkface.runtime.backends import stack_runs
+from rkface.runtime.core.child_process import die_with_parent
 
 from ..image_lists import read_image_list
-from rkface.runtime.core.child_process import die_with_parent
 from .quantize import ANALYSIS, ANSWERED, ENDED
 
 # The files that step 1 of the toolkit's hybrid quantization writes; it puts the name of the model instead of "step1".
