@@ -72,7 +72,7 @@ def call_in_subprocess(
         raise WorkError(f"no process can be started for {function.__name__}: {error.strerror or error}") from error
     command = [sys.executable, "-m", __name__, str(theirs.fileno()), str(os.getpid())]
     end = None if limits.seconds is None else time.monotonic() + limits.seconds
-    with ours, theirs, _started(command, theirs, function.__name__) as worker:
+    with ours, theirs, child_process(command, pass_fds=[theirs.fileno()]) as worker:
         theirs.close()
         try:
             ours.send((sys.path, limits, pickle.dumps((function, arguments, options))))
@@ -103,13 +103,6 @@ def describe_status(status: int) -> str:
     with suppress(ValueError):
         return f"was killed by {signal.Signals(-status).name} (exit status {status})"
     return f"was killed by signal {-status} (exit status {status})"
-
-
-def _started(command: list[str], theirs: Connection, name: str) -> Any:
-    try:
-        return child_process(command, pass_fds=[theirs.fileno()])
-    except OSError as error:
-        raise WorkError(f"no process can be started for {name}: {error.strerror or error}") from error
 
 
 def _serve(channel: Connection) -> None:
