@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from argparse import ArgumentParser, Namespace
+from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,7 +21,8 @@ from .gallery_options import (
 from .options import add_backend, add_bundle, add_json
 
 if TYPE_CHECKING:
-    from ..enrollment.enroll import PersonPhoto
+    from ..enrollment.enroll import Verdict
+    from ..enrollment.photo_folders import PersonPhoto
 
 
 def enroll(parser: ArgumentParser) -> None:
@@ -30,7 +33,9 @@ def enroll(parser: ArgumentParser) -> None:
     is reported as enrolled is on the disk. A folder given as PHOTO stands for all photos in it.
 
     With --folder, each subfolder is a person. Photos directly in the folder are named after their person: ada.jpg,
-    ada-2.jpg, jean-luc-01.jpg.
+    ada-2.jpg, jean-luc-01.jpg. If a subfolder has folders with photos, --nested says what it is: a group of people, or
+    one person. Pictures that are not read, such as .heic, count as refused. Hidden files and those of systems, such as
+    @eaDir and __MACOSX, are ignored.
 
     With --camera, the person in front of it is guided through three pictures: straight, turned a little to the left,
     and turned a little to the right. If they look like another person in the gallery, or unlike their own samples, the
@@ -51,6 +56,11 @@ def enroll(parser: ArgumentParser) -> None:
         "photos", nargs="*", type=Path, metavar="PHOTO", help="a JPEG, PNG, WebP or BMP file, or a folder of them"
     )
     parser.add_argument("--folder", type=Path, metavar="DIR", help="photos of several people")
+    parser.add_argument(
+        "--nested",
+        choices=("group", "person"),
+        help="what a subfolder of --folder is that has folders with photos: a group of people, or one person",
+    )
     parser.add_argument("--camera", metavar="SPEC", help="a camera as for `rkface run`; the terminal shows what to do")
     parser.add_argument(
         "--timeout",
@@ -91,16 +101,20 @@ def _enroll(options: Namespace) -> int:
         gallery = opened.enter_context(open_gallery(options, pipeline, create=True))
         gallery.check_identity()
         verdicts = (
-            enroll_photo(gallery, pipeline, photo.person, photo.path, rules=rules, metadata=metadata)
+            _refuse(photo)
+            if photo.problem
+            else enroll_photo(gallery, pipeline, photo.person, photo.path, rules=rules, metadata=metadata)
             for photo in photos
         )
-        return print_verdicts(verdicts, as_json=options.json)
+        code = print_verdicts(verdicts, as_json=options.json)
+    _print_unread(photos)
+    return code
 
 
 def _check_use(options: Namespace) -> None:
     """InputError for options that do not fit together."""
     if options.camera:
-        if not options.name or options.photos or options.folder:
+        if not options.name or options.photos or options.folder or options.nested:
             raise InputError("--camera takes pictures of one person: give NAME, but neither photos nor --folder")
         if options.same and options.force:
             raise InputError(
@@ -109,6 +123,8 @@ def _check_use(options: Namespace) -> None:
         return
     if options.same or options.timeout:
         raise InputError("--same and --timeout only work with --camera")
+    if options.nested and not options.folder:
+        raise InputError("--nested only works with --folder")
     if options.folder and (options.name or options.photos):
         raise InputError("--folder takes the names from the files: give --folder alone, or NAME and photos")
     if not options.folder and not options.photos:
@@ -118,9 +134,24 @@ def _check_use(options: Namespace) -> None:
 
 
 def _find_photos(options: Namespace) -> list[PersonPhoto]:
-    from ..enrollment.enroll import PersonPhoto, find_photos
+    from ..enrollment.photo_folders import PersonPhoto, find_photos
     from .photos import expand_folders
 
     if options.folder:
-        return list(find_photos(options.folder))
+        return find_photos(options.folder, options.nested or "ask")
     return [PersonPhoto(options.name, photo) for photo in expand_folders(options.photos)]
+
+
+def _refuse(photo: PersonPhoto) -> Verdict:
+    """The verdict on a picture that is not read."""
+    from ..core.text import in_a_line
+    from ..enrollment.enroll import Verdict
+
+    return Verdict("refused", in_a_line(photo.person), in_a_line(str(photo.path)), photo.problem)
+
+
+def _print_unread(photos: Sequence[PersonPhoto]) -> None:
+    from ..vision.photo_files import LeftOut, count_left_out
+
+    if sentence := count_left_out([LeftOut(photo.path, photo.problem) for photo in photos if photo.problem]):
+        print(f"rkface: {sentence}", file=sys.stderr)

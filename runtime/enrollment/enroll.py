@@ -5,7 +5,6 @@ Each photo gets a verdict. A bad photo does not stop the others.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,10 +18,11 @@ from ..core.errors import InputError
 from ..core.text import in_a_line
 from ..gallery.gallery import Gallery
 from ..gallery.match import Match
-from ..gallery.people import Sample, check_name
+from ..gallery.people import Sample, look_alike
+from ..gallery.rows import find_spelling
 from ..inference.pipeline import Pipeline
 from ..vision.embed import unit
-from ..vision.image import find_images, read_image
+from ..vision.image import read_image
 from ..vision.quality import Quality, measure
 
 # Cosine at or above which a photo adds nothing to a sample of the same person: frames of one second, or a copy.
@@ -70,14 +70,6 @@ class Verdict:
 
 
 @dataclass(frozen=True)
-class PersonPhoto:
-    """A photo of a person: the name and the file."""
-
-    person: str
-    path: Path
-
-
-@dataclass(frozen=True)
 class Comparison:
     """How new pictures of a person compare with the gallery.
 
@@ -104,6 +96,7 @@ def enroll(
     A face with the verdict "enrolled" is on the disk. Raises InputError if the gallery contains embeddings of another
     model.
     """
+    name = find_spelling(gallery, name)
     faces = pipeline.detect(image)
     if not len(faces):
         return _refuse(name, source, "no face found: use a photo with a larger face that looks at the camera")
@@ -131,6 +124,7 @@ def enroll(
     if near is not None:
         notes += (_looks_like(near),)
     notes += _find_contradiction(gallery, name, vector, own, threshold)
+    notes += _find_similar_name(gallery, name)
     sample = Sample(vector, encode_crop(crop) if rules.crops else None, quality.score, source)
     gallery.add(name, [sample], metadata)
     return Verdict("enrolled", name, source, "", notes, quality.score, near)
@@ -148,7 +142,7 @@ def enroll_photo(
     """As ``enroll``, for a file. A file that cannot be read and an invalid name are refused too."""
     source = in_a_line(str(photo))
     try:
-        check_name(name)
+        name = find_spelling(gallery, name)
     except InputError as error:
         return Verdict("refused", in_a_line(name), source, f"{error}: rename the folder or file")
     try:
@@ -173,12 +167,14 @@ def enroll_shots(
     ``shots``: samples of good quality, best first. ``threshold``: minimum cosine for a match. ``force``: add them even
     if they look like another person. Raises InputError as ``enroll``.
     """
+    name = find_spelling(gallery, name)
     comparison = compare_with_gallery(gallery, name, shots, threshold)
     near, quality = comparison.near, shots[0].quality
     if near is not None and near.cosine >= threshold and not force:
         reason = f"{_already_enrolled(near, threshold)}: use that name, or force it if they are two people"
         return Verdict("refused", name, source, reason, quality=quality, near=near)
-    notes = (_looks_like(near),) if near is not None else ()
+    notes: tuple[str, ...] = (_looks_like(near),) if near is not None else ()
+    notes += _find_similar_name(gallery, name)
     gallery.add(name, shots, metadata)
     return Verdict("enrolled", name, source, "", notes + comparison.doubts, quality, near)
 
@@ -186,28 +182,13 @@ def enroll_shots(
 def compare_with_gallery(gallery: Gallery, name: str, shots: Sequence[Sample], threshold: float) -> Comparison:
     """Compare ``shots`` of one face with the gallery before they become samples of ``name``. The other person in the
     result has a cosine of at least ``threshold`` - ``NEAR``."""
+    name = find_spelling(gallery, name)
     weights = np.array([shot.quality for shot in shots], np.float32)
     vector = unit(weights @ np.stack([shot.embedding for shot in shots]))
     nearest = gallery.search(vector[None], 2)[0]
     near = next((match for match in nearest if match.name != name and match.cosine >= threshold - NEAR), None)
     own = next((match.cosine for match in nearest if match.name == name), None)
     return Comparison(near, _find_contradiction(gallery, name, vector, own, threshold))
-
-
-def find_photos(folder: Path) -> list[PersonPhoto]:
-    """All photos in ``folder`` with the names of their people.
-
-    A subfolder is a person. A photo beside the subfolders is named after its person, with a number if there are
-    several: ada.jpg, ada-2.jpg, jean-luc-01.jpg. Raises InputError if there are no photos.
-    """
-    photos = find_images(folder)
-    if not photos:
-        raise InputError(f"{folder}: no photos in this folder (JPEG, PNG, WebP or BMP)")
-    found = []
-    for photo in photos:
-        first, *rest = photo.relative_to(folder).parts
-        found.append(PersonPhoto(first if rest else re.sub(r"-\d+$", "", photo.stem), photo))
-    return found
 
 
 def encode_crop(crop: NDArray[np.uint8]) -> bytes:
@@ -237,6 +218,13 @@ def _find_contradiction(
     if own >= threshold:
         return ()
     return (f"unlike the other samples of {name!r} (best cosine {own:.3f}): is it the same person?",)
+
+
+def _find_similar_name(gallery: Gallery, name: str) -> tuple[str, ...]:
+    """A sentence if ``name`` is new in the gallery, and another name differs from it only in case."""
+    names = [other for (other,) in gallery.read("SELECT name FROM person")]
+    other = None if name in names else look_alike(name, names)
+    return () if other is None else (f"the gallery also has {other!r}: if they are one person, merge them",)
 
 
 def _already_enrolled(match: Match, threshold: float) -> str:

@@ -19,13 +19,21 @@ from numpy.typing import NDArray
 
 from ..core.checks import check_count, check_type
 from ..core.errors import InputError, RkfaceError
-from ..core.text import shell_quoted
+from ..core.text import readable, shell_quoted
 from .blocks import Precision
 from .database import GalleryDatabase
 from .encryption import Key
 from .match import Match
-from .people import GalleryState, Person, Sample, check_name, check_person, check_sample
-from .rows import STORED, embedding_to_bytes, insert_person, insert_sample, read_embeddings, select_people
+from .people import GalleryState, Person, Sample, check_person, check_sample, clean_name
+from .rows import (
+    STORED,
+    embedding_to_bytes,
+    find_spelling,
+    insert_person,
+    insert_sample,
+    read_embeddings,
+    select_people,
+)
 from .search import check_probes
 from .snapshot import Snapshot, read_snapshot
 
@@ -98,7 +106,9 @@ class Gallery(GalleryDatabase):
             InputError: There is no such person. The message suggests similar names.
         """
         check_type(key, str, "a person's id or name must be a string", 'pass a name such as "Ada"')
+        key = readable(key)
         found = select_people(self, "WHERE person.id = ?1 OR name = ?1 ORDER BY person.id = ?1 DESC", [key])
+        found = found or select_people(self, "WHERE name = ?", [find_spelling(self, key)])
         if found:
             return found[0]
         similar = difflib.get_close_matches(key, [person.name for person in self.people()], n=3)
@@ -127,7 +137,8 @@ class Gallery(GalleryDatabase):
     def has_sample(self, name: str, sample: Sample) -> bool:
         """Whether the person ``name`` already has a sample with exactly this embedding."""
         check_sample(sample)
-        rows = self.read("SELECT embedding FROM sample JOIN person ON person.id = person WHERE name = ?", [name])
+        join = "SELECT embedding FROM sample JOIN person ON person.id = person WHERE name = ?"
+        rows = self.read(join, [find_spelling(self, name)])
         decrypt = self.cipher.decrypt
         return embedding_to_bytes(sample.embedding) in {decrypt(embedding) for (embedding,) in rows}
 
@@ -135,7 +146,8 @@ class Gallery(GalleryDatabase):
         """Add samples to the person ``name``, who is created if there is no such person.
 
         Args:
-            name: Name of the person. It must not be empty or contain control characters.
+            name: Name of the person, at most 200 characters, all of them visible. Spaces at the ends are removed, and
+                accents are stored in one form (Unicode's NFC).
             samples: The new samples; may be empty.
             metadata: Values to add to the person's metadata. They replace values with the same keys.
 
@@ -146,7 +158,6 @@ class Gallery(GalleryDatabase):
             InputError: The name is invalid, or an embedding is of another model, has the wrong shape, or contains NaN
                 or infinity. Nothing was added then.
         """
-        check_name(name)
         check_type(samples, Iterable, "samples must be a list", "write [sample]")
         new, now = list(samples), time.time()
         with self.lock:  # held until the index is up to date, so that no other thread changes the person in between
@@ -184,8 +195,8 @@ class Gallery(GalleryDatabase):
             InputError: The name is invalid, or another person has it.
         """
         check_person(person)
-        check_name(name)
-        other = select_people(self, "WHERE name = ?", [name])
+        name = clean_name(name)
+        other = select_people(self, "WHERE name = ?", [find_spelling(self, name)])
         if other and other[0].id != person.id:
             raise InputError(f"another person is called {name!r}: if both are one person, use `rkface gallery merge`")
         with self.transaction() as database:

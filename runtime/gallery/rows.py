@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 
 from ..core.checks import check_type
 from ..core.errors import InputError
+from ..core.text import readable
 from ..vision.embed import unit
 from .database import GalleryDatabase
-from .people import Person, Sample, check_sample
+from .people import Person, Sample, check_sample, clean_name
 
 STORED = "<f4"  # embeddings are stored as little-endian float32
 
@@ -27,6 +28,29 @@ def select_people(gallery: GalleryDatabase, clause: str, parameters: Sequence[An
         parameters,
     )
     return [Person(id, name, json.loads(metadata), *rest) for id, name, metadata, *rest in rows]
+
+
+def find_spelling(gallery: GalleryDatabase, name: str) -> str:
+    """The name that the gallery has for ``name``: ``name`` itself, its clean form, or another form of the same text.
+
+    It is the clean form if there is no such person. rkface 0.1 stored names as they were given, so a gallery may have
+    names with double spaces, and accents as characters of their own. Raises InputError if the name is new and invalid.
+    """
+    check_type(name, str, "a person's name must be a string", 'pass a name such as "Ada"')
+    if readable(name) == name and gallery.read("SELECT 1 FROM person WHERE name = ?", [name]):
+        return name
+    cleaned = clean_name(name)
+    if gallery.read("SELECT 1 FROM person WHERE name = ?", [cleaned]):
+        return cleaned
+    odd = gallery.read("SELECT name FROM person WHERE name GLOB '*[^!-~ ]*' OR name GLOB '*  *' OR trim(name) <> name")
+    return next((stored for (stored,) in odd if _same_text(stored, cleaned)), cleaned)
+
+
+def _same_text(stored: str, cleaned: str) -> bool:
+    try:
+        return clean_name(stored) == cleaned
+    except InputError:  # a name that rkface 0.1 allowed
+        return False
 
 
 def read_embeddings(gallery: GalleryDatabase, ids: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
@@ -42,6 +66,7 @@ def read_embeddings(gallery: GalleryDatabase, ids: NDArray[np.int64]) -> tuple[N
 
 def insert_person(gallery: GalleryDatabase, name: str, metadata: Mapping[str, Any], now: float) -> str:
     """Insert the person ``name``, or add ``metadata`` to an existing person, inside a transaction. Returns the id."""
+    name = find_spelling(gallery, name)
     found = select_people(gallery, "WHERE name = ?", [name])
     id, known = (found[0].id, found[0].metadata) if found else (uuid.uuid4().hex, {})
     check_type(metadata, Mapping, "metadata must be a dictionary", 'pass values such as {"room": 3}')

@@ -18,6 +18,7 @@ from ..inference.frames import Frame
 from ..tracking.appearance import Appearance
 from ..tracking.watcher import VisibleFace
 from .appearance_log import LoggedAppearance
+from .enrollment_requests import OfferedShot
 from .erasure import ErasureReport
 
 
@@ -179,8 +180,15 @@ class CameraService(Protocol):
         """Enroll the largest face in a photo (H×W×3 uint8 BGR; see ``enrollment.enroll``). Here, ``source`` is a text
         that is stored with the sample."""
 
-    def enroll_seen(self, name: str, appearance: str, *, force: bool = False) -> Verdict:
-        """Enroll the person of an appearance, from its best shots or from the face in the log."""
+    def offer_shots(self, appearance: str) -> Sequence[OfferedShot]:
+        """Return the pictures from which this appearance can be enrolled now, best first, and keep them for a while."""
+
+    def offered_face(self, appearance: str, shot: str) -> bytes | None:
+        """Return the aligned face of an offered shot as PNG. None if it is not kept any more."""
+
+    def enroll_seen(self, name: str, appearance: str, *, shots: Sequence[str] = (), force: bool = False) -> Verdict:
+        """Enroll the person of an appearance: from these ``shots`` that were offered, or, without any, from its best
+        shots or from the face in the log."""
 
     def guide(self, source: str) -> Guidance:
         """Return what the person in front of the camera should do for a good sample (see ``enrollment.guidance``)."""

@@ -33,7 +33,7 @@ from .appearance_log import FILE as LOG
 from .appearance_log import AppearanceLog, LoggedAppearance
 from .camera_worker import CameraWorker, open_camera_worker
 from .console_protocol import CameraHealth, Health, Setting, WatchedFrame
-from .enrollment_requests import EnrollmentRequests
+from .enrollment_requests import EnrollmentRequests, OfferedShot
 from .health import Parts, read_health, write_metrics
 from .known_people import KnownPeople
 from .problems import Problems
@@ -165,8 +165,14 @@ class Service:
     def enroll(self, name: str, image: NDArray[np.uint8], source: str, *, force: bool = False) -> Verdict:
         return self._enrollment.enroll_photo(name, image, source, force=force)
 
-    def enroll_seen(self, name: str, appearance: str, *, force: bool = False) -> Verdict:
-        return self._enrollment.enroll_appearance(name, appearance, self._rules().match, force=force)
+    def offer_shots(self, appearance: str) -> Sequence[OfferedShot]:
+        return self._enrollment.offer_shots(appearance)
+
+    def offered_face(self, appearance: str, shot: str) -> bytes | None:
+        return self._enrollment.offered_face(appearance, shot)
+
+    def enroll_seen(self, name: str, appearance: str, *, shots: Sequence[str] = (), force: bool = False) -> Verdict:
+        return self._enrollment.enroll_appearance(name, appearance, self._rules().match, shots=shots, force=force)
 
     def guide(self, source: str) -> Guidance:
         latest = self.latest(source)
@@ -240,6 +246,7 @@ class Service:
             if time.monotonic() - self._last_prune >= PRUNE_INTERVAL:
                 self._last_prune = time.monotonic()
                 self._publisher.prune(self._settings.keep)
+                self._enrollment.drop_offers()
             frames_wait = any(worker.pending for worker in self.workers.values())
             if not frames_wait or time.monotonic() - self._last_result < STUCK_AFTER:
                 notify("WATCHDOG=1")
@@ -284,6 +291,7 @@ class Service:
 
     def _forget_deleted(self) -> None:
         """Make deleted people unknown in the sinks, in the log, and in the visits to the cameras."""
+        self._enrollment.drop_offers(older=0)  # they may show a deleted person
         erasure.erase_from_sinks(backup.forgotten(self.gallery), self.sinks)
         self._publisher.prune(self._settings.keep)
         self._restart_visits()

@@ -18,7 +18,6 @@ from .image_header import parse_header
 # Enough for a photo of a 108-megapixel phone, and a limit for small files that would unpack to gigabytes.
 MAX_PIXELS = 128_000_000
 MAX_BYTES = 4 * MAX_PIXELS + 1_000_000  # an uncompressed file with an alpha channel
-SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp"})
 
 
 def read_image(path: str | Path) -> NDArray[np.uint8]:
@@ -64,17 +63,6 @@ def decode_image(data: bytes, name: str, most_pixels: int = MAX_PIXELS) -> NDArr
     if image is None:
         raise InputError(f"{name}: the image is damaged and cannot be decoded: copy it again")
     return np.asarray(_upright(image, header.orientation), np.uint8)
-
-
-def find_images(folder: Path) -> list[Path]:
-    """All photos below ``folder``, recognized by suffix, sorted by path, without hidden files and folders.
-
-    Raises InputError if ``folder`` is not a folder.
-    """
-    if not folder.is_dir():
-        raise InputError(f"{folder}: there is no such folder of photos")
-    found = (path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
-    return sorted(path for path in found if not any(part.startswith(".") for part in path.relative_to(folder).parts))
 
 
 def _read(path: Path) -> bytes:

@@ -19,6 +19,7 @@ from ..gallery.match import Match
 from ..gallery.people import Person
 from ..service.appearance_log import LoggedAppearance
 from ..service.console_protocol import CameraHealth, CameraService, Health, Setting
+from ..service.enrollment_requests import OfferedShot
 from ..service.erasure import ErasureReport
 from ..vision.image import decode_image
 from .access import Access
@@ -192,7 +193,7 @@ async def enroll_photo(
 def enroll_from_appearance(service: ServiceDependency, body: AppearanceEnrollment) -> Verdict:
     """Enroll from the best shots of an appearance."""
     try:
-        return service.enroll_seen(body.name, body.appearance, force=body.force)
+        return service.enroll_seen(body.name, body.appearance, shots=body.shots, force=body.force)
     except KeyError:
         raise HTTPException(404, "this appearance has ended and its pictures are deleted") from None
 
@@ -210,12 +211,19 @@ def list_appearances(
 
 
 @router.get("/appearances/{id}/face", tags=["appearances"], responses=PNG | NOT_FOUND, response_class=Response)
-def get_appearance_face(service: ServiceDependency, id: str) -> Response:
-    """The aligned face of the best shot as PNG."""
-    face = service.face(id)
+def get_appearance_face(service: ServiceDependency, id: str, shot: str | None = None) -> Response:
+    """The aligned face as PNG: of the best shot now, or of this ``shot`` from ``GET /v1/appearances/{id}/shots``."""
+    face = service.face(id) if shot is None else service.offered_face(id, shot)
     if face is None:
         raise HTTPException(404, "no picture is stored")
     return Response(face, media_type="image/png")
+
+
+@router.get("/appearances/{id}/shots", tags=["appearances"])
+def list_shots(service: ServiceDependency, id: str) -> Sequence[OfferedShot]:
+    """The pictures from which this appearance can be enrolled, best first; empty if no good picture is stored. They are
+    kept for some minutes, so that an enrollment can name exactly the pictures that a person has looked at."""
+    return service.offer_shots(id)
 
 
 @router.get("/cameras", tags=["cameras"])

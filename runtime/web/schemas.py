@@ -62,9 +62,11 @@ class MergeTarget:
 
 @dataclass(frozen=True)
 class AppearanceEnrollment:
-    """Enroll the person of a current appearance, or of one that has just ended. ``force``: even if the person looks
-    like somebody else who is enrolled."""
+    """Enroll the person of a current appearance, or of one that has just ended. ``shots``: exactly these pictures, by
+    their ids from ``GET /v1/appearances/{id}/shots``; without them, the best ones now. ``force``: even if the person
+    looks like somebody else who is enrolled."""
 
     name: PersonName
     appearance: str
     force: bool = False
+    shots: Annotated[tuple[str, ...], Field(max_length=10)] = ()

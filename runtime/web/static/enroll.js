@@ -8,10 +8,14 @@ export function enrollPhoto(name, file, force = false) {
   return call("POST", `/enrollments/photo?${query({ name, source: file.name, force })}`, file);
 }
 
+// The address of exactly this picture, however long the appearance lasts.
+export const shotAddress = (appearance, shot) => `/v1/appearances/${appearance}/face?${query({ shot: shot.id })}`;
+
 // Asks for the name of the person in `appearance`, with advice while that person stands before `camera`. `camera` is null
-// for an appearance that has ended.
+// for an appearance that has ended. The dialog shows the pictures that will be enrolled, and exactly these are enrolled.
 export async function askName(appearance, camera) {
   const people = await get("/people");
+  let shots = [], opened = false;
   const verdict = await dialog("Who is this?", (close) => {
     const advice = h("span", { class: "grow", role: "status" });
     const name = h("input", { id: "name", list: "names", required: true, maxlength: "200", autocomplete: "off" });
@@ -19,29 +23,36 @@ export async function askName(appearance, camera) {
     const enroll = async (person, force) => {
       result.replaceChildren("Enrolling…");
       try {
-        const answer = await call("POST", "/enrollments/seen", { name: person, appearance, force });
-        if (answer.status === "refused") result.replaceChildren(...refusal(answer, enroll));
+        const answer = await call("POST", "/enrollments/seen", { name: person, appearance, force, shots: shots.map((one) => one.id) });
+        if (answer.status === "refused") result.replaceChildren(...refusal(answer, enroll, shotAddress(appearance, shots[0])));
         else close(answer);
       } catch (error) {
         result.replaceChildren(h("p", { class: "bad" }, error.message));
       }
     };
+    const faces = h("div", { class: "row" }, h("span", { class: "face large" }));
+    const button = h("button", { class: "main", disabled: true }, "Enroll");
+    const loadShots = async () => {
+      shots = await get(`/appearances/${appearance}/shots`);
+      if (shots.length) faces.replaceChildren(...shots.map((one) => h("img", { class: "face large", alt: "", src: shotAddress(appearance, one) })));
+      else faces.replaceChildren(h("span", { class: "face large" }), h("span", { class: "grow" }, "No good picture of this person yet."));
+      button.disabled = !shots.length;
+    };
     const form = h("form", { onsubmit: (event) => { event.preventDefault(); enroll(name.value.trim(), false); } },
-      h("p", { class: "row" },
-        h("img", { class: "face large", alt: "", src: `/v1/appearances/${appearance}/face`, onerror: (event) => event.target.remove() }),
-        camera ? advice : null),
+      faces,
+      camera ? h("p", { class: "row" }, advice) : null,
       h("p", {}, h("label", { for: "name" }, "Name", h("span", { class: "faint" }, "A new name, or a person who is already enrolled")), name),
       h("datalist", { id: "names" }, people.map((one) => h("option", { value: one.name }))),
       result,
       h("div", { class: "row" },
-        h("button", { class: "main" }, "Enroll"),
+        button,
         h("button", { type: "button", onclick: () => close() }, "Cancel")));
-    if (camera) {
-      const stop = repeat(async () => {
-        if (!form.isConnected && advice.textContent) return stop();
-        advice.textContent = (await get(`/cameras/${encodeURIComponent(camera)}/guidance`)).advice;
-      }, 1000);
-    }
+    const stop = repeat(async () => {
+      if (opened && !form.isConnected) return stop();
+      opened = form.isConnected;
+      if (!shots.length) await loadShots();
+      if (camera) advice.textContent = (await get(`/cameras/${encodeURIComponent(camera)}/guidance`)).advice;
+    }, 1000);
     return form;
   });
   if (verdict) showMessage([describe(verdict), ...verdict.notes].join(" – "));
@@ -57,14 +68,19 @@ export function describe(verdict) {
     : `Not enrolled: ${verdict.reason}`;
 }
 
-// A refusal, with the choices that the user has; `enroll(name, force)` tries again.
-export function refusal(verdict, enroll) {
+// A refusal, with the choices that the user has; `enroll(name, force)` tries again. `picture` is the address of the new
+// picture, to be compared with the face of the person who looks like it.
+export function refusal(verdict, enroll, picture) {
   const choices = isConflict(verdict) ? [
     h("button", { type: "button", onclick: () => enroll(verdict.near.name, false) }, `Yes, this is ${verdict.near.name}`),
     h("button", { type: "button", onclick: () => enroll(verdict.person, true) }, `No, enroll ${verdict.person} anyway`),
   ] : [];
   const problem = h("p", { class: "bad" }, describe(verdict));
+  if (choices.length) choices.unshift(h("div", { class: "row pair" },
+    pictured(picture, "New picture"), pictured(`/v1/people/${verdict.near.person}/face`, verdict.near.name)));
   return choices.length ? [problem, h("div", { class: "row" }, choices)] : [problem];
 }
 
+const pictured = (address, text) => h("figure", {},
+  h("img", { class: "face large", alt: "", src: address, onerror: (event) => event.target.removeAttribute("src") }), h("figcaption", {}, text));
 const isConflict = (verdict) => verdict.status === "refused" && verdict.near;

@@ -39,7 +39,7 @@ function upload(name, done) {
     const good = verdict.status !== "refused";
     row.replaceChildren(h("span", { class: "grow" }, file.name),
       ...(good ? [describe(verdict), ...verdict.notes.map((note) => h("span", { class: "unknown" }, note))]
-        : refusal(verdict, (...choice) => enroll(file, row, ...choice))));
+        : refusal(verdict, (...choice) => enroll(file, row, ...choice), URL.createObjectURL(file))));
     if (good) await done();
     return good;
   };

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from rkface.runtime.core.errors import InputError
-from rkface.runtime.vision.image import find_images, read_image
+from rkface.runtime.vision.image import read_image
+from rkface.runtime.vision.photo_files import find_images
 
 # Red above, blue below: shows a wrong turn and a wrong color order at once.
 PICTURE = np.zeros((40, 60, 3), np.uint8)

@@ -174,6 +174,30 @@ def test_appearances_are_sent_as_events_and_listed(client, ada):
     assert client.get(f"/v1/appearances/{with_face[0]['id']}/face").content[:4] == b"\x89PNG"
 
 
+def test_exactly_the_pictures_that_were_shown_are_enrolled(client):
+    def offered():
+        for one in client.get("/v1/appearances", params={"person": ""}).json():
+            if shots := client.get(f"/v1/appearances/{one['id']}/shots").json():
+                return one["id"], shots
+        return None
+
+    appearance, shots = eventually(offered, "an appearance with pictures")
+    assert [shot["quality"] for shot in shots] == sorted((shot["quality"] for shot in shots), reverse=True)
+    last = shots[-1]["id"]  # not the best one
+    shown = client.get(f"/v1/appearances/{appearance}/face", params={"shot": last}).content
+    assert shown[:4] == b"\x89PNG"
+    assert client.get(f"/v1/appearances/{appearance}/face", params={"shot": "0" * 16}).status_code == 404
+    body = {"name": "Grace", "appearance": appearance, "shots": ["0" * 16]}
+    refused = client.post("/v1/enrollments/seen", json=body).json()
+    assert refused["status"] == "refused" and "choose the person again" in refused["reason"]
+    assert client.post("/v1/enrollments/seen", json=body | {"shots": [last]}).json()["status"] == "enrolled"
+    grace = next(person for person in client.get("/v1/people").json() if person["name"] == "Grace")
+    assert grace["samples"] == 1 and client.get(f"/v1/people/{grace['id']}/face").content == shown
+    forget(client, "Grace")
+    # Who is forgotten is also gone from the pictures that were shown.
+    assert client.get(f"/v1/appearances/{appearance}/face", params={"shot": last}).status_code == 404
+
+
 def test_settings_change_together_or_not_at_all(client):
     def window():
         return {one["key"]: one["value"] for one in client.get("/v1/settings").json()}["recognition.window"]
