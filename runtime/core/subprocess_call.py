@@ -56,7 +56,7 @@ def call_in_subprocess(
     function: Callable[..., Answer],
     *arguments: Any,
     progress: Callable[[int, int], None],
-    limits: Limits = Limits(),  # noqa: B008 (frozen)
+    limits: Limits = Limits(),
     **options: Any,
 ) -> Answer:
     """Call ``function(*arguments, progress=progress, **options)`` in a new process, and return what it returns.
