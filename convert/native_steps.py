@@ -15,7 +15,7 @@ import numpy as np
 import onnx
 
 from rkface.runtime.core.errors import ModelError
-from rkface.runtime.core.subprocess_call import Limits, ProcessDiedError, call_in_subprocess
+from rkface.runtime.core.subprocess_call import ProcessLimits, ProcessDiedError, call_in_subprocess
 
 from .check_tensor import MAX_ELEMENTS, describe_node, short_name
 
@@ -52,7 +52,7 @@ def simplify_proto(
         data = proto.SerializeToString()
     except ValueError as error:  # 2 GB
         raise ModelError(f"{name}: {_first(error)}") from error
-    limits = Limits(SECONDS, MEBIBYTES + COPIES * len(data) // (1 << 20), quiet=True)
+    limits = ProcessLimits(SECONDS, MEBIBYTES + COPIES * len(data) // (1 << 20), quiet=True)
     reached = [CHECK]
     try:
         return call_in_subprocess(
@@ -170,7 +170,7 @@ def _failing_node(proto: Any, shapes: dict[str, list[int]] | None, step: str) ->
 def _crashes(proto: Any, count: int, shapes: dict[str, list[int]] | None, step: str) -> bool:
     """Whether ``step`` crashes on the first ``count`` nodes of ``proto``."""
     data = _first_nodes(proto, count).SerializeToString()
-    limits = Limits(TRY_SECONDS, MEBIBYTES + COPIES * len(data) // (1 << 20), quiet=True)
+    limits = ProcessLimits(TRY_SECONDS, MEBIBYTES + COPIES * len(data) // (1 << 20), quiet=True)
     try:
         call_in_subprocess(run_steps, data, shapes, (step,), progress=lambda done, total: None, limits=limits)
     except ProcessDiedError as error:

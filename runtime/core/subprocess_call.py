@@ -27,7 +27,7 @@ MEBIBYTE = 1 << 20
 
 
 @dataclass(frozen=True)
-class Limits:
+class ProcessLimits:
     """What a process may use.
 
     seconds    of time, from its start; None: any
@@ -56,7 +56,7 @@ def call_in_subprocess(
     function: Callable[..., Answer],
     *arguments: Any,
     progress: Callable[[int, int], None],
-    limits: Limits = Limits(),
+    limits: ProcessLimits = ProcessLimits(),
     **options: Any,
 ) -> Answer:
     """Call ``function(*arguments, progress=progress, **options)`` in a new process, and return what it returns.
@@ -118,7 +118,7 @@ def _serve(channel: Connection) -> None:
         channel.send(("answer", answer))
 
 
-def _apply(limits: Limits) -> None:
+def _apply(limits: ProcessLimits) -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     if limits.quiet:
         null = os.open(os.devnull, os.O_WRONLY)
