@@ -15,7 +15,7 @@ import numpy as np
 import onnx
 
 from rkface.runtime.core.errors import ModelError
-from rkface.runtime.core.subprocess_call import ProcessLimits, ProcessDiedError, call_in_subprocess
+from rkface.runtime.core.subprocess_call import ProcessDiedError, ProcessLimits, call_in_subprocess
 
 from .check_tensor import MAX_ELEMENTS, describe_node, short_name
 
