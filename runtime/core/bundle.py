@@ -6,12 +6,14 @@ import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
-from .errors import BundleError
+from .errors import BundleError, InputError
+from .files import read_text
 from .manifest import MANIFEST, Manifest, Model, Role, parse_manifest, path_inside
 from .paths import as_path
 
 SUMS = "SHA256SUMS"
 OPTIONAL = "reference"  # a board does not need this folder
+MAX_SUMS = 1_000_000  # bytes of SHA256SUMS
 
 
 @dataclass(frozen=True)
@@ -81,9 +83,9 @@ def verify(folder: Path) -> None:
     """Compare every file with SHA256SUMS (the format of ``sha256sum``). Raises BundleError, which names the first file
     that differs."""
     try:
-        lines = (folder / SUMS).read_text(encoding="utf-8").splitlines()
+        lines = read_text(folder / SUMS, MAX_SUMS).splitlines()
         expected = {path_inside(line[66:]): line[:64] for line in lines if line}
-    except (OSError, ValueError) as error:
+    except (InputError, ValueError) as error:
         raise BundleError(f"{folder / SUMS} cannot be read ({error}): copy the complete bundle again") from error
     for name, digest in expected.items():
         path = folder / name

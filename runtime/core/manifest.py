@@ -7,10 +7,12 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
-from .errors import BundleError
+from .errors import BundleError, InputError
+from .files import parse_json, read_text
 
 SCHEMA = 1
 MANIFEST = "manifest.json"
+MAX_BYTES = 10_000_000  # of the manifest: the record of a calibration set names every photo
 
 Role = Literal["detector", "recognizer", "liveness"]
 ROLES: tuple[Role, ...] = ("detector", "recognizer")  # in every bundle; ``Manifest.roles`` are those of one bundle
@@ -156,11 +158,13 @@ def contract(role: Role, input: Input, source_sha256: str) -> str:
 def parse_manifest(folder: Path) -> Manifest:
     """Read the manifest of the bundle in ``folder``, without verifying files. Raises BundleError if it is invalid."""
     path = folder / MANIFEST
+    if not path.exists():
+        raise BundleError(f"{folder} is not a bundle: it has no {MANIFEST}: `rkface convert` makes a bundle")
     try:
-        raw = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise BundleError(f"{folder} is not a bundle: it has no {MANIFEST}: `rkface convert` makes a bundle") from error
-    except (OSError, ValueError) as error:
+        raw = parse_json(read_text(path, MAX_BYTES))
+    except InputError as error:
+        raise BundleError(f"{error}: copy or convert the bundle again") from error
+    except ValueError as error:
         raise BundleError(f"{path} cannot be read as JSON ({error}): copy or convert the bundle again") from error
     schema = raw.get("schema") if isinstance(raw, dict) else None
     if schema != SCHEMA:

@@ -23,6 +23,7 @@ from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
 from .errors import InputError
+from .files import read_text
 from .text import nearest
 
 if sys.version_info >= (3, 11):
@@ -31,6 +32,7 @@ else:
     import tomli as tomllib
 
 T = TypeVar("T")
+MAX_BYTES = 1_000_000  # of a TOML file
 TYPE_NAMES: dict[Any, str] = {
     str: "text in quotes",
     int: "a whole number",
@@ -89,14 +91,14 @@ def _without_none(hint: Any) -> Any:
 def read_toml(path: Path) -> dict[str, Any]:
     """The table in the file ``path``. Raises InputError if it cannot be read, is not UTF-8, or is not valid TOML."""
     try:
-        table: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
+        table: dict[str, Any] = tomllib.loads(read_text(path, MAX_BYTES))
         return table
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path}: not UTF-8 at byte {error.start}: save it as UTF-8") from error
     except tomllib.TOMLDecodeError as error:
         raise InputError(f"{path}: not valid TOML: {error}") from error
+    except RecursionError:
+        raise InputError(f"{path}: not valid TOML: it is nested too deeply") from None
+    except ValueError as error:  # a number of thousands of digits, an impossible date
+        raise InputError(f"{path}: not valid TOML: {str(error).partition(';')[0]}") from error
 
 
 def load_table(
