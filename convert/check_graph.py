@@ -1,7 +1,7 @@
 """Checks that an ONNX graph is sound, before any native code sees it.
 
-onnxsim, ONNX's own checker and ONNX Runtime are C++ code that crashes on some damaged models. What is checked here is
-what the specification demands (https://github.com/onnx/onnx/blob/main/docs/IR.md), in words that name the node.
+ONNX's shape inference, onnxsim and ONNX Runtime are C++ code that crashes on some damaged models. What is checked here
+is what the specification demands (https://github.com/onnx/onnx/blob/main/docs/IR.md), in words that name the node.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from rkface.runtime.core.errors import ModelError
 from .check_tensor import (
     UnsoundModelError,
     check_entry,
+    check_kernels,
     check_tensor,
     check_weights_are_finite,
     describe_node,
@@ -105,6 +106,7 @@ class _Checker:
         self._check_nodes(graph, known, outer, depth)
         _require_made(outputs, outer | known.union(*(node.output for node in graph.node)))
         check_weights_are_finite(graph)
+        check_kernels(graph)
 
     def _check_nodes(self, graph: Any, known: set[str], outer: frozenset[str], depth: int) -> None:
         """Check the nodes of a graph or a function; ``known`` are its inputs and weights."""

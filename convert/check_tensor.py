@@ -96,6 +96,21 @@ def check_weights_are_finite(graph: Any) -> None:
                 )
 
 
+def check_kernels(graph: Any) -> None:
+    """Raise UnsoundModelError if the constant kernel of a convolution does not have the shape that one needs."""
+    constants = dict(_constants(graph))
+    for node in graph.node:
+        if node.op_type in ("Conv", "ConvTranspose") and node.domain in ("", "ai.onnx") and node.input[1] in constants:
+            dims = list(constants[node.input[1]].dims)
+            groups = next((one.i for one in node.attribute if one.name == "group"), 1)
+            if len(dims) < 3 or min(dims) < 1 or dims[0] % groups:
+                shown = "×".join(map(str, dims)) or "one number"
+                raise UnsoundModelError(
+                    f"{describe_node(node)} has the kernel {short_name(node.input[1])} of {shown} for {groups} groups, "
+                    "which is no convolution: export it again"
+                )
+
+
 def _constants(graph: Any) -> Iterator[tuple[str, Any]]:
     for tensor in graph.initializer:
         yield tensor.name, tensor

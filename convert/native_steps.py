@@ -1,4 +1,4 @@
-"""Runs the native code that reads a user's model in a process of its own: ONNX's checker, onnxsim, ONNX Runtime.
+"""Runs the native code that reads a user's model in a process of its own: shape inference, onnxsim, ONNX Runtime.
 
 All of it is C++ code that can crash, hang, or take all memory on a damaged model. In a process with limits, that is an
 error message which names the step, and the node if it can be found.
@@ -19,7 +19,7 @@ from rkface.runtime.core.subprocess_call import ProcessDiedError, ProcessLimits,
 
 from .check_tensor import MAX_ELEMENTS, describe_node, short_name
 
-CHECK, SHAPES, SIMPLIFY, RUN = STEPS = ("ONNX's checker", "shape inference", "onnxsim", "ONNX Runtime")
+SHAPES, SIMPLIFY, RUN = STEPS = ("shape inference", "onnxsim", "ONNX Runtime")
 SECONDS = 900.0  # for all steps; an IResNet-100 takes about 10 s on two cores
 TRY_SECONDS = 60.0  # for one try of the search for the node that fails
 MEBIBYTES = 4096  # and COPIES times the model
@@ -43,7 +43,7 @@ class StepFailedError(Exception):
 def simplify_proto(
     proto: Any, name: str, *, shapes: dict[str, list[int]] | None = None, run: bool = True
 ) -> SimplifiedProto:
-    """Check and simplify the ModelProto ``proto``, and run it once on zeros, all in another process.
+    """Simplify the ModelProto ``proto``, and run it once on zeros, all in another process.
 
     ``name`` is the user's file, for messages. ``shapes`` replace those of the inputs. ``run`` also runs the model
     before and after onnxsim. Raises ModelError, which names the step, if one of them fails, crashes or takes too much.
@@ -53,7 +53,7 @@ def simplify_proto(
     except ValueError as error:  # 2 GB
         raise ModelError(f"{name}: {_first(error)}") from error
     limits = ProcessLimits(SECONDS, MEBIBYTES + COPIES * len(data) // (1 << 20), quiet=True)
-    reached = [CHECK]
+    reached = [SHAPES]
     try:
         return call_in_subprocess(
             run_steps, data, shapes, STEPS if run else STEPS[:-1], progress=_remember(reached), limits=limits
@@ -83,12 +83,12 @@ def run_steps(
     for step in steps:
         progress(STEPS.index(step), len(STEPS))
         try:
-            if step == CHECK:
-                onnx.checker.check_model(data)
-            elif step == SHAPES:
-                _require_possible_sizes(onnx.shape_inference.infer_shapes(_reshaped(data, shapes), data_prop=True))
+            if step == SHAPES:
+                inferred = onnx.shape_inference.infer_shapes(_reshaped(data, shapes), data_prop=True)
+                _require_possible_sizes(inferred)
+                done = _with_output_shapes(data, inferred)
             elif step == SIMPLIFY:
-                done = _simplify(data, shapes)
+                done = _simplify(done, shapes)
                 _require_possible_sizes(onnx.shape_inference.infer_shapes(onnx.ModelProto.FromString(done)))
             else:
                 _run_on_zeros(_reshaped(data, shapes).SerializeToString())
@@ -118,6 +118,17 @@ def _reshaped(data: bytes, shapes: dict[str, list[int]] | None) -> Any:
         for dim, side in zip(entry.type.tensor_type.shape.dim, (shapes or {}).get(entry.name, ()), strict=False):
             dim.dim_value = side
     return proto
+
+
+def _with_output_shapes(data: bytes, inferred: Any) -> bytes:
+    """The model ``data``; outputs without a shape, which onnxsim refuses, get the ``inferred`` one."""
+    proto = onnx.ModelProto.FromString(data)
+    found = {entry.name: entry for entry in inferred.graph.output}
+    for entry in proto.graph.output:
+        if not entry.type.tensor_type.HasField("shape") and found[entry.name].type.tensor_type.HasField("shape"):
+            entry.CopyFrom(found[entry.name])
+    done: bytes = proto.SerializeToString()
+    return done
 
 
 def _require_possible_sizes(proto: Any) -> None:
