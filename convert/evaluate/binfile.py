@@ -101,7 +101,9 @@ def _checked(path: Path, value: Any) -> BinFile:
             f"{path} is not a verification file: it must contain (list of encoded images, list of booleans)"
         )
     images = [image.data if isinstance(image, _Array) else image for image in images]
-    if not all(isinstance(image, bytes) for image in images) or not all(isinstance(one, int) and one in (0, 1) for one in same):
+    if not all(isinstance(image, bytes) for image in images) or not all(
+        isinstance(one, int) and one in (0, 1) for one in same
+    ):
         raise InputError(
             f"{path} is not a verification file: its lists contain other things than encoded images and booleans"
         )

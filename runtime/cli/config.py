@@ -8,7 +8,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..core.addresses import mask_secrets
 from ..core.errors import InputError
+from ..core.text import in_lines
 from .options import add_json, counted, print_json
 from .parser import add_actions
 from .run import CONFIG
@@ -44,13 +46,15 @@ def check(parser: ArgumentParser) -> None:
 def show(parser: ArgumentParser) -> None:
     """Print all settings as TOML with their meaning: those of FILE, or the defaults.
 
-    With --json, prints the settings as one object, without their meaning.
+    Passwords and tokens in addresses are shown as "…", unless you add --with-secrets. With --json, prints the settings
+    as one object, without their meaning.
 
     examples:
       rkface config show
       rkface config show /etc/rkface/rkface.toml
     """
     parser.add_argument("file", type=Path, nargs="?", metavar="FILE", help="a TOML file (default: the defaults)")
+    parser.add_argument("--with-secrets", action="store_true", help="show the passwords in addresses too")
     add_json(parser, "one object")
     parser.set_defaults(run=_show)
 
@@ -58,7 +62,8 @@ def show(parser: ArgumentParser) -> None:
 def _check(options: Namespace) -> int:
     from ..service.config import check_settings
 
-    settings, problems = check_settings(options.file)
+    settings, found = check_settings(options.file)
+    problems = [in_lines(mask_secrets(problem)) for problem in found]
     notes = [] if settings is None else _notes(settings)
     cameras = 0 if settings is None else len(settings.camera)
     for problem in problems:
@@ -94,10 +99,14 @@ def _notes(settings: Settings) -> list[str]:
 
 def _show(options: Namespace) -> int:
     from ..core.toml import dump
-    from ..service.config import read_settings
+    from ..service.config import hide_secrets, read_settings
     from ..service.settings import CameraSettings, Settings
 
     settings = read_settings(options.file) if options.file else Settings(camera={"door": CameraSettings("/dev/video0")})
+    shown = settings if options.with_secrets else hide_secrets(settings)
+    if shown != settings:
+        print('rkface: secrets in addresses are shown as "…": --with-secrets prints them', file=sys.stderr)
+    settings = shown
     if options.json:
         print_json(asdict(settings), indent=2)
     else:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..core.errors import WorkError
+from ..core.text import in_a_line
 from ..gallery.encryption import ENVIRONMENT
 from .options import counted, print_json
 
@@ -104,7 +105,7 @@ def print_verdicts(verdicts: Iterable[Verdict], *, as_json: bool) -> int:
 def _verdict_line(verdict: Verdict) -> str:
     line = f"{verdict.source}: {verdict.status} {'for' if verdict.status == 'refused' else 'as'} {verdict.person}"
     line += f", quality {verdict.quality:.2f}" if verdict.quality is not None else ""
-    return "; ".join([line, *filter(None, [verdict.reason]), *verdict.notes])
+    return in_a_line("; ".join([line, *filter(None, [verdict.reason]), *verdict.notes]))
 
 
 def format_time(seconds: float) -> str:

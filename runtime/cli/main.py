@@ -9,8 +9,10 @@ import sys
 from argparse import Namespace
 from collections.abc import Sequence
 
+from ..core.addresses import mask_secrets
 from ..core.errors import InputError, RkfaceError
 from ..core.progress import set_detail
+from ..core.text import in_lines
 from .parser import build_parser
 
 # Errors of the disk: the state of the machine, not a bug in rkface.
@@ -32,7 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
         return code
     except RkfaceError as error:
-        print(f"rkface: {error}", file=sys.stderr)
+        print(f"rkface: {safe_message(error)}", file=sys.stderr)
         if options.verbose:
             _print_causes(error)
         return error.exit_code
@@ -63,10 +65,16 @@ def _set_detail(options: Namespace) -> None:
         logging.getLogger("rkface").setLevel(logging.DEBUG)
 
 
+def safe_message(error: BaseException) -> str:
+    """The message of ``error`` for a terminal. Parts of it may come from files, boards and other programs: no escape
+    sequence is executed, and no password is shown."""
+    return in_lines(mask_secrets(str(error)))
+
+
 def _print_causes(error: BaseException) -> None:
     cause = error.__cause__
     while cause is not None:
-        print(f"  caused by {type(cause).__name__}: {cause}", file=sys.stderr)
+        print(f"  caused by {type(cause).__name__}: {safe_message(cause)}", file=sys.stderr)
         cause = cause.__cause__
 
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from argparse import ArgumentParser
 from pathlib import Path
 from typing import Any
 
+_HIDDEN = re.compile(r"[\x7f-\x9f\u00ad\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb]")
 BUNDLE = "build/rk3588"  # where `rkface convert` writes by default
 
 
@@ -35,8 +37,12 @@ def add_json(parser: ArgumentParser, what: str) -> None:
 
 
 def print_json(value: dict[str, Any], *, indent: int | None = None) -> None:
-    """Print one object, paths as text. It is written at once, so that a program gets each line when it is ready."""
-    print(json.dumps(value, indent=indent, ensure_ascii=False, default=str), flush=True)
+    """Print one object, paths as text. It is written at once, so that a program gets each line when it is ready.
+
+    Characters that cannot be seen, such as U+202E, are written as \\uXXXX, so that a terminal can show the line.
+    """
+    text = json.dumps(value, indent=indent, ensure_ascii=False, default=str)
+    print(_HIDDEN.sub(lambda found: json.dumps(found[0])[1:-1], text), flush=True)
 
 
 def counted(number: int, noun: str, plural: str = "") -> str:

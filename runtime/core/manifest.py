@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import asdict, dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
 from .errors import BundleError, InputError
 from .files import parse_json, read_text
+from .text import find_hidden, in_a_line, show_value
 
 SCHEMA = 1
 MANIFEST = "manifest.json"
 MAX_BYTES = 10_000_000  # of the manifest: the record of a calibration set names every photo
+MOST_SIZE = 1 << 24  # of a dimension of an input or output
+SMALLEST, LARGEST = 1e-12, 1e30  # of numbers that a model divides by, and of any number
 
 Role = Literal["detector", "recognizer", "liveness"]
 ROLES: tuple[Role, ...] = ("detector", "recognizer")  # in every bundle; ``Manifest.roles`` are those of one bundle
@@ -169,19 +173,28 @@ def parse_manifest(folder: Path) -> Manifest:
     schema = raw.get("schema") if isinstance(raw, dict) else None
     if schema != SCHEMA:
         raise BundleError(
-            f"{path}: the manifest has schema {schema}, this rkface reads {SCHEMA}: "
+            f"{path}: the manifest has schema {show_value(schema)}, this rkface reads {SCHEMA}: "
             "convert again, or install the rkface that made the bundle"
         )
     try:
         return Manifest(
-            **{key: raw[key] for key in ("name", "synthetic", "created", "target", "toolkit", "rkface", "provenance")},
+            name=_text(raw["name"], "name"),
+            synthetic=_typed(raw["synthetic"], bool, "synthetic"),
+            created=_text(raw["created"], "created"),
+            target=_text(raw["target"], "target"),
+            toolkit=_text(raw["toolkit"], "toolkit"),
+            rkface=_text(raw["rkface"], "rkface"),
+            provenance=_typed(raw["provenance"], dict, "provenance"),
             detector=_model(raw["detector"]),
             recognizer=_model(raw["recognizer"]),
-            thresholds=Thresholds(**{key: float(raw["thresholds"][key]) for key in ("detection", "nms", "match")}),
+            thresholds=Thresholds(
+                **{key: _number(raw["thresholds"][key], key) for key in ("detection", "nms", "match")}
+            ),
             liveness=_liveness(raw["liveness"]) if "liveness" in raw else None,
         )
-    except (KeyError, TypeError, ValueError) as error:
-        raise BundleError(f"{path}: an entry is missing or invalid ({error}): copy or convert it again") from error
+    except (KeyError, TypeError, ValueError, IndexError, AttributeError, OverflowError) as error:
+        reason = in_a_line(str(error))[:200]
+        raise BundleError(f"{path}: an entry is missing or invalid ({reason}): copy or convert it again") from error
 
 
 def _model(raw: dict[str, Any]) -> Model:
@@ -191,36 +204,81 @@ def _model(raw: dict[str, Any]) -> Model:
     return Model(
         file=path_inside(raw["file"]),
         reference=path_inside(raw["reference"]),
-        precision=raw["precision"],
-        input=Input(
-            shape["name"], int(shape["height"]), int(shape["width"]), _triple(shape["mean"]), _triple(shape["std"])
+        precision=_text(raw["precision"], "precision"),
+        input=_input(shape),
+        outputs=tuple(
+            Output(_text(entry["name"], "name"), tuple(_count(size, "shape") for size in entry["shape"]))
+            for entry in raw["outputs"]
         ),
-        outputs=tuple(Output(entry["name"], tuple(map(int, entry["shape"]))) for entry in raw["outputs"]),
         source=_source(raw["source"]),
     )
 
 
+def _input(raw: dict[str, Any]) -> Input:
+    mean, std = _triple(raw["mean"]), _triple(raw["std"])
+    if min(map(abs, std)) < SMALLEST:
+        raise ValueError("std is 0")
+    return Input(_text(raw["name"], "name"), _count(raw["height"], "height"), _count(raw["width"], "width"), mean, std)
+
+
 def _source(raw: dict[str, Any]) -> Source:
     # "licence" is how rkface 0.1 spelled the key.
-    return Source(**{"license" if key == "licence" else key: value for key, value in raw.items()})
+    source = Source(**{"license" if key == "licence" else key: value for key, value in raw.items()})
+    for value in (source.file, source.sha256, source.license):
+        _text(value, "source")
+    _typed(source.bytes, int, "bytes")
+    return source
 
 
 def _liveness(raw: dict[str, Any]) -> LivenessSpec:
-    model, live, scale = _model(raw), int(raw["live"]), float(raw["scale"])
+    model, live, scale = _model(raw), _typed(raw["live"], int, "live"), _number(raw["scale"], "scale")
     if not 0 <= live < model.outputs[0].shape[-1] or not scale > 0:
         raise ValueError(f"the liveness model has an invalid class {live} or scale {scale}")
     return LivenessSpec(
-        **vars(model), scale=scale, live=live, logits=bool(raw["logits"]), threshold=float(raw["threshold"])
+        **vars(model),
+        scale=scale,
+        live=live,
+        logits=bool(raw["logits"]),
+        threshold=_number(raw["threshold"], "threshold"),
     )
 
 
 def _triple(values: list[float]) -> Triple:
-    red, green, blue = map(float, values)
+    red, green, blue = (_number(value, "mean or std") for value in values)
     return red, green, blue
 
 
+def _typed(value: Any, kind: type, key: str) -> Any:
+    if type(value) is not kind:
+        raise TypeError(f"{key} is {show_value(value)}")
+    return value
+
+
+def _text(value: Any, key: str) -> str:
+    """``value`` if it is text that can be shown. Raises TypeError or ValueError."""
+    text: str = _typed(value, str, key)
+    if find_hidden(text):
+        raise ValueError(f"{key} contains characters that cannot be seen: {show_value(value)}")
+    return text
+
+
+def _number(value: Any, key: str) -> float:
+    number = float(value) if type(value) in (int, float) and abs(value) < LARGEST else math.nan
+    if not math.isfinite(number):
+        raise ValueError(f"{key} is {show_value(value)}")
+    return number
+
+
+def _count(value: Any, key: str) -> int:
+    """``value`` if it is the size of something in memory."""
+    if type(value) is not int or not 1 <= value <= MOST_SIZE:
+        raise ValueError(f"{key} is {show_value(value)}")
+    return value
+
+
 def path_inside(name: str) -> str:
-    path = PurePosixPath(name)
+    """``name`` if it is the path of a file inside the bundle. Raises TypeError or ValueError."""
+    path = PurePosixPath(_text(name, "a path"))
     if path.is_absolute() or ".." in path.parts or not path.parts:
-        raise ValueError(f"the path {name!r} is outside the bundle")
+        raise ValueError(f"the path {show_value(name)} is outside the bundle")
     return name

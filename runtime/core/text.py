@@ -47,6 +47,19 @@ def in_lines(text: str) -> str:
     return "\n".join(map(in_a_line, text.split("\n")))
 
 
+def show_value(value: object) -> str:
+    """``value`` for a message, as Python writes it, but at most some hundred characters: numbers, texts and lists that
+    users and other programs sent may be of any size and depth."""
+    import reprlib  # not at the start of every command
+
+    short = reprlib.Repr()
+    short.maxlevel, short.maxstring, short.maxother, short.maxlong = 3, 80, 80, 40
+    try:
+        return in_a_line(short.repr(value))
+    except (ValueError, RecursionError):  # more digits than Python converts (sys.set_int_max_str_digits)
+        return f"a very large {type(value).__name__}"
+
+
 def name_character(one: str) -> str:
     """A character in words: "U+202E (RIGHT-TO-LEFT OVERRIDE)"."""
     name = unicodedata.name(one, "")

@@ -20,6 +20,7 @@ from rkface.runtime.web.live import MAX_STREAMS
 from rkface.runtime.web.serve import create_app
 
 from .conftest import black, eventually
+from .fake_service import FakeService
 
 SNAPSHOT = Path(__file__).parent / "openapi.json"
 
@@ -221,7 +222,7 @@ def test_health_and_metrics(client):
 
 def test_the_number_of_listeners_is_limited_even_if_all_connect_at_the_same_time():
     """All get the start of their answer first; then all disconnect before their stream starts."""
-    app, statuses, answered = create_app(None, Access(None, secure=False)), [], asyncio.Event()
+    app, statuses, answered = create_app(FakeService(), Access(None, secure=False)), [], asyncio.Event()
     scope = {"type": "http", "http_version": "1.1", "method": "GET", "path": "/v1/events", "raw_path": b"/v1/events",
              "query_string": b"", "root_path": "", "headers": [(b"host", b"localhost")],
              "asgi": {"version": "3.0", "spec_version": "2.4"}}  # fmt: skip

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from rkface.runtime.web.password import write_password
-from rkface.runtime.web.serve import serve
+from rkface.runtime.web.serve import open_console, serve
 
 from . import chromium
 from .conftest import PASSWORD
@@ -291,3 +291,11 @@ def test_signing_in_and_out(page, service, tmp_path, shot):
             "fetch('/v1/session', { method: 'DELETE', headers: { 'x-csrf-token': token } })).then(() => 1)"
         )
         page.shows("Sign in", "main")  # ended by another client: the live view notices
+
+
+def test_the_page_waits_for_the_service_to_start(page, service):
+    with open_console(port=0) as console:
+        page.open(console.address)
+        page.shows("The service is starting. Trying again")
+        with console.show(service):
+            page.shows("In front of the camera")
