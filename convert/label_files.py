@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -56,7 +57,7 @@ def read_csv_rows(path: Path) -> list[CsvRow]:
     first = text.partition("\n")[0]
     separator = max(",;\t", key=first.count)
     try:
-        reader = csv.reader(text.splitlines(keepends=True), delimiter=separator)
+        reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator)
         rows = [CsvRow(reader.line_num, tuple(cell.strip() for cell in row)) for row in reader]
     except (ValueError, csv.Error) as error:
         raise InputError(f"{path}: cannot be read as CSV ({error})") from error

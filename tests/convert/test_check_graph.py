@@ -85,7 +85,10 @@ DAMAGES = {
         lambda p: setattr(p.graph.input[0].type.tensor_type.shape.dim[2], "dim_value", 1 << 40),
         "'x' has the impossible shape",
     ),
-    "unknown type": (lambda p: setattr(p.graph.initializer[0], "data_type", 77), r"elements that are unknown \(type 77"),
+    "unknown type": (
+        lambda p: setattr(p.graph.initializer[0], "data_type", 77),
+        r"elements that are unknown \(type 77",
+    ),
     "weights that are NaN": (not_a_number, "weights 'w' of Conv 'first' contain 1 numbers that are NaN or infinite"),
     "group of zero": (lambda p: attribute(p.graph.node[0], "group", 0), r"attribute 'group' of Conv 'first' is \[0\]"),
     "stride of zero": (lambda p: attribute(p.graph.node[2], "strides", [0, 0]), "attribute 'strides' of MaxPool"),

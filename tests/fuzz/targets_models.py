@@ -146,7 +146,7 @@ def changed_model(data: bytes) -> Any:
     return proto
 
 
-def change(graph: Any, choices: Choices) -> None:
+def change(graph: Any, choices: Choices) -> None:  # noqa: PLR0912
     node, tensor = choices.of(graph.node), choices.of(graph.initializer)
     names = [name for one in graph.node for name in (*one.input, *one.output)] or ["x"]
     operators = sorted(schema.name for schema in onnx.defs.get_all_schemas() if schema.domain == "")
