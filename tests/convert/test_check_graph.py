@@ -87,7 +87,7 @@ DAMAGES = {
     ),
     "unknown type": (
         lambda p: setattr(p.graph.initializer[0], "data_type", 77),
-        r"elements that are unknown \(type 77",
+        r"that are unknown \(type 77",
     ),
     "weights that are NaN": (not_a_number, "weights 'w' of Conv 'first' contain 1 numbers that are NaN or infinite"),
     "group of zero": (lambda p: attribute(p.graph.node[0], "group", 0), r"attribute 'group' of Conv 'first' is \[0\]"),
