@@ -51,7 +51,7 @@ def simplify_proto(
     try:
         data = proto.SerializeToString()
     except ValueError as error:  # 2 GB
-        raise ModelError(f"{name}: {_first(error)}") from error
+        raise ModelError(f"{name}: {first_line(error)}") from error
     limits = ProcessLimits(SECONDS, MEBIBYTES + COPIES * len(data) // (1 << 20), quiet=True)
     reached = [SHAPES]
     try:
@@ -69,6 +69,22 @@ def simplify_proto(
             f"{name}: {reached[0]} {error.how}{at}: the model is damaged, or has something that this program does not "
             "expect: export it again, or with another opset"
         ) from error
+
+
+def rewrite_proto(function: Callable[..., bytes], proto: Any, step: str, *arguments: Any) -> Any:
+    """The ModelProto that ``function`` makes of ``proto``, serialized, in another process; ``step`` is its name.
+
+    Raises ModelError if it crashes or takes too much, and what ``function`` raises.
+    """
+    data = proto.SerializeToString()
+    limits = ProcessLimits(SECONDS, MEBIBYTES + COPIES * len(data) // (1 << 20), quiet=True)
+    try:
+        done = call_in_subprocess(function, data, *arguments, progress=lambda at, total: None, limits=limits)
+    except MemoryError as error:
+        raise ModelError(f"{step} needs more than {limits.mebibytes:,} MiB of memory for it") from error
+    except ProcessDiedError as error:
+        raise ModelError(f"{step} {error.how}: the model is damaged: export it again, or with opset 17") from error
+    return onnx.ModelProto.FromString(done)
 
 
 def run_steps(
@@ -98,7 +114,7 @@ def run_steps(
         except Exception as error:  # these libraries raise whatever their C++ code throws
             if any(text in str(error) for text in ("bad_alloc", "Failed to allocate memory", "bad allocation")):
                 raise MemoryError from error
-            raise StepFailedError(_first(error)) from error
+            raise StepFailedError(first_line(error)) from error
     return SimplifiedProto(done, outputs)
 
 
@@ -213,11 +229,12 @@ def _remember(reached: list[str]) -> Callable[[int, int], None]:
     return remember
 
 
-def _first(error: Exception) -> str:
+def first_line(error: Exception) -> str:
+    """The first line of the message of ``error``, without control characters."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return ascii_text(lines[0])[:300] if lines else type(error).__name__
+    return _printable(lines[0])[:300] if lines else type(error).__name__
 
 
-def ascii_text(text: str) -> str:
+def _printable(text: str) -> str:
     """``text`` without control characters."""
     return "".join(one if one.isprintable() else "?" for one in text)

@@ -83,7 +83,10 @@ def fix_input(
     """
     proto = load_onnx(path)
     takes_bytes = any(entry.type.tensor_type.elem_type in BYTES for entry in real_inputs(proto))
-    changes = standardize(proto, role)
+    try:
+        changes = standardize(proto, role)
+    except ModelError as error:
+        raise ModelError(f"{path}: {error}") from error
     entry = _only_input(path, proto)
     dims = [dim.dim_value if dim.HasField("dim_value") else 0 for dim in entry.type.tensor_type.shape.dim]
     if len(dims) != 4 or dims[1] not in (0, 3):
