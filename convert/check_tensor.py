@@ -107,7 +107,7 @@ def check_kernels(graph: Any) -> None:
                 shown = "×".join(map(str, dims)) or "one number"
                 raise UnsoundModelError(
                     f"{describe_node(node)} has the kernel {short_name(node.input[1])} of {shown} for {groups} groups, "
-                    "which is no convolution: export it again"
+                    "which a convolution cannot have: export it again"
                 )
 
 

@@ -125,7 +125,7 @@ def test_memory_has_a_limit():
         simplify_proto(hidden_explosion(), "mine.onnx")
 
 
-def test_a_kernel_that_is_no_kernel_is_an_error():
+def test_an_impossible_kernel_is_an_error():
     """Shape inference of onnx 1.18 crashes on it."""
     nodes = [
         helper.make_node("Concat", ["one", "one"], ["kernel"], axis=0),

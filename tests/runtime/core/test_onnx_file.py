@@ -111,7 +111,7 @@ def test_external_data_that_cannot_be_right_is_refused(tmp_path, entries, says):
     assert str(path) in str(caught.value) and "'w'" in str(caught.value) and len(str(caught.value)) < 600
 
 
-def test_files_that_are_no_models_are_refused(tmp_path):
+def test_other_files_are_refused(tmp_path):
     path = tmp_path / "m.onnx"
     data = model().SerializeToString()
     for content, says in (
