@@ -162,8 +162,10 @@ class Service:
         shots = self.watchers.shots(appearance)
         return encode_crop(shots[0].crop) if shots else self._log.face(appearance)
 
-    def enroll(self, name: str, image: NDArray[np.uint8], source: str, *, force: bool = False) -> Verdict:
-        return self._enrollment.enroll_photo(name, image, source, force=force)
+    def enroll(
+        self, name: str, image: NDArray[np.uint8], source: str, *, face: int | None = None, force: bool = False
+    ) -> Verdict:
+        return self._enrollment.enroll_photo(name, image, source, face=face, force=force)
 
     def offer_shots(self, appearance: str) -> Sequence[OfferedShot]:
         return self._enrollment.offer_shots(appearance)
@@ -242,7 +244,8 @@ class Service:
                     self._publish(self.watchers[name], self.watchers[name].tick())
             with self.problems.of("gallery"):
                 self.gallery.refresh()  # False does not mean that nothing changed: our own writes refresh it, too
-                self._people.poll()
+                if self._people.poll():
+                    self._search_again()
             if time.monotonic() - self._last_prune >= PRUNE_INTERVAL:
                 self._last_prune = time.monotonic()
                 self._publisher.prune(self._settings.keep)
@@ -288,6 +291,11 @@ class Service:
         for camera in self.workers:
             old = self.watchers.replace(camera, self._rules())
             self._publish(old, old.close())
+
+    def _search_again(self) -> None:
+        """Search everybody who is in view in the gallery, which has changed."""
+        for watcher in self.watchers.values():
+            watcher.search_again()
 
     def _forget_deleted(self) -> None:
         """Make deleted people unknown in the sinks, in the log, and in the visits to the cameras."""
