@@ -186,7 +186,7 @@ def test_a_detector_that_outputs_logits_gets_a_sigmoid(tmp_path):
     assert max_difference(onnx.load(usual.path), onnx.load(simplified.path), model.input, images) <= 1e-4
 
 
-def test_scores_that_are_no_probabilities_are_refused():
+def test_scores_that_cannot_be_probabilities_are_refused():
     model = SimpleNamespace(
         fixed=SimpleNamespace(name="d.onnx"),
         input=SimpleNamespace(width=32, height=32),
