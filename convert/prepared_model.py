@@ -6,8 +6,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from rkface.runtime.backends.reference import ReferenceBackend, open_reference
-from rkface.runtime.core.bundle import sha256
 from rkface.runtime.core.manifest import Input, Role
+from rkface.runtime.core.onnx_file import onnx_digest
 from rkface.runtime.core.progress import stage
 from rkface.runtime.vision.detect import Detector
 from rkface.runtime.vision.embed import Embedder
@@ -94,5 +94,5 @@ def build_face_finder(models: PreparedModels, sources: ModelSources) -> FaceFind
         Detector(detector.backend, detector.input, detector.simplified.outputs),
         detector.input,
         Embedder(recognizer.backend, recognizer.input, recognizer.simplified.outputs[0].shape[-1]),
-        sha256(sources.paths["detector"]),
+        onnx_digest(sources.paths["detector"]),
     )

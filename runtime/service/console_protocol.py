@@ -183,9 +183,11 @@ class CameraService(Protocol):
             source: Only this camera.
         """
 
-    def enroll(self, name: str, image: NDArray[np.uint8], source: str, *, force: bool = False) -> Verdict:
-        """Enroll the largest face in a photo (H×W×3 uint8 BGR; see ``enrollment.enroll``). Here, ``source`` is a text
-        that is stored with the sample."""
+    def enroll(
+        self, name: str, image: NDArray[np.uint8], source: str, *, face: int | None = None, force: bool = False
+    ) -> Verdict:
+        """Enroll a face in a photo (H×W×3 uint8 BGR; see ``enrollment.enroll``): the one with the number ``face``, or
+        the only one that can be meant. Here, ``source`` is a text that is stored with the sample."""
 
     def offer_shots(self, appearance: str) -> Sequence[OfferedShot]:
         """Return the pictures from which this appearance can be enrolled now, best first, and keep them for a while."""

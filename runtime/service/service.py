@@ -165,8 +165,10 @@ class Service:
         shots = self.watchers.shots(appearance)
         return encode_crop(shots[0].crop) if shots else self._log.face(appearance)
 
-    def enroll(self, name: str, image: NDArray[np.uint8], source: str, *, force: bool = False) -> Verdict:
-        return self._enrollment.enroll_photo(name, image, source, force=force)
+    def enroll(
+        self, name: str, image: NDArray[np.uint8], source: str, *, face: int | None = None, force: bool = False
+    ) -> Verdict:
+        return self._enrollment.enroll_photo(name, image, source, face=face, force=force)
 
     def offer_shots(self, appearance: str) -> Sequence[OfferedShot]:
         return self._enrollment.offer_shots(appearance)

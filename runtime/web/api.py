@@ -124,15 +124,19 @@ async def enroll_photo(
         str, Query(max_length=200, description="where the sample comes from; stored with it")
     ] = "web upload",
     force: bool = False,
+    face: Annotated[
+        int | None, Query(ge=1, le=10_000, description="the number of the face, if the photo shows several")
+    ] = None,
 ) -> Verdict:
-    """Check one photo, the request's body, and enroll the largest face in it. A refused photo is not an HTTP error."""
+    """Check one photo, the request's body, and enroll the face in it. If it is not clear which of several faces to
+    enroll, the photo is refused, and ``faces`` lists them. A refused photo is not an HTTP error."""
 
     def enroll(data: bytes) -> Verdict:
         try:
             image = decode_image(data, source, MAX_PIXELS)
         except InputError as error:
             return Verdict("refused", name, source, str(error).removeprefix(f"{source}: "))
-        return service.enroll(name, image, source, force=force)
+        return service.enroll(name, image, source, face=face, force=force)
 
     async with workload.uploads.place():  # before the body is read: as many as have a place are in memory
         data = await read_upload(request)
