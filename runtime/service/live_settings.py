@@ -124,7 +124,7 @@ def load_changes(settings: Settings) -> LiveSettings:
 
 
 def read_changes(path: Path, settings: Settings) -> LiveSettings:
-    """Return ``settings`` with the changes in the file at ``path``; those equal to ``settings`` are none."""
+    """Return ``settings`` with the changes in the file at ``path``; those equal to ``settings`` do not count."""
     try:
         content = read_toml(path)
     except InputError as error:
@@ -184,7 +184,7 @@ def take_over_old_file(live: LiveSettings) -> None:
     others = [path for path in gallery.parent.glob(".*.lock") if path.name != f".{gallery.name}.lock"]
     log.info("%s: changes of the console were taken over into %s", old, changes_path(gallery).name)
     if others:
-        log.info("%s: kept for other galleries in this folder; delete it if there are none", old)
+        log.info("%s: kept for other galleries in this folder; delete it if there is no other", old)
         return
     old.unlink(missing_ok=True)
     sync_to_disk(old.parent)
