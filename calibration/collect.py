@@ -15,7 +15,8 @@ from rkface.runtime.core.faces import Faces
 from rkface.runtime.vision.align import CROP_SIZE, align
 from rkface.runtime.vision.detect import THRESHOLD, Detector
 from rkface.runtime.vision.embed import Embedder
-from rkface.runtime.vision.image import find_images, read_image
+from rkface.runtime.vision.image import read_image
+from rkface.runtime.vision.photo_files import find_images
 from rkface.runtime.vision.quality import Flaw, Quality, measure
 
 from .appearance_stats import AppearanceStats, measure_appearance

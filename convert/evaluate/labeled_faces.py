@@ -15,7 +15,8 @@ from rkface.runtime.core.errors import InputError
 from rkface.runtime.core.progress import stage
 from rkface.runtime.vision.align import align
 from rkface.runtime.vision.detect import Detector
-from rkface.runtime.vision.image import decode_image, find_images, read_image
+from rkface.runtime.vision.image import decode_image, read_image
+from rkface.runtime.vision.photo_files import find_images
 
 from ..image_lists import to_rgb
 from ..label_files import read_pairs

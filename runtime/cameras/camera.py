@@ -17,10 +17,11 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from ..core.addresses import mask_address
 from ..core.errors import InputError, RkfaceError, WorkError
-from ..core.text import readable
+from ..core.text import in_a_line, readable
 from ..inference.frames import Frame
-from .source_names import FORMS, find_device, has_gstreamer, mpp_pipeline, without_password
+from .source_names import FORMS, check_network_address, find_device, has_gstreamer, hint_for, mpp_pipeline
 from .sources import CaptureFormat, JpegPipe, NetworkStream, PhotoFolder, Stream, V4l2Device, VideoFile
 
 # Seconds before each attempt to open a lost camera again; the last one is repeated. A USB camera that reset itself is
@@ -98,6 +99,11 @@ class Camera:
         self._state = CameraState(source)
         self._closed = threading.Event()
         self._reading = threading.Lock()
+
+    @property
+    def live(self) -> bool:
+        """Whether the source is a camera, and not a recording, a folder or a pipe."""
+        return self._live
 
     @property
     def closed(self) -> bool:
@@ -253,13 +259,16 @@ def open_camera(
     """
     source = str(source)
     capture_format = capture_format or CaptureFormat()
-    shown = without_password(source)
+    shown = in_a_line(mask_address(source))
     live = partial(Camera, name=shown if name is None else name, retries=retries)
     played = partial(live, live=False, recording=not loop, loop=loop, realtime=realtime)
     if source == "-":
         stdin = sys.stdin.fileno()
         return live("stdin", lambda camera: JpegPipe(stdin, lambda: not camera.closed), live=False)
-    if re.match(r"(rtsps?|https?)://", source) or " ! " in source:
+    network = re.match(r"(?i)(rtsps?|https?)://", source) is not None
+    if network:
+        check_network_address(source)
+    if network or " ! " in source:
         pipeline = mpp_pipeline(source, decoder) if decoder else source
         gstreamer = " ! " in pipeline
         if gstreamer and not has_gstreamer():
@@ -276,10 +285,10 @@ def open_camera(
         return played(shown, lambda camera: PhotoFolder(path, capture_format.rate, capture_format.hold))
     if path.is_file():
         if readable(source) != source:  # OpenCV would abort the process
-            raise InputError(f"{readable(shown)!r}: this file name is not in UTF-8: rename the file")
+            raise InputError(f"{shown!r}: this file name is not in UTF-8: rename the file")
         VideoFile(path).close()  # raises now if it cannot be read
         return played(shown, lambda camera: VideoFile(path))
-    raise InputError(f"{shown!r} is not a camera, and no such file or folder exists: give {FORMS}")
+    raise InputError(f"{shown!r} is not a camera, and no such file or folder exists: give {FORMS}{hint_for(source)}")
 
 
 def is_black(image: NDArray[np.uint8]) -> bool:

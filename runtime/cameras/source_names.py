@@ -1,12 +1,14 @@
-"""What the source of a camera may be called: V4L2 devices, addresses, GStreamer pipelines; and passwords left out."""
+"""What the source of a camera may be called: V4L2 devices, addresses and GStreamer pipelines."""
 
 from __future__ import annotations
 
 import re
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import cv2
 
+from ..core.addresses import ENCODE, mask_address
 from ..core.errors import InputError
 
 BY_ID = Path("/dev/v4l/by-id")
@@ -31,9 +33,9 @@ def mpp_pipeline(address: str, codec: str) -> str:
 
     It delivers the newest frame in BGR. Raises InputError for another codec, or an address that is not rtsp://.
     """
-    if codec not in ("h264", "h265") or not re.match(r"rtsps?://[^\s\"]+$", address):
+    if codec not in ("h264", "h265") or not re.match(r"(?i)rtsps?://[^\s\"]+$", address):
         raise InputError(
-            f"decoder {codec!r} cannot decode {without_password(address)}: use h264 or h265 with an rtsp:// address"
+            f"decoder {codec!r} cannot decode {mask_address(address)}: use h264 or h265 with an rtsp:// address"
         )
     return (
         f'rtspsrc location="{address}" latency=100 protocols=tcp ! rtp{codec}depay ! {codec}parse ! mppvideodec ! '
@@ -41,14 +43,25 @@ def mpp_pipeline(address: str, codec: str) -> str:
     )
 
 
+def check_network_address(source: str) -> None:
+    """Raise InputError for an address that no program can read: FFmpeg takes a password with /, ? or # for a path."""
+    shown = mask_address(source)
+    try:
+        parts = urlsplit(source)
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        host, port = None, None
+    if not host or port == 0 or "\0" in source:
+        raise InputError(f"{shown}: this address has no valid host or port; if it has a password: {ENCODE}")
+
+
+def hint_for(source: str) -> str:
+    """What may be wrong with ``source``, which is neither a camera nor a file; "" if there is nothing to say."""
+    if re.match(r"(?i)(rtsps?|https?):", source):
+        return "; an address begins with rtsp:// (two slashes)"
+    return f"; an address begins with rtsp:// or http://, and {ENCODE}" if "@" in source else ""
+
+
 def has_gstreamer() -> bool:
     """Return whether this OpenCV was built with GStreamer."""
     return cv2.CAP_GSTREAMER in cv2.videoio_registry.getBackends()
-
-
-def without_password(source: str) -> str:
-    """Return ``source`` without the user and password of an address, for logs and pages."""
-    source = re.sub(
-        r"(\w+://)[^\s\"]*@", r"\1", source
-    )  # up to the last @: removing too much is better than too little
-    return re.sub(r"(?i)((?:password|passwd|pass|pwd|user(?:name)?)=)[^&\s\"/]*", r"\1…", source)

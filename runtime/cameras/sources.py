@@ -16,7 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..core.errors import InputError, WorkError
-from ..vision.image import decode_frame, find_images, read_image
+from ..vision.image import decode_frame, read_image
+from ..vision.photo_files import find_images
 from .mjpeg import JpegSplitter
 
 OPEN_TIMEOUT_MS, READ_TIMEOUT_MS = 5000, 5000  # after which a network camera that does not answer counts as lost

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..core.errors import WorkError
+from ..core.text import in_a_line
 from ..gallery.encryption import ENVIRONMENT
 from .options import counted, print_json
 
@@ -42,9 +43,11 @@ def add_gallery(parser: ArgumentParser) -> None:
 
 
 def add_enroll_rules(parser: ArgumentParser) -> None:
-    parser.add_argument("--strict", action="store_true", help="refuse photos with several faces")
+    parser.add_argument("--strict", action="store_true", help="refuse all photos with several faces")
     parser.add_argument(
-        "--force", action="store_true", help="enroll a person even if they look like another person in the gallery"
+        "--force",
+        action="store_true",
+        help="enroll a person even if they look like another person in the gallery, or unlike their own other photos",
     )
     parser.add_argument(
         "--no-crops",
@@ -56,7 +59,7 @@ def add_enroll_rules(parser: ArgumentParser) -> None:
 def enroll_rules(options: Namespace) -> EnrollOptions:
     from ..enrollment.enroll import EnrollOptions
 
-    return EnrollOptions(options.strict, options.force, not options.no_crops)
+    return EnrollOptions(options.strict, options.force, not options.no_crops, getattr(options, "face", None))
 
 
 def gallery_path(options: Namespace) -> Path:
@@ -104,7 +107,7 @@ def print_verdicts(verdicts: Iterable[Verdict], *, as_json: bool) -> int:
 def _verdict_line(verdict: Verdict) -> str:
     line = f"{verdict.source}: {verdict.status} {'for' if verdict.status == 'refused' else 'as'} {verdict.person}"
     line += f", quality {verdict.quality:.2f}" if verdict.quality is not None else ""
-    return "; ".join([line, *filter(None, [verdict.reason]), *verdict.notes])
+    return in_a_line("; ".join([line, *filter(None, [verdict.reason]), *verdict.notes]))
 
 
 def format_time(seconds: float) -> str:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from argparse import ArgumentParser
 from pathlib import Path
 from typing import Any
 
+_HIDDEN = re.compile(r"[\x7f-\x9f\u00ad\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb]")
 BUNDLE = "build/rk3588"  # where `rkface convert` writes by default
 
 
@@ -29,14 +31,34 @@ def add_backend(parser: ArgumentParser) -> None:
     )
 
 
+def add_camera_position(parser: ArgumentParser) -> None:
+    """--rotate and --near: how the cameras of --camera are mounted."""
+    parser.add_argument(
+        "--rotate",
+        type=int,
+        choices=(0, 90, 180, 270),
+        default=0,
+        help="with --camera: turn its pictures clockwise by so many degrees, for a camera that is not mounted upright",
+    )
+    parser.add_argument(
+        "--near",
+        action="store_true",
+        help="with --camera: also find faces that fill the picture; takes up to twice the time",
+    )
+
+
 def add_json(parser: ArgumentParser, what: str) -> None:
     """--json; ``what`` says what stdout holds then."""
     parser.add_argument("--json", action="store_true", help=f"print JSON for programs: {what}")
 
 
 def print_json(value: dict[str, Any], *, indent: int | None = None) -> None:
-    """Print one object, paths as text. It is written at once, so that a program gets each line when it is ready."""
-    print(json.dumps(value, indent=indent, ensure_ascii=False, default=str), flush=True)
+    """Print one object, paths as text. It is written at once, so that a program gets each line when it is ready.
+
+    Characters that cannot be seen, such as U+202E, are written as \\uXXXX, so that a terminal can show the line.
+    """
+    text = json.dumps(value, indent=indent, ensure_ascii=False, default=str)
+    print(_HIDDEN.sub(lambda found: json.dumps(found[0])[1:-1], text), flush=True)
 
 
 def counted(number: int, noun: str, plural: str = "") -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from argparse import ArgumentParser, Namespace
 from collections.abc import Iterable, Sequence
 from itertools import chain, count
@@ -41,20 +42,26 @@ def open_pipeline(options: Namespace) -> Pipeline:
 def expand_folders(paths: Iterable[Path]) -> list[Path]:
     """The photos of ``paths``: files as given, and for a folder all photos in it and its subfolders, sorted by path.
 
-    In folders, hidden files and files that are not named like photos are left out. InputError for a folder that has no
-    photos. Whether a file exists and is a photo is found out when it is read.
+    In folders, hidden files and files that are not named like photos are left out; pictures of other formats are
+    counted on stderr. InputError for a folder that has no photos. Whether a file exists and is a photo is found out
+    when it is read.
     """
-    from ..vision.image import find_images
+    from ..vision.photo_files import count_left_out, list_photos
 
     photos: list[Path] = []
     for path in paths:
         if not path.is_dir():
             photos.append(path)
             continue
-        found = find_images(path)
-        if not found:
-            raise InputError(f"{path}: no photos in this folder (.jpg, .png, .webp or .bmp)")
-        photos += found
+        found = list_photos(path)
+        unread = count_left_out(found.left_out)
+        if not found.photos:
+            raise InputError(
+                f"{path}: no photos in this folder (.jpg, .png, .webp or .bmp){f'; {unread}' if unread else ''}"
+            )
+        if unread:
+            print(f"rkface: {unread}", file=sys.stderr)
+        photos += found.photos
     return photos
 
 

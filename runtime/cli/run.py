@@ -11,11 +11,12 @@ from logging import DEBUG, WARNING, getLogger
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..core.arguments import integer_from
 from ..core.errors import InputError
 
 if TYPE_CHECKING:
-    from ..service.service import Service
     from ..service.settings import Settings
+    from ..web.serve import Console
 
 CONFIG = Path("/etc/rkface/rkface.toml")
 DEPLOYED = "rkface.toml"  # in a release, next to the bundle: the file of `rkface deploy --config`
@@ -62,6 +63,13 @@ def run(parser: ArgumentParser) -> None:
     )
     parser.add_argument("--no-web", action="store_true", help="do not serve the web console")
     parser.add_argument(
+        "--web-port",
+        type=integer_from(0, 65_535),
+        metavar="N",
+        help="port of the web console (default: [web] port of the configuration, else 8080); "
+        "0: any free one, which the log tells",
+    )
+    parser.add_argument(
         "--log",
         choices=("text", "json", "journal"),
         help="format of log messages (default: journal below systemd, text elsewhere)",
@@ -74,6 +82,7 @@ def _run(options: Namespace) -> int:
     from ..core.progress import stage
     from ..service.logging_setup import start_logs
     from ..service.service import Service
+    from ..service.startup import lock_gallery
 
     start_logs(options.log)
     if options.quiet or options.verbose:
@@ -82,12 +91,14 @@ def _run(options: Namespace) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: service.stop())
     with ExitStack() as opened:
+        with lock_gallery(settings.gallery):  # a second service would otherwise be told about the port
+            console = _open_console(settings, opened) if settings.web.enabled else None
         with nullcontext() if options.log or not sys.stderr.isatty() else stage("starting"):
             opened.enter_context(service)
         log = getLogger("rkface.service")
         log.info("watching %s; %d people are known", ", ".join(service.workers), service.gallery.state().people)
-        if settings.web.enabled:
-            _serve_console(service, settings, opened)
+        if console is not None:
+            opened.enter_context(console.show(service))
         service.run()
     return 0
 
@@ -104,8 +115,12 @@ def run_settings(options: Namespace) -> Settings:
         settings = replace(settings, camera=named_cameras(options.camera or [default_camera()]))
     if options.liveness:
         settings = replace(settings, liveness=replace(settings.liveness, enabled=True))
+    if options.no_web and options.web_port is not None:
+        raise InputError("--no-web and --web-port contradict each other: use one of them")
     if options.no_web:
         settings = replace(settings, web=replace(settings.web, enabled=False))
+    if options.web_port is not None:
+        settings = replace(settings, web=replace(settings.web, enabled=True, port=options.web_port))
     return replace(
         settings,
         bundle=options.bundle or settings.bundle,
@@ -115,21 +130,21 @@ def run_settings(options: Namespace) -> Settings:
     )
 
 
-def _serve_console(service: Service, settings: Settings, opened: ExitStack) -> None:
-    """Serve the web console until ``opened`` is closed. Without rkface[web], it is an error only if the console is
-    configured."""
+def _open_console(settings: Settings, opened: ExitStack) -> Console | None:
+    """Listen for the web console until ``opened`` is closed: before the models load, so that a taken port is an error
+    of the first moment. Without rkface[web], it is an error only if the console is configured."""
     from ..service.settings import Web
 
     web = settings.web
     try:
-        from ..web.serve import serve
+        from ..web.serve import open_console
     except ImportError as error:
         if web != Web():
             raise InputError(f"[web] needs {error.name or error}: pip install 'rkface[web]'") from error
         getLogger("rkface.web").info("no web console; to install it: pip install 'rkface[web]'")
-        return
+        return None
     if (web.certificate is None) != (web.key is None):
         raise InputError("[web] certificate and key belong together: set both for https, or neither")
     tls = (web.certificate, web.key) if web.certificate and web.key else None
-    console = serve(service, web.host, web.port, password_file=web.password_file, token_file=web.token_file, tls=tls)
-    opened.enter_context(console)
+    console = open_console(web.host, web.port, password_file=web.password_file, token_file=web.token_file, tls=tls)
+    return opened.enter_context(console)

@@ -7,13 +7,16 @@ from argparse import ArgumentTypeError
 from collections.abc import Callable
 
 
-def integer_from(lowest: int) -> Callable[[str], int]:
-    """A type for whole numbers of ``lowest`` (0 or greater) or greater."""
+def integer_from(lowest: int, highest: int | None = None) -> Callable[[str], int]:
+    """A type for whole numbers of ``lowest`` (0 or greater) or greater, up to ``highest`` if there is a limit."""
+    allowed = f"{lowest} or greater" if highest is None else f"{lowest} to {highest}"
 
     def whole_number(text: str) -> int:
-        if not text.isdecimal() or int(text) < lowest:
-            raise ArgumentTypeError(f"must be a whole number, {lowest} or greater, not {text!r}")
-        return int(text)
+        # int() refuses to convert thousands of digits, and no number that somebody means has more than 18.
+        number = int(text) if text.isdecimal() and len(text) <= 18 else -1
+        if number < lowest or (highest is not None and number > highest):
+            raise ArgumentTypeError(f"must be a whole number, {allowed}, not {text!r}")
+        return number
 
     return whole_number
 

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from .errors import BundleError
+from .errors import BundleError, InputError
+from .files import read_text
 from .manifest import MANIFEST, Manifest, Model, Role, parse_manifest, path_inside
 from .paths import as_path
+from .text import in_a_line, show_value
 
 SUMS = "SHA256SUMS"
 OPTIONAL = "reference"  # a board does not need this folder
+MAX_SUMS = 1_000_000  # bytes of SHA256SUMS
 
 
 @dataclass(frozen=True)
@@ -77,13 +81,21 @@ def files(folder: Path) -> list[str]:
     return sorted(name for name in names if name != SUMS)
 
 
+def _read_sum(line: str) -> tuple[str, str]:
+    """The file and the digest in a line of SHA256SUMS. Raises ValueError."""
+    found = re.fullmatch(r"([0-9a-f]{64}) [ *](.+)", line)
+    if found is None:
+        raise ValueError(f"this is not a line of sha256sum: {show_value(line)}")
+    return path_inside(found[2]), found[1]
+
+
 def verify(folder: Path) -> None:
     """Compare every file with SHA256SUMS (the format of ``sha256sum``). Raises BundleError, which names the first file
     that differs."""
     try:
-        lines = (folder / SUMS).read_text(encoding="utf-8").splitlines()
-        expected = {path_inside(line[66:]): line[:64] for line in lines if line}
-    except (OSError, ValueError) as error:
+        lines = read_text(folder / SUMS, MAX_SUMS).split("\n")
+        expected = dict(map(_read_sum, filter(None, lines)))
+    except (InputError, ValueError) as error:
         raise BundleError(f"{folder / SUMS} cannot be read ({error}): copy the complete bundle again") from error
     for name, digest in expected.items():
         path = folder / name
@@ -100,5 +112,6 @@ def verify(folder: Path) -> None:
     foreign = [name for name in files(folder) if name not in expected]
     if foreign:
         raise BundleError(
-            f"{folder}: {foreign[0]} is not part of the bundle (not in {SUMS}): delete it, or copy the bundle again"
+            f"{folder}: {in_a_line(foreign[0])} is not part of the bundle (not in {SUMS}): delete it, or copy the "
+            "bundle again"
         )

@@ -11,6 +11,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
 
+from .errors import WorkError
+
 
 def start_process(
     command: Sequence[str], environment: Mapping[str, str] | None = None, **options: Any
@@ -18,10 +20,17 @@ def start_process(
     """Start ``command`` in a new session, so that only this process receives Ctrl-C.
 
     With Python 3.11 and later, the child does not import modules from the folder that it starts in. ``environment``
-    defaults to that of this process. ``options`` are those of subprocess.Popen.
+    defaults to that of this process. ``options`` are those of subprocess.Popen. Raises WorkError if this machine cannot
+    start one: no memory, too many open files.
     """
     variables = {**(os.environ if environment is None else environment), "PYTHONSAFEPATH": "1"}
-    return subprocess.Popen(command, start_new_session=True, env=variables, **options)
+    try:
+        return subprocess.Popen(command, start_new_session=True, env=variables, **options)
+    except OSError as error:
+        raise WorkError(
+            f"{command[0]}: a process cannot be started: {error.strerror or error}: end other programs, or raise the "
+            "limits of this one (ulimit -a)"
+        ) from error
 
 
 def kill_process(process: subprocess.Popen[Any]) -> None:

@@ -14,6 +14,7 @@ also with ``| None`` for what may be left out. A whole number is accepted for a 
 
 from __future__ import annotations
 
+import math
 import re
 import sys
 from collections.abc import Collection, Iterator, Mapping
@@ -22,8 +23,10 @@ from pathlib import Path
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
+from .addresses import mask_secrets
 from .errors import InputError
-from .text import nearest
+from .files import read_text
+from .text import in_a_line, nearest, show_value
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -31,6 +34,9 @@ else:
     import tomli as tomllib
 
 T = TypeVar("T")
+LARGEST = 10**300  # what a float can hold
+MAX_BYTES = 1_000_000  # of a TOML file
+MOST_PROBLEMS = 30  # that a message lists
 TYPE_NAMES: dict[Any, str] = {
     str: "text in quotes",
     int: "a whole number",
@@ -89,14 +95,13 @@ def _without_none(hint: Any) -> Any:
 def read_toml(path: Path) -> dict[str, Any]:
     """The table in the file ``path``. Raises InputError if it cannot be read, is not UTF-8, or is not valid TOML."""
     try:
-        table: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
+        table: dict[str, Any] = tomllib.loads(read_text(path, MAX_BYTES))
         return table
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path}: not UTF-8 at byte {error.start}: save it as UTF-8") from error
-    except tomllib.TOMLDecodeError as error:
-        raise InputError(f"{path}: not valid TOML: {error}") from error
+    except RecursionError:
+        raise InputError(f"{path}: not valid TOML: it is nested too deeply") from None
+    except ValueError as error:  # TOMLDecodeError, a number of thousands of digits, an impossible date
+        reason = in_a_line(str(error).partition(";")[0][:200])
+        raise InputError(f"{path}: not valid TOML: {reason}") from error
 
 
 def load_table(
@@ -117,8 +122,8 @@ def load_table(
     given = given or {}
     known = {name: info for name, info in describe_fields(kind).items() if name not in given}
     before = len(problems)
-    for key in table.keys() - known.keys():
-        problems.append(f"unknown key {where}{key}: {_suggest(key, known)}")
+    for key in sorted(table.keys() - known.keys()):
+        problems.append(f"unknown key {where}{_show_key(key)}: {_suggest(key, known)}")
     loader = _ValueLoader(problems, folder)
     values = {
         key: loader.load(known[key].type, value, f"{where}{key}", known[key].limits)
@@ -140,6 +145,8 @@ def load_file(kind: type[T], path: Path) -> T:
 
 def list_problems(path: Path, problems: list[str]) -> str:
     """One problem on the line of the file's name, several on lines of their own."""
+    if len(problems) > MOST_PROBLEMS:
+        problems = [*problems[:MOST_PROBLEMS], f"… and {len(problems) - MOST_PROBLEMS} more"]
     return f"{path}: {problems[0]}" if len(problems) == 1 else "\n  ".join([f"{path}:", *problems])
 
 
@@ -158,30 +165,42 @@ class _ValueLoader:
         if origin is tuple:
             if isinstance(value, list):
                 return tuple(self.load(get_args(hint)[0], one, f"{where}[{i}]") for i, one in enumerate(value))
-            self.problems.append(f"{where} is {value!r}, but must be a list")
+            self.problems.append(f"{where} is {_show(value)}, but must be a list")
         elif origin is Literal:
             if value not in get_args(hint):
-                self.problems.append(f"{where} is {value!r}, but must be one of {_list(get_args(hint))}")
+                self.problems.append(f"{where} is {_show(value)}, but must be one of {_list(get_args(hint))}")
         else:
             return self._load_plain(hint, value, where, limits)
         return value
 
     def _load_table(self, hint: Any, value: Any, where: str) -> Any:
         if not isinstance(value, Mapping):
-            self.problems.append(f"{where} is {value!r}, but must be a table: [{where}]")
+            self.problems.append(f"{where} is {_show(value)}, but must be a table: [{where}]")
             return None
         if is_dataclass(hint):
             return load_table(cast("type[Any]", hint), value, self.problems, folder=self.folder, where=f"{where}.")
-        return {key: self.load(get_args(hint)[1], one, f"{where}.{key}") for key, one in value.items()}
+        return {key: self.load(get_args(hint)[1], one, f"{where}.{_show_key(key)}") for key, one in value.items()}
 
     def _load_plain(self, hint: Any, value: Any, where: str, limits: Range | None) -> Any:
         if hint is float and type(value) is int:
-            value = float(value)
+            value = float(value) if abs(value) < LARGEST else math.inf
         if type(value) is not (str if hint is Path else hint):
-            self.problems.append(f"{where} is {value!r}, but must be {TYPE_NAMES[hint]}")
-        elif limits and not limits.least <= float(value) <= limits.most:
-            self.problems.append(f"{where} is {value}, but must be from {limits.least:g} to {limits.most:g}")
+            self.problems.append(f"{where} is {_show(value)}, but must be {TYPE_NAMES[hint]}")
+        elif hint is Path and "\0" in str(value):
+            self.problems.append(f"{where} contains a NUL character, which no path can have")
+        elif limits and not limits.least <= cast("float", value) <= limits.most:
+            self.problems.append(f"{where} is {_show(value)}, but must be from {limits.least:g} to {limits.most:g}")
+        elif type(value) is float and not math.isfinite(value):
+            self.problems.append(f"{where} is too large a number, or not a number")
         return self.folder / value if hint is Path and isinstance(value, str) else value
+
+
+def _show(value: Any) -> str:
+    return mask_secrets(show_value(value))
+
+
+def _show_key(key: str) -> str:
+    return in_a_line(key if len(key) <= 60 else f"{key[:60]}…")
 
 
 def _suggest(word: str, known: Collection[str]) -> str:
@@ -193,15 +212,16 @@ def _list(words: Collection[Any]) -> str:
     return ", ".join(repr(word) if not word else str(word) for word in words)
 
 
-def dump(value: Any, *, explain: bool = False) -> str:
+def dump(value: Any, *, explain: bool = False, notes: Mapping[str, str] | None = None) -> str:
     """The data class ``value`` as TOML that ``load_table`` reads back; with ``explain``, the help texts as comments.
+    ``notes``: comments behind the values, by key as ``list_keys`` writes it.
 
     Tuples of data classes are not supported.
     """
-    return "\n".join(_dump_lines(value, "", explain)).strip() + "\n"
+    return "\n".join(_dump_lines(value, "", explain, notes or {})).strip() + "\n"
 
 
-def _dump_lines(value: Any, where: str, explain: bool) -> Iterator[str]:
+def _dump_lines(value: Any, where: str, explain: bool, notes: Mapping[str, str]) -> Iterator[str]:
     tables = []
     for name, info in describe_fields(type(value)).items():
         content = getattr(value, name)
@@ -211,7 +231,8 @@ def _dump_lines(value: Any, where: str, explain: bool) -> Iterator[str]:
         if explain and info.help:
             yield f"# {info.help}"
         if content is not None:
-            yield f"{name} = {_dump_value(content)}"
+            note = notes.get(f"{where}{name}")
+            yield f"{name} = {_dump_value(content)}" + (f"  # {in_a_line(note)}" if note else "")
         elif explain:
             yield f"# [{where}{name}]" if is_dataclass(info.type) else f"# {name} = …"
     for name, content in tables:
@@ -222,7 +243,17 @@ def _dump_lines(value: Any, where: str, explain: bool) -> Iterator[str]:
         )
         for header, one in parts:
             yield f"\n[{header}]"
-            yield from _dump_lines(one, f"{header}.", explain)
+            yield from _dump_lines(one, f"{header}.", explain, notes)
+
+
+def list_keys(table: Mapping[str, Any], where: str = "") -> Iterator[str]:
+    """The keys of all values in ``table`` and the tables in it, with the keys of these tables: "camera.door.rate"."""
+    for key, value in table.items():
+        name = f"{where}{_dump_key(key)}"
+        if isinstance(value, Mapping):
+            yield from list_keys(value, f"{name}.")
+        else:
+            yield name
 
 
 def _dump_key(key: str) -> str:

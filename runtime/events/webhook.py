@@ -19,8 +19,9 @@ import time
 from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult
 
+from ..core.addresses import split_address
 from ..core.errors import InputError
 from .channel import ReceiverGoneError, RefusedError, UndeliveredError
 from .event import OutgoingEvent
@@ -51,21 +52,8 @@ class Webhook:
         headers: Mapping[str, str] | None = None,
         wall: Callable[[], float] = time.time,
     ) -> None:
-        parts = urlsplit(url)
-        try:
-            self._host, self._port = parts.hostname or "", parts.port
-        except ValueError as error:
-            raise InputError(f"the webhook's URL: {error}") from error
-        if parts.scheme not in ("http", "https") or not self._host:
-            raise InputError("the webhook's URL must begin with https:// or http:// and a host")
-        if not url.isascii() or not url.isprintable() or " " in url:
-            raise InputError(
-                "the webhook's URL contains characters that must be written as %XX, or in the host as xn--…"
-            )
-        if parts.username or parts.password:
-            raise InputError(
-                "the webhook's URL contains a user or password, which logs would show: use a header instead"
-            )
+        parts = check_webhook_url(url)
+        self._host, self._port = parts.hostname or "", parts.port
         # The path of a URL may be a secret (Home Assistant's are), so messages contain only the part before it.
         self._place = f"{parts.scheme}://{parts.netloc}"
         self._target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
@@ -143,6 +131,16 @@ class Webhook:
         finally:
             alarm.cancel()
             connection.close()
+
+
+def check_webhook_url(url: str) -> SplitResult:
+    """The parts of ``url``. Raises InputError, without any secret in it, if it cannot be the URL of a webhook."""
+    parts = split_address(url, "the webhook's URL", ("https", "http"))
+    if not url.isascii() or not url.isprintable() or " " in url:
+        raise InputError("the webhook's URL contains characters that must be written as %XX, or in the host as xn--…")
+    if parts.username or parts.password:
+        raise InputError("the webhook's URL contains a user or password, which logs would show: use a header instead")
+    return parts
 
 
 def sign(key: bytes, identity: str, timestamp: str, body: bytes) -> str:

@@ -19,13 +19,22 @@ from numpy.typing import NDArray
 
 from ..core.checks import check_count, check_type
 from ..core.errors import InputError, RkfaceError
-from ..core.text import shell_quoted
+from ..core.text import readable, shell_quoted
 from .blocks import Precision
 from .database import GalleryDatabase
-from .encryption import Key
+from .encryption import Key, bind_to, is_encrypted
 from .match import Match
-from .people import GalleryState, Person, Sample, check_name, check_person, check_sample
-from .rows import STORED, embedding_to_bytes, insert_person, insert_sample, read_embeddings, select_people
+from .people import GalleryState, Person, Sample, check_person, check_sample, clean_name
+from .rows import (
+    embedding_opener,
+    embedding_to_bytes,
+    find_spelling,
+    insert_person,
+    insert_sample,
+    read_embeddings,
+    select_people,
+    select_samples,
+)
 from .search import check_probes
 from .snapshot import Snapshot, read_snapshot
 
@@ -98,7 +107,9 @@ class Gallery(GalleryDatabase):
             InputError: There is no such person. The message suggests similar names.
         """
         check_type(key, str, "a person's id or name must be a string", 'pass a name such as "Ada"')
+        key = readable(key)
         found = select_people(self, "WHERE person.id = ?1 OR name = ?1 ORDER BY person.id = ?1 DESC", [key])
+        found = found or select_people(self, "WHERE name = ?", [find_spelling(self, key)])
         if found:
             return found[0]
         similar = difflib.get_close_matches(key, [person.name for person in self.people()], n=3)
@@ -113,29 +124,21 @@ class Gallery(GalleryDatabase):
             InputError: The gallery is encrypted and was opened without its key.
         """
         check_person(person)
-        rows = self.read(
-            "SELECT embedding, image, quality, source, created, identity, id FROM sample "
-            "LEFT JOIN crop ON sample = id WHERE person = ? ORDER BY id",
-            [person.id],
-        )
-        decrypt = self.cipher.decrypt
-        return [
-            Sample(np.frombuffer(decrypt(embedding), STORED), None if crop is None else decrypt(crop), *rest)
-            for embedding, crop, *rest in rows
-        ]
+        return select_samples(self, person.id)
 
     def has_sample(self, name: str, sample: Sample) -> bool:
         """Whether the person ``name`` already has a sample with exactly this embedding."""
         check_sample(sample)
-        rows = self.read("SELECT embedding FROM sample JOIN person ON person.id = person WHERE name = ?", [name])
-        decrypt = self.cipher.decrypt
-        return embedding_to_bytes(sample.embedding) in {decrypt(embedding) for (embedding,) in rows}
+        found = select_people(self, "WHERE name = ?", [find_spelling(self, name)])
+        stored = embedding_to_bytes(sample.embedding)
+        return any(embedding_to_bytes(own.embedding) == stored for own in (self.samples(found[0]) if found else ()))
 
     def add(self, name: str, samples: Iterable[Sample], metadata: Mapping[str, Any] | None = None) -> Person:
         """Add samples to the person ``name``, who is created if there is no such person.
 
         Args:
-            name: Name of the person. It must not be empty or contain control characters.
+            name: Name of the person, at most 200 characters, all of them visible. Spaces at the ends are removed, and
+                accents are stored in one form (Unicode's NFC).
             samples: The new samples; may be empty.
             metadata: Values to add to the person's metadata. They replace values with the same keys.
 
@@ -146,7 +149,6 @@ class Gallery(GalleryDatabase):
             InputError: The name is invalid, or an embedding is of another model, has the wrong shape, or contains NaN
                 or infinity. Nothing was added then.
         """
-        check_name(name)
         check_type(samples, Iterable, "samples must be a list", "write [sample]")
         new, now = list(samples), time.time()
         with self.lock:  # held until the index is up to date, so that no other thread changes the person in between
@@ -181,14 +183,20 @@ class Gallery(GalleryDatabase):
         """Change the name of ``person``; the id stays.
 
         Raises:
-            InputError: The name is invalid, or another person has it.
+            InputError: The name is invalid, or another person has it; or the gallery is encrypted and was opened
+                without its key, because encrypted values are bound to the name.
         """
         check_person(person)
-        check_name(name)
-        other = select_people(self, "WHERE name = ?", [name])
-        if other and other[0].id != person.id:
-            raise InputError(f"another person is called {name!r}: if both are one person, use `rkface gallery merge`")
+        name = clean_name(name)
         with self.transaction() as database:
+            if any(
+                other.id != person.id for other in select_people(self, "WHERE name = ?", [find_spelling(self, name)])
+            ):
+                raise InputError(
+                    f"another person is called {name!r}: if both are one person, use `rkface gallery merge`"
+                )
+            if is_encrypted(database):
+                bind_to(database, self.cipher, self.path, person.id, (person.id, name))
             database.execute("UPDATE person SET name = ?, changed = ? WHERE id = ?", [name, time.time(), person.id])
         self.update_index()
 
@@ -198,7 +206,7 @@ class Gallery(GalleryDatabase):
         ``into`` keeps its name, its id and its metadata, and gets the metadata of ``person`` for keys that it lacks.
 
         Raises:
-            InputError: Both are the same person.
+            InputError: Both are the same person; or the gallery is encrypted and was opened without its key.
         """
         check_person(person)
         check_person(into)
@@ -206,6 +214,9 @@ class Gallery(GalleryDatabase):
             raise InputError(f"{person.name!r} cannot be merged into the same person")
         now = time.time()
         with self.transaction() as database:
+            if is_encrypted(database):
+                (name,) = database.execute("SELECT name FROM person WHERE id = ?", [into.id]).fetchone() or ("",)
+                bind_to(database, self.cipher, self.path, person.id, (into.id, name))
             database.execute("UPDATE sample SET person = ? WHERE person = ?", [into.id, person.id])
             database.execute("DELETE FROM person WHERE id = ?", [person.id])
             database.execute("UPDATE former SET person = ? WHERE person = ?", [into.id, person.id])
@@ -301,5 +312,7 @@ class Gallery(GalleryDatabase):
         with self.consistent_read():
             people, own = tuple(self.people()), self.identity
             searched = own if self.expected_identity in (None, own) else None
-            decrypt = self.cipher.decrypt if searched is not None else bytes
-            return read_snapshot(self.database, searched, people, decrypt, version=version, precision=self._precision)
+            open_embedding = embedding_opener(self) if searched is not None else lambda row: row[-1]
+            return read_snapshot(
+                self.database, searched, people, open_embedding, version=version, precision=self._precision
+            )

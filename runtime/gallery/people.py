@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
+import unicodedata
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,8 +16,11 @@ from numpy.typing import NDArray
 from ..core.checks import check_number, check_type, describe_type
 from ..core.errors import InputError
 from ..core.manifest import Manifest
-from ..core.text import in_a_line, readable
+from ..core.text import find_hidden, in_a_line, name_character, readable
 from ..vision.align import ALIGNMENT
+
+MOST_NAME = 200  # characters of a name, as in the web API
+MOST_SHOWN = 60  # characters of an invalid name in a message
 
 
 @dataclass(frozen=True)
@@ -81,16 +87,41 @@ class GalleryState:
     searches: int
 
 
-def check_name(name: str) -> None:
-    """Raise InputError if ``name`` is not a string, is empty, or contains control characters or text that UTF-8 cannot
-    encode."""
+def clean_name(name: str) -> str:
+    """``name`` as galleries store it: Unicode's normal form C, one plain space between words, none at the ends.
+
+    So "é" as one character is equal to "é" as a letter with an accent, as macOS names files. Raises InputError if it is
+    not a string, is empty or too long, or contains characters that cannot be seen (``find_hidden``).
+    """
     check_type(name, str, "a person's name must be a string", 'pass a name such as "Ada"')
-    if not name.strip():
-        raise InputError("a person needs a name")
     if readable(name) != name:
-        raise InputError(f"invalid name {in_a_line(name)!r}: it contains invalid characters")
-    if in_a_line(name) != name:
-        raise InputError(f"invalid name {in_a_line(name)!r}: it contains a control character")
+        raise InputError(f"invalid name {_shown(name)}: it contains invalid characters")
+    cleaned = re.sub(" {2,}", " ", re.sub(r"[^\S\t-\r\x1c-\x1f\x85\u2028\u2029]", " ", name)).strip(" ")
+    if not cleaned:
+        raise InputError("a person needs a name")
+    cleaned = unicodedata.normalize("NFC", cleaned)
+    if (hidden := find_hidden(cleaned)) is not None:
+        kind = "a control character" if unicodedata.category(hidden) == "Cc" else "a character that cannot be seen"
+        raise InputError(f"invalid name {_shown(name)}: it contains {kind}, {name_character(hidden)}")
+    if len(cleaned) > MOST_NAME:
+        raise InputError(
+            f"invalid name {_shown(name)}: it has {len(cleaned)} characters, but at most {MOST_NAME} are allowed"
+        )
+    return cleaned
+
+
+def look_alike(name: str, others: Iterable[str]) -> str | None:
+    """The first of ``others`` that differs from ``name`` only in case, or in the form of its characters."""
+    plain = _plain(name)
+    return next((other for other in others if other != name and _plain(other) == plain), None)
+
+
+def _plain(name: str) -> str:
+    return unicodedata.normalize("NFKC", name).casefold()
+
+
+def _shown(name: str) -> str:
+    return f"'{in_a_line(name[:MOST_SHOWN])}{'…' if len(name) > MOST_SHOWN else ''}'"
 
 
 def check_person(person: Person) -> None:
@@ -136,7 +167,7 @@ def embedding_identity(manifest: Manifest) -> str:
     contract = {
         "model": model.source.sha256,
         "alignment": ALIGNMENT,
-        "colour": "RGB",
+        "colour": model.input.source_order,
         "dtype": "uint8",
         "height": model.input.height,
         "width": model.input.width,

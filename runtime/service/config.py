@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
+from ..cameras.source_names import check_network_address
+from ..core.addresses import check_host, mask_address
 from ..core.errors import InputError
-from ..core.toml import load_file, load_table, read_toml
+from ..core.text import find_hidden, in_a_line
+from ..core.toml import list_problems, load_file, load_table, read_toml
+from ..events.webhook import check_webhook_url
 from .settings import Settings
+
+MOST_NAME = 100  # characters of a camera's name
 
 
 def read_settings(path: Path) -> Settings:
@@ -14,7 +23,10 @@ def read_settings(path: Path) -> Settings:
 
     Raises InputError with all mistakes, one per line.
     """
-    return load_file(Settings, path)
+    settings = load_file(Settings, path)
+    if problems := find_mistakes(settings):
+        raise InputError(list_problems(path, problems))
+    return settings
 
 
 def check_settings(path: Path) -> tuple[Settings | None, list[str]]:
@@ -25,4 +37,41 @@ def check_settings(path: Path) -> tuple[Settings | None, list[str]]:
         return None, [str(error)]
     problems: list[str] = []
     settings = load_table(Settings, table, problems, folder=path.parent)
-    return settings, [f"{path}: {problem}" for problem in problems]
+    if settings is not None:
+        problems = find_mistakes(settings)
+    return settings if not problems else None, [f"{path}: {problem}" for problem in problems]
+
+
+def find_mistakes(settings: Settings) -> list[str]:
+    """What is wrong with values that have the right type: addresses that cannot be used. No sentence has a secret."""
+    problems = []
+    for name, camera in settings.camera.items():
+        if not name or find_hidden(name) or len(name) > MOST_NAME:
+            problems.append(
+                f"camera.{in_a_line(name[:40])}: the name of a camera must be visible text, at most 100 characters"
+            )
+        if re.match(r"(?i)(rtsps?|https?)://", camera.source):
+            problems += _explain(f"camera.{name}.source", check_network_address, camera.source)
+    webhook, mqtt = settings.events.webhook, settings.events.mqtt
+    if webhook:
+        problems += _explain("events.webhook.url", check_webhook_url, webhook.url)
+    if mqtt:
+        problems += _explain("events.mqtt.host", check_host, mqtt.host)
+    return problems
+
+
+def _explain(key: str, check: Callable[[str], object], value: str) -> list[str]:
+    try:
+        check(value)
+    except InputError as error:
+        return [f"{key}: {error}"]
+    return []
+
+
+def hide_secrets(settings: Settings) -> Settings:
+    """``settings`` with "…" for secrets in addresses, to be shown."""
+    cameras = {name: replace(camera, source=mask_address(camera.source)) for name, camera in settings.camera.items()}
+    events = settings.events
+    if events.webhook:
+        events = replace(events, webhook=replace(events.webhook, url=mask_address(events.webhook.url)))
+    return replace(settings, camera=cameras, events=events)

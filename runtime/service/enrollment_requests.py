@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import threading
+import time
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from hashlib import sha256
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +22,24 @@ from .known_people import KnownPeople
 from .watchers import Watchers
 
 SHOTS = 3  # best shots of an appearance that become samples
+OFFERED = 120  # pictures that are kept for the pages that show them: 40 appearances
+OFFERED_FOR = 600.0  # seconds
+
+
+@dataclass(frozen=True)
+class OfferedShot:
+    """A picture of an appearance that can be enrolled. ``id`` stands for exactly this picture. ``quality``: 0 to 1."""
+
+    id: str
+    quality: float
+
+
+@dataclass(frozen=True, eq=False)
+class _Offer:
+    """A sample that was offered at this time of the monotonic clock."""
+
+    sample: Sample
+    time: float
 
 
 class EnrollmentRequests:
@@ -31,21 +54,57 @@ class EnrollmentRequests:
         self.lock = threading.Lock()
         self._gallery, self._pipeline = gallery, pipeline
         self._people, self._watchers, self._log = people, watchers, log
+        self._offered: OrderedDict[tuple[str, str], _Offer] = OrderedDict()  # by appearance and id of the shot
 
-    def enroll_photo(self, name: str, image: NDArray[np.uint8], source: str, *, force: bool) -> Verdict:
-        """Enroll the largest face in ``image`` (H×W×3 uint8 BGR). ``source`` is stored with the sample."""
+    def enroll_photo(
+        self, name: str, image: NDArray[np.uint8], source: str, *, face: int | None = None, force: bool
+    ) -> Verdict:
+        """Enroll a face in ``image`` (H×W×3 uint8 BGR): the one with the number ``face``, or the only one that can be
+        meant. ``source`` is stored with the sample."""
+        rules = EnrollOptions(force=force, face=face)
         with self.lock:
-            verdict = enroll(self._gallery, self._pipeline, name, image, source, rules=EnrollOptions(force=force))
+            verdict = enroll(self._gallery, self._pipeline, name, image, source, rules=rules)
             self._people.add_new()
             return verdict
 
-    def enroll_appearance(self, name: str, appearance: str, threshold: float, *, force: bool) -> Verdict:
-        """Enroll the person of an appearance, from its best shots, or from the face in the log.
+    def offer_shots(self, appearance: str) -> list[OfferedShot]:
+        """The pictures from which this appearance can be enrolled now, best first. They are kept for a while, so that
+        what is enrolled is what the user saw, although the appearance goes on and gets better pictures."""
+        with self.lock:
+            shots = []
+            for sample in self._samples_of(appearance):
+                shot = OfferedShot(sha256(sample.crop or b"").hexdigest()[:16], sample.quality)
+                self._offered[appearance, shot.id] = _Offer(sample, time.monotonic())
+                self._offered.move_to_end((appearance, shot.id))
+                shots.append(shot)
+            while len(self._offered) > OFFERED:
+                self._offered.popitem(last=False)
+            return shots
+
+    def offered_face(self, appearance: str, shot: str) -> bytes | None:
+        """The aligned face of an offered shot as PNG; None if it is not kept any more."""
+        offer = self._offered.get((appearance, shot))
+        return None if offer is None else offer.sample.crop
+
+    def drop_offers(self, older: float = OFFERED_FOR) -> None:
+        """Delete the shots that were offered more than ``older`` seconds ago."""
+        until = time.monotonic() - older
+        for key in [key for key, offer in list(self._offered.items()) if offer.time <= until]:
+            self._offered.pop(key, None)
+
+    def enroll_appearance(
+        self, name: str, appearance: str, threshold: float, *, shots: Sequence[str] = (), force: bool
+    ) -> Verdict:
+        """Enroll the person of an appearance: from these ``shots`` that were offered, or from its best ones now.
 
         ``threshold`` is the minimum cosine at which the person counts as somebody who is enrolled already.
         """
         with self.lock:
-            samples = self._samples_of(appearance)
+            offers = [self._offered.get((appearance, shot)) for shot in shots]
+            samples = [offer.sample for offer in offers if offer] if shots else self._samples_of(appearance)
+            if len(samples) < len(shots):
+                reason = "these pictures are not kept any more: choose the person again"
+                return Verdict("refused", name, "camera", reason)
             if not samples:
                 return Verdict("refused", name, "camera", "no picture of this appearance is stored any more")
             verdict = enroll_shots(self._gallery, name, samples, "camera", threshold=threshold, force=force)

@@ -10,13 +10,17 @@ import time
 from collections.abc import Mapping
 from typing import Literal, TextIO
 
+from ..core.addresses import mask_secrets
+from ..core.text import in_lines
+
 Form = Literal["text", "json", "journal"]
 # sd-daemon(3): the journal reads the level from the start of the line. It knows the time and the process by itself.
 JOURNAL = {logging.DEBUG: 7, logging.INFO: 6, logging.WARNING: 4, logging.ERROR: 3, logging.CRITICAL: 2}
 
 
 class OneLineFormatter(logging.Formatter):
-    """Writes each record on one line, even one with line breaks or a traceback."""
+    """Writes each record on one line, even one with line breaks or a traceback, without secrets of addresses, and
+    without characters that a terminal would execute."""
 
     def __init__(self, form: Form) -> None:
         super().__init__()
@@ -26,6 +30,7 @@ class OneLineFormatter(logging.Formatter):
         text = record.getMessage()
         if record.exc_info:
             text += "\n" + self.formatException(record.exc_info)
+        text = in_lines(mask_secrets(text))
         part = record.name.removeprefix("rkface.")
         if self._form == "json":
             line = {"time": record.created, "level": record.levelname.lower(), "part": part, "message": text}

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Literal
 
+from ..core.addresses import mask_address
 from ..core.manifest import Thresholds
+from ..core.text import in_a_line
 from ..core.toml import Range
 from ..gallery.gallery import default_path
 from ..tracking.visit import RecognitionRules
@@ -218,7 +221,9 @@ def _name_of(spec: str) -> str:
         return "gstreamer"
     if spec.isdecimal():
         return f"video{spec}"
-    rest = spec.partition("://")[2]
+    shown = mask_address(spec)  # a name is in every event
+    rest = shown.partition("://")[2]
     if rest:
-        return rest.partition("/")[0].rpartition("@")[2].partition(":")[0] or "network"
-    return "usb" if spec.startswith("/dev/v4l/by-id/") else Path(spec).stem or "camera"
+        host = re.sub(r":\d+$", "", re.split(r"[/?#]", rest)[0])
+        return re.sub(r"[^\w.-]+", "-", host).strip("-") or "network"
+    return "usb" if spec.startswith("/dev/v4l/by-id/") else in_a_line(Path(shown).stem) or "camera"

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import select
-import stat
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..core.errors import InputError, WorkError
+from ..core.files import read_file
 from ..core.paths import as_path
 from .decoder import DecodeError, decode
 from .image_formats import parse_header
@@ -22,8 +20,6 @@ from .image_header import Header, TruncatedImageError, UnsupportedImageError
 MAX_PIXELS = 128_000_000
 MAX_BYTES = 4 * MAX_PIXELS + 1_000_000  # an uncompressed file with an alpha channel
 MAX_FRAME_PIXELS = 40_000_000  # of a picture from a camera; 8K has 33 million
-PIPE_SECONDS = 30  # to wait for the program that writes into a pipe
-SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".heic", ".heif"})
 
 
 def read_image(path: str | Path) -> NDArray[np.uint8]:
@@ -82,17 +78,6 @@ def decode_frame(data: bytes, name: str) -> NDArray[np.uint8]:
     return _upright(image, header.orientation)
 
 
-def find_images(folder: Path) -> list[Path]:
-    """All photos below ``folder``, recognized by suffix, sorted by path, without hidden files and folders.
-
-    Raises InputError if ``folder`` is not a folder.
-    """
-    if not folder.is_dir():
-        raise InputError(f"{folder}: there is no such folder of photos")
-    found = (path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
-    return sorted(path for path in found if not any(part.startswith(".") for part in path.relative_to(folder).parts))
-
-
 def _parse(data: bytes, name: str, most_pixels: int) -> Header:
     try:
         header = parse_header(data)
@@ -112,31 +97,13 @@ def _parse(data: bytes, name: str, most_pixels: int) -> Header:
 
 def read_image_file(path: Path) -> bytes:
     """The content of a photo's file, or of a pipe (``<(…)`` in a shell). Raises as ``read_image``."""
-    pieces: list[bytes] = []
-    count = 0
     try:
-        # Without O_NONBLOCK, opening a pipe would wait for its writer.
-        with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb", buffering=0) as file:
-            state = os.fstat(file.fileno())
-            if not stat.S_ISREG(state.st_mode) and not stat.S_ISFIFO(state.st_mode):
-                raise InputError(f"{path}: this is a device, not a photo")
-            while max(count, state.st_size) <= MAX_BYTES:
-                if stat.S_ISFIFO(state.st_mode) and not select.select([file], [], [], PIPE_SECONDS)[0]:
-                    raise InputError(f"{path}: nothing was written into this pipe for {PIPE_SECONDS} seconds")
-                piece = file.read(max(1 << 16, state.st_size + 1 - count))
-                if not piece:
-                    break
-                pieces.append(piece)
-                count += len(piece)
-            else:
-                raise InputError(f"{path}: the file is too large for a photo ({MAX_BYTES // 1_000_000} MB at most)")
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read: {error.strerror or error}") from error
+        data = read_file(path, MAX_BYTES, "a photo")
     except MemoryError:
         raise WorkError(f"{path}: there is not enough memory to read this file") from None
-    if not pieces:
+    if not data:
         raise InputError(f"{path}: the file is empty")
-    return b"".join(pieces)
+    return data
 
 
 def _upright(image: NDArray[Any], orientation: int) -> NDArray[np.uint8]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hmac
+import re
 import secrets
 from urllib.parse import urlsplit
 
@@ -11,9 +12,11 @@ from starlette.requests import cookie_parser
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from .clients import client_of
 from .password import PasswordCheck
-from .session import Sessions, SignInAttempts
+from .session import KnownBrowsers, Sessions, SignInAttempts
 
+DECIMAL = re.compile(r"[0-9]{1,18}")
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 SAFE_METHODS = frozenset({"GET", "HEAD"})
 TOKEN_HEADER = "x-csrf-token"
@@ -47,6 +50,7 @@ class Access:
     def __init__(self, password: PasswordCheck | None, secure: bool, metrics_token: str = "") -> None:
         self.password, self.secure = password, secure
         self.sessions, self.attempts = Sessions(), SignInAttempts()
+        self.browsers = KnownBrowsers(password.browser_key if password else b"")
         self._metrics_token = metrics_token.encode()
         self._token = secrets.token_urlsafe(32)
 
@@ -55,10 +59,18 @@ class Access:
         # __Host- restricts the cookie to this host and to TLS (RFC 6265bis, 4.1.3).
         return "__Host-rkface" if self.secure else "rkface"
 
+    @property
+    def browser_cookie_name(self) -> str:
+        return f"{self.cookie_name}-browser"
+
     def session_secret(self, headers: Headers) -> str:
         """The value of the session cookie; "" if there is no such cookie."""
-        # http.cookies stops at the first cookie that it cannot parse, and other programs on this host set cookies too.
-        return cookie_parser(headers.get("cookie", "")).get(self.cookie_name, "")
+        return _cookie(headers, self.cookie_name)
+
+    def signing_in(self, headers: Headers, host: str) -> str:
+        """Whose wrong passwords count together: the browser that signed in before, otherwise the client at ``host``."""
+        browser = self.browsers.find(_cookie(headers, self.browser_cookie_name))
+        return f"browser {browser}" if browser else client_of(host)
 
     def change_token(self, headers: Headers) -> str | None:
         """The token that this session must send to change something; None if nobody is signed in."""
@@ -113,7 +125,7 @@ class AccessMiddleware:
             return 421, f"without a password, this console answers only to localhost, not to {_host_name(host)!r}"
         origin = headers.get("origin")
         unsafe = scope["type"] == "websocket" or scope["method"] not in SAFE_METHODS
-        if unsafe and origin is not None and urlsplit(origin).netloc != host:
+        if unsafe and origin is not None and _netloc(origin) not in {host} - {""}:
             return 403, "pages of other sites may not do this"
         token = self._access.change_token(headers)
         protected = path.startswith(("/v1", "/metrics")) and path != SESSION_PATH
@@ -127,14 +139,27 @@ class AccessMiddleware:
         return _body_refusal(headers, MAX_PHOTO_BODY if path in PHOTO_PATHS else MAX_BODY)
 
 
+def _cookie(headers: Headers, name: str) -> str:
+    # http.cookies stops at the first cookie that it cannot parse, and other programs on this host set cookies too.
+    return cookie_parser(headers.get("cookie", "")).get(name, "")
+
+
 def _body_refusal(headers: Headers, limit: int) -> tuple[int, str] | None:
     """HTTP status and reason if the body is longer than ``limit`` bytes or of unknown length, else None."""
     if "transfer-encoding" in headers:  # it takes precedence over content-length, and hides the length until the end
         return 411, "the request must have a content-length header"
-    length = headers.get("content-length", "")
-    if not length.isdigit():
-        return None
+    length = headers.get("content-length", "0")
+    if not DECIMAL.fullmatch(length):  # also for several of them, and for numbers that take long to convert
+        return 400, "the header content-length must be a whole number"
     return (413, f"the body has {int(length):,} bytes; the limit is {limit:,}") if int(length) > limit else None
+
+
+def _netloc(address: str) -> str:
+    """Host and port of an address; "" if it has none or is invalid."""
+    try:
+        return urlsplit(address).netloc
+    except ValueError:
+        return ""
 
 
 def _host_name(host: str) -> str:

@@ -9,8 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
 import numpy as np
-from fastapi import APIRouter, Depends, HTTPException, Query, Request, Response
-from fastapi.concurrency import run_in_threadpool
+from fastapi import APIRouter, HTTPException, Query, Request, Response
 
 from ..core.errors import InputError
 from ..enrollment.enroll import Verdict
@@ -19,77 +18,26 @@ from ..gallery.match import Match
 from ..gallery.people import Person
 from ..service.appearance_log import LoggedAppearance
 from ..service.console_protocol import CameraHealth, CameraService, Health, Setting
+from ..service.enrollment_requests import OfferedShot
 from ..service.erasure import ErasureReport
 from ..vision.image import decode_image
-from .access import Access
+from .dependencies import BUSY, UNAUTHORIZED, ServiceDependency, WorkloadDependency
 from .schemas import (
     AppearanceEnrollment,
-    Credentials,
     MergeTarget,
     NewName,
     PersonDetails,
-    SessionState,
     StoredSample,
+    Text,
 )
+from .uploads import read_upload
 
 MAX_PIXELS = 50_000_000  # of an uploaded photo: 150 MB while it is decoded, one at a time
 NEAREST = 3  # other people who look similar
 PNG: dict[int | str, dict[str, Any]] = {200: {"content": {"image/png": {}}}}
 NOT_FOUND: dict[int | str, dict[str, Any]] = {404: {"description": "does not exist, or no longer exists"}}
 
-router = APIRouter(prefix="/v1", responses={401: {"description": "not signed in"}})
-
-
-def get_service(request: Request) -> CameraService:
-    service: CameraService = request.app.state.service
-    return service
-
-
-def get_access(request: Request) -> Access:
-    access: Access = request.app.state.access
-    return access
-
-
-ServiceDependency = Annotated[CameraService, Depends(get_service)]
-AccessDependency = Annotated[Access, Depends(get_access)]
-
-
-@router.get("/session", tags=["session"])
-def get_session(request: Request, access: AccessDependency) -> SessionState:
-    """Whether this client is signed in, and the token of its session."""
-    token = access.change_token(request.headers)
-    return SessionState(token is not None, access.password is not None, token or "")
-
-
-@router.post(
-    "/session",
-    tags=["session"],
-    responses={403: {"description": "wrong password"}, 429: {"description": "too many wrong passwords: wait"}},
-)
-def sign_in(request: Request, response: Response, credentials: Credentials, access: AccessDependency) -> SessionState:
-    """Sign in; the session is a cookie. After five wrong passwords, an address has to wait, longer each time."""
-    if access.password is None:
-        return get_session(request, access)
-    address = request.client.host if request.client else ""
-    wait = access.attempts.begin(address)
-    if wait:
-        seconds = str(int(wait) + 1)
-        raise HTTPException(429, f"too many attempts; wait {seconds} s", {"retry-after": seconds})
-    if not access.password.matches(credentials.password):
-        raise HTTPException(403, "wrong password")
-    access.attempts.succeed(address)
-    access.sessions.end(access.session_secret(request.headers))
-    secret = access.sessions.start()
-    response.set_cookie(access.cookie_name, secret, httponly=True, samesite="strict", secure=access.secure, path="/")
-    session = access.sessions.find(secret)
-    return SessionState(True, True, session.token if session else "")
-
-
-@router.delete("/session", tags=["session"], status_code=204)
-def sign_out(request: Request, response: Response, access: AccessDependency) -> None:
-    """Sign out: the session ends."""
-    access.sessions.end(access.session_secret(request.headers))
-    response.delete_cookie(access.cookie_name, httponly=True, samesite="strict", secure=access.secure, path="/")
+router = APIRouter(prefix="/v1", responses=UNAUTHORIZED)
 
 
 @router.get("/people", tags=["people"])
@@ -131,10 +79,10 @@ def merge_people(service: ServiceDependency, id: str, body: MergeTarget) -> Pers
     return _find_person(service, body.into)
 
 
-@router.delete("/people/{id}", tags=["people"], responses=NOT_FOUND)
-def forget_person(service: ServiceDependency, id: str) -> ErasureReport:
+@router.delete("/people/{id}", tags=["people"], responses=NOT_FOUND | BUSY)
+async def forget_person(service: ServiceDependency, workload: WorkloadDependency, id: str) -> ErasureReport:
     """Delete permanently: samples, pictures, appearances, their data in backups, and their name in unsent events."""
-    return service.forget(_find_person(service, id).id)
+    return await workload.slow.run(lambda: service.forget(_find_person(service, id).id))
 
 
 @router.delete("/people/{id}/samples/{sample}", tags=["people"], responses=NOT_FOUND)
@@ -163,36 +111,48 @@ def get_person_face(service: ServiceDependency, id: str, sample: int | None = No
     "requestBody": {"required": True, "content": {
         kind: {"schema": {"type": "string", "format": "binary"}} for kind in ("image/jpeg", "image/png", "image/webp")
     }}
-}, responses={413: {"description": "the photo is too large"}})  # fmt: skip
+}, responses=BUSY | {
+    408: {"description": "the photo arrives too slowly"}, 413: {"description": "the photo is too large"}
+})  # fmt: skip
 async def enroll_photo(
+    *,
     request: Request,
     service: ServiceDependency,
+    workload: WorkloadDependency,
     name: Annotated[str, Query(min_length=1, max_length=200)],
     source: Annotated[
         str, Query(max_length=200, description="where the sample comes from; stored with it")
     ] = "web upload",
     force: bool = False,
+    face: Annotated[
+        int | None, Query(ge=1, le=10_000, description="the number of the face, if the photo shows several")
+    ] = None,
 ) -> Verdict:
-    """Check one photo, the request's body, and enroll the largest face in it. A refused photo is not an HTTP error."""
-    data, one_at_a_time = await request.body(), request.app.state.one_photo
+    """Check one photo, the request's body, and enroll the face in it. If it is not clear which of several faces to
+    enroll, the photo is refused, and ``faces`` lists them. A refused photo is not an HTTP error."""
 
-    def enroll() -> Verdict:
-        with one_at_a_time:
-            try:
-                image = decode_image(data, source, MAX_PIXELS)
-            except InputError as error:
-                return Verdict("refused", name, source, str(error).removeprefix(f"{source}: "))
-            return service.enroll(name, image, source, force=force)
+    def enroll(data: bytes) -> Verdict:
+        try:
+            image = decode_image(data, source, MAX_PIXELS)
+        except InputError as error:
+            return Verdict("refused", name, source, str(error).removeprefix(f"{source}: "))
+        return service.enroll(name, image, source, face=face, force=force)
 
-    return await run_in_threadpool(enroll)
+    async with workload.uploads.place():  # before the body is read: as many as have a place are in memory
+        data = await read_upload(request)
+        return await workload.photos.run(lambda: enroll(data))
 
 
 @router.post("/enrolments/seen", include_in_schema=False)  # the path of rkface 0.1
-@router.post("/enrollments/seen", tags=["people"], responses=NOT_FOUND)
-def enroll_from_appearance(service: ServiceDependency, body: AppearanceEnrollment) -> Verdict:
+@router.post("/enrollments/seen", tags=["people"], responses=NOT_FOUND | BUSY)
+async def enroll_from_appearance(
+    service: ServiceDependency, workload: WorkloadDependency, body: AppearanceEnrollment
+) -> Verdict:
     """Enroll from the best shots of an appearance."""
     try:
-        return service.enroll_seen(body.name, body.appearance, force=body.force)
+        return await workload.slow.run(
+            lambda: service.enroll_seen(body.name, body.appearance, shots=body.shots, force=body.force)
+        )
     except KeyError:
         raise HTTPException(404, "this appearance has ended and its pictures are deleted") from None
 
@@ -210,12 +170,19 @@ def list_appearances(
 
 
 @router.get("/appearances/{id}/face", tags=["appearances"], responses=PNG | NOT_FOUND, response_class=Response)
-def get_appearance_face(service: ServiceDependency, id: str) -> Response:
-    """The aligned face of the best shot as PNG."""
-    face = service.face(id)
+def get_appearance_face(service: ServiceDependency, id: str, shot: str | None = None) -> Response:
+    """The aligned face as PNG: of the best shot now, or of this ``shot`` from ``GET /v1/appearances/{id}/shots``."""
+    face = service.face(id) if shot is None else service.offered_face(id, shot)
     if face is None:
         raise HTTPException(404, "no picture is stored")
     return Response(face, media_type="image/png")
+
+
+@router.get("/appearances/{id}/shots", tags=["appearances"])
+def list_shots(service: ServiceDependency, id: str) -> Sequence[OfferedShot]:
+    """The pictures from which this appearance can be enrolled, best first; empty if no good picture is stored. They are
+    kept for some minutes, so that an enrollment can name exactly the pictures that a person has looked at."""
+    return service.offer_shots(id)
 
 
 @router.get("/cameras", tags=["cameras"])
@@ -224,11 +191,11 @@ def list_cameras(service: ServiceDependency) -> list[CameraHealth]:
     return list(service.cameras.values())
 
 
-@router.get("/cameras/{name}/guidance", tags=["cameras"], responses=NOT_FOUND)
-def get_guidance(service: ServiceDependency, name: str) -> Guidance:
+@router.get("/cameras/{name}/guidance", tags=["cameras"], responses=NOT_FOUND | BUSY)
+async def get_guidance(service: ServiceDependency, workload: WorkloadDependency, name: str) -> Guidance:
     """What the person in front of the camera should do to be enrolled from it."""
     find_camera(service, name)
-    return service.guide(name)
+    return await workload.slow.run(lambda: service.guide(name))
 
 
 @router.get("/health", tags=["service"])
@@ -244,8 +211,11 @@ def list_settings(service: ServiceDependency) -> Sequence[Setting]:
 
 
 @router.patch("/settings", tags=["service"])
-def change_settings(service: ServiceDependency, values: Mapping[str, bool | int | float | str]) -> Sequence[Setting]:
-    """Change settings by key, now and for the next start. If one value is wrong, nothing changes."""
+def change_settings(
+    service: ServiceDependency, values: Mapping[Text, bool | int | float | Text | None]
+) -> Sequence[Setting]:
+    """Change settings by key, now and for the next start; null: back to the configuration. If one value is wrong,
+    nothing changes."""
     service.change_settings(values)
     return service.settings()
 

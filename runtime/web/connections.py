@@ -2,8 +2,9 @@
 
 uvicorn's own ``limit_concurrency`` refuses new connections once the limit is reached, and it does not see connections
 before the end of their TLS handshake. A client that opens connections and sends nothing would lock everybody else out
-and use up the file descriptors that the cameras need. Here a new connection replaces the one that has kept the console
-waiting longest. Timeouts would not help: an attacker reconnects at once.
+and use up the file descriptors that the cameras need. Here a new connection replaces another one: of the client that
+has most connections, the one that has kept the console waiting longest. Timeouts would not help: an attacker reconnects
+at once.
 
 Only public interfaces are used: a ``socket.socket`` of which asyncio accepts connections, and ASGI, which tells when
 uvicorn reads a request and writes its response.
@@ -11,14 +12,22 @@ uvicorn reads a request and writes its response.
 
 from __future__ import annotations
 
+import errno
 import socket
 import time
+from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from .clients import client_of
+from .failures import RareLog
+
+# What accept() reports when the process or the machine has no resources for another connection.
+EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 
 Endpoints = tuple[tuple[str, int], tuple[str, int]]  # address and port of the client and of this side
 
@@ -27,12 +36,14 @@ Endpoints = tuple[tuple[str, int], tuple[str, int]]  # address and port of the c
 class Connection:
     """An accepted connection. A time (``ConnectionLimit``'s clock) is None while the console is not waiting for that.
 
+    client         who opened it, as ``client_of`` says
     idle_since     no request is being answered: for the TLS handshake, or for the rest of a request's head
     body_since     for the rest of a request's body
     writing_since  for the client to read the response
     """
 
     socket: socket.socket = field(repr=False)
+    client: str
     idle_since: float | None
     body_since: float | None = None
     writing_since: float | None = None
@@ -62,20 +73,30 @@ class ConnectionLimit:
         return list(self._connections.values())
 
     def add(self, accepted: socket.socket) -> None:
-        """Count ``accepted``; close the connection that has kept the console waiting longest if there are too many."""
-        # asyncio closes the socket of a connection that ended.
-        self._connections = {ends: one for ends, one in self._connections.items() if one.socket.fileno() >= 0}
-        while len(self._connections) >= self._limit:
-            waiting = [
-                (one.waiting_since, ends) for ends, one in self._connections.items() if one.waiting_since is not None
-            ]
-            if not waiting:
-                break
-            _, oldest = min(waiting)
-            _close(self._connections.pop(oldest))
+        """Count ``accepted``; close others while there are too many."""
         with suppress(OSError):  # the client is gone already: asyncio will notice
             ends = _address(accepted.getpeername()), _address(accepted.getsockname())
-            self._connections[ends] = Connection(accepted, self._clock())
+            client = client_of(ends[0][0])
+            # asyncio closes the socket of a connection that ended.
+            self._connections = {other: one for other, one in self._connections.items() if one.socket.fileno() >= 0}
+            while len(self._connections) >= self._limit and self.close_one(client):
+                pass
+            self._connections[ends] = Connection(accepted, client, self._clock())
+
+    def close_one(self, newcomer: str = "") -> bool:
+        """Close a connection, so that ``newcomer``, a client, gets a place: of those for which the console waits, one
+        of the client that has most connections, and of these the one that has kept it waiting longest. Return whether
+        there is one."""
+        counts = Counter([newcomer, *(one.client for one in self._connections.values())])
+        waiting = [
+            (-counts[one.client], one.waiting_since, ends)
+            for ends, one in self._connections.items()
+            if one.waiting_since is not None
+        ]
+        if waiting:
+            _, _, ends = min(waiting)
+            _close(self._connections.pop(ends))
+        return bool(waiting)
 
     def watch(self, app: ASGIApp) -> ASGIApp:
         """``app``, with a note for each connection of what the console is waiting for."""
@@ -135,18 +156,42 @@ class ConnectionLimit:
 class LimitedListener(socket.socket):
     """``listening``, but each accepted connection is added to ``limit`` first, before any TLS handshake."""
 
-    def __init__(self, listening: socket.socket, limit: ConnectionLimit) -> None:
+    def __init__(self, listening: socket.socket, limit: ConnectionLimit, rare: RareLog) -> None:
         super().__init__(fileno=listening.detach())
-        self._limit = limit
+        self._limit, self._rare = limit, rare
+        self._pausing = False
 
     def accept(self) -> tuple[socket.socket, Any]:
-        accepted, address = super().accept()
-        self._limit.add(accepted)
-        return accepted, address
+        """The next connection. OSError if the machine has no file descriptor or no memory for it: asyncio then tries
+        again after a second. Until that, it must not ask again, or each attempt is logged and repeated by itself."""
+        if self._pausing:
+            self._pausing = False
+            raise BlockingIOError
+        try:
+            accepted, address = super().accept()
+        except OSError as error:
+            if error.errno in EXHAUSTED:
+                self._pausing = True
+                self._limit.close_one()
+                self._rare.warn(f"new connections wait: {error.strerror}")
+            raise
+        connected = ConnectedSocket(fileno=accepted.detach())
+        self._limit.add(connected)
+        return connected, address
+
+
+class ConnectedSocket(socket.socket):
+    """A socket whose link-local client has its interface in the address: fe80::1%2. ASGI has no other place for it."""
+
+    def getpeername(self) -> Any:
+        peer = super().getpeername()
+        if self.family == socket.AF_INET6 and peer[3] and "%" not in peer[0]:
+            return (f"{peer[0]}%{peer[3]}", *peer[1:])
+        return peer
 
 
 def _address(address: tuple[Any, ...]) -> tuple[str, int]:
-    """Without flow and scope of IPv6, as ASGI has it."""
+    """Without flow information, as ASGI has it."""
     return str(address[0]), int(address[1])
 
 

@@ -21,7 +21,8 @@ from ..inference.frames import Frame
 from ..service.console_protocol import CameraService, WatchedFrame
 from ..tracking.watcher import VisibleFace
 from .access import Access
-from .api import NOT_FOUND, ServiceDependency, find_camera
+from .api import NOT_FOUND, find_camera
+from .dependencies import ServiceDependency
 
 MAX_WIDTH = 1280  # pixels of a picture on the page
 JPEG_QUALITY = 80
@@ -29,6 +30,7 @@ PICTURE_POLL = 0.03  # seconds between two looks for a new picture
 EVENT_POLL = 0.2  # and for an event
 STALE_AFTER = 2.0  # seconds without a picture after which the page shows that the camera sends nothing
 PING_AFTER = 15.0  # seconds of silence after which the event stream sends a comment, so that proxies keep it open
+UNSUPPORTED, TRY_AGAIN = 1003, 1013  # why a WebSocket is closed (RFC 6455, 7.4.1, and IANA's list of close codes)
 MAX_STREAMS = 8  # live views at a time, and as many listeners to events
 
 JPEG: dict[int | str, dict[str, Any]] = {200: {"content": {"image/jpeg": {}}}}
@@ -80,17 +82,22 @@ async def stream_pictures(socket: WebSocket, name: str) -> None:
     pictures, never older ones.
     """
     state = socket.app.state
-    service: CameraService = state.service
+    service: CameraService | None = state.service
     access: Access = state.access
-    if name not in service.cameras or state.viewers >= MAX_STREAMS:
-        await socket.close(1013 if name in service.cameras else 1008)
+    if service is None or name not in service.cameras or state.viewers >= MAX_STREAMS:
+        await socket.close(1008 if service and name not in service.cameras else TRY_AGAIN)
         return
     state.viewers += 1
     try:
         await socket.accept()
         shown: WatchedFrame | None = None
         while not state.stopping:
-            await socket.receive_text()
+            message = await socket.receive()
+            if message["type"] == "websocket.disconnect":
+                return
+            if message.get("text") is None:
+                await socket.close(UNSUPPORTED, "send a text for each picture")
+                return
             if access.change_token(socket.headers) is None:
                 await socket.close(1008, "signed out")
                 return

@@ -6,15 +6,16 @@ Each is one line in a file that only its owner may read. The password is stored 
 from __future__ import annotations
 
 import getpass
-import stat
+import hashlib
+import re
 import sys
-import threading
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..core.atomic import write_atomically
-from ..core.errors import InputError
+from ..core.errors import InputError, WorkError
+from ..core.private_file import read_private_file
 from ..core.text import shell_quoted
 
 if TYPE_CHECKING:
@@ -23,6 +24,10 @@ if TYPE_CHECKING:
 DEFAULT_FILE = Path("/var/lib/rkface/web-password")
 MIN_LENGTH = 12  # characters; NIST SP 800-63B-4, 3.1.1.2 asks for 15 for a password alone, and for no composition rules
 MAX_LENGTH = 1024
+MAX_FILE = 4096  # bytes of a file with a password's hash or a token
+MAX_MEMORY = 256 * 1024  # KiB that comparing a password may take
+# A hash in PHC string format: algorithm, version, costs, salt and hash in base64 without padding.
+HASH = re.compile(r"\$argon2id\$v=\d{1,3}\$m=\d{1,7},t=\d{1,3},p=\d{1,2}\$[A-Za-z0-9+/]{11,86}\$[A-Za-z0-9+/]{16,172}")
 MIN_TOKEN_LENGTH = 32  # characters: 128 bits if they are random hexadecimal digits
 
 
@@ -72,9 +77,24 @@ def read_password(path: Path) -> str:
     """
     hint = f"create it with `rkface web-password --file {shell_quoted(path)}`"
     line = _read_private_line(path, "password file", hint)
-    if not line.startswith("$argon2id$"):
+    if not _is_usable_hash(line):
         raise InputError(f"{path}: not a password hash; {hint}")
     return line
+
+
+def _is_usable_hash(line: str) -> bool:
+    """Whether ``line`` is an Argon2id hash that a board can compare a password with."""
+    try:
+        from argon2 import Type, extract_parameters
+        from argon2.exceptions import InvalidHashError
+    except ImportError as error:
+        raise InputError("passwords need argon2-cffi: pip install 'rkface[web]'") from error
+    try:
+        costs = extract_parameters(line)
+    except (InvalidHashError, ValueError):
+        return False
+    affordable = 8 <= costs.memory_cost <= MAX_MEMORY and 1 <= costs.time_cost <= 100 and 1 <= costs.parallelism <= 64
+    return bool(HASH.fullmatch(line)) and costs.type is Type.ID and affordable
 
 
 def read_token(path: Path) -> str:
@@ -93,35 +113,38 @@ def read_token(path: Path) -> str:
 
 def _read_private_line(path: Path, kind: str, hint: str) -> str:
     """The only line of a file that nobody except its owner may read."""
-    try:
-        mode = path.stat().st_mode
-        line = path.read_text(encoding="ascii").strip()
-    except OSError as error:
-        raise InputError(f"{path}: cannot read the {kind}: {error.strerror or error}; {hint}") from error
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path}: the {kind} must be plain ASCII text; {hint}") from error
-    if stat.S_IMODE(mode) & 0o077:
-        raise InputError(f"{path}: other users may read this file; run `chmod 600 {shell_quoted(path)}`")
-    return line
+
+    def parse(content: bytes) -> str:
+        if len(content) > MAX_FILE or not content.isascii():
+            raise InputError(f"{path}: the {kind} must be one line of plain ASCII text; {hint}")
+        return content.decode("ascii").strip()
+
+    return read_private_file(path, f"the {kind}", parse, hint)
 
 
 class PasswordCheck:
-    """Compares passwords with ``hash``, one at a time: each check takes 19 MiB and tens of milliseconds."""
+    """Compares passwords with ``hash``. Each check takes 19 MiB and tens of milliseconds: ``places.Workload`` has room
+    for one at a time.
+
+    browser_key  for ``session.KnownBrowsers``; another one for each password
+    """
 
     def __init__(self, hash: str) -> None:
         self._hash = hash
-        self._lock = threading.Lock()
+        self.browser_key = hashlib.sha256(b"rkface browser " + hash.encode()).digest()
 
     def matches(self, password: str) -> bool:
-        from argon2.exceptions import InvalidHashError, VerificationError
+        """Whether ``password`` is the right one. Raises WorkError if that cannot be found out, as without memory."""
+        from argon2.exceptions import Argon2Error, VerifyMismatchError
 
         if len(password) > MAX_LENGTH:
             return False
-        with self._lock:
-            try:
-                return password_hasher().verify(self._hash, password)
-            except (VerificationError, InvalidHashError):
-                return False
+        try:
+            return password_hasher().verify(self._hash, password)
+        except VerifyMismatchError:
+            return False
+        except Argon2Error as error:
+            raise WorkError(f"the password cannot be compared: {error}") from error
 
 
 def password_hasher() -> PasswordHasher:

@@ -5,12 +5,23 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from ..gallery.match import Match
 from ..gallery.people import Person
 
-PersonName = Annotated[str, Field(min_length=1, max_length=200)]
+
+def check_text(text: str) -> str:
+    """``text``, if it can be stored. JSON can contain half a character (\\ud800), which UTF-8 cannot."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise ValueError("contains half a character") from None
+    return text
+
+
+Text = Annotated[str, AfterValidator(check_text)]
+PersonName = Annotated[Text, Field(min_length=1, max_length=200)]
 
 
 @dataclass(frozen=True)
@@ -25,7 +36,7 @@ class SessionState:
 
 @dataclass(frozen=True)
 class Credentials:
-    password: str
+    password: Text
 
 
 @dataclass(frozen=True)
@@ -57,14 +68,16 @@ class NewName:
 class MergeTarget:
     """``into``: the id of the person who keeps name and id."""
 
-    into: str
+    into: Text
 
 
 @dataclass(frozen=True)
 class AppearanceEnrollment:
-    """Enroll the person of a current appearance, or of one that has just ended. ``force``: even if the person looks
-    like somebody else who is enrolled."""
+    """Enroll the person of a current appearance, or of one that has just ended. ``shots``: exactly these pictures, by
+    their ids from ``GET /v1/appearances/{id}/shots``; without them, the best ones now. ``force``: even if the person
+    looks like somebody else who is enrolled."""
 
     name: PersonName
-    appearance: str
+    appearance: Text
     force: bool = False
+    shots: Annotated[tuple[Text, ...], Field(max_length=10)] = ()

@@ -2,41 +2,44 @@
 
 from __future__ import annotations
 
-import json
+import asyncio
+import logging
 import socket
 import ssl
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from logging import getLogger
 from pathlib import Path
 from typing import Any
 
 import uvicorn
-from fastapi import FastAPI, Request, Response
-from fastapi.exceptions import RequestValidationError
+from fastapi import FastAPI
 from fastapi.responses import FileResponse, PlainTextResponse
 from fastapi.routing import APIRoute
 from fastapi.staticfiles import StaticFiles
 
-from ..core.errors import InputError, RkfaceError
+from ..core.errors import InputError
 from ..service.console_protocol import CameraService
-from . import api, live
+from . import api, live, sign_in
 from .access import LOOPBACK, Access, AccessMiddleware
-from .connections import ConnectionLimit, LimitedListener
+from .connections import EXHAUSTED, ConnectionLimit, LimitedListener
+from .dependencies import ServiceDependency
+from .failures import FailureMiddleware, RareLog, ServerLog, add_error_handlers, describe
+from .listening import CONNECTIONS, listen, most_connections
 from .password import PasswordCheck, read_password, read_token
+from .places import Workload
 
 STATIC = Path(__file__).parent / "static"
-CONNECTIONS = 128  # each takes a file descriptor; a browser opens up to 6
 STOP_TIMEOUT = 2  # seconds that open requests get when the service stops
 START_TIMEOUT = 30.0  # seconds
 
-log = getLogger("rkface.web")
+log = logging.getLogger("rkface.web")
 
 
-def create_app(service: CameraService, access: Access) -> FastAPI:
-    """The application: the page at ``/``, the API under ``/v1``, its description at ``/v1/openapi.json``."""
+def create_app(service: CameraService | None, access: Access, rare: RareLog | None = None) -> FastAPI:
+    """The application: the page at ``/``, the API under ``/v1``, its description at ``/v1/openapi.json``. Without a
+    ``service``, it answers that the service is starting. ``rare`` logs what clients cause."""
     app = FastAPI(
         title="rkface",
         version="1",
@@ -48,22 +51,17 @@ def create_app(service: CameraService, access: Access) -> FastAPI:
     )
     state = app.state
     state.service, state.access = service, access
-    state.jpegs, state.one_photo = live.JpegCache(), threading.Lock()
+    state.jpegs, state.workload = live.JpegCache(), Workload()
     state.viewers = state.listeners = 0
     state.stopping = False
+    app.include_router(sign_in.router)
     app.include_router(api.router)
     app.include_router(live.router)
 
-    @app.exception_handler(RkfaceError)
-    def refuse_rkface_error(_: Request, error: RkfaceError) -> Response:
-        return _error(str(error), 400 if isinstance(error, InputError) else 503)
-
-    @app.exception_handler(RequestValidationError)
-    def refuse_invalid_request(_: Request, error: RequestValidationError) -> Response:
-        return _error([{name: one[name] for name in ("type", "loc", "msg")} for one in error.errors()], 422)
+    add_error_handlers(app)
 
     @app.get("/metrics", include_in_schema=False)
-    def get_metrics() -> PlainTextResponse:
+    def get_metrics(service: ServiceDependency) -> PlainTextResponse:
         return PlainTextResponse(service.metrics(), media_type="text/plain; version=0.0.4; charset=utf-8")
 
     @app.get("/", include_in_schema=False)
@@ -72,27 +70,51 @@ def create_app(service: CameraService, access: Access) -> FastAPI:
 
     app.mount("/static", StaticFiles(directory=STATIC))
     app.add_middleware(AccessMiddleware, access=access)
+    app.add_middleware(FailureMiddleware, rare=rare or RareLog())  # added last: it is around everything else
     return app
 
 
+class Console:
+    """A console that listens at ``address``. It answers 503 until ``show`` is called: the service is starting."""
+
+    def __init__(self, address: str, app: FastAPI, stop: Callable[[], None]) -> None:
+        self.address, self._app, self._stop = address, app, stop
+
+    @contextmanager
+    def show(self, service: CameraService) -> Iterator[None]:
+        """Serve ``service`` while the block runs. Then the console ends, before the service does."""
+        self._app.state.service = service
+        try:
+            yield
+        finally:
+            self._stop()
+
+
 @contextmanager
-def serve(
-    service: CameraService,
+def serve(service: CameraService, host: str = "127.0.0.1", port: int = 8080, **options: Any) -> Iterator[str]:
+    """Serve the console of a service that runs already, while the block runs; yield its address. Arguments and errors
+    are those of ``open_console``."""
+    with open_console(host, port, **options) as console, console.show(service):
+        yield console.address
+
+
+@contextmanager
+def open_console(
     host: str = "127.0.0.1",
     port: int = 8080,
     *,
     password_file: Path | None = None,
     token_file: Path | None = None,
     tls: tuple[Path, Path] | None = None,
-) -> Iterator[str]:
-    """Serve the console while the block runs; yield its address.
+) -> Iterator[Console]:
+    """Listen while the block runs. A service can be shown later, when it has started.
 
     port        0 means any free port
     token_file  the token that Prometheus sends instead of the password
     tls         a certificate and its key, both PEM
 
     Raises InputError if ``host`` can be reached from other machines and there is no ``password_file``, if a file
-    cannot be used, or if the port is taken.
+    cannot be used, or if nobody can listen at this address.
     """
     password = PasswordCheck(read_password(password_file)) if password_file else None
     if password is None and host not in LOOPBACK:
@@ -101,12 +123,13 @@ def serve(
             "Without a password it listens on 127.0.0.1 only (from another machine: ssh -L 8080:localhost:8080 board)"
         )
     token = read_token(token_file) if token_file else ""
-    app = create_app(service, Access(password, tls is not None, token))
     context = _tls_context(*tls) if tls else None
     if context is None and password is not None and host not in LOOPBACK:
         log.warning("listening on %s without TLS: others on the network can read the password and the pictures", host)
-    limit = ConnectionLimit(CONNECTIONS)
-    with _listen(host, port, limit) as listening:
+    connections, rare = min(CONNECTIONS, most_connections()), RareLog()
+    limit = ConnectionLimit(connections)
+    app = create_app(None, Access(password, tls is not None, token), rare)
+    with LimitedListener(listen(host, port), limit, rare) as listening, _quiet_server(rare):
         config = uvicorn.Config(
             limit.watch(app),
             loop="asyncio",
@@ -118,32 +141,62 @@ def serve(
             lifespan="off",
             server_header=False,
             proxy_headers=False,
-            limit_concurrency=CONNECTIONS + 1,  # 503 if nobody can be replaced: every connection is being answered
-            backlog=CONNECTIONS // 2,  # asyncio accepts so many in one go: a new one stays open until it is read from
+            limit_concurrency=connections + 1,  # 503 if nobody can be replaced: every connection is being answered
+            backlog=connections // 2,  # asyncio accepts so many in one go: a new one stays open until it is read from
             timeout_graceful_shutdown=STOP_TIMEOUT,
             ssl_context_factory=(lambda _, __: context) if context else None,
         )
         server = uvicorn.Server(config)
-        thread = threading.Thread(target=server.run, args=([listening],), name="rkface-web", daemon=True)
+        thread = threading.Thread(target=_run, args=(server, listening, rare), name="rkface-web", daemon=True)
+
+        def stop() -> None:
+            app.state.stopping = server.should_exit = True
+            thread.join()
+            app.state.service = None
+
         thread.start()
         try:
             _wait_for_start(server, thread)
             shown = f"[{host}]" if ":" in host else host
             address = f"{'https' if tls else 'http'}://{shown}:{listening.getsockname()[1]}"
             log.info("the console is at %s", address)
-            yield address
+            yield Console(address, app, stop)
         finally:
-            app.state.stopping = server.should_exit = True
-            thread.join()
+            stop()
+
+
+def _run(server: uvicorn.Server, listening: socket.socket, rare: RareLog) -> None:
+    """Run the server in this thread until it is told to exit."""
+
+    async def run() -> None:
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: _note(rare, context))
+        await server.serve([listening])
+
+    asyncio.run(run())
+
+
+def _note(rare: RareLog, context: dict[str, Any]) -> None:
+    """Log what asyncio cannot tell anybody else, such as a failed TLS handshake."""
+    error = context.get("exception")
+    if not isinstance(error, OSError) or error.errno not in EXHAUSTED:  # the listener has said that better
+        rare.warn(f"{context['message']}: {describe(error)}" if error else str(context["message"]))
+
+
+@contextmanager
+def _quiet_server(rare: RareLog) -> Iterator[None]:
+    """Send the messages of the web server to our log."""
+    logger, handler = logging.getLogger("uvicorn"), ServerLog(rare)
+    before, logger.propagate = logger.propagate, False
+    logger.addHandler(handler)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        logger.propagate = before
 
 
 def _operation_id(route: APIRoute) -> str:
     return route.name
-
-
-def _error(detail: Any, status: int) -> Response:
-    """As ASCII: a request may contain half a character (\\ud800), which cannot be encoded as UTF-8."""
-    return Response(json.dumps({"detail": detail}), status, media_type="application/json")
 
 
 def _wait_for_start(server: uvicorn.Server, thread: threading.Thread) -> None:
@@ -152,14 +205,6 @@ def _wait_for_start(server: uvicorn.Server, thread: threading.Thread) -> None:
         if not thread.is_alive() or time.monotonic() > until:
             raise RuntimeError("the web server did not start")
         time.sleep(0.01)
-
-
-def _listen(host: str, port: int, limit: ConnectionLimit) -> LimitedListener:
-    try:
-        family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
-        return LimitedListener(socket.create_server(address[:2], family=family), limit)
-    except OSError as error:
-        raise InputError(f"cannot listen on {host}:{port}: {error.strerror or error}; choose another port") from error
 
 
 def _tls_context(certificate: Path, key: Path) -> ssl.SSLContext:

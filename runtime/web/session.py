@@ -1,9 +1,9 @@
-"""Sessions of signed-in users, and the waiting time after wrong passwords."""
+"""Sessions of signed-in users, browsers that signed in before, and the waiting time after wrong passwords."""
 
 from __future__ import annotations
 
 import hashlib
-import ipaddress
+import hmac
 import secrets
 import threading
 import time
@@ -14,9 +14,9 @@ from dataclasses import dataclass
 IDLE_LIMIT = 12 * 3600.0  # seconds without a request after which a session ends
 AGE_LIMIT = 7 * 24 * 3600.0  # seconds after which it ends in any case
 MAX_SESSIONS = 64  # one more ends the session that was unused for the longest time
-FREE_ATTEMPTS = 5  # wrong passwords before an address has to wait
+FREE_ATTEMPTS = 5  # wrong passwords before a client has to wait
 MAX_WAIT = 900.0  # seconds
-MAX_ADDRESSES = 4096  # remembered at a time
+MAX_CLIENTS = 4096  # remembered at a time
 
 
 @dataclass
@@ -69,46 +69,74 @@ class Sessions:
 
 
 class SignInAttempts:
-    """Slows down password guessing: after ``FREE_ATTEMPTS`` wrong passwords an address waits 1 s, then 2, 4 … up to
-    ``MAX_WAIT``."""
+    """Slows down password guessing: after ``FREE_ATTEMPTS`` wrong passwords a client waits 1 s, then 2, 4 … up to
+    ``MAX_WAIT``. A client is what ``clients.client_of`` returns, or a browser that signed in before."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._lock = threading.Lock()
         self._wrong: OrderedDict[str, tuple[int, float]] = OrderedDict()  # wrong passwords, and the end of the wait
 
-    def begin(self, address: str) -> float:
-        """Seconds that ``address`` has to wait; 0 if it may try now.
+    def begin(self, client: str) -> float:
+        """Seconds that ``client`` has to wait; 0 if it may try now.
 
-        An attempt counts as wrong until ``succeed`` is called, so that many attempts at the same time gain nothing.
+        An attempt counts as wrong until ``succeed`` or ``withdraw`` is called, so that many attempts at the same time
+        gain nothing.
         """
-        now, key = self._clock(), _network(address)
+        now = self._clock()
         with self._lock:
-            wrong, until = self._wrong.pop(key, (0, 0.0))
+            wrong, until = self._wrong.pop(client, (0, 0.0))
             if now - until > MAX_WAIT:
                 wrong = 0
             wait = max(0.0, until - now)
             if not wait:
                 wrong += 1
                 until = now + (min(MAX_WAIT, 2.0 ** min(wrong - FREE_ATTEMPTS, 20)) if wrong >= FREE_ATTEMPTS else 0.0)
-            self._wrong[key] = (wrong, until)
-            while len(self._wrong) > MAX_ADDRESSES:
+            self._wrong[client] = (wrong, until)
+            while len(self._wrong) > MAX_CLIENTS:
                 self._wrong.popitem(last=False)
             return wait
 
-    def succeed(self, address: str) -> None:
-        """Forget the wrong passwords of ``address``."""
+    def wrong(self, client: str) -> int:
+        """The number of wrong passwords of ``client``, with attempts that have not ended yet."""
         with self._lock:
-            self._wrong.pop(_network(address), None)
+            return self._wrong.get(client, (0, 0.0))[0]
+
+    def withdraw(self, client: str) -> None:
+        """Do not count the last attempt of ``client``: its password was never compared."""
+        with self._lock:
+            wrong, until = self._wrong.get(client, (0, 0.0))
+            if wrong:
+                self._wrong[client] = (wrong - 1, min(until, self._clock()))
+
+    def succeed(self, client: str) -> None:
+        """Forget the wrong passwords of ``client``."""
+        with self._lock:
+            self._wrong.pop(client, None)
 
 
-def _network(address: str) -> str:
-    """The /64 network of an IPv6 address: one client can use all addresses in it."""
-    try:
-        parsed = ipaddress.ip_address(address)
-    except ValueError:
-        return address
-    return str(ipaddress.ip_network((parsed, 64), strict=False)) if parsed.version == 6 else address
+class KnownBrowsers:
+    """Recognizes browsers that signed in before, by a cookie. Their wrong passwords are counted apart from those of
+    their address, so that nobody who shares the address can lock their user out (OWASP, "device cookies").
+
+    ``key`` depends on the password: a new password makes all these cookies invalid, a restart does not.
+    """
+
+    def __init__(self, key: bytes) -> None:
+        self._key = key
+
+    def issue(self) -> str:
+        """The value of a new cookie."""
+        name = secrets.token_urlsafe(16)
+        return f"{name}.{self._seal(name)}"
+
+    def find(self, cookie: str) -> str:
+        """The name of the browser that has this cookie; "" if the cookie is not one of ours."""
+        name, _, seal = cookie.partition(".")
+        return name if hmac.compare_digest(seal.encode(), self._seal(name).encode()) else ""
+
+    def _seal(self, name: str) -> str:
+        return hmac.new(self._key, name.encode(), "sha256").hexdigest()
 
 
 def _digest(secret: str) -> str:

@@ -14,7 +14,8 @@ from rkface.convert.catalog import DEMO
 from rkface.convert.demo.background import background
 from rkface.convert.demo.render import BYSTANDERS, render_scene
 from rkface.runtime.vision.detect import Detector
-from rkface.runtime.vision.image import find_images, read_image
+from rkface.runtime.vision.image import read_image
+from rkface.runtime.vision.photo_files import find_images
 
 SHARED = Path(os.environ.get("RKFACE_SHARED") or Path(__file__).resolve().parents[3] / "shared")
 PORTRAIT_SIDE = 2.0  # side of a portrait, in heights of its face: enough for hair and shoulders

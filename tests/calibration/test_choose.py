@@ -22,7 +22,8 @@ from rkface.calibration.facility_location import PERSON, UNCLEAR
 from rkface.runtime.core.errors import InputError
 from rkface.runtime.vision.bare_onnx import open_detector
 from rkface.runtime.vision.detect import Detector
-from rkface.runtime.vision.image import find_images, read_image
+from rkface.runtime.vision.image import read_image
+from rkface.runtime.vision.photo_files import find_images
 
 
 def names(faces):

@@ -11,7 +11,7 @@ from rkface.runtime.cli.main import main
 from rkface.runtime.core.bundle import SUMS, files
 from rkface.runtime.core.manifest import Manifest, Model, Output, Source, Thresholds
 from rkface.runtime.vision.bare_onnx import open_detector, open_recognizer
-from rkface.runtime.vision.image import find_images
+from rkface.runtime.vision.photo_files import find_images
 
 MODEL, ARCFACE = "models/scrfd_500m_kps.onnx", "models/mobilefacenet_128.onnx"
 

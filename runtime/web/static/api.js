@@ -1,5 +1,7 @@
 // Requests to /v1. A request that changes something sends the session's token (see ../access.py).
 
+const TRIES = 30;  // with the two seconds that the service asks for, one minute
+
 let token = "";
 
 export async function getSession() {
@@ -10,6 +12,18 @@ export async function getSession() {
 
 export async function signIn(password) {
   token = (await call("POST", "/session", { password })).token;
+}
+
+// The service is busy, or still starting, if it answers 503 and says when to try again. Then this does, up to TRIES times.
+async function sendPatiently(method, path, body) {
+  for (let attempt = 1; ; attempt += 1) {
+    const answer = await send(method, path, body);
+    const seconds = Number(answer.headers.get("Retry-After"));
+    if (answer.status !== 503 || !seconds || attempt === TRIES) return answer;
+    const json = await answer.json().catch(() => null);
+    window.dispatchEvent(new CustomEvent("busy", { detail: errorText(json) || "busy" }));
+    await new Promise((done) => setTimeout(done, seconds * 1000));
+  }
 }
 
 async function send(method, path, body) {
@@ -25,10 +39,10 @@ async function send(method, path, body) {
 
 // Sends a request and returns the JSON of the answer. Throws an Error with a message for the user.
 export async function call(method, path, body) {
-  let answer = await send(method, path, body);
+  let answer = await sendPatiently(method, path, body);
   if (answer.status === 403 && path !== "/session") {  // after a restart of the service, the token is a different one
     await getSession();
-    answer = await send(method, path, body);
+    answer = await sendPatiently(method, path, body);
   }
   if (answer.status === 401) {
     window.dispatchEvent(new Event("signedout"));

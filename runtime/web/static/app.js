@@ -72,6 +72,12 @@ async function start() {
   }
 }
 
+window.addEventListener("busy", ({ detail }) => {
+  const [reason] = detail.split(":");  // behind it is the advice to do what the page does by itself
+  const text = `${reason[0].toUpperCase()}${reason.slice(1)}. Trying again…`;
+  if (main.children.length) showMessage(text);
+  else main.replaceChildren(h("p", { role: "status" }, text));  // no view is shown yet: the service is starting
+});
 document.getElementById("skip").addEventListener("click", () => main.focus());
 signOut.addEventListener("click", async () => {
   try { await call("DELETE", "/session"); } catch (error) { showMessage(error.message); }

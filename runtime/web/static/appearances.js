@@ -1,7 +1,7 @@
 // The list of appearances: who was in front of which camera, and when.
 
 import { get, query } from "./api.js";
-import { dateTime, duration, h, nameOf, notLiveMark, percent, showMessage } from "./dom.js";
+import { dateTime, duration, h, ignoreClicksAfterMoves, nameOf, notLiveMark, percent, showMessage } from "./dom.js";
 import { askName } from "./enroll.js";
 import { listen } from "./events.js";
 
@@ -10,6 +10,7 @@ const PAGE = 50;
 export async function show(main, person) {
   const [people, cameras] = await Promise.all([get("/people"), get("/cameras")]);
   const list = h("ul", { class: "rows card" });
+  ignoreClicksAfterMoves(list);
   const empty = h("p", {}, "No appearances.");
   const older = h("button", { type: "button", onclick: () => load(last).catch((error) => showMessage(error.message)) }, "Show older");
   const reload = () => load().catch((error) => showMessage(error.message));
@@ -43,7 +44,7 @@ export async function show(main, person) {
   const stop = listen(() => {  // the list does not move while somebody reads older pages or uses an entry
     clearTimeout(timer);
     timer = setTimeout(() => {
-      if (!olderShown && !list.contains(document.activeElement)) reload();
+      if (!olderShown && !list.contains(document.activeElement) && !list.matches(":hover")) reload();
     }, 300);
   });
   return () => { stop(); clearTimeout(timer); };

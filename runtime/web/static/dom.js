@@ -12,6 +12,8 @@ export function h(tag, attributes = {}, ...children) {
   return node;
 }
 
+const MOVED = 700;  // milliseconds that somebody needs to notice that a list has changed
+
 let messageTimer;
 export function showMessage(text) {  // at the bottom of the page, for 8 seconds
   const message = document.getElementById("message");
@@ -32,6 +34,21 @@ export function dialog(title, fill) {
     document.body.append(box);
     box.showModal();
   });
+}
+
+// Ignores clicks in a list just after its rows have moved: they were meant for the row that was there before. A key
+// stroke goes to the row that has the focus, wherever it moved.
+export function ignoreClicksAfterMoves(list) {
+  let moved = -Infinity;
+  new MutationObserver((changes) => {
+    if (changes.some((one) => one.removedNodes.length || one.nextSibling)) moved = performance.now();
+  }).observe(list, { childList: true });
+  list.addEventListener("click", (event) => {
+    if (event.detail === 0 || performance.now() - moved > MOVED) return;
+    event.stopPropagation();
+    event.preventDefault();
+    showMessage("The list has just changed. Look again, then click.");
+  }, { capture: true });
 }
 
 export function confirm(title, text, yes) {

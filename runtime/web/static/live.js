@@ -1,9 +1,9 @@
 // The live view. The page draws the boxes, over the picture to which they belong.
 
 import { get } from "./api.js";
-import { dateTime, h, nameOf, notLiveMark, showMessage } from "./dom.js";
-import { askName } from "./enroll.js";
+import { dateTime, h, nameOf, notLiveMark } from "./dom.js";
 import { listen } from "./events.js";
+import { presentList } from "./present.js";
 
 const RECENT = 8;
 const SILENCE = 10000;  // milliseconds without a message after which the connection counts as lost
@@ -13,12 +13,16 @@ export async function show(main) {
   const cameras = await get("/cameras");
   const picture = h("canvas", { class: "live", role: "img", width: 640, height: 360, "aria-label": "No picture yet" });
   const state = h("p", { class: "faint", role: "status" }, "Connecting…");
-  const present = h("ul", { class: "rows" });
+  const present = h("div");
   const noEvents = h("p", { class: "faint" }, "Nobody has arrived or left since you opened this page.");
   const recent = h("ul", { class: "rows" });
-  const nobody = h("p", { class: "faint" }, "Nobody.");
   let stop = () => {};
-  const watch = (name) => { stop(); present.replaceChildren(); stop = follow(name, picture, state, present, nobody); };
+  const watch = (name) => {
+    stop();
+    const people = presentList(name);
+    present.replaceChildren(...people.nodes);
+    stop = follow(name, picture, state, people.update);
+  };
   const choice = h("select", { "aria-label": "Camera", hidden: cameras.length < 2, onchange: () => watch(choice.value) },
     cameras.map((one) => h("option", {}, one.name)));
   main.replaceChildren(
@@ -26,7 +30,7 @@ export async function show(main) {
     h("div", { class: "columns" },
       h("section", { "aria-label": "Picture" }, choice, picture, state),
       h("div", {},
-        h("section", { class: "card" }, h("h2", {}, "In front of the camera"), nobody, present),
+        h("section", { class: "card" }, h("h2", {}, "In front of the camera"), present),
         h("section", { class: "card" }, h("h2", {}, "Recent"), noEvents, recent))));
   if (cameras.length) watch(cameras[0].name);
   else state.textContent = "No camera is configured. Start the service with --camera.";
@@ -41,10 +45,10 @@ export async function show(main) {
   return () => { stop(); stopListening(); };
 }
 
-// Shows `camera` until the returned function is called.
-function follow(camera, picture, state, list, nobody) {
+// Shows `camera` until the returned function is called. `updateList(faces)` shows the same as a list, for the keyboard and
+// screen readers.
+function follow(camera, picture, state, updateList) {
   let socket, timer, silence, stopped = false, faces = [];
-  const items = new Map();
   // A board that loses power does not close the connection. One that works sends something every two seconds.
   const resetTimeout = () => {
     clearTimeout(silence);
@@ -77,8 +81,7 @@ function follow(camera, picture, state, list, nobody) {
         if (bitmap) draw(picture, bitmap, faces);
         state.textContent = "";
       }
-      updateList(list, items, faces, camera);
-      nobody.hidden = items.size > 0;
+      updateList(faces);
       if (socket.readyState === WebSocket.OPEN) socket.send("next");
     };
   };
@@ -117,26 +120,4 @@ function draw(canvas, bitmap, faces) {
   const names = faces.filter((one) => one.appearance).map((one) =>
     (one.match ? one.match.name : "an unknown person") + (one.live === false ? " (not live)" : ""));
   canvas.setAttribute("aria-label", names.length ? `In the picture: ${names.join(", ")}` : "Nobody in the picture");
-}
-
-// The same as a list, for the keyboard and screen readers. Elements are kept, so that a button keeps the focus.
-function updateList(list, items, faces, camera) {
-  const here = new Map(faces.filter((one) => one.appearance).map((one) => [one.appearance, one]));
-  for (const [id, item] of items) if (!here.has(id)) { item.row.remove(); items.delete(id); }
-  for (const [id, { match, live }] of here) {
-    const key = `${live} ${match ? `${match.person} ${match.name} ${match.cosine.toFixed(2)}` : ""}`;
-    let item = items.get(id);
-    if (!item) {
-      const name = h("span", { class: "grow" });
-      const button = h("button", { type: "button", onclick: () => askName(id, camera).catch((error) => showMessage(error.message)) });
-      item = { row: h("li", {}, name, button), name, button, key: null };
-      items.set(id, item);
-      list.append(item.row);
-    }
-    if (item.key === key) continue;
-    item.key = key;
-    item.name.replaceChildren(...[nameOf(match), notLiveMark(live),
-      match && h("span", { class: "faint" }, ` cosine\u00a0${match.cosine.toFixed(2)}`)].filter(Boolean));
-    item.button.textContent = match ? "Add sample…" : "Enroll…";
-  }
 }

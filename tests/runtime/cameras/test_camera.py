@@ -14,8 +14,9 @@ from rkface.runtime.cameras import sources
 from rkface.runtime.cameras.camera import Camera, is_black, open_camera
 from rkface.runtime.cameras.frame_gate import FrameGate, feed_frames
 from rkface.runtime.cameras.mjpeg import JpegSplitter
-from rkface.runtime.cameras.source_names import find_device, mpp_pipeline, without_password
+from rkface.runtime.cameras.source_names import find_device, mpp_pipeline
 from rkface.runtime.cameras.sources import CaptureFormat, JpegPipe, Picture, format_name
+from rkface.runtime.core.addresses import mask_address
 from rkface.runtime.core.errors import InputError, WorkError
 from rkface.runtime.inference.frames import Frame, Result
 from rkface.runtime.service.camera_worker import make_frame_gate, open_camera_worker
@@ -423,10 +424,10 @@ def test_a_pipeline_gets_timeouts_if_opencv_supports_them(monkeypatch, version, 
 
 
 def test_passwords_are_removed_and_formats_named():
-    assert without_password("rtsp://ada:p%40ss@10.0.0.2/1") == "rtsp://10.0.0.2/1"
-    assert without_password("rtspsrc location=rtsp://a:b@c/1 ! appsink") == "rtspsrc location=rtsp://c/1 ! appsink"
-    assert without_password("rtsp://ada:a/b@c@host/1") == "rtsp://host/1"
-    assert without_password("rtsp://h/user=ada&password=secret&channel=1") == "rtsp://h/user=…&password=…&channel=1"
+    assert mask_address("rtsp://ada:p%40ss@10.0.0.2/1") == "rtsp://10.0.0.2/1"
+    assert mask_address("rtspsrc location=rtsp://a:b@c/1 ! appsink") == "rtspsrc location=rtsp://c/1 ! appsink"
+    assert mask_address("rtsp://ada:a/b@c@host/1") == "rtsp://host/1"
+    assert mask_address("rtsp://h/user=ada&password=secret&channel=1") == "rtsp://h/user=…&password=…&channel=1"
     assert format_name(cv2.VideoWriter.fourcc(*"NV12")) == "NV12" and format_name(0) == "" and format_name(-1) == ""
 
 

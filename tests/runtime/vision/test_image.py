@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from rkface.runtime.core.errors import InputError
-from rkface.runtime.vision.image import find_images, read_image
+from rkface.runtime.vision.image import read_image
+from rkface.runtime.vision.photo_files import find_images
 
 # Red above, blue below: shows a wrong turn and a wrong color order at once.
 PICTURE = np.zeros((40, 60, 3), np.uint8)
@@ -205,7 +206,7 @@ def test_a_file_too_large_for_a_photo_is_not_read(tmp_path):
     path = tmp_path / "film.jpg"
     with path.open("wb") as file:
         os.truncate(file.fileno(), 1 << 40)  # sparse: a terabyte that takes no space
-    with pytest.raises(InputError, match="too large for a photo"):
+    with pytest.raises(InputError, match="limit for a photo"):
         read_image(path)
 
 

@@ -23,6 +23,7 @@ from rkface.runtime.service.settings import CameraSettings, Events, Recognition,
 from rkface.runtime.service.settings import Liveness as LivenessSettings
 from rkface.runtime.tracking.watch import detect_for_tracking
 from rkface.runtime.vision.bare_onnx import open_detector, open_recognizer
+from rkface.runtime.web.places import Workload
 from rkface.runtime.web.serve import serve
 
 FOLDER = Path(demo_camera.__file__).parent
@@ -137,6 +138,14 @@ def browser_like(address, **options):
     with httpx.Client(base_url=address, timeout=30, trust_env=False, **options) as client:
         client.headers["x-csrf-token"] = client.get("/v1/session").json()["token"]
         yield client
+
+
+@pytest.fixture
+def workloads(monkeypatch):
+    """The Workload of each console that is served in this test."""
+    made = []
+    monkeypatch.setattr("rkface.runtime.web.serve.Workload", lambda: made.append(Workload()) or made[-1])
+    return made
 
 
 @pytest.fixture(scope="session")

@@ -13,7 +13,7 @@ from starlette.datastructures import Headers
 from starlette.testclient import TestClient
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
-from rkface.runtime.cli.run import _serve_console as serve_console
+from rkface.runtime.cli.run import _open_console as open_console
 from rkface.runtime.core.errors import InputError
 from rkface.runtime.service.config import read_settings
 from rkface.runtime.web.access import MAX_PHOTO_BODY, SECURITY_HEADERS, Access
@@ -48,7 +48,7 @@ def test_without_a_password_only_this_machine_is_served():
 def test_a_taken_port_is_named():
     with serve(FakeService(), port=0) as address:
         port = int(address.rpartition(":")[2])
-        with pytest.raises(InputError, match=f"127.0.0.1:{port}.*choose another port"), serve(FakeService(), port=port):
+        with pytest.raises(InputError, match=f"127.0.0.1:{port}.*in use.*--web-port"), serve(FakeService(), port=port):
             pass
 
 
@@ -124,7 +124,7 @@ def test_the_configuration_sets_the_token_file(tmp_path):
     (tmp_path / "rkface.toml").write_text('[web]\nport = 0\ntoken_file = "token"\n')
     settings = read_settings(tmp_path / "rkface.toml")
     with ExitStack() as opened, pytest.raises(InputError, match="chmod 600"):
-        serve_console(FakeService(), settings, opened)
+        open_console(settings, opened)
 
 
 def test_signing_in_and_out(locked):

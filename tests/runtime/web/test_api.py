@@ -20,6 +20,7 @@ from rkface.runtime.web.live import MAX_STREAMS
 from rkface.runtime.web.serve import create_app
 
 from .conftest import black, eventually
+from .fake_service import FakeService
 
 SNAPSHOT = Path(__file__).parent / "openapi.json"
 
@@ -174,6 +175,30 @@ def test_appearances_are_sent_as_events_and_listed(client, ada):
     assert client.get(f"/v1/appearances/{with_face[0]['id']}/face").content[:4] == b"\x89PNG"
 
 
+def test_exactly_the_pictures_that_were_shown_are_enrolled(client):
+    def offered():
+        for one in client.get("/v1/appearances", params={"person": ""}).json():
+            if shots := client.get(f"/v1/appearances/{one['id']}/shots").json():
+                return one["id"], shots
+        return None
+
+    appearance, shots = eventually(offered, "an appearance with pictures")
+    assert [shot["quality"] for shot in shots] == sorted((shot["quality"] for shot in shots), reverse=True)
+    last = shots[-1]["id"]  # not the best one
+    shown = client.get(f"/v1/appearances/{appearance}/face", params={"shot": last}).content
+    assert shown[:4] == b"\x89PNG"
+    assert client.get(f"/v1/appearances/{appearance}/face", params={"shot": "0" * 16}).status_code == 404
+    body = {"name": "Grace", "appearance": appearance, "shots": ["0" * 16]}
+    refused = client.post("/v1/enrollments/seen", json=body).json()
+    assert refused["status"] == "refused" and "choose the person again" in refused["reason"]
+    assert client.post("/v1/enrollments/seen", json=body | {"shots": [last]}).json()["status"] == "enrolled"
+    grace = next(person for person in client.get("/v1/people").json() if person["name"] == "Grace")
+    assert grace["samples"] == 1 and client.get(f"/v1/people/{grace['id']}/face").content == shown
+    forget(client, "Grace")
+    # Who is forgotten is also gone from the pictures that were shown.
+    assert client.get(f"/v1/appearances/{appearance}/face", params={"shot": last}).status_code == 404
+
+
 def test_settings_change_together_or_not_at_all(client):
     def window():
         return {one["key"]: one["value"] for one in client.get("/v1/settings").json()}["recognition.window"]
@@ -197,7 +222,7 @@ def test_health_and_metrics(client):
 
 def test_the_number_of_listeners_is_limited_even_if_all_connect_at_the_same_time():
     """All get the start of their answer first; then all disconnect before their stream starts."""
-    app, statuses, answered = create_app(None, Access(None, secure=False)), [], asyncio.Event()
+    app, statuses, answered = create_app(FakeService(), Access(None, secure=False)), [], asyncio.Event()
     scope = {"type": "http", "http_version": "1.1", "method": "GET", "path": "/v1/events", "raw_path": b"/v1/events",
              "query_string": b"", "root_path": "", "headers": [(b"host", b"localhost")],
              "asgi": {"version": "3.0", "spec_version": "2.4"}}  # fmt: skip

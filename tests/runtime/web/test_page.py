@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from rkface.runtime.web.password import write_password
-from rkface.runtime.web.serve import serve
+from rkface.runtime.web.serve import open_console, serve
 
 from . import chromium
 from .conftest import PASSWORD
@@ -129,6 +129,50 @@ def test_enroll_appear_forget(page, address, service, photos, shot):
     assert page.problems == []  # no errors, and nothing that the content security policy forbids
 
 
+ROWS = (
+    "import('/static/present.js').then(({ presentList }) => { const { nodes, update } = presentList('door'); "
+    "document.querySelector('main').replaceChildren(...nodes); window.ready = true; "
+    "const match = (id) => id[2] ? { person: id.slice(2), name: id.slice(2), cosine: 1 } : null; "
+    "window.faces = (...ids) => update(ids.map((one) => ({ appearance: one, match: match(one), live: null }))); }); 1"
+)
+
+
+def test_the_people_in_front_of_the_camera_keep_their_rows(page, address):
+    page.open(f"{address}/#/settings")
+    page.run(ROWS)
+    page.until("window.ready === true")
+    page.run("faces('a', 'b', 'c'); window.before = [...document.querySelectorAll('main li')]; 1")
+    same = (
+        "JSON.stringify([...document.querySelectorAll('main li')].map((one) => [before.indexOf(one), one.className]))"
+    )
+    page.run("faces('c', 'b'); 1")  # another order, and a has left
+    assert page.run(same) == '[[0,"left"],[1,""],[2,""]]'
+    page.run("faces('d', 'b', 'a'); 1")  # a is back
+    assert page.run(same) == '[[0,""],[1,""],[2,"left"],[-1,""]]'
+    page.run("faces('b', 'a', 'e-Eve'); window.before = [...document.querySelectorAll('main li')]; faces('f-Eve'); 1")
+    assert page.run(same) == '[[0,"left"],[1,"left"],[2,"left"],[3,"left"],[4,""]]'  # Eve is back in another appearance
+
+
+def test_a_click_on_a_row_that_has_just_moved_is_ignored(page, address):
+    page.open(f"{address}/#/settings")
+    page.run(
+        "import('/static/dom.js').then(({ h, ignoreClicksAfterMoves }) => { window.clicked = []; "
+        "const button = (one) => h('button', { onclick: () => clicked.push(one) }, one); "
+        "window.list = h('ul', {}, ['a', 'b'].map((one) => h('li', {}, button(one)))); "
+        "ignoreClicksAfterMoves(list); document.querySelector('main').replaceChildren(list); window.ready = true; }); 1"
+    )
+    page.until("window.ready === true")
+    click = "list.querySelector('button').dispatchEvent(new MouseEvent('click', { bubbles: true, detail: %d }))"
+    page.run(f"{click % 1}; list.firstChild.remove(); 1")
+    page.run(f"Promise.resolve().then(() => {{ {click % 1}; {click % 0}; window.tried = true; }}); 1")
+    page.until("window.tried === true")
+    assert page.run("clicked.join()") == "a,b"  # the key stroke on b counts, the click that was meant for a does not
+    page.shows("The list has just changed", "#message")
+    page.run("performance.now = () => 1e9; 1")  # later
+    page.run(f"{click % 1}; 1")
+    assert page.run("clicked.join()") == "a,b,b"
+
+
 def test_a_photo_held_before_the_camera_is_marked_as_not_live(page, service_with_liveness, portraits, shot):
     service_with_liveness.enroll("Ada", cv2.imdecode(np.frombuffer(portraits[0], np.uint8), cv2.IMREAD_COLOR), "test")
     marks = "[...document.querySelectorAll('main .fake')].map((one) => one.innerText)"
@@ -136,11 +180,13 @@ def test_a_photo_held_before_the_camera_is_marked_as_not_live(page, service_with
     with serve(service_with_liveness, port=0) as address:
         page.open(address)
         page.until(f"{seen} === 'In the picture: Ada (not live)'")
-        page.until("document.querySelector('main .card li .fake')?.closest('li').innerText.includes('cosine')")
+        page.until(
+            "document.querySelector('main .card li:not(.left) .fake')?.closest('li').innerText.includes('cosine')"
+        )
         shot("live-photo")
         page.until(f"{seen} === 'In the picture: Ada'")
         page.until(
-            "!document.querySelector('main .card li .fake')?.closest('li').querySelector('button')"
+            "!document.querySelector('main .card li:not(.left) .fake')?.closest('li').querySelector('button')"
         )  # she is back
         for dark in (False, True):
             page.look(390, 844, dark=dark, phone=True)
@@ -245,3 +291,11 @@ def test_signing_in_and_out(page, service, tmp_path, shot):
             "fetch('/v1/session', { method: 'DELETE', headers: { 'x-csrf-token': token } })).then(() => 1)"
         )
         page.shows("Sign in", "main")  # ended by another client: the live view notices
+
+
+def test_the_page_waits_for_the_service_to_start(page, service):
+    with open_console(port=0) as console:
+        page.open(console.address)
+        page.shows("The service is starting. Trying again")
+        with console.show(service):
+            page.shows("In front of the camera")

@@ -1,0 +1,37 @@
+"""What requests to ``/v1`` use of the application, and the answers that many of them have in common."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from fastapi import Depends, Request
+
+from ..service.console_protocol import CameraService
+from .access import Access
+from .places import Workload, busy
+
+BUSY: dict[int | str, dict[str, Any]] = {503: {"description": "busy, or starting: try again (Retry-After)"}}
+UNAUTHORIZED: dict[int | str, dict[str, Any]] = {401: {"description": "not signed in"}}
+
+
+def get_service(request: Request) -> CameraService:
+    """Raises HTTPException 503 while the service starts: the console listens before that."""
+    service: CameraService | None = request.app.state.service
+    if service is None:
+        raise busy("the service is starting: try again in a moment")
+    return service
+
+
+def get_access(request: Request) -> Access:
+    access: Access = request.app.state.access
+    return access
+
+
+def get_workload(request: Request) -> Workload:
+    workload: Workload = request.app.state.workload
+    return workload
+
+
+ServiceDependency = Annotated[CameraService, Depends(get_service)]
+AccessDependency = Annotated[Access, Depends(get_access)]
+WorkloadDependency = Annotated[Workload, Depends(get_workload)]

@@ -1,0 +1,73 @@
+// The list of the people in front of a camera, with a button to enroll each. A list that moves under the pointer would
+// enroll the wrong person. So a row keeps its place: new people are added at the end, and somebody who has left stays for
+// a while, and as long as the pointer or the focus is in the list.
+
+import { get } from "./api.js";
+import { h, ignoreClicksAfterMoves, nameOf, notLiveMark, showMessage } from "./dom.js";
+import { askName, shotAddress } from "./enroll.js";
+
+const LEFT_FOR = 15000;  // milliseconds for which somebody who has left can still be enrolled
+const FACE_AGAIN = 2000;  // milliseconds until the next attempt to load a face
+
+export function presentList(camera) {
+  const list = h("ul", { class: "rows" });
+  const nobody = h("p", { class: "faint" }, "Nobody.");
+  const items = new Map();  // by appearance
+  ignoreClicksAfterMoves(list);
+
+  function update(faces) {
+    const here = new Map(faces.filter((one) => one.appearance).map((one) => [one.appearance, one]));
+    for (const [id, item] of items) if (!here.has(id)) showLeft(item);
+    for (const [id, face] of here) {
+      const again = items.has(id) ? null : [...items].find(([, one]) => one.left && face.match && one.person === face.match.person);
+      if (again) {  // the same person is back, in the same row
+        items.delete(again[0]);
+        items.set(id, again[1]);
+        again[1].appearance = id;
+      } else if (!items.has(id)) {
+        items.set(id, createItem(id, camera));
+        list.append(items.get(id).row);
+      }
+      showItem(items.get(id), face);
+    }
+    if (!list.matches(":hover") && !list.contains(document.activeElement)) {
+      for (const [id, item] of items) {
+        if (item.left && performance.now() - item.left > LEFT_FOR) { item.row.remove(); items.delete(id); }
+      }
+    }
+    nobody.hidden = items.size > 0;
+  }
+  return { nodes: [nobody, list], update };
+}
+
+function createItem(id, camera) {
+  const face = h("img", { class: "face", alt: "" });
+  const name = h("span", { class: "grow short" });
+  // Somebody who has left cannot follow the advice that the dialog gives.
+  const button = h("button", { type: "button", onclick: () => askName(item.appearance, item.left ? null : camera).catch((error) => showMessage(error.message)) });
+  const item = { row: h("li", {}, face, name, button), face, name, button, appearance: id, person: null, key: null, left: 0 };
+  const load = async () => {
+    const [best] = await get(`/appearances/${id}/shots`).catch(() => []);
+    if (best) face.src = shotAddress(id, best);
+    else if (item.row.isConnected) setTimeout(load, FACE_AGAIN);
+  };
+  load();
+  return item;
+}
+
+function showItem(item, { match, live }) {
+  const key = `${live} ${match ? `${match.person} ${match.name} ${match.cosine.toFixed(2)}` : ""}`;
+  if (item.key === key && !item.left) return;
+  [item.key, item.left, item.person] = [key, 0, match && match.person];
+  item.row.classList.remove("left");
+  item.name.replaceChildren(...[nameOf(match), notLiveMark(live),
+    match && h("span", { class: "faint" }, ` cosine\u00a0${match.cosine.toFixed(2)}`)].filter(Boolean));
+  item.button.textContent = match ? "Add sample…" : "Enroll…";
+}
+
+function showLeft(item) {
+  if (item.left) return;
+  item.left = performance.now();
+  item.row.classList.add("left");
+  item.name.append(h("span", { class: "faint" }, " has left"));
+}

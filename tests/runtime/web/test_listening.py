@@ -1,0 +1,148 @@
+"""Where the console listens: before anything else starts, and with messages that say what to do."""
+
+import errno
+import os
+import resource
+import socket
+import ssl
+import subprocess
+import sys
+from argparse import ArgumentParser
+
+import httpx
+import pytest
+import websockets.sync.client as sockets
+from websockets.exceptions import InvalidStatus
+
+from rkface.runtime.cli.run import run, run_settings
+from rkface.runtime.core.errors import InputError
+from rkface.runtime.web import listening
+from rkface.runtime.web.listening import CONNECTIONS, FEWEST_CONNECTIONS, listen, most_connections
+from rkface.runtime.web.serve import open_console
+
+from .fake_service import FakeService
+
+
+def options(*arguments):
+    parser = ArgumentParser()
+    run(parser)
+    return parser.parse_args(arguments)
+
+
+@pytest.fixture
+def taken():
+    """A port that somebody else uses."""
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        yield other.getsockname()[1]
+
+
+def test_a_taken_port_is_the_first_error_of_run(taken, tmp_path):
+    """Before the bundle is even looked for, and before a camera or a receiver of events is opened."""
+    command = [
+        sys.executable,
+        "-m",
+        "rkface.runtime.cli.main",
+        "run",
+        "--bundle",
+        "no-bundle",
+        "--web-port",
+        str(taken),
+    ]
+    ended = subprocess.run(
+        [*command, "--gallery", "gallery.sqlite", "--camera", "-"],
+        cwd=tmp_path, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+    assert ended.returncode == 2 and not ended.stdout
+    assert f"127.0.0.1:{taken}" in ended.stderr and "--web-port" in ended.stderr and "[web] port" in ended.stderr
+    assert "Traceback" not in ended.stderr and "no-bundle" not in ended.stderr
+
+
+def test_a_port_of_the_system_and_an_address_of_another_machine_are_explained(monkeypatch):
+    with pytest.raises(InputError, match=r"does not have this address.*\[web\] host"):
+        listen("192.0.2.1", 0)
+
+    def refuse(*_, **__):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+    monkeypatch.setattr(listening.socket, "create_server", refuse)
+    with pytest.raises(InputError, match=r"may not use port 80;.*--web-port.*such as 8080"):
+        listen("127.0.0.1", 80)
+
+
+@pytest.mark.parametrize(
+    "host", ["no-such-host.invalid", "", "a" * 70, "a..b", "\0", "256.1.1.1", "\ud800", "fe80::1%no"]
+)
+def test_an_unknown_host_is_explained(host):
+    with pytest.raises(InputError, match=r"\[web\] host"):
+        listen(host, 0)
+
+
+@pytest.mark.skipif(not socket.has_dualstack_ipv6(), reason="no IPv6 here")
+def test_two_colons_are_every_address_of_this_machine():
+    with listen("::", 0) as listener:
+        for host in ("127.0.0.1", "::1"):
+            socket.create_connection((host, listener.getsockname()[1]), timeout=30).close()
+
+
+def test_run_has_an_option_for_the_port(tmp_path, capsys):
+    (tmp_path / "rkface.toml").write_text("[web]\nport = 9000\nenabled = false\n")
+    file = ["--config", str(tmp_path / "rkface.toml"), "--camera", "-"]
+    assert run_settings(options(*file)).web.port == 9000
+    chosen = run_settings(options(*file, "--web-port", "0")).web
+    assert (chosen.port, chosen.enabled) == (0, True)
+    with pytest.raises(InputError, match="contradict"):
+        run_settings(options(*file, "--web-port", "8081", "--no-web"))
+    for wrong in ("65536", "-1", "http", "9" * 5000):
+        with pytest.raises(SystemExit):
+            options("--web-port", wrong)
+        assert "0 to 65535" in capsys.readouterr().err
+
+
+def test_until_the_service_has_started_clients_hear_that_it_is_starting():
+    with open_console(port=0) as console, httpx.Client(base_url=console.address, trust_env=False, timeout=30) as client:
+        assert client.get("/").status_code == 200, "the page itself is there, and tries again"
+        assert client.get("/v1/session").json()["signed_in"]
+        for path in ("/v1/health", "/metrics", "/v1/people", "/v1/events", "/v1/cameras/door/picture"):
+            answer = client.get(path)
+            assert answer.status_code == 503 and "starting" in answer.json()["detail"], path
+            assert int(answer.headers["retry-after"]) > 0
+        with pytest.raises(InvalidStatus):
+            sockets.connect(console.address.replace("http", "ws") + "/v1/cameras/door/live", proxy=None)
+        with console.show(FakeService()):
+            assert client.get("/v1/health").json()["ok"]
+        with pytest.raises(httpx.TransportError):
+            client.get("/v1/health")
+
+
+def test_a_failed_start_leaves_the_port_free():
+    with pytest.raises(KeyError), open_console(port=0) as console:
+        port = int(console.address.rpartition(":")[2])
+        raise KeyError
+    listen("127.0.0.1", port).close()
+
+
+def test_cameras_and_files_keep_file_descriptors(monkeypatch):
+    for files, expected in (
+        (64, 16),
+        (16, FEWEST_CONNECTIONS),
+        (1024, CONNECTIONS),
+        (resource.RLIM_INFINITY, CONNECTIONS),
+    ):
+        monkeypatch.setattr(listening.resource, "getrlimit", lambda _, files=files: (files, files))
+        assert most_connections() == expected
+
+
+def test_a_failed_handshake_is_one_line_in_the_log(certificate, caplog):
+    files = (certificate / "ca", certificate / "key")
+    with open_console(port=0, tls=files) as console, console.show(FakeService()):
+        place = ("127.0.0.1", int(console.address.rpartition(":")[2]))
+        for _ in range(5):
+            with socket.create_connection(place, timeout=30) as plain:
+                plain.sendall(b"GET / HTTP/1.1\r\n\r\n")
+                plain.settimeout(30)
+                assert not plain.recv(100).startswith(b"HTTP")
+        trusting = ssl.create_default_context(cafile=certificate / "ca")
+        assert (
+            httpx.get(f"{console.address}/v1/health", verify=trusting, trust_env=False, timeout=30).status_code == 200
+        )
+    assert len(caplog.messages) < 6 and not any(record.exc_info for record in caplog.records)
