@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from ..core.arguments import integer_from
 from ..core.errors import InputError
+from ..core.missing_package import import_error
 from .options import add_camera_position
 
 if TYPE_CHECKING:
@@ -144,8 +145,10 @@ def _open_console(settings: Settings, opened: ExitStack) -> Console | None:
     try:
         from ..web.serve import open_console
     except ImportError as error:
-        if web != Web():
-            raise InputError(f"[web] needs {error.name or error}: pip install 'rkface[web]'") from error
+        if web != Web() or not isinstance(error, ModuleNotFoundError):
+            raise import_error(
+                error, f"[web] needs {error.name or 'rkface[web]'}", "pip install 'rkface[web]'"
+            ) from error
         getLogger("rkface.web").info("no web console; to install it: pip install 'rkface[web]'")
         return None
     if (web.certificate is None) != (web.key is None):

@@ -211,8 +211,11 @@ def list_settings(service: ServiceDependency) -> Sequence[Setting]:
 
 
 @router.patch("/settings", tags=["service"])
-def change_settings(service: ServiceDependency, values: Mapping[Text, bool | int | float | Text]) -> Sequence[Setting]:
-    """Change settings by key, now and for the next start. If one value is wrong, nothing changes."""
+def change_settings(
+    service: ServiceDependency, values: Mapping[Text, bool | int | float | Text | None]
+) -> Sequence[Setting]:
+    """Change settings by key, now and for the next start; null: back to the configuration. If one value is wrong,
+    nothing changes."""
     service.change_settings(values)
     return service.settings()
 
