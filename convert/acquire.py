@@ -14,11 +14,11 @@ from pathlib import Path, PurePosixPath
 
 from rkface.runtime.core.bundle import sha256
 from rkface.runtime.core.errors import InputError, WorkError
-from rkface.runtime.core.manifest import ROLES, Role, Source
+from rkface.runtime.core.manifest import ROLES, UNMEASURED, Role, Source
 from rkface.runtime.core.onnx_file import onnx_digest, read_onnx_file
 from rkface.runtime.core.progress import Stage, stage
 
-from .catalog import DEFAULT_MATCH, DEMO, UNMEASURED, KnownModel, LivenessProfile, Pack, find_known_model
+from .catalog import DEFAULT_MATCH, DEMO, KnownModel, LivenessProfile, Pack, find_known_model
 from .preprocessing import StatedPreprocessing
 
 CHUNK = 1 << 18

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from rkface.runtime.backends.reference import ReferenceBackend, open_reference
+from rkface.runtime.core.errors import ModelError
 from rkface.runtime.core.manifest import Input, Role
 from rkface.runtime.core.onnx_file import onnx_digest
 from rkface.runtime.core.progress import stage
@@ -83,7 +84,10 @@ def with_preprocessing(model: PreparedModel, preprocessing: Preprocessing) -> Pr
 
 def _simplify_and_load(fixed: FixedModel, target: Path) -> PreparedModel:
     simplified = simplify(fixed, target)
-    backend = open_reference(simplified.path, simplified.input)
+    try:
+        backend = open_reference(simplified.path, simplified.input)
+    except ModelError as error:  # it names the simplified file, which the user does not know
+        raise ModelError(str(error).replace(str(simplified.path), fixed.name)) from error
     return PreparedModel(fixed, simplified, read_cost_graph(simplified.path), backend)
 
 

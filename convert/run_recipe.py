@@ -91,6 +91,7 @@ class RecipeRunner:
             evaluate=saved,
             calibrated=self._calibrated / f"{role}-{target.name}-{recipe.algorithm}",
             analyze=self._analyze and dataset is not None,
+            source=model.fixed.name,
         )
         if recipe.tuned and dataset is not None:
             job = self._with_tuning(job, role, recipe, dataset)

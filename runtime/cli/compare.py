@@ -7,6 +7,7 @@ from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
 from ..core.errors import InputError
+from ..core.manifest import UNMEASURED
 from .options import add_json, print_json
 from .photos import add_photo_options, check_drawing, check_not_a_photo, open_pipeline
 
@@ -59,6 +60,7 @@ def _compare(options: Namespace) -> int:
         crops = [pipeline.align(image, faces.landmarks[0]) for image, faces in zip(images, largest, strict=True)]
         first, second = pipeline.embed(crops)
         threshold = pipeline.thresholds.match
+        doubt = "" if pipeline.manifest.threshold_measured else f" ({UNMEASURED}: `rkface evaluate` measures it)"
     cosine = float(first @ second)
     same = cosine >= threshold
     verdict = "same" if same else "different"
@@ -66,7 +68,7 @@ def _compare(options: Namespace) -> int:
         result = {"a": str(options.a), "b": str(options.b), "cosine": round(cosine, 6), "threshold": threshold}
         print_json({**result, "same": same})
     else:
-        print(f"{verdict}: cosine {cosine:.4f}, threshold {threshold:.4f}")
+        print(f"{verdict}: cosine {cosine:.4f}, threshold {threshold:.4f}{doubt}")
     if options.draw:
         label = [f"{verdict} {cosine:.3f}"]
         left, right = (draw_faces(image, faces, label) for image, faces in zip(images, largest, strict=True))

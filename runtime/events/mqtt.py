@@ -17,6 +17,7 @@ from importlib.metadata import PackageNotFoundError, metadata, version
 from pathlib import Path
 
 from ..core.errors import InputError
+from ..core.missing_package import import_error
 from ..tracking.appearance import SCHEMA
 from .broker import Broker, RetainedTopics
 from .channel import RefusedError, UndeliveredError
@@ -68,7 +69,7 @@ class Mqtt:
         try:
             import paho.mqtt.client  # noqa: F401
         except ImportError as error:
-            raise InputError("MQTT needs paho-mqtt: pip install 'rkface[mqtt]'") from error
+            raise import_error(error, "MQTT needs paho-mqtt", "pip install 'rkface[mqtt]'") from error
         self._broker = broker
         self._topics = Topics(prefix.strip("/"), device)
         root = discovery_root.strip("/")
