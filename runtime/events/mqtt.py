@@ -16,7 +16,6 @@ from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, metadata, version
 from pathlib import Path
 
-from ..core.errors import InputError
 from ..core.missing_package import import_error
 from ..tracking.appearance import SCHEMA
 from .broker import Broker, RetainedTopics
