@@ -34,7 +34,7 @@ from .homeassistant import (
     topic_name,
     without_people,
 )
-from .mqtt_connection import Connection
+from .mqtt_connection import BrokerConnection
 
 READING = 1.0  # seconds that a broker has to send what it retains
 REPORT_EVERY = 30.0  # seconds between two reports of the board's state, at least
@@ -90,7 +90,7 @@ class Mqtt:
         self._changed = threading.Condition()  # of ``_at_broker``
         self._wake: Callable[[], None] = lambda: None
         name, availability = f"rkface-{topic_name(device)}", self._topics.availability
-        self._connection = Connection(broker, name, availability, timeout, self._note_message)
+        self._connection = BrokerConnection(broker, name, availability, timeout, self._note_message)
 
     def maintain(self, wake: Callable[[], None]) -> bool:
         if self._forgotten:

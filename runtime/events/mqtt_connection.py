@@ -23,7 +23,7 @@ KEEPALIVE = (
 REFUSED = (0x90, 0x99)
 
 
-class Connection:
+class BrokerConnection:
     """The connection of one client to ``broker``. One thread uses it.
 
     ``availability``: the topic of the last will. ``timeout``: seconds for each exchange. ``on_message`` is called with
