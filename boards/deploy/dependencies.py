@@ -25,7 +25,8 @@ from rkface.runtime.core.errors import WorkError
 BOARD_EXTRAS = ("reference", "web", "mqtt", "crypto")  # extras of pyproject.toml that make sense on a board
 SERVICE_EXTRAS = ("web", "mqtt", "crypto")  # that the service uses: 9 MB with everything that they need in turn
 HEADLESS = {"opencv-python": "opencv-python-headless"}  # a board has no windows to show
-# numpy 1.26 is the last that rknn-toolkit-lite2's extension modules were built for; OpenCV 5 is untested.
+# numpy 1.26 is the last that rknn-toolkit-lite2's extension modules were built for. The wheels of OpenCV 4.14 ask for
+# numpy 2, but work with it, and boards install these wheels without their dependencies. OpenCV 5 is untested.
 LIMITS = {"numpy": "numpy==1.26.4", "opencv-python-headless": ",<5"}
 NPU = ("psutil", "ruamel.yaml", "rknn-toolkit-lite2=={toolkit}")  # rknn-toolkit-lite2 and what it imports
 INSTALLER = "pip>=24"  # is copied too, so that a board needs neither python3-venv nor python3-pip
