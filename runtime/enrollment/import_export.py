@@ -27,6 +27,7 @@ from ..gallery.gallery import Gallery
 from ..gallery.people import Person, Sample, clean_name, embedding_identity
 from ..gallery.rows import read_crop, replace_embeddings
 from ..inference.pipeline import Pipeline
+from ..vision.image import read_image_file
 from .enroll import EnrollOptions, Verdict, decode_crop, enroll_photo
 
 SCHEMA, VERSION = "rkface.person", 1
@@ -218,9 +219,9 @@ def _read_sample(fields: dict[str, Any], crops: Path) -> Sample | None:
     if fields.get("crop"):
         path = crops / Path(fields["crop"]).name  # only the name: a line must not read files outside of this folder
         try:
-            crop = path.read_bytes()
-        except OSError as error:
-            raise ValueError(f"{path}: {error.strerror} (use --crops to name the folder)") from None
+            crop = read_image_file(path)
+        except InputError as error:
+            raise ValueError(f"{error} (use --crops to name the folder)") from None
         if (image := decode_crop(crop)) is None or image.shape[0] != image.shape[1]:
             raise ValueError(f"{path} is not a crop: it cannot be decoded, or it is not square")
     try:
