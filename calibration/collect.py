@@ -16,7 +16,7 @@ from rkface.runtime.vision.align import CROP_SIZE, align
 from rkface.runtime.vision.detect import THRESHOLD, Detector
 from rkface.runtime.vision.embed import Embedder
 from rkface.runtime.vision.image import read_image
-from rkface.runtime.vision.photo_files import find_images
+from rkface.runtime.vision.photo_files import count_left_out, list_photos
 from rkface.runtime.vision.quality import Flaw, Quality, measure
 
 from .appearance_stats import AppearanceStats, measure_appearance
@@ -84,12 +84,16 @@ def collect_faces(
     are skipped with the reason. ``progress`` is called with the number of photos that are done and of all photos.
     Raises InputError only if the folder does not exist or has no photos.
     """
-    paths = find_images(folder)
+    files = list_photos(folder)
+    paths = files.photos
     if not paths:
-        raise InputError(f"{folder}: this folder has no JPEG, PNG, WebP or BMP photo (convert HEIC to JPEG first)")
+        more = f"; {count_left_out(files.left_out)}" if files.left_out else ""
+        raise InputError(
+            f"{folder}: this folder has no JPEG, PNG, WebP or BMP photo (convert HEIC to JPEG first){more}"
+        )
     candidates: list[CandidateFace] = []
     photos: list[Path] = []
-    skipped: list[Skipped] = []
+    skipped = [Skipped(one.path.relative_to(folder).as_posix(), "unreadable", one.reason) for one in files.left_out]
     for index, path in enumerate(paths):
         progress(index, len(paths))
         name = path.relative_to(folder).as_posix()

@@ -169,9 +169,8 @@ def read_set(folder: Path) -> CalibrationSet:
     """
     raw = _parse(folder)
     if raw.get("schema") != SCHEMA:
-        raise InputError(
-            f"{folder / RECORD}: schema {show_value(raw.get('schema'))}, this rkface reads {SCHEMA}: run `rkface calibrate` again"
-        )
+        found = show_value(raw.get("schema"))
+        raise InputError(f"{folder / RECORD}: schema {found}, this rkface reads {SCHEMA}: run `rkface calibrate` again")
     try:
         crops, scenes = ([ImageRecord(**entry) for entry in raw[name]["images"]] for name in FOLDERS)
         width, height, digest = int(raw["detector"]["width"]), int(raw["detector"]["height"]), str(raw["digest"])
