@@ -88,9 +88,7 @@ def collect_faces(
     paths = files.photos
     if not paths:
         more = f"; {count_left_out(files.left_out)}" if files.left_out else ""
-        raise InputError(
-            f"{folder}: this folder has no JPEG, PNG, WebP or BMP photo (convert HEIC to JPEG first){more}"
-        )
+        raise InputError(f"{folder}: this folder has no JPEG, PNG, WebP, BMP or HEIC photo{more}")
     candidates: list[CandidateFace] = []
     photos: list[Path] = []
     skipped = [Skipped(one.path.relative_to(folder).as_posix(), "unreadable", one.reason) for one in files.left_out]

@@ -27,7 +27,8 @@ from ..gallery.gallery import Gallery
 from ..gallery.people import Person, Sample, clean_name, embedding_identity
 from ..gallery.rows import read_crop, replace_embeddings
 from ..inference.pipeline import Pipeline
-from .enroll import EnrollOptions, Verdict, decode_crop, enroll_photo
+from ..vision.image import read_image_file
+from .enroll import EnrollOptions, Verdict, decode_crop, enroll_photos
 
 SCHEMA, VERSION = "rkface.person", 1
 COLUMNS = ("name", "metadata", "source", "quality", "created", "identity", "embedding", "crop")
@@ -218,9 +219,9 @@ def _read_sample(fields: dict[str, Any], crops: Path) -> Sample | None:
     if fields.get("crop"):
         path = crops / Path(fields["crop"]).name  # only the name: a line must not read files outside of this folder
         try:
-            crop = path.read_bytes()
-        except OSError as error:
-            raise ValueError(f"{path}: {error.strerror} (use --crops to name the folder)") from None
+            crop = read_image_file(path)
+        except InputError as error:
+            raise ValueError(f"{error} (use --crops to name the folder)") from None
         if (image := decode_crop(crop)) is None or image.shape[0] != image.shape[1]:
             raise ValueError(f"{path} is not a crop: it cannot be decoded, or it is not square")
     try:
@@ -266,11 +267,10 @@ def import_record(
         else:
             gallery.add(record.name, [new], record.metadata)
             verdicts.append(Verdict("enrolled", record.name, sample.source, quality=sample.quality))
-    for photo in record.photos:
-        if pipeline is None:
-            verdicts.append(Verdict("refused", record.name, str(photo), "photos need --bundle"))
-        else:
-            verdicts.append(enroll_photo(gallery, pipeline, record.name, photo, rules=rules, metadata=record.metadata))
+    if pipeline is None:
+        verdicts += [Verdict("refused", record.name, str(photo), "photos need --bundle") for photo in record.photos]
+    else:
+        verdicts += enroll_photos(gallery, pipeline, record.name, record.photos, rules=rules, metadata=record.metadata)
     return verdicts
 
 
