@@ -28,6 +28,7 @@ from .failures import RareLog
 
 # What accept() reports when the process or the machine has no resources for another connection.
 EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
+QUEUE = 1024  # connections that wait to be accepted
 
 Endpoints = tuple[tuple[str, int], tuple[str, int]]  # address and port of the client and of this side
 
@@ -160,6 +161,11 @@ class LimitedListener(socket.socket):
         super().__init__(fileno=listening.detach())
         self._limit, self._rare = limit, rare
         self._pausing = False
+
+    def listen(self, backlog: int = QUEUE) -> None:
+        """Let more connections wait in the kernel than ``backlog``, which is how many asyncio accepts in one go: for
+        the next ones, the kernel drops packets, and these clients try again only after a second, then three …"""
+        super().listen(max(backlog, QUEUE))
 
     def accept(self) -> tuple[socket.socket, Any]:
         """The next connection. OSError if the machine has no file descriptor or no memory for it: asyncio then tries
