@@ -18,6 +18,7 @@ from rkface.runtime.core.manifest import ROLES, Role, Source
 from rkface.runtime.core.progress import Stage, stage
 
 from .catalog import DEFAULT_MATCH, DEMO, UNMEASURED, KnownModel, LivenessProfile, Pack, find_known_model
+from .preprocessing import StatedPreprocessing
 
 CHUNK = 1 << 18
 TIMEOUT = 30.0  # seconds without any data
@@ -33,6 +34,8 @@ class ModelSources:
     evidence   where ``match`` comes from
     synthetic  trained on rendered faces
     liveness   how the liveness model was trained; None without one
+    known      rkface knows the recognizer: its input is InsightFace's
+    stated     what the user says about the recognizer's input; None if nothing
     """
 
     name: str
@@ -42,6 +45,8 @@ class ModelSources:
     evidence: str = UNMEASURED
     synthetic: bool = False
     liveness: LivenessProfile | None = None
+    known: bool = False
+    stated: StatedPreprocessing | None = None
 
     def source(self, role: Role) -> Source:
         path = self.paths[role]
@@ -51,7 +56,9 @@ class ModelSources:
 def pack_sources(pack: Pack, cache: Path, *, accepted: bool) -> ModelSources:
     """The models of ``pack``. Raises the same errors as ``acquire``."""
     paths = acquire(pack, cache, accepted=accepted)
-    return ModelSources(pack.name, paths, dict.fromkeys(ROLES, pack.license), pack.match, pack.evidence, pack.synthetic)
+    return ModelSources(
+        pack.name, paths, dict.fromkeys(ROLES, pack.license), pack.match, pack.evidence, pack.synthetic, known=True
+    )
 
 
 def own_sources(detector: Path, recognizer: Path, license: str) -> ModelSources:
@@ -67,7 +74,8 @@ def own_sources(detector: Path, recognizer: Path, license: str) -> ModelSources:
     licenses: dict[Role, str] = {role: hit[1].license if (hit := found[role]) else license for role in ROLES}
     entry = found["recognizer"]
     match, evidence = (entry[1].match, entry[1].evidence) if entry else (DEFAULT_MATCH, UNMEASURED)
-    return ModelSources(f"{detector.stem} + {recognizer.stem}", paths, licenses, match, evidence)
+    name = f"{detector.stem} + {recognizer.stem}"
+    return ModelSources(name, paths, licenses, match, evidence, known=entry is not None)
 
 
 def with_liveness(sources: ModelSources, path: Path, profile: LivenessProfile, license: str) -> ModelSources:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,54 +13,73 @@ from numpy.typing import NDArray
 
 from rkface.runtime.backends.reference import normalize
 from rkface.runtime.core.errors import ModelError, WorkError
-from rkface.runtime.core.manifest import Input, Output, Role
+from rkface.runtime.core.manifest import ChannelOrder, Input, Output, Role
 from rkface.runtime.vision import align
 from rkface.runtime.vision.detect import STRIDES, levels
 
-from .catalog import DETECTOR_SIZE, NORMALIZATION, LivenessProfile
+from .catalog import DETECTOR_SIZE, LivenessProfile
 from .channel_order import swap_channels
+from .prepare.embedding_output import EMBEDDING
+from .prepare.image_input import BYTES, real_inputs
+from .prepare.score_output import add_sigmoid, computes_logits
+from .prepare.standardize import hide_weights, standardize
+from .preprocessing import Preprocessing, StatedPreprocessing, read_preprocessing
 
 SAME = 1e-4  # the largest allowed difference, as a share of the output's largest value (at least 1)
-EMBEDDING = (64, 1024)  # published face recognizers output 128 to 512 numbers, classifiers thousands of classes
 
 
 @dataclass(frozen=True)
 class FixedModel:
     """The original model with a fixed input shape; the simplified model must compute the same.
 
-    role     what the model is used for
-    name     of its file
-    proto    the ModelProto
-    input    the input of the simplified model: always RGB
-    profile  of a liveness model; None for other roles
+    role           what the model is used for
+    name           of its file
+    proto          the ModelProto
+    input          the input of the simplified model: always RGB
+    preprocessing  how the model expects its image
+    changes        what was rewritten, for people
     """
 
     role: Role
     name: str
     proto: Any
     input: Input
-    profile: LivenessProfile | None = None
+    preprocessing: Preprocessing
+    changes: tuple[str, ...] = ()
+
+    def with_preprocessing(self, preprocessing: Preprocessing) -> FixedModel:
+        """This model with another order of channels, or another normalization."""
+        return replace(self, preprocessing=preprocessing, input=_input(self.input, preprocessing))
 
 
 @dataclass(frozen=True)
 class SimplifiedModel:
-    """The simplified model, at ``path``; ``nodes`` is the number of nodes before and after."""
+    """The simplified model, at ``path``; ``nodes`` is the number of nodes before and after, and ``changes`` says for
+    people what was rewritten."""
 
     path: Path
     input: Input
     outputs: tuple[Output, ...]
     nodes: tuple[int, int]
+    changes: tuple[str, ...] = ()
 
 
 def fix_input(
-    path: Path, role: Role, size: tuple[int, int] | None = None, profile: LivenessProfile | None = None
+    path: Path,
+    role: Role,
+    size: tuple[int, int] | None = None,
+    profile: LivenessProfile | None = None,
+    stated: StatedPreprocessing | None = None,
 ) -> FixedModel:
-    """Read the model at ``path`` and fix its input to 1×3×H×W.
+    """Read the model at ``path``, rewrite it to the one form of convert/prepare, and fix its input to 1×3×H×W.
 
     ``size`` is (width, height) of a detector's input; None keeps the model's own, or takes 640×640 if it is open.
-    ``profile`` says how a liveness model was trained. Raises ModelError if the model cannot have this role.
+    ``profile`` says how a liveness model was trained, ``stated`` what the user says about a recognizer. Raises
+    ModelError if the model cannot have this role, and InputError if ``stated`` contradicts the model.
     """
     proto = load_onnx(path)
+    takes_bytes = any(entry.type.tensor_type.elem_type in BYTES for entry in real_inputs(proto))
+    changes = standardize(proto, role)
     entry = _only_input(path, proto)
     dims = [dim.dim_value if dim.HasField("dim_value") else 0 for dim in entry.type.tensor_type.shape.dim]
     if len(dims) != 4 or dims[1] not in (0, 3):
@@ -81,10 +100,17 @@ def fix_input(
         _set_shape(output, (0,) * len(output.type.tensor_type.shape.dim))
     del proto.graph.value_info[:]
     if profile is not None:
-        mean, std = profile.normalization
+        preprocessing = Preprocessing(profile.bgr, *profile.normalization, "stated", "stated")
     else:
-        mean, std = ((0.0,) * 3, (1.0,) * 3) if _normalizes(proto) else NORMALIZATION[role]
-    return FixedModel(role, path.name, proto, Input(entry.name, size[1], size[0], mean, std), profile)
+        stated = stated or StatedPreprocessing()
+        preprocessing = read_preprocessing(path, proto, entry.name, role, stated, takes_bytes=takes_bytes)
+    input = _input(Input(entry.name, size[1], size[0], preprocessing.mean, preprocessing.std), preprocessing)
+    return FixedModel(role, path.name, proto, input, preprocessing, changes)
+
+
+def _input(input: Input, preprocessing: Preprocessing) -> Input:
+    order: ChannelOrder = "BGR" if preprocessing.bgr else "RGB"
+    return replace(input, mean=preprocessing.mean, std=preprocessing.std, source_order=order)
 
 
 def simplify(model: FixedModel, target: Path) -> SimplifiedModel:
@@ -102,21 +128,35 @@ def simplify(model: FixedModel, target: Path) -> SimplifiedModel:
         raise ModelError(
             f"{model.name}: onnxsim cannot simplify it at {_size(model.input)}: {_first(error)}"
         ) from error
-    _hide_weights(proto)
-    if model.profile is not None and model.profile.bgr:
+    hide_weights(proto)
+    if model.preprocessing.bgr:
         swap_channels(proto, model.input.name)
-    onnx.save(proto, str(target))
-    simplified = SimplifiedModel(
-        target, model.input, _outputs(model, proto), (len(model.proto.graph.node), len(proto.graph.node))
-    )
+    outputs = _outputs(model, proto)
+    changes = model.changes
     if model.role == "detector":
-        try:
-            levels(simplified.outputs, model.input.width, model.input.height)
-        except ModelError as error:
-            raise ModelError(f"{model.name}: {error}") from None
-    elif model.role == "recognizer":
+        changes += _score_probabilities(model, proto, outputs)
+    onnx.save(proto, str(target))
+    nodes = len(model.proto.graph.node), len(proto.graph.node)
+    simplified = SimplifiedModel(target, model.input, outputs, nodes, changes)
+    if model.role == "recognizer":
         _check_embedding(model, proto, simplified.outputs)
     return simplified
+
+
+def _score_probabilities(model: FixedModel, proto: Any, outputs: Sequence[Output]) -> tuple[str, ...]:
+    """Make probabilities of a detector's scores that are logits, in the simplified ``proto`` and in the original, and
+    say so. Raises ModelError if it is not an SCRFD detector."""
+    try:
+        layout = levels(outputs, model.input.width, model.input.height)
+    except ModelError as error:
+        raise ModelError(f"{model.name}: {error}") from None
+    logits = [outputs[level.scores].name for level in layout if computes_logits(proto, outputs[level.scores].name)]
+    for graph in (proto, model.proto) if logits else ():
+        for name in logits:
+            add_sigmoid(graph, name)
+    if not logits:
+        return ()
+    return (f"its scores ({', '.join(logits)}) are logits, so a Sigmoid was added to each",)
 
 
 def check_same_outputs(model: FixedModel, simplified: SimplifiedModel, images: NDArray[np.uint8]) -> float:
@@ -126,8 +166,8 @@ def check_same_outputs(model: FixedModel, simplified: SimplifiedModel, images: N
     An original that was trained on BGR gets BGR. Raises WorkError above 1e-4: float32 sums in another order differ by
     less, another function by more.
     """
-    bgr = model.profile is not None and model.profile.bgr
-    worst = max_difference(model.proto, onnx.load(str(simplified.path)), model.input, images, bgr=bgr)
+    after = onnx.load(str(simplified.path))
+    worst = max_difference(model.proto, after, model.input, images, bgr=model.preprocessing.bgr)
     if worst > SAME:
         raise WorkError(
             f"{model.name}: the simplified model differs from the original by {worst:.1e} (limit: {SAME:.0e}): "
@@ -168,20 +208,8 @@ def load_onnx(path: Path) -> Any:
     return proto
 
 
-def _hide_weights(proto: Any) -> None:
-    """Remove weights from the inputs. Old exports (IR 3) list them there, so that a replaced weight would have to be
-    fed."""
-    weights = {tensor.name for tensor in proto.graph.initializer}
-    real = [entry for entry in proto.graph.input if entry.name not in weights]
-    if len(real) < len(proto.graph.input):
-        del proto.graph.input[:]
-        proto.graph.input.extend(real)
-        proto.ir_version = max(proto.ir_version, 4)
-
-
 def _only_input(path: Path, proto: Any) -> Any:
-    weights = {tensor.name for tensor in proto.graph.initializer}
-    inputs = [entry for entry in proto.graph.input if entry.name not in weights]
+    inputs = real_inputs(proto)
     if len(inputs) != 1:
         raise ModelError(
             f"{path} has {len(inputs)} inputs ({', '.join(entry.name for entry in inputs)}); rkface needs a model "
@@ -215,12 +243,6 @@ def _set_shape(entry: Any, shape: tuple[int, ...]) -> None:
             dim.dim_value = side
         else:
             dim.dim_param = f"{entry.name}_{index}"
-
-
-def _normalizes(proto: Any) -> bool:
-    # InsightFace's own test (model_zoo/arcface_onnx.py): exports that begin with Sub and Mul normalize their input.
-    early = {node.op_type for node in proto.graph.node[:8]}
-    return {"Sub", "Mul"} <= early and proto.graph.node[0].op_type in ("Sub", "Mul", "Identity")
 
 
 def _outputs(model: FixedModel, proto: Any) -> tuple[Output, ...]:

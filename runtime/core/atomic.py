@@ -58,6 +58,20 @@ def replace_atomically(target: Path) -> Iterator[Path]:
 
 
 @contextmanager
+def create_atomically(target: Path) -> Iterator[Path]:
+    """Yield an empty temporary file, mode 0600, that becomes the new file ``target`` when the block ends without an
+    error. Raises FileExistsError if ``target`` exists by then, and WorkError if it cannot be written."""
+    with temporary_file(target) as path:
+        yield path
+        try:
+            _move_into_place(path, target, overwrite=False)
+        except FileExistsError:
+            raise
+        except OSError as error:
+            raise _write_error(target, error) from error
+
+
+@contextmanager
 def temporary_file(target: Path, *, mode: int = 0o600) -> Iterator[Path]:
     """Yield an empty file in the folder of ``target``, named after it, and delete the file when the block ends.
 

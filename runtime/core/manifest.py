@@ -21,13 +21,15 @@ SMALLEST, LARGEST = 1e-12, 1e30  # of numbers that a model divides by, and of an
 Role = Literal["detector", "recognizer", "liveness"]
 ROLES: tuple[Role, ...] = ("detector", "recognizer")  # in every bundle; ``Manifest.roles`` are those of one bundle
 Triple = tuple[float, float, float]
+ChannelOrder = Literal["RGB", "BGR"]
 
 
 @dataclass(frozen=True)
 class Input:
     """The input of a model: raw uint8, NHWC, RGB, ``height`` × ``width`` pixels.
 
-    The backend applies (value − mean) / std for each channel. The caller never normalizes.
+    The backend applies (value − mean) / std for each channel. The caller never normalizes. ``source_order`` is the
+    order of channels that the source model takes: `rkface convert` changes a BGR model so that it takes RGB.
     """
 
     name: str
@@ -35,6 +37,7 @@ class Input:
     width: int
     mean: Triple
     std: Triple
+    source_order: ChannelOrder = "RGB"
 
 
 @dataclass(frozen=True)
@@ -218,7 +221,8 @@ def _input(raw: dict[str, Any]) -> Input:
     mean, std = _triple(raw["mean"]), _triple(raw["std"])
     if min(map(abs, std)) < SMALLEST:
         raise ValueError("std is 0")
-    return Input(_text(raw["name"], "name"), _count(raw["height"], "height"), _count(raw["width"], "width"), mean, std)
+    height, width = _count(raw["height"], "height"), _count(raw["width"], "width")
+    return Input(_text(raw["name"], "name"), height, width, mean, std, _order(raw.get("source_order", "RGB")))
 
 
 def _source(raw: dict[str, Any]) -> Source:
@@ -246,6 +250,13 @@ def _liveness(raw: dict[str, Any]) -> LivenessSpec:
 def _triple(values: list[float]) -> Triple:
     red, green, blue = (_number(value, "mean or std") for value in values)
     return red, green, blue
+
+
+def _order(value: Any) -> ChannelOrder:
+    orders: dict[str, ChannelOrder] = {"RGB": "RGB", "BGR": "BGR"}
+    if not isinstance(value, str) or value not in orders:
+        raise ValueError(f"source_order is {show_value(value)}")
+    return orders[value]
 
 
 def _typed(value: Any, kind: type, key: str) -> Any:

@@ -12,11 +12,14 @@ import sqlite3
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from itertools import count
 from pathlib import Path
 from typing import NamedTuple
 
 from .atomic import SQLITE_SUFFIXES
 from .errors import InputError, RkfaceError, WorkError
+
+HIGHEST_VERSION = 1000  # of a schema
 
 
 class DamagedError(WorkError):
@@ -25,6 +28,11 @@ class DamagedError(WorkError):
 
 class NotADatabaseError(InputError):
     """The file is not an SQLite database."""
+
+
+class DamagedContentError(sqlite3.DatabaseError):
+    """SQLite can read the file, but a value in it cannot be right. ``readable_errors`` turns it into a DamagedError.
+    The message names the row, and contains no text of it."""
 
 
 def create_private_file(path: Path) -> None:
@@ -38,11 +46,18 @@ def open_sqlite(path: Path, prepare: Callable[[sqlite3.Connection], None], *, ti
     is closed. ``timeout``: seconds to wait while another program has the database locked. Raises sqlite3.Error."""
     database = sqlite3.connect(path, timeout=timeout, isolation_level=None, check_same_thread=False)
     try:
+        distrust_file(database)
         prepare(database)
     except BaseException:
         database.close()
         raise
     return database
+
+
+def distrust_file(database: sqlite3.Connection) -> None:
+    """Let nothing in the file run code, and notice damaged pages when they are read (sqlite.org/security.html)."""
+    for pragma in ("trusted_schema=OFF", "cell_size_check=ON"):
+        database.execute(f"PRAGMA {pragma}").fetchall()
 
 
 def configure(database: sqlite3.Connection, *pragmas: str) -> None:
@@ -54,8 +69,10 @@ def configure(database: sqlite3.Connection, *pragmas: str) -> None:
 
 def read_version(database: sqlite3.Connection, path: Path, newest: int) -> int:
     """The version of the schema (``user_version``). Raises InputError if it is above ``newest``, the last version that
-    this program knows."""
+    this program knows, and DamagedContentError if no program can have made it."""
     version = int(database.execute("PRAGMA user_version").fetchone()[0])
+    if not 0 <= version <= HIGHEST_VERSION:
+        raise DamagedContentError(f"schema version {version}")
     if version > newest:
         raise InputError(
             f"{path} was made by a newer rkface (schema {version}; this rkface knows {newest}): install that version, "
@@ -85,6 +102,7 @@ class _Explanation(NamedTuple):
     text: str
 
 
+DAMAGED = "{path} is damaged ({message}). Nothing was changed. Keep a copy of the file, then {repair}"
 _EXPLANATIONS = (
     _Explanation(
         ("locked", "busy"),
@@ -95,9 +113,9 @@ _EXPLANATIONS = (
         ("not a database",), NotADatabaseError, "{path} is not an SQLite database: use another file, or {repair}"
     ),
     _Explanation(
-        ("malformed", "I/O error"),
+        ("malformed", "I/O error", "unsupported file format", "no such table", "no such column", "too big"),
         DamagedError,
-        "{path} is damaged ({message}). Nothing was changed. Keep a copy of the file, then {repair}",
+        DAMAGED,
     ),
     _Explanation(("full",), WorkError, "{path}: the disk is full; nothing was changed: free some space and try again"),
     _Explanation(
@@ -119,15 +137,23 @@ def readable_errors(path: Path, suggest_repair: Callable[[Path], str] | None = N
     """
     try:
         yield
-    except sqlite3.Error as error:
+    except (sqlite3.Error, UnicodeDecodeError) as error:
         raise _explain(path, error, suggest_repair or _suggest_a_copy) from error
 
 
-def _explain(path: Path, error: sqlite3.Error, suggest_repair: Callable[[Path], str]) -> RkfaceError:
+def _explain(
+    path: Path, error: sqlite3.Error | UnicodeDecodeError, suggest_repair: Callable[[Path], str]
+) -> RkfaceError:
     message = str(error)
+    # Python puts the text itself into its messages: it may be a part of an embedding, and is not shown to anybody.
+    if isinstance(error, UnicodeDecodeError) or message.startswith("Could not decode to UTF-8"):
+        return DamagedError(DAMAGED.format(path=path, message="a text is not UTF-8", repair=suggest_repair(path)))
+    if isinstance(error, DamagedContentError):
+        return DamagedError(DAMAGED.format(path=path, message=message, repair=suggest_repair(path)))
     for words, kind, text in _EXPLANATIONS:
         if any(word in message for word in words):
-            return kind(text.format(path=path, message=message, repair=suggest_repair(path)))
+            repair = suggest_repair(path) if "{repair}" in text else ""  # it may read backups, which takes a while
+            return kind(text.format(path=path, message=message, repair=repair))
     return WorkError(f"{path}: {message}")
 
 
@@ -145,6 +171,8 @@ def find_damage(database: sqlite3.Connection) -> str | None:
     """The first problem that SQLite's integrity check reports, or None. Reads the whole file."""
     try:
         (result,) = database.execute("PRAGMA integrity_check(1)").fetchone()
+    except UnicodeDecodeError:
+        result = "a text is not UTF-8"
     except sqlite3.DatabaseError as error:
         result = str(error)
     return None if result == "ok" else str(result).splitlines()[-1]
@@ -152,11 +180,12 @@ def find_damage(database: sqlite3.Connection) -> str | None:
 
 def move_damaged_file_away(path: Path) -> Path:
     """Rename the database at ``path``, with its ``-wal`` and ``-shm``, and return the new path of the database:
-    ``NAME.damaged-`` and the time (UTC)."""
-    aside = path.with_name(f"{path.name}.damaged-{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}")
-    for (
-        suffix
-    ) in SQLITE_SUFFIXES:  # the database is last: an old write-ahead log must never remain beside a new database
+    ``NAME.damaged-`` and the time (UTC), and a number if there is such a file already."""
+    first = f"{path.name}.damaged-{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}"
+    names = (path.with_name(first + (f"-{number}" if number else "")) for number in count())
+    aside = next(name for name in names if not any(name.with_name(name.name + end).exists() for end in SQLITE_SUFFIXES))
+    # The database is last: an old write-ahead log must never remain beside a new database.
+    for suffix in SQLITE_SUFFIXES:
         part = path.with_name(path.name + suffix)
         if part.exists():
             part.replace(aside.with_name(aside.name + suffix))

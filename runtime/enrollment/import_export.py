@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from ..core.errors import InputError, WorkError
 from ..gallery.gallery import Gallery
 from ..gallery.people import Person, Sample, embedding_identity
-from ..gallery.rows import embedding_to_bytes
+from ..gallery.rows import read_crop, replace_embeddings
 from ..inference.pipeline import Pipeline
 from .enroll import EnrollOptions, Verdict, decode_crop, enroll_photo
 
@@ -233,21 +233,20 @@ def reembed_gallery(
     they are ignored until they are enrolled again or the old model is back.
     """
     ids = [id for (id,) in gallery.read("SELECT sample FROM crop ORDER BY sample")]
-    new: list[tuple[bytes, str, int]] = []
+    new: dict[int, NDArray[np.float32]] = {}
     for start in range(0, len(ids), BATCH):
         batch = ids[start : start + BATCH]
-        marks = ", ".join("?" * len(batch))
-        rows = gallery.read(f"SELECT sample, image FROM crop WHERE sample IN ({marks})", batch)
-        decoded = [(id, crop) for id, data in rows if (crop := decode_crop(gallery.cipher.decrypt(data))) is not None]
-        vectors = embed([crop for _, crop in decoded])
-        new += [
-            (gallery.cipher.encrypt(embedding_to_bytes(vector)), identity, id)
-            for vector, (id, _) in zip(vectors, decoded, strict=True)
-        ]
+        decoded = [(id, image) for id in batch if (image := _read_crop(gallery, id)) is not None]
+        vectors = embed([image for _, image in decoded])
+        new |= {id: vector for vector, (id, _) in zip(vectors, decoded, strict=True)}
         progress(start + len(batch), len(ids))
-    with gallery.transaction() as database:
-        database.executemany("UPDATE sample SET embedding = ?, identity = ? WHERE id = ?", new)
-        gallery.set_identity(identity)
-        (left,) = database.execute("SELECT count(*) FROM sample WHERE identity <> ?", [identity]).fetchone()
+    replace_embeddings(gallery, new, identity)
+    ((left,),) = gallery.read("SELECT count(*) FROM sample WHERE identity <> ?", [identity])
     gallery.update_index()
     return ReembedResult(len(new), int(left))
+
+
+def _read_crop(gallery: Gallery, sample: int) -> NDArray[np.uint8] | None:
+    """The crop of the sample with this number; None if it was deleted in the meantime, or cannot be decoded."""
+    crop = read_crop(gallery, sample)
+    return None if crop is None else decode_crop(crop)

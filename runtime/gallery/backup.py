@@ -14,16 +14,17 @@ from pathlib import Path
 
 from ..core.atomic import copy_owner, remove_leftovers, replace_atomically
 from ..core.errors import InputError, RkfaceError, WorkError
-from ..core.sqlite import DamagedError, find_damage, remove_deleted_bytes
+from ..core.sqlite import DamagedError, distrust_file, find_damage, remove_deleted_bytes, transaction
 from ..core.text import shell_quoted
-from .backup_registry import add_to_registry, adopt_registry, known_backups, remove_from_registry
-from .encryption import Cipher, Key, encrypt_all, is_encrypted
+from .backup_files import APPLICATION, backup_folder, backup_name, is_made_here, list_backups
+from .backup_registry import add_to_registry, adopt_registry, count_backup, known_backups, remove_from_registry
+from .encryption import Cipher, Key, bind_all, encrypt_all, is_bound, is_encrypted
 from .gallery import Gallery
 from .people import Person
-from .schema import APPLICATION, backup_folder, gallery_errors, list_backups, open_gallery_database
+from .schema import SCRUB, gallery_errors, open_gallery_database
+from .stored_values import find_row_damage
 
 KEEP = 7  # backups in the gallery's own folder; older ones are deleted
-SCRUB = "scrub"  # row of the table ``setting`` while bytes of deleted rows may still be in the file
 
 
 @dataclass(frozen=True)
@@ -40,32 +41,40 @@ def back_up(gallery: Gallery, to: Path | None = None, keep: int = KEEP) -> Path:
     Without ``to`` the copy goes to the gallery's own folder for backups, where only the ``keep`` newest ones stay.
     Raises InputError if ``to`` exists, WorkError if it cannot be written, DamagedError if the gallery is damaged.
     """
-    if to is None:
+    own = to is None
+    if own:
         folder = backup_folder(gallery.path)
         folder.mkdir(mode=0o700, exist_ok=True)
         copy_owner(folder, gallery.path)
-        now = time.time()
-        to = folder / f"{time.strftime('%Y-%m-%dT%H-%M-%S', time.gmtime(now))}-{int(now % 1 * 1000):03d}Z.sqlite"
-    if to.exists():
+    elif to is not None and to.exists():
         raise InputError(f"{to} exists: name a new file for the backup")
     with gallery.transaction() as database:  # before the copy exists: a power cut must not leave an unknown copy
-        add_to_registry(database, gallery.path, to)
+        number = count_backup(database, gallery.path)
+        target = to or backup_folder(gallery.path) / backup_name(number, time.time())
+        add_to_registry(database, gallery.path, target)
     try:
-        with replace_atomically(to) as copy, closing(sqlite3.connect(copy)) as target, gallery_errors(gallery.path):
+        with replace_atomically(target) as copy, closing(sqlite3.connect(copy)) as new, gallery_errors(gallery.path):
             with gallery.lock:
-                gallery.database.backup(target)
-            target.execute("PRAGMA journal_mode=DELETE")  # one file, without -wal and -shm
+                gallery.database.backup(new)
+            new.execute("PRAGMA journal_mode=DELETE")  # one file, without -wal and -shm
             copy_owner(copy, gallery.path)
-            if (problem := find_damage(target)) is not None:
+            if (problem := find_damage(new) or find_row_damage(new)) is not None:
                 raise DamagedError(f"{gallery.path}: not backed up, because it is damaged: {problem}")
     except BaseException:
-        remove_from_registry(gallery, to)
+        remove_from_registry(gallery, target)
         raise
-    for old in list_backups(gallery.path)[:-keep]:
-        if old.parent == to.parent:
-            old.unlink()
+    if own:
+        _delete_old_backups(gallery, target, keep)
+    return target.resolve()
+
+
+def _delete_old_backups(gallery: Gallery, newest: Path, keep: int) -> None:
+    """Delete all backups in the gallery's folder but the ``keep`` newest ones. ``newest`` was just made."""
+    made = [backup for backup in list_backups(gallery.path) if is_made_here(backup)]
+    for old in made[: -max(keep, 1)]:
+        if old != newest:
+            old.unlink(missing_ok=True)  # another process may delete it, too
             remove_from_registry(gallery, old)
-    return to.resolve()
 
 
 def forget(gallery: Gallery, person: Person) -> list[Left]:
@@ -144,6 +153,7 @@ def copy_backup(source: Path, target: Path) -> None:
         closing(sqlite3.connect(uri, uri=True)) as old,
         closing(sqlite3.connect(target)) as new,
     ):
+        distrust_file(old)
         if old.execute("PRAGMA application_id").fetchone() != (APPLICATION,):  # an empty file is a database too
             raise InputError(f"{source} is not a backup of a gallery: `rkface gallery backup --list` shows all backups")
         old.backup(new)
@@ -185,7 +195,6 @@ def _clean_backup(gallery: Gallery, backup: Path) -> Left | None:
     """Rewrite ``backup`` without the people that were deleted from ``gallery``, and encrypted if ``gallery`` is.
     Returns the problem, or None."""
     deleted = forgotten(gallery).keys()
-    encrypt_too = is_encrypted(gallery.database)
     if not backup.exists():
         if backup.parent == backup_folder(gallery.path).resolve():
             remove_from_registry(gallery, backup)
@@ -198,18 +207,23 @@ def _clean_backup(gallery: Gallery, backup: Path) -> Left | None:
         )
     try:
         with gallery_errors(backup), closing(sqlite3.connect(f"{backup.as_uri()}?mode=ro", uri=True)) as database:
+            distrust_file(database)
             known = {id for (id,) in database.execute("SELECT id FROM person")}
-            encrypt_too = encrypt_too and not is_encrypted(database)
-        if known & deleted or encrypt_too:
+            encrypted, bound = is_encrypted(database), is_bound(database)
+        encrypt_too = is_encrypted(gallery.database) and not encrypted
+        bind_too = encrypted and not bound and gallery.has_key
+        if known & deleted or encrypt_too or bind_too:
             with replace_atomically(backup) as copy:
                 copy_backup(backup, copy)
-                with gallery_errors(backup), closing(sqlite3.connect(copy, isolation_level=None)) as database:
-                    for pragma in ("journal_mode=OFF", "foreign_keys=ON", "secure_delete=ON"):
-                        database.execute(f"PRAGMA {pragma}")
+                with gallery_errors(backup), closing(open_gallery_database(copy)) as database:  # migrates it
                     database.executemany("DELETE FROM person WHERE id = ?", [(id,) for id in known & deleted])
-                    if encrypt_too:
-                        encrypt_all(database, gallery.cipher)
+                    with transaction(database):
+                        if encrypt_too:
+                            encrypt_all(database, gallery.cipher)
+                        if bind_too:
+                            bind_all(database, gallery.cipher, backup)
                     database.execute("VACUUM")
+                    database.execute("PRAGMA journal_mode=DELETE")
     except (RkfaceError, OSError) as error:
         return Left(backup, str(error))
     return None

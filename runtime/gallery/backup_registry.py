@@ -13,8 +13,9 @@ from typing import NamedTuple
 
 from ..core.atomic import remove_leftovers
 from ..core.errors import InputError, WorkError
+from .backup_files import list_backups, next_number
 from .gallery import Gallery
-from .schema import gallery_errors, list_backups
+from .schema import BACKUPS, gallery_errors
 
 HOME = "home"  # row of the table ``setting``: the path of the gallery to which the registry belongs
 
@@ -34,6 +35,20 @@ def known_backups(gallery: Gallery) -> list[Path]:
         is_copy = find_original(gallery.database, gallery.path) is not None
     registered = set() if is_copy else {Path(path) for (path,) in gallery.read("SELECT path FROM backup")}
     return sorted(registered | {path.resolve() for path in list_backups(gallery.path)})
+
+
+def count_backup(database: sqlite3.Connection, path: Path) -> int:
+    """The number of the next backup of the gallery at ``path``, which never gets smaller. Call it inside a
+    transaction."""
+    number = next_number(path, last_number(database))
+    database.execute("INSERT OR REPLACE INTO setting VALUES (?, ?)", [BACKUPS, str(number)])
+    return number
+
+
+def last_number(database: sqlite3.Connection) -> int:
+    """The number of the last backup, or 0."""
+    found = database.execute("SELECT value FROM setting WHERE name = ?", [BACKUPS]).fetchone()
+    return int(found[0]) if found and str(found[0]).isdecimal() else 0
 
 
 def add_to_registry(database: sqlite3.Connection, path: Path, backup: Path) -> None:

@@ -6,17 +6,17 @@ import os
 import sqlite3
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import TracebackType
 from typing import Any, TypeVar
 
 from ..core.checks import check_type
-from ..core.errors import InputError
+from ..core.errors import InputError, RkfaceError
 from ..core.paths import as_path
-from ..core.sqlite import transaction
+from ..core.sqlite import DamagedContentError, transaction
 from ..core.text import shell_quoted
-from .encryption import SETTING, Key, NoCipher, open_cipher
-from .schema import gallery_errors, open_gallery_database
+from .encryption import SETTING, UNBOUND, Key, NoCipher, bind_all, open_cipher
+from .schema import SCRUB, gallery_errors, open_gallery_database
 
 _Self = TypeVar("_Self", bound="GalleryDatabase")
 
@@ -39,6 +39,9 @@ class GalleryDatabase:
         self._closed = False
         self._key = key
         self._cipher: tuple[str | None, NoCipher] | None = None  # with the proof of the key that it was opened for
+        if key is not None:
+            with suppress(RkfaceError):  # a wrong key is an error where it is needed: people can be listed without it
+                self.cipher  # noqa: B018  # binds the values of an older rkface
 
     def close(self) -> None:
         """Close the file. Every later call raises InputError, except another ``close``."""
@@ -65,8 +68,11 @@ class GalleryDatabase:
             self.database.execute("BEGIN")
             try:
                 yield
-            finally:
                 self.database.execute("COMMIT")
+            except BaseException:
+                if self.database.in_transaction:
+                    self.database.execute("ROLLBACK")
+                raise
 
     def read(self, statement: str, parameters: Sequence[Any] = ()) -> list[Any]:
         """All rows that the SQL ``statement`` returns."""
@@ -80,16 +86,36 @@ class GalleryDatabase:
     @property
     def cipher(self) -> NoCipher:
         """Encrypts and decrypts embeddings and crops. Raises InputError without the key or with a wrong key."""
-        found = self.read("SELECT value FROM setting WHERE name = ?", [SETTING])
-        proof = found[0][0] if found else None
+        found = dict(self.read("SELECT name, value FROM setting WHERE name IN (?, ?)", [SETTING, UNBOUND]))
+        proof = found.get(SETTING)
         if self._cipher is None or self._cipher[0] != proof:  # another process may have encrypted the gallery
             self._cipher = proof, open_cipher(self.path, proof, self._key)
+        if UNBOUND in found:
+            self._bind(self._cipher[1])
         return self._cipher[1]
+
+    @property
+    def has_key(self) -> bool:
+        """Whether the gallery was opened with a key."""
+        return self._key is not None
+
+    def _bind(self, cipher: NoCipher) -> None:
+        """Bind the values that an older rkface encrypted to their places, here and later in the backups."""
+        with self.lock, gallery_errors(self.path):
+            if self.database.in_transaction:
+                bind_all(self.database, cipher, self.path)
+                self.database.execute("INSERT OR REPLACE INTO setting VALUES (?, '1')", [SCRUB])
+            else:
+                with transaction(self.database):
+                    self._bind(cipher)
 
     @property
     def identity(self) -> str | None:
         """Identity of the embeddings that are searched, 32 hexadecimal digits; None if there has been no sample."""
         found = self.read("SELECT value FROM setting WHERE name = 'identity'")
+        if found and not isinstance(found[0][0], str):
+            with gallery_errors(self.path):
+                raise DamagedContentError("the identity of the model is no text")
         return found[0][0] if found else None
 
     def set_identity(self, identity: str) -> None:

@@ -22,17 +22,18 @@ from ..core.errors import InputError, RkfaceError
 from ..core.text import readable, shell_quoted
 from .blocks import Precision
 from .database import GalleryDatabase
-from .encryption import Key
+from .encryption import Key, bind_to, is_encrypted
 from .match import Match
 from .people import GalleryState, Person, Sample, check_person, check_sample, clean_name
 from .rows import (
-    STORED,
+    embedding_opener,
     embedding_to_bytes,
     find_spelling,
     insert_person,
     insert_sample,
     read_embeddings,
     select_people,
+    select_samples,
 )
 from .search import check_probes
 from .snapshot import Snapshot, read_snapshot
@@ -123,24 +124,14 @@ class Gallery(GalleryDatabase):
             InputError: The gallery is encrypted and was opened without its key.
         """
         check_person(person)
-        rows = self.read(
-            "SELECT embedding, image, quality, source, created, identity, id FROM sample "
-            "LEFT JOIN crop ON sample = id WHERE person = ? ORDER BY id",
-            [person.id],
-        )
-        decrypt = self.cipher.decrypt
-        return [
-            Sample(np.frombuffer(decrypt(embedding), STORED), None if crop is None else decrypt(crop), *rest)
-            for embedding, crop, *rest in rows
-        ]
+        return select_samples(self, person.id)
 
     def has_sample(self, name: str, sample: Sample) -> bool:
         """Whether the person ``name`` already has a sample with exactly this embedding."""
         check_sample(sample)
-        join = "SELECT embedding FROM sample JOIN person ON person.id = person WHERE name = ?"
-        rows = self.read(join, [find_spelling(self, name)])
-        decrypt = self.cipher.decrypt
-        return embedding_to_bytes(sample.embedding) in {decrypt(embedding) for (embedding,) in rows}
+        found = select_people(self, "WHERE name = ?", [find_spelling(self, name)])
+        stored = embedding_to_bytes(sample.embedding)
+        return any(embedding_to_bytes(own.embedding) == stored for own in (self.samples(found[0]) if found else ()))
 
     def add(self, name: str, samples: Iterable[Sample], metadata: Mapping[str, Any] | None = None) -> Person:
         """Add samples to the person ``name``, who is created if there is no such person.
@@ -192,14 +183,20 @@ class Gallery(GalleryDatabase):
         """Change the name of ``person``; the id stays.
 
         Raises:
-            InputError: The name is invalid, or another person has it.
+            InputError: The name is invalid, or another person has it; or the gallery is encrypted and was opened
+                without its key, because encrypted values are bound to the name.
         """
         check_person(person)
         name = clean_name(name)
-        other = select_people(self, "WHERE name = ?", [find_spelling(self, name)])
-        if other and other[0].id != person.id:
-            raise InputError(f"another person is called {name!r}: if both are one person, use `rkface gallery merge`")
         with self.transaction() as database:
+            if any(
+                other.id != person.id for other in select_people(self, "WHERE name = ?", [find_spelling(self, name)])
+            ):
+                raise InputError(
+                    f"another person is called {name!r}: if both are one person, use `rkface gallery merge`"
+                )
+            if is_encrypted(database):
+                bind_to(database, self.cipher, self.path, person.id, (person.id, name))
             database.execute("UPDATE person SET name = ?, changed = ? WHERE id = ?", [name, time.time(), person.id])
         self.update_index()
 
@@ -209,7 +206,7 @@ class Gallery(GalleryDatabase):
         ``into`` keeps its name, its id and its metadata, and gets the metadata of ``person`` for keys that it lacks.
 
         Raises:
-            InputError: Both are the same person.
+            InputError: Both are the same person; or the gallery is encrypted and was opened without its key.
         """
         check_person(person)
         check_person(into)
@@ -217,6 +214,9 @@ class Gallery(GalleryDatabase):
             raise InputError(f"{person.name!r} cannot be merged into the same person")
         now = time.time()
         with self.transaction() as database:
+            if is_encrypted(database):
+                (name,) = database.execute("SELECT name FROM person WHERE id = ?", [into.id]).fetchone() or ("",)
+                bind_to(database, self.cipher, self.path, person.id, (into.id, name))
             database.execute("UPDATE sample SET person = ? WHERE person = ?", [into.id, person.id])
             database.execute("DELETE FROM person WHERE id = ?", [person.id])
             database.execute("UPDATE former SET person = ? WHERE person = ?", [into.id, person.id])
@@ -312,5 +312,7 @@ class Gallery(GalleryDatabase):
         with self.consistent_read():
             people, own = tuple(self.people()), self.identity
             searched = own if self.expected_identity in (None, own) else None
-            decrypt = self.cipher.decrypt if searched is not None else bytes
-            return read_snapshot(self.database, searched, people, decrypt, version=version, precision=self._precision)
+            open_embedding = embedding_opener(self) if searched is not None else lambda row: row[-1]
+            return read_snapshot(
+                self.database, searched, people, open_embedding, version=version, precision=self._precision
+            )

@@ -7,14 +7,16 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..core.atomic import temporary_file
+from ..core.atomic import SQLITE_SUFFIXES, copy_owner, create_atomically, temporary_file
 from ..core.errors import InputError, WorkError
 from ..core.sqlite import DamagedError, NotADatabaseError, find_damage, move_damaged_file_away, transaction
 from .backup import back_up, copy_backup, restoring_path
-from .backup_registry import adopt_registry
+from .backup_files import is_good
+from .backup_registry import adopt_registry, last_number
 from .encryption import Key, encrypt_all, is_encrypted
 from .gallery import Gallery
-from .schema import gallery_errors, open_gallery_database
+from .schema import BACKUPS, gallery_errors, open_gallery_database
+from .stored_values import find_row_damage
 
 KEEP_ALL = 10**6  # backups: restoring must never delete one
 
@@ -46,21 +48,20 @@ def restore(path: Path, source: Path, key: Key | None = None) -> Path | None:
         with temporary_file(restoring_path(path)) as copy:
             copy_backup(source, copy)
             with closing(open_gallery_database(copy)) as restored, gallery_errors(source):
-                if (problem := find_damage(restored)) is not None:
+                if (problem := find_damage(restored) or find_row_damage(restored)) is not None:
                     raise WorkError(f"{source} is damaged ({problem}). Nothing was changed. Use an older backup")
                 with transaction(restored):
                     adopt_registry(restored, path)
                 replaced = _save_current(path, key)
                 if replaced.gallery is None:
                     _delete_forgotten(restored)
-                    replaced = _Replaced(Gallery(path, create=True), replaced.saved)
+                    _write_new(path, restored, owner_like=replaced.saved or path.parent)
                 else:
                     _copy_history(replaced.gallery, restored)
                     _delete_forgotten(restored)
                     _encrypt_like(replaced.gallery, restored)
-                assert replaced.gallery is not None
-                with replaced.gallery.lock, gallery_errors(path):
-                    restored.backup(replaced.gallery.database)
+                    with replaced.gallery.lock, gallery_errors(path):
+                        restored.backup(replaced.gallery.database)
     finally:
         if replaced.gallery is not None:
             replaced.gallery.close()
@@ -70,6 +71,8 @@ def restore(path: Path, source: Path, key: Key | None = None) -> Path | None:
 def _save_current(path: Path, key: Key | None) -> _Replaced:
     """Open the gallery at ``path`` and back it up. If it is damaged, rename the file."""
     if not path.exists():
+        if any(path.with_name(path.name + suffix).exists() for suffix in SQLITE_SUFFIXES):
+            move_damaged_file_away(path)  # SQLite would read an old write-ahead log into the restored gallery
         return _Replaced()
     try:
         gallery = Gallery(path, key=key)
@@ -78,8 +81,23 @@ def _save_current(path: Path, key: Key | None) -> _Replaced:
         except BaseException:
             gallery.close()
             raise
-    except (DamagedError, NotADatabaseError):
+    except (WorkError, NotADatabaseError) as error:
+        # Damage can have other symptoms too: a damaged index looks like a name that exists twice.
+        if not isinstance(error, DamagedError | NotADatabaseError) and is_good(path):
+            raise  # locked, or the disk is full
         return _Replaced(None, move_damaged_file_away(path))
+
+
+def _write_new(path: Path, restored: sqlite3.Connection, owner_like: Path) -> None:
+    """Write the gallery ``path``, which does not exist, completely or not at all. Raises WorkError if another program
+    creates it at this moment."""
+    try:
+        with create_atomically(path) as new, closing(sqlite3.connect(new)) as target, gallery_errors(path):
+            restored.backup(target)
+            target.execute("PRAGMA journal_mode=DELETE")
+            copy_owner(new, owner_like)
+    except FileExistsError as error:
+        raise WorkError(f"{path} was created by another program in the meantime: try again") from error
 
 
 def _copy_history(gallery: Gallery, restored: sqlite3.Connection) -> None:
@@ -90,6 +108,8 @@ def _copy_history(gallery: Gallery, restored: sqlite3.Connection) -> None:
                 f"INSERT OR REPLACE INTO {table} VALUES ({', '.join('?' * columns)})",
                 gallery.read(f"SELECT * FROM {table}"),
             )
+        number = max(last_number(restored), last_number(gallery.database))
+        restored.execute("INSERT OR REPLACE INTO setting VALUES (?, ?)", [BACKUPS, str(number)])
         # People who were merged since the backup was made exist again.
         restored.execute("DELETE FROM former WHERE person IS NOT NULL AND id IN (SELECT id FROM person)")
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,22 +13,101 @@ from numpy.typing import NDArray
 
 from ..core.checks import check_type
 from ..core.errors import InputError
-from ..core.text import readable
+from ..core.sqlite import DamagedContentError
+from ..core.text import in_a_line, readable
 from ..vision.embed import unit
 from .database import GalleryDatabase
+from .encryption import AlteredError, NoCipher, Place, altered_value
 from .people import Person, Sample, check_sample, clean_name
+from .schema import gallery_errors
+from .stored_values import (
+    SELECT_EMBEDDINGS,
+    STORED,
+    OpenEmbedding,
+    check_sample_row,
+    embeddings_from_bytes,
+    person_from_row,
+)
 
-STORED = "<f4"  # embeddings are stored as little-endian float32
+SELECT_PEOPLE = (
+    "SELECT id, name, metadata, created, changed, (SELECT count(*) FROM sample WHERE person = person.id) FROM person"
+)
+SELECT_SAMPLES = (
+    "SELECT sample.id, person.id, person.name, identity, embedding, image, quality, source, sample.created "
+    "FROM sample JOIN person ON person.id = sample.person LEFT JOIN crop ON crop.sample = sample.id"
+)
+MOST_METADATA = 100_000  # characters of JSON
+DEEPEST_METADATA = 50  # every reader can follow it, however deep in its own calls it is
 
 
 def select_people(gallery: GalleryDatabase, clause: str, parameters: Sequence[Any] = ()) -> list[Person]:
     """The people that the SQL ``clause`` ("WHERE …", "ORDER BY …") selects."""
-    rows = gallery.read(
-        "SELECT id, name, metadata, created, changed, (SELECT count(*) FROM sample WHERE person = person.id) "
-        f"FROM person {clause}",
-        parameters,
-    )
-    return [Person(id, name, json.loads(metadata), *rest) for id, name, metadata, *rest in rows]
+    rows = gallery.read(f"{SELECT_PEOPLE} {clause}", parameters)
+    with gallery_errors(gallery.path):
+        return [person_from_row(row) for row in rows]
+
+
+def select_samples(gallery: GalleryDatabase, person: str) -> list[Sample]:
+    """The samples of the person with the id ``person``, oldest first."""
+    rows = gallery.read(f"{SELECT_SAMPLES} WHERE sample.person = ? ORDER BY sample.id", [person])
+    cipher = gallery.cipher
+    with gallery_errors(gallery.path):
+        return [_sample_from_row(row, cipher, gallery.path) for row in rows]
+
+
+def find_damaged_people(gallery: GalleryDatabase) -> Iterator[str]:
+    """A sentence for each person with a value that cannot be right."""
+    for row in gallery.read(SELECT_PEOPLE):
+        try:
+            person_from_row(row)
+        except DamagedContentError as error:
+            yield f"damaged: {error}"
+
+
+def find_damaged_samples(gallery: GalleryDatabase, cipher: NoCipher) -> Iterator[str]:
+    """A sentence for each sample with a value that cannot be right, or that was tampered with."""
+    dimensions: dict[str, int] = {}
+    for (id,) in gallery.read("SELECT id FROM sample ORDER BY id"):
+        for row in gallery.read(f"{SELECT_SAMPLES} WHERE sample.id = ?", [id]):
+            try:
+                sample = _sample_from_row(row, cipher, gallery.path)
+                if dimensions.setdefault(sample.identity, len(sample.embedding)) != len(sample.embedding):
+                    raise DamagedContentError(f"the embedding of sample {id} has a wrong length")
+                if not np.any(sample.embedding):
+                    yield f"sample {id} is all zeros and never matches: `rkface gallery remove {row[1]} {id}`"
+            except (DamagedContentError, AlteredError) as error:
+                yield f"damaged: {error}" if isinstance(error, DamagedContentError) else str(error)
+
+
+def _sample_from_row(row: Sequence[Any], cipher: NoCipher, path: Path) -> Sample:
+    """The sample in a row of ``SELECT_SAMPLES``. Raises DamagedContentError or AlteredError."""
+    *where, embedding, image, quality, source, created = row
+    place = Place(*where)
+    check_sample_row(place.sample, quality, source, created, place.identity)
+    with altered_value(path, place):
+        stored = cipher.decrypt(embedding, place.embedding)
+        crop = None if image is None else cipher.decrypt(image, place.crop)
+    if crop is not None and not isinstance(crop, bytes):
+        raise DamagedContentError(f"the crop of sample {place.sample}")
+    (vector,) = embeddings_from_bytes([place.sample], [stored])
+    return Sample(vector, crop, quality, source, created, place.identity, place.sample)
+
+
+def embedding_opener(gallery: GalleryDatabase) -> OpenEmbedding:
+    """A function that returns the stored embedding in a row of ``SELECT_EMBEDDINGS``, decrypted. It raises
+    AlteredError.
+
+    Raises InputError if the gallery is encrypted, and was opened without its key."""
+    cipher, path = gallery.cipher, gallery.path
+    if not cipher.overhead:
+        return lambda row: row[-1]
+
+    def open_embedding(row: Sequence[Any]) -> bytes:
+        place = Place(*row[:4])
+        with altered_value(path, place):
+            return cipher.decrypt(row[-1], place.embedding)
+
+    return open_embedding
 
 
 def find_spelling(gallery: GalleryDatabase, name: str) -> str:
@@ -56,12 +136,38 @@ def _same_text(stored: str, cleaned: str) -> bool:
 def read_embeddings(gallery: GalleryDatabase, ids: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
     """Those of the samples ``ids`` that still exist, and their embeddings, M×D float32."""
     rows = gallery.read(
-        "SELECT id, embedding FROM sample WHERE id IN (SELECT value FROM json_each(?))", [json.dumps(ids.tolist())]
+        f"{SELECT_EMBEDDINGS} WHERE sample.id IN (SELECT value FROM json_each(?))", [json.dumps(ids.tolist())]
     )
-    decrypt = gallery.cipher.decrypt
-    vectors = [np.frombuffer(decrypt(embedding), STORED) for _, embedding in rows]
-    shape = len(rows), -1 if rows else 0
-    return np.array([id for id, _ in rows], np.int64), np.array(vectors, np.float32).reshape(shape)
+    found, open_embedding = [row[0] for row in rows], embedding_opener(gallery)
+    with gallery_errors(gallery.path):
+        vectors = embeddings_from_bytes(found, map(open_embedding, rows))
+    return np.array(found, np.int64), vectors
+
+
+def read_crop(gallery: GalleryDatabase, sample: int) -> bytes | None:
+    """The crop of the sample with this number; None if no crop is stored. Raises AlteredError."""
+    rows = gallery.read(f"{SELECT_SAMPLES} WHERE sample.id = ? AND image IS NOT NULL", [sample])
+    for *where, _, image, _, _, _ in rows:
+        place = Place(*where)
+        with altered_value(gallery.path, place):
+            return gallery.cipher.decrypt(image, place.crop)
+    return None
+
+
+def replace_embeddings(gallery: GalleryDatabase, new: Mapping[int, NDArray[np.float32]], identity: str) -> None:
+    """Replace the embeddings of the samples ``new`` (number → D float32) by those of the model ``identity``, and search
+    only these from now on, in one transaction. Samples that were deleted in the meantime stay deleted."""
+    with gallery.transaction() as database:
+        cipher = gallery.cipher
+        rows = database.execute("SELECT sample.id, person.id, name FROM sample JOIN person ON person.id = person")
+        for sample, person, name in rows.fetchall():
+            if sample in new:
+                place = Place(sample, person, name, identity)
+                value = cipher.encrypt(embedding_to_bytes(new[sample]), place.embedding)
+                database.execute(
+                    "UPDATE sample SET embedding = ?, identity = ? WHERE id = ?", [value, identity, sample]
+                )
+        gallery.set_identity(identity)
 
 
 def insert_person(gallery: GalleryDatabase, name: str, metadata: Mapping[str, Any], now: float) -> str:
@@ -70,12 +176,7 @@ def insert_person(gallery: GalleryDatabase, name: str, metadata: Mapping[str, An
     found = select_people(gallery, "WHERE name = ?", [name])
     id, known = (found[0].id, found[0].metadata) if found else (uuid.uuid4().hex, {})
     check_type(metadata, Mapping, "metadata must be a dictionary", 'pass values such as {"room": 3}')
-    try:
-        text = json.dumps({**known, **metadata}, ensure_ascii=False)
-    except (TypeError, ValueError) as error:
-        raise InputError(
-            f"the metadata of {name!r} cannot be stored as JSON ({error}): use strings and numbers"
-        ) from error
+    text = metadata_to_json(name, {**known, **metadata})
     gallery.database.execute(
         "INSERT INTO person VALUES (?1, ?2, ?3, ?4, ?4) ON CONFLICT (id) DO UPDATE SET metadata = ?3, changed = ?4",
         [id, name, text, now],
@@ -86,20 +187,59 @@ def insert_person(gallery: GalleryDatabase, name: str, metadata: Mapping[str, An
 def insert_sample(gallery: GalleryDatabase, person: str, sample: Sample, now: float) -> int:
     """Insert ``sample`` for the person with the id ``person``, inside a transaction. Returns the id of the sample.
 
-    Raises InputError if it is not a Sample, is of another model, has the wrong shape, or contains NaN or infinity.
+    Raises InputError if it is not a Sample, is of another model, has the wrong shape, is zero, or contains NaN or
+    infinity.
     """
     check_sample(sample)
     identity = _identity_of(sample, gallery)
     _check_embedding(sample.embedding, gallery, identity)
-    embedding = gallery.cipher.encrypt(embedding_to_bytes(sample.embedding))
-    cursor = gallery.database.execute(
-        "INSERT INTO sample (person, identity, embedding, quality, source, created) VALUES (?, ?, ?, ?, ?, ?)",
-        [person, identity, embedding, float(sample.quality), sample.source, sample.created or now],
+    ((name,),) = gallery.read("SELECT name FROM person WHERE id = ?", [person])
+    place = Place(_next_sample(gallery), person, name, identity)
+    embedding = gallery.cipher.encrypt(embedding_to_bytes(sample.embedding), place.embedding)
+    gallery.database.execute(
+        "INSERT INTO sample (id, person, identity, embedding, quality, source, created) VALUES (?, ?, ?, ?, ?, ?, ?)",
+        [place.sample, person, identity, embedding, float(sample.quality), sample.source, sample.created or now],
     )
-    id = int(cursor.lastrowid or 0)
     if sample.crop is not None:
-        gallery.database.execute("INSERT INTO crop VALUES (?, ?)", [id, gallery.cipher.encrypt(sample.crop)])
-    return id
+        crop = gallery.cipher.encrypt(sample.crop, place.crop)
+        gallery.database.execute("INSERT INTO crop VALUES (?, ?)", [place.sample, crop])
+    return place.sample
+
+
+def metadata_to_json(name: str, metadata: Mapping[str, Any]) -> str:
+    """``metadata`` of the person ``name`` as it is stored. Raises InputError if JSON cannot hold it, or if it is larger
+    than ``MOST_METADATA`` or deeper than ``DEEPEST_METADATA``."""
+    try:
+        text = json.dumps(metadata, ensure_ascii=False)
+        text.encode()
+        too_deep = _depth(json.loads(text)) > DEEPEST_METADATA
+    except (TypeError, ValueError, RecursionError) as error:
+        problem = "it is nested too deeply" if isinstance(error, RecursionError) else in_a_line(str(error))
+        raise InputError(
+            f"the metadata of {name!r} cannot be stored as JSON ({problem}): use strings and numbers"
+        ) from error
+    if too_deep or len(text) > MOST_METADATA:
+        raise InputError(
+            f"the metadata of {name!r} is too large: up to {MOST_METADATA} characters, nested up to "
+            f"{DEEPEST_METADATA} times, can be stored"
+        )
+    return text
+
+
+def _depth(value: Any) -> int:
+    """How deeply lists and dictionaries are nested in ``value``."""
+    depth, level = 0, [value]
+    while level := [one for one in level if isinstance(one, list | dict)]:
+        depth += 1
+        level = [inner for one in level for inner in (one.values() if isinstance(one, dict) else one)]
+    return depth
+
+
+def _next_sample(gallery: GalleryDatabase) -> int:
+    """The number of the next sample. It is needed before the row exists, because its values are bound to it."""
+    (row,) = gallery.read("SELECT max((SELECT coalesce(max(id), 0) FROM sample), (SELECT coalesce(max(seq), 0) FROM "
+                          "sqlite_sequence WHERE name = 'sample')) + 1")  # fmt: skip
+    return int(row[0])
 
 
 def embedding_to_bytes(embedding: NDArray[np.float32]) -> bytes:
@@ -130,3 +270,5 @@ def _check_embedding(embedding: NDArray[np.float32], gallery: GalleryDatabase, i
         )
     if not np.isfinite(embedding).all():  # NaN in the index would hide all other people from a search
         raise InputError("an embedding contains NaN or infinity: the recognizer fails on this face")
+    if not np.any(embedding):
+        raise InputError("an embedding is all zeros, which is like nobody: the recognizer fails on this face")

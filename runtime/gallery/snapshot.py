@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from ..core.sqlite import DamagedContentError
 from ..vision.embed import unit
 from .blocks import Precision
 from .people import Person, Sample
-from .rows import STORED
 from .search import Index, build_index, choose_precision
-
-BATCH = 2048  # samples (4 MB) read at a time, so that little memory is needed beside the index
+from .stored_values import BATCH, SELECT_EMBEDDINGS, OpenEmbedding, embeddings_from_bytes
 
 
 @dataclass(frozen=True)
@@ -40,19 +39,24 @@ def read_snapshot(
     database: sqlite3.Connection,
     identity: str | None,
     people: tuple[Person, ...],
-    decrypt: Callable[[bytes], bytes],
+    open_embedding: OpenEmbedding,
     *,
     version: int,
     precision: Precision,
 ) -> Snapshot:
-    """Read all samples of ``people`` with ``identity`` (None: no samples) inside the caller's transaction."""
+    """Read all samples of ``people`` with ``identity`` (None: no samples) inside the caller's transaction. Raises
+    DamagedContentError if an embedding cannot be right."""
+    index = build_index(np.zeros((0, 1), np.float32), [], [])
     if identity is None:
-        return Snapshot(build_index(np.zeros((0, 1), np.float32), [], []), people, version)
+        return Snapshot(index, people, version)
     places = {person.id: place for place, person in enumerate(people)}
     ((count,),) = database.execute("SELECT count(*) FROM sample WHERE identity = ?", [identity])
     index = build_index(np.zeros((0, 1), np.float32), [], [], choose_precision(precision, count))
-    rows = database.execute("SELECT id, person, embedding FROM sample WHERE identity = ?", (identity,))
+    rows = database.execute(f"{SELECT_EMBEDDINGS} WHERE identity = ?", (identity,))
     while some := rows.fetchmany(BATCH):
-        vectors = np.stack([np.frombuffer(decrypt(embedding), STORED) for _, _, embedding in some])
-        index = index.with_samples(vectors, [id for id, _, _ in some], [places[person] for _, person, _ in some])
+        ids = [row[0] for row in some]
+        vectors = embeddings_from_bytes(ids, map(open_embedding, some), index.dimensions)
+        index = index.with_samples(vectors, ids, [places[row[1]] for row in some])
+    if len(index) != count:
+        raise DamagedContentError(f"{count - len(index)} samples belong to nobody")
     return Snapshot(index, people, version)

@@ -242,7 +242,8 @@ class Service:
                     self._publish(self.watchers[name], self.watchers[name].tick())
             with self.problems.of("gallery"):
                 self.gallery.refresh()  # False does not mean that nothing changed: our own writes refresh it, too
-                self._people.poll()
+                if self._people.poll():
+                    self._search_again()
             if time.monotonic() - self._last_prune >= PRUNE_INTERVAL:
                 self._last_prune = time.monotonic()
                 self._publisher.prune(self._settings.keep)
@@ -288,6 +289,11 @@ class Service:
         for camera in self.workers:
             old = self.watchers.replace(camera, self._rules())
             self._publish(old, old.close())
+
+    def _search_again(self) -> None:
+        """Search everybody who is in view in the gallery, which has changed."""
+        for watcher in self.watchers.values():
+            watcher.search_again()
 
     def _forget_deleted(self) -> None:
         """Make deleted people unknown in the sinks, in the log, and in the visits to the cameras."""

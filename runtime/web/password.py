@@ -7,9 +7,7 @@ from __future__ import annotations
 
 import getpass
 import hashlib
-import os
 import re
-import stat
 import sys
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
@@ -17,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from ..core.atomic import write_atomically
 from ..core.errors import InputError, WorkError
+from ..core.private_file import read_private_file
 from ..core.text import shell_quoted
 
 if TYPE_CHECKING:
@@ -114,18 +113,13 @@ def read_token(path: Path) -> str:
 
 def _read_private_line(path: Path, kind: str, hint: str) -> str:
     """The only line of a file that nobody except its owner may read."""
-    try:
-        with path.open("rb") as file:
-            mode = os.fstat(file.fileno()).st_mode
-            content = file.read(MAX_FILE + 1)
-    except (OSError, ValueError) as error:  # ValueError: the path contains a null character
-        reason = error.strerror if isinstance(error, OSError) else None
-        raise InputError(f"{path}: cannot read the {kind}: {reason or error}; {hint}") from error
-    if stat.S_IMODE(mode) & 0o077:
-        raise InputError(f"{path}: other users may read this file; run `chmod 600 {shell_quoted(path)}`")
-    if len(content) > MAX_FILE or not content.isascii():
-        raise InputError(f"{path}: the {kind} must be one line of plain ASCII text; {hint}")
-    return content.decode("ascii").strip()
+
+    def parse(content: bytes) -> str:
+        if len(content) > MAX_FILE or not content.isascii():
+            raise InputError(f"{path}: the {kind} must be one line of plain ASCII text; {hint}")
+        return content.decode("ascii").strip()
+
+    return read_private_file(path, f"the {kind}", parse, hint)
 
 
 class PasswordCheck:

@@ -107,8 +107,8 @@ def bad(tmp_path, name):
         proto = onnx.load(path)
         proto.graph.input[0].type.tensor_type.ClearField("shape")
         onnx.save(proto, path)
-    elif name == "half":
-        embedder(path, kind=TensorProto.FLOAT16)
+    elif name == "int8":
+        embedder(path, kind=TensorProto.INT8)
     elif name == "gray":
         embedder(path, (1, 1, 112, 112))
     elif name == "224":
@@ -129,7 +129,7 @@ def bad(tmp_path, name):
         ("cut", "not an ONNX model"),
         ("two inputs", r"has 2 inputs \(x, mask\)"),
         ("shapeless", "its input is no shape"),
-        ("half", "is float16, not float"),
+        ("int8", "is int8, not float"),
         ("gray", r"1×1×112×112; a recognizer takes one RGB image"),
         ("224", "224×224; a face recognizer takes aligned faces of 112×112"),
         ("softmax", "looks like a classifier"),

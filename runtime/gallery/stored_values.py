@@ -1,0 +1,101 @@
+"""The values in the rows of a gallery file, and what cannot be right about them.
+
+SQLite notices damaged pages, but not a flipped bit inside of a value. The functions here raise DamagedContentError for
+values that rkface never writes; the message names the row and contains nothing of its content.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import sqlite3
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..core.sqlite import DamagedContentError
+from .people import Person
+
+STORED = "<f4"  # embeddings are stored as little-endian float32
+LENGTH_ERROR = 1e-3  # of the squared length of an embedding: more than rounding can cause
+BATCH = 2048  # samples (4 MB) at a time, so that little memory is needed
+
+# The embedding of a sample as it was before it was encrypted: (row of SELECT_EMBEDDINGS) → bytes.
+OpenEmbedding = Callable[[Sequence[Any]], bytes]
+TEXTS = (("setting", "name, value"), ("former", "id, coalesce(person, '')"), ("backup", "path"))  # tables and columns
+SELECT_EMBEDDINGS = (
+    "SELECT sample.id, sample.person, person.name, sample.identity, sample.embedding "
+    "FROM sample CROSS JOIN person ON person.id = sample.person"  # CROSS: in the order of the samples
+)
+
+
+def person_from_row(row: Sequence[Any]) -> Person:
+    """The person in a row: id, name, metadata, created, changed, number of samples."""
+    id, name, metadata, created, changed, samples = row
+    if not (isinstance(id, str) and isinstance(name, str) and _is_finite(created) and _is_finite(changed)):
+        raise DamagedContentError("a person's id, name or time")
+    try:
+        values = json.loads(metadata)
+    except (TypeError, ValueError, RecursionError):
+        values = None
+    if not isinstance(values, dict):
+        raise DamagedContentError(f"metadata of the person {id[:32]!a}")
+    return Person(id, name, values, created, changed, samples)
+
+
+def check_sample_row(id: Any, quality: Any, source: Any, created: Any, identity: Any) -> None:
+    """Raise DamagedContentError if these columns of the sample ``id`` have a wrong type or are no numbers."""
+    texts = isinstance(source, str) and isinstance(identity, str)
+    if not (texts and _is_finite(created) and _is_finite(quality)):
+        raise DamagedContentError(f"quality, source, time or model of sample {id}")
+
+
+def embeddings_from_bytes(ids: Sequence[int], stored: Iterable[bytes], dimensions: int = 0) -> NDArray[np.float32]:
+    """The embeddings of the samples ``ids``, N×D float32, from their stored form without encryption. ``dimensions``: D,
+    or 0 for that of the first one."""
+    rows = list(stored)
+    size = 4 * dimensions or (len(rows[0]) if rows else 0)
+    for id, row in zip(ids, rows, strict=True):
+        if not isinstance(row, bytes) or len(row) != size or not size or size % 4:
+            raise DamagedContentError(f"the embedding of sample {id} has a wrong length")
+    vectors = np.frombuffer(b"".join(rows), STORED).reshape(len(rows), size // 4 if size else 0)
+    with np.errstate(all="ignore"):
+        lengths = np.einsum("nd,nd->n", vectors, vectors)
+        # A vector of zeros is like nobody. Older versions of rkface stored it; a comparison with NaN is False.
+        wrong = ~((np.abs(lengths - 1) < LENGTH_ERROR) | (lengths == 0))
+    if wrong.any():
+        raise DamagedContentError(f"the embedding of sample {ids[int(wrong.argmax())]} does not have unit length")
+    return np.asarray(vectors, np.float32)
+
+
+def find_row_damage(database: sqlite3.Connection) -> str | None:
+    """The first value in the rows of a gallery that cannot be right, or None. Reads all rows except crops, and not the
+    embeddings of an encrypted gallery. Raises sqlite3.Error if the tables cannot be read."""
+    try:
+        if database.execute("PRAGMA foreign_key_check").fetchone() is not None:
+            raise DamagedContentError("a sample or a crop belongs to nobody")
+        for table, columns in TEXTS:
+            if any(
+                not isinstance(text, str) for row in database.execute(f"SELECT {columns} FROM {table}") for text in row
+            ):
+                raise DamagedContentError(f"a row of the table {table}")
+        for row in database.execute("SELECT id, name, metadata, created, changed, 0 FROM person"):
+            person_from_row(row)
+        for row in database.execute("SELECT id, quality, source, created, identity FROM sample"):
+            check_sample_row(*row)
+        if database.execute("SELECT 1 FROM setting WHERE name = 'sealed'").fetchone() is not None:
+            return None
+        for (identity,) in database.execute("SELECT DISTINCT identity FROM sample").fetchall():
+            rows, dimensions = database.execute(f"{SELECT_EMBEDDINGS} WHERE identity = ?", [identity]), 0
+            while some := rows.fetchmany(BATCH):
+                ids, stored = [row[0] for row in some], [row[-1] for row in some]
+                dimensions = embeddings_from_bytes(ids, stored, dimensions).shape[1]
+    except DamagedContentError as error:
+        return str(error)
+    return None
+
+
+def _is_finite(value: Any) -> bool:
+    return isinstance(value, float) and math.isfinite(value)
