@@ -21,13 +21,16 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
+from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from .clients import client_of
 from .failures import RareLog
+from .places import RETRY_AFTER
 
 # What accept() reports when the process or the machine has no resources for another connection.
 EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
+TRY_AGAIN = 1013  # why a WebSocket is closed, from IANA's list of close codes
 QUEUE = 1024  # connections that wait to be accepted
 
 Endpoints = tuple[tuple[str, int], tuple[str, int]]  # address and port of the client and of this side
@@ -41,6 +44,7 @@ class Connection:
     idle_since     no request is being answered: for the TLS handshake, or for the rest of a request's head
     body_since     for the rest of a request's body
     writing_since  for the client to read the response
+    crowded        it is one too many: no other one could be closed
     """
 
     socket: socket.socket = field(repr=False)
@@ -48,6 +52,7 @@ class Connection:
     idle_since: float | None
     body_since: float | None = None
     writing_since: float | None = None
+    crowded: bool = False
 
     @property
     def waiting_since(self) -> float | None:
@@ -56,12 +61,22 @@ class Connection:
             (at for at in (self.idle_since, self.body_since, self.writing_since) if at is not None), default=None
         )
 
+    def has_unread_data(self) -> bool:
+        """Whether the client has sent something that the server has not had the time to read: then the client is not
+        the one that is slow. While the client does not read the answer, this does not count."""
+        if self.writing_since is not None:
+            return False
+        try:
+            return bool(self.socket.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT))
+        except OSError:
+            return False
+
 
 class ConnectionLimit:
     """Keeps at most ``limit`` connections if at least one of them can be closed. Used in the event loop's thread only.
 
     A connection whose request is being answered is never closed while the client reads the answer. If all are like
-    that, ``limit`` is exceeded, and uvicorn's own limit must refuse the request.
+    that, requests over a new connection are refused with 503.
     """
 
     def __init__(self, limit: int, clock: Callable[[], float] = time.monotonic) -> None:
@@ -82,22 +97,24 @@ class ConnectionLimit:
             self._connections = {other: one for other, one in self._connections.items() if one.socket.fileno() >= 0}
             while len(self._connections) >= self._limit and self.close_one(client):
                 pass
-            self._connections[ends] = Connection(accepted, client, self._clock())
+            crowded = len(self._connections) >= self._limit
+            self._connections[ends] = Connection(accepted, client, self._clock(), crowded=crowded)
 
     def close_one(self, newcomer: str = "") -> bool:
         """Close a connection, so that ``newcomer``, a client, gets a place: of those for which the console waits, one
         of the client that has most connections, and of these the one that has kept it waiting longest. Return whether
         there is one."""
         counts = Counter([newcomer, *(one.client for one in self._connections.values())])
-        waiting = [
+        waiting = sorted(
             (-counts[one.client], one.waiting_since, ends)
             for ends, one in self._connections.items()
             if one.waiting_since is not None
-        ]
-        if waiting:
-            _, _, ends = min(waiting)
-            _close(self._connections.pop(ends))
-        return bool(waiting)
+        )
+        for _, _, ends in waiting:
+            if not self._connections[ends].has_unread_data():
+                _close(self._connections.pop(ends))
+                return True
+        return False
 
     def watch(self, app: ASGIApp) -> ASGIApp:
         """``app``, with a note for each connection of what the console is waiting for."""
@@ -106,6 +123,8 @@ class ConnectionLimit:
             connection = self._find(scope)
             if connection is None:
                 await app(scope, receive, send)
+            elif connection.crowded:
+                await _refuse(scope, receive, send)
             elif scope["type"] == "websocket":
                 await self._answer_websocket(connection, app, scope, receive, send)
             else:
@@ -194,6 +213,16 @@ class ConnectedSocket(socket.socket):
         if self.family == socket.AF_INET6 and peer[3] and "%" not in peer[0]:
             return (f"{peer[0]}%{peer[3]}", *peer[1:])
         return peer
+
+
+async def _refuse(scope: Scope, receive: Receive, send: Send) -> None:
+    if scope["type"] == "websocket":
+        await send({"type": "websocket.close", "code": TRY_AGAIN})
+    else:
+        headers = {"retry-after": str(RETRY_AFTER), "connection": "close"}
+        await JSONResponse({"detail": "too many connections: try again in a moment"}, 503, headers)(
+            scope, receive, send
+        )
 
 
 def _address(address: tuple[Any, ...]) -> tuple[str, int]:

@@ -169,13 +169,18 @@ class Accepted:
     """An accepted connection from ``host``, as ConnectionLimit sees it."""
 
     def __init__(self, host, port):
-        self.peer, self.closed = (host, port), False
+        self.peer, self.closed, self.unread = (host, port), False, False
 
     def getpeername(self):
         return self.peer
 
     def getsockname(self):
         return ("192.0.2.1", 8080)
+
+    def recv(self, *_):
+        if not self.unread:
+            raise BlockingIOError
+        return b"G"
 
     def fileno(self):
         return -1 if self.closed else 3
@@ -200,6 +205,15 @@ def test_a_client_with_many_connections_makes_room_for_the_others():
     assert [one.closed for one in many].count(False) == 6 and not any(one.closed for one in many[-6:])
     more = [connect("10.0.0.1", port) for port in range(2, 4)]
     assert not any(one.closed for one in few + more)
+
+
+def test_a_client_whose_request_the_server_has_not_read_yet_is_not_slow():
+    limit = ConnectionLimit(4, lambda: 0.0)
+    connections = [Accepted("10.0.0.1", port) for port in range(5)]
+    connections[0].unread = connections[1].unread = True
+    for one in connections:
+        limit.add(one)
+    assert [one.closed for one in connections] == [False, False, True, False, False]
 
 
 def test_a_link_local_client_is_told_apart_by_its_interface(monkeypatch):
