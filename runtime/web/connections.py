@@ -30,6 +30,7 @@ from .places import RETRY_AFTER
 
 # What accept() reports when the process or the machine has no resources for another connection.
 EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
+PEEK = int(socket.MSG_PEEK | socket.MSG_DONTWAIT)
 TRY_AGAIN = 1013  # why a WebSocket is closed, from IANA's list of close codes
 QUEUE = 1024  # connections that wait to be accepted
 
@@ -57,9 +58,11 @@ class Connection:
     @property
     def waiting_since(self) -> float | None:
         """Since when the console has been waiting for this client; None while it is working on an answer."""
-        return min(
-            (at for at in (self.idle_since, self.body_since, self.writing_since) if at is not None), default=None
-        )
+        since = self.idle_since
+        for at in (self.body_since, self.writing_since):
+            if at is not None and (since is None or at < since):
+                since = at
+        return since
 
     def has_unread_data(self) -> bool:
         """Whether the client has sent something that the server has not had the time to read: then the client is not
@@ -67,7 +70,7 @@ class Connection:
         if self.writing_since is not None:
             return False
         try:
-            return bool(self.socket.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT))
+            return bool(self.socket.recv(1, PEEK))
         except OSError:
             return False
 
@@ -88,13 +91,22 @@ class ConnectionLimit:
         """The open connections, without those that were told to close."""
         return list(self._connections.values())
 
+    @property
+    def must_read_first(self) -> bool:
+        """Whether the server has to read from clients before it accepts another one: no connection can be closed yet
+        because all those that could be have sent something, which may be a whole request."""
+        if len(self._connections) < self._limit:
+            return False
+        waiting = [one for one in self._connections.values() if one.waiting_since is not None]
+        return bool(waiting) and all(one.socket.fileno() >= 0 and one.has_unread_data() for one in waiting)
+
     def add(self, accepted: socket.socket) -> None:
         """Count ``accepted``; close others while there are too many."""
         with suppress(OSError):  # the client is gone already: asyncio will notice
             ends = _address(accepted.getpeername()), _address(accepted.getsockname())
             client = client_of(ends[0][0])
-            # asyncio closes the socket of a connection that ended.
-            self._connections = {other: one for other, one in self._connections.items() if one.socket.fileno() >= 0}
+            if len(self._connections) >= self._limit:  # asyncio closes the socket of a connection that ended
+                self._connections = {other: one for other, one in self._connections.items() if one.socket.fileno() >= 0}
             while len(self._connections) >= self._limit and self.close_one(client):
                 pass
             crowded = len(self._connections) >= self._limit
@@ -106,9 +118,9 @@ class ConnectionLimit:
         there is one."""
         counts = Counter([newcomer, *(one.client for one in self._connections.values())])
         waiting = sorted(
-            (-counts[one.client], one.waiting_since, ends)
+            (-counts[one.client], since, ends)
             for ends, one in self._connections.items()
-            if one.waiting_since is not None
+            if (since := one.waiting_since) is not None
         )
         for _, _, ends in waiting:
             if not self._connections[ends].has_unread_data():
@@ -189,7 +201,7 @@ class LimitedListener(socket.socket):
     def accept(self) -> tuple[socket.socket, Any]:
         """The next connection. OSError if the machine has no file descriptor or no memory for it: asyncio then tries
         again after a second. Until that, it must not ask again, or each attempt is logged and repeated by itself."""
-        if self._pausing:
+        if self._pausing or self._limit.must_read_first:
             self._pausing = False
             raise BlockingIOError
         try:

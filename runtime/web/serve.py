@@ -55,6 +55,9 @@ def create_app(service: CameraService | None, access: Access, rare: RareLog | No
     state.jpegs, state.workload = live.JpegCache(), Workload()
     state.viewers = state.listeners = 0
     state.stopping = False
+    files = PageFiles(STATIC)
+    app.router.routes.append(Route("/", files))
+    app.mount("/static", files)
     app.include_router(sign_in.router)
     app.include_router(api.router)
     app.include_router(live.router)
@@ -65,9 +68,6 @@ def create_app(service: CameraService | None, access: Access, rare: RareLog | No
     def get_metrics(service: ServiceDependency) -> PlainTextResponse:
         return PlainTextResponse(service.metrics(), media_type="text/plain; version=0.0.4; charset=utf-8")
 
-    files = PageFiles(STATIC)
-    app.router.routes.append(Route("/", files))
-    app.mount("/static", files)
     app.add_middleware(AccessMiddleware, access=access)
     app.add_middleware(FailureMiddleware, rare=rare or RareLog())  # added last: it is around everything else
     return app
@@ -140,7 +140,7 @@ def open_console(
             lifespan="off",
             server_header=False,
             proxy_headers=False,
-            backlog=max(1, connections // 8),  # asyncio accepts so many in one go, before it reads from any of them
+            backlog=max(1, connections // 4),  # asyncio accepts so many in one go, before it reads from any of them
             timeout_graceful_shutdown=STOP_TIMEOUT,
             ssl_context_factory=(lambda _, __: context) if context else None,
         )
