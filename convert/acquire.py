@@ -14,10 +14,11 @@ from pathlib import Path, PurePosixPath
 
 from rkface.runtime.core.bundle import sha256
 from rkface.runtime.core.errors import InputError, WorkError
-from rkface.runtime.core.manifest import ROLES, Role, Source
+from rkface.runtime.core.manifest import ROLES, UNMEASURED, Role, Source
+from rkface.runtime.core.onnx_file import onnx_digest, read_onnx_file
 from rkface.runtime.core.progress import Stage, stage
 
-from .catalog import DEFAULT_MATCH, DEMO, UNMEASURED, KnownModel, LivenessProfile, Pack, find_known_model
+from .catalog import DEFAULT_MATCH, DEMO, KnownModel, LivenessProfile, Pack, find_known_model
 from .preprocessing import StatedPreprocessing
 
 CHUNK = 1 << 18
@@ -49,8 +50,10 @@ class ModelSources:
     stated: StatedPreprocessing | None = None
 
     def source(self, role: Role) -> Source:
+        """The provenance of the model of ``role``. Digest and size include external data."""
         path = self.paths[role]
-        return Source(path.name, sha256(path), path.stat().st_size, self.licenses[role])
+        model = read_onnx_file(path)
+        return Source(path.name, model.sha256, len(model.data), self.licenses[role])
 
 
 def pack_sources(pack: Pack, cache: Path, *, accepted: bool) -> ModelSources:
@@ -64,13 +67,10 @@ def pack_sources(pack: Pack, cache: Path, *, accepted: bool) -> ModelSources:
 def own_sources(detector: Path, recognizer: Path, license: str) -> ModelSources:
     """The user's own files. The license and the match threshold of a known model are those in the catalog.
 
-    Raises InputError if a file is missing.
+    Raises ModelError if a file is missing, or if it is not an ONNX model.
     """
     paths: dict[Role, Path] = {"detector": detector, "recognizer": recognizer}
-    missing = next((path for path in paths.values() if not path.is_file()), None)
-    if missing is not None:
-        raise InputError(f"{missing}: no such model file")
-    found = {role: find_known_model(sha256(path)) for role, path in paths.items()}
+    found = {role: find_known_model(onnx_digest(path)) for role, path in paths.items()}
     licenses: dict[Role, str] = {role: hit[1].license if (hit := found[role]) else license for role in ROLES}
     entry = found["recognizer"]
     match, evidence = (entry[1].match, entry[1].evidence) if entry else (DEFAULT_MATCH, UNMEASURED)

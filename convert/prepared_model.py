@@ -6,8 +6,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from rkface.runtime.backends.reference import ReferenceBackend, open_reference
-from rkface.runtime.core.bundle import sha256
+from rkface.runtime.core.errors import ModelError
 from rkface.runtime.core.manifest import Input, Role
+from rkface.runtime.core.onnx_file import onnx_digest
 from rkface.runtime.core.progress import stage
 from rkface.runtime.vision.detect import Detector
 from rkface.runtime.vision.embed import Embedder
@@ -83,7 +84,10 @@ def with_preprocessing(model: PreparedModel, preprocessing: Preprocessing) -> Pr
 
 def _simplify_and_load(fixed: FixedModel, target: Path) -> PreparedModel:
     simplified = simplify(fixed, target)
-    backend = open_reference(simplified.path, simplified.input)
+    try:
+        backend = open_reference(simplified.path, simplified.input)
+    except ModelError as error:  # it names the simplified file, which the user does not know
+        raise ModelError(str(error).replace(str(simplified.path), fixed.name)) from error
     return PreparedModel(fixed, simplified, read_cost_graph(simplified.path), backend)
 
 
@@ -94,5 +98,5 @@ def build_face_finder(models: PreparedModels, sources: ModelSources) -> FaceFind
         Detector(detector.backend, detector.input, detector.simplified.outputs),
         detector.input,
         Embedder(recognizer.backend, recognizer.input, recognizer.simplified.outputs[0].shape[-1]),
-        sha256(sources.paths["detector"]),
+        onnx_digest(sources.paths["detector"]),
     )

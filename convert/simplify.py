@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,11 +14,15 @@ from numpy.typing import NDArray
 from rkface.runtime.backends.reference import normalize
 from rkface.runtime.core.errors import ModelError, WorkError
 from rkface.runtime.core.manifest import ChannelOrder, Input, Output, Role
+from rkface.runtime.core.onnx_file import read_onnx_file
+from rkface.runtime.core.subprocess_call import ProcessDiedError, call_in_subprocess
 from rkface.runtime.vision import align
 from rkface.runtime.vision.detect import STRIDES, levels
 
 from .catalog import DETECTOR_SIZE, LivenessProfile
 from .channel_order import swap_channels
+from .check_graph import check_graph
+from .native_steps import open_session, simplify_proto
 from .prepare.embedding_output import EMBEDDING
 from .prepare.image_input import BYTES, real_inputs
 from .prepare.score_output import add_sigmoid, computes_logits
@@ -79,7 +83,10 @@ def fix_input(
     """
     proto = load_onnx(path)
     takes_bytes = any(entry.type.tensor_type.elem_type in BYTES for entry in real_inputs(proto))
-    changes = standardize(proto, role)
+    try:
+        changes = standardize(proto, role)
+    except ModelError as error:
+        raise ModelError(f"{path}: {error}") from error
     entry = _only_input(path, proto)
     dims = [dim.dim_value if dim.HasField("dim_value") else 0 for dim in entry.type.tensor_type.shape.dim]
     if len(dims) != 4 or dims[1] not in (0, 3):
@@ -116,22 +123,18 @@ def _input(input: Input, preprocessing: Preprocessing) -> Input:
 def simplify(model: FixedModel, target: Path) -> SimplifiedModel:
     """Simplify ``model`` with onnxsim and write it to ``target``.
 
-    Raises ModelError if onnxsim fails, or if the outputs do not fit the model's role.
+    Raises ModelError if a step of the native code fails or crashes (convert/native_steps.py), or if the outputs do not
+    fit the model's role.
     """
-    import onnxsim
-
     try:
-        proto, _ = onnxsim.simplify(
-            model.proto, check_n=0
-        )  # check_same_outputs checks it on real images instead of noise
-    except Exception as error:  # onnxsim raises whatever its C++ code throws
-        raise ModelError(
-            f"{model.name}: onnxsim cannot simplify it at {_size(model.input)}: {_first(error)}"
-        ) from error
+        done = simplify_proto(model.proto, model.name)
+    except ModelError as error:
+        raise ModelError(f"{error} (with an input of {model.input.width}×{model.input.height})") from error
+    proto = onnx.ModelProto.FromString(done.data)
     hide_weights(proto)
     if model.preprocessing.bgr:
         swap_channels(proto, model.input.name)
-    outputs = _outputs(model, proto)
+    outputs = _outputs(proto, done.shapes)
     changes = model.changes
     if model.role == "detector":
         changes += _score_probabilities(model, proto, outputs)
@@ -166,8 +169,12 @@ def check_same_outputs(model: FixedModel, simplified: SimplifiedModel, images: N
     An original that was trained on BGR gets BGR. Raises WorkError above 1e-4: float32 sums in another order differ by
     less, another function by more.
     """
-    after = onnx.load(str(simplified.path))
-    worst = max_difference(model.proto, after, model.input, images, bgr=model.preprocessing.bgr)
+    models = model.proto.SerializeToString(), simplified.path.read_bytes()
+    bgr = model.preprocessing.bgr
+    try:
+        worst = call_in_subprocess(_compare, *models, model.input, images, bgr=bgr, progress=lambda done, total: None)
+    except ProcessDiedError as error:
+        raise ModelError(f"{model.name}: ONNX Runtime {error.how} on a photo: export the model again") from error
     if worst > SAME:
         raise WorkError(
             f"{model.name}: the simplified model differs from the original by {worst:.1e} (limit: {SAME:.0e}): "
@@ -183,7 +190,7 @@ def max_difference(before: Any, after: Any, input: Input, images: NDArray[np.uin
     ``before`` takes BGR.
     """
     worst = 0.0
-    first, second = _session(before.SerializeToString()), _session(after.SerializeToString())
+    first, second = open_session(before.SerializeToString()), open_session(after.SerializeToString())
     for image in normalize(images, input):
         own = np.ascontiguousarray(image[::-1]) if bgr else image
         answers = first.run(None, {input.name: own[None]}), second.run(None, {input.name: image[None]})
@@ -193,18 +200,35 @@ def max_difference(before: Any, after: Any, input: Input, images: NDArray[np.uin
     return worst
 
 
+def _compare(
+    before: bytes,
+    after: bytes,
+    input: Input,
+    images: NDArray[np.uint8],
+    *,
+    bgr: bool,
+    progress: Callable[[int, int], None],  # of call_in_subprocess
+) -> float:
+    """``max_difference`` of two serialized models."""
+    protos = onnx.ModelProto.FromString(before), onnx.ModelProto.FromString(after)
+    return max_difference(*protos, input, images, bgr=bgr)
+
+
 def load_onnx(path: Path) -> Any:
-    """The ModelProto at ``path``. Raises ModelError if the file is missing, or is not an ONNX model."""
+    """The ModelProto at ``path``, with external data inside.
+
+    Raises ModelError if a file is missing, or if it is not an ONNX model, or not a sound one.
+    """
+    data = read_onnx_file(path).data
     try:
-        proto = onnx.load(str(path))
-    except FileNotFoundError as error:
-        raise ModelError(f"{path}: no such model file") from error
-    except OSError as error:
-        raise ModelError(f"{path}: the model cannot be read: {error.strerror or error}") from error
-    except Exception as error:  # protobuf's DecodeError and onnx's own share no base but Exception
-        raise ModelError(f"{path} is not an ONNX model: {_first(error)}") from error
-    if not proto.graph.node:
-        raise ModelError(f"{path} is not an ONNX model, or it is empty: it has no operators")
+        proto = onnx.ModelProto.FromString(data)
+    except MemoryError as error:
+        raise ModelError(f"{path}: there is not enough memory to read this model") from error
+    except Exception as error:  # protobuf's DecodeError has no base but Exception, and also means that memory is short
+        raise ModelError(
+            f"{path} is not an ONNX model, or it is damaged, or memory is short: copy it again, or export it again"
+        ) from error
+    check_graph(proto, path)
     return proto
 
 
@@ -245,16 +269,8 @@ def _set_shape(entry: Any, shape: tuple[int, ...]) -> None:
             dim.dim_param = f"{entry.name}_{index}"
 
 
-def _outputs(model: FixedModel, proto: Any) -> tuple[Output, ...]:
-    """The outputs with the shapes that onnxsim inferred; if it could not, with those of one run."""
-    shapes = [tuple(dim.dim_value for dim in entry.type.tensor_type.shape.dim) for entry in proto.graph.output]
-    if not all(shape and all(shape) for shape in shapes):
-        feed = np.zeros((1, 3, model.input.height, model.input.width), np.float32)
-        try:
-            arrays = _session(proto.SerializeToString()).run(None, {model.input.name: feed})
-        except Exception as error:  # onnxruntime's exceptions share no base but Exception
-            raise ModelError(f"{model.name} does not run at {_size(model.input)}: {_first(error)}") from error
-        shapes = [array.shape for array in arrays]
+def _outputs(proto: Any, shapes: Sequence[tuple[int, ...]]) -> tuple[Output, ...]:
+    """The outputs of ``proto``, with the ``shapes`` that they had in one run."""
     return tuple(Output(entry.name, shape) for entry, shape in zip(proto.graph.output, shapes, strict=True))
 
 
@@ -269,22 +285,3 @@ def _check_embedding(model: FixedModel, proto: Any, outputs: Sequence[Output]) -
             f"{model.name} looks like a classifier (its output is {shapes}"
             f" from {makers.get(outputs[0].name)}); a recognizer outputs an embedding of {low} to {high} numbers"
         )
-
-
-def _session(model: bytes) -> Any:
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 4
-    # It runs on a few images only: heavier optimizations would take longer than they save.
-    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
-    return onnxruntime.InferenceSession(model, sess_options=options, providers=["CPUExecutionProvider"])
-
-
-def _size(input: Input) -> str:
-    return f"{input.width}×{input.height}"
-
-
-def _first(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0][:200] if lines else type(error).__name__

@@ -17,13 +17,12 @@ from numpy.typing import NDArray
 from rkface.runtime.core.atomic import write_atomically
 from rkface.runtime.core.errors import WorkError
 from rkface.runtime.core.faces import Faces
-from rkface.runtime.core.manifest import LivenessSpec, Manifest, Model, Role, Thresholds
+from rkface.runtime.core.manifest import UNMEASURED, LivenessSpec, Manifest, Model, Role, Thresholds
 from rkface.runtime.core.progress import stage
 from rkface.runtime.vision.detect import NMS_IOU, THRESHOLD
 from rkface.runtime.vision.image import read_image
 
 from .bundle_writer import write_bundle
-from .catalog import UNMEASURED
 from .compare_models import ConversionContext, ConversionResult, QuantizedResults
 from .evaluate.detector_errors import detector_notes
 from .evaluate.parity import LivenessParity, match_boxes

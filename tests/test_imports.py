@@ -33,7 +33,7 @@ PACKAGES = {
 
 # The packages of convert, and the packages and modules of convert that each may import.
 CONVERT = {
-    "prepare": set(),
+    "prepare": {"native_steps"},
     "toolkit": {"image_lists"},
     "tuning": {"editable_graph", "image_lists", "simplify"},
     "evaluate": {

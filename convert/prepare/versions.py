@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import onnx
+
+from rkface.runtime.core.errors import ModelError
+
+from ..native_steps import StepFailedError, first_line, rewrite_proto
 
 # onnxsim 0.4.36 refuses later ones: they only add tensor types that no recognizer has.
 NEWEST_IR = 10
@@ -17,8 +22,30 @@ def inline_functions(proto: Any) -> str:
     """Replace calls of the model's own functions, which torch's newer exporter writes, by their operators."""
     if not proto.functions:
         return ""
-    proto.CopyFrom(onnx.inliner.inline_local_functions(proto))
+    try:
+        proto.CopyFrom(rewrite_proto(_inline, proto, "ONNX's inliner"))
+    except StepFailedError as error:
+        raise ModelError(f"its functions cannot be replaced by operators: {error}") from error
     return "its functions were replaced by their operators"
+
+
+def _inline(data: bytes, progress: Callable[[int, int], None]) -> bytes:
+    """Runs in another process. Raises StepFailedError if the model cannot be inlined."""
+    try:
+        done: bytes = onnx.inliner.inline_local_functions(onnx.ModelProto.FromString(data)).SerializeToString()
+    except Exception as error:  # the inliner raises whatever its C++ code throws
+        raise StepFailedError(first_line(error)) from error
+    return done
+
+
+def _lower(data: bytes, progress: Callable[[int, int], None]) -> bytes:
+    """Runs in another process. Raises StepFailedError if the model cannot be converted."""
+    try:
+        proto = onnx.version_converter.convert_version(onnx.ModelProto.FromString(data), NEWEST_OPSET)
+    except Exception as error:  # the converter raises whatever its C++ code throws
+        raise StepFailedError(first_line(error)) from error
+    done: bytes = proto.SerializeToString()
+    return done
 
 
 def lower_ir_version(proto: Any) -> str:
@@ -40,8 +67,8 @@ def lower_opset(proto: Any) -> str:
     known = onnx.defs.onnx_opset_version()
     domain.version = min(before, known)  # later opsets than this package knows cannot be converted
     try:
-        lowered = onnx.version_converter.convert_version(proto, NEWEST_OPSET)
-    except Exception:  # the converter raises whatever its C++ code throws
+        lowered = rewrite_proto(_lower, proto, "ONNX's version converter")
+    except StepFailedError:
         domain.version = before
         return ""
     proto.CopyFrom(lowered)

@@ -43,14 +43,14 @@ def enroll_camera(options: Namespace) -> Verdict:
     """Take pictures and add them to the gallery: all of them or none, after every question is answered."""
     if not getLogger("rkface").handlers:  # errors of the camera are shown in the line of instructions
         getLogger("rkface").addHandler(NullHandler())
-    ((name, settings),) = named_cameras([options.camera]).items()
+    ((name, settings),) = named_cameras([options.camera], options.rotate, near=options.near).items()
     source = open_configured_camera(name, replace(settings, hold=0.0))  # an invalid source is reported at once
     with open_bundle(options.bundle, options.backend) as pipeline:
         if gallery_path(options).exists():
             with open_gallery(options, pipeline) as gallery:  # problems are reported before anybody poses
                 gallery.check_identity()
                 gallery.refresh()
-        capture = GuidedCapture(pipeline, name, enroll_rules(options))
+        capture = GuidedCapture(pipeline.near() if options.near else pipeline, name, enroll_rules(options))
         timeout = math.inf if source.recording else options.timeout or TIMEOUT
         with source as camera:
             advice = _take_pictures(capture, camera, every=source.recording, timeout=timeout)
@@ -62,7 +62,7 @@ def enroll_camera(options: Namespace) -> Verdict:
     notes = verdict.notes
     if verdict.status == "enrolled" and capture.pose is not None:
         notes = (f"{len(capture.samples)} of {len(POSES)} pictures: no good picture of the other poses", *notes)
-    if verdict.status == "refused" and verdict.near:
+    if verdict.status == "refused" and verdict.near and verdict.near.cosine >= pipeline.thresholds.match:
         notes = (f"--same adds the pictures to {verdict.near.name!r}, --force makes a second person", *notes)
     return replace(verdict, notes=notes)
 
@@ -109,7 +109,8 @@ def _add_to_gallery(
 def _decide_name(gallery: Gallery, samples: Sequence[Sample], threshold: float, options: Namespace) -> NameDecision:
     """The name for ``samples``, if the gallery has a similar person: from the options, or from the user's answers.
 
-    Without either, ``enroll_shots`` refuses a person who is enrolled under another name, and notes doubts.
+    Without either, ``enroll_shots`` refuses a person who is enrolled under another name, or is unlike the own
+    samples.
     """
     comparison = compare_with_gallery(gallery, options.name, samples, threshold)
     near = comparison.near
@@ -117,10 +118,11 @@ def _decide_name(gallery: Gallery, samples: Sequence[Sample], threshold: float, 
         return NameDecision(near.name)
     if options.force or not (sys.stdin.isatty() and sys.stderr.isatty()):
         return NameDecision(options.name, options.force)
-    if near:
-        return _ask_who(options.name, near, threshold)
+    decision = _ask_who(options.name, near, threshold) if near else NameDecision(options.name)
+    if decision.name != options.name or not comparison.doubts:
+        return decision
     agreed = all(ask(f"{doubt[0].upper()}{doubt[1:]} [y/N] ") in YES for doubt in comparison.doubts)
-    return NameDecision(options.name if agreed else "")
+    return NameDecision(options.name if agreed else "", force=True)
 
 
 def _ask_who(name: str, near: Match, threshold: float) -> NameDecision:

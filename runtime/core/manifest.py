@@ -14,6 +14,7 @@ from .text import find_hidden, in_a_line, show_value
 
 SCHEMA = 1
 MANIFEST = "manifest.json"
+UNMEASURED = "rkface's default, not measured on this model"  # in the provenance: where the match threshold comes from
 MAX_BYTES = 10_000_000  # of the manifest: the record of a calibration set names every photo
 MOST_SIZE = 1 << 24  # of a dimension of an input or output
 SMALLEST, LARGEST = 1e-12, 1e30  # of numbers that a model divides by, and of any number
@@ -132,6 +133,11 @@ class Manifest:
     def roles(self) -> tuple[Role, ...]:
         """The roles of the models in this bundle."""
         return ROLES if self.liveness is None else (*ROLES, "liveness")
+
+    @property
+    def threshold_measured(self) -> bool:
+        """Whether the match threshold was measured or stated; False if it is rkface's default."""
+        return self.provenance.get("match_threshold") != UNMEASURED
 
     def model(self, role: Role) -> Model:
         """The model with this role. Raises BundleError if the bundle has none."""

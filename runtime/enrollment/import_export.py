@@ -11,7 +11,6 @@ import binascii
 import csv
 import json
 import os
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,14 +20,24 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..core.errors import InputError, WorkError
+from ..core.files import parse_json
+from ..core.tables import check_width, column_letter, find_columns, read_rows
+from ..core.text import show_value
 from ..gallery.gallery import Gallery
-from ..gallery.people import Person, Sample, embedding_identity
+from ..gallery.people import Person, Sample, clean_name, embedding_identity
 from ..gallery.rows import read_crop, replace_embeddings
 from ..inference.pipeline import Pipeline
+from ..vision.image import read_image_file
 from .enroll import EnrollOptions, Verdict, decode_crop, enroll_photo
 
 SCHEMA, VERSION = "rkface.person", 1
 COLUMNS = ("name", "metadata", "source", "quality", "created", "identity", "embedding", "crop")
+TABLE_SUFFIXES = (".csv", ".tsv")
+OTHER_NAMES = {
+    **dict.fromkeys(COLUMNS, ()),
+    "name": ("person", "label", "full name", "who", "identity name"),
+    "photo": ("file", "path", "image", "picture", "filename", "photo path", "image path", "img", "photo file"),
+}
 BATCH = 16  # crops that are embedded at once
 
 Embed = Callable[[Sequence[NDArray[np.uint8]]], NDArray[np.float32]]
@@ -110,10 +119,12 @@ def read_records(source: Path, crops: Path) -> Iterator[GalleryRecord | InputErr
     Yields an InputError for a line that cannot be read. ``crops``: the folder of the crops. Raises InputError if the
     whole file cannot be read.
     """
+    if source.suffix.lower() in TABLE_SUFFIXES:
+        yield from _read_csv(source, crops)
+        return
     try:
         with source.open(encoding="utf-8-sig", newline="") as file:
-            table = source.suffix.lower() == ".csv"
-            yield from _read_csv(file, source, crops) if table else _read_json_lines(file, source, crops)
+            yield from _read_json_lines(file, source, crops)
     except UnicodeDecodeError as error:
         raise InputError(f"{source}: not UTF-8 at byte {error.start}: save it as UTF-8") from error
     except OSError as error:
@@ -136,21 +147,62 @@ def _read_json_lines(file: TextIO, source: Path, crops: Path) -> Iterator[Galler
             yield InputError(f"{source}, line {number}: {_explain(error)}")
 
 
-def _read_csv(file: TextIO, source: Path, crops: Path) -> Iterator[GalleryRecord | InputError]:
-    csv.field_size_limit(sys.maxsize if sys.maxsize < 2**31 else 2**31 - 1)
-    rows = csv.DictReader(file)
-    if "name" not in (rows.fieldnames or ()):
+def _read_csv(source: Path, crops: Path) -> Iterator[GalleryRecord | InputError]:
+    rows = read_rows(source)
+    header = next(rows, None)
+    places = find_columns(source, header, OTHER_NAMES) if header else {}
+    if header is None or "name" not in places or not places.keys() & {"photo", "embedding", "crop"}:
+        found = f", found {show_value(' | '.join(header.cells))}" if header else ", but the file is empty"
         raise InputError(
-            f"{source}: a CSV file needs a header with the column name, and photo or {', '.join(COLUMNS[1:])}"
+            f"{source}, line {header.line if header else 1}: the first line must be a header with the columns name and "
+            f"photo (or {', '.join(COLUMNS[1:])}){found}"
         )
     for row in rows:
         try:
-            sample = _read_sample({key: value for key, value in row.items() if value and key}, crops)
-            photo = [source.parent / row["photo"]] if row.get("photo") else []
-            metadata = dict(json.loads(row.get("metadata") or "{}"))
-            yield GalleryRecord(row["name"], metadata, [sample] if sample else [], photo)
-        except (ValueError, KeyError, TypeError) as error:
-            yield InputError(f"{source}, line {rows.line_num}: {_explain(error)}")
+            check_width(source, row, header)
+            yield _read_csv_row(
+                {name: row.cells[at] for name, at in places.items() if at < len(row.cells)}, source, crops
+            )
+        except InputError as error:
+            yield error
+        except _CellError as error:
+            at = places.get(error.column)
+            column = f", column {column_letter(at)} ({error.column})" if at is not None else ""
+            yield InputError(f"{source}, line {row.line}{column}: {error}")
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
+            yield InputError(f"{source}, line {row.line}: {_explain(error)}")
+
+
+class _CellError(Exception):
+    def __init__(self, column: str, reason: str) -> None:
+        super().__init__(reason)
+        self.column = column
+
+
+def _read_csv_row(cells: dict[str, str], source: Path, crops: Path) -> GalleryRecord:
+    """Raises _CellError for a cell that is wrong, and the errors of ``_read_sample``."""
+    filled = {name: cell for name, cell in cells.items() if cell}
+    if "name" not in filled:
+        raise _CellError("name", "the name is empty")
+    try:
+        name = clean_name(filled["name"])
+    except InputError as error:
+        raise _CellError("name", str(error)) from None
+    try:
+        metadata = dict(parse_json(filled.get("metadata", "{}")))
+    except (ValueError, TypeError) as error:
+        raise _CellError("metadata", f"this is not an object in JSON ({error})") from None
+    sample = _read_sample(filled, crops)
+    photos = [_find_photo(source.parent, filled["photo"])] if "photo" in filled else []
+    if sample is None and not photos:
+        raise _CellError("photo", f"{name} has no photo, embedding or crop in this line: nobody is added without one")
+    return GalleryRecord(name, metadata, [sample] if sample else [], photos)
+
+
+def _find_photo(folder: Path, written: str) -> Path:
+    """The photo that a table in ``folder`` calls ``written``, possibly with the separators of Windows."""
+    path = folder / written
+    return folder / written.replace("\\", "/") if "\\" in written and not path.exists() else path
 
 
 def _explain(error: Exception) -> str:
@@ -167,9 +219,9 @@ def _read_sample(fields: dict[str, Any], crops: Path) -> Sample | None:
     if fields.get("crop"):
         path = crops / Path(fields["crop"]).name  # only the name: a line must not read files outside of this folder
         try:
-            crop = path.read_bytes()
-        except OSError as error:
-            raise ValueError(f"{path}: {error.strerror} (use --crops to name the folder)") from None
+            crop = read_image_file(path)
+        except InputError as error:
+            raise ValueError(f"{error} (use --crops to name the folder)") from None
         if (image := decode_crop(crop)) is None or image.shape[0] != image.shape[1]:
             raise ValueError(f"{path} is not a crop: it cannot be decoded, or it is not square")
     try:

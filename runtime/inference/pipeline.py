@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import threading
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from copy import copy
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from types import TracebackType
@@ -25,6 +28,7 @@ from ..vision.check_input import check_image, check_landmarks
 from ..vision.detect import Detector
 from ..vision.embed import Embedder
 from ..vision.liveness import LivenessModel
+from ..vision.photo import PhotoFaces, find_faces, look_twice
 
 BACKENDS = ("npu", "reference")
 
@@ -61,7 +65,8 @@ class Pipeline:
         self.liveness = LivenessModel(liveness, manifest.liveness) if liveness and manifest.liveness else None
         self._detector = Detector(detector, manifest.detector.input, manifest.detector.outputs, manifest.thresholds.nms)
         self._embedder = Embedder(recognizer, manifest.recognizer.input, manifest.recognizer.outputs[0].shape[-1])
-        self._closed = False
+        self._closed = threading.Event()
+        self._look: Callable[[Detector, NDArray[np.uint8], float], Faces] = Detector.detect
 
     @property
     def backend(self) -> str:
@@ -87,12 +92,37 @@ class Pipeline:
             InputError: ``image`` is not such an array, ``threshold`` is not from 0 to 1, or the pipeline is closed.
             DeviceError: The NPU or ONNX Runtime failed.
         """
-        self._check_open()
-        if threshold is None:
-            threshold = self.thresholds.detection
-        else:
-            check_number(threshold, 0, 1, "a detection threshold")
-        return self._detector.detect(image, threshold)
+        return self._look(self._detector, image, self._checked(threshold))
+
+    def detect_photo(self, image: NDArray[np.uint8], threshold: float | None = None) -> PhotoFaces:
+        """Find the faces in a photo, which may be a close-up, and may lie on its side or be upside down.
+
+        ``detect`` looks once. This looks again if that finds no face that is plainly upright: with a margin around the
+        photo, and at the photo turned by 90, 180 and 270 degrees. Use ``detect`` for the frames of a camera.
+
+        Args:
+            image: H×W×3 uint8, BGR.
+            threshold: Minimum detection score, 0 to 1. None uses the bundle's threshold. A face that only another look
+                finds must score 0.1 more.
+
+        Returns:
+            The faces, without embeddings, and the photo turned the right way up.
+
+        Raises:
+            InputError: ``image`` is not such an array, ``threshold`` is not from 0 to 1, or the pipeline is closed.
+            DeviceError: The NPU or ONNX Runtime failed.
+        """
+        return find_faces(self._detector, image, self._checked(threshold))
+
+    def near(self) -> Pipeline:
+        """Return this pipeline for frames of a camera that people come close to, so that a face may fill the picture.
+
+        If its ``detect`` finds no face, or the largest touches the border, it looks a second time, with a margin around
+        the frame. The models are the same, and closing one of the two pipelines closes both.
+        """
+        pipeline = copy(self)
+        pipeline._look = look_twice
+        return pipeline
 
     def recognize(self, image: NDArray[np.uint8], threshold: float | None = None) -> Faces:
         """Find the faces in an image and compute their embeddings: ``detect``, then ``align`` and ``embed``.
@@ -108,9 +138,33 @@ class Pipeline:
             InputError: ``image`` is not such an array, ``threshold`` is not from 0 to 1, or the pipeline is closed.
             DeviceError: The NPU or ONNX Runtime failed.
         """
-        faces = self.detect(image, threshold)
-        crops = [self.align(image, landmarks) for landmarks in faces.landmarks]
-        return Faces(faces.boxes, faces.scores, faces.landmarks, self.embed(crops))
+        return self._embed_faces(image, self.detect(image, threshold))
+
+    def recognize_photo(self, image: NDArray[np.uint8], threshold: float | None = None) -> PhotoFaces:
+        """Find the faces in a photo and compute their embeddings: ``detect_photo``, then ``align`` and ``embed``.
+
+        Example:
+            ```python
+            from rkface import open_bundle, read_image
+
+            with open_bundle("build/rk3588") as pipeline:
+                photo = pipeline.recognize_photo(read_image("scan.jpg"))
+                print(photo.turned, photo.faces.boxes)
+            ```
+
+        Args:
+            image: H×W×3 uint8, BGR.
+            threshold: As in ``detect_photo``.
+
+        Returns:
+            The faces, with embeddings (N×D float32 of unit length), and the photo turned the right way up.
+
+        Raises:
+            InputError: ``image`` is not such an array, ``threshold`` is not from 0 to 1, or the pipeline is closed.
+            DeviceError: The NPU or ONNX Runtime failed.
+        """
+        photo = self.detect_photo(image, threshold)
+        return replace(photo, faces=self._embed_faces(photo.image, photo.faces))
 
     def align(self, image: NDArray[np.uint8], landmarks: NDArray[np.float32]) -> NDArray[np.uint8]:
         """Cut one face out of an image, turned and scaled as the recognizer expects it.
@@ -147,7 +201,7 @@ class Pipeline:
 
     def close(self) -> None:
         """Free the models. Closing a pipeline again does nothing."""
-        self._closed = True
+        self._closed.set()
         for backend in self._backends:
             backend.close()
 
@@ -159,8 +213,20 @@ class Pipeline:
     ) -> None:
         self.close()
 
+    def _embed_faces(self, image: NDArray[np.uint8], faces: Faces) -> Faces:
+        crops = [self.align(image, landmarks) for landmarks in faces.landmarks]
+        return Faces(faces.boxes, faces.scores, faces.landmarks, self.embed(crops))
+
+    def _checked(self, threshold: float | None) -> float:
+        """The detection threshold to use, if the pipeline is open."""
+        self._check_open()
+        if threshold is None:
+            return self.thresholds.detection
+        check_number(threshold, 0, 1, "a detection threshold")
+        return threshold
+
     def _check_open(self) -> None:
-        if self._closed:
+        if self._closed.is_set():
             raise InputError("this pipeline is closed: open the bundle again, or stay inside its with block")
 
 

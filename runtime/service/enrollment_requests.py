@@ -16,6 +16,7 @@ from ..enrollment.enroll import EnrollOptions, Verdict, decode_crop, encode_crop
 from ..enrollment.guidance import Guidance, assess_face
 from ..gallery.gallery import Gallery
 from ..gallery.people import Sample
+from ..inference.frames import Frame
 from ..inference.pipeline import Pipeline
 from .appearance_log import AppearanceLog
 from .known_people import KnownPeople
@@ -56,10 +57,14 @@ class EnrollmentRequests:
         self._people, self._watchers, self._log = people, watchers, log
         self._offered: OrderedDict[tuple[str, str], _Offer] = OrderedDict()  # by appearance and id of the shot
 
-    def enroll_photo(self, name: str, image: NDArray[np.uint8], source: str, *, force: bool) -> Verdict:
-        """Enroll the largest face in ``image`` (H×W×3 uint8 BGR). ``source`` is stored with the sample."""
+    def enroll_photo(
+        self, name: str, image: NDArray[np.uint8], source: str, *, face: int | None = None, force: bool
+    ) -> Verdict:
+        """Enroll a face in ``image`` (H×W×3 uint8 BGR): the one with the number ``face``, or the only one that can be
+        meant. ``source`` is stored with the sample."""
+        rules = EnrollOptions(force=force, face=face)
         with self.lock:
-            verdict = enroll(self._gallery, self._pipeline, name, image, source, rules=EnrollOptions(force=force))
+            verdict = enroll(self._gallery, self._pipeline, name, image, source, rules=rules)
             self._people.add_new()
             return verdict
 
@@ -107,10 +112,11 @@ class EnrollmentRequests:
             self._people.add_new()
             return verdict
 
-    def guide(self, image: NDArray[np.uint8]) -> Guidance:
-        """Return what the person in ``image`` (H×W×3 uint8 BGR) should do for a good sample."""
+    def guide(self, frame: Frame) -> Guidance:
+        """Return what the person in ``frame`` should do for a good sample."""
         with self.lock:
-            return assess_face(self._pipeline, image).guidance
+            pipeline = self._pipeline.near() if frame.near else self._pipeline
+            return assess_face(pipeline, frame.image).guidance
 
     def _samples_of(self, appearance: str) -> list[Sample]:
         shots = self._watchers.shots(appearance)[:SHOTS]

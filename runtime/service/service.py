@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from ..core.errors import RkfaceError
 from ..enrollment.enroll import Verdict, encode_crop
 from ..enrollment.guidance import Guidance
+from ..events import BoardReport
 from ..gallery import backup
 from ..gallery.match import Match
 from ..inference.frames import Result
@@ -34,7 +35,7 @@ from .appearance_log import AppearanceLog, LoggedAppearance
 from .camera_worker import CameraWorker, open_camera_worker
 from .console_protocol import CameraHealth, Health, Setting, WatchedFrame
 from .enrollment_requests import EnrollmentRequests, OfferedShot
-from .health import Parts, read_health, write_metrics
+from .health import Parts, read_health, report_board, write_metrics
 from .known_people import KnownPeople
 from .problems import Problems
 from .publisher import Publisher
@@ -66,13 +67,16 @@ class Service:
         open_scheduler: Callable[[Settings], Scheduler] = open_service_scheduler,
         open_camera_worker: Callable[[str, CameraSettings], CameraWorker] = open_camera_worker,
     ) -> None:
-        self._settings = live_settings.load_changes(settings)
+        self._live = live_settings.load_changes(settings)
+        self._settings = self._live.current
+        self._changing = threading.Lock()
         self._open_scheduler, self._open_camera_worker = open_scheduler, open_camera_worker
         self._stop = threading.Event()
         self._failure: BaseException | None = None
         self._opened = ExitStack()
         self._last_result, self._last_prune = time.monotonic(), -math.inf
         self.problems = Problems()
+        self._ready = False
         self.started = time.time()
         self.failed_frames = 0
 
@@ -80,8 +84,9 @@ class Service:
         settings = self._settings
         with self._opened as opened:
             opened.enter_context(lock_gallery(settings.gallery))
+            self._note_changed_settings()
             forgotten = erasure.read_forgotten(settings.gallery)  # also people who were deleted while no service ran
-            self.sinks = open_sinks(settings, opened, forgotten)
+            self.sinks = open_sinks(settings, opened, forgotten, self._report)
             self.workers = {name: self._open_camera_worker(name, camera) for name, camera in settings.camera.items()}
             self.scheduler = opened.enter_context(self._open_scheduler(settings))
             self.pipeline = self.scheduler.pipeline()  # for enrollment
@@ -113,6 +118,7 @@ class Service:
             self._opened = opened.pop_all()
         for thread in self._threads:
             thread.start()
+        self._ready = True
         notify("READY=1", f"STATUS={len(self.workers)} cameras")
         return self
 
@@ -162,8 +168,10 @@ class Service:
         shots = self.watchers.shots(appearance)
         return encode_crop(shots[0].crop) if shots else self._log.face(appearance)
 
-    def enroll(self, name: str, image: NDArray[np.uint8], source: str, *, force: bool = False) -> Verdict:
-        return self._enrollment.enroll_photo(name, image, source, force=force)
+    def enroll(
+        self, name: str, image: NDArray[np.uint8], source: str, *, face: int | None = None, force: bool = False
+    ) -> Verdict:
+        return self._enrollment.enroll_photo(name, image, source, face=face, force=force)
 
     def offer_shots(self, appearance: str) -> Sequence[OfferedShot]:
         return self._enrollment.offer_shots(appearance)
@@ -178,7 +186,7 @@ class Service:
         latest = self.latest(source)
         if latest is None:
             return Guidance(False, "The camera has not delivered a picture yet.")
-        return self._enrollment.guide(latest.frame.image)
+        return self._enrollment.guide(latest.frame)
 
     def forget(self, person: str) -> erasure.ErasureReport:
         with self._enrollment.lock:
@@ -195,13 +203,15 @@ class Service:
         return self._publisher.subscribe()
 
     def settings(self) -> Sequence[Setting]:
-        return live_settings.list_settings(self._settings)
+        return self._live.list_settings()
 
-    def change_settings(self, values: Mapping[str, bool | int | float | str]) -> None:
-        settings = live_settings.apply_changes(self._settings, values)
-        live_settings.save_changes(settings)
-        before, self._settings = self._settings, settings
-        if settings.recognition != before.recognition:
+    def change_settings(self, values: Mapping[str, bool | int | float | str | None]) -> None:
+        with self._changing:
+            live = self._live.changed(values, time.time())
+            live_settings.save_changes(live)
+            self.problems.clear("settings")
+            before, self._live, self._settings = self._settings, live, live.current
+        if self._settings.recognition != before.recognition:
             self._restart_visits()
         log.info("settings changed: %s", ", ".join(sorted(values)))
 
@@ -294,6 +304,18 @@ class Service:
         """Search everybody who is in view in the gallery, which has changed."""
         for watcher in self.watchers.values():
             watcher.search_again()
+
+    def _report(self) -> BoardReport | None:
+        """The state of this board for Home Assistant."""
+        return report_board(self.health()) if self._ready else None
+
+    def _note_changed_settings(self) -> None:
+        """Report what the file with changes of the console says, and what in it cannot be used."""
+        with self.problems.of("settings"):
+            live_settings.take_over_old_file(self._live)
+        if self._live.problems:
+            self.problems.note("settings", "; ".join(self._live.problems))
+        live_settings.log_sources(self._live)
 
     def _forget_deleted(self) -> None:
         """Make deleted people unknown in the sinks, in the log, and in the visits to the cameras."""

@@ -1,5 +1,7 @@
 """Simplification fixes shapes and keeps the function; models that cannot have their role are refused."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
@@ -9,8 +11,10 @@ pytest.importorskip("onnxsim")
 from onnx import TensorProto, helper, numpy_helper
 
 from rkface.convert.catalog import DEMO
-from rkface.convert.simplify import check_same_outputs, fix_input, simplify
+from rkface.convert.compare_models import check_scores
+from rkface.convert.simplify import check_same_outputs, fix_input, max_difference, simplify
 from rkface.runtime.core.errors import ModelError, WorkError
+from rkface.runtime.core.manifest import Output
 
 DETECTOR, RECOGNIZER = DEMO / "detector.onnx", DEMO / "recognizer.onnx"
 RANDOM = np.random.default_rng(2)
@@ -160,3 +164,42 @@ def test_models_that_cannot_be_a_detector_are_refused(tmp_path):
     onnx.save(proto, tmp_path / "bare.onnx")
     with pytest.raises(ModelError, match="not an SCRFD detector with keypoints"):
         simplify(fix_input(tmp_path / "bare.onnx", "detector"), tmp_path / "out.onnx")
+
+
+def without_sigmoid(path):
+    """The demo detector, whose scores are logits."""
+    proto = onnx.load(DETECTOR)
+    for node in [node for node in proto.graph.node if node.op_type == "Sigmoid"]:
+        node.op_type = "Identity"
+    onnx.save(proto, path)
+    return path
+
+
+def test_a_detector_that_outputs_logits_gets_a_sigmoid(tmp_path):
+    model = fix_input(without_sigmoid(tmp_path / "logits.onnx"), "detector")
+    simplified = simplify(model, tmp_path / "d.onnx")
+    assert "are logits, so a Sigmoid was added to each" in " ".join(simplified.changes)
+    images = noise(model.input, 1)
+    assert check_same_outputs(model, simplified, images) <= 1e-4
+    usual = simplify(fix_input(DETECTOR, "detector"), tmp_path / "usual.onnx")
+    assert usual.changes == ()
+    assert max_difference(onnx.load(usual.path), onnx.load(simplified.path), model.input, images) <= 1e-4
+
+
+def test_scores_that_cannot_be_probabilities_are_refused():
+    model = SimpleNamespace(
+        fixed=SimpleNamespace(name="d.onnx"),
+        input=SimpleNamespace(width=32, height=32),
+        simplified=SimpleNamespace(
+            outputs=[
+                Output(f"{stride}-{size}", (2 * (32 // stride) ** 2, size))
+                for stride in (8, 16, 32)
+                for size in (1, 4, 10)
+            ]
+        ),
+    )
+    outputs = [np.full((1, *output.shape), 0.5, np.float32) for output in model.simplified.outputs]
+    check_scores(model, outputs)
+    outputs[3][0, 0, 0] = 1.84
+    with pytest.raises(ModelError, match=r"d\.onnx: its scores are 0\.50 to 1\.84 .* Sigmoid"):
+        check_scores(model, outputs)
