@@ -28,7 +28,7 @@ from ..gallery.people import Person, Sample, clean_name, embedding_identity
 from ..gallery.rows import read_crop, replace_embeddings
 from ..inference.pipeline import Pipeline
 from ..vision.image import read_image_file
-from .enroll import EnrollOptions, Verdict, decode_crop, enroll_photo
+from .enroll import EnrollOptions, Verdict, decode_crop, enroll_photos
 
 SCHEMA, VERSION = "rkface.person", 1
 COLUMNS = ("name", "metadata", "source", "quality", "created", "identity", "embedding", "crop")
@@ -267,11 +267,10 @@ def import_record(
         else:
             gallery.add(record.name, [new], record.metadata)
             verdicts.append(Verdict("enrolled", record.name, sample.source, quality=sample.quality))
-    for photo in record.photos:
-        if pipeline is None:
-            verdicts.append(Verdict("refused", record.name, str(photo), "photos need --bundle"))
-        else:
-            verdicts.append(enroll_photo(gallery, pipeline, record.name, photo, rules=rules, metadata=record.metadata))
+    if pipeline is None:
+        verdicts += [Verdict("refused", record.name, str(photo), "photos need --bundle") for photo in record.photos]
+    else:
+        verdicts += enroll_photos(gallery, pipeline, record.name, record.photos, rules=rules, metadata=record.metadata)
     return verdicts
 
 

@@ -297,11 +297,13 @@ def is_closed(client: socket.socket) -> bool:
 
 def main() -> int:
     parser = create_parser(__doc__, out="build/web-attacks")
-    parser.add_argument("--bundle", type=Path, required=True, metavar="DIR", help="the bundle that the service uses")
+    parser.add_argument("--bundle", type=Path, default=Path("build/rk3588"), metavar="DIR", help="default: %(default)s")
     parser.add_argument(
         "--seconds", type=float, default=20.0, metavar="N", help="of each attack (default: %(default)g)"
     )
     options = parser.parse_args()
+    if not (options.bundle / "manifest.json").exists():
+        parser.error(f"{options.bundle} is not a bundle: run `make convert`, or give --bundle")
     attacks = {
         f"{UPLOADS} uploads of 24 MiB": (upload_photos, False),
         f"{GUESSERS} threads that guess passwords": (guess_passwords, True),
