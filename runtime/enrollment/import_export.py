@@ -7,7 +7,6 @@ files. docs/gallery.md describes the fields.
 from __future__ import annotations
 
 import base64
-import binascii
 import csv
 import json
 import os
@@ -21,13 +20,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..core.errors import InputError, WorkError
+from ..core.files import parse_json
 from ..gallery.gallery import Gallery
-from ..gallery.people import Person, Sample, embedding_identity
-from ..gallery.rows import read_crop, replace_embeddings
+from ..gallery.people import Person, Sample, clean_name, embedding_identity
+from ..gallery.rows import embedding_to_bytes, read_crop, replace_embeddings
 from ..inference.pipeline import Pipeline
 from .enroll import EnrollOptions, Verdict, decode_crop, enroll_photo
+from .json_lines import SCHEMA, VERSION, GalleryRecord, read_json_lines, read_sample
 
-SCHEMA, VERSION = "rkface.person", 1
 COLUMNS = ("name", "metadata", "source", "quality", "created", "identity", "embedding", "crop")
 BATCH = 16  # crops that are embedded at once
 
@@ -41,16 +41,6 @@ class ReembedResult:
 
     done: int
     left: int
-
-
-@dataclass(frozen=True)
-class GalleryRecord:
-    """The content of one line about one person. ``photos`` must still be enrolled."""
-
-    name: str
-    metadata: dict[str, Any]
-    samples: list[Sample]
-    photos: list[Path]
 
 
 def export_people(
@@ -110,30 +100,16 @@ def read_records(source: Path, crops: Path) -> Iterator[GalleryRecord | InputErr
     Yields an InputError for a line that cannot be read. ``crops``: the folder of the crops. Raises InputError if the
     whole file cannot be read.
     """
+    if source.suffix.lower() != ".csv":
+        yield from read_json_lines(source, crops)
+        return
     try:
         with source.open(encoding="utf-8-sig", newline="") as file:
-            table = source.suffix.lower() == ".csv"
-            yield from _read_csv(file, source, crops) if table else _read_json_lines(file, source, crops)
+            yield from _read_csv(file, source, crops)
     except UnicodeDecodeError as error:
         raise InputError(f"{source}: not UTF-8 at byte {error.start}: save it as UTF-8") from error
     except OSError as error:
         raise InputError(f"{source}: cannot be read: {error.strerror or error}") from error
-
-
-def _read_json_lines(file: TextIO, source: Path, crops: Path) -> Iterator[GalleryRecord | InputError]:
-    for number, line in enumerate(file, 1):
-        if not line.strip():
-            continue
-        try:
-            fields = json.loads(line)
-            if not isinstance(fields, dict):
-                raise ValueError(f"this is not an object of {SCHEMA}")
-            if fields.get("schema") != SCHEMA or fields.get("version") != VERSION:
-                raise ValueError(f"this is not {SCHEMA}, version {VERSION}")
-            samples = [sample for each in fields["samples"] if (sample := _read_sample(each, crops)) is not None]
-            yield GalleryRecord(str(fields["name"]), dict(fields["metadata"]), samples, [])
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            yield InputError(f"{source}, line {number}: {_explain(error)}")
 
 
 def _read_csv(file: TextIO, source: Path, crops: Path) -> Iterator[GalleryRecord | InputError]:
@@ -145,11 +121,12 @@ def _read_csv(file: TextIO, source: Path, crops: Path) -> Iterator[GalleryRecord
         )
     for row in rows:
         try:
-            sample = _read_sample({key: value for key, value in row.items() if value and key}, crops)
+            sample = read_sample({key: value for key, value in row.items() if value and key}, crops)
             photo = [source.parent / row["photo"]] if row.get("photo") else []
-            metadata = dict(json.loads(row.get("metadata") or "{}"))
-            yield GalleryRecord(row["name"], metadata, [sample] if sample else [], photo)
-        except (ValueError, KeyError, TypeError) as error:
+            metadata = dict(parse_json(row.get("metadata") or "{}"))
+            samples = [sample] if sample else []
+            yield GalleryRecord(clean_name(row["name"]), metadata, samples, photo, rows.line_num)
+        except (InputError, ValueError, KeyError, TypeError) as error:
             yield InputError(f"{source}, line {rows.line_num}: {_explain(error)}")
 
 
@@ -161,66 +138,50 @@ def _explain(error: Exception) -> str:
     return str(error)
 
 
-def _read_sample(fields: dict[str, Any], crops: Path) -> Sample | None:
-    """The sample with these fields; None if it has neither an embedding nor a crop. Raises ValueError."""
-    crop = None
-    if fields.get("crop"):
-        path = crops / Path(fields["crop"]).name  # only the name: a line must not read files outside of this folder
-        try:
-            crop = path.read_bytes()
-        except OSError as error:
-            raise ValueError(f"{path}: {error.strerror} (use --crops to name the folder)") from None
-        if (image := decode_crop(crop)) is None or image.shape[0] != image.shape[1]:
-            raise ValueError(f"{path} is not a crop: it cannot be decoded, or it is not square")
-    try:
-        vector = np.frombuffer(base64.b64decode(fields.get("embedding") or "", validate=True), "<f4")
-    except (binascii.Error, ValueError):
-        raise ValueError("the embedding is not base64 of float32 numbers") from None
-    if not np.isfinite(vector).all() or (len(vector) and not np.any(vector)):
-        raise ValueError("the embedding is all zeros, or contains NaN or infinity")
-    if crop is None and not len(vector):
-        return None
-    return Sample(
-        vector.astype(np.float32),
-        crop,
-        float(fields.get("quality") or 0),
-        str(fields.get("source") or ""),
-        float(fields.get("created") or 0),
-        str(fields.get("identity") or ""),
-    )
-
-
 def import_record(
     gallery: Gallery, record: GalleryRecord, pipeline: Pipeline | None, rules: EnrollOptions
 ) -> list[Verdict]:
     """Add the person and the samples of ``record`` to ``gallery``, and return a verdict for each sample and photo.
 
     ``pipeline`` embeds crops that have no embedding of its model, and enrolls photos. A sample that the gallery already
-    has does not change. Raises InputError if the name is invalid or an embedding is of another model.
+    has does not change, so an interrupted import can be repeated. All new samples of the record are added in one
+    transaction. A person without samples is never created. Raises InputError if the name is invalid or an embedding is
+    of another model: nothing of the record was added then.
     """
-    verdicts = []
-    identity = embedding_identity(pipeline.manifest) if pipeline else None
-    if not record.samples and not record.photos:
-        gallery.add(record.name, [], record.metadata)
-    for sample in record.samples:
-        new = sample
-        if pipeline and sample.crop and (not len(sample.embedding) or sample.identity not in ("", identity)):
-            image = decode_crop(sample.crop)
-            assert image is not None, "crops are decoded when they are read"
-            new = replace(sample, embedding=pipeline.embed([image])[0], identity=identity or "")
-        if not len(new.embedding):
+    if not record.samples and not record.photos and not gallery.has_person(record.name):
+        raise InputError(
+            f"{record.name} has no samples with an embedding or an aligned face, so nobody is added: export again with "
+            "--embeddings or --crops"
+        )
+    verdicts, new = [], []
+    for sample in (_with_embedding(sample, pipeline) for sample in record.samples):
+        if not len(sample.embedding):
             verdicts.append(Verdict("refused", record.name, sample.source, "no embedding: use --bundle to compute it"))
-        elif gallery.has_sample(record.name, new):
+        elif embedding_to_bytes(sample.embedding) in (
+            embedding_to_bytes(one.embedding) for one in new
+        ) or gallery.has_sample(record.name, sample):
             verdicts.append(Verdict("known", record.name, sample.source, "the gallery already has it"))
         else:
-            gallery.add(record.name, [new], record.metadata)
+            new.append(sample)
             verdicts.append(Verdict("enrolled", record.name, sample.source, quality=sample.quality))
+    if new or (not verdicts and not record.photos):
+        gallery.add(record.name, new, record.metadata)
     for photo in record.photos:
         if pipeline is None:
             verdicts.append(Verdict("refused", record.name, str(photo), "photos need --bundle"))
         else:
             verdicts.append(enroll_photo(gallery, pipeline, record.name, photo, rules=rules, metadata=record.metadata))
     return verdicts
+
+
+def _with_embedding(sample: Sample, pipeline: Pipeline | None) -> Sample:
+    """``sample`` with an embedding of the pipeline's model, computed from its crop if necessary and possible."""
+    identity = embedding_identity(pipeline.manifest) if pipeline else ""
+    if pipeline is None or not sample.crop or (len(sample.embedding) and sample.identity in ("", identity)):
+        return sample
+    image = decode_crop(sample.crop)
+    assert image is not None, "crops are decoded when they are read"
+    return replace(sample, embedding=pipeline.embed([image])[0], identity=identity)
 
 
 def reembed_gallery(
