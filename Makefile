@@ -116,6 +116,9 @@ $(FUZZ): $(INSTALLED)
 fuzz: $(FUZZ)  ## search for inputs that break a reader (OPTIONS='--seconds 600 picture onnx'; default: 60 s for each)
 	PYTHONPATH=$(<D) $(BIN)/python tests/fuzz/fuzz.py $(OPTIONS)
 
+bench-photos: $(INSTALLED)  ## sideways photos and close-ups: what more looks find and cost (OPTIONS as for bench-recipes)
+	$(BIN)/python tests/bench/photo_looks.py $(OPTIONS)
+
 bench-cores: $(INSTALLED)  ## compare the scheduler with the limit of three, two and one NPU cores (simulated, no NPU)
 	$(BIN)/python tests/bench/scheduler_cores.py $(OPTIONS)
 

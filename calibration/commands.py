@@ -98,7 +98,7 @@ def calibrate(parser: ArgumentParser) -> None:
 
 
 def _calibrate(options: Namespace) -> int:
-    from rkface.runtime.core.bundle import sha256
+    from rkface.runtime.core.onnx_file import onnx_digest
     from rkface.runtime.core.progress import stage
 
     from .choose import choose_faces, choose_frames, require_enough_faces
@@ -128,7 +128,7 @@ def _calibrate(options: Namespace) -> int:
             choose_frames(faces, found, options.count),
             models.input.width,
             models.input.height,
-            provenance=Provenance(options.photos, sha256(models.path), options.threshold, left_out),
+            provenance=Provenance(options.photos, onnx_digest(models.path), options.threshold, left_out),
             among=found.candidates,
         )
     if len(faces) < options.count:

@@ -14,10 +14,12 @@ from pathlib import Path, PurePosixPath
 
 from rkface.runtime.core.bundle import sha256
 from rkface.runtime.core.errors import InputError, WorkError
-from rkface.runtime.core.manifest import ROLES, Role, Source
+from rkface.runtime.core.manifest import ROLES, UNMEASURED, Role, Source
+from rkface.runtime.core.onnx_file import onnx_digest, read_onnx_file
 from rkface.runtime.core.progress import Stage, stage
 
-from .catalog import DEFAULT_MATCH, DEMO, UNMEASURED, KnownModel, LivenessProfile, Pack, find_known_model
+from .catalog import DEFAULT_MATCH, DEMO, KnownModel, LivenessProfile, Pack, find_known_model
+from .preprocessing import StatedPreprocessing
 
 CHUNK = 1 << 18
 TIMEOUT = 30.0  # seconds without any data
@@ -33,6 +35,8 @@ class ModelSources:
     evidence   where ``match`` comes from
     synthetic  trained on rendered faces
     liveness   how the liveness model was trained; None without one
+    known      rkface knows the recognizer: its input is InsightFace's
+    stated     what the user says about the recognizer's input; None if nothing
     """
 
     name: str
@@ -42,32 +46,36 @@ class ModelSources:
     evidence: str = UNMEASURED
     synthetic: bool = False
     liveness: LivenessProfile | None = None
+    known: bool = False
+    stated: StatedPreprocessing | None = None
 
     def source(self, role: Role) -> Source:
+        """The provenance of the model of ``role``. Digest and size include external data."""
         path = self.paths[role]
-        return Source(path.name, sha256(path), path.stat().st_size, self.licenses[role])
+        model = read_onnx_file(path)
+        return Source(path.name, model.sha256, len(model.data), self.licenses[role])
 
 
 def pack_sources(pack: Pack, cache: Path, *, accepted: bool) -> ModelSources:
     """The models of ``pack``. Raises the same errors as ``acquire``."""
     paths = acquire(pack, cache, accepted=accepted)
-    return ModelSources(pack.name, paths, dict.fromkeys(ROLES, pack.license), pack.match, pack.evidence, pack.synthetic)
+    return ModelSources(
+        pack.name, paths, dict.fromkeys(ROLES, pack.license), pack.match, pack.evidence, pack.synthetic, known=True
+    )
 
 
 def own_sources(detector: Path, recognizer: Path, license: str) -> ModelSources:
     """The user's own files. The license and the match threshold of a known model are those in the catalog.
 
-    Raises InputError if a file is missing.
+    Raises ModelError if a file is missing, or if it is not an ONNX model.
     """
     paths: dict[Role, Path] = {"detector": detector, "recognizer": recognizer}
-    missing = next((path for path in paths.values() if not path.is_file()), None)
-    if missing is not None:
-        raise InputError(f"{missing}: no such model file")
-    found = {role: find_known_model(sha256(path)) for role, path in paths.items()}
+    found = {role: find_known_model(onnx_digest(path)) for role, path in paths.items()}
     licenses: dict[Role, str] = {role: hit[1].license if (hit := found[role]) else license for role in ROLES}
     entry = found["recognizer"]
     match, evidence = (entry[1].match, entry[1].evidence) if entry else (DEFAULT_MATCH, UNMEASURED)
-    return ModelSources(f"{detector.stem} + {recognizer.stem}", paths, licenses, match, evidence)
+    name = f"{detector.stem} + {recognizer.stem}"
+    return ModelSources(name, paths, licenses, match, evidence, known=entry is not None)
 
 
 def with_liveness(sources: ModelSources, path: Path, profile: LivenessProfile, license: str) -> ModelSources:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rkface.runtime.core.errors import InputError
-from rkface.runtime.core.manifest import ROLES, Role, Triple
+from rkface.runtime.core.manifest import ROLES, UNMEASURED, Role, Triple
 from rkface.runtime.vision import detect, embed
 from rkface.runtime.vision.bare_onnx import DYNAMIC_SIDE
 
@@ -28,7 +28,6 @@ DETECTOR_SIZE = (DYNAMIC_SIDE, DYNAMIC_SIDE)  # width, height if neither the mod
 # The minimum cosine for a match, for models without a better value. Not measured: users should measure their own with
 # `rkface evaluate` (docs/accuracy.md).
 DEFAULT_MATCH = 0.40
-UNMEASURED = "rkface's default, not measured on this model"
 
 
 @dataclass(frozen=True)

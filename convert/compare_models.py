@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rkface.runtime.backends import stack_runs
+from rkface.runtime.core.errors import ModelError
 from rkface.runtime.core.faces import Faces
 from rkface.runtime.core.manifest import Role
 from rkface.runtime.core.progress import stage
@@ -24,7 +25,7 @@ from .datasets import Datasets, EvaluationSet
 from .evaluate import parity
 from .evaluate.detector_errors import LOWEST, DetectorEvidence, compare_scenes, output_errors
 from .image_lists import to_rgb
-from .prepared_model import PreparedModels
+from .prepared_model import PreparedModel, PreparedModels
 from .recipe import AccuracyBar, RecipePlan
 from .recipe_cost import predict_cost
 from .recipe_search import Grade, RecipeResult, search_recipes
@@ -33,6 +34,7 @@ from .simplify import check_same_outputs
 from .targets import Target
 from .toolkit.quantize import QuantizedModel
 
+SCORE_SLACK = 1e-3  # by how much a probability may be outside 0..1
 SIMPLIFICATION_IMAGES = 2  # images on which the original and the simplified model are compared
 
 Floats = NDArray[np.float32]
@@ -116,8 +118,8 @@ class ConversionResult:
 def run_reference(models: PreparedModels, detector: Detector, evaluation: EvaluationSet) -> ReferenceResults:
     """Run the FP32 models on ``evaluation``.
 
-    Raises WorkError if simplification changed what a model computes, and ModelError if the recognizer cannot tell faces
-    apart.
+    Raises WorkError if simplification changed what a model computes, and ModelError if the detector's scores are no
+    probabilities.
     """
     images = {role: evaluation.images(role) for role in models}
     with stage("check simplification") as shown:
@@ -128,10 +130,20 @@ def run_reference(models: PreparedModels, detector: Detector, evaluation: Evalua
         shown.note = f"largest difference {max(differences.values()):.0e}"
     with stage("FP32 reference") as shown:
         outputs = {role: stack_runs([models[role].backend.infer(one[None]) for one in images[role]]) for role in models}
-        mirrored = models["recognizer"].backend.infer(np.ascontiguousarray(evaluation.crops[:, :, ::-1]))[0]
-        parity.check_recognizer(models["recognizer"].fixed.name, unit(outputs["recognizer"][0]), unit(mirrored))
-        shown.note = f"{len(evaluation.frames)} photos, {len(mirrored)} faces"
+        check_scores(models["detector"], outputs["detector"])
+        shown.note = f"{len(evaluation.frames)} photos, {len(evaluation.crops)} faces"
     return ReferenceResults(outputs, decode_faces(detector, outputs["detector"], evaluation), differences)
+
+
+def check_scores(model: PreparedModel, outputs: Sequence[Floats]) -> None:
+    """Raise ModelError if the scores among a detector's raw ``outputs`` are outside 0..1."""
+    layout = levels(model.simplified.outputs, model.input.width, model.input.height)
+    low, high = (float(limit([limit(outputs[level.scores]) for level in layout])) for limit in (np.min, np.max))
+    if not (low >= -SCORE_SLACK and high <= 1 + SCORE_SLACK):
+        raise ModelError(
+            f"{model.fixed.name}: its scores are {low:.2f} to {high:.2f} on these photos, but a detector's scores are "
+            "probabilities, 0 to 1: export it with the Sigmoid after its scores"
+        )
 
 
 def quantize_models(

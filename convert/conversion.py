@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import fcntl
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from rkface.calibration.collect import CandidateFace
 from rkface.runtime.core.errors import InputError, WorkError
 from rkface.runtime.core.progress import stage
+from rkface.runtime.vision.embed import Embedder
 
 from .acquire import ModelSources
 from .bundle_writer import check_replaceable
@@ -27,6 +29,7 @@ from .datasets import PhotoOptions, prepare_datasets, render_demo_photos
 from .diagnose import diagnose
 from .evaluate.parity import BROKEN_MEAN_COSINE, Parity, find_fault
 from .liveness_model import add_surroundings, require_photos
+from .measure_preprocessing import settle_recognizer
 from .prepared_model import build_face_finder, prepare_model
 from .recipe import AccuracyBar
 from .report.conversion_report import ConversionReport
@@ -83,11 +86,19 @@ def _prepare(
 ) -> ConversionContext:
     """Do everything that all bundles share."""
     models = {
-        role: prepare_model(path, role, scratch, settings.detector_size, sources.liveness)
+        role: prepare_model(
+            path, role, scratch, settings.detector_size, profile=sources.liveness, stated=sources.stated
+        )
         for role, path in sources.paths.items()
     }
     finder = build_face_finder(models, sources)
-    datasets = prepare_datasets(photos, finder, settings.work / "calibration", quantized=settings.quantized)
+
+    def settle(faces: Sequence[CandidateFace]) -> Embedder:
+        models["recognizer"] = settle_recognizer(models["recognizer"], faces, known=sources.known)
+        return build_face_finder(models, sources).embedder
+
+    folder = settings.work / "calibration"
+    datasets = prepare_datasets(photos, finder, folder, quantized=settings.quantized, settle=settle)
     if sources.liveness is not None:
         scale, input = sources.liveness.scale, models["liveness"].input
         datasets = add_surroundings(datasets, input, scale, scratch / "surroundings")
@@ -101,7 +112,7 @@ def _find_fault(
     context: ConversionContext, quantized: QuantizedResults, parity: Parity, bar: AccuracyBar
 ) -> str | None:
     """Why the result should not be used, and the likely cause; None if it is close enough to FP32."""
-    fault = find_fault(parity, bar)
+    fault = find_fault(parity, bar, quantized=context.datasets.calibration is not None)
     if fault is None or parity.embedding.mean >= BROKEN_MEAN_COSINE:
         return fault
     model, calibration = context.models["recognizer"], context.datasets.calibration

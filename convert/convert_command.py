@@ -25,6 +25,7 @@ from .recipe import PLANS, UNQUANTIZED
 if TYPE_CHECKING:
     from .acquire import ModelSources
     from .datasets import PhotoOptions
+    from .preprocessing import StatedPreprocessing
     from .settings import OutputBundle
 
 
@@ -109,6 +110,7 @@ def _outputs(options: Namespace) -> tuple[OutputBundle, ...]:
 def _sources(options: Namespace) -> ModelSources:
     from .acquire import default_cache, own_sources, pack_sources
     from .catalog import find_pack
+    from .model_role import check_not_swapped
 
     own = (options.detector, options.recognizer)
     if not any(own):
@@ -118,10 +120,41 @@ def _sources(options: Namespace) -> ModelSources:
         raise InputError("to convert your own models, give both --detector and --recognizer, and no --pack")
     else:
         sources = own_sources(*own, options.license or "not stated")
+        check_not_swapped(sources.paths)
+    sources = replace(sources, stated=_stated_preprocessing(options))
     sources = _with_liveness(options, sources)
     if options.match_threshold is None:
         return sources
     return replace(sources, match=options.match_threshold, evidence="given with --match-threshold")
+
+
+def _stated_preprocessing(options: Namespace) -> StatedPreprocessing | None:
+    """What the user says about the input of the recognizer; None if nothing."""
+    from .preprocessing import INSIDE, StatedPreprocessing
+
+    mean, std, order = options.recognizer_mean, options.recognizer_std, options.recognizer_input
+    if mean is None and std is None and order is None:
+        return None
+    if options.recognizer is None:
+        raise InputError(
+            "--recognizer-input, --recognizer-mean and --recognizer-std describe the model of --recognizer: also give "
+            "--recognizer, or leave them out"
+        )
+    bgr = None if order is None else order == "bgr"
+    if mean is None and std is None:
+        return StatedPreprocessing(bgr)
+    if mean == () or std == ():
+        if mean or std:
+            raise InputError("--recognizer-mean and --recognizer-std: write none for both, or numbers for both")
+        return StatedPreprocessing(bgr, INSIDE)
+    if mean is None or std is None:
+        raise InputError(
+            "--recognizer-mean and --recognizer-std belong together, as in --recognizer-mean 127.5 --recognizer-std "
+            "128: also give the other one"
+        )
+    turn = -1 if bgr else 1
+    (a, b, c), (x, y, z) = mean[::turn], std[::turn]
+    return StatedPreprocessing(bgr, ((a, b, c), (x, y, z)))
 
 
 def _with_liveness(options: Namespace, sources: ModelSources) -> ModelSources:
@@ -184,10 +217,13 @@ def _photos(options: Namespace, sources: ModelSources) -> PhotoOptions | None:
     if options.calibration is not None:
         return PhotoOptions(options.calibration, options.evaluation, options.pairs, options.count, options.evaluate)
     if not sources.synthetic:
-        raise InputError(
-            "--calibration is needed: INT8 ranges are measured on faces like those that the camera will see, and "
-            "rendered faces would ruin a real recognizer. Give a folder with photos of many people (100 or more)"
+        why = (
+            "the FP16 models are compared with FP32 on faces like those that the camera will see"
+            if options.no_quantize
+            else "INT8 ranges are measured on faces like those that the camera will see, and rendered faces would ruin "
+            "a real recognizer"
         )
+        raise InputError(f"--calibration is needed: {why}. Give a folder with photos of many people (100 or more)")
     if options.evaluation or options.pairs:
         raise InputError("--evaluation and --pairs need --calibration; the demo pack renders its own photos")
     return None

@@ -21,6 +21,27 @@ def add_model_options(parser: ArgumentParser) -> None:
     models.add_argument("--accept-license", action="store_true", help="you have read and accept the pack's license")
     models.add_argument("--detector", type=Path, metavar="D.onnx", help="an SCRFD model with landmarks")
     models.add_argument("--recognizer", type=Path, metavar="R.onnx", help="an ArcFace-like model")
+    models.add_argument(
+        "--recognizer-input",
+        choices=("rgb", "bgr"),
+        help="order of the channels that R.onnx was trained on (default: measured on the photos, or else rgb). Models "
+        "for InsightFace take RGB; many that were trained with OpenCV or Caffe take BGR",
+    )
+    models.add_argument(
+        "--recognizer-mean",
+        type=stated_mean,
+        metavar="A[,B,C]|none",
+        help="mean of values 0..255 that R.onnx expects to be subtracted, in its own channel order; none if it "
+        "normalizes by itself and takes 0..255 (default: read from the model or measured, otherwise 127.5)",
+    )
+    models.add_argument(
+        "--recognizer-std",
+        type=stated_std,
+        metavar="A[,B,C]|none",
+        help="standard deviation that it expects to be divided by, likewise. A model that takes 0..1 has the mean 0 "
+        "and the std 255; one that takes -1..1 has 127.5 and 127.5; torchvision's mean 0.485,0.456,0.406 and std "
+        "0.229,0.224,0.225 are 123.675,116.28,103.53 and 58.395,57.12,57.375",
+    )
     models.add_argument("--license", metavar="TEXT", help="license of your own models, for the manifest")
     models.add_argument("--cache", type=Path, metavar="DIR", help="folder for downloads (default: ~/.cache/rkface)")
 
@@ -128,6 +149,17 @@ def add_conversion_options(parser: ArgumentParser) -> None:
         help="folder for logs, the calibration set and the cache (default: OUT.work, of the first target)",
     )
     how.add_argument("--accept", action="store_true", help="write the bundle even if it is too far from FP32")
+
+
+def stated_mean(text: str) -> tuple[float, ...]:
+    return () if text.lower() == "none" else channel_values(text)
+
+
+def stated_std(text: str) -> tuple[float, ...]:
+    values = stated_mean(text)
+    if values and min(values) <= 0:
+        raise ArgumentTypeError(f"{text!r}: values are divided by it, so it must be greater than 0")
+    return values
 
 
 def channel_values(text: str) -> tuple[float, ...]:

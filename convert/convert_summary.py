@@ -44,7 +44,8 @@ def print_summary(report: ConversionReport, output: OutputBundle, work: Path) ->
     from .evaluate.parity import grade_liveness
 
     manifest, parity = report.manifest, report.parity
-    rows = [(output.target.name, "size", "", "against FP32, on faces that calibration never saw")]
+    unseen = ", on faces that calibration never saw" if manifest.provenance["calibration"] else ""
+    rows = [(output.target.name, "size", "", f"against FP32{unseen}")]
     results = {
         "detector": f"{parity.detection.matched} of {parity.detection.faces} faces matched, "
         f"{parity.detection.extra} extra, landmark error {parity.detection.landmark_error:.1%}",

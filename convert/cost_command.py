@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rkface.runtime.core.arguments import image_size
-from rkface.runtime.core.errors import InputError, ModelError
+from rkface.runtime.core.errors import InputError
 
 if TYPE_CHECKING:
     from .cost import ModelCost
@@ -81,8 +81,9 @@ def _print_table(cost: ModelCost, *, by_layer: bool) -> None:
 
 def _read(path: Path, size: tuple[int, int] | None) -> Any:
     """The model at ``path``, simplified, with batch 1, and with an input of ``size`` if it does not fix its own."""
-    import onnxsim
+    import onnx
 
+    from .native_steps import simplify_proto
     from .simplify import load_onnx
 
     proto = load_onnx(path)
@@ -98,7 +99,4 @@ def _read(path: Path, size: tuple[int, int] | None) -> Any:
         if not all(side > 0 for side in dims):
             raise InputError(f"{path}: the size of its input {entry.name} is not fixed: give --size, such as 640x640")
         shapes[entry.name] = dims
-    try:
-        return onnxsim.simplify(proto, check_n=0, overwrite_input_shapes=shapes)[0]
-    except Exception as error:  # onnxsim raises whatever its C++ code throws
-        raise ModelError(f"{path}: onnxsim cannot simplify it: {error}") from error
+    return onnx.ModelProto.FromString(simplify_proto(proto, str(path), shapes=shapes, run=False).data)

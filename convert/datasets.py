@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +23,7 @@ from rkface.runtime.vision.image import read_image
 from rkface.runtime.vision.letterbox import letterbox
 
 from .image_lists import to_rgb
-from .label_files import read_pairs
+from .labeled_pairs import label_pairs, reasons_left_out
 from .mosaic import make_mosaics
 
 MIN_EVALUATION_FACES = 10  # with fewer faces, a percentile or a minimum says nothing
@@ -74,6 +74,7 @@ class EvaluationSet:
     labeled       (index, index, same person) into ``faces``; empty without labels
     mosaics       8×H×W×3 uint8 RGB: crowds of small faces, made of ``frames``; they test the detector separately
     surroundings  M×h×w×3 uint8 RGB: ``faces`` with their surroundings, for a liveness model; None without one
+    notes         remarks for the report
     """
 
     photos: tuple[Path, ...]
@@ -84,6 +85,7 @@ class EvaluationSet:
     labeled: tuple[tuple[int, int, bool], ...]
     mosaics: Image
     surroundings: Image | None = None
+    notes: tuple[str, ...] = ()
 
     @property
     def scenes(self) -> Image:
@@ -122,11 +124,20 @@ class Datasets:
         return self.calibration.detector if role == "detector" else self.calibration.recognizer
 
 
-def prepare_datasets(photos: PhotoOptions, finder: FaceFinder, out: Path, *, quantized: bool = True) -> Datasets:
+def prepare_datasets(
+    photos: PhotoOptions,
+    finder: FaceFinder,
+    out: Path,
+    *,
+    quantized: bool = True,
+    settle: Callable[[Sequence[CandidateFace]], Embedder] | None = None,
+) -> Datasets:
     """Find the faces of ``photos``, and write the calibration set to ``out`` unless nothing is quantized.
 
-    Calibration and evaluation share no photo. If one folder serves both, they also share no person, as far as FP32
-    embeddings can tell. Raises InputError if there are too few faces for one of them.
+    ``settle`` is called once with all faces that were found first, before anything else is concluded from them. It
+    checks the recognizer on them and returns it. Calibration and evaluation share no photo. If one folder serves both,
+    they also share no person, as far as FP32 embeddings can tell. Raises InputError if there are too few faces for one
+    of them.
     """
     if is_set(photos.calibration):
         calibration = _read_finished_set(photos.calibration, finder.input)
@@ -135,22 +146,36 @@ def prepare_datasets(photos: PhotoOptions, finder: FaceFinder, out: Path, *, qua
                 f"{photos.calibration} is a finished calibration set: also give photos that are not in it with "
                 "--evaluation, so that the result is evaluated on faces that calibration never saw"
             )
-        rest = find_faces(photos.evaluation, finder, without=calibration.sources)
-        return Datasets(calibration if quantized else None, build_evaluation_set(photos, rest, finder))
+        every = find_faces(photos.evaluation, finder)
+        rest = _without(every, calibration.sources)
+        finder = _settled(finder, rest, settle)
+        evaluation = build_evaluation_set(photos, rest, finder, _names(every) - _names(rest))
+        return Datasets(calibration if quantized else None, evaluation)
     found = find_faces(photos.calibration, finder)
+    finder = _settled(finder, found, settle)
     if not quantized:
         rest = found if photos.evaluation is None else find_faces(photos.evaluation, finder)
         return Datasets(None, build_evaluation_set(photos, rest, finder))
     if photos.evaluation is None:
         found, embeddings, rest = _split(found, _embed(found, finder))
+        calibrated = _names(found)
     else:
-        rest = find_faces(photos.evaluation, finder, without={sha256(photo) for photo in found.photos})
+        every = find_faces(photos.evaluation, finder)
+        rest = _without(every, {sha256(photo) for photo in found.photos})
+        calibrated = _names(every) - _names(rest)
         # If all faces are used anyway, it does not matter who they are.
         embeddings = _embed(found, finder) if len(found.candidates) > photos.count else None
     calibration, faces = _write_calibration_set(photos, found, embeddings, finder, out)
     few = f"calibrated on {len(faces)} faces instead of {photos.count}: the photos have no more usable faces"
     notes = (few,) if len(faces) < photos.count else ()
-    return Datasets(calibration, build_evaluation_set(photos, rest, finder), notes, faces)
+    evaluation = build_evaluation_set(photos, rest, finder, calibrated)
+    return Datasets(calibration, evaluation, notes, faces)
+
+
+def _settled(
+    finder: FaceFinder, found: Collection, settle: Callable[[Sequence[CandidateFace]], Embedder] | None
+) -> FaceFinder:
+    return finder if settle is None else replace(finder, embedder=settle(found.candidates))
 
 
 def _write_calibration_set(
@@ -199,16 +224,23 @@ def _read_finished_set(folder: Path, input: Input) -> CalibrationSet:
     return calibration
 
 
-def find_faces(folder: Path, finder: FaceFinder, without: Iterable[str] = ()) -> Collection:
-    """Find every face in the photos of ``folder``; photos whose SHA-256 is in ``without`` are left out."""
+def find_faces(folder: Path, finder: FaceFinder) -> Collection:
+    """Find every face in the photos of ``folder``."""
     with stage("find faces") as shown:
         found = collect_faces(folder, finder.detector, progress=shown.advance)
         shown.note = f"{len(found.candidates)} usable in {len(found.photos)} photos of {folder}"
-    known = frozenset(without)
-    if not known:
-        return found
-    photos = tuple(photo for photo in found.photos if sha256(photo) not in known)
-    return _only_photos(found, photos)
+    return found
+
+
+def _without(found: Collection, digests: Iterable[str]) -> Collection:
+    """``found`` without the photos whose SHA-256 is in ``digests``."""
+    known = frozenset(digests)
+    return _only_photos(found, [photo for photo in found.photos if sha256(photo) not in known]) if known else found
+
+
+def _names(found: Collection) -> set[str]:
+    """The names of the photos, relative to their folder."""
+    return {photo.relative_to(found.folder).as_posix() for photo in found.photos}
 
 
 def _only_photos(found: Collection, photos: Iterable[Path]) -> Collection:
@@ -237,8 +269,11 @@ def _split(
     return _only_photos(found, photos), embeddings[calibrate], _only_photos(found, set(found.photos) - photos)
 
 
-def build_evaluation_set(photos: PhotoOptions, found: Collection, finder: FaceFinder) -> EvaluationSet:
-    """At most ``photos.evaluation_count`` faces and photos of ``found``. Raises InputError if there are too few."""
+def build_evaluation_set(
+    photos: PhotoOptions, found: Collection, finder: FaceFinder, calibrated: Iterable[str] = ()
+) -> EvaluationSet:
+    """At most ``photos.evaluation_count`` faces and photos of ``found``. ``calibrated``: names of the photos that
+    calibrate. Raises InputError if there are too few."""
     if len(found.candidates) < MIN_EVALUATION_FACES:
         raise InputError(
             f"{found.folder}: only {len(found.candidates)} usable faces to evaluate on, at least "
@@ -253,27 +288,9 @@ def build_evaluation_set(photos: PhotoOptions, found: Collection, finder: FaceFi
         shown.note = f"{len(faces)} faces in {len(chosen)} photos"
     scales = tuple(one.scale for one in fitted)
     frames, crops = to_rgb(one.image for one in fitted), to_rgb(face.crop for face in faces)
-    labeled = _labeled_pairs(photos.pairs, faces)
-    return EvaluationSet(chosen, frames, scales, faces, crops, labeled, make_mosaics(frames))
-
-
-def _labeled_pairs(pairs: Path | None, faces: tuple[CandidateFace, ...]) -> tuple[tuple[int, int, bool], ...]:
-    """The pairs in the file ``pairs`` whose photos are both in the evaluation set, as indices of each photo's largest
-    face, and whether they show the same person."""
-    if pairs is None:
-        return ()
-    largest: dict[str, int] = {}
-    for index, face in enumerate(faces):
-        if face.name not in largest or face.quality.size > faces[largest[face.name]].quality.size:
-            largest[face.name] = index
-    labeled = [
-        (largest[left], largest[right], same)
-        for left, right, same in read_pairs(pairs)
-        if left in largest and right in largest
-    ]
-    if not any(same for *_, same in labeled) or all(same for *_, same in labeled):
-        raise InputError(
-            f"{pairs}: {len(labeled)} of its pairs are among the evaluation photos, and they do not include both the "
-            "same person and different people: write the path of each photo relative to the folder, or label more pairs"
-        )
-    return tuple(labeled)
+    labeled: tuple[tuple[int, int, bool], ...] = ()
+    notes: tuple[str, ...] = ()
+    if photos.pairs is not None:
+        why = reasons_left_out(found, calibrated, photos.evaluation_count)
+        labeled, notes = label_pairs(photos.pairs, faces, why)
+    return EvaluationSet(chosen, frames, scales, faces, crops, labeled, make_mosaics(frames), notes=notes)

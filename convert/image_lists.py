@@ -9,8 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rkface.runtime.core.errors import InputError
+from rkface.runtime.core.files import read_text
 
 Image = NDArray[np.uint8]
+MAX_LIST_BYTES = 50_000_000
 
 
 def to_rgb(images: Iterable[Image]) -> Image:
@@ -36,11 +38,9 @@ def write_image_list(images: Iterable[Image], folder: Path) -> Path:
 
 
 def read_image_list(dataset: Path) -> list[Path]:
-    """The paths of the images in a calibration list. Raises InputError if the list is unreadable or empty."""
-    try:
-        lines = dataset.read_text(encoding="utf-8").split("\n")
-    except OSError as error:
-        raise InputError(f"{dataset}: cannot be read: {error.strerror or error}") from error
+    """The paths of the images in a calibration list. Raises InputError if the list is unreadable, larger than 50 MB, or
+    empty."""
+    lines = read_text(dataset, MAX_LIST_BYTES).split("\n")
     paths = [dataset.parent / line.strip() for line in lines if line.strip()]
     if not paths:
         raise InputError(f"{dataset} lists no calibration image: run `rkface calibrate` again")

@@ -2,38 +2,48 @@
 
 from __future__ import annotations
 
-import csv
 from pathlib import Path
 
 from rkface.runtime.core.errors import InputError
+from rkface.runtime.core.tables import TableRow, read_rows
+from rkface.runtime.core.text import show_value
+
+WORDS = {"yes": True, "true": True, "1": True, "no": False, "false": False, "0": False}
 
 
 def read_pairs(path: Path) -> list[tuple[str, str, bool]]:
-    """Read labeled pairs: a header line, then three columns: photo, photo, Yes (the same person) or No.
+    """Read labeled pairs in three columns: photo, photo, Yes (the same person) or No. A header line is allowed.
 
     Raises InputError, with the line number, if a line has another form.
     """
-    words = {"yes": True, "true": True, "1": True, "no": False, "false": False, "0": False}
-    rows = read_csv_rows(path)
-    for number, row in enumerate(rows, 2):
-        if len(row) != 3 or row[2].lower() not in words:
+    pairs = []
+    for number, row in enumerate(read_rows(path)):
+        cells = _used_cells(row)
+        if len(cells) == 3 and all(cells) and cells[2].lower() in WORDS:
+            pairs.append((cells[0], cells[1], WORDS[cells[2].lower()]))
+        elif number or not _is_header(cells):
             raise InputError(
-                f"{path}, line {number}: expected «photo,photo,Yes» or «photo,photo,No», found {','.join(row)[:80]}"
+                f"{path}, line {row.line}: expected «photo,photo,Yes» or «photo,photo,No», found {_show(row)}"
             )
-    return [(row[0], row[1], words[row[2].lower()]) for row in rows]
+    return pairs
 
 
-def read_csv_rows(path: Path) -> list[list[str]]:
-    """The rows of a CSV file without its header line; spaces around each cell are removed.
+def read_csv_rows(path: Path) -> list[TableRow]:
+    """The rows of a CSV file without its header line. Raises InputError if the file is unreadable or not CSV."""
+    return list(read_rows(path))[1:]
 
-    Raises InputError if the file is unreadable or not CSV.
-    """
-    try:
-        with path.open(newline="", encoding="utf-8") as file:
-            return [[cell.strip() for cell in row] for row in csv.reader(file) if row][1:]
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read as CSV: {error.strerror or error}") from error
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path}: not UTF-8 at byte {error.start}: save it as CSV in UTF-8") from error
-    except (ValueError, csv.Error) as error:
-        raise InputError(f"{path}: cannot be read as CSV ({error})") from error
+
+def _used_cells(row: TableRow) -> tuple[str, ...]:
+    """The cells without empty ones at the end, which spreadsheets add."""
+    cells = row.cells
+    while cells and not cells[-1]:
+        cells = cells[:-1]
+    return cells
+
+
+def _is_header(cells: tuple[str, ...]) -> bool:
+    return len(cells) == 3 and not any(Path(cell).suffix for cell in cells)
+
+
+def _show(row: TableRow) -> str:
+    return show_value(",".join(row.cells))

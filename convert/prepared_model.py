@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from rkface.runtime.backends.reference import ReferenceBackend, open_reference
-from rkface.runtime.core.bundle import sha256
+from rkface.runtime.core.errors import ModelError
 from rkface.runtime.core.manifest import Input, Role
+from rkface.runtime.core.onnx_file import onnx_digest
 from rkface.runtime.core.progress import stage
 from rkface.runtime.vision.detect import Detector
 from rkface.runtime.vision.embed import Embedder
@@ -15,6 +16,7 @@ from rkface.runtime.vision.embed import Embedder
 from .acquire import ModelSources
 from .catalog import LivenessProfile
 from .datasets import FaceFinder
+from .preprocessing import Preprocessing, StatedPreprocessing
 from .recipe_cost import CostGraph, read_cost_graph
 from .simplify import FixedModel, SimplifiedModel, fix_input, simplify
 
@@ -43,18 +45,49 @@ PreparedModels = dict[Role, PreparedModel]
 
 
 def prepare_model(
-    path: Path, role: Role, scratch: Path, size: tuple[int, int] | None = None, profile: LivenessProfile | None = None
+    path: Path,
+    role: Role,
+    scratch: Path,
+    size: tuple[int, int] | None = None,
+    *,
+    profile: LivenessProfile | None = None,
+    stated: StatedPreprocessing | None = None,
 ) -> PreparedModel:
     """Fix the input shape of the model at ``path``, simplify it into ``scratch``, and load it.
 
     ``size`` is (width, height) of a detector's input in pixels; None keeps the model's own. ``profile`` says how a
-    liveness model was trained. Raises ModelError if the model cannot have this role.
+    liveness model was trained, ``stated`` what the user says about the input of a recognizer. Raises ModelError if the
+    model cannot have this role, and InputError if ``stated`` contradicts it.
     """
     with stage(f"{role}: simplify") as shown:
-        fixed = fix_input(path, role, size if role == "detector" else None, profile if role == "liveness" else None)
-        simplified = simplify(fixed, scratch / f"{role}.onnx")
-        shown.note = f"{path.name}, {simplified.nodes[0]} → {simplified.nodes[1]} nodes"
-    backend = open_reference(simplified.path, simplified.input)
+        fixed = fix_input(
+            path,
+            role,
+            size if role == "detector" else None,
+            profile if role == "liveness" else None,
+            stated if role == "recognizer" else None,
+        )
+        prepared = _simplify_and_load(fixed, scratch / f"{role}.onnx")
+        before, after = prepared.simplified.nodes
+        shown.note = f"{path.name}, {before} → {after} nodes"
+    return prepared
+
+
+def with_preprocessing(model: PreparedModel, preprocessing: Preprocessing) -> PreparedModel:
+    """``model``, simplified and loaded again with another order of channels or another normalization."""
+    fixed = model.fixed.with_preprocessing(preprocessing)
+    if fixed.input == model.fixed.input:
+        return replace(model, fixed=fixed)
+    model.backend.close()
+    return _simplify_and_load(fixed, model.simplified.path)
+
+
+def _simplify_and_load(fixed: FixedModel, target: Path) -> PreparedModel:
+    simplified = simplify(fixed, target)
+    try:
+        backend = open_reference(simplified.path, simplified.input)
+    except ModelError as error:  # it names the simplified file, which the user does not know
+        raise ModelError(str(error).replace(str(simplified.path), fixed.name)) from error
     return PreparedModel(fixed, simplified, read_cost_graph(simplified.path), backend)
 
 
@@ -65,5 +98,5 @@ def build_face_finder(models: PreparedModels, sources: ModelSources) -> FaceFind
         Detector(detector.backend, detector.input, detector.simplified.outputs),
         detector.input,
         Embedder(recognizer.backend, recognizer.input, recognizer.simplified.outputs[0].shape[-1]),
-        sha256(sources.paths["detector"]),
+        onnx_digest(sources.paths["detector"]),
     )

@@ -19,6 +19,7 @@ from rkface.runtime.core.bundle import sha256
 from rkface.runtime.core.errors import WorkError
 from rkface.runtime.core.manifest import Role, contract
 from rkface.runtime.core.progress import Stage, stage
+from rkface.runtime.core.subprocess_call import call_in_subprocess
 
 from .acquire import ModelSources
 from .hybrid import tensors_at_ends
@@ -28,7 +29,6 @@ from .recipe import Recipe
 from .targets import Target
 from .toolkit.cache import cache_key, load_cached, store
 from .toolkit.quantize import ANSWERED, QuantizedModel, QuantizeJob, quantize
-from .toolkit.subprocess_call import call_in_subprocess
 from .tuning.ranges import score_ranges
 from .tuning.tune import TunedModel, tune
 
@@ -91,6 +91,7 @@ class RecipeRunner:
             evaluate=saved,
             calibrated=self._calibrated / f"{role}-{target.name}-{recipe.algorithm}",
             analyze=self._analyze and dataset is not None,
+            source=model.fixed.name,
         )
         if recipe.tuned and dataset is not None:
             job = self._with_tuning(job, role, recipe, dataset)

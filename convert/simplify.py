@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,54 +13,80 @@ from numpy.typing import NDArray
 
 from rkface.runtime.backends.reference import normalize
 from rkface.runtime.core.errors import ModelError, WorkError
-from rkface.runtime.core.manifest import Input, Output, Role
+from rkface.runtime.core.manifest import ChannelOrder, Input, Output, Role
+from rkface.runtime.core.onnx_file import read_onnx_file
+from rkface.runtime.core.subprocess_call import ProcessDiedError, call_in_subprocess
 from rkface.runtime.vision import align
 from rkface.runtime.vision.detect import STRIDES, levels
 
-from .catalog import DETECTOR_SIZE, NORMALIZATION, LivenessProfile
+from .catalog import DETECTOR_SIZE, LivenessProfile
 from .channel_order import swap_channels
+from .check_graph import check_graph
+from .native_steps import open_session, simplify_proto
+from .prepare.embedding_output import EMBEDDING
+from .prepare.image_input import BYTES, real_inputs
+from .prepare.score_output import add_sigmoid, computes_logits
+from .prepare.standardize import hide_weights, standardize
+from .preprocessing import Preprocessing, StatedPreprocessing, read_preprocessing
 
 SAME = 1e-4  # the largest allowed difference, as a share of the output's largest value (at least 1)
-EMBEDDING = (64, 1024)  # published face recognizers output 128 to 512 numbers, classifiers thousands of classes
 
 
 @dataclass(frozen=True)
 class FixedModel:
     """The original model with a fixed input shape; the simplified model must compute the same.
 
-    role     what the model is used for
-    name     of its file
-    proto    the ModelProto
-    input    the input of the simplified model: always RGB
-    profile  of a liveness model; None for other roles
+    role           what the model is used for
+    name           of its file
+    proto          the ModelProto
+    input          the input of the simplified model: always RGB
+    preprocessing  how the model expects its image
+    changes        what was rewritten, for people
     """
 
     role: Role
     name: str
     proto: Any
     input: Input
-    profile: LivenessProfile | None = None
+    preprocessing: Preprocessing
+    changes: tuple[str, ...] = ()
+
+    def with_preprocessing(self, preprocessing: Preprocessing) -> FixedModel:
+        """This model with another order of channels, or another normalization."""
+        return replace(self, preprocessing=preprocessing, input=_input(self.input, preprocessing))
 
 
 @dataclass(frozen=True)
 class SimplifiedModel:
-    """The simplified model, at ``path``; ``nodes`` is the number of nodes before and after."""
+    """The simplified model, at ``path``; ``nodes`` is the number of nodes before and after, and ``changes`` says for
+    people what was rewritten."""
 
     path: Path
     input: Input
     outputs: tuple[Output, ...]
     nodes: tuple[int, int]
+    changes: tuple[str, ...] = ()
 
 
 def fix_input(
-    path: Path, role: Role, size: tuple[int, int] | None = None, profile: LivenessProfile | None = None
+    path: Path,
+    role: Role,
+    size: tuple[int, int] | None = None,
+    profile: LivenessProfile | None = None,
+    stated: StatedPreprocessing | None = None,
 ) -> FixedModel:
-    """Read the model at ``path`` and fix its input to 1×3×H×W.
+    """Read the model at ``path``, rewrite it to the one form of convert/prepare, and fix its input to 1×3×H×W.
 
     ``size`` is (width, height) of a detector's input; None keeps the model's own, or takes 640×640 if it is open.
-    ``profile`` says how a liveness model was trained. Raises ModelError if the model cannot have this role.
+    ``profile`` says how a liveness model was trained, ``stated`` what the user says about a recognizer. Raises
+    ModelError if the model cannot have this role, and InputError if ``stated`` contradicts the model.
     """
     proto = load_onnx(path)
+    takes_bytes = any(entry.type.tensor_type.elem_type in BYTES for entry in real_inputs(proto))
+    try:
+        changes = standardize(proto, role)
+    except ModelError as error:
+        raise ModelError(f"{path}: {error}") from error
     entry = _only_input(path, proto)
     dims = [dim.dim_value if dim.HasField("dim_value") else 0 for dim in entry.type.tensor_type.shape.dim]
     if len(dims) != 4 or dims[1] not in (0, 3):
@@ -81,42 +107,59 @@ def fix_input(
         _set_shape(output, (0,) * len(output.type.tensor_type.shape.dim))
     del proto.graph.value_info[:]
     if profile is not None:
-        mean, std = profile.normalization
+        preprocessing = Preprocessing(profile.bgr, *profile.normalization, "stated", "stated")
     else:
-        mean, std = ((0.0,) * 3, (1.0,) * 3) if _normalizes(proto) else NORMALIZATION[role]
-    return FixedModel(role, path.name, proto, Input(entry.name, size[1], size[0], mean, std), profile)
+        stated = stated or StatedPreprocessing()
+        preprocessing = read_preprocessing(path, proto, entry.name, role, stated, takes_bytes=takes_bytes)
+    input = _input(Input(entry.name, size[1], size[0], preprocessing.mean, preprocessing.std), preprocessing)
+    return FixedModel(role, path.name, proto, input, preprocessing, changes)
+
+
+def _input(input: Input, preprocessing: Preprocessing) -> Input:
+    order: ChannelOrder = "BGR" if preprocessing.bgr else "RGB"
+    return replace(input, mean=preprocessing.mean, std=preprocessing.std, source_order=order)
 
 
 def simplify(model: FixedModel, target: Path) -> SimplifiedModel:
     """Simplify ``model`` with onnxsim and write it to ``target``.
 
-    Raises ModelError if onnxsim fails, or if the outputs do not fit the model's role.
+    Raises ModelError if a step of the native code fails or crashes (convert/native_steps.py), or if the outputs do not
+    fit the model's role.
     """
-    import onnxsim
-
     try:
-        proto, _ = onnxsim.simplify(
-            model.proto, check_n=0
-        )  # check_same_outputs checks it on real images instead of noise
-    except Exception as error:  # onnxsim raises whatever its C++ code throws
-        raise ModelError(
-            f"{model.name}: onnxsim cannot simplify it at {_size(model.input)}: {_first(error)}"
-        ) from error
-    _hide_weights(proto)
-    if model.profile is not None and model.profile.bgr:
+        done = simplify_proto(model.proto, model.name)
+    except ModelError as error:
+        raise ModelError(f"{error} (with an input of {model.input.width}×{model.input.height})") from error
+    proto = onnx.ModelProto.FromString(done.data)
+    hide_weights(proto)
+    if model.preprocessing.bgr:
         swap_channels(proto, model.input.name)
-    onnx.save(proto, str(target))
-    simplified = SimplifiedModel(
-        target, model.input, _outputs(model, proto), (len(model.proto.graph.node), len(proto.graph.node))
-    )
+    outputs = _outputs(proto, done.shapes)
+    changes = model.changes
     if model.role == "detector":
-        try:
-            levels(simplified.outputs, model.input.width, model.input.height)
-        except ModelError as error:
-            raise ModelError(f"{model.name}: {error}") from None
-    elif model.role == "recognizer":
+        changes += _score_probabilities(model, proto, outputs)
+    onnx.save(proto, str(target))
+    nodes = len(model.proto.graph.node), len(proto.graph.node)
+    simplified = SimplifiedModel(target, model.input, outputs, nodes, changes)
+    if model.role == "recognizer":
         _check_embedding(model, proto, simplified.outputs)
     return simplified
+
+
+def _score_probabilities(model: FixedModel, proto: Any, outputs: Sequence[Output]) -> tuple[str, ...]:
+    """Make probabilities of a detector's scores that are logits, in the simplified ``proto`` and in the original, and
+    say so. Raises ModelError if it is not an SCRFD detector."""
+    try:
+        layout = levels(outputs, model.input.width, model.input.height)
+    except ModelError as error:
+        raise ModelError(f"{model.name}: {error}") from None
+    logits = [outputs[level.scores].name for level in layout if computes_logits(proto, outputs[level.scores].name)]
+    for graph in (proto, model.proto) if logits else ():
+        for name in logits:
+            add_sigmoid(graph, name)
+    if not logits:
+        return ()
+    return (f"its scores ({', '.join(logits)}) are logits, so a Sigmoid was added to each",)
 
 
 def check_same_outputs(model: FixedModel, simplified: SimplifiedModel, images: NDArray[np.uint8]) -> float:
@@ -126,8 +169,12 @@ def check_same_outputs(model: FixedModel, simplified: SimplifiedModel, images: N
     An original that was trained on BGR gets BGR. Raises WorkError above 1e-4: float32 sums in another order differ by
     less, another function by more.
     """
-    bgr = model.profile is not None and model.profile.bgr
-    worst = max_difference(model.proto, onnx.load(str(simplified.path)), model.input, images, bgr=bgr)
+    models = model.proto.SerializeToString(), simplified.path.read_bytes()
+    bgr = model.preprocessing.bgr
+    try:
+        worst = call_in_subprocess(_compare, *models, model.input, images, bgr=bgr, progress=lambda done, total: None)
+    except ProcessDiedError as error:
+        raise ModelError(f"{model.name}: ONNX Runtime {error.how} on a photo: export the model again") from error
     if worst > SAME:
         raise WorkError(
             f"{model.name}: the simplified model differs from the original by {worst:.1e} (limit: {SAME:.0e}): "
@@ -143,7 +190,7 @@ def max_difference(before: Any, after: Any, input: Input, images: NDArray[np.uin
     ``before`` takes BGR.
     """
     worst = 0.0
-    first, second = _session(before.SerializeToString()), _session(after.SerializeToString())
+    first, second = open_session(before.SerializeToString()), open_session(after.SerializeToString())
     for image in normalize(images, input):
         own = np.ascontiguousarray(image[::-1]) if bgr else image
         answers = first.run(None, {input.name: own[None]}), second.run(None, {input.name: image[None]})
@@ -153,35 +200,36 @@ def max_difference(before: Any, after: Any, input: Input, images: NDArray[np.uin
     return worst
 
 
+def _compare(
+    before: bytes,
+    after: bytes,
+    input: Input,
+    images: NDArray[np.uint8],
+    *,
+    bgr: bool,
+    progress: Callable[[int, int], None],  # of call_in_subprocess
+) -> float:
+    """``max_difference`` of two serialized models."""
+    protos = onnx.ModelProto.FromString(before), onnx.ModelProto.FromString(after)
+    return max_difference(*protos, input, images, bgr=bgr)
+
+
 def load_onnx(path: Path) -> Any:
-    """The ModelProto at ``path``. Raises ModelError if the file is missing, or is not an ONNX model."""
+    """The ModelProto at ``path``, with external data inside.
+
+    Raises ModelError if a file is missing, or if it is not an ONNX model, or not a sound one.
+    """
+    data = read_onnx_file(path).data
     try:
-        proto = onnx.load(str(path))
-    except FileNotFoundError as error:
-        raise ModelError(f"{path}: no such model file") from error
-    except OSError as error:
-        raise ModelError(f"{path}: the model cannot be read: {error.strerror or error}") from error
-    except Exception as error:  # protobuf's DecodeError and onnx's own share no base but Exception
-        raise ModelError(f"{path} is not an ONNX model: {_first(error)}") from error
-    if not proto.graph.node:
-        raise ModelError(f"{path} is not an ONNX model, or it is empty: it has no operators")
+        proto = onnx.ModelProto.FromString(data)
+    except Exception as error:  # protobuf's DecodeError has no base but Exception
+        raise ModelError(f"{path} is not an ONNX model, or it is damaged: copy it again, or export it again") from error
+    check_graph(proto, path)
     return proto
 
 
-def _hide_weights(proto: Any) -> None:
-    """Remove weights from the inputs. Old exports (IR 3) list them there, so that a replaced weight would have to be
-    fed."""
-    weights = {tensor.name for tensor in proto.graph.initializer}
-    real = [entry for entry in proto.graph.input if entry.name not in weights]
-    if len(real) < len(proto.graph.input):
-        del proto.graph.input[:]
-        proto.graph.input.extend(real)
-        proto.ir_version = max(proto.ir_version, 4)
-
-
 def _only_input(path: Path, proto: Any) -> Any:
-    weights = {tensor.name for tensor in proto.graph.initializer}
-    inputs = [entry for entry in proto.graph.input if entry.name not in weights]
+    inputs = real_inputs(proto)
     if len(inputs) != 1:
         raise ModelError(
             f"{path} has {len(inputs)} inputs ({', '.join(entry.name for entry in inputs)}); rkface needs a model "
@@ -217,22 +265,8 @@ def _set_shape(entry: Any, shape: tuple[int, ...]) -> None:
             dim.dim_param = f"{entry.name}_{index}"
 
 
-def _normalizes(proto: Any) -> bool:
-    # InsightFace's own test (model_zoo/arcface_onnx.py): exports that begin with Sub and Mul normalize their input.
-    early = {node.op_type for node in proto.graph.node[:8]}
-    return {"Sub", "Mul"} <= early and proto.graph.node[0].op_type in ("Sub", "Mul", "Identity")
-
-
-def _outputs(model: FixedModel, proto: Any) -> tuple[Output, ...]:
-    """The outputs with the shapes that onnxsim inferred; if it could not, with those of one run."""
-    shapes = [tuple(dim.dim_value for dim in entry.type.tensor_type.shape.dim) for entry in proto.graph.output]
-    if not all(shape and all(shape) for shape in shapes):
-        feed = np.zeros((1, 3, model.input.height, model.input.width), np.float32)
-        try:
-            arrays = _session(proto.SerializeToString()).run(None, {model.input.name: feed})
-        except Exception as error:  # onnxruntime's exceptions share no base but Exception
-            raise ModelError(f"{model.name} does not run at {_size(model.input)}: {_first(error)}") from error
-        shapes = [array.shape for array in arrays]
+def _outputs(proto: Any, shapes: Sequence[tuple[int, ...]]) -> tuple[Output, ...]:
+    """The outputs of ``proto``, with the ``shapes`` that they had in one run."""
     return tuple(Output(entry.name, shape) for entry, shape in zip(proto.graph.output, shapes, strict=True))
 
 
@@ -247,22 +281,3 @@ def _check_embedding(model: FixedModel, proto: Any, outputs: Sequence[Output]) -
             f"{model.name} looks like a classifier (its output is {shapes}"
             f" from {makers.get(outputs[0].name)}); a recognizer outputs an embedding of {low} to {high} numbers"
         )
-
-
-def _session(model: bytes) -> Any:
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 4
-    # It runs on a few images only: heavier optimizations would take longer than they save.
-    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
-    return onnxruntime.InferenceSession(model, sess_options=options, providers=["CPUExecutionProvider"])
-
-
-def _size(input: Input) -> str:
-    return f"{input.width}×{input.height}"
-
-
-def _first(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0][:200] if lines else type(error).__name__

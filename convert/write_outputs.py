@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import shlex
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
 from datetime import datetime, timezone
 from importlib.metadata import PackageNotFoundError, version
@@ -16,7 +17,7 @@ from numpy.typing import NDArray
 from rkface.runtime.core.atomic import write_atomically
 from rkface.runtime.core.errors import WorkError
 from rkface.runtime.core.faces import Faces
-from rkface.runtime.core.manifest import LivenessSpec, Manifest, Model, Role, Thresholds
+from rkface.runtime.core.manifest import UNMEASURED, LivenessSpec, Manifest, Model, Role, Thresholds
 from rkface.runtime.core.progress import stage
 from rkface.runtime.vision.detect import NMS_IOU, THRESHOLD
 from rkface.runtime.vision.image import read_image
@@ -87,12 +88,43 @@ def _model_facts(context: ConversionContext, quantized: QuantizedResults, role: 
 
 def _notes(context: ConversionContext, output: OutputBundle, result: ConversionResult) -> tuple[str, ...]:
     """Remarks for people, although the bundle is usable."""
+    quantized = context.datasets.calibration is not None
     doubts = [
         output.target.warning,
+        *(note for role in context.models for note in _input_notes(context, role)),
+        _unmeasured_threshold(context, output),
         *(_not_close(role, result.quantized.tries[role]) for role in context.models),
         _one_sided(result.parity.liveness),
     ]
-    return (*context.datasets.notes, *filter(None, doubts), *detector_notes(result.evidence))
+    remarks = (*context.datasets.notes, *context.datasets.evaluation.notes, *filter(None, doubts))
+    return (*remarks, *detector_notes(result.evidence, quantized=quantized))
+
+
+def _unmeasured_threshold(context: ConversionContext, output: OutputBundle) -> str | None:
+    """A remark if nobody has measured the match threshold, with the command that measures it."""
+    if context.sources.evidence != UNMEASURED:
+        return None
+    return (
+        f"the match threshold {context.sources.match:g} is {UNMEASURED}: it decides who is recognized. Measure it on "
+        f"photos of people with `rkface evaluate --bundle {shlex.quote(str(output.folder))} --people DIR "
+        "--write-threshold`"
+    )
+
+
+def _input_notes(context: ConversionContext, role: Role) -> Iterator[str]:
+    """What was rewritten in the model, and how it expects its image if that is not the usual way."""
+    model, file = context.models[role], context.sources.paths[role].name
+    found = model.fixed.preprocessing
+    if model.simplified.changes:
+        yield f"{file}: {'; '.join(model.simplified.changes)}"
+    if role == "liveness":
+        return
+    if found.bgr or found.normalization != "default":
+        stated = "as stated" if "stated" in (found.order, found.normalization) else ""
+        why = "; ".join((*([stated] if stated else []), *found.reasons))
+        yield f"{file} takes {found}: {why}. This was applied"
+    if found.doubt:
+        yield f"{file}: {found.doubt}"
 
 
 def _manifest(context: ConversionContext, output: OutputBundle, result: ConversionResult) -> Manifest:
@@ -118,6 +150,7 @@ def _manifest(context: ConversionContext, output: OutputBundle, result: Conversi
         and {"digest": calibration.digest, "faces": calibration.faces, "frames": calibration.frames},
         "recipes": {role: _chosen(quantized, role) for role in context.models},
         "match_threshold": sources.evidence,
+        "inputs": {role: model.fixed.preprocessing.to_dict() for role, model in context.models.items()},
         "versions": _versions(),
         "parity": _without_series(asdict(result.parity)),
     }

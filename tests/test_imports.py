@@ -33,13 +33,14 @@ PACKAGES = {
 
 # The packages of convert, and the packages and modules of convert that each may import.
 CONVERT = {
+    "prepare": {"native_steps"},
     "toolkit": {"image_lists"},
     "tuning": {"editable_graph", "image_lists", "simplify"},
     "evaluate": {
         "toolkit", "acquire", "image_lists", "label_files", "prepared_model", "recipe", "recipe_cost", "recipe_search",
         "run_recipe", "simplify", "targets",
     },
-    "report": {"toolkit", "evaluate", "cost", "recipe", "recipe_search"},
+    "report": {"toolkit", "evaluate", "cost", "preprocessing", "recipe", "recipe_search"},
 }  # fmt: skip
 
 

@@ -14,8 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from rkface.runtime.core.errors import InputError
+from rkface.runtime.core.files import read_file
 
 MAX_BYTES = 2_000_000_000  # for comparison: cfp_fp.bin has about 90 MB
+MAX_INSTRUCTIONS = 5_000_000  # of the pickle: an image and its label take about four
+LONGEST_NAME = 80  # of a function: longer names are cut in messages
 
 _KEEP, _FETCH = {"PUT", "BINPUT", "LONG_BINPUT", "MEMOIZE"}, {"GET", "BINGET", "LONG_BINGET"}
 _NUMPY = ("numpy", "numpy.core.multiarray", "numpy._core.multiarray", "numpy.core.numeric", "numpy._core.numeric")
@@ -76,20 +79,16 @@ def read_bin(path: Path) -> BinFile:
     pickle would call other functions.
     """
     try:
-        if path.stat().st_size > MAX_BYTES:
-            raise InputError(f"{path}: {path.stat().st_size / 1e9:.1f} GB is too large for a verification file")
-        data = path.read_bytes()
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read: {error.strerror or error}") from error
-    try:
-        value = plain_pickle(data)
+        value = plain_pickle(read_file(path, MAX_BYTES))
     except _Refused as error:
         raise InputError(f"{path}: {error}: do not trust this file (nothing in it was executed)") from error
     except (ValueError, IndexError, KeyError, TypeError, AttributeError, OverflowError) as error:
         raise InputError(
-            f"{path} is truncated or damaged, or it is not an InsightFace verification file ({str(error)[:120]}): copy "
-            "it again"
+            f"{path} is truncated or damaged, or it is not an InsightFace verification file ({_short(error)}): copy it "
+            "again"
         ) from error
+    except MemoryError as error:
+        raise InputError(f"{path}: there is not enough memory to read it") from error
     return _checked(path, value)
 
 
@@ -102,7 +101,9 @@ def _checked(path: Path, value: Any) -> BinFile:
             f"{path} is not a verification file: it must contain (list of encoded images, list of booleans)"
         )
     images = [image.data if isinstance(image, _Array) else image for image in images]
-    if not all(isinstance(image, bytes) for image in images) or not all(one in (0, 1) for one in same):
+    if not all(isinstance(image, bytes) for image in images) or not all(
+        isinstance(one, int) and one in (0, 1) for one in same
+    ):
         raise InputError(
             f"{path} is not a verification file: its lists contain other things than encoded images and booleans"
         )
@@ -115,11 +116,14 @@ def plain_pickle(data: bytes) -> Any:
     """The lists, tuples, bytes, texts and numbers in the pickle ``data``; arrays of bytes become ``_Array``.
 
     Raises _Refused if the pickle asks for anything else, and ValueError, IndexError, KeyError, TypeError or
-    AttributeError if it is damaged.
+    AttributeError if it is damaged. Values are never compared, hashed or printed as a whole: tuples that contain one
+    tuple twice, nested 100 deep, would take longer than anybody's life.
     """
     stack: list[Any] = []
     memo: dict[int, Any] = {}
-    for opcode, given, _ in pickletools.genops(data):
+    for count, (opcode, given, _) in enumerate(pickletools.genops(data)):
+        if count > MAX_INSTRUCTIONS:
+            raise _Refused(f"it has more than {MAX_INSTRUCTIONS:,} instructions")
         name = opcode.name
         if name in ("PROTO", "FRAME", "STOP"):
             continue
@@ -160,8 +164,10 @@ def _made(name: str, given: Any, stack: list[Any], memo: dict[int, Any]) -> Any:
         return tuple(reversed([stack.pop() for _ in range(int(name[-1]))]))
     if name in ("GLOBAL", "STACK_GLOBAL"):
         module, item = given.split(" ", 1) if name == "GLOBAL" else reversed([stack.pop(), stack.pop()])
+        if not isinstance(module, str) or not isinstance(item, str):
+            raise ValueError("the name of a function is not a text")
         if (module, item) not in _KNOWN:
-            raise _Refused(f"it asks for {module}.{item}, which no verification file needs")
+            raise _Refused(f"it asks for {_short(module)}.{_short(item)}, which no verification file needs")
         return _Name(module, item)
     if name == "REDUCE":
         arguments = stack.pop()
@@ -174,8 +180,9 @@ def _call(what: Any, arguments: Any) -> Any:
     name = what.name if isinstance(what, _Name) else None
     if name == "dtype":
         kind = arguments[0].decode("latin-1") if isinstance(arguments[0], bytes) else arguments[0]
-        if kind not in _ONE_BYTE:
-            raise _Refused(f"it contains an array of {kind}, but only bytes and booleans are expected")
+        if not isinstance(kind, str) or kind not in _ONE_BYTE:
+            named = _short(kind) if isinstance(kind, str) else "another type"
+            raise _Refused(f"it contains an array of {named}, but only bytes and booleans are expected")
         return _Array()
     if name == "_reconstruct":
         return _Array()
@@ -192,6 +199,11 @@ def _fill(what: Any, state: Any) -> None:
         raise _Refused("it changes an object that is not an array")
     if len(state) == 5 and isinstance(state[2], _Array):
         what.data = _bytes(state[4])
+
+
+def _short(text: object) -> str:
+    """The start of a text from the file, without characters that could change a terminal."""
+    return "".join(one if one.isprintable() else "?" for one in str(text)[:LONGEST_NAME])
 
 
 def _bytes(value: Any) -> bytes:

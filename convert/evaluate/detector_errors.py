@@ -238,8 +238,9 @@ def _unmatched(faces: Faces, others: Faces, threshold: float) -> tuple[Mask, Mas
     return unseen, unseen & without_match(_above(others, threshold - MARGIN))
 
 
-def detector_notes(evidence: DetectorEvidence) -> tuple[str, ...]:
-    """Remarks for people about a detector that is good enough."""
+def detector_notes(evidence: DetectorEvidence, *, quantized: bool = True) -> tuple[str, ...]:
+    """Remarks for people about a detector that is good enough. ``quantized``: False if it is FP16."""
+    kind = "quantized" if quantized else "FP16"
     notes = []
     for group in evidence.mosaics.sizes:
         if (
@@ -250,8 +251,8 @@ def detector_notes(evidence: DetectorEvidence) -> tuple[str, ...]:
         ):
             notes.append(
                 f"detector: of {group.faces} faces of {group.low:g} to {group.high:g} input pixels that FP32 finds in "
-                f"mosaics of the photos, the quantized detector does not find {group.lost}: if you need small faces, "
-                "use a larger --size, or other calibration photos"
+                f"mosaics of the photos, the {kind} detector does not find {group.lost}: if you need small faces, use "
+                f"a larger --size{', or other calibration photos' if quantized else ''}"
             )
     scores = [one for one in evidence.outputs if one.kind == "score"]
     coarse = [one.step for one in scores if one.step and one.step > COARSE_STEP]
@@ -262,7 +263,7 @@ def detector_notes(evidence: DetectorEvidence) -> tuple[str, ...]:
     cut = [one for one in scores if one.anchors >= MIN_FACES and one.tops[1] < MIN_TOP_SHARE * one.tops[0]]
     notes += [
         f"detector: at stride {one.stride}, scores do not exceed {one.tops[1]:.2f}, but FP32's reach "
-        f"{one.tops[0]:.2f}: add calibration photos with faces of that size"
+        f"{one.tops[0]:.2f}{': add calibration photos with faces of that size' if quantized else ''}"
         for one in cut
     ]
     return tuple(notes)

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rkface.runtime.core.errors import InputError
+from rkface.runtime.core.text import show_value
 
 from ..label_files import read_csv_rows
 from .labeled_faces import LabeledFaces
@@ -51,13 +52,13 @@ def read_groups(path: Path) -> dict[str, str]:
     Raises InputError if a line has another form, or if a name is in two groups.
     """
     found: dict[str, str] = {}
-    for number, row in enumerate(read_csv_rows(path), 2):
-        if len(row) != 2 or not all(row):
-            raise InputError(f"{path}, line {number}: expected «name,group», found {','.join(row)[:80]}")
-        name, group = row
+    for row in read_csv_rows(path):
+        if len(row.cells) != 2 or not all(row.cells):
+            raise InputError(f"{path}, line {row.line}: expected «name,group», found {show_value(','.join(row.cells))}")
+        name, group = row.cells
         if found.setdefault(name, group) != group:
             raise InputError(
-                f"{path}, line {number}: an earlier line puts this name into another group: remove one of them"
+                f"{path}, line {row.line}: an earlier line puts this name into another group: remove one of them"
             )
     return found
 

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from rkface.runtime.core.errors import ModelError
 from rkface.runtime.core.faces import Faces
 from rkface.runtime.vision.embed import unit
 
@@ -237,22 +236,6 @@ def mean_cosine_between(embeddings: Floats) -> float:
     return float(np.mean(table[~np.eye(len(table), dtype=bool)]))
 
 
-def check_recognizer(name: str, embeddings: Floats, mirrored: Floats) -> None:
-    """Check that a model is a face recognizer: a face must be much more similar to its mirror image than to other
-    faces.
-
-    ``embeddings`` and ``mirrored`` are N×D unit embeddings of N ≥ 2 faces and of their mirror images. Raises ModelError
-    for classifiers, for random weights, and for a model with the wrong normalization.
-    """
-    own = float(np.mean(np.sum(embeddings * mirrored, axis=1)))
-    others = mean_cosine_between(embeddings)
-    if not own > others + 0.1:
-        raise ModelError(
-            f"{name} does not tell faces apart: the mean cosine between a face and its mirror image is {own:.2f}, and "
-            f"between different faces {others:.2f}. It is not a face recognizer, or it needs another normalization"
-        )
-
-
 def grade_embeddings(parity: EmbeddingParity, bar: AccuracyBar) -> Grade:
     """Grade by the mean cosine. It is close enough if the mean and the worst face reach ``bar``."""
     return Grade(
@@ -290,25 +273,30 @@ def grade_liveness(parity: LivenessParity) -> Grade:
     )
 
 
-def find_fault(parity: Parity, bar: AccuracyBar) -> str | None:
-    """Why the quantized models are too far from FP32 to be used, and what to do; None if they are close enough."""
+def find_fault(parity: Parity, bar: AccuracyBar, *, quantized: bool = True) -> str | None:
+    """Why the converted models are too far from FP32 to be used, and what to do; None if they are close enough.
+
+    ``quantized``: False if the models are FP16. Then the calibration and the recipe cannot be the cause.
+    """
     embedding, detection = parity.embedding, parity.detection
+    kind = "quantized" if quantized else "FP16"
+    photos, faces = (f"Calibrate on other {what}, use --recipe auto or --no-quantize" for what in ("photos", "faces"))
+    if not quantized:
+        photos = faces = "Its values may be too large for FP16 (above 65504): scale its weights"
     if not grade_embeddings(embedding, bar).clears:
         return (
-            f"the quantized recognizer is too far from FP32: mean cosine {embedding.mean:.4f} (required: "
-            f"{bar.mean:g}), "
-            f"worst face {embedding.minimum:.4f} (required: {bar.minimum:g}). Calibrate on other faces, use "
-            "--recipe auto or --no-quantize, or lower the requirement with --min-cosine"
+            f"the {kind} recognizer is too far from FP32: mean cosine {embedding.mean:.4f} (required: {bar.mean:g}), "
+            f"worst face {embedding.minimum:.4f} (required: {bar.minimum:g}). {faces}, or lower the requirement with "
+            "--min-cosine"
         )
     if detection.matched < MIN_MATCHED * detection.faces:
         return (
-            f"the quantized detector finds only {detection.matched} of the {detection.faces} faces that FP32 finds. "
-            "Calibrate on other photos, use --recipe auto, or --no-quantize"
+            f"the {kind} detector finds only {detection.matched} of the {detection.faces} faces that FP32 finds. "
+            f"{photos}"
         )
     if parity.liveness is not None and not (grade := grade_liveness(parity.liveness)).clears:
         return (
-            f"the quantized liveness model is too far from FP32: {grade.said} (allowed: {LIVE_MEAN:g} on "
-            f"average, {LIVE_WORST:g} at most, {LIVE_CHANGED:.0%} of the faces or one). Calibrate on other photos, "
-            "use --recipe auto, or --no-quantize"
+            f"the {kind} liveness model is too far from FP32: {grade.said} (allowed: {LIVE_MEAN:g} on "
+            f"average, {LIVE_WORST:g} at most, {LIVE_CHANGED:.0%} of the faces or one). {photos}"
         )
     return None

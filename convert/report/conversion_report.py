@@ -14,6 +14,7 @@ from rkface.runtime.core.manifest import Manifest
 from ..cost import ASSUMPTIONS
 from ..evaluate.detector_errors import FACE_SCORE, MARGIN, NOTABLE_LOSS, SIZES, DetectorEvidence
 from ..evaluate.parity import Parity, grade_liveness
+from ..preprocessing import describe_normalization
 from ..recipe import AccuracyBar
 from .model_facts import Image, ModelFacts, ReportImages
 from .page import jpeg, png, render
@@ -83,9 +84,12 @@ class ConversionReport:
         if self.fault:
             return self.fault
         embedding, detection = self.parity.embedding, self.parity.detection
+        kind, unseen = (
+            ("quantized", " that calibration never saw") if self.manifest.provenance["calibration"] else ("FP16", "")
+        )
         text = (
-            f"The quantized recognizer agrees with FP32 at a mean cosine of {embedding.mean:.4f} (worst face "
-            f"{embedding.minimum:.4f}) over {embedding.faces} faces that calibration never saw. The quantized detector "
+            f"The {kind} recognizer agrees with FP32 at a mean cosine of {embedding.mean:.4f} (worst face "
+            f"{embedding.minimum:.4f}) over {embedding.faces} faces{unseen}. The {kind} detector "
             f"finds {detection.matched} of the {detection.faces} faces that FP32 finds, and {detection.extra} others."
         )
         if self.parity.liveness:
@@ -97,9 +101,10 @@ class ConversionReport:
         rows: list[tuple[str, str]] = [("license", manifest.recognizer.source.license)]
         for role in manifest.roles:
             model = manifest.model(role)
-            mean, std = model.input.mean[0], model.input.std[0]
+            mean, std = model.input.mean, model.input.std
             rows.append((f"{role} ONNX", f"{model.source.file}, SHA-256 {model.source.sha256}"))
-            rows.append((f"{role} input", f"uint8 NHWC RGB; normalized inside the model: (x − {mean:g}) / {std:g}"))
+            order = "" if model.input.source_order == "RGB" else " (the source takes BGR, and its weights were turned)"
+            rows.append((f"{role} input", f"uint8 NHWC RGB{order}; then {describe_normalization(mean, std)}"))
         limits = manifest.thresholds
         rows.append(("thresholds", f"detection {limits.detection:g}, NMS IoU {limits.nms:g}, match {limits.match:.4f}"))
         rows += [

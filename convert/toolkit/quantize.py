@@ -60,6 +60,7 @@ class QuantizeJob:
     calibrated     folder for the calibration of ``onnx`` on ``target``: read if it exists, otherwise written.
                    Calibration is most of the time of a hybrid conversion
     analyze        measure every layer's error on the first calibration image
+    source         name of the user's file, for messages; "" if ``onnx`` is that file
     """
 
     onnx: Path
@@ -76,6 +77,7 @@ class QuantizeJob:
     biases: Mapping[str, tuple[list[float], list[float]]] = field(default_factory=dict)
     calibrated: Path | None = None
     analyze: bool = False
+    source: str = ""
 
 
 @dataclass(frozen=True)
@@ -258,7 +260,9 @@ def _explain_failure(job: QuantizeJob, stage: str, code: int, log: Path) -> str:
     how = f"was killed by {signal.Signals(-code).name}" if code < 0 else "failed"
     errors = [line.strip() for line in text.splitlines() if re.match(r"\s*E |\S*(Error|Exception)\b", line)]
     reason = f": {errors[-1][:200]}" if errors else ""
-    return f"rknn-toolkit2 {how} at {stage} of {job.onnx.name} for {job.target}{reason}; see its log {log}"
+    return (
+        f"rknn-toolkit2 {how} at {stage} of {job.source or job.onnx.name} for {job.target}{reason}; see its log {log}"
+    )
 
 
 def _warnings(log: Path) -> Iterator[str]:

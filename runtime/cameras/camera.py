@@ -101,6 +101,11 @@ class Camera:
         self._reading = threading.Lock()
 
     @property
+    def live(self) -> bool:
+        """Whether the source is a camera, and not a recording, a folder or a pipe."""
+        return self._live
+
+    @property
     def closed(self) -> bool:
         """Whether ``close`` was called."""
         return self._closed.is_set()

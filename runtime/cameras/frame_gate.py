@@ -52,6 +52,16 @@ class FrameGate:
         that; otherwise "idle", or "still" if the gate requires motion."""
         return "busy" if self._last < self._busy_until else "idle" if self._motion is None else "still"
 
+    @property
+    def wanted(self) -> float:
+        """Detections per second now, if the camera and the machine can deliver them."""
+        return {"busy": self._rate, "idle": self._idle_rate, "still": 1 / self._calm}[self.state]
+
+    @property
+    def tracks(self) -> bool:
+        """Whether a face is tracked now."""
+        return self._tracking
+
     def set_tracked_faces(self, count: int) -> None:
         """Report how many faces are tracked now (``Watcher.tracked_faces``)."""
         self._tracking = count > 0

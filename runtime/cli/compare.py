@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
 from ..core.errors import InputError
+from ..core.manifest import UNMEASURED
 from .options import add_json, print_json
 from .photos import add_photo_options, check_drawing, check_not_a_photo, open_pipeline
 
@@ -15,6 +17,8 @@ def compare(parser: ArgumentParser) -> None:
 
     Prints the cosine similarity of the two embeddings (1 = identical, around 0 = unrelated), and "same" if it reaches
     the bundle's match threshold, else "different". The exit code is 0 for both.
+
+    A photo that lies on its side is turned. What is remarkable about a photo, such as several faces, is on stderr.
 
     With --json, prints one object: {"a", "b", "cosine", "threshold", "same"}.
 
@@ -39,18 +43,24 @@ def _compare(options: Namespace) -> int:
     photos = (options.a, options.b)
     if options.draw:
         check_not_a_photo(options.draw, [check_drawing(options.draw)], photos)
-    largest = []
-    images = [read_image(photo) for photo in photos]
+    largest, images = [], []
     with open_pipeline(options) as pipeline:
-        for photo, image in zip(photos, images, strict=True):
-            faces = pipeline.detect(image, options.threshold)
+        for photo in photos:
+            look = pipeline.detect_photo(read_image(photo), options.threshold)
+            faces, notes = look.faces, look.notes
             if not len(faces):
-                raise InputError(f"{photo}: no face found: use a photo with a larger face, or a lower --threshold")
+                raise InputError(f"{photo}: no face found: use a photo with the whole face, or a lower --threshold")
+            if len(faces) > 1:
+                notes += (f"{len(faces)} faces: the largest is compared",)
+            if notes:
+                print(f"rkface: {photo}: {'; '.join(notes)}", file=sys.stderr)
             index = faces.largest()
+            images.append(look.image)
             largest.append(faces[index : index + 1])
         crops = [pipeline.align(image, faces.landmarks[0]) for image, faces in zip(images, largest, strict=True)]
         first, second = pipeline.embed(crops)
         threshold = pipeline.thresholds.match
+        doubt = "" if pipeline.manifest.threshold_measured else f" ({UNMEASURED}: `rkface evaluate` measures it)"
     cosine = float(first @ second)
     same = cosine >= threshold
     verdict = "same" if same else "different"
@@ -58,7 +68,7 @@ def _compare(options: Namespace) -> int:
         result = {"a": str(options.a), "b": str(options.b), "cosine": round(cosine, 6), "threshold": threshold}
         print_json({**result, "same": same})
     else:
-        print(f"{verdict}: cosine {cosine:.4f}, threshold {threshold:.4f}")
+        print(f"{verdict}: cosine {cosine:.4f}, threshold {threshold:.4f}{doubt}")
     if options.draw:
         label = [f"{verdict} {cosine:.3f}"]
         left, right = (draw_faces(image, faces, label) for image, faces in zip(images, largest, strict=True))

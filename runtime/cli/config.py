@@ -16,6 +16,7 @@ from .parser import add_actions
 from .run import CONFIG
 
 if TYPE_CHECKING:
+    from ..service.live_settings import LiveSettings
     from ..service.settings import Settings
 
 
@@ -46,8 +47,10 @@ def check(parser: ArgumentParser) -> None:
 def show(parser: ArgumentParser) -> None:
     """Print all settings as TOML with their meaning: those of FILE, or the defaults.
 
-    Passwords and tokens in addresses are shown as "…", unless you add --with-secrets. With --json, prints the settings
-    as one object, without their meaning.
+    With FILE, a comment behind each value says where it comes from: the default, FILE, or a change in the console of
+    its gallery, which takes precedence. Passwords and tokens in addresses are shown as "…", unless you add
+    --with-secrets. With --json, prints the settings as one object, without their meaning; its "sources" has the source
+    of each value.
 
     examples:
       rkface config show
@@ -100,15 +103,37 @@ def _notes(settings: Settings) -> list[str]:
 def _show(options: Namespace) -> int:
     from ..core.toml import dump
     from ..service.config import hide_secrets, read_settings
+    from ..service.live_settings import LiveSettings, load_changes
     from ..service.settings import CameraSettings, Settings
 
-    settings = read_settings(options.file) if options.file else Settings(camera={"door": CameraSettings("/dev/video0")})
-    shown = settings if options.with_secrets else hide_secrets(settings)
-    if shown != settings:
+    live = (
+        load_changes(read_settings(options.file))
+        if options.file
+        else LiveSettings(Settings(camera={"door": CameraSettings("/dev/video0")}))
+    )
+    sources = _find_sources(live, options.file) if options.file else {}
+    for problem in live.problems:
+        print(f"rkface: {problem}", file=sys.stderr)
+    shown = live.current if options.with_secrets else hide_secrets(live.current)
+    if shown != live.current:
         print('rkface: secrets in addresses are shown as "…": --with-secrets prints them', file=sys.stderr)
-    settings = shown
     if options.json:
-        print_json(asdict(settings), indent=2)
+        print_json({**asdict(shown), "sources": sources}, indent=2)
     else:
-        print(dump(settings, explain=True), end="")
+        print(dump(shown, explain=True, notes=sources), end="")
     return 0
+
+
+def _find_sources(live: LiveSettings, file: Path) -> dict[str, str]:
+    """Where each value comes from, by its key."""
+    from ..core.toml import list_keys, read_toml
+    from ..service.live_settings import changes_path
+
+    given = set(list_keys(read_toml(file)))
+    sources = {key: f"from {file.name}" if key in given else "default" for key in list_keys(asdict(live.current))}
+    for one in live.list_settings():
+        if one.source == "console":
+            when = f" at {one.changed}" if one.changed else ""
+            path = changes_path(live.configured.gallery)
+            sources[one.key] = f"changed in the console{when} ({path}); otherwise {one.configured}"
+    return sources

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from ..core.faces import Faces
     from ..inference.pipeline import Pipeline
+    from ..vision.photo import PhotoFaces
 
 
 def detect(parser: ArgumentParser) -> None:
@@ -25,9 +26,13 @@ def detect(parser: ArgumentParser) -> None:
     A folder stands for all photos in it and in its subfolders, in the order of their paths. Hidden files are left out.
     A photo that cannot be read is named, and the others are processed.
 
+    A photo in which no face is plainly upright is also searched turned by 90, 180 and 270 degrees, and one without a
+    face, or with a face at the border, with a margin around it, in which close-ups are found.
+
     With --json, each photo is one object on a line of its own, faces with the highest score first. Coordinates are
     pixels of the upright photo:
       {"image", "width", "height", "faces": [{"box": [x1,y1,x2,y2], "score", "landmarks": [[x,y] x 5]}], "backend"}
+    A photo that was turned also has "turned", degrees clockwise; "sure": false says that this may be wrong.
 
     Exit code: 1 if one of several photos failed, 2 if the only photo cannot be used.
 
@@ -100,12 +105,13 @@ def _process(options: Namespace, pipeline: Pipeline, photo: Path, target: Path |
     """
     from ..vision.image import read_image
 
-    image = read_image(photo)
-    faces = (pipeline.recognize if embed else pipeline.detect)(image, options.threshold)
+    look = (pipeline.recognize_photo if embed else pipeline.detect_photo)(read_image(photo), options.threshold)
+    image, faces = look.image, look.faces
     if options.json:
-        print_json(faces_to_json(photo, image, faces) | {"backend": pipeline.backend})
+        turn = ({"turned": look.turned} if look.turned else {}) | ({} if look.sure else {"sure": False})
+        print_json(faces_to_json(photo, image, faces) | turn | {"backend": pipeline.backend})
     else:
-        _print_faces(photo, image, faces)
+        _print_faces(photo, look)
     if target is not None:
         from ..vision.draw import draw_faces, write_image
 
@@ -114,11 +120,12 @@ def _process(options: Namespace, pipeline: Pipeline, photo: Path, target: Path |
         raise InputError(f"{photo}: no face found, so there is nothing to embed")
 
 
-def _print_faces(photo: Path, image: NDArray[np.uint8], faces: Faces) -> None:
+def _print_faces(photo: Path, look: PhotoFaces) -> None:
+    image, faces = look.image, look.faces
     if not len(faces):
         print(f"{photo}: no face")
         return
-    print(f"{photo}: {counted(len(faces), 'face')} in {image.shape[1]}×{image.shape[0]}")
+    print("; ".join([f"{photo}: {counted(len(faces), 'face')} in {image.shape[1]}×{image.shape[0]}", *look.notes]))
     for index in range(len(faces)):
         x1, y1, x2, y2 = faces.boxes[index]
         line = f"  {index + 1}: score {faces.scores[index]:.3f}, {x2 - x1:.0f}×{y2 - y1:.0f} px at ({x1:.0f}, {y1:.0f})"

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import sys
 from argparse import ArgumentParser, Namespace
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..core.arguments import key_value, positive_number
+from ..core.arguments import key_value, positive_integer, positive_number
 from ..core.errors import InputError
 from .gallery_options import (
     add_enroll_rules,
@@ -18,19 +19,26 @@ from .gallery_options import (
     open_gallery,
     print_verdicts,
 )
-from .options import add_backend, add_bundle, add_json
+from .options import add_backend, add_bundle, add_camera_position, add_json
 
 if TYPE_CHECKING:
     from ..enrollment.enroll import Verdict
     from ..enrollment.photo_folders import PersonPhoto
+    from ..gallery.gallery import Gallery
+    from ..inference.pipeline import Pipeline
 
 
 def enroll(parser: ArgumentParser) -> None:
     """Add people to the gallery, from photos, a folder of photos, or a camera.
 
-    Each photo is checked on its own and reported. A photo is refused if it shows no face, if the face is too small or
-    blurred, or if it looks like a person who is enrolled under another name (--force enrolls it anyway). A photo that
-    is reported as enrolled is on the disk. A folder given as PHOTO stands for all photos in it.
+    Each photo is checked and reported. A photo is refused if it shows no face, if the face is too small or blurred, if
+    it looks like a person who is enrolled under another name, or if it is unlike the person's other photos (--force
+    enrolls it anyway in the last two cases). A photo that is reported as enrolled is on the disk. A photo that lies on
+    its side is turned. A folder given as PHOTO stands for all photos in it.
+
+    Of several faces in a photo, the one is used that matches the person's other photos. If it is not clear which one
+    that is, the photo is refused and the faces are listed: --face N chooses one, and --draw shows their numbers. Faces
+    in the background, less than a quarter as wide as the largest, do not count.
 
     With --folder, each subfolder is a person. Photos directly in the folder are named after their person: ada.jpg,
     ada-2.jpg, jean-luc-01.jpg. If a subfolder has folders with photos, --nested says what it is: a group of people, or
@@ -42,13 +50,15 @@ def enroll(parser: ArgumentParser) -> None:
     command asks on a terminal; elsewhere --same or --force decides. The gallery does not change before that.
 
     With --json, each photo is one object on a line: {"status", "person", "source", "reason", "notes", "quality",
-    "near"}; status is enrolled, known or refused.
+    "near", "own", "turned", "faces"}; status is enrolled, known or refused. own is the cosine with the person's other
+    samples; faces are those to choose from.
 
     Exit code: 1 if a photo was refused.
 
     examples:
       rkface enroll --bundle build/rk3588 --gallery gallery.sqlite "Ada Lovelace" ada.jpg ada-side.jpg
       rkface enroll --bundle build/rk3588 --gallery gallery.sqlite --folder staff/
+      rkface enroll --bundle build/rk3588 --gallery gallery.sqlite "Ada Lovelace" party.jpg --face 2
       rkface enroll --bundle build/rk3588 --gallery gallery.sqlite "Ada Lovelace" --camera /dev/video0
     """
     parser.add_argument("name", nargs="?", metavar="NAME", help="name of the person, new or already in the gallery")
@@ -61,7 +71,18 @@ def enroll(parser: ArgumentParser) -> None:
         choices=("group", "person"),
         help="what a subfolder of --folder is that has folders with photos: a group of people, or one person",
     )
+    parser.add_argument(
+        "--face", type=positive_integer, metavar="N", help="the face to enroll of one photo with several, by its number"
+    )
+    parser.add_argument(
+        "--draw",
+        type=Path,
+        metavar="OUT",
+        help="draw the faces of photos that are refused because they show several, with their numbers: a .jpg or .png "
+        "file, or for several photos a folder",
+    )
     parser.add_argument("--camera", metavar="SPEC", help="a camera as for `rkface run`; the terminal shows what to do")
+    add_camera_position(parser)
     parser.add_argument(
         "--timeout",
         type=positive_number,
@@ -91,24 +112,76 @@ def _enroll(options: Namespace) -> int:
 
         return print_verdicts([enroll_camera(options)], as_json=options.json)
 
-    from ..enrollment.enroll import enroll_photo
     from ..inference.pipeline import open_bundle
 
     photos = _find_photos(options)
-    rules, metadata = enroll_rules(options), dict(options.set)
+    drawings = _plan_drawings(options, photos)
     with ExitStack() as opened:
         pipeline = opened.enter_context(open_bundle(options.bundle, options.backend))
         gallery = opened.enter_context(open_gallery(options, pipeline, create=True))
         gallery.check_identity()
-        verdicts = (
-            _refuse(photo)
-            if photo.problem
-            else enroll_photo(gallery, pipeline, photo.person, photo.path, rules=rules, metadata=metadata)
-            for photo in photos
+        verdicts = chain.from_iterable(
+            _enroll_person(gallery, pipeline, group, options, drawings) for group in _by_person(photos)
         )
         code = print_verdicts(verdicts, as_json=options.json)
     _print_unread(photos)
     return code
+
+
+def _by_person(photos: Sequence[PersonPhoto]) -> list[list[PersonPhoto]]:
+    """The photos of each person, in the order of the people's first photos."""
+    people: dict[str, list[PersonPhoto]] = {}
+    for photo in photos:
+        people.setdefault(photo.person, []).append(photo)
+    return list(people.values())
+
+
+def _enroll_person(
+    gallery: Gallery,
+    pipeline: Pipeline,
+    photos: Sequence[PersonPhoto],
+    options: Namespace,
+    drawings: Mapping[Path, Path],
+) -> Iterator[Verdict]:
+    """The verdicts on the ``photos`` of one person, in their order."""
+    from ..enrollment.enroll import enroll_photos
+
+    readable = [photo.path for photo in photos if not photo.problem]
+    verdicts = enroll_photos(
+        gallery, pipeline, photos[0].person, readable, rules=enroll_rules(options), metadata=dict(options.set)
+    )
+    for photo in photos:
+        verdict = _refuse(photo) if photo.problem else next(verdicts)
+        if verdict.faces and photo.path in drawings:
+            _draw_choice(drawings[photo.path], photo.path, verdict)
+        yield verdict
+
+
+def _draw_choice(drawing: Path, photo: Path, verdict: Verdict) -> None:
+    """Draw the faces of ``photo`` with their numbers."""
+    from ..vision.draw import draw_boxes, write_image
+    from ..vision.image import read_image
+    from ..vision.photo import turn_image
+    from .photos import create_folder
+
+    if not drawing.parent.exists():
+        create_folder(drawing.parent)
+    boxes = {str(face.number): face.box for face in verdict.faces}
+    write_image(drawing, draw_boxes(turn_image(read_image(photo), verdict.turned), boxes))
+
+
+def _plan_drawings(options: Namespace, photos: Sequence[PersonPhoto]) -> dict[Path, Path]:
+    """Where the drawing of each photo goes; empty without --draw. InputError if --draw cannot be used, or if --face
+    could mean several photos."""
+    from .photos import drawing_paths
+
+    if options.face and len(photos) != 1:
+        raise InputError(f"--face chooses a face of one photo, and these are {len(photos)} photos: give one")
+    if not options.draw:
+        return {}
+    paths = [photo.path for photo in photos]
+    folder = len(paths) > 1 or options.folder is not None
+    return dict(zip(paths, drawing_paths(options.draw, paths, folder=folder), strict=True))
 
 
 def _check_use(options: Namespace) -> None:
@@ -116,6 +189,8 @@ def _check_use(options: Namespace) -> None:
     if options.camera:
         if not options.name or options.photos or options.folder or options.nested:
             raise InputError("--camera takes pictures of one person: give NAME, but neither photos nor --folder")
+        if options.face or options.draw:
+            raise InputError("--face and --draw are for photos, not for --camera")
         if options.same and options.force:
             raise InputError(
                 "--same adds the pictures to the person who looks alike, --force to a new person: use one of them"
@@ -123,6 +198,8 @@ def _check_use(options: Namespace) -> None:
         return
     if options.same or options.timeout:
         raise InputError("--same and --timeout only work with --camera")
+    if options.rotate or options.near:
+        raise InputError("--rotate and --near only work with --camera; photos are turned if they need it")
     if options.nested and not options.folder:
         raise InputError("--nested only works with --folder")
     if options.folder and (options.name or options.photos):

@@ -62,7 +62,7 @@ def enroll_camera(options: Namespace) -> Verdict:
     notes = verdict.notes
     if verdict.status == "enrolled" and capture.pose is not None:
         notes = (f"{len(capture.samples)} of {len(POSES)} pictures: no good picture of the other poses", *notes)
-    if verdict.status == "refused" and verdict.near:
+    if verdict.status == "refused" and verdict.near and verdict.near.cosine >= pipeline.thresholds.match:
         notes = (f"--same adds the pictures to {verdict.near.name!r}, --force makes a second person", *notes)
     return replace(verdict, notes=notes)
 
@@ -109,7 +109,8 @@ def _add_to_gallery(
 def _decide_name(gallery: Gallery, samples: Sequence[Sample], threshold: float, options: Namespace) -> NameDecision:
     """The name for ``samples``, if the gallery has a similar person: from the options, or from the user's answers.
 
-    Without either, ``enroll_shots`` refuses a person who is enrolled under another name, and notes doubts.
+    Without either, ``enroll_shots`` refuses a person who is enrolled under another name, or is unlike the own
+    samples.
     """
     comparison = compare_with_gallery(gallery, options.name, samples, threshold)
     near = comparison.near
@@ -117,10 +118,11 @@ def _decide_name(gallery: Gallery, samples: Sequence[Sample], threshold: float, 
         return NameDecision(near.name)
     if options.force or not (sys.stdin.isatty() and sys.stderr.isatty()):
         return NameDecision(options.name, options.force)
-    if near:
-        return _ask_who(options.name, near, threshold)
+    decision = _ask_who(options.name, near, threshold) if near else NameDecision(options.name)
+    if decision.name != options.name or not comparison.doubts:
+        return decision
     agreed = all(ask(f"{doubt[0].upper()}{doubt[1:]} [y/N] ") in YES for doubt in comparison.doubts)
-    return NameDecision(options.name if agreed else "")
+    return NameDecision(options.name if agreed else "", force=True)
 
 
 def _ask_who(name: str, near: Match, threshold: float) -> NameDecision:

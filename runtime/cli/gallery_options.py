@@ -43,9 +43,11 @@ def add_gallery(parser: ArgumentParser) -> None:
 
 
 def add_enroll_rules(parser: ArgumentParser) -> None:
-    parser.add_argument("--strict", action="store_true", help="refuse photos with several faces")
+    parser.add_argument("--strict", action="store_true", help="refuse all photos with several faces")
     parser.add_argument(
-        "--force", action="store_true", help="enroll a person even if they look like another person in the gallery"
+        "--force",
+        action="store_true",
+        help="enroll a person even if they look like another person in the gallery, or unlike their own other photos",
     )
     parser.add_argument(
         "--no-crops",
@@ -57,7 +59,7 @@ def add_enroll_rules(parser: ArgumentParser) -> None:
 def enroll_rules(options: Namespace) -> EnrollOptions:
     from ..enrollment.enroll import EnrollOptions
 
-    return EnrollOptions(options.strict, options.force, not options.no_crops)
+    return EnrollOptions(options.strict, options.force, not options.no_crops, getattr(options, "face", None))
 
 
 def gallery_path(options: Namespace) -> Path:

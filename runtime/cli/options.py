@@ -31,6 +31,22 @@ def add_backend(parser: ArgumentParser) -> None:
     )
 
 
+def add_camera_position(parser: ArgumentParser) -> None:
+    """--rotate and --near: how the cameras of --camera are mounted."""
+    parser.add_argument(
+        "--rotate",
+        type=int,
+        choices=(0, 90, 180, 270),
+        default=0,
+        help="with --camera: turn its pictures clockwise by so many degrees, for a camera that is not mounted upright",
+    )
+    parser.add_argument(
+        "--near",
+        action="store_true",
+        help="with --camera: also find faces that fill the picture; takes up to twice the time",
+    )
+
+
 def add_json(parser: ArgumentParser, what: str) -> None:
     """--json; ``what`` says what stdout holds then."""
     parser.add_argument("--json", action="store_true", help=f"print JSON for programs: {what}")

@@ -11,14 +11,22 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
 
+from .errors import WorkError
+
 
 def start_process(command: Sequence[str], **options: Any) -> subprocess.Popen[Any]:
     """Start ``command`` in a new session, so that only this process receives Ctrl-C.
 
     With Python 3.11 and later, the child does not import modules from the folder that it starts in. ``options`` are
-    those of subprocess.Popen.
+    those of subprocess.Popen. Raises WorkError if this machine cannot start one: no memory, too many open files.
     """
-    return subprocess.Popen(command, start_new_session=True, env=os.environ | {"PYTHONSAFEPATH": "1"}, **options)
+    try:
+        return subprocess.Popen(command, start_new_session=True, env=os.environ | {"PYTHONSAFEPATH": "1"}, **options)
+    except OSError as error:
+        raise WorkError(
+            f"{command[0]}: a process cannot be started: {error.strerror or error}: end other programs, or raise the "
+            "limits of this one (ulimit -a)"
+        ) from error
 
 
 def kill_process(process: subprocess.Popen[Any]) -> None:

@@ -14,6 +14,7 @@ from .text import find_hidden, in_a_line, show_value
 
 SCHEMA = 1
 MANIFEST = "manifest.json"
+UNMEASURED = "rkface's default, not measured on this model"  # in the provenance: where the match threshold comes from
 MAX_BYTES = 10_000_000  # of the manifest: the record of a calibration set names every photo
 MOST_SIZE = 1 << 24  # of a dimension of an input or output
 SMALLEST, LARGEST = 1e-12, 1e30  # of numbers that a model divides by, and of any number
@@ -21,13 +22,15 @@ SMALLEST, LARGEST = 1e-12, 1e30  # of numbers that a model divides by, and of an
 Role = Literal["detector", "recognizer", "liveness"]
 ROLES: tuple[Role, ...] = ("detector", "recognizer")  # in every bundle; ``Manifest.roles`` are those of one bundle
 Triple = tuple[float, float, float]
+ChannelOrder = Literal["RGB", "BGR"]
 
 
 @dataclass(frozen=True)
 class Input:
     """The input of a model: raw uint8, NHWC, RGB, ``height`` × ``width`` pixels.
 
-    The backend applies (value − mean) / std for each channel. The caller never normalizes.
+    The backend applies (value − mean) / std for each channel. The caller never normalizes. ``source_order`` is the
+    order of channels that the source model takes: `rkface convert` changes a BGR model so that it takes RGB.
     """
 
     name: str
@@ -35,6 +38,7 @@ class Input:
     width: int
     mean: Triple
     std: Triple
+    source_order: ChannelOrder = "RGB"
 
 
 @dataclass(frozen=True)
@@ -130,6 +134,11 @@ class Manifest:
         """The roles of the models in this bundle."""
         return ROLES if self.liveness is None else (*ROLES, "liveness")
 
+    @property
+    def threshold_measured(self) -> bool:
+        """Whether the match threshold was measured or stated; False if it is rkface's default."""
+        return self.provenance.get("match_threshold") != UNMEASURED
+
     def model(self, role: Role) -> Model:
         """The model with this role. Raises BundleError if the bundle has none."""
         found: Model | None = getattr(self, role)
@@ -218,7 +227,8 @@ def _input(raw: dict[str, Any]) -> Input:
     mean, std = _triple(raw["mean"]), _triple(raw["std"])
     if min(map(abs, std)) < SMALLEST:
         raise ValueError("std is 0")
-    return Input(_text(raw["name"], "name"), _count(raw["height"], "height"), _count(raw["width"], "width"), mean, std)
+    height, width = _count(raw["height"], "height"), _count(raw["width"], "width")
+    return Input(_text(raw["name"], "name"), height, width, mean, std, _order(raw.get("source_order", "RGB")))
 
 
 def _source(raw: dict[str, Any]) -> Source:
@@ -246,6 +256,13 @@ def _liveness(raw: dict[str, Any]) -> LivenessSpec:
 def _triple(values: list[float]) -> Triple:
     red, green, blue = (_number(value, "mean or std") for value in values)
     return red, green, blue
+
+
+def _order(value: Any) -> ChannelOrder:
+    orders: dict[str, ChannelOrder] = {"RGB": "RGB", "BGR": "BGR"}
+    if not isinstance(value, str) or value not in orders:
+        raise ValueError(f"source_order is {show_value(value)}")
+    return orders[value]
 
 
 def _typed(value: Any, kind: type, key: str) -> Any:

@@ -212,15 +212,16 @@ def _list(words: Collection[Any]) -> str:
     return ", ".join(repr(word) if not word else str(word) for word in words)
 
 
-def dump(value: Any, *, explain: bool = False) -> str:
+def dump(value: Any, *, explain: bool = False, notes: Mapping[str, str] | None = None) -> str:
     """The data class ``value`` as TOML that ``load_table`` reads back; with ``explain``, the help texts as comments.
+    ``notes``: comments behind the values, by key as ``list_keys`` writes it.
 
     Tuples of data classes are not supported.
     """
-    return "\n".join(_dump_lines(value, "", explain)).strip() + "\n"
+    return "\n".join(_dump_lines(value, "", explain, notes or {})).strip() + "\n"
 
 
-def _dump_lines(value: Any, where: str, explain: bool) -> Iterator[str]:
+def _dump_lines(value: Any, where: str, explain: bool, notes: Mapping[str, str]) -> Iterator[str]:
     tables = []
     for name, info in describe_fields(type(value)).items():
         content = getattr(value, name)
@@ -230,7 +231,8 @@ def _dump_lines(value: Any, where: str, explain: bool) -> Iterator[str]:
         if explain and info.help:
             yield f"# {info.help}"
         if content is not None:
-            yield f"{name} = {_dump_value(content)}"
+            note = notes.get(f"{where}{name}")
+            yield f"{name} = {_dump_value(content)}" + (f"  # {in_a_line(note)}" if note else "")
         elif explain:
             yield f"# [{where}{name}]" if is_dataclass(info.type) else f"# {name} = …"
     for name, content in tables:
@@ -241,7 +243,17 @@ def _dump_lines(value: Any, where: str, explain: bool) -> Iterator[str]:
         )
         for header, one in parts:
             yield f"\n[{header}]"
-            yield from _dump_lines(one, f"{header}.", explain)
+            yield from _dump_lines(one, f"{header}.", explain, notes)
+
+
+def list_keys(table: Mapping[str, Any], where: str = "") -> Iterator[str]:
+    """The keys of all values in ``table`` and the tables in it, with the keys of these tables: "camera.door.rate"."""
+    for key, value in table.items():
+        name = f"{where}{_dump_key(key)}"
+        if isinstance(value, Mapping):
+            yield from list_keys(value, f"{name}.")
+        else:
+            yield name
 
 
 def _dump_key(key: str) -> str:

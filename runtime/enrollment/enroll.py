@@ -5,8 +5,8 @@ Each photo gets a verdict. A bad photo does not stop the others.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -23,7 +23,8 @@ from ..gallery.rows import find_spelling
 from ..inference.pipeline import Pipeline
 from ..vision.embed import unit
 from ..vision.image import read_image
-from ..vision.quality import Quality, measure
+from .measured_photo import FaceInPhoto, MeasuredPhoto, measure_photo
+from .same_person import FaceChoice, choose_faces
 
 # Cosine at or above which a photo adds nothing to a sample of the same person: frames of one second, or a copy.
 DUPLICATE = 0.98
@@ -36,14 +37,16 @@ Status = Literal["enrolled", "known", "refused"]
 class EnrollOptions:
     """Options of enrollment.
 
-    strict  refuse a photo with several faces instead of using the largest face
-    force   enroll a face even if it looks like another person of the gallery
+    strict  refuse a photo with several faces, even if it is clear which one is meant
+    force   enroll a face even if it looks like another person of the gallery, or unlike the person's other samples
+    face    the number of the face to enroll, of a photo with several faces; None: find it out
     crops   store the aligned face, so that another model can embed it again
     """
 
     strict: bool = False
     force: bool = False
     crops: bool = True
+    face: int | None = None
 
 
 @dataclass(frozen=True)
@@ -58,6 +61,10 @@ class Verdict:
         notes: What a person should check.
         quality: Quality of the face, 0 to 1. None if no face was measured.
         near: Another person of the gallery who looks like this face, if any.
+        own: The best cosine with the person's other samples, of the gallery or of the photos enrolled together. None
+            without other samples.
+        turned: By how many degrees the photo was turned clockwise: 0, 90, 180 or 270.
+        faces: The faces to choose from, if it is not clear which one to enroll.
     """
 
     status: Status
@@ -67,6 +74,9 @@ class Verdict:
     notes: tuple[str, ...] = ()
     quality: float | None = None
     near: Match | None = None
+    own: float | None = None
+    turned: int = 0
+    faces: tuple[FaceInPhoto, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -74,10 +84,12 @@ class Comparison:
     """How new pictures of a person compare with the gallery.
 
     near    another person of the gallery who looks like the face; None if nobody does
+    own     the best cosine with the person's own samples; None without any
     doubts  reasons why the pictures may show somebody else than the person
     """
 
     near: Match | None
+    own: float | None
     doubts: tuple[str, ...]
 
 
@@ -91,43 +103,44 @@ def enroll(
     rules: EnrollOptions,
     metadata: Mapping[str, Any] | None = None,
 ) -> Verdict:
-    """Add the largest face in ``image`` (H×W×3 uint8 BGR) to the person ``name``, or refuse it and say why.
+    """Add the face in the photo ``image`` (H×W×3 uint8 BGR) to the person ``name``, or refuse it and say why.
 
-    A face with the verdict "enrolled" is on the disk. Raises InputError if the gallery contains embeddings of another
-    model.
+    Of several faces, the one is added that ``rules.face`` names, or that matches the person's other samples. A face
+    with the verdict "enrolled" is on the disk. Raises InputError if the gallery contains embeddings of another model.
     """
     name = find_spelling(gallery, name)
-    faces = pipeline.detect(image)
-    if not len(faces):
-        return _refuse(name, source, "no face found: use a photo with a larger face that looks at the camera")
-    if len(faces) > 1 and rules.strict:
-        return _refuse(name, source, f"{len(faces)} faces: crop the photo to one person, or do not use --strict")
-    notes: tuple[str, ...] = (f"{len(faces)} faces: used the largest",) if len(faces) > 1 else ()
-    face = faces.largest()
-    crop = pipeline.align(image, faces.landmarks[face])
-    quality = measure(crop, faces.landmarks[face], float(faces.scores[face]))
-    if (flaw := quality.flaw()) is not None:
-        return _refuse(name, source, f"{flaw.reason}: {flaw.detail}", quality)
-    vector = pipeline.embed([crop])[0]
+    measured = measure_photo(pipeline, image, source, strict=rules.strict, face=rules.face)
+    (verdict,) = _Enrollment(gallery, name, pipeline.thresholds.match, rules, metadata).add([measured])
+    return verdict
 
-    # The two nearest people include the nearest other person, and this person if it is one of them.
-    nearest = gallery.search(vector[None], 2)[0]
-    own = next((match.cosine for match in nearest if match.name == name), None)
-    other = next((match for match in nearest if match.name != name), None)
-    threshold = pipeline.thresholds.match
-    near = other if other is not None and other.cosine >= threshold - NEAR else None
-    if near is not None and near.cosine >= threshold and not rules.force:
-        reason = f"{_already_enrolled(near, threshold)}: use that name, or --force if they are two people"
-        return _refuse(name, source, reason, quality, near)
-    if own is not None and own >= DUPLICATE:
-        return Verdict("known", name, source, f"like an existing sample (cosine {own:.3f})", notes, quality.score, near)
-    if near is not None:
-        notes += (_looks_like(near),)
-    notes += _find_contradiction(gallery, name, vector, own, threshold)
-    notes += _find_similar_name(gallery, name)
-    sample = Sample(vector, encode_crop(crop) if rules.crops else None, quality.score, source)
-    gallery.add(name, [sample], metadata)
-    return Verdict("enrolled", name, source, "", notes, quality.score, near)
+
+def enroll_photos(
+    gallery: Gallery,
+    pipeline: Pipeline,
+    name: str,
+    photos: Sequence[Path],
+    *,
+    rules: EnrollOptions,
+    metadata: Mapping[str, Any] | None = None,
+) -> Iterator[Verdict]:
+    """As ``enroll``, for files with photos of one person, which are compared with each other too. A file that cannot be
+    read and an invalid name are refused."""
+    try:
+        name = find_spelling(gallery, name)
+    except InputError as error:
+        reason = f"{error}: rename the folder or file"
+        yield from (Verdict("refused", in_a_line(name), in_a_line(str(photo)), reason) for photo in photos)
+        return
+    measured = []
+    for photo in photos:
+        source = in_a_line(str(photo))
+        try:
+            image = read_image(photo)
+        except InputError as error:
+            measured.append(MeasuredPhoto(source, str(error).removeprefix(f"{photo}: ")))
+        else:
+            measured.append(measure_photo(pipeline, image, source, strict=rules.strict, face=rules.face))
+    yield from _Enrollment(gallery, name, pipeline.thresholds.match, rules, metadata).add(measured)
 
 
 def enroll_photo(
@@ -139,17 +152,62 @@ def enroll_photo(
     rules: EnrollOptions,
     metadata: Mapping[str, Any] | None = None,
 ) -> Verdict:
-    """As ``enroll``, for a file. A file that cannot be read and an invalid name are refused too."""
-    source = in_a_line(str(photo))
-    try:
-        name = find_spelling(gallery, name)
-    except InputError as error:
-        return Verdict("refused", in_a_line(name), source, f"{error}: rename the folder or file")
-    try:
-        image = read_image(photo)
-    except InputError as error:
-        return Verdict("refused", name, source, str(error).removeprefix(f"{photo}: "))
-    return enroll(gallery, pipeline, name, image, source, rules=rules, metadata=metadata)
+    """As ``enroll_photos``, for one file."""
+    (verdict,) = enroll_photos(gallery, pipeline, name, [photo], rules=rules, metadata=metadata)
+    return verdict
+
+
+@dataclass(frozen=True)
+class _Enrollment:
+    """Adds measured photos to the person ``name``."""
+
+    gallery: Gallery
+    name: str
+    threshold: float
+    rules: EnrollOptions
+    metadata: Mapping[str, Any] | None
+
+    def add(self, photos: Sequence[MeasuredPhoto]) -> Iterator[Verdict]:
+        choices = choose_faces(
+            self.name,
+            photos,
+            _known_embeddings(self.gallery, self.name),
+            threshold=self.threshold,
+            force=self.rules.force,
+            is_somebody_else=self._is_somebody_else,
+        )
+        for photo, choice in zip(photos, choices, strict=True):
+            yield self._add_choice(photo, choice)
+
+    def _is_somebody_else(self, embedding: NDArray[np.float32]) -> bool:
+        near = _find_other(self.gallery, self.name, embedding)
+        return near is not None and near.cosine >= self.threshold and not self.rules.force
+
+    def _add_choice(self, photo: MeasuredPhoto, choice: FaceChoice) -> Verdict:
+        """Add the chosen face to the gallery, unless a reason or another person of the gallery speaks against it."""
+        face, name = choice.face, self.name
+        verdict = Verdict("refused", name, photo.source, choice.reason, choice.notes, turned=photo.turned)
+        verdict = replace(verdict, own=choice.cosine, faces=choice.faces)
+        if face is None:
+            return verdict
+        verdict = replace(verdict, quality=face.quality.score)
+        if face.embedding is None:
+            return verdict
+        near = _find_other(self.gallery, name, face.embedding)
+        near = near if near is not None and near.cosine >= self.threshold - NEAR else None
+        verdict = replace(verdict, near=near)
+        if near is not None and near.cosine >= self.threshold and not self.rules.force:
+            reason = f"{_already_enrolled(near, self.threshold)}: use that name, or --force if they are two people"
+            return replace(verdict, reason=reason)
+        if verdict.reason:
+            return verdict
+        known = max((float(one @ face.embedding) for one in _known_embeddings(self.gallery, name)), default=-1.0)
+        if known >= DUPLICATE:
+            return replace(verdict, status="known", reason=f"like an existing sample (cosine {known:.3f})")
+        notes = choice.notes + ((_looks_like(near),) if near else ()) + _find_similar_name(self.gallery, name)
+        crop = encode_crop(face.crop) if self.rules.crops else None
+        self.gallery.add(name, [Sample(face.embedding, crop, face.quality.score, photo.source)], self.metadata)
+        return replace(verdict, status="enrolled", notes=notes)
 
 
 def enroll_shots(
@@ -165,18 +223,20 @@ def enroll_shots(
     """Add pictures of one face from a camera to the person ``name``: all of them or, with a reason, none.
 
     ``shots``: samples of good quality, best first. ``threshold``: minimum cosine for a match. ``force``: add them even
-    if they look like another person. Raises InputError as ``enroll``.
+    if they look like another person, or unlike the person's other samples. Raises InputError as ``enroll``.
     """
     name = find_spelling(gallery, name)
     comparison = compare_with_gallery(gallery, name, shots, threshold)
-    near, quality = comparison.near, shots[0].quality
+    near, own = comparison.near, comparison.own
+    verdict = Verdict("refused", name, source, quality=shots[0].quality, near=near, own=own)
     if near is not None and near.cosine >= threshold and not force:
         reason = f"{_already_enrolled(near, threshold)}: use that name, or force it if they are two people"
-        return Verdict("refused", name, source, reason, quality=quality, near=near)
-    notes: tuple[str, ...] = (_looks_like(near),) if near is not None else ()
-    notes += _find_similar_name(gallery, name)
+        return replace(verdict, reason=reason)
+    if comparison.doubts and not force:
+        return replace(verdict, reason=f"{' '.join(comparison.doubts)} Then force it")
+    notes = ((_looks_like(near),) if near is not None else ()) + _find_similar_name(gallery, name)
     gallery.add(name, shots, metadata)
-    return Verdict("enrolled", name, source, "", notes + comparison.doubts, quality, near)
+    return replace(verdict, status="enrolled", notes=notes + comparison.doubts)
 
 
 def compare_with_gallery(gallery: Gallery, name: str, shots: Sequence[Sample], threshold: float) -> Comparison:
@@ -185,10 +245,16 @@ def compare_with_gallery(gallery: Gallery, name: str, shots: Sequence[Sample], t
     name = find_spelling(gallery, name)
     weights = np.array([shot.quality for shot in shots], np.float32)
     vector = unit(weights @ np.stack([shot.embedding for shot in shots]))
-    nearest = gallery.search(vector[None], 2)[0]
-    near = next((match for match in nearest if match.name != name and match.cosine >= threshold - NEAR), None)
-    own = next((match.cosine for match in nearest if match.name == name), None)
-    return Comparison(near, _find_contradiction(gallery, name, vector, own, threshold))
+    other = _find_other(gallery, name, vector)
+    near = other if other is not None and other.cosine >= threshold - NEAR else None
+    own = max((float(known @ vector) for known in _known_embeddings(gallery, name)), default=None)
+    doubts: tuple[str, ...] = ()
+    if own is not None and own < threshold:
+        doubts = (
+            f"unlike the other samples of {name!r} (best cosine {own:.3f}, threshold {threshold:.3f}): "
+            "is it the same person?",
+        )
+    return Comparison(near, own, doubts)
 
 
 def encode_crop(crop: NDArray[np.uint8]) -> bytes:
@@ -205,19 +271,17 @@ def decode_crop(crop: bytes) -> NDArray[np.uint8] | None:
     return None if image is None else np.asarray(image, np.uint8)
 
 
-def _find_contradiction(
-    gallery: Gallery, name: str, vector: NDArray[np.float32], own: float | None, threshold: float
-) -> tuple[str, ...]:
-    """A sentence if the embedding ``vector`` is unlike the existing samples of ``name``. ``own``: the best cosine with
-    them, or None if the search did not return it."""
-    if own is None:  # no samples yet, or two other people are nearer
-        person = next((person for person in gallery.people() if person.name == name and person.samples), None)
-        if person is None:
-            return ()
-        own = max(float(sample.embedding @ vector) for sample in gallery.samples(person))
-    if own >= threshold:
-        return ()
-    return (f"unlike the other samples of {name!r} (best cosine {own:.3f}): is it the same person?",)
+def _known_embeddings(gallery: Gallery, name: str) -> list[NDArray[np.float32]]:
+    """The embeddings of the person ``name`` that can be compared with new ones."""
+    if not gallery.read("SELECT 1 FROM person JOIN sample ON person = person.id WHERE name = ?", [name]):
+        return []
+    samples = gallery.samples(gallery.person(name))
+    return [sample.embedding for sample in samples if sample.identity == gallery.identity]
+
+
+def _find_other(gallery: Gallery, name: str, embedding: NDArray[np.float32]) -> Match | None:
+    """The most similar person of the gallery who is not ``name``."""
+    return next((match for match in gallery.search(embedding[None], 2)[0] if match.name != name), None)
 
 
 def _find_similar_name(gallery: Gallery, name: str) -> tuple[str, ...]:
@@ -233,7 +297,3 @@ def _already_enrolled(match: Match, threshold: float) -> str:
 
 def _looks_like(match: Match) -> str:
     return f"looks like {match.name!r} (cosine {match.cosine:.3f})"
-
-
-def _refuse(name: str, source: str, reason: str, quality: Quality | None = None, near: Match | None = None) -> Verdict:
-    return Verdict("refused", name, source, reason, (), None if quality is None else quality.score, near)

@@ -10,7 +10,6 @@ import base64
 import csv
 import json
 import os
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,15 +19,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..core.errors import InputError, WorkError
-from ..core.files import parse_json
 from ..gallery.gallery import Gallery
-from ..gallery.people import Person, Sample, clean_name, embedding_identity
+from ..gallery.people import Person, Sample, embedding_identity
 from ..gallery.rows import embedding_to_bytes, read_crop, replace_embeddings
 from ..inference.pipeline import Pipeline
 from .enroll import EnrollOptions, Verdict, decode_crop, enroll_photo
-from .json_lines import SCHEMA, VERSION, GalleryRecord, read_json_lines, read_sample
+from .json_lines import SCHEMA, VERSION, GalleryRecord, read_json_lines
+from .table_lines import COLUMNS, TABLE_SUFFIXES, read_table
 
-COLUMNS = ("name", "metadata", "source", "quality", "created", "identity", "embedding", "crop")
 BATCH = 16  # crops that are embedded at once
 
 Embed = Callable[[Sequence[NDArray[np.uint8]]], NDArray[np.float32]]
@@ -100,42 +98,8 @@ def read_records(source: Path, crops: Path) -> Iterator[GalleryRecord | InputErr
     Yields an InputError for a line that cannot be read. ``crops``: the folder of the crops. Raises InputError if the
     whole file cannot be read.
     """
-    if source.suffix.lower() != ".csv":
-        yield from read_json_lines(source, crops)
-        return
-    try:
-        with source.open(encoding="utf-8-sig", newline="") as file:
-            yield from _read_csv(file, source, crops)
-    except UnicodeDecodeError as error:
-        raise InputError(f"{source}: not UTF-8 at byte {error.start}: save it as UTF-8") from error
-    except OSError as error:
-        raise InputError(f"{source}: cannot be read: {error.strerror or error}") from error
-
-
-def _read_csv(file: TextIO, source: Path, crops: Path) -> Iterator[GalleryRecord | InputError]:
-    csv.field_size_limit(sys.maxsize if sys.maxsize < 2**31 else 2**31 - 1)
-    rows = csv.DictReader(file)
-    if "name" not in (rows.fieldnames or ()):
-        raise InputError(
-            f"{source}: a CSV file needs a header with the column name, and photo or {', '.join(COLUMNS[1:])}"
-        )
-    for row in rows:
-        try:
-            sample = read_sample({key: value for key, value in row.items() if value and key}, crops)
-            photo = [source.parent / row["photo"]] if row.get("photo") else []
-            metadata = dict(parse_json(row.get("metadata") or "{}"))
-            samples = [sample] if sample else []
-            yield GalleryRecord(clean_name(row["name"]), metadata, samples, photo, rows.line_num)
-        except (InputError, ValueError, KeyError, TypeError) as error:
-            yield InputError(f"{source}, line {rows.line_num}: {_explain(error)}")
-
-
-def _explain(error: Exception) -> str:
-    if isinstance(error, KeyError):
-        return f"{error.args[0]} is missing"
-    if isinstance(error, json.JSONDecodeError):
-        return f"not valid JSON at character {error.pos + 1}: use a file that `rkface gallery export` wrote"
-    return str(error)
+    read = read_table if source.suffix.lower() in TABLE_SUFFIXES else read_json_lines
+    yield from read(source, crops)
 
 
 def import_record(
@@ -153,7 +117,8 @@ def import_record(
             f"{record.name} has no samples with an embedding or an aligned face, so nobody is added: export again with "
             "--embeddings or --crops"
         )
-    verdicts, new = [], []
+    verdicts: list[Verdict] = []
+    new: list[Sample] = []
     for sample in (_with_embedding(sample, pipeline) for sample in record.samples):
         if not len(sample.embedding):
             verdicts.append(Verdict("refused", record.name, sample.source, "no embedding: use --bundle to compute it"))

@@ -9,7 +9,7 @@ events. Deleted bytes are zeros in the file immediately, but stay in the write-a
 
 The age of an event comes from the monotonic clock while the process runs: a board without a battery for its clock
 starts in 1970 and jumps when it finds a time server. Only after a restart it is the difference of two wall clock times,
-if both are plausible.
+if both are plausible: an event that seems older than a year was stored today by a clock that was wrong, or is.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from typing import TypeVar
 
 from ..core.errors import InputError
 from ..core.sqlite import empty_write_ahead_log, is_damage, remove_deleted_bytes
+from ..core.steady_clock import LONGEST, SET_SINCE
 from .event import OutgoingEvent, anonymize
 from .outbox_file import (
     FILE,
@@ -43,13 +44,13 @@ from .outbox_file import (
     used_bytes,
 )
 
-SET_SINCE = 1_735_689_600  # 2025-01-01: a wall clock that shows an earlier time was never set
 SHARES = 8  # a full outbox drops one share of so many, the oldest events
 SYNC_EVERY = 32  # deliveries after which their deletion is made durable; it survives a killed process in any case
 
 # Seconds since an event was stored. The wall clock counts only for events of earlier processes.
 AGE = """iif(id >= :first, :now - ticks,
-             :now - :opened + iif(min(stored, :opened_wall) >= :set_since, max(0, :opened_wall - stored), 0))"""
+             :now - :opened + iif(stored >= :set_since AND :opened_wall - stored BETWEEN 0 AND :longest,
+                                  :opened_wall - stored, 0))"""
 
 T = TypeVar("T")
 log = logging.getLogger("rkface.events")
@@ -286,6 +287,7 @@ class Outbox:
             "opened": self._opened,
             "opened_wall": self._opened_wall,
             "set_since": SET_SINCE,
+            "longest": LONGEST,
             "limit": self._limits.seconds,
         }
 

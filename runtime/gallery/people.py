@@ -167,7 +167,7 @@ def embedding_identity(manifest: Manifest) -> str:
     contract = {
         "model": model.source.sha256,
         "alignment": ALIGNMENT,
-        "colour": "RGB",
+        "colour": model.input.source_order,
         "dtype": "uint8",
         "height": model.input.height,
         "width": model.input.width,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from types import TracebackType
@@ -25,6 +26,7 @@ from ..vision.check_input import check_image, check_landmarks
 from ..vision.detect import Detector
 from ..vision.embed import Embedder
 from ..vision.liveness import LivenessModel
+from ..vision.photo import PhotoFaces, find_faces
 
 BACKENDS = ("npu", "reference")
 
@@ -87,12 +89,27 @@ class Pipeline:
             InputError: ``image`` is not such an array, ``threshold`` is not from 0 to 1, or the pipeline is closed.
             DeviceError: The NPU or ONNX Runtime failed.
         """
-        self._check_open()
-        if threshold is None:
-            threshold = self.thresholds.detection
-        else:
-            check_number(threshold, 0, 1, "a detection threshold")
-        return self._detector.detect(image, threshold)
+        return self._detector.detect(image, self._checked(threshold))
+
+    def detect_photo(self, image: NDArray[np.uint8], threshold: float | None = None) -> PhotoFaces:
+        """Find the faces in a photo, which may be a close-up, and may lie on its side or be upside down.
+
+        ``detect`` looks once. This looks again if that finds no face that is plainly upright: with a margin around the
+        photo, and at the photo turned by 90, 180 and 270 degrees. Use ``detect`` for the frames of a camera.
+
+        Args:
+            image: H×W×3 uint8, BGR.
+            threshold: Minimum detection score, 0 to 1. None uses the bundle's threshold. A face that only another look
+                finds must score 0.1 more.
+
+        Returns:
+            The faces, without embeddings, and the photo turned the right way up.
+
+        Raises:
+            InputError: ``image`` is not such an array, ``threshold`` is not from 0 to 1, or the pipeline is closed.
+            DeviceError: The NPU or ONNX Runtime failed.
+        """
+        return find_faces(self._detector, image, self._checked(threshold))
 
     def recognize(self, image: NDArray[np.uint8], threshold: float | None = None) -> Faces:
         """Find the faces in an image and compute their embeddings: ``detect``, then ``align`` and ``embed``.
@@ -108,9 +125,33 @@ class Pipeline:
             InputError: ``image`` is not such an array, ``threshold`` is not from 0 to 1, or the pipeline is closed.
             DeviceError: The NPU or ONNX Runtime failed.
         """
-        faces = self.detect(image, threshold)
-        crops = [self.align(image, landmarks) for landmarks in faces.landmarks]
-        return Faces(faces.boxes, faces.scores, faces.landmarks, self.embed(crops))
+        return self._embed_faces(image, self.detect(image, threshold))
+
+    def recognize_photo(self, image: NDArray[np.uint8], threshold: float | None = None) -> PhotoFaces:
+        """Find the faces in a photo and compute their embeddings: ``detect_photo``, then ``align`` and ``embed``.
+
+        Example:
+            ```python
+            from rkface import open_bundle, read_image
+
+            with open_bundle("build/rk3588") as pipeline:
+                photo = pipeline.recognize_photo(read_image("scan.jpg"))
+                print(photo.turned, photo.faces.boxes)
+            ```
+
+        Args:
+            image: H×W×3 uint8, BGR.
+            threshold: As in ``detect_photo``.
+
+        Returns:
+            The faces, with embeddings (N×D float32 of unit length), and the photo turned the right way up.
+
+        Raises:
+            InputError: ``image`` is not such an array, ``threshold`` is not from 0 to 1, or the pipeline is closed.
+            DeviceError: The NPU or ONNX Runtime failed.
+        """
+        photo = self.detect_photo(image, threshold)
+        return replace(photo, faces=self._embed_faces(photo.image, photo.faces))
 
     def align(self, image: NDArray[np.uint8], landmarks: NDArray[np.float32]) -> NDArray[np.uint8]:
         """Cut one face out of an image, turned and scaled as the recognizer expects it.
@@ -158,6 +199,18 @@ class Pipeline:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+    def _embed_faces(self, image: NDArray[np.uint8], faces: Faces) -> Faces:
+        crops = [self.align(image, landmarks) for landmarks in faces.landmarks]
+        return Faces(faces.boxes, faces.scores, faces.landmarks, self.embed(crops))
+
+    def _checked(self, threshold: float | None) -> float:
+        """The detection threshold to use, if the pipeline is open."""
+        self._check_open()
+        if threshold is None:
+            return self.thresholds.detection
+        check_number(threshold, 0, 1, "a detection threshold")
+        return threshold
 
     def _check_open(self) -> None:
         if self._closed:

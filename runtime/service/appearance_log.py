@@ -7,13 +7,12 @@ file, and the faces are encrypted if the gallery is encrypted.
 from __future__ import annotations
 
 import json
-import math
 import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass
 from logging import getLogger
 from pathlib import Path
 from typing import Any
@@ -31,7 +30,7 @@ from ..core.sqlite import (
     remove_deleted_bytes,
     transaction,
 )
-from ..events.outbox import SET_SINCE
+from ..core.steady_clock import ACCURACY, SET_SINCE, SteadyClock
 from ..gallery.encryption import NoCipher
 from ..gallery.gallery import Gallery
 from ..tracking.appearance import Appearance
@@ -41,6 +40,7 @@ FILE = "appearances.sqlite"
 VERSION = 1
 MOST = 200  # appearances in one answer
 BUSY = 5.0  # seconds to wait for another program
+CLOCK = "clock"  # a setting: the SteadyClock from which the column ``logged`` comes
 SCRUB = "scrub"  # a setting that is present while the file may still contain bytes of faces from before encryption
 PNG = b"\x89PNG\r\n\x1a\n"  # the start of a face that is not encrypted
 
@@ -67,15 +67,25 @@ class LoggedAppearance(Appearance):
 class AppearanceLog:
     """The log at ``path``: one row per appearance, at its last stage. Thread-safe; a context manager.
 
-    ``cipher`` returns the cipher for the faces: that of the gallery, which may be encrypted at any time.
+    ``cipher`` returns the cipher for the faces: that of the gallery, which may be encrypted at any time. Ages come from
+    a ``SteadyClock`` in the file, so no clock that jumps deletes what is young. ``clock`` is the monotonic clock, and
+    ``wall`` the wall clock, in seconds.
 
     A damaged file is moved aside and a new one is created, because the service must start without its log, too. Raises
     WorkError if the file cannot be opened, and InputError if a newer version of rkface made it.
     """
 
-    def __init__(self, path: Path, cipher: Callable[[], NoCipher] = NoCipher) -> None:
+    def __init__(
+        self,
+        path: Path,
+        cipher: Callable[[], NoCipher] = NoCipher,
+        clock: Callable[[], float] = time.monotonic,
+        wall: Callable[[], float] = time.time,
+    ) -> None:
         self.path = path
         self._cipher = cipher
+        self._clock, self._wall = clock, wall
+        self._advanced, self._restarted = clock(), True  # when this process last advanced the clock in the file
         self._lock = threading.Lock()
         try:
             self._database = _open(path)
@@ -107,8 +117,9 @@ class AppearanceLog:
         event = json.dumps(appearance.as_event(), ensure_ascii=False)
         person = appearance.match.person if appearance.match else None
         encrypted = None if face is None else self._cipher().encrypt(face)
-        row = [appearance.id, appearance.source, person, appearance.started, time.time(), event, encrypted]
         with self._writing() as database:
+            now = self._advance_clock(database)
+            row = [appearance.id, appearance.source, person, appearance.started, now, event, encrypted]
             database.execute(
                 "INSERT INTO appearance VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7) ON CONFLICT (id) DO UPDATE SET "
                 "person = ?3, started = ?4, event = ?6, face = iif(?3 IS NULL, coalesce(?7, face), NULL)",
@@ -179,20 +190,15 @@ class AppearanceLog:
         """Return the number of appearances."""
         return int(self._read("SELECT count(*) FROM appearance")[0][0])
 
-    def prune(self, keep: Keep, people: Iterable[str], merged: Mapping[str, str], now: float | None = None) -> int:
+    def prune(self, keep: Keep, people: Iterable[str], merged: Mapping[str, str]) -> int:
         """Delete old appearances and faces, and all appearances that name a person who is not among ``people`` (ids).
         Return the number of deleted appearances.
 
         An appearance of a person who was ``merged`` (old id → new id) is kept under the new id. The age of an
-        appearance counts from when it was logged. If it was logged before the clock was set, or in the future, then
-        the clock has jumped since, and the age counts from now.
+        appearance counts from when it was logged.
         """
-        now = time.time() if now is None else now
-        if now < SET_SINCE:  # the clock is not set yet, so ages are unknown
-            keep = replace(keep, appearances=math.inf, unknown_faces=math.inf)
         with self._writing() as database:
-            if now >= SET_SINCE:
-                database.execute("UPDATE appearance SET logged = ?1 WHERE logged < ?2 OR logged > ?1", [now, SET_SINCE])
+            now = self._advance_clock(database)
             for old, new in merged.items():
                 change = "person = ?1, event = json_set(event, '$.match.person', ?1)"
                 database.execute(f"UPDATE appearance SET {change} WHERE person = ?2", [new, old])
@@ -211,6 +217,21 @@ class AppearanceLog:
                 empty_write_ahead_log(self._database)
                 self._database.executescript("PRAGMA incremental_vacuum")
         return int(gone)
+
+    def _advance_clock(self, database: sqlite3.Connection) -> float:
+        """Advance the clock in the file by what has passed, and return its time."""
+        clock, wall = self._clock(), self._wall()
+        stored = database.execute("SELECT value FROM setting WHERE name = ?", [CLOCK]).fetchone()
+        before = (_read_clock(stored[0]) if stored else None) or _start_clock(database, wall)
+        if self._restarted:
+            before, self._restarted = before.restarted(), False
+        passed, self._advanced = max(0.0, clock - self._advanced), clock
+        after = before.after(passed, wall)
+        missed = after.now - before.now - passed
+        if missed > ACCURACY:  # it passed before what was logged since then
+            database.execute("UPDATE appearance SET logged = logged + ? WHERE logged > ?", [missed, before.agreed])
+        database.execute("INSERT OR REPLACE INTO setting VALUES (?, ?)", [CLOCK, json.dumps(asdict(after))])
+        return after.now
 
     @contextmanager
     def _writing(self) -> Iterator[sqlite3.Connection]:
@@ -233,6 +254,26 @@ def _prepare(database: sqlite3.Connection, path: Path) -> None:
     read_version(database, path, VERSION)
     database.executescript(TABLES)
     database.execute(f"PRAGMA user_version = {VERSION}")
+
+
+def _read_clock(stored: str) -> SteadyClock | None:
+    """The clock that ``stored`` describes; None if it is damaged."""
+    try:
+        clock = SteadyClock(**json.loads(stored))
+        numbers = [clock.now, clock.agreed, clock.since, clock.ahead or 0.0, clock.seen or 0.0]
+        return clock if all(type(one) in (int, float) and abs(one) < 1e12 for one in numbers) else None
+    except (ValueError, TypeError, RecursionError):
+        return None
+
+
+def _start_clock(database: sqlite3.Connection, wall: float) -> SteadyClock:
+    """The clock of a new log, or of one from before, which stored times of the wall clock: it starts with the newest of
+    them. Times that were not set, and times in the future, become that time."""
+    bounds = [SET_SINCE, wall if wall >= SET_SINCE else 1e12]
+    (newest,) = database.execute("SELECT max(logged) FROM appearance WHERE logged BETWEEN ? AND ?", bounds).fetchone()
+    start = max(wall, SET_SINCE) if newest is None else float(newest)
+    database.execute("UPDATE appearance SET logged = ?1 WHERE logged > ?1 OR logged < ?2", [start, SET_SINCE])
+    return SteadyClock(start, None if newest is None else 0.0, start)
 
 
 def encrypt_log_beside(gallery: Gallery) -> None:

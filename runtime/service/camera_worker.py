@@ -11,6 +11,7 @@ from statistics import median
 
 from ..cameras.camera import Camera, open_camera
 from ..cameras.frame_gate import MOTION, FrameGate, feed_frames
+from ..cameras.picture_check import PictureCheck
 from ..cameras.sources import CaptureFormat
 from ..inference.frames import Frame, Result
 from ..tracking.watcher import Watcher
@@ -20,6 +21,7 @@ from .settings import CameraSettings
 RECORDING_AHEAD = (
     1  # frames of a recording in the scheduler: a second one could replace the first before it is processed
 )
+FEW_LOOKS = 2.9  # detections per second: below 3, people who walk by are followed only from look to look
 SAMPLES = 10  # samples, one per second, over which rates are averaged
 
 
@@ -47,7 +49,9 @@ class CameraWorker:
     process, and a newer frame replaces one that still waits.
     """
 
-    def __init__(self, camera: Camera, gate: FrameGate | None = None) -> None:
+    def __init__(
+        self, camera: Camera, gate: FrameGate | None = None, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self.name = camera.name
         self.camera = camera
         self.latest: WatchedFrame | None = None
@@ -55,10 +59,13 @@ class CameraWorker:
         self.processed = self.dropped = 0
         self._every = camera.recording
         self._gate = None if self._every else gate or FrameGate()
+        self._clock = clock
+        self._check = PictureCheck(still_allowed=not camera.live)
+        self._pace, self._paced = "", 0  # the gate's state, and for how many samples it has been the same
         self._pending = 0
         self._result_noted = threading.Condition()
         self._closed = False
-        self._samples: deque[_Sample] = deque([_Sample(time.monotonic())], SAMPLES + 1)
+        self._samples: deque[_Sample] = deque([_Sample(clock())], SAMPLES + 1)
         self._latencies: deque[float] = deque(maxlen=100)
         self._last_error = _LastError()
 
@@ -75,6 +82,7 @@ class CameraWorker:
         self.ended = True
 
     def _submit(self, frame: Frame, submit: Callable[[Frame], bool]) -> bool:
+        self._check.note(frame.image, frame.time, face=self._gate is not None and self._gate.tracks)
         with self._result_noted:
             if self._every:
                 self._result_noted.wait_for(lambda: self._closed or self._pending < RECORDING_AHEAD)
@@ -88,7 +96,7 @@ class CameraWorker:
         self.dropped += result.dropped
         if self._gate is not None:
             self._gate.set_tracked_faces(watcher.tracked_faces)
-        since_capture = time.monotonic() - result.frame.time
+        since_capture = self._clock() - result.frame.time
         self._latencies.append(result.waited + result.took if self._every else since_capture)
         with self._result_noted:
             self._pending -= 1 + result.dropped
@@ -97,7 +105,10 @@ class CameraWorker:
     def sample(self) -> None:
         """Note the current counts; must be called once a second."""
         state = self.camera.state()
-        self._samples.append(_Sample(time.monotonic(), state.frames, self.processed))
+        self._samples.append(_Sample(self._clock(), state.frames, self.processed))
+        pace = self._gate.state if self._gate else ""
+        self._paced = self._paced + 1 if pace == self._pace else 0
+        self._pace = pace
         if state.error and state.error != self._last_error.text:
             self._last_error = _LastError(state.error, time.time())
 
@@ -119,6 +130,38 @@ class CameraWorker:
             skipped=self._gate.skipped if self._gate else 0,
             pace=self._gate.state if self._gate else "",
         )
+
+    def problem(self) -> str:
+        """Return what is wrong with the camera now, as a sentence, and what to do; "" if nothing is."""
+        state = self.camera.state()
+        if self.ended:
+            return f"Camera {self.name} has ended. Restart the service to read it again."
+        if not state.connected and state.error:
+            return f"Camera {self.name} delivers no pictures: {state.error}."
+        if not state.connected:
+            return f"Camera {self.name} has not delivered a picture yet."
+        if self._check.problem:
+            return f"Camera {self.name} delivers {self._check.problem}."
+        return self._few_looks()
+
+    def _few_looks(self) -> str:
+        """Say that the camera is not looked at often enough, unless that is wanted while nobody is there."""
+        if self._gate is None or self._paced < SAMPLES:
+            return ""
+        health, wanted = self.health(), self._gate.wanted
+        enough = FEW_LOOKS if self._pace == "busy" else min(FEW_LOOKS, 0.7 * wanted)
+        if health.fps >= enough:
+            return ""
+        if self._pace == "busy" and wanted < FEW_LOOKS:
+            why = "set its `looks` to 3 or more"
+        elif health.offered < enough:
+            why = f"it delivers {health.offered:.1f} frames a second. Raise its frame rate, or check its network"
+        else:
+            why = (
+                "this machine is too slow. Use fewer cameras, lower `looks` of the others, or a bundle with a smaller "
+                "detector size"
+            )
+        return f"Camera {self.name} is searched only {health.fps:.1f} times a second, so people may be missed: {why}."
 
     def close(self) -> None:
         """Close the camera, and make ``run`` return."""

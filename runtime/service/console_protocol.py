@@ -132,6 +132,10 @@ class Setting:
     maximum  likewise
     step     of a form's number field
     choices  the valid texts, for a text that has only a few
+
+    source      where the value comes from: "console" if it was changed there, "configuration", or "default"
+    configured  the value without a change in the console; a change to null returns to it
+    changed     when it was changed in the console, as text; "" if it was not, or if that is not known
     """
 
     key: str
@@ -142,6 +146,9 @@ class Setting:
     maximum: float | None = None
     step: float | None = None
     choices: tuple[str, ...] = ()
+    source: str = "default"
+    configured: bool | int | float | str | None = None
+    changed: str = ""
 
 
 class CameraService(Protocol):
@@ -176,9 +183,11 @@ class CameraService(Protocol):
             source: Only this camera.
         """
 
-    def enroll(self, name: str, image: NDArray[np.uint8], source: str, *, force: bool = False) -> Verdict:
-        """Enroll the largest face in a photo (H×W×3 uint8 BGR; see ``enrollment.enroll``). Here, ``source`` is a text
-        that is stored with the sample."""
+    def enroll(
+        self, name: str, image: NDArray[np.uint8], source: str, *, face: int | None = None, force: bool = False
+    ) -> Verdict:
+        """Enroll a face in a photo (H×W×3 uint8 BGR; see ``enrollment.enroll``): the one with the number ``face``, or
+        the only one that can be meant. Here, ``source`` is a text that is stored with the sample."""
 
     def offer_shots(self, appearance: str) -> Sequence[OfferedShot]:
         """Return the pictures from which this appearance can be enrolled now, best first, and keep them for a while."""
@@ -209,6 +218,6 @@ class CameraService(Protocol):
     def settings(self) -> Sequence[Setting]:
         """Return the settings that can be changed while the service runs."""
 
-    def change_settings(self, values: Mapping[str, bool | int | float | str]) -> None:
-        """Change settings by their keys, now and for the next start. Raises InputError that names the wrong ones, and
-        changes nothing, if one is wrong."""
+    def change_settings(self, values: Mapping[str, bool | int | float | str | None]) -> None:
+        """Change settings by their keys, now and for the next start. None: back to the configuration. Raises
+        InputError that names the wrong ones, and changes nothing, if one is wrong."""

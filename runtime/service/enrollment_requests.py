@@ -56,10 +56,14 @@ class EnrollmentRequests:
         self._people, self._watchers, self._log = people, watchers, log
         self._offered: OrderedDict[tuple[str, str], _Offer] = OrderedDict()  # by appearance and id of the shot
 
-    def enroll_photo(self, name: str, image: NDArray[np.uint8], source: str, *, force: bool) -> Verdict:
-        """Enroll the largest face in ``image`` (H×W×3 uint8 BGR). ``source`` is stored with the sample."""
+    def enroll_photo(
+        self, name: str, image: NDArray[np.uint8], source: str, *, face: int | None = None, force: bool
+    ) -> Verdict:
+        """Enroll a face in ``image`` (H×W×3 uint8 BGR): the one with the number ``face``, or the only one that can be
+        meant. ``source`` is stored with the sample."""
+        rules = EnrollOptions(force=force, face=face)
         with self.lock:
-            verdict = enroll(self._gallery, self._pipeline, name, image, source, rules=EnrollOptions(force=force))
+            verdict = enroll(self._gallery, self._pipeline, name, image, source, rules=rules)
             self._people.add_new()
             return verdict
 

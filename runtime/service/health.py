@@ -18,8 +18,6 @@ from .camera_worker import CameraWorker
 from .console_protocol import CameraHealth, Health, SinkHealth
 from .problems import Problems
 
-BLACK_FRAMES = 75  # in a row, after which the picture counts as black: five seconds at 15 frames per second
-
 
 @dataclass(frozen=True)
 class Parts:
@@ -53,7 +51,8 @@ def read_health(parts: Parts, clocks: Clocks) -> Health:
     sinks = tuple(_sink(sink.state()) for sink in parts.sinks)
     gallery = parts.gallery.state()
     manifest = parts.pipeline.manifest
-    problems = (*_camera_problems(parts, cameras), *_sink_problems(sinks), *_other_problems(parts))
+    broken = filter(None, (worker.problem() for worker in parts.workers.values()))
+    problems = (*broken, *_sink_problems(sinks), *_other_problems(parts))
     return Health(
         ok=not problems, problems=problems, started=parts.started, version=_version(),
         backend=parts.pipeline.backend, bundle=manifest.name, synthetic=manifest.synthetic,
@@ -61,20 +60,6 @@ def read_health(parts: Parts, clocks: Clocks) -> Health:
         queue=sum(worker.pending for worker in parts.workers.values()), people=gallery.people, samples=gallery.samples,
         cameras=cameras, sinks=sinks,
     )  # fmt: skip
-
-
-def _camera_problems(parts: Parts, cameras: tuple[CameraHealth, ...]) -> Iterator[str]:
-    for camera in cameras:
-        worker = parts.workers[camera.name]
-        state = worker.camera.state()
-        if worker.ended:
-            yield f"Camera {camera.name} has ended. Restart the service to read it again."
-        elif not camera.connected and state.error:
-            yield f"Camera {camera.name} delivers no pictures: {state.error}."
-        elif not camera.connected:
-            yield f"Camera {camera.name} has not delivered a picture yet."
-        elif state.black >= BLACK_FRAMES:
-            yield f"Camera {camera.name} delivers black pictures: check whether its lens is covered."
 
 
 def _sink_problems(sinks: tuple[SinkHealth, ...]) -> Iterator[str]:

@@ -21,12 +21,15 @@ class KnownPeople:
         self._version = 0  # of the gallery, at the last call of ``poll``
         self._ids = self._read()
 
-    def poll(self) -> None:
-        """Notice deleted people if the gallery has changed since the last call. Costs microseconds if it has not."""
+    def poll(self) -> bool:
+        """Notice deleted people if the gallery has changed since the last call, and return whether it has. Costs
+        microseconds if it has not."""
         version = self._gallery.version()
         if version != self._version:
             self.notice_deleted()
             self._version = version
+            return True
+        return False
 
     def notice_deleted(self) -> None:
         """Notice deleted people now."""

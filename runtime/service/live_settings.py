@@ -1,20 +1,28 @@
-"""The settings that can be changed while the service runs, and the file with the changes."""
+"""The settings that can be changed while the service runs, and the file with the changes.
+
+Each gallery has a file of its own. It contains only what was changed in the console, so that everything else follows
+the configuration.
+"""
 
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Mapping
-from dataclasses import asdict, fields, replace
+from dataclasses import asdict, dataclass, field, fields, replace
+from logging import getLogger
+from pathlib import Path
 from typing import Any
 
-from ..core.atomic import write_atomically
+from ..core.atomic import sync_to_disk, write_atomically
 from ..core.errors import InputError
-from ..core.toml import Range, describe_fields, dump, load_table
-from .config import check_settings
+from ..core.text import in_a_line
+from ..core.toml import Range, describe_fields, load_table, read_toml
 from .console_protocol import Setting
 from .settings import Keep, Recognition, Settings
 
-FILE = "changed.toml"  # in the folder of the gallery
+OLD_FILE = "changed.toml"  # of rkface 0.1: all settings, for every gallery of the folder
+TIMES = "changed"  # the table with the time of each change
 TABLES: dict[str, type[Any]] = {"recognition": Recognition, "keep": Keep}
 LABELS = {
     "recognition.match": "Match threshold (cosine)",
@@ -24,55 +32,170 @@ LABELS = {
     "keep.unknown_faces": "Keep unknown faces (days)",
 }
 
-
-def list_settings(settings: Settings) -> list[Setting]:
-    """Return the settings that can be changed, with their current values."""
-    return [
-        _setting(f"{table}.{field.name}", kind, field.name, getattr(getattr(settings, table), field.name))
-        for table, kind in TABLES.items()
-        for field in fields(kind)
-    ]
+log = getLogger("rkface.service")
 
 
-def _setting(key: str, kind: type[Any], name: str, value: Any) -> Setting:
-    info = describe_fields(kind)[name]
-    limits = info.limits or Range(-math.inf, math.inf)
-    step = 0.01 if limits.most <= 1 else 0.5
-    return Setting(key, LABELS[key], info.help, value, limits.least, limits.most, step)
+@dataclass(frozen=True)
+class Change:
+    """A value that was set in the console. ``time``: when, as text for people; "" if that is not known."""
+
+    value: float
+    time: str = ""
 
 
-def apply_changes(settings: Settings, values: Mapping[str, Any]) -> Settings:
-    """Return ``settings`` with ``values``, by their keys. Raises InputError that names all wrong ones."""
-    problems: list[str] = []
-    tables = {table: asdict(getattr(settings, table)) for table in TABLES}
-    for key, value in values.items():
+@dataclass(frozen=True)
+class LiveSettings:
+    """The settings of the configuration, and what was changed in the console.
+
+    changes      by key, such as recognition.match
+    problems     what the file with the changes contains that cannot be used
+    from_old     the changes come from the file of rkface 0.1
+    """
+
+    configured: Settings
+    changes: Mapping[str, Change] = field(default_factory=dict)
+    problems: tuple[str, ...] = ()
+    from_old: bool = False
+
+    @property
+    def current(self) -> Settings:
+        """The settings that are in effect."""
+        tables = {table: asdict(getattr(self.configured, table)) for table in TABLES}
+        for key, change in self.changes.items():
+            table, _, name = key.partition(".")
+            tables[table][name] = change.value
+        return replace(self.configured, **{table: kind(**tables[table]) for table, kind in TABLES.items()})
+
+    def list_settings(self) -> list[Setting]:
+        """Return the settings that can be changed, with their current values and where these come from."""
+        return [
+            self._setting(table, kind, one.name, getattr(getattr(self.current, table), one.name))
+            for table, kind in TABLES.items()
+            for one in fields(kind)
+        ]
+
+    def changed(self, values: Mapping[str, Any], when: float) -> LiveSettings:
+        """Return the settings with ``values``, by their keys, changed at ``when`` (seconds since 1970). None, and the
+        value of the configuration, end a change. Raises InputError that names all wrong ones."""
+        problems: list[str] = []
+        changes = dict(self.changes)
+        at = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(when))
+        for key, value in values.items():
+            loaded = self._configured(key) if value is None else _load(key, value, problems)
+            if loaded is None:
+                problems += [f"{in_a_line(key)} cannot be changed while the service runs"] if value is None else []
+            elif loaded == self._configured(key):
+                changes.pop(key, None)
+            else:
+                changes[key] = Change(loaded, at)
+        if problems:
+            raise InputError("; ".join(problems))
+        return replace(self, changes=changes, problems=())
+
+    def _configured(self, key: str) -> float | None:
         table, _, name = key.partition(".")
-        if name not in tables.get(table, ()):
-            problems.append(f"{key} cannot be changed while the service runs")
-        else:
-            tables[table][name] = value
-    loaded: dict[str, Any] = {
-        table: load_table(kind, tables[table], problems, where=f"{table}.") for table, kind in TABLES.items()
-    }
-    if problems:
-        raise InputError("; ".join(problems))
-    return replace(settings, **loaded)
+        return getattr(getattr(self.configured, table), name) if key in LABELS else None
+
+    def _setting(self, table: str, kind: type[Any], name: str, value: Any) -> Setting:
+        key, info = f"{table}.{name}", describe_fields(kind)[name]
+        limits = info.limits or Range(-math.inf, math.inf)
+        step = 0.01 if limits.most <= 1 else 0.5
+        configured, change = self._configured(key), self.changes.get(key)
+        source = "console" if change else "default" if configured == getattr(kind(), name) else "configuration"
+        when = change.time if change else ""
+        return Setting(
+            key, LABELS[key], info.help, value, limits.least, limits.most, step, (), source, configured, when
+        )
 
 
-def save_changes(settings: Settings) -> None:
-    """Write the settings that can be changed, for the next start. Raises WorkError if the file cannot be written."""
-    path = settings.beside(FILE)
-    text = "# Written by the console; takes precedence over the configuration file.\n"
-    text += "\n".join(f"[{table}]\n{dump(getattr(settings, table))}" for table in TABLES)
-    write_atomically(path, text.encode())
+def changes_path(gallery: Path) -> Path:
+    """The file with the changes for the gallery at this path."""
+    return gallery.with_name(f"changed-{gallery.name}.toml")
 
 
-def load_changes(settings: Settings) -> Settings:
-    """Return ``settings`` with the changes made in the console. Raises InputError if their file is damaged."""
-    path = settings.beside(FILE)
-    if not path.exists():
-        return settings
-    found, problems = check_settings(path)
-    if found is None:
-        raise InputError(f"{problems[0]}: fix or delete this file")
-    return replace(settings, recognition=found.recognition, keep=found.keep)
+def load_changes(settings: Settings) -> LiveSettings:
+    """Return ``settings`` with the changes that were made in the console. Changes that cannot be used are problems, and
+    do not count."""
+    path, old = changes_path(settings.gallery), settings.beside(OLD_FILE)
+    from_old = not path.exists() and old.exists()
+    if not path.exists() and not from_old:
+        return LiveSettings(settings)
+    return replace(read_changes(old if from_old else path, settings), from_old=from_old)
+
+
+def read_changes(path: Path, settings: Settings) -> LiveSettings:
+    """Return ``settings`` with the changes in the file at ``path``; those equal to ``settings`` do not count."""
+    try:
+        content = read_toml(path)
+    except InputError as error:
+        return LiveSettings(settings, problems=(f"{error}: changes made in the console do not count",))
+    problems: list[str] = []
+    times = content.pop(TIMES, {})
+    live, found = LiveSettings(settings), {}
+    for table, values in content.items():
+        if not isinstance(values, Mapping):
+            problems.append(f"unknown key {in_a_line(table)}")
+            continue
+        for name, value in values.items():
+            key = f"{table}.{name}"
+            loaded = _load(key, value, problems)
+            if loaded is not None and loaded != live._configured(key):
+                when = times.get(key) if isinstance(times, Mapping) else ""
+                found[key] = Change(loaded, when if isinstance(when, str) and when.isprintable() else "")
+    return replace(live, changes=found, problems=tuple(f"{path}: {one}: it does not count" for one in problems))
+
+
+def _load(key: str, value: object, problems: list[str]) -> float | None:
+    table, _, name = key.partition(".")
+    if key not in LABELS:
+        problems.append(f"{in_a_line(key)} cannot be changed while the service runs")
+        return None
+    loaded = load_table(TABLES[table], {name: value}, problems, where=f"{table}.")
+    return None if loaded is None else float(getattr(loaded, name))
+
+
+def save_changes(live: LiveSettings) -> None:
+    """Write the changes, for the next start. Raises WorkError if the file cannot be written."""
+    lines = [
+        "# Written by the console: what was changed there. It takes precedence over the configuration.",
+        "# To undo a change while no service runs, delete its line, or this file.",
+    ]
+    for table in TABLES:
+        mine = {key: change for key, change in live.changes.items() if key.startswith(f"{table}.")}
+        if mine:
+            lines += ["", f"[{table}]"]
+            lines += [f"{key.partition('.')[2]} = {change.value!r}" for key, change in mine.items()]
+    if live.changes:
+        lines += ["", f"[{TIMES}]", *(f'"{key}" = "{_quoted(one.time)}"' for key, one in live.changes.items())]
+    write_atomically(changes_path(live.configured.gallery), "\n".join([*lines, ""]).encode())
+
+
+def _quoted(text: str) -> str:
+    return text.replace("\\", "\\\\").replace('"', '\\"')
+
+
+def take_over_old_file(live: LiveSettings) -> None:
+    """Write what comes from the file of rkface 0.1 to the file of this gallery. The old file is deleted, unless another
+    gallery in the folder may still need it. Raises WorkError if a file cannot be written."""
+    if not live.from_old:
+        return
+    save_changes(live)
+    gallery, old = live.configured.gallery, live.configured.beside(OLD_FILE)
+    others = [path for path in gallery.parent.glob(".*.lock") if path.name != f".{gallery.name}.lock"]
+    log.info("%s: changes of the console were taken over into %s", old, changes_path(gallery).name)
+    if others:
+        log.info("%s: kept for other galleries in this folder; delete it if there is no other", old)
+        return
+    old.unlink(missing_ok=True)
+    sync_to_disk(old.parent)
+
+
+def log_sources(live: LiveSettings) -> None:
+    """Say in the log which settings do not come from the configuration."""
+    for one in live.list_settings():
+        if one.source == "console":
+            when = f" at {one.changed}" if one.changed else ""
+            log.info(
+                "%s = %g, as changed in the console%s (%s); the configuration says %g",
+                one.key, one.value, when, changes_path(live.configured.gallery), one.configured,
+            )  # fmt: skip

@@ -26,6 +26,10 @@ class Problems:
             log.error("%s: %s", part, text)
         self._by_part[part] = text
 
+    def clear(self, part: str) -> None:
+        """Note that ``part`` works."""
+        self._by_part.pop(part, None)
+
     @contextmanager
     def of(self, part: str) -> Iterator[None]:
         """Turn an RkfaceError in the block into the problem of ``part``; the caller continues after the block. A block
@@ -35,4 +39,4 @@ class Problems:
         except RkfaceError as error:
             self.note(part, str(error))
         else:
-            self._by_part.pop(part, None)
+            self.clear(part)

@@ -66,7 +66,9 @@ class Service:
         open_scheduler: Callable[[Settings], Scheduler] = open_service_scheduler,
         open_camera_worker: Callable[[str, CameraSettings], CameraWorker] = open_camera_worker,
     ) -> None:
-        self._settings = live_settings.load_changes(settings)
+        self._live = live_settings.load_changes(settings)
+        self._settings = self._live.current
+        self._changing = threading.Lock()
         self._open_scheduler, self._open_camera_worker = open_scheduler, open_camera_worker
         self._stop = threading.Event()
         self._failure: BaseException | None = None
@@ -80,6 +82,7 @@ class Service:
         settings = self._settings
         with self._opened as opened:
             opened.enter_context(lock_gallery(settings.gallery))
+            self._note_changed_settings()
             forgotten = erasure.read_forgotten(settings.gallery)  # also people who were deleted while no service ran
             self.sinks = open_sinks(settings, opened, forgotten)
             self.workers = {name: self._open_camera_worker(name, camera) for name, camera in settings.camera.items()}
@@ -162,8 +165,10 @@ class Service:
         shots = self.watchers.shots(appearance)
         return encode_crop(shots[0].crop) if shots else self._log.face(appearance)
 
-    def enroll(self, name: str, image: NDArray[np.uint8], source: str, *, force: bool = False) -> Verdict:
-        return self._enrollment.enroll_photo(name, image, source, force=force)
+    def enroll(
+        self, name: str, image: NDArray[np.uint8], source: str, *, face: int | None = None, force: bool = False
+    ) -> Verdict:
+        return self._enrollment.enroll_photo(name, image, source, face=face, force=force)
 
     def offer_shots(self, appearance: str) -> Sequence[OfferedShot]:
         return self._enrollment.offer_shots(appearance)
@@ -195,13 +200,15 @@ class Service:
         return self._publisher.subscribe()
 
     def settings(self) -> Sequence[Setting]:
-        return live_settings.list_settings(self._settings)
+        return self._live.list_settings()
 
-    def change_settings(self, values: Mapping[str, bool | int | float | str]) -> None:
-        settings = live_settings.apply_changes(self._settings, values)
-        live_settings.save_changes(settings)
-        before, self._settings = self._settings, settings
-        if settings.recognition != before.recognition:
+    def change_settings(self, values: Mapping[str, bool | int | float | str | None]) -> None:
+        with self._changing:
+            live = self._live.changed(values, time.time())
+            live_settings.save_changes(live)
+            self.problems.clear("settings")
+            before, self._live, self._settings = self._settings, live, live.current
+        if self._settings.recognition != before.recognition:
             self._restart_visits()
         log.info("settings changed: %s", ", ".join(sorted(values)))
 
@@ -242,7 +249,8 @@ class Service:
                     self._publish(self.watchers[name], self.watchers[name].tick())
             with self.problems.of("gallery"):
                 self.gallery.refresh()  # False does not mean that nothing changed: our own writes refresh it, too
-                self._people.poll()
+                if self._people.poll():
+                    self._search_again()
             if time.monotonic() - self._last_prune >= PRUNE_INTERVAL:
                 self._last_prune = time.monotonic()
                 self._publisher.prune(self._settings.keep)
@@ -288,6 +296,19 @@ class Service:
         for camera in self.workers:
             old = self.watchers.replace(camera, self._rules())
             self._publish(old, old.close())
+
+    def _search_again(self) -> None:
+        """Search everybody who is in view in the gallery, which has changed."""
+        for watcher in self.watchers.values():
+            watcher.search_again()
+
+    def _note_changed_settings(self) -> None:
+        """Report what the file with changes of the console says, and what in it cannot be used."""
+        with self.problems.of("settings"):
+            live_settings.take_over_old_file(self._live)
+        if self._live.problems:
+            self.problems.note("settings", "; ".join(self._live.problems))
+        live_settings.log_sources(self._live)
 
     def _forget_deleted(self) -> None:
         """Make deleted people unknown in the sinks, in the log, and in the visits to the cameras."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections import deque
 from dataclasses import dataclass
+from statistics import median
 from typing import Any
 
 import numpy as np
@@ -23,6 +25,12 @@ MEASURED = 0.05  # standard deviation of a detected box's center: SCRFD's boxes 
 NEW_SPEED = 3.0  # standard deviation of a new face's speed: 0.7 m/s, half of walking speed
 SPEED_CHANGE = 3.0  # standard deviation of the change of speed within a second: a walking person can stop
 
+# Few frames: below 3 a second, a face of a walking person has left its place before the next frame. A face that was
+# seen once then already counts as a track, because it may not be seen in the same place again.
+SLOW = 1 / 3  # seconds between frames, above which the frames are too few to follow a walking person
+FEW = 5  # intervals between frames, of which the median counts: one late frame does not make a camera slow
+REACH = 4.0  # seconds: after a longer interval, a face in the same place says nothing about who it is
+
 
 @dataclass(frozen=True)
 class Tracks:
@@ -37,6 +45,7 @@ class Tracks:
     touching   M bool: it overlaps another track, or returned after it was lost, and may now be another person
     confirmed  M bool: seen often enough not to be a false detection
     gone       ids of the tracks that ended with this frame
+    interval   usual seconds between frames, 0 before the second frame
     """
 
     ids: NDArray[np.int64]
@@ -48,9 +57,15 @@ class Tracks:
     touching: NDArray[np.bool_]
     confirmed: NDArray[np.bool_]
     gone: tuple[int, ...] = ()
+    interval: float = 0.0
 
     def __len__(self) -> int:
         return len(self.ids)
+
+    @property
+    def slow(self) -> bool:
+        """Whether the frames are too few to follow a person who walks."""
+        return self.interval > SLOW
 
 
 class Tracker:
@@ -61,6 +76,9 @@ class Tracker:
     are blurred, turned or partly covered, and matching them keeps a track from breaking. Only a sure face starts a
     track. A track is confirmed by its ``confirm``-th frame; a track that misses a frame before that was a false
     detection. A track that was not seen for ``keep`` seconds ends.
+
+    If frames are few (``SLOW``), a track is confirmed by its first frame, and a face may continue a track of the last
+    frame although more than ``keep`` seconds have passed. Who it is must then be checked by other means.
 
     Matching is greedy, with the largest overlap first, instead of the Hungarian algorithm. The detector's non-maximum
     suppression keeps the faces of a frame apart, so two tracks rarely compete for one face, and both methods agree.
@@ -74,6 +92,7 @@ class Tracker:
         self._sure, self._keep, self._confirm = sure, keep, confirm
         self._next = 0
         self._time: float | None = None
+        self._intervals: deque[float] = deque(maxlen=FEW)
         self._ids = np.zeros(0, np.int64)
         self._centers = np.zeros((0, 2))
         self._speeds = np.zeros((0, 2))
@@ -87,13 +106,20 @@ class Tracker:
         """Return the tracks after a frame with ``faces``, captured at ``time`` (seconds). Frames must come in order. If
         the clock jumps back, no time has passed."""
         passed = 0.0 if self._time is None else max(0.0, time - self._time)
+        if self._time is not None:
+            self._intervals.append(passed)
         self._time = time
+        interval = median(self._intervals) if self._intervals else 0.0
+        slow = interval > SLOW
         self._predict(passed)
-        matched = self._match(faces, self._lost <= passed)
+        recent = self._lost <= passed
+        # After a long pause, a face in the same place may be another person.
+        matched = self._match(faces, recent, (self._lost <= self._keep) | (recent & slow & (passed <= REACH)))
         returned = (matched >= 0) & (self._lost > passed)
         self._lost = np.where(matched >= 0, 0.0, self._lost)
         self._correct(faces, matched)
-        stays = (matched >= 0) | ((self._hits >= self._confirm) & (self._lost <= self._keep))
+        confirm = 1 if slow else self._confirm
+        stays = (matched >= 0) | ((self._hits >= confirm) & (self._lost <= self._keep))
         gone = tuple(self._ids[~stays].tolist())
         self._select(stays)
         matched, returned = matched[stays], returned[stays]
@@ -111,8 +137,9 @@ class Tracker:
             self._ages,
             self._lost,
             touching,
-            self._hits >= self._confirm,
+            self._hits >= confirm,
             gone,
+            interval,
         )
 
     def clear(self) -> tuple[int, ...]:
@@ -136,12 +163,12 @@ class Tracker:
         self._ages = self._ages + passed
         self._lost = self._lost + passed
 
-    def _match(self, faces: Faces, recent: NDArray[np.bool_]) -> NDArray[np.int64]:
-        """Return the index of each track's face, -1 for no face. Doubtful faces match only ``recent`` tracks."""
+    def _match(self, faces: Faces, recent: NDArray[np.bool_], alive: NDArray[np.bool_]) -> NDArray[np.int64]:
+        """Return the index of each track's face, -1 for no face. Only tracks that are ``alive`` are matched, and
+        doubtful faces only with ``recent`` ones."""
         matched = np.full(len(self._ids), -1, np.int64)
         sure = np.flatnonzero(faces.scores >= self._sure)
         doubtful = np.flatnonzero(faces.scores < self._sure)
-        alive = self._lost <= self._keep  # after a long pause, a face in the same place may be another person
         likeness = overlaps(self._boxes(), faces.boxes, ENLARGED)
         for candidates, tracks, least in (
             (sure, alive, OVERLAP),

@@ -34,7 +34,8 @@ class RecognitionRules:
     shots       embeddings of a track at that rate, and embeddings that are fused: the best ones
     later       seconds between embeddings after that
     better      a shot this many times as good is embedded early, and is reported as an update
-    enough      shots before a visit is named, called unknown, or joined with an earlier visit
+    enough      shots before a visit is named, called unknown, or joined with an earlier visit; one is enough to join
+                two visits of one person of the gallery, and where frames are few
     decide      seconds from the first shot until a person who is not recognized is reported as unknown
     batch       embeddings per frame, at most; other candidates wait for the next frame
     live        minimum liveness of a live face, if there is a liveness model
@@ -198,7 +199,7 @@ class Visit:
         match = self.reportable_match(rules)
         if self.reported is None:
             late = now - min(shot.time for shot in self.shots) >= rules.decide
-            return self.embedded >= rules.enough and (match is not None or late)
+            return len(self.shots) >= rules.enough and (match is not None or late)
         better = self.best.quality >= rules.better * self.reported.quality
         return _person(match) != self.reported.person or (better and now - self.reported.time >= rules.decide)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from ..gallery.match import Match
 from .appearance import Appearance
@@ -29,6 +29,9 @@ class Visits:
 
     def __len__(self) -> int:
         return len(self._open)
+
+    def __iter__(self) -> Iterator[Visit]:
+        return iter(list(self._open.values()))
 
     def of_track(self, track: int) -> Visit | None:
         """Return the visit that ``track`` belongs to."""
@@ -64,31 +67,40 @@ class Visits:
         if visit.fused is not None and float(visit.fused @ shot.embedding) < self._rules.other:
             self.slips += 1
             visit.track = None
+            visit.frames = max(1, visit.frames - 1)  # the frame of the shot shows the other person
             visit = self._begin(track, shot.time, now, utc_offset)
+            visit.frames = 1
         visit.check = False
         visit.add([shot], now, self._rules.shots)
         return visit
 
-    def identify(self, visit: Visit, found: Sequence[Match], now: float) -> None:
-        """Decide who ``visit`` is, from the nearest people of the gallery (``found``, best first), and whether it
-        continues an earlier visit."""
+    def name(self, visit: Visit, found: Sequence[Match]) -> None:
+        """Decide who ``visit`` is, from the nearest people of the gallery (``found``, best first)."""
         visit.match = decide(visit.match, found, self._rules.match, self._rules.hysteresis)
-        if visit.reported or visit.embedded < self._rules.enough:
-            return
-        earlier = self._find_earlier(visit, now)
-        if earlier is not None and visit.track is not None:
-            if earlier.track is not None:
-                del self._by_track[earlier.track]
-            del self._open[visit.id]
-            earlier.absorb(visit, self._rules.shots)
-            earlier.match = earlier.match or visit.match
-            self._by_track[visit.track] = earlier
 
-    def take_news(self, now: float) -> list[Appearance]:
-        """Return the starts, updates and ends that must be reported ``now``."""
+    def join_earlier(self, visit: Visit, now: float, *, slow: bool) -> Visit | None:
+        """Join ``visit`` with the earlier visit that it continues, and return that one; it must be named again. Return
+        None if it continues none. ``slow``: frames are few, so it may never have a second shot of its own."""
+        if visit.reported or visit.track is None or visit.fused is None:
+            return None
+        earlier = self._find_earlier(visit, now, sure=slow or len(visit.shots) >= self._rules.enough)
+        if earlier is None:
+            return None
+        if earlier.track is not None:
+            del self._by_track[earlier.track]
+        del self._open[visit.id]
+        earlier.absorb(visit, self._rules.shots)
+        earlier.match = earlier.match or visit.match
+        self._by_track[visit.track] = earlier
+        return earlier
+
+    def take_news(self, now: float, interval: float = 0.0) -> list[Appearance]:
+        """Return the starts, updates and ends that must be reported ``now``. ``interval``: usual seconds between
+        frames; nobody is gone before the next frame."""
         self._ended.clear()
         news = [self._report(visit, now) for visit in self._open.values() if visit.has_news(now, self._rules)]
-        over = [visit for visit in self._open.values() if visit.track is None and now - visit.seen > self._rules.window]
+        window = max(self._rules.window, 2 * interval)
+        over = [visit for visit in self._open.values() if visit.track is None and now - visit.seen > window]
         return [*news, *self._end(over, now)]
 
     def close(self, now: float) -> list[Appearance]:
@@ -100,8 +112,9 @@ class Visits:
         self._open[visit.id] = self._by_track[track] = visit
         return visit
 
-    def _find_earlier(self, visit: Visit, now: float) -> Visit | None:
-        """Return the visit that is out of sight now and is most likely by the same person, if there is one."""
+    def _find_earlier(self, visit: Visit, now: float, *, sure: bool) -> Visit | None:
+        """Return the visit that is out of sight now and is most likely by the same person, if there is one. Unless
+        ``visit`` is ``sure``, it must be a visit of the same person of the gallery."""
         best, highest = None, self._rules.match
         for other in self._open.values():
             in_sight = other.track is not None and other.seen == now  # nobody is in two places at once
@@ -110,6 +123,8 @@ class Visits:
             if self._rules.need_live and visit.is_live(self._rules) is not other.is_live(self._rules):
                 continue  # a picture of a person who just left must not continue that person's visit
             same = visit.match.person == other.match.person if visit.match and other.match else None
+            if same is None and not sure:
+                continue
             cosine = 1.0 if same else -1.0 if same is False else float(visit.fused @ other.fused)
             if cosine >= highest:
                 best, highest = other, cosine
@@ -124,7 +139,7 @@ class Visits:
         for visit in visits:
             del self._open[visit.id]
             if visit.reported is None:
-                if visit.reportable_match(self._rules) is None and visit.embedded < self._rules.enough:
+                if visit.reportable_match(self._rules) is None and len(visit.shots) < self._rules.enough:
                     self.glimpses += 1
                     continue
                 reports.append(self._report(visit, now))

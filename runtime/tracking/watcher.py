@@ -19,12 +19,13 @@ from ..inference.pipeline import Pipeline
 from ..vision.liveness import LivenessModel
 from .appearance import Appearance
 from .best_shot import BestShots, Candidate, to_shares
-from .track import Tracker, Tracks
+from .track import REACH, Tracker, Tracks
 from .visit import RecognitionRules, Shot, Visit
 from .visits import Visits
 
 Search = Callable[[NDArray[np.float32], int], Sequence[Sequence[Match]]]  # N×D unit vectors, k → the k nearest people
 
+SLOW_BATCHES = 4  # so many times ``RecognitionRules.batch`` faces are embedded per frame where frames are few
 PEOPLE = 3  # nearest people to request from the gallery: a named person who falls behind two others loses the name
 
 log = getLogger("rkface.watch")
@@ -121,7 +122,8 @@ class Watcher:
         self._tracks: Tracks | None = None
         self._size = (0, 0)
         self._updated = monotonic()
-        self._last: float | None = None  # time of the last frame
+        self._last: float | None = None  # time of the last frame, or tick
+        self._framed = 0.0  # the watcher's clock at the last frame
         self._now = 0.0  # the watcher's clock: seconds that passed, even if the clock of the frames jumps
         self._visits = Visits(source, self._rules)
         self._best_shots = BestShots(self._rules, pipeline.align, liveness.crop if liveness else None)
@@ -139,12 +141,13 @@ class Watcher:
             if size != self._size:  # old positions mean nothing in the new picture; the visits stay open
                 self._size = size
                 self._release(self._tracker.clear())
+            passed, self._framed = self._now - self._framed, self._now
             self._tracks = tracks = self._tracker.update(faces, self._now)
             self._release(tracks.gone)
             for index in np.flatnonzero(tracks.confirmed & (tracks.faces >= 0)).tolist():
-                self._note_seen(tracks, index, frame.image, faces)
-            self._embed_due()
-            return self._visits.take_news(self._now)
+                self._note_seen(tracks, index, frame.image, faces, passed)
+            self._embed_due(tracks.slow)
+            return self._visits.take_news(self._now, tracks.interval if tracks.slow else 0.0)
 
     def tick(self) -> list[Appearance]:
         """Return what must be reported although no frame arrives: the visits to a dead camera end, too. Call it about
@@ -155,9 +158,12 @@ class Watcher:
                 return []
             self._updated += silent
             self._advance_clock(self._last + silent)
+            interval = self._tracks.interval if self._tracks and self._tracks.slow else 0.0
+            if self._now - self._framed <= min(2 * interval, REACH):
+                return []  # the next frame of a slow camera may continue its tracks
             self._release(self._tracker.clear())
             self._tracks = None
-            return self._visits.take_news(self._now)
+            return self._visits.take_news(self._now, interval)
 
     def close(self) -> list[Appearance]:
         """End all visits now, and return their ends."""
@@ -165,6 +171,12 @@ class Watcher:
             self._release(self._tracker.clear())
             self._tracks = None
             return self._visits.close(self._now)
+
+    def search_again(self) -> None:
+        """Search the gallery again for everybody who is here, because it has changed. The next call of ``update`` or
+        ``tick`` reports the difference."""
+        with self._lock:
+            self._name([visit for visit in self._visits if visit.fused is not None])
 
     @property
     def tracked_faces(self) -> int:
@@ -223,32 +235,34 @@ class Watcher:
         """Seconds to add to the watcher's clock to get UTC."""
         return self._to_utc(self._last or 0.0) - self._now
 
-    def _note_seen(self, tracks: Tracks, index: int, image: NDArray[np.uint8], faces: Faces) -> None:
-        """The track at ``index`` was seen: update its visit, and offer its face for an embedding."""
+    def _note_seen(self, tracks: Tracks, index: int, image: NDArray[np.uint8], faces: Faces, passed: float) -> None:
+        """The track at ``index`` was seen, ``passed`` seconds after the frame before: update its visit, and offer its
+        face for an embedding."""
         track, face = int(tracks.ids[index]), int(tracks.faces[index])
         visit = self._visits.note_seen(tracks, index, self._now, self._utc_offset)
         touching = bool(tracks.touching[index])
         if touching:
             visit.mixed = True
-        elif visit.mixed:  # the first face that stands alone again shows whether it is still the same person
+        elif visit.mixed or passed > self._rules.keep:  # this face, which stands alone, shows whether it is the same
             visit.mixed, visit.check = False, bool(visit.shots)
             self._best_shots.drop(track)
         self._best_shots.offer(track, image, faces[face : face + 1], self._now, overlapped=touching)
 
-    def _find_due(self) -> list[_Due]:
+    def _find_due(self, slow: bool) -> list[_Due]:
         """Return the candidates to embed now: first those whose visit has no embedding yet, then those whose last
-        embedding is oldest."""
+        embedding is oldest. If frames are few (``slow``), none waits for a better face or for its turn in the next
+        frame: they may not be seen in it."""
         due = [
             _Due(visit, track, one)
             for track, one in self._best_shots
             if (visit := self._visits.of_track(track))
-            and visit.is_due(self._now, one.quality, self._now - one.since, self._rules)
+            and visit.is_due(self._now, one.quality, np.inf if slow else self._now - one.since, self._rules)
         ]
         due.sort(key=lambda each: (each.visit.embedded > 0, each.visit.last_embedded, -each.candidate.quality))
-        return due[: self._rules.batch]
+        return due[: self._rules.batch * (SLOW_BATCHES if slow else 1)]
 
-    def _embed_due(self) -> None:
-        due = self._find_due()
+    def _embed_due(self, slow: bool) -> None:
+        due = self._find_due(slow)
         if not due:
             return
         candidates = [each.candidate for each in due]
@@ -265,9 +279,16 @@ class Watcher:
             self._best_shots.drop(each.track)
             shot = Shot(vector, one.crop, one.time, one.box, one.score, one.quality, liveness)
             touched.append(self._visits.add(each.track, shot, self._now, self._utc_offset))
-        fused = np.stack([visit.fused for visit in touched if visit.fused is not None])
-        for visit, found in zip(touched, self._search(fused, PEOPLE), strict=True):
-            self._visits.identify(visit, found, self._now)
+        self._name(touched)
+        joined = [self._visits.join_earlier(visit, self._now, slow=slow) for visit in touched]
+        self._name([earlier for earlier in joined if earlier is not None])
+
+    def _name(self, visits: Sequence[Visit]) -> None:
+        """Search the gallery for the people of ``visits``."""
+        fused = [visit.fused for visit in visits if visit.fused is not None]
+        if fused:
+            for visit, found in zip(visits, self._search(np.stack(fused), PEOPLE), strict=True):
+                self._visits.name(visit, found)
 
     def _judge_liveness(self, candidates: Sequence[Candidate]) -> Sequence[float | None]:
         """Return the liveness of each candidate; None without a liveness model. If judging fails, all are None, and the

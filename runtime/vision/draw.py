@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import cv2
@@ -42,7 +42,7 @@ def draw_faces(image: NDArray[np.uint8], faces: Faces, labels: Sequence[str] | N
     if labels is not None and len(labels) != len(faces):
         raise InputError(f"{len(labels)} labels for {len(faces)} faces: pass one label for each face")
     canvas = image.copy()
-    thick = max(1, round(min(image.shape[:2]) / 300))
+    thick = _thickness(image)
     for index, (box, landmarks) in enumerate(zip(faces.boxes, faces.landmarks, strict=True)):
         x1, y1, x2, y2 = (round(float(value)) for value in box)
         cv2.rectangle(canvas, (x1, y1), (x2, y2), BOX, thick, cv2.LINE_AA)
@@ -50,6 +50,16 @@ def draw_faces(image: NDArray[np.uint8], faces: Faces, labels: Sequence[str] | N
             cv2.circle(canvas, (round(float(x)), round(float(y))), thick + 1, color, cv2.FILLED, cv2.LINE_AA)
         text = labels[index] if labels is not None else f"{faces.scores[index]:.2f}"
         _label(canvas, text, x1, y1, thick)
+    return canvas
+
+
+def draw_boxes(image: NDArray[np.uint8], boxes: Mapping[str, Sequence[int]]) -> NDArray[np.uint8]:
+    """``image`` (H×W×3 uint8 BGR) with ``boxes`` (x1, y1, x2, y2), each with its label."""
+    canvas = image.copy()
+    thick = _thickness(image)
+    for label, (x1, y1, x2, y2) in boxes.items():
+        cv2.rectangle(canvas, (x1, y1), (x2, y2), BOX, thick, cv2.LINE_AA)
+        _label(canvas, label, x1, y1, 2 * thick)
     return canvas
 
 
@@ -84,6 +94,11 @@ def write_image(path: str | Path, image: NDArray[np.uint8]) -> None:
     if not coded:
         raise InputError(f"{path}: this image format is unknown: use a name that ends in .jpg or .png")
     write_atomically(path, data.tobytes(), mode=0o666)  # the umask decides who may read a picture
+
+
+def _thickness(image: NDArray[np.uint8]) -> int:
+    """The width of lines in pixels."""
+    return max(1, round(min(image.shape[:2]) / 300))
 
 
 def _label(canvas: NDArray[np.uint8], text: str, x: int, y: int, thick: int) -> None:

@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 
 from .check_input import check_image
 
+GRAY = 127  # the middle of the range: about 0 for the model
+
 
 @dataclass(frozen=True)
 class Letterbox:
@@ -35,6 +37,24 @@ def letterbox(image: NDArray[np.uint8], width: int, height: int) -> Letterbox:
     canvas = np.zeros((height, width, 3), np.uint8)
     _resize(image, canvas[:rows, :columns])
     return Letterbox(canvas, rows / len(image))
+
+
+def letterbox_with_margin(image: NDArray[np.uint8], width: int, height: int) -> tuple[Letterbox, tuple[int, int]]:
+    """Resize ``image`` (H×W×3 uint8) into the middle of ``width``×``height`` gray pixels, at half the size that would
+    fit. Also returns the x and y of its top left corner.
+
+    A face that fills the image then has the margin around it that detectors were trained with. Gray (of black, gray,
+    the mean color, the pixels at the edge repeated or mirrored, and a blurred image) gives tightly cropped faces the
+    best scores, and adds no false faces (`make bench-photos`). Raises InputError as ``letterbox``.
+    """
+    check_image(image)
+    scale = min(width / image.shape[1], height / image.shape[0]) / 2
+    columns, rows = (max(1, round(side * scale)) for side in (image.shape[1], image.shape[0]))
+    left, top = (width - columns) // 2, (height - rows) // 2
+    canvas = np.full((height, width, 3), GRAY, np.uint8)
+    how = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
+    cv2.resize(image, (columns, rows), dst=canvas[top : top + rows, left : left + columns], interpolation=how)
+    return Letterbox(canvas, scale), (left, top)
 
 
 def _fit(image: NDArray[np.uint8], width: int, height: int) -> tuple[int, int]:

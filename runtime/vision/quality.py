@@ -21,6 +21,7 @@ FACE = (slice(24, 104), slice(24, 88))  # eyebrows to chin of a 112×112 crop, w
 SMALLEST = TEMPLATE_EYES / 2  # the crop would be enlarged more than twofold
 BLURRED = 0.03
 CLIPPED = 0.4
+TILTED = 60.0  # degrees. Detectors misplace the landmarks of faces that lie on their side: the embedding is useless
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,7 @@ class Quality:
     exposure   0 to 1: share of the face's pixels that are neither black nor white
     pose       0 to 1: 1 looks into the camera, about 0.8 is turned by 30°, 0.4 by 60°; 0 is a profile or not a face
     detection  0 to 1: the detector's score
+    roll       degrees, -180 to 180: how far the face is turned clockwise in the image; 0 is upright
     score      0 to 1: all five together
     """
 
@@ -48,10 +50,11 @@ class Quality:
     exposure: float
     pose: float
     detection: float
+    roll: float = 0.0
 
     @property
     def score(self) -> float:
-        """The geometric mean of the five measurements, each 0 to 1: one bad value lowers the score, as it does in
+        """The geometric mean of the first five measurements, each 0 to 1: one bad value lowers the score, as it does in
         recognition. Size and sharpness are limited where more of them is no longer visible in a 112×112 crop."""
         return math.pow(math.prod((*self._parts, self.pose)), 1 / 5)
 
@@ -73,6 +76,8 @@ class Quality:
         """The reason why this face cannot be used, or None."""
         if self.pose <= 0:
             return Flaw("landmarks fit no face", "further from the template than those of a profile")
+        if abs(self.roll) > TILTED:
+            return Flaw("face on its side", f"turned by {self.roll:.0f}°, {TILTED:.0f}° at most: turn the picture")
         if self.size < SMALLEST:
             return Flaw("face too small", f"{self.size:.1f} px between the eyes, {SMALLEST:.1f} needed")
         if self.sharpness < BLURRED:
@@ -92,6 +97,7 @@ def measure(crop: NDArray[np.uint8], landmarks: NDArray[Any], detection: float) 
         exposure=float(np.mean((gray > 5) & (gray < 250))),
         pose=pose_of(landmarks),
         detection=float(detection),
+        roll=roll_of(landmarks),
     )
 
 
@@ -120,3 +126,11 @@ def pose_of(landmarks: NDArray[Any]) -> float:
     aligned = landmarks @ matrix[:, :2].T + matrix[:, 2]
     error = float(np.sqrt(np.mean(np.sum((aligned - TEMPLATE) ** 2, axis=1)))) / TEMPLATE_EYES
     return max(0.0, 1 - error / PROFILE)
+
+
+def roll_of(landmarks: NDArray[Any]) -> float:
+    """How far a face with these 5×2 ``landmarks`` is turned clockwise in the image, -180 to 180 degrees, after the best
+    similarity transform to the upright template. A face that is upside down seems upright if the detector has put the
+    landmarks of the eyes on the mouth."""
+    matrix = similarity(landmarks, TEMPLATE)
+    return math.degrees(math.atan2(-matrix[1, 0], matrix[0, 0]))

@@ -124,15 +124,19 @@ async def enroll_photo(
         str, Query(max_length=200, description="where the sample comes from; stored with it")
     ] = "web upload",
     force: bool = False,
+    face: Annotated[
+        int | None, Query(ge=1, le=10_000, description="the number of the face, if the photo shows several")
+    ] = None,
 ) -> Verdict:
-    """Check one photo, the request's body, and enroll the largest face in it. A refused photo is not an HTTP error."""
+    """Check one photo, the request's body, and enroll the face in it. If it is not clear which of several faces to
+    enroll, the photo is refused, and ``faces`` lists them. A refused photo is not an HTTP error."""
 
     def enroll(data: bytes) -> Verdict:
         try:
             image = decode_image(data, source, MAX_PIXELS)
         except InputError as error:
             return Verdict("refused", name, source, str(error).removeprefix(f"{source}: "))
-        return service.enroll(name, image, source, force=force)
+        return service.enroll(name, image, source, face=face, force=force)
 
     async with workload.uploads.place():  # before the body is read: as many as have a place are in memory
         data = await read_upload(request)
@@ -207,8 +211,11 @@ def list_settings(service: ServiceDependency) -> Sequence[Setting]:
 
 
 @router.patch("/settings", tags=["service"])
-def change_settings(service: ServiceDependency, values: Mapping[Text, bool | int | float | Text]) -> Sequence[Setting]:
-    """Change settings by key, now and for the next start. If one value is wrong, nothing changes."""
+def change_settings(
+    service: ServiceDependency, values: Mapping[Text, bool | int | float | Text | None]
+) -> Sequence[Setting]:
+    """Change settings by key, now and for the next start; null: back to the configuration. If one value is wrong,
+    nothing changes."""
     service.change_settings(values)
     return service.settings()
 

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from .runtime.tracking.watch import watch_camera
     from .runtime.vision.draw import draw_faces, write_image
     from .runtime.vision.image import read_image
+    from .runtime.vision.photo import PhotoFaces
     from .shortcuts import enroll_photo, identify, open_gallery
 
     __version__: str
@@ -51,6 +52,7 @@ _MODULES = {
     "runtime.tracking.watch": ("watch_camera",),
     "runtime.vision.draw": ("draw_faces", "write_image"),
     "runtime.vision.image": ("read_image",),
+    "runtime.vision.photo": ("PhotoFaces",),
     "shortcuts": ("enroll_photo", "identify", "open_gallery"),
 }
 _HOME = {name: module for module, names in _MODULES.items() for name in names}
@@ -67,6 +69,7 @@ __all__ = [
     "Match",
     "ModelError",
     "Person",
+    "PhotoFaces",
     "Pipeline",
     "Result",
     "RkfaceError",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from .runtime.core.checks import check_number, check_type
+from .runtime.core.checks import check_count, check_number, check_type
 from .runtime.core.errors import InputError, RkfaceError
 from .runtime.core.faces import Faces
 from .runtime.core.paths import as_path
@@ -65,17 +65,28 @@ def identify(faces: Faces, gallery: Gallery, threshold: float) -> list[Match | N
 
 
 def enroll_photo(
-    gallery: Gallery, pipeline: Pipeline, name: str, photo: str | Path, *, strict: bool = False, force: bool = False
+    gallery: Gallery,
+    pipeline: Pipeline,
+    name: str,
+    photo: str | Path,
+    *,
+    strict: bool = False,
+    force: bool = False,
+    face: int | None = None,
 ) -> enroll.Verdict:
-    """Add the largest face in a photo to a person of the gallery.
+    """Add the face in a photo to a person of the gallery.
+
+    Of several faces, the one is added that matches the person's other samples. If it is not clear which one that is,
+    the photo is refused, and the verdict's ``faces`` lists them. Faces in the background do not count.
 
     Args:
         gallery: The gallery to change.
         pipeline: The pipeline that computes the embedding.
         name: The person's name; a new person if nobody has this name.
         photo: A JPEG, PNG, WebP or BMP file.
-        strict: Refuse a photo with several faces.
-        force: Enroll a face even if it looks like another person of the gallery.
+        strict: Refuse every photo with several faces.
+        force: Enroll a face even if it looks like another person of the gallery, or unlike the person's other samples.
+        face: The number of the face to add, as in ``Verdict.faces``: 1 is the one with the best detection score.
 
     Returns:
         A verdict: ``status`` is "enrolled", "known" (the gallery has this sample already) or "refused", with a reason.
@@ -88,7 +99,9 @@ def enroll_photo(
     _check_pipeline(pipeline)
     check_type(name, str, "a person's name must be a string", 'pass a name such as "Ada"')
     gallery.check_identity(embedding_identity(pipeline.manifest))
-    rules = enroll.EnrollOptions(strict, force)
+    if face is not None:
+        check_count(face, "the number of a face")
+    rules = enroll.EnrollOptions(strict, force, face=face)
     return enroll.enroll_photo(gallery, pipeline, name, as_path(photo, "a photo's path"), rules=rules)
 
 

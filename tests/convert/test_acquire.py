@@ -182,11 +182,12 @@ def test_the_demo_pack_needs_no_network_and_is_marked_synthetic(tmp_path):
 
 def test_own_files_are_recognized_by_their_checksum(tmp_path, monkeypatch):
     detector, recognizer = tmp_path / "a.onnx", tmp_path / "b.onnx"
-    detector.write_bytes(b"a")
-    recognizer.write_bytes(b"b")
+    models = [bytes([0x3A, 2, 0x12, 0]), bytes([0x3A, 3, 0x12, 1, 0x61])]  # protobuf: models with an empty graph
+    detector.write_bytes(models[0])
+    recognizer.write_bytes(models[1])
     sources = own_sources(detector, recognizer, "mine")
     assert sources.licenses == {"detector": "mine", "recognizer": "mine"} and "not measured" in sources.evidence
-    known = replace(INSIGHTFACE[0], recognizer=KnownModel("w600k_r50.onnx", digest(b"b")))
+    known = replace(INSIGHTFACE[0], recognizer=KnownModel("w600k_r50.onnx", digest(models[1])))
     monkeypatch.setattr("rkface.convert.catalog.INSIGHTFACE", (known,))
     sources = own_sources(detector, recognizer, "mine")
     assert sources.licenses == {"detector": "mine", "recognizer": RESEARCH} and sources.match == 0.4078

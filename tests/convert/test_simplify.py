@@ -1,5 +1,7 @@
 """Simplification fixes shapes and keeps the function; models that cannot have their role are refused."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
@@ -9,8 +11,10 @@ pytest.importorskip("onnxsim")
 from onnx import TensorProto, helper, numpy_helper
 
 from rkface.convert.catalog import DEMO
-from rkface.convert.simplify import check_same_outputs, fix_input, simplify
+from rkface.convert.compare_models import check_scores
+from rkface.convert.simplify import check_same_outputs, fix_input, max_difference, simplify
 from rkface.runtime.core.errors import ModelError, WorkError
+from rkface.runtime.core.manifest import Output
 
 DETECTOR, RECOGNIZER = DEMO / "detector.onnx", DEMO / "recognizer.onnx"
 RANDOM = np.random.default_rng(2)
@@ -107,8 +111,8 @@ def bad(tmp_path, name):
         proto = onnx.load(path)
         proto.graph.input[0].type.tensor_type.ClearField("shape")
         onnx.save(proto, path)
-    elif name == "half":
-        embedder(path, kind=TensorProto.FLOAT16)
+    elif name == "int8":
+        embedder(path, kind=TensorProto.INT8)
     elif name == "gray":
         embedder(path, (1, 1, 112, 112))
     elif name == "224":
@@ -129,7 +133,7 @@ def bad(tmp_path, name):
         ("cut", "not an ONNX model"),
         ("two inputs", r"has 2 inputs \(x, mask\)"),
         ("shapeless", "its input is no shape"),
-        ("half", "is float16, not float"),
+        ("int8", "is int8, not float"),
         ("gray", r"1×1×112×112; a recognizer takes one RGB image"),
         ("224", "224×224; a face recognizer takes aligned faces of 112×112"),
         ("softmax", "looks like a classifier"),
@@ -160,3 +164,42 @@ def test_models_that_cannot_be_a_detector_are_refused(tmp_path):
     onnx.save(proto, tmp_path / "bare.onnx")
     with pytest.raises(ModelError, match="not an SCRFD detector with keypoints"):
         simplify(fix_input(tmp_path / "bare.onnx", "detector"), tmp_path / "out.onnx")
+
+
+def without_sigmoid(path):
+    """The demo detector, whose scores are logits."""
+    proto = onnx.load(DETECTOR)
+    for node in [node for node in proto.graph.node if node.op_type == "Sigmoid"]:
+        node.op_type = "Identity"
+    onnx.save(proto, path)
+    return path
+
+
+def test_a_detector_that_outputs_logits_gets_a_sigmoid(tmp_path):
+    model = fix_input(without_sigmoid(tmp_path / "logits.onnx"), "detector")
+    simplified = simplify(model, tmp_path / "d.onnx")
+    assert "are logits, so a Sigmoid was added to each" in " ".join(simplified.changes)
+    images = noise(model.input, 1)
+    assert check_same_outputs(model, simplified, images) <= 1e-4
+    usual = simplify(fix_input(DETECTOR, "detector"), tmp_path / "usual.onnx")
+    assert usual.changes == ()
+    assert max_difference(onnx.load(usual.path), onnx.load(simplified.path), model.input, images) <= 1e-4
+
+
+def test_scores_that_cannot_be_probabilities_are_refused():
+    model = SimpleNamespace(
+        fixed=SimpleNamespace(name="d.onnx"),
+        input=SimpleNamespace(width=32, height=32),
+        simplified=SimpleNamespace(
+            outputs=[
+                Output(f"{stride}-{size}", (2 * (32 // stride) ** 2, size))
+                for stride in (8, 16, 32)
+                for size in (1, 4, 10)
+            ]
+        ),
+    )
+    outputs = [np.full((1, *output.shape), 0.5, np.float32) for output in model.simplified.outputs]
+    check_scores(model, outputs)
+    outputs[3][0, 0, 0] = 1.84
+    with pytest.raises(ModelError, match=r"d\.onnx: its scores are 0\.50 to 1\.84 .* Sigmoid"):
+        check_scores(model, outputs)

@@ -4,8 +4,9 @@
 import { call, get, query } from "./api.js";
 import { dialog, h, percent, repeat, showMessage } from "./dom.js";
 
-export function enrollPhoto(name, file, force = false) {
-  return call("POST", `/enrollments/photo?${query({ name, source: file.name, force })}`, file);
+// `face` is the number of a face in a photo with several.
+export function enrollPhoto(name, file, force = false, face = null) {
+  return call("POST", `/enrollments/photo?${query({ name, source: file.name, force, ...(face ? { face } : {}) })}`, file);
 }
 
 // The address of exactly this picture, however long the appearance lasts.
@@ -63,6 +64,8 @@ export async function askName(appearance, camera) {
 export function describe(verdict) {
   if (verdict.status === "enrolled") return `${verdict.person}: enrolled, quality ${percent(verdict.quality)}`;
   if (verdict.status === "known") return `${verdict.person}: already has a sample like this`;
+  if (verdict.faces.length) return `${verdict.faces.length} faces: which one is ${verdict.person}?`;
+  if (isUnlike(verdict)) return `Unlike the other pictures of ${verdict.person} (cosine ${verdict.own.toFixed(2)})`;
   return isConflict(verdict)
     ? `Looks like ${verdict.near.name}, who is already enrolled (cosine ${verdict.near.cosine.toFixed(2)})`
     : `Not enrolled: ${verdict.reason}`;
@@ -71,6 +74,8 @@ export function describe(verdict) {
 // A refusal, with the choices that the user has; `enroll(name, force)` tries again. `picture` is the address of the new
 // picture, to be compared with the face of the person who looks like it.
 export function refusal(verdict, enroll, picture) {
+  if (isUnlike(verdict)) return [h("p", { class: "bad" }, describe(verdict)), h("div", { class: "row" },
+    pictured(picture, "New picture"), h("button", { type: "button", onclick: () => enroll(verdict.person, true) }, `This is ${verdict.person}: enroll it anyway`))];
   const choices = isConflict(verdict) ? [
     h("button", { type: "button", onclick: () => enroll(verdict.near.name, false) }, `Yes, this is ${verdict.near.name}`),
     h("button", { type: "button", onclick: () => enroll(verdict.person, true) }, `No, enroll ${verdict.person} anyway`),
@@ -81,6 +86,28 @@ export function refusal(verdict, enroll, picture) {
   return choices.length ? [problem, h("div", { class: "row" }, choices)] : [problem];
 }
 
+// The faces of a refused photo as buttons; `enroll(face)` enrolls the one that the user chooses.
+export async function chooseFace(verdict, file, enroll) {
+  const photo = await createImageBitmap(file);
+  const buttons = verdict.faces.filter((face) => !face.flaw).map((face) =>
+    h("button", { type: "button", onclick: () => enroll(face.number) }, cutOut(photo, face.box, verdict.turned), ` Face ${face.number}`));
+  return [h("p", {}, describe(verdict)), h("div", { class: "row" }, buttons)];
+}
+
+// The part `box` of `photo`, which the service turned clockwise by `turned` degrees, as a square picture.
+function cutOut(photo, box, turned) {
+  const side = 72, canvas = h("canvas", { width: side, height: side, class: "face" }), pen = canvas.getContext("2d");
+  const [x, y] = [(box[0] + box[2]) / 2, (box[1] + box[3]) / 2], scale = side / Math.max(box[2] - box[0], box[3] - box[1]);
+  const [width, height] = turned % 180 ? [photo.height, photo.width] : [photo.width, photo.height];
+  pen.translate(side / 2, side / 2);
+  pen.scale(scale, scale);
+  pen.translate(width / 2 - x, height / 2 - y);
+  pen.rotate(turned * Math.PI / 180);
+  pen.drawImage(photo, -photo.width / 2, -photo.height / 2);
+  return canvas;
+}
+
 const pictured = (address, text) => h("figure", {},
   h("img", { class: "face large", alt: "", src: address, onerror: (event) => event.target.removeAttribute("src") }), h("figcaption", {}, text));
-const isConflict = (verdict) => verdict.status === "refused" && verdict.near;
+const isConflict = (verdict) => verdict.status === "refused" && verdict.near && (verdict.own === null || verdict.near.cosine > verdict.own);
+const isUnlike = (verdict) => verdict.status === "refused" && verdict.own !== null && !isConflict(verdict);

@@ -2,7 +2,7 @@
 
 import { call, get } from "./api.js";
 import { confirm, count, dateTime, dialog, h, percent, showMessage } from "./dom.js";
-import { describe, enrollPhoto, refusal } from "./enroll.js";
+import { chooseFace, describe, enrollPhoto, refusal } from "./enroll.js";
 
 export const show = (main, id) => (id ? showPerson(main, id) : showAll(main));
 
@@ -33,13 +33,14 @@ function upload(name, done) {
   const files = h("input", { id: "photos", type: "file", multiple: true, required: true, accept: "image/jpeg,image/png,image/webp,image/bmp" });
   const verdicts = h("ul", { class: "rows", role: "status" });
   const button = h("button", { class: "main" }, name ? "Add" : "Enroll");
-  const enroll = async (file, row, person, force) => {
+  const enroll = async (file, row, person, force, face = null) => {
     row.replaceChildren(h("span", { class: "grow" }, file.name), "…");
-    const verdict = await enrollPhoto(person, file, force);
+    const verdict = await enrollPhoto(person, file, force, face);
     const good = verdict.status !== "refused";
     row.replaceChildren(h("span", { class: "grow" }, file.name),
       ...(good ? [describe(verdict), ...verdict.notes.map((note) => h("span", { class: "unknown" }, note))]
-        : refusal(verdict, (...choice) => enroll(file, row, ...choice), URL.createObjectURL(file))));
+        : verdict.faces.length ? await chooseFace(verdict, file, (chosen) => enroll(file, row, person, force, chosen))
+          : refusal(verdict, (who, anyway) => enroll(file, row, who, anyway, face), URL.createObjectURL(file))));
     if (good) await done();
     return good;
   };

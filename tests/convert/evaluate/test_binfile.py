@@ -3,6 +3,7 @@
 import os
 import pickle
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -109,6 +110,32 @@ def test_a_file_that_is_truncated_anywhere_is_refused(write):
     for length in range(0, len(whole), 7):
         with pytest.raises(InputError, match="truncated"):
             read_bin(write(whole[:length]))
+
+
+@pytest.mark.parametrize(
+    ("start", "end"),
+    [(b"cnumpy\ndtype\n", b"\x85R."), (b"", b"h\x01\x93."), (b"", b"."), (b"]", b"a."), (b"]]", b"a\x86.")],
+    ids=["type of an array", "name of a function", "whole file", "list", "labels"],
+)
+def test_deeply_nested_tuples_are_refused_at_once(write, start, end):
+    twice = b"".join(b"h" + bytes([at]) + b"h" + bytes([at]) + b"\x86q" + bytes([at + 1]) + b"0" for at in range(100))
+    with pytest.raises(InputError) as caught:
+        read_bin(write(b"\x80\x02)q\x000" + twice + start + b"h\x64" + end))
+    assert len(str(caught.value)) < 400
+
+
+def test_endless_and_huge_files_are_refused(write, monkeypatch):
+    with pytest.raises(InputError, match="is a device, not a file"):
+        read_bin(Path("/dev/zero"))
+    monkeypatch.setattr("rkface.convert.evaluate.binfile.MAX_INSTRUCTIONS", 1000)
+    with pytest.raises(InputError, match="more than 1,000 instructions"):
+        read_bin(write(b")" * 1002))
+    with pytest.raises(InputError, match="truncated or damaged") as caught:
+        read_bin(write(b"c" + b"\x1b[2J" * 1_000_000))
+    assert len(str(caught.value)) < 400 and "\x1b" not in str(caught.value)
+    with pytest.raises(InputError, match="asks for") as caught:
+        read_bin(write(b"c" + b"m" * 1_000_000 + b"\nf\n."))
+    assert len(str(caught.value)) < 400
 
 
 def test_a_missing_file_is_refused(tmp_path):

@@ -122,6 +122,8 @@ def test_a_failure_of_the_toolkit_is_one_error_that_names_the_log(reds, tmp_path
     with pytest.raises(WorkError) as caught:
         quantize(replace(job, onnx=broken, output=tmp_path / "x.rknn"), log)
     message = str(caught.value)
+    with pytest.raises(WorkError, match=r"at load of users-own\.onnx for rk3588"):
+        quantize(replace(job, onnx=broken, output=tmp_path / "x.rknn", source="users-own.onnx"), log)
     assert "at load of broken.onnx for rk3588" in message and str(log) in message and "\n" not in message
     assert log.stat().st_size > 100
     assert [path.name for path in log.parent.iterdir()] == ["toolkit.txt"] and not (tmp_path / "x.rknn").exists()

@@ -320,10 +320,13 @@ def test_a_second_name_is_never_given_silently(enroll, again, here):
     assert known(here) == {"Ada": 6, "Augusta": 3}
 
 
-def test_another_face_under_a_known_name_is_noted(enroll, folder, poses):
+def test_another_face_under_a_known_name_is_refused_unless_forced(enroll, folder, here, poses):
     enroll("Ada", "--camera", folder("first", poses[0]))
-    code, out, _ = enroll("Ada", "--camera", folder("second", poses[1]))
-    assert code == 0 and "unlike the other samples of 'Ada'" in out
+    second = folder("second", poses[1])
+    code, out, _ = enroll("Ada", "--camera", second)
+    assert code == 1 and "unlike the other samples of 'Ada'" in out and known(here) == {"Ada": 3}
+    code, out, _ = enroll("Ada", "--camera", second, "--force")
+    assert code == 0 and "unlike the other samples of 'Ada'" in out and known(here) == {"Ada": 6}
 
 
 class Terminal:
@@ -376,14 +379,17 @@ def test_a_similar_person_is_asked_about_on_a_terminal(demo, again, here, typed,
     assert terminal.end()[0] == (after == {"Ada": 3}) and known(here) == after
 
 
-def test_another_face_under_a_known_name_is_asked_about_on_a_terminal(enroll, demo, folder, here, poses):
+@pytest.mark.parametrize(("typed", "after"), [("n\n", 3), ("y\n", 6)])
+def test_another_face_under_a_known_name_is_asked_about_on_a_terminal(  # noqa: PLR0917
+    enroll, demo, folder, here, poses, typed, after
+):
     enroll("Ada", "--camera", folder("first", poses[0]))
     terminal = Terminal(
         ["enroll", "--bundle", demo, "--backend", "reference", "Ada", "--camera", folder("second", poses[1])]
     )
     terminal.wait("is it the same person? [y/N] ")
-    terminal.type("n\n")
-    assert terminal.end()[0] == 1 and known(here) == {"Ada": 3}
+    terminal.type(typed)
+    assert terminal.end()[0] == (after == 3) and known(here) == {"Ada": after}
 
 
 @pytest.fixture

@@ -6,8 +6,8 @@ import zlib
 
 import pytest
 
+from rkface.runtime.core.steady_clock import SET_SINCE
 from rkface.runtime.events import Limits, Outbox, OutboxInUseError
-from rkface.runtime.events.outbox import SET_SINCE
 
 from .test_outbox import drain, full_disk, numbered
 

@@ -11,8 +11,8 @@ from contextlib import contextmanager
 import pytest
 
 from rkface.runtime.core.errors import InputError
+from rkface.runtime.core.steady_clock import SET_SINCE
 from rkface.runtime.events import Limits, Outbox, OutboxInUseError
-from rkface.runtime.events.outbox import SET_SINCE
 from rkface.runtime.events.outbox_file import FILE
 
 NOW = SET_SINCE + 1e6
@@ -214,6 +214,8 @@ def test_old_events_are_dropped_by_the_time_that_passed(tmp_path):
         (NOW, NOW - 1e6 + 1, True),  # the clock jumped back
         (60.0, NOW, True),  # written before the board knew the time: nobody knows how old it is
         (NOW, 60.0, True),  # the board does not know the time now
+        (NOW, NOW + 5000 * 86_400, True),  # a broken clock: 2040
+        (NOW + 5000 * 86_400, NOW, True),
     ],
 )
 def test_age_across_a_restart_counts_only_if_both_clocks_were_set(tmp_path, written, opened, kept):

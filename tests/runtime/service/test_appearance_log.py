@@ -20,24 +20,30 @@ def seen(id="a", person=None, started=NOW, source="door", stage="start"):
     return Appearance(id, source, stage, match, 0.4, started, started, 0.0, (0, 0, 1, 1), 0.9, 0.8, 5)
 
 
-class Clock:
-    def __init__(self):
-        self.now = NOW
+class Clocks:
+    """The monotonic clock, and a wall clock that is ``wrong`` by so many seconds."""
 
-    def __call__(self):
-        return self.now
+    def __init__(self):
+        self.now, self.wrong = NOW, 0.0
+
+    def monotonic(self):
+        return self.now - NOW
+
+    def wall(self):
+        return self.now + self.wrong
+
+    def open(self, path):
+        return AppearanceLog(path, clock=self.monotonic, wall=self.wall)
 
 
 @pytest.fixture
-def clock(monkeypatch):
-    clock = Clock()
-    monkeypatch.setattr("rkface.runtime.service.appearance_log.time.time", clock)
-    return clock
+def clock():
+    return Clocks()
 
 
 @pytest.fixture
 def log(tmp_path, clock):
-    with AppearanceLog(tmp_path / "appearances.sqlite") as log:
+    with clock.open(tmp_path / "appearances.sqlite") as log:
         yield log
 
 
@@ -83,25 +89,131 @@ def test_old_appearances_and_faces_are_deleted(log, clock):
     assert log.prune(KEEP, [], {}) == 1 and ids(log) == ["new"]
 
 
-def test_a_clock_that_was_not_set_yet_deletes_nothing(log, clock):
-    """The clock of a board without a battery starts in 1970, and jumps when a time server answers."""
-    log.record(seen("before"))
-    clock.now = 1000.0
-    log.record(seen("1970"), b"picture")
+JUMPS = {
+    "1970": 1000.0 - NOW,
+    "the date of the system image": -300 * DAY,
+    "a day ahead": DAY,
+    "2040": 14 * 366 * DAY,
+    "9999": 8000 * 366 * DAY,
+}
+
+
+@pytest.mark.parametrize("restart", [False, True], ids=["running", "restarted"])
+@pytest.mark.parametrize("jump", JUMPS)
+def test_a_clock_that_jumps_deletes_nothing_young(log, clock, jump, restart):
+    """For minutes, or for half a day; then it is right again."""
+
+    def set_clock(wrong):
+        nonlocal log
+        clock.wrong = wrong
+        if restart:
+            log.close()
+            log = clock.open(log.path)
+
+    log.record(seen("before"), b"picture")
+    for lasting in (30.0, 300.0, 0.4 * DAY if jump != "a day ahead" else 500.0):
+        clock.now += lasting
+        log.prune(KEEP, [], {})
+        set_clock(JUMPS[jump])
+        log.prune(KEEP, [], {})
+        log.record(seen(f"while {lasting}"), b"picture")
+        clock.now += lasting
+        log.prune(KEEP, [], {})
+        set_clock(0.0)
+        log.prune(KEEP, [], {})
+        assert log.count() == (2 if lasting == 30.0 else 3 if lasting == 300.0 else 4)
+        assert all(log.face(id) for id in ids(log))
+    pruned = 0
+    for _ in range(31):
+        clock.now += DAY
+        pruned += log.prune(KEEP, [], {})
+    assert pruned == 4
+    log.close()
+
+
+@pytest.mark.parametrize("wrong", [*JUMPS.values(), 0.0])
+def test_old_entries_are_deleted_whatever_the_clock_says(log, clock, wrong):
+    clock.wrong = wrong
+    log.record(seen("old"), b"picture")
+    path = log.path
+    log.close()
+    for _ in range(61):  # the board is on for half of each day
+        with clock.open(path) as again:
+            clock.now += DAY / 2
+            again.prune(KEEP, [], {})
+    with clock.open(path) as again:
+        assert again.count() == 0
+
+
+def test_a_board_that_starts_in_1970_each_time_deletes_what_is_old(log, clock):
+    log.record(seen("old"))
+    path = log.path
+    log.close()
+    for day in range(62):
+        clock.wrong = 1000.0 - clock.now  # no battery, and no network
+        with clock.open(path) as again:
+            assert again.count() == 1 or day >= 60
+            clock.now += DAY / 2
+            again.prune(KEEP, [], {})
+    with clock.open(path) as again:
+        assert again.count() == 0
+
+
+@pytest.mark.parametrize("wrong_at_start", [0.0, -40 * DAY], ids=["right", "late"])
+def test_time_without_power_counts_once_the_clock_is_right(log, clock, wrong_at_start):
+    log.record(seen("old"), b"picture")
+    clock.now += 1000.0
     log.prune(KEEP, [], {})
-    clock.now = NOW + DAY / 2
+    path = log.path
+    log.close()
+    clock.now += 40 * DAY
+    clock.wrong = wrong_at_start
+    with clock.open(path) as again:
+        clock.now += 100.0
+        again.record(seen("new"), b"picture")
+        clock.wrong = 0.0
+        for _ in range(20):
+            clock.now += 60.0
+            again.prune(KEEP, [], {})
+        assert ids(again) == ["new"] and again.face("new")
+
+
+@pytest.mark.parametrize("wall", [NOW, NOW + JUMPS["2040"], 1000.0])
+def test_a_log_from_before_keeps_its_young_entries_and_deletes_the_old_ones(log, clock, wall):
+    for id in ("newest", "older", "1970", "ahead"):
+        log.record(seen(id))
+    database = log._database
+    database.execute("DELETE FROM setting")
+    times = {"newest": NOW - DAY, "older": NOW - 29.5 * DAY, "1970": 5.0, "ahead": NOW + 9000 * DAY}
+    if wall == 1000.0:
+        times["ahead"] = NOW - DAY  # without the time, nobody knows whether it is ahead
+    for id, logged in times.items():
+        database.execute("UPDATE appearance SET logged = ? WHERE id = ?", [logged, id])
+    path = log.path
+    log.close()
+    clock.wrong = wall - clock.now
+    with clock.open(path) as again:
+        again.prune(KEEP, [], {})
+        assert again.count() == 4 or wall != NOW
+        assert "newest" in ids(again)
+        for _ in range(3):
+            clock.now += DAY
+            again.prune(KEEP, [], {})
+        assert "older" not in ids(again) and "newest" in ids(again)
+        clock.now += 31 * DAY
+        again.prune(KEEP, [], {})
+        assert again.count() == 0
+
+
+@pytest.mark.parametrize(
+    "stored", ["", "null", "[]", "{}", '{"now": "x"}', '{"now": NaN}', '{"now": 1e999}', "[" * 9999, "9" * 400]
+)
+def test_a_damaged_clock_is_started_again(log, clock, stored):
+    log.record(seen("young"))
+    log._database.execute("INSERT OR REPLACE INTO setting VALUES ('clock', ?)", [stored])
     log.prune(KEEP, [], {})
-    assert sorted(ids(log)) == ["1970", "before"] and log.face("1970") == b"picture"
+    assert ids(log) == ["young"]
     clock.now += 31 * DAY
-    assert log.prune(KEEP, [], {}) == 2
-
-
-def test_appearances_logged_in_the_future_are_deleted_later_too(log, clock):
-    clock.now = NOW + 5000 * DAY
-    log.record(seen("ahead"))
-    clock.now = NOW
-    log.prune(KEEP, [], {})
-    clock.now = NOW + 31 * DAY
     assert log.prune(KEEP, [], {}) == 1
 
 

@@ -694,7 +694,22 @@ def test_settings_change_now_and_for_the_next_start(live, known):
         assert events.get(timeout=WAIT).threshold == 1.0
     with live([scene()]) as service:
         assert {one.key: one.value for one in service.settings()}["recognition.match"] == 1.0
-    assert (known.parent / "changed.toml").stat().st_mode & 0o777 == 0o600
+        service.change_settings({"recognition.match": None})
+        assert service.settings()[0].source == "default"
+    assert (known.parent / "changed-gallery.sqlite.toml").stat().st_mode & 0o777 == 0o600
+
+
+def test_changed_settings_that_cannot_be_used_are_a_problem_until_the_next_change(live, known, caplog):
+    path = known.parent / "changed-gallery.sqlite.toml"
+    path.write_text("[recognition]\nmatch = 7\nwindow = 20\n[no]\nsuch = 1\n")
+    with caplog.at_level(logging.INFO), live([scene()]) as service:
+        assert {one.key: one.value for one in service.settings()}["recognition.window"] == 20
+        (problem,) = [one for one in service.health().problems if "changed-gallery" in one]
+        assert "recognition.match is 7" in problem and "no.such" in problem
+        assert "recognition.window = 20, as changed in the console" in caplog.text
+        service.change_settings({"recognition.window": None})
+        assert not [one for one in service.health().problems if "changed-gallery" in one]
+    assert "match" not in path.read_text()
 
 
 def test_metrics_are_in_prometheus_format_and_contain_no_names_like_the_logs(live, caplog):

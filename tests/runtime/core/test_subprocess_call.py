@@ -7,8 +7,8 @@ import sys
 
 import pytest
 
-from rkface.convert.toolkit.subprocess_call import call_in_subprocess
 from rkface.runtime.core.errors import WorkError
+from rkface.runtime.core.subprocess_call import call_in_subprocess
 
 WORK = """
 import os, signal

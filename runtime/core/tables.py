@@ -1,0 +1,149 @@
+"""CSV files as spreadsheets and people write them: any separator, byte order marks, UTF-16, and other column names."""
+
+from __future__ import annotations
+
+import codecs
+import csv
+import stat
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from .errors import InputError
+from .text import find_hidden, show_value
+
+SEPARATORS = ",;\t|"
+MOST_CELL = 10_000_000  # characters of a cell
+SAMPLE = 65_536  # bytes that show how a file is encoded
+BOMS = (
+    (codecs.BOM_UTF8, "utf-8-sig"),
+    (codecs.BOM_UTF16_LE, "utf-16"),
+    (codecs.BOM_UTF16_BE, "utf-16"),
+)
+
+
+@dataclass(frozen=True)
+class TableRow:
+    """A row of a CSV file: the number of its first line, and its cells, without spaces around them."""
+
+    line: int
+    cells: tuple[str, ...]
+
+
+def read_rows(path: Path) -> Iterator[TableRow]:
+    """The rows of the CSV file ``path`` that have a cell with content, the header too.
+
+    The separator is a comma, a semicolon, a tab or a vertical bar, whichever the first row has most of. Raises
+    InputError, with line and column, where the file is not CSV or not text.
+    """
+    line = 0
+    try:
+        if not stat.S_ISREG(path.stat().st_mode):
+            raise InputError(f"{path} is not a file")
+        encoding = _find_encoding(path)
+        with path.open(encoding=encoding, newline="") as file:
+            first = file.readline(SAMPLE)
+            separator = _find_separator(first)
+            if not first.lower().startswith("sep="):  # a line that Excel writes, and does not show
+                file.seek(0)
+            else:
+                line = 1
+            csv.field_size_limit(MOST_CELL)
+            rows = csv.reader(file, delimiter=separator, strict=True)
+            start = line
+            for cells in rows:
+                number, line = line + 1, start + rows.line_num
+                row = TableRow(number, tuple(cell.strip() for cell in cells))
+                _check_characters(path, row)
+                if any(row.cells):
+                    yield row
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror or error}") from error
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}, {_find_undecodable(path)}: not UTF-8: save the file as CSV in UTF-8") from error
+    except (ValueError, csv.Error) as error:
+        hint = "is a quote missing or too many?" if "NUL" not in str(error) else "is this a text file?"
+        raise InputError(f"{path}, line {line + 1}: cannot be read as CSV ({error}): {hint}") from error
+
+
+def find_columns(path: Path, header: TableRow, known: Mapping[str, Sequence[str]]) -> dict[str, int]:
+    """The place of each column of ``known`` that ``header`` has.
+
+    ``known``: the name of each column, and its other names. Case, spaces, hyphens and underscores do not matter. Raises
+    InputError if two columns mean the same.
+    """
+    meanings = {_plain(other): name for name, others in known.items() for other in (name, *others)}
+    found: dict[str, int] = {}
+    for place, cell in enumerate(header.cells):
+        name = meanings.get(_plain(cell))
+        if name in found:
+            first = header.cells[found[name]]
+            raise InputError(
+                f"{path}, line {header.line}: the columns {show_value(first)} and {show_value(cell)} mean the same: "
+                "remove one"
+            )
+        if name:
+            found[name] = place
+    return found
+
+
+def column_letter(place: int) -> str:
+    """The letter of a column as spreadsheets show it: 0 → A, 27 → AB."""
+    letters = ""
+    while place >= 0:
+        place, digit = divmod(place, 26)
+        letters, place = chr(ord("A") + digit) + letters, place - 1
+    return letters
+
+
+def check_width(path: Path, row: TableRow, header: TableRow) -> None:
+    """Raise InputError if ``row`` has more cells with content than ``header`` has columns."""
+    if any(row.cells[len(header.cells) :]):
+        raise InputError(
+            f"{path}, line {row.line}: {len(row.cells)} cells, but the header has {len(header.cells)}: put quotes "
+            "around a text that contains the separator"
+        )
+
+
+def _plain(name: str) -> str:
+    return "".join(one for one in name.casefold() if one not in " -_\u00a0\ufeff\"'")
+
+
+def _find_encoding(path: Path) -> str:
+    with path.open("rb") as file:
+        sample = file.read(SAMPLE)
+    for mark, encoding in BOMS:
+        if sample.startswith(mark):
+            return encoding
+    for encoding, low in (("utf-16-le", sample[1::2]), ("utf-16-be", sample[::2])):  # Latin text without a mark
+        if len(sample) > 3 and low.count(0) > 0.8 * len(low):
+            return encoding
+    return "utf-8"
+
+
+def _find_separator(line: str) -> str:
+    if line.lower().startswith("sep=") and line[4:5] in SEPARATORS:
+        return line[4]
+    unquoted = "".join(line.split('"')[::2])
+    return max(SEPARATORS, key=unquoted.count)
+
+
+def _check_characters(path: Path, row: TableRow) -> None:
+    for place, cell in enumerate(row.cells):
+        hidden = find_hidden(cell.replace("\ufeff", ""))
+        if hidden == "\0":
+            raise InputError(
+                f"{path}, line {row.line}, column {column_letter(place)}: there is a NUL character: is this a text "
+                "file?"
+            )
+
+
+def _find_undecodable(path: Path) -> str:
+    """Line and column of the first byte that is not UTF-8."""
+    with path.open("rb") as file:
+        for number, line in enumerate(file, 1):
+            try:
+                line.decode("utf-8")
+            except UnicodeDecodeError as error:
+                return f"line {number}, character {len(line[: error.start].decode('utf-8')) + 1}"
+    return "the last line"

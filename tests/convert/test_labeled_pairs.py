@@ -1,0 +1,53 @@
+"""Which labeled pairs are used, and why the others are not."""
+
+from types import SimpleNamespace
+
+import pytest
+
+from rkface.calibration.collect import Collection, Skipped
+from rkface.convert.labeled_pairs import label_pairs, reasons_left_out
+from rkface.runtime.core.errors import InputError
+
+
+def face(name, size=50):
+    return SimpleNamespace(name=name, quality=SimpleNamespace(size=size))
+
+
+def pairs_file(tmp_path, *rows):
+    path = tmp_path / "pairs.csv"
+    path.write_text("\n".join(["a,b,same", *rows]))
+    return path
+
+
+def test_pairs_are_counted_by_the_reason_for_which_they_are_left_out(tmp_path):
+    every = [face(f"{name}.jpg") for name in "abcde"]
+    found = Collection(tmp_path, tuple(every), (), (Skipped("blind.jpg", "no face", ""), Skipped("c.jpg", "small", "")))
+    reasons = reasons_left_out(found, ["cal1.jpg", "cal2.jpg"], 3)
+    rows = ["a.jpg,b.jpg,Yes", "a.jpg,c.jpg,No", "a.jpg,cal1.jpg,Yes", "cal1.jpg,cal2.jpg,No", "blind.jpg,cal1.jpg,No",
+            "blind.jpg,a.jpg,No", "a.jpg,gone.jpg,No", "d.jpg,a.jpg,No"]  # fmt: skip
+    labeled, notes = label_pairs(pairs_file(tmp_path, *rows), [*every[:3], face("b.jpg", 90)], reasons)
+    assert labeled == ((0, 3, True), (0, 2, False)), "the largest face of each photo"
+    (note,) = notes
+    assert note.startswith("6 of 8 pairs of ")
+    for part in (
+        "3 because one of its photos calibrates",
+        "1 because one of its photos has no usable face (no face)",
+        "1 because one of its photos is not in the folder",
+        "1 because there are more than --evaluate 3 faces",
+        "`rkface evaluate --pairs`",
+    ):
+        assert part in note
+
+
+def test_all_pairs_in_use_need_no_remark(tmp_path):
+    file = pairs_file(tmp_path, "a.jpg,b.jpg,Yes", "a.jpg,c.jpg,No")
+    assert label_pairs(file, [face(f"{name}.jpg") for name in "abc"], {})[1] == ()
+
+
+def test_pairs_of_one_kind_are_refused_with_the_reasons(tmp_path):
+    file = pairs_file(tmp_path, "a.jpg,b.jpg,Yes", "a.jpg,cal.jpg,No")
+    reasons = reasons_left_out(Collection(tmp_path, (), (), ()), ["cal.jpg"], 100)
+    with pytest.raises(
+        InputError, match=r"1 of its 2 pairs .*\(1 because one of its photos calibrates\).* --evaluation"
+    ):
+        label_pairs(file, [face("a.jpg"), face("b.jpg")], reasons)

@@ -1,0 +1,154 @@
+"""The order of channels and the normalization of a recognizer are found on faces, or stated, and are never guessed."""
+
+import numpy as np
+import pytest
+
+onnx = pytest.importorskip("onnx")
+pytest.importorskip("onnxsim")
+
+from onnx import helper, numpy_helper
+
+from rkface.convert.catalog import DEMO
+from rkface.convert.measure_preprocessing import measure_preprocessing
+from rkface.convert.prepared_model import prepare_model, with_preprocessing
+from rkface.convert.preprocessing import INSIDE, StatedPreprocessing
+from rkface.runtime.core.errors import InputError, ModelError
+from rkface.runtime.vision.embed import unit
+
+ARC = ((127.5,) * 3, (127.5,) * 3)
+
+
+@pytest.fixture(scope="module")
+def crops():
+    """48×112×112×3 RGB: two aligned rendered faces of each of 24 people whom the demo models do not know."""
+    from rkface.convert.demo.render import CALIBRATE, render_crop
+
+    return np.stack([render_crop(shot, person)[..., ::-1] for person in CALIBRATE[:24] for shot in range(2)])
+
+
+def variant(path, *, bgr=False, inside=None, hidden=False, seed=None):
+    """The demo recognizer, written to ``path``.
+
+    bgr     with its first kernels reversed
+    inside  (mean, std) that it applies to 0..255 itself; ``hidden``: where it cannot be read from the graph
+    seed    of random weights
+    """
+    model = onnx.load(DEMO / "recognizer.onnx")
+    graph = model.graph
+    name = graph.input[0].name
+    for tensor in graph.initializer:
+        values = numpy_helper.to_array(tensor)
+        if bgr and tensor.name == next(node for node in graph.node if node.op_type == "Conv").input[1]:
+            tensor.CopyFrom(numpy_helper.from_array(np.ascontiguousarray(values[:, ::-1]), tensor.name))
+        if seed is not None and values.ndim > 1:
+            noise = np.random.default_rng(seed).normal(0, values.std(), values.shape).astype(np.float32)
+            tensor.CopyFrom(numpy_helper.from_array(noise, tensor.name))
+    if inside is not None:
+        graph.input[0].name = "raw"
+        mean, std = (np.float32(values).reshape(1, 3, 1, 1) for values in inside)
+        graph.initializer.extend([numpy_helper.from_array(mean, "mean"), numpy_helper.from_array(std, "std")])
+        nodes = [
+            helper.make_node("Sub", ["start", "mean"], ["centered"]),
+            helper.make_node("Div", ["centered", "std"], [name]),
+        ]
+        # Abs changes nothing in values of 0..255, but what follows is no longer the first thing that is computed.
+        nodes.insert(0, helper.make_node("Abs" if hidden else "Identity", ["raw"], ["start"]))
+        for index, node in enumerate(nodes):
+            graph.node.insert(index, node)
+    onnx.save(model, path)
+    return path
+
+
+def prepared(path, tmp_path, **stated):
+    return prepare_model(path, "recognizer", tmp_path, stated=StatedPreprocessing(**stated))
+
+
+@pytest.mark.parametrize("bgr", [False, True])
+@pytest.mark.parametrize("kind", ["outside", "inside", "hidden"])
+def test_order_and_normalization_are_found(tmp_path, crops, bgr, kind):
+    inside = None if kind == "outside" else ARC
+    model = prepared(variant(tmp_path / "r.onnx", bgr=bgr, inside=inside, hidden=kind == "hidden"), tmp_path)
+    found = measure_preprocessing(model, crops)
+    assert (found.bgr, found.order) == (bgr, "photos")
+    assert (found.mean, found.std) == (ARC if kind == "outside" else INSIDE)
+    assert found.normalization == {"outside": "default", "inside": "model", "hidden": "photos"}[kind]
+    assert found.reasons and not found.doubt
+    # What every backend is given, raw RGB, has the embeddings that the model was trained for.
+    original = prepared(DEMO / "recognizer.onnx", tmp_path)
+    expected = unit(original.backend.infer(crops[:4])[0])
+    settled = with_preprocessing(model, found)
+    assert settled.input.source_order == ("BGR" if bgr else "RGB")
+    embeddings = unit(settled.backend.infer(crops[:4])[0])
+    assert np.sum(embeddings * expected, axis=1).min() > 0.999
+
+
+def test_what_is_stated_is_applied_and_not_measured(tmp_path, crops):
+    path = variant(tmp_path / "r.onnx", bgr=True)
+    stated = measure_preprocessing(prepared(path, tmp_path, bgr=True, normalization=ARC), crops)
+    assert (stated.bgr, stated.order, stated.normalization, stated.doubt) == (True, "stated", "stated", "")
+    kept = measure_preprocessing(prepared(path, tmp_path, bgr=False), crops)
+    assert (kept.bgr, kept.order) == (False, "stated")
+
+
+def test_a_stated_mean_is_in_the_order_of_channels_that_is_measured(tmp_path, crops):
+    unequal = ((120.0, 127.5, 135.0), (120.0, 127.5, 135.0))  # blue, green, red, as the model takes them
+    path = variant(tmp_path / "r.onnx", bgr=True, inside=(ARC[0], ARC[1]), hidden=True)
+    model = onnx.load(path)
+    for tensor in model.graph.initializer:
+        if tensor.name in ("mean", "std"):  # undoes what is stated, in the model's own order, and then normalizes
+            stated = np.float32(unequal[0]).reshape(1, 3, 1, 1)
+            value = (127.5 - stated) / stated if tensor.name == "mean" else 127.5 / stated
+            tensor.CopyFrom(numpy_helper.from_array(np.float32(value), tensor.name))
+    model.graph.node[0].op_type = "Identity"
+    onnx.save(model, path)
+    found = measure_preprocessing(prepared(path, tmp_path, normalization=unequal), crops)
+    assert (found.bgr, found.mean, found.std) == (True, unequal[0][::-1], unequal[1][::-1])
+
+
+def test_a_wrong_statement_is_refused_and_the_right_one_is_named(tmp_path, crops):
+    with pytest.raises(ModelError, match=r"--recognizer-mean and --recognizer-std are wrong: .* \(x − 127.5\) / 127.5"):
+        measure_preprocessing(
+            prepared(variant(tmp_path / "r.onnx"), tmp_path, normalization=((9e3,) * 3, (1e4,) * 3)), crops
+        )
+    with pytest.raises(InputError, match=r"would be normalized twice: leave them out, or write --recognizer-mean none"):
+        prepared(variant(tmp_path / "i.onnx", inside=ARC), tmp_path, normalization=ARC)
+
+
+def test_a_model_that_tells_nobody_apart_is_refused_and_the_photos_are_not_blamed(tmp_path, crops):
+    untrained = prepared(variant(tmp_path / "untrained.onnx", seed=5), tmp_path)
+    with pytest.raises(ModelError, match=r"untrained\.onnx does not tell faces apart: .*The photos are not the cause"):
+        measure_preprocessing(untrained, crops)
+
+
+def test_doubt_keeps_the_default_and_names_the_option(tmp_path, crops):
+    model = prepared(variant(tmp_path / "r.onnx", bgr=True), tmp_path)
+    few = measure_preprocessing(model, crops[:5])
+    assert not few.bgr and "only 5 faces" in few.doubt and "--recognizer-input bgr" in few.doubt
+    gray = np.repeat(crops.mean(axis=3, keepdims=True).astype(np.uint8), 3, axis=3)
+    undecided = measure_preprocessing(model, gray)
+    assert (undecided.bgr, undecided.order) == (False, "default") and "--recognizer-input bgr" in undecided.doubt
+
+
+@pytest.mark.parametrize("file", ["mobilefacenet_128.onnx", "resnet29_dlib.onnx"])
+def test_real_recognizers_with_swapped_channels_are_noticed(shared, real_crops, tmp_path, file):
+    model = onnx.load(shared / "models" / file)
+    kernel = next(node for node in model.graph.node if node.op_type == "Conv").input[1]
+    for tensor in model.graph.initializer:
+        if tensor.name == kernel:
+            values = np.ascontiguousarray(numpy_helper.to_array(tensor)[:, ::-1])
+            tensor.CopyFrom(numpy_helper.from_array(values, kernel))
+    onnx.save(model, tmp_path / "r.onnx")
+    found = measure_preprocessing(prepared(tmp_path / "r.onnx", tmp_path), real_crops)
+    assert (found.bgr, found.order, found.doubt) == (True, "photos", "")
+
+
+@pytest.fixture(scope="module")
+def real_crops(shared):
+    """The aligned faces in the photos of people, N×112×112×3 RGB."""
+    from rkface.calibration.collect import collect_faces
+    from rkface.convert.image_lists import to_rgb
+    from rkface.runtime.vision.bare_onnx import open_detector
+    from rkface.runtime.vision.detect import Detector
+
+    detector = Detector(*open_detector(shared / "models/scrfd_500m_kps.onnx", threads=1))
+    return to_rgb(face.crop for face in collect_faces(shared / "data/people", detector).candidates)

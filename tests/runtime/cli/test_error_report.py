@@ -1,0 +1,61 @@
+"""What ends a command is a sentence with an exit code, not a traceback."""
+
+import errno
+import os
+import resource
+import subprocess
+import sys
+
+import pytest
+
+from rkface.runtime.cli.error_report import report_error
+from rkface.runtime.cli.main import main
+from rkface.runtime.core.errors import InputError
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "text"),
+    [
+        (InputError("photo\x1b[2J.jpg: wrong"), 2, "rkface: photo?[2J.jpg: wrong\n"),
+        (OSError(errno.ENOSPC, "No space left on device", "a"), 1, "a: No space left on device: free some space"),
+        (OSError(errno.EMFILE, "Too many open files"), 1, "Too many open files: raise the limit"),
+        (
+            OSError(errno.ENAMETOOLONG, "File name too long", "n" * 3000),
+            2,
+            "nnn…: File name too long: name another path",
+        ),
+        (PermissionError(errno.EACCES, "Permission denied", "/root/x"), 2, "/root/x: Permission denied"),
+        (MemoryError(), 1, "not enough memory"),
+        (ImportError("libstdc++.so.6: failed to map segment"), 1, "a library cannot be loaded"),
+        (KeyboardInterrupt(), 130, "interrupted"),
+    ],
+)
+def test_an_error_is_described(capfd, error, code, text):
+    output = os.dup(1)  # it may be closed
+    try:
+        assert report_error(error, verbose=False) == code
+    finally:
+        os.dup2(output, 1)
+        os.close(output)
+    message = capfd.readouterr().err
+    assert text in message and len(message) < 500
+
+
+@pytest.mark.parametrize("error", [KeyError("x"), OSError("no number"), ModuleNotFoundError("no x", name="x")])
+def test_a_bug_is_not_hidden(error):
+    assert report_error(error, verbose=False) is None
+
+
+@pytest.mark.parametrize("command", ["verify", "gallery list --gallery", "selftest --bundle", "config check"])
+def test_a_path_that_cannot_exist_is_refused(capfd, command):
+    assert main([*command.split(), "n" * 300]) == 2
+    assert "File name too long" in capfd.readouterr().err
+
+
+def test_a_command_without_memory_says_so():
+    def limit():
+        resource.setrlimit(resource.RLIMIT_AS, (300 << 20, 300 << 20))
+
+    command = [sys.executable, "-m", "rkface.runtime.cli.main", "detect", "photo.jpg"]
+    done = subprocess.run(command, check=False, capture_output=True, text=True, preexec_fn=limit)
+    assert done.returncode in (1, 2) and "Traceback" not in done.stderr, done.stderr
