@@ -51,6 +51,10 @@ def check_graph(proto: Any, name: object) -> None:
         _Checker(proto).check()
     except UnsoundModelError as error:
         raise ModelError(f"{name}: {error}") from None
+    except UnicodeDecodeError as error:
+        raise ModelError(
+            f"{name}: a name in it is not UTF-8 ({error.reason}): the file is damaged, copy it again"
+        ) from None
 
 
 class _Checker:

@@ -48,6 +48,9 @@ def check_entry(entry: Any) -> None:
     """Raise UnsoundModelError if the input, output or inner tensor ``entry`` has an impossible shape."""
     if not entry.name:
         raise UnsoundModelError("one of its inputs or outputs has no name")
+    kind = entry.type.tensor_type.elem_type
+    if kind not in onnx.TensorProto.DataType.values():
+        raise UnsoundModelError(f"{short_name(entry.name)} has an unknown type ({kind}): the file is damaged")
     sides = [one.dim_value for one in entry.type.tensor_type.shape.dim]
     if len(sides) > MAX_RANK or min(sides, default=0) < -1 or prod(s for s in sides if s > 0) > MAX_ELEMENTS:
         shown = "×".join(map(str, sides[:MAX_RANK]))

@@ -222,8 +222,12 @@ def load_onnx(path: Path) -> Any:
     data = read_onnx_file(path).data
     try:
         proto = onnx.ModelProto.FromString(data)
-    except Exception as error:  # protobuf's DecodeError has no base but Exception
-        raise ModelError(f"{path} is not an ONNX model, or it is damaged: copy it again, or export it again") from error
+    except MemoryError as error:
+        raise ModelError(f"{path}: there is not enough memory to read this model") from error
+    except Exception as error:  # protobuf's DecodeError has no base but Exception, and also means that memory is short
+        raise ModelError(
+            f"{path} is not an ONNX model, or it is damaged, or memory is short: copy it again, or export it again"
+        ) from error
     check_graph(proto, path)
     return proto
 

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..core.errors import DeviceError, InputError, ModelError
+from ..core.missing_package import import_error
 from ..core.soc import CORES, read_soc
 from ..core.versions import TOOLKIT
 from . import Quantized, Raw, check_images, stack_runs
@@ -152,9 +153,8 @@ def _binding() -> Any:
     try:
         from rknnlite.api import RKNNLite
     except ImportError as error:
-        raise InputError(
-            f"the NPU backend needs rknn-toolkit-lite2 ({error}): pip install rknn-toolkit-lite2=={TOOLKIT}"
-        ) from error
+        needs, install = "the NPU backend needs rknn-toolkit-lite2", f"pip install rknn-toolkit-lite2=={TOOLKIT}"
+        raise import_error(error, f"{needs} ({str(error)[:200]})", install) from error
     return RKNNLite
 
 

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from ..core.checks import check_count
 from ..core.errors import DeviceError, InputError, ModelError
+from ..core.missing_package import import_error
 from . import check_images, stack_runs
 
 if TYPE_CHECKING:
@@ -111,7 +112,8 @@ def open_session(path: Path, providers: Sequence[str], threads: int | None) -> A
     try:
         import onnxruntime
     except ImportError as error:
-        raise InputError("the reference backend needs onnxruntime: pip install 'rkface[reference]'") from error
+        needs, install = "the reference backend needs onnxruntime", "pip install 'rkface[reference]'"
+        raise import_error(error, needs, install) from error
     wanted = [PROVIDERS.get(name, name) for name in providers]
     missing = [name for name in wanted if name not in onnxruntime.get_available_providers()]
     if missing:

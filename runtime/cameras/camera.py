@@ -21,6 +21,7 @@ from ..core.addresses import mask_address
 from ..core.errors import InputError, RkfaceError, WorkError
 from ..core.text import in_a_line, readable
 from ..inference.frames import Frame
+from ..vision.photo import TURNS, Turn, turn_image
 from .source_names import FORMS, check_network_address, find_device, has_gstreamer, hint_for, mpp_pipeline
 from .sources import CaptureFormat, JpegPipe, NetworkStream, PhotoFolder, Stream, V4l2Device, VideoFile
 
@@ -75,6 +76,8 @@ class Camera:
         loop: A source that ends starts again from its first frame.
         realtime: ``read`` returns each frame at the time when a camera would deliver it.
         retries: Seconds before each attempt to open a lost source again; the last one is repeated.
+        rotate: Degrees, clockwise, by which frames are turned: 0, 90, 180 or 270.
+        near: Sets ``near`` of the frames.
     """
 
     def __init__(
@@ -88,11 +91,14 @@ class Camera:
         loop: bool = False,
         realtime: bool = False,
         retries: Sequence[float] = RETRIES,
+        rotate: Turn = 0,
+        near: bool = False,
     ) -> None:
         self.name = source if name is None else name
         self.recording = recording
         self._open_stream, self._live, self._loop, self._realtime = open_stream, live, loop, realtime
         self._retries = retries
+        self._rotate, self._near = rotate, near
         self._failures = 0  # attempts in a row
         self._undecoded = 0  # pictures in a row
         self._stream: Stream | None = None
@@ -110,8 +116,11 @@ class Camera:
         """Whether ``close`` was called."""
         return self._closed.is_set()
 
-    def read(self) -> Frame | None:
+    def read(self, wanted: Callable[[Frame], bool] | None = None) -> Frame | None:
         """Wait for the next frame and return it.
+
+        Args:
+            wanted: Frames for which this returns False are skipped, before the work of turning them (``rotate``).
 
         Returns:
             The frame, with an H×W×3 uint8 BGR image. None after the last frame of a file, folder or pipe, and after
@@ -142,7 +151,9 @@ class Camera:
                 else:
                     if self._realtime:
                         self._closed.wait(max(0.0, picture.time - time.monotonic()))
-                    return self._frame(stream, picture.image, picture.time)
+                    frame = self._frame(stream, picture.image, picture.time)
+                    if wanted is None or wanted(frame):
+                        return replace(frame, image=turn_image(frame.image, self._rotate)) if self._rotate else frame
             return None
 
     def __iter__(self) -> Iterator[Frame]:
@@ -175,7 +186,8 @@ class Camera:
 
     def _frame(self, stream: Stream, image: NDArray[np.uint8], moment: float) -> Frame:
         old = self._state
-        size = (image.shape[1], image.shape[0])
+        height, width = image.shape[:2]
+        size = (height, width) if self._rotate % 180 else (width, height)
         if not old.connected or (self._live and size != old.size):  # photos in a folder may differ in size
             log.info("%s: %d×%d %s at %g frames per second", old.source, *size, stream.format or "frames", stream.rate)
         black = old.black + 1 if is_black(image) else 0
@@ -190,7 +202,7 @@ class Camera:
             error="",
         )
         self._failures = self._undecoded = 0
-        return Frame(image, old.frames, moment, self.name)
+        return Frame(image, old.frames, moment, self.name, self._near)
 
     def _count_unreadable(self) -> None:
         self._undecoded += 1
@@ -225,6 +237,8 @@ def open_camera(
     realtime: bool = False,
     decoder: str | None = None,
     retries: Sequence[float] = RETRIES,
+    rotate: Turn = 0,
+    near: bool = False,
 ) -> Camera:
     """Open a camera, a network stream, a recording, a folder of photos or a pipe.
 
@@ -240,13 +254,17 @@ def open_camera(
         realtime: Play a video or folder at its own speed. Without it, ``read`` never waits.
         decoder: "h264" or "h265" decodes an RTSP stream with Rockchip's MPP, through GStreamer.
         retries: Seconds before each attempt to open a lost camera again; the last one is repeated.
+        rotate: Degrees, clockwise, by which frames are turned, for a camera that is not mounted upright: 0, 90, 180 or
+            270. A video that says which way up it is, is turned without this.
+        near: Faces may fill the picture. ``watch_camera`` and the scheduler then look a second time, with a margin
+            around the frame, if they find no face or the largest one touches the border.
 
     Returns:
         A camera, to be used as a context manager.
 
     Raises:
         InputError: ``source`` has none of these forms, a file cannot be read, a folder has no photos, or ``source``
-            needs GStreamer and this OpenCV was built without it.
+            needs GStreamer and this OpenCV was built without it; or ``rotate`` is another number.
 
     Example:
         ```python
@@ -260,7 +278,9 @@ def open_camera(
     source = str(source)
     capture_format = capture_format or CaptureFormat()
     shown = in_a_line(mask_address(source))
-    live = partial(Camera, name=shown if name is None else name, retries=retries)
+    if rotate not in TURNS:
+        raise InputError(f"rotate is {rotate!r}: a camera can be turned by 0, 90, 180 or 270 degrees")
+    live = partial(Camera, name=shown if name is None else name, retries=retries, rotate=rotate, near=near)
     played = partial(live, live=False, recording=not loop, loop=loop, realtime=realtime)
     if source == "-":
         stdin = sys.stdin.fileno()

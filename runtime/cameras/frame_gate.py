@@ -108,8 +108,8 @@ def feed_frames(camera: Camera, submit: Callable[[Frame], bool], gate: FrameGate
 
     Run it in its own thread: the frames of a network camera stay new only while something reads all of them.
     """
-    for frame in camera:
-        if (gate is None or gate.accepts(frame)) and not submit(frame):
+    while (frame := camera.read(gate.accepts if gate else None)) is not None:
+        if not submit(frame):
             break
 
 

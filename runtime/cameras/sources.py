@@ -153,6 +153,7 @@ class VideoFile:
             raise InputError(f"{path} is not a video that OpenCV's FFmpeg can read: convert it, for example to MP4")
         self.format = format_name(self._capture.get(cv2.CAP_PROP_FOURCC))
         self.rate = self._capture.get(cv2.CAP_PROP_FPS)
+        self._capture.set(cv2.CAP_PROP_ORIENTATION_AUTO, 1)  # the default, if FFmpeg is new enough
         self._start = time.monotonic()
         self._count = 0
 

@@ -43,14 +43,14 @@ def enroll_camera(options: Namespace) -> Verdict:
     """Take pictures and add them to the gallery: all of them or none, after every question is answered."""
     if not getLogger("rkface").handlers:  # errors of the camera are shown in the line of instructions
         getLogger("rkface").addHandler(NullHandler())
-    ((name, settings),) = named_cameras([options.camera]).items()
+    ((name, settings),) = named_cameras([options.camera], options.rotate, near=options.near).items()
     source = open_configured_camera(name, replace(settings, hold=0.0))  # an invalid source is reported at once
     with open_bundle(options.bundle, options.backend) as pipeline:
         if gallery_path(options).exists():
             with open_gallery(options, pipeline) as gallery:  # problems are reported before anybody poses
                 gallery.check_identity()
                 gallery.refresh()
-        capture = GuidedCapture(pipeline, name, enroll_rules(options))
+        capture = GuidedCapture(pipeline.near() if options.near else pipeline, name, enroll_rules(options))
         timeout = math.inf if source.recording else options.timeout or TIMEOUT
         with source as camera:
             advice = _take_pictures(capture, camera, every=source.recording, timeout=timeout)

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING
 
 from ..core.arguments import integer_from
 from ..core.errors import InputError
+from ..core.missing_package import import_error
+from .options import add_camera_position
 
 if TYPE_CHECKING:
     from ..service.settings import Settings
@@ -49,6 +51,7 @@ def run(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--camera", action="append", metavar="SPEC", default=[], help="replaces the configured cameras; repeatable"
     )
+    add_camera_position(parser)
     parser.add_argument("--gallery", type=Path, metavar="FILE", help="the known people, from `rkface enroll`")
     parser.add_argument(
         "--key", type=Path, metavar="FILE", help="key file of an encrypted gallery (default: $RKFACE_GALLERY_KEY)"
@@ -112,7 +115,10 @@ def run_settings(options: Namespace) -> Settings:
     file = options.config or next((path for path in usual if path.is_file()), None)
     settings = read_settings(file) if file else Settings()
     if options.camera or not settings.camera:
-        settings = replace(settings, camera=named_cameras(options.camera or [default_camera()]))
+        cameras = named_cameras(options.camera or [default_camera()], options.rotate, near=options.near)
+        settings = replace(settings, camera=cameras)
+    elif options.rotate or options.near:
+        raise InputError("--rotate and --near are for --camera: set rotate and near of configured cameras in the file")
     if options.liveness:
         settings = replace(settings, liveness=replace(settings.liveness, enabled=True))
     if options.no_web and options.web_port is not None:
@@ -139,8 +145,10 @@ def _open_console(settings: Settings, opened: ExitStack) -> Console | None:
     try:
         from ..web.serve import open_console
     except ImportError as error:
-        if web != Web():
-            raise InputError(f"[web] needs {error.name or error}: pip install 'rkface[web]'") from error
+        if web != Web() or not isinstance(error, ModuleNotFoundError):
+            raise import_error(
+                error, f"[web] needs {error.name or 'rkface[web]'}", "pip install 'rkface[web]'"
+            ) from error
         getLogger("rkface.web").info("no web console; to install it: pip install 'rkface[web]'")
         return None
     if (web.certificate is None) != (web.key is None):

@@ -9,7 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..inference.pipeline import Pipeline
+from ..vision.photo import UPRIGHT
 from ..vision.quality import BLURRED, CLIPPED, TEMPLATE_EYES, Quality, measure
+from .measured_photo import find_large_boxes
 
 READY = 0.6  # minimum quality of a good sample; the watcher embeds a first shot of this quality at once
 TURNED = 0.12  # distance of the nose from the middle of the eyes, in eye distances: about 15° of yaw
@@ -55,12 +57,13 @@ def assess_face(
 ) -> AssessedFace:
     """Check whether the largest face in ``image`` is a good sample in ``pose``, and what the person should do if not.
 
-    ``image``: H×W×3 uint8 BGR, as the camera sees it (not mirrored). ``alone``: the picture must show no other face.
+    ``image``: H×W×3 uint8 BGR, as the camera sees it (not mirrored). ``alone``: the picture
+    must show no other face at all; without it, faces in the background do not matter.
     """
     faces = pipeline.detect(image)
     if not len(faces):
         return AssessedFace(Guidance(False, "No face found. Please look at the camera."))
-    if alone and len(faces) > 1:
+    if len(faces) > 1 and (alone or len(find_large_boxes(faces.boxes)) > 1):
         return AssessedFace(Guidance(False, "Only one person at a time, please."))
     face = faces.largest()
     landmarks = faces.landmarks[face]
@@ -68,7 +71,10 @@ def assess_face(
     quality = measure(crop, landmarks, float(faces.scores[face]))
     height, width = image.shape[:2]
     x1, y1, x2, y2 = np.clip(faces.boxes[face] / (width, height, width, height), 0, 1).tolist()
-    advice = give_advice(landmarks, pose, quality)
+    on_side = abs(quality.roll) > UPRIGHT
+    advice = (
+        "The picture is on its side: set rotate for this camera." if on_side else give_advice(landmarks, pose, quality)
+    )
     if not advice and quality.score < READY:
         advice = "Please hold still, in brighter light."
     return AssessedFace(Guidance(not advice, advice or "Good. Hold still.", quality.score, (x1, y1, x2, y2)), crop)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -108,10 +110,15 @@ def measure_photo(
     return MeasuredPhoto(source, "", measured, meant, turned, notes)
 
 
-def find_large(faces: tuple[MeasuredFace, ...]) -> tuple[MeasuredFace, ...]:
+def find_large(faces: Sequence[MeasuredFace]) -> tuple[MeasuredFace, ...]:
     """The ``faces`` that are not in the background."""
-    widths = [face.box[2] - face.box[0] for face in faces]
-    return tuple(face for face, width in zip(faces, widths, strict=True) if width >= BACKGROUND * max(widths))
+    return tuple(faces[index] for index in find_large_boxes(np.array([face.box for face in faces]).reshape(-1, 4)))
+
+
+def find_large_boxes(boxes: NDArray[Any]) -> list[int]:
+    """The indices of ``boxes`` (N×4: x1, y1, x2, y2) of faces that are not in the background."""
+    widths = (boxes[:, 2] - boxes[:, 0]).tolist()
+    return [index for index, width in enumerate(widths) if width >= BACKGROUND * max(widths)]
 
 
 def _whole(box: NDArray[np.float32]) -> tuple[int, int, int, int]:

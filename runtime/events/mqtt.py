@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from ..core.errors import InputError
+from ..core.missing_package import import_error
 from ..tracking.appearance import SCHEMA
 from .channel import RefusedError, UndeliveredError
 from .event import OutgoingEvent
@@ -75,7 +76,7 @@ class Mqtt:
         try:
             import paho.mqtt.client  # noqa: F401
         except ImportError as error:
-            raise InputError("MQTT needs paho-mqtt: pip install 'rkface[mqtt]'") from error
+            raise import_error(error, "MQTT needs paho-mqtt", "pip install 'rkface[mqtt]'") from error
         self._broker = broker
         self._topics = Topics(prefix.strip("/"), device)
         self._root = discovery_root.strip("/")

@@ -16,7 +16,8 @@ from ..core.faces import Faces
 class Frame:
     """One image of a file or camera, as the scheduler takes it.
 
-    The scheduler uses ``image``, and ``source`` to treat all sources alike. It does not read the other attributes.
+    The scheduler uses ``image``, ``near``, and ``source`` to treat all sources alike. It does not read the other
+    attributes.
 
     Example:
         ```python
@@ -30,12 +31,14 @@ class Frame:
         number: Position of the frame in its source.
         time: When the frame was captured, in seconds: of ``time.monotonic()`` unless the source has a better clock.
         source: Name of the camera or file.
+        near: Whether faces may fill the picture: the scheduler uses ``Pipeline.near``.
     """
 
     image: NDArray[np.uint8]
     number: int = 0
     time: float = field(default_factory=time.monotonic)
     source: str = ""
+    near: bool = False
 
 
 def check_frame(frame: Frame) -> Frame:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import threading
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from copy import copy
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -26,7 +28,7 @@ from ..vision.check_input import check_image, check_landmarks
 from ..vision.detect import Detector
 from ..vision.embed import Embedder
 from ..vision.liveness import LivenessModel
-from ..vision.photo import PhotoFaces, find_faces
+from ..vision.photo import PhotoFaces, find_faces, look_twice
 
 BACKENDS = ("npu", "reference")
 
@@ -63,7 +65,8 @@ class Pipeline:
         self.liveness = LivenessModel(liveness, manifest.liveness) if liveness and manifest.liveness else None
         self._detector = Detector(detector, manifest.detector.input, manifest.detector.outputs, manifest.thresholds.nms)
         self._embedder = Embedder(recognizer, manifest.recognizer.input, manifest.recognizer.outputs[0].shape[-1])
-        self._closed = False
+        self._closed = threading.Event()
+        self._look: Callable[[Detector, NDArray[np.uint8], float], Faces] = Detector.detect
 
     @property
     def backend(self) -> str:
@@ -89,7 +92,7 @@ class Pipeline:
             InputError: ``image`` is not such an array, ``threshold`` is not from 0 to 1, or the pipeline is closed.
             DeviceError: The NPU or ONNX Runtime failed.
         """
-        return self._detector.detect(image, self._checked(threshold))
+        return self._look(self._detector, image, self._checked(threshold))
 
     def detect_photo(self, image: NDArray[np.uint8], threshold: float | None = None) -> PhotoFaces:
         """Find the faces in a photo, which may be a close-up, and may lie on its side or be upside down.
@@ -110,6 +113,16 @@ class Pipeline:
             DeviceError: The NPU or ONNX Runtime failed.
         """
         return find_faces(self._detector, image, self._checked(threshold))
+
+    def near(self) -> Pipeline:
+        """Return this pipeline for frames of a camera that people come close to, so that a face may fill the picture.
+
+        If its ``detect`` finds no face, or the largest touches the border, it looks a second time, with a margin around
+        the frame. The models are the same, and closing one of the two pipelines closes both.
+        """
+        pipeline = copy(self)
+        pipeline._look = look_twice
+        return pipeline
 
     def recognize(self, image: NDArray[np.uint8], threshold: float | None = None) -> Faces:
         """Find the faces in an image and compute their embeddings: ``detect``, then ``align`` and ``embed``.
@@ -188,7 +201,7 @@ class Pipeline:
 
     def close(self) -> None:
         """Free the models. Closing a pipeline again does nothing."""
-        self._closed = True
+        self._closed.set()
         for backend in self._backends:
             backend.close()
 
@@ -213,7 +226,7 @@ class Pipeline:
         return threshold
 
     def _check_open(self) -> None:
-        if self._closed:
+        if self._closed.is_set():
             raise InputError("this pipeline is closed: open the bundle again, or stay inside its with block")
 
 

@@ -249,10 +249,11 @@ class Scheduler:
                 closing.callback(cores.close)
 
     def _serve(self, caller: Caller, pipeline: Pipeline) -> None:
+        near = pipeline.near()
         while (job := self._queue.start(caller)) is not None:
             started, faces, failure = time.monotonic(), None, None
             try:
-                faces = self._work(pipeline, job.frame.image)
+                faces = self._work(near if job.frame.near else pipeline, job.frame.image)
             except Exception as error:  # reported in this frame's result; the next frame goes on
                 failure = error
             took, waited = time.monotonic() - started, started - job.submitted

@@ -185,6 +185,8 @@ def open_configured_camera(name: str, settings: CameraSettings) -> Camera:
         realtime=settings.loop,
         decoder=settings.decoder or None,
         capture_format=CaptureFormat(settings.width, settings.height, settings.rate, settings.format, settings.hold),
+        rotate=settings.rotate,
+        near=settings.near,
     )
 
 

@@ -16,6 +16,7 @@ from ..enrollment.enroll import EnrollOptions, Verdict, decode_crop, encode_crop
 from ..enrollment.guidance import Guidance, assess_face
 from ..gallery.gallery import Gallery
 from ..gallery.people import Sample
+from ..inference.frames import Frame
 from ..inference.pipeline import Pipeline
 from .appearance_log import AppearanceLog
 from .known_people import KnownPeople
@@ -111,10 +112,11 @@ class EnrollmentRequests:
             self._people.add_new()
             return verdict
 
-    def guide(self, image: NDArray[np.uint8]) -> Guidance:
-        """Return what the person in ``image`` (H×W×3 uint8 BGR) should do for a good sample."""
+    def guide(self, frame: Frame) -> Guidance:
+        """Return what the person in ``frame`` should do for a good sample."""
         with self.lock:
-            return assess_face(self._pipeline, image).guidance
+            pipeline = self._pipeline.near() if frame.near else self._pipeline
+            return assess_face(pipeline, frame.image).guidance
 
     def _samples_of(self, appearance: str) -> list[Sample]:
         shots = self._watchers.shots(appearance)[:SHOTS]

@@ -183,7 +183,7 @@ class Service:
         latest = self.latest(source)
         if latest is None:
             return Guidance(False, "The camera has not delivered a picture yet.")
-        return self._enrollment.guide(latest.frame.image)
+        return self._enrollment.guide(latest.frame)
 
     def forget(self, person: str) -> erasure.ErasureReport:
         with self._enrollment.lock:

@@ -17,6 +17,7 @@ from ..core.toml import Range
 from ..gallery.gallery import default_path
 from ..tracking.visit import RecognitionRules
 from ..vision.liveness import LivenessModel
+from ..vision.photo import Turn
 
 ON_BOARD = Path("/opt/rkface/current/bundle")  # installed by `rkface deploy`
 DAY = 86_400.0
@@ -52,6 +53,10 @@ class CameraSettings:
         float, Range(0.1, 1000), "detections per second, at most, while somebody is there; otherwise a third of it"
     ] = 15.0
     motion: Annotated[bool, "while nobody is there, detect only where something moves, and every 3 seconds"] = False
+    rotate: Annotated[Turn, "degrees, clockwise, to turn the pictures of a camera that is not mounted upright"] = 0
+    near: Annotated[
+        bool, "also find faces that fill the picture: look a second time while no face is found or one is cut off"
+    ] = False
 
 
 @dataclass(frozen=True)
@@ -197,7 +202,7 @@ def default_camera() -> str:
     return str(usb[0]) if usb else "/dev/video0"
 
 
-def named_cameras(specs: Sequence[str]) -> dict[str, CameraSettings]:
+def named_cameras(specs: Sequence[str], rotate: Turn = 0, *, near: bool = False) -> dict[str, CameraSettings]:
     """Cameras from the command line, each SOURCE or NAME=SOURCE.
 
     A camera without a name is named after its source, with a number if two names would be equal.
@@ -210,7 +215,7 @@ def named_cameras(specs: Sequence[str]) -> dict[str, CameraSettings]:
         number, stem = 2, name
         while name in cameras:
             name, number = f"{stem}-{number}", number + 1
-        cameras[name] = CameraSettings(source)
+        cameras[name] = CameraSettings(source, rotate=rotate, near=near)
     return cameras
 
 

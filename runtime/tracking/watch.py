@@ -57,14 +57,15 @@ def watch_camera(
         ```
     """
     rules = rules or RecognitionRules.of(pipeline.thresholds)
-    watcher = Watcher(camera.name, pipeline, gallery.search, rules, liveness=pipeline.liveness)
+    watcher, near = Watcher(camera.name, pipeline, gallery.search, rules, liveness=pipeline.liveness), pipeline.near()
     with closing(read_newest_frames(camera, every=camera.recording)) as frames:
         for frame in frames:
             gallery.refresh()
             if frame is None:
                 yield from watcher.tick()
             else:
-                yield from watcher.update(frame, pipeline.detect(frame.image, rules.doubtful))
+                look = near if frame.near else pipeline
+                yield from watcher.update(frame, look.detect(frame.image, rules.doubtful))
     yield from watcher.close()
 
 

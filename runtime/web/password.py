@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from ..core.atomic import write_atomically
 from ..core.errors import InputError, WorkError
+from ..core.missing_package import import_error
 from ..core.private_file import read_private_file
 from ..core.text import shell_quoted
 
@@ -88,7 +89,7 @@ def _is_usable_hash(line: str) -> bool:
         from argon2 import Type, extract_parameters
         from argon2.exceptions import InvalidHashError
     except ImportError as error:
-        raise InputError("passwords need argon2-cffi: pip install 'rkface[web]'") from error
+        raise import_error(error, "passwords need argon2-cffi", "pip install 'rkface[web]'") from error
     try:
         costs = extract_parameters(line)
     except (InvalidHashError, ValueError):
@@ -155,5 +156,5 @@ def password_hasher() -> PasswordHasher:
     try:
         from argon2 import PasswordHasher
     except ImportError as error:
-        raise InputError("passwords need argon2-cffi: pip install 'rkface[web]'") from error
+        raise import_error(error, "passwords need argon2-cffi", "pip install 'rkface[web]'") from error
     return PasswordHasher(time_cost=2, memory_cost=19 * 1024, parallelism=1)

@@ -115,6 +115,7 @@ def tiny_models() -> Iterator[Any]:
 
 
 MODELS = list(tiny_models())
+OPERATORS = sorted(schema.name for schema in onnx.defs.get_all_schemas() if schema.domain == "")
 NUMBERS = (0, 1, -1, 2, 3, 7, 64, 255, 1 << 16, 1 << 31, (1 << 31) - 1, -(1 << 31), 1 << 40, (1 << 63) - 1, -(1 << 63))
 
 
@@ -149,7 +150,6 @@ def changed_model(data: bytes) -> Any:
 def change(graph: Any, choices: Choices) -> None:  # noqa: PLR0912
     node, tensor = choices.of(graph.node), choices.of(graph.initializer)
     names = [name for one in graph.node for name in (*one.input, *one.output)] or ["x"]
-    operators = sorted(schema.name for schema in onnx.defs.get_all_schemas() if schema.domain == "")
     match choices.below(9):
         case 0 if node is not None and node.attribute:
             attribute = choices.of(node.attribute)
@@ -171,7 +171,7 @@ def change(graph: Any, choices: Choices) -> None:  # noqa: PLR0912
             size = [choices.below(5) for _ in range(choices.below(5))]
             tensor.CopyFrom(numpy_helper.from_array(np.ones(size, np.float32), tensor.name))
         case 5 if node is not None:
-            node.op_type = operators[(choices.below(256) * 256 + choices.below(256)) % len(operators)]
+            node.op_type = OPERATORS[(choices.below(256) * 256 + choices.below(256)) % len(OPERATORS)]
         case 6 if node is not None:
             graph.node.remove(node)
         case 7 if node is not None and node.attribute:

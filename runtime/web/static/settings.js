@@ -7,6 +7,14 @@ import { h, showMessage } from "./dom.js";
 export async function show(main) {
   const settings = await get("/settings");
   const fields = settings.map((one) => ({ ...one, input: input(one) }));
+  const reset = async (one) => {
+    try {
+      await call("PATCH", "/settings", { [one.key]: null });
+      await show(main);
+      document.getElementById(one.key)?.focus();
+      showMessage(`${one.label}: ${one.configured} again`);
+    } catch (error) { showMessage(error.message); }
+  };
   main.replaceChildren(h("h1", {}, "Settings"), settings.length ? h("form", { class: "card", novalidate: "", onsubmit: async (event) => {
     event.preventDefault();
     const empty = fields.find((one) => Number.isNaN(read(one)));
@@ -19,8 +27,17 @@ export async function show(main) {
       showMessage("Saved");
     } catch (error) { showMessage(error.message); }
   } },
-  fields.map((one) => h("p", {}, h("label", { for: one.key }, one.label, h("span", { class: "faint" }, one.help)), one.input)),
+  fields.map((one) => h("p", {}, h("label", { for: one.key }, one.label, h("span", { class: "faint" }, one.help)), one.input, origin(one, reset))),
   h("button", { class: "main" }, "Save")) : h("p", {}, "There are no settings to change."));
+}
+
+// Where the value comes from, if it is not the default, with a button to undo a change.
+function origin(one, reset) {
+  if (one.source === "configuration") return h("span", { class: "faint" }, "From the configuration.");
+  if (one.source !== "console") return null;
+  const text = `Changed here${one.changed ? ` on ${one.changed}` : ""}. The configuration says ${one.configured}.`;
+  return h("span", { class: "row" }, h("span", { class: "faint grow" }, text),
+    h("button", { type: "button", "aria-label": `Reset ${one.label}`, onclick: () => reset(one) }, "Reset"));
 }
 
 function input({ key, value, minimum, maximum, step, choices }) {

@@ -228,6 +228,10 @@ def test_with_the_keyboard_only(page, address):
     page.write("0.75")
     page.press("Enter")
     page.shows("Saved", "#message")
+    page.shows("Changed here on", "main form")
+    page.click("main form button[type=button]", "Reset")
+    page.shows("again", "#message")
+    assert page.run("document.querySelector('main form').innerText.includes('Changed here')") is False
     page.fill("[id='recognition.match']", "7")
     page.press("Enter")
     page.until(
