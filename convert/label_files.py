@@ -6,7 +6,7 @@ from pathlib import Path
 
 from rkface.runtime.core.errors import InputError
 from rkface.runtime.core.tables import TableRow, read_rows
-from rkface.runtime.core.text import show_value
+from rkface.runtime.core.text import in_a_line
 
 WORDS = {"yes": True, "true": True, "1": True, "no": False, "false": False, "0": False}
 
@@ -46,4 +46,4 @@ def _is_header(cells: tuple[str, ...]) -> bool:
 
 
 def _show(row: TableRow) -> str:
-    return show_value(",".join(row.cells))
+    return in_a_line(",".join(row.cells)[:80])

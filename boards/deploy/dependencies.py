@@ -17,6 +17,8 @@ from collections.abc import Sequence
 from importlib.metadata import requires
 from pathlib import Path
 
+from rkface.boards.board_answers import MACHINE, PYTHON, check_word
+from rkface.runtime.core.addresses import mask_secrets
 from rkface.runtime.core.bundle import sha256
 from rkface.runtime.core.errors import WorkError
 
@@ -108,6 +110,8 @@ def fetch_wheels(
     pip fetches them if the folder does not exist; it appears only when it is complete. ``service`` defaults to
     ``service_requirements()``. Raises WorkError if pip cannot get a package as a wheel: a board has no compiler.
     """
+    check_word(machine, MACHINE, "its processor")  # both become a part of a path
+    check_word(python, PYTHON, "the version of its Python")
     service = service_requirements() if service is None else service
     digest = hashlib.sha256("\n".join([*needed, *service, machine, python]).encode()).hexdigest()[:12]
     folder = cache / f"cp{python.replace('.', '')}-{machine}-{digest}"
@@ -138,9 +142,10 @@ def _download(arguments: Sequence[str], machine: str, python: str, folder: Path)
     )
     if done.returncode:
         errors = [line for line in done.stderr.splitlines() if line.startswith("ERROR")] or ["no message"]
+        said = mask_secrets(errors[-1].removeprefix("ERROR: "))  # the address of a package index may have a password
         raise WorkError(
-            f"no wheels for Python {python} on {machine}: {errors[-1].removeprefix('ERROR: ')}; deploy fetches them on "
-            "this machine with pip: can it reach the package index?"
+            f"no wheels for Python {python} on {machine}: {said}; deploy fetches them on this machine with pip: can it "
+            "reach the package index?"
         )
 
 

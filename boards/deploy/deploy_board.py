@@ -13,6 +13,16 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+from rkface.boards.board_answers import (
+    RELEASE,
+    BoardFacts,
+    check_path,
+    check_type,
+    check_word,
+    clean_text,
+    parse_facts,
+    wrong_answer,
+)
 from rkface.boards.doctor.checks_npu import BundleNeeds
 from rkface.boards.doctor.remote import run_checks_over
 from rkface.boards.doctor.report import FAIL, summarize
@@ -72,7 +82,7 @@ def deploy_to_board(plan: DeployPlan, host: str) -> DeployOutcome:
             release = _roll_back(plan, board) if plan.options.rollback else _deploy(plan, board)
         return DeployOutcome(host, release, time.monotonic() - start)
     except (RkfaceError, OSError) as error:  # OSError: the disk of this machine is full, for example
-        return DeployOutcome(host, "", time.monotonic() - start, problem=str(error))
+        return DeployOutcome(host, "", time.monotonic() - start, problem=clean_text(error, 10_000))
 
 
 @contextmanager
@@ -91,16 +101,17 @@ def _deploy(plan: DeployPlan, board: AgentSession) -> str:
     options, host = plan.options, board.host
     assert plan.bundle and plan.packer
     with _step(plan, host, "connect"):
-        facts = board.request("describe")
+        facts = parse_facts(board.request("describe"))
         python, version = _usable_python(facts)
     with _step(plan, host, "doctor") as shown:
         shown.note = _run_doctor(plan, board, python)
     with _step(plan, host, "wheels"):
-        pack = plan.packer.pack_for(facts["machine"], ".".join(version.split(".")[:2]))
+        pack = plan.packer.pack_for(facts.machine, ".".join(version.split(".")[:2]))
     name = release_name(plan.bundle, plan.stamp)
     with _step(plan, host, "copy") as shown:
-        folder = board.request("begin", name=name, folders=pack.folders, size=pack.size, who=plan.who)
-        shown.note = copy_files(host, pack.folder, folder, rsync=facts["rsync"], like=facts["current"], say=shown.say)
+        begun = board.request("begin", name=name, folders=pack.folders, size=pack.size, who=plan.who)
+        folder = check_path(begun, f"/releases/{name}")
+        shown.note = copy_files(host, pack.folder, folder, rsync=facts.rsync, like=facts.current, say=shown.say)
     with _step(plan, host, "install"):
         board.request("install", python=python)
     with _step(plan, host, "selftest") as shown:
@@ -122,24 +133,25 @@ def _deploy(plan: DeployPlan, board: AgentSession) -> str:
     return name
 
 
-def _usable_python(facts: dict[str, Any]) -> tuple[str, str]:
+def _usable_python(facts: BoardFacts) -> tuple[str, str]:
     """(path, version) of the Python to use on the board. Raises WorkError if it cannot be deployed to."""
-    if not facts["writable"]:
-        raise WorkError(f"{facts['user']} may not write to /opt/rkface on the board: run this once with --prepare")
-    if not facts["pythons"]:
+    if not facts.writable:
+        raise WorkError(f"{facts.user} may not write to /opt/rkface on the board: run this once with --prepare")
+    if not facts.pythons:
         raise WorkError(
             "the board has no Python 3.10, 3.11 or 3.12, which rkface and rknn-toolkit-lite2 need: Debian 12 and "
             "Ubuntu 22.04 and 24.04 have one (sudo apt install python3); elsewhere: uv python install 3.11"
         )
-    path, version = facts["pythons"][0]
-    return path, version
+    return facts.pythons[0]
 
 
 def _roll_back(plan: DeployPlan, board: AgentSession) -> str:
     with _step(plan, board.host, "roll back") as shown:
         done = board.request("rollback", backend=plan.options.backend, healthy=HEALTHY_SECONDS, who=plan.who)
-        shown.note = f"from {done['from']}; {summarize_selftest(done['selftest'])}"
-    return str(done["release"])
+        done = check_type(done, dict, "the release")
+        before = check_word(done.get("from"), RELEASE, "its release")
+        shown.note = f"from {before}; {summarize_selftest(done.get('selftest'))}"
+    return check_word(done.get("release"), RELEASE, "its release")
 
 
 def _run_doctor(plan: DeployPlan, board: AgentSession, python: str) -> str:
@@ -160,11 +172,15 @@ def _run_doctor(plan: DeployPlan, board: AgentSession, python: str) -> str:
     return summarize(report)
 
 
-def summarize_selftest(result: dict[str, Any]) -> str:
-    """Agreement and latency from the result of `rkface selftest --json`, in one line."""
-    agreements = [f"{one['role']} {one['simulator']:.4f}" for one in result.get("agreements", ())]
-    first = {row["what"]: row for row in reversed(result.get("latencies", ()))}  # on one core; the cores are alike
-    latencies = [f"{what} {row['p50']:.1f} ms" for what, row in sorted(first.items())]
+def summarize_selftest(result: Any) -> str:
+    """Agreement and latency from the result of `rkface selftest --json`, in one line. Raises WorkError for another
+    result."""
+    try:
+        agreements = [f"{clean_text(one['role'], 40)} {one['simulator']:.4f}" for one in result.get("agreements", ())]
+        first = {row["what"]: row for row in reversed(result.get("latencies", ()))}  # on one core; the cores are alike
+        latencies = [f"{clean_text(what, 40)} {row['p50']:.1f} ms" for what, row in sorted(first.items())]
+    except (AttributeError, KeyError, TypeError, ValueError, OverflowError) as error:
+        raise wrong_answer("the result of its selftest", result) from error
     if not agreements:
         return "passed"
-    return f"lowest cosine to the simulator: {', '.join(agreements)}; {', '.join(latencies)}"
+    return f"lowest cosine to the simulator: {', '.join(agreements[:8])}; {', '.join(latencies[:8])}"

@@ -11,6 +11,7 @@ import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
+from rkface.boards.board_answers import check_word, clean_text, parse_facts, run_limited
 from rkface.boards.doctor.apply_fixes import apply_fixes
 from rkface.boards.doctor.checks_npu import LIBRARY, library_defect, version_numbers
 from rkface.boards.doctor.report import FixCommand
@@ -30,6 +31,10 @@ CREATE_ACCOUNT = (
 RECEIVE_FILE = 'f=$(mktemp /tmp/librknnrt.XXXXXX) && cat >"$f" && echo "$f"'
 
 
+SECONDS = 300  # for a command on a board
+RECEIVED = r"/tmp/librknnrt\.\w{6}"
+
+
 def provision(hosts: Sequence[str], root: str, librknnrt: Path | None, toolkit: str, *, ask: bool) -> None:
     """Prepare the boards ``hosts`` one after another; sudo on a board may ask for its password on this terminal.
 
@@ -40,8 +45,10 @@ def provision(hosts: Sequence[str], root: str, librknnrt: Path | None, toolkit: 
         print(check_library_copy(librknnrt, toolkit))
     for host in hosts:
         with AgentSession(host, root) as board:
-            user = board.request("describe")["user"]
-        received = _run_on_board(host, RECEIVE_FILE, librknnrt) if librknnrt else ""
+            user = parse_facts(board.request("describe")).user
+        received = ""
+        if librknnrt:
+            received = check_word(_run_on_board(host, RECEIVE_FILE, librknnrt), RECEIVED, "the name of a new file")
         print(f"{host}:")
         try:
             command = provision_command(user, root, received)
@@ -98,17 +105,12 @@ def check_library_copy(path: Path, toolkit: str) -> str:
 
 def _run_on_board(host: str, command: str, stdin: Path = Path(os.devnull)) -> str:
     """The output of a command on the board that reads the file ``stdin``. Raises WorkError if it fails."""
-    with stdin.open("rb") as file:
-        done = subprocess.run(
-            [*ssh_command(host, *UNATTENDED), command],
-            check=False,
-            stdin=file,
-            capture_output=True,
-            text=True,
-            errors="replace",
-        )
-    if done.returncode == CONNECTION_FAILED:
+    try:
+        done = run_limited([*ssh_command(host, *UNATTENDED), command], stdin.read_bytes(), SECONDS)
+    except subprocess.TimeoutExpired as error:
+        raise WorkError(f"{host} did not answer within {SECONDS} s") from error
+    if done.code == CONNECTION_FAILED:
         raise WorkError(explain_ssh_error(host, done.stderr))
-    if done.returncode:
-        raise WorkError(f"{host}: {done.stderr.strip()}")
+    if done.code:
+        raise WorkError(f"{host}: {clean_text(done.stderr.strip())}")
     return done.stdout.strip()

@@ -6,12 +6,12 @@ import json
 import re
 import shlex
 import subprocess
-import tempfile
 import threading
 from contextlib import suppress
 from types import TracebackType
 from typing import Any
 
+from rkface.boards.board_answers import MOST_OUTPUT, OutputReader, check_type, clean_text
 from rkface.boards.source_program import build_program
 from rkface.boards.ssh import (
     COMMAND_NOT_FOUND,
@@ -22,6 +22,7 @@ from rkface.boards.ssh import (
     ssh_command,
 )
 from rkface.runtime.core.errors import InputError, WorkError
+from rkface.runtime.core.files import parse_json
 
 from .agent_steps import ANSWER
 
@@ -29,6 +30,8 @@ ENTRY = "rkface.boards.deploy.agent"
 AGENT_MODULES = ("rkface.runtime.core.versions", "rkface.boards.deploy.agent_steps", ENTRY)
 # The agent's stdin starts with its program, whose length is an argument; the requests follow.
 START = "import sys; exec(compile(sys.stdin.buffer.read(int(sys.argv.pop(1))), 'agent', 'exec'))"
+REQUEST_SECONDS = 1800.0  # for one request: pip on a slow card takes minutes
+CLOSE_SECONDS = 120.0  # for the agent to clean up
 HEARTBEAT_SECONDS = 20  # agent.SILENCE_SECONDS is six times as long
 
 
@@ -50,16 +53,17 @@ class AgentSession:
         self.host = host
         source = build_program(AGENT_MODULES, ENTRY).encode("ascii")
         command = shlex.join(["python3", "-c", START, str(len(source)), root])
-        self._stderr = tempfile.TemporaryFile()  # noqa: SIM115 (closed with the session)
         try:
             self._process = subprocess.Popen(
                 [*ssh_command(host, *UNATTENDED), command],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
-                stderr=self._stderr,
+                stderr=subprocess.PIPE,
             )
         except FileNotFoundError as error:
             raise WorkError("ssh is not installed here: sudo apt install openssh-client") from error
+        assert self._process.stderr is not None
+        self._stderr = OutputReader(self._process.stderr, self._process)
         self._write_lock = threading.Lock()
         self._closed = threading.Event()
         self._send(source)
@@ -71,15 +75,44 @@ class AgentSession:
         Raises WorkError with the agent's error, or ConnectionLostError with that of ssh.
         """
         self._send((json.dumps({"do": do, **arguments}) + "\n").encode())
+        late = threading.Event()
+        alarm = threading.Timer(REQUEST_SECONDS, self._give_up, [late])
+        alarm.daemon = True
+        alarm.start()
+        try:
+            line = self._read_answer()
+        finally:
+            alarm.cancel()
+        if late.is_set():
+            raise WorkError(f"the board has not answered {do!r} within {REQUEST_SECONDS / 60:g} minutes")
+        if line is None:
+            raise ConnectionLostError(self._end_reason())
+        try:
+            reply = check_type(parse_json(line), dict, do)
+        except ValueError as error:
+            raise WorkError(f"the board answers {do!r} with something else than the agent does ({error})") from error
+        if "error" in reply or "ok" not in reply:
+            raise WorkError(clean_text(reply.get("error", "an answer without a result")))
+        return reply["ok"]
+
+    def _read_answer(self) -> bytes | None:
+        """The next answer; None if the connection ended. What the shell on the board prints before it is skipped."""
         assert self._process.stdout is not None
-        for line in self._process.stdout:
-            text = line.decode(errors="replace")
-            if text.startswith(ANSWER):
-                reply: dict[str, Any] = json.loads(text[len(ANSWER) :])
-                if "error" in reply:
-                    raise WorkError(str(reply["error"]))
-                return reply["ok"]
-        raise ConnectionLostError(self._end_reason())
+        left = MOST_OUTPUT
+        while line := self._process.stdout.readline(left + 1):
+            left -= len(line)
+            if left < 0:
+                self._process.kill()
+                raise WorkError(
+                    f"the board printed more than {MOST_OUTPUT // 1_000_000} MB: is this the right machine?"
+                )
+            if line.startswith(ANSWER.encode()):
+                return line[len(ANSWER) :]
+        return None
+
+    def _give_up(self, late: threading.Event) -> None:
+        late.set()
+        self._process.kill()
 
     def close(self) -> None:
         """End the requests, and wait until the agent has cleaned up and released its lock."""
@@ -87,10 +120,9 @@ class AgentSession:
         with suppress(OSError), self._write_lock:
             assert self._process.stdin is not None
             self._process.stdin.close()
-        self._process.wait()
+        self._wait()
         assert self._process.stdout is not None
         self._process.stdout.close()
-        self._stderr.close()
 
     def __enter__(self) -> AgentSession:
         return self
@@ -110,10 +142,17 @@ class AgentSession:
         while not self._closed.wait(HEARTBEAT_SECONDS):
             self._send(b"\n")
 
+    def _wait(self) -> int:
+        """The exit code of ssh, which is ended if it does not end by itself."""
+        try:
+            return self._process.wait(CLOSE_SECONDS)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            return self._process.wait()
+
     def _end_reason(self) -> str:
-        code = self._process.wait()
-        self._stderr.seek(0)
-        stderr = self._stderr.read().decode(errors="replace")
+        code = self._wait()
+        stderr = self._stderr.text()
         if code == CONNECTION_FAILED:
             return explain_ssh_error(self.host, stderr)
         if code == COMMAND_NOT_FOUND:

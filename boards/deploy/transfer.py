@@ -21,6 +21,7 @@ from rkface.boards.ssh import NO_MESSAGE, UNATTENDED, most_relevant_line, ssh_co
 from rkface.runtime.core.errors import WorkError
 
 FILE_MODE = 0o640
+MOST_KEPT = 20_000  # characters of the output of rsync, whose end has the summary
 
 
 def copy_files(
@@ -57,7 +58,7 @@ def _copy_with_rsync(host: str, source: Path, destination: str, like: str | None
         output = ""
         with process.stdout as lines:
             for line in lines:  # rsync ends its progress lines with \r, which also counts as the end of a line
-                output += line
+                output = (output + line)[-MOST_KEPT:]
                 if percent := re.search(r"(\d+)%", line):
                     say(f"{percent[1]} %")
         if process.wait():

@@ -42,6 +42,7 @@ def doctor(parser: ArgumentParser) -> None:
 
 
 def _run(options: Namespace) -> int:
+    from rkface.boards.board_answers import clean_report
     from rkface.boards.ssh import ssh_command
     from rkface.runtime.core.progress import stage
 
@@ -51,12 +52,16 @@ def _run(options: Namespace) -> int:
     from .remote import run_checks_over
     from .run_checks import run_checks
 
+    if options.bundle and not options.bundle.is_dir():
+        raise InputError(f"{options.bundle}: no such bundle folder: `rkface convert` makes one")
     if options.fix and options.json:
         raise InputError("--fix asks questions and --json is for programs: use only one of them")
     transport = ssh_command(options.host) if options.host is not None else []
     needs, bundle_problem = _read_needs(options.bundle) if options.bundle else (BundleNeeds(), None)
     with stage(f"checking {options.host or 'this machine'}"):
-        report = run_checks_over(transport, needs, options.host) if transport else run_checks(Probe(), needs)
+        report = (
+            run_checks_over(transport, needs, options.host) if transport else clean_report(run_checks(Probe(), needs))
+        )
     if bundle_problem:
         report = replace(report, checks=(*report.checks, bundle_problem))
     if options.json:

@@ -10,9 +10,11 @@ import shlex
 import subprocess
 from collections.abc import Sequence
 
+from rkface.boards.board_answers import clean_report, clean_text, run_limited
 from rkface.boards.source_program import build_program
 from rkface.boards.ssh import COMMAND_NOT_FOUND, CONNECTION_FAILED
 from rkface.runtime.core.errors import WorkError
+from rkface.runtime.core.files import parse_json
 from rkface.runtime.core.text import shell_quoted
 
 from .checks_npu import BundleNeeds
@@ -54,26 +56,18 @@ def run_checks_over(
     arguments = ["--target", needs.target, "--toolkit", needs.toolkit] if needs.target else []
     command = " ".join(map(shlex.quote, ["sh", "-c", START, python, *arguments]))
     try:
-        done = subprocess.run(
-            [*transport, command],
-            check=False,
-            input=doctor_program(),
-            capture_output=True,
-            text=True,
-            timeout=SECONDS,
-            encoding="utf-8",
-            errors="replace",
-        )
+        done = run_limited([*transport, command], doctor_program().encode(), SECONDS)
     except FileNotFoundError as error:
         raise WorkError(f"{transport[0]} is not installed here: sudo apt install openssh-client") from error
     except subprocess.TimeoutExpired as error:
         raise WorkError(f"{name} did not answer within {SECONDS} s: is it busy, or is the network slow?") from error
-    last_line = (done.stderr.strip().splitlines() or ["no message"])[-1]
-    if done.returncode == CONNECTION_FAILED:
+    last_line = clean_text((done.stderr.strip().splitlines() or ["no message"])[-1])
+    if done.code == CONNECTION_FAILED:
         raise WorkError(f"{name} cannot be reached: {last_line}; does `ssh {shell_quoted(name)}` work?")
-    if done.returncode == COMMAND_NOT_FOUND:
+    if done.code == COMMAND_NOT_FOUND:
         raise WorkError(f"{name} has no Python 3 ({last_line}): run `sudo apt install python3` on it")
     try:
-        return report_from_json(done.stdout)
-    except ValueError as error:
-        raise WorkError(f"{name}: doctor failed there (exit code {done.returncode}): {last_line}") from error
+        parse_json(done.stdout)
+        return clean_report(report_from_json(done.stdout))
+    except (ValueError, AttributeError, TypeError) as error:
+        raise WorkError(f"{name}: doctor failed there (exit code {done.code}): {last_line}") from error

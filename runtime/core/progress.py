@@ -12,6 +12,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Literal, TextIO
 
+from .text import in_a_line
+
 REDRAW_SECONDS = 0.1
 LINE_SECONDS = 5.0  # with --verbose, where each report is a line of its own
 WIDTH = 24  # characters of a stage's name
@@ -50,6 +52,7 @@ class Stage:
 
     def say(self, text: str) -> None:
         """Show ``text`` behind the name until the next call; with --verbose, on a line of its own."""
+        text = in_a_line(text)
         if self._live:
             self._write(f"\r\x1b[K  {self._name:{WIDTH}} {text} …")
         elif self._detail == "verbose":
@@ -59,7 +62,7 @@ class Stage:
         if self._detail == "quiet":
             return
         seconds = time.monotonic() - self._start
-        end = f"  {self.note}" if self.note else ""
+        end = f"  {in_a_line(self.note)}" if self.note else ""
         self._write(f"{self._clear()}  {self._name:{WIDTH}} {seconds:6.1f} s{end}\n")
 
     def abandon(self) -> None:

@@ -13,7 +13,7 @@ from .errors import InputError
 from .text import find_hidden, show_value
 
 SEPARATORS = ",;\t|"
-MOST_CELL = 10_000_000  # characters of a cell
+MOST_CELL = 200_000  # characters of a cell: an embedding has some thousand
 SAMPLE = 65_536  # bytes that show how a file is encoded
 BOMS = (
     (codecs.BOM_UTF8, "utf-8-sig"),
@@ -60,7 +60,7 @@ def read_rows(path: Path) -> Iterator[TableRow]:
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror or error}") from error
     except UnicodeDecodeError as error:
-        raise InputError(f"{path}, {_find_undecodable(path)}: not UTF-8: save the file as CSV in UTF-8") from error
+        raise InputError(f"{path}, {_find_undecodable(path)}: save the file as CSV in UTF-8") from error
     except (ValueError, csv.Error) as error:
         hint = "is a quote missing or too many?" if "NUL" not in str(error) else "is this a text file?"
         raise InputError(f"{path}, line {line + 1}: cannot be read as CSV ({error}): {hint}") from error
@@ -139,11 +139,14 @@ def _check_characters(path: Path, row: TableRow) -> None:
 
 
 def _find_undecodable(path: Path) -> str:
-    """Line and column of the first byte that is not UTF-8."""
+    """Where the first byte is that is not UTF-8."""
+    before = 0
     with path.open("rb") as file:
         for number, line in enumerate(file, 1):
             try:
                 line.decode("utf-8")
             except UnicodeDecodeError as error:
-                return f"line {number}, character {len(line[: error.start].decode('utf-8')) + 1}"
-    return "the last line"
+                character = len(line[: error.start].decode("utf-8")) + 1
+                return f"line {number}, character {character}: not UTF-8 at byte {before + error.start}"
+            before += len(line)
+    return "the last line: not UTF-16"

@@ -5,11 +5,13 @@ with Delivery("webhook", Webhook(url, secret), Outbox(folder)) as sink:
 """
 
 from .backoff import Backoff
+from .broker import Broker
 from .channel import Channel, Sink, SinkState
 from .delivery import Delivery
 from .event import anonymize, encode
+from .homeassistant import BoardReport, CameraReport
 from .lines import LinesFile, LinesStream
-from .mqtt import Broker, Mqtt
+from .mqtt import Mqtt
 from .outbox import Limits, Outbox
 from .outbox_file import OutboxInUseError, find_outboxes
 from .secret import read_secret
@@ -17,7 +19,9 @@ from .webhook import Webhook
 
 __all__ = [
     "Backoff",
+    "BoardReport",
     "Broker",
+    "CameraReport",
     "Channel",
     "Delivery",
     "Limits",

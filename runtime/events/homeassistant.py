@@ -1,11 +1,13 @@
 """MQTT topics, and how Home Assistant finds them (home-assistant.io/integrations/mqtt, "MQTT discovery").
 
 ``<prefix>/<device>/availability``            online or offline, retained; offline is also the last will
+``<prefix>/<device>/state``                   problems and waiting frames and events, JSON, retained
 ``<prefix>/<device>/event``                   events of every other kind: notices about forgotten people
 ``<prefix>/<device>/<camera>/appearance``     every appearance
 ``<prefix>/<device>/<camera>/person``         the person seen last, JSON, retained
 ``<prefix>/<device>/<camera>/presence``       ON while somebody is in view, otherwise OFF, retained
-``homeassistant/<component>/<object>/config`` one retained message for each of the camera's two entities
+``<prefix>/<device>/<camera>/state``          connection and detections per second, JSON, retained
+``homeassistant/<component>/<object>/config`` one retained message for each entity
 """
 
 from __future__ import annotations
@@ -20,7 +22,9 @@ from typing import Any
 from .event import to_json
 
 ONLINE, OFFLINE = b"online", b"offline"
-UNKNOWN = "unknown"
+STRANGER = "stranger"  # not "unknown": Home Assistant takes that for a sensor without a value
+
+NOBODY = to_json({"name": STRANGER, "person": None, "cosine": None})  # on the topic of the person seen last
 
 
 @dataclass(frozen=True)
@@ -44,6 +48,10 @@ class Topics:
         return f"{self.prefix}/{topic_name(self.device)}/availability"
 
     @property
+    def state(self) -> str:
+        return f"{self.prefix}/{topic_name(self.device)}/state"
+
+    @property
     def other(self) -> str:
         return f"{self.prefix}/{topic_name(self.device)}/event"
 
@@ -54,6 +62,43 @@ class Topics:
 
     def camera(self, source: str, what: str) -> str:
         return f"{self.prefix}/{topic_name(self.device)}/{topic_name(source)}/{what}"
+
+
+@dataclass(frozen=True)
+class CameraReport:
+    """The state of a camera: whether frames arrive, and how many of them are searched for faces each second."""
+
+    connected: bool
+    looks: float
+
+
+@dataclass(frozen=True)
+class BoardReport:
+    """The state of a board: its current problems, frames that wait for the NPU, events that wait for receivers, and the
+    state of each camera."""
+
+    problems: tuple[str, ...]
+    frames: int
+    events: int
+    cameras: Mapping[str, CameraReport]
+
+    def messages(self, topics: Topics) -> list[Message]:
+        """The messages with this state."""
+        board = {
+            "problem": "ON" if self.problems else "OFF",
+            "problems": self.problems,
+            "frames": self.frames,
+            "events": self.events,
+        }
+        cameras = [
+            Message(
+                topics.camera(source, "state"),
+                to_json({"connected": "ON" if one.connected else "OFF", "looks": round(one.looks, 1)}),
+                retain=True,
+            )
+            for source, one in self.cameras.items()
+        ]
+        return [Message(topics.state, to_json(board), retain=True), *cameras]
 
 
 @dataclass(frozen=True)
@@ -72,7 +117,7 @@ class Presence:
         messages = []
         if visible.get(identity) != person:
             shown = {
-                "name": match["name"] if match else UNKNOWN,
+                "name": match["name"] if match else STRANGER,
                 "person": person or None,
                 "cosine": match["cosine"] if match else None,
                 "appearance": identity,
@@ -94,7 +139,7 @@ def presence(source: str, somebody: bool, topics: Topics) -> Message:
 
 def without_people(payload: bytes, people: Collection[str]) -> bytes:
     """Return the payload of a person topic without ``people`` (ids of the gallery): where it names one of them, it then
-    says ``unknown``. It does not become empty, because Home Assistant ignores an empty payload and would continue to
+    says ``stranger``. It does not become empty, because Home Assistant ignores an empty payload and would continue to
     show the name."""
     try:
         shown = json.loads(payload)
@@ -103,45 +148,93 @@ def without_people(payload: bytes, people: Collection[str]) -> bytes:
     person = shown.get("person") if isinstance(shown, dict) else None
     if not isinstance(person, str) or person not in people:
         return payload
-    return to_json({**shown, "name": UNKNOWN, "person": None, "cosine": None})
+    return to_json({**shown, "name": STRANGER, "person": None, "cosine": None})
 
 
-def discovery(source: str, topics: Topics, root: str, version: str) -> list[Message]:
-    """The messages that announce a camera to Home Assistant as a device with two entities: a sensor for the person seen
-    last and a binary sensor for presence. ``root``: the prefix of discovery topics."""
-    base = f"rkface_{topic_name(topics.device)}_{topic_name(source)}"
-    common = {
-        "availability_topic": topics.availability,
-        "device": {
+@dataclass(frozen=True)
+class Discovery:
+    """How Home Assistant learns of the board and its cameras. ``root``: the prefix of discovery topics. ``console``:
+    the address of the web console; "" if other machines cannot reach one. ``support``: the address of rkface's own
+    page, where to ask for help."""
+
+    topics: Topics
+    root: str
+    version: str
+    console: str = ""
+    support: str = ""
+
+    def board(self) -> list[Message]:
+        """The messages that announce the board as a device: its problems, and what waits in it."""
+        base = f"rkface_{topic_name(self.topics.device)}"
+        device = {"identifiers": [base], "name": f"rkface {self.topics.device}", "model": "Face recognition board"}
+        state = {"state_topic": self.topics.state, "entity_category": "diagnostic"}
+        waiting = {"icon": "mdi:tray-full", "state_class": "measurement", **state}
+        return [
+            self._entity("binary_sensor", base, "problem", device, {
+                "name": "Problem", "device_class": "problem", "value_template": "{{ value_json.problem }}",
+                "json_attributes_topic": self.topics.state, **state,
+            }),
+            self._entity("sensor", base, "frames", device, {
+                "name": "Waiting frames", "value_template": "{{ value_json.frames }}", **waiting,
+            }),
+            self._entity("sensor", base, "events", device, {
+                "name": "Waiting events", "value_template": "{{ value_json.events }}", **waiting,
+            }),
+        ]  # fmt: skip
+
+    def camera(self, source: str) -> list[Message]:
+        """The messages that announce a camera as a device: the person seen last, presence, and for diagnosis, when that
+        person was seen, whether frames arrive, and detections per second."""
+        board = f"rkface_{topic_name(self.topics.device)}"
+        base = f"{board}_{topic_name(source)}"
+        device = {
             "identifiers": [base],
-            "name": f"{topics.device} {source}",
-            "manufacturer": "rkface",
+            "name": f"{self.topics.device} {source}",
             "model": "Face recognition camera",
-            "sw_version": version,
-        },
-        "origin": {"name": "rkface", "sw_version": version},
-    }
-    person = topics.camera(source, "person")
-    sensor = {
-        "name": "Last person",
-        "unique_id": f"{base}_person",
-        "icon": "mdi:account",
-        "state_topic": person,
-        "value_template": "{{ value_json.name }}",
-        "json_attributes_topic": person,
-        **common,
-    }
-    binary = {
-        "name": "Presence",
-        "unique_id": f"{base}_presence",
-        "device_class": "occupancy",
-        "state_topic": topics.camera(source, "presence"),
-        **common,
-    }
-    return [
-        Message(f"{root}/sensor/{base}_person/config", to_json(sensor), retain=True),
-        Message(f"{root}/binary_sensor/{base}_presence/config", to_json(binary), retain=True),
-    ]
+            "via_device": board,
+        }
+        person, state = self.topics.camera(source, "person"), self.topics.camera(source, "state")
+        diagnosis = {"state_topic": state, "entity_category": "diagnostic"}
+        return [
+            self._entity("sensor", base, "person", device, {
+                "name": "Last person", "icon": "mdi:account", "state_topic": person,
+                "value_template": "{{ value_json.name }}", "json_attributes_topic": person,
+            }),
+            self._entity("binary_sensor", base, "presence", device, {
+                "name": "Presence", "device_class": "occupancy",
+                "state_topic": self.topics.camera(source, "presence"),
+            }),
+            self._entity("sensor", base, "seen", device, {
+                "name": "Last seen", "device_class": "timestamp", "state_topic": person,
+                "value_template": "{{ as_datetime(value_json.time) }}", "entity_category": "diagnostic",
+            }),
+            self._entity("binary_sensor", base, "connected", device, {
+                "name": "Connected", "device_class": "connectivity",
+                "value_template": "{{ value_json.connected }}", **diagnosis,
+            }),
+            self._entity("sensor", base, "looks", device, {
+                "name": "Detections per second", "icon": "mdi:speedometer", "unit_of_measurement": "1/s",
+                "state_class": "measurement", "value_template": "{{ value_json.looks }}", **diagnosis,
+            }),
+        ]  # fmt: skip
+
+    def _entity(
+        self, component: str, base: str, what: str, device: Mapping[str, Any], entity: Mapping[str, Any]
+    ) -> Message:
+        about = {**device, "manufacturer": "rkface", "sw_version": self.version}
+        if self.console:
+            about["configuration_url"] = self.console
+        origin = {"name": "rkface", "sw_version": self.version}
+        if self.support or self.console:
+            origin["support_url"] = self.support or self.console
+        config = {
+            **entity,
+            "unique_id": f"{base}_{what}",
+            "availability_topic": self.topics.availability,
+            "device": about,
+            "origin": origin,
+        }
+        return Message(f"{self.root}/{component}/{base}_{what}/config", to_json(config), retain=True)
 
 
 def topic_name(name: str) -> str:

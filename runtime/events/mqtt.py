@@ -8,59 +8,48 @@ from __future__ import annotations
 
 import json
 import logging
-import socket
-import ssl
 import threading
+import time
 from collections.abc import Callable, Collection, Iterable
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
-from importlib.metadata import version
+from dataclasses import replace
+from importlib.metadata import PackageNotFoundError, metadata, version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
 
-from ..core.errors import InputError
 from ..core.missing_package import import_error
 from ..tracking.appearance import SCHEMA
+from .broker import Broker, RetainedTopics
 from .channel import RefusedError, UndeliveredError
 from .event import OutgoingEvent
-from .homeassistant import OFFLINE, ONLINE, Message, Presence, Topics, discovery, presence, topic_name, without_people
-
-if TYPE_CHECKING:
-    from paho.mqtt.client import Client
-
-KEEPALIVE = (
-    30  # seconds; a broker that hears nothing for 1.5 times as long publishes the last will (MQTT 3.1.1, 3.1.2.10)
+from .homeassistant import (
+    NOBODY,
+    OFFLINE,
+    ONLINE,
+    BoardReport,
+    Discovery,
+    Message,
+    Presence,
+    Topics,
+    presence,
+    topic_name,
+    without_people,
 )
-# Reason codes of a PUBACK (MQTT 5, 3.4.2.1) that blame the message: topic name or payload format invalid. All others
-# depend on the broker's load or settings, which may change.
-REFUSED = (0x90, 0x99)
+from .mqtt_connection import BrokerConnection
+
+READING = 1.0  # seconds that a broker has to send what it retains
+REPORT_EVERY = 30.0  # seconds between two reports of the board's state, at least
 SUBSCRIBE_ATTEMPTS = 3  # to the retained messages, until we assume that the broker never allows it
 
 log = logging.getLogger("rkface.events")
 
 
-@dataclass(frozen=True)
-class Broker:
-    """How to reach a broker. ``port`` 0: 8883 with ``tls``, otherwise 1883. ``ca``: certificates to trust instead of
-    the system's. ``certificate`` and ``key``: this client's, if the broker requires one. ``user`` and ``password`` come
-    from ``read_secret``."""
-
-    host: str
-    port: int = 0
-    user: str = ""
-    password: str = field(default="", repr=False)
-    tls: bool = False
-    ca: Path | None = None
-    certificate: Path | None = None
-    key: Path | None = None
-    protocol: Literal["3.1.1", "5"] = "5"
-
-
 class Mqtt:
     """A ``Channel``. ``device``: this board's name, unique among the clients of the broker. ``sources``: the cameras
     that are known at the start; others are announced with their first event. ``discovery_root``: the topic prefix of
-    Home Assistant's discovery; "" announces nothing. ``timeout``: seconds for each exchange with the broker. Raises
-    InputError if paho-mqtt is missing or certificates cannot be used.
+    Home Assistant's discovery; "" announces nothing. ``timeout``: seconds for each exchange with the broker.
+    ``retained_file``: remembers where messages are retained, so that those of renamed and removed cameras are
+    withdrawn. ``console``: see ``Discovery``. ``report`` returns the state of the board; None while it is not known.
+    Raises InputError if paho-mqtt is missing or certificates cannot be used.
     """
 
     def __init__(
@@ -72,6 +61,9 @@ class Mqtt:
         prefix: str = "rkface",
         discovery_root: str = "homeassistant",
         timeout: float = 10.0,
+        retained_file: Path | None = None,
+        console: str = "",
+        report: Callable[[], BoardReport | None] = lambda: None,
     ) -> None:
         try:
             import paho.mqtt.client  # noqa: F401
@@ -79,41 +71,50 @@ class Mqtt:
             raise import_error(error, "MQTT needs paho-mqtt", "pip install 'rkface[mqtt]'") from error
         self._broker = broker
         self._topics = Topics(prefix.strip("/"), device)
-        self._root = discovery_root.strip("/")
+        root = discovery_root.strip("/")
+        self._discovery = Discovery(self._topics, root, version("rkface"), console, _support()) if root else None
+        self._stored = RetainedTopics(retained_file)
+        self._search = not self._stored.known  # for messages of earlier runs, which stored no topics
+        self._report, self._report_due = report, 0.0
         self._sources: list[str] = []
         self._retained: dict[str, Message] = {}  # by topic: published again on each new connection
         self._at_broker: dict[str, bytes] = {}  # retained payloads as far as we know, also those of earlier runs
         self._forgotten: Collection[str] = ()
         self._failed_subscriptions = 0
         self._subscribed = False
-        self._timeout = timeout
-        self._tls = _context(broker) if broker.tls else None
         self._presence = Presence()
+        if self._discovery:
+            self._retained.update({message.topic: message for message in self._discovery.board()})
         for source in sources:
             self._learn(source, self._introduce(source))
-        self._client: Client | None = None
-        self._changed = threading.Condition()
-        self._answer: str | None = None  # the broker's answer to CONNECT; "": accepted
-        self._acknowledged: dict[int, int] = {}  # reason codes, by message id
-        self._granted: bool | None = None  # the broker's answer to SUBSCRIBE
-        self._broken = ""  # why the connection ended
+        self._changed = threading.Condition()  # of ``_at_broker``
+        self._wake: Callable[[], None] = lambda: None
+        name, availability = f"rkface-{topic_name(device)}", self._topics.availability
+        self._connection = BrokerConnection(broker, name, availability, timeout, self._note_message)
 
     def maintain(self, wake: Callable[[], None]) -> bool:
         if self._forgotten:
             for topic, message in self._retained.items():
                 self._retained[topic] = replace(message, payload=without_people(message.payload, self._forgotten))
-        if self._client is None or self._broken:
-            self._drop()
-            self._connect(wake)
+        self._wake = wake
+        if not self._connection.open:
+            self._connection.drop()
+            self._subscribed = False
+            self._connection.connect(wake)
             online = Message(self._topics.availability, ONLINE, retain=True)
+            self._stored.add([online.topic, *self._retained])
             try:
-                self._publish([online, *self._retained.values()])
+                self._connection.publish([online, *self._retained.values()])
             except (RefusedError, UndeliveredError) as error:
-                self._drop()  # without these messages it does not count as connected
+                self._connection.drop()  # without these messages it does not count as connected
                 raise UndeliveredError(str(error)) from error
-        if self._forgotten:
+            self._report_due = 0.0
+        if self._forgotten or self._search:
             self._subscribe()
+        if self._forgotten:
             self._overwrite_retained()
+        self._withdraw_unused()
+        self._publish_report()
         return True
 
     def withdraw(self, people: Collection[str]) -> bool:
@@ -123,194 +124,136 @@ class Mqtt:
     def deliver(self, event: OutgoingEvent) -> None:
         content = json.loads(event.body)
         if content.get("schema") != SCHEMA:
-            self._publish([Message(self._topics.other, event.body)])
+            self._connection.publish([Message(self._topics.other, event.body)])
             return
         source = content["source"]
         after, messages = self._presence.after(content, event.from_earlier_run, self._topics)
         if source not in self._sources:
-            messages = [*self._introduce(source), *messages]
+            # A camera of an earlier run may be gone by now: its events are passed on, but nothing is retained.
+            messages = [] if event.from_earlier_run else [*self._introduce(source), *messages]
+        self._stored.add(message.topic for message in messages if message.retain)
         with self._changed:
             self._at_broker.update({message.topic: message.payload for message in messages if message.retain})
         # The event is the last message. Acknowledgements come in order (MQTT 3.1.1, 4.6), so that it is not sent again
         # because an earlier message was not acknowledged.
-        self._publish([*messages, Message(self._topics.camera(source, "appearance"), event.body)])
-        self._presence = after
-        self._learn(source, messages)
+        self._connection.publish([*messages, Message(self._topics.camera(source, "appearance"), event.body)])
+        if messages or source in self._sources:
+            self._presence = after
+            self._learn(source, messages)
 
     def close(self) -> None:
-        if self._client is not None and not self._broken:
+        if self._connection.open:
             empty = [presence(source, False, self._topics) for source in self._sources]
             with suppress(UndeliveredError, RefusedError):
-                self._publish([*empty, Message(self._topics.availability, OFFLINE, retain=True)])
-            self._client.disconnect()
-        self._drop()
+                self._connection.publish([*empty, Message(self._topics.availability, OFFLINE, retain=True)])
+        self._connection.disconnect()
 
     def _introduce(self, source: str) -> list[Message]:
-        told = discovery(source, self._topics, self._root, version("rkface")) if self._root else []
-        return [*told, presence(source, False, self._topics)]
+        return [*(self._discovery.camera(source) if self._discovery else []), presence(source, False, self._topics)]
 
     def _learn(self, source: str, messages: list[Message]) -> None:
         if source not in self._sources:
             self._sources.append(source)
         self._retained.update({message.topic: message for message in messages if message.retain})
 
-    def _connect(self, wake: Callable[[], None]) -> None:
-        from paho.mqtt.client import Client, MQTTv5, MQTTv311
-        from paho.mqtt.enums import CallbackAPIVersion
-
-        broker = self._broker
-        five = broker.protocol == "5"
-        client = Client(
-            CallbackAPIVersion.VERSION2,
-            client_id=f"rkface-{topic_name(self._topics.device)}",
-            clean_session=None if five else True,
-            protocol=MQTTv5 if five else MQTTv311,
-            reconnect_on_failure=False,
-        )
-        client.connect_timeout = self._timeout
-        client.max_inflight_messages = 1000  # far more than we publish at once: paho must not queue messages by itself
-        client.will_set(self._topics.availability, OFFLINE, qos=1, retain=True)
-        if broker.user or broker.password:
-            client.username_pw_set(broker.user, broker.password or None)
-        if self._tls is not None:
-            client.tls_set_context(self._tls)
-
-        def connected(_client: Client, _data: Any, _flags: Any, reason: Any, _properties: Any) -> None:
-            self._note(answer=str(reason) if reason.is_failure else "")
-
-        def disconnected(_client: Client, _data: Any, _flags: Any, reason: Any, _properties: Any) -> None:
-            self._note(broken=f"connection lost: {reason}")
-            wake()
-
-        def subscribed(_client: Client, _data: Any, _message: int, reasons: Any, _properties: Any) -> None:
-            self._note(granted=not any(reason.is_failure for reason in reasons))
-
-        def received(_client: Client, _data: Any, message: Any) -> None:
-            with self._changed:
-                self._at_broker[message.topic] = message.payload
-            if without_people(message.payload, self._forgotten) != message.payload:
-                wake()
-
-        def acknowledged(_client: Client, _data: Any, message: int, reason: Any, _properties: Any) -> None:
-            with self._changed:
-                self._acknowledged[message] = reason.value
-                self._changed.notify_all()
-
-        client.on_connect, client.on_disconnect, client.on_publish = connected, disconnected, acknowledged
-        client.on_subscribe, client.on_message = subscribed, received
-        self._answer, self._granted, self._broken, self._subscribed = None, None, "", False
-        self._acknowledged.clear()
-        try:
-            client.connect(broker.host, broker.port or (8883 if broker.tls else 1883), KEEPALIVE)
-        except OSError as error:
-            raise UndeliveredError(f"{self._place}: {error}") from error
-        self._client = client
-        client.loop_start()
-        with self._changed:
-            self._changed.wait_for(lambda: self._answer is not None or self._broken, self._timeout)
-            trouble = self._answer or (self._broken if self._answer is None else "")
-            if self._answer is None and not trouble:
-                trouble = f"no answer within {self._timeout:g} s"
-        if trouble:
-            self._drop()
-            raise UndeliveredError(f"{self._place}: {trouble}")
+    @property
+    def _used(self) -> set[str]:
+        """The topics on which messages of this run are retained."""
+        cameras = {self._topics.camera(source, what) for source in self._sources for what in ("person", "state")}
+        return {self._topics.availability, self._topics.state, *self._retained, *cameras}
 
     def _subscribe(self) -> None:
         """Ask the broker for the retained messages about people, also of earlier runs and of removed cameras.
 
         A broker may refuse. Some (AWS IoT) close the connection instead, so that the number of attempts is limited."""
-        if self._client is None or self._subscribed or self._failed_subscriptions >= SUBSCRIBE_ATTEMPTS:
+        if self._subscribed or self._failed_subscriptions >= SUBSCRIBE_ATTEMPTS:
             return
         self._failed_subscriptions += 1
-        self._client.subscribe(self._topics.people, qos=1)
+        try:
+            self._subscribed = self._connection.subscribe(self._topics.people)
+        finally:
+            if self._subscribed:
+                self._failed_subscriptions = 0
+            elif self._failed_subscriptions == SUBSCRIBE_ATTEMPTS:
+                log.warning(
+                    "%s does not let us read %s: messages of an earlier run there may still name a forgotten person",
+                    self._broker.place,
+                    self._topics.people,
+                )
+
+    def _note_message(self, topic: str, payload: bytes) -> None:
+        """A message that the broker retains has arrived."""
         with self._changed:
-            self._changed.wait_for(lambda: self._granted is not None or self._broken, self._timeout)
-            self._subscribed = bool(self._granted)
-            broken = self._broken
-        if self._subscribed:
-            self._failed_subscriptions = 0
-        elif self._failed_subscriptions == SUBSCRIBE_ATTEMPTS:
-            log.warning(
-                "%s does not let us read %s: messages of an earlier run there may still name a forgotten person",
-                self._place,
-                self._topics.people,
-            )
-        if broken:
-            raise UndeliveredError(f"{self._place}: {broken}")
+            self._at_broker[topic] = payload
+            self._changed.notify_all()
+        if self._search or without_people(payload, self._forgotten) != payload:
+            self._wake()
+
+    def _withdraw_unused(self) -> None:
+        """Delete what is retained of cameras that were renamed or removed, and of earlier prefixes."""
+        used = self._used
+        with self._changed:
+            found = [topic for topic, payload in self._at_broker.items() if payload and topic not in used]
+        for topic in found if self._search else []:
+            camera = topic.split("/")[-2]
+            announced = self._discovery.camera(camera) if self._discovery else []
+            states = [self._topics.camera(camera, what) for what in ("person", "presence", "state")]
+            self._stored.add([*states, *(message.topic for message in announced)])
+        gone = self._stored.unused(used)
+        if gone:
+            log.info("%s: withdraws %d messages of cameras that are gone", self._broker.place, len(gone))
+            self._publish_or_warn([Message(topic, b"", retain=True) for topic in gone])
+            self._stored.remove(gone)
+            with self._changed:
+                self._at_broker.update(dict.fromkeys(gone, b""))
+
+    def _publish_report(self) -> None:
+        if time.monotonic() < self._report_due:
+            return
+        report = self._report()
+        if report is not None:
+            self._report_due = time.monotonic() + REPORT_EVERY
+            messages = report.messages(self._topics)
+            self._stored.add(message.topic for message in messages)
+            self._publish_or_warn(messages)
+
+    def _publish_or_warn(self, messages: list[Message]) -> None:
+        """Publish ``messages``, which may be refused: events do not wait for them."""
+        try:
+            self._connection.publish(messages)
+        except (RefusedError, UndeliveredError) as error:
+            if self._connection.broken:
+                raise UndeliveredError(str(error)) from error
+            log.warning("%s", error)
+
+    def _doubt_unread(self) -> list[Message]:
+        """Messages that replace what earlier runs retained about people, where the broker does not let us read it."""
+
+        def unread() -> list[str]:
+            return [one for one in self._stored if one.endswith("/person") and one not in self._at_broker]
+
+        with self._changed:
+            self._changed.wait_for(lambda: not unread() or self._connection.broken, READING)
+            return [Message(one, NOBODY, retain=True) for one in unread()]
 
     def _overwrite_retained(self) -> None:
         """Replace retained messages that name a forgotten person."""
+        unread = self._doubt_unread()
         with self._changed:
             stale = [
                 Message(topic, unknown, retain=True)
                 for topic, payload in self._at_broker.items()
                 if (unknown := without_people(payload, self._forgotten)) != payload
             ]
-        for message in stale:
-            try:
-                self._publish([message])
-            except (RefusedError, UndeliveredError) as error:
-                if self._broken:
-                    raise UndeliveredError(str(error)) from error
-                log.warning("%s: its retained message may still name a forgotten person", error)
+        for message in [*stale, *unread]:
+            self._publish_or_warn([message])
             with self._changed:
                 self._at_broker[message.topic] = message.payload
 
-    def _publish(self, messages: list[Message]) -> None:
-        """Publish ``messages``; when this returns, the broker has acknowledged all of them."""
-        client = self._client
-        if client is None:
-            raise UndeliveredError(f"{self._place}: not connected")
-        with self._changed:
-            self._acknowledged.clear()
-        waited = [client.publish(message.topic, message.payload, qos=1, retain=message.retain) for message in messages]
-        identities = {info.mid for info in waited}
-        with self._changed:
-            self._changed.wait_for(lambda: self._broken or identities <= self._acknowledged.keys(), self._timeout)
-            missing = identities - self._acknowledged.keys()
-            reasons = [self._acknowledged.get(info.mid, 0) for info in waited]
-            trouble = self._broken or f"no acknowledgement within {self._timeout:g} s"
-        if missing:
-            self._note(broken=trouble)
-            raise UndeliveredError(f"{self._place}: {trouble}")
-        for message, reason in zip(messages, reasons, strict=True):
-            if reason >= 0x80:
-                kind = RefusedError if reason in REFUSED else UndeliveredError
-                raise kind(f"{self._place} refused {message.topic} with reason code 0x{reason:02x}")
 
-    def _drop(self) -> None:
-        """End the connection without DISCONNECT, so that the broker publishes the last will."""
-        client, self._client = self._client, None
-        if client is None:
-            return
-        client.on_disconnect = None
-        connection = client.socket()
-        if isinstance(connection, socket.socket):
-            with suppress(OSError):
-                # The plain socket under TLS, because paho's thread may be reading from the TLS layer. It ends with the
-                # socket.
-                socket.socket.shutdown(connection, socket.SHUT_RDWR)
-        client.loop_stop()
-
-    def _note(self, answer: str | None = None, broken: str = "", granted: bool | None = None) -> None:
-        with self._changed:
-            self._answer = self._answer if answer is None else answer
-            self._granted = self._granted if granted is None else granted
-            self._broken = broken or self._broken
-            self._changed.notify_all()
-
-    @property
-    def _place(self) -> str:
-        return f"mqtt{'s' if self._broker.tls else ''}://{self._broker.host}"
-
-
-def _context(broker: Broker) -> ssl.SSLContext:
-    try:
-        context = ssl.create_default_context(cafile=str(broker.ca) if broker.ca else None)
-        if broker.certificate:
-            context.load_cert_chain(broker.certificate, broker.key)
-    except (OSError, ssl.SSLError) as error:
-        raise InputError(
-            f"{broker.certificate or broker.ca}: not a certificate and key in PEM format: {error}"
-        ) from error
-    return context
+def _support() -> str:
+    """The address of rkface's own page, as its package names it; "" if it names none."""
+    with suppress(PackageNotFoundError):
+        for entry in metadata("rkface").get_all("Project-URL") or []:
+            return str(entry).rpartition(", ")[2]
+    return ""

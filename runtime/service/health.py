@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from ..events import Delivery, SinkState
+from ..events import BoardReport, CameraReport, Delivery, SinkState
 from ..gallery.gallery import Gallery
 from ..inference.machine import Clocks, Machine
 from ..inference.pipeline import Pipeline
@@ -60,6 +60,12 @@ def read_health(parts: Parts, clocks: Clocks) -> Health:
         queue=sum(worker.pending for worker in parts.workers.values()), people=gallery.people, samples=gallery.samples,
         cameras=cameras, sinks=sinks,
     )  # fmt: skip
+
+
+def report_board(health: Health) -> BoardReport:
+    """Return what Home Assistant shows of ``health``."""
+    cameras = {camera.name: CameraReport(camera.connected, camera.fps) for camera in health.cameras}
+    return BoardReport(health.problems, health.queue, sum(sink.waiting for sink in health.sinks), cameras)
 
 
 def _sink_problems(sinks: tuple[SinkHealth, ...]) -> Iterator[str]:

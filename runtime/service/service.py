@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from ..core.errors import RkfaceError
 from ..enrollment.enroll import Verdict, encode_crop
 from ..enrollment.guidance import Guidance
+from ..events import BoardReport
 from ..gallery import backup
 from ..gallery.match import Match
 from ..inference.frames import Result
@@ -34,7 +35,7 @@ from .appearance_log import AppearanceLog, LoggedAppearance
 from .camera_worker import CameraWorker, open_camera_worker
 from .console_protocol import CameraHealth, Health, Setting, WatchedFrame
 from .enrollment_requests import EnrollmentRequests, OfferedShot
-from .health import Parts, read_health, write_metrics
+from .health import Parts, read_health, report_board, write_metrics
 from .known_people import KnownPeople
 from .problems import Problems
 from .publisher import Publisher
@@ -75,6 +76,7 @@ class Service:
         self._opened = ExitStack()
         self._last_result, self._last_prune = time.monotonic(), -math.inf
         self.problems = Problems()
+        self._ready = False
         self.started = time.time()
         self.failed_frames = 0
 
@@ -84,7 +86,7 @@ class Service:
             opened.enter_context(lock_gallery(settings.gallery))
             self._note_changed_settings()
             forgotten = erasure.read_forgotten(settings.gallery)  # also people who were deleted while no service ran
-            self.sinks = open_sinks(settings, opened, forgotten)
+            self.sinks = open_sinks(settings, opened, forgotten, self._report)
             self.workers = {name: self._open_camera_worker(name, camera) for name, camera in settings.camera.items()}
             self.scheduler = opened.enter_context(self._open_scheduler(settings))
             self.pipeline = self.scheduler.pipeline()  # for enrollment
@@ -116,6 +118,7 @@ class Service:
             self._opened = opened.pop_all()
         for thread in self._threads:
             thread.start()
+        self._ready = True
         notify("READY=1", f"STATUS={len(self.workers)} cameras")
         return self
 
@@ -301,6 +304,10 @@ class Service:
         """Search everybody who is in view in the gallery, which has changed."""
         for watcher in self.watchers.values():
             watcher.search_again()
+
+    def _report(self) -> BoardReport | None:
+        """The state of this board for Home Assistant."""
+        return report_board(self.health()) if self._ready else None
 
     def _note_changed_settings(self) -> None:
         """Report what the file with changes of the console says, and what in it cannot be used."""

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import fcntl
 import os
-from collections.abc import Iterator, Mapping
+import platform
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from hashlib import sha256
+from importlib.util import find_spec
 from logging import getLogger
 from pathlib import Path
 
 from ..core.errors import InputError, WorkError
-from ..events import Broker, Channel, Delivery, LinesFile, LinesStream, Mqtt, Outbox, Webhook, read_secret
+from ..events import BoardReport, Broker, Channel, Delivery, LinesFile, LinesStream, Mqtt, Outbox, Webhook, read_secret
 from ..gallery.encryption import key_from_environment, read_key
 from ..gallery.gallery import Gallery
 from ..gallery.people import embedding_identity
@@ -19,7 +21,7 @@ from ..inference.pipeline import Pipeline
 from ..inference.scheduler import Scheduler, open_scheduler
 from ..tracking.watch import detect_for_tracking
 from .erasure import erase_from_sinks, finish_at_start
-from .settings import MqttSettings, Settings
+from .settings import MqttSettings, Settings, Web
 
 log = getLogger("rkface.service")
 
@@ -79,18 +81,23 @@ def open_gallery(settings: Settings, pipeline: Pipeline) -> Iterator[Gallery]:
         yield gallery
 
 
-def open_sinks(settings: Settings, opened: ExitStack, forgotten: Mapping[str, float]) -> list[Delivery]:
+def open_sinks(
+    settings: Settings,
+    opened: ExitStack,
+    forgotten: Mapping[str, float],
+    report: Callable[[], BoardReport | None] = lambda: None,
+) -> list[Delivery]:
     """Open the sinks of ``settings.events``, which ``opened`` closes. They never name ``forgotten`` people (ids, with
-    the times), and tell their receivers about them. Outboxes are in the folder of the gallery. Raises InputError if a
-    secret, a certificate or an address cannot be used."""
+    the times), and tell their receivers about them. Outboxes are in the folder of the gallery. ``report`` returns the
+    state of the board, if it is known. Raises InputError if a secret, a certificate or an address cannot be used."""
     sinks = []
-    for sink in _sinks(settings):
+    for sink in _sinks(settings, report):
         erase_from_sinks(forgotten, [sink])  # before its threads start
         sinks.append(opened.enter_context(sink))
     return sinks
 
 
-def _sinks(settings: Settings) -> Iterator[Delivery]:
+def _sinks(settings: Settings, report: Callable[[], BoardReport | None]) -> Iterator[Delivery]:
     events = settings.events
 
     def delivery(name: str, channel: Channel, address: str, *, stored: bool) -> Delivery:
@@ -109,12 +116,31 @@ def _sinks(settings: Settings) -> Iterator[Delivery]:
         yield delivery("webhook", webhook, events.webhook.url, stored=True)
     if events.mqtt:
         address = f"{events.mqtt.host}:{events.mqtt.port}/{events.mqtt.prefix}"
-        yield delivery("mqtt", _open_mqtt(events.mqtt, settings), address, stored=True)
+        yield delivery("mqtt", _open_mqtt(events.mqtt, settings, report), address, stored=True)
 
 
-def _open_mqtt(mqtt: MqttSettings, settings: Settings) -> Mqtt:
+def _open_mqtt(mqtt: MqttSettings, settings: Settings, report: Callable[[], BoardReport | None]) -> Mqtt:
     password = read_secret(mqtt.password) if mqtt.password else ""
     broker = Broker(
         mqtt.host, mqtt.port, mqtt.user, password, mqtt.tls, mqtt.ca, mqtt.certificate, mqtt.key, mqtt.protocol
     )
-    return Mqtt(broker, settings.device, settings.camera, prefix=mqtt.prefix, discovery_root=mqtt.discovery_root)
+    digest = sha256(f"{mqtt.host}:{mqtt.port}".encode(errors="surrogateescape")).hexdigest()[:16]
+    return Mqtt(
+        broker,
+        settings.device,
+        settings.camera,
+        prefix=mqtt.prefix,
+        discovery_root=mqtt.discovery_root,
+        retained_file=settings.beside("events-mqtt") / f"retained-{digest}",
+        console=console_address(settings.web),
+        report=report,
+    )
+
+
+def console_address(web: Web) -> str:
+    """The address of the web console for other machines; "" if it is not served to them."""
+    installed = all(find_spec(name) for name in ("fastapi", "uvicorn"))
+    if not web.enabled or not installed or not web.port or web.host in ("localhost", "::1") or web.host[:4] == "127.":
+        return ""
+    host = platform.node() if web.host in ("0.0.0.0", "::", "") else web.host
+    return f"http{'s' if web.certificate else ''}://{f'[{host}]' if ':' in host else host}:{web.port}/"

@@ -325,7 +325,7 @@ def test_the_broker_retains_no_message_about_a_forgotten_person(broker, listener
         assert keeps(broker, "before", {DOOR: "Ada", YARD: GRACE.name})
         sink.forget(GONE)
         assert sink.wait_until_erased(PATIENCE)
-        assert keeps(broker, "after", {DOOR: "unknown", YARD: GRACE.name})
+        assert keeps(broker, "after", {DOOR: "stranger", YARD: GRACE.name})
         said = json.loads(listener.payloads(DOOR)[-1])
         assert said["person"] is said["cosine"] is None
         broker.stop()
@@ -334,7 +334,7 @@ def test_the_broker_retains_no_message_about_a_forgotten_person(broker, listener
         late = Listener(broker.port, "late")
         late.wait(YARD)
         late.wait(DOOR)
-        assert {json.loads(payload)["name"] for payload in late.payloads(DOOR)} == {"unknown"}
+        assert {json.loads(payload)["name"] for payload in late.payloads(DOOR)} == {"stranger"}
         late.close()
 
 
@@ -347,7 +347,7 @@ def test_retained_messages_are_overwritten_once_the_broker_is_back(broker, liste
         assert not sink.wait_until_erased(0.1)
         broker.start()
         assert sink.wait_until_erased(PATIENCE)
-        assert keeps(broker, "after", {DOOR: "unknown"})
+        assert keeps(broker, "after", {DOOR: "stranger"})
 
 
 def test_retained_messages_of_earlier_runs_and_removed_cameras_are_overwritten(broker, listener, protocol, tmp_path):
@@ -362,8 +362,8 @@ def test_retained_messages_of_earlier_runs_and_removed_cameras_are_overwritten(b
     with later:
         assert later.wait_until_erased(PATIENCE)
         for topic in (DOOR, YARD):
-            listener.heard.wait(lambda _, topic=topic: json.loads(listener.payloads(topic)[-1])["name"] == "unknown")
-        assert keeps(broker, "after", {DOOR: "unknown", YARD: "unknown", "rkface/board/gate/person": GRACE.name})
+            listener.heard.wait(lambda _, topic=topic: json.loads(listener.payloads(topic)[-1])["name"] == "stranger")
+        assert keeps(broker, "after", {DOOR: "stranger", YARD: "stranger", "rkface/board/gate/person": GRACE.name})
 
 
 def test_a_broker_that_allows_no_subscription_still_gets_events(make_broker, tmp_path, protocol):
@@ -381,9 +381,34 @@ def test_a_broker_that_allows_no_subscription_still_gets_events(make_broker, tmp
         listener.wait("rkface/board/door/appearance")
         sink.forget(GONE)
         assert sink.wait_until_erased(PATIENCE)  # it knows what it said itself
-        listener.heard.wait(lambda _: "unknown" in listener.payloads(DOOR)[-1])
+        listener.heard.wait(lambda _: "stranger" in listener.payloads(DOOR)[-1])
         sink.send(event(2, match=GRACE))
         listener.heard.wait(lambda _: "Grace" in listener.payloads(DOOR)[-1])
+    listener.close()
+
+
+def test_where_the_broker_lets_us_read_nothing_earlier_messages_about_people_are_replaced(make_broker, tmp_path):
+    """Mosquitto with 3.1.1 accepts the subscription, and sends nothing."""
+    (tmp_path / "acl").write_text("user camera\ntopic write rkface/#\ntopic write homeassistant/#\nuser all\ntopic #\n")
+    (tmp_path / "users").touch(mode=0o600)
+    broker = make_broker(f"allow_anonymous false\npassword_file {tmp_path}/users\nacl_file {tmp_path}/acl")
+    for user in ("camera", "all"):
+        assert broker.run("usr/bin/mosquitto_passwd", "-b", tmp_path / "users", user, "hush").wait() == 0
+    broker.start()
+    listener = Listener(broker.port, setup=lambda client: client.username_pw_set("all", "hush"))
+    as_camera = Broker("127.0.0.1", broker.port, user="camera", password="hush", protocol="3.1.1")
+
+    def channel():
+        return Mqtt(as_camera, "board", ["door"], timeout=PATIENCE, retained_file=tmp_path / "retained")
+
+    with Delivery("mqtt", channel(), None, AT_ONCE) as sink:
+        sink.send(event(1))
+        listener.wait("rkface/board/door/appearance")
+    later = Delivery("mqtt", channel(), None, AT_ONCE)
+    later.forget(GONE)
+    with later:
+        assert later.wait_until_erased(PATIENCE)
+        listener.heard.wait(lambda _: "stranger" in listener.payloads(DOOR)[-1])
     listener.close()
 
 
@@ -428,7 +453,7 @@ def test_a_broker_that_refuses_subscriptions_is_asked_three_times_and_gets_all_e
                 sink.send(event(number))
             server.heard.wait(lambda heard: sum(topic.endswith("/appearance") for topic, _ in heard) == 5)
             sink.forget(GONE)
-            server.heard.wait(lambda heard: any(topic == DOOR and '"unknown"' in said for topic, said in heard))
+            server.heard.wait(lambda heard: any(topic == DOOR and '"stranger"' in said for topic, said in heard))
             assert sink.wait_until_erased(PATIENCE) and sink.state().refused == 0
         server.shutdown()
     assert len(server.asked.entries) == SUBSCRIBE_ATTEMPTS

@@ -12,7 +12,7 @@ import pytest
 
 from rkface.runtime.core.errors import InputError
 from rkface.runtime.events import Backoff, Broker, Delivery, Mqtt, Outbox
-from rkface.runtime.events.homeassistant import Presence, Topics, discovery, topic_name
+from rkface.runtime.events.homeassistant import BoardReport, CameraReport, Discovery, Presence, Topics, topic_name
 from rkface.runtime.gallery.match import Match
 
 from .mosquitto import Listener
@@ -193,7 +193,7 @@ def test_the_person_seen_last_and_presence_are_published(broker, listener, tmp_p
             sink.send(happening)
         listener.heard.wait(lambda _: len(ids(listener)) == 5)
         people = [json.loads(payload)["name"] for payload in listener.payloads(f"{DOOR}/person")]
-        assert people == ["Ada", "unknown", "Eva"]  # that Ada left, and after her Eva, makes neither the last to come
+        assert people == ["Ada", "stranger", "Eva"]  # that Ada left, and after her Eva, makes neither the last to come
         assert listener.payloads(f"{DOOR}/presence") == ["OFF", "ON", "OFF"]
     late = Listener(broker.port, "late")
     late.wait(f"{DOOR}/person")
@@ -207,18 +207,19 @@ def test_home_assistant_finds_every_camera(broker, listener, tmp_path):
         camera = f"rkface/board/{topic_name('Garage / links')}"
         listener.wait(f"{camera}/appearance")
         late = Listener(broker.port, "late")  # as Home Assistant is after a restart of its own
-        heard = late.heard.wait(lambda all_: sum(topic.startswith("homeassistant/") for topic, _, _ in all_) == 4)
+        heard = late.heard.wait(lambda all_: sum(topic.startswith("homeassistant/") for topic, _, _ in all_) == 13)
         found = {topic: json.loads(payload) for topic, payload, _ in heard if topic.startswith("homeassistant/")}
         late.close()
-    kinds = sorted(topic.split("/")[1] for topic in found)
-    assert kinds == ["binary_sensor", "binary_sensor", "sensor", "sensor"]
-    assert len({config["unique_id"] for config in found.values()}) == 4
-    assert len({config["device"]["identifiers"][0] for config in found.values()}) == 2
+    main = [topic for topic, config in found.items() if "entity_category" not in config]
+    assert sorted(topic.split("/")[1] for topic in main) == ["binary_sensor", "binary_sensor", "sensor", "sensor"]
+    assert {config.get("entity_category", "diagnostic") for config in found.values()} == {"diagnostic"}
+    assert len({config["unique_id"] for config in found.values()}) == 13
+    assert len({config["device"]["identifiers"][0] for config in found.values()}) == 3, "the board and two cameras"
     topics = {topic for topic, _, _ in listener.heard.entries}
     for topic, config in found.items():
         assert topic.count("/") == 3
         assert config["availability_topic"] in topics
-        assert config["state_topic"] in topics or config["state_topic"] == f"{DOOR}/person"
+        assert config["state_topic"] in topics or config["state_topic"].endswith(("/door/person", "/state"))
 
 
 def test_home_assistant_gets_nothing_if_discovery_is_off(broker, listener, tmp_path):
@@ -226,6 +227,102 @@ def test_home_assistant_gets_nothing_if_discovery_is_off(broker, listener, tmp_p
         sink.send(event(1))
         listener.wait(f"{DOOR}/appearance")
     assert not [topic for topic, _, _ in listener.heard.entries if not topic.startswith("rkface/")]
+
+
+def retained(broker, name="late"):
+    """Everything that the broker retains, by topic."""
+    late = Listener(broker.port, name)
+    probe = f"probe/{name}"
+    late.client.publish(probe, "x", qos=1, retain=True)  # retained messages come before it
+    late.wait(probe)
+    late.client.publish(probe, "", qos=1, retain=True)
+    late.close()
+    return {topic: payload for topic, payload, kept in late.heard.entries if kept and payload and topic != probe}
+
+
+def stored(broker, folder, sources, device="board", **more):
+    return Mqtt(
+        Broker("127.0.0.1", broker.port), device, sources, timeout=PATIENCE, retained_file=folder / "retained", **more
+    )
+
+
+REPORT = BoardReport(("The disk is full.",), 2, 3, {"door": CameraReport(True, 14.96), "yard": CameraReport(False, 0)})
+
+
+@pytest.mark.parametrize("ended", ["closed", "killed"])
+def test_messages_of_renamed_and_removed_cameras_are_withdrawn(broker, listener, tmp_path, ended):
+    first = Delivery("mqtt", stored(broker, tmp_path, ["door", "yard"], report=lambda: REPORT), None, AT_ONCE)
+    with first:
+        for number, source in enumerate(("door", "yard", "surprise")):
+            first.send(event(number, source=source))
+            listener.wait(f"rkface/board/{source}/appearance")
+        if ended == "killed":
+            first._channel._connection._client.disconnect()
+            first._channel.close = lambda: None
+    before = retained(broker, "before")
+    assert {topic.split("/")[2] for topic in before if topic.endswith("/person")} == {"door", "yard", "surprise"}
+    with Delivery("mqtt", stored(broker, tmp_path, ["front door", "door"], report=lambda: None), None, AT_ONCE) as sink:
+        sink.send(event(7))
+        listener.heard.wait(lambda _: "a-7" in ids(listener))
+        after = retained(broker, "after")
+    assert not [topic for topic in after if "yard" in topic or "surprise" in topic]
+    assert [topic for topic in after if topic_name("front door") in topic] and f"{DOOR}/person" in after
+    assert (tmp_path / "retained").stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.parametrize("changed", [{"device": "attic"}, {"prefix": "faces"}, {"discovery_root": "ha"}])
+def test_messages_under_earlier_names_of_the_board_are_withdrawn(broker, listener, tmp_path, changed):
+    with Delivery("mqtt", stored(broker, tmp_path, ["door"], report=lambda: REPORT), None, AT_ONCE) as sink:
+        sink.send(event(1))
+        listener.wait(f"{DOOR}/appearance")
+    with Delivery("mqtt", stored(broker, tmp_path, ["door"], report=lambda: REPORT, **changed), None, AT_ONCE) as sink:
+        sink.send(event(2))
+        listener.heard.wait(lambda all_: any("a-2" in payload for _, payload, _ in all_))
+        after = retained(broker)
+    if "discovery_root" in changed:
+        assert not [topic for topic in after if topic.startswith("homeassistant/")]
+    else:
+        assert not [topic for topic in after if topic.startswith("rkface/board/")]
+
+
+def test_ghosts_of_a_version_that_stored_no_topics_are_found_by_their_last_person(broker, listener, tmp_path):
+    with Delivery("mqtt", mqtt(broker), None, AT_ONCE) as sink:
+        sink.send(event(1, source="old yard"))
+        listener.wait(f"rkface/board/{topic_name('old yard')}/appearance")
+    with Delivery("mqtt", stored(broker, tmp_path, ["door"]), None, AT_ONCE):
+        ghost = f"homeassistant/sensor/rkface_board_{topic_name('old yard')}_person/config"
+        listener.heard.wait(lambda all_: any(topic == ghost and not payload for topic, payload, _ in all_))
+        listener.wait(f"rkface/board/{topic_name('old yard')}/person", "")
+        assert not [topic for topic in retained(broker) if "old_yard" in topic]
+
+
+def test_waiting_events_of_a_removed_camera_are_sent_but_bring_it_not_back(broker, tmp_path):
+    outbox = Outbox(tmp_path / "outbox")
+    outbox.append([json.dumps(event(1, source="yard")).encode()])
+    outbox.close()
+    broker.start()
+    listener = Listener(broker.port)
+    with Delivery("mqtt", stored(broker, tmp_path, ["door"]), Outbox(tmp_path / "outbox"), AT_ONCE):
+        listener.wait("rkface/board/yard/appearance")
+        assert not [topic for topic in retained(broker) if "yard" in topic]
+    listener.close()
+
+
+def test_the_state_of_the_board_and_its_cameras_is_published(broker, listener, tmp_path):
+    with Delivery("mqtt", stored(broker, tmp_path, ["door"], report=lambda: REPORT), None, AT_ONCE):
+        listener.wait("rkface/board/yard/state", '{"connected":"OFF","looks":0}')
+        listener.wait(f"{DOOR}/state", '{"connected":"ON","looks":15.0}')
+        listener.wait("rkface/board/state", '{"problem":"ON","problems":["The disk is full."],"frames":2,"events":3}')
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"[", b"{}", b"[1, null]", b'["a/+/b", "#", "", "x\\u0000", "\\ud800"]', b"\xff"]
+)
+def test_a_damaged_list_of_topics_is_ignored(broker, listener, tmp_path, content):
+    (tmp_path / "retained").write_bytes(content)
+    with Delivery("mqtt", stored(broker, tmp_path, ["door"]), None, AT_ONCE):
+        listener.wait(AVAILABILITY, "online")
+    assert f"{DOOR}/presence" in json.loads((tmp_path / "retained").read_bytes())
 
 
 def failure(channel, tmp_path, tries=1):
@@ -325,7 +422,14 @@ def test_names_with_characters_that_topics_do_not_allow_stay_different():
 
 
 def test_discovery_is_what_home_assistant_documents():
-    sensor, binary = discovery("door", TOPICS, "homeassistant", "1.0")
+    console, support = "https://board.example:8080/", "https://rkface.example/help"
+    announced = Discovery(TOPICS, "homeassistant", "1.0", console, support)
+    sensor, binary, *diagnosis = announced.camera("door")
+    for message in (sensor, binary, *diagnosis, *announced.board()):
+        config = json.loads(message.payload)
+        assert config["device"]["configuration_url"] == console and config["origin"]["support_url"] == support
+    plain = json.loads(Discovery(TOPICS, "homeassistant", "1.0").camera("door")[0].payload)
+    assert "configuration_url" not in plain["device"] and "support_url" not in plain["origin"]
     assert sensor.topic == "homeassistant/sensor/rkface_board_door_person/config"
     assert binary.topic == "homeassistant/binary_sensor/rkface_board_door_presence/config"
     assert sensor.retain

@@ -1,5 +1,6 @@
 """Settings from TOML: every mistake is reported, with a suggestion, and nothing is used in part."""
 
+import platform
 from argparse import ArgumentParser
 from dataclasses import replace
 from pathlib import Path
@@ -21,6 +22,7 @@ from rkface.runtime.service.settings import (
     WebhookSettings,
     named_cameras,
 )
+from rkface.runtime.service.startup import console_address
 
 FULL = Settings(
     bundle=Path("/opt/rkface/current/bundle"),
@@ -165,3 +167,20 @@ def test_the_configuration_of_a_release_is_beside_its_bundle(tmp_path):
     (tmp_path / "rkface.toml").write_text('[camera.door]\nsource = "rtsp://door/stream"\n')
     settings = run_settings(parser.parse_args(["--bundle", str(tmp_path / "bundle")]))
     assert settings.camera["door"].source == "rtsp://door/stream" and settings.bundle == tmp_path / "bundle"
+
+
+@pytest.mark.parametrize(
+    ("web", "address"),
+    [
+        (Web(), ""),
+        (Web(host="::1"), ""),
+        (Web(host="0.0.0.0", enabled=False), ""),
+        (Web(host="0.0.0.0", port=0), ""),
+        (Web(host="0.0.0.0"), f"http://{platform.node()}:8080/"),
+        (Web(host="fe80::1", port=443, certificate=Path("c"), key=Path("k")), "https://[fe80::1]:443/"),
+        (Web(host="board.example", port=80), "http://board.example:80/"),
+    ],
+)
+def test_home_assistant_gets_the_address_of_a_console_that_other_machines_can_reach(web, address):
+    pytest.importorskip("fastapi")
+    assert console_address(web) == address
