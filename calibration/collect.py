@@ -86,7 +86,7 @@ def collect_faces(
     """
     paths = find_images(folder)
     if not paths:
-        raise InputError(f"{folder}: this folder has no JPEG, PNG, WebP or BMP photo (convert HEIC to JPEG first)")
+        raise InputError(f"{folder}: this folder has no JPEG, PNG, WebP, BMP or HEIC photo")
     candidates: list[CandidateFace] = []
     photos: list[Path] = []
     skipped: list[Skipped] = []

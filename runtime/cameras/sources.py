@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..core.errors import InputError, WorkError
-from ..vision.image import decode_image, read_image
+from ..vision.image import decode_frame, read_image
 from ..vision.photo_files import find_images
 from .mjpeg import JpegSplitter
 
@@ -185,7 +185,7 @@ class PhotoFolder:
         self._hold = hold
         self._paths = find_images(folder)
         if not self._paths:
-            raise InputError(f"{folder}: there is no JPEG, PNG, WebP or BMP photo in this folder")
+            raise InputError(f"{folder}: there is no JPEG, PNG, WebP, BMP or HEIC photo in this folder")
         self._pictures = self._play()
 
     def read(self) -> Picture:
@@ -243,7 +243,7 @@ class JpegPipe:
                 self._pictures.extend(self._splitter.feed(data))
         now = time.monotonic()
         try:
-            return Picture(decode_image(self._pictures.popleft(), "picture"), now)
+            return Picture(decode_frame(self._pictures.popleft(), "picture"), now)
         except InputError:
             return Picture(None, now)
 

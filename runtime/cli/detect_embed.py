@@ -62,7 +62,7 @@ def embed(parser: ArgumentParser) -> None:
 
 def _add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
-        "images", nargs="+", type=Path, metavar="PHOTO", help="a JPEG, PNG, WebP or BMP file, or a folder of them"
+        "images", nargs="+", type=Path, metavar="PHOTO", help="a JPEG, PNG, WebP, BMP or HEIC file, or a folder of them"
     )
     add_photo_options(parser)
     add_json(parser, "one object a line for each photo")

@@ -63,7 +63,7 @@ def enroll(parser: ArgumentParser) -> None:
     """
     parser.add_argument("name", nargs="?", metavar="NAME", help="name of the person, new or already in the gallery")
     parser.add_argument(
-        "photos", nargs="*", type=Path, metavar="PHOTO", help="a JPEG, PNG, WebP or BMP file, or a folder of them"
+        "photos", nargs="*", type=Path, metavar="PHOTO", help="a JPEG, PNG, WebP, BMP or HEIC file, or a folder of them"
     )
     parser.add_argument("--folder", type=Path, metavar="DIR", help="photos of several people")
     parser.add_argument(

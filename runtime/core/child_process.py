@@ -7,21 +7,25 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
 
 from .errors import WorkError
 
 
-def start_process(command: Sequence[str], **options: Any) -> subprocess.Popen[Any]:
+def start_process(
+    command: Sequence[str], environment: Mapping[str, str] | None = None, **options: Any
+) -> subprocess.Popen[Any]:
     """Start ``command`` in a new session, so that only this process receives Ctrl-C.
 
-    With Python 3.11 and later, the child does not import modules from the folder that it starts in. ``options`` are
-    those of subprocess.Popen. Raises WorkError if this machine cannot start one: no memory, too many open files.
+    With Python 3.11 and later, the child does not import modules from the folder that it starts in. ``environment``
+    defaults to that of this process. ``options`` are those of subprocess.Popen. Raises WorkError if this machine cannot
+    start one: no memory, too many open files.
     """
+    variables = {**(os.environ if environment is None else environment), "PYTHONSAFEPATH": "1"}
     try:
-        return subprocess.Popen(command, start_new_session=True, env=os.environ | {"PYTHONSAFEPATH": "1"}, **options)
+        return subprocess.Popen(command, start_new_session=True, env=variables, **options)
     except OSError as error:
         raise WorkError(
             f"{command[0]}: a process cannot be started: {error.strerror or error}: end other programs, or raise the "
@@ -48,7 +52,11 @@ def child_process(command: Sequence[str], **options: Any) -> Iterator[subprocess
 
 
 def die_with_parent(parent: int) -> None:
-    """Ask Linux to kill this process when its ``parent`` ends for any reason (prctl 1, PR_SET_PDEATHSIG)."""
+    """Ask Linux to kill this process when its ``parent`` ends for any reason (prctl 1, PR_SET_PDEATHSIG).
+
+    Linux counts the thread that started this process as its parent, so this is only for processes that the main thread
+    starts.
+    """
     ctypes.CDLL(None).prctl(1, signal.SIGKILL)
     if os.getppid() != parent:
         sys.exit(1)

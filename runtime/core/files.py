@@ -21,8 +21,8 @@ TOO_DEEP = "it is nested too deeply"
 DIGITS = 25  # of a number in JSON, before the point; double precision has 17
 
 
-def read_file(path: Path, limit: int) -> bytes:
-    """Read a file, or a pipe, of at most ``limit`` bytes.
+def read_file(path: Path, limit: int, kind: str = "such a file") -> bytes:
+    """Read a file, or a pipe, of at most ``limit`` bytes. Errors call it ``kind``.
 
     Raises InputError if it cannot be read, is larger, or is a device, a socket or a folder: a device may have no end.
     Opening or reading a pipe to which nobody writes ends after 30 seconds.
@@ -31,20 +31,21 @@ def read_file(path: Path, limit: int) -> bytes:
         # Without O_NONBLOCK, opening a pipe waits until somebody opens its other end. Files are not affected.
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
         try:
-            mode = os.fstat(descriptor).st_mode
+            state = os.fstat(descriptor)
+            mode, size = state.st_mode, state.st_size
             if stat.S_ISFIFO(mode):
-                data = _read_pipe(descriptor, limit + 1, path)
+                data: bytes | None = _read_pipe(descriptor, limit + 1, path)
             elif stat.S_ISREG(mode):
-                data = _read_all(descriptor, limit + 1)
+                data = _read_all(descriptor, limit + 1) if size <= limit else None
             else:
                 raise InputError(f"{path} is {_describe_type(mode)}, not a file")
         finally:
             os.close(descriptor)
     except (OSError, ValueError) as error:  # ValueError: a NUL character in the path
         raise InputError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}") from error
-    if len(data) > limit:
-        size = f"{limit / MEGABYTE:g} MB" if limit >= MEGABYTE / 10 else f"{limit:,} bytes"
-        raise InputError(f"{path}: the file is larger than {size}, which is the limit for such a file")
+    if data is None or len(data) > limit:
+        most = f"{limit / MEGABYTE:g} MB" if limit >= MEGABYTE / 10 else f"{limit:,} bytes"
+        raise InputError(f"{path}: the file is larger than {most}, which is the limit for {kind}")
     return data
 
 

@@ -22,12 +22,13 @@ from ..gallery.people import Sample, look_alike
 from ..gallery.rows import find_spelling
 from ..inference.pipeline import Pipeline
 from ..vision.embed import unit
-from ..vision.image import read_image
+from ..vision.image import decode_image, read_image
 from .measured_photo import FaceInPhoto, MeasuredPhoto, measure_photo
 from .same_person import FaceChoice, choose_faces
 
 # Cosine at or above which a photo adds nothing to a sample of the same person: frames of one second, or a copy.
 DUPLICATE = 0.98
+CROP_PIXELS = 1_000_000  # far more than a crop has
 NEAR = 0.1  # below the match threshold: other people who are this similar are named, so that a person can check
 
 Status = Literal["enrolled", "known", "refused"]
@@ -263,12 +264,12 @@ def encode_crop(crop: NDArray[np.uint8]) -> bytes:
 
 
 def decode_crop(crop: bytes) -> NDArray[np.uint8] | None:
-    """The image in the PNG file ``crop``, H×W×3 uint8 BGR, or None if it is damaged."""
+    """The image in the PNG file ``crop``, H×W×3 uint8 BGR, or None if it is damaged or has more than
+    ``CROP_PIXELS``: a gallery may come from somebody else."""
     try:
-        image = cv2.imdecode(np.frombuffer(crop, np.uint8), cv2.IMREAD_COLOR)
-    except cv2.error:
+        return decode_image(crop, "crop", CROP_PIXELS)
+    except InputError:
         return None
-    return None if image is None else np.asarray(image, np.uint8)
 
 
 def _known_embeddings(gallery: Gallery, name: str) -> list[NDArray[np.float32]]:

@@ -40,7 +40,9 @@ def find_photos(folder: Path, nested: Nested = "ask") -> list[PersonPhoto]:
     files = list_photos(folder)
     if not files.photos:
         more = count_left_out(files.left_out)
-        raise InputError(f"{folder}: no photos in this folder (JPEG, PNG, WebP or BMP){f'; {more}' if more else ''}")
+        raise InputError(
+            f"{folder}: no photos in this folder (JPEG, PNG, WebP, BMP or HEIC){f'; {more}' if more else ''}"
+        )
     entries = [*(LeftOut(path, "") for path in files.photos), *files.left_out]
     places = [PurePath(entry.path).relative_to(folder) for entry in entries]
     groups = {TOP}.union(*(place.parents[1:] for place in places if place.parent != TOP))

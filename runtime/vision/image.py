@@ -1,9 +1,7 @@
-"""Read photos from disk. Their headers are checked before a decoder gets them."""
+"""Read photos. Their headers are checked first, and a process of its own decodes them."""
 
 from __future__ import annotations
 
-import os
-import struct
 from pathlib import Path
 from typing import Any
 
@@ -11,76 +9,106 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from ..core.errors import InputError
+from ..core.errors import InputError, WorkError
+from ..core.files import read_file
 from ..core.paths import as_path
-from .image_header import parse_header
+from .decoder import DecodeError, decode
+from .image_formats import parse_header
+from .image_header import Header, TruncatedImageError, UnsupportedImageError
 
 # Enough for a photo of a 108-megapixel phone, and a limit for small files that would unpack to gigabytes.
 MAX_PIXELS = 128_000_000
 MAX_BYTES = 4 * MAX_PIXELS + 1_000_000  # an uncompressed file with an alpha channel
+MAX_FRAME_PIXELS = 40_000_000  # of a picture from a camera; 8K has 33 million
 
 
 def read_image(path: str | Path) -> NDArray[np.uint8]:
     """Read a photo, turned the right way up.
 
-    Unlike ``cv2.imread``, it says why a file cannot be read, and refuses a truncated file. The EXIF orientation is
-    applied. Gray, 16-bit and CMYK photos are converted to three 8-bit channels. An alpha channel is dropped.
+    Unlike ``cv2.imread``, it says why a file cannot be read, refuses a truncated file, and survives a damaged file that
+    crashes the decoder: a process of its own decodes it, with limits on memory and time. The EXIF orientation is
+    applied. Gray, 16-bit and CMYK photos are converted to three 8-bit channels. An alpha channel is dropped. Of an
+    animation, the first picture is read.
 
     Args:
-        path: A JPEG, PNG, WebP or BMP file of at most 128 megapixels.
+        path: A JPEG, PNG, WebP or BMP file of at most 128 megapixels; with pillow-heif installed
+            (``pip install 'rkface[heif]'``), also HEIC.
 
     Returns:
         H×W×3 uint8, BGR.
 
     Raises:
-        InputError: The file is missing, empty, truncated, too large, or cannot be decoded. Nothing large was allocated.
+        InputError: The file is missing, not a file, empty, truncated, too large, or cannot be decoded.
+        WorkError: There is too little memory, or the process that decodes photos cannot be started.
     """
     path = as_path(path, "a photo's path")
-    return decode_image(_read(path), str(path))
+    return decode_image(read_image_file(path), str(path))
 
 
 def decode_image(data: bytes, name: str, most_pixels: int = MAX_PIXELS) -> NDArray[np.uint8]:
     """Decode the content of an image file, like ``read_image``. Error messages call it ``name``."""
+    header = _parse(data, name, most_pixels)
+    try:
+        return _upright(decode(header), header.orientation)
+    except DecodeError as error:
+        raise InputError(f"{name}: {error}") from error.__cause__
+    except WorkError as error:
+        raise WorkError(f"{name}: {error}") from error
+    except (MemoryError, cv2.error):
+        raise WorkError(f"{name}: there is not enough memory to turn the image") from None
+
+
+def decode_frame(data: bytes, name: str) -> NDArray[np.uint8]:
+    """Decode one picture of a camera that sends JPEGs, like ``decode_image``, but in this process.
+
+    A process of its own would cost each frame some milliseconds. Instead, libjpeg-turbo only gets baseline and
+    progressive JPEGs without metadata whose markers were checked, of at most ``MAX_FRAME_PIXELS``.
+    """
+    header = _parse(data, name, MAX_FRAME_PIXELS)
+    if header.kind != "JPEG":
+        raise InputError(f"{name}: not a JPEG")
+    try:
+        # The orientation is applied below: which formats OpenCV rotates itself differs between its versions.
+        flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
+        image = cv2.imdecode(np.frombuffer(header.content, np.uint8), flags)
+    except cv2.error:
+        image = None
+    if image is None:
+        raise InputError(f"{name}: the image is damaged and cannot be decoded")
+    return _upright(image, header.orientation)
+
+
+def _parse(data: bytes, name: str, most_pixels: int) -> Header:
     try:
         header = parse_header(data)
-    except (struct.error, IndexError):
-        raise InputError(f"{name}: the image is truncated: copy it again") from None
-    except ValueError as error:
+    except TruncatedImageError:
+        raise InputError(f"{name}: the image is truncated ({len(data)} bytes): copy it again") from None
+    except UnsupportedImageError as error:
         raise InputError(f"{name}: {error}") from None
+    except ValueError as error:
+        raise InputError(f"{name}: {error}: copy it again") from None
     width, height = header.width, header.height
     if width * height > most_pixels:
         raise InputError(
             f"{name}: {width}×{height} pixels is more than the limit of {most_pixels // 1_000_000} MP: make it smaller"
         )
-    if not header.complete:
-        raise InputError(f"{name}: the image is truncated ({len(data)} bytes): copy it again")
-    try:
-        # The orientation is applied below: which formats OpenCV rotates itself differs between its versions.
-        flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
-        image = cv2.imdecode(np.frombuffer(data, np.uint8), flags) if min(width, height) > 0 else None
-    except cv2.error:
-        image = None
-    if image is None:
-        raise InputError(f"{name}: the image is damaged and cannot be decoded: copy it again")
-    return np.asarray(_upright(image, header.orientation), np.uint8)
+    return header
 
 
-def _read(path: Path) -> bytes:
+def read_image_file(path: Path) -> bytes:
+    """The content of a photo's file, or of a pipe (``<(…)`` in a shell). Raises as ``read_image``."""
     try:
-        with path.open("rb") as file:
-            if os.fstat(file.fileno()).st_size > MAX_BYTES:
-                raise InputError(f"{path}: the file is too large for a photo ({MAX_BYTES // 1_000_000} MB at most)")
-            data = file.read()
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read: {error.strerror or error}") from error
+        data = read_file(path, MAX_BYTES, "a photo")
+    except MemoryError:
+        raise WorkError(f"{path}: there is not enough memory to read this file") from None
     if not data:
         raise InputError(f"{path}: the file is empty")
     return data
 
 
-def _upright(image: NDArray[Any], orientation: int) -> NDArray[Any]:
+def _upright(image: NDArray[Any], orientation: int) -> NDArray[np.uint8]:
     """Undo the EXIF 2.3 orientation: 5 to 8 are stored with rows and columns swapped; the others are mirrored."""
     if orientation > 4:
         image = cv2.transpose(image)
     mirror = {2: 1, 3: -1, 4: 0, 6: 1, 7: -1, 8: 0}.get(orientation)  # OpenCV's flip codes; -1 flips both axes
-    return image if mirror is None else cv2.flip(image, mirror)
+    return np.asarray(image if mirror is None else cv2.flip(image, mirror), np.uint8)

@@ -12,13 +12,11 @@ from ..core.errors import InputError
 from ..core.paths import as_path
 from ..core.text import in_a_line
 
-SUFFIXES = frozenset({".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp"})
+SUFFIXES = frozenset({".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".heic", ".heif", ".hif"})
 RAW = frozenset(
     {".raw", ".cr2", ".cr3", ".nef", ".nrw", ".arw", ".dng", ".orf", ".rw2", ".raf", ".pef", ".srw", ".x3f"}
 )
-OTHER_PICTURES = frozenset(
-    {".heic", ".heif", ".hif", ".avif", ".tif", ".tiff", ".gif", ".jp2", ".jxl", ".psd", ".tga", ".ppm", ".pgm"}
-)
+OTHER_PICTURES = frozenset({".avif", ".tif", ".tiff", ".gif", ".jp2", ".jxl", ".psd", ".tga", ".ppm", ".pgm"})
 ARCHIVES = frozenset({".zip", ".7z", ".rar", ".tar", ".tgz", ".gz"})
 
 # Folders and files of systems and programs, beside the names that ``is_system_name`` knows by their first character.

@@ -83,7 +83,7 @@ def enroll_photo(
         gallery: The gallery to change.
         pipeline: The pipeline that computes the embedding.
         name: The person's name; a new person if nobody has this name.
-        photo: A JPEG, PNG, WebP or BMP file.
+        photo: A JPEG, PNG, WebP, BMP or HEIC file.
         strict: Refuse every photo with several faces.
         force: Enroll a face even if it looks like another person of the gallery, or unlike the person's other samples.
         face: The number of the face to add, as in ``Verdict.faces``: 1 is the one with the best detection score.

@@ -128,7 +128,11 @@ def test_fp16_is_more_accurate_and_larger(converted, tmp_path):
         "convert", *OWN, "--no-quantize", "--calibration", photos, "--evaluate", "20", "--out", tmp_path / "half"
     )
     assert done.returncode == 0, done.stderr
+    assert not re.search("int8|calibrat|quantiz", done.stdout, re.IGNORECASE), "nothing is calibrated"
+    assert f"rkface evaluate --bundle {tmp_path}/half --people DIR" in done.stdout, "the threshold is a default"
     half, whole = read_bundle(tmp_path / "half"), read_bundle(converted.bundle)
+    assert not half.manifest.threshold_measured and whole.manifest.threshold_measured
+    assert half.manifest.provenance["inputs"]["recognizer"]["channels"] == "RGB"
     assert half.manifest.recognizer.precision == "fp16" and half.manifest.provenance["calibration"] is None
     # FP16 has 11 bits, so it is much closer than INT8 with 0.99.
     assert half.manifest.provenance["parity"]["embedding"]["minimum"] > 0.999

@@ -15,6 +15,8 @@ from rkface.convert.preprocessing import INSIDE, StatedPreprocessing
 from rkface.runtime.core.errors import InputError, ModelError
 from rkface.runtime.vision.embed import unit
 
+from .conftest import calibration
+
 ARC = ((127.5,) * 3, (127.5,) * 3)
 
 
@@ -80,6 +82,22 @@ def test_order_and_normalization_are_found(tmp_path, crops, bgr, kind):
     assert settled.input.source_order == ("BGR" if bgr else "RGB")
     embeddings = unit(settled.backend.infer(crops[:4])[0])
     assert np.sum(embeddings * expected, axis=1).min() > 0.999
+
+
+def test_the_simulator_of_the_npu_gets_the_same_image(tmp_path, crops):
+    """A BGR model that normalizes by itself, in INT8: nothing is swapped or normalized twice on the way."""
+    pytest.importorskip("rknn.api", reason="rknn-toolkit2 is not installed")
+    from rkface.convert.toolkit.quantize import QuantizeJob, quantize
+
+    model = prepared(variant(tmp_path / "r.onnx", bgr=True, inside=ARC), tmp_path)
+    settled = with_preprocessing(model, measure_preprocessing(model, crops))
+    np.save(tmp_path / "crops.npy", crops[40:])
+    dataset = calibration(tmp_path / "set", crops[:20])
+    job = QuantizeJob(settled.simplified.path, tmp_path / "r.rknn", "rk3588", settled.input, "{}", dataset,
+                      evaluate=tmp_path / "crops.npy")  # fmt: skip
+    simulated = unit(quantize(job, tmp_path / "log.txt").outputs[0])
+    expected = unit(prepared(DEMO / "recognizer.onnx", tmp_path).backend.infer(crops[40:])[0])
+    assert np.sum(simulated * expected, axis=1).min() > 0.97
 
 
 def test_what_is_stated_is_applied_and_not_measured(tmp_path, crops):

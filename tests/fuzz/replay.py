@@ -8,10 +8,13 @@ With files, only these are read. The exit code is 1 if there is a finding. A nat
 import faulthandler
 import os
 import sys
+from contextlib import suppress
 from itertools import chain
 from pathlib import Path
 
 from fuzz_target import check, describe, known_inputs, load_targets, mutated, save_finding, silence_output
+
+from rkface.runtime.core.errors import RkfaceError
 
 
 def main() -> int:
@@ -20,7 +23,8 @@ def main() -> int:
     report = silence_output()
     faulthandler.enable(report)
     for data in list(target.seeds())[:1]:
-        target.read(data)  # what is imported at the first use does not count
+        with suppress(RkfaceError):
+            target.read(data)  # what is imported at the first use does not count
     found = 0
     for name, data in inputs or chain(known_inputs(target), mutated(target)):
         try:

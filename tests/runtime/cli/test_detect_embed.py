@@ -375,7 +375,7 @@ def test_a_folder_without_photos_is_refused(refused, bundle, tmp_path):
 
 
 def test_compare_needs_two_photos_not_folders(refused, bundle, photo, tmp_path):
-    assert "Is a directory" in refused("compare", "--bundle", bundle, photo("ada.png", (1, 1)), tmp_path)
+    assert "is a folder, not a file" in refused("compare", "--bundle", bundle, photo("ada.png", (1, 1)), tmp_path)
 
 
 def spoil_byte(folder):

@@ -206,7 +206,7 @@ def test_a_file_too_large_for_a_photo_is_not_read(tmp_path):
     path = tmp_path / "film.jpg"
     with path.open("wb") as file:
         os.truncate(file.fileno(), 1 << 40)  # sparse: a terabyte that takes no space
-    with pytest.raises(InputError, match="too large for a photo"):
+    with pytest.raises(InputError, match="limit for a photo"):
         read_image(path)
 
 
