@@ -23,7 +23,7 @@ from ..gallery.gallery import Gallery
 from ..gallery.people import Person, Sample, embedding_identity
 from ..gallery.rows import embedding_to_bytes, read_crop, replace_embeddings
 from ..inference.pipeline import Pipeline
-from .enroll import EnrollOptions, Verdict, decode_crop, enroll_photo
+from .enroll import EnrollOptions, Verdict, decode_crop, enroll_photos
 from .json_lines import SCHEMA, VERSION, GalleryRecord, read_json_lines
 from .table_lines import COLUMNS, TABLE_SUFFIXES, read_table
 
@@ -131,11 +131,10 @@ def import_record(
             verdicts.append(Verdict("enrolled", record.name, sample.source, quality=sample.quality))
     if new or (not verdicts and not record.photos):
         gallery.add(record.name, new, record.metadata)
-    for photo in record.photos:
-        if pipeline is None:
-            verdicts.append(Verdict("refused", record.name, str(photo), "photos need --bundle"))
-        else:
-            verdicts.append(enroll_photo(gallery, pipeline, record.name, photo, rules=rules, metadata=record.metadata))
+    if pipeline is None:
+        verdicts += [Verdict("refused", record.name, str(photo), "photos need --bundle") for photo in record.photos]
+    else:
+        verdicts += enroll_photos(gallery, pipeline, record.name, record.photos, rules=rules, metadata=record.metadata)
     return verdicts
 
 
