@@ -35,9 +35,11 @@ from .recipe import AccuracyBar
 from .report.conversion_report import ConversionReport
 from .run_recipe import RecipeRunner
 from .settings import ConversionSettings, OutputBundle
-from .toolkit.quantize import require_toolkit
+from .toolkit.cache import NEW
+from .toolkit.quantize import TOOLKIT_SCRATCH, require_toolkit
 from .write_outputs import write_outputs
 
+SCRATCH = "models-"  # start of the names of temporary folders in the work folder
 SPARE_BYTES = 300_000_000  # disk space for what does not grow with the models: frames, outputs, logs
 
 Done = Callable[[ConversionReport, OutputBundle, Path], None]
@@ -64,7 +66,7 @@ def convert(sources: ModelSources, photos: PhotoOptions | None, settings: Conver
         raise WorkError(
             f"{settings.work}: the folder cannot be created ({error.strerror}): choose another --out or --work"
         ) from error
-    with _locked(settings.work), TemporaryDirectory(dir=settings.work, prefix="models-") as name:
+    with _locked(settings.work), _scratch_folder(settings.work) as name:
         scratch = Path(name)
         _check_space(settings, sources)
         context = _prepare(sources, photos or render_demo_photos(settings.work / "photos"), settings, scratch)
@@ -139,6 +141,13 @@ def _check_space(settings: ConversionSettings, sources: ModelSources) -> None:
             f"{work}: {free / 1e6:.0f} MB are free, but a conversion needs about {needed / 1e6:.0f} MB: free some "
             "space, or choose other folders with --work and --out"
         )
+
+
+def _scratch_folder(work: Path) -> TemporaryDirectory[str]:
+    """A temporary folder in ``work``; those of conversions that were killed are deleted. Call it with the lock held."""
+    for left in (*work.glob(f"{SCRATCH}*"), *work.glob(f"logs/{TOOLKIT_SCRATCH}*"), *work.glob(f"cache/{NEW}*")):
+        shutil.rmtree(left, ignore_errors=True)
+    return TemporaryDirectory(dir=work, prefix=SCRATCH)
 
 
 @contextmanager

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import signal
 import sys
 from argparse import ArgumentParser, Namespace
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -63,6 +65,8 @@ def _convert(options: Namespace) -> int:
     from .conversion import convert
     from .settings import ConversionSettings
 
+    with suppress(ValueError):  # not in the main thread
+        signal.signal(signal.SIGTERM, signal.default_int_handler)  # `kill` leaves no files, like Ctrl-C
     outputs = _outputs(options)
     work = options.work or outputs[0].folder.with_name(f"{outputs[0].folder.name}.work")
     for output in outputs:

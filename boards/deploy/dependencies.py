@@ -25,8 +25,9 @@ from rkface.runtime.core.errors import WorkError
 BOARD_EXTRAS = ("reference", "web", "mqtt", "crypto")  # extras of pyproject.toml that make sense on a board
 SERVICE_EXTRAS = ("web", "mqtt", "crypto")  # that the service uses: 9 MB with everything that they need in turn
 HEADLESS = {"opencv-python": "opencv-python-headless"}  # a board has no windows to show
-# numpy 1.26 is the last that rknn-toolkit-lite2's extension modules were built for; OpenCV 5 is untested.
-LIMITS = {"numpy": "numpy==1.26.4", "opencv-python-headless": ",<5"}
+# numpy 1.26 is the last that rknn-toolkit-lite2's extension modules were built for. The wheels of OpenCV 4.14 ask for
+# numpy 2, but work with it, and boards install these wheels without their dependencies.
+LIMITS = {"numpy": "numpy==1.26.4"}
 NPU = ("psutil", "ruamel.yaml", "rknn-toolkit-lite2=={toolkit}")  # rknn-toolkit-lite2 and what it imports
 INSTALLER = "pip>=24"  # is copied too, so that a board needs neither python3-venv nor python3-pip
 BACKPORTS = ("exceptiongroup>=1.2",)  # that anyio needs on Python 3.10
@@ -81,8 +82,7 @@ def _name_of(requirement: str) -> str:
 
 
 def _limited(requirement: str) -> str:
-    limit = LIMITS.get(_name_of(requirement), "")
-    return requirement + limit if limit.startswith(",") else limit or requirement
+    return LIMITS.get(_name_of(requirement), requirement)
 
 
 def wheel_options(machine: str, python: str) -> list[str]:

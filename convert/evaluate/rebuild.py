@@ -126,7 +126,7 @@ def embed_rebuilt(
     path = model.simplified.path
     sources = ModelSources(manifest.name, {"recognizer": path}, {"recognizer": manifest.recognizer.source.license})
     target = find_target(manifest.target, quantized=manifest.recognizer.precision != "fp16")
-    with TemporaryDirectory(dir=work, prefix="models-") as scratch:
+    with TemporaryDirectory(dir=work, prefix="rebuilt-") as scratch:
         runner = RecipeRunner({"recognizer": model}, sources, work, Path(scratch), analyze=False)
         dataset = calibration.recognizer if calibration else None
         done = runner.run(target, "recognizer", _recipe(bundle), dataset, images)

@@ -17,6 +17,7 @@ from rkface.runtime.core.bundle import sha256
 
 from .quantize import LayerError, QuantizedModel
 
+NEW = "new-"  # start of the names of entries that are being written
 KEPT = 12  # conversions; an INT8 model has a quarter of the size of the FP32 model
 
 
@@ -52,7 +53,7 @@ def load_cached(folder: Path, key: str, output: Path) -> QuantizedModel | None:
 def store(folder: Path, key: str, done: QuantizedModel) -> None:
     """Store ``done`` under ``key``; only the ``KEPT`` conversions that were used last stay in the cache."""
     folder.mkdir(exist_ok=True, mode=0o700)  # it will contain embeddings of faces
-    with tempfile.TemporaryDirectory(dir=folder, prefix="new-") as name:
+    with tempfile.TemporaryDirectory(dir=folder, prefix=NEW) as name:
         entry = Path(name) / key
         entry.mkdir()
         shutil.copyfile(done.rknn, entry / "model.rknn")

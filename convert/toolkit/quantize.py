@@ -31,6 +31,7 @@ from rkface.runtime.core.manifest import Input
 
 from ..image_lists import read_image_list
 
+TOOLKIT_SCRATCH = "toolkit-"  # start of the names of the toolkit's working folders
 STAGES = ("load", "build", "export", "simulate", "analyze")
 ENDED = "ended"  # not a stage: followed by the exit status of the job
 ANSWERED = "answered"  # not a stage: followed by the number of simulated images
@@ -141,7 +142,7 @@ def quantize(
     if job.dataset is not None:
         _check_dataset(job.dataset, job.input)
     log.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=log.parent, prefix="toolkit-") as scratch:
+    with tempfile.TemporaryDirectory(dir=log.parent, prefix=TOOLKIT_SCRATCH) as scratch:
         work = Path(scratch).resolve()  # the worker runs inside it
         partial = replace(_absolute(job), output=work / "model.rknn")
         (work / "job.json").write_text(json.dumps(asdict(partial), default=str), encoding="utf-8")

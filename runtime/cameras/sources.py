@@ -8,6 +8,8 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cache
+from logging import getLogger
 from pathlib import Path
 from typing import Protocol
 
@@ -16,9 +18,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..core.errors import InputError, WorkError
+from ..core.versions import opencv_risk
 from ..vision.image import decode_frame, read_image
 from ..vision.photo_files import find_images
 from .mjpeg import JpegSplitter
+
+log = getLogger(__name__)
 
 OPEN_TIMEOUT_MS, READ_TIMEOUT_MS = 5000, 5000  # after which a network camera that does not answer counts as lost
 # The first OpenCV whose GStreamer backend knows these timeouts (opencv #22919). Debian 12's 4.6 would refuse to open.
@@ -85,6 +90,7 @@ class V4l2Device:
         if not os.access(path, os.R_OK | os.W_OK):
             raise WorkError(f"no permission to open {path}: add this user to the group 'video', then log in again")
         # Where a link points may change each time the camera is plugged in; OpenCV needs /dev/videoN.
+        warn_of_old_opencv()
         self._capture = cv2.VideoCapture(str(path.resolve()), cv2.CAP_V4L2)
         if not self._capture.isOpened():
             raise WorkError(
@@ -124,6 +130,7 @@ class NetworkStream:
             timeouts = [
                 cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, OPEN_TIMEOUT_MS, cv2.CAP_PROP_READ_TIMEOUT_MSEC, READ_TIMEOUT_MS
             ]  # fmt: skip
+        warn_of_old_opencv()
         self._capture = cv2.VideoCapture(address, cv2.CAP_GSTREAMER if gstreamer else cv2.CAP_FFMPEG, timeouts)
         if not self._capture.isOpened():
             raise WorkError(
@@ -148,6 +155,7 @@ class VideoFile:
     """A video file. The time of a frame is when the file was opened plus the frame's position in the file."""
 
     def __init__(self, path: Path) -> None:
+        warn_of_old_opencv()
         self._capture = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG)
         if not self._capture.isOpened():
             raise InputError(f"{path} is not a video that OpenCV's FFmpeg can read: convert it, for example to MP4")
@@ -262,6 +270,13 @@ def decode_grabbed(capture: cv2.VideoCapture) -> NDArray[np.uint8] | None:
     if image.ndim == 2:  # a thermal or night camera
         image = cv2.cvtColor(image, cv2.COLOR_GRAY2BGR)
     return np.asarray(image, np.uint8) if image.shape[2] == 3 else None
+
+
+@cache
+def warn_of_old_opencv() -> None:
+    """Log once what may happen with the OpenCV that is installed, if it is an old one."""
+    if risk := opencv_risk(cv2.__version__):
+        log.warning("%s", risk)
 
 
 def opencv_version() -> tuple[int, int]:

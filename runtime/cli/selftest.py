@@ -138,7 +138,17 @@ def _run(options: Namespace) -> int:
     else:
         print(format_result(result))
     sys.stdout.flush()
+    if risk := _opencv_risk():
+        print(f"rkface: warning: {risk}", file=sys.stderr)
     return 1 if result.problems else 0
+
+
+def _opencv_risk() -> str:
+    import cv2
+
+    from ..core.versions import opencv_risk
+
+    return opencv_risk(cv2.__version__)
 
 
 def format_result(result: SelftestResult) -> str:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import platform
+import sys
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
 from ..core.installed import package_version, runtime_library
+from ..core.versions import opencv_risk
 from .options import add_json, print_json
 
 # Names as shown, and the packages that provide them, the first installed one counts.
@@ -47,6 +49,8 @@ def _version(options: Namespace) -> int:
         return 0
     for name, number in versions.items():
         print(f"{name:18} {'not installed' if number is None else number or 'installed, version unknown'}")
+    if versions["opencv"] and (risk := opencv_risk(versions["opencv"])):
+        print(f"rkface: warning: {risk}", file=sys.stderr)
     return 0
 
 

@@ -71,8 +71,10 @@ class RetainedTopics:
             with suppress(OSError, ValueError, RecursionError):
                 if file.stat().st_size <= MOST_BYTES:
                     stored = json.loads(file.read_text("utf-8"))
-                    self._topics = {one for one in stored if isinstance(one, str) and is_topic(one)}
                     self.known = isinstance(stored, list)
+                    self._topics = (
+                        {one for one in stored if isinstance(one, str) and is_topic(one)} if self.known else set()
+                    )
 
     def __iter__(self) -> Iterator[str]:
         return iter(sorted(self._topics))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +11,16 @@ import numpy as np
 from ..backends.reference import ReferenceBackend, fixed_size, open_session
 from ..core.errors import InputError, ModelError
 from ..core.manifest import Input, Output
+from ..core.onnx_file import read_onnx_file
+from ..core.subprocess_call import ProcessDiedError, ProcessLimits, call_in_subprocess
 from .align import CROP_SIZE
 from .detect import MEAN as DETECTOR_MEAN
 from .detect import STD as DETECTOR_STD
 from .embed import MEAN as RECOGNIZER_MEAN
 from .embed import STD as RECOGNIZER_STD
 
+SECONDS, MEBIBYTES = 300.0, 4096  # of the trial of a model; and COPIES times its size
+COPIES = 12
 DYNAMIC_SIDE = 640  # default side of a detector with dynamic input size: SCRFD was trained at it
 
 
@@ -33,6 +37,7 @@ def open_detector(
     one run on a black image, because dynamic exports do not state them. Raises ModelError if the model is not a
     detector, and InputError if its input size is fixed and another one.
     """
+    _try_in_process(path, width or DYNAMIC_SIDE, height or DYNAMIC_SIDE)
     session = open_session(path, providers, threads)
     name, shape = _image_input(path, session, "a detector")
     if any(fixed_size(own) and asked not in (None, own) for own, asked in zip(shape[2:], (height, width), strict=True)):
@@ -51,6 +56,7 @@ def open_recognizer(
     """Load an ArcFace model from an ONNX file. Returns the backend, the input and the length of an embedding for
     ``embed.Embedder``. Raises ModelError if the model is not a recognizer of 112×112 crops.
     """
+    _try_in_process(path, CROP_SIZE, CROP_SIZE)
     session = open_session(path, providers, threads)
     name, shape = _image_input(path, session, "a recognizer")
     if any(fixed_size(side) not in (None, CROP_SIZE) for side in shape[2:]):
@@ -63,6 +69,38 @@ def open_recognizer(
         found = "; ".join("×".join(map(str, one)) for one in shapes)
         raise ModelError(f"{path}: a recognizer has one output, 1×D: this model has {found}")
     return backend, input, shapes[0][-1]
+
+
+def _try_in_process(path: Path, width: int, height: int) -> None:
+    """Load the model and run it once in another process, because a damaged model can crash ONNX Runtime.
+
+    Raises ModelError if the file is not an ONNX model, or if it ends that process. Other errors come again, and are
+    raised, when the model is opened here.
+    """
+    size = len(read_onnx_file(path).data)
+    limits = ProcessLimits(SECONDS, MEBIBYTES + COPIES * size // (1 << 20), quiet=True)
+    try:
+        call_in_subprocess(_run_once, path, width, height, progress=lambda done, total: None, limits=limits)
+    except ProcessDiedError as error:
+        raise ModelError(
+            f"{path}: ONNX Runtime {error.how} when it loaded or ran this model: the model is damaged: copy it again, "
+            "or export it again"
+        ) from error
+    except MemoryError as error:
+        raise ModelError(f"{path}: ONNX Runtime needs more than {limits.mebibytes:,} MiB for this model") from error
+
+
+def _run_once(path: Path, width: int, height: int, progress: Callable[[int, int], None]) -> None:
+    try:
+        session = open_session(path, ("cpu",), None)
+        (entry,) = session.get_inputs()
+        sides = zip(entry.shape, (1, 3, height, width), strict=True)
+        image = np.zeros([fixed_size(own) or side for own, side in sides], np.float32)
+        session.run(None, {entry.name: image})
+    except MemoryError:
+        raise
+    except Exception:  # whatever it is, it happens again in the caller's process
+        return
 
 
 def _image_input(path: Path, session: Any, role: str) -> tuple[str, Sequence[Any]]:

@@ -47,15 +47,15 @@ def read_image(path: str | Path) -> NDArray[np.uint8]:
 
 def decode_image(data: bytes, name: str, most_pixels: int = MAX_PIXELS) -> NDArray[np.uint8]:
     """Decode the content of an image file, like ``read_image``. Error messages call it ``name``."""
-    header = _parse(data, name, most_pixels)
     try:
+        header = _parse(data, name, most_pixels)
         return _upright(decode(header), header.orientation)
     except DecodeError as error:
         raise InputError(f"{name}: {error}") from error.__cause__
     except WorkError as error:
         raise WorkError(f"{name}: {error}") from error
     except (MemoryError, cv2.error):
-        raise WorkError(f"{name}: there is not enough memory to turn the image") from None
+        raise WorkError(f"{name}: there is not enough memory to decode the image") from None
 
 
 def decode_frame(data: bytes, name: str) -> NDArray[np.uint8]:

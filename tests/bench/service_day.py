@@ -2,12 +2,14 @@
 
     make bench-run
     python tests/bench/service_day.py --hours 1        one simulated hour, in a few seconds
+    python tests/bench/service_day.py --hours 72 --flat   three days, and an error if anything grows
     python tests/bench/service_day.py --bundle build/rk3588 --still build/demo/portraits/Ada/1.jpg
 
 The day: a simulated camera shows a person for 5 s of every minute, alternately a known one and an unknown one. Its
 clock runs as fast as frames are processed. Stand-ins replace the models, so that no model is in memory. Everything else
 is real: scheduler, watcher, a gallery of 1000 people with 512 numbers each, the appearance log with pictures of unknown
-people, and events to a file. The log keeps entries for 20 s of real time and deletes old ones every 2 s, so that
+people, and events to a file and, through an outbox, to a webhook in this process that is busy now and then.
+The log keeps entries for 20 s of real time and deletes old ones every 2 s, so that
 retention has work to do.
 
 The start: a process of `rkface run` gets the photo of one face as its camera. Measured is the time until it reports the
@@ -24,6 +26,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import count
 from pathlib import Path
 from unittest.mock import patch
@@ -44,7 +47,7 @@ from rkface.runtime.inference.scheduler import Scheduler
 from rkface.runtime.service import service
 from rkface.runtime.service.camera_worker import CameraWorker
 from rkface.runtime.service.health import read_resident_bytes
-from rkface.runtime.service.settings import DAY, CameraSettings, Events, Keep, Settings
+from rkface.runtime.service.settings import DAY, CameraSettings, Events, Keep, Settings, WebhookSettings
 from rkface.runtime.tracking.watch import detect_for_tracking
 from rkface.runtime.vision.embed import unit
 
@@ -85,6 +88,21 @@ class StandInRecognizer:
     def close(self) -> None: ...
 
 
+class Receiver(BaseHTTPRequestHandler):
+    """A webhook that is busy at every 500th request."""
+
+    protocol_version = "HTTP/1.1"
+    requests = count(1)
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers["content-length"]))
+        self.send_response(503 if next(self.requests) % 500 == 0 else 204)
+        self.send_header("content-length", "0")
+        self.end_headers()
+
+    def log_message(self, *_: object) -> None: ...
+
+
 class SimulatedStream:
     """A video stream of ``minutes``. Calls ``on_hour`` with the number of each hour when it begins."""
 
@@ -116,10 +134,13 @@ def simulate_day(hours: float, folder: Path, cameras: int = 1) -> list[dict[str,
     detector, recognizer = StandInDetector(), StandInRecognizer(people[0], people[PEOPLE])
     manifest = make_manifest()
     names = [f"camera{number}" for number in range(cameras)]
+    receiver = ThreadingHTTPServer(("127.0.0.1", 0), Receiver)
+    threading.Thread(target=receiver.serve_forever, daemon=True).start()
+    url = f"http://127.0.0.1:{receiver.server_address[1]}/"
     settings = Settings(
         gallery=folder / "gallery.sqlite",
         camera={name: CameraSettings("simulated") for name in names},
-        events=Events(stdout=False, file=folder / "events.jsonl"),
+        events=Events(stdout=False, file=folder / "events.jsonl", webhook=WebhookSettings(url)),
         keep=Keep(KEEP_SECONDS / DAY, KEEP_SECONDS / 2 / DAY),
     )
     with Gallery(settings.gallery, embedding_identity(manifest), create=True) as gallery:
@@ -138,7 +159,8 @@ def simulate_day(hours: float, folder: Path, cameras: int = 1) -> list[dict[str,
                 "threads": threading.active_count(),
                 "open files": len(os.listdir("/proc/self/fd")),  # noqa: PTH208
                 "log KiB": sum(path.stat().st_size for path in folder.glob("appearances*")) // 1024,
-                "events KiB": sum(path.stat().st_size for path in folder.glob("events*")) // 1024,
+                "events KiB": sum(path.stat().st_size for path in folder.glob("events.*")) // 1024,
+                "outbox KiB": sum(path.stat().st_size for path in folder.glob("events-webhook/*")) // 1024,
             }
         )
 
@@ -163,6 +185,18 @@ def simulate_day(hours: float, folder: Path, cameras: int = 1) -> list[dict[str,
     assert appearances == cameras * round(hours * 60), f"{appearances} appearances in {hours * 60:.0f} minutes"
     assert not events or events.count(b'"stage":"start"') == appearances
     return resources
+
+
+def find_growth(rows: list[dict[str, float]]) -> list[str]:
+    """What grew between the first tenth and the end, by more than what one hour can differ from another. The file with
+    events grows until it is rotated, so it does not count."""
+    early, late = rows[max(1, len(rows) // 10)], rows[-1]
+    allowed = {"RSS MiB": 8.0, "threads": 2.0, "open files": 4.0, "log KiB": 4096.0, "outbox KiB": 1024.0}
+    return [
+        f"{name} grew from {early[name]:g} to {late[name]:g}"
+        for name, most in allowed.items()
+        if late[name] - early[name] > most
+    ]
 
 
 # `rkface run` without looking for the entry points of installed packages, which this checkout may not have.
@@ -214,6 +248,7 @@ def measure_start(bundle: Path, still: Path, folder: Path) -> tuple[float, float
 def main() -> int:
     parser = create_parser(__doc__)
     parser.add_argument("--hours", type=float, default=24.0, help="simulated hours, 0 for none (default: %(default)g)")
+    parser.add_argument("--flat", action="store_true", help="exit with 1 if memory, threads or files grow")
     parser.add_argument("--bundle", type=Path, help="also measure the start with this bundle; needs --still")
     parser.add_argument("--still", type=Path, metavar="PHOTO", help="photo of one face, for --bundle")
     options = parser.parse_args()
@@ -225,6 +260,10 @@ def main() -> int:
             with stage(f"{options.hours:g} hours"):
                 rows = simulate_day(options.hours, Path(name) / "day")
             print("\n".join(format_table(list(rows[0]), [[f"{value:g}" for value in row.values()] for row in rows])))
+            growth = find_growth(rows) if options.flat else []
+            print("\n".join(growth))
+            if growth:
+                return 1
         if options.bundle:
             with stage("start"):
                 recognized, loaded = measure_start(options.bundle, options.still, Path(name))

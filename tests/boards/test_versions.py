@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from rkface.boards.deploy import dependencies
-from rkface.runtime.core.versions import PYTHON_NEWEST, PYTHON_OLDEST, PYTHONS, TOOLKIT
+from rkface.runtime.core.versions import OPENCV_OLDEST, PYTHON_NEWEST, PYTHON_OLDEST, PYTHONS, TOOLKIT, opencv_risk
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -85,14 +85,29 @@ def test_no_other_source_file_defines_the_toolkit():
 
 
 def test_a_board_has_the_numpy_that_is_tested():
-    pinned = re.search(r"^numpy==\S+", text_of("constraints.txt"), re.M)[0]
-    assert dependencies.LIMITS["numpy"] == pinned, "change boards/deploy/dependencies.py or constraints.txt"
+    number = re.search(r"^TOOLKIT_NUMPY := (\S+)", text_of("Makefile"), re.M)[1]
+    assert dependencies.LIMITS["numpy"] == f"numpy=={number}", "change boards/deploy/dependencies.py or the Makefile"
+
+
+def parts_of(requirement):
+    """Name and limits without the marker; setuptools sorts the limits."""
+    name, limits = re.match(r"([\w.-]+)([^;]*)", requirement).groups()
+    return name, frozenset(re.sub(r"\s", "", limits).split(","))
 
 
 def test_the_installed_metadata_is_that_of_pyproject():
     """Development installs go stale: `make venv` refreshes them."""
-    stated = {re.sub(r"\s", "", one.partition(";")[0]) for one in PROJECT["dependencies"]}
+    stated = {parts_of(one) for one in PROJECT["dependencies"]}
     for extra in dependencies.BOARD_EXTRAS:
-        stated |= {re.sub(r"\s", "", one.partition(";")[0]) for one in PROJECT["optional-dependencies"][extra]}
-    read = {line.partition(";")[0] for line in requires("rkface")}
+        stated |= {parts_of(one) for one in PROJECT["optional-dependencies"][extra]}
+    read = {parts_of(line) for line in requires("rkface")}
     assert stated <= read, "reinstall rkface: pip install -e ."
+
+
+def test_an_opencv_with_known_crashes_is_neither_required_nor_passed_over():
+    oldest = ".".join(map(str, OPENCV_OLDEST))
+    assert f"opencv-python>={oldest},<5" in PROJECT["dependencies"], f"pyproject.toml and {VERSIONS} disagree"
+    assert re.search(rf"^opencv-python=={re.escape(oldest)}\.", text_of("constraints.txt"), re.MULTILINE)
+    assert not opencv_risk(oldest) and not opencv_risk("4.14.0.94") and not opencv_risk("5.0.0")
+    for old in ("4.6.0", "4.13.0.92", "3.4"):
+        assert old in opencv_risk(old) and "camera" in opencv_risk(old)

@@ -9,8 +9,10 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from rkface.convert.acquire import acquire, own_sources, pack_sources
-from rkface.convert.catalog import INSIGHTFACE, RESEARCH, KnownModel, Pack, find_pack
+from rkface.convert.catalog import DEMO, INSIGHTFACE, RESEARCH, KnownModel, Pack, find_pack
 from rkface.runtime.core.errors import InputError, WorkError
+from rkface.runtime.core.manifest import Input, Manifest, Model, Output, Thresholds, contract
+from rkface.runtime.gallery.people import embedding_identity
 
 DETECTOR, RECOGNIZER = b"detector" * 40_000, b"recognizer" * 40_000
 
@@ -178,6 +180,44 @@ def test_the_demo_pack_needs_no_network_and_is_marked_synthetic(tmp_path):
     sources = pack_sources(find_pack("demo"), tmp_path, accepted=False)
     assert sources.synthetic and "rendered" in sources.licenses["recognizer"]
     assert all(path.is_file() for path in sources.paths.values()) and not list(tmp_path.iterdir())
+
+
+INPUT = Input("x", 112, 112, (127.5,) * 3, (127.5,) * 3)
+
+
+def manifest_of(source):
+    """The manifest of a bundle whose recognizer was made from ``source``."""
+    model = Model("recognizer.rknn", "reference/recognizer.onnx", "int8", INPUT, (Output("y", (1, 512)),), source)
+    return Manifest(
+        name="test", synthetic=True, created="", target="rk3588", toolkit="2.5.0", rkface="0.1.0", detector=model,
+        recognizer=model, thresholds=Thresholds(0.5, 0.4, 0.4), provenance={},
+    )  # fmt: skip
+
+
+def test_the_identity_of_embeddings_covers_weights_in_other_files(tmp_path):
+    """Two models whose .onnx files agree and whose weights differ; and the first of them in a single file."""
+    import numpy as np
+    import onnx
+
+    proto = onnx.load(DEMO / "recognizer.onnx")
+    onnx.save(proto, tmp_path / "inside.onnx")
+    paths = [tmp_path / "inside.onnx"]
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        paths.append(tmp_path / name / "r.onnx")
+        onnx.save(
+            onnx.load(tmp_path / "inside.onnx"), paths[-1], save_as_external_data=True, size_threshold=0, location="w"
+        )
+    weights = np.fromfile(tmp_path / "b/w", np.float32)
+    (weights[::-1]).tofile(tmp_path / "b/w")
+    assert paths[1].read_bytes() == paths[2].read_bytes()
+    inside, one, other = (own_sources(DEMO / "detector.onnx", path, "").source("recognizer") for path in paths)
+    assert one.sha256 == inside.sha256 == digest(paths[0].read_bytes()) and one.bytes == inside.bytes
+    assert other.sha256 != one.sha256
+    first, second, third = (embedding_identity(manifest_of(source)) for source in (inside, one, other))
+    assert first == second != third
+    contracts = {contract("recognizer", INPUT, source.sha256) for source in (inside, one, other)}
+    assert len(contracts) == 2, "the .rknn file names the model that it was made from"
 
 
 def test_own_files_are_recognized_by_their_checksum(tmp_path, monkeypatch):

@@ -156,6 +156,7 @@ def test_the_commands_survive_and_leave_no_files(tmp_path, command):
         pytest.importorskip("rknn.api")
         arguments = ["convert", "--detector", DEMO / "detector.onnx", "--recognizer", mine, "--calibration", tmp_path]
         arguments += ["--out", tmp_path / "out"]
+        (tmp_path / "out.work" / "models-of-a-killed-conversion").mkdir(parents=True)
     done = rkface(*arguments, cwd=tmp_path, env=os.environ | {"TMPDIR": str(temporary)})
     assert done.returncode == 2, done.stderr
     (line,) = [line for line in done.stderr.splitlines() if line.startswith("rkface: ")]

@@ -1,5 +1,7 @@
 """ONNX files of detectors and recognizers without a bundle: what is accepted, and the errors for other models."""
 
+import importlib
+
 import numpy as np
 import pytest
 
@@ -85,12 +87,40 @@ def test_a_model_that_is_not_a_detector_is_refused(tmp_path):
         (lambda: identity(path, inputs={"a": [1, 64, 64, 3]}), "one float image"),
         (lambda: identity(path, inputs={"a": [1, 3, 64, 64]}, kind=TensorProto.DOUBLE), "one float image"),
         (lambda: identity(path, inputs={"a": [4, 3, 64, 64]}), "4 images at once"),
-        (lambda: path.write_bytes(b"not an onnx file"), "cannot load"),
+        (lambda: path.write_bytes(b"not an onnx file"), "is not an ONNX model"),
     ):
         make()
         with pytest.raises(ModelError, match=says) as caught:
             open_detector(path)
         assert str(path) in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_a_model_that_crashes_onnxruntime_is_an_error(tmp_path, monkeypatch):
+    module = ("import os, signal", "def run_once(*given, progress):", "    os.kill(os.getpid(), signal.SIGFPE)")
+    (tmp_path / "rkface_run_of_a_test.py").write_text("\n".join(module))
+    monkeypatch.syspath_prepend(tmp_path)
+    run_once = importlib.import_module("rkface_run_of_a_test").run_once
+    monkeypatch.setattr("rkface.runtime.vision.bare_onnx._run_once", run_once)
+    path = scrfd_like(tmp_path / "d.onnx")
+    for open_model in (open_detector, open_recognizer):
+        with pytest.raises(ModelError, match=r"d\.onnx: ONNX Runtime was killed by SIGFPE"):
+            open_model(path)
+
+
+def test_weights_outside_of_the_folder_are_refused(tmp_path):
+    path = tmp_path / "m" / "d.onnx"
+    path.parent.mkdir()
+    proto = onnx.load(scrfd_like(tmp_path / "d.onnx"))
+    onnx.save(proto, path, save_as_external_data=True, size_threshold=100, location="weights.data")
+    open_detector(path)
+    (tmp_path / "weights.data").write_bytes((path.parent / "weights.data").read_bytes())
+    proto = onnx.load(path, load_external_data=False)
+    for tensor in proto.graph.initializer:
+        for entry in tensor.external_data:
+            entry.value = "../weights.data" if entry.key == "location" else entry.value
+    path.write_bytes(proto.SerializeToString())
+    with pytest.raises(ModelError, match="outside the model's folder"):
+        open_detector(path)
 
 
 def test_a_size_at_which_the_model_fails_is_reported(tmp_path):

@@ -83,6 +83,38 @@ def test_a_person_who_is_enrolled_under_another_name_is_noticed(client, ada, por
     assert client.get(f"/v1/people/{eve['id']}").status_code == 404
 
 
+@pytest.fixture
+def strangers(cast):
+    """Photos of the second person, as images."""
+    return cast.portraits(list(cast.cast)[1], 2)
+
+
+def as_jpeg(image):
+    return cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, 97])[1].tobytes()
+
+
+def test_a_photo_of_somebody_else_is_refused_unless_forced(client, ada, strangers):
+    verdict = enroll(client, "Ada", as_jpeg(strangers[0]))
+    assert verdict["status"] == "refused" and "unlike the other samples of 'Ada'" in verdict["reason"]
+    assert verdict["own"] < 0.4
+    assert client.get(f"/v1/people/{ada['id']}").json()["person"]["samples"] == 2
+    assert enroll(client, "Ada", as_jpeg(strangers[0]), force=True)["status"] == "enrolled"
+
+
+def test_one_of_several_faces_is_chosen_by_its_number(client, cast, strangers):
+    both = as_jpeg(np.hstack([cast.portraits(next(iter(cast.cast)), 1)[0], strangers[0]]))
+    verdict = enroll(client, "Eve", both)
+    assert verdict["status"] == "refused" and len(verdict["faces"]) == 2 and verdict["turned"] == 0
+    assert {face["number"] for face in verdict["faces"]} == {1, 2}
+    right = max(verdict["faces"], key=lambda face: face["box"][0])
+    assert enroll(client, "Eve", both, face=3)["status"] == "refused"
+    assert enroll(client, "Eve", both, face=right["number"])["status"] == "enrolled"
+    # Now the photo shows one face that matches Eve's samples.
+    assert enroll(client, "Eve", both)["status"] == "known"
+    assert enroll(client, "Eve", as_jpeg(strangers[1]))["status"] == "enrolled"
+    forget(client, "Eve")
+
+
 def png_of(width, height):
     """A few bytes that form a complete PNG and claim this size."""
 

@@ -137,6 +137,34 @@ ROWS = (
 )
 
 
+def test_one_of_several_faces_in_a_photo_is_chosen(page, address, service, cast, tmp_path):
+    people = list(cast.cast)[:2]
+    first, second = (cast.portraits(name, 1)[0] for name in people)
+    assert cv2.imwrite(str(tmp_path / "both.png"), np.hstack([first, second]))
+    page.open(f"{address}/#/people")
+    page.fill("#who", "Chosen")
+    page.choose_files("#photos", [tmp_path / "both.png"])
+    page.click("form button", "Enroll")
+    page.shows("2 faces: which one is Chosen?")
+    page.until("document.querySelectorAll('li button canvas').length === 2")
+    page.click("li button", "Face 2")
+    page.shows("Chosen: enrolled")
+    assert cv2.imwrite(str(tmp_path / "other.png"), first)
+    assert cv2.imwrite(str(tmp_path / "second.png"), second)
+    before = service.gallery.person("Chosen")
+    probes = [service.pipeline.recognize(image).embeddings[:1] for image in (first, second)]
+    own = service.gallery.samples(before)[0].embedding
+    wrong = 0 if float(probes[1][0] @ own) > float(probes[0][0] @ own) else 1
+    page.fill("#who", "Chosen")
+    page.choose_files("#photos", [tmp_path / ("other.png", "second.png")[wrong]])
+    page.click("form button", "Enroll")
+    page.shows("Unlike the other pictures of Chosen")
+    page.click("li button", "This is Chosen: enroll it anyway")
+    page.until("document.querySelector('li').innerText.includes('Chosen: enrolled')")
+    assert service.gallery.person("Chosen").samples == 2
+    service.forget(before.id)
+
+
 def test_the_people_in_front_of_the_camera_keep_their_rows(page, address):
     page.open(f"{address}/#/settings")
     page.run(ROWS)

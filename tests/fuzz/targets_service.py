@@ -1,0 +1,139 @@
+"""Readers of runtime/service and runtime/events."""
+
+import json
+import tempfile
+from contextlib import suppress
+from pathlib import Path
+
+from fuzz_target import Target
+
+from rkface.runtime.events import Outbox
+from rkface.runtime.events.broker import RetainedTopics
+from rkface.runtime.events.homeassistant import without_people
+from rkface.runtime.events.old_spool import read_old_files
+from rkface.runtime.gallery.match import Match
+from rkface.runtime.service.appearance_log import AppearanceLog
+from rkface.runtime.service.config import check_settings, read_settings
+from rkface.runtime.service.live_settings import read_changes
+from rkface.runtime.service.settings import Keep, Settings
+from rkface.runtime.tracking.appearance import Appearance
+
+FOLDER = Path(tempfile.mkdtemp(prefix="fuzz-service-"))
+SEEN = Appearance(
+    "a", "door", "start", Match("p", "Ada", 0.7), 0.4, 1.8e9, 1.8e9, 0.0, (0.0, 0.0, 1.0, 1.0), 0.9, 0.8, 5
+)
+
+
+def read_service_settings(data: bytes) -> object:
+    path = FOLDER / "rkface.toml"
+    path.write_bytes(data)
+    found, problems = check_settings(path)
+    assert (found is None) == bool(problems)
+    return read_settings(path)
+
+
+def read_changed_settings(data: bytes) -> object:
+    path = FOLDER / "changed-gallery.sqlite.toml"
+    path.write_bytes(data)
+    live = read_changes(path, Settings(gallery=FOLDER / "gallery.sqlite"))
+    assert live.list_settings()
+    return live.current
+
+
+def read_retained_topics(data: bytes) -> object:
+    path = FOLDER / "retained"
+    path.write_bytes(data)
+    return RetainedTopics(path).unused(["a"])
+
+
+def read_broker_message(data: bytes) -> object:
+    return without_people(data, {"p-1"})
+
+
+def read_spool(data: bytes) -> object:
+    folder = FOLDER / "spool"
+    folder.mkdir(exist_ok=True)
+    cut = data.find(b"|")
+    (folder / "cursor").write_bytes(data[: max(0, cut)])
+    (folder / "0000000001.events").write_bytes(data[cut + 1 :])
+    return list(read_old_files(folder))
+
+
+def _fresh(name: str) -> Path:
+    folder = FOLDER / name
+    folder.mkdir(exist_ok=True)
+    for path in folder.iterdir():
+        path.unlink()
+    return folder
+
+
+def read_outbox(data: bytes) -> object:
+    folder = _fresh("outbox")
+    (folder / "outbox.sqlite").write_bytes(data)
+    outbox = Outbox(folder)
+    try:
+        with suppress(OSError):  # what the disk refuses is tried again later
+            for _ in range(50):
+                event = outbox.peek()
+                if event is None:
+                    break
+                outbox.advance(event)
+            outbox.append([b"{}"])
+            outbox.expire()
+            outbox.erase({"p"})
+    finally:
+        outbox.close()
+    return None
+
+
+def read_log(data: bytes) -> object:
+    folder = _fresh("log")
+    (folder / "appearances.sqlite").write_bytes(data)
+    with AppearanceLog(folder / "appearances.sqlite") as log:
+        log.record(SEEN)
+        log.prune(Keep(), ["p"], {"q": "p"})
+        return log.newest(), log.face("a")
+
+
+def outbox_seed() -> bytes:
+    folder = _fresh("outbox seed")
+    outbox = Outbox(folder)
+    outbox.append([json.dumps({"id": number}).encode() for number in range(3)])
+    outbox.close()
+    return (folder / "outbox.sqlite").read_bytes()
+
+
+def log_seed() -> bytes:
+    folder = _fresh("log seed")
+    with AppearanceLog(folder / "appearances.sqlite") as log:
+        log.record(SEEN)
+        log.prune(Keep(), ["p"], {})
+    return (folder / "appearances.sqlite").read_bytes()
+
+
+SETTINGS = b"""
+device = "door"
+[camera.door]
+source = "rtsp://user:word@host/1"
+looks = 5
+[recognition]
+match = 0.4
+[events.mqtt]
+host = "broker"
+[events.webhook]
+url = "https://host/hook"
+[keep]
+appearances = 30
+"""
+CHANGES = b'[recognition]\nmatch = 0.5\n[keep]\nappearances = 3.0\n[changed]\n"recognition.match" = "2026"\n'
+PERSON = b'{"name":"Ada","person":"p-1","cosine":0.7,"appearance":"a","time":1.5}'
+
+TARGETS = (
+    Target("settings", read_service_settings, lambda: [SETTINGS, b"[camera]\n"]),
+    Target("changed-settings", read_changed_settings, lambda: [CHANGES, b""]),
+    Target("retained-topics", read_retained_topics, lambda: [b'["rkface/board/door/person", "a"]', b"[]"]),
+    Target("broker-message", read_broker_message, lambda: [PERSON, b"ON"]),
+    Target("old-spool", read_spool, lambda: [b'1 0 6ab5b6ff|8c736521 {"a":1}\n', b"|"]),
+    Target("outbox", read_outbox, lambda: [outbox_seed()], mutations=60),
+    Target("appearance-log", read_log, lambda: [log_seed()], mutations=60),
+)
