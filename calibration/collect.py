@@ -22,6 +22,7 @@ from rkface.runtime.vision.quality import Flaw, Quality, measure
 from .appearance_stats import AppearanceStats, measure_appearance
 
 BATCH = 16
+NO_FACE = "no face"  # the reason for which a photo is skipped
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,7 +104,7 @@ def collect_faces(
         photos.append(path)
         faces = detector.detect(image, threshold)
         if not len(faces):
-            skipped.append(Skipped(name, "no face", f"the detector found no face with a score of {threshold} or more"))
+            skipped.append(Skipped(name, NO_FACE, f"the detector found no face with a score of {threshold} or more"))
         for one in range(len(faces)):
             face = faces[one : one + 1]
             found = _usable(image, face, crop_size)
