@@ -23,7 +23,7 @@ from .options import add_backend, add_bundle, add_json, counted, print_json
 
 if TYPE_CHECKING:
     from ..enrollment.enroll import Verdict
-    from ..enrollment.import_export import GalleryRecord
+    from ..enrollment.json_lines import GalleryRecord
 
 
 def export(parser: ArgumentParser) -> None:
@@ -138,7 +138,8 @@ def _import(options: Namespace) -> int:
                 try:
                     yield from import_record(gallery, record, pipeline, rules)
                 except InputError as error:
-                    yield Verdict("refused", in_a_line(record.name), str(options.file), str(error))
+                    where = f"{options.file}, line {record.line}"
+                    yield Verdict("refused", in_a_line(record.name), str(options.file), f"{where}: {error}")
 
         return print_verdicts(verdicts(), as_json=options.json)
 

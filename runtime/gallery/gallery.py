@@ -37,6 +37,7 @@ from .rows import (
 )
 from .search import check_probes
 from .snapshot import Snapshot, read_snapshot
+from .stored_values import SELECT_EMBEDDINGS
 
 BOARD_FOLDER = Path("/var/lib/rkface")
 FILE = "gallery.sqlite"
@@ -129,9 +130,15 @@ class Gallery(GalleryDatabase):
     def has_sample(self, name: str, sample: Sample) -> bool:
         """Whether the person ``name`` already has a sample with exactly this embedding."""
         check_sample(sample)
-        found = select_people(self, "WHERE name = ?", [find_spelling(self, name)])
         stored = embedding_to_bytes(sample.embedding)
-        return any(embedding_to_bytes(own.embedding) == stored for own in (self.samples(found[0]) if found else ()))
+        rows = self.read(
+            f"{SELECT_EMBEDDINGS} WHERE person = (SELECT id FROM person WHERE name = ?)", [find_spelling(self, name)]
+        )
+        return stored in map(embedding_opener(self), rows)
+
+    def has_person(self, name: str) -> bool:
+        """Whether there is a person with this name, in any of its spellings."""
+        return bool(self.read("SELECT 1 FROM person WHERE name = ?", [find_spelling(self, name)]))
 
     def add(self, name: str, samples: Iterable[Sample], metadata: Mapping[str, Any] | None = None) -> Person:
         """Add samples to the person ``name``, who is created if there is no such person.

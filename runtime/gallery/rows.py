@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from ..core.checks import check_type
 from ..core.errors import InputError
+from ..core.files import TOO_DEEP, parse_json
 from ..core.sqlite import DamagedContentError
 from ..core.text import in_a_line, readable
 from ..vision.embed import unit
@@ -37,7 +38,7 @@ SELECT_SAMPLES = (
     "FROM sample JOIN person ON person.id = sample.person LEFT JOIN crop ON crop.sample = sample.id"
 )
 MOST_METADATA = 100_000  # characters of JSON
-DEEPEST_METADATA = 50  # every reader can follow it, however deep in its own calls it is
+SHORTEST, LONGEST = 1e-4, 1e6  # lengths of embeddings that float32 can scale to unit length
 
 
 def select_people(gallery: GalleryDatabase, clause: str, parameters: Sequence[Any] = ()) -> list[Person]:
@@ -208,31 +209,20 @@ def insert_sample(gallery: GalleryDatabase, person: str, sample: Sample, now: fl
 
 def metadata_to_json(name: str, metadata: Mapping[str, Any]) -> str:
     """``metadata`` of the person ``name`` as it is stored. Raises InputError if JSON cannot hold it, or if it is larger
-    than ``MOST_METADATA`` or deeper than ``DEEPEST_METADATA``."""
+    than ``MOST_METADATA``."""
     try:
         text = json.dumps(metadata, ensure_ascii=False)
-        text.encode()
-        too_deep = _depth(json.loads(text)) > DEEPEST_METADATA
+        parse_json(text)  # JSON that other programs and later versions can read
     except (TypeError, ValueError, RecursionError) as error:
-        problem = "it is nested too deeply" if isinstance(error, RecursionError) else in_a_line(str(error))
+        problem = TOO_DEEP if isinstance(error, RecursionError) else in_a_line(str(error))
         raise InputError(
-            f"the metadata of {name!r} cannot be stored as JSON ({problem}): use strings and numbers"
+            f"the metadata of {in_a_line(name)!r} cannot be stored as JSON ({problem}): use strings and numbers"
         ) from error
-    if too_deep or len(text) > MOST_METADATA:
+    if len(text) > MOST_METADATA:
         raise InputError(
-            f"the metadata of {name!r} is too large: up to {MOST_METADATA} characters, nested up to "
-            f"{DEEPEST_METADATA} times, can be stored"
+            f"the metadata of {in_a_line(name)!r} has {len(text)} characters; {MOST_METADATA} are the limit"
         )
     return text
-
-
-def _depth(value: Any) -> int:
-    """How deeply lists and dictionaries are nested in ``value``."""
-    depth, level = 0, [value]
-    while level := [one for one in level if isinstance(one, list | dict)]:
-        depth += 1
-        level = [inner for one in level for inner in (one.values() if isinstance(one, dict) else one)]
-    return depth
 
 
 def _next_sample(gallery: GalleryDatabase) -> int:
@@ -245,7 +235,8 @@ def _next_sample(gallery: GalleryDatabase) -> int:
 def embedding_to_bytes(embedding: NDArray[np.float32]) -> bytes:
     """``embedding`` as it is stored, scaled to unit length. If it has unit length already, its bits do not change, so
     that an exported sample is the same after an import."""
-    scaled = embedding if abs(float(embedding @ embedding) - 1) < 1e-6 else unit(embedding)
+    with np.errstate(over="ignore"):  # such a length is refused when the sample is added
+        scaled = embedding if abs(float(embedding @ embedding) - 1) < 1e-6 else unit(embedding)
     return scaled.astype(STORED).tobytes()
 
 
@@ -270,5 +261,8 @@ def _check_embedding(embedding: NDArray[np.float32], gallery: GalleryDatabase, i
         )
     if not np.isfinite(embedding).all():  # NaN in the index would hide all other people from a search
         raise InputError("an embedding contains NaN or infinity: the recognizer fails on this face")
-    if not np.any(embedding):
-        raise InputError("an embedding is all zeros, which is like nobody: the recognizer fails on this face")
+    length = float(np.linalg.norm(embedding.astype(np.float64)))
+    if not SHORTEST < length < LONGEST:
+        raise InputError(
+            f"an embedding has the length {length:g}, which is like nobody: the recognizer fails on this face"
+        )

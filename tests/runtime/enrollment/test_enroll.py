@@ -356,7 +356,8 @@ def test_imported_crops_without_embeddings_are_embedded(rkface, staff, bundle, h
     rkface("gallery", "export", "--crops", here / "crops", "--out", here / "people.jsonl")
     arguments = ("import", "--gallery", here / "new.sqlite", "--crops", here / "crops", here / "people.jsonl")
     code, out, _ = rkface("gallery", *arguments, "--bundle", bundle)
-    assert code == 0 and out.count("enrolled") == 3  # Hedy has no crop
+    assert code == 1 and out.count("enrolled") == 3
+    assert "line 3: Hedy has no samples" in out  # and no crop: a person without samples is never added
     old, new = content(staff), content(here / "new.sqlite")
     for before, after in zip(old["Ada"][1], new["Ada"][1], strict=True):
         np.testing.assert_allclose(*(np.frombuffer(it[0], "<f4") for it in (before, after)), atol=1e-6)

@@ -1,0 +1,174 @@
+"""Reading the JSON lines that `rkface gallery export` writes. They come from outside: each line is right, or an error
+with its number.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import codecs
+import json
+import math
+import stat
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from ..core.checks import describe_type
+from ..core.errors import InputError
+from ..core.files import parse_json, read_file
+from ..core.text import in_a_line
+from ..gallery.people import Sample, clean_name
+from .enroll import decode_crop
+
+SCHEMA, VERSION = "rkface.person", 1
+MOST_LINE = 4 << 20  # bytes: a person with more than 1000 embeddings of 512 numbers; it bounds the memory for parsing
+MOST_NUMBERS = 8192  # of an embedding
+MOST_CROP = 8 << 20  # bytes of a crop's file
+LATEST = 1e11  # seconds since 1970: the year 5138
+MOST_SOURCE, MOST_IDENTITY = 1000, 100  # characters
+
+
+@dataclass(frozen=True)
+class GalleryRecord:
+    """The content of one line about one person. ``photos`` must still be enrolled."""
+
+    name: str
+    metadata: dict[str, Any]
+    samples: list[Sample]
+    photos: list[Path]
+    line: int = 0
+
+
+def read_json_lines(source: Path, crops: Path) -> Iterator[GalleryRecord | InputError]:
+    """The records of the file ``source``; an InputError for each line that cannot be used. ``crops``: the folder of the
+    crops. Raises InputError if the whole file cannot be read."""
+    first_lines: dict[str, GalleryRecord] = {}
+    try:
+        if not stat.S_ISREG(source.stat().st_mode):
+            raise InputError(f"{source} is not a file")
+        with source.open("rb") as file:
+            for number, line in _split_lines(file, source):
+                try:
+                    fields = parse_json(line) if line is not None else None
+                    if fields is None and line is None:
+                        raise ValueError(f"longer than {MOST_LINE >> 20} MiB, which is the limit for a line")
+                    yield _read_record(fields, crops, number, first_lines)
+                except json.JSONDecodeError as error:
+                    yield InputError(
+                        f"{source}, line {number}: not valid JSON at character {error.pos + 1}: use a file that "
+                        "`rkface gallery export` wrote"
+                    )
+                except (InputError, ValueError) as error:
+                    yield InputError(f"{source}, line {number}: {error}")
+    except OSError as error:
+        raise InputError(f"{source}: cannot be read: {error.strerror or error}") from error
+
+
+def _split_lines(file: BinaryIO, source: Path) -> Iterator[tuple[int, bytes | None]]:
+    """The lines with content, with their numbers; None for a line that is too long. LF or CR LF ends a line."""
+    number = 0
+    while line := file.readline(MOST_LINE + 1):
+        number += 1
+        if number == 1 and line.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+            raise InputError(f"{source}: this is UTF-16, not UTF-8: save it as UTF-8")
+        if number == 1:
+            line = line.removeprefix(codecs.BOM_UTF8)
+        if len(line) > MOST_LINE:
+            while not line.endswith(b"\n") and (line := file.readline(MOST_LINE)):
+                pass
+            yield number, None
+        elif line.strip():
+            yield number, line.strip()
+
+
+def _read_record(fields: Any, crops: Path, line: int, first_lines: dict[str, GalleryRecord]) -> GalleryRecord:
+    """Raises InputError or ValueError, with a reason, if ``fields`` are not a person of an export."""
+    if not isinstance(fields, dict):
+        raise ValueError(f"this is not an object of {SCHEMA}")
+    if fields.get("schema") != SCHEMA or fields.get("version") != VERSION:
+        raise ValueError(f"this is not {SCHEMA}, version {VERSION}")
+    name = clean_name(_text(fields, "name"))
+    metadata, listed = fields.get("metadata", {}), fields.get("samples")
+    if not isinstance(metadata, dict):
+        raise ValueError(f"metadata must be an object, not {describe_type(metadata)}")
+    if not isinstance(listed, list):
+        raise ValueError(f"samples must be a list, not {describe_type(listed)}")
+    samples = []
+    for number, each in enumerate(listed, 1):
+        try:
+            sample = read_sample(each, crops)
+        except ValueError as error:
+            raise ValueError(f"sample {number}: {error}") from None
+        samples += [sample] if sample is not None else []
+    record = GalleryRecord(name, metadata, samples, [], line)
+    if "id" in fields:
+        first = first_lines.setdefault(_text(fields, "id"), record)
+        if first.name != name:
+            raise ValueError(f"line {first.line} has the same id for another person")
+    return record
+
+
+def read_sample(fields: Any, crops: Path) -> Sample | None:
+    """The sample with these fields; None if it has neither an embedding nor a crop. Numbers may be texts, as in CSV.
+    Raises ValueError."""
+    if not isinstance(fields, dict):
+        raise ValueError(f"a sample must be an object, not {describe_type(fields)}")
+    crop, embedding = _text(fields, "crop", ""), _text(fields, "embedding", "")
+    picture = _read_crop(crops, crop) if crop else None
+    try:
+        vector = np.frombuffer(base64.b64decode(embedding, validate=True), "<f4").astype(np.float32)
+    except (binascii.Error, ValueError):
+        raise ValueError("the embedding is not base64 of float32 numbers") from None
+    if len(vector) > MOST_NUMBERS:
+        raise ValueError(f"the embedding has {len(vector)} numbers; {MOST_NUMBERS} are the limit")
+    if not np.isfinite(vector).all() or (len(vector) and not np.any(vector)):
+        raise ValueError("the embedding is all zeros, or contains NaN or infinity")
+    if picture is None and not len(vector):
+        return None
+    source, identity = in_a_line(_text(fields, "source", "")), _text(fields, "identity", "")
+    if len(source) > MOST_SOURCE or len(identity) > MOST_IDENTITY or in_a_line(identity) != identity:
+        raise ValueError("the source or the identity of the model is too long, or contains invalid characters")
+    quality, created = _number(fields, "quality", 1), _number(fields, "created", LATEST)
+    return Sample(vector, picture, quality, source, created, identity)
+
+
+def _read_crop(crops: Path, file: str) -> bytes:
+    path = crops / Path(file).name  # only the name: a line must not read files outside of this folder
+    try:
+        crop = read_file(path, MOST_CROP)
+    except InputError as error:
+        raise ValueError(f"{error} (use --crops to name the folder)") from None
+    if (image := decode_crop(crop)) is None or image.shape[0] != image.shape[1]:
+        raise ValueError(f"{path} is not a crop: it cannot be decoded, or it is not square")
+    return crop
+
+
+def _text(fields: Mapping[str, Any], name: str, default: str | None = None) -> str:
+    """The text ``name``; ``default`` if it is missing or null. Raises ValueError for other types, and if it is missing
+    without a default."""
+    value = fields.get(name)
+    if value is None and default is not None:
+        return default
+    if not isinstance(value, str):
+        raise ValueError(
+            f"{name} must be a text, not {describe_type(value)}" if name in fields else f"{name} is missing"
+        )
+    return value
+
+
+def _number(fields: Mapping[str, Any], name: str, most: float) -> float:
+    """The number ``name``, 0 to ``most``; 0 if it is missing, null or an empty text. Raises ValueError."""
+    value = fields.get(name)
+    if value is None or value == "":
+        return 0.0
+    try:
+        number = math.nan if isinstance(value, bool | list | dict) else float(value)
+    except (ValueError, OverflowError):
+        number = math.nan
+    if not 0 <= number <= most:
+        raise ValueError(f"{name} must be a number from 0 to {most:g}")
+    return number
