@@ -135,6 +135,9 @@ bench-run: $(DEMO_BUNDLE)  ## memory of the service over 24 simulated hours, and
 	@$(BIN)/python -m rkface.convert.demo.camera --people 1 --portraits $(DEMO)/portraits
 	$(BIN)/python tests/bench/service_day.py --bundle build/$(TARGET) --still $(DEMO)/portraits/Ada/1.jpg $(OPTIONS)
 
+bench-attacks: $(DEMO_BUNDLE)  ## attack the web console of a real service: memory, sign-in and health meanwhile
+	$(BIN)/python tests/bench/web_attacks.py --bundle build/$(TARGET) $(OPTIONS)
+
 soak: $(INSTALLED)  ## 72 simulated hours of the service stay flat; then kills and attacks (OPTIONS='--hours 240')
 	$(BIN)/python tests/bench/service_day.py --hours 72 --flat $(OPTIONS)
 	@for program in gallery_kills web_attacks; do \

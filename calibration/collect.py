@@ -16,12 +16,13 @@ from rkface.runtime.vision.align import CROP_SIZE, align
 from rkface.runtime.vision.detect import THRESHOLD, Detector
 from rkface.runtime.vision.embed import Embedder
 from rkface.runtime.vision.image import read_image
-from rkface.runtime.vision.photo_files import find_images
+from rkface.runtime.vision.photo_files import count_left_out, list_photos
 from rkface.runtime.vision.quality import Flaw, Quality, measure
 
 from .appearance_stats import AppearanceStats, measure_appearance
 
 BATCH = 16
+NO_FACE = "no face"  # the reason for which a photo is skipped
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,12 +85,14 @@ def collect_faces(
     are skipped with the reason. ``progress`` is called with the number of photos that are done and of all photos.
     Raises InputError only if the folder does not exist or has no photos.
     """
-    paths = find_images(folder)
+    files = list_photos(folder)
+    paths = files.photos
     if not paths:
-        raise InputError(f"{folder}: this folder has no JPEG, PNG, WebP, BMP or HEIC photo")
+        more = f"; {count_left_out(files.left_out)}" if files.left_out else ""
+        raise InputError(f"{folder}: this folder has no JPEG, PNG, WebP, BMP or HEIC photo{more}")
     candidates: list[CandidateFace] = []
     photos: list[Path] = []
-    skipped: list[Skipped] = []
+    skipped = [Skipped(one.path.relative_to(folder).as_posix(), "unreadable", one.reason) for one in files.left_out]
     for index, path in enumerate(paths):
         progress(index, len(paths))
         name = path.relative_to(folder).as_posix()
@@ -101,7 +104,7 @@ def collect_faces(
         photos.append(path)
         faces = detector.detect(image, threshold)
         if not len(faces):
-            skipped.append(Skipped(name, "no face", f"the detector found no face with a score of {threshold} or more"))
+            skipped.append(Skipped(name, NO_FACE, f"the detector found no face with a score of {threshold} or more"))
         for one in range(len(faces)):
             face = faces[one : one + 1]
             found = _usable(image, face, crop_size)

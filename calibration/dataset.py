@@ -30,6 +30,8 @@ from numpy.typing import NDArray
 
 from rkface.runtime.core.bundle import sha256
 from rkface.runtime.core.errors import InputError
+from rkface.runtime.core.files import parse_json, read_text
+from rkface.runtime.core.text import in_a_line, show_value
 from rkface.runtime.vision.image import read_image
 from rkface.runtime.vision.letterbox import letterbox
 
@@ -43,6 +45,7 @@ __all__ = ["MINIMUM", "CalibrationSet", "Provenance", "check_output_folder", "is
 
 SCHEMA, KIND = 1, "rkface calibration set"
 RECORD, LIST = "calibration.json", "dataset.txt"
+MAX_BYTES = 50_000_000  # of the record and of a list
 CONTACT, SPREAD = "contact.png", "spread.png"
 FOLDERS = ("recognizer", "detector")
 FILES = "|".join(map(re.escape, (RECORD, CONTACT, SPREAD)))
@@ -166,14 +169,16 @@ def read_set(folder: Path) -> CalibrationSet:
     """
     raw = _parse(folder)
     if raw.get("schema") != SCHEMA:
-        raise InputError(
-            f"{folder / RECORD}: schema {raw.get('schema')}, this rkface reads {SCHEMA}: run `rkface calibrate` again"
-        )
+        found = show_value(raw.get("schema"))
+        raise InputError(f"{folder / RECORD}: schema {found}, this rkface reads {SCHEMA}: run `rkface calibrate` again")
     try:
         crops, scenes = ([ImageRecord(**entry) for entry in raw[name]["images"]] for name in FOLDERS)
         width, height, digest = int(raw["detector"]["width"]), int(raw["detector"]["height"]), str(raw["digest"])
-    except (KeyError, TypeError, ValueError) as error:
-        raise _damaged(folder / RECORD, f"has a missing or wrong entry ({error})") from error
+        texts = [text for one in (*crops, *scenes) for text in (one.file, one.sha256, one.source_sha256)]
+        if not all(isinstance(text, str) for text in texts):
+            raise TypeError("a name or a digest is not a text")
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
+        raise _damaged(folder / RECORD, f"has a missing or wrong entry ({in_a_line(str(error)[:200])})") from error
     for name, images in zip(FOLDERS, (crops, scenes), strict=True):
         _check_list(folder / name / LIST, [Path(image.file).name for image in images])
         for image in images:
@@ -276,12 +281,12 @@ def write_png(path: Path, image: NDArray[np.uint8]) -> str:
 def _parse(folder: Path) -> dict[str, Any]:
     path = folder / RECORD
     try:
-        raw = json.loads(path.read_text(encoding="utf-8"))
-    except (FileNotFoundError, NotADirectoryError) as error:
-        raise InputError(
-            f"{folder} is not a calibration set: it has no {RECORD}; `rkface calibrate` makes one"
-        ) from error
-    except (OSError, ValueError) as error:
+        raw = parse_json(read_text(path, MAX_BYTES))
+    except (InputError, ValueError) as error:
+        if not is_set(folder):
+            raise InputError(
+                f"{folder} is not a calibration set: it has no {RECORD}; `rkface calibrate` makes one"
+            ) from error
         raise _damaged(path, f"cannot be read as JSON ({error})") from error
     if not isinstance(raw, dict) or raw.get("kind") != KIND:
         raise InputError(
@@ -292,8 +297,8 @@ def _parse(folder: Path) -> dict[str, Any]:
 
 def _check_list(path: Path, expected: list[str]) -> None:
     try:
-        names = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, ValueError) as error:
+        names = read_text(path, MAX_BYTES).splitlines()
+    except InputError as error:
         raise _damaged(path, "is missing or unreadable") from error
     if names != expected:
         raise _damaged(path, f"does not list the images of {RECORD}")
@@ -301,7 +306,7 @@ def _check_list(path: Path, expected: list[str]) -> None:
 
 def _check_image(folder: Path, image: ImageRecord) -> None:
     if not LAYOUT.fullmatch(image.file):
-        raise _damaged(folder / RECORD, f"names a file outside the set: {image.file!r}")
+        raise _damaged(folder / RECORD, f"names a file outside the set: {show_value(image.file)}")
     try:
         same = sha256(folder / image.file) == image.sha256
     except OSError as error:

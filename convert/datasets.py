@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rkface.calibration.choose import Choice, choose_faces, choose_frames, hold_out, require_enough_faces
-from rkface.calibration.collect import CandidateFace, Collection, collect_faces, embed_faces
+from rkface.calibration.collect import NO_FACE, CandidateFace, Collection, collect_faces, embed_faces
 from rkface.calibration.dataset import CalibrationSet, Provenance, is_set, read_set, write_set
 from rkface.runtime.core.bundle import sha256
 from rkface.runtime.core.errors import InputError
@@ -225,10 +225,17 @@ def _read_finished_set(folder: Path, input: Input) -> CalibrationSet:
 
 
 def find_faces(folder: Path, finder: FaceFinder) -> Collection:
-    """Find every face in the photos of ``folder``."""
+    """Find every face in the photos of ``folder``. Raises InputError if there is none in many photos."""
     with stage("find faces") as shown:
         found = collect_faces(folder, finder.detector, progress=shown.advance)
         shown.note = f"{len(found.candidates)} usable in {len(found.photos)} photos of {folder}"
+    faceless = sum(skipped.reason == NO_FACE for skipped in found.skipped)
+    if faceless == len(found.photos) >= MIN_EVALUATION_FACES:
+        raise InputError(
+            f"{folder}: the detector finds no face with a score of {THRESHOLD:g} in any of its {faceless} photos. If "
+            "they show faces, the detector is the cause: it was exported with another normalization or order of "
+            "channels than SCRFD's, or it is not trained"
+        )
     return found
 
 

@@ -13,10 +13,11 @@ from rkface.calibration.choose import connected_components
 from rkface.runtime.core.bundle import sha256
 from rkface.runtime.core.errors import InputError
 from rkface.runtime.core.progress import stage
+from rkface.runtime.enrollment.photo_folders import find_group
 from rkface.runtime.vision.align import align
 from rkface.runtime.vision.detect import Detector
 from rkface.runtime.vision.image import decode_image, read_image
-from rkface.runtime.vision.photo_files import find_images
+from rkface.runtime.vision.photo_files import count_left_out, list_photos
 
 from ..image_lists import to_rgb
 from ..label_files import read_pairs
@@ -93,7 +94,13 @@ def from_people(folder: Path, finder: LargestFaceFinder) -> LabeledFaces:
 
     Raises InputError if there are fewer than two people, or if no person has two photos that show a face.
     """
-    photos = find_images(folder)
+    files = list_photos(folder)
+    photos = files.photos
+    if group := find_group([photo.relative_to(folder) for photo in photos]):
+        raise InputError(
+            f"{folder}: {group[0]} has folders with photos ({group[1]}), but each folder must be one person: "
+            "move the folders of people up, or name the folder that has them"
+        )
     parts = [photo.relative_to(folder).parts for photo in photos]
     inside = [index for index, part in enumerate(parts) if len(part) > 1]
     names = sorted({parts[index][0] for index in inside})
@@ -105,7 +112,7 @@ def from_people(folder: Path, finder: LargestFaceFinder) -> LabeledFaces:
     found = _find_largest_faces([photos[index] for index in inside], finder)
     number = {name: index for index, name in enumerate(names)}
     people = np.array([number[parts[inside[place]][0]] for place in found.crops], np.int64)
-    notes = []
+    notes = [count_left_out(files.left_out)] if files.left_out else []
     if outside := len(photos) - len(inside):
         notes.append(f"{outside} photos are not in a person's folder and were left out")
     first, second, all_of_them = all_pairs(people)

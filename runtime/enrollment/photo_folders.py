@@ -63,15 +63,23 @@ def _person_of(place: PurePath, groups: Collection[PurePath]) -> str:
     return above[-1].name if above else re.sub(r"-\d+$", "", place.stem)
 
 
-def _refuse_groups(folder: Path, places: Collection[PurePath]) -> None:
-    """InputError for a subfolder that may be a group: one that has no photos itself, but folders with photos, or that
-    has several such folders. A person's folder may have one more folder for older photos."""
+def find_group(places: Collection[PurePath]) -> tuple[str, str] | None:
+    """The first subfolder that may be a group of people, and its folders, as text; None without one.
+
+    ``places``: photos, relative to the folder of the people. A subfolder may be a group if it has no photos itself, but
+    folders with photos, or if it has several such folders. A person's folder may have one more, for older photos.
+    """
     for top in sorted({place.parts[0] for place in places if len(place.parts) > 2}):
         below = [place.parts[1:] for place in places if place.parts[0] == top]
         inside = sorted({parts[0] for parts in below if len(parts) > 1})
-        if len(inside) < 2 and any(len(parts) == 1 for parts in below):
-            continue
-        first, listed = in_a_line(top), in_a_line(", ".join(inside[:3]) + (", …" if len(inside) > 3 else ""))
+        if len(inside) > 1 or all(len(parts) > 1 for parts in below):
+            return in_a_line(top), in_a_line(", ".join(inside[:3]) + (", …" if len(inside) > 3 else ""))
+    return None
+
+
+def _refuse_groups(folder: Path, places: Collection[PurePath]) -> None:
+    if group := find_group(places):
+        first, listed = group
         raise InputError(
             f"{folder}: {first} has folders with photos ({listed}). Use --nested group if {first} is a group and these "
             f"are people, or --nested person if all photos in {first} are of one person. Nothing was enrolled"

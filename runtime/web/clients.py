@@ -24,3 +24,16 @@ def client_of(host: str) -> str:
         return str(address)
     network = ipaddress.ip_network((int(address), 64), strict=False)
     return f"{network}%{address.scope_id}" if address.scope_id else str(network)
+
+
+def neighborhood_of(client: str) -> str:
+    """The wider network of a client (see ``client_of``), of which one attacker may well have many addresses: /16 for
+    IPv4, /48 for IPv6, the link for a link-local address."""
+    address, _, zone = client.partition("%")
+    try:
+        network = ipaddress.ip_network(address, strict=False)
+    except ValueError:
+        return client
+    if network.is_link_local and network.version == 6:
+        return f"%{zone}"
+    return str(network.supernet(new_prefix=16 if network.version == 4 else 48))

@@ -21,13 +21,18 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
+from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from .clients import client_of
 from .failures import RareLog
+from .places import RETRY_AFTER
 
 # What accept() reports when the process or the machine has no resources for another connection.
 EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
+PEEK = int(socket.MSG_PEEK | socket.MSG_DONTWAIT)
+TRY_AGAIN = 1013  # why a WebSocket is closed, from IANA's list of close codes
+QUEUE = 1024  # connections that wait to be accepted
 
 Endpoints = tuple[tuple[str, int], tuple[str, int]]  # address and port of the client and of this side
 
@@ -40,6 +45,7 @@ class Connection:
     idle_since     no request is being answered: for the TLS handshake, or for the rest of a request's head
     body_since     for the rest of a request's body
     writing_since  for the client to read the response
+    crowded        it is one too many: no other one could be closed
     """
 
     socket: socket.socket = field(repr=False)
@@ -47,20 +53,33 @@ class Connection:
     idle_since: float | None
     body_since: float | None = None
     writing_since: float | None = None
+    crowded: bool = False
 
     @property
     def waiting_since(self) -> float | None:
         """Since when the console has been waiting for this client; None while it is working on an answer."""
-        return min(
-            (at for at in (self.idle_since, self.body_since, self.writing_since) if at is not None), default=None
-        )
+        since = self.idle_since
+        for at in (self.body_since, self.writing_since):
+            if at is not None and (since is None or at < since):
+                since = at
+        return since
+
+    def has_unread_data(self) -> bool:
+        """Whether the client has sent something that the server has not had the time to read: then the client is not
+        the one that is slow. While the client does not read the answer, this does not count."""
+        if self.writing_since is not None:
+            return False
+        try:
+            return bool(self.socket.recv(1, PEEK))
+        except OSError:
+            return False
 
 
 class ConnectionLimit:
     """Keeps at most ``limit`` connections if at least one of them can be closed. Used in the event loop's thread only.
 
     A connection whose request is being answered is never closed while the client reads the answer. If all are like
-    that, ``limit`` is exceeded, and uvicorn's own limit must refuse the request.
+    that, requests over a new connection are refused with 503.
     """
 
     def __init__(self, limit: int, clock: Callable[[], float] = time.monotonic) -> None:
@@ -72,31 +91,42 @@ class ConnectionLimit:
         """The open connections, without those that were told to close."""
         return list(self._connections.values())
 
+    @property
+    def must_read_first(self) -> bool:
+        """Whether the server has to read from clients before it accepts another one: no connection can be closed yet
+        because all those that could be have sent something, which may be a whole request."""
+        if len(self._connections) < self._limit:
+            return False
+        waiting = [one for one in self._connections.values() if one.waiting_since is not None]
+        return bool(waiting) and all(one.socket.fileno() >= 0 and one.has_unread_data() for one in waiting)
+
     def add(self, accepted: socket.socket) -> None:
         """Count ``accepted``; close others while there are too many."""
         with suppress(OSError):  # the client is gone already: asyncio will notice
             ends = _address(accepted.getpeername()), _address(accepted.getsockname())
             client = client_of(ends[0][0])
-            # asyncio closes the socket of a connection that ended.
-            self._connections = {other: one for other, one in self._connections.items() if one.socket.fileno() >= 0}
+            if len(self._connections) >= self._limit:  # asyncio closes the socket of a connection that ended
+                self._connections = {other: one for other, one in self._connections.items() if one.socket.fileno() >= 0}
             while len(self._connections) >= self._limit and self.close_one(client):
                 pass
-            self._connections[ends] = Connection(accepted, client, self._clock())
+            crowded = len(self._connections) >= self._limit
+            self._connections[ends] = Connection(accepted, client, self._clock(), crowded=crowded)
 
     def close_one(self, newcomer: str = "") -> bool:
         """Close a connection, so that ``newcomer``, a client, gets a place: of those for which the console waits, one
         of the client that has most connections, and of these the one that has kept it waiting longest. Return whether
         there is one."""
         counts = Counter([newcomer, *(one.client for one in self._connections.values())])
-        waiting = [
-            (-counts[one.client], one.waiting_since, ends)
+        waiting = sorted(
+            (-counts[one.client], since, ends)
             for ends, one in self._connections.items()
-            if one.waiting_since is not None
-        ]
-        if waiting:
-            _, _, ends = min(waiting)
-            _close(self._connections.pop(ends))
-        return bool(waiting)
+            if (since := one.waiting_since) is not None
+        )
+        for _, _, ends in waiting:
+            if not self._connections[ends].has_unread_data():
+                _close(self._connections.pop(ends))
+                return True
+        return False
 
     def watch(self, app: ASGIApp) -> ASGIApp:
         """``app``, with a note for each connection of what the console is waiting for."""
@@ -105,6 +135,8 @@ class ConnectionLimit:
             connection = self._find(scope)
             if connection is None:
                 await app(scope, receive, send)
+            elif connection.crowded:
+                await _refuse(scope, receive, send)
             elif scope["type"] == "websocket":
                 await self._answer_websocket(connection, app, scope, receive, send)
             else:
@@ -161,10 +193,15 @@ class LimitedListener(socket.socket):
         self._limit, self._rare = limit, rare
         self._pausing = False
 
+    def listen(self, backlog: int = QUEUE) -> None:
+        """Let more connections wait in the kernel than ``backlog``, which is how many asyncio accepts in one go: for
+        the next ones, the kernel drops packets, and these clients try again only after a second, then three …"""
+        super().listen(max(backlog, QUEUE))
+
     def accept(self) -> tuple[socket.socket, Any]:
         """The next connection. OSError if the machine has no file descriptor or no memory for it: asyncio then tries
         again after a second. Until that, it must not ask again, or each attempt is logged and repeated by itself."""
-        if self._pausing:
+        if self._pausing or self._limit.must_read_first:
             self._pausing = False
             raise BlockingIOError
         try:
@@ -188,6 +225,16 @@ class ConnectedSocket(socket.socket):
         if self.family == socket.AF_INET6 and peer[3] and "%" not in peer[0]:
             return (f"{peer[0]}%{peer[3]}", *peer[1:])
         return peer
+
+
+async def _refuse(scope: Scope, receive: Receive, send: Send) -> None:
+    if scope["type"] == "websocket":
+        await send({"type": "websocket.close", "code": TRY_AGAIN})
+    else:
+        headers = {"retry-after": str(RETRY_AFTER), "connection": "close"}
+        await JSONResponse({"detail": "too many connections: try again in a moment"}, 503, headers)(
+            scope, receive, send
+        )
 
 
 def _address(address: tuple[Any, ...]) -> tuple[str, int]:

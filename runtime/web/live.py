@@ -22,6 +22,7 @@ from ..service.console_protocol import CameraService, WatchedFrame
 from ..tracking.watcher import VisibleFace
 from .access import Access
 from .api import NOT_FOUND, find_camera
+from .connections import TRY_AGAIN
 from .dependencies import ServiceDependency
 
 MAX_WIDTH = 1280  # pixels of a picture on the page
@@ -30,7 +31,7 @@ PICTURE_POLL = 0.03  # seconds between two looks for a new picture
 EVENT_POLL = 0.2  # and for an event
 STALE_AFTER = 2.0  # seconds without a picture after which the page shows that the camera sends nothing
 PING_AFTER = 15.0  # seconds of silence after which the event stream sends a comment, so that proxies keep it open
-UNSUPPORTED, TRY_AGAIN = 1003, 1013  # why a WebSocket is closed (RFC 6455, 7.4.1, and IANA's list of close codes)
+UNSUPPORTED = 1003  # why a WebSocket is closed (RFC 6455, 7.4.1)
 MAX_STREAMS = 8  # live views at a time, and as many listeners to events
 
 JPEG: dict[int | str, dict[str, Any]] = {200: {"content": {"image/jpeg": {}}}}

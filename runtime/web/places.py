@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -26,7 +27,7 @@ PATIENCE = 20.0  # seconds that a request waits for a place
 class Waiting:
     """A request in the queue. ``given``: whether it got a place."""
 
-    urgency: int
+    urgency: tuple[int, ...]
     number: int
     turn: asyncio.Future[None]
     given: bool = False
@@ -49,8 +50,8 @@ class Places:
         return len(self._waiting)
 
     @asynccontextmanager
-    async def place(self, urgency: int = 0) -> AsyncIterator[None]:
-        """Hold a place in the block. Lower ``urgency`` comes first, then the request that came first.
+    async def place(self, urgency: tuple[int, ...] = ()) -> AsyncIterator[None]:
+        """Hold a place in the block. The lowest ``urgency`` comes first, then the request that came first.
 
         Raises HTTPException 503, with Retry-After, if the queue is full or no place becomes free in time.
         """
@@ -60,7 +61,7 @@ class Places:
         finally:
             self._leave()
 
-    async def _enter(self, urgency: int) -> None:
+    async def _enter(self, urgency: tuple[int, ...]) -> None:
         if self._free:
             self._free -= 1
             return
@@ -101,7 +102,7 @@ class Pool:
     def waiting(self) -> int:
         return self._places.waiting
 
-    async def run(self, call: Callable[[], Result], urgency: int = 0) -> Result:
+    async def run(self, call: Callable[[], Result], urgency: tuple[int, ...] = ()) -> Result:
         """The result of ``call``, which may block. Raises what ``Places.place`` raises."""
         async with self._places.place(urgency):
             return await anyio.to_thread.run_sync(call, limiter=self._threads)
@@ -119,7 +120,10 @@ class Workload:
     def __init__(self) -> None:
         self.uploads = Places(2, 8, "busy with other photos: try again in a moment")
         self.photos = Pool(1, 2, "busy with other photos: try again in a moment")
-        self.guesses = Pool(1, 12, "busy with other passwords: try again in a moment")
+        # Two on a board with four cores or more: then 24 who guess delay the owner by less than two seconds.
+        self.guesses = Pool(
+            min(2, max(1, (os.cpu_count() or 1) // 2)), 40, "busy with other passwords: try again in a moment"
+        )
         self.slow = Pool(4, 16, "busy with other requests: try again in a moment")
 
 

@@ -15,9 +15,9 @@ from typing import Any
 
 import uvicorn
 from fastapi import FastAPI
-from fastapi.responses import FileResponse, PlainTextResponse
+from fastapi.responses import PlainTextResponse
 from fastapi.routing import APIRoute
-from fastapi.staticfiles import StaticFiles
+from starlette.routing import Route
 
 from ..core.errors import InputError
 from ..service.console_protocol import CameraService
@@ -27,6 +27,7 @@ from .connections import EXHAUSTED, ConnectionLimit, LimitedListener
 from .dependencies import ServiceDependency
 from .failures import FailureMiddleware, RareLog, ServerLog, add_error_handlers, describe
 from .listening import CONNECTIONS, listen, most_connections
+from .page import PageFiles
 from .password import PasswordCheck, read_password, read_token
 from .places import Workload
 
@@ -54,6 +55,9 @@ def create_app(service: CameraService | None, access: Access, rare: RareLog | No
     state.jpegs, state.workload = live.JpegCache(), Workload()
     state.viewers = state.listeners = 0
     state.stopping = False
+    files = PageFiles(STATIC)
+    app.router.routes.append(Route("/", files))
+    app.mount("/static", files)
     app.include_router(sign_in.router)
     app.include_router(api.router)
     app.include_router(live.router)
@@ -64,11 +68,6 @@ def create_app(service: CameraService | None, access: Access, rare: RareLog | No
     def get_metrics(service: ServiceDependency) -> PlainTextResponse:
         return PlainTextResponse(service.metrics(), media_type="text/plain; version=0.0.4; charset=utf-8")
 
-    @app.get("/", include_in_schema=False)
-    def get_page() -> FileResponse:
-        return FileResponse(STATIC / "index.html")
-
-    app.mount("/static", StaticFiles(directory=STATIC))
     app.add_middleware(AccessMiddleware, access=access)
     app.add_middleware(FailureMiddleware, rare=rare or RareLog())  # added last: it is around everything else
     return app
@@ -141,8 +140,7 @@ def open_console(
             lifespan="off",
             server_header=False,
             proxy_headers=False,
-            limit_concurrency=connections + 1,  # 503 if nobody can be replaced: every connection is being answered
-            backlog=connections // 2,  # asyncio accepts so many in one go: a new one stays open until it is read from
+            backlog=max(1, connections // 4),  # asyncio accepts so many in one go, before it reads from any of them
             timeout_graceful_shutdown=STOP_TIMEOUT,
             ssl_context_factory=(lambda _, __: context) if context else None,
         )

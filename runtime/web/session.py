@@ -11,6 +11,8 @@ from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from .clients import neighborhood_of
+
 IDLE_LIMIT = 12 * 3600.0  # seconds without a request after which a session ends
 AGE_LIMIT = 7 * 24 * 3600.0  # seconds after which it ends in any case
 MAX_SESSIONS = 64  # one more ends the session that was unused for the longest time
@@ -76,6 +78,7 @@ class SignInAttempts:
         self._clock = clock
         self._lock = threading.Lock()
         self._wrong: OrderedDict[str, tuple[int, float]] = OrderedDict()  # wrong passwords, and the end of the wait
+        self._nearby: OrderedDict[str, tuple[int, float]] = OrderedDict()  # of a neighborhood, and the last time
 
     def begin(self, client: str) -> float:
         """Seconds that ``client`` has to wait; 0 if it may try now.
@@ -92,9 +95,9 @@ class SignInAttempts:
             if not wait:
                 wrong += 1
                 until = now + (min(MAX_WAIT, 2.0 ** min(wrong - FREE_ATTEMPTS, 20)) if wrong >= FREE_ATTEMPTS else 0.0)
+                self._count_nearby(client, 1)
             self._wrong[client] = (wrong, until)
-            while len(self._wrong) > MAX_CLIENTS:
-                self._wrong.popitem(last=False)
+            _forget_oldest(self._wrong)
             return wait
 
     def wrong(self, client: str) -> int:
@@ -102,17 +105,32 @@ class SignInAttempts:
         with self._lock:
             return self._wrong.get(client, (0, 0.0))[0]
 
+    def suspicion(self, client: str) -> tuple[int, int]:
+        """Passwords of clients with less of it are compared first. Clients of a neighborhood from which many more wrong
+        ones came come last; among those of the same one, the wrong ones of the client itself decide."""
+        with self._lock:
+            nearby, _ = self._nearby.get(neighborhood_of(client), (0, 0.0))
+            return nearby.bit_length(), self._wrong.get(client, (0, 0.0))[0]
+
     def withdraw(self, client: str) -> None:
         """Do not count the last attempt of ``client``: its password was never compared."""
         with self._lock:
             wrong, until = self._wrong.get(client, (0, 0.0))
             if wrong:
                 self._wrong[client] = (wrong - 1, min(until, self._clock()))
+                self._count_nearby(client, -1)
 
     def succeed(self, client: str) -> None:
         """Forget the wrong passwords of ``client``."""
         with self._lock:
-            self._wrong.pop(client, None)
+            wrong, _ = self._wrong.pop(client, (0, 0.0))
+            self._count_nearby(client, -wrong)
+
+    def _count_nearby(self, client: str, more: int) -> None:
+        now, neighborhood = self._clock(), neighborhood_of(client)
+        wrong, last = self._nearby.pop(neighborhood, (0, 0.0))
+        self._nearby[neighborhood] = (max(0, (wrong if now - last <= MAX_WAIT else 0) + more), now)
+        _forget_oldest(self._nearby)
 
 
 class KnownBrowsers:
@@ -137,6 +155,11 @@ class KnownBrowsers:
 
     def _seal(self, name: str) -> str:
         return hmac.new(self._key, name.encode(), "sha256").hexdigest()
+
+
+def _forget_oldest(remembered: OrderedDict[str, tuple[int, float]]) -> None:
+    while len(remembered) > MAX_CLIENTS:
+        remembered.popitem(last=False)
 
 
 def _digest(secret: str) -> str:

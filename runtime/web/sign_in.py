@@ -43,8 +43,8 @@ async def sign_in(
     if wait:
         seconds = str(int(wait) + 1)
         raise HTTPException(429, f"too many attempts; wait {seconds} s", {"retry-after": seconds})
-    try:  # those who were wrong least often come first
-        right = await workload.guesses.run(lambda: password.matches(credentials.password), attempts.wrong(client))
+    try:
+        right = await workload.guesses.run(lambda: password.matches(credentials.password), attempts.suspicion(client))
     except (HTTPException, WorkError):
         attempts.withdraw(client)
         raise

@@ -199,11 +199,23 @@ def test_wrong_options_are_refused(capsys, tmp_path, monkeypatch, arguments, say
 def test_swapped_models_are_refused(capsys, tmp_path, shared):
     photos = ["--calibration", shared / "data/people", "--out", tmp_path / "out"]
     arc, det = shared / "models/mobilefacenet_128.onnx", shared / "models/scrfd_500m_kps.onnx"
-    assert "as a detector" in refused(capsys, "--detector", arc, "--recognizer", det, *photos)
-    assert "takes aligned faces" in refused(capsys, "--detector", det, "--recognizer", det, *photos)
+    said = refused(capsys, "--detector", arc, "--recognizer", det, *photos)
+    assert "these two are swapped" in said and str(arc) in said and str(det) in said
+    said = refused(capsys, "--detector", det, "--recognizer", det, *photos)
+    assert f"--recognizer {det} is a detector" in said and "give a face recognizer" in said
     (tmp_path / "text.onnx").write_text("no model")
     assert "not an ONNX model" in refused(capsys, "--detector", det, "--recognizer", tmp_path / "text.onnx", *photos)
     assert not (tmp_path / "out").exists()
+
+
+def test_a_detector_that_finds_nothing_is_named_as_the_cause(capsys, tmp_path):
+    walls = tmp_path / "walls"
+    walls.mkdir()
+    for number in range(10):
+        cv2.imwrite(str(walls / f"{number}.png"), np.full((96, 128, 3), 20 * number, np.uint8))
+    pytest.importorskip("rknn.api", reason="rknn-toolkit2 is not installed")
+    said = refused(capsys, *OWN, "--calibration", walls, "--out", tmp_path / "out")
+    assert "finds no face" in said and "any of its 10 photos" in said and "the detector is the cause" in said
 
 
 def test_three_faces_are_too_few_to_calibrate(capsys, tmp_path, converted):

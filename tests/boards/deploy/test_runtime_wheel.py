@@ -75,4 +75,4 @@ def test_its_requirements_are_those_of_the_project(installed):
     made = PathDistribution(installed / f"rkface-{version('rkface')}.dist-info")
     ours = [line for line in requires("rkface") if "convert" not in line and "dev" not in line]
     assert sorted(made.requires) == sorted(line.replace("opencv-python", "opencv-python-headless") for line in ours)
-    assert set(made.metadata.get_all("Provides-Extra")) == {"reference", "web", "mqtt", "crypto"}
+    assert set(made.metadata.get_all("Provides-Extra")) == {"reference", "web", "mqtt", "crypto", "heif"}

@@ -104,6 +104,14 @@ def test_photos_without_any_face_are_refused(tmp_path, finder):
         from_people(tmp_path / "absent", finder)
 
 
+def test_a_group_of_people_is_not_one_person(tmp_path, finder):
+    for place in ("Ada/1.png", "Engineering/one/1.png", "Engineering/other/1.png"):
+        (tmp_path / place).parent.mkdir(parents=True)
+        wall(tmp_path / place)
+    with pytest.raises(InputError, match="Engineering has folders with photos"):
+        from_people(tmp_path, finder)
+
+
 def table(folder, *rows):
     path = folder / "pairs.csv"
     path.write_text("a,b,same\n" + "".join(f"{row}\n" for row in rows))

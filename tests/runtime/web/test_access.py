@@ -195,6 +195,20 @@ def test_every_answer_has_the_security_headers_and_the_page_has_no_inline_code(l
     assert locked.get("/v1/people").headers["cache-control"] == "no-store"
 
 
+def test_the_files_of_the_page_are_sent_again_only_if_they_changed(locked):
+    page = locked.get("/")
+    assert "<html" in page.text and page.headers["content-type"] == "text/html; charset=utf-8"
+    script = locked.get("/static/app.js")
+    assert script.headers["content-type"].startswith("text/javascript")
+    assert int(script.headers["content-length"]) == len(script.content)
+    same = locked.get("/static/app.js", headers={"if-none-match": f'"other", {script.headers["etag"]}'})
+    assert same.status_code == 304 and not same.content
+    head = locked.head("/static/app.js")
+    assert head.headers["content-length"] == script.headers["content-length"] and not head.content
+    for path in ("/static/nothing.js", "/static/../serve.py", "/static/%2e%2e/serve.py", "/static//etc/passwd"):
+        assert locked.get(path).status_code == 404, path
+
+
 def test_a_body_that_is_too_large_is_refused_before_it_is_read():
     app = create_app(FakeService(), Access(None, secure=False))
     token = app.state.access.change_token(None)

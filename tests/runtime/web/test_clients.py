@@ -2,10 +2,11 @@
 
 import ipaddress
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rkface.runtime.web.clients import client_of
+from rkface.runtime.web.clients import client_of, neighborhood_of
 
 ADDRESSES = st.ip_addresses(v=6).filter(lambda address: not address.is_link_local and not address.ipv4_mapped)
 LINK_LOCAL = st.integers(1, 2**64 - 1).map(lambda number: ipaddress.IPv6Address((0xFE80 << 112) + number))
@@ -40,4 +41,17 @@ def test_link_local_addresses_are_one_client_each_on_each_interface(first, secon
 @settings(max_examples=100, deadline=None, derandomize=True)
 @given(st.text(max_size=30) | st.sampled_from(["", "testclient", "%", "::%", "::ffff:1.2.3", "fe80::1%", "fe80::%a%b"]))
 def test_whatever_the_address_is_it_has_a_client(host):
-    assert isinstance(client_of(host), str)
+    assert isinstance(neighborhood_of(client_of(host)), str)
+
+
+@pytest.mark.parametrize(
+    ("one", "near", "far"),
+    [
+        ("10.0.0.1", "10.0.1.1", "10.1.0.1"),
+        ("2001:db8::1", "2001:db8:0:7::1", "2001:db8:1::1"),
+        ("fe80::1%2", "fe80::7%2", "fe80::1%3"),
+    ],
+)
+def test_the_neighborhood_is_what_one_attacker_may_have(one, near, far):
+    assert neighborhood_of(client_of(one)) == neighborhood_of(client_of(near)) != neighborhood_of(client_of(far))
+    assert neighborhood_of("browser abc") == "browser abc"

@@ -1,7 +1,11 @@
 """Clients that open many connections cannot keep others out of the console."""
 
+import errno
 import socket
 import ssl
+import subprocess
+import sys
+import time
 from contextlib import ExitStack, suppress
 from pathlib import Path
 
@@ -10,7 +14,7 @@ import pytest
 
 from rkface.runtime.tracking.appearance import Appearance
 from rkface.runtime.web import serve as serving
-from rkface.runtime.web.connections import ConnectionLimit
+from rkface.runtime.web.connections import ConnectedSocket, ConnectionLimit
 from rkface.runtime.web.serve import serve
 
 from .conftest import eventually
@@ -159,6 +163,125 @@ def test_one_client_port_may_be_connected_to_two_addresses_of_the_board():
             source = client.getsockname()[1]
             limit.add(opened.enter_context(listening.accept()[0]))
         assert len(limit.connections) == 2
+
+
+class Accepted:
+    """An accepted connection from ``host``, as ConnectionLimit sees it."""
+
+    def __init__(self, host, port):
+        self.peer, self.closed, self.unread = (host, port), False, False
+
+    def getpeername(self):
+        return self.peer
+
+    def getsockname(self):
+        return ("192.0.2.1", 8080)
+
+    def recv(self, *_):
+        if not self.unread:
+            raise BlockingIOError
+        return b"G"
+
+    def fileno(self):
+        return -1 if self.closed else 3
+
+    def shutdown(self, _):
+        self.closed = True
+
+
+def test_a_client_with_many_connections_makes_room_for_the_others():
+    """Of its own connections, and its newest stay: nobody who opens many crowds out somebody who opens few."""
+    now = [0.0]
+    limit = ConnectionLimit(10, lambda: now[0])
+
+    def connect(host, port):
+        now[0] += 1
+        limit.add(one := Accepted(host, port))
+        return one
+
+    few = [connect("10.0.0.1", 1), connect("2001:db8::1", 1), connect("fe80::1%2", 1), connect("fe80::1%3", 1)]
+    many = [connect(host, port) for port in range(100) for host in ("10.0.0.9", "::ffff:10.0.0.9")]
+    assert not any(one.closed for one in few), "although they have waited longest"
+    assert [one.closed for one in many].count(False) == 6 and not any(one.closed for one in many[-6:])
+    more = [connect("10.0.0.1", port) for port in range(2, 4)]
+    assert not any(one.closed for one in few + more)
+
+
+def test_a_client_whose_request_the_server_has_not_read_yet_is_not_slow():
+    limit = ConnectionLimit(4, lambda: 0.0)
+    connections = [Accepted("10.0.0.1", port) for port in range(5)]
+    connections[0].unread = connections[1].unread = True
+    for one in connections:
+        limit.add(one)
+    assert [one.closed for one in connections] == [False, False, True, False, False]
+
+
+def test_a_link_local_client_is_told_apart_by_its_interface(monkeypatch):
+    """Python's getpeername() has the interface as a number, and ASGI has no place for it."""
+    peer = ("fe80::1", 5000, 0, 3)
+    monkeypatch.setattr(socket.socket, "getpeername", lambda _: peer)
+    with ConnectedSocket(socket.AF_INET6) as link_local:
+        assert link_local.getpeername() == ("fe80::1%3", 5000, 0, 3)
+        peer = ("2001:db8::1", 5000, 0, 0)
+        assert link_local.getpeername() == peer
+
+
+def test_without_file_descriptors_new_connections_wait_and_the_log_says_so_once(monkeypatch, caplog):
+    monkeypatch.setattr("asyncio.constants.ACCEPT_RETRY_DELAY", 0.05)
+    attempts = []
+
+    def accept(listener):
+        if exhausted:
+            attempts.append(1)
+            raise OSError(errno.EMFILE, "Too many open files")
+        return accept_one(listener)
+
+    accept_one, exhausted = socket.socket.accept, True
+    monkeypatch.setattr(socket.socket, "accept", accept)
+    with serve(FakeService(), port=0) as address, socket.create_connection(place(address), timeout=30) as client:
+        client.sendall(b"GET /v1/session HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n")
+        used, started = time.process_time(), time.monotonic()
+        eventually(lambda: len(attempts) > 5, "asyncio tries again")
+        # Without a pause, there would be thousands of attempts.
+        assert len(attempts) <= 2 + (time.monotonic() - started) / 0.05
+        exhausted = False
+        assert client.recv(15).startswith(b"HTTP/1.1 200"), "it has waited"
+        assert time.process_time() - used < 10
+    assert [text for text in caplog.messages if "new connections wait" in text] == [
+        "new connections wait: Too many open files"
+    ]
+    assert not any(record.exc_info for record in caplog.records)
+
+
+def test_a_process_with_few_file_descriptors_answers_honest_clients(tmp_path):
+    """Slow clients take all that the console may have, which is a quarter: something is left for the rest."""
+    program = (
+        "import resource, sys\n"
+        "resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))\n"
+        "from tests.runtime.web.fake_service import FakeService\n"
+        "from rkface.runtime.web.serve import serve\n"
+        "with serve(FakeService(), port=0) as address:\n"
+        "    print(address, flush=True)\n"
+        "    sys.stdin.read()\n"
+    )
+    root = Path(__file__).parents[3]
+    with (
+        subprocess.Popen(
+            [sys.executable, "-c", program], cwd=root, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE, text=True,
+        ) as process,
+        ExitStack() as opened,
+    ):  # fmt: skip
+        address = process.stdout.readline().strip()
+        for number in range(200):
+            client = opened.enter_context(socket.create_connection(place(address), timeout=30))
+            with suppress(ConnectionError):
+                client.sendall(INCOMPLETE[number % len(INCOMPLETE)])
+        for _ in range(5):
+            assert get_session(address).status_code == 200
+        opened.close()
+        _, log = process.communicate()
+    assert process.returncode == 0 and "Traceback" not in log and log.count("\n") < 5, log
 
 
 def test_a_stopped_console_answers_nobody(service):

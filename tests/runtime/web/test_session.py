@@ -75,3 +75,15 @@ def test_a_known_browser_is_recognized_until_the_password_changes():
     assert KnownBrowsers(PasswordCheck("new").browser_key).find(cookie) == ""
     for wrong in ("", ".", name, f"{name}.", f"x{cookie}", f"{cookie}0", "\xe9.\xe9", f"{name}.{'0' * 64}"):
         assert browsers.find(wrong) == "", wrong
+
+
+def test_addresses_near_a_guesser_are_compared_later_but_not_locked_out():
+    attempts = SignInAttempts(lambda: 1000.0)
+    for number in range(100):
+        assert attempts.begin(client_of(f"198.51.100.{number}")) == 0
+    near, far = client_of("198.51.7.7"), client_of("203.0.113.7")
+    assert attempts.begin(near) == 0 and attempts.begin(far) == 0
+    assert attempts.suspicion(far) < attempts.suspicion(near)
+    attempts.succeed(near)
+    attempts.withdraw(far)
+    assert attempts.suspicion(far) == attempts.suspicion("browser abc") == (0, 0)

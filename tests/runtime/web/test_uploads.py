@@ -140,7 +140,7 @@ def test_the_least_urgent_is_refused_first():
 
         async def visit(name, urgency):
             try:
-                async with places.place(urgency):
+                async with places.place((urgency,)):
                     order.append(name)
                     await asyncio.sleep(0)
             except HTTPException as error:
@@ -169,7 +169,7 @@ def test_a_request_that_gives_up_waiting_takes_no_place():
             with pytest.raises(HTTPException):  # after its patience
                 async with places.place():
                     raise AssertionError
-            waiting = asyncio.create_task(places._enter(0))
+            waiting = asyncio.create_task(places._enter(()))
             await asyncio.sleep(0)
             waiting.cancel()
             with pytest.raises(asyncio.CancelledError):

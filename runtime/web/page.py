@@ -1,0 +1,65 @@
+"""The files of the page, from memory: no request reads the disk or needs a thread."""
+
+from __future__ import annotations
+
+import hashlib
+import mimetypes
+from dataclasses import dataclass
+from pathlib import Path
+
+from starlette.datastructures import Headers
+from starlette.responses import JSONResponse
+from starlette.types import Receive, Scope, Send
+
+PIECE = 64 * 1024  # bytes that are written at a time, so that a client that does not read is noticed
+
+
+@dataclass(frozen=True)
+class PageFile:
+    """``tag`` changes with the content (RFC 9110, 8.8.3)."""
+
+    content: bytes
+    kind: str
+    tag: str
+
+
+class PageFiles:
+    """An ASGI application with the files of ``folder``, by their names. It answers GET and HEAD."""
+
+    def __init__(self, folder: Path) -> None:
+        self._files = {path.name: _read(path) for path in folder.iterdir() if path.is_file()}
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        name = scope["path"].removeprefix(scope.get("root_path", "")).removeprefix("/")
+        file = self._files.get(name or "index.html")
+        if scope["type"] != "http":
+            await send({"type": "websocket.close", "code": 1008})
+        elif scope["method"] not in ("GET", "HEAD"):
+            await JSONResponse({"detail": "Method Not Allowed"}, 405, {"allow": "GET, HEAD"})(scope, receive, send)
+        elif file is None:
+            await JSONResponse({"detail": "Not Found"}, 404)(scope, receive, send)
+        else:
+            await _send_file(file, scope, send)
+
+
+async def _send_file(file: PageFile, scope: Scope, send: Send) -> None:
+    known = file.tag in (tag.strip() for tag in Headers(scope=scope).get("if-none-match", "").split(","))
+    headers = [(b"etag", file.tag.encode()), (b"content-type", file.kind.encode())]
+    content = b"" if known else file.content
+    if not known:
+        headers.append((b"content-length", str(len(content)).encode()))
+    await send({"type": "http.response.start", "status": 304 if known else 200, "headers": headers})
+    if scope["method"] == "HEAD":
+        content = b""
+    for at in range(0, len(content), PIECE):
+        await send({"type": "http.response.body", "body": content[at : at + PIECE], "more_body": True})
+    await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
+def _read(path: Path) -> PageFile:
+    content = path.read_bytes()
+    kind = mimetypes.guess_type(path.name)[0] or "application/octet-stream"
+    text = kind.startswith("text/")
+    return PageFile(
+        content, f"{kind}; charset=utf-8" if text else kind, f'"{hashlib.sha256(content).hexdigest()[:32]}"'
+    )
