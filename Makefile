@@ -105,6 +105,9 @@ $(FAISS): $(INSTALLED)
 bench-search: $(INSTALLED) $(FAISS)  ## compare the gallery's search with faiss-cpu on one core (installed into build/faiss)
 	$(BIN)/python tests/bench/gallery_search.py $(OPTIONS)
 
+bench-kills: $(INSTALLED)  ## kill -9 a process that changes a gallery, 500 times, and check that nothing acknowledged is lost
+	$(BIN)/python tests/bench/gallery_kills.py $(OPTIONS)
+
 bench-calibration: $(INSTALLED)  ## compare chosen with random calibration faces (OPTIONS as for bench-recipes)
 	$(BIN)/python tests/bench/calibration_choice.py $(OPTIONS)
 
