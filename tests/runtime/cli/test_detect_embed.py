@@ -300,7 +300,7 @@ def test_output_into_a_full_disk_is_one_line(bundle, photo):
             text=True,
             check=False,
         )
-    assert (done.returncode, done.stderr) == (1, "rkface: No space left on device\n")
+    assert (done.returncode, done.stderr) == (1, "rkface: No space left on device: free some space\n")
 
 
 # What is refused
