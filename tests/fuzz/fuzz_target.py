@@ -51,8 +51,7 @@ class FindingError(Exception):
 
 
 def load_targets(only: str = "") -> dict[str, Target]:
-    """All targets by name, from ``TARGETS`` of each tests/fuzz/targets_*.py; with ``only``, from those that contain this
-    name."""
+    """All targets by name, from ``TARGETS`` of each tests/fuzz/targets_*.py; ``only``: a name that the file must have."""
     targets: dict[str, Target] = {}
     for path in sorted(FOLDER.glob("targets_*.py")):
         if only and f'"{only}"' not in path.read_text(encoding="utf-8"):
