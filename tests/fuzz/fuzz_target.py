@@ -51,7 +51,7 @@ class FindingError(Exception):
 
 
 def load_targets(only: str = "") -> dict[str, Target]:
-    """All targets by name, from ``TARGETS`` of each tests/fuzz/targets_*.py; ``only``: a name that the file must have."""
+    """All targets of tests/fuzz/targets_*.py by name; ``only``: from files that contain this name."""
     targets: dict[str, Target] = {}
     for path in sorted(FOLDER.glob("targets_*.py")):
         if only and f'"{only}"' not in path.read_text(encoding="utf-8"):
@@ -60,7 +60,9 @@ def load_targets(only: str = "") -> dict[str, Target]:
         assert spec is not None and spec.loader is not None
         module = sys.modules[path.stem] = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(module)
-        targets |= {target.name: target for target in module.TARGETS}
+        found = {target.name: target for target in module.TARGETS}
+        assert not found.keys() & targets.keys(), f"two targets have one name: {found.keys() & targets.keys()}"
+        targets |= found
     return targets
 
 
