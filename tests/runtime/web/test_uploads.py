@@ -182,6 +182,24 @@ def test_a_request_that_gives_up_waiting_takes_no_place():
     asyncio.run(play())
 
 
+def test_a_request_that_ends_while_another_comes_takes_no_place():
+    async def play():
+        places = Places(1, 1, "full")
+        async with places.place():
+            gone = asyncio.create_task(places._enter((9,)))
+            await asyncio.sleep(0)
+            gone.cancel()  # its task has not run yet when the next one comes
+            next_one = asyncio.create_task(places._enter((1,)))
+            await asyncio.sleep(0)
+            assert places.waiting == 1
+        await next_one
+        places._leave()
+        async with places.place():
+            assert places.waiting == 0
+
+    asyncio.run(play())
+
+
 def test_a_pool_gives_its_thread_back_after_an_error():
     def fail():
         raise KeyError
