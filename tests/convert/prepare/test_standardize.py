@@ -334,3 +334,123 @@ def test_logits_become_probabilities_where_they_are_computed(move):
     assert not computes_logits(model, "y")
     assert [node.op_type for node in model.graph.node] == ["Conv", "Sigmoid", move]
     np.testing.assert_allclose(answer(model, image)[0], 1 / (1 + np.exp(-logits)), atol=1e-6)
+
+
+def pieces(*nodes, output, weights=None, shape=None):
+    """A model with the input "x", 1×3×24×24."""
+    graph = helper.make_graph(
+        nodes,
+        "pieces",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 3, 24, 24])],
+        [helper.make_tensor_value_info(output, TensorProto.FLOAT, shape)],
+        [numpy_helper.from_array(np.asarray(value), name) for name, value in (weights or {}).items()],
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
+
+
+KERNEL = np.random.default_rng(1).normal(size=(24, 3, 1, 1)).astype(np.float32)
+SLOPES = np.linspace(0, 1, 24).astype(np.float32)
+CONV = helper.make_node("Conv", ["x", "k"], ["c"])
+LEGAL = {
+    "a comparison that becomes a number": (
+        helper.make_node("Greater", ["x", "half"], ["b"]),
+        helper.make_node("Cast", ["b"], ["f"], to=TensorProto.FLOAT),
+        helper.make_node("Mul", ["f", "x"], ["y"]),
+    ),
+    "places that become numbers": (
+        helper.make_node("TopK", ["x", "three"], ["v", "i"]),
+        helper.make_node("Cast", ["i"], ["f"], to=TensorProto.FLOAT),
+        helper.make_node("Mul", ["v", "f"], ["y"]),
+    ),
+    "a graph inside a node that reads a conversion": (
+        helper.make_node("Cast", ["x"], ["f"], to=TensorProto.FLOAT),
+        helper.make_node(
+            "If",
+            ["yes"],
+            ["y"],
+            then_branch=helper.make_graph(
+                [helper.make_node("Neg", ["f"], ["t"])],
+                "then",
+                [],
+                [helper.make_tensor_value_info("t", TensorProto.FLOAT, None)],
+            ),
+            else_branch=helper.make_graph(
+                [helper.make_node("Abs", ["f"], ["e"])],
+                "else",
+                [],
+                [helper.make_tensor_value_info("e", TensorProto.FLOAT, None)],
+            ),
+        ),
+    ),
+    "slopes for channels in the last place": (
+        CONV,
+        helper.make_node("Transpose", ["c"], ["l"], perm=[0, 2, 3, 1]),
+        helper.make_node("PRelu", ["l", "slopes"], ["y"]),
+    ),
+    "slopes behind a mean": (
+        CONV,
+        helper.make_node("ReduceMean", ["c"], ["m"], axes=[2, 3], keepdims=0),
+        helper.make_node("PRelu", ["m", "slopes"], ["y"]),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", LEGAL)
+def test_what_only_looks_like_a_variant_computes_the_same(name):
+    weights = {
+        "half": np.float32(0.5),
+        "three": np.int64([3]),
+        "k": KERNEL,
+        "slopes": SLOPES,
+        "yes": np.array(True),
+        "wide": np.float64(1),  # so that there is something to widen
+    }
+    model = pieces(*LEGAL[name], output="y", weights=weights)
+    image = IMAGE / 255 - 0.5
+    (expected,) = answer(model, image)
+    standardize(model, "detector")
+    np.testing.assert_allclose(answer(model, image)[0], expected, atol=1e-6)
+
+
+def test_bytes_that_stay_integers_are_not_made_floats():
+    model = recognizer()
+    model.graph.input[0].type.tensor_type.elem_type = TensorProto.UINT8
+    model.graph.input[0].name = "bytes"
+    model.graph.initializer.append(numpy_helper.from_array(np.int32(16), "step"))
+    model.graph.node.insert(0, helper.make_node("Cast", ["bytes"], ["i"], to=TensorProto.INT32))
+    model.graph.node.insert(1, helper.make_node("Div", ["i", "step"], ["d"]))
+    model.graph.node.insert(2, helper.make_node("Cast", ["d"], ["x"], to=TensorProto.FLOAT))
+    (expected,) = answer(model, IMAGE.astype(np.uint8))
+    assert standardize(model, "recognizer") == ()
+    np.testing.assert_array_equal(answer(model, IMAGE.astype(np.uint8))[0], expected)
+
+
+def test_a_constant_without_a_value_stays_for_the_checks_behind():
+    model = recognizer()
+    model.graph.node.append(helper.make_node("Constant", [], ["empty"]))
+    standardize(model, "recognizer")
+    assert model.graph.node[-1].op_type == "Constant"
+
+
+def test_probabilities_that_are_multiplied_or_scaled_are_no_logits():
+    sigmoid = helper.make_node("Sigmoid", ["c"], ["p"])
+    weights = {"k": KERNEL, "half": np.float32(0.5)}
+    product = pieces(CONV, sigmoid, helper.make_node("Mul", ["p", "p"], ["y"]), output="y", weights=weights)
+    scaled = pieces(CONV, sigmoid, helper.make_node("Mul", ["half", "p"], ["y"]), output="y", weights=weights)
+    moved = pieces(CONV, helper.make_node("Add", ["half", "c"], ["y"]), output="y", weights=weights)
+    assert [computes_logits(model, "y") for model in (product, scaled, moved)] == [False, False, True]
+
+
+def test_joined_logits_and_logits_with_another_reader_get_one_sigmoid_at_the_end():
+    other = helper.make_node("Relu", ["c"], ["r"])
+    shape = {"k": KERNEL, "shape": np.int64([1, -1, 1])}
+    joined = pieces(CONV, other, helper.make_node("Concat", ["c", "r"], ["y"], axis=1), output="y", weights=shape)
+    shared = pieces(CONV, other, helper.make_node("Reshape", ["c", "shape"], ["y"]), output="y", weights=shape)
+    shared.graph.output.append(helper.make_tensor_value_info("r", TensorProto.FLOAT, None))
+    for model in (joined, shared):
+        logits, *others = answer(model, IMAGE / 255)
+        add_sigmoid(model, "y")
+        found, *kept = answer(model, IMAGE / 255)
+        np.testing.assert_allclose(found, 1 / (1 + np.exp(-logits)), atol=1e-6)
+        for one, before in zip(kept, others, strict=True):
+            np.testing.assert_array_equal(one, before)
