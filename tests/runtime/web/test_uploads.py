@@ -27,7 +27,7 @@ class SlowService(FakeService):
         super().__init__()
         self.go, self.lock, self.now, self.most, self.enrolled = threading.Event(), threading.Lock(), 0, 0, 0
 
-    def enroll(self, name, image, source, *, force=False):
+    def enroll(self, name, image, source, *, face=None, force=False):
         with self.lock:
             self.now += 1
             self.most = max(self.most, self.now)
