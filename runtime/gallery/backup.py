@@ -18,6 +18,7 @@ from ..core.sqlite import DamagedError, distrust_file, find_damage, remove_delet
 from ..core.text import shell_quoted
 from .backup_files import APPLICATION, backup_folder, backup_name, is_made_here, list_backups
 from .backup_registry import add_to_registry, adopt_registry, count_backup, known_backups, remove_from_registry
+from .companions import Companion, companion_path
 from .encryption import Cipher, Key, bind_all, encrypt_all, is_bound, is_encrypted
 from .gallery import Gallery
 from .people import Person
@@ -162,7 +163,7 @@ def copy_backup(source: Path, target: Path) -> None:
 
 def restoring_path(path: Path) -> Path:
     """The target of the temporary file in which a backup is prepared, before it is restored to the gallery ``path``."""
-    return path.with_name(f".{path.name}.restored")
+    return companion_path(path, Companion.RESTORING)
 
 
 def _release_backups_of_original(gallery: Gallery) -> list[Left]:
