@@ -9,6 +9,7 @@ from pathlib import Path
 
 from ..core.errors import InputError, WorkError
 from ..core.progress import stage
+from ..core.text import in_a_line, in_lines
 from .gallery_options import (
     add_gallery,
     copies_to_json,
@@ -108,7 +109,7 @@ def _backup(options: Namespace) -> int:
                 print_json({"backups": [{"path": str(path), "exists": path.exists()} for path in backups]})
                 return 0
             for path in backups:
-                print(path if path.exists() else f"{path} (not found)")
+                print(in_a_line(f"{path}{'' if path.exists() else ' (not found)'}"))
             return 0
         with stage("backing up"):
             made = back_up(gallery, options.to)
@@ -161,7 +162,7 @@ def _check(options: Namespace) -> int:
         with stage("checking"):
             problems = find_problems(gallery)
         for problem in problems:
-            print(f"rkface: {gallery.path}: {problem}", file=sys.stderr)
+            print(f"rkface: {in_lines(f'{gallery.path}: {problem}')}", file=sys.stderr)
         report = erasure.finish_by_command(gallery)
         if options.key:
             encrypt_log_beside(gallery)

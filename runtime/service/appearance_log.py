@@ -309,7 +309,8 @@ def _read_clock(stored: str) -> SteadyClock | None:
     """The clock that ``stored`` describes; None if it is damaged."""
     try:
         clock = SteadyClock(**json.loads(stored))
-        numbers = [clock.now, clock.agreed, clock.since, clock.ahead or 0.0, clock.seen or 0.0]
+        known = [one for one in (clock.ahead, clock.seen) if one is not None]
+        numbers = [clock.now, clock.agreed, clock.since, *known]
         return clock if all(type(one) in (int, float) and abs(one) < 1e12 for one in numbers) else None
     except (ValueError, TypeError, RecursionError):
         return None
