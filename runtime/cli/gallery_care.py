@@ -137,7 +137,7 @@ def _encrypt(options: Namespace) -> int:
     from ..gallery.backup import encrypt_gallery
     from ..gallery.encryption import is_encrypted, make_key, read_key
     from ..gallery.gallery import Gallery
-    from ..service.appearance_log import encrypt_log_beside
+    from ..service.log_files import encrypt_log_beside
 
     if not options.key:
         raise InputError("--key FILE is missing: the file of the key; a new key is made if it does not exist")
@@ -156,7 +156,7 @@ def _encrypt(options: Namespace) -> int:
 def _check(options: Namespace) -> int:
     from ..gallery.integrity import find_problems
     from ..service import erasure
-    from ..service.appearance_log import encrypt_log_beside
+    from ..service.log_files import encrypt_log_beside
 
     with open_gallery(options) as gallery:
         with stage("checking"):
