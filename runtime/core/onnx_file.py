@@ -231,7 +231,7 @@ def _read(path: Path, model: Path, most: int, offset: int = 0, length: int | Non
 
 
 def _exists(path: Path) -> bool:
-    """Whether ``path`` is a file; a name that is too long, or in a folder that is closed, is none."""
+    """Whether ``path`` is a file; False if its name is too long or its folder is closed."""
     try:
         return path.is_file()
     except OSError:
