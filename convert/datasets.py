@@ -233,8 +233,8 @@ def _read_finished_set(folder: Path, input: Input) -> CalibrationSet:
 
 
 def find_faces(folder: Path, finder: FaceFinder, *, one_look: bool = False) -> Collection:
-    """Find every face in the photos of ``folder``. ``one_look``: see ``PhotoOptions``. Raises InputError if there is
-    none in many photos."""
+    """Find every face in the photos of ``folder``. ``one_look``: see ``PhotoOptions``. Raises InputError if
+    the folder has many photos and no face."""
     with stage("find faces") as shown:
         found = collect_faces(folder, finder.detector, one_look=one_look, progress=shown.advance)
         counted = f"{len(found.candidates)} usable in {len(found.photos)} photos of {folder}"
