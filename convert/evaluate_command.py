@@ -16,6 +16,7 @@ from rkface.runtime.cli.options import BUNDLE
 from rkface.runtime.core.arguments import number_in
 from rkface.runtime.core.atomic import write_atomically
 from rkface.runtime.core.errors import InputError
+from rkface.runtime.core.text import in_lines
 
 if TYPE_CHECKING:
     import numpy as np
@@ -144,7 +145,9 @@ def _evaluate(options: Namespace) -> int:
     )
     found = evaluate_pairs(request, labeled, cosines, (*notes, *more), groups)
     found = replace(found, command=shlex.join(["rkface", *sys.argv[1:]]))
-    print(json.dumps(found.to_dict(), indent=1) if options.json else f"\n{to_text(found)}\n\n{verdict(found)}")
+    print(
+        json.dumps(found.to_dict(), indent=1) if options.json else in_lines(f"\n{to_text(found)}\n\n{verdict(found)}")
+    )
     if out is not None:
         write_atomically(out, to_html(found).encode(), mode=0o666)
     if options.write_threshold:

@@ -8,12 +8,14 @@ import stat
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TextIO
 
 from .errors import InputError
 from .text import find_hidden, show_value
 
 SEPARATORS = ",;\t|"
 MOST_CELL = 200_000  # characters of a cell: an embedding has some thousand
+MOST_LINE = 4_000_000  # characters of a line
 SAMPLE = 65_536  # bytes that show how a file is encoded
 BOMS = (
     (codecs.BOM_UTF8, "utf-8-sig"),
@@ -49,7 +51,7 @@ def read_rows(path: Path) -> Iterator[TableRow]:
             else:
                 line = 1
             csv.field_size_limit(MOST_CELL)
-            rows = csv.reader(file, delimiter=separator, strict=True)
+            rows = csv.reader(_limit_lines(file), delimiter=separator, strict=True)
             start = line
             for cells in rows:
                 number, line = line + 1, start + rows.line_num
@@ -121,6 +123,14 @@ def _find_encoding(path: Path) -> str:
     return "utf-8"
 
 
+def _limit_lines(file: TextIO) -> Iterator[str]:
+    """The lines of ``file``. Raises ValueError for one that is too long: it would fill the memory."""
+    while line := file.readline(MOST_LINE + 1):
+        if len(line) > MOST_LINE:
+            raise ValueError(f"the line has more than {MOST_LINE:,} characters")
+        yield line
+
+
 def _find_separator(line: str) -> str:
     if line.lower().startswith("sep=") and len(line) > 4 and line[4] in SEPARATORS:
         return line[4]
@@ -142,7 +152,7 @@ def _find_undecodable(path: Path) -> str:
     """Where the first byte is that is not UTF-8."""
     before = 0
     with path.open("rb") as file:
-        for number, line in enumerate(file, 1):
+        for number, line in enumerate(iter(lambda: file.readline(4 * MOST_LINE), b""), 1):
             try:
                 line.decode("utf-8")
             except UnicodeDecodeError as error:

@@ -85,3 +85,17 @@ def test_samples_to_remove_are_numbers(rkface, capsys):
         main(["gallery", "remove", "Ada", "first"])
     assert exit.value.code == 2
     assert "argument SAMPLE: must be a whole number, 1 or greater, not 'first'" in capsys.readouterr().err
+
+
+def test_no_text_of_a_gallery_is_executed_by_a_terminal(gallery, capsys):
+    with Gallery(gallery) as opened:
+        opened.add("Ada", [], {"room": "\x1b]0;owned\x07", "desk": "\u202e3"})
+        with opened.transaction() as database:
+            database.execute("UPDATE person SET name = ? WHERE name = 'Grace'", ["Gr\x1b[2Jace"])
+            database.execute("UPDATE sample SET source = ?", ["\x9b2J.jpg"])
+    shown = []
+    for action in (["list"], ["show", "Ada"], ["check"], ["backup", "--list"]):
+        main(["gallery", *action, "--gallery", str(gallery)])
+        shown += capsys.readouterr()
+    assert "room: ?]0;owned?" in "".join(shown)
+    assert not set("".join(shown)) & set("\x1b\x07\x9b\u202e")
