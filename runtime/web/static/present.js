@@ -49,8 +49,10 @@ function createItem(id, camera) {
   const item = { row: h("li", {}, face, name, button), face, name, button, appearance: id, person: null, key: null, left: 0 };
   item.loadFace = async () => {
     const [best] = await get(`/appearances/${item.appearance}/shots`).catch(() => []);
-    if (best) face.src = shotAddress(item.appearance, best);
-    else if (item.row.isConnected) setTimeout(item.loadFace, FACE_AGAIN);
+    if (best) {
+      face.src = shotAddress(item.appearance, best);
+      button.disabled = false;
+    } else if (item.row.isConnected) setTimeout(item.loadFace, FACE_AGAIN);
   };
   item.loadFace();
   return item;
@@ -59,6 +61,7 @@ function createItem(id, camera) {
 function showItem(item, { match, live }) {
   const key = `${live} ${match ? `${match.person} ${match.name} ${match.cosine.toFixed(2)}` : ""}`;
   if (item.key === key && !item.left) return;
+  item.button.disabled = false;  // the dialog gives advice
   [item.key, item.left, item.person] = [key, 0, match && match.person];
   item.row.classList.remove("left");
   item.name.replaceChildren(...[nameOf(match), notLiveMark(live),
@@ -69,6 +72,7 @@ function showItem(item, { match, live }) {
 function showLeft(item) {
   if (item.left) return;
   item.left = performance.now();
+  item.button.disabled = !item.face.hasAttribute("src");  // no good picture was taken, and none will be
   item.row.classList.add("left");
   item.name.append(h("span", { class: "faint" }, " has left"));
 }
