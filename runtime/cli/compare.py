@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
 from ..core.errors import InputError
 from ..core.manifest import UNMEASURED
-from .options import add_json, print_json
+from .options import add_json, print_json, print_line
 from .photos import add_photo_options, check_drawing, check_not_a_photo, open_pipeline
 
 
@@ -53,7 +52,7 @@ def _compare(options: Namespace) -> int:
             if len(faces) > 1:
                 notes += (f"{len(faces)} faces: the largest is compared",)
             if notes:
-                print(f"rkface: {photo}: {'; '.join(notes)}", file=sys.stderr)
+                print_line(f"rkface: {photo}: {'; '.join(notes)}", to_stderr=True)
             index = faces.largest()
             images.append(look.image)
             largest.append(faces[index : index + 1])

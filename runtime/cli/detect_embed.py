@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..core.errors import InputError, WorkError
-from .options import add_json, counted, print_json
+from .options import add_json, counted, print_json, print_line
 from .photos import add_photo_options, create_folder, drawing_paths, expand_folders, open_pipeline
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ def _process_photos(options: Namespace, *, embed: bool) -> int:
             try:
                 _process(options, pipeline, photo, target, embed=embed)
             except InputError as error:
-                print(f"rkface: {error}", file=sys.stderr)
+                print_line(f"rkface: {error}", to_stderr=True)
                 failed += 1
     if not failed:
         return 0
@@ -123,9 +123,9 @@ def _process(options: Namespace, pipeline: Pipeline, photo: Path, target: Path |
 def _print_faces(photo: Path, look: PhotoFaces) -> None:
     image, faces = look.image, look.faces
     if not len(faces):
-        print(f"{photo}: no face")
+        print_line(f"{photo}: no face")
         return
-    print("; ".join([f"{photo}: {counted(len(faces), 'face')} in {image.shape[1]}×{image.shape[0]}", *look.notes]))
+    print_line("; ".join([f"{photo}: {counted(len(faces), 'face')} in {image.shape[1]}×{image.shape[0]}", *look.notes]))
     for index in range(len(faces)):
         x1, y1, x2, y2 = faces.boxes[index]
         line = f"  {index + 1}: score {faces.scores[index]:.3f}, {x2 - x1:.0f}×{y2 - y1:.0f} px at ({x1:.0f}, {y1:.0f})"

@@ -18,7 +18,7 @@ from .gallery_options import (
     print_unreached_copies,
     read_gallery_key,
 )
-from .options import add_json, counted, print_json
+from .options import add_json, counted, print_json, print_line
 
 
 def backup(parser: ArgumentParser) -> None:
@@ -108,14 +108,14 @@ def _backup(options: Namespace) -> int:
                 print_json({"backups": [{"path": str(path), "exists": path.exists()} for path in backups]})
                 return 0
             for path in backups:
-                print(path if path.exists() else f"{path} (not found)")
+                print_line(str(path) if path.exists() else f"{path} (not found)")
             return 0
         with stage("backing up"):
             made = back_up(gallery, options.to)
     if options.json:
         print_json({"backup": str(made)})
     else:
-        print(made)
+        print_line(str(made))
     return 0
 
 
@@ -161,7 +161,7 @@ def _check(options: Namespace) -> int:
         with stage("checking"):
             problems = find_problems(gallery)
         for problem in problems:
-            print(f"rkface: {gallery.path}: {problem}", file=sys.stderr)
+            print_line(f"rkface: {gallery.path}: {problem}", to_stderr=True)
         report = erasure.finish_by_command(gallery)
         if options.key:
             encrypt_log_beside(gallery)

@@ -11,7 +11,7 @@ from ..core.arguments import positive_integer
 from ..core.errors import InputError
 from ..core.progress import stage
 from .gallery_options import add_gallery, format_time, open_gallery, print_erasure_report
-from .options import add_json, ask, counted, print_json
+from .options import add_json, ask, counted, print_json, print_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -129,7 +129,7 @@ def _list(options: Namespace) -> int:
             print_json(asdict(person))
         else:
             samples = counted(person.samples, "sample")
-            print(f"{person.name:28} {samples:>12}  {format_time(person.changed)}  {person.id}")
+            print_line(f"{person.name:28} {samples:>12}  {format_time(person.changed)}  {person.id}")
     print(f"{counted(state.people, 'person', 'people')}, {counted(state.samples, 'sample')}", file=sys.stderr)
     if state.ignored:
         print(
@@ -147,14 +147,16 @@ def _show(options: Namespace) -> int:
     if options.json:
         print_json(asdict(person) | {"samples": [_sample_to_json(sample) for sample in samples], "nearest": nearest})
         return 0
-    print(f"{person.name} ({person.id}), since {format_time(person.created)}")
+    print_line(f"{person.name} ({person.id}), since {format_time(person.created)}")
     for key, value in person.metadata.items():
-        print(f"  {key}: {value}")
+        print_line(f"  {key}: {value}")
     for sample in samples:
         crop = "" if sample.crop else ", no crop"
-        print(f"  {sample.id:6}  {format_time(sample.created)}  quality {sample.quality:.2f}{crop}  {sample.source}")
+        print_line(
+            f"  {sample.id:6}  {format_time(sample.created)}  quality {sample.quality:.2f}{crop}  {sample.source}"
+        )
     for name, cosine in sorted(nearest.items(), key=lambda item: -item[1])[:NEAREST]:
-        print(f"  looks like {name}: cosine {cosine:.3f}")
+        print_line(f"  looks like {name}: cosine {cosine:.3f}")
     return 0
 
 

@@ -85,3 +85,12 @@ def test_samples_to_remove_are_numbers(rkface, capsys):
         main(["gallery", "remove", "Ada", "first"])
     assert exit.value.code == 2
     assert "argument SAMPLE: must be a whole number, 1 or greater, not 'first'" in capsys.readouterr().err
+
+
+def test_texts_of_a_gallery_cannot_command_the_terminal(capsys, gallery):
+    with Gallery(gallery, "0" * 32) as opened:
+        source = "a\x1b[31m.jpg"  # galleries of other programs, and of older versions, may have such texts
+        opened.add("Eve", [Sample(np.eye(8, dtype=np.float32)[4], None, 0.9, source)], metadata={"k": "\x1b]0;x\x07"})
+    assert main(["gallery", "show", "Eve", "--gallery", str(gallery)]) == 0
+    out, _ = capsys.readouterr()
+    assert "k: ?]0;x?" in out and "a?[31m.jpg" in out
