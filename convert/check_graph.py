@@ -126,7 +126,7 @@ class _Checker:
                         "input or a weight"
                     )
                 maker[name] = at
-        scope = outer | known | maker.keys()
+        scope = frozenset(outer | known | maker.keys())
         needs: dict[int, set[int]] = {}
         for at, node in enumerate(graph.node):
             read = [*filter(None, node.input), *_outer_reads(node, 0)]
@@ -136,7 +136,7 @@ class _Checker:
             needs[at] = {maker[name] for name in read if name in maker}
         _sort_nodes(graph, needs)
         for node in graph.node:
-            self._check_node(node, frozenset(scope), depth)
+            self._check_node(node, scope, depth)
 
     def _check_node(self, node: Any, scope: frozenset[str], depth: int) -> None:
         schema = self._schema(node)

@@ -225,7 +225,7 @@ def _read_finished_set(folder: Path, input: Input) -> CalibrationSet:
 
 
 def find_faces(folder: Path, finder: FaceFinder) -> Collection:
-    """Find every face in the photos of ``folder``. Raises InputError if there is none in many photos."""
+    """Find every face in the photos of ``folder``. Raises InputError if the folder has many photos and no face."""
     with stage("find faces") as shown:
         found = collect_faces(folder, finder.detector, progress=shown.advance)
         shown.note = f"{len(found.candidates)} usable in {len(found.photos)} photos of {folder}"

@@ -7,6 +7,7 @@ from pathlib import Path
 from rkface.runtime.core.errors import InputError
 from rkface.runtime.core.tables import TableRow, read_rows
 from rkface.runtime.core.text import in_a_line
+from rkface.runtime.vision.photo_files import SUFFIXES
 
 WORDS = {"yes": True, "true": True, "1": True, "no": False, "false": False, "0": False}
 
@@ -42,7 +43,8 @@ def _used_cells(row: TableRow) -> tuple[str, ...]:
 
 
 def _is_header(cells: tuple[str, ...]) -> bool:
-    return len(cells) == 3 and not any(Path(cell).suffix for cell in cells)
+    """Whether these are names of columns: "photo.1" is one that pandas writes, and no photo."""
+    return len(cells) == 3 and not any(Path(cell).suffix.lower() in SUFFIXES for cell in cells)
 
 
 def _show(row: TableRow) -> str:

@@ -154,9 +154,9 @@ def _explain_useless(name: str, now: Preprocessing, measured: dict[tuple[Triple,
     tried = ", ".join(describe_normalization(*one) for one in measured)
     return (
         f"{name} does not tell faces apart: the mean cosine between a face and its mirror image is {best.own:.2f}, and "
-        f"between different faces {best.others:.2f}, at best (tried: {tried}). The photos are not the cause: it is not "
-        "a face recognizer, or its weights are not trained, or it needs another normalization: then state it with "
-        "--recognizer-mean and --recognizer-std"
+        f"between different faces {best.others:.2f}, at best (tried: {tried}). Photos of different people are not the "
+        "cause: it is not a face recognizer, or its weights are not trained, or it needs another normalization: then "
+        "state it with --recognizer-mean and --recognizer-std"
     )
 
 

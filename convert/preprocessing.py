@@ -23,7 +23,8 @@ class StatedPreprocessing:
     """What the user says about the recognizer; None where the user says nothing.
 
     bgr            the model takes blue, green, red
-    normalization  (mean, std) of values 0..255, in RGB order; ``INSIDE`` if the model normalizes by itself
+    normalization  (mean, std) of values 0..255, in RGB order, or in the model's own order if ``bgr`` is None;
+                   ``INSIDE`` if the model normalizes by itself
     """
 
     bgr: bool | None = None

@@ -88,15 +88,14 @@ def _scaled_vector(node: Any, makers: dict[str, Any]) -> str:
 
 def _is_length_of(name: str, vector: str, makers: dict[str, Any]) -> bool:
     """Whether the tensor ``name`` is computed only from ``vector`` and constants, with a sum over its elements."""
-    waiting, reduced = [name], False
-    for _ in range(len(makers)):
-        if not waiting:
-            break
+    waiting, seen, reduced = [name], {name, vector}, False
+    while waiting:
         node = makers.get(waiting.pop())
         if node is None or node.op_type in ("Constant", "Shape"):
             continue
         if node.op_type not in SCALAR_STEPS:
             return False
         reduced |= node.op_type in REDUCTIONS
-        waiting += [one for one in node.input if one and one != vector]
+        waiting += [one for one in node.input if one and one not in seen]
+        seen.update(node.input)
     return reduced

@@ -22,7 +22,9 @@ def rename_output(proto: Any, name: str, other: str) -> str:
 def store_constants(proto: Any) -> None:
     """Make weights of the Constant nodes of the main graph, in place."""
     for node in [node for node in proto.graph.node if node.op_type == "Constant"]:
-        (given,) = node.attribute
+        if len(node.attribute) != 1:  # damaged: shape inference refuses it
+            continue
+        given = node.attribute[0]
         if given.name == "value":
             tensor = onnx.TensorProto()
             tensor.CopyFrom(given.t)
@@ -36,15 +38,21 @@ def store_constants(proto: Any) -> None:
         proto.graph.node.remove(node)
 
 
+def inner_reads(graph: Any) -> set[str]:
+    """All names that the graphs inside the nodes of ``graph`` read: their own tensors, and those of ``graph``."""
+    found: set[str] = set()
+    for node in graph.node:
+        for attribute in node.attribute:
+            for inner in (attribute.g, *attribute.graphs):
+                found |= {name for one in inner.node for name in one.input} | inner_reads(inner)
+                found |= {output.name for output in inner.output}
+    return found
+
+
 def drop_unused_weights(proto: Any) -> None:
-    """Remove weights that nothing reads from the main graph, in place. Graphs inside nodes may read weights, too."""
-    if any(
-        one.type in (onnx.AttributeProto.GRAPH, onnx.AttributeProto.GRAPHS)
-        for node in proto.graph.node
-        for one in node.attribute
-    ):
-        return
+    """Remove weights that nothing reads from the main graph, in place."""
     read = {name for node in proto.graph.node for name in node.input} | {output.name for output in proto.graph.output}
+    read |= inner_reads(proto.graph)
     kept = [tensor for tensor in proto.graph.initializer if tensor.name in read]
     if len(kept) < len(proto.graph.initializer):
         del proto.graph.initializer[:]

@@ -7,9 +7,12 @@ from typing import Any
 import numpy as np
 import onnx
 
+from .graph_edit import inner_reads
+
 TO_CHANNELS_FIRST, TO_CHANNELS_LAST = [0, 3, 1, 2], [0, 2, 3, 1]
 ELEMENTWISE = ("Sub", "Add", "Mul", "Div")
 BYTES = (onnx.TensorProto.UINT8, onnx.TensorProto.INT32, onnx.TensorProto.INT64)
+FLOATS = (onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16, onnx.TensorProto.BFLOAT16, onnx.TensorProto.DOUBLE)
 
 
 def real_inputs(proto: Any) -> list[Any]:
@@ -27,8 +30,9 @@ def take_float_input(proto: Any) -> str:
     name = inputs[0].name
     chain = _movers(proto, name)
     readers = [node for node in proto.graph.node if set(node.input) & chain and not set(node.output) & chain]
-    casts = [node for node in readers if node.op_type == "Cast"]
-    if len(casts) < len(readers) or not readers:
+    casts = [node for node in readers if node.op_type == "Cast" and _target(node) in FLOATS]
+    kept = inner_reads(proto.graph) | {output.name for output in proto.graph.output}
+    if len(casts) < len(readers) or not readers or kept & (chain | {node.output[0] for node in casts}):
         return ""
     inputs[0].type.tensor_type.elem_type = onnx.TensorProto.FLOAT
     renamed = {}
@@ -38,6 +42,11 @@ def take_float_input(proto: Any) -> str:
     _rename_inputs(proto, renamed)
     del proto.graph.value_info[:]
     return f"its {onnx.TensorProto.DataType.Name(kind).lower()} input became float"
+
+
+def _target(cast: Any) -> int:
+    """The type that a Cast makes."""
+    return next((one.i for one in cast.attribute if one.name == "to"), 0)
 
 
 def _movers(proto: Any, name: str) -> set[str]:
@@ -52,7 +61,7 @@ def _movers(proto: Any, name: str) -> set[str]:
 def take_nchw(proto: Any) -> str:
     """Let a model that takes N×H×W×3, as TensorFlow's exports do, take N×3×H×W."""
     inputs = real_inputs(proto)
-    if len(inputs) != 1 or not _is_channels_last(proto, inputs[0]):
+    if len(inputs) != 1 or not _is_channels_last(proto, inputs[0]) or inputs[0].name in inner_reads(proto.graph):
         return ""
     entry = inputs[0]
     dims = list(entry.type.tensor_type.shape.dim)
@@ -87,11 +96,12 @@ def _is_channels_last(proto: Any, entry: Any) -> bool:
 def _first_transpose(proto: Any, name: str) -> tuple[Any, list[Any]] | None:
     """The Transpose to channels first behind the input ``name``, and the operators with constants before it; None if
     the input takes another way."""
-    constants = {tensor.name for tensor in proto.graph.initializer}
+    constants = {tensor.name for tensor in proto.graph.initializer if len(tensor.dims) <= 4}
+    kept = inner_reads(proto.graph) | {output.name for output in proto.graph.output}
     between: list[Any] = []
     while True:
         readers = [node for node in proto.graph.node if name in node.input]
-        if len(readers) != 1:
+        if len(readers) != 1 or kept & set(readers[0].output):
             return None
         node = readers[0]
         if node.op_type == "Transpose":

@@ -9,31 +9,53 @@ import onnx
 from .graph_edit import rename_output
 
 MOVES = ("Reshape", "Transpose", "Flatten", "Squeeze", "Unsqueeze", "Identity", "Concat")
-LINEAR = ("Conv", "Add", "Mul", "Sub", "Div", "BatchNormalization", "Gemm", "MatMul")
+LAYERS = ("Conv", "ConvTranspose", "BatchNormalization", "Gemm", "MatMul")
+ARITHMETIC = ("Add", "Sub", "Mul", "Div")
 
 
 def computes_logits(proto: Any, output: str) -> bool:
-    """Whether the output is computed by a layer whose values have no limits: no Sigmoid, no Softmax and no Clip."""
-    return _last_layer(proto, output).op_type in LINEAR
+    """Whether the values of ``output`` have no limits: they come from a layer, with no Sigmoid, Softmax or Clip behind
+    it. A product of probabilities, or one that is scaled by a constant, is not taken for logits."""
+    makers = {name: node for node in proto.graph.node for name in node.output}
+    waiting, seen = [output], {output}
+    while waiting:
+        node = makers.get(waiting.pop())
+        if node is None:
+            continue
+        if node.op_type in LAYERS:
+            return True
+        if node.op_type in (*MOVES, *ARITHMETIC):
+            waiting += [name for name in node.input if name not in seen]
+            seen.update(node.input)
+    return False
 
 
 def add_sigmoid(proto: Any, output: str) -> None:
-    """Put a Sigmoid behind the layer that computes the logits ``output``, in place."""
-    layer = _last_layer(proto, output)
-    name = layer.output[0]
+    """Compute probabilities from the logits ``output``, in place.
+
+    The Sigmoid is put right behind the layer if only moves of data lie between, each with one reader: so the NPU
+    computes it together with the layer. Otherwise it is put at the end.
+    """
+    name = _before_moves(proto, output)
     logits = f"{name}/logits"
     readers = [node for node in proto.graph.node if name in node.input]
     rename_output(proto, name, logits)
-    for node in readers:
-        node.input[:] = [name if one == logits else one for one in node.input]
-    at = list(proto.graph.node).index(layer) + 1
+    if name != output:
+        for node in readers:
+            node.input[:] = [name if one == logits else one for one in node.input]
+    at = next(at for at, node in enumerate(proto.graph.node) if logits in node.output) + 1
     proto.graph.node.insert(at, onnx.helper.make_node("Sigmoid", [logits], [name], name=f"{name}/sigmoid"))
 
 
-def _last_layer(proto: Any, output: str) -> Any:
-    """The node that computes the values of ``output``; nodes that only move data are skipped."""
+def _before_moves(proto: Any, output: str) -> str:
+    """The tensor with the same values as ``output`` and nothing else that is the first in a chain of moves."""
     makers = {name: node for node in proto.graph.node for name in node.output}
-    node = makers.get(output)
-    while node is not None and node.op_type in MOVES and node.input[0] in makers:
-        node = makers[node.input[0]]
-    return node if node is not None else onnx.NodeProto()
+    outputs = {entry.name for entry in proto.graph.output}
+    name = output
+    while name in makers and makers[name].op_type in MOVES and makers[name].op_type != "Concat":
+        before = makers[name].input[0]
+        readers = sum(before in node.input for node in proto.graph.node)
+        if before not in makers or before in outputs or readers != 1:
+            break
+        name = before
+    return name

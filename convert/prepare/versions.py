@@ -16,6 +16,11 @@ from ..native_steps import StepFailedError, first_line, rewrite_proto
 NEWEST_IR = 10
 # onnxsim 0.4.36 and rknn-toolkit2 2.5.0 know the operators up to this opset.
 NEWEST_OPSET = 19
+# Operators that keep the channels, rows and columns of an image where they are.
+KEEPS_PLACES = {
+    "BatchNormalization", "InstanceNormalization", "Add", "Sub", "Mul", "Div", "Identity", "Dropout", "Cast", "Pad",
+    "Relu", "PRelu", "LeakyRelu", "Clip", "Sigmoid", "HardSigmoid", "HardSwish", "Tanh", "Elu", "Concat",
+}  # fmt: skip
 
 
 def inline_functions(proto: Any) -> str:
@@ -98,15 +103,17 @@ def repair_slopes(proto: Any) -> str:
 
 
 def _is_image(proto: Any, name: str) -> bool:
-    """Whether the tensor ``name`` has channels, rows and columns. Operators that work on images decide it."""
+    """Whether the tensor ``name`` surely has channels, rows and columns in this order: it comes from a convolution or
+    pooling, and nothing behind that moves them."""
     makers = {output: node for node in proto.graph.node for output in node.output}
+    weights = {tensor.name for tensor in proto.graph.initializer}
     seen: set[str] = set()
     while name in makers and name not in seen:
         seen.add(name)
         node = makers[name]
-        if node.op_type in ("Gemm", "MatMul", "Flatten", "Reshape", "Squeeze"):
-            return False
         if node.op_type in ("Conv", "MaxPool", "AveragePool", "ConvTranspose", "GlobalAveragePool"):
             return True
-        name = node.input[0]
-    return True
+        if node.op_type not in KEEPS_PLACES:
+            return False
+        name = next((one for one in node.input if one not in weights), "")
+    return False

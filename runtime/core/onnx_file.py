@@ -153,8 +153,11 @@ class _Reader:
                 "weights beside the model and export it again"
             )
         offset, length = (_number(what, key, entries.get(key)) for key in ("offset", "length"))
-        if not path.is_file():
-            raise ModelError(f"{what} are in {location[:200]!r}, but {path} is missing: copy it beside the model")
+        if not _exists(path):
+            shown = location if len(location) <= 100 else f"{location[:100]}…"
+            raise ModelError(
+                f"{what} are in {shown!r}, but {self.path.parent / shown} is missing: copy it beside the model"
+            )
         content = _read(path, self.path, self.room, offset or 0, length)
         if length is not None and len(content) < length:
             raise ModelError(
@@ -225,6 +228,14 @@ def _read(path: Path, model: Path, most: int, offset: int = 0, length: int | Non
         raise ModelError(f"{path}: the model cannot be read: {error.strerror or error}") from error
     except ValueError as error:  # a path with a zero byte
         raise ModelError(f"{str(path)!r}: the model cannot be read: {error}") from error
+
+
+def _exists(path: Path) -> bool:
+    """Whether ``path`` is a file; False if its name is too long or its folder is closed."""
+    try:
+        return path.is_file()
+    except OSError:
+        return False
 
 
 def _resolve(path: Path) -> Path:

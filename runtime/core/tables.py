@@ -149,7 +149,7 @@ def _find_encoding(path: Path) -> str:
 
 
 def _find_separator(line: str) -> str:
-    if line.lower().startswith("sep=") and line[4:5] in SEPARATORS:
+    if line.lower().startswith("sep=") and len(line) > 4 and line[4] in SEPARATORS:
         return line[4]
     unquoted = "".join(line.split('"')[::2])
     return max(SEPARATORS, key=unquoted.count)

@@ -119,6 +119,9 @@ def load_table(
     mistake adds one entry to ``problems``, with its key, which starts with ``where`` ("camera.door."); then the result
     is None.
     """
+    if not isinstance(table, Mapping):  # a value where a file should have a table
+        problems.append(f"{where.rstrip('.')} must be a table")
+        return None
     given = given or {}
     known = {name: info for name, info in describe_fields(kind).items() if name not in given}
     before = len(problems)

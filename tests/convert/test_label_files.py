@@ -17,8 +17,9 @@ PAIRS = [("a.jpg", "b.jpg", True), ("a.jpg", "c, d.jpg", False)]
         "left;right;same\na.jpg;b.jpg;1\na.jpg;c, d.jpg;0",
         "left\tright\tsame\n a.jpg \t b.jpg\tTRUE\n\n\na.jpg\tc, d.jpg\tFalse\n",
         'a.jpg,b.jpg,Yes\na.jpg,"c, d.jpg",No\n',
+        'photo,photo.1,same\na.jpg,b.jpg,Yes\na.jpg,"c, d.jpg",No\n',
     ],
-    ids=["plain", "spreadsheet on Windows", "semicolons", "tabs and empty lines", "without a header"],
+    ids=["plain", "spreadsheet on Windows", "semicolons", "tabs and empty lines", "without a header", "from pandas"],
 )
 def test_pairs_are_read(tmp_path, text):
     (tmp_path / "pairs.csv").write_text(text, encoding="utf-8", newline="")

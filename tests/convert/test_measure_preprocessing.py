@@ -134,7 +134,9 @@ def test_a_wrong_statement_is_refused_and_the_right_one_is_named(tmp_path, crops
 
 def test_a_model_that_tells_nobody_apart_is_refused_and_the_photos_are_not_blamed(tmp_path, crops):
     untrained = prepared(variant(tmp_path / "untrained.onnx", seed=5), tmp_path)
-    with pytest.raises(ModelError, match=r"untrained\.onnx does not tell faces apart: .*The photos are not the cause"):
+    with pytest.raises(
+        ModelError, match=r"untrained\.onnx does not tell faces apart: .*Photos of different people are not the cause"
+    ):
         measure_preprocessing(untrained, crops)
 
 

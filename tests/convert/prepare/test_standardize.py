@@ -6,47 +6,12 @@ import pytest
 onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
 
-import onnxruntime
 from onnx import TensorProto, helper, numpy_helper
 
 from rkface.convert.catalog import DEMO
-from rkface.convert.prepare.normalization import read_normalization
-from rkface.convert.prepare.score_output import add_sigmoid, computes_logits
 from rkface.convert.prepare.standardize import standardize
 
-IMAGE = np.random.default_rng(4).integers(0, 256, (1, 3, 24, 24)).astype(np.float32)
-
-
-def recognizer():
-    """Conv, PRelu, pooling, Gemm: N×3×24×24 to N×96, with random weights."""
-    random = np.random.default_rng(3)
-    weights = {
-        "kernel": random.normal(0, 0.02, (8, 3, 3, 3)),
-        "slope": np.linspace(0.1, 0.8, 8).reshape(8, 1, 1),
-        "last": random.normal(0, 0.3, (8, 96)),
-    }
-    nodes = [
-        helper.make_node("Conv", ["x", "kernel"], ["c"], pads=[1] * 4),
-        helper.make_node("PRelu", ["c", "slope"], ["a"]),
-        helper.make_node("GlobalAveragePool", ["a"], ["p"]),
-        helper.make_node("Flatten", ["p"], ["f"]),
-        helper.make_node("Gemm", ["f", "last"], ["y"]),
-    ]
-    graph = helper.make_graph(
-        nodes,
-        "recognizer",
-        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", 3, "h", "w"])],
-        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["n", 96])],
-        [numpy_helper.from_array(value.astype(np.float32), name) for name, value in weights.items()],
-    )
-    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
-
-
-def answer(model, image=IMAGE):
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 4
-    session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
-    return session.run(None, {session.get_inputs()[0].name: image})
+from .graphs import CONV, IMAGE, KERNEL, SLOPES, answer, channels_last, pieces, recognizer
 
 
 def retype(model, kind):
@@ -63,20 +28,6 @@ def retype(model, kind):
         node.output[:] = ["y16" if name == "y" else name for name in node.output]
     model.graph.node.insert(0, helper.make_node("Cast", ["x"], ["x16"], to=kind))
     model.graph.node.append(helper.make_node("Cast", ["y16"], ["y"], to=TensorProto.FLOAT))
-
-
-def channels_last(model, between=()):
-    del model.graph.input[:]
-    model.graph.input.append(helper.make_tensor_value_info("image", TensorProto.FLOAT, [None, None, None, 3]))
-    source = "image"
-    for operator, value in between:
-        name = f"{operator}-constant"
-        model.graph.initializer.append(numpy_helper.from_array(np.float32(value), name))
-        model.graph.node.insert(
-            len(source.split("/")) - 1, helper.make_node(operator, [source, name], [f"{source}/{operator}"])
-        )
-        source = f"{source}/{operator}"
-    model.graph.node.insert(len(between), helper.make_node("Transpose", [source], ["x"], perm=[0, 3, 1, 2]))
 
 
 def after(model, *nodes, output, shape):
@@ -215,122 +166,82 @@ def test_a_division_by_something_else_stays():
     assert standardize(model, "recognizer") == ()
 
 
-MEAN, STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
+LEGAL = {
+    "a comparison that becomes a number": (
+        helper.make_node("Greater", ["x", "half"], ["b"]),
+        helper.make_node("Cast", ["b"], ["f"], to=TensorProto.FLOAT),
+        helper.make_node("Mul", ["f", "x"], ["y"]),
+    ),
+    "places that become numbers": (
+        helper.make_node("TopK", ["x", "three"], ["v", "i"]),
+        helper.make_node("Cast", ["i"], ["f"], to=TensorProto.FLOAT),
+        helper.make_node("Mul", ["v", "f"], ["y"]),
+    ),
+    "a graph inside a node that reads a conversion": (
+        helper.make_node("Cast", ["x"], ["f"], to=TensorProto.FLOAT),
+        helper.make_node(
+            "If",
+            ["yes"],
+            ["y"],
+            then_branch=helper.make_graph(
+                [helper.make_node("Neg", ["f"], ["t"])],
+                "then",
+                [],
+                [helper.make_tensor_value_info("t", TensorProto.FLOAT, None)],
+            ),
+            else_branch=helper.make_graph(
+                [helper.make_node("Abs", ["f"], ["e"])],
+                "else",
+                [],
+                [helper.make_tensor_value_info("e", TensorProto.FLOAT, None)],
+            ),
+        ),
+    ),
+    "slopes for channels in the last place": (
+        CONV,
+        helper.make_node("Transpose", ["c"], ["l"], perm=[0, 2, 3, 1]),
+        helper.make_node("PRelu", ["l", "slopes"], ["y"]),
+    ),
+    "slopes behind a mean": (
+        CONV,
+        helper.make_node("ReduceMean", ["c"], ["m"], axes=[2, 3], keepdims=0),
+        helper.make_node("PRelu", ["m", "slopes"], ["y"]),
+    ),
+}
 
 
-def normalizing(way):
-    """A recognizer that normalizes by itself, as exporters and onnxsim write it."""
+@pytest.mark.parametrize("name", LEGAL)
+def test_what_only_looks_like_a_variant_computes_the_same(name):
+    weights = {
+        "half": np.float32(0.5),
+        "three": np.int64([3]),
+        "k": KERNEL,
+        "slopes": SLOPES,
+        "yes": np.array(True),
+        "wide": np.float64(1),  # so that there is something to widen
+    }
+    model = pieces(*LEGAL[name], output="y", weights=weights)
+    image = IMAGE / 255 - 0.5
+    (expected,) = answer(model, image)
+    standardize(model, "detector")
+    np.testing.assert_allclose(answer(model, image)[0], expected, atol=1e-6)
+
+
+def test_bytes_that_stay_integers_are_not_made_floats():
     model = recognizer()
-    model.graph.input[0].name = "raw"
-    column = lambda values: np.float32(values).reshape(1, 3, 1, 1)  # noqa: E731
-    std = np.float32(STD)
-    constants, nodes = {
-        "Sub and Div": (
-            {"mean": column(MEAN), "std": column(STD)},
-            [helper.make_node("Sub", ["raw", "mean"], ["m"]), helper.make_node("Div", ["m", "std"], ["x"])],
-        ),
-        "Mul and Add": (
-            {"gain": 1 / column(STD), "bias": -column(MEAN) / column(STD)},
-            [helper.make_node("Mul", ["gain", "raw"], ["m"]), helper.make_node("Add", ["m", "bias"], ["x"])],
-        ),
-        "BatchNormalization": (
-            {
-                "gain": 1 / std,
-                "bias": np.zeros(3, np.float32),
-                "mean": np.float32(MEAN),
-                "variance": np.ones(3, np.float32),
-            },
-            [helper.make_node("BatchNormalization", ["raw", "gain", "bias", "mean", "variance"], ["x"], epsilon=0.0)],
-        ),
-        "Conv": (
-            {"kernel1": np.diag(1 / std).reshape(3, 3, 1, 1), "bias": -np.float32(MEAN) / std},
-            [helper.make_node("Conv", ["raw", "kernel1", "bias"], ["x"])],
-        ),
-        "depthwise Conv": (
-            {"kernel1": (1 / std).reshape(3, 1, 1, 1), "bias": -np.float32(MEAN) / std},
-            [helper.make_node("Conv", ["raw", "kernel1", "bias"], ["x"], group=3)],
-        ),
-        "fractions first": (
-            {"byte": np.float32(255), "mean": column(MEAN) / 255, "std": column(STD) / 255},
-            [
-                helper.make_node("Div", ["raw", "byte"], ["b"]),
-                helper.make_node("Identity", ["b"], ["i"]),
-                helper.make_node("Sub", ["i", "mean"], ["m"]),
-                helper.make_node("Div", ["m", "std"], ["x"]),
-            ],
-        ),
-    }[way]
-    model.graph.initializer.extend(
-        numpy_helper.from_array(np.asarray(value, np.float32), name) for name, value in constants.items()
-    )
-    for index, node in enumerate(nodes):
-        model.graph.node.insert(index, node)
-    return model
+    model.graph.input[0].type.tensor_type.elem_type = TensorProto.UINT8
+    model.graph.input[0].name = "bytes"
+    model.graph.initializer.append(numpy_helper.from_array(np.int32(16), "step"))
+    model.graph.node.insert(0, helper.make_node("Cast", ["bytes"], ["i"], to=TensorProto.INT32))
+    model.graph.node.insert(1, helper.make_node("Div", ["i", "step"], ["d"]))
+    model.graph.node.insert(2, helper.make_node("Cast", ["d"], ["x"], to=TensorProto.FLOAT))
+    (expected,) = answer(model, IMAGE.astype(np.uint8))
+    assert standardize(model, "recognizer") == ()
+    np.testing.assert_array_equal(answer(model, IMAGE.astype(np.uint8))[0], expected)
 
 
-@pytest.mark.parametrize(
-    "way", ["Sub and Div", "Mul and Add", "BatchNormalization", "Conv", "depthwise Conv", "fractions first"]
-)
-def test_the_normalization_inside_a_model_is_read_for_each_channel(way):
-    model = normalizing(way)
+def test_a_constant_without_a_value_stays_for_the_checks_behind():
+    model = recognizer()
+    model.graph.node.append(helper.make_node("Constant", [], ["empty"]))
     standardize(model, "recognizer")
-    found = read_normalization(model, "raw")
-    assert found.of_bytes and not found.of_fractions
-    np.testing.assert_allclose(found.mean, MEAN, rtol=1e-4)
-    np.testing.assert_allclose(found.std, STD, rtol=1e-4)
-    assert str(found) == "(x − (123.675, 116.28, 103.53)) / (58.395, 57.12, 57.375)"
-
-
-def test_a_normalization_before_the_channels_are_moved_is_read():
-    model = recognizer()
-    channels_last(model, between=(("Sub", MEAN), ("Div", STD)))
-    (expected,) = answer(model, np.ascontiguousarray(IMAGE.transpose(0, 2, 3, 1)))
-    standardize(model, "recognizer")
-    np.testing.assert_allclose(read_normalization(model, "image").mean, MEAN, rtol=1e-4)
-    assert not any(node.op_type == "Transpose" for node in model.graph.node)
-    np.testing.assert_allclose(answer(model)[0], expected, atol=1e-5)
-
-
-def test_values_of_fractions_are_told_from_bytes_and_a_learned_layer_from_both():
-    model = recognizer()
-    model.graph.input[0].name = "raw"
-    model.graph.initializer.append(numpy_helper.from_array(np.float32(0.5), "half"))
-    model.graph.node.insert(0, helper.make_node("Sub", ["raw", "half"], ["m"]))
-    model.graph.node.insert(1, helper.make_node("Div", ["m", "half"], ["x"]))
-    found = read_normalization(model, "raw")
-    assert found.of_fractions and not found.of_bytes
-    numpy = numpy_helper.from_array(np.float32(-0.03), "half")
-    model.graph.initializer[-1].CopyFrom(numpy)
-    model.graph.node[1].op_type = "Add"
-    model.graph.node[0].op_type = "Add"
-    found = read_normalization(model, "raw")
-    assert not found.of_fractions and not found.of_bytes
-    assert read_normalization(recognizer(), "x") is None
-
-
-@pytest.mark.parametrize("move", ["Reshape", "Transpose"])
-def test_logits_become_probabilities_where_they_are_computed(move):
-    random = np.random.default_rng(1)
-    kernel = numpy_helper.from_array(random.normal(size=(2, 3, 1, 1)).astype(np.float32), "k")
-    shape = numpy_helper.from_array(np.int64([1, -1, 1]), "shape")
-    nodes = [helper.make_node("Conv", ["x", "k"], ["c"])]
-    nodes += [
-        helper.make_node("Reshape", ["c", "shape"], ["y"])
-        if move == "Reshape"
-        else helper.make_node("Transpose", ["c"], ["y"], perm=[0, 2, 3, 1])
-    ]
-    graph = helper.make_graph(
-        nodes,
-        "scores",
-        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 3, 24, 24])],
-        [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)],
-        [kernel, shape],
-    )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
-    image = IMAGE / 255
-    (logits,) = answer(model, image)
-    assert computes_logits(model, "y")
-    add_sigmoid(model, "y")
-    assert not computes_logits(model, "y")
-    assert [node.op_type for node in model.graph.node] == ["Conv", "Sigmoid", move]
-    np.testing.assert_allclose(answer(model, image)[0], 1 / (1 + np.exp(-logits)), atol=1e-6)
+    assert model.graph.node[-1].op_type == "Constant"

@@ -97,6 +97,7 @@ def test_external_data_outside_of_the_folder_is_refused(tmp_path):
         ({"location": "a\0b"}, "does not name it"),
         ({"location": "absent.data"}, "absent.data is missing"),
         ({"location": "."}, "is missing"),
+        ({"location": "long" * 100}, "is missing"),
         ({"offset": "99999"}, "the file is too short"),
         ({"length": "99999"}, "the file is too short"),
         ({"offset": "-1"}, "offset of its external data is '-1'"),
