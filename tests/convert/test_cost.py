@@ -203,6 +203,7 @@ def test_a_model_without_work_costs_nothing(tmp_path, capsys):
     path = tmp_path / "identity.onnx"
     model = graph([helper.make_node("Identity", ["x"], ["y"])], [1, 3, 8, 8], ["y"], {})
     model.graph.output[0].CopyFrom(helper.make_tensor_value_info("y", TensorProto.FLOAT, [1, 3, 8, 8]))
+    model.ir_version = 8
     path.write_bytes(model.SerializeToString())
     assert main(["cost", str(path)]) == 0
     assert re.search(r"all .* 0\.000 ms +0%", capsys.readouterr().out)
