@@ -37,9 +37,10 @@ def read_table(source: Path, crops: Path) -> Iterator[GalleryRecord | InputError
             f"photo (or {', '.join(COLUMNS[1:])}){found}"
         )
     for row in rows:
+        if isinstance(row, InputError):
+            yield row
+            continue
         try:
-            if isinstance(row, InputError):
-                raise row
             check_width(source, row, header)
             cells = {name: row.cells[at] for name, at in places.items() if at < len(row.cells)}
             yield replace(_read_csv_row(cells, source, crops), line=row.line)
