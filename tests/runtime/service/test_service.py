@@ -173,9 +173,9 @@ def test_every_frame_of_a_recording_is_processed(settings, record, known):
 
 def test_a_recording_that_cannot_be_read_fails_the_command(settings, tmp_path):
     (tmp_path / "cut.jpg").write_bytes(b"\xff\xd8\xff\xe0\0\x10JFIF" + bytes(100))
-    with Service(settings(door=CameraSettings(str(tmp_path / "cut.jpg")))) as service:
-        with pytest.raises(InputError, match="no picture in this file can be decoded"):
-            service.run()
+    made, refusal = settings(door=CameraSettings(str(tmp_path / "cut.jpg"))), "no picture in this file can be decoded"
+    with Service(made) as service, pytest.raises(InputError, match=refusal):
+        service.run()
 
 
 def test_real_people_are_recognized_in_a_folder_of_photos(shared, real_bundle, tmp_path, capsys):
