@@ -12,17 +12,24 @@ from numpy.typing import NDArray
 from rkface.runtime.core.bundle import sha256
 from rkface.runtime.core.errors import InputError
 from rkface.runtime.core.faces import Faces
+from rkface.runtime.enrollment.measured_photo import find_large_boxes
 from rkface.runtime.vision.align import CROP_SIZE, align
 from rkface.runtime.vision.detect import THRESHOLD, Detector
 from rkface.runtime.vision.embed import Embedder
 from rkface.runtime.vision.image import read_image
+from rkface.runtime.vision.photo import UNSURE, PhotoFaces, Turn, find_faces
 from rkface.runtime.vision.photo_files import count_left_out, list_photos
 from rkface.runtime.vision.quality import Flaw, Quality, measure
 
 from .appearance_stats import AppearanceStats, measure_appearance
 
 BATCH = 16
-NO_FACE = "no face"  # the reason for which a photo is skipped
+NO_FACE = "no face"  # the reasons for which a photo is skipped
+WHICH_WAY_UP = "not clear which way up"
+# Of several faces in a labeled photo, the largest is the labeled person's, unless another is half as wide or more.
+# Enrollment asks from a quarter on (runtime/enrollment/measured_photo.py); here nobody can be asked.
+SECOND = 0.5
+SEVERAL = "several large faces: it is not clear who is meant"
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,10 +39,12 @@ class CandidateFace:
     photo       its path
     name        its path relative to the collected folder, with /
     sha256      the hash of the photo's file
-    faces       this one face, in pixels of the photo
+    faces       this one face, in pixels of the photo after it was turned
     crop        the aligned face, S×S×3 uint8 BGR (S = 112)
     quality     size, sharpness, exposure, pose and detection score
     appearance  pose, light and skin tone
+    turned      by how many degrees the photo was turned clockwise, so that the face is upright
+    again       whether the photo shows a face only at an additional look: a close-up
     """
 
     photo: Path
@@ -45,6 +54,8 @@ class CandidateFace:
     crop: NDArray[np.uint8]
     quality: Quality
     appearance: AppearanceStats
+    turned: Turn = 0
+    again: bool = False
 
 
 @dataclass(frozen=True)
@@ -63,12 +74,43 @@ class Collection:
     candidates  usable faces, in the order of photos, and of scores within a photo
     photos      every readable photo, with or without a face
     skipped     unreadable photos, photos without a face, and unusable faces
+    nameless    photos with usable faces, of which none is certainly that of the person in a label
     """
 
     folder: Path
     candidates: tuple[CandidateFace, ...]
     photos: tuple[Path, ...]
     skipped: tuple[Skipped, ...]
+    nameless: tuple[Skipped, ...] = ()
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """How many photos needed more than one look, and how many were left out because that did not help."""
+        unclear = sum(one.reason == WHICH_WAY_UP for one in self.skipped)
+        return look_notes(
+            len({face.photo for face in self.candidates if face.turned}),
+            len({face.photo for face in self.candidates if face.again}),
+            unclear,
+        )
+
+
+def look_notes(turned: int, again: int, unclear: int) -> tuple[str, ...]:
+    """Sentences about the numbers of photos that were turned, that show a face only at an additional look, and that
+    were left out because it is not clear which way up they are."""
+    notes = []
+    if turned:
+        notes.append(f"photos that were turned the right way up: {turned}")
+    if again:
+        notes.append(f"photos with a face found only at a second look, close up: {again}")
+    if unclear:
+        notes.append(f"photos left out because {UNSURE}: {unclear}")
+    return tuple(notes)
+
+
+def find_labeled_face(faces: Faces) -> int | None:
+    """The index of the face that a label means: the largest, if no other of the ``faces`` is half as wide or more.
+    None if it is not clear."""
+    return large[0] if len(large := find_large_boxes(faces.boxes, SECOND)) == 1 else None
 
 
 def collect_faces(
@@ -77,12 +119,15 @@ def collect_faces(
     *,
     threshold: float = THRESHOLD,
     crop_size: int = CROP_SIZE,
+    one_look: bool = False,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Collection:
     """Detect, align and measure every face of every photo below ``folder``.
 
-    ``threshold``: the minimum detection score. Photos that cannot be read or have no face, and faces that are unusable,
-    are skipped with the reason. ``progress`` is called with the number of photos that are done and of all photos.
+    Photos on their side are turned and close-ups are found, as in enrollment (``runtime/vision/photo.py``). This is
+    left out with ``one_look``, for photos that are known to be upright. ``threshold``: the minimum detection score.
+    Photos that cannot be read or have no face, and faces that are unusable, are skipped with the reason. ``progress``
+    is called with the number of photos that are done and of all photos.
     Raises InputError only if the folder does not exist or has no photos.
     """
     files = list_photos(folder)
@@ -92,6 +137,7 @@ def collect_faces(
         raise InputError(f"{folder}: this folder has no JPEG, PNG, WebP, BMP or HEIC photo{more}")
     candidates: list[CandidateFace] = []
     photos: list[Path] = []
+    nameless: list[Skipped] = []
     skipped = [Skipped(one.path.relative_to(folder).as_posix(), "unreadable", one.reason) for one in files.left_out]
     for index, path in enumerate(paths):
         progress(index, len(paths))
@@ -102,18 +148,35 @@ def collect_faces(
             skipped.append(Skipped(name, "unreadable", str(error).removeprefix(f"{path}: ")))
             continue
         photos.append(path)
-        faces = detector.detect(image, threshold)
+        look = look_at_photo(detector, image, threshold, one_look=one_look)
+        faces = look.faces
         if not len(faces):
             skipped.append(Skipped(name, NO_FACE, f"the detector found no face with a score of {threshold} or more"))
+            continue
+        if not look.sure:
+            skipped.append(Skipped(name, WHICH_WAY_UP, UNSURE))
+            continue
+        labeled = find_labeled_face(faces)
+        if labeled is None:
+            nameless.append(Skipped(name, SEVERAL, f"{len(faces)} faces"))
         for one in range(len(faces)):
             face = faces[one : one + 1]
-            found = _usable(image, face, crop_size)
+            found = _usable(look.image, face, crop_size)
             if isinstance(found, Flaw):
                 skipped.append(Skipped(name, found.reason, found.detail))
+                if one == labeled:
+                    nameless.append(Skipped(name, found.reason, found.detail))
             else:
-                candidates.append(CandidateFace(path, name, digest, face, *found))
+                candidates.append(CandidateFace(path, name, digest, face, *found, look.turned, look.again))
     progress(len(paths), len(paths))
-    return Collection(folder, tuple(candidates), tuple(photos), tuple(skipped))
+    return Collection(folder, tuple(candidates), tuple(photos), tuple(skipped), tuple(nameless))
+
+
+def look_at_photo(detector: Detector, image: NDArray[np.uint8], threshold: float, *, one_look: bool) -> PhotoFaces:
+    """The faces in ``image`` (H×W×3 uint8 BGR), by ``find_faces``, or with ``one_look`` as in a frame of a camera."""
+    if one_look:
+        return PhotoFaces(image, detector.detect(image, threshold))
+    return find_faces(detector, image, threshold)
 
 
 def _usable(

@@ -110,7 +110,13 @@ def _calibrate(options: Namespace) -> int:
     with stage("open the models"):
         models = _open_models(options)
     with stage("find faces") as now:
-        found = collect_faces(options.photos, models.detector, threshold=options.threshold, progress=now.advance)
+        found = collect_faces(
+            options.photos,
+            models.detector,
+            threshold=options.threshold,
+            one_look=models.synthetic,  # rendered photos are upright, and the demo detector is not sure about some
+            progress=now.advance,
+        )
         now.note = f"{len(found.candidates)} usable in {len(found.photos)} photos"
     embeddings = None
     if models.embedder is not None and len(found.candidates) > options.count:
@@ -136,8 +142,10 @@ def _calibrate(options: Namespace) -> int:
             f"rkface: {len(faces)} faces instead of {options.count}: the photos have no more different usable faces",
             file=sys.stderr,
         )
-    report = _to_json(written, faces, left_out) if options.json else _render(options.out, written, faces, left_out)
-    print(report)
+    if options.json:
+        print(_to_json(written, faces, left_out))
+    else:
+        print(_render(options.out, written, faces, left_out, found.notes))
     return 0
 
 
@@ -188,7 +196,13 @@ def _open_models(options: Namespace) -> _Models:
     return _Models(detector, model.input, path, embedder, bundle.manifest.synthetic)
 
 
-def _render(out: Path, written: CalibrationSet, faces: tuple[CandidateFace, ...], left_out: tuple[Skipped, ...]) -> str:
+def _render(
+    out: Path,
+    written: CalibrationSet,
+    faces: tuple[CandidateFace, ...],
+    left_out: tuple[Skipped, ...],
+    notes: tuple[str, ...],
+) -> str:
     from .dataset import CONTACT, SPREAD, count_reasons
 
     photos = len({face.sha256 for face in faces})
@@ -198,6 +212,7 @@ def _render(out: Path, written: CalibrationSet, faces: tuple[CandidateFace, ...]
     return "\n".join(
         [
             f"{out}: {written.faces} faces from {photos} photos, {written.frames} frames of {size}",
+            *(f"  {note}" for note in notes),
             f"  quality    {max(scores):.2f} to {min(scores):.2f}",
             f"  left out   {', '.join(f'{n} × {reason}' for reason, n in count_reasons(left_out)) or 'nothing'}",
             f"  check      {out / CONTACT}: these are faces of people, so protect the folder like the photos",
@@ -221,5 +236,7 @@ def _to_json(written: CalibrationSet, faces: tuple[CandidateFace, ...], left_out
         "height": written.height,
         "quality": {"highest": round(max(scores), 4), "lowest": round(min(scores), 4)},
         "left_out": dict(count_reasons(left_out)),
+        "turned": len({face.sha256 for face in faces if face.turned}),
+        "second_look": len({face.sha256 for face in faces if face.again}),
     }
     return json.dumps(report, ensure_ascii=False)

@@ -98,8 +98,9 @@ class ImageRecord:
     sha256: str
     source: str
     source_sha256: str
-    box: tuple[float, ...] | None = None  # of the face, in pixels of the photo; None for a frame
+    box: tuple[float, ...] | None = None  # of the face, in pixels of the photo after it was turned; None for a frame
     quality: dict[str, float] | None = None
+    turned: int | None = None  # by how many degrees the photo was turned clockwise; None if it was not
 
 
 def write_set(
@@ -136,6 +137,7 @@ def write_set(
                 face.sha256,
                 tuple(round(float(value), 2) for value in face.faces.boxes[0]),
                 _rounded(face),
+                face.turned or None,
             )
             for index, face in enumerate(faces)
         ]
@@ -241,7 +243,7 @@ def _record(
         "digest": digest_of([*crops, *scenes]),
         "rkface": version("rkface"),
         "found_by": {"detector_sha256": provenance.detector_sha256, "threshold": provenance.threshold},
-        "recognizer": {"images": [asdict(image) for image in crops]},
+        "recognizer": {"images": [_without_none(image) for image in crops]},
         "detector": {"width": width, "height": height, "images": [_without_none(image) for image in scenes]},
         "left_out": {
             "counts": dict(sorted(count_reasons(provenance.left_out))),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import signal
 import sys
 from argparse import ArgumentParser, Namespace
@@ -11,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rkface.runtime.cli.options import print_json
 from rkface.runtime.core.errors import InputError
 from rkface.runtime.core.manifest import MANIFEST
 
@@ -88,7 +88,7 @@ def _convert(options: Namespace) -> int:
         convert(sources, photos, settings, lambda report, output, work: written.append(to_dict(report, output)))
     finally:
         if written:  # also those before a failure
-            print(json.dumps({"bundles": written}, indent=2, ensure_ascii=False))
+            print_json({"bundles": written}, indent=2)
     return 0
 
 

@@ -7,6 +7,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rkface.runtime.core.text import in_a_line
+
 if TYPE_CHECKING:
     from .report.conversion_report import ConversionReport
     from .settings import OutputBundle
@@ -65,7 +67,7 @@ def print_summary(report: ConversionReport, output: OutputBundle, work: Path) ->
     if manifest.synthetic:
         print("synthetic: the demo models know only rendered faces; these figures say nothing about people")
     for note in [*report.notes, *([f"accepted, although {report.fault}"] if report.fault else [])]:
-        print(f"note: {note}")
+        print(f"note: {in_a_line(note)}")
     print(f"license: {manifest.recognizer.source.license}")
     print(f"bundle:  {output.folder}")
     print(f"report:  {output.folder / 'report.html'}")

@@ -40,6 +40,7 @@ class PhotoOptions:
     pairs             a CSV file with labeled pairs: photo, photo, Yes or No
     count             number of faces, and of frames, to calibrate on
     evaluation_count  maximum number of faces, and of frames, to evaluate on
+    one_look          all photos are known to be upright, as rendered ones are: no additional looks at them
     """
 
     calibration: Path
@@ -47,6 +48,7 @@ class PhotoOptions:
     pairs: Path | None = None
     count: int = 100
     evaluation_count: int = 100
+    one_look: bool = False
 
 
 @dataclass(frozen=True)
@@ -146,28 +148,34 @@ def prepare_datasets(
                 f"{photos.calibration} is a finished calibration set: also give photos that are not in it with "
                 "--evaluation, so that the result is evaluated on faces that calibration never saw"
             )
-        every = find_faces(photos.evaluation, finder)
+        every = find_faces(photos.evaluation, finder, one_look=photos.one_look)
         rest = _without(every, calibration.sources)
         finder = _settled(finder, rest, settle)
         evaluation = build_evaluation_set(photos, rest, finder, _names(every) - _names(rest))
-        return Datasets(calibration if quantized else None, evaluation)
-    found = find_faces(photos.calibration, finder)
+        return Datasets(calibration if quantized else None, evaluation, every.notes)
+    found = find_faces(photos.calibration, finder, one_look=photos.one_look)
+    seen = found.notes
     finder = _settled(finder, found, settle)
     if not quantized:
-        rest = found if photos.evaluation is None else find_faces(photos.evaluation, finder)
-        return Datasets(None, build_evaluation_set(photos, rest, finder))
+        rest = found
+        if photos.evaluation is not None:
+            rest = find_faces(photos.evaluation, finder, one_look=photos.one_look)
+        return Datasets(None, build_evaluation_set(photos, rest, finder), rest.notes)
     if photos.evaluation is None:
         found, embeddings, rest = _split(found, _embed(found, finder))
         calibrated = _names(found)
     else:
-        every = find_faces(photos.evaluation, finder)
+        every = find_faces(photos.evaluation, finder, one_look=photos.one_look)
+        seen = tuple(
+            f"{name} {note}" for name, one in (("calibration:", found), ("evaluation:", every)) for note in one.notes
+        )
         rest = _without(every, {sha256(photo) for photo in found.photos})
         calibrated = _names(every) - _names(rest)
         # If all faces are used anyway, it does not matter who they are.
         embeddings = _embed(found, finder) if len(found.candidates) > photos.count else None
     calibration, faces = _write_calibration_set(photos, found, embeddings, finder, out)
     few = f"calibrated on {len(faces)} faces instead of {photos.count}: the photos have no more usable faces"
-    notes = (few,) if len(faces) < photos.count else ()
+    notes = (*seen, few) if len(faces) < photos.count else seen
     evaluation = build_evaluation_set(photos, rest, finder, calibrated)
     return Datasets(calibration, evaluation, notes, faces)
 
@@ -211,7 +219,7 @@ def render_demo_photos(folder: Path) -> PhotoOptions:
             shutil.rmtree(where, ignore_errors=True)
             write_photos(where, people, shots, seed=0, progress=shown.advance)
         shown.note = "synthetic photos of people that the demo models were not trained on"
-    return PhotoOptions(calibration, evaluation, evaluation / "pairs.csv", evaluation_count=150)
+    return PhotoOptions(calibration, evaluation, evaluation / "pairs.csv", evaluation_count=150, one_look=True)
 
 
 def _read_finished_set(folder: Path, input: Input) -> CalibrationSet:
@@ -224,11 +232,13 @@ def _read_finished_set(folder: Path, input: Input) -> CalibrationSet:
     return calibration
 
 
-def find_faces(folder: Path, finder: FaceFinder) -> Collection:
-    """Find every face in the photos of ``folder``. Raises InputError if the folder has many photos and no face."""
+def find_faces(folder: Path, finder: FaceFinder, *, one_look: bool = False) -> Collection:
+    """Find every face in the photos of ``folder``. ``one_look``: see ``PhotoOptions``. Raises InputError if
+    the folder has many photos and no face."""
     with stage("find faces") as shown:
-        found = collect_faces(folder, finder.detector, progress=shown.advance)
-        shown.note = f"{len(found.candidates)} usable in {len(found.photos)} photos of {folder}"
+        found = collect_faces(folder, finder.detector, one_look=one_look, progress=shown.advance)
+        counted = f"{len(found.candidates)} usable in {len(found.photos)} photos of {folder}"
+        shown.note = "; ".join((counted, *found.notes))
     faceless = sum(skipped.reason == NO_FACE for skipped in found.skipped)
     if faceless == len(found.photos) >= MIN_EVALUATION_FACES:
         raise InputError(
@@ -253,7 +263,7 @@ def _names(found: Collection) -> set[str]:
 def _only_photos(found: Collection, photos: Iterable[Path]) -> Collection:
     kept = set(photos)
     candidates = tuple(face for face in found.candidates if face.photo in kept)
-    return Collection(found.folder, candidates, tuple(photo for photo in found.photos if photo in kept), found.skipped)
+    return replace(found, candidates=candidates, photos=tuple(photo for photo in found.photos if photo in kept))
 
 
 def _embed(found: Collection, finder: FaceFinder) -> NDArray[np.float32]:
@@ -299,5 +309,5 @@ def build_evaluation_set(
     notes: tuple[str, ...] = ()
     if photos.pairs is not None:
         why = reasons_left_out(found, calibrated, photos.evaluation_count)
-        labeled, notes = label_pairs(photos.pairs, faces, why)
+        labeled, notes = label_pairs(photos.pairs, faces, why, {one.name for one in found.nameless})
     return EvaluationSet(chosen, frames, scales, faces, crops, labeled, make_mosaics(frames), notes=notes)

@@ -16,6 +16,7 @@ from rkface.runtime.cli.options import BUNDLE
 from rkface.runtime.core.arguments import number_in
 from rkface.runtime.core.atomic import write_atomically
 from rkface.runtime.core.errors import InputError
+from rkface.runtime.core.text import in_lines
 
 if TYPE_CHECKING:
     import numpy as np
@@ -33,8 +34,9 @@ def evaluate(parser: ArgumentParser) -> None:
 
     FP32 runs in ONNX Runtime, INT8 in rknn-toolkit2's simulator. The INT8 recognizer is built again, with the
     calibration set that `rkface convert` left in its work folder; it is used only if its outputs for the bundle's
-    golden inputs are those in the bundle. Both models get the same crops: the largest face of each photo, aligned at
-    the landmarks that the FP32 detector finds.
+    golden inputs are those in the bundle. Both models get the same crops: one face of each photo, aligned at the
+    landmarks that the FP32 detector finds. Photos on their side are turned, and close-ups are found. Of several faces,
+    the largest is taken. If another is half as wide or more, the photo is left out and counted.
 
     Give the labels in one of three ways:
       --people DIR   a subfolder for each person, with two or more photos; all pairs of photos count
@@ -143,7 +145,9 @@ def _evaluate(options: Namespace) -> int:
     )
     found = evaluate_pairs(request, labeled, cosines, (*notes, *more), groups)
     found = replace(found, command=shlex.join(["rkface", *sys.argv[1:]]))
-    print(json.dumps(found.to_dict(), indent=1) if options.json else f"\n{to_text(found)}\n\n{verdict(found)}")
+    print(
+        json.dumps(found.to_dict(), indent=1) if options.json else in_lines(f"\n{to_text(found)}\n\n{verdict(found)}")
+    )
     if out is not None:
         write_atomically(out, to_html(found).encode(), mode=0o666)
     if options.write_threshold:
@@ -199,7 +203,7 @@ def _labeled(options: Namespace, bundle: Bundle) -> LabeledFaces:
     from rkface.runtime.backends.reference import open_reference
     from rkface.runtime.vision.detect import Detector
 
-    from .evaluate.labeled_faces import LargestFaceFinder, from_bin, from_pairs, from_people
+    from .evaluate.labeled_faces import LabeledFaceFinder, from_bin, from_pairs, from_people
 
     manifest = bundle.manifest
     size = manifest.recognizer.input.height
@@ -209,7 +213,8 @@ def _labeled(options: Namespace, bundle: Bundle) -> LabeledFaces:
     backend = open_reference(bundle.reference("detector"), model.input, (options.provider,))
     try:
         detector = Detector(backend, model.input, model.outputs, manifest.thresholds.nms)
-        finder = LargestFaceFinder(detector, manifest.thresholds.detection, size)
+        # Photos for a synthetic bundle are rendered upright, and its detector is not sure about some of them.
+        finder = LabeledFaceFinder(detector, manifest.thresholds.detection, size, one_look=manifest.synthetic)
         if options.people is not None:
             return from_people(options.people, finder)
         return from_pairs(options.pairs, options.photos or options.pairs.parent, finder)

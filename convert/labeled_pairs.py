@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from rkface.calibration.collect import CandidateFace, Collection
@@ -19,21 +19,25 @@ def reasons_left_out(found: Collection, calibrated: Iterable[str], limit: int) -
     """Why a photo may be missing from the evaluation set, by its name: it calibrates, its faces cannot be used, or
     there are more than ``limit`` faces. ``found`` are the photos to evaluate on."""
     reasons = {face.name: f"there are more than --evaluate {limit} faces" for face in found.candidates}
+    reasons |= {one.name: f"one of its photos cannot be judged ({one.reason})" for one in found.nameless}
     for skipped in found.skipped:
         reasons.setdefault(skipped.name, f"one of its photos has no usable face ({skipped.reason})")
     return reasons | dict.fromkeys(calibrated, CALIBRATES)
 
 
 def label_pairs(
-    file: Path, faces: Sequence[CandidateFace], reasons: Mapping[str, str]
+    file: Path, faces: Sequence[CandidateFace], reasons: Mapping[str, str], nameless: Container[str] = ()
 ) -> tuple[tuple[tuple[int, int, bool], ...], tuple[str, ...]]:
     """The pairs in ``file`` whose photos are both among ``faces``, as indices of each photo's largest face, and whether
     they show the same person; and a remark about the others.
 
-    ``reasons``: why a photo is missing, by its name. Raises InputError if no pairs of both kinds are left.
+    ``reasons``: why a photo is missing, by its name. ``nameless``: photos in which it is not clear which face the
+    label means; their pairs are left out. Raises InputError if no pairs of both kinds are left.
     """
     largest: dict[str, int] = {}
     for index, face in enumerate(faces):
+        if face.name in nameless:
+            continue
         if face.name not in largest or face.quality.size > faces[largest[face.name]].quality.size:
             largest[face.name] = index
     labeled, lost = [], []

@@ -17,6 +17,7 @@ from rkface.runtime.core.manifest import Input
 from rkface.runtime.core.progress import stage
 from rkface.runtime.vision.image import read_image
 from rkface.runtime.vision.liveness import crop_around
+from rkface.runtime.vision.photo import turn_image
 
 from .catalog import LIVENESS_PROFILES, LivenessProfile
 from .datasets import Datasets, PhotoOptions
@@ -88,10 +89,10 @@ def add_surroundings(datasets: Datasets, input: Input, scale: float, folder: Pat
 
 def _cut(faces: Sequence[CandidateFace], input: Input, scale: float) -> NDArray[np.uint8]:
     """N×H×W×3 uint8 RGB: ``faces`` with their surroundings. Each photo is read once."""
-    photos = {face.photo: None for face in faces}
+    photos = {face.photo: face.turned for face in faces}  # all faces of a photo are of the same turn
     found: dict[int, NDArray[np.uint8]] = {}
-    for photo in photos:
-        image = read_image(photo)
+    for photo, turned in photos.items():
+        image = turn_image(read_image(photo), turned)
         for index, face in enumerate(faces):
             if face.photo == photo:
                 found[index] = crop_around(image, face.faces.boxes[0], scale, input.width, input.height)

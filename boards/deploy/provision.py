@@ -17,6 +17,7 @@ from rkface.boards.doctor.checks_npu import LIBRARY, library_defect, version_num
 from rkface.boards.doctor.report import FixCommand
 from rkface.boards.ssh import CONNECTION_FAILED, UNATTENDED, explain_ssh_error, ssh_command
 from rkface.runtime.core.errors import InputError, WorkError
+from rkface.runtime.core.files import read_file
 from rkface.runtime.core.installed import library_version
 
 from .session import AgentSession
@@ -32,6 +33,7 @@ RECEIVE_FILE = 'f=$(mktemp /tmp/librknnrt.XXXXXX) && cat >"$f" && echo "$f"'
 
 
 SECONDS = 300  # for a command on a board
+MOST_LIBRARY = 100_000_000  # bytes of librknnrt, which has about 7 million
 RECEIVED = r"/tmp/librknnrt\.\w{6}"
 
 
@@ -87,10 +89,7 @@ def check_library_copy(path: Path, toolkit: str) -> str:
 
     Raises InputError if the file is not a librknnrt for aarch64, or is older than ``toolkit``, which made the models.
     """
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise InputError(f"--librknnrt {path}: {error.strerror}") from error
+    content = read_file(path, MOST_LIBRARY, "librknnrt")
     problem = library_defect(content)
     if problem:
         raise InputError(f"--librknnrt {path} {problem}")

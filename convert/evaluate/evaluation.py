@@ -86,7 +86,7 @@ class EvaluationResult:
 
     bundle, digest   name of the bundle, and SHA-256 of its SHA256SUMS
     kind             of the labels: "people", "pairs" or "bin"
-    people, photos   number of each; ``faceless`` and ``unreadable`` photos have no face in the evaluation
+    people, photos   number of each; ``faceless``, ``unreadable`` and ``unclear`` photos have no face in the evaluation
     same, different  number of pairs of one person, and of two people
     far              the requested FAR
     models           FP32 first, then what the NPU computes
@@ -108,6 +108,7 @@ class EvaluationResult:
     photos: int
     faceless: int
     unreadable: int
+    unclear: int
     faces: int
     same: int
     different: int
@@ -219,8 +220,8 @@ def evaluate_pairs(
     decided = [values >= request.current for values in cosines.values()]
     return EvaluationResult(
         bundle=request.bundle, digest=request.digest, synthetic=request.synthetic, kind=labeled.kind, people=people,
-        photos=labeled.photos, faceless=labeled.faceless, unreadable=labeled.unreadable, faces=len(labeled.crops),
-        same=int(same.sum()), different=different, far=request.far, models=models,
+        photos=labeled.photos, faceless=labeled.faceless, unreadable=labeled.unreadable, unclear=labeled.unclear,
+        faces=len(labeled.crops), same=int(same.sum()), different=different, far=request.far, models=models,
         bins=tuple(bins.tolist()), shift=shifts[0], shift_best=shifts[1],
         changed=int(np.sum(decided[0] != decided[1])) if len(decided) > 1 else None,
         few=tuple(_find_shortages(models[-1], people, request.far)),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,14 +11,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rkface.calibration.choose import connected_components
+from rkface.calibration.collect import find_labeled_face, look_at_photo, look_notes
 from rkface.runtime.core.bundle import sha256
 from rkface.runtime.core.errors import InputError
 from rkface.runtime.core.progress import stage
+from rkface.runtime.enrollment.measured_photo import find_large_boxes
 from rkface.runtime.enrollment.photo_folders import find_group
 from rkface.runtime.vision.align import align
 from rkface.runtime.vision.detect import Detector
 from rkface.runtime.vision.image import decode_image, read_image
 from rkface.runtime.vision.photo_files import count_left_out, list_photos
+from rkface.runtime.vision.quality import TILTED, roll_of
 
 from ..image_lists import to_rgb
 from ..label_files import read_pairs
@@ -32,14 +36,14 @@ Indices = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class LabeledFaces:
-    """P labeled pairs over N faces, each the largest of its photo.
+    """P labeled pairs over N faces, each that of the labeled person in its photo.
 
     kind           "people", "pairs" or "bin"
     crops          N×S×S×3 uint8 RGB, aligned
     people         N ints from 0: the person that each face shows
     first, second  P ints: indices into ``crops``
     same           P bool: labeled as one person
-    photos         number of photos; ``faceless`` and ``unreadable`` photos are not in ``crops``
+    photos         number of photos; ``faceless``, ``unreadable`` and ``unclear`` photos are not in ``crops``
     digests        SHA-256 of every photo's file
     notes          remarks for people
     labels         N: name of each face's person folder or photo; empty for verification files
@@ -54,6 +58,7 @@ class LabeledFaces:
     photos: int
     faceless: int = 0
     unreadable: int = 0
+    unclear: int = 0
     digests: frozenset[str] = frozenset()
     notes: tuple[str, ...] = ()
     labels: tuple[str, ...] = ()
@@ -71,25 +76,30 @@ class LabeledFaces:
 
 
 @dataclass(frozen=True)
-class LargestFaceFinder:
-    """The FP32 detector, its score ``threshold``, and the side of the recognizer's crops in pixels."""
+class LabeledFaceFinder:
+    """The FP32 detector, its score ``threshold``, and the side of the recognizer's crops in pixels. ``one_look``: no
+    additional looks, because all photos are known to be upright, as rendered ones are."""
 
     detector: Detector
     threshold: float
     size: int
+    one_look: bool = False
 
 
 @dataclass(frozen=True)
-class _LargestFaces:
-    """The largest face of each photo that has one: index of the photo → S×S×3 uint8 BGR crop."""
+class _FoundFaces:
+    """The face of the labeled person in each photo: index of the photo → S×S×3 uint8 BGR crop. In ``unclear`` photos,
+    it is not certain which face that is, or which way up it is."""
 
     crops: dict[int, Images]
     faceless: int
     unreadable: int
-    digests: frozenset[str]
+    unclear: int = 0
+    digests: frozenset[str] = frozenset()
+    notes: tuple[str, ...] = ()
 
 
-def from_people(folder: Path, finder: LargestFaceFinder) -> LabeledFaces:
+def from_people(folder: Path, finder: LabeledFaceFinder) -> LabeledFaces:
     """All pairs of the photos in ``folder``, which has a subfolder for each person.
 
     Raises InputError if there are fewer than two people, or if no person has two photos that show a face.
@@ -109,10 +119,10 @@ def from_people(folder: Path, finder: LargestFaceFinder) -> LabeledFaces:
             f"{folder} has photos of {len(names)} people, but at least two are needed: make a subfolder for each "
             "person, and put the person's photos into it"
         )
-    found = _find_largest_faces([photos[index] for index in inside], finder)
+    found = _find_labeled_faces([photos[index] for index in inside], finder)
     number = {name: index for index, name in enumerate(names)}
     people = np.array([number[parts[inside[place]][0]] for place in found.crops], np.int64)
-    notes = [count_left_out(files.left_out)] if files.left_out else []
+    notes = [*found.notes, *([count_left_out(files.left_out)] if files.left_out else [])]
     if outside := len(photos) - len(inside):
         notes.append(f"{outside} photos are not in a person's folder and were left out")
     first, second, all_of_them = all_pairs(people)
@@ -122,11 +132,11 @@ def from_people(folder: Path, finder: LargestFaceFinder) -> LabeledFaces:
     _require_both(folder, same, found, len(inside))
     return LabeledFaces(
         "people", to_rgb(found.crops.values()), people, first, second, same, len(inside), found.faceless,
-        found.unreadable, found.digests, tuple(notes), tuple(names[person] for person in people),
+        found.unreadable, found.unclear, found.digests, tuple(notes), tuple(names[person] for person in people),
     )  # fmt: skip
 
 
-def from_pairs(table: Path, folder: Path, finder: LargestFaceFinder) -> LabeledFaces:
+def from_pairs(table: Path, folder: Path, finder: LabeledFaceFinder) -> LabeledFaces:
     """The pairs in the CSV file ``table``, which names photos by their path relative to ``folder``.
 
     Photos that are linked by pairs of one person, directly or through other photos, show the same person. Raises
@@ -140,7 +150,7 @@ def from_pairs(table: Path, folder: Path, finder: LargestFaceFinder) -> LabeledF
             f"{table}: {len(absent)} of its {len(names)} photos are not in {folder}, such as {absent[0]!r}: write each "
             "path relative to this folder, or give the right folder with --photos"
         )
-    found = _find_largest_faces([folder / name for name in names], finder)
+    found = _find_labeled_faces([folder / name for name in names], finder)
     position = {names[index]: at for at, index in enumerate(found.crops)}
     number = {name: index for index, name in enumerate(names)}
     groups = connected_components(len(names), [(number[left], number[right]) for left, right, same in pairs if same])
@@ -157,10 +167,11 @@ def from_pairs(table: Path, folder: Path, finder: LargestFaceFinder) -> LabeledF
     _require_both(table, same > 0, found, len(names))
     people = np.unique([groups[index] for index in found.crops], return_inverse=True)[1].astype(np.int64)
     lost = len(pairs) - len(kept)
-    notes = (f"{lost} of {len(pairs)} pairs were left out: no face was found in one of their photos",) if lost else ()
+    why = "no face was found in one of their photos" + (", or it is not clear which is meant" if found.unclear else "")
+    notes = (*([f"{lost} of {len(pairs)} pairs were left out: {why}"] if lost else []), *found.notes)
     return LabeledFaces(
         "pairs", to_rgb(found.crops.values()), people, first, second, same > 0, len(names), found.faceless,
-        found.unreadable, found.digests, notes, tuple(names[index] for index in found.crops),
+        found.unreadable, found.unclear, found.digests, notes, tuple(names[index] for index in found.crops),
     )  # fmt: skip
 
 
@@ -186,7 +197,7 @@ def from_bin(file: Path, size: int) -> LabeledFaces:
     same = np.array(content.same)
     shown_by = connected_components(len(unique), zip(first[same].tolist(), second[same].tolist(), strict=True))
     people = np.unique(shown_by, return_inverse=True)[1].astype(np.int64)
-    _require_both(file, same, _LargestFaces({}, 0, 0, frozenset()), len(unique))
+    _require_both(file, same, _FoundFaces({}, 0, 0), len(unique))
     return LabeledFaces("bin", crops, people, first, second, same, len(unique))
 
 
@@ -215,10 +226,10 @@ def all_pairs(people: Indices) -> tuple[Indices, Indices, bool]:
     return first, second, complete
 
 
-def _find_largest_faces(photos: Sequence[Path], finder: LargestFaceFinder) -> _LargestFaces:
+def _find_labeled_faces(photos: Sequence[Path], finder: LabeledFaceFinder) -> _FoundFaces:
     crops: dict[int, Images] = {}
     digests: set[str] = set()
-    unreadable = 0
+    counts: Counter[str] = Counter()
     with stage("find faces") as shown:
         for index, photo in enumerate(photos):
             shown.advance(index, len(photos))
@@ -226,22 +237,47 @@ def _find_largest_faces(photos: Sequence[Path], finder: LargestFaceFinder) -> _L
                 image = read_image(photo)
                 digests.add(sha256(photo))
             except (InputError, OSError):
-                unreadable += 1
+                counts["unreadable"] += 1
                 continue
-            faces = finder.detector.detect(image, finder.threshold)
-            if len(faces):
-                crops[index] = align(image, faces.landmarks[faces.largest()], finder.size)
-        faceless = len(photos) - len(crops) - unreadable
+            look = look_at_photo(finder.detector, image, finder.threshold, one_look=finder.one_look)
+            face = find_labeled_face(look.faces)
+            if not len(look.faces):
+                counts["faceless"] += 1
+            elif not look.sure:
+                counts["unsure"] += 1
+            elif face is None:
+                counts["several"] += 1
+            elif abs(roll_of(look.faces.landmarks[face])) > TILTED:
+                counts["sideways"] += 1
+            else:
+                crops[index] = align(look.image, look.faces.landmarks[face], finder.size)
+                counts["turned"] += look.turned != 0
+                counts["again"] += look.again
+                counts["larger"] += len(find_large_boxes(look.faces.boxes)) > 1
         shown.note = f"in {len(crops)} of {len(photos)} photos"
-    return _LargestFaces(crops, faceless, unreadable, frozenset(digests))
+    unclear = counts["unsure"] + counts["several"] + counts["sideways"]
+    return _FoundFaces(crops, counts["faceless"], counts["unreadable"], unclear, frozenset(digests), _describe(counts))
 
 
-def _require_both(where: Path, same: NDArray[np.bool_], found: _LargestFaces, photos: int) -> None:
+def _describe(counts: Counter[str]) -> tuple[str, ...]:
+    """Remarks about photos that were left out because their face is not certain, and about those that needed more than
+    one look or a choice."""
+    remarks = {
+        "sideways": "photos left out because the person's face lies on its side beside an upright one",
+        "several": "photos left out because another face is at least half as wide as the largest, so that it is not "
+        "clear who is meant (crop them)",
+        "larger": "photos with several faces (a quarter to half as wide) of which the largest was taken",
+    }
+    notes = look_notes(counts["turned"], counts["again"], counts["unsure"])
+    return (*notes, *(f"{text}: {counts[key]}" for key, text in remarks.items() if counts[key]))
+
+
+def _require_both(where: Path, same: NDArray[np.bool_], found: _FoundFaces, photos: int) -> None:
     if same.any() and not same.all():
         return
     missing = "one person" if not same.any() else "two people"
     raise InputError(
         f"{where} has no pair of {missing} ({found.faceless} of {photos} photos show no face that the bundle's "
-        "detector "
-        f"finds, {found.unreadable} are unreadable): pairs of one person and of two people are needed, add photos"
+        f"detector finds, {found.unreadable} are unreadable, {found.unclear} do not show for certain who is meant or "
+        "which way up): pairs of one person and of two people are needed, add photos"
     )

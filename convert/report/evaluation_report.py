@@ -48,6 +48,7 @@ def summary(result: EvaluationResult) -> str:
     """What the evaluation is based on, in one line."""
     lost = [f"{result.faceless} without a face"] * bool(result.faceless)
     lost += [f"{result.unreadable} unreadable"] * bool(result.unreadable)
+    lost += [f"{result.unclear} unclear"] * bool(result.unclear)
     counted = {
         "people": f"{result.people:,} people, {result.photos:,} photos",
         "pairs": f"{result.people:,} people by the labels, {result.photos:,} photos",

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
 from ..core.errors import InputError
 from ..core.manifest import UNMEASURED
-from .options import add_json, print_json, print_line
+from ..core.text import in_a_line
+from .options import add_json, print_json
 from .photos import add_photo_options, check_drawing, check_not_a_photo, open_pipeline
 
 
@@ -52,7 +54,7 @@ def _compare(options: Namespace) -> int:
             if len(faces) > 1:
                 notes += (f"{len(faces)} faces: the largest is compared",)
             if notes:
-                print_line(f"rkface: {photo}: {'; '.join(notes)}", to_stderr=True)
+                print(f"rkface: {in_a_line(str(photo))}: {'; '.join(notes)}", file=sys.stderr)
             index = faces.largest()
             images.append(look.image)
             largest.append(faces[index : index + 1])

@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..core.errors import InputError, WorkError
-from .options import add_json, counted, print_json, print_line
+from ..core.text import in_a_line
+from .error_report import safe_message
+from .options import add_json, counted, print_json
 from .photos import add_photo_options, create_folder, drawing_paths, expand_folders, open_pipeline
 
 if TYPE_CHECKING:
@@ -88,7 +90,7 @@ def _process_photos(options: Namespace, *, embed: bool) -> int:
             try:
                 _process(options, pipeline, photo, target, embed=embed)
             except InputError as error:
-                print_line(f"rkface: {error}", to_stderr=True)
+                print(f"rkface: {safe_message(error)}", file=sys.stderr)
                 failed += 1
     if not failed:
         return 0
@@ -121,11 +123,11 @@ def _process(options: Namespace, pipeline: Pipeline, photo: Path, target: Path |
 
 
 def _print_faces(photo: Path, look: PhotoFaces) -> None:
-    image, faces = look.image, look.faces
+    image, faces, shown = look.image, look.faces, in_a_line(str(photo))
     if not len(faces):
-        print_line(f"{photo}: no face")
+        print(f"{shown}: no face")
         return
-    print_line("; ".join([f"{photo}: {counted(len(faces), 'face')} in {image.shape[1]}×{image.shape[0]}", *look.notes]))
+    print("; ".join([f"{shown}: {counted(len(faces), 'face')} in {image.shape[1]}×{image.shape[0]}", *look.notes]))
     for index in range(len(faces)):
         x1, y1, x2, y2 = faces.boxes[index]
         line = f"  {index + 1}: score {faces.scores[index]:.3f}, {x2 - x1:.0f}×{y2 - y1:.0f} px at ({x1:.0f}, {y1:.0f})"

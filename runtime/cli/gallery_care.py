@@ -9,6 +9,7 @@ from pathlib import Path
 
 from ..core.errors import InputError, WorkError
 from ..core.progress import stage
+from ..core.text import in_a_line, in_lines
 from .gallery_options import (
     add_gallery,
     copies_to_json,
@@ -18,7 +19,7 @@ from .gallery_options import (
     print_unreached_copies,
     read_gallery_key,
 )
-from .options import add_json, counted, print_json, print_line
+from .options import add_json, counted, print_json
 
 
 def backup(parser: ArgumentParser) -> None:
@@ -108,14 +109,14 @@ def _backup(options: Namespace) -> int:
                 print_json({"backups": [{"path": str(path), "exists": path.exists()} for path in backups]})
                 return 0
             for path in backups:
-                print_line(str(path) if path.exists() else f"{path} (not found)")
+                print(in_a_line(f"{path}{'' if path.exists() else ' (not found)'}"))
             return 0
         with stage("backing up"):
             made = back_up(gallery, options.to)
     if options.json:
         print_json({"backup": str(made)})
     else:
-        print_line(str(made))
+        print(made)
     return 0
 
 
@@ -136,7 +137,7 @@ def _encrypt(options: Namespace) -> int:
     from ..gallery.backup import encrypt_gallery
     from ..gallery.encryption import is_encrypted, make_key, read_key
     from ..gallery.gallery import Gallery
-    from ..service.appearance_log import encrypt_log_beside
+    from ..service.log_files import encrypt_log_beside
 
     if not options.key:
         raise InputError("--key FILE is missing: the file of the key; a new key is made if it does not exist")
@@ -155,13 +156,13 @@ def _encrypt(options: Namespace) -> int:
 def _check(options: Namespace) -> int:
     from ..gallery.integrity import find_problems
     from ..service import erasure
-    from ..service.appearance_log import encrypt_log_beside
+    from ..service.log_files import encrypt_log_beside
 
     with open_gallery(options) as gallery:
         with stage("checking"):
             problems = find_problems(gallery)
         for problem in problems:
-            print_line(f"rkface: {gallery.path}: {problem}", to_stderr=True)
+            print(f"rkface: {in_lines(f'{gallery.path}: {problem}')}", file=sys.stderr)
         report = erasure.finish_by_command(gallery)
         if options.key:
             encrypt_log_beside(gallery)

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..core.errors import WorkError
-from ..core.text import in_a_line
+from ..core.text import in_a_line, in_lines
 from ..gallery.encryption import ENVIRONMENT
 from .options import counted, print_json
 
@@ -118,18 +118,15 @@ def format_time(seconds: float) -> str:
 def print_erasure_report(report: ErasureReport) -> int:
     """Print what was erased and where data may remain. Returns the exit code: 1 if data may remain."""
     for sentence in (*report.done, *report.left):
-        print(f"rkface: {sentence}", file=sys.stderr)
+        print(f"rkface: {in_lines(sentence)}", file=sys.stderr)
     return WorkError.exit_code if report.left else 0
 
 
 def print_unreached_copies(copies: list[Left]) -> int:
     """Name the copies that may still hold deleted or unencrypted data. Returns the exit code: 1 if there are any."""
     for copy in copies:
-        print(
-            f"rkface: {copy.path} may still hold data that was deleted or encrypted in the gallery: {copy.reason}; "
-            "then run `rkface gallery check`",
-            file=sys.stderr,
-        )
+        sentence = f"{copy.path} may still hold data that was deleted or encrypted in the gallery: {copy.reason}"
+        print(f"rkface: {in_lines(sentence)}; then run `rkface gallery check`", file=sys.stderr)
     return WorkError.exit_code if copies else 0
 
 

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 from ..core.arguments import positive_integer
 from ..core.errors import InputError
 from ..core.progress import stage
+from ..core.text import in_a_line
 from .gallery_options import add_gallery, format_time, open_gallery, print_erasure_report
-from .options import add_json, ask, counted, print_json, print_line
+from .options import add_json, ask, counted, print_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -129,7 +130,7 @@ def _list(options: Namespace) -> int:
             print_json(asdict(person))
         else:
             samples = counted(person.samples, "sample")
-            print_line(f"{person.name:28} {samples:>12}  {format_time(person.changed)}  {person.id}")
+            print(f"{in_a_line(person.name):28} {samples:>12}  {format_time(person.changed)}  {person.id}")
     print(f"{counted(state.people, 'person', 'people')}, {counted(state.samples, 'sample')}", file=sys.stderr)
     if state.ignored:
         print(
@@ -147,16 +148,15 @@ def _show(options: Namespace) -> int:
     if options.json:
         print_json(asdict(person) | {"samples": [_sample_to_json(sample) for sample in samples], "nearest": nearest})
         return 0
-    print_line(f"{person.name} ({person.id}), since {format_time(person.created)}")
+    print(f"{in_a_line(person.name)} ({in_a_line(person.id)}), since {format_time(person.created)}")
     for key, value in person.metadata.items():
-        print_line(f"  {key}: {value}")
+        print(in_a_line(f"  {key}: {value}"))
     for sample in samples:
         crop = "" if sample.crop else ", no crop"
-        print_line(
-            f"  {sample.id:6}  {format_time(sample.created)}  quality {sample.quality:.2f}{crop}  {sample.source}"
-        )
+        start = f"  {sample.id:6}  {format_time(sample.created)}  quality {sample.quality:.2f}{crop}"
+        print(f"{start}  {in_a_line(sample.source)}")
     for name, cosine in sorted(nearest.items(), key=lambda item: -item[1])[:NEAREST]:
-        print_line(f"  looks like {name}: cosine {cosine:.3f}")
+        print(f"  looks like {in_a_line(name)}: cosine {cosine:.3f}")
     return 0
 
 

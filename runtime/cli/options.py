@@ -9,8 +9,6 @@ from argparse import ArgumentParser
 from pathlib import Path
 from typing import Any
 
-from ..core.text import in_a_line
-
 _HIDDEN = re.compile(r"[\x7f-\x9f\u00ad\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb]")
 BUNDLE = "build/rk3588"  # where `rkface convert` writes by default
 
@@ -61,11 +59,6 @@ def print_json(value: dict[str, Any], *, indent: int | None = None) -> None:
     """
     text = json.dumps(value, indent=indent, ensure_ascii=False, default=str)
     print(_HIDDEN.sub(lambda found: json.dumps(found[0])[1:-1], text), flush=True)
-
-
-def print_line(text: str, *, to_stderr: bool = False) -> None:
-    """Print ``text`` as one line. Names of files and texts of a gallery may have escape sequences: none is executed."""
-    print(in_a_line(text), file=sys.stderr if to_stderr else sys.stdout, flush=True)
 
 
 def counted(number: int, noun: str, plural: str = "") -> str:

@@ -55,18 +55,7 @@ def mask_address(address: str) -> str:
 def mask_secrets(text: str) -> str:
     """Return ``text``, such as the message of another program, without the secrets of addresses and without the values
     of names such as password, token and user-pw."""
-    lines = []
-    for line in text.split("\n"):
-        found = SCHEME.search(line)
-        if found:
-            # A password may contain spaces and quotes, so the address may go on to the last @.
-            end = max(line.rfind("@"), found.end() - 1) + 1
-            end += len(re.match(r"[^\s\"'<>]*", line[end:])[0])  # type: ignore[index] # it may be empty
-            masked = mask_address(line[found.start() : end])
-            lines.append(_mask_named(line[: found.start()]) + masked + mask_secrets(line[end:]))
-        else:
-            lines.append(_mask_named(line))
-    return "\n".join(lines)
+    return "\n".join(map(_mask_line, text.split("\n")))
 
 
 def split_address(address: str, what: str, schemes: tuple[str, ...]) -> SplitResult:
@@ -102,6 +91,18 @@ def is_secret_name(name: str) -> bool:
 
 def _is_host(host: str) -> bool:
     return ":" in host or re.fullmatch(r"[\w.-]{1,253}", host) is not None
+
+
+def _mask_line(line: str) -> str:
+    """A line of free text, with any number of addresses."""
+    shown = ""
+    while found := SCHEME.search(line):
+        # A password may contain spaces and quotes, so the address may go on to the last @.
+        end = max(line.rfind("@"), found.end() - 1) + 1
+        end += len(re.match(r"[^\s\"'<>]*", line[end:])[0])  # type: ignore[index] # it may be empty
+        shown += _mask_named(line[: found.start()]) + mask_address(line[found.start() : end])
+        line = line[end:]
+    return shown + _mask_named(line)
 
 
 def _mask_rest(rest: str) -> str:

@@ -34,7 +34,7 @@ def read_file(path: Path, limit: int, kind: str = "such a file") -> bytes:
             state = os.fstat(descriptor)
             mode, size = state.st_mode, state.st_size
             if stat.S_ISFIFO(mode):
-                data: bytes | None = _read_pipe(descriptor, limit + 1, path)
+                data: bytes | None = read_pipe(descriptor, limit + 1, path)
             elif stat.S_ISREG(mode):
                 data = _read_all(descriptor, limit + 1) if size <= limit else None
             else:
@@ -47,6 +47,26 @@ def read_file(path: Path, limit: int, kind: str = "such a file") -> bytes:
         most = f"{limit / MEGABYTE:g} MB" if limit >= MEGABYTE / 10 else f"{limit:,} bytes"
         raise InputError(f"{path}: the file is larger than {most}, which is the limit for {kind}")
     return data
+
+
+def read_pipe(descriptor: int, most: int, path: Path) -> bytes:
+    """At most ``most`` bytes of the pipe ``descriptor``, which was opened with O_NONBLOCK. Raises InputError, which
+    names ``path``, if its content is not complete within 30 seconds."""
+    chunks, left, end = [], most, time.monotonic() + PIPE_SECONDS
+    poll = select.poll()
+    poll.register(descriptor, select.POLLIN)
+    while left:
+        if not poll.poll(max(0.0, end - time.monotonic()) * 1000):
+            raise InputError(f"{path} is a pipe, and nobody has written all of it within {PIPE_SECONDS:g} s")
+        try:
+            chunk = os.read(descriptor, min(CHUNK, left))
+        except BlockingIOError:
+            continue
+        if not chunk:
+            break
+        chunks.append(chunk)
+        left -= len(chunk)
+    return b"".join(chunks)
 
 
 def read_text(path: Path, limit: int) -> str:
@@ -116,24 +136,6 @@ def _check_characters(value: Any) -> None:
 def _read_all(descriptor: int, most: int) -> bytes:
     chunks, left = [], most
     while left and (chunk := os.read(descriptor, min(CHUNK, left))):
-        chunks.append(chunk)
-        left -= len(chunk)
-    return b"".join(chunks)
-
-
-def _read_pipe(descriptor: int, most: int, path: Path) -> bytes:
-    chunks, left, end = [], most, time.monotonic() + PIPE_SECONDS
-    poll = select.poll()
-    poll.register(descriptor, select.POLLIN)
-    while left:
-        if not poll.poll(max(0.0, end - time.monotonic()) * 1000):
-            raise InputError(f"{path} is a pipe, and nobody has written all of it within {PIPE_SECONDS:g} s")
-        try:
-            chunk = os.read(descriptor, min(CHUNK, left))
-        except BlockingIOError:
-            continue
-        if not chunk:
-            break
         chunks.append(chunk)
         left -= len(chunk)
     return b"".join(chunks)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from .errors import InputError
+from .files import read_pipe
 from .text import shell_quoted
 
 _Content = TypeVar("_Content")
@@ -36,12 +37,16 @@ def read_private_file(path: Path, what: str, parse: Callable[[bytes], _Content],
     """
     after = f"; {hint}" if hint else ""
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        # Without O_NONBLOCK, opening a pipe waits until somebody opens its other end.
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
         with os.fdopen(descriptor, "rb") as file:
             status = os.fstat(descriptor)  # of the file that is read, even if another one takes its name
-            if not (stat.S_ISREG(status.st_mode) or stat.S_ISFIFO(status.st_mode)):
+            if stat.S_ISFIFO(status.st_mode):
+                content = read_pipe(descriptor, LARGEST + 1, path)
+            elif stat.S_ISREG(status.st_mode):
+                content = file.read(LARGEST + 1)
+            else:
                 raise InputError(f"{path}: cannot read {what}: it is not a file{after}")
-            content = file.read(LARGEST + 1)
     except OSError as error:
         raise InputError(f"{path}: cannot read {what}: {error.strerror or error}{after}") from error
     except ValueError as error:  # NUL, or half a surrogate pair

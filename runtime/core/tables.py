@@ -15,6 +15,7 @@ from .text import show_value
 
 SEPARATORS = ",;\t|"
 MOST_CELL = 200_000  # characters of a cell: an embedding has some thousand
+MOST_LINE = 4_000_000  # characters of a line
 SAMPLE = 65_536  # bytes that show how a file is encoded
 BOMS = (
     (codecs.BOM_UTF8, "utf-8-sig"),
@@ -72,7 +73,7 @@ def _split_rows(path: Path, file: TextIO, separator: str, line: int) -> Iterator
     csv.field_size_limit(MOST_CELL)
     while True:
         start = file.tell()
-        rows = csv.reader(iter(file.readline, ""), delimiter=separator, strict=True)  # iterating a file stops tell
+        rows = csv.reader(_limit_lines(file), delimiter=separator, strict=True)
         try:
             cells = next(rows, None)
         except (ValueError, csv.Error) as error:
@@ -81,7 +82,8 @@ def _split_rows(path: Path, file: TextIO, separator: str, line: int) -> Iterator
             hint = "is a quote missing or too many?" if "NUL" not in str(error) else "is this a text file?"
             yield InputError(f"{path}, line {line}: cannot be read as CSV ({error}): {hint}")
             file.seek(start)
-            file.readline()
+            if len(file.readline(MOST_LINE + 1)) > MOST_LINE:  # no table
+                return
             line += 1
             continue
         if cells is None:
@@ -148,6 +150,14 @@ def _find_encoding(path: Path) -> str:
     return "utf-8"
 
 
+def _limit_lines(file: TextIO) -> Iterator[str]:
+    """The lines of ``file``. Raises ValueError for one that is too long: it would fill the memory."""
+    while line := file.readline(MOST_LINE + 1):
+        if len(line) > MOST_LINE:
+            raise ValueError(f"the line has more than {MOST_LINE:,} characters")
+        yield line
+
+
 def _find_separator(line: str) -> str:
     if line.lower().startswith("sep=") and len(line) > 4 and line[4] in SEPARATORS:
         return line[4]
@@ -167,7 +177,7 @@ def _find_undecodable(path: Path) -> str:
     """Where the first byte is that is not UTF-8."""
     before = 0
     with path.open("rb") as file:
-        for number, line in enumerate(file, 1):
+        for number, line in enumerate(iter(lambda: file.readline(4 * MOST_LINE), b""), 1):
             try:
                 line.decode("utf-8")
             except UnicodeDecodeError as error:

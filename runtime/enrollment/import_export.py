@@ -144,8 +144,7 @@ def _with_embedding(sample: Sample, pipeline: Pipeline | None) -> Sample:
     if pipeline is None or not sample.crop or (len(sample.embedding) and sample.identity in ("", identity)):
         return sample
     image = decode_crop(sample.crop)
-    assert image is not None, "crops are decoded when they are read"
-    return replace(sample, embedding=pipeline.embed([image])[0], identity=identity)
+    return sample if image is None else replace(sample, embedding=pipeline.embed([image])[0], identity=identity)
 
 
 def reembed_gallery(

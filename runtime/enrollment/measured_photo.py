@@ -115,10 +115,11 @@ def find_large(faces: Sequence[MeasuredFace]) -> tuple[MeasuredFace, ...]:
     return tuple(faces[index] for index in find_large_boxes(np.array([face.box for face in faces]).reshape(-1, 4)))
 
 
-def find_large_boxes(boxes: NDArray[Any]) -> list[int]:
-    """The indices of ``boxes`` (N×4: x1, y1, x2, y2) of faces that are not in the background."""
+def find_large_boxes(boxes: NDArray[Any], share: float = BACKGROUND) -> list[int]:
+    """The indices of ``boxes`` (N×4: x1, y1, x2, y2) of faces that are not in the background: those at least
+    ``share`` as wide as the widest."""
     widths = (boxes[:, 2] - boxes[:, 0]).tolist()
-    return [index for index, width in enumerate(widths) if width >= BACKGROUND * max(widths)]
+    return [index for index, width in enumerate(widths) if width >= share * max(widths)]
 
 
 def _whole(box: NDArray[np.float32]) -> tuple[int, int, int, int]:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+from ..core.checks import describe_type
 from ..core.errors import InputError
 from ..core.files import parse_json
 from ..core.tables import check_width, column_letter, find_columns, read_rows_and_errors
@@ -70,8 +71,10 @@ def _read_csv_row(cells: dict[str, str], source: Path, crops: Path) -> GalleryRe
     except InputError as error:
         raise _CellError("name", str(error)) from None
     try:
-        metadata = dict(parse_json(filled.get("metadata", "{}")))
-    except (ValueError, TypeError) as error:
+        metadata = parse_json(filled.get("metadata", "{}"))
+        if not isinstance(metadata, dict):
+            raise ValueError(f"but {describe_type(metadata)}")
+    except ValueError as error:
         raise _CellError("metadata", f"this is not an object in JSON ({error})") from None
     sample = read_sample(filled, crops)
     photos = [_find_photo(source.parent, filled["photo"])] if "photo" in filled else []

@@ -11,6 +11,7 @@ from .delivery import Delivery
 from .event import anonymize, encode
 from .homeassistant import BoardReport, CameraReport
 from .lines import LinesFile, LinesStream
+from .move_events import is_event_folder, move_events, read_named_people
 from .mqtt import Mqtt
 from .outbox import Limits, Outbox
 from .outbox_file import OutboxInUseError, find_outboxes
@@ -36,5 +37,8 @@ __all__ = [
     "anonymize",
     "encode",
     "find_outboxes",
+    "is_event_folder",
+    "move_events",
+    "read_named_people",
     "read_secret",
 ]

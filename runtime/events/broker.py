@@ -13,6 +13,7 @@ from typing import Literal
 
 from ..core.atomic import write_atomically
 from ..core.errors import InputError, RkfaceError
+from ..core.files import parse_json, read_file
 
 MOST_BYTES = 1 << 20  # of the list of topics: thousands of cameras
 
@@ -68,13 +69,11 @@ class RetainedTopics:
         self._topics: set[str] = set()
         self.known = file is None
         if file is not None:
-            with suppress(OSError, ValueError, RecursionError):
-                if file.stat().st_size <= MOST_BYTES:
-                    stored = json.loads(file.read_text("utf-8"))
-                    self.known = isinstance(stored, list)
-                    self._topics = (
-                        {one for one in stored if isinstance(one, str) and is_topic(one)} if self.known else set()
-                    )
+            with suppress(InputError, ValueError):
+                stored = parse_json(read_file(file, MOST_BYTES))
+                if isinstance(stored, list):
+                    self.known = True
+                    self._topics = {one for one in stored if isinstance(one, str) and is_topic(one)}
 
     def __iter__(self) -> Iterator[str]:
         return iter(sorted(self._topics))

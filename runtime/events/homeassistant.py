@@ -12,13 +12,13 @@
 
 from __future__ import annotations
 
-import json
 import re
 import zlib
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from ..core.files import parse_json
 from .event import to_json
 
 ONLINE, OFFLINE = b"online", b"offline"
@@ -142,7 +142,7 @@ def without_people(payload: bytes, people: Collection[str]) -> bytes:
     says ``stranger``. It does not become empty, because Home Assistant ignores an empty payload and would continue to
     show the name."""
     try:
-        shown = json.loads(payload)
+        shown = parse_json(payload)
     except ValueError:
         return payload
     person = shown.get("person") if isinstance(shown, dict) else None

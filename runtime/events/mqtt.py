@@ -39,6 +39,7 @@ from .mqtt_connection import BrokerConnection
 READING = 1.0  # seconds that a broker has to send what it retains
 REPORT_EVERY = 30.0  # seconds between two reports of the board's state, at least
 SUBSCRIBE_ATTEMPTS = 3  # to the retained messages, until we assume that the broker never allows it
+MOST_PAYLOAD, MOST_TOPICS = 64 * 1024, 10_000  # bytes and number of the retained messages about people that we note
 
 log = logging.getLogger("rkface.events")
 
@@ -182,8 +183,10 @@ class Mqtt:
                 )
 
     def _note_message(self, topic: str, payload: bytes) -> None:
-        """A message that the broker retains has arrived."""
+        """A message that the broker retains has arrived. What cannot be ours is ignored: it would fill the memory."""
         with self._changed:
+            if len(payload) > MOST_PAYLOAD or (topic not in self._at_broker and len(self._at_broker) >= MOST_TOPICS):
+                return
             self._at_broker[topic] = payload
             self._changed.notify_all()
         if self._search or without_people(payload, self._forgotten) != payload:

@@ -20,6 +20,7 @@ from pathlib import Path
 from ..core.atomic import copy_owner, remove_leftovers, replace_atomically, sync_to_disk
 from ..core.errors import InputError, WorkError
 from ..core.sqlite import configure, create_private_file, open_sqlite, read_version, transaction
+from ..gallery.companions import find_event_folders
 from .old_spool import CURSOR, delete_old_spool, lock_old_spool, read_old_files
 
 FILE = "outbox.sqlite"
@@ -56,10 +57,11 @@ class StoredRow:
         return self.id, self.stored, self.ticks, zlib.crc32(self.body), self.body
 
 
-def find_outboxes(folder: Path) -> list[Path]:
-    """The folders in ``folder`` that contain an outbox or an old spool, also of receivers that are no longer used."""
-    found = {path.parent for name in (FILE, CURSOR) for path in folder.glob(f"events-*/{name}")}
-    return sorted(found)
+def find_outboxes(gallery: Path) -> list[Path]:
+    """The folders of the gallery at this path that contain an outbox or an old spool, also of receivers that are no
+    longer used; and those with names of earlier versions, ``events-RECEIVER``, which belong to no certain gallery."""
+    folders = [*find_event_folders(gallery), *gallery.parent.glob("events-*")]
+    return sorted(folder for folder in folders if any((folder / name).exists() for name in (FILE, CURSOR)))
 
 
 def claim_folder(folder: Path) -> int:

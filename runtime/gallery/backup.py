@@ -16,8 +16,9 @@ from ..core.atomic import copy_owner, remove_leftovers, replace_atomically
 from ..core.errors import InputError, RkfaceError, WorkError
 from ..core.sqlite import DamagedError, distrust_file, find_damage, remove_deleted_bytes, transaction
 from ..core.text import shell_quoted
-from .backup_files import APPLICATION, backup_folder, backup_name, is_made_here, list_backups
+from .backup_files import APPLICATION, backup_folder, backup_name, is_made_here, list_backups, suggest_backup
 from .backup_registry import add_to_registry, adopt_registry, count_backup, known_backups, remove_from_registry
+from .companions import Companion, companion_path
 from .encryption import Cipher, Key, bind_all, encrypt_all, is_bound, is_encrypted
 from .gallery import Gallery
 from .people import Person
@@ -59,7 +60,8 @@ def back_up(gallery: Gallery, to: Path | None = None, keep: int = KEEP) -> Path:
             new.execute("PRAGMA journal_mode=DELETE")  # one file, without -wal and -shm
             copy_owner(copy, gallery.path)
             if (problem := find_damage(new) or find_row_damage(new)) is not None:
-                raise DamagedError(f"{gallery.path}: not backed up, because it is damaged: {problem}")
+                repair = suggest_backup(gallery.path)
+                raise DamagedError(f"{gallery.path}: not backed up, because it is damaged ({problem}): {repair}")
     except BaseException:
         remove_from_registry(gallery, target)
         raise
@@ -162,7 +164,7 @@ def copy_backup(source: Path, target: Path) -> None:
 
 def restoring_path(path: Path) -> Path:
     """The target of the temporary file in which a backup is prepared, before it is restored to the gallery ``path``."""
-    return path.with_name(f".{path.name}.restored")
+    return companion_path(path, Companion.RESTORING)
 
 
 def _release_backups_of_original(gallery: Gallery) -> list[Left]:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from ..core.sqlite import distrust_file, find_damage
 from ..core.text import shell_quoted
+from .companions import Companion, companion_path
 from .stored_values import find_row_damage
 
 APPLICATION = 0x726B6667  # "rkfg" (PRAGMA application_id): distinguishes galleries from other SQLite databases
@@ -27,7 +28,7 @@ Order = tuple[int, tuple[int, ...], str]
 
 def backup_folder(path: Path) -> Path:
     """The folder for the backups of the gallery at ``path``."""
-    return path.with_name(f"{path.name}.backups")
+    return companion_path(path, Companion.BACKUPS)
 
 
 def list_backups(path: Path) -> list[Path]:

@@ -7,6 +7,7 @@ file, and the faces are encrypted if the gallery is encrypted.
 from __future__ import annotations
 
 import json
+import math
 import sqlite3
 import threading
 import time
@@ -32,13 +33,12 @@ from ..core.sqlite import (
 )
 from ..core.steady_clock import ACCURACY, SET_SINCE, SteadyClock
 from ..gallery.encryption import NoCipher
-from ..gallery.gallery import Gallery
 from ..tracking.appearance import Appearance
 from .settings import DAY, Keep
 
-FILE = "appearances.sqlite"
 VERSION = 1
 MOST = 200  # appearances in one answer
+BATCH = 100  # appearances that are moved at once, with their faces in memory
 BUSY = 5.0  # seconds to wait for another program
 CLOCK = "clock"  # a setting: the SteadyClock from which the column ``logged`` comes
 SCRUB = "scrub"  # a setting that is present while the file may still contain bytes of faces from before encryption
@@ -218,6 +218,55 @@ class AppearanceLog:
                 self._database.executescript("PRAGMA incremental_vacuum")
         return int(gone)
 
+    def erase(self, people: Iterable[str]) -> None:
+        """Delete all appearances that name one of ``people`` (ids), and leave no byte of them in the file. Raises
+        WorkError if the file cannot be written, or another program reads old pages."""
+        named = "person IN (SELECT value FROM json_each(?))"
+        with self._writing() as database:
+            gone = database.execute(f"DELETE FROM appearance WHERE {named}", [json.dumps(list(people))]).rowcount
+        if gone:
+            self._remove_deleted_bytes()
+
+    def take_over(self, old: AppearanceLog, is_mine: Callable[[str | None], bool]) -> int:
+        """Move the appearances of ``old`` that are ``is_mine`` (called with the id of the person, or None) to this log.
+        Return how many remain there.
+
+        They are on the disk here before they are deleted there. After an interruption, call it again: none is stored
+        twice. Raises WorkError if a log cannot be written.
+        """
+        clock = old._read("SELECT name, value FROM setting WHERE name = ?", [CLOCK])
+        with self._writing() as database:
+            database.executemany("INSERT OR IGNORE INTO setting VALUES (?, ?)", clock)
+            kept = database.execute("SELECT value FROM setting WHERE name = ?", [CLOCK]).fetchone()
+        now = _read_clock(kept[0]) if kept else None
+        latest = now.now if now else math.inf  # nothing was logged later than now
+        rows = old._read("SELECT id, person FROM appearance ORDER BY started")
+        mine = [id for id, person in rows if is_mine(person)]
+        for start in range(0, len(mine), BATCH):
+            ids = json.dumps(mine[start : start + BATCH])
+            columns = "id, source, person, started, min(logged, ?2), event, face"
+            batch = old._read(
+                f"SELECT {columns} FROM appearance WHERE id IN (SELECT value FROM json_each(?1))", [ids, latest]
+            )
+            with self._lock, readable_errors(self.path):
+                self._database.execute("PRAGMA synchronous=FULL")
+                with transaction(self._database):
+                    self._database.executemany("INSERT OR IGNORE INTO appearance VALUES (?, ?, ?, ?, ?, ?, ?)", batch)
+                self._database.execute("PRAGMA synchronous=NORMAL")
+            with old._writing() as database:
+                database.execute("DELETE FROM appearance WHERE id IN (SELECT value FROM json_each(?))", [ids])
+        if mine:
+            old._remove_deleted_bytes()
+        return old.count()
+
+    def _remove_deleted_bytes(self) -> None:
+        with self._lock, readable_errors(self.path):
+            removed = remove_deleted_bytes(self._database)
+        if not removed:
+            raise WorkError(
+                f"{self.path}: another program is reading this file, so its -wal file keeps what was deleted: stop it"
+            )
+
     def _advance_clock(self, database: sqlite3.Connection) -> float:
         """Advance the clock in the file by what has passed, and return its time."""
         clock, wall = self._clock(), self._wall()
@@ -260,7 +309,8 @@ def _read_clock(stored: str) -> SteadyClock | None:
     """The clock that ``stored`` describes; None if it is damaged."""
     try:
         clock = SteadyClock(**json.loads(stored))
-        numbers = [clock.now, clock.agreed, clock.since, clock.ahead or 0.0, clock.seen or 0.0]
+        known = [one for one in (clock.ahead, clock.seen) if one is not None]
+        numbers = [clock.now, clock.agreed, clock.since, *known]
         return clock if all(type(one) in (int, float) and abs(one) < 1e12 for one in numbers) else None
     except (ValueError, TypeError, RecursionError):
         return None
@@ -274,11 +324,3 @@ def _start_clock(database: sqlite3.Connection, wall: float) -> SteadyClock:
     start = max(wall, SET_SINCE) if newest is None else float(newest)
     database.execute("UPDATE appearance SET logged = ?1 WHERE logged > ?1 OR logged < ?2", [start, SET_SINCE])
     return SteadyClock(start, None if newest is None else 0.0, start)
-
-
-def encrypt_log_beside(gallery: Gallery) -> None:
-    """Encrypt the faces in the log beside ``gallery`` if the gallery is encrypted; see ``AppearanceLog.encrypt``."""
-    path = gallery.path.with_name(FILE)
-    if path.exists():
-        with AppearanceLog(path, lambda: gallery.cipher) as log:
-            log.encrypt()

@@ -22,8 +22,8 @@ from ..events import Outbox, OutboxInUseError, Sink, find_outboxes
 from ..gallery import backup
 from ..gallery.gallery import Gallery
 from ..gallery.people import Person
-from .appearance_log import FILE as LOG
 from .appearance_log import AppearanceLog
+from .log_files import OLD_FILE, log_path
 from .settings import Events, Keep
 
 FOREVER = Keep(appearances=math.inf, unknown_faces=math.inf)
@@ -93,6 +93,7 @@ def report_in_service(
     stages = [
         StageReport(ErasureStage.GALLERY, (deleted,)),
         StageReport(ErasureStage.BACKUPS, left=tuple(f"{copy.path}: {copy.reason}" for copy in copies)),
+        StageReport(ErasureStage.APPEARANCE_LOG, left=erase_from_old_log(gallery).left),
         StageReport(ErasureStage.OUTBOXES, left=erase_from_outboxes(gallery).left),
     ]
     until = time.monotonic() + PATIENCE
@@ -131,6 +132,7 @@ def finish_at_start(gallery: Gallery) -> Iterator[str]:
     except WorkError as error:
         yield str(error)
     if backup.forgotten(gallery):
+        yield from erase_from_old_log(gallery).left
         yield from erase_from_outboxes(gallery).left
 
 
@@ -149,11 +151,25 @@ def erase_from_log(gallery: Gallery, log: AppearanceLog, keep: Keep) -> None:
     log.prune(keep, people, dict(gallery.read("SELECT id, person FROM former WHERE person IS NOT NULL")))
 
 
+def erase_from_old_log(gallery: Gallery) -> StageReport:
+    """Stage APPEARANCE_LOG for the log of an earlier version, in which other galleries may have entries: delete from it
+    everybody whom ``gallery`` has forgotten."""
+    path = gallery.path.with_name(OLD_FILE)
+    if not path.exists():
+        return StageReport(ErasureStage.APPEARANCE_LOG)
+    try:
+        with AppearanceLog(path) as log:
+            log.erase(backup.forgotten(gallery))
+    except RkfaceError as error:
+        return StageReport(ErasureStage.APPEARANCE_LOG, left=(str(error),))
+    return StageReport(ErasureStage.APPEARANCE_LOG, (f"{path}: no entry names a forgotten person",))
+
+
 def erase_from_outboxes(gallery: Gallery) -> StageReport:
     """Stage OUTBOXES: remove forgotten people from events that wait beside ``gallery``. An outbox that a running
     service has open is left to that service, which notices within a second."""
     done, left, forgotten = [], [], backup.forgotten(gallery)
-    for folder in find_outboxes(gallery.path.parent):
+    for folder in find_outboxes(gallery.path):
         try:
             with closing(Outbox(folder)) as outbox:
                 outbox.erase(forgotten)
@@ -165,7 +181,7 @@ def erase_from_outboxes(gallery: Gallery) -> StageReport:
             left.append(f"{folder}: the person cannot be removed from waiting events: {error.strerror}")
         else:
             done.append(f"{folder}: no waiting event names a forgotten person")
-            if folder.name == "events-mqtt":
+            if folder.name.endswith("events-mqtt"):
                 done.append("messages that the broker retains are overwritten by the next `rkface run`")
     return StageReport(ErasureStage.OUTBOXES, tuple(done), tuple(left))
 
@@ -179,20 +195,22 @@ def erase_from_sinks(forgotten: Mapping[str, float], sinks: Iterable[Sink]) -> N
 
 def _erase_beside(gallery: Gallery) -> list[StageReport]:
     """The stages after the backups, with the files beside ``gallery``."""
-    path = gallery.path.with_name(LOG)
-    if not path.exists():
-        return [erase_from_outboxes(gallery)]
-    try:
-        with AppearanceLog(path) as log:
-            erase_from_log(gallery, log, FOREVER)
-    except RkfaceError as error:
-        return [StageReport(ErasureStage.APPEARANCE_LOG, left=(str(error),)), erase_from_outboxes(gallery)]
+    path, logs = log_path(gallery.path), [erase_from_old_log(gallery)]
+    if path.exists():
+        try:
+            with AppearanceLog(path) as log:
+                erase_from_log(gallery, log, FOREVER)
+            logs += [StageReport(ErasureStage.APPEARANCE_LOG, (f"{path}: no entry names a forgotten person",))]
+        except RkfaceError as error:
+            logs += [StageReport(ErasureStage.APPEARANCE_LOG, left=(str(error),))]
+    if not any(log.done for log in logs):
+        return [*logs, erase_from_outboxes(gallery)]
     told = (
         "receivers of events are told to delete their data about the person: by the running service within seconds, "
         "or by the next `rkface run`"
     )
     return [
-        StageReport(ErasureStage.APPEARANCE_LOG, (f"{path}: no entry names a forgotten person",)),
+        *logs,
         erase_from_outboxes(gallery),
         StageReport(ErasureStage.RECEIVERS, (told,)),
     ]

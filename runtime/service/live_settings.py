@@ -18,6 +18,7 @@ from ..core.atomic import sync_to_disk, write_atomically
 from ..core.errors import InputError
 from ..core.text import in_a_line
 from ..core.toml import Range, describe_fields, load_table, read_toml
+from ..gallery.companions import Companion, companion_path
 from .console_protocol import Setting
 from .settings import Keep, Recognition, Settings
 
@@ -110,13 +111,13 @@ class LiveSettings:
 
 def changes_path(gallery: Path) -> Path:
     """The file with the changes for the gallery at this path."""
-    return gallery.with_name(f"changed-{gallery.name}.toml")
+    return companion_path(gallery, Companion.CHANGED_SETTINGS)
 
 
 def load_changes(settings: Settings) -> LiveSettings:
     """Return ``settings`` with the changes that were made in the console. Changes that cannot be used are problems, and
     do not count."""
-    path, old = changes_path(settings.gallery), settings.beside(OLD_FILE)
+    path, old = changes_path(settings.gallery), settings.gallery.with_name(OLD_FILE)
     from_old = not path.exists() and old.exists()
     if not path.exists() and not from_old:
         return LiveSettings(settings)
@@ -180,8 +181,9 @@ def take_over_old_file(live: LiveSettings) -> None:
     if not live.from_old:
         return
     save_changes(live)
-    gallery, old = live.configured.gallery, live.configured.beside(OLD_FILE)
-    others = [path for path in gallery.parent.glob(".*.lock") if path.name != f".{gallery.name}.lock"]
+    gallery, old = live.configured.gallery, live.configured.gallery.with_name(OLD_FILE)
+    own = companion_path(gallery, Companion.LOCK).name
+    others = [path for path in gallery.parent.glob(".*.lock") if path.name != own]
     log.info("%s: changes of the console were taken over into %s", old, changes_path(gallery).name)
     if others:
         log.info("%s: kept for other galleries in this folder; delete it if there is no other", old)

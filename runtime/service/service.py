@@ -29,14 +29,14 @@ from ..tracking.appearance import Appearance
 from ..tracking.visit import RecognitionRules
 from ..tracking.watch import watch_results
 from ..tracking.watcher import Watcher
-from . import erasure, live_settings
-from .appearance_log import FILE as LOG
+from . import erasure, live_settings, old_files
 from .appearance_log import AppearanceLog, LoggedAppearance
 from .camera_worker import CameraWorker, open_camera_worker
 from .console_protocol import CameraHealth, Health, Setting, WatchedFrame
 from .enrollment_requests import EnrollmentRequests, OfferedShot
 from .health import Parts, read_health, report_board, write_metrics
 from .known_people import KnownPeople
+from .log_files import log_path
 from .problems import Problems
 from .publisher import Publisher
 from .settings import CameraSettings, Settings
@@ -86,6 +86,8 @@ class Service:
         with self._opened as opened:
             opened.enter_context(lock_gallery(settings.gallery))
             self._note_changed_settings()
+            with self.problems.of("old files"):
+                old_files.take_over(settings)
             forgotten = erasure.read_forgotten(settings.gallery)  # also people who were deleted while no service ran
             self.sinks = open_sinks(settings, opened, forgotten, self._report)
             self.workers = {name: self._open_camera_worker(name, camera) for name, camera in settings.camera.items()}
@@ -93,7 +95,7 @@ class Service:
             self.pipeline = self.scheduler.pipeline()  # for enrollment
             self._watch_pipeline = self.scheduler.pipeline()
             self.gallery = opened.enter_context(open_gallery(settings, self.pipeline))
-            self._log = opened.enter_context(AppearanceLog(settings.beside(LOG), lambda: self.gallery.cipher))
+            self._log = opened.enter_context(AppearanceLog(log_path(settings.gallery), lambda: self.gallery.cipher))
             with self.problems.of("appearances"):
                 self._log.encrypt()
             self._publisher = Publisher(self.gallery, self._log, self.sinks, self.problems)

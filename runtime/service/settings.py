@@ -191,10 +191,6 @@ class Settings:
     keep: Keep = Keep()
     web: Web = Web()
 
-    def beside(self, name: str) -> Path:
-        """The path of the service's own file ``name``, in the folder of the gallery."""
-        return self.gallery.with_name(name)
-
 
 def default_camera() -> str:
     """The source to use if none is given: the first USB camera, or /dev/video0, which may appear later."""

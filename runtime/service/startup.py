@@ -14,6 +14,7 @@ from pathlib import Path
 
 from ..core.errors import InputError, WorkError
 from ..events import BoardReport, Broker, Channel, Delivery, LinesFile, LinesStream, Mqtt, Outbox, Webhook, read_secret
+from ..gallery.companions import Companion, companion_path
 from ..gallery.encryption import key_from_environment, read_key
 from ..gallery.gallery import Gallery
 from ..gallery.people import embedding_identity
@@ -29,7 +30,7 @@ log = getLogger("rkface.service")
 @contextmanager
 def lock_gallery(gallery: Path) -> Iterator[None]:
     """Allow one service per gallery. Raises InputError, with the process number, if another service uses it."""
-    path = gallery.with_name(f".{gallery.name}.lock")
+    path = companion_path(gallery, Companion.LOCK)
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -88,7 +89,7 @@ def open_sinks(
     report: Callable[[], BoardReport | None] = lambda: None,
 ) -> list[Delivery]:
     """Open the sinks of ``settings.events``, which ``opened`` closes. They never name ``forgotten`` people (ids, with
-    the times), and tell their receivers about them. Outboxes are in the folder of the gallery. ``report`` returns the
+    the times), and tell their receivers about them. Outboxes are beside the gallery. ``report`` returns the
     state of the board, if it is known. Raises InputError if a secret, a certificate or an address cannot be used."""
     sinks = []
     for sink in _sinks(settings, report):
@@ -101,7 +102,7 @@ def _sinks(settings: Settings, report: Callable[[], BoardReport | None]) -> Iter
     events = settings.events
 
     def delivery(name: str, channel: Channel, address: str, *, stored: bool) -> Delivery:
-        folder = settings.beside(f"events-{name}")
+        folder = companion_path(settings.gallery, Companion.EVENTS, name)
         # Each receiver has a file of its own. Its name is a digest of the address, which may be a secret.
         told_file = folder / f"told-{sha256(address.encode(errors='surrogateescape')).hexdigest()[:16]}"
         return Delivery(name, channel, Outbox(folder) if stored else None, told_file=told_file)
@@ -131,7 +132,7 @@ def _open_mqtt(mqtt: MqttSettings, settings: Settings, report: Callable[[], Boar
         settings.camera,
         prefix=mqtt.prefix,
         discovery_root=mqtt.discovery_root,
-        retained_file=settings.beside("events-mqtt") / f"retained-{digest}",
+        retained_file=companion_path(settings.gallery, Companion.EVENTS, "mqtt") / f"retained-{digest}",
         console=console_address(settings.web),
         report=report,
     )

@@ -182,6 +182,8 @@ def _explain_end(status: int) -> str:
         return TOO_MUCH_MEMORY
     if status == -signal.SIGXCPU:
         return "the image takes too long to decode: it is probably damaged"
+    if status == -signal.SIGKILL:
+        return "the system ended the decoder (SIGKILL), as it does when memory is full: end other programs, try again"
     how = signal.Signals(-status).name if status < 0 else f"exit status {status}"
     return f"the image is damaged and cannot be decoded ({how} in the decoder): copy it again"
 

@@ -23,6 +23,7 @@ MOST_SCANS = 100  # a progressive picture has about ten; each one costs the deco
 # In a scan, 0xFF before 0 is data, before another 0xFF it is fill, and before 0xD0 to 0xD7 it is a restart marker.
 SCAN_END = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
 MARKER = re.compile(rb"\xff[^\x00\xff]")
+FILL = re.compile(rb"\xff*(?=\xff)")  # before a marker, any number of bytes 0xFF may stand
 DAMAGED = "the JPEG's structure is damaged"
 
 
@@ -62,9 +63,8 @@ class MarkerReader:
 
     def _read_marker(self, data: bytes | bytearray) -> Segment | None:
         """The next segment, of a scan only its header."""
-        while data[self._at : self._at + 2] == b"\xff\xff":
-            self._at += 1
-        at = self._at
+        fill = FILL.match(data, self._at)
+        at = self._at = fill.end() if fill else self._at
         if at + 2 > len(data):
             return None
         kind = data[at + 1]

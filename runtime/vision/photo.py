@@ -41,12 +41,14 @@ class PhotoFaces:
         turned: By how many degrees the photo was turned clockwise: 0, 90, 180 or 270.
         sure: False if another turn of the photo shows a face nearly as well, so that ``turned`` may be wrong. The
             embeddings of a face that is the wrong way up are useless.
+        again: True if some face is found only by an additional look at ``image``, with a margin: a close-up.
     """
 
     image: NDArray[np.uint8]
     faces: Faces
     turned: Turn = 0
     sure: bool = True
+    again: bool = False
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -64,30 +66,27 @@ def find_faces(detector: Detector, image: NDArray[np.uint8], threshold: float) -
     A face that is plainly upright ends the search: then this costs no more than ``Detector.detect``. Otherwise the
     three other turns of the photo are tried, and the one whose best upright face has the best score is taken.
     """
-    faces = look_twice(detector, image, threshold)
+    faces, more = _look_again(detector, image, threshold)
     best = {0: _best_score(faces)}
     if best[0] >= PLAIN:
-        return PhotoFaces(image, faces)
-    found = {0: faces}
+        return PhotoFaces(image, faces, again=more)
+    found, again = {0: faces}, {0: more}
     for turn in TURNS[1:]:
-        turned = look_twice(detector, turn_image(image, turn), threshold)
+        turned, again[turn] = _look_again(detector, turn_image(image, turn), threshold)
         found[turn] = turned[turned.scores >= threshold + AGAIN]
         best[turn] = _best_score(found[turn])
     leading = max(TURNS, key=lambda turn: best[turn])
     chosen: Turn = leading if best[leading] - best[0] >= CLEAR else 0
     rival = max(best[turn] for turn in TURNS if turn != chosen)
     sure = rival == 0 or best[chosen] - rival >= CLEAR
-    return PhotoFaces(turn_image(image, chosen), found[chosen], chosen, sure)
+    more = again[chosen] and len(found[chosen]) > 0
+    return PhotoFaces(turn_image(image, chosen), found[chosen], chosen, sure, more)
 
 
 def look_twice(detector: Detector, image: NDArray[np.uint8], threshold: float) -> Faces:
     """The faces in ``image`` (H×W×3 uint8 BGR). If no face is found, or the largest touches the border, the image is
     searched again with a gray margin, in which a face that fills the image is found."""
-    faces = detector.detect(image, threshold)
-    if len(faces) and not _touches_border(faces.boxes[faces.largest()], image):
-        return faces
-    again = detector.detect_with_margin(image, threshold)
-    return _merge(faces, again[again.scores >= threshold + AGAIN], detector.nms_iou)
+    return _look_again(detector, image, threshold)[0]
 
 
 def turn_image(image: NDArray[np.uint8], turn: int) -> NDArray[np.uint8]:
@@ -95,10 +94,27 @@ def turn_image(image: NDArray[np.uint8], turn: int) -> NDArray[np.uint8]:
     return np.asarray(cv2.rotate(image, ROTATIONS[turn]), np.uint8) if turn else image
 
 
+def _look_again(detector: Detector, image: NDArray[np.uint8], threshold: float) -> tuple[Faces, bool]:
+    """What ``look_twice`` finds, and whether some face is found only with the margin."""
+    first = detector.detect(image, threshold)
+    if len(first) and not _touches_border(first.boxes[first.largest()], image):
+        return first, False
+    margin = detector.detect_with_margin(image, threshold)
+    faces = _merge(first, margin[margin.scores >= threshold + AGAIN], detector.nms_iou)
+    boxes = np.concatenate([first.boxes, faces.boxes])
+    return faces, len(suppress(boxes, detector.nms_iou)) > len(first)
+
+
 def _best_score(faces: Faces) -> float:
     """The best score of the upright ``faces``, 0 without any."""
-    upright = (float(score) for score, points in zip(faces.scores, faces.landmarks, strict=True) if _upright(points))
-    return max(upright, default=0.0)
+    return max(_upright_scores(faces), default=0.0)
+
+
+def _upright_scores(faces: Faces) -> list[float]:
+    """The score of each face that is upright, 0 for the others."""
+    return [
+        float(score) if _upright(points) else 0.0 for score, points in zip(faces.scores, faces.landmarks, strict=True)
+    ]
 
 
 def _upright(landmarks: NDArray[np.float32]) -> bool:
@@ -112,12 +128,15 @@ def _touches_border(box: NDArray[np.float32], image: NDArray[np.uint8]) -> bool:
 
 def _merge(first: Faces, second: Faces, iou: float) -> Faces:
     """The faces of both, each once, best score first. A part of a face that is found as a face of its own, such as an
-    eye of a face that fills the image, is left out."""
+    eye of a face that fills the image, is left out. A face that ``first`` shows plainly stays as it is there, to the
+    bit: its embedding is then the one that a single look at a frame gives."""
     if not len(first) or not len(second):
         return first if len(first) else second
-    order = np.argsort(-np.concatenate([first.scores, second.scores]), kind="stable")
-    both = Faces(*(np.concatenate(pair)[order] for pair in zip(_arrays(first), _arrays(second), strict=True)))
+    both = Faces(*(np.concatenate(pair) for pair in zip(_arrays(first), _arrays(second), strict=True)))
+    plain = np.array([score >= PLAIN for score in _upright_scores(first)] + [False] * len(second))
+    both = both[np.lexsort((-both.scores, ~plain))]
     both = both[suppress(both.boxes, iou)]
+    both = both[np.argsort(-both.scores, kind="stable")]
     kept: list[int] = []
     for index, box in enumerate(both.boxes):
         if not any(_share_inside(box, both.boxes[other]) >= INSIDE for other in kept):

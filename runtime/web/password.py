@@ -124,8 +124,8 @@ def _read_private_line(path: Path, kind: str, hint: str) -> str:
 
 
 class PasswordCheck:
-    """Compares passwords with ``hash``. Each check takes 19 MiB and tens of milliseconds: ``places.Workload`` has room
-    for one at a time.
+    """Compares passwords with ``hash``. Each check takes 19 MiB and tens of milliseconds: ``places.Workload`` limits
+    how many run at a time.
 
     browser_key  for ``session.KnownBrowsers``; another one for each password
     """

@@ -66,13 +66,16 @@ class Places:
             self._free -= 1
             return
         one = Waiting(urgency, next(self._numbers), asyncio.get_running_loop().create_future())
-        self._waiting = sorted([*self._waiting, one], key=lambda each: (each.urgency, each.number))
+        # A request whose wait has ended may still be in the queue until its task runs.
+        queue = [*(each for each in self._waiting if not each.turn.done()), one]
+        self._waiting = sorted(queue, key=lambda each: (each.urgency, each.number))
         if len(self._waiting) > self._most_waiting:
             self._waiting.pop().turn.set_exception(busy(self._refusal))
         try:
             await asyncio.wait_for(one.turn, self._patience)
         except asyncio.TimeoutError:
-            raise busy(self._refusal) from None
+            if not one.given:  # else the place came at the moment in which the time was over
+                raise busy(self._refusal) from None
         except asyncio.CancelledError:
             if one.given:
                 self._leave()  # the place came at the moment in which the request ended

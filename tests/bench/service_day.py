@@ -158,9 +158,9 @@ def simulate_day(hours: float, folder: Path, cameras: int = 1) -> list[dict[str,
                 "RSS MiB": round(read_resident_bytes() / 2**20, 1),
                 "threads": threading.active_count(),
                 "open files": len(os.listdir("/proc/self/fd")),  # noqa: PTH208
-                "log KiB": sum(path.stat().st_size for path in folder.glob("appearances*")) // 1024,
+                "log KiB": sum(path.stat().st_size for path in folder.glob("*.appearances*")) // 1024,
                 "events KiB": sum(path.stat().st_size for path in folder.glob("events.*")) // 1024,
-                "outbox KiB": sum(path.stat().st_size for path in folder.glob("events-webhook/*")) // 1024,
+                "outbox KiB": sum(path.stat().st_size for path in folder.glob("*.events-webhook/*")) // 1024,
             }
         )
 

@@ -30,12 +30,18 @@ def faces_at(landmarks, score=0.9):
 
 
 class Finder:
-    """A fake detector: the first pixel of a photo says how many pixels apart the eyes of its only face are."""
+    """A fake detector: the first pixel of a photo, if it is gray, says how many pixels apart the eyes of its only face
+    are. In a photo that is turned, another pixel is the first."""
+
+    nms_iou = 0.4
 
     def detect(self, image, threshold):
-        eyes = int(image[0, 0, 0])
+        eyes = int(image[0, 0, 0]) if len(set(image[0, 0].tolist())) == 1 else 0
         faces = faces_at(TEMPLATE * (eyes / EYES) + 3 if eyes else TEMPLATE)
         return faces if eyes else faces[:0]
+
+    def detect_with_margin(self, image, threshold):
+        return self.detect(image, threshold)
 
 
 @pytest.fixture(scope="session")

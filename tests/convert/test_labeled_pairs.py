@@ -51,3 +51,12 @@ def test_pairs_of_one_kind_are_refused_with_the_reasons(tmp_path):
         InputError, match=r"1 of its 2 pairs .*\(1 because one of its photos calibrates\).* --evaluation"
     ):
         label_pairs(file, [face("a.jpg"), face("b.jpg")], reasons)
+
+
+def test_photos_in_which_nobody_is_clearly_meant_are_left_out_with_the_reason(tmp_path):
+    every = [face(f"{name}.jpg") for name in "abc"]
+    found = Collection(tmp_path, tuple(every), (), (), (Skipped("c.jpg", "several large faces", "2 faces"),))
+    file = pairs_file(tmp_path, "a.jpg,b.jpg,Yes", "a.jpg,b.jpg,No", "a.jpg,c.jpg,No")
+    labeled, (note,) = label_pairs(file, every, reasons_left_out(found, [], 100), {"c.jpg"})
+    assert labeled == ((0, 1, True), (0, 1, False))
+    assert "1 of 3 pairs" in note and "cannot be judged (several large faces)" in note

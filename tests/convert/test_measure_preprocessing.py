@@ -1,5 +1,7 @@
 """The order of channels and the normalization of a recognizer are found on faces, or stated, and are never guessed."""
 
+import os
+
 import numpy as np
 import pytest
 
@@ -18,6 +20,7 @@ from rkface.runtime.vision.embed import unit
 from .conftest import calibration
 
 ARC = ((127.5,) * 3, (127.5,) * 3)
+REAL = ("mobilefacenet_128.onnx", *(["resnet29_dlib.onnx"] if os.environ.get("RKFACE_SLOW") else []))
 
 
 @pytest.fixture(scope="module")
@@ -65,8 +68,7 @@ def prepared(path, tmp_path, **stated):
     return prepare_model(path, "recognizer", tmp_path, stated=StatedPreprocessing(**stated))
 
 
-@pytest.mark.parametrize("bgr", [False, True])
-@pytest.mark.parametrize("kind", ["outside", "inside", "hidden"])
+@pytest.mark.parametrize(("kind", "bgr"), [("outside", False), ("outside", True), ("inside", True), ("hidden", True)])
 def test_order_and_normalization_are_found(tmp_path, crops, bgr, kind):
     inside = None if kind == "outside" else ARC
     model = prepared(variant(tmp_path / "r.onnx", bgr=bgr, inside=inside, hidden=kind == "hidden"), tmp_path)
@@ -149,7 +151,7 @@ def test_doubt_keeps_the_default_and_names_the_option(tmp_path, crops):
     assert (undecided.bgr, undecided.order) == (False, "default") and "--recognizer-input bgr" in undecided.doubt
 
 
-@pytest.mark.parametrize("file", ["mobilefacenet_128.onnx", "resnet29_dlib.onnx"])
+@pytest.mark.parametrize("file", REAL)
 def test_real_recognizers_with_swapped_channels_are_noticed(shared, real_crops, tmp_path, file):
     model = onnx.load(shared / "models" / file)
     kernel = next(node for node in model.graph.node if node.op_type == "Conv").input[1]

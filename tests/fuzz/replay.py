@@ -18,7 +18,7 @@ from rkface.runtime.core.errors import RkfaceError
 
 
 def main() -> int:
-    target = load_targets()[sys.argv[1]]
+    target = load_targets(sys.argv[1])[sys.argv[1]]
     inputs = [(name, Path(name).read_bytes()) for name in sys.argv[2:]]
     report = silence_output()
     faulthandler.enable(report)

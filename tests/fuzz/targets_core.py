@@ -189,7 +189,7 @@ def profiles() -> list[bytes]:
 
 
 TARGETS = (
-    Target("settings", from_file("rkface.toml", show_settings), settings),
+    Target("toml", from_file("rkface.toml", show_settings), settings),
     Target("board-profile", from_file("board.toml", lambda path: read_profile(path, CHIPS)), profiles),
     Target("chips", from_file("chips.toml", read_chips), lambda: [(PROFILES / "chips.toml").read_bytes()]),
     Target("bundle", read_manifest_and_sums, lambda: [manifest() + b"\0" + b"0" * 64 + b"  detector.rknn\n"]),

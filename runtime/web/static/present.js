@@ -24,6 +24,7 @@ export function presentList(camera) {
         items.delete(again[0]);
         items.set(id, again[1]);
         again[1].appearance = id;
+        again[1].loadFace();
       } else if (!items.has(id)) {
         items.set(id, createItem(id, camera));
         list.append(items.get(id).row);
@@ -46,12 +47,12 @@ function createItem(id, camera) {
   // Somebody who has left cannot follow the advice that the dialog gives.
   const button = h("button", { type: "button", onclick: () => askName(item.appearance, item.left ? null : camera).catch((error) => showMessage(error.message)) });
   const item = { row: h("li", {}, face, name, button), face, name, button, appearance: id, person: null, key: null, left: 0 };
-  const load = async () => {
-    const [best] = await get(`/appearances/${id}/shots`).catch(() => []);
-    if (best) face.src = shotAddress(id, best);
-    else if (item.row.isConnected) setTimeout(load, FACE_AGAIN);
+  item.loadFace = async () => {
+    const [best] = await get(`/appearances/${item.appearance}/shots`).catch(() => []);
+    if (best) face.src = shotAddress(item.appearance, best);
+    else if (item.row.isConnected) setTimeout(item.loadFace, FACE_AGAIN);
   };
-  load();
+  item.loadFace();
   return item;
 }
 

@@ -12,7 +12,7 @@ from rkface.convert.demo.render import EVALUATE, write_photos
 from rkface.convert.evaluate import labeled_faces
 from rkface.convert.evaluate.evaluation import face_embeddings, pair_cosines, recognizer_inputs
 from rkface.convert.evaluate.labeled_faces import (
-    LargestFaceFinder,
+    LabeledFaceFinder,
     all_pairs,
     from_bin,
     from_pairs,
@@ -21,15 +21,18 @@ from rkface.convert.evaluate.labeled_faces import (
 from rkface.runtime.backends.reference import open_reference
 from rkface.runtime.core.errors import InputError
 from rkface.runtime.core.manifest import Input
+from rkface.runtime.vision.align import align
 from rkface.runtime.vision.bare_onnx import open_detector
 from rkface.runtime.vision.detect import Detector
 from rkface.runtime.vision.embed import MEAN, STD
+from rkface.runtime.vision.image import read_image
+from rkface.runtime.vision.photo import turn_image
 
 
 @pytest.fixture(scope="module")
 def finder():
     backend, input, outputs = open_detector(DEMO / "detector.onnx")
-    return LargestFaceFinder(Detector(backend, input, outputs), 0.5, 112)
+    return LabeledFaceFinder(Detector(backend, input, outputs), 0.5, 112, one_look=True)  # rendered upright
 
 
 @pytest.fixture(scope="module")
@@ -69,6 +72,41 @@ def test_photos_without_a_face_are_counted(people, finder):
     found = from_people(people, finder)
     assert (found.photos, len(found.crops), found.faceless, found.unreadable) == (10, 8, 1, 1)
     assert any("1 photos are not in a person" in note for note in found.notes)
+
+
+def test_real_photos_are_turned_close_ups_are_found_and_unclear_ones_are_counted(shared, tmp_path):
+    photos = shared / "data/people"
+    detector = Detector(*open_detector(shared / "models/scrfd_500m_kps.onnx"))
+    first, second = (read_image(photos / name) for name in ("img1.jpg", "img16.jpg"))
+    for person, image in (("a", first), ("b", second)):
+        (tmp_path / person).mkdir()
+        cv2.imwrite(str(tmp_path / person / "0.png"), image)
+    for turn in (90, 180, 270):
+        cv2.imwrite(str(tmp_path / f"a/{turn}.png"), turn_image(first, turn))
+    faces = detector.detect(second)
+    x1, y1, x2, y2 = np.maximum(faces.boxes[faces.largest()], 0).astype(int)
+    cv2.imwrite(str(tmp_path / "b/close.png"), second[y1:y2, x1:x2])
+    shutil.copy(photos / "couple.jpg", tmp_path / "b")
+    found = from_people(tmp_path, LabeledFaceFinder(detector, 0.5, 112))
+    assert (found.photos, len(found.crops), found.unclear, found.faceless) == (7, 6, 1, 0)
+    assert found.people.tolist() == [0, 0, 0, 0, 1, 1]
+    for note in ("turned the right way up: 3", "second look, close up: 1", "not clear who is meant (crop them): 1"):
+        assert any(one.endswith(note) for one in found.notes)
+    for crop in found.crops[1:4]:
+        assert abs(crop.astype(int) - found.crops[0]).mean() < 10, "the same face, upright"
+    for image, crop in ((first, found.crops[0]), (second, found.crops[4])):
+        faces = detector.detect(image, 0.5)
+        np.testing.assert_array_equal(crop, align(image, faces.landmarks[faces.largest()])[..., ::-1])
+
+
+def test_a_photo_with_two_faces_of_nearly_one_size_is_left_out_and_counted(people, finder):
+    plain = from_people(people, finder)
+    other = cv2.imread(str(people / "person-0001/person-0001-01.jpg"))
+    cv2.imwrite(str(people / "person-0001/both.png"), np.hstack([other, other[:, ::-1]]))
+    found = from_people(people, finder)
+    assert (found.photos, len(found.crops), found.unclear, found.faceless) == (9, 8, 1, 0)
+    assert any("not clear who is meant (crop them): 1" in note for note in found.notes)
+    np.testing.assert_array_equal(plain.crops, found.crops)
 
 
 def only(folder, *kept):

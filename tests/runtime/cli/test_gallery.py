@@ -87,10 +87,15 @@ def test_samples_to_remove_are_numbers(rkface, capsys):
     assert "argument SAMPLE: must be a whole number, 1 or greater, not 'first'" in capsys.readouterr().err
 
 
-def test_texts_of_a_gallery_cannot_command_the_terminal(capsys, gallery):
-    with Gallery(gallery, "0" * 32) as opened:
-        source = "a\x1b[31m.jpg"  # galleries of other programs, and of older versions, may have such texts
-        opened.add("Eve", [Sample(np.eye(8, dtype=np.float32)[4], None, 0.9, source)], metadata={"k": "\x1b]0;x\x07"})
-    assert main(["gallery", "show", "Eve", "--gallery", str(gallery)]) == 0
-    out, _ = capsys.readouterr()
-    assert "k: ?]0;x?" in out and "a?[31m.jpg" in out
+def test_no_text_of_a_gallery_is_executed_by_a_terminal(gallery, capsys):
+    with Gallery(gallery) as opened:
+        opened.add("Ada", [], {"room": "\x1b]0;owned\x07", "desk": "\u202e3"})
+        with opened.transaction() as database:
+            database.execute("UPDATE person SET name = ? WHERE name = 'Grace'", ["Gr\x1b[2Jace"])
+            database.execute("UPDATE sample SET source = ?", ["\x9b2J.jpg"])
+    shown = []
+    for action in (["list"], ["show", "Ada"], ["check"], ["backup", "--list"]):
+        main(["gallery", *action, "--gallery", str(gallery)])
+        shown += capsys.readouterr()
+    assert "room: ?]0;owned?" in "".join(shown)
+    assert not set("".join(shown)) & set("\x1b\x07\x9b\u202e")

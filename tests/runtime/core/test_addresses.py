@@ -147,3 +147,7 @@ def test_long_texts_are_masked_in_little_time(text):
 def test_an_address_that_cannot_be_used_is_refused(url):
     with pytest.raises(InputError):
         split_address(url, "the URL", ("http", "https"))
+
+
+def test_a_line_may_contain_any_number_of_addresses():
+    assert mask_secrets("rtsp://u:p@a <b> " + "http://b/ " * 5000).endswith("http://b/ " * 5000)

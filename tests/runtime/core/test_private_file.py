@@ -5,7 +5,7 @@ import threading
 
 import pytest
 
-from rkface.runtime.core import private_file
+from rkface.runtime.core import files, private_file
 from rkface.runtime.core.errors import InputError
 from rkface.runtime.core.private_file import read_private_file
 
@@ -94,3 +94,11 @@ def test_a_key_can_come_from_a_pipe(tmp_path):
     writer.start()
     assert read(pipe) == b"hush"
     writer.join()
+
+
+def test_a_pipe_into_which_nobody_writes_is_refused(path, monkeypatch):
+    monkeypatch.setattr(files, "PIPE_SECONDS", 0.05)
+    path.unlink()
+    os.mkfifo(path, 0o600)
+    with pytest.raises(InputError, match="is a pipe, and nobody has written"):
+        read(path)

@@ -4,6 +4,7 @@ import csv
 import io
 import os
 import re
+import tracemalloc
 
 import pytest
 from hypothesis import given, settings
@@ -160,3 +161,18 @@ def test_any_bytes_are_a_table_or_an_error(tmp_path_factory, data):
             read(path)
         except InputError as error:
             assert find_hidden(str(error)) is None and len(str(error)) < 1000
+
+
+def test_a_line_without_an_end_does_not_fill_the_memory(tmp_path):
+    path = write(tmp_path, TEXT)
+    for content in (b"\0" * 4, b"name,photo\n"):
+        path.write_bytes(content)
+        with path.open("ab") as file:
+            file.truncate(200 << 20)  # without using the disk
+        tracemalloc.start()
+        try:
+            with pytest.raises(InputError, match="line has more than"):
+                list(read_rows(path))
+            assert tracemalloc.get_traced_memory()[1] < 100 << 20
+        finally:
+            tracemalloc.stop()

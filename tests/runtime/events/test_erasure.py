@@ -460,6 +460,8 @@ def test_a_broker_that_refuses_subscriptions_is_asked_three_times_and_gets_all_e
     assert "does not let us read rkface/board/+/person" in caplog.text
 
 
-@pytest.mark.parametrize("payload", [b"", b"ON", b"[1]", b"{}", b'{"person": ["p-1"]}', b'{"person": "p-2"}', b"\xff"])
+@pytest.mark.parametrize(
+    "payload", [b"", b"ON", b"[1]", b"{}", b'{"person": ["p-1"]}', b'{"person": "p-2"}', b"\xff", b"[" * 20_000]
+)
 def test_payloads_that_name_no_forgotten_person_stay_unchanged(payload):
     assert without_people(payload, GONE) == payload

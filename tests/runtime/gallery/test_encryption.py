@@ -17,7 +17,8 @@ from rkface.runtime.gallery.integrity import find_problems
 from rkface.runtime.gallery.people import embedding_identity
 from rkface.runtime.gallery.restore import restore
 from rkface.runtime.inference.pipeline import open_bundle
-from rkface.runtime.service.appearance_log import FILE, PNG, AppearanceLog
+from rkface.runtime.service.appearance_log import PNG, AppearanceLog
+from rkface.runtime.service.log_files import OLD_FILE, log_path
 from rkface.runtime.service.settings import Settings
 from rkface.runtime.service.startup import open_gallery
 
@@ -200,15 +201,16 @@ def test_the_encrypt_command(path, tmp_path, capsys, monkeypatch):
 FACE = PNG + np.random.default_rng(7).bytes(20_000)  # of an unknown person
 
 
-@pytest.fixture
-def log(path):
+@pytest.fixture(params=["name of today", "name of earlier versions"])
+def log(path, request):
     """An unencrypted appearance log with faces, next to an unencrypted gallery."""
     with Gallery(path, ONE, create=True) as gallery:
         fill(gallery)
-    with AppearanceLog(path.with_name(FILE)) as log:
+    file = log_path(path) if request.param == "name of today" else path.with_name(OLD_FILE)
+    with AppearanceLog(file) as log:
         for id in "abc":
             log.record(seen(id), FACE)
-    return path.with_name(FILE)
+    return file
 
 
 def is_readable(log):

@@ -40,15 +40,26 @@ def appearance_of(person, number=0):
     )  # fmt: skip
 
 
+@pytest.fixture(params=["", "gallery.sqlite."], ids=["names of earlier versions", "names of today"])
+def start(request):
+    """The start of the names of the outboxes."""
+    return request.param
+
+
 @pytest.fixture
-def everywhere(gallery, tmp_path):
+def log_name(start):
+    return "gallery.sqlite.appearances" if start else "appearances.sqlite"
+
+
+@pytest.fixture
+def everywhere(gallery, tmp_path, start, log_name):
     """Both people are in a backup, in the appearance log and in two outboxes."""
     back_up(gallery)
-    with AppearanceLog(tmp_path / "appearances.sqlite") as log:
+    with AppearanceLog(tmp_path / log_name) as log:
         for number, person in enumerate(gallery.people()):
             log.record(appearance_of(person, number))
     for name in ("webhook", "mqtt"):
-        with closing(Outbox(tmp_path / f"events-{name}")) as outbox:
+        with closing(Outbox(tmp_path / f"{start}events-{name}")) as outbox:
             outbox.append([encode(appearance_of(person).as_event()) for person in gallery.people()])
     return tmp_path
 
@@ -78,7 +89,9 @@ class FakeSink:
         return SinkState(self.name, 0, 0, 0, 0, 0, self.told, self.error)
 
 
-def test_a_command_leaves_no_byte_of_the_person_in_any_file_and_keeps_everybody_else(gallery, everywhere):
+def test_a_command_leaves_no_byte_of_the_person_in_any_file_and_keeps_everybody_else(
+    gallery, everywhere, start, log_name
+):
     ada, grace = gallery.people()
     assert len(files_with(everywhere, b"Lovelace")) >= 5
     report = erasure.forget_by_command(gallery, [ada])
@@ -88,41 +101,41 @@ def test_a_command_leaves_no_byte_of_the_person_in_any_file_and_keeps_everybody_
         "which remembers it"
     )
     assert [person.name for person in gallery.people()] == ["Grace Hopper"]
-    with closing(Outbox(everywhere / "events-webhook")) as outbox:
+    with closing(Outbox(everywhere / f"{start}events-webhook")) as outbox:
         names = []
         while event := outbox.peek():
             match = json.loads(event.body)["match"]
             names.append(match and match["name"])
             outbox.advance(event)
     assert names == [None, grace.name]
-    with AppearanceLog(everywhere / "appearances.sqlite") as log:
+    with AppearanceLog(everywhere / log_name) as log:
         assert [one.match.name for one in log.newest()] == [grace.name]
 
 
-def test_the_report_names_the_stages_in_their_order(gallery, everywhere):
+def test_the_report_names_the_stages_in_their_order(gallery, everywhere, start, log_name):
     report = erasure.forget_by_command(gallery, gallery.people()[:1])
     log, *outboxes, receivers = report.done
-    assert "appearances.sqlite: no entry names a forgotten person" in log
+    assert f"{log_name}: no entry names a forgotten person" in log
     assert [sentence.partition(":")[0].rpartition("/")[2] for sentence in outboxes if "events-" in sentence] == [
-        "events-mqtt",
-        "events-webhook",
+        f"{start}events-mqtt",
+        f"{start}events-webhook",
     ]
     assert "by the next `rkface run`" in receivers
     mixed = [StageReport(ErasureStage.RECEIVERS, ("e",), ("f",)), StageReport(ErasureStage.GALLERY, ("a",))]
     assert ErasureReport.of(mixed) == ErasureReport(["a", "e"], ["f"])
 
 
-def test_an_outbox_that_a_service_has_open_is_left_to_it(gallery, everywhere):
-    with closing(Outbox(everywhere / "events-webhook")):
+def test_an_outbox_that_a_service_has_open_is_left_to_it(gallery, everywhere, start):
+    with closing(Outbox(everywhere / f"{start}events-webhook")):
         report = erasure.forget_by_command(gallery, gallery.people()[:1])
     assert report.left == []
-    assert any("events-webhook: the running service removes the person" in sentence for sentence in report.done)
+    assert any(f"{start}events-webhook: the running service removes the person" in sentence for sentence in report.done)
 
 
-def test_a_stage_that_fails_keeps_no_other_from_being_done(gallery, everywhere):
-    (everywhere / "events-mqtt" / "outbox.sqlite").unlink()
-    (everywhere / "events-mqtt" / "outbox.sqlite").mkdir()
-    (everywhere / "events-mqtt" / "cursor").touch()
+def test_a_stage_that_fails_keeps_no_other_from_being_done(gallery, everywhere, start):
+    (everywhere / f"{start}events-mqtt" / "outbox.sqlite").unlink()
+    (everywhere / f"{start}events-mqtt" / "outbox.sqlite").mkdir()
+    (everywhere / f"{start}events-mqtt" / "cursor").touch()
     backup = next((everywhere / "gallery.sqlite.backups").iterdir())
     backup.write_bytes(b"not a database")
     report = erasure.forget_by_command(gallery, gallery.people()[:1])
@@ -140,20 +153,22 @@ def impatient(gallery, monkeypatch):
 
 
 def test_what_stays_in_a_gallery_that_another_program_reads_does_not_keep_the_other_stages_from_being_done(
-    gallery, everywhere, impatient
+    gallery, everywhere, impatient, log_name
 ):
     with closing(sqlite3.connect(gallery.path)) as reader:
         reader.execute("BEGIN")
         reader.execute("SELECT * FROM person").fetchall()
         with pytest.raises(WorkError, match="another program"):
             erasure.forget_by_command(gallery, gallery.people()[:1])
-    assert not any(name.startswith(("appearances", "outbox")) for name in files_with(everywhere, b"Lovelace"))
+    assert not any(name.startswith((log_name, "outbox")) for name in files_with(everywhere, b"Lovelace"))
     report = erasure.finish_by_command(gallery)
     assert (report.done, report.left) == ([], [])
     assert files_with(everywhere, b"Lovelace") == []
 
 
-def test_an_erasure_that_was_interrupted_after_the_first_stage_is_finished_by_the_next_start(gallery, everywhere):
+def test_an_erasure_that_was_interrupted_after_the_first_stage_is_finished_by_the_next_start(
+    gallery, everywhere, start, log_name
+):
     ada, _ = gallery.people()
     with gallery.transaction() as database:  # as ``forget`` begins; then the power failed
         database.execute("DELETE FROM person WHERE id = ?", [ada.id])
@@ -161,7 +176,8 @@ def test_an_erasure_that_was_interrupted_after_the_first_stage_is_finished_by_th
         database.execute("INSERT INTO setting VALUES ('scrub', '1')")
     assert erasure.read_forgotten(gallery.path) == {ada.id: 1.0}
     assert list(erasure.finish_at_start(gallery)) == []
-    assert files_with(everywhere, b"Lovelace") == ["appearances.sqlite"], "which the service prunes first"
+    kept = [log_name] if start else []
+    assert files_with(everywhere, b"Lovelace") == kept, "which the service prunes first"
     assert list(erasure.finish_at_start(gallery)) == [], "and again"
 
 
@@ -180,7 +196,7 @@ def test_a_service_erases_the_person_from_itself_even_if_the_gallery_file_cannot
     assert called == [1]
 
 
-def test_a_service_says_which_receiver_could_not_be_told(gallery, everywhere):
+def test_a_service_says_which_receiver_could_not_be_told(gallery, everywhere, start, log_name):
     ada, _ = gallery.people()
     copies = erasure.delete_in_service(gallery, ada, lambda: None)
     sinks = [
@@ -197,4 +213,5 @@ def test_a_service_says_which_receiver_could_not_be_told(gallery, everywhere):
         "webhook: could not be told yet to delete its data about the person (connection refused)",
         "mqtt: could not be told yet to delete its data about the person (no answer)",
     ]
-    assert files_with(everywhere, b"Lovelace") == ["appearances.sqlite"], "no sink uses these outboxes"
+    kept = [log_name] if start else []  # the service has its own log open, and prunes it
+    assert files_with(everywhere, b"Lovelace") == kept, "no sink uses these outboxes"

@@ -369,7 +369,27 @@ def told_forgotten(tmp_path):
 @pytest.fixture
 def waiting(known):
     """The bytes of the files of events that wait."""
-    return lambda: b"".join(path.read_bytes() for path in known.parent.glob("events-*/*"))
+    return lambda: b"".join(path.read_bytes() for path in known.parent.glob("gallery.sqlite.events-*/*"))
+
+
+def test_two_services_in_one_folder_do_not_touch_the_people_and_events_of_each_other(live, known, models, waiting):
+    other = known.with_name("other.sqlite")
+    with Gallery(known) as first, Gallery(other, embedding_identity(models.manifest), create=True) as second:
+        crop = models.align(scene((0, 3)), models.detect(scene((0, 3))).landmarks[0])
+        second.add("Grace Hopper", [Sample(models.embed([crop])[0], None, 0.9, "test")])
+        assert first.people()[0].id != second.people()[0].id
+    with live([scene((0, 3))], events=NOWHERE) as one, live([scene((0, 3))], events=NOWHERE, gallery=other) as two:
+        wait_for(lambda: one.appearances() and two.appearances())
+        for service in (one, two):
+            service._publisher.prune(Keep())
+        assert [[a.match.name for a in service.appearances()] for service in (one, two)] == [
+            ["Ada Lovelace"],
+            ["Grace Hopper"],
+        ]
+        wait_for(lambda: b"Lovelace" in waiting())
+        assert two.forget(two.gallery.people()[0].id)
+        assert [a.match.name for a in one.appearances()] == ["Ada Lovelace"]
+        assert b"Lovelace" in waiting() and b"Hopper" not in waiting()
 
 
 def test_forgetting_returns_when_it_is_done_even_if_housekeeping_notices_first(live, monkeypatch):
@@ -416,7 +436,7 @@ def test_without_a_service_the_command_leaves_no_name_in_the_files(live, known, 
     named = [path for path in known.parent.rglob("*") if path.is_file() and b"Lovelace" in path.read_bytes()]
     assert named == [] and waiting()
     assert "no waiting event names a forgotten person" in capsys.readouterr().err
-    damaged = known.parent / "appearances.sqlite.damaged-1"
+    damaged = known.parent / "gallery.sqlite.appearances.damaged-1"
     damaged.write_bytes(b"Ada Lovelace")
     assert main(["gallery", "check", "--gallery", str(known)]) == 1
     assert f"{damaged} may still hold" in capsys.readouterr().err
@@ -509,7 +529,7 @@ def test_no_byte_of_a_forgotten_person_stays_in_the_log(live, known):
     with live([scene((0, 3))], events=Events(stdout=False)) as service:
         wait_for(service.appearances)
         assert service.forget(service.gallery.people()[0].id).left == []
-    files = b"".join(path.read_bytes() for path in known.parent.glob("appearances.sqlite*"))
+    files = b"".join(path.read_bytes() for path in known.parent.glob("gallery.sqlite.appearances*"))
     assert b"Lovelace" not in files
 
 
@@ -659,7 +679,7 @@ def test_an_encrypted_gallery_needs_its_key_and_faces_in_the_log_are_encrypted(l
     with live([scene()], key=key.path) as service:
         picture = service.face(unknown.id)
         assert cv2.imdecode(np.frombuffer(picture, np.uint8), 1).shape == (112, 112, 3)
-    files = b"".join(path.read_bytes() for path in known.parent.glob("appearances.sqlite*"))
+    files = b"".join(path.read_bytes() for path in known.parent.glob("gallery.sqlite.appearances*"))
     assert b"IHDR" in picture and b"IHDR" not in files
 
 
@@ -673,14 +693,14 @@ def test_the_next_start_encrypts_faces_from_before_the_encryption_of_the_gallery
         )  # then the power failed before the log was encrypted
     with live([scene()], key=key.path) as service:
         picture = service.face(unknown.id)
-    assert b"IHDR" in picture and b"IHDR" not in (known.parent / "appearances.sqlite").read_bytes()
+    assert b"IHDR" in picture and b"IHDR" not in (known.parent / "gallery.sqlite.appearances").read_bytes()
 
 
 def test_a_damaged_log_is_moved_aside(live, known):
-    (known.parent / "appearances.sqlite").write_bytes(b"no database at all" * 500)
+    (known.parent / "gallery.sqlite.appearances").write_bytes(b"no database at all" * 500)
     with live([scene((0, 3))]) as service:
         wait_for(service.appearances)
-    assert list(known.parent.glob("appearances.sqlite.damaged-*"))
+    assert list(known.parent.glob("gallery.sqlite.appearances.damaged-*"))
 
 
 def test_an_unexpected_error_ends_the_service(live):

@@ -8,6 +8,7 @@ import struct
 import subprocess
 import sys
 import threading
+import time
 import zlib
 from contextlib import suppress
 from pathlib import Path
@@ -23,7 +24,7 @@ from rkface.runtime.core.errors import InputError, RkfaceError, WorkError
 from rkface.runtime.vision import decoder
 from rkface.runtime.vision.image import decode_frame, decode_image, read_image
 from rkface.runtime.vision.image_formats import parse_header
-from rkface.runtime.vision.image_header import Header
+from rkface.runtime.vision.image_header import Header, TruncatedImageError
 
 PICTURE = np.kron(np.random.default_rng(0).integers(0, 256, (6, 8, 3), np.uint8), np.ones((4, 4, 1), np.uint8))
 
@@ -112,6 +113,13 @@ def test_a_size_that_is_hidden_from_a_naive_reader_is_found(cover, read):
     start = data.index(b"\xff\xc0")
     with pytest.raises(InputError, match="65000×16000"):
         read(data[:first] + cover + data[first:start] + data[start + 19 :], "a.jpg")
+
+
+def test_fill_bytes_before_a_marker_cost_no_time():
+    before = time.process_time()
+    with pytest.raises(TruncatedImageError):
+        parse_header(b"\xff\xd8" + b"\xff" * (24 << 20))
+    assert time.process_time() - before < 1
 
 
 def test_a_second_size_is_refused():

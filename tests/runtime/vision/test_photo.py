@@ -108,6 +108,22 @@ def test_the_margin_is_for_photos_without_a_face_and_for_faces_at_the_border():
     assert len(photo.faces) == 1, "a doubtful face that only the margin shows is left out"
 
 
+def test_a_plain_face_at_the_border_stays_as_the_first_look_shows_it():
+    better = (2, 21, 61, 79)
+    photo, _ = search({0: [(PLAIN, 0, BORDER)]}, {0: [(0.95, 0, better), (0.9, 0, (70, 20, 100, 50))]})
+    assert photo.faces.boxes.tolist() == [[70, 20, 100, 50], list(BORDER)], "best score first"
+    assert photo.again, "the other face is found only with the margin"
+    photo, _ = search({0: [(PLAIN - 0.01, 0, BORDER)]}, {0: [(0.95, 0, better)]})
+    assert photo.faces.boxes.tolist() == [list(better)] and not photo.again
+
+
+def test_a_face_that_only_the_margin_shows_is_reported():
+    assert search({}, {0: [(0.85, 0, BORDER)]})[0].again
+    assert search({}, {180: [(0.85, 0, BORDER)]})[0].again
+    assert not search({180: [(0.85, 0, INSIDE)]}, {0: [(0.55, 0, BORDER)]})[0].again
+    assert not search({}, {})[0].again
+
+
 def test_turning_back_is_the_opposite():
     image = np.arange(60, dtype=np.uint8).reshape(4, 5, 3)
     for turn in TURNS:

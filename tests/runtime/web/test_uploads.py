@@ -27,7 +27,7 @@ class SlowService(FakeService):
         super().__init__()
         self.go, self.lock, self.now, self.most, self.enrolled = threading.Event(), threading.Lock(), 0, 0, 0
 
-    def enroll(self, name, image, source, *, force=False):
+    def enroll(self, name, image, source, *, face=None, force=False):
         with self.lock:
             self.now += 1
             self.most = max(self.most, self.now)
@@ -178,6 +178,24 @@ def test_a_request_that_gives_up_waiting_takes_no_place():
         for _ in range(3):
             async with places.place():
                 pass
+
+    asyncio.run(play())
+
+
+def test_a_request_that_ends_while_another_comes_takes_no_place():
+    async def play():
+        places = Places(1, 1, "full")
+        async with places.place():
+            gone = asyncio.create_task(places._enter((9,)))
+            await asyncio.sleep(0)
+            gone.cancel()  # its task has not run yet when the next one comes
+            next_one = asyncio.create_task(places._enter((1,)))
+            await asyncio.sleep(0)
+            assert places.waiting == 1
+        await next_one
+        places._leave()
+        async with places.place():
+            assert places.waiting == 0
 
     asyncio.run(play())
 

@@ -1,0 +1,32 @@
+"""The paths of the files beside a gallery. Each belongs to one gallery and is named after it, so that galleries in one
+folder share none."""
+
+from __future__ import annotations
+
+from enum import Enum
+from glob import escape
+from pathlib import Path
+
+
+class Companion(Enum):
+    """A kind of file or folder beside a gallery; the value is the pattern of its name."""
+
+    LOCK = ".{gallery}.lock"
+    CHANGED_SETTINGS = "changed-{gallery}.toml"
+    BACKUPS = "{gallery}.backups"
+    RESTORING = ".{gallery}.restored"
+    APPEARANCE_LOG = "{gallery}.appearances"
+    EVENTS = "{gallery}.events-{receiver}"
+
+
+def companion_path(gallery: Path, kind: Companion, receiver: str = "") -> Path:
+    """The path of the file or folder of this ``kind`` for the gallery at the path ``gallery``. ``receiver``: the name
+    of the receiver of events (letters), for ``EVENTS`` only."""
+    return gallery.with_name(kind.value.format(gallery=gallery.name, receiver=receiver))
+
+
+def find_event_folders(gallery: Path) -> list[Path]:
+    """The folders of all receivers of events of this gallery, also of those that are no longer used."""
+    start = companion_path(gallery, Companion.EVENTS).name
+    found = gallery.parent.glob(f"{escape(start)}*")
+    return sorted(path for path in found if path.name.removeprefix(start).isalpha())
