@@ -75,7 +75,7 @@ def _print_table(cost: ModelCost, *, by_layer: bool) -> None:
     for name, what, macs, moved, spent in rows:
         print(
             f"{name:{widths[0]}}  {what:{widths[1]}}  {macs / 1e6:9.1f} MMAC  {moved / 1e6:8.2f} MB  {spent:8.3f} ms  "
-            f"{spent / cost.milliseconds:4.0%}"
+            f"{spent / (cost.milliseconds or 1):4.0%}"
         )
 
 

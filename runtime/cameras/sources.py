@@ -156,10 +156,10 @@ class VideoFile:
 
     def __init__(self, path: Path) -> None:
         warn_of_old_opencv()
-        self._capture = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG)
-        if not self._capture.isOpened():
-            raise InputError(f"{path} is not a video that OpenCV's FFmpeg can read: convert it, for example to MP4")
+        self._capture, self._path = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG), path
         self.format = format_name(self._capture.get(cv2.CAP_PROP_FOURCC))
+        if not self._capture.isOpened() or self.format == "ANSI":  # FFmpeg would show a text file as a terminal does
+            raise InputError(f"{path} is not a video that OpenCV's FFmpeg can read: convert it, for example to MP4")
         self.rate = self._capture.get(cv2.CAP_PROP_FPS)
         self._capture.set(cv2.CAP_PROP_ORIENTATION_AUTO, 1)  # the default, if FFmpeg is new enough
         self._start = time.monotonic()
@@ -167,6 +167,8 @@ class VideoFile:
 
     def read(self) -> Picture:
         if not self._capture.grab():
+            if not self._count:
+                raise InputError(f"{self._path}: no picture in this file can be decoded: copy it again, or convert it")
             raise EOFError
         position = self._capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
         if self.rate > 0 and (position < 0 or (position == 0 and self._count)):  # a container without times

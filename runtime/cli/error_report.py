@@ -69,6 +69,8 @@ def _describe(error: BaseException) -> tuple[str, int] | None:
         return "there is not enough memory: close other programs", 1
     if isinstance(error, ImportError) and not isinstance(error, ModuleNotFoundError):  # often a shared library
         return f"a library cannot be loaded: {error}: is there enough memory, and is rkface installed completely?", 1
+    if isinstance(error, RuntimeError) and str(error).startswith("Symlink loop"):  # Path.resolve, before Python 3.13
+        return f"{_shorten(str(error))}: name another path", 2
     if not isinstance(error, OSError):
         return None
     path = f"{_shorten(str(error.filename))}: " if error.filename else ""

@@ -29,6 +29,7 @@ SHOWN = """audio camera channel codec compression fps height linkencryption mode
 quality rate resolution rtsp_transport stream subtype transport transportmode type unicast video videocodec width"""
 PLAIN = frozenset(SHOWN.split())
 SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):[/\\]+")
+NO_SCHEME = re.compile(r"[^\w/]*([A-Za-z][A-Za-z0-9+.-]*)?//+")  # "//host" and "rtsp//host", of which a part is missing
 HOST = re.compile(r"(\[[0-9A-Fa-f:.]+(%[\w.%-]+)?\]|[\w.-]+)?(:\d{1,5})?")
 PAIR = re.compile(r"(?<![\w.%+-])([\w.%+-]+?)(\s*=\s*|%3[Dd])")
 ELEMENT = re.compile(r"\s*[A-Za-z][\w-]*\s")  # of a GStreamer pipeline
@@ -197,7 +198,7 @@ def _mask_user(text: str) -> str:
     text = _mask_pairs(text)
     for form in (text, _decode(text)):
         before, sign, after = form.rpartition("@")
-        if sign and ":" in before and not form.startswith(("/", ".")):
+        if sign and ":" in before and (NO_SCHEME.match(form) or not form.startswith(("/", "."))):
             text = after
             break
     path, question, query = text.partition("?")
@@ -218,4 +219,6 @@ def _mask_named(text: str) -> str:
 
 def _mask_word(word: str) -> str:
     before, sign, after = (word if "@" in word else _decode(word)).rpartition("@")
-    return after if sign and ":" in before and "/" not in before.partition(":")[0] else word
+    start = NO_SCHEME.match(before)
+    user, colon, _ = before[start.end() if start else 0 :].partition(":")
+    return after if sign and colon and "/" not in user else word

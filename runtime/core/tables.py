@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TextIO
 
 from .errors import InputError
-from .text import find_hidden, show_value
+from .text import show_value
 
 SEPARATORS = ",;\t|"
 MOST_CELL = 200_000  # characters of a cell: an embedding has some thousand
@@ -33,12 +33,20 @@ class TableRow:
 
 
 def read_rows(path: Path) -> Iterator[TableRow]:
-    """The rows of the CSV file ``path`` that have a cell with content, the header too.
+    """``read_rows_and_errors``, but raises the first InputError."""
+    for row in read_rows_and_errors(path):
+        if isinstance(row, InputError):
+            raise row
+        yield row
+
+
+def read_rows_and_errors(path: Path) -> Iterator[TableRow | InputError]:
+    """The rows of the CSV file ``path`` that have a cell with content, the header too, and an InputError, with line and
+    column, for each line that is not CSV.
 
     The separator is a comma, a semicolon, a tab or a vertical bar, whichever the first row has most of. Raises
-    InputError, with line and column, where the file is not CSV or not text.
+    InputError where the file cannot be read, or is not text.
     """
-    line = 0
     try:
         if not stat.S_ISREG(path.stat().st_mode):
             raise InputError(f"{path} is not a file")
@@ -48,24 +56,43 @@ def read_rows(path: Path) -> Iterator[TableRow]:
             separator = _find_separator(first)
             if not first.lower().startswith("sep="):  # a line that Excel writes, and does not show
                 file.seek(0)
+                yield from _split_rows(path, file, separator, 1)
             else:
-                line = 1
-            csv.field_size_limit(MOST_CELL)
-            rows = csv.reader(_limit_lines(file), delimiter=separator, strict=True)
-            start = line
-            for cells in rows:
-                number, line = line + 1, start + rows.line_num
-                row = TableRow(number, tuple(cell.strip() for cell in cells))
-                _check_characters(path, row)
-                if any(row.cells):
-                    yield row
+                yield from _split_rows(path, file, separator, 2)
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror or error}") from error
     except UnicodeDecodeError as error:
         raise InputError(f"{path}, {_find_undecodable(path)}: save the file as CSV in UTF-8") from error
-    except (ValueError, csv.Error) as error:
-        hint = "is a quote missing or too many?" if "NUL" not in str(error) else "is this a text file?"
-        raise InputError(f"{path}, line {line + 1}: cannot be read as CSV ({error}): {hint}") from error
+
+
+def _split_rows(path: Path, file: TextIO, separator: str, line: int) -> Iterator[TableRow | InputError]:
+    """The rows of ``file`` from its position, which is the start of line number ``line``.
+
+    A row that is not CSV costs its first line only: a missing quote would else take all lines up to the next quote.
+    """
+    csv.field_size_limit(MOST_CELL)
+    while True:
+        start = file.tell()
+        rows = csv.reader(_limit_lines(file), delimiter=separator, strict=True)
+        try:
+            cells = next(rows, None)
+        except (ValueError, csv.Error) as error:
+            if isinstance(error, UnicodeDecodeError):
+                raise
+            hint = "is a quote missing or too many?" if "NUL" not in str(error) else "is this a text file?"
+            yield InputError(f"{path}, line {line}: cannot be read as CSV ({error}): {hint}")
+            file.seek(start)
+            if len(file.readline(MOST_LINE + 1)) > MOST_LINE:  # no table
+                return
+            line += 1
+            continue
+        if cells is None:
+            return
+        row = TableRow(line, tuple(cell.strip() for cell in cells))
+        line += rows.line_num
+        problem = _find_nul(path, row)
+        if problem or any(row.cells):
+            yield problem or row
 
 
 def find_columns(path: Path, header: TableRow, known: Mapping[str, Sequence[str]]) -> dict[str, int]:
@@ -138,14 +165,12 @@ def _find_separator(line: str) -> str:
     return max(SEPARATORS, key=unquoted.count)
 
 
-def _check_characters(path: Path, row: TableRow) -> None:
+def _find_nul(path: Path, row: TableRow) -> InputError | None:
     for place, cell in enumerate(row.cells):
-        hidden = find_hidden(cell.replace("\ufeff", ""))
-        if hidden == "\0":
-            raise InputError(
-                f"{path}, line {row.line}, column {column_letter(place)}: there is a NUL character: is this a text "
-                "file?"
-            )
+        if "\0" in cell:
+            where = f"{path}, line {row.line}, column {column_letter(place)}"
+            return InputError(f"{where}: there is a NUL character: is this a text file?")
+    return None
 
 
 def _find_undecodable(path: Path) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 from ..core.checks import describe_type
 from ..core.errors import InputError
 from ..core.files import parse_json
-from ..core.tables import check_width, column_letter, find_columns, read_rows
+from ..core.tables import check_width, column_letter, find_columns, read_rows_and_errors
 from ..core.text import show_value
 from ..gallery.people import clean_name
 from .json_lines import GalleryRecord, read_sample
@@ -26,8 +26,10 @@ OTHER_NAMES = {
 def read_table(source: Path, crops: Path) -> Iterator[GalleryRecord | InputError]:
     """The records of the CSV file ``source``, a sample or a photo each; an InputError for each line that cannot be
     used. ``crops``: the folder of the crops. Raises InputError if the whole file cannot be read."""
-    rows = read_rows(source)
+    rows = read_rows_and_errors(source)
     header = next(rows, None)
+    if isinstance(header, InputError):
+        raise header
     places = find_columns(source, header, OTHER_NAMES) if header else {}
     if header is None or "name" not in places or not places.keys() & {"photo", "embedding", "crop"}:
         found = f", found {show_value(' | '.join(header.cells))}" if header else ", but the file is empty"
@@ -36,6 +38,9 @@ def read_table(source: Path, crops: Path) -> Iterator[GalleryRecord | InputError
             f"photo (or {', '.join(COLUMNS[1:])}){found}"
         )
     for row in rows:
+        if isinstance(row, InputError):
+            yield row
+            continue
         try:
             check_width(source, row, header)
             cells = {name: row.cells[at] for name, at in places.items() if at < len(row.cells)}

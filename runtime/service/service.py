@@ -73,6 +73,7 @@ class Service:
         self._open_scheduler, self._open_camera_worker = open_scheduler, open_camera_worker
         self._stop = threading.Event()
         self._failure: BaseException | None = None
+        self._unreadable: RkfaceError | OSError | None = None  # what ended a recording
         self._opened = ExitStack()
         self._last_result, self._last_prune = time.monotonic(), -math.inf
         self.problems = Problems()
@@ -226,9 +227,11 @@ class Service:
         except (RkfaceError, OSError) as error:  # from a file; a live camera never raises
             worker.ended = True
             self.problems.note(f"camera {worker.name}", str(error))
+            self._unreadable = error
         else:
             log.info("camera %s: ended", worker.name)
         if all(each.ended for each in self.workers.values()):
+            self._failure = self._failure or self._unreadable
             self._stop.set()
 
     def _watch_results(self) -> None:

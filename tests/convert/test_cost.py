@@ -13,6 +13,7 @@ from rkface.convert.catalog import DEMO
 from rkface.convert.cost import estimate_cost
 from rkface.convert.npu_layers import LayerTensor, MacKernel, find_layers, read_layers
 from rkface.convert.targets import TARGETS
+from rkface.runtime.cli.main import main
 from rkface.runtime.core.errors import ModelError
 
 RK3588 = TARGETS["rk3588"]
@@ -196,3 +197,13 @@ def test_the_compiler_of_the_toolkit_counts_the_same_cycles(tmp_path):
         # The compiler adds a few bytes per channel for scales.
         assert layer.memory_ms * 1e6 == pytest.approx(int(memory), rel=0.03, abs=100), layer.name
         assert layer.milliseconds * 1e6 == pytest.approx(int(total), rel=0.03, abs=100), layer.name
+
+
+def test_a_model_without_work_costs_nothing(tmp_path, capsys):
+    path = tmp_path / "identity.onnx"
+    model = graph([helper.make_node("Identity", ["x"], ["y"])], [1, 3, 8, 8], ["y"], {})
+    model.graph.output[0].CopyFrom(helper.make_tensor_value_info("y", TensorProto.FLOAT, [1, 3, 8, 8]))
+    model.ir_version = 8
+    path.write_bytes(model.SerializeToString())
+    assert main(["cost", str(path)]) == 0
+    assert re.search(r"all .* 0\.000 ms +0%", capsys.readouterr().out)

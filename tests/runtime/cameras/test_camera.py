@@ -318,10 +318,19 @@ def test_a_video_whose_name_opencv_would_crash_on_is_refused(tmp_path):
         open_camera(str(film))
 
 
+def test_a_recording_without_a_picture_is_an_error_not_an_end(tmp_path):
+    (tmp_path / "cut.jpg").write_bytes(b"\xff\xd8\xff\xe0\0\x10JFIF" + bytes(100))
+    with open_camera(str(tmp_path / "cut.jpg")) as camera, pytest.raises(InputError, match="no picture in this file"):
+        camera.read()
+
+
 def test_a_file_without_video_and_an_empty_folder_are_refused(tmp_path):
     (tmp_path / "door.mp4").write_bytes(b"no video at all")
     with pytest.raises(InputError, match="is not a video"):
         open_camera(str(tmp_path / "door.mp4"))
+    (tmp_path / "notes.txt").write_bytes(b"a\x1b[31mb\n")  # FFmpeg would film a terminal that shows it
+    with pytest.raises(InputError, match="is not a video"):
+        open_camera(str(tmp_path / "notes.txt"))
     (tmp_path / "empty").mkdir()
     with pytest.raises(InputError, match="there is no JPEG"):
         open_camera(str(tmp_path / "empty"))

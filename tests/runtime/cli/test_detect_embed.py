@@ -447,6 +447,18 @@ def test_a_file_name_with_invalid_utf8_can_be_read_back_from_the_json(bundle, ph
     assert os.fsencode(json.loads(done.stdout.decode("utf-8"))["image"]) == path
 
 
+@pytest.mark.parametrize("command", ["detect", "embed", "compare"])
+def test_a_file_name_cannot_command_the_terminal(rkface, bundle, photo, tmp_path, command):
+    folder = tmp_path / "hostile"
+    folder.mkdir()
+    good = photo("two.png", (1, 2, 0, 235), (7, 5, 1, 255)).rename(folder / "c\x1b]0;x\x07\u202e.png")
+    (folder / "a\nb\x1b[31m.jpg").write_bytes(b"")
+    _, out, err = rkface(command, "--bundle", bundle, *([good, good] if command == "compare" else [folder]))
+    assert "c?]0;x??.png" in out + err
+    assert command == "compare" or "b?[31m.jpg: the file is empty" in err
+    assert not set("\x1b\x07\u202e") & set(out + err)
+
+
 def test_commands_leave_the_bundle_as_it_was(rkface, own_bundle, photo):
     before = {name: (own_bundle / name).read_bytes() for name in files(own_bundle)}
     rkface("embed", "--bundle", own_bundle, photo("good.png", (3, 4)))

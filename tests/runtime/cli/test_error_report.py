@@ -25,6 +25,7 @@ from rkface.runtime.core.errors import InputError
             "nnn…: File name too long: name another path",
         ),
         (PermissionError(errno.EACCES, "Permission denied", "/root/x"), 2, "/root/x: Permission denied"),
+        (RuntimeError("Symlink loop from '/x/loop'"), 2, "Symlink loop from '/x/loop': name another path"),
         (MemoryError(), 1, "not enough memory"),
         (ImportError("libstdc++.so.6: failed to map segment"), 1, "a library cannot be loaded"),
         (KeyboardInterrupt(), 130, "interrupted"),

@@ -3,6 +3,7 @@
 import csv
 import io
 import os
+import re
 import tracemalloc
 
 import pytest
@@ -62,8 +63,6 @@ def test_people_are_read_from_every_usual_form(tmp_path, content):
         ("name,age\nAda,3\n", "line 1: the first line must be a header"),
         ("name,label,photo\n", "line 1: the columns 'name' and 'label' mean the same"),
         ("name,photo\nAda,\xe9".encode("latin-1"), "line 2, character 5: not UTF-8"),
-        ('name,photo\nAda,a.jpg\n"Bob,b.jpg\n', "line 3: cannot be read as CSV.*quote"),
-        (b"name,photo\nA\0da,a.jpg\n", "line 2"),
         (TEXT.encode("utf-16")[:-1], "not UTF-8|cannot be read|truncated"),
     ],
 )
@@ -71,6 +70,26 @@ def test_a_table_that_cannot_be_read_is_refused_with_the_place(tmp_path, content
     with pytest.raises(InputError, match=said) as error:
         records(write(tmp_path, content))
     assert find_hidden(str(error.value)) is None
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+def test_a_wrong_quote_costs_its_own_line_only(tmp_path, encoding, end):
+    lines = [
+        "name,photo",
+        '"Bob,b.jpg',
+        "Ada,ada.jpg",
+        '"C"d,c.jpg',
+        '"E\0",e.jpg',
+        "Jos\u00e9,jos\u00e9.jpg",
+        '"Eve,e.jpg',
+    ]
+    found = records(write(tmp_path, end.join(lines).encode(encoding)))
+    named = [re.search(r"line (\d)", str(one))[1] for one in found if isinstance(one, InputError)]
+    assert named == ["2", "4", "5", "7"]
+    assert [(one.name, one.photos[0].name, one.line) for one in found if not isinstance(one, InputError)] == [
+        (*TWO[0], 3), (*TWO[1], 6)
+    ]  # fmt: skip
 
 
 def test_each_wrong_line_is_named_and_the_others_are_read(tmp_path):

@@ -171,6 +171,13 @@ def test_every_frame_of_a_recording_is_processed(settings, record, known):
     assert [event["frames"] for event in events if event["stage"] == "end"] == [15, 15]
 
 
+def test_a_recording_that_cannot_be_read_fails_the_command(settings, tmp_path):
+    (tmp_path / "cut.jpg").write_bytes(b"\xff\xd8\xff\xe0\0\x10JFIF" + bytes(100))
+    made, refusal = settings(door=CameraSettings(str(tmp_path / "cut.jpg"))), "no picture in this file can be decoded"
+    with Service(made) as service, pytest.raises(InputError, match=refusal):
+        service.run()
+
+
 def test_real_people_are_recognized_in_a_folder_of_photos(shared, real_bundle, tmp_path, capsys):
     """What a new user tries first: enroll a photo of each person, and use a folder with other photos as the camera."""
     people, staff, camera = shared / "data/people", tmp_path / "staff", tmp_path / "camera"
