@@ -28,8 +28,10 @@ SHORT = ("u", "p", "pw", "usr", "id")
 SHOWN = """audio camera channel codec compression fps height linkencryption mode multicast profile proto protocol
 quality rate resolution rtsp_transport stream subtype transport transportmode type unicast video videocodec width"""
 PLAIN = frozenset(SHOWN.split())
-SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):[/\\]+")
-NO_SCHEME = re.compile(r"[^\w/]*([A-Za-z][A-Za-z0-9+.-]*)?//+")  # "//host" and "rtsp//host", of which a part is missing
+# Schemes are short; without a limit, a search in a long word would take time that grows with its square.
+SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]{0,30}):[/\\]+")
+# "//host" and "rtsp//host", of which a part is missing.
+NO_SCHEME = re.compile(r"[^\w/]{0,30}([A-Za-z][A-Za-z0-9+.-]{0,30})?//+")
 HOST = re.compile(r"(\[[0-9A-Fa-f:.]+(%[\w.%-]+)?\]|[\w.-]+)?(:\d{1,5})?")
 PAIR = re.compile(r"(?<![\w.%+-])([\w.%+-]+?)(\s*=\s*|%3[Dd])")
 ELEMENT = re.compile(r"\s*[A-Za-z][\w-]*\s")  # of a GStreamer pipeline

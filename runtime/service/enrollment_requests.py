@@ -80,7 +80,11 @@ class EnrollmentRequests:
                 shots.append(shot)
             while len(self._offered) > OFFERED:
                 self._offered.popitem(last=False)
-            return shots
+            if shots:
+                return shots
+            # Of an appearance that has ended, what was offered before can still be enrolled.
+            held = [(key, offer) for key, offer in self._offered.items() if key[0] == appearance]
+            return [OfferedShot(shot, offer.sample.quality) for (_, shot), offer in held]
 
     def offered_face(self, appearance: str, shot: str) -> bytes | None:
         """The aligned face of an offered shot as PNG; None if it is not kept any more."""
