@@ -238,13 +238,17 @@ def decode_faces(detector: Detector, outputs: Sequence[Floats], evaluation: Eval
 def crop_at_own_landmarks(evaluation: EvaluationSet, faces: Sequence[Faces]) -> tuple[list[int], Images]:
     """Which evaluation faces are also among ``faces`` (by photo), and their crops at the landmarks in ``faces``.
 
-    Faces of photos that were turned are left out: ``faces`` are of one look at the photos as they are, in which a
+    Faces that took an additional look are left out: ``faces`` are of one look at the photos as they are, in which a
     detector misplaces the landmarks of such faces. Returns K indices and K×112×112×3 uint8 RGB.
     """
     found: list[int] = []
     crops = [evaluation.crops[:0]]
     for photo, seen in zip(evaluation.photos, faces, strict=True):
-        places = [index for index, face in enumerate(evaluation.faces) if face.photo == photo and not face.turned]
+        places = [
+            index
+            for index, face in enumerate(evaluation.faces)
+            if face.photo == photo and not (face.turned or face.again)
+        ]
         if not places:
             continue
         image = read_image(photo)

@@ -49,7 +49,7 @@ def _version(options: Namespace) -> int:
         return 0
     for name, number in versions.items():
         print(f"{name:18} {'not installed' if number is None else number or 'installed, version unknown'}")
-    if versions["opencv"] and (risk := opencv_risk(versions["opencv"])):
+    if (opencv := versions.get("opencv")) and (risk := opencv_risk(opencv)):
         print(f"rkface: warning: {risk}", file=sys.stderr)
     return 0
 

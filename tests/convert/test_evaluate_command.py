@@ -217,7 +217,7 @@ def test_wrong_options_are_refused(lone, few, tmp_path, capsys):
         (["--people", tmp_path / "empty"], "photos of 0 people"),
         (["--bin", tmp_path / "evil.bin"], "asks for posix.system"),
         (["--bin", tmp_path / "absent.bin"], "cannot be read"),
-        (["--pairs", tmp_path / "absent.csv"], "cannot be read as CSV: No such file or directory"),
+        (["--pairs", tmp_path / "absent.csv"], "absent.csv: cannot be read: No such file or directory"),
         (["--pairs", tmp_path / "latin.csv"], "not UTF-8 at byte 9: save it as CSV in UTF-8"),
         (["--people", few, "--photos", few], "--photos is the folder of the photos in --pairs"),
         (["--people", few, "--out", tmp_path / "report.txt"], "an .html file"),

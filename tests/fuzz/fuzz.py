@@ -26,6 +26,7 @@ from fuzz_target import CORPUS, FINDINGS, Target, check, describe, load_targets,
 
 BUILD = FINDINGS.parent
 INSTRUMENTED = 10.0  # atheris makes Python code slower by up to this factor
+INTERRUPTED = 72  # libFuzzer's exit code after Ctrl-C or SIGTERM
 MOST_FINDINGS = 5  # of one target, then the next one has its turn
 
 
@@ -61,7 +62,7 @@ def run(name: str, seconds: int) -> int:
         text = log.read_text(errors="replace")
         counts = re.findall(r"stat::number_of_executed_units: (\d+)|^#(\d+)\s", text, re.MULTILINE)
         executions += int(next(filter(None, counts[-1]))) if counts else 0
-        if code == 0:
+        if code in (0, INTERRUPTED):
             break
         lines = re.findall(r"^FINDING (.*)$", text, re.MULTILINE) or [f"ended with {code}: see {log}"]
         if lines[-1] not in findings:

@@ -147,7 +147,7 @@ def test_a_killed_or_interrupted_conversion_leaves_nothing(reds, tmp_path, victi
         text=True,
         preexec_fn=heed_ctrl_c,  # noqa: PLW1509
     ) as parent:
-        toolkit = child_of(parent.pid, parent)
+        toolkit = child_of(parent.pid, parent, runs="toolkit.worker")
         conversion = child_of(toolkit, parent, within="toolkit-")
         handles = [os.pidfd_open(process) for process in (toolkit, conversion)]
         if victim == "parent":
@@ -164,14 +164,15 @@ def test_a_killed_or_interrupted_conversion_leaves_nothing(reds, tmp_path, victi
         os.close(handle)
 
 
-def child_of(pid, whole, within=""):
-    """The first child whose working folder has a name that starts with ``within``: loading the toolkit also starts
-    children."""
+def child_of(pid, whole, within="", runs=""):
+    """The first child whose working folder has a name that starts with ``within``, and whose command line contains
+    ``runs``: loading the toolkit and reading a photo also start children."""
     children = Path(f"/proc/{pid}/task/{pid}/children")
     while whole.poll() is None:
         for child in children.read_text().split():
-            with contextlib.suppress(FileNotFoundError):
-                if Path(f"/proc/{child}/cwd").resolve(strict=True).name.startswith(within):
+            with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+                folder = Path(f"/proc/{child}/cwd").resolve(strict=True).name
+                if folder.startswith(within) and runs in Path(f"/proc/{child}/cmdline").read_text():
                     return int(child)
         time.sleep(0.002)
     raise AssertionError("the worker never started")

@@ -174,7 +174,7 @@ def test_an_unexpected_error_is_an_answer_and_one_line_in_the_log(error, retry, 
         assert answer.status_code == 503 and answer.json()["detail"]
         assert ("retry-after" in answer.headers) == retry
         assert answer.headers["x-content-type-options"] == "nosniff"
-    (record,) = caplog.records
+    (record,) = (one for one in caplog.records if one.name.startswith("rkface"))
     assert "GET '/v1/settings' failed" in record.getMessage() and type(error).__name__ in record.getMessage()
     assert not record.exc_info
 
