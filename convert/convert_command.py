@@ -219,7 +219,14 @@ def _photos(options: Namespace, sources: ModelSources) -> PhotoOptions | None:
     from .datasets import PhotoOptions
 
     if options.calibration is not None:
-        return PhotoOptions(options.calibration, options.evaluation, options.pairs, options.count, options.evaluate)
+        return PhotoOptions(
+            options.calibration,
+            options.evaluation,
+            options.pairs,
+            options.count,
+            options.evaluate,
+            one_look=sources.synthetic,  # the demo detector is not sure which way up some photos are
+        )
     if not sources.synthetic:
         why = (
             "the FP16 models are compared with FP32 on faces like those that the camera will see"

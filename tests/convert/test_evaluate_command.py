@@ -218,7 +218,7 @@ def test_wrong_options_are_refused(lone, few, tmp_path, capsys):
         (["--bin", tmp_path / "evil.bin"], "asks for posix.system"),
         (["--bin", tmp_path / "absent.bin"], "cannot be read"),
         (["--pairs", tmp_path / "absent.csv"], "absent.csv: cannot be read: No such file or directory"),
-        (["--pairs", tmp_path / "latin.csv"], "not UTF-8 at byte 9: save it as CSV in UTF-8"),
+        (["--pairs", tmp_path / "latin.csv"], "not UTF-8 at byte 9: save the file as CSV in UTF-8"),
         (["--people", few, "--photos", few], "--photos is the folder of the photos in --pairs"),
         (["--people", few, "--out", tmp_path / "report.txt"], "an .html file"),
         (["--people", few, "--out", tmp_path / "absent/report.html"], "existing folder"),
