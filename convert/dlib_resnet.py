@@ -42,7 +42,7 @@ OPSET = 13
 
 
 @dataclass(frozen=True, eq=False)
-class Convolution:
+class DlibConvolution:
     """A convolution with its affine layer folded in: ``weights`` out×in×k×k, ``bias`` out, both float32."""
 
     weights: NDArray[np.float32]
@@ -57,7 +57,7 @@ class DlibResnet:
     by 256. ``matrix``: 256×128."""
 
     mean: tuple[float, float, float]
-    convolutions: tuple[Convolution, ...]
+    convolutions: tuple[DlibConvolution, ...]
     matrix: NDArray[np.float32]
 
 
@@ -77,7 +77,7 @@ def read_dlib_resnet(path: Path) -> DlibResnet:
 
 def export_dlib_resnet(network: DlibResnet) -> onnx.ModelProto:
     """``network`` as an ONNX model: a normalized RGB face of 1×3×150×150 float32 to its embedding, 1×128."""
-    graph = _Graph()
+    graph = _GraphWriter()
     convolutions = iter(network.convolutions)
     x = graph.add("Relu", [graph.convolve("input", next(convolutions))])
     x = graph.add("MaxPool", [x], kernel_shape=[3, 3], strides=[2, 2])
@@ -110,7 +110,7 @@ def export_dlib_resnet(network: DlibResnet) -> onnx.ModelProto:
     return model
 
 
-class _Reader:
+class _DlibReader:
     """Reads dlib's serialization from ``data``, from ``at`` on. Raises ValueError or IndexError if it is damaged."""
 
     def __init__(self, data: bytes, at: int = 0) -> None:
@@ -153,7 +153,7 @@ class _Reader:
 
 
 def _parse(data: bytes) -> DlibResnet:
-    reader = _Reader(data)
+    reader = _DlibReader(data)
     reader.find_layer("input_rgb_image_sized")
     mean = (reader.float(), reader.float(), reader.float())
     if not all(0 <= color <= 255 for color in mean) or (reader.integer(), reader.integer()) != (SIDE, SIDE):
@@ -175,7 +175,7 @@ def _parse(data: bytes) -> DlibResnet:
     return DlibResnet(mean, tuple(convolutions), matrix.reshape(channels, DIMENSIONS))
 
 
-def _read_convolution(reader: _Reader, channels: int, filters: int, side: int, stride: int) -> Convolution:
+def _read_convolution(reader: _DlibReader, channels: int, filters: int, side: int, stride: int) -> DlibConvolution:
     reader.find_layer("con_4")
     values = reader.tensor()
     padding = side // 2 if stride == 1 else 0
@@ -194,11 +194,11 @@ def _read_convolution(reader: _Reader, channels: int, filters: int, side: int, s
     factors, offsets = affine[:filters].astype(np.float64), affine[filters:].astype(np.float64)
     weights = values[:size].reshape(filters, channels, side, side) * factors[:, None, None, None]
     bias = values[size:] * factors + offsets
-    return Convolution(weights.astype(np.float32), bias.astype(np.float32), stride, padding)
+    return DlibConvolution(weights.astype(np.float32), bias.astype(np.float32), stride, padding)
 
 
 @dataclass(eq=False)
-class _Graph:
+class _GraphWriter:
     nodes: list[onnx.NodeProto] = field(default_factory=list)
     constants: list[onnx.TensorProto] = field(default_factory=list)
 
@@ -212,7 +212,7 @@ class _Graph:
         self.constants.append(numpy_helper.from_array(np.ascontiguousarray(values), name))
         return name
 
-    def convolve(self, x: str, layer: Convolution) -> str:
+    def convolve(self, x: str, layer: DlibConvolution) -> str:
         inputs = [x, self.constant(layer.weights), self.constant(layer.bias)]
         return self.add("Conv", inputs, strides=[layer.stride] * 2, pads=[layer.padding] * 4)
 
