@@ -90,8 +90,10 @@ def demo(tmp_path_factory):
 def real(shared, tmp_path_factory):
     models, people = shared / "models", shared / "data/people"
     sources = own_sources(models / "scrfd_2.5g_kps.onnx", models / "mobilefacenet_128.onnx", "test only")
-    everything = PhotoOptions(people, pairs=people / "master.csv")
-    return compare_pack(sources, PhotoOptions(people), tmp_path_factory.mktemp("real"), everything, analyze=False)
+    everything = PhotoOptions(people, one_look=True, pairs=people / "master.csv")
+    return compare_pack(
+        sources, PhotoOptions(people, one_look=True), tmp_path_factory.mktemp("real"), everything, analyze=False
+    )
 
 
 @pytest.fixture(params=["demo", "real"])
