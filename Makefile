@@ -25,7 +25,6 @@ IFRAME_WORKER := 1.0.4
 
 # What `make convert` converts: see `make help` and `.venv/bin/rkface convert --help`.
 PACK ?= demo
-HOURS ?= 72
 TARGET ?= rk3588
 DEMO_BUNDLE = build/$(TARGET)/manifest.json
 convert_options = --pack $(PACK) --target $(TARGET) $(if $(filter yes,$(ACCEPT_LICENSE)),--accept-license) \
@@ -139,6 +138,7 @@ bench-run: $(DEMO_BUNDLE)  ## memory of the service over 24 simulated hours, and
 bench-attacks: $(DEMO_BUNDLE)  ## attack the web console of a real service: memory, sign-in and health meanwhile
 	$(BIN)/python tests/bench/web_attacks.py --bundle build/$(TARGET) $(OPTIONS)
 
+HOURS ?= 72
 soak: $(DEMO_BUNDLE)  ## 72 simulated hours of the service stay flat, 500 kills, attacks (HOURS=240; 20 minutes)
 	$(BIN)/python tests/bench/service_day.py --hours $(HOURS) --flat
 	$(BIN)/python tests/bench/gallery_kills.py

@@ -35,6 +35,7 @@ from .targets import Target
 from .toolkit.quantize import QuantizedModel
 
 SCORE_SLACK = 1e-3  # by how much a probability may be outside 0..1
+SAME_LANDMARKS = 0.01  # of a face's width: landmarks of another look differ by more
 SIMPLIFICATION_IMAGES = 2  # images on which the original and the simplified model are compared
 
 Floats = NDArray[np.float32]
@@ -177,7 +178,7 @@ def quantize_models(
 
     search("detector", evaluation.scenes, grade_detector)
     faces = decode_faces(context.detector, done["detector"].outputs, evaluation)
-    own, crops = crop_at_own_landmarks(evaluation, faces)
+    own, crops = crop_at_own_landmarks(evaluation, reference.faces, faces)
     search("recognizer", np.concatenate([evaluation.crops, crops]), grade_recognizer)
     if profile := context.liveness:
         search(
@@ -235,19 +236,22 @@ def decode_faces(detector: Detector, outputs: Sequence[Floats], evaluation: Eval
     return [detector.faces([array[at] for array in outputs], scale) for at, scale in enumerate(evaluation.scales)]
 
 
-def crop_at_own_landmarks(evaluation: EvaluationSet, faces: Sequence[Faces]) -> tuple[list[int], Images]:
+def crop_at_own_landmarks(
+    evaluation: EvaluationSet, reference: Sequence[Faces], faces: Sequence[Faces]
+) -> tuple[list[int], Images]:
     """Which evaluation faces are also among ``faces`` (by photo), and their crops at the landmarks in ``faces``.
 
-    Faces that took an additional look are left out: ``faces`` are of one look at the photos as they are, in which a
-    detector misplaces the landmarks of such faces. Returns K indices and K×112×112×3 uint8 RGB.
+    ``faces`` are what the quantized detector finds in one look at each photo, ``reference`` what the FP32 detector
+    finds so. Evaluation faces whose landmarks come from an additional look, at a photo that was turned or got a margin,
+    are left out: their difference would be that of the looks. Returns K indices and K×112×112×3 uint8 RGB.
     """
     found: list[int] = []
     crops = [evaluation.crops[:0]]
-    for photo, seen in zip(evaluation.photos, faces, strict=True):
+    for photo, before, seen in zip(evaluation.photos, reference, faces, strict=True):
         places = [
             index
             for index, face in enumerate(evaluation.faces)
-            if face.photo == photo and not (face.turned or face.again)
+            if face.photo == photo and _has_landmarks(before, face.faces)
         ]
         if not places:
             continue
@@ -257,3 +261,10 @@ def crop_at_own_landmarks(evaluation: EvaluationSet, faces: Sequence[Faces]) -> 
             found.append(places[row])
             crops.append(to_rgb([align(image, seen.landmarks[column])]))
     return found, np.concatenate(crops)
+
+
+def _has_landmarks(faces: Faces, face: Faces) -> bool:
+    """Whether one of ``faces`` has the landmarks of the one ``face``."""
+    distances = np.abs(faces.landmarks - face.landmarks).max(axis=(1, 2))
+    width = float(face.boxes[0, 2] - face.boxes[0, 0])
+    return bool((distances <= SAME_LANDMARKS * width).any())

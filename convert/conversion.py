@@ -30,7 +30,7 @@ from .diagnose import diagnose
 from .evaluate.parity import BROKEN_MEAN_COSINE, Parity, find_fault
 from .liveness_model import add_surroundings, require_photos
 from .measure_preprocessing import settle_recognizer
-from .prepared_model import build_face_finder, prepare_model
+from .prepared_model import build_embedder, build_face_finder, prepare_model
 from .recipe import AccuracyBar
 from .report.conversion_report import ConversionReport
 from .run_recipe import RecipeRunner
@@ -97,7 +97,7 @@ def _prepare(
 
     def settle(faces: Sequence[CandidateFace]) -> Embedder:
         models["recognizer"] = settle_recognizer(models["recognizer"], faces, known=sources.known)
-        return build_face_finder(models, sources).embedder
+        return build_embedder(models["recognizer"])
 
     folder = settings.work / "calibration"
     datasets = prepare_datasets(photos, finder, folder, quantized=settings.quantized, settle=settle)

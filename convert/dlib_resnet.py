@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from rkface.runtime.core.errors import InputError
+from rkface.runtime.core.files import read_file
 
 SIDE = 150  # pixels of the aligned face
 DIMENSIONS = 128
@@ -63,12 +64,7 @@ class DlibResnet:
 
 def read_dlib_resnet(path: Path) -> DlibResnet:
     """Read the network. Raises InputError if the file cannot be read or is not exactly this network."""
-    try:
-        if path.stat().st_size > MOST_BYTES:
-            raise InputError(f"{path}: too large for dlib's ResNet-29 ({MOST_BYTES // 1_000_000} MB at most)")
-        data = path.read_bytes()
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read: {error.strerror or error}") from error
+    data = read_file(path, MOST_BYTES, "dlib's ResNet-29")
     try:
         return _parse(data)
     except (ValueError, IndexError, OverflowError) as error:

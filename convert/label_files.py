@@ -24,7 +24,7 @@ def read_pairs(path: Path) -> list[tuple[str, str, bool]]:
             pairs.append((cells[0], cells[1], WORDS[cells[2].lower()]))
         elif number or not _is_header(cells):
             raise InputError(
-                f"{path}, line {row.line}: expected «photo,photo,Yes» or «photo,photo,No», found {_show(row)}"
+                f"{path}, line {row.line}: expected «photo,photo,Yes» or «photo,photo,No», found {show_row(row)}"
             )
     return pairs
 
@@ -47,5 +47,6 @@ def _is_header(cells: tuple[str, ...]) -> bool:
     return len(cells) == 3 and not any(Path(cell).suffix.lower() in SUFFIXES for cell in cells)
 
 
-def _show(row: TableRow) -> str:
+def show_row(row: TableRow) -> str:
+    """The start of a row, for messages."""
     return in_a_line(",".join(row.cells)[:80])

@@ -16,6 +16,7 @@ import onnx
 
 from rkface.runtime.core.errors import ModelError
 from rkface.runtime.core.subprocess_call import ProcessDiedError, ProcessLimits, call_in_subprocess
+from rkface.runtime.core.text import in_a_line
 
 from .check_tensor import MAX_ELEMENTS, describe_node, short_name
 
@@ -52,7 +53,7 @@ def simplify_proto(
         data = proto.SerializeToString()
     except ValueError as error:  # 2 GB
         raise ModelError(f"{name}: {first_line(error)}") from error
-    limits = ProcessLimits(SECONDS, MEBIBYTES + COPIES * len(data) // (1 << 20), quiet=True)
+    limits = _limits(data)
     reached = [SHAPES]
     try:
         return call_in_subprocess(
@@ -77,14 +78,19 @@ def rewrite_proto(function: Callable[..., bytes], proto: Any, step: str, *argume
     Raises ModelError if it crashes or takes too much, and what ``function`` raises.
     """
     data = proto.SerializeToString()
-    limits = ProcessLimits(SECONDS, MEBIBYTES + COPIES * len(data) // (1 << 20), quiet=True)
+    limits = _limits(data)
     try:
-        done = call_in_subprocess(function, data, *arguments, progress=lambda at, total: None, limits=limits)
+        done = call_in_subprocess(function, data, *arguments, limits=limits)
     except MemoryError as error:
         raise ModelError(f"{step} needs more than {limits.mebibytes:,} MiB of memory for it") from error
     except ProcessDiedError as error:
         raise ModelError(f"{step} {error.how}: the model is damaged: export it again, or with opset 17") from error
     return onnx.ModelProto.FromString(done)
+
+
+def _limits(data: bytes, seconds: float = SECONDS) -> ProcessLimits:
+    """The limits of a process that gets the model ``data``."""
+    return ProcessLimits(seconds, MEBIBYTES + COPIES * len(data) // (1 << 20), quiet=True)
 
 
 def run_steps(
@@ -197,9 +203,9 @@ def _failing_node(proto: Any, shapes: dict[str, list[int]] | None, step: str) ->
 def _crashes(proto: Any, count: int, shapes: dict[str, list[int]] | None, step: str) -> bool:
     """Whether ``step`` crashes on the first ``count`` nodes of ``proto``."""
     data = _first_nodes(proto, count).SerializeToString()
-    limits = ProcessLimits(TRY_SECONDS, MEBIBYTES + COPIES * len(data) // (1 << 20), quiet=True)
+    limits = _limits(data, TRY_SECONDS)
     try:
-        call_in_subprocess(run_steps, data, shapes, (step,), progress=lambda done, total: None, limits=limits)
+        call_in_subprocess(run_steps, data, shapes, (step,), limits=limits)
     except ProcessDiedError as error:
         return error.crashed
     except (StepFailedError, MemoryError):
@@ -232,9 +238,4 @@ def _remember(reached: list[str]) -> Callable[[int, int], None]:
 def first_line(error: Exception) -> str:
     """The first line of the message of ``error``, without control characters."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return _printable(lines[0])[:300] if lines else type(error).__name__
-
-
-def _printable(text: str) -> str:
-    """``text`` without control characters."""
-    return "".join(one if one.isprintable() else "?" for one in text)
+    return in_a_line(lines[0])[:300] if lines else type(error).__name__

@@ -79,7 +79,10 @@ def with_preprocessing(model: PreparedModel, preprocessing: Preprocessing) -> Pr
     if fixed.input == model.fixed.input:
         return replace(model, fixed=fixed)
     model.backend.close()
-    return _simplify_and_load(fixed, model.simplified.path)
+    if fixed.preprocessing.bgr != model.fixed.preprocessing.bgr:  # reversed in the weights
+        return _simplify_and_load(fixed, model.simplified.path)
+    simplified = replace(model.simplified, input=fixed.input)
+    return replace(model, fixed=fixed, simplified=simplified, backend=open_reference(simplified.path, fixed.input))
 
 
 def _simplify_and_load(fixed: FixedModel, target: Path) -> PreparedModel:
@@ -91,12 +94,17 @@ def _simplify_and_load(fixed: FixedModel, target: Path) -> PreparedModel:
     return PreparedModel(fixed, simplified, read_cost_graph(simplified.path), backend)
 
 
+def build_embedder(recognizer: PreparedModel) -> Embedder:
+    """Computes embeddings with the FP32 ``recognizer``."""
+    return Embedder(recognizer.backend, recognizer.input, recognizer.simplified.outputs[0].shape[-1])
+
+
 def build_face_finder(models: PreparedModels, sources: ModelSources) -> FaceFinder:
     """The FP32 detector and recognizer, as ``datasets`` uses them to find faces and to tell people apart."""
     detector, recognizer = models["detector"], models["recognizer"]
     return FaceFinder(
         Detector(detector.backend, detector.input, detector.simplified.outputs),
         detector.input,
-        Embedder(recognizer.backend, recognizer.input, recognizer.simplified.outputs[0].shape[-1]),
+        build_embedder(recognizer),
         onnx_digest(sources.paths["detector"]),
     )

@@ -172,7 +172,7 @@ def check_same_outputs(model: FixedModel, simplified: SimplifiedModel, images: N
     models = model.proto.SerializeToString(), simplified.path.read_bytes()
     bgr = model.preprocessing.bgr
     try:
-        worst = call_in_subprocess(_compare, *models, model.input, images, bgr=bgr, progress=lambda done, total: None)
+        worst = call_in_subprocess(_compare, *models, model.input, images, bgr=bgr)
     except ProcessDiedError as error:
         raise ModelError(f"{model.name}: ONNX Runtime {error.how} on a photo: export the model again") from error
     if worst > SAME:

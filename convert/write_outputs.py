@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
 from datetime import datetime, timezone
@@ -19,6 +18,7 @@ from rkface.runtime.core.errors import WorkError
 from rkface.runtime.core.faces import Faces
 from rkface.runtime.core.manifest import UNMEASURED, LivenessSpec, Manifest, Model, Role, Thresholds
 from rkface.runtime.core.progress import stage
+from rkface.runtime.core.text import shell_quoted
 from rkface.runtime.vision.detect import NMS_IOU, THRESHOLD
 from rkface.runtime.vision.image import read_image
 
@@ -106,7 +106,7 @@ def _unmeasured_threshold(context: ConversionContext, output: OutputBundle) -> s
         return None
     return (
         f"the match threshold {context.sources.match:g} is {UNMEASURED}: it decides who is recognized. Measure it on "
-        f"photos of people with `rkface evaluate --bundle {shlex.quote(str(output.folder))} --people DIR "
+        f"photos of people with `rkface evaluate --bundle {shell_quoted(output.folder)} --people DIR "
         "--write-threshold`"
     )
 

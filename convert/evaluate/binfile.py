@@ -15,6 +15,7 @@ from typing import Any
 
 from rkface.runtime.core.errors import InputError
 from rkface.runtime.core.files import read_file
+from rkface.runtime.core.text import in_a_line
 
 MAX_BYTES = 2_000_000_000  # for comparison: cfp_fp.bin has about 90 MB
 MAX_INSTRUCTIONS = 5_000_000  # of the pickle: an image and its label take about four
@@ -203,7 +204,7 @@ def _fill(what: Any, state: Any) -> None:
 
 def _short(text: object) -> str:
     """The start of a text from the file, without characters that could change a terminal."""
-    return "".join(one if one.isprintable() else "?" for one in str(text)[:LONGEST_NAME])
+    return in_a_line(str(text)[:LONGEST_NAME])
 
 
 def _bytes(value: Any) -> bytes:

@@ -13,9 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rkface.runtime.core.errors import InputError
-from rkface.runtime.core.text import in_a_line
 
-from ..label_files import read_csv_rows
+from ..label_files import read_csv_rows, show_row
 from .labeled_faces import LabeledFaces
 from .verification import FEW_SAME, Proportion, enough_pairs, proportion, rank_pairs
 
@@ -54,9 +53,7 @@ def read_groups(path: Path) -> dict[str, str]:
     found: dict[str, str] = {}
     for row in read_csv_rows(path):
         if len(row.cells) != 2 or not all(row.cells):
-            raise InputError(
-                f"{path}, line {row.line}: expected «name,group», found {in_a_line(','.join(row.cells)[:80])}"
-            )
+            raise InputError(f"{path}, line {row.line}: expected «name,group», found {show_row(row)}")
         name, group = row.cells
         if found.setdefault(name, group) != group:
             raise InputError(

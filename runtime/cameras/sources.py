@@ -89,8 +89,8 @@ class V4l2Device:
             )
         if not os.access(path, os.R_OK | os.W_OK):
             raise WorkError(f"no permission to open {path}: add this user to the group 'video', then log in again")
-        # Where a link points may change each time the camera is plugged in; OpenCV needs /dev/videoN.
         warn_of_old_opencv()
+        # Where a link points may change each time the camera is plugged in; OpenCV needs /dev/videoN.
         self._capture = cv2.VideoCapture(str(path.resolve()), cv2.CAP_V4L2)
         if not self._capture.isOpened():
             raise WorkError(

@@ -42,7 +42,7 @@ def enroll(parser: ArgumentParser) -> None:
 
     With --folder, each subfolder is a person. Photos directly in the folder are named after their person: ada.jpg,
     ada-2.jpg, jean-luc-01.jpg. If a subfolder has folders with photos, --nested says what it is: a group of people, or
-    one person. Pictures that are not read, such as .heic, count as refused. Hidden files and those of systems, such as
+    one person. Pictures that are not read, such as .tiff, count as refused. Hidden files and those of systems, such as
     @eaDir and __MACOSX, are ignored.
 
     With --camera, the person in front of it is guided through three pictures: straight, turned a little to the left,

@@ -49,6 +49,14 @@ def read_file(path: Path, limit: int, kind: str = "such a file") -> bytes:
     return data
 
 
+def require_file(path: Path) -> None:
+    """Raise InputError if ``path`` is a pipe, a device, a socket or a folder, and OSError if it does not exist. For
+    readers that go through a file of any size."""
+    mode = path.stat().st_mode
+    if not stat.S_ISREG(mode):
+        raise InputError(f"{path} is {_describe_type(mode)}, not a file")
+
+
 def read_pipe(descriptor: int, most: int, path: Path) -> bytes:
     """At most ``most`` bytes of the pipe ``descriptor``, which was opened with O_NONBLOCK. Raises InputError, which
     names ``path``, if its content is not complete within 30 seconds."""
@@ -144,6 +152,7 @@ def _read_all(descriptor: int, most: int) -> bytes:
 def _describe_type(mode: int) -> str:
     kinds = (
         (stat.S_ISDIR, "a folder"),
+        (stat.S_ISFIFO, "a pipe"),
         (stat.S_ISCHR, "a device"),
         (stat.S_ISBLK, "a disk"),
         (stat.S_ISSOCK, "a socket"),

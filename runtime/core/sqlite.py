@@ -60,6 +60,13 @@ def distrust_file(database: sqlite3.Connection) -> None:
         database.execute(f"PRAGMA {pragma}").fetchall()
 
 
+def open_read_only(path: Path) -> sqlite3.Connection:
+    """Open the file ``path``, which this connection does not change, and distrust it. Raises sqlite3.Error."""
+    database = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)
+    distrust_file(database)
+    return database
+
+
 def configure(database: sqlite3.Connection, *pragmas: str) -> None:
     """Set ``pragmas`` such as "synchronous=FULL", then a write-ahead log and secure deletion. Pragmas that only work on
     an empty file (page_size, auto_vacuum) must come before the write-ahead log, so they belong here too."""

@@ -55,7 +55,7 @@ class ProcessDiedError(WorkError):
 def call_in_subprocess(
     function: Callable[..., Answer],
     *arguments: Any,
-    progress: Callable[[int, int], None],
+    progress: Callable[[int, int], None] = lambda done, total: None,
     limits: ProcessLimits = ProcessLimits(),
     **options: Any,
 ) -> Answer:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import codecs
 import csv
-import stat
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
 
 from .errors import InputError
+from .files import require_file
 from .text import show_value
 
 SEPARATORS = ",;\t|"
@@ -48,8 +48,7 @@ def read_rows_and_errors(path: Path) -> Iterator[TableRow | InputError]:
     InputError where the file cannot be read, or is not text.
     """
     try:
-        if not stat.S_ISREG(path.stat().st_mode):
-            raise InputError(f"{path} is not a file")
+        require_file(path)
         encoding = _find_encoding(path)
         with path.open(encoding=encoding, newline="") as file:
             first = file.readline(SAMPLE)

@@ -235,12 +235,12 @@ def _dump_lines(value: Any, where: str, explain: bool, notes: Mapping[str, str])
             yield f"# {info.help}"
         if content is not None:
             note = notes.get(f"{where}{name}")
-            yield f"{name} = {_dump_value(content)}" + (f"  # {in_a_line(note)}" if note else "")
+            yield f"{name} = {dump_value(content)}" + (f"  # {in_a_line(note)}" if note else "")
         elif explain:
             yield f"# [{where}{name}]" if is_dataclass(info.type) else f"# {name} = …"
     for name, content in tables:
         parts = (
-            [(f"{where}{name}.{_dump_key(key)}", one) for key, one in content.items()]
+            [(f"{where}{name}.{dump_key(key)}", one) for key, one in content.items()]
             if isinstance(content, dict)
             else [(f"{where}{name}", content)]
         )
@@ -252,23 +252,25 @@ def _dump_lines(value: Any, where: str, explain: bool, notes: Mapping[str, str])
 def list_keys(table: Mapping[str, Any], where: str = "") -> Iterator[str]:
     """The keys of all values in ``table`` and the tables in it, with the keys of these tables: "camera.door.rate"."""
     for key, value in table.items():
-        name = f"{where}{_dump_key(key)}"
+        name = f"{where}{dump_key(key)}"
         if isinstance(value, Mapping):
             yield from list_keys(value, f"{name}.")
         else:
             yield name
 
 
-def _dump_key(key: str) -> str:
-    return key if re.fullmatch(r"[A-Za-z0-9_-]+", key) else _dump_value(key)
+def dump_key(key: str) -> str:
+    """``key`` as TOML, in quotes if it needs them."""
+    return key if re.fullmatch(r"[A-Za-z0-9_-]+", key) else dump_value(key)
 
 
-def _dump_value(value: Any) -> str:
+def dump_value(value: Any) -> str:
+    """``value`` as TOML: a boolean, a number, a tuple, or anything else as text."""
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, int | float):
         return repr(value)
     if isinstance(value, tuple):
-        return f"[{', '.join(map(_dump_value, value))}]"
+        return f"[{', '.join(map(dump_value, value))}]"
     text = str(value).replace("\\", "\\\\").replace('"', '\\"')
     return '"' + re.sub(r"[\x00-\x1f\x7f]", lambda found: f"\\u{ord(found[0]):04x}", text) + '"'

@@ -118,19 +118,17 @@ def import_record(
             "--embeddings or --crops"
         )
     verdicts: list[Verdict] = []
-    new: list[Sample] = []
+    new: dict[bytes, Sample] = {}  # by the stored form of the embedding
     for sample in (_with_embedding(sample, pipeline) for sample in record.samples):
         if not len(sample.embedding):
             verdicts.append(Verdict("refused", record.name, sample.source, "no embedding: use --bundle to compute it"))
-        elif embedding_to_bytes(sample.embedding) in (
-            embedding_to_bytes(one.embedding) for one in new
-        ) or gallery.has_sample(record.name, sample):
+        elif (stored := embedding_to_bytes(sample.embedding)) in new or gallery.has_sample(record.name, sample):
             verdicts.append(Verdict("known", record.name, sample.source, "the gallery already has it"))
         else:
-            new.append(sample)
+            new[stored] = sample
             verdicts.append(Verdict("enrolled", record.name, sample.source, quality=sample.quality))
     if new or (not verdicts and not record.photos):
-        gallery.add(record.name, new, record.metadata)
+        gallery.add(record.name, list(new.values()), record.metadata)
     if pipeline is None:
         verdicts += [Verdict("refused", record.name, str(photo), "photos need --bundle") for photo in record.photos]
     else:

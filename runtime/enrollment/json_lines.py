@@ -9,7 +9,6 @@ import binascii
 import codecs
 import json
 import math
-import stat
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +18,7 @@ import numpy as np
 
 from ..core.checks import describe_type
 from ..core.errors import InputError
-from ..core.files import parse_json, read_file
+from ..core.files import parse_json, read_file, require_file
 from ..core.text import in_a_line
 from ..gallery.people import Sample, clean_name
 from .enroll import decode_crop
@@ -48,8 +47,7 @@ def read_json_lines(source: Path, crops: Path) -> Iterator[GalleryRecord | Input
     crops. Raises InputError if the whole file cannot be read."""
     first_lines: dict[str, GalleryRecord] = {}
     try:
-        if not stat.S_ISREG(source.stat().st_mode):
-            raise InputError(f"{source} is not a file")
+        require_file(source)
         with source.open("rb") as file:
             for number, line in _split_lines(file, source):
                 try:

@@ -166,9 +166,8 @@ def _explain(
     cosine = samples.cosine(face.embedding, index)
     unlike = None if cosine is None else f"unlike the other samples of {name!r} (best cosine {cosine:.3f}, threshold"
     if photo in tied:
-        others = [one for one in tied if one is not photo and one.meant is not None]
-        cosines = [float(_vector(one.meant) @ face.embedding) for one in others if one.meant is not None]
-        cosine = max(cosines)
+        others = [_vector(one.meant) for one in tied if one is not photo and one.meant is not None]
+        cosine = max(float(vector @ face.embedding) for vector in others)
         unlike = f"these photos show different people (best cosine {cosine:.3f} with the others, threshold"
     if unlike is None:
         return FaceChoice(face, notes=photo.notes)

@@ -15,7 +15,7 @@ from ..core.sqlite import remove_deleted_bytes
 from .broker import RetainedTopics
 from .old_spool import CURSOR
 from .outbox import Outbox
-from .outbox_file import COLUMNS, FILE, INSERT, StoredRow, claim_folder, commit, open_database, to_os_error
+from .outbox_file import COLUMNS, FILE, claim_folder, commit, open_database, store_once, to_os_error
 
 TOLD, RETAINED = "told-", "retained-"  # the starts of the names of the files of deletion notices and retained topics
 
@@ -101,18 +101,13 @@ def _open_once(folder: Path) -> None:
 
 def _move_rows(old: sqlite3.Connection, new: sqlite3.Connection, is_mine: Callable[[str | None], bool]) -> None:
     rows = [
-        StoredRow(number, stored, 0.0, body)
+        (number, stored, body)
         for number, stored, _, _, body in old.execute(f"SELECT {COLUMNS} FROM event ORDER BY id")
         if is_mine(_person_in(body))
     ]
-    stored = {body for (body,) in new.execute("SELECT body FROM event")}  # by an earlier call that was interrupted
-    with commit(new, durable=True):
-        (last,) = new.execute("SELECT coalesce(max(id), 0) FROM event").fetchone()
-        fresh = [row for row in rows if row.body not in stored]
-        moved = (StoredRow(last + 1 + index, row.stored, 0.0, row.body) for index, row in enumerate(fresh))
-        new.executemany(INSERT, [row.values() for row in moved])
+    store_once(new, [(stored, body) for _, stored, body in rows])
     with commit(old, durable=True):
-        old.executemany("DELETE FROM event WHERE id = ?", [(row.id,) for row in rows])
+        old.executemany("DELETE FROM event WHERE id = ?", [(number,) for number, _, _ in rows])
 
 
 def _person_in(body: bytes) -> str | None:

@@ -13,9 +13,10 @@ import time
 from collections.abc import Callable, Collection, Iterable
 from contextlib import suppress
 from dataclasses import replace
-from importlib.metadata import PackageNotFoundError, metadata, version
+from importlib.metadata import PackageNotFoundError, metadata
 from pathlib import Path
 
+from ..core.installed import package_version
 from ..core.missing_package import import_error
 from ..tracking.appearance import SCHEMA
 from .broker import Broker, RetainedTopics
@@ -73,7 +74,8 @@ class Mqtt:
         self._broker = broker
         self._topics = Topics(prefix.strip("/"), device)
         root = discovery_root.strip("/")
-        self._discovery = Discovery(self._topics, root, version("rkface"), console, _support()) if root else None
+        release = package_version(("rkface",)) or ""
+        self._discovery = Discovery(self._topics, root, release, console, _support()) if root else None
         self._stored = RetainedTopics(retained_file)
         self._search = not self._stored.known  # for messages of earlier runs, which stored no topics
         self._report, self._report_due = report, 0.0

@@ -12,7 +12,7 @@ import fcntl
 import os
 import sqlite3
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -137,6 +137,17 @@ def used_bytes(database: sqlite3.Connection) -> int:
     return (pages - free) * size
 
 
+def store_once(database: sqlite3.Connection, events: Iterable[tuple[float, bytes]]) -> None:
+    """Store ``events`` (when they happened, and the body), durably, except those that an earlier call has stored before
+    it was interrupted."""
+    with commit(database, durable=True):
+        stored = {body for (body,) in database.execute("SELECT body FROM event")}
+        (last,) = database.execute("SELECT coalesce(max(id), 0) FROM event").fetchone()
+        fresh = [event for event in events if event[1] not in stored]
+        rows = [StoredRow(last + 1 + index, when, 0.0, body) for index, (when, body) in enumerate(fresh)]
+        database.executemany(INSERT, [row.values() for row in rows])
+
+
 def take_over_old_spool(folder: Path, database: sqlite3.Connection) -> None:
     """Store the events that wait in files of rkface 0.1. Each file is deleted before the next one is read, so that this
     needs little space. Can be called again after it was interrupted."""
@@ -145,13 +156,7 @@ def take_over_old_spool(folder: Path, database: sqlite3.Connection) -> None:
         return
     try:
         for file in read_old_files(folder):
-            with commit(database, durable=True):
-                # If a power cut came between this commit and the deletion, the events of a file are stored already.
-                stored = {body for (body,) in database.execute("SELECT body FROM event")}
-                (last,) = database.execute("SELECT coalesce(max(id), 0) FROM event").fetchone()
-                bodies = [body for body in file.bodies if body not in stored]
-                rows = [StoredRow(last + 1 + index, file.written, 0.0, body) for index, body in enumerate(bodies)]
-                database.executemany(INSERT, [row.values() for row in rows])
+            store_once(database, [(file.written, body) for body in file.bodies])
             file.path.unlink()
         delete_old_spool(folder)
         sync_to_disk(folder)

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from ..core.atomic import copy_owner, remove_leftovers, replace_atomically
 from ..core.errors import InputError, RkfaceError, WorkError
-from ..core.sqlite import DamagedError, distrust_file, find_damage, remove_deleted_bytes, transaction
+from ..core.sqlite import DamagedError, find_damage, open_read_only, remove_deleted_bytes, transaction
 from ..core.text import shell_quoted
 from .backup_files import APPLICATION, backup_folder, backup_name, is_made_here, list_backups, suggest_backup
 from .backup_registry import add_to_registry, adopt_registry, count_backup, known_backups, remove_from_registry
@@ -149,13 +149,11 @@ def encrypt_gallery(gallery: Gallery, key: Key) -> list[Left]:
 def copy_backup(source: Path, target: Path) -> None:
     """Copy the backup ``source`` to ``target`` through SQLite, so that the copy is complete even if another program is
     writing. Raises InputError if ``source`` is not a backup of a gallery."""
-    uri = f"{source.resolve().as_uri()}?mode=ro"
     with (
         gallery_errors(source),
-        closing(sqlite3.connect(uri, uri=True)) as old,
+        closing(open_read_only(source)) as old,
         closing(sqlite3.connect(target)) as new,
     ):
-        distrust_file(old)
         if old.execute("PRAGMA application_id").fetchone() != (APPLICATION,):  # an empty file is a database too
             raise InputError(f"{source} is not a backup of a gallery: `rkface gallery backup --list` shows all backups")
         old.backup(new)
@@ -208,8 +206,7 @@ def _clean_backup(gallery: Gallery, backup: Path) -> Left | None:
             f"--gone {shell_quoted(backup)}`",
         )
     try:
-        with gallery_errors(backup), closing(sqlite3.connect(f"{backup.as_uri()}?mode=ro", uri=True)) as database:
-            distrust_file(database)
+        with gallery_errors(backup), closing(open_read_only(backup)) as database:
             known = {id for (id,) in database.execute("SELECT id FROM person")}
             encrypted, bound = is_encrypted(database), is_bound(database)
         encrypt_too = is_encrypted(gallery.database) and not encrypted

@@ -12,7 +12,7 @@ import time
 from contextlib import closing
 from pathlib import Path
 
-from ..core.sqlite import distrust_file, find_damage
+from ..core.sqlite import find_damage, open_read_only
 from ..core.text import shell_quoted
 from .companions import Companion, companion_path
 from .stored_values import find_row_damage
@@ -69,8 +69,7 @@ def suggest_backup(path: Path) -> str:
 def is_good(backup: Path) -> bool:
     """Whether ``backup`` is a gallery without damage. Reads the whole file, and changes nothing."""
     try:
-        with closing(sqlite3.connect(f"{backup.resolve().as_uri()}?mode=ro", uri=True)) as database:
-            distrust_file(database)
+        with closing(open_read_only(backup)) as database:
             own = database.execute("PRAGMA application_id").fetchone() == (APPLICATION,)
             return own and find_damage(database) is None and find_row_damage(database) is None
     except (sqlite3.Error, UnicodeDecodeError, OSError):

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..core.sqlite import DamagedContentError
+from .encryption import is_encrypted
 from .people import Person
 
 STORED = "<f4"  # embeddings are stored as little-endian float32
@@ -85,7 +86,7 @@ def find_row_damage(database: sqlite3.Connection) -> str | None:
             person_from_row(row)
         for row in database.execute("SELECT id, quality, source, created, identity FROM sample"):
             check_sample_row(*row)
-        if database.execute("SELECT 1 FROM setting WHERE name = 'sealed'").fetchone() is not None:
+        if is_encrypted(database):
             return None
         for (identity,) in database.execute("SELECT DISTINCT identity FROM sample").fetchall():
             rows, dimensions = database.execute(f"{SELECT_EMBEDDINGS} WHERE identity = ?", [identity]), 0

@@ -176,13 +176,9 @@ class AppearanceLog:
                 database.execute("INSERT OR REPLACE INTO setting VALUES (?, '1')", [SCRUB])
         if not self._read("SELECT 1 FROM setting WHERE name = ?", [SCRUB]):
             return
-        with self._lock, readable_errors(self.path):
-            removed = remove_deleted_bytes(self._database)
-        if not removed:
-            raise WorkError(
-                f"{self.path}: another program is reading this file, so faces remain unencrypted in its -wal file: "
-                "stop that program, then run `rkface gallery check --key FILE`"
-            )
+        self._remove_deleted_bytes(
+            "faces remain unencrypted in its -wal file: stop that program, then run `rkface gallery check --key FILE`"
+        )
         with self._writing() as database:
             database.execute("DELETE FROM setting WHERE name = ?", [SCRUB])
 
@@ -259,13 +255,12 @@ class AppearanceLog:
             old._remove_deleted_bytes()
         return old.count()
 
-    def _remove_deleted_bytes(self) -> None:
+    def _remove_deleted_bytes(self, left: str = "its -wal file keeps what was deleted: stop it") -> None:
+        """Leave no deleted byte in the file. ``left``: what WorkError says if another program prevents that."""
         with self._lock, readable_errors(self.path):
             removed = remove_deleted_bytes(self._database)
         if not removed:
-            raise WorkError(
-                f"{self.path}: another program is reading this file, so its -wal file keeps what was deleted: stop it"
-            )
+            raise WorkError(f"{self.path}: another program is reading this file, so {left}")
 
     def _advance_clock(self, database: sqlite3.Connection) -> float:
         """Advance the clock in the file by what has passed, and return its time."""

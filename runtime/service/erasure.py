@@ -154,12 +154,16 @@ def erase_from_log(gallery: Gallery, log: AppearanceLog, keep: Keep) -> None:
 def erase_from_old_log(gallery: Gallery) -> StageReport:
     """Stage APPEARANCE_LOG for the log of an earlier version, in which other galleries may have entries: delete from it
     everybody whom ``gallery`` has forgotten."""
-    path = gallery.path.with_name(OLD_FILE)
+    return _erase_from_log_at(gallery.path.with_name(OLD_FILE), lambda log: log.erase(backup.forgotten(gallery)))
+
+
+def _erase_from_log_at(path: Path, erase: Callable[[AppearanceLog], None]) -> StageReport:
+    """Stage APPEARANCE_LOG: call ``erase`` with the log at ``path``, if there is one."""
     if not path.exists():
         return StageReport(ErasureStage.APPEARANCE_LOG)
     try:
         with AppearanceLog(path) as log:
-            log.erase(backup.forgotten(gallery))
+            erase(log)
     except RkfaceError as error:
         return StageReport(ErasureStage.APPEARANCE_LOG, left=(str(error),))
     return StageReport(ErasureStage.APPEARANCE_LOG, (f"{path}: no entry names a forgotten person",))
@@ -195,14 +199,8 @@ def erase_from_sinks(forgotten: Mapping[str, float], sinks: Iterable[Sink]) -> N
 
 def _erase_beside(gallery: Gallery) -> list[StageReport]:
     """The stages after the backups, with the files beside ``gallery``."""
-    path, logs = log_path(gallery.path), [erase_from_old_log(gallery)]
-    if path.exists():
-        try:
-            with AppearanceLog(path) as log:
-                erase_from_log(gallery, log, FOREVER)
-            logs += [StageReport(ErasureStage.APPEARANCE_LOG, (f"{path}: no entry names a forgotten person",))]
-        except RkfaceError as error:
-            logs += [StageReport(ErasureStage.APPEARANCE_LOG, left=(str(error),))]
+    own = _erase_from_log_at(log_path(gallery.path), lambda log: erase_from_log(gallery, log, FOREVER))
+    logs = [erase_from_old_log(gallery), own]
     if not any(log.done for log in logs):
         return [*logs, erase_from_outboxes(gallery)]
     told = (

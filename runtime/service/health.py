@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from importlib.metadata import PackageNotFoundError, version
+from functools import cache
 from pathlib import Path
 
+from ..core.installed import package_version
 from ..events import BoardReport, CameraReport, Delivery, SinkState
 from ..gallery.gallery import Gallery
 from ..inference.machine import Clocks, Machine
@@ -52,7 +53,7 @@ def read_health(parts: Parts, clocks: Clocks) -> Health:
     gallery = parts.gallery.state()
     manifest = parts.pipeline.manifest
     broken = filter(None, (worker.problem() for worker in parts.workers.values()))
-    problems = (*broken, *_sink_problems(sinks), *_other_problems(parts))
+    problems = (*broken, *_sink_problems(sinks), *_other_problems(parts, gallery.ignored))
     return Health(
         ok=not problems, problems=problems, started=parts.started, version=_version(),
         backend=parts.pipeline.backend, bundle=manifest.name, synthetic=manifest.synthetic,
@@ -74,7 +75,7 @@ def _sink_problems(sinks: tuple[SinkHealth, ...]) -> Iterator[str]:
             yield f"Events cannot be delivered to {sink.name}, {sink.waiting} are waiting: {sink.error}."
 
 
-def _other_problems(parts: Parts) -> Iterator[str]:
+def _other_problems(parts: Parts, ignored: int) -> Iterator[str]:
     for core in parts.scheduler.state():
         if not core.alive:
             problem = core.problem or "it failed too often"
@@ -86,7 +87,6 @@ def _other_problems(parts: Parts) -> Iterator[str]:
         yield f"Liveness is not judged any more, restart the service to try again: {liveness.problem}."
     elif liveness and liveness.problem:
         yield f"Liveness is not judged: {liveness.problem}."
-    ignored = parts.gallery.state().ignored
     if ignored:
         yield f"{ignored} samples come from another model and are ignored: run `rkface gallery reembed`."
     yield from parts.problems
@@ -106,11 +106,9 @@ def read_resident_bytes() -> int:
         return 0
 
 
+@cache
 def _version() -> str:
-    try:
-        return version("rkface")
-    except PackageNotFoundError:
-        return ""
+    return package_version(("rkface",)) or ""
 
 
 def write_metrics(parts: Parts, health: Health, failed_frames: int) -> str:

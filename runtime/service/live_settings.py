@@ -17,7 +17,7 @@ from typing import Any
 from ..core.atomic import sync_to_disk, write_atomically
 from ..core.errors import InputError
 from ..core.text import in_a_line
-from ..core.toml import Range, describe_fields, load_table, read_toml
+from ..core.toml import Range, describe_fields, dump_key, dump_value, load_table, read_toml
 from ..gallery.companions import Companion, companion_path
 from .console_protocol import Setting
 from .settings import Keep, Recognition, Settings
@@ -69,8 +69,9 @@ class LiveSettings:
 
     def list_settings(self) -> list[Setting]:
         """Return the settings that can be changed, with their current values and where these come from."""
+        current = self.current
         return [
-            self._setting(table, kind, one.name, getattr(getattr(self.current, table), one.name))
+            self._setting(table, kind, one.name, getattr(getattr(current, table), one.name))
             for table, kind in TABLES.items()
             for one in fields(kind)
         ]
@@ -82,10 +83,10 @@ class LiveSettings:
         changes = dict(self.changes)
         at = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(when))
         for key, value in values.items():
-            loaded = self._configured(key) if value is None else _load(key, value, problems)
+            loaded = self._configured(key) if value is None and key in LABELS else _load(key, value, problems)
             if loaded is None:
-                problems += [f"{in_a_line(key)} cannot be changed while the service runs"] if value is None else []
-            elif loaded == self._configured(key):
+                continue
+            if loaded == self._configured(key):
                 changes.pop(key, None)
             else:
                 changes[key] = Change(loaded, at)
@@ -165,14 +166,10 @@ def save_changes(live: LiveSettings) -> None:
         mine = {key: change for key, change in live.changes.items() if key.startswith(f"{table}.")}
         if mine:
             lines += ["", f"[{table}]"]
-            lines += [f"{key.partition('.')[2]} = {change.value!r}" for key, change in mine.items()]
+            lines += [f"{key.partition('.')[2]} = {dump_value(change.value)}" for key, change in mine.items()]
     if live.changes:
-        lines += ["", f"[{TIMES}]", *(f'"{key}" = "{_quoted(one.time)}"' for key, one in live.changes.items())]
+        lines += ["", f"[{TIMES}]", *(f"{dump_key(key)} = {dump_value(one.time)}" for key, one in live.changes.items())]
     write_atomically(changes_path(live.configured.gallery), "\n".join([*lines, ""]).encode())
-
-
-def _quoted(text: str) -> str:
-    return text.replace("\\", "\\\\").replace('"', '\\"')
 
 
 def take_over_old_file(live: LiveSettings) -> None:

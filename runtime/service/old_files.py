@@ -14,7 +14,7 @@ from pathlib import Path
 
 from ..core.atomic import SQLITE_SUFFIXES, sync_to_disk
 from ..core.errors import WorkError
-from ..core.sqlite import distrust_file
+from ..core.sqlite import open_read_only
 from ..events import OutboxInUseError, is_event_folder, move_events, read_named_people
 from ..gallery.backup_files import APPLICATION
 from ..gallery.companions import Companion, companion_path
@@ -153,8 +153,7 @@ def _is_gallery(path: Path) -> bool:
 def _read_ids(gallery: Path) -> frozenset[str] | None:
     """The ids of all people who are or were in this gallery; None if it cannot be read. Changes nothing."""
     try:
-        with closing(sqlite3.connect(f"{gallery.resolve().as_uri()}?mode=ro", uri=True)) as database:
-            distrust_file(database)
+        with closing(open_read_only(gallery)) as database:
             return frozenset(id for (id,) in database.execute("SELECT id FROM person UNION SELECT id FROM former"))
     except (sqlite3.Error, UnicodeDecodeError, OSError):
         return None

@@ -165,7 +165,7 @@ class Visit:
     def reportable_match(self, rules: RecognitionRules) -> Match | None:
         """Return the match that may be reported. Where only live faces are named, it is None until the face was judged
         to be live."""
-        return self.match if self.is_live(rules) or not rules.need_live else None
+        return self.match if not rules.need_live or self.is_live(rules) else None
 
     def add(self, shots: Sequence[Shot], now: float, most: int) -> None:
         """Add ``shots``, which were embedded ``now``. The ``most`` best of all shots are kept."""

@@ -80,7 +80,7 @@ def _try_in_process(path: Path, width: int, height: int) -> None:
     size = len(read_onnx_file(path).data)
     limits = ProcessLimits(SECONDS, MEBIBYTES + COPIES * size // (1 << 20), quiet=True)
     try:
-        call_in_subprocess(_run_once, path, width, height, progress=lambda done, total: None, limits=limits)
+        call_in_subprocess(_run_once, path, width, height, limits=limits)
     except ProcessDiedError as error:
         raise ModelError(
             f"{path}: ONNX Runtime {error.how} when it loaded or ran this model: the model is damaged: copy it again, "

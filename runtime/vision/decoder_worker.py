@@ -81,7 +81,7 @@ def _receive(channel: socket.socket, length: int) -> bytearray:
 def _decode(data: bytearray, folders: str, most_pixels: int) -> tuple[bytes, Any]:
     """The outcome, and the image (H×W×3 uint8 BGR) or None."""
     try:
-        image = _decode_heif(data, folders, most_pixels) if folders else _decode_opencv(data)
+        image = _decode_heif(data, folders, most_pixels) if folders else decode_opencv(data)
     except MemoryError:
         return NO_MEMORY, None
     except Exception as error:
@@ -89,11 +89,12 @@ def _decode(data: bytearray, folders: str, most_pixels: int) -> tuple[bytes, Any
     return (DAMAGED if image is None else DECODED), image
 
 
-def _decode_opencv(data: bytearray) -> Any:
+def decode_opencv(data: bytes | bytearray) -> Any:
+    """The image in ``data``, H×W×3 uint8 BGR as stored; None if it is damaged. Raises cv2.error."""
     import cv2
     import numpy as np
 
-    # The parent applies the orientation: which formats OpenCV rotates itself differs between its versions.
+    # The caller applies the orientation: which formats OpenCV rotates itself differs between its versions.
     return cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
 
 

@@ -13,6 +13,7 @@ from ..core.errors import InputError, WorkError
 from ..core.files import read_file
 from ..core.paths import as_path
 from .decoder import DecodeError, decode
+from .decoder_worker import decode_opencv
 from .image_formats import parse_header
 from .image_header import Header, TruncatedImageError, UnsupportedImageError
 
@@ -68,9 +69,7 @@ def decode_frame(data: bytes, name: str) -> NDArray[np.uint8]:
     if header.kind != "JPEG":
         raise InputError(f"{name}: not a JPEG")
     try:
-        # The orientation is applied below: which formats OpenCV rotates itself differs between its versions.
-        flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
-        image = cv2.imdecode(np.frombuffer(header.content, np.uint8), flags)
+        image = decode_opencv(header.content)
     except cv2.error:
         image = None
     if image is None:

@@ -1,4 +1,7 @@
-"""What requests to ``/v1`` use of the application, and the answers that many of them have in common."""
+"""What requests to ``/v1`` use of the application, and the answers that many of them have in common.
+
+The functions are ``async``, because FastAPI calls others in a thread, which is slow when many clients connect.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,7 @@ BUSY: dict[int | str, dict[str, Any]] = {503: {"description": "busy, or starting
 UNAUTHORIZED: dict[int | str, dict[str, Any]] = {401: {"description": "not signed in"}}
 
 
-def get_service(request: Request) -> CameraService:
+async def get_service(request: Request) -> CameraService:
     """Raises HTTPException 503 while the service starts: the console listens before that."""
     service: CameraService | None = request.app.state.service
     if service is None:
@@ -22,12 +25,12 @@ def get_service(request: Request) -> CameraService:
     return service
 
 
-def get_access(request: Request) -> Access:
+async def get_access(request: Request) -> Access:
     access: Access = request.app.state.access
     return access
 
 
-def get_workload(request: Request) -> Workload:
+async def get_workload(request: Request) -> Workload:
     workload: Workload = request.app.state.workload
     return workload
 

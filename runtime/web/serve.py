@@ -140,7 +140,8 @@ def open_console(
             lifespan="off",
             server_header=False,
             proxy_headers=False,
-            backlog=max(1, connections // 4),  # asyncio accepts so many in one go, before it reads from any of them
+            # asyncio accepts so many in one go, and all steps of other requests wait for that. More wait in the kernel.
+            backlog=max(1, connections // 32),
             timeout_graceful_shutdown=STOP_TIMEOUT,
             ssl_context_factory=(lambda _, __: context) if context else None,
         )

@@ -40,5 +40,6 @@ def test_turned_faces_are_not_compared_end_to_end(tmp_path):
     evaluation = SimpleNamespace(
         photos=tuple(face.photo for face in faces), faces=faces, crops=np.zeros((2, 112, 112, 3), np.uint8)
     )
-    found, crops = crop_at_own_landmarks(evaluation, [FACES, FACES])
+    upside_down = Faces(FACES.boxes, FACES.scores, FACES.landmarks[:, ::-1])
+    found, crops = crop_at_own_landmarks(evaluation, [FACES, upside_down], [FACES, FACES])
     assert found == [0] and crops.shape == (1, 112, 112, 3)

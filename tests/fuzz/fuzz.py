@@ -51,8 +51,8 @@ def main() -> int:
 
 def run(name: str, seconds: int) -> int:
     """Fuzz one target for ``seconds``; return the number of different findings."""
-    end, executions, findings = time.monotonic() + seconds, 0, set()
-    seconds = max(1, seconds)
+    start, executions, findings = time.monotonic(), 0, set()
+    end = start + seconds
     while (left := int(end - time.monotonic())) > 0 and len(findings) < MOST_FINDINGS:
         log = BUILD / f"{name}.log"
         log.parent.mkdir(parents=True, exist_ok=True)
@@ -68,7 +68,10 @@ def run(name: str, seconds: int) -> int:
         if lines[-1] not in findings:
             print(f"{name}: {lines[-1]}", flush=True)
         findings.add(lines[-1])
-    print(f"{name:<28} {executions:>12,} executions in {seconds} s, findings: {len(findings)}", flush=True)
+    print(
+        f"{name:<28} {executions:>12,} executions in {time.monotonic() - start:.0f} s, findings: {len(findings)}",
+        flush=True,
+    )
     return len(findings)
 
 
@@ -94,8 +97,8 @@ def run_here(target: Target, seconds: int) -> None:
         "-rss_limit_mb=4096",
         "-print_final_stats=1",
         "-max_len=65536",
+        f"-artifact_prefix={FINDINGS / target.name}/",
     ]
-    limits += ["-max_len=65536", f"-artifact_prefix={FINDINGS / target.name}/"]
     atheris.Setup([sys.argv[0], *limits, *folders], test_one)
     atheris.Fuzz()
 

@@ -66,6 +66,17 @@ def load_targets(only: str = "") -> dict[str, Target]:
     return targets
 
 
+def from_file(folder: Path, name: str, read: Callable[[Path], object]) -> Callable[[bytes], object]:
+    """A reader of bytes from a reader of a file, which is written to ``folder`` as ``name``."""
+
+    def write_and_read(data: bytes) -> object:
+        path = folder / name
+        path.write_bytes(data)
+        return read(path)
+
+    return write_and_read
+
+
 def check(target: Target, data: bytes, slower: float = 1.0) -> None:
     """Read ``data``. Raises FindingError if a limit is exceeded, and whatever the reader raises except RkfaceError.
 

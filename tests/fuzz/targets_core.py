@@ -2,10 +2,9 @@
 
 import json
 import tempfile
-from collections.abc import Callable
 from pathlib import Path
 
-from fuzz_target import Target
+from fuzz_target import Target, from_file
 
 from rkface.boards.board_answers import clean_report, clean_text, parse_facts
 from rkface.boards.deploy.deploy_board import summarize_selftest
@@ -28,15 +27,6 @@ from rkface.runtime.service.settings import named_cameras
 FOLDER = Path(tempfile.mkdtemp(prefix="fuzz-core-"))
 PROFILES = Path(read_chips.__code__.co_filename).parent
 CHIPS = read_chips(PROFILES / "chips.toml")
-
-
-def from_file(name: str, read: Callable[[Path], object]) -> Callable[[bytes], object]:
-    def write_and_read(data: bytes) -> object:
-        path = FOLDER / name
-        path.write_bytes(data)
-        return read(path)
-
-    return write_and_read
 
 
 def show_settings(path: Path) -> None:
@@ -189,13 +179,13 @@ def profiles() -> list[bytes]:
 
 
 TARGETS = (
-    Target("toml", from_file("rkface.toml", show_settings), settings),
-    Target("board-profile", from_file("board.toml", lambda path: read_profile(path, CHIPS)), profiles),
-    Target("chips", from_file("chips.toml", read_chips), lambda: [(PROFILES / "chips.toml").read_bytes()]),
+    Target("toml", from_file(FOLDER, "rkface.toml", show_settings), settings),
+    Target("board-profile", from_file(FOLDER, "board.toml", lambda path: read_profile(path, CHIPS)), profiles),
+    Target("chips", from_file(FOLDER, "chips.toml", read_chips), lambda: [(PROFILES / "chips.toml").read_bytes()]),
     Target("bundle", read_manifest_and_sums, lambda: [manifest() + b"\0" + b"0" * 64 + b"  detector.rknn\n"]),
     Target("calibration-set", read_calibration_set, calibration_sets),
-    Target("people-table", from_file("people.csv", read_people), people),
-    Target("people-lines", from_file("people.jsonl", read_people), lines),
+    Target("people-table", from_file(FOLDER, "people.csv", read_people), people),
+    Target("people-lines", from_file(FOLDER, "people.jsonl", read_people), lines),
     Target("address", mask, addresses),
     Target("name", name_person, names),
     Target("board-answer", answer, boards),

@@ -4,13 +4,13 @@ import json
 import pickle
 import struct
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx
-from fuzz_target import Target
+from fuzz_target import Target, from_file
 from onnx import TensorProto, helper, numpy_helper
 
 from rkface.convert.check_graph import check_graph
@@ -23,17 +23,6 @@ from rkface.convert.npu_layers import find_layers
 from rkface.convert.simplify import fix_input, load_onnx
 
 FOLDER = Path(tempfile.mkdtemp(prefix="fuzz-models-"))
-
-
-def from_file(name: str, read: Callable[[Path], object]) -> Callable[[bytes], object]:
-    """A reader of bytes from a reader of a file."""
-
-    def read_bytes(data: bytes) -> object:
-        path = FOLDER / name
-        path.write_bytes(data)
-        return read(path)
-
-    return read_bytes
 
 
 def save(nodes: list[Any], constants: dict[str, Any], opset: int = 13) -> Any:
@@ -225,12 +214,16 @@ def read_counted_pairs(path: Path) -> object:
 
 
 TARGETS = (
-    Target("onnx", from_file("m.onnx", read_model), models),
+    Target("onnx", from_file(FOLDER, "m.onnx", read_model), models),
     Target("onnx-graph", check_changed, changes),
     # Each input is a process that loads onnx, onnxsim and ONNX Runtime; the limits are those of the process.
     Target("onnx-native", simplify_changed, lambda: list(changes())[:4], seconds=60.0, megabytes=300, mutations=4),
-    Target("verification-file", from_file("a.bin", read_bin), verification_files),
-    Target("pairs", from_file("p.csv", read_counted_pairs), lambda: [b"a,b,same\na.jpg,b.jpg,Yes\n", b'"a,1",b,c\n']),
-    Target("groups", from_file("g.csv", read_groups), lambda: [b"person,group\nAda,one\nBob,two\n"]),
-    Target("image-list", from_file("dataset.txt", read_image_list), lambda: [b"0000.png\n0001.png\n"]),
+    Target("verification-file", from_file(FOLDER, "a.bin", read_bin), verification_files),
+    Target(
+        "pairs",
+        from_file(FOLDER, "p.csv", read_counted_pairs),
+        lambda: [b"a,b,same\na.jpg,b.jpg,Yes\n", b'"a,1",b,c\n'],
+    ),
+    Target("groups", from_file(FOLDER, "g.csv", read_groups), lambda: [b"person,group\nAda,one\nBob,two\n"]),
+    Target("image-list", from_file(FOLDER, "dataset.txt", read_image_list), lambda: [b"0000.png\n0001.png\n"]),
 )

@@ -54,7 +54,7 @@ class Service:
 
     offered_face = face
 
-    def offered_shots(self, *_: object) -> list[object]:
+    def offer_shots(self, *_: object) -> list[object]:
         return []
 
     def enroll(self, *_: object, **__: object) -> None:

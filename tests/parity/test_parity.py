@@ -66,7 +66,7 @@ def compare_pack(sources, photos, work, everything=None, *, analyze):
     finder = build_face_finder(models, sources)
     datasets = prepare_datasets(photos, finder, work / "set")
     if everything is not None:
-        found = find_faces(everything.calibration, finder)
+        found = find_faces(everything.calibration, finder, one_look=everything.one_look)
         datasets = Datasets(datasets.calibration, build_evaluation_set(everything, found, finder))
     reference = run_reference(models, finder.detector, datasets.evaluation)
     context = ConversionContext(sources, models, finder.detector, datasets, reference)

@@ -6,7 +6,7 @@ import { dialog, h, percent, repeat, showMessage } from "./dom.js";
 
 // `face` is the number of a face in a photo with several.
 export function enrollPhoto(name, file, force = false, face = null) {
-  return call("POST", `/enrollments/photo?${query({ name, source: file.name, force, ...(face ? { face } : {}) })}`, file);
+  return call("POST", `/enrollments/photo?${query({ name, source: file.name, force, face })}`, file);
 }
 
 // The address of exactly this picture, however long the appearance lasts.
@@ -91,6 +91,7 @@ export async function chooseFace(verdict, file, enroll) {
   const photo = await createImageBitmap(file);
   const buttons = verdict.faces.filter((face) => !face.flaw).map((face) =>
     h("button", { type: "button", onclick: () => enroll(face.number) }, cutOut(photo, face.box, verdict.turned), ` Face ${face.number}`));
+  photo.close();  // a large photo takes 200 MB
   return [h("p", {}, describe(verdict)), h("div", { class: "row" }, buttons)];
 }
 

@@ -35,14 +35,19 @@ function upload(name, done) {
   const button = h("button", { class: "main" }, name ? "Add" : "Enroll");
   const enroll = async (file, row, person, force, face = null) => {
     row.replaceChildren(h("span", { class: "grow" }, file.name), "…");
-    const verdict = await enrollPhoto(person, file, force, face);
-    const good = verdict.status !== "refused";
-    row.replaceChildren(h("span", { class: "grow" }, file.name),
-      ...(good ? [describe(verdict), ...verdict.notes.map((note) => h("span", { class: "unknown" }, note))]
-        : verdict.faces.length ? await chooseFace(verdict, file, (chosen) => enroll(file, row, person, force, chosen))
-          : refusal(verdict, (who, anyway) => enroll(file, row, who, anyway, face), URL.createObjectURL(file))));
-    if (good) await done();
-    return good;
+    try {
+      const verdict = await enrollPhoto(person, file, force, face);
+      const good = verdict.status !== "refused";
+      row.replaceChildren(h("span", { class: "grow" }, file.name),
+        ...(good ? [describe(verdict), ...verdict.notes.map((note) => h("span", { class: "unknown" }, note))]
+          : verdict.faces.length ? await chooseFace(verdict, file, (chosen) => enroll(file, row, person, force, chosen))
+            : refusal(verdict, (who, anyway) => enroll(file, row, who, anyway, face), URL.createObjectURL(file))));
+      if (good) await done();
+      return good;
+    } catch (error) {
+      row.replaceChildren(h("span", { class: "grow" }, file.name), h("span", { class: "bad" }, error.message));
+      return false;
+    }
   };
   return h("form", { class: "card", onsubmit: async (event) => {
     event.preventDefault();
@@ -52,11 +57,7 @@ function upload(name, done) {
     for (const file of [...files.files]) {
       const row = h("li");
       verdicts.append(row);
-      try {
-        good += await enroll(file, row, nameInput.value.trim(), false);
-      } catch (error) {
-        row.replaceChildren(h("span", { class: "grow" }, file.name), h("span", { class: "bad" }, error.message));
-      }
+      good += await enroll(file, row, nameInput.value.trim(), false);
     }
     button.disabled = false;
     showMessage(`${good} of ${count(files.files.length, "photo", "photos")} enrolled`);

@@ -366,7 +366,8 @@ def test_retained_messages_of_earlier_runs_and_removed_cameras_are_overwritten(b
         assert keeps(broker, "after", {DOOR: "stranger", YARD: "stranger", "rkface/board/gate/person": GRACE.name})
 
 
-def test_a_broker_that_allows_no_subscription_still_gets_events(make_broker, tmp_path, protocol):
+def start_broker_without_reading(make_broker, tmp_path, protocol):
+    """A broker that lets the user "camera" only write: a listener that reads everything, and the broker for Mqtt."""
     (tmp_path / "acl").write_text("user camera\ntopic write rkface/#\ntopic write homeassistant/#\nuser all\ntopic #\n")
     (tmp_path / "users").touch(mode=0o600)
     broker = make_broker(f"allow_anonymous false\npassword_file {tmp_path}/users\nacl_file {tmp_path}/acl")
@@ -375,6 +376,11 @@ def test_a_broker_that_allows_no_subscription_still_gets_events(make_broker, tmp
     broker.start()
     listener = Listener(broker.port, setup=lambda client: client.username_pw_set("all", "hush"))
     as_camera = Broker("127.0.0.1", broker.port, user="camera", password="hush", protocol=protocol)
+    return listener, as_camera
+
+
+def test_a_broker_that_allows_no_subscription_still_gets_events(make_broker, tmp_path, protocol):
+    listener, as_camera = start_broker_without_reading(make_broker, tmp_path, protocol)
     channel = Mqtt(as_camera, "board", ["door"], timeout=PATIENCE)
     with Delivery("mqtt", channel, Outbox(tmp_path / "outbox"), AT_ONCE) as sink:
         sink.send(event(1))
@@ -389,14 +395,7 @@ def test_a_broker_that_allows_no_subscription_still_gets_events(make_broker, tmp
 
 def test_where_the_broker_lets_us_read_nothing_earlier_messages_about_people_are_replaced(make_broker, tmp_path):
     """Mosquitto with 3.1.1 accepts the subscription, and sends nothing."""
-    (tmp_path / "acl").write_text("user camera\ntopic write rkface/#\ntopic write homeassistant/#\nuser all\ntopic #\n")
-    (tmp_path / "users").touch(mode=0o600)
-    broker = make_broker(f"allow_anonymous false\npassword_file {tmp_path}/users\nacl_file {tmp_path}/acl")
-    for user in ("camera", "all"):
-        assert broker.run("usr/bin/mosquitto_passwd", "-b", tmp_path / "users", user, "hush").wait() == 0
-    broker.start()
-    listener = Listener(broker.port, setup=lambda client: client.username_pw_set("all", "hush"))
-    as_camera = Broker("127.0.0.1", broker.port, user="camera", password="hush", protocol="3.1.1")
+    listener, as_camera = start_broker_without_reading(make_broker, tmp_path, "3.1.1")
 
     def channel():
         return Mqtt(as_camera, "board", ["door"], timeout=PATIENCE, retained_file=tmp_path / "retained")

@@ -168,6 +168,7 @@ def test_an_unexpected_error_is_an_answer_and_one_line_in_the_log(error, retry, 
         def settings(self):
             raise error
 
+    caplog.set_level("INFO", "rkface")  # with --verbose, which another test may have used, the log has more
     client = TestClient(create_app(Failing(), Access(None, secure=False)), base_url="http://localhost")
     for _ in range(3):
         answer = client.get("/v1/settings")
