@@ -13,6 +13,7 @@ from http.client import HTTPException
 from pathlib import Path, PurePosixPath
 
 from rkface.runtime.core.bundle import sha256
+from rkface.runtime.core.crop_template import StatedCrop
 from rkface.runtime.core.errors import InputError, WorkError
 from rkface.runtime.core.manifest import ROLES, UNMEASURED, Role, Source
 from rkface.runtime.core.onnx_file import onnx_digest, read_onnx_file
@@ -20,7 +21,6 @@ from rkface.runtime.core.progress import Stage, stage
 
 from .catalog import DEFAULT_MATCH, DEMO, KnownModel, LivenessProfile, Pack, find_known_model
 from .preprocessing import StatedPreprocessing
-from .recognizer_crop import StatedCrop
 
 CHUNK = 1 << 18
 TIMEOUT = 30.0  # seconds without any data

@@ -37,7 +37,7 @@ def convert(parser: ArgumentParser) -> None:
     Without options, the demo pack is converted: small models trained on rendered faces. This shows the whole process
     without a download. The InsightFace packs are downloaded once; you have to accept their license (non-commercial
     research). You can also give your own models: an SCRFD detector with landmarks, and any ArcFace-like recognizer with
-    a 112x112 input and one embedding as its output.
+    one embedding as its output, whose input is a known crop or is described by --recognizer-crop.
 
     Real models are calibrated on your photos: --calibration takes a folder of photos of many people, with the light and
     the distance of your camera. The photos of some people are held back, and the result is evaluated on them. Or give
@@ -126,6 +126,10 @@ def _sources(options: Namespace) -> ModelSources:
         sources = own_sources(*own, options.license or "not stated")
         check_not_swapped(sources.paths)
     sources = replace(sources, stated=_stated_preprocessing(options))
+    if options.recognizer_crop is not None:
+        if options.recognizer is None:
+            raise InputError("--recognizer-crop describes the model of --recognizer: also give --recognizer")
+        sources = replace(sources, crop=options.recognizer_crop)
     sources = _with_liveness(options, sources)
     if options.match_threshold is None:
         return sources
