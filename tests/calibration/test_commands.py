@@ -100,7 +100,12 @@ def test_wrong_use_is_one_clear_line(shared, photos, tmp_path, capsys):
         (["--bundle", tmp_path, "--size", "320x320"], "--size only works with --detector"),
         (["--detector", shared / MODEL, "--provider", "abacus"], "abacus"),
         (["--detector", shared / MODEL, "--recognizer", tmp_path / "none.onnx"], "none.onnx"),
-        (["--detector", shared / MODEL, "--recognizer", shared / MODEL], "a recognizer"),
+        (["--detector", shared / MODEL, "--recognizer", shared / MODEL], "is this a classifier or a detector?"),
+        (["--detector", shared / MODEL, "--recognizer-crop", "1,1 9,1 5,5 1,9 9,9"], "also give --recognizer"),
+        (
+            ["--detector", shared / MODEL, "--recognizer", shared / ARCFACE, "--recognizer-crop", "dlib-150"],
+            "its input is 112×112, but the crop dlib-150 is 150×150",
+        ),
     ):
         assert calibrate(photos, "--out", out, *arguments) == 2
         error = capsys.readouterr().err.splitlines()

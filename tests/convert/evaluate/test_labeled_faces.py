@@ -19,7 +19,7 @@ from rkface.convert.evaluate.labeled_faces import (
     from_people,
 )
 from rkface.runtime.backends.reference import open_reference
-from rkface.runtime.core.crop_template import ARCFACE_112
+from rkface.runtime.core.crop_template import ARCFACE_112, TEMPLATES
 from rkface.runtime.core.errors import InputError
 from rkface.runtime.core.manifest import Input
 from rkface.runtime.vision.align import align
@@ -233,12 +233,12 @@ def test_embeddings_of_a_verification_file_are_sums_with_the_mirror_image(people
     assert cosines[:4].min() > cosines[4:].max()
 
 
-def test_verification_files_of_another_size_or_with_one_kind_of_pairs_are_refused(people, finder, tmp_path):
+def test_verification_files_for_another_crop_or_with_one_kind_of_pairs_are_refused(people, finder, tmp_path):
     bin_of(people, finder, path := tmp_path / "small.bin", [True] * 4)
     with pytest.raises(InputError, match="no pair of two people"):
         from_bin(path, ARCFACE_112)
-    with pytest.raises(InputError, match="crops are 112×112, but the recognizer takes 96×96"):
-        from_bin(path, 96)
+    with pytest.raises(InputError, match=r"aligned to ArcFace's 112×112 template.*takes the crop dlib-150.*--people"):
+        from_bin(path, TEMPLATES["dlib-150"])
     path.write_bytes(pickle.dumps(([b"no image", b"neither"], [True])))
     with pytest.raises(InputError, match="one of its images: not a JPEG"):
         from_bin(path, ARCFACE_112)
