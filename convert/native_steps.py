@@ -72,6 +72,16 @@ def simplify_proto(
         ) from error
 
 
+def measure_outputs(proto: Any) -> tuple[Shape, ...]:
+    """The shapes of the outputs of the ModelProto ``proto`` for an input of zeros, from a run in another process; none
+    if that fails, because then ``simplify_proto`` says why."""
+    try:
+        data = proto.SerializeToString()
+        return call_in_subprocess(run_steps, data, None, STEPS[-1:], limits=_limits(data)).shapes
+    except (ValueError, StepFailedError, MemoryError, ProcessDiedError):
+        return ()
+
+
 def rewrite_proto(function: Callable[..., bytes], proto: Any, step: str, *arguments: Any) -> Any:
     """The ModelProto that ``function`` makes of ``proto``, serialized, in another process; ``step`` is its name.
 
