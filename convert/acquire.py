@@ -20,6 +20,7 @@ from rkface.runtime.core.progress import Stage, stage
 
 from .catalog import DEFAULT_MATCH, DEMO, KnownModel, LivenessProfile, Pack, find_known_model
 from .preprocessing import StatedPreprocessing
+from .recognizer_crop import StatedCrop
 
 CHUNK = 1 << 18
 TIMEOUT = 30.0  # seconds without any data
@@ -37,6 +38,7 @@ class ModelSources:
     liveness   how the liveness model was trained; None without one
     known      rkface knows the recognizer: its input is InsightFace's
     stated     what the user says about the recognizer's input; None if nothing
+    crop       how a face is aligned for the recognizer; None: the size of its input decides
     """
 
     name: str
@@ -48,6 +50,7 @@ class ModelSources:
     liveness: LivenessProfile | None = None
     known: bool = False
     stated: StatedPreprocessing | None = None
+    crop: StatedCrop | None = None
 
     def source(self, role: Role) -> Source:
         """The provenance of the model of ``role``. Digest and size include external data."""

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from rkface.runtime.core.manifest import Input, Manifest, Model, Output, Source, Thresholds
+from rkface.runtime.core.crop_template import ARCFACE_112
+from rkface.runtime.core.manifest import Input, Manifest, Model, Output, RecognizerSpec, Source, Thresholds
 from rkface.runtime.vision import embed
 from rkface.runtime.vision.align import TEMPLATE
 from rkface.runtime.vision.detectors import STRIDES, find_layout
@@ -71,8 +72,8 @@ def make_manifest(
     """
     source = Source("model.onnx", "0" * 64, 0, "none")
     detector = Model("detector.rknn", "detector.onnx", "int8", detector_input, tuple(detector_outputs), source)
-    recognizer = Model(
-        "recognizer.rknn", "recognizer.onnx", "int8", recognizer_input, tuple(recognizer_outputs), source
+    recognizer = RecognizerSpec(
+        "recognizer.rknn", "recognizer.onnx", "int8", recognizer_input, tuple(recognizer_outputs), source, ARCFACE_112
     )
     return Manifest(
         name="bench",

@@ -10,8 +10,9 @@ import pytest
 
 from rkface.convert.acquire import acquire, own_sources, pack_sources
 from rkface.convert.catalog import DEMO, INSIGHTFACE, RESEARCH, KnownModel, Pack, find_pack
+from rkface.runtime.core.crop_template import ARCFACE_112
 from rkface.runtime.core.errors import InputError, WorkError
-from rkface.runtime.core.manifest import Input, Manifest, Model, Output, Thresholds, contract
+from rkface.runtime.core.manifest import Input, Manifest, Model, Output, RecognizerSpec, Thresholds, contract
 from rkface.runtime.gallery.people import embedding_identity
 
 DETECTOR, RECOGNIZER = b"detector" * 40_000, b"recognizer" * 40_000
@@ -190,7 +191,7 @@ def manifest_of(source):
     model = Model("recognizer.rknn", "reference/recognizer.onnx", "int8", INPUT, (Output("y", (1, 512)),), source)
     return Manifest(
         name="test", synthetic=True, created="", target="rk3588", toolkit="2.5.0", rkface="0.1.0", detector=model,
-        recognizer=model, thresholds=Thresholds(0.5, 0.4, 0.4), provenance={},
+        recognizer=RecognizerSpec(**vars(model), crop=ARCFACE_112), thresholds=Thresholds(0.5, 0.4, 0.4), provenance={},
     )  # fmt: skip
 
 

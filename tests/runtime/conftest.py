@@ -9,7 +9,17 @@ import numpy as np
 import pytest
 
 from rkface.runtime.core.bundle import SUMS, files
-from rkface.runtime.core.manifest import Input, LivenessSpec, Manifest, Model, Output, Source, Thresholds
+from rkface.runtime.core.crop_template import ARCFACE_112
+from rkface.runtime.core.manifest import (
+    Input,
+    LivenessSpec,
+    Manifest,
+    Model,
+    Output,
+    RecognizerSpec,
+    Source,
+    Thresholds,
+)
 from rkface.runtime.vision import embed
 from rkface.runtime.vision.detectors import STRIDES
 from rkface.runtime.vision.detectors.scrfd import SCRFD
@@ -113,7 +123,7 @@ def write_bundle(folder, detector, recognizer, threshold, liveness=None):
         toolkit="2.5.0",
         rkface="0.1.0",
         detector=models[0],
-        recognizer=models[1],
+        recognizer=RecognizerSpec(**vars(models[1]), crop=ARCFACE_112),
         thresholds=Thresholds(0.5, 0.4, threshold),
         liveness=LivenessSpec(**vars(models[2]), scale=2.7, live=1, logits=True, threshold=0.5) if liveness else None,
     )
