@@ -20,6 +20,7 @@ from rkface.runtime.core.errors import WorkError
 from rkface.runtime.core.manifest import Role, contract
 from rkface.runtime.core.progress import Stage, stage
 from rkface.runtime.core.subprocess_call import call_in_subprocess
+from rkface.runtime.vision.detectors import find_layout
 
 from .acquire import ModelSources
 from .hybrid import tensors_at_ends
@@ -29,11 +30,10 @@ from .recipe import Recipe
 from .targets import Target
 from .toolkit.cache import cache_key, load_cached, store
 from .toolkit.quantize import ANSWERED, QuantizedModel, QuantizeJob, quantize
-from .tuning.ranges import score_ranges
 from .tuning.tune import TunedModel, tune
 
 # The code that decides how a model comes out, besides its inputs. If it changes, cached conversions no longer count.
-CODE = ("editable_graph.py", "hybrid.py", "image_lists.py", "run_recipe.py", "toolkit/quantize.py", "toolkit/worker.py",
+CODE = ("editable_graph.py", "hybrid.py", "image_lists.py", "mosaic.py", "run_recipe.py", "toolkit/quantize.py", "toolkit/worker.py",
         "tuning/clip.py", "tuning/equalize.py", "tuning/observe.py", "tuning/ranges.py", "tuning/tune.py")  # fmt: skip
 
 Images = NDArray[np.uint8]
@@ -112,7 +112,7 @@ class RecipeRunner:
             job,
             onnx=tuned.path,
             fp16=fp16,
-            ranges=score_ranges(graph),
+            ranges=tuned.ranges,
             shrinks={name: factor for name, factor in tuned.shrinks.items() if name not in fp16},
             biases={
                 one.tensor: (one.after.tolist(), one.before.tolist())
@@ -137,6 +137,11 @@ def _key(model: Path, settings: list[Any], dataset: Path | None, images: Images)
     return cache_key([text, np.ascontiguousarray(images).data.cast("B")])
 
 
+def _has_larger_values_in_crowds(detector: PreparedModel) -> bool:
+    input = detector.input
+    return find_layout(detector.simplified.outputs, input.width, input.height).family.crowds
+
+
 def _tune(model: PreparedModel, role: Role, dataset: Path, target: Path) -> TunedModel:
     with stage(f"{role}: tune for INT8") as shown:
         try:
@@ -147,6 +152,7 @@ def _tune(model: PreparedModel, role: Role, dataset: Path, target: Path) -> Tune
                 dataset,
                 target,
                 clip=role == "recognizer",
+                crowds=_has_larger_values_in_crowds(model) if role == "detector" else None,
                 progress=shown.advance,
             )
         except (OSError, WorkError):
