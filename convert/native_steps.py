@@ -77,7 +77,7 @@ def measure_outputs(proto: Any) -> tuple[Shape, ...]:
     if that fails, because then ``simplify_proto`` says why."""
     try:
         data = proto.SerializeToString()
-        return call_in_subprocess(run_steps, data, None, STEPS[-1:], limits=_limits(data)).shapes
+        return call_in_subprocess(run_steps, data, None, STEPS[-1:], limits=_limits(data, SECONDS)).shapes
     except (ValueError, StepFailedError, MemoryError, ProcessDiedError):
         return ()
 
