@@ -5,12 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from rkface.runtime.core.manifest import Role, Triple
-from rkface.runtime.vision import detect, embed
+from rkface.runtime.vision import embed
 from rkface.runtime.vision.bare_onnx import DYNAMIC_SIDE
+from rkface.runtime.vision.detectors.scrfd import SCRFD
 
 # InsightFace's own preprocessing, by role: (mean, std) of an RGB input in 0..255.
 NORMALIZATION: dict[Role, tuple[Triple, Triple]] = {
-    "detector": (detect.MEAN, detect.STD),
+    "detector": (SCRFD.mean, SCRFD.std),
     "recognizer": (embed.MEAN, embed.STD),
 }
 DETECTOR_SIZE = (DYNAMIC_SIDE, DYNAMIC_SIDE)  # width, height if neither the model nor the user fixes it

@@ -89,7 +89,13 @@ def _prepare(
     """Do everything that all bundles share."""
     models = {
         role: prepare_model(
-            path, role, scratch, settings.detector_size, profile=sources.liveness, stated=sources.stated
+            path,
+            role,
+            scratch,
+            settings.detector_size,
+            profile=sources.liveness,
+            stated=sources.stated,
+            crop=sources.crop,
         )
         for role, path in sources.paths.items()
     }

@@ -98,7 +98,7 @@ class KnownModel:
 class KnownRecognizer(KnownModel):
     """A recognizer, with what its file does not say.
 
-    crop           name of the template that faces are aligned to (rkface.runtime.core.crop_template)
+    crop           name of the template that faces are aligned to, in rkface.runtime.core.crop_template
     normalization  (mean, std) of an RGB input in 0..255; (0, 1) if the model normalizes by itself
     match          minimum cosine for a match
     evidence       where ``match`` comes from

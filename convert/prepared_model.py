@@ -18,6 +18,7 @@ from .catalog import LivenessProfile
 from .datasets import FaceFinder
 from .preprocessing import Preprocessing, StatedPreprocessing
 from .recipe_cost import CostGraph, read_cost_graph
+from .recognizer_crop import StatedCrop
 from .simplify import FixedModel, SimplifiedModel, fix_input, simplify
 
 
@@ -52,12 +53,13 @@ def prepare_model(
     *,
     profile: LivenessProfile | None = None,
     stated: StatedPreprocessing | None = None,
+    crop: StatedCrop | None = None,
 ) -> PreparedModel:
     """Fix the input shape of the model at ``path``, simplify it into ``scratch``, and load it.
 
     ``size`` is (width, height) of a detector's input in pixels; None keeps the model's own. ``profile`` says how a
-    liveness model was trained, ``stated`` what the user says about the input of a recognizer. Raises ModelError if the
-    model cannot have this role, and InputError if ``stated`` contradicts it.
+    liveness model was trained, ``stated`` and ``crop`` what is known about the input of a recognizer. Raises ModelError
+    if the model cannot have this role, and InputError if ``stated`` or ``crop`` contradicts it.
     """
     with stage(f"{role}: simplify") as shown:
         fixed = fix_input(
@@ -66,6 +68,7 @@ def prepare_model(
             size if role == "detector" else None,
             profile if role == "liveness" else None,
             stated if role == "recognizer" else None,
+            crop=crop if role == "recognizer" else None,
         )
         prepared = _simplify_and_load(fixed, scratch / f"{role}.onnx")
         before, after = prepared.simplified.nodes

@@ -71,7 +71,8 @@ class RecipeRunner:
         Raises WorkError if tuning or the toolkit fails.
         """
         model, name = self._models[role], f"{role}-{target.name}-{recipe.name}"
-        custom_string = contract(role, model.input, self._sources.source(role).sha256)
+        fixed, digest = model.fixed, self._sources.source(role).sha256
+        custom_string = contract(role, model.input, digest, fixed.crop, fixed.center)
         settings = [target.name, asdict(recipe), custom_string, images.shape, self._analyze]
         key = _key(model.simplified.path, settings, dataset, images)
         output, cache = self._scratch / f"{name}.rknn", self._work / "cache"

@@ -12,22 +12,23 @@ import onnx
 from numpy.typing import NDArray
 
 from rkface.runtime.backends.reference import normalize
+from rkface.runtime.core.crop_template import CropTemplate
 from rkface.runtime.core.errors import ModelError, WorkError
 from rkface.runtime.core.manifest import ChannelOrder, Input, Output, Role
 from rkface.runtime.core.onnx_file import read_onnx_file
 from rkface.runtime.core.subprocess_call import ProcessDiedError, call_in_subprocess
-from rkface.runtime.vision import align
-from rkface.runtime.vision.detect import STRIDES, levels
+from rkface.runtime.vision.detectors import SIZE_STEP, Family, find_layout
 
 from .catalog import DETECTOR_SIZE, LivenessProfile
 from .channel_order import swap_channels
 from .check_graph import check_graph
-from .native_steps import open_session, simplify_proto
+from .native_steps import measure_outputs, open_session, simplify_proto
 from .prepare.embedding_output import EMBEDDING
 from .prepare.image_input import BYTES, real_inputs
-from .prepare.score_output import add_sigmoid, computes_logits
+from .prepare.score_output import add_probabilities, computes_logits
 from .prepare.standardize import hide_weights, standardize
 from .preprocessing import Preprocessing, StatedPreprocessing, read_preprocessing
+from .recognizer_crop import StatedCrop, choose_crop
 
 SAME = 1e-4  # the largest allowed difference, as a share of the output's largest value (at least 1)
 
@@ -42,6 +43,8 @@ class FixedModel:
     input          the input of the simplified model: always RGB
     preprocessing  how the model expects its image
     changes        what was rewritten, for people
+    crop           how a face is aligned for a recognizer; None for another model
+    center         the constant that the simplified recognizer subtracts from its embedding; empty if none
     """
 
     role: Role
@@ -50,6 +53,13 @@ class FixedModel:
     input: Input
     preprocessing: Preprocessing
     changes: tuple[str, ...] = ()
+    crop: CropTemplate | None = None
+    center: tuple[float, ...] = ()
+
+    def known_crop(self) -> CropTemplate:
+        """The crop of a recognizer."""
+        assert self.crop is not None, self.role
+        return self.crop
 
     def with_preprocessing(self, preprocessing: Preprocessing) -> FixedModel:
         """This model with another order of channels, or another normalization."""
@@ -74,12 +84,15 @@ def fix_input(
     size: tuple[int, int] | None = None,
     profile: LivenessProfile | None = None,
     stated: StatedPreprocessing | None = None,
+    *,
+    crop: StatedCrop | None = None,
 ) -> FixedModel:
     """Read the model at ``path``, rewrite it to the one form of convert/prepare, and fix its input to 1×3×H×W.
 
     ``size`` is (width, height) of a detector's input; None keeps the model's own, or takes 640×640 if it is open.
-    ``profile`` says how a liveness model was trained, ``stated`` what the user says about a recognizer. Raises
-    ModelError if the model cannot have this role, and InputError if ``stated`` contradicts the model.
+    ``profile`` says how a liveness model was trained, ``stated`` what the user says about a recognizer's input, and
+    ``crop`` how a face is aligned for it; None decides by the size of its input. Raises ModelError if the model cannot
+    have this role, and InputError if ``stated`` or ``crop`` contradicts the model.
     """
     proto = load_onnx(path)
     takes_bytes = any(entry.type.tensor_type.elem_type in BYTES for entry in real_inputs(proto))
@@ -92,15 +105,17 @@ def fix_input(
     if len(dims) != 4 or dims[1] not in (0, 3):
         shown = "×".join(str(dim or "?") for dim in dims) or "no shape"
         raise ModelError(f"{path}: its input is {shown}; a {role} takes one RGB image, N×3×H×W")
-    if role == "recognizer":
-        size = _recognizer_size(path, dims)
+    chosen = choose_crop(path, dims, crop) if role == "recognizer" else None
+    if chosen is not None:
+        size = chosen.width, chosen.height
     elif profile is not None:
         size = profile.size
     elif size is None:
         size = (dims[3], dims[2]) if dims[2] > 0 and dims[3] > 0 else DETECTOR_SIZE
-    if role == "detector" and any(side < STRIDES[-1] or side % STRIDES[-1] for side in size):
+    if role == "detector" and any(side < SIZE_STEP or side % SIZE_STEP for side in size):
         raise ModelError(
-            f"{path}: as a detector its input cannot be {size[0]}×{size[1]}: both sides must be multiples of 32"
+            f"{path}: as a detector its input cannot be {size[0]}×{size[1]}: both sides must be multiples of "
+            f"{SIZE_STEP}"
         )
     _set_shape(entry, (1, 3, size[1], size[0]))
     for output in proto.graph.output:  # they are inferred again for this size
@@ -110,9 +125,21 @@ def fix_input(
         preprocessing = Preprocessing(profile.bgr, *profile.normalization, "stated", "stated")
     else:
         stated = stated or StatedPreprocessing()
-        preprocessing = read_preprocessing(path, proto, entry.name, role, stated, takes_bytes=takes_bytes)
+        family = _find_family(proto, size) if role == "detector" else None
+        preprocessing = read_preprocessing(
+            path, proto, entry.name, role, stated, family=family, takes_bytes=takes_bytes
+        )
     input = _input(Input(entry.name, size[1], size[0], preprocessing.mean, preprocessing.std), preprocessing)
-    return FixedModel(role, path.name, proto, input, preprocessing, changes)
+    return FixedModel(role, path.name, proto, input, preprocessing, changes, chosen)
+
+
+def _find_family(proto: Any, size: tuple[int, int]) -> Family | None:
+    """The family of a detector whose input has this ``size``; None if it has none, which ``simplify`` reports."""
+    shapes = measure_outputs(proto)
+    try:
+        return find_layout(_outputs(proto, shapes), *size).family if shapes else None
+    except ModelError:
+        return None
 
 
 def _input(input: Input, preprocessing: Preprocessing) -> Input:
@@ -148,18 +175,20 @@ def simplify(model: FixedModel, target: Path) -> SimplifiedModel:
 
 def _score_probabilities(model: FixedModel, proto: Any, outputs: Sequence[Output]) -> tuple[str, ...]:
     """Make probabilities of a detector's scores that are logits, in the simplified ``proto`` and in the original, and
-    say so. Raises ModelError if it is not an SCRFD detector."""
+    say so. Raises ModelError if it is not a detector of a known family."""
     try:
-        layout = levels(outputs, model.input.width, model.input.height)
+        layout = find_layout(outputs, model.input.width, model.input.height)
     except ModelError as error:
         raise ModelError(f"{model.name}: {error}") from None
-    logits = [outputs[level.scores].name for level in layout if computes_logits(proto, outputs[level.scores].name)]
+    scores = dict.fromkeys(outputs[score.index].name for level in layout.levels for score in level.scores)
+    logits = [name for name in scores if computes_logits(proto, name)]
+    operator = layout.family.probability
     for graph in (proto, model.proto) if logits else ():
         for name in logits:
-            add_sigmoid(graph, name)
+            add_probabilities(graph, name, operator)
     if not logits:
         return ()
-    return (f"its scores ({', '.join(logits)}) are logits, so a Sigmoid was added to each",)
+    return (f"its scores ({', '.join(logits)}) are logits, so a {operator} was added to each",)
 
 
 def check_same_outputs(model: FixedModel, simplified: SimplifiedModel, images: NDArray[np.uint8]) -> float:
@@ -245,16 +274,6 @@ def _only_input(path: Path, proto: Any) -> Any:
             f"{path}: its input is {kind}, not float: give the FP32 model, as it was before any quantization"
         )
     return inputs[0]
-
-
-def _recognizer_size(path: Path, dims: Sequence[int]) -> tuple[int, int]:
-    height, width = (side if side > 0 else align.CROP_SIZE for side in dims[2:])
-    if (width, height) != (align.CROP_SIZE,) * 2:
-        raise ModelError(
-            f"{path}: its input is {width}×{height}; a face recognizer takes aligned faces of "
-            f"{align.CROP_SIZE}×{align.CROP_SIZE}. Is this a classifier or a detector?"
-        )
-    return width, height
 
 
 def _set_shape(entry: Any, shape: tuple[int, ...]) -> None:

@@ -16,10 +16,9 @@ from numpy.typing import NDArray
 from rkface.runtime.core.atomic import write_atomically
 from rkface.runtime.core.errors import WorkError
 from rkface.runtime.core.faces import Faces
-from rkface.runtime.core.manifest import UNMEASURED, LivenessSpec, Manifest, Model, Role, Thresholds
+from rkface.runtime.core.manifest import UNMEASURED, LivenessSpec, Manifest, Model, RecognizerSpec, Role, Thresholds
 from rkface.runtime.core.progress import stage
 from rkface.runtime.core.text import shell_quoted
-from rkface.runtime.vision.detect import NMS_IOU, THRESHOLD
 from rkface.runtime.vision.image import read_image
 
 from .bundle_writer import write_bundle
@@ -141,6 +140,8 @@ def _manifest(context: ConversionContext, output: OutputBundle, result: Conversi
         )
         for role, model in context.models.items()
     }
+    fixed = context.models["recognizer"].fixed
+    recognizer = RecognizerSpec(**vars(described["recognizer"]), crop=fixed.known_crop(), center=fixed.center)
     liveness, profile = None, context.liveness
     if profile is not None:
         fields = {name: getattr(profile, name) for name in ("scale", "live", "logits", "threshold")}
@@ -167,8 +168,8 @@ def _manifest(context: ConversionContext, output: OutputBundle, result: Conversi
         toolkit=quantized.models["recognizer"].toolkit,
         rkface=version("rkface"),
         detector=described["detector"],
-        recognizer=described["recognizer"],
-        thresholds=Thresholds(THRESHOLD, NMS_IOU, sources.match),
+        recognizer=recognizer,
+        thresholds=Thresholds(context.detector.threshold, context.detector.nms_iou, sources.match),
         provenance=provenance,
         liveness=liveness,
     )

@@ -6,7 +6,8 @@ from pathlib import Path
 
 from rkface.runtime.backends import Backend
 from rkface.runtime.backends.reference import open_reference
-from rkface.runtime.core.manifest import Manifest, Model, Role, Source, Thresholds
+from rkface.runtime.core.crop_template import ARCFACE_112
+from rkface.runtime.core.manifest import Manifest, Model, RecognizerSpec, Role, Source, Thresholds
 from rkface.runtime.inference.scheduler import Scheduler, Work
 
 from .measure import DETECTOR, DETECTOR_INPUT, RECOGNIZER, RECOGNIZER_INPUT, outputs
@@ -31,7 +32,7 @@ def open_demo(work: Work) -> Scheduler:
         rkface="",
         thresholds=THRESHOLDS,
         detector=models["detector"],
-        recognizer=models["recognizer"],
+        recognizer=RecognizerSpec(**vars(models["recognizer"]), crop=ARCFACE_112),
     )
 
     def open_context(role: Role, core: int) -> Backend:

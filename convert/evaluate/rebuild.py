@@ -8,7 +8,7 @@ in the bundle.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -91,7 +91,7 @@ def open_recognizer(bundle: Bundle, provider: str = "cpu") -> PreparedModel:
     """Open the FP32 recognizer with ONNX Runtime's ``provider``. Raises BundleError if the bundle does not contain
     it."""
     model, path = bundle.manifest.recognizer, bundle.reference("recognizer")
-    fixed = fix_input(path, "recognizer")
+    fixed = replace(fix_input(path, "recognizer", crop=model.crop), center=model.center)
     nodes = len(fixed.proto.graph.node)
     simplified = SimplifiedModel(path, model.input, model.outputs, (nodes, nodes))
     return PreparedModel(fixed, simplified, read_cost_graph(path), open_reference(path, model.input, (provider,)))

@@ -14,7 +14,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..core.crop_template import ARCFACE_112
 from ..core.errors import DeviceError, InputError, ModelError
+from ..core.manifest import RecognizerSpec, crop_entries, input_entries
 from ..core.missing_package import import_error
 from ..core.soc import CORES, read_soc
 from ..core.versions import TOOLKIT
@@ -23,9 +25,11 @@ from .librknn import CallError, Context
 from .npu_errors import LIBRARY, device_error, open_error
 
 if TYPE_CHECKING:
-    from ..core.manifest import Input, Output
+    from ..core.manifest import Input, Model, Output
 
 HEAD_BYTES = 1 << 16  # of a .rknn file: the input contract and the toolkit's version are in its first two kilobytes
+# What the contracts that rkface embedded at first did not say about a recognizer, because it was so for all.
+FIRST_RECOGNIZERS = crop_entries(ARCFACE_112, ())
 CAPTURING = threading.Lock()  # the binding has one logger, so models are opened one after another
 
 
@@ -70,10 +74,8 @@ class NpuBackend:
             self._lite.release()
 
 
-def open_npu(
-    path: Path, input: Input, outputs: Sequence[Output], *, soc: str | None = None, core: int | None = None
-) -> NpuBackend:
-    """Load the ``.rknn`` at ``path`` into a new context. ``input`` and ``outputs`` are those of the manifest.
+def open_npu(path: Path, model: Model, *, soc: str | None = None, core: int | None = None) -> NpuBackend:
+    """Load the ``.rknn`` at ``path`` into a new context. ``model`` is what the manifest says about it.
 
     ``soc`` is the chip of this machine; None reads it from the device tree. ``core`` is the NPU core to use, 0 or
     greater; None lets the driver choose.
@@ -83,7 +85,7 @@ def open_npu(
     """
     mask = _mask(soc or read_soc(), core)
     head = _head(path)
-    _check_contract(path, head, input)
+    _check_contract(path, head, model)
     lite = _binding()(verbose=False)
     try:
         with captured_log() as messages:
@@ -92,14 +94,14 @@ def open_npu(
             raise open_error(path, "\n".join(messages))
         context = _context(lite)
         _check_runtime(path, head, context.version())
-        _check_outputs(path, outputs, context.sizes)
+        _check_outputs(path, model.outputs, context.sizes)
     except BaseException as error:
         with captured_log():
             lite.release()  # a context may be open even if init_runtime failed
         if isinstance(error, CallError):
             raise device_error(path, error.call, error.code) from error
         raise
-    return NpuBackend(lite, context, path, input, outputs)
+    return NpuBackend(lite, context, path, model.input, model.outputs)
 
 
 def _mask(soc: str | None, core: int | None) -> dict[str, int]:
@@ -125,23 +127,16 @@ def _head(path: Path) -> bytes:
     return head
 
 
-def _check_contract(path: Path, head: bytes, input: Input) -> None:
+def _check_contract(path: Path, head: bytes, model: Model) -> None:
     """Compare the input contract inside the ``.rknn`` (its custom string) with the manifest. If they differ, results
     would be wrong without any error."""
     found = re.search(rb'\{"rkface":[^{}]*\}', head)
     if found is None:
         raise ModelError(f"{path} has no input contract: convert it with rkface")
-    stored = json.loads(found[0])
-    expected = {
-        "dtype": "uint8",
-        "layout": "NHWC",
-        "colour": "RGB",
-        "normalization": "inside",
-        "height": input.height,
-        "width": input.width,
-        "mean": list(input.mean),
-        "std": list(input.std),
-    }
+    stored = FIRST_RECOGNIZERS | json.loads(found[0])
+    expected = input_entries(model.input)
+    if isinstance(model, RecognizerSpec):
+        expected |= crop_entries(model.crop, model.center)
     for key, value in expected.items():
         if stored.get(key) != value:
             raise ModelError(

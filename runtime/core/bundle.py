@@ -9,7 +9,8 @@ from pathlib import Path
 
 from .errors import BundleError, InputError
 from .files import read_text
-from .manifest import MANIFEST, Manifest, Model, Role, parse_manifest, path_inside
+from .manifest import MANIFEST, Manifest, Model, Role
+from .manifest_reader import parse_manifest, path_inside
 from .paths import as_path
 from .text import in_a_line, show_value
 

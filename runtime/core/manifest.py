@@ -1,23 +1,18 @@
-"""The manifest of a bundle, ``manifest.json``: its data classes, which are its schema, and how it is read."""
+"""The manifest of a bundle, ``manifest.json``: its data classes, which are its schema."""
 
 from __future__ import annotations
 
+import hashlib
 import json
-import math
 from dataclasses import asdict, dataclass, field
-from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
-from .errors import BundleError, InputError
-from .files import parse_json, read_text
-from .text import find_hidden, in_a_line, show_value
+from .crop_template import CropTemplate
+from .errors import BundleError
 
-SCHEMA = 1
+SCHEMA = 2  # 2: the recognizer states its crop and its center; 1 is still read
 MANIFEST = "manifest.json"
 UNMEASURED = "rkface's default, not measured on this model"  # in the provenance: where the match threshold comes from
-MAX_BYTES = 10_000_000  # of the manifest: the record of a calibration set names every photo
-MOST_SIZE = 1 << 24  # of a dimension of an input or output
-SMALLEST, LARGEST = 1e-12, 1e30  # of numbers that a model divides by, and of any number
 
 Role = Literal["detector", "recognizer", "liveness"]
 ROLES: tuple[Role, ...] = ("detector", "recognizer")  # in every bundle; ``Manifest.roles`` are those of one bundle
@@ -72,6 +67,19 @@ class Model:
 
 
 @dataclass(frozen=True)
+class RecognizerSpec(Model):
+    """A model that computes the embedding of an aligned face.
+
+    crop    how a face is aligned for it; its size is that of the input
+    center  the constant that was subtracted from the embedding of the source model, D numbers; empty if none was. The
+            model of the bundle subtracts it by itself
+    """
+
+    crop: CropTemplate
+    center: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True)
 class LivenessSpec(Model):
     """A classifier that tells a live face from a picture of a face, and how to use it.
 
@@ -123,7 +131,7 @@ class Manifest:
     toolkit: str
     rkface: str
     detector: Model
-    recognizer: Model
+    recognizer: RecognizerSpec
     thresholds: Thresholds
     provenance: dict[str, Any] = field(default_factory=dict)
     schema: int = SCHEMA
@@ -155,147 +163,33 @@ class Manifest:
         return json.dumps(raw, indent=2, ensure_ascii=False) + "\n"
 
 
-def contract(role: Role, input: Input, source_sha256: str) -> str:
+def contract(
+    role: Role, input: Input, source_sha256: str, crop: CropTemplate | None = None, center: tuple[float, ...] = ()
+) -> str:
     """The input contract that is embedded in a ``.rknn`` as its custom string (at most 1023 bytes), so that a model
-    describes its input even without the manifest."""
-    return json.dumps(
-        {
-            "rkface": SCHEMA, "role": role, "dtype": "uint8", "layout": "NHWC", "colour": "RGB",
-            "height": input.height, "width": input.width, "normalization": "inside",
-            "mean": input.mean, "std": input.std, "source": source_sha256,
-        },
-        separators=(",", ":"),
-    )  # fmt: skip
+    describes its input even without the manifest. ``crop`` and ``center`` are those of a recognizer."""
+    entries = {"rkface": SCHEMA, "role": role, **input_entries(input)}
+    if crop is not None:
+        entries |= crop_entries(crop, center)
+    entries["source"] = source_sha256
+    return json.dumps(entries, separators=(",", ":"))
 
 
-def parse_manifest(folder: Path) -> Manifest:
-    """Read the manifest of the bundle in ``folder``, without verifying files. Raises BundleError if it is invalid."""
-    path = folder / MANIFEST
-    if not path.exists():
-        raise BundleError(f"{folder} is not a bundle: it has no {MANIFEST}: `rkface convert` makes a bundle")
-    try:
-        raw = parse_json(read_text(path, MAX_BYTES))
-    except InputError as error:
-        raise BundleError(f"{error}: copy or convert the bundle again") from error
-    except ValueError as error:
-        raise BundleError(f"{path} cannot be read as JSON ({error}): copy or convert the bundle again") from error
-    schema = raw.get("schema") if isinstance(raw, dict) else None
-    if schema != SCHEMA:
-        raise BundleError(
-            f"{path}: the manifest has schema {show_value(schema)}, this rkface reads {SCHEMA}: "
-            "convert again, or install the rkface that made the bundle"
-        )
-    try:
-        return Manifest(
-            name=_text(raw["name"], "name"),
-            synthetic=_typed(raw["synthetic"], bool, "synthetic"),
-            created=_text(raw["created"], "created"),
-            target=_text(raw["target"], "target"),
-            toolkit=_text(raw["toolkit"], "toolkit"),
-            rkface=_text(raw["rkface"], "rkface"),
-            provenance=_typed(raw["provenance"], dict, "provenance"),
-            detector=_model(raw["detector"]),
-            recognizer=_model(raw["recognizer"]),
-            thresholds=Thresholds(
-                **{key: _number(raw["thresholds"][key], key) for key in ("detection", "nms", "match")}
-            ),
-            liveness=_liveness(raw["liveness"]) if "liveness" in raw else None,
-        )
-    except (KeyError, TypeError, ValueError, IndexError, AttributeError, OverflowError) as error:
-        reason = in_a_line(str(error))[:200]
-        raise BundleError(f"{path}: an entry is missing or invalid ({reason}): copy or convert it again") from error
+def input_entries(input: Input) -> dict[str, Any]:
+    """What the contract says about ``input``. A ``.rknn`` that says anything else is another model's."""
+    return {
+        "dtype": "uint8",
+        "layout": "NHWC",
+        "colour": "RGB",
+        "height": input.height,
+        "width": input.width,
+        "normalization": "inside",
+        "mean": list(input.mean),
+        "std": list(input.std),
+    }
 
 
-def _model(raw: dict[str, Any]) -> Model:
-    shape = raw["input"]
-    if not raw["outputs"]:
-        raise ValueError("a model has no outputs")
-    return Model(
-        file=path_inside(raw["file"]),
-        reference=path_inside(raw["reference"]),
-        precision=_text(raw["precision"], "precision"),
-        input=_input(shape),
-        outputs=tuple(
-            Output(_text(entry["name"], "name"), tuple(_count(size, "shape") for size in entry["shape"]))
-            for entry in raw["outputs"]
-        ),
-        source=_source(raw["source"]),
-    )
-
-
-def _input(raw: dict[str, Any]) -> Input:
-    mean, std = _triple(raw["mean"]), _triple(raw["std"])
-    if min(map(abs, std)) < SMALLEST:
-        raise ValueError("std is 0")
-    height, width = _count(raw["height"], "height"), _count(raw["width"], "width")
-    return Input(_text(raw["name"], "name"), height, width, mean, std, _order(raw.get("source_order", "RGB")))
-
-
-def _source(raw: dict[str, Any]) -> Source:
-    # "licence" is how rkface 0.1 spelled the key.
-    source = Source(**{"license" if key == "licence" else key: value for key, value in raw.items()})
-    for value in (source.file, source.sha256, source.license):
-        _text(value, "source")
-    _typed(source.bytes, int, "bytes")
-    return source
-
-
-def _liveness(raw: dict[str, Any]) -> LivenessSpec:
-    model, live, scale = _model(raw), _typed(raw["live"], int, "live"), _number(raw["scale"], "scale")
-    if not 0 <= live < model.outputs[0].shape[-1] or not scale > 0:
-        raise ValueError(f"the liveness model has an invalid class {live} or scale {scale}")
-    return LivenessSpec(
-        **vars(model),
-        scale=scale,
-        live=live,
-        logits=bool(raw["logits"]),
-        threshold=_number(raw["threshold"], "threshold"),
-    )
-
-
-def _triple(values: list[float]) -> Triple:
-    red, green, blue = (_number(value, "mean or std") for value in values)
-    return red, green, blue
-
-
-def _order(value: Any) -> ChannelOrder:
-    orders: dict[str, ChannelOrder] = {"RGB": "RGB", "BGR": "BGR"}
-    if not isinstance(value, str) or value not in orders:
-        raise ValueError(f"source_order is {show_value(value)}")
-    return orders[value]
-
-
-def _typed(value: Any, kind: type, key: str) -> Any:
-    if type(value) is not kind:
-        raise TypeError(f"{key} is {show_value(value)}")
-    return value
-
-
-def _text(value: Any, key: str) -> str:
-    """``value`` if it is text that can be shown. Raises TypeError or ValueError."""
-    text: str = _typed(value, str, key)
-    if find_hidden(text):
-        raise ValueError(f"{key} contains characters that cannot be seen: {show_value(value)}")
-    return text
-
-
-def _number(value: Any, key: str) -> float:
-    number = float(value) if type(value) in (int, float) and abs(value) < LARGEST else math.nan
-    if not math.isfinite(number):
-        raise ValueError(f"{key} is {show_value(value)}")
-    return number
-
-
-def _count(value: Any, key: str) -> int:
-    """``value`` if it is the size of something in memory."""
-    if type(value) is not int or not 1 <= value <= MOST_SIZE:
-        raise ValueError(f"{key} is {show_value(value)}")
-    return value
-
-
-def path_inside(name: str) -> str:
-    """``name`` if it is the path of a file inside the bundle. Raises TypeError or ValueError."""
-    path = PurePosixPath(_text(name, "a path"))
-    if path.is_absolute() or ".." in path.parts or not path.parts:
-        raise ValueError(f"the path {show_value(name)} is outside the bundle")
-    return name
+def crop_entries(crop: CropTemplate, center: tuple[float, ...]) -> dict[str, Any]:
+    """What the contract says about the crop and the center of a recognizer, likewise."""
+    digest = hashlib.sha256(json.dumps(center).encode()).hexdigest()[:16]
+    return {"crop": f"{crop.name}/{crop.digest}", "center": digest if center else "none"}

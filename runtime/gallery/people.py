@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..core.checks import check_number, check_type, describe_type
+from ..core.crop_template import ARCFACE_112
 from ..core.errors import InputError
 from ..core.manifest import Manifest
 from ..core.text import find_hidden, in_a_line, name_character, readable
@@ -148,10 +149,10 @@ def check_sample(sample: Sample) -> None:
 def embedding_identity(manifest: Manifest) -> str:
     """Compute the identity of a bundle's embeddings. Only embeddings with the same identity can be compared.
 
-    It is SHA-256 over canonical JSON of the recognizer's source model, the preparation of its input, and the face
-    alignment. It does not depend on the quantized file: `rkface convert` writes a bundle only if the INT8 and FP32
-    embeddings of the same face agree (mean cosine 0.995 or more). So one gallery works on a workstation and on every
-    chip, with the threshold that `rkface evaluate` finds for INT8 probes.
+    It is SHA-256 over canonical JSON of the recognizer's source model, the preparation of its input, the face
+    alignment, and the center of the embeddings. It does not depend on the quantized file: `rkface convert` writes a
+    bundle only if the INT8 and FP32 embeddings of the same face agree (mean cosine 0.995 or more). So one gallery works
+    on a workstation and on every chip, with the threshold that `rkface evaluate` finds for INT8 probes.
 
     Args:
         manifest: The bundle's manifest: ``pipeline.manifest``.
@@ -164,7 +165,7 @@ def embedding_identity(manifest: Manifest) -> str:
     """
     check_type(manifest, Manifest, "embedding_identity takes a bundle's manifest", "pass pipeline.manifest")
     model = manifest.recognizer
-    contract = {
+    contract: dict[str, Any] = {
         "model": model.source.sha256,
         "alignment": ALIGNMENT,
         "colour": model.input.source_order,
@@ -175,5 +176,10 @@ def embedding_identity(manifest: Manifest) -> str:
         "std": model.input.std,
         "dimensions": model.outputs[0].shape[-1],
     }
+    # Only what differs from the crop that every bundle had at first: so the identities of older galleries stay valid.
+    if not model.crop.same_crop(ARCFACE_112):
+        contract["crop"] = model.crop.points
+    if model.center:
+        contract["center"] = model.center
     text = json.dumps(contract, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:32]

@@ -284,5 +284,5 @@ def open_model(
     """Load one model of ``bundle``. ``core`` is for the NPU, ``providers`` and ``threads`` are for ONNX Runtime."""
     model = bundle.model(role)
     if backend == "npu":
-        return open_npu(bundle.path(role), model.input, model.outputs, core=core)
+        return open_npu(bundle.path(role), model, core=core)
     return open_reference(bundle.reference(role), model.input, providers, threads)

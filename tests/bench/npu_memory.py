@@ -39,7 +39,7 @@ def measure(folder: Path) -> None:
 
     bundle = read_bundle(folder)
     model, images = bundle.model("detector"), read_golden(bundle, "detector").inputs[:1]
-    backend = open_npu(bundle.path("detector"), model.input, model.outputs)
+    backend = open_npu(bundle.path("detector"), model)
     print(f"rkface               {measure_growth(lambda: backend.infer(images)):5.1f} kB per run")
     backend.close()
     lite = RKNNLite()

@@ -9,7 +9,8 @@ import pytest
 from rkface.calibration.dataset import read_set
 from rkface.runtime.cli.main import main
 from rkface.runtime.core.bundle import SUMS, files
-from rkface.runtime.core.manifest import Manifest, Model, Output, Source, Thresholds
+from rkface.runtime.core.crop_template import ARCFACE_112
+from rkface.runtime.core.manifest import Manifest, Model, Output, RecognizerSpec, Source, Thresholds
 from rkface.runtime.vision.bare_onnx import open_detector, open_recognizer
 from rkface.runtime.vision.photo_files import find_images
 
@@ -133,8 +134,14 @@ def make_bundle(folder, detector, recognizer, synthetic):
         rkface="0.1.0",
         detector=model,
         thresholds=Thresholds(0.5, 0.4, 0.4),
-        recognizer=Model(
-            "recognizer.rknn", "reference/recognizer.onnx", "int8", face, (Output("o", (1, dimensions)),), source
+        recognizer=RecognizerSpec(
+            "recognizer.rknn",
+            "reference/recognizer.onnx",
+            "int8",
+            face,
+            (Output("o", (1, dimensions)),),
+            source,
+            ARCFACE_112,
         ),
     )
     (folder / "manifest.json").write_text(manifest.to_json())

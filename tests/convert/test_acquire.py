@@ -10,8 +10,9 @@ from rkface.convert.dlib_resnet import CHIP_SCALE
 from rkface.convert.known_packs import DLIB_RESNET, OPEN, RESEARCH, W600K_R50, find_pack
 from rkface.convert.packs import DEMO
 from rkface.convert.preprocessing import StatedPreprocessing
+from rkface.runtime.core.crop_template import ARCFACE_112
 from rkface.runtime.core.errors import InputError
-from rkface.runtime.core.manifest import Input, Manifest, Model, Output, Thresholds, contract
+from rkface.runtime.core.manifest import Input, Manifest, Model, Output, RecognizerSpec, Thresholds, contract
 from rkface.runtime.gallery.people import embedding_identity
 
 from .test_dlib_resnet import MEAN, Weights
@@ -36,7 +37,7 @@ def manifest_of(source):
     model = Model("recognizer.rknn", "reference/recognizer.onnx", "int8", INPUT, (Output("y", (1, 512)),), source)
     return Manifest(
         name="test", synthetic=True, created="", target="rk3588", toolkit="2.5.0", rkface="0.1.0", detector=model,
-        recognizer=model, thresholds=Thresholds(0.5, 0.4, 0.4), provenance={},
+        recognizer=RecognizerSpec(**vars(model), crop=ARCFACE_112), thresholds=Thresholds(0.5, 0.4, 0.4), provenance={},
     )  # fmt: skip
 
 

@@ -14,6 +14,7 @@ import pytest
 from rkface.convert.known_packs import BUFFALO, RESEARCH, demo_pack, find_known_model, find_pack, list_packs
 from rkface.convert.pack_files import get_models
 from rkface.convert.packs import Download, KnownModel, KnownRecognizer, License, Pack
+from rkface.runtime.core.crop_template import TEMPLATES
 from rkface.runtime.core.errors import InputError, WorkError
 
 from .test_dlib_resnet import Weights
@@ -381,6 +382,10 @@ def test_packs_are_found_by_name():
     assert find_pack("buffalo_l").recognizer.file == "w600k_r50.onnx"
     with pytest.raises(InputError, match=r"did you mean buffalo_l\?.*rkface knows demo, open, open-sface, buffalo_l"):
         find_pack("buffalo_xl")
+
+
+def test_the_crop_of_every_recognizer_is_known():
+    assert {pack.recognizer.crop for pack in list_packs()} == {"arcface-112", "dlib-150"} <= set(TEMPLATES)
 
 
 def test_every_model_of_a_pack_states_its_license_source_and_size():

@@ -12,7 +12,7 @@ from rkface.convert.packs import DEMO
 from rkface.convert.preprocessing import INSIDE, StatedPreprocessing, describe_normalization
 from rkface.runtime.cli.main import main
 from rkface.runtime.core.errors import InputError
-from rkface.runtime.core.manifest import parse_manifest
+from rkface.runtime.core.manifest_reader import parse_manifest
 from rkface.runtime.gallery.people import embedding_identity
 
 OWN = ["--detector", str(DEMO / "detector.onnx"), "--recognizer", str(DEMO / "recognizer.onnx")]

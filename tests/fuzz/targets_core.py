@@ -15,9 +15,10 @@ from rkface.calibration.dataset import KIND, SCHEMA, read_set
 from rkface.runtime.cameras.source_names import check_network_address
 from rkface.runtime.core.addresses import check_host, mask_address, mask_secrets, split_address
 from rkface.runtime.core.bundle import read_bundle
+from rkface.runtime.core.crop_template import ARCFACE_112
 from rkface.runtime.core.errors import InputError, RkfaceError
 from rkface.runtime.core.files import parse_json
-from rkface.runtime.core.manifest import Input, Manifest, Model, Output, Source, Thresholds
+from rkface.runtime.core.manifest import Input, Manifest, Model, Output, RecognizerSpec, Source, Thresholds
 from rkface.runtime.core.text import find_hidden, in_a_line, show_value
 from rkface.runtime.enrollment.import_export import read_records
 from rkface.runtime.gallery.people import clean_name
@@ -43,6 +44,7 @@ def manifest() -> bytes:
               (Output("output", (1, 128)),), source)
         for role in ("detector", "recognizer")
     ]  # fmt: skip
+    models[1] = RecognizerSpec(**vars(models[1]), crop=ARCFACE_112)
     thresholds = Thresholds(0.5, 0.4, 0.4)
     return Manifest("demo", True, "2026-01-01", "rk3588", "2.3.2", "0.1.0", *models, thresholds).to_json().encode()
 
@@ -108,8 +110,7 @@ def answer(data: bytes) -> None:
 def doctor_report(data: bytes) -> None:
     text = data.decode(errors="replace")
     try:
-        parse_json(text)
-        report = clean_report(report_from_json(text))
+        report = clean_report(report_from_json(parse_json(text)))
     except (ValueError, AttributeError, TypeError):
         return
     assert find_hidden(render_report(report, width=80, color=False).replace("\n", "")) is None

@@ -10,6 +10,7 @@ import json
 import os
 import sys
 import traceback
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -60,7 +61,7 @@ def replaced(path, content=None):
 
 
 def open_model(**options):
-    return open_npu(PATH, MODEL.input, MODEL.outputs, **options)
+    return open_npu(PATH, MODEL, **options)
 
 
 def expect_error(kind, call, *words):
@@ -94,7 +95,7 @@ def case_golden_outputs_come_back_bit_for_bit():
         bundle = read_bundle(folder, "rk3588")
         for role in ROLES:
             model, golden = bundle.model(role), read_golden(bundle, role)
-            backend = open_npu(bundle.path(role), model.input, model.outputs, core=2)
+            backend = open_npu(bundle.path(role), model, core=2)
             outputs = backend.infer(golden.inputs)
             backend.close()
             for output, ours, simulator in zip(model.outputs, outputs, golden.simulator, strict=True):
@@ -109,7 +110,7 @@ def case_outputs_equal_those_of_the_bindings_inference():
         with captured_log():
             assert lite.load_rknn(str(BUNDLE.path(role))) == 0 and lite.init_runtime() == 0
         theirs = lite.inference(inputs=[golden.inputs[:1]], data_format=["nhwc"])
-        backend = open_npu(BUNDLE.path(role), model.input, model.outputs)
+        backend = open_npu(BUNDLE.path(role), model)
         ours = backend.infer(golden.inputs[:1])
         for one, other in zip(ours, theirs, strict=True):
             np.testing.assert_array_equal(one.ravel(), other.ravel())
@@ -119,7 +120,7 @@ def case_outputs_equal_those_of_the_bindings_inference():
 
 def case_int8_outputs_stay_int8_and_float_ones_float():
     model, golden = BUNDLE.model("detector"), read_golden(BUNDLE, "detector")
-    backend = open_npu(BUNDLE.path("detector"), model.input, model.outputs)
+    backend = open_npu(BUNDLE.path("detector"), model)
     kinds = {
         output.name: type(array)
         for output, array in zip(model.outputs, backend.infer_quantized(golden.inputs[0]), strict=True)
@@ -130,7 +131,7 @@ def case_int8_outputs_stay_int8_and_float_ones_float():
 
 def case_faces_are_the_same_from_int8_and_from_floats():
     model, golden = BUNDLE.model("detector"), read_golden(BUNDLE, "detector")
-    backend = open_npu(BUNDLE.path("detector"), model.input, model.outputs)
+    backend = open_npu(BUNDLE.path("detector"), model)
     detector = Detector(backend, model.input, model.outputs)
     # 128/255 is a quantization step of the scores: int8 and floats must agree whether it passes.
     for image in golden.inputs:
@@ -215,16 +216,19 @@ def case_a_library_older_than_the_model_is_refused_and_a_newer_one_is_not():
 
 def case_a_manifest_that_does_not_describe_the_model_is_refused():
     input = MODEL.input
-    twice = Input(input.name, 112, 112, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
-    expect_error(
-        ModelError, lambda: open_npu(PATH, twice, MODEL.outputs), "made for mean [127.5, 127.5, 127.5]", "[0.0"
-    )
-    taller = Input(input.name, 128, 112, input.mean, input.std)
-    expect_error(ModelError, lambda: open_npu(PATH, taller, MODEL.outputs), "height 112", "128")
-    expect_error(ModelError, lambda: open_npu(PATH, input, [Output("embedding", (1, 128))]), "512", "1×128")
+    twice = replace(MODEL, input=Input(input.name, 112, 112, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)))
+    expect_error(ModelError, lambda: open_npu(PATH, twice), "made for mean [127.5, 127.5, 127.5]", "[0.0")
+    taller = replace(MODEL, input=Input(input.name, 128, 112, input.mean, input.std))
+    other_crop = replace(MODEL, crop=replace(MODEL.crop, width=113))
+    centered = replace(MODEL, center=(0.5,) * 512)
+    shorter = replace(MODEL, outputs=(Output("embedding", (1, 128)),))
+    expect_error(ModelError, lambda: open_npu(PATH, taller), "height 112", "128")
+    expect_error(ModelError, lambda: open_npu(PATH, other_crop), "made for crop arcface-112")
+    expect_error(ModelError, lambda: open_npu(PATH, centered), "made for center none")
+    expect_error(ModelError, lambda: open_npu(PATH, shorter), "512", "1×128")
     foreign = PREFIX / "foreign.rknn"
     foreign.write_bytes(b"RKNN" + bytes(999))
-    expect_error(ModelError, lambda: open_npu(foreign, input, MODEL.outputs), "convert it with rkface")
+    expect_error(ModelError, lambda: open_npu(foreign, MODEL), "convert it with rkface")
 
 
 def case_other_chips():
@@ -250,7 +254,8 @@ def case_every_context_was_closed():
         expect_error(DeviceError, open_model, "older")
     with faults("mask=-5"):
         expect_error(DeviceError, lambda: open_model(core=0), "core")
-    expect_error(ModelError, lambda: open_npu(PATH, MODEL.input, [Output("embedding", (1, 128))]), "512")
+    shorter = replace(MODEL, outputs=(Output("embedding", (1, 128)),))
+    expect_error(ModelError, lambda: open_npu(PATH, shorter), "512")
     # The recognizer's model cannot be open_model, so the detector's must be closed again.
     with replaced(PATH, b"RKNN" + bytes(999)):
         expect_error(BundleError, lambda: open_bundle(FOLDER), "changed or damaged")

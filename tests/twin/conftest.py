@@ -10,8 +10,11 @@ from rkface.boards.profile import find_profile
 from rkface.boards.twin.board import build_twin, install_runtime
 from rkface.boards.twin.ingredients import UnavailableError, gather_ingredients
 from rkface.runtime.core.bundle import SUMS, files, read_bundle
-from rkface.runtime.core.manifest import Input, Manifest, Model, Output, Source, Thresholds, contract
-from rkface.runtime.vision import detect, embed
+from rkface.runtime.core.crop_template import ARCFACE_112
+from rkface.runtime.core.manifest import Input, Manifest, Model, Output, RecognizerSpec, Source, Thresholds, contract
+from rkface.runtime.vision import embed
+from rkface.runtime.vision.detectors import STRIDES
+from rkface.runtime.vision.detectors.scrfd import SCRFD
 
 ROOT = Path(__file__).resolve().parents[2]
 SIDE = 320
@@ -29,7 +32,7 @@ def write_rknn(path, role, input, ranges):
         f"'{name}': {{'name': '{name}', 'dtype': 'float32', 'qtype': 'asym', 'min': [{low}], 'max': [{high}]}}"
         for name, (low, high) in ranges.items()
     )
-    head = contract(role, input, "0" * 64)
+    head = contract(role, input, "0" * 64, ARCFACE_112 if role == "recognizer" else None)
     path.write_bytes(f"RKNN\0\0\0\0{head}\0rk3588\0002.5.0(compiler version: 2.5.0)\0{{{said}}}".encode())
 
 
@@ -53,7 +56,7 @@ def make_bundle(folder):
     rng = np.random.default_rng(5)
     folder.mkdir(parents=True)
     golden, models = {}, []
-    counts = {stride: (SIDE // stride) ** 2 * 2 for stride in detect.STRIDES}
+    counts = {stride: (SIDE // stride) ** 2 * 2 for stride in STRIDES}
     scrfd = {
         f"{name}{stride}": (count, width)
         for name, width in (("score", 1), ("box", 4), ("kps", 10))
@@ -62,7 +65,7 @@ def make_bundle(folder):
     limits = {"sco": (0.0, 1.0), "box": (0.0, 7.5), "kps": (-4.1, 7.9)}
     for role, size, (mean, std), outputs, ranges in (
         # kps32 stays float, like an output of a model that is partly FP16.
-        ("detector", SIDE, (detect.MEAN, detect.STD), scrfd, {n: limits[n[:3]] for n in scrfd if n != "kps32"}),
+        ("detector", SIDE, (SCRFD.mean, SCRFD.std), scrfd, {n: limits[n[:3]] for n in scrfd if n != "kps32"}),
         ("recognizer", 112, (embed.MEAN, embed.STD), {"embedding": (1, 512)}, {"embedding": (-5.01, 4.44)}),
     ):
         input = Input("input.1", size, size, mean, std)
@@ -74,6 +77,7 @@ def make_bundle(folder):
         made = tuple(Output(*one) for one in outputs.items())
         source = Source(f"{role}.onnx", "0" * 64, 10, "Apache-2.0")
         models.append(Model(f"{role}.rknn", f"reference/{role}.onnx", "int8", input, made, source))
+    models[1] = RecognizerSpec(**vars(models[1]), crop=ARCFACE_112)
     np.savez(folder / "golden.npz", **golden)
     manifest = Manifest(
         "made up", True, "2026-01-01T00:00:00Z", "rk3588", "2.5.0", "0.1.0", *models, Thresholds(0.5, 0.4, 0.4)

@@ -15,7 +15,8 @@ import pytest
 from rkface.boards.deploy import command, deploy_board, release_pack
 from rkface.boards.twin.ingredients import UnavailableError
 from rkface.runtime.core.bundle import SUMS
-from rkface.runtime.core.manifest import Input, Manifest, Model, Output, Source, Thresholds
+from rkface.runtime.core.crop_template import ARCFACE_112
+from rkface.runtime.core.manifest import Input, Manifest, Model, Output, RecognizerSpec, Source, Thresholds
 
 from . import sshd
 
@@ -65,6 +66,7 @@ def make_bundle(folder):
         models.append(
             Model(f"{role}.rknn", f"reference/{role}.onnx", "int8", input, (Output("output", (1, 8)),), source)
         )
+    models[1] = RecognizerSpec(**vars(models[1]), crop=ARCFACE_112)
     (folder / "golden.npz").write_bytes(os.urandom(3_000_000))
     (folder / "reference").mkdir()
     (folder / "reference/detector.onnx").write_bytes(b"onnx")

@@ -25,20 +25,20 @@ def test_a_board_without_the_binding_says_what_to_install(own_bundle, monkeypatc
     path = own_bundle / model.file
     path.write_bytes(b"RKNN" + contract("recognizer", model.input, "0" * 64).encode())
     with pytest.raises(InputError, match=r"pip install rknn-toolkit-lite2==2\.5\.0"):
-        open_npu(path, model.input, model.outputs, soc="rk3588")
+        open_npu(path, model, soc="rk3588")
 
 
 def test_a_model_is_checked_before_the_npu_is_opened(own_bundle):
     model = read_bundle(own_bundle).model("recognizer")
     path = own_bundle / model.file
     with pytest.raises(ModelError, match="has no input contract"):
-        open_npu(path, model.input, model.outputs, soc="rk3588")
+        open_npu(path, model, soc="rk3588")
     path.write_bytes(b"<html>")
     with pytest.raises(ModelError, match="is not an RKNN model"):
-        open_npu(path, model.input, model.outputs, soc="rk3588")
+        open_npu(path, model, soc="rk3588")
     path.unlink()
     with pytest.raises(ModelError, match="cannot be read"):
-        open_npu(path, model.input, model.outputs, soc="rk3588")
+        open_npu(path, model, soc="rk3588")
 
 
 @pytest.fixture

@@ -387,7 +387,7 @@ def spoil_byte(folder):
 
 def spoil_schema(folder):
     manifest = json.loads((folder / "manifest.json").read_text())
-    (folder / "manifest.json").write_text(json.dumps({**manifest, "schema": 2}))
+    (folder / "manifest.json").write_text(json.dumps({**manifest, "schema": 3}))
 
 
 def spoil_model(folder):
@@ -402,7 +402,7 @@ def spoil_model(folder):
     ("spoil", "says"),
     [
         (spoil_byte, "detector.onnx was changed or damaged"),
-        (spoil_schema, "schema 2, this rkface reads 1"),
+        (spoil_schema, "schema 3, this rkface reads 1 to 2"),
         (spoil_model, "ONNX Runtime cannot load this model"),
         (lambda folder: (folder / "manifest.json").unlink(), "is not a bundle"),
         (lambda folder: (folder / "detector.rknn").unlink(), "detector.rknn is missing"),

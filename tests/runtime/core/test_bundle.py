@@ -5,8 +5,9 @@ import json
 import pytest
 
 from rkface.runtime.core.bundle import SUMS, files, read_bundle
+from rkface.runtime.core.crop_template import ARCFACE_112
 from rkface.runtime.core.errors import BundleError
-from rkface.runtime.core.manifest import Input, Manifest, Model, Output, Source, Thresholds, contract
+from rkface.runtime.core.manifest import Input, Manifest, Model, Output, RecognizerSpec, Source, Thresholds, contract
 
 DETECTOR = Input("input.1", 320, 320, (127.5,) * 3, (128.0,) * 3)
 RECOGNIZER = Input("input.1", 112, 112, (127.5,) * 3, (127.5,) * 3)
@@ -25,7 +26,7 @@ MANIFEST = Manifest(
     toolkit="2.5.0",
     rkface="0.1.0",
     detector=model("detector", DETECTOR),
-    recognizer=model("recognizer", RECOGNIZER),
+    recognizer=RecognizerSpec(**vars(model("recognizer", RECOGNIZER)), crop=ARCFACE_112),
     thresholds=Thresholds(0.5, 0.4, 0.4),
 )
 
@@ -80,7 +81,7 @@ def test_another_chip_another_schema_and_other_folders_are_refused(folder, tmp_p
     with pytest.raises(BundleError, match=r"made for rk3588, this is rk3576.*--target rk3576"):
         read_bundle(folder, soc="rk3576")
     (folder / "manifest.json").write_text(dataclasses.replace(MANIFEST, schema=99).to_json())
-    with pytest.raises(BundleError, match="schema 99, this rkface reads 1"):
+    with pytest.raises(BundleError, match="schema 99, this rkface reads 1 to 2"):
         read_bundle(folder)
     with pytest.raises(BundleError, match="not a bundle"):
         read_bundle(tmp_path_factory.mktemp("empty"))

@@ -120,7 +120,7 @@ def places(tree, path=()):
 @settings(deadline=None, derandomize=True, max_examples=200)
 @given(data=st.data())
 def test_whatever_a_manifest_says_the_bundle_is_read_or_refused(bundle, tmp_path_factory, data):
-    from rkface.runtime.core.manifest import parse_manifest
+    from rkface.runtime.core.manifest_reader import parse_manifest
 
     manifest = json.loads((bundle / "manifest.json").read_text())
     path = data.draw(st.sampled_from([place for place in places(manifest) if place]))

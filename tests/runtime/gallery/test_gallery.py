@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 from rkface.runtime.core.errors import InputError, WorkError
-from rkface.runtime.core.manifest import parse_manifest
+from rkface.runtime.core.manifest_reader import parse_manifest
 from rkface.runtime.gallery import schema
 from rkface.runtime.gallery.backup import back_up, forget
 from rkface.runtime.gallery.gallery import Gallery

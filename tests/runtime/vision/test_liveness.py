@@ -83,7 +83,7 @@ def test_the_model_gets_rgb(live_bundle):
 
 def test_a_bundle_without_the_model_has_no_liveness_entry(bundle):
     raw = json.loads((bundle / "manifest.json").read_text())
-    assert "liveness" not in raw and raw["schema"] == 1
+    assert "liveness" not in raw and raw["schema"] == 2
     found = read_bundle(bundle).manifest
     assert found.liveness is None and found.roles == ("detector", "recognizer")
     with open_bundle(bundle, "reference") as pipeline:

@@ -15,7 +15,8 @@ for needed in ("fastapi", "uvicorn", "argon2", "websockets", "httpx"):
 
 from rkface.convert.demo import camera as demo_camera
 from rkface.runtime.core.bundle import read_bundle
-from rkface.runtime.core.manifest import Manifest, Model, Output, Source, Thresholds
+from rkface.runtime.core.crop_template import ARCFACE_112
+from rkface.runtime.core.manifest import Manifest, Model, Output, RecognizerSpec, Source, Thresholds
 from rkface.runtime.inference.pipeline import open_model
 from rkface.runtime.inference.scheduler import Scheduler
 from rkface.runtime.service.service import Service
@@ -44,7 +45,9 @@ def open_demo(_settings=None, liveness=None):
         toolkit="2.5.0",
         rkface="0.1.0",
         detector=Model("detector.rknn", "", "int8", seen, outputs, sources[0]),
-        recognizer=Model("recognizer.rknn", "", "int8", crop, (Output("embedding", (1, dimensions)),), sources[1]),
+        recognizer=RecognizerSpec(
+            "recognizer.rknn", "", "int8", crop, (Output("embedding", (1, dimensions)),), sources[1], ARCFACE_112
+        ),
         thresholds=Thresholds(0.5, 0.4, 0.411),
         liveness=liveness and liveness.manifest.liveness,
     )
