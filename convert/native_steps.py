@@ -56,7 +56,7 @@ def simplify_proto(
         data = proto.SerializeToString()
     except ValueError as error:  # 2 GB
         raise ModelError(f"{name}: {first_line(error)}") from error
-    limits = _limits(data)
+    limits = _limits(data, SECONDS)
     reached = [SHAPES]
     try:
         return call_in_subprocess(
@@ -80,7 +80,7 @@ def measure_outputs(proto: Any) -> tuple[Shape, ...]:
     if that fails, because then ``simplify_proto`` says why."""
     try:
         data = proto.SerializeToString()
-        return call_in_subprocess(run_steps, data, None, STEPS[-1:], limits=_limits(data)).shapes
+        return call_in_subprocess(run_steps, data, None, STEPS[-1:], limits=_limits(data, SECONDS)).shapes
     except (ValueError, StepFailedError, MemoryError, ProcessDiedError):
         return ()
 
@@ -91,7 +91,7 @@ def rewrite_proto(function: Callable[..., bytes], proto: Any, step: str, *argume
     Raises ModelError if it crashes or takes too much, and what ``function`` raises.
     """
     data = proto.SerializeToString()
-    limits = _limits(data)
+    limits = _limits(data, SECONDS)
     try:
         done = call_in_subprocess(function, data, *arguments, limits=limits)
     except MemoryError as error:
@@ -101,7 +101,7 @@ def rewrite_proto(function: Callable[..., bytes], proto: Any, step: str, *argume
     return onnx.ModelProto.FromString(done)
 
 
-def _limits(data: bytes, seconds: float = SECONDS) -> ProcessLimits:
+def _limits(data: bytes, seconds: float) -> ProcessLimits:
     """The limits of a process that gets the model ``data``."""
     return ProcessLimits(seconds, MEBIBYTES + COPIES * len(data) // (1 << 20), quiet=True)
 
