@@ -33,8 +33,8 @@ from .toolkit.quantize import ANSWERED, QuantizedModel, QuantizeJob, quantize
 from .tuning.tune import TunedModel, tune
 
 # The code that decides how a model comes out, besides its inputs. If it changes, cached conversions no longer count.
-CODE = ("editable_graph.py", "hybrid.py", "image_lists.py", "mosaic.py", "run_recipe.py", "toolkit/quantize.py", "toolkit/worker.py",
-        "tuning/clip.py", "tuning/equalize.py", "tuning/observe.py", "tuning/ranges.py", "tuning/tune.py")  # fmt: skip
+CODE = ("editable_graph.py", "hybrid.py", "image_lists.py", "mosaic.py", "run_recipe.py", "toolkit/quantize.py",
+        "toolkit/worker.py", "tuning/clip.py", "tuning/equalize.py", "tuning/observe.py", "tuning/ranges.py", "tuning/tune.py")  # fmt: skip
 
 Images = NDArray[np.uint8]
 # (role, recipe, calibration list or None for FP16, N×H×W×3 images to simulate) → the converted model and its outputs
@@ -152,7 +152,7 @@ def _tune(model: PreparedModel, role: Role, dataset: Path, target: Path) -> Tune
                 dataset,
                 target,
                 clip=role == "recognizer",
-                crowds=_has_larger_values_in_crowds(model) if role == "detector" else None,
+                crowds=role == "detector" and _has_larger_values_in_crowds(model),
                 progress=shown.advance,
             )
         except (OSError, WorkError):

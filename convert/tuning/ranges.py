@@ -77,8 +77,8 @@ def _inputs_for_logit(layer: Any, weights: Mapping[str, Any]) -> tuple[float, fl
 
 
 def crowd_ranges(proto: Any, input: Input, images: NDArray[np.uint8], scratch: Path) -> dict[str, tuple[float, float]]:
-    """The ranges (low, high) of all tensors of the ModelProto ``proto`` on mosaics of ``images`` (N×H×W×3 uint8 RGB), by
-    name. ``scratch`` is a file to write and to delete.
+    """The ranges (low, high) of all tensors of the ModelProto ``proto`` on mosaics of ``images`` (N×H×W×3 uint8 RGB),
+    by name. ``scratch`` is a file to write and to delete.
 
     A layer has the range of the activation function behind it. Of logits, only the upper end counts.
     """

@@ -67,15 +67,15 @@ def tune(
     target: Path,
     *,
     clip: bool = False,
-    crowds: bool | None = None,
+    crowds: bool = False,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> TunedModel:
     """Write ``model`` to ``target``, tuned for w8a8 with the toolkit's ``normal`` ranges.
 
     The first 32 images of the list ``dataset`` are used; ``progress`` gets the number of finished images. Equalizing is
     left out if it changes what FP32 computes by more than 1e-4 of an output's largest value (at least 1). ``clip``
-    chooses smaller ranges. Do not use it on a detector, where the rare large values are the faces. ``crowds`` is None
-    for any other model: the ranges of a detector contain those of its scores, and with True those of small faces.
+    chooses smaller ranges. Do not use it on a detector, where the rare large values are the faces. ``crowds`` makes
+    the ranges contain those on crowds of small faces, too.
     """
     proto = onnx.load(str(model))
     images = to_rgb(read_image(path) for path in read_image_list(dataset)[:IMAGES])
@@ -96,7 +96,7 @@ def tune(
         for values in watch_tensors(equal, input, counts.names, images, target.with_suffix(".clipped.onnx")):
             counts.add(values)
         shrinks = counts.shrinks()
-    ranges = {} if crowds is None else score_ranges(equal)
+    ranges = score_ranges(equal)
     if crowds:
         ranges = widest(ranges, crowd_ranges(equal, input, images, target.with_suffix(".crowds.onnx")))
     number = sum(int((scale != 1).sum()) for scale in scales.values())
