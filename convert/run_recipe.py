@@ -34,7 +34,8 @@ from .tuning.tune import TunedModel, tune
 
 # The code that decides how a model comes out, besides its inputs. If it changes, cached conversions no longer count.
 CODE = ("editable_graph.py", "hybrid.py", "image_lists.py", "mosaic.py", "run_recipe.py", "toolkit/quantize.py",
-        "toolkit/worker.py", "tuning/clip.py", "tuning/equalize.py", "tuning/observe.py", "tuning/ranges.py", "tuning/tune.py")  # fmt: skip
+        "toolkit/worker.py", "tuning/clip.py", "tuning/equalize.py", "tuning/observe.py", "tuning/ranges.py",
+        "tuning/tune.py")  # fmt: skip
 
 Images = NDArray[np.uint8]
 # (role, recipe, calibration list or None for FP16, N×H×W×3 images to simulate) → the converted model and its outputs
