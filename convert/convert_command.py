@@ -202,6 +202,7 @@ def _detector_size(options: Namespace, sources: ModelSources) -> tuple[int, int]
     from rkface.runtime.vision.detectors import SIZE_STEP
 
     from .input_size import choose_input_size, explain_input_size
+    from .simplify import read_family
 
     if options.min_face is None:
         if options.camera is not None:
@@ -217,9 +218,9 @@ def _detector_size(options: Namespace, sources: ModelSources) -> tuple[int, int]
     if options.size is not None:
         raise InputError("--size and --min-face both choose the size of the detector's input: leave one out")
     if sources.synthetic:
-        raise InputError("--min-face is measured for SCRFD, and the demo pack's detector is not SCRFD: leave it out")
+        raise InputError("--min-face is measured for trained detectors, not for the demo pack's: leave it out")
     camera = options.camera or CAMERA
-    chosen = choose_input_size(options.min_face, camera)
+    chosen = choose_input_size(read_family(sources.paths["detector"]), options.min_face, camera)
     print(explain_input_size(options.min_face, camera, chosen), file=sys.stderr)
     return chosen
 

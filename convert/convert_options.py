@@ -19,7 +19,9 @@ def add_model_options(parser: ArgumentParser) -> None:
     models = parser.add_argument_group("models")
     models.add_argument("--pack", metavar="NAME", help="a pack that `rkface packs` lists (default: demo)")
     models.add_argument("--accept-license", action="store_true", help="you have read and accept the pack's license")
-    models.add_argument("--detector", type=Path, metavar="D.onnx", help="an SCRFD model with landmarks")
+    models.add_argument(
+        "--detector", type=Path, metavar="D.onnx", help="a face detector with landmarks: SCRFD, YuNet or RetinaFace"
+    )
     models.add_argument("--recognizer", type=Path, metavar="R.onnx", help="an ArcFace-like model")
     models.add_argument(
         "--recognizer-input",

@@ -20,7 +20,6 @@ from rkface.runtime.core.errors import WorkError
 from rkface.runtime.core.manifest import Role, contract
 from rkface.runtime.core.progress import Stage, stage
 from rkface.runtime.core.subprocess_call import call_in_subprocess
-from rkface.runtime.vision.detectors import find_layout
 
 from .acquire import ModelSources
 from .hybrid import tensors_at_ends
@@ -138,11 +137,6 @@ def _key(model: Path, settings: list[Any], dataset: Path | None, images: Images)
     return cache_key([text, np.ascontiguousarray(images).data.cast("B")])
 
 
-def _has_larger_values_in_crowds(detector: PreparedModel) -> bool:
-    input = detector.input
-    return find_layout(detector.simplified.outputs, input.width, input.height).family.crowds
-
-
 def _tune(model: PreparedModel, role: Role, dataset: Path, target: Path) -> TunedModel:
     with stage(f"{role}: tune for INT8") as shown:
         try:
@@ -153,7 +147,7 @@ def _tune(model: PreparedModel, role: Role, dataset: Path, target: Path) -> Tune
                 dataset,
                 target,
                 clip=role == "recognizer",
-                crowds=role == "detector" and _has_larger_values_in_crowds(model),
+                crowds=model.fixed.family is not None and model.fixed.family.crowds,
                 progress=shown.advance,
             )
         except (OSError, WorkError):

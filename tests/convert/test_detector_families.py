@@ -110,6 +110,9 @@ def test_a_prepared_model_takes_rgb_and_finds_the_same_face(tmp_path, family, lo
     assert check_same_outputs(model, done, images) < 1e-5
     detector = Detector(open_reference(done.path, done.input), done.input, done.outputs)
     check_face(family, detector.detect(photo()))
+    # It is marked, so that nobody turns its channels again.
+    check_face(family, Detector(*open_detector(done.path)).detect(photo()))
+    assert not fix_input(done.path, "detector").preprocessing.bgr
 
 
 @both
