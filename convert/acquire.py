@@ -39,6 +39,7 @@ class ModelSources:
     known      rkface knows the recognizer: its input is InsightFace's
     stated     what the user says about the recognizer's input; None if nothing
     crop       how a face is aligned for the recognizer; None: the size of its input decides
+    center     whether a constant must be taken off the recognizer's embeddings; None: it is measured
     """
 
     name: str
@@ -51,6 +52,7 @@ class ModelSources:
     known: bool = False
     stated: StatedPreprocessing | None = None
     crop: StatedCrop | None = None
+    center: bool | None = None
 
     def source(self, role: Role) -> Source:
         """The provenance of the model of ``role``. Digest and size include external data."""
@@ -63,7 +65,14 @@ def pack_sources(pack: Pack, cache: Path, *, accepted: bool) -> ModelSources:
     """The models of ``pack``. Raises the same errors as ``acquire``."""
     paths = acquire(pack, cache, accepted=accepted)
     return ModelSources(
-        pack.name, paths, dict.fromkeys(ROLES, pack.license), pack.match, pack.evidence, pack.synthetic, known=True
+        pack.name,
+        paths,
+        dict.fromkeys(ROLES, pack.license),
+        pack.match,
+        pack.evidence,
+        pack.synthetic,
+        known=True,
+        center=pack.center,
     )
 
 
@@ -78,7 +87,9 @@ def own_sources(detector: Path, recognizer: Path, license: str) -> ModelSources:
     entry = found["recognizer"]
     match, evidence = (entry[1].match, entry[1].evidence) if entry else (DEFAULT_MATCH, UNMEASURED)
     name = f"{detector.stem} + {recognizer.stem}"
-    return ModelSources(name, paths, licenses, match, evidence, known=entry is not None)
+    return ModelSources(
+        name, paths, licenses, match, evidence, known=entry is not None, center=entry[1].center if entry else None
+    )
 
 
 def with_liveness(sources: ModelSources, path: Path, profile: LivenessProfile, license: str) -> ModelSources:

@@ -48,6 +48,7 @@ class Pack:
     sha256     of the archive
     bytes      size of the archive; 0 if not known
     synthetic  trained on rendered faces
+    center     whether a constant must be taken off the recognizer's embeddings (convert/center.py); None: measured
     """
 
     name: str
@@ -60,6 +61,7 @@ class Pack:
     sha256: str = ""
     bytes: int = 0
     synthetic: bool = False
+    center: bool | None = False
 
     def model(self, role: Role) -> KnownModel:
         return self.detector if role == "detector" else self.recognizer
