@@ -8,8 +8,9 @@ from pathlib import Path
 
 from rkface.runtime.core.errors import InputError
 from rkface.runtime.core.manifest import ROLES, UNMEASURED, Role, Triple
-from rkface.runtime.vision import detect, embed
+from rkface.runtime.vision import embed
 from rkface.runtime.vision.bare_onnx import DYNAMIC_SIDE
+from rkface.runtime.vision.detectors.scrfd import SCRFD
 
 RESEARCH = (
     "InsightFace's pretrained models: non-commercial research purposes only "
@@ -20,7 +21,7 @@ DEMO = Path(__file__).parent / "demo"
 
 # InsightFace's own preprocessing, by role: (mean, std) of an RGB input in 0..255.
 NORMALIZATION: dict[Role, tuple[Triple, Triple]] = {
-    "detector": (detect.MEAN, detect.STD),
+    "detector": (SCRFD.mean, SCRFD.std),
     "recognizer": (embed.MEAN, embed.STD),
 }
 DETECTOR_SIZE = (DYNAMIC_SIDE, DYNAMIC_SIDE)  # width, height if neither the model nor the user fixes it

@@ -200,7 +200,7 @@ def _with_liveness(options: Namespace, sources: ModelSources) -> ModelSources:
 
 def _detector_size(options: Namespace, sources: ModelSources) -> tuple[int, int] | None:
     """(width, height) of the detector's input, from --size or from --min-face; None keeps the model's own."""
-    from rkface.runtime.vision.detect import STRIDES
+    from rkface.runtime.vision.detectors import SIZE_STEP
 
     from .input_size import choose_input_size, explain_input_size
 
@@ -210,9 +210,9 @@ def _detector_size(options: Namespace, sources: ModelSources) -> tuple[int, int]
                 "--camera is the frame in which --min-face is measured: also give --min-face, or use --size"
             )
         given: tuple[int, int] | None = options.size
-        if given and any(side % STRIDES[-1] for side in given):
+        if given and any(side % SIZE_STEP for side in given):
             raise InputError(
-                f"--size {given[0]}x{given[1]}: both sides must be multiples of {STRIDES[-1]}, as in 640x384"
+                f"--size {given[0]}x{given[1]}: both sides must be multiples of {SIZE_STEP}, as in 640x384"
             )
         return given
     if options.size is not None:

@@ -19,7 +19,6 @@ from rkface.runtime.core.faces import Faces
 from rkface.runtime.core.manifest import UNMEASURED, LivenessSpec, Manifest, Model, RecognizerSpec, Role, Thresholds
 from rkface.runtime.core.progress import stage
 from rkface.runtime.core.text import shell_quoted
-from rkface.runtime.vision.detect import NMS_IOU, THRESHOLD
 from rkface.runtime.vision.image import read_image
 
 from .bundle_writer import write_bundle
@@ -172,7 +171,7 @@ def _manifest(context: ConversionContext, output: OutputBundle, result: Conversi
         rkface=version("rkface"),
         detector=described["detector"],
         recognizer=recognizer,
-        thresholds=Thresholds(THRESHOLD, NMS_IOU, sources.match),
+        thresholds=Thresholds(context.detector.threshold, context.detector.nms_iou, sources.match),
         provenance=provenance,
         liveness=liveness,
     )
