@@ -6,7 +6,7 @@ calibration/center.py explains what it is. A gallery can be used only with the c
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from rkface.runtime.core.manifest import MANIFEST, Input, Manifest, RecognizerSp
 from rkface.runtime.core.manifest_reader import parse_manifest
 from rkface.runtime.core.progress import stage
 
+from .face_separation import in_another_light
 from .image_lists import to_rgb
 from .prepare.subtract_center import append_subtraction, subtract_center
 from .prepared_model import CenterOrigin, PreparedModel
@@ -31,8 +32,8 @@ from .settings import CenterRequest
 
 CENTER_FACES = 200  # on which the constant is measured
 FIRST_LOOK = 32  # on which it is decided whether one is needed
-# The mean over few people is mostly these people. Measured with dlib's ResNet-29: with the mean over 10 random faces,
-# the AUC of 300 labeled pairs was 0.9925 at worst, with that over 30 faces 0.9994 (docs/accuracy.md).
+# The mean over few people is mostly these people. Measured with dlib's ResNet-29, 200 draws: with 10 random faces, the
+# AUC of 300 labeled pairs was 0.9958 at worst, with 30 faces 0.9995, with all 74 faces 0.9997 (docs/accuracy.md).
 MIN_PEOPLE, ENOUGH_PEOPLE = 10, 30
 DECIMALS = 6  # embeddings have values of about 0.1
 
@@ -88,45 +89,64 @@ def settle_center(
             )
         folder, spec = next(iter(older.items()))
         return with_center(model, spec.center, _origin_of(folder))
-    return _measure_and_subtract(model, faces, needed, older)
+    return _measure_and_subtract(model, faces, needed, older, force=request.choice == "new")
 
 
 def _measure_and_subtract(
-    model: PreparedModel, faces: Sequence[CandidateFace], needed: bool | None, older: dict[Path, RecognizerSpec]
+    model: PreparedModel,
+    faces: Sequence[CandidateFace],
+    needed: bool | None,
+    older: dict[Path, RecognizerSpec],
+    *,
+    force: bool,
 ) -> PreparedModel:
+    """``model`` with the constant of ``faces`` taken off, if it needs one; ``force``: also if they may show too few
+    people."""
     if len(faces) < MIN_PEOPLE:  # too few to evaluate on, which a later step says
         return model
     with stage("recognizer: common part of embeddings") as shown:
         found = _measure(model, faces, FIRST_LOOK, shown.advance)
-        if not (found.needed or needed):
-            shown.note = f"none (different people: mean cosine {found.cosine:.2f})"
-            return model
-        if len(faces) > FIRST_LOOK:
+        if len(faces) > FIRST_LOOK and (found.needed or needed):
             found = _measure(model, faces, CENTER_FACES, shown.advance)
-        shown.note = (
-            f"taken off (different people: mean cosine {found.cosine:.2f} before), measured on {found.faces} faces"
-        )
-    if found.people < MIN_PEOPLE:
-        raise InputError(
-            f"{model.fixed.name}: faces of different people have a mean cosine of {found.cosine:.2f}, so a constant "
-            "must be taken off its embeddings. It is measured on the photos, but they seem to show only "
-            f"{round(found.people)} people, and at least {MIN_PEOPLE} are needed: add photos of other people, or use "
-            "the constant of an older bundle with --center BUNDLE"
-        )
-    notes = []
+        few, before = found.people < MIN_PEOPLE and not force, f"different people: mean cosine {found.cosine:.2f}"
+        if not needed and (few or not found.needed):
+            # Photos of few people have high cosines with any recognizer.
+            shown.note = f"not taken off ({before})"
+            return model
+        if few:
+            raise InputError(_explain_few(model, found))
+        shown.note = f"taken off ({before} before), measured on {found.faces} faces"
+    values = tuple(round(float(value), DECIMALS) for value in found.values)
+    origin = CenterOrigin(None, found.faces, found.people, found.cosine, tuple(_remarks(model, found, older)))
+    return with_center(model, values, origin)
+
+
+def _explain_few(model: PreparedModel, found: EmbeddingCenter) -> str:
+    return (
+        f"{model.fixed.name} needs a constant taken off its embeddings, because faces of different people have a mean "
+        "cosine near 1 without it. The constant is measured on the photos, but these seem to show at most "
+        f"{round(found.people)} people, and at least {MIN_PEOPLE} are needed: add photos of other people, or use the "
+        "constant of an older bundle with --center BUNDLE, or measure it anyway with --center new"
+    )
+
+
+def _remarks(model: PreparedModel, found: EmbeddingCenter, older: dict[Path, RecognizerSpec]) -> Iterator[str]:
+    """Remarks for people about a constant that was measured."""
+    yield (
+        f"{model.fixed.name}: a constant was taken off its embeddings, because faces of different people had a mean "
+        f"cosine of {found.cosine:.2f}. It was measured on {found.faces} faces. For another chip, convert with "
+        "--center and this bundle, so that both can use the same gallery"
+    )
     if found.people < ENOUGH_PEOPLE:
-        notes.append(
-            f"the constant that was taken off the embeddings of {model.fixed.name} was measured on about "
-            f"{round(found.people)} people; {ENOUGH_PEOPLE} are better: add photos of other people, and convert with "
-            "--center new before you enroll anyone"
+        yield (
+            f"the constant was measured on about {round(found.people)} people, and {ENOUGH_PEOPLE} are better: add "
+            "photos of other people, and convert with --center new before you enroll anyone"
         )
     if older:
-        notes.append(
-            f"{model.fixed.name}: a new constant is taken off its embeddings, so galleries made with "
-            f"{next(iter(older))} cannot be used with this bundle: enroll again, or convert without --center new"
+        yield (
+            f"galleries made with {next(iter(older))}, which had another constant, cannot be used with this bundle: "
+            "enroll again, or convert without --center new"
         )
-    values = tuple(round(float(value), DECIMALS) for value in found.values)
-    return with_center(model, values, CenterOrigin(None, found.faces, found.people, found.cosine, tuple(notes)))
 
 
 def with_center(model: PreparedModel, center: tuple[float, ...], origin: CenterOrigin) -> PreparedModel:
@@ -155,12 +175,12 @@ def with_center(model: PreparedModel, center: tuple[float, ...], origin: CenterO
 def _measure(model: PreparedModel, faces: Sequence[CandidateFace], most: int, progress: Progress) -> EmbeddingCenter:
     chosen = np.linspace(0, len(faces) - 1, min(most, len(faces))).astype(int)
     crops = to_rgb(faces[index].crop for index in chosen)
-    rows = []
+    relit, rows = in_another_light(crops[:, :, ::-1]), []
     for index, crop in enumerate(crops):
-        rows.append([model.backend.infer(np.ascontiguousarray(one)[None])[0][0] for one in (crop, crop[:, ::-1])])
+        rows.append([model.backend.infer(one[None])[0][0] for one in (crop, relit[index])])
         progress(index + 1, len(crops))
-    raw, mirrored = np.array(rows).swapaxes(0, 1)
-    return measure_center(raw, mirrored)
+    raw, changed = np.array(rows).swapaxes(0, 1)
+    return measure_center(raw, changed)
 
 
 def _older_centers(model: PreparedModel, digest: str, replaced: Sequence[Path]) -> dict[Path, RecognizerSpec]:

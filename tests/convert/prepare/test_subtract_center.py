@@ -22,11 +22,15 @@ def weights(*shape):
 LAST = {
     "Gemm with a bias": (["Flatten x f", "Gemm f,w,b y"], {"w": weights(4, D), "b": weights(D)}, 0),
     "Gemm without a bias": (["Flatten x f", "Gemm f,w y"], {"w": weights(4, D)}, 0),
-    "Gemm with transposed weights": (["Flatten x f", "Gemm:transB=1 f,w,b y"], {"w": weights(D, 4), "b": weights(1, D)}, 0),
+    "Gemm with transposed weights": (
+        ["Flatten x f", "Gemm:transB=1 f,w,b y"], {"w": weights(D, 4), "b": weights(1, D)}, 0,
+    ),
     "Gemm with one number as bias": (["Flatten x f", "Gemm f,w,b y"], {"w": weights(4, D), "b": weights(1)}, 1),
     "Gemm with a scaled bias": (["Flatten x f", "Gemm:beta=0.5 f,w,b y"], {"w": weights(4, D), "b": weights(D)}, 1),
     "matrix and addition": (["Flatten x f", "MatMul f,w m", "Add m,b y"], {"w": weights(4, D), "b": weights(D)}, 0),
-    "addition, constants first": (["Flatten x f", "MatMul f,w m", "Add b,m y"], {"w": weights(4, D), "b": weights(D)}, 0),
+    "addition, constants first": (
+        ["Flatten x f", "MatMul f,w m", "Add b,m y"], {"w": weights(4, D), "b": weights(D)}, 0,
+    ),
     "matrix": (["Flatten x f", "MatMul f,w y"], {"w": weights(4, D)}, 1),
     "convolution": (["Conv x,w,b c", "Flatten c y"], {"w": weights(D, 4, 1, 1), "b": weights(D)}, 0),
     "convolution without a bias": (["Conv x,w c", "Flatten c f", "Identity f y"], {"w": weights(D, 4, 1, 1)}, 0),
@@ -40,7 +44,8 @@ LAST = {
         {"w": weights(4, D), "s": weights(D), "b": weights(D), "m": weights(D), "v": np.ones(D, np.float32)}, 1,
     ),
     "skip around the last layer": (
-        ["Flatten x f", "Gemm f,w,b g", "Flatten g h", "Relu g r", "Add h,r y"], {"w": weights(4, D), "b": weights(D)}, 1,
+        ["Flatten x f", "Gemm f,w,b g", "Flatten g h", "Relu g r", "Add h,r y"],
+        {"w": weights(4, D), "b": weights(D)}, 1,
     ),
 }  # fmt: skip
 
@@ -50,7 +55,7 @@ def model(nodes, constants):
     for text in nodes:
         kind, inputs, output = text.split()
         kind, _, attribute = kind.partition(":")
-        name, _, value = attribute.partition("=")
+        name = attribute.partition("=")[0]
         values = {"": {}, "pads": {"pads": [0, 0, 0, 1]}, "transB": {"transB": 1}, "beta": {"beta": 0.5}}[name]
         made.append(helper.make_node(kind, inputs.split(","), [output], **values))
     graph = helper.make_graph(
