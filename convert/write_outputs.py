@@ -120,7 +120,8 @@ def _input_notes(context: ConversionContext, role: Role) -> Iterator[str]:
     if role == "liveness":
         return
     if found.bgr or found.normalization != "default":
-        stated = "as stated" if "stated" in (found.order, found.normalization) else ""
+        origin = "as is known of this file" if context.sources.known and role == "recognizer" else "as stated"
+        stated = origin if "stated" in (found.order, found.normalization) else ""
         why = "; ".join((*([stated] if stated else []), *found.reasons))
         yield f"{file} takes {found}: {why}. This was applied"
     if found.doubt:
