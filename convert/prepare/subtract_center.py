@@ -20,7 +20,7 @@ def subtract_center(proto: Any, center: Floats) -> None:
     """Let the recognizer ``proto`` subtract ``center`` (D numbers) from its only output, in place.
 
     The bias of the layer that computes the embedding is changed: a Gemm, a convolution, or an addition of constants
-    after a matrix. Where there is none, a subtraction is added (``append_subtraction``).
+    after a matrix. A model without such a bias gets a subtraction (``append_subtraction``).
     """
     output = proto.graph.output[0].name
     last = _layer_before(proto, output)

@@ -1,4 +1,4 @@
-"""The constant part of embeddings is found whoever is on the photos, and only where there is one."""
+"""The constant part of embeddings is found whatever people are on the photos, and only where there is one."""
 
 import numpy as np
 import pytest
