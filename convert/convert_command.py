@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from .acquire import ModelSources
     from .datasets import PhotoOptions
     from .preprocessing import StatedPreprocessing
-    from .settings import OutputBundle
+    from .settings import CenterRequest, OutputBundle
 
 
 def convert(parser: ArgumentParser) -> None:
@@ -82,7 +82,9 @@ def _convert(options: Namespace) -> int:
     detector_size = _detector_size(options, sources)
     photos = _photos(options, sources)
     plan = UNQUANTIZED if options.no_quantize else options.recipe or PLANS["auto"]
-    settings = ConversionSettings(outputs, work, plan, options.min_cosine, detector_size, options.accept)
+    settings = ConversionSettings(
+        outputs, work, plan, options.min_cosine, detector_size, options.accept, _center(options.center)
+    )
     if not options.json:
         convert(sources, photos, settings, print_summary)
         return 0
@@ -93,6 +95,15 @@ def _convert(options: Namespace) -> int:
         if written:  # also those before a failure
             print_json({"bundles": written}, indent=2)
     return 0
+
+
+def _center(text: str | None) -> CenterRequest:
+    """What --center says."""
+    from .settings import CenterRequest
+
+    if text in ("new", "none"):
+        return CenterRequest("new" if text == "new" else "none")
+    return CenterRequest(given=None if text is None else Path(text))
 
 
 def _outputs(options: Namespace) -> tuple[OutputBundle, ...]:

@@ -44,6 +44,13 @@ def add_model_options(parser: ArgumentParser) -> None:
         "and the std 255; one that takes -1..1 has 127.5 and 127.5; torchvision's mean 0.485,0.456,0.406 and std "
         "0.229,0.224,0.225 are 123.675,116.28,103.53 and 58.395,57.12,57.375",
     )
+    models.add_argument(
+        "--center",
+        metavar="BUNDLE|new|none",
+        help="the constant that is taken off the embeddings of recognizers that need it (docs/convert.md): that of a "
+        "bundle, so that its galleries stay valid; a new one; or none (default: that of the bundle being replaced, or "
+        "else measured on the photos)",
+    )
     models.add_argument("--license", metavar="TEXT", help="license of your own models, for the manifest")
     models.add_argument("--cache", type=Path, metavar="DIR", help="folder for downloads (default: ~/.cache/rkface)")
 
