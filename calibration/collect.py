@@ -15,7 +15,7 @@ from rkface.runtime.core.errors import InputError
 from rkface.runtime.core.faces import Faces
 from rkface.runtime.enrollment.measured_photo import find_large_boxes
 from rkface.runtime.vision.align import align
-from rkface.runtime.vision.detect import THRESHOLD, Detector
+from rkface.runtime.vision.detect import Detector
 from rkface.runtime.vision.embed import Embedder
 from rkface.runtime.vision.image import read_image
 from rkface.runtime.vision.photo import UNSURE, PhotoFaces, Turn, find_faces
@@ -119,7 +119,7 @@ def collect_faces(
     detector: Detector,
     template: CropTemplate,
     *,
-    threshold: float = THRESHOLD,
+    threshold: float | None = None,
     one_look: bool = False,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Collection:
@@ -127,13 +127,14 @@ def collect_faces(
 
     Photos on their side are turned and close-ups are found, as in enrollment (``runtime/vision/photo.py``). This is
     left out with ``one_look``, for photos that are known to be upright. ``template``: how the faces are aligned for the
-    recognizer. ``threshold``: the minimum detection score.
-    Photos that cannot be read or have no face, and faces that are unusable, are skipped with the reason. ``progress``
-    is called with the number of photos that are done and of all photos.
+    recognizer. ``threshold``: the minimum detection score; None is the detector's. Photos that cannot be read or have
+    no face, and faces that are unusable, are skipped with the reason. ``progress`` is called with the number of photos
+    that are done and of all photos.
     Raises InputError only if the folder does not exist or has no photos.
     """
     files = list_photos(folder)
     paths = files.photos
+    threshold = detector.threshold if threshold is None else threshold
     if not paths:
         more = f"; {count_left_out(files.left_out)}" if files.left_out else ""
         raise InputError(f"{folder}: this folder has no JPEG, PNG, WebP, BMP or HEIC photo{more}")

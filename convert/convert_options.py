@@ -17,9 +17,11 @@ CAMERA = (1920, 1080)  # width and height of the camera's frame for --min-face
 def add_model_options(parser: ArgumentParser) -> None:
     """Add the options that choose the models."""
     models = parser.add_argument_group("models")
-    models.add_argument("--pack", metavar="NAME", help="demo, buffalo_l, buffalo_m or buffalo_sc (default: demo)")
+    models.add_argument("--pack", metavar="NAME", help="a pack that `rkface packs` lists (default: demo)")
     models.add_argument("--accept-license", action="store_true", help="you have read and accept the pack's license")
-    models.add_argument("--detector", type=Path, metavar="D.onnx", help="an SCRFD model with landmarks")
+    models.add_argument(
+        "--detector", type=Path, metavar="D.onnx", help="a face detector with landmarks: SCRFD, YuNet or RetinaFace"
+    )
     models.add_argument("--recognizer", type=Path, metavar="R.onnx", help="an ArcFace-like model")
     models.add_argument(
         "--recognizer-input",
@@ -49,6 +51,13 @@ def add_model_options(parser: ArgumentParser) -> None:
         help="how faces are aligned for R.onnx: arcface-112, arcface-112x96, arcface-128, dlib-150, or where left eye, "
         "right eye, nose, left and right mouth corner lie in its crop, in pixels: 'x,y x,y x,y x,y x,y' (default: by "
         "the size of its input)",
+    )
+    models.add_argument(
+        "--center",
+        metavar="BUNDLE|new|none",
+        help="the constant that is taken off the embeddings of recognizers that need it (docs/convert.md): that of a "
+        "bundle, so that its galleries stay valid; a new one; or none (default: that of the bundle being replaced, or "
+        "else measured on the photos)",
     )
     models.add_argument("--license", metavar="TEXT", help="license of your own models, for the manifest")
     models.add_argument("--cache", type=Path, metavar="DIR", help="folder for downloads (default: ~/.cache/rkface)")

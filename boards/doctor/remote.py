@@ -67,7 +67,6 @@ def run_checks_over(
     if done.code == COMMAND_NOT_FOUND:
         raise WorkError(f"{name} has no Python 3 ({last_line}): run `sudo apt install python3` on it")
     try:
-        parse_json(done.stdout)
-        return clean_report(report_from_json(done.stdout))
+        return clean_report(report_from_json(parse_json(done.stdout)))
     except (ValueError, AttributeError, TypeError) as error:
         raise WorkError(f"{name}: doctor failed there (exit code {done.code}): {last_line}") from error

@@ -66,10 +66,9 @@ class DoctorReport:
         return json.dumps(raw, ensure_ascii=False)
 
 
-def report_from_json(text: str) -> DoctorReport:
-    """The report that ``to_json`` wrote. Raises ValueError for any other text."""
+def report_from_json(raw: Any) -> DoctorReport:
+    """The report that ``to_json`` wrote, from its parsed JSON. Raises ValueError for any other value."""
     try:
-        raw: dict[str, Any] = json.loads(text)
         return DoctorReport(
             tuple(CheckResult(**check) for check in raw["lines"]),
             raw["facts"],

@@ -8,6 +8,7 @@ import time
 from argparse import ArgumentParser, Namespace
 from collections import Counter
 from collections.abc import Iterable
+from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -70,12 +71,23 @@ def gallery_path(options: Namespace) -> Path:
 
 
 def open_gallery(options: Namespace, pipeline: Pipeline | None = None, *, create: bool = False) -> Gallery:
-    """The gallery that the options name. With ``pipeline``, embeddings of its model are stored and searched."""
+    """The gallery that the options name. With ``pipeline``, embeddings of its model are stored and searched.
+
+    Raises InputError for a key that does not belong to the gallery, also if the command does not need it: its user
+    should not believe that it is the right one.
+    """
     from ..gallery.gallery import Gallery
     from ..gallery.people import embedding_identity
 
     identity = embedding_identity(pipeline.manifest) if pipeline else None
-    return Gallery(gallery_path(options), identity, create=create, key=read_gallery_key(options))
+    with ExitStack() as unless_wrong:
+        gallery = unless_wrong.enter_context(
+            Gallery(gallery_path(options), identity, create=create, key=read_gallery_key(options))
+        )
+        if gallery.has_key:
+            gallery.cipher  # noqa: B018
+        unless_wrong.pop_all()
+    return gallery
 
 
 def read_gallery_key(options: Namespace) -> Key | None:

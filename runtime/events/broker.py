@@ -47,12 +47,14 @@ class Broker:
             return None
         try:
             context = ssl.create_default_context(cafile=str(self.ca) if self.ca else None)
+        except (OSError, ssl.SSLError) as error:
+            raise InputError(f"{self.ca}: no certificates in PEM format: {error}") from error
+        try:
             if self.certificate:
                 context.load_cert_chain(self.certificate, self.key)
         except (OSError, ssl.SSLError) as error:
-            raise InputError(
-                f"{self.certificate or self.ca}: not a certificate and key in PEM format: {error}"
-            ) from error
+            files = " and ".join(str(file) for file in (self.certificate, self.key) if file)
+            raise InputError(f"{files}: not a certificate and its key in PEM format: {error}") from error
         return context
 
 

@@ -110,8 +110,7 @@ def answer(data: bytes) -> None:
 def doctor_report(data: bytes) -> None:
     text = data.decode(errors="replace")
     try:
-        parse_json(text)
-        report = clean_report(report_from_json(text))
+        report = clean_report(report_from_json(parse_json(text)))
     except (ValueError, AttributeError, TypeError):
         return
     assert find_hidden(render_report(report, width=80, color=False).replace("\n", "")) is None

@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 import threading
+from dataclasses import replace
 
 import pytest
 
@@ -382,10 +383,15 @@ def test_tls_is_verified(make_broker, tmp_path, certificate):
     listener.close()
 
 
-def test_unusable_settings_are_wrong_input(tmp_path, monkeypatch):
+def test_unusable_settings_are_wrong_input(tmp_path, monkeypatch, certificate):
     (tmp_path / "ca").write_text("hello")
-    with pytest.raises(InputError, match="PEM"):
-        Mqtt(Broker("localhost", tls=True, ca=tmp_path / "ca"), "board")
+    mine = Broker("localhost", tls=True, certificate=certificate / "ca", key=certificate / "key")
+    for broker, named in (
+        (replace(mine, ca=tmp_path / "ca"), f"{tmp_path}/ca: no certificates in PEM format"),
+        (replace(mine, key=tmp_path / "ca"), f"{certificate}/ca and {tmp_path}/ca: not a certificate and its key"),
+    ):
+        with pytest.raises(InputError, match=f"^{named}"):
+            Mqtt(broker, "board")
     monkeypatch.setitem(sys.modules, "paho.mqtt.client", None)
     with pytest.raises(InputError, match=r"rkface\[mqtt\]"):
         Mqtt(Broker("localhost"), "board")

@@ -193,6 +193,10 @@ def test_the_encrypt_command(path, tmp_path, capsys, monkeypatch):
     code, _, err = run("show", "Ada")
     assert code == 2 and "encrypted" in err
     assert "Ada" in run("list", "--key", tmp_path / "key")[1]
+    make_key(tmp_path / "other")
+    for action in ("list", "backup", "check"):
+        code, out, err = run(action, "--key", tmp_path / "other")
+        assert (code, out) == (2, "") and "is encrypted with another key" in err
     monkeypatch.setenv("RKFACE_GALLERY_KEY", str(tmp_path / "key"))
     assert "Ada" in run("show", "Ada")[1]
     assert run("encrypt")[0] == 2
