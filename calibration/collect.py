@@ -14,7 +14,7 @@ from rkface.runtime.core.errors import InputError
 from rkface.runtime.core.faces import Faces
 from rkface.runtime.enrollment.measured_photo import find_large_boxes
 from rkface.runtime.vision.align import CROP_SIZE, align
-from rkface.runtime.vision.detect import THRESHOLD, Detector
+from rkface.runtime.vision.detect import Detector
 from rkface.runtime.vision.embed import Embedder
 from rkface.runtime.vision.image import read_image
 from rkface.runtime.vision.photo import UNSURE, PhotoFaces, Turn, find_faces
@@ -117,7 +117,7 @@ def collect_faces(
     folder: Path,
     detector: Detector,
     *,
-    threshold: float = THRESHOLD,
+    threshold: float | None = None,
     crop_size: int = CROP_SIZE,
     one_look: bool = False,
     progress: Callable[[int, int], None] = lambda done, total: None,
@@ -125,13 +125,14 @@ def collect_faces(
     """Detect, align and measure every face of every photo below ``folder``.
 
     Photos on their side are turned and close-ups are found, as in enrollment (``runtime/vision/photo.py``). This is
-    left out with ``one_look``, for photos that are known to be upright. ``threshold``: the minimum detection score.
-    Photos that cannot be read or have no face, and faces that are unusable, are skipped with the reason. ``progress``
-    is called with the number of photos that are done and of all photos.
+    left out with ``one_look``, for photos that are known to be upright. ``threshold``: the minimum detection score;
+    None is the detector's. Photos that cannot be read or have no face, and faces that are unusable, are skipped with
+    the reason. ``progress`` is called with the number of photos that are done and of all photos.
     Raises InputError only if the folder does not exist or has no photos.
     """
     files = list_photos(folder)
     paths = files.photos
+    threshold = detector.threshold if threshold is None else threshold
     if not paths:
         more = f"; {count_left_out(files.left_out)}" if files.left_out else ""
         raise InputError(f"{folder}: this folder has no JPEG, PNG, WebP, BMP or HEIC photo{more}")

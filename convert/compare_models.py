@@ -14,7 +14,8 @@ from rkface.runtime.core.faces import Faces
 from rkface.runtime.core.manifest import Role
 from rkface.runtime.core.progress import stage
 from rkface.runtime.vision.align import align
-from rkface.runtime.vision.detect import Detector, levels
+from rkface.runtime.vision.detect import Detector
+from rkface.runtime.vision.detectors import Layout
 from rkface.runtime.vision.embed import unit
 from rkface.runtime.vision.image import read_image
 from rkface.runtime.vision.liveness import probabilities
@@ -25,7 +26,7 @@ from .datasets import Datasets, EvaluationSet
 from .evaluate import parity
 from .evaluate.detector_errors import LOWEST, DetectorEvidence, compare_scenes, output_errors
 from .image_lists import to_rgb
-from .prepared_model import PreparedModel, PreparedModels
+from .prepared_model import PreparedModels
 from .recipe import AccuracyBar, RecipePlan
 from .recipe_cost import predict_cost
 from .recipe_search import Grade, RecipeResult, search_recipes
@@ -131,19 +132,19 @@ def run_reference(models: PreparedModels, detector: Detector, evaluation: Evalua
         shown.note = f"largest difference {max(differences.values()):.0e}"
     with stage("FP32 reference") as shown:
         outputs = {role: stack_runs([models[role].backend.infer(one[None]) for one in images[role]]) for role in models}
-        check_scores(models["detector"], outputs["detector"])
+        check_scores(models["detector"].fixed.name, detector.layout, outputs["detector"])
         shown.note = f"{len(evaluation.frames)} photos, {len(evaluation.crops)} faces"
     return ReferenceResults(outputs, decode_faces(detector, outputs["detector"], evaluation), differences)
 
 
-def check_scores(model: PreparedModel, outputs: Sequence[Floats]) -> None:
-    """Raise ModelError if the scores among a detector's raw ``outputs`` are outside 0..1."""
-    layout = levels(model.simplified.outputs, model.input.width, model.input.height)
-    low, high = (float(limit([limit(outputs[level.scores]) for level in layout])) for limit in (np.min, np.max))
+def check_scores(name: str, layout: Layout, outputs: Sequence[Floats]) -> None:
+    """Raise ModelError if the scores among the raw ``outputs`` of the detector ``name`` are outside 0..1."""
+    scores = [score.read(outputs) for level in layout.levels for score in level.scores]
+    low, high = (float(limit([limit(one) for one in scores])) for limit in (np.min, np.max))
     if not (low >= -SCORE_SLACK and high <= 1 + SCORE_SLACK):
         raise ModelError(
-            f"{model.fixed.name}: its scores are {low:.2f} to {high:.2f} on these photos, but a detector's scores are "
-            "probabilities, 0 to 1: export it with the Sigmoid after its scores"
+            f"{name}: its scores are {low:.2f} to {high:.2f} on these photos, but a detector's scores are "
+            f"probabilities, 0 to 1: export it with the {layout.family.probability} after its scores"
         )
 
 
@@ -216,7 +217,7 @@ def measure_parity(context: ConversionContext, quantized: QuantizedResults) -> p
 
 def measure_detector_errors(context: ConversionContext, quantized: QuantizedModel) -> DetectorEvidence:
     """Where the ``quantized`` detector differs from FP32: by output, by threshold, and by size of the face."""
-    evaluation, model, detector = context.datasets.evaluation, context.models["detector"], context.detector
+    evaluation, detector = context.datasets.evaluation, context.detector
     before, after = context.reference.outputs["detector"], quantized.outputs
     scales = (*evaluation.scales, *(1.0,) * len(evaluation.mosaics))
     reference_faces, quantized_faces = (
@@ -225,9 +226,9 @@ def measure_detector_errors(context: ConversionContext, quantized: QuantizedMode
     )
     photos = len(evaluation.photos)
     return DetectorEvidence(
-        output_errors(levels(model.simplified.outputs, model.input.width, model.input.height), before, after),
-        compare_scenes(reference_faces[:photos], quantized_faces[:photos], scales[:photos]),
-        compare_scenes(reference_faces[photos:], quantized_faces[photos:], scales[photos:]),
+        output_errors(detector.layout, before, after),
+        compare_scenes(reference_faces[:photos], quantized_faces[:photos], scales[:photos], detector.threshold),
+        compare_scenes(reference_faces[photos:], quantized_faces[photos:], scales[photos:], detector.threshold),
     )
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from rkface.runtime.cli.options import print_json
 from rkface.runtime.core.errors import InputError
-from rkface.runtime.core.manifest import MANIFEST
+from rkface.runtime.core.manifest import MANIFEST, Role
 
 from .convert_options import (
     CAMERA,
@@ -35,9 +35,11 @@ def convert(parser: ArgumentParser) -> None:
     """Convert a detector and a recognizer to an INT8 RKNN bundle, and compare it with FP32 in ONNX Runtime.
 
     Without options, the demo pack is converted: small models trained on rendered faces. This shows the whole process
-    without a download. The InsightFace packs are downloaded once; you have to accept their license (non-commercial
-    research). You can also give your own models: an SCRFD detector with landmarks, and any ArcFace-like recognizer with
-    a 112x112 input and one embedding as its output.
+    without a download. The other packs are downloaded once (`rkface packs` lists them): open has models for real faces
+    that may be used commercially; for InsightFace's packs, you have to accept their license (non-commercial research).
+    On a machine without a network, give the files of a pack with --detector and --recognizer, or put them into the
+    cache. You can also give your own models: a detector with landmarks, and a recognizer with one embedding as its
+    output.
 
     Real models are calibrated on your photos: --calibration takes a folder of photos of many people, with the light and
     the distance of your camera. The photos of some people are held back, and the result is evaluated on them. Or give
@@ -48,6 +50,7 @@ def convert(parser: ArgumentParser) -> None:
 
     examples:
       rkface convert
+      rkface convert --pack open --calibration photos/
       rkface convert --pack buffalo_l --accept-license --calibration photos/ --target rk3588
       rkface convert --detector det.onnx --recognizer arc.onnx --calibration photos/ --target rk3576 --size 640x384
       rkface convert --pack buffalo_m --accept-license --calibration photos/ --min-face 60 --camera 1920x1080
@@ -112,20 +115,27 @@ def _outputs(options: Namespace) -> tuple[OutputBundle, ...]:
 
 
 def _sources(options: Namespace) -> ModelSources:
-    from .acquire import default_cache, own_sources, pack_sources
-    from .catalog import find_pack
+    from .acquire import own_sources, pack_sources
+    from .known_packs import find_pack
     from .model_role import check_not_swapped
+    from .pack_files import default_cache
 
-    own = (options.detector, options.recognizer)
-    if not any(own):
+    paths: dict[Role, Path | None] = {"detector": options.detector, "recognizer": options.recognizer}
+    given = {role: path for role, path in paths.items() if path is not None}
+    cache = options.cache or default_cache()
+    if options.pack or not given:
         pack = find_pack(options.pack or "demo")
-        sources = pack_sources(pack, options.cache or default_cache(), accepted=options.accept_license)
-    elif options.pack or not all(own):
-        raise InputError("to convert your own models, give both --detector and --recognizer, and no --pack")
+        sources = pack_sources(pack, cache, accepted=options.accept_license, given=given)
+    elif len(given) < len(paths):
+        raise InputError(
+            "to convert your own models, give both --detector and --recognizer. With --pack NAME, one is enough, if it "
+            "is a file of that pack"
+        )
     else:
-        sources = own_sources(*own, options.license or "not stated")
+        sources = own_sources(given["detector"], given["recognizer"], options.license or "not stated", cache)
         check_not_swapped(sources.paths)
-    sources = replace(sources, stated=_stated_preprocessing(options))
+    if (stated := _stated_preprocessing(options)) is not None:
+        sources = replace(sources, stated=stated)
     sources = _with_liveness(options, sources)
     if options.match_threshold is None:
         return sources
@@ -189,7 +199,7 @@ def _with_liveness(options: Namespace, sources: ModelSources) -> ModelSources:
 
 def _detector_size(options: Namespace, sources: ModelSources) -> tuple[int, int] | None:
     """(width, height) of the detector's input, from --size or from --min-face; None keeps the model's own."""
-    from rkface.runtime.vision.detect import STRIDES
+    from rkface.runtime.vision.detectors import SIZE_STEP
 
     from .input_size import choose_input_size, explain_input_size
 
@@ -199,9 +209,9 @@ def _detector_size(options: Namespace, sources: ModelSources) -> tuple[int, int]
                 "--camera is the frame in which --min-face is measured: also give --min-face, or use --size"
             )
         given: tuple[int, int] | None = options.size
-        if given and any(side % STRIDES[-1] for side in given):
+        if given and any(side % SIZE_STEP for side in given):
             raise InputError(
-                f"--size {given[0]}x{given[1]}: both sides must be multiples of {STRIDES[-1]}, as in 640x384"
+                f"--size {given[0]}x{given[1]}: both sides must be multiples of {SIZE_STEP}, as in 640x384"
             )
         return given
     if options.size is not None:

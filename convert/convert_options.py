@@ -17,7 +17,7 @@ CAMERA = (1920, 1080)  # width and height of the camera's frame for --min-face
 def add_model_options(parser: ArgumentParser) -> None:
     """Add the options that choose the models."""
     models = parser.add_argument_group("models")
-    models.add_argument("--pack", metavar="NAME", help="demo, buffalo_l, buffalo_m or buffalo_sc (default: demo)")
+    models.add_argument("--pack", metavar="NAME", help="a pack that `rkface packs` lists (default: demo)")
     models.add_argument("--accept-license", action="store_true", help="you have read and accept the pack's license")
     models.add_argument("--detector", type=Path, metavar="D.onnx", help="an SCRFD model with landmarks")
     models.add_argument("--recognizer", type=Path, metavar="R.onnx", help="an ArcFace-like model")

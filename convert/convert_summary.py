@@ -68,7 +68,8 @@ def print_summary(report: ConversionReport, output: OutputBundle, work: Path) ->
         print("synthetic: the demo models know only rendered faces; these figures say nothing about people")
     for note in [*report.notes, *([f"accepted, although {report.fault}"] if report.fault else [])]:
         print(f"note: {in_a_line(note)}")
-    print(f"license: {manifest.recognizer.source.license}")
+    for license in dict.fromkeys(manifest.model(role).source.license for role in manifest.roles):
+        print(f"license: {license}")
     print(f"bundle:  {output.folder}")
     print(f"report:  {output.folder / 'report.html'}")
     example = work / "photos/evaluation/person-0000-00.jpg" if manifest.synthetic else Path("PHOTO.jpg")

@@ -17,7 +17,7 @@ from rkface.runtime.core.bundle import sha256
 from rkface.runtime.core.errors import InputError
 from rkface.runtime.core.manifest import Input, Role
 from rkface.runtime.core.progress import stage
-from rkface.runtime.vision.detect import THRESHOLD, Detector
+from rkface.runtime.vision.detect import Detector
 from rkface.runtime.vision.embed import Embedder
 from rkface.runtime.vision.image import read_image
 from rkface.runtime.vision.letterbox import letterbox
@@ -194,7 +194,9 @@ def _write_calibration_set(
         choice = choose_faces(found.candidates, photos.count, embeddings)
         require_enough_faces(choice, found)
         frames = choose_frames(choice.faces, found, photos.count)
-        provenance = Provenance(photos.calibration, finder.digest, THRESHOLD, (*found.skipped, *choice.left_out))
+        provenance = Provenance(
+            photos.calibration, finder.digest, finder.detector.threshold, (*found.skipped, *choice.left_out)
+        )
         calibration = write_set(
             out,
             choice.faces,
@@ -242,9 +244,10 @@ def find_faces(folder: Path, finder: FaceFinder, *, one_look: bool = False) -> C
     faceless = sum(skipped.reason == NO_FACE for skipped in found.skipped)
     if faceless == len(found.photos) >= MIN_EVALUATION_FACES:
         raise InputError(
-            f"{folder}: the detector finds no face with a score of {THRESHOLD:g} in any of its {faceless} photos. If "
+            f"{folder}: the detector finds no face with a score of {finder.detector.threshold:g} in any of its "
+            f"{faceless} photos. If "
             "they show faces, the detector is the cause: it was exported with another normalization or order of "
-            "channels than SCRFD's, or it is not trained"
+            f"channels than {finder.detector.family.name}'s, or it is not trained"
         )
     return found
 

@@ -26,6 +26,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
+from rkface.runtime.core.atomic import write_atomically
 from rkface.runtime.core.errors import InputError
 from rkface.runtime.core.files import read_file
 
@@ -104,6 +105,18 @@ def export_dlib_resnet(network: DlibResnet) -> onnx.ModelProto:
     )
     onnx.checker.check_model(model, full_check=True)
     return model
+
+
+def write_dlib_onnx(source: Path, target: Path) -> DlibResnet:
+    """Read the network at ``source``, and write it to ``target`` as ``export_dlib_resnet`` makes it; returns it.
+
+    The same network gives the same bytes on every machine, so embeddings have the same identity. Raises InputError as
+    ``read_dlib_resnet`` does, and WorkError if the file cannot be written.
+    """
+    network = read_dlib_resnet(source)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(target, export_dlib_resnet(network).SerializeToString(deterministic=True), mode=0o644)
+    return network
 
 
 class _DlibReader:

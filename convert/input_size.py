@@ -5,7 +5,7 @@ from __future__ import annotations
 from math import ceil
 
 from rkface.runtime.core.errors import InputError
-from rkface.runtime.vision.detect import STRIDES
+from rkface.runtime.vision.detectors import SIZE_STEP
 
 # Size of a face in the detector's input, in pixels, at which SCRFD-2.5G and SCRFD-500M still find 99 % of what a larger
 # input finds, and every clear portrait: `make bench-less`, docs/detector-size.md.
@@ -26,7 +26,7 @@ def choose_input_size(min_face: int, camera: tuple[int, int]) -> tuple[int, int]
             "detail that the camera does not have: use a camera with more pixels, or a longer lens"
         )
     scale = max(SMALLEST_FACE / min_face, SMALLEST_INPUT / max(camera))
-    width, height = (ceil(round(side * min(scale, 1), 6) / STRIDES[-1]) * STRIDES[-1] for side in camera)
+    width, height = (ceil(round(side * min(scale, 1), 6) / SIZE_STEP) * SIZE_STEP for side in camera)
     return width, height
 
 

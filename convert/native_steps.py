@@ -53,7 +53,7 @@ def simplify_proto(
         data = proto.SerializeToString()
     except ValueError as error:  # 2 GB
         raise ModelError(f"{name}: {first_line(error)}") from error
-    limits = _limits(data)
+    limits = _limits(data, SECONDS)
     reached = [SHAPES]
     try:
         return call_in_subprocess(
@@ -72,13 +72,23 @@ def simplify_proto(
         ) from error
 
 
+def measure_outputs(proto: Any) -> tuple[Shape, ...]:
+    """The shapes of the outputs of the ModelProto ``proto`` for an input of zeros, from a run in another process; none
+    if that fails, because then ``simplify_proto`` says why."""
+    try:
+        data = proto.SerializeToString()
+        return call_in_subprocess(run_steps, data, None, STEPS[-1:], limits=_limits(data, SECONDS)).shapes
+    except (ValueError, StepFailedError, MemoryError, ProcessDiedError):
+        return ()
+
+
 def rewrite_proto(function: Callable[..., bytes], proto: Any, step: str, *arguments: Any) -> Any:
     """The ModelProto that ``function`` makes of ``proto``, serialized, in another process; ``step`` is its name.
 
     Raises ModelError if it crashes or takes too much, and what ``function`` raises.
     """
     data = proto.SerializeToString()
-    limits = _limits(data)
+    limits = _limits(data, SECONDS)
     try:
         done = call_in_subprocess(function, data, *arguments, limits=limits)
     except MemoryError as error:
@@ -88,7 +98,7 @@ def rewrite_proto(function: Callable[..., bytes], proto: Any, step: str, *argume
     return onnx.ModelProto.FromString(done)
 
 
-def _limits(data: bytes, seconds: float = SECONDS) -> ProcessLimits:
+def _limits(data: bytes, seconds: float) -> ProcessLimits:
     """The limits of a process that gets the model ``data``."""
     return ProcessLimits(seconds, MEBIBYTES + COPIES * len(data) // (1 << 20), quiet=True)
 

@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from rkface.runtime.core.errors import InputError
 from rkface.runtime.core.manifest import Role, Triple
+from rkface.runtime.vision.detectors import Family
 
 from .catalog import NORMALIZATION
 from .prepare.normalization import read_normalization
@@ -78,15 +79,23 @@ def describe_normalization(mean: Triple, std: Triple) -> str:
 
 
 def read_preprocessing(
-    path: Path, proto: Any, name: str, role: Role, stated: StatedPreprocessing, *, takes_bytes: bool = False
+    path: Path,
+    proto: Any,
+    name: str,
+    role: Role,
+    stated: StatedPreprocessing,
+    *,
+    family: Family | None = None,
+    takes_bytes: bool = False,
 ) -> Preprocessing:
     """What the ModelProto ``proto`` itself and the user say about its input ``name``; the rest are defaults.
 
-    ``takes_bytes`` says that the input was declared as uint8. Raises InputError if the user's mean and std would
-    normalize an image twice.
+    ``family`` is that of a detector, ``takes_bytes`` says that the input was declared as uint8. Raises InputError if
+    the user's mean and std would normalize an image twice.
     """
     inner = read_normalization(proto, name)
-    (mean, std), origin, reasons = NORMALIZATION[role], "default", []
+    (mean, std), origin, reasons = (family.mean, family.std) if family else NORMALIZATION[role], "default", []
+    bgr = stated.bgr if stated.bgr is not None else family is not None and family.order == "BGR"
     if inner is not None and inner.of_bytes:
         (mean, std), origin = INSIDE, "model"
         reasons.append(f"its first operators compute {inner} of values 0..255")
@@ -103,5 +112,7 @@ def read_preprocessing(
                 f"be normalized twice: leave them out, or write --{role}-mean none"
             )
         (mean, std), origin, reasons = stated.normalization, "stated", []
+    if family is not None and bgr:
+        reasons.append(f"models of the family {family.name} do")
     order: Origin = "default" if stated.bgr is None else "stated"
-    return Preprocessing(bool(stated.bgr), mean, std, order, origin, tuple(reasons))  # type: ignore[arg-type]
+    return Preprocessing(bool(bgr), mean, std, order, origin, tuple(reasons))  # type: ignore[arg-type]

@@ -17,15 +17,15 @@ from rkface.runtime.core.errors import ModelError, WorkError
 from rkface.runtime.core.manifest import ChannelOrder, Input, Output, Role
 from rkface.runtime.core.onnx_file import read_onnx_file
 from rkface.runtime.core.subprocess_call import ProcessDiedError, call_in_subprocess
-from rkface.runtime.vision.detect import STRIDES, levels
+from rkface.runtime.vision.detectors import SIZE_STEP, Family, find_layout
 
 from .catalog import DETECTOR_SIZE, LivenessProfile
 from .channel_order import swap_channels
 from .check_graph import check_graph
-from .native_steps import open_session, simplify_proto
+from .native_steps import measure_outputs, open_session, simplify_proto
 from .prepare.embedding_output import EMBEDDING
 from .prepare.image_input import BYTES, real_inputs
-from .prepare.score_output import add_sigmoid, computes_logits
+from .prepare.score_output import add_probabilities, computes_logits
 from .prepare.standardize import hide_weights, standardize
 from .preprocessing import Preprocessing, StatedPreprocessing, read_preprocessing
 from .recognizer_crop import StatedCrop, choose_crop
@@ -112,9 +112,10 @@ def fix_input(
         size = profile.size
     elif size is None:
         size = (dims[3], dims[2]) if dims[2] > 0 and dims[3] > 0 else DETECTOR_SIZE
-    if role == "detector" and any(side < STRIDES[-1] or side % STRIDES[-1] for side in size):
+    if role == "detector" and any(side < SIZE_STEP or side % SIZE_STEP for side in size):
         raise ModelError(
-            f"{path}: as a detector its input cannot be {size[0]}×{size[1]}: both sides must be multiples of 32"
+            f"{path}: as a detector its input cannot be {size[0]}×{size[1]}: both sides must be multiples of "
+            f"{SIZE_STEP}"
         )
     _set_shape(entry, (1, 3, size[1], size[0]))
     for output in proto.graph.output:  # they are inferred again for this size
@@ -124,9 +125,21 @@ def fix_input(
         preprocessing = Preprocessing(profile.bgr, *profile.normalization, "stated", "stated")
     else:
         stated = stated or StatedPreprocessing()
-        preprocessing = read_preprocessing(path, proto, entry.name, role, stated, takes_bytes=takes_bytes)
+        family = _find_family(proto, size) if role == "detector" else None
+        preprocessing = read_preprocessing(
+            path, proto, entry.name, role, stated, family=family, takes_bytes=takes_bytes
+        )
     input = _input(Input(entry.name, size[1], size[0], preprocessing.mean, preprocessing.std), preprocessing)
     return FixedModel(role, path.name, proto, input, preprocessing, changes, chosen)
+
+
+def _find_family(proto: Any, size: tuple[int, int]) -> Family | None:
+    """The family of a detector whose input has this ``size``; None if it has none, which ``simplify`` reports."""
+    shapes = measure_outputs(proto)
+    try:
+        return find_layout(_outputs(proto, shapes), *size).family if shapes else None
+    except ModelError:
+        return None
 
 
 def _input(input: Input, preprocessing: Preprocessing) -> Input:
@@ -162,18 +175,20 @@ def simplify(model: FixedModel, target: Path) -> SimplifiedModel:
 
 def _score_probabilities(model: FixedModel, proto: Any, outputs: Sequence[Output]) -> tuple[str, ...]:
     """Make probabilities of a detector's scores that are logits, in the simplified ``proto`` and in the original, and
-    say so. Raises ModelError if it is not an SCRFD detector."""
+    say so. Raises ModelError if it is not a detector of a known family."""
     try:
-        layout = levels(outputs, model.input.width, model.input.height)
+        layout = find_layout(outputs, model.input.width, model.input.height)
     except ModelError as error:
         raise ModelError(f"{model.name}: {error}") from None
-    logits = [outputs[level.scores].name for level in layout if computes_logits(proto, outputs[level.scores].name)]
+    scores = dict.fromkeys(outputs[score.index].name for level in layout.levels for score in level.scores)
+    logits = [name for name in scores if computes_logits(proto, name)]
+    operator = layout.family.probability
     for graph in (proto, model.proto) if logits else ():
         for name in logits:
-            add_sigmoid(graph, name)
+            add_probabilities(graph, name, operator)
     if not logits:
         return ()
-    return (f"its scores ({', '.join(logits)}) are logits, so a Sigmoid was added to each",)
+    return (f"its scores ({', '.join(logits)}) are logits, so a {operator} was added to each",)
 
 
 def check_same_outputs(model: FixedModel, simplified: SimplifiedModel, images: NDArray[np.uint8]) -> float:

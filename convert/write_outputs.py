@@ -19,7 +19,6 @@ from rkface.runtime.core.faces import Faces
 from rkface.runtime.core.manifest import UNMEASURED, LivenessSpec, Manifest, Model, RecognizerSpec, Role, Thresholds
 from rkface.runtime.core.progress import stage
 from rkface.runtime.core.text import shell_quoted
-from rkface.runtime.vision.detect import NMS_IOU, THRESHOLD
 from rkface.runtime.vision.image import read_image
 
 from .bundle_writer import write_bundle
@@ -120,7 +119,8 @@ def _input_notes(context: ConversionContext, role: Role) -> Iterator[str]:
     if role == "liveness":
         return
     if found.bgr or found.normalization != "default":
-        stated = "as stated" if "stated" in (found.order, found.normalization) else ""
+        origin = "as is known of this file" if context.sources.known and role == "recognizer" else "as stated"
+        stated = origin if "stated" in (found.order, found.normalization) else ""
         why = "; ".join((*([stated] if stated else []), *found.reasons))
         yield f"{file} takes {found}: {why}. This was applied"
     if found.doubt:
@@ -169,7 +169,7 @@ def _manifest(context: ConversionContext, output: OutputBundle, result: Conversi
         rkface=version("rkface"),
         detector=described["detector"],
         recognizer=recognizer,
-        thresholds=Thresholds(THRESHOLD, NMS_IOU, sources.match),
+        thresholds=Thresholds(context.detector.threshold, context.detector.nms_iou, sources.match),
         provenance=provenance,
         liveness=liveness,
     )

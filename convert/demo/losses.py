@@ -10,7 +10,8 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from rkface.runtime.vision.detect import ANCHORS, STRIDES
+from rkface.runtime.vision.detectors import STRIDES
+from rkface.runtime.vision.detectors.scrfd import ANCHORS
 
 from ..evaluate.parity import box_ious
 

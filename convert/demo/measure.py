@@ -22,6 +22,7 @@ from rkface.runtime.core.manifest import Input, Output
 from rkface.runtime.core.progress import stage
 from rkface.runtime.vision import detect, embed
 from rkface.runtime.vision.align import CROP_SIZE, align
+from rkface.runtime.vision.detectors.scrfd import SCRFD
 
 from ..evaluate.parity import match_boxes
 from .identity import EVALUATE
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from .training_plan import TrainingPlan
 
 DETECTOR, RECOGNIZER, FIGURES = "detector.onnx", "recognizer.onnx", "figures.json"
-DETECTOR_INPUT = Input("input.1", 416, 416, detect.MEAN, detect.STD)
+DETECTOR_INPUT = Input("input.1", 416, 416, SCRFD.mean, SCRFD.std)
 RECOGNIZER_INPUT = Input("input.1", CROP_SIZE, CROP_SIZE, embed.MEAN, embed.STD)
 FAR = 1e-3
 SCENES, PEOPLE, PHOTOS = 500, 250, 4

@@ -16,7 +16,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from rkface.runtime.vision.detect import ANCHORS, STRIDES
+from rkface.runtime.vision.detectors import STRIDES
+from rkface.runtime.vision.detectors.scrfd import ANCHORS
 
 from .measure import DETECTOR_INPUT
 

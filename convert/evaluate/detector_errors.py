@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rkface.runtime.core.faces import Faces
-from rkface.runtime.vision.detect import THRESHOLD, Level
+from rkface.runtime.vision.detectors import Layout, Level, RawOutput
 
 from .parity import match_boxes
 
@@ -34,7 +34,8 @@ Mask = NDArray[np.bool_]
 class OutputError:
     """The error of one output of the detector, quantized minus FP32, at anchors with an FP32 score of 0.3 or more.
 
-    Scores have no unit; box distances and landmark offsets are in pixels of the detector's input.
+    Scores have no unit, and are those of this output, if the product of several decides. Boxes are the distances from
+    the anchor to the four edges, landmarks the offsets from it, both decoded, in pixels of the detector's input.
 
     kind     score, box or landmark
     anchors  number of these anchors
@@ -43,8 +44,9 @@ class OutputError:
     worst    largest absolute difference
     tops     largest magnitude of FP32 and of the quantized output. If the second is much smaller, the calibration set
              has no such values
-    step     smallest difference between two values, which is the scale of an INT8 tensor; None if there are more
-             values than INT8 has
+    step     smallest difference between two raw values (times the stride), which is the scale of an INT8 tensor; None
+             if there are more values than INT8 has
+    output   position of the output in the model's list
     """
 
     kind: str
@@ -55,6 +57,7 @@ class OutputError:
     worst: float
     tops: tuple[float, float]
     step: float | None
+    output: int = 0
 
 
 @dataclass(frozen=True)
@@ -113,35 +116,65 @@ class DetectorEvidence:
     mosaics: SceneErrors
 
 
-def output_errors(
-    layout: Sequence[Level], reference: Sequence[Floats], quantized: Sequence[Floats]
-) -> tuple[OutputError, ...]:
+def output_errors(layout: Layout, reference: Sequence[Floats], quantized: Sequence[Floats]) -> tuple[OutputError, ...]:
     """The error of each output: scores first, then boxes, then landmarks.
 
     ``reference`` and ``quantized`` are the raw outputs of both detectors, N first, in the model's order.
     """
-    found = []
-    for kind in ("score", "box", "landmark"):
-        for level in layout:
-            at = {"score": level.scores, "box": level.boxes, "landmark": level.landmarks}[kind]
-            unit = 1 if kind == "score" else level.stride
-            found_at = reference[level.scores].reshape(-1) >= FACE_SCORE
-            before, after = (outputs[at].reshape(len(found_at), -1)[found_at] for outputs in (reference, quantized))
-            error = (after.astype(np.float64) - before) * unit
-            step = _step(quantized[at])
-            found.append(
-                OutputError(
-                    kind,
-                    level.stride,
-                    int(found_at.sum()),
-                    bias=float(error.mean()) if error.size else 0.0,
-                    mean=float(np.abs(error).mean()) if error.size else 0.0,
-                    worst=float(np.abs(error).max(initial=0)),
-                    tops=(unit * float(np.abs(before).max(initial=0)), unit * float(np.abs(after).max(initial=0))),
-                    step=None if step is None else step * unit,
-                )
-            )
-    return tuple(found)
+    at_faces = [_at_faces(layout, level, reference, quantized) for level in layout.levels]
+    scores: list[OutputError] = []
+    boxes: list[OutputError] = []
+    landmarks: list[OutputError] = []
+    for level, (faces, *geometry) in zip(layout.levels, at_faces, strict=True):
+        for score in level.scores:
+            values = [score.read(outputs)[faces] for outputs in (reference, quantized)]
+            scores.append(_output_error("score", level, score, quantized, values))
+        for kind, output, found, errors in (
+            ("box", level.boxes, boxes, geometry[0]),
+            ("landmark", level.landmarks, landmarks, geometry[1]),
+        ):
+            found.append(_output_error(kind, level, output, quantized, errors))
+    return (*scores, *boxes, *landmarks)
+
+
+def _at_faces(
+    layout: Layout, level: Level, reference: Sequence[Floats], quantized: Sequence[Floats]
+) -> tuple[Mask, list[Floats], list[Floats]]:
+    """Which anchors of ``level`` detect a face (N×K), and there, in input pixels, of FP32 and quantized: the distances
+    from the anchor to the edges of the box (F×4), and the offsets of the landmarks (F×5×2)."""
+    mask = np.zeros((len(reference[0]), len(level.centers)), bool)
+    boxes: list[list[Floats]] = [[], []]
+    landmarks: list[list[Floats]] = [[], []]
+    for image, of_image in enumerate(mask):
+        before = [array[image] for array in reference]
+        anchors = layout.family.hits(before, level, FACE_SCORE)[0]
+        of_image[anchors] = True
+        centers = level.centers[anchors]
+        for at, outputs in enumerate((before, [array[image] for array in quantized])):
+            box, points = layout.family.geometry(outputs, level, anchors)
+            boxes[at].append(np.concatenate([centers - box[:, :2], box[:, 2:] - centers], axis=1))
+            landmarks[at].append(points - centers[:, None])
+    return mask, [np.concatenate(one) for one in boxes], [np.concatenate(one) for one in landmarks]
+
+
+def _output_error(
+    kind: str, level: Level, output: RawOutput, quantized: Sequence[Floats], at_faces: Sequence[Floats]
+) -> OutputError:
+    """``at_faces``: what FP32 and the quantized detector say at the anchors of faces."""
+    before, after = at_faces
+    error = after.astype(np.float64) - before
+    step = _step(quantized[output.index])
+    return OutputError(
+        kind,
+        level.stride,
+        len(before),
+        bias=float(error.mean()) if error.size else 0.0,
+        mean=float(np.abs(error).mean()) if error.size else 0.0,
+        worst=float(np.abs(error).max(initial=0)),
+        tops=(float(np.abs(before).max(initial=0)), float(np.abs(after).max(initial=0))),
+        step=None if step is None else step * (1 if kind == "score" else level.stride),
+        output=output.index,
+    )
 
 
 def _step(values: Floats) -> float | None:
@@ -152,20 +185,24 @@ def _step(values: Floats) -> float | None:
 
 def have_separate_scales(outputs: Sequence[OutputError]) -> bool:
     """Whether each output of a quantized detector has its own INT8 scale."""
-    steps = [one.step / (1 if one.kind == "score" else one.stride) for one in outputs if one.step]
-    return len(steps) == len(outputs) == len({float(f"{step:.6g}") for step in steps})
+    steps = {one.output: one.step / (1 if one.kind == "score" else one.stride) for one in outputs if one.step}
+    tensors = {one.output for one in outputs}
+    return len(steps) == len(tensors) == len({float(f"{step:.6g}") for step in steps.values()})
 
 
-def compare_scenes(reference: Sequence[Faces], quantized: Sequence[Faces], scales: Sequence[float]) -> SceneErrors:
+def compare_scenes(
+    reference: Sequence[Faces], quantized: Sequence[Faces], scales: Sequence[float], threshold: float
+) -> SceneErrors:
     """Compare the faces of both detectors on the same images, decoded with a threshold of ``LOWEST``.
 
-    ``scales`` are input pixels per pixel of each image. Faces above a higher threshold are the same as if they were
-    decoded with that threshold, because NMS keeps faces in the order of their scores.
+    ``scales`` are input pixels per pixel of each image; ``threshold`` is the detector's default. Faces above a higher
+    threshold are the same as if they were decoded with that threshold, because NMS keeps faces in the order of their
+    scores.
     """
     return SceneErrors(
         len(reference),
-        tuple(_at(threshold, reference, quantized) for threshold in THRESHOLDS),
-        _sizes(reference, quantized, scales),
+        tuple(_at(one, reference, quantized) for one in THRESHOLDS),
+        _sizes(reference, quantized, scales, threshold),
     )
 
 
@@ -180,14 +217,16 @@ def _at(threshold: float, reference: Sequence[Faces], quantized: Sequence[Faces]
     return ThresholdErrors(threshold, faces, missed, lost, extra, invented)
 
 
-def _sizes(reference: Sequence[Faces], quantized: Sequence[Faces], scales: Sequence[float]) -> tuple[SizeErrors, ...]:
+def _sizes(
+    reference: Sequence[Faces], quantized: Sequence[Faces], scales: Sequence[float], threshold: float
+) -> tuple[SizeErrors, ...]:
     rows: list[tuple[float, Mask]] = []  # for each of FP32's faces: size, (missed, lost)
     others: list[tuple[float, Mask]] = []  # for each of the quantized detector's faces: size, (extra, invented)
     pairs: list[tuple[float, float, float]] = []  # size, IoU, landmark error
     for before, after, scale in zip(reference, quantized, scales, strict=True):
-        ours, theirs = _above(before, THRESHOLD), _above(after, THRESHOLD)
-        rows += zip(_size(ours, scale), np.stack(_unmatched(before, after, THRESHOLD), axis=1), strict=True)
-        others += zip(_size(theirs, scale), np.stack(_unmatched(after, before, THRESHOLD), axis=1), strict=True)
+        ours, theirs = _above(before, threshold), _above(after, threshold)
+        rows += zip(_size(ours, scale), np.stack(_unmatched(before, after, threshold), axis=1), strict=True)
+        others += zip(_size(theirs, scale), np.stack(_unmatched(after, before, threshold), axis=1), strict=True)
         sizes = _size(ours, scale)
         for row, column, iou in match_boxes(ours.boxes, theirs.boxes):
             error = np.linalg.norm(ours.landmarks[row] - theirs.landmarks[column], axis=1).mean()

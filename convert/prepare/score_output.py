@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import onnx
 
@@ -30,13 +30,13 @@ def computes_logits(proto: Any, output: str) -> bool:
     return False
 
 
-def add_sigmoid(proto: Any, output: str) -> None:
-    """Compute probabilities from the logits ``output``, in place.
+def add_probabilities(proto: Any, output: str, operator: Literal["Sigmoid", "Softmax"]) -> None:
+    """Compute probabilities from the logits ``output`` with ``operator``, in place.
 
-    The Sigmoid is put right behind the layer if only moves of data lie between, each with one reader: so the NPU
-    computes it together with the layer. Otherwise it is put at the end.
+    A Sigmoid is put right behind the layer if only moves of data lie between, each with one reader: so the NPU computes
+    it together with the layer. Otherwise it is put at the end, like a Softmax, which is over the last dimension.
     """
-    name = _before_moves(proto, output)
+    name = _before_moves(proto, output) if operator == "Sigmoid" else output
     logits = f"{name}/logits"
     readers = [node for node in proto.graph.node if name in node.input]
     rename_output(proto, name, logits)
@@ -44,7 +44,9 @@ def add_sigmoid(proto: Any, output: str) -> None:
         for node in readers:
             node.input[:] = [name if one == logits else one for one in node.input]
     at = next(at for at, node in enumerate(proto.graph.node) if logits in node.output) + 1
-    proto.graph.node.insert(at, onnx.helper.make_node("Sigmoid", [logits], [name], name=f"{name}/sigmoid"))
+    options = {"axis": -1} if operator == "Softmax" else {}
+    node = onnx.helper.make_node(operator, [logits], [name], name=f"{name}/{operator.lower()}", **options)
+    proto.graph.node.insert(at, node)
 
 
 def _before_moves(proto: Any, output: str) -> str:

@@ -98,10 +98,11 @@ class ConversionReport:
 
     def _provenance(self) -> list[tuple[str, str]]:
         manifest = self.manifest
-        rows: list[tuple[str, str]] = [("license", manifest.recognizer.source.license)]
+        rows: list[tuple[str, str]] = []
         for role in manifest.roles:
             model = manifest.model(role)
             mean, std = model.input.mean, model.input.std
+            rows.append((f"{role} license", model.source.license))
             rows.append((f"{role} ONNX", f"{model.source.file}, SHA-256 {model.source.sha256}"))
             order = "" if model.input.source_order == "RGB" else " (the source takes BGR, and its weights were turned)"
             rows.append((f"{role} input", f"uint8 NHWC RGB{order}; then {describe_normalization(mean, std)}"))

@@ -25,7 +25,8 @@ PROVIDERS = {"cpu": "CPUExecutionProvider", "openvino": "OpenVINOExecutionProvid
 class Tensor(threading.local):
     """The input tensor of a model, one for each thread, reused for the same reason as ``vision.letterbox.Canvas``."""
 
-    def __init__(self, input: Input) -> None:
+    def __init__(self, input: Input, *, bgr: bool = False) -> None:
+        self._order = (2, 1, 0) if bgr else (0, 1, 2)  # which plane of the tensor each channel of the image becomes
         values = np.arange(256, dtype=np.float32)  # a byte has 256 values: use a table
         self._tables = [
             (values - np.float32(mean)) / np.float32(std) for mean, std in zip(input.mean, input.std, strict=True)
@@ -48,8 +49,8 @@ class Tensor(threading.local):
         planes, filled = [plane[:rows] for plane in self._planes], self._floats[: len(images)]
         for image, target in zip(images, filled, strict=True):
             cv2.split(image[:rows], planes)
-            for plane, table, floats in zip(planes, self._tables, target, strict=True):
-                cv2.LUT(plane, table, dst=floats[:rows])
+            for plane, table, place in zip(planes, self._tables, self._order, strict=True):
+                cv2.LUT(plane, table, dst=target[place, :rows])
         return filled
 
 
@@ -59,15 +60,15 @@ def normalize(images: NDArray[np.uint8], input: Input) -> NDArray[np.float32]:
 
 
 class ReferenceBackend:
-    """One ONNX model in ONNX Runtime."""
+    """One ONNX model in ONNX Runtime. ``bgr``: the model takes blue, green, red; the caller passes RGB all the same."""
 
     name = "reference"
 
-    def __init__(self, session: Any, input: Input) -> None:
+    def __init__(self, session: Any, input: Input, *, bgr: bool = False) -> None:
         self._session = session
         self._input = input
         self._batch = session.get_inputs()[0].shape[0]
-        self._tensor = Tensor(input)
+        self._tensor = Tensor(input, bgr=bgr)
 
     def infer(self, images: NDArray[np.uint8]) -> list[NDArray[np.float32]]:
         check_images(images, self._input.height, self._input.width)

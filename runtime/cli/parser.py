@@ -22,7 +22,7 @@ from ..core.text import nearest
 
 # The commands by task, in the order of ``rkface --help``. Commands of other packages are listed last.
 TASKS = {
-    "convert": ("convert", "calibrate", "evaluate", "cost"),
+    "convert": ("convert", "packs", "calibrate", "evaluate", "cost"),
     "board": ("deploy", "doctor", "selftest", "bench", "verify"),
     "photos": ("detect", "embed", "compare"),
     "gallery": ("enroll", "gallery"),

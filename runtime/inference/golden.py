@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from ..backends import Backend
 from ..core.bundle import Bundle
 from ..core.errors import BundleError
-from ..core.manifest import Output, Role
+from ..core.manifest import Model, Role
+from ..vision.detectors import find_layout
 
 GOLDEN = "golden.npz"
 # Minimum cosine of an output. An NPU may round an INT8 value to the next step where the simulator did not, which costs
@@ -22,7 +23,6 @@ SIMULATOR_FLOOR = 0.98
 REFERENCE_FLOOR = 0.9999
 # If all scores of both sides are below this, they are noise of an image without faces, and their cosine means nothing.
 NOISE = 0.1
-KINDS = {1: "scores", 4: "boxes", 10: "landmarks"}  # of SCRFD's outputs, by their number of values per anchor
 # By how much the cosine to FP32 may be lower on the NPU than on the simulator, for the worst golden input.
 REFERENCE_SLACK = 0.01
 
@@ -79,9 +79,9 @@ def read_golden(bundle: Bundle, role: Role) -> Golden:
 def compare_golden(bundle: Bundle, role: Role, golden: Golden, backend: Backend) -> Agreement:
     """Run the golden inputs of model ``role`` on ``backend`` and compare the outputs. Raises DeviceError if the NPU
     fails."""
-    outputs = bundle.model(role).outputs
+    model = bundle.model(role)
     results = (backend.infer(golden.inputs), golden.simulator, golden.reference)
-    ours, then, fp32 = (by_kind(outputs, arrays) for arrays in results)
+    ours, then, fp32 = (by_kind(model, role, arrays) for arrays in results)
     simulator, reference = cosines(ours.values(), then.values()), cosines(ours.values(), fp32.values())
     expected = float(cosines(then.values(), fp32.values()).min())
     worst = int((reference if backend.name == "reference" else simulator).min(axis=1).argmin())
@@ -102,13 +102,22 @@ def _problem(backend: str, simulator: float, reference: float, expected: float) 
     return ""
 
 
-def by_kind(outputs: Sequence[Output], arrays: Sequence[NDArray[np.float32]]) -> dict[str, NDArray[np.float32]]:
-    """The values of each kind of output, N×M. The three strides of SCRFD are joined, because the scores of a stride
+def by_kind(model: Model, role: Role, arrays: Sequence[NDArray[np.float32]]) -> dict[str, NDArray[np.float32]]:
+    """The values of each kind of output, N×M. The strides of a detector are joined, because the scores of a stride
     without faces are noise."""
-    kinds: dict[str, list[NDArray[np.float32]]] = {}
-    for output, array in zip(outputs, arrays, strict=True):
-        kinds.setdefault(KINDS.get(output.shape[-1], output.name), []).append(array.reshape(len(array), -1))
-    return {kind: np.concatenate(parts, axis=1) for kind, parts in kinds.items()}
+    if role != "detector":
+        named = zip(model.outputs, arrays, strict=True)
+        return {output.name: array.reshape(len(array), -1) for output, array in named}
+    levels = find_layout(model.outputs, model.input.width, model.input.height).levels
+    kinds = {
+        "scores": [score for level in levels for score in level.scores],
+        "boxes": [level.boxes for level in levels],
+        "landmarks": [level.landmarks for level in levels],
+    }
+    return {
+        kind: np.concatenate([part.read(arrays).reshape(len(arrays[0]), -1) for part in parts], axis=1)
+        for kind, parts in kinds.items()
+    }
 
 
 def cosines(ours: Iterable[NDArray[np.float32]], theirs: Iterable[NDArray[np.float32]]) -> NDArray[np.float64]:

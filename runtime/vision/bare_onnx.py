@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..backends.reference import ReferenceBackend, fixed_size, open_session
 from ..core.errors import InputError, ModelError
@@ -14,14 +15,14 @@ from ..core.manifest import Input, Output
 from ..core.onnx_file import read_onnx_file
 from ..core.subprocess_call import ProcessDiedError, ProcessLimits, call_in_subprocess
 from .align import CROP_SIZE
-from .detect import MEAN as DETECTOR_MEAN
-from .detect import STD as DETECTOR_STD
+from .detectors import find_layout
 from .embed import MEAN as RECOGNIZER_MEAN
 from .embed import STD as RECOGNIZER_STD
 
 SECONDS, MEBIBYTES = 300.0, 4096  # of the trial of a model; and COPIES times its size
 COPIES = 12
-DYNAMIC_SIDE = 640  # default side of a detector with dynamic input size: SCRFD was trained at it
+DYNAMIC_SIDE = 640  # default side of a detector with dynamic input size: SCRFD and YuNet were trained at it
+SCORE_SLACK = 1e-3  # by how much a probability may be outside 0..1
 
 
 def open_detector(
@@ -31,7 +32,8 @@ def open_detector(
     providers: Sequence[str] = ("CPUExecutionProvider",),
     threads: int | None = None,
 ) -> tuple[ReferenceBackend, Input, tuple[Output, ...]]:
-    """Load an SCRFD model from an ONNX file. Returns the backend, the input and the outputs for ``detect.Detector``.
+    """Load a detector of a known family from an ONNX file, with the normalization and the order of channels of its
+    family. Returns the backend, the input and the outputs for ``detect.Detector``.
 
     ``width`` and ``height`` are for a model with dynamic input size; None is 640. The shapes of the outputs come from
     one run on a black image, because dynamic exports do not state them. Raises ModelError if the model is not a
@@ -43,11 +45,23 @@ def open_detector(
     if any(fixed_size(own) and asked not in (None, own) for own, asked in zip(shape[2:], (height, width), strict=True)):
         raise InputError(f"{path}: the model's input is fixed at {shape[3]}×{shape[2]}: do not give another size")
     rows, columns = fixed_size(shape[2]) or height or DYNAMIC_SIDE, fixed_size(shape[3]) or width or DYNAMIC_SIDE
-    input = Input(name, rows, columns, DETECTOR_MEAN, DETECTOR_STD)
-    backend = ReferenceBackend(session, input)
-    shapes = _output_shapes(path, backend, input)
+    plain = Input(name, rows, columns, (0.0,) * 3, (1.0,) * 3)  # only the shapes of the outputs matter
+    answers = _run_on_black(path, ReferenceBackend(session, plain), plain)
     names = [output.name for output in session.get_outputs()]
-    return backend, input, tuple(Output(name, size) for name, size in zip(names, shapes, strict=True))
+    outputs = tuple(Output(name, array.shape) for name, array in zip(names, answers, strict=True))
+    try:
+        layout = find_layout(outputs, columns, rows)
+    except ModelError as error:
+        raise ModelError(f"{path}: {error}") from None
+    family = layout.family
+    scores = [score.read(answers) for level in layout.levels for score in level.scores]
+    if not all(((one >= -SCORE_SLACK) & (one <= 1 + SCORE_SLACK)).all() for one in scores):
+        raise ModelError(
+            f"{path}: its scores are not probabilities, 0 to 1, but logits: export it with a {family.probability} "
+            "behind them. `rkface convert` adds it by itself"
+        )
+    input = Input(name, rows, columns, family.mean, family.std, family.order)
+    return ReferenceBackend(session, input, bgr=family.order == "BGR"), input, outputs
 
 
 def open_recognizer(
@@ -64,7 +78,7 @@ def open_recognizer(
         raise ModelError(f"{path}: its input is {shape[3]}×{shape[2]}: a recognizer takes aligned faces of {size}")
     input = Input(name, CROP_SIZE, CROP_SIZE, RECOGNIZER_MEAN, RECOGNIZER_STD)
     backend = ReferenceBackend(session, input)
-    shapes = _output_shapes(path, backend, input)
+    shapes = [array.shape for array in _run_on_black(path, backend, input)]
     if len(shapes) != 1 or shapes[0] != (1, shapes[0][-1]):
         found = "; ".join("×".join(map(str, one)) for one in shapes)
         raise ModelError(f"{path}: a recognizer has one output, 1×D: this model has {found}")
@@ -115,10 +129,10 @@ def _image_input(path: Path, session: Any, role: str) -> tuple[str, Sequence[Any
     return inputs[0].name, shape
 
 
-def _output_shapes(path: Path, backend: ReferenceBackend, input: Input) -> list[tuple[int, ...]]:
-    """The shapes of the outputs of ``backend`` for one black image."""
+def _run_on_black(path: Path, backend: ReferenceBackend, input: Input) -> list[NDArray[np.float32]]:
+    """The outputs of ``backend`` for one black image."""
     try:
-        return [array.shape for array in backend.infer(np.zeros((1, input.height, input.width, 3), np.uint8))]
+        return backend.infer(np.zeros((1, input.height, input.width, 3), np.uint8))
     except Exception as error:  # the exceptions of onnxruntime have no other common base class
         reason = str(error).splitlines()[0]
         raise ModelError(f"{path}: the model does not run at {input.width}×{input.height}: {reason}") from error

@@ -1,9 +1,8 @@
-"""Face detection with SCRFD (arXiv 2105.04714): decoding and non-maximum suppression, after ``letterbox``."""
+"""Face detection on any backend: letterbox, inference, decoding by the model's family, non-maximum suppression."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import cv2
@@ -11,96 +10,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..backends import QuantizedBackend
-from ..core.errors import ModelError
 from ..core.faces import Faces
+from .detectors import Family, find_layout
 from .letterbox import Canvas, letterbox_with_margin
 
 if TYPE_CHECKING:
     from ..backends import Backend, Raw
     from ..core.manifest import Input, Output
 
-STRIDES = (8, 16, 32)
-ANCHORS = 2  # per cell, at every stride
-# InsightFace's preprocessing of SCRFD (insightface/model_zoo/scrfd.py); only the backend applies it.
-MEAN = (127.5, 127.5, 127.5)
-STD = (128.0, 128.0, 128.0)
-THRESHOLD = 0.5  # minimum score, InsightFace's default
-NMS_IOU = 0.4  # maximum overlap, InsightFace's default
 GRID = 32  # maximum number of columns and of rows of the grid into which suppression sorts boxes
-
-
-@dataclass(frozen=True)
-class Level:
-    """One stride of the detector: the positions of its outputs in the model's list, and its anchors.
-
-    stride     pixels of the input per cell
-    scores     position of the scores, K×1
-    boxes      position of the box distances, K×4
-    landmarks  position of the landmark offsets, K×10
-    centers    K×2 float32: anchor centers in input pixels, row by row, the two anchors of a cell next to each other
-    """
-
-    stride: int
-    scores: int
-    boxes: int
-    landmarks: int
-    centers: NDArray[np.float32]
-
-
-def levels(outputs: Sequence[Output], width: int, height: int) -> tuple[Level, ...]:
-    """Find the scores (K×1), box distances (K×4) and landmark offsets (K×10) of each stride by their shapes.
-
-    Names and order differ between exports, but the shapes do not: K = (H/stride)·(W/stride)·2. Raises ModelError if an
-    output is missing or exists twice, or if the input size is not a multiple of 32.
-    """
-    if width % STRIDES[-1] or height % STRIDES[-1]:
-        raise ModelError(f"detector input {width}×{height} must be a multiple of {STRIDES[-1]} on both sides")
-    by_shape: dict[tuple[int, ...], list[int]] = {}
-    for index, output in enumerate(outputs):
-        if all(size == 1 for size in output.shape[:-2]):  # a batch dimension of 1 may precede anchors and channels
-            by_shape.setdefault(output.shape[-2:], []).append(index)
-    found = []
-    for stride in STRIDES:
-        columns, rows = width // stride, height // stride
-        count = columns * rows * ANCHORS
-        places = [by_shape.get((count, channels), []) for channels in (1, 4, 10)]
-        wrong = next((index for index, place in enumerate(places) if len(place) != 1), None)
-        if wrong is not None:
-            shapes = ", ".join("×".join(map(str, output.shape)) or "a number" for output in outputs)
-            raise ModelError(
-                f"not an SCRFD detector with keypoints at {width}×{height}: {len(places[wrong]) or 'no'} outputs of "
-                f"shape {count}×{(1, 4, 10)[wrong]} for stride {stride}; the model has {shapes}"
-            )
-        grid = np.stack(np.meshgrid(np.arange(columns), np.arange(rows)), axis=-1).reshape(-1, 2)
-        centers = np.repeat(grid * stride, ANCHORS, axis=0).astype(np.float32)
-        [scores], [boxes], [landmarks] = places
-        found.append(Level(stride, scores, boxes, landmarks, centers))
-    return tuple(found)
-
-
-def decode(outputs: Sequence[Raw], layout: Sequence[Level], threshold: float) -> Faces:
-    """Raw outputs to candidate faces in input pixels, best score first, before non-maximum suppression.
-
-    Boxes and landmarks are computed only for anchors whose score is ``threshold`` or more. Of quantized outputs, only
-    their values are converted to float32.
-    """
-    boxes, scores, landmarks = [], [], []
-    for level in layout:
-        score = outputs[level.scores].reshape(-1)
-        hits = np.flatnonzero(score >= threshold)
-        if not hits.size:
-            continue
-        centers = level.centers[hits]
-        distances = outputs[level.boxes].reshape(-1, 4)[hits] * level.stride
-        offsets = outputs[level.landmarks].reshape(-1, 5, 2)[hits] * level.stride
-        scores.append(score[hits])
-        boxes.append(np.concatenate([centers - distances[:, :2], centers + distances[:, 2:]], axis=1))
-        landmarks.append(centers[:, None] + offsets)
-    if not scores:
-        return Faces(np.zeros((0, 4), np.float32), np.zeros(0, np.float32), np.zeros((0, 5, 2), np.float32))
-    score = np.concatenate(scores)
-    order = np.argsort(-score, kind="stable")
-    return Faces(np.concatenate(boxes)[order], score[order], np.concatenate(landmarks)[order])
 
 
 def suppress(boxes: NDArray[np.float32], iou: float) -> NDArray[np.intp]:
@@ -138,10 +56,10 @@ def suppress(boxes: NDArray[np.float32], iou: float) -> NDArray[np.intp]:
 
 
 class Detector:
-    """SCRFD on any backend. ``input`` and ``outputs`` describe the model,
-    ``nms_iou`` is the maximum overlap of two faces, 0 to 1."""
+    """A face detector of a known family, on any backend. ``input`` and ``outputs`` describe the model, ``nms_iou`` is
+    the maximum overlap of two faces, 0 to 1; None is the family's. Raises ModelError if no family has such outputs."""
 
-    def __init__(self, backend: Backend, input: Input, outputs: Sequence[Output], nms_iou: float = NMS_IOU) -> None:
+    def __init__(self, backend: Backend, input: Input, outputs: Sequence[Output], nms_iou: float | None = None) -> None:
         self._run: Callable[[NDArray[np.uint8]], Sequence[Raw]] = (
             backend.infer_quantized
             if isinstance(backend, QuantizedBackend)
@@ -149,18 +67,28 @@ class Detector:
         )
         self._size = (input.width, input.height)
         self._canvas = Canvas(*self._size)
-        self._levels = levels(outputs, input.width, input.height)
-        self.nms_iou = nms_iou
+        self.layout = find_layout(outputs, input.width, input.height)
+        self.nms_iou = self.family.nms_iou if nms_iou is None else nms_iou
 
-    def detect(self, image: NDArray[np.uint8], threshold: float = THRESHOLD) -> Faces:
-        """The faces in ``image`` (H×W×3 uint8 BGR) with a score of ``threshold`` or more, in pixels of ``image``.
+    @property
+    def family(self) -> Family:
+        return self.layout.family
+
+    @property
+    def threshold(self) -> float:
+        """The family's default minimum score."""
+        return self.layout.family.threshold
+
+    def detect(self, image: NDArray[np.uint8], threshold: float | None = None) -> Faces:
+        """The faces in ``image`` (H×W×3 uint8 BGR) with a score of ``threshold`` or more, in pixels of ``image``. None
+        is the family's threshold.
 
         Raises InputError for any other array, and DeviceError if the backend fails.
         """
         rgb, scale = self._canvas.letterbox(image)
         return self.faces(self._run(rgb), scale, threshold)
 
-    def detect_with_margin(self, image: NDArray[np.uint8], threshold: float = THRESHOLD) -> Faces:
+    def detect_with_margin(self, image: NDArray[np.uint8], threshold: float | None = None) -> Faces:
         """Like ``detect``, but with a gray margin around ``image``: finds a face that fills it, and misses faces half
         as large as those that ``detect`` misses."""
         boxed, corner = letterbox_with_margin(image, *self._size)
@@ -169,9 +97,9 @@ class Detector:
         shift = np.array(corner, np.float32) / np.float32(boxed.scale)
         return Faces(found.boxes - np.tile(shift, 2), found.scores, found.landmarks - shift)
 
-    def faces(self, outputs: Sequence[Raw], scale: float, threshold: float = THRESHOLD) -> Faces:
+    def faces(self, outputs: Sequence[Raw], scale: float, threshold: float | None = None) -> Faces:
         """The faces in raw model ``outputs`` for an image that was letterboxed with ``scale``."""
-        found = decode(outputs, self._levels, threshold)
+        found = self.layout.decode(outputs, self.threshold if threshold is None else threshold)
         if not len(found):
             return found
         # Convert to pixels of the image before suppression, as InsightFace does: overlaps count whole pixels (+1).

@@ -22,8 +22,6 @@ Turn = Literal[0, 90, 180, 270]  # degrees, clockwise
 TURNS: tuple[Turn, ...] = (0, 90, 180, 270)
 ROTATIONS = {90: cv2.ROTATE_90_CLOCKWISE, 180: cv2.ROTATE_180, 270: cv2.ROTATE_90_COUNTERCLOCKWISE}
 
-# Of 128 faces of SCRFD-500M and SCRFD-2.5G in upright photos, 100 score 0.8 or more. Upside down, none does (0.77).
-PLAIN = 0.8  # a face with this score is the right way up
 UPRIGHT = 45.0  # degrees of roll: of the four turns of a photo, one brings a face below
 CLEAR = 0.05  # difference of scores between two turns of a photo; upright faces lead by 0.059 or more
 # In pictures without faces, the additional looks find something at a score of up to 0.55.
@@ -68,7 +66,7 @@ def find_faces(detector: Detector, image: NDArray[np.uint8], threshold: float) -
     """
     faces, more = _look_again(detector, image, threshold)
     best = {0: _best_score(faces)}
-    if best[0] >= PLAIN:
+    if best[0] >= detector.family.plain:
         return PhotoFaces(image, faces, again=more)
     found, again = {0: faces}, {0: more}
     for turn in TURNS[1:]:
@@ -100,7 +98,7 @@ def _look_again(detector: Detector, image: NDArray[np.uint8], threshold: float) 
     if len(first) and not _touches_border(first.boxes[first.largest()], image):
         return first, False
     margin = detector.detect_with_margin(image, threshold)
-    faces = _merge(first, margin[margin.scores >= threshold + AGAIN], detector.nms_iou)
+    faces = _merge(first, margin[margin.scores >= threshold + AGAIN], detector)
     boxes = np.concatenate([first.boxes, faces.boxes])
     return faces, len(suppress(boxes, detector.nms_iou)) > len(first)
 
@@ -126,16 +124,16 @@ def _touches_border(box: NDArray[np.float32], image: NDArray[np.uint8]) -> bool:
     return bool(min(x1, y1) <= 0 or x2 >= image.shape[1] - 1 or y2 >= image.shape[0] - 1)
 
 
-def _merge(first: Faces, second: Faces, iou: float) -> Faces:
+def _merge(first: Faces, second: Faces, detector: Detector) -> Faces:
     """The faces of both, each once, best score first. A part of a face that is found as a face of its own, such as an
     eye of a face that fills the image, is left out. A face that ``first`` shows plainly stays as it is there, to the
     bit: its embedding is then the one that a single look at a frame gives."""
     if not len(first) or not len(second):
         return first if len(first) else second
     both = Faces(*(np.concatenate(pair) for pair in zip(_arrays(first), _arrays(second), strict=True)))
-    plain = np.array([score >= PLAIN for score in _upright_scores(first)] + [False] * len(second))
+    plain = np.array([score >= detector.family.plain for score in _upright_scores(first)] + [False] * len(second))
     both = both[np.lexsort((-both.scores, ~plain))]
-    both = both[suppress(both.boxes, iou)]
+    both = both[suppress(both.boxes, detector.nms_iou)]
     both = both[np.argsort(-both.scores, kind="stable")]
     kept: list[int] = []
     for index, box in enumerate(both.boxes):

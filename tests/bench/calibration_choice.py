@@ -34,10 +34,10 @@ from rkface.calibration.dataset import count_reasons
 from rkface.calibration.facility_location import appearance_space
 from rkface.calibration.histograms import histogram_sheet
 from rkface.convert.acquire import ModelSources, own_sources
-from rkface.convert.catalog import DEMO
 from rkface.convert.demo.render import CALIBRATE, EVALUATE, render_scene
 from rkface.convert.evaluate.parity import compare_embeddings
 from rkface.convert.image_lists import to_rgb
+from rkface.convert.packs import DEMO
 from rkface.convert.prepared_model import PreparedModel, prepare_model
 from rkface.convert.recipe import NORMAL, TUNED, Recipe
 from rkface.convert.run_recipe import RecipeRunner

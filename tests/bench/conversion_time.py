@@ -86,10 +86,10 @@ def prepare(work: Path, count: int) -> dict[str, float]:
     from rkface.calibration.choose import choose_faces, choose_frames
     from rkface.calibration.collect import collect_faces
     from rkface.calibration.dataset import Provenance, write_set
-    from rkface.convert.catalog import DEMO
     from rkface.convert.demo.models import export_iresnet50
     from rkface.convert.demo.render import CALIBRATE, write_photos
     from rkface.convert.image_lists import to_rgb
+    from rkface.convert.packs import DEMO
     from rkface.convert.tuning.tune import tune
     from rkface.runtime.core.manifest import Input
     from rkface.runtime.vision.bare_onnx import open_detector
@@ -184,9 +184,9 @@ def search_recipe(work: Path, count: int, model: Path) -> dict[str, float]:
     """The recipe search of `rkface convert` for one recognizer, with ``count`` calibration and ``count`` evaluation
     faces."""
     from rkface.convert.acquire import own_sources
-    from rkface.convert.catalog import DEMO
     from rkface.convert.demo.render import EVALUATE, render_crop
     from rkface.convert.evaluate.parity import compare_embeddings, grade_embeddings
+    from rkface.convert.packs import DEMO
     from rkface.convert.prepared_model import prepare_model
     from rkface.convert.recipe import PLANS, AccuracyBar
     from rkface.convert.recipe_cost import predict_cost

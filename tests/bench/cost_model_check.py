@@ -21,9 +21,9 @@ import torch
 from program import create_parser, format_table
 from torch import nn
 
-from rkface.convert.catalog import DEMO
 from rkface.convert.cost import estimate_cost
 from rkface.convert.npu_layers import read_layers
+from rkface.convert.packs import DEMO
 from rkface.convert.simplify import SimplifiedModel, fix_input, simplify
 from rkface.convert.targets import TARGETS
 from rkface.runtime.core.errors import ModelError

@@ -21,7 +21,8 @@ from stand_ins import DETECTOR_INPUT, DETECTOR_OUTPUTS, SIDE, ConstantBackend, m
 
 from rkface.runtime.backends.reference import Tensor
 from rkface.runtime.vision.align import align
-from rkface.runtime.vision.detect import Detector, decode, levels, suppress
+from rkface.runtime.vision.detect import Detector, suppress
+from rkface.runtime.vision.detectors import find_layout
 from rkface.runtime.vision.embed import unit
 from rkface.runtime.vision.letterbox import Canvas
 
@@ -46,14 +47,14 @@ def measure_stages(width: int, height: int, faces: int, runs: int) -> dict[str, 
     image = np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8)
     outputs = make_detector_outputs(faces, width, height)
     detector = Detector(ConstantBackend(outputs), DETECTOR_INPUT, DETECTOR_OUTPUTS)
-    canvas, layout = Canvas(SIDE, SIDE), levels(DETECTOR_OUTPUTS, SIDE, SIDE)
+    canvas, layout = Canvas(SIDE, SIDE), find_layout(DETECTOR_OUTPUTS, SIDE, SIDE)
     found = detector.detect(image)
     assert len(found.boxes) == faces, "the stand-in does not answer like a detector"
-    candidates = decode(outputs, layout, 0.5)
+    candidates = layout.decode(outputs, 0.5)
     calls: dict[str, Callable[[], object]] = {
         "detect": lambda: detector.detect(image),
         "letterbox": lambda: canvas.letterbox(image),
-        "decode": lambda: decode(outputs, layout, 0.5),
+        "decode": lambda: layout.decode(outputs, 0.5),
         "suppress": lambda: suppress(candidates.boxes, 0.4),
     }
     if faces:

@@ -23,7 +23,7 @@ from program import add_model_options, create_parser, format_table, has_own_mode
 from rkface.runtime.core.faces import Faces
 from rkface.runtime.vision.align import align
 from rkface.runtime.vision.bare_onnx import open_detector, open_recognizer
-from rkface.runtime.vision.detect import THRESHOLD, Detector
+from rkface.runtime.vision.detect import Detector
 from rkface.runtime.vision.embed import Embedder
 from rkface.runtime.vision.image import read_image
 from rkface.runtime.vision.photo import TURNS, PhotoFaces, find_faces, turn_image
@@ -89,7 +89,7 @@ def measure(
         row.one_look += bool(len(plain))
         row.one_right += is_right(models, PhotoFaces(image, plain), person, match)
         before = models.runs
-        found = find_faces(models.detector, image, THRESHOLD)
+        found = find_faces(models.detector, image, models.detector.threshold)
         row.runs += models.runs - before
         row.photo += bool(len(found.faces))
         row.photo_right += is_right(models, found, person, match)

@@ -24,7 +24,6 @@ from pathlib import Path
 from program import add_model_options, create_parser, format_table, has_own_models, write_results
 
 from rkface.convert.acquire import own_sources, pack_sources
-from rkface.convert.catalog import find_pack
 from rkface.convert.compare_models import (
     ConversionContext,
     decode_faces,
@@ -33,6 +32,7 @@ from rkface.convert.compare_models import (
 )
 from rkface.convert.datasets import PhotoOptions, prepare_datasets, render_demo_photos
 from rkface.convert.evaluate.parity import compare_embeddings, compare_faces
+from rkface.convert.known_packs import find_pack
 from rkface.convert.prepared_model import build_face_finder, prepare_model
 from rkface.convert.recipe import RECIPES
 from rkface.convert.recipe_cost import predict_cost

@@ -10,9 +10,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from rkface.convert.catalog import DEMO
 from rkface.convert.demo.background import background
 from rkface.convert.demo.render import BYSTANDERS, render_scene
+from rkface.convert.packs import DEMO
 from rkface.runtime.vision.detect import Detector
 from rkface.runtime.vision.image import read_image
 from rkface.runtime.vision.photo_files import find_images

@@ -14,7 +14,8 @@ from rkface.runtime.core.manifest import Output
 from rkface.runtime.inference.frames import Frame
 from rkface.runtime.inference.pipeline import Pipeline
 from rkface.runtime.inference.scheduler import Scheduler
-from rkface.runtime.vision import detect
+from rkface.runtime.vision.detectors import STRIDES
+from rkface.runtime.vision.detectors.scrfd import ANCHORS
 
 FACE = 64  # pixels of a face in the detector's input, which is 192 in the frame
 LANDMARKS = np.array([[0.3, 0.4], [0.7, 0.4], [0.5, 0.6], [0.35, 0.8], [0.65, 0.8]])  # in a face of size 1
@@ -82,10 +83,10 @@ def make_quantized_outputs(faces: int) -> list[Quantized]:
     """An SCRFD's nine INT8 outputs for ``faces`` faces, each shown by the 18 anchors next to its center."""
     corners = np.array([[40 + 150 * (face % 4), 40 + 160 * (face // 4)] for face in range(faces)]).reshape(-1, 2)
     outputs: dict[str, list[np.ndarray]] = {"score": [], "box": [], "landmarks": []}
-    for stride in detect.STRIDES:
+    for stride in STRIDES:
         cells = SIDE // stride
         grid = np.stack(np.meshgrid(np.arange(cells), np.arange(cells)), axis=-1).reshape(-1, 2)
-        centers = np.repeat(grid * stride, detect.ANCHORS, axis=0)
+        centers = np.repeat(grid * stride, ANCHORS, axis=0)
         score = np.random.default_rng(0).uniform(0, 0.3, len(centers))
         box, landmarks = np.zeros((len(centers), 4)), np.zeros((len(centers), 10))
         for corner in corners if stride == 16 else ():

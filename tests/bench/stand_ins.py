@@ -9,13 +9,15 @@ from numpy.typing import NDArray
 
 from rkface.runtime.core.crop_template import ARCFACE_112
 from rkface.runtime.core.manifest import Input, Manifest, Model, Output, RecognizerSpec, Source, Thresholds
-from rkface.runtime.vision import detect, embed
+from rkface.runtime.vision import embed
 from rkface.runtime.vision.align import TEMPLATE
+from rkface.runtime.vision.detectors import STRIDES, find_layout
+from rkface.runtime.vision.detectors.scrfd import ANCHORS, SCRFD
 
 SIDE = 640  # pixels of the detector's square input
 DIMENSIONS = 512  # numbers in an embedding
-SHAPES = [((SIDE // stride) ** 2 * detect.ANCHORS, width) for width in (1, 4, 10) for stride in detect.STRIDES]
-DETECTOR_INPUT = Input("image", SIDE, SIDE, detect.MEAN, detect.STD)
+SHAPES = [((SIDE // stride) ** 2 * ANCHORS, width) for width in (1, 4, 10) for stride in STRIDES]
+DETECTOR_INPUT = Input("image", SIDE, SIDE, SCRFD.mean, SCRFD.std)
 DETECTOR_OUTPUTS = tuple(Output(f"{index}", (1, *shape)) for index, shape in enumerate(SHAPES))
 RECOGNIZER_INPUT = Input("face", 112, 112, embed.MEAN, embed.STD)
 RECOGNIZER_OUTPUTS = (Output("embedding", (1, DIMENSIONS)),)
@@ -42,7 +44,7 @@ def make_detector_outputs(faces: int, width: int, height: int) -> list[NDArray[n
     """
     random = np.random.default_rng(faces)
     outputs = [random.uniform(0, 0.1, output.shape).astype(np.float32) for output in DETECTOR_OUTPUTS]
-    levels = detect.levels(DETECTOR_OUTPUTS, SIDE, SIDE)
+    levels = find_layout(DETECTOR_OUTPUTS, SIDE, SIDE).levels
     used_height = SIDE * min(1.0, height / width)  # the letterbox leaves the rest black
     side = min(60.0, SIDE / (faces + 1))
     for index in range(faces):
@@ -51,10 +53,10 @@ def make_detector_outputs(faces: int, width: int, height: int) -> list[NDArray[n
         near = np.argsort(((level.centers - (x, y)) ** 2).sum(axis=1))[:12]
         centers = level.centers[near]
         points = TEMPLATE / 112 * side + (x - side / 2, y - side / 2)
-        outputs[level.scores][0, near, 0] = random.uniform(0.6, 0.9, len(near))
+        outputs[level.scores[0].index][0, near, 0] = random.uniform(0.6, 0.9, len(near))
         edges = np.concatenate([centers - (x - side / 2, y - side / 2), (x + side / 2, y + side / 2) - centers], axis=1)
-        outputs[level.boxes][0, near] = edges / level.stride
-        outputs[level.landmarks][0, near] = ((points - centers[:, None]) / level.stride).reshape(len(near), 10)
+        outputs[level.boxes.index][0, near] = edges / level.stride
+        outputs[level.landmarks.index][0, near] = ((points - centers[:, None]) / level.stride).reshape(len(near), 10)
     return outputs
 
 
@@ -82,5 +84,5 @@ def make_manifest(
         rkface="",
         detector=detector,
         recognizer=recognizer,
-        thresholds=Thresholds(detect.THRESHOLD, detect.NMS_IOU, 0.4),
+        thresholds=Thresholds(SCRFD.threshold, SCRFD.nms_iou, 0.4),
     )

@@ -5,11 +5,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from rkface.convert.catalog import DEMO
 from rkface.convert.demo import measure
 from rkface.convert.demo.identity import EVALUATE
 from rkface.convert.demo.render import render_crop
 from rkface.convert.diagnose import diagnose
+from rkface.convert.packs import DEMO
 from rkface.convert.toolkit.quantize import QuantizeJob, quantize
 from rkface.runtime.backends.reference import open_reference
 

@@ -1,7 +1,5 @@
 """Simplification fixes shapes and keeps the function; models that cannot have their role are refused."""
 
-from types import SimpleNamespace
-
 import numpy as np
 import pytest
 
@@ -10,11 +8,12 @@ pytest.importorskip("onnxsim")
 
 from onnx import TensorProto, helper, numpy_helper
 
-from rkface.convert.catalog import DEMO
 from rkface.convert.compare_models import check_scores
+from rkface.convert.packs import DEMO
 from rkface.convert.simplify import check_same_outputs, fix_input, max_difference, simplify
 from rkface.runtime.core.errors import ModelError, WorkError
 from rkface.runtime.core.manifest import Output
+from rkface.runtime.vision.detectors import find_layout
 
 DETECTOR, RECOGNIZER = DEMO / "detector.onnx", DEMO / "recognizer.onnx"
 RANDOM = np.random.default_rng(2)
@@ -162,7 +161,7 @@ def test_models_that_cannot_be_a_detector_are_refused(tmp_path):
     del proto.graph.output[:]
     proto.graph.output.extend(kept)
     onnx.save(proto, tmp_path / "bare.onnx")
-    with pytest.raises(ModelError, match="not an SCRFD detector with keypoints"):
+    with pytest.raises(ModelError, match="not a face detector with landmarks"):
         simplify(fix_input(tmp_path / "bare.onnx", "detector"), tmp_path / "out.onnx")
 
 
@@ -187,19 +186,10 @@ def test_a_detector_that_outputs_logits_gets_a_sigmoid(tmp_path):
 
 
 def test_scores_that_cannot_be_probabilities_are_refused():
-    model = SimpleNamespace(
-        fixed=SimpleNamespace(name="d.onnx"),
-        input=SimpleNamespace(width=32, height=32),
-        simplified=SimpleNamespace(
-            outputs=[
-                Output(f"{stride}-{size}", (2 * (32 // stride) ** 2, size))
-                for stride in (8, 16, 32)
-                for size in (1, 4, 10)
-            ]
-        ),
-    )
-    outputs = [np.full((1, *output.shape), 0.5, np.float32) for output in model.simplified.outputs]
-    check_scores(model, outputs)
+    shapes = [(2 * (32 // stride) ** 2, size) for stride in (8, 16, 32) for size in (1, 4, 10)]
+    layout = find_layout([Output(str(index), shape) for index, shape in enumerate(shapes)], 32, 32)
+    outputs = [np.full((1, *shape), 0.5, np.float32) for shape in shapes]
+    check_scores("d.onnx", layout, outputs)
     outputs[3][0, 0, 0] = 1.84
     with pytest.raises(ModelError, match=r"d\.onnx: its scores are 0\.50 to 1\.84 .* Sigmoid"):
-        check_scores(model, outputs)
+        check_scores("d.onnx", layout, outputs)

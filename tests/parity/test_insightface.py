@@ -17,6 +17,7 @@ from rkface.runtime.core.faces import Faces
 from rkface.runtime.core.manifest import Input, Output
 from rkface.runtime.vision import align as alignment
 from rkface.runtime.vision import detect, embed
+from rkface.runtime.vision.detectors.scrfd import SCRFD
 from rkface.runtime.vision.image import read_image
 
 HERE = Path(__file__).parent
@@ -71,7 +72,7 @@ def compared(shared, recorder, tmp_path_factory):
     for run in RECORD["detections"]:
         path, width, height = shared / "models" / run["model"], run["width"], run["height"]
         assert recorder.sha256(path) == run["sha256"], f"{path} is not the file that was recorded"
-        input = Input("images", height, width, detect.MEAN, detect.STD)
+        input = Input("images", height, width, SCRFD.mean, SCRFD.std)
         backend = open_reference(recorder.resized(path, width, height, folder), input)
         shapes = [output.shape for output in backend.infer(np.zeros((1, height, width, 3), np.uint8))]
         outputs = [Output(str(index), shape) for index, shape in enumerate(shapes)]

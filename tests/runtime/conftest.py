@@ -20,7 +20,9 @@ from rkface.runtime.core.manifest import (
     Source,
     Thresholds,
 )
-from rkface.runtime.vision import detect, embed
+from rkface.runtime.vision import embed
+from rkface.runtime.vision.detectors import STRIDES
+from rkface.runtime.vision.detectors.scrfd import SCRFD
 
 onnx = pytest.importorskip("onnx", reason="the tiny models are made with onnx")
 from onnx import TensorProto, helper, numpy_helper
@@ -49,7 +51,7 @@ def make_detector(path):
     and 16 look too, but their bias silences them. The second anchor of a cell is the same face, a little less sure.
     """
     nodes, constants, outputs = [], {"shape": np.array([-1, 1])}, []
-    counts = {stride: (WIDTH // stride) * (HEIGHT // stride) * 2 for stride in detect.STRIDES}
+    counts = {stride: (WIDTH // stride) * (HEIGHT // stride) * 2 for stride in STRIDES}
     for stride, count in counts.items():
         bias = -12 if stride == CELL else -99
         constants[f"w{stride}"] = np.float32([[6, -6, -6], [5, -5, -5]])[:, :, None, None]
@@ -131,7 +133,7 @@ def write_bundle(folder, detector, recognizer, threshold, liveness=None):
 
 def make_bundle(folder, liveness=False):
     (folder / "reference").mkdir(parents=True)
-    detector = Input("input.1", HEIGHT, WIDTH, detect.MEAN, detect.STD)
+    detector = Input("input.1", HEIGHT, WIDTH, SCRFD.mean, SCRFD.std)
     recognizer = Input("input.1", 112, 112, embed.MEAN, embed.STD)
     judge = Input("input.1", 24, 24, (127.5,) * 3, (127.5,) * 3)
     write_bundle(
@@ -228,7 +230,7 @@ def real_bundle(shared, tmp_path_factory):
     (folder / "reference").mkdir(parents=True)
     models = []
     for role, file, input in (
-        ("detector", "scrfd_500m_kps.onnx", Input("images", 640, 640, detect.MEAN, detect.STD)),
+        ("detector", "scrfd_500m_kps.onnx", Input("images", 640, 640, SCRFD.mean, SCRFD.std)),
         ("recognizer", "mobilefacenet_128.onnx", Input("input", 112, 112, embed.MEAN, embed.STD)),
     ):
         path = folder / f"reference/{role}.onnx"

@@ -12,7 +12,9 @@ from rkface.boards.twin.ingredients import UnavailableError, gather_ingredients
 from rkface.runtime.core.bundle import SUMS, files, read_bundle
 from rkface.runtime.core.crop_template import ARCFACE_112
 from rkface.runtime.core.manifest import Input, Manifest, Model, Output, RecognizerSpec, Source, Thresholds, contract
-from rkface.runtime.vision import detect, embed
+from rkface.runtime.vision import embed
+from rkface.runtime.vision.detectors import STRIDES
+from rkface.runtime.vision.detectors.scrfd import SCRFD
 
 ROOT = Path(__file__).resolve().parents[2]
 SIDE = 320
@@ -54,7 +56,7 @@ def make_bundle(folder):
     rng = np.random.default_rng(5)
     folder.mkdir(parents=True)
     golden, models = {}, []
-    counts = {stride: (SIDE // stride) ** 2 * 2 for stride in detect.STRIDES}
+    counts = {stride: (SIDE // stride) ** 2 * 2 for stride in STRIDES}
     scrfd = {
         f"{name}{stride}": (count, width)
         for name, width in (("score", 1), ("box", 4), ("kps", 10))
@@ -63,7 +65,7 @@ def make_bundle(folder):
     limits = {"sco": (0.0, 1.0), "box": (0.0, 7.5), "kps": (-4.1, 7.9)}
     for role, size, (mean, std), outputs, ranges in (
         # kps32 stays float, like an output of a model that is partly FP16.
-        ("detector", SIDE, (detect.MEAN, detect.STD), scrfd, {n: limits[n[:3]] for n in scrfd if n != "kps32"}),
+        ("detector", SIDE, (SCRFD.mean, SCRFD.std), scrfd, {n: limits[n[:3]] for n in scrfd if n != "kps32"}),
         ("recognizer", 112, (embed.MEAN, embed.STD), {"embedding": (1, 512)}, {"embedding": (-5.01, 4.44)}),
     ):
         input = Input("input.1", size, size, mean, std)

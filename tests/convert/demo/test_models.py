@@ -9,7 +9,7 @@ import pytest
 
 from rkface.convert.demo import measure
 from rkface.runtime.core.bundle import sha256
-from rkface.runtime.vision.detect import decode, levels
+from rkface.runtime.vision.detectors import find_layout
 
 torch = pytest.importorskip("torch", reason="torch is not installed")
 
@@ -77,8 +77,12 @@ def test_nine_outputs_in_insightfaces_order():
     outputs = measure.outputs(FOLDER / measure.DETECTOR)
     counts = [5408, 1352, 338]  # two anchors in each cell of 416 / 8, 16 and 32 squared
     assert [output.shape for output in outputs] == [(count, size) for size in (1, 4, 10) for count in counts]
-    found = levels(outputs, SIDE, SIDE)
-    assert [(level.scores, level.boxes, level.landmarks) for level in found] == [(0, 3, 6), (1, 4, 7), (2, 5, 8)]
+    found = find_layout(outputs, SIDE, SIDE).levels
+    assert [(level.scores[0].index, level.boxes.index, level.landmarks.index) for level in found] == [
+        (0, 3, 6),
+        (1, 4, 7),
+        (2, 5, 8),
+    ]
 
 
 @pytest.mark.parametrize("name", [measure.DETECTOR, measure.RECOGNIZER])
@@ -123,7 +127,7 @@ def test_training_targets_decode_to_the_face():
     answers = []
     for values in (targets.positive[:, None].astype(np.float32), targets.boxes, targets.points):
         answers += [values[grid.strides == stride] for stride in (8, 16, 32)]
-    faces = decode(answers, levels(measure.outputs(FOLDER / measure.DETECTOR), SIDE, SIDE), 0.5)
+    faces = find_layout(measure.outputs(FOLDER / measure.DETECTOR), SIDE, SIDE).decode(answers, 0.5)
     # The tolerance is that of float32 for coordinates up to 416.
     assert {tuple(box) for box in faces.boxes.round(2)} == {tuple(box) for box in boxes}
     order = [int(np.abs(boxes - box).sum(1).argmin()) for box in faces.boxes]

@@ -17,7 +17,9 @@ from rkface.convert.evaluate.detector_errors import (
 )
 from rkface.convert.mosaic import TILES, make_mosaics
 from rkface.runtime.core.manifest import Input, Output
-from rkface.runtime.vision.detect import MEAN, STD, STRIDES, Detector, levels
+from rkface.runtime.vision.detect import Detector
+from rkface.runtime.vision.detectors import STRIDES, find_layout
+from rkface.runtime.vision.detectors.scrfd import SCRFD
 
 from .test_parity import faces
 
@@ -49,9 +51,9 @@ def test_missed_lost_extra_and_invented_by_hand():
     before = [scored(boxes[:3], [0.9, 0.55, 0.52])]
     # The first is the same, the second has a slightly lower score, the third is missing, and one is not found by FP32.
     after = [scored([boxes[0], boxes[1], boxes[3]], [0.9, 0.45, 0.6])]
-    (at,) = (one for one in compare_scenes(before, after, [1.0]).thresholds if one.threshold == 0.5)
+    (at,) = (one for one in compare_scenes(before, after, [1.0], 0.5).thresholds if one.threshold == 0.5)
     assert (at.faces, at.missed, at.lost, at.extra, at.invented) == (3, 2, 1, 1, 1)
-    (higher,) = (one for one in compare_scenes(before, after, [1.0]).thresholds if one.threshold == 0.7)
+    (higher,) = (one for one in compare_scenes(before, after, [1.0], 0.5).thresholds if one.threshold == 0.7)
     assert (higher.faces, higher.missed, higher.extra) == (1, 0, 0)
 
 
@@ -59,7 +61,7 @@ def test_faces_are_grouped_by_their_size_in_the_input():
     boxes = [[0, 0, 40, 40], [100, 0, 400, 300], [500, 0, 560, 60]]
     before, after = [scored(boxes, [0.9, 0.9, 0.9])], [scored([[2, 0, 42, 40], boxes[1]], [0.9, 0.9])]
     # The photo is shrunk by half: 20, 150 and 30 input pixels.
-    small, medium, none, large = compare_scenes(before, after, [0.5]).sizes
+    small, medium, none, large = compare_scenes(before, after, [0.5], 0.5).sizes
     assert (small.faces, medium.faces, none.faces, large.faces) == (1, 1, 0, 1)
     assert (small.missed, medium.missed, medium.lost, large.missed) == (0, 1, 1, 0)
     # Landmarks are moved by 2 px, the eyes are 0.4 · 40 px apart; boxes share 38 of 42 columns.
@@ -71,7 +73,7 @@ def test_faces_are_grouped_by_their_size_in_the_input():
 
 def test_one_decoding_is_enough_for_every_higher_threshold():
     random = np.random.default_rng(3)
-    detector = Detector(None, Input("x", SIDE, SIDE, MEAN, STD), LAYOUT)
+    detector = Detector(None, Input("x", SIDE, SIDE, SCRFD.mean, SCRFD.std), LAYOUT)
     for image in zip(*raw(4, random), strict=True):
         all_of_them = detector.faces(image, 1.0, LOWEST)
         for threshold in THRESHOLDS:
@@ -89,7 +91,7 @@ def test_errors_of_each_output():
     for index in range(3):
         after[index] = np.minimum(after[index], 0.5)  # scores that saturate
     after[4] += 0.25  # box distances of stride 16
-    errors = {(one.kind, one.stride): one for one in output_errors(levels(LAYOUT, SIDE, SIDE), before, after)}
+    errors = {(one.kind, one.stride): one for one in output_errors(find_layout(LAYOUT, SIDE, SIDE), before, after)}
     assert len(errors) == 9
     score, box = errors["score", 8], errors["box", 16]
     assert score.bias < 0 and score.tops[1] == 0.5 < score.tops[0] and score.step == pytest.approx(1 / 128)
@@ -100,8 +102,8 @@ def test_errors_of_each_output():
 
 
 def evidence(before, after, boxes=((0, 0, 20, 20),), lost=0):
-    scenes = compare_scenes([faces(boxes)] * 25, [faces(boxes[: len(boxes) - lost])] * 25, [1.0] * 25)
-    return DetectorEvidence(output_errors(levels(LAYOUT, SIDE, SIDE), before, after), scenes, scenes)
+    scenes = compare_scenes([faces(boxes)] * 25, [faces(boxes[: len(boxes) - lost])] * 25, [1.0] * 25, 0.5)
+    return DetectorEvidence(output_errors(find_layout(LAYOUT, SIDE, SIDE), before, after), scenes, scenes)
 
 
 def test_notes_about_shared_scales_saturation_and_lost_small_faces():

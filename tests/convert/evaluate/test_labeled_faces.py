@@ -7,7 +7,6 @@ import cv2
 import numpy as np
 import pytest
 
-from rkface.convert.catalog import DEMO
 from rkface.convert.demo.render import EVALUATE, write_photos
 from rkface.convert.evaluate import labeled_faces
 from rkface.convert.evaluate.evaluation import face_embeddings, pair_cosines, recognizer_inputs
@@ -18,6 +17,7 @@ from rkface.convert.evaluate.labeled_faces import (
     from_pairs,
     from_people,
 )
+from rkface.convert.packs import DEMO
 from rkface.runtime.backends.reference import open_reference
 from rkface.runtime.core.errors import InputError
 from rkface.runtime.core.manifest import Input

@@ -8,7 +8,7 @@ pytest.importorskip("onnxruntime")
 
 from onnx import TensorProto, helper, numpy_helper
 
-from rkface.convert.prepare.score_output import add_sigmoid, computes_logits
+from rkface.convert.prepare.score_output import add_probabilities, computes_logits
 
 from .graphs import CONV, IMAGE, KERNEL, answer, pieces
 
@@ -35,7 +35,7 @@ def test_logits_become_probabilities_where_they_are_computed(move):
     image = IMAGE / 255
     (logits,) = answer(model, image)
     assert computes_logits(model, "y")
-    add_sigmoid(model, "y")
+    add_probabilities(model, "y", "Sigmoid")
     assert not computes_logits(model, "y")
     assert [node.op_type for node in model.graph.node] == ["Conv", "Sigmoid", move]
     np.testing.assert_allclose(answer(model, image)[0], 1 / (1 + np.exp(-logits)), atol=1e-6)
@@ -58,7 +58,7 @@ def test_joined_logits_and_logits_with_another_reader_get_one_sigmoid_at_the_end
     shared.graph.output.append(helper.make_tensor_value_info("r", TensorProto.FLOAT, None))
     for model in (joined, shared):
         logits, *others = answer(model, IMAGE / 255)
-        add_sigmoid(model, "y")
+        add_probabilities(model, "y", "Sigmoid")
         found, *kept = answer(model, IMAGE / 255)
         np.testing.assert_allclose(found, 1 / (1 + np.exp(-logits)), atol=1e-6)
         for one, before in zip(kept, others, strict=True):

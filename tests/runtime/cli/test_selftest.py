@@ -3,6 +3,7 @@
 import argparse
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ import pytest
 from rkface.runtime.cli import bench, selftest
 from rkface.runtime.core.bundle import read_bundle
 from rkface.runtime.core.errors import BundleError, InputError, WorkError
-from rkface.runtime.core.manifest import Output
+from rkface.runtime.core.manifest import Input, Output
 from rkface.runtime.inference.golden import by_kind, cosines
 from rkface.runtime.inference.latency import summarize
 from rkface.runtime.inference.machine import read_clocks, read_machine
@@ -93,10 +94,14 @@ def test_rounding_in_an_empty_picture_is_not_a_failure():
     noise[0, 0, 1] = noise[1, 0, 5] = 1 / 255
     assert cosines([noise[0]], [noise[1]]) == 1
     # Beside a stride that has a face in it, too.
-    outputs = [Output("score_8", (8, 1)), Output("score_16", (4, 1)), Output("kps_8", (8, 10))]
-    face, kps = np.float32([[0, 0.9, 0, 0]]), np.ones((1, 80), np.float32)
-    ours, theirs = (by_kind(outputs, [scores, face, kps]) for scores in noise)
-    assert list(ours) == ["scores", "landmarks"] and ours["scores"].shape == (1, 12)
+    shapes = [(count, channels) for channels in (1, 4, 10) for count in (32, 8, 2)]
+    outputs = tuple(Output(str(index), shape) for index, shape in enumerate(shapes))
+    model = SimpleNamespace(input=Input("x", 32, 32, (0.0,) * 3, (1.0,) * 3), outputs=outputs)
+    rest = [np.ones((1, *shape), np.float32) for shape in shapes[2:]]
+    face = np.zeros((1, 32), np.float32)
+    face[0, 7] = 0.9
+    ours, theirs = (by_kind(model, "detector", [face, scores, *rest]) for scores in noise)
+    assert list(ours) == ["scores", "boxes", "landmarks"] and ours["scores"].shape == (1, 42)
     assert cosines(ours.values(), theirs.values()).min() > 0.9999
 
 

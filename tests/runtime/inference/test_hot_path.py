@@ -14,12 +14,14 @@ import pytest
 from rkface.runtime.backends import Quantized
 from rkface.runtime.core.manifest import Input, Output
 from rkface.runtime.vision.align import TEMPLATE, align
-from rkface.runtime.vision.detect import MEAN, STD, STRIDES, Detector, levels, suppress
+from rkface.runtime.vision.detect import Detector, suppress
+from rkface.runtime.vision.detectors import STRIDES, find_layout
+from rkface.runtime.vision.detectors.scrfd import SCRFD
 from rkface.runtime.vision.embed import Embedder
 
 SIDE = 640
 CANVAS, CROP = SIDE * SIDE * 3, 112 * 112 * 3
-INPUT = Input("image", SIDE, SIDE, MEAN, STD)
+INPUT = Input("image", SIDE, SIDE, SCRFD.mean, SCRFD.std)
 OUTPUTS = [
     Output(f"{width} of {stride}", ((SIDE // stride) ** 2 * 2, width)) for width in (1, 4, 10) for stride in STRIDES
 ]
@@ -61,14 +63,14 @@ class Answers:
 
     def __init__(self):
         self.outputs = [np.zeros(output.shape, np.float32) for output in OUTPUTS]
-        level = levels(OUTPUTS, SIDE, SIDE)[1]
+        level = find_layout(OUTPUTS, SIDE, SIDE).levels[1]
         for x in range(60, 600, 120):
             near = np.argsort(((level.centers - (x, 200)) ** 2).sum(axis=1))[:12]
             edges = [level.centers[near] - (x - 30, 170), (x + 30, 230) - level.centers[near]]
             points = (TEMPLATE - 56) / 2 + (x, 200) - level.centers[near, None]
-            self.outputs[level.scores][near] = 0.8
-            self.outputs[level.boxes][near] = np.hstack(edges) / level.stride
-            self.outputs[level.landmarks][near] = points.reshape(len(near), 10) / level.stride
+            self.outputs[level.scores[0].index][near] = 0.8
+            self.outputs[level.boxes.index][near] = np.hstack(edges) / level.stride
+            self.outputs[level.landmarks.index][near] = points.reshape(len(near), 10) / level.stride
 
     def infer(self, images):
         return self.outputs
@@ -101,7 +103,9 @@ def test_aligning_allocates_only_the_crop_and_the_halved_face(side, bound):
 
 def test_embedding_allocates_the_crops_once():
     vectors = np.ones((20, 512), np.float32)
-    embedder = Embedder(SimpleNamespace(infer=lambda images: [vectors]), Input("crop", 112, 112, MEAN, STD), 512)
+    embedder = Embedder(
+        SimpleNamespace(infer=lambda images: [vectors]), Input("crop", 112, 112, SCRFD.mean, SCRFD.std), 512
+    )
     crops = [np.zeros((112, 112, 3), np.uint8)] * 20
     assert peak(lambda: embedder.embed(crops)) < 1.5 * 20 * CROP
 

@@ -7,7 +7,8 @@ import pytest
 
 from rkface.runtime.core.errors import InputError, ModelError
 from rkface.runtime.core.manifest import Input, Output
-from rkface.runtime.vision.detect import Detector, decode, levels, suppress
+from rkface.runtime.vision.detect import Detector, suppress
+from rkface.runtime.vision.detectors import find_layout
 from rkface.runtime.vision.letterbox import letterbox
 
 
@@ -37,7 +38,7 @@ def test_the_order_of_the_outputs_does_not_matter(size, shuffle):
     columns, rows = width // 16, height // 16
     second_anchor = (3 * columns + 5) * 2 + 1
     arrays = one_face(outputs, columns * rows * 2, second_anchor, {1: 0.9, 4: [1, 2, 3, 4], 10: points})
-    faces = decode(arrays, levels(outputs, width, height), 0.5)
+    faces = find_layout(outputs, width, height).decode(arrays, 0.5)
     # The anchor of cell (5, 3) at stride 16 is at (80, 48); distances and offsets are in strides (SCRFD, section 3).
     assert len(faces) == 1
     np.testing.assert_allclose(faces.boxes, [[80 - 16, 48 - 32, 80 + 48, 48 + 64]])
@@ -46,18 +47,18 @@ def test_the_order_of_the_outputs_does_not_matter(size, shuffle):
 
 def test_a_leading_batch_dimension_makes_no_difference():
     outputs = [Output(output.name, (1, *output.shape)) for output in outputs_for(320, 320)]
-    assert [level.stride for level in levels(outputs, 320, 320)] == [8, 16, 32]
+    assert [level.stride for level in find_layout(outputs, 320, 320).levels] == [8, 16, 32]
 
 
 def test_a_detector_without_keypoints_is_refused():
     outputs = [output for output in outputs_for(320, 320) if output.shape[1] != 10]
-    with pytest.raises(ModelError, match="keypoints"):
-        levels(outputs, 320, 320)
+    with pytest.raises(ModelError, match="with landmarks"):
+        find_layout(outputs, 320, 320)
 
 
 def test_an_input_size_that_32_does_not_divide_is_refused():
     with pytest.raises(ModelError, match="multiple of 32"):
-        levels(outputs_for(320, 320), 320, 200)
+        find_layout(outputs_for(320, 320), 320, 200)
 
 
 def test_the_letterbox_keeps_the_aspect_ratio_at_the_top_left():
@@ -144,16 +145,16 @@ def test_suppression_equals_its_definition_for_crowds():
 @pytest.mark.parametrize("batch", [(2,), (1, 4)])
 def test_a_detector_with_a_larger_batch_is_refused(batch):
     outputs = [Output(output.name, (*batch, *output.shape)) for output in outputs_for(320, 320)]
-    with pytest.raises(ModelError, match="no outputs of shape 3200×1"):
-        levels(outputs, 320, 320)
+    with pytest.raises(ModelError, match=r"1 output of shape (3200|200)×1, but it has none"):
+        find_layout(outputs, 320, 320)
 
 
 def test_outputs_of_the_same_shape_are_refused_and_unknown_outputs_are_ignored():
     outputs = outputs_for(320, 320)
-    with pytest.raises(ModelError, match="2 outputs of shape 800×4"):
-        levels([*outputs, Output("again", (1, 800, 4))], 320, 320)
+    with pytest.raises(ModelError, match="1 output of shape 800×4, but it has 2"):
+        find_layout([*outputs, Output("again", (1, 800, 4))], 320, 320)
     extra = [Output("a", (7,)), Output("b", (7,)), Output("c", ()), Output("d", (5, 5)), Output("e", (5, 5))]
-    assert len(levels([*extra, *outputs], 320, 320)) == 3
+    assert len(find_layout([*extra, *outputs], 320, 320).levels) == 3
 
 
 @pytest.mark.parametrize(
@@ -177,7 +178,9 @@ def detector(width, height):
 
 def test_anchors_are_computed_once(monkeypatch):
     ours = detector(320, 256)
-    monkeypatch.setattr("rkface.runtime.vision.detect.levels", lambda *_: pytest.fail("anchors were computed again"))
+    monkeypatch.setattr(
+        "rkface.runtime.vision.detect.find_layout", lambda *_: pytest.fail("anchors were computed again")
+    )
     arrays = [np.zeros(output.shape, np.float32) for output in outputs_for(320, 256)]
     assert len(ours.faces(arrays, 1.0)) == 0
 

@@ -10,7 +10,8 @@ from rkface import Faces, open_bundle, read_image
 from rkface.runtime.cli.main import main
 from rkface.runtime.vision.align import TEMPLATE
 from rkface.runtime.vision.detect import Detector
-from rkface.runtime.vision.photo import CLEAR, PLAIN, TURNS, find_faces, turn_image
+from rkface.runtime.vision.detectors.scrfd import SCRFD
+from rkface.runtime.vision.photo import CLEAR, TURNS, find_faces, turn_image
 from rkface.runtime.vision.quality import measure, roll_of
 
 
@@ -28,13 +29,14 @@ def faces_at(*found):
     )
 
 
+PLAIN = SCRFD.plain
 INSIDE, BORDER = (20, 20, 60, 60), (0, 20, 60, 80)
 
 
 class Scripted:
     """A detector that finds the scripted faces: by the corner that is white, which tells how the photo is turned."""
 
-    nms_iou = 0.4
+    nms_iou, family = 0.4, SCRFD
 
     def __init__(self, looks, margins=None):
         self.looks, self.margins, self.runs = looks, margins or {}, []
