@@ -49,7 +49,7 @@ $(INSTALLED): pyproject.toml constraints.txt
 	@$(PIP) 'rknn-toolkit2==$(TOOLKIT)' 'numpy==$(TOOLKIT_NUMPY)'
 	@touch $@
 
-convert: $(INSTALLED)  ## convert the demo pack (or PACK=buffalo_l ACCEPT_LICENSE=yes CALIBRATION=photos/ TARGET=rk3588)
+convert: $(INSTALLED)  ## convert the demo pack (or PACK=open CALIBRATION=photos/ TARGET=rk3588; `rkface packs` lists all)
 	@$(BIN)/rkface convert $(convert_options)
 
 deploy: $(INSTALLED)  ## install a bundle on boards over ssh: BOARD=rock-5b HOST='radxa@rock-5b.local …' OPTIONS=--prepare
@@ -144,12 +144,26 @@ soak: $(DEMO_BUNDLE)  ## 72 simulated hours of the service stay flat, 500 kills,
 	$(BIN)/python tests/bench/gallery_kills.py
 	$(BIN)/python tests/bench/web_attacks.py --bundle build/$(TARGET)
 
-demo: $(DEMO_BUNDLE)  ## run the camera service on rendered people, console on http://127.0.0.1:8080 (two are enrolled)
+# With PHOTOS, what was enrolled before is deleted: build/photo-demo holds nothing else.
+PHOTO_DEMO := build/photo-demo
+OPEN_BUNDLE = $(if $(shell grep -sl '"name": "open' build/$(TARGET)/manifest.json),build/$(TARGET),build/open/$(TARGET))
+ifdef PHOTOS
+demo: $(INSTALLED)
+	@test -e $(OPEN_BUNDLE)/manifest.json || $(BIN)/rkface convert --pack open --calibration '$(PHOTOS)' \
+	  --target $(TARGET) --out $(OPEN_BUNDLE)
+	@rm -rf $(PHOTO_DEMO) && $(BIN)/python -m rkface.convert.demo.photo_camera '$(PHOTOS)' --enroll $(PHOTO_DEMO)/enrolled
+	@$(BIN)/rkface enroll --bundle $(OPEN_BUNDLE) --backend reference --gallery $(PHOTO_DEMO)/gallery.sqlite \
+	  --folder $(PHOTO_DEMO)/enrolled || test $$? = 1  # 1: some photos were refused
+	@$(BIN)/python -m rkface.convert.demo.photo_camera '$(PHOTOS)' | $(BIN)/rkface run --bundle $(OPEN_BUNDLE) \
+	  --backend reference --gallery $(PHOTO_DEMO)/gallery.sqlite --camera photos=- $(OPTIONS)
+else
+demo: $(DEMO_BUNDLE)  ## run the camera demo on rendered people, or with PHOTOS=folder on yours; console on port 8080
 	@test -e $(DEMO)/gallery.sqlite || { $(BIN)/python -m rkface.convert.demo.camera --portraits $(DEMO)/portraits && \
 	  for name in Ada Bela; do $(BIN)/rkface enroll --bundle build/$(TARGET) --backend reference \
 	  --gallery $(DEMO)/gallery.sqlite $$name $(DEMO)/portraits/$$name/*.jpg; done; }
 	@$(BIN)/python -m rkface.convert.demo.camera --size 960x540 --rate 10 | $(BIN)/rkface run --bundle build/$(TARGET) \
 	  --backend reference --gallery $(DEMO)/gallery.sqlite --camera demo=- $(OPTIONS)
+endif
 
 $(DEMO_BUNDLE): | $(INSTALLED)
 	@$(BIN)/rkface convert --pack demo --target $(TARGET)

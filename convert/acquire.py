@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from rkface.runtime.core.bundle import sha256
-from rkface.runtime.core.crop_template import TEMPLATES
+from rkface.runtime.core.crop_template import TEMPLATES, StatedCrop
 from rkface.runtime.core.errors import InputError
 from rkface.runtime.core.manifest import ROLES, UNMEASURED, Role, Source
 from rkface.runtime.core.onnx_file import onnx_digest, read_onnx_file
@@ -18,7 +18,6 @@ from .known_packs import find_known_model
 from .pack_files import default_cache, get_models
 from .packs import ARCFACE_NORMALIZATION, DEFAULT_MATCH, KnownModel, KnownRecognizer, Pack
 from .preprocessing import StatedPreprocessing
-from .recognizer_crop import StatedCrop
 
 
 @dataclass(frozen=True)
@@ -34,6 +33,7 @@ class ModelSources:
     known      rkface knows the recognizer and its input
     stated     what the user or rkface's catalog says about the recognizer's input; None if nothing, or InsightFace's
     crop       how a face is aligned for the recognizer; None: the size of its input decides
+    center     whether a constant must be taken off the recognizer's embeddings; None: it is measured
     """
 
     name: str
@@ -46,6 +46,7 @@ class ModelSources:
     known: bool = False
     stated: StatedPreprocessing | None = None
     crop: StatedCrop | None = None
+    center: bool | None = None
 
     def source(self, role: Role) -> Source:
         """The provenance of the model of ``role``. Digest and size include external data."""
@@ -88,6 +89,7 @@ def _with_facts(sources: ModelSources, model: KnownModel | None) -> ModelSources
         evidence=model.evidence,
         known=True,
         crop=TEMPLATES[model.crop],
+        center=model.center,
         stated=None if usual else StatedPreprocessing(bgr=False, normalization=model.normalization),
     )
 

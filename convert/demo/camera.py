@@ -11,7 +11,7 @@ import argparse
 import os
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -146,8 +146,11 @@ class DemoCamera:
         return x * self.width, float(y * self.height), look
 
 
-def stream(camera: DemoCamera, rate: float, seconds: float | None, fast: bool) -> Iterator[bytes]:
-    """JPEG images, ``rate`` per second, or as quickly as they are rendered if ``fast``.
+def stream(
+    render: Callable[[float], NDArray[np.uint8]], rate: float, seconds: float | None, fast: bool
+) -> Iterator[bytes]:
+    """The images that ``render`` gives (BGR, by time in seconds) as JPEG, ``rate`` per second, or as quickly as they
+    are rendered if ``fast``.
 
     If rendering is slower than ``rate``, images are left out, and people walk at the same speed.
     """
@@ -160,8 +163,20 @@ def stream(camera: DemoCamera, rate: float, seconds: float | None, fast: bool) -
             return
         if not fast:
             time.sleep(max(0.0, count / rate - passed))
-        yield cv2.imencode(".jpg", camera.render(count / rate).image, [cv2.IMWRITE_JPEG_QUALITY, 90])[1].tobytes()
+        yield cv2.imencode(".jpg", render(count / rate), [cv2.IMWRITE_JPEG_QUALITY, 90])[1].tobytes()
         count += 1
+
+
+def write_to_stdout(pictures: Iterable[bytes]) -> None:
+    """Write ``pictures`` to stdout, until its reader has gone or the program is interrupted."""
+    try:
+        for picture in pictures:
+            sys.stdout.buffer.write(picture)
+            sys.stdout.buffer.flush()
+    except BrokenPipeError:  # the reader has closed the pipe: do not flush at exit
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except KeyboardInterrupt:
+        pass
 
 
 def write_portraits(camera: DemoCamera, folder: Path, count: int) -> None:
@@ -203,14 +218,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     if sys.stdout.isatty():
         parser.error("stdout is a terminal: pipe it into rkface, or > round.mjpg")
-    try:
-        for picture in stream(camera, options.rate, options.seconds, options.fast):
-            sys.stdout.buffer.write(picture)
-            sys.stdout.buffer.flush()
-    except BrokenPipeError:  # the reader has closed the pipe: do not flush at exit
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    except KeyboardInterrupt:
-        pass
+    write_to_stdout(stream(lambda moment: camera.render(moment).image, options.rate, options.seconds, options.fast))
     return 0
 
 

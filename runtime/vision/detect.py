@@ -106,8 +106,8 @@ class Detector:
         boxes = (found.boxes / scale).astype(np.float32)
         landmarks = (found.landmarks / scale).astype(np.float32)
         candidates = Faces(boxes, found.scores, landmarks)
-        # FP16 can overflow: one face with infinite coordinates must not affect the others.
-        finite = np.isfinite(boxes).all(axis=1) & np.isfinite(landmarks).all(axis=(1, 2))
+        # FP16 can overflow: one face with infinite numbers must not affect the others.
+        finite = np.isfinite(boxes).all(axis=1) & np.isfinite(landmarks).all(axis=(1, 2)) & np.isfinite(found.scores)
         if not finite.all():
             candidates = candidates[finite]
         kept = candidates[suppress(candidates.boxes, self.nms_iou)]

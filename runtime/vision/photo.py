@@ -23,7 +23,6 @@ TURNS: tuple[Turn, ...] = (0, 90, 180, 270)
 ROTATIONS = {90: cv2.ROTATE_90_CLOCKWISE, 180: cv2.ROTATE_180, 270: cv2.ROTATE_90_COUNTERCLOCKWISE}
 
 UPRIGHT = 45.0  # degrees of roll: of the four turns of a photo, one brings a face below
-CLEAR = 0.05  # difference of scores between two turns of a photo; upright faces lead by 0.059 or more
 # In pictures without faces, the additional looks find something at a score of up to 0.55.
 AGAIN = 0.1  # how far above the threshold a face must score that only an additional look finds
 INSIDE = 0.6  # share of a face that lies in another, better one: it is a part of that face
@@ -74,9 +73,10 @@ def find_faces(detector: Detector, image: NDArray[np.uint8], threshold: float) -
         found[turn] = turned[turned.scores >= threshold + AGAIN]
         best[turn] = _best_score(found[turn])
     leading = max(TURNS, key=lambda turn: best[turn])
-    chosen: Turn = leading if best[leading] - best[0] >= CLEAR else 0
+    clear = detector.family.clear
+    chosen: Turn = leading if best[leading] - best[0] >= clear else 0
     rival = max(best[turn] for turn in TURNS if turn != chosen)
-    sure = rival == 0 or best[chosen] - rival >= CLEAR
+    sure = rival == 0 or best[chosen] - rival >= clear
     more = again[chosen] and len(found[chosen]) > 0
     return PhotoFaces(turn_image(image, chosen), found[chosen], chosen, sure, more)
 

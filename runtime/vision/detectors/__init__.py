@@ -9,14 +9,16 @@ from typing import TYPE_CHECKING
 
 from ...core.errors import ModelError
 from .family import SIZE_STEP, STRIDES, Family, Layout, Level, RawOutput, Shape
+from .retinaface import RETINAFACE
 from .scrfd import SCRFD
+from .yunet import YUNET
 
 if TYPE_CHECKING:
     from ...core.manifest import Output
 
 __all__ = ["FAMILIES", "NAMES", "SIZE_STEP", "STRIDES", "Family", "Layout", "Level", "RawOutput", "find_layout"]
 
-FAMILIES: tuple[Family, ...] = (SCRFD,)
+FAMILIES: tuple[Family, ...] = (SCRFD, YUNET, RETINAFACE)
 NAMES = " or ".join((", ".join(one.name for one in FAMILIES[:-1]), FAMILIES[-1].name)).removeprefix(" or ")
 
 

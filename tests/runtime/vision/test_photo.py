@@ -11,7 +11,7 @@ from rkface.runtime.cli.main import main
 from rkface.runtime.vision.align import TEMPLATE
 from rkface.runtime.vision.detect import Detector
 from rkface.runtime.vision.detectors.scrfd import SCRFD
-from rkface.runtime.vision.photo import CLEAR, TURNS, find_faces, turn_image
+from rkface.runtime.vision.photo import TURNS, find_faces, turn_image
 from rkface.runtime.vision.quality import measure, roll_of
 
 
@@ -29,7 +29,7 @@ def faces_at(*found):
     )
 
 
-PLAIN = SCRFD.plain
+PLAIN, CLEAR = SCRFD.plain, SCRFD.clear
 INSIDE, BORDER = (20, 20, 60, 60), (0, 20, 60, 80)
 
 
