@@ -75,7 +75,7 @@ def test_turned_photos_and_close_ups_calibrate_with_upright_faces(real, shared, 
 class Scripted:
     """Finds the same upright faces in a photo however it is turned: (score, x, width)."""
 
-    nms_iou = 0.4
+    nms_iou, threshold = 0.4, 0.5
 
     def __init__(self, *faces):
         self.faces = faces
