@@ -37,7 +37,7 @@ def calibrate(parser: ArgumentParser) -> None:
     """Make a calibration set from a folder of photos: aligned faces for the recognizer, frames for the detector.
 
     The INT8 ranges of the models come from these images. So use photos like those that the camera will see: many
-    people, its light, its distance. The detector of a bundle, or your own SCRFD model, finds the faces. The command
+    people, its light, its distance. The detector of a bundle, or your own, finds the faces. The command
     selects faces that represent all of them in pose, light and skin tone, prefers clear ones, and leaves out
     near-duplicates. With a recognizer, it also limits the number of faces of one person. The same photos always give
     the same set, byte for byte.
@@ -66,7 +66,7 @@ def calibrate(parser: ArgumentParser) -> None:
         help="model that tells people apart (default: that of the bundle; with --detector: none)",
     )
     finder = parser.add_mutually_exclusive_group()
-    finder.add_argument("--detector", type=Path, metavar="SCRFD.onnx", help="model that finds the faces")
+    finder.add_argument("--detector", type=Path, metavar="D.onnx", help="model that finds the faces")
     finder.add_argument(
         "--bundle",
         type=Path,
@@ -186,7 +186,7 @@ def _open_models(options: Namespace) -> _Models:
     if options.size is not None:
         raise InputError("--size only works with --detector: the detector of a bundle has a fixed size")
     if not options.bundle.is_dir():
-        raise InputError(f"{options.bundle}: this bundle does not exist: give an SCRFD model with --detector")
+        raise InputError(f"{options.bundle}: this bundle does not exist: give a face detector with --detector")
     bundle = read_bundle(options.bundle)
     path, model, face = bundle.reference("detector"), bundle.manifest.detector, bundle.manifest.recognizer
     detector = Detector(open_reference(path, model.input, providers), model.input, model.outputs)
@@ -217,7 +217,7 @@ def _render(
             f"  left out   {', '.join(f'{n} × {reason}' for reason, n in count_reasons(left_out)) or 'nothing'}",
             f"  check      {out / CONTACT}: these are faces of people, so protect the folder like the photos",
             f"  check      {out / SPREAD}: pose, light, skin tone, size and quality, beside those of all usable faces",
-            f"next: {shlex.join(next_command)} --detector SCRFD.onnx --recognizer ARCFACE.onnx",
+            f"next: {shlex.join(next_command)} --detector D.onnx --recognizer R.onnx",
         ]
     )
 

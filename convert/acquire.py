@@ -34,6 +34,7 @@ class ModelSources:
     known      rkface knows the recognizer and its input
     stated     what the user or rkface's catalog says about the recognizer's input; None if nothing, or InsightFace's
     crop       how a face is aligned for the recognizer; None: the size of its input decides
+    center     whether a constant must be taken off the recognizer's embeddings; None: it is measured
     """
 
     name: str
@@ -46,6 +47,7 @@ class ModelSources:
     known: bool = False
     stated: StatedPreprocessing | None = None
     crop: StatedCrop | None = None
+    center: bool | None = None
 
     def source(self, role: Role) -> Source:
         """The provenance of the model of ``role``. Digest and size include external data."""
@@ -88,6 +90,7 @@ def _with_facts(sources: ModelSources, model: KnownModel | None) -> ModelSources
         evidence=model.evidence,
         known=True,
         crop=TEMPLATES[model.crop],
+        center=model.center,
         stated=None if usual else StatedPreprocessing(bgr=False, normalization=model.normalization),
     )
 

@@ -16,6 +16,7 @@ from rkface.runtime.vision.embed import Embedder
 
 from .acquire import ModelSources
 from .bundle_writer import check_replaceable
+from .center import check_center, settle_center
 from .compare_models import (
     ConversionContext,
     ConversionResult,
@@ -59,6 +60,7 @@ def convert(sources: ModelSources, photos: PhotoOptions | None, settings: Conver
         settings.plan.for_target(output.target)
     if sources.liveness is not None and photos is not None and settings.quantized:
         require_photos(photos)
+    check_center(settings.center, sources.source("recognizer").sha256)
     require_toolkit()
     try:
         settings.work.mkdir(parents=True, exist_ok=True, mode=0o700)  # it will contain faces
@@ -102,7 +104,15 @@ def _prepare(
     finder = build_face_finder(models, sources)
 
     def settle(faces: Sequence[CandidateFace]) -> Embedder:
-        models["recognizer"] = settle_recognizer(models["recognizer"], faces, known=sources.known)
+        recognizer = settle_recognizer(models["recognizer"], faces, known=sources.known)
+        models["recognizer"] = settle_center(
+            recognizer,
+            faces,
+            settings.center,
+            sources.source("recognizer").sha256,
+            needed=sources.center,
+            replaced=[output.folder for output in settings.outputs],
+        )
         return build_embedder(models["recognizer"])
 
     folder = settings.work / "calibration"

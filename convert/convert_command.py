@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from .acquire import ModelSources
     from .datasets import PhotoOptions
     from .preprocessing import StatedPreprocessing
-    from .settings import OutputBundle
+    from .settings import CenterRequest, OutputBundle
 
 
 def convert(parser: ArgumentParser) -> None:
@@ -82,7 +82,9 @@ def _convert(options: Namespace) -> int:
     detector_size = _detector_size(options, sources)
     photos = _photos(options, sources)
     plan = UNQUANTIZED if options.no_quantize else options.recipe or PLANS["auto"]
-    settings = ConversionSettings(outputs, work, plan, options.min_cosine, detector_size, options.accept)
+    settings = ConversionSettings(
+        outputs, work, plan, options.min_cosine, detector_size, options.accept, _center(options.center)
+    )
     if not options.json:
         convert(sources, photos, settings, print_summary)
         return 0
@@ -93,6 +95,15 @@ def _convert(options: Namespace) -> int:
         if written:  # also those before a failure
             print_json({"bundles": written}, indent=2)
     return 0
+
+
+def _center(text: str | None) -> CenterRequest:
+    """What --center says."""
+    from .settings import CenterRequest
+
+    if text in ("new", "none"):
+        return CenterRequest("new" if text == "new" else "none")
+    return CenterRequest(given=None if text is None else Path(text))
 
 
 def _outputs(options: Namespace) -> tuple[OutputBundle, ...]:
@@ -205,6 +216,7 @@ def _detector_size(options: Namespace, sources: ModelSources) -> tuple[int, int]
     from rkface.runtime.vision.detectors import SIZE_STEP
 
     from .input_size import choose_input_size, explain_input_size
+    from .simplify import read_family
 
     if options.min_face is None:
         if options.camera is not None:
@@ -220,9 +232,9 @@ def _detector_size(options: Namespace, sources: ModelSources) -> tuple[int, int]
     if options.size is not None:
         raise InputError("--size and --min-face both choose the size of the detector's input: leave one out")
     if sources.synthetic:
-        raise InputError("--min-face is measured for SCRFD, and the demo pack's detector is not SCRFD: leave it out")
+        raise InputError("--min-face is measured for trained detectors, not for the demo pack's: leave it out")
     camera = options.camera or CAMERA
-    chosen = choose_input_size(options.min_face, camera)
+    chosen = choose_input_size(read_family(sources.paths["detector"]), options.min_face, camera)
     print(explain_input_size(options.min_face, camera, chosen), file=sys.stderr)
     return chosen
 

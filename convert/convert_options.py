@@ -19,7 +19,9 @@ def add_model_options(parser: ArgumentParser) -> None:
     models = parser.add_argument_group("models")
     models.add_argument("--pack", metavar="NAME", help="a pack that `rkface packs` lists (default: demo)")
     models.add_argument("--accept-license", action="store_true", help="you have read and accept the pack's license")
-    models.add_argument("--detector", type=Path, metavar="D.onnx", help="an SCRFD model with landmarks")
+    models.add_argument(
+        "--detector", type=Path, metavar="D.onnx", help="a face detector with landmarks: SCRFD, YuNet or RetinaFace"
+    )
     models.add_argument("--recognizer", type=Path, metavar="R.onnx", help="an ArcFace-like model")
     models.add_argument(
         "--recognizer-input",
@@ -41,6 +43,13 @@ def add_model_options(parser: ArgumentParser) -> None:
         help="standard deviation that it expects to be divided by, likewise. A model that takes 0..1 has the mean 0 "
         "and the std 255; one that takes -1..1 has 127.5 and 127.5; torchvision's mean 0.485,0.456,0.406 and std "
         "0.229,0.224,0.225 are 123.675,116.28,103.53 and 58.395,57.12,57.375",
+    )
+    models.add_argument(
+        "--center",
+        metavar="BUNDLE|new|none",
+        help="the constant that is taken off the embeddings of recognizers that need it (docs/convert.md): that of a "
+        "bundle, so that its galleries stay valid; a new one; or none (default: that of the bundle being replaced, or "
+        "else measured on the photos)",
     )
     models.add_argument("--license", metavar="TEXT", help="license of your own models, for the manifest")
     models.add_argument("--cache", type=Path, metavar="DIR", help="folder for downloads (default: ~/.cache/rkface)")

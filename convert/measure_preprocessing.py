@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from rkface.calibration.center import CONSTANT_COSINE
 from rkface.calibration.choose import connected_components
 from rkface.calibration.collect import CandidateFace
 from rkface.runtime.backends.reference import open_reference
@@ -24,6 +25,7 @@ from rkface.runtime.core.progress import stage
 from rkface.runtime.vision.embed import unit
 
 from .catalog import NORMALIZATION
+from .face_separation import Separation, in_another_light, measure_separation
 from .image_lists import to_rgb
 from .prepared_model import PreparedModel, with_preprocessing
 from .preprocessing import FRACTIONS, INSIDE, Preprocessing, describe_normalization
@@ -34,30 +36,16 @@ NORMALIZATION_FACES = 24
 # How much better than the default another normalization must separate faces. The wrong side of "inside or outside"
 # divides the separation by 2 to 5; 127.5 or 255 as the deviation changes it by less than a fifth.
 CLEARLY_BETTER = 1.5
-APART = 0.1  # by how much a face must be more similar to its mirror image than to other faces (cosine)
 
 # Votes are in standard deviations of pure chance. Together (Stouffer's method) they must be as strong as STRONG, two of
 # them at least NOTABLE, and none may be AGAINST the others.
 STRONG, NOTABLE, AGAINST = 4.0, 2.0, 1.64
+CENTERED_SAME = 0.5  # half way between a face's mirror image and other faces, with the common part taken off
 NO_DIFFERENCE = 1e-4  # below this, a difference may be rounding
 
 Floats = NDArray[np.float32]
 Images = NDArray[np.uint8]
 Progress = Callable[[int, int], None]
-
-
-@dataclass(frozen=True)
-class _Separation:
-    """How similar faces are to their own mirror image, and to other faces (mean cosines); ``distance`` is the
-    difference in standard deviations."""
-
-    own: float
-    others: float
-    distance: float
-
-    @property
-    def apart(self) -> bool:
-        return self.own > self.others + APART
 
 
 class _Recognizer:
@@ -106,22 +94,23 @@ def measure_preprocessing(
     if len(crops) < FEW:
         return replace(now, doubt="" if known else _doubt(now, f"only {len(crops)} faces to measure on"))
     order_open = now.order == "default" and not known
-    recognizer = _Recognizer(model, progress, 2 * NORMALIZATION_FACES + (3 * FACES if order_open else 0))
+    recognizer = _Recognizer(model, progress, 3 * NORMALIZATION_FACES + (3 * FACES if order_open else 0))
     found, seen = _choose_normalization(recognizer, now, crops[:NORMALIZATION_FACES], model.fixed.name, known=known)
     if not order_open:
         return found
-    return _choose_order(recognizer, found, crops[:FACES], (seen.own + seen.others) / 2)
+    return _choose_order(recognizer, found, crops[:FACES], seen)
 
 
 def _choose_normalization(
     recognizer: _Recognizer, now: Preprocessing, crops: Images, name: str, *, known: bool
-) -> tuple[Preprocessing, _Separation]:
+) -> tuple[Preprocessing, Separation]:
     """``now``, or the normalization with which faces are clearly better separated; and how well they are."""
 
-    def separation(normalization: tuple[Triple, Triple]) -> _Separation:
+    def separation(normalization: tuple[Triple, Triple]) -> Separation:
         # The model takes RGB here: a BGR model's first layer is already turned.
-        left, right = (unit(recognizer.embed(batch, normalization)) for batch in (crops, crops[:, :, ::-1]))
-        return _separation(left @ right.T)
+        mirrored = crops[:, :, ::-1]
+        batches = (crops, mirrored, in_another_light(mirrored))
+        return measure_separation(*(recognizer.embed(batch, normalization) for batch in batches))
 
     own = (now.mean, now.std)
     measured = {own: separation(own)}
@@ -149,7 +138,7 @@ def _choose_normalization(
     return now, measured[own]
 
 
-def _explain_useless(name: str, now: Preprocessing, measured: dict[tuple[Triple, Triple], _Separation]) -> str:
+def _explain_useless(name: str, now: Preprocessing, measured: dict[tuple[Triple, Triple], Separation]) -> str:
     best = max(measured.values(), key=lambda one: one.distance)
     tried = ", ".join(describe_normalization(*one) for one in measured)
     return (
@@ -167,11 +156,15 @@ def _explain_wrong(name: str, now: Preprocessing, shown: str) -> str:
     return f"{name}: {shown}{known}: state the right normalization with --recognizer-mean and --recognizer-std"
 
 
-def _choose_order(recognizer: _Recognizer, now: Preprocessing, crops: Images, least: float) -> Preprocessing:
+def _choose_order(recognizer: _Recognizer, now: Preprocessing, crops: Images, seen: Separation) -> Preprocessing:
     """``now``, with the order of channels for which the observations vote, and why; or with a doubt."""
     normalization = now.mean, now.std
     gray = np.repeat(np.rint(crops.mean(axis=3, keepdims=True)).astype(np.uint8), 3, axis=3)
     rgb, bgr, plain = (recognizer.embed(batch, normalization) for batch in (crops, crops[..., ::-1], gray))
+    least = (seen.own + seen.others) / 2
+    if seen.others > CONSTANT_COSINE:  # what all embeddings have in common would hide what the order changes
+        rgb, bgr, plain = (one - one.mean(axis=0) for one in (rgb, bgr, plain))
+        least = CENTERED_SAME
     votes = _votes(rgb, bgr, plain, least)
     total = sum(vote.strength for vote in votes) / np.sqrt(len(votes))
     toward = [np.sign(total) * vote.strength for vote in votes]
@@ -245,10 +238,3 @@ def _vote_of_people(rgb: Floats, bgr: Floats, least: float) -> _Vote:
     gains, owner = (distances[0] - distances[1])[same], people[rows][same]
     each = np.array([gains[owner == person].mean() for person in np.unique(owner)])
     return _vote(each, "photos of one person are further from other people", "people")
-
-
-def _separation(cosines: Floats) -> _Separation:
-    """``cosines``: N×N, each face with each mirror image."""
-    own, others = np.diagonal(cosines), cosines[~np.eye(len(cosines), dtype=bool)]
-    spread = np.sqrt(max((own.var() + others.var()) / 2, 1e-6))
-    return _Separation(float(own.mean()), float(others.mean()), float((own.mean() - others.mean()) / spread))

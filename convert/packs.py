@@ -102,12 +102,14 @@ class KnownRecognizer(KnownModel):
     normalization  (mean, std) of an RGB input in 0..255; (0, 1) if the model normalizes by itself
     match          minimum cosine for a match
     evidence       where ``match`` comes from
+    center         whether a constant must be taken off its embeddings (convert/center.py); None: it is measured
     """
 
     crop: str = "arcface-112"
     normalization: tuple[Triple, Triple] = ARCFACE_NORMALIZATION
     match: float = DEFAULT_MATCH
     evidence: str = UNMEASURED
+    center: bool | None = False
 
 
 @dataclass(frozen=True)

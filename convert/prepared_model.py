@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from rkface.runtime.backends.reference import ReferenceBackend, open_reference
 from rkface.runtime.core.errors import ModelError
@@ -23,6 +24,29 @@ from .simplify import FixedModel, SimplifiedModel, fix_input, simplify
 
 
 @dataclass(frozen=True)
+class CenterOrigin:
+    """Where the constant that was taken off a recognizer's embeddings comes from.
+
+    bundle  the folder of the older bundle that it was taken from; None if it was measured on the photos
+    faces   on how many faces it was measured; 0 if that is not known
+    people  about how many people they show
+    cosine  mean cosine between different people before
+    notes   remarks for people
+    """
+
+    bundle: Path | None
+    faces: int
+    people: float
+    cosine: float
+    notes: tuple[str, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """For the manifest."""
+        origin = "photos" if self.bundle is None else "an older bundle"
+        return {"from": origin, "faces": self.faces, "people": round(self.people, 1), "cosine": round(self.cosine, 4)}
+
+
+@dataclass(frozen=True)
 class PreparedModel:
     """One FP32 model of a conversion.
 
@@ -30,12 +54,14 @@ class PreparedModel:
     simplified  the same after onnxsim, on disk
     graph       its graph, for predicting costs
     backend     the simplified model in ONNX Runtime
+    center      where the constant comes from that the simplified model subtracts; None if it subtracts none
     """
 
     fixed: FixedModel
     simplified: SimplifiedModel
     graph: CostGraph
     backend: ReferenceBackend
+    center: CenterOrigin | None = None
 
     @property
     def input(self) -> Input:

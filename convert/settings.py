@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 from .recipe import PLANS, UNQUANTIZED, AccuracyBar, RecipePlan
 from .targets import Target
@@ -18,6 +19,18 @@ class OutputBundle:
 
 
 @dataclass(frozen=True)
+class CenterRequest:
+    """Where the constant that is taken off the recognizer's embeddings comes from (convert/center.py).
+
+    choice  "auto" keeps that of the bundle being replaced, or else measures it; "new" measures it; "none" takes none
+    given   the bundle of --center, whose constant is used; None without one
+    """
+
+    choice: Literal["auto", "new", "none"] = "auto"
+    given: Path | None = None
+
+
+@dataclass(frozen=True)
 class ConversionSettings:
     """How to convert.
 
@@ -27,6 +40,7 @@ class ConversionSettings:
     bar            the accuracy that the recognizer must reach
     detector_size  (width, height) of the detector's input in pixels; None keeps the model's own
     accept         write the bundle even if the models are too far from FP32
+    center         where the constant comes from that is taken off the recognizer's embeddings
     """
 
     outputs: tuple[OutputBundle, ...]
@@ -35,6 +49,7 @@ class ConversionSettings:
     bar: AccuracyBar = field(default_factory=AccuracyBar)
     detector_size: tuple[int, int] | None = None
     accept: bool = False
+    center: CenterRequest = field(default_factory=CenterRequest)
 
     @property
     def quantized(self) -> bool:

@@ -91,6 +91,7 @@ def _notes(context: ConversionContext, output: OutputBundle, result: ConversionR
     doubts = [
         output.target.warning,
         *(note for role in context.models for note in _input_notes(context, role)),
+        *(origin.notes if (origin := context.models["recognizer"].center) else ()),
         _unmeasured_threshold(context, output),
         *(_not_close(role, result.quantized.tries[role]) for role in context.models),
         _one_sided(result.parity.liveness),
@@ -156,6 +157,8 @@ def _manifest(context: ConversionContext, output: OutputBundle, result: Conversi
         "versions": _versions(),
         "parity": _without_series(asdict(result.parity)),
     }
+    if origin := context.models["recognizer"].center:
+        provenance["center"] = origin.to_dict()
     if profile is not None:
         provenance["liveness"] = asdict(profile)
     if result.fault:

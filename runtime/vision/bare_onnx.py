@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from ..backends.reference import ReferenceBackend, fixed_size, open_session
 from ..core.errors import InputError, ModelError
 from ..core.manifest import Input, Output
-from ..core.onnx_file import read_onnx_file
+from ..core.onnx_file import CHANNELS, read_onnx_file
 from ..core.subprocess_call import ProcessDiedError, ProcessLimits, call_in_subprocess
 from .align import CROP_SIZE
 from .detectors import find_layout
@@ -60,8 +60,9 @@ def open_detector(
             f"{path}: its scores are not probabilities, 0 to 1, but logits: export it with a {family.probability} "
             "behind them. `rkface convert` adds it by itself"
         )
+    turned = session.get_modelmeta().custom_metadata_map.get(CHANNELS) == "RGB"  # by `rkface convert`
     input = Input(name, rows, columns, family.mean, family.std, family.order)
-    return ReferenceBackend(session, input, bgr=family.order == "BGR"), input, outputs
+    return ReferenceBackend(session, input, bgr=family.order == "BGR" and not turned), input, outputs
 
 
 def open_recognizer(

@@ -94,7 +94,7 @@ def test_out_and_photos_must_be_separate_folders(shared, photos, tmp_path, capsy
 def test_wrong_use_is_one_clear_line(shared, photos, tmp_path, capsys):
     out = tmp_path / "set"
     for arguments, says in (
-        (["--bundle", tmp_path / "none"], "give an SCRFD model with --detector"),
+        (["--bundle", tmp_path / "none"], "give a face detector with --detector"),
         (["--detector", tmp_path / "none.onnx"], "none.onnx"),
         (["--detector", shared / "models/mobilefacenet_128.onnx"], "multiple of 32"),
         (["--detector", shared / MODEL, "--size", "320x320"], "fixed at 640×640"),

@@ -1,0 +1,227 @@
+"""Which constant is taken off a recognizer's embeddings: none, that of an older bundle, or the one measured on photos.
+
+calibration/center.py explains what it is. A gallery can be used only with the constant that it was made with
+(``embedding_identity``), so an older bundle's constant is kept where that is right.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+
+from rkface.calibration.center import EmbeddingCenter, measure_center
+from rkface.calibration.collect import CandidateFace
+from rkface.runtime.backends.reference import open_reference
+from rkface.runtime.core.bundle import read_bundle
+from rkface.runtime.core.errors import BundleError, InputError
+from rkface.runtime.core.manifest import MANIFEST, Input, Manifest, RecognizerSpec
+from rkface.runtime.core.manifest_reader import parse_manifest
+from rkface.runtime.core.progress import stage
+
+from .face_separation import in_another_light
+from .image_lists import to_rgb
+from .prepare.subtract_center import append_subtraction, subtract_center
+from .prepared_model import CenterOrigin, PreparedModel
+from .recipe_cost import read_cost_graph
+from .settings import CenterRequest
+
+CENTER_FACES = 200  # on which the constant is measured
+FIRST_LOOK = 32  # on which it is decided whether one is needed
+# The mean over few people is mostly these people. Measured with dlib's ResNet-29, 200 draws: with 10 random faces, the
+# AUC of 300 labeled pairs was 0.9958 at worst, with 30 faces 0.9995, with all 74 faces 0.9997 (docs/accuracy.md).
+MIN_PEOPLE, ENOUGH_PEOPLE = 10, 30
+DECIMALS = 6  # embeddings have values of about 0.1
+
+Progress = Callable[[int, int], None]
+
+
+def check_center(request: CenterRequest, digest: str) -> None:
+    """Raise InputError or BundleError, before any work, if the bundle of --center cannot be used for the recognizer
+    whose ONNX file has the SHA-256 ``digest``."""
+    if request.given is None:
+        return
+    spec = read_bundle(request.given).manifest.recognizer
+    if spec.source.sha256 != digest:
+        raise InputError(
+            f"--center {request.given}: its recognizer was made from another model ({spec.source.file}): name a bundle "
+            "of the same recognizer, or leave --center out"
+        )
+    if not spec.center:
+        raise InputError(
+            f"--center {request.given}: no constant was taken off the embeddings of this bundle: name another bundle, "
+            "or write --center none"
+        )
+
+
+def settle_center(
+    model: PreparedModel,
+    faces: Sequence[CandidateFace],
+    request: CenterRequest,
+    digest: str,
+    *,
+    needed: bool | None = None,
+    replaced: Sequence[Path] = (),
+) -> PreparedModel:
+    """``model`` with the constant taken off, if it needs one.
+
+    ``faces`` were found in the photos. ``digest`` is the SHA-256 of the recognizer's ONNX file. ``needed``: what the
+    catalog says; None measures it. ``replaced`` are the folders that the new bundles are written to. Raises InputError
+    if the constant cannot be taken from --center, or if the photos show too few people.
+    """
+    if request.choice == "none" or (needed is False and request.given is None):
+        return model
+    if request.given is not None:
+        spec = read_bundle(request.given).manifest.recognizer
+        if why := _differs(spec, model):
+            raise InputError(f"--center {request.given}: {why}: its constant is not valid for this conversion")
+        return with_center(model, spec.center, _origin_of(request.given))
+    older = _older_centers(model, digest, replaced)
+    if request.choice == "auto" and older:
+        if len({spec.center for spec in older.values()}) > 1:
+            raise InputError(
+                f"the bundles {' and '.join(map(str, older))} have different constants, and galleries of one cannot be "
+                "used with the other: say which to keep with --center BUNDLE"
+            )
+        folder, spec = next(iter(older.items()))
+        return with_center(model, spec.center, _origin_of(folder))
+    return _measure_and_subtract(model, faces, needed, older, force=request.choice == "new")
+
+
+def _measure_and_subtract(
+    model: PreparedModel,
+    faces: Sequence[CandidateFace],
+    needed: bool | None,
+    older: dict[Path, RecognizerSpec],
+    *,
+    force: bool,
+) -> PreparedModel:
+    """``model`` with the constant of ``faces`` taken off, if it needs one; ``force``: also if they may show too few
+    people."""
+    if len(faces) < MIN_PEOPLE:  # too few to evaluate on, which a later step says
+        return model
+    with stage("recognizer: common part of embeddings") as shown:
+        found = _measure(model, faces, FIRST_LOOK, shown.advance)
+        if len(faces) > FIRST_LOOK and (found.needed or needed):
+            found = _measure(model, faces, CENTER_FACES, shown.advance)
+        few, before = found.people < MIN_PEOPLE and not force, f"different people: mean cosine {found.cosine:.2f}"
+        if not needed and (few or not found.needed):
+            # Photos of few people have high cosines with any recognizer.
+            shown.note = f"not taken off ({before})"
+            return model
+        if few:
+            raise InputError(_explain_few(model, found))
+        shown.note = f"taken off ({before} before), measured on {found.faces} faces"
+    values = tuple(round(float(value), DECIMALS) for value in found.values)
+    origin = CenterOrigin(None, found.faces, found.people, found.cosine, tuple(_remarks(model, found, older)))
+    return with_center(model, values, origin)
+
+
+def _explain_few(model: PreparedModel, found: EmbeddingCenter) -> str:
+    return (
+        f"{model.fixed.name} needs a constant taken off its embeddings, because faces of different people have a mean "
+        "cosine near 1 without it. The constant is measured on the photos, but these seem to show at most "
+        f"{round(found.people)} people, and at least {MIN_PEOPLE} are needed: add photos of other people, or use the "
+        "constant of an older bundle with --center BUNDLE, or measure it anyway with --center new"
+    )
+
+
+def _remarks(model: PreparedModel, found: EmbeddingCenter, older: dict[Path, RecognizerSpec]) -> Iterator[str]:
+    """Remarks for people about a constant that was measured."""
+    yield (
+        f"{model.fixed.name}: a constant was taken off its embeddings, because faces of different people had a mean "
+        f"cosine of {found.cosine:.2f}. It was measured on {found.faces} faces. For another chip, convert with "
+        "--center and this bundle, so that both can use the same gallery"
+    )
+    if found.people < ENOUGH_PEOPLE:
+        yield (
+            f"the constant was measured on about {round(found.people)} people, and {ENOUGH_PEOPLE} are better: add "
+            "photos of other people, and convert with --center new before you enroll anyone"
+        )
+    if older:
+        yield (
+            f"galleries made with {next(iter(older))}, which had another constant, cannot be used with this bundle: "
+            "enroll again, or convert without --center new"
+        )
+
+
+def with_center(model: PreparedModel, center: tuple[float, ...], origin: CenterOrigin) -> PreparedModel:
+    """``model`` whose simplified graph subtracts ``center`` from the embedding.
+
+    The original gets a subtraction of its own, so that the check of the simplified model also checks this change.
+    """
+    values = np.array(center, np.float64)
+    original = onnx.ModelProto()
+    original.CopyFrom(model.fixed.proto)
+    append_subtraction(original, values)
+    path = model.simplified.path
+    simplified = onnx.load(str(path))
+    subtract_center(simplified, values)
+    model.backend.close()
+    onnx.save(simplified, str(path))
+    return replace(
+        model,
+        fixed=replace(model.fixed, proto=original, center=center),
+        graph=read_cost_graph(path),
+        backend=open_reference(path, model.input),
+        center=origin,
+    )
+
+
+def _measure(model: PreparedModel, faces: Sequence[CandidateFace], most: int, progress: Progress) -> EmbeddingCenter:
+    chosen = np.linspace(0, len(faces) - 1, min(most, len(faces))).astype(int)
+    crops = to_rgb(faces[index].crop for index in chosen)
+    relit, rows = in_another_light(crops[:, :, ::-1]), []
+    for index, crop in enumerate(crops):
+        rows.append([model.backend.infer(one[None])[0][0] for one in (crop, relit[index])])
+        progress(index + 1, len(crops))
+    raw, changed = np.array(rows).swapaxes(0, 1)
+    return measure_center(raw, changed)
+
+
+def _older_centers(model: PreparedModel, digest: str, replaced: Sequence[Path]) -> dict[Path, RecognizerSpec]:
+    """The recognizers with a constant in the bundles that are being replaced, if they are the same as ``model``."""
+    found = {}
+    for folder in replaced:
+        if not (folder / MANIFEST).is_file():
+            continue
+        try:
+            spec = parse_manifest(folder).recognizer
+        except BundleError:  # a damaged bundle may be replaced, and nothing runs with it
+            continue
+        if spec.center and spec.source.sha256 == digest and not _differs(spec, model):
+            found[folder] = spec
+    return found
+
+
+def _differs(spec: RecognizerSpec, model: PreparedModel) -> str:
+    """Why the constant of ``spec`` is not that of ``model``, which has the same source; "" if it is."""
+    if not spec.crop.same_crop(model.fixed.known_crop()):
+        return f"its faces are aligned as {spec.crop.name}, those of this conversion as {model.fixed.known_crop().name}"
+    if _prepared(spec.input) != _prepared(model.input):
+        return "its recognizer gets its image in another order of channels or with another normalization"
+    return ""
+
+
+def _prepared(input: Input) -> tuple[object, ...]:
+    return input.mean, input.std, input.source_order
+
+
+def _origin_of(folder: Path) -> CenterOrigin:
+    manifest: Manifest = parse_manifest(folder)
+    recorded = manifest.provenance.get("center")
+    facts = recorded if isinstance(recorded, dict) else {}
+    faces, people, cosine = (_number(facts.get(name)) for name in ("faces", "people", "cosine"))
+    note = (
+        f"the constant that is taken off the embeddings is that of {folder}, so galleries made with it stay valid "
+        "(--center new measures it again)"
+    )
+    return CenterOrigin(folder, int(faces), people, cosine, (note,))
+
+
+def _number(value: Any) -> float:
+    return float(value) if type(value) in (int, float) else 0.0
