@@ -39,7 +39,7 @@ def convert(parser: ArgumentParser) -> None:
     that may be used commercially; for InsightFace's packs, you have to accept their license (non-commercial research).
     On a machine without a network, give the files of a pack with --detector and --recognizer, or put them into the
     cache. You can also give your own models: a detector with landmarks, and a recognizer with one embedding as its
-    output.
+    output, whose input is a known crop or is described by --recognizer-crop.
 
     Real models are calibrated on your photos: --calibration takes a folder of photos of many people, with the light and
     the distance of your camera. The photos of some people are held back, and the result is evaluated on them. Or give
@@ -150,6 +150,10 @@ def _sources(options: Namespace) -> ModelSources:
         check_not_swapped(sources.paths)
     if (stated := _stated_preprocessing(options)) is not None:
         sources = replace(sources, stated=stated)
+    if options.recognizer_crop is not None:
+        if options.recognizer is None:
+            raise InputError("--recognizer-crop describes the model of --recognizer: also give --recognizer")
+        sources = replace(sources, crop=options.recognizer_crop)
     sources = _with_liveness(options, sources)
     if options.match_threshold is None:
         return sources

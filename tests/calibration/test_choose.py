@@ -19,6 +19,7 @@ from rkface.calibration.choose import (
 )
 from rkface.calibration.collect import Collection, Skipped, collect_faces
 from rkface.calibration.facility_location import PERSON, UNCLEAR
+from rkface.runtime.core.crop_template import ARCFACE_112
 from rkface.runtime.core.errors import InputError
 from rkface.runtime.vision.bare_onnx import open_detector
 from rkface.runtime.vision.detect import Detector
@@ -107,7 +108,7 @@ def collected(shared, tmp_path_factory):
         cv2.imwrite(str(folder / f"{path.stem}-poor.jpg"), image, [cv2.IMWRITE_JPEG_QUALITY, 40])
         cv2.imwrite(str(folder / f"{path.stem}-shift.jpg"), image[7:, 5:])
     backend, input, outputs = open_detector(shared / "models/scrfd_500m_kps.onnx")
-    return [path.stem for path in originals], collect_faces(folder, Detector(backend, input, outputs))
+    return [path.stem for path in originals], collect_faces(folder, Detector(backend, input, outputs), ARCFACE_112)
 
 
 def test_near_duplicates_of_real_photos_are_removed_and_nothing_else(collected):
