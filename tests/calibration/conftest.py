@@ -34,7 +34,7 @@ class Finder:
     """A fake detector: the first pixel of a photo, if it is gray, says how many pixels apart the eyes of its only face
     are. In a photo that is turned, another pixel is the first."""
 
-    nms_iou = 0.4
+    nms_iou, threshold = 0.4, 0.5
 
     def detect(self, image, threshold):
         eyes = int(image[0, 0, 0]) if len(set(image[0, 0].tolist())) == 1 else 0
