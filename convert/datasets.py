@@ -72,7 +72,7 @@ class EvaluationSet:
     frames        N×H×W×3 uint8 RGB: ``photos`` letterboxed for the detector
     scales        N: input pixels per photo pixel
     faces         M
-    crops         M×112×112×3 uint8 RGB: ``faces`` aligned for the recognizer
+    crops         M×h×w×3 uint8 RGB: ``faces`` aligned for the recognizer
     labeled       (index, index, same person) into ``faces``; empty without labels
     mosaics       8×H×W×3 uint8 RGB: crowds of small faces, made of ``frames``; they test the detector separately
     surroundings  M×h×w×3 uint8 RGB: ``faces`` with their surroundings, for a liveness model; None without one
@@ -142,7 +142,7 @@ def prepare_datasets(
     of them.
     """
     if is_set(photos.calibration):
-        calibration = _read_finished_set(photos.calibration, finder.input)
+        calibration = _read_finished_set(photos.calibration, finder)
         if photos.evaluation is None:
             raise InputError(
                 f"{photos.calibration} is a finished calibration set: also give photos that are not in it with "
@@ -195,7 +195,11 @@ def _write_calibration_set(
         require_enough_faces(choice, found)
         frames = choose_frames(choice.faces, found, photos.count)
         provenance = Provenance(
-            photos.calibration, finder.digest, finder.detector.threshold, (*found.skipped, *choice.left_out)
+            photos.calibration,
+            finder.digest,
+            finder.detector.threshold,
+            finder.embedder.crop,
+            (*found.skipped, *choice.left_out),
         )
         calibration = write_set(
             out,
@@ -224,8 +228,14 @@ def render_demo_photos(folder: Path) -> PhotoOptions:
     return PhotoOptions(calibration, evaluation, evaluation / "pairs.csv", evaluation_count=150, one_look=True)
 
 
-def _read_finished_set(folder: Path, input: Input) -> CalibrationSet:
-    calibration = read_set(folder)
+def _read_finished_set(folder: Path, finder: FaceFinder) -> CalibrationSet:
+    calibration, input, crop = read_set(folder), finder.input, finder.embedder.crop
+    if not calibration.crop.same_crop(crop):
+        made, wanted = (f"{one.name} ({one.width}×{one.height})" for one in (calibration.crop, crop))
+        raise InputError(
+            f"{folder} holds faces in the crop {made}, but this recognizer takes the crop {wanted}: run `rkface "
+            "calibrate` with this recognizer, or give photos instead of a set"
+        )
     if (calibration.width, calibration.height) != (input.width, input.height):
         raise InputError(
             f"{folder} was made for a detector input of {calibration.width}×{calibration.height}, but this detector "
@@ -238,7 +248,7 @@ def find_faces(folder: Path, finder: FaceFinder, *, one_look: bool = False) -> C
     """Find every face in the photos of ``folder``. ``one_look``: see ``PhotoOptions``. Raises InputError if
     the folder has many photos and no face."""
     with stage("find faces") as shown:
-        found = collect_faces(folder, finder.detector, one_look=one_look, progress=shown.advance)
+        found = collect_faces(folder, finder.detector, finder.embedder.crop, one_look=one_look, progress=shown.advance)
         counted = f"{len(found.candidates)} usable in {len(found.photos)} photos of {folder}"
         shown.note = "; ".join((counted, *found.notes))
     faceless = sum(skipped.reason == NO_FACE for skipped in found.skipped)

@@ -5,27 +5,30 @@ from __future__ import annotations
 from math import ceil
 
 from rkface.runtime.core.errors import InputError
-from rkface.runtime.vision.detectors import SIZE_STEP
+from rkface.runtime.vision.detectors import SIZE_STEP, Family
 
-# Size of a face in the detector's input, in pixels, at which SCRFD-2.5G and SCRFD-500M still find 99 % of what a larger
-# input finds, and every clear portrait: `make bench-less`, docs/detector-size.md.
-SMALLEST_FACE = 16
 SMALLEST_INPUT = 320  # the longer side of the smallest input that was measured
 
 
-def choose_input_size(min_face: int, camera: tuple[int, int]) -> tuple[int, int]:
-    """The smallest detector input in which a face of ``min_face`` pixels of the camera's frame has SMALLEST_FACE
-    pixels.
+def choose_input_size(family: Family, min_face: int, camera: tuple[int, int]) -> tuple[int, int]:
+    """The smallest detector input in which a face of ``min_face`` pixels of the camera's frame is as large as the
+    smallest faces of which ``family`` finds nearly all (docs/detector-size.md).
 
     ``camera`` and the result are (width, height); the result has about the camera's aspect, in multiples of 32. A
-    face's size is the square root of its box's area. Raises InputError if ``min_face`` is below SMALLEST_FACE.
+    face's size is the square root of its box's area. Raises InputError if ``min_face`` is smaller than that, or if it
+    was not measured for ``family``.
     """
-    if min_face < SMALLEST_FACE:
+    smallest = family.smallest_face
+    if smallest is None:
         raise InputError(
-            f"--min-face {min_face}: SCRFD finds faces of about {SMALLEST_FACE} px or more, and a larger input adds no "
-            "detail that the camera does not have: use a camera with more pixels, or a longer lens"
+            f"--min-face is not measured for detectors of the family {family.name}: use --size, as 640x384"
         )
-    scale = max(SMALLEST_FACE / min_face, SMALLEST_INPUT / max(camera))
+    if min_face < smallest:
+        raise InputError(
+            f"--min-face {min_face}: {family.name} finds faces of about {smallest} px or more, and a larger input adds "
+            "no detail that the camera does not have: use a camera with more pixels, or a longer lens"
+        )
+    scale = max(smallest / min_face, SMALLEST_INPUT / max(camera))
     width, height = (ceil(round(side * min(scale, 1), 6) / SIZE_STEP) * SIZE_STEP for side in camera)
     return width, height
 

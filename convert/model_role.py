@@ -13,7 +13,7 @@ from .prepare.embedding_output import EMBEDDING, declared_length
 from .prepare.image_input import real_inputs
 from .simplify import load_onnx
 
-DETECTOR_OUTPUTS = 6  # SCRFD has 9: scores, boxes and landmarks of three strides; without landmarks 6
+DETECTOR_OUTPUTS = 6  # SCRFD has 9, and 6 without landmarks; YuNet has 12
 
 
 def check_not_swapped(paths: Mapping[Role, Path]) -> None:
@@ -25,7 +25,7 @@ def check_not_swapped(paths: Mapping[Role, Path]) -> None:
     if len(wrong) > 1:
         raise InputError(f"these two are swapped: {said}. Exchange --detector and --recognizer")
     if wrong:
-        wanted = "an SCRFD detector with landmarks" if wrong == ["detector"] else "a face recognizer"
+        wanted = "a face detector with landmarks" if wrong == ["detector"] else "a face recognizer"
         raise InputError(f"{said}: give {wanted} with --{wrong[0]}")
 
 

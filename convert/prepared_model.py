@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from rkface.runtime.backends.reference import ReferenceBackend, open_reference
+from rkface.runtime.core.crop_template import StatedCrop
 from rkface.runtime.core.errors import ModelError
 from rkface.runtime.core.manifest import Input, Role
 from rkface.runtime.core.onnx_file import onnx_digest
@@ -19,7 +20,6 @@ from .catalog import LivenessProfile
 from .datasets import FaceFinder
 from .preprocessing import Preprocessing, StatedPreprocessing
 from .recipe_cost import CostGraph, read_cost_graph
-from .recognizer_crop import StatedCrop
 from .simplify import FixedModel, SimplifiedModel, fix_input, simplify
 
 
@@ -125,7 +125,7 @@ def _simplify_and_load(fixed: FixedModel, target: Path) -> PreparedModel:
 
 def build_embedder(recognizer: PreparedModel) -> Embedder:
     """Computes embeddings with the FP32 ``recognizer``."""
-    return Embedder(recognizer.backend, recognizer.input, recognizer.simplified.outputs[0].shape[-1])
+    return Embedder(recognizer.backend, recognizer.fixed.known_crop(), recognizer.simplified.outputs[0].shape[-1])
 
 
 def build_face_finder(models: PreparedModels, sources: ModelSources) -> FaceFinder:

@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from rkface.runtime.core.errors import InputError
 from rkface.runtime.core.manifest import Role, Triple
+from rkface.runtime.core.onnx_file import CHANNELS
 from rkface.runtime.vision.detectors import Family
 
 from .catalog import NORMALIZATION
@@ -95,7 +96,8 @@ def read_preprocessing(
     """
     inner = read_normalization(proto, name)
     (mean, std), origin, reasons = (family.mean, family.std) if family else NORMALIZATION[role], "default", []
-    bgr = stated.bgr if stated.bgr is not None else family is not None and family.order == "BGR"
+    turned = any(one.key == CHANNELS and one.value == "RGB" for one in proto.metadata_props)
+    bgr = stated.bgr if stated.bgr is not None else family is not None and family.order == "BGR" and not turned
     if inner is not None and inner.of_bytes:
         (mean, std), origin = INSIDE, "model"
         reasons.append(f"its first operators compute {inner} of values 0..255")

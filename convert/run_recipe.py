@@ -29,12 +29,12 @@ from .recipe import Recipe
 from .targets import Target
 from .toolkit.cache import cache_key, load_cached, store
 from .toolkit.quantize import ANSWERED, QuantizedModel, QuantizeJob, quantize
-from .tuning.ranges import score_ranges
 from .tuning.tune import TunedModel, tune
 
 # The code that decides how a model comes out, besides its inputs. If it changes, cached conversions no longer count.
-CODE = ("editable_graph.py", "hybrid.py", "image_lists.py", "run_recipe.py", "toolkit/quantize.py", "toolkit/worker.py",
-        "tuning/clip.py", "tuning/equalize.py", "tuning/observe.py", "tuning/ranges.py", "tuning/tune.py")  # fmt: skip
+CODE = ("editable_graph.py", "hybrid.py", "image_lists.py", "mosaic.py", "run_recipe.py", "toolkit/quantize.py",
+        "toolkit/worker.py", "tuning/clip.py", "tuning/equalize.py", "tuning/observe.py", "tuning/ranges.py",
+        "tuning/tune.py")  # fmt: skip
 
 Images = NDArray[np.uint8]
 # (role, recipe, calibration list or None for FP16, N×H×W×3 images to simulate) → the converted model and its outputs
@@ -112,7 +112,7 @@ class RecipeRunner:
             job,
             onnx=tuned.path,
             fp16=fp16,
-            ranges=score_ranges(graph),
+            ranges=tuned.ranges,
             shrinks={name: factor for name, factor in tuned.shrinks.items() if name not in fp16},
             biases={
                 one.tensor: (one.after.tolist(), one.before.tolist())
@@ -147,6 +147,7 @@ def _tune(model: PreparedModel, role: Role, dataset: Path, target: Path) -> Tune
                 dataset,
                 target,
                 clip=role == "recognizer",
+                crowds=model.fixed.family is not None and model.fixed.family.crowds,
                 progress=shown.advance,
             )
         except (OSError, WorkError):

@@ -12,12 +12,12 @@ import onnx
 from numpy.typing import NDArray
 
 from rkface.runtime.backends.reference import normalize
-from rkface.runtime.core.crop_template import CropTemplate
+from rkface.runtime.core.crop_template import CropTemplate, StatedCrop, choose_crop
 from rkface.runtime.core.errors import ModelError, WorkError
 from rkface.runtime.core.manifest import ChannelOrder, Input, Output, Role
-from rkface.runtime.core.onnx_file import read_onnx_file
+from rkface.runtime.core.onnx_file import CHANNELS, read_onnx_file
 from rkface.runtime.core.subprocess_call import ProcessDiedError, call_in_subprocess
-from rkface.runtime.vision.detectors import SIZE_STEP, Family, find_layout
+from rkface.runtime.vision.detectors import NAMES, SIZE_STEP, Family, find_layout
 
 from .catalog import DETECTOR_SIZE, LivenessProfile
 from .channel_order import swap_channels
@@ -28,7 +28,6 @@ from .prepare.image_input import BYTES, real_inputs
 from .prepare.score_output import add_probabilities, computes_logits
 from .prepare.standardize import hide_weights, standardize
 from .preprocessing import Preprocessing, StatedPreprocessing, read_preprocessing
-from .recognizer_crop import StatedCrop, choose_crop
 
 SAME = 1e-4  # the largest allowed difference, as a share of the output's largest value (at least 1)
 
@@ -45,6 +44,7 @@ class FixedModel:
     changes        what was rewritten, for people
     crop           how a face is aligned for a recognizer; None for another model
     center         the constant that the simplified recognizer subtracts from its embedding; empty if none
+    family         of a detector; None for another model, and for a detector that ``simplify`` will refuse
     """
 
     role: Role
@@ -55,6 +55,7 @@ class FixedModel:
     changes: tuple[str, ...] = ()
     crop: CropTemplate | None = None
     center: tuple[float, ...] = ()
+    family: Family | None = None
 
     def known_crop(self) -> CropTemplate:
         """The crop of a recognizer."""
@@ -105,7 +106,7 @@ def fix_input(
     if len(dims) != 4 or dims[1] not in (0, 3):
         shown = "×".join(str(dim or "?") for dim in dims) or "no shape"
         raise ModelError(f"{path}: its input is {shown}; a {role} takes one RGB image, N×3×H×W")
-    chosen = choose_crop(path, dims, crop) if role == "recognizer" else None
+    chosen = choose_crop(path, dims[3] or None, dims[2] or None, crop) if role == "recognizer" else None
     if chosen is not None:
         size = chosen.width, chosen.height
     elif profile is not None:
@@ -121,16 +122,24 @@ def fix_input(
     for output in proto.graph.output:  # they are inferred again for this size
         _set_shape(output, (0,) * len(output.type.tensor_type.shape.dim))
     del proto.graph.value_info[:]
+    family = _find_family(proto, size) if role == "detector" else None
     if profile is not None:
         preprocessing = Preprocessing(profile.bgr, *profile.normalization, "stated", "stated")
     else:
         stated = stated or StatedPreprocessing()
-        family = _find_family(proto, size) if role == "detector" else None
         preprocessing = read_preprocessing(
             path, proto, entry.name, role, stated, family=family, takes_bytes=takes_bytes
         )
     input = _input(Input(entry.name, size[1], size[0], preprocessing.mean, preprocessing.std), preprocessing)
-    return FixedModel(role, path.name, proto, input, preprocessing, changes, chosen)
+    return FixedModel(role, path.name, proto, input, preprocessing, changes, chosen, family=family)
+
+
+def read_family(path: Path) -> Family:
+    """The family of the detector at ``path``. Raises ModelError if it is no detector of a known family."""
+    model = fix_input(path, "detector")
+    if model.family is None:
+        raise ModelError(f"{path}: not a face detector with landmarks that rkface knows ({NAMES})")
+    return model.family
 
 
 def _find_family(proto: Any, size: tuple[int, int]) -> Family | None:
@@ -161,6 +170,7 @@ def simplify(model: FixedModel, target: Path) -> SimplifiedModel:
     hide_weights(proto)
     if model.preprocessing.bgr:
         swap_channels(proto, model.input.name)
+        onnx.helper.set_model_props(proto, {CHANNELS: "RGB"})
     outputs = _outputs(proto, done.shapes)
     changes = model.changes
     if model.role == "detector":

@@ -26,6 +26,7 @@ from ..simplify import SAME, max_difference
 from .clip import RangeHistograms
 from .equalize import equalize
 from .observe import ObservedTensor, observe_tensors, watch_tensors
+from .ranges import crowd_ranges, score_ranges, widest
 
 IMAGES = 32  # enough for means and ranges: a MobileFaceNet reaches a mean cosine of 0.998 with 8 to 42 faces
 
@@ -48,6 +49,7 @@ class TunedModel:
     corrected   the corrected biases, by output of the layer
     difference  what equalizing changed in FP32, as ``max_difference`` defines it
     shrinks     factors below 1 for the toolkit's range of some tensors, by name
+    ranges      minimum ranges of some tensors, by name
     """
 
     path: Path
@@ -55,6 +57,7 @@ class TunedModel:
     corrected: Mapping[str, BiasCorrection]
     difference: float
     shrinks: Mapping[str, float]
+    ranges: Mapping[str, tuple[float, float]]
 
 
 def tune(
@@ -64,13 +67,15 @@ def tune(
     target: Path,
     *,
     clip: bool = False,
+    crowds: bool = False,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> TunedModel:
     """Write ``model`` to ``target``, tuned for w8a8 with the toolkit's ``normal`` ranges.
 
     The first 32 images of the list ``dataset`` are used; ``progress`` gets the number of finished images. Equalizing is
     left out if it changes what FP32 computes by more than 1e-4 of an output's largest value (at least 1). ``clip``
-    chooses smaller ranges. Do not use it on a detector, where the rare large values are the faces.
+    chooses smaller ranges. Do not use it on a detector, where the rare large values are the faces. ``crowds`` makes
+    the ranges contain those on crowds of small faces, too.
     """
     proto = onnx.load(str(model))
     images = to_rgb(read_image(path) for path in read_image_list(dataset)[:IMAGES])
@@ -91,7 +96,11 @@ def tune(
         for values in watch_tensors(equal, input, counts.names, images, target.with_suffix(".clipped.onnx")):
             counts.add(values)
         shrinks = counts.shrinks()
-    return TunedModel(target, sum(int((scale != 1).sum()) for scale in scales.values()), corrected, changed, shrinks)
+    ranges = score_ranges(equal)
+    if crowds:
+        ranges = widest(ranges, crowd_ranges(equal, input, images, target.with_suffix(".crowds.onnx")))
+    number = sum(int((scale != 1).sum()) for scale in scales.values())
+    return TunedModel(target, number, corrected, changed, shrinks, ranges)
 
 
 def correct_bias(proto: Any, seen: dict[str, ObservedTensor]) -> dict[str, BiasCorrection]:

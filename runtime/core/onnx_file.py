@@ -17,6 +17,7 @@ from pathlib import Path
 
 from .errors import ModelError
 
+CHANNELS = "rkface.channels"  # metadata of a model that rkface has changed: "RGB", whatever its family takes
 MAX_BYTES = (1 << 31) - 1  # of a model with all its weights: protobuf cannot hold more
 MAX_PARTS = 1_000_000  # nodes, tensors, attributes and their fields; an IResNet-100 has about 10,000
 MAX_STRUCTURE = 32_000_000  # bytes of all that is not the content of a tensor

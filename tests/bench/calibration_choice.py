@@ -42,6 +42,7 @@ from rkface.convert.prepared_model import PreparedModel, prepare_model
 from rkface.convert.recipe import NORMAL, TUNED, Recipe
 from rkface.convert.run_recipe import RecipeRunner
 from rkface.convert.targets import find_target
+from rkface.runtime.core.crop_template import ARCFACE_112
 from rkface.runtime.core.faces import Faces
 from rkface.runtime.vision.align import align
 from rkface.runtime.vision.bare_onnx import open_detector
@@ -78,7 +79,7 @@ class Recognizer:
 
     def embed(self, faces: Candidates) -> np.ndarray:
         dimensions = self.model.simplified.outputs[0].shape[-1]
-        return embed_faces(faces, Embedder(self.model.backend, self.model.input, dimensions))
+        return embed_faces(faces, Embedder(self.model.backend, self.model.fixed.known_crop(), dimensions))
 
     def prepare_seed(self, faces: Candidates, embeddings: np.ndarray, evaluation: Candidates) -> SeedData:
         crops = to_rgb(face.crop for face in evaluation)
@@ -156,7 +157,7 @@ def main() -> int:
 
 def measure_photos(options: argparse.Namespace, scratch: Path) -> list[dict[str, object]]:
     recognizer = open_recognizer(options.recognizer.stem, options.recognizer, options.detector, scratch)
-    faces = list(collect_faces(options.photos, Detector(*open_detector(options.detector))).candidates)
+    faces = list(collect_faces(options.photos, Detector(*open_detector(options.detector)), ARCFACE_112).candidates)
     embeddings = recognizer.embed(faces)
     seeds = []
     for seed in range(options.seeds):

@@ -1,4 +1,4 @@
-"""Smaller and rectangular inputs of the detector: their cost, their recall, and the smallest face that SCRFD finds.
+"""Smaller and rectangular inputs of the detector: their cost, their recall, and the smallest face that is found.
 
     make bench-less
     make bench-less OPTIONS=--quick                                       every fourth photo
@@ -33,9 +33,9 @@ from rkface.convert.demo.background import background
 from rkface.convert.evaluate.parity import compare_faces, match_boxes
 from rkface.convert.mosaic import make_mosaics
 from rkface.convert.simplify import fix_input, simplify
+from rkface.runtime.backends.reference import open_reference
 from rkface.runtime.core.faces import Faces
 from rkface.runtime.core.progress import Stage, stage
-from rkface.runtime.vision.bare_onnx import open_detector
 from rkface.runtime.vision.detect import Detector
 
 Size = tuple[int, int]  # width, height
@@ -94,7 +94,7 @@ class PortraitResult:
 
 def main() -> int:
     parser = create_parser(__doc__, "build/bench/less")
-    parser.add_argument("--detector", type=Path, nargs="+", metavar="ONNX", help="SCRFD models; needs --photos")
+    parser.add_argument("--detector", type=Path, nargs="+", metavar="ONNX", help="detectors; needs --photos")
     parser.add_argument("--photos", type=Path, metavar="FOLDER", help="photos of faces; needs --detector")
     parser.add_argument("--quick", action="store_true", help="use every fourth photo only")
     options = parser.parse_args()
@@ -141,7 +141,7 @@ def place_in_frame(image: np.ndarray, seed: int) -> np.ndarray:
 def open_resized(path: Path, size: Size, folder: Path) -> Detector:
     """The detector at ``path`` with an input of ``size``."""
     model = simplify(fix_input(path, "detector", size), folder / f"{size[0]}x{size[1]}-{path.name}")
-    return Detector(*open_detector(model.path))
+    return Detector(open_reference(model.path, model.input), model.input, model.outputs)
 
 
 def compare_sizes(

@@ -155,7 +155,7 @@ def _tabulate_predictions(predictions: list[dict[str, Any]]) -> list[str]:
 
 def main() -> int:
     parser = create_parser(__doc__)
-    parser.add_argument("detector", type=Path, nargs="?", help="SCRFD model")
+    parser.add_argument("detector", type=Path, nargs="?", help="face detector")
     parser.add_argument("recognizer", type=Path, nargs="?", help="face recognition model")
     options = parser.parse_args()
     if options.detector and not options.recognizer:

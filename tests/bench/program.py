@@ -21,7 +21,7 @@ def create_parser(description: str | None, out: str | None = None) -> argparse.A
 
 def add_model_options(parser: argparse.ArgumentParser) -> None:
     """Add ``--detector``, ``--recognizer`` and ``--photos``, which belong together."""
-    parser.add_argument("--detector", type=Path, metavar="ONNX", help="SCRFD model with a fixed input size")
+    parser.add_argument("--detector", type=Path, metavar="ONNX", help="face detector with a fixed input size")
     parser.add_argument("--recognizer", type=Path, metavar="ONNX", help="face recognition model")
     parser.add_argument("--photos", type=Path, metavar="FOLDER", help="photos of faces, of as many people as possible")
 

@@ -14,6 +14,7 @@ from rkface.convert.measure_preprocessing import measure_preprocessing
 from rkface.convert.packs import DEMO
 from rkface.convert.prepared_model import prepare_model, with_preprocessing
 from rkface.convert.preprocessing import INSIDE, StatedPreprocessing
+from rkface.runtime.core.crop_template import ARCFACE_112
 from rkface.runtime.core.errors import InputError, ModelError
 from rkface.runtime.vision.embed import unit
 
@@ -220,4 +221,4 @@ def real_crops(shared):
     from rkface.runtime.vision.detect import Detector
 
     detector = Detector(*open_detector(shared / "models/scrfd_500m_kps.onnx", threads=1))
-    return to_rgb(face.crop for face in collect_faces(shared / "data/people", detector).candidates)
+    return to_rgb(face.crop for face in collect_faces(shared / "data/people", detector, ARCFACE_112).candidates)

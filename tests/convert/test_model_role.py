@@ -26,7 +26,7 @@ def test_swapped_models_are_named_as_swapped(capsys, tmp_path):
         (
             RECOGNIZER,
             RECOGNIZER,
-            r"is a recognizer \(.*512 numbers\): give an SCRFD detector with landmarks with --detector",
+            r"is a recognizer \(.*512 numbers\): give a face detector with landmarks with --detector",
         ),
         (DETECTOR, DETECTOR, r"is a detector \(it has 9 outputs\): give a face recognizer with --recognizer"),
     ],

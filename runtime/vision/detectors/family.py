@@ -83,6 +83,8 @@ class Family:
     clear           by so much an upright photo's best score exceeds that of its other turns
     smallest_face   size of the smallest faces of which it finds nearly all, in input pixels (docs/detector-size.md);
                     None if that was not measured
+    crowds          its activations are larger where faces are small, so that INT8 needs ranges from crowds of small
+                    faces, too (docs/accuracy.md)
     shapes          (width, height) → its outputs: how often each shape occurs
     levels          (positions of the outputs by shape, width, height) → one level for each stride
     hits            (outputs, level, threshold) → indices of the anchors with a score of ``threshold`` or more, and the
@@ -101,6 +103,7 @@ class Family:
     plain: float
     clear: float
     smallest_face: int | None
+    crowds: bool
     shapes: Callable[[int, int], Mapping[Shape, int]]
     levels: Callable[[Mapping[Shape, Sequence[int]], int, int], tuple[Level, ...]]
     hits: Callable[[Sequence[Raw], Level, float], tuple[NDArray[np.intp], Floats]]

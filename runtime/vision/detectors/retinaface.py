@@ -76,6 +76,7 @@ RETINAFACE = Family(
     plain=1.0,
     clear=0.05,
     smallest_face=None,
+    crowds=False,  # not measured
     shapes=shapes,
     levels=levels,
     hits=hits,

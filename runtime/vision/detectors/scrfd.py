@@ -59,6 +59,7 @@ SCRFD = Family(
     plain=0.8,  # of 128 faces of SCRFD-500M and SCRFD-2.5G in upright photos, 100 have it; upside down, none (0.77)
     clear=0.05,  # upright faces lead by 0.059 or more
     smallest_face=16,  # SCRFD-2.5G and SCRFD-500M
+    crowds=False,
     shapes=shapes,
     levels=levels,
     hits=hits,

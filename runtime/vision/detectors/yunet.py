@@ -74,6 +74,7 @@ YUNET = Family(
     plain=0.92,
     clear=0.03,
     smallest_face=None,
+    crowds=True,
     shapes=shapes,
     levels=levels,
     hits=hits,
