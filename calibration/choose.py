@@ -158,8 +158,9 @@ def hold_out(
     ``embeddings`` (N×D float32, unit length) belong to ``candidates``. Two photos are in the same group if they have
     faces with a cosine of ``SAME_PERSON`` or more (single linkage, so chains count), or are copies of one file. Groups
     are never split, so no photo and, as far as the embeddings can tell, no person is on both sides. Groups are taken in
-    the order of their hash, not of their quality, so that the evaluation side does not only get good faces. Its size
-    differs from ``share`` of all faces by at most half the largest group.
+    the order of their hash, not of their quality, so that the evaluation side does not only get good faces. A group
+    with more than half of the faces calibrates: chains of a weak recognizer connect many people. Without such a group,
+    the size of the evaluation side differs from ``share`` of all faces by at most half the largest group.
 
     Raises InputError if all faces form one group.
     """
@@ -169,6 +170,8 @@ def hold_out(
     target = share * len(candidates)
     evaluate: list[int] = []
     for group in groups:
+        if len(group) > len(candidates) / 2:  # evaluated, it would leave too few faces to calibrate on
+            continue
         if abs(len(evaluate) + len(group) - target) < abs(len(evaluate) - target):
             evaluate += group
     calibrate = sorted(set(range(len(candidates))) - set(evaluate))

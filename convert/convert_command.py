@@ -129,13 +129,16 @@ def _sources(options: Namespace) -> ModelSources:
     from .acquire import own_sources, pack_sources
     from .known_packs import find_pack
     from .model_role import check_not_swapped
-    from .pack_files import default_cache
+    from .pack_files import check_license, default_cache
 
     paths: dict[Role, Path | None] = {"detector": options.detector, "recognizer": options.recognizer}
     given = {role: path for role, path in paths.items() if path is not None}
     cache = options.cache or default_cache()
     if options.pack or not given:
         pack = find_pack(options.pack or "demo")
+        check_license(pack, accepted=options.accept_license)
+        if not pack.synthetic:
+            _require_calibration(options)  # before the download
         sources = pack_sources(pack, cache, accepted=options.accept_license, given=given)
     elif len(given) < len(paths):
         raise InputError(
@@ -254,6 +257,15 @@ def _photos(options: Namespace, sources: ModelSources) -> PhotoOptions | None:
             one_look=sources.synthetic,  # the demo detector is not sure which way up some photos are
         )
     if not sources.synthetic:
+        _require_calibration(options)
+    if options.evaluation or options.pairs:
+        raise InputError("--evaluation and --pairs need --calibration; the demo pack renders its own photos")
+    return None
+
+
+def _require_calibration(options: Namespace) -> None:
+    """Raise InputError without --calibration, for real models."""
+    if options.calibration is None:
         why = (
             "the FP16 models are compared with FP32 on faces like those that the camera will see"
             if options.no_quantize
@@ -261,6 +273,3 @@ def _photos(options: Namespace, sources: ModelSources) -> PhotoOptions | None:
             "a real recognizer"
         )
         raise InputError(f"--calibration is needed: {why}. Give a folder with photos of many people (100 or more)")
-    if options.evaluation or options.pairs:
-        raise InputError("--evaluation and --pairs need --calibration; the demo pack renders its own photos")
-    return None

@@ -207,6 +207,14 @@ def test_groups_come_as_close_to_the_share_as_possible(make_face, share, expecte
     assert len(evaluate) == expected
 
 
+def test_a_chain_of_most_faces_calibrates(make_face):
+    """With a weak recognizer, chains connect many people; evaluating on them would leave too few to calibrate on."""
+    faces = [make_face(seed) for seed in range(20)]
+    who = np.array([0] * 14 + [1, 2, 3, 4, 5, 6])
+    calibrate, evaluate = hold_out(faces, np.eye(7, dtype=np.float32)[who])
+    assert set(range(14)) <= set(calibrate) and evaluate == list(range(14, 20))
+
+
 def test_chains_and_copies_stay_together_and_a_single_group_is_refused(make_face):
     # Neighbors are 60° apart (cosine 0.5), the ends of the chain 120° (cosine -0.5).
     head_angles = np.deg2rad([0, 60, 120])

@@ -29,7 +29,7 @@ def check_plain_crops(detector, folder):
         image = read_image(path)
         before, after = detector.detect(image, 0.5), find_faces(detector, image, 0.5)
         for score, landmarks in zip(before.scores, before.landmarks, strict=True):
-            if score >= SCRFD.plain and abs(roll_of(landmarks)) <= 45:
+            if score >= detector.family.plain and abs(roll_of(landmarks)) <= 45:
                 crops = [align(after.image, one).tobytes() for one in after.faces.landmarks]
                 assert align(image, landmarks).tobytes() in crops, path.name
                 checked += 1
