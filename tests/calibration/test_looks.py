@@ -10,6 +10,7 @@ from rkface.runtime.core.faces import Faces
 from rkface.runtime.vision.align import TEMPLATE, align
 from rkface.runtime.vision.bare_onnx import open_detector
 from rkface.runtime.vision.detect import Detector
+from rkface.runtime.vision.detectors.scrfd import SCRFD
 from rkface.runtime.vision.image import read_image
 from rkface.runtime.vision.photo import find_faces, turn_image
 from rkface.runtime.vision.photo_files import find_images
@@ -75,7 +76,7 @@ def test_turned_photos_and_close_ups_calibrate_with_upright_faces(real, shared, 
 class Scripted:
     """Finds the same upright faces in a photo however it is turned: (score, x, width)."""
 
-    nms_iou, threshold = 0.4, 0.5
+    nms_iou, threshold, family = 0.4, 0.5, SCRFD
 
     def __init__(self, *faces):
         self.faces = faces
