@@ -109,6 +109,7 @@ def _calibrate(options: Namespace) -> int:
     from rkface.runtime.core.onnx_file import onnx_digest
     from rkface.runtime.core.progress import stage
 
+    from .center import without_common_part
     from .choose import choose_faces, choose_frames, require_enough_faces
     from .collect import collect_faces, embed_faces
     from .dataset import Provenance, check_output_folder, write_set
@@ -130,7 +131,7 @@ def _calibrate(options: Namespace) -> int:
     embeddings = None
     if models.embedder is not None and len(found.candidates) > options.count:
         with stage("tell people apart") as now:
-            embeddings = embed_faces(found.candidates, models.embedder, now.advance)
+            embeddings = without_common_part(embed_faces(found.candidates, models.embedder, now.advance))
     with stage("select faces"):
         choice = choose_faces(found.candidates, options.count, embeddings)
         hint = "; the detector of the demo bundle only finds rendered faces: give a real one with --detector"

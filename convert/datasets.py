@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from rkface.calibration.choose import Choice, choose_faces, choose_frames, hold_out, require_enough_faces
 from rkface.calibration.collect import NO_FACE, CandidateFace, Collection, collect_faces, embed_faces
 from rkface.calibration.dataset import CalibrationSet, Provenance, is_set, read_set, write_set
+from rkface.calibration.facility_location import SAME_PERSON
 from rkface.runtime.core.bundle import sha256
 from rkface.runtime.core.errors import InputError
 from rkface.runtime.core.manifest import Input, Role
@@ -55,13 +56,15 @@ class PhotoOptions:
 class FaceFinder:
     """The FP32 models that find faces in photos and tell people apart.
 
-    ``input`` is the detector's input, ``digest`` the SHA-256 of the detector's ONNX file.
+    ``input`` is the detector's input, ``digest`` the SHA-256 of the detector's ONNX file. ``same_person`` is the cosine
+    from which two faces are taken for one person.
     """
 
     detector: Detector
     input: Input
     embedder: Embedder
     digest: str
+    same_person: float = SAME_PERSON
 
 
 @dataclass(frozen=True)
@@ -162,7 +165,7 @@ def prepare_datasets(
             rest = find_faces(photos.evaluation, finder, one_look=photos.one_look)
         return Datasets(None, build_evaluation_set(photos, rest, finder), rest.notes)
     if photos.evaluation is None:
-        found, embeddings, rest = _split(found, _embed(found, finder))
+        found, embeddings, rest = _split(found, _embed(found, finder), finder.same_person)
         calibrated = _names(found)
     else:
         every = find_faces(photos.evaluation, finder, one_look=photos.one_look)
@@ -191,7 +194,7 @@ def _write_calibration_set(
 ) -> tuple[CalibrationSet, tuple[CandidateFace, ...]]:
     """Choose among the faces of ``found``, write the set to ``out``, and return it with the chosen faces."""
     with stage("calibration set") as shown:
-        choice = choose_faces(found.candidates, photos.count, embeddings)
+        choice = choose_faces(found.candidates, photos.count, embeddings, same_person=finder.same_person)
         require_enough_faces(choice, found)
         frames = choose_frames(choice.faces, found, photos.count)
         provenance = Provenance(
@@ -285,7 +288,7 @@ def _embed(found: Collection, finder: FaceFinder) -> NDArray[np.float32]:
 
 
 def _split(
-    found: Collection, embeddings: NDArray[np.float32]
+    found: Collection, embeddings: NDArray[np.float32], same_person: float
 ) -> tuple[Collection, NDArray[np.float32] | None, Collection]:
     """Photos to calibrate on, the ``embeddings`` of their faces, and photos to evaluate on.
 
@@ -293,7 +296,7 @@ def _split(
     """
     if not found.candidates:
         require_enough_faces(Choice((), ()), found)
-    calibrate, _ = hold_out(found.candidates, embeddings)
+    calibrate, _ = hold_out(found.candidates, embeddings, same_person=same_person)
     photos = {found.candidates[index].photo for index in calibrate}
     # hold_out never splits a photo, so the faces of these photos are exactly those of the indices, in the same order.
     return _only_photos(found, photos), embeddings[calibrate], _only_photos(found, set(found.photos) - photos)

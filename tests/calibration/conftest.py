@@ -14,6 +14,7 @@ from rkface.calibration.dataset import Provenance, write_set
 from rkface.runtime.core.crop_template import ARCFACE_112
 from rkface.runtime.core.faces import Faces
 from rkface.runtime.vision.align import TEMPLATE
+from rkface.runtime.vision.detectors.scrfd import SCRFD
 from rkface.runtime.vision.quality import Quality
 
 EYES = 35.2  # px between the eyes in a 112×112 crop
@@ -34,7 +35,7 @@ class Finder:
     """A fake detector: the first pixel of a photo, if it is gray, says how many pixels apart the eyes of its only face
     are. In a photo that is turned, another pixel is the first."""
 
-    nms_iou, threshold = 0.4, 0.5
+    nms_iou, threshold, family = 0.4, 0.5, SCRFD
 
     def detect(self, image, threshold):
         eyes = int(image[0, 0, 0]) if len(set(image[0, 0].tolist())) == 1 else 0

@@ -215,6 +215,19 @@ def test_a_chain_of_most_faces_calibrates(make_face):
     assert set(range(14)) <= set(calibrate) and evaluate == list(range(14, 20))
 
 
+def test_the_cosine_of_one_person_depends_on_the_recognizer(make_face):
+    """Three people with a cosine of 0.5 are a chain at 0.35, and three people at 0.6."""
+    faces = [make_face(seed) for seed in range(20)]
+    alike = np.full((20, 20), 0.5) + np.eye(20) * 0.5
+    embeddings = np.linalg.cholesky(alike).astype(np.float32)
+    with pytest.raises(InputError, match="only 1 group"):
+        hold_out(faces, embeddings)
+    calibrate, evaluate = hold_out(faces, embeddings, same_person=0.6)
+    assert (len(calibrate), len(evaluate)) == (12, 8)
+    assert [one.reason for one in choose_faces(faces, 6, embeddings).left_out] == [PERSON] * 14
+    assert PERSON not in {one.reason for one in choose_faces(faces, 6, embeddings, same_person=0.6).left_out}
+
+
 def test_chains_and_copies_stay_together_and_a_single_group_is_refused(make_face):
     # Neighbors are 60° apart (cosine 0.5), the ends of the chain 120° (cosine -0.5).
     head_angles = np.deg2rad([0, 60, 120])

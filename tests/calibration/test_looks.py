@@ -10,8 +10,9 @@ from rkface.runtime.core.faces import Faces
 from rkface.runtime.vision.align import TEMPLATE, align
 from rkface.runtime.vision.bare_onnx import open_detector
 from rkface.runtime.vision.detect import Detector
+from rkface.runtime.vision.detectors.scrfd import SCRFD
 from rkface.runtime.vision.image import read_image
-from rkface.runtime.vision.photo import PLAIN, find_faces, turn_image
+from rkface.runtime.vision.photo import find_faces, turn_image
 from rkface.runtime.vision.photo_files import find_images
 from rkface.runtime.vision.quality import roll_of
 
@@ -28,7 +29,7 @@ def check_plain_crops(detector, folder):
         image = read_image(path)
         before, after = detector.detect(image, 0.5), find_faces(detector, image, 0.5)
         for score, landmarks in zip(before.scores, before.landmarks, strict=True):
-            if score >= PLAIN and abs(roll_of(landmarks)) <= 45:
+            if score >= detector.family.plain and abs(roll_of(landmarks)) <= 45:
                 crops = [align(after.image, one).tobytes() for one in after.faces.landmarks]
                 assert align(image, landmarks).tobytes() in crops, path.name
                 checked += 1
@@ -75,7 +76,7 @@ def test_turned_photos_and_close_ups_calibrate_with_upright_faces(real, shared, 
 class Scripted:
     """Finds the same upright faces in a photo however it is turned: (score, x, width)."""
 
-    nms_iou = 0.4
+    nms_iou, threshold, family = 0.4, 0.5, SCRFD
 
     def __init__(self, *faces):
         self.faces = faces

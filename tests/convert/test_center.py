@@ -1,5 +1,6 @@
 """A constant is taken off the embeddings of recognizers that need it, and an older bundle's constant is kept."""
 
+import os
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -17,12 +18,14 @@ from rkface.convert.packs import DEMO
 from rkface.convert.prepared_model import prepare_model
 from rkface.convert.settings import CenterRequest
 from rkface.convert.simplify import check_same_outputs
-from rkface.runtime.core.bundle import sha256
+from rkface.runtime.core.bundle import read_bundle, sha256
 from rkface.runtime.core.crop_template import CUSTOM, TEMPLATES, CropTemplate
 from rkface.runtime.core.errors import BundleError, InputError
 from rkface.runtime.core.manifest import Manifest, RecognizerSpec, Source, Thresholds
 from rkface.runtime.gallery.people import embedding_identity
 from rkface.runtime.vision.embed import unit
+
+from .conftest import rkface
 
 PEOPLE = 24
 
@@ -208,3 +211,30 @@ def test_bundles_with_different_constants_are_not_both_kept(path, faces, tmp_pat
     with pytest.raises(InputError, match=r"have different constants.*--center BUNDLE"):
         settled(path, tmp_path, faces, replaced=folders)
     assert settled(path, tmp_path, faces, replaced=folders[:1]).center.bundle == folders[0]
+
+
+def test_a_missing_bundle_ends_the_command_before_any_work(tmp_path):
+    done = rkface("convert", "--center", "missing", "--out", "out", cwd=tmp_path)
+    assert done.returncode == 2 and "missing: no such bundle folder" in done.stderr
+    assert not any(tmp_path.iterdir())
+
+
+@pytest.mark.skipif("RKFACE_SLOW" not in os.environ, reason="converts three times; set RKFACE_SLOW")
+def test_conversions_keep_the_constant(converted, path, tmp_path):
+    photos = [
+        "--calibration",
+        converted.work / "photos/calibration",
+        "--evaluation",
+        converted.work / "photos/evaluation",
+    ]
+    models = ["--detector", DEMO / "detector.onnx", "--recognizer", path, "--recognizer-input", "rgb"]
+    command = ["convert", *models, *photos, "--recipe", "normal", "--accept", "--out", "out"]
+    centers = []
+    for options in (["--center", "new", "--count", "60"], [], ["--center", "new"], ["--center", "none"]):
+        done = rkface(*command, *options, cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+        found = read_bundle(tmp_path / "out").manifest
+        centers.append(found.recognizer.center)
+        assert ("center" in found.provenance) == bool(found.recognizer.center)
+        assert ("galleries made with it stay valid" in done.stdout) == (not options)
+    assert centers[0] and centers[0] == centers[1] and centers[3] == ()

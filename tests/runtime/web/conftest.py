@@ -120,13 +120,13 @@ def service_with_liveness(live_bundle, photo_held_up, tmp_path_factory):
         yield service
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")  # the camera takes half a core, which the tests of other folders need
 def service(tmp_path_factory, pictures):
     with running(tmp_path_factory.mktemp("service"), pictures) as service:
         yield service
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def address(service):
     with serve(service, port=0) as address:
         yield address
