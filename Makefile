@@ -125,6 +125,9 @@ bench-photos: $(INSTALLED)  ## sideways photos and close-ups: what more looks fi
 bench-dlib: $(INSTALLED)  ## dlib's recognizer at its own 150×150 chip (OPTIONS='--model … --detector … --photos … --pairs …')
 	$(BIN)/python tests/bench/dlib_crop.py $(OPTIONS)
 
+bench-center: $(INSTALLED)  ## the constant in a recognizer's embeddings (OPTIONS='--detector … --recognizer … --photos … --pairs …')
+	$(BIN)/python tests/bench/embedding_center.py $(OPTIONS)
+
 bench-cores: $(INSTALLED)  ## compare the scheduler with the limit of three, two and one NPU cores (simulated, no NPU)
 	$(BIN)/python tests/bench/scheduler_cores.py $(OPTIONS)
 
