@@ -140,10 +140,11 @@ def test_fp16_is_more_accurate_and_larger(converted, tmp_path):
 
 
 @pytest.mark.parametrize("stage", ["detector: simplify", "calibration set", "FP32 reference", "detector: tune"])
-def test_ctrl_c_leaves_the_previous_bundle_and_nothing_else(converted, tmp_path, stage):
+def test_ctrl_c_leaves_the_previous_bundle_and_nothing_else(converted, tmp_path, tmp_path_factory, stage):
     shutil.copytree(converted.bundle, tmp_path / "bundle")
-    photos = converted.work / "photos"
-    command = [*RKFACE, "convert", *OWN, "--calibration", photos / "calibration", "--evaluation", photos / "evaluation"]
+    photos = [thirty_photos(converted.work / "photos" / kind, tmp_path_factory.mktemp(kind) / "photos")
+              for kind in ("calibration", "evaluation")]  # fmt: skip
+    command = [*RKFACE, "convert", *OWN, "--calibration", photos[0], "--evaluation", photos[1]]
     command += ["--out", tmp_path / "bundle", "--evaluate", "20"]
     with subprocess.Popen(
         command,
