@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rkface.runtime.vision.align import TEMPLATE
-from rkface.runtime.vision.quality import FACE, TEMPLATE_EYES, standard
+from rkface.runtime.vision.quality import FACE, TEMPLATE_EYES
 
 CHEEKS = (
     (slice(42, 58), slice(12, 24)),
@@ -48,8 +48,8 @@ class AppearanceStats:
 
 
 def measure_appearance(crop: NDArray[np.uint8], landmarks: NDArray[Any]) -> AppearanceStats:
-    """Measure a face: its ``landmarks`` (5×2, pixels of the photo) and its aligned ``crop`` (S×S×3 uint8 BGR)."""
-    lab = cv2.cvtColor(standard(crop)[FACE].astype(np.float32) / 255, cv2.COLOR_BGR2LAB)
+    """Measure a face: its ``landmarks`` (5×2, pixels of the photo) and its ArcFace crop (112×112×3 uint8 BGR)."""
+    lab = cv2.cvtColor(crop[FACE].astype(np.float32) / 255, cv2.COLOR_BGR2LAB)
     face = lab[..., 0]
     middle = face.shape[1] // 2
     # The median of both cheeks ignores shadows, hair, and the background beside a turned face.

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from rkface.runtime.vision.embed import unit
+
 # Two faces count as one person's if they are at most this many times as far apart as a face and its mirror image in
 # another light (the median of all faces). Measured on 300 labeled pairs: of 38 of one person, dlib's ResNet-29 has 34
 # closer than that, and MobileFaceNet 10; of 262 of different people, both have none.
@@ -60,3 +62,12 @@ def measure_center(raw: NDArray[np.float32], relit: NDArray[np.float32]) -> Embe
     counted = np.outer(weights, weights) * ~close
     cosine = float((counted * (units @ units.T)).sum() / counted.sum()) if counted.any() else 0.0
     return EmbeddingCenter(weights @ faces / weights.sum(), len(faces), float(weights.sum()), cosine)
+
+
+def without_common_part(embeddings: NDArray[np.float32]) -> NDArray[np.float32]:
+    """``embeddings`` (N×D, unit length) of a recognizer that is used as it is, without a bundle: if they have a
+    constant in common, their mean is taken off, and they are scaled to unit length again."""
+    mean = embeddings.mean(axis=0, dtype=np.float64)
+    if mean @ mean <= CONSTANT_COSINE:  # about the mean cosine of two of them
+        return embeddings
+    return unit((embeddings - mean).astype(np.float32))

@@ -35,14 +35,19 @@ class Choice:
 
 
 def choose_faces(
-    candidates: Sequence[CandidateFace], count: int, embeddings: NDArray[np.float32] | None = None
+    candidates: Sequence[CandidateFace],
+    count: int,
+    embeddings: NDArray[np.float32] | None = None,
+    *,
+    same_person: float = SAME_PERSON,
 ) -> Choice:
     """Select the ``count`` faces that best represent all ``candidates``; all of them if there are fewer.
 
     Faces are compared by pose, light, skin tone and, if ``embeddings`` (N×D float32, unit length, in the order of
-    ``candidates``) are given, by person. Of near-duplicates only the best by quality is used: faces whose perceptual
-    hashes differ in at most ``HASH_RADIUS`` bits, and faces of a second copy of a file. facility_location.py explains
-    the selection. The result does not depend on the order of ``candidates``.
+    ``candidates``) are given, by person: two faces with a cosine of ``same_person`` or more. Of near-duplicates only
+    the best by quality is used: faces whose perceptual hashes differ in at most ``HASH_RADIUS`` bits, and faces of a
+    second copy of a file. facility_location.py explains the selection. The result does not depend on the order of
+    ``candidates``.
     """
     different, copies = _without_copies(candidates)
     if not different:
@@ -53,6 +58,7 @@ def choose_faces(
         np.array([face.quality.clarity for face in faces], np.float32),
         None if embeddings is None else embeddings[different],
         count,
+        same_person,
     )
     surplus = []
     for index, reason, like in found.surplus:
@@ -151,24 +157,31 @@ def perceptual_hash(crop: NDArray[np.uint8]) -> NDArray[np.bool_]:
 
 
 def hold_out(
-    candidates: Sequence[CandidateFace], embeddings: NDArray[np.float32], share: float = 0.4
+    candidates: Sequence[CandidateFace],
+    embeddings: NDArray[np.float32],
+    share: float = 0.4,
+    *,
+    same_person: float = SAME_PERSON,
 ) -> tuple[list[int], list[int]]:
     """Split faces into those to calibrate on and those to evaluate on: two ascending lists of indices.
 
     ``embeddings`` (N×D float32, unit length) belong to ``candidates``. Two photos are in the same group if they have
-    faces with a cosine of ``SAME_PERSON`` or more (single linkage, so chains count), or are copies of one file. Groups
+    faces with a cosine of ``same_person`` or more (single linkage, so chains count), or are copies of one file. Groups
     are never split, so no photo and, as far as the embeddings can tell, no person is on both sides. Groups are taken in
-    the order of their hash, not of their quality, so that the evaluation side does not only get good faces. Its size
-    differs from ``share`` of all faces by at most half the largest group.
+    the order of their hash, not of their quality, so that the evaluation side does not only get good faces. A group
+    with more than half of the faces calibrates: chains of a weak recognizer connect many people. Without such a group,
+    the size of the evaluation side differs from ``share`` of all faces by at most half the largest group.
 
     Raises InputError if all faces form one group.
     """
     if len(candidates) != len(embeddings) or not 0 < share < 1:
         raise ValueError("give one embedding for each candidate, and a share between 0 and 1")
-    groups = _groups(candidates, embeddings)
+    groups = _groups(candidates, embeddings, same_person)
     target = share * len(candidates)
     evaluate: list[int] = []
     for group in groups:
+        if len(group) > len(candidates) / 2:  # evaluated, it would leave too few faces to calibrate on
+            continue
         if abs(len(evaluate) + len(group) - target) < abs(len(evaluate) - target):
             evaluate += group
     calibrate = sorted(set(range(len(candidates))) - set(evaluate))
@@ -180,14 +193,16 @@ def hold_out(
     return calibrate, sorted(evaluate)
 
 
-def _groups(candidates: Sequence[CandidateFace], embeddings: NDArray[np.float32]) -> list[list[int]]:
+def _groups(
+    candidates: Sequence[CandidateFace], embeddings: NDArray[np.float32], same_person: float
+) -> list[list[int]]:
     """Groups of indices of ``candidates`` that must stay on one side, in the order of the groups' hashes."""
     photos = {digest: index for index, digest in enumerate(sorted({candidate.sha256 for candidate in candidates}))}
     node = [photos[candidate.sha256] for candidate in candidates]
     alike = (
         (node[start + row], node[column])
         for start in range(0, len(embeddings), BLOCK)
-        for row, column in np.argwhere(embeddings[start : start + BLOCK] @ embeddings.T >= SAME_PERSON)
+        for row, column in np.argwhere(embeddings[start : start + BLOCK] @ embeddings.T >= same_person)
     )
     group = connected_components(len(photos), alike)
     members: dict[int, list[int]] = {}

@@ -10,16 +10,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rkface.runtime.core.bundle import sha256
+from rkface.runtime.core.crop_template import CropTemplate
 from rkface.runtime.core.errors import InputError
 from rkface.runtime.core.faces import Faces
 from rkface.runtime.enrollment.measured_photo import find_large_boxes
-from rkface.runtime.vision.align import CROP_SIZE, align
+from rkface.runtime.vision.align import align
 from rkface.runtime.vision.detect import Detector
 from rkface.runtime.vision.embed import Embedder
 from rkface.runtime.vision.image import read_image
 from rkface.runtime.vision.photo import UNSURE, PhotoFaces, Turn, find_faces
 from rkface.runtime.vision.photo_files import count_left_out, list_photos
-from rkface.runtime.vision.quality import Flaw, Quality, measure
+from rkface.runtime.vision.quality import Flaw, Quality, measure, standard
 
 from .appearance_stats import AppearanceStats, measure_appearance
 
@@ -40,7 +41,7 @@ class CandidateFace:
     name        its path relative to the collected folder, with /
     sha256      the hash of the photo's file
     faces       this one face, in pixels of the photo after it was turned
-    crop        the aligned face, S×S×3 uint8 BGR (S = 112)
+    crop        the aligned face, height×width×3 uint8 BGR
     quality     size, sharpness, exposure, pose and detection score
     appearance  pose, light and skin tone
     turned      by how many degrees the photo was turned clockwise, so that the face is upright
@@ -116,18 +117,19 @@ def find_labeled_face(faces: Faces) -> int | None:
 def collect_faces(
     folder: Path,
     detector: Detector,
+    template: CropTemplate,
     *,
     threshold: float | None = None,
-    crop_size: int = CROP_SIZE,
     one_look: bool = False,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Collection:
     """Detect, align and measure every face of every photo below ``folder``.
 
     Photos on their side are turned and close-ups are found, as in enrollment (``runtime/vision/photo.py``). This is
-    left out with ``one_look``, for photos that are known to be upright. ``threshold``: the minimum detection score;
-    None is the detector's. Photos that cannot be read or have no face, and faces that are unusable, are skipped with
-    the reason. ``progress`` is called with the number of photos that are done and of all photos.
+    left out with ``one_look``, for photos that are known to be upright. ``template``: how the faces are aligned for the
+    recognizer. ``threshold``: the minimum detection score; None is the detector's. Photos that cannot be read or have
+    no face, and faces that are unusable, are skipped with the reason. ``progress`` is called with the number of photos
+    that are done and of all photos.
     Raises InputError only if the folder does not exist or has no photos.
     """
     files = list_photos(folder)
@@ -162,7 +164,7 @@ def collect_faces(
             nameless.append(Skipped(name, SEVERAL, f"{len(faces)} faces"))
         for one in range(len(faces)):
             face = faces[one : one + 1]
-            found = _usable(look.image, face, crop_size)
+            found = _usable(look.image, face, template)
             if isinstance(found, Flaw):
                 skipped.append(Skipped(name, found.reason, found.detail))
                 if one == labeled:
@@ -181,11 +183,13 @@ def look_at_photo(detector: Detector, image: NDArray[np.uint8], threshold: float
 
 
 def _usable(
-    image: NDArray[np.uint8], face: Faces, crop_size: int
+    image: NDArray[np.uint8], face: Faces, template: CropTemplate
 ) -> tuple[NDArray[np.uint8], Quality, AppearanceStats] | Flaw:
-    crop = align(image, face.landmarks[0], crop_size)
-    quality = measure(crop, face.landmarks[0], float(face.scores[0]))
-    return quality.flaw() or (crop, quality, measure_appearance(crop, face.landmarks[0]))
+    landmarks = face.landmarks[0]
+    crop = align(image, landmarks, template)
+    shown = standard(image, landmarks, crop, template)
+    quality = measure(shown, landmarks, float(face.scores[0]))
+    return quality.flaw() or (crop, quality, measure_appearance(shown, landmarks))
 
 
 def embed_faces(

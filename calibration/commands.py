@@ -11,12 +11,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rkface.runtime.cli.options import BUNDLE
-from rkface.runtime.core.arguments import fraction, image_size
+from rkface.runtime.core.arguments import fraction, image_size, recognizer_crop
 from rkface.runtime.core.errors import InputError
 
 from . import COUNT, MINIMUM
 
 if TYPE_CHECKING:
+    from rkface.runtime.core.crop_template import CropTemplate, StatedCrop
     from rkface.runtime.core.manifest import Input
     from rkface.runtime.vision.detect import Detector
     from rkface.runtime.vision.embed import Embedder
@@ -65,6 +66,13 @@ def calibrate(parser: ArgumentParser) -> None:
         metavar="ARCFACE.onnx",
         help="model that tells people apart (default: that of the bundle; with --detector: none)",
     )
+    parser.add_argument(
+        "--recognizer-crop",
+        type=recognizer_crop,
+        metavar="NAME|POINTS",
+        help="how faces are aligned for the recognizer that the set is for, as in `rkface convert` (default: by the "
+        "input size of --recognizer; without one: arcface-112)",
+    )
     finder = parser.add_mutually_exclusive_group()
     finder.add_argument("--detector", type=Path, metavar="D.onnx", help="model that finds the faces")
     finder.add_argument(
@@ -101,6 +109,7 @@ def _calibrate(options: Namespace) -> int:
     from rkface.runtime.core.onnx_file import onnx_digest
     from rkface.runtime.core.progress import stage
 
+    from .center import without_common_part
     from .choose import choose_faces, choose_frames, require_enough_faces
     from .collect import collect_faces, embed_faces
     from .dataset import Provenance, check_output_folder, write_set
@@ -113,6 +122,7 @@ def _calibrate(options: Namespace) -> int:
         found = collect_faces(
             options.photos,
             models.detector,
+            models.crop,
             threshold=options.threshold,
             one_look=models.synthetic,  # rendered photos are upright, and the demo detector is not sure about some
             progress=now.advance,
@@ -121,7 +131,7 @@ def _calibrate(options: Namespace) -> int:
     embeddings = None
     if models.embedder is not None and len(found.candidates) > options.count:
         with stage("tell people apart") as now:
-            embeddings = embed_faces(found.candidates, models.embedder, now.advance)
+            embeddings = without_common_part(embed_faces(found.candidates, models.embedder, now.advance))
     with stage("select faces"):
         choice = choose_faces(found.candidates, options.count, embeddings)
         hint = "; the detector of the demo bundle only finds rendered faces: give a real one with --detector"
@@ -134,7 +144,7 @@ def _calibrate(options: Namespace) -> int:
             choose_frames(faces, found, options.count),
             models.input.width,
             models.input.height,
-            provenance=Provenance(options.photos, onnx_digest(models.path), options.threshold, left_out),
+            provenance=Provenance(options.photos, onnx_digest(models.path), options.threshold, models.crop, left_out),
             among=found.candidates,
         )
     if len(faces) < options.count:
@@ -161,12 +171,14 @@ def _check_separate(photos: Path, out: Path) -> None:
 
 @dataclass(frozen=True)
 class _Models:
-    """``input`` and ``path`` belong to the detector; ``embedder`` is None if no model tells people apart."""
+    """``input`` and ``path`` belong to the detector; ``embedder`` is None if no model tells people apart. ``crop``: how
+    faces are aligned for the recognizer."""
 
     detector: Detector
     input: Input
     path: Path
     embedder: Embedder | None
+    crop: CropTemplate
     synthetic: bool = False
 
 
@@ -178,11 +190,13 @@ def _open_models(options: Namespace) -> _Models:
     from rkface.runtime.vision.embed import Embedder
 
     providers = (options.provider,)
-    embedder = Embedder(*open_recognizer(options.recognizer, providers)) if options.recognizer else None
+    stated, embedder = options.recognizer_crop, None
+    if options.recognizer is not None:
+        embedder = open_recognizer(options.recognizer, providers, crop=stated).embedder()
     if options.detector is not None:
         width, height = options.size or (None, None)
         backend, input, outputs = open_detector(options.detector, width, height, providers)
-        return _Models(Detector(backend, input, outputs), input, options.detector, embedder)
+        return _Models(Detector(backend, input, outputs), input, options.detector, embedder, _crop(embedder, stated))
     if options.size is not None:
         raise InputError("--size only works with --detector: the detector of a bundle has a fixed size")
     if not options.bundle.is_dir():
@@ -192,8 +206,21 @@ def _open_models(options: Namespace) -> _Models:
     detector = Detector(open_reference(path, model.input, providers), model.input, model.outputs)
     if embedder is None:
         backend = open_reference(bundle.reference("recognizer"), face.input, providers)
-        embedder = Embedder(backend, face.input, face.outputs[0].shape[-1])
-    return _Models(detector, model.input, path, embedder, bundle.manifest.synthetic)
+        embedder = Embedder(backend, face.crop, face.outputs[0].shape[-1])
+        if stated is not None:
+            raise InputError("--recognizer-crop describes a model of your own: the recognizer of a bundle has its crop")
+    return _Models(detector, model.input, path, embedder, embedder.crop, bundle.manifest.synthetic)
+
+
+def _crop(embedder: Embedder | None, stated: StatedCrop | None) -> CropTemplate:
+    """The crop of the faces in the set: the recognizer's, or what the user says about the one that the set is for."""
+    from rkface.runtime.core.crop_template import ARCFACE_112, CropTemplate
+
+    if embedder is not None:
+        return embedder.crop
+    if stated is not None and not isinstance(stated, CropTemplate):
+        raise InputError("five points in --recognizer-crop need the size of the crop: also give --recognizer")
+    return stated or ARCFACE_112
 
 
 def _render(

@@ -18,15 +18,15 @@ BACKGROUND, INK = (245, 245, 245), (40, 40, 40)
 def contact_sheet(faces: Sequence[CandidateFace], title: str) -> NDArray[np.uint8]:
     """Draw ``faces`` in rows, with their numbers and quality; ``title`` (ASCII) is above. Returns H×W×3 uint8 BGR."""
     columns = min(COLUMNS, max(4, len(faces)))
-    side = faces[0].crop.shape[0]
-    across, down = side + GAP, side + CAPTION + GAP
+    height, width = faces[0].crop.shape[:2]
+    across, down = width + GAP, height + CAPTION + GAP
     rows = -(-len(faces) // columns)
     sheet = np.full((TITLE + rows * down + GAP, columns * across + GAP, 3), BACKGROUND, np.uint8)
     draw_text(sheet, title, GAP, TITLE - 9, 0.5)
     for index, face in enumerate(faces):
         x, y = GAP + index % columns * across, TITLE + index // columns * down
-        sheet[y : y + side, x : x + side] = face.crop
-        draw_text(sheet, f"{index:04}  q {face.quality.score:.2f}", x, y + side + CAPTION - 3, 0.36)
+        sheet[y : y + height, x : x + width] = face.crop
+        draw_text(sheet, f"{index:04}  q {face.quality.score:.2f}", x, y + height + CAPTION - 3, 0.36)
     return sheet
 
 

@@ -3,9 +3,9 @@
 ::
 
     set/                  mode 0700, because it contains faces of people
-      recognizer/         0000.png …: aligned 112×112 crops, the most representative first; dataset.txt lists them
+      recognizer/         0000.png …: aligned crops, the most representative first; dataset.txt lists them
       detector/           0000.png …: frames, letterboxed to the detector's input size; dataset.txt lists them
-      calibration.json    digest, the source of every image, and what was left out and why
+      calibration.json    digest, the crop, the source of every image, and what was left out and why
       contact.png         all faces
       spread.png          histograms of pose, light, skin tone, size and quality, beside those of all usable faces
 
@@ -29,8 +29,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rkface.runtime.core.bundle import sha256
+from rkface.runtime.core.crop_template import ARCFACE_112, CropTemplate
 from rkface.runtime.core.errors import InputError
 from rkface.runtime.core.files import parse_json, read_text
+from rkface.runtime.core.manifest_reader import read_crop
 from rkface.runtime.core.text import in_a_line, show_value
 from rkface.runtime.vision.image import read_image
 from rkface.runtime.vision.letterbox import letterbox
@@ -43,7 +45,7 @@ from .histograms import histogram_sheet
 
 __all__ = ["MINIMUM", "CalibrationSet", "Provenance", "check_output_folder", "is_set", "read_set", "write_set"]
 
-SCHEMA, KIND = 1, "rkface calibration set"
+SCHEMA, KIND = 2, "rkface calibration set"
 RECORD, LIST = "calibration.json", "dataset.txt"
 MAX_BYTES = 50_000_000  # of the record and of a list
 CONTACT, SPREAD = "contact.png", "spread.png"
@@ -60,6 +62,7 @@ class CalibrationSet:
     digest                SHA-256 of the content and order of all images
     faces, frames         number of images for the recognizer and the detector
     width, height         of the frames, in pixels
+    crop                  how the faces are aligned
     sources               SHA-256 of every photo in the set; evaluation must not use these photos
     """
 
@@ -71,6 +74,7 @@ class CalibrationSet:
     frames: int
     width: int
     height: int
+    crop: CropTemplate
     sources: frozenset[str]
 
 
@@ -81,12 +85,14 @@ class Provenance:
     photos           the folder of photos; paths are recorded relative to it, so that equal photos give equal sets
     detector_sha256  the hash of the detector's ONNX file
     threshold        minimum detection score
+    crop             how they were aligned
     left_out         photos and faces that were not used
     """
 
     photos: Path
     detector_sha256: str
     threshold: float
+    crop: CropTemplate
     left_out: tuple[Skipped, ...] = ()
 
 
@@ -170,16 +176,20 @@ def read_set(folder: Path) -> CalibrationSet:
     Raises InputError if it is not a calibration set, has another schema, or if an image or list is missing or changed.
     """
     raw = _parse(folder)
-    if raw.get("schema") != SCHEMA:
-        found = show_value(raw.get("schema"))
-        raise InputError(f"{folder / RECORD}: schema {found}, this rkface reads {SCHEMA}: run `rkface calibrate` again")
+    schema = raw.get("schema")
+    if type(schema) is not int or not 1 <= schema <= SCHEMA:
+        raise InputError(
+            f"{folder / RECORD}: schema {show_value(schema)}, this rkface reads 1 to {SCHEMA}: run `rkface calibrate` "
+            "again"
+        )
     try:
         crops, scenes = ([ImageRecord(**entry) for entry in raw[name]["images"]] for name in FOLDERS)
         width, height, digest = int(raw["detector"]["width"]), int(raw["detector"]["height"]), str(raw["digest"])
+        crop = ARCFACE_112 if schema == 1 else read_crop(raw["recognizer"]["crop"])
         texts = [text for one in (*crops, *scenes) for text in (one.file, one.sha256, one.source_sha256)]
         if not all(isinstance(text, str) for text in texts):
             raise TypeError("a name or a digest is not a text")
-    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
+    except (InputError, KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise _damaged(folder / RECORD, f"has a missing or wrong entry ({in_a_line(str(error)[:200])})") from error
     for name, images in zip(FOLDERS, (crops, scenes), strict=True):
         _check_list(folder / name / LIST, [Path(image.file).name for image in images])
@@ -196,6 +206,7 @@ def read_set(folder: Path) -> CalibrationSet:
         frames=len(scenes),
         width=width,
         height=height,
+        crop=crop,
         sources=frozenset(image.source_sha256 for image in (*crops, *scenes)),
     )
 
@@ -243,7 +254,7 @@ def _record(
         "digest": digest_of([*crops, *scenes]),
         "rkface": version("rkface"),
         "found_by": {"detector_sha256": provenance.detector_sha256, "threshold": provenance.threshold},
-        "recognizer": {"images": [_without_none(image) for image in crops]},
+        "recognizer": {"crop": asdict(provenance.crop), "images": [_without_none(image) for image in crops]},
         "detector": {"width": width, "height": height, "images": [_without_none(image) for image in scenes]},
         "left_out": {
             "counts": dict(sorted(count_reasons(provenance.left_out))),

@@ -62,7 +62,11 @@ def appearance_space(appearances: Sequence[AppearanceStats], embeddings: Floats 
 
 
 def select_cover(
-    appearances: Sequence[AppearanceStats], clarity: Floats, embeddings: Floats | None, count: int
+    appearances: Sequence[AppearanceStats],
+    clarity: Floats,
+    embeddings: Floats | None,
+    count: int,
+    same_person: float = SAME_PERSON,
 ) -> Cover:
     """Select ``count`` of N ≥ 1 faces; of equal faces, the earlier one.
 
@@ -75,7 +79,7 @@ def select_cover(
     although calibration only needs ranges and means of typical faces. (Measured, neither is better than random faces:
     docs/calibration.md.) The first k faces are the selection for ``count`` = k; tuning uses only the first few.
 
-    While other faces are left, a face is skipped if it has a cosine of ``SAME_PERSON`` or more to ``PER_PERSON``
+    While other faces are left, a face is skipped if it has a cosine of ``same_person`` or more to ``PER_PERSON``
     selected faces, or, with lower priority, if it is unclear (``UNCLEAR_BELOW``). Faces are compared with selected
     faces only: among thousands of faces, single linkage would chain many people into one.
     """
@@ -95,7 +99,7 @@ def select_cover(
             free[best] = False
             left = np.minimum(left, distance[best])
             if embeddings is not None:
-                same += embeddings @ embeddings[best] >= SAME_PERSON
+                same += embeddings @ embeddings[best] >= same_person
         elif (free & fit).any():
             limit += 1
         else:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from rkface.runtime.core.bundle import sha256
-from rkface.runtime.core.crop_template import TEMPLATES
+from rkface.runtime.core.crop_template import TEMPLATES, StatedCrop
 from rkface.runtime.core.errors import InputError
 from rkface.runtime.core.manifest import ROLES, UNMEASURED, Role, Source
 from rkface.runtime.core.onnx_file import onnx_digest, read_onnx_file
@@ -18,7 +18,6 @@ from .known_packs import find_known_model
 from .pack_files import default_cache, get_models
 from .packs import ARCFACE_NORMALIZATION, DEFAULT_MATCH, KnownModel, KnownRecognizer, Pack
 from .preprocessing import StatedPreprocessing
-from .recognizer_crop import StatedCrop
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rkface.runtime.backends import stack_runs
+from rkface.runtime.core.crop_template import CropTemplate
 from rkface.runtime.core.errors import ModelError
 from rkface.runtime.core.faces import Faces
 from rkface.runtime.core.manifest import Role
@@ -179,7 +180,8 @@ def quantize_models(
 
     search("detector", evaluation.scenes, grade_detector)
     faces = decode_faces(context.detector, done["detector"].outputs, evaluation)
-    own, crops = crop_at_own_landmarks(evaluation, reference.faces, faces)
+    template = context.models["recognizer"].fixed.known_crop()
+    own, crops = crop_at_own_landmarks(evaluation, reference.faces, faces, template)
     search("recognizer", np.concatenate([evaluation.crops, crops]), grade_recognizer)
     if profile := context.liveness:
         search(
@@ -238,13 +240,14 @@ def decode_faces(detector: Detector, outputs: Sequence[Floats], evaluation: Eval
 
 
 def crop_at_own_landmarks(
-    evaluation: EvaluationSet, reference: Sequence[Faces], faces: Sequence[Faces]
+    evaluation: EvaluationSet, reference: Sequence[Faces], faces: Sequence[Faces], template: CropTemplate
 ) -> tuple[list[int], Images]:
-    """Which evaluation faces are also among ``faces`` (by photo), and their crops at the landmarks in ``faces``.
+    """Which evaluation faces are also among ``faces`` (by photo), and their crops at the landmarks in ``faces``,
+    aligned as ``template`` says.
 
     ``faces`` are what the quantized detector finds in one look at each photo, ``reference`` what the FP32 detector
     finds so. Evaluation faces whose landmarks come from an additional look, at a photo that was turned or got a margin,
-    are left out: their difference would be that of the looks. Returns K indices and K×112×112×3 uint8 RGB.
+    are left out: their difference would be that of the looks. Returns K indices and K×h×w×3 uint8 RGB.
     """
     found: list[int] = []
     crops = [evaluation.crops[:0]]
@@ -260,7 +263,7 @@ def crop_at_own_landmarks(
         boxes = np.concatenate([evaluation.faces[index].faces.boxes for index in places])
         for row, column, _ in parity.match_boxes(boxes, seen.boxes):
             found.append(places[row])
-            crops.append(to_rgb([align(image, seen.landmarks[column])]))
+            crops.append(to_rgb([align(image, seen.landmarks[column], template)]))
     return found, np.concatenate(crops)
 
 

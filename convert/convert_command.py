@@ -39,7 +39,7 @@ def convert(parser: ArgumentParser) -> None:
     that may be used commercially; for InsightFace's packs, you have to accept their license (non-commercial research).
     On a machine without a network, give the files of a pack with --detector and --recognizer, or put them into the
     cache. You can also give your own models: a detector with landmarks, and a recognizer with one embedding as its
-    output.
+    output, whose input is a known crop or is described by --recognizer-crop.
 
     Real models are calibrated on your photos: --calibration takes a folder of photos of many people, with the light and
     the distance of your camera. The photos of some people are held back, and the result is evaluated on them. Or give
@@ -129,13 +129,16 @@ def _sources(options: Namespace) -> ModelSources:
     from .acquire import own_sources, pack_sources
     from .known_packs import find_pack
     from .model_role import check_not_swapped
-    from .pack_files import default_cache
+    from .pack_files import check_license, default_cache
 
     paths: dict[Role, Path | None] = {"detector": options.detector, "recognizer": options.recognizer}
     given = {role: path for role, path in paths.items() if path is not None}
     cache = options.cache or default_cache()
     if options.pack or not given:
         pack = find_pack(options.pack or "demo")
+        check_license(pack, accepted=options.accept_license)
+        if not pack.synthetic:
+            _require_calibration(options)  # before the download
         sources = pack_sources(pack, cache, accepted=options.accept_license, given=given)
     elif len(given) < len(paths):
         raise InputError(
@@ -147,6 +150,10 @@ def _sources(options: Namespace) -> ModelSources:
         check_not_swapped(sources.paths)
     if (stated := _stated_preprocessing(options)) is not None:
         sources = replace(sources, stated=stated)
+    if options.recognizer_crop is not None:
+        if options.recognizer is None:
+            raise InputError("--recognizer-crop describes the model of --recognizer: also give --recognizer")
+        sources = replace(sources, crop=options.recognizer_crop)
     sources = _with_liveness(options, sources)
     if options.match_threshold is None:
         return sources
@@ -250,6 +257,15 @@ def _photos(options: Namespace, sources: ModelSources) -> PhotoOptions | None:
             one_look=sources.synthetic,  # the demo detector is not sure which way up some photos are
         )
     if not sources.synthetic:
+        _require_calibration(options)
+    if options.evaluation or options.pairs:
+        raise InputError("--evaluation and --pairs need --calibration; the demo pack renders its own photos")
+    return None
+
+
+def _require_calibration(options: Namespace) -> None:
+    """Raise InputError without --calibration, for real models."""
+    if options.calibration is None:
         why = (
             "the FP16 models are compared with FP32 on faces like those that the camera will see"
             if options.no_quantize
@@ -257,6 +273,3 @@ def _photos(options: Namespace, sources: ModelSources) -> PhotoOptions | None:
             "a real recognizer"
         )
         raise InputError(f"--calibration is needed: {why}. Give a folder with photos of many people (100 or more)")
-    if options.evaluation or options.pairs:
-        raise InputError("--evaluation and --pairs need --calibration; the demo pack renders its own photos")
-    return None

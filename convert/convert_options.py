@@ -7,7 +7,7 @@ from argparse import ArgumentParser, ArgumentTypeError
 from pathlib import Path
 
 from rkface.calibration.commands import face_count
-from rkface.runtime.core.arguments import fraction, image_size, positive_integer, positive_number
+from rkface.runtime.core.arguments import fraction, image_size, positive_integer, positive_number, recognizer_crop
 
 from .recipe import PLANS, AccuracyBar, RecipePlan
 
@@ -43,6 +43,14 @@ def add_model_options(parser: ArgumentParser) -> None:
         help="standard deviation that it expects to be divided by, likewise. A model that takes 0..1 has the mean 0 "
         "and the std 255; one that takes -1..1 has 127.5 and 127.5; torchvision's mean 0.485,0.456,0.406 and std "
         "0.229,0.224,0.225 are 123.675,116.28,103.53 and 58.395,57.12,57.375",
+    )
+    models.add_argument(
+        "--recognizer-crop",
+        type=recognizer_crop,
+        metavar="NAME|POINTS",
+        help="how faces are aligned for R.onnx: arcface-112, arcface-112x96, arcface-128, dlib-150, or where left eye, "
+        "right eye, nose, left and right mouth corner lie in its crop, in pixels: 'x,y x,y x,y x,y x,y' (default: by "
+        "the size of its input)",
     )
     models.add_argument(
         "--center",

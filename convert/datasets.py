@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from rkface.calibration.choose import Choice, choose_faces, choose_frames, hold_out, require_enough_faces
 from rkface.calibration.collect import NO_FACE, CandidateFace, Collection, collect_faces, embed_faces
 from rkface.calibration.dataset import CalibrationSet, Provenance, is_set, read_set, write_set
+from rkface.calibration.facility_location import SAME_PERSON
 from rkface.runtime.core.bundle import sha256
 from rkface.runtime.core.errors import InputError
 from rkface.runtime.core.manifest import Input, Role
@@ -55,13 +56,15 @@ class PhotoOptions:
 class FaceFinder:
     """The FP32 models that find faces in photos and tell people apart.
 
-    ``input`` is the detector's input, ``digest`` the SHA-256 of the detector's ONNX file.
+    ``input`` is the detector's input, ``digest`` the SHA-256 of the detector's ONNX file. ``same_person`` is the cosine
+    from which two faces are taken for one person.
     """
 
     detector: Detector
     input: Input
     embedder: Embedder
     digest: str
+    same_person: float = SAME_PERSON
 
 
 @dataclass(frozen=True)
@@ -72,7 +75,7 @@ class EvaluationSet:
     frames        N×H×W×3 uint8 RGB: ``photos`` letterboxed for the detector
     scales        N: input pixels per photo pixel
     faces         M
-    crops         M×112×112×3 uint8 RGB: ``faces`` aligned for the recognizer
+    crops         M×h×w×3 uint8 RGB: ``faces`` aligned for the recognizer
     labeled       (index, index, same person) into ``faces``; empty without labels
     mosaics       8×H×W×3 uint8 RGB: crowds of small faces, made of ``frames``; they test the detector separately
     surroundings  M×h×w×3 uint8 RGB: ``faces`` with their surroundings, for a liveness model; None without one
@@ -142,7 +145,7 @@ def prepare_datasets(
     of them.
     """
     if is_set(photos.calibration):
-        calibration = _read_finished_set(photos.calibration, finder.input)
+        calibration = _read_finished_set(photos.calibration, finder)
         if photos.evaluation is None:
             raise InputError(
                 f"{photos.calibration} is a finished calibration set: also give photos that are not in it with "
@@ -162,7 +165,7 @@ def prepare_datasets(
             rest = find_faces(photos.evaluation, finder, one_look=photos.one_look)
         return Datasets(None, build_evaluation_set(photos, rest, finder), rest.notes)
     if photos.evaluation is None:
-        found, embeddings, rest = _split(found, _embed(found, finder))
+        found, embeddings, rest = _split(found, _embed(found, finder), finder.same_person)
         calibrated = _names(found)
     else:
         every = find_faces(photos.evaluation, finder, one_look=photos.one_look)
@@ -191,11 +194,15 @@ def _write_calibration_set(
 ) -> tuple[CalibrationSet, tuple[CandidateFace, ...]]:
     """Choose among the faces of ``found``, write the set to ``out``, and return it with the chosen faces."""
     with stage("calibration set") as shown:
-        choice = choose_faces(found.candidates, photos.count, embeddings)
+        choice = choose_faces(found.candidates, photos.count, embeddings, same_person=finder.same_person)
         require_enough_faces(choice, found)
         frames = choose_frames(choice.faces, found, photos.count)
         provenance = Provenance(
-            photos.calibration, finder.digest, finder.detector.threshold, (*found.skipped, *choice.left_out)
+            photos.calibration,
+            finder.digest,
+            finder.detector.threshold,
+            finder.embedder.crop,
+            (*found.skipped, *choice.left_out),
         )
         calibration = write_set(
             out,
@@ -224,8 +231,14 @@ def render_demo_photos(folder: Path) -> PhotoOptions:
     return PhotoOptions(calibration, evaluation, evaluation / "pairs.csv", evaluation_count=150, one_look=True)
 
 
-def _read_finished_set(folder: Path, input: Input) -> CalibrationSet:
-    calibration = read_set(folder)
+def _read_finished_set(folder: Path, finder: FaceFinder) -> CalibrationSet:
+    calibration, input, crop = read_set(folder), finder.input, finder.embedder.crop
+    if not calibration.crop.same_crop(crop):
+        made, wanted = (f"{one.name} ({one.width}×{one.height})" for one in (calibration.crop, crop))
+        raise InputError(
+            f"{folder} holds faces in the crop {made}, but this recognizer takes the crop {wanted}: run `rkface "
+            "calibrate` with this recognizer, or give photos instead of a set"
+        )
     if (calibration.width, calibration.height) != (input.width, input.height):
         raise InputError(
             f"{folder} was made for a detector input of {calibration.width}×{calibration.height}, but this detector "
@@ -238,7 +251,7 @@ def find_faces(folder: Path, finder: FaceFinder, *, one_look: bool = False) -> C
     """Find every face in the photos of ``folder``. ``one_look``: see ``PhotoOptions``. Raises InputError if
     the folder has many photos and no face."""
     with stage("find faces") as shown:
-        found = collect_faces(folder, finder.detector, one_look=one_look, progress=shown.advance)
+        found = collect_faces(folder, finder.detector, finder.embedder.crop, one_look=one_look, progress=shown.advance)
         counted = f"{len(found.candidates)} usable in {len(found.photos)} photos of {folder}"
         shown.note = "; ".join((counted, *found.notes))
     faceless = sum(skipped.reason == NO_FACE for skipped in found.skipped)
@@ -275,7 +288,7 @@ def _embed(found: Collection, finder: FaceFinder) -> NDArray[np.float32]:
 
 
 def _split(
-    found: Collection, embeddings: NDArray[np.float32]
+    found: Collection, embeddings: NDArray[np.float32], same_person: float
 ) -> tuple[Collection, NDArray[np.float32] | None, Collection]:
     """Photos to calibrate on, the ``embeddings`` of their faces, and photos to evaluate on.
 
@@ -283,7 +296,7 @@ def _split(
     """
     if not found.candidates:
         require_enough_faces(Choice((), ()), found)
-    calibrate, _ = hold_out(found.candidates, embeddings)
+    calibrate, _ = hold_out(found.candidates, embeddings, same_person=same_person)
     photos = {found.candidates[index].photo for index in calibrate}
     # hold_out never splits a photo, so the faces of these photos are exactly those of the indices, in the same order.
     return _only_photos(found, photos), embeddings[calibrate], _only_photos(found, set(found.photos) - photos)

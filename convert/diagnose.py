@@ -29,7 +29,7 @@ def diagnose(model: Path, input: Input, crops: Images, quantized: Floats, datase
     """The likely cause, and what to do about it; None if no usual mistake explains the difference.
 
     model      the FP32 ONNX model
-    crops      N×112×112×3 uint8 RGB
+    crops      N×H×W×3 uint8 RGB
     quantized  N×D: raw embeddings of ``crops`` by the quantized model
     dataset    the list of calibration images; None for FP16
     """

@@ -206,15 +206,15 @@ def _labeled(options: Namespace, bundle: Bundle) -> LabeledFaces:
     from .evaluate.labeled_faces import LabeledFaceFinder, from_bin, from_pairs, from_people
 
     manifest = bundle.manifest
-    size = manifest.recognizer.input.height
+    crop = manifest.recognizer.crop
     if options.bin is not None:
-        return from_bin(options.bin, size)
+        return from_bin(options.bin, crop)
     model = manifest.detector
     backend = open_reference(bundle.reference("detector"), model.input, (options.provider,))
     try:
         detector = Detector(backend, model.input, model.outputs, manifest.thresholds.nms)
         # Photos for a synthetic bundle are rendered upright, and its detector is not sure about some of them.
-        finder = LabeledFaceFinder(detector, manifest.thresholds.detection, size, one_look=manifest.synthetic)
+        finder = LabeledFaceFinder(detector, manifest.thresholds.detection, crop, one_look=manifest.synthetic)
         if options.people is not None:
             return from_people(options.people, finder)
         return from_pairs(options.pairs, options.photos or options.pairs.parent, finder)

@@ -55,7 +55,7 @@ class _Recognizer:
         self._model, self._progress, self._total, self._done = model, progress, total, 0
 
     def embed(self, crops: Images, normalization: tuple[Triple, Triple]) -> Floats:
-        """Raw embeddings, N×D, of N×112×112×3 crops in the channel order that the model was trained on."""
+        """Raw embeddings, N×D, of N×H×W×3 crops in the channel order that the model was trained on."""
         mean, std = normalization
         backend = open_reference(self._model.simplified.path, replace(self._model.input, mean=mean, std=std))
         rows = []
@@ -73,7 +73,11 @@ def settle_recognizer(model: PreparedModel, faces: Sequence[CandidateFace], *, k
     """``model`` with the preprocessing that ``measure_preprocessing`` finds on ``faces``; raises the same errors."""
     with stage("recognizer: check input") as shown:
         chosen = [faces[index] for index in np.linspace(0, len(faces) - 1, min(FACES, len(faces))).astype(int)]
-        crops = to_rgb(face.crop for face in chosen) if chosen else np.zeros((0, 112, 112, 3), np.uint8)
+        crops = (
+            to_rgb(face.crop for face in chosen)
+            if chosen
+            else np.zeros((0, model.input.height, model.input.width, 3), np.uint8)
+        )
         found = measure_preprocessing(model, crops, shown.advance, known=known)
         settled = with_preprocessing(model, found)
         shown.note = f"takes {found}" + (" (assumed)" if found.doubt else "")
@@ -85,7 +89,7 @@ def measure_preprocessing(
 ) -> Preprocessing:
     """How ``model`` expects its image: what is stated or read from it stays, the rest is measured on ``crops``.
 
-    ``crops``: N×112×112×3 uint8 RGB, aligned faces; with fewer than 10, nothing is measured. ``known``: rkface knows
+    ``crops``: N×H×W×3 uint8 RGB, aligned faces; with fewer than 10, nothing is measured. ``known``: rkface knows
     the model, so only check that it works.
 
     Raises ModelError if the model does not tell faces apart with any order and normalization.

@@ -41,11 +41,7 @@ def get_models(
     archive that the user put into the cache is not the right one, or if the cache cannot be written. Raises WorkError
     if a download fails; the next call resumes it.
     """
-    if not pack.commercial and not accepted:
-        raise InputError(
-            f"{pack.name} contains {pack.recognizer.license}. If this allows your use, accept it with --accept-license "
-            f"(make convert PACK={pack.name} ACCEPT_LICENSE=yes)"
-        )
+    check_license(pack, accepted=accepted)
     given = given or {}
     found = {role: check_given(pack, role, path) for role, path in given.items()}
     models = {role: pack.model(role) for role in ROLES if role not in given}
@@ -62,6 +58,15 @@ def get_models(
             f"{error.filename or cache}: {error.strerror or error}. The models of {pack.name} are stored in {folder}: "
             "choose another folder with --cache"
         ) from error
+
+
+def check_license(pack: Pack, *, accepted: bool) -> None:
+    """Raise InputError if the license of ``pack`` does not allow commercial use and was not accepted."""
+    if not pack.commercial and not accepted:
+        raise InputError(
+            f"{pack.name} contains {pack.recognizer.license}. If this allows your use, accept it with --accept-license "
+            f"(make convert PACK={pack.name} ACCEPT_LICENSE=yes)"
+        )
 
 
 def check_given(pack: Pack, role: Role, path: Path) -> ModelFile:

@@ -12,7 +12,7 @@ import onnx
 from numpy.typing import NDArray
 
 from rkface.runtime.backends.reference import normalize
-from rkface.runtime.core.crop_template import CropTemplate
+from rkface.runtime.core.crop_template import CropTemplate, StatedCrop, choose_crop
 from rkface.runtime.core.errors import ModelError, WorkError
 from rkface.runtime.core.manifest import ChannelOrder, Input, Output, Role
 from rkface.runtime.core.onnx_file import CHANNELS, read_onnx_file
@@ -28,7 +28,6 @@ from .prepare.image_input import BYTES, real_inputs
 from .prepare.score_output import add_probabilities, computes_logits
 from .prepare.standardize import hide_weights, standardize
 from .preprocessing import Preprocessing, StatedPreprocessing, read_preprocessing
-from .recognizer_crop import StatedCrop, choose_crop
 
 SAME = 1e-4  # the largest allowed difference, as a share of the output's largest value (at least 1)
 
@@ -107,7 +106,7 @@ def fix_input(
     if len(dims) != 4 or dims[1] not in (0, 3):
         shown = "×".join(str(dim or "?") for dim in dims) or "no shape"
         raise ModelError(f"{path}: its input is {shown}; a {role} takes one RGB image, N×3×H×W")
-    chosen = choose_crop(path, dims, crop) if role == "recognizer" else None
+    chosen = choose_crop(path, dims[3] or None, dims[2] or None, crop) if role == "recognizer" else None
     if chosen is not None:
         size = chosen.width, chosen.height
     elif profile is not None:

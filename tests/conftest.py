@@ -7,13 +7,20 @@ from pathlib import Path
 
 import pytest
 
-# The slowest folders first. If a slow one starts last, one process of `make test` waits for the other.
-SLOWEST_FIRST = ("convert", "parity", "twin", "runtime", "boards", "calibration")
+# The slowest folders first, the quickest last. If a slow one starts last, one process of `make test` waits for the
+# other. "parity" comes after the first conversion of "convert", whose cache it uses.
+SLOWEST_FIRST = ("convert", "runtime", "twin", "boards", "parity", "calibration")
 
 
 def pytest_collection_modifyitems(items):
     order = {name: place for place, name in enumerate(SLOWEST_FIRST)}
     items.sort(key=lambda item: order.get(item.nodeid.split("/")[1], len(order)))
+
+
+def folder_of(nodeid):
+    """What one process of `make test` runs: a folder of tests or, since they have nothing in common, of runtime/."""
+    _, first, *rest = nodeid.partition("::")[0].split("/")
+    return f"{first}/{rest[0]}" if first == "runtime" else first
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -23,7 +30,7 @@ def pytest_xdist_make_scheduler(config, log):
 
     class ByFolder(LoadScopeScheduling):
         def _split_scope(self, nodeid):
-            return nodeid.split("/")[1]
+            return folder_of(nodeid)
 
     config.option.loadscopereorder = False  # keep the order above; otherwise the folders with most tests come first
     return ByFolder(config, log)
@@ -36,6 +43,14 @@ def shared() -> Path:
     if not (folder / "models").is_dir() or not (folder / "data/people").is_dir():
         pytest.skip(f"no real weights and photos at {folder} (set RKFACE_SHARED)")
     return folder
+
+
+@pytest.fixture(scope="session")
+def demo_cache(tmp_path_factory) -> Path:
+    """Where the first process of `make test` that converts the demo pack leaves the cache of the conversion for the
+    others. The folder may not exist, or appear at any time, complete."""
+    own = tmp_path_factory.getbasetemp()
+    return (own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / "demo-cache"
 
 
 @pytest.fixture(scope="session")

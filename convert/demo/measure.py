@@ -17,11 +17,12 @@ from numpy.typing import NDArray
 
 from rkface.runtime.backends.reference import ReferenceBackend, open_reference
 from rkface.runtime.core.bundle import sha256
+from rkface.runtime.core.crop_template import ARCFACE_112
 from rkface.runtime.core.faces import Faces
 from rkface.runtime.core.manifest import Input, Output
 from rkface.runtime.core.progress import stage
 from rkface.runtime.vision import detect, embed
-from rkface.runtime.vision.align import CROP_SIZE, align
+from rkface.runtime.vision.align import align
 from rkface.runtime.vision.detectors.scrfd import SCRFD
 
 from ..evaluate.parity import match_boxes
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
 
 DETECTOR, RECOGNIZER, FIGURES = "detector.onnx", "recognizer.onnx", "figures.json"
 DETECTOR_INPUT = Input("input.1", 416, 416, SCRFD.mean, SCRFD.std)
-RECOGNIZER_INPUT = Input("input.1", CROP_SIZE, CROP_SIZE, embed.MEAN, embed.STD)
+RECOGNIZER_INPUT = Input("input.1", ARCFACE_112.height, ARCFACE_112.width, embed.MEAN, embed.STD)
 FAR = 1e-3
 SCENES, PEOPLE, PHOTOS = 500, 250, 4
 _HELD_OUT = 7_000_000_000  # far from every seed of training
@@ -88,7 +89,7 @@ def open_detector(path: Path, threads: int | None = 2) -> detect.Detector:
 
 def open_recognizer(path: Path, threads: int | None = 2) -> embed.Embedder:
     backend: ReferenceBackend = open_reference(path, RECOGNIZER_INPUT, threads=threads)
-    return embed.Embedder(backend, RECOGNIZER_INPUT, outputs(path)[0].shape[-1])
+    return embed.Embedder(backend, ARCFACE_112, outputs(path)[0].shape[-1])
 
 
 def outputs(path: Path) -> list[Output]:

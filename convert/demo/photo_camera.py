@@ -15,6 +15,7 @@ import shutil
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
 
 import cv2
@@ -65,17 +66,17 @@ class Cast:
 
 
 def cast_people(photos: Sequence[PersonPhoto]) -> Cast:
-    """Choose from ``photos`` what is enrolled and what is shown. A person's last photos are shown."""
+    """Choose from ``photos`` what is enrolled and what is shown: a person's last photos, and people take turns."""
     people: dict[str, list[PersonPhoto]] = {}
     for photo in photos:
         if not photo.problem:
             people.setdefault(photo.person, []).append(photo)
-    enrolled, shown = [], []
+    enrolled, turns = [], []
     for own in people.values():
         kept = max(1, int(len(own) * SHOWN)) if len(own) > 1 else 0
         enrolled += own[: len(own) - kept]
-        shown += own[len(own) - kept :] if kept else own
-    return Cast(tuple(enrolled), tuple(shown))
+        turns.append(own[len(own) - kept :] if kept else own)
+    return Cast(tuple(enrolled), tuple(photo for turn in zip_longest(*turns) for photo in turn if photo is not None))
 
 
 def copy_enrolled(cast: Cast, folder: Path) -> None:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from rkface.calibration.choose import connected_components
 from rkface.calibration.collect import find_labeled_face, look_at_photo, look_notes
 from rkface.runtime.core.bundle import sha256
+from rkface.runtime.core.crop_template import ARCFACE_112, CropTemplate
 from rkface.runtime.core.errors import InputError
 from rkface.runtime.core.progress import stage
 from rkface.runtime.enrollment.measured_photo import find_large_boxes
@@ -39,7 +40,7 @@ class LabeledFaces:
     """P labeled pairs over N faces, each that of the labeled person in its photo.
 
     kind           "people", "pairs" or "bin"
-    crops          N×S×S×3 uint8 RGB, aligned
+    crops          N×height×width×3 uint8 RGB, aligned
     people         N ints from 0: the person that each face shows
     first, second  P ints: indices into ``crops``
     same           P bool: labeled as one person
@@ -77,18 +78,18 @@ class LabeledFaces:
 
 @dataclass(frozen=True)
 class LabeledFaceFinder:
-    """The FP32 detector, its score ``threshold``, and the side of the recognizer's crops in pixels. ``one_look``: no
+    """The FP32 detector, its score ``threshold``, and how a face is aligned for the recognizer. ``one_look``: no
     additional looks, because all photos are known to be upright, as rendered ones are."""
 
     detector: Detector
     threshold: float
-    size: int
+    crop: CropTemplate
     one_look: bool = False
 
 
 @dataclass(frozen=True)
 class _FoundFaces:
-    """The face of the labeled person in each photo: index of the photo → S×S×3 uint8 BGR crop. In ``unclear`` photos,
+    """The face of the labeled person in each photo: index of the photo → uint8 BGR crop. In ``unclear`` photos,
     it is not certain which face that is, or which way up it is."""
 
     crops: dict[int, Images]
@@ -175,11 +176,19 @@ def from_pairs(table: Path, folder: Path, finder: LabeledFaceFinder) -> LabeledF
     )  # fmt: skip
 
 
-def from_bin(file: Path, size: int) -> LabeledFaces:
-    """The pairs of an InsightFace verification file, whose crops are already aligned.
+def from_bin(file: Path, crop: CropTemplate) -> LabeledFaces:
+    """The pairs of an InsightFace verification file, whose crops are already aligned to ArcFace's template.
 
-    Raises the errors of ``read_bin``, and InputError if the crops are not images of ``size``×``size`` pixels.
+    Raises the errors of ``read_bin``, and InputError if ``crop``, the recognizer's, is another, or if the file's crops
+    are not images of its size.
     """
+    if not crop.same_crop(ARCFACE_112):
+        raise InputError(
+            f"{file} holds faces that were aligned to ArcFace's 112×112 template, but the recognizer takes the crop "
+            f"{crop.name} ({crop.width}×{crop.height}): its figures on such faces would say nothing. Evaluate with "
+            "--people or --pairs on whole photos, such as the original images of LFW"
+        )
+    size = crop.width
     with stage("read the pairs") as shown:
         content = read_bin(file)
         unique = {image: index for index, image in enumerate(dict.fromkeys(content.images))}
@@ -250,7 +259,7 @@ def _find_labeled_faces(photos: Sequence[Path], finder: LabeledFaceFinder) -> _F
             elif abs(roll_of(look.faces.landmarks[face])) > TILTED:
                 counts["sideways"] += 1
             else:
-                crops[index] = align(look.image, look.faces.landmarks[face], finder.size)
+                crops[index] = align(look.image, look.faces.landmarks[face], finder.crop)
                 counts["turned"] += look.turned != 0
                 counts["again"] += look.again
                 counts["larger"] += len(find_large_boxes(look.faces.boxes)) > 1

@@ -45,7 +45,7 @@ class ModelFacts:
 class ReportImages:
     """The images of the report, BGR.
 
-    faces        (112×112×3 crop, cosine with FP32), the worst first
+    faces        (crop, uint8 BGR; cosine with FP32), the worst first
     frames       photos with the boxes of both detectors
     mosaic       one of the mosaics
     calibration  the contact sheet as an encoded PNG; None without calibration

@@ -122,6 +122,9 @@ def open_session(path: Path, providers: Sequence[str], threads: int | None) -> A
         raise InputError(f"ONNX Runtime here has no {missing[0]} (it has {have}): install the package that contains it")
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
+    # A thread that waits for the others sleeps. By default it spins, and beside other work on two cores SCRFD-500M then
+    # takes 65 ms of CPU time for an image instead of 21 ms, and twice as long.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     if threads is not None:
         options.intra_op_num_threads = threads
     try:

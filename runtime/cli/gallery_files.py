@@ -154,7 +154,7 @@ def _reembed(options: Namespace) -> int:
         gallery = opened.enter_context(open_gallery(options))
         with stage("embedding") as current:
             identity = embedding_identity(pipeline.manifest)
-            result = reembed_gallery(gallery, pipeline.embed, identity, current.advance)
+            result = reembed_gallery(gallery, pipeline.embed, pipeline.crop, identity, current.advance)
             current.note = counted(result.done, "sample")
     if options.json:
         print_json({"embedded": result.done, "ignored": result.left})

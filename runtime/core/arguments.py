@@ -6,6 +6,9 @@ import math
 from argparse import ArgumentTypeError
 from collections.abc import Callable
 
+from .crop_template import StatedCrop, read_stated_crop
+from .errors import InputError
+
 
 def integer_from(lowest: int, highest: int | None = None) -> Callable[[str], int]:
     """A type for whole numbers of ``lowest`` (0 or greater) or greater, up to ``highest`` if there is a limit."""
@@ -49,6 +52,14 @@ def number_in(lowest: float, highest: float) -> Callable[[str], float]:
 def fraction(text: str) -> float:
     """A number from 0 to 1, such as a score, a probability or a share."""
     return number_in(0, 1)(text)
+
+
+def recognizer_crop(text: str) -> StatedCrop:
+    """The name of a known crop, or five points."""
+    try:
+        return read_stated_crop(text)
+    except InputError as error:
+        raise ArgumentTypeError(f"{text!r} {error}") from None
 
 
 def image_size(text: str) -> tuple[int, int]:

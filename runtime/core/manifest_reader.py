@@ -88,7 +88,7 @@ def _model(raw: dict[str, Any]) -> Model:
 
 def _recognizer(raw: dict[str, Any], schema: int) -> RecognizerSpec:
     model = _model(raw)
-    crop = ARCFACE_112 if schema == 1 else _crop(raw["crop"])
+    crop = ARCFACE_112 if schema == 1 else read_crop(raw["crop"])
     if (crop.width, crop.height) != (model.input.width, model.input.height):
         raise ValueError(
             f"the crop is {crop.width}×{crop.height}, the recognizer's input {model.input.width}×{model.input.height}"
@@ -100,7 +100,8 @@ def _recognizer(raw: dict[str, Any], schema: int) -> RecognizerSpec:
     return RecognizerSpec(**vars(model), crop=crop, center=center)
 
 
-def _crop(raw: dict[str, Any]) -> CropTemplate:
+def read_crop(raw: dict[str, Any]) -> CropTemplate:
+    """The crop in ``raw``. Raises KeyError, TypeError, ValueError or InputError if it is not one."""
     first, second, third, fourth, fifth = (
         (_number(x, "a point of the crop"), _number(y, "a point of the crop")) for x, y in raw["points"]
     )

@@ -10,7 +10,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -22,13 +21,13 @@ from ..gallery.people import Sample, look_alike
 from ..gallery.rows import find_spelling
 from ..inference.pipeline import Pipeline
 from ..vision.embed import unit
-from ..vision.image import decode_image, read_image
+from ..vision.image import read_image
 from .measured_photo import FaceInPhoto, MeasuredPhoto, measure_photo
 from .same_person import FaceChoice, choose_faces
+from .stored_crop import encode_crop
 
 # Cosine at or above which a photo adds nothing to a sample of the same person: frames of one second, or a copy.
 DUPLICATE = 0.98
-CROP_PIXELS = 1_000_000  # far more than a crop has
 NEAR = 0.1  # below the match threshold: other people who are this similar are named, so that a person can check
 
 Status = Literal["enrolled", "known", "refused"]
@@ -111,7 +110,7 @@ def enroll(
     """
     name = find_spelling(gallery, name)
     measured = measure_photo(pipeline, image, source, strict=rules.strict, face=rules.face)
-    (verdict,) = _Enrollment(gallery, name, pipeline.thresholds.match, rules, metadata).add([measured])
+    (verdict,) = _Enrollment(gallery, name, pipeline, rules, metadata).add([measured])
     return verdict
 
 
@@ -141,7 +140,7 @@ def enroll_photos(
             measured.append(MeasuredPhoto(source, str(error).removeprefix(f"{photo}: ")))
         else:
             measured.append(measure_photo(pipeline, image, source, strict=rules.strict, face=rules.face))
-    yield from _Enrollment(gallery, name, pipeline.thresholds.match, rules, metadata).add(measured)
+    yield from _Enrollment(gallery, name, pipeline, rules, metadata).add(measured)
 
 
 def enroll_photo(
@@ -164,7 +163,7 @@ class _Enrollment:
 
     gallery: Gallery
     name: str
-    threshold: float
+    pipeline: Pipeline
     rules: EnrollOptions
     metadata: Mapping[str, Any] | None
 
@@ -173,7 +172,7 @@ class _Enrollment:
             self.name,
             photos,
             _known_embeddings(self.gallery, self.name),
-            threshold=self.threshold,
+            threshold=self.pipeline.thresholds.match,
             force=self.rules.force,
             is_somebody_else=self._is_somebody_else,
         )
@@ -182,7 +181,7 @@ class _Enrollment:
 
     def _is_somebody_else(self, embedding: NDArray[np.float32]) -> bool:
         near = _find_other(self.gallery, self.name, embedding)
-        return near is not None and near.cosine >= self.threshold and not self.rules.force
+        return near is not None and near.cosine >= self.pipeline.thresholds.match and not self.rules.force
 
     def _add_choice(self, photo: MeasuredPhoto, choice: FaceChoice) -> Verdict:
         """Add the chosen face to the gallery, unless a reason or another person of the gallery speaks against it."""
@@ -195,10 +194,11 @@ class _Enrollment:
         if face.embedding is None:
             return verdict
         near = _find_other(self.gallery, name, face.embedding)
-        near = near if near is not None and near.cosine >= self.threshold - NEAR else None
+        near = near if near is not None and near.cosine >= self.pipeline.thresholds.match - NEAR else None
         verdict = replace(verdict, near=near)
-        if near is not None and near.cosine >= self.threshold and not self.rules.force:
-            reason = f"{_already_enrolled(near, self.threshold)}: use that name, or --force if they are two people"
+        if near is not None and near.cosine >= self.pipeline.thresholds.match and not self.rules.force:
+            already = _already_enrolled(near, self.pipeline.thresholds.match)
+            reason = f"{already}: use that name, or --force if they are two people"
             return replace(verdict, reason=reason)
         if verdict.reason:
             return verdict
@@ -206,7 +206,7 @@ class _Enrollment:
         if known >= DUPLICATE:
             return replace(verdict, status="known", reason=f"like an existing sample (cosine {known:.3f})")
         notes = choice.notes + ((_looks_like(near),) if near else ()) + _find_similar_name(self.gallery, name)
-        crop = encode_crop(face.crop) if self.rules.crops else None
+        crop = encode_crop(face.crop, self.pipeline.crop) if self.rules.crops else None
         self.gallery.add(name, [Sample(face.embedding, crop, face.quality.score, photo.source)], self.metadata)
         return replace(verdict, status="enrolled", notes=notes)
 
@@ -256,20 +256,6 @@ def compare_with_gallery(gallery: Gallery, name: str, shots: Sequence[Sample], t
             "is it the same person?",
         )
     return Comparison(near, own, doubts)
-
-
-def encode_crop(crop: NDArray[np.uint8]) -> bytes:
-    """``crop`` (H×W×3 uint8 BGR) as a PNG file: without loss, so that the same model embeds it the same again."""
-    return cv2.imencode(".png", crop)[1].tobytes()
-
-
-def decode_crop(crop: bytes) -> NDArray[np.uint8] | None:
-    """The image in the PNG file ``crop``, H×W×3 uint8 BGR, or None if it is damaged or has more than
-    ``CROP_PIXELS``: a gallery may come from somebody else."""
-    try:
-        return decode_image(crop, "crop", CROP_PIXELS)
-    except InputError:
-        return None
 
 
 def _known_embeddings(gallery: Gallery, name: str) -> list[NDArray[np.float32]]:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from ..inference.pipeline import Pipeline
 from ..vision.photo import UPRIGHT
-from ..vision.quality import BLURRED, CLIPPED, TEMPLATE_EYES, Quality, measure
+from ..vision.quality import BLURRED, CLIPPED, TEMPLATE_EYES, Quality, measure, standard
 from .measured_photo import find_large_boxes
 
 READY = 0.6  # minimum quality of a good sample; the watcher embeds a first shot of this quality at once
@@ -46,7 +46,7 @@ class Guidance:
 
 @dataclass(frozen=True)
 class AssessedFace:
-    """The advice for the largest face in a picture, and the aligned face, 112×112×3 uint8 BGR (None without a face)."""
+    """The advice for the largest face in a picture, and the aligned face, uint8 BGR (None without a face)."""
 
     guidance: Guidance
     crop: NDArray[np.uint8] | None = None
@@ -68,7 +68,8 @@ def assess_face(
     face = faces.largest()
     landmarks = faces.landmarks[face]
     crop = pipeline.align(image, landmarks)
-    quality = measure(crop, landmarks, float(faces.scores[face]))
+    shown = standard(image, landmarks, crop, pipeline.crop)
+    quality = measure(shown, landmarks, float(faces.scores[face]))
     height, width = image.shape[:2]
     x1, y1, x2, y2 = np.clip(faces.boxes[face] / (width, height, width, height), 0, 1).tolist()
     on_side = abs(quality.roll) > UPRIGHT

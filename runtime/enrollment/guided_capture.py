@@ -9,8 +9,9 @@ from numpy.typing import NDArray
 
 from ..gallery.people import Sample
 from ..inference.pipeline import Pipeline
-from .enroll import EnrollOptions, encode_crop
+from .enroll import EnrollOptions
 from .guidance import Guidance, Pose, assess_face
+from .stored_crop import encode_crop
 
 POSES: tuple[Pose, ...] = ("straight", "left", "right")  # faces in the other poses must match the first
 HOLD = 3  # good pictures in a row before the best one is used, so that nobody is enrolled while walking past
@@ -61,6 +62,6 @@ class GuidedCapture:
         vector = self._pipeline.embed([picture.crop])[0]
         if self.samples and float(vector @ self.samples[0].embedding) < self._pipeline.thresholds.match:
             return False
-        stored = encode_crop(picture.crop) if self._options.crops else None
+        stored = encode_crop(picture.crop, self._pipeline.crop) if self._options.crops else None
         self.samples.append(Sample(vector, stored, picture.quality, self._source))
         return True

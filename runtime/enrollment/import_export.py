@@ -18,13 +18,15 @@ from typing import Any, TextIO
 import numpy as np
 from numpy.typing import NDArray
 
+from ..core.crop_template import CropTemplate
 from ..core.errors import InputError, WorkError
 from ..gallery.gallery import Gallery
 from ..gallery.people import Person, Sample, embedding_identity
 from ..gallery.rows import embedding_to_bytes, read_crop, replace_embeddings
 from ..inference.pipeline import Pipeline
-from .enroll import EnrollOptions, Verdict, decode_crop, enroll_photos
+from .enroll import EnrollOptions, Verdict, enroll_photos
 from .json_lines import SCHEMA, VERSION, GalleryRecord, read_json_lines
+from .stored_crop import decode_crop
 from .table_lines import COLUMNS, TABLE_SUFFIXES, read_table
 
 BATCH = 16  # crops that are embedded at once
@@ -141,16 +143,21 @@ def _with_embedding(sample: Sample, pipeline: Pipeline | None) -> Sample:
     identity = embedding_identity(pipeline.manifest) if pipeline else ""
     if pipeline is None or not sample.crop or (len(sample.embedding) and sample.identity in ("", identity)):
         return sample
-    image = decode_crop(sample.crop)
+    image = decode_crop(sample.crop, pipeline.crop)
     return sample if image is None else replace(sample, embedding=pipeline.embed([image])[0], identity=identity)
 
 
 def reembed_gallery(
-    gallery: Gallery, embed: Embed, identity: str, progress: Callable[[int, int], None] = lambda done, total: None
+    gallery: Gallery,
+    embed: Embed,
+    crop: CropTemplate,
+    identity: str,
+    progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> ReembedResult:
     """Compute the embeddings of all stored crops again with ``embed``, and search only these from now on.
 
-    ``identity``: ``embedding_identity`` of the model of ``embed``. ``progress`` is called with the number of finished
+    ``crop`` and ``identity``: how faces are aligned for the model of ``embed``, and its ``embedding_identity``. A face
+    that was stored in another crop is moved into it. ``progress`` is called with the number of finished
     crops and of all crops. All embeddings change in one transaction at the end. Samples that cannot be embedded stay;
     they are ignored until they are enrolled again or the old model is back.
     """
@@ -158,7 +165,7 @@ def reembed_gallery(
     new: dict[int, NDArray[np.float32]] = {}
     for start in range(0, len(ids), BATCH):
         batch = ids[start : start + BATCH]
-        decoded = [(id, image) for id in batch if (image := _read_crop(gallery, id)) is not None]
+        decoded = [(id, image) for id in batch if (image := _read_crop(gallery, id, crop)) is not None]
         vectors = embed([image for _, image in decoded])
         new |= {id: vector for vector, (id, _) in zip(vectors, decoded, strict=True)}
         progress(start + len(batch), len(ids))
@@ -168,7 +175,7 @@ def reembed_gallery(
     return ReembedResult(len(new), int(left))
 
 
-def _read_crop(gallery: Gallery, sample: int) -> NDArray[np.uint8] | None:
+def _read_crop(gallery: Gallery, sample: int, template: CropTemplate) -> NDArray[np.uint8] | None:
     """The crop of the sample with this number; None if it was deleted in the meantime, or cannot be decoded."""
     crop = read_crop(gallery, sample)
-    return None if crop is None else decode_crop(crop)
+    return None if crop is None else decode_crop(crop, template)

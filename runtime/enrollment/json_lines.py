@@ -17,11 +17,12 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from ..core.checks import describe_type
+from ..core.crop_template import known_crops
 from ..core.errors import InputError
 from ..core.files import parse_json, read_file, require_file
 from ..core.text import in_a_line
 from ..gallery.people import Sample, clean_name
-from .enroll import decode_crop
+from .stored_crop import read_stored_crop
 
 SCHEMA, VERSION = "rkface.person", 1
 MOST_LINE = 4 << 20  # bytes: a person with more than 1000 embeddings of 512 numbers; it bounds the memory for parsing
@@ -140,8 +141,8 @@ def _read_crop(crops: Path, file: str) -> bytes:
         crop = read_file(path, MOST_CROP)
     except InputError as error:
         raise ValueError(f"{error} (use --crops to name the folder)") from None
-    if (image := decode_crop(crop)) is None or image.shape[0] != image.shape[1]:
-        raise ValueError(f"{path} is not a crop: it cannot be decoded, or it is not square")
+    if read_stored_crop(crop) is None:
+        raise ValueError(f"{path} is not an aligned face: it cannot be decoded, or it is not {known_crops()}")
     return crop
 
 

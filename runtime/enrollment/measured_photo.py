@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from ..inference.pipeline import Pipeline
 from ..vision.photo import UNSURE
-from ..vision.quality import Quality, measure
+from ..vision.quality import Quality, measure, standard
 
 # Faces less wide than this share of the widest face are people in the background: nobody enrolls them by accident, and
 # nobody wants to be asked about each guest of a wedding.
@@ -91,7 +91,7 @@ def measure_photo(
         return MeasuredPhoto(source, f"there is no face {face}: the photo has {len(faces)}; `rkface detect` lists them")
     crops = [pipeline.align(look.image, points) for points in faces.landmarks]
     qualities = [
-        measure(crop, points, float(score))
+        measure(standard(look.image, points, crop, pipeline.crop), points, float(score))
         for crop, points, score in zip(crops, faces.landmarks, faces.scores, strict=True)
     ]
     flaws = ["" if (flaw := one.flaw()) is None else f"{flaw.reason}: {flaw.detail}" for one in qualities]

@@ -53,6 +53,7 @@ class Pipeline:
 
     Attributes:
         manifest: The bundle's manifest.
+        crop: How ``align`` cuts a face out for the recognizer: the size of the crop, and where the landmarks lie in it.
         liveness: The liveness model, which tells a live face from a picture of a face. None if the bundle has none or
             it was not opened.
     """
@@ -64,7 +65,8 @@ class Pipeline:
         self._backends = [one for one in (detector, recognizer, liveness) if one is not None]
         self.liveness = LivenessModel(liveness, manifest.liveness) if liveness and manifest.liveness else None
         self._detector = Detector(detector, manifest.detector.input, manifest.detector.outputs, manifest.thresholds.nms)
-        self._embedder = Embedder(recognizer, manifest.recognizer.input, manifest.recognizer.outputs[0].shape[-1])
+        self.crop = manifest.recognizer.crop
+        self._embedder = Embedder(recognizer, self.crop, manifest.recognizer.outputs[0].shape[-1])
         self._closed = threading.Event()
         self._look: Callable[[Detector, NDArray[np.uint8], float], Faces] = Detector.detect
 
@@ -174,20 +176,21 @@ class Pipeline:
             landmarks: 5×2, the landmarks of one face in pixels of ``image``, such as ``faces.landmarks[0]``.
 
         Returns:
-            112×112×3 uint8, BGR. Parts outside the image are black.
+            height×width×3 uint8, BGR, as large as ``crop`` says: 112×112 for ArcFace. Parts outside the image are
+            black.
 
         Raises:
             InputError: ``image`` or ``landmarks`` is not such an array.
         """
         check_image(image)
         check_landmarks(landmarks)
-        return alignment.align(image, landmarks, self._embedder.size)
+        return alignment.align(image, landmarks, self.crop)
 
     def embed(self, crops: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
         """Compute the embeddings of aligned faces. Their dot product is the cosine of two faces.
 
         Args:
-            crops: N arrays from ``align``, each 112×112×3 uint8, BGR.
+            crops: N arrays from ``align``, each height×width×3 uint8, BGR.
 
         Returns:
             N×D float32 of unit length. D is the recognizer's, often 128 or 512.

@@ -12,8 +12,9 @@ from hashlib import sha256
 import numpy as np
 from numpy.typing import NDArray
 
-from ..enrollment.enroll import EnrollOptions, Verdict, decode_crop, encode_crop, enroll, enroll_shots
+from ..enrollment.enroll import EnrollOptions, Verdict, enroll, enroll_shots
 from ..enrollment.guidance import Guidance, assess_face
+from ..enrollment.stored_crop import decode_crop, encode_crop
 from ..gallery.gallery import Gallery
 from ..gallery.people import Sample
 from ..inference.frames import Frame
@@ -125,7 +126,8 @@ class EnrollmentRequests:
     def _samples_of(self, appearance: str) -> list[Sample]:
         shots = self._watchers.shots(appearance)[:SHOTS]
         if shots:
-            return [Sample(shot.embedding, encode_crop(shot.crop), shot.quality, "camera") for shot in shots]
+            template = self._pipeline.crop
+            return [Sample(shot.embedding, encode_crop(shot.crop, template), shot.quality, "camera") for shot in shots]
         stored = self._log.face(appearance)
-        crop = decode_crop(stored) if stored else None
+        crop = decode_crop(stored, self._pipeline.crop) if stored else None
         return [] if crop is None else [Sample(self._pipeline.embed([crop])[0], stored, 1.0, "camera")]

@@ -17,8 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..core.errors import RkfaceError
-from ..enrollment.enroll import Verdict, encode_crop
+from ..enrollment.enroll import Verdict
 from ..enrollment.guidance import Guidance
+from ..enrollment.stored_crop import encode_crop
 from ..events import BoardReport
 from ..gallery import backup
 from ..gallery.match import Match
@@ -169,7 +170,7 @@ class Service:
 
     def face(self, appearance: str) -> bytes | None:
         shots = self.watchers.shots(appearance)
-        return encode_crop(shots[0].crop) if shots else self._log.face(appearance)
+        return encode_crop(shots[0].crop, self.pipeline.crop) if shots else self._log.face(appearance)
 
     def enroll(
         self, name: str, image: NDArray[np.uint8], source: str, *, face: int | None = None, force: bool = False
@@ -294,7 +295,7 @@ class Service:
     def _publish(self, watcher: Watcher, appearances: Iterable[Appearance]) -> None:
         def read_face(appearance: Appearance) -> bytes | None:
             shots = watcher.shots(appearance.id) if self._settings.keep.unknown_faces else ()
-            return encode_crop(shots[0].crop) if shots else None
+            return encode_crop(shots[0].crop, self.pipeline.crop) if shots else None
 
         for appearance in appearances:
             self._publisher.publish(appearance, read_face)

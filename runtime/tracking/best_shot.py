@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..core.crop_template import CropTemplate
 from ..core.faces import Faces
-from ..vision.quality import SHARP, Quality, measure, pose_of
+from ..vision.quality import SHARP, Quality, measure, pose_of, standard
 from .visit import RecognitionRules
 
 HIDDEN = 0.7  # factor for the quality of a face that another face overlaps: it may be half hidden
@@ -23,7 +24,7 @@ Crop = Callable[[NDArray[np.uint8], NDArray[np.float32]], NDArray[np.uint8]]  # 
 class Candidate:
     """A face of a track that may be embedded. Times are in seconds of the watcher's clock.
 
-    crop          112×112×3 uint8 BGR, aligned
+    crop          height×width×3 uint8 BGR, aligned
     surroundings  uint8 BGR, the face and what surrounds it, for the liveness model; None without one
     box           x1 y1 x2 y2 as shares of the picture's width and height
     score         detection score
@@ -44,12 +45,15 @@ class Candidate:
 class BestShots:
     """The best face of each track since its last embedding. Not thread-safe.
 
-    ``align(image, landmarks)`` makes a candidate's ``crop``; ``crop_surroundings(image, box)`` makes its
-    ``surroundings``, and is None without a liveness model.
+    ``align(image, landmarks)`` makes a candidate's ``crop`` as ``template`` wants it; ``crop_surroundings(image,
+    box)`` makes its ``surroundings``, and is None without a liveness model.
     """
 
-    def __init__(self, rules: RecognitionRules, align: Crop, crop_surroundings: Crop | None = None) -> None:
-        self._rules, self._align, self._crop_surroundings = rules, align, crop_surroundings
+    def __init__(
+        self, rules: RecognitionRules, align: Crop, template: CropTemplate, crop_surroundings: Crop | None = None
+    ) -> None:
+        self._rules, self._align, self._template = rules, align, template
+        self._crop_surroundings = crop_surroundings
         self._candidates: dict[int, Candidate] = {}
 
     def __len__(self) -> int:
@@ -79,7 +83,7 @@ class BestShots:
         if pose < self._rules.pose or limit.flaw() or limit.score < required:
             return
         crop = self._align(image, landmarks)
-        quality = measure(crop, landmarks, score)
+        quality = measure(standard(image, landmarks, crop, self._template), landmarks, score)
         if quality.flaw() or quality.score < required:
             return
         around = self._crop_surroundings(image, face.boxes[0]) if self._crop_surroundings else None

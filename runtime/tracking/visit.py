@@ -79,7 +79,7 @@ class Shot:
     """A face of a visit that was embedded.
 
     embedding  D float32, unit length
-    crop       112×112×3 uint8 BGR, aligned
+    crop       height×width×3 uint8 BGR, aligned
     time       when it was seen, in seconds of the watcher's clock
     box        x1 y1 x2 y2 as shares of the picture's width and height
     score      detection score

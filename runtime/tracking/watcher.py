@@ -126,7 +126,7 @@ class Watcher:
         self._framed = 0.0  # the watcher's clock at the last frame
         self._now = 0.0  # the watcher's clock: seconds that passed, even if the clock of the frames jumps
         self._visits = Visits(source, self._rules)
-        self._best_shots = BestShots(self._rules, pipeline.align, liveness.crop if liveness else None)
+        self._best_shots = BestShots(self._rules, pipeline.align, pipeline.crop, liveness.crop if liveness else None)
         self._lock = threading.Lock()
 
     def update(self, frame: Frame, faces: Faces) -> list[Appearance]:

@@ -3,29 +3,26 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from ..core.crop_template import ARCFACE_112, CropTemplate, Point
 from ..core.errors import InputError
 
-# InsightFace's ArcFace template for 112×112 (insightface/utils/face_align.py, `arcface_dst`): left eye, right eye,
-# nose, left and right mouth corner, in pixels.
-TEMPLATE = np.array(
-    [[38.2946, 51.6963], [73.5318, 51.5014], [56.0252, 71.7366], [41.5493, 92.3655], [70.7299, 92.2041]],
-    dtype=np.float64,
-)
-CROP_SIZE = 112
-# A new number whenever the same landmarks give different pixels: old and new embeddings must not be compared.
+TEMPLATE = np.array(ARCFACE_112.points)  # 5×2: the frontal face that the pose of others is measured against
+# A new number whenever the same landmarks give different pixels: old and new embeddings must not be compared. The name
+# of the first template stays part of it, so that the identities of older galleries stay valid.
 ALIGNMENT = "arcface-112/2"  # 2: large faces are halved before the warp
 PLAIN = 1 / 1.5  # minimum scale, in crop pixels per image pixel, at which a plain warp skips no pixel that matters
 
 
-def similarity(source: NDArray[Any], target: NDArray[Any]) -> NDArray[np.float64]:
-    """The 2×3 similarity transform (rotation, uniform scale, shift) that maps ``source`` (N×2) to ``target`` (N×2) with
-    the least squared error.
+def similarity(source: NDArray[Any], target: Sequence[Point]) -> NDArray[np.float64]:
+    """The 2×3 similarity transform (rotation, uniform scale, shift) that maps ``source`` (N×2) to ``target`` (N points)
+    with the least squared error.
 
     This is the closed form of Umeyama (TPAMI 1991) in the plane: with both point sets centered, scale · rotation is
     one complex number, the least-squares quotient of the two sets. Raises InputError if all source points coincide
@@ -33,12 +30,11 @@ def similarity(source: NDArray[Any], target: NDArray[Any]) -> NDArray[np.float64
     """
     # In plain floats: numpy's overhead on five points would be a quarter of the time of an alignment.
     points = [(float(x), float(y)) for x, y in source.tolist()]
-    goals = [(float(u), float(v)) for u, v in target.tolist()]
     count = len(points)
     center_x, center_y = sum(x for x, _ in points) / count, sum(y for _, y in points) / count
-    goal_x, goal_y = sum(u for u, _ in goals) / count, sum(v for _, v in goals) / count
+    goal_x, goal_y = sum(u for u, _ in target) / count, sum(v for _, v in target) / count
     real = imaginary = spread = 0.0
-    for (x, y), (u, v) in zip(points, goals, strict=True):
+    for (x, y), (u, v) in zip(points, target, strict=True):
         across, down = x - center_x, y - center_y
         real += across * (u - goal_x) + down * (v - goal_y)
         imaginary += across * (v - goal_y) - down * (u - goal_x)
@@ -53,37 +49,38 @@ def similarity(source: NDArray[Any], target: NDArray[Any]) -> NDArray[np.float64
     )
 
 
-def align(image: NDArray[np.uint8], landmarks: NDArray[Any], size: int = CROP_SIZE) -> NDArray[np.uint8]:
-    """The face at ``landmarks`` (5×2, pixels of ``image``) as a ``size``×``size``×3 uint8 crop, in the color order of
-    ``image`` (H×W×3).
+def align(image: NDArray[np.uint8], landmarks: NDArray[Any], template: CropTemplate = ARCFACE_112) -> NDArray[np.uint8]:
+    """The face at ``landmarks`` (5×2, pixels of ``image``) as ``template`` wants it: a height×width×3 uint8 crop, in
+    the color order of ``image`` (H×W×3).
 
     Parts outside the image are black, as in InsightFace's ``norm_crop``. Unlike there, a face more than 1.5 times as
     large as the crop is halved first, as often as needed. A plain warp takes every n-th pixel of a large face, and
     fractions of a pixel decide which ones; this moved real embeddings to a cosine of 0.97 (docs/accuracy.md).
     """
-    matrix = similarity(landmarks, TEMPLATE * (size / CROP_SIZE))
+    matrix = similarity(landmarks, template.points)
+    size = template.width, template.height
     halvings = math.ceil(math.log2(PLAIN / math.hypot(*matrix[:, 0].tolist())))
     if halvings > 0:
         image, matrix = _shrunk(image, matrix, size, halvings)
-    crop = cv2.warpAffine(image, matrix, (size, size), flags=cv2.INTER_LINEAR, borderValue=(0.0, 0.0, 0.0))
+    crop = cv2.warpAffine(image, matrix, size, flags=cv2.INTER_LINEAR, borderValue=(0.0, 0.0, 0.0))
     return crop.astype(np.uint8, copy=False)
 
 
 def _shrunk(
-    image: NDArray[np.uint8], matrix: NDArray[np.float64], size: int, halvings: int
+    image: NDArray[np.uint8], matrix: NDArray[np.float64], size: tuple[int, int], halvings: int
 ) -> tuple[NDArray[np.uint8], NDArray[np.float64]]:
     """The region of ``image`` that the crop comes from, halved ``halvings`` times, and the ``matrix`` for it."""
     by = 2**halvings
     (a, _, shift_x), (b, _, shift_y) = matrix.tolist()
-    # In the image, the crop is a rotated square: its center, and how far its corners reach.
-    square, x, y = a * a + b * b, size / 2 - shift_x, size / 2 - shift_y
-    center = ((a * x + b * y) / square, (a * y - b * x) / square)
-    reach = size / 2 * (abs(a) + abs(b)) / square + by
-    left, top = (max(0, math.floor(middle - reach)) for middle in center)
+    # In the image, the crop is a rotated rectangle: its center, and how far its corners reach.
+    width, height = size
+    square, x, y = a * a + b * b, width / 2 - shift_x, height / 2 - shift_y
+    across, down = (a * x + b * y) / square, (a * y - b * x) / square
+    reach_x = (width * abs(a) + height * abs(b)) / 2 / square + by
+    reach_y = (width * abs(b) + height * abs(a)) / 2 / square + by
+    left, top = max(0, math.floor(across - reach_x)), max(0, math.floor(down - reach_y))
     # Complete blocks, which may reach beyond the image.
-    columns, rows = (
-        math.ceil((middle + reach - first) / by) * by for middle, first in zip(center, (left, top), strict=True)
-    )
+    columns, rows = math.ceil((across + reach_x - left) / by) * by, math.ceil((down + reach_y - top) / by) * by
     part = image[top : top + max(rows, 0), left : left + max(columns, 0)]
     if not part.size:  # the face lies outside the image: there is nothing to average
         return image, matrix

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -10,14 +11,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..backends.reference import ReferenceBackend, fixed_size, open_session
+from ..core.crop_template import ARCFACE_112, CropTemplate, StatedCrop, choose_crop
 from ..core.errors import InputError, ModelError
 from ..core.manifest import Input, Output
 from ..core.onnx_file import CHANNELS, read_onnx_file
 from ..core.subprocess_call import ProcessDiedError, ProcessLimits, call_in_subprocess
-from .align import CROP_SIZE
 from .detectors import find_layout
 from .embed import MEAN as RECOGNIZER_MEAN
 from .embed import STD as RECOGNIZER_STD
+from .embed import Embedder
 
 SECONDS, MEBIBYTES = 300.0, 4096  # of the trial of a model; and COPIES times its size
 COPIES = 12
@@ -65,25 +67,43 @@ def open_detector(
     return ReferenceBackend(session, input, bgr=family.order == "BGR" and not turned), input, outputs
 
 
+@dataclass(frozen=True)
+class BareRecognizer:
+    """A recognizer that was opened from an ONNX file; ``dimensions`` is the length of an embedding."""
+
+    backend: ReferenceBackend
+    input: Input
+    crop: CropTemplate
+    dimensions: int
+
+    def embedder(self) -> Embedder:
+        return Embedder(self.backend, self.crop, self.dimensions)
+
+
 def open_recognizer(
-    path: Path, providers: Sequence[str] = ("CPUExecutionProvider",), threads: int | None = None
-) -> tuple[ReferenceBackend, Input, int]:
-    """Load an ArcFace model from an ONNX file. Returns the backend, the input and the length of an embedding for
-    ``embed.Embedder``. Raises ModelError if the model is not a recognizer of 112×112 crops.
+    path: Path,
+    providers: Sequence[str] = ("CPUExecutionProvider",),
+    threads: int | None = None,
+    crop: StatedCrop | None = None,
+) -> BareRecognizer:
+    """Load an ArcFace-like model from an ONNX file. ``crop``: how faces are aligned for it; None takes the known crop
+    of the size of its input.
+
+    Raises ModelError if the model is not a recognizer, or if rkface knows no crop of this size; InputError if the model
+    contradicts ``crop``.
     """
-    _try_in_process(path, CROP_SIZE, CROP_SIZE)
+    side = (crop.width, crop.height) if isinstance(crop, CropTemplate) else (ARCFACE_112.width, ARCFACE_112.height)
+    _try_in_process(path, *side)
     session = open_session(path, providers, threads)
     name, shape = _image_input(path, session, "a recognizer")
-    if any(fixed_size(side) not in (None, CROP_SIZE) for side in shape[2:]):
-        size = f"{CROP_SIZE}×{CROP_SIZE}"
-        raise ModelError(f"{path}: its input is {shape[3]}×{shape[2]}: a recognizer takes aligned faces of {size}")
-    input = Input(name, CROP_SIZE, CROP_SIZE, RECOGNIZER_MEAN, RECOGNIZER_STD)
+    crop = choose_crop(path, fixed_size(shape[3]), fixed_size(shape[2]), crop)
+    input = Input(name, crop.height, crop.width, RECOGNIZER_MEAN, RECOGNIZER_STD)
     backend = ReferenceBackend(session, input)
     shapes = [array.shape for array in _run_on_black(path, backend, input)]
     if len(shapes) != 1 or shapes[0] != (1, shapes[0][-1]):
         found = "; ".join("×".join(map(str, one)) for one in shapes)
         raise ModelError(f"{path}: a recognizer has one output, 1×D: this model has {found}")
-    return backend, input, shapes[0][-1]
+    return BareRecognizer(backend, input, crop, shapes[0][-1])
 
 
 def _try_in_process(path: Path, width: int, height: int) -> None:

@@ -13,7 +13,7 @@ from .check_input import check_crops
 
 if TYPE_CHECKING:
     from ..backends import Backend
-    from ..core.manifest import Input
+    from ..core.crop_template import CropTemplate
 
 # InsightFace's preprocessing of ArcFace (insightface/model_zoo/arcface_onnx.py); only the
 # backend applies it.
@@ -28,20 +28,17 @@ def unit(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 class Embedder:
-    """ArcFace on any backend. ``dimensions`` is the length of an embedding."""
+    """A recognizer on any backend. ``crop`` is how a face is aligned for it, ``dimensions`` the length of an
+    embedding."""
 
-    def __init__(self, backend: Backend, input: Input, dimensions: int) -> None:
+    def __init__(self, backend: Backend, crop: CropTemplate, dimensions: int) -> None:
         self._backend = backend
-        self._shape = (input.height, input.width, 3)
+        self._shape = (crop.height, crop.width, 3)
+        self.crop = crop
         self.dimensions = dimensions
 
-    @property
-    def size(self) -> int:
-        """Height and width of a crop, in pixels."""
-        return self._shape[0]
-
     def embed(self, crops: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
-        """The embeddings, N×D float32 of unit length, of N aligned ``crops`` (size×size×3 uint8 BGR).
+        """The embeddings, N×D float32 of unit length, of N aligned ``crops`` (height×width×3 uint8 BGR).
 
         Raises InputError for any other crops, and DeviceError if the backend fails.
         """

@@ -10,7 +10,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from .align import CROP_SIZE, TEMPLATE, similarity
+from ..core.crop_template import ARCFACE_112, CropTemplate
+from .align import TEMPLATE, align, similarity
 
 TEMPLATE_EYES = float(np.linalg.norm(TEMPLATE[1] - TEMPLATE[0]))  # 35.2 px: a face of this size keeps its size
 PROFILE = 0.44  # see pose_of
@@ -88,8 +89,9 @@ class Quality:
 
 
 def measure(crop: NDArray[np.uint8], landmarks: NDArray[Any], detection: float) -> Quality:
-    """Measure the face at ``landmarks`` (5×2, pixels of the photo) that was aligned to ``crop`` (S×S×3 uint8 BGR)."""
-    gray = cv2.cvtColor(standard(crop), cv2.COLOR_BGR2GRAY)[FACE].astype(np.uint8, copy=False)
+    """Measure the face at ``landmarks`` (5×2, pixels of the photo), whose ArcFace crop is ``crop`` (112×112×3 uint8
+    BGR, see ``standard``)."""
+    gray = cv2.cvtColor(crop, cv2.COLOR_BGR2GRAY)[FACE].astype(np.uint8, copy=False)
     return Quality(
         size=float(np.linalg.norm(landmarks[1] - landmarks[0])),
         sharpness=sharpness_of(gray),
@@ -101,11 +103,16 @@ def measure(crop: NDArray[np.uint8], landmarks: NDArray[Any], detection: float) 
     )
 
 
-def standard(crop: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """``crop`` (S×S×3) at 112×112, because sharpness and positions on the face are comparable only at one size."""
-    if crop.shape[0] == CROP_SIZE:
-        return crop
-    return cv2.resize(crop, (CROP_SIZE, CROP_SIZE), interpolation=cv2.INTER_AREA).astype(np.uint8, copy=False)
+def standard(
+    image: NDArray[np.uint8], landmarks: NDArray[Any], crop: NDArray[np.uint8], template: CropTemplate
+) -> NDArray[np.uint8]:
+    """The face at ``landmarks`` (5×2) in ``image`` as ArcFace's 112×112×3 crop, whatever the recognizer takes:
+    sharpness and positions on the face are comparable only at one geometry and with one interpolation. ``crop`` is the
+    face as ``template`` wants it, and is used if that is ArcFace's crop.
+
+    A crop of another template is not warped again: twice interpolated, a face seemed up to 1.8 times as sharp.
+    """
+    return crop if template.same_crop(ARCFACE_112) else align(image, landmarks)
 
 
 def sharpness_of(gray: NDArray[np.uint8]) -> float:
@@ -122,7 +129,7 @@ def pose_of(landmarks: NDArray[Any]) -> float:
     the best similarity transform. For a head whose landmarks are the template, with the nose 0.45 eye distances in
     front, it is 0.10 at 30° of yaw or pitch, 0.25 at 60° and 0.44 (``PROFILE``) at 90°.
     """
-    matrix = similarity(landmarks, TEMPLATE)
+    matrix = similarity(landmarks, ARCFACE_112.points)
     aligned = landmarks @ matrix[:, :2].T + matrix[:, 2]
     error = float(np.sqrt(np.mean(np.sum((aligned - TEMPLATE) ** 2, axis=1)))) / TEMPLATE_EYES
     return max(0.0, 1 - error / PROFILE)
@@ -132,5 +139,5 @@ def roll_of(landmarks: NDArray[Any]) -> float:
     """How far a face with these 5×2 ``landmarks`` is turned clockwise in the image, -180 to 180 degrees, after the best
     similarity transform to the upright template. A face that is upside down seems upright if the detector has put the
     landmarks of the eyes on the mouth."""
-    matrix = similarity(landmarks, TEMPLATE)
+    matrix = similarity(landmarks, ARCFACE_112.points)
     return math.degrees(math.atan2(-matrix[1, 0], matrix[0, 0]))

@@ -19,6 +19,7 @@ from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
+from heapq import heapify, heappop
 from typing import Any
 
 from starlette.responses import JSONResponse
@@ -117,12 +118,14 @@ class ConnectionLimit:
         of the client that has most connections, and of these the one that has kept it waiting longest. Return whether
         there is one."""
         counts = Counter([newcomer, *(one.client for one in self._connections.values())])
-        waiting = sorted(
+        waiting = [
             (-counts[one.client], since, ends)
             for ends, one in self._connections.items()
             if (since := one.waiting_since) is not None
-        )
-        for _, _, ends in waiting:
+        ]
+        heapify(waiting)  # mostly the first one can be closed: there is no need to sort the others
+        while waiting:
+            ends = heappop(waiting)[-1]
             if not self._connections[ends].has_unread_data():
                 _close(self._connections.pop(ends))
                 return True

@@ -8,7 +8,9 @@ import socket
 
 from ..core.errors import InputError
 
-CONNECTIONS = 128  # each takes a file descriptor; a browser opens up to 6
+# Each takes a file descriptor; a browser opens up to 6. Clients beyond this number take turns, and everybody waits for
+# their turns.
+CONNECTIONS = 256
 FEWEST_CONNECTIONS = 8
 ELSEWHERE = "choose another port with --web-port, or in the configuration: [web] port"
 OTHER_HOST = "change the address in the configuration: [web] host"

@@ -78,7 +78,7 @@ class Recognizer:
 
     def embed(self, faces: Candidates) -> np.ndarray:
         dimensions = self.model.simplified.outputs[0].shape[-1]
-        return embed_faces(faces, Embedder(self.model.backend, self.model.input, dimensions))
+        return embed_faces(faces, Embedder(self.model.backend, self.model.fixed.known_crop(), dimensions))
 
     def prepare_seed(self, faces: Candidates, embeddings: np.ndarray, evaluation: Candidates) -> SeedData:
         crops = to_rgb(face.crop for face in evaluation)
@@ -156,7 +156,8 @@ def main() -> int:
 
 def measure_photos(options: argparse.Namespace, scratch: Path) -> list[dict[str, object]]:
     recognizer = open_recognizer(options.recognizer.stem, options.recognizer, options.detector, scratch)
-    faces = list(collect_faces(options.photos, Detector(*open_detector(options.detector))).candidates)
+    crop, detector = recognizer.model.fixed.known_crop(), Detector(*open_detector(options.detector))
+    faces = list(collect_faces(options.photos, detector, crop).candidates)
     embeddings = recognizer.embed(faces)
     seeds = []
     for seed in range(options.seeds):

@@ -37,10 +37,10 @@ def open_side(detector: Path, recognizer: Path, threads: int) -> Side:
 def open_pipeline(detector: Path, recognizer: Path, threads: int) -> Pipeline:
     """A pipeline over two ONNX models without a bundle, with the default thresholds of insightface."""
     detector_backend, detector_input, detector_outputs = open_detector(detector, threads=threads)
-    recognizer_backend, recognizer_input, dimensions = open_recognizer(recognizer, threads=threads)
-    recognizer_outputs = [Output("embedding", (1, dimensions))]
-    manifest = make_manifest(detector_input, detector_outputs, recognizer_input, recognizer_outputs)
-    return Pipeline(manifest, detector_backend, recognizer_backend)
+    face = open_recognizer(recognizer, threads=threads)
+    recognizer_outputs = [Output("embedding", (1, face.dimensions))]
+    manifest = make_manifest(detector_input, detector_outputs, face.input, recognizer_outputs)
+    return Pipeline(manifest, detector_backend, face.backend)
 
 
 def measure_stages(pipeline: Pipeline, image: np.ndarray, runs: int, clock: InferenceClock) -> dict[str, list[float]]:

@@ -91,6 +91,7 @@ def prepare(work: Path, count: int) -> dict[str, float]:
     from rkface.convert.image_lists import to_rgb
     from rkface.convert.packs import DEMO
     from rkface.convert.tuning.tune import tune
+    from rkface.runtime.core.crop_template import ARCFACE_112
     from rkface.runtime.core.manifest import Input
     from rkface.runtime.vision.bare_onnx import open_detector
     from rkface.runtime.vision.detect import Detector
@@ -102,13 +103,13 @@ def prepare(work: Path, count: int) -> dict[str, float]:
     write_photos(work / "photos", CALIBRATE[: count + count // 5], 1, seed=1)
     start = time.perf_counter()
     backend, input, outputs = open_detector(DEMO / "detector.onnx")
-    found = collect_faces(work / "photos", Detector(backend, input, outputs))
+    found = collect_faces(work / "photos", Detector(backend, input, outputs), ARCFACE_112)
     faces = choose_faces(found.candidates, count).faces
     if len(faces) < count:
         raise SystemExit(f"only {len(faces)} of {count} faces were found in the rendered photos")
     collected = time.perf_counter()
     frames = choose_frames(faces, found, count)
-    provenance = Provenance(work / "photos", "", 0.5)
+    provenance = Provenance(work / "photos", "", 0.5, ARCFACE_112)
     write_set(work / "set", faces, frames, input.width, input.height, provenance=provenance)
     written = time.perf_counter()
     np.save(work / "images.npy", to_rgb(face.crop for face in faces[:SIMULATED]))

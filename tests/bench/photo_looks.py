@@ -24,7 +24,6 @@ from rkface.runtime.core.faces import Faces
 from rkface.runtime.vision.align import align
 from rkface.runtime.vision.bare_onnx import open_detector, open_recognizer
 from rkface.runtime.vision.detect import Detector
-from rkface.runtime.vision.embed import Embedder
 from rkface.runtime.vision.image import read_image
 from rkface.runtime.vision.photo import TURNS, PhotoFaces, find_faces, turn_image
 from rkface.runtime.vision.photo_files import find_images
@@ -49,11 +48,11 @@ class Models:
         backend.infer = count  # type: ignore[method-assign]
         self.runs = 0
         self.detector = Detector(backend, input, outputs)
-        self._embedder = Embedder(*open_recognizer(recognizer))
+        self._embedder = open_recognizer(recognizer).embedder()
 
     def embed(self, image: Image, faces: Faces) -> NDArray[np.float32]:
         """The embedding of the face with the best score."""
-        return self._embedder.embed([align(image, faces.landmarks[0])])[0]
+        return self._embedder.embed([align(image, faces.landmarks[0], self._embedder.crop)])[0]
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,10 @@ import pytest
 from rkface.calibration.appearance_stats import measure_appearance
 from rkface.calibration.collect import CandidateFace
 from rkface.calibration.dataset import Provenance, write_set
+from rkface.runtime.core.crop_template import ARCFACE_112
 from rkface.runtime.core.faces import Faces
 from rkface.runtime.vision.align import TEMPLATE
+from rkface.runtime.vision.detectors.scrfd import SCRFD
 from rkface.runtime.vision.quality import Quality
 
 EYES = 35.2  # px between the eyes in a 112×112 crop
@@ -33,7 +35,7 @@ class Finder:
     """A fake detector: the first pixel of a photo, if it is gray, says how many pixels apart the eyes of its only face
     are. In a photo that is turned, another pixel is the first."""
 
-    nms_iou = 0.4
+    nms_iou, threshold, family = 0.4, 0.5, SCRFD
 
     def detect(self, image, threshold):
         eyes = int(image[0, 0, 0]) if len(set(image[0, 0].tolist())) == 1 else 0
@@ -87,6 +89,8 @@ def written(tmp_path, make_face, shoot):
     frames = [shoot(tmp_path / f"photos/{seed}.png", seed) for seed in range(3)]
 
     def write(out=tmp_path / "set", faces=faces, frames=frames):
-        return write_set(out, faces, frames, 96, 64, provenance=Provenance(tmp_path / "photos", "0" * 64, 0.5))
+        return write_set(
+            out, faces, frames, 96, 64, provenance=Provenance(tmp_path / "photos", "0" * 64, 0.5, ARCFACE_112)
+        )
 
     return write(), write

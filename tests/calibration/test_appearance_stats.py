@@ -1,4 +1,3 @@
-import cv2
 import numpy as np
 import pytest
 
@@ -55,11 +54,3 @@ def test_skin_is_the_typology_angle_of_the_cheeks_only():
         crop = flat((0, 255, 0))
         crop[64:84, 34:80] = bgr
         assert measure_appearance(crop, TEMPLATE).skin == pytest.approx(expected, abs=4)
-
-
-def test_the_size_of_the_crop_does_not_matter():
-    random = np.random.default_rng(0)
-    crop = cv2.resize(random.integers(0, 255, (8, 8, 3)).astype(np.uint8), (112, 112), interpolation=cv2.INTER_CUBIC)
-    small, large = measure_appearance(crop, TEMPLATE), measure_appearance(cv2.resize(crop, (224, 224)), TEMPLATE)
-    for name in ("light", "contrast", "side"):
-        assert getattr(small, name) == pytest.approx(getattr(large, name), abs=0.5)

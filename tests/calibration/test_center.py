@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from rkface.calibration.center import measure_center
+from rkface.calibration.center import measure_center, without_common_part
+from rkface.runtime.vision.embed import unit
 
 CONSTANT = np.full(64, 0.3)
 
@@ -52,3 +53,15 @@ def test_photos_of_one_person_say_nothing():
     found = measure_center(faces, relit)
     assert (found.cosine, found.needed) == (0.0, False)
     assert found.people < 2
+
+
+@pytest.mark.parametrize("constant", [0.0, 0.3])
+def test_faces_can_be_compared_without_a_bundle(constant):
+    (faces, _), _ = photos(40, [2] * 40, constant=np.full(64, constant))
+    embeddings = unit(faces)
+    found = without_common_part(embeddings)
+    cosines, people = found @ found.T, np.arange(80) // 2
+    same, different = (cosines[(people[:, None] == people) == one] for one in (True, False))
+    assert same.min() > 0.8
+    assert different.max() < 0.6
+    assert constant or found is embeddings

@@ -19,6 +19,7 @@ from rkface.calibration.choose import (
 )
 from rkface.calibration.collect import Collection, Skipped, collect_faces
 from rkface.calibration.facility_location import PERSON, UNCLEAR
+from rkface.runtime.core.crop_template import ARCFACE_112
 from rkface.runtime.core.errors import InputError
 from rkface.runtime.vision.bare_onnx import open_detector
 from rkface.runtime.vision.detect import Detector
@@ -107,7 +108,7 @@ def collected(shared, tmp_path_factory):
         cv2.imwrite(str(folder / f"{path.stem}-poor.jpg"), image, [cv2.IMWRITE_JPEG_QUALITY, 40])
         cv2.imwrite(str(folder / f"{path.stem}-shift.jpg"), image[7:, 5:])
     backend, input, outputs = open_detector(shared / "models/scrfd_500m_kps.onnx")
-    return [path.stem for path in originals], collect_faces(folder, Detector(backend, input, outputs))
+    return [path.stem for path in originals], collect_faces(folder, Detector(backend, input, outputs), ARCFACE_112)
 
 
 def test_near_duplicates_of_real_photos_are_removed_and_nothing_else(collected):
@@ -204,6 +205,27 @@ def test_groups_come_as_close_to_the_share_as_possible(make_face, share, expecte
     faces = [make_face(seed) for seed in range(20)]  # five people, four photos each
     _, evaluate = hold_out(faces, np.eye(5, dtype=np.float32)[np.arange(20) % 5], share)
     assert len(evaluate) == expected
+
+
+def test_a_chain_of_most_faces_calibrates(make_face):
+    """With a weak recognizer, chains connect many people; evaluating on them would leave too few to calibrate on."""
+    faces = [make_face(seed) for seed in range(20)]
+    who = np.array([0] * 14 + [1, 2, 3, 4, 5, 6])
+    calibrate, evaluate = hold_out(faces, np.eye(7, dtype=np.float32)[who])
+    assert set(range(14)) <= set(calibrate) and evaluate == list(range(14, 20))
+
+
+def test_the_cosine_of_one_person_depends_on_the_recognizer(make_face):
+    """Three people with a cosine of 0.5 are a chain at 0.35, and three people at 0.6."""
+    faces = [make_face(seed) for seed in range(20)]
+    alike = np.full((20, 20), 0.5) + np.eye(20) * 0.5
+    embeddings = np.linalg.cholesky(alike).astype(np.float32)
+    with pytest.raises(InputError, match="only 1 group"):
+        hold_out(faces, embeddings)
+    calibrate, evaluate = hold_out(faces, embeddings, same_person=0.6)
+    assert (len(calibrate), len(evaluate)) == (12, 8)
+    assert [one.reason for one in choose_faces(faces, 6, embeddings).left_out] == [PERSON] * 14
+    assert PERSON not in {one.reason for one in choose_faces(faces, 6, embeddings, same_person=0.6).left_out}
 
 
 def test_chains_and_copies_stay_together_and_a_single_group_is_refused(make_face):

@@ -3,6 +3,7 @@ import numpy as np
 import pytest
 
 from rkface.calibration.collect import collect_faces
+from rkface.runtime.core.crop_template import ARCFACE_112
 from rkface.runtime.core.errors import InputError
 from rkface.runtime.vision.align import TEMPLATE
 from rkface.runtime.vision.quality import measure, pose_of, sharpness_of
@@ -29,8 +30,10 @@ def test_bad_photos_are_skipped_with_the_reason_and_do_not_affect_others(tmp_pat
     (bad / "folder.jpg").mkdir()
 
     heard = []
-    mixed = collect_faces(tmp_path / "mixed", finder, progress=lambda done, total: heard.append((done, total)))
-    alone = collect_faces(tmp_path / "alone", finder)
+    mixed = collect_faces(
+        tmp_path / "mixed", finder, ARCFACE_112, progress=lambda done, total: heard.append((done, total))
+    )
+    alone = collect_faces(tmp_path / "alone", finder, ARCFACE_112)
     assert {skip.name: skip.reason for skip in mixed.skipped} == {
         "bad/blurred.png": "face too blurred",
         "bad/cut.png": "unreadable",
@@ -50,9 +53,9 @@ def test_bad_photos_are_skipped_with_the_reason_and_do_not_affect_others(tmp_pat
 def test_a_folder_without_photos_is_refused(tmp_path, finder):
     (tmp_path / "a.gif").touch()
     with pytest.raises(InputError, match="no JPEG, PNG, WebP, BMP or HEIC photo"):
-        collect_faces(tmp_path, finder)
+        collect_faces(tmp_path, finder, ARCFACE_112)
     with pytest.raises(InputError, match="no such folder"):
-        collect_faces(tmp_path / "absent", finder)
+        collect_faces(tmp_path / "absent", finder, ARCFACE_112)
 
 
 def head(yaw=0.0, pitch=0.0, roll=0.0):

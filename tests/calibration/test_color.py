@@ -11,6 +11,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from rkface.calibration.dataset import Provenance, write_set
 from rkface.convert.toolkit.quantize import QuantizeJob, quantize
+from rkface.runtime.core.crop_template import ARCFACE_112
 from rkface.runtime.core.manifest import Input
 
 RAW = Input("input", 112, 112, (0.0,) * 3, (1.0,) * 3)
@@ -35,7 +36,12 @@ def test_color_order_of_a_written_set_is_that_of_inference(tmp_path, make_face):
     faces = [make_face(seed, crop=red().astype(np.uint8)) for seed in range(20)]
     cv2.imwrite(str(tmp_path / "frame.png"), faces[0].crop)
     made = write_set(
-        tmp_path / "set", faces, [tmp_path / "frame.png"], 112, 112, provenance=Provenance(tmp_path, "0" * 64, 0.5)
+        tmp_path / "set",
+        faces,
+        [tmp_path / "frame.png"],
+        112,
+        112,
+        provenance=Provenance(tmp_path, "0" * 64, 0.5, ARCFACE_112),
     )
     asked = np.stack([np.full((112, 112, 3), (level, 10, 20), np.uint8) for level in (255, 128, 0)])
     np.save(tmp_path / "ask.npy", asked)

@@ -9,7 +9,6 @@ import pytest
 from rkface.calibration.dataset import read_set
 from rkface.runtime.cli.main import main
 from rkface.runtime.core.bundle import SUMS, files
-from rkface.runtime.core.crop_template import ARCFACE_112
 from rkface.runtime.core.manifest import Manifest, Model, Output, RecognizerSpec, Source, Thresholds
 from rkface.runtime.vision.bare_onnx import open_detector, open_recognizer
 from rkface.runtime.vision.photo_files import find_images
@@ -101,7 +100,12 @@ def test_wrong_use_is_one_clear_line(shared, photos, tmp_path, capsys):
         (["--bundle", tmp_path, "--size", "320x320"], "--size only works with --detector"),
         (["--detector", shared / MODEL, "--provider", "abacus"], "abacus"),
         (["--detector", shared / MODEL, "--recognizer", tmp_path / "none.onnx"], "none.onnx"),
-        (["--detector", shared / MODEL, "--recognizer", shared / MODEL], "a recognizer"),
+        (["--detector", shared / MODEL, "--recognizer", shared / MODEL], "is this a classifier or a detector?"),
+        (["--detector", shared / MODEL, "--recognizer-crop", "1,1 9,1 5,5 1,9 9,9"], "also give --recognizer"),
+        (
+            ["--detector", shared / MODEL, "--recognizer", shared / ARCFACE, "--recognizer-crop", "dlib-150"],
+            "its input is 112×112, but the crop dlib-150 is 150×150",
+        ),
     ):
         assert calibrate(photos, "--out", out, *arguments) == 2
         error = capsys.readouterr().err.splitlines()
@@ -117,7 +121,7 @@ def test_wrong_use_is_one_clear_line(shared, photos, tmp_path, capsys):
 
 def make_bundle(folder, detector, recognizer, synthetic):
     _, input, outputs = open_detector(detector)
-    _, face, dimensions = open_recognizer(recognizer)
+    face = open_recognizer(recognizer)
     source = Source("x.onnx", "0" * 64, 1, "none")
     (folder / "reference").mkdir(parents=True)
     shutil.copy(detector, folder / "reference/detector.onnx")
@@ -138,10 +142,10 @@ def make_bundle(folder, detector, recognizer, synthetic):
             "recognizer.rknn",
             "reference/recognizer.onnx",
             "int8",
-            face,
-            (Output("o", (1, dimensions)),),
+            face.input,
+            (Output("o", (1, face.dimensions)),),
             source,
-            ARCFACE_112,
+            face.crop,
         ),
     )
     (folder / "manifest.json").write_text(manifest.to_json())

@@ -5,12 +5,14 @@ import numpy as np
 import pytest
 
 from rkface.calibration.collect import SEVERAL, WHICH_WAY_UP, Collection, collect_faces, find_labeled_face
+from rkface.runtime.core.crop_template import ARCFACE_112
 from rkface.runtime.core.faces import Faces
 from rkface.runtime.vision.align import TEMPLATE, align
 from rkface.runtime.vision.bare_onnx import open_detector
 from rkface.runtime.vision.detect import Detector
+from rkface.runtime.vision.detectors.scrfd import SCRFD
 from rkface.runtime.vision.image import read_image
-from rkface.runtime.vision.photo import PLAIN, find_faces, turn_image
+from rkface.runtime.vision.photo import find_faces, turn_image
 from rkface.runtime.vision.photo_files import find_images
 from rkface.runtime.vision.quality import roll_of
 
@@ -27,7 +29,7 @@ def check_plain_crops(detector, folder):
         image = read_image(path)
         before, after = detector.detect(image, 0.5), find_faces(detector, image, 0.5)
         for score, landmarks in zip(before.scores, before.landmarks, strict=True):
-            if score >= PLAIN and abs(roll_of(landmarks)) <= 45:
+            if score >= detector.family.plain and abs(roll_of(landmarks)) <= 45:
                 crops = [align(after.image, one).tobytes() for one in after.faces.landmarks]
                 assert align(image, landmarks).tobytes() in crops, path.name
                 checked += 1
@@ -55,7 +57,7 @@ def test_turned_photos_and_close_ups_calibrate_with_upright_faces(real, shared, 
     for turn in (0, 90, 180, 270):
         cv2.imwrite(str(folder / f"{turn}.png"), turn_image(image, turn))
     cv2.imwrite(str(folder / "close.png"), image[y1:y2, x1:x2])
-    found = collect_faces(folder, real)
+    found = collect_faces(folder, real, ARCFACE_112)
     by_name = {face.name: face for face in found.candidates}
     assert {name: face.turned for name, face in by_name.items()} == {
         "0.png": 0, "90.png": 270, "180.png": 180, "270.png": 90, "close.png": 0
@@ -67,14 +69,14 @@ def test_turned_photos_and_close_ups_calibrate_with_upright_faces(real, shared, 
         "photos that were turned the right way up: 3",
         "photos with a face found only at a second look, close up: 1",
     )
-    one_look = collect_faces(folder, real, one_look=True)
+    one_look = collect_faces(folder, real, ARCFACE_112, one_look=True)
     assert not any(face.turned for face in one_look.candidates) and not one_look.notes
 
 
 class Scripted:
     """Finds the same upright faces in a photo however it is turned: (score, x, width)."""
 
-    nms_iou = 0.4
+    nms_iou, threshold, family = 0.4, 0.5, SCRFD
 
     def __init__(self, *faces):
         self.faces = faces
@@ -90,7 +92,7 @@ class Scripted:
 def collect(tmp_path, *faces):
     image = np.random.default_rng(0).integers(6, 249, (400, 400, 3)).astype(np.uint8)
     cv2.imwrite(str(tmp_path / "photo.png"), image)
-    return collect_faces(tmp_path, Scripted(*faces))
+    return collect_faces(tmp_path, Scripted(*faces), ARCFACE_112)
 
 
 def test_a_photo_that_may_be_either_way_up_is_left_out_with_the_reason(tmp_path):

@@ -1,5 +1,6 @@
 """One conversion of the demo pack with the real command, for every test that looks at its result."""
 
+import shutil
 import signal
 import subprocess
 import sys
@@ -42,9 +43,11 @@ def calibration(folder, images):
 
 
 @pytest.fixture(scope="session")
-def converted(tmp_path_factory):
+def converted(tmp_path_factory, demo_cache):
     pytest.importorskip("rknn.api", reason="rknn-toolkit2 is not installed")
     folder = tmp_path_factory.mktemp("converted")
     done = rkface("convert", "--out", "out/bundle", cwd=folder)
     assert done.returncode == 0, done.stderr
+    shutil.copytree(folder / "out/bundle.work/cache", folder / "cache")
+    (folder / "cache").rename(demo_cache)
     return Converted(folder / "out/bundle", folder / "out/bundle.work", done.stdout, done.stderr)

@@ -1,5 +1,6 @@
 """A constant is taken off the embeddings of recognizers that need it, and an older bundle's constant is kept."""
 
+import os
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -11,18 +12,21 @@ pytest.importorskip("onnxsim")
 
 from onnx import numpy_helper
 
+from rkface.convert.acquire import ModelSources
 from rkface.convert.bundle_writer import write_bundle
 from rkface.convert.center import check_center, settle_center
 from rkface.convert.packs import DEMO
 from rkface.convert.prepared_model import prepare_model
 from rkface.convert.settings import CenterRequest
 from rkface.convert.simplify import check_same_outputs
-from rkface.runtime.core.bundle import sha256
+from rkface.runtime.core.bundle import read_bundle, sha256
 from rkface.runtime.core.crop_template import CUSTOM, TEMPLATES, CropTemplate
 from rkface.runtime.core.errors import BundleError, InputError
 from rkface.runtime.core.manifest import Manifest, RecognizerSpec, Source, Thresholds
 from rkface.runtime.gallery.people import embedding_identity
 from rkface.runtime.vision.embed import unit
+
+from .conftest import rkface
 
 PEOPLE = 24
 
@@ -76,6 +80,10 @@ AUTO = CenterRequest()
 def settled(path, scratch, faces, request=AUTO, **known):
     model = prepare_model(path, "recognizer", scratch)
     return settle_center(model, faces, request, sha256(path), **known)
+
+
+def sources_of(path):
+    return ModelSources("", {"recognizer": path}, {"recognizer": ""})
 
 
 def manifest_of(model, path):
@@ -179,14 +187,14 @@ def test_the_constant_of_another_recognizer_is_not_kept(path, faces, tmp_path, o
     assert model.center.bundle is None and model.center.faces == len(faces)
     given = CenterRequest(given=folder)
     with pytest.raises(InputError, match=r"--center .*out"):
-        check_center(given, sha256(path))
+        check_center(given, sources_of(path))
         settled(path, tmp_path, faces, given)
 
 
 def test_the_constant_of_a_given_bundle_is_used(path, faces, tmp_path):
     older = settled(path, tmp_path, faces[:30])
     given = CenterRequest(given=bundle(tmp_path / "elsewhere", manifest_of(older, path), tmp_path))
-    check_center(given, sha256(path))
+    check_center(given, sources_of(path))
     assert settled(path, tmp_path, faces, given).fixed.center == older.fixed.center
 
 
@@ -195,9 +203,11 @@ def test_a_given_bundle_that_has_none_is_refused(faces, tmp_path):
     model = prepare_model(demo, "recognizer", tmp_path)
     given = CenterRequest(given=bundle(tmp_path / "plain", manifest_of(model, demo), tmp_path))
     with pytest.raises(InputError, match=r"no constant was taken off .*--center none"):
-        check_center(given, sha256(demo))
+        check_center(given, sources_of(demo))
     with pytest.raises(BundleError, match="no such bundle folder"):
-        check_center(CenterRequest(given=tmp_path / "missing"), sha256(demo))
+        check_center(CenterRequest(given=tmp_path / "missing"), sources_of(demo))
+    with pytest.raises(InputError, match=r"--center new: .* need no constant"):
+        check_center(CenterRequest("new"), replace(sources_of(demo), center=False))
 
 
 def test_bundles_with_different_constants_are_not_both_kept(path, faces, tmp_path):
@@ -208,3 +218,30 @@ def test_bundles_with_different_constants_are_not_both_kept(path, faces, tmp_pat
     with pytest.raises(InputError, match=r"have different constants.*--center BUNDLE"):
         settled(path, tmp_path, faces, replaced=folders)
     assert settled(path, tmp_path, faces, replaced=folders[:1]).center.bundle == folders[0]
+
+
+def test_a_missing_bundle_ends_the_command_before_any_work(tmp_path):
+    done = rkface("convert", "--center", "missing", "--out", "out", cwd=tmp_path)
+    assert done.returncode == 2 and "missing: no such bundle folder" in done.stderr
+    assert not any(tmp_path.iterdir())
+
+
+@pytest.mark.skipif("RKFACE_SLOW" not in os.environ, reason="converts three times; set RKFACE_SLOW")
+def test_conversions_keep_the_constant(converted, path, tmp_path):
+    photos = [
+        "--calibration",
+        converted.work / "photos/calibration",
+        "--evaluation",
+        converted.work / "photos/evaluation",
+    ]
+    models = ["--detector", DEMO / "detector.onnx", "--recognizer", path, "--recognizer-input", "rgb"]
+    command = ["convert", *models, *photos, "--recipe", "normal", "--accept", "--out", "out"]
+    centers = []
+    for options in (["--center", "new", "--count", "60"], [], ["--center", "new"], ["--center", "none"]):
+        done = rkface(*command, *options, cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+        found = read_bundle(tmp_path / "out").manifest
+        centers.append(found.recognizer.center)
+        assert ("center" in found.provenance) == bool(found.recognizer.center)
+        assert ("galleries made with it stay valid" in done.stdout) == (not options)
+    assert centers[0] and centers[0] == centers[1] and centers[3] == ()

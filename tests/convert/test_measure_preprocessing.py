@@ -14,6 +14,7 @@ from rkface.convert.measure_preprocessing import measure_preprocessing
 from rkface.convert.packs import DEMO
 from rkface.convert.prepared_model import prepare_model, with_preprocessing
 from rkface.convert.preprocessing import INSIDE, StatedPreprocessing
+from rkface.runtime.core.crop_template import ARCFACE_112
 from rkface.runtime.core.errors import InputError, ModelError
 from rkface.runtime.vision.embed import unit
 
@@ -142,6 +143,24 @@ def test_a_model_that_tells_nobody_apart_is_refused_and_the_photos_are_not_blame
         measure_preprocessing(untrained, crops)
 
 
+@pytest.mark.parametrize("lasting", [True, False])
+def test_a_model_that_gives_all_faces_one_embedding_is_refused(tmp_path, crops, lasting):
+    """Or nearly: what is left of the differences would not be left in INT8."""
+    model = onnx.load(DEMO / "recognizer.onnx")
+    output = model.graph.output[0]
+    for node in model.graph.node:
+        node.output[:] = ["inner" if name == output.name else name for name in node.output]
+    size = output.type.tensor_type.shape.dim[-1].dim_value
+    constant = np.random.default_rng(2).normal(0, 1, (1, size)).astype(np.float32)
+    weights = {"small": np.float32(0 if lasting else 1e-3).reshape(1, 1), "constant": constant}
+    model.graph.initializer.extend(numpy_helper.from_array(values, name) for name, values in weights.items())
+    model.graph.node.append(helper.make_node("Mul", ["inner", "small"], ["faint"]))
+    model.graph.node.append(helper.make_node("Add", ["faint", "constant"], [output.name]))
+    onnx.save(model, tmp_path / "r.onnx")
+    with pytest.raises(ModelError, match=r"r\.onnx does not tell faces apart"):
+        measure_preprocessing(prepared(tmp_path / "r.onnx", tmp_path), crops)
+
+
 def test_doubt_keeps_the_default_and_names_the_option(tmp_path, crops):
     model = prepared(variant(tmp_path / "r.onnx", bgr=True), tmp_path)
     few = measure_preprocessing(model, crops[:5])
@@ -164,6 +183,35 @@ def test_real_recognizers_with_swapped_channels_are_noticed(shared, real_crops, 
     assert (found.bgr, found.order, found.doubt) == (True, "photos", "")
 
 
+def test_a_real_recognizer_with_a_constant_in_its_embeddings_is_taken(shared, real_crops, tmp_path):
+    """dlib's network without the constant taken off: different people have a mean cosine of 0.88."""
+    model = onnx.load(shared / "models/resnet29_dlib.onnx")
+    (bias,) = (node.input[2] for node in model.graph.node if node.op_type == "Gemm")
+    for tensor in model.graph.initializer:
+        if tensor.name == bias:
+            tensor.CopyFrom(numpy_helper.from_array(np.zeros_like(numpy_helper.to_array(tensor)), bias))
+    onnx.save(model, tmp_path / "r.onnx")
+    ready = prepared(tmp_path / "r.onnx", tmp_path, bgr=False)
+    assert measure_preprocessing(ready, real_crops).normalization == "default"
+    wrong = prepared(tmp_path / "r.onnx", tmp_path, bgr=False, normalization=INSIDE)
+    with pytest.raises(ModelError, match="--recognizer-mean and --recognizer-std are wrong"):
+        measure_preprocessing(wrong, real_crops)
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_random_weights_are_refused_on_photos(shared, real_crops, tmp_path, seed):
+    model = onnx.load(shared / "models/mobilefacenet_128.onnx")
+    random = np.random.default_rng(seed)
+    for tensor in model.graph.initializer:
+        values = numpy_helper.to_array(tensor)
+        if values.ndim > 1 and values.dtype == np.float32:
+            noise = random.normal(0, np.sqrt(2 / np.prod(values.shape[1:])), values.shape).astype(np.float32)
+            tensor.CopyFrom(numpy_helper.from_array(noise, tensor.name))
+    onnx.save(model, tmp_path / "r.onnx")
+    with pytest.raises(ModelError, match="does not tell faces apart"):
+        measure_preprocessing(prepared(tmp_path / "r.onnx", tmp_path), real_crops)
+
+
 @pytest.fixture(scope="module")
 def real_crops(shared):
     """The aligned faces in the photos of people, N×112×112×3 RGB."""
@@ -173,4 +221,4 @@ def real_crops(shared):
     from rkface.runtime.vision.detect import Detector
 
     detector = Detector(*open_detector(shared / "models/scrfd_500m_kps.onnx", threads=1))
-    return to_rgb(face.crop for face in collect_faces(shared / "data/people", detector).candidates)
+    return to_rgb(face.crop for face in collect_faces(shared / "data/people", detector, ARCFACE_112).candidates)

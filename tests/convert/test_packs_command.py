@@ -7,6 +7,7 @@ import sys
 import pytest
 
 from rkface.convert.known_packs import YUNET
+from rkface.convert.packs import DEMO
 from rkface.runtime.cli.main import main
 from rkface.runtime.core.errors import InputError
 
@@ -55,6 +56,22 @@ def test_a_file_in_the_cache_is_verified(tmp_path, capsys, shared):
     assert (detector()["state"], detector()["verified"]) == ("another file is there", False)
     file.write_bytes((shared / "models/yunet_s_640_640.onnx").read_bytes())
     assert (detector()["state"], detector()["verified"]) == ("verified", True)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--pack", "open"], "--calibration is needed"),
+        (["--pack", "buffalo_l"], "accept it with --accept-license"),
+        (["--pack", "opn"], "did you mean open?"),
+        (["--pack", "open", "--detector", str(DEMO / "detector.onnx")], "is not a detector of the pack open"),
+        (["--detector", str(DEMO / "detector.onnx")], "give both --detector and --recognizer"),
+    ],
+)
+def test_convert_refuses_wrong_use_of_packs_before_it_downloads(arguments, says, tmp_path, capsys):
+    photos = [] if "is needed" in says else ["--calibration", str(tmp_path)]
+    assert main(["convert", *arguments, *photos, "--cache", str(tmp_path / "cache")]) == InputError.exit_code
+    assert says in capsys.readouterr().err and not (tmp_path / "cache").exists()
 
 
 def test_unknown_packs_are_errors(capsys):

@@ -134,7 +134,7 @@ def bad(tmp_path, name):
         ("shapeless", "its input is no shape"),
         ("int8", "is int8, not float"),
         ("gray", r"1×1×112×112; a recognizer takes one RGB image"),
-        ("224", "224×224, and rkface knows the crops arcface-112 .*--recognizer-crop"),
+        ("224", "224×224, and the crops that rkface knows are arcface-112 .*--recognizer-crop"),
         ("softmax", "looks like a classifier"),
         ("classes", "looks like a classifier"),
     ],

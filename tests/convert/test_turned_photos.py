@@ -7,6 +7,7 @@ import numpy as np
 
 from rkface.convert.compare_models import crop_at_own_landmarks
 from rkface.convert.liveness_model import add_surroundings
+from rkface.runtime.core.crop_template import ARCFACE_112
 from rkface.runtime.core.faces import Faces
 from rkface.runtime.vision.align import TEMPLATE
 from rkface.runtime.vision.photo import turn_image
@@ -41,5 +42,5 @@ def test_turned_faces_are_not_compared_end_to_end(tmp_path):
         photos=tuple(face.photo for face in faces), faces=faces, crops=np.zeros((2, 112, 112, 3), np.uint8)
     )
     upside_down = Faces(FACES.boxes, FACES.scores, FACES.landmarks[:, ::-1])
-    found, crops = crop_at_own_landmarks(evaluation, [FACES, upside_down], [FACES, FACES])
+    found, crops = crop_at_own_landmarks(evaluation, [FACES, upside_down], [FACES, FACES], ARCFACE_112)
     assert found == [0] and crops.shape == (1, 112, 112, 3)

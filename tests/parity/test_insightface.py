@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from rkface.runtime.backends.reference import open_reference
+from rkface.runtime.core.crop_template import ARCFACE_112
 from rkface.runtime.core.faces import Faces
 from rkface.runtime.core.manifest import Input, Output
 from rkface.runtime.vision import align as alignment
@@ -120,7 +121,7 @@ def embedder(shared, recorder):
     path = shared / "models" / recorded["model"]
     assert recorder.sha256(path) == recorded["sha256"], f"{path} is not the file that was recorded"
     input = Input("input", 112, 112, embed.MEAN, embed.STD)
-    return embed.Embedder(open_reference(path, input), input, len(recorded["crops"][0]))
+    return embed.Embedder(open_reference(path, input), ARCFACE_112, len(recorded["crops"][0]))
 
 
 def cosines(ours, theirs):

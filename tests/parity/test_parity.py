@@ -78,10 +78,10 @@ def compare_pack(sources, photos, work, everything=None, *, analyze):
 
 
 @pytest.fixture(scope="module")
-def demo(tmp_path_factory):
+def demo(tmp_path_factory, demo_cache):
     work = tmp_path_factory.mktemp("demo")
-    if EARLIER.is_dir():  # do not repeat the same conversion
-        shutil.copytree(EARLIER, work / "cache")
+    for cache in filter(Path.is_dir, (demo_cache, EARLIER)):  # do not repeat the same conversion
+        shutil.copytree(cache, work / "cache", dirs_exist_ok=True)
     pack = pack_sources(find_pack("demo"), work, accepted=False)
     return compare_pack(pack, render_demo_photos(work / "photos"), work, analyze=PLANS["auto"].analyze)
 

@@ -36,7 +36,7 @@ def test_photos_that_are_shown_were_not_enrolled_except_of_people_with_one_photo
     paths = [tmp_path / f"{number}.jpg" for number in range(9)]
     cast = cast_people(photos_of(Ada=paths[:6], Bela=paths[6:8], Chike=paths[8:]))
     assert Counter(photo.person for photo in cast.enrolled) == {"Ada": 4, "Bela": 1, "Chike": 1}
-    assert Counter(photo.person for photo in cast.shown) == {"Ada": 2, "Bela": 1, "Chike": 1}
+    assert [photo.person for photo in cast.shown] == ["Ada", "Bela", "Chike", "Ada"], "they take turns"
     assert set(cast.enrolled) & set(cast.shown) == {PersonPhoto("Chike", paths[8])} and cast.single == ("Chike",)
     assert "3 other photos of them are shown, which were not enrolled" in str(cast)
     assert "1 have one photo only" in str(cast) and "(Chike)" in str(cast) and "proves nothing" in str(cast)
@@ -92,14 +92,14 @@ def test_the_command_copies_photos_to_enroll_and_streams_the_others(tmp_path, ca
 
 @pytest.fixture(scope="module")
 def staff(shared, tmp_path_factory):
-    """A folder for each of four people with three or more photos, by the labels of the test photos."""
+    """A folder for each of six people with several photos, by the labels of the test photos."""
     groups = {}
     with (shared / "data/people/master.csv").open(newline="") as file:
         for row in csv.DictReader(file):
             if row["Decision"] == "Yes":
                 merged = groups.get(row["file_x"], {row["file_x"]}) | groups.get(row["file_y"], {row["file_y"]})
                 groups |= dict.fromkeys(merged, merged)
-    people = sorted({tuple(sorted(group)) for group in groups.values() if len(group) >= 3})[:4]
+    people = sorted({tuple(sorted(group)) for group in groups.values()})[:6]
     folder = tmp_path_factory.mktemp("photos") / "staff"
     for number, files in enumerate(people):
         (folder / f"person-{number}").mkdir(parents=True)
@@ -110,7 +110,10 @@ def staff(shared, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def bundle(shared, tmp_path_factory):
-    """The open pack in FP32, at the 112×112 of the test weights: no toolkit is needed for the reference backend."""
+    """The open pack in FP32, at the 112×112 of the test weights: the reference backend needs no toolkit.
+
+    At a match threshold of 0.35, one of the six is taken for another one at enrollment.
+    """
     folder = tmp_path_factory.mktemp("open")
     files = {"detector": "yunet_s_640_640.onnx", "recognizer": "resnet29_dlib.onnx"}
     content, models = {}, {}
@@ -124,7 +127,7 @@ def bundle(shared, tmp_path_factory):
     manifest = Manifest(
         name=OPEN[0].name, synthetic=False, created="", target="rk3588", toolkit="", rkface="",
         detector=models["detector"], recognizer=RecognizerSpec(**vars(models["recognizer"]), crop=ARCFACE_112),
-        thresholds=Thresholds(0.6, 0.3, 0.35),
+        thresholds=Thresholds(0.6, 0.3, 0.45),
     )  # fmt: skip
     write_bundle(folder / "bundle", manifest, content)
     return folder / "bundle"
@@ -146,7 +149,10 @@ def test_real_people_are_recognized_on_photos_that_were_not_enrolled(staff, bund
         count = round(camera.round * rate)
         frames = (Frame(camera.render(number / rate), number, number / rate, "photos") for number in range(count))
         told = [*watch_results(scheduler.run(frames), {"photos": watcher}), *watcher.close()]
-    ends = [one.match.name if one.match else "unknown" for one in told if one.stage == "end"]
-    print(shown, ends)
-    assert set(ends) >= {photo.person for photo in shown}, "everyone is recognized"
-    assert len(ends) <= len(shown) + 2
+    ends = [one for one in told if one.stage == "end"]
+    assert len(ends) == len(shown), "each photo is one appearance"
+    right = [shown[int(one.started // ONE)].person for one in ends]
+    names = [one.match.name if one.match else None for one in ends]
+    assert all(name in (None, person) for name, person in zip(names, right, strict=True)), "nobody is taken for another"
+    # person-1 has two photos, which are below the threshold: dlib's network is not the most accurate one.
+    assert set(names) - {None} >= set(right) - {"person-1"}

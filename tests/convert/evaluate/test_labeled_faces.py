@@ -19,6 +19,7 @@ from rkface.convert.evaluate.labeled_faces import (
 )
 from rkface.convert.packs import DEMO
 from rkface.runtime.backends.reference import open_reference
+from rkface.runtime.core.crop_template import ARCFACE_112, TEMPLATES
 from rkface.runtime.core.errors import InputError
 from rkface.runtime.core.manifest import Input
 from rkface.runtime.vision.align import align
@@ -32,7 +33,7 @@ from rkface.runtime.vision.photo import turn_image
 @pytest.fixture(scope="module")
 def finder():
     backend, input, outputs = open_detector(DEMO / "detector.onnx")
-    return LabeledFaceFinder(Detector(backend, input, outputs), 0.5, 112, one_look=True)  # rendered upright
+    return LabeledFaceFinder(Detector(backend, input, outputs), 0.5, ARCFACE_112, one_look=True)  # rendered upright
 
 
 @pytest.fixture(scope="module")
@@ -87,7 +88,7 @@ def test_real_photos_are_turned_close_ups_are_found_and_unclear_ones_are_counted
     x1, y1, x2, y2 = np.maximum(faces.boxes[faces.largest()], 0).astype(int)
     cv2.imwrite(str(tmp_path / "b/close.png"), second[y1:y2, x1:x2])
     shutil.copy(photos / "couple.jpg", tmp_path / "b")
-    found = from_people(tmp_path, LabeledFaceFinder(detector, 0.5, 112))
+    found = from_people(tmp_path, LabeledFaceFinder(detector, 0.5, ARCFACE_112))
     assert (found.photos, len(found.crops), found.unclear, found.faceless) == (7, 6, 1, 0)
     assert found.people.tolist() == [0, 0, 0, 0, 1, 1]
     for note in ("turned the right way up: 3", "second look, close up: 1", "not clear who is meant (crop them): 1"):
@@ -216,7 +217,7 @@ def test_embeddings_of_a_verification_file_are_sums_with_the_mirror_image(people
     crops = bin_of(people, finder, path := tmp_path / "small.bin", same[:4])
     coded, _ = pickle.loads(path.read_bytes())
     path.write_bytes(pickle.dumps(([*coded, coded[0], coded[2], coded[4], coded[7]], same)))
-    found = from_bin(path, 112)
+    found = from_bin(path, ARCFACE_112)
     np.testing.assert_array_equal(found.crops, crops)  # the repeated ones are kept once
     assert found.same.tolist() == same and found.ordered and found.mirrored
     backend = open_reference(DEMO / "recognizer.onnx", Input("input.1", 112, 112, MEAN, STD))
@@ -232,15 +233,15 @@ def test_embeddings_of_a_verification_file_are_sums_with_the_mirror_image(people
     assert cosines[:4].min() > cosines[4:].max()
 
 
-def test_verification_files_of_another_size_or_with_one_kind_of_pairs_are_refused(people, finder, tmp_path):
+def test_verification_files_for_another_crop_or_with_one_kind_of_pairs_are_refused(people, finder, tmp_path):
     bin_of(people, finder, path := tmp_path / "small.bin", [True] * 4)
     with pytest.raises(InputError, match="no pair of two people"):
-        from_bin(path, 112)
-    with pytest.raises(InputError, match="crops are 112×112, but the recognizer takes 96×96"):
-        from_bin(path, 96)
+        from_bin(path, ARCFACE_112)
+    with pytest.raises(InputError, match=r"aligned to ArcFace's 112×112 template.*takes the crop dlib-150.*--people"):
+        from_bin(path, TEMPLATES["dlib-150"])
     path.write_bytes(pickle.dumps(([b"no image", b"neither"], [True])))
     with pytest.raises(InputError, match="one of its images: not a JPEG"):
-        from_bin(path, 112)
+        from_bin(path, ARCFACE_112)
 
 
 def test_pairs_of_many_faces_are_drawn_in_the_same_way_each_time(monkeypatch):

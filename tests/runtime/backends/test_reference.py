@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
-from rkface.runtime.backends.reference import open_reference
+from rkface.runtime.backends.reference import open_reference, open_session
 from rkface.runtime.core.errors import InputError, ModelError
 from rkface.runtime.core.manifest import Input
 from rkface.runtime.inference.pipeline import open_bundle
@@ -34,6 +34,12 @@ def test_the_model_sees_normalized_planes_in_rgb_order(tmp_path, batch):
     [seen] = open_reference(identity(tmp_path / "m.onnx", batch), INPUT).infer(images)
     expected = (images.astype(float) - [10, 20, 30]) / [1, 2, 4]
     np.testing.assert_allclose(seen, expected.transpose(0, 3, 1, 2), rtol=1e-6)
+
+
+def test_waiting_threads_leave_the_processor_to_others(tmp_path):
+    options = open_session(identity(tmp_path / "m.onnx", 1), ["cpu"], 2).get_session_options()
+    assert options.get_session_config_entry("session.intra_op.allow_spinning") == "0"
+    assert options.intra_op_num_threads == 2
 
 
 def test_a_reused_tensor_shows_nothing_of_a_taller_frame(tmp_path):

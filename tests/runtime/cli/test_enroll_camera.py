@@ -25,9 +25,10 @@ from rkface.runtime.cameras.frame_gate import read_newest_frames
 from rkface.runtime.cameras.sources import Picture
 from rkface.runtime.cli.main import main
 from rkface.runtime.core.errors import InputError
-from rkface.runtime.enrollment.enroll import EnrollOptions, decode_crop
+from rkface.runtime.enrollment.enroll import EnrollOptions
 from rkface.runtime.enrollment.guidance import assess_face, give_advice
 from rkface.runtime.enrollment.guided_capture import HOLD, POSES, GuidedCapture
+from rkface.runtime.enrollment.stored_crop import decode_crop
 from rkface.runtime.gallery.gallery import Gallery
 from rkface.runtime.inference.pipeline import open_bundle
 from rkface.runtime.vision.align import TEMPLATE
@@ -127,7 +128,7 @@ def test_one_picture_of_each_pose_becomes_a_sample(models, poses):
     first, *others = guided.samples
     assert all(float(first.embedding @ other.embedding) > models.thresholds.match for other in others)
     assert all(sample.source == "door" and sample.quality >= 0.6 for sample in guided.samples)
-    np.testing.assert_allclose(models.embed([decode_crop(first.crop)])[0], first.embedding, atol=1e-5)
+    np.testing.assert_allclose(models.embed([decode_crop(first.crop, models.crop)])[0], first.embedding, atol=1e-5)
 
 
 def test_no_crops_are_kept_without_crops(models, poses):

@@ -59,10 +59,10 @@ def test_the_templates_are_those_of_their_sources():
     # of the corners is half a pixel below the mean of an eye's six points, because the upper lid is the more curved.
     corners = np.array([[0.1205750620789, 0.2137274526848], [0.3340850613712, 0.2290642403242],
                         [0.6460604764104, 0.2289674387677], [0.8595674595992, 0.2134981538014]])  # fmt: skip
-    middles = (corners.reshape(2, 2, 2).mean(axis=1) + 0.25) * 100
+    middles = (corners.reshape(2, 2, 2).mean(axis=1) + 0.25) / 1.5 * 149
     np.testing.assert_allclose([left, right], middles, atol=0.6)
-    np.testing.assert_allclose(nose, [74.0127, 76.5625])
-    assert mouth_left[1] == mouth_right[1] == 103.0233
+    np.testing.assert_allclose(nose, [73.5193, 76.0521])
+    assert mouth_left[1] == mouth_right[1] == 102.3365
 
 
 @pytest.mark.parametrize("crop", TEMPLATES.values(), ids=TEMPLATES)

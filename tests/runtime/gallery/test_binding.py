@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from rkface.runtime.cli.main import main
+from rkface.runtime.core.crop_template import ARCFACE_112
 from rkface.runtime.core.errors import InputError, WorkError
 from rkface.runtime.enrollment.import_export import reembed_gallery
 from rkface.runtime.gallery import schema
@@ -164,9 +165,13 @@ def test_a_running_program_sees_people_whom_another_one_renames(encrypted, key):
 
 
 def test_new_embeddings_are_bound_to_the_new_model(encrypted, key, monkeypatch):
-    monkeypatch.setattr("rkface.runtime.enrollment.import_export.decode_crop", lambda crop: np.frombuffer(crop, "u1"))
+    monkeypatch.setattr(
+        "rkface.runtime.enrollment.import_export.decode_crop", lambda crop, _: np.frombuffer(crop, "u1")
+    )
     with Gallery(encrypted, "2" * 32, key=key) as gallery:
-        result = reembed_gallery(gallery, lambda crops: np.stack([vector(10 + len(crop)) for crop in crops]), "2" * 32)
+        result = reembed_gallery(
+            gallery, lambda crops: np.stack([vector(10 + len(crop)) for crop in crops]), ARCFACE_112, "2" * 32
+        )
         assert (result.done, result.left, find_problems(gallery)) == (3, 0, [])
 
 

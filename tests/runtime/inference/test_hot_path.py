@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from rkface.runtime.backends import Quantized
+from rkface.runtime.core.crop_template import ARCFACE_112
 from rkface.runtime.core.manifest import Input, Output
 from rkface.runtime.vision.align import TEMPLATE, align
 from rkface.runtime.vision.detect import Detector, suppress
@@ -103,9 +104,7 @@ def test_aligning_allocates_only_the_crop_and_the_halved_face(side, bound):
 
 def test_embedding_allocates_the_crops_once():
     vectors = np.ones((20, 512), np.float32)
-    embedder = Embedder(
-        SimpleNamespace(infer=lambda images: [vectors]), Input("crop", 112, 112, SCRFD.mean, SCRFD.std), 512
-    )
+    embedder = Embedder(SimpleNamespace(infer=lambda images: [vectors]), ARCFACE_112, 512)
     crops = [np.zeros((112, 112, 3), np.uint8)] * 20
     assert peak(lambda: embedder.embed(crops)) < 1.5 * 20 * CROP
 

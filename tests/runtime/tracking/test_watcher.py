@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from rkface.runtime.cameras.frame_gate import FrameGate
+from rkface.runtime.core.crop_template import ARCFACE_112
 from rkface.runtime.core.errors import DeviceError
 from rkface.runtime.core.faces import Faces
 from rkface.runtime.core.manifest import Thresholds
@@ -34,6 +35,7 @@ class Pipe:
     shots."""
 
     thresholds = Thresholds(0.5, 0.4, MATCH)
+    crop = ARCFACE_112
 
     def __init__(self, similar=0.8):
         self.similar, self.embedded, self.batches = similar, [], []

@@ -1,7 +1,10 @@
 import cv2
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from rkface.runtime.core.crop_template import TEMPLATES, CropTemplate
 from rkface.runtime.core.errors import InputError
 from rkface.runtime.vision.align import TEMPLATE, align, similarity
 
@@ -86,3 +89,75 @@ def test_a_large_face_at_the_edge_is_black_outside():
     crop = align(image, TEMPLATE * 4 + [-200, -200])
     assert not crop[:45, :45].any() and (crop[60:, 60:] == 200).all()
     assert not align(image, TEMPLATE * 4 + 5000).any()
+
+
+@st.composite
+def crops(draw):
+    """A crop of any size, with the points of an upright face in it."""
+    width, height = draw(st.integers(40, 260)), draw(st.integers(40, 260))
+    shares = [(0.3, 0.35), (0.7, 0.35), (0.5, 0.55), (0.35, 0.8), (0.65, 0.8)]
+    move = st.floats(-0.08, 0.08)
+    points = tuple(((x + draw(move)) * width, (y + draw(move)) * height) for x, y in shares)
+    return CropTemplate("custom", width, height, points)
+
+
+def draw_marks(landmarks, side=700, radius=9.0):
+    """A black picture with a soft white spot at each landmark."""
+    y, x = np.mgrid[0:side, 0:side]
+    spots = [np.exp(-((x - u) ** 2 + (y - v) ** 2) / (2 * radius**2)) for u, v in landmarks]
+    return np.repeat(np.rint(255 * np.clip(sum(spots), 0, 1))[..., None], 3, axis=2).astype(np.uint8)
+
+
+def find_mark(crop, point, reach):
+    """The center of brightness around ``point``, as far as ``reach`` pixels."""
+    left, top = (max(0, round(value) - reach) for value in point)
+    part = crop[top : round(point[1]) + reach + 1, left : round(point[0]) + reach + 1, 0].astype(float)
+    y, x = np.mgrid[0 : part.shape[0], 0 : part.shape[1]]
+    return np.array([left + (x * part).sum() / part.sum(), top + (y * part).sum() / part.sum()])
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.one_of(st.sampled_from(list(TEMPLATES.values())), crops()),
+    st.floats(0.6, 4),
+    st.floats(-180, 180),
+    st.booleans(),
+)
+def test_the_landmarks_of_any_face_come_to_the_points_of_any_template(template, scale, angle, single):
+    """Scaled, turned, and with the halving of large faces: within half a pixel of the crop."""
+    goals = np.array(template.points)
+    scale = min(scale, 420 / max(template.width, template.height))
+    turn = scale * np.array([[np.cos(a := np.deg2rad(angle)), -np.sin(a)], [np.sin(a), np.cos(a)]])
+    landmarks = (goals - goals.mean(axis=0)) @ turn.T + 350
+    if single:  # as detectors give them
+        landmarks = landmarks.astype(np.float32)
+    for index, goal in enumerate(goals):  # one spot at a time, so that they do not overlap
+        radius = 2.5 * scale
+        crop = align(draw_marks(landmarks[[index]], radius=radius), landmarks, template)
+        assert crop.shape == (template.height, template.width, 3)
+        margin = min(*goal, template.width - 1 - goal[0], template.height - 1 - goal[1])
+        if margin > 9:  # a spot that the border of the crop cuts has its center elsewhere
+            assert np.abs(find_mark(crop, goal, 8) - goal).max() < 0.5
+
+
+@pytest.mark.parametrize("template", TEMPLATES.values(), ids=TEMPLATES)
+def test_a_turned_or_scaled_picture_gives_the_same_crop(template):
+    """And a mirrored one, with its landmarks mirrored, the crop at the mirrored template."""
+    y, x = np.mgrid[0:600, 0:600]
+    waves = [127 + 60 * np.sin(x / 17 + k) + 60 * np.cos(y / 23 - k) for k in range(3)]
+    image = np.dstack(waves).astype(np.uint8)
+    landmarks = np.array(template.points) * (200 / template.width) + 190
+    first = align(image, landmarks, template).astype(int)
+    turned = align(
+        np.ascontiguousarray(np.rot90(image)), np.column_stack([landmarks[:, 1], 599 - landmarks[:, 0]]), template
+    )
+    assert np.abs(turned - first).max() <= 2
+    larger = cv2.resize(image, None, fx=1.5, fy=1.5, interpolation=cv2.INTER_CUBIC)
+    assert np.abs(align(larger, (landmarks + 0.5) * 1.5 - 0.5, template) - first).max() <= 6
+    order = [1, 0, 2, 4, 3]  # left and right exchange
+    mirrored_points = tuple((template.width - 1 - template.points[at][0], template.points[at][1]) for at in order)
+    other = CropTemplate("custom", template.width, template.height, mirrored_points)
+    flipped = align(
+        np.ascontiguousarray(image[:, ::-1]), np.column_stack([599 - landmarks[order, 0], landmarks[order, 1]]), other
+    )
+    assert np.abs(flipped[:, ::-1] - first).max() <= 2

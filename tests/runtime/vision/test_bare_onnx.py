@@ -9,10 +9,10 @@ onnx = pytest.importorskip("onnx")
 
 from onnx import TensorProto, helper, numpy_helper
 
+from rkface.runtime.core.crop_template import ARCFACE_112
 from rkface.runtime.core.errors import InputError, ModelError
 from rkface.runtime.vision.bare_onnx import open_detector, open_recognizer
 from rkface.runtime.vision.detect import Detector
-from rkface.runtime.vision.embed import Embedder
 
 IMAGE = [1, 3, "height", "width"]
 
@@ -144,18 +144,18 @@ def arcface_like(path, image=("n", 3, 112, 112)):
 
 def test_a_bare_recognizer_embeds(tmp_path):
     for image in (("n", 3, 112, 112), (1, 3, "height", "width")):
-        backend, input, dimensions = open_recognizer(arcface_like(tmp_path / "r.onnx", image))
-        assert (input.width, input.height, dimensions) == (112, 112, 12)
+        found = open_recognizer(arcface_like(tmp_path / "r.onnx", image))
+        assert (found.input.width, found.input.height, found.crop, found.dimensions) == (112, 112, ARCFACE_112, 12)
         crop = np.full((112, 112, 3), 127, np.uint8)
         crop[:56, :56, 2] = 255  # red, and the crop is BGR: the first number belongs to it
-        (vector,) = Embedder(backend, input, dimensions).embed([crop])
+        (vector,) = found.embedder().embed([crop])
         assert int(np.argmax(np.abs(vector))) == 0
 
 
 def test_a_model_that_is_not_a_recognizer_is_refused(tmp_path):
     path = tmp_path / "m.onnx"
     for make, says in (
-        (lambda: arcface_like(path, (1, 3, 224, 224)), "224×224: a recognizer takes aligned faces of 112×112"),
+        (lambda: arcface_like(path, (1, 3, 224, 224)), "224×224, and the crops that rkface knows are arcface-112"),
         (lambda: identity(path, inputs={"a": [1, 3, 112, 112]}), "one output, 1×D: this model has 1×3×112×112"),
         (lambda: identity(path, inputs={"a": [1, 64]}), "a recognizer takes one float image"),
     ):

@@ -15,7 +15,6 @@ for needed in ("fastapi", "uvicorn", "argon2", "websockets", "httpx"):
 
 from rkface.convert.demo import camera as demo_camera
 from rkface.runtime.core.bundle import read_bundle
-from rkface.runtime.core.crop_template import ARCFACE_112
 from rkface.runtime.core.manifest import Manifest, Model, Output, RecognizerSpec, Source, Thresholds
 from rkface.runtime.inference.pipeline import open_model
 from rkface.runtime.inference.scheduler import Scheduler
@@ -35,7 +34,7 @@ PASSWORD = "correct horse battery"
 def open_demo(_settings=None, liveness=None):
     """A scheduler of the demo models, without a bundle. ``liveness`` is a bundle with a liveness model."""
     detector, seen, outputs = open_detector(FOLDER / "detector.onnx", threads=1)
-    recognizer, crop, dimensions = open_recognizer(FOLDER / "recognizer.onnx", threads=1)
+    recognizer = open_recognizer(FOLDER / "recognizer.onnx", threads=1)
     sources = [Source(f"{role}.onnx", "0" * 64, 10, "Apache-2.0") for role in ("detector", "recognizer")]
     manifest = Manifest(
         name="demo",
@@ -46,12 +45,18 @@ def open_demo(_settings=None, liveness=None):
         rkface="0.1.0",
         detector=Model("detector.rknn", "", "int8", seen, outputs, sources[0]),
         recognizer=RecognizerSpec(
-            "recognizer.rknn", "", "int8", crop, (Output("embedding", (1, dimensions)),), sources[1], ARCFACE_112
+            "recognizer.rknn",
+            "",
+            "int8",
+            recognizer.input,
+            (Output("embedding", (1, recognizer.dimensions)),),
+            sources[1],
+            recognizer.crop,
         ),
         thresholds=Thresholds(0.5, 0.4, 0.411),
         liveness=liveness and liveness.manifest.liveness,
     )
-    backends = {"detector": detector, "recognizer": recognizer}
+    backends = {"detector": detector, "recognizer": recognizer.backend}
     if liveness:
         backends["liveness"] = open_model(liveness, "liveness", "reference", threads=1)
     return Scheduler(manifest, lambda role, core: backends[role], 1, detect_for_tracking, liveness=liveness is not None)
@@ -115,13 +120,13 @@ def service_with_liveness(live_bundle, photo_held_up, tmp_path_factory):
         yield service
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")  # the camera takes half a core, which the tests of other folders need
 def service(tmp_path_factory, pictures):
     with running(tmp_path_factory.mktemp("service"), pictures) as service:
         yield service
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def address(service):
     with serve(service, port=0) as address:
         yield address
