@@ -122,6 +122,9 @@ fuzz: $(FUZZ)  ## search for inputs that break a reader (OPTIONS='--seconds 600 
 bench-photos: $(INSTALLED)  ## sideways photos and close-ups: what more looks find and cost (OPTIONS as for bench-recipes)
 	$(BIN)/python tests/bench/photo_looks.py $(OPTIONS)
 
+bench-dlib: $(INSTALLED)  ## dlib's recognizer at its own 150×150 chip (OPTIONS='--model … --detector … --photos … --pairs …')
+	$(BIN)/python tests/bench/dlib_crop.py $(OPTIONS)
+
 bench-cores: $(INSTALLED)  ## compare the scheduler with the limit of three, two and one NPU cores (simulated, no NPU)
 	$(BIN)/python tests/bench/scheduler_cores.py $(OPTIONS)
 
