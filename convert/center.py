@@ -23,6 +23,7 @@ from rkface.runtime.core.manifest import MANIFEST, Input, Manifest, RecognizerSp
 from rkface.runtime.core.manifest_reader import parse_manifest
 from rkface.runtime.core.progress import stage
 
+from .acquire import ModelSources
 from .face_separation import in_another_light
 from .image_lists import to_rgb
 from .prepare.subtract_center import append_subtraction, subtract_center
@@ -40,13 +41,17 @@ DECIMALS = 6  # embeddings have values of about 0.1
 Progress = Callable[[int, int], None]
 
 
-def check_center(request: CenterRequest, digest: str) -> None:
-    """Raise InputError or BundleError, before any work, if the bundle of --center cannot be used for the recognizer
-    whose ONNX file has the SHA-256 ``digest``."""
+def check_center(request: CenterRequest, sources: ModelSources) -> None:
+    """Raise InputError or BundleError, before any work, if --center does not fit the recognizer of ``sources``."""
+    if request.choice == "new" and sources.center is False:
+        raise InputError(
+            f"--center new: the embeddings of {sources.paths['recognizer'].name} need no constant taken off: leave "
+            "--center out"
+        )
     if request.given is None:
         return
     spec = read_bundle(request.given).manifest.recognizer
-    if spec.source.sha256 != digest:
+    if spec.source.sha256 != sources.source("recognizer").sha256:
         raise InputError(
             f"--center {request.given}: its recognizer was made from another model ({spec.source.file}): name a bundle "
             "of the same recognizer, or leave --center out"
@@ -134,8 +139,8 @@ def _remarks(model: PreparedModel, found: EmbeddingCenter, older: dict[Path, Rec
     """Remarks for people about a constant that was measured."""
     yield (
         f"{model.fixed.name}: a constant was taken off its embeddings, because faces of different people had a mean "
-        f"cosine of {found.cosine:.2f}. It was measured on {found.faces} faces. For another chip, convert with "
-        "--center and this bundle, so that both can use the same gallery"
+        f"cosine of {found.cosine:.2f}. It was measured on {found.faces} faces. To use one gallery with several "
+        "chips, convert for the others with --center and the folder of this bundle"
     )
     if found.people < ENOUGH_PEOPLE:
         yield (

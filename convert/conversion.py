@@ -60,7 +60,7 @@ def convert(sources: ModelSources, photos: PhotoOptions | None, settings: Conver
         settings.plan.for_target(output.target)
     if sources.liveness is not None and photos is not None and settings.quantized:
         require_photos(photos)
-    check_center(settings.center, sources.source("recognizer").sha256)
+    check_center(settings.center, sources)
     require_toolkit()
     try:
         settings.work.mkdir(parents=True, exist_ok=True, mode=0o700)  # it will contain faces
@@ -71,7 +71,7 @@ def convert(sources: ModelSources, photos: PhotoOptions | None, settings: Conver
     with _locked(settings.work), _scratch_folder(settings.work) as name:
         scratch = Path(name)
         _check_space(settings, sources)
-        context = _prepare(sources, photos or render_demo_photos(settings.work / "photos"), settings, scratch)
+        context = prepare_conversion(sources, photos or render_demo_photos(settings.work / "photos"), settings, scratch)
         runner = RecipeRunner(context.models, sources, settings.work, scratch, analyze=settings.plan.analyze)
         for output in settings.outputs:
             plan = settings.plan.for_target(output.target)
@@ -85,10 +85,11 @@ def convert(sources: ModelSources, photos: PhotoOptions | None, settings: Conver
             done(report, output, settings.work)
 
 
-def _prepare(
+def prepare_conversion(
     sources: ModelSources, photos: PhotoOptions, settings: ConversionSettings, scratch: Path
 ) -> ConversionContext:
-    """Do everything that all bundles share."""
+    """Do everything that all bundles share: prepare the models and the data sets, and run FP32. Models are written to
+    ``scratch``, the calibration set to the work folder. Raises the errors of ``convert``."""
     models = {
         role: prepare_model(
             path,

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from rkface.runtime.core.crop_template import TEMPLATES
 from rkface.runtime.core.errors import InputError
 from rkface.runtime.core.manifest import ROLES, Role
 
@@ -37,6 +38,10 @@ def describe_role(proto: Any) -> tuple[Role, str] | None:
         return "detector", f"it has {len(outputs)} outputs"
     sides = [dim.dim_value for dim in inputs[0].type.tensor_type.shape.dim][1:] if len(inputs) == 1 else []
     length = declared_length(outputs[0]) if len(outputs) == 1 else 0
-    if EMBEDDING[0] <= length <= EMBEDDING[1] and sides.count(112) == 2:
-        return "recognizer", f"its input is 112×112, and its output one embedding of {length} numbers"
+    # Channels first or last: without the one that counts them, height and width are left.
+    image = [side for index, side in enumerate(sides) if index != (sides.index(3) if 3 in sides else 0)]
+    crop = next((one for one in TEMPLATES.values() if [one.height, one.width] == image), None)
+    if EMBEDDING[0] <= length <= EMBEDDING[1] and crop is not None:
+        size = f"{crop.width}×{crop.height}"
+        return "recognizer", f"its input is {size}, and its output one embedding of {length} numbers"
     return None

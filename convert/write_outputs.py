@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rkface.runtime.core.atomic import write_atomically
+from rkface.runtime.core.crop_template import ARCFACE_112
 from rkface.runtime.core.errors import WorkError
 from rkface.runtime.core.faces import Faces
 from rkface.runtime.core.manifest import UNMEASURED, LivenessSpec, Manifest, Model, RecognizerSpec, Role, Thresholds
@@ -119,6 +120,9 @@ def _input_notes(context: ConversionContext, role: Role) -> Iterator[str]:
         yield f"{file}: {'; '.join(model.simplified.changes)}"
     if role == "liveness":
         return
+    crop = model.fixed.crop
+    if crop is not None and not crop.same_crop(ARCFACE_112):
+        yield f"{file} takes faces in the crop {crop.name} ({crop.width}×{crop.height}), not in ArcFace's 112×112"
     if found.bgr or found.normalization != "default":
         origin = "as is known of this file" if context.sources.known and role == "recognizer" else "as stated"
         stated = origin if "stated" in (found.order, found.normalization) else ""

@@ -42,7 +42,6 @@ from rkface.convert.prepared_model import PreparedModel, prepare_model
 from rkface.convert.recipe import NORMAL, TUNED, Recipe
 from rkface.convert.run_recipe import RecipeRunner
 from rkface.convert.targets import find_target
-from rkface.runtime.core.crop_template import ARCFACE_112
 from rkface.runtime.core.faces import Faces
 from rkface.runtime.vision.align import align
 from rkface.runtime.vision.bare_onnx import open_detector
@@ -157,7 +156,8 @@ def main() -> int:
 
 def measure_photos(options: argparse.Namespace, scratch: Path) -> list[dict[str, object]]:
     recognizer = open_recognizer(options.recognizer.stem, options.recognizer, options.detector, scratch)
-    faces = list(collect_faces(options.photos, Detector(*open_detector(options.detector)), ARCFACE_112).candidates)
+    crop, detector = recognizer.model.fixed.known_crop(), Detector(*open_detector(options.detector))
+    faces = list(collect_faces(options.photos, detector, crop).candidates)
     embeddings = recognizer.embed(faces)
     seeds = []
     for seed in range(options.seeds):

@@ -52,7 +52,7 @@ class Models:
 
     def embed(self, image: Image, faces: Faces) -> NDArray[np.float32]:
         """The embedding of the face with the best score."""
-        return self._embedder.embed([align(image, faces.landmarks[0])])[0]
+        return self._embedder.embed([align(image, faces.landmarks[0], self._embedder.crop)])[0]
 
 
 @dataclass(frozen=True)

