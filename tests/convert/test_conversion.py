@@ -180,7 +180,7 @@ def refused(capsys, *arguments, code=2):
         (["--target", "rk3558"], "did you mean rk3588"),
         (["--target", "rk2118"], "aborts when it compiles"),
         (["--pack", "buffalo_l"], "non-commercial research"),
-        (["--pack", "buffalo"], "rkface knows demo, buffalo_l"),
+        (["--pack", "buffalo"], "rkface knows demo, open, open-sface, buffalo_l"),
         (OWN, r"--calibration is needed.*would ruin"),
         (OWN[:2], "both --detector and --recognizer"),
         ([*OWN, "--pack", "demo"], "no --pack"),
