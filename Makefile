@@ -164,6 +164,8 @@ demo: $(INSTALLED)
 	  --backend reference --gallery $(PHOTO_DEMO)/gallery.sqlite --camera photos=- $(OPTIONS)
 else
 demo: $(DEMO_BUNDLE)  ## run the camera demo on rendered people, or with PHOTOS=folder on yours; console on port 8080
+	@grep -q '"synthetic": true' $(DEMO_BUNDLE) || { echo "build/$(TARGET) has models for real faces, which do not know \
+	rendered ones: make demo PHOTOS=folder, or make convert for the demo pack" >&2; exit 2; }
 	@test -e $(DEMO)/gallery.sqlite || { $(BIN)/python -m rkface.convert.demo.camera --portraits $(DEMO)/portraits && \
 	  for name in Ada Bela; do $(BIN)/rkface enroll --bundle build/$(TARGET) --backend reference \
 	  --gallery $(DEMO)/gallery.sqlite $$name $(DEMO)/portraits/$$name/*.jpg; done; }

@@ -39,6 +39,10 @@ class ObservedTensor:
         """(low, high) of the whole tensor, extended to contain 0, as INT8 needs it."""
         return min(float(self.low.min()), 0.0), max(float(self.high.max()), 0.0)
 
+    def widened(self, other: ObservedTensor) -> ObservedTensor:
+        """The same tensor with ranges that contain those of ``other``."""
+        return replace(self, low=np.minimum(self.low, other.low), high=np.maximum(self.high, other.high))
+
     def scaled(self, by: NDArray[np.float32]) -> ObservedTensor:
         """The same tensor with each channel multiplied by a positive number (``by``: C)."""
         over = by.reshape(-1, *(1,) * (self.mean.ndim - 1))

@@ -22,6 +22,7 @@ from rkface.runtime.vision.image import read_image
 
 from ..editable_graph import EditableGraph, Floats
 from ..image_lists import read_image_list, to_rgb
+from ..mosaic import make_mosaics
 from ..simplify import SAME, max_difference
 from .clip import RangeHistograms
 from .equalize import equalize
@@ -74,12 +75,18 @@ def tune(
 
     The first 32 images of the list ``dataset`` are used; ``progress`` gets the number of finished images. Equalizing is
     left out if it changes what FP32 computes by more than 1e-4 of an output's largest value (at least 1). ``clip``
-    chooses smaller ranges. Do not use it on a detector, where the rare large values are the faces. ``crowds`` makes
-    the ranges contain those on crowds of small faces, too.
+    chooses smaller ranges. Do not use it on a detector, where the rare large values are the faces. ``crowds``
+    equalizes channels, and makes ranges, for crowds of small faces, too.
     """
     proto = onnx.load(str(model))
     images = to_rgb(read_image(path) for path in read_image_list(dataset)[:IMAGES])
-    seen = observe_tensors(proto, input, images, target.with_suffix(".observed.onnx"), progress)
+    observed = target.with_suffix(".observed.onnx")
+    seen = observe_tensors(proto, input, images, observed, progress)
+    if crowds:  # means stay those of photos
+        seen = {
+            name: seen[name].widened(one)
+            for name, one in observe_tensors(proto, input, make_mosaics(images), observed).items()
+        }
     equal = onnx.ModelProto()
     equal.CopyFrom(proto)
     scales = equalize(equal, seen)

@@ -19,7 +19,9 @@ from rkface.convert.mosaic import TILES, make_mosaics
 from rkface.runtime.core.manifest import Input, Output
 from rkface.runtime.vision.detect import Detector
 from rkface.runtime.vision.detectors import STRIDES, find_layout
+from rkface.runtime.vision.detectors.retinaface import RETINAFACE
 from rkface.runtime.vision.detectors.scrfd import SCRFD
+from rkface.runtime.vision.detectors.yunet import YUNET
 
 from .test_parity import faces
 
@@ -119,6 +121,49 @@ def test_notes_about_shared_scales_saturation_and_lost_small_faces():
     assert "of 50 faces of 0 to 24 input pixels" in said and "does not find 25" in said
     # FP16 has more values than INT8, so there is no note about steps.
     assert not detector_notes(evidence(before, before)) and not have_separate_scales(evidence(before, before).outputs)
+
+
+def family_outputs(family, images=4, seed=7):
+    shapes = [shape for shape, number in family.shapes(SIDE, SIDE).items() for _ in range(number)]
+    random = np.random.default_rng(seed)
+    outputs = [Output(str(index), (1, *shape)) for index, shape in enumerate(shapes)]
+    return find_layout(outputs, SIDE, SIDE), [
+        np.float32(random.uniform(0, 1, (images, *shape)) if shape[1] <= 2 else random.normal(0, 1, (images, *shape)))
+        for shape in shapes
+    ]
+
+
+def test_each_of_two_scores_that_are_multiplied_has_its_own_figures():
+    layout, before = family_outputs(YUNET)
+    cut = layout.levels[0].scores[1].index
+    after = [np.minimum(array, 0.5) if index == cut else array for index, array in enumerate(before)]
+    errors = output_errors(layout, before, after)
+    assert [(one.kind, one.stride) for one in errors[:6]] == [("score", stride) for stride in (8, 8, 16, 16, 32, 32)]
+    (worse,) = (one for one in errors if one.mean)
+    assert worse.output == cut and worse.tops[1] == 0.5 < worse.tops[0] and worse.anchors > 50
+    scenes = compare_scenes([faces([[0, 0, 20, 20]])] * 25, [faces([[0, 0, 20, 20]])] * 25, [1.0] * 25, 0.6)
+    (note,) = detector_notes(DetectorEvidence(errors, scenes, scenes), quantized=False)
+    assert "at stride 8, scores do not exceed 0.50" in note
+
+
+def test_errors_of_decoded_boxes_are_in_pixels_whatever_the_family_computes():
+    for family, unit in ((YUNET, np.exp(0.1) - 1), (RETINAFACE, np.exp(0.02) - 1)):
+        layout, before = family_outputs(family)
+        box = layout.levels[0].boxes
+        before[box.index][..., :] = 0
+        after = [array.copy() for array in before]
+        after[box.index][..., 2:] += 0.1  # the logarithm of the sides
+        error = next(one for one in output_errors(layout, before, after) if (one.kind, one.stride) == ("box", 8))
+        # Each of the four edges moves outward by half of what the side grows.
+        sides = layout.levels[0].sides
+        assert sides.min() / 2 * unit <= error.bias * 1.0001 and error.worst <= sides.max() / 2 * unit * 1.0001
+
+
+def test_outputs_that_hold_all_strides_have_one_scale_each():
+    layout, before = family_outputs(RETINAFACE)
+    own = [quantized([array], 1 / (20 + 3 * index))[0] for index, array in enumerate(before)]
+    assert have_separate_scales(output_errors(layout, before, own))
+    assert not have_separate_scales(output_errors(layout, before, quantized(before, 1 / 20)))
 
 
 def test_mosaics_are_shrunk_frames_and_always_the_same():

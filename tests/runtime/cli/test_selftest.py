@@ -16,6 +16,7 @@ from rkface.runtime.inference.golden import by_kind, cosines
 from rkface.runtime.inference.latency import summarize
 from rkface.runtime.inference.machine import read_clocks, read_machine
 from rkface.runtime.inference.pipeline import open_model
+from rkface.runtime.vision.detectors.retinaface import RETINAFACE
 
 from ..conftest import write_sums
 
@@ -103,6 +104,20 @@ def test_rounding_in_an_empty_picture_is_not_a_failure():
     ours, theirs = (by_kind(model, "detector", [face, scores, *rest]) for scores in noise)
     assert list(ours) == ["scores", "boxes", "landmarks"] and ours["scores"].shape == (1, 42)
     assert cosines(ours.values(), theirs.values()).min() > 0.9999
+
+
+def test_the_scores_of_the_background_do_not_hide_lost_faces():
+    # RetinaFace: two scores per anchor, background and face. The background alone has a cosine of nearly 1.
+    shapes = list(RETINAFACE.shapes(32, 32))
+    outputs = tuple(Output(str(index), (1, *shape)) for index, shape in enumerate(shapes))
+    model = SimpleNamespace(input=Input("x", 32, 32, (0.0,) * 3, (1.0,) * 3), outputs=outputs)
+    there = [np.ones((1, *shape), np.float32) for shape in shapes]
+    there[0][..., 1] = 0
+    there[0][0, 5] = 0.1, 0.9
+    lost = [array.copy() for array in there]
+    lost[0][0, 5] = 1, 0
+    ours, theirs = (by_kind(model, "detector", arrays) for arrays in (there, lost))
+    assert ours["scores"].shape == (1, 42) and cosines([ours["scores"]], [theirs["scores"]]) == 0
 
 
 def test_cosines_of_zeros_and_of_nan():
