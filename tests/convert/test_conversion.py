@@ -183,7 +183,7 @@ def refused(capsys, *arguments, code=2):
         (["--pack", "buffalo"], "rkface knows demo, open, open-sface, buffalo_l"),
         (OWN, r"--calibration is needed.*would ruin"),
         (OWN[:2], "both --detector and --recognizer"),
-        ([*OWN, "--pack", "demo"], "no --pack"),
+        ([*OWN, "--pack", "open", "--calibration", "."], "leave --pack out"),
         (["--detector", "absent.onnx", *OWN[2:], "--calibration", "."], "no such model file"),
         (["--recipe", "hybrid3", "--target", "rk3588,rv1106"], "rv1106 has no floating point"),
         (["--size", "640x350"], "--size 640x350: both sides must be multiples of 32"),
