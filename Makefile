@@ -125,6 +125,9 @@ bench-photos: $(INSTALLED)  ## sideways photos and close-ups: what more looks fi
 bench-dlib: $(INSTALLED)  ## dlib's recognizer at its own 150×150 chip (OPTIONS='--model … --detector … --photos … --pairs …')
 	$(BIN)/python tests/bench/dlib_crop.py $(OPTIONS)
 
+bench-center: $(INSTALLED)  ## the constant in a recognizer's embeddings (OPTIONS='--detector … --recognizer … --photos … --pairs …')
+	$(BIN)/python tests/bench/embedding_center.py $(OPTIONS)
+
 bench-cores: $(INSTALLED)  ## compare the scheduler with the limit of three, two and one NPU cores (simulated, no NPU)
 	$(BIN)/python tests/bench/scheduler_cores.py $(OPTIONS)
 
@@ -161,6 +164,8 @@ demo: $(INSTALLED)
 	  --backend reference --gallery $(PHOTO_DEMO)/gallery.sqlite --camera photos=- $(OPTIONS)
 else
 demo: $(DEMO_BUNDLE)  ## run the camera demo on rendered people, or with PHOTOS=folder on yours; console on port 8080
+	@grep -q '"synthetic": true' $(DEMO_BUNDLE) || { echo "build/$(TARGET) has models for real faces, which do not know \
+	rendered ones: make demo PHOTOS=folder, or make convert for the demo pack" >&2; exit 2; }
 	@test -e $(DEMO)/gallery.sqlite || { $(BIN)/python -m rkface.convert.demo.camera --portraits $(DEMO)/portraits && \
 	  for name in Ada Bela; do $(BIN)/rkface enroll --bundle build/$(TARGET) --backend reference \
 	  --gallery $(DEMO)/gallery.sqlite $$name $(DEMO)/portraits/$$name/*.jpg; done; }

@@ -34,7 +34,7 @@ from .settings import CenterRequest
 CENTER_FACES = 200  # on which the constant is measured
 FIRST_LOOK = 32  # on which it is decided whether one is needed
 # The mean over few people is mostly these people. Measured with dlib's ResNet-29, 200 draws: with 10 random faces, the
-# AUC of 300 labeled pairs was 0.9958 at worst, with 30 faces 0.9995, with all 74 faces 0.9997 (docs/accuracy.md).
+# AUC of 300 labeled pairs was 0.9958 at worst, with 30 faces 0.9999 (docs/accuracy.md).
 MIN_PEOPLE, ENOUGH_PEOPLE = 10, 30
 DECIMALS = 6  # embeddings have values of about 0.1
 

@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from rkface.runtime.core.crop_template import ARCFACE_112, CropTemplate
 from rkface.runtime.vision.align import align
 
 from .background import background, develop
@@ -82,8 +83,10 @@ def render_scene(
     )
 
 
-def render_crop(seed: int, number: int, jitter: float = 0.02) -> NDArray[np.uint8]:
-    """One aligned 112×112×3 BGR face of the person ``number``, as the recognizer gets it after detection.
+def render_crop(
+    seed: int, number: int, jitter: float = 0.02, template: CropTemplate = ARCFACE_112
+) -> NDArray[np.uint8]:
+    """One face of the person ``number``, aligned to ``template``, as the recognizer gets it after detection: H×W×3 BGR.
 
     Normal noise of ``jitter`` times the inter-ocular distance is added to the landmarks, like the error of a detector.
     """
@@ -96,7 +99,7 @@ def render_crop(seed: int, number: int, jitter: float = 0.02) -> NDArray[np.uint
     found = draw_face(image, identity(number), look, view_of(look, scale, float(center[0]), float(center[1])))
     image = develop(image, random)
     eyes = float(np.hypot(*(found.landmarks[1] - found.landmarks[0])))
-    return align(image, found.landmarks + random.normal(0, jitter * eyes, (5, 2)))
+    return align(image, found.landmarks + random.normal(0, jitter * eyes, (5, 2)), template)
 
 
 def write_photos(

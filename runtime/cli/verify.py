@@ -33,7 +33,8 @@ def verify(parser: ArgumentParser) -> None:
 
 @dataclass(frozen=True)
 class ModelSummary:
-    """What ``rkface verify`` shows of one model; ``width`` and ``height`` are those of its input in pixels."""
+    """What ``rkface verify`` shows of one model; ``width`` and ``height`` are those of its input in pixels,
+    ``crop`` is the name of a recognizer's crop."""
 
     role: Role
     precision: str
@@ -42,6 +43,7 @@ class ModelSummary:
     bytes: int
     source: str
     license: str
+    crop: str | None = None
 
 
 def _verify(options: Namespace) -> int:
@@ -63,14 +65,18 @@ def _verify(options: Namespace) -> int:
     )
     for model in models:
         print(
-            f"  {model.role:10} {model.precision}, {model.width}×{model.height}, {model.bytes / 1e6:.1f} MB, "
+            f"  {model.role:10} {model.precision}, {model.width}×{model.height}"
+            f"{f' ({model.crop})' if model.crop else ''}, {model.bytes / 1e6:.1f} MB, "
             f"from {model.source} ({model.license})"
         )
     return 0
 
 
 def _summary(bundle: Bundle, role: Role) -> ModelSummary:
+    from ..core.manifest import RecognizerSpec
+
     model = bundle.manifest.model(role)
     size = bundle.path(role).stat().st_size
     width, height = model.input.width, model.input.height
-    return ModelSummary(role, model.precision, width, height, size, model.source.file, model.source.license)
+    crop = model.crop.name if isinstance(model, RecognizerSpec) else None
+    return ModelSummary(role, model.precision, width, height, size, model.source.file, model.source.license, crop)

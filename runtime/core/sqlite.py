@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from .atomic import SQLITE_SUFFIXES
 from .errors import InputError, RkfaceError, WorkError
@@ -35,6 +35,17 @@ class DamagedContentError(sqlite3.DatabaseError):
     The message names the row, and contains no text of it."""
 
 
+class Connection(sqlite3.Connection):
+    """A connection that reports a damaged schema as damage: SQLite's message then contains the damaged bytes, and Python
+    raises UnicodeDecodeError instead of sqlite3.DatabaseError."""
+
+    def execute(self, sql: str, parameters: Any = (), /) -> sqlite3.Cursor:
+        try:
+            return super().execute(sql, parameters)
+        except UnicodeDecodeError as error:
+            raise sqlite3.DatabaseError("malformed: a name in the schema is not UTF-8") from error
+
+
 def create_private_file(path: Path) -> None:
     """Create the empty file ``path`` with mode 0600 if there is no file yet; SQLite gives ``-wal`` and ``-shm`` the
     same mode. Raises OSError if the file cannot be created or opened."""
@@ -44,7 +55,7 @@ def create_private_file(path: Path) -> None:
 def open_sqlite(path: Path, prepare: Callable[[sqlite3.Connection], None], *, timeout: float) -> sqlite3.Connection:
     """Open the database at ``path`` and call ``prepare``, which checks and configures it. If that fails, the connection
     is closed. ``timeout``: seconds to wait while another program has the database locked. Raises sqlite3.Error."""
-    database = sqlite3.connect(path, timeout=timeout, isolation_level=None, check_same_thread=False)
+    database = sqlite3.connect(path, timeout=timeout, isolation_level=None, check_same_thread=False, factory=Connection)
     try:
         distrust_file(database)
         prepare(database)
@@ -62,7 +73,7 @@ def distrust_file(database: sqlite3.Connection) -> None:
 
 def open_read_only(path: Path) -> sqlite3.Connection:
     """Open the file ``path``, which this connection does not change, and distrust it. Raises sqlite3.Error."""
-    database = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)
+    database = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True, factory=Connection)
     distrust_file(database)
     return database
 

@@ -3,13 +3,17 @@
 import hashlib
 from dataclasses import replace
 
+import numpy as np
+import onnx
 import pytest
+from onnx import TensorProto, helper, numpy_helper
 
 from rkface.convert.acquire import own_sources, pack_sources
 from rkface.convert.dlib_resnet import CHIP_SCALE
-from rkface.convert.known_packs import DLIB_RESNET, OPEN, RESEARCH, W600K_R50, find_pack
+from rkface.convert.known_packs import DLIB_RESNET, OPEN, RESEARCH, SFACE, W600K_R50, find_pack
 from rkface.convert.packs import DEMO
-from rkface.convert.preprocessing import StatedPreprocessing
+from rkface.convert.prepared_model import prepare_model
+from rkface.convert.preprocessing import INSIDE, StatedPreprocessing
 from rkface.runtime.core.crop_template import ARCFACE_112
 from rkface.runtime.core.errors import InputError
 from rkface.runtime.core.manifest import Input, Manifest, Model, Output, RecognizerSpec, Thresholds, contract
@@ -43,9 +47,6 @@ def manifest_of(source):
 
 def test_the_identity_of_embeddings_covers_weights_in_other_files(tmp_path):
     """Two models whose .onnx files agree and whose weights differ; and the first of them in a single file."""
-    import numpy as np
-    import onnx
-
     proto = onnx.load(DEMO / "recognizer.onnx")
     onnx.save(proto, tmp_path / "inside.onnx")
     paths = [tmp_path / "inside.onnx"]
@@ -99,6 +100,37 @@ def test_the_input_of_a_known_recognizer_is_that_of_the_catalog(own, monkeypatch
     sources = own_sources(*own, "mine")
     assert sources.stated == StatedPreprocessing(bgr=False, normalization=(means, by_256)) and sources.known
     assert "CC0-1.0" in sources.licenses["recognizer"] and "commercial use allowed" in sources.licenses["recognizer"]
+
+
+def sface_like(path):
+    """A recognizer as opencv_zoo exports SFace: it normalizes 0..255 by itself, 112×112 RGB to 128 numbers."""
+    random = np.random.default_rng(0)
+    constants = {"mean": np.float32(127.5), "factor": np.float32(1 / 128)}
+    constants |= {"w": random.normal(0, 0.1, (8, 3, 16, 16)), "m": random.normal(0, 0.1, (128, 8 * 49))}
+    nodes = [
+        helper.make_node("Sub", ["data", "mean"], ["centered"]),
+        helper.make_node("Mul", ["centered", "factor"], ["scaled"]),
+        helper.make_node("Conv", ["scaled", "w"], ["seen"], strides=[16, 16]),
+        helper.make_node("Flatten", ["seen"], ["flat"]),
+        helper.make_node("Gemm", ["flat", "m"], ["fc1"], transB=1),
+    ]
+    tensors = [numpy_helper.from_array(np.asarray(array, np.float32), name) for name, array in constants.items()]
+    ends = [helper.make_tensor_value_info("data", TensorProto.FLOAT, [1, 3, 112, 112])]
+    ends.append(helper.make_tensor_value_info("fc1", TensorProto.FLOAT, [1, 128]))
+    graph = helper.make_graph(nodes, "sface", ends[:1], ends[1:], tensors)
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 11)], ir_version=6), path)
+
+
+def test_sface_gets_values_of_0_to_255_and_the_crop_of_arcface(tmp_path, monkeypatch):
+    path = tmp_path / "sface.onnx"
+    sface_like(path)
+    pack = replace(find_pack("open-sface"), recognizer=replace(SFACE, sha256=digest(path.read_bytes())))
+    monkeypatch.setattr("rkface.convert.known_packs.OPEN", (pack,))
+    sources = own_sources(DEMO / "detector.onnx", path, "mine")
+    assert "Apache-2.0" in sources.licenses["recognizer"] and sources.match == 0.363
+    model = prepare_model(path, "recognizer", tmp_path, stated=sources.stated, crop=sources.crop)
+    assert (model.input.mean, model.input.std) == INSIDE and model.input.source_order == "RGB"
+    assert model.fixed.known_crop() == ARCFACE_112 and model.simplified.outputs[0].shape == (1, 128)
 
 
 def test_another_network_in_dlibs_format_is_read_with_the_mean_in_its_file(tmp_path):

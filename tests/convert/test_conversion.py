@@ -140,10 +140,11 @@ def test_fp16_is_more_accurate_and_larger(converted, tmp_path):
 
 
 @pytest.mark.parametrize("stage", ["detector: simplify", "calibration set", "FP32 reference", "detector: tune"])
-def test_ctrl_c_leaves_the_previous_bundle_and_nothing_else(converted, tmp_path, stage):
+def test_ctrl_c_leaves_the_previous_bundle_and_nothing_else(converted, tmp_path, tmp_path_factory, stage):
     shutil.copytree(converted.bundle, tmp_path / "bundle")
-    photos = converted.work / "photos"
-    command = [*RKFACE, "convert", *OWN, "--calibration", photos / "calibration", "--evaluation", photos / "evaluation"]
+    photos = [thirty_photos(converted.work / "photos" / kind, tmp_path_factory.mktemp(kind) / "photos")
+              for kind in ("calibration", "evaluation")]  # fmt: skip
+    command = [*RKFACE, "convert", *OWN, "--calibration", photos[0], "--evaluation", photos[1]]
     command += ["--out", tmp_path / "bundle", "--evaluate", "20"]
     with subprocess.Popen(
         command,
@@ -179,10 +180,10 @@ def refused(capsys, *arguments, code=2):
         (["--target", "rk3558"], "did you mean rk3588"),
         (["--target", "rk2118"], "aborts when it compiles"),
         (["--pack", "buffalo_l"], "non-commercial research"),
-        (["--pack", "buffalo"], "rkface knows demo, buffalo_l"),
+        (["--pack", "buffalo"], "rkface knows demo, open, open-sface, buffalo_l"),
         (OWN, r"--calibration is needed.*would ruin"),
         (OWN[:2], "both --detector and --recognizer"),
-        ([*OWN, "--pack", "demo"], "no --pack"),
+        ([*OWN, "--pack", "open", "--calibration", "."], "leave --pack out"),
         (["--detector", "absent.onnx", *OWN[2:], "--calibration", "."], "no such model file"),
         (["--recipe", "hybrid3", "--target", "rk3588,rv1106"], "rv1106 has no floating point"),
         (["--size", "640x350"], "--size 640x350: both sides must be multiples of 32"),

@@ -74,18 +74,18 @@ def make_detector(path):
     return outputs
 
 
-def make_recognizer(path):
+def make_recognizer(path, crop=ARCFACE_112):
     """The embedding is how green and blue each quarter of the crop's middle is: 8 numbers."""
     middle = np.arange(48).reshape(3, 4, 4)[1:, 1:3, 1:3].ravel()  # of 4×4 parts; the outer ones show background
-    weights = np.zeros((48, 8), np.float32)
+    weights, side = np.zeros((48, 8), np.float32), [crop.height // 4, crop.width // 4]
     weights[middle, np.arange(8)] = 1
     nodes = [
-        helper.make_node("AveragePool", ["input.1"], ["p"], kernel_shape=[28, 28], strides=[28, 28]),
+        helper.make_node("AveragePool", ["input.1"], ["p"], kernel_shape=side, strides=side),
         helper.make_node("Flatten", ["p"], ["f"]),
         helper.make_node("Gemm", ["f", "w", "b"], ["embedding"]),
     ]
     outputs = [Output("embedding", (1, 8))]
-    saved(path, nodes, [1, 3, 112, 112], outputs, {"w": weights, "b": np.ones(8, np.float32)})
+    saved(path, nodes, [1, 3, crop.height, crop.width], outputs, {"w": weights, "b": np.ones(8, np.float32)})
     return outputs
 
 
@@ -107,7 +107,7 @@ def write_sums(folder):
     (folder / SUMS).write_text("\n".join(lines) + "\n")
 
 
-def write_bundle(folder, detector, recognizer, threshold, liveness=None):
+def write_bundle(folder, detector, recognizer, threshold, liveness=None, *, crop=ARCFACE_112):
     """Manifest and seal around the ONNX models that are in reference/ already; each is (Input, outputs)."""
     models = []
     given = {"detector": detector, "recognizer": recognizer} | ({"liveness": liveness} if liveness else {})
@@ -123,7 +123,7 @@ def write_bundle(folder, detector, recognizer, threshold, liveness=None):
         toolkit="2.5.0",
         rkface="0.1.0",
         detector=models[0],
-        recognizer=RecognizerSpec(**vars(models[1]), crop=ARCFACE_112),
+        recognizer=RecognizerSpec(**vars(models[1]), crop=crop),
         thresholds=Thresholds(0.5, 0.4, threshold),
         liveness=LivenessSpec(**vars(models[2]), scale=2.7, live=1, logits=True, threshold=0.5) if liveness else None,
     )
@@ -131,17 +131,18 @@ def write_bundle(folder, detector, recognizer, threshold, liveness=None):
     write_sums(folder)
 
 
-def make_bundle(folder, liveness=False):
+def make_bundle(folder, liveness=False, crop=ARCFACE_112):
     (folder / "reference").mkdir(parents=True)
     detector = Input("input.1", HEIGHT, WIDTH, SCRFD.mean, SCRFD.std)
-    recognizer = Input("input.1", 112, 112, embed.MEAN, embed.STD)
+    recognizer = Input("input.1", crop.height, crop.width, embed.MEAN, embed.STD)
     judge = Input("input.1", 24, 24, (127.5,) * 3, (127.5,) * 3)
     write_bundle(
         folder,
         (detector, make_detector(folder / "reference/detector.onnx")),
-        (recognizer, make_recognizer(folder / "reference/recognizer.onnx")),
+        (recognizer, make_recognizer(folder / "reference/recognizer.onnx", crop)),
         threshold=0.6,
         liveness=(judge, make_liveness(folder / "reference/liveness.onnx")) if liveness else None,
+        crop=crop,
     )
     return folder
 

@@ -8,6 +8,7 @@ import pytest
 from rkface.runtime.backends.npu import open_npu
 from rkface.runtime.backends.npu_errors import closed_node, open_error
 from rkface.runtime.core.bundle import read_bundle
+from rkface.runtime.core.crop_template import TEMPLATES
 from rkface.runtime.core.errors import InputError, ModelError
 from rkface.runtime.core.manifest import contract
 from rkface.runtime.inference.pipeline import choose_backend, open_bundle
@@ -39,6 +40,27 @@ def test_a_model_is_checked_before_the_npu_is_opened(own_bundle):
     path.unlink()
     with pytest.raises(ModelError, match="cannot be read"):
         open_npu(path, model, soc="rk3588")
+
+
+def test_a_model_of_another_crop_or_center_is_refused_and_one_of_an_old_version_is_not(own_bundle, monkeypatch):
+    monkeypatch.setitem(sys.modules, "rknnlite.api", None)
+    model = read_bundle(own_bundle).model("recognizer")
+    path = own_bundle / model.file
+
+    def opened(text):
+        path.write_bytes(b"RKNN" + text.encode())
+        open_npu(path, model, soc="rk3588")
+
+    dlib = contract("recognizer", model.input, "0" * 64, TEMPLATES["dlib-150"])
+    with pytest.raises(ModelError, match=r"made for crop dlib-150/\w+, its manifest says arcface-112/"):
+        opened(dlib)
+    with pytest.raises(ModelError, match=r"made for center \w{16}, its manifest says none"):
+        opened(contract("recognizer", model.input, "0" * 64, model.crop, (0.1,) * 8))
+    old = contract("recognizer", model.input, "0" * 64)  # without the two entries, as rkface wrote it at first
+    assert "crop" not in old
+    for accepted in (old, contract("recognizer", model.input, "0" * 64, model.crop)):
+        with pytest.raises(InputError, match="pip install rknn-toolkit-lite2"):
+            opened(accepted)
 
 
 @pytest.fixture

@@ -11,12 +11,14 @@ import numpy as np
 import pytest
 
 from rkface.runtime.cli.main import main
+from rkface.runtime.core.crop_template import TEMPLATES
 from rkface.runtime.enrollment.enroll import DUPLICATE
+from rkface.runtime.enrollment.stored_crop import decode_crop
 from rkface.runtime.gallery.gallery import Gallery
 from rkface.runtime.gallery.people import Sample, embedding_identity
 from rkface.runtime.inference.pipeline import open_bundle
 
-from ..conftest import write_sums
+from ..conftest import make_bundle, write_sums
 
 # The tiny recognizer only uses the green of the four quarters of a face: cosines between these are 0, 0.8 and 1.
 ADA, ADA_AGAIN, GRACE, HEDY = (40, 0, 0, 0), (40, 30, 0, 0), (0, 0, 40, 0), (0, 0, 0, 40)
@@ -265,6 +267,28 @@ def test_another_model_is_refused_until_the_gallery_is_reembedded(rkface, bundle
         assert [match.name for match in gallery.search(before.embedding[None], 5)[0]] == ["Ada"]
     assert rkface("enroll", "--bundle", other, "Hedy", here / "c.png")[0] == 0
     assert "ignored: 1 sample of an older model" in rkface("gallery", "list")[2]
+
+
+@pytest.mark.parametrize("name", ["dlib-150", "arcface-112x96", "arcface-128"])
+def test_a_model_with_another_crop_gets_the_stored_faces_moved_into_it(rkface, bundle, tmp_path, here, name):
+    """And everything that aligns faces works with it: enrollment, comparison, and the way back to the first model."""
+    other = other_model(make_bundle(tmp_path / "other", crop=TEMPLATES[name]))
+    rkface("enroll", "--bundle", bundle, "Ada", draw(here / "a.png", ADA))
+    assert rkface("gallery", "reembed", "--bundle", other)[0] == 0
+    code, _, err = rkface("enroll", "--bundle", other, "Grace", draw(here / "b.png", GRACE))
+    assert code == 0, err
+    code, out, _ = rkface("enroll", "--bundle", other, "Ada Two", here / "a.png")
+    assert code == 1 and "already enrolled as 'Ada'" in out, "the moved face is that of the photo"
+    with opened(here) as gallery, open_bundle(other) as pipeline:
+        template = TEMPLATES[name]
+        assert pipeline.crop == template
+        stored = gallery.samples(gallery.person("Grace"))[0]
+        crop = decode_crop(stored.crop, template)
+        assert crop.shape == (template.height, template.width, 3)
+        np.testing.assert_allclose(pipeline.embed([crop])[0], stored.embedding, atol=1e-6)
+    assert rkface("gallery", "reembed", "--bundle", bundle)[0] == 0
+    code, out, _ = rkface("enroll", "--bundle", bundle, "Grace Two", here / "b.png")
+    assert code == 1 and "already enrolled as 'Grace'" in out
 
 
 @pytest.fixture
