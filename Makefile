@@ -66,7 +66,7 @@ twin-test: $(INSTALLED)  ## test the NPU backend, selftest and every failure on 
 	RKFACE_SLOW=1 $(BIN)/python -m pytest tests/twin tests/boards/deploy/test_deploy_twin.py -v
 
 parity: $(INSTALLED)  ## compare the INT8 simulator with ONNX Runtime, and rkface with InsightFace's own code
-	$(BIN)/python -m pytest tests/parity -v
+	RKFACE_SLOW=1 $(BIN)/python -m pytest tests/parity -v
 
 bench: $(INSTALLED) $(PEERS)/installed  ## compare rkface with insightface on this machine (OPTIONS=--quick takes minutes)
 	$(BIN)/python tests/bench/insightface_comparison.py --peer $(PEERS)/bin/python $(OPTIONS)

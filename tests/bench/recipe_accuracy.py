@@ -2,6 +2,7 @@
 
     make bench-recipes
     make bench-recipes OPTIONS='--detector det.onnx --recognizer rec.onnx --photos photos/'
+    make bench-recipes OPTIONS='--recipes tuned normal'
 
 Every recipe quantizes both models. Without options, these are the models of the demo pack (synthetic), calibrated and
 evaluated on rendered photos. With --detector, --recognizer and --photos, they are yours: some of the people in the
@@ -46,6 +47,7 @@ def main() -> int:
     parser = create_parser(__doc__, "build/bench/recipes")
     add_model_options(parser)
     parser.add_argument("--target", default="rk3588", help="chip (default: %(default)s)")
+    parser.add_argument("--recipes", nargs="+", choices=RECIPES, metavar="NAME", help="only these (default: all)")
     parser.add_argument(
         "--slow", action="store_true", help="also run mmse on the detector, which did not end while we waited"
     )
@@ -68,7 +70,7 @@ def measure_recipes(options: argparse.Namespace, own: bool, work: Path) -> list[
     runner = RecipeRunner(models, sources, work, work, analyze=False)
     rows = []
     for role in ROLES:
-        for recipe in RECIPES.values():
+        for recipe in (RECIPES[name] for name in options.recipes or RECIPES):
             if role == "detector" and recipe.name == "mmse" and not options.slow:
                 continue
             start = time.monotonic()

@@ -6,6 +6,7 @@ Usage: cases.py BOARD_PREFIX BUNDLE…. Prints a JSON object: case → null or t
 import contextlib
 import ctypes
 import io
+import itertools
 import json
 import os
 import sys
@@ -27,11 +28,12 @@ from rkface.runtime.inference.golden import read_golden
 from rkface.runtime.inference.pipeline import Pipeline, open_bundle
 from rkface.runtime.inference.scheduler import open_scheduler
 from rkface.runtime.vision.detect import Detector
+from rkface.runtime.vision.embed import unit
 
 PREFIX = Path(sys.argv[1])
 LIBRARY = PREFIX / "usr/lib/librknnrt.so"
 FOLDERS = [Path(one) for one in sys.argv[2:]]
-FOLDER = FOLDERS[0]
+FOLDER, OPEN = FOLDERS[:2]  # made up: SCRFD with ArcFace's crop; YuNet with dlib's, and a constant taken off
 BUNDLE = read_bundle(FOLDER, "rk3588")
 MODEL = BUNDLE.model("recognizer")
 PATH = BUNDLE.path("recognizer")
@@ -104,13 +106,13 @@ def case_golden_outputs_come_back_bit_for_bit():
 
 
 def case_outputs_equal_those_of_the_bindings_inference():
-    for role in ROLES:
-        model, golden = BUNDLE.model(role), read_golden(BUNDLE, role)
+    for bundle, role in itertools.product(map(read_bundle, FOLDERS), ROLES):
+        model, golden = bundle.model(role), read_golden(bundle, role)
         lite = RKNNLite()
         with captured_log():
-            assert lite.load_rknn(str(BUNDLE.path(role))) == 0 and lite.init_runtime() == 0
+            assert lite.load_rknn(str(bundle.path(role))) == 0 and lite.init_runtime() == 0
         theirs = lite.inference(inputs=[golden.inputs[:1]], data_format=["nhwc"])
-        backend = open_npu(BUNDLE.path(role), model)
+        backend = open_npu(bundle.path(role), model)
         ours = backend.infer(golden.inputs[:1])
         for one, other in zip(ours, theirs, strict=True):
             np.testing.assert_array_equal(one.ravel(), other.ravel())
@@ -119,29 +121,31 @@ def case_outputs_equal_those_of_the_bindings_inference():
 
 
 def case_int8_outputs_stay_int8_and_float_ones_float():
-    model, golden = BUNDLE.model("detector"), read_golden(BUNDLE, "detector")
-    backend = open_npu(BUNDLE.path("detector"), model)
-    kinds = {
-        output.name: type(array)
-        for output, array in zip(model.outputs, backend.infer_quantized(golden.inputs[0]), strict=True)
-    }
-    backend.close()
-    assert {name for name, kind in kinds.items() if kind is not Quantized} == {"kps32"}, kinds
+    for folder, floats in ((FOLDER, {"kps32"}), (OPEN, {"obj_32", "kps_32"})):
+        bundle = read_bundle(folder)
+        model, golden = bundle.model("detector"), read_golden(bundle, "detector")
+        backend = open_npu(bundle.path("detector"), model)
+        outputs = backend.infer_quantized(golden.inputs[0])
+        backend.close()
+        kinds = {output.name: type(array) for output, array in zip(model.outputs, outputs, strict=True)}
+        assert {name for name, kind in kinds.items() if kind is not Quantized} == floats, kinds
 
 
 def case_faces_are_the_same_from_int8_and_from_floats():
-    model, golden = BUNDLE.model("detector"), read_golden(BUNDLE, "detector")
-    backend = open_npu(BUNDLE.path("detector"), model)
-    detector = Detector(backend, model.input, model.outputs)
-    # 128/255 is a quantization step of the scores: int8 and floats must agree whether it passes.
-    for image in golden.inputs:
-        quantized, floats = backend.infer_quantized(image), [array[0] for array in backend.infer(image[None])]
-        for threshold in (0.4, 0.5, 128 / 255, float(np.float32(128) * np.float32(1 / 255)), 0.9, 1.0):
-            quick, plain = (detector.faces(outputs, 0.7, threshold) for outputs in (quantized, floats))
-            for name in ("boxes", "scores", "landmarks"):
-                np.testing.assert_array_equal(getattr(quick, name), getattr(plain, name))
-    assert len(detector.faces(backend.infer_quantized(golden.inputs[0]), 0.7, 0.5)) > 3
-    backend.close()
+    for folder in FOLDERS:
+        bundle = read_bundle(folder)
+        model, golden = bundle.model("detector"), read_golden(bundle, "detector")
+        backend = open_npu(bundle.path("detector"), model)
+        detector = Detector(backend, model.input, model.outputs)
+        # 128/255 is a quantization step of the scores: int8 and floats must agree whether it passes.
+        for image in golden.inputs:
+            quantized, floats = backend.infer_quantized(image), [array[0] for array in backend.infer(image[None])]
+            for threshold in (0.4, 0.5, 128 / 255, float(np.float32(128) * np.float32(1 / 255)), 0.9, 1.0):
+                quick, plain = (detector.faces(outputs, 0.7, threshold) for outputs in (quantized, floats))
+                for name in ("boxes", "scores", "landmarks"):
+                    np.testing.assert_array_equal(getattr(quick, name), getattr(plain, name), err_msg=str(folder))
+        assert len(detector.faces(backend.infer_quantized(golden.inputs[0]), 0.7, 0.5)) > 0, folder
+        backend.close()
 
 
 def case_a_pipeline_uses_the_npu_by_default():
@@ -150,6 +154,21 @@ def case_a_pipeline_uses_the_npu_by_default():
         # The image has the detector's size, so the pipeline only converts it to RGB.
         image = read_golden(BUNDLE, "detector").inputs[0, ..., ::-1]
         assert len(pipeline.detect(np.ascontiguousarray(image))) > 3
+
+
+def case_a_recognizer_for_another_crop_has_its_size_and_contract():
+    bundle = read_bundle(OPEN)
+    spec, golden = bundle.manifest.recognizer, read_golden(bundle, "recognizer")
+    path = bundle.path("recognizer")
+    assert (spec.crop.name, spec.crop.width, spec.crop.height, len(spec.center)) == ("dlib-150", 150, 150, 128)
+    assert len(bundle.manifest.detector.outputs) == 12
+    with open_bundle(OPEN) as pipeline:
+        found = pipeline.embed([np.ascontiguousarray(image[..., ::-1]) for image in golden.inputs])
+    np.testing.assert_allclose(found, unit(golden.simulator[0]), atol=1e-6, rtol=0)
+    padded = replace(spec.crop, points=tuple((x + 1, y) for x, y in spec.crop.points))
+    expect_error(ModelError, lambda: open_npu(path, replace(spec, crop=padded)), "made for crop dlib-150/")
+    expect_error(ModelError, lambda: open_npu(path, replace(spec, center=spec.center[::-1])), "made for center")
+    expect_error(ModelError, lambda: open_npu(path, replace(spec, center=())), "made for center", "none")
 
 
 def case_wrong_images_never_reach_the_npu():
@@ -298,6 +317,16 @@ def case_selftest_passes_on_a_healthy_board():
         assert [row["runs"] for row in result["latencies"]] == [3, 3, 3, 9] * 2
         assert result["machine"]["board"] == "Radxa ROCK 5B (twin)" and result["machine"]["soc"] == "rk3588"
         assert result["librknnrt"].startswith("2.5.0")
+
+
+def case_doctor_and_version_know_the_board_and_its_bundles():
+    code, out, err = _command("version", "--json")
+    assert code == 0, err
+    assert json.loads(out)["librknnrt"].startswith("2.5.0"), out
+    for folder in FOLDERS:
+        _, out, err = _command("doctor", "--bundle", str(folder), "--json")
+        checks = {check["name"]: check for check in json.loads(out)["lines"]}
+        assert checks["bundle"]["verdict"] == "ok", (folder, checks, err)
 
 
 def case_the_scheduler_distributes_frames_over_three_cores():

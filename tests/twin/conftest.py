@@ -1,6 +1,13 @@
-"""A twin with a bundle of made-up models: the stand-in library does not compute them, it only has their answers."""
+"""A twin with bundles of made-up models: the stand-in library does not compute them, it only has their answers.
+
+One has the shapes and the contract of SCRFD and an ArcFace recognizer, the other those of the pack open: YuNet, and a
+recognizer for dlib's chip with a constant taken off its embeddings.
+"""
 
 import hashlib
+import subprocess
+import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -10,15 +17,76 @@ from rkface.boards.profile import find_profile
 from rkface.boards.twin.board import build_twin, install_runtime
 from rkface.boards.twin.ingredients import UnavailableError, gather_ingredients
 from rkface.runtime.core.bundle import SUMS, files, read_bundle
-from rkface.runtime.core.crop_template import ARCFACE_112
+from rkface.runtime.core.crop_template import ARCFACE_112, TEMPLATES, CropTemplate
 from rkface.runtime.core.manifest import Input, Manifest, Model, Output, RecognizerSpec, Source, Thresholds, contract
 from rkface.runtime.vision import embed
 from rkface.runtime.vision.detectors import STRIDES
+from rkface.runtime.vision.detectors.family import Family
 from rkface.runtime.vision.detectors.scrfd import SCRFD
+from rkface.runtime.vision.detectors.yunet import YUNET
 
 ROOT = Path(__file__).resolve().parents[2]
 SIDE = 320
 CONVERTED = ROOT / "build/rk3588"  # made by `make convert`
+CELLS = {stride: (SIDE // stride) ** 2 for stride in STRIDES}
+
+
+@dataclass(frozen=True)
+class MadeUp:
+    """What a made-up bundle has.
+
+    shapes        of the detector's outputs, as in the manifest
+    limits        the range of the quantized outputs by the first three letters of their names
+    floats        outputs that stay float, like those of a model that is partly FP16
+    mean, std     of the recognizer's input
+    center        the constant that was taken off, whose length is that of the embedding
+    """
+
+    name: str
+    family: Family
+    shapes: dict[str, tuple[int, ...]]
+    limits: dict[str, tuple[float, float]]
+    floats: tuple[str, ...]
+    crop: CropTemplate
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    embedding: int
+    center: tuple[float, ...] = ()
+
+
+MADE = (
+    MadeUp(
+        "made",
+        SCRFD,
+        {
+            f"{name}{stride}": (cells * 2, width)
+            for name, width in (("score", 1), ("box", 4), ("kps", 10))
+            for stride, cells in CELLS.items()
+        },
+        {"sco": (0.0, 1.0), "box": (0.0, 7.5), "kps": (-4.1, 7.9)},
+        ("kps32",),
+        ARCFACE_112,
+        embed.MEAN,
+        embed.STD,
+        512,
+    ),
+    MadeUp(
+        "open",
+        YUNET,
+        {
+            f"{name}_{stride}": (1, cells, width)
+            for name, width in (("cls", 1), ("obj", 1), ("bbox", 4), ("kps", 10))
+            for stride, cells in CELLS.items()
+        },
+        {"cls": (0.0, 1.0), "obj": (0.0, 1.0), "bbo": (-1.5, 3.1), "kps": (-4.1, 7.9)},
+        ("obj_32", "kps_32"),
+        TEMPLATES["dlib-150"],
+        (122.782, 117.001, 104.298),
+        (256.0,) * 3,
+        128,
+        tuple(float(value) for value in np.linspace(-0.2, 0.1, 128, dtype=np.float32)),
+    ),
+)
 
 
 def grid(low, high):
@@ -26,14 +94,13 @@ def grid(low, high):
     return round(-128 - low / float(scale)), scale
 
 
-def write_rknn(path, role, input, ranges):
+def write_rknn(path, ranges, contract):
     """Write the parts of a ``.rknn`` file that rkface reads: magic, contract, toolkit, ranges of quantized outputs."""
     said = ", ".join(
         f"'{name}': {{'name': '{name}', 'dtype': 'float32', 'qtype': 'asym', 'min': [{low}], 'max': [{high}]}}"
         for name, (low, high) in ranges.items()
     )
-    head = contract(role, input, "0" * 64, ARCFACE_112 if role == "recognizer" else None)
-    path.write_bytes(f"RKNN\0\0\0\0{head}\0rk3588\0002.5.0(compiler version: 2.5.0)\0{{{said}}}".encode())
+    path.write_bytes(f"RKNN\0\0\0\0{contract}\0rk3588\0002.5.0(compiler version: 2.5.0)\0{{{said}}}".encode())
 
 
 def golden_outputs(rng, outputs, ranges, count):
@@ -42,7 +109,7 @@ def golden_outputs(rng, outputs, ranges, count):
     for name, shape in outputs.items():
         low, high = ranges.get(name, (-1, 1))
         values = rng.uniform(low, high, (count, *shape)).astype(np.float32)
-        if name.startswith("score"):
+        if name.startswith(("score", "cls")):
             values = (values**12).astype(np.float32)  # most anchors have a low score
         reference[name] = simulator[name] = values
         if name in ranges:
@@ -52,32 +119,32 @@ def golden_outputs(rng, outputs, ranges, count):
     return reference, simulator
 
 
-def make_bundle(folder):
+def make_bundle(folder, made):
     rng = np.random.default_rng(5)
     folder.mkdir(parents=True)
     golden, models = {}, []
-    counts = {stride: (SIDE // stride) ** 2 * 2 for stride in STRIDES}
-    scrfd = {
-        f"{name}{stride}": (count, width)
-        for name, width in (("score", 1), ("box", 4), ("kps", 10))
-        for stride, count in counts.items()
-    }
-    limits = {"sco": (0.0, 1.0), "box": (0.0, 7.5), "kps": (-4.1, 7.9)}
-    for role, size, (mean, std), outputs, ranges in (
-        # kps32 stays float, like an output of a model that is partly FP16.
-        ("detector", SIDE, (SCRFD.mean, SCRFD.std), scrfd, {n: limits[n[:3]] for n in scrfd if n != "kps32"}),
-        ("recognizer", 112, (embed.MEAN, embed.STD), {"embedding": (1, 512)}, {"embedding": (-5.01, 4.44)}),
+    detector = Input("input.1", SIDE, SIDE, made.family.mean, made.family.std)
+    recognizer = Input("input.1", made.crop.height, made.crop.width, made.mean, made.std)
+    limits = {name: made.limits[name[:3]] for name in made.shapes if name not in made.floats}
+    for role, input, outputs, ranges, contracted in (
+        ("detector", detector, made.shapes, limits, ()),
+        (
+            "recognizer",
+            recognizer,
+            {"embedding": (1, made.embedding)},
+            {"embedding": (-5.01, 4.44)},
+            (made.crop, made.center),
+        ),
     ):
-        input = Input("input.1", size, size, mean, std)
-        write_rknn(folder / f"{role}.rknn", role, input, ranges)
-        shapes = {name: shape[-1:] if role == "recognizer" else shape for name, shape in outputs.items()}
-        golden[f"{role}/inputs"] = rng.integers(0, 256, (3, size, size, 3), np.uint8)
+        write_rknn(folder / f"{role}.rknn", ranges, contract(role, input, "0" * 64, *contracted))
+        shapes = {name: shape[1:] if shape[0] == 1 else shape for name, shape in outputs.items()}
+        golden[f"{role}/inputs"] = rng.integers(0, 256, (3, input.height, input.width, 3), np.uint8)
         for source, arrays in zip(("reference", "simulator"), golden_outputs(rng, shapes, ranges, 3), strict=True):
             golden |= {f"{role}/{source}/{name}": array for name, array in arrays.items()}
-        made = tuple(Output(*one) for one in outputs.items())
+        listed = tuple(Output(*one) for one in outputs.items())
         source = Source(f"{role}.onnx", "0" * 64, 10, "Apache-2.0")
-        models.append(Model(f"{role}.rknn", f"reference/{role}.onnx", "int8", input, made, source))
-    models[1] = RecognizerSpec(**vars(models[1]), crop=ARCFACE_112)
+        models.append(Model(f"{role}.rknn", f"reference/{role}.onnx", "int8", input, listed, source))
+    models[1] = RecognizerSpec(**vars(models[1]), crop=made.crop, center=made.center)
     np.savez(folder / "golden.npz", **golden)
     manifest = Manifest(
         "made up", True, "2026-01-01T00:00:00Z", "rk3588", "2.5.0", "0.1.0", *models, Thresholds(0.5, 0.4, 0.4)
@@ -89,11 +156,6 @@ def make_bundle(folder):
 
 
 @pytest.fixture(scope="session")
-def bundle(tmp_path_factory):
-    return make_bundle(tmp_path_factory.mktemp("bundles") / "made")
-
-
-@pytest.fixture(scope="session")
 def ingredients():
     try:
         return gather_ingredients(ROOT / "build/twin")
@@ -102,14 +164,30 @@ def ingredients():
 
 
 @pytest.fixture(scope="session")
-def bundles(bundle):
-    """The made-up bundle, and the converted demo bundle if `make convert` has made it."""
-    return [bundle, *([CONVERTED] if (CONVERTED / "manifest.json").is_file() else [])]
+def bundles(tmp_path_factory):
+    """The made-up bundles, and the bundle that `make convert` has made, if any."""
+    folder = tmp_path_factory.mktemp("bundles")
+    made = [make_bundle(folder / one.name, one) for one in MADE]
+    return [*made, *([CONVERTED] if (CONVERTED / "manifest.json").is_file() else [])]
 
 
 @pytest.fixture(scope="session")
-def make_twin(ingredients, bundles, tmp_path_factory):
-    def make(board):
+def converted_open(open_models, shared, tmp_path_factory):
+    """A bundle of the pack open, calibrated on the photos of `shared`. The quickest recipe: the twin looks answers
+    up, so it does not matter how accurate they are."""
+    pytest.importorskip("rknn.api", reason="rknn-toolkit2 is not installed")
+    out = tmp_path_factory.mktemp("converted") / "open"
+    command = [sys.executable, "-m", "rkface.runtime.cli.main", "convert", "--pack", "open", "--recipe", "fast"]
+    models = [word for role, path in open_models.items() for word in (f"--{role}", path)]
+    photos = ["--calibration", shared / "data/people", "--accept", "--out", out]
+    done = subprocess.run([*command, *models, *photos], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return out
+
+
+@pytest.fixture(scope="session")
+def make_twin(ingredients, tmp_path_factory):
+    def make(board, bundles):
         folder = tmp_path_factory.mktemp("twin")
         packages = install_runtime(folder / "packages")
         read = [read_bundle(one) for one in bundles]
