@@ -51,9 +51,9 @@ async def _send_file(file: PageFile, scope: Scope, send: Send) -> None:
     await send({"type": "http.response.start", "status": 304 if known else 200, "headers": headers})
     if scope["method"] == "HEAD":
         content = b""
-    for at in range(0, len(content), PIECE):
-        await send({"type": "http.response.body", "body": content[at : at + PIECE], "more_body": True})
-    await send({"type": "http.response.body", "body": b"", "more_body": False})
+    for at in range(0, len(content) or 1, PIECE):
+        more = at + PIECE < len(content)
+        await send({"type": "http.response.body", "body": content[at : at + PIECE], "more_body": more})
 
 
 def _read(path: Path) -> PageFile:
