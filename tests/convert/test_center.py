@@ -17,8 +17,8 @@ from rkface.convert.bundle_writer import write_bundle
 from rkface.convert.center import check_center, settle_center
 from rkface.convert.packs.pack import DEMO
 from rkface.convert.prepared_model import prepare_model
+from rkface.convert.same_outputs import check_same_outputs
 from rkface.convert.settings import CenterRequest
-from rkface.convert.simplify import check_same_outputs
 from rkface.runtime.core.bundle import read_bundle, sha256
 from rkface.runtime.core.crop_template import CUSTOM, TEMPLATES, CropTemplate
 from rkface.runtime.core.errors import BundleError, InputError
