@@ -127,9 +127,9 @@ def _outputs(options: Namespace) -> tuple[OutputBundle, ...]:
 
 def _sources(options: Namespace) -> ModelSources:
     from .acquire import own_sources, pack_sources
-    from .known_packs import find_pack
     from .model_role import check_not_swapped
-    from .pack_files import check_license, default_cache
+    from .packs.known_packs import find_pack
+    from .packs.pack_files import check_license, default_cache
 
     paths: dict[Role, Path | None] = {"detector": options.detector, "recognizer": options.recognizer}
     given = {role: path for role, path in paths.items() if path is not None}

@@ -10,9 +10,9 @@ from typing import Any, Literal
 from rkface.runtime.cli.options import print_json
 from rkface.runtime.core.manifest import ROLES
 
-from .known_packs import list_packs
-from .pack_files import cache_path, default_cache, find_cached
-from .packs import KnownModel, Pack
+from .packs.known_packs import list_packs
+from .packs.pack import KnownModel, Pack
+from .packs.pack_files import cache_path, default_cache, find_cached
 
 State = Literal["part of rkface", "verified", "another file is there", "empty"]
 WIDTH = 100  # columns
@@ -36,7 +36,7 @@ def packs(parser: ArgumentParser) -> None:
 
 
 def _run(options: Namespace) -> int:
-    from .known_packs import find_pack
+    from .packs.known_packs import find_pack
 
     cache = options.cache or default_cache()
     chosen = [find_pack(name) for name in dict.fromkeys(options.names)]

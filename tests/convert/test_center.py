@@ -15,7 +15,7 @@ from onnx import numpy_helper
 from rkface.convert.acquire import ModelSources
 from rkface.convert.bundle_writer import write_bundle
 from rkface.convert.center import check_center, settle_center
-from rkface.convert.packs import DEMO
+from rkface.convert.packs.pack import DEMO
 from rkface.convert.prepared_model import prepare_model
 from rkface.convert.settings import CenterRequest
 from rkface.convert.simplify import check_same_outputs

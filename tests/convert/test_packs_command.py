@@ -6,8 +6,8 @@ import sys
 
 import pytest
 
-from rkface.convert.known_packs import YUNET
-from rkface.convert.packs import DEMO
+from rkface.convert.packs.known_packs import YUNET
+from rkface.convert.packs.pack import DEMO
 from rkface.runtime.cli.main import main
 from rkface.runtime.core.errors import InputError
 

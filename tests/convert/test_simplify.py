@@ -9,7 +9,7 @@ pytest.importorskip("onnxsim")
 from onnx import TensorProto, helper, numpy_helper
 
 from rkface.convert.compare_models import check_scores
-from rkface.convert.packs import DEMO
+from rkface.convert.packs.pack import DEMO
 from rkface.convert.simplify import check_same_outputs, fix_input, max_difference, simplify
 from rkface.runtime.core.errors import ModelError, WorkError
 from rkface.runtime.core.manifest import Output

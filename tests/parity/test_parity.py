@@ -32,7 +32,7 @@ from rkface.convert.datasets import (
 )
 from rkface.convert.evaluate.parity import Parity
 from rkface.convert.evaluate.verification import verify_pairs
-from rkface.convert.known_packs import find_pack
+from rkface.convert.packs.known_packs import find_pack
 from rkface.convert.prepared_model import build_face_finder, prepare_model
 from rkface.convert.recipe import PLANS, AccuracyBar
 from rkface.convert.run_recipe import RecipeRunner

@@ -13,7 +13,7 @@ import pytest
 from rkface import open_gallery
 from rkface.convert.bundle_writer import write_bundle
 from rkface.convert.demo.photo_camera import GAP, PASS, STAY, PhotoCamera, cast_people, main
-from rkface.convert.known_packs import OPEN
+from rkface.convert.packs.known_packs import OPEN
 from rkface.convert.prepared_model import prepare_model
 from rkface.runtime.cli.main import main as rkface
 from rkface.runtime.core.crop_template import ARCFACE_112

@@ -16,7 +16,7 @@ from typing import IO
 from rkface.runtime.core.bundle import sha256
 from rkface.runtime.core.errors import InputError
 
-from .packs import KnownModel
+from .pack import KnownModel
 
 CHUNK = 1 << 18
 DAMAGED = (zipfile.BadZipFile, tarfile.TarError, zlib.error, EOFError, NotImplementedError)

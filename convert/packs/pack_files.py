@@ -13,7 +13,7 @@ from rkface.runtime.core.manifest import ROLES, Role
 from rkface.runtime.core.progress import stage
 
 from .download import download
-from .packs import DEMO, Download, KnownModel, Pack
+from .pack import DEMO, Download, KnownModel, Pack
 from .unpack import unpack
 
 
