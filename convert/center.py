@@ -13,8 +13,9 @@ from typing import Any
 
 import numpy as np
 import onnx
+from numpy.typing import NDArray
 
-from rkface.calibration.center import EmbeddingCenter, measure_center
+from rkface.calibration.center import CONSTANT_COSINE, EmbeddingCenter, measure_center
 from rkface.calibration.collect import CandidateFace
 from rkface.runtime.backends.reference import open_reference
 from rkface.runtime.core.bundle import read_bundle
@@ -22,6 +23,7 @@ from rkface.runtime.core.errors import BundleError, InputError
 from rkface.runtime.core.manifest import MANIFEST, Input, Manifest, RecognizerSpec
 from rkface.runtime.core.manifest_reader import parse_manifest
 from rkface.runtime.core.progress import stage
+from rkface.runtime.vision.embed import unit
 
 from .acquire import ModelSources
 from .face_separation import in_another_light
@@ -114,11 +116,11 @@ def _measure_and_subtract(
         return model
     with stage("recognizer: common part of embeddings") as shown:
         found = _measure(model, faces, FIRST_LOOK, shown.advance)
-        if len(faces) > FIRST_LOOK and (found.needed or needed):
+        constant = needed or (found.needed and _has_constant(model, faces))
+        if constant and len(faces) > FIRST_LOOK:
             found = _measure(model, faces, CENTER_FACES, shown.advance)
         few, before = found.people < MIN_PEOPLE and not force, f"different people: mean cosine {found.cosine:.2f}"
-        if not needed and (few or not found.needed):
-            # Photos of few people have high cosines with any recognizer.
+        if not constant or (not needed and (few or not found.needed)):
             shown.note = f"not taken off ({before})"
             return model
         if few:
@@ -182,14 +184,35 @@ def with_center(model: PreparedModel, center: tuple[float, ...], origin: CenterO
 
 
 def _measure(model: PreparedModel, faces: Sequence[CandidateFace], most: int, progress: Progress) -> EmbeddingCenter:
-    chosen = np.linspace(0, len(faces) - 1, min(most, len(faces))).astype(int)
-    crops = to_rgb(faces[index].crop for index in chosen)
+    crops = _some_crops(faces, most)
     relit, rows = in_another_light(crops[:, :, ::-1]), []
     for index, crop in enumerate(crops):
         rows.append([model.backend.infer(one[None])[0][0] for one in (crop, relit[index])])
         progress(index + 1, len(crops))
     raw, changed = np.array(rows).swapaxes(0, 1)
     return measure_center(raw, changed)
+
+
+def _has_constant(model: PreparedModel, faces: Sequence[CandidateFace]) -> bool:
+    """Whether high cosines of ``faces`` come from the model, and not from photos of only one or two people.
+
+    A recognizer knows nobody upside down, so only a constant is left between a face and another one upside down.
+    Measured on photos of many people and on eight photos of one: cosine -0.01 to 0.02 with MobileFaceNet, 0.86 with
+    dlib's ResNet-29.
+    """
+    crops = _some_crops(faces, FIRST_LOOK)
+    upright, turned = (
+        unit(np.concatenate([model.backend.infer(np.ascontiguousarray(crop)[None])[0] for crop in batch]))
+        for batch in (crops, crops[:, ::-1])
+    )
+    cosines = upright @ turned.T
+    return bool(cosines[~np.eye(len(cosines), dtype=bool)].mean() > CONSTANT_COSINE)
+
+
+def _some_crops(faces: Sequence[CandidateFace], most: int) -> NDArray[np.uint8]:
+    """The crops of at most ``most`` faces, evenly distributed: N×H×W×3 uint8 RGB."""
+    chosen = np.linspace(0, len(faces) - 1, min(most, len(faces))).astype(int)
+    return to_rgb(faces[index].crop for index in chosen)
 
 
 def _older_recognizers(model: PreparedModel, digest: str, replaced: Sequence[Path]) -> dict[Path, RecognizerSpec]:

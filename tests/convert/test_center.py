@@ -12,9 +12,11 @@ pytest.importorskip("onnxsim")
 
 from onnx import numpy_helper
 
+from rkface.calibration.center import measure_center
 from rkface.convert.acquire import ModelSources
 from rkface.convert.bundle_writer import write_bundle
-from rkface.convert.center import check_center, settle_center
+from rkface.convert.center import MIN_PEOPLE, check_center, settle_center
+from rkface.convert.face_separation import in_another_light
 from rkface.convert.packs.pack import DEMO
 from rkface.convert.prepared_model import prepare_model
 from rkface.convert.same_outputs import check_same_outputs
@@ -66,6 +68,12 @@ def embedding_length():
 
 def embed(model, faces):
     return np.concatenate([model.backend.infer(face.crop[None, ..., ::-1].copy())[0] for face in faces])
+
+
+def relit(faces):
+    """The mirror images in another light."""
+    crops = in_another_light(np.stack([face.crop[:, ::-1, ::-1] for face in faces]))
+    return [SimpleNamespace(crop=crop[..., ::-1]) for crop in crops]
 
 
 def different_people(embeddings):
@@ -137,6 +145,19 @@ def test_a_model_that_needs_none_stays_bit_for_bit(faces, tmp_path):
     assert settle_center(model, faces, CenterRequest(), "") is model
     assert model.simplified.path.read_bytes() == before
     assert model.fixed.center == () and model.center is None
+
+
+def test_photos_of_one_person_are_no_constant(tmp_path):
+    """All their cosines are high with a recognizer that needs no constant, too."""
+    from rkface.convert.demo.render import CALIBRATE, render_crop
+
+    halves = [render_crop(shot, CALIBRATE[0])[:, :56] for shot in range(40)]
+    faces = [SimpleNamespace(crop=np.concatenate([half, half[:, ::-1]], axis=1)) for half in halves]
+    model = prepare_model(DEMO / "recognizer.onnx", "recognizer", tmp_path)
+    raw = embed(model, faces)
+    found = measure_center(raw, embed(model, relit(faces)))
+    assert found.needed and found.people > MIN_PEOPLE, "these photos do not test it"
+    assert settle_center(model, faces, CenterRequest(), "") is model
 
 
 @pytest.mark.parametrize(("request_", "needed"), [(CenterRequest("none"), None), (CenterRequest("new"), False)])
