@@ -158,7 +158,8 @@ def convert_bare(work: Path, count: int) -> dict[str, float]:
 def convert_with_rkface(work: Path, count: int) -> dict[str, float]:
     """Seconds of each stage of `rkface convert` for one recognizer."""
     from rkface.convert.compare_models import SIMPLIFICATION_IMAGES
-    from rkface.convert.simplify import check_same_outputs, fix_input, simplify
+    from rkface.convert.same_outputs import check_same_outputs
+    from rkface.convert.simplify import fix_input, simplify
     from rkface.convert.toolkit.quantize import QuantizeJob, quantize
     from rkface.runtime.core.manifest import contract
 

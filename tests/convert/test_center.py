@@ -17,8 +17,8 @@ from rkface.convert.bundle_writer import write_bundle
 from rkface.convert.center import check_center, settle_center
 from rkface.convert.packs.pack import DEMO
 from rkface.convert.prepared_model import prepare_model
+from rkface.convert.same_outputs import check_same_outputs
 from rkface.convert.settings import CenterRequest
-from rkface.convert.simplify import check_same_outputs
 from rkface.runtime.core.bundle import read_bundle, sha256
 from rkface.runtime.core.crop_template import CUSTOM, TEMPLATES, CropTemplate
 from rkface.runtime.core.errors import BundleError, InputError
@@ -150,6 +150,8 @@ def test_photos_of_few_people_are_refused_for_a_model_that_needs_a_constant(path
     with pytest.raises(InputError, match=r"constant\.onnx .* at most [2-8] people, and at least 10 .*--center BUNDLE"):
         settled(path, tmp_path, few, needed=True)
     assert settled(path, tmp_path, few, CenterRequest("new"), needed=True).fixed.center
+    with pytest.raises(InputError, match=r"only 9 usable faces, and at least 10 .*--center BUNDLE$"):
+        settled(path, tmp_path, faces[:9], needed=True)
     # Few people have high cosines with any recognizer, so nothing follows for one that rkface does not know.
     assert settled(path, tmp_path, few).fixed.center == ()
 
@@ -171,6 +173,13 @@ def test_a_new_constant_is_announced_and_refuses_old_galleries(path, faces, tmp_
     assert new.fixed.center != older.fixed.center
     assert any("cannot be used with this bundle" in note and str(folder) in note for note in new.center.notes)
     assert embedding_identity(manifest_of(new, path)) != embedding_identity(manifest_of(older, path))
+
+
+def test_a_first_constant_is_announced_too(path, faces, tmp_path):
+    older = prepare_model(path, "recognizer", tmp_path)
+    folder = bundle(tmp_path / "out", manifest_of(older, path), tmp_path)
+    notes = settled(path, tmp_path, faces, replaced=[folder]).center.notes
+    assert any(f"{folder}, which had no constant" in note and "--center none" in note for note in notes)
 
 
 @pytest.mark.parametrize("other", ["model", "crop", "input"])
