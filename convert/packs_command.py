@@ -22,8 +22,9 @@ def packs(parser: ArgumentParser) -> None:
     """List the packs of models that `rkface convert --pack` knows: license, size, accuracy, and what is in the cache.
 
     With names, everything that rkface knows about these packs: addresses of the licenses and downloads, what the models
-    were trained on, and where files are put by hand. Accuracy is as published; nothing was measured here. Files in the cache are
-    verified by their SHA-256. The license is what the publisher of the weights says, not legal advice (docs/packs.md).
+    were trained on, and where files are put by hand. Accuracy is as published; nothing was measured here. Files in the
+    cache are verified by their SHA-256. The license is what the publisher of the weights says, not legal advice
+    (docs/packs.md).
 
     examples:
       rkface packs
