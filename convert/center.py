@@ -120,7 +120,7 @@ def _measure_and_subtract(
         if constant and len(faces) > FIRST_LOOK:
             found = _measure(model, faces, CENTER_FACES, shown.advance)
         few, before = found.people < MIN_PEOPLE and not force, f"different people: mean cosine {found.cosine:.2f}"
-        if not constant or (not needed and (few or not found.needed)):
+        if not constant:
             shown.note = f"not taken off ({before})"
             return model
         if few:
