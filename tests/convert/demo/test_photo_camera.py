@@ -88,6 +88,8 @@ def test_the_command_copies_photos_to_enroll_and_streams_the_others(tmp_path, ca
     done = subprocess.run(command, capture_output=True, check=True)
     assert done.stdout.count(b"\xff\xd8\xff") == 5  # JPEG images
     assert main([str(tmp_path / "none")]) == 2 and "none" in capsys.readouterr().err
+    assert main([str(tmp_path / "staff"), "--enroll", str(tmp_path / "staff/Bela.png")]) == 2
+    assert "cannot be copied" in capsys.readouterr().err
 
 
 @pytest.fixture(scope="module")
