@@ -21,6 +21,7 @@ SAME_PERSON_RADIUS = 2.2
 # Mean raw cosine between different people from which a constant is taken off. Seen: 0.04 with MobileFaceNet, -0.01 with
 # the demo recognizer, and 0.83 to 0.89 with dlib's ResNet-29. At 0.25, half of an embedding's length is the constant.
 CONSTANT_COSINE = 0.25
+OTHERS = 0.05  # if this share of the faces is not near the mean of all, the mean is one person's, and not a constant
 
 Floats = NDArray[np.float64]
 
@@ -68,6 +69,7 @@ def without_common_part(embeddings: NDArray[np.float32]) -> NDArray[np.float32]:
     """``embeddings`` (N×D, unit length) of a recognizer that is used as it is, without a bundle: if they have a
     constant in common, their mean is taken off, and they are scaled to unit length again."""
     mean = embeddings.mean(axis=0, dtype=np.float64)
-    if mean @ mean <= CONSTANT_COSINE:  # about the mean cosine of two of them
+    # About the mean cosine of two faces whose cosine to the mean is x: x².
+    if np.quantile(embeddings @ unit(mean[None])[0], OTHERS) <= CONSTANT_COSINE**0.5:
         return embeddings
     return unit((embeddings - mean).astype(np.float32))

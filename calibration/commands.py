@@ -199,6 +199,8 @@ def _open_models(options: Namespace) -> _Models:
         return _Models(Detector(backend, input, outputs), input, options.detector, embedder, _crop(embedder, stated))
     if options.size is not None:
         raise InputError("--size only works with --detector: the detector of a bundle has a fixed size")
+    if stated is not None and embedder is None:
+        raise InputError("--recognizer-crop describes a model of your own: the recognizer of a bundle has its crop")
     if not options.bundle.is_dir():
         raise InputError(f"{options.bundle}: this bundle does not exist: give a face detector with --detector")
     bundle = read_bundle(options.bundle)
@@ -207,8 +209,6 @@ def _open_models(options: Namespace) -> _Models:
     if embedder is None:
         backend = open_reference(bundle.reference("recognizer"), face.input, providers)
         embedder = Embedder(backend, face.crop, face.outputs[0].shape[-1])
-        if stated is not None:
-            raise InputError("--recognizer-crop describes a model of your own: the recognizer of a bundle has its crop")
     return _Models(detector, model.input, path, embedder, embedder.crop, bundle.manifest.synthetic)
 
 

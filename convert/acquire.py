@@ -14,9 +14,9 @@ from rkface.runtime.core.onnx_file import onnx_digest, read_onnx_file
 from rkface.runtime.core.progress import stage
 
 from .catalog import LivenessProfile
-from .known_packs import find_known_model
-from .pack_files import default_cache, get_models
-from .packs import ARCFACE_NORMALIZATION, DEFAULT_MATCH, KnownModel, KnownRecognizer, Pack
+from .packs.known_packs import find_known_model
+from .packs.pack import ARCFACE_NORMALIZATION, DEFAULT_MATCH, KnownModel, KnownRecognizer, Pack
+from .packs.pack_files import default_cache, get_models
 from .preprocessing import StatedPreprocessing
 
 
@@ -96,7 +96,7 @@ def _with_facts(sources: ModelSources, model: KnownModel | None) -> ModelSources
 
 def _read_dlib(path: Path, cache: Path) -> tuple[Path, StatedPreprocessing]:
     """The ONNX model of the network at ``path``, written into ``cache``, and the input that its file states."""
-    from .dlib_resnet import CHIP_SCALE, write_dlib_onnx
+    from .packs.dlib_resnet import CHIP_SCALE, write_dlib_onnx
 
     try:
         target = cache / "dlib" / f"{path.stem}-{sha256(path)[:16]}.onnx"

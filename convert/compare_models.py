@@ -32,7 +32,7 @@ from .recipe import AccuracyBar, RecipePlan
 from .recipe_cost import predict_cost
 from .recipe_search import Grade, RecipeResult, search_recipes
 from .run_recipe import Quantizer
-from .simplify import check_same_outputs
+from .same_outputs import check_same_outputs
 from .targets import Target
 from .toolkit.quantize import QuantizedModel
 

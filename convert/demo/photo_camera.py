@@ -80,11 +80,15 @@ def cast_people(photos: Sequence[PersonPhoto]) -> Cast:
 
 
 def copy_enrolled(cast: Cast, folder: Path) -> None:
-    """Write the photos to enroll as ``rkface enroll --folder`` takes them: ``folder``/PERSON/FILE."""
+    """Write the photos to enroll as ``rkface enroll --folder`` takes them: ``folder``/PERSON/FILE. Raises InputError if
+    a photo cannot be copied."""
     for number, photo in enumerate(cast.enrolled):
         target = folder / photo.person / f"{number:04}{photo.path.suffix}"
-        target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy(photo.path, target)
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(photo.path, target)
+        except OSError as error:
+            raise InputError(f"{error.filename or target}: cannot be copied: {error.strerror or error}") from error
 
 
 class PhotoCamera:

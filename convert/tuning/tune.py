@@ -23,7 +23,7 @@ from rkface.runtime.vision.image import read_image
 from ..editable_graph import EditableGraph, Floats
 from ..image_lists import read_image_list, to_rgb
 from ..mosaic import make_mosaics
-from ..simplify import SAME, max_difference
+from ..same_outputs import SAME, max_difference
 from .clip import RangeHistograms
 from .equalize import equalize
 from .observe import ObservedTensor, observe_tensors, watch_tensors

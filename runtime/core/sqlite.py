@@ -35,9 +35,9 @@ class DamagedContentError(sqlite3.DatabaseError):
     The message names the row, and contains no text of it."""
 
 
-class Connection(sqlite3.Connection):
-    """A connection that reports a damaged schema as damage: SQLite's message then contains the damaged bytes, and Python
-    raises UnicodeDecodeError instead of sqlite3.DatabaseError."""
+class SqliteConnection(sqlite3.Connection):
+    """A connection that reports a damaged schema as damage. SQLite's message can contain the damaged bytes, and Python
+    then raises UnicodeDecodeError instead of sqlite3.DatabaseError."""
 
     def execute(self, sql: str, parameters: Any = (), /) -> sqlite3.Cursor:
         try:
@@ -55,7 +55,9 @@ def create_private_file(path: Path) -> None:
 def open_sqlite(path: Path, prepare: Callable[[sqlite3.Connection], None], *, timeout: float) -> sqlite3.Connection:
     """Open the database at ``path`` and call ``prepare``, which checks and configures it. If that fails, the connection
     is closed. ``timeout``: seconds to wait while another program has the database locked. Raises sqlite3.Error."""
-    database = sqlite3.connect(path, timeout=timeout, isolation_level=None, check_same_thread=False, factory=Connection)
+    database = sqlite3.connect(
+        path, timeout=timeout, isolation_level=None, check_same_thread=False, factory=SqliteConnection
+    )
     try:
         distrust_file(database)
         prepare(database)
@@ -73,7 +75,7 @@ def distrust_file(database: sqlite3.Connection) -> None:
 
 def open_read_only(path: Path) -> sqlite3.Connection:
     """Open the file ``path``, which this connection does not change, and distrust it. Raises sqlite3.Error."""
-    database = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True, factory=Connection)
+    database = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True, factory=SqliteConnection)
     distrust_file(database)
     return database
 

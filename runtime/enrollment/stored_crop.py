@@ -19,7 +19,7 @@ from ..core.crop_template import ARCFACE_112, TEMPLATES, CropTemplate
 from ..core.errors import InputError
 from ..core.files import parse_json
 from ..core.manifest_reader import read_crop
-from ..vision.align import similarity
+from ..vision.align import align
 from ..vision.image import decode_image
 
 CROP_PIXELS = 1_100_000  # of the largest crop, and a little more
@@ -49,11 +49,7 @@ def decode_crop(data: bytes, template: CropTemplate) -> NDArray[np.uint8] | None
     if found is None:
         return None
     crop, made = found
-    if made.same_crop(template):
-        return crop
-    matrix = similarity(np.array(made.points), template.points)
-    moved = cv2.warpAffine(crop, matrix, (template.width, template.height), flags=cv2.INTER_LINEAR)
-    return moved.astype(np.uint8, copy=False)
+    return crop if made.same_crop(template) else align(crop, np.array(made.points), template)
 
 
 def read_stored_crop(data: bytes) -> tuple[NDArray[np.uint8], CropTemplate] | None:

@@ -25,8 +25,8 @@ def similarity(source: NDArray[Any], target: Sequence[Point]) -> NDArray[np.floa
     with the least squared error.
 
     This is the closed form of Umeyama (TPAMI 1991) in the plane: with both point sets centered, scale · rotation is
-    one complex number, the least-squares quotient of the two sets. Raises InputError if all source points coincide
-    or one of them is not finite.
+    one complex number, the least-squares quotient of the two sets. Raises InputError if all source points coincide,
+    if no rotation and scale bring them nearer to ``target``, or if one of them is not finite.
     """
     # In plain floats: numpy's overhead on five points would be a quarter of the time of an alignment.
     points = [(float(x), float(y)) for x, y in source.tolist()]
@@ -43,6 +43,8 @@ def similarity(source: NDArray[Any], target: Sequence[Point]) -> NDArray[np.floa
         raise InputError("a landmark is NaN or infinite, so the face cannot be aligned: use those of a detected face")
     if spread == 0:
         raise InputError("the five landmarks coincide, so the face cannot be aligned: use those of a detected face")
+    if real == imaginary == 0:
+        raise InputError("the five landmarks are in no order of a face, so it cannot be aligned: use those of a face")
     a, b = real / spread, imaginary / spread
     return np.array(
         [[a, -b, goal_x - a * center_x + b * center_y], [b, a, goal_y - b * center_x - a * center_y]], np.float64
@@ -60,6 +62,8 @@ def align(image: NDArray[np.uint8], landmarks: NDArray[Any], template: CropTempl
     matrix = similarity(landmarks, template.points)
     size = template.width, template.height
     halvings = math.ceil(math.log2(PLAIN / math.hypot(*matrix[:, 0].tolist())))
+    # Landmarks that are nearly in no order of a face give a scale near 0: an image of one pixel cannot be halved.
+    halvings = min(halvings, max(image.shape).bit_length() - 1)
     if halvings > 0:
         image, matrix = _shrunk(image, matrix, size, halvings)
     crop = cv2.warpAffine(image, matrix, size, flags=cv2.INTER_LINEAR, borderValue=(0.0, 0.0, 0.0))

@@ -37,7 +37,7 @@ from rkface.convert.acquire import ModelSources, own_sources
 from rkface.convert.demo.render import CALIBRATE, EVALUATE, render_scene
 from rkface.convert.evaluate.parity import compare_embeddings
 from rkface.convert.image_lists import to_rgb
-from rkface.convert.packs import DEMO
+from rkface.convert.packs.pack import DEMO
 from rkface.convert.prepared_model import PreparedModel, prepare_model
 from rkface.convert.recipe import NORMAL, TUNED, Recipe
 from rkface.convert.run_recipe import RecipeRunner

@@ -89,7 +89,7 @@ def prepare(work: Path, count: int) -> dict[str, float]:
     from rkface.convert.demo.models import export_iresnet50
     from rkface.convert.demo.render import CALIBRATE, write_photos
     from rkface.convert.image_lists import to_rgb
-    from rkface.convert.packs import DEMO
+    from rkface.convert.packs.pack import DEMO
     from rkface.convert.tuning.tune import tune
     from rkface.runtime.core.crop_template import ARCFACE_112
     from rkface.runtime.core.manifest import Input
@@ -158,7 +158,8 @@ def convert_bare(work: Path, count: int) -> dict[str, float]:
 def convert_with_rkface(work: Path, count: int) -> dict[str, float]:
     """Seconds of each stage of `rkface convert` for one recognizer."""
     from rkface.convert.compare_models import SIMPLIFICATION_IMAGES
-    from rkface.convert.simplify import check_same_outputs, fix_input, simplify
+    from rkface.convert.same_outputs import check_same_outputs
+    from rkface.convert.simplify import fix_input, simplify
     from rkface.convert.toolkit.quantize import QuantizeJob, quantize
     from rkface.runtime.core.manifest import contract
 
@@ -187,7 +188,7 @@ def search_recipe(work: Path, count: int, model: Path) -> dict[str, float]:
     from rkface.convert.acquire import own_sources
     from rkface.convert.demo.render import EVALUATE, render_crop
     from rkface.convert.evaluate.parity import compare_embeddings, grade_embeddings
-    from rkface.convert.packs import DEMO
+    from rkface.convert.packs.pack import DEMO
     from rkface.convert.prepared_model import prepare_model
     from rkface.convert.recipe import PLANS, AccuracyBar
     from rkface.convert.recipe_cost import predict_cost

@@ -23,7 +23,7 @@ from torch import nn
 
 from rkface.convert.cost import estimate_cost
 from rkface.convert.npu_layers import read_layers
-from rkface.convert.packs import DEMO
+from rkface.convert.packs.pack import DEMO
 from rkface.convert.simplify import SimplifiedModel, fix_input, simplify
 from rkface.convert.targets import TARGETS
 from rkface.runtime.core.errors import ModelError

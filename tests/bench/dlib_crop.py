@@ -21,8 +21,8 @@ import onnxruntime
 from numpy.typing import NDArray
 from program import create_parser, format_table, write_results
 
-from rkface.convert.dlib_resnet import CHIP_SCALE, export_dlib_resnet, read_dlib_resnet
 from rkface.convert.label_files import read_pairs
+from rkface.convert.packs.dlib_resnet import CHIP_SCALE, export_dlib_resnet, read_dlib_resnet
 from rkface.runtime.core.crop_template import (
     ARCFACE_112,
     CUSTOM,

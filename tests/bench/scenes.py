@@ -12,7 +12,7 @@ import numpy as np
 
 from rkface.convert.demo.background import background
 from rkface.convert.demo.render import BYSTANDERS, render_scene
-from rkface.convert.packs import DEMO
+from rkface.convert.packs.pack import DEMO
 from rkface.runtime.vision.detect import Detector
 from rkface.runtime.vision.image import read_image
 from rkface.runtime.vision.photo_files import find_images

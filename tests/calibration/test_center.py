@@ -65,3 +65,9 @@ def test_faces_can_be_compared_without_a_bundle(constant):
     assert same.min() > 0.8
     assert different.max() < 0.6
     assert constant or found is embeddings
+
+
+def test_a_person_on_most_photos_is_not_a_constant():
+    (faces, _), _ = photos(16, [150] + [2] * 15, constant=np.zeros(64))
+    embeddings = unit(faces)
+    assert without_common_part(embeddings) is embeddings

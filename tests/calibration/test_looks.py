@@ -42,7 +42,7 @@ def test_plain_faces_of_people_stay_the_same_to_the_bit(real, shared):
 
 def test_plain_faces_of_the_demo_pack_stay_the_same_to_the_bit(tmp_path):
     from rkface.convert.demo.render import EVALUATE, write_photos
-    from rkface.convert.packs import DEMO
+    from rkface.convert.packs.pack import DEMO
 
     write_photos(tmp_path, [*EVALUATE[3:4], *EVALUATE[8:10]], 2, seed=0)
     assert check_plain_crops(Detector(*open_detector(DEMO / "detector.onnx")), tmp_path) >= 5

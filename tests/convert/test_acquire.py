@@ -9,9 +9,9 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from rkface.convert.acquire import own_sources, pack_sources
-from rkface.convert.dlib_resnet import CHIP_SCALE
-from rkface.convert.known_packs import DLIB_RESNET, OPEN, RESEARCH, SFACE, W600K_R50, find_pack
-from rkface.convert.packs import DEMO
+from rkface.convert.packs.dlib_resnet import CHIP_SCALE
+from rkface.convert.packs.known_packs import DLIB_RESNET, OPEN, RESEARCH, SFACE, W600K_R50, find_pack
+from rkface.convert.packs.pack import DEMO
 from rkface.convert.prepared_model import prepare_model
 from rkface.convert.preprocessing import INSIDE, StatedPreprocessing
 from rkface.runtime.core.crop_template import ARCFACE_112
@@ -85,7 +85,7 @@ def test_own_files_are_recognized_by_their_checksum(own, monkeypatch):
     assert sources.licenses == {"detector": "mine", "recognizer": "mine"} and "not measured" in sources.evidence
     assert not sources.known
     known = replace(find_pack("buffalo_l"), recognizer=replace(W600K_R50, sha256=digest(MODELS[1])))
-    monkeypatch.setattr("rkface.convert.known_packs.BUFFALO", (known,))
+    monkeypatch.setattr("rkface.convert.packs.known_packs.BUFFALO", (known,))
     sources = own_sources(*own, "mine")
     assert sources.licenses == {"detector": "mine", "recognizer": str(RESEARCH)} and sources.match == 0.4078
     assert sources.known and sources.stated is None
@@ -96,7 +96,7 @@ def test_own_files_are_recognized_by_their_checksum(own, monkeypatch):
 def test_the_input_of_a_known_recognizer_is_that_of_the_catalog(own, monkeypatch):
     means, by_256 = (122.782, 117.001, 104.298), (256.0,) * 3
     known = replace(DLIB_RESNET, onnx_sha256=digest(MODELS[1]))
-    monkeypatch.setattr("rkface.convert.known_packs.OPEN", (replace(OPEN[0], recognizer=known),))
+    monkeypatch.setattr("rkface.convert.packs.known_packs.OPEN", (replace(OPEN[0], recognizer=known),))
     sources = own_sources(*own, "mine")
     assert sources.stated == StatedPreprocessing(bgr=False, normalization=(means, by_256)) and sources.known
     assert "CC0-1.0" in sources.licenses["recognizer"] and "commercial use allowed" in sources.licenses["recognizer"]
@@ -125,7 +125,7 @@ def test_sface_gets_values_of_0_to_255_and_the_crop_of_arcface(tmp_path, monkeyp
     path = tmp_path / "sface.onnx"
     sface_like(path)
     pack = replace(find_pack("open-sface"), recognizer=replace(SFACE, sha256=digest(path.read_bytes())))
-    monkeypatch.setattr("rkface.convert.known_packs.OPEN", (pack,))
+    monkeypatch.setattr("rkface.convert.packs.known_packs.OPEN", (pack,))
     sources = own_sources(DEMO / "detector.onnx", path, "mine")
     assert "Apache-2.0" in sources.licenses["recognizer"] and sources.match == 0.363
     model = prepare_model(path, "recognizer", tmp_path, stated=sources.stated, crop=sources.crop)

@@ -12,13 +12,15 @@ pytest.importorskip("onnxsim")
 
 from onnx import numpy_helper
 
+from rkface.calibration.center import measure_center
 from rkface.convert.acquire import ModelSources
 from rkface.convert.bundle_writer import write_bundle
-from rkface.convert.center import check_center, settle_center
-from rkface.convert.packs import DEMO
+from rkface.convert.center import MIN_PEOPLE, check_center, settle_center
+from rkface.convert.face_separation import in_another_light
+from rkface.convert.packs.pack import DEMO
 from rkface.convert.prepared_model import prepare_model
+from rkface.convert.same_outputs import check_same_outputs
 from rkface.convert.settings import CenterRequest
-from rkface.convert.simplify import check_same_outputs
 from rkface.runtime.core.bundle import read_bundle, sha256
 from rkface.runtime.core.crop_template import CUSTOM, TEMPLATES, CropTemplate
 from rkface.runtime.core.errors import BundleError, InputError
@@ -66,6 +68,12 @@ def embedding_length():
 
 def embed(model, faces):
     return np.concatenate([model.backend.infer(face.crop[None, ..., ::-1].copy())[0] for face in faces])
+
+
+def relit(faces):
+    """The mirror images in another light."""
+    crops = in_another_light(np.stack([face.crop[:, ::-1, ::-1] for face in faces]))
+    return [SimpleNamespace(crop=crop[..., ::-1]) for crop in crops]
 
 
 def different_people(embeddings):
@@ -139,6 +147,19 @@ def test_a_model_that_needs_none_stays_bit_for_bit(faces, tmp_path):
     assert model.fixed.center == () and model.center is None
 
 
+def test_photos_of_one_person_are_no_constant(tmp_path):
+    """All their cosines are high with a recognizer that needs no constant, too."""
+    from rkface.convert.demo.render import CALIBRATE, render_crop
+
+    halves = [render_crop(shot, CALIBRATE[0])[:, :56] for shot in range(40)]
+    faces = [SimpleNamespace(crop=np.concatenate([half, half[:, ::-1]], axis=1)) for half in halves]
+    model = prepare_model(DEMO / "recognizer.onnx", "recognizer", tmp_path)
+    raw = embed(model, faces)
+    found = measure_center(raw, embed(model, relit(faces)))
+    assert found.needed and found.people > MIN_PEOPLE, "these photos do not test it"
+    assert settle_center(model, faces, CenterRequest(), "") is model
+
+
 @pytest.mark.parametrize(("request_", "needed"), [(CenterRequest("none"), None), (CenterRequest("new"), False)])
 def test_it_can_be_turned_off(path, faces, tmp_path, request_, needed):
     model = settled(path, tmp_path, faces, request_, needed=needed)
@@ -147,11 +168,15 @@ def test_it_can_be_turned_off(path, faces, tmp_path, request_, needed):
 
 def test_photos_of_few_people_are_refused_for_a_model_that_needs_a_constant(path, faces, tmp_path):
     few = faces[:8] * 4
-    with pytest.raises(InputError, match=r"constant\.onnx .* at most [2-8] people, and at least 10 .*--center BUNDLE"):
-        settled(path, tmp_path, few, needed=True)
+    for needed in (True, None):
+        with pytest.raises(
+            InputError, match=r"constant\.onnx .* at most [2-8] people, and at least 10 .*--center BUNDLE"
+        ):
+            settled(path, tmp_path, few, needed=needed)
     assert settled(path, tmp_path, few, CenterRequest("new"), needed=True).fixed.center
-    # Few people have high cosines with any recognizer, so nothing follows for one that rkface does not know.
-    assert settled(path, tmp_path, few).fixed.center == ()
+    with pytest.raises(InputError, match=r"only 9 usable faces, and at least 10 .*--center BUNDLE$"):
+        settled(path, tmp_path, faces[:9], needed=True)
+    assert settled(path, tmp_path, faces[:9]).fixed.center == (), "nothing is measured on so few faces"
 
 
 def test_the_constant_of_the_replaced_bundle_is_kept(path, faces, tmp_path):
@@ -171,6 +196,13 @@ def test_a_new_constant_is_announced_and_refuses_old_galleries(path, faces, tmp_
     assert new.fixed.center != older.fixed.center
     assert any("cannot be used with this bundle" in note and str(folder) in note for note in new.center.notes)
     assert embedding_identity(manifest_of(new, path)) != embedding_identity(manifest_of(older, path))
+
+
+def test_a_first_constant_is_announced_too(path, faces, tmp_path):
+    older = prepare_model(path, "recognizer", tmp_path)
+    folder = bundle(tmp_path / "out", manifest_of(older, path), tmp_path)
+    notes = settled(path, tmp_path, faces, replaced=[folder]).center.notes
+    assert any(f"{folder}, which had no constant" in note and "--center none" in note for note in notes)
 
 
 @pytest.mark.parametrize("other", ["model", "crop", "input"])

@@ -8,7 +8,7 @@ onnx = pytest.importorskip("onnx")
 from onnx import TensorProto, helper, numpy_helper
 
 from rkface.convert.check_graph import check_graph
-from rkface.convert.packs import DEMO
+from rkface.convert.packs.pack import DEMO
 from rkface.runtime.core.errors import ModelError
 
 

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 from rkface.calibration.dataset import digest_of
-from rkface.convert.packs import DEMO
+from rkface.convert.packs.pack import DEMO
 from rkface.convert.targets import TARGETS
 from rkface.runtime.cli.main import main
 from rkface.runtime.core.bundle import read_bundle

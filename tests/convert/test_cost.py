@@ -11,7 +11,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from rkface.convert.cost import estimate_cost
 from rkface.convert.npu_layers import LayerTensor, MacKernel, find_layers, read_layers
-from rkface.convert.packs import DEMO
+from rkface.convert.packs.pack import DEMO
 from rkface.convert.targets import TARGETS
 from rkface.runtime.cli.main import main
 from rkface.runtime.core.errors import ModelError

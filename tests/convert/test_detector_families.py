@@ -9,7 +9,8 @@ onnx = pytest.importorskip("onnx")
 from onnx import TensorProto, helper, numpy_helper
 
 from rkface.convert.native_steps import simplify_proto
-from rkface.convert.simplify import check_same_outputs, fix_input, simplify
+from rkface.convert.same_outputs import check_same_outputs
+from rkface.convert.simplify import fix_input, simplify
 from rkface.runtime.backends.reference import open_reference
 from rkface.runtime.core.errors import ModelError
 from rkface.runtime.vision.bare_onnx import open_detector

@@ -9,7 +9,7 @@ from rkface.convert.demo import measure
 from rkface.convert.demo.identity import EVALUATE
 from rkface.convert.demo.render import render_crop
 from rkface.convert.diagnose import diagnose
-from rkface.convert.packs import DEMO
+from rkface.convert.packs.pack import DEMO
 from rkface.convert.toolkit.quantize import QuantizeJob, quantize
 from rkface.runtime.backends.reference import open_reference
 

@@ -13,8 +13,8 @@ import pytest
 from torch import from_numpy
 from torch.nn import functional
 
-from rkface.convert.dlib_resnet import BLOCKS, CHIP_SCALE, SIDE, export_dlib_resnet, read_dlib_resnet
 from rkface.convert.label_files import read_pairs
+from rkface.convert.packs.dlib_resnet import BLOCKS, CHIP_SCALE, SIDE, export_dlib_resnet, read_dlib_resnet
 from rkface.runtime.core.crop_template import TEMPLATES
 from rkface.runtime.core.errors import InputError
 from rkface.runtime.vision.align import align

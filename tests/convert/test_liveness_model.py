@@ -17,7 +17,8 @@ from rkface.convert.catalog import LIVENESS_PROFILES
 from rkface.convert.evaluate.parity import LivenessParity, compare_liveness, find_fault, grade_liveness
 from rkface.convert.liveness_model import choose_profile, explain_profile
 from rkface.convert.recipe import AccuracyBar
-from rkface.convert.simplify import check_same_outputs, fix_input, max_difference, simplify
+from rkface.convert.same_outputs import check_same_outputs, max_difference
+from rkface.convert.simplify import fix_input, simplify
 from rkface.runtime.cli.main import main
 from rkface.runtime.core.bundle import read_bundle
 from rkface.runtime.core.errors import InputError, ModelError, WorkError

@@ -11,7 +11,7 @@ pytest.importorskip("onnxsim")
 from onnx import helper, numpy_helper
 
 from rkface.convert.measure_preprocessing import measure_preprocessing
-from rkface.convert.packs import DEMO
+from rkface.convert.packs.pack import DEMO
 from rkface.convert.prepared_model import prepare_model, with_preprocessing
 from rkface.convert.preprocessing import INSIDE, StatedPreprocessing
 from rkface.runtime.core.crop_template import ARCFACE_112

@@ -5,7 +5,7 @@ import pytest
 pytest.importorskip("onnx")
 
 from rkface.convert.model_role import check_not_swapped
-from rkface.convert.packs import DEMO
+from rkface.convert.packs.pack import DEMO
 from rkface.runtime.cli.main import main
 from rkface.runtime.core.errors import InputError
 

@@ -15,7 +15,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from rkface.convert import native_steps
 from rkface.convert.native_steps import simplify_proto
-from rkface.convert.packs import DEMO
+from rkface.convert.packs.pack import DEMO
 from rkface.convert.simplify import fix_input, simplify
 from rkface.runtime.core.errors import ModelError
 

@@ -12,10 +12,10 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from rkface.convert.dlib_resnet import read_dlib_resnet, write_dlib_onnx
-from rkface.convert.known_packs import BUFFALO, RESEARCH, demo_pack, find_known_model, find_pack, list_packs
-from rkface.convert.pack_files import get_models
-from rkface.convert.packs import Download, KnownModel, KnownRecognizer, License, Pack
+from rkface.convert.packs.dlib_resnet import read_dlib_resnet, write_dlib_onnx
+from rkface.convert.packs.known_packs import BUFFALO, RESEARCH, demo_pack, find_known_model, find_pack, list_packs
+from rkface.convert.packs.pack import Download, KnownModel, KnownRecognizer, License, Pack
+from rkface.convert.packs.pack_files import get_models
 from rkface.runtime.core.crop_template import TEMPLATES
 from rkface.runtime.core.errors import InputError, WorkError
 

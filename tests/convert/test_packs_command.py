@@ -6,8 +6,8 @@ import sys
 
 import pytest
 
-from rkface.convert.known_packs import YUNET
-from rkface.convert.packs import DEMO
+from rkface.convert.packs.known_packs import YUNET
+from rkface.convert.packs.pack import DEMO
 from rkface.runtime.cli.main import main
 from rkface.runtime.core.errors import InputError
 
@@ -35,6 +35,8 @@ def test_a_named_pack_shows_its_licenses_and_where_to_put_its_files(tmp_path, ca
         YUNET.license.url,
         YUNET.sha256,
         "photos that the author collected",
+        *YUNET.download.urls,
+        "pip download --no-deps --no-binary :all: face-recognition-models==0.3.0",
         "legal advice",
     ):
         assert part in text
@@ -64,12 +66,15 @@ def test_a_file_in_the_cache_is_verified(tmp_path, capsys, shared):
         (["--pack", "open"], "--calibration is needed"),
         (["--pack", "buffalo_l"], "accept it with --accept-license"),
         (["--pack", "opn"], "did you mean open?"),
+        (["--pack", "open", "--calibration", "missing"], "missing: there is no such folder of photos"),
+        (["--pack", "open", "--recognizer-crop", "dlib-150"], "also give --recognizer"),
+        (["--pack", "open", "--recognizer-input", "bgr"], "also give --recognizer"),
         (["--pack", "open", "--detector", str(DEMO / "detector.onnx")], "is not a detector of the pack open"),
         (["--detector", str(DEMO / "detector.onnx")], "give both --detector and --recognizer"),
     ],
 )
 def test_convert_refuses_wrong_use_of_packs_before_it_downloads(arguments, says, tmp_path, capsys):
-    photos = [] if "is needed" in says else ["--calibration", str(tmp_path)]
+    photos = [] if "is needed" in says or "--calibration" in arguments else ["--calibration", str(tmp_path)]
     assert main(["convert", *arguments, *photos, "--cache", str(tmp_path / "cache")]) == InputError.exit_code
     assert says in capsys.readouterr().err and not (tmp_path / "cache").exists()
 

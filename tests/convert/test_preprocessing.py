@@ -8,7 +8,7 @@ import pytest
 pytest.importorskip("onnx")
 
 from rkface.convert.convert_command import _stated_preprocessing, convert
-from rkface.convert.packs import DEMO
+from rkface.convert.packs.pack import DEMO
 from rkface.convert.preprocessing import INSIDE, StatedPreprocessing, describe_normalization
 from rkface.runtime.cli.main import main
 from rkface.runtime.core.errors import InputError

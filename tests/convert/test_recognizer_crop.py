@@ -11,7 +11,7 @@ from onnx import TensorProto, helper, numpy_helper
 from rkface.convert.datasets import FaceFinder, PhotoOptions, prepare_datasets
 from rkface.convert.demo.render import CALIBRATE, write_photos
 from rkface.convert.model_role import describe_role
-from rkface.convert.packs import DEMO
+from rkface.convert.packs.pack import DEMO
 from rkface.convert.prepared_model import build_embedder, prepare_model
 from rkface.runtime.cli.main import main
 from rkface.runtime.core.crop_template import ARCFACE_112, CUSTOM, TEMPLATES

@@ -20,6 +20,7 @@ from rkface.convert.image_lists import read_image_list
 from rkface.convert.label_files import read_pairs
 from rkface.convert.native_steps import simplify_proto
 from rkface.convert.npu_layers import find_layers
+from rkface.convert.packs.dlib_resnet import read_dlib_resnet
 from rkface.convert.simplify import fix_input, load_onnx
 
 FOLDER = Path(tempfile.mkdtemp(prefix="fuzz-models-"))
@@ -213,11 +214,23 @@ def read_counted_pairs(path: Path) -> object:
     return len(json.dumps(read_pairs(path)))
 
 
+def dlib_networks() -> Iterator[bytes]:
+    """The first layers of dlib's serialization; the complete network has 22 MB."""
+    start = b"\x01\x15input_rgb_image_sized" + b"\x01\x7a\x01\x00\x01\x75\x01\x00\x01\x68\x01\x00\x01\x96\x01\x96"
+    tensor = b"\x01\x02\x01\x02\x01\x01\x01\x01\x01\x01" + struct.pack("<2f", 0.5, -1.0)
+    fields = b"\x01\x20\x01\x07\x01\x07\x01\x02\x01\x02\x01\x00\x01\x00"
+    yield start + b"\x01\x05con_4" + tensor + fields + b"\x01\x07affine_" + tensor
+    # The first convolution with all its weights: 32 filters of 7×7×3, and 32 biases.
+    weights = b"\x01\x02\x02\x80\x12\x01\x01\x01\x01\x01\x01" + bytes(4 * 4736)
+    yield start + b"\x01\x05con_4" + weights + fields + b"\x01\x07affine_" + tensor
+
+
 TARGETS = (
     Target("onnx", from_file(FOLDER, "m.onnx", read_model), models),
     Target("onnx-graph", check_changed, changes),
     # Each input is a process that loads onnx, onnxsim and ONNX Runtime; the limits are those of the process.
     Target("onnx-native", simplify_changed, lambda: list(changes())[:4], seconds=60.0, megabytes=300, mutations=4),
+    Target("dlib-network", from_file(FOLDER, "network.dat", read_dlib_resnet), dlib_networks),
     Target("verification-file", from_file(FOLDER, "a.bin", read_bin), verification_files),
     Target(
         "pairs",

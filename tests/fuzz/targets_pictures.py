@@ -7,7 +7,9 @@ import numpy as np
 from fuzz_target import Target
 
 from rkface.runtime.cameras.mjpeg import JpegSplitter
+from rkface.runtime.core.crop_template import ARCFACE_112, TEMPLATES, CropTemplate
 from rkface.runtime.core.errors import InputError
+from rkface.runtime.enrollment.stored_crop import decode_crop, encode_crop
 from rkface.runtime.vision.image import decode_frame, decode_image
 from rkface.runtime.vision.image_formats import parse_header
 
@@ -85,6 +87,18 @@ def heics() -> list[bytes]:
     return [bare, file.getvalue()]
 
 
+def stored_faces() -> list[bytes]:
+    """Aligned faces as a gallery keeps them, in the crops of several recognizers."""
+    small = CropTemplate("custom", 32, 40, ((8, 10), (24, 10), (16, 18), (10, 30), (22, 30)))
+    crops = [small, ARCFACE_112, TEMPLATES["dlib-150"]]
+    return [encode_crop(cv2.resize(IMAGE, (one.width, one.height)), one) for one in crops]
+
+
+def read_stored_face(data: bytes) -> None:
+    face = decode_crop(data, ARCFACE_112)
+    assert face is None or (face.shape == (112, 112, 3) and face.dtype == np.uint8)
+
+
 def header_seeds() -> list[bytes]:
     return [*photos(), *heics()]
 
@@ -95,4 +109,5 @@ TARGETS = (
     Target("camera-frame", read_frame, jpegs, mutations=1000),
     Target("camera-stream", split_stream, lambda: [b"--frame\r\n\r\n".join(jpegs()), b"".join(jpegs())]),
     Target("heic", read_photo, heics, mutations=100),
+    Target("stored-face", read_stored_face, stored_faces),
 )

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["FAMILIES", "NAMES", "SIZE_STEP", "STRIDES", "Family", "Layout", "Level", "RawOutput", "find_layout"]
 
 FAMILIES: tuple[Family, ...] = (SCRFD, YUNET, RETINAFACE)
-NAMES = " or ".join((", ".join(one.name for one in FAMILIES[:-1]), FAMILIES[-1].name)).removeprefix(" or ")
+NAMES = f"{', '.join(one.name for one in FAMILIES[:-1])} or {FAMILIES[-1].name}"
 
 
 def find_layout(outputs: Sequence[Output], width: int, height: int) -> Layout:

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 STRIDES = (8, 16, 32)  # pixels of the input per cell; the same in all families
 SIZE_STEP = STRIDES[-1]  # both sides of the input are multiples of it
+# Of a box's side in strides or in sides of its anchor: larger boxes are no faces, and their squares are finite.
+LARGEST_LOG = 10.0
 
 Floats = NDArray[np.float32]
 Shape = tuple[int, int]  # of an output without its batch: rows (one for each anchor) × numbers per anchor
@@ -58,7 +60,6 @@ class Level:
     boxes      the box, 4 numbers per anchor
     landmarks  five points, 10 numbers per anchor
     centers    K×2 float32: where the offsets of each anchor start, in input pixels
-    sides      K float32: the unit of the offsets of each anchor, in input pixels
     """
 
     stride: int
@@ -66,7 +67,6 @@ class Level:
     boxes: RawOutput
     landmarks: RawOutput
     centers: Floats
-    sides: Floats
 
 
 @dataclass(frozen=True)

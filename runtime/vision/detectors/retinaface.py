@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from .family import STRIDES, Family, Floats, Level, RawOutput, Shape, grid_corners
+from .family import LARGEST_LOG, STRIDES, Family, Floats, Level, RawOutput, Shape, grid_corners
 
 if TYPE_CHECKING:
     from ...backends import Raw
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 # of centers and sides.
 SIDES = {8: (16, 32), 16: (64, 128), 32: (256, 512)}
 CENTER, SIZE = 0.1, 0.2
-LARGEST_LOG = 10.0  # of a box's side in sides of its prior: larger boxes are no faces, and their squares are finite
 FACE = 1  # column of the scores; column 0 is the background
 
 
@@ -33,12 +32,11 @@ def levels(places: Mapping[Shape, Sequence[int]], width: int, height: int) -> tu
     [(count, _), *_] = shapes(width, height)
     found, start = [], 0
     for stride in STRIDES:
-        middles = grid_corners(width, height, stride) + np.float32(stride / 2)
-        sides = np.tile(np.array(SIDES[stride], np.float32), len(middles))
-        stop = start + len(sides)
+        middles = np.repeat(grid_corners(width, height, stride) + np.float32(stride / 2), 2, axis=0)
+        stop = start + len(middles)
         score = RawOutput(places[count, 2][0], 2, start, stop, FACE)
         box, points = (RawOutput(places[count, size][0], size, start, stop) for size in (4, 10))
-        found.append(Level(stride, (score,), box, points, np.repeat(middles, 2, axis=0), sides))
+        found.append(Level(stride, (score,), box, points, middles))
         start = stop
     return tuple(found)
 
@@ -53,7 +51,8 @@ def hits(outputs: Sequence[Raw], level: Level, threshold: float) -> tuple[NDArra
 def geometry(outputs: Sequence[Raw], level: Level, anchors: NDArray[np.intp]) -> tuple[Floats, Floats]:
     """In sides of the prior, times a variance: a box is the offset of its center and the logarithms of its sides, a
     landmark an offset from the prior's center."""
-    centers, sides = level.centers[anchors], level.sides[anchors, None]
+    centers = level.centers[anchors]
+    sides = np.array(SIDES[level.stride], np.float32)[anchors % 2, None]
     box = outputs[level.boxes.index].reshape(-1, 4)[anchors + level.boxes.start]
     points = outputs[level.landmarks.index].reshape(-1, 5, 2)[anchors + level.landmarks.start]
     middles = centers + box[:, :2] * (CENTER * sides)

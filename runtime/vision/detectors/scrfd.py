@@ -28,7 +28,7 @@ def levels(places: Mapping[Shape, Sequence[int]], width: int, height: int) -> tu
     for stride in STRIDES:
         centers = np.repeat(grid_corners(width, height, stride), ANCHORS, axis=0)
         score, box, points = (RawOutput(places[len(centers), size][0], size) for size in (1, 4, 10))
-        found.append(Level(stride, (score,), box, points, centers, np.full(len(centers), stride, np.float32)))
+        found.append(Level(stride, (score,), box, points, centers))
     return tuple(found)
 
 

@@ -12,12 +12,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from .family import STRIDES, Family, Floats, Level, RawOutput, Shape, grid_corners
+from .family import LARGEST_LOG, STRIDES, Family, Floats, Level, RawOutput, Shape, grid_corners
 
 if TYPE_CHECKING:
     from ...backends import Raw
 
-LARGEST_LOG = 10.0  # of a box's side in strides: e¹⁰ strides are larger than any input, and their squares are finite
 ROUNDING = 1 - 1e-6  # the square of a threshold is rounded to float32
 
 
@@ -34,7 +33,7 @@ def levels(places: Mapping[Shape, Sequence[int]], width: int, height: int) -> tu
         corners = grid_corners(width, height, stride)
         scores = tuple(RawOutput(place, 1) for place in places[len(corners), 1])
         box, points = (RawOutput(places[len(corners), size][0], size) for size in (4, 10))
-        found.append(Level(stride, scores, box, points, corners, np.full(len(corners), stride, np.float32)))
+        found.append(Level(stride, scores, box, points, corners))
     return tuple(found)
 
 

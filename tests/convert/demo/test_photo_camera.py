@@ -13,7 +13,7 @@ import pytest
 from rkface import open_gallery
 from rkface.convert.bundle_writer import write_bundle
 from rkface.convert.demo.photo_camera import GAP, PASS, STAY, PhotoCamera, cast_people, main
-from rkface.convert.known_packs import OPEN
+from rkface.convert.packs.known_packs import OPEN
 from rkface.convert.prepared_model import prepare_model
 from rkface.runtime.cli.main import main as rkface
 from rkface.runtime.core.crop_template import ARCFACE_112
@@ -88,6 +88,8 @@ def test_the_command_copies_photos_to_enroll_and_streams_the_others(tmp_path, ca
     done = subprocess.run(command, capture_output=True, check=True)
     assert done.stdout.count(b"\xff\xd8\xff") == 5  # JPEG images
     assert main([str(tmp_path / "none")]) == 2 and "none" in capsys.readouterr().err
+    assert main([str(tmp_path / "staff"), "--enroll", str(tmp_path / "staff/Bela.png")]) == 2
+    assert "cannot be copied" in capsys.readouterr().err
 
 
 @pytest.fixture(scope="module")

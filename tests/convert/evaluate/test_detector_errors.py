@@ -19,7 +19,7 @@ from rkface.convert.mosaic import TILES, make_mosaics
 from rkface.runtime.core.manifest import Input, Output
 from rkface.runtime.vision.detect import Detector
 from rkface.runtime.vision.detectors import STRIDES, find_layout
-from rkface.runtime.vision.detectors.retinaface import RETINAFACE
+from rkface.runtime.vision.detectors.retinaface import RETINAFACE, SIDES
 from rkface.runtime.vision.detectors.scrfd import SCRFD
 from rkface.runtime.vision.detectors.yunet import YUNET
 
@@ -147,7 +147,10 @@ def test_each_of_two_scores_that_are_multiplied_has_its_own_figures():
 
 
 def test_errors_of_decoded_boxes_are_in_pixels_whatever_the_family_computes():
-    for family, unit in ((YUNET, np.exp(0.1) - 1), (RETINAFACE, np.exp(0.02) - 1)):
+    for family, unit, smallest, largest in (
+        (YUNET, np.exp(0.1) - 1, 8, 8),
+        (RETINAFACE, np.exp(0.02) - 1, *SIDES[8]),
+    ):
         layout, before = family_outputs(family)
         box = layout.levels[0].boxes
         before[box.index][..., :] = 0
@@ -155,8 +158,7 @@ def test_errors_of_decoded_boxes_are_in_pixels_whatever_the_family_computes():
         after[box.index][..., 2:] += 0.1  # the logarithm of the sides
         error = next(one for one in output_errors(layout, before, after) if (one.kind, one.stride) == ("box", 8))
         # Each of the four edges moves outward by half of what the side grows.
-        sides = layout.levels[0].sides
-        assert sides.min() / 2 * unit <= error.bias * 1.0001 and error.worst <= sides.max() / 2 * unit * 1.0001
+        assert smallest / 2 * unit <= error.bias * 1.0001 and error.worst <= largest / 2 * unit * 1.0001
 
 
 def test_outputs_that_hold_all_strides_have_one_scale_each():

@@ -17,7 +17,7 @@ from rkface.convert.evaluate.labeled_faces import (
     from_pairs,
     from_people,
 )
-from rkface.convert.packs import DEMO
+from rkface.convert.packs.pack import DEMO
 from rkface.runtime.backends.reference import open_reference
 from rkface.runtime.core.crop_template import ARCFACE_112, TEMPLATES
 from rkface.runtime.core.errors import InputError

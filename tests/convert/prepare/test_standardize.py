@@ -8,7 +8,7 @@ pytest.importorskip("onnxruntime")
 
 from onnx import TensorProto, helper, numpy_helper
 
-from rkface.convert.packs import DEMO
+from rkface.convert.packs.pack import DEMO
 from rkface.convert.prepare.standardize import standardize
 
 from .graphs import CONV, IMAGE, KERNEL, SLOPES, answer, channels_last, pieces, recognizer

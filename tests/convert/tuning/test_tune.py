@@ -8,7 +8,7 @@ import onnxruntime
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from rkface.convert.simplify import max_difference
+from rkface.convert.same_outputs import max_difference
 from rkface.convert.toolkit.quantize import QuantizeJob, quantize
 from rkface.convert.tuning.clip import RangeHistograms
 from rkface.convert.tuning.equalize import equalize

@@ -65,7 +65,7 @@ def test_a_file_whose_crop_is_unknown_or_not_its_own_is_no_face(image, text):
     assert decode_crop(with_chunk(data, text), ARCFACE_112) is None
 
 
-def test_a_file_that_is_no_crop_is_no_face():
+def test_another_file_is_not_a_face():
     for image in (np.zeros((100, 112, 3), np.uint8), np.zeros((8, 8, 3), np.uint8)):
         assert decode_crop(cv2.imencode(".png", image)[1].tobytes(), ARCFACE_112) is None
     assert decode_crop(b"nonsense", ARCFACE_112) is None

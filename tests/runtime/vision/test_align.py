@@ -62,6 +62,22 @@ def test_landmarks_that_coincide_are_refused():
         align(np.zeros((50, 50, 3), np.uint8), np.full((5, 2), 7, np.float32))
 
 
+def test_landmarks_of_a_damaged_detector_take_no_memory():
+    """The further apart they are, and the nearer to no order of a face, the smaller is the scale."""
+    image = np.full((300, 400, 3), 200, np.uint8)
+    face = (TEMPLATE - TEMPLATE.mean(0)) @ [1, 1j]
+    nonsense = np.array([1, 2j, -3, 1 + 1j, 2 - 1j])
+    nonsense -= nonsense.mean()
+    nonsense -= face * np.vdot(face, nonsense) / np.vdot(face, face)
+    for share in (0, 1e-12, 1e-6, 1e-3):
+        points = (nonsense + share * face) * 20
+        assert align(image, np.stack([points.real, points.imag], axis=1) + 150).shape == (112, 112, 3)
+    for side in (1e8, 1e18, 1e30):
+        assert align(image, (TEMPLATE - TEMPLATE.mean(0)) * side + 150).shape == (112, 112, 3)
+    with pytest.raises(InputError, match="order"):
+        similarity(np.array([[1, 0], [-1, 0], [0, 0]]), [(1, 0), (1, 0), (-2, 0)])
+
+
 def test_a_large_face_does_not_depend_on_fractions_of_a_pixel():
     # Fine stripes are gray at crop size. A warp that skips pixels shows the stripe that it happens to read.
     image = np.zeros((900, 900, 3), np.uint8)

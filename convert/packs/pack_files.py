@@ -13,7 +13,7 @@ from rkface.runtime.core.manifest import ROLES, Role
 from rkface.runtime.core.progress import stage
 
 from .download import download
-from .packs import DEMO, Download, KnownModel, Pack
+from .pack import DEMO, Download, KnownModel, Pack
 from .unpack import unpack
 
 
@@ -63,9 +63,11 @@ def get_models(
 def check_license(pack: Pack, *, accepted: bool) -> None:
     """Raise InputError if the license of ``pack`` does not allow commercial use and was not accepted."""
     if not pack.commercial and not accepted:
+        license = pack.recognizer.license
         raise InputError(
-            f"{pack.name} contains {pack.recognizer.license}. If this allows your use, accept it with --accept-license "
-            f"(make convert PACK={pack.name} ACCEPT_LICENSE=yes)"
+            f"the models of {pack.name} are for {license.name} only{f' ({license.note})' if license.note else ''}: "
+            f"`rkface packs {pack.name}` has the address of the license. If it allows your use, accept it with "
+            f"--accept-license (make convert PACK={pack.name} ACCEPT_LICENSE=yes)"
         )
 
 

@@ -14,7 +14,7 @@ from rkface.runtime.core.bundle import sha256
 from rkface.runtime.core.errors import WorkError
 from rkface.runtime.core.progress import Stage, stage
 
-from .packs import Download
+from .pack import Download
 
 CHUNK = 1 << 18
 TIMEOUT = 30.0  # seconds without any data

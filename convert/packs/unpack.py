@@ -16,7 +16,7 @@ from typing import IO
 from rkface.runtime.core.bundle import sha256
 from rkface.runtime.core.errors import InputError
 
-from .packs import KnownModel
+from .pack import KnownModel
 
 CHUNK = 1 << 18
 DAMAGED = (zipfile.BadZipFile, tarfile.TarError, zlib.error, EOFError, NotImplementedError)
@@ -66,7 +66,7 @@ def _open_member(packed: tarfile.TarFile, entry: tarfile.TarInfo) -> IO[bytes]:
 
 def _leaves(name: str) -> bool:
     path = PurePosixPath(name.replace("\\", "/"))
-    return path.is_absolute() or ".." in path.parts or ":" in path.parts[0]
+    return path.is_absolute() or ".." in path.parts or ":" in "".join(path.parts[:1])
 
 
 def _extract(content: IO[bytes], model: KnownModel, folder: Path, place: str) -> None:

@@ -19,7 +19,7 @@ from dataclasses import replace
 from rkface.runtime.core.errors import InputError
 from rkface.runtime.core.text import nearest
 
-from .packs import DEMO, Download, KnownModel, KnownRecognizer, License, Pack
+from .pack import DEMO, Download, KnownModel, KnownRecognizer, License, Pack
 
 _INSIGHTFACE = "https://github.com/deepinsight/insightface"
 _ZOO = "https://github.com/opencv/opencv_zoo"

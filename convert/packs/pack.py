@@ -7,7 +7,7 @@ from pathlib import Path, PurePath
 
 from rkface.runtime.core.manifest import UNMEASURED, Role, Triple
 
-DEMO = Path(__file__).parent / "demo"
+DEMO = Path(__file__).parents[1] / "demo"
 ARCFACE_NORMALIZATION: tuple[Triple, Triple] = ((127.5,) * 3, (127.5,) * 3)
 
 # The minimum cosine for a match, for models without a better value. Not measured: users should measure their own with
