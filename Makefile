@@ -157,10 +157,10 @@ ifdef PHOTOS
 demo: $(INSTALLED)
 	@test -e $(OPEN_BUNDLE)/manifest.json || $(BIN)/rkface convert --pack open --calibration '$(PHOTOS)' \
 	  --target $(TARGET) --out $(OPEN_BUNDLE)
-	@rm -rf $(PHOTO_DEMO) && $(BIN)/python -m rkface.convert.demo.photo_camera '$(PHOTOS)' --enroll $(PHOTO_DEMO)/enrolled
+	@rm -rf $(PHOTO_DEMO) && $(BIN)/python -m rkface.convert.demo.photo_camera '$(PHOTOS)' $(if $(NESTED),--nested $(NESTED)) --enroll $(PHOTO_DEMO)/enrolled
 	@$(BIN)/rkface enroll --bundle $(OPEN_BUNDLE) --backend reference --gallery $(PHOTO_DEMO)/gallery.sqlite \
 	  --folder $(PHOTO_DEMO)/enrolled || test $$? = 1  # 1: some photos were refused
-	@$(BIN)/python -m rkface.convert.demo.photo_camera '$(PHOTOS)' | $(BIN)/rkface run --bundle $(OPEN_BUNDLE) \
+	@$(BIN)/python -m rkface.convert.demo.photo_camera '$(PHOTOS)' $(if $(NESTED),--nested $(NESTED)) | $(BIN)/rkface run --bundle $(OPEN_BUNDLE) \
 	  --backend reference --gallery $(PHOTO_DEMO)/gallery.sqlite --camera photos=- $(OPTIONS)
 else
 demo: $(DEMO_BUNDLE)  ## run the camera demo on rendered people, or with PHOTOS=folder on yours; console on port 8080

@@ -52,7 +52,7 @@ class Cast:
     def __str__(self) -> str:
         """For people: what the demo shows, and what it does not prove."""
         people = len({photo.person for photo in self.shown})
-        text = f"{people} people are enrolled from {len(self.enrolled)} photos. "
+        text = f"{people} {'person is' if people == 1 else 'people are'} enrolled from {len(self.enrolled)} photos. "
         others = len(self.shown) - len(self.single)
         if others:
             text += f"{others} other photos of them are shown, which were not enrolled. "

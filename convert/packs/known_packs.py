@@ -99,7 +99,7 @@ YUNET = KnownModel(
     download=Download(
         _YUNET_FILE, _YUNET_SHA256, 232_589, (
             f"{_ZOO}/raw/4.10.0/models/face_detection_yunet/{_YUNET_FILE}",
-            f"{_YUNET}/raw/0047ac24afb1a50a0c6105001c89d1b5b805dbf1/onnx/yunet_s_640_640.onnx",
+            f"{_YUNET}/raw/master/onnx/yunet_s_640_640.onnx",
         ),
     ),
     published="WIDER FACE easy 88.44, medium 86.56, hard 75.03",
