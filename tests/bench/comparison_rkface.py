@@ -17,6 +17,7 @@ from rkface.runtime.core.manifest import Output
 from rkface.runtime.inference.pipeline import Pipeline
 from rkface.runtime.vision import detect, letterbox
 from rkface.runtime.vision.bare_onnx import open_detector, open_recognizer
+from rkface.runtime.vision.detectors import Layout
 
 PACKAGES = ("onnxruntime", "numpy", "opencv-python")
 STAGES = ("letterbox", "tensor", "inference", "decode", "nms", "align", "embed", "rest")
@@ -75,7 +76,7 @@ def _measured_calls(seconds: dict[str, float], timer: Callable[[], float]) -> It
     """Add the time of the functions behind four stages to ``seconds``."""
     functions = {
         "letterbox": (letterbox.Canvas, "letterbox"),
-        "decode": (detect, "decode"),
+        "decode": (Layout, "decode"),
         "nms": (detect, "suppress"),
         "tensor": (ReferenceBackend, "infer"),
     }
