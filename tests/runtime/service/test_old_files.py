@@ -3,14 +3,13 @@
 import itertools
 import json
 import os
-import sqlite3
 from contextlib import closing
-from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from rkface.runtime.core.sqlite import SqliteConnection
 from rkface.runtime.events import Outbox, OutboxInUseError, encode, move_events
 from rkface.runtime.gallery import backup
 from rkface.runtime.gallery.companions import Companion, companion_path, find_event_folders
@@ -185,19 +184,18 @@ def take_over_and_die(site, name, place):
             if next(steps) == place:
                 os._exit(9)
 
-        class Connection(sqlite3.Connection):
-            def execute(self, statement, *arguments):
-                result = super().execute(statement, *arguments)
-                if statement.startswith(("COMMIT", "VACUUM", "PRAGMA wal_checkpoint")):
-                    die()
-                return result
+        def execute(connection, statement, *arguments):
+            result = real_execute(connection, statement, *arguments)
+            if statement.startswith(("COMMIT", "VACUUM", "PRAGMA wal_checkpoint")):
+                die()
+            return result
 
         def unlink(path, **named):
             die()
             return real_unlink(path, **named)
 
         real_unlink, Path.unlink = Path.unlink, unlink
-        sqlite3.connect = partial(sqlite3.connect, factory=Connection)
+        real_execute, SqliteConnection.execute = SqliteConnection.execute, execute
         try:
             site.take_over(name)
             os._exit(0)
