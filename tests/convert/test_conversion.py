@@ -3,6 +3,7 @@
 import fcntl
 import hashlib
 import json
+import os
 import re
 import resource
 import shlex
@@ -29,6 +30,9 @@ from .conftest import RKFACE, heed_ctrl_c, rkface
 OWN = ["--detector", str(DEMO / "detector.onnx"), "--recognizer", str(DEMO / "recognizer.onnx")]
 
 
+GENERATIONS = ("rk3588", "rk3576", "rk3566", "rv1106")
+
+
 def names_in(folder):
     return sorted(path.name for path in folder.iterdir())
 
@@ -43,8 +47,11 @@ def thirty_photos(photos, folder):
 
 def test_every_platform_of_the_toolkit_gets_a_bundle(converted, tmp_path):
     photos = thirty_photos(converted.work / "photos/calibration", tmp_path / "photos")
-    names = [target.name for target in TARGETS.values() if target.int8]
-    assert len(names) == 10
+    every = [target.name for target in TARGETS.values() if target.int8]
+    assert len(every) == 10
+    # Each takes seconds: by default one of each kind of NPU (three cores, two, one, and INT8 only).
+    names = every if os.environ.get("RKFACE_SLOW") else [name for name in every if name in GENERATIONS]
+    assert len(names) >= len(GENERATIONS)
     done = rkface(
         "convert", *OWN, "--calibration", photos, "--target", ",".join(names), "--out", tmp_path / "all",
         "--recipe", "fast", "--json",
