@@ -152,15 +152,16 @@ soak: $(DEMO_BUNDLE)  ## 72 simulated hours of the service stay flat, 500 kills,
 
 # With PHOTOS, what was enrolled before is deleted: build/photo-demo holds nothing else.
 PHOTO_DEMO := build/photo-demo
+PHOTO_CAMERA = $(BIN)/python -m rkface.convert.demo.photo_camera '$(PHOTOS)' $(if $(NESTED),--nested $(NESTED))
 OPEN_BUNDLE = $(if $(shell grep -sl '"name": "open' build/$(TARGET)/manifest.json),build/$(TARGET),build/open/$(TARGET))
 ifdef PHOTOS
 demo: $(INSTALLED)
 	@test -e $(OPEN_BUNDLE)/manifest.json || $(BIN)/rkface convert --pack open --calibration '$(PHOTOS)' \
 	  --target $(TARGET) --out $(OPEN_BUNDLE)
-	@rm -rf $(PHOTO_DEMO) && $(BIN)/python -m rkface.convert.demo.photo_camera '$(PHOTOS)' $(if $(NESTED),--nested $(NESTED)) --enroll $(PHOTO_DEMO)/enrolled
+	@rm -rf $(PHOTO_DEMO) && $(PHOTO_CAMERA) --enroll $(PHOTO_DEMO)/enrolled
 	@$(BIN)/rkface enroll --bundle $(OPEN_BUNDLE) --backend reference --gallery $(PHOTO_DEMO)/gallery.sqlite \
 	  --folder $(PHOTO_DEMO)/enrolled || test $$? = 1  # 1: some photos were refused
-	@$(BIN)/python -m rkface.convert.demo.photo_camera '$(PHOTOS)' $(if $(NESTED),--nested $(NESTED)) | $(BIN)/rkface run --bundle $(OPEN_BUNDLE) \
+	@$(PHOTO_CAMERA) | $(BIN)/rkface run --bundle $(OPEN_BUNDLE) \
 	  --backend reference --gallery $(PHOTO_DEMO)/gallery.sqlite --camera photos=- $(OPTIONS)
 else
 demo: $(DEMO_BUNDLE)  ## run the camera demo on rendered people, or with PHOTOS=folder on yours; console on port 8080

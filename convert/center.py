@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 import onnx
-from numpy.typing import NDArray
 
 from rkface.calibration.center import CONSTANT_COSINE, EmbeddingCenter, measure_center
 from rkface.calibration.collect import CandidateFace
@@ -27,9 +26,8 @@ from rkface.runtime.vision.embed import unit
 
 from .acquire import ModelSources
 from .face_separation import in_another_light
-from .image_lists import to_rgb
 from .prepare.subtract_center import append_subtraction, subtract_center
-from .prepared_model import CenterOrigin, PreparedModel
+from .prepared_model import CenterOrigin, PreparedModel, spread_crops
 from .recipe_cost import read_cost_graph
 from .settings import CenterRequest
 
@@ -83,20 +81,20 @@ def settle_center(
     if request.choice == "none" or (needed is False and request.given is None):
         return model
     if request.given is not None:
-        spec = read_bundle(request.given).manifest.recognizer
-        if why := _differs(spec, model):
+        given = parse_manifest(request.given)  # ``check_center`` has verified the bundle
+        if why := _differs(given.recognizer, model):
             raise InputError(f"--center {request.given}: {why}: its constant is not valid for this conversion")
-        return with_center(model, spec.center, _origin_of(request.given))
-    older = _older_recognizers(model, digest, replaced)
-    centered = {folder: spec for folder, spec in older.items() if spec.center}
+        return with_center(model, given.recognizer.center, _origin_of(request.given, given))
+    older = _older_bundles(model, digest, replaced)
+    centered = {folder: manifest for folder, manifest in older.items() if manifest.recognizer.center}
     if request.choice == "auto" and centered:
-        if len({spec.center for spec in centered.values()}) > 1:
+        if len({manifest.recognizer.center for manifest in centered.values()}) > 1:
             raise InputError(
                 f"the bundles {' and '.join(map(str, centered))} have different constants, and galleries of one cannot "
                 "be used with the other: say which to keep with --center BUNDLE"
             )
-        folder, spec = next(iter(centered.items()))
-        return with_center(model, spec.center, _origin_of(folder))
+        folder, manifest = next(iter(centered.items()))
+        return with_center(model, manifest.recognizer.center, _origin_of(folder, manifest))
     return _measure_and_subtract(model, faces, needed, older, force=request.choice == "new")
 
 
@@ -104,7 +102,7 @@ def _measure_and_subtract(
     model: PreparedModel,
     faces: Sequence[CandidateFace],
     needed: bool | None,
-    older: dict[Path, RecognizerSpec],
+    older: dict[Path, Manifest],
     *,
     force: bool,
 ) -> PreparedModel:
@@ -140,7 +138,7 @@ def _explain_few(model: PreparedModel, shown: str) -> str:
     )
 
 
-def _remarks(model: PreparedModel, found: EmbeddingCenter, older: dict[Path, RecognizerSpec]) -> Iterator[str]:
+def _remarks(model: PreparedModel, found: EmbeddingCenter, older: dict[Path, Manifest]) -> Iterator[str]:
     """Remarks for people about a constant that was measured."""
     yield (
         f"{model.fixed.name}: a constant was taken off its embeddings, because faces of different people had a mean "
@@ -152,8 +150,8 @@ def _remarks(model: PreparedModel, found: EmbeddingCenter, older: dict[Path, Rec
             f"the constant was measured on about {round(found.people)} people, and {ENOUGH_PEOPLE} are better: add "
             "photos of other people, and convert with --center new before you enroll anyone"
         )
-    for folder, spec in older.items():
-        had, keep = ("another", "without --center new") if spec.center else ("no", "with --center none")
+    for folder, manifest in older.items():
+        had, keep = ("another", "without --center new") if manifest.recognizer.center else ("no", "with --center none")
         yield (
             f"galleries made with {folder}, which had {had} constant, cannot be used with this bundle: enroll again, "
             f"or convert {keep}"
@@ -184,7 +182,7 @@ def with_center(model: PreparedModel, center: tuple[float, ...], origin: CenterO
 
 
 def _measure(model: PreparedModel, faces: Sequence[CandidateFace], most: int, progress: Progress) -> EmbeddingCenter:
-    crops = _some_crops(faces, most)
+    crops = spread_crops(model, faces, most)
     relit, rows = in_another_light(crops[:, :, ::-1]), []
     for index, crop in enumerate(crops):
         rows.append([model.backend.infer(one[None])[0][0] for one in (crop, relit[index])])
@@ -200,7 +198,7 @@ def _has_constant(model: PreparedModel, faces: Sequence[CandidateFace]) -> bool:
     Measured on photos of many people and on eight photos of one: cosine -0.01 to 0.02 with MobileFaceNet, 0.86 with
     dlib's ResNet-29.
     """
-    crops = _some_crops(faces, FIRST_LOOK)
+    crops = spread_crops(model, faces, FIRST_LOOK)
     upright, turned = (
         unit(np.concatenate([model.backend.infer(np.ascontiguousarray(crop)[None])[0] for crop in batch]))
         for batch in (crops, crops[:, ::-1])
@@ -209,24 +207,18 @@ def _has_constant(model: PreparedModel, faces: Sequence[CandidateFace]) -> bool:
     return bool(cosines[~np.eye(len(cosines), dtype=bool)].mean() > CONSTANT_COSINE)
 
 
-def _some_crops(faces: Sequence[CandidateFace], most: int) -> NDArray[np.uint8]:
-    """The crops of at most ``most`` faces, evenly distributed: N×H×W×3 uint8 RGB."""
-    chosen = np.linspace(0, len(faces) - 1, min(most, len(faces))).astype(int)
-    return to_rgb(faces[index].crop for index in chosen)
-
-
-def _older_recognizers(model: PreparedModel, digest: str, replaced: Sequence[Path]) -> dict[Path, RecognizerSpec]:
-    """The recognizers in the bundles that are being replaced, if they are the same as ``model``."""
+def _older_bundles(model: PreparedModel, digest: str, replaced: Sequence[Path]) -> dict[Path, Manifest]:
+    """The manifests of the bundles that are being replaced, if their recognizers are the same as ``model``."""
     found = {}
     for folder in replaced:
         if not (folder / MANIFEST).is_file():
             continue
         try:
-            spec = parse_manifest(folder).recognizer
+            manifest = parse_manifest(folder)
         except BundleError:  # a damaged bundle may be replaced, and nothing runs with it
             continue
-        if spec.source.sha256 == digest and not _differs(spec, model):
-            found[folder] = spec
+        if manifest.recognizer.source.sha256 == digest and not _differs(manifest.recognizer, model):
+            found[folder] = manifest
     return found
 
 
@@ -243,8 +235,7 @@ def _prepared(input: Input) -> tuple[object, ...]:
     return input.mean, input.std, input.source_order
 
 
-def _origin_of(folder: Path) -> CenterOrigin:
-    manifest: Manifest = parse_manifest(folder)
+def _origin_of(folder: Path, manifest: Manifest) -> CenterOrigin:
     recorded = manifest.provenance.get("center")
     facts = recorded if isinstance(recorded, dict) else {}
     faces, people, cosine = (_number(facts.get(name)) for name in ("faces", "people", "cosine"))

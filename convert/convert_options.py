@@ -8,6 +8,7 @@ from pathlib import Path
 
 from rkface.calibration.commands import face_count
 from rkface.runtime.core.arguments import fraction, image_size, positive_integer, positive_number, recognizer_crop
+from rkface.runtime.core.crop_template import TEMPLATES
 
 from .recipe import PLANS, AccuracyBar, RecipePlan
 
@@ -48,9 +49,8 @@ def add_model_options(parser: ArgumentParser) -> None:
         "--recognizer-crop",
         type=recognizer_crop,
         metavar="NAME|POINTS",
-        help="how faces are aligned for R.onnx: arcface-112, arcface-112x96, arcface-128, dlib-150, or where left eye, "
-        "right eye, nose, left and right mouth corner lie in its crop, in pixels: 'x,y x,y x,y x,y x,y' (default: by "
-        "the size of its input)",
+        help=f"how faces are aligned for R.onnx: {', '.join(TEMPLATES)}, or where left eye, right eye, nose, left and "
+        "right mouth corner lie in its crop, in pixels: 'x,y x,y x,y x,y x,y' (default: by the size of its input)",
     )
     models.add_argument(
         "--center",

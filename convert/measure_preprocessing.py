@@ -26,8 +26,7 @@ from rkface.runtime.vision.embed import unit
 
 from .catalog import NORMALIZATION
 from .face_separation import Separation, in_another_light, measure_separation
-from .image_lists import to_rgb
-from .prepared_model import PreparedModel, with_preprocessing
+from .prepared_model import PreparedModel, spread_crops, with_preprocessing
 from .preprocessing import FRACTIONS, INSIDE, Preprocessing, describe_normalization
 
 FACES = 96  # on which the order is measured
@@ -72,13 +71,7 @@ class _Recognizer:
 def settle_recognizer(model: PreparedModel, faces: Sequence[CandidateFace], *, known: bool) -> PreparedModel:
     """``model`` with the preprocessing that ``measure_preprocessing`` finds on ``faces``; raises the same errors."""
     with stage("recognizer: check input") as shown:
-        chosen = [faces[index] for index in np.linspace(0, len(faces) - 1, min(FACES, len(faces))).astype(int)]
-        crops = (
-            to_rgb(face.crop for face in chosen)
-            if chosen
-            else np.zeros((0, model.input.height, model.input.width, 3), np.uint8)
-        )
-        found = measure_preprocessing(model, crops, shown.advance, known=known)
+        found = measure_preprocessing(model, spread_crops(model, faces, FACES), shown.advance, known=known)
         settled = with_preprocessing(model, found)
         shown.note = f"takes {found}" + (" (assumed)" if found.doubt else "")
     return settled

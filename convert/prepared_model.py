@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
+from rkface.calibration.collect import CandidateFace
 from rkface.calibration.facility_location import SAME_PERSON
 from rkface.runtime.backends.reference import ReferenceBackend, open_reference
 from rkface.runtime.core.crop_template import StatedCrop
@@ -19,6 +24,7 @@ from rkface.runtime.vision.embed import Embedder
 from .acquire import ModelSources
 from .catalog import LivenessProfile
 from .datasets import FaceFinder
+from .image_lists import to_rgb
 from .preprocessing import Preprocessing, StatedPreprocessing
 from .recipe_cost import CostGraph, read_cost_graph
 from .simplify import FixedModel, SimplifiedModel, fix_input, simplify
@@ -122,6 +128,14 @@ def _simplify_and_load(fixed: FixedModel, target: Path) -> PreparedModel:
     except ModelError as error:  # it names the simplified file, which the user does not know
         raise ModelError(str(error).replace(str(simplified.path), fixed.name)) from error
     return PreparedModel(fixed, simplified, read_cost_graph(simplified.path), backend)
+
+
+def spread_crops(model: PreparedModel, faces: Sequence[CandidateFace], most: int) -> NDArray[np.uint8]:
+    """The crops of at most ``most`` of ``faces``, evenly distributed: N×H×W×3 uint8 RGB, as ``model`` takes them."""
+    if not faces:
+        return np.zeros((0, model.input.height, model.input.width, 3), np.uint8)
+    chosen = np.linspace(0, len(faces) - 1, min(most, len(faces))).astype(int)
+    return to_rgb(faces[index].crop for index in chosen)
 
 
 def build_embedder(recognizer: PreparedModel) -> Embedder:

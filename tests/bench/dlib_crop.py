@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 import onnxruntime
+from face_pairs import add_pair_options, separate
 from numpy.typing import NDArray
 from program import create_parser, format_table, write_results
 
@@ -75,13 +76,8 @@ class DlibModel:
         return np.concatenate([self._session.run(None, {"input": one})[0] for one in planes])
 
 
-def separate(embeddings: Floats, pairs: NDArray[np.int64]) -> dict[str, float]:
-    """AUC and mean cosines of the ``pairs``: rows of two indices and 1 for one person."""
-    units = unit(embeddings - embeddings.mean(axis=0))
-    cosines = np.sum(units[pairs[:, 0]] * units[pairs[:, 1]], axis=1)
-    same, different = cosines[pairs[:, 2] == 1], cosines[pairs[:, 2] == 0]
-    above = (same[:, None] > different).mean() + (same[:, None] == different).mean() / 2
-    return {"auc": float(above), "same": float(same.mean()), "different": float(different.mean())}
+def told_apart(embeddings: Floats, pairs: NDArray[np.int64]) -> dict[str, float]:
+    return separate(embeddings, embeddings.mean(axis=0), pairs)._asdict()
 
 
 def dlib_chips(looks: Sequence[PhotoFaces], predictor: Path) -> list[Image]:
@@ -114,17 +110,17 @@ def main(options: argparse.Namespace) -> None:
     own = model.embed(dlib_chips(looks, options.predictor)) if options.predictor else None
     rows, results = [], {}
     for name, one in embeddings.items():
-        results[name] = separate(one, pairs)
+        results[name] = told_apart(one, pairs)
         if own is not None:
             results[name]["with_dlib"] = float(
                 np.mean(np.sum(unit(one - own.mean(0)) * unit(own - own.mean(0)), axis=1))
             )
     if own is not None:
-        results["dlib's own chips"] = separate(own, pairs)
+        results["dlib's own chips"] = told_apart(own, pairs)
     if options.resampled is not None:
         embed = open_recognizer(options.resampled).backend.infer
         rgb = np.ascontiguousarray(np.stack(cut(ARCFACE_112))[..., ::-1])
-        results["arcface-112, resampled in the model"] = separate(embed(rgb)[0], pairs)
+        results["arcface-112, resampled in the model"] = told_apart(embed(rgb)[0], pairs)
     for name, found in results.items():
         agreement = f"{found['with_dlib']:.3f}" if "with_dlib" in found else ""
         rows.append((name, f"{found['auc']:.4f}", f"{found['same']:.3f}", f"{found['different']:.3f}", agreement))
@@ -135,10 +131,8 @@ def main(options: argparse.Namespace) -> None:
 
 if __name__ == "__main__":
     parser = create_parser(__doc__, out="build/dlib-crop")
+    add_pair_options(parser)
     parser.add_argument("--model", type=Path, required=True, metavar="DAT", help="dlib's recognizer in its own format")
-    parser.add_argument("--detector", type=Path, required=True, metavar="ONNX", help="face detector with landmarks")
-    parser.add_argument("--photos", type=Path, required=True, metavar="FOLDER", help="photos that the pairs name")
-    parser.add_argument("--pairs", type=Path, required=True, metavar="CSV", help="lines of photo,photo,Yes|No")
     parser.add_argument("--resampled", type=Path, metavar="ONNX", help="an export of the model for 112×112 crops")
     parser.add_argument("--predictor", type=Path, metavar="DAT", help="dlib's predictor of 68 landmarks")
     main(parser.parse_args())

@@ -18,6 +18,7 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
+from face_pairs import PairFigures, add_pair_options, separate
 from numpy.typing import NDArray
 from program import create_parser, format_table, write_results
 
@@ -50,14 +51,9 @@ class LabeledEmbeddings:
     pairs: Indices
     people: Indices
 
-    def compare(self, center: Floats, pairs: Indices | None = None) -> tuple[float, float, float]:
-        """The mean cosine of pairs of one person and of two people, and the AUC, without ``center``."""
-        chosen = self.pairs if pairs is None else pairs
-        units = unit(self.raw - center.astype(np.float32))
-        cosines = np.sum(units[chosen[:, 0]] * units[chosen[:, 1]], axis=1)
-        same, different = cosines[chosen[:, 2] == 1], cosines[chosen[:, 2] == 0]
-        above = (same[:, None] > different).mean() + (same[:, None] == different).mean() / 2
-        return float(same.mean()), float(different.mean()), float(above)
+    def compare(self, center: Floats, pairs: Indices | None = None) -> PairFigures:
+        """How well the faces of ``pairs`` are told apart without ``center``; None takes all pairs."""
+        return separate(self.raw, center.astype(np.float32), self.pairs if pairs is None else pairs)
 
     def measure(self, faces: Indices) -> Floats:
         """The constant that ``rkface convert`` measures on ``faces``."""
@@ -115,7 +111,7 @@ def list_results(faces: LabeledEmbeddings, constants: dict[str, Floats]) -> Iter
     yield from ((name, faces.compare(center)) for name, center in constants.items())
 
 
-def compare_others(faces: LabeledEmbeddings, random: np.random.Generator) -> tuple[float, float, float] | None:
+def compare_others(faces: LabeledEmbeddings, random: np.random.Generator) -> PairFigures | None:
     """Pairs of one half of the people, with the constant of the other half; None if one kind of pairs is missing."""
     measured = random.permutation(faces.people.max() + 1)[: (faces.people.max() + 1) // 2]
     inside = np.isin(faces.people, measured)
@@ -135,7 +131,7 @@ def compare_halves(faces: LabeledEmbeddings) -> float:
     return float(np.mean(cosines))
 
 
-def draw(once: Callable[[np.random.Generator], tuple[float, float, float] | None]) -> tuple[float, ...]:
+def draw(once: Callable[[np.random.Generator], PairFigures | None]) -> tuple[float, ...]:
     """The means of ``DRAWS`` results, and the lowest AUC."""
     random = np.random.default_rng(0)
     found = np.array([one for one in (once(random) for _ in range(DRAWS)) if one is not None])
@@ -186,10 +182,8 @@ def embed(model: PreparedModel, crops: Images) -> Floats:
 
 if __name__ == "__main__":
     parser = create_parser(__doc__, out="build/bench/center")
-    parser.add_argument("--detector", type=Path, required=True, metavar="ONNX", help="face detector with landmarks")
+    add_pair_options(parser)
     parser.add_argument("--recognizer", type=Path, required=True, metavar="MODEL", help="recognizer, or dlib's .dat")
-    parser.add_argument("--photos", type=Path, required=True, metavar="FOLDER", help="photos that the pairs name")
-    parser.add_argument("--pairs", type=Path, required=True, metavar="CSV", help="lines of photo,photo,Yes|No")
     parser.add_argument(
         "--distance", type=float, default=0.6, metavar="D", help="of raw embeddings (default: %(default)s)"
     )
