@@ -12,6 +12,7 @@ import sqlite3
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from itertools import count
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -46,6 +47,9 @@ class SqliteConnection(sqlite3.Connection):
             raise sqlite3.DatabaseError("malformed: a name in the schema is not UTF-8") from error
 
 
+connect = partial(sqlite3.connect, factory=SqliteConnection)  # every file that may be damaged is opened with it
+
+
 def create_private_file(path: Path) -> None:
     """Create the empty file ``path`` with mode 0600 if there is no file yet; SQLite gives ``-wal`` and ``-shm`` the
     same mode. Raises OSError if the file cannot be created or opened."""
@@ -55,9 +59,7 @@ def create_private_file(path: Path) -> None:
 def open_sqlite(path: Path, prepare: Callable[[sqlite3.Connection], None], *, timeout: float) -> sqlite3.Connection:
     """Open the database at ``path`` and call ``prepare``, which checks and configures it. If that fails, the connection
     is closed. ``timeout``: seconds to wait while another program has the database locked. Raises sqlite3.Error."""
-    database = sqlite3.connect(
-        path, timeout=timeout, isolation_level=None, check_same_thread=False, factory=SqliteConnection
-    )
+    database = connect(path, timeout=timeout, isolation_level=None, check_same_thread=False)
     try:
         distrust_file(database)
         prepare(database)
@@ -75,7 +77,7 @@ def distrust_file(database: sqlite3.Connection) -> None:
 
 def open_read_only(path: Path) -> sqlite3.Connection:
     """Open the file ``path``, which this connection does not change, and distrust it. Raises sqlite3.Error."""
-    database = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True, factory=SqliteConnection)
+    database = connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)
     distrust_file(database)
     return database
 
@@ -157,16 +159,14 @@ def readable_errors(path: Path, suggest_repair: Callable[[Path], str] | None = N
     """
     try:
         yield
-    except (sqlite3.Error, UnicodeDecodeError) as error:
+    except sqlite3.Error as error:
         raise _explain(path, error, suggest_repair or _suggest_a_copy) from error
 
 
-def _explain(
-    path: Path, error: sqlite3.Error | UnicodeDecodeError, suggest_repair: Callable[[Path], str]
-) -> RkfaceError:
+def _explain(path: Path, error: sqlite3.Error, suggest_repair: Callable[[Path], str]) -> RkfaceError:
     message = str(error)
     # Python puts the text itself into its messages: it may be a part of an embedding, and is not shown to anybody.
-    if isinstance(error, UnicodeDecodeError) or message.startswith("Could not decode to UTF-8"):
+    if message.startswith("Could not decode to UTF-8"):
         return DamagedError(DAMAGED.format(path=path, message="a text is not UTF-8", repair=suggest_repair(path)))
     if isinstance(error, DamagedContentError):
         return DamagedError(DAMAGED.format(path=path, message=message, repair=suggest_repair(path)))
@@ -191,8 +191,6 @@ def find_damage(database: sqlite3.Connection) -> str | None:
     """The first problem that SQLite's integrity check reports, or None. Reads the whole file."""
     try:
         (result,) = database.execute("PRAGMA integrity_check(1)").fetchone()
-    except UnicodeDecodeError:
-        result = "a text is not UTF-8"
     except sqlite3.DatabaseError as error:
         result = str(error)
     return None if result == "ok" else str(result).splitlines()[-1]

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from ..core.atomic import copy_owner, remove_leftovers, replace_atomically, sync_to_disk
 from ..core.errors import InputError, WorkError
-from ..core.sqlite import SqliteConnection, configure, create_private_file, open_sqlite, read_version, transaction
+from ..core.sqlite import configure, connect, create_private_file, open_sqlite, read_version, transaction
 from ..gallery.companions import find_event_folders
 from .old_spool import CURSOR, delete_old_spool, lock_old_spool, read_old_files
 
@@ -188,7 +188,7 @@ def rebuild(path: Path) -> int:
 def _read_what_can_be_read(path: Path) -> dict[int, StoredRow]:
     """Events by number, read from both ends up to the damage."""
     rows: dict[int, StoredRow] = {}
-    with suppress(sqlite3.Error), closing(sqlite3.connect(path, timeout=BUSY, factory=SqliteConnection)) as database:
+    with suppress(sqlite3.Error), closing(connect(path, timeout=BUSY)) as database:
         for order in ("ASC", "DESC"):
             with suppress(sqlite3.Error):
                 for number, stored, ticks, checksum, body in database.execute(

@@ -6,7 +6,6 @@ restoring a backup does not bring back a deleted person.
 
 from __future__ import annotations
 
-import sqlite3
 import time
 from contextlib import closing, suppress
 from dataclasses import dataclass
@@ -14,7 +13,7 @@ from pathlib import Path
 
 from ..core.atomic import copy_owner, remove_leftovers, replace_atomically
 from ..core.errors import InputError, RkfaceError, WorkError
-from ..core.sqlite import DamagedError, find_damage, open_read_only, remove_deleted_bytes, transaction
+from ..core.sqlite import DamagedError, connect, find_damage, open_read_only, remove_deleted_bytes, transaction
 from ..core.text import shell_quoted
 from .backup_files import APPLICATION, backup_folder, backup_name, is_made_here, list_backups, suggest_backup
 from .backup_registry import add_to_registry, adopt_registry, count_backup, known_backups, remove_from_registry
@@ -54,7 +53,7 @@ def back_up(gallery: Gallery, to: Path | None = None, keep: int = KEEP) -> Path:
         target = to or backup_folder(gallery.path) / backup_name(number, time.time())
         add_to_registry(database, gallery.path, target)
     try:
-        with replace_atomically(target) as copy, closing(sqlite3.connect(copy)) as new, gallery_errors(gallery.path):
+        with replace_atomically(target) as copy, closing(connect(copy)) as new, gallery_errors(gallery.path):
             with gallery.lock:
                 gallery.database.backup(new)
             new.execute("PRAGMA journal_mode=DELETE")  # one file, without -wal and -shm
@@ -152,7 +151,7 @@ def copy_backup(source: Path, target: Path) -> None:
     with (
         gallery_errors(source),
         closing(open_read_only(source)) as old,
-        closing(sqlite3.connect(target)) as new,
+        closing(connect(target)) as new,
     ):
         if old.execute("PRAGMA application_id").fetchone() != (APPLICATION,):  # an empty file is a database too
             raise InputError(f"{source} is not a backup of a gallery: `rkface gallery backup --list` shows all backups")

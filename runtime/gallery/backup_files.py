@@ -72,7 +72,7 @@ def is_good(backup: Path) -> bool:
         with closing(open_read_only(backup)) as database:
             own = database.execute("PRAGMA application_id").fetchone() == (APPLICATION,)
             return own and find_damage(database) is None and find_row_damage(database) is None
-    except (sqlite3.Error, UnicodeDecodeError, OSError):
+    except (sqlite3.Error, OSError):
         return False
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ..core.atomic import SQLITE_SUFFIXES, copy_owner, create_atomically, temporary_file
 from ..core.errors import InputError, WorkError
-from ..core.sqlite import DamagedError, NotADatabaseError, find_damage, move_damaged_file_away, transaction
+from ..core.sqlite import DamagedError, NotADatabaseError, connect, find_damage, move_damaged_file_away, transaction
 from .backup import back_up, copy_backup, restoring_path
 from .backup_files import is_good
 from .backup_registry import adopt_registry, last_number
@@ -92,7 +92,7 @@ def _write_new(path: Path, restored: sqlite3.Connection, owner_like: Path) -> No
     """Write the gallery ``path``, which does not exist, completely or not at all. Raises WorkError if another program
     creates it at this moment."""
     try:
-        with create_atomically(path) as new, closing(sqlite3.connect(new)) as target, gallery_errors(path):
+        with create_atomically(path) as new, closing(connect(new)) as target, gallery_errors(path):
             restored.backup(target)
             target.execute("PRAGMA journal_mode=DELETE")
             copy_owner(new, owner_like)

@@ -155,5 +155,5 @@ def _read_ids(gallery: Path) -> frozenset[str] | None:
     try:
         with closing(open_read_only(gallery)) as database:
             return frozenset(id for (id,) in database.execute("SELECT id FROM person UNION SELECT id FROM former"))
-    except (sqlite3.Error, UnicodeDecodeError, OSError):
+    except (sqlite3.Error, OSError):
         return None
