@@ -30,7 +30,7 @@ from .conftest import RKFACE, heed_ctrl_c, rkface
 OWN = ["--detector", str(DEMO / "detector.onnx"), "--recognizer", str(DEMO / "recognizer.onnx")]
 
 
-GENERATIONS = ("rk3588", "rk3576", "rk3566", "rv1106")
+NPU_KINDS = ("rk3588", "rk3576", "rk3566", "rv1106")
 
 
 def names_in(folder):
@@ -50,8 +50,8 @@ def test_every_platform_of_the_toolkit_gets_a_bundle(converted, tmp_path):
     every = [target.name for target in TARGETS.values() if target.int8]
     assert len(every) == 10
     # Each takes seconds: by default one of each kind of NPU (three cores, two, one, and INT8 only).
-    names = every if os.environ.get("RKFACE_SLOW") else [name for name in every if name in GENERATIONS]
-    assert len(names) >= len(GENERATIONS)
+    names = every if os.environ.get("RKFACE_SLOW") else [name for name in every if name in NPU_KINDS]
+    assert len(names) >= len(NPU_KINDS)
     done = rkface(
         "convert", *OWN, "--calibration", photos, "--target", ",".join(names), "--out", tmp_path / "all",
         "--recipe", "fast", "--json",
