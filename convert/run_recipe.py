@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
 from functools import partial
 from importlib.metadata import version
@@ -25,16 +25,16 @@ from .acquire import ModelSources
 from .hybrid import tensors_at_ends
 from .image_lists import read_image_list
 from .prepared_model import PreparedModel, PreparedModels
-from .recipe import Recipe
+from .recipe import MARGIN, Recipe
 from .targets import Target
 from .toolkit.cache import cache_key, load_cached, store
 from .toolkit.quantize import ANSWERED, QuantizedModel, QuantizeJob, quantize
-from .tuning.tune import TunedModels, tune
+from .tuning.tune import TunedModel, TunedModels, tune
 
 # The code that decides how a model comes out, besides its inputs. If it changes, cached conversions no longer count.
 CODE = ("editable_graph.py", "hybrid.py", "image_lists.py", "mosaic.py", "recipe.py", "run_recipe.py",
         "toolkit/quantize.py", "toolkit/worker.py", "tuning/clip.py", "tuning/equalize.py", "tuning/observe.py",
-        "tuning/ranges.py", "tuning/tune.py")  # fmt: skip
+        "tuning/ranges.py", "tuning/tune.py", "tuning/vary_faces.py")  # fmt: skip
 
 Images = NDArray[np.uint8]
 # (role, recipe, calibration list or None for FP16, N×H×W×3 images to simulate) → the converted model and its outputs
@@ -58,7 +58,7 @@ class RecipeRunner:
         self._work = work
         self._scratch = scratch
         self._analyze = analyze
-        self._tuned: dict[Role, TunedModels] = {}
+        self._tuned: dict[Role, TunedModels | WorkError] = {}
         self._calibrated = Path(tempfile.mkdtemp(dir=scratch, prefix="calibrated-"))
 
     def for_target(self, target: Target) -> Quantizer:
@@ -105,24 +105,48 @@ class RecipeRunner:
     def _with_tuning(self, job: QuantizeJob, role: Role, recipe: Recipe, dataset: Path) -> QuantizeJob:
         """``job`` with the tuned model, the tensors that stay in FP16, and the ranges and biases that follow."""
         graph = self._models[role].graph.proto
-        if role not in self._tuned:
-            self._tuned[role] = _tune(self._models[role], role, dataset, self._scratch / f"{role}-tuned.onnx")
-        tuned = self._tuned[role].equalized if recipe.equalize else self._tuned[role].corrected
+        models = self._tune_once(role, dataset)
+        tuned = models.equalized if recipe.equalize else models.corrected
         fp16 = tensors_at_ends(graph, recipe.lead, recipe.trail)
-        factors = tuned.factors.get(recipe.ranges, {})
+        measured = recipe.ranges in {"wide", "clip"}
         return replace(
             job,
             onnx=tuned.path,
             calibrated=self._calibrated / f"{job.target}-{tuned.path.stem}",
             fp16=fp16,
-            ranges=tuned.ranges,
-            factors={name: factor for name, factor in factors.items() if name not in fp16},
+            observed=tuned.observed if measured else {},
+            factors={name: factor for name, factor in _factors(recipe, tuned, graph).items() if name not in fp16},
+            ranges=tuned.needed,
             biases={
                 one.tensor: (one.after.tolist(), one.before.tolist())
                 for name, one in tuned.corrected.items()
                 if name in fp16 or not recipe.correct
             },
         )
+
+    def _tune_once(self, role: Role, dataset: Path) -> TunedModels:
+        if role not in self._tuned:
+            try:
+                self._tuned[role] = _tune(self._models[role], role, dataset, self._scratch / f"{role}-tuned.onnx")
+            except WorkError as error:  # it fails for every other recipe, too
+                self._tuned[role] = error
+        found = self._tuned[role]
+        if isinstance(found, WorkError):
+            raise found
+        return found
+
+
+def _factors(recipe: Recipe, tuned: TunedModel, graph: Any) -> Mapping[str, float]:
+    """Factors for the ranges of the tensors of ``graph``, a ModelProto, by name.
+
+    There is no margin around its outputs: their steps are those of the result.
+    """
+    if recipe.ranges == "clip":
+        return tuned.shrinks
+    if recipe.ranges != "margin":
+        return {}
+    outputs = {output.name for output in graph.graph.output}
+    return {name: MARGIN for node in graph.graph.node for name in node.output if name not in outputs}
 
 
 def _show_progress(shown: Stage, images: int, part: str, number: float) -> None:
@@ -149,7 +173,7 @@ def _tune(model: PreparedModel, role: Role, dataset: Path, target: Path) -> Tune
                 model.input,
                 dataset,
                 target,
-                clip=role == "recognizer",
+                faces=role == "recognizer",
                 crowds=model.fixed.family is not None and model.fixed.family.crowds,
                 progress=shown.advance,
             )

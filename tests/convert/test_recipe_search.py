@@ -6,11 +6,24 @@ import pytest
 
 from rkface.convert.cost import ModelCost
 from rkface.convert.evaluate.parity import DetectionParity, EmbeddingParity, grade_embeddings, grade_faces
-from rkface.convert.recipe import BIAS_MARGIN, HYBRIDS, KL, MMSE, NORMAL, PLANS, RECIPES, TUNED, W8A8, AccuracyBar
+from rkface.convert.recipe import (
+    BIAS_WIDE,
+    HYBRIDS,
+    KL,
+    MMSE,
+    NORMAL,
+    PLANS,
+    RECIPES,
+    TUNED,
+    TUNED_WIDE,
+    W8A8,
+    AccuracyBar,
+)
 from rkface.convert.recipe_search import Grade, search_recipes
 from rkface.convert.targets import find_target
 from rkface.runtime.core.errors import InputError, WorkError
 
+EQUAL = (TUNED, TUNED_WIDE, BIAS_WIDE, NORMAL)  # recipes of equal cost, in the order in which `auto` tries them
 NOTHING_CLEARS = {recipe.name: 0.9 for recipe in PLANS["thorough"].recipes}
 
 
@@ -43,15 +56,15 @@ def toolkit(tmp_path):
     return made
 
 
-def test_the_search_ends_at_the_first_recipe_that_is_accurate_enough(toolkit):
-    chosen, tries = search_recipes(PLANS["auto"], *toolkit({"tuned": 0.996, "hybrid3": 0.999}))
+def test_the_search_ends_at_the_cheapest_recipe_that_is_accurate_enough(toolkit):
+    chosen, tries = search_recipes(PLANS["auto"].for_role("detector"), *toolkit({"tuned": 0.996, "hybrid3": 0.999}))
     assert chosen.cosine == 0.996
     assert [(one.recipe, one.chosen) for one in tries] == [(TUNED, True)]
 
 
 def test_if_int8_does_not_clear_the_bar_the_cheapest_hybrid_that_does_is_chosen(toolkit):
     cosines = {"tuned": 0.98, "hybrid3": 0.994, "hybrid7": 0.9951, "hybrid11": 0.999}
-    chosen, tries = search_recipes(PLANS["auto"], *toolkit(cosines))
+    chosen, tries = search_recipes(PLANS["auto"].for_role("detector"), *toolkit(cosines))
     assert chosen.cosine == 0.9951
     assert [one.recipe for one in tries] == [TUNED, *HYBRIDS[:2]]
 
@@ -73,20 +86,20 @@ def test_without_predicted_costs_the_fewest_layers_in_fp16_are_chosen(toolkit):
 
 
 def test_the_most_accurate_is_chosen_if_no_recipe_is_accurate_enough(toolkit):
-    chosen, tries = search_recipes(PLANS["auto"], *toolkit({"tuned": 0.98, "hybrid7": 0.99}))
+    chosen, tries = search_recipes(PLANS["auto"].for_role("detector"), *toolkit({"tuned": 0.98, "hybrid7": 0.99}))
     assert chosen.cosine == 0.99 and [one.recipe for one in tries if one.chosen] == [HYBRIDS[1]]
     assert [one.recipe for one in tries] == [TUNED, *HYBRIDS]
 
 
 def test_clearing_the_bar_is_more_important_than_rank(toolkit):
     scores = {"tuned": 0.9958, "hybrid3": 0.9955}
-    chosen, tries = search_recipes(PLANS["auto"], *toolkit(scores, unclear=(0.9958,)))
+    chosen, tries = search_recipes(PLANS["auto"].for_role("detector"), *toolkit(scores, unclear=(0.9958,)))
     assert chosen.cosine == 0.9955 and len(tries) == 2
 
 
 def test_the_earlier_of_two_equal_recipes_is_chosen_and_nan_never(toolkit):
     scores = dict.fromkeys(NOTHING_CLEARS, 0.9) | {"tuned": float("nan")}
-    chosen, tries = search_recipes(PLANS["auto"], *toolkit(scores))
+    chosen, tries = search_recipes(PLANS["auto"].for_role("detector"), *toolkit(scores))
     assert chosen.cosine == 0.9 and [one.chosen for one in tries[:3]] == [False, True, False]
 
 
@@ -101,32 +114,31 @@ def test_thorough_tries_all_chooses_int8_if_it_is_accurate_enough_and_reports_fa
 
 def test_a_model_that_cannot_be_tuned_is_converted_with_the_toolkits_default(toolkit):
     failing = dict.fromkeys(("tuned", *(recipe.name for recipe in HYBRIDS)))
-    chosen, tries = search_recipes(PLANS["auto"], *toolkit(failing | {"normal": 0.996}))
+    chosen, tries = search_recipes(PLANS["auto"].for_role("detector"), *toolkit(failing | {"normal": 0.996}))
     assert chosen.cosine == 0.996 and [one.recipe for one in tries] == [TUNED, NORMAL]
 
 
-def test_if_no_recipe_clears_the_bar_well_those_of_equal_cost_are_tried_before_the_hybrids(toolkit):
-    plan = PLANS["auto"].for_role("recognizer")
-    chosen, tries = search_recipes(plan, *toolkit({"tuned": 0.9951, "bias-margin": 0.9953, "hybrid3": 0.9999}))
-    assert chosen.cosine == 0.9953 and [one.recipe for one in tries] == [TUNED, BIAS_MARGIN, NORMAL]
-    chosen, tries = search_recipes(plan, *toolkit({"tuned": 0.9951, "bias-margin": 0.9956, "normal": 0.9999}))
-    assert chosen.cosine == 0.9956 and [one.recipe for one in tries] == [TUNED, BIAS_MARGIN], "it is good enough"
-    chosen, tries = search_recipes(plan, *toolkit({"hybrid3": 0.9951, "hybrid7": 0.9999}))
-    assert chosen.cosine == 0.9951 and [one.recipe for one in tries] == [TUNED, BIAS_MARGIN, NORMAL, HYBRIDS[0]]
+def test_recipes_of_equal_cost_compete_and_others_are_tried_only_if_none_clears_the_bar_well(toolkit):
+    def search(cosines):
+        chosen, tries = search_recipes(PLANS["auto"].for_role("recognizer"), *toolkit(cosines))
+        return chosen.cosine, [one.recipe for one in tries]
+
+    assert search({"tuned": 0.996, "tuned-wide": 0.997, "normal": 0.999}) == (0.997, [TUNED, TUNED_WIDE])
+    assert search({"tuned": 0.9951, "bias-wide": 0.9953, "hybrid3": 0.9999}) == (0.9953, list(EQUAL))
+    assert search({"tuned": 0.9951, "bias-wide": 0.9956, "normal": 0.999}) == (0.9956, list(EQUAL[:-1]))
+    assert search({"hybrid3": 0.9951, "hybrid7": 0.9999}) == (0.9951, [*EQUAL, HYBRIDS[0]])
 
 
 def test_a_recognizer_that_cannot_be_tuned_is_converted_with_the_toolkits_default(toolkit):
-    plan = PLANS["auto"].for_role("recognizer")
-    failing = dict.fromkeys((TUNED.name, BIAS_MARGIN.name, *(recipe.name for recipe in HYBRIDS)))
-    chosen, tries = search_recipes(plan, *toolkit(failing | {"normal": 0.996}))
-    assert chosen.cosine == 0.996 and [one.recipe for one in tries] == [TUNED, NORMAL]
+    failing = dict.fromkeys(recipe.name for recipe in (*EQUAL[:-1], *HYBRIDS))
+    chosen, tries = search_recipes(PLANS["auto"].for_role("recognizer"), *toolkit(failing | {"normal": 0.996}))
+    assert chosen.cosine == 0.996 and [one.recipe for one in tries] == [TUNED, NORMAL, TUNED_WIDE]
 
 
-def test_a_detector_gets_no_recipe_that_differs_only_in_what_is_not_done_to_detectors():
+def test_a_detector_gets_no_recipe_that_is_the_same_without_faces():
     assert PLANS["auto"].for_role("detector").recipes == (TUNED, *HYBRIDS)
     tried = PLANS["thorough"].for_role("detector").recipes
-    assert TUNED in tried and RECIPES["tuned-whole"] not in tried and RECIPES["tuned-margin"] in tried
-    assert RECIPES["bias-whole"] in tried and RECIPES["bias-clip"] not in tried
+    assert {TUNED, BIAS_WIDE, RECIPES["tuned-margin"]} < {*tried} and not {TUNED_WIDE, RECIPES["bias-clip"]} & {*tried}
 
 
 def test_slow_recipes_are_skipped_on_a_detector_unless_requested():
@@ -137,12 +149,12 @@ def test_slow_recipes_are_skipped_on_a_detector_unless_requested():
 
 def test_the_search_fails_if_every_recipe_fails(toolkit):
     with pytest.raises(WorkError, match="hybrid22 failed"):
-        search_recipes(PLANS["auto"], *toolkit(dict.fromkeys(NOTHING_CLEARS)))
+        search_recipes(PLANS["auto"].for_role("detector"), *toolkit(dict.fromkeys(NOTHING_CLEARS)))
 
 
 def test_a_chip_without_floating_point_gets_no_hybrid():
     able = PLANS["auto"].for_target(find_target("rv1106"))
-    assert able.recipes == (TUNED,) and PLANS["auto"].for_target(find_target("rk3588")) == PLANS["auto"]
+    assert able.recipes == (TUNED, TUNED_WIDE) and PLANS["auto"].for_target(find_target("rk3588")) == PLANS["auto"]
     with pytest.raises(InputError, match="rv1106 has no floating point"):
         PLANS["hybrid3"].for_target(find_target("rv1106"))
 
