@@ -51,12 +51,15 @@ def write_outputs(
     manifest = _manifest(context, output, result)
     facts = tuple(_model_facts(context, result.quantized, role) for role in context.models)
     notes = _notes(context, output, result)
-    report = ConversionReport(manifest, settings.bar, result.parity, result.evidence, facts, notes, result.fault)
+    written = result.fault is None or settings.accept
+    report = ConversionReport(
+        manifest, settings.bar, result.parity, result.evidence, facts, notes, result.fault, written
+    )
     with stage("report and bundle") as shown:
         html, data = settings.work / "report.html", settings.work / "report.json"
         write_atomically(data, report.to_json().encode(), mode=0o666)
         write_atomically(html, report.to_html(_images(context, result)).encode(), mode=0o666)
-        if result.fault and not settings.accept:
+        if not written:
             raise WorkError(f"{output.target.name}: {result.fault}. No bundle was written; see the report {html}")
         models = result.quantized.models
         golden = models["detector"].rknn.with_name("golden.npz")
