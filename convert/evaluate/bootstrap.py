@@ -72,7 +72,7 @@ def widen(share: Proportion, resampled: Floats) -> Proportion:
 
     Each is too narrow where the other is not. Wilson's takes pairs for independent, and the threshold for known.
     Without a single error, no resample has one either, and the bootstrap's interval has no width: 0 errors in n pairs
-    do not show that there are none, but only that there are fewer than about 3/n (the rule of three; Hanley,
+    do not show that errors never occur, but only that they are rarer than about 3/n (the rule of three; Hanley,
     Lippman-Hand, "If nothing goes wrong, is everything all right?", JAMA 249, 1983; Wilson's gives 3.8/n).
     """
     drawn = bootstrap_interval(share.value, resampled)

@@ -15,7 +15,7 @@ KINDS = {"people": "folders of people", "pairs": "labeled pairs", "bin": "an Ins
 INTERVALS = (
     "In brackets: 95 % intervals. Those of shares use Wilson's formula, which assumes independent pairs; those of "
     "thresholds and of their shift resample the people. TAR at a FAR and the equal error rate have the wider limits of "
-    "both: no error in a few pairs does not show that there are none."
+    "both: a few pairs without an error do not show that errors never occur."
 )
 FILE_CROPS = (
     "The crops are those of the file. A face's embedding is the sum of the embeddings of its crop and of the mirrored "
