@@ -97,10 +97,11 @@ class ConversionReport:
 
     def verdict(self) -> Verdict:
         """Whether the models may be used. ``bad``: no bundle is written, and the command fails."""
-        if self.fault and not self.bundle_written:
-            return Verdict("bad", "Refused: too far from FP32. No bundle was written.", self.fault)
         if self.fault:
-            return Verdict("warn", "Written with --accept, although it is too far from FP32.", self.fault)
+            why = self.fault[0].upper() + self.fault[1:]
+            if self.bundle_written:
+                return Verdict("warn", "Written with --accept, although it is too far from FP32.", why)
+            return Verdict("bad", "Refused: too far from FP32. No bundle was written.", why)
         embedding, detection = self.parity.embedding, self.parity.detection
         quantized = self.manifest.provenance["calibration"] is not None
         kind, unseen = ("INT8", " that calibration never saw") if quantized else ("FP16", "")

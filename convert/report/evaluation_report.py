@@ -9,8 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from ..evaluate.bootstrap import Estimate
 from ..evaluate.evaluation import EvaluationResult, ModelFigures, OperatingPoint
-from ..evaluate.verification import Estimate, Proportion
+from ..evaluate.verification import Proportion
 from ..evaluate.worst_pairs import WorstPair
 from .curves import roc, scores
 from .page import Card, Section, Table, Verdict, jpeg, render
@@ -18,7 +19,8 @@ from .page import Card, Section, Table, Verdict, jpeg, render
 KINDS = {"people": "folders of people", "pairs": "labeled pairs", "bin": "an InsightFace verification file"}
 INTERVALS = (
     "In brackets: 95 % intervals. Those of shares use Wilson's formula, which assumes independent pairs; those of "
-    "thresholds, of their shift and of the equal error rate resample the people."
+    "thresholds and of their shift resample the people. TAR at a FAR and the equal error rate have the wider limits of "
+    "both: a few pairs without an error do not show that errors never occur."
 )
 FILE_CROPS = (
     "The crops are those of the file. A face's embedding is the sum of the embeddings of its crop and of the mirrored "

@@ -8,8 +8,9 @@ VOID = {"meta", "link", "img", "br", "input", "hr"}
 
 @dataclass
 class ParsedPage(HTMLParser):
-    """``sections`` are the anchors in order, ``contents`` the anchors that the contents link to, ``addresses`` every src
-    and href, ``cells`` the texts of th and td, ``verdict`` (class, headline), ``tags`` the name of every element."""
+    """``sections`` are the anchors in order, ``contents`` the anchors that the contents link to, ``addresses`` every
+    src and href, ``cells`` the texts of th and td, ``verdict`` (class, headline), ``tags`` the name of every
+    element."""
 
     html: str
     sections: list[str] = field(default_factory=list)
