@@ -32,7 +32,7 @@ from .recipe import AccuracyBar, RecipePlan
 from .recipe_cost import predict_cost
 from .recipe_search import Grade, RecipeResult, search_recipes
 from .run_recipe import Quantizer
-from .same_outputs import check_same_outputs, show_difference
+from .same_outputs import check_same_outputs
 from .targets import Target
 from .toolkit.quantize import QuantizedModel
 
@@ -130,7 +130,8 @@ def run_reference(models: PreparedModels, detector: Detector, evaluation: Evalua
             role: check_same_outputs(models[role].fixed, models[role].simplified, images[role][:SIMPLIFICATION_IMAGES])
             for role in models
         }
-        shown.note = f"largest difference: {show_difference(max(differences.values()))}"
+        worst = max(differences.values())
+        shown.note = f"largest difference {worst:.0e}" if worst else "no difference"
     with stage("FP32 reference") as shown:
         outputs = {role: stack_runs([models[role].backend.infer(one[None]) for one in images[role]]) for role in models}
         check_scores(models["detector"].fixed.name, detector.layout, outputs["detector"])

@@ -41,11 +41,6 @@ def check_same_outputs(model: FixedModel, simplified: SimplifiedModel, images: N
     return worst
 
 
-def show_difference(value: float) -> str:
-    """A difference for people: its order of magnitude, or "none"."""
-    return f"{value:.0e}" if value else "none"
-
-
 def max_difference(before: Any, after: Any, input: Input, images: NDArray[np.uint8], *, bgr: bool = False) -> float:
     """The largest difference between the outputs of two ModelProtos on ``images`` (N×H×W×3 uint8 RGB).
 

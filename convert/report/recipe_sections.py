@@ -12,7 +12,6 @@ from rkface.runtime.core.manifest import Manifest, Role
 from ..cost import ModelCost, cost_by_operation
 from ..evaluate.parity import GOOD_LANDMARKS, LIVE_MEAN
 from ..recipe import AccuracyBar
-from ..same_outputs import show_difference
 from .model_facts import ModelFacts
 from .page import Table
 from .plot import ScatterPoint, line_by_layer, scatter
@@ -42,7 +41,7 @@ def model_table(manifest: Manifest, models: Sequence[ModelFacts]) -> Table:
                 model.precision,
                 f"{model.source.bytes / 1e6:.1f} MB → {facts.rknn_bytes / 1e6:.1f} MB",
                 f"{facts.nodes[0]} → {facts.nodes[1]}",
-                show_difference(facts.difference),
+                f"{facts.difference:.0e}" if facts.difference else "none",
                 ", ".join(f"{name} {seconds:.1f}" for name, seconds in facts.seconds.items()),
             )
         )
