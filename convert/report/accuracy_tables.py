@@ -10,7 +10,7 @@ from .page import Card, Table
 
 
 @dataclass(frozen=True)
-class FaceGroup:
+class FaceFigures:
     """One comparison of embeddings: its name, what its faces are, and the figures. ``required``: the accuracy bar
     applies to it."""
 
@@ -25,15 +25,15 @@ class FaceGroup:
         return Card(self.name, f"{of.mean:.4f}", f"mean cosine; worst face {of.minimum:.4f}; {of.faces} faces")
 
 
-def face_groups(parity: Parity) -> tuple[FaceGroup, ...]:
+def face_groups(parity: Parity) -> tuple[FaceFigures, ...]:
     """The comparisons of embeddings in ``parity``, the most important first."""
     return (
-        FaceGroup("other people", "faces of people that calibration never saw", parity.embedding, required=True),
-        FaceGroup("end to end", "each model with the landmarks of its own detector", parity.end_to_end),
+        FaceFigures("other people", "faces of people that calibration never saw", parity.embedding, required=True),
+        FaceFigures("end to end", "each model with the landmarks of its own detector", parity.end_to_end),
     )
 
 
-def embedding_table(groups: tuple[FaceGroup, ...], bar: AccuracyBar) -> Table:
+def embedding_table(groups: tuple[FaceFigures, ...], bar: AccuracyBar) -> Table:
     """A row for each of ``groups``, and one for what ``bar`` requires."""
     head = ("", "faces", "mean cosine", "worst face", "1st percentile", "length ratio", "distance")
     rows: list[tuple[object, ...]] = [

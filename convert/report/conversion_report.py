@@ -21,7 +21,7 @@ from ..recipe import AccuracyBar
 from .accuracy_tables import embedding_table, face_groups, liveness_table, pair_table
 from .detection_tables import DetectionTables
 from .model_facts import Image, ModelFacts, ReportImages
-from .page import Card, Section, Verdict, jpeg, named_values, png, render
+from .page import Card, ReportVerdict, Section, jpeg, named_values, png, render
 from .plot import histogram
 from .recipe_sections import cost_section, model_table, recipe_table
 
@@ -95,13 +95,13 @@ class ConversionReport:
             settings=list(self._settings()),
         )
 
-    def verdict(self) -> Verdict:
+    def verdict(self) -> ReportVerdict:
         """Whether the models may be used. ``bad``: no bundle is written, and the command fails."""
         if self.fault:
             why = self.fault[0].upper() + self.fault[1:]
             if self.bundle_written:
-                return Verdict("warn", "Written with --accept, although it is too far from FP32.", why)
-            return Verdict("bad", "Refused: too far from FP32. No bundle was written.", why)
+                return ReportVerdict("warn", "Written with --accept, although it is too far from FP32.", why)
+            return ReportVerdict("bad", "Refused: too far from FP32. No bundle was written.", why)
         embedding, detection = self.parity.embedding, self.parity.detection
         quantized = self.manifest.provenance["calibration"] is not None
         kind, unseen = ("INT8", " that calibration never saw") if quantized else ("FP16", "")
@@ -113,7 +113,7 @@ class ConversionReport:
         )
         if self.parity.liveness:
             text += f" Liveness: {grade_liveness(self.parity.liveness).said}."
-        return Verdict("good", f"Accepted: {kind} is as close to FP32 as required, in the simulator.", text)
+        return ReportVerdict("good", f"Accepted: {kind} is as close to FP32 as required, in the simulator.", text)
 
     def _has(self, section: Section) -> bool:
         """Whether there is something to say in ``section``."""

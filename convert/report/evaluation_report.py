@@ -14,7 +14,7 @@ from ..evaluate.evaluation import EvaluationResult, ModelFigures, OperatingPoint
 from ..evaluate.verification import Proportion
 from ..evaluate.worst_pairs import WorstPair
 from .curves import roc, scores
-from .page import Card, Section, Table, Verdict, jpeg, render
+from .page import Card, ReportVerdict, Section, Table, jpeg, render
 
 KINDS = {"people": "folders of people", "pairs": "labeled pairs", "bin": "an InsightFace verification file"}
 INTERVALS = (
@@ -64,7 +64,7 @@ def summary(result: EvaluationResult) -> str:
     return f"{counted}: {result.same:,} pairs of one person, {result.different:,} pairs of two people"
 
 
-def verdict(result: EvaluationResult) -> Verdict:
+def verdict(result: EvaluationResult) -> ReportVerdict:
     """Whether the bundle's threshold can stay. ``bad``: the threshold cannot be trusted, or accepts more pairs of two
     people than requested."""
     best, far = result.decisive, result.far
@@ -77,14 +77,14 @@ def verdict(result: EvaluationResult) -> Verdict:
     if result.shift:
         text += f" Quantization shifts the threshold by {_estimate(result.shift, '+.4f')}."
     if result.few:
-        return Verdict("bad", "The photos are too few to trust these thresholds.", text)
+        return ReportVerdict("bad", "The photos are too few to trust these thresholds.", text)
     if current.far.low > far:
-        return Verdict("bad", "Change the threshold: the bundle's accepts too many pairs of two people.", text)
+        return ReportVerdict("bad", "Change the threshold: the bundle's accepts too many pairs of two people.", text)
     if current.far.value > far:
-        return Verdict("warn", "The bundle's threshold may accept too many pairs of two people.", text)
+        return ReportVerdict("warn", "The bundle's threshold may accept too many pairs of two people.", text)
     if current.tar.high < chosen.tar.low:
-        return Verdict("warn", "The bundle's threshold is higher than the requested FAR needs.", text)
-    return Verdict("good", "The bundle's threshold keeps the requested FAR.", text)
+        return ReportVerdict("warn", "The bundle's threshold is higher than the requested FAR needs.", text)
+    return ReportVerdict("good", "The bundle's threshold keeps the requested FAR.", text)
 
 
 def figure_rows(result: EvaluationResult) -> list[Row]:

@@ -18,7 +18,7 @@ from rkface.runtime.core.text import readable
 
 
 @dataclass(frozen=True)
-class Verdict:
+class ReportVerdict:
     """The answer of a report. ``level`` sets its color: use the result, use it with care, or do not use it."""
 
     level: Literal["good", "warn", "bad"]
@@ -68,7 +68,7 @@ def _environment() -> Environment:
     )
 
 
-def render(verdict: Verdict, sections: Sequence[Section], **values: Any) -> str:
+def render(verdict: ReportVerdict, sections: Sequence[Section], **values: Any) -> str:
     """The HTML page with ``verdict`` and ``sections``, whose templates see ``values``. Text is escaped; only
     ``markupsafe.Markup`` is not."""
     page = _environment().get_template("page.html").render(verdict=verdict, sections=sections, **values)
