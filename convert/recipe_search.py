@@ -18,17 +18,19 @@ from .toolkit.quantize import QuantizedModel
 class Grade:
     """How close a quantized model is to FP32.
 
-    clears    whether it is close enough
-    rank      orders the recipes: larger is better, first number first
-    said      one line for people
-    accuracy  one number for plots: a recognizer's mean cosine, a detector's landmark error as a share of the
-              inter-ocular distance, or the mean difference of the liveness probability
+    clears       whether it is close enough
+    rank         orders the recipes: larger is better, first number first
+    said         one line for people
+    accuracy     one number for plots: a recognizer's mean cosine, a detector's landmark error as a share of the
+                 inter-ocular distance, or the mean difference of the liveness probability
+    clears_well  whether it is close enough by such a margin that it will also be on photos of another kind
     """
 
     clears: bool
     rank: tuple[float, ...]
     said: str
     accuracy: float = math.nan
+    clears_well: bool = False
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,8 @@ from rkface.runtime.core.manifest import Manifest
 
 from ..cost import ASSUMPTIONS
 from ..evaluate.detector_errors import FACE_SCORE, MARGIN, NOTABLE_LOSS, SIZES, DetectorEvidence
-from ..evaluate.parity import Parity, grade_liveness
+from ..evaluate.grades import grade_liveness
+from ..evaluate.parity import Parity
 from ..preprocessing import describe_normalization
 from ..recipe import AccuracyBar
 from .model_facts import Image, ModelFacts, ReportImages

@@ -11,9 +11,8 @@ from rkface.runtime.core.manifest import Manifest, Role
 
 from ..cost import ModelCost, cost_by_operation
 from ..evaluate.detector_errors import DetectorEvidence, have_separate_scales
+from ..evaluate.grades import GOOD_LANDMARKS, LIVE_MEAN
 from ..evaluate.parity import (
-    GOOD_LANDMARKS,
-    LIVE_MEAN,
     DetectionParity,
     EmbeddingParity,
     LivenessParity,
