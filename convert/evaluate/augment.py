@@ -21,8 +21,8 @@ from rkface.runtime.vision.photo import turn_image
 
 Image = NDArray[np.uint8]
 
-# The changes are as strong as what real photos show, and mild enough that FP32 still recognizes the person
-# (docs/accuracy.md has FP32's cosines with the unchanged face).
+# As strong as what cameras and misplaced landmarks do to faces. docs/accuracy.md has FP32's cosines between changed and
+# unchanged faces.
 ANGLE = 20.0  # degrees: how far a face is turned in its crop, as by misplaced landmarks
 BLUR = 0.013  # standard deviation of the Gaussian blur, as a share of the crop's width: 1.5 px of 112
 DARK, BRIGHT = 2.2, 0.5  # exponents of gray values in 0..1: a face in the shadow, and one in the sun
@@ -59,7 +59,7 @@ def augment_faces(faces: Sequence[CandidateFace], template: CropTemplate, most: 
 
 
 def turn_face(face: CandidateFace, template: CropTemplate, degrees: float) -> Image:
-    """``face`` turned by ``degrees`` in its crop (h×w×3 uint8 BGR), with the photo's pixels in the corners."""
+    """``face`` turned clockwise by ``degrees`` in its crop (h×w×3 uint8 BGR), with the photo's pixels in the corners."""
     image = turn_image(read_image(face.photo), face.turned)
     landmarks = face.faces.landmarks[0]
     angle, center = np.radians(degrees), landmarks.mean(axis=0)
@@ -89,11 +89,11 @@ def _shrink(crop: Image) -> Image:
 
 
 CHANGES: dict[str, Callable[[CandidateFace, CropTemplate], Image]] = {
-    "turned left": lambda face, template: turn_face(face, template, ANGLE),
+    "turned left": lambda face, template: turn_face(face, template, -ANGLE),
     "blurred": lambda face, _: _blur(face.crop),
     "darker": lambda face, _: _expose(face.crop, DARK),
     "compressed": lambda face, _: _compress(face.crop),
-    "turned right": lambda face, template: turn_face(face, template, -ANGLE),
+    "turned right": lambda face, template: turn_face(face, template, ANGLE),
     "small": lambda face, _: _shrink(face.crop),
     "brighter": lambda face, _: _expose(face.crop, BRIGHT),
 }
