@@ -17,12 +17,15 @@ from rkface.runtime.core.errors import InputError
 from . import MINIMUM
 from .collect import CandidateFace, Collection, Skipped
 from .facility_location import SAME_PERSON, UNCLEAR, select_cover
+from .unlike import has_new_appearance
 
 # Measured on 74 faces in 64 press photos and on copies of each photo (shrunk, recompressed, brightened, shifted):
 # copies of a face differ in at most 18 of the 143 bits, different faces in at least 28.
 HASH_SIDE, HASH_RADIUS = 12, 22
 HASH_BITS = HASH_SIDE**2 - 1
 COPY = "near-duplicate"
+ORDERS = 32  # different splits that are compared
+ENOUGH = 10  # faces: with fewer, a mean or a minimum says little
 BLOCK = 1024  # rows of the matrix of all pairs that are in memory at the same time
 
 
@@ -156,6 +159,20 @@ def perceptual_hash(crop: NDArray[np.uint8]) -> NDArray[np.bool_]:
     return np.asarray(low > np.median(low), np.bool_)
 
 
+@dataclass(frozen=True)
+class PhotoGroup:
+    """Photos that must stay on one side: the smallest of their hashes, and the indices of their faces."""
+
+    digest: str
+    faces: list[int]
+
+    def place(self, order: int) -> str:
+        """The place of the group in one of many orders. The hash is hashed again: the minimum of many hashes is small,
+        so without it, large groups would always come first."""
+        salt = str(order) if order else ""
+        return hashlib.sha256(f"{salt}{self.digest}".encode()).hexdigest()
+
+
 def hold_out(
     candidates: Sequence[CandidateFace],
     embeddings: NDArray[np.float32],
@@ -172,31 +189,49 @@ def hold_out(
     with more than half of the faces calibrates: chains of a weak recognizer connect many people. Without such a group,
     the size of the evaluation side differs from ``share`` of all faces by at most half the largest group.
 
+    Of ``ORDERS`` such splits, the first is taken in which ``ENOUGH`` evaluation faces have an appearance that no
+    calibration face has (unlike.py), and as many have a usual one; otherwise the one that comes nearest to it.
+
     Raises InputError if all faces form one group.
     """
     if len(candidates) != len(embeddings) or not 0 < share < 1:
         raise ValueError("give one embedding for each candidate, and a share between 0 and 1")
     groups = _groups(candidates, embeddings, same_person)
-    target = share * len(candidates)
+    best: tuple[tuple[bool, int, int], list[int], list[int]] | None = None
+    for order in range(ORDERS):
+        calibrate, evaluate = _split(groups, len(candidates), share, order)
+        if not calibrate or not evaluate:
+            raise InputError(
+                f"the {plural(len(candidates), 'face')} cannot be split into people to calibrate on and others to "
+                f"evaluate on (only {plural(len(groups), 'group')} of connected people): add photos of other people"
+            )
+        new = has_new_appearance(
+            [candidates[index] for index in evaluate], [candidates[index] for index in calibrate]
+        ).sum()
+        worth = len(calibrate) >= MINIMUM, min(len(evaluate) - new, ENOUGH), min(new, ENOUGH)
+        if best is None or worth > best[0]:
+            best = worth, calibrate, evaluate
+        if worth == (True, ENOUGH, ENOUGH):
+            break
+    assert best is not None
+    return best[1:]
+
+
+def _split(groups: Sequence[PhotoGroup], faces: int, share: float, order: int) -> tuple[list[int], list[int]]:
+    """The indices of the faces to calibrate on and to evaluate on, both ascending, if the groups are taken in the
+    given ``order``: each number gives another."""
     evaluate: list[int] = []
-    for group in groups:
-        if len(group) > len(candidates) / 2:  # evaluated, it would leave too few faces to calibrate on
+    for group in sorted(groups, key=lambda group: group.place(order)):
+        if len(group.faces) > faces / 2:  # evaluated, it would leave too few faces to calibrate on
             continue
-        if abs(len(evaluate) + len(group) - target) < abs(len(evaluate) - target):
-            evaluate += group
-    calibrate = sorted(set(range(len(candidates))) - set(evaluate))
-    if not calibrate or not evaluate:
-        raise InputError(
-            f"the {plural(len(candidates), 'face')} cannot be split into people to calibrate on and others to "
-            f"evaluate on (only {plural(len(groups), 'group')} of connected people): add photos of other people"
-        )
-    return calibrate, sorted(evaluate)
+        if abs(len(evaluate) + len(group.faces) - share * faces) < abs(len(evaluate) - share * faces):
+            evaluate += group.faces
+    return sorted(set(range(faces)) - set(evaluate)), sorted(evaluate)
 
 
 def _groups(
     candidates: Sequence[CandidateFace], embeddings: NDArray[np.float32], same_person: float
-) -> list[list[int]]:
-    """Groups of indices of ``candidates`` that must stay on one side, in the order of the groups' hashes."""
+) -> list[PhotoGroup]:
     photos = {digest: index for index, digest in enumerate(sorted({candidate.sha256 for candidate in candidates}))}
     node = [photos[candidate.sha256] for candidate in candidates]
     alike = (
@@ -208,10 +243,8 @@ def _groups(
     members: dict[int, list[int]] = {}
     for index, photo in enumerate(node):
         members.setdefault(group[photo], []).append(index)
-    # A group is ordered by its smallest photo hash, hashed again: the minimum of many hashes is small, so without the
-    # second hash, large groups would always come first.
-    names = {photo: hashlib.sha256(digest.encode()).hexdigest() for digest, photo in photos.items()}
-    return [members[photo] for photo in sorted(members, key=lambda photo: names[photo])]
+    names = list(photos)
+    return [PhotoGroup(names[first], faces) for first, faces in members.items()]
 
 
 def connected_components(count: int, joined: Iterable[tuple[int, int]]) -> list[int]:

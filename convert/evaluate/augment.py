@@ -59,7 +59,7 @@ def augment_faces(faces: Sequence[CandidateFace], template: CropTemplate, most: 
 
 
 def turn_face(face: CandidateFace, template: CropTemplate, degrees: float) -> Image:
-    """``face`` turned clockwise by ``degrees`` in its crop (h×w×3 uint8 BGR), with the photo's pixels in the corners."""
+    """``face`` turned clockwise by ``degrees`` in its crop (h×w×3 uint8 BGR). The corners show the photo."""
     image = turn_image(read_image(face.photo), face.turned)
     landmarks = face.faces.landmarks[0]
     angle, center = np.radians(degrees), landmarks.mean(axis=0)
