@@ -23,6 +23,7 @@ from .unlike import has_new_appearance
 # copies of a face differ in at most 18 of the 143 bits, different faces in at least 28.
 HASH_SIDE, HASH_RADIUS = 12, 22
 HASH_BITS = HASH_SIDE**2 - 1
+SAME = HASH_BITS - 2 * HASH_RADIUS  # the least dot product of two hashes, as 1 and −1, of copies
 COPY = "near-duplicate"
 ORDERS = 32  # different splits that are compared
 ENOUGH = 10  # faces: with fewer, a mean or a minimum says little
@@ -52,7 +53,8 @@ def choose_faces(
     second copy of a file. facility_location.py explains the selection. The result does not depend on the order of
     ``candidates``.
     """
-    different, copies = _without_copies(candidates)
+    different, copied = find_copies(candidates)
+    copies = [copy.skipped for copy in copied]
     if not different:
         return Choice((), ())
     faces = [candidates[index] for index in different]
@@ -71,30 +73,56 @@ def choose_faces(
     return Choice(tuple(faces[index] for index in found.order), (*copies, *surplus))
 
 
-def _without_copies(candidates: Sequence[CandidateFace]) -> tuple[list[int], list[Skipped]]:
-    """Indices of the ``candidates`` that are not copies of a better one, best first; and the copies."""
-    first_name: dict[str, str] = {}
-    for candidate in candidates:
-        first_name[candidate.sha256] = min(first_name.get(candidate.sha256, candidate.name), candidate.name)
-    ranked = sorted(range(len(candidates)), key=lambda index: _rank(candidates[index]))
-    faces, copies = [], []
-    for index in ranked:
-        name, first = candidates[index].name, first_name[candidates[index].sha256]
-        if name == first:
-            faces.append(index)
+@dataclass(frozen=True, eq=False)
+class CopiedFace:
+    """A face that was left out because ``original`` shows the same picture."""
+
+    face: CandidateFace
+    original: CandidateFace
+    same_file: bool
+
+    @property
+    def skipped(self) -> Skipped:
+        what = "the same file as" if self.same_file else "looks like the face from"
+        return Skipped(self.face.name, COPY, f"{what} {self.original.name}")
+
+
+def find_copies(
+    candidates: Sequence[CandidateFace], known: Sequence[CandidateFace] = ()
+) -> tuple[list[int], list[CopiedFace]]:
+    """Indices of the ``candidates`` that are copies neither of a better one nor of a ``known`` face, best first; and
+    the copies.
+
+    Copies are faces whose perceptual hashes differ in at most ``HASH_RADIUS`` bits, and faces of a second copy of a
+    file.
+    """
+    first: dict[str, CandidateFace] = {}  # the photo that counts, by the hash of the file
+    for face in (*known, *sorted(candidates, key=lambda one: one.name)):
+        first.setdefault(face.sha256, face)
+    seen, different = _hashes(known), list[int]()
+    copies = []
+    for index in sorted(range(len(candidates)), key=lambda index: _rank(candidates[index])):
+        face = candidates[index]
+        if face.photo != first[face.sha256].photo:
+            copies.append(CopiedFace(face, first[face.sha256], same_file=True))
+            continue
+        like = seen @ _hashes([face])[0] if len(seen) else np.zeros(0, np.float32)
+        if len(like) and like.max() >= SAME:
+            copies.append(CopiedFace(face, known[int(like.argmax())], same_file=False))
         else:
-            copies.append(Skipped(name, COPY, f"the same file as {first}"))
-    hashes = np.array([perceptual_hash(candidates[index].crop) for index in faces]).reshape(-1, HASH_BITS)
-    # The dot product of two ±1 vectors is the number of equal bits minus the number of different ones.
-    originals = _originals(np.where(hashes, 1, -1).astype(np.float32), HASH_BITS - 2 * HASH_RADIUS)
-    different = []
-    for index, original in zip(faces, (faces[place] for place in originals), strict=True):
-        if index == original:
             different.append(index)
-        else:
-            detail = f"looks like the face from {candidates[original].name}"
-            copies.append(Skipped(candidates[index].name, COPY, detail))
-    return different, copies
+    originals = _originals(_hashes([candidates[index] for index in different]), SAME)
+    for index, original in zip(different, originals, strict=True):
+        if index != different[original]:
+            copies.append(CopiedFace(candidates[index], candidates[different[original]], same_file=False))
+    return [index for place, index in enumerate(different) if originals[place] == place], copies
+
+
+def _hashes(faces: Sequence[CandidateFace]) -> NDArray[np.float32]:
+    """The perceptual hash of each face: N×143 float32, 1 or −1. The dot product of two is the number of equal bits,
+    minus that of different ones."""
+    bits = np.array([perceptual_hash(face.crop) for face in faces]).reshape(-1, HASH_BITS)
+    return np.where(bits, 1, -1).astype(np.float32)
 
 
 def _rank(candidate: CandidateFace) -> tuple[float, str, list[float]]:
