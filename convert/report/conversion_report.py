@@ -15,7 +15,8 @@ from rkface.runtime.core.text import readable
 
 from ..cost import ASSUMPTIONS
 from ..evaluate.detector_errors import FACE_SCORE, MARGIN, NOTABLE_LOSS, SIZES, DetectorEvidence
-from ..evaluate.parity import Parity, grade_liveness
+from ..evaluate.grades import grade_liveness
+from ..evaluate.parity import Parity
 from ..preprocessing import describe_normalization
 from ..recipe import AccuracyBar
 from .accuracy_tables import embedding_table, face_groups, liveness_table, pair_table

@@ -10,7 +10,7 @@ from markupsafe import Markup
 from rkface.runtime.core.manifest import Manifest, Role
 
 from ..cost import ModelCost, cost_by_operation
-from ..evaluate.parity import GOOD_LANDMARKS, LIVE_MEAN
+from ..evaluate.grades import GOOD_LANDMARKS, LIVE_MEAN
 from ..recipe import AccuracyBar
 from .model_facts import ModelFacts
 from .page import Table

@@ -14,7 +14,8 @@ pytest.importorskip("onnxsim")
 from onnx import TensorProto, helper, numpy_helper
 
 from rkface.convert.catalog import LIVENESS_PROFILES
-from rkface.convert.evaluate.parity import LivenessParity, compare_liveness, find_fault, grade_liveness
+from rkface.convert.evaluate.grades import find_fault, grade_liveness
+from rkface.convert.evaluate.parity import LivenessParity, compare_liveness
 from rkface.convert.liveness_model import choose_profile, explain_profile
 from rkface.convert.recipe import AccuracyBar
 from rkface.convert.same_outputs import check_same_outputs, max_difference
