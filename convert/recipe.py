@@ -15,6 +15,8 @@ from .targets import Target
 # those of the calibration images ("margin").
 Ranges = Literal["toolkit", "wide", "clip", "margin"]
 MARGIN = 1.15  # docs/accuracy.md
+COARSE_GRIDS = 16  # of the strides 8, 16 and 32 of a detector, those whose heads cost little in FP16
+ALL_LAYERS = 999  # more than any detector has
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,7 @@ class Recipe:
     ranges     of the inner tensors; for a model that is no recognizer, "wide" and "clip" are those of the toolkit
     lead       keep the first ``lead`` weighted layers in FP16 (convert/hybrid.py)
     trail      keep the last ``trail`` weighted layers in FP16
+    coarse     for a detector: of these last layers, only those whose grid is so many times coarser than the input
     quantized  False for the FP16 recipe
     slow       takes minutes even for a small model
     """
@@ -43,6 +46,7 @@ class Recipe:
     ranges: Ranges = "toolkit"
     lead: int = 0
     trail: int = 0
+    coarse: int = 1
     quantized: bool = True
     slow: bool = False
 
@@ -71,6 +75,15 @@ def _hybrid_recipe(lead: int, trail: int) -> Recipe:
     return replace(TUNED, name=f"hybrid{lead + trail}", about=f"tuned, and {layers} in FP16", lead=lead, trail=trail)
 
 
+def _coarse_recipe(name: str, lead: int, trail: int) -> Recipe:
+    """``trail`` layers of a detector's coarse grids in FP16. The ranges of the others are larger: strange photos go
+    beyond those of calibration, and one step of a layer inside is not a pixel."""
+    last = "all layers" if trail == ALL_LAYERS else f"the last {trail} layers"
+    layers = f"{last} of strides {COARSE_GRIDS} and up" + (f" and the first {lead} layers" if lead else "")
+    about = f"tuned-margin, and {layers} in FP16, for detectors"
+    return replace(TUNED_MARGIN, name=name, about=about, lead=lead, trail=trail, coarse=COARSE_GRIDS)
+
+
 TUNED = _tuned_recipe("tuned", "channels equalized, biases corrected, ranges clipped", "clip", equalize=True)
 TUNED_WIDE = _tuned_recipe(
     "tuned-wide", "tuned, with ranges for all calibration faces and copies", "wide", equalize=True
@@ -88,10 +101,12 @@ KL = Recipe("kl_divergence", "kl_divergence", "ranges that keep the distribution
 MMSE = Recipe("mmse", "mmse", "ranges with the least squared error; minutes even for a small model", slow=True)
 # Cheapest first: the last layers of a recognizer are small, the first layers are not.
 HYBRIDS = (_hybrid_recipe(0, 3), _hybrid_recipe(4, 3), _hybrid_recipe(8, 3), _hybrid_recipe(16, 6))
+# For detectors. The first layers have few channels: on RK3588, FP16 costs them only the conversion behind them.
+COARSE = (_coarse_recipe("coarse3", 0, 3), _coarse_recipe("coarse9", 2, 7), _coarse_recipe("coarse", 2, ALL_LAYERS))
 FP16 = Recipe("fp16", "normal", "no quantization", quantized=False)
 # In the order in which to try those of equal cost.
 W8A8 = (TUNED, TUNED_WIDE, BIAS_WIDE, BIAS_CLIP, BIAS_MARGIN, TUNED_MARGIN, NORMAL)
-RECIPES = {recipe.name: recipe for recipe in (*W8A8, KL, MMSE, *HYBRIDS)}
+RECIPES = {recipe.name: recipe for recipe in (*W8A8, KL, MMSE, *COARSE, *HYBRIDS)}
 
 
 @dataclass(frozen=True)
@@ -129,14 +144,17 @@ class RecipePlan:
         """The part of this plan to try on the model of ``role``.
 
         Slow recipes are skipped on a detector if there are others: mmse on SCRFD did not finish in any time we were
-        ready to wait. So are recipes that are the same as an earlier one on a model that is no recognizer.
+        ready to wait. So are recipes that are the same as an earlier one on a model that is no recognizer. Other models
+        get no recipe for the coarse grids of a detector; if a plan has nothing else, they get ``TUNED``.
         """
         if role == "recognizer":
-            return self
+            return replace(self, recipes=tuple(one for one in self.recipes if one.coarse == 1) or (TUNED,))
         different: dict[Recipe, Recipe] = {}
         for one in self.recipes:
             different.setdefault(replace(one, name="", about="", ranges=_ranges_without_faces(one.ranges)), one)
-        quick = tuple(one for one in different.values() if role != "detector" or not one.slow)
+        quick = tuple(one for one in different.values() if (role != "detector" or not one.slow))
+        if role != "detector":
+            quick = tuple(one for one in quick if one.coarse == 1) or (TUNED,)
         return replace(self, recipes=quick or self.recipes, others=())
 
 
@@ -147,7 +165,7 @@ def _ranges_without_faces(ranges: Ranges) -> Ranges:
 PLANS = {
     plan.name: plan
     for plan in (
-        RecipePlan("auto", (TUNED, TUNED_WIDE, *HYBRIDS),
+        RecipePlan("auto", (TUNED, TUNED_WIDE, *COARSE, *HYBRIDS),
                    "tuned, then other w8a8, then more and more layers in FP16, until one is accurate enough",
                    others=(BIAS_WIDE, NORMAL), fallbacks=(NORMAL,), analyze=True),
         RecipePlan("fast", (TUNED,), "tuned and nothing else"),
@@ -162,10 +180,25 @@ UNQUANTIZED = RecipePlan("fp16", (FP16,), FP16.about)
 
 @dataclass(frozen=True)
 class AccuracyBar:
-    """What a quantized recognizer must reach: the mean and the minimum cosine with FP32 over the evaluation faces.
+    """What quantized models must reach on each group of real evaluation faces: cosines of embeddings with FP32's.
 
-    A healthy INT8 conversion of MobileFaceNet or of an IResNet is above the defaults (docs/accuracy.md).
+    A healthy INT8 conversion is above the defaults (docs/accuracy.md).
+
+    mean, minimum    of the recognizer, on the same crops
+    end_to_end       mean of both models together, at the landmarks of their own detector
+    end_to_end_good  above it, the end-to-end mean is not worth a remark, and the search for a better detector ends
     """
 
     mean: float = 0.995
     minimum: float = 0.99
+    end_to_end: float = 0.98
+    end_to_end_good: float = 0.99
+
+    @property
+    def lowest_end_to_end(self) -> float:
+        """The lowest end-to-end mean: nobody who lowers ``mean`` expects more of both models than of one."""
+        return min(self.end_to_end, self.mean)
+
+    def reached_by(self, mean: float, minimum: float) -> bool:
+        """Whether faces with this ``mean`` and ``minimum`` are close enough. NaN never is."""
+        return mean >= self.mean and minimum >= self.minimum

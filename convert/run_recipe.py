@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import asdict, replace
 from functools import partial
 from importlib.metadata import version
@@ -25,11 +25,11 @@ from .acquire import ModelSources
 from .hybrid import tensors_at_ends
 from .image_lists import read_image_list
 from .prepared_model import PreparedModel, PreparedModels
-from .recipe import MARGIN, Recipe
+from .recipe import Recipe
 from .targets import Target
 from .toolkit.cache import cache_key, load_cached, store
 from .toolkit.quantize import ANSWERED, QuantizedModel, QuantizeJob, quantize
-from .tuning.tune import TunedModel, TunedModels, tune
+from .tuning.tune import TunedModels, tune
 
 # The code that decides how a model comes out, besides its inputs. If it changes, cached conversions no longer count.
 CODE = ("editable_graph.py", "hybrid.py", "image_lists.py", "mosaic.py", "recipe.py", "run_recipe.py",
@@ -107,15 +107,15 @@ class RecipeRunner:
         graph = self._models[role].graph.proto
         models = self._tune_once(role, dataset)
         tuned = models.equalized if recipe.equalize else models.corrected
-        fp16 = tensors_at_ends(graph, recipe.lead, recipe.trail)
-        measured = recipe.ranges in {"wide", "clip"}
+        fp16 = tensors_at_ends(graph, recipe.lead, recipe.trail, recipe.coarse)
+        factors = tuned.factors.get(recipe.ranges, {})
         return replace(
             job,
             onnx=tuned.path,
             calibrated=self._calibrated / f"{job.target}-{tuned.path.stem}",
             fp16=fp16,
-            observed=tuned.observed if measured else {},
-            factors={name: factor for name, factor in _factors(recipe, tuned, graph).items() if name not in fp16},
+            observed=tuned.observed if recipe.ranges in {"wide", "clip"} else {},
+            factors={name: factor for name, factor in factors.items() if name not in fp16},
             ranges=tuned.needed,
             biases={
                 one.tensor: (one.after.tolist(), one.before.tolist())
@@ -134,19 +134,6 @@ class RecipeRunner:
         if isinstance(found, WorkError):
             raise found
         return found
-
-
-def _factors(recipe: Recipe, tuned: TunedModel, graph: Any) -> Mapping[str, float]:
-    """Factors for the ranges of the tensors of ``graph``, a ModelProto, by name.
-
-    There is no margin around its outputs: their steps are those of the result.
-    """
-    if recipe.ranges == "clip":
-        return tuned.shrinks
-    if recipe.ranges != "margin":
-        return {}
-    outputs = {output.name for output in graph.graph.output}
-    return {name: MARGIN for node in graph.graph.node for name in node.output if name not in outputs}
 
 
 def _show_progress(shown: Stage, images: int, part: str, number: float) -> None:

@@ -15,9 +15,10 @@ from rkface.boards.source_program import build_program
 from rkface.boards.ssh import COMMAND_NOT_FOUND, CONNECTION_FAILED
 from rkface.runtime.core.errors import WorkError
 from rkface.runtime.core.files import parse_json
+from rkface.runtime.core.manifest import Manifest
 from rkface.runtime.core.text import shell_quoted
 
-from .checks_npu import BundleNeeds
+from .checks_software import BundleNeeds
 from .report import DoctorReport, report_from_json
 
 ENTRY = "rkface.boards.doctor.run_checks"
@@ -25,10 +26,14 @@ DOCTOR_MODULES = (
     "rkface.runtime.core.versions",
     "rkface.runtime.core.installed",
     "rkface.runtime.core.soc",
+    "rkface.runtime.core.device_access",
     "rkface.boards.doctor.v4l2",
     "rkface.boards.doctor.report",
     "rkface.boards.doctor.probe",
+    "rkface.boards.doctor.checks_nodes",
     "rkface.boards.doctor.checks_npu",
+    "rkface.boards.doctor.checks_software",
+    "rkface.boards.doctor.checks_cameras",
     "rkface.boards.doctor.checks_machine",
     ENTRY,
 )
@@ -37,6 +42,11 @@ SECONDS = 300  # time for the user to type a passphrase
 # The Python of the deployed release can import rknnlite; before the first deploy, use the system's Python ($0).
 DEPLOYED_PYTHON = "/opt/rkface/current/venv/bin/python3"
 START = f'p={DEPLOYED_PYTHON}; [ -x "$p" ] || p=$0; exec "$p" - "$@"'
+
+
+def bundle_needs(manifest: Manifest) -> BundleNeeds:
+    """What the bundle with this manifest needs from a board."""
+    return BundleNeeds(manifest.target, manifest.toolkit, manifest.librknnrt.oldest)
 
 
 def doctor_program() -> str:
@@ -53,7 +63,7 @@ def run_checks_over(
     machine cannot be reached, has no Python 3, or does not answer with a report.
     """
     needs = needs or BundleNeeds()
-    arguments = ["--target", needs.target, "--toolkit", needs.toolkit] if needs.target else []
+    arguments = ["--target", needs.target, "--toolkit", needs.toolkit, "--oldest", needs.oldest] if needs.target else []
     command = " ".join(map(shlex.quote, ["sh", "-c", START, python, *arguments]))
     try:
         done = run_limited([*transport, command], doctor_program().encode(), SECONDS)

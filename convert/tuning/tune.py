@@ -23,11 +23,12 @@ from rkface.runtime.vision.image import read_image
 from ..editable_graph import EditableGraph, Floats
 from ..image_lists import read_image_list, to_rgb
 from ..mosaic import make_mosaics
+from ..recipe import MARGIN, Ranges
 from ..same_outputs import SAME, max_difference
 from .clip import RangeHistograms
 from .equalize import equalize
 from .observe import ObservedTensor, observe_tensors, watch_tensors
-from .ranges import crowd_ranges, score_ranges, widest
+from .ranges import MOVES, crowd_ranges, score_ranges, widest
 from .vary_faces import vary_faces
 
 Factors = dict[str, float]
@@ -52,7 +53,7 @@ class TunedModel:
     equalized  number of scaled channels
     corrected  the corrected biases, by output of the layer
     observed   the ranges of a recognizer's tensors on faces and on changed copies of them, by name
-    shrinks    factors below 1 for some of these ranges, by name
+    factors    for the ranges of some tensors, by name, for each way to choose ranges
     needed     ranges that some tensors need whatever the images show, by name
     """
 
@@ -60,7 +61,7 @@ class TunedModel:
     equalized: int
     corrected: Mapping[str, BiasCorrection]
     observed: Mapping[str, tuple[float, float]]
-    shrinks: Mapping[str, float]
+    factors: Mapping[Ranges, Mapping[str, float]]
     needed: Mapping[str, tuple[float, float]]
 
 
@@ -121,7 +122,8 @@ def tune(
         corrected = correct_bias(changed, scaled)
         onnx.save(changed, str(path))
         number = sum(int((scale != 1).sum()) for scale in scales.values())
-        return TunedModel(path, number, corrected, {name: scaled[name].range for name in inner}, shrinks, needed)
+        factors: dict[Ranges, Mapping[str, float]] = {"clip": shrinks, "margin": _margins(changed)}
+        return TunedModel(path, number, corrected, {name: scaled[name].range for name in inner}, factors, needed)
 
     equalized = finish(equal, target, scales, shrinks[1])
     if equal is proto:
@@ -146,6 +148,16 @@ def _shrinks(
     shrinks = plain.shrinks()
     kept = {name: factor for name, factor in shrinks.items() if name not in scales}
     return shrinks, kept | scaled.shrinks()
+
+
+def _margins(proto: Any) -> Factors:
+    """``MARGIN`` for every tensor of ``proto`` except its outputs: they hold the result, whose steps count most. A
+    tensor that only moves into an output keeps the range of the output, so that nothing is rounded twice."""
+    kept = {output.name for output in proto.graph.output}
+    for node in reversed(proto.graph.node):
+        if node.op_type in (*MOVES, "Sigmoid") and kept & set(node.output):
+            kept.add(node.input[0])
+    return {name: MARGIN for node in proto.graph.node for name in node.output if name not in kept}
 
 
 def correct_bias(proto: Any, seen: dict[str, ObservedTensor]) -> dict[str, BiasCorrection]:

@@ -1,0 +1,99 @@
+"""The report of a conversion: its structure, its verdict, and file names that are not harmless."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from rkface.convert.evaluate.parity import GroupParity, compare_embeddings
+from rkface.convert.report.page import named_values
+from rkface.convert.report.plot import ScatterPoint, scatter
+
+from .parsed_page import ParsedPage
+from .samples import RANDOM, conversion_html, conversion_report, manifest
+
+ORDER = ["accuracy", "worst-faces", "threshold", "notes", "detection", "recipes", "calibration", "models", "limits",
+         "settings"]  # fmt: skip
+
+
+def page(report):
+    return ParsedPage(conversion_html(report))
+
+
+def test_every_section_is_in_the_contents_and_the_most_important_ones_come_first():
+    seen = page(conversion_report())
+    assert seen.sections == seen.contents == ORDER
+    assert page(conversion_report(notes=())).sections == [one for one in ORDER if one != "notes"]
+
+
+def test_names_of_files_are_text_and_never_markup():
+    seen = page(conversion_report())
+    assert not {"script", "iframe", "object"} & set(seen.tags)
+    assert any("<script>alert(1)</script>\"'&?.onnx" in cell for cell in seen.cells)
+    assert json.loads(conversion_report().to_json())["notes"] == ["<script>alert(1)</script>\"'&?.onnx is odd"]
+    assert all(address.startswith(("data:", "#")) for address in seen.addresses)
+
+
+def test_tables_have_values_and_no_json():
+    seen = page(conversion_report())
+    assert not [cell for cell in seen.cells if "{" in cell or "[" in cell or "0e+00" in cell]
+    row = seen.cells.index("evidence: accepted: same: low")
+    assert seen.cells[row + 1] == "0.25"
+    assert seen.cells[seen.cells.index("inputs: recognizer: mean") + 1] == "1, 2.5"
+    assert "inputs: recognizer: doubt" not in seen.cells, "it is empty"
+
+
+def test_values_of_any_depth_become_rows():
+    rows = named_values({"a_b": {"c": None, "d": [True, 1.5]}, "e": [], "f": 0, "g": {}})
+    assert rows == [("a b: d", "yes, 1.5"), ("f", "0")]
+
+
+@pytest.mark.parametrize(
+    "fault, written, level, headline",
+    [
+        (None, True, "good", "Accepted"),
+        ("the models differ", False, "bad", "Refused"),
+        ("the models differ", True, "warn", "Written with --accept"),
+    ],
+)
+def test_the_color_of_the_verdict_is_that_of_its_words(fault, written, level, headline):
+    seen = page(conversion_report(fault=fault, bundle_written=written))
+    assert seen.verdict[0] == level and seen.verdict[1].startswith(headline)
+    assert fault is None or "The models differ" in seen.html
+
+
+def test_the_figures_and_the_threshold_stand_before_the_first_section():
+    found = conversion_report()
+    top = page(found).html.split("<section")[0]
+    for figure in (found.parity.embedding.mean, found.parity.embedding.minimum, 0.4321):
+        assert f"{figure:.4f}" in top
+    assert "evidence: see below" in top
+
+
+def test_out_of_domain_figures_stand_beside_in_domain_figures():
+    found = conversion_report()
+    assert "out of domain: unlike</dt><dd>not measured" in page(found).html
+    vectors = RANDOM.normal(size=(7, 64)).astype(np.float32)
+    unlike = compare_embeddings(vectors, vectors + RANDOM.normal(size=(7, 64)).astype(np.float32) * 0.1)
+    groups = {"unlike": GroupParity(unlike, unlike), **found.parity.groups}
+    seen = page(replace(found, parity=replace(found.parity, groups=groups)))
+    assert "not measured" not in seen.html.split("<section")[0]
+    assert f"{unlike.mean:.4f} on 7 unlike faces (worst {unlike.minimum:.4f})" in seen.html
+    at = seen.cells.index("unlike")
+    assert seen.cells[at + 1 : at + 4] == ["7", f"{unlike.mean:.4f}", f"{unlike.minimum:.4f}"]
+    assert seen.cells.index("unlike") < seen.cells.index("in-domain"), "those most like strangers come first"
+    assert "required of unlike and in-domain" in seen.cells
+
+
+def test_one_recipe_makes_no_plot_and_two_make_one():
+    assert "<circle" not in page(conversion_report()).html
+    points = [ScatterPoint("a", 1.0, 0.99), ScatterPoint("b", 2.0, 0.999, chosen=True)]
+    assert scatter(points[:1], "x", "y", ".2f", 0.5) is None
+    assert scatter([points[0], replace(points[1], y=float("nan"))], "x", "y", ".2f", 0.5) is None
+    assert str(scatter(points, "x", "y", ".2f", 0.5)).count("<circle") == 2
+
+
+def test_a_report_without_calibration_speaks_of_fp16():
+    seen = page(conversion_report(manifest=manifest()))
+    assert seen.verdict == ("good", "Accepted: FP16 is as close to FP32 as required, in the simulator.")
