@@ -94,7 +94,7 @@ class Library:
         self._loaded = loaded
 
     def call(self, name: str, *arguments: Any) -> None:
-        """Call the function ``name``. Raises CallError if it returns an error, with MISSING if there is none."""
+        """Call the function ``name``. Raises CallError if it returns an error, or with MISSING if it does not exist."""
         try:
             function = getattr(self._loaded, name)
         except AttributeError:

@@ -119,7 +119,7 @@ def case_golden_outputs_come_back_bit_for_bit():
                 np.testing.assert_array_equal(ours, simulator.reshape(ours.shape), err_msg=output.name)
 
 
-def case_the_binding_is_the_one_that_was_asked_for():
+def case_the_environment_chooses_the_binding():
     assert find_binding().name == CHOSEN, find_binding()
 
 
