@@ -131,7 +131,8 @@ def run_reference(models: PreparedModels, detector: Detector, evaluation: Evalua
             role: check_same_outputs(models[role].fixed, models[role].simplified, images[role][:SIMPLIFICATION_IMAGES])
             for role in models
         }
-        shown.note = f"largest difference {max(differences.values()):.0e}"
+        worst = max(differences.values())
+        shown.note = f"largest difference {worst:.0e}" if worst else "no difference"
     with stage("FP32 reference") as shown:
         outputs = {role: stack_runs([models[role].backend.infer(one[None]) for one in images[role]]) for role in models}
         check_scores(models["detector"].fixed.name, detector.layout, outputs["detector"])

@@ -17,9 +17,20 @@ from rkface.runtime.core.atomic import write_atomically
 from rkface.runtime.core.crop_template import ARCFACE_112
 from rkface.runtime.core.errors import WorkError
 from rkface.runtime.core.faces import Faces
-from rkface.runtime.core.manifest import UNMEASURED, LivenessSpec, Manifest, Model, RecognizerSpec, Role, Thresholds
+from rkface.runtime.core.manifest import (
+    UNMEASURED,
+    LibraryNeeds,
+    LivenessSpec,
+    Manifest,
+    Model,
+    RecognizerSpec,
+    Role,
+    Thresholds,
+)
 from rkface.runtime.core.progress import stage
+from rkface.runtime.core.rknn_file import read_model_format
 from rkface.runtime.core.text import shell_quoted
+from rkface.runtime.core.versions import MODEL_FORMATS
 from rkface.runtime.vision.image import read_image
 
 from .bundle_writer import write_bundle
@@ -28,7 +39,7 @@ from .evaluate.detector_errors import detector_notes
 from .evaluate.parity import LivenessParity, match_boxes, without_cosines
 from .recipe_search import RecipeResult, chosen_result
 from .report.conversion_report import ConversionReport
-from .report.model_facts import ModelFacts, ReportImages
+from .report.model_facts import FacePicture, Image, ModelFacts, ReportImages
 from .settings import ConversionSettings, OutputBundle
 
 # Golden vectors by role: enough to notice a wrong layout or color order, and few, because the board runs them often.
@@ -51,12 +62,15 @@ def write_outputs(
     manifest = _manifest(context, output, result)
     facts = tuple(_model_facts(context, result.quantized, role) for role in context.models)
     notes = _notes(context, output, result)
-    report = ConversionReport(manifest, settings.bar, result.parity, result.evidence, facts, notes, result.fault)
+    written = result.fault is None or settings.accept
+    report = ConversionReport(
+        manifest, settings.bar, result.parity, result.evidence, facts, notes, result.fault, written
+    )
     with stage("report and bundle") as shown:
         html, data = settings.work / "report.html", settings.work / "report.json"
         write_atomically(data, report.to_json().encode(), mode=0o666)
         write_atomically(html, report.to_html(_images(context, result)).encode(), mode=0o666)
-        if result.fault and not settings.accept:
+        if not written:
             raise WorkError(f"{output.target.name}: {result.fault}. No bundle was written; see the report {html}")
         models = result.quantized.models
         golden = models["detector"].rknn.with_name("golden.npz")
@@ -179,7 +193,14 @@ def _manifest(context: ConversionContext, output: OutputBundle, result: Conversi
         thresholds=Thresholds(context.detector.threshold, context.detector.nms_iou, sources.match),
         provenance=provenance,
         liveness=liveness,
+        librknnrt=_library_needs(quantized),
     )
+
+
+def _library_needs(quantized: QuantizedResults) -> LibraryNeeds:
+    """What the models need from librknnrt: its own version of the toolkit, if their file format is not known yet."""
+    newest = max(read_model_format(model.rknn) for model in quantized.models.values())
+    return LibraryNeeds(newest, MODEL_FORMATS.get(newest, quantized.models["recognizer"].toolkit))
 
 
 def _chosen(quantized: QuantizedResults, role: Role) -> dict[str, Any]:
@@ -245,12 +266,22 @@ def _write_golden(path: Path, context: ConversionContext, quantized: QuantizedRe
 
 def _images(context: ConversionContext, result: ConversionResult) -> ReportImages:
     evaluation, calibration = context.datasets.evaluation, context.datasets.calibration
-    cosines = result.parity.embedding.cosines
-    worst = sorted(range(len(cosines)), key=cosines.__getitem__)[:SHOWN_FACES]
-    faces = [(evaluation.faces[index].crop, cosines[index]) for index in worst]
+    parity, augmented = result.parity, evaluation.augmented
+    crops = [face.crop for face in evaluation.faces]
+    faces = _worst_faces(crops, parity.embedding.cosines, evaluation.groups)
+    changed = parity.groups["augmented"].same_crop.cosines if "augmented" in parity.groups else ()
+    worst_augmented = _worst_faces(
+        [np.ascontiguousarray(crop[..., ::-1]) for crop in augmented.crops], changed, augmented.changes
+    )
     contact = calibration and (calibration.folder / "contact.png")
     frames, mosaic = _worst_frames(context, result.quantized), evaluation.mosaics[SHOWN_MOSAIC, ..., ::-1]
-    return ReportImages(faces, frames, mosaic, contact.read_bytes() if contact else None)
+    return ReportImages(faces, worst_augmented, frames, mosaic, contact.read_bytes() if contact else None)
+
+
+def _worst_faces(crops: Sequence[Image], cosines: Sequence[float], kinds: Sequence[str]) -> list[FacePicture]:
+    """The faces with the lowest ``cosines``, the worst first; ``crops`` are uint8 BGR."""
+    worst = sorted(range(len(cosines)), key=cosines.__getitem__)[:SHOWN_FACES]
+    return [FacePicture(crops[index], cosines[index], kinds[index]) for index in worst]
 
 
 def _worst_frames(context: ConversionContext, quantized: QuantizedResults) -> list[NDArray[np.uint8]]:
