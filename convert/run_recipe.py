@@ -108,7 +108,7 @@ class RecipeRunner:
         if role not in self._tuned:
             self._tuned[role] = _tune(self._models[role], role, dataset, self._scratch / f"{role}-tuned.onnx")
         tuned = self._tuned[role].equalized if recipe.equalize else self._tuned[role].corrected
-        fp16 = tensors_at_ends(graph, recipe.lead, recipe.trail)
+        fp16 = tensors_at_ends(graph, recipe.lead, recipe.trail, recipe.coarse)
         factors = tuned.factors.get(recipe.ranges, {})
         return replace(
             job,
