@@ -30,7 +30,7 @@ class Recipe:
     about      one line for people
     correct    correct the biases for what rounding the weights adds (convert/tuning/tune.py)
     equalize   equalize channels that share a scale (convert/tuning/equalize.py)
-    ranges     of the inner tensors; for a model that is no recognizer, "wide" and "clip" are those of the toolkit
+    ranges     of the inner tensors; "wide" and "clip" are the same as "toolkit" unless the model is a recognizer
     lead       keep the first ``lead`` weighted layers in FP16 (convert/hybrid.py)
     trail      keep the last ``trail`` weighted layers in FP16
     coarse     for a detector: of these last layers, only those whose grid is so many times coarser than the input
@@ -144,8 +144,8 @@ class RecipePlan:
         """The part of this plan to try on the model of ``role``.
 
         Slow recipes are skipped on a detector if there are others: mmse on SCRFD did not finish in any time we were
-        ready to wait. So are recipes that are the same as an earlier one on a model that is no recognizer. Other models
-        get no recipe for the coarse grids of a detector; if a plan has nothing else, they get ``TUNED``.
+        ready to wait. So are recipes that are the same as an earlier one without faces. Other models than detectors
+        get no recipe for coarse grids; if a plan has nothing else, they get ``TUNED``.
         """
         if role == "recognizer":
             return replace(self, recipes=tuple(one for one in self.recipes if one.coarse == 1) or (TUNED,))
