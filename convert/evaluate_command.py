@@ -228,7 +228,7 @@ def _cosines(
     """The cosine of every pair by model, FP32's first and then the quantized recognizer's if possible; and notes."""
     from rkface.runtime.core.progress import stage
 
-    from .evaluate.evaluation import face_embeddings, pair_cosines, recognizer_inputs
+    from .evaluate.face_pairs import face_embeddings, pair_cosines, recognizer_inputs
     from .evaluate.rebuild import embed_fp32, embed_rebuilt, open_recognizer, read_recognizer_golden
 
     golden = None if options.fp32 else read_recognizer_golden(bundle).inputs

@@ -15,7 +15,7 @@ WORDS = {"yes": True, "true": True, "1": True, "no": False, "false": False, "0":
 def read_pairs(path: Path) -> list[tuple[str, str, bool]]:
     """Read labeled pairs in three columns: photo, photo, Yes (the same person) or No. A header line is allowed.
 
-    Raises InputError, with the line number, if a line has another form.
+    Raises InputError, with the line number, if a line has another form, and if there is no pair.
     """
     pairs = []
     for number, row in enumerate(read_rows(path)):
@@ -26,6 +26,8 @@ def read_pairs(path: Path) -> list[tuple[str, str, bool]]:
             raise InputError(
                 f"{path}, line {row.line}: expected «photo,photo,Yes» or «photo,photo,No», found {show_row(row)}"
             )
+    if not pairs:
+        raise InputError(f"{path} has no pairs: write lines of «photo,photo,Yes» or «photo,photo,No» into it")
     return pairs
 
 

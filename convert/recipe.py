@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Literal
 
 from rkface.runtime.core.errors import InputError
 from rkface.runtime.core.manifest import Role
 
 from .targets import Target
+
+# Where the INT8 ranges of the inner tensors come from. "toolkit": the smallest and the largest value that calibration
+# shows. "clip": smaller (tuning/clip.py). "margin": larger by MARGIN, for faces that calibration does not show.
+Ranges = Literal["toolkit", "clip", "margin"]
+MARGIN = 1.15  # docs/accuracy.md
 
 
 @dataclass(frozen=True)
@@ -18,8 +24,10 @@ class Recipe:
 
     name       as given to ``--recipe``
     algorithm  rknn-toolkit2's ``quantized_algorithm``
-    tuned      change the ONNX model before it is quantized (convert/tuning/tune.py)
     about      one line for people
+    correct    correct the biases for what rounding the weights adds (convert/tuning/tune.py)
+    equalize   equalize channels that share a scale (convert/tuning/equalize.py)
+    ranges     of the inner tensors; a detector's are never clipped, because there, the rare large values are the faces
     lead       keep the first ``lead`` weighted layers in FP16 (convert/hybrid.py)
     trail      keep the last ``trail`` weighted layers in FP16
     quantized  False for the FP16 recipe
@@ -28,12 +36,19 @@ class Recipe:
 
     name: str
     algorithm: str
-    tuned: bool
     about: str
+    correct: bool = False
+    equalize: bool = False
+    ranges: Ranges = "toolkit"
     lead: int = 0
     trail: int = 0
     quantized: bool = True
     slow: bool = False
+
+    @property
+    def tuned(self) -> bool:
+        """Whether the model is changed before it is quantized."""
+        return self.correct or self.equalize or self.ranges != "toolkit"
 
     @property
     def hybrid(self) -> bool:
@@ -46,19 +61,35 @@ class Recipe:
         return "fp16" if not self.quantized else "w8a8 + fp16" if self.hybrid else "w8a8"
 
 
+def _tuned_recipe(name: str, about: str, ranges: Ranges, *, equalize: bool) -> Recipe:
+    return Recipe(name, "normal", about, correct=True, equalize=equalize, ranges=ranges)
+
+
 def _hybrid_recipe(lead: int, trail: int) -> Recipe:
     layers = f"the first {lead} and last {trail} layers" if lead else f"the last {trail} layers"
-    return Recipe(f"hybrid{lead + trail}", "normal", True, f"tuned, and {layers} in FP16", lead, trail)
+    return replace(TUNED, name=f"hybrid{lead + trail}", about=f"tuned, and {layers} in FP16", lead=lead, trail=trail)
 
 
-TUNED = Recipe("tuned", "normal", True, "channels equalized and biases corrected, ranges from minimum to maximum")
-NORMAL = Recipe("normal", "normal", False, "ranges from minimum to maximum, the toolkit's default")
-KL = Recipe("kl_divergence", "kl_divergence", False, "ranges that keep the distribution of values")
-MMSE = Recipe("mmse", "mmse", False, "ranges with the least squared error; minutes even for a small model", slow=True)
+TUNED = _tuned_recipe("tuned", "channels equalized, biases corrected, ranges clipped", "clip", equalize=True)
+TUNED_WHOLE = _tuned_recipe("tuned-whole", "tuned, with ranges from minimum to maximum", "toolkit", equalize=True)
+TUNED_MARGIN = _tuned_recipe("tuned-margin", f"tuned, with ranges {MARGIN - 1:.0%} larger", "margin", equalize=True)
+BIAS_CLIP = _tuned_recipe("bias-clip", "biases corrected, ranges clipped", "clip", equalize=False)
+BIAS_WHOLE = _tuned_recipe("bias-whole", "biases corrected, ranges from minimum to maximum", "toolkit", equalize=False)
+BIAS_MARGIN = _tuned_recipe(
+    "bias-margin",
+    f"biases corrected, ranges {MARGIN - 1:.0%} larger than those of calibration",
+    "margin",
+    equalize=False,
+)
+NORMAL = Recipe("normal", "normal", "ranges from minimum to maximum, the toolkit's default")
+KL = Recipe("kl_divergence", "kl_divergence", "ranges that keep the distribution of values")
+MMSE = Recipe("mmse", "mmse", "ranges with the least squared error; minutes even for a small model", slow=True)
 # Cheapest first: the last layers of a recognizer are small, the first layers are not.
 HYBRIDS = (_hybrid_recipe(0, 3), _hybrid_recipe(4, 3), _hybrid_recipe(8, 3), _hybrid_recipe(16, 6))
-FP16 = Recipe("fp16", "normal", False, "no quantization", quantized=False)
-RECIPES = {recipe.name: recipe for recipe in (TUNED, NORMAL, KL, MMSE, *HYBRIDS)}
+FP16 = Recipe("fp16", "normal", "no quantization", quantized=False)
+# In the order in which to try those of equal cost.
+W8A8 = (TUNED, BIAS_MARGIN, TUNED_MARGIN, TUNED_WHOLE, BIAS_WHOLE, BIAS_CLIP, NORMAL)
+RECIPES = {recipe.name: recipe for recipe in (*W8A8, KL, MMSE, *HYBRIDS)}
 
 
 @dataclass(frozen=True)
@@ -68,6 +99,8 @@ class RecipePlan:
     name       as given to ``--recipe``
     recipes    tried in the order of their predicted cost
     about      one line for people
+    others     for a recognizer: more recipes, which are tried only if a cheaper or equal one is not accurate enough by
+               a margin. No detector gets them: it is not known to need them, and each takes minutes
     fallbacks  tried only if a recipe fails in the toolkit
     try_all    try all recipes, even after one is accurate enough
     analyze    also measure the error of every layer
@@ -76,6 +109,7 @@ class RecipePlan:
     name: str
     recipes: tuple[Recipe, ...]
     about: str
+    others: tuple[Recipe, ...] = ()
     fallbacks: tuple[Recipe, ...] = ()
     try_all: bool = False
     analyze: bool = False
@@ -93,17 +127,27 @@ class RecipePlan:
         """The part of this plan to try on the model of ``role``.
 
         Slow recipes are skipped on a detector if there are others: mmse on SCRFD did not finish in any time we were
-        ready to wait.
+        ready to wait. So are recipes that differ from an earlier one only in what is not done to a detector.
         """
-        quick = tuple(one for one in self.recipes if role != "detector" or not one.slow)
-        return replace(self, recipes=quick or self.recipes)
+        if role == "recognizer":
+            return replace(self, recipes=(*self.recipes, *self.others), others=())
+        if role != "detector":
+            return replace(self, others=())
+        different = {replace(one, name="", about="", ranges=_detector_ranges(one)): one for one in self.recipes[::-1]}
+        quick = tuple(one for one in self.recipes if one in different.values() and not one.slow)
+        return replace(self, recipes=quick or self.recipes, others=())
+
+
+def _detector_ranges(recipe: Recipe) -> Ranges:
+    return "toolkit" if recipe.ranges == "clip" else recipe.ranges
 
 
 PLANS = {
     plan.name: plan
     for plan in (
-        RecipePlan("auto", (TUNED, *HYBRIDS), "tuned, then more and more layers in FP16, until one is accurate enough",
-                   fallbacks=(NORMAL,), analyze=True),
+        RecipePlan("auto", (TUNED, *HYBRIDS),
+                   "tuned, then other w8a8, then more and more layers in FP16, until one is accurate enough",
+                   others=(BIAS_MARGIN, NORMAL), fallbacks=(NORMAL,), analyze=True),
         RecipePlan("fast", (TUNED,), "tuned and nothing else"),
         RecipePlan("thorough", tuple(RECIPES.values()),
                    "try all; take the cheapest that is accurate enough, or else the most accurate",

@@ -18,17 +18,19 @@ from .toolkit.quantize import QuantizedModel
 class Grade:
     """How close a quantized model is to FP32.
 
-    clears    whether it is close enough
-    rank      orders the recipes: larger is better, first number first
-    said      one line for people
-    accuracy  one number for plots: a recognizer's mean cosine, a detector's landmark error as a share of the
-              inter-ocular distance, or the mean difference of the liveness probability
+    clears       whether it is close enough
+    rank         orders the recipes: larger is better, first number first
+    said         one line for people
+    accuracy     one number for plots: a recognizer's mean cosine, a detector's landmark error as a share of the
+                 inter-ocular distance, or the mean difference of the liveness probability
+    clears_well  if it is close enough: whether by a margin, so that other recipes of the same cost need not be tried
     """
 
     clears: bool
     rank: tuple[float, ...]
     said: str
     accuracy: float = math.nan
+    clears_well: bool = True
 
 
 @dataclass(frozen=True)
@@ -65,16 +67,18 @@ def search_recipes(
     """Run the recipes of ``plan``, cheapest first, and return the best model and the result of each recipe.
 
     The best is the cheapest on the NPU that is accurate enough. If no recipe is, or if two cost the same, the rank of
-    the grade decides, and then the earlier recipe wins. A recipe that fails in the toolkit is one of the results.
-    Raises WorkError if every recipe fails.
+    the grade decides, and then the earlier recipe wins. The search ends at a recipe that is accurate enough by a
+    margin, and before a recipe that costs more than one that is accurate enough. A recipe that fails in the toolkit is
+    one of the results. Raises WorkError if every recipe fails.
     """
     costs = {recipe: predict(recipe) for recipe in (*plan.recipes, *plan.fallbacks)}
     order = _order_by_cost(costs)
     tries: list[RecipeResult] = []
     best: tuple[tuple[float, ...], int, QuantizedModel] | None = None  # its worth, its place in `tries`, the model
     failure: WorkError | None = None
+    enough = math.inf  # the least cost of a recipe that is accurate enough
     waiting, fallbacks = sorted(plan.recipes, key=order.__getitem__), list(plan.fallbacks)
-    while waiting:
+    while waiting and (plan.try_all or order[waiting[0]] <= enough):
         recipe = waiting.pop(0)
         start = time.monotonic()
         try:
@@ -82,7 +86,7 @@ def search_recipes(
         except WorkError as error:
             tries.append(RecipeResult(recipe, time.monotonic() - start, None, str(error), cost=costs[recipe]))
             failure = error
-            waiting, fallbacks = fallbacks + waiting, []
+            waiting, fallbacks = [*fallbacks, *(one for one in waiting if one not in fallbacks)], []
             continue
         found = grade(model)
         tries.append(RecipeResult(recipe, time.monotonic() - start, found, cost=costs[recipe]))
@@ -90,8 +94,10 @@ def search_recipes(
         worth = (cheapness, *(-math.inf if math.isnan(part) else part for part in found.rank))
         if best is None or worth > best[0]:
             best = (worth, len(tries) - 1, model)
-        if found.clears and not plan.try_all:
-            break
+        if found.clears:
+            enough = min(enough, order[recipe])
+            if found.clears_well and not plan.try_all:
+                break
     if best is None:
         assert failure is not None, "a plan has at least one recipe"
         raise failure

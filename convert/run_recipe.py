@@ -29,12 +29,12 @@ from .recipe import Recipe
 from .targets import Target
 from .toolkit.cache import cache_key, load_cached, store
 from .toolkit.quantize import ANSWERED, QuantizedModel, QuantizeJob, quantize
-from .tuning.tune import TunedModel, tune
+from .tuning.tune import TunedModels, tune
 
 # The code that decides how a model comes out, besides its inputs. If it changes, cached conversions no longer count.
-CODE = ("editable_graph.py", "hybrid.py", "image_lists.py", "mosaic.py", "run_recipe.py", "toolkit/quantize.py",
-        "toolkit/worker.py", "tuning/clip.py", "tuning/equalize.py", "tuning/observe.py", "tuning/ranges.py",
-        "tuning/tune.py")  # fmt: skip
+CODE = ("editable_graph.py", "hybrid.py", "image_lists.py", "mosaic.py", "recipe.py", "run_recipe.py",
+        "toolkit/quantize.py", "toolkit/worker.py", "tuning/clip.py", "tuning/equalize.py", "tuning/observe.py",
+        "tuning/ranges.py", "tuning/tune.py")  # fmt: skip
 
 Images = NDArray[np.uint8]
 # (role, recipe, calibration list or None for FP16, N×H×W×3 images to simulate) → the converted model and its outputs
@@ -44,8 +44,9 @@ Quantizer = Callable[[Role, Recipe, Path | None, Images], QuantizedModel]
 class RecipeRunner:
     """Runs recipes on the models of one conversion with the real toolkit.
 
-    Each model is tuned once, whatever the recipes and targets, and calibrated once for each target and algorithm: the
-    changes that tuning makes to layers in FP16 are taken back afterwards.
+    Each model is tuned once, whatever the recipes and targets. A tuned model is calibrated once for each target, with
+    and without equalized channels: recipes differ in what is written into the result of the calibration, and the
+    changes that tuning makes to layers in FP16 are taken back there.
     """
 
     def __init__(
@@ -57,7 +58,7 @@ class RecipeRunner:
         self._work = work
         self._scratch = scratch
         self._analyze = analyze
-        self._tuned: dict[Role, TunedModel] = {}
+        self._tuned: dict[Role, TunedModels] = {}
         self._calibrated = Path(tempfile.mkdtemp(dir=scratch, prefix="calibrated-"))
 
     def for_target(self, target: Target) -> Quantizer:
@@ -90,7 +91,6 @@ class RecipeRunner:
             dataset=dataset,
             algorithm=recipe.algorithm,
             evaluate=saved,
-            calibrated=self._calibrated / f"{role}-{target.name}-{recipe.algorithm}",
             analyze=self._analyze and dataset is not None,
             source=model.fixed.name,
         )
@@ -107,17 +107,20 @@ class RecipeRunner:
         graph = self._models[role].graph.proto
         if role not in self._tuned:
             self._tuned[role] = _tune(self._models[role], role, dataset, self._scratch / f"{role}-tuned.onnx")
-        tuned, fp16 = self._tuned[role], tensors_at_ends(graph, recipe.lead, recipe.trail)
+        tuned = self._tuned[role].equalized if recipe.equalize else self._tuned[role].corrected
+        fp16 = tensors_at_ends(graph, recipe.lead, recipe.trail)
+        factors = tuned.factors.get(recipe.ranges, {})
         return replace(
             job,
             onnx=tuned.path,
+            calibrated=self._calibrated / f"{job.target}-{tuned.path.stem}",
             fp16=fp16,
             ranges=tuned.ranges,
-            shrinks={name: factor for name, factor in tuned.shrinks.items() if name not in fp16},
+            factors={name: factor for name, factor in factors.items() if name not in fp16},
             biases={
                 one.tensor: (one.after.tolist(), one.before.tolist())
                 for name, one in tuned.corrected.items()
-                if name in fp16
+                if name in fp16 or not recipe.correct
             },
         )
 
@@ -137,7 +140,7 @@ def _key(model: Path, settings: list[Any], dataset: Path | None, images: Images)
     return cache_key([text, np.ascontiguousarray(images).data.cast("B")])
 
 
-def _tune(model: PreparedModel, role: Role, dataset: Path, target: Path) -> TunedModel:
+def _tune(model: PreparedModel, role: Role, dataset: Path, target: Path) -> TunedModels:
     with stage(f"{role}: tune for INT8") as shown:
         try:
             done = call_in_subprocess(
@@ -154,5 +157,6 @@ def _tune(model: PreparedModel, role: Role, dataset: Path, target: Path) -> Tune
             raise
         except Exception as error:  # a graph that tuning does not know must not stop the recipes that need no tuning
             raise WorkError(f"{model.fixed.name} cannot be tuned: {type(error).__name__}: {error}") from error
-        shown.note = f"{done.equalized} channels equalized, {len(done.corrected)} layers corrected"
+        tuned = done.equalized
+        shown.note = f"{tuned.equalized} channels equalized, {len(tuned.corrected)} layers corrected"
     return done

@@ -184,7 +184,8 @@ def _manifest(context: ConversionContext, output: OutputBundle, result: Conversi
 
 def _chosen(quantized: QuantizedResults, role: Role) -> dict[str, Any]:
     recipe = chosen_result(quantized.tries[role]).recipe
-    return {name: getattr(recipe, name) for name in ("name", "dtype", "algorithm", "tuned", "lead", "trail")}
+    facts = ("name", "dtype", "algorithm", "correct", "equalize", "ranges", "lead", "trail")
+    return {name: getattr(recipe, name) for name in facts}
 
 
 def _precision(quantized: QuantizedResults, role: Role) -> str:

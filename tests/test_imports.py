@@ -35,7 +35,7 @@ PACKAGES = {
 CONVERT = {
     "prepare": {"native_steps"},
     "toolkit": {"image_lists"},
-    "tuning": {"editable_graph", "image_lists", "mosaic", "same_outputs"},
+    "tuning": {"editable_graph", "image_lists", "mosaic", "recipe", "same_outputs"},
     "evaluate": {
         "toolkit", "acquire", "image_lists", "label_files", "prepared_model", "recipe", "recipe_cost", "recipe_search",
         "run_recipe", "simplify", "targets",

@@ -108,7 +108,9 @@ def _checked(path: Path, value: Any) -> BinFile:
         raise InputError(
             f"{path} is not a verification file: its lists contain other things than encoded images and booleans"
         )
-    if len(images) != 2 * len(same) or not same:
+    if not same:
+        raise InputError(f"{path} has no pairs: its lists are empty")
+    if len(images) != 2 * len(same):
         raise InputError(f"{path}: {len(images)} images are not {len(same)} pairs: copy it again")
     return BinFile(images, [bool(one) for one in same])
 

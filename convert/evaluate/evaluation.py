@@ -5,43 +5,41 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from rkface.runtime.core.progress import stage
-from rkface.runtime.vision.embed import unit
 
+from .bootstrap import Estimate, Figure, bootstrap_interval, equal_error_rate, resample_people, widen
 from .groups import GroupResult, evaluate_groups, group_notes
 from .labeled_faces import LabeledFaces
 from .verification import (
     ERRORS_TO_BE_SURE,
+    FARS,
     FEW_PEOPLE,
     FEW_SAME,
     FOLDS,
     AcceptCounts,
-    Estimate,
     Proportion,
     RankedPairs,
     TenFold,
     accuracy_at,
-    bootstrap_interval,
     enough_pairs,
     proportion,
     rank_pairs,
-    resample_people,
     tar_at_fars,
     ten_fold,
 )
 
-BATCH = 50_000  # pairs at once, because their embeddings need much memory
 BINS = 60  # of the histograms
 CURVE = 120  # points of the ROC
+RESAMPLED = 4  # resampled figures before TAR at each of FARS
 
 Floats = NDArray[np.float32]
-Images = NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
@@ -144,32 +142,6 @@ class EvaluationRequest:
     current: float
 
 
-def recognizer_inputs(labeled: LabeledFaces, golden: Images | None = None) -> Images:
-    """All inputs for the recognizer, N×H×W×3 uint8 RGB: ``golden`` inputs, the crops and, if the protocol needs them,
-    the mirrored crops."""
-    parts = [labeled.crops] if golden is None else [golden, labeled.crops]
-    return np.concatenate([*parts, labeled.crops[:, :, ::-1]] if labeled.mirrored else parts)
-
-
-def face_embeddings(raw: Floats, labeled: LabeledFaces) -> Floats:
-    """One unit embedding for each face, N×D.
-
-    ``raw`` has the embeddings of the crops, followed by those of the mirrored crops if the protocol needs them.
-    """
-    count = len(labeled.crops)
-    return unit(raw[:count] + raw[count:] if labeled.mirrored else raw)
-
-
-def pair_cosines(embeddings: Floats, labeled: LabeledFaces) -> Floats:
-    """The cosine of each pair, P float32; ``embeddings`` is N×D of unit length."""
-    cosines = np.zeros(len(labeled.first), np.float32)
-    for start in range(0, len(cosines), BATCH):
-        part = slice(start, start + BATCH)
-        pair = embeddings[labeled.first[part]], embeddings[labeled.second[part]]
-        cosines[part] = np.einsum("nd,nd->n", *pair)
-    return cosines
-
-
 def evaluate_pairs(
     request: EvaluationRequest,
     labeled: LabeledFaces,
@@ -188,7 +160,7 @@ def evaluate_pairs(
     ranked = {name: rank_pairs(values, same) for name, values in cosines.items()}
     with stage("resample people") as shown:
         owners = labeled.people[labeled.first], labeled.people[labeled.second]
-        drawn = resample_people(list(ranked.values()), *owners, request.far, shown.advance)
+        drawn = resample_people(list(ranked.values()), *owners, _resampled_figures(request.far), shown.advance)
         shown.note = f"{len(drawn)} times, {people} people"
     low, high = (float(limit(np.concatenate(list(cosines.values())))) for limit in (np.min, np.max))
     bins = np.linspace(low, max(high, low + 1e-3), BINS + 1)
@@ -229,6 +201,17 @@ def evaluate_pairs(
     )  # fmt: skip
 
 
+def _resampled_figures(far: float) -> list[Figure]:
+    """The figures of each resample: threshold at ``far``, best threshold, equal error rate, TAR at ``far``, and TAR at
+    each of ``FARS``."""
+    return [
+        lambda counts: float(counts.thresholds[counts.at_far(far)]),
+        lambda counts: float(counts.thresholds[counts.most_accurate()]),
+        AcceptCounts.eer,
+        *(partial(AcceptCounts.tar_at_far, far=one) for one in (far, *FARS)),
+    ]
+
+
 def _figures(
     name: str,
     ranked: RankedPairs,
@@ -243,15 +226,19 @@ def _figures(
     counts, same = ranked.counts(), labeled.same
     best = counts.most_accurate()
     at = counts.at_far(far)
+    chosen = _operating(counts, at, bootstrap_interval(counts.thresholds[at], drawn[:, 0]))
     order = np.arange(len(same)) if labeled.ordered else np.random.default_rng(0).permutation(len(same))
     return ModelFigures(
         model=name,
-        eer=bootstrap_interval(counts.eer(), drawn[:, 2]),
+        eer=equal_error_rate(counts, drawn[:, 2]),
         best_threshold=bootstrap_interval(counts.thresholds[best], drawn[:, 1]),
         accuracy=accuracy_at(counts, best),
         folds=ten_fold(cosines[order], same[order]) if len(same) >= FOLDS else None,
-        tar={f"{one:g}": value for one, value in tar_at_fars(counts).items()},
-        chosen=_operating(counts, at, bootstrap_interval(counts.thresholds[at], drawn[:, 0])),
+        tar={
+            f"{one:g}": widen(value, drawn[:, RESAMPLED + FARS.index(one)])
+            for one, value in tar_at_fars(counts).items()
+        },
+        chosen=replace(chosen, tar=widen(chosen.tar, drawn[:, 3])),
         current=_operating(counts, ranked.at(current), Estimate(current, current, current)),
         roc=_roc(counts),
         histograms=(_histogram(cosines[same], bins), _histogram(cosines[~same], bins)),

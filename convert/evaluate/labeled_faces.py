@@ -144,6 +144,7 @@ def from_pairs(table: Path, folder: Path, finder: LabeledFaceFinder) -> LabeledF
     InputError if a photo is missing, if labels contradict each other, or if one kind of pairs is missing.
     """
     pairs = read_pairs(table)
+    _require_both_labels(table, [same for *_, same in pairs], "label such pairs")
     names = sorted({name for left, right, _ in pairs for name in (left, right)})
     absent = [name for name in names if not (folder / name).is_file()]
     if absent:
@@ -191,6 +192,7 @@ def from_bin(file: Path, crop: CropTemplate) -> LabeledFaces:
     size = crop.width
     with stage("read the pairs") as shown:
         content = read_bin(file)
+        _require_both_labels(file, content.same, "use a complete file, or evaluate photos with --people or --pairs")
         unique = {image: index for index, image in enumerate(dict.fromkeys(content.images))}
         crops = np.zeros((len(unique), size, size, 3), np.uint8)
         for index, data in enumerate(unique):
@@ -206,7 +208,6 @@ def from_bin(file: Path, crop: CropTemplate) -> LabeledFaces:
     same = np.array(content.same)
     shown_by = connected_components(len(unique), zip(first[same].tolist(), second[same].tolist(), strict=True))
     people = np.unique(shown_by, return_inverse=True)[1].astype(np.int64)
-    _require_both(file, same, _FoundFaces({}, 0, 0), len(unique))
     return LabeledFaces("bin", crops, people, first, second, same, len(unique))
 
 
@@ -282,11 +283,29 @@ def _describe(counts: Counter[str]) -> tuple[str, ...]:
 
 
 def _require_both(where: Path, same: NDArray[np.bool_], found: _FoundFaces, photos: int) -> None:
+    """Raise InputError if ``where`` has no pair of one person, or none of two people, among the ``found`` faces of its
+    ``photos``."""
     if same.any() and not same.all():
         return
     missing = "one person" if not same.any() else "two people"
+    lost = {
+        "show no face that the bundle's detector finds": found.faceless,
+        "are unreadable": found.unreadable,
+        "do not show for certain who is meant or which way up": found.unclear,
+    }
+    counted = [f"{count} of {photos} photos {why}" for why, count in lost.items() if count]
+    cause = "; ".join(counted) if counted else f"a usable face was found in all of its {photos} photos"
     raise InputError(
-        f"{where} has no pair of {missing} ({found.faceless} of {photos} photos show no face that the bundle's "
-        f"detector finds, {found.unreadable} are unreadable, {found.unclear} do not show for certain who is meant or "
-        "which way up): pairs of one person and of two people are needed, add photos"
+        f"{where} has no pair of {missing} ({cause}), but pairs of one person and of two people are needed: add photos "
+        "of " + ("these people, at least two of each" if not same.any() else "other people")
+    )
+
+
+def _require_both_labels(where: Path, same: Sequence[bool], advice: str) -> None:
+    """Raise InputError if all labels in the file ``where`` are the same. ``advice`` says what to do."""
+    if len(set(same)) > 1:
+        return
+    kind, missing = ("one person", "two people") if same[0] else ("two people", "one person")
+    raise InputError(
+        f"every pair in {where} ({len(same):,}) is labeled as {kind}, but pairs of {missing} are needed, too: {advice}"
     )

@@ -151,13 +151,16 @@ def _recipe(bundle: Bundle) -> Recipe:
     """The recipe of the recognizer, as recorded in the manifest. Raises BundleError if it is not recorded."""
     try:
         recorded: dict[str, Any] = bundle.manifest.provenance["recipes"]["recognizer"]
+        tuned = recorded.get("tuned", False)  # in older bundles: all three of the following
         return Recipe(
             recorded["name"],
             recorded["algorithm"],
-            recorded["tuned"],
             "",
-            recorded.get("lead", 0),
-            recorded.get("trail", 0),
+            correct=recorded.get("correct", tuned),
+            equalize=recorded.get("equalize", tuned),
+            ranges=recorded.get("ranges", "clip" if tuned else "toolkit"),
+            lead=recorded.get("lead", 0),
+            trail=recorded.get("trail", 0),
             quantized=bundle.manifest.recognizer.precision != "fp16",
         )
     except (KeyError, TypeError) as error:

@@ -7,7 +7,6 @@ different people, TAR the share among the pairs of one person.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,8 +20,6 @@ Z95 = 1.959964  # quantile of the normal distribution for 2.5 % on either side
 ERRORS_TO_BE_SURE = 30
 FEW_SAME, FEW_PEOPLE = 30, 10  # with fewer pairs of one person, or fewer people, a few photos decide the figures
 FOLDS = 10
-RESAMPLES = (200, 1000)  # minimum and maximum number; in between, as many as take seconds
-RESAMPLED_PAIRS = 50_000_000  # pairs in all resamples together
 
 Floats = NDArray[Any]
 Bools = NDArray[np.bool_]
@@ -35,15 +32,6 @@ class Proportion:
 
     count: float
     total: float
-    value: float
-    low: float
-    high: float
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """A figure with its bootstrap 95 % interval; the limits are NaN if no resample has a value."""
-
     value: float
     low: float
     high: float
@@ -112,6 +100,10 @@ class AcceptCounts:
     def at_far(self, far: float) -> int:
         """The index of the lowest threshold whose FAR is at most ``far``."""
         return int(np.argmax(self.different <= far * self.different[0] + 1e-9))
+
+    def tar_at_far(self, far: float) -> float:
+        """TAR at the lowest threshold whose FAR is at most ``far``."""
+        return float(self.same[self.at_far(far)] / self.same[0])
 
     def eer(self) -> float:
         """The equal error rate: FAR and 1 − TAR are equal, interpolated between the two nearest thresholds."""
@@ -195,42 +187,3 @@ def ten_fold(cosines: Floats, same: Bools) -> TenFold:
     tested = right[np.arange(FOLDS), best]
     each = tested / np.bincount(folds, minlength=FOLDS)
     return TenFold(float(each.mean()), float(each.std()), proportion(float(tested.sum()), len(same)))
-
-
-def resample_people(
-    models: Sequence[RankedPairs],
-    first: Indices,
-    second: Indices,
-    far: float,
-    progress: Callable[[int, int], None] = lambda done, total: None,
-) -> Floats:
-    """Bootstrap over people: for R resamples and M ``models``, R×M×3: threshold at ``far``, best threshold, and EER.
-
-    ``first`` and ``second`` (P small integers each) say which person the faces of a pair show. People are drawn with
-    replacement, and a pair counts as many times as both of its people were drawn (a pair of one person as many times as
-    that person was drawn). Drawing pairs would be wrong: pairs that share a face are not independent (Bolle, Ratha,
-    Pankanti, "Error analysis of pattern recognition systems: the subsets bootstrap", CVIU 93, 2004). The seed is fixed.
-    A resample without both kinds of pairs is NaN.
-    """
-    people = int(max(first.max(), second.max())) + 1
-    low, high = RESAMPLES
-    runs = max(low, min(high, RESAMPLED_PAIRS // len(first)))
-    random = np.random.default_rng(0)
-    found = np.full((runs, len(models), 3), np.nan)
-    for run in range(runs):
-        progress(run, runs)
-        times = np.bincount(random.integers(people, size=people), minlength=people).astype(np.float64)
-        weights = np.where(first == second, times[first], times[first] * times[second])
-        for index, model in enumerate(models):
-            counts = model.counts(weights)
-            if counts.same[0] and counts.different[0]:
-                at, best = counts.at_far(far), counts.most_accurate()
-                found[run, index] = counts.thresholds[at], counts.thresholds[best], counts.eer()
-    return found
-
-
-def bootstrap_interval(value: float, resampled: Floats) -> Estimate:
-    """``value`` with the 2.5th and the 97.5th percentile of the resampled values."""
-    known = resampled[~np.isnan(resampled)]
-    low, high = np.percentile(known, [2.5, 97.5]) if len(known) else (np.nan, np.nan)
-    return Estimate(float(value), float(low), float(high))

@@ -5,15 +5,17 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from ..evaluate.bootstrap import Estimate
 from ..evaluate.evaluation import EvaluationResult, ModelFigures, OperatingPoint
-from ..evaluate.verification import Estimate, Proportion
+from ..evaluate.verification import Proportion
 from .curves import roc, scores
 from .page import Table, render
 
 KINDS = {"people": "folders of people", "pairs": "labeled pairs", "bin": "an InsightFace verification file"}
 INTERVALS = (
     "In brackets: 95 % intervals. Those of shares use Wilson's formula, which assumes independent pairs; those of "
-    "thresholds, of their shift and of the equal error rate resample the people."
+    "thresholds and of their shift resample the people. TAR at a FAR and the equal error rate have the wider limits of "
+    "both: a few pairs without an error do not show that errors never occur."
 )
 FILE_CROPS = (
     "The crops are those of the file. A face's embedding is the sum of the embeddings of its crop and of the mirrored "

@@ -56,10 +56,10 @@ class QuantizeJob:
     evaluate       N×H×W×3 uint8 RGB, saved by numpy.save, to run in the simulator; None runs nothing
     fp16           names of tensors whose layers stay in FP16, in a model that is otherwise quantized
     ranges         minimum ranges of some tensors, by name, whatever the calibration images show
-    shrinks        factors below 1 for the ranges of some tensors, by name
+    factors        for the ranges of some tensors, by name
     biases         changed biases, by name: the values in ``onnx``, and the values for the ``.rknn``
     calibrated     folder for the calibration of ``onnx`` on ``target``: read if it exists, otherwise written.
-                   Calibration is most of the time of a hybrid conversion
+                   Calibration is most of the time of a conversion
     analyze        measure every layer's error on the first calibration image
     source         name of the user's file, for messages; "" if ``onnx`` is that file
     """
@@ -74,7 +74,7 @@ class QuantizeJob:
     evaluate: Path | None = None
     fp16: tuple[str, ...] = ()
     ranges: Mapping[str, tuple[float, float]] = field(default_factory=dict)
-    shrinks: Mapping[str, float] = field(default_factory=dict)
+    factors: Mapping[str, float] = field(default_factory=dict)
     biases: Mapping[str, tuple[list[float], list[float]]] = field(default_factory=dict)
     calibrated: Path | None = None
     analyze: bool = False

@@ -98,12 +98,12 @@ def run_job(raw: dict[str, Any], channel: int) -> None:
         custom_string=raw["custom_string"],
     )
     shape = [[1, 3, size["height"], size["width"]]]
-    hybrid = raw["fp16"] or raw["ranges"] or raw["shrinks"]
+    in_steps = raw["fp16"] or raw["ranges"] or raw["factors"] or raw["calibrated"]
     calibrated = Path(raw["calibrated"] or "calibrated")
-    if not (hybrid and calibrated.is_dir()):
+    if not (in_steps and calibrated.is_dir()):
         stage("load", lambda: rknn.load_onnx(raw["onnx"], inputs=[size["name"]], input_size_list=shape))
     report("load")
-    if hybrid:
+    if in_steps:
         if not calibrated.is_dir():
             stage("build", lambda: rknn.hybrid_quantization_step1(dataset=raw["dataset"]))
             _keep_calibration(Path(raw["onnx"]).stem, calibrated)
@@ -141,14 +141,14 @@ def _configure_step2(calibrated: Path, raw: dict[str, Any]) -> tuple[str, str, s
     configuration."""
     from ruamel.yaml import YAML
 
-    fp16, ranges, shrinks = raw["fp16"], raw["ranges"], raw["shrinks"]
+    fp16, ranges, factors = raw["fp16"], raw["ranges"], raw["factors"]
     yaml = YAML(typ="safe", pure=True)
     configuration = yaml.load(calibrated / CONFIGURATION)
     tensors = configuration["quantize_parameters"]
     configuration["custom_quantize_layers"] = {name: "float16" for name in fp16 if name in tensors}
     if fp16 and not configuration["custom_quantize_layers"]:
         raise _ToolkitError("the toolkit does not know any of the layers that should stay in FP16")
-    for name, factor in shrinks.items():
+    for name, factor in factors.items():
         for tensor in (name, f"{name}_int8"):
             for end in ("min", "max"):
                 if tensor in tensors:

@@ -1,5 +1,5 @@
 """Changes a model so that INT8 changes it less: it equalizes channels (equalize.py), corrects the bias that rounding
-adds, and chooses smaller ranges (clip.py).
+adds, and chooses smaller ranges (clip.py) or larger ones.
 
 The first two follow "Data-Free Quantization Through Weight Equalization and Bias Correction" (Nagel et al., arXiv
 1906.04721), but with ranges and means measured on calibration images instead of estimated from BatchNormalization. The
@@ -8,7 +8,7 @@ NPU runs exactly as many operations as before.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,11 +23,14 @@ from rkface.runtime.vision.image import read_image
 from ..editable_graph import EditableGraph, Floats
 from ..image_lists import read_image_list, to_rgb
 from ..mosaic import make_mosaics
+from ..recipe import MARGIN, Ranges
 from ..same_outputs import SAME, max_difference
 from .clip import RangeHistograms
 from .equalize import equalize
 from .observe import ObservedTensor, observe_tensors, watch_tensors
 from .ranges import crowd_ranges, score_ranges, widest
+
+Factors = dict[str, float]
 
 IMAGES = 32  # enough for means and ranges: a MobileFaceNet reaches a mean cosine of 0.998 with 8 to 42 faces
 
@@ -45,20 +48,26 @@ class BiasCorrection:
 class TunedModel:
     """A tuned model.
 
-    path        its ONNX file
-    equalized   number of scaled channels
-    corrected   the corrected biases, by output of the layer
-    difference  what equalizing changed in FP32, as ``max_difference`` defines it
-    shrinks     factors below 1 for the toolkit's range of some tensors, by name
-    ranges      minimum ranges of some tensors, by name
+    path       its ONNX file
+    equalized  number of scaled channels
+    corrected  the corrected biases, by output of the layer
+    factors    for the toolkit's ranges of some tensors, by name, for each way to choose ranges
+    ranges     minimum ranges of some tensors, by name
     """
 
     path: Path
     equalized: int
     corrected: Mapping[str, BiasCorrection]
-    difference: float
-    shrinks: Mapping[str, float]
+    factors: Mapping[Ranges, Mapping[str, float]]
     ranges: Mapping[str, tuple[float, float]]
+
+
+@dataclass(frozen=True)
+class TunedModels:
+    """One model, tuned in two ways: ``corrected`` has corrected biases, ``equalized`` also equalized channels."""
+
+    corrected: TunedModel
+    equalized: TunedModel
 
 
 def tune(
@@ -70,8 +79,9 @@ def tune(
     clip: bool = False,
     crowds: bool = False,
     progress: Callable[[int, int], None] = lambda done, total: None,
-) -> TunedModel:
-    """Write ``model`` to ``target``, tuned for w8a8 with the toolkit's ``normal`` ranges.
+) -> TunedModels:
+    """Write ``model`` to ``target``, tuned for w8a8 with the toolkit's ``normal`` ranges, and beside it the same model
+    without equalized channels.
 
     The first 32 images of the list ``dataset`` are used; ``progress`` gets the number of finished images. Equalizing is
     left out if it changes what FP32 computes by more than 1e-4 of an output's largest value (at least 1). ``clip``
@@ -80,34 +90,66 @@ def tune(
     """
     proto = onnx.load(str(model))
     images = to_rgb(read_image(path) for path in read_image_list(dataset)[:IMAGES])
-    observed = target.with_suffix(".observed.onnx")
-    seen = observe_tensors(proto, input, images, observed, progress)
+    scratch = target.with_suffix(".observed.onnx")
+    seen = observe_tensors(proto, input, images, scratch, progress)
     if crowds:  # means stay those of photos
         seen = {
             name: seen[name].widened(one)
-            for name, one in observe_tensors(proto, input, make_mosaics(images), observed).items()
+            for name, one in observe_tensors(proto, input, make_mosaics(images), scratch).items()
         }
     equal = onnx.ModelProto()
     equal.CopyFrom(proto)
     scales = equalize(equal, seen)
-    changed = max_difference(proto, equal, input, images[:2]) if scales else 0.0
-    if changed > SAME:
-        equal, scales, changed = proto, {}, 0.0
-    seen |= {name: seen[name].scaled(scale) for name, scale in scales.items()}
-    corrected = correct_bias(equal, seen)
-    onnx.save(equal, str(target))
-    shrinks: dict[str, float] = {}
+    if not scales or max_difference(proto, equal, input, images[:2]) > SAME:
+        equal, scales = proto, {}
+    shrinks: tuple[Factors, Factors] = ({}, {})
     if clip:
         besides = {input.name, *(output.name for output in proto.graph.output)}  # outputs keep their ranges
-        counts = RangeHistograms({name: one.range for name, one in seen.items() if name not in besides})
-        for values in watch_tensors(equal, input, counts.names, images, target.with_suffix(".clipped.onnx")):
-            counts.add(values)
-        shrinks = counts.shrinks()
-    ranges = score_ranges(equal)
-    if crowds:
-        ranges = widest(ranges, crowd_ranges(equal, input, images, target.with_suffix(".crowds.onnx")))
+        inner = {name: one for name, one in seen.items() if name not in besides}
+        shrinks = _shrinks(inner, scales, lambda names: watch_tensors(proto, input, names, images, scratch))
+
+    def written(
+        changed: Any, path: Path, seen: dict[str, ObservedTensor], equalized: int, clipped: Factors
+    ) -> TunedModel:
+        ranges = score_ranges(changed)
+        if crowds:
+            ranges = widest(ranges, crowd_ranges(changed, input, images, scratch))
+        corrected = correct_bias(changed, seen)
+        onnx.save(changed, str(path))
+        factors: dict[Ranges, Factors] = {"clip": clipped, "margin": _margins(changed)}
+        return TunedModel(path, equalized, corrected, factors, ranges)
+
+    scaled = seen | {name: seen[name].scaled(scale) for name, scale in scales.items()}
     number = sum(int((scale != 1).sum()) for scale in scales.values())
-    return TunedModel(target, number, corrected, changed, shrinks, ranges)
+    equalized = written(equal, target, scaled, number, shrinks[1])
+    if equal is proto:
+        return TunedModels(equalized, equalized)
+    return TunedModels(written(proto, target.with_suffix(".corrected.onnx"), seen, 0, shrinks[0]), equalized)
+
+
+def _shrinks(
+    seen: Mapping[str, ObservedTensor],
+    scales: Mapping[str, Floats],
+    watch: Callable[[Sequence[str]], Iterator[dict[str, NDArray[np.float32]]]],
+) -> tuple[Factors, Factors]:
+    """The factors of clip.py for the tensors ``seen``, as they are and with their channels multiplied by ``scales``.
+
+    ``watch`` gives the values of the tensors, image by image.
+    """
+    plain = RangeHistograms({name: one.range for name, one in seen.items()})
+    scaled = RangeHistograms({name: seen[name].scaled(scale).range for name, scale in scales.items()})
+    for values in watch(plain.names):
+        plain.add(values)
+        scaled.add({name: values[name] * scales[name].reshape(-1, 1, 1) for name in scaled.names})
+    shrinks = plain.shrinks()
+    kept = {name: factor for name, factor in shrinks.items() if name not in scales}
+    return shrinks, kept | scaled.shrinks()
+
+
+def _margins(proto: Any) -> Factors:
+    """``MARGIN`` for every tensor of ``proto`` except its outputs: they hold the result, whose steps count most."""
+    outputs = {output.name for output in proto.graph.output}
+    return {name: MARGIN for node in proto.graph.node for name in node.output if name not in outputs}
 
 
 def correct_bias(proto: Any, seen: dict[str, ObservedTensor]) -> dict[str, BiasCorrection]:

@@ -6,7 +6,7 @@ import pytest
 
 from rkface.convert.cost import ModelCost
 from rkface.convert.evaluate.parity import DetectionParity, EmbeddingParity, grade_embeddings, grade_faces
-from rkface.convert.recipe import HYBRIDS, KL, MMSE, NORMAL, PLANS, TUNED, AccuracyBar
+from rkface.convert.recipe import BIAS_MARGIN, HYBRIDS, KL, MMSE, NORMAL, PLANS, RECIPES, TUNED, W8A8, AccuracyBar
 from rkface.convert.recipe_search import Grade, search_recipes
 from rkface.convert.targets import find_target
 from rkface.runtime.core.errors import InputError, WorkError
@@ -31,7 +31,8 @@ def toolkit(tmp_path):
 
         def grade(done):
             bad_face = done.cosine in unclear
-            return Grade(done.cosine >= 0.995 and not bad_face, (done.cosine,), f"{done.cosine}")
+            clears = done.cosine >= 0.995 and not bad_face
+            return Grade(clears, (done.cosine,), f"{done.cosine}", clears_well=done.cosine >= 0.9955)
 
         def predict(recipe):
             bound = bounds.get(recipe.name, 5.0 + recipe.lead + recipe.trail)
@@ -93,14 +94,39 @@ def test_thorough_tries_all_chooses_int8_if_it_is_accurate_enough_and_reports_fa
     scores = {"tuned": 0.996, "normal": None, "mmse": 0.998, "hybrid11": 0.9999}
     chosen, tries = search_recipes(PLANS["thorough"], *toolkit(scores))
     assert chosen.cosine == 0.998
-    assert [one.recipe for one in tries] == [TUNED, NORMAL, KL, MMSE, *HYBRIDS]
-    assert tries[1].grade is None and "failed at build" in tries[1].error
+    assert [one.recipe for one in tries] == [*W8A8, KL, MMSE, *HYBRIDS]
+    failed = next(one for one in tries if one.recipe == NORMAL)
+    assert failed.grade is None and "failed at build" in failed.error
 
 
 def test_a_model_that_cannot_be_tuned_is_converted_with_the_toolkits_default(toolkit):
     failing = dict.fromkeys(("tuned", *(recipe.name for recipe in HYBRIDS)))
     chosen, tries = search_recipes(PLANS["auto"], *toolkit(failing | {"normal": 0.996}))
     assert chosen.cosine == 0.996 and [one.recipe for one in tries] == [TUNED, NORMAL]
+
+
+def test_if_no_recipe_clears_the_bar_well_those_of_equal_cost_are_tried_before_the_hybrids(toolkit):
+    plan = PLANS["auto"].for_role("recognizer")
+    chosen, tries = search_recipes(plan, *toolkit({"tuned": 0.9951, "bias-margin": 0.9953, "hybrid3": 0.9999}))
+    assert chosen.cosine == 0.9953 and [one.recipe for one in tries] == [TUNED, BIAS_MARGIN, NORMAL]
+    chosen, tries = search_recipes(plan, *toolkit({"tuned": 0.9951, "bias-margin": 0.9956, "normal": 0.9999}))
+    assert chosen.cosine == 0.9956 and [one.recipe for one in tries] == [TUNED, BIAS_MARGIN], "it is good enough"
+    chosen, tries = search_recipes(plan, *toolkit({"hybrid3": 0.9951, "hybrid7": 0.9999}))
+    assert chosen.cosine == 0.9951 and [one.recipe for one in tries] == [TUNED, BIAS_MARGIN, NORMAL, HYBRIDS[0]]
+
+
+def test_a_recognizer_that_cannot_be_tuned_is_converted_with_the_toolkits_default(toolkit):
+    plan = PLANS["auto"].for_role("recognizer")
+    failing = dict.fromkeys((TUNED.name, BIAS_MARGIN.name, *(recipe.name for recipe in HYBRIDS)))
+    chosen, tries = search_recipes(plan, *toolkit(failing | {"normal": 0.996}))
+    assert chosen.cosine == 0.996 and [one.recipe for one in tries] == [TUNED, NORMAL]
+
+
+def test_a_detector_gets_no_recipe_that_differs_only_in_what_is_not_done_to_detectors():
+    assert PLANS["auto"].for_role("detector").recipes == (TUNED, *HYBRIDS)
+    tried = PLANS["thorough"].for_role("detector").recipes
+    assert TUNED in tried and RECIPES["tuned-whole"] not in tried and RECIPES["tuned-margin"] in tried
+    assert RECIPES["bias-whole"] in tried and RECIPES["bias-clip"] not in tried
 
 
 def test_slow_recipes_are_skipped_on_a_detector_unless_requested():

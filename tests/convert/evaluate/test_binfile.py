@@ -97,7 +97,7 @@ def test_other_instructions_are_refused(write, content, says):
         (pickle.dumps((["text"] * 4, SAME)), "other things than encoded images"),
         (pickle.dumps((IMAGES, [True, 7])), "other things than"),
         (pickle.dumps((IMAGES, [True])), "4 images are not 1 pairs"),
-        (pickle.dumps(([], [])), "0 images are not 0"),
+        (pickle.dumps(([], [])), "has no pairs: its lists are empty"),
     ],
 )
 def test_files_that_are_not_verification_files_are_refused(write, content, says):

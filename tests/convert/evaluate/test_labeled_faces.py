@@ -9,7 +9,7 @@ import pytest
 
 from rkface.convert.demo.render import EVALUATE, write_photos
 from rkface.convert.evaluate import labeled_faces
-from rkface.convert.evaluate.evaluation import face_embeddings, pair_cosines, recognizer_inputs
+from rkface.convert.evaluate.face_pairs import face_embeddings, pair_cosines, recognizer_inputs
 from rkface.convert.evaluate.labeled_faces import (
     LabeledFaceFinder,
     all_pairs,
@@ -121,7 +121,10 @@ def only(folder, *kept):
     [
         ((), "photos of 0 people, but at least two are needed"),
         (("person-0002",), "photos of 1 people"),
-        (("person-0000-00", "person-0001-00", "person-0002-00"), "no pair of one person"),
+        (
+            ("person-0000-00", "person-0001-00", "person-0002-00"),
+            r"no pair of one person .a usable face was found in all of its 3 photos.* at least two of each",
+        ),
     ],
 )
 def test_too_few_people_or_photos_are_refused(people, finder, kept, says):
@@ -137,8 +140,8 @@ def test_photos_without_any_face_are_refused(tmp_path, finder):
         wall(tmp_path / person / "2.png")
     with pytest.raises(InputError, match="4 of 4 photos show no face"):
         from_people(tmp_path, finder)
-    with pytest.raises(InputError, match="2 of 2 photos show no face"):
-        from_pairs(table(tmp_path, "a/1.png,b/1.png,No"), tmp_path, finder)
+    with pytest.raises(InputError, match="4 of 4 photos show no face"):
+        from_pairs(table(tmp_path, "a/1.png,b/1.png,No", "a/2.png,b/2.png,Yes"), tmp_path, finder)
     with pytest.raises(InputError, match="no such folder"):
         from_people(tmp_path / "absent", finder)
 
@@ -179,8 +182,9 @@ def test_pairs_of_a_csv_file_and_the_people_in_them(rendered, tmp_path, finder):
     ("rows", "says"),
     [
         ([f"{name(0, 0)},absent.jpg,No", f"{name(0, 0)},{name(0, 1)},Yes"], "1 of its 3 photos are not in .*absent"),
-        ([f"{name(0, 0)},{name(0, 1)},Yes"], "no pair of two people"),
-        ([f"{name(0, 0)},{name(1, 1)},No"], "no pair of one person"),
+        ([f"{name(0, 0)},{name(0, 1)},Yes"], "every pair in .* .1. is labeled as one person, but pairs of two people"),
+        ([f"{name(0, 0)},{name(1, 1)},No"], "every pair in .* is labeled as two people, but pairs of one person are"),
+        ([], "pairs.csv has no pairs: write lines"),
         ([f"{name(0, 0)},{name(0, 1)},perhaps"], "line 2: expected"),
         (
             [f"{name(0, 0)},{name(1, 1)},Yes", f"{name(1, 1)},{name(0, 1)},Yes", f"{name(0, 0)},{name(0, 1)},No"],
@@ -235,11 +239,11 @@ def test_embeddings_of_a_verification_file_are_sums_with_the_mirror_image(people
 
 def test_verification_files_for_another_crop_or_with_one_kind_of_pairs_are_refused(people, finder, tmp_path):
     bin_of(people, finder, path := tmp_path / "small.bin", [True] * 4)
-    with pytest.raises(InputError, match="no pair of two people"):
+    with pytest.raises(InputError, match=r"^every pair in .*small.bin .4. is labeled as one person, but pairs of two "):
         from_bin(path, ARCFACE_112)
     with pytest.raises(InputError, match=r"aligned to ArcFace's 112×112 template.*takes the crop dlib-150.*--people"):
         from_bin(path, TEMPLATES["dlib-150"])
-    path.write_bytes(pickle.dumps(([b"no image", b"neither"], [True])))
+    path.write_bytes(pickle.dumps(([b"no image", b"neither"] * 2, [True, False])))
     with pytest.raises(InputError, match="one of its images: not a JPEG"):
         from_bin(path, ARCFACE_112)
 

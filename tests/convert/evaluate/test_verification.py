@@ -6,11 +6,9 @@ import pytest
 from rkface.convert.evaluate.verification import (
     FARS,
     accuracy_at,
-    bootstrap_interval,
     enough_pairs,
     proportion,
     rank_pairs,
-    resample_people,
     tar_at_fars,
     ten_fold,
     verify_pairs,
@@ -122,44 +120,3 @@ def test_a_pair_exactly_at_a_fold_threshold_is_rejected():
     same = np.arange(40) % 2 == 0
     found = ten_fold(np.where(same, 0.5, 0.4975), same)
     assert found.mean == 0.5
-
-
-def people_and_pairs(people, photos):
-    owner = np.repeat(np.arange(people), photos)
-    first, second = np.triu_indices(len(owner), 1)
-    return owner[first], owner[second]
-
-
-def test_resampling_separates_a_shift_from_noise():
-    first, second = people_and_pairs(25, 3)
-    same = first == second
-    cosines = np.where(same, RANDOM.normal(0.6, 0.1, len(same)), RANDOM.normal(0, 0.1, len(same)))
-    noise = cosines + RANDOM.normal(0, 0.002, len(same))
-    drawn = resample_people(
-        [rank_pairs(cosines, same), rank_pairs(cosines + 0.05, same), rank_pairs(noise, same)], first, second, 1e-2
-    )
-    moved, still = (bootstrap_interval(0, drawn[:, model, 0] - drawn[:, 0, 0]) for model in (1, 2))
-    # The offset is the same in every resample, so its interval is empty.
-    assert (moved.low, moved.high) == (pytest.approx(0.05), pytest.approx(0.05))
-    assert still.low <= 0 <= still.high and still.high - still.low < 0.03
-    again = resample_people([rank_pairs(cosines, same)], first, second, 1e-2)
-    np.testing.assert_array_equal(again[:, 0], drawn[:, 0])  # the seed is fixed
-
-
-def test_people_are_resampled_and_not_pairs():
-    """A person whom everybody resembles makes the threshold uncertain, although that person has many pairs."""
-    first, second = people_and_pairs(20, 4)
-    same = first == second
-    cosines = np.where(same, 0.7, RANDOM.normal(0, 0.05, len(same)))
-    cosines[~same & ((first == 0) | (second == 0))] += 0.3
-    threshold = resample_people([rank_pairs(cosines, same)], first, second, 0.05)[:, 0, 0]
-    assert bootstrap_interval(0, threshold).low < 0.2 and bootstrap_interval(0, threshold).high > 0.3
-
-
-def test_a_resample_without_both_kinds_of_pairs_is_ignored():
-    first, second = people_and_pairs(2, 2)
-    same = first == second
-    drawn = resample_people([rank_pairs(np.where(same, 0.7, 0.1), same)], first, second, 0.1)
-    assert 0.3 < np.isnan(drawn[:, 0, 0]).mean() < 0.7  # one person twice: half of the draws
-    assert bootstrap_interval(0.4, drawn[:, 0, 0]).low == pytest.approx(0.4)
-    assert np.isnan(bootstrap_interval(0.4, drawn[:0, 0, 0]).low)

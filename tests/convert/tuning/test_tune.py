@@ -191,14 +191,14 @@ def test_only_ranges_of_a_recognizer_shrink_and_the_simulator_uses_them(tmp_path
     onnx.save(separable(), tmp_path / "model.onnx")
     dataset = calibration(tmp_path / "set", IMAGES[:4])
     arguments = (tmp_path / "model.onnx", INPUT, dataset, tmp_path / "tuned.onnx")
-    assert not tune(*arguments).shrinks
-    tuned = tune(*arguments, clip=True)
-    assert "out" not in tuned.shrinks and "image" not in tuned.shrinks
+    assert not tune(*arguments).equalized.factors["clip"]
+    tuned = tune(*arguments, clip=True).equalized
+    assert not {"out", "image"} & {*tuned.factors["clip"], *tuned.factors["margin"]}
     np.save(tmp_path / "ask.npy", IMAGES[:1])
     job = QuantizeJob(
         tuned.path, tmp_path / "model.rknn", "rk3588", INPUT, "{}", dataset, evaluate=tmp_path / "ask.npy"
     )
-    whole, cut = (quantize(one, tmp_path / "log.txt").outputs[0] for one in (job, replace(job, shrinks={"out": 0.5})))
+    whole, cut = (quantize(one, tmp_path / "log.txt").outputs[0] for one in (job, replace(job, factors={"out": 0.5})))
     top = observe_tensors(onnx.load(tuned.path), INPUT, IMAGES[:4], tmp_path / "scratch.onnx")["out"].high.max()
     # 5 %: this is the range of INT8's outputs, not of FP32's.
     assert whole.max() > 0.6 * top and cut.max() == pytest.approx(top / 2, rel=0.05)
@@ -217,9 +217,9 @@ def test_a_weight_that_other_nodes_share_keeps_its_value_for_them(tmp_path):
 def test_equalizing_that_would_change_fp32_is_left_out(tmp_path, monkeypatch):
     onnx.save(separable(), tmp_path / "model.onnx")
     arguments = (tmp_path / "model.onnx", INPUT, calibration(tmp_path / "set", IMAGES[:2]), tmp_path / "tuned.onnx")
-    assert tune(*arguments).equalized > 0
+    assert tune(*arguments).equalized.equalized > 0
     monkeypatch.setattr("rkface.convert.tuning.tune.max_difference", lambda *_: 2e-4)
-    assert tune(*arguments).equalized == 0
+    assert tune(*arguments).equalized.equalized == 0
     # The biases are still corrected.
     assert max_difference(separable(), onnx.load(tmp_path / "tuned.onnx"), INPUT, IMAGES) < 0.01
 
