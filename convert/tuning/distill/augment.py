@@ -6,6 +6,8 @@ compression, and something in front of the face (random erasing, arXiv 1708.0489
 
 from __future__ import annotations
 
+from typing import Any
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
@@ -15,18 +17,18 @@ Image = NDArray[np.uint8]
 
 def augment(image: Image, random: np.random.Generator) -> Image:
     """``image`` (H×W×3 uint8, RGB or BGR), changed by draws from ``random``; the same size."""
-    changed = image[:, ::-1] if random.random() < 0.5 else image
-    changed = _move(np.ascontiguousarray(changed), random)
+    mirrored = np.ascontiguousarray(image[:, ::-1]) if random.random() < 0.5 else image
+    changed = _move(mirrored, random)
     if random.random() < 0.15:
         changed = _cover(changed, random)
     changed = _expose(changed, random)
     if random.random() < 0.2:
-        changed = cv2.GaussianBlur(changed, (0, 0), random.uniform(0.4, 1.8))
+        changed = np.asarray(cv2.GaussianBlur(changed, (0, 0), random.uniform(0.4, 1.8)), np.uint8)
     if random.random() < 0.2:
         changed = _shrink(changed, random.uniform(0.3, 0.9))
     if random.random() < 0.3:
         changed = _compress(changed, int(random.integers(25, 90)))
-    return np.asarray(changed, np.uint8)
+    return changed
 
 
 def _move(image: Image, random: np.random.Generator) -> Image:
@@ -34,7 +36,7 @@ def _move(image: Image, random: np.random.Generator) -> Image:
     edge."""
     height, width = image.shape[:2]
     angle, scale = random.uniform(-20, 20), random.uniform(0.88, 1.12)
-    matrix = cv2.getRotationMatrix2D(((width - 1) / 2, (height - 1) / 2), angle, scale)
+    matrix = np.asarray(cv2.getRotationMatrix2D(((width - 1) / 2, (height - 1) / 2), angle, scale), np.float64)
     matrix[:, 2] += random.uniform(-0.06, 0.06, 2) * (width, height)
     border = cv2.BORDER_CONSTANT if random.random() < 0.3 else cv2.BORDER_REPLICATE
     return np.asarray(cv2.warpAffine(image, matrix, (width, height), borderMode=border), np.uint8)
@@ -52,12 +54,13 @@ def _cover(image: Image, random: np.random.Generator) -> Image:
 
 def _expose(image: Image, random: np.random.Generator) -> Image:
     """Gamma, brightness, contrast and white balance; one face in ten is gray, one in five has sensor noise."""
-    values = (image / 255.0) ** np.exp(random.uniform(-0.4, 0.4))
-    values = values * random.uniform(0.6, 1.25) * random.uniform(0.9, 1.1, 3) + random.uniform(-0.06, 0.06)
+    values: NDArray[Any] = (image / 255.0) ** np.exp(random.uniform(-0.4, 0.4))
+    gains = random.uniform(0.6, 1.25) * random.uniform(0.9, 1.1, 3)
+    values = values * gains + random.uniform(-0.06, 0.06)
     if random.random() < 0.1:
         values[:] = values.mean(axis=2, keepdims=True)
     if random.random() < 0.2:
-        values += random.normal(0, random.uniform(0.01, 0.05), values.shape)
+        values = values + random.normal(0, random.uniform(0.01, 0.05), values.shape)
     return np.asarray(np.clip(values * 255 + 0.5, 0, 255), np.uint8)
 
 

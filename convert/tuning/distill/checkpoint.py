@@ -1,11 +1,9 @@
-"""A file that keeps the state of an unfinished or finished distillation, so that an interruption costs a minute."""
+"""A file that keeps the state of an unfinished or finished distillation, so that an interruption costs little."""
 
 from __future__ import annotations
 
-import hashlib
 import io
 import pickle
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +17,7 @@ KEPT = 2  # files: the newest
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """The file ``path``, which counts only for the inputs whose digest is ``key``."""
+    """The file ``path``, whose content counts only for the inputs that ``key`` stands for."""
 
     path: Path
     key: str
@@ -30,22 +28,17 @@ class Checkpoint:
         torch.save({"key": self.key, **state}, content)
         write_atomically(self.path, content.getvalue(), mode=0o600)
 
-    def load(self) -> dict[str, Any] | None:
-        """The saved state; None if there is none, or if it is damaged or of other inputs."""
+    def load(self) -> dict[str, Any]:
+        """The saved state; empty if there is none, or if it is damaged or of other inputs."""
         try:
             state = torch.load(self.path, weights_only=True)  # tensors and numbers, no code
         except (OSError, RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError):
-            return None
-        return state if isinstance(state, dict) and state.get("key") == self.key else None
+            return {}
+        return state if isinstance(state, dict) and state.get("key") == self.key else {}
 
 
-def open_checkpoint(folder: Path, inputs: Iterable[bytes]) -> Checkpoint:
-    """The checkpoint in ``folder`` for these ``inputs``; older ones of other inputs are deleted."""
-    digest = hashlib.sha256()
-    for part in inputs:
-        digest.update(len(part).to_bytes(8, "big"))
-        digest.update(part)
-    key = digest.hexdigest()
+def open_checkpoint(folder: Path, key: str) -> Checkpoint:
+    """The checkpoint for ``key`` in ``folder``, which is created; old ones for other keys are deleted."""
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     path = folder / f"{key[:32]}.pt"
     others = sorted((one for one in folder.glob("*.pt") if one != path), key=lambda one: one.stat().st_mtime)

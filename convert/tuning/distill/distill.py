@@ -1,4 +1,4 @@
-"""The recipe ``distilled``: a tuned model whose weights, biases and ranges are learned against FP32 (train.py).
+"""Distills a tuned model: chooses where to begin, learns (train.py), and writes the model and its ranges.
 
 The NPU runs exactly as many operations as before.
 """
@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,54 +19,18 @@ from rkface.runtime.core.manifest import Input
 from rkface.runtime.vision.image import read_image
 
 from ...image_lists import read_image_list, to_rgb
-from .checkpoint import Checkpoint
+from .checkpoint import open_checkpoint
 from .graph import TorchGraph, read_graph, rounded_tensors
-from .student import Range, create_student
-from .train import BATCH, Lesson, Schedule, hold_out, learn, to_tensor, with_augmented
+from .job import DistilledModel, DistillJob, DistillStart, Floats
+from .student import Range, Student, create_student
+from .train import BATCH, Lesson, hold_out, learn, measure_error, to_tensor, with_augmented
 
-Floats = NDArray[np.float32]
-
-
-@dataclass(frozen=True)
-class DistillStart:
-    """Where distillation begins.
-
-    model    a tuned ONNX model
-    biases   by name: FP32's values of the biases that tuning has corrected in ``model``
-    factors  by name of a tensor: what the observed range is multiplied by
-    margin   the same for all other tensors
-    """
-
-    model: Path
-    biases: Mapping[str, Floats]
-    factors: Mapping[str, float]
-    margin: float = 1.0
-
-
-@dataclass(frozen=True)
-class DistilledModel:
-    """A distilled model.
-
-    path           its ONNX file
-    ranges         the exact INT8 ranges of its tensors, by name
-    before, after  mean of 1 - cosine on faces that were held out, under fake quantization
-    steps          the updates that were made
-    best_step      the update after which the model is used
-    stopping       the faces that were held out, N×H×W×3 uint8 RGB, saved by numpy.save
-    """
-
-    path: Path
-    ranges: Mapping[str, Range]
-    before: float
-    after: float
-    steps: int
-    best_step: int
-    stopping: Path
+Images = NDArray[np.uint8]
 
 
 @dataclass
 class _Statistics:
-    """Of one tensor over all images: its range, and mean and variance over all values."""
+    """Of one tensor over all images: its range, and what its variance follows from."""
 
     low: float = 0.0
     high: float = 0.0
@@ -86,48 +49,69 @@ class _Statistics:
         return max(self.squares / self.count - (self.total / self.count) ** 2, 1e-12)
 
 
-def distill(
-    start: DistillStart,
-    input: Input,
-    dataset: Path,
-    target: Path,
-    checkpoint: Checkpoint,
-    schedule: Schedule,
-    progress: Callable[[int, int], None] = lambda done, total: None,
-) -> DistilledModel:
-    """Write ``start``'s model to ``target``, distilled on the faces of the calibration list ``dataset``.
+@dataclass(frozen=True)
+class _Beginning:
+    """A start that is ready to learn: its ModelProto, the student and what it learns from."""
 
-    Three faces in four are learned from, the others decide which state is used. An interrupted call continues at
-    ``checkpoint``. Raises WorkError if the model has an operator that is not supported.
-    """
+    proto: Any
+    student: Student
+    lesson: Lesson
+
+
+def run_job(job: DistillJob, progress: Callable[[int, int], None]) -> DistilledModel:
+    """Run ``job``: see job.distill."""
+    images = to_rgb(read_image(path) for path in read_image_list(job.dataset))
+    state = open_checkpoint(job.checkpoints, job.key).load()
+    known = [state["start"]] if state else range(len(job.starts))
+    beginnings = {index: _begin(job.starts[index], job.input, images) for index in known}
+    if not state:
+        errors = {index: measure_error(one.student, one.lesson) for index, one in beginnings.items()}
+        best = min(errors, key=lambda index: errors[index])
+        state = {"start": best, "before": errors[best]}
+    begun = beginnings[state["start"]]
+    learned = learn(begun.student, begun.lesson, job, state, progress)
+    student, proto = begun.student, begun.proto
+    constants = student.constants()
+    _write_constants(proto, {name: constants[name].detach().numpy() for name in student.changes})
+    onnx.save(proto, str(job.target))
+    groups = rounded_tensors(student.graph)
+    ranges: dict[str, Range] = {}
+    for name in student.ends:
+        low, high = (float(end.detach()) for end in student.learned_range(name))
+        ranges |= dict.fromkeys((name, *groups[name]), (low, high))
+    return DistilledModel(
+        path=job.target,
+        ranges=ranges,
+        start=state["start"],
+        before=learned.before,
+        after=learned.after,
+        steps=learned.steps,
+        best_step=learned.best_step,
+        held_out=begun.lesson.stopping,
+        expected=begun.lesson.expected.numpy(),
+    )
+
+
+def _begin(start: DistillStart, input: Input, images: Images) -> _Beginning:
+    """``start`` with the ranges that ``images`` show, its own FP32 version as the teacher."""
     proto = onnx.load(str(start.model))
     graph = read_graph(proto)
-    teacher = graph.constants | {name: torch.from_numpy(values.copy()) for name, values in start.biases.items()}
-    images = to_rgb(read_image(path) for path in read_image_list(dataset))
+    teacher = graph.constants | {name: torch.from_numpy(np.array(values)) for name, values in start.biases.items()}
     seen, embeddings = _observe(graph, teacher, images, input)
     faces, stopping = hold_out(images, embeddings)
     stopping = with_augmented(stopping)
-    groups = rounded_tensors(graph)
-    ranges = {name: _range(seen[name], start.factors.get(name, start.margin)) for name in groups if name in seen}
+    ranges = {name: _range(seen[name], start.factors.get(name, 1.0)) for name in rounded_tensors(graph) if name in seen}
     ranges[graph.input] = _input_range(input)
     student = create_student(graph, ranges, {name: one.variance**0.5 for name, one in seen.items()})
     sums = {step.output: seen[step.output].variance for step in graph.steps if step.operator == "Add"}
-    learned = learn(student, Lesson(teacher, sums, input, faces, stopping), schedule, checkpoint, progress)
-    constants = student.constants()
-    _write_constants(proto, {name: constants[name].detach().numpy() for name in student.changes})
-    onnx.save(proto, str(target))
-    np.save(saved := target.with_suffix(".stopping.npy"), stopping)
-    exact = {}
-    for name in student.ends:
-        low, high = (float(end.detach()) for end in student.learned_range(name))
-        exact |= dict.fromkeys((name, *groups[name]), (low, high))
-    return DistilledModel(target, exact, learned.before, learned.after, learned.steps, learned.best_step, saved)
+    _, expected = _observe(graph, teacher, stopping, input)
+    return _Beginning(proto, student, Lesson(teacher, sums, input, faces, stopping, torch.from_numpy(expected)))
 
 
 def _observe(
-    graph: TorchGraph, constants: Mapping[str, Tensor], images: NDArray[np.uint8], input: Input
+    graph: TorchGraph, constants: Mapping[str, Tensor], images: Images, input: Input
 ) -> tuple[dict[str, _Statistics], Floats]:
-    """Every computed tensor over ``images``, by name, and the embeddings."""
+    """Every computed tensor over ``images``, by name, and the embeddings, N×D."""
     seen: dict[str, _Statistics] = {step.output: _Statistics() for step in graph.steps}
 
     def add(name: str, values: Tensor) -> Tensor:
@@ -136,7 +120,7 @@ def _observe(
         return values
 
     with torch.no_grad():
-        parts = [graph.run(part, constants, add)[graph.output] for part in to_tensor(images, input).split(BATCH)]
+        parts = [graph.run(part, constants, add)[graph.output] for part in torch.split(to_tensor(images, input), BATCH)]
     return seen, torch.cat(parts).flatten(1).numpy()
 
 
@@ -146,6 +130,7 @@ def _range(seen: _Statistics, factor: float) -> Range:
 
 
 def _input_range(input: Input) -> Range:
+    """The range of normalized pixels, extended to contain 0."""
     mean, std = np.asarray(input.mean), np.asarray(input.std)
     return float(min(((0 - mean) / std).min(), 0)), float(max(((255 - mean) / std).max(), 0))
 

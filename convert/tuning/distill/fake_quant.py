@@ -47,7 +47,7 @@ def round_activations(values: Tensor, low: Tensor, high: Tensor) -> Tensor:
 
     Gradients reach all three. Agrees with ONNX's QuantizeLinear and DequantizeLinear.
     """
-    rounded: Tensor = _FakeQuantize.apply(values, low, high)
+    rounded: Tensor = _FakeQuantize.apply(values, low, high)  # type: ignore[no-untyped-call]
     return rounded
 
 
@@ -57,9 +57,8 @@ def weight_scales(weights: Tensor, axis: int) -> tuple[Tensor, Tensor]:
     As in tune.round_weights: the range of a channel is that of its weights, and contains 0.
     """
     others = [one for one in range(weights.ndim) if one != axis]
-    low, high = (torch.clamp(end, **limit) for end, limit in (
-        (weights.amin(others, keepdim=True), {"max": 0}), (weights.amax(others, keepdim=True), {"min": 0}))
-    )  # fmt: skip
+    low = weights.amin(others, keepdim=True).clamp(max=0)
+    high = weights.amax(others, keepdim=True).clamp(min=0)
     scale = ((high - low) / STEPS).clamp(min=TINY)
     return scale, torch.round(-low / scale)
 

@@ -43,8 +43,10 @@ def _padded(images: Tensor, options: Attributes, value: float) -> tuple[Tensor, 
 def _gemm(given: Sequence[Any], options: Attributes) -> Tensor:
     left = given[0].T if options.get("transA", 0) else given[0]
     right = given[1].T if options.get("transB", 0) else given[1]
-    product = options.get("alpha", 1.0) * (left @ right)
-    return product if len(given) < 3 or given[2] is None else product + options.get("beta", 1.0) * given[2]
+    product: Tensor = options.get("alpha", 1.0) * (left @ right)
+    if len(given) > 2 and given[2] is not None:
+        product = product + options.get("beta", 1.0) * given[2]
+    return product
 
 
 def _batch_norm(given: Sequence[Any], options: Attributes) -> Tensor:

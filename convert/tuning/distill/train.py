@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,8 +22,9 @@ from rkface.runtime.backends.reference import normalize
 from rkface.runtime.core.manifest import Input
 
 from .augment import augment
-from .checkpoint import Checkpoint
+from .checkpoint import open_checkpoint
 from .graph import TorchGraph
+from .job import DistillJob
 from .student import Student
 
 Images = NDArray[np.uint8]
@@ -38,14 +40,6 @@ BYTES_KEPT = 16  # for each number of an activation: itself, its rounding error,
 
 
 @dataclass(frozen=True)
-class Schedule:
-    """How long to learn: at most ``steps`` updates, and at most ``seconds`` in this process."""
-
-    steps: int
-    seconds: float
-
-
-@dataclass(frozen=True)
 class Lesson:
     """What the student learns from.
 
@@ -54,6 +48,7 @@ class Lesson:
     input      of the model
     faces      N×H×W×3 uint8 RGB, to learn on
     stopping   M×H×W×3 uint8 RGB of other people, to choose the best state on
+    expected   M×D: the teacher's embeddings of ``stopping``
     """
 
     teacher: Mapping[str, Tensor]
@@ -61,6 +56,7 @@ class Lesson:
     input: Input
     faces: Images
     stopping: Images
+    expected: Tensor
 
 
 @dataclass(frozen=True)
@@ -77,15 +73,19 @@ class Learned:
 def hold_out(faces: Images, embeddings: NDArray[np.float32]) -> tuple[Images, Images]:
     """Faces to learn on, and faces of other people to stop on: one in four.
 
-    ``embeddings`` (N×D) are FP32's. Faces are sorted along the first principal direction of the embeddings, and one end
-    is held out: faces of one person, and faces in the same pose, are neighbors there, so that few people are on both
-    sides.
+    ``embeddings`` (N×D) are FP32's. Beginning with the last face, the face that is most similar to a held-out one is
+    held out next. So all faces of a person are held out before those of another, without a threshold for who is whom,
+    and at most one person is on both sides.
     """
     units = embeddings / np.linalg.norm(embeddings, axis=1, keepdims=True)
-    direction = np.linalg.svd(units - units.mean(axis=0), full_matrices=False)[2][0]
-    order = np.argsort(units @ direction, kind="stable")
-    held = max(1, len(faces) // STOPPING_SHARE)
-    return faces[np.sort(order[held:])], faces[np.sort(order[:held])]
+    similar = units @ units.T
+    held = [len(faces) - 1]
+    while len(held) < len(faces) // STOPPING_SHARE:
+        nearest = similar[held].max(axis=0)
+        nearest[held] = -np.inf
+        held.append(int(nearest.argmax()))
+    rest = [index for index in range(len(faces)) if index not in held]
+    return faces[rest], faces[sorted(held)]
 
 
 def with_augmented(faces: Images) -> Images:
@@ -98,42 +98,42 @@ def with_augmented(faces: Images) -> Images:
 def learn(
     student: Student,
     lesson: Lesson,
-    schedule: Schedule,
-    checkpoint: Checkpoint,
-    progress: Callable[[int, int], None] = lambda done, total: None,
+    job: DistillJob,
+    state: dict[str, Any],
+    progress: Callable[[int, int], None],
 ) -> Learned:
     """Train ``student`` and leave it in the state that is best on ``lesson.stopping``.
 
-    The state is saved to ``checkpoint`` at every evaluation; a saved one is continued, and gives what an uninterrupted
-    run gives. With the same number of threads, the result depends on nothing else, unless the time runs out.
+    ``state`` is what the checkpoint of ``job`` has, or at a beginning the error "before" any update, and what shall be
+    saved besides. It is saved at every evaluation. A run that continues gives what an uninterrupted run gives; the
+    result depends on nothing else, except on the number of threads, and on the time if it runs out.
     """
-    end = time.monotonic() + schedule.seconds
-    micro = _micro_batch(student.graph, lesson)
-    target = _embed(lesson.stopping, lesson.input, lambda images: student.graph.run(images, lesson.teacher), student)
+    end = time.monotonic() + job.seconds
+    checkpoint = open_checkpoint(job.checkpoints, job.key)
+    size = _faces_at_once(student.graph, lesson)
     optimizer = student.optimizer()
-    state = checkpoint.load()
-    if state is None:
-        error = _error(student, lesson, target)
-        state = {"step": 0, "before": error, "best": student.state(), "best_error": error, "best_step": 0}
-    else:
+    if "now" in state:
         student.load(state["now"])
         optimizer.load_state_dict(state["optimizer"])
-    while state["step"] < schedule.steps and time.monotonic() < end:
+    else:
+        state |= {"step": 0, "best": student.state(), "best_error": state["before"], "best_step": 0}
+    begun = state["step"]
+    while state["step"] < job.steps and time.monotonic() < end:
         step = state["step"]
         for group in optimizer.param_groups:
-            group["lr"] = group["initial_lr"] * (1 + math.cos(math.pi * step / schedule.steps)) / 2
+            group["lr"] = group["initial_lr"] * (1 + math.cos(math.pi * step / job.steps)) / 2
         optimizer.zero_grad()
-        for part in _parts(_draw_faces(lesson, step), micro):
+        for part in torch.split(_draw_faces(lesson, step), size):
             loss = _loss(student, lesson, part) * (len(part) / BATCH)
             loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         state["step"] = step + 1
-        progress(step + 1, schedule.steps)
-        if state["step"] % EVALUATE_EVERY == 0 or state["step"] == schedule.steps:
-            error = _error(student, lesson, target)
+        if state["step"] % EVALUATE_EVERY == 0 or state["step"] == job.steps:
+            error = measure_error(student, lesson)
             if error < state["best_error"]:
                 state |= {"best": student.state(), "best_error": error, "best_step": state["step"]}
             checkpoint.save(state | {"now": student.state(), "optimizer": optimizer.state_dict()})
+        progress(step + 1 - begun, job.steps - begun)
     student.load(state["best"])
     return Learned(state["before"], state["best_error"], state["step"], state["best_step"])
 
@@ -157,8 +157,8 @@ def _loss(student: Student, lesson: Lesson, images: Tensor) -> Tensor:
     with torch.no_grad():
         expected = student.graph.run(images, lesson.teacher, keep=inner)
     found = student.run(images, student.rounded_constants(), inner)
-    before, after = expected[student.graph.output], found[student.graph.output]
-    loss = COSINE_WEIGHT * (1 - functional.cosine_similarity(before, after)).mean()
+    before, after = (one[student.graph.output].flatten(1) for one in (expected, found))
+    loss: Tensor = COSINE_WEIGHT * (1 - functional.cosine_similarity(before, after)).mean()
     loss = loss + ((after - before).norm(dim=1) / before.norm(dim=1)).square().mean()
     for name in inner:
         difference = (found[name] - expected[name]).square().mean()
@@ -166,25 +166,17 @@ def _loss(student: Student, lesson: Lesson, images: Tensor) -> Tensor:
     return loss
 
 
-def _error(student: Student, lesson: Lesson, target: Tensor) -> float:
-    """Mean of 1 - cosine on the stopping faces, whose FP32 embeddings are ``target``."""
+def measure_error(student: Student, lesson: Lesson) -> float:
+    """Mean of 1 - cosine with FP32 on the stopping faces."""
     with torch.no_grad():
         constants = student.rounded_constants()
-    found = _embed(lesson.stopping, lesson.input, lambda images: student.run(images, constants), student)
-    return float((1 - functional.cosine_similarity(target, found)).mean())
+        images = to_tensor(lesson.stopping, lesson.input)
+        found = torch.cat([student.run(part, constants)[student.graph.output] for part in torch.split(images, BATCH)])
+        return float((1 - functional.cosine_similarity(lesson.expected, found.flatten(1))).mean())
 
 
-def _embed(images: Images, input: Input, run: Callable[[Tensor], dict[str, Tensor]], student: Student) -> Tensor:
-    with torch.no_grad():
-        return torch.cat([run(part)[student.graph.output] for part in _parts(to_tensor(images, input), BATCH)])
-
-
-def _parts(images: Tensor, size: int) -> Iterator[Tensor]:
-    yield from images.split(size)
-
-
-def _micro_batch(graph: TorchGraph, lesson: Lesson) -> int:
-    """How many faces are computed together, 1 to BATCH, so that memory suffices."""
+def _faces_at_once(graph: TorchGraph, lesson: Lesson) -> int:
+    """How many faces are computed together, 1 to BATCH, so that their activations stay within ACTIVATION_BYTES."""
     numbers = 0
 
     def count(name: str, values: Tensor) -> Tensor:
@@ -195,4 +187,3 @@ def _micro_batch(graph: TorchGraph, lesson: Lesson) -> int:
     with torch.no_grad():
         graph.run(to_tensor(lesson.faces[:1], lesson.input), lesson.teacher, count)
     return int(min(BATCH, max(1, ACTIVATION_BYTES // (BYTES_KEPT * numbers))))
-
