@@ -25,7 +25,7 @@ from rkface.runtime.vision.image import read_image
 from .bundle_writer import write_bundle
 from .compare_models import ConversionContext, ConversionResult, QuantizedResults
 from .evaluate.detector_errors import detector_notes
-from .evaluate.parity import LivenessParity, match_boxes
+from .evaluate.parity import LivenessParity, match_boxes, without_cosines
 from .recipe_search import RecipeResult, chosen_result
 from .report.conversion_report import ConversionReport
 from .report.model_facts import ModelFacts, ReportImages
@@ -51,12 +51,15 @@ def write_outputs(
     manifest = _manifest(context, output, result)
     facts = tuple(_model_facts(context, result.quantized, role) for role in context.models)
     notes = _notes(context, output, result)
-    report = ConversionReport(manifest, settings.bar, result.parity, result.evidence, facts, notes, result.fault)
+    written = result.fault is None or settings.accept
+    report = ConversionReport(
+        manifest, settings.bar, result.parity, result.evidence, facts, notes, result.fault, written
+    )
     with stage("report and bundle") as shown:
         html, data = settings.work / "report.html", settings.work / "report.json"
         write_atomically(data, report.to_json().encode(), mode=0o666)
         write_atomically(html, report.to_html(_images(context, result)).encode(), mode=0o666)
-        if result.fault and not settings.accept:
+        if not written:
             raise WorkError(f"{output.target.name}: {result.fault}. No bundle was written; see the report {html}")
         models = result.quantized.models
         golden = models["detector"].rknn.with_name("golden.npz")
@@ -159,7 +162,7 @@ def _manifest(context: ConversionContext, output: OutputBundle, result: Conversi
         "match_threshold": sources.evidence,
         "inputs": {role: model.fixed.preprocessing.to_dict() for role, model in context.models.items()},
         "versions": _versions(),
-        "parity": _without_series(asdict(result.parity)),
+        "parity": without_cosines(result.parity),
     }
     if origin := context.models["recognizer"].center:
         provenance["center"] = origin.to_dict()
@@ -230,13 +233,6 @@ def _versions() -> dict[str, str]:
         except PackageNotFoundError:  # opencv-python-headless may be installed instead
             continue
     return found
-
-
-def _without_series(parity: dict[str, Any]) -> dict[str, Any]:
-    """``parity`` without the list of every face's cosine, which is in report.json, and without empty parts."""
-    for part in ("embedding", "end_to_end"):
-        parity[part].pop("cosines")
-    return {name: part for name, part in parity.items() if part is not None}
 
 
 def _write_golden(path: Path, context: ConversionContext, quantized: QuantizedResults) -> None:
