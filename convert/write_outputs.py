@@ -28,7 +28,7 @@ from .evaluate.detector_errors import detector_notes
 from .evaluate.parity import LivenessParity, match_boxes, without_cosines
 from .recipe_search import RecipeResult, chosen_result
 from .report.conversion_report import ConversionReport
-from .report.model_facts import ModelFacts, ReportImages
+from .report.model_facts import FacePicture, Image, ModelFacts, ReportImages
 from .settings import ConversionSettings, OutputBundle
 
 # Golden vectors by role: enough to notice a wrong layout or color order, and few, because the board runs them often.
@@ -248,12 +248,22 @@ def _write_golden(path: Path, context: ConversionContext, quantized: QuantizedRe
 
 def _images(context: ConversionContext, result: ConversionResult) -> ReportImages:
     evaluation, calibration = context.datasets.evaluation, context.datasets.calibration
-    cosines = result.parity.embedding.cosines
-    worst = sorted(range(len(cosines)), key=cosines.__getitem__)[:SHOWN_FACES]
-    faces = [(evaluation.faces[index].crop, cosines[index]) for index in worst]
+    parity, augmented = result.parity, evaluation.augmented
+    crops = [face.crop for face in evaluation.faces]
+    faces = _worst_faces(crops, parity.embedding.cosines, evaluation.groups)
+    changed = parity.groups["augmented"].same_crop.cosines if "augmented" in parity.groups else ()
+    worst_augmented = _worst_faces(
+        [np.ascontiguousarray(crop[..., ::-1]) for crop in augmented.crops], changed, augmented.changes
+    )
     contact = calibration and (calibration.folder / "contact.png")
     frames, mosaic = _worst_frames(context, result.quantized), evaluation.mosaics[SHOWN_MOSAIC, ..., ::-1]
-    return ReportImages(faces, frames, mosaic, contact.read_bytes() if contact else None)
+    return ReportImages(faces, worst_augmented, frames, mosaic, contact.read_bytes() if contact else None)
+
+
+def _worst_faces(crops: Sequence[Image], cosines: Sequence[float], kinds: Sequence[str]) -> list[FacePicture]:
+    """The faces with the lowest ``cosines``, the worst first; ``crops`` are uint8 BGR."""
+    worst = sorted(range(len(cosines)), key=cosines.__getitem__)[:SHOWN_FACES]
+    return [FacePicture(crops[index], cosines[index], kinds[index]) for index in worst]
 
 
 def _worst_frames(context: ConversionContext, quantized: QuantizedResults) -> list[NDArray[np.uint8]]:

@@ -2,55 +2,73 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator
 
-from ..evaluate.parity import EmbeddingParity, LivenessParity, PairParity, Parity
+from ..evaluate.parity import REAL, EmbeddingParity, FaceGroup, LivenessParity, PairParity, Parity
 from ..recipe import AccuracyBar
 from .page import Card, Table
 
-
-@dataclass(frozen=True)
-class FaceFigures:
-    """One comparison of embeddings: its name, what its faces are, and the figures. ``required``: the accuracy bar
-    applies to it."""
-
-    name: str
-    faces: str
-    parity: EmbeddingParity
-    required: bool = False
-
-    @property
-    def card(self) -> Card:
-        of = self.parity
-        return Card(self.name, f"{of.mean:.4f}", f"mean cosine; worst face {of.minimum:.4f}; {of.faces} faces")
+# What is in each group of evaluation faces, in the order of the report: those that are most like strangers first.
+GROUPS: dict[FaceGroup, str] = {
+    "unlike": "faces of people, and of a pose, light or sharpness, that the calibration photos do not have",
+    "in-domain": "the other held-out faces: other photos, but of the kind that calibrates",
+    "augmented": "held-out faces, turned, blurred, darker, brighter, compressed or small",
+}
+CARD_TITLES: dict[FaceGroup, str] = {
+    "unlike": "out of domain: unlike",
+    "in-domain": "in-domain",
+    "augmented": "out of domain: augmented",
+}
 
 
-def face_groups(parity: Parity) -> tuple[FaceFigures, ...]:
-    """The comparisons of embeddings in ``parity``, the most important first."""
-    return (
-        FaceFigures("other people", "faces of people that calibration never saw", parity.embedding, required=True),
-        FaceFigures("end to end", "each model with the landmarks of its own detector", parity.end_to_end),
-    )
+def group_cards(parity: Parity) -> Iterator[Card]:
+    """Out-of-domain and in-domain figures, to stand side by side."""
+    for group, title in CARD_TITLES.items():
+        found = parity.groups.get(group)
+        if found is not None:
+            yield _cosine_card(title, found.same_crop)
+        elif group == "unlike":
+            yield Card(title, "not measured", "no held-out face is unlike those that calibrate")
+    yield _cosine_card("end to end", parity.end_to_end)
 
 
-def embedding_table(groups: tuple[FaceFigures, ...], bar: AccuracyBar) -> Table:
-    """A row for each of ``groups``, and one for what ``bar`` requires."""
-    head = ("", "faces", "mean cosine", "worst face", "1st percentile", "length ratio", "distance")
+def _cosine_card(title: str, of: EmbeddingParity) -> Card:
+    return Card(title, f"{of.mean:.4f}", f"mean cosine; worst face {of.minimum:.4f}; {of.faces} faces")
+
+
+def group_table(parity: Parity, bar: AccuracyBar) -> Table:
+    """A row for each group of evaluation faces, and one for what ``bar`` requires of the real ones."""
+    head = ("faces", "number", "mean cosine", "worst face", "end to end: mean", "worst face")
     rows: list[tuple[object, ...]] = [
         (
-            group.name,
-            group.parity.faces,
-            f"{group.parity.mean:.4f}",
-            f"{group.parity.minimum:.4f}",
-            f"{group.parity.p1:.4f}",
-            f"{group.parity.norm_ratio:.3f}",
-            f"{group.parity.euclidean:.3f}",
+            group,
+            found.same_crop.faces,
+            f"{found.same_crop.mean:.4f}",
+            f"{found.same_crop.minimum:.4f}",
+            *_mean_and_worst(found.end_to_end),
         )
-        for group in groups
+        for group in GROUPS
+        if (found := parity.groups.get(group))
     ]
-    required = " and ".join(group.name for group in groups if group.required)
-    rows.append((f"required of {required}", "", f"{bar.mean:g}", f"{bar.minimum:g}", "", "", ""))
+    required = " and ".join(group for group in GROUPS if group in REAL and group in parity.groups)
+    limits = (f"{limit:g}" for limit in (bar.mean, bar.minimum, bar.lowest_end_to_end))
+    rows.append((f"required of {required}", "", *limits, ""))
     return Table(head, rows, numbers=1)
+
+
+def _mean_and_worst(of: EmbeddingParity) -> tuple[str, str]:
+    return (f"{of.mean:.4f}", f"{of.minimum:.4f}") if of.faces else ("", "")
+
+
+def embedding_table(parity: Parity) -> Table:
+    """More figures about the same embeddings: a row for each group, and one for end to end."""
+    rows: dict[str, EmbeddingParity] = {
+        **{group: parity.groups[group].same_crop for group in GROUPS if group in parity.groups},
+        "end to end": parity.end_to_end,
+    }
+    head = ("faces", "1st percentile", "length ratio", "Euclidean distance")
+    shown = [(name, f"{of.p1:.4f}", f"{of.norm_ratio:.3f}", f"{of.euclidean:.3f}") for name, of in rows.items()]
+    return Table(head, shown, numbers=1)
 
 
 def pair_table(parity: PairParity) -> Table | None:

@@ -16,12 +16,12 @@ from rkface.runtime.core.text import readable
 from ..cost import ASSUMPTIONS
 from ..evaluate.detector_errors import FACE_SCORE, MARGIN, NOTABLE_LOSS, SIZES, DetectorEvidence
 from ..evaluate.grades import grade_liveness
-from ..evaluate.parity import Parity
+from ..evaluate.parity import REAL, Parity
 from ..preprocessing import describe_normalization
 from ..recipe import AccuracyBar
-from .accuracy_tables import embedding_table, face_groups, liveness_table, pair_table
+from .accuracy_tables import GROUPS, embedding_table, group_cards, group_table, liveness_table, pair_table
 from .detection_tables import DetectionTables
-from .model_facts import Image, ModelFacts, ReportImages
+from .model_facts import FacePicture, ModelFacts, ReportImages
 from .page import Card, ReportVerdict, Section, jpeg, named_values, png, render
 from .plot import histogram
 from .recipe_sections import cost_section, model_table, recipe_table
@@ -59,8 +59,7 @@ class ConversionReport:
 
     def to_html(self, images: ReportImages) -> str:
         manifest, parity = self.manifest, self.parity
-        groups = face_groups(parity)
-        faces = [(jpeg(_shrink(crop)), cosine) for crop, cosine in images.faces]
+        faces = [_face_image(face) for face in images.faces]
         return render(
             self.verdict(),
             [section for section in _SECTIONS if self._has(section)],
@@ -71,11 +70,13 @@ class ConversionReport:
             cards=list(self._cards()),
             report=self,
             manifest=manifest,
-            groups=groups,
-            embeddings=embedding_table(groups, self.bar),
-            embedding_plot=histogram({group.name: group.parity.cosines for group in groups}),
+            groups=[(group, about) for group, about in GROUPS.items() if group in parity.groups],
+            accuracy=group_table(parity, self.bar),
+            embeddings=embedding_table(parity),
+            embedding_plot=histogram({name: found.same_crop.cosines for name, found in parity.groups.items()}),
             worst_faces=faces[:WORST_FACES],
             other_faces=faces[WORST_FACES:],
+            augmented_faces=[_face_image(face) for face in images.augmented],
             pairs=parity.pairs,
             pair_figures=pair_table(parity.pairs),
             threshold_evidence=named_values({"evidence": manifest.provenance["match_threshold"]}),
@@ -103,14 +104,18 @@ class ConversionReport:
             if self.bundle_written:
                 return ReportVerdict("warn", "Written with --accept, although it is too far from FP32.", why)
             return ReportVerdict("bad", "Refused: too far from FP32. No bundle was written.", why)
-        embedding, detection = self.parity.embedding, self.parity.detection
+        detection = self.parity.detection
         quantized = self.manifest.provenance["calibration"] is not None
         kind, unseen = ("INT8", " that calibration never saw") if quantized else ("FP16", "")
+        figures = " and ".join(
+            f"{found.same_crop.mean:.4f} on {found.same_crop.faces} {group} faces (worst {found.same_crop.minimum:.4f})"
+            for group in REAL
+            if (found := self.parity.groups.get(group))
+        )
         text = (
-            f"The recognizer's mean cosine with FP32 is {embedding.mean:.4f} (required: {self.bar.mean:g}) and that of "
-            f"its worst face {embedding.minimum:.4f} (required: {self.bar.minimum:g}), on {embedding.faces} "
-            f"faces{unseen}. The detector finds {detection.matched} of the {detection.faces} faces that FP32 finds, "
-            f"and {detection.extra} others."
+            f"The recognizer's mean cosine with FP32 is {figures}{unseen}; {self.bar.mean:g} is required, and "
+            f"{self.bar.minimum:g} of the worst face. The detector finds {detection.matched} of the {detection.faces} "
+            f"faces that FP32 finds, and {detection.extra} others."
         )
         if self.parity.liveness:
             text += f" Liveness: {grade_liveness(self.parity.liveness).said}."
@@ -122,7 +127,7 @@ class ConversionReport:
 
     def _cards(self) -> Iterator[Card]:
         manifest, detection, liveness = self.manifest, self.parity.detection, self.parity.liveness
-        yield from (group.card for group in face_groups(self.parity))
+        yield from group_cards(self.parity)
         yield Card(
             "detector",
             f"{detection.matched} of {detection.faces}",
@@ -173,5 +178,7 @@ _SECTIONS = tuple(
 )
 
 
-def _shrink(crop: Image) -> Image:
-    return np.asarray(cv2.resize(crop, (CELL, CELL), interpolation=cv2.INTER_AREA), np.uint8)
+def _face_image(face: FacePicture) -> tuple[str, str, str]:
+    """A face for a template: the image as a data URI, the cosine, and what kind of face it is."""
+    shown = cv2.resize(face.crop, (CELL, CELL), interpolation=cv2.INTER_AREA)
+    return jpeg(np.asarray(shown, np.uint8)), f"{face.cosine:.4f}", face.kind

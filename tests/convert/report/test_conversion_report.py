@@ -13,11 +13,11 @@ from rkface.convert.evaluate.detector_errors import (
     SizeErrors,
     ThresholdErrors,
 )
-from rkface.convert.evaluate.parity import DetectionParity, PairParity, Parity, compare_embeddings
+from rkface.convert.evaluate.parity import DetectionParity, GroupParity, PairParity, Parity, compare_embeddings
 from rkface.convert.recipe import TUNED, AccuracyBar
 from rkface.convert.recipe_search import Grade, RecipeResult
 from rkface.convert.report.conversion_report import ConversionReport
-from rkface.convert.report.model_facts import ModelFacts, ReportImages
+from rkface.convert.report.model_facts import FacePicture, ModelFacts, ReportImages
 from rkface.convert.report.page import named_values
 from rkface.convert.report.plot import ScatterPoint, scatter
 from rkface.runtime.core.crop_template import ARCFACE_112
@@ -61,7 +61,14 @@ def report(**changes):
     fields = {
         "manifest": manifest({"digest": "1" * 64, "faces": 30, "frames": 20}),
         "bar": AccuracyBar(),
-        "parity": Parity(detection, embedding, embedding, PairParity(190, 0.4321, 2)),
+        "parity": Parity(
+            detection,
+            embedding,
+            embedding,
+            PairParity(190, 0.4321, 2),
+            groups={"in-domain": GroupParity(embedding, embedding)},
+            out_of_domain=compare_embeddings(before[:0], before[:0]),
+        ),
         "evidence": DetectorEvidence((output,), scenes, scenes),
         "models": tuple(facts),
         "notes": (f"{HOSTILE} is odd",),
@@ -71,8 +78,8 @@ def report(**changes):
 
 def page(report):
     crop = np.zeros((112, 112, 3), np.uint8)
-    faces = [(crop, cosine) for cosine in sorted(report.parity.embedding.cosines)]
-    return ParsedPage(report.to_html(ReportImages(faces, [crop], crop, None)))
+    faces = [FacePicture(crop, cosine, "in-domain") for cosine in sorted(report.parity.embedding.cosines)]
+    return ParsedPage(report.to_html(ReportImages(faces, [FacePicture(crop, 0.9, "blurred")], [crop], crop, None)))
 
 
 def test_every_section_is_in_the_contents_and_the_most_important_ones_come_first():
@@ -123,6 +130,21 @@ def test_the_figures_and_the_threshold_stand_before_the_first_section():
     for figure in (found.parity.embedding.mean, found.parity.embedding.minimum, 0.4321):
         assert f"{figure:.4f}" in top
     assert "evidence: see below" in top
+
+
+def test_out_of_domain_figures_stand_beside_in_domain_figures():
+    found = report()
+    assert "out of domain: unlike</dt><dd>not measured" in page(found).html
+    vectors = RANDOM.normal(size=(7, 64)).astype(np.float32)
+    unlike = compare_embeddings(vectors, vectors + RANDOM.normal(size=(7, 64)).astype(np.float32) * 0.1)
+    groups = {"unlike": GroupParity(unlike, unlike), **found.parity.groups}
+    seen = page(replace(found, parity=replace(found.parity, groups=groups)))
+    assert "not measured" not in seen.html.split("<section")[0]
+    assert f"{unlike.mean:.4f} on 7 unlike faces (worst {unlike.minimum:.4f})" in seen.html
+    at = seen.cells.index("unlike")
+    assert seen.cells[at + 1 : at + 4] == ["7", f"{unlike.mean:.4f}", f"{unlike.minimum:.4f}"]
+    assert seen.cells.index("unlike") < seen.cells.index("in-domain"), "those most like strangers come first"
+    assert "required of unlike and in-domain" in seen.cells
 
 
 def test_one_recipe_makes_no_plot_and_two_make_one():
