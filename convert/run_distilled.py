@@ -17,7 +17,7 @@ from rkface.runtime.core.subprocess_call import call_in_subprocess
 from rkface.runtime.vision.embed import unit
 
 from .toolkit.quantize import QuantizedModel, QuantizeJob
-from .tuning.distill.job import DistilledModel, DistillJob, DistillStart, distill
+from .tuning.distill.job import DistilledModel, DistillJob, DistillStart
 from .tuning.tune import TunedModel
 
 
@@ -30,7 +30,7 @@ def run_distillation(job: DistillJob, role: Role, source: str) -> DistilledModel
     """Run ``job`` in a process of its own, and show its progress. ``source`` is the name of the user's file."""
     with stage(f"{role}: distill") as shown:
         try:
-            done = call_in_subprocess(distill, job, progress=shown.advance)
+            done = call_in_subprocess(_distill, job, progress=shown.advance)
         except (OSError, WorkError):
             raise
         except Exception as error:  # a graph that this does not know must not stop the other recipes
@@ -40,6 +40,12 @@ def run_distillation(job: DistillJob, role: Role, source: str) -> DistilledModel
             f"after {done.best_step} of {done.steps} updates"
         )
     return done
+
+
+def _distill(job: DistillJob, progress: Callable[[int, int], None]) -> DistilledModel:
+    from .tuning.distill.distill import distill  # imports torch, which this process does not need
+
+    return distill(job, progress)
 
 
 def quantize_distilled(

@@ -58,8 +58,11 @@ class _Beginning:
     lesson: Lesson
 
 
-def run_job(job: DistillJob, progress: Callable[[int, int], None]) -> DistilledModel:
-    """Run ``job``: see job.distill."""
+def distill(job: DistillJob, progress: Callable[[int, int], None] = lambda done, total: None) -> DistilledModel:
+    """Run ``job``; ``progress`` gets the number of updates that are finished and that this run has to do.
+
+    Raises WorkError if the model has an operator that is not supported, or the state cannot be saved.
+    """
     images = to_rgb(read_image(path) for path in read_image_list(job.dataset))
     state = open_checkpoint(job.checkpoints, job.key).load()
     known = [state["start"]] if state else range(len(job.starts))

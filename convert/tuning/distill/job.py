@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -80,13 +80,3 @@ class DistilledModel:
     best_step: int
     held_out: NDArray[np.uint8]
     expected: Floats
-
-
-def distill(job: DistillJob, progress: Callable[[int, int], None] = lambda done, total: None) -> DistilledModel:
-    """Run ``job``; ``progress`` gets the number of updates that are finished and that this run has to do.
-
-    Raises WorkError if the model has an operator that is not supported, or the state cannot be saved.
-    """
-    from .distill import run_job
-
-    return run_job(job, progress)

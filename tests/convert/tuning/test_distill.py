@@ -12,7 +12,8 @@ from onnx import TensorProto, helper, numpy_helper
 from rkface.convert.run_distilled import quantize_distilled
 from rkface.convert.toolkit.quantize import QuantizedModel, QuantizeJob
 from rkface.convert.tuning.distill.augment import augment
-from rkface.convert.tuning.distill.job import DistilledModel, DistillJob, DistillStart, distill
+from rkface.convert.tuning.distill.distill import distill
+from rkface.convert.tuning.distill.job import DistilledModel, DistillJob, DistillStart
 from rkface.convert.tuning.distill.train import EVALUATE_EVERY, hold_out
 from rkface.runtime.core.errors import WorkError
 from rkface.runtime.core.manifest import Input
