@@ -145,7 +145,7 @@ class RecipeRunner:
         """``job`` with the tuned model, the tensors that stay in FP16, and the ranges and biases that follow."""
         graph = self._models[role].graph.proto
         tuned = self._tune(role, recipe, dataset)
-        fp16 = tensors_at_ends(graph, recipe.lead, recipe.trail)
+        fp16 = tensors_at_ends(graph, recipe.lead, recipe.trail, recipe.coarse)
         factors = tuned.factors.get(recipe.ranges, {})
         return replace(
             job,

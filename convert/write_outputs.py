@@ -17,9 +17,20 @@ from rkface.runtime.core.atomic import write_atomically
 from rkface.runtime.core.crop_template import ARCFACE_112
 from rkface.runtime.core.errors import WorkError
 from rkface.runtime.core.faces import Faces
-from rkface.runtime.core.manifest import UNMEASURED, LivenessSpec, Manifest, Model, RecognizerSpec, Role, Thresholds
+from rkface.runtime.core.manifest import (
+    UNMEASURED,
+    LibraryNeeds,
+    LivenessSpec,
+    Manifest,
+    Model,
+    RecognizerSpec,
+    Role,
+    Thresholds,
+)
 from rkface.runtime.core.progress import stage
+from rkface.runtime.core.rknn_file import read_model_format
 from rkface.runtime.core.text import shell_quoted
+from rkface.runtime.core.versions import MODEL_FORMATS
 from rkface.runtime.vision.image import read_image
 
 from .bundle_writer import write_bundle
@@ -182,7 +193,14 @@ def _manifest(context: ConversionContext, output: OutputBundle, result: Conversi
         thresholds=Thresholds(context.detector.threshold, context.detector.nms_iou, sources.match),
         provenance=provenance,
         liveness=liveness,
+        librknnrt=_library_needs(quantized),
     )
+
+
+def _library_needs(quantized: QuantizedResults) -> LibraryNeeds:
+    """What the models need from librknnrt: its own version of the toolkit, if their file format is not known yet."""
+    newest = max(read_model_format(model.rknn) for model in quantized.models.values())
+    return LibraryNeeds(newest, MODEL_FORMATS.get(newest, quantized.models["recognizer"].toolkit))
 
 
 def _chosen(quantized: QuantizedResults, role: Role) -> dict[str, Any]:

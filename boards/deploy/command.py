@@ -98,9 +98,11 @@ def _run(options: Namespace) -> int:
 
         read_settings(options.config)  # an error in it is reported here, not by a service that does not start
     if options.prepare:
+        from rkface.boards.doctor.remote import bundle_needs
+
         from .provision import provision
 
-        provision(options.hosts, options.root, options.librknnrt, bundle.manifest.toolkit, ask=not options.yes)
+        provision(options.hosts, options.root, options.librknnrt, bundle_needs(bundle.manifest), ask=not options.yes)
     packer = ReleasePacker(bundle, reference=options.backend == "reference", config=options.config)
     try:
         stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())

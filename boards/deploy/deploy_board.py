@@ -23,8 +23,7 @@ from rkface.boards.board_answers import (
     parse_facts,
     wrong_answer,
 )
-from rkface.boards.doctor.checks_software import BundleNeeds
-from rkface.boards.doctor.remote import run_checks_over
+from rkface.boards.doctor.remote import bundle_needs, run_checks_over
 from rkface.boards.doctor.report import FAIL, summarize
 from rkface.boards.profile import BoardProfile, match_profile
 from rkface.boards.ssh import UNATTENDED, ssh_command
@@ -159,8 +158,7 @@ def _run_doctor(plan: DeployPlan, board: AgentSession, python: str) -> str:
     if plan.options.no_doctor:
         return "skipped"
     assert plan.bundle
-    manifest = plan.bundle.manifest
-    needs = BundleNeeds(manifest.target, manifest.toolkit)
+    needs = bundle_needs(plan.bundle.manifest)
     report = run_checks_over(ssh_command(board.host, *UNATTENDED), needs, board.host, python)
     failed = [check for check in report.checks if check.verdict == FAIL]
     if failed:

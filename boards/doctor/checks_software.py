@@ -24,6 +24,7 @@ from .probe import Probe
 from .report import FAIL, OK, WARN, CheckResult
 
 LIBRARY = LIBRARIES[-1]
+OLDEST_LIBRARY = MODEL_FORMATS[max(MODEL_FORMATS)]  # for the models of the toolkits that rkface supports
 AARCH64 = 183  # ELF e_machine (Arm's ELF for the Arm 64-bit Architecture)
 OLDEST, NEWEST = (".".join(map(str, version)) for version in (PYTHON_OLDEST, PYTHON_NEWEST))
 
@@ -44,8 +45,7 @@ class BundleNeeds:
 
 def check_library(probe: Probe, needs: BundleNeeds) -> CheckResult:
     """Whether librknnrt is installed, is a library for this processor, and loads the models."""
-    toolkit, oldest = needs.toolkit or TOOLKIT, needs.oldest or MODEL_FORMATS[max(MODEL_FORMATS)]
-    get = library_fix(toolkit, oldest)
+    get = library_fix(needs)
     name = next(filter(probe.exists, LIBRARIES), None)
     if name is None:
         return CheckResult("librknnrt", FAIL, f"not installed: none of {', '.join(LIBRARIES)} exists", get)
@@ -56,15 +56,15 @@ def check_library(probe: Probe, needs: BundleNeeds) -> CheckResult:
     version = library_version(content)
     if not version:
         return CheckResult("librknnrt", WARN, f"{name} does not contain its version", get)
-    verdict, found = _compare_library(version, needs.toolkit, oldest)
+    verdict, found = compare_library(version, needs)
     return CheckResult("librknnrt", verdict, f"{name} {version}{found}", "" if verdict == OK else get)
 
 
-def _compare_library(version: str, made_with: str, oldest: str) -> tuple[str, str]:
-    """The verdict on an installed librknnrt ``version``, and the reason for it."""
-    toolkit = made_with or TOOLKIT
+def compare_library(version: str, needs: BundleNeeds) -> tuple[str, str]:
+    """The verdict on a librknnrt of this ``version``, and what to say after the version."""
+    toolkit, oldest = needs.toolkit or TOOLKIT, needs.oldest or OLDEST_LIBRARY
     installed, required = version_numbers(version), version_numbers(toolkit)
-    reason = f"the bundle was made with toolkit {toolkit}" if made_with else f"this rkface converts with {toolkit}"
+    reason = f"the bundle was made with toolkit {toolkit}" if needs.toolkit else f"this rkface converts with {toolkit}"
     if installed < version_numbers(oldest):
         return FAIL, f" does not load the models: {reason}, whose files need {oldest} or newer"
     if installed < required:
@@ -74,8 +74,9 @@ def _compare_library(version: str, made_with: str, oldest: str) -> tuple[str, st
     return OK, ""
 
 
-def library_fix(toolkit: str, oldest: str) -> str:
-    """How to install a librknnrt for models of ``toolkit`` whose file format needs ``oldest`` or newer."""
+def library_fix(needs: BundleNeeds) -> str:
+    """How to install a librknnrt that runs the bundle."""
+    toolkit, oldest = needs.toolkit or TOOLKIT, needs.oldest or OLDEST_LIBRARY
     sources = f"{toolkit} from {library_source(toolkit)}"
     public = version_numbers(PUBLIC_LIBRARY)
     if version_numbers(oldest) <= public < version_numbers(toolkit):

@@ -80,12 +80,12 @@ def _read_needs(folder: Path) -> tuple[BundleNeeds, CheckResult | None]:
     from rkface.runtime.core.bundle import read_bundle
 
     from .checks_software import BundleNeeds
+    from .remote import bundle_needs
 
     try:
-        manifest = read_bundle(folder).manifest
+        return bundle_needs(read_bundle(folder).manifest), None
     except BundleError as error:
         return BundleNeeds(), CheckResult("bundle", FAIL, str(error))
-    return BundleNeeds(manifest.target, manifest.toolkit), None
 
 
 def _print(report: DoctorReport, host: str | None) -> None:
