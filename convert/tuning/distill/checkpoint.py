@@ -29,7 +29,7 @@ class Checkpoint:
         write_atomically(self.path, content.getvalue(), mode=0o600)
 
     def load(self) -> dict[str, Any]:
-        """The saved state; empty if there is none, or if it is damaged or of other inputs."""
+        """The saved state; empty if no file exists, or if it is damaged or of other inputs."""
         try:
             state = torch.load(self.path, weights_only=True)  # tensors and numbers, no code
         except (OSError, RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError):
