@@ -57,7 +57,8 @@ class QuantizeJob:
     fp16           names of tensors whose layers stay in FP16, in a model that is otherwise quantized
     observed       more ranges of some tensors, by name: each is widened until it contains this one
     factors        for the widened ranges of some tensors, by name
-    ranges         minimum ranges of some tensors, by name, whatever the images show; no factor makes them smaller
+    exact          ranges of some tensors, by name, instead of those that the images show
+    ranges         minimum ranges of some tensors, by name, whatever the images show
     biases         changed biases, by name: the values in ``onnx``, and the values for the ``.rknn``
     calibrated     folder for the calibration of ``onnx`` on ``target``: read if it exists, otherwise written.
                    Calibration is most of the time of a conversion
@@ -76,6 +77,7 @@ class QuantizeJob:
     fp16: tuple[str, ...] = ()
     observed: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     factors: Mapping[str, float] = field(default_factory=dict)
+    exact: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     ranges: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     biases: Mapping[str, tuple[list[float], list[float]]] = field(default_factory=dict)
     calibrated: Path | None = None

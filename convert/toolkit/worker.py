@@ -98,7 +98,7 @@ def run_job(raw: dict[str, Any], channel: int) -> None:
         custom_string=raw["custom_string"],
     )
     shape = [[1, 3, size["height"], size["width"]]]
-    in_steps = any(raw[name] for name in ("fp16", "observed", "factors", "ranges", "calibrated"))
+    in_steps = any(raw[name] for name in ("fp16", "observed", "factors", "exact", "ranges", "calibrated"))
     calibrated = Path(raw["calibrated"] or "calibrated")
     if not (in_steps and calibrated.is_dir()):
         stage("load", lambda: rknn.load_onnx(raw["onnx"], inputs=[size["name"]], input_size_list=shape))
@@ -155,6 +155,10 @@ def _configure_step2(calibrated: Path, raw: dict[str, Any]) -> tuple[str, str, s
             for end in ("min", "max"):
                 if tensor in tensors:
                     tensors[tensor][end] = [value * factor for value in tensors[tensor][end]]
+    for name, (low, high) in raw["exact"].items():
+        for tensor in (name, f"{name}_int8"):
+            if tensor in tensors:
+                tensors[tensor]["min"], tensors[tensor]["max"] = [low], [high]
     for name, (low, high) in raw["ranges"].items():
         # The toolkit swaps a Sigmoid with a move of data before it. The swapped tensor, NAME_sw, contains
         # probabilities.

@@ -1,5 +1,6 @@
 """The search for the best recipe, with a fake toolkit whose results are given."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -10,6 +11,7 @@ from rkface.convert.evaluate.parity import DetectionParity, EmbeddingParity
 from rkface.convert.recipe import (
     BIAS_WIDE,
     COARSE,
+    DISTILLED,
     HYBRIDS,
     KL,
     MMSE,
@@ -27,7 +29,7 @@ from rkface.runtime.core.errors import InputError, WorkError
 
 EQUAL = (TUNED, TUNED_WIDE, BIAS_WIDE, NORMAL)  # recipes of equal cost, in the order in which `auto` tries them
 AUTO = PLANS["auto"].for_role("liveness")  # without recipes for detectors or for recognizers
-THOROUGH = PLANS["thorough"].for_role("recognizer")
+THOROUGH = replace(PLANS["thorough"].for_role("recognizer"), others=())
 NOTHING_CLEARS = {recipe.name: 0.9 for recipe in PLANS["thorough"].recipes}
 
 
@@ -181,3 +183,13 @@ def test_one_bad_face_fails_the_bar():
     assert grade_faces(DetectionParity(100, 277, 277, 276, 0, 1, 0.99, 0.8, 0.01, 0.05)).clears, (
         "one face in a hundred may be wrong"
     )
+
+
+def test_distillation_is_for_recognizers_and_is_tried_after_tuned(toolkit):
+    for name in ("distilled", "thorough"):
+        assert PLANS[name].for_role("recognizer").others == (DISTILLED,)
+        assert DISTILLED not in (detector := PLANS[name].for_role("detector")).recipes and not detector.others
+    assert PLANS["distilled"].for_role("detector").recipes == (TUNED,)
+    cosines = {"tuned": 0.9970, "distilled": 0.9975}
+    chosen, tries = search_recipes(PLANS["distilled"].for_role("recognizer"), *toolkit(cosines))
+    assert [one.recipe.name for one in tries] == ["tuned", "distilled"] and chosen.rknn.stem == "distilled"
