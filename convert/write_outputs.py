@@ -16,8 +16,18 @@ from numpy.typing import NDArray
 from rkface.runtime.core.atomic import write_atomically
 from rkface.runtime.core.errors import WorkError
 from rkface.runtime.core.faces import Faces
-from rkface.runtime.core.manifest import LivenessSpec, Manifest, Model, RecognizerSpec, Role, Thresholds
+from rkface.runtime.core.manifest import (
+    LibraryNeeds,
+    LivenessSpec,
+    Manifest,
+    Model,
+    RecognizerSpec,
+    Role,
+    Thresholds,
+)
 from rkface.runtime.core.progress import stage
+from rkface.runtime.core.rknn_file import read_model_format
+from rkface.runtime.core.versions import MODEL_FORMATS
 from rkface.runtime.vision.image import read_image
 
 from .bundle_writer import write_bundle
@@ -142,12 +152,19 @@ def _manifest(context: ConversionContext, output: OutputBundle, result: Conversi
         thresholds=Thresholds(context.detector.threshold, context.detector.nms_iou, sources.match),
         provenance=provenance,
         liveness=liveness,
+        librknnrt=_library_needs(quantized),
     )
+
+
+def _library_needs(quantized: QuantizedResults) -> LibraryNeeds:
+    """What the models need from librknnrt: its own version of the toolkit, if their file format is not known yet."""
+    newest = max(read_model_format(model.rknn) for model in quantized.models.values())
+    return LibraryNeeds(newest, MODEL_FORMATS.get(newest, quantized.models["recognizer"].toolkit))
 
 
 def _chosen(quantized: QuantizedResults, role: Role) -> dict[str, Any]:
     recipe = chosen_result(quantized.tries[role]).recipe
-    facts = ("name", "dtype", "algorithm", "correct", "equalize", "ranges", "lead", "trail", "coarse")
+    facts = ("name", "dtype", "algorithm", "correct", "equalize", "ranges", "distilled", "lead", "trail", "coarse")
     return {name: getattr(recipe, name) for name in facts}
 
 

@@ -10,6 +10,7 @@ from rkface.convert.evaluate.parity import EmbeddingParity
 from rkface.convert.recipe import (
     BIAS_MARGIN,
     COARSE,
+    DISTILLED,
     HYBRIDS,
     KL,
     MMSE,
@@ -185,3 +186,13 @@ def test_one_bad_face_fails_the_bar():
     assert not grade_embeddings({"in-domain": good}, AccuracyBar(0.999, 0.99)).clears
     assert not grade_embeddings({"in-domain": good, "unlike": bad}, AccuracyBar()).clears
     assert grade_embeddings({"in-domain": good, "augmented": bad}, AccuracyBar()).clears, "changed faces are not real"
+
+
+def test_distillation_is_for_recognizers_and_is_tried_after_tuned(toolkit):
+    for name in ("distilled", "thorough"):
+        assert PLANS[name].for_role("recognizer").recipes[-1] == DISTILLED
+        assert DISTILLED not in PLANS[name].for_role("detector").recipes
+    assert PLANS["distilled"].for_role("detector").recipes == (TUNED,)
+    cosines = {"tuned": 0.9970, "distilled": 0.9975}
+    chosen, tries = search_recipes(PLANS["distilled"].for_role("recognizer"), *toolkit(cosines))
+    assert [one.recipe.name for one in tries] == ["tuned", "distilled"] and chosen.rknn.stem == "distilled"
