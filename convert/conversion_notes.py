@@ -1,4 +1,4 @@
-"""Remarks for people about a conversion whose result is usable."""
+"""Remarks about a conversion for people, although the bundle is usable."""
 
 from __future__ import annotations
 
@@ -10,14 +10,17 @@ from rkface.runtime.core.text import shell_quoted
 
 from .compare_models import ConversionContext, ConversionResult
 from .evaluate.detector_errors import detector_notes
+from .evaluate.grades import not_close_together
 from .evaluate.parity import LivenessParity
-from .pair_search import PairResult
+from .recipe import AccuracyBar
 from .recipe_search import RecipeResult, chosen_result
 from .settings import OutputBundle
 
 
-def conversion_notes(context: ConversionContext, output: OutputBundle, result: ConversionResult) -> tuple[str, ...]:
-    """All remarks, for the report and the terminal."""
+def list_notes(
+    context: ConversionContext, bar: AccuracyBar, output: OutputBundle, result: ConversionResult
+) -> tuple[str, ...]:
+    """Remarks for people, although the bundle is usable."""
     quantized = context.datasets.calibration is not None
     doubts = [
         output.target.warning,
@@ -25,7 +28,7 @@ def conversion_notes(context: ConversionContext, output: OutputBundle, result: C
         *(origin.notes if (origin := context.models["recognizer"].center) else ()),
         _unmeasured_threshold(context, output),
         *(_not_close(role, result.quantized.tries[role]) for role in context.models),
-        _not_close_together(result.quantized.pairs),
+        not_close_together(result.parity, bar),
         _one_sided(result.parity.liveness),
     ]
     remarks = (*context.datasets.notes, *context.datasets.evaluation.notes, *filter(None, doubts))
@@ -69,19 +72,6 @@ def _not_close(role: Role, tries: Sequence[RecipeResult]) -> str | None:
     if chosen.grade is None or chosen.grade.clears or not chosen.recipe.quantized:
         return None
     return f"{role}: no recipe is as close to FP32 as it should be (best: {chosen.recipe.name}, {chosen.grade.said})"
-
-
-def _not_close_together(pairs: Sequence[PairResult]) -> str | None:
-    """A remark if the detector and the recognizer together are not accurate enough, although each may be alone."""
-    chosen = next((one for one in pairs if one.chosen), None)
-    if chosen is None or chosen.grade.clears or not chosen.recognizer.recipe.quantized:
-        return None
-    found = chosen.grade
-    decided = f", and {found.changed} labeled pairs are decided differently" if found.changed else ""
-    return (
-        f"at the landmarks of the quantized detector, embeddings have a mean cosine of {found.cosine:.4f} with FP32's"
-        f"{decided}: the detector's landmarks cost {found.detector:.4f}, the recognizer {found.recognizer:.4f}"
-    )
 
 
 def _one_sided(parity: LivenessParity | None) -> str | None:

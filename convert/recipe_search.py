@@ -70,23 +70,26 @@ def search_recipes(
 ) -> tuple[QuantizedModel, tuple[RecipeResult, ...]]:
     """Run the recipes of ``plan``, cheapest first, and return the best model and the result of each recipe.
 
-    The best is the cheapest on the NPU that is accurate enough. If no recipe is, or if two cost the same, the rank of
-    the grade decides, and then the earlier recipe wins. The search ends at a recipe that is accurate enough by a
-    margin, and before a recipe that costs more than one that is accurate enough. A recipe that fails in the toolkit is
+    The best is the cheapest on the NPU that is accurate enough. If no recipe is, or if several cost the same, the rank
+    of the grade decides, and then the earlier recipe wins. Recipes that cost more than one that is accurate enough are
+    not tried, and neither are ``plan.others`` once a recipe is so by a margin. A recipe that fails in the toolkit is
     one of the results. Raises WorkError if every recipe fails.
 
     With ``spend``, the best may cost more than the cheapest that is accurate enough, by this share: it is the cheapest
     that is accurate enough by a margin, or else the most accurate.
     """
-    costs = {recipe: predict(recipe) for recipe in (*plan.recipes, *plan.fallbacks)}
+    costs = {recipe: predict(recipe) for recipe in (*plan.recipes, *plan.others, *plan.fallbacks)}
     order = order_by_cost(costs)
     tries: list[RecipeResult] = []
     best: tuple[tuple[float, ...], int, QuantizedModel] | None = None  # its worth, its place in `tries`, the model
     failure: WorkError | None = None
-    enough = math.inf  # the least cost of a recipe that is accurate enough
-    waiting, fallbacks = sorted(plan.recipes, key=order.__getitem__), list(plan.fallbacks)
-    while waiting and (plan.try_all or order[waiting[0]] <= enough * (1 + spend)):
+    enough, well = math.inf, math.inf  # the least costs of a recipe that is accurate enough, and of one that is well so
+    waiting, fallbacks = sorted((*plan.recipes, *plan.others), key=order.__getitem__), list(plan.fallbacks)
+    while waiting:
         recipe = waiting.pop(0)
+        too_costly = order[recipe] > min(enough * (1 + spend), well)
+        if not plan.try_all and (too_costly or (well < math.inf and recipe in plan.others)):
+            continue
         start = time.monotonic()
         try:
             model = run(recipe)
@@ -99,11 +102,10 @@ def search_recipes(
         tries.append(RecipeResult(recipe, time.monotonic() - start, found, cost=costs[recipe]))
         if found.clears:
             enough = min(enough, order[recipe])
+            well = min(well, order[recipe] if found.clears_well else math.inf)
         worth = _worth(found, order[recipe], enough, spend)
         if best is None or worth > best[0]:
             best = (worth, len(tries) - 1, model)
-        if found.clears and found.clears_well and not plan.try_all:
-            break
     if best is None:
         assert failure is not None, "a plan has at least one recipe"
         raise failure

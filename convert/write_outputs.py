@@ -32,7 +32,7 @@ from rkface.runtime.vision.image import read_image
 
 from .bundle_writer import write_bundle
 from .compare_models import ConversionContext, ConversionResult, QuantizedResults
-from .conversion_notes import conversion_notes
+from .conversion_notes import list_notes
 from .evaluate.parity import match_boxes, without_cosines
 from .recipe_search import RecipeResult, chosen_result
 from .report.conversion_report import ConversionReport
@@ -58,7 +58,7 @@ def write_outputs(
     """
     manifest = _manifest(context, output, result)
     facts = tuple(_model_facts(context, result.quantized, role) for role in context.models)
-    notes = conversion_notes(context, output, result)
+    notes = list_notes(context, settings.bar, output, result)
     written = result.fault is None or settings.accept
     report = ConversionReport(
         manifest,
