@@ -107,7 +107,11 @@ def _begin(start: DistillStart, input: Input, images: Images) -> _Beginning:
     faces, stopping = hold_out(images, _observe(graph, teacher, images, input)[1])
     seen, _ = _observe(graph, teacher, faces, input)
     stopping = with_augmented(stopping)
-    ranges = {name: _range(seen[name], start.factors.get(name, 1.0)) for name in rounded_tensors(graph) if name in seen}
+    ranges = {
+        name: _range(seen[name], start.widened.get(name, (0.0, 0.0)), start.factors.get(name, 1.0))
+        for name in rounded_tensors(graph)
+        if name in seen
+    }
     ranges[graph.input] = _input_range(input)
     student = create_student(graph, ranges, {name: one.variance**0.5 for name, one in seen.items()})
     sums = {step.output: seen[step.output].variance for step in graph.steps if step.operator == "Add"}
@@ -131,9 +135,9 @@ def _observe(
     return seen, torch.cat(parts).flatten(1).numpy()
 
 
-def _range(seen: _Statistics, factor: float) -> Range:
+def _range(seen: _Statistics, widened: Range, factor: float) -> Range:
     """The range for INT8, which contains 0; never empty."""
-    return seen.low * factor, max(seen.high * factor, 1e-6)
+    return min(seen.low, widened[0]) * factor, max(max(seen.high, widened[1]) * factor, 1e-6)
 
 
 def _input_range(input: Input) -> Range:
