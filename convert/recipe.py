@@ -204,7 +204,7 @@ class AccuracyBar:
     mean: float = 0.995
     minimum: float = 0.99
     end_to_end: float = 0.98
-    end_to_end_good: float = 0.99
+    end_to_end_good: float = 0.993
 
     @property
     def lowest_end_to_end(self) -> float:
