@@ -3,6 +3,7 @@
     make bench-recipes
     make bench-recipes OPTIONS='--detector det.onnx --recognizer rec.onnx --photos photos/'
     make bench-recipes OPTIONS='--recipes tuned normal'
+    make bench-recipes OPTIONS='--roles recognizer --recipes tuned distilled'
 
 Every recipe quantizes both models. Without options, these are the models of the demo pack (synthetic), calibrated and
 evaluated on rendered photos. With --detector, --recognizer and --photos, they are yours: some of the people in the
@@ -53,6 +54,9 @@ def main() -> int:
     parser.add_argument("--target", default="rk3588", help="chip (default: %(default)s)")
     parser.add_argument("--recipes", nargs="+", choices=RECIPES, metavar="NAME", help="only these (default: all)")
     parser.add_argument(
+        "--roles", nargs="+", choices=ROLES, default=ROLES, metavar="ROLE", help="only these models (default: both)"
+    )
+    parser.add_argument(
         "--slow", action="store_true", help="also run mmse on the detector, which did not end while we waited"
     )
     options = parser.parse_args()
@@ -73,7 +77,7 @@ def measure_recipes(options: argparse.Namespace, own: bool, work: Path) -> list[
     models, datasets = context.models, context.datasets
     runner = RecipeRunner(models, sources, work, work, analyze=False)
     rows = []
-    for role in ROLES:
+    for role in options.roles:
         for recipe in (RECIPES[name] for name in options.recipes or RECIPES):
             if role == "detector" and (recipe.distilled or (recipe.slow and not options.slow)):
                 continue
