@@ -4,6 +4,7 @@
     make bench-recipes OPTIONS='--detector det.onnx --recognizer rec.onnx --photos photos/'
     make bench-recipes OPTIONS='--recipes tuned normal'
     make bench-recipes OPTIONS='… --photos photos/ --evaluation others/ --roles detector'
+    make bench-recipes OPTIONS='--roles recognizer --recipes tuned distilled'
 
 Every recipe quantizes both models. Without options, these are the models of the demo pack (synthetic), calibrated and
 evaluated on rendered photos. With --detector, --recognizer and --photos, they are yours: some of the people in the
@@ -56,7 +57,9 @@ def main() -> int:
     parser.add_argument("--target", default="rk3588", help="chip (default: %(default)s)")
     parser.add_argument("--recipes", nargs="+", choices=RECIPES, metavar="NAME", help="only these (default: all)")
     parser.add_argument("--evaluation", type=Path, metavar="FOLDER", help="evaluate on these photos, with --photos")
-    parser.add_argument("--roles", nargs="+", choices=ROLES, default=ROLES, help="only these models (default: both)")
+    parser.add_argument(
+        "--roles", nargs="+", choices=ROLES, default=ROLES, metavar="ROLE", help="only these models (default: both)"
+    )
     parser.add_argument(
         "--slow", action="store_true", help="also run mmse on the detector, which did not end while we waited"
     )
