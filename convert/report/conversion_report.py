@@ -17,6 +17,7 @@ from ..cost import ASSUMPTIONS
 from ..evaluate.detector_errors import FACE_SCORE, MARGIN, NOTABLE_LOSS, SIZES, DetectorEvidence
 from ..evaluate.grades import grade_liveness
 from ..evaluate.parity import REAL, Parity
+from ..pair_search import PairResult
 from ..preprocessing import describe_normalization
 from ..recipe import AccuracyBar
 from .accuracy_tables import GROUPS, embedding_table, group_cards, group_table, liveness_table, pair_table
@@ -40,6 +41,7 @@ class ConversionReport:
 
     fault           why the models should not be used; None if they are close enough to FP32
     bundle_written  False if ``fault`` prevents it. With --accept, the bundle is written all the same
+    pairs           of a detector and a recognizer that were compared with FP32 together
     """
 
     manifest: Manifest
@@ -50,6 +52,7 @@ class ConversionReport:
     notes: tuple[str, ...]
     fault: str | None = None
     bundle_written: bool = True
+    pairs: tuple[PairResult, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
