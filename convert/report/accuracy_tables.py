@@ -15,9 +15,9 @@ GROUPS: dict[FaceGroup, str] = {
     "augmented": "held-out faces, turned, blurred, darker, brighter, compressed or small",
 }
 CARD_TITLES: dict[FaceGroup, str] = {
-    "unlike": "out of domain: unlike",
+    "unlike": "unlike (out of domain)",
     "in-domain": "in-domain",
-    "augmented": "out of domain: augmented",
+    "augmented": "augmented",
 }
 
 
@@ -28,12 +28,12 @@ def group_cards(parity: Parity) -> Iterator[Card]:
         if found is not None:
             yield _cosine_card(title, found.same_crop)
         elif group == "unlike":
-            yield Card(title, "not measured", "no held-out face is unlike those that calibrate")
+            yield Card(title, "no faces", "no held-out face is unlike those that calibrate")
     yield _cosine_card("end to end", parity.end_to_end)
 
 
 def _cosine_card(title: str, of: EmbeddingParity) -> Card:
-    return Card(title, f"{of.mean:.4f}", f"mean cosine; worst face {of.minimum:.4f}; {of.faces} faces")
+    return Card(title, f"{of.mean:.4f}", f"mean cosine; worst of {of.faces} faces: {of.minimum:.4f}")
 
 
 def group_table(parity: Parity, bar: AccuracyBar) -> Table:
