@@ -13,6 +13,8 @@ from .label_files import read_pairs
 
 CALIBRATES = "one of its photos calibrates"
 ABSENT = "one of its photos is not in the folder"
+COPY_CALIBRATES = "one of its photos is a copy of one that calibrates"
+SAME_PICTURE = "its photos are copies of each other, or of those of another pair"
 
 
 def reasons_left_out(found: Collection, calibrated: Iterable[str], limit: int) -> dict[str, str]:
@@ -26,42 +28,53 @@ def reasons_left_out(found: Collection, calibrated: Iterable[str], limit: int) -
 
 
 def label_pairs(
-    file: Path, faces: Sequence[CandidateFace], reasons: Mapping[str, str], nameless: Container[str] = ()
+    file: Path,
+    faces: Sequence[CandidateFace],
+    reasons: Mapping[str, str],
+    nameless: Container[str] = (),
+    others: Sequence[tuple[CandidateFace, int | None]] = (),
 ) -> tuple[tuple[tuple[int, int, bool], ...], tuple[str, ...]]:
     """The pairs in ``file`` whose photos are both among ``faces``, as indices of each photo's largest face, and whether
     they show the same person; and a remark about the others.
 
     ``reasons``: why a photo is missing, by its name. ``nameless``: photos in which it is not clear which face the
-    label means; their pairs are left out. Raises InputError if no pairs of both kinds are left.
+    label means; their pairs are left out. ``others``: faces that are not evaluated, each with the index of the
+    evaluated face that shows the same picture, or None. Pairs that show the same pictures count once. Raises InputError
+    if no pairs of both kinds are left.
     """
-    largest: dict[str, int] = {}
-    for index, face in enumerate(faces):
-        if face.name in nameless:
-            continue
-        if face.name not in largest or face.quality.size > faces[largest[face.name]].quality.size:
-            largest[face.name] = index
-    labeled, lost = [], []
+    meant: dict[str, tuple[CandidateFace, int | None]] = {}
+    for face, index in (*((face, index) for index, face in enumerate(faces)), *others):
+        if face.name not in nameless and (
+            face.name not in meant or face.quality.size > meant[face.name][0].quality.size
+        ):
+            meant[face.name] = face, index
+    places = {name: index for name, (_, index) in meant.items() if index is not None}
+    labeled: dict[tuple[int, int], tuple[int, int, bool]] = {}
+    lost = []
     pairs = read_pairs(file)
     for left, right, same in pairs:
-        missing = [name for name in (left, right) if name not in largest]
-        if not missing:
-            labeled.append((largest[left], largest[right], same))
-        else:
+        missing = [name for name in (left, right) if name not in places]
+        if missing:
             why = [reasons.get(name, ABSENT) for name in missing]
             lost.append(CALIBRATES if CALIBRATES in why else why[0])
+            continue
+        first, second = sorted((places[left], places[right]))
+        if first == second or (first, second) in labeled:
+            lost.append(SAME_PICTURE)
+        else:
+            labeled[first, second] = places[left], places[right], same
     explained = ", ".join(f"{count} because {why}" for why, count in Counter(lost).most_common())
-    if not any(same for *_, same in labeled) or all(same for *_, same in labeled):
+    if not any(same for *_, same in labeled.values()) or all(same for *_, same in labeled.values()):
         raise InputError(
             f"{file}: {len(labeled)} of its {len(pairs)} pairs can be used, and they do not include both the same "
             f"person and different people ({explained or 'all were used'}). {_advise(lost)}"
         )
-    if not lost:
-        return tuple(labeled), ()
-    return tuple(labeled), (f"{len(lost)} of {len(pairs)} pairs of {file} were left out: {explained}. {_advise(lost)}",)
+    note = f"{len(lost)} of {len(pairs)} pairs of {file} were left out: {explained}. {_advise(lost)}"
+    return tuple(labeled.values()), (note,) if lost else ()
 
 
 def _advise(lost: Sequence[str]) -> str:
-    if CALIBRATES in lost:
+    if CALIBRATES in lost or COPY_CALIBRATES in lost:
         return (
             "What calibrates cannot evaluate: give the labeled photos with --evaluation and others with --calibration, "
             "or measure all pairs with `rkface evaluate --pairs`"

@@ -34,7 +34,7 @@ def deploy(parser: ArgumentParser) -> None:
     current again.
 
     deploy uses the system's ssh (and rsync, if both sides have it) with your keys and ~/.ssh/config. It never asks for
-    a password, so `ssh USER@BOARD true` must work without a question. The board needs Python 3.10 to 3.12.
+    a password, so `ssh USER@BOARD true` must work without a question. The board needs Python 3.10 to 3.14.
 
     Exit code: 0 all boards succeeded, 1 a board failed, 2 wrong use.
 

@@ -138,8 +138,8 @@ def _usable_python(facts: BoardFacts) -> tuple[str, str]:
         raise WorkError(f"{facts.user} may not write to /opt/rkface on the board: run this once with --prepare")
     if not facts.pythons:
         raise WorkError(
-            "the board has no Python 3.10, 3.11 or 3.12, which rkface and rknn-toolkit-lite2 need: Debian 12 and "
-            "Ubuntu 22.04 and 24.04 have one (sudo apt install python3); elsewhere: uv python install 3.11"
+            "the board has no Python 3.10 to 3.14, which rkface needs: Debian 12 and 13, and Ubuntu from 22.04 have "
+            "one (sudo apt install python3); elsewhere: uv python install 3.11"
         )
     return facts.pythons[0]
 

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import pytest
 
 from rkface.calibration.collect import Collection, Skipped
-from rkface.convert.labeled_pairs import label_pairs, reasons_left_out
+from rkface.convert.labeled_pairs import COPY_CALIBRATES, SAME_PICTURE, label_pairs, reasons_left_out
 from rkface.runtime.core.errors import InputError
 
 
@@ -54,9 +54,24 @@ def test_pairs_of_one_kind_are_refused_with_the_reasons(tmp_path):
 
 
 def test_photos_in_which_nobody_is_clearly_meant_are_left_out_with_the_reason(tmp_path):
-    every = [face(f"{name}.jpg") for name in "abc"]
+    every = [face(f"{name}.jpg") for name in "abcd"]
     found = Collection(tmp_path, tuple(every), (), (), (Skipped("c.jpg", "several large faces", "2 faces"),))
-    file = pairs_file(tmp_path, "a.jpg,b.jpg,Yes", "a.jpg,b.jpg,No", "a.jpg,c.jpg,No")
+    file = pairs_file(tmp_path, "a.jpg,b.jpg,Yes", "a.jpg,d.jpg,No", "a.jpg,c.jpg,No")
     labeled, (note,) = label_pairs(file, every, reasons_left_out(found, [], 100), {"c.jpg"})
-    assert labeled == ((0, 1, True), (0, 1, False))
+    assert labeled == ((0, 1, True), (0, 3, False))
     assert "1 of 3 pairs" in note and "cannot be judged (several large faces)" in note
+
+
+def test_a_copy_is_judged_by_the_face_that_was_kept_and_no_picture_counts_twice(tmp_path):
+    kept = [face("a.jpg"), face("b.jpg"), face("c.jpg"), face("group.jpg", 20)]
+    others = [
+        (face("copy-of-a.jpg"), 0),
+        (face("copy-of-calibration.jpg"), None),
+        (face("group.jpg", 60), None),  # the face that the label means is a copy of one that calibrates
+    ]
+    reasons = {"copy-of-calibration.jpg": COPY_CALIBRATES, "group.jpg": COPY_CALIBRATES}
+    rows = ["copy-of-a.jpg,b.jpg,Yes", "a.jpg,c.jpg,No", "a.jpg,b.jpg,Yes", "a.jpg,copy-of-a.jpg,Yes",
+            "copy-of-calibration.jpg,a.jpg,No", "group.jpg,a.jpg,No"]  # fmt: skip
+    labeled, (note,) = label_pairs(pairs_file(tmp_path, *rows), kept, reasons, (), others)
+    assert labeled == ((0, 1, True), (0, 2, False))
+    assert f"2 because {SAME_PICTURE}" in note and f"2 because {COPY_CALIBRATES}" in note
