@@ -28,7 +28,7 @@ def to_dict(report: ConversionReport, output: OutputBundle) -> dict[str, Any]:
             {
                 "role": facts.role,
                 "precision": report.manifest.model(facts.role).precision,
-                "recipe": next(one.recipe.name for one in facts.tries if one.chosen),
+                "recipe": next(one.recipe.name for one in facts.recipes if one.chosen),
                 "onnx_bytes": report.manifest.model(facts.role).source.bytes,
                 "rknn_bytes": facts.rknn_bytes,
             }
@@ -52,7 +52,7 @@ def print_summary(report: ConversionReport, output: OutputBundle, work: Path) ->
         f"{parity.detection.extra} extra, landmark error {parity.detection.landmark_error:.1%}",
         "recognizer": f"cosine mean {parity.embedding.mean:.4f}, p1 {parity.embedding.p1:.4f}, "
         f"min {parity.embedding.minimum:.4f} over {parity.embedding.faces} faces",
-        "liveness": grade_liveness(parity.liveness).said if parity.liveness else "",
+        "liveness": grade_liveness(parity.liveness).summary if parity.liveness else "",
     }
     for facts in report.models:
         model = manifest.model(facts.role)

@@ -90,7 +90,7 @@ def _model_facts(context: ConversionContext, quantized: QuantizedResults, role: 
     return ModelFacts(
         role,
         model.rknn.stat().st_size,
-        context.models[role].simplified.nodes,
+        *context.models[role].simplified.nodes,
         context.reference.differences[role],
         model.seconds,
         model.peak_rss_mb,
@@ -224,7 +224,7 @@ def _not_close(role: Role, tries: Sequence[RecipeResult]) -> str | None:
     chosen = chosen_result(tries)
     if chosen.grade is None or chosen.grade.clears or not chosen.recipe.quantized:
         return None
-    return f"{role}: no recipe is as close to FP32 as it should be (best: {chosen.recipe.name}, {chosen.grade.said})"
+    return f"{role}: no recipe is as close to FP32 as it should be (best: {chosen.recipe.name}, {chosen.grade.summary})"
 
 
 def _one_sided(parity: LivenessParity | None) -> str | None:

@@ -86,5 +86,5 @@ def pair_table(parity: PairParity) -> Table | None:
 
 def liveness_table(parity: LivenessParity) -> Table:
     head = ("faces", "live by FP32", "mean difference", "largest", f"decided differently at {parity.threshold:g}")
-    row = (parity.faces, parity.live, f"{parity.mean:.4f}", f"{parity.worst:.4f}", parity.flips)
+    row = (parity.faces, parity.live, f"{parity.mean:.4f}", f"{parity.worst:.4f}", parity.changed)
     return Table(head, [row], numbers=0)

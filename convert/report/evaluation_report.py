@@ -19,9 +19,9 @@ from .page import Card, ReportVerdict, Section, Table, jpeg, render
 KINDS = {"people": "folders of people", "pairs": "labeled pairs", "bin": "an InsightFace verification file"}
 SHOWN_PAIRS = 4  # of each kind, one row on a wide screen; the others are folded away
 INTERVALS = (
-    "Below a figure: its 95 % interval. Those of shares use Wilson's formula, which assumes independent pairs; those of "
-    "thresholds and of their shift resample the people. TAR at a FAR and the equal error rate have the wider limits of "
-    "both: a few pairs without an error do not show that errors never occur."
+    "Below a figure: its 95 % interval. Those of shares use Wilson's formula, which assumes independent pairs; those "
+    "of thresholds and of their shift resample the people. TAR at a FAR and the equal error rate have the wider limits "
+    "of both: a few pairs without an error do not show that errors never occur."
 )
 FILE_CROPS = (
     "The crops are those of the file. A face's embedding is the sum of the embeddings of its crop and of the mirrored "
