@@ -67,20 +67,22 @@ def search_recipes(
 ) -> tuple[QuantizedModel, tuple[RecipeResult, ...]]:
     """Run the recipes of ``plan``, cheapest first, and return the best model and the result of each recipe.
 
-    The best is the cheapest on the NPU that is accurate enough. If no recipe is, or if two cost the same, the rank of
-    the grade decides, and then the earlier recipe wins. The search ends at a recipe that is accurate enough by a
-    margin, and before a recipe that costs more than one that is accurate enough. A recipe that fails in the toolkit is
+    The best is the cheapest on the NPU that is accurate enough. If no recipe is, or if several cost the same, the rank
+    of the grade decides, and then the earlier recipe wins. Recipes that cost more than one that is accurate enough are
+    not tried, and neither are ``plan.others`` once a recipe is so by a margin. A recipe that fails in the toolkit is
     one of the results. Raises WorkError if every recipe fails.
     """
-    costs = {recipe: predict(recipe) for recipe in (*plan.recipes, *plan.fallbacks)}
+    costs = {recipe: predict(recipe) for recipe in (*plan.recipes, *plan.others, *plan.fallbacks)}
     order = _order_by_cost(costs)
     tries: list[RecipeResult] = []
     best: tuple[tuple[float, ...], int, QuantizedModel] | None = None  # its worth, its place in `tries`, the model
     failure: WorkError | None = None
-    enough = math.inf  # the least cost of a recipe that is accurate enough
-    waiting, fallbacks = sorted(plan.recipes, key=order.__getitem__), list(plan.fallbacks)
-    while waiting and (plan.try_all or order[waiting[0]] <= enough):
+    enough, well = math.inf, False  # the least cost of a recipe that is accurate enough; whether one is by a margin
+    waiting, fallbacks = sorted((*plan.recipes, *plan.others), key=order.__getitem__), list(plan.fallbacks)
+    while waiting:
         recipe = waiting.pop(0)
+        if not plan.try_all and (order[recipe] > enough or (well and recipe in plan.others)):
+            continue
         start = time.monotonic()
         try:
             model = run(recipe)
@@ -96,9 +98,7 @@ def search_recipes(
         if best is None or worth > best[0]:
             best = (worth, len(tries) - 1, model)
         if found.clears:
-            enough = min(enough, order[recipe])
-            if found.clears_well and not plan.try_all:
-                break
+            enough, well = min(enough, order[recipe]), well or found.clears_well
     if best is None:
         assert failure is not None, "a plan has at least one recipe"
         raise failure

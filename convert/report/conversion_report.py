@@ -15,6 +15,7 @@ from rkface.runtime.core.text import readable
 
 from ..cost import ASSUMPTIONS
 from ..evaluate.detector_errors import FACE_SCORE, MARGIN, NOTABLE_LOSS, SIZES, DetectorEvidence
+from ..evaluate.evaluation import without_nan
 from ..evaluate.grades import grade_liveness
 from ..evaluate.parity import REAL, Parity
 from ..preprocessing import describe_normalization
@@ -53,10 +54,11 @@ class ConversionReport:
     bundle_written: bool = True
 
     def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
+        """For JSON, with None instead of NaN."""
+        return dict(without_nan(asdict(self)))
 
     def to_json(self) -> str:
-        return readable(json.dumps(self.to_dict(), indent=2, ensure_ascii=False)) + "\n"
+        return readable(json.dumps(self.to_dict(), indent=2, ensure_ascii=False, allow_nan=False)) + "\n"
 
     def to_html(self, images: ReportImages) -> str:
         manifest, parity = self.manifest, self.parity
@@ -115,8 +117,8 @@ class ConversionReport:
         )
         text = (
             f"The recognizer's mean cosine with FP32 is {figures}{unseen}; {self.required.mean:g} is required, and "
-            f"{self.required.minimum:g} of the worst face. The detector finds {detection.matched} of the {detection.faces} "
-            f"faces that FP32 finds, and {detection.extra} others."
+            f"{self.required.minimum:g} of the worst face. The detector finds {detection.matched} of the "
+            f"{detection.faces} faces that FP32 finds, and {detection.extra} others."
         )
         if self.parity.liveness:
             text += f" Liveness: {grade_liveness(self.parity.liveness).summary}."
