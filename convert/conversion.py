@@ -23,7 +23,6 @@ from .compare_models import (
     QuantizedResults,
     measure_detector_errors,
     measure_parity,
-    quantize_models,
     run_reference,
 )
 from .datasets import prepare_datasets, render_demo_photos
@@ -37,6 +36,7 @@ from .prepared_model import build_embedder, build_face_finder, prepare_model
 from .recipe import AccuracyBar
 from .report.conversion_report import ConversionReport
 from .run_recipe import RecipeRunner
+from .search_models import quantize_models
 from .settings import ConversionSettings, OutputBundle
 from .toolkit.cache import NEW
 from .toolkit.quantize import TOOLKIT_SCRATCH, require_toolkit

@@ -18,6 +18,7 @@ from ..evaluate.detector_errors import FACE_SCORE, MARGIN, NOTABLE_LOSS, SIZES, 
 from ..evaluate.evaluation import without_nan
 from ..evaluate.grades import grade_liveness
 from ..evaluate.parity import REAL, Parity
+from ..pair_search import PairResult
 from ..preprocessing import describe_normalization
 from ..recipe import AccuracyBar
 from .accuracy_tables import GROUPS, embedding_table, group_cards, group_table, liveness_table, pair_table
@@ -42,6 +43,7 @@ class ConversionReport:
     required        the accuracy bar
     fault           why the models should not be used; None if they are close enough to FP32
     bundle_written  False if ``fault`` prevents it. With --accept, the bundle is written all the same
+    pairs           of a detector and a recognizer that were compared with FP32 together
     """
 
     manifest: Manifest
@@ -52,6 +54,7 @@ class ConversionReport:
     notes: tuple[str, ...]
     fault: str | None = None
     bundle_written: bool = True
+    pairs: tuple[PairResult, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """For JSON, with None instead of NaN."""

@@ -13,9 +13,9 @@ from rkface.runtime.core.manifest import Input
 
 Floats = NDArray[np.float32]
 
-# 300 updates of 12 faces take about 5 minutes for a MobileFaceNet on one core, and an hour for an IResNet-50, which the
-# time limit ends early. (docs/accuracy.md)
-STEPS = 300
+# 200 updates of 12 faces take 4 minutes for a MobileFaceNet on one core (docs/accuracy.md); for larger models, the time
+# limit may end them early.
+STEPS = 200
 SECONDS = 30 * 60
 
 
