@@ -127,6 +127,7 @@ class RecipePlan:
     name       as given to ``--recipe``
     recipes    tried in the order of their predicted cost
     about      one line for people
+    detector   the same for a detector; () for ``recipes``
     others     for a recognizer: more recipes, which are not tried once one is accurate enough by a margin. A detector
                does not get them: none is known to need them, and each takes minutes
     fallbacks  tried only if a recipe fails in the toolkit
@@ -137,6 +138,7 @@ class RecipePlan:
     name: str
     recipes: tuple[Recipe, ...]
     about: str
+    detector: tuple[Recipe, ...] = ()
     others: tuple[Recipe, ...] = ()
     fallbacks: tuple[Recipe, ...] = ()
     try_all: bool = False
@@ -144,46 +146,49 @@ class RecipePlan:
 
     def for_target(self, target: Target) -> RecipePlan:
         """The part of this plan that ``target`` can run. Raises InputError if no recipe is left."""
-        able = tuple(one for one in self.recipes if target.fp16 or not one.hybrid)
-        if not able:
+        able, detector = (
+            tuple(one for one in recipes if target.fp16 or one.dtype == "w8a8")
+            for recipes in (self.recipes, self.detector)
+        )
+        if not able or (self.detector and not detector):
             raise InputError(
                 f"the NPU of {target.name} has no floating point, which --recipe {self.name} needs: use another recipe"
             )
-        return replace(self, recipes=able)
+        return replace(self, recipes=able, detector=detector)
 
     def for_role(self, role: Role) -> RecipePlan:
         """The part of this plan to try on the model of ``role``.
 
         Slow recipes are skipped on a detector if there are others: mmse on SCRFD did not finish in any time we were
-        ready to wait. So are recipes that are the same as an earlier one without faces. Other models than detectors
-        get no recipe for coarse grids; if a plan has nothing else, they get ``TUNED``.
+        ready to wait. So are recipes that are the same as an earlier one without faces.
         """
         if role == "recognizer":
-            return replace(self, recipes=tuple(one for one in self.recipes if one.coarse == 1) or (TUNED,))
+            return self
+        recipes = self.detector if role == "detector" and self.detector else self.recipes
         different: dict[Recipe, Recipe] = {}
-        for one in self.recipes:
+        for one in recipes:
             different.setdefault(replace(one, name="", about="", ranges=_ranges_without_faces(one.ranges)), one)
-        quick = tuple(one for one in different.values() if (role != "detector" or not one.slow))
-        if role != "detector":
-            quick = tuple(one for one in quick if one.coarse == 1) or (TUNED,)
-        return replace(self, recipes=quick or self.recipes, others=())
+        quick = tuple(one for one in different.values() if role != "detector" or not one.slow)
+        return replace(self, recipes=quick or recipes, others=())
 
 
 def _ranges_without_faces(ranges: Ranges) -> Ranges:
     return "margin" if ranges == "margin" else "toolkit"
 
 
+_GENERAL = tuple(one for one in RECIPES.values() if not one.distilled and one not in COARSE)
 PLANS = {
     plan.name: plan
     for plan in (
-        RecipePlan("auto", (TUNED, TUNED_WIDE, *COARSE, *HYBRIDS),
+        RecipePlan("auto", (TUNED, TUNED_WIDE, *HYBRIDS),
                    "tuned, then other w8a8, then more and more layers in FP16, until one is accurate enough",
-                   others=(BIAS_WIDE, NORMAL), fallbacks=(NORMAL,), analyze=True),
+                   detector=(TUNED, *COARSE, FP16), others=(BIAS_WIDE, NORMAL), fallbacks=(NORMAL,), analyze=True),
         RecipePlan("fast", (TUNED,), "tuned and nothing else"),
-        RecipePlan("thorough", tuple(one for one in RECIPES.values() if not one.distilled),
+        RecipePlan("thorough", _GENERAL,
                    "try all; take the cheapest that is accurate enough, or else the most accurate",
-                   others=(DISTILLED,), try_all=True, analyze=True),
-        *(RecipePlan(recipe.name, (recipe,), recipe.about) for recipe in RECIPES.values() if not recipe.distilled),
+                   detector=(*_GENERAL, *COARSE, FP16), others=(DISTILLED,), try_all=True, analyze=True),
+        *(RecipePlan(recipe.name, (recipe,), recipe.about) for recipe in _GENERAL),
+        *(RecipePlan(recipe.name, (TUNED,), recipe.about, detector=(recipe,)) for recipe in COARSE),
         RecipePlan(DISTILLED.name, (TUNED,), DISTILLED.about, others=(DISTILLED,), try_all=True),
     )
 }  # fmt: skip

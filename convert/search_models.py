@@ -86,7 +86,8 @@ class _Search:
         )
 
     def run(self, role: Role, recipe: Recipe, images: Images) -> QuantizedModel:
-        return self.quantize(role, recipe, self.context.datasets.image_list(role), images)
+        dataset = self.context.datasets.image_list(role) if recipe.quantized else None
+        return self.quantize(role, recipe, dataset, images)
 
     def grade(self, role: Role, model: QuantizedModel) -> Grade:
         reference, evaluation = self.context.reference, self.context.datasets.evaluation

@@ -12,6 +12,7 @@ from rkface.convert.recipe import (
     BIAS_WIDE,
     COARSE,
     DISTILLED,
+    FP16,
     HYBRIDS,
     KL,
     MMSE,
@@ -153,7 +154,7 @@ def test_a_recognizer_that_cannot_be_tuned_is_converted_with_the_toolkits_defaul
 
 
 def test_a_detector_gets_no_recipe_that_is_the_same_without_faces():
-    assert PLANS["auto"].for_role("detector").recipes == (TUNED, *COARSE, *HYBRIDS)
+    assert PLANS["auto"].for_role("detector").recipes == (TUNED, *COARSE, FP16)
     tried = PLANS["thorough"].for_role("detector").recipes
     assert {TUNED, BIAS_WIDE, RECIPES["tuned-margin"]} < {*tried} and not {TUNED_WIDE, RECIPES["bias-clip"]} & {*tried}
 
