@@ -205,7 +205,7 @@ def _library_needs(quantized: QuantizedResults) -> LibraryNeeds:
 
 def _chosen(quantized: QuantizedResults, role: Role) -> dict[str, Any]:
     recipe = chosen_result(quantized.tries[role]).recipe
-    facts = ("name", "dtype", "algorithm", "correct", "equalize", "ranges", "lead", "trail")
+    facts = ("name", "dtype", "algorithm", "correct", "equalize", "ranges", "distilled", "lead", "trail")
     return {name: getattr(recipe, name) for name in facts}
 
 

@@ -72,7 +72,7 @@ def measure_recipes(options: argparse.Namespace, own: bool, work: Path) -> list[
     rows = []
     for role in ROLES:
         for recipe in (RECIPES[name] for name in options.recipes or RECIPES):
-            if role == "detector" and recipe.name == "mmse" and not options.slow:
+            if role == "detector" and (recipe.distilled or (recipe.slow and not options.slow)):
                 continue
             start = time.monotonic()
             done = runner.run(target, role, recipe, datasets.image_list(role), datasets.evaluation.images(role))

@@ -10,6 +10,7 @@ from rkface.convert.evaluate.parity import DetectionParity, EmbeddingParity
 from rkface.convert.recipe import (
     BIAS_MARGIN,
     COARSE,
+    DISTILLED,
     HYBRIDS,
     KL,
     MMSE,
@@ -179,3 +180,13 @@ def test_one_bad_face_fails_the_bar():
     assert grade_faces(DetectionParity(100, 277, 277, 276, 0, 1, 0.99, 0.8, 0.01, 0.05)).clears, (
         "one face in a hundred may be wrong"
     )
+
+
+def test_distillation_is_for_recognizers_and_is_tried_after_tuned(toolkit):
+    for name in ("distilled", "thorough"):
+        assert PLANS[name].for_role("recognizer").recipes[-1] == DISTILLED
+        assert DISTILLED not in PLANS[name].for_role("detector").recipes
+    assert PLANS["distilled"].for_role("detector").recipes == (TUNED,)
+    cosines = {"tuned": 0.9970, "distilled": 0.9975}
+    chosen, tries = search_recipes(PLANS["distilled"].for_role("recognizer"), *toolkit(cosines))
+    assert [one.recipe.name for one in tries] == ["tuned", "distilled"] and chosen.rknn.stem == "distilled"
