@@ -16,6 +16,8 @@ from rkface.runtime.backends.bindings import DIRECT
 CASES = Path(__file__).with_name("cases.py")
 NAMES = re.findall(r"^(@only_with_lite\n)?def (case_\w+)", CASES.read_text(encoding="utf-8"), re.MULTILINE)
 
+SLOW = pytest.mark.skipif("RKFACE_SLOW" not in os.environ, reason="a minute of emulation: make twin-test")
+
 
 def run_cases(twin, bundles, binding=""):
     """Case → its traceback, or None if it passed. Without a ``binding``, rkface chooses it."""
@@ -42,12 +44,13 @@ def test_with_rknn_toolkit_lite2(outcomes, case):
     assert outcomes("")[case] is None, outcomes("")[case]
 
 
+@SLOW
 @pytest.mark.parametrize("case", [name for only_lite, name in NAMES if not only_lite])
 def test_with_the_direct_binding(outcomes, case):
     assert outcomes(DIRECT)[case] is None, outcomes(DIRECT)[case]
 
 
-@pytest.mark.skipif("RKFACE_SLOW" not in os.environ, reason="a minute for each Python: make twin-test")
+@SLOW
 @pytest.mark.parametrize("python", ["3.13", "3.14"])
 def test_with_a_python_that_rknn_toolkit_lite2_has_no_wheel_for(make_twin, bundles, python):
     outcome = run_cases(make_twin("rock-5b", bundles, python), bundles)
