@@ -58,7 +58,8 @@ def read_health(parts: Parts, clocks: Clocks) -> Health:
     return Health(
         ok=not problems, problems=problems, started=parts.started, version=_version(),
         backend=parts.pipeline.backend, bundle=manifest.name, synthetic=manifest.synthetic,
-        board=parts.machine.board, binding=_binding() if parts.pipeline.backend == "npu" else "", npu_load=clocks.load, celsius=clocks.celsius, memory=read_resident_bytes() / 2**20,
+        board=parts.machine.board, binding=_binding() if parts.pipeline.backend == "npu" else "",
+        npu_load=clocks.load, celsius=clocks.celsius, memory=read_resident_bytes() / 2**20,
         queue=sum(worker.pending for worker in parts.workers.values()), people=gallery.people, samples=gallery.samples,
         cameras=cameras, sinks=sinks,
     )  # fmt: skip
