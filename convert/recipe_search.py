@@ -22,7 +22,7 @@ class Grade:
 
     clears       whether it is close enough
     rank         orders the recipes: larger is better, first number first
-    said         one line for people
+    summary      one line for people
     accuracy     one number for plots: a recognizer's mean cosine on the worse group of real faces, a detector's
                  landmark error as a share of the inter-ocular distance, or the mean difference of the liveness
                  probability
@@ -31,7 +31,7 @@ class Grade:
 
     clears: bool
     rank: tuple[float, ...]
-    said: str
+    summary: str
     accuracy: float = math.nan
     clears_well: bool = True
 

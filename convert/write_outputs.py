@@ -95,7 +95,7 @@ def _model_facts(context: ConversionContext, quantized: QuantizedResults, role: 
     return ModelFacts(
         role,
         model.rknn.stat().st_size,
-        context.models[role].simplified.nodes,
+        *context.models[role].simplified.nodes,
         context.reference.differences[role],
         model.seconds,
         model.peak_rss_mb,

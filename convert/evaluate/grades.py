@@ -144,9 +144,9 @@ def grade_liveness(parity: LivenessParity) -> Grade:
     return Grade(
         parity.mean <= LIVE_MEAN
         and parity.worst <= LIVE_WORST
-        and parity.flips <= max(1, int(LIVE_CHANGED * parity.faces)),
-        (-parity.flips, -parity.mean),
-        f"probability differs by {parity.mean:.3f} on average and {parity.worst:.3f} at most; {parity.flips} of "
+        and parity.changed <= max(1, int(LIVE_CHANGED * parity.faces)),
+        (-parity.changed, -parity.mean),
+        f"probability differs by {parity.mean:.3f} on average and {parity.worst:.3f} at most; {parity.changed} of "
         f"{parity.faces} faces are decided differently at {parity.threshold:g}",
         parity.mean,
     )
@@ -196,7 +196,7 @@ def find_fault(parity: Parity, bar: AccuracyBar, *, quantized: bool = True) -> s
             )
     if parity.liveness is not None and not (grade := grade_liveness(parity.liveness)).clears:
         return (
-            f"the {kind} liveness model is too far from FP32: {grade.said} (allowed: {LIVE_MEAN:g} on "
+            f"the {kind} liveness model is too far from FP32: {grade.summary} (allowed: {LIVE_MEAN:g} on "
             f"average, {LIVE_WORST:g} at most, {LIVE_CHANGED:.0%} of the faces or one). {photos}"
         )
     return None

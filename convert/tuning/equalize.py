@@ -71,8 +71,13 @@ def equalize(proto: Any, seen: dict[str, ObservedTensor], strength: float = PART
             _scale_outputs(graph, node, scale)
         for node in group.readers:
             _scale_inputs(graph, node, 1 / scale)
-        scales |= {name: np.repeat(scale, len(seen[name].reach) // channels) for name in group.tensors}
+        scales |= {name: _repeated(scale, len(seen[name].reach)) for name in group.tensors}
     return scales
+
+
+def _repeated(scale: Floats, size: int) -> Floats:
+    """The factors ``scale`` of C channels for the ``size`` values of a tensor behind Flatten, C·H·W."""
+    return np.repeat(scale, size // len(scale))
 
 
 def _factors(reaches: list[Floats], top: float, strength: float) -> Floats:
@@ -140,6 +145,8 @@ def _passes(graph: EditableGraph, node: Any) -> bool:
         return _top(graph, node) < np.inf and graph.value(node.input[1]).item() == 0
     if node.op_type == "Pad":
         return _pads_zeros(graph, node)
+    if node.op_type == "Flatten":  # C×H×W, in this order
+        return all(one.i == 1 for one in node.attribute)
     return node.op_type != "PRelu" or node.input[1] in graph.weights
 
 
@@ -186,12 +193,13 @@ def _scale_outputs(graph: EditableGraph, node: Any, scale: Floats) -> None:
 
 def _scale_inputs(graph: EditableGraph, node: Any, scale: Floats) -> None:
     if node.op_type == "BatchNormalization":  # gamma, mean: g/s · (s·x − s·m) is g · (x − m)
-        graph.set(node, 1, f"{node.output[0]}/norm1", graph.value(node.input[1]) * scale)
-        graph.set(node, 3, f"{node.output[0]}/norm3", graph.value(node.input[3]) / scale)
+        every = _repeated(scale, graph.value(node.input[1]).size)
+        graph.set(node, 1, f"{node.output[0]}/norm1", graph.value(node.input[1]) * every)
+        graph.set(node, 3, f"{node.output[0]}/norm3", graph.value(node.input[3]) / every)
         return
     if node.op_type == "Gemm":
         kernel = graph.kernel(node)
-        graph.set_kernel(node, kernel * np.repeat(scale, kernel.shape[1] // len(scale)))
+        graph.set_kernel(node, kernel * _repeated(scale, kernel.shape[1]))
         return
     across = (-1, 1, 1, 1) if graph.is_depthwise(node) else (1, -1, 1, 1)
     graph.set_kernel(node, graph.kernel(node) * scale.reshape(across))

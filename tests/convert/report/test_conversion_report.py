@@ -6,10 +6,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from rkface.convert.evaluate.parity import GroupParity, compare_embeddings
+from rkface.convert.evaluate.parity import GroupParity, compare_embeddings, compare_liveness, compare_pairs
 from rkface.convert.report.page import named_values
 from rkface.convert.report.plot import ScatterPoint, scatter
+from rkface.convert.toolkit.quantize import LayerError
 
+from .described_keys import described_keys, keys_of
 from .parsed_page import ParsedPage
 from .samples import RANDOM, conversion_html, conversion_report, manifest
 
@@ -44,6 +46,22 @@ def test_tables_have_values_and_no_json():
     assert "inputs: recognizer: doubt" not in seen.cells, "it is empty"
 
 
+def test_every_key_of_report_json_is_described():
+    found = conversion_report()
+    labels = [(0, 1, True), (0, 2, False)]
+    vectors = np.eye(3, dtype=np.float32)
+    parity = replace(
+        found.parity,
+        pairs=compare_pairs(vectors, vectors, 0.4, labels),
+        liveness=compare_liveness(np.ones(3, np.float32), np.ones(3, np.float32), 0.5),
+    )
+    layers = (LayerError("conv", "Conv", 0.99, 0.999),)
+    data = replace(found, parity=parity, models=(replace(found.models[0], layers=layers),)).to_dict()
+    found, described = keys_of(data), described_keys("report.json")
+    assert found - described == set(), "add them to docs/report.md"
+    assert described - found <= {"augmented", "unlike"}, "remove them from docs/report.md"
+
+
 def test_values_of_any_depth_become_rows():
     rows = named_values({"a_b": {"c": None, "d": [True, 1.5]}, "e": [], "f": 0, "g": {}})
     assert rows == [("a b: d", "yes, 1.5"), ("f", "0")]
@@ -73,12 +91,12 @@ def test_the_figures_and_the_threshold_stand_before_the_first_section():
 
 def test_out_of_domain_figures_stand_beside_in_domain_figures():
     found = conversion_report()
-    assert "out of domain: unlike</dt><dd>not measured" in page(found).html
+    assert "unlike (out of domain)</dt><dd>no faces" in page(found).html
     vectors = RANDOM.normal(size=(7, 64)).astype(np.float32)
     unlike = compare_embeddings(vectors, vectors + RANDOM.normal(size=(7, 64)).astype(np.float32) * 0.1)
     groups = {"unlike": GroupParity(unlike, unlike), **found.parity.groups}
     seen = page(replace(found, parity=replace(found.parity, groups=groups)))
-    assert "not measured" not in seen.html.split("<section")[0]
+    assert "no faces" not in seen.html.split("<section")[0]
     assert f"{unlike.mean:.4f} on 7 unlike faces (worst {unlike.minimum:.4f})" in seen.html
     at = seen.cells.index("unlike")
     assert seen.cells[at + 1 : at + 4] == ["7", f"{unlike.mean:.4f}", f"{unlike.minimum:.4f}"]
