@@ -11,7 +11,6 @@ from rkface.calibration.collect import CandidateFace, Collection
 from rkface.runtime.core.errors import InputError
 
 from .label_files import find_people, read_pairs, require_both_labels
-from .people_folders import people_in_folders
 
 CALIBRATES = "one of its photos calibrates"
 ABSENT = "one of its photos is not in the folder"
@@ -42,11 +41,11 @@ def label_pairs(
     require_both_labels(file, [same for *_, same in pairs], "label such pairs")
     find_people(file, pairs)  # contradictions
     for left, right, same in pairs:
-        missing = [name for name in (left, right) if name not in largest]
-        if not missing:
+        absent = [name for name in (left, right) if name not in largest]
+        if not absent:
             labeled.append((largest[left], largest[right], same))
         else:
-            why = [reasons.get(name, ABSENT) for name in missing]
+            why = [reasons.get(name, ABSENT) for name in absent]
             lost.append(CALIBRATES if CALIBRATES in why else why[0])
     explained = ", ".join(f"{count} because {why}" for why, count in Counter(lost).most_common())
     if not any(same for *_, same in labeled) or all(same for *_, same in labeled):
@@ -65,16 +64,11 @@ def label_people(
     folder: Path, faces: Sequence[CandidateFace], nameless: Container[str] = ()
 ) -> tuple[tuple[int, int, bool], ...]:
     """All pairs of the photos of ``faces`` in ``folder``, which has a subfolder for each person, as indices of each
-    photo's largest face, and whether they show the same person. ``nameless``: as in ``label_pairs``.
-
-    Raises InputError if ``folder`` has no such subfolders, or if there are no pairs of both kinds.
+    photo's largest face, and whether they show the same person. ``nameless``: as in ``label_pairs``. Photos in no
+    subfolder are left out. Raises InputError if there are no pairs of both kinds.
     """
-    people_of = people_in_folders(folder, dict.fromkeys(face.photo for face in faces))
-    owners = {
-        index: people_of[faces[index].photo]
-        for index in _labeled_faces(faces, nameless).values()
-        if faces[index].photo in people_of
-    }
+    chosen = [index for name, index in _labeled_faces(faces, nameless).items() if "/" in name]
+    owners = {index: faces[index].name.partition("/")[0] for index in chosen}
     labeled = tuple((left, right, owners[left] == owners[right]) for left, right in combinations(sorted(owners), 2))
     if len({same for *_, same in labeled}) < 2:
         missing = "two people" if any(same for *_, same in labeled) else "one person"

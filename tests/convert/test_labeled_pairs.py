@@ -11,7 +11,7 @@ from rkface.runtime.core.errors import InputError
 
 
 def face(name, size=50):
-    return SimpleNamespace(name=name, photo=Path("photos") / name, quality=SimpleNamespace(size=size))
+    return SimpleNamespace(name=name, quality=SimpleNamespace(size=size))
 
 
 def pairs_file(tmp_path, *rows):
@@ -86,10 +86,10 @@ def test_folders_of_people_give_all_pairs_of_the_largest_faces():
 @pytest.mark.parametrize(
     ("names", "says"),
     [
-        (["ada/1.jpg", "ada/2.jpg"], "has photos of 1 people"),
+        (["ada/1.jpg", "ada/2.jpg", "wall.jpg"], "2 of its .* 1 people, so that there is no pair of two people"),
         (["ada/1.jpg", "bob/1.jpg"], "2 of its photos can be used .* 2 people, so that there is no pair of one person"),
         (["ada/1.jpg", "ada/2.jpg", "bob/unclear.jpg"], "2 of its .* 1 people, so that there is no pair of two people"),
-        (["1.jpg", "2.jpg"], "has photos of 0 people"),
+        (["1.jpg", "2.jpg"], "0 of its .* 0 people, so that there is no pair of one person"),
     ],
 )
 def test_folders_without_pairs_of_both_kinds_are_refused(names, says):
