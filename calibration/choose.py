@@ -17,12 +17,16 @@ from rkface.runtime.core.errors import InputError
 from . import MINIMUM
 from .collect import CandidateFace, Collection, Skipped
 from .facility_location import SAME_PERSON, UNCLEAR, select_cover
+from .unlike import has_new_appearance
 
 # Measured on 74 faces in 64 press photos and on copies of each photo (shrunk, recompressed, brightened, shifted):
 # copies of a face differ in at most 18 of the 143 bits, different faces in at least 28.
 HASH_SIDE, HASH_RADIUS = 12, 22
 HASH_BITS = HASH_SIDE**2 - 1
+SAME = HASH_BITS - 2 * HASH_RADIUS  # the least dot product of two hashes, as 1 and −1, of copies
 COPY = "near-duplicate"
+ORDERS = 32  # different splits that are compared
+ENOUGH = 10  # faces: with fewer, a mean or a minimum says little
 BLOCK = 1024  # rows of the matrix of all pairs that are in memory at the same time
 
 
@@ -49,7 +53,8 @@ def choose_faces(
     second copy of a file. facility_location.py explains the selection. The result does not depend on the order of
     ``candidates``.
     """
-    different, copies = _without_copies(candidates)
+    different, copied = find_copies(candidates)
+    copies = [copy.skipped for copy in copied]
     if not different:
         return Choice((), ())
     faces = [candidates[index] for index in different]
@@ -68,30 +73,56 @@ def choose_faces(
     return Choice(tuple(faces[index] for index in found.order), (*copies, *surplus))
 
 
-def _without_copies(candidates: Sequence[CandidateFace]) -> tuple[list[int], list[Skipped]]:
-    """Indices of the ``candidates`` that are not copies of a better one, best first; and the copies."""
-    first_name: dict[str, str] = {}
-    for candidate in candidates:
-        first_name[candidate.sha256] = min(first_name.get(candidate.sha256, candidate.name), candidate.name)
-    ranked = sorted(range(len(candidates)), key=lambda index: _rank(candidates[index]))
-    faces, copies = [], []
-    for index in ranked:
-        name, first = candidates[index].name, first_name[candidates[index].sha256]
-        if name == first:
-            faces.append(index)
+@dataclass(frozen=True, eq=False)
+class CopiedFace:
+    """A face that was left out because ``original`` shows the same picture."""
+
+    face: CandidateFace
+    original: CandidateFace
+    same_file: bool
+
+    @property
+    def skipped(self) -> Skipped:
+        what = "the same file as" if self.same_file else "looks like the face from"
+        return Skipped(self.face.name, COPY, f"{what} {self.original.name}")
+
+
+def find_copies(
+    candidates: Sequence[CandidateFace], known: Sequence[CandidateFace] = ()
+) -> tuple[list[int], list[CopiedFace]]:
+    """Indices of the ``candidates`` that are copies neither of a better one nor of a ``known`` face, best first; and
+    the copies.
+
+    Copies are faces whose perceptual hashes differ in at most ``HASH_RADIUS`` bits, and faces of a second copy of a
+    file.
+    """
+    first: dict[str, CandidateFace] = {}  # the photo that counts, by the hash of the file
+    for face in (*known, *sorted(candidates, key=lambda one: one.name)):
+        first.setdefault(face.sha256, face)
+    seen, different = _hashes(known), list[int]()
+    copies = []
+    for index in sorted(range(len(candidates)), key=lambda index: _rank(candidates[index])):
+        face = candidates[index]
+        if face.photo != first[face.sha256].photo:
+            copies.append(CopiedFace(face, first[face.sha256], same_file=True))
+            continue
+        like = seen @ _hashes([face])[0] if len(seen) else np.zeros(0, np.float32)
+        if len(like) and like.max() >= SAME:
+            copies.append(CopiedFace(face, known[int(like.argmax())], same_file=False))
         else:
-            copies.append(Skipped(name, COPY, f"the same file as {first}"))
-    hashes = np.array([perceptual_hash(candidates[index].crop) for index in faces]).reshape(-1, HASH_BITS)
-    # The dot product of two ±1 vectors is the number of equal bits minus the number of different ones.
-    originals = _originals(np.where(hashes, 1, -1).astype(np.float32), HASH_BITS - 2 * HASH_RADIUS)
-    different = []
-    for index, original in zip(faces, (faces[place] for place in originals), strict=True):
-        if index == original:
             different.append(index)
-        else:
-            detail = f"looks like the face from {candidates[original].name}"
-            copies.append(Skipped(candidates[index].name, COPY, detail))
-    return different, copies
+    originals = _originals(_hashes([candidates[index] for index in different]), SAME)
+    for index, original in zip(different, originals, strict=True):
+        if index != different[original]:
+            copies.append(CopiedFace(candidates[index], candidates[different[original]], same_file=False))
+    return [index for place, index in enumerate(different) if originals[place] == place], copies
+
+
+def _hashes(faces: Sequence[CandidateFace]) -> NDArray[np.float32]:
+    """The perceptual hash of each face: N×143 float32, 1 or −1. The dot product of two is the number of equal bits,
+    minus that of different ones."""
+    bits = np.array([perceptual_hash(face.crop) for face in faces]).reshape(-1, HASH_BITS)
+    return np.where(bits, 1, -1).astype(np.float32)
 
 
 def _rank(candidate: CandidateFace) -> tuple[float, str, list[float]]:
@@ -156,6 +187,20 @@ def perceptual_hash(crop: NDArray[np.uint8]) -> NDArray[np.bool_]:
     return np.asarray(low > np.median(low), np.bool_)
 
 
+@dataclass(frozen=True)
+class PhotoGroup:
+    """Photos that must stay on one side: the smallest of their hashes, and the indices of their faces."""
+
+    digest: str
+    faces: list[int]
+
+    def place(self, order: int) -> str:
+        """The place of the group in one of many orders. The hash is hashed again: the minimum of many hashes is small,
+        so without it, large groups would always come first."""
+        salt = str(order) if order else ""
+        return hashlib.sha256(f"{salt}{self.digest}".encode()).hexdigest()
+
+
 def hold_out(
     candidates: Sequence[CandidateFace],
     embeddings: NDArray[np.float32],
@@ -172,31 +217,49 @@ def hold_out(
     with more than half of the faces calibrates: chains of a weak recognizer connect many people. Without such a group,
     the size of the evaluation side differs from ``share`` of all faces by at most half the largest group.
 
+    Of ``ORDERS`` such splits, the first is taken in which ``ENOUGH`` evaluation faces have an appearance that no
+    calibration face has (unlike.py), and as many have a usual one; otherwise the one that comes nearest to it.
+
     Raises InputError if all faces form one group.
     """
     if len(candidates) != len(embeddings) or not 0 < share < 1:
         raise ValueError("give one embedding for each candidate, and a share between 0 and 1")
     groups = _groups(candidates, embeddings, same_person)
-    target = share * len(candidates)
+    best: tuple[tuple[bool, int, int], list[int], list[int]] | None = None
+    for order in range(ORDERS):
+        calibrate, evaluate = _split(groups, len(candidates), share, order)
+        if not calibrate or not evaluate:
+            raise InputError(
+                f"the {plural(len(candidates), 'face')} cannot be split into people to calibrate on and others to "
+                f"evaluate on (only {plural(len(groups), 'group')} of connected people): add photos of other people"
+            )
+        new = has_new_appearance(
+            [candidates[index] for index in evaluate], [candidates[index] for index in calibrate]
+        ).sum()
+        worth = len(calibrate) >= MINIMUM, min(len(evaluate) - new, ENOUGH), min(new, ENOUGH)
+        if best is None or worth > best[0]:
+            best = worth, calibrate, evaluate
+        if worth == (True, ENOUGH, ENOUGH):
+            break
+    assert best is not None
+    return best[1:]
+
+
+def _split(groups: Sequence[PhotoGroup], faces: int, share: float, order: int) -> tuple[list[int], list[int]]:
+    """The indices of the faces to calibrate on and to evaluate on, both ascending, if the groups are taken in the
+    given ``order``: each number gives another."""
     evaluate: list[int] = []
-    for group in groups:
-        if len(group) > len(candidates) / 2:  # evaluated, it would leave too few faces to calibrate on
+    for group in sorted(groups, key=lambda group: group.place(order)):
+        if len(group.faces) > faces / 2:  # evaluated, it would leave too few faces to calibrate on
             continue
-        if abs(len(evaluate) + len(group) - target) < abs(len(evaluate) - target):
-            evaluate += group
-    calibrate = sorted(set(range(len(candidates))) - set(evaluate))
-    if not calibrate or not evaluate:
-        raise InputError(
-            f"the {plural(len(candidates), 'face')} cannot be split into people to calibrate on and others to "
-            f"evaluate on (only {plural(len(groups), 'group')} of connected people): add photos of other people"
-        )
-    return calibrate, sorted(evaluate)
+        if abs(len(evaluate) + len(group.faces) - share * faces) < abs(len(evaluate) - share * faces):
+            evaluate += group.faces
+    return sorted(set(range(faces)) - set(evaluate)), sorted(evaluate)
 
 
 def _groups(
     candidates: Sequence[CandidateFace], embeddings: NDArray[np.float32], same_person: float
-) -> list[list[int]]:
-    """Groups of indices of ``candidates`` that must stay on one side, in the order of the groups' hashes."""
+) -> list[PhotoGroup]:
     photos = {digest: index for index, digest in enumerate(sorted({candidate.sha256 for candidate in candidates}))}
     node = [photos[candidate.sha256] for candidate in candidates]
     alike = (
@@ -208,10 +271,8 @@ def _groups(
     members: dict[int, list[int]] = {}
     for index, photo in enumerate(node):
         members.setdefault(group[photo], []).append(index)
-    # A group is ordered by its smallest photo hash, hashed again: the minimum of many hashes is small, so without the
-    # second hash, large groups would always come first.
-    names = {photo: hashlib.sha256(digest.encode()).hexdigest() for digest, photo in photos.items()}
-    return [members[photo] for photo in sorted(members, key=lambda photo: names[photo])]
+    names = list(photos)
+    return [PhotoGroup(names[first], faces) for first, faces in members.items()]
 
 
 def connected_components(count: int, joined: Iterable[tuple[int, int]]) -> list[int]:

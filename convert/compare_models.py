@@ -23,9 +23,10 @@ from rkface.runtime.vision.liveness import probabilities
 
 from .acquire import ModelSources
 from .catalog import LivenessProfile
-from .datasets import Datasets, EvaluationSet
-from .evaluate import parity
+from .datasets import Datasets
+from .evaluate import grades, parity
 from .evaluate.detector_errors import LOWEST, DetectorEvidence, compare_scenes, output_errors
+from .evaluation_set import EvaluationSet
 from .image_lists import to_rgb
 from .prepared_model import PreparedModels
 from .recipe import AccuracyBar, RecipePlan
@@ -59,7 +60,7 @@ class ReferenceResults:
 
     @property
     def embeddings(self) -> Floats:
-        """N×D: raw embeddings of the evaluation faces."""
+        """N×D: raw embeddings of the evaluation faces, then of the augmented ones."""
         return self.outputs["recognizer"][0]
 
 
@@ -82,8 +83,8 @@ class ConversionContext:
 class QuantizedResults:
     """What the quantized models say about the evaluation set.
 
-    models  by role, the best conversion. The recognizer's inputs are FP32's crops, then the crops at the landmarks that
-            the quantized detector found
+    models  by role, the best conversion. The recognizer's inputs are FP32's crops, the augmented crops, then the crops
+            at the landmarks that the quantized detector found
     tries   by role, the result of each recipe
     faces   the quantized detector's faces, by photo
     own     indices of the evaluation faces that the quantized detector also found
@@ -96,7 +97,7 @@ class QuantizedResults:
 
     @property
     def embeddings(self) -> Floats:
-        """N×D: raw embeddings of FP32's crops."""
+        """N×D: raw embeddings of FP32's crops of the evaluation faces, then of the augmented ones."""
         embeddings = self.models["recognizer"].outputs[0]
         return embeddings[: len(embeddings) - len(self.own)]
 
@@ -130,7 +131,8 @@ def run_reference(models: PreparedModels, detector: Detector, evaluation: Evalua
             role: check_same_outputs(models[role].fixed, models[role].simplified, images[role][:SIMPLIFICATION_IMAGES])
             for role in models
         }
-        shown.note = f"largest difference {max(differences.values()):.0e}"
+        worst = max(differences.values())
+        shown.note = f"largest difference {worst:.0e}" if worst else "no difference"
     with stage("FP32 reference") as shown:
         outputs = {role: stack_runs([models[role].backend.infer(one[None]) for one in images[role]]) for role in models}
         check_scores(models["detector"].fixed.name, detector.layout, outputs["detector"])
@@ -172,22 +174,24 @@ def quantize_models(
 
     def grade_detector(model: QuantizedModel) -> Grade:
         faces = decode_faces(context.detector, model.outputs, evaluation)
-        return parity.grade_faces(parity.compare_faces(reference.faces, faces))
+        return grades.grade_faces(parity.compare_faces(reference.faces, faces))
 
     def grade_recognizer(model: QuantizedModel) -> Grade:
-        embeddings = model.outputs[0][: len(evaluation.crops)]
-        return parity.grade_embeddings(parity.compare_embeddings(reference.embeddings, embeddings), bar)
+        embeddings = model.outputs[0][: len(reference.embeddings)]
+        return grades.grade_embeddings(
+            parity.compare_groups(evaluation.crop_groups, reference.embeddings, embeddings), bar
+        )
 
     search("detector", evaluation.scenes, grade_detector)
     faces = decode_faces(context.detector, done["detector"].outputs, evaluation)
     template = context.models["recognizer"].fixed.known_crop()
     own, crops = crop_at_own_landmarks(evaluation, reference.faces, faces, template)
-    search("recognizer", np.concatenate([evaluation.crops, crops]), grade_recognizer)
+    search("recognizer", np.concatenate([evaluation.images("recognizer"), crops]), grade_recognizer)
     if profile := context.liveness:
         search(
             "liveness",
             evaluation.images("liveness"),
-            lambda model: parity.grade_liveness(_compare_liveness(reference, model, profile)),
+            lambda model: grades.grade_liveness(_compare_liveness(reference, model, profile)),
         )
     return QuantizedResults(done, tries, faces, own)
 
@@ -204,15 +208,20 @@ def _compare_liveness(
 
 def measure_parity(context: ConversionContext, quantized: QuantizedResults) -> parity.Parity:
     """How far the quantized models are from FP32 on the evaluation set."""
+    evaluation, own = context.datasets.evaluation, quantized.own
     before, after = context.reference.embeddings, quantized.embeddings
-    profile = context.liveness
+    same_crop = parity.compare_groups(evaluation.crop_groups, before, after)
+    end_to_end = parity.compare_groups([evaluation.groups[face] for face in own], before[own], quantized.own_embeddings)
+    real, profile = slice(len(evaluation.faces)), context.liveness
     return parity.Parity(
         detection=parity.compare_faces(context.reference.faces, quantized.faces),
-        embedding=parity.compare_embeddings(before, after),
-        end_to_end=parity.compare_embeddings(before[quantized.own], quantized.own_embeddings),
-        pairs=parity.compare_pairs(
-            unit(before), unit(after), context.sources.match, context.datasets.evaluation.labeled
-        ),
+        embedding=parity.compare_embeddings(before[real], after[real]),
+        end_to_end=parity.compare_embeddings(before[own], quantized.own_embeddings),
+        pairs=parity.compare_pairs(unit(before[real]), unit(after[real]), context.sources.match, evaluation.labeled),
+        groups={
+            group: parity.GroupParity(found, end_to_end[group]) for group, found in same_crop.items() if found.faces
+        },
+        out_of_domain=parity.pool_embeddings(same_crop[group] for group in parity.OUT_OF_DOMAIN),
         liveness=_compare_liveness(context.reference, quantized.models["liveness"], profile) if profile else None,
     )
 

@@ -26,9 +26,11 @@ from .compare_models import (
     quantize_models,
     run_reference,
 )
-from .datasets import PhotoOptions, prepare_datasets, render_demo_photos
+from .datasets import prepare_datasets, render_demo_photos
 from .diagnose import diagnose
-from .evaluate.parity import BROKEN_MEAN_COSINE, Parity, find_fault
+from .evaluate.grades import BROKEN_MEAN_COSINE, find_fault
+from .evaluate.parity import Parity
+from .face_finder import PhotoOptions
 from .liveness_model import add_surroundings, require_photos
 from .measure_preprocessing import settle_recognizer
 from .prepared_model import build_embedder, build_face_finder, prepare_model
@@ -139,7 +141,7 @@ def _find_fault(
         cause = diagnose(
             model.simplified.path,
             model.input,
-            context.datasets.evaluation.crops,
+            context.datasets.evaluation.images("recognizer"),
             quantized.embeddings,
             calibration.recognizer if calibration else None,
         )

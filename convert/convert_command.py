@@ -26,7 +26,7 @@ from .recipe import PLANS, UNQUANTIZED
 
 if TYPE_CHECKING:
     from .acquire import ModelSources
-    from .datasets import PhotoOptions
+    from .face_finder import PhotoOptions
     from .preprocessing import StatedPreprocessing
     from .settings import CenterRequest, OutputBundle
 
@@ -246,7 +246,7 @@ def _detector_size(options: Namespace, sources: ModelSources) -> tuple[int, int]
 
 def _photos(options: Namespace, sources: ModelSources) -> PhotoOptions | None:
     """The user's photos; None if the demo pack renders its own."""
-    from .datasets import PhotoOptions
+    from .face_finder import PhotoOptions
 
     if options.calibration is not None:
         return PhotoOptions(

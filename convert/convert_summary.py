@@ -16,9 +16,8 @@ if TYPE_CHECKING:
 
 def to_dict(report: ConversionReport, output: OutputBundle) -> dict[str, Any]:
     """The summary of one bundle for --json. report.json in the bundle has all details."""
-    parity = report.to_dict()["parity"]
-    for part in ("embedding", "end_to_end"):
-        del parity[part]["cosines"]
+    from .evaluate.parity import without_cosines
+
     return {
         "target": output.target.name,
         "bundle": str(output.folder),
@@ -35,7 +34,7 @@ def to_dict(report: ConversionReport, output: OutputBundle) -> dict[str, Any]:
             }
             for facts in report.models
         ],
-        "parity": parity,
+        "parity": without_cosines(report.parity),
         "notes": list(report.notes),
         "accepted": report.fault,
     }
@@ -43,7 +42,7 @@ def to_dict(report: ConversionReport, output: OutputBundle) -> dict[str, Any]:
 
 def print_summary(report: ConversionReport, output: OutputBundle, work: Path) -> None:
     """The result of one conversion, for people."""
-    from .evaluate.parity import grade_liveness
+    from .evaluate.grades import grade_liveness
 
     manifest, parity = report.manifest, report.parity
     unseen = ", on faces that calibration never saw" if manifest.provenance["calibration"] else ""

@@ -11,98 +11,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rkface.calibration.choose import Choice, choose_faces, choose_frames, hold_out, require_enough_faces
-from rkface.calibration.collect import NO_FACE, CandidateFace, Collection, collect_faces, embed_faces
+from rkface.calibration.collect import CandidateFace, Collection, embed_faces
 from rkface.calibration.dataset import CalibrationSet, Provenance, is_set, read_set, write_set
-from rkface.calibration.facility_location import SAME_PERSON
 from rkface.runtime.core.bundle import sha256
 from rkface.runtime.core.errors import InputError
-from rkface.runtime.core.manifest import Input, Role
+from rkface.runtime.core.manifest import Role
 from rkface.runtime.core.progress import stage
-from rkface.runtime.vision.detect import Detector
 from rkface.runtime.vision.embed import Embedder
-from rkface.runtime.vision.image import read_image
-from rkface.runtime.vision.letterbox import letterbox
 
-from .image_lists import to_rgb
-from .labeled_pairs import label_pairs, reasons_left_out
-from .mosaic import make_mosaics
-
-MIN_EVALUATION_FACES = 10  # with fewer faces, a percentile or a minimum says nothing
-
-Image = NDArray[np.uint8]
-
-
-@dataclass(frozen=True)
-class PhotoOptions:
-    """The photos that the user gave.
-
-    calibration       a folder of photos, or a finished calibration set
-    evaluation        other photos to evaluate on; None holds back some of the calibration photos
-    pairs             a CSV file with labeled pairs: photo, photo, Yes or No
-    count             number of faces, and of frames, to calibrate on
-    evaluation_count  maximum number of faces, and of frames, to evaluate on
-    one_look          all photos are known to be upright, as rendered ones are: no additional looks at them
-    """
-
-    calibration: Path
-    evaluation: Path | None = None
-    pairs: Path | None = None
-    count: int = 100
-    evaluation_count: int = 100
-    one_look: bool = False
-
-
-@dataclass(frozen=True)
-class FaceFinder:
-    """The FP32 models that find faces in photos and tell people apart.
-
-    ``input`` is the detector's input, ``digest`` the SHA-256 of the detector's ONNX file. ``same_person`` is the cosine
-    from which two faces are taken for one person.
-    """
-
-    detector: Detector
-    input: Input
-    embedder: Embedder
-    digest: str
-    same_person: float = SAME_PERSON
-
-
-@dataclass(frozen=True)
-class EvaluationSet:
-    """Photos that calibration never saw, with their faces as the FP32 detector finds them.
-
-    photos        paths, N
-    frames        N×H×W×3 uint8 RGB: ``photos`` letterboxed for the detector
-    scales        N: input pixels per photo pixel
-    faces         M
-    crops         M×h×w×3 uint8 RGB: ``faces`` aligned for the recognizer
-    labeled       (index, index, same person) into ``faces``; empty without labels
-    mosaics       8×H×W×3 uint8 RGB: crowds of small faces, made of ``frames``; they test the detector separately
-    surroundings  M×h×w×3 uint8 RGB: ``faces`` with their surroundings, for a liveness model; None without one
-    notes         remarks for the report
-    """
-
-    photos: tuple[Path, ...]
-    frames: Image
-    scales: tuple[float, ...]
-    faces: tuple[CandidateFace, ...]
-    crops: Image
-    labeled: tuple[tuple[int, int, bool], ...]
-    mosaics: Image
-    surroundings: Image | None = None
-    notes: tuple[str, ...] = ()
-
-    @property
-    def scenes(self) -> Image:
-        """All inputs for the detector: ``frames``, then ``mosaics``."""
-        return np.concatenate([self.frames, self.mosaics])
-
-    def images(self, role: Role) -> Image:
-        """All inputs for the model of ``role``, N×H×W×3 uint8 RGB."""
-        if role == "liveness":
-            assert self.surroundings is not None
-            return self.surroundings
-        return self.scenes if role == "detector" else self.crops
+from .evaluation_set import EvaluationSet, build_evaluation_set
+from .face_finder import FaceFinder, PhotoOptions, find_faces
 
 
 @dataclass(frozen=True)
@@ -247,24 +165,6 @@ def _read_finished_set(folder: Path, finder: FaceFinder) -> CalibrationSet:
     return calibration
 
 
-def find_faces(folder: Path, finder: FaceFinder, *, one_look: bool = False) -> Collection:
-    """Find every face in the photos of ``folder``. ``one_look``: see ``PhotoOptions``. Raises InputError if
-    the folder has many photos and no face."""
-    with stage("find faces") as shown:
-        found = collect_faces(folder, finder.detector, finder.embedder.crop, one_look=one_look, progress=shown.advance)
-        counted = f"{len(found.candidates)} usable in {len(found.photos)} photos of {folder}"
-        shown.note = "; ".join((counted, *found.notes))
-    faceless = sum(skipped.reason == NO_FACE for skipped in found.skipped)
-    if faceless == len(found.photos) >= MIN_EVALUATION_FACES:
-        raise InputError(
-            f"{folder}: the detector finds no face with a score of {finder.detector.threshold:g} in any of its "
-            f"{faceless} photos. If "
-            "they show faces, the detector is the cause: it was exported with another normalization or order of "
-            f"channels than {finder.detector.family.name}'s, or it is not trained"
-        )
-    return found
-
-
 def _without(found: Collection, digests: Iterable[str]) -> Collection:
     """``found`` without the photos whose SHA-256 is in ``digests``."""
     known = frozenset(digests)
@@ -300,30 +200,3 @@ def _split(
     photos = {found.candidates[index].photo for index in calibrate}
     # hold_out never splits a photo, so the faces of these photos are exactly those of the indices, in the same order.
     return _only_photos(found, photos), embeddings[calibrate], _only_photos(found, set(found.photos) - photos)
-
-
-def build_evaluation_set(
-    photos: PhotoOptions, found: Collection, finder: FaceFinder, calibrated: Iterable[str] = ()
-) -> EvaluationSet:
-    """At most ``photos.evaluation_count`` faces and photos of ``found``. ``calibrated``: names of the photos that
-    calibrate. Raises InputError if there are too few."""
-    if len(found.candidates) < MIN_EVALUATION_FACES:
-        raise InputError(
-            f"{found.folder}: only {len(found.candidates)} usable faces to evaluate on, at least "
-            f"{MIN_EVALUATION_FACES} are needed: add photos, or give other photos with --evaluation"
-        )
-    faces = found.candidates[: photos.evaluation_count]
-    first = dict.fromkeys(face.photo for face in faces)
-    chosen = (*first, *(photo for photo in found.photos if photo not in first))[: photos.evaluation_count]
-    faces = tuple(face for face in faces if face.photo in set(chosen))
-    with stage("evaluation frames") as shown:
-        fitted = [letterbox(read_image(photo), finder.input.width, finder.input.height) for photo in chosen]
-        shown.note = f"{len(faces)} faces in {len(chosen)} photos"
-    scales = tuple(one.scale for one in fitted)
-    frames, crops = to_rgb(one.image for one in fitted), to_rgb(face.crop for face in faces)
-    labeled: tuple[tuple[int, int, bool], ...] = ()
-    notes: tuple[str, ...] = ()
-    if photos.pairs is not None:
-        why = reasons_left_out(found, calibrated, photos.evaluation_count)
-        labeled, notes = label_pairs(photos.pairs, faces, why, {one.name for one in found.nameless})
-    return EvaluationSet(chosen, frames, scales, faces, crops, labeled, make_mosaics(frames), notes=notes)

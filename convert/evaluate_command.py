@@ -107,7 +107,17 @@ def evaluate(parser: ArgumentParser) -> None:
         help="execution provider of ONNX Runtime: cpu, openvino, cuda (default: %(default)s)",
     )
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
-    parser.add_argument("--out", type=Path, metavar="OUT", help="write a report with plots: an .html file, or a folder")
+    parser.add_argument(
+        "--out",
+        type=Path,
+        metavar="OUT",
+        help="write a report with plots and the worst pairs as pictures: an .html file, or a folder",
+    )
+    parser.add_argument(
+        "--no-pictures",
+        action="store_true",
+        help="leave the faces and the names of photos out of --out and --json, so that the result can be shared",
+    )
     parser.add_argument(
         "--write-threshold",
         action="store_true",
@@ -145,11 +155,15 @@ def _evaluate(options: Namespace) -> int:
     )
     found = evaluate_pairs(request, labeled, cosines, (*notes, *more), groups)
     found = replace(found, command=shlex.join(["rkface", *sys.argv[1:]]))
-    print(
-        json.dumps(found.to_dict(), indent=1) if options.json else in_lines(f"\n{to_text(found)}\n\n{verdict(found)}")
-    )
+    if options.no_pictures:
+        found = replace(found, worst_pairs=())
+    if options.json:
+        print(json.dumps(found.to_dict(), indent=1))
+    else:
+        answer = verdict(found)
+        print(in_lines(f"\n{to_text(found)}\n\n{answer.headline} {answer.text}"))
     if out is not None:
-        write_atomically(out, to_html(found).encode(), mode=0o666)
+        write_atomically(out, to_html(found, labeled.crops).encode(), mode=0o666 if options.no_pictures else 0o600)
     if options.write_threshold:
         _write_threshold(options, bundle, found)
     if not options.json:

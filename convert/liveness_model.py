@@ -20,7 +20,8 @@ from rkface.runtime.vision.liveness import crop_around
 from rkface.runtime.vision.photo import turn_image
 
 from .catalog import LIVENESS_PROFILES, LivenessProfile
-from .datasets import Datasets, PhotoOptions
+from .datasets import Datasets
+from .face_finder import PhotoOptions
 from .image_lists import to_rgb, write_image_list
 from .simplify import load_onnx
 from .tuning.ranges import MOVES

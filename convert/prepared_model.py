@@ -23,7 +23,7 @@ from rkface.runtime.vision.embed import Embedder
 
 from .acquire import ModelSources
 from .catalog import LivenessProfile
-from .datasets import FaceFinder
+from .face_finder import FaceFinder
 from .image_lists import to_rgb
 from .preprocessing import Preprocessing, StatedPreprocessing
 from .recipe_cost import CostGraph, read_cost_graph

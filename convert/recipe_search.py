@@ -21,8 +21,9 @@ class Grade:
     clears       whether it is close enough
     rank         orders the recipes: larger is better, first number first
     said         one line for people
-    accuracy     one number for plots: a recognizer's mean cosine, a detector's landmark error as a share of the
-                 inter-ocular distance, or the mean difference of the liveness probability
+    accuracy     one number for plots: a recognizer's mean cosine on the worse group of real faces, a detector's
+                 landmark error as a share of the inter-ocular distance, or the mean difference of the liveness
+                 probability
     clears_well  if it is close enough: whether by a margin, so that other recipes of the same cost need not be tried
     """
 

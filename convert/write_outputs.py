@@ -25,10 +25,10 @@ from rkface.runtime.vision.image import read_image
 from .bundle_writer import write_bundle
 from .compare_models import ConversionContext, ConversionResult, QuantizedResults
 from .evaluate.detector_errors import detector_notes
-from .evaluate.parity import LivenessParity, match_boxes
+from .evaluate.parity import LivenessParity, match_boxes, without_cosines
 from .recipe_search import RecipeResult, chosen_result
 from .report.conversion_report import ConversionReport
-from .report.model_facts import ModelFacts, ReportImages
+from .report.model_facts import FacePicture, Image, ModelFacts, ReportImages
 from .settings import ConversionSettings, OutputBundle
 
 # Golden vectors by role: enough to notice a wrong layout or color order, and few, because the board runs them often.
@@ -51,12 +51,15 @@ def write_outputs(
     manifest = _manifest(context, output, result)
     facts = tuple(_model_facts(context, result.quantized, role) for role in context.models)
     notes = _notes(context, output, result)
-    report = ConversionReport(manifest, settings.bar, result.parity, result.evidence, facts, notes, result.fault)
+    written = result.fault is None or settings.accept
+    report = ConversionReport(
+        manifest, settings.bar, result.parity, result.evidence, facts, notes, result.fault, written
+    )
     with stage("report and bundle") as shown:
         html, data = settings.work / "report.html", settings.work / "report.json"
         write_atomically(data, report.to_json().encode(), mode=0o666)
         write_atomically(html, report.to_html(_images(context, result)).encode(), mode=0o666)
-        if result.fault and not settings.accept:
+        if not written:
             raise WorkError(f"{output.target.name}: {result.fault}. No bundle was written; see the report {html}")
         models = result.quantized.models
         golden = models["detector"].rknn.with_name("golden.npz")
@@ -159,7 +162,7 @@ def _manifest(context: ConversionContext, output: OutputBundle, result: Conversi
         "match_threshold": sources.evidence,
         "inputs": {role: model.fixed.preprocessing.to_dict() for role, model in context.models.items()},
         "versions": _versions(),
-        "parity": _without_series(asdict(result.parity)),
+        "parity": without_cosines(result.parity),
     }
     if origin := context.models["recognizer"].center:
         provenance["center"] = origin.to_dict()
@@ -232,13 +235,6 @@ def _versions() -> dict[str, str]:
     return found
 
 
-def _without_series(parity: dict[str, Any]) -> dict[str, Any]:
-    """``parity`` without the list of every face's cosine, which is in report.json, and without empty parts."""
-    for part in ("embedding", "end_to_end"):
-        parity[part].pop("cosines")
-    return {name: part for name, part in parity.items() if part is not None}
-
-
 def _write_golden(path: Path, context: ConversionContext, quantized: QuantizedResults) -> None:
     entries: dict[str, Any] = {}
     for role, model in context.models.items():
@@ -252,12 +248,22 @@ def _write_golden(path: Path, context: ConversionContext, quantized: QuantizedRe
 
 def _images(context: ConversionContext, result: ConversionResult) -> ReportImages:
     evaluation, calibration = context.datasets.evaluation, context.datasets.calibration
-    cosines = result.parity.embedding.cosines
-    worst = sorted(range(len(cosines)), key=cosines.__getitem__)[:SHOWN_FACES]
-    faces = [(evaluation.faces[index].crop, cosines[index]) for index in worst]
+    parity, augmented = result.parity, evaluation.augmented
+    crops = [face.crop for face in evaluation.faces]
+    faces = _worst_faces(crops, parity.embedding.cosines, evaluation.groups)
+    changed = parity.groups["augmented"].same_crop.cosines if "augmented" in parity.groups else ()
+    worst_augmented = _worst_faces(
+        [np.ascontiguousarray(crop[..., ::-1]) for crop in augmented.crops], changed, augmented.changes
+    )
     contact = calibration and (calibration.folder / "contact.png")
     frames, mosaic = _worst_frames(context, result.quantized), evaluation.mosaics[SHOWN_MOSAIC, ..., ::-1]
-    return ReportImages(faces, frames, mosaic, contact.read_bytes() if contact else None)
+    return ReportImages(faces, worst_augmented, frames, mosaic, contact.read_bytes() if contact else None)
+
+
+def _worst_faces(crops: Sequence[Image], cosines: Sequence[float], kinds: Sequence[str]) -> list[FacePicture]:
+    """The faces with the lowest ``cosines``, the worst first; ``crops`` are uint8 BGR."""
+    worst = sorted(range(len(cosines)), key=cosines.__getitem__)[:SHOWN_FACES]
+    return [FacePicture(crops[index], cosines[index], kinds[index]) for index in worst]
 
 
 def _worst_frames(context: ConversionContext, quantized: QuantizedResults) -> list[NDArray[np.uint8]]:

@@ -23,7 +23,7 @@ from rkface.boards.board_answers import (
     parse_facts,
     wrong_answer,
 )
-from rkface.boards.doctor.checks_npu import BundleNeeds
+from rkface.boards.doctor.checks_software import BundleNeeds
 from rkface.boards.doctor.remote import run_checks_over
 from rkface.boards.doctor.report import FAIL, summarize
 from rkface.boards.profile import BoardProfile, match_profile

@@ -13,12 +13,13 @@ from pathlib import Path
 
 from rkface.boards.board_answers import check_word, clean_text, parse_facts, run_limited
 from rkface.boards.doctor.apply_fixes import apply_fixes
-from rkface.boards.doctor.checks_npu import LIBRARY, library_defect, version_numbers
+from rkface.boards.doctor.checks_software import LIBRARY, library_defect
 from rkface.boards.doctor.report import FixCommand
 from rkface.boards.ssh import CONNECTION_FAILED, UNATTENDED, explain_ssh_error, ssh_command
 from rkface.runtime.core.errors import InputError, WorkError
 from rkface.runtime.core.files import read_file
 from rkface.runtime.core.installed import library_version
+from rkface.runtime.core.versions import version_numbers
 
 from .session import AgentSession
 

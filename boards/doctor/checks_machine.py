@@ -1,12 +1,15 @@
-"""Doctor's checks of the rest of a board: clocks and governors, memory, heat, cameras, video decoding, time, disk.
+"""Doctor's checks of the rest of a board: clocks and governors, memory, heat, time, disk; and the fixes it offers.
 
 This file is sent to boards (remote.py): standard library only, syntax of Python 3.8.
 """
 
 from __future__ import annotations
 
-from .checks_npu import joinable_groups, npu_nodes
-from .probe import DeviceNode, Probe
+from rkface.runtime.core.device_access import RELOAD, RULE_GROUPS, RULES_FILE, UDEV_RULES, joinable_groups, needs_rules
+
+from .checks_cameras import CODEC_NODES, inaccessible_cameras
+from .checks_nodes import npu_nodes
+from .probe import Probe
 from .report import FAIL, OK, WARN, CheckResult, FixCommand
 
 CLOCKS = {  # name of the check → the folders of /sys with its governor
@@ -15,6 +18,7 @@ CLOCKS = {  # name of the check → the folders of /sys with its governor
     "DDR clock": "sys/class/devfreq/dmc",
 }
 SLOW_GOVERNORS = ("powersave", "userspace")
+IDLE_CLOCK = 300  # MHz at which the NPU of a ROCK 4D idles (radxa/kernel #432); that of a ROCK 5B stays at 1000
 MEMORY_MINIMUM, MEMORY_GOOD = 512, 1024  # MiB free; one context of w600k_r50 holds 45 MB of weights, for each core
 CMA_MINIMUM = 16  # MiB free; the buffers of cameras and RGA are allocated from it
 DEFAULT_TRIP = 85_000  # m°C, for zones without a trip point: the passive trip point in the RK3588 device tree
@@ -42,6 +46,13 @@ def check_clock(probe: Probe, name: str) -> CheckResult:
             )
         return CheckResult(
             name, WARN, f"{found}: a slow governor", "rkface doctor --fix sets the governor to performance until reboot"
+        )
+    if name == "NPU clock" and governors != ["performance"] and min(current for _, current, _ in states) <= IDLE_CLOCK:
+        return CheckResult(
+            name,
+            WARN,
+            f"{found}: it idles slowly, so the first inferences after a pause take longer",
+            "rkface doctor --fix sets the governor to performance until reboot",
         )
     if governors != ["performance"]:
         found += " (varies with load: use --fix before you measure speed)"
@@ -103,77 +114,6 @@ def check_temperature(probe: Probe) -> CheckResult:
     return CheckResult("heat", WARN, found, "add a heat sink or a fan") if throttled else CheckResult("heat", OK, found)
 
 
-def inaccessible_cameras(probe: Probe) -> list[DeviceNode]:
-    """The /dev/video* nodes that this user may not use."""
-    user, groups = probe.user(), probe.groups()
-    nodes = filter(None, map(probe.node, probe.glob("dev/video*")))
-    return [node for node in nodes if not node.usable(user, groups)]
-
-
-def check_cameras(probe: Probe) -> CheckResult:
-    """Which cameras are connected, and whether this user may use them."""
-    closed, found = inaccessible_cameras(probe), probe.cameras()
-    if closed:
-        return CheckResult(
-            "cameras",
-            WARN,
-            f"{probe.user()} may not use {', '.join(map(str, closed[:3]))}",
-            f"sudo usermod -aG {','.join(joinable_groups(closed) or ['video'])} {probe.user()}, then log in again",
-        )
-    if not found:
-        return CheckResult(
-            "cameras",
-            WARN,
-            "none found",
-            "connect one, or enable the overlay of a MIPI camera; RTSP streams and files need no camera",
-        )
-    cameras = [f"{one.node} {one.name}: {', '.join(map(str, one.formats[:4]))}" for one in found]
-    return CheckResult("cameras", OK, "; ".join(cameras))
-
-
-def check_video(probe: Probe) -> CheckResult:
-    """Whether GStreamer can decode H.264 and H.265 in hardware (Rockchip's MPP)."""
-    answer = probe.command("gst-inspect-1.0", "rockchipmpp")
-    mpp = probe.node("/dev/mpp_service")
-    if answer is None:
-        return CheckResult(
-            "video",
-            WARN,
-            "GStreamer is not installed: H.264 and H.265 are decoded on the CPU",
-            "sudo apt install gstreamer1.0-tools gstreamer1.0-plugins-good",
-        )
-    if "mppvideodec" not in answer:
-        return CheckResult(
-            "video",
-            WARN,
-            "GStreamer has no plugin for Rockchip's MPP: H.264 and H.265 are decoded on the CPU",
-            "install gstreamer1.0-rockchip1 from the packages of the board maker",
-        )
-    if mpp is None or not mpp.usable(probe.user(), probe.groups()):
-        cause = f"{probe.user()} may not use {mpp}" if mpp else "/dev/mpp_service is missing"
-        return CheckResult(
-            "video",
-            WARN,
-            f"GStreamer's MPP plugin is installed, but {cause}",
-            f"sudo usermod -aG {mpp.group} {probe.user()}, then log in again"
-            if mpp
-            else "use the vendor kernel; in a container, pass /dev/mpp_service to it",
-        )
-    return CheckResult("video", OK, "GStreamer with mppvideodec, /dev/mpp_service may be used")
-
-
-def check_rga(probe: Probe) -> CheckResult:
-    """Whether RGA, Rockchip's 2D accelerator, can be used."""
-    node = probe.node("/dev/rga")
-    if node is None:
-        return CheckResult("RGA", WARN, "/dev/rga is missing: images are scaled on the CPU", "use the vendor kernel")
-    if not node.usable(probe.user(), probe.groups()):
-        return CheckResult(
-            "RGA", WARN, f"{probe.user()} may not use {node}", f"sudo usermod -aG {node.group} {probe.user()}"
-        )
-    return CheckResult("RGA", OK, "/dev/rga may be used")
-
-
 def check_time(probe: Probe) -> CheckResult:
     """Whether the clock is set and synchronized."""
     date = (probe.command("date", "+%Y-%m-%d %H:%M %Z") or "").strip()
@@ -207,7 +147,7 @@ def check_disk(probe: Probe) -> CheckResult:
 
 
 def offered_fixes(probe: Probe) -> tuple[FixCommand, ...]:
-    """The commands that ``--fix`` offers. They change governors and groups, nothing else."""
+    """The commands that ``--fix`` offers. They change governors, groups and rkface's udev rules, nothing else."""
     sudo = () if probe.user() == "root" else ("sudo",)
     offers = []
     for name, pattern in CLOCKS.items():
@@ -222,13 +162,22 @@ def offered_fixes(probe: Probe) -> tuple[FixCommand, ...]:
             offers.append(
                 FixCommand(f"{name}: sets the governor to performance until the next boot", (*sudo, "sh", "-c", script))
             )
+    return (*offers, *_access_fixes(probe, sudo))
+
+
+def _access_fixes(probe: Probe, sudo: tuple[str, ...]) -> list[FixCommand]:
+    """Groups to join, and udev rules if a device of the NPU or the codecs belongs to no group that one could join."""
     user, groups = probe.user(), probe.groups()
-    closed = [node for node in npu_nodes(probe) if not node.usable(user, groups)] + inaccessible_cameras(probe)
-    if joinable_groups(closed):
-        names = ",".join(joinable_groups(closed))
-        offers.append(
-            FixCommand(
-                f"adds {user} to {names}; takes effect at the next login", (*sudo, "usermod", "-aG", names, user)
-            )
-        )
-    return tuple(offers)
+    devices = [*npu_nodes(probe), *filter(None, map(probe.node, CODEC_NODES))]
+    closed = [node for node in devices if not node.usable(user, groups)]
+    names, offers = set(joinable_groups([*closed, *inaccessible_cameras(probe)])), []
+    if needs_rules(closed):
+        lines = " ".join('"{}"'.format(rule.replace('"', r"\"")) for rule in UDEV_RULES)
+        script = f'printf "%s\\n" {lines} > {RULES_FILE} && {RELOAD}'
+        why = f"writes udev rules that give NPU, RGA and codecs to the groups {' and '.join(RULE_GROUPS)}"
+        offers.append(FixCommand(why, (*sudo, "sh", "-c", script)))
+        names |= set(RULE_GROUPS) - set(groups)
+    if names:
+        why = f"adds {user} to {','.join(sorted(names))}; takes effect at the next login"
+        offers.append(FixCommand(why, (*sudo, "usermod", "-aG", ",".join(sorted(names)), user)))
+    return offers

@@ -14,7 +14,7 @@ from rkface.runtime.core.errors import BundleError, InputError
 from .report import FAIL, CheckResult
 
 if TYPE_CHECKING:
-    from .checks_npu import BundleNeeds
+    from .checks_software import BundleNeeds
     from .report import DoctorReport
 
 
@@ -47,7 +47,7 @@ def _run(options: Namespace) -> int:
     from rkface.runtime.core.progress import stage
 
     from .apply_fixes import apply_fixes
-    from .checks_npu import BundleNeeds
+    from .checks_software import BundleNeeds
     from .probe import Probe
     from .remote import run_checks_over
     from .run_checks import run_checks
@@ -79,7 +79,7 @@ def _read_needs(folder: Path) -> tuple[BundleNeeds, CheckResult | None]:
     """What the bundle in ``folder`` needs; a failed check instead if it cannot be read."""
     from rkface.runtime.core.bundle import read_bundle
 
-    from .checks_npu import BundleNeeds
+    from .checks_software import BundleNeeds
 
     try:
         manifest = read_bundle(folder).manifest

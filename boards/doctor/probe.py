@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import json
 import os
-import stat
 import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from rkface.runtime.core.device_access import DeviceNode, read_node
 
 from .v4l2 import V4l2Camera, V4l2Format, read_cameras
 
@@ -33,29 +34,6 @@ if importlib.util.find_spec("rknnlite"):
         facts["error"] = "%s: %s" % (type(error).__name__, error)
 print(json.dumps(facts))
 """
-
-
-@dataclass(frozen=True)
-class DeviceNode:
-    """A device node: its path, permission bits, and the names of its owner and group."""
-
-    path: str
-    mode: int
-    owner: str
-    group: str
-
-    def usable(self, user: str, groups: tuple[str, ...]) -> bool:
-        """Whether ``user``, a member of ``groups``, may read and write the node.
-
-        As in the kernel, only the first of owner, group and others that applies to the user counts.
-        """
-        if user == "root":
-            return True
-        shift = 6 if user == self.owner else 3 if self.group in groups else 0
-        return (self.mode >> shift) & 6 == 6
-
-    def __str__(self) -> str:
-        return f"{self.path} ({self.mode:04o} {self.owner}:{self.group})"
 
 
 @dataclass(frozen=True)
@@ -113,11 +91,7 @@ class Probe:
         if not self.live:
             words = self.text(name).split()
             return DeviceNode(name, int(words[0], 8), words[1], words[2]) if len(words) == 3 else None
-        try:
-            status = os.stat(name)  # noqa: PTH116 (Path.stat would be no shorter)
-        except OSError:
-            return None
-        return DeviceNode(name, stat.S_IMODE(status.st_mode), _user(status.st_uid), _group(status.st_gid))
+        return read_node(Path(name))
 
     def command(self, *argv: str, record: str = "") -> str | None:
         """The output of a command, stdout and stderr; None if it is not installed or does not end in time.
@@ -161,23 +135,8 @@ class Probe:
             return read_cameras(self.glob("/dev/video*"))
         raw = json.loads(self.text("cameras.json") or "[]")
         return tuple(
-            V4l2Camera(one["node"], one["name"], tuple(V4l2Format(*form) for form in one["formats"])) for one in raw
+            V4l2Camera(
+                one["node"], one["name"], tuple(V4l2Format(*form) for form in one["formats"]), one.get("driver", "")
+            )
+            for one in raw
         )
-
-
-def _user(number: int) -> str:
-    import pwd
-
-    try:
-        return pwd.getpwuid(number).pw_name
-    except KeyError:
-        return str(number)
-
-
-def _group(number: int) -> str:
-    import grp
-
-    try:
-        return grp.getgrgid(number).gr_name
-    except KeyError:
-        return str(number)

@@ -17,7 +17,7 @@ from rkface.runtime.core.errors import WorkError
 from rkface.runtime.core.files import parse_json
 from rkface.runtime.core.text import shell_quoted
 
-from .checks_npu import BundleNeeds
+from .checks_software import BundleNeeds
 from .report import DoctorReport, report_from_json
 
 ENTRY = "rkface.boards.doctor.run_checks"
@@ -25,10 +25,14 @@ DOCTOR_MODULES = (
     "rkface.runtime.core.versions",
     "rkface.runtime.core.installed",
     "rkface.runtime.core.soc",
+    "rkface.runtime.core.device_access",
     "rkface.boards.doctor.v4l2",
     "rkface.boards.doctor.report",
     "rkface.boards.doctor.probe",
+    "rkface.boards.doctor.checks_nodes",
     "rkface.boards.doctor.checks_npu",
+    "rkface.boards.doctor.checks_software",
+    "rkface.boards.doctor.checks_cameras",
     "rkface.boards.doctor.checks_machine",
     ENTRY,
 )
@@ -53,7 +57,7 @@ def run_checks_over(
     machine cannot be reached, has no Python 3, or does not answer with a report.
     """
     needs = needs or BundleNeeds()
-    arguments = ["--target", needs.target, "--toolkit", needs.toolkit] if needs.target else []
+    arguments = ["--target", needs.target, "--toolkit", needs.toolkit, "--oldest", needs.oldest] if needs.target else []
     command = " ".join(map(shlex.quote, ["sh", "-c", START, python, *arguments]))
     try:
         done = run_limited([*transport, command], doctor_program().encode(), SECONDS)

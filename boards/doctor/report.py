@@ -86,12 +86,13 @@ def render_report(report: DoctorReport, *, width: int, color: bool) -> str:
         verdict = f"{COLORS[check.verdict]}{check.verdict:4}{PLAIN}" if color else f"{check.verdict:4}"
         found = textwrap.wrap(check.found, max(20, width - len(margin))) or [""]
         rows += [f"  {verdict}  {check.name:{NAME_WIDTH}} {found[0]}", *(margin + more for more in found[1:])]
-        if check.fix:
-            fix = textwrap.wrap(
-                check.fix, max(20, width - len(margin) - 2), break_long_words=False, break_on_hyphens=False
-            )
-            rows += [f"{margin}→ {fix[0]}", *(f"{margin}  {more}" for more in fix[1:])]
+        fix = [part for line in check.fix.splitlines() for part in _wrap_fix(line, max(20, width - len(margin) - 2))]
+        rows += [f"{margin}{'  ' if number else '→ '}{part}" for number, part in enumerate(fix)]
     return "\n".join([*rows, summarize(report)])
+
+
+def _wrap_fix(line: str, width: int) -> list[str]:
+    return textwrap.wrap(line, width, break_long_words=False, break_on_hyphens=False)
 
 
 def summarize(report: DoctorReport) -> str:

@@ -8,10 +8,10 @@ from collections.abc import Callable, Sequence
 from functools import partial
 
 from rkface.runtime.core.installed import LIBRARIES
-from rkface.runtime.core.soc import CORES, read_soc
+from rkface.runtime.core.soc import read_cores, read_soc
 
-from . import checks_machine, checks_npu
-from .checks_npu import BundleNeeds
+from . import checks_cameras, checks_machine, checks_nodes, checks_npu, checks_software
+from .checks_software import BundleNeeds
 from .probe import Probe
 from .report import CheckResult, DoctorReport
 
@@ -26,22 +26,22 @@ def run_checks(probe: Probe, needs: BundleNeeds | None = None) -> DoctorReport:
     soc, python = read_soc(probe.root), probe.python()
     checks: list[Callable[[Probe], CheckResult]] = [checks_npu.check_board]
     if soc:
-        checks += [checks_npu.check_kernel, checks_npu.check_driver, checks_npu.check_device_nodes]
-        checks.append(partial(checks_npu.check_library, needs=needs))
-    checks.append(partial(checks_npu.check_python, facts=python))
+        checks += [checks_npu.check_kernel, checks_npu.check_driver, checks_nodes.check_device_nodes]
+        checks.append(partial(checks_software.check_library, needs=needs))
+    checks.append(partial(checks_software.check_python, facts=python))
     if soc:
-        checks.append(lambda _: checks_npu.check_binding(python, needs))
+        checks.append(lambda _: checks_software.check_binding(python, needs))
         checks += [partial(checks_machine.check_clock, name=name) for name in checks_machine.CLOCKS]
-    checks += [checks_machine.check_memory, checks_machine.check_temperature, checks_machine.check_cameras]
+    checks += [checks_machine.check_memory, checks_machine.check_temperature, checks_cameras.check_cameras]
     if soc:
-        checks += [checks_machine.check_video, checks_machine.check_rga]
+        checks += [checks_cameras.check_video, checks_cameras.check_rga]
     checks += [checks_machine.check_time, checks_machine.check_disk]
     if needs.target:
-        checks.append(partial(checks_npu.check_bundle_target, needs=needs))
+        checks.append(partial(checks_software.check_bundle_target, needs=needs))
     library = next(filter(probe.exists, LIBRARIES), "")
     facts = {
         "soc": soc or "",
-        "cores": str(CORES.get(soc or "", 0)),
+        "cores": str(read_cores(probe.root)),
         "model": probe.text("proc/device-tree/model"),
         "compatible": probe.text("proc/device-tree/compatible").replace("\0", " "),
         "machine": (probe.command("uname", "-m") or "").strip(),
@@ -59,7 +59,8 @@ def main(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog="doctor")
     parser.add_argument("--target", default="")
     parser.add_argument("--toolkit", default="")
+    parser.add_argument("--oldest", default="")
     options = parser.parse_args(arguments)
-    print(run_checks(Probe(), BundleNeeds(options.target, options.toolkit)).to_json())
+    print(run_checks(Probe(), BundleNeeds(options.target, options.toolkit, options.oldest)).to_json())
     sys.stdout.flush()
     return 0

@@ -51,11 +51,13 @@ class V4l2Format:
 
 @dataclass(frozen=True)
 class V4l2Camera:
-    """A camera: its device node (/dev/video0), the name that the driver gives it, and its formats."""
+    """A camera: its device node (/dev/video0), the name that the driver gives it, its formats, and the driver's name
+    ("uvcvideo")."""
 
     node: str
     name: str
     formats: tuple[V4l2Format, ...]
+    driver: str = ""
 
 
 def read_cameras(nodes: tuple[str, ...]) -> tuple[V4l2Camera, ...]:
@@ -92,8 +94,8 @@ def read_camera(node: str, descriptor: int, ioctl: Ioctl) -> V4l2Camera | None:
     buffer = BUFFER_CAPTURE_MPLANE if capabilities & CAPTURE_MPLANE else BUFFER_CAPTURE
     codes = [code for code in _fourccs(descriptor, ioctl, buffer) if code in FRAME_FORMATS]
     formats = [form for code in codes for form in _largest_format(descriptor, ioctl, code)]
-    name = bytes(answer[16:48]).split(b"\0")[0].decode(errors="replace")
-    return V4l2Camera(node, name, tuple(formats)) if formats else None
+    driver, name = (bytes(part).split(b"\0")[0].decode(errors="replace") for part in (answer[:16], answer[16:48]))
+    return V4l2Camera(node, name, tuple(formats), driver) if formats else None
 
 
 def _enumerate(descriptor: int, ioctl: Ioctl, request: int, size: int, head: bytes) -> Iterator[bytearray]:

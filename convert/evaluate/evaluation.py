@@ -34,6 +34,7 @@ from .verification import (
     tar_at_fars,
     ten_fold,
 )
+from .worst_pairs import WorstPair, find_worst_pairs
 
 BINS = 60  # of the histograms
 CURVE = 120  # points of the ROC
@@ -95,6 +96,7 @@ class EvaluationResult:
     few              what the photos have too little of, so that the threshold cannot be trusted
     notes            remarks for people
     groups           figures by group
+    worst_pairs      those of one person first
     command          the command line
     """
 
@@ -119,6 +121,7 @@ class EvaluationResult:
     few: tuple[str, ...]
     notes: tuple[str, ...]
     groups: tuple[GroupResult, ...] = ()
+    worst_pairs: tuple[WorstPair, ...] = ()
     command: str = ""
 
     @property
@@ -198,6 +201,7 @@ def evaluate_pairs(
         changed=int(np.sum(decided[0] != decided[1])) if len(decided) > 1 else None,
         few=tuple(_find_shortages(models[-1], people, request.far)),
         notes=(*labeled.notes, *notes, *_advise(models[-1], request), *group_remarks), groups=parts,
+        worst_pairs=find_worst_pairs(labeled, cosines),
     )  # fmt: skip
 
 

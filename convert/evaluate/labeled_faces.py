@@ -48,6 +48,7 @@ class LabeledFaces:
     digests        SHA-256 of every photo's file
     notes          remarks for people
     labels         N: name of each face's person folder or photo; empty for verification files
+    names          N: name of each face's photo, relative to the folder of photos; empty for verification files
     """
 
     kind: str
@@ -63,6 +64,11 @@ class LabeledFaces:
     digests: frozenset[str] = frozenset()
     notes: tuple[str, ...] = ()
     labels: tuple[str, ...] = ()
+    names: tuple[str, ...] = ()
+
+    def photo_name(self, face: int) -> str:
+        """The name of the photo that shows ``face``, or the number of the crop in a verification file."""
+        return self.names[face] if self.names else f"crop {face + 1}"
 
     @property
     def mirrored(self) -> bool:
@@ -123,6 +129,7 @@ def from_people(folder: Path, finder: LabeledFaceFinder) -> LabeledFaces:
     return LabeledFaces(
         "people", to_rgb(found.crops.values()), people, first, second, same, len(inside), found.faceless,
         found.unreadable, found.unclear, found.digests, tuple(notes), tuple(names[person] for person in people),
+        tuple("/".join(parts[inside[place]]) for place in found.crops),
     )  # fmt: skip
 
 
@@ -153,9 +160,10 @@ def from_pairs(table: Path, folder: Path, finder: LabeledFaceFinder) -> LabeledF
     lost = len(pairs) - len(kept)
     why = "no face was found in one of their photos" + (", or it is not clear which is meant" if found.unclear else "")
     notes = (*([f"{lost} of {len(pairs)} pairs were left out: {why}"] if lost else []), *found.notes)
+    labels = tuple(names[index] for index in found.crops)
     return LabeledFaces(
         "pairs", to_rgb(found.crops.values()), people, first, second, same > 0, len(names), found.faceless,
-        found.unreadable, found.unclear, found.digests, notes, tuple(names[index] for index in found.crops),
+        found.unreadable, found.unclear, found.digests, notes, labels, labels,
     )  # fmt: skip
 
 

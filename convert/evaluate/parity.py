@@ -3,8 +3,9 @@ functions."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,27 +13,15 @@ from numpy.typing import NDArray
 from rkface.runtime.core.faces import Faces
 from rkface.runtime.vision.embed import unit
 
-from ..recipe import AccuracyBar
-from ..recipe_search import Grade
 from .verification import Verification, verify_pairs
 
 MATCH_IOU = 0.5
 TIGHT_IOU = 0.9
 
-# Below these limits, something is wrong with the models or the photos, whatever the recipe is. Healthy INT8 conversions
-# of SCRFD and MobileFaceNet are far above them (docs/accuracy.md).
-BROKEN_MEAN_COSINE = 0.97
-MIN_MATCHED = 0.95
-
-# What a good detector reaches; then the search for a better recipe ends.
-GOOD_LANDMARKS = 0.02  # largest mean landmark error, as a share of the inter-ocular distance
-GOOD_TIGHT, GOOD_WRONG = 0.98, 0.01  # shares of all faces: at least so many at IoU 0.9, at most so many missed or extra
-
-# What a liveness model must reach: the mean and the largest difference of its probability from FP32's. One face may be
-# decided differently, because FP32 itself is not sure of some faces. Chosen, not measured.
-LIVE_MEAN, LIVE_WORST = 0.02, 0.15
-LIVE_CHANGED = 0.02  # share of the faces that may be decided differently; one face always may
-
+# Groups of evaluation faces: EvaluationSet says what is in the first two; augment.py makes the third.
+FaceGroup = Literal["in-domain", "unlike", "augmented"]
+REAL: tuple[FaceGroup, ...] = ("in-domain", "unlike")
+OUT_OF_DOMAIN: tuple[FaceGroup, ...] = ("unlike", "augmented")
 Floats = NDArray[np.float32]
 
 
@@ -122,15 +111,43 @@ class LivenessParity:
 
 
 @dataclass(frozen=True)
+class GroupParity:
+    """One group of evaluation faces, on the same crops and end to end. No detector saw augmented faces."""
+
+    same_crop: EmbeddingParity
+    end_to_end: EmbeddingParity
+
+
+@dataclass(frozen=True)
 class Parity:
     """All comparisons of one conversion. For ``end_to_end``, each model embeds faces at its own detector's
-    landmarks."""
+    landmarks.
+
+    embedding, end_to_end  over all real faces, in-domain and unlike
+    groups                 the same by group; groups without faces are missing
+    out_of_domain          over unlike and augmented faces, on the same crops
+    """
 
     detection: DetectionParity
     embedding: EmbeddingParity
     end_to_end: EmbeddingParity
     pairs: PairParity
+    groups: dict[FaceGroup, GroupParity]
+    out_of_domain: EmbeddingParity
     liveness: LivenessParity | None = None
+
+
+def without_cosines(parity: Parity) -> dict[str, Any]:
+    """The figures of ``parity``, without the cosine of each face and without empty parts."""
+    return _without_cosines(asdict(parity))
+
+
+def _without_cosines(figures: dict[str, Any]) -> dict[str, Any]:
+    return {
+        name: _without_cosines(part) if isinstance(part, dict) else part
+        for name, part in figures.items()
+        if name != "cosines" and part is not None
+    }
 
 
 def compare_embeddings(reference: Floats, quantized: Floats) -> EmbeddingParity:
@@ -148,6 +165,31 @@ def compare_embeddings(reference: Floats, quantized: Floats) -> EmbeddingParity:
         euclidean=float(np.mean(np.linalg.norm(quantized - reference, axis=1) / lengths)),
         cosines=tuple(round(float(value), 5) for value in cosines),
     )
+
+
+def compare_groups(
+    groups: Sequence[FaceGroup], reference: Floats, quantized: Floats
+) -> dict[FaceGroup, EmbeddingParity]:
+    """``compare_embeddings`` of each group; ``groups`` are those of the N rows. Every group is in the result."""
+    found = np.array(groups, np.str_)
+    return {
+        group: compare_embeddings(reference[found == group], quantized[found == group]) for group in get_args(FaceGroup)
+    }
+
+
+def pool_embeddings(parts: Iterable[EmbeddingParity]) -> EmbeddingParity:
+    """The figures over the faces of all ``parts``. Without faces, all figures are 0."""
+    parts = [part for part in parts if part.faces]
+    if not parts:
+        return EmbeddingParity(0, 0, 0, 0, 0, 0, ())
+    faces = [part.faces for part in parts]
+    mean, norm_ratio, euclidean = (
+        float(np.average([getattr(part, name) for part in parts], weights=faces))
+        for name in ("mean", "norm_ratio", "euclidean")
+    )
+    cosines = tuple(cosine for part in parts for cosine in part.cosines)
+    p1, minimum = float(np.percentile(cosines, 1)), min(part.minimum for part in parts)
+    return EmbeddingParity(sum(faces), mean, p1, minimum, norm_ratio, euclidean, cosines)
 
 
 def box_ious(a: Floats, b: Floats) -> Floats:
@@ -234,69 +276,3 @@ def mean_cosine_between(embeddings: Floats) -> float:
     """The mean cosine over all pairs of different rows of N×D unit embeddings, N ≥ 2."""
     table = embeddings @ embeddings.T
     return float(np.mean(table[~np.eye(len(table), dtype=bool)]))
-
-
-def grade_embeddings(parity: EmbeddingParity, bar: AccuracyBar) -> Grade:
-    """Grade by the mean cosine. It is close enough if the mean and the worst face reach ``bar``."""
-    return Grade(
-        parity.mean >= bar.mean and parity.minimum >= bar.minimum,
-        (parity.mean, parity.minimum),
-        f"cosine mean {parity.mean:.4f}, min {parity.minimum:.4f}",
-        parity.mean,
-    )
-
-
-def grade_faces(parity: DetectionParity) -> Grade:
-    """Grade by missed and extra faces, then by the landmarks, which decide how the recognizer sees a face."""
-    wrong = parity.missed + parity.extra
-    return Grade(
-        wrong <= GOOD_WRONG * parity.faces
-        and parity.tight >= GOOD_TIGHT * parity.faces
-        and parity.landmark_error <= GOOD_LANDMARKS,
-        (-wrong, -parity.landmark_error),
-        f"{parity.missed} missed, {parity.extra} extra, {parity.tight} of {parity.faces} at IoU {TIGHT_IOU}, landmark "
-        f"error {parity.landmark_error:.1%}",
-        parity.landmark_error,
-    )
-
-
-def grade_liveness(parity: LivenessParity) -> Grade:
-    """Grade by faces that are decided differently, then by the mean difference."""
-    return Grade(
-        parity.mean <= LIVE_MEAN
-        and parity.worst <= LIVE_WORST
-        and parity.flips <= max(1, int(LIVE_CHANGED * parity.faces)),
-        (-parity.flips, -parity.mean),
-        f"probability differs by {parity.mean:.3f} on average and {parity.worst:.3f} at most; {parity.flips} of "
-        f"{parity.faces} faces are decided differently at {parity.threshold:g}",
-        parity.mean,
-    )
-
-
-def find_fault(parity: Parity, bar: AccuracyBar, *, quantized: bool = True) -> str | None:
-    """Why the converted models are too far from FP32 to be used, and what to do; None if they are close enough.
-
-    ``quantized``: False if the models are FP16. Then the calibration and the recipe cannot be the cause.
-    """
-    embedding, detection = parity.embedding, parity.detection
-    kind = "quantized" if quantized else "FP16"
-    photos, faces = (f"Calibrate on other {what}, use --recipe auto or --no-quantize" for what in ("photos", "faces"))
-    if not quantized:
-        photos = faces = "Its values may be too large for FP16 (above 65504): scale its weights"
-    if not grade_embeddings(embedding, bar).clears:
-        return (
-            f"the {kind} recognizer is too far from FP32: mean cosine {embedding.mean:.4f} (required: {bar.mean:g}), "
-            f"worst face {embedding.minimum:.4f} (required: {bar.minimum:g}). {faces}, or lower the requirement with "
-            "--min-cosine"
-        )
-    if detection.matched < MIN_MATCHED * detection.faces:
-        return (
-            f"the {kind} detector finds only {detection.matched} of the {detection.faces} faces that FP32 finds. "
-            f"{photos}"
-        )
-    if parity.liveness is not None and not (grade := grade_liveness(parity.liveness)).clears:
-        return (
-            f"the {kind} liveness model is too far from FP32: {grade.said} (allowed: {LIVE_MEAN:g} on "
-            f"average, {LIVE_WORST:g} at most, {LIVE_CHANGED:.0%} of the faces or one). {photos}"
-        )
-    return None

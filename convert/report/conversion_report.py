@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -10,31 +11,36 @@ import cv2
 import numpy as np
 
 from rkface.runtime.core.manifest import Manifest
+from rkface.runtime.core.text import readable
 
 from ..cost import ASSUMPTIONS
 from ..evaluate.detector_errors import FACE_SCORE, MARGIN, NOTABLE_LOSS, SIZES, DetectorEvidence
-from ..evaluate.parity import Parity, grade_liveness
+from ..evaluate.grades import grade_liveness
+from ..evaluate.parity import REAL, Parity
 from ..preprocessing import describe_normalization
 from ..recipe import AccuracyBar
-from .model_facts import Image, ModelFacts, ReportImages
-from .page import jpeg, png, render
+from .accuracy_tables import GROUPS, embedding_table, group_cards, group_table, liveness_table, pair_table
+from .detection_tables import DetectionTables
+from .model_facts import FacePicture, ModelFacts, ReportImages
+from .page import Card, ReportVerdict, Section, jpeg, named_values, png, render
 from .plot import histogram
-from .report_sections import (
-    DetectionTables,
-    cost_section,
-    embedding_table,
-    liveness_table,
-    model_table,
-    pair_table,
-    recipe_table,
-)
+from .recipe_sections import cost_section, model_table, recipe_table
 
 CELL = 84  # side of a face in the report, in pixels
+WORST_FACES = 10  # shown at the top, one row on a wide screen; the others are folded away
+SHOWN = {"calibration", "match_threshold", "parity", "recipes", "versions"}  # parts of the provenance in other places
+SYNTHETIC = (
+    "models and faces were made by rkface's own renderer and training script. Nothing here is a claim about people."
+)
 
 
 @dataclass(frozen=True)
 class ConversionReport:
-    """The report of one bundle. ``fault`` says why the models should not be used; None if they are close to FP32."""
+    """The report of one bundle.
+
+    fault           why the models should not be used; None if they are close enough to FP32
+    bundle_written  False if ``fault`` prevents it. With --accept, the bundle is written all the same
+    """
 
     manifest: Manifest
     bar: AccuracyBar
@@ -43,27 +49,37 @@ class ConversionReport:
     models: tuple[ModelFacts, ...]
     notes: tuple[str, ...]
     fault: str | None = None
+    bundle_written: bool = True
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
 
     def to_json(self) -> str:
-        return json.dumps(self.to_dict(), indent=2, ensure_ascii=False) + "\n"
+        return readable(json.dumps(self.to_dict(), indent=2, ensure_ascii=False)) + "\n"
 
     def to_html(self, images: ReportImages) -> str:
         manifest, parity = self.manifest, self.parity
+        faces = [_face_image(face) for face in images.faces]
         return render(
-            "conversion.html",
+            self.verdict(),
+            [section for section in _SECTIONS if self._has(section)],
             title=f"rkface: {manifest.name} for {manifest.target}",
+            heading=f"{manifest.name} for {manifest.target}",
+            origin=f"{manifest.created} · rkface {manifest.rkface} · rknn-toolkit2 {manifest.toolkit}",
+            synthetic=SYNTHETIC if manifest.synthetic else "",
+            cards=list(self._cards()),
             report=self,
             manifest=manifest,
-            verdict=self._verdict(),
-            models=model_table(manifest, self.models),
-            recipes=recipe_table(self.models),
-            assumptions=ASSUMPTIONS,
-            costs=[cost_section(facts, self.bar) for facts in self.models],
-            embeddings=embedding_table({"same crop": parity.embedding, "end to end": parity.end_to_end}),
-            embedding_plot=histogram({"same crop": parity.embedding.cosines, "end to end": parity.end_to_end.cosines}),
+            groups=[(group, about) for group, about in GROUPS.items() if group in parity.groups],
+            accuracy=group_table(parity, self.bar),
+            embeddings=embedding_table(parity),
+            embedding_plot=histogram({name: found.same_crop.cosines for name, found in parity.groups.items()}),
+            worst_faces=faces[:WORST_FACES],
+            other_faces=faces[WORST_FACES:],
+            augmented_faces=[_face_image(face) for face in images.augmented],
+            pairs=parity.pairs,
+            pair_figures=pair_table(parity.pairs),
+            threshold_evidence=named_values({"evidence": manifest.provenance["match_threshold"]}),
             detection=DetectionTables.of(parity.detection, self.evidence),
             margin=f"{MARGIN:g}",
             notable_loss=f"{NOTABLE_LOSS:.0%}",
@@ -72,49 +88,97 @@ class ConversionReport:
             frames=[jpeg(frame) for frame in images.frames],
             mosaic=jpeg(images.mosaic),
             liveness=liveness_table(parity.liveness) if parity.liveness else None,
-            pairs=parity.pairs,
-            pair_figures=pair_table(parity.pairs),
-            faces=[{"source": jpeg(_shrink(crop)), "cosine": cosine} for crop, cosine in images.faces],
+            recipes=recipe_table(self.models),
+            costs=[cost_section(facts, self.bar) for facts in self.models],
+            assumptions=ASSUMPTIONS,
             calibration=manifest.provenance["calibration"],
             contact_sheet=png(images.calibration) if images.calibration else None,
-            provenance=self._provenance(),
+            models=model_table(manifest, self.models),
+            settings=list(self._settings()),
         )
 
-    def _verdict(self) -> str:
+    def verdict(self) -> ReportVerdict:
+        """Whether the models may be used. ``bad``: no bundle is written, and the command fails."""
         if self.fault:
-            return self.fault
-        embedding, detection = self.parity.embedding, self.parity.detection
-        kind, unseen = (
-            ("quantized", " that calibration never saw") if self.manifest.provenance["calibration"] else ("FP16", "")
+            why = self.fault[0].upper() + self.fault[1:]
+            if self.bundle_written:
+                return ReportVerdict("warn", "Written with --accept, although it is too far from FP32.", why)
+            return ReportVerdict("bad", "Refused: too far from FP32. No bundle was written.", why)
+        detection = self.parity.detection
+        quantized = self.manifest.provenance["calibration"] is not None
+        kind, unseen = ("INT8", " that calibration never saw") if quantized else ("FP16", "")
+        figures = " and ".join(
+            f"{found.same_crop.mean:.4f} on {found.same_crop.faces} {group} faces (worst {found.same_crop.minimum:.4f})"
+            for group in REAL
+            if (found := self.parity.groups.get(group))
         )
         text = (
-            f"The {kind} recognizer agrees with FP32 at a mean cosine of {embedding.mean:.4f} (worst face "
-            f"{embedding.minimum:.4f}) over {embedding.faces} faces{unseen}. The {kind} detector "
-            f"finds {detection.matched} of the {detection.faces} faces that FP32 finds, and {detection.extra} others."
+            f"The recognizer's mean cosine with FP32 is {figures}{unseen}; {self.bar.mean:g} is required, and "
+            f"{self.bar.minimum:g} of the worst face. The detector finds {detection.matched} of the {detection.faces} "
+            f"faces that FP32 finds, and {detection.extra} others."
         )
         if self.parity.liveness:
             text += f" Liveness: {grade_liveness(self.parity.liveness).said}."
-        return text
+        return ReportVerdict("good", f"Accepted: {kind} is as close to FP32 as required, in the simulator.", text)
 
-    def _provenance(self) -> list[tuple[str, str]]:
+    def _has(self, section: Section) -> bool:
+        """Whether there is something to say in ``section``."""
+        return {"notes": bool(self.notes), "liveness": self.parity.liveness is not None}.get(section.anchor, True)
+
+    def _cards(self) -> Iterator[Card]:
+        manifest, detection, liveness = self.manifest, self.parity.detection, self.parity.liveness
+        yield from group_cards(self.parity)
+        yield Card(
+            "detector",
+            f"{detection.matched} of {detection.faces}",
+            f"of FP32's faces; {detection.extra} others; landmark error {detection.landmark_error:.1%}",
+        )
+        if liveness:
+            yield Card("liveness", f"{liveness.flips} of {liveness.faces}", "faces are decided differently from FP32")
+        measured = "evidence: see below" if manifest.threshold_measured else "not measured on this model"
+        yield Card("match threshold", f"{manifest.thresholds.match:.4f}", measured)
+        costs = [(facts.role, one.cost) for facts in self.models for one in facts.tries if one.chosen]
+        if all(cost for _, cost in costs):
+            yield Card(
+                "predicted time",
+                " + ".join(f"{cost.milliseconds:.1f}" for _, cost in costs if cost) + " ms",
+                f"{' + '.join(role for role, _ in costs)}, on one NPU core; never measured",
+            )
+
+    def _settings(self) -> Iterator[tuple[str, str]]:
         manifest = self.manifest
-        rows: list[tuple[str, str]] = []
         for role in manifest.roles:
             model = manifest.model(role)
             mean, std = model.input.mean, model.input.std
-            rows.append((f"{role} license", model.source.license))
-            rows.append((f"{role} ONNX", f"{model.source.file}, SHA-256 {model.source.sha256}"))
+            yield f"{role} license", model.source.license
+            yield f"{role} ONNX", f"{model.source.file}, SHA-256 {model.source.sha256}"
             order = "" if model.input.source_order == "RGB" else " (the source takes BGR, and its weights were turned)"
-            rows.append((f"{role} input", f"uint8 NHWC RGB{order}; then {describe_normalization(mean, std)}"))
+            yield f"{role} input", f"uint8 NHWC RGB{order}; then {describe_normalization(mean, std)}"
         limits = manifest.thresholds
-        rows.append(("thresholds", f"detection {limits.detection:g}, NMS IoU {limits.nms:g}, match {limits.match:.4f}"))
-        rows += [
-            (key, json.dumps(value, ensure_ascii=False))
-            for key, value in manifest.provenance.items()
-            if key != "parity"
-        ]
-        return rows
+        yield "thresholds", f"detection {limits.detection:g}, NMS IoU {limits.nms:g}, match {limits.match:.4f}"
+        yield "versions", ", ".join(f"{name} {version}" for name, version in manifest.provenance["versions"].items())
+        yield from named_values({key: value for key, value in manifest.provenance.items() if key not in SHOWN})
 
 
-def _shrink(crop: Image) -> Image:
-    return np.asarray(cv2.resize(crop, (CELL, CELL), interpolation=cv2.INTER_AREA), np.uint8)
+_SECTIONS = tuple(
+    Section(anchor, title, f"conversion/{anchor}.html")
+    for anchor, title in (
+        ("accuracy", "Accuracy"),
+        ("worst-faces", "Worst faces"),
+        ("threshold", "Match threshold"),
+        ("notes", "Notes"),
+        ("detection", "Detection"),
+        ("liveness", "Liveness"),
+        ("recipes", "Recipes and predicted cost"),
+        ("calibration", "Calibration"),
+        ("models", "Models"),
+        ("limits", "Limits"),
+        ("settings", "Settings"),
+    )
+)
+
+
+def _face_image(face: FacePicture) -> tuple[str, str, str]:
+    """A face for a template: the image as a data URI, the cosine, and what kind of face it is."""
+    shown = cv2.resize(face.crop, (CELL, CELL), interpolation=cv2.INTER_AREA)
+    return jpeg(np.asarray(shown, np.uint8)), f"{face.cosine:.4f}", face.kind

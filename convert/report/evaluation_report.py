@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
 
 from ..evaluate.bootstrap import Estimate
 from ..evaluate.evaluation import EvaluationResult, ModelFigures, OperatingPoint
 from ..evaluate.verification import Proportion
+from ..evaluate.worst_pairs import WorstPair
 from .curves import roc, scores
-from .page import Table, render
+from .page import Card, ReportVerdict, Section, Table, jpeg, render
 
 KINDS = {"people": "folders of people", "pairs": "labeled pairs", "bin": "an InsightFace verification file"}
 INTERVALS = (
@@ -59,17 +64,27 @@ def summary(result: EvaluationResult) -> str:
     return f"{counted}: {result.same:,} pairs of one person, {result.different:,} pairs of two people"
 
 
-def verdict(result: EvaluationResult) -> str:
-    """The threshold for the requested FAR, in one or two sentences."""
-    best = result.decisive
+def verdict(result: EvaluationResult) -> ReportVerdict:
+    """Whether the bundle's threshold can stay. ``bad``: the threshold cannot be trusted, or accepts more pairs of two
+    people than requested."""
+    best, far = result.decisive, result.far
+    chosen, current = best.chosen, best.current
     text = (
-        f"{best.model}'s threshold for a FAR of {result.far:g} is {_estimate(best.chosen.threshold)}; it accepts "
-        f"{best.chosen.tar.value:.2%} of the pairs of one person. The bundle's threshold is "
-        f"{best.current.threshold.value:.4f}."
+        f"{best.model}'s threshold for a FAR of {far:g} is {_estimate(chosen.threshold)}; it accepts "
+        f"{chosen.tar.value:.2%} of the pairs of one person. The bundle's threshold {current.threshold.value:.4f} has "
+        f"a FAR of {_share(current.far)} and a TAR of {_share(current.tar)}."
     )
     if result.shift:
-        text += f" Quantization shifts it by {_estimate(result.shift, '+.4f')}."
-    return text
+        text += f" Quantization shifts the threshold by {_estimate(result.shift, '+.4f')}."
+    if result.few:
+        return ReportVerdict("bad", "The photos are too few to trust these thresholds.", text)
+    if current.far.low > far:
+        return ReportVerdict("bad", "Change the threshold: the bundle's accepts too many pairs of two people.", text)
+    if current.far.value > far:
+        return ReportVerdict("warn", "The bundle's threshold may accept too many pairs of two people.", text)
+    if current.tar.high < chosen.tar.low:
+        return ReportVerdict("warn", "The bundle's threshold is higher than the requested FAR needs.", text)
+    return ReportVerdict("good", "The bundle's threshold keeps the requested FAR.", text)
 
 
 def figure_rows(result: EvaluationResult) -> list[Row]:
@@ -137,19 +152,29 @@ def _columns(lines: list[list[str]]) -> list[str]:
     return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in lines]
 
 
-def to_html(result: EvaluationResult) -> str:
-    """The report as one self-contained HTML page."""
+def to_html(result: EvaluationResult, crops: NDArray[np.uint8]) -> str:
+    """The report as one self-contained HTML page. ``crops`` (N×H×W×3 uint8 RGB) are the faces of the pairs in
+    ``result``."""
+    pairs = [_PairPictures.of(pair, crops) for pair in result.worst_pairs]
+    groups = group_table(result)
+    absent = {"worst-pairs": not pairs, "notes": not (result.few or result.notes), "groups": groups is None}
     return render(
-        "evaluation.html",
+        verdict(result),
+        [section for section in _SECTIONS if not absent.get(section.anchor)],
         title=f"rkface: evaluation of {result.bundle}",
+        heading=f"{result.bundle}, evaluated",
+        origin=summary(result),
+        synthetic="the demo models know only rendered faces; nothing here is a claim about people." * result.synthetic,
+        cards=list(_cards(result)),
         result=result,
-        summary=summary(result),
-        verdict=verdict(result),
-        warnings=(*result.few, *result.notes),
+        notes=(*result.few, *result.notes),
+        models=[one.model for one in result.models],
         figures=figure_rows(result),
         intervals=INTERVALS,
         crops=FILE_CROPS if result.kind == "bin" else PHOTO_CROPS,
-        groups=group_table(result),
+        same_pairs=[one for one in pairs if one.pair.same],
+        different_pairs=[one for one in pairs if not one.pair.same],
+        groups=groups,
         roc=roc(result),
         scores=scores(result),
         sources=[
@@ -158,6 +183,44 @@ def to_html(result: EvaluationResult) -> str:
             ("command", result.command),
         ],
     )
+
+
+def _cards(result: EvaluationResult) -> Iterator[Card]:
+    best, far = result.decisive, f"{result.far:g}"
+    for title, cell in (
+        (f"{best.model}: TAR at the bundle's threshold", _share(best.current.tar)),
+        (f"{best.model}: FAR at the bundle's threshold", _share(best.current.far)),
+        (f"{best.model}: threshold for FAR {far}", _estimate(best.chosen.threshold)),
+        (f"{best.model}: equal error rate", _estimate(best.eer, ".2%")),
+    ):
+        yield Card(title, cell.value, cell.interval)
+
+
+@dataclass(frozen=True)
+class _PairPictures:
+    """A pair with its two faces as data URIs."""
+
+    pair: WorstPair
+    sources: tuple[str, str]
+
+    @classmethod
+    def of(cls, pair: WorstPair, crops: NDArray[np.uint8]) -> _PairPictures:
+        first, second = (jpeg(np.ascontiguousarray(crops[face, ..., ::-1])) for face in pair.faces)
+        return cls(pair, (first, second))
+
+
+_SECTIONS = tuple(
+    Section(anchor, title, f"evaluation/{anchor}.html")
+    for anchor, title in (
+        ("figures", "Figures"),
+        ("worst-pairs", "The worst pairs"),
+        ("notes", "Notes"),
+        ("groups", "By group"),
+        ("roc", "ROC"),
+        ("scores", "Scores"),
+        ("sources", "Sources"),
+    )
+)
 
 
 def _rates(points: list[OperatingPoint]) -> list[Row]:

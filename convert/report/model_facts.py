@@ -42,16 +42,28 @@ class ModelFacts:
 
 
 @dataclass(frozen=True)
+class FacePicture:
+    """An evaluation face: its crop (uint8 BGR), the cosine of its quantized with its FP32 embedding, and its group, or
+    how it was changed."""
+
+    crop: Image
+    cosine: float
+    kind: str
+
+
+@dataclass(frozen=True)
 class ReportImages:
     """The images of the report, BGR.
 
-    faces        (crop, uint8 BGR; cosine with FP32), the worst first
+    faces        real evaluation faces, the worst first
+    augmented    augmented faces, the worst first
     frames       photos with the boxes of both detectors
     mosaic       one of the mosaics
     calibration  the contact sheet as an encoded PNG; None without calibration
     """
 
-    faces: Sequence[tuple[Image, float]]
+    faces: Sequence[FacePicture]
+    augmented: Sequence[FacePicture]
     frames: Sequence[Image]
     mosaic: Image
     calibration: bytes | None

@@ -4,15 +4,44 @@ network."""
 from __future__ import annotations
 
 import base64
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import Any
+from typing import Any, Literal
 
 import cv2
 import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from numpy.typing import NDArray
+
+from rkface.runtime.core.text import readable
+
+
+@dataclass(frozen=True)
+class ReportVerdict:
+    """The answer of a report. ``level`` sets its color: use the result, use it with care, or do not use it."""
+
+    level: Literal["good", "warn", "bad"]
+    headline: str
+    text: str
+
+
+@dataclass(frozen=True)
+class Card:
+    """A figure that stands at the top of a report: what it is, its value, and what it is based on."""
+
+    title: str
+    value: str
+    detail: str
+
+
+@dataclass(frozen=True)
+class Section:
+    """A section of a report: the anchor that the contents link to, its title, and the template of its content."""
+
+    anchor: str
+    title: str
+    template: str
 
 
 @dataclass(frozen=True)
@@ -39,9 +68,11 @@ def _environment() -> Environment:
     )
 
 
-def render(template: str, **values: Any) -> str:
-    """The HTML page that ``template`` makes of ``values``. Text is escaped; only ``markupsafe.Markup`` is not."""
-    return _environment().get_template(template).render(values)
+def render(verdict: ReportVerdict, sections: Sequence[Section], **values: Any) -> str:
+    """The HTML page with ``verdict`` and ``sections``, whose templates see ``values``. Text is escaped; only
+    ``markupsafe.Markup`` is not."""
+    page = _environment().get_template("page.html").render(verdict=verdict, sections=sections, **values)
+    return readable(page)  # file names may have bytes that UTF-8 cannot encode
 
 
 def jpeg(image: NDArray[np.uint8]) -> str:
@@ -53,3 +84,28 @@ def jpeg(image: NDArray[np.uint8]) -> str:
 def png(data: bytes) -> str:
     """An encoded PNG file as a data URI."""
     return f"data:image/png;base64,{base64.b64encode(data).decode('ascii')}"
+
+
+def named_values(values: Mapping[str, object], prefix: str = "") -> list[tuple[str, str]]:
+    """The leaves of nested mappings as rows of a name and a value. The name has the keys on the way to the leaf, with
+    spaces instead of underscores. Rows without a value (None, or an empty list) are left out."""
+    rows: list[tuple[str, str]] = []
+    for key, value in values.items():
+        name = f"{prefix}{key}".replace("_", " ")
+        if isinstance(value, Mapping):
+            rows += named_values(value, f"{name}: ")
+        elif (text := _value_text(value)) != "":
+            rows.append((name, text))
+    return rows
+
+
+def _value_text(value: object) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    if isinstance(value, str) or not isinstance(value, Iterable):
+        return str(value)
+    return ", ".join(map(_value_text, value))

@@ -61,15 +61,16 @@ def histogram(series: Mapping[str, Sequence[float]], bins: int = BINS) -> Markup
     return Markup(f"<svg viewBox='0 0 {WIDTH} {HEIGHT}' role=img>{''.join(bars)}{axis}{ticks}{most}</svg>")
 
 
-def scatter(points: Sequence[ScatterPoint], x_name: str, y_name: str, form: str, bar: float) -> Markup:
-    """A scatter plot with labels and a dashed line at y = ``bar``. ``form`` is the format of y values.
+def scatter(points: Sequence[ScatterPoint], x_name: str, y_name: str, form: str, bar: float) -> Markup | None:
+    """A scatter plot with labels and a dashed line at y = ``bar``. ``form`` is the format of y values. None if there
+    are fewer than two points, because a plot of one says no more than its two numbers.
 
     The x axis starts at 0, so that twice the cost is twice as far to the right. Labels never overlap: they keep the
     distance of one line, and a thin line connects each with its point.
     """
     points = [point for point in points if isfinite(point.x) and isfinite(point.y)]
-    if not points:
-        return Markup("")
+    if len(points) < 2:
+        return None
     left, right, top, bottom = FRAME
     reach = max(point.x for point in points) * 1.45 or 1.0  # room for labels on the right
     low, high = min(bar, *(point.y for point in points)), max(bar, *(point.y for point in points))

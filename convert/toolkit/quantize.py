@@ -269,7 +269,7 @@ def _explain_failure(job: QuantizeJob, stage: str, code: int, log: Path) -> str:
 def _warnings(log: Path) -> Iterator[str]:
     text = COLOR_CODES.sub("", log.read_text(encoding="utf-8", errors="replace"))
     if OUTLIERS.search(text):
-        yield "the toolkit found outlier weights, which may reduce accuracy (see the log)"
+        yield f"the toolkit found outlier weights, which may reduce accuracy (see its log {log})"
 
 
 def _layer_errors(table: Path) -> Iterator[LayerError]:

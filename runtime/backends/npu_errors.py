@@ -6,6 +6,7 @@ import os
 import re
 from pathlib import Path
 
+from ..core.device_access import access_fix, needs_rules, npu_node_names, read_node
 from ..core.errors import DeviceError
 from ..core.versions import TOOLKIT
 
@@ -66,29 +67,17 @@ def open_error(path: Path, log: str) -> DeviceError:
 
 
 def closed_node(root: Path = Path("/")) -> str:
-    """What to do if this user has no permission to open the NPU's device node; "" if the permissions are right."""
-    renders = sorted(root.glob("dev/dri/renderD*"))
-    # The GPU has a render node too, and the numbers vary. If the kernel does not name the drivers, check all nodes.
-    nodes = [node for node in renders if _driver(root, node) == "RKNPU"] or renders
-    closed = next(filter(_forbidden, [*nodes, *root.glob("dev/rknpu")]), None)
-    if closed is None:
+    """What to do if this user has no permission to open the NPU's device nodes; "" if the permissions are right."""
+    # If the kernel does not name the drivers, check all nodes.
+    named = [root / name.lstrip("/") for name in npu_node_names(root)]
+    nodes = [node for node in named if node.exists()] or sorted(root.glob("dev/dri/*"))
+    closed = [node for node in map(read_node, filter(_forbidden, nodes)) if node]
+    if not closed:
         return ""
-    try:
-        group = closed.group()
-    except KeyError:  # a group without a name, as in containers
-        group = str(closed.stat().st_gid)
-    return (
-        f"no permission to use the NPU ({closed}, group {group}): sudo usermod -aG {group} $USER, then log in again "
-        "(or run `rkface doctor --fix`)"
-    )
-
-
-def _driver(root: Path, node: Path) -> str:
-    try:
-        event = (root / "sys/class/drm" / node.name / "device/uevent").read_text()
-    except OSError:
-        return ""
-    return next((line[7:] for line in event.splitlines() if line.startswith("DRIVER=")), "")
+    which = ", ".join(f"{node.path}, group {node.group}" for node in closed)
+    if needs_rules(closed):
+        return f"no permission to use the NPU ({which}): `rkface doctor` prints udev rules that give it to a group"
+    return f"no permission to use the NPU ({which}): {access_fix(closed, '$USER')}"
 
 
 def _forbidden(node: Path) -> bool:

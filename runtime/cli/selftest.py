@@ -179,7 +179,7 @@ def clock_lines(clocks: Clocks) -> list[str]:
     lines = [
         f"{name} {clocks.megahertz.get(name, '?')} MHz ({governor})" for name, governor in clocks.governors.items()
     ]
-    lines += [f"NPU load: {' '.join(clocks.load.split())}"] if clocks.load else []
+    lines += [f"NPU load: {clocks.load}"] if clocks.load else []
     hottest = max(clocks.celsius.items(), key=lambda zone: zone[1], default=None)
     lines += [f"{hottest[1]:.0f} °C ({hottest[0]}, the warmest zone)"] if hottest else []
     return lines

@@ -9,12 +9,35 @@ from __future__ import annotations
 import re
 
 TOOLKIT = "2.5.0"  # rknn-toolkit2 that converts, and rknn-toolkit-lite2 and librknnrt that run its models
+TOOLKITS = (TOOLKIT, "2.3.2")  # of rknn-toolkit2 that `make convert TOOLKIT=…` supports
+
+# The newest librknnrt in Rockchip's public repository; newer ones are only in its cloud folder, which the page of
+# rknn-toolkit2 on PyPI names, with its code (airockchip/rknn-toolkit2 #556).
+PUBLIC_LIBRARY = "2.3.2"
+# Version of the .rknn file format → the oldest librknnrt that is known to load it. Logs of boards show librknnrt 1.6.0,
+# 2.0.0b0, 2.1.0, 2.3.0 and 2.3.2 with format 6; 1.4.0 refuses it (airockchip/rknn-toolkit2 #281). Toolkits 2.3.2 and
+# 2.5.0 both write format 6.
+MODEL_FORMATS = {6: "1.6.0"}
 
 OPENCV_OLDEST = (4, 14)  # older ones crash on some damaged pictures; numpy 1.26 works with it, too
 
 # CPython for which both rkface (3.10 or newer) and rknn-toolkit-lite2 (wheels for 3.7 to 3.12) exist.
 PYTHON_OLDEST, PYTHON_NEWEST = (3, 10), (3, 12)
 PYTHONS = ("3.11", "3.12", "3.10")  # in the order of preference: tests run on 3.11
+
+
+def version_numbers(text: str) -> tuple[int, ...]:
+    """The numbers of the first dotted version in ``text``: "RKNPU driver: v0.9.8" → (0, 9, 8); () without a version."""
+    match = re.search(r"\d+(?:\.\d+)+", text)
+    return tuple(int(number) for number in match.group().split(".")) if match else ()
+
+
+def library_source(version: str) -> str:
+    """Where Rockchip publishes librknnrt.so for aarch64 in ``version``, such as "2.5.0", for a sentence."""
+    if version_numbers(version) <= version_numbers(PUBLIC_LIBRARY):
+        folder = f"https://github.com/airockchip/rknn-toolkit2/raw/v{version}/rknpu2/runtime/Linux/librknn_api/aarch64"
+        return f"{folder}/librknnrt.so"
+    return "Rockchip's cloud folder https://console.zbox.filez.com/l/I00fc3 (code: rknn), in the SDK of that version"
 
 
 def opencv_risk(number: str) -> str:

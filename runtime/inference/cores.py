@@ -41,7 +41,7 @@ class Caller:
 class CoreState:
     """The state of one core.
 
-    alive     False after the core was abandoned
+    alive     False if the core did not open, or was abandoned
     runs      inferences that succeeded
     failures  inferences and attempts to reopen that failed, of all models, since the start
     problem   the last failure, with the model's role; "" after the next inference that succeeds
@@ -67,7 +67,7 @@ class _Request:
 class _Core:
     number: int
     contexts: dict[Role, Backend]
-    failures_in_a_row: dict[Role, int] = field(default_factory=dict)
+    failures_in_a_row: dict[Role, int]  # of the models that the core has, open or not
     alive: bool = True
     runs: int = 0
     failures: int = 0
@@ -80,7 +80,8 @@ class Cores:
     Threads request inferences through ``backend``. A free core takes the request of the caller with the lowest turn,
     whichever model it needs, so no core idles while a request waits. A context that fails is closed and opened again by
     its core's thread, after the seconds in ``retries``, while the other cores go on. When all attempts in ``retries``
-    have failed in a row, the core is abandoned.
+    have failed in a row, the core is abandoned. A core whose models do not open at the start is not used; ``state``
+    says why. DeviceError if none opens.
 
     ``on_progress``, which the user of this class may set before the first request, is called from the cores' threads
     whenever a core takes a request, and when no core is left. No lock is held then.
@@ -102,18 +103,19 @@ class Cores:
         self._open = open_context
         self._retries = tuple(retries)
         self._closing = threading.Event()
+        self._cores = [_Core(core, {}, dict.fromkeys(roles, 0)) for core in range(number)]
         with ExitStack() as opened:
-            self._cores = [_Core(core, {}) for core in range(number)]
             for core in self._cores:
-                for role in roles:
-                    core.failures_in_a_row[role] = 0
-                    core.contexts[role] = open_context(role, core.number)
-                    opened.callback(core.contexts[role].close)
+                opened.callback(_close_contexts, core)
+            errors = [error for core in self._cores if (error := self._open_contexts(core))]
+            if len(errors) == number:
+                raise errors[0]
             opened.pop_all()
-        self.name = self._cores[0].contexts[roles[0]].name
+        usable = [core for core in self._cores if core.alive]
+        self.name = usable[0].contexts[roles[0]].name
         self._threads = [
             threading.Thread(target=self._serve, args=(core,), name=f"rkface-core-{core.number}", daemon=True)
-            for core in self._cores
+            for core in usable
         ]
         for thread in self._threads:
             thread.start()
@@ -175,9 +177,18 @@ class Cores:
             thread.join()
         with ExitStack() as closing:
             for core in self._cores:
-                for context in core.contexts.values():
-                    closing.callback(context.close)
-                core.contexts = {}
+                closing.callback(_close_contexts, core)
+
+    def _open_contexts(self, core: _Core) -> DeviceError | None:
+        """Open the models of ``core``; if one does not open, the core is not used, and its error is returned."""
+        try:
+            for role in core.failures_in_a_row:
+                core.contexts[role] = self._open(role, core.number)
+        except DeviceError as error:
+            _close_contexts(core)
+            core.alive, core.failures, core.problem = False, 1, f"it does not open: {error}"
+            return error
+        return None
 
     def _serve(self, core: _Core) -> None:
         while (request := self._next()) is not None:
@@ -242,6 +253,13 @@ class Cores:
                 request.answer.set_exception(error)
         self._requests.clear()
         self._requested.notify_all()
+
+
+def _close_contexts(core: _Core) -> None:
+    """Close every context of ``core``, also if closing one of them fails."""
+    with ExitStack() as closing:
+        while core.contexts:
+            closing.callback(core.contexts.popitem()[1].close)
 
 
 class CoresBackend:

@@ -36,7 +36,7 @@ class Clocks:
 
     governors  of each CPU cluster, the NPU and the DDR memory
     megahertz  their frequencies
-    load       of the NPU, in the words of its driver; "" unless this is root
+    load       of the NPU, in the words of its driver: "Core0: 63%, Core1: 65%" or "0%"; "" unless this is root
     celsius    temperature of each thermal zone
     """
 
@@ -76,7 +76,9 @@ def read_clocks(root: Path = Path("/")) -> Clocks:
         value = _text(zone / "temp")
         if re.fullmatch(r"-?\d+", value):
             celsius[_text(zone / "type") or zone.name] = int(value) / 1000
-    return Clocks(governors, megahertz, _text(root / "sys/kernel/debug/rknpu/load"), celsius)
+    # A driver that is built as a module for other kernels has the file in /proc.
+    load = _text(root / "sys/kernel/debug/rknpu/load") or _text(root / "proc/rknpu/load")
+    return Clocks(governors, megahertz, " ".join(load.removeprefix("NPU load:").split()).rstrip(","), celsius)
 
 
 def _clock_files(root: Path) -> Iterator[tuple[str, Path, Path, int]]:

@@ -17,7 +17,7 @@ from ..core.checks import check_count, describe_type
 from ..core.errors import InputError, WorkError
 from ..core.faces import Faces
 from ..core.manifest import ROLES, Manifest
-from ..core.soc import CORES, read_soc
+from ..core.soc import read_cores, read_soc
 from ..vision.check_input import check_image
 from .cores import RETRIES, Caller, Cores, CoreState, OpenContext
 from .frame_queue import FrameQueue
@@ -82,8 +82,8 @@ class Scheduler:
         cores: Number of cores, 1 or more.
         work: As in ``open_scheduler``.
         retries: Seconds before each attempt to reopen a model that failed.
-        liveness: Also open the liveness model, once, on the first core, because few faces need it. If it keeps failing,
-            it is abandoned and the rest goes on.
+        liveness: Also open the liveness model, once, on the first core that opens, because few faces need it. If it
+            keeps failing, it is abandoned and the rest goes on.
     """
 
     def __init__(
@@ -102,10 +102,13 @@ class Scheduler:
             raise InputError(f"work must be a function, not {describe_type(work)}: {takes}")
         self._manifest = manifest
         self._work = work
+        self._liveness: Cores | None = None
         with ExitStack() as opened:
             self._cores = Cores(open_context, cores, retries)
             opened.callback(self._cores.close)
-            self._liveness = Cores(open_context, 1, retries, ("liveness",)) if liveness else None
+            usable = next(core.core for core in self._cores.state() if core.alive)
+            if liveness:
+                self._liveness = Cores(lambda role, _: open_context(role, usable), 1, retries, ("liveness",))
             opened.pop_all()
         # A frame in progress has an inference on a core, has one waiting, or is on the processor: 2 threads per core.
         callers = [Caller(0) for _ in range(2 * cores)]
@@ -297,7 +300,7 @@ def open_scheduler(
     bundle = read_bundle(folder, soc)
     if liveness:
         bundle.model("liveness")
-    available = CORES.get(soc or "", 1)
+    available = read_cores() if soc else 1
     return Scheduler(
         bundle.manifest,
         lambda role, core: open_model(

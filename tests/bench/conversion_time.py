@@ -187,7 +187,8 @@ def search_recipe(work: Path, count: int, model: Path) -> dict[str, float]:
     faces."""
     from rkface.convert.acquire import own_sources
     from rkface.convert.demo.render import EVALUATE, render_crop
-    from rkface.convert.evaluate.parity import compare_embeddings, grade_embeddings
+    from rkface.convert.evaluate.grades import grade_embeddings
+    from rkface.convert.evaluate.parity import compare_embeddings
     from rkface.convert.packs.pack import DEMO
     from rkface.convert.prepared_model import prepare_model
     from rkface.convert.recipe import PLANS, AccuracyBar
@@ -208,7 +209,7 @@ def search_recipe(work: Path, count: int, model: Path) -> dict[str, float]:
     _, tries = search_recipes(
         plan,
         lambda recipe: run("recognizer", recipe, write_image_list(work, count), crops),
-        lambda done: grade_embeddings(compare_embeddings(reference, done.outputs[0]), AccuracyBar()),
+        lambda done: grade_embeddings({"in-domain": compare_embeddings(reference, done.outputs[0])}, AccuracyBar()),
         lambda recipe: predict_cost(prepared.graph, target, recipe),
     )
     chosen = chosen_result(tries)

@@ -31,8 +31,9 @@ from rkface.convert.compare_models import (
     measure_detector_errors,
 )
 from rkface.convert.conversion import prepare_conversion
-from rkface.convert.datasets import PhotoOptions, render_demo_photos
+from rkface.convert.datasets import render_demo_photos
 from rkface.convert.evaluate.parity import compare_embeddings, compare_faces
+from rkface.convert.face_finder import PhotoOptions
 from rkface.convert.packs.known_packs import find_pack
 from rkface.convert.recipe import RECIPES
 from rkface.convert.recipe_cost import predict_cost

@@ -26,6 +26,7 @@ from rkface.runtime.core.manifest import ROLES
 from rkface.runtime.inference.pipeline import open_bundle
 
 from .conftest import RKFACE, heed_ctrl_c, rkface
+from .report.parsed_page import ParsedPage
 
 OWN = ["--detector", str(DEMO / "detector.onnx"), "--recognizer", str(DEMO / "recognizer.onnx")]
 
@@ -114,7 +115,10 @@ def test_the_summary_and_the_next_command_are_correct(converted, tmp_path):
 
 def test_the_report_is_one_file_with_the_figures(converted):
     html = (converted.bundle / "report.html").read_text(encoding="utf-8")
-    assert set(re.findall(r"(?:src|href)=['\"]?([^'\" >]{5})", html)) == {"data:"}, "everything is in the file"
+    page = ParsedPage(html)
+    assert {address[:5] for address in page.addresses if not address.startswith("#")} == {"data:"}, "all is in the file"
+    assert page.sections == page.contents and page.verdict[0] == "good"
+    assert not [cell for cell in page.cells if "{" in cell or "0e+00" in cell]
     figures = json.loads((converted.bundle / "report.json").read_text(encoding="utf-8"))
     for value in (figures["parity"]["embedding"]["mean"], figures["parity"]["end_to_end"]["minimum"]):
         assert f"{value:.4f}" in html

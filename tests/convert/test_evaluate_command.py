@@ -18,6 +18,8 @@ from rkface.runtime.core.bundle import SUMS, files, read_bundle, sha256
 from rkface.runtime.core.errors import InputError, WorkError
 from rkface.runtime.core.manifest import MANIFEST
 
+from .report.parsed_page import ParsedPage
+
 
 def run(*arguments):
     parser = ArgumentParser()
@@ -104,11 +106,17 @@ def test_the_threshold_is_written_into_the_bundle_with_its_evidence(evaluated, o
     assert changed == before, "nothing else changed"
 
 
-def test_the_report_is_one_file_without_names(evaluated):
+def test_the_report_is_one_file_with_the_worst_pairs_as_pictures(evaluated):
     figures, html, *_ = evaluated
-    assert html.count("<svg") == 2 and not re.search(r"(src|href)=", html) and "Synthetic" in html
+    page = ParsedPage(html)
+    assert {address[:5] for address in page.addresses if not address.startswith("#")} == {"data:"}
+    assert html.count("<svg") == 2 and html.count("data:image/jpeg") == 2 * len(figures["worst_pairs"]) == 32
+    assert "Synthetic" in html and figures["digest"] in html
     assert f"{figures['models'][1]['chosen']['threshold']['value']:.4f}" in html
-    assert figures["digest"] in html and "person-" not in html.replace(figures["command"], "")
+    for pair in figures["worst_pairs"]:
+        first, second = pair["photos"]
+        assert (first.split("/")[0] == second.split("/")[0]) == pair["same"], "names of photos with their folders"
+        assert first in html and second in html and f"{pair['cosines']['INT8']:.4f}" in html
 
 
 def reseal(folder, name, content):
@@ -170,7 +178,7 @@ def test_figures_by_group(lone, people, tmp_path, capsys):
     rows = [f"{name},{'odd' if at % 2 else 'even'}\n" for at, name in enumerate(names[:-1])]
     table.write_text("name,group\n" + "".join(rows))
     assert run("--bundle", lone, "--people", people, "--fp32", "--far", "1e-2", "--groups", table, "--json",
-               "--out", tmp_path) == 0  # fmt: skip
+               "--no-pictures", "--out", tmp_path) == 0  # fmt: skip
     figures = json.loads(capsys.readouterr().out)
     even, odd = figures["groups"]
     assert (even["name"], even["people"], even["same"], even["different"]) == ("even", 6, 18, 135)
@@ -185,6 +193,9 @@ def test_figures_by_group(lone, people, tmp_path, capsys):
     )
     html = (tmp_path / "evaluation.html").read_text(encoding="utf-8")
     assert "By group" in html and "<td>odd</td>" in html
+    shown = (html + json.dumps(figures)).replace(json.dumps(figures["command"]), "")
+    assert not figures["worst_pairs"] and "data:" not in ParsedPage(html).addresses
+    assert "person-" not in shown.replace(figures["command"], ""), "--no-pictures leaves no names"
 
 
 def test_wrong_groups_are_refused(lone, few, tmp_path):

@@ -5,7 +5,8 @@ from types import SimpleNamespace
 import pytest
 
 from rkface.convert.cost import ModelCost
-from rkface.convert.evaluate.parity import DetectionParity, EmbeddingParity, grade_embeddings, grade_faces
+from rkface.convert.evaluate.grades import grade_embeddings, grade_faces
+from rkface.convert.evaluate.parity import DetectionParity, EmbeddingParity
 from rkface.convert.recipe import BIAS_MARGIN, HYBRIDS, KL, MMSE, NORMAL, PLANS, RECIPES, TUNED, W8A8, AccuracyBar
 from rkface.convert.recipe_search import Grade, search_recipes
 from rkface.convert.targets import find_target
@@ -149,8 +150,11 @@ def test_a_chip_without_floating_point_gets_no_hybrid():
 
 def test_one_bad_face_fails_the_bar():
     good = EmbeddingParity(30, 0.998, 0.995, 0.993, 1.0, 0.05, ())
-    assert grade_embeddings(good, AccuracyBar()).clears and not grade_embeddings(good, AccuracyBar(0.999, 0.99)).clears
-    assert not grade_embeddings(EmbeddingParity(30, 0.998, 0.99, 0.98, 1.0, 0.05, ()), AccuracyBar()).clears
+    bad = EmbeddingParity(30, 0.998, 0.99, 0.98, 1.0, 0.05, ())
+    assert grade_embeddings({"in-domain": good}, AccuracyBar()).clears
+    assert not grade_embeddings({"in-domain": good}, AccuracyBar(0.999, 0.99)).clears
+    assert not grade_embeddings({"in-domain": good, "unlike": bad}, AccuracyBar()).clears
+    assert grade_embeddings({"in-domain": good, "augmented": bad}, AccuracyBar()).clears, "changed faces are not real"
     found = DetectionParity(10, 30, 30, 30, 0, 0, 0.99, 0.97, 0.01, 0.05)
     missed = DetectionParity(10, 30, 29, 29, 1, 0, 0.99, 0.97, 0.005, 0.05)
     assert grade_faces(found).clears and not grade_faces(missed).clears

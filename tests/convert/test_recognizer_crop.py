@@ -8,8 +8,9 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from rkface.convert.datasets import FaceFinder, PhotoOptions, prepare_datasets
+from rkface.convert.datasets import prepare_datasets
 from rkface.convert.demo.render import CALIBRATE, write_photos
+from rkface.convert.face_finder import FaceFinder, PhotoOptions
 from rkface.convert.model_role import describe_role
 from rkface.convert.packs.pack import DEMO
 from rkface.convert.prepared_model import build_embedder, prepare_model

@@ -22,12 +22,14 @@ def write(path, image, turned):
 
 
 def test_the_surroundings_of_a_face_are_cut_from_the_photo_after_it_was_turned(tmp_path):
-    from rkface.convert.datasets import Datasets, EvaluationSet
+    from rkface.convert.datasets import Datasets
+    from rkface.convert.evaluate.augment import AugmentedFaces
+    from rkface.convert.evaluation_set import EvaluationSet
 
     image = np.random.default_rng(0).integers(0, 256, (300, 400, 3)).astype(np.uint8)
     faces = tuple(write(tmp_path / f"{turned}.png", image, turned) for turned in (0, 90, 180, 270))
     nothing = np.zeros((0, 1, 1, 3), np.uint8)
-    evaluation = EvaluationSet((), nothing, (), faces, nothing, (), nothing)
+    evaluation = EvaluationSet((), nothing, (), faces, (), nothing, AugmentedFaces(nothing), (), nothing)
     input = SimpleNamespace(width=80, height=80)
     around = add_surroundings(Datasets(None, evaluation), input, 1.5, tmp_path).evaluation.surroundings
     for one in around[1:]:

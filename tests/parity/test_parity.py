@@ -23,9 +23,11 @@ from rkface.convert.compare_models import (
     run_reference,
 )
 from rkface.convert.conversion import prepare_conversion
-from rkface.convert.datasets import Datasets, PhotoOptions, build_evaluation_set, find_faces, render_demo_photos
+from rkface.convert.datasets import Datasets, render_demo_photos
 from rkface.convert.evaluate.parity import Parity
 from rkface.convert.evaluate.verification import verify_pairs
+from rkface.convert.evaluation_set import build_evaluation_set
+from rkface.convert.face_finder import PhotoOptions, find_faces
 from rkface.convert.packs.known_packs import find_pack
 from rkface.convert.prepared_model import build_face_finder
 from rkface.convert.recipe import PLANS, AccuracyBar

@@ -13,7 +13,7 @@ from rkface.boards.deploy import agent
 from rkface.boards.deploy.agent import DeployAgent
 from rkface.boards.deploy.agent_steps import StepError
 from rkface.boards.deploy.session import AgentSession
-from rkface.boards.doctor.checks_npu import BundleNeeds
+from rkface.boards.doctor.checks_software import BundleNeeds
 from rkface.boards.doctor.probe import Probe
 from rkface.boards.doctor.run_checks import run_checks
 from rkface.runtime.core.errors import InputError, WorkError

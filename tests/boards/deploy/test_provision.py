@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from rkface.boards.deploy.provision import check_library_copy
-from rkface.boards.doctor.checks_npu import AARCH64
+from rkface.boards.doctor.checks_software import AARCH64
 from rkface.runtime.core.errors import InputError
 
 

@@ -9,12 +9,13 @@ import pytest
 
 from rkface.boards.doctor import remote, v4l2
 from rkface.boards.doctor.apply_fixes import apply_fixes
-from rkface.boards.doctor.checks_npu import BundleNeeds, version_numbers
+from rkface.boards.doctor.checks_software import BundleNeeds
 from rkface.boards.doctor.command import doctor
 from rkface.boards.doctor.probe import Probe
 from rkface.boards.doctor.report import FAIL, OK, WARN, FixCommand, render_report, report_from_json
 from rkface.boards.doctor.run_checks import run_checks
 from rkface.runtime.core.errors import InputError, WorkError
+from rkface.runtime.core.versions import version_numbers
 
 FIXTURES = Path(__file__).parents[1] / "fixtures"
 SHELL = ["sh", "-c"]  # runs its last argument in a shell on this machine, as ssh does on a board
@@ -51,9 +52,13 @@ def test_a_healthy_board_passes_all_checks():
         (
             "rk3566-old",
             {"NPU device", "librknnrt", "Python", "bundle"},
-            {"NPU device": "0660 root:render", "librknnrt": "1.4.0 is older", "bundle": "this is rk3566"},
+            {
+                "NPU device": "0660 root:render",
+                "librknnrt": "1.4.0 does not load the models",
+                "bundle": "this is rk3566",
+            },
         ),
-        ("rk3576-no-librknnrt", {"NPU device", "librknnrt", "bundle"}, {"librknnrt": "not installed"}),
+        ("rk3576-no-librknnrt", {"librknnrt", "bundle"}, {"librknnrt": "not installed"}),
         ("container", {"board", "bundle"}, {"board": "in this container"}),
     ],
 )
@@ -65,15 +70,29 @@ def test_each_problem_is_reported_with_a_fix(name, failing, says):
     assert all(check.fix for check in report.checks if check.verdict != OK)
 
 
-def test_an_old_driver_fails_on_a_chip_with_several_cores(tmp_path):
-    assert check_fixture("rk3566-old")[1]["NPU driver"].verdict == WARN
-    for version, verdict in (("0.9.3", FAIL), ("0.9.6", WARN), ("0.9.8", OK), ("0.10.0", OK)):
-        (root := tmp_path / version / "proc/device-tree").mkdir(parents=True)
-        (root / "compatible").write_bytes(b"radxa,rock-5b\0rockchip,rk3588\0")
-        (module := tmp_path / version / "sys/module/rknpu").mkdir(parents=True)
-        (module / "version").write_text(f"{version}\n")
-        lines = {check.name: check for check in run_checks(Probe(tmp_path / version)).checks}
-        assert lines["NPU driver"].verdict == verdict, version
+@pytest.mark.parametrize(
+    ("chip", "kernel", "version", "verdict"),
+    [
+        ("rk3588", "6.1.75", "0.9.0", FAIL),
+        ("rk3588", "6.1.75", "0.9.5", FAIL),
+        ("rk3588", "5.10.198", "0.9.3", WARN),
+        ("rk3566", "6.1.75", "0.9.3", WARN),
+        ("rk3588", "5.10.110", "0.8.2", WARN),
+        ("rk3588", "6.1.75", "0.9.6", WARN),
+        ("rk3588", "6.1.115", "0.9.8", OK),
+        ("rk3588", "6.12", "0.10.0", OK),
+    ],
+)
+def test_only_drivers_that_are_known_to_fail_are_refused(tmp_path, chip, kernel, version, verdict):
+    for name, content in (
+        ("proc/device-tree/compatible", f"vendor,board\0rockchip,{chip}\0"),
+        ("proc/sys/kernel/osrelease", f"{kernel}-vendor\n"),
+        ("sys/module/rknpu/version", f"{version}\n"),
+    ):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(content)
+    lines = {check.name: check for check in run_checks(Probe(tmp_path)).checks}
+    assert lines["NPU driver"].verdict == verdict
 
 
 @pytest.mark.parametrize(
@@ -129,12 +148,15 @@ def test_nothing_is_changed_without_consent(tmp_path, capsys):
         apply_fixes([FixCommand("fails", ("sh", "-c", "exit 3"))], [], ask=lambda _: "yes")
 
 
-def test_fixes_change_only_governors_and_groups():
-    offered = [fix for name in ("rock-5b", "rk3566-old") for fix in check_fixture(name)[0].fixes]
+def test_fixes_change_only_governors_groups_and_the_rules_of_rkface():
+    names = ("rock-5b", "rk3566-old", "rk3576-no-librknnrt")
+    offered = [fix for name in names for fix in check_fixture(name)[0].fixes]
     assert offered
     for fix in offered:
         command = " ".join(fix.argv)
-        assert command.startswith(("sudo sh -c echo performance | tee /sys/", "sudo usermod -aG "))
+        assert command.startswith(
+            ("sudo sh -c echo performance | tee /sys/", "sudo usermod -aG ", 'sudo sh -c printf "%s\\n" "KERNEL==')
+        )
 
 
 def test_the_command_prints_json_and_rejects_wrong_use(tmp_path, capsys):

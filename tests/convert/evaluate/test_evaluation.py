@@ -8,7 +8,7 @@ import pytest
 
 from rkface.convert.evaluate.evaluation import EvaluationRequest, evaluate_pairs
 from rkface.convert.evaluate.labeled_faces import LabeledFaces, all_pairs
-from rkface.convert.report.evaluation_report import to_html, to_text, verdict
+from rkface.convert.report.evaluation_report import to_html, to_text
 
 RANDOM = np.random.default_rng(11)
 REQUEST = EvaluationRequest("test for rk3588", "0" * 64, False, 1e-2, 0.5)
@@ -70,7 +70,7 @@ def test_too_few_pairs_are_reported_with_the_number_needed():
         {"FP32": scores(fewer)[:8]},
     )
     assert found.models[0].folds is None and not found.models[0].tar
-    to_html(found), to_text(found), verdict(found)
+    to_html(found, fewer.crops), to_text(found)
 
 
 def test_a_current_threshold_with_a_high_far_is_reported():
@@ -94,13 +94,13 @@ def test_a_model_that_cannot_tell_people_apart_has_an_eer_of_one_half():
     flat = np.zeros(len(data.same), np.float32)
     found = evaluate_pairs(REQUEST, data, {"FP32": flat, "INT8": flat})
     assert found.models[0].eer.value == pytest.approx(0.5) and found.models[0].chosen.tar.value == 0
-    to_html(found), to_text(found)
+    to_html(found, data.crops), to_text(found)
 
 
 def test_json_html_and_text_have_the_same_figures():
     data = labeled(40, 3)
     found = evaluate_pairs(REQUEST, data, {"FP32": scores(data), "INT8": scores(data)}, ["a <note>"])
-    html, text = to_html(found), to_text(found)
+    html, text = to_html(found, data.crops), to_text(found)
     json.loads(json.dumps(found.to_dict(), allow_nan=False))
     for figures in found.models:
         for value in (figures.accuracy.value, figures.chosen.tar.value, figures.tar["0.001"].low):
@@ -110,4 +110,4 @@ def test_json_html_and_text_have_the_same_figures():
     assert len(html) < 100_000
     alone = evaluate_pairs(REQUEST, data, {"FP32": scores(data)})
     json.dumps(alone.to_dict(), allow_nan=False)
-    assert "INT8" not in to_html(alone)
+    assert "INT8" not in to_html(alone, data.crops)

@@ -1,18 +1,20 @@
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
+from rkface.convert.evaluate.grades import find_fault
 from rkface.convert.evaluate.parity import (
     DetectionParity,
     EmbeddingParity,
+    GroupParity,
     PairParity,
     Parity,
     box_ious,
     compare_embeddings,
     compare_faces,
     compare_pairs,
-    find_fault,
     match_boxes,
 )
 from rkface.convert.recipe import AccuracyBar
@@ -81,13 +83,16 @@ def test_threshold_shift_and_changed_decisions():
     assert (unlabeled.pairs, unlabeled.changed, unlabeled.shift) == (496, moved.changed, None)
 
 
-def parity(mean=0.996, matched=100):
-    embedding = EmbeddingParity(50, mean, mean, mean, 1, 0, ())
+def parity(mean=0.996, matched=100, minimum=None):
+    minimum = mean if minimum is None else minimum
+    embedding = EmbeddingParity(50, mean, mean, minimum, 1, 0, ())
     return Parity(
         DetectionParity(50, 100, matched, matched, 100 - matched, 0, 1, 1, 0, 0),
         embedding,
         embedding,
         PairParity(1, 0.4, 0),
+        {"in-domain": GroupParity(embedding, embedding)},
+        EmbeddingParity(0, 0, 0, 0, 0, 0, ()),
     )
 
 
@@ -96,7 +101,24 @@ def test_faults_of_models_below_the_bar():
     assert "mean cosine 0.9000" in find_fault(parity(mean=0.9), AccuracyBar())
     assert "only 90 of the 100 faces" in find_fault(parity(matched=90), AccuracyBar())
     assert find_fault(parity(mean=float("nan")), AccuracyBar()) is not None
-    assert (
-        find_fault(parity(mean=0.9), AccuracyBar(0.9, 0.9)) is None
-        and find_fault(parity(), AccuracyBar(0.999, 0.9)) is not None
-    )
+    assert find_fault(parity(mean=0.9), AccuracyBar(0.9, 0.9)) is None
+    assert find_fault(parity(), AccuracyBar(0.999, 0.9)) is not None
+
+
+def test_a_fault_names_only_what_failed_with_enough_digits_to_see_it():
+    fault = find_fault(parity(mean=0.9962, minimum=0.98996), AccuracyBar())
+    assert "worst face 0.98996 (required: 0.99)" in fault and "mean" not in fault
+    fault = find_fault(parity(mean=0.99499999, minimum=0.991), AccuracyBar())
+    assert "mean cosine 0.99499999 (required: 0.995)" in fault and "worst" not in fault
+    good, bad = (GroupParity(one, one) for one in (parity().embedding, parity(mean=0.99).embedding))
+    both = replace(parity(), groups={"in-domain": good, "unlike": bad})
+    fault = find_fault(both, AccuracyBar())
+    assert "light or sharpness, that the calibration set does not have (50): mean cosine 0.9900" in fault
+    changed = replace(parity(), groups={"in-domain": good, "augmented": bad})
+    assert find_fault(changed, AccuracyBar()) is None, "changed faces decide between recipes, not whether to refuse"
+
+
+def test_models_that_are_close_alone_but_not_together_are_refused():
+    apart = parity(mean=0.9799).embedding
+    fault = find_fault(replace(parity(), groups={"in-domain": GroupParity(parity().embedding, apart)}), AccuracyBar())
+    assert "models together" in fault and "mean cosine 0.9799 (required: 0.98)" in fault

@@ -7,6 +7,7 @@ import pytest
 
 from rkface.runtime.backends.npu import open_npu
 from rkface.runtime.backends.npu_errors import closed_node, open_error
+from rkface.runtime.core import device_access
 from rkface.runtime.core.bundle import read_bundle
 from rkface.runtime.core.crop_template import TEMPLATES
 from rkface.runtime.core.errors import InputError, ModelError
@@ -65,35 +66,45 @@ def test_a_model_of_another_crop_or_center_is_refused_and_one_of_an_old_version_
 
 @pytest.fixture
 def nodes(tmp_path, monkeypatch):
-    """Render nodes of a GPU (128) and an NPU (129); ``forbid`` makes some of them fail to open."""
-    for number, driver in ((128, "panthor"), (129, "RKNPU")):
-        node, event = tmp_path / f"dev/dri/renderD{number}", tmp_path / f"sys/class/drm/renderD{number}/device/uevent"
+    """The nodes of a GPU (card0, renderD128) and an NPU (card1, renderD129), which belong to groups as on Debian;
+    ``forbid`` makes some of them fail to open."""
+    for name, driver in (("card0", "panthor"), ("renderD128", "panthor"), ("card1", "RKNPU"), ("renderD129", "RKNPU")):
+        node, event = tmp_path / f"dev/dri/{name}", tmp_path / f"sys/class/drm/{name}/device/uevent"
         for path in (node, event):
             path.parent.mkdir(parents=True, exist_ok=True)
         node.touch()
+        node.chmod(0o660)
         event.write_text(f"MAJOR=226\nDRIVER={driver}\n")
     really = os.open
 
-    def forbid(*names):
+    def forbid(*names, groups=("video", "render")):
         def refuse(path, *rest, **more):
             if str(path).endswith(names):
                 raise PermissionError(path)
             return really(path, *rest, **more)
 
         monkeypatch.setattr(os, "open", refuse)  # not with chmod: root, who may run the tests, can open everything
+        order = iter(groups)
+        monkeypatch.setattr(device_access, "_group", lambda number: next(order))
         return tmp_path
 
     return forbid
 
 
-def test_an_npu_without_permission_names_the_group_to_join(nodes):
-    root = nodes("renderD129")
-    group = (root / "dev/dri/renderD129").group()
-    assert f"sudo usermod -aG {group} $USER" in closed_node(root)
+def test_an_npu_without_permission_names_the_groups_to_join(nodes):
+    """librknnrt opens the card node, other programs the render node, and they belong to two groups (CB2)."""
+    said = closed_node(nodes("card1", "renderD129"))
+    assert "sudo usermod -aG render,video $USER" in said
+    assert "card1, group video" in said and "renderD129, group render" in said
+
+
+def test_nobody_is_told_to_join_the_group_of_root(nodes):
+    said = closed_node(nodes("card1", "renderD129", groups=("root", "root")))
+    assert "usermod" not in said and "udev rules" in said
 
 
 def test_a_gpu_without_permission_does_not_matter(nodes):
-    assert closed_node(nodes("renderD128")) == ""
+    assert closed_node(nodes("card0", "renderD128")) == ""
 
 
 def test_an_unknown_error_still_shows_what_the_binding_logged(tmp_path):

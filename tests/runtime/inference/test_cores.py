@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
-from rkface.runtime.core.errors import DeviceError
+from rkface.runtime.core.errors import DeviceError, ModelError
 from rkface.runtime.inference.cores import Caller, Cores
 
 PATIENCE = 60  # seconds until a test that hangs fails
@@ -215,12 +215,37 @@ def test_after_a_failure_the_rest_of_its_batch_does_not_run(cores):
     assert len(runs) == 2
 
 
-def test_open_contexts_are_closed_when_a_later_one_fails_to_open():
+def test_a_core_that_does_not_open_is_left_out_and_the_others_do_the_work(cores):
     chip = Chip()
     chip.opening = lambda role, core: fails() if core == 1 and role == "recognizer" else None
+    pool = cores(chip, 3)
+    [answer] = pool.backend("recognizer", Caller(1)).infer(np.stack([IMAGE] * 6))
+    assert set(answer[:, 0]) <= {0, 2}
+    assert [core.alive for core in pool.state()] == [True, False, True]
+    assert "recognizer" not in pool.state()[0].problem and "device lost" in pool.state()[1].problem
+    assert [context.closed for context in chip.opened if context.core == 1] == [1], "its detector is not left open"
+
+
+def test_if_no_core_opens_the_first_error_is_raised_and_nothing_stays_open():
+    chip = Chip()
+    chip.opening = lambda role, core: fails() if role == "recognizer" else None
     with pytest.raises(DeviceError, match="device lost"):
         Cores(chip, 3)
     assert [context.closed for context in chip.opened] == [1, 1, 1]
+    assert threads_left() == []
+
+
+def test_a_mistake_of_the_caller_is_no_reason_to_go_on_with_fewer_cores():
+    chip = Chip()
+
+    def opening(role, core):
+        if core == 2:
+            raise ModelError("another model")
+
+    chip.opening = opening
+    with pytest.raises(ModelError):
+        Cores(chip, 3)
+    assert [context.closed for context in chip.opened] == [1] * 4
     assert threads_left() == []
 
 

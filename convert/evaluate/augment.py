@@ -1,0 +1,99 @@
+"""Mildly changed faces to evaluate on: turned, blurred, darker, brighter, compressed, or small.
+
+Held-out photos are often of the same kind as the photos that calibrate. Changed faces are further away from these, and
+each change is known.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from rkface.calibration.collect import CandidateFace
+from rkface.runtime.core.crop_template import CropTemplate
+from rkface.runtime.vision.align import align
+from rkface.runtime.vision.image import read_image
+from rkface.runtime.vision.photo import turn_image
+
+Image = NDArray[np.uint8]
+
+# As strong as what cameras and misplaced landmarks do to faces. docs/accuracy.md has FP32's cosines between changed and
+# unchanged faces.
+ANGLE = 20.0  # degrees: how far a face is turned in its crop, as by misplaced landmarks
+BLUR = 0.013  # standard deviation of the Gaussian blur, as a share of the crop's width: 1.5 px of 112
+DARK, BRIGHT = 2.2, 0.5  # exponents of gray values in 0..1: a face in the shadow, and one in the sun
+JPEG_QUALITY = 20
+SMALL = 0.3  # scale: 11 px between the eyes of an ArcFace crop, as a face at the other end of a room
+
+
+@dataclass(frozen=True)
+class AugmentedFaces:
+    """K changed faces.
+
+    crops    K×h×w×3 uint8 RGB
+    origins  K: the index of the face that each was made of
+    changes  K: the name of the change
+    """
+
+    crops: Image
+    origins: tuple[int, ...] = ()
+    changes: tuple[str, ...] = ()
+
+
+def augment_faces(faces: Sequence[CandidateFace], template: CropTemplate, most: int) -> AugmentedFaces:
+    """One changed crop of each of ``faces``, at most ``most`` in total, aligned as ``template`` says.
+
+    If there are more faces, they are taken at equal distances. The changes take turns, so that each is as frequent as
+    the others. The same faces always give the same crops.
+    """
+    origins = [int(index) for index in np.linspace(0, len(faces) - 1, min(most, len(faces)))]
+    names = [list(CHANGES)[place % len(CHANGES)] for place in range(len(origins))]
+    crops = np.zeros((len(origins), template.height, template.width, 3), np.uint8)
+    for crop, origin, name in zip(crops, origins, names, strict=True):
+        crop[:] = CHANGES[name](faces[origin], template)[..., ::-1]
+    return AugmentedFaces(crops, tuple(origins), tuple(names))
+
+
+def turn_face(face: CandidateFace, template: CropTemplate, degrees: float) -> Image:
+    """``face`` turned clockwise by ``degrees`` in its crop (h×w×3 uint8 BGR). The corners show the photo."""
+    image = turn_image(read_image(face.photo), face.turned)
+    landmarks = face.faces.landmarks[0]
+    angle, center = np.radians(degrees), landmarks.mean(axis=0)
+    turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    return align(image, (landmarks - center) @ turn + center, template)
+
+
+def _blur(crop: Image) -> Image:
+    return np.asarray(cv2.GaussianBlur(crop, (0, 0), BLUR * crop.shape[1]), np.uint8)
+
+
+def _expose(crop: Image, exponent: float) -> Image:
+    table = np.rint(255 * (np.arange(256) / 255) ** exponent).astype(np.uint8)
+    return np.asarray(table[crop], np.uint8)
+
+
+def _compress(crop: Image) -> Image:
+    _, data = cv2.imencode(".jpg", crop, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
+    return np.asarray(cv2.imdecode(data, cv2.IMREAD_COLOR), np.uint8)
+
+
+def _shrink(crop: Image) -> Image:
+    height, width = crop.shape[:2]
+    size = max(1, round(SMALL * width)), max(1, round(SMALL * height))
+    small = cv2.resize(crop, size, interpolation=cv2.INTER_AREA)
+    return np.asarray(cv2.resize(small, (width, height), interpolation=cv2.INTER_LINEAR), np.uint8)
+
+
+CHANGES: dict[str, Callable[[CandidateFace, CropTemplate], Image]] = {
+    "turned left": lambda face, template: turn_face(face, template, -ANGLE),
+    "blurred": lambda face, _: _blur(face.crop),
+    "darker": lambda face, _: _expose(face.crop, DARK),
+    "compressed": lambda face, _: _compress(face.crop),
+    "turned right": lambda face, template: turn_face(face, template, ANGLE),
+    "small": lambda face, _: _shrink(face.crop),
+    "brighter": lambda face, _: _expose(face.crop, BRIGHT),
+}

@@ -1,0 +1,154 @@
+"""Decides from the comparison with FP32 whether quantized models are close enough to be used."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+import numpy as np
+
+from ..recipe import AccuracyBar
+from ..recipe_search import Grade
+from .parity import (
+    OUT_OF_DOMAIN,
+    REAL,
+    TIGHT_IOU,
+    DetectionParity,
+    EmbeddingParity,
+    FaceGroup,
+    LivenessParity,
+    Parity,
+)
+
+# Below these limits, something is wrong with the models or the photos, whatever the recipe is. Healthy INT8 conversions
+# of SCRFD and MobileFaceNet are far above them (docs/accuracy.md).
+BROKEN_MEAN_COSINE = 0.97
+MIN_MATCHED = 0.95
+
+# What a good detector reaches; then the search for a better recipe ends.
+GOOD_LANDMARKS = 0.02  # largest mean landmark error, as a share of the inter-ocular distance
+GOOD_TIGHT, GOOD_WRONG = 0.98, 0.01  # shares of all faces: at least so many at IoU 0.9, at most so many missed or extra
+
+# What a liveness model must reach: the mean and the largest difference of its probability from FP32's. One face may be
+# decided differently, because FP32 itself is not sure of some faces. Chosen, not measured.
+LIVE_MEAN, LIVE_WORST = 0.02, 0.15
+LIVE_CHANGED = 0.02  # share of the faces that may be decided differently; one face always may
+
+# A recipe clears the bar well if its error, 1 − cosine, is at most this share of what the bar allows. On photos of
+# another kind than all evaluation faces, the error of two recognizers was 1.8 and 2.4 times as large
+# (docs/accuracy.md); such a recipe is still above the bar there.
+WELL = 0.5
+
+GROUP_NAMES: dict[FaceGroup, str] = {
+    "in-domain": "the held-out faces",
+    "unlike": "the held-out faces of people, and of a pose, light or sharpness, that the calibration set does not have",
+}
+
+
+def grade_embeddings(groups: Mapping[FaceGroup, EmbeddingParity], bar: AccuracyBar) -> Grade:
+    """Grade by the faces that are furthest from those that calibrate: unlike and augmented ones, or all without such.
+
+    It is close enough if each group of real faces reaches ``bar``, and well so if the error of unlike and augmented
+    faces, too, is at most ``WELL`` of what ``bar`` allows.
+    """
+    found = {group: parity for group, parity in groups.items() if parity.faces}
+    judged = [found[group] for group in OUT_OF_DOMAIN if group in found] or list(found.values())
+    mean = float(np.average([parity.mean for parity in judged], weights=[parity.faces for parity in judged]))
+    minimum = float(np.min([parity.minimum for parity in judged]))
+    clears = find_failing_group(found, bar) is None
+    return Grade(
+        clears,
+        (mean, minimum),
+        "cosine " + ", ".join(f"{group} {one.mean:.4f} (min {one.minimum:.4f})" for group, one in found.items()),
+        min((found[group].mean for group in REAL if group in found), default=mean),
+        1 - mean <= WELL * (1 - bar.mean) and 1 - minimum <= WELL * (1 - bar.minimum),
+    )
+
+
+def find_failing_group(groups: Mapping[FaceGroup, EmbeddingParity], bar: AccuracyBar) -> FaceGroup | None:
+    """The first group of real faces that does not reach ``bar``: each face must reach the minimum, and each group the
+    mean. None if all groups do."""
+    for group in REAL:
+        if (found := groups.get(group)) and found.faces and not bar.reached_by(found.mean, found.minimum):
+            return group
+    return None
+
+
+def grade_faces(parity: DetectionParity) -> Grade:
+    """Grade by missed and extra faces, then by the landmarks, which decide how the recognizer sees a face."""
+    wrong = parity.missed + parity.extra
+    return Grade(
+        wrong <= GOOD_WRONG * parity.faces
+        and parity.tight >= GOOD_TIGHT * parity.faces
+        and parity.landmark_error <= GOOD_LANDMARKS,
+        (-wrong, -parity.landmark_error),
+        f"{parity.missed} missed, {parity.extra} extra, {parity.tight} of {parity.faces} at IoU {TIGHT_IOU}, landmark "
+        f"error {parity.landmark_error:.1%}",
+        parity.landmark_error,
+    )
+
+
+def grade_liveness(parity: LivenessParity) -> Grade:
+    """Grade by faces that are decided differently, then by the mean difference."""
+    return Grade(
+        parity.mean <= LIVE_MEAN
+        and parity.worst <= LIVE_WORST
+        and parity.flips <= max(1, int(LIVE_CHANGED * parity.faces)),
+        (-parity.flips, -parity.mean),
+        f"probability differs by {parity.mean:.3f} on average and {parity.worst:.3f} at most; {parity.flips} of "
+        f"{parity.faces} faces are decided differently at {parity.threshold:g}",
+        parity.mean,
+    )
+
+
+def find_fault(parity: Parity, bar: AccuracyBar, *, quantized: bool = True) -> str | None:
+    """Why the converted models are too far from FP32 to be used, and what to do; None if they are close enough.
+
+    ``quantized``: False if the models are FP16. Then the calibration and the recipe cannot be the cause.
+    """
+    detection, kind = parity.detection, "quantized" if quantized else "FP16"
+    photos, faces = (f"Calibrate on other {what}, use --recipe auto or --no-quantize" for what in ("photos", "faces"))
+    if not quantized:
+        photos = faces = "Its values may be too large for FP16 (above 65504): scale its weights"
+    same_crop = {group: found.same_crop for group, found in parity.groups.items()}
+    if group := find_failing_group(same_crop, bar):
+        return (
+            f"the {kind} recognizer is too far from FP32 on {_describe(group, same_crop[group])}: "
+            f"{', '.join(_shortfalls(same_crop[group], bar))}. {faces}, or lower the requirement with --min-cosine"
+        )
+    if detection.matched < MIN_MATCHED * detection.faces:
+        return (
+            f"the {kind} detector finds only {detection.matched} of the {detection.faces} faces that FP32 finds. "
+            f"{photos}"
+        )
+    for group in REAL:
+        found = parity.groups[group].end_to_end if group in parity.groups else None
+        if found and found.faces and not found.mean >= bar.lowest_end_to_end:
+            return (
+                f"the {kind} models together are too far from FP32 on {_describe(group, found)}: at the landmarks of "
+                f"its own detector, mean cosine {show_below(found.mean, bar.lowest_end_to_end)} (required: "
+                f"{bar.lowest_end_to_end:g}), although the recognizer is close enough at the same landmarks. {photos}, "
+                "or use another detector"
+            )
+    if parity.liveness is not None and not (grade := grade_liveness(parity.liveness)).clears:
+        return (
+            f"the {kind} liveness model is too far from FP32: {grade.said} (allowed: {LIVE_MEAN:g} on "
+            f"average, {LIVE_WORST:g} at most, {LIVE_CHANGED:.0%} of the faces or one). {photos}"
+        )
+    return None
+
+
+def _describe(group: FaceGroup, parity: EmbeddingParity) -> str:
+    return f"{GROUP_NAMES[group]} ({parity.faces})"
+
+
+def _shortfalls(parity: EmbeddingParity, bar: AccuracyBar) -> Iterator[str]:
+    """The parts of ``bar`` that ``parity`` does not reach."""
+    for name, value, required in (("mean cosine", parity.mean, bar.mean), ("worst face", parity.minimum, bar.minimum)):
+        if not value >= required:
+            yield f"{name} {show_below(value, required)} (required: {required:g})"
+
+
+def show_below(value: float, required: float) -> str:
+    """``value``, which is below ``required``, with four digits, or with as many as it needs to look smaller."""
+    digits = next((digits for digits in range(4, 9) if round(value, digits) < required), 4)
+    return f"{value:.{digits}f}"
