@@ -27,6 +27,7 @@ STRANGERS = 0.99  # this share of the cosines of strangers is below the cosine f
 # ResNet-29 with its common part taken off in two ways and not at all: 95 to 100 % of the pairs of one person are in one
 # group, and at most 1.5 % of those of two people. At 0.35, dlib's network as it is has all faces in one group.
 DENSE = 0.7
+MOSTLY_ALIKE = 0.5  # share of the pairs: from it on, faces of one group seem to show one person and not a chain
 BLOCK = 1024  # rows of the matrix of all pairs that are in memory at the same time
 
 Floats = NDArray[np.float32]
@@ -81,6 +82,28 @@ def measure_same_person(faces: Floats, turned: Floats) -> SamePerson:
         )
     common = float(np.median(others))
     return SamePerson(_find_dense(faces, max(strangers, common + SAME_PERSON * (1 - common))))
+
+
+def explain_one_group(candidates: Sequence[CandidateFace], embeddings: NDArray[np.float32], same_person: float) -> str:
+    """Why all ``candidates`` form one group, and what to do."""
+    if len({candidate.sha256 for candidate in candidates}) == 1:
+        return (
+            f"all {len(candidates)} usable faces are in one photo or copies of it, so that none can be held back to "
+            "evaluate on: add photos"
+        )
+    table = embeddings @ embeddings.T
+    alike = float((table >= same_person)[~np.eye(len(candidates), dtype=bool)].mean())
+    split = f"the {len(candidates)} faces cannot be split into people to calibrate on and others to evaluate on"
+    if alike >= MOSTLY_ALIKE:
+        return (
+            f"{split}: they seem to show one person ({alike:.0%} of their pairs have a cosine of {same_person:.2f} or "
+            "more): add photos of other people, or give some with --evaluation"
+        )
+    return (
+        f"{split}: look-alikes connect them all in chains, although only {alike:.0%} of their pairs have a cosine of "
+        f"{same_person:.2f} or more. The recognizer does not tell these people apart well: add photos of other people, "
+        "give some with --evaluation, or check how the recognizer takes its input (docs/convert.md)"
+    )
 
 
 def _known() -> str:

@@ -129,7 +129,7 @@ def from_people(folder: Path, finder: LabeledFaceFinder) -> LabeledFaces:
     return LabeledFaces(
         "people", to_rgb(found.crops.values()), people, first, second, same, len(inside), found.faceless,
         found.unreadable, found.unclear, found.digests, tuple(notes), tuple(names[person] for person in people),
-        tuple("/".join(parts[inside[place]]) for place in found.crops),
+        tuple(inside[place].relative_to(folder).as_posix() for place in found.crops),
     )  # fmt: skip
 
 
