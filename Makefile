@@ -6,14 +6,17 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v p
 # Used only if the configured package index has no CPU build of torch.
 TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 
-BIN := .venv/bin
-TOOLKIT := $(shell sed -n 's/^TOOLKIT = "\([^"]*\)".*/\1/p' runtime/core/versions.py)
+# `make convert TOOLKIT=2.3.2` converts with an older rknn-toolkit2, in a virtual environment of its own.
+OWN_TOOLKIT := $(shell sed -n 's/^TOOLKIT = "\([^"]*\)".*/\1/p' runtime/core/versions.py)
+TOOLKIT := $(OWN_TOOLKIT)
+VENV := .venv$(addprefix -,$(filter-out $(OWN_TOOLKIT),$(TOOLKIT)))
+BIN := $(VENV)/bin
 TORCH := torch==2.13.0+cpu
 # rknn-toolkit2 does not work with numpy 2, which the wheels of OpenCV 4.14 ask for. That OpenCV works with both.
 TOOLKIT_NUMPY := 1.26.4
 PIP_OPTIONS := --quiet --disable-pip-version-check
 PIP = $(BIN)/python -m pip install $(PIP_OPTIONS) --no-deps
-INSTALLED := .venv/installed
+INSTALLED := $(VENV)/installed
 DEMO := build/demo
 PEERS := build/peers
 INSIGHTFACE := 2.1
@@ -42,14 +45,14 @@ venv: $(INSTALLED)  ## create .venv and install everything (no CUDA; repeated ru
 $(INSTALLED): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info < (3, 13))' 2>/dev/null || \
 	  { echo "rkface needs Python 3.10, 3.11 or 3.12 (rknn-toolkit2 has no wheel for others): make PYTHON=/path/to/python3.11" >&2; exit 2; }
-	@echo "installing into .venv with $(PYTHON): about 1.7 GB, once"
-	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@echo "installing into $(VENV) with $(PYTHON): about 1.7 GB, once"
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@$(PIP) '$(TORCH)' 2>/dev/null || $(PIP) --index-url $(TORCH_INDEX) '$(TORCH)'
 	@$(BIN)/python -m pip install $(PIP_OPTIONS) -c constraints.txt -e '.[reference,convert,dev]'
 	@$(PIP) 'rknn-toolkit2==$(TOOLKIT)' 'numpy==$(TOOLKIT_NUMPY)'
 	@touch $@
 
-convert: $(INSTALLED)  ## convert the demo pack (or PACK=open CALIBRATION=photos/ TARGET=rk3588; `rkface packs` lists all)
+convert: $(INSTALLED)  ## convert the demo pack (or PACK=open CALIBRATION=photos/ TARGET=rk3588 TOOLKIT=2.3.2; see `rkface packs`)
 	@$(BIN)/rkface convert $(convert_options)
 
 deploy: $(INSTALLED)  ## install a bundle on boards over ssh: BOARD=rock-5b HOST='radxa@rock-5b.local …' OPTIONS=--prepare

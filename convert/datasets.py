@@ -21,7 +21,7 @@ from rkface.runtime.core.manifest import Role
 from rkface.runtime.core.progress import stage
 from rkface.runtime.vision.embed import Embedder
 
-from .evaluation_set import EvaluationSet, build_evaluation_set
+from .evaluation_set import CalibratedFaces, EvaluationSet, build_evaluation_set
 from .face_finder import MIN_EVALUATION_FACES, FaceFinder, PhotoOptions, find_faces
 
 
@@ -74,7 +74,9 @@ def prepare_datasets(
         every = find_faces(photos.evaluation, finder, one_look=photos.one_look)
         rest = _without(every, calibration.sources)
         finder, _, doubts = _tell_apart(rest, _settled(finder, rest, settle))
-        evaluation = build_evaluation_set(photos, rest, finder, _names(every) - _names(rest))
+        seen_faces = _faces_of_set(calibration, finder)
+        calibrated = CalibratedFaces(frozenset(_names(every) - _names(rest)), seen_faces, seen_faces)
+        evaluation = build_evaluation_set(photos, rest, finder, calibrated if quantized else None)
         return Datasets(calibration if quantized else None, evaluation, (*every.notes, *doubts))
     found = find_faces(photos.calibration, finder, one_look=photos.one_look)
     seen = found.notes
@@ -87,17 +89,18 @@ def prepare_datasets(
     finder, embeddings, doubts = _tell_apart(found, finder)
     if photos.evaluation is None:
         found, embeddings, rest = _split(found, embeddings, finder.same_person)
-        calibrated = _names(found)
+        names = _names(found)
     else:
         every = find_faces(photos.evaluation, finder, one_look=photos.one_look)
         seen = tuple(
             f"{name} {note}" for name, one in (("calibration:", found), ("evaluation:", every)) for note in one.notes
         )
         rest = _without(every, {sha256(photo) for photo in found.photos})
-        calibrated = _names(every) - _names(rest)
+        names = _names(every) - _names(rest)
     calibration, faces = _write_calibration_set(photos, found, embeddings, finder, out)
     few = f"calibrated on {len(faces)} faces instead of {photos.count}: the photos have no more usable faces"
     notes = (*seen, *doubts, *((few,) if len(faces) < photos.count else ()))
+    calibrated = CalibratedFaces(frozenset(names), found.candidates, faces)
     evaluation = build_evaluation_set(photos, rest, finder, calibrated)
     return Datasets(calibration, evaluation, notes, faces)
 
@@ -136,6 +139,11 @@ def _write_calibration_set(
         )
         shown.note = f"{calibration.faces} faces, {calibration.frames} frames"
     return calibration, choice.faces
+
+
+def _faces_of_set(calibration: CalibrationSet, finder: FaceFinder) -> tuple[CandidateFace, ...]:
+    """The faces in the frames of a finished ``calibration`` set. Its crops alone do not show the pose."""
+    return find_faces(calibration.detector.parent, finder, one_look=True).candidates
 
 
 def render_demo_photos(folder: Path) -> PhotoOptions:

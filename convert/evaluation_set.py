@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Container, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from rkface.calibration.collect import CandidateFace, Collection
+from rkface.calibration.choose import CopiedFace, find_copies, plural
+from rkface.calibration.collect import CandidateFace, Collection, embed_faces
+from rkface.calibration.unlike import has_new_appearance
 from rkface.runtime.core.errors import InputError
 from rkface.runtime.core.manifest import Role
 from rkface.runtime.core.progress import stage
@@ -20,9 +22,10 @@ from .evaluate.augment import AugmentedFaces, augment_faces
 from .evaluate.parity import FaceGroup
 from .face_finder import MIN_EVALUATION_FACES, FaceFinder, PhotoOptions
 from .image_lists import to_rgb
-from .labeled_pairs import label_pairs, reasons_left_out
+from .labeled_pairs import COPY_CALIBRATES, label_pairs, reasons_left_out
 from .mosaic import make_mosaics
 
+MIN_UNLIKE = 5  # with fewer unlike faces, single faces would decide their mean: then they count as in-domain
 MOST_AUGMENTED = 100  # faces: each recipe of the search runs on them in the simulator
 
 Image = NDArray[np.uint8]
@@ -80,33 +83,115 @@ class EvaluationSet:
         return self.scenes if role == "detector" else np.concatenate([self.crops, self.augmented.crops])
 
 
+@dataclass(frozen=True)
+class CalibratedFaces:
+    """What calibration knows of people.
+
+    photos      the names of the photos that calibrate
+    candidates  the faces that it was chosen from
+    chosen      the faces in the calibration set
+    """
+
+    photos: frozenset[str] = frozenset()
+    candidates: tuple[CandidateFace, ...] = ()
+    chosen: tuple[CandidateFace, ...] = ()
+
+
 def build_evaluation_set(
-    photos: PhotoOptions, found: Collection, finder: FaceFinder, calibrated: Iterable[str] = ()
+    photos: PhotoOptions, found: Collection, finder: FaceFinder, calibrated: CalibratedFaces | None = None
 ) -> EvaluationSet:
-    """At most ``photos.evaluation_count`` faces and photos of ``found``. ``calibrated``: names of the photos that
-    calibrate. Raises InputError if there are too few."""
-    if len(found.candidates) < MIN_EVALUATION_FACES:
+    """At most ``photos.evaluation_count`` faces and photos of ``found``, up to half of them unlike those that
+    calibrate. Copies of a face, also of one that calibrates, are left out. ``calibrated``: None without calibration.
+    Raises InputError if there are too few."""
+    known = calibrated or CalibratedFaces()
+    different, copies = find_copies(found.candidates, known.candidates)
+    candidates = [found.candidates[index] for index in sorted(different)]
+    if len(candidates) < MIN_EVALUATION_FACES:
+        also = f" (and copies of these: {len(copies)})" if copies else ""
         raise InputError(
-            f"{found.folder}: only {len(found.candidates)} usable faces to evaluate on, at least "
+            f"{found.folder}: only {len(candidates)} usable faces to evaluate on{also}, at least "
             f"{MIN_EVALUATION_FACES} are needed: add photos, or give other photos with --evaluation"
         )
-    faces = found.candidates[: photos.evaluation_count]
+    unlike = find_unlike(candidates, known.chosen, finder, photos.evaluation_count // 2)
+    faces, groups = _choose(candidates, unlike, photos.evaluation_count)
     first = dict.fromkeys(face.photo for face in faces)
-    chosen = (*first, *(photo for photo in found.photos if photo not in first))[: photos.evaluation_count]
-    faces = tuple(face for face in faces if face.photo in set(chosen))
+    left_out = {copy.face.photo for copy in copies} - {face.photo for face in candidates}
+    others = (photo for photo in found.photos if photo not in first and photo not in left_out)
+    chosen = (*first, *others)[: photos.evaluation_count]
     with stage("evaluation frames") as shown:
         fitted = [letterbox(read_image(photo), finder.input.width, finder.input.height) for photo in chosen]
-        shown.note = f"{len(faces)} faces in {len(chosen)} photos"
+        shown.note = f"{len(faces)} faces in {len(chosen)} photos, {groups.count('unlike')} of them unlike"
     scales = tuple(one.scale for one in fitted)
     frames, crops = to_rgb(one.image for one in fitted), to_rgb(face.crop for face in faces)
     labeled: tuple[tuple[int, int, bool], ...] = ()
-    notes: tuple[str, ...] = ()
+    notes = [*_copy_notes(copies, known), *(_group_notes(groups) if calibrated else ())]
     if photos.pairs is not None:
-        why = reasons_left_out(found, calibrated, photos.evaluation_count)
-        labeled, notes = label_pairs(photos.pairs, faces, why, {one.name for one in found.nameless})
-    in_domain: FaceGroup = "in-domain"
-    groups = (in_domain,) * len(faces)
+        why = reasons_left_out(found, known.photos, photos.evaluation_count)
+        why |= {copy.face.name: COPY_CALIBRATES for copy in _copies_of(copies, known)}
+        missing = _stand_ins(faces, candidates, copies)
+        labeled, left = label_pairs(photos.pairs, faces, why, {one.name for one in found.nameless}, missing)
+        notes += left
     augmented = augment_faces(faces, finder.embedder.crop, MOST_AUGMENTED)
-    return EvaluationSet(
-        chosen, frames, scales, faces, groups, crops, augmented, labeled, make_mosaics(frames), notes=notes
-    )
+    mosaics = make_mosaics(frames)
+    return EvaluationSet(chosen, frames, scales, faces, groups, crops, augmented, labeled, mosaics, notes=tuple(notes))
+
+
+def find_unlike(
+    faces: Sequence[CandidateFace], known: Sequence[CandidateFace], finder: FaceFinder, most: int
+) -> set[int]:
+    """Indices of ``faces`` whose person and appearance both are missing among the ``known`` faces; the first ``most``
+    of new appearance are considered."""
+    new = [int(index) for index in np.flatnonzero(has_new_appearance(faces, known))[:most]]
+    if not new:
+        return set()
+    with stage("tell people apart") as shown:
+        embeddings = embed_faces([*known, *(faces[index] for index in new)], finder.embedder, shown.advance)
+    same = embeddings[len(known) :] @ embeddings[: len(known)].T >= finder.same_person
+    return {index for index, seen in zip(new, same.any(axis=1), strict=True) if not seen}
+
+
+def _choose(
+    candidates: Sequence[CandidateFace], unlike: Container[int], count: int
+) -> tuple[tuple[CandidateFace, ...], tuple[FaceGroup, ...]]:
+    """At most ``count`` faces, in the order of ``candidates``, and the group of each."""
+    ranked = sorted(range(len(candidates)), key=lambda index: index not in unlike)
+    chosen = sorted(ranked[:count])
+    groups: list[FaceGroup] = ["unlike" if index in unlike else "in-domain" for index in chosen]
+    if groups.count("unlike") < MIN_UNLIKE:
+        groups = ["in-domain"] * len(chosen)
+    return tuple(candidates[index] for index in chosen), tuple(groups)
+
+
+def _stand_ins(
+    faces: Sequence[CandidateFace], candidates: Sequence[CandidateFace], copies: Sequence[CopiedFace]
+) -> list[tuple[CandidateFace, int | None]]:
+    """For each face that is not evaluated: the index of the evaluated face of which it is a copy, or None."""
+    places = {id(face): index for index, face in enumerate(faces)}
+    missing: list[tuple[CandidateFace, int | None]] = [(face, None) for face in candidates if id(face) not in places]
+    return missing + [(copy.face, places.get(id(copy.original))) for copy in copies]
+
+
+def _copy_notes(copies: Sequence[CopiedFace], known: CalibratedFaces) -> list[str]:
+    if not copies:
+        return []
+    seen = len(_copies_of(copies, known))
+    return [
+        f"{plural(len(copies), 'face')} left out of the evaluation as copies ({seen} of faces to calibrate on): "
+        f"{copies[0].face.name} {copies[0].skipped.detail}" + (", for example" if len(copies) > 1 else "")
+    ]
+
+
+def _copies_of(copies: Sequence[CopiedFace], known: CalibratedFaces) -> list[CopiedFace]:
+    """Those of ``copies`` that show the same picture as a face to calibrate on."""
+    calibrate = {id(face) for face in known.candidates}
+    return [copy for copy in copies if id(copy.original) in calibrate]
+
+
+def _group_notes(groups: Sequence[FaceGroup]) -> list[str]:
+    if (count := groups.count("unlike")) >= MIN_EVALUATION_FACES:
+        return []
+    return [
+        f"{count or 'none'} of the {len(groups)} evaluation faces {'is' if count < 2 else 'are'} unlike those that "
+        "calibrate (other people, with another pose, light or sharpness), so the accuracy on photos of another kind is "
+        "known from changed faces only: give such photos with --evaluation"
+    ]

@@ -14,6 +14,8 @@ from .targets import Target
 # shows. "clip": smaller (tuning/clip.py). "margin": larger by MARGIN, for faces that calibration does not show.
 Ranges = Literal["toolkit", "clip", "margin"]
 MARGIN = 1.15  # docs/accuracy.md
+COARSE_GRIDS = 16  # of the strides 8, 16 and 32 of a detector, those whose heads cost little in FP16
+ALL_LAYERS = 999  # more than any detector has
 
 
 @dataclass(frozen=True)
@@ -30,7 +32,9 @@ class Recipe:
     ranges     of the inner tensors; a detector's are never clipped, because there, the rare large values are the faces
     lead       keep the first ``lead`` weighted layers in FP16 (convert/hybrid.py)
     trail      keep the last ``trail`` weighted layers in FP16
+    coarse     for a detector: of these last layers, only those whose grid is so many times coarser than the input
     quantized  False for the FP16 recipe
+    distilled  learn weights, biases and ranges, beginning with the best of DISTILLED_FROM (convert/tuning/distill)
     slow       takes minutes even for a small model
     """
 
@@ -42,7 +46,9 @@ class Recipe:
     ranges: Ranges = "toolkit"
     lead: int = 0
     trail: int = 0
+    coarse: int = 1
     quantized: bool = True
+    distilled: bool = False
     slow: bool = False
 
     @property
@@ -70,6 +76,15 @@ def _hybrid_recipe(lead: int, trail: int) -> Recipe:
     return replace(TUNED, name=f"hybrid{lead + trail}", about=f"tuned, and {layers} in FP16", lead=lead, trail=trail)
 
 
+def _coarse_recipe(name: str, lead: int, trail: int) -> Recipe:
+    """``trail`` layers of a detector's coarse grids in FP16. The ranges of the others are larger: strange photos go
+    beyond those of calibration, and one step of a layer inside is not a pixel."""
+    last = "all layers" if trail == ALL_LAYERS else f"the last {trail} layers"
+    layers = f"{last} of strides {COARSE_GRIDS} and up" + (f" and the first {lead} layers" if lead else "")
+    about = f"tuned-margin, and {layers} in FP16, for detectors"
+    return replace(TUNED_MARGIN, name=name, about=about, lead=lead, trail=trail, coarse=COARSE_GRIDS)
+
+
 TUNED = _tuned_recipe("tuned", "channels equalized, biases corrected, ranges clipped", "clip", equalize=True)
 TUNED_WHOLE = _tuned_recipe("tuned-whole", "tuned, with ranges from minimum to maximum", "toolkit", equalize=True)
 TUNED_MARGIN = _tuned_recipe("tuned-margin", f"tuned, with ranges {MARGIN - 1:.0%} larger", "margin", equalize=True)
@@ -86,10 +101,21 @@ KL = Recipe("kl_divergence", "kl_divergence", "ranges that keep the distribution
 MMSE = Recipe("mmse", "mmse", "ranges with the least squared error; minutes even for a small model", slow=True)
 # Cheapest first: the last layers of a recognizer are small, the first layers are not.
 HYBRIDS = (_hybrid_recipe(0, 3), _hybrid_recipe(4, 3), _hybrid_recipe(8, 3), _hybrid_recipe(16, 6))
+# For detectors. The first layers have few channels: on RK3588, FP16 costs them only the conversion behind them.
+COARSE = (_coarse_recipe("coarse3", 0, 3), _coarse_recipe("coarse9", 2, 7), _coarse_recipe("coarse", 2, ALL_LAYERS))
 FP16 = Recipe("fp16", "normal", "no quantization", quantized=False)
+DISTILLED_FROM = (TUNED, BIAS_MARGIN, TUNED_MARGIN, BIAS_CLIP)
+DISTILLED = Recipe(
+    "distilled",
+    "normal",
+    "weights, biases and ranges learned against FP32 on the calibration faces, for recognizers; 5 minutes for a "
+    "MobileFaceNet on one core, at most half an hour; an interrupted run continues",
+    distilled=True,
+    slow=True,
+)
 # In the order in which to try those of equal cost.
 W8A8 = (TUNED, BIAS_MARGIN, TUNED_MARGIN, TUNED_WHOLE, BIAS_WHOLE, BIAS_CLIP, NORMAL)
-RECIPES = {recipe.name: recipe for recipe in (*W8A8, KL, MMSE, *HYBRIDS)}
+RECIPES = {recipe.name: recipe for recipe in (*W8A8, KL, MMSE, *COARSE, *HYBRIDS, DISTILLED)}
 
 
 @dataclass(frozen=True)
@@ -127,12 +153,13 @@ class RecipePlan:
         """The part of this plan to try on the model of ``role``.
 
         Slow recipes are skipped on a detector if there are others: mmse on SCRFD did not finish in any time we were
-        ready to wait. So are recipes that differ from an earlier one only in what is not done to a detector.
+        ready to wait. So are recipes that differ from an earlier one only in what is not done to a detector. Other
+        models get no recipe for the coarse grids of a detector; if a plan has nothing else, they get ``TUNED``.
         """
-        if role == "recognizer":
-            return replace(self, recipes=(*self.recipes, *self.others), others=())
         if role != "detector":
-            return replace(self, others=())
+            others = self.others if role == "recognizer" else ()
+            general = tuple(one for one in (*self.recipes, *others) if one.coarse == 1)
+            return replace(self, recipes=general or (TUNED,), others=())
         different = {replace(one, name="", about="", ranges=_detector_ranges(one)): one for one in self.recipes[::-1]}
         quick = tuple(one for one in self.recipes if one in different.values() and not one.slow)
         return replace(self, recipes=quick or self.recipes, others=())
@@ -145,14 +172,15 @@ def _detector_ranges(recipe: Recipe) -> Ranges:
 PLANS = {
     plan.name: plan
     for plan in (
-        RecipePlan("auto", (TUNED, *HYBRIDS),
+        RecipePlan("auto", (TUNED, *COARSE, *HYBRIDS),
                    "tuned, then other w8a8, then more and more layers in FP16, until one is accurate enough",
                    others=(BIAS_MARGIN, NORMAL), fallbacks=(NORMAL,), analyze=True),
         RecipePlan("fast", (TUNED,), "tuned and nothing else"),
-        RecipePlan("thorough", tuple(RECIPES.values()),
+        RecipePlan("thorough", tuple(one for one in RECIPES.values() if not one.distilled),
                    "try all; take the cheapest that is accurate enough, or else the most accurate",
-                   try_all=True, analyze=True),
-        *(RecipePlan(recipe.name, (recipe,), recipe.about) for recipe in RECIPES.values()),
+                   others=(DISTILLED,), try_all=True, analyze=True),
+        *(RecipePlan(recipe.name, (recipe,), recipe.about) for recipe in RECIPES.values() if not recipe.distilled),
+        RecipePlan(DISTILLED.name, (TUNED,), DISTILLED.about, others=(DISTILLED,), try_all=True),
     )
 }  # fmt: skip
 UNQUANTIZED = RecipePlan("fp16", (FP16,), FP16.about)

@@ -50,5 +50,5 @@ def predict_cost(graph: CostGraph, target: Target, recipe: Recipe) -> ModelCost 
     """The cost of one inference on one core of ``target``; None if the cost model does not know the graph."""
     if graph.layers is None:
         return None
-    kept = dict.fromkeys(tensors_at_ends(graph.proto, recipe.lead, recipe.trail), "fp16")
+    kept = dict.fromkeys(tensors_at_ends(graph.proto, recipe.lead, recipe.trail, recipe.coarse), "fp16")
     return estimate_cost(graph.layers, target, "w8a8" if recipe.quantized else "fp16", kept)

@@ -34,7 +34,7 @@ def deploy(parser: ArgumentParser) -> None:
     current again.
 
     deploy uses the system's ssh (and rsync, if both sides have it) with your keys and ~/.ssh/config. It never asks for
-    a password, so `ssh USER@BOARD true` must work without a question. The board needs Python 3.10 to 3.12.
+    a password, so `ssh USER@BOARD true` must work without a question. The board needs Python 3.10 to 3.14.
 
     Exit code: 0 all boards succeeded, 1 a board failed, 2 wrong use.
 
@@ -98,9 +98,11 @@ def _run(options: Namespace) -> int:
 
         read_settings(options.config)  # an error in it is reported here, not by a service that does not start
     if options.prepare:
+        from rkface.boards.doctor.remote import bundle_needs
+
         from .provision import provision
 
-        provision(options.hosts, options.root, options.librknnrt, bundle.manifest.toolkit, ask=not options.yes)
+        provision(options.hosts, options.root, options.librknnrt, bundle_needs(bundle.manifest), ask=not options.yes)
     packer = ReleasePacker(bundle, reference=options.backend == "reference", config=options.config)
     try:
         stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())

@@ -21,14 +21,16 @@ from rkface.boards.board_answers import MACHINE, PYTHON, check_word
 from rkface.runtime.core.addresses import mask_secrets
 from rkface.runtime.core.bundle import sha256
 from rkface.runtime.core.errors import WorkError
+from rkface.runtime.core.versions import TOOLKIT_PYTHON_NEWEST
 
 BOARD_EXTRAS = ("reference", "web", "mqtt", "crypto", "heif")  # extras of pyproject.toml that make sense on a board
 SERVICE_EXTRAS = ("web", "mqtt", "crypto")  # that the service uses: 9 MB with everything that they need in turn
 HEADLESS = {"opencv-python": "opencv-python-headless"}  # a board has no windows to show
 # numpy 1.26 is the last that rknn-toolkit-lite2's extension modules were built for. The wheels of OpenCV 4.14 ask for
-# numpy 2, but work with it, and boards install these wheels without their dependencies.
-LIMITS = {"numpy": "numpy==1.26.4"}
-NPU = ("psutil", "ruamel.yaml", "rknn-toolkit-lite2=={toolkit}")  # rknn-toolkit-lite2 and what it imports
+# numpy 2, but work with it, and boards install these wheels without their dependencies. Without rknn-toolkit-lite2,
+# boards get numpy 2.
+LIMITS_WITH_LITE = {"numpy": "numpy==1.26.4"}
+LITE = ("psutil", "ruamel.yaml", "rknn-toolkit-lite2=={toolkit}")  # rknn-toolkit-lite2 and what it imports
 INSTALLER = "pip>=24"  # is copied too, so that a board needs neither python3-venv nor python3-pip
 BACKPORTS = ("exceptiongroup>=1.2",)  # that anyio needs on Python 3.10
 REQUIREMENTS = "requirements.txt"
@@ -59,11 +61,13 @@ def board_requirements(toolkit: str, machine: str, python: str, *, reference: bo
     """What a release installs beside rkface, without the service's extras.
 
     For a board with this processor (``uname -m``) and Python ("3.11"), and models of this ``toolkit`` version;
-    ``reference``: with ONNX Runtime.
+    ``reference``: with ONNX Runtime. Pythons that rknn-toolkit-lite2 has no wheel for get none: rkface then opens
+    models with librknnrt directly.
     """
-    needed = [_limited(requirement) for requirement in requirement_lines()] + [INSTALLER]
-    if machine == "aarch64":
-        needed += [one.format(toolkit=toolkit) for one in NPU]
+    needed = [*requirement_lines(), INSTALLER]
+    if machine == "aarch64" and tuple(map(int, python.split("."))) <= TOOLKIT_PYTHON_NEWEST:
+        needed = [LIMITS_WITH_LITE.get(_name_of(requirement), requirement) for requirement in needed]
+        needed += [one.format(toolkit=toolkit) for one in LITE]
     if reference:
         needed += requirement_lines("reference")
     if python == "3.10":  # pip evaluates markers for the Python that it runs on, not for the board's
@@ -79,10 +83,6 @@ def service_requirements() -> tuple[str, ...]:
 
 def _name_of(requirement: str) -> str:
     return re.split(r"[^\w.-]", requirement, maxsplit=1)[0]
-
-
-def _limited(requirement: str) -> str:
-    return LIMITS.get(_name_of(requirement), requirement)
 
 
 def wheel_options(machine: str, python: str) -> list[str]:

@@ -23,8 +23,7 @@ from rkface.boards.board_answers import (
     parse_facts,
     wrong_answer,
 )
-from rkface.boards.doctor.checks_software import BundleNeeds
-from rkface.boards.doctor.remote import run_checks_over
+from rkface.boards.doctor.remote import bundle_needs, run_checks_over
 from rkface.boards.doctor.report import FAIL, summarize
 from rkface.boards.profile import BoardProfile, match_profile
 from rkface.boards.ssh import UNATTENDED, ssh_command
@@ -139,8 +138,8 @@ def _usable_python(facts: BoardFacts) -> tuple[str, str]:
         raise WorkError(f"{facts.user} may not write to /opt/rkface on the board: run this once with --prepare")
     if not facts.pythons:
         raise WorkError(
-            "the board has no Python 3.10, 3.11 or 3.12, which rkface and rknn-toolkit-lite2 need: Debian 12 and "
-            "Ubuntu 22.04 and 24.04 have one (sudo apt install python3); elsewhere: uv python install 3.11"
+            "the board has no Python 3.10 to 3.14, which rkface needs: Debian 12 and 13, and Ubuntu from 22.04 have "
+            "one (sudo apt install python3); elsewhere: uv python install 3.11"
         )
     return facts.pythons[0]
 
@@ -159,8 +158,7 @@ def _run_doctor(plan: DeployPlan, board: AgentSession, python: str) -> str:
     if plan.options.no_doctor:
         return "skipped"
     assert plan.bundle
-    manifest = plan.bundle.manifest
-    needs = BundleNeeds(manifest.target, manifest.toolkit)
+    needs = bundle_needs(plan.bundle.manifest)
     report = run_checks_over(ssh_command(board.host, *UNATTENDED), needs, board.host, python)
     failed = [check for check in report.checks if check.verdict == FAIL]
     if failed:

@@ -13,13 +13,12 @@ from pathlib import Path
 
 from rkface.boards.board_answers import check_word, clean_text, parse_facts, run_limited
 from rkface.boards.doctor.apply_fixes import apply_fixes
-from rkface.boards.doctor.checks_software import LIBRARY, library_defect
-from rkface.boards.doctor.report import FixCommand
+from rkface.boards.doctor.checks_software import LIBRARY, BundleNeeds, compare_library, library_defect, library_fix
+from rkface.boards.doctor.report import FAIL, FixCommand
 from rkface.boards.ssh import CONNECTION_FAILED, UNATTENDED, explain_ssh_error, ssh_command
 from rkface.runtime.core.errors import InputError, WorkError
 from rkface.runtime.core.files import read_file
 from rkface.runtime.core.installed import library_version
-from rkface.runtime.core.versions import version_numbers
 
 from .session import AgentSession
 
@@ -38,14 +37,14 @@ MOST_LIBRARY = 100_000_000  # bytes of librknnrt, which has about 7 million
 RECEIVED = r"/tmp/librknnrt\.\w{6}"
 
 
-def provision(hosts: Sequence[str], root: str, librknnrt: Path | None, toolkit: str, *, ask: bool) -> None:
+def provision(hosts: Sequence[str], root: str, librknnrt: Path | None, needs: BundleNeeds, *, ask: bool) -> None:
     """Prepare the boards ``hosts`` one after another; sudo on a board may ask for its password on this terminal.
 
     ``librknnrt``: a copy of Rockchip's library to install too; the old file stays beside it as librknnrt.so~. Raises
-    InputError if it does not fit these boards and ``toolkit``, and WorkError if a board could not be prepared.
+    InputError if it does not fit these boards and ``needs``, and WorkError if a board could not be prepared.
     """
     if librknnrt:
-        print(check_library_copy(librknnrt, toolkit))
+        print(check_library_copy(librknnrt, needs))
     for host in hosts:
         with AgentSession(host, root) as board:
             user = parse_facts(board.request("describe")).user
@@ -85,10 +84,10 @@ def provision_command(user: str, root: str, library: str) -> FixCommand:
     return FixCommand(why, (*sudo, "sh", "-c", " && ".join(steps)))
 
 
-def check_library_copy(path: Path, toolkit: str) -> str:
+def check_library_copy(path: Path, needs: BundleNeeds) -> str:
     """The version of the librknnrt at ``path``, as text for the user.
 
-    Raises InputError if the file is not a librknnrt for aarch64, or is older than ``toolkit``, which made the models.
+    Raises InputError if the file is not a librknnrt for aarch64, or does not load the models of the bundle.
     """
     content = read_file(path, MOST_LIBRARY, "librknnrt")
     problem = library_defect(content)
@@ -97,10 +96,10 @@ def check_library_copy(path: Path, toolkit: str) -> str:
     version = library_version(content)
     if not version:
         raise InputError(f"--librknnrt {path} does not contain the version of librknnrt: is it another library?")
-    if version_numbers(version) < version_numbers(toolkit):
-        raise InputError(f"--librknnrt {path} is version {version}, older than the models (toolkit {toolkit})")
-    newer = f", newer than the models ({toolkit}): it loads them, but may compute differently"
-    return f"{path}: librknnrt {version}{newer if version_numbers(version) > version_numbers(toolkit) else ''}"
+    verdict, remark = compare_library(version, needs)
+    if verdict == FAIL:
+        raise InputError(f"--librknnrt {path}: version {version}{remark}; {library_fix(needs)}")
+    return f"{path}: librknnrt {version}{remark}"
 
 
 def _run_on_board(host: str, command: str, stdin: Path = Path(os.devnull)) -> str:

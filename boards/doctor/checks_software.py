@@ -16,6 +16,7 @@ from rkface.runtime.core.versions import (
     PYTHON_NEWEST,
     PYTHON_OLDEST,
     TOOLKIT,
+    TOOLKIT_PYTHON_NEWEST,
     library_source,
     version_numbers,
 )
@@ -24,6 +25,7 @@ from .probe import Probe
 from .report import FAIL, OK, WARN, CheckResult
 
 LIBRARY = LIBRARIES[-1]
+OLDEST_LIBRARY = MODEL_FORMATS[max(MODEL_FORMATS)]  # for the models of the toolkits that rkface supports
 AARCH64 = 183  # ELF e_machine (Arm's ELF for the Arm 64-bit Architecture)
 OLDEST, NEWEST = (".".join(map(str, version)) for version in (PYTHON_OLDEST, PYTHON_NEWEST))
 
@@ -44,8 +46,7 @@ class BundleNeeds:
 
 def check_library(probe: Probe, needs: BundleNeeds) -> CheckResult:
     """Whether librknnrt is installed, is a library for this processor, and loads the models."""
-    toolkit, oldest = needs.toolkit or TOOLKIT, needs.oldest or MODEL_FORMATS[max(MODEL_FORMATS)]
-    get = library_fix(toolkit, oldest)
+    get = library_fix(needs)
     name = next(filter(probe.exists, LIBRARIES), None)
     if name is None:
         return CheckResult("librknnrt", FAIL, f"not installed: none of {', '.join(LIBRARIES)} exists", get)
@@ -56,15 +57,15 @@ def check_library(probe: Probe, needs: BundleNeeds) -> CheckResult:
     version = library_version(content)
     if not version:
         return CheckResult("librknnrt", WARN, f"{name} does not contain its version", get)
-    verdict, found = _compare_library(version, needs.toolkit, oldest)
+    verdict, found = compare_library(version, needs)
     return CheckResult("librknnrt", verdict, f"{name} {version}{found}", "" if verdict == OK else get)
 
 
-def _compare_library(version: str, made_with: str, oldest: str) -> tuple[str, str]:
-    """The verdict on an installed librknnrt ``version``, and the reason for it."""
-    toolkit = made_with or TOOLKIT
+def compare_library(version: str, needs: BundleNeeds) -> tuple[str, str]:
+    """The verdict on a librknnrt of this ``version``, and what to say after the version."""
+    toolkit, oldest = needs.toolkit or TOOLKIT, needs.oldest or OLDEST_LIBRARY
     installed, required = version_numbers(version), version_numbers(toolkit)
-    reason = f"the bundle was made with toolkit {toolkit}" if made_with else f"this rkface converts with {toolkit}"
+    reason = f"the bundle was made with toolkit {toolkit}" if needs.toolkit else f"this rkface converts with {toolkit}"
     if installed < version_numbers(oldest):
         return FAIL, f" does not load the models: {reason}, whose files need {oldest} or newer"
     if installed < required:
@@ -74,8 +75,9 @@ def _compare_library(version: str, made_with: str, oldest: str) -> tuple[str, st
     return OK, ""
 
 
-def library_fix(toolkit: str, oldest: str) -> str:
-    """How to install a librknnrt for models of ``toolkit`` whose file format needs ``oldest`` or newer."""
+def library_fix(needs: BundleNeeds) -> str:
+    """How to install a librknnrt that runs the bundle."""
+    toolkit, oldest = needs.toolkit or TOOLKIT, needs.oldest or OLDEST_LIBRARY
     sources = f"{toolkit} from {library_source(toolkit)}"
     public = version_numbers(PUBLIC_LIBRARY)
     if version_numbers(oldest) <= public < version_numbers(toolkit):
@@ -98,38 +100,40 @@ def library_defect(content: bytes) -> str:
 
 
 def check_python(probe: Probe, facts: dict[str, Any]) -> CheckResult:
-    """Whether rkface and rknn-toolkit-lite2 have wheels for this Python."""
+    """Whether what rkface needs has wheels for this Python."""
     version, platform = facts.get("version", "unknown"), facts.get("platform", "unknown")
     found = f"Python {version}, {platform} (wheels: cp{''.join(map(str, version_numbers(version)[:2]))})"
     if read_soc(probe.root) is not None and not platform.endswith("aarch64"):
         return CheckResult(
-            "Python",
-            FAIL,
-            f"{found}: rknn-toolkit-lite2 has wheels for 64-bit Arm only",
-            "install a 64-bit (arm64) image",
+            "Python", FAIL, f"{found}: librknnrt is for 64-bit Arm only", "install a 64-bit (arm64) image"
         )
     if not PYTHON_OLDEST <= version_numbers(version)[:2] <= PYTHON_NEWEST:
         return CheckResult(
             "Python",
             FAIL,
-            f"{found}: rkface needs {OLDEST} to {NEWEST}; rknn-toolkit-lite2 has wheels up to {NEWEST}",
-            "also install Python 3.11 or 3.12 (Debian 12 and Ubuntu 24.04 have one; else: uv python install 3.12)",
+            f"{found}: rkface needs {OLDEST} to {NEWEST}",
+            "also install another Python (Debian 12 and 13, and Ubuntu from 22.04 have one; else: uv python install "
+            "3.12)",
         )
     return CheckResult("Python", OK, found)
 
 
 def check_binding(facts: dict[str, Any], needs: BundleNeeds) -> CheckResult:
-    """Whether rknn-toolkit-lite2 (the Python binding of librknnrt) imports and fits the toolkit of the models."""
-    installed, toolkit = facts.get("lite"), needs.toolkit or TOOLKIT
+    """What opens models on the NPU with this Python: rknn-toolkit-lite2, if it fits the models, or rkface itself."""
+    installed, toolkit, python = facts.get("lite"), needs.toolkit or TOOLKIT, version_numbers(facts.get("version", ""))
     install = f"pip install rknn-toolkit-lite2=={toolkit}"
     if facts.get("error"):
-        found = f"{installed or 'present'}, but does not import: {facts['error']}"
-        return CheckResult("rknnlite", FAIL, found, install.replace("install", "install --force-reinstall"))
+        found = f"direct: rknn-toolkit-lite2 {installed or ''} does not import: {facts['error']}"
+        return CheckResult("NPU binding", WARN, found, install.replace("install", "install --force-reinstall"))
+    if not installed and python[:2] > TOOLKIT_PYTHON_NEWEST:
+        found = f"direct: rknn-toolkit-lite2 has no wheel for Python {'.'.join(map(str, python[:2]))}"
+        return CheckResult("NPU binding", OK, found)
     if not installed:
-        return CheckResult("rknnlite", WARN, "not installed for this Python", install)
+        return CheckResult("NPU binding", OK, "direct: rknn-toolkit-lite2 is not installed (a deploy installs it)")
+    found = f"rknn-toolkit-lite2 {installed}"
     if version_numbers(installed) != version_numbers(toolkit):
-        return CheckResult("rknnlite", WARN, f"{installed}, but the models need toolkit {toolkit}", install)
-    return CheckResult("rknnlite", OK, installed)
+        return CheckResult("NPU binding", WARN, f"{found}, but the models were made with toolkit {toolkit}", install)
+    return CheckResult("NPU binding", OK, found)
 
 
 def check_bundle_target(probe: Probe, needs: BundleNeeds) -> CheckResult:

@@ -21,9 +21,12 @@ if TYPE_CHECKING:
 def doctor(parser: ArgumentParser) -> None:
     """Check a board, from its kernel and NPU driver to its cameras, and suggest a fix for each problem.
 
-    Doctor changes nothing. With --fix it offers to set the governors to performance and to add you to the groups of the
-    devices; it shows the exact commands and asks before it runs them. With --host it checks a board from the
-    workstation over ssh; nothing has to be installed on that board except Python 3.8 or newer.
+    Doctor changes nothing. With --fix it offers to set the governors to performance, to add you to the groups of the
+    devices, and to write udev rules if they have no group; it shows the exact commands and asks before it runs them.
+    With --host it checks a board from the workstation over ssh; nothing has to be installed on that board except Python
+    3.8 or newer. With --report it also writes one file for a report: the checks, versions, what the kernel logged about
+    the NPU, and with --bundle, on the board itself, the selftest and the latencies of `rkface bench`. The file contains
+    no photo, embedding, address, host name, user name or setting.
 
     Exit code: 0 no check failed (warnings are allowed), 1 a check failed, 2 wrong use.
 
@@ -31,12 +34,14 @@ def doctor(parser: ArgumentParser) -> None:
       rkface doctor                                                    # on the board
       rkface doctor --bundle build/rk3588                              # does this bundle fit the board?
       rkface doctor --host radxa@rock-5b.local --bundle build/rk3588   # from the workstation, over ssh
-      rkface doctor --fix                                              # governors and groups; asks first
+      rkface doctor --fix                                              # governors, groups, udev rules; asks first
+      rkface doctor --bundle build/rk3588 --report rock-5b.md          # one file to attach to a report
       rkface doctor --json | python3 -m json.tool                      # for programs
     """
     parser.add_argument("--bundle", type=Path, metavar="DIR", help="also check that this bundle fits the board")
     parser.add_argument("--host", metavar="USER@BOARD", help="check this board over ssh instead of this machine")
-    parser.add_argument("--fix", action="store_true", help="offer to fix governors and groups (asks first)")
+    parser.add_argument("--fix", action="store_true", help="offer to fix governors, groups, udev rules (asks first)")
+    parser.add_argument("--report", type=Path, metavar="FILE", help="write a Markdown file to attach to a report")
     parser.add_argument("--json", action="store_true", help="print checks, verdict, facts and fix commands as JSON")
     parser.set_defaults(run=_run)
 
@@ -47,6 +52,7 @@ def _run(options: Namespace) -> int:
     from rkface.runtime.core.progress import stage
 
     from .apply_fixes import apply_fixes
+    from .attachment import check_place, write_attachment
     from .checks_software import BundleNeeds
     from .probe import Probe
     from .remote import run_checks_over
@@ -56,6 +62,8 @@ def _run(options: Namespace) -> int:
         raise InputError(f"{options.bundle}: no such bundle folder: `rkface convert` makes one")
     if options.fix and options.json:
         raise InputError("--fix asks questions and --json is for programs: use only one of them")
+    if options.report:
+        check_place(options.report)
     transport = ssh_command(options.host) if options.host is not None else []
     needs, bundle_problem = _read_needs(options.bundle) if options.bundle else (BundleNeeds(), None)
     with stage(f"checking {options.host or 'this machine'}"):
@@ -68,8 +76,11 @@ def _run(options: Namespace) -> int:
         print(report.to_json())
     else:
         _print(report, options.host)
+    if options.report:
+        write_attachment(options.report, report, _bench(options))
+        print(f"written: {options.report}", file=sys.stderr if options.json else sys.stdout)
     if options.fix and not report.fixes:
-        print("--fix has nothing to change: it fixes governors and groups only")
+        print("--fix has nothing to change: it fixes governors, groups and udev rules only")
     elif options.fix and apply_fixes(report.fixes, ssh_command(options.host, "-t") if options.host else []):
         print("done; run `rkface doctor` again (you are in new groups after the next login)")
     return 1 if report.verdict == FAIL else 0
@@ -80,12 +91,27 @@ def _read_needs(folder: Path) -> tuple[BundleNeeds, CheckResult | None]:
     from rkface.runtime.core.bundle import read_bundle
 
     from .checks_software import BundleNeeds
+    from .remote import bundle_needs
 
     try:
-        manifest = read_bundle(folder).manifest
+        return bundle_needs(read_bundle(folder).manifest), None
     except BundleError as error:
         return BundleNeeds(), CheckResult("bundle", FAIL, str(error))
-    return BundleNeeds(manifest.target, manifest.toolkit), None
+
+
+def _bench(options: Namespace) -> str:
+    """The selftest and what `rkface bench` measures, in Markdown; or why there is neither."""
+    from rkface.runtime.cli.bench import RUNS, format_table, measure
+    from rkface.runtime.cli.selftest import format_result
+    from rkface.runtime.core.errors import RkfaceError
+
+    if not options.bundle or options.host:
+        return "Not measured: this needs `--bundle DIR` on the board itself, without `--host`."
+    try:
+        result, rows = measure(options.bundle, None, RUNS)
+    except RkfaceError as error:  # the report is about a machine on which something does not work
+        return f"Not measured: {error}"
+    return f"```\n{format_result(result)}\n```\n\n{format_table(result, rows)}"
 
 
 def _print(report: DoctorReport, host: str | None) -> None:

@@ -22,8 +22,12 @@ COMMAND_SECONDS = 20  # the first gst-inspect after an installation scans every 
 ROOT = Path("/")
 
 # Runs in another process of the same Python, because a broken native library could crash the process that imports it.
+# What the package prints is lost, so that the answer is nothing but JSON.
 PYTHON_FACTS = """
-import importlib.util, json, platform, sysconfig
+import importlib.util, json, os, platform, sysconfig
+answer, nowhere = os.dup(1), os.open(os.devnull, os.O_WRONLY)
+os.dup2(nowhere, 1)
+os.dup2(nowhere, 2)
 facts = {"version": platform.python_version(), "platform": sysconfig.get_platform(), "lite": None, "error": None}
 if importlib.util.find_spec("rknnlite"):
     try:
@@ -32,7 +36,7 @@ if importlib.util.find_spec("rknnlite"):
         from rknnlite.api import RKNNLite
     except BaseException as error:
         facts["error"] = "%s: %s" % (type(error).__name__, error)
-print(json.dumps(facts))
+os.write(answer, json.dumps(facts).encode())
 """
 
 

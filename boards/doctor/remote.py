@@ -15,6 +15,7 @@ from rkface.boards.source_program import build_program
 from rkface.boards.ssh import COMMAND_NOT_FOUND, CONNECTION_FAILED
 from rkface.runtime.core.errors import WorkError
 from rkface.runtime.core.files import parse_json
+from rkface.runtime.core.manifest import Manifest
 from rkface.runtime.core.text import shell_quoted
 
 from .checks_software import BundleNeeds
@@ -41,6 +42,11 @@ SECONDS = 300  # time for the user to type a passphrase
 # The Python of the deployed release can import rknnlite; before the first deploy, use the system's Python ($0).
 DEPLOYED_PYTHON = "/opt/rkface/current/venv/bin/python3"
 START = f'p={DEPLOYED_PYTHON}; [ -x "$p" ] || p=$0; exec "$p" - "$@"'
+
+
+def bundle_needs(manifest: Manifest) -> BundleNeeds:
+    """What the bundle with this manifest needs from a board."""
+    return BundleNeeds(manifest.target, manifest.toolkit, manifest.librknnrt.oldest)
 
 
 def doctor_program() -> str:

@@ -43,7 +43,8 @@ class FixCommand:
 class DoctorReport:
     """All results of one run, and the fix commands for them.
 
-    ``facts`` describe the board for programs: soc, cores, model, compatible, machine, python, librknnrt, user.
+    ``facts`` describe the board for programs: soc, cores, model, compatible, machine, system, kernel, driver,
+    driver_log (lines of the kernel's log), python, rknnlite, librknnrt, librknnrt_version, user; "" if unknown.
     """
 
     checks: tuple[CheckResult, ...]

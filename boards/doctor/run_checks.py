@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import argparse
+import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from typing import Any
 
-from rkface.runtime.core.installed import LIBRARIES
+from rkface.runtime.core.installed import LIBRARIES, library_version
 from rkface.runtime.core.soc import read_cores, read_soc
 
 from . import checks_cameras, checks_machine, checks_nodes, checks_npu, checks_software
 from .checks_software import BundleNeeds
 from .probe import Probe
 from .report import CheckResult, DoctorReport
+
+MOST_LOG = 20  # lines of the kernel's log about the NPU: a hung job writes 4
 
 
 def run_checks(probe: Probe, needs: BundleNeeds | None = None) -> DoctorReport:
@@ -38,20 +42,34 @@ def run_checks(probe: Probe, needs: BundleNeeds | None = None) -> DoctorReport:
     checks += [checks_machine.check_time, checks_machine.check_disk]
     if needs.target:
         checks.append(partial(checks_software.check_bundle_target, needs=needs))
+    return DoctorReport(
+        tuple(check(probe) for check in checks),
+        read_facts(probe, python),
+        checks_machine.offered_fixes(probe) if soc else (),
+    )
+
+
+def read_facts(probe: Probe, python: Mapping[str, Any]) -> dict[str, str]:
+    """What ``DoctorReport.facts`` says about ``probe``'s machine."""
+    system = re.search(r'^PRETTY_NAME="?([^"\n]*)', probe.text("etc/os-release"), re.MULTILINE)
+    log = [line for line in (probe.command("dmesg") or "").splitlines() if "rknpu" in line.lower()]
     library = next(filter(probe.exists, LIBRARIES), "")
-    facts = {
-        "soc": soc or "",
+    return {
+        "soc": read_soc(probe.root) or "",
         "cores": str(read_cores(probe.root)),
         "model": probe.text("proc/device-tree/model"),
         "compatible": probe.text("proc/device-tree/compatible").replace("\0", " "),
         "machine": (probe.command("uname", "-m") or "").strip(),
+        "system": system[1] if system else "",
+        "kernel": probe.text("proc/sys/kernel/osrelease"),
+        "driver": ".".join(map(str, checks_npu.driver_version(probe))),
+        "driver_log": "\n".join(log[-MOST_LOG:]),
         "python": python.get("version", ""),
+        "rknnlite": python.get("lite") or "",
         "librknnrt": library,
+        "librknnrt_version": library_version(probe.content(library)) if library else "",
         "user": probe.user(),
     }
-    return DoctorReport(
-        tuple(check(probe) for check in checks), facts, checks_machine.offered_fixes(probe) if soc else ()
-    )
 
 
 def main(arguments: Sequence[str]) -> int:

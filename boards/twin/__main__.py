@@ -12,7 +12,7 @@ from rkface.boards.profile import find_profile
 from rkface.runtime.core.bundle import read_bundle
 from rkface.runtime.core.errors import RkfaceError
 
-from .board import build_twin, install_runtime
+from .board import BINDING, FAULTS, build_twin, install_runtime
 from .ingredients import gather_ingredients
 
 DESCRIPTION = """Build a twin of a board: the real rknn-toolkit-lite2 under emulation, over a stand-in for librknnrt
@@ -39,6 +39,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--board", default="rock-5b", help="a name from boards/profiles (default: %(default)s)")
     parser.add_argument(
+        "--python", default="", metavar="3.N", help="the board's Python (default: 3.11, or another one that apt has)"
+    )
+    parser.add_argument(
         "--bundle",
         type=Path,
         action="append",
@@ -52,15 +55,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         profile = find_profile(options.board)
         bundles = [read_bundle(folder) for folder in options.bundle]
         packages = install_runtime(options.cache.resolve() / "packages")
-        twin = build_twin(
-            gather_ingredients(options.cache), options.cache / "boards" / options.board, profile, bundles, packages
-        )
+        folder = options.cache / "boards" / f"{options.board}{options.python}"
+        twin = build_twin(gather_ingredients(options.cache, options.python), folder, profile, bundles, packages)
     except RkfaceError as error:
         print(f"twin: {error}", file=sys.stderr)
         return error.exit_code
     if options.run:
         command = twin.command(options.run)
-        os.execve(command[0], command, twin.environment(os.environ.get("RKFACE_TWIN_FAULTS", "")))
+        faults, binding = (os.environ.get(name, "") for name in (FAULTS, BINDING))
+        os.execve(command[0], command, twin.environment(faults, binding))
     print(f"the twin of {profile.title} is in {twin.prefix}", file=sys.stderr)
     return 0
 

@@ -19,6 +19,7 @@ from .answers import write_answers
 from .ingredients import Ingredients
 
 ANSWERS, FAULTS = "RKFACE_TWIN_ANSWERS", "RKFACE_TWIN_FAULTS"
+BINDING = "RKFACE_NPU_BINDING"
 
 
 @dataclass(frozen=True)
@@ -37,8 +38,8 @@ class Twin:
         """The command line that runs the board's Python with ``arguments``."""
         return [str(self.ingredients.qemu), str(self.ingredients.python), *arguments]
 
-    def environment(self, faults: str = "") -> dict[str, str]:
-        """The environment for that command; ``faults`` as librknnrt.c explains them."""
+    def environment(self, faults: str = "", binding: str = "") -> dict[str, str]:
+        """The environment for that command; ``faults`` as librknnrt.c explains them, ``binding`` as in bindings.py."""
         # Wheels and rkface have a path each. No bytecode: it would be written into folders that other Pythons use.
         return {
             **os.environ,
@@ -50,16 +51,19 @@ class Twin:
             "OPENBLAS_NUM_THREADS": "1",
             ANSWERS: str(self.prefix / "answers"),
             FAULTS: faults,
+            BINDING: binding,
         }
 
-    def python(self, *arguments: str, faults: str = "", seconds: float = 300) -> subprocess.CompletedProcess[str]:
-        """Run the board's Python with ``arguments``; ``faults`` as librknnrt.c explains them."""
+    def python(
+        self, *arguments: str, faults: str = "", binding: str = "", seconds: float = 900
+    ) -> subprocess.CompletedProcess[str]:
+        """Run the board's Python with ``arguments``, in the ``environment`` for ``faults`` and ``binding``."""
         return subprocess.run(
             self.command(arguments),
             check=False,
             capture_output=True,
             text=True,
-            env=self.environment(faults),
+            env=self.environment(faults, binding),
             stdin=subprocess.DEVNULL,
             timeout=seconds,
         )

@@ -25,8 +25,11 @@ from rkface.runtime.core.versions import PYTHONS, TOOLKIT
 from . import HERE
 
 COMPILER = "ziglang>=0.13"  # from PyPI; used if there is no aarch64-linux-gnu-gcc
+KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
 GCC = "aarch64-linux-gnu-gcc"
-FLAGS = ("-shared", "-fPIC", "-O2", "-Wall", "-Wextra", f'-DTOOLKIT="{TOOLKIT}"')
+# The Debian release whose Python it is: used if this machine's own sources have no such package.
+RELEASES = {"3.13": "trixie", "3.14": "forky"}
+FLAGS = ("-shared", "-fPIC", "-O2", "-Wall", "-Wextra", "-pthread", f'-DTOOLKIT="{TOOLKIT}"')
 
 
 class UnavailableError(WorkError):
@@ -50,23 +53,26 @@ class Ingredients:
     library: Path
 
 
-def gather_ingredients(cache: Path) -> Ingredients:
-    """Fetch the parts that are not in ``cache`` yet. Raises UnavailableError if one is not available, and says why."""
+def gather_ingredients(cache: Path, python: str = "") -> Ingredients:
+    """Fetch the parts that are not in ``cache`` yet, for a ``python`` such as "3.13"; "" for the first of PYTHONS that
+    there is. Raises UnavailableError if a part is not available, and says why."""
     if sys.platform != "linux" or platform.machine() != "x86_64":
         raise UnavailableError(f"the twin needs Linux on x86-64; this is {sys.platform} on {platform.machine()}")
     cache = cache.resolve()
     cache.mkdir(parents=True, exist_ok=True)
     # apt's lists and state are temporary: old lists would soon name packages that no longer exist.
     with tempfile.TemporaryDirectory(prefix="apt-", dir=cache) as apt:
-        root = _once(cache / "root", "arm64 packages", lambda folder: _packages(folder, Path(apt)))
+        name = f"root-{python}" if python else "root"
+        root = _once(cache / name, f"arm64 packages {python}".strip(), lambda to: _packages(to, Path(apt), python))
         qemu = _once(cache / "qemu", "qemu", lambda folder: _qemu(folder, Path(apt)))
-    [python] = (root / "usr/bin").glob("python3.*[0-9]")
-    version = python.name.removeprefix("python")
-    source = hashlib.sha256((HERE / "librknnrt.c").read_bytes() + repr(FLAGS).encode()).hexdigest()[:12]
+    [executable] = (root / "usr/bin").glob("python3.*[0-9]")
+    version = executable.name.removeprefix("python")
+    sources = b"".join(path.read_bytes() for path in sorted(HERE.glob("*.[ch]")))
+    source = hashlib.sha256(sources + repr(FLAGS).encode()).hexdigest()[:12]
     return Ingredients(
         qemu=qemu / "qemu-aarch64-static",
         root=root,
-        python=python,
+        python=executable,
         site=_once(cache / f"site-{version}", "arm64 wheels", lambda folder: _wheels(folder, version)),
         library=_once(cache / f"librknnrt-{source}", "stand-in librknnrt", _library) / "librknnrt.so",
     )
@@ -88,22 +94,40 @@ def _once(folder: Path, name: str, make: Callable[[Path], None]) -> Path:
     return folder
 
 
-def _packages(root: Path, apt: Path) -> None:
+def _packages(root: Path, apt: Path, python: str) -> None:
+    """Unpack Debian's arm64 ``python`` with its dependencies into ``root``; "" for the first of PYTHONS there is."""
     settings = apt_settings(apt)
-    names = next(
-        (found for found in map(_python_packages, PYTHONS) if _succeeds(["apt-cache", "show", *found], settings)), None
-    )
+    names = _find_python([python] if python else PYTHONS, settings)
+    if names is None and python in RELEASES:
+        settings = apt_settings(apt / RELEASES[python], _release_source(RELEASES[python], settings))
+        names = _find_python([python], settings)
     if names is None:
-        raise UnavailableError(f"no arm64 package of Python {', '.join(PYTHONS)} in apt's sources (Debian 12 has one)")
+        wanted = python or ", ".join(PYTHONS)
+        raise UnavailableError(f"no arm64 package of Python {wanted} in apt's sources (Debian 12 has 3.11)")
     # Into an empty system, so that apt downloads all dependencies, even those that this machine has.
     command(["apt-get", "install", "--download-only", "--yes", "--quiet", "--no-install-recommends", *names], settings)
-    for package in (apt / "cache/archives").glob("*.deb"):
+    for package in apt.rglob("*.deb"):
         if not package.name.endswith("_amd64.deb"):
             command(["dpkg", "-x", str(package), str(root)])
+    if not (root / "lib").exists():  # Debian 13 and newer have all in /usr/lib
+        (root / "lib").symlink_to("usr/lib")
 
 
-def _python_packages(version: str) -> list[str]:
-    return [f"python{version}-minimal:arm64", f"libpython{version}-stdlib:arm64", "libstdc++6:arm64"]
+def _find_python(versions: Sequence[str], settings: dict[str, str]) -> list[str] | None:
+    """The packages of the first of ``versions`` that apt has; None if it has none."""
+    for version in versions:
+        if _succeeds(["apt-cache", "show", f"python{version}-minimal:arm64"], settings):
+            return [f"python{version}-minimal:arm64", f"libpython{version}-stdlib:arm64", "libstdc++6:arm64"]
+    return None
+
+
+def _release_source(release: str, settings: dict[str, str]) -> str:
+    """A line for apt's sources: another Debian ``release`` at the server that this machine's sources name."""
+    sites = ["apt-get", "indextargets", "--format", "$(SITE)", "Created-By: Packages", "Origin: Debian"]
+    found = subprocess.run(sites, check=False, capture_output=True, text=True, env=settings).stdout.split()
+    if not found:
+        raise UnavailableError(f"apt's sources name no Debian server, which has the Python of Debian {release}")
+    return f"deb [signed-by={KEYRING}] {found[0]} {release} main"
 
 
 def _qemu(folder: Path, apt: Path) -> None:
@@ -133,8 +157,11 @@ def _download(packages: Sequence[str], into: Path, settings: dict[str, str]) -> 
             command(["dpkg", "-x", str(package), str(into)])
 
 
-def apt_settings(state: Path) -> dict[str, str]:
-    """An environment in which apt uses this machine's sources, but keeps its lists and packages in ``state``."""
+def apt_settings(state: Path, arm64_source: str = "") -> dict[str, str]:
+    """An environment in which apt keeps its lists and packages in ``state``.
+
+    It uses this machine's sources, or the one line ``arm64_source`` for arm64 packages only.
+    """
     for name in ("apt-get", "apt-cache", "dpkg"):
         if shutil.which(name) is None:
             raise UnavailableError(f"the twin needs arm64 packages from apt, but {name} is not installed here")
@@ -143,12 +170,21 @@ def apt_settings(state: Path) -> dict[str, str]:
         for name in ("lists/partial", "cache/archives/partial"):
             (state / name).mkdir(parents=True)
         (state / "status").touch()
-        (state / "apt.conf").write_text(
-            f'Dir::State::lists "{state}/lists";\nDir::State::status "{state}/status";\nDir::Cache "{state}/cache";\n'
-            'APT::Architecture "amd64";\nAPT::Architectures { "amd64"; "arm64"; };\n'
-            # As root, apt would otherwise download as another user, who may not write here.
-            'APT::Sandbox::User "root";\nAcquire::Retries "1";\nAcquire::http::Timeout "10";\n'
-        )
+        (state / "sources.list").write_text(f"{arm64_source}\n")
+        lines = [
+            f'Dir::State::lists "{state}/lists"',
+            f'Dir::State::status "{state}/status"',
+            f'Dir::Cache "{state}/cache"',
+            'APT::Sandbox::User "root"',  # or apt would, as root, download as another user, who may not write here
+            'Acquire::Retries "1"',
+            'Acquire::http::Timeout "10"',
+        ]
+        if arm64_source:
+            lines += [f'Dir::Etc::SourceList "{state}/sources.list"', 'Dir::Etc::SourceParts "-"']
+            lines += ['APT::Architecture "arm64"', 'APT::Architectures { "arm64"; }']
+        else:
+            lines += ['APT::Architecture "amd64"', 'APT::Architectures { "amd64"; "arm64"; }']
+        (state / "apt.conf").write_text("".join(f"{line};\n" for line in lines))
         command(["apt-get", "update", "--quiet", "--error-on=any"], settings)
     return settings
 

@@ -1,4 +1,4 @@
-"""Mildly changed faces to evaluate on: turned, blurred, darker, brighter, compressed, or small.
+"""Changed faces to evaluate on: turned, blurred, in the dark, washed out, compressed, small, or behind a mask.
 
 Held-out photos are often of the same kind as the photos that calibrate. Changed faces are further away from these, and
 each change is known.
@@ -25,7 +25,10 @@ Image = NDArray[np.uint8]
 # unchanged faces.
 ANGLE = 20.0  # degrees: how far a face is turned in its crop, as by misplaced landmarks
 BLUR = 0.013  # standard deviation of the Gaussian blur, as a share of the crop's width: 1.5 px of 112
-DARK, BRIGHT = 2.2, 0.5  # exponents of gray values in 0..1: a face in the shadow, and one in the sun
+GAIN, NOISE = 0.3, 8.0  # a face in the dark: its gray values times GAIN, with the noise of a sensor, in gray values
+CONTRAST = 0.35  # a washed-out face: the share of its contrast that is left, around middle gray
+MASK = ((0.6, 0.97), (0.2, 0.8))  # rows and columns of the crop that a mask covers, as shares
+MASK_COLOR = (200, 190, 170)  # BGR: the light blue of a medical mask
 JPEG_QUALITY = 20
 SMALL = 0.3  # scale: 11 px between the eyes of an ArcFace crop, as a face at the other end of a room
 
@@ -71,9 +74,22 @@ def _blur(crop: Image) -> Image:
     return np.asarray(cv2.GaussianBlur(crop, (0, 0), BLUR * crop.shape[1]), np.uint8)
 
 
-def _expose(crop: Image, exponent: float) -> Image:
-    table = np.rint(255 * (np.arange(256) / 255) ** exponent).astype(np.uint8)
-    return np.asarray(table[crop], np.uint8)
+def _darken(crop: Image) -> Image:
+    noise = np.random.default_rng(0).normal(0, NOISE, crop.shape)
+    return np.clip(np.rint(GAIN * crop + noise), 0, 255).astype(np.uint8)
+
+
+def _wash_out(crop: Image) -> Image:
+    return np.asarray(np.rint(127.5 + CONTRAST * (crop - 127.5)), np.uint8)
+
+
+def _cover(crop: Image) -> Image:
+    covered = crop.copy()
+    rows, columns = (
+        slice(*(round(share * side) for share in shares)) for shares, side in zip(MASK, crop.shape, strict=False)
+    )
+    covered[rows, columns] = MASK_COLOR
+    return covered
 
 
 def _compress(crop: Image) -> Image:
@@ -91,9 +107,10 @@ def _shrink(crop: Image) -> Image:
 CHANGES: dict[str, Callable[[CandidateFace, CropTemplate], Image]] = {
     "turned left": lambda face, template: turn_face(face, template, -ANGLE),
     "blurred": lambda face, _: _blur(face.crop),
-    "darker": lambda face, _: _expose(face.crop, DARK),
+    "dark": lambda face, _: _darken(face.crop),
     "compressed": lambda face, _: _compress(face.crop),
     "turned right": lambda face, template: turn_face(face, template, ANGLE),
     "small": lambda face, _: _shrink(face.crop),
-    "brighter": lambda face, _: _expose(face.crop, BRIGHT),
+    "washed out": lambda face, _: _wash_out(face.crop),
+    "masked": lambda face, _: _cover(face.crop),
 }

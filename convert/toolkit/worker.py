@@ -98,7 +98,7 @@ def run_job(raw: dict[str, Any], channel: int) -> None:
         custom_string=raw["custom_string"],
     )
     shape = [[1, 3, size["height"], size["width"]]]
-    in_steps = raw["fp16"] or raw["ranges"] or raw["factors"] or raw["calibrated"]
+    in_steps = raw["fp16"] or raw["ranges"] or raw["factors"] or raw["exact"] or raw["calibrated"]
     calibrated = Path(raw["calibrated"] or "calibrated")
     if not (in_steps and calibrated.is_dir()):
         stage("load", lambda: rknn.load_onnx(raw["onnx"], inputs=[size["name"]], input_size_list=shape))
@@ -153,6 +153,10 @@ def _configure_step2(calibrated: Path, raw: dict[str, Any]) -> tuple[str, str, s
             for end in ("min", "max"):
                 if tensor in tensors:
                     tensors[tensor][end] = [value * factor for value in tensors[tensor][end]]
+    for name, (low, high) in raw["exact"].items():
+        for tensor in (name, f"{name}_int8"):
+            if tensor in tensors:
+                tensors[tensor]["min"], tensors[tensor]["max"] = [low], [high]
     for name, (low, high) in ranges.items():
         # The toolkit swaps a Sigmoid with a move of data before it. The swapped tensor, NAME_sw, contains
         # probabilities.

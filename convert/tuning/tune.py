@@ -28,7 +28,7 @@ from ..same_outputs import SAME, max_difference
 from .clip import RangeHistograms
 from .equalize import equalize
 from .observe import ObservedTensor, observe_tensors, watch_tensors
-from .ranges import crowd_ranges, score_ranges, widest
+from .ranges import MOVES, crowd_ranges, score_ranges, widest
 
 Factors = dict[str, float]
 
@@ -147,9 +147,13 @@ def _shrinks(
 
 
 def _margins(proto: Any) -> Factors:
-    """``MARGIN`` for every tensor of ``proto`` except its outputs: they hold the result, whose steps count most."""
-    outputs = {output.name for output in proto.graph.output}
-    return {name: MARGIN for node in proto.graph.node for name in node.output if name not in outputs}
+    """``MARGIN`` for every tensor of ``proto`` except its outputs: they hold the result, whose steps count most. A
+    tensor that only moves into an output keeps the range of the output, so that nothing is rounded twice."""
+    kept = {output.name for output in proto.graph.output}
+    for node in reversed(proto.graph.node):
+        if node.op_type in (*MOVES, "Sigmoid") and kept & set(node.output):
+            kept.add(node.input[0])
+    return {name: MARGIN for node in proto.graph.node for name in node.output if name not in kept}
 
 
 def correct_bias(proto: Any, seen: dict[str, ObservedTensor]) -> dict[str, BiasCorrection]:

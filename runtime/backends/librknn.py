@@ -1,15 +1,20 @@
-"""Run a model with Rockchip's librknnrt directly, in a context that rknn-toolkit-lite2 has opened.
+"""Rockchip's librknnrt by ctypes: load it, open models, run them, and share their weights.
 
-The binding's own ``inference`` ignores the return value of ``rknn_run``. After a timeout it returns what the library
-holds, which may be the outputs of the previous frame, and so the wrong person (seen with 2.5.0). It also queries every
-attribute at each call, converts every output to float32, and turns every other error into None. Here, every call is
-checked, errors keep their code, attributes are queried once, and outputs stay as the NPU computed them.
+rkface runs models itself also where rknn-toolkit-lite2 has opened them. The ``inference`` of that package ignores the
+return value of ``rknn_run``. After a timeout it returns what the library holds, which may be the outputs of the
+previous frame, and so the wrong person (seen with 2.5.0). It also queries every attribute at each call, converts every
+output to float32, and turns every other error into None. Here, every call is checked, errors keep their code,
+attributes are queried once, and outputs stay as the NPU computed them.
 """
 
 from __future__ import annotations
 
 import ctypes
+import mmap
+import threading
+from collections.abc import Callable
 from ctypes import Structure, byref, c_char, c_float, c_int8, c_int32, c_uint8, c_uint32, c_uint64, c_void_p
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,10 +22,12 @@ from numpy.typing import NDArray
 
 from . import Quantized, Raw
 
-# From rknn_api.h 2.5.0: query commands, tensor types and formats. The structures below are those on 64-bit Arm.
+# From rknn_api.h 2.3.2: query commands, tensor types and formats. The structures below are those on 64-bit Arm.
 IN_OUT_NUM, OUTPUT_ATTR, SDK_VERSION = 0, 2, 5
 INT8, UINT8, NHWC = 2, 3, 1
 AFFINE = 2
+MISSING = -127  # not a code of the library: it does not have the function
+MEDIUM_PRIORITY = 1  # RKNN_FLAG_PRIOR_MEDIUM, the flag that rknn-toolkit-lite2 2.5.0 passes to rknn_init
 
 
 class TensorCounts(Structure):
@@ -80,19 +87,75 @@ class CallError(Exception):
         self.code = code
 
 
-class Context:
-    """A model that rknn-toolkit-lite2 has opened: ``library`` is its ctypes.CDLL, ``handle`` its rknn_context.
+class Library:
+    """A loaded librknnrt."""
 
-    Raises CallError if a call fails.
+    def __init__(self, loaded: ctypes.CDLL) -> None:
+        self._loaded = loaded
+
+    def call(self, name: str, *arguments: Any) -> None:
+        """Call the function ``name``. Raises CallError if it returns an error, or with MISSING if it does not exist."""
+        try:
+            function = getattr(self._loaded, name)
+        except AttributeError:
+            raise CallError(name, MISSING) from None
+        code = function(*arguments)
+        if code:
+            raise CallError(name, code)
+
+
+class Weights:
+    """The weights of a model that ``library`` has loaded in the context ``handle``. Thread-safe.
+
+    When the last of the contexts that use them is closed, ``free`` is called, which must destroy ``handle``. So the
+    library keeps the context that loaded the weights for as long as another one uses them, even if it is closed here.
+
+    failed  whether a run failed in a context that uses these weights
     """
 
-    def __init__(self, library: Any, handle: int) -> None:
-        # The same loaded library with new function objects: those of the binding accept only its own structures.
-        self._library = ctypes.CDLL(library._name, handle=library._handle)
+    def __init__(self, library: Library, handle: int, free: Callable[[], None]) -> None:
+        self.library = library
+        self.handle = handle
+        self.failed = False
+        self._free = free
+        self._users = 0
+        self._lock = threading.Lock()
+
+    @property
+    def in_use(self) -> bool:
+        return self._users > 0
+
+    def join(self) -> None:
+        with self._lock:
+            self._users += 1
+
+    def leave(self) -> None:
+        with self._lock:
+            self._users -= 1
+            unused = not self._users
+        if unused:
+            self._free()
+
+
+class Context:
+    """A model in one context of ``weights.library``, ``handle``. Use it in one thread at a time.
+
+    Its methods raise CallError if a call fails.
+    """
+
+    def __init__(self, weights: Weights, handle: int) -> None:
+        self.weights = weights
+        self._library = weights.library
         self._handle = c_uint64(handle)
-        counts = TensorCounts()
-        self._query(IN_OUT_NUM, counts)
-        self.outputs = [self._attribute(index) for index in range(counts.outputs)]
+        self._closed = False
+        weights.join()
+        try:
+            counts = TensorCounts()
+            self._query(IN_OUT_NUM, counts)
+            self.outputs = [self._attribute(index) for index in range(counts.outputs)]
+        except BaseException:
+            self.close()
+            raise
         self._data = (OutputData * counts.outputs)()
 
     @property
@@ -106,8 +169,19 @@ class Context:
         self._query(SDK_VERSION, version)
         return str(version.api.decode(errors="replace"))
 
+    def choose_cores(self, mask: int) -> None:
+        """Run on these cores from now on: bit 0 is core 0; 0 lets the driver choose one for each run."""
+        self._call("rknn_set_core_mask", c_int32(mask))
+
     def run(self, image: NDArray[np.uint8]) -> list[Raw]:
         """Run a contiguous H×W×3 uint8 image. Returns flat outputs: INT8 as Quantized, others as float32."""
+        try:
+            return self._run(image)
+        except CallError:
+            self.weights.failed = True
+            raise
+
+    def _run(self, image: NDArray[np.uint8]) -> list[Raw]:
         data = InputData(0, image.ctypes.data, image.nbytes, 0, UINT8, NHWC)
         self._call("rknn_inputs_set", 1, byref(data))
         self._call("rknn_run", None)
@@ -120,6 +194,17 @@ class Context:
         finally:
             self._call("rknn_outputs_release", count, self._data)
 
+    def close(self) -> None:
+        """Destroy the context; the weights are freed with the last context that uses them."""
+        if self._closed:
+            return
+        self._closed = True
+        try:
+            if self._handle.value != self.weights.handle:
+                self._library.call("rknn_destroy", self._handle)
+        finally:
+            self.weights.leave()
+
     def _attribute(self, index: int) -> Attribute:
         attribute = Attribute(index=index)
         self._query(OUTPUT_ATTR, attribute)
@@ -129,9 +214,36 @@ class Context:
         self._call("rknn_query", command, byref(answer), ctypes.sizeof(answer))
 
     def _call(self, name: str, *arguments: Any) -> None:
-        code = getattr(self._library, name)(self._handle, *arguments)
-        if code:
-            raise CallError(name, code)
+        self._library.call(name, self._handle, *arguments)
+
+
+def load(library: Library, path: Path) -> Context:
+    """Load the model in a file into a new context. The library copies what it needs of the file."""
+    handle = c_uint64()
+    # Mapped, so that the bytes of a large model are never on the heap; privately, because the library may write there.
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY) as content:
+        address = ctypes.addressof(c_char.from_buffer(content))
+        size, flags = c_uint32(len(content)), c_uint32(MEDIUM_PRIORITY)
+        library.call("rknn_init", byref(handle), c_void_p(address), size, flags, None)
+
+    def free() -> None:
+        library.call("rknn_destroy", handle)
+
+    return Context(Weights(library, handle.value, free), handle.value)
+
+
+def duplicate(weights: Weights, mask: int | None) -> Context:
+    """A new context that uses ``weights``, on the cores of ``mask``; None leaves the choice to the library."""
+    handle = c_uint64()
+    weights.library.call("rknn_dup_context", byref(c_uint64(weights.handle)), byref(handle))
+    context = Context(weights, handle.value)
+    try:
+        if mask is not None:
+            context.choose_cores(mask)
+    except BaseException:
+        context.close()
+        raise
+    return context
 
 
 def _is_int8(attribute: Attribute) -> bool:

@@ -1,15 +1,12 @@
-"""The NPU backend: rknn-toolkit-lite2 opens a model, and Rockchip's librknnrt runs it."""
+"""The NPU backend: it checks a model against its manifest, opens it (bindings.py) and runs it (librknn.py)."""
 
 from __future__ import annotations
 
-import contextlib
 import json
-import logging
 import re
-import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,12 +14,12 @@ from numpy.typing import NDArray
 from ..core.crop_template import ARCFACE_112
 from ..core.errors import DeviceError, InputError, ModelError
 from ..core.manifest import RecognizerSpec, crop_entries, input_entries
-from ..core.missing_package import import_error
 from ..core.soc import CORES, read_soc
-from ..core.versions import TOOLKIT
 from . import Quantized, Raw, check_images, stack_runs
+from .bindings import find_binding
 from .librknn import CallError, Context
-from .npu_errors import LIBRARY, device_error, open_error
+from .npu_errors import LIBRARY, device_error
+from .shared_weights import SharedWeights
 
 if TYPE_CHECKING:
     from ..core.manifest import Input, Model, Output
@@ -30,7 +27,6 @@ if TYPE_CHECKING:
 HEAD_BYTES = 1 << 16  # of a .rknn file: the input contract and the toolkit's version are in its first two kilobytes
 # What the contracts that rkface embedded at first did not say about a recognizer, because it was so for all.
 FIRST_RECOGNIZERS = crop_entries(ARCFACE_112, ())
-CAPTURING = threading.Lock()  # the binding has one logger, so models are opened one after another
 
 
 class NpuBackend:
@@ -38,8 +34,7 @@ class NpuBackend:
 
     name = "npu"
 
-    def __init__(self, lite: Any, context: Context, path: Path, input: Input, outputs: Sequence[Output]) -> None:
-        self._lite = lite
+    def __init__(self, context: Context, path: Path, input: Input, outputs: Sequence[Output]) -> None:
         self._context: Context | None = context
         self._path = path
         self._input = input
@@ -70,50 +65,50 @@ class NpuBackend:
 
     def close(self) -> None:
         if self._context is not None:
-            self._context = None
-            self._lite.release()
+            context, self._context = self._context, None
+            context.close()
 
 
-def open_npu(path: Path, model: Model, *, soc: str | None = None, core: int | None = None) -> NpuBackend:
+def open_npu(
+    path: Path, model: Model, *, soc: str | None = None, core: int | None = None, weights: SharedWeights | None = None
+) -> NpuBackend:
     """Load the ``.rknn`` at ``path`` into a new context. ``model`` is what the manifest says about it.
 
     ``soc`` is the chip of this machine; None reads it from the device tree. ``core`` is the NPU core to use, 0 or
-    greater; None lets the driver choose.
+    greater; None lets the driver choose. Models that are opened with the same ``weights``, which must be the same
+    model, have their weights in memory once.
 
-    Raises InputError if this machine has no such NPU or core, or rknn-toolkit-lite2 is not installed; ModelError if the
-    model does not match its manifest; DeviceError if the driver, the library or the NPU fails.
+    Raises InputError if this machine has no such NPU or core; ModelError if the model does not match its manifest;
+    DeviceError if the driver, the library or the NPU fails.
     """
     mask = _mask(soc or read_soc(), core)
     head = _head(path)
     _check_contract(path, head, model)
-    lite = _binding()(verbose=False)
+    binding, weights = find_binding(), weights or SharedWeights()
     try:
-        with captured_log() as messages:
-            failed = lite.load_rknn(str(path)) or lite.init_runtime(**mask)
-        if failed:
-            raise open_error(path, "\n".join(messages))
-        context = _context(lite)
-        _check_runtime(path, head, context.version())
-        _check_outputs(path, model.outputs, context.sizes)
-    except BaseException as error:
-        with captured_log():
-            lite.release()  # a context may be open even if init_runtime failed
-        if isinstance(error, CallError):
-            raise device_error(path, error.call, error.code) from error
-        raise
-    return NpuBackend(lite, context, path, model.input, model.outputs)
+        context = weights.open(lambda: binding.open(path, mask), mask)
+        try:
+            _check_runtime(path, head, context.version())
+            _check_outputs(path, model.outputs, context.sizes)
+        except BaseException:
+            context.close()
+            raise
+    except CallError as error:
+        raise device_error(path, error.call, error.code) from error
+    return NpuBackend(context, path, model.input, model.outputs)
 
 
-def _mask(soc: str | None, core: int | None) -> dict[str, int]:
-    """The core mask for ``init_runtime``. Chips with one core reject any mask, so they get no mask."""
+def _mask(soc: str | None, core: int | None) -> int | None:
+    """The core mask: bit 0 is core 0, and 0 lets the driver choose. Chips with one core reject any mask: None."""
     if soc not in CORES:
         raise InputError(
-            f"{soc or 'this machine'} has no NPU that rknn-toolkit-lite2 supports ({', '.join(CORES)}): "
-            "use --backend reference"
+            f"{soc or 'this machine'} has no NPU that librknnrt supports ({', '.join(CORES)}): use --backend reference"
         )
     if core is not None and not 0 <= core < CORES[soc]:
         raise InputError(f"{soc} has no NPU core {core}: its cores are 0 to {CORES[soc] - 1}")
-    return {"core_mask": 0 if core is None else 1 << core} if CORES[soc] > 1 else {}
+    if CORES[soc] == 1:
+        return None
+    return 0 if core is None else 1 << core
 
 
 def _head(path: Path) -> bytes:
@@ -142,42 +137,6 @@ def _check_contract(path: Path, head: bytes, model: Model) -> None:
             raise ModelError(
                 f"{path} was made for {key} {stored.get(key)}, its manifest says {value}: copy the bundle again"
             )
-
-
-def _binding() -> Any:
-    try:
-        from rknnlite.api import RKNNLite
-    except ImportError as error:
-        needs, install = "the NPU backend needs rknn-toolkit-lite2", f"pip install rknn-toolkit-lite2=={TOOLKIT}"
-        raise import_error(error, f"{needs} ({str(error)[:200]})", install) from error
-    return RKNNLite
-
-
-def _context(lite: Any) -> Context:
-    runtime = lite.rknn_runtime
-    if not hasattr(runtime, "lib") or not isinstance(getattr(runtime, "context", None), int):
-        # Only its own ``inference`` could be used then, which returns a failed run as a good one (see librknn.py).
-        raise DeviceError(f"this rknn-toolkit-lite2 is not supported: pip install rknn-toolkit-lite2=={TOOLKIT}")
-    lite.rknn_data = None  # the model's bytes, which the library has copied: 45 MB for each context of an IResNet-50
-    return Context(runtime.lib, runtime.context)
-
-
-@contextlib.contextmanager
-def captured_log() -> Iterator[list[str]]:
-    """Capture what the binding logs in the block: it reports errors only there, and it would print them to stdout."""
-    messages: list[str] = []
-
-    class Listener(logging.Handler):
-        def emit(self, record: logging.LogRecord) -> None:
-            messages.append(record.getMessage())
-
-    logger = logging.getLogger("acuityLogger")  # rknn-toolkit-lite2's, which prints to stdout
-    with CAPTURING:
-        handlers, logger.handlers = logger.handlers, [Listener()]
-        try:
-            yield messages
-        finally:
-            logger.handlers = handlers
 
 
 def _check_runtime(path: Path, head: bytes, runtime: str) -> None:

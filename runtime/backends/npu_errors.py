@@ -13,14 +13,15 @@ from ..core.versions import TOOLKIT
 LIBRARY = "/usr/lib/librknnrt.so"
 DOCTOR = "`rkface doctor` checks the board"
 
+HANGS = (
+    "the NPU did not answer in time: see `sudo dmesg | grep -i rknpu`; drivers before 0.9.6 hang when several cores "
+    "work at the same time; a reboot helps"
+)
+
 # The error codes of rknn_api.h: their names, and what to do.
 CODES = {
     -1: ("FAIL", f"see `sudo dmesg | grep -i rknpu`; {DOCTOR}"),
-    -2: (
-        "TIMEOUT",
-        "the NPU did not answer in time: see `sudo dmesg | grep -i rknpu`; drivers before 0.9.6 hang when "
-        "several cores work at the same time; a reboot helps",
-    ),
+    -2: ("TIMEOUT", HANGS),
     -3: ("DEVICE_UNAVAILABLE", f"the NPU or its driver is gone: see `sudo dmesg | grep -i rknpu`; {DOCTOR}"),
     -4: ("MALLOC_FAIL", "no memory is left for the NPU (CMA): stop other NPU programs, or give the kernel more CMA"),
     -5: ("PARAM_INVALID", f"librknnrt and rknn-toolkit-lite2 have different versions: install {TOOLKIT} of both"),
@@ -43,27 +44,46 @@ NAMES = {name: code for code, (name, _) in CODES.items()}
 
 
 def open_error(path: Path, log: str) -> DeviceError:
-    """The error that made ``init_runtime`` fail, from what the binding logged."""
+    """The error that made ``init_runtime`` of rknn-toolkit-lite2 fail, from what it logged."""
     code = re.search(r"error code: RKNN_ERR_(\w+)", log)
     if "Can not find dynamic library" in log:
-        return DeviceError(
-            f"librknnrt is not installed: copy Rockchip's librknnrt.so of toolkit {TOOLKIT} to {LIBRARY}; {DOCTOR}"
-        )
+        return missing_library()
     broken = re.search(r"^OSError: (.*)$", log, re.MULTILINE)
     if broken:
-        return DeviceError(
-            f"librknnrt cannot be loaded ({broken[1]}): {LIBRARY} is damaged or not for aarch64: copy it again"
-        )
+        return broken_library(broken[1])
     if "set npu core mode" in log:
-        return DeviceError(f"{path}: the NPU refuses the requested core: update driver and librknnrt; {DOCTOR}")
-    known = NAMES.get(code[1].replace("INCOMPATILE", "INCOMPATIBLE"), -1) if code else -1  # Rockchip misspells it
-    closed = closed_node() if known in (-1, -3) else ""
+        return refused_cores(path)
+    if code:
+        known = NAMES.get(code[1].replace("INCOMPATILE", "INCOMPATIBLE"), -1)  # Rockchip misspells it
+        return unopened(path, known)
+    closed = closed_node()
     if closed:
         return DeviceError(closed)
-    if code:
-        return device_error(path, "rknn_init", known)
     lines = [line.strip() for line in log.splitlines() if line.strip()]
     return DeviceError(f"{path}: the NPU could not be opened ({lines[-1] if lines else 'no reason given'}): {DOCTOR}")
+
+
+def unopened(path: Path, code: int) -> DeviceError:
+    """The error for ``rknn_init`` that returned ``code``."""
+    closed = closed_node() if code in (-1, -3) else ""
+    return DeviceError(closed) if closed else device_error(path, "rknn_init", code)
+
+
+def missing_library() -> DeviceError:
+    """The error if there is no librknnrt."""
+    return DeviceError(
+        f"librknnrt is not installed: copy Rockchip's librknnrt.so of toolkit {TOOLKIT} to {LIBRARY}; {DOCTOR}"
+    )
+
+
+def broken_library(reason: str) -> DeviceError:
+    """The error if librknnrt cannot be loaded, for the ``reason`` that the system gives."""
+    return DeviceError(f"librknnrt cannot be loaded ({reason}): {LIBRARY} is damaged or not for aarch64: copy it again")
+
+
+def refused_cores(path: Path) -> DeviceError:
+    """The error if librknnrt refuses the cores that a model was to run on."""
+    return DeviceError(f"{path}: the NPU refuses the requested core: update driver and librknnrt; {DOCTOR}")
 
 
 def closed_node(root: Path = Path("/")) -> str:
@@ -93,4 +113,8 @@ def _forbidden(node: Path) -> bool:
 def device_error(path: Path, call: str, code: int) -> DeviceError:
     """The error for a function of librknnrt, ``call``, that returned ``code``."""
     name, fix = CODES.get(code, ("unknown error", DOCTOR))
+    if (call, code) == ("rknn_run", -1):
+        # The kernel's driver gives up after 6 s, and librknnrt then prints "failed to submit!" and returns FAIL, not
+        # TIMEOUT (radxa/kernel #312, airockchip/rknn-toolkit2 #38).
+        fix = HANGS
     return DeviceError(f"{path}: {call} failed, {name} ({code}): {fix}")

@@ -12,6 +12,7 @@ from ..core.addresses import ENCODE, mask_address
 from ..core.errors import InputError
 
 BY_ID = Path("/dev/v4l/by-id")
+MIPI_PICTURES, HDMI_INPUT = "rkisp_mainpath", "hdmirx"  # in the names that Rockchip's drivers give V4L2 nodes
 FORMS = (
     "0 or /dev/video0 (V4L2), a name from /dev/v4l/by-id, rtsp://… or http://…, a video file, a folder of photos, "
     "'… ! appsink' (GStreamer), or - (JPEG pictures back to back on stdin)"
@@ -26,6 +27,20 @@ def find_device(source: str) -> Path | None:
         return Path(source)
     link = BY_ID / source
     return link if source and "/" not in source and link.is_symlink() else None
+
+
+def default_camera(root: Path = Path("/")) -> str:
+    """The source to use if none is given: the first USB camera, else a MIPI camera, else /dev/video0, which may appear
+    later. Raises InputError if /dev/video0 is an HDMI input, as on an Orange Pi 5 Plus."""
+    usb = sorted(root.glob("dev/v4l/by-id/*-video-index0"))
+    if usb:
+        return f"/{usb[0].relative_to(root)}"
+    names = {path.parent.name: path.read_text().strip() for path in root.glob("sys/class/video4linux/video*/name")}
+    # Of the many nodes of Rockchip's image processor, this one delivers the pictures.
+    mipi = sorted(node for node, name in names.items() if name == MIPI_PICTURES)
+    if not mipi and HDMI_INPUT in names.get("video0", ""):
+        raise InputError("there is no camera (/dev/video0 is the HDMI input): connect one, or name one with --camera")
+    return f"/dev/{mipi[0] if mipi else 'video0'}"
 
 
 def mpp_pipeline(address: str, codec: str) -> str:

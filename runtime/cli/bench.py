@@ -26,6 +26,8 @@ def bench(parser: ArgumentParser) -> None:
     Writes OUT.json and OUT.md with board, chip, versions, governors and frequencies: a table to attach to a bug report.
     They contain no photo and no embedding. On a workstation, ONNX Runtime is measured, and the table says so. The
     golden vectors are checked first: if the NPU computes wrong results, the exit code is 1 and nothing is written.
+    `rkface doctor --bundle DIR --report FILE` writes one file with this table, also if the NPU computes wrong results,
+    and with doctor's checks: attach that one to a report.
 
     With --json, prints the content of OUT.json instead of the table.
 
@@ -42,17 +44,14 @@ def bench(parser: ArgumentParser) -> None:
 
 
 def _run(options: Namespace) -> int:
-    from .selftest import run_selftest
-
     json_path, table_path = (Path(f"{options.out}{suffix}") for suffix in (".json", ".md"))
     if not json_path.parent.is_dir():
         raise InputError(
             f"--out {options.out}: there is no folder {json_path.parent}: create it, or choose another place"
         )
-    result = run_selftest(options.bundle, options.backend, options.runs)
+    result, rows = measure(options.bundle, options.backend, options.runs)
     if result.problems:
         raise WorkError(f"nothing was measured, because this machine is not healthy: {result.problems[0]}")
-    rows = [*result.latencies, _time_detection(options)]
     table = format_table(result, rows)
     document = json.dumps(to_json(result, rows), indent=2, ensure_ascii=False) + "\n"
     write_atomically(json_path, document.encode(), mode=0o666)
@@ -62,7 +61,17 @@ def _run(options: Namespace) -> int:
     return 0
 
 
-def _time_detection(options: Namespace) -> Latency:
+def measure(folder: Path, backend: str | None, runs: int) -> tuple[SelftestResult, list[Latency]]:
+    """Run the selftest of the bundle in ``folder``, and time each model and whole detections; without the latter if the
+    selftest found problems."""
+    from .selftest import run_selftest
+
+    result = run_selftest(folder, backend, runs)
+    rows = list(result.latencies)
+    return result, rows if result.problems else [*rows, _time_detection(folder, backend, runs)]
+
+
+def _time_detection(folder: Path, backend: str | None, runs: int) -> Latency:
     """A detection as a program calls it, on the golden inputs: letterbox, model, decoding and suppression."""
     from ..core.bundle import read_bundle
     from ..core.progress import stage
@@ -70,10 +79,10 @@ def _time_detection(options: Namespace) -> Latency:
     from ..inference.latency import time_calls
     from ..inference.pipeline import open_bundle
 
-    golden = read_golden(read_bundle(options.bundle), "detector")
+    golden = read_golden(read_bundle(folder), "detector")
     images = golden.inputs[..., ::-1].copy()  # RGB → BGR, as OpenCV reads them
-    with stage("whole detection"), open_bundle(options.bundle, options.backend) as pipeline:
-        return time_calls("detection", "whole, one thread", pipeline.detect, images, options.runs)
+    with stage("whole detection"), open_bundle(folder, backend) as pipeline:
+        return time_calls("detection", "whole, one thread", pipeline.detect, images, runs)
 
 
 def to_json(result: SelftestResult, rows: list[Latency]) -> dict[str, Any]:

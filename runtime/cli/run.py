@@ -108,8 +108,9 @@ def _run(options: Namespace) -> int:
 
 def run_settings(options: Namespace) -> Settings:
     """The configuration, with the settings that the options of ``rkface run`` replace. InputError if it is invalid."""
+    from ..cameras.source_names import default_camera
     from ..service.config import read_settings
-    from ..service.settings import Settings, default_camera, named_cameras
+    from ..service.settings import Settings, named_cameras
 
     usual = [options.bundle.parent / DEPLOYED, CONFIG] if options.bundle else [CONFIG]
     file = options.config or next((path for path in usual if path.is_file()), None)

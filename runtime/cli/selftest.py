@@ -57,12 +57,14 @@ def add_measurement_options(parser: ArgumentParser, runs: int) -> None:
 
 @dataclass(frozen=True)
 class SelftestResult:
-    """What a self-test found. ``problems`` says why the verdict is "fail"; if it is empty, the verdict is "ok"."""
+    """What a self-test found. ``problems`` says why the verdict is "fail"; if it is empty, the verdict is "ok".
+    ``binding`` says what opens models on the NPU; "" for the reference backend."""
 
     bundle: str
     target: str
     synthetic: bool
     backend: str
+    binding: str
     librknnrt: str
     agreements: tuple[Agreement, ...]
     latencies: tuple[Latency, ...]
@@ -83,6 +85,7 @@ def run_selftest(folder: Path, backend: str | None, runs: int) -> SelftestResult
 
     BundleError or InputError if the bundle or the backend cannot be used at all.
     """
+    from ..backends.bindings import find_binding
     from ..core.bundle import read_bundle
     from ..core.soc import CORES, read_soc
     from ..inference.machine import read_clocks, read_machine
@@ -94,14 +97,24 @@ def run_selftest(folder: Path, backend: str | None, runs: int) -> SelftestResult
     agreements, latencies, librknnrt, problems = _measure(bundle, chosen, cores, runs)
     manifest = bundle.manifest
     return SelftestResult(
-        manifest.name, manifest.target, manifest.synthetic, chosen, librknnrt, tuple(agreements), tuple(latencies),
-        read_machine(), read_clocks(), (*(one.problem for one in agreements if one.problem), *problems),
-    )  # fmt: skip
+        bundle=manifest.name,
+        target=manifest.target,
+        synthetic=manifest.synthetic,
+        backend=chosen,
+        binding=str(find_binding()) if chosen == "npu" else "",
+        librknnrt=librknnrt,
+        agreements=tuple(agreements),
+        latencies=tuple(latencies),
+        machine=read_machine(),
+        clocks=read_clocks(),
+        problems=(*(one.problem for one in agreements if one.problem), *problems),
+    )
 
 
 def _measure(
     bundle: Bundle, backend: str, cores: int, runs: int
 ) -> tuple[list[Agreement], list[Latency], str, list[str]]:
+    from ..backends.shared_weights import SharedWeights
     from ..core.errors import DeviceError
     from ..core.progress import stage
     from ..inference.golden import compare_golden, read_golden
@@ -124,7 +137,7 @@ def _measure(
                 if agreements[-1].problem:
                     continue  # the latency of wrong results is of no interest
                 shown.say("latency")
-                opener = partial(open_model, bundle, role, backend)
+                opener = partial(open_model, bundle, role, backend, weights=SharedWeights())
                 latencies += time_model(role, opener, golden.inputs, cores, runs)
         except DeviceError as error:
             problems.append(str(error))
@@ -170,6 +183,7 @@ def format_result(result: SelftestResult) -> str:
         for row in result.latencies
     ]
     lines += [f"        {line}" for line in clock_lines(result.clocks)] if result.backend == "npu" else []
+    lines += [f"        binding: {result.binding}"] if result.binding else []
     lines += [f"  fail  {problem}" for problem in result.problems]
     return "\n".join([*lines, "healthy" if not result.problems else "NOT healthy"])
 

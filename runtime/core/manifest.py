@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from .crop_template import CropTemplate
 from .errors import BundleError
+from .versions import MODEL_FORMATS
 
 SCHEMA = 2  # 2: the recognizer states its crop and its center; 1 is still read
 MANIFEST = "manifest.json"
@@ -110,6 +111,22 @@ class Thresholds:
 
 
 @dataclass(frozen=True)
+class LibraryNeeds:
+    """Which versions of librknnrt load the models of a bundle.
+
+    format  version of the file format of the ``.rknn`` files; the library must know it
+    oldest  the oldest librknnrt that is known to load this format
+    """
+
+    format: int
+    oldest: str
+
+
+# What the bundles of the first versions of rkface need, which do not say it: all were made with toolkit 2.5.0.
+FIRST_BUNDLES = LibraryNeeds(6, MODEL_FORMATS[6])
+
+
+@dataclass(frozen=True)
 class Manifest:
     """What ``manifest.json`` says: which models the bundle holds, for which chip, and how they were made.
 
@@ -122,6 +139,7 @@ class Manifest:
     provenance  calibration, accuracy and other records of the conversion
     schema      version of this format
     liveness    None if the bundle has no liveness model
+    librknnrt   which versions of the library load the models
     """
 
     name: str
@@ -136,6 +154,7 @@ class Manifest:
     provenance: dict[str, Any] = field(default_factory=dict)
     schema: int = SCHEMA
     liveness: LivenessSpec | None = None
+    librknnrt: LibraryNeeds = FIRST_BUNDLES
 
     @property
     def roles(self) -> tuple[Role, ...]:

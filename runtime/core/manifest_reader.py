@@ -10,10 +10,12 @@ from .crop_template import ARCFACE_112, TEMPLATES, CropTemplate
 from .errors import BundleError, InputError
 from .files import parse_json, read_text
 from .manifest import (
+    FIRST_BUNDLES,
     MANIFEST,
     SCHEMA,
     ChannelOrder,
     Input,
+    LibraryNeeds,
     LivenessSpec,
     Manifest,
     Model,
@@ -24,6 +26,7 @@ from .manifest import (
     Triple,
 )
 from .text import find_hidden, in_a_line, show_value
+from .versions import version_numbers
 
 MAX_BYTES = 10_000_000  # of the manifest: the record of a calibration set names every photo
 MOST_SIZE = 1 << 24  # of a dimension of an input or output
@@ -63,10 +66,18 @@ def parse_manifest(folder: Path) -> Manifest:
                 **{key: _number(raw["thresholds"][key], key) for key in ("detection", "nms", "match")}
             ),
             liveness=_liveness(raw["liveness"]) if "liveness" in raw else None,
+            librknnrt=_library(raw["librknnrt"]) if "librknnrt" in raw else FIRST_BUNDLES,
         )
     except (InputError, KeyError, TypeError, ValueError, IndexError, AttributeError, OverflowError) as error:
         reason = in_a_line(str(error))[:200]
         raise BundleError(f"{path}: an entry is missing or invalid ({reason}): copy or convert it again") from error
+
+
+def _library(raw: dict[str, Any]) -> LibraryNeeds:
+    oldest = _text(raw["oldest"], "oldest")
+    if not version_numbers(oldest):
+        raise ValueError(f"oldest is {show_value(oldest)}")
+    return LibraryNeeds(_count(raw["format"], "format"), oldest)
 
 
 def _model(raw: dict[str, Any]) -> Model:

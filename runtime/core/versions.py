@@ -21,9 +21,11 @@ MODEL_FORMATS = {6: "1.6.0"}
 
 OPENCV_OLDEST = (4, 14)  # older ones crash on some damaged pictures; numpy 1.26 works with it, too
 
-# CPython for which both rkface (3.10 or newer) and rknn-toolkit-lite2 (wheels for 3.7 to 3.12) exist.
-PYTHON_OLDEST, PYTHON_NEWEST = (3, 10), (3, 12)
-PYTHONS = ("3.11", "3.12", "3.10")  # in the order of preference: tests run on 3.11
+# CPython that rkface runs on. rknn-toolkit2 and rknn-toolkit-lite2 have wheels up to TOOLKIT_PYTHON_NEWEST: newer ones
+# convert nothing, and open models on an NPU with the direct binding (runtime/backends/bindings.py).
+PYTHON_OLDEST, PYTHON_NEWEST = (3, 10), (3, 14)
+TOOLKIT_PYTHON_NEWEST = (3, 12)
+PYTHONS = ("3.11", "3.12", "3.10", "3.13", "3.14")  # in the order of preference: tests run on 3.11
 
 
 def version_numbers(text: str) -> tuple[int, ...]:

@@ -17,10 +17,12 @@ from numpy.typing import NDArray
 from ..backends import Backend
 from ..backends.npu import open_npu
 from ..backends.reference import open_reference
+from ..backends.shared_weights import SharedWeights
 from ..core.bundle import Bundle, read_bundle
 from ..core.checks import check_number
 from ..core.errors import InputError
 from ..core.faces import Faces
+from ..core.installed import LIBRARIES
 from ..core.manifest import Manifest, Role, Thresholds
 from ..core.soc import read_soc
 from ..vision import align as alignment
@@ -268,11 +270,14 @@ def open_bundle(
 
 
 def choose_backend(name: str | None = None) -> str:
-    """Return ``name``, or for None the backend of this machine: "npu" on a Rockchip chip with rknn-toolkit-lite2
-    installed, else "reference". Raises InputError if there is no backend ``name``."""
+    """Return ``name``, or for None the backend of this machine: "npu" on a Rockchip chip with librknnrt or
+    rknn-toolkit-lite2 installed, else "reference". Raises InputError if there is no backend ``name``."""
     if name not in (None, *BACKENDS):
         raise InputError(f"there is no backend {name!r}: choose one of {', '.join(BACKENDS)}")
-    return name or ("npu" if read_soc() and find_spec("rknnlite") else "reference")
+    if name:
+        return name
+    usable = read_soc() and (find_spec("rknnlite") or any(Path(library).exists() for library in LIBRARIES))
+    return "npu" if usable else "reference"
 
 
 def open_model(
@@ -283,9 +288,11 @@ def open_model(
     core: int | None = None,
     providers: Sequence[str] = ("cpu",),
     threads: int | None = None,
+    weights: SharedWeights | None = None,
 ) -> Backend:
-    """Load one model of ``bundle``. ``core`` is for the NPU, ``providers`` and ``threads`` are for ONNX Runtime."""
+    """Load one model of ``bundle``. ``core`` and ``weights`` are for the NPU, ``providers`` and ``threads`` for ONNX
+    Runtime."""
     model = bundle.model(role)
     if backend == "npu":
-        return open_npu(bundle.path(role), model, core=core)
+        return open_npu(bundle.path(role), model, core=core, weights=weights)
     return open_reference(bundle.reference(role), model.input, providers, threads)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -12,11 +13,12 @@ from types import TracebackType
 import numpy as np
 from numpy.typing import NDArray
 
+from ..backends.shared_weights import SharedWeights
 from ..core.bundle import read_bundle
 from ..core.checks import check_count, describe_type
 from ..core.errors import InputError, WorkError
 from ..core.faces import Faces
-from ..core.manifest import ROLES, Manifest
+from ..core.manifest import ROLES, Manifest, Role
 from ..core.soc import read_cores, read_soc
 from ..vision.check_input import check_image
 from .cores import RETRIES, Caller, Cores, CoreState, OpenContext
@@ -279,7 +281,7 @@ def open_scheduler(
         folder: The bundle's folder, as ``rkface convert`` writes it.
         backend: As in ``open_bundle``.
         cores: Number of NPU cores. None uses all cores of the chip, and 1 with ONNX Runtime, which spreads one
-            inference over the processor itself. Fewer cores save memory: each core has its own copy of the models.
+            inference over the processor itself. Fewer cores save little memory: they share the weights of the models.
         work: What to do with an image: ``Pipeline.recognize``, ``Pipeline.detect``, or a function of your own that
             takes a pipeline and an image and returns Faces. It runs in several threads, each with its own pipeline.
         providers: As in ``open_bundle``.
@@ -301,10 +303,17 @@ def open_scheduler(
     if liveness:
         bundle.model("liveness")
     available = read_cores() if soc else 1
+    weights: defaultdict[Role, SharedWeights] = defaultdict(SharedWeights)
     return Scheduler(
         bundle.manifest,
         lambda role, core: open_model(
-            bundle, role, chosen, core=core if available > 1 else None, providers=providers, threads=threads
+            bundle,
+            role,
+            chosen,
+            core=core if available > 1 else None,
+            providers=providers,
+            threads=threads,
+            weights=weights[role],
         ),
         available if cores is None else cores,
         work,

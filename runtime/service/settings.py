@@ -192,12 +192,6 @@ class Settings:
     web: Web = Web()
 
 
-def default_camera() -> str:
-    """The source to use if none is given: the first USB camera, or /dev/video0, which may appear later."""
-    usb = sorted(Path("/dev/v4l/by-id").glob("*-video-index0"))
-    return str(usb[0]) if usb else "/dev/video0"
-
-
 def named_cameras(specs: Sequence[str], rotate: Turn = 0, *, near: bool = False) -> dict[str, CameraSettings]:
     """Cameras from the command line, each SOURCE or NAME=SOURCE.
 

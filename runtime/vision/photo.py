@@ -23,8 +23,6 @@ TURNS: tuple[Turn, ...] = (0, 90, 180, 270)
 ROTATIONS = {90: cv2.ROTATE_90_CLOCKWISE, 180: cv2.ROTATE_180, 270: cv2.ROTATE_90_COUNTERCLOCKWISE}
 
 UPRIGHT = 45.0  # degrees of roll: of the four turns of a photo, one brings a face below
-# In pictures without faces, the additional looks find something at a score of up to 0.55.
-AGAIN = 0.1  # how far above the threshold a face must score that only an additional look finds
 INSIDE = 0.6  # share of a face that lies in another, better one: it is a part of that face
 
 
@@ -70,7 +68,7 @@ def find_faces(detector: Detector, image: NDArray[np.uint8], threshold: float) -
     found, again = {0: faces}, {0: more}
     for turn in TURNS[1:]:
         turned, again[turn] = _look_again(detector, turn_image(image, turn), threshold)
-        found[turn] = turned[turned.scores >= threshold + AGAIN]
+        found[turn] = turned[turned.scores >= _least_again(detector, threshold)]
         best[turn] = _best_score(found[turn])
     leading = max(TURNS, key=lambda turn: best[turn])
     clear = detector.family.clear
@@ -98,9 +96,15 @@ def _look_again(detector: Detector, image: NDArray[np.uint8], threshold: float) 
     if len(first) and not _touches_border(first.boxes[first.largest()], image):
         return first, False
     margin = detector.detect_with_margin(image, threshold)
-    faces = _merge(first, margin[margin.scores >= threshold + AGAIN], detector)
+    faces = _merge(first, margin[margin.scores >= _least_again(detector, threshold)], detector)
     boxes = np.concatenate([first.boxes, faces.boxes])
     return faces, len(suppress(boxes, detector.nms_iou)) > len(first)
+
+
+def _least_again(detector: Detector, threshold: float) -> float:
+    """The minimum score of a face that only an additional look finds. A high ``threshold`` must not make it
+    unreachable."""
+    return min(threshold + detector.family.again, detector.family.plain)
 
 
 def _best_score(faces: Faces) -> float:

@@ -9,9 +9,11 @@ evaluated on rendered photos. With --detector, --recognizer and --photos, they a
 photos are used for calibration, the others for evaluation. INT8 in the toolkit's simulator is compared with FP32 in
 ONNX Runtime.
 
-Columns: "small" counts faces in mosaics of the photos at a score of 0.6. "bound" is the predicted time on one NPU core
-in milliseconds (docs/cost-model.md). "seconds" is the wall time of tuning and of the toolkit's process, without the
-simulation.
+Columns: a recognizer's faces, mean and minimum cosine are those of three groups: held-out faces of the kind that
+calibrates ("in-domain"), faces of other people with an appearance that calibration does not have ("unlike"), and
+changed faces ("augmented"). "small" counts faces in mosaics of the photos at a score of 0.6. "bound" is the predicted
+time on one NPU core in milliseconds (docs/cost-model.md). "seconds" is the wall time of tuning and of the toolkit's
+process, without the simulation.
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ import os
 import tempfile
 import time
 from pathlib import Path
+from typing import get_args
 
 from program import add_model_options, create_parser, format_table, has_own_models, write_results
 
@@ -32,7 +35,7 @@ from rkface.convert.compare_models import (
 )
 from rkface.convert.conversion import prepare_conversion
 from rkface.convert.datasets import render_demo_photos
-from rkface.convert.evaluate.parity import compare_embeddings, compare_faces
+from rkface.convert.evaluate.parity import FaceGroup, compare_faces, compare_groups
 from rkface.convert.face_finder import PhotoOptions
 from rkface.convert.packs.known_packs import find_pack
 from rkface.convert.recipe import RECIPES
@@ -72,7 +75,7 @@ def measure_recipes(options: argparse.Namespace, own: bool, work: Path) -> list[
     rows = []
     for role in ROLES:
         for recipe in (RECIPES[name] for name in options.recipes or RECIPES):
-            if role == "detector" and recipe.name == "mmse" and not options.slow:
+            if role == "detector" and (recipe.distilled or (recipe.slow and not options.slow)):
                 continue
             start = time.monotonic()
             done = runner.run(target, role, recipe, datasets.image_list(role), datasets.evaluation.images(role))
@@ -104,14 +107,19 @@ def measure_detector(context: ConversionContext, quantized: QuantizedModel) -> d
 
 
 def measure_recognizer(context: ConversionContext, quantized: QuantizedModel) -> dict[str, float]:
-    parity = compare_embeddings(context.reference.embeddings, quantized.outputs[0])
-    return {"faces": parity.faces, "mean": parity.mean, "p1": parity.p1, "min": parity.minimum}
+    groups = compare_groups(context.datasets.evaluation.crop_groups, context.reference.embeddings, quantized.outputs[0])
+    return {
+        f"{group} {name}".strip(): value
+        for group, found in groups.items()
+        for name, value in (("", found.faces), ("mean", found.mean), ("min", found.minimum))
+    }
 
 
 def to_markdown(rows: list[dict[str, object]]) -> str:
     lines = [f"{os.cpu_count()} cores.", ""]
     for role, columns in (
-        ("recognizer", {"faces": "d", "mean": ".4f", "p1": ".4f", "min": ".4f", "bound": ".2f"}),
+        ("recognizer", {f"{group}{part}": form for group in get_args(FaceGroup)
+                        for part, form in (("", "d"), (" mean", ".4f"), (" min", ".4f"))} | {"bound": ".2f"}),
         ("detector", {"faces": "d", "missed": "d", "extra": "d", "iou": ".3f", "iou_min": ".3f", "landmarks": ".2%",
                       "landmarks_max": ".1%", "small": "d", "small_missed": "d", "bound": ".2f"}),
     ):  # fmt: skip

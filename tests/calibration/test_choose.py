@@ -13,12 +13,14 @@ from rkface.calibration.choose import (
     Choice,
     choose_faces,
     choose_frames,
+    find_copies,
     hold_out,
     perceptual_hash,
     require_enough_faces,
 )
 from rkface.calibration.collect import Collection, Skipped, collect_faces
 from rkface.calibration.facility_location import PERSON, UNCLEAR
+from rkface.calibration.unlike import has_new_appearance
 from rkface.runtime.core.crop_template import ARCFACE_112
 from rkface.runtime.core.errors import InputError
 from rkface.runtime.vision.bare_onnx import open_detector
@@ -252,3 +254,33 @@ def test_chains_and_copies_stay_together_and_a_single_group_is_refused(make_face
     twice = [make_face(1, "a.png", sha256="a"), make_face(2, "b.png", sha256="a")]
     with pytest.raises(InputError, match="all 2 usable faces are in one photo or copies of it"):
         hold_out(twice, np.eye(2, dtype=np.float32))
+
+
+def test_ten_faces_that_are_evaluated_have_a_new_appearance(make_face):
+    """Twelve people with five photos each; two people are always turned to the side. In splits by the hash alone, two
+    to four faces have a new appearance."""
+    random = np.random.default_rng(4)
+    for seed in range(4):
+        faces = [
+            make_face(index, sha256=f"{seed}-{index}", yaw=float(random.normal(70 if index // 5 in {3, 7} else 0, 6)))
+            for index in range(60)
+        ]
+        embeddings = np.eye(12, dtype=np.float32)[np.arange(60) // 5]
+        calibrate, evaluate = hold_out(faces, embeddings)
+        new = has_new_appearance([faces[index] for index in evaluate], [faces[index] for index in calibrate])
+        assert new.sum() >= 10 and (~new).sum() >= 10
+        order = random.permutation(60)
+        again = hold_out([faces[index] for index in order], embeddings[order])
+        assert sorted(order[again[1]]) == evaluate, "the order of the faces decided"
+
+
+def test_copies_of_known_faces_are_copies_even_if_they_are_better(make_face):
+    known = [make_face(seed, f"known-{seed}.png", score=0.6) for seed in range(30)]
+    same_file = make_face(40, "again.png", sha256=known[3].sha256)
+    better = make_face(7, "better.png", score=0.99)
+    new = [make_face(seed, f"new-{seed}.png") for seed in range(50, 60)]
+    kept, copies = find_copies([same_file, better, *new], known)
+    assert sorted(kept) == list(range(2, 12))
+    assert [(copy.face.name, copy.original.name) for copy in sorted(copies, key=lambda copy: copy.face.name)] == [
+        ("again.png", "known-3.png"), ("better.png", "known-7.png"),
+    ]  # fmt: skip

@@ -54,6 +54,35 @@ def test_layers_are_counted_from_both_ends_together_with_their_activations(tmp_p
     assert tensors_at_ends(proto, 0, 1) == ("c3", "r3") and tensors_at_ends(proto, 1, 0) == ("before", "c0", "r0")
 
 
+def strided():
+    """Four convolutions that each halve the grid: 16, 8, 4 and 2 cells a side. The last two have a head."""
+    random, nodes, weights, tensor = np.random.default_rng(6), [], [], "input"
+    for index in range(4):
+        channels = 3 if index == 0 else 8
+        weights.append(numpy_helper.from_array(random.normal(size=(8, channels, 2, 2)).astype(np.float32), f"w{index}"))
+        nodes.append(helper.make_node("Conv", [tensor, f"w{index}"], [tensor := f"c{index}"], strides=[2, 2]))
+    for grid in (2, 3):
+        weights.append(numpy_helper.from_array(random.normal(size=(4, 8, 1, 1)).astype(np.float32), f"h{grid}"))
+        nodes.append(helper.make_node("Conv", [f"c{grid}", f"h{grid}"], [f"head{grid}"]))
+        nodes.append(helper.make_node("Transpose", [f"head{grid}"], [f"moved{grid}"], perm=[0, 2, 3, 1]))
+        nodes.append(helper.make_node("Reshape", [f"moved{grid}", "rows"], [f"out{grid}"]))
+    weights.append(numpy_helper.from_array(np.array([1, -1, 4], np.int64), "rows"))
+    given = [helper.make_tensor_value_info("input", TensorProto.FLOAT, [1, 3, 32, 32])]
+    outputs = [helper.make_tensor_value_info(f"out{grid}", TensorProto.FLOAT, [1, None, 4]) for grid in (2, 3)]
+    graph = helper.make_graph(nodes, "strided", given, outputs, weights)
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
+
+
+def test_fp16_can_be_limited_to_the_coarse_grids_of_a_detector():
+    proto = strided()
+    fine, coarse = (("head2", "moved2", "out2"), ("head3", "moved3", "out3"))
+    assert tensors_at_ends(proto, 0, 1) == (*fine, *coarse)
+    assert tensors_at_ends(proto, 0, 1, 16) == coarse, "2 of 32 cells a side, whatever the shape of the result is"
+    assert tensors_at_ends(proto, 0, 1, 8) == (*fine, *coarse)
+    assert tensors_at_ends(proto, 0, 2, 16) == ("c3", *coarse)
+    assert tensors_at_ends(proto, 1, 9, 16) == ("c0", "c3", *coarse), "the first layers count on every grid"
+
+
 @pytest.fixture
 def job(tmp_path):
     pytest.importorskip("rknn.api", reason="rknn-toolkit2 is not installed")

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 
 from rkface.calibration.collect import Collection, Skipped
-from rkface.convert.labeled_pairs import label_pairs, label_people, reasons_left_out
+from rkface.convert.labeled_pairs import COPY_CALIBRATES, SAME_PICTURE, label_pairs, label_people, reasons_left_out
 from rkface.runtime.core.errors import InputError
 
 
@@ -95,3 +95,18 @@ def test_folders_of_people_give_all_pairs_of_the_largest_faces():
 def test_folders_without_pairs_of_both_kinds_are_refused(names, says):
     with pytest.raises(InputError, match=says):
         label_people(Path("photos"), [face(name) for name in names], {"bob/unclear.jpg"})
+
+
+def test_a_copy_is_judged_by_the_face_that_was_kept_and_no_picture_counts_twice(tmp_path):
+    kept = [face("a.jpg"), face("b.jpg"), face("c.jpg"), face("group.jpg", 20)]
+    others = [
+        (face("copy-of-a.jpg"), 0),
+        (face("copy-of-calibration.jpg"), None),
+        (face("group.jpg", 60), None),  # the face that the label means is a copy of one that calibrates
+    ]
+    reasons = {"copy-of-calibration.jpg": COPY_CALIBRATES, "group.jpg": COPY_CALIBRATES}
+    rows = ["copy-of-a.jpg,b.jpg,Yes", "a.jpg,c.jpg,No", "a.jpg,b.jpg,Yes", "a.jpg,copy-of-a.jpg,Yes",
+            "copy-of-calibration.jpg,a.jpg,No", "group.jpg,a.jpg,No"]  # fmt: skip
+    labeled, (note,) = label_pairs(pairs_file(tmp_path, *rows), kept, reasons, (), others)
+    assert labeled == ((0, 1, True), (0, 2, False))
+    assert f"2 because {SAME_PICTURE}" in note and f"2 because {COPY_CALIBRATES}" in note

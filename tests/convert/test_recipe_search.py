@@ -7,11 +7,25 @@ import pytest
 from rkface.convert.cost import ModelCost
 from rkface.convert.evaluate.grades import grade_embeddings, grade_faces
 from rkface.convert.evaluate.parity import DetectionParity, EmbeddingParity
-from rkface.convert.recipe import BIAS_MARGIN, HYBRIDS, KL, MMSE, NORMAL, PLANS, RECIPES, TUNED, W8A8, AccuracyBar
+from rkface.convert.recipe import (
+    BIAS_MARGIN,
+    COARSE,
+    DISTILLED,
+    HYBRIDS,
+    KL,
+    MMSE,
+    NORMAL,
+    PLANS,
+    RECIPES,
+    TUNED,
+    W8A8,
+    AccuracyBar,
+)
 from rkface.convert.recipe_search import Grade, search_recipes
 from rkface.convert.targets import find_target
 from rkface.runtime.core.errors import InputError, WorkError
 
+AUTO, THOROUGH = (PLANS[name].for_role("liveness") for name in ("auto", "thorough"))  # without a role's own recipes
 NOTHING_CLEARS = {recipe.name: 0.9 for recipe in PLANS["thorough"].recipes}
 
 
@@ -45,55 +59,53 @@ def toolkit(tmp_path):
 
 
 def test_the_search_ends_at_the_first_recipe_that_is_accurate_enough(toolkit):
-    chosen, tries = search_recipes(PLANS["auto"], *toolkit({"tuned": 0.996, "hybrid3": 0.999}))
+    chosen, tries = search_recipes(AUTO, *toolkit({"tuned": 0.996, "hybrid3": 0.999}))
     assert chosen.cosine == 0.996
     assert [(one.recipe, one.chosen) for one in tries] == [(TUNED, True)]
 
 
 def test_if_int8_does_not_clear_the_bar_the_cheapest_hybrid_that_does_is_chosen(toolkit):
     cosines = {"tuned": 0.98, "hybrid3": 0.994, "hybrid7": 0.9951, "hybrid11": 0.999}
-    chosen, tries = search_recipes(PLANS["auto"], *toolkit(cosines))
+    chosen, tries = search_recipes(AUTO, *toolkit(cosines))
     assert chosen.cosine == 0.9951
     assert [one.recipe for one in tries] == [TUNED, *HYBRIDS[:2]]
 
 
-@pytest.mark.parametrize("plan", ["auto", "thorough"])
+@pytest.mark.parametrize("plan", [AUTO, THOROUGH])
 def test_the_predicted_cost_decides_and_not_the_number_of_layers(toolkit, plan):
     cosines = {"hybrid3": 0.996, "hybrid7": 0.999, "hybrid11": 0.998}
-    chosen, tries = search_recipes(
-        PLANS[plan], *toolkit(cosines, bounds={"hybrid3": 9.0, "hybrid7": 8.0, "hybrid11": 7.0})
-    )
+    chosen, tries = search_recipes(plan, *toolkit(cosines, bounds={"hybrid3": 9.0, "hybrid7": 8.0, "hybrid11": 7.0}))
     assert chosen.cosine == 0.998
     assert [one.cost.milliseconds for one in tries] == sorted(one.cost.milliseconds for one in tries)
 
 
 def test_without_predicted_costs_the_fewest_layers_in_fp16_are_chosen(toolkit):
     cosines = {"hybrid3": 0.996, "hybrid22": 0.999}
-    chosen, tries = search_recipes(PLANS["thorough"], *toolkit(cosines, bounds={"hybrid22": None, "hybrid3": 99.0}))
+    chosen, tries = search_recipes(THOROUGH, *toolkit(cosines, bounds={"hybrid22": None, "hybrid3": 99.0}))
     assert chosen.cosine == 0.996 and tries[-1].cost is None
 
 
 def test_the_most_accurate_is_chosen_if_no_recipe_is_accurate_enough(toolkit):
-    chosen, tries = search_recipes(PLANS["auto"], *toolkit({"tuned": 0.98, "hybrid7": 0.99}))
+    chosen, tries = search_recipes(AUTO, *toolkit({"tuned": 0.98, "hybrid7": 0.99}))
     assert chosen.cosine == 0.99 and [one.recipe for one in tries if one.chosen] == [HYBRIDS[1]]
     assert [one.recipe for one in tries] == [TUNED, *HYBRIDS]
 
 
 def test_clearing_the_bar_is_more_important_than_rank(toolkit):
     scores = {"tuned": 0.9958, "hybrid3": 0.9955}
-    chosen, tries = search_recipes(PLANS["auto"], *toolkit(scores, unclear=(0.9958,)))
+    chosen, tries = search_recipes(AUTO, *toolkit(scores, unclear=(0.9958,)))
     assert chosen.cosine == 0.9955 and len(tries) == 2
 
 
 def test_the_earlier_of_two_equal_recipes_is_chosen_and_nan_never(toolkit):
     scores = dict.fromkeys(NOTHING_CLEARS, 0.9) | {"tuned": float("nan")}
-    chosen, tries = search_recipes(PLANS["auto"], *toolkit(scores))
+    chosen, tries = search_recipes(AUTO, *toolkit(scores))
     assert chosen.cosine == 0.9 and [one.chosen for one in tries[:3]] == [False, True, False]
 
 
 def test_thorough_tries_all_chooses_int8_if_it_is_accurate_enough_and_reports_failures(toolkit):
     scores = {"tuned": 0.996, "normal": None, "mmse": 0.998, "hybrid11": 0.9999}
-    chosen, tries = search_recipes(PLANS["thorough"], *toolkit(scores))
+    chosen, tries = search_recipes(THOROUGH, *toolkit(scores))
     assert chosen.cosine == 0.998
     assert [one.recipe for one in tries] == [*W8A8, KL, MMSE, *HYBRIDS]
     failed = next(one for one in tries if one.recipe == NORMAL)
@@ -102,7 +114,7 @@ def test_thorough_tries_all_chooses_int8_if_it_is_accurate_enough_and_reports_fa
 
 def test_a_model_that_cannot_be_tuned_is_converted_with_the_toolkits_default(toolkit):
     failing = dict.fromkeys(("tuned", *(recipe.name for recipe in HYBRIDS)))
-    chosen, tries = search_recipes(PLANS["auto"], *toolkit(failing | {"normal": 0.996}))
+    chosen, tries = search_recipes(AUTO, *toolkit(failing | {"normal": 0.996}))
     assert chosen.cosine == 0.996 and [one.recipe for one in tries] == [TUNED, NORMAL]
 
 
@@ -124,10 +136,16 @@ def test_a_recognizer_that_cannot_be_tuned_is_converted_with_the_toolkits_defaul
 
 
 def test_a_detector_gets_no_recipe_that_differs_only_in_what_is_not_done_to_detectors():
-    assert PLANS["auto"].for_role("detector").recipes == (TUNED, *HYBRIDS)
+    assert PLANS["auto"].for_role("detector").recipes == (TUNED, *COARSE, *HYBRIDS)
     tried = PLANS["thorough"].for_role("detector").recipes
     assert TUNED in tried and RECIPES["tuned-whole"] not in tried and RECIPES["tuned-margin"] in tried
     assert RECIPES["bias-whole"] in tried and RECIPES["bias-clip"] not in tried
+
+
+def test_only_a_detector_gets_recipes_for_its_coarse_grids():
+    assert not set(COARSE) & set(PLANS["thorough"].for_role("recognizer").recipes)
+    assert PLANS["coarse3"].for_role("detector").recipes == (RECIPES["coarse3"],)
+    assert PLANS["coarse3"].for_role("recognizer").recipes == (TUNED,) == PLANS["coarse3"].for_role("liveness").recipes
 
 
 def test_slow_recipes_are_skipped_on_a_detector_unless_requested():
@@ -138,7 +156,7 @@ def test_slow_recipes_are_skipped_on_a_detector_unless_requested():
 
 def test_the_search_fails_if_every_recipe_fails(toolkit):
     with pytest.raises(WorkError, match="hybrid22 failed"):
-        search_recipes(PLANS["auto"], *toolkit(dict.fromkeys(NOTHING_CLEARS)))
+        search_recipes(AUTO, *toolkit(dict.fromkeys(NOTHING_CLEARS)))
 
 
 def test_a_chip_without_floating_point_gets_no_hybrid():
@@ -162,3 +180,13 @@ def test_one_bad_face_fails_the_bar():
     assert grade_faces(DetectionParity(100, 277, 277, 276, 0, 1, 0.99, 0.8, 0.01, 0.05)).clears, (
         "one face in a hundred may be wrong"
     )
+
+
+def test_distillation_is_for_recognizers_and_is_tried_after_tuned(toolkit):
+    for name in ("distilled", "thorough"):
+        assert PLANS[name].for_role("recognizer").recipes[-1] == DISTILLED
+        assert DISTILLED not in PLANS[name].for_role("detector").recipes
+    assert PLANS["distilled"].for_role("detector").recipes == (TUNED,)
+    cosines = {"tuned": 0.9970, "distilled": 0.9975}
+    chosen, tries = search_recipes(PLANS["distilled"].for_role("recognizer"), *toolkit(cosines))
+    assert [one.recipe.name for one in tries] == ["tuned", "distilled"] and chosen.rknn.stem == "distilled"

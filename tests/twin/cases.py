@@ -1,6 +1,8 @@
-"""The test cases that run on the twin with the real rknn-toolkit-lite2, in one process, which takes seconds to start.
+"""The test cases that run on the twin, in one process, which takes seconds to start.
 
 Usage: cases.py BOARD_PREFIX BUNDLE…. Prints a JSON object: case → null or the traceback. Cases run in their order.
+RKFACE_NPU_BINDING names the binding; cases about rknn-toolkit-lite2 itself are left out with the direct one, which also
+runs where that package is not installed.
 """
 
 import contextlib
@@ -15,10 +17,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from rknnlite.api import RKNNLite
 
 from rkface.runtime.backends import Quantized
-from rkface.runtime.backends.npu import captured_log, open_npu
+from rkface.runtime.backends.bindings import LITE, captured_log, find_binding
+from rkface.runtime.backends.npu import open_npu
+from rkface.runtime.backends.shared_weights import SharedWeights
 from rkface.runtime.cli.main import main
 from rkface.runtime.core.bundle import read_bundle
 from rkface.runtime.core.errors import BundleError, DeviceError, InputError, ModelError
@@ -38,6 +41,12 @@ BUNDLE = read_bundle(FOLDER, "rk3588")
 MODEL = BUNDLE.model("recognizer")
 PATH = BUNDLE.path("recognizer")
 IMAGES = read_golden(BUNDLE, "recognizer").inputs
+CHOSEN = os.environ["RKFACE_NPU_BINDING"] or LITE
+
+
+def only_with_lite(case):
+    case.binding = LITE
+    return case
 
 
 @contextlib.contextmanager
@@ -77,8 +86,13 @@ def expect_error(kind, call, *words):
     raise AssertionError(f"no {kind.__name__}")
 
 
+def counter(name):
+    """A counter of the stand-in library: contexts, weights, most_weights."""
+    return ctypes.c_int.in_dll(ctypes.CDLL("/usr/lib/librknnrt.so"), f"rkface_twin_{name}")
+
+
 def contexts():
-    return ctypes.c_int.in_dll(ctypes.CDLL("/usr/lib/librknnrt.so"), "rkface_twin_contexts").value
+    return counter("contexts").value
 
 
 # These two are first, because the library stays loaded once it was loaded.
@@ -105,7 +119,14 @@ def case_golden_outputs_come_back_bit_for_bit():
                 np.testing.assert_array_equal(ours, simulator.reshape(ours.shape), err_msg=output.name)
 
 
+def case_the_environment_chooses_the_binding():
+    assert find_binding().name == CHOSEN, find_binding()
+
+
+@only_with_lite
 def case_outputs_equal_those_of_the_bindings_inference():
+    from rknnlite.api import RKNNLite
+
     for bundle, role in itertools.product(map(read_bundle, FOLDERS), ROLES):
         model, golden = bundle.model(role), read_golden(bundle, role)
         lite = RKNNLite()
@@ -201,6 +222,7 @@ def case_each_error_of_the_library_names_its_fix():
 def case_a_failed_run_is_an_error_and_the_model_can_be_opened_again():
     for fault, words in {
         "run=-2@3": ("rknn_run", "TIMEOUT", "reboot"),
+        "hang=1@3": ("rknn_run", "FAIL (-1)", "did not answer in time", "reboot"),
         "run=-3@3": ("DEVICE_UNAVAILABLE",),
         "outputs=-9@3": ("rknn_outputs_get", "OUTPUT_INVALID"),
     }.items():
@@ -215,7 +237,10 @@ def case_a_failed_run_is_an_error_and_the_model_can_be_opened_again():
             again.close()
 
 
+@only_with_lite
 def case_the_bindings_inference_hides_a_failed_run():
+    from rknnlite.api import RKNNLite
+
     # The reason why librknn.py makes the calls itself. If this case fails, the binding has changed: read it again.
     lite = RKNNLite()
     with captured_log():
@@ -260,6 +285,67 @@ def case_other_chips():
     with replaced(tree, b"radxa,rock-4d\0rockchip,rk3576\0"):
         open_model(core=1).close()
         expect_error(InputError, lambda: open_model(core=2), "rk3576", "0 to 1")
+
+
+def case_three_cores_share_one_copy_of_the_weights():
+    expected = [open_and_run(weights=None, core=core) for core in range(3)]
+    counter("most_weights").value = 0
+    weights = SharedWeights()
+    backends = [open_model(core=core, weights=weights) for core in range(3)]
+    assert (contexts(), counter("weights").value) == (3, 1)
+    for backend, alone in zip(backends, expected, strict=True):
+        np.testing.assert_array_equal(backend.infer(IMAGES)[0], alone)
+    # The context that loaded the weights is closed first: the others still use them.
+    backends[0].close()
+    for backend, alone in zip(backends[1:], expected[1:], strict=True):
+        np.testing.assert_array_equal(backend.infer(IMAGES)[0], alone)
+        backend.close()
+    assert (contexts(), counter("weights").value, counter("most_weights").value) == (0, 0, 1)
+
+
+def open_and_run(**options):
+    backend = open_model(**options)
+    outputs = backend.infer(IMAGES)[0]
+    backend.close()
+    return outputs
+
+
+def case_a_library_that_does_not_share_weights_gives_each_core_its_own():
+    weights = SharedWeights()
+    with faults("dup=-1"):
+        backends = [open_model(core=core, weights=weights) for core in range(3)]
+    assert (contexts(), counter("weights").value) == (3, 3)
+    for backend in backends:
+        backend.infer(IMAGES[:1])
+        backend.close()
+    assert (contexts(), counter("weights").value) == (0, 0)
+
+
+def case_a_core_that_refuses_is_an_error_also_with_shared_weights():
+    weights = SharedWeights()
+    first = open_model(core=0, weights=weights)
+    with faults("mask=-1"):
+        expect_error(DeviceError, lambda: open_model(core=1, weights=weights), "refuses the requested core")
+    assert contexts() == 1
+    first.close()
+    assert contexts() == 0
+
+
+def case_after_a_failed_run_the_weights_are_loaded_again():
+    weights = SharedWeights()
+    with faults("run=-1@2"):
+        broken, healthy = (open_model(core=core, weights=weights) for core in range(2))
+        broken.infer(IMAGES[:1])
+        expect_error(DeviceError, lambda: broken.infer(IMAGES[:1]), "rknn_run failed, FAIL (-1)", "in time")
+        broken.close()
+        again = open_model(core=0, weights=weights)
+        third = open_model(core=2, weights=weights)
+        # The library keeps the context that loaded the weights of ``healthy``.
+        assert (contexts(), counter("weights").value) == (4, 2)
+        for backend in (healthy, again, third):
+            backend.infer(IMAGES[:1])
+            backend.close()
+    assert (contexts(), counter("weights").value) == (0, 0)
 
 
 def case_a_broken_npu_never_falls_back_to_onnx_runtime():
@@ -317,6 +403,7 @@ def case_selftest_passes_on_a_healthy_board():
         assert [row["runs"] for row in result["latencies"]] == [3, 3, 3, 9] * 2
         assert result["machine"]["board"] == "Radxa ROCK 5B (twin)" and result["machine"]["soc"] == "rk3588"
         assert result["librknnrt"].startswith("2.5.0")
+        assert result["binding"].startswith(CHOSEN)
 
 
 def case_doctor_and_version_know_the_board_and_its_bundles():
@@ -336,6 +423,7 @@ def case_the_scheduler_distributes_frames_over_three_cores():
     with open_scheduler(FOLDER, "npu", work=Pipeline.detect) as scheduler:
         results = list(scheduler.run(map(Frame, pictures)))
         assert contexts() == 6 and len(scheduler.state()) == 3  # two models on each core
+        assert counter("weights").value == 2  # each in memory once
     assert contexts() == 0
     for result, plain in zip(results, expected, strict=True):
         assert result.error is None, result.error
@@ -389,4 +477,5 @@ def run(case):
 
 if __name__ == "__main__":
     cases = {name: case for name, case in globals().items() if name.startswith("case_")}
+    cases = {name: case for name, case in cases.items() if getattr(case, "binding", CHOSEN) == CHOSEN}
     print(json.dumps({name: run(case) for name, case in cases.items()}))

@@ -156,14 +156,6 @@ def make_bundle(folder, made):
 
 
 @pytest.fixture(scope="session")
-def ingredients():
-    try:
-        return gather_ingredients(ROOT / "build/twin")
-    except UnavailableError as error:
-        pytest.skip(f"no twin here: {error}")
-
-
-@pytest.fixture(scope="session")
 def bundles(tmp_path_factory):
     """The made-up bundles, and the bundle that `make convert` has made, if any."""
     folder = tmp_path_factory.mktemp("bundles")
@@ -186,8 +178,12 @@ def converted_open(open_models, shared, tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def make_twin(ingredients, tmp_path_factory):
-    def make(board, bundles):
+def make_twin(tmp_path_factory):
+    def make(board, bundles, python=""):
+        try:
+            ingredients = gather_ingredients(ROOT / "build/twin", python)
+        except UnavailableError as error:
+            pytest.skip(f"no twin here: {error}")
         folder = tmp_path_factory.mktemp("twin")
         packages = install_runtime(folder / "packages")
         read = [read_bundle(one) for one in bundles]

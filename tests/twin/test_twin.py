@@ -1,6 +1,6 @@
-"""The NPU backend and its commands with the real rknn-toolkit-lite2, over a stand-in for librknnrt.
+"""The NPU backend and its commands with both bindings, over a stand-in for librknnrt.
 
-This tests the binding, struct layouts, types and error paths. It measures no speed, and it cannot tell what a real NPU
+This tests the bindings, struct layouts, types and error paths. It measures no speed, and it cannot tell what a real NPU
 computes.
 """
 
@@ -10,27 +10,43 @@ from pathlib import Path
 
 import pytest
 
+from rkface.runtime.backends.bindings import DIRECT, LITE
+
 CASES = Path(__file__).with_name("cases.py")
+NAMES = re.findall(r"^(@only_with_lite\n)?def (case_\w+)", CASES.read_text(encoding="utf-8"), re.MULTILINE)
 
 
-def run_cases(make_twin, bundles):
+def run_cases(twin, bundles, binding=LITE):
     """Case → its traceback, or None if it passed."""
-    twin = make_twin("rock-5b", bundles)
-    done = twin.python(str(CASES), str(twin.prefix), *map(str, bundles))
+    done = twin.python(str(CASES), str(twin.prefix), *map(str, bundles), binding=binding)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout.splitlines()[-1])
 
 
 @pytest.fixture(scope="module")
-def outcome(make_twin, bundles):
-    return run_cases(make_twin, bundles)
+def outcomes(make_twin, bundles):
+    """The outcome of a binding; each runs once."""
+    found = {}
+
+    def outcome(binding):
+        if binding not in found:
+            found[binding] = run_cases(make_twin("rock-5b", bundles), bundles, binding)
+        return found[binding]
+
+    return outcome
 
 
-@pytest.mark.parametrize("case", re.findall(r"^def (case_\w+)", CASES.read_text(encoding="utf-8"), re.MULTILINE))
-def test_on_the_twin(outcome, case):
-    assert outcome[case] is None, outcome[case]
+@pytest.mark.parametrize("case", [name for _, name in NAMES])
+def test_with_rknn_toolkit_lite2(outcomes, case):
+    assert outcomes(LITE)[case] is None, outcomes(LITE)[case]
+
+
+@pytest.mark.parametrize("case", [name for only_lite, name in NAMES if not only_lite])
+def test_with_the_direct_binding(outcomes, case):
+    assert outcomes(DIRECT)[case] is None, outcomes(DIRECT)[case]
 
 
 def test_the_converted_pack_open_on_the_twin(make_twin, bundles, converted_open):
-    outcome = run_cases(make_twin, [*bundles, converted_open])
+    bundles = [*bundles, converted_open]
+    outcome = run_cases(make_twin("rock-5b", bundles), bundles)
     assert outcome == dict.fromkeys(outcome)

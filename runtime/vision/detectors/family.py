@@ -81,6 +81,7 @@ class Family:
     nms_iou         default overlap (IoU), 0 to 1, above which suppression drops the face with the lower score
     plain           a face that looks upright and scores so much is not upside down (``runtime/vision/photo.py``)
     clear           by so much an upright photo's best score exceeds that of its other turns
+    again           how far above the threshold a face must score that only an additional look at a photo finds
     smallest_face   size of the smallest faces of which it finds nearly all, in input pixels (docs/detector-size.md);
                     None if that was not measured
     crowds          its activations are larger where faces are small, so that INT8 needs ranges from crowds of small
@@ -102,6 +103,7 @@ class Family:
     nms_iou: float
     plain: float
     clear: float
+    again: float
     smallest_face: int | None
     crowds: bool
     shapes: Callable[[int, int], Mapping[Shape, int]]

@@ -74,6 +74,7 @@ RETINAFACE = Family(
     nms_iou=0.4,
     plain=1.0,
     clear=0.05,
+    again=0.1,
     smallest_face=None,
     crowds=False,  # not measured
     shapes=shapes,

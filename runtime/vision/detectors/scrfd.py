@@ -58,6 +58,7 @@ SCRFD = Family(
     nms_iou=0.4,
     plain=0.8,  # of 128 faces of SCRFD-500M and SCRFD-2.5G in upright photos, 100 have it; upside down, none (0.77)
     clear=0.05,  # upright faces lead by 0.059 or more
+    again=0.1,  # in pictures without faces, the additional looks find something at a score of up to 0.55
     smallest_face=16,  # SCRFD-2.5G and SCRFD-500M
     crowds=False,
     shapes=shapes,

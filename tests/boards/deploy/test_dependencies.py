@@ -1,6 +1,7 @@
 """Requirements and wheels for a board."""
 
 import hashlib
+import re
 
 import pytest
 
@@ -29,6 +30,13 @@ def test_a_board_gets_the_numpy_of_rknn_toolkit_lite2_and_opencv_without_windows
     assert "numpy==1.26.4" in needed and "tomli>=2" not in needed
     (opencv,) = (one for one in needed if one.startswith("opencv"))
     assert sorted(opencv.removeprefix("opencv-python-headless").split(",")) == ["<5", ">=4.14"]
+
+
+@pytest.mark.parametrize("python", ["3.13", "3.14"])
+def test_a_python_without_rknn_toolkit_lite2_gets_the_direct_binding_and_numpy_2(python):
+    needed = board_requirements("2.5.0", "aarch64", python, reference=False)
+    names = {re.split("[=<>]", one)[0] for one in needed}
+    assert names == {"numpy", "opencv-python-headless", "pip"} and "numpy==1.26.4" not in needed
 
 
 def test_the_service_gets_its_extras():

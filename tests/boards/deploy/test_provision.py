@@ -6,8 +6,10 @@ from pathlib import Path
 import pytest
 
 from rkface.boards.deploy.provision import check_library_copy
-from rkface.boards.doctor.checks_software import AARCH64
+from rkface.boards.doctor.checks_software import AARCH64, BundleNeeds
 from rkface.runtime.core.errors import InputError
+
+NEEDS = BundleNeeds("rk3588", "2.5.0", "1.6.0")
 
 
 def library(path, machine=AARCH64, version="2.5.0"):
@@ -18,17 +20,19 @@ def library(path, machine=AARCH64, version="2.5.0"):
 
 def test_only_a_librknnrt_for_these_boards_is_sent(tmp_path):
     good = library(tmp_path / "good.so")
-    assert check_library_copy(good, "2.5.0") == f"{good}: librknnrt 2.5.0"
-    assert "newer than the models" in check_library_copy(library(tmp_path / "new.so", version="2.6.0"), "2.5.0")
+    assert check_library_copy(good, NEEDS) == f"{good}: librknnrt 2.5.0"
+    assert "newer" in check_library_copy(library(tmp_path / "new.so", version="2.6.0"), NEEDS)
     (tmp_path / "page.so").write_text("<!DOCTYPE html>")
     (tmp_path / "other.so").write_bytes(good.read_bytes().replace(b"librknnrt version", b"libsomething else"))
     for name, says in (("page", "is not a library"), ("other", "another library"), ("missing", "No such file")):
         with pytest.raises(InputError, match=says):
-            check_library_copy(tmp_path / f"{name}.so", "2.5.0")
+            check_library_copy(tmp_path / f"{name}.so", NEEDS)
     with pytest.raises(InputError, match="another processor"):
-        check_library_copy(library(tmp_path / "x86.so", machine=62), "2.5.0")
-    with pytest.raises(InputError, match="older than the models"):
-        check_library_copy(library(tmp_path / "old.so", version="2.3.2"), "2.5.0")
+        check_library_copy(library(tmp_path / "x86.so", machine=62), NEEDS)
+    with pytest.raises(InputError, match="does not load the models"):
+        check_library_copy(library(tmp_path / "old.so", version="1.4.0"), NEEDS)
+    older = check_library_copy(library(tmp_path / "older.so", version="2.3.2"), NEEDS)
+    assert "loads the same file format" in older and "selftest" in older
 
 
 def test_a_board_is_prepared_with_commands_that_are_shown(board, tmp_path, capsys):

@@ -9,7 +9,7 @@ import pytest
 
 from rkface.boards.doctor import remote, v4l2
 from rkface.boards.doctor.apply_fixes import apply_fixes
-from rkface.boards.doctor.checks_software import BundleNeeds
+from rkface.boards.doctor.checks_software import BundleNeeds, check_binding
 from rkface.boards.doctor.command import doctor
 from rkface.boards.doctor.probe import Probe
 from rkface.boards.doctor.report import FAIL, OK, WARN, FixCommand, render_report, report_from_json
@@ -46,8 +46,8 @@ def test_a_healthy_board_passes_all_checks():
     [
         (
             "rock-5b-mainline",
-            {"kernel", "NPU driver", "NPU device", "librknnrt", "Python"},
-            {"kernel": "cannot use its rocket driver", "Python": "wheels up to 3.12"},
+            {"kernel", "NPU driver", "NPU device", "librknnrt"},
+            {"kernel": "cannot use its rocket driver", "NPU binding": "direct: rknn-toolkit-lite2 has no wheel for"},
         ),
         (
             "rk3566-old",
@@ -55,6 +55,7 @@ def test_a_healthy_board_passes_all_checks():
             {
                 "NPU device": "0660 root:render",
                 "librknnrt": "1.4.0 does not load the models",
+                "Python": "3.9.2, linux-aarch64 (wheels: cp39): rkface needs 3.10 to 3.14",
                 "bundle": "this is rk3566",
             },
         ),
@@ -202,3 +203,35 @@ def test_formats_are_read_from_v4l2():
 def test_an_empty_host_is_not_this_machine():
     with pytest.raises(InputError, match="'' is not a host: give user@board"):
         run_doctor("--host", "")
+
+
+@pytest.mark.parametrize(
+    ("facts", "verdict", "found"),
+    [
+        ({"version": "3.11.2", "lite": "2.5.0"}, OK, "rknn-toolkit-lite2 2.5.0"),
+        ({"version": "3.11.2", "lite": "2.3.2"}, WARN, "rknn-toolkit-lite2 2.3.2, but the models were made with"),
+        ({"version": "3.11.2", "lite": None}, OK, "direct: rknn-toolkit-lite2 is not installed"),
+        ({"version": "3.14.0", "lite": None}, OK, "direct: rknn-toolkit-lite2 has no wheel for Python 3.14"),
+        (
+            {"version": "3.12.1", "lite": "2.5.0", "error": "ValueError: numpy"},
+            WARN,
+            "does not import: ValueError: numpy",
+        ),
+    ],
+)
+def test_doctor_names_the_binding_that_opens_models(facts, verdict, found):
+    check = check_binding(facts, BundleNeeds("rk3588", "2.5.0"))
+    assert (check.name, check.verdict) == ("NPU binding", verdict) and found in check.found
+
+
+def test_what_a_package_prints_when_it_is_imported_does_not_disturb_doctor(tmp_path, monkeypatch):
+    package = tmp_path / "rknnlite"
+    package.mkdir()
+    (package / "__init__.py").write_text("import os, sys; print('noise'); os.write(1, b'noise'); os.write(2, b'noise')")
+    (package / "api.py").write_text("class RKNNLite: pass")
+    metadata = tmp_path / "rknn_toolkit_lite2-2.5.0.dist-info"
+    metadata.mkdir()
+    (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: rknn-toolkit-lite2\nVersion: 2.5.0\n")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    facts = Probe().python()
+    assert (facts["lite"], facts["error"]) == ("2.5.0", None)

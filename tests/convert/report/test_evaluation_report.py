@@ -6,35 +6,18 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from rkface.convert.evaluate.evaluation import EvaluationRequest, evaluate_pairs
-from rkface.convert.evaluate.labeled_faces import LabeledFaces, all_pairs
+from rkface.convert.evaluate.evaluation import evaluate_pairs
 from rkface.convert.evaluate.worst_pairs import find_worst_pairs
 from rkface.convert.report.evaluation_report import to_html, verdict
 
 from .parsed_page import ParsedPage
+from .samples import REQUEST, labeled_faces, scores
 
-RANDOM = np.random.default_rng(3)
-REQUEST = EvaluationRequest("test for rk3588", "0" * 64, False, 1e-2, 0.25)
 HOSTILE = "a/<img src=x onerror=alert(1)>\u202e\udcff.jpg"
 
 
-def labeled(people=40, photos=3, name="{}/{}.jpg"):
-    owner = np.repeat(np.arange(people), photos)
-    first, second, _ = all_pairs(owner)
-    crops = RANDOM.integers(0, 255, (len(owner), 16, 16, 3), np.uint8)
-    names = tuple(name.format(person, at) for at, person in enumerate(owner.tolist()))
-    return LabeledFaces(
-        "people", crops, owner, first, second, owner[first] == owner[second], len(owner), names=names
-    )  # fmt: skip
-
-
-def scores(data):
-    """Around 0.6 for one person and 0 for two, both ± 0.1."""
-    return np.where(data.same, 0.6, 0).astype(np.float32) + RANDOM.normal(0, 0.1, len(data.same)).astype(np.float32)
-
-
 def test_the_worst_pairs_of_both_kinds_the_worst_first():
-    data = labeled(3, 2)
+    data = labeled_faces(3, 2)
     cosines = np.where(data.same, 0.9, 0.1).astype(np.float32) + np.arange(len(data.same), dtype=np.float32) / 1000
     found = find_worst_pairs(data, {"FP32": cosines * 0, "INT8": cosines}, 2)
     assert [one.same for one in found] == [True, True, False, False]
@@ -46,7 +29,7 @@ def test_the_worst_pairs_of_both_kinds_the_worst_first():
 
 
 def test_the_page_shows_the_faces_of_the_worst_pairs_and_its_contents():
-    data = labeled()
+    data = labeled_faces()
     found = evaluate_pairs(REQUEST, data, {"FP32": scores(data), "INT8": scores(data)}, ["a note"])
     page = ParsedPage(to_html(found, data.crops))
     assert page.sections == page.contents == ["figures", "worst-pairs", "notes", "roc", "scores", "sources"]
@@ -56,7 +39,7 @@ def test_the_page_shows_the_faces_of_the_worst_pairs_and_its_contents():
 
 
 def test_names_of_photos_are_text_and_never_markup():
-    data = labeled(12, 2, name=HOSTILE)
+    data = labeled_faces(12, 2, name=HOSTILE)
     found = evaluate_pairs(REQUEST, data, {"FP32": scores(data)})
     html = to_html(found, data.crops)
     html.encode()
@@ -76,14 +59,14 @@ def test_names_of_photos_are_text_and_never_markup():
     ],
 )
 def test_the_color_of_the_verdict_is_that_of_its_words(people, threshold, level, words):
-    data = labeled(people)
+    data = labeled_faces(people)
     found = evaluate_pairs(replace(REQUEST, current=threshold), data, {"FP32": scores(data)})
     assert verdict(found).level == level and words in verdict(found).headline
     assert ParsedPage(to_html(found, data.crops)).verdict == (level, verdict(found).headline)
 
 
 def test_a_far_that_may_be_the_requested_one_is_a_warning():
-    data = labeled()
+    data = labeled_faces()
     cosines = scores(data)
     limit = np.sort(cosines[~data.same])[-75]  # 75 of 7,020 pairs: 1.07 %, where 1 % is requested
     found = evaluate_pairs(replace(REQUEST, current=float(limit)), data, {"FP32": cosines})

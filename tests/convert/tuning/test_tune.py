@@ -204,6 +204,16 @@ def test_only_ranges_of_a_recognizer_shrink_and_the_simulator_uses_them(tmp_path
     assert whole.max() > 0.6 * top and cut.max() == pytest.approx(top / 2, rel=0.05)
 
 
+def test_a_tensor_that_moves_into_an_output_gets_no_margin_so_that_it_is_not_rounded_twice(tmp_path):
+    model = separable()
+    model.graph.node.append(helper.make_node("Transpose", ["out"], ["moved"], perm=[0, 2, 3, 1]))
+    model.graph.output[0].CopyFrom(helper.make_tensor_value_info("moved", TensorProto.FLOAT, None))
+    onnx.save(model, tmp_path / "model.onnx")
+    dataset = calibration(tmp_path / "set", IMAGES[:2])
+    tuned = tune(tmp_path / "model.onnx", INPUT, dataset, tmp_path / "tuned.onnx").equalized
+    assert {"c1", "a1", "c2", "a2"} == set(tuned.factors["margin"])
+
+
 def test_a_weight_that_other_nodes_share_keeps_its_value_for_them(tmp_path):
     before = separable()
     before.graph.node.append(helper.make_node("Conv", ["image", "w1", "b1"], ["other"], pads=[1] * 4))

@@ -1,16 +1,16 @@
 """The NPU backend on a machine without an NPU. tests/twin tests it with Rockchip's library."""
 
 import os
-import sys
 
 import pytest
 
+from rkface.runtime.backends import bindings
 from rkface.runtime.backends.npu import open_npu
 from rkface.runtime.backends.npu_errors import closed_node, open_error
 from rkface.runtime.core import device_access
 from rkface.runtime.core.bundle import read_bundle
 from rkface.runtime.core.crop_template import TEMPLATES
-from rkface.runtime.core.errors import InputError, ModelError
+from rkface.runtime.core.errors import DeviceError, InputError, ModelError
 from rkface.runtime.core.manifest import contract
 from rkface.runtime.inference.pipeline import choose_backend, open_bundle
 
@@ -21,13 +21,58 @@ def test_a_workstation_uses_the_reference_backend_and_refuses_the_npu(bundle):
         open_bundle(bundle, backend="npu")
 
 
-def test_a_board_without_the_binding_says_what_to_install(own_bundle, monkeypatch):
-    monkeypatch.setitem(sys.modules, "rknnlite.api", None)
+@pytest.fixture
+def no_lite(monkeypatch):
+    """A Python without rknn-toolkit-lite2, which workstations never have."""
+    monkeypatch.delenv("RKFACE_NPU_BINDING", raising=False)
+    monkeypatch.setattr(bindings, "LIBRARIES", ("/nowhere/librknnrt.so",))
+
+
+def test_without_rknn_toolkit_lite2_the_library_is_used_directly(own_bundle, no_lite):
+    binding = bindings.find_binding()
+    assert str(binding) == "direct (rknn-toolkit-lite2 is not installed)"
     model = read_bundle(own_bundle).model("recognizer")
     path = own_bundle / model.file
     path.write_bytes(b"RKNN" + contract("recognizer", model.input, "0" * 64).encode())
-    with pytest.raises(InputError, match=r"pip install rknn-toolkit-lite2==2\.5\.0"):
+    with pytest.raises(DeviceError, match=r"librknnrt is not installed: copy .* of toolkit 2\.5\.0"):
         open_npu(path, model, soc="rk3588")
+
+
+def test_a_package_that_does_not_import_is_passed_over_and_named(no_lite, monkeypatch, tmp_path):
+    broken = tmp_path / "rknnlite"
+    broken.mkdir()
+    (broken / "__init__.py").touch()
+    (broken / "api.py").write_text("raise ValueError('numpy.dtype size changed')")
+    monkeypatch.syspath_prepend(tmp_path)
+    bindings._import_lite.cache_clear()
+    try:
+        assert str(bindings.find_binding()).startswith("direct (rknn-toolkit-lite2 does not import: numpy.dtype size")
+    finally:
+        bindings._import_lite.cache_clear()
+
+
+def test_the_environment_chooses_the_binding(monkeypatch):
+    monkeypatch.setenv("RKFACE_NPU_BINDING", "direct")
+    assert str(bindings.find_binding()) == "direct (RKFACE_NPU_BINDING asks for it)"
+    monkeypatch.setenv("RKFACE_NPU_BINDING", "rknn-toolkit-lite2")
+    with pytest.raises(InputError, match=r"pip install rknn-toolkit-lite2==2\.5\.0"):
+        bindings.find_binding()
+    monkeypatch.setenv("RKFACE_NPU_BINDING", "lite3")
+    with pytest.raises(InputError, match="set it to rknn-toolkit-lite2 or direct"):
+        bindings.find_binding()
+
+
+def test_in_a_container_without_its_node_the_package_is_passed_over(monkeypatch, tmp_path):
+    monkeypatch.delenv("RKFACE_NPU_BINDING", raising=False)
+    monkeypatch.setattr(bindings, "_import_lite", lambda: object)
+    monkeypatch.setattr(bindings, "ROOT", tmp_path)
+    assert bindings.find_binding().name == "rknn-toolkit-lite2"
+    (tmp_path / ".dockerenv").touch()
+    (tmp_path / "dev/dri").mkdir(parents=True)
+    (tmp_path / "dev/dri/renderD128").touch()
+    assert str(bindings.find_binding()) == "direct (rknn-toolkit-lite2 needs /dev/dri/renderD129 in a container)"
+    (tmp_path / "dev/dri/renderD129").touch()
+    assert bindings.find_binding().name == "rknn-toolkit-lite2"
 
 
 def test_a_model_is_checked_before_the_npu_is_opened(own_bundle):
@@ -43,8 +88,7 @@ def test_a_model_is_checked_before_the_npu_is_opened(own_bundle):
         open_npu(path, model, soc="rk3588")
 
 
-def test_a_model_of_another_crop_or_center_is_refused_and_one_of_an_old_version_is_not(own_bundle, monkeypatch):
-    monkeypatch.setitem(sys.modules, "rknnlite.api", None)
+def test_a_model_of_another_crop_or_center_is_refused_and_one_of_an_old_version_is_not(own_bundle, no_lite):
     model = read_bundle(own_bundle).model("recognizer")
     path = own_bundle / model.file
 
@@ -60,7 +104,7 @@ def test_a_model_of_another_crop_or_center_is_refused_and_one_of_an_old_version_
     old = contract("recognizer", model.input, "0" * 64)  # without the two entries, as rkface wrote it at first
     assert "crop" not in old
     for accepted in (old, contract("recognizer", model.input, "0" * 64, model.crop)):
-        with pytest.raises(InputError, match="pip install rknn-toolkit-lite2"):
+        with pytest.raises(DeviceError, match="librknnrt is not installed"):
             opened(accepted)
 
 

@@ -7,7 +7,17 @@ import pytest
 from rkface.runtime.core.bundle import SUMS, files, read_bundle
 from rkface.runtime.core.crop_template import ARCFACE_112
 from rkface.runtime.core.errors import BundleError
-from rkface.runtime.core.manifest import Input, Manifest, Model, Output, RecognizerSpec, Source, Thresholds, contract
+from rkface.runtime.core.manifest import (
+    Input,
+    LibraryNeeds,
+    Manifest,
+    Model,
+    Output,
+    RecognizerSpec,
+    Source,
+    Thresholds,
+    contract,
+)
 
 DETECTOR = Input("input.1", 320, 320, (127.5,) * 3, (128.0,) * 3)
 RECOGNIZER = Input("input.1", 112, 112, (127.5,) * 3, (127.5,) * 3)
@@ -112,6 +122,24 @@ def test_a_file_without_read_permission_is_named(folder, monkeypatch):
 
     monkeypatch.setattr("rkface.runtime.core.bundle.sha256", denied)  # root, as in CI, can read everything
     with pytest.raises(BundleError, match=r"\.\w+: cannot be read: Permission denied"):
+        read_bundle(folder)
+
+
+def test_a_bundle_says_which_librknnrt_it_needs_also_if_it_is_older_than_this_entry(folder):
+    assert read_bundle(folder).manifest.librknnrt == LibraryNeeds(6, "1.6.0")
+    raw = json.loads(MANIFEST.to_json())
+    raw["librknnrt"] = {"format": 7, "oldest": "3.0.0"}
+    (folder / "manifest.json").write_text(json.dumps(raw))
+    write_sums(folder)
+    assert read_bundle(folder).manifest.librknnrt == LibraryNeeds(7, "3.0.0")
+    del raw["librknnrt"]
+    (folder / "manifest.json").write_text(json.dumps(raw))
+    write_sums(folder)
+    assert read_bundle(folder).manifest.librknnrt == LibraryNeeds(6, "1.6.0")
+    raw["librknnrt"] = {"format": 6, "oldest": "new"}
+    (folder / "manifest.json").write_text(json.dumps(raw))
+    write_sums(folder)
+    with pytest.raises(BundleError, match="oldest is 'new'"):
         read_bundle(folder)
 
 

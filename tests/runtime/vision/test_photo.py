@@ -11,6 +11,7 @@ from rkface.runtime.cli.main import main
 from rkface.runtime.vision.align import TEMPLATE
 from rkface.runtime.vision.detect import Detector
 from rkface.runtime.vision.detectors.scrfd import SCRFD
+from rkface.runtime.vision.detectors.yunet import YUNET
 from rkface.runtime.vision.photo import TURNS, find_faces, turn_image
 from rkface.runtime.vision.quality import measure, roll_of
 
@@ -36,10 +37,10 @@ INSIDE, BORDER = (20, 20, 60, 60), (0, 20, 60, 80)
 class Scripted:
     """A detector that finds the scripted faces: by the corner that is white, which tells how the photo is turned."""
 
-    nms_iou, family = 0.4, SCRFD
+    nms_iou = 0.4
 
-    def __init__(self, looks, margins=None):
-        self.looks, self.margins, self.runs = looks, margins or {}, []
+    def __init__(self, looks, margins=None, family=SCRFD):
+        self.looks, self.margins, self.family, self.runs = looks, margins or {}, family, []
 
     def _find(self, kind, image, faces):
         turn = next(
@@ -57,11 +58,11 @@ class Scripted:
         return self._find("margin", image, self.margins)
 
 
-def search(looks, margins=None):
+def search(looks, margins=None, family=SCRFD, threshold=0.5):
     image = np.zeros((90, 120, 3), np.uint8)
     image[0, 0] = 255
-    detector = Scripted(looks, margins)
-    return find_faces(detector, image, 0.5), detector.runs
+    detector = Scripted(looks, margins, family)
+    return find_faces(detector, image, threshold), detector.runs
 
 
 def test_a_plainly_upright_face_takes_one_look():
@@ -124,6 +125,16 @@ def test_a_face_that_only_the_margin_shows_is_reported():
     assert search({}, {180: [(0.85, 0, BORDER)]})[0].again
     assert not search({180: [(0.85, 0, INSIDE)]}, {0: [(0.55, 0, BORDER)]})[0].again
     assert not search({}, {})[0].again
+
+
+@pytest.mark.parametrize("family", [SCRFD, YUNET], ids=lambda family: family.name)
+def test_an_additional_look_must_be_surer_by_what_the_family_needs(family):
+    least = family.threshold + family.again
+    for score, found in ((least - 0.01, 0), (least + 0.01, 1)):
+        for looks, margins in (({180: [(score, 0, INSIDE)]}, {}), ({}, {0: [(score, 0, INSIDE)]})):
+            assert len(search(looks, margins, family, family.threshold)[0].faces) == found
+    # A high threshold leaves turned photos their faces.
+    assert len(search({180: [(0.97, 0, INSIDE)]}, {}, family, 0.95)[0].faces) == 1
 
 
 def test_turning_back_is_the_opposite():

@@ -1,0 +1,38 @@
+"""Keep stdout for what a command prints itself, whatever native libraries print there."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import sys
+
+STDOUT, STDERR = 1, 2
+
+
+def reserve_stdout() -> None:
+    """Give ``sys.stdout`` a descriptor of its own. Everything else that is written to descriptor 1 goes to stderr.
+
+    Rockchip's librknnrt writes log lines to descriptor 1, also from threads of its own, and what it wrote with stdio
+    leaves its buffer only when the process ends. So the descriptor is not redirected for each call, which would also
+    take away what other threads print during the call, but once, for the rest of the process. Programs that this
+    process starts inherit stderr as their stdout.
+
+    Does nothing if ``sys.stdout`` does not write to descriptor 1, for example in a test that replaced it.
+    """
+    stream = sys.stdout
+    try:
+        if stream is None or stream.fileno() != STDOUT:
+            return
+        stream.flush()
+        own = fcntl.fcntl(STDOUT, fcntl.F_DUPFD_CLOEXEC, STDERR + 1)  # children do not inherit it
+    except (OSError, ValueError):  # closed, or without a descriptor
+        return
+    try:
+        os.dup2(STDERR, STDOUT)
+    except OSError:  # stderr is closed
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, STDOUT)
+        os.close(nowhere)
+    sys.stdout = open(  # noqa: SIM115, PTH123 (a descriptor; open until the process ends)
+        own, "w", encoding=stream.encoding, errors=stream.errors, buffering=1 if stream.line_buffering else -1
+    )

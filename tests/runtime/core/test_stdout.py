@@ -1,0 +1,54 @@
+"""What native libraries print never reaches the stdout of a command. tests/twin tests it with librknnrt's calls."""
+
+import subprocess
+import sys
+
+# Prints to descriptor 1 as a native library can: at once, by a thread, and with stdio, which writes at the end.
+PROGRAM = """
+import ctypes, os, sys, threading
+sys.stdout.reconfigure(errors="backslashreplace")
+from rkface.runtime.core.stdout import reserve_stdout
+print("before")
+reserve_stdout()
+libc = ctypes.CDLL(None)
+libc.printf(b"noise of printf\\n")
+os.write(1, b"noise of write\\n")
+thread = threading.Thread(target=libc.write, args=(1, b"noise of a thread\\n", 18))
+thread.start()
+thread.join()
+os.system("echo noise of a child")
+print("ours", flush=True)
+reserve_stdout()
+print("é and \\udcff")
+sys.stdout.flush()
+sys.stdout.buffer.write(b"bytes\\n")
+"""
+
+
+def test_only_python_prints_to_a_reserved_stdout():
+    done = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines() == ["before", "ours", "é and \\udcff", "bytes"]
+    noise = {line.removeprefix("noise of ") for line in done.stderr.splitlines()}
+    assert noise == {"printf", "write", "a thread", "a child"}
+
+
+def test_without_stderr_the_noise_is_lost_and_stdout_is_clean():
+    program = f"import os; os.close(2)\n{PROGRAM}"
+    done = subprocess.run([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True, check=True)
+    assert done.stdout.splitlines() == ["before", "ours", "é and \\udcff", "bytes"]
+
+
+def test_a_replaced_stdout_stays_as_it_is():
+    program = (
+        "import io, os, sys; from rkface.runtime.core.stdout import reserve_stdout; sys.stdout = io.StringIO(); "
+        "reserve_stdout(); os.write(1, b'still here')"
+    )
+    done = subprocess.run([sys.executable, "-c", program], stdout=subprocess.PIPE, check=True)
+    assert done.stdout == b"still here"
+
+
+def test_commands_reserve_stdout():
+    program = "import os, sys; from rkface.runtime.cli.main import main; main(); os.write(1, b'noise')"
+    command = [sys.executable, "-c", program, "version", "--json"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert "noise" in done.stderr and "noise" not in done.stdout and done.stdout.startswith("{")
