@@ -28,7 +28,7 @@ def to_dict(report: ConversionReport, output: OutputBundle) -> dict[str, Any]:
             {
                 "role": facts.role,
                 "precision": report.manifest.model(facts.role).precision,
-                "recipe": next(one.recipe.name for one in facts.tries if one.chosen),
+                "recipe": next(one.recipe.name for one in facts.recipes if one.chosen),
                 "onnx_bytes": report.manifest.model(facts.role).source.bytes,
                 "rknn_bytes": facts.rknn_bytes,
             }
@@ -51,7 +51,7 @@ def print_summary(report: ConversionReport, output: OutputBundle, work: Path) ->
         "detector": f"{parity.detection.matched} of {parity.detection.faces} faces matched, "
         f"{parity.detection.extra} extra, landmark error {parity.detection.landmark_error:.1%}",
         "recognizer": "cosine with FP32's embedding:",
-        "liveness": grade_liveness(parity.liveness).said if parity.liveness else "",
+        "liveness": grade_liveness(parity.liveness).summary if parity.liveness else "",
     }
     for facts in report.models:
         model = manifest.model(facts.role)

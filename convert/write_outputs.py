@@ -61,7 +61,15 @@ def write_outputs(
     notes = list_notes(context, settings.bar, output, result)
     written = result.fault is None or settings.accept
     report = ConversionReport(
-        manifest, settings.bar, result.parity, result.evidence, facts, notes, result.fault, written
+        manifest,
+        settings.bar,
+        result.parity,
+        result.evidence,
+        facts,
+        notes,
+        result.fault,
+        written,
+        result.quantized.pairs,
     )
     with stage("report and bundle") as shown:
         html, data = settings.work / "report.html", settings.work / "report.json"
@@ -87,7 +95,7 @@ def _model_facts(context: ConversionContext, quantized: QuantizedResults, role: 
     return ModelFacts(
         role,
         model.rknn.stat().st_size,
-        context.models[role].simplified.nodes,
+        *context.models[role].simplified.nodes,
         context.reference.differences[role],
         model.seconds,
         model.peak_rss_mb,
@@ -156,7 +164,7 @@ def _library_needs(quantized: QuantizedResults) -> LibraryNeeds:
 
 def _chosen(quantized: QuantizedResults, role: Role) -> dict[str, Any]:
     recipe = chosen_result(quantized.tries[role]).recipe
-    facts = ("name", "dtype", "algorithm", "correct", "equalize", "ranges", "distilled", "lead", "trail")
+    facts = ("name", "dtype", "algorithm", "correct", "equalize", "ranges", "distilled", "lead", "trail", "coarse")
     return {name: getattr(recipe, name) for name in facts}
 
 

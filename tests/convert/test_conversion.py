@@ -81,7 +81,9 @@ def test_the_bundle_is_complete_and_describes_itself(converted):
         model = bundle.model(role)
         binary = bundle.path(role).read_bytes()
         assert b'"normalization":"inside"' in binary[:4096] and model.source.sha256.encode() in binary[:4096]
-        assert len(binary) < model.source.bytes and model.precision == "int8"
+        # Time is spent on landmarks that stay close on other photos.
+        precision = "int8+fp16" if role == "detector" else "int8"
+        assert len(binary) < model.source.bytes and model.precision == precision
     assert names_in(converted.bundle.parent) == ["bundle", "bundle.work"]
     assert names_in(converted.work) == ["cache", "calibration", "lock", "logs", "photos"]
 

@@ -65,13 +65,10 @@ def distill(job: DistillJob, progress: Callable[[int, int], None] = lambda done,
     """
     images = to_rgb(read_image(path) for path in read_image_list(job.dataset))
     state = open_checkpoint(job.checkpoints, job.key).load()
-    known = [state["start"]] if state else range(len(job.starts))
-    beginnings = {index: _begin(job.starts[index], job.input, images) for index in known}
     if not state:
-        errors = {index: measure_error(one.student, one.lesson) for index, one in beginnings.items()}
-        best = min(errors, key=lambda index: errors[index])
-        state = {"start": best, "before": errors[best]}
-    begun = beginnings[state["start"]]
+        errors = [_measure_start(start, job.input, images) for start in job.starts]
+        state = {"start": int(np.argmin(errors)), "before": min(errors)}
+    begun = _begin(job.starts[state["start"]], job.input, images)
     learned = learn(begun.student, begun.lesson, job, state, progress)
     student, proto = begun.student, begun.proto
     constants = student.constants()
@@ -95,15 +92,26 @@ def distill(job: DistillJob, progress: Callable[[int, int], None] = lambda done,
     )
 
 
+def _measure_start(start: DistillStart, input: Input, images: Images) -> float:
+    """The error of ``start`` on the held-out faces. Only one start at a time is in memory."""
+    begun = _begin(start, input, images)
+    return measure_error(begun.student, begun.lesson)
+
+
 def _begin(start: DistillStart, input: Input, images: Images) -> _Beginning:
-    """``start`` with the ranges that ``images`` show, its own FP32 version as the teacher."""
+    """``start``, with its own FP32 version as the teacher. Its ranges come from the faces to learn on alone: those to
+    stop on shall be as new to it as the faces of a camera."""
     proto = onnx.load(str(start.model))
     graph = read_graph(proto)
     teacher = graph.constants | {name: torch.from_numpy(np.array(values)) for name, values in start.biases.items()}
-    seen, embeddings = _observe(graph, teacher, images, input)
-    faces, stopping = hold_out(images, embeddings)
+    faces, stopping = hold_out(images, _observe(graph, teacher, images, input)[1])
+    seen, _ = _observe(graph, teacher, faces, input)
     stopping = with_augmented(stopping)
-    ranges = {name: _range(seen[name], start.factors.get(name, 1.0)) for name in rounded_tensors(graph) if name in seen}
+    ranges = {
+        name: _range(seen[name], start.widened.get(name, (0.0, 0.0)), start.factors.get(name, 1.0))
+        for name in rounded_tensors(graph)
+        if name in seen
+    }
     ranges[graph.input] = _input_range(input)
     student = create_student(graph, ranges, {name: one.variance**0.5 for name, one in seen.items()})
     sums = {step.output: seen[step.output].variance for step in graph.steps if step.operator == "Add"}
@@ -127,9 +135,9 @@ def _observe(
     return seen, torch.cat(parts).flatten(1).numpy()
 
 
-def _range(seen: _Statistics, factor: float) -> Range:
+def _range(seen: _Statistics, widened: Range, factor: float) -> Range:
     """The range for INT8, which contains 0; never empty."""
-    return seen.low * factor, max(seen.high * factor, 1e-6)
+    return min(seen.low, widened[0]) * factor, max(max(seen.high, widened[1]) * factor, 1e-6)
 
 
 def _input_range(input: Input) -> Range:

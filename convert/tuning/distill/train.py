@@ -33,6 +33,7 @@ SEED = 0
 BATCH = 12  # faces for each update
 EVALUATE_EVERY = 25  # updates
 COSINE_WEIGHT, INNER_WEIGHT = 10.0, 1.0  # of the parts of the loss; the length of the embedding has 1
+WARM_UP = 0.05  # share of the updates
 STOPPING_SHARE = 4  # one face in four is held out to stop on
 STOPPING_COPIES = 3  # each as it is, and in two augmented versions
 ACTIVATION_BYTES = 1_000_000_000  # of tensors that wait for the gradient
@@ -121,7 +122,7 @@ def learn(
     while state["step"] < job.steps and time.monotonic() < end:
         step = state["step"]
         for group in optimizer.param_groups:
-            group["lr"] = group["initial_lr"] * (1 + math.cos(math.pi * step / job.steps)) / 2
+            group["lr"] = group["initial_lr"] * _rate(step, job.steps)
         optimizer.zero_grad()
         for part in torch.split(_draw_faces(lesson, step), size):
             loss = _loss(student, lesson, part) * (len(part) / BATCH)
@@ -136,6 +137,12 @@ def learn(
         progress(step + 1 - begun, job.steps - begun)
     student.load(state["best"])
     return Learned(state["before"], state["best_error"], state["step"], state["best_step"])
+
+
+def _rate(step: int, steps: int) -> float:
+    """The learning rate of update ``step`` of ``steps``, as a share of the largest: it rises for a twentieth of the
+    updates, because Adam knows little about the gradients then, and falls as a cosine."""
+    return min(1.0, (step + 1) / (steps * WARM_UP)) * (1 + math.cos(math.pi * step / steps)) / 2
 
 
 def to_tensor(images: Images, input: Input) -> Tensor:

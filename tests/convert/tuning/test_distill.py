@@ -11,6 +11,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from rkface.convert.run_distilled import quantize_distilled
 from rkface.convert.toolkit.quantize import QuantizedModel, QuantizeJob
+from rkface.convert.tuning.distill import student
 from rkface.convert.tuning.distill.augment import augment
 from rkface.convert.tuning.distill.distill import distill
 from rkface.convert.tuning.distill.job import DistilledModel, DistillJob, DistillStart
@@ -135,9 +136,13 @@ def test_a_finished_run_is_not_repeated(job, distilled):
     assert distill(job, repeat).after == distilled.after
 
 
-def test_without_time_the_model_is_what_it_began_with(job, tmp_path):
-    done = distill(replace(job, seconds=0, checkpoints=tmp_path, target=tmp_path / "same.onnx"))
-    assert (done.steps, done.best_step) == (0, 0) and done.after == done.before
+@pytest.mark.parametrize(("limit", "rate"), [({"seconds": 0}, student.WEIGHT_RATE), ({"steps": EVALUATE_EVERY}, 1e4)])
+def test_without_time_and_with_updates_that_do_harm_the_model_is_what_it_began_with(
+    job, tmp_path, monkeypatch, limit, rate
+):
+    monkeypatch.setattr(student, "WEIGHT_RATE", rate)
+    done = distill(replace(job, **limit, checkpoints=tmp_path, target=tmp_path / "same.onnx"))
+    assert done.steps == limit.get("steps", 0) and done.best_step == 0 and done.after == done.before
     expected = {one.name: numpy_helper.to_array(one) for one in onnx.load(str(job.starts[0].model)).graph.initializer}
     assert all(np.array_equal(value, expected[name]) for name, value in written(done).items())
 
@@ -170,7 +175,7 @@ def test_augmented_faces_keep_their_size_and_follow_from_the_draws():
     (face,) = pictures(1)
     versions = [augment(face, np.random.default_rng(seed)) for seed in range(40)]
     assert all(one.shape == face.shape and one.dtype == np.uint8 for one in versions)
-    assert len({one.tobytes() for one in versions}) == 40
+    assert len({one.tobytes() for one in versions}) > 20  # a fifth is at most mirrored
     assert np.array_equal(versions[7], augment(face, np.random.default_rng(7)))
 
 
