@@ -139,7 +139,7 @@ def grade_drops(drops: Sequence[MetricDrop], cosines: Grade) -> Grade:
     return Grade(
         all(drop.met for drop in drops),
         (-used, *cosines.rank),
-        f"{'; '.join(map(str, drops))}; {cosines.said}",
+        f"{'; '.join(map(str, drops))}; {cosines.summary}",
         cosines.accuracy,
         used <= WELL,
     )
