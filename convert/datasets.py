@@ -21,8 +21,10 @@ from rkface.runtime.core.manifest import Role
 from rkface.runtime.core.progress import stage
 from rkface.runtime.vision.embed import Embedder
 
+from .evaluate.max_drop import LabeledPairs, describe_doubts, require_enough_pairs
 from .evaluation_set import CalibratedFaces, EvaluationSet, build_evaluation_set
 from .face_finder import MIN_EVALUATION_FACES, FaceFinder, PhotoOptions, find_faces
+from .metric_bar import MetricBar
 
 
 @dataclass(frozen=True)
@@ -103,6 +105,21 @@ def prepare_datasets(
     calibrated = CalibratedFaces(frozenset(names), found.candidates, faces)
     evaluation = build_evaluation_set(photos, rest, finder, calibrated)
     return Datasets(calibration, evaluation, notes, faces)
+
+
+def check_labels(datasets: Datasets, photos: PhotoOptions, max_drop: Sequence[MetricBar]) -> Datasets:
+    """``datasets`` with remarks about labels that leave doubts about the figures of ``max_drop``. Raises InputError if
+    there are too few labeled pairs to judge them."""
+    evaluation = datasets.evaluation
+    if not max_drop:
+        return datasets
+    pairs = LabeledPairs.of(evaluation.labeled, len(evaluation.faces))
+    same = int(pairs.same.sum())
+    full = len(evaluation.faces) >= photos.evaluation_count
+    more = f"raise --evaluate (now {photos.evaluation_count}), or add labeled photos" if full else "add labeled photos"
+    require_enough_pairs(max_drop, same, len(pairs.same) - same, "the photos to evaluate on have", more)
+    notes = (*evaluation.notes, *describe_doubts(max_drop, pairs))
+    return replace(datasets, evaluation=replace(evaluation, notes=notes))
 
 
 def _settled(
