@@ -70,6 +70,7 @@ def _convert(options: Namespace) -> int:
 
     with suppress(ValueError):  # not in the main thread
         signal.signal(signal.SIGTERM, signal.default_int_handler)  # `kill` leaves no files, like Ctrl-C
+    bar = _accuracy_bar(options)
     outputs = _outputs(options)
     work = options.work or outputs[0].folder.with_name(f"{outputs[0].folder.name}.work")
     for output in outputs:
@@ -82,9 +83,7 @@ def _convert(options: Namespace) -> int:
     detector_size = _detector_size(options, sources)
     photos = _photos(options, sources)
     plan = UNQUANTIZED if options.no_quantize else options.recipe or PLANS["auto"]
-    settings = ConversionSettings(
-        outputs, work, plan, _accuracy_bar(options), detector_size, options.accept, _center(options.center)
-    )
+    settings = ConversionSettings(outputs, work, plan, bar, detector_size, options.accept, _center(options.center))
     if not options.json:
         convert(sources, photos, settings, print_summary)
         return 0
@@ -258,8 +257,8 @@ def _photos(options: Namespace, sources: ModelSources) -> PhotoOptions | None:
     """The user's photos; None if the demo pack renders its own."""
     from .face_finder import PhotoOptions
 
-    _check_labels(options)
     if options.calibration is not None:
+        _check_labels(options)
         return PhotoOptions(
             options.calibration,
             _evaluation_folder(options),
@@ -299,7 +298,7 @@ def _check_labels(options: Namespace) -> None:
         raise InputError("--people and --evaluation both name the photos to evaluate on: leave one out")
     if options.people is not None:
         people_in_folders(options.people, list_photos(options.people).photos)
-    if options.max_drop and options.calibration is not None and not (options.people or options.pairs):
+    if options.max_drop and not (options.people or options.pairs):
         raise InputError(
             "--max-drop compares figures on labeled photos: also give --people, a folder with a subfolder for each "
             "person, or --pairs"
