@@ -15,7 +15,7 @@ from .described_keys import described_keys, keys_of
 from .parsed_page import ParsedPage
 from .samples import RANDOM, conversion_html, conversion_report, manifest
 
-ORDER = ["accuracy", "worst-faces", "threshold", "notes", "detection", "recipes", "calibration", "models", "limits",
+ORDER = ["accuracy", "worst-faces", "thresholds", "notes", "detection", "recipes", "calibration", "models", "limits",
          "settings"]  # fmt: skip
 
 
