@@ -54,7 +54,7 @@ def find_same_person(candidates: Sequence[CandidateFace], embeddings: Floats, em
 
 
 def turned_places(count: int) -> NDArray[np.int64]:
-    """Which of ``count`` faces are to be embedded upside down, too: their indices."""
+    """The indices of those of ``count`` faces that must be embedded upside down, too."""
     return np.linspace(0, max(count - 1, 0), min(count, TURNED_FACES)).astype(np.int64)
 
 

@@ -45,8 +45,8 @@ def convert(parser: ArgumentParser) -> None:
     the distance of your camera. The photos of some people are held back, and the result is evaluated on them. Or give
     other photos with --evaluation, and say which of them show the same person with --pairs.
 
-    The bundle is written only if the quantized models are close enough to FP32 (--min-cosine). Read its report.html
-    before you trust it.
+    The bundle is written only if the quantized models are close enough to FP32: by the cosine of embeddings
+    (--min-cosine), or by your own figure on labeled photos (--max-drop). Read its report.html before you trust it.
 
     examples:
       rkface convert
@@ -54,6 +54,7 @@ def convert(parser: ArgumentParser) -> None:
       rkface convert --pack buffalo_l --accept-license --calibration photos/ --target rk3588
       rkface convert --detector det.onnx --recognizer arc.onnx --calibration photos/ --target rk3576 --size 640x384
       rkface convert --pack buffalo_m --accept-license --calibration photos/ --min-face 60 --camera 1920x1080
+      rkface convert --pack open --calibration photos/ --people staff/ --max-drop tar@1e-3=0.5
       rkface convert --pack demo --target rk3588,rk3566 --out bundles --json
     """
     add_model_options(parser)
