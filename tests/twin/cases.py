@@ -354,8 +354,6 @@ def case_a_broken_npu_never_falls_back_to_onnx_runtime():
 
 def case_every_context_was_closed():
     before = contexts()
-    with faults("version=1.6.0"):
-        expect_error(DeviceError, open_model, "older")
     with faults("mask=-5"):
         expect_error(DeviceError, lambda: open_model(core=0), "core")
     shorter = replace(MODEL, outputs=(Output("embedding", (1, 128)),))
