@@ -23,7 +23,6 @@ from .compare_models import (
     QuantizedResults,
     measure_detector_errors,
     measure_parity,
-    quantize_models,
     run_reference,
 )
 from .datasets import prepare_datasets, render_demo_photos
@@ -37,6 +36,7 @@ from .prepared_model import build_embedder, build_face_finder, prepare_model
 from .recipe import AccuracyBar
 from .report.conversion_report import ConversionReport
 from .run_recipe import RecipeRunner
+from .search_models import quantize_models
 from .settings import ConversionSettings, OutputBundle
 from .toolkit.cache import NEW
 from .toolkit.quantize import TOOLKIT_SCRATCH, require_toolkit
@@ -151,8 +151,10 @@ def _find_fault(
 def _check_space(settings: ConversionSettings, sources: ModelSources) -> None:
     # Once: the simplified model, the tuned model, and temporary files of tuning and of the toolkit. For each target:
     # the calibrated model, the .rknn of five recipes at a quarter of its size, the same in the cache, the bundle's
-    # .rknn and its reference model.
+    # .rknn and its reference model. Distillation keeps the state of two runs: weights, the best ones, and two moments.
     copies = 5 + 5 * len(settings.outputs)
+    if any(recipe.distilled for recipe in settings.plan.others):
+        copies += 2 * 4
     needed = SPARE_BYTES + copies * sum(path.stat().st_size for path in sources.paths.values() if path.is_file())
     work, free = settings.work, shutil.disk_usage(settings.work).free
     if free < needed:

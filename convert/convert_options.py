@@ -140,7 +140,7 @@ def add_conversion_options(parser: ArgumentParser) -> None:
     how.add_argument(
         "--no-quantize", action="store_true", help="FP16 instead of INT8: larger and slower, for comparison"
     )
-    known = "; ".join(f"{one.name}: {one.about}" for one in PLANS.values())
+    known = "; ".join(f"{one.name}: {one.about}" for one in PLANS.values()).replace("%", "%%")
     how.add_argument("--recipe", type=recipe_plan, metavar="NAME", help=f"how to quantize. {known} (default: auto)")
     how.add_argument(
         "--min-cosine",

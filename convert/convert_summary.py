@@ -28,7 +28,7 @@ def to_dict(report: ConversionReport, output: OutputBundle) -> dict[str, Any]:
             {
                 "role": facts.role,
                 "precision": report.manifest.model(facts.role).precision,
-                "recipe": next(one.recipe.name for one in facts.tries if one.chosen),
+                "recipe": next(one.recipe.name for one in facts.recipes if one.chosen),
                 "onnx_bytes": report.manifest.model(facts.role).source.bytes,
                 "rknn_bytes": facts.rknn_bytes,
             }
@@ -50,14 +50,18 @@ def print_summary(report: ConversionReport, output: OutputBundle, work: Path) ->
     results = {
         "detector": f"{parity.detection.matched} of {parity.detection.faces} faces matched, "
         f"{parity.detection.extra} extra, landmark error {parity.detection.landmark_error:.1%}",
-        "recognizer": f"cosine mean {parity.embedding.mean:.4f}, p1 {parity.embedding.p1:.4f}, "
-        f"min {parity.embedding.minimum:.4f} over {parity.embedding.faces} faces",
-        "liveness": grade_liveness(parity.liveness).said if parity.liveness else "",
+        "recognizer": "cosine with FP32's embedding:",
+        "liveness": grade_liveness(parity.liveness).summary if parity.liveness else "",
     }
     for facts in report.models:
         model = manifest.model(facts.role)
         sizes = f"{model.source.bytes / 1e6:.1f} → {facts.rknn_bytes / 1e6:.1f} MB"
         rows.append((facts.role, sizes, model.precision, results[facts.role]))
+        if facts.role == "recognizer":
+            named = {f"{group} faces": found.same_crop for group, found in parity.groups.items()}
+            for name, found in {**named, "end to end": parity.end_to_end}.items():
+                about = f"  {name}: mean {found.mean:.4f}, min {found.minimum:.4f} ({found.faces})"
+                rows.append(("", "", "", about))
     widths = [max(len(row[column]) for row in rows) for column in range(3)]
     print()
     for row in rows:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -112,7 +112,7 @@ def build_evaluation_set(
             f"{found.folder}: only {len(candidates)} usable faces to evaluate on{also}, at least "
             f"{MIN_EVALUATION_FACES} are needed: add photos, or give other photos with --evaluation"
         )
-    unlike = find_unlike(candidates, known.chosen, finder, photos.evaluation_count // 2)
+    unlike = find_unlike(candidates, known.chosen, finder, photos.evaluation_count)
     faces, groups = _choose(candidates, unlike, photos.evaluation_count)
     first = dict.fromkeys(face.photo for face in faces)
     left_out = {copy.face.photo for copy in copies} - {face.photo for face in candidates}
@@ -151,11 +151,13 @@ def find_unlike(
 
 
 def _choose(
-    candidates: Sequence[CandidateFace], unlike: Container[int], count: int
+    candidates: Sequence[CandidateFace], unlike: set[int], count: int
 ) -> tuple[tuple[CandidateFace, ...], tuple[FaceGroup, ...]]:
-    """At most ``count`` faces, in the order of ``candidates``, and the group of each."""
-    ranked = sorted(range(len(candidates)), key=lambda index: index not in unlike)
-    chosen = sorted(ranked[:count])
+    """At most ``count`` faces, in the order of ``candidates``, and the group of each. If faces must be left out, unlike
+    ones have priority up to one half."""
+    first = sorted(unlike)[: count // 2]
+    others = [index for index in range(len(candidates)) if index not in unlike]
+    chosen = sorted([*first, *others, *sorted(unlike)[count // 2 :]][:count])
     groups: list[FaceGroup] = ["unlike" if index in unlike else "in-domain" for index in chosen]
     if groups.count("unlike") < MIN_UNLIKE:
         groups = ["in-domain"] * len(chosen)

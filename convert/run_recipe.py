@@ -25,18 +25,24 @@ from .acquire import ModelSources
 from .hybrid import tensors_at_ends
 from .image_lists import read_image_list
 from .prepared_model import PreparedModel, PreparedModels
-from .recipe import Recipe
+from .recipe import DISTILLED_FROM, Recipe
+from .run_distilled import distill_start, quantize_distilled, run_distillation
 from .targets import Target
 from .toolkit.cache import cache_key, load_cached, store
 from .toolkit.quantize import ANSWERED, QuantizedModel, QuantizeJob, quantize
-from .tuning.tune import TunedModels, tune
+from .tuning.distill.job import DistilledModel, DistillJob
+from .tuning.tune import TunedModel, TunedModels, tune
 
 # The code that decides how a model comes out, besides its inputs. If it changes, cached conversions no longer count.
 CODE = ("editable_graph.py", "hybrid.py", "image_lists.py", "mosaic.py", "recipe.py", "run_recipe.py",
-        "toolkit/quantize.py", "toolkit/worker.py", "tuning/clip.py", "tuning/equalize.py", "tuning/observe.py",
-        "tuning/ranges.py", "tuning/tune.py")  # fmt: skip
+        "run_distilled.py", "toolkit/quantize.py", "toolkit/worker.py", "tuning/clip.py", "tuning/distill/augment.py",
+        "tuning/distill/distill.py", "tuning/distill/fake_quant.py", "tuning/distill/graph.py",
+        "tuning/distill/job.py", "tuning/distill/operators.py", "tuning/distill/student.py",
+        "tuning/distill/train.py", "tuning/equalize.py", "tuning/observe.py", "tuning/ranges.py",
+        "tuning/tune.py", "tuning/vary_faces.py")  # fmt: skip
 
 Images = NDArray[np.uint8]
+NO_IMAGES = np.zeros(0, np.uint8)
 # (role, recipe, calibration list or None for FP16, N×H×W×3 images to simulate) → the converted model and its outputs
 Quantizer = Callable[[Role, Recipe, Path | None, Images], QuantizedModel]
 
@@ -58,7 +64,8 @@ class RecipeRunner:
         self._work = work
         self._scratch = scratch
         self._analyze = analyze
-        self._tuned: dict[Role, TunedModels] = {}
+        self._tuned: dict[Role, TunedModels | WorkError] = {}
+        self._distilled: dict[Role, DistilledModel] = {}
         self._calibrated = Path(tempfile.mkdtemp(dir=scratch, prefix="calibrated-"))
 
     def for_target(self, target: Target) -> Quantizer:
@@ -94,20 +101,56 @@ class RecipeRunner:
             analyze=self._analyze and dataset is not None,
             source=model.fixed.name,
         )
-        if recipe.tuned and dataset is not None:
-            job = self._with_tuning(job, role, recipe, dataset)
-        with stage(f"{role}: {recipe.name} {target.name}") as shown:
-            done = quantize(job, self._work / "logs" / f"{name}.log", partial(_show_progress, shown, len(images)))
-            shown.note = ", ".join(f"{part} {seconds:.1f} s" for part, seconds in done.seconds.items())
+        log = self._work / "logs" / f"{name}.log"
+        if recipe.distilled and dataset is not None:
+            done = self._distill_and_quantize(job, role, dataset, log)
+        else:
+            if recipe.tuned and dataset is not None:
+                job = self._with_tuning(job, role, recipe, dataset)
+            done = _quantize(f"{role}: {recipe.name} {target.name}", log, job)
         store(cache, key, done)
         return done
+
+    def _distill_and_quantize(self, job: QuantizeJob, role: Role, dataset: Path, log: Path) -> QuantizedModel:
+        """Distill the model of ``role``, once for all targets, and quantize it as ``job`` says."""
+        model = self._models[role]
+        jobs = [self._with_tuning(job, role, one, dataset) for one in DISTILLED_FROM]
+        if role not in self._distilled:
+            tuned = [self._tune(role, one, dataset) for one in DISTILLED_FROM]
+            self._distilled[role] = run_distillation(
+                DistillJob(
+                    starts=tuple(distill_start(*one) for one in zip(jobs, tuned, strict=True)),
+                    input=model.input,
+                    dataset=dataset,
+                    target=self._scratch / f"{role}-distilled.onnx",
+                    checkpoints=self._work / "distilled",
+                    key=_key(model.simplified.path, ["distilled"], dataset, NO_IMAGES),
+                ),
+                role,
+                model.fixed.name,
+            )
+        distilled = self._distilled[role]
+        calibrated = self._calibrated / f"{job.target}-{distilled.path.stem}"
+        return quantize_distilled(
+            distilled, jobs[distilled.start], calibrated, partial(_quantize, f"{role}: distilled {job.target}", log)
+        )
+
+    def _tune(self, role: Role, recipe: Recipe, dataset: Path) -> TunedModel:
+        """The model of ``role``, tuned as ``recipe`` says."""
+        if role not in self._tuned:
+            try:
+                self._tuned[role] = _tune(self._models[role], role, dataset, self._scratch / f"{role}-tuned.onnx")
+            except WorkError as error:  # it fails for every other recipe, too
+                self._tuned[role] = error
+        found = self._tuned[role]
+        if isinstance(found, WorkError):
+            raise found
+        return found.equalized if recipe.equalize else found.corrected
 
     def _with_tuning(self, job: QuantizeJob, role: Role, recipe: Recipe, dataset: Path) -> QuantizeJob:
         """``job`` with the tuned model, the tensors that stay in FP16, and the ranges and biases that follow."""
         graph = self._models[role].graph.proto
-        if role not in self._tuned:
-            self._tuned[role] = _tune(self._models[role], role, dataset, self._scratch / f"{role}-tuned.onnx")
-        tuned = self._tuned[role].equalized if recipe.equalize else self._tuned[role].corrected
+        tuned = self._tune(role, recipe, dataset)
         fp16 = tensors_at_ends(graph, recipe.lead, recipe.trail, recipe.coarse)
         factors = tuned.factors.get(recipe.ranges, {})
         return replace(
@@ -115,14 +158,24 @@ class RecipeRunner:
             onnx=tuned.path,
             calibrated=self._calibrated / f"{job.target}-{tuned.path.stem}",
             fp16=fp16,
-            ranges=tuned.ranges,
+            observed=tuned.observed if recipe.ranges in {"wide", "clip"} else {},
             factors={name: factor for name, factor in factors.items() if name not in fp16},
+            ranges=tuned.needed,
             biases={
                 one.tensor: (one.after.tolist(), one.before.tolist())
                 for name, one in tuned.corrected.items()
                 if name in fp16 or not recipe.correct
             },
         )
+
+
+def _quantize(name: str, log: Path, job: QuantizeJob) -> QuantizedModel:
+    """``quantize`` ``job``, shown as the stage ``name``."""
+    images = 0 if job.evaluate is None else len(np.load(job.evaluate, mmap_mode="r"))
+    with stage(name) as shown:
+        done = quantize(job, log, partial(_show_progress, shown, images))
+        shown.note = ", ".join(f"{part} {seconds:.1f} s" for part, seconds in done.seconds.items())
+    return done
 
 
 def _show_progress(shown: Stage, images: int, part: str, number: float) -> None:
@@ -149,7 +202,7 @@ def _tune(model: PreparedModel, role: Role, dataset: Path, target: Path) -> Tune
                 model.input,
                 dataset,
                 target,
-                clip=role == "recognizer",
+                faces=role == "recognizer",
                 crowds=model.fixed.family is not None and model.fixed.family.crowds,
                 progress=shown.advance,
             )

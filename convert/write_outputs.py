@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from datetime import datetime, timezone
 from importlib.metadata import PackageNotFoundError, version
@@ -14,11 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rkface.runtime.core.atomic import write_atomically
-from rkface.runtime.core.crop_template import ARCFACE_112
 from rkface.runtime.core.errors import WorkError
 from rkface.runtime.core.faces import Faces
 from rkface.runtime.core.manifest import (
-    UNMEASURED,
     LibraryNeeds,
     LivenessSpec,
     Manifest,
@@ -29,14 +27,13 @@ from rkface.runtime.core.manifest import (
 )
 from rkface.runtime.core.progress import stage
 from rkface.runtime.core.rknn_file import read_model_format
-from rkface.runtime.core.text import shell_quoted
 from rkface.runtime.core.versions import MODEL_FORMATS
 from rkface.runtime.vision.image import read_image
 
 from .bundle_writer import write_bundle
 from .compare_models import ConversionContext, ConversionResult, QuantizedResults
-from .evaluate.detector_errors import detector_notes
-from .evaluate.parity import LivenessParity, match_boxes, without_cosines
+from .conversion_notes import list_notes
+from .evaluate.parity import match_boxes, without_cosines
 from .recipe_search import RecipeResult, chosen_result
 from .report.conversion_report import ConversionReport
 from .report.model_facts import FacePicture, Image, ModelFacts, ReportImages
@@ -61,10 +58,18 @@ def write_outputs(
     """
     manifest = _manifest(context, output, result)
     facts = tuple(_model_facts(context, result.quantized, role) for role in context.models)
-    notes = _notes(context, output, result)
+    notes = list_notes(context, settings.bar, output, result)
     written = result.fault is None or settings.accept
     report = ConversionReport(
-        manifest, settings.bar, result.parity, result.evidence, facts, notes, result.fault, written
+        manifest,
+        settings.bar,
+        result.parity,
+        result.evidence,
+        facts,
+        notes,
+        result.fault,
+        written,
+        result.quantized.pairs,
     )
     with stage("report and bundle") as shown:
         html, data = settings.work / "report.html", settings.work / "report.json"
@@ -90,7 +95,7 @@ def _model_facts(context: ConversionContext, quantized: QuantizedResults, role: 
     return ModelFacts(
         role,
         model.rknn.stat().st_size,
-        context.models[role].simplified.nodes,
+        *context.models[role].simplified.nodes,
         context.reference.differences[role],
         model.seconds,
         model.peak_rss_mb,
@@ -98,52 +103,6 @@ def _model_facts(context: ConversionContext, quantized: QuantizedResults, role: 
         tuple(map(_without_layer_costs, quantized.tries[role])),
         model.layers,
     )
-
-
-def _notes(context: ConversionContext, output: OutputBundle, result: ConversionResult) -> tuple[str, ...]:
-    """Remarks for people, although the bundle is usable."""
-    quantized = context.datasets.calibration is not None
-    doubts = [
-        output.target.warning,
-        *(note for role in context.models for note in _input_notes(context, role)),
-        *(origin.notes if (origin := context.models["recognizer"].center) else ()),
-        _unmeasured_threshold(context, output),
-        *(_not_close(role, result.quantized.tries[role]) for role in context.models),
-        _one_sided(result.parity.liveness),
-    ]
-    remarks = (*context.datasets.notes, *context.datasets.evaluation.notes, *filter(None, doubts))
-    return (*remarks, *detector_notes(result.evidence, quantized=quantized))
-
-
-def _unmeasured_threshold(context: ConversionContext, output: OutputBundle) -> str | None:
-    """A remark if nobody has measured the match threshold, with the command that measures it."""
-    if context.sources.evidence != UNMEASURED:
-        return None
-    return (
-        f"the match threshold {context.sources.match:g} is {UNMEASURED}: it decides who is recognized. Measure it on "
-        f"photos of people with `rkface evaluate --bundle {shell_quoted(output.folder)} --people DIR "
-        "--write-threshold`"
-    )
-
-
-def _input_notes(context: ConversionContext, role: Role) -> Iterator[str]:
-    """What was rewritten in the model, and how it expects its image if that is not the usual way."""
-    model, file = context.models[role], context.sources.paths[role].name
-    found = model.fixed.preprocessing
-    if model.simplified.changes:
-        yield f"{file}: {'; '.join(model.simplified.changes)}"
-    if role == "liveness":
-        return
-    crop = model.fixed.crop
-    if crop is not None and not crop.same_crop(ARCFACE_112):
-        yield f"{file} takes faces in the crop {crop.name} ({crop.width}×{crop.height}), not in ArcFace's 112×112"
-    if found.bgr or found.normalization != "default":
-        origin = "as is known of this file" if context.sources.known and role == "recognizer" else "as stated"
-        stated = origin if "stated" in (found.order, found.normalization) else ""
-        why = "; ".join((*([stated] if stated else []), *found.reasons))
-        yield f"{file} takes {found}: {why}. This was applied"
-    if found.doubt:
-        yield f"{file}: {found.doubt}"
 
 
 def _manifest(context: ConversionContext, output: OutputBundle, result: ConversionResult) -> Manifest:
@@ -205,7 +164,7 @@ def _library_needs(quantized: QuantizedResults) -> LibraryNeeds:
 
 def _chosen(quantized: QuantizedResults, role: Role) -> dict[str, Any]:
     recipe = chosen_result(quantized.tries[role]).recipe
-    facts = ("name", "dtype", "algorithm", "correct", "equalize", "ranges", "lead", "trail")
+    facts = ("name", "dtype", "algorithm", "correct", "equalize", "ranges", "distilled", "lead", "trail", "coarse")
     return {name: getattr(recipe, name) for name in facts}
 
 
@@ -217,30 +176,6 @@ def _precision(quantized: QuantizedResults, role: Role) -> str:
 def _without_layer_costs(one: RecipeResult) -> RecipeResult:
     """``one`` without the cost of each layer, unless it is the chosen recipe."""
     return one if one.chosen or one.cost is None else replace(one, cost=replace(one.cost, layers=()))
-
-
-def _not_close(role: Role, tries: Sequence[RecipeResult]) -> str | None:
-    """A remark if no recipe was accurate enough."""
-    chosen = chosen_result(tries)
-    if chosen.grade is None or chosen.grade.clears or not chosen.recipe.quantized:
-        return None
-    return f"{role}: no recipe is as close to FP32 as it should be (best: {chosen.recipe.name}, {chosen.grade.said})"
-
-
-def _one_sided(parity: LivenessParity | None) -> str | None:
-    """A remark if FP32 gives nearly all photos the same answer."""
-    if parity is not None and parity.live == parity.faces:
-        return (
-            f"liveness: all {parity.faces} faces are live according to FP32, so INT8 was checked on live faces only: "
-            "add photos of prints and of screens that are held in front of the camera"
-        )
-    if parity is None or 2 * parity.live >= parity.faces:
-        return None
-    return (
-        f"liveness: only {parity.live} of {parity.faces} faces are live according to FP32. If the photos show "
-        "people, and not pictures of people, then the class, the color order, the crop or the normalization may "
-        "be wrong (--live-…)"
-    )
 
 
 def _versions() -> dict[str, str]:

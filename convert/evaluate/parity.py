@@ -98,7 +98,7 @@ class LivenessParity:
     """The probability that a face is live, quantized against FP32.
 
     mean, worst  absolute difference
-    flips        faces that are decided differently at ``threshold``
+    changed      faces that are decided differently at ``threshold``
     live         faces that are live according to FP32
     """
 
@@ -106,7 +106,7 @@ class LivenessParity:
     mean: float
     worst: float
     threshold: float
-    flips: int
+    changed: int
     live: int
 
 

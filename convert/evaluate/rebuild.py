@@ -161,6 +161,7 @@ def _recipe(bundle: Bundle) -> Recipe:
             ranges=recorded.get("ranges", "clip" if tuned else "toolkit"),
             lead=recorded.get("lead", 0),
             trail=recorded.get("trail", 0),
+            distilled=recorded.get("distilled", False),
             quantized=bundle.manifest.recognizer.precision != "fp16",
         )
     except (KeyError, TypeError) as error:

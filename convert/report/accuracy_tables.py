@@ -12,12 +12,12 @@ from .page import Card, Table
 GROUPS: dict[FaceGroup, str] = {
     "unlike": "faces of people, and of a pose, light or sharpness, that the calibration photos do not have",
     "in-domain": "the other held-out faces: other photos, but of the kind that calibrates",
-    "augmented": "held-out faces, turned, blurred, darker, brighter, compressed or small",
+    "augmented": "held-out faces, turned, blurred, in the dark, washed out, compressed, small or behind a mask",
 }
 CARD_TITLES: dict[FaceGroup, str] = {
-    "unlike": "out of domain: unlike",
+    "unlike": "unlike (out of domain)",
     "in-domain": "in-domain",
-    "augmented": "out of domain: augmented",
+    "augmented": "augmented",
 }
 
 
@@ -28,12 +28,12 @@ def group_cards(parity: Parity) -> Iterator[Card]:
         if found is not None:
             yield _cosine_card(title, found.same_crop)
         elif group == "unlike":
-            yield Card(title, "not measured", "no held-out face is unlike those that calibrate")
+            yield Card(title, "no faces", "no held-out face is unlike those that calibrate")
     yield _cosine_card("end to end", parity.end_to_end)
 
 
 def _cosine_card(title: str, of: EmbeddingParity) -> Card:
-    return Card(title, f"{of.mean:.4f}", f"mean cosine; worst face {of.minimum:.4f}; {of.faces} faces")
+    return Card(title, f"{of.mean:.4f}", f"mean cosine; worst of {of.faces} faces: {of.minimum:.4f}")
 
 
 def group_table(parity: Parity, bar: AccuracyBar) -> Table:
@@ -86,5 +86,5 @@ def pair_table(parity: PairParity) -> Table | None:
 
 def liveness_table(parity: LivenessParity) -> Table:
     head = ("faces", "live by FP32", "mean difference", "largest", f"decided differently at {parity.threshold:g}")
-    row = (parity.faces, parity.live, f"{parity.mean:.4f}", f"{parity.worst:.4f}", parity.flips)
+    row = (parity.faces, parity.live, f"{parity.mean:.4f}", f"{parity.worst:.4f}", parity.changed)
     return Table(head, [row], numbers=0)

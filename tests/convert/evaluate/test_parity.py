@@ -4,7 +4,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from rkface.convert.evaluate.grades import find_fault
+from rkface.convert.evaluate.grades import find_fault, not_close_together
 from rkface.convert.evaluate.parity import (
     DetectionParity,
     EmbeddingParity,
@@ -122,3 +122,12 @@ def test_models_that_are_close_alone_but_not_together_are_refused():
     apart = parity(mean=0.9799).embedding
     fault = find_fault(replace(parity(), groups={"in-domain": GroupParity(parity().embedding, apart)}), AccuracyBar())
     assert "models together" in fault and "mean cosine 0.9799 (required: 0.98)" in fault
+
+
+def test_models_that_are_nearly_too_far_apart_together_are_a_remark():
+    def remark(mean):
+        groups = {"in-domain": GroupParity(parity().embedding, parity(mean=mean).embedding)}
+        return not_close_together(replace(parity(), groups=groups), AccuracyBar())
+
+    assert "0.98999" in remark(0.98999) and "0.99:" in remark(0.98999)
+    assert remark(0.99) is None and remark(0.97) is None, "good, and refused"

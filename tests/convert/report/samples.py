@@ -45,15 +45,15 @@ def conversion_report(**changes):
     embedding = compare_embeddings(before, before + RANDOM.normal(size=(20, 64)).astype(np.float32) * 0.05)
     detection = DetectionParity(10, 20, 20, 19, 0, 1, 0.99, 0.9, 0.01, 0.02)
     scenes = SceneErrors(1, (ThresholdErrors(0.5, 20, 0, 0, 1, 0),), (SizeErrors(0, None, 20, 0, 0, 1, 0.99, 0.01),))
-    output = OutputError("score", 8, 100, 0.0, 0.0, 0.0, (0.9, 0.9), 0.004)
+    output = OutputError("score", 8, 100, 0.0, 0.0, 0.0, 0.9, 0.9, 0.004)
     tried = RecipeResult(TUNED, 1.0, Grade(True, (1.0,), "close", 0.99), chosen=True)
     facts = [
-        ModelFacts(role, 500, (10, 9), 0.0, {"build": 1.0}, 100.0, (f"{HOSTILE}: outliers",), (tried,))
+        ModelFacts(role, 500, 10, 9, 0.0, {"build": 1.0}, 100.0, (f"{HOSTILE}: outliers",), (tried,))
         for role in ("detector", "recognizer")
     ]
     fields = {
         "manifest": manifest({"digest": "1" * 64, "faces": 30, "frames": 20}),
-        "bar": AccuracyBar(),
+        "required": AccuracyBar(),
         "parity": Parity(
             detection,
             embedding,
@@ -62,7 +62,7 @@ def conversion_report(**changes):
             groups={"in-domain": GroupParity(embedding, embedding)},
             out_of_domain=compare_embeddings(before[:0], before[:0]),
         ),
-        "evidence": DetectorEvidence((output,), scenes, scenes),
+        "detector_errors": DetectorEvidence((output,), scenes, scenes),
         "models": tuple(facts),
         "notes": (f"{HOSTILE} is odd",),
     }

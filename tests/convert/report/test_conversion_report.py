@@ -73,12 +73,12 @@ def test_the_figures_and_the_threshold_stand_before_the_first_section():
 
 def test_out_of_domain_figures_stand_beside_in_domain_figures():
     found = conversion_report()
-    assert "out of domain: unlike</dt><dd>not measured" in page(found).html
+    assert "unlike (out of domain)</dt><dd>no faces" in page(found).html
     vectors = RANDOM.normal(size=(7, 64)).astype(np.float32)
     unlike = compare_embeddings(vectors, vectors + RANDOM.normal(size=(7, 64)).astype(np.float32) * 0.1)
     groups = {"unlike": GroupParity(unlike, unlike), **found.parity.groups}
     seen = page(replace(found, parity=replace(found.parity, groups=groups)))
-    assert "not measured" not in seen.html.split("<section")[0]
+    assert "no faces" not in seen.html.split("<section")[0]
     assert f"{unlike.mean:.4f} on 7 unlike faces (worst {unlike.minimum:.4f})" in seen.html
     at = seen.cells.index("unlike")
     assert seen.cells[at + 1 : at + 4] == ["7", f"{unlike.mean:.4f}", f"{unlike.minimum:.4f}"]

@@ -32,7 +32,7 @@ def test_the_page_shows_the_faces_of_the_worst_pairs_and_its_contents():
     data = labeled_faces()
     found = evaluate_pairs(REQUEST, data, {"FP32": scores(data), "INT8": scores(data)}, ["a note"])
     page = ParsedPage(to_html(found, data.crops))
-    assert page.sections == page.contents == ["figures", "worst-pairs", "notes", "roc", "scores", "sources"]
+    assert page.sections == page.contents == ["worst-pairs", "notes", "figures", "roc", "scores", "sources"]
     assert page.html.count("data:image/jpeg") == 32, "8 pairs of each kind, two faces each"
     without = ParsedPage(to_html(replace(found, worst_pairs=()), data.crops))
     assert "worst-pairs" not in without.sections and "data:" not in "".join(without.addresses)

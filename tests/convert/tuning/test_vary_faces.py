@@ -1,0 +1,33 @@
+"""The changed copies of the faces that calibrate, and what tuning takes from them."""
+
+import numpy as np
+import onnx
+
+from rkface.convert.tuning.observe import observe_tensors
+from rkface.convert.tuning.tune import tune
+from rkface.convert.tuning.vary_faces import vary_faces
+
+from ..conftest import calibration
+from .test_tune import IMAGES, INPUT, separable
+
+
+def test_copies_differ_from_their_faces_and_from_each_other_and_are_always_the_same():
+    face = np.zeros((40, 40, 3), np.uint8)
+    face[10:30, 5:20] = (200, 120, 40)
+    faces = np.stack([face] * 12)
+    copies = vary_faces(faces)
+    assert copies.shape == faces.shape and copies.dtype == np.uint8
+    assert np.array_equal(copies, vary_faces(faces)) and (faces == face).all()
+    assert len({copy.tobytes() for copy in (face, *copies)}) == 13
+    # Mild: a copy still shows a bright area on black.
+    assert all(copy.mean() > 0.4 * face.mean() and np.median(copy[:, :3]) < 10 for copy in copies)
+
+
+def test_the_ranges_of_a_recognizer_contain_those_of_the_copies(tmp_path):
+    onnx.save(separable(), tmp_path / "model.onnx")
+    dataset = calibration(tmp_path / "set", IMAGES[:6])
+    tuned = tune(tmp_path / "model.onnx", INPUT, dataset, tmp_path / "tuned.onnx", faces=True).corrected
+    seen = observe_tensors(separable(), INPUT, vary_faces(IMAGES[:6]), tmp_path / "scratch.onnx")
+    for name in ("c1", "a1", "c2", "a2", "out"):
+        (low, high), (least, most) = tuned.observed[name], seen[name].range
+        assert low <= least + 1e-4 and most - 1e-4 <= high
