@@ -67,14 +67,16 @@ def open_error(path: Path, log: str) -> DeviceError:
 
 def unopened(path: Path, code: int) -> DeviceError:
     """The error for ``rknn_init`` that returned ``code``."""
-    cause = (_old_library(path) if code in (-1, -6) else "") or (closed_node() if code in (-1, -3) else "")
+    cause = old_library(path) if code in (-1, -6) else ""
+    if not cause and code in (-1, -3):
+        cause = closed_node() or missing_node()
     return DeviceError(cause) if cause else device_error(path, "rknn_init", code)
 
 
-def _old_library(path: Path) -> str:
+def old_library(path: Path, root: Path = Path("/")) -> str:
     """What to do if the librknnrt of this machine is too old for the file format of the model at ``path``; it only says
     FAIL then (airockchip/rknn-toolkit2 #281). "" if it is not."""
-    found = runtime_library()
+    found = runtime_library(root)
     needed = MODEL_FORMATS.get(read_model_format(path), TOOLKIT)
     if found is None or not found[1] or version_numbers(found[1]) >= version_numbers(needed):
         return ""
@@ -114,6 +116,16 @@ def closed_node(root: Path = Path("/")) -> str:
     if needs_rules(closed):
         return f"no permission to use the NPU ({which}): `rkface doctor` prints udev rules that give it to a group"
     return f"no permission to use the NPU ({which}): {access_fix(closed, '$USER')}"
+
+
+def missing_node(root: Path = Path("/")) -> str:
+    """What to do if there is no device node that could be the NPU's; "" if there is one."""
+    if any((root / "dev").glob("dri/*")) or (root / "dev/rknpu").exists():
+        return ""
+    return (
+        "there is no device node of the NPU: its driver is missing, the device tree switches the NPU off, or this "
+        f"container does not have it: {DOCTOR}, and says which"
+    )
 
 
 def _forbidden(node: Path) -> bool:

@@ -101,7 +101,9 @@ def write_rknn(path, ranges, contract):
         f"'{name}': {{'name': '{name}', 'dtype': 'float32', 'qtype': 'asym', 'min': [{low}], 'max': [{high}]}}"
         for name, (low, high) in ranges.items()
     )
-    path.write_bytes(f"RKNN\0\0\0\0\6\0\0\0\0\0\0\0{contract}\0rk3588\0002.5.0(compiler version: 2.5.0)\0{{{said}}}".encode())
+    path.write_bytes(
+        f"RKNN\0\0\0\0\6\0\0\0\0\0\0\0{contract}\0rk3588\0002.5.0(compiler version: 2.5.0)\0{{{said}}}".encode()
+    )
 
 
 def golden_outputs(rng, outputs, ranges, count):
