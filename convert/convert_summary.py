@@ -36,7 +36,7 @@ def to_dict(report: ConversionReport, output: OutputBundle) -> dict[str, Any]:
         ],
         "parity": without_cosines(report.parity),
         "notes": list(report.notes),
-        "accepted": report.fault,
+        "fault": report.fault,
     }
 
 

@@ -16,7 +16,6 @@ from .recipe import Recipe
 from .recipe_search import SPEND
 
 FACES = 1  # recognized faces in a frame: cameras at doors see one person at a time, and most faces are tracked
-LEAST_EXTRA = 1e-3  # milliseconds: smaller differences are not predictable
 
 
 @dataclass(frozen=True)
@@ -73,10 +72,10 @@ def search_pairs(
     """Try costlier recipes, one model at a time, until both models together are close enough to FP32.
 
     The first recipe of each model is the one that was chosen for it alone; the others cost more, the cheapest first.
-    The next recipe is always that of the model that has the larger error for each millisecond that the recipe costs
-    more. A recipe stays if it makes the pair better. In total, at most ``SPEND`` of the first pair's cost is added,
-    unless the first pair's mean cosine is below ``required``. A recipe for which ``grade`` raises WorkError is left
-    out. Returns all pairs; the last one that made the result better is chosen.
+    The next recipe is always that of the model with the larger error. It stays if it makes the pair better. In total,
+    at most ``SPEND`` of the first pair's cost is added, unless the first pair's mean cosine is below ``required``. A
+    recipe for which ``grade`` raises WorkError is left out. Returns all pairs; the last one that made the result better
+    is chosen.
     """
     best = PairResult(detectors[0], recognizers[0], grade(detectors[0].recipe, recognizers[0].recipe))
     limit = best.cost * (1 + SPEND) if best.grade.cosine >= required else math.inf
@@ -87,7 +86,8 @@ def search_pairs(
         steps = {role: step for role, step in steps.items() if step.cost <= limit}
         if not steps:
             break
-        role = max(steps, key=lambda role: _error_by_millisecond(best, role, steps[role]))
+        errors = {"detector": best.grade.detector, "recognizer": best.grade.recognizer}
+        role = max(steps, key=lambda role: (errors[role], -steps[role].cost))
         step = steps[role]
         waiting[role].pop(0)
         try:
@@ -102,9 +102,3 @@ def search_pairs(
 
 def _with_recipe(pair: PairResult, role: str, recipe: CostedRecipe) -> PairResult:
     return replace(pair, detector=recipe) if role == "detector" else replace(pair, recognizer=recipe)
-
-
-def _error_by_millisecond(pair: PairResult, role: str, step: PairResult) -> float:
-    """The error of the model of ``role`` in ``pair``, divided by what ``step`` costs more."""
-    error = pair.grade.detector if role == "detector" else pair.grade.recognizer
-    return error / max(step.cost - pair.cost, LEAST_EXTRA)

@@ -171,7 +171,7 @@ _SECTIONS = tuple(
     for anchor, title in (
         ("accuracy", "Accuracy"),
         ("worst-faces", "Worst faces"),
-        ("threshold", "Match threshold"),
+        ("thresholds", "Thresholds"),
         ("notes", "Notes"),
         ("detection", "Detection"),
         ("liveness", "Liveness"),

@@ -50,12 +50,13 @@ def test_time_is_spent_on_the_model_with_the_larger_error():
     assert names == ("d", "r2") and len(asked) == 2
 
 
-def test_a_cheap_step_comes_first_and_stays_if_it_helps():
-    errors = {"d": 0.008, "d2": 0.003, "r": 0.004, "r2": 0.0035}
-    names, asked, _ = search(errors, {"d": 8, "d2": 8.5}, {"r": 0.5, "r2": 0.5})
-    assert asked == [("d", "r"), ("d", "r2"), ("d2", "r2")] and names == ("d2", "r2")
-    names, asked, _ = search(errors | {"r2": 0.005}, {"d": 8, "d2": 8.5}, {"r": 0.5, "r2": 0.5})
-    assert asked[-1] == ("d2", "r") and names == ("d2", "r")
+def test_a_step_stays_if_it_helps():
+    errors = {"d": 0.006, "d2": 0.0045, "d3": 0.001, "r": 0.005, "r2": 0.002}
+    detectors = {"d": 8, "d2": 8.2, "d3": 8.4}
+    names, asked, _ = search(errors, detectors, {"r": 0.5, "r2": 0.6})
+    assert asked == [("d", "r"), ("d2", "r"), ("d2", "r2")] and names == ("d2", "r2")
+    names, asked, _ = search(errors | {"d2": 0.007}, detectors, {"r": 0.5, "r2": 0.6})
+    assert asked == [("d", "r"), ("d2", "r"), ("d3", "r")] and names == ("d3", "r")
 
 
 def test_at_most_a_tenth_more_time_is_spent_and_the_best_pair_is_taken():

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from rkface.convert.cost import LayerCost, ModelCost
 from rkface.convert.evaluate.detector_errors import (
     DetectorEvidence,
     OutputError,
@@ -46,7 +47,8 @@ def conversion_report(**changes):
     detection = DetectionParity(10, 20, 20, 19, 0, 1, 0.99, 0.9, 0.01, 0.02)
     scenes = SceneErrors(1, (ThresholdErrors(0.5, 20, 0, 0, 1, 0),), (SizeErrors(0, None, 20, 0, 0, 1, 0.99, 0.01),))
     output = OutputError("score", 8, 100, 0.0, 0.0, 0.0, 0.9, 0.9, 0.004)
-    tried = RecipeResult(TUNED, 1.0, Grade(True, (1.0,), "close", 0.99), chosen=True)
+    cost = ModelCost("rk3588", 1.5, 1000, 2000, (LayerCost("conv", "Conv", "w8a8", 1000, 2000, 1.0, 1.5, 1.5),))
+    tried = RecipeResult(TUNED, 1.0, Grade(True, (1.0,), "close", 0.99), chosen=True, cost=cost)
     facts = [
         ModelFacts(role, 500, 10, 9, 0.0, {"build": 1.0}, 100.0, (f"{HOSTILE}: outliers",), (tried,))
         for role in ("detector", "recognizer")

@@ -6,14 +6,16 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from rkface.convert.evaluate.parity import GroupParity, compare_embeddings
+from rkface.convert.evaluate.parity import GroupParity, compare_embeddings, compare_liveness, compare_pairs
 from rkface.convert.report.page import named_values
 from rkface.convert.report.plot import ScatterPoint, scatter
+from rkface.convert.toolkit.quantize import LayerError
 
+from .described_keys import described_keys, keys_of
 from .parsed_page import ParsedPage
 from .samples import RANDOM, conversion_html, conversion_report, manifest
 
-ORDER = ["accuracy", "worst-faces", "threshold", "notes", "detection", "recipes", "calibration", "models", "limits",
+ORDER = ["accuracy", "worst-faces", "thresholds", "notes", "detection", "recipes", "calibration", "models", "limits",
          "settings"]  # fmt: skip
 
 
@@ -42,6 +44,22 @@ def test_tables_have_values_and_no_json():
     assert seen.cells[row + 1] == "0.25"
     assert seen.cells[seen.cells.index("inputs: recognizer: mean") + 1] == "1, 2.5"
     assert "inputs: recognizer: doubt" not in seen.cells, "it is empty"
+
+
+def test_every_key_of_report_json_is_described():
+    found = conversion_report()
+    labels = [(0, 1, True), (0, 2, False)]
+    vectors = np.eye(3, dtype=np.float32)
+    parity = replace(
+        found.parity,
+        pairs=compare_pairs(vectors, vectors, 0.4, labels),
+        liveness=compare_liveness(np.ones(3, np.float32), np.ones(3, np.float32), 0.5),
+    )
+    layers = (LayerError("conv", "Conv", 0.99, 0.999),)
+    data = replace(found, parity=parity, models=(replace(found.models[0], layers=layers),)).to_dict()
+    found, described = keys_of(data), described_keys("report.json")
+    assert found - described == set(), "add them to docs/report.md"
+    assert described - found <= {"augmented", "unlike"}, "remove them from docs/report.md"
 
 
 def test_values_of_any_depth_become_rows():
