@@ -12,7 +12,7 @@ from .page import Card, Table
 GROUPS: dict[FaceGroup, str] = {
     "unlike": "faces of people, and of a pose, light or sharpness, that the calibration photos do not have",
     "in-domain": "the other held-out faces: other photos, but of the kind that calibrates",
-    "augmented": "held-out faces, turned, blurred, in the dark, washed out, compressed, small or behind a mask",
+    "augmented": "held-out faces, turned, blurred, narrow, close, dark, washed out, compressed, small or masked",
 }
 CARD_TITLES: dict[FaceGroup, str] = {
     "unlike": "unlike (out of domain)",
