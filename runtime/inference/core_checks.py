@@ -36,7 +36,7 @@ class CoreChecks:
 
 
 def check_cores(bundle: Bundle, backend: str, cores: int, runs: int) -> CoreChecks:
-    """Check ``bundle`` on ``cores`` NPU cores, or on the processor if there are none.
+    """Check ``bundle`` on ``cores`` NPU cores, or on the processor if that is 0.
 
     A core on which a model does not open, or does not run, is left out, like the scheduler does it. A core that
     computes something else, or cores that fail when all work at the same time, are problems. ``runs`` is the number of
