@@ -67,9 +67,9 @@ def distill(job: DistillJob, progress: Callable[[int, int], None] = lambda done,
     faces = _split(job.starts[0], job.input, images)
     state = open_checkpoint(job.checkpoints, job.key).load()
     if not state:
-        errors = [_measure_start(start, job.input, faces) for start in job.starts]
+        errors = [_measure_start(start, job.input, images, faces) for start in job.starts]
         state = {"start": int(np.argmin(errors)), "before": min(errors)}
-    begun = _begin(job.starts[state["start"]], job.input, faces)
+    begun = _begin(job.starts[state["start"]], job.input, images, faces)
     learned = learn(begun.student, begun.lesson, job, state, progress)
     student, proto = begun.student, begun.proto
     constants = student.constants()
@@ -107,19 +107,18 @@ def _teacher(graph: TorchGraph, start: DistillStart) -> dict[str, Tensor]:
     return graph.constants | {name: torch.from_numpy(np.array(values)) for name, values in start.biases.items()}
 
 
-def _measure_start(start: DistillStart, input: Input, faces: SplitFaces) -> float:
+def _measure_start(start: DistillStart, input: Input, images: Images, faces: SplitFaces) -> float:
     """The error of ``start`` on the held-out faces. Only one start at a time is in memory."""
-    begun = _begin(start, input, faces)
+    begun = _begin(start, input, images, faces)
     return measure_error(begun.student, begun.lesson)
 
 
-def _begin(start: DistillStart, input: Input, faces: SplitFaces) -> _Beginning:
-    """``start``, with its own FP32 version as the teacher. Its ranges come from the faces to learn on alone: those to
-    stop on shall be as new to it as the faces of a camera."""
+def _begin(start: DistillStart, input: Input, images: Images, faces: SplitFaces) -> _Beginning:
+    """``start``, with its own FP32 version as the teacher, and with the ranges that calibration gives it."""
     proto = onnx.load(str(start.model))
     graph = read_graph(proto)
     teacher = _teacher(graph, start)
-    seen, _ = _observe(graph, teacher, faces.learn, input)
+    seen, _ = _observe(graph, teacher, images, input)
     ranges = {
         name: _range(seen[name], start.widened.get(name, (0.0, 0.0)), start.factors.get(name, 1.0))
         for name in rounded_tensors(graph)

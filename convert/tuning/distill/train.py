@@ -84,13 +84,13 @@ class Learned:
 def hold_out(faces: Images, embeddings: NDArray[np.float32]) -> tuple[Images, Images]:
     """Faces to learn on, and faces of other people to stop on: one in four.
 
-    ``embeddings`` (N×D) are FP32's. Beginning with the last face, the face that is most similar to a held-out one is
+    ``embeddings`` (N×D) are FP32's. Beginning with the first face, the face that is most similar to a held-out one is
     held out next. So all faces of a person are held out before those of another, without a threshold for who is whom,
     and at most one person is on both sides.
     """
     units = embeddings / np.linalg.norm(embeddings, axis=1, keepdims=True)
     similar = units @ units.T
-    held = [len(faces) - 1]
+    held = [0]
     while len(held) < len(faces) // STOPPING_SHARE:
         nearest = similar[held].max(axis=0)
         nearest[held] = -np.inf
