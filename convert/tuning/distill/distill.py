@@ -51,9 +51,8 @@ class _Statistics:
 
 @dataclass(frozen=True)
 class _Beginning:
-    """A start that is ready to learn: its ModelProto, the student and what it learns from."""
+    """A start that is ready to learn: the student and what it learns from."""
 
-    proto: Any
     student: Student
     lesson: Lesson
 
@@ -71,7 +70,8 @@ def distill(job: DistillJob, progress: Callable[[int, int], None] = lambda done,
         state = {"start": int(np.argmin(errors)), "before": min(errors)}
     begun = _begin(job.starts[state["start"]], job.input, images, faces)
     learned = learn(begun.student, begun.lesson, job, state, progress)
-    student, proto = begun.student, begun.proto
+    student = begun.student
+    proto = onnx.load(str(job.starts[state["start"]].model))  # again: it was not in memory while learning
     constants = student.constants()
     _write_constants(proto, {name: constants[name].detach().numpy() for name in student.changes})
     onnx.save(proto, str(job.target))
@@ -115,8 +115,7 @@ def _measure_start(start: DistillStart, input: Input, images: Images, faces: Spl
 
 def _begin(start: DistillStart, input: Input, images: Images, faces: SplitFaces) -> _Beginning:
     """``start``, with its own FP32 version as the teacher, and with the ranges that calibration gives it."""
-    proto = onnx.load(str(start.model))
-    graph = read_graph(proto)
+    graph = read_graph(onnx.load(str(start.model)))
     teacher = _teacher(graph, start)
     seen, _ = _observe(graph, teacher, images, input)
     ranges = {
@@ -127,7 +126,7 @@ def _begin(start: DistillStart, input: Input, images: Images, faces: SplitFaces)
     ranges[graph.input] = _input_range(input)
     student = create_student(graph, ranges, {name: one.variance**0.5 for name, one in seen.items()})
     sums = {step.output: seen[step.output].variance for step in graph.steps if step.operator == "Add"}
-    return _Beginning(proto, student, Lesson(teacher, sums, input, faces))
+    return _Beginning(student, Lesson(teacher, sums, input, faces))
 
 
 def _observe(

@@ -74,9 +74,9 @@ class Student:
         )
 
     def state(self) -> dict[str, dict[str, Tensor]]:
-        """A copy of all parameters."""
+        """All parameters. They are not copied: they change with the next update."""
         return {
-            kind: {name: value.detach().clone() for name, value in values.items()}
+            kind: {name: value.detach() for name, value in values.items()}
             for kind, values in (("changes", self.changes), ("ends", self.ends))
         }
 
