@@ -149,10 +149,10 @@ def _find_fault(
 
 
 def _check_space(settings: ConversionSettings, sources: ModelSources) -> None:
-    # Once: the simplified model, the tuned model, and temporary files of tuning and of the toolkit. For each target:
-    # the calibrated model, the .rknn of five recipes at a quarter of its size, the same in the cache, the bundle's
+    # Once: the simplified model, two tuned models, and temporary files of tuning and of the toolkit. For each target:
+    # two calibrated models, the .rknn of eight recipes at a quarter of the size, the same in the cache, the bundle's
     # .rknn and its reference model. Distillation keeps the state of two runs: weights, the best ones, and two moments.
-    copies = 5 + 5 * len(settings.outputs)
+    copies = 6 + 8 * len(settings.outputs)
     if any(recipe.distilled for recipe in settings.plan.others):
         copies += 2 * 4
     needed = SPARE_BYTES + copies * sum(path.stat().st_size for path in sources.paths.values() if path.is_file())

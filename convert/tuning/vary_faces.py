@@ -1,6 +1,7 @@
-"""Changed copies of the faces that calibrate: mirrored, turned, lighter or darker, and less sharp.
+"""Changed copies of the faces that calibrate: mirrored, turned, narrower as if seen from the side, lighter or darker,
+less sharp, or partly covered.
 
-Activations of faces that calibration does not show are larger than those it shows, and INT8 cuts them off. Copies show
+Faces that calibration does not show have other activations, and INT8 cuts off what is beyond its range. Copies show
 part of what is missing (docs/accuracy.md).
 """
 
@@ -12,25 +13,24 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-# How far a copy may be from its face. Chosen to be less than what people do in front of a camera.
-ANGLE = 20.0  # degrees
-SCALE = 0.08
-LOG_GAMMA = 0.6  # natural logarithm of the exponent of the gray values
-GAIN = (0.75, 1.2)
-BLUR = (0.005, 0.014)  # standard deviation, as a share of the width: 0.6 to 1.6 px of 112
-SHRINK = (0.35, 0.7)
-LIGHT_CHANGED, BLURRED, SHRUNK = 0.6, 0.3, 0.3  # shares of the copies
+COPIES = 2  # of each face
+
+# How far a copy may be from its face, and the shares of copies that are changed so. The copies need not look real.
+ANGLE = 30.0  # degrees
+SCALE = 0.1
+NARROWED, NARROWEST = 0.2, 0.65  # smallest width
+LIGHT_CHANGED, LOG_GAMMA, GAIN = 0.6, 0.7, (0.5, 1.3)  # the logarithm of the gray values' exponent; their factor
+SHRUNK, SMALLEST = 0.3, 0.25
+COVERED, COVER_WIDTH, COVER_HEIGHT = 0.15, 0.3, 0.35  # the least width, and the height of what covers the face
 
 Image = NDArray[np.uint8]
 
 
 def vary_faces(crops: Image) -> Image:
-    """A changed copy of each of ``crops`` (N×H×W×3 uint8). The same crops always give the same copies."""
+    """``COPIES`` changed copies of each of ``crops`` (N×H×W×3 uint8): first one of each crop, then the others. The same
+    crops always give the same copies."""
     random = np.random.default_rng(0)
-    copies = np.empty_like(crops)
-    for crop, copy in zip(crops, copies, strict=True):
-        copy[:] = _vary(crop, random)
-    return copies
+    return np.stack([_vary(crop, random) for _ in range(COPIES) for crop in crops])
 
 
 def _vary(crop: Image, random: np.random.Generator) -> Image:
@@ -39,14 +39,22 @@ def _vary(crop: Image, random: np.random.Generator) -> Image:
     turn = cv2.getRotationMatrix2D(
         (width / 2, height / 2), random.uniform(-ANGLE, ANGLE), random.uniform(1 - SCALE, 1 + SCALE)
     )
+    if random.random() < NARROWED:
+        share = random.uniform(NARROWEST, 1)
+        turn[0] *= share
+        turn[0, 2] += (1 - share) * width / 2
     image = cv2.warpAffine(np.ascontiguousarray(image), turn, (width, height), borderMode=cv2.BORDER_REPLICATE)
     if random.random() < LIGHT_CHANGED:
         exponent = np.exp(random.uniform(-LOG_GAMMA, LOG_GAMMA))
         image = np.clip((image / 255.0) ** exponent * 255 * random.uniform(*GAIN), 0, 255).astype(np.uint8)
-    if random.random() < BLURRED:
-        image = cv2.GaussianBlur(image, (0, 0), random.uniform(*BLUR) * width)
     if random.random() < SHRUNK:
-        scale = random.uniform(*SHRINK)
+        scale = random.uniform(SMALLEST, 1)
         small = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
         image = cv2.resize(small, (width, height))
+    if random.random() < COVERED:
+        left, right = np.sort(random.random(2))
+        top = random.uniform(0, 1 - COVER_HEIGHT)
+        rows = slice(int(top * height), int((top + COVER_HEIGHT) * height))
+        columns = slice(int(left * width), int(max(right, left + COVER_WIDTH) * width))
+        image[rows, columns] = random.integers(0, 256, 3)
     return np.asarray(image, np.uint8)

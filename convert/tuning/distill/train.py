@@ -41,23 +41,33 @@ BYTES_KEPT = 16  # for each number of an activation: itself, its rounding error,
 
 
 @dataclass(frozen=True)
+class SplitFaces:
+    """Calibration faces.
+
+    learn     N×H×W×3 uint8 RGB, to learn on
+    stop      M×H×W×3 uint8 RGB of other people, to choose the best state on
+    expected  M×D: FP32's embeddings of ``stop``
+    """
+
+    learn: Images
+    stop: Images
+    expected: Tensor
+
+
+@dataclass(frozen=True)
 class Lesson:
     """What the student learns from.
 
     teacher    constants of the FP32 model, for the student's graph
     variances  of the residual sums, by name, in FP32
     input      of the model
-    faces      N×H×W×3 uint8 RGB, to learn on
-    stopping   M×H×W×3 uint8 RGB of other people, to choose the best state on
-    expected   M×D: the teacher's embeddings of ``stopping``
+    faces      divided into those to learn on and those to stop on
     """
 
     teacher: Mapping[str, Tensor]
     variances: Mapping[str, float]
     input: Input
-    faces: Images
-    stopping: Images
-    expected: Tensor
+    faces: SplitFaces
 
 
 @dataclass(frozen=True)
@@ -103,7 +113,7 @@ def learn(
     state: dict[str, Any],
     progress: Callable[[int, int], None],
 ) -> Learned:
-    """Train ``student`` and leave it in the state that is best on ``lesson.stopping``.
+    """Train ``student`` and leave it in the state that is best on ``lesson.faces.stop``.
 
     ``state`` is what the checkpoint of ``job`` has, or at a beginning the error "before" any update, and what shall be
     saved besides. It is saved at every evaluation. A run that continues gives what an uninterrupted run gives; the
@@ -153,8 +163,8 @@ def to_tensor(images: Images, input: Input) -> Tensor:
 def _draw_faces(lesson: Lesson, step: int) -> Tensor:
     """The faces of update ``step``: drawn and augmented by a generator of its own, so that no state of it is saved."""
     random = np.random.default_rng((SEED, step))
-    chosen = random.integers(0, len(lesson.faces), BATCH)
-    return to_tensor(np.stack([augment(lesson.faces[index], random) for index in chosen]), lesson.input)
+    chosen = random.integers(0, len(lesson.faces.learn), BATCH)
+    return to_tensor(np.stack([augment(lesson.faces.learn[index], random) for index in chosen]), lesson.input)
 
 
 def _loss(student: Student, lesson: Lesson, images: Tensor) -> Tensor:
@@ -177,9 +187,9 @@ def measure_error(student: Student, lesson: Lesson) -> float:
     """Mean of 1 - cosine with FP32 on the stopping faces."""
     with torch.no_grad():
         constants = student.rounded_constants()
-        images = to_tensor(lesson.stopping, lesson.input)
+        images = to_tensor(lesson.faces.stop, lesson.input)
         found = torch.cat([student.run(part, constants)[student.graph.output] for part in torch.split(images, BATCH)])
-        return float((1 - functional.cosine_similarity(lesson.expected, found.flatten(1))).mean())
+        return float((1 - functional.cosine_similarity(lesson.faces.expected, found.flatten(1))).mean())
 
 
 def _faces_at_once(graph: TorchGraph, lesson: Lesson) -> int:
@@ -192,5 +202,5 @@ def _faces_at_once(graph: TorchGraph, lesson: Lesson) -> int:
         return values
 
     with torch.no_grad():
-        graph.run(to_tensor(lesson.faces[:1], lesson.input), lesson.teacher, count)
+        graph.run(to_tensor(lesson.faces.learn[:1], lesson.input), lesson.teacher, count)
     return int(min(BATCH, max(1, ACTIVATION_BYTES // (BYTES_KEPT * numbers))))
