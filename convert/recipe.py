@@ -103,8 +103,15 @@ KL = Recipe("kl_divergence", "kl_divergence", "ranges that keep the distribution
 MMSE = Recipe("mmse", "mmse", "ranges with the least squared error; minutes even for a small model", slow=True)
 # Cheapest first: the last layers of a recognizer are small, the first layers are not.
 HYBRIDS = (_hybrid_recipe(0, 3), _hybrid_recipe(4, 3), _hybrid_recipe(8, 3), _hybrid_recipe(16, 6))
-# For detectors. The first layers have few channels: on RK3588, FP16 costs them only the conversion behind them.
-COARSE = (_coarse_recipe("coarse3", 0, 3), _coarse_recipe("coarse9", 2, 7), _coarse_recipe("coarse", 2, ALL_LAYERS))
+# For detectors. The first layers have few channels: on RK3588, FP16 costs them only the conversion behind them. That is
+# so for two layers of SCRFD-2.5G, and for more in networks with depthwise convolutions.
+COARSE = (
+    _coarse_recipe("coarse3", 0, 3),
+    _coarse_recipe("coarse9", 2, 7),
+    _coarse_recipe("coarse11", 4, 7),
+    _coarse_recipe("coarse-all2", 2, ALL_LAYERS),
+    _coarse_recipe("coarse-all8", 8, ALL_LAYERS),
+)
 FP16 = Recipe("fp16", "normal", "no quantization", quantized=False)
 DISTILLED_FROM = (TUNED, TUNED_WIDE, BIAS_WIDE, BIAS_CLIP)
 DISTILLED = Recipe(
