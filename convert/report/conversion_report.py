@@ -117,8 +117,8 @@ class ConversionReport:
         kind, unseen = ("INT8", " that calibration never saw") if quantized else ("FP16", "")
         figures = " and ".join(
             f"{found.same_crop.mean:.4f} on {found.same_crop.faces} {group} faces (worst {found.same_crop.minimum:.4f})"
-            for group in REAL
-            if (found := self.parity.groups.get(group))
+            for group in GROUPS
+            if group in REAL and (found := self.parity.groups.get(group))
         )
         text = (
             f"{self._requirement()} The recognizer's mean cosine with FP32 is {figures}{unseen}. "
