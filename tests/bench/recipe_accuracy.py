@@ -14,9 +14,9 @@ toolkit's simulator is compared with FP32 in ONNX Runtime.
 Columns: a recognizer's faces, mean and minimum cosine are those of three groups: held-out faces of the kind that
 calibrates ("in-domain"), faces of other people with an appearance that calibration does not have ("unlike"), and
 changed faces ("augmented"). "lost" counts the faces of photos that a detector loses at scores of 0.3, 0.5 and 0.7 in
-total. "small" counts faces in mosaics of the photos at a score of 0.6; "48_px" is the landmark error of those of 48 to
-96 input pixels. "bound" is the predicted time on one NPU core in milliseconds (docs/cost-model.md). "seconds" is the
-wall time of tuning and of the toolkit's process, without the simulation.
+total. "small" counts faces in mosaics of the photos at a score of 0.6. "bound" is the predicted time on one NPU core in
+milliseconds (docs/cost-model.md). "seconds" is the wall time of tuning and of the toolkit's process, without the
+simulation.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ from rkface.convert.compare_models import (
 )
 from rkface.convert.conversion import prepare_conversion
 from rkface.convert.datasets import render_demo_photos
-from rkface.convert.evaluate.grades import SMALL_FACE, WELL_THRESHOLDS
+from rkface.convert.evaluate.grades import WELL_THRESHOLDS
 from rkface.convert.evaluate.parity import FaceGroup, compare_faces, compare_groups
 from rkface.convert.face_finder import PhotoOptions
 from rkface.convert.packs.known_packs import find_pack
@@ -104,7 +104,6 @@ def measure_detector(context: ConversionContext, quantized: QuantizedModel) -> d
     # At a score of 0.6, a detector that cuts off high scores loses the faces of the mosaics.
     evidence = measure_detector_errors(context, quantized)
     mosaics = next(one for one in evidence.mosaics.thresholds if one.threshold == 0.6)
-    medium = next(one for one in evidence.mosaics.sizes if one.low == SMALL_FACE)
     return {
         "faces": parity.faces,
         "missed": parity.missed,
@@ -116,7 +115,6 @@ def measure_detector(context: ConversionContext, quantized: QuantizedModel) -> d
         "landmarks_max": parity.landmark_error_max,
         "small": mosaics.faces,
         "small_missed": mosaics.missed,
-        "48_px": medium.landmark_error,
     }
 
 
@@ -135,8 +133,7 @@ def to_markdown(rows: list[dict[str, object]]) -> str:
         ("recognizer", {f"{group}{part}": form for group in get_args(FaceGroup)
                         for part, form in (("", "d"), (" mean", ".4f"), (" min", ".4f"))} | {"bound": ".2f"}),
         ("detector", {"faces": "d", "missed": "d", "extra": "d", "lost": "d", "iou": ".3f", "iou_min": ".3f",
-                      "landmarks": ".2%", "landmarks_max": ".1%", "small": "d", "small_missed": "d", "48_px": ".2%",
-                      "bound": ".2f"}),
+                      "landmarks": ".2%", "landmarks_max": ".1%", "small": "d", "small_missed": "d", "bound": ".2f"}),
     ):  # fmt: skip
         table = [
             [row["model"], row["recipe"], *(format(row[name], form) for name, form in columns.items()),

@@ -69,7 +69,7 @@ def test_models_that_are_close_enough_together_are_not_converted_again(quantize_
 
 
 def test_a_better_detector_is_taken_if_both_models_are_too_far_from_fp32_together(quantize_pair):
-    first, second, _ = COARSE
+    first, second, *_ = COARSE
     results, asked = quantize_pair({TUNED: 0.012, first: 0.009, second: 0.004})
     assert [one.detector.recipe for one in results.pairs] == [TUNED, first, second]
     assert results.models["detector"].recipe == second and results.models["recognizer"].recipe == TUNED

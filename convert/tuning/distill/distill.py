@@ -23,7 +23,7 @@ from .checkpoint import open_checkpoint
 from .graph import TorchGraph, read_graph, rounded_tensors
 from .job import DistilledModel, DistillJob, DistillStart, Floats
 from .student import Range, Student, create_student
-from .train import BATCH, Lesson, hold_out, learn, measure_error, to_tensor, with_augmented
+from .train import BATCH, Lesson, SplitFaces, hold_out, learn, measure_error, to_tensor, with_augmented
 
 Images = NDArray[np.uint8]
 
@@ -51,9 +51,8 @@ class _Statistics:
 
 @dataclass(frozen=True)
 class _Beginning:
-    """A start that is ready to learn: its ModelProto, the student and what it learns from."""
+    """A start that is ready to learn: the student and what it learns from."""
 
-    proto: Any
     student: Student
     lesson: Lesson
 
@@ -64,13 +63,15 @@ def distill(job: DistillJob, progress: Callable[[int, int], None] = lambda done,
     Raises WorkError if the model has an operator that is not supported, or the state cannot be saved.
     """
     images = to_rgb(read_image(path) for path in read_image_list(job.dataset))
+    faces = _split(job.starts[0], job.input, images)
     state = open_checkpoint(job.checkpoints, job.key).load()
     if not state:
-        errors = [_measure_start(start, job.input, images) for start in job.starts]
+        errors = [_measure_start(start, job.input, images, faces) for start in job.starts]
         state = {"start": int(np.argmin(errors)), "before": min(errors)}
-    begun = _begin(job.starts[state["start"]], job.input, images)
+    begun = _begin(job.starts[state["start"]], job.input, images, faces)
     learned = learn(begun.student, begun.lesson, job, state, progress)
-    student, proto = begun.student, begun.proto
+    student = begun.student
+    proto = onnx.load(str(job.starts[state["start"]].model))  # again: it was not in memory while learning
     constants = student.constants()
     _write_constants(proto, {name: constants[name].detach().numpy() for name in student.changes})
     onnx.save(proto, str(job.target))
@@ -87,26 +88,36 @@ def distill(job: DistillJob, progress: Callable[[int, int], None] = lambda done,
         after=learned.after,
         steps=learned.steps,
         best_step=learned.best_step,
-        held_out=begun.lesson.stopping,
-        expected=begun.lesson.expected.numpy(),
+        held_out=faces.stop,
+        expected=faces.expected.numpy(),
     )
 
 
-def _measure_start(start: DistillStart, input: Input, images: Images) -> float:
+def _split(start: DistillStart, input: Input, images: Images) -> SplitFaces:
+    """``images``, divided by the embeddings of the FP32 version of ``start``, which is that of all starts."""
+    graph = read_graph(onnx.load(str(start.model)))
+    teacher = _teacher(graph, start)
+    faces, stopping = hold_out(images, _observe(graph, teacher, images, input)[1])
+    stopping = with_augmented(stopping)
+    return SplitFaces(faces, stopping, torch.from_numpy(_observe(graph, teacher, stopping, input)[1]))
+
+
+def _teacher(graph: TorchGraph, start: DistillStart) -> dict[str, Tensor]:
+    """The constants of the FP32 version of ``start``, whose graph is ``graph``."""
+    return graph.constants | {name: torch.from_numpy(np.array(values)) for name, values in start.biases.items()}
+
+
+def _measure_start(start: DistillStart, input: Input, images: Images, faces: SplitFaces) -> float:
     """The error of ``start`` on the held-out faces. Only one start at a time is in memory."""
-    begun = _begin(start, input, images)
+    begun = _begin(start, input, images, faces)
     return measure_error(begun.student, begun.lesson)
 
 
-def _begin(start: DistillStart, input: Input, images: Images) -> _Beginning:
-    """``start``, with its own FP32 version as the teacher. Its ranges come from the faces to learn on alone: those to
-    stop on shall be as new to it as the faces of a camera."""
-    proto = onnx.load(str(start.model))
-    graph = read_graph(proto)
-    teacher = graph.constants | {name: torch.from_numpy(np.array(values)) for name, values in start.biases.items()}
-    faces, stopping = hold_out(images, _observe(graph, teacher, images, input)[1])
-    seen, _ = _observe(graph, teacher, faces, input)
-    stopping = with_augmented(stopping)
+def _begin(start: DistillStart, input: Input, images: Images, faces: SplitFaces) -> _Beginning:
+    """``start``, with its own FP32 version as the teacher, and with the ranges that calibration gives it."""
+    graph = read_graph(onnx.load(str(start.model)))
+    teacher = _teacher(graph, start)
+    seen, _ = _observe(graph, teacher, images, input)
     ranges = {
         name: _range(seen[name], start.widened.get(name, (0.0, 0.0)), start.factors.get(name, 1.0))
         for name in rounded_tensors(graph)
@@ -115,8 +126,7 @@ def _begin(start: DistillStart, input: Input, images: Images) -> _Beginning:
     ranges[graph.input] = _input_range(input)
     student = create_student(graph, ranges, {name: one.variance**0.5 for name, one in seen.items()})
     sums = {step.output: seen[step.output].variance for step in graph.steps if step.operator == "Add"}
-    _, expected = _observe(graph, teacher, stopping, input)
-    return _Beginning(proto, student, Lesson(teacher, sums, input, faces, stopping, torch.from_numpy(expected)))
+    return _Beginning(student, Lesson(teacher, sums, input, faces))
 
 
 def _observe(

@@ -10,6 +10,7 @@ from rkface.convert.evaluate.parity import GroupParity, compare_embeddings, comp
 from rkface.convert.report.page import named_values
 from rkface.convert.report.plot import ScatterPoint, scatter
 from rkface.convert.toolkit.quantize import LayerError
+from rkface.runtime.core.manifest import UNMEASURED
 
 from .described_keys import described_keys, keys_of
 from .parsed_page import ParsedPage
@@ -92,6 +93,7 @@ def test_the_figures_and_the_threshold_stand_before_the_first_section():
 def test_out_of_domain_figures_stand_beside_in_domain_figures():
     found = conversion_report()
     assert "unlike (out of domain)</dt><dd>no faces" in page(found).html
+    assert "No held-out face is unlike" in found.verdict().text
     vectors = RANDOM.normal(size=(7, 64)).astype(np.float32)
     unlike = compare_embeddings(vectors, vectors + RANDOM.normal(size=(7, 64)).astype(np.float32) * 0.1)
     groups = {"unlike": GroupParity(unlike, unlike), **found.parity.groups}
@@ -101,7 +103,15 @@ def test_out_of_domain_figures_stand_beside_in_domain_figures():
     at = seen.cells.index("unlike")
     assert seen.cells[at + 1 : at + 4] == ["7", f"{unlike.mean:.4f}", f"{unlike.minimum:.4f}"]
     assert seen.cells.index("unlike") < seen.cells.index("in-domain"), "those most like strangers come first"
-    assert "required of unlike and in-domain" in seen.cells
+    assert "required of unlike and in-domain" in seen.cells and "No held-out face is unlike" not in seen.html
+
+
+def test_an_unmeasured_threshold_is_named_in_the_verdict():
+    found = conversion_report()
+    provenance = {**found.manifest.provenance, "match_threshold": UNMEASURED}
+    seen = conversion_report(manifest=replace(found.manifest, provenance=provenance))
+    assert "threshold is not measured" in seen.verdict().text
+    assert "threshold is not measured" not in found.verdict().text
 
 
 def test_one_recipe_makes_no_plot_and_two_make_one():
