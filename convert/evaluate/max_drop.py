@@ -164,7 +164,8 @@ def _describe(drop: MetricDrop) -> str:
     verb = "rises" if drop.quantized > drop.reference else "falls" if drop.quantized < drop.reference else "goes"
     return (
         f"{drop.title} {verb} from {drop.reference:.2%} to {drop.quantized:.2%}, which is "
-        f"{show_points(drop.drop.value)} percentage points worse, and up to {show_above(drop.drop.high, drop.allowed)} by the 95 % interval (allowed: "
+        f"{show_points(drop.drop.value)} percentage points worse, and up to "
+        f"{show_above(drop.drop.high, drop.allowed)} by the 95 % interval (allowed: "
         f"{drop.allowed:g})"
     )
 
