@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from rkface.calibration.collect import CandidateFace
 from rkface.runtime.core.crop_template import CUSTOM, CropTemplate
-from rkface.runtime.vision.align import align
+from rkface.runtime.vision.align import align, similarity
 from rkface.runtime.vision.image import read_image
 from rkface.runtime.vision.photo import turn_image
 
@@ -25,12 +25,10 @@ Image = NDArray[np.uint8]
 # unchanged faces.
 ANGLE = 20.0  # degrees: how far a face is turned in its crop, as by misplaced landmarks
 NARROW = 0.7  # share of a face's width that is left, as of a head turned to the side by 45°
-# By how much the landmarks are moved together before the crop is aligned. Those of a head that is turned to the side
-# are closer together than those of the template, so its crop shows less than the face.
-CLOSE = 0.75
+CLOSE = 0.75  # how far the landmarks are moved together before the crop is aligned, so that it shows less than the face
 BLUR = 0.013  # standard deviation of the Gaussian blur, as a share of the crop's width: 1.5 px of 112
-GAIN, NOISE = 0.3, 8.0  # a face in the dark: its gray values times GAIN, with the noise of a sensor, in gray values
-CONTRAST = 0.35  # a washed-out face: the share of its contrast that is left, around middle gray
+GAIN, NOISE = 0.5, 6.0  # a face in the dark: its gray values times GAIN, with the noise of a sensor, in gray values
+CONTRAST = 0.5  # a washed-out face: the share of its contrast that is left, around middle gray
 MASK = ((0.6, 0.97), (0.2, 0.8))  # rows and columns of the crop that a mask covers, as shares
 MASK_COLOR = (200, 190, 170)  # BGR: the light blue of a medical mask
 JPEG_QUALITY = 20
@@ -88,7 +86,10 @@ def _narrow(face: CandidateFace, template: CropTemplate) -> Image:
     points = [(x + (width - template.width) / 2, y) for x, y in template.points]
     wide = CropTemplate(CUSTOM, width, template.height, (points[0], points[1], points[2], points[3], points[4]))
     crop = align(_photo(face), face.faces.landmarks[0], wide)
-    return np.asarray(cv2.resize(crop, (template.width, template.height), interpolation=cv2.INTER_AREA), np.uint8)
+    narrow = cv2.resize(crop, (template.width, template.height), interpolation=cv2.INTER_AREA).astype(np.uint8)
+    matrix = similarity(face.faces.landmarks[0], wide.points)
+    landmarks = (face.faces.landmarks[0] @ matrix[:, :2].T + matrix[:, 2]) * (template.width / width, 1)
+    return align(narrow, landmarks, template)  # closer, since its landmarks are closer together
 
 
 def _photo(face: CandidateFace) -> Image:

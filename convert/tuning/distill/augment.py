@@ -16,11 +16,8 @@ Image = NDArray[np.uint8]
 
 
 def augment(image: Image, random: np.random.Generator) -> Image:
-    """``image`` (H×W×3 uint8, RGB or BGR), changed by draws from ``random``; the same size. One in five is at most
-    mirrored, so that ordinary faces are not forgotten."""
+    """``image`` (H×W×3 uint8, RGB or BGR), changed by draws from ``random``; the same size."""
     mirrored = np.ascontiguousarray(image[:, ::-1]) if random.random() < 0.5 else image
-    if random.random() < 0.2:
-        return mirrored
     changed = _move(mirrored, random)
     if random.random() < 0.15:
         changed = _cover(changed, random)
@@ -28,9 +25,9 @@ def augment(image: Image, random: np.random.Generator) -> Image:
     if random.random() < 0.2:
         changed = np.asarray(cv2.GaussianBlur(changed, (0, 0), random.uniform(0.4, 1.8)), np.uint8)
     if random.random() < 0.2:
-        changed = _shrink(changed, random.uniform(0.25, 0.9))
+        changed = _shrink(changed, random.uniform(0.3, 0.9))
     if random.random() < 0.3:
-        changed = _compress(changed, int(random.integers(15, 90)))
+        changed = _compress(changed, int(random.integers(25, 90)))
     return changed
 
 
@@ -56,10 +53,10 @@ def _cover(image: Image, random: np.random.Generator) -> Image:
 
 
 def _expose(image: Image, random: np.random.Generator) -> Image:
-    """Gamma, brightness, white balance and contrast; one face in ten is gray, one in five has sensor noise."""
+    """Gamma, brightness and white balance; one face in ten is gray, one in five has sensor noise."""
     values: NDArray[Any] = (image / 255.0) ** np.exp(random.uniform(-0.4, 0.4))
-    values = values * random.uniform(0.35, 1.25) * random.uniform(0.9, 1.1, 3)
-    values = 0.5 + random.uniform(0.45, 1.15) * (values - 0.5)
+    gains = random.uniform(0.6, 1.25) * random.uniform(0.9, 1.1, 3)
+    values = values * gains + random.uniform(-0.06, 0.06)
     if random.random() < 0.1:
         values[:] = values.mean(axis=2, keepdims=True)
     if random.random() < 0.2:

@@ -51,9 +51,8 @@ class _Statistics:
 
 @dataclass(frozen=True)
 class _Beginning:
-    """A start that is ready to learn: its ModelProto, the student and what it learns from."""
+    """A start that is ready to learn: the student and what it learns from."""
 
-    proto: Any
     student: Student
     lesson: Lesson
 
@@ -67,11 +66,12 @@ def distill(job: DistillJob, progress: Callable[[int, int], None] = lambda done,
     faces = _split(job.starts[0], job.input, images)
     state = open_checkpoint(job.checkpoints, job.key).load()
     if not state:
-        errors = [_measure_start(start, job.input, faces) for start in job.starts]
+        errors = [_measure_start(start, job.input, images, faces) for start in job.starts]
         state = {"start": int(np.argmin(errors)), "before": min(errors)}
-    begun = _begin(job.starts[state["start"]], job.input, faces)
+    begun = _begin(job.starts[state["start"]], job.input, images, faces)
     learned = learn(begun.student, begun.lesson, job, state, progress)
-    student, proto = begun.student, begun.proto
+    student = begun.student
+    proto = onnx.load(str(job.starts[state["start"]].model))  # again: it was not in memory while learning
     constants = student.constants()
     _write_constants(proto, {name: constants[name].detach().numpy() for name in student.changes})
     onnx.save(proto, str(job.target))
@@ -107,19 +107,17 @@ def _teacher(graph: TorchGraph, start: DistillStart) -> dict[str, Tensor]:
     return graph.constants | {name: torch.from_numpy(np.array(values)) for name, values in start.biases.items()}
 
 
-def _measure_start(start: DistillStart, input: Input, faces: SplitFaces) -> float:
+def _measure_start(start: DistillStart, input: Input, images: Images, faces: SplitFaces) -> float:
     """The error of ``start`` on the held-out faces. Only one start at a time is in memory."""
-    begun = _begin(start, input, faces)
+    begun = _begin(start, input, images, faces)
     return measure_error(begun.student, begun.lesson)
 
 
-def _begin(start: DistillStart, input: Input, faces: SplitFaces) -> _Beginning:
-    """``start``, with its own FP32 version as the teacher. Its ranges come from the faces to learn on alone: those to
-    stop on shall be as new to it as the faces of a camera."""
-    proto = onnx.load(str(start.model))
-    graph = read_graph(proto)
+def _begin(start: DistillStart, input: Input, images: Images, faces: SplitFaces) -> _Beginning:
+    """``start``, with its own FP32 version as the teacher, and with the ranges that calibration gives it."""
+    graph = read_graph(onnx.load(str(start.model)))
     teacher = _teacher(graph, start)
-    seen, _ = _observe(graph, teacher, faces.learn, input)
+    seen, _ = _observe(graph, teacher, images, input)
     ranges = {
         name: _range(seen[name], start.widened.get(name, (0.0, 0.0)), start.factors.get(name, 1.0))
         for name in rounded_tensors(graph)
@@ -128,7 +126,7 @@ def _begin(start: DistillStart, input: Input, faces: SplitFaces) -> _Beginning:
     ranges[graph.input] = _input_range(input)
     student = create_student(graph, ranges, {name: one.variance**0.5 for name, one in seen.items()})
     sums = {step.output: seen[step.output].variance for step in graph.steps if step.operator == "Add"}
-    return _Beginning(proto, student, Lesson(teacher, sums, input, faces))
+    return _Beginning(student, Lesson(teacher, sums, input, faces))
 
 
 def _observe(

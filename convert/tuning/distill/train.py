@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Mapping
+from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any
 
@@ -36,7 +37,7 @@ COSINE_WEIGHT, INNER_WEIGHT = 10.0, 1.0  # of the parts of the loss; the length 
 WARM_UP = 0.05  # share of the updates
 STOPPING_SHARE = 4  # one face in four is held out to stop on
 STOPPING_COPIES = 3  # each as it is, and in two augmented versions
-ACTIVATION_BYTES = 1_000_000_000  # of tensors that wait for the gradient
+ACTIVATION_BYTES = 700_000_000  # of tensors that wait for the gradient
 BYTES_KEPT = 16  # for each number of an activation: itself, its rounding error, masks and gradients
 
 
@@ -84,13 +85,13 @@ class Learned:
 def hold_out(faces: Images, embeddings: NDArray[np.float32]) -> tuple[Images, Images]:
     """Faces to learn on, and faces of other people to stop on: one in four.
 
-    ``embeddings`` (N×D) are FP32's. Beginning with the last face, the face that is most similar to a held-out one is
+    ``embeddings`` (N×D) are FP32's. Beginning with the first face, the face that is most similar to a held-out one is
     held out next. So all faces of a person are held out before those of another, without a threshold for who is whom,
     and at most one person is on both sides.
     """
     units = embeddings / np.linalg.norm(embeddings, axis=1, keepdims=True)
     similar = units @ units.T
-    held = [len(faces) - 1]
+    held = [0]
     while len(held) < len(faces) // STOPPING_SHARE:
         nearest = similar[held].max(axis=0)
         nearest[held] = -np.inf
@@ -127,7 +128,7 @@ def learn(
         student.load(state["now"])
         optimizer.load_state_dict(state["optimizer"])
     else:
-        state |= {"step": 0, "best": student.state(), "best_error": state["before"], "best_step": 0}
+        state |= {"step": 0, "best": deepcopy(student.state()), "best_error": state["before"], "best_step": 0}
     begun = state["step"]
     while state["step"] < job.steps and time.monotonic() < end:
         step = state["step"]
@@ -142,7 +143,7 @@ def learn(
         if state["step"] % EVALUATE_EVERY == 0 or state["step"] == job.steps:
             error = measure_error(student, lesson)
             if error < state["best_error"]:
-                state |= {"best": student.state(), "best_error": error, "best_step": state["step"]}
+                state |= {"best": deepcopy(student.state()), "best_error": error, "best_step": state["step"]}
             checkpoint.save(state | {"now": student.state(), "optimizer": optimizer.state_dict()})
         progress(step + 1 - begun, job.steps - begun)
     student.load(state["best"])
