@@ -26,8 +26,10 @@ from .catalog import LivenessProfile
 from .datasets import Datasets
 from .evaluate import parity
 from .evaluate.detector_errors import LOWEST, DetectorEvidence, compare_scenes, output_errors
+from .evaluate.max_drop import LabeledPairs, MetricDrop, measure_drops
 from .evaluation_set import EvaluationSet
 from .image_lists import to_rgb
+from .metric_bar import MetricBar
 from .pair_search import PairResult
 from .prepared_model import PreparedModels
 from .recipe_search import RecipeResult
@@ -161,8 +163,10 @@ def compare_liveness(
     return parity.compare_liveness(before, after, profile.threshold)
 
 
-def measure_parity(context: ConversionContext, quantized: QuantizedResults) -> parity.Parity:
-    """How far the quantized models are from FP32 on the evaluation set."""
+def measure_parity(
+    context: ConversionContext, quantized: QuantizedResults, max_drop: Sequence[MetricBar] = ()
+) -> parity.Parity:
+    """How far the quantized models are from FP32 on the evaluation set, also by the figures of ``max_drop``."""
     evaluation, own = context.datasets.evaluation, quantized.own
     before, after = context.reference.embeddings, quantized.embeddings
     same_crop = parity.compare_groups(evaluation.crop_groups, before, after)
@@ -178,7 +182,20 @@ def measure_parity(context: ConversionContext, quantized: QuantizedResults) -> p
         },
         out_of_domain=parity.pool_embeddings(same_crop[group] for group in parity.OUT_OF_DOMAIN),
         liveness=compare_liveness(context.reference, quantized.models["liveness"], profile) if profile else None,
+        drops=compare_drops(context, after, max_drop),
     )
+
+
+def compare_drops(
+    context: ConversionContext, embeddings: Floats, max_drop: Sequence[MetricBar]
+) -> tuple[MetricDrop, ...]:
+    """How much worse the figures of ``max_drop`` are with a quantized recognizer's raw ``embeddings`` of FP32's crops,
+    N×D, than with FP32's."""
+    evaluation = context.datasets.evaluation
+    if not max_drop:
+        return ()
+    real, pairs = slice(len(evaluation.faces)), LabeledPairs.of(evaluation.labeled, len(evaluation.faces))
+    return measure_drops(unit(context.reference.embeddings[real]), unit(embeddings[real]), pairs, max_drop)
 
 
 def measure_detector_errors(context: ConversionContext, quantized: QuantizedModel) -> DetectorEvidence:

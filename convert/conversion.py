@@ -25,7 +25,7 @@ from .compare_models import (
     measure_parity,
     run_reference,
 )
-from .datasets import prepare_datasets, render_demo_photos
+from .datasets import check_labels, prepare_datasets, render_demo_photos
 from .diagnose import diagnose
 from .evaluate.grades import BROKEN_MEAN_COSINE, find_fault
 from .evaluate.parity import Parity
@@ -80,7 +80,7 @@ def convert(sources: ModelSources, photos: PhotoOptions | None, settings: Conver
             quantized = quantize_models(
                 context, runner.for_target(output.target), target=output.target, plan=plan, bar=settings.bar
             )
-            parity = measure_parity(context, quantized)
+            parity = measure_parity(context, quantized, settings.bar.max_drop)
             evidence = measure_detector_errors(context, quantized.models["detector"])
             fault = _find_fault(context, quantized, parity, settings.bar)
             report = write_outputs(context, settings, output, ConversionResult(quantized, parity, evidence, fault))
@@ -120,6 +120,7 @@ def prepare_conversion(
 
     folder = settings.work / "calibration"
     datasets = prepare_datasets(photos, finder, folder, quantized=settings.quantized, settle=settle)
+    datasets = check_labels(datasets, photos, settings.bar.max_drop)
     if sources.liveness is not None:
         scale, input = sources.liveness.scale, models["liveness"].input
         datasets = add_surroundings(datasets, input, scale, scratch / "surroundings")

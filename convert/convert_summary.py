@@ -62,6 +62,7 @@ def print_summary(report: ConversionReport, output: OutputBundle, work: Path) ->
             for name, found in {**named, "end to end": parity.end_to_end}.items():
                 about = f"  {name}: mean {found.mean:.4f}, min {found.minimum:.4f} ({found.faces})"
                 rows.append(("", "", "", about))
+    rows += [("", "", "", str(drop)) for drop in parity.drops]
     widths = [max(len(row[column]) for row in rows) for column in range(3)]
     print()
     for row in rows:

@@ -22,7 +22,7 @@ from .evaluate.augment import AugmentedFaces, augment_faces
 from .evaluate.parity import FaceGroup
 from .face_finder import MIN_EVALUATION_FACES, FaceFinder, PhotoOptions
 from .image_lists import to_rgb
-from .labeled_pairs import COPY_CALIBRATES, label_pairs, reasons_left_out
+from .labeled_pairs import COPY_CALIBRATES, label_pairs, label_people, reasons_left_out
 from .mosaic import make_mosaics
 
 MIN_UNLIKE = 5  # with fewer unlike faces, single faces would decide their mean: then they count as in-domain
@@ -131,6 +131,9 @@ def build_evaluation_set(
         missing = _stand_ins(faces, candidates, copies)
         labeled, left = label_pairs(photos.pairs, faces, why, {one.name for one in found.nameless}, missing)
         notes += left
+    if photos.people:
+        nameless = {one.name for one in found.nameless}
+        labeled = label_people(found.folder, faces, nameless, _stand_ins(faces, candidates, copies))
     augmented = augment_faces(faces, finder.embedder.crop, MOST_AUGMENTED)
     mosaics = make_mosaics(frames)
     return EvaluationSet(chosen, frames, scales, faces, groups, crops, augmented, labeled, mosaics, notes=tuple(notes))

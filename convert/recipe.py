@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal
 
 from rkface.runtime.core.errors import InputError
 from rkface.runtime.core.manifest import Role
 
+from .metric_bar import MetricBar
 from .targets import Target
 
 # Where the INT8 ranges of the inner tensors come from: from the calibration images ("toolkit"); for a recognizer also
@@ -117,7 +118,7 @@ DISTILLED_FROM = (TUNED, TUNED_WIDE, BIAS_WIDE, BIAS_CLIP)
 DISTILLED = Recipe(
     "distilled",
     "normal",
-    "weights, biases and ranges learned against FP32 on the calibration faces, for recognizers; 4 minutes for a "
+    "weights, biases and ranges learned against FP32 on the calibration faces, for recognizers; 5 minutes for a "
     "MobileFaceNet on one core, at most half an hour; an interrupted run continues",
     distilled=True,
     slow=True,
@@ -189,7 +190,7 @@ PLANS = {
     for plan in (
         RecipePlan("auto", (TUNED, TUNED_WIDE, *HYBRIDS),
                    "tuned, then other w8a8, then more and more layers in FP16, until one is accurate enough",
-                   detector=(TUNED, *COARSE, FP16), others=(BIAS_WIDE, NORMAL), fallbacks=(NORMAL,), analyze=True),
+                   detector=(TUNED, *COARSE, FP16), others=(NORMAL,), fallbacks=(NORMAL,), analyze=True),
         RecipePlan("fast", (TUNED,), "tuned and nothing else"),
         RecipePlan("thorough", _GENERAL,
                    "try all; take the cheapest that is accurate enough, or else the most accurate",
@@ -211,18 +212,32 @@ class AccuracyBar:
     mean, minimum    of the recognizer, on the same crops
     end_to_end       mean of both models together, at the landmarks of their own detector
     end_to_end_good  above it, the end-to-end mean is not worth a remark, and the search for a better detector ends
+    max_drop         by how much the user's own figures may be worse; if there are any, they decide, and cosines are
+                     only reported
     """
 
     mean: float = 0.995
     minimum: float = 0.99
     end_to_end: float = 0.98
     end_to_end_good: float = 0.993
+    max_drop: tuple[MetricBar, ...] = ()
 
     @property
     def lowest_end_to_end(self) -> float:
         """The lowest end-to-end mean: nobody who lowers ``mean`` expects more of both models than of one."""
-        return min(self.end_to_end, self.mean)
+        return min(self.end_to_end, self.mean) if self.by_cosine else -1.0
+
+    @property
+    def by_cosine(self) -> bool:
+        """Whether cosines decide."""
+        return not self.max_drop
+
+    def to_dict(self) -> dict[str, Any]:
+        """What decided, for the manifest."""
+        if not self.by_cosine:
+            return {"max_drop": [str(one) for one in self.max_drop]}
+        return {"mean": self.mean, "minimum": self.minimum, "end_to_end": self.lowest_end_to_end}
 
     def reached_by(self, mean: float, minimum: float) -> bool:
-        """Whether faces with this ``mean`` and ``minimum`` are close enough. NaN never is."""
-        return mean >= self.mean and minimum >= self.minimum
+        """Whether faces with this ``mean`` and ``minimum`` are close enough, as far as cosines decide. NaN never is."""
+        return not self.by_cosine or (mean >= self.mean and minimum >= self.minimum)

@@ -16,12 +16,14 @@ from rkface.runtime.vision.embed import unit
 from .compare_models import (
     ConversionContext,
     QuantizedResults,
+    compare_drops,
     compare_liveness,
     crop_at_own_landmarks,
     decode_faces,
     measure_detector_errors,
 )
 from .evaluate import grades, parity
+from .evaluate.max_drop import grade_drops
 from .pair_search import CostedRecipe, PairGrade, search_pairs
 from .recipe import AccuracyBar, Recipe, RecipePlan
 from .recipe_cost import predict_cost
@@ -99,7 +101,9 @@ class _Search:
         if role == "recognizer":
             embeddings = model.outputs[0][: len(reference.embeddings)]
             found = parity.compare_groups(evaluation.crop_groups, reference.embeddings, embeddings)
-            return grades.grade_embeddings(found, self.bar)
+            grade = grades.grade_embeddings(found, self.bar)
+            drops = compare_drops(self.context, embeddings, self.bar.max_drop)
+            return grade_drops(drops, grade) if drops else grade
         assert self.context.liveness is not None
         return grades.grade_liveness(compare_liveness(reference, model, self.context.liveness))
 
@@ -119,6 +123,8 @@ class _Search:
         """The best detector and recognizer together. ``seen`` and ``recognizer`` are the best of each alone, and
         ``tries`` all results of recipes so far."""
         detectors, recognizers = self._candidates("detector", tries), self._candidates("recognizer", tries)
+        if not self.bar.by_cosine:
+            recognizers = recognizers[:1]  # the user's figures have chosen it
         looks = {detectors[0].recipe: seen}
         models = {(detectors[0].recipe, recognizers[0].recipe): recognizer}
 

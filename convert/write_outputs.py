@@ -56,7 +56,7 @@ def write_outputs(
     Raises WorkError, and leaves only the report in the work folder, if ``result`` has a fault and the settings do not
     accept it.
     """
-    manifest = _manifest(context, output, result)
+    manifest = _manifest(context, settings, output, result)
     facts = tuple(_model_facts(context, result.quantized, role) for role in context.models)
     notes = list_notes(context, settings.bar, output, result)
     written = result.fault is None or settings.accept
@@ -105,7 +105,9 @@ def _model_facts(context: ConversionContext, quantized: QuantizedResults, role: 
     )
 
 
-def _manifest(context: ConversionContext, output: OutputBundle, result: ConversionResult) -> Manifest:
+def _manifest(
+    context: ConversionContext, settings: ConversionSettings, output: OutputBundle, result: ConversionResult
+) -> Manifest:
     sources, quantized = context.sources, result.quantized
     described = {
         role: Model(
@@ -129,6 +131,7 @@ def _manifest(context: ConversionContext, output: OutputBundle, result: Conversi
         "calibration": calibration
         and {"digest": calibration.digest, "faces": calibration.faces, "frames": calibration.frames},
         "recipes": {role: _chosen(quantized, role) for role in context.models},
+        "accuracy_bar": settings.bar.to_dict(),
         "match_threshold": sources.evidence,
         "inputs": {role: model.fixed.preprocessing.to_dict() for role, model in context.models.items()},
         "versions": _versions(),

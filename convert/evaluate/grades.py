@@ -10,6 +10,7 @@ from ..pair_search import PairGrade
 from ..recipe import AccuracyBar
 from ..recipe_search import Grade
 from .detector_errors import DetectorEvidence, SizeErrors
+from .max_drop import find_drop_fault
 from .parity import (
     OUT_OF_DOMAIN,
     REAL,
@@ -185,6 +186,8 @@ def find_fault(parity: Parity, bar: AccuracyBar, *, quantized: bool = True) -> s
             f"the {kind} recognizer is too far from FP32 on {_describe(group, same_crop[group])}: "
             f"{', '.join(_shortfalls(same_crop[group], bar))}. {faces}, or lower the requirement with --min-cosine"
         )
+    if fault := find_drop_fault(parity.drops, kind, faces):
+        return fault
     if detection.matched < MIN_MATCHED * detection.faces:
         return (
             f"the {kind} detector finds only {detection.matched} of the {detection.faces} faces that FP32 finds. "

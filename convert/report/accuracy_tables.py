@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
+from ..evaluate.max_drop import MetricDrop
 from ..evaluate.parity import REAL, EmbeddingParity, FaceGroup, LivenessParity, PairParity, Parity
 from ..recipe import AccuracyBar
 from .page import Card, Table
@@ -50,9 +51,30 @@ def group_table(parity: Parity, bar: AccuracyBar) -> Table:
         for group in GROUPS
         if (found := parity.groups.get(group))
     ]
+    if not bar.by_cosine:
+        return Table(head, rows, numbers=1)
     required = " and ".join(group for group in GROUPS if group in REAL and group in parity.groups)
     limits = (f"{limit:g}" for limit in (bar.mean, bar.minimum, bar.lowest_end_to_end))
     rows.append((f"required of {required}", "", *limits, ""))
+    return Table(head, rows, numbers=1)
+
+
+def drop_table(drops: Sequence[MetricDrop]) -> Table | None:
+    """The user's own figures of --max-drop; None without them."""
+    if not drops:
+        return None
+    head = ("your figure", "FP32", "quantized", "worse by, in points", "95 % interval", "allowed")
+    rows = [
+        (
+            drop.title,
+            f"{drop.reference:.2%}",
+            f"{drop.quantized:.2%}",
+            f"{drop.drop.value:.2f}",
+            f"{drop.drop.low:.2f} to {drop.drop.high:.2f}",
+            f"{drop.allowed:g}",
+        )
+        for drop in drops
+    ]
     return Table(head, rows, numbers=1)
 
 

@@ -21,7 +21,7 @@ from ..evaluate.parity import REAL, Parity
 from ..pair_search import PairResult
 from ..preprocessing import describe_normalization
 from ..recipe import AccuracyBar
-from .accuracy_tables import GROUPS, embedding_table, group_cards, group_table, liveness_table, pair_table
+from .accuracy_tables import GROUPS, drop_table, embedding_table, group_cards, group_table, liveness_table, pair_table
 from .detection_tables import DetectionTables
 from .model_facts import FacePicture, ModelFacts, ReportImages
 from .page import Card, ReportVerdict, Section, jpeg, named_values, png, render
@@ -78,6 +78,8 @@ class ConversionReport:
             manifest=manifest,
             groups=[(group, about) for group, about in GROUPS.items() if group in parity.groups],
             accuracy=group_table(parity, self.required),
+            drops=drop_table(parity.drops),
+            drop_pairs=parity.drops[0] if parity.drops else None,
             embeddings=embedding_table(parity),
             embedding_plot=histogram({name: found.same_crop.cosines for name, found in parity.groups.items()}),
             worst_faces=faces[:WORST_FACES],
@@ -120,8 +122,8 @@ class ConversionReport:
             if group in REAL and (found := self.parity.groups.get(group))
         )
         text = (
-            f"The recognizer's mean cosine with FP32 is {figures}{unseen}; {self.required.mean:g} is required, and "
-            f"{self.required.minimum:g} of the worst face. The detector finds {detection.matched} of the "
+            f"{self._requirement()} The recognizer's mean cosine with FP32 is {figures}{unseen}. "
+            f"The detector finds {detection.matched} of the "
             f"{detection.faces} faces that FP32 finds, and {detection.extra} others."
         )
         if self.parity.liveness:
@@ -131,6 +133,14 @@ class ConversionReport:
         if not self.manifest.threshold_measured:
             text += " The match threshold is not measured on this model: measure it before you rely on it."
         return ReportVerdict("good", f"Accepted: {kind} is as close to FP32 as required, in the simulator.", text)
+
+    def _requirement(self) -> str:
+        """What was required of the recognizer."""
+        if self.required.by_cosine:
+            return (
+                f"A mean cosine of {self.required.mean:g} is required, and {self.required.minimum:g} of the worst face."
+            )
+        return f"Your own figures decide: {'; '.join(map(str, self.parity.drops))}."
 
     def _has(self, section: Section) -> bool:
         """Whether there is something to say in ``section``."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from functools import partial
 
@@ -64,22 +65,25 @@ def check_cores(bundle: Bundle, backend: str, cores: int, runs: int) -> CoreChec
 
 
 def _compare(bundle: Bundle, role: Role, backend: str, golden: Golden, checks: CoreChecks) -> None:
-    """Add to ``checks`` what the usable cores, or the processor, compute for the ``golden`` inputs of ``role``."""
+    """Add to ``checks`` what the usable cores, or the processor, compute for the ``golden`` inputs of ``role``.
+
+    All cores stay open until the last is compared, so that they share the weights, as in the service.
+    """
     found: list[Agreement] = []
-    for core in tuple(checks.usable) or ((None,) if not checks.failures else ()):
-        try:
-            model = open_model(bundle, role, backend, core=core)
+    weights = SharedWeights()
+    with ExitStack() as opened:
+        for core in tuple(checks.usable) or ((None,) if not checks.failures else ()):
             try:
+                model = open_model(bundle, role, backend, core=core, weights=weights)
+                opened.callback(model.close)
                 checks.librknnrt = getattr(model, "runtime", "")
                 found.append(_agreement(bundle, role, golden, model, core))
-            finally:
-                model.close()
-        except DeviceError as error:
-            if core is None:
-                checks.problems.append(str(error))
-            else:
-                checks.usable.remove(core)
-                checks.failures[core] = str(error)
+            except DeviceError as error:
+                if core is None:
+                    checks.problems.append(str(error))
+                else:
+                    checks.usable.remove(core)
+                    checks.failures[core] = str(error)
     if found:
         checks.agreements.append(min(found, key=lambda one: (not one.problem, min(one.simulator, one.reference))))
         checks.problems += [one.problem for one in found if one.problem]

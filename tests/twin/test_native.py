@@ -19,6 +19,7 @@ from rkface.runtime.backends.shared_weights import SharedWeights
 from rkface.runtime.core.bundle import read_bundle
 from rkface.runtime.core.errors import DeviceError
 from rkface.runtime.core.manifest import ROLES
+from rkface.runtime.core.versions import TOOLKIT
 from rkface.runtime.inference.golden import read_golden
 
 
@@ -27,7 +28,7 @@ def library(tmp_path_factory):
     if shutil.which("cc") is None:
         pytest.skip("no C compiler here")
     path = tmp_path_factory.mktemp("library") / "librknnrt.so"
-    subprocess.run(["cc", *FLAGS, "-Werror", "-o", path, HERE / "librknnrt.c"], check=True)
+    subprocess.run(["cc", *FLAGS, "-Werror", f'-DTOOLKIT="{TOOLKIT}"', "-o", path, HERE / "librknnrt.c"], check=True)
     return path
 
 
