@@ -13,8 +13,6 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-COPIES = 2  # of each face
-
 # How far a copy may be from its face, and the shares of copies that are changed so. The copies need not look real.
 ANGLE = 30.0  # degrees
 SCALE = 0.1
@@ -27,10 +25,9 @@ Image = NDArray[np.uint8]
 
 
 def vary_faces(crops: Image) -> Image:
-    """``COPIES`` changed copies of each of ``crops`` (N×H×W×3 uint8): first one of each crop, then the others. The same
-    crops always give the same copies."""
+    """A changed copy of each of ``crops`` (N×H×W×3 uint8). The same crops always give the same copies."""
     random = np.random.default_rng(0)
-    return np.stack([_vary(crop, random) for _ in range(COPIES) for crop in crops])
+    return np.stack([_vary(crop, random) for crop in crops])
 
 
 def _vary(crop: Image, random: np.random.Generator) -> Image:

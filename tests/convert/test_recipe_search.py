@@ -28,7 +28,7 @@ from rkface.convert.recipe_search import Grade, search_recipes
 from rkface.convert.targets import find_target
 from rkface.runtime.core.errors import InputError, WorkError
 
-EQUAL = (TUNED, TUNED_WIDE, BIAS_WIDE, NORMAL)  # recipes of equal cost, in the order in which `auto` tries them
+EQUAL = (TUNED, TUNED_WIDE, NORMAL)  # recipes of equal cost, in the order in which `auto` tries them
 AUTO = PLANS["auto"].for_role("liveness")  # without recipes for detectors or for recognizers
 THOROUGH = replace(PLANS["thorough"].for_role("recognizer"), others=())
 NOTHING_CLEARS = {recipe.name: 0.9 for recipe in PLANS["thorough"].recipes}
@@ -142,8 +142,7 @@ def test_recipes_of_equal_cost_compete_and_others_are_tried_only_if_none_clears_
         return chosen.cosine, [one.recipe for one in tries]
 
     assert search({"tuned": 0.996, "tuned-wide": 0.997, "normal": 0.999}) == (0.997, [TUNED, TUNED_WIDE])
-    assert search({"tuned": 0.9951, "bias-wide": 0.9953, "hybrid3": 0.9999}) == (0.9953, list(EQUAL))
-    assert search({"tuned": 0.9951, "bias-wide": 0.9956, "normal": 0.999}) == (0.9956, list(EQUAL[:-1]))
+    assert search({"tuned": 0.9951, "normal": 0.9953, "hybrid3": 0.9999}) == (0.9953, list(EQUAL))
     assert search({"hybrid3": 0.9951, "hybrid7": 0.9999}) == (0.9951, [*EQUAL, HYBRIDS[0]])
 
 
