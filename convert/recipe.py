@@ -118,7 +118,7 @@ DISTILLED_FROM = (TUNED, TUNED_WIDE, BIAS_WIDE, BIAS_CLIP)
 DISTILLED = Recipe(
     "distilled",
     "normal",
-    "weights, biases and ranges learned against FP32 on the calibration faces, for recognizers; 4 minutes for a "
+    "weights, biases and ranges learned against FP32 on the calibration faces, for recognizers; 5 minutes for a "
     "MobileFaceNet on one core, at most half an hour; an interrupted run continues",
     distilled=True,
     slow=True,

@@ -13,7 +13,7 @@ from rkface.runtime.core.manifest import Input
 
 Floats = NDArray[np.float32]
 
-# 240 updates of 12 faces take 4 minutes for a MobileFaceNet on one core (docs/accuracy.md); for larger models, the time
+# 240 updates of 12 faces take 5 minutes for a MobileFaceNet on one core (docs/accuracy.md); for larger models, the time
 # limit may end them early.
 STEPS = 240
 SECONDS = 30 * 60
