@@ -98,7 +98,8 @@ class RecipeRunner:
             dataset=dataset,
             algorithm=recipe.algorithm,
             evaluate=saved,
-            analyze=self._analyze and dataset is not None,
+            # A detector has several recipes with coarse grids in FP16; analysis would take longer than conversion.
+            analyze=self._analyze and dataset is not None and recipe.coarse == 1,
             source=model.fixed.name,
         )
         log = self._work / "logs" / f"{name}.log"

@@ -95,8 +95,8 @@ class MetricDrop:
 
     def __str__(self) -> str:
         return (
-            f"{self.title} {self.reference:.2%} → {self.quantized:.2%}, {self.drop.value:.2f} points worse "
-            f"({self.drop.low:.2f} to {self.drop.high:.2f}; allowed: {self.allowed:g})"
+            f"{self.title} {self.reference:.2%} → {self.quantized:.2%}, {show_points(self.drop.value)} points worse "
+            f"({show_points(self.drop.low)} to {show_points(self.drop.high)}; allowed: {self.allowed:g})"
         )
 
 
@@ -163,10 +163,16 @@ def find_drop_fault(drops: Sequence[MetricDrop], kind: str, advice: str) -> str 
 def _describe(drop: MetricDrop) -> str:
     verb = "rises" if drop.quantized > drop.reference else "falls" if drop.quantized < drop.reference else "goes"
     return (
-        f"{drop.title} {verb} from {drop.reference:.2%} to {drop.quantized:.2%}, which is {drop.drop.value:.2f} "
-        f"percentage points worse, and up to {show_above(drop.drop.high, drop.allowed)} by the 95 % interval (allowed: "
+        f"{drop.title} {verb} from {drop.reference:.2%} to {drop.quantized:.2%}, which is "
+        f"{show_points(drop.drop.value)} percentage points worse, and up to "
+        f"{show_above(drop.drop.high, drop.allowed)} by the 95 % interval (allowed: "
         f"{drop.allowed:g})"
     )
+
+
+def show_points(value: float) -> str:
+    """``value`` with two digits, and 0 without a sign."""
+    return f"{round(value, 2) + 0.0:.2f}"
 
 
 def show_above(value: float, allowed: float) -> str:

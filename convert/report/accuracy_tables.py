@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from ..evaluate.max_drop import MetricDrop
+from ..evaluate.max_drop import MetricDrop, show_points
 from ..evaluate.parity import REAL, EmbeddingParity, FaceGroup, LivenessParity, PairParity, Parity
 from ..recipe import AccuracyBar
 from .page import Card, Table
@@ -69,8 +69,8 @@ def drop_table(drops: Sequence[MetricDrop]) -> Table | None:
             drop.title,
             f"{drop.reference:.2%}",
             f"{drop.quantized:.2%}",
-            f"{drop.drop.value:.2f}",
-            f"{drop.drop.low:.2f} to {drop.drop.high:.2f}",
+            show_points(drop.drop.value),
+            f"{show_points(drop.drop.low)} to {show_points(drop.drop.high)}",
             f"{drop.allowed:g}",
         )
         for drop in drops

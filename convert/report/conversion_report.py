@@ -26,7 +26,7 @@ from .detection_tables import DetectionTables
 from .model_facts import FacePicture, ModelFacts, ReportImages
 from .page import Card, ReportVerdict, Section, jpeg, named_values, png, render
 from .plot import histogram
-from .recipe_sections import cost_section, model_table, recipe_table
+from .recipe_sections import cost_section, model_pair_table, model_table, recipe_table
 
 CELL = 84  # side of a face in the report, in pixels
 WORST_FACES = 10  # shown at the top, one row on a wide screen; the others are folded away
@@ -43,7 +43,7 @@ class ConversionReport:
     required        the accuracy bar
     fault           why the models should not be used; None if they are close enough to FP32
     bundle_written  False if ``fault`` prevents it. With --accept, the bundle is written all the same
-    pairs           of a detector and a recognizer that were compared with FP32 together
+    model_pairs     of a detector and a recognizer that were compared with FP32 together
     """
 
     manifest: Manifest
@@ -54,7 +54,7 @@ class ConversionReport:
     notes: tuple[str, ...]
     fault: str | None = None
     bundle_written: bool = True
-    pairs: tuple[PairResult, ...] = ()
+    model_pairs: tuple[PairResult, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """For JSON, with None instead of NaN."""
@@ -97,6 +97,7 @@ class ConversionReport:
             mosaic=jpeg(images.mosaic),
             liveness=liveness_table(parity.liveness) if parity.liveness else None,
             recipes=recipe_table(self.models),
+            model_pairs=model_pair_table(self.model_pairs),
             costs=[cost_section(facts, self.required) for facts in self.models],
             assumptions=ASSUMPTIONS,
             calibration=manifest.provenance["calibration"],

@@ -11,6 +11,7 @@ from rkface.runtime.core.manifest import Manifest, Role
 
 from ..cost import ModelCost, cost_by_operation
 from ..evaluate.grades import GOOD_LANDMARKS, LIVE_MEAN
+from ..pair_search import PairResult
 from ..recipe import AccuracyBar
 from .model_facts import ModelFacts
 from .page import Table
@@ -74,6 +75,26 @@ def recipe_table(models: Sequence[ModelFacts]) -> Table:
         for one in facts.recipes
     ]
     return Table(("model", "recipe", "type", "", "against FP32", "NPU bound", "time taken", "what it does"), rows)
+
+
+def model_pair_table(pairs: Sequence[PairResult]) -> Table | None:
+    """The pairs of a detector and a recognizer that were compared with FP32 together; None if there was no choice."""
+    if len(pairs) < 2:
+        return None
+    head = ("detector", "recognizer", "", "end to end: mean cosine", "changed decisions", "NPU bound", "")
+    rows = [
+        (
+            one.detector.recipe.name,
+            one.recognizer.recipe.name,
+            "chosen" if one.chosen else "",
+            f"{one.grade.cosine:.4f}",
+            "" if one.grade.changed is None else one.grade.changed,
+            f"{one.cost:.2f}",
+            "close enough" if one.grade.clears else "",
+        )
+        for one in pairs
+    ]
+    return Table(head, rows)
 
 
 def cost_section(facts: ModelFacts, bar: AccuracyBar) -> CostSection:

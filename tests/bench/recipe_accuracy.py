@@ -42,7 +42,7 @@ from rkface.convert.evaluate.grades import WELL_THRESHOLDS
 from rkface.convert.evaluate.parity import FaceGroup, compare_faces, compare_groups
 from rkface.convert.face_finder import PhotoOptions
 from rkface.convert.packs.known_packs import find_pack
-from rkface.convert.recipe import RECIPES
+from rkface.convert.recipe import FP16, RECIPES
 from rkface.convert.recipe_cost import predict_cost
 from rkface.convert.run_recipe import RecipeRunner
 from rkface.convert.settings import ConversionSettings
@@ -50,12 +50,16 @@ from rkface.convert.targets import find_target
 from rkface.convert.toolkit.quantize import QuantizedModel
 from rkface.runtime.core.manifest import ROLES
 
+KNOWN = {**RECIPES, FP16.name: FP16}
+
 
 def main() -> int:
     parser = create_parser(__doc__, "build/bench/recipes")
     add_model_options(parser)
     parser.add_argument("--target", default="rk3588", help="chip (default: %(default)s)")
-    parser.add_argument("--recipes", nargs="+", choices=RECIPES, metavar="NAME", help="only these (default: all)")
+    parser.add_argument(
+        "--recipes", nargs="+", choices=KNOWN, metavar="NAME", help="only these (default: all but fp16)"
+    )
     parser.add_argument("--evaluation", type=Path, metavar="FOLDER", help="evaluate on these photos, with --photos")
     parser.add_argument(
         "--roles", nargs="+", choices=ROLES, default=ROLES, metavar="ROLE", help="only these models (default: both)"
@@ -83,13 +87,14 @@ def measure_recipes(options: argparse.Namespace, own: bool, work: Path) -> list[
     runner = RecipeRunner(models, sources, work, work, analyze=False)
     rows = []
     for role in options.roles:
-        for recipe in (RECIPES[name] for name in options.recipes or RECIPES):
+        for recipe in (KNOWN[name] for name in options.recipes or RECIPES):
             if role == "detector" and (recipe.distilled or (recipe.slow and not options.slow)):
                 continue
             if role == "recognizer" and recipe.coarse > 1:
                 continue
             start = time.monotonic()
-            done = runner.run(target, role, recipe, datasets.image_list(role), datasets.evaluation.images(role))
+            dataset = datasets.image_list(role) if recipe.quantized else None
+            done = runner.run(target, role, recipe, dataset, datasets.evaluation.images(role))
             seconds = time.monotonic() - start - done.seconds["simulate"]
             bound = predict_cost(models[role].graph, target, recipe).milliseconds
             row = {"model": sources.paths[role].stem, "recipe": recipe.name, "seconds": seconds, "bound": bound}

@@ -13,7 +13,8 @@ from rkface.convert.evaluate.detector_errors import (
 from rkface.convert.evaluate.evaluation import EvaluationRequest
 from rkface.convert.evaluate.labeled_faces import LabeledFaces, all_pairs
 from rkface.convert.evaluate.parity import DetectionParity, GroupParity, PairParity, Parity, compare_embeddings
-from rkface.convert.recipe import TUNED, AccuracyBar
+from rkface.convert.pair_search import CostedRecipe, PairGrade, PairResult
+from rkface.convert.recipe import NORMAL, TUNED, AccuracyBar
 from rkface.convert.recipe_search import Grade, RecipeResult
 from rkface.convert.report.conversion_report import ConversionReport
 from rkface.convert.report.model_facts import FacePicture, ModelFacts, ReportImages
@@ -67,6 +68,10 @@ def conversion_report(**changes):
         "detector_errors": DetectorEvidence((output,), scenes, scenes),
         "models": tuple(facts),
         "notes": (f"{HOSTILE} is odd",),
+        "model_pairs": tuple(
+            PairResult(CostedRecipe(TUNED, 2.0), CostedRecipe(one, 0.5), PairGrade(True, 0.99, 0.001, 1), chosen)
+            for one, chosen in ((TUNED, False), (NORMAL, True))
+        ),
     }
     return ConversionReport(**fields | changes)
 

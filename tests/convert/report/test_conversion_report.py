@@ -122,6 +122,12 @@ def test_one_recipe_makes_no_plot_and_two_make_one():
     assert str(scatter(points, "x", "y", ".2f", 0.5)).count("<circle") == 2
 
 
+def test_pairs_of_models_are_shown_if_there_was_a_choice():
+    found = conversion_report()
+    assert "Detector and recognizer together" in page(found).html
+    assert "Detector and recognizer together" not in page(replace(found, model_pairs=found.model_pairs[:1])).html
+
+
 def test_a_report_without_calibration_speaks_of_fp16():
     seen = page(conversion_report(manifest=manifest()))
     assert seen.verdict == ("good", "Accepted: FP16 is as close to FP32 as required, in the simulator.")
