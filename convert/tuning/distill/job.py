@@ -46,7 +46,7 @@ class DistillJob:
     checkpoints  folder that keeps the state; an interrupted distillation with the same ``key`` continues there
     key          determined by everything that decides the result
     steps        updates
-    seconds      time limit, after which the best state so far is used
+    seconds      time limit: learning rates fall so that the last updates are the finest ones in either case
     """
 
     starts: tuple[DistillStart, ...]

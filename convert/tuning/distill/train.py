@@ -118,9 +118,8 @@ def learn(
 
     ``state`` is what the checkpoint of ``job`` has, or at a beginning the error "before" any update, and what shall be
     saved besides. It is saved at every evaluation. A run that continues gives what an uninterrupted run gives; the
-    result depends on nothing else, except on the number of threads, and on the time if it runs out.
+    result depends on nothing else, except on the number of threads, and on the time if that limits the updates.
     """
-    end = time.monotonic() + job.seconds
     checkpoint = open_checkpoint(job.checkpoints, job.key)
     size = _faces_at_once(student.graph, lesson)
     optimizer = student.optimizer()
@@ -128,19 +127,20 @@ def learn(
         student.load(state["now"])
         optimizer.load_state_dict(state["optimizer"])
     else:
-        state |= {"step": 0, "best": deepcopy(student.state()), "best_error": state["before"], "best_step": 0}
-    begun = state["step"]
-    while state["step"] < job.steps and time.monotonic() < end:
+        state |= {"step": 0, "seconds": 0.0, "best": deepcopy(student.state()), "best_step": 0}
+        state["best_error"] = state["before"]
+    begun, start = state["step"], time.monotonic() - state["seconds"]
+    while (done := _share_done(state, job)) < 1:
         step = state["step"]
         for group in optimizer.param_groups:
-            group["lr"] = group["initial_lr"] * _rate(step, job.steps)
+            group["lr"] = group["initial_lr"] * _rate(done, step, job.steps)
         optimizer.zero_grad()
         for part in torch.split(_draw_faces(lesson, step), size):
             loss = _loss(student, lesson, part) * (len(part) / BATCH)
             loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
-        state["step"] = step + 1
-        if state["step"] % EVALUATE_EVERY == 0 or state["step"] == job.steps:
+        state |= {"step": step + 1, "seconds": time.monotonic() - start}
+        if state["step"] % EVALUATE_EVERY == 0 or _share_done(state, job) >= 1:
             error = measure_error(student, lesson)
             if error < state["best_error"]:
                 state |= {"best": deepcopy(student.state()), "best_error": error, "best_step": state["step"]}
@@ -150,10 +150,15 @@ def learn(
     return Learned(state["before"], state["best_error"], state["step"], state["best_step"])
 
 
-def _rate(step: int, steps: int) -> float:
+def _share_done(state: Mapping[str, Any], job: DistillJob) -> float:
+    """How much of the updates, or of the time if that is scarcer, is used up: from 0."""
+    return 1.0 if job.steps == 0 else max(state["step"] / job.steps, state["seconds"] / job.seconds)
+
+
+def _rate(done: float, step: int, steps: int) -> float:
     """The learning rate of update ``step`` of ``steps``, as a share of the largest: it rises for a twentieth of the
-    updates, because Adam knows little about the gradients then, and falls as a cosine."""
-    return min(1.0, (step + 1) / (steps * WARM_UP)) * (1 + math.cos(math.pi * step / steps)) / 2
+    updates, because Adam knows little about the gradients then, and falls as a cosine of the share that is ``done``."""
+    return min(1.0, (step + 1) / (steps * WARM_UP)) * (1 + math.cos(math.pi * done)) / 2
 
 
 def to_tensor(images: Images, input: Input) -> Tensor:
