@@ -50,11 +50,9 @@ def test_the_demo_pack_has_its_own_labels(photos, capsys):
 
 
 @pytest.fixture(scope="module")
-def by_figure(converted, demo_cache, tmp_path_factory):
-    """A conversion of the demo pack by two figures, on the folders of 20 rendered people. The models come from the
-    cache of the usual conversion."""
+def by_figure(converted, tmp_path_factory):
+    """A conversion of the demo pack by two figures, on the folders of 20 rendered people."""
     folder = tmp_path_factory.mktemp("by-figure")
-    shutil.copytree(demo_cache, folder / "work/cache")
     for photo in (converted.work / "photos/evaluation").glob("person-00[01]?-*.jpg"):
         person = folder / "people" / photo.name[:11]
         person.mkdir(parents=True, exist_ok=True)
