@@ -97,15 +97,18 @@ def find_copies(
     Copies are faces whose perceptual hashes differ in at most ``HASH_RADIUS`` bits, and faces of a second copy of a
     file.
     """
-    first: dict[str, CandidateFace] = {}  # the photo that counts, by the hash of the file
+    first: dict[str, list[CandidateFace]] = {}  # the faces of the photo that counts, by the hash of the file
     for face in (*known, *sorted(candidates, key=lambda one: one.name)):
-        first.setdefault(face.sha256, face)
+        faces = first.setdefault(face.sha256, [])
+        if not faces or faces[0].photo == face.photo:
+            faces.append(face)
     seen, different = _hashes(known), list[int]()
     copies = []
     for index in sorted(range(len(candidates)), key=lambda index: _rank(candidates[index])):
         face = candidates[index]
-        if face.photo != first[face.sha256].photo:
-            copies.append(CopiedFace(face, first[face.sha256], same_file=True))
+        same_file = first[face.sha256]
+        if face.photo != same_file[0].photo:
+            copies.append(CopiedFace(face, _nearest(face, same_file), same_file=True))
             continue
         like = seen @ _hashes([face])[0] if len(seen) else np.zeros(0, np.float32)
         if len(like) and like.max() >= SAME:
@@ -117,6 +120,11 @@ def find_copies(
         if index != different[original]:
             copies.append(CopiedFace(candidates[index], candidates[different[original]], same_file=False))
     return [index for place, index in enumerate(different) if originals[place] == place], copies
+
+
+def _nearest(face: CandidateFace, others: Sequence[CandidateFace]) -> CandidateFace:
+    """The one of ``others``, in a copy of the same file, at the place of ``face``."""
+    return min(others, key=lambda one: float(np.abs(one.faces.boxes[0] - face.faces.boxes[0]).sum()))
 
 
 def _hashes(faces: Sequence[CandidateFace]) -> NDArray[np.float32]:

@@ -151,11 +151,14 @@ def _find_fault(
 
 def _check_space(settings: ConversionSettings, sources: ModelSources) -> None:
     # Once: the simplified model, two tuned models, and temporary files of tuning and of the toolkit. For each target:
-    # two calibrated models, the .rknn of eight recipes at a quarter of the size, the same in the cache, the bundle's
-    # .rknn and its reference model. Distillation keeps the state of two runs: weights, the best ones, and two moments.
-    copies = 6 + 8 * len(settings.outputs)
-    if any(recipe.distilled for recipe in settings.plan.others):
-        copies += 2 * 4
+    # two calibrated models, the .rknn of every recipe at a quarter of the size, the same in the cache, the bundle's
+    # .rknn and its reference model. Distillation keeps the state of two runs: weights, the best ones, and two moments;
+    # and for each target, one more calibrated model.
+    plan, targets = settings.plan, len(settings.outputs)
+    recipes = max(len(plan.recipes) + len(plan.others), len(plan.detector))
+    copies = 6 + targets * (4 + recipes / 2)
+    if any(recipe.distilled for recipe in plan.others):
+        copies += 2 * 4 + targets
     needed = SPARE_BYTES + copies * sum(path.stat().st_size for path in sources.paths.values() if path.is_file())
     work, free = settings.work, shutil.disk_usage(settings.work).free
     if free < needed:

@@ -11,19 +11,31 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rkface.calibration import MINIMUM
-from rkface.calibration.choose import Choice, choose_faces, choose_frames, hold_out, require_enough_faces
-from rkface.calibration.collect import CandidateFace, Collection, embed_faces
+from rkface.calibration.appearance_stats import AppearanceStats, measure_appearance
+from rkface.calibration.choose import (
+    Choice,
+    choose_faces,
+    choose_frames,
+    find_copies,
+    hold_out,
+    require_enough_faces,
+)
+from rkface.calibration.collect import CandidateFace, Collection, collect_faces, embed_faces
 from rkface.calibration.dataset import CalibrationSet, Provenance, is_set, read_set, write_set
 from rkface.calibration.same_person import find_same_person
 from rkface.runtime.core.bundle import sha256
 from rkface.runtime.core.errors import InputError
+from rkface.runtime.core.faces import Faces
 from rkface.runtime.core.manifest import Role
 from rkface.runtime.core.progress import stage
 from rkface.runtime.vision.embed import Embedder
+from rkface.runtime.vision.image import read_image
+from rkface.runtime.vision.quality import measure, standard
 
 from .evaluate.max_drop import LabeledPairs, describe_doubts, require_enough_pairs
 from .evaluation_set import CalibratedFaces, EvaluationSet, build_evaluation_set
 from .face_finder import MIN_EVALUATION_FACES, FaceFinder, PhotoOptions, find_faces
+from .image_lists import read_image_list
 from .metric_bar import MetricBar
 
 
@@ -76,10 +88,12 @@ def prepare_datasets(
         every = find_faces(photos.evaluation, finder, one_look=photos.one_look)
         rest = _without(every, calibration.sources)
         finder, _, doubts = _tell_apart(rest, _settled(finder, rest, settle))
-        seen_faces = _faces_of_set(calibration, finder)
-        calibrated = CalibratedFaces(frozenset(_names(every) - _names(rest)), seen_faces, seen_faces)
-        evaluation = build_evaluation_set(photos, rest, finder, calibrated if quantized else None)
-        return Datasets(calibration if quantized else None, evaluation, (*every.notes, *doubts))
+        notes = *every.notes, *doubts
+        if not quantized:
+            return Datasets(None, build_evaluation_set(photos, rest, finder), notes)
+        calibrated = faces_of_set(calibration, finder)
+        calibrated = replace(calibrated, photos=frozenset(_names(every) - _names(rest)))
+        return Datasets(calibration, build_evaluation_set(photos, rest, finder, calibrated), notes)
     found = find_faces(photos.calibration, finder, one_look=photos.one_look)
     seen = found.notes
     finder = _settled(finder, found, settle)
@@ -158,9 +172,35 @@ def _write_calibration_set(
     return calibration, choice.faces
 
 
-def _faces_of_set(calibration: CalibrationSet, finder: FaceFinder) -> tuple[CandidateFace, ...]:
-    """The faces in the frames of a finished ``calibration`` set. Its crops alone do not show the pose."""
-    return find_faces(calibration.detector.parent, finder, one_look=True).candidates
+def faces_of_set(calibration: CalibrationSet, finder: FaceFinder) -> CalibratedFaces:
+    """The faces of a finished ``calibration`` set.
+
+    They are its crops. These do not show the pose: it is taken from the set's frames, in which the detector does not
+    find every face again. The faces in the frames count as candidates: of them, too, evaluation must have no copies.
+    """
+    template = finder.embedder.crop
+    points = np.array(template.points, np.float32)
+    box = np.array([[0, 0, template.width, template.height]], np.float32)
+    placed = Faces(box, np.ones(1, np.float32), points[None])
+    faces = []
+    for path in read_image_list(calibration.recognizer):
+        crop = read_image(path)
+        shown = standard(crop, points, crop, template)
+        name, digest = path.relative_to(calibration.folder).as_posix(), sha256(path)
+        quality, appearance = measure(shown, points, 1.0), measure_appearance(shown, points)
+        faces.append(CandidateFace(path, name, digest, placed, crop, quality, appearance))
+    with stage("poses of the calibration set") as progress:
+        frames = collect_faces(
+            calibration.detector.parent, finder.detector, template, one_look=True, progress=progress.advance
+        )
+        poses = {id(copy.original): copy.face.appearance for copy in find_copies(frames.candidates, faces)[1]}
+        posed = tuple(_with_pose(face, poses[id(face)]) for face in faces if id(face) in poses)
+        progress.note = f"known of {len(posed)} of {len(faces)} faces"
+    return CalibratedFaces(candidates=(*faces, *frames.candidates), chosen=tuple(faces), posed=posed)
+
+
+def _with_pose(face: CandidateFace, seen: AppearanceStats) -> CandidateFace:
+    return replace(face, appearance=replace(face.appearance, yaw=seen.yaw, pitch=seen.pitch, roll=seen.roll))
 
 
 def render_demo_photos(folder: Path) -> PhotoOptions:

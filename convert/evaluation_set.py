@@ -19,13 +19,12 @@ from rkface.runtime.vision.image import read_image
 from rkface.runtime.vision.letterbox import letterbox
 
 from .evaluate.augment import AugmentedFaces, augment_faces
-from .evaluate.parity import FaceGroup
+from .evaluate.parity import MIN_UNLIKE, FaceGroup
 from .face_finder import MIN_EVALUATION_FACES, FaceFinder, PhotoOptions
 from .image_lists import to_rgb
 from .labeled_pairs import COPY_CALIBRATES, label_pairs, label_people, reasons_left_out
 from .mosaic import make_mosaics
 
-MIN_UNLIKE = 5  # with fewer unlike faces, single faces would decide their mean: then they count as in-domain
 MOST_AUGMENTED = 100  # faces: each recipe of the search runs on them in the simulator
 
 Image = NDArray[np.uint8]
@@ -90,11 +89,13 @@ class CalibratedFaces:
     photos      the names of the photos that calibrate
     candidates  the faces that it was chosen from
     chosen      the faces in the calibration set
+    posed       those of them whose pose is known; None for all
     """
 
     photos: frozenset[str] = frozenset()
     candidates: tuple[CandidateFace, ...] = ()
     chosen: tuple[CandidateFace, ...] = ()
+    posed: tuple[CandidateFace, ...] | None = None
 
 
 def build_evaluation_set(
@@ -112,8 +113,9 @@ def build_evaluation_set(
             f"{found.folder}: only {len(candidates)} usable faces to evaluate on{also}, at least "
             f"{MIN_EVALUATION_FACES} are needed: add photos, or give other photos with --evaluation"
         )
-    unlike = find_unlike(candidates, known.chosen, finder, photos.evaluation_count)
+    unlike = find_unlike(candidates, known, finder, photos.evaluation_count)
     faces, groups = _choose(candidates, unlike, photos.evaluation_count)
+    strange = len({id(candidates[index]) for index in unlike} & {id(face) for face in faces})
     first = dict.fromkeys(face.photo for face in faces)
     left_out = {copy.face.photo for copy in copies} - {face.photo for face in candidates}
     others = (photo for photo in found.photos if photo not in first and photo not in left_out)
@@ -124,7 +126,7 @@ def build_evaluation_set(
     scales = tuple(one.scale for one in fitted)
     frames, crops = to_rgb(one.image for one in fitted), to_rgb(face.crop for face in faces)
     labeled: tuple[tuple[int, int, bool], ...] = ()
-    notes = [*_copy_notes(copies, known), *(_group_notes(groups) if calibrated else ())]
+    notes = [*_copy_notes(copies, known), *(_group_notes(strange, len(faces)) if calibrated else ())]
     if photos.pairs is not None:
         why = reasons_left_out(found, known.photos, photos.evaluation_count)
         why |= {copy.face.name: COPY_CALIBRATES for copy in _copies_of(copies, known)}
@@ -139,17 +141,18 @@ def build_evaluation_set(
     return EvaluationSet(chosen, frames, scales, faces, groups, crops, augmented, labeled, mosaics, notes=tuple(notes))
 
 
-def find_unlike(
-    faces: Sequence[CandidateFace], known: Sequence[CandidateFace], finder: FaceFinder, most: int
-) -> set[int]:
-    """Indices of ``faces`` whose person and appearance both are missing among the ``known`` faces; the first ``most``
-    of new appearance are considered."""
-    new = [int(index) for index in np.flatnonzero(has_new_appearance(faces, known))[:most]]
+def find_unlike(faces: Sequence[CandidateFace], known: CalibratedFaces, finder: FaceFinder, most: int) -> set[int]:
+    """Indices of ``faces`` whose person and appearance both are missing in the calibration set; the first ``most`` of
+    new appearance are considered."""
+    seen = known.chosen if known.posed is None else known.posed
+    new = [int(index) for index in np.flatnonzero(has_new_appearance(faces, seen))[:most]]
     if not new:
         return set()
     with stage("tell people apart") as shown:
-        embeddings = embed_faces([*known, *(faces[index] for index in new)], finder.embedder, shown.advance)
-    same = embeddings[len(known) :] @ embeddings[: len(known)].T >= finder.same_person
+        every = [*known.chosen, *(faces[index] for index in new)]
+        embeddings = embed_faces(every, finder.embedder, shown.advance)
+    count = len(known.chosen)
+    same = embeddings[count:] @ embeddings[:count].T >= finder.same_person
     return {index for index, seen in zip(new, same.any(axis=1), strict=True) if not seen}
 
 
@@ -172,8 +175,12 @@ def _stand_ins(
 ) -> list[tuple[CandidateFace, int | None]]:
     """For each face that is not evaluated: the index of the evaluated face of which it is a copy, or None."""
     places = {id(face): index for index, face in enumerate(faces)}
+    originals = {id(copy.face): copy.original for copy in copies}  # that of a second file may itself be a copy
     missing: list[tuple[CandidateFace, int | None]] = [(face, None) for face in candidates if id(face) not in places]
-    return missing + [(copy.face, places.get(id(copy.original))) for copy in copies]
+    for copy in copies:
+        original = originals.get(id(copy.original), copy.original)
+        missing.append((copy.face, places.get(id(original))))
+    return missing
 
 
 def _copy_notes(copies: Sequence[CopiedFace], known: CalibratedFaces) -> list[str]:
@@ -192,11 +199,12 @@ def _copies_of(copies: Sequence[CopiedFace], known: CalibratedFaces) -> list[Cop
     return [copy for copy in copies if id(copy.original) in calibrate]
 
 
-def _group_notes(groups: Sequence[FaceGroup]) -> list[str]:
-    if (count := groups.count("unlike")) >= MIN_EVALUATION_FACES:
+def _group_notes(unlike: int, faces: int) -> list[str]:
+    if unlike >= MIN_EVALUATION_FACES:
         return []
+    merged = "" if unlike >= MIN_UNLIKE or not unlike else f"; fewer than {MIN_UNLIKE} are no group of their own"
     return [
-        f"{count or 'none'} of the {len(groups)} evaluation faces {'is' if count < 2 else 'are'} unlike those that "
-        "calibrate (other people, with another pose, light or sharpness), so the accuracy on photos of another kind is "
-        "known from changed faces only: give such photos with --evaluation"
+        f"{unlike or 'none'} of the {faces} evaluation faces {'is' if unlike < 2 else 'are'} unlike those that "
+        f"calibrate (other people, with another pose, light or sharpness{merged}), so the accuracy on photos of "
+        "another kind is known from changed faces only: give such photos with --evaluation"
     ]

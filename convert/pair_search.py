@@ -20,10 +20,12 @@ FACES = 1  # recognized faces in a frame: cameras at doors see one person at a t
 
 @dataclass(frozen=True)
 class CostedRecipe:
-    """A recipe for one model. ``cost``: predicted milliseconds, or the number of FP16 layers if it is not known."""
+    """A recipe for one model. ``cost``: predicted milliseconds, or if it is not ``known`` for some recipe of either
+    model, the number of FP16 layers, which is infinite without quantization."""
 
     recipe: Recipe
     cost: float
+    known: bool = True
 
 
 @dataclass(frozen=True)
@@ -59,8 +61,13 @@ class PairResult:
 
     @property
     def cost(self) -> float:
-        """Of a frame with ``FACES`` faces."""
+        """Of a frame with ``FACES`` faces: milliseconds, or a number of FP16 layers."""
         return self.detector.cost + FACES * self.recognizer.cost
+
+    @property
+    def milliseconds(self) -> float | None:
+        """Predicted, of a frame with ``FACES`` faces; None if the cost of some recipe is not known."""
+        return self.cost if self.detector.known and self.recognizer.known else None
 
 
 def search_pairs(

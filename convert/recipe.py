@@ -228,6 +228,11 @@ class AccuracyBar:
         return min(self.end_to_end, self.mean) if self.by_cosine else -1.0
 
     @property
+    def wanted_end_to_end(self) -> float:
+        """``end_to_end_good``, as far as cosines decide."""
+        return self.end_to_end_good if self.by_cosine else -1.0
+
+    @property
     def by_cosine(self) -> bool:
         """Whether cosines decide."""
         return not self.max_drop

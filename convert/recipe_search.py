@@ -84,7 +84,7 @@ def search_recipes(
     best: tuple[tuple[float, ...], int, QuantizedModel] | None = None  # its worth, its place in `tries`, the model
     failure: WorkError | None = None
     enough, well = math.inf, math.inf  # the least costs of a recipe that is accurate enough, and of one that is well so
-    waiting, fallbacks = sorted((*plan.recipes, *plan.others), key=order.__getitem__), list(plan.fallbacks)
+    waiting = sorted((*plan.recipes, *plan.others), key=order.__getitem__)
     while waiting:
         recipe = waiting.pop(0)
         too_costly = order[recipe] > min(enough * (1 + spend), well)
@@ -96,7 +96,9 @@ def search_recipes(
         except WorkError as error:
             tries.append(RecipeResult(recipe, time.monotonic() - start, None, str(error), cost=costs[recipe]))
             failure = error
-            waiting, fallbacks = [*fallbacks, *(one for one in waiting if one not in fallbacks)], []
+            tried = {one.recipe for one in tries}
+            fallbacks = [one for one in plan.fallbacks if one not in tried]
+            waiting = [*fallbacks, *(one for one in waiting if one not in fallbacks)]
             continue
         found = grade(model)
         tries.append(RecipeResult(recipe, time.monotonic() - start, found, cost=costs[recipe]))
@@ -125,7 +127,7 @@ def _worth(grade: Grade, cost: float, enough: float, spend: float) -> tuple[floa
 
 def order_by_cost(costs: dict[Recipe, ModelCost | None]) -> dict[Recipe, float]:
     """A number for each recipe by which to sort them: predicted milliseconds, or the number of FP16 layers if the cost
-    of some recipe is not known. FP16 layers are what costs the NPU most."""
+    of some recipe is not known. FP16 layers are what costs the NPU most; without quantization, all are."""
     if any(cost is None for cost in costs.values()):
-        return {recipe: float(recipe.lead + recipe.trail) for recipe in costs}
+        return {one: float(one.lead + one.trail) if one.quantized else math.inf for one in costs}
     return {recipe: cost.milliseconds for recipe, cost in costs.items() if cost}

@@ -35,11 +35,13 @@ from .tuning.tune import TunedModel, TunedModels, tune
 
 # The code that decides how a model comes out, besides its inputs. If it changes, cached conversions no longer count.
 CODE = ("editable_graph.py", "hybrid.py", "image_lists.py", "mosaic.py", "recipe.py", "run_recipe.py",
-        "run_distilled.py", "toolkit/quantize.py", "toolkit/worker.py", "tuning/clip.py", "tuning/distill/augment.py",
-        "tuning/distill/distill.py", "tuning/distill/fake_quant.py", "tuning/distill/graph.py",
-        "tuning/distill/job.py", "tuning/distill/operators.py", "tuning/distill/student.py",
+        "run_distilled.py", "same_outputs.py", "toolkit/quantize.py", "toolkit/worker.py", "tuning/clip.py",
+        "tuning/distill/augment.py", "tuning/distill/distill.py", "tuning/distill/fake_quant.py",
+        "tuning/distill/graph.py", "tuning/distill/job.py", "tuning/distill/operators.py", "tuning/distill/student.py",
         "tuning/distill/train.py", "tuning/equalize.py", "tuning/observe.py", "tuning/ranges.py",
         "tuning/tune.py", "tuning/vary_faces.py")  # fmt: skip
+
+CHECKPOINTS = "distilled"  # folder in the work folder
 
 Images = NDArray[np.uint8]
 NO_IMAGES = np.zeros(0, np.uint8)
@@ -56,14 +58,23 @@ class RecipeRunner:
     """
 
     def __init__(
-        self, models: PreparedModels, sources: ModelSources, work: Path, scratch: Path, *, analyze: bool
+        self,
+        models: PreparedModels,
+        sources: ModelSources,
+        work: Path,
+        scratch: Path,
+        *,
+        analyze: bool,
+        checkpoints: Path | None = None,
     ) -> None:
-        """Logs and the cache are in ``work``, models in ``scratch``. ``analyze`` also measures each layer's error."""
+        """Logs and the cache are in ``work``, models in ``scratch``. ``analyze`` also measures each layer's error.
+        ``checkpoints``: the folder for the state of distillations; None for the one in ``work``."""
         self._models = models
         self._sources = sources
         self._work = work
         self._scratch = scratch
         self._analyze = analyze
+        self._checkpoints = checkpoints or work / CHECKPOINTS
         self._tuned: dict[Role, TunedModels | WorkError] = {}
         self._distilled: dict[Role, DistilledModel] = {}
         self._calibrated = Path(tempfile.mkdtemp(dir=scratch, prefix="calibrated-"))
@@ -124,8 +135,8 @@ class RecipeRunner:
                     input=model.input,
                     dataset=dataset,
                     target=self._scratch / f"{role}-distilled.onnx",
-                    checkpoints=self._work / "distilled",
-                    key=_key(model.simplified.path, ["distilled"], dataset, NO_IMAGES),
+                    checkpoints=self._checkpoints,
+                    key=_key(model.simplified.path, ["distilled", asdict(model.input)], dataset, NO_IMAGES),
                 ),
                 role,
                 model.fixed.name,
@@ -188,7 +199,7 @@ def _show_progress(shown: Stage, images: int, part: str, number: float) -> None:
 
 def _key(model: Path, settings: list[Any], dataset: Path | None, images: Images) -> str:
     calibration = [sha256(path) for path in read_image_list(dataset)] if dataset else []
-    versions = [version(name) for name in ("rkface", "rknn-toolkit2", "onnxruntime", "numpy")]
+    versions = [version(name) for name in ("rkface", "rknn-toolkit2", "onnxruntime", "numpy", "torch")]
     code = [sha256(Path(__file__).parent / name) for name in CODE]
     text = json.dumps([sha256(model), settings, calibration, versions, code])
     return cache_key([text, np.ascontiguousarray(images).data.cast("B")])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -22,6 +22,7 @@ from .compare_models import (
     decode_faces,
     measure_detector_errors,
 )
+from .cost import ModelCost
 from .evaluate import grades, parity
 from .evaluate.max_drop import grade_drops
 from .pair_search import CostedRecipe, PairGrade, search_pairs
@@ -34,6 +35,7 @@ from .toolkit.quantize import QuantizedModel
 
 Images = NDArray[np.uint8]
 Tries = tuple[RecipeResult, ...]
+PAIR: tuple[Role, Role] = ("detector", "recognizer")
 
 
 def quantize_models(
@@ -122,7 +124,14 @@ class _Search:
     def choose_pair(self, tries: dict[Role, Tries], seen: _DetectorRun, recognizer: QuantizedModel) -> QuantizedResults:
         """The best detector and recognizer together. ``seen`` and ``recognizer`` are the best of each alone, and
         ``tries`` all results of recipes so far."""
-        detectors, recognizers = self._candidates("detector", tries), self._candidates("recognizer", tries)
+        costs = {role: self._costs(role, tries) for role in PAIR}
+        known = all(cost is not None for one in costs.values() for cost in one.values())
+        if not known:  # milliseconds of one model and FP16 layers of the other cannot be added
+            costs = {role: dict.fromkeys(one) for role, one in costs.items()}
+        detectors, recognizers = (
+            [CostedRecipe(recipe, cost, known) for recipe, cost in _costlier(order_by_cost(costs[role])).items()]
+            for role in PAIR
+        )
         if not self.bar.by_cosine:
             recognizers = recognizers[:1]  # the user's figures have chosen it
         looks = {detectors[0].recipe: seen}
@@ -156,15 +165,12 @@ class _Search:
             {"detector": seen.model, "recognizer": models[pair]}, tries, seen.faces, seen.own, pairs
         )
 
-    def _candidates(self, role: Role, tries: dict[Role, Tries]) -> list[CostedRecipe]:
-        """The recipe that was chosen for ``role`` alone, and those of the plan that cost more and did not fail."""
-        chosen = chosen_result(tries[role]).recipe
+    def _costs(self, role: Role, tries: dict[Role, Tries]) -> dict[Recipe, ModelCost | None]:
+        """The cost of the recipe that was chosen for ``role`` alone, then of those of the plan that did not fail."""
         failed = {one.recipe for one in tries[role] if one.grade is None}
-        plan = self.plan.for_role(role)
+        recipes = (chosen_result(tries[role]).recipe, *self.plan.for_role(role).recipes)
         graph = self.context.models[role].graph
-        costs = order_by_cost({recipe: predict_cost(graph, self.target, recipe) for recipe in (chosen, *plan.recipes)})
-        more = [one for one in plan.recipes if costs[one] > costs[chosen] and one not in failed]
-        return [CostedRecipe(one, costs[one]) for one in (chosen, *sorted(more, key=costs.__getitem__))]
+        return {one: predict_cost(graph, self.target, one) for one in recipes if one not in failed}
 
     def _grade_pair(self, seen: _DetectorRun, recognizer: QuantizedModel) -> PairGrade:
         """``recognizer`` was run on ``crops(seen)``."""
@@ -180,6 +186,13 @@ class _Search:
             decisions if labeled else None,
             self.bar,
         )
+
+
+def _costlier(costs: Mapping[Recipe, float]) -> dict[Recipe, float]:
+    """The first of ``costs``, then those that are larger, the smallest first."""
+    first, *others = costs
+    more = sorted((one for one in others if costs[one] > costs[first]), key=costs.__getitem__)
+    return {one: costs[one] for one in (first, *more)}
 
 
 def _only_among(faces: Sequence[int], labeled: Sequence[tuple[int, int, bool]]) -> list[tuple[int, int, bool]]:

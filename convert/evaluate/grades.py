@@ -138,7 +138,7 @@ def grade_pair(
     cosine = end_to_end[worst].mean
     same_decisions = pairs is None or pairs.changed <= max(1, int(CHANGED_PAIRS * pairs.pairs))
     return PairGrade(
-        cosine >= bar.end_to_end_good and same_decisions,
+        cosine >= bar.wanted_end_to_end and same_decisions,
         cosine,
         1 - same_crop[worst].mean,
         None if pairs is None else pairs.changed,
@@ -162,10 +162,10 @@ def not_close_together(parity: Parity, bar: AccuracyBar) -> str | None:
     """A remark if both models together are further from FP32 than ``bar`` calls good, but close enough to be used."""
     for group in REAL:
         found = parity.groups[group].end_to_end if group in parity.groups else None
-        if found and found.faces and bar.lowest_end_to_end <= found.mean < bar.end_to_end_good:
+        if found and found.faces and bar.lowest_end_to_end <= found.mean < bar.wanted_end_to_end:
             return (
-                f"end to end, the mean cosine with FP32 is {show_below(found.mean, bar.end_to_end_good)} on "
-                f"{_describe(group, found)}, although it should be {bar.end_to_end_good:g}: the landmarks of the "
+                f"end to end, the mean cosine with FP32 is {show_below(found.mean, bar.wanted_end_to_end)} on "
+                f"{_describe(group, found)}, although it should be {bar.wanted_end_to_end:g}: the landmarks of the "
                 "quantized detector differ. See the report, and try --recipe thorough"
             )
     return None

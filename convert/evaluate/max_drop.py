@@ -152,10 +152,11 @@ def find_drop_fault(drops: Sequence[MetricDrop], kind: str, advice: str) -> str 
     if not lost:
         return None
     certain = any(drop.drop.value > drop.allowed for drop in lost)
+    other = ". Or use --recipe auto" if kind == "quantized" else ""
     return (
         f"the {kind} recognizer may lose more than --max-drop allows, on {lost[0].same:,} pairs of one person and "
         f"{lost[0].different:,} of two people: {'; '.join(map(_describe, lost))}. "
-        + (advice if certain else "More labeled photos narrow the interval. Or use --recipe auto")
+        + (advice if certain else f"More labeled photos narrow the interval{other}")
         + ", or allow more with --max-drop"
     )
 

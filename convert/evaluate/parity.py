@@ -23,6 +23,7 @@ TIGHT_IOU = 0.9
 FaceGroup = Literal["in-domain", "unlike", "augmented"]
 REAL: tuple[FaceGroup, ...] = ("in-domain", "unlike")
 OUT_OF_DOMAIN: tuple[FaceGroup, ...] = ("unlike", "augmented")
+MIN_UNLIKE = 5  # with fewer unlike faces, single faces would decide their mean: then they count as in-domain
 Floats = NDArray[np.float32]
 
 

@@ -7,6 +7,7 @@ in the bundle.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from importlib.metadata import version
@@ -28,7 +29,7 @@ from ..acquire import ModelSources
 from ..prepared_model import PreparedModel
 from ..recipe import Recipe
 from ..recipe_cost import read_cost_graph
-from ..run_recipe import RecipeRunner
+from ..run_recipe import CHECKPOINTS, RecipeRunner
 from ..simplify import SimplifiedModel, fix_input
 from ..targets import find_target
 from ..toolkit.quantize import require_toolkit
@@ -127,7 +128,10 @@ def embed_rebuilt(
     sources = ModelSources(manifest.name, {"recognizer": path}, {"recognizer": manifest.recognizer.source.license})
     target = find_target(manifest.target, quantized=manifest.recognizer.precision != "fp16")
     with TemporaryDirectory(dir=work, prefix="rebuilt-") as scratch:
-        runner = RecipeRunner({"recognizer": model}, sources, work, Path(scratch), analyze=False)
+        checkpoints = find_checkpoints(calibration, work)
+        runner = RecipeRunner(
+            {"recognizer": model}, sources, work, Path(scratch), analyze=False, checkpoints=checkpoints
+        )
         dataset = calibration.recognizer if calibration else None
         done = runner.run(target, "recognizer", _recipe(bundle), dataset, images)
     raw = done.outputs[0]
@@ -145,6 +149,13 @@ def embed_rebuilt(
         identical = np.array_equal(answers, golden.simulator)
         shown.note = "same outputs as in the bundle" + ("" if identical else f", cosine {cosines.min():.6f}")
     return raw[len(golden.inputs) :]
+
+
+def find_checkpoints(calibration: CalibrationSet | None, work: Path) -> Path:
+    """The folder with the state of distillations beside the ``calibration`` set, where the conversion has left it, so
+    that nothing is distilled again; without one, a folder in ``work``."""
+    kept = calibration.folder.parent / CHECKPOINTS if calibration else None
+    return kept if kept and os.access(kept, os.W_OK) else work / CHECKPOINTS
 
 
 def _recipe(bundle: Bundle) -> Recipe:

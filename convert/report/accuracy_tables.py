@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from ..evaluate.max_drop import MetricDrop, show_points
-from ..evaluate.parity import REAL, EmbeddingParity, FaceGroup, LivenessParity, PairParity, Parity
+from ..evaluate.parity import MIN_UNLIKE, REAL, EmbeddingParity, FaceGroup, LivenessParity, PairParity, Parity
 from ..recipe import AccuracyBar
 from .page import Card, Table
 
@@ -29,7 +29,7 @@ def group_cards(parity: Parity) -> Iterator[Card]:
         if found is not None:
             yield _cosine_card(title, found.same_crop)
         elif group == "unlike":
-            yield Card(title, "no faces", "no held-out face is unlike those that calibrate")
+            yield Card(title, "no group", f"fewer than {MIN_UNLIKE} held-out faces are unlike those that calibrate")
     yield _cosine_card("end to end", parity.end_to_end)
 
 

@@ -17,7 +17,7 @@ from ..cost import ASSUMPTIONS
 from ..evaluate.detector_errors import FACE_SCORE, MARGIN, NOTABLE_LOSS, SIZES, DetectorEvidence
 from ..evaluate.evaluation import without_nan
 from ..evaluate.grades import grade_liveness
-from ..evaluate.parity import REAL, Parity
+from ..evaluate.parity import MIN_UNLIKE, REAL, Parity
 from ..pair_search import PairResult
 from ..preprocessing import describe_normalization
 from ..recipe import AccuracyBar
@@ -57,8 +57,11 @@ class ConversionReport:
     model_pairs: tuple[PairResult, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
-        """For JSON, with None instead of NaN."""
-        return dict(without_nan(asdict(self)))
+        """For JSON, with None instead of NaN, and instead of limits that do not decide."""
+        found = dict(without_nan(asdict(self)))
+        if not self.required.by_cosine:
+            found["required"] = {name: one if name == "max_drop" else None for name, one in found["required"].items()}
+        return found
 
     def to_json(self) -> str:
         return readable(json.dumps(self.to_dict(), indent=2, ensure_ascii=False, allow_nan=False)) + "\n"
@@ -129,7 +132,10 @@ class ConversionReport:
         if self.parity.liveness:
             text += f" Liveness: {grade_liveness(self.parity.liveness).summary}."
         if quantized and "unlike" not in self.parity.groups:
-            text += " No held-out face is unlike the calibration photos: changed faces stand in for such photos."
+            text += (
+                f" Fewer than {MIN_UNLIKE} held-out faces are unlike the calibration photos: changed faces stand in "
+                "for such photos."
+            )
         if not self.manifest.threshold_measured:
             text += " The match threshold is not measured on this model: measure it before you rely on it."
         return ReportVerdict("good", f"Accepted: {kind} is as close to FP32 as required, in the simulator.", text)

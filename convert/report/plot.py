@@ -61,9 +61,9 @@ def histogram(series: Mapping[str, Sequence[float]], bins: int = BINS) -> Markup
     return Markup(f"<svg viewBox='0 0 {WIDTH} {HEIGHT}' role=img>{''.join(bars)}{axis}{ticks}{most}</svg>")
 
 
-def scatter(points: Sequence[ScatterPoint], x_name: str, y_name: str, form: str, bar: float) -> Markup | None:
-    """A scatter plot with labels and a dashed line at y = ``bar``. ``form`` is the format of y values. None if there
-    are fewer than two points, because a plot of one says no more than its two numbers.
+def scatter(points: Sequence[ScatterPoint], x_name: str, y_name: str, form: str, bar: float | None) -> Markup | None:
+    """A scatter plot with labels and a dashed line at y = ``bar``, if there is one. ``form`` is the format of y values.
+    None if there are fewer than two points, because a plot of one says no more than its two numbers.
 
     The x axis starts at 0, so that twice the cost is twice as far to the right. Labels never overlap: they stand in a
     column at the right, at least one line apart, and a thin line connects each with its point.
@@ -73,7 +73,8 @@ def scatter(points: Sequence[ScatterPoint], x_name: str, y_name: str, form: str,
         return None
     left, right, top, bottom = FRAME
     reach = max(point.x for point in points) * 1.45 or 1.0  # room for labels on the right
-    low, high = min(bar, *(point.y for point in points)), max(bar, *(point.y for point in points))
+    heights = [point.y for point in points] + ([] if bar is None else [bar])
+    low, high = min(heights), max(heights)
     room = max(high - low, abs(high) * 1e-3) * 0.12
     low, high = low - room, high + room
 
@@ -87,9 +88,10 @@ def scatter(points: Sequence[ScatterPoint], x_name: str, y_name: str, form: str,
         parts.append(svg_text(left - 6, y + 4, format(low + (high - low) * share, form), "end"))
         parts.append(svg_text(x, bottom + 18, f"{reach * share:.2g}", "end" if share == 1 else "middle"))
     parts.append(svg_text((left + right) / 2, bottom + 36, x_name))
-    level = place(0, bar)[1]
-    parts.append(f"<path d='M{left} {level:.1f}H{right}' stroke='{COLORS[1]}' stroke-dasharray='5 4'/>")
-    parts.append(svg_text(left + 4, level - 5, f"required {format(bar, form)}", "start"))
+    if bar is not None:
+        level = place(0, bar)[1]
+        parts.append(f"<path d='M{left} {level:.1f}H{right}' stroke='{COLORS[1]}' stroke-dasharray='5 4'/>")
+        parts.append(svg_text(left + 4, level - 5, f"required {format(bar, form)}", "start"))
     placed = sorted(((*place(point.x, point.y), point) for point in points), key=lambda one: one[1])
     labels = max(x for x, _, _ in placed) + 16  # in one column, so that no label lies on another point
     for (x, y, point), height in zip(placed, _spread([y for _, y, _ in placed], top, bottom), strict=True):

@@ -89,7 +89,7 @@ def model_pair_table(pairs: Sequence[PairResult]) -> Table | None:
             "chosen" if one.chosen else "",
             f"{one.grade.cosine:.4f}",
             "" if one.grade.changed is None else one.grade.changed,
-            f"{one.cost:.2f}",
+            "" if one.milliseconds is None else f"{one.milliseconds:.2f}",
             "close enough" if one.grade.clears else "",
         )
         for one in pairs
@@ -105,9 +105,9 @@ def cost_section(facts: ModelFacts, bar: AccuracyBar) -> CostSection:
         for one in facts.recipes
         if one.cost and one.grade
     ]
-    wanted: dict[Role, tuple[str, str, float]] = {
+    wanted: dict[Role, tuple[str, str, float | None]] = {
         "detector": ("landmark error: lower is better", ".2%", GOOD_LANDMARKS),
-        "recognizer": ("mean cosine with FP32: higher is better", ".4f", bar.mean),
+        "recognizer": ("mean cosine with FP32: higher is better", ".4f", bar.mean if bar.by_cosine else None),
         "liveness": ("mean difference of the probability: lower is better", ".3f", LIVE_MEAN),
     }
     plot = scatter(points, "NPU bound, ms (predicted)", *wanted[facts.role])

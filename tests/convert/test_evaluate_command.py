@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from rkface.convert.bundle_writer import write_bundle
+from rkface.convert.evaluate.rebuild import find_calibration_set, find_checkpoints
 from rkface.convert.evaluate_command import evaluate
 from rkface.runtime.core.bundle import SUMS, files, read_bundle, sha256
 from rkface.runtime.core.errors import InputError, WorkError
@@ -123,6 +124,14 @@ def reseal(folder, name, content):
     """Replace a file of a bundle, and its checksum."""
     (folder / name).write_bytes(content)
     (folder / SUMS).write_text("".join(f"{sha256(folder / one)}  {one}\n" for one in files(folder)))
+
+
+def test_a_distilled_model_is_rebuilt_from_what_the_conversion_has_kept(own, tmp_path):
+    calibration = find_calibration_set(read_bundle(own), None)
+    assert find_checkpoints(calibration, tmp_path) == find_checkpoints(None, tmp_path) == tmp_path / "distilled"
+    (kept := own.with_name("bundle.work") / "distilled").mkdir()
+    assert find_checkpoints(calibration, tmp_path) == kept
+    kept.rmdir()
 
 
 def test_a_rebuilt_model_with_other_outputs_is_refused(own, people, tmp_path):

@@ -1,6 +1,7 @@
 """Which faces are evaluated, and which of them are unlike those that calibrate."""
 
 import hashlib
+from dataclasses import replace
 from types import SimpleNamespace
 
 import cv2
@@ -92,7 +93,8 @@ def test_few_unlike_faces_are_a_remark_and_very_few_are_no_group(tmp_path, shoot
         groups = {face.name: group for face, group in zip(found.faces, found.groups, strict=True)}
         assert {groups[face.name] for face in strange[:count]} == {group}
         (note,) = found.notes
-        assert "unlike those that calibrate" in note and "--evaluation" in note
+        assert note.startswith(f"{count} of the {20 + count} evaluation faces are unlike those that calibrate")
+        assert "--evaluation" in note and ("fewer than 5 are no group" in note) == (count == 4)
     assert evaluate(tmp_path, usual, None).notes == (), "nothing calibrates"
 
 
@@ -109,6 +111,19 @@ def test_copies_are_left_out_and_their_labels_are_judged_on_the_kept_face(tmp_pa
     notes = " ".join(found.notes)
     assert "2 faces left out of the evaluation as copies (1 of faces to calibrate on)" in notes
     assert "1 because one of its photos is a copy of one that calibrates" in notes
+
+
+def test_each_face_of_a_copied_file_is_judged_on_the_same_face(tmp_path, shoot, calibrated):
+    faces = [shoot(f"{seed}.png", seed, seed) for seed in range(100, 120)]
+    best, labeled = shoot("group.png", 150, 150), shoot("group.png", 151, 151, sharpness=0.1)
+    labeled = replace(labeled, faces=replace(FACES, boxes=FACES.boxes + 200), quality=replace(labeled.quality, size=90))
+    again = [replace(face, photo=tmp_path / "z-again.png", name="z-again.png") for face in (best, labeled)]
+    cv2.imwrite(str(again[0].photo), again[0].crop)
+    pairs = tmp_path / "pairs.csv"
+    pairs.write_text("a,b,same\nz-again.png,101.png,No\n101.png,102.png,Yes\n")
+    found = evaluate(tmp_path, [*faces, best, labeled, *again], calibrated, pairs=pairs)
+    first, second, same = found.labeled[0]
+    assert found.faces[first].crop is labeled.crop and found.faces[second].name == "101.png" and not same
 
 
 def test_of_many_faces_unlike_ones_are_chosen_first_up_to_one_half(tmp_path, shoot, calibrated):

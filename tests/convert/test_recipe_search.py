@@ -152,6 +152,20 @@ def test_a_recognizer_that_cannot_be_tuned_is_converted_with_the_toolkits_defaul
     assert chosen.cosine == 0.996 and [one.recipe for one in tries] == [TUNED, NORMAL, TUNED_WIDE]
 
 
+def test_no_recipe_is_tried_twice(toolkit):
+    cosines = {"tuned": 0.98, "normal": 0.985, "hybrid3": None}
+    _, tries = search_recipes(PLANS["auto"].for_role("recognizer"), *toolkit(cosines))
+    assert [one.recipe for one in tries] == [*EQUAL, *HYBRIDS] and sum(one.chosen for one in tries) == 1
+
+
+def test_without_predicted_costs_fp16_costs_more_than_any_other_recipe(toolkit):
+    cosines = NOTHING_CLEARS | {COARSE[0].name: 0.996, "fp16": 1.0}
+    unknown = dict.fromkeys((*cosines, *(one.name for one in COARSE)))
+    detector = PLANS["auto"].for_role("detector")
+    chosen, tries = search_recipes(detector, *toolkit(cosines, bounds=unknown), 0.1)
+    assert chosen.cosine == 0.996 and [one.recipe for one in tries] == [TUNED, COARSE[0]]
+
+
 def test_a_detector_gets_no_recipe_that_is_the_same_without_faces():
     assert PLANS["auto"].for_role("detector").recipes == (TUNED, *COARSE, FP16)
     tried = PLANS["thorough"].for_role("detector").recipes

@@ -2,6 +2,8 @@
 
 import json
 import re
+from dataclasses import replace
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -9,7 +11,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from rkface.convert.datasets import prepare_datasets
+from rkface.convert.datasets import faces_of_set, prepare_datasets
 from rkface.convert.demo.render import CALIBRATE, write_photos
 from rkface.convert.face_finder import FaceFinder, PhotoOptions
 from rkface.convert.model_role import describe_role
@@ -18,6 +20,7 @@ from rkface.convert.prepared_model import build_embedder, prepare_model
 from rkface.runtime.cli.main import main
 from rkface.runtime.core.crop_template import ARCFACE_112, CUSTOM, TEMPLATES
 from rkface.runtime.core.errors import InputError, ModelError
+from rkface.runtime.core.faces import Faces
 from rkface.runtime.core.manifest import contract
 from rkface.runtime.vision.bare_onnx import open_detector
 from rkface.runtime.vision.detect import Detector
@@ -116,14 +119,24 @@ def test_photos_become_crops_of_the_recognizer_and_a_set_for_another_crop_is_ref
         model = prepare_model(path, "recognizer", folder)
         return FaceFinder(detector, opened[1], build_embedder(model), "0" * 64)
 
-    given = PhotoOptions(photos, others, count=20, one_look=True)
+    given = PhotoOptions(photos, others, count=40, one_look=True)  # more than all faces
     found = prepare_datasets(given, finder(template.name), tmp_path / "set")
     assert found.calibration.crop == template
     assert found.evaluation.crops.shape[1:] == (112, 96, 3)
     copied = "1 face left out of the evaluation as copies (1 of faces to calibrate on): copy.png"
     assert any(copied in note for note in found.evaluation.notes)
     finished = prepare_datasets(PhotoOptions(tmp_path / "set", others, one_look=True), finder(template.name), tmp_path)
-    assert any(copied in note for note in finished.evaluation.notes), "the set's own frames show the copied face"
+    assert any(copied in note for note in finished.evaluation.notes), "the set itself shows the copied face"
+    seen = faces_of_set(found.calibration, finder(template.name))
+    assert len(seen.chosen) == len(found.calibration_faces) and len(seen.posed) >= 15
+    originals = {face.crop.tobytes(): face for face in found.calibration_faces}
+    for face in seen.posed:
+        pose, before = face.appearance, originals[face.crop.tobytes()].appearance
+        assert pose.yaw == pytest.approx(before.yaw, abs=12) and pose.roll == pytest.approx(before.roll, abs=6)
+    nothing = Faces(np.zeros((0, 4), np.float32), np.zeros(0, np.float32), np.zeros((0, 5, 2), np.float32))
+    blind = replace(finder(template.name), detector=SimpleNamespace(threshold=0.5, detect=lambda *_: nothing))
+    unseen = faces_of_set(found.calibration, blind)
+    assert len(unseen.chosen) == len(seen.chosen) and unseen.posed == (), "crops count, also if no frame shows a face"
     again = PhotoOptions(tmp_path / "set", others, one_look=True)
     with pytest.raises(InputError, match=r"faces in the crop arcface-112x96 \(96×112\), .*takes the crop dlib-150"):
         prepare_datasets(again, finder("dlib-150"), tmp_path / "other")

@@ -19,12 +19,15 @@ FACES = 12
 @pytest.fixture
 def quantize_pair(monkeypatch):
     """``quantize_pair(lost)``: the results, and the conversions in their order. A detector loses ``lost[recipe]`` of
-    the cosine end to end, a recognizer 0.001; each is close enough to FP32 alone."""
+    the cosine end to end, a recognizer 0.001; each is close enough to FP32 alone. Of the model ``unknown``, no cost can
+    be predicted."""
 
-    def quantized(lost):
+    def quantized(lost, unknown=None):
         asked = []
 
         def predict(role, target, recipe):
+            if role == unknown:
+                return None
             cost = MILLISECONDS[role] * (1 + 0.002 * min(recipe.lead + recipe.trail, 20) + (not recipe.quantized))
             return ModelCost("rk3588", cost, 0, 0, ())
 
@@ -85,3 +88,13 @@ def test_fp16_gets_no_calibration_images(quantize_pair):
     fp16 = PLANS["auto"].detector[-1]
     results, _ = quantize_pair(dict.fromkeys((TUNED, *COARSE), 0.03) | {fp16: 0.0})
     assert results.models["detector"].recipe == fp16 and results.models["detector"].dataset is None
+
+
+@pytest.mark.parametrize("unknown", ["detector", "recognizer"])
+def test_milliseconds_of_one_model_are_not_added_to_layers_of_the_other(quantize_pair, unknown):
+    results, _ = quantize_pair(dict.fromkeys(PLANS["auto"].detector, 0.03), unknown)
+    assert all(one.milliseconds is None for one in results.pairs) and results.pairs[0].cost == 0
+    costs = list(dict.fromkeys(one.detector.cost for one in results.pairs))
+    assert costs == sorted(costs) and results.pairs[1].detector.recipe == COARSE[0]
+    results, _ = quantize_pair({TUNED: 0.003})
+    assert results.pairs[0].milliseconds == 8.5

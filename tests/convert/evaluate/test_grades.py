@@ -7,6 +7,7 @@ import pytest
 from rkface.convert.evaluate.detector_errors import DetectorEvidence, SceneErrors, SizeErrors, ThresholdErrors
 from rkface.convert.evaluate.grades import grade_faces, grade_pair
 from rkface.convert.evaluate.parity import DetectionParity, EmbeddingParity, PairParity
+from rkface.convert.metric_bar import MetricBar
 from rkface.convert.recipe import AccuracyBar
 
 FOUND = DetectionParity(10, 30, 30, 30, 0, 0, 0.994, 0.97, 0.002, 0.05)
@@ -55,6 +56,8 @@ def test_a_pair_is_graded_by_its_worst_group_of_real_faces():
     assert grade.recognizer == pytest.approx(0.003) and grade.detector == pytest.approx(0.006)
     assert grade_pair(same_crop, end_to_end | {"unlike": parity(0.994)}, None, AccuracyBar()).clears
     assert grade_pair({}, {}, None, AccuracyBar()).clears, "nothing speaks against a pair without faces"
+    own = AccuracyBar(max_drop=(MetricBar("eer", 0.5),))
+    assert grade_pair(same_crop, end_to_end, None, own).clears, "cosines do not decide"
 
 
 def test_labeled_pairs_may_not_be_decided_differently():

@@ -115,6 +115,7 @@ def test_a_drop_within_the_bar_is_refused_if_its_interval_is_not():
     assert not judged.met and not grade_drops([judged], COSINES).clears
     fault = find_drop_fault([judged], "quantized", "Calibrate on other faces")
     assert "More labeled photos narrow the interval" in fault and "Calibrate on other faces" not in fault
+    assert "--recipe auto" in fault and "--recipe" not in find_drop_fault([judged], "FP16", "Scale its weights")
 
 
 def test_the_fault_names_only_the_bars_that_failed():
