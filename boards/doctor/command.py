@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import sys
 from argparse import ArgumentParser, Namespace
 from dataclasses import replace
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rkface.runtime.core.errors import BundleError, InputError
+from rkface.runtime.core.stdout import stdout_columns
 
 from .report import FAIL, CheckResult
 
@@ -117,8 +117,7 @@ def _bench(options: Namespace) -> str:
 def _print(report: DoctorReport, host: str | None) -> None:
     from .report import render_report
 
-    width = min(shutil.get_terminal_size((100, 40)).columns, 120)
-    print(render_report(report, width=width, color=sys.stdout.isatty()))
+    print(render_report(report, width=min(stdout_columns(100), 120), color=sys.stdout.isatty()))
     if host and report.facts["compatible"]:
         from rkface.boards.profile import match_profile
 
