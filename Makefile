@@ -55,6 +55,14 @@ $(INSTALLED): pyproject.toml constraints.txt
 convert: $(INSTALLED)  ## convert the demo pack (or PACK=open CALIBRATION=photos/ TARGET=rk3588 TOOLKIT=2.3.2; see `rkface packs`)
 	@$(BIN)/rkface convert $(convert_options)
 
+# Rockchip's public repository ends with the librknnrt of this version.
+OLDER_TOOLKIT := $(shell sed -n 's/^TOOLKITS = (TOOLKIT, "\([^"]*\)").*/\1/p' runtime/core/versions.py)
+OLDER_BUNDLE := build/toolkit-$(OLDER_TOOLKIT)
+older-toolkit: $(INSTALLED)  ## convert the demo pack with the older rknn-toolkit2, and run its selftest on a twin with that version
+	@$(MAKE) convert TOOLKIT=$(OLDER_TOOLKIT) PACK=demo OPTIONS='--out $(OLDER_BUNDLE)'
+	@$(BIN)/python -m rkface.boards.twin --toolkit $(OLDER_TOOLKIT) --bundle $(OLDER_BUNDLE) -- \
+	  -m rkface.runtime.cli.main selftest --bundle $(OLDER_BUNDLE) --runs 3
+
 deploy: $(INSTALLED)  ## install a bundle on boards over ssh: BOARD=rock-5b HOST='radxa@rock-5b.local …' OPTIONS=--prepare
 	@test -n '$(HOST)' || { echo "name a host: make deploy BOARD=rock-5b HOST=user@board" >&2; exit 2; }
 	@$(BIN)/rkface deploy $(if $(BOARD),--board '$(BOARD)') $(OPTIONS) $(HOST)

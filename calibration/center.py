@@ -12,8 +12,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from rkface.runtime.vision.embed import unit
-
 # Two faces count as one person's if they are at most this many times as far apart as a face and its mirror image in
 # another light (the median of all faces). Measured on 300 labeled pairs: of 38 of one person, dlib's ResNet-29 has 34
 # closer than that, and MobileFaceNet 10; of 262 of different people, both have none.
@@ -21,7 +19,6 @@ SAME_PERSON_RADIUS = 2.2
 # Mean raw cosine between different people from which a constant is taken off. Seen: 0.04 with MobileFaceNet, -0.01 with
 # the demo recognizer, and 0.83 to 0.89 with dlib's ResNet-29. At 0.25, half of an embedding's length is the constant.
 CONSTANT_COSINE = 0.25
-OTHERS = 0.05  # if this share of the faces is not near the mean of all, the mean is one person's, and not a constant
 
 Floats = NDArray[np.float64]
 
@@ -63,13 +60,3 @@ def measure_center(raw: NDArray[np.float32], relit: NDArray[np.float32]) -> Embe
     counted = np.outer(weights, weights) * ~close
     cosine = float((counted * (units @ units.T)).sum() / counted.sum()) if counted.any() else 0.0
     return EmbeddingCenter(weights @ faces / weights.sum(), len(faces), float(weights.sum()), cosine)
-
-
-def without_common_part(embeddings: NDArray[np.float32]) -> NDArray[np.float32]:
-    """``embeddings`` (N×D, unit length) of a recognizer that is used as it is, without a bundle: if they have a
-    constant in common, their mean is taken off, and they are scaled to unit length again."""
-    mean = embeddings.mean(axis=0, dtype=np.float64)
-    # About the mean cosine of two faces whose cosine to the mean is x: x².
-    if np.quantile(embeddings @ unit(mean[None])[0], OTHERS) <= CONSTANT_COSINE**0.5:
-        return embeddings
-    return unit((embeddings - mean).astype(np.float32))

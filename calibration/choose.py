@@ -17,6 +17,7 @@ from rkface.runtime.core.errors import InputError
 from . import MINIMUM
 from .collect import CandidateFace, Collection, Skipped
 from .facility_location import SAME_PERSON, UNCLEAR, select_cover
+from .same_person import explain_one_group
 from .unlike import has_new_appearance
 
 # Measured on 74 faces in 64 press photos and on copies of each photo (shrunk, recompressed, brightened, shifted):
@@ -229,10 +230,7 @@ def hold_out(
     for order in range(ORDERS):
         calibrate, evaluate = _split(groups, len(candidates), share, order)
         if not calibrate or not evaluate:
-            raise InputError(
-                f"the {plural(len(candidates), 'face')} cannot be split into people to calibrate on and others to "
-                f"evaluate on (only {plural(len(groups), 'group')} of connected people): add photos of other people"
-            )
+            raise InputError(explain_one_group(candidates, embeddings, same_person))
         new = has_new_appearance(
             [candidates[index] for index in evaluate], [candidates[index] for index in calibrate]
         ).sum()

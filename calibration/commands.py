@@ -109,10 +109,10 @@ def _calibrate(options: Namespace) -> int:
     from rkface.runtime.core.onnx_file import onnx_digest
     from rkface.runtime.core.progress import stage
 
-    from .center import without_common_part
     from .choose import choose_faces, choose_frames, require_enough_faces
     from .collect import collect_faces, embed_faces
     from .dataset import Provenance, check_output_folder, write_set
+    from .same_person import SamePerson, find_same_person
 
     _check_separate(options.photos, options.out)
     check_output_folder(options.out)
@@ -128,12 +128,14 @@ def _calibrate(options: Namespace) -> int:
             progress=now.advance,
         )
         now.note = f"{len(found.candidates)} usable in {len(found.photos)} photos"
-    embeddings = None
+    embeddings, same_person = None, SamePerson()
     if models.embedder is not None and len(found.candidates) > options.count:
         with stage("tell people apart") as now:
-            embeddings = without_common_part(embed_faces(found.candidates, models.embedder, now.advance))
+            embeddings = embed_faces(found.candidates, models.embedder, now.advance)
+            same_person = find_same_person(found.candidates, embeddings, models.embedder)
+            now.note = str(same_person)
     with stage("select faces"):
-        choice = choose_faces(found.candidates, options.count, embeddings)
+        choice = choose_faces(found.candidates, options.count, embeddings, same_person=same_person.cosine)
         hint = "; the detector of the demo bundle only finds rendered faces: give a real one with --detector"
         require_enough_faces(choice, found, hint if models.synthetic else "")
     faces, left_out = choice.faces, (*found.skipped, *choice.left_out)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,17 +24,16 @@ from rkface.runtime.vision.liveness import probabilities
 from .acquire import ModelSources
 from .catalog import LivenessProfile
 from .datasets import Datasets
-from .evaluate import grades, parity
+from .evaluate import parity
 from .evaluate.detector_errors import LOWEST, DetectorEvidence, compare_scenes, output_errors
+from .evaluate.max_drop import LabeledPairs, MetricDrop, measure_drops
 from .evaluation_set import EvaluationSet
 from .image_lists import to_rgb
+from .metric_bar import MetricBar
+from .pair_search import PairResult
 from .prepared_model import PreparedModels
-from .recipe import AccuracyBar, RecipePlan
-from .recipe_cost import predict_cost
-from .recipe_search import Grade, RecipeResult, search_recipes
-from .run_recipe import Quantizer
+from .recipe_search import RecipeResult
 from .same_outputs import check_same_outputs
-from .targets import Target
 from .toolkit.quantize import QuantizedModel
 
 SCORE_SLACK = 1e-3  # by how much a probability may be outside 0..1
@@ -86,6 +85,7 @@ class QuantizedResults:
     models  by role, the best conversion. The recognizer's inputs are FP32's crops, the augmented crops, then the crops
             at the landmarks that the quantized detector found
     tries   by role, the result of each recipe
+    pairs   of a detector and a recognizer that were compared with FP32
     faces   the quantized detector's faces, by photo
     own     indices of the evaluation faces that the quantized detector also found
     """
@@ -94,6 +94,7 @@ class QuantizedResults:
     tries: dict[Role, tuple[RecipeResult, ...]]
     faces: list[Faces]
     own: list[int]
+    pairs: tuple[PairResult, ...] = ()
 
     @property
     def embeddings(self) -> Floats:
@@ -151,54 +152,10 @@ def check_scores(name: str, layout: Layout, outputs: Sequence[Floats]) -> None:
         )
 
 
-def quantize_models(
-    context: ConversionContext, quantize: Quantizer, *, target: Target, plan: RecipePlan, bar: AccuracyBar
-) -> QuantizedResults:
-    """Quantize each model for ``target`` with ``quantize``, by the cheapest recipe of ``plan`` that is close enough to
-    FP32.
-
-    The detector is first, so that the recognizer can also be run on the faces as the quantized detector aligns them.
-    Raises WorkError if every recipe fails on a model.
-    """
-    models, reference, evaluation = context.models, context.reference, context.datasets.evaluation
-    done: dict[Role, QuantizedModel] = {}
-    tries: dict[Role, tuple[RecipeResult, ...]] = {}
-
-    def search(role: Role, images: Images, grade: Callable[[QuantizedModel], Grade]) -> None:
-        done[role], tries[role] = search_recipes(
-            plan.for_role(role),
-            lambda recipe: quantize(role, recipe, context.datasets.image_list(role), images),
-            grade,
-            lambda recipe: predict_cost(models[role].graph, target, recipe),
-        )
-
-    def grade_detector(model: QuantizedModel) -> Grade:
-        faces = decode_faces(context.detector, model.outputs, evaluation)
-        return grades.grade_faces(parity.compare_faces(reference.faces, faces))
-
-    def grade_recognizer(model: QuantizedModel) -> Grade:
-        embeddings = model.outputs[0][: len(reference.embeddings)]
-        return grades.grade_embeddings(
-            parity.compare_groups(evaluation.crop_groups, reference.embeddings, embeddings), bar
-        )
-
-    search("detector", evaluation.scenes, grade_detector)
-    faces = decode_faces(context.detector, done["detector"].outputs, evaluation)
-    template = context.models["recognizer"].fixed.known_crop()
-    own, crops = crop_at_own_landmarks(evaluation, reference.faces, faces, template)
-    search("recognizer", np.concatenate([evaluation.images("recognizer"), crops]), grade_recognizer)
-    if profile := context.liveness:
-        search(
-            "liveness",
-            evaluation.images("liveness"),
-            lambda model: grades.grade_liveness(_compare_liveness(reference, model, profile)),
-        )
-    return QuantizedResults(done, tries, faces, own)
-
-
-def _compare_liveness(
+def compare_liveness(
     reference: ReferenceResults, quantized: QuantizedModel, profile: LivenessProfile
 ) -> parity.LivenessParity:
+    """How far the probabilities of the ``quantized`` liveness model are from FP32's."""
     before, after = (
         probabilities(outputs[0], profile.live, logits=profile.logits)
         for outputs in (reference.outputs["liveness"], quantized.outputs)
@@ -206,8 +163,10 @@ def _compare_liveness(
     return parity.compare_liveness(before, after, profile.threshold)
 
 
-def measure_parity(context: ConversionContext, quantized: QuantizedResults) -> parity.Parity:
-    """How far the quantized models are from FP32 on the evaluation set."""
+def measure_parity(
+    context: ConversionContext, quantized: QuantizedResults, max_drop: Sequence[MetricBar] = ()
+) -> parity.Parity:
+    """How far the quantized models are from FP32 on the evaluation set, also by the figures of ``max_drop``."""
     evaluation, own = context.datasets.evaluation, quantized.own
     before, after = context.reference.embeddings, quantized.embeddings
     same_crop = parity.compare_groups(evaluation.crop_groups, before, after)
@@ -222,8 +181,21 @@ def measure_parity(context: ConversionContext, quantized: QuantizedResults) -> p
             group: parity.GroupParity(found, end_to_end[group]) for group, found in same_crop.items() if found.faces
         },
         out_of_domain=parity.pool_embeddings(same_crop[group] for group in parity.OUT_OF_DOMAIN),
-        liveness=_compare_liveness(context.reference, quantized.models["liveness"], profile) if profile else None,
+        liveness=compare_liveness(context.reference, quantized.models["liveness"], profile) if profile else None,
+        drops=compare_drops(context, after, max_drop),
     )
+
+
+def compare_drops(
+    context: ConversionContext, embeddings: Floats, max_drop: Sequence[MetricBar]
+) -> tuple[MetricDrop, ...]:
+    """How much worse the figures of ``max_drop`` are with a quantized recognizer's raw ``embeddings`` of FP32's crops,
+    N×D, than with FP32's."""
+    evaluation = context.datasets.evaluation
+    if not max_drop:
+        return ()
+    real, pairs = slice(len(evaluation.faces)), LabeledPairs.of(evaluation.labeled, len(evaluation.faces))
+    return measure_drops(unit(context.reference.embeddings[real]), unit(embeddings[real]), pairs, max_drop)
 
 
 def measure_detector_errors(context: ConversionContext, quantized: QuantizedModel) -> DetectorEvidence:

@@ -23,10 +23,9 @@ from .compare_models import (
     QuantizedResults,
     measure_detector_errors,
     measure_parity,
-    quantize_models,
     run_reference,
 )
-from .datasets import prepare_datasets, render_demo_photos
+from .datasets import check_labels, prepare_datasets, render_demo_photos
 from .diagnose import diagnose
 from .evaluate.grades import BROKEN_MEAN_COSINE, find_fault
 from .evaluate.parity import Parity
@@ -37,6 +36,7 @@ from .prepared_model import build_embedder, build_face_finder, prepare_model
 from .recipe import AccuracyBar
 from .report.conversion_report import ConversionReport
 from .run_recipe import RecipeRunner
+from .search_models import quantize_models
 from .settings import ConversionSettings, OutputBundle
 from .toolkit.cache import NEW
 from .toolkit.quantize import TOOLKIT_SCRATCH, require_toolkit
@@ -80,7 +80,7 @@ def convert(sources: ModelSources, photos: PhotoOptions | None, settings: Conver
             quantized = quantize_models(
                 context, runner.for_target(output.target), target=output.target, plan=plan, bar=settings.bar
             )
-            parity = measure_parity(context, quantized)
+            parity = measure_parity(context, quantized, settings.bar.max_drop)
             evidence = measure_detector_errors(context, quantized.models["detector"])
             fault = _find_fault(context, quantized, parity, settings.bar)
             report = write_outputs(context, settings, output, ConversionResult(quantized, parity, evidence, fault))
@@ -120,6 +120,7 @@ def prepare_conversion(
 
     folder = settings.work / "calibration"
     datasets = prepare_datasets(photos, finder, folder, quantized=settings.quantized, settle=settle)
+    datasets = check_labels(datasets, photos, settings.bar.max_drop)
     if sources.liveness is not None:
         scale, input = sources.liveness.scale, models["liveness"].input
         datasets = add_surroundings(datasets, input, scale, scratch / "surroundings")
@@ -149,10 +150,12 @@ def _find_fault(
 
 
 def _check_space(settings: ConversionSettings, sources: ModelSources) -> None:
-    # Once: the simplified model, the tuned model, and temporary files of tuning and of the toolkit. For each target:
-    # the calibrated model, the .rknn of five recipes at a quarter of its size, the same in the cache, the bundle's
-    # .rknn and its reference model.
-    copies = 5 + 5 * len(settings.outputs)
+    # Once: the simplified model, two tuned models, and temporary files of tuning and of the toolkit. For each target:
+    # two calibrated models, the .rknn of eight recipes at a quarter of the size, the same in the cache, the bundle's
+    # .rknn and its reference model. Distillation keeps the state of two runs: weights, the best ones, and two moments.
+    copies = 6 + 8 * len(settings.outputs)
+    if any(recipe.distilled for recipe in settings.plan.others):
+        copies += 2 * 4
     needed = SPARE_BYTES + copies * sum(path.stat().st_size for path in sources.paths.values() if path.is_file())
     work, free = settings.work, shutil.disk_usage(settings.work).free
     if free < needed:

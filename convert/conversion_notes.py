@@ -71,7 +71,7 @@ def _not_close(role: Role, tries: Sequence[RecipeResult]) -> str | None:
     chosen = chosen_result(tries)
     if chosen.grade is None or chosen.grade.clears or not chosen.recipe.quantized:
         return None
-    return f"{role}: no recipe is as close to FP32 as it should be (best: {chosen.recipe.name}, {chosen.grade.said})"
+    return f"{role}: no recipe is as close to FP32 as it should be (best: {chosen.recipe.name}, {chosen.grade.summary})"
 
 
 def _one_sided(parity: LivenessParity | None) -> str | None:

@@ -8,7 +8,7 @@ from argparse import ArgumentParser, Namespace
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from rkface.runtime.cli.options import print_json
 from rkface.runtime.core.errors import InputError
@@ -22,7 +22,7 @@ from .convert_options import (
     add_photo_options,
 )
 from .convert_summary import print_summary, to_dict
-from .recipe import PLANS, UNQUANTIZED
+from .recipe import PLANS, UNQUANTIZED, AccuracyBar
 
 if TYPE_CHECKING:
     from .acquire import ModelSources
@@ -45,8 +45,8 @@ def convert(parser: ArgumentParser) -> None:
     the distance of your camera. The photos of some people are held back, and the result is evaluated on them. Or give
     other photos with --evaluation, and say which of them show the same person with --pairs.
 
-    The bundle is written only if the quantized models are close enough to FP32 (--min-cosine). Read its report.html
-    before you trust it.
+    The bundle is written only if the quantized models are close enough to FP32: by the cosine of embeddings
+    (--min-cosine), or by your own figure on labeled photos (--max-drop). Read its report.html before you trust it.
 
     examples:
       rkface convert
@@ -54,6 +54,7 @@ def convert(parser: ArgumentParser) -> None:
       rkface convert --pack buffalo_l --accept-license --calibration photos/ --target rk3588
       rkface convert --detector det.onnx --recognizer arc.onnx --calibration photos/ --target rk3576 --size 640x384
       rkface convert --pack buffalo_m --accept-license --calibration photos/ --min-face 60 --camera 1920x1080
+      rkface convert --pack open --calibration photos/ --people staff/ --max-drop tar@1e-3=0.5
       rkface convert --pack demo --target rk3588,rk3566 --out bundles --json
     """
     add_model_options(parser)
@@ -70,6 +71,7 @@ def _convert(options: Namespace) -> int:
 
     with suppress(ValueError):  # not in the main thread
         signal.signal(signal.SIGTERM, signal.default_int_handler)  # `kill` leaves no files, like Ctrl-C
+    bar = _accuracy_bar(options)
     outputs = _outputs(options)
     work = options.work or outputs[0].folder.with_name(f"{outputs[0].folder.name}.work")
     for output in outputs:
@@ -82,9 +84,7 @@ def _convert(options: Namespace) -> int:
     detector_size = _detector_size(options, sources)
     photos = _photos(options, sources)
     plan = UNQUANTIZED if options.no_quantize else options.recipe or PLANS["auto"]
-    settings = ConversionSettings(
-        outputs, work, plan, options.min_cosine, detector_size, options.accept, _center(options.center)
-    )
+    settings = ConversionSettings(outputs, work, plan, bar, detector_size, options.accept, _center(options.center))
     if not options.json:
         convert(sources, photos, settings, print_summary)
         return 0
@@ -95,6 +95,16 @@ def _convert(options: Namespace) -> int:
         if written:  # also those before a failure
             print_json({"bundles": written}, indent=2)
     return 0
+
+
+def _accuracy_bar(options: Namespace) -> AccuracyBar:
+    """What --min-cosine or --max-drop require."""
+    if options.max_drop and options.min_cosine is not None:
+        raise InputError(
+            "--max-drop and --min-cosine both decide whether a recipe is accurate enough: leave one out. With "
+            "--max-drop, cosines are reported only"
+        )
+    return replace(options.min_cosine or AccuracyBar(), max_drop=options.max_drop)
 
 
 def _center(text: str | None) -> CenterRequest:
@@ -249,19 +259,55 @@ def _photos(options: Namespace, sources: ModelSources) -> PhotoOptions | None:
     from .face_finder import PhotoOptions
 
     if options.calibration is not None:
+        _check_labels(options)
         return PhotoOptions(
             options.calibration,
-            options.evaluation,
+            _evaluation_folder(options),
             options.pairs,
             options.count,
             options.evaluate,
             one_look=sources.synthetic,  # the demo detector is not sure which way up some photos are
+            people=options.people is not None,
         )
     if not sources.synthetic:
         _require_calibration(options)
-    if options.evaluation or options.pairs:
-        raise InputError("--evaluation and --pairs need --calibration; the demo pack renders its own photos")
+    if options.evaluation or options.pairs or options.people:
+        raise InputError(
+            "--evaluation, --pairs and --people need --calibration; the demo pack renders its own photos, with labels"
+        )
     return None
+
+
+def _evaluation_folder(options: Namespace) -> Path | None:
+    """The folder of the photos to evaluate on; None if some of the calibration photos are held back."""
+    if options.people is None:
+        return cast("Path | None", options.evaluation)
+    return None if options.people.samefile(options.calibration) else cast("Path", options.people)
+
+
+def _check_labels(options: Namespace) -> None:
+    """Raise InputError, before any work, if the labels are not usable, or are missing for --max-drop."""
+    from rkface.runtime.vision.photo_files import list_photos
+
+    from .evaluate.max_drop import require_enough_pairs
+    from .label_files import read_pairs
+    from .people_folders import people_in_folders
+
+    if options.people is not None and options.pairs is not None:
+        raise InputError("--people and --pairs both say who is on the photos: leave one out")
+    if options.people is not None and options.evaluation is not None:
+        raise InputError("--people and --evaluation both name the photos to evaluate on: leave one out")
+    if options.people is not None:
+        people_in_folders(options.people, list_photos(options.people).photos)
+    if options.max_drop and not (options.people or options.pairs):
+        raise InputError(
+            "--max-drop compares figures on labeled photos: also give --people, a folder with a subfolder for each "
+            "person, or --pairs"
+        )
+    if options.max_drop and options.pairs is not None:
+        same = [one for *_, one in read_pairs(options.pairs)]
+        where, more = f"{options.pairs} has", "label more pairs"
+        require_enough_pairs(options.max_drop, sum(same), len(same) - sum(same), where, more)
 
 
 def _require_calibration(options: Namespace) -> None:

@@ -10,6 +10,7 @@ from rkface.calibration.commands import face_count
 from rkface.runtime.core.arguments import fraction, image_size, positive_integer, positive_number, recognizer_crop
 from rkface.runtime.core.crop_template import TEMPLATES
 
+from .metric_bar import metric_bars
 from .recipe import PLANS, AccuracyBar, RecipePlan
 
 CAMERA = (1920, 1080)  # width and height of the camera's frame for --min-face
@@ -98,6 +99,13 @@ def add_photo_options(parser: ArgumentParser) -> None:
         "--pairs", type=Path, metavar="CSV", help="lines of photo,photo,Yes|No: which photos show the same person"
     )
     photos.add_argument(
+        "--people",
+        type=Path,
+        metavar="DIR",
+        help="a folder with a subfolder for each person, which says who is on its photos: the photos to evaluate on, "
+        "instead of --evaluation. If it is also the folder of --calibration, some people are held back",
+    )
+    photos.add_argument(
         "--count", type=face_count, default=100, metavar="N", help="number of calibration faces (default: %(default)s)"
     )
     photos.add_argument(
@@ -140,15 +148,24 @@ def add_conversion_options(parser: ArgumentParser) -> None:
     how.add_argument(
         "--no-quantize", action="store_true", help="FP16 instead of INT8: larger and slower, for comparison"
     )
-    known = "; ".join(f"{one.name}: {one.about}" for one in PLANS.values())
+    known = "; ".join(f"{one.name}: {one.about}" for one in PLANS.values()).replace("%", "%%")
     how.add_argument("--recipe", type=recipe_plan, metavar="NAME", help=f"how to quantize. {known} (default: auto)")
     how.add_argument(
         "--min-cosine",
         type=accuracy_bar,
-        default=AccuracyBar(),
         metavar="MEAN[,MIN]",
         help="required cosine between the quantized recognizer and FP32 on the evaluation faces: the mean, and that of "
         f"the worst face (default: {AccuracyBar().mean:g},{AccuracyBar().minimum:g})",
+    )
+    how.add_argument(
+        "--max-drop",
+        type=metric_bars,
+        default=(),
+        metavar="FIGURE=POINTS",
+        help="instead of --min-cosine: your own figure, and by how many percentage points it may be worse than FP32's "
+        "on the labeled photos of --people or --pairs. tar@1e-3=0.5: the share of pairs of one person that are "
+        "accepted at a FAR of 1e-3; eer=0.3: the equal error rate; accuracy=0.5: at the best threshold; several are "
+        "separated by commas. The 95 %% interval of the difference must be within it (docs/evaluate.md)",
     )
     how.add_argument(
         "--match-threshold", type=fraction, metavar="T", help="minimum cosine for a match (default: the pack's)"

@@ -28,7 +28,7 @@ def to_dict(report: ConversionReport, output: OutputBundle) -> dict[str, Any]:
             {
                 "role": facts.role,
                 "precision": report.manifest.model(facts.role).precision,
-                "recipe": next(one.recipe.name for one in facts.tries if one.chosen),
+                "recipe": next(one.recipe.name for one in facts.recipes if one.chosen),
                 "onnx_bytes": report.manifest.model(facts.role).source.bytes,
                 "rknn_bytes": facts.rknn_bytes,
             }
@@ -36,7 +36,7 @@ def to_dict(report: ConversionReport, output: OutputBundle) -> dict[str, Any]:
         ],
         "parity": without_cosines(report.parity),
         "notes": list(report.notes),
-        "accepted": report.fault,
+        "fault": report.fault,
     }
 
 
@@ -51,7 +51,7 @@ def print_summary(report: ConversionReport, output: OutputBundle, work: Path) ->
         "detector": f"{parity.detection.matched} of {parity.detection.faces} faces matched, "
         f"{parity.detection.extra} extra, landmark error {parity.detection.landmark_error:.1%}",
         "recognizer": "cosine with FP32's embedding:",
-        "liveness": grade_liveness(parity.liveness).said if parity.liveness else "",
+        "liveness": grade_liveness(parity.liveness).summary if parity.liveness else "",
     }
     for facts in report.models:
         model = manifest.model(facts.role)
@@ -62,6 +62,7 @@ def print_summary(report: ConversionReport, output: OutputBundle, work: Path) ->
             for name, found in {**named, "end to end": parity.end_to_end}.items():
                 about = f"  {name}: mean {found.mean:.4f}, min {found.minimum:.4f} ({found.faces})"
                 rows.append(("", "", "", about))
+    rows += [("", "", "", str(drop)) for drop in parity.drops]
     widths = [max(len(row[column]) for row in rows) for column in range(3)]
     print()
     for row in rows:

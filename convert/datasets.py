@@ -10,17 +10,21 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from rkface.calibration import MINIMUM
 from rkface.calibration.choose import Choice, choose_faces, choose_frames, hold_out, require_enough_faces
 from rkface.calibration.collect import CandidateFace, Collection, embed_faces
 from rkface.calibration.dataset import CalibrationSet, Provenance, is_set, read_set, write_set
+from rkface.calibration.same_person import find_same_person
 from rkface.runtime.core.bundle import sha256
 from rkface.runtime.core.errors import InputError
 from rkface.runtime.core.manifest import Role
 from rkface.runtime.core.progress import stage
 from rkface.runtime.vision.embed import Embedder
 
+from .evaluate.max_drop import LabeledPairs, describe_doubts, require_enough_pairs
 from .evaluation_set import CalibratedFaces, EvaluationSet, build_evaluation_set
-from .face_finder import FaceFinder, PhotoOptions, find_faces
+from .face_finder import MIN_EVALUATION_FACES, FaceFinder, PhotoOptions, find_faces
+from .metric_bar import MetricBar
 
 
 @dataclass(frozen=True)
@@ -71,11 +75,11 @@ def prepare_datasets(
             )
         every = find_faces(photos.evaluation, finder, one_look=photos.one_look)
         rest = _without(every, calibration.sources)
-        finder = _settled(finder, rest, settle)
+        finder, _, doubts = _tell_apart(rest, _settled(finder, rest, settle))
         seen_faces = _faces_of_set(calibration, finder)
         calibrated = CalibratedFaces(frozenset(_names(every) - _names(rest)), seen_faces, seen_faces)
         evaluation = build_evaluation_set(photos, rest, finder, calibrated if quantized else None)
-        return Datasets(calibration if quantized else None, evaluation, every.notes)
+        return Datasets(calibration if quantized else None, evaluation, (*every.notes, *doubts))
     found = find_faces(photos.calibration, finder, one_look=photos.one_look)
     seen = found.notes
     finder = _settled(finder, found, settle)
@@ -84,8 +88,9 @@ def prepare_datasets(
         if photos.evaluation is not None:
             rest = find_faces(photos.evaluation, finder, one_look=photos.one_look)
         return Datasets(None, build_evaluation_set(photos, rest, finder), rest.notes)
+    finder, embeddings, doubts = _tell_apart(found, finder)
     if photos.evaluation is None:
-        found, embeddings, rest = _split(found, _embed(found, finder), finder.same_person)
+        found, embeddings, rest = _split(found, embeddings, finder.same_person)
         names = _names(found)
     else:
         every = find_faces(photos.evaluation, finder, one_look=photos.one_look)
@@ -94,14 +99,27 @@ def prepare_datasets(
         )
         rest = _without(every, {sha256(photo) for photo in found.photos})
         names = _names(every) - _names(rest)
-        # If all faces are used anyway, it does not matter who they are.
-        embeddings = _embed(found, finder) if len(found.candidates) > photos.count else None
     calibration, faces = _write_calibration_set(photos, found, embeddings, finder, out)
     few = f"calibrated on {len(faces)} faces instead of {photos.count}: the photos have no more usable faces"
-    notes = (*seen, few) if len(faces) < photos.count else seen
+    notes = (*seen, *doubts, *((few,) if len(faces) < photos.count else ()))
     calibrated = CalibratedFaces(frozenset(names), found.candidates, faces)
     evaluation = build_evaluation_set(photos, rest, finder, calibrated)
     return Datasets(calibration, evaluation, notes, faces)
+
+
+def check_labels(datasets: Datasets, photos: PhotoOptions, max_drop: Sequence[MetricBar]) -> Datasets:
+    """``datasets`` with remarks about labels that leave doubts about the figures of ``max_drop``. Raises InputError if
+    there are too few labeled pairs to judge them."""
+    evaluation = datasets.evaluation
+    if not max_drop:
+        return datasets
+    pairs = LabeledPairs.of(evaluation.labeled, len(evaluation.faces))
+    same = int(pairs.same.sum())
+    full = len(evaluation.faces) >= photos.evaluation_count
+    more = f"raise --evaluate (now {photos.evaluation_count}), or add labeled photos" if full else "add labeled photos"
+    require_enough_pairs(max_drop, same, len(pairs.same) - same, "the photos to evaluate on have", more)
+    notes = (*evaluation.notes, *describe_doubts(max_drop, pairs))
+    return replace(datasets, evaluation=replace(evaluation, notes=notes))
 
 
 def _settled(
@@ -111,11 +129,13 @@ def _settled(
 
 
 def _write_calibration_set(
-    photos: PhotoOptions, found: Collection, embeddings: NDArray[np.float32] | None, finder: FaceFinder, out: Path
+    photos: PhotoOptions, found: Collection, embeddings: NDArray[np.float32], finder: FaceFinder, out: Path
 ) -> tuple[CalibrationSet, tuple[CandidateFace, ...]]:
     """Choose among the faces of ``found``, write the set to ``out``, and return it with the chosen faces."""
     with stage("calibration set") as shown:
-        choice = choose_faces(found.candidates, photos.count, embeddings, same_person=finder.same_person)
+        # If all faces are used anyway, it does not matter who they are.
+        known = embeddings if len(found.candidates) > photos.count else None
+        choice = choose_faces(found.candidates, photos.count, known, same_person=finder.same_person)
         require_enough_faces(choice, found)
         frames = choose_frames(choice.faces, found, photos.count)
         provenance = Provenance(
@@ -190,21 +210,33 @@ def _only_photos(found: Collection, photos: Iterable[Path]) -> Collection:
     return replace(found, candidates=candidates, photos=tuple(photo for photo in found.photos if photo in kept))
 
 
-def _embed(found: Collection, finder: FaceFinder) -> NDArray[np.float32]:
+def _tell_apart(found: Collection, finder: FaceFinder) -> tuple[FaceFinder, NDArray[np.float32], tuple[str, ...]]:
+    """``finder`` with the cosine of one person as measured on the faces of ``found``, their embeddings, and a remark if
+    it could not be measured."""
     with stage("tell people apart") as shown:
-        return embed_faces(found.candidates, finder.embedder, shown.advance)
+        embeddings = embed_faces(found.candidates, finder.embedder, shown.advance)
+        same_person = find_same_person(found.candidates, embeddings, finder.embedder)
+        shown.note = str(same_person)
+    return replace(finder, same_person=same_person.cosine), embeddings, (same_person.note,) if same_person.note else ()
 
 
 def _split(
     found: Collection, embeddings: NDArray[np.float32], same_person: float
-) -> tuple[Collection, NDArray[np.float32] | None, Collection]:
+) -> tuple[Collection, NDArray[np.float32], Collection]:
     """Photos to calibrate on, the ``embeddings`` of their faces, and photos to evaluate on.
 
     Photos without a usable face go to evaluation: a detector can also find a face in a photo without faces.
     """
-    if not found.candidates:
-        require_enough_faces(Choice((), ()), found)
-    calibrate, _ = hold_out(found.candidates, embeddings, same_person=same_person)
+    if len(found.candidates) < MINIMUM:
+        require_enough_faces(Choice(found.candidates, ()), found)
+    calibrate, evaluate = hold_out(found.candidates, embeddings, same_person=same_person)
+    if len(calibrate) < MINIMUM or len(evaluate) < MIN_EVALUATION_FACES:
+        raise InputError(
+            f"{found.folder}: its {len(found.candidates)} usable faces can only be split into {len(calibrate)} to "
+            f"calibrate on, where {MINIMUM} are needed, and {len(evaluate)} to evaluate on, where "
+            f"{MIN_EVALUATION_FACES} are needed. Faces that cosines of {same_person:.2f} or more connect, as those of "
+            "one person, stay together: add photos of other people, or give other photos with --evaluation"
+        )
     photos = {found.candidates[index].photo for index in calibrate}
     # hold_out never splits a photo, so the faces of these photos are exactly those of the indices, in the same order.
     return _only_photos(found, photos), embeddings[calibrate], _only_photos(found, set(found.photos) - photos)

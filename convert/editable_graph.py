@@ -60,6 +60,12 @@ class EditableGraph:
         """Whether the node is a 2D convolution with constant weights."""
         return node.op_type == "Conv" and self.is_known(node) and len(self.weights[node.input[1]].dims) == 4
 
+    def is_plain_gemm(self, node: Any) -> bool:
+        """Whether the Gemm computes A · Wᵀ + b, with output channels first in W."""
+        options = {one.name: onnx.helper.get_attribute_value(one) for one in node.attribute}
+        usual = {"transA": 0, "transB": 1, "alpha": 1.0, "beta": 1.0}
+        return {"transA": 0, "transB": 0, "alpha": 1.0, "beta": 1.0} | options == usual
+
     def set_kernel(self, node: Any, kernel: Floats) -> None:
         self.set(node, 1, f"{node.output[0]}/kernel", kernel)
 

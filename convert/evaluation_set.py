@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,7 +22,7 @@ from .evaluate.augment import AugmentedFaces, augment_faces
 from .evaluate.parity import FaceGroup
 from .face_finder import MIN_EVALUATION_FACES, FaceFinder, PhotoOptions
 from .image_lists import to_rgb
-from .labeled_pairs import COPY_CALIBRATES, label_pairs, reasons_left_out
+from .labeled_pairs import COPY_CALIBRATES, label_pairs, label_people, reasons_left_out
 from .mosaic import make_mosaics
 
 MIN_UNLIKE = 5  # with fewer unlike faces, single faces would decide their mean: then they count as in-domain
@@ -112,7 +112,7 @@ def build_evaluation_set(
             f"{found.folder}: only {len(candidates)} usable faces to evaluate on{also}, at least "
             f"{MIN_EVALUATION_FACES} are needed: add photos, or give other photos with --evaluation"
         )
-    unlike = find_unlike(candidates, known.chosen, finder, photos.evaluation_count // 2)
+    unlike = find_unlike(candidates, known.chosen, finder, photos.evaluation_count)
     faces, groups = _choose(candidates, unlike, photos.evaluation_count)
     first = dict.fromkeys(face.photo for face in faces)
     left_out = {copy.face.photo for copy in copies} - {face.photo for face in candidates}
@@ -131,6 +131,9 @@ def build_evaluation_set(
         missing = _stand_ins(faces, candidates, copies)
         labeled, left = label_pairs(photos.pairs, faces, why, {one.name for one in found.nameless}, missing)
         notes += left
+    if photos.people:
+        nameless = {one.name for one in found.nameless}
+        labeled = label_people(found.folder, faces, nameless, _stand_ins(faces, candidates, copies))
     augmented = augment_faces(faces, finder.embedder.crop, MOST_AUGMENTED)
     mosaics = make_mosaics(frames)
     return EvaluationSet(chosen, frames, scales, faces, groups, crops, augmented, labeled, mosaics, notes=tuple(notes))
@@ -151,11 +154,13 @@ def find_unlike(
 
 
 def _choose(
-    candidates: Sequence[CandidateFace], unlike: Container[int], count: int
+    candidates: Sequence[CandidateFace], unlike: set[int], count: int
 ) -> tuple[tuple[CandidateFace, ...], tuple[FaceGroup, ...]]:
-    """At most ``count`` faces, in the order of ``candidates``, and the group of each."""
-    ranked = sorted(range(len(candidates)), key=lambda index: index not in unlike)
-    chosen = sorted(ranked[:count])
+    """At most ``count`` faces, in the order of ``candidates``, and the group of each. If faces must be left out, unlike
+    ones have priority up to one half."""
+    first = sorted(unlike)[: count // 2]
+    others = [index for index in range(len(candidates)) if index not in unlike]
+    chosen = sorted([*first, *others, *sorted(unlike)[count // 2 :]][:count])
     groups: list[FaceGroup] = ["unlike" if index in unlike else "in-domain" for index in chosen]
     if groups.count("unlike") < MIN_UNLIKE:
         groups = ["in-domain"] * len(chosen)

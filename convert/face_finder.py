@@ -23,6 +23,7 @@ class PhotoOptions:
     calibration       a folder of photos, or a finished calibration set
     evaluation        other photos to evaluate on; None holds back some of the calibration photos
     pairs             a CSV file with labeled pairs: photo, photo, Yes or No
+    people            the photos to evaluate on are in a folder for each person
     count             number of faces, and of frames, to calibrate on
     evaluation_count  maximum number of faces, and of frames, to evaluate on
     one_look          all photos are known to be upright, as rendered ones are: no additional looks at them
@@ -34,6 +35,7 @@ class PhotoOptions:
     count: int = 100
     evaluation_count: int = 100
     one_look: bool = False
+    people: bool = False
 
 
 @dataclass(frozen=True)

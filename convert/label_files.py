@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
+from rkface.calibration.choose import connected_components
 from rkface.runtime.core.errors import InputError
 from rkface.runtime.core.tables import TableRow, read_rows
 from rkface.runtime.core.text import in_a_line
@@ -29,6 +31,34 @@ def read_pairs(path: Path) -> list[tuple[str, str, bool]]:
     if not pairs:
         raise InputError(f"{path} has no pairs: write lines of «photo,photo,Yes» or «photo,photo,No» into it")
     return pairs
+
+
+def find_people(path: Path, pairs: Sequence[tuple[str, str, bool]]) -> dict[str, int]:
+    """A number for the person in each photo of ``pairs``, which ``read_pairs`` read from ``path``: photos that pairs of
+    one person connect, directly or through other photos, show the same person.
+
+    Raises InputError if a pair of two people contradicts that.
+    """
+    names = sorted({name for left, right, _ in pairs for name in (left, right)})
+    number = {name: index for index, name in enumerate(names)}
+    joined = connected_components(len(names), [(number[left], number[right]) for left, right, same in pairs if same])
+    for left, right, same in pairs:
+        if not same and joined[number[left]] == joined[number[right]]:
+            raise InputError(
+                f"{path}: {left!r} and {right!r} are labeled as two people, but other pairs say that they show one "
+                "person: correct the wrong label"
+            )
+    return dict(zip(names, joined, strict=True))
+
+
+def require_both_labels(where: Path, same: Sequence[bool], advice: str) -> None:
+    """Raise InputError if all labels in the file ``where`` are the same. ``advice`` says what to do."""
+    if len(set(same)) > 1:
+        return
+    kind, missing = ("one person", "two people") if same[0] else ("two people", "one person")
+    raise InputError(
+        f"every pair in {where} ({len(same):,}) is labeled as {kind}, but pairs of {missing} are needed, too: {advice}"
+    )
 
 
 def read_csv_rows(path: Path) -> list[TableRow]:

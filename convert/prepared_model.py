@@ -11,7 +11,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rkface.calibration.collect import CandidateFace
-from rkface.calibration.facility_location import SAME_PERSON
 from rkface.runtime.backends.reference import ReferenceBackend, open_reference
 from rkface.runtime.core.crop_template import StatedCrop
 from rkface.runtime.core.errors import ModelError
@@ -146,13 +145,9 @@ def build_embedder(recognizer: PreparedModel) -> Embedder:
 def build_face_finder(models: PreparedModels, sources: ModelSources) -> FaceFinder:
     """The FP32 detector and recognizer, as ``datasets`` uses them to find faces and to tell people apart."""
     detector, recognizer = models["detector"], models["recognizer"]
-    # With the constant taken off, cosines of different people vary more than ArcFace's. Measured with dlib's network: a
-    # chain of cosines above 0.35 connects 34 of 78 faces; above its match threshold, at most 11.
-    same_person = sources.match if sources.center else SAME_PERSON
     return FaceFinder(
         Detector(detector.backend, detector.input, detector.simplified.outputs),
         detector.input,
         build_embedder(recognizer),
         onnx_digest(sources.paths["detector"]),
-        same_person,
     )

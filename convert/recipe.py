@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal
 
 from rkface.runtime.core.errors import InputError
 from rkface.runtime.core.manifest import Role
 
+from .metric_bar import MetricBar
 from .targets import Target
 
-# Where the INT8 ranges of the inner tensors come from. "toolkit": the smallest and the largest value that calibration
-# shows. "clip": smaller (tuning/clip.py). "margin": larger by MARGIN, for faces that calibration does not show.
-Ranges = Literal["toolkit", "clip", "margin"]
+# Where the INT8 ranges of the inner tensors come from: from the calibration images ("toolkit"); for a recognizer also
+# from changed copies of its faces ("wide"), or smaller than these (tuning/clip.py, "clip"); or larger by MARGIN than
+# those of the calibration images ("margin").
+Ranges = Literal["toolkit", "wide", "clip", "margin"]
 MARGIN = 1.15  # docs/accuracy.md
 COARSE_GRIDS = 16  # of the strides 8, 16 and 32 of a detector, those whose heads cost little in FP16
 ALL_LAYERS = 999  # more than any detector has
@@ -29,7 +31,7 @@ class Recipe:
     about      one line for people
     correct    correct the biases for what rounding the weights adds (convert/tuning/tune.py)
     equalize   equalize channels that share a scale (convert/tuning/equalize.py)
-    ranges     of the inner tensors; a detector's are never clipped, because there, the rare large values are the faces
+    ranges     of the inner tensors; "wide" and "clip" are the same as "toolkit" unless the model is a recognizer
     lead       keep the first ``lead`` weighted layers in FP16 (convert/hybrid.py)
     trail      keep the last ``trail`` weighted layers in FP16
     coarse     for a detector: of these last layers, only those whose grid is so many times coarser than the input
@@ -86,25 +88,33 @@ def _coarse_recipe(name: str, lead: int, trail: int) -> Recipe:
 
 
 TUNED = _tuned_recipe("tuned", "channels equalized, biases corrected, ranges clipped", "clip", equalize=True)
-TUNED_WHOLE = _tuned_recipe("tuned-whole", "tuned, with ranges from minimum to maximum", "toolkit", equalize=True)
+TUNED_WIDE = _tuned_recipe(
+    "tuned-wide", "tuned, with ranges for all calibration faces and copies", "wide", equalize=True
+)
 TUNED_MARGIN = _tuned_recipe("tuned-margin", f"tuned, with ranges {MARGIN - 1:.0%} larger", "margin", equalize=True)
 BIAS_CLIP = _tuned_recipe("bias-clip", "biases corrected, ranges clipped", "clip", equalize=False)
-BIAS_WHOLE = _tuned_recipe("bias-whole", "biases corrected, ranges from minimum to maximum", "toolkit", equalize=False)
+BIAS_WIDE = _tuned_recipe(
+    "bias-wide", "biases corrected, ranges for all calibration faces and copies", "wide", equalize=False
+)
 BIAS_MARGIN = _tuned_recipe(
-    "bias-margin",
-    f"biases corrected, ranges {MARGIN - 1:.0%} larger than those of calibration",
-    "margin",
-    equalize=False,
+    "bias-margin", f"biases corrected, ranges {MARGIN - 1:.0%} larger", "margin", equalize=False
 )
 NORMAL = Recipe("normal", "normal", "ranges from minimum to maximum, the toolkit's default")
 KL = Recipe("kl_divergence", "kl_divergence", "ranges that keep the distribution of values")
 MMSE = Recipe("mmse", "mmse", "ranges with the least squared error; minutes even for a small model", slow=True)
 # Cheapest first: the last layers of a recognizer are small, the first layers are not.
 HYBRIDS = (_hybrid_recipe(0, 3), _hybrid_recipe(4, 3), _hybrid_recipe(8, 3), _hybrid_recipe(16, 6))
-# For detectors. The first layers have few channels: on RK3588, FP16 costs them only the conversion behind them.
-COARSE = (_coarse_recipe("coarse3", 0, 3), _coarse_recipe("coarse9", 2, 7), _coarse_recipe("coarse", 2, ALL_LAYERS))
+# For detectors. The first layers have few channels: on RK3588, FP16 costs them only the conversion behind them. That is
+# so for two layers of SCRFD-2.5G, and for more in networks with depthwise convolutions.
+COARSE = (
+    _coarse_recipe("coarse3", 0, 3),
+    _coarse_recipe("coarse9", 2, 7),
+    _coarse_recipe("coarse11", 4, 7),
+    _coarse_recipe("coarse-all2", 2, ALL_LAYERS),
+    _coarse_recipe("coarse-all8", 8, ALL_LAYERS),
+)
 FP16 = Recipe("fp16", "normal", "no quantization", quantized=False)
-DISTILLED_FROM = (TUNED, BIAS_MARGIN, TUNED_MARGIN, BIAS_CLIP)
+DISTILLED_FROM = (TUNED, TUNED_WIDE, BIAS_WIDE, BIAS_CLIP)
 DISTILLED = Recipe(
     "distilled",
     "normal",
@@ -114,7 +124,7 @@ DISTILLED = Recipe(
     slow=True,
 )
 # In the order in which to try those of equal cost.
-W8A8 = (TUNED, BIAS_MARGIN, TUNED_MARGIN, TUNED_WHOLE, BIAS_WHOLE, BIAS_CLIP, NORMAL)
+W8A8 = (TUNED, TUNED_WIDE, BIAS_WIDE, BIAS_CLIP, BIAS_MARGIN, TUNED_MARGIN, NORMAL)
 RECIPES = {recipe.name: recipe for recipe in (*W8A8, KL, MMSE, *COARSE, *HYBRIDS, DISTILLED)}
 
 
@@ -125,8 +135,9 @@ class RecipePlan:
     name       as given to ``--recipe``
     recipes    tried in the order of their predicted cost
     about      one line for people
-    others     for a recognizer: more recipes, which are tried only if a cheaper or equal one is not accurate enough by
-               a margin. No detector gets them: it is not known to need them, and each takes minutes
+    detector   the same for a detector; () for ``recipes``
+    others     for a recognizer: more recipes, which are not tried once one is accurate enough by a margin. A detector
+               does not get them: none is known to need them, and each takes minutes
     fallbacks  tried only if a recipe fails in the toolkit
     try_all    try all recipes, even after one is accurate enough
     analyze    also measure the error of every layer
@@ -135,6 +146,7 @@ class RecipePlan:
     name: str
     recipes: tuple[Recipe, ...]
     about: str
+    detector: tuple[Recipe, ...] = ()
     others: tuple[Recipe, ...] = ()
     fallbacks: tuple[Recipe, ...] = ()
     try_all: bool = False
@@ -142,44 +154,49 @@ class RecipePlan:
 
     def for_target(self, target: Target) -> RecipePlan:
         """The part of this plan that ``target`` can run. Raises InputError if no recipe is left."""
-        able = tuple(one for one in self.recipes if target.fp16 or not one.hybrid)
-        if not able:
+        able, detector = (
+            tuple(one for one in recipes if target.fp16 or one.dtype == "w8a8")
+            for recipes in (self.recipes, self.detector)
+        )
+        if not able or (self.detector and not detector):
             raise InputError(
                 f"the NPU of {target.name} has no floating point, which --recipe {self.name} needs: use another recipe"
             )
-        return replace(self, recipes=able)
+        return replace(self, recipes=able, detector=detector)
 
     def for_role(self, role: Role) -> RecipePlan:
         """The part of this plan to try on the model of ``role``.
 
         Slow recipes are skipped on a detector if there are others: mmse on SCRFD did not finish in any time we were
-        ready to wait. So are recipes that differ from an earlier one only in what is not done to a detector. Other
-        models get no recipe for the coarse grids of a detector; if a plan has nothing else, they get ``TUNED``.
+        ready to wait. So are recipes that are the same as an earlier one without faces.
         """
-        if role != "detector":
-            others = self.others if role == "recognizer" else ()
-            general = tuple(one for one in (*self.recipes, *others) if one.coarse == 1)
-            return replace(self, recipes=general or (TUNED,), others=())
-        different = {replace(one, name="", about="", ranges=_detector_ranges(one)): one for one in self.recipes[::-1]}
-        quick = tuple(one for one in self.recipes if one in different.values() and not one.slow)
-        return replace(self, recipes=quick or self.recipes, others=())
+        if role == "recognizer":
+            return self
+        recipes = self.detector if role == "detector" and self.detector else self.recipes
+        different: dict[Recipe, Recipe] = {}
+        for one in recipes:
+            different.setdefault(replace(one, name="", about="", ranges=_ranges_without_faces(one.ranges)), one)
+        quick = tuple(one for one in different.values() if role != "detector" or not one.slow)
+        return replace(self, recipes=quick or recipes, others=())
 
 
-def _detector_ranges(recipe: Recipe) -> Ranges:
-    return "toolkit" if recipe.ranges == "clip" else recipe.ranges
+def _ranges_without_faces(ranges: Ranges) -> Ranges:
+    return "margin" if ranges == "margin" else "toolkit"
 
 
+_GENERAL = tuple(one for one in RECIPES.values() if not one.distilled and one not in COARSE)
 PLANS = {
     plan.name: plan
     for plan in (
-        RecipePlan("auto", (TUNED, *COARSE, *HYBRIDS),
+        RecipePlan("auto", (TUNED, TUNED_WIDE, *HYBRIDS),
                    "tuned, then other w8a8, then more and more layers in FP16, until one is accurate enough",
-                   others=(BIAS_MARGIN, NORMAL), fallbacks=(NORMAL,), analyze=True),
+                   detector=(TUNED, *COARSE, FP16), others=(NORMAL,), fallbacks=(NORMAL,), analyze=True),
         RecipePlan("fast", (TUNED,), "tuned and nothing else"),
-        RecipePlan("thorough", tuple(one for one in RECIPES.values() if not one.distilled),
+        RecipePlan("thorough", _GENERAL,
                    "try all; take the cheapest that is accurate enough, or else the most accurate",
-                   others=(DISTILLED,), try_all=True, analyze=True),
-        *(RecipePlan(recipe.name, (recipe,), recipe.about) for recipe in RECIPES.values() if not recipe.distilled),
+                   detector=(*_GENERAL, *COARSE, FP16), others=(DISTILLED,), try_all=True, analyze=True),
+        *(RecipePlan(recipe.name, (recipe,), recipe.about) for recipe in _GENERAL),
+        *(RecipePlan(recipe.name, (TUNED,), recipe.about, detector=(recipe,)) for recipe in COARSE),
         RecipePlan(DISTILLED.name, (TUNED,), DISTILLED.about, others=(DISTILLED,), try_all=True),
     )
 }  # fmt: skip
@@ -195,18 +212,32 @@ class AccuracyBar:
     mean, minimum    of the recognizer, on the same crops
     end_to_end       mean of both models together, at the landmarks of their own detector
     end_to_end_good  above it, the end-to-end mean is not worth a remark, and the search for a better detector ends
+    max_drop         by how much the user's own figures may be worse; if there are any, they decide, and cosines are
+                     only reported
     """
 
     mean: float = 0.995
     minimum: float = 0.99
     end_to_end: float = 0.98
-    end_to_end_good: float = 0.99
+    end_to_end_good: float = 0.993
+    max_drop: tuple[MetricBar, ...] = ()
 
     @property
     def lowest_end_to_end(self) -> float:
         """The lowest end-to-end mean: nobody who lowers ``mean`` expects more of both models than of one."""
-        return min(self.end_to_end, self.mean)
+        return min(self.end_to_end, self.mean) if self.by_cosine else -1.0
+
+    @property
+    def by_cosine(self) -> bool:
+        """Whether cosines decide."""
+        return not self.max_drop
+
+    def to_dict(self) -> dict[str, Any]:
+        """What decided, for the manifest."""
+        if not self.by_cosine:
+            return {"max_drop": [str(one) for one in self.max_drop]}
+        return {"mean": self.mean, "minimum": self.minimum, "end_to_end": self.lowest_end_to_end}
 
     def reached_by(self, mean: float, minimum: float) -> bool:
-        """Whether faces with this ``mean`` and ``minimum`` are close enough. NaN never is."""
-        return mean >= self.mean and minimum >= self.minimum
+        """Whether faces with this ``mean`` and ``minimum`` are close enough, as far as cosines decide. NaN never is."""
+        return not self.by_cosine or (mean >= self.mean and minimum >= self.minimum)

@@ -23,7 +23,8 @@ from .tuning.tune import TunedModel
 
 def distill_start(job: QuantizeJob, tuned: TunedModel) -> DistillStart:
     """Where distillation can begin: the model ``tuned``, with the ranges of ``job``."""
-    return DistillStart(job.onnx, {one.tensor: one.before for one in tuned.corrected.values()}, job.factors)
+    biases = {one.tensor: one.before for one in tuned.corrected.values()}
+    return DistillStart(job.onnx, biases, job.factors, job.observed)
 
 
 def run_distillation(job: DistillJob, role: Role, source: str) -> DistilledModel:

@@ -39,7 +39,7 @@ CODE = ("editable_graph.py", "hybrid.py", "image_lists.py", "mosaic.py", "recipe
         "tuning/distill/distill.py", "tuning/distill/fake_quant.py", "tuning/distill/graph.py",
         "tuning/distill/job.py", "tuning/distill/operators.py", "tuning/distill/student.py",
         "tuning/distill/train.py", "tuning/equalize.py", "tuning/observe.py", "tuning/ranges.py",
-        "tuning/tune.py")  # fmt: skip
+        "tuning/tune.py", "tuning/vary_faces.py")  # fmt: skip
 
 Images = NDArray[np.uint8]
 NO_IMAGES = np.zeros(0, np.uint8)
@@ -64,7 +64,7 @@ class RecipeRunner:
         self._work = work
         self._scratch = scratch
         self._analyze = analyze
-        self._tuned: dict[Role, TunedModels] = {}
+        self._tuned: dict[Role, TunedModels | WorkError] = {}
         self._distilled: dict[Role, DistilledModel] = {}
         self._calibrated = Path(tempfile.mkdtemp(dir=scratch, prefix="calibrated-"))
 
@@ -98,7 +98,8 @@ class RecipeRunner:
             dataset=dataset,
             algorithm=recipe.algorithm,
             evaluate=saved,
-            analyze=self._analyze and dataset is not None,
+            # A detector has several recipes with coarse grids in FP16; analysis would take longer than conversion.
+            analyze=self._analyze and dataset is not None and recipe.coarse == 1,
             source=model.fixed.name,
         )
         log = self._work / "logs" / f"{name}.log"
@@ -138,8 +139,14 @@ class RecipeRunner:
     def _tune(self, role: Role, recipe: Recipe, dataset: Path) -> TunedModel:
         """The model of ``role``, tuned as ``recipe`` says."""
         if role not in self._tuned:
-            self._tuned[role] = _tune(self._models[role], role, dataset, self._scratch / f"{role}-tuned.onnx")
-        return self._tuned[role].equalized if recipe.equalize else self._tuned[role].corrected
+            try:
+                self._tuned[role] = _tune(self._models[role], role, dataset, self._scratch / f"{role}-tuned.onnx")
+            except WorkError as error:  # it fails for every other recipe, too
+                self._tuned[role] = error
+        found = self._tuned[role]
+        if isinstance(found, WorkError):
+            raise found
+        return found.equalized if recipe.equalize else found.corrected
 
     def _with_tuning(self, job: QuantizeJob, role: Role, recipe: Recipe, dataset: Path) -> QuantizeJob:
         """``job`` with the tuned model, the tensors that stay in FP16, and the ranges and biases that follow."""
@@ -152,8 +159,9 @@ class RecipeRunner:
             onnx=tuned.path,
             calibrated=self._calibrated / f"{job.target}-{tuned.path.stem}",
             fp16=fp16,
-            ranges=tuned.ranges,
+            observed=tuned.observed if recipe.ranges in {"wide", "clip"} else {},
             factors={name: factor for name, factor in factors.items() if name not in fp16},
+            ranges=tuned.needed,
             biases={
                 one.tensor: (one.after.tolist(), one.before.tolist())
                 for name, one in tuned.corrected.items()
@@ -195,7 +203,7 @@ def _tune(model: PreparedModel, role: Role, dataset: Path, target: Path) -> Tune
                 model.input,
                 dataset,
                 target,
-                clip=role == "recognizer",
+                faces=role == "recognizer",
                 crowds=model.fixed.family is not None and model.fixed.family.crowds,
                 progress=shown.advance,
             )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from rkface.runtime.core.errors import InputError
+from rkface.runtime.core.soc import model_chip
 from rkface.runtime.core.text import nearest
 from rkface.runtime.core.versions import TOOLKIT
 
@@ -87,17 +88,16 @@ TARGETS = {
         Target("rk2118", Npu(None, (8, 4), 16, 1, 7.465), int8=False, python=False),
     )
 }
-SAME_NPU = {"rk3588s": "rk3588", "rk3588s2": "rk3588", "rk3568b2": "rk3568"}
 
 
 def find_target(name: str, *, quantized: bool = True) -> Target:
-    """The target called ``name``, in upper or lower case.
+    """The target called ``name``, in upper or lower case, or the one whose models run on the chip ``name`` ("rk3588j").
 
     Raises InputError, with the most similar name, if there is no such target, or if the toolkit cannot compile INT8
     (or, if ``quantized`` is false, FP16) for it.
     """
     lower = name.lower()
-    target = TARGETS.get(SAME_NPU.get(lower, lower))
+    target = TARGETS.get(lower) or TARGETS.get(model_chip(lower) or "")
     if target is None:
         near = nearest(lower, TARGETS)
         hint = f"did you mean {near}? " if near else ""

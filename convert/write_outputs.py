@@ -56,12 +56,20 @@ def write_outputs(
     Raises WorkError, and leaves only the report in the work folder, if ``result`` has a fault and the settings do not
     accept it.
     """
-    manifest = _manifest(context, output, result)
+    manifest = _manifest(context, settings, output, result)
     facts = tuple(_model_facts(context, result.quantized, role) for role in context.models)
     notes = list_notes(context, settings.bar, output, result)
     written = result.fault is None or settings.accept
     report = ConversionReport(
-        manifest, settings.bar, result.parity, result.evidence, facts, notes, result.fault, written
+        manifest,
+        settings.bar,
+        result.parity,
+        result.evidence,
+        facts,
+        notes,
+        result.fault,
+        written,
+        result.quantized.pairs,
     )
     with stage("report and bundle") as shown:
         html, data = settings.work / "report.html", settings.work / "report.json"
@@ -87,7 +95,7 @@ def _model_facts(context: ConversionContext, quantized: QuantizedResults, role: 
     return ModelFacts(
         role,
         model.rknn.stat().st_size,
-        context.models[role].simplified.nodes,
+        *context.models[role].simplified.nodes,
         context.reference.differences[role],
         model.seconds,
         model.peak_rss_mb,
@@ -97,7 +105,9 @@ def _model_facts(context: ConversionContext, quantized: QuantizedResults, role: 
     )
 
 
-def _manifest(context: ConversionContext, output: OutputBundle, result: ConversionResult) -> Manifest:
+def _manifest(
+    context: ConversionContext, settings: ConversionSettings, output: OutputBundle, result: ConversionResult
+) -> Manifest:
     sources, quantized = context.sources, result.quantized
     described = {
         role: Model(
@@ -121,6 +131,7 @@ def _manifest(context: ConversionContext, output: OutputBundle, result: Conversi
         "calibration": calibration
         and {"digest": calibration.digest, "faces": calibration.faces, "frames": calibration.frames},
         "recipes": {role: _chosen(quantized, role) for role in context.models},
+        "accuracy_bar": settings.bar.to_dict(),
         "match_threshold": sources.evidence,
         "inputs": {role: model.fixed.preprocessing.to_dict() for role, model in context.models.items()},
         "versions": _versions(),
@@ -156,7 +167,7 @@ def _library_needs(quantized: QuantizedResults) -> LibraryNeeds:
 
 def _chosen(quantized: QuantizedResults, role: Role) -> dict[str, Any]:
     recipe = chosen_result(quantized.tries[role]).recipe
-    facts = ("name", "dtype", "algorithm", "correct", "equalize", "ranges", "distilled", "lead", "trail")
+    facts = ("name", "dtype", "algorithm", "correct", "equalize", "ranges", "distilled", "lead", "trail", "coarse")
     return {name: getattr(recipe, name) for name in facts}
 
 

@@ -37,10 +37,10 @@ CONVERT = {
     "toolkit": {"image_lists"},
     "tuning": {"editable_graph", "image_lists", "mosaic", "recipe", "same_outputs"},
     "evaluate": {
-        "toolkit", "acquire", "image_lists", "label_files", "prepared_model", "recipe", "recipe_cost", "recipe_search",
-        "run_recipe", "simplify", "targets",
+        "toolkit", "acquire", "image_lists", "label_files", "metric_bar", "pair_search", "people_folders",
+        "prepared_model", "recipe", "recipe_cost", "recipe_search", "run_recipe", "simplify", "targets",
     },
-    "report": {"toolkit", "evaluate", "cost", "preprocessing", "recipe", "recipe_search"},
+    "report": {"toolkit", "evaluate", "cost", "pair_search", "preprocessing", "recipe", "recipe_search"},
 }  # fmt: skip
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from rkface.boards.profile import find_profile
 from rkface.runtime.core.bundle import read_bundle
 from rkface.runtime.core.errors import RkfaceError
+from rkface.runtime.core.versions import TOOLKIT
 
 from .board import BINDING, FAULTS, build_twin, install_runtime
 from .ingredients import gather_ingredients
@@ -42,6 +43,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--python", default="", metavar="3.N", help="the board's Python (default: 3.11, or another one that apt has)"
     )
     parser.add_argument(
+        "--toolkit",
+        default=TOOLKIT,
+        metavar="2.N.N",
+        help="version of rknn-toolkit-lite2 and of the library (default: %(default)s)",
+    )
+    parser.add_argument(
         "--bundle",
         type=Path,
         action="append",
@@ -56,7 +63,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         bundles = [read_bundle(folder) for folder in options.bundle]
         packages = install_runtime(options.cache.resolve() / "packages")
         folder = options.cache / "boards" / f"{options.board}{options.python}"
-        twin = build_twin(gather_ingredients(options.cache, options.python), folder, profile, bundles, packages)
+        ingredients = gather_ingredients(options.cache, options.python, options.toolkit)
+        twin = build_twin(ingredients, folder, profile, bundles, packages)
     except RkfaceError as error:
         print(f"twin: {error}", file=sys.stderr)
         return error.exit_code

@@ -29,7 +29,7 @@ KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
 GCC = "aarch64-linux-gnu-gcc"
 # The Debian release whose Python it is: used if this machine's own sources have no such package.
 RELEASES = {"3.13": "trixie", "3.14": "forky"}
-FLAGS = ("-shared", "-fPIC", "-O2", "-Wall", "-Wextra", "-pthread", f'-DTOOLKIT="{TOOLKIT}"')
+FLAGS = ("-shared", "-fPIC", "-O2", "-Wall", "-Wextra", "-pthread")
 
 
 class UnavailableError(WorkError):
@@ -53,9 +53,10 @@ class Ingredients:
     library: Path
 
 
-def gather_ingredients(cache: Path, python: str = "") -> Ingredients:
+def gather_ingredients(cache: Path, python: str = "", toolkit: str = TOOLKIT) -> Ingredients:
     """Fetch the parts that are not in ``cache`` yet, for a ``python`` such as "3.13"; "" for the first of PYTHONS that
-    there is. Raises UnavailableError if a part is not available, and says why."""
+    there is. ``toolkit``: the version of rknn-toolkit-lite2, and the one that the library reports. Raises
+    UnavailableError if a part is not available, and says why."""
     if sys.platform != "linux" or platform.machine() != "x86_64":
         raise UnavailableError(f"the twin needs Linux on x86-64; this is {sys.platform} on {platform.machine()}")
     cache = cache.resolve()
@@ -68,13 +69,16 @@ def gather_ingredients(cache: Path, python: str = "") -> Ingredients:
     [executable] = (root / "usr/bin").glob("python3.*[0-9]")
     version = executable.name.removeprefix("python")
     sources = b"".join(path.read_bytes() for path in sorted(HERE.glob("*.[ch]")))
-    source = hashlib.sha256(sources + repr(FLAGS).encode()).hexdigest()[:12]
+    flags = (*FLAGS, f'-DTOOLKIT="{toolkit}"')
+    source = hashlib.sha256(sources + repr(flags).encode()).hexdigest()[:12]
+    site = f"site-{version}" if toolkit == TOOLKIT else f"site-{version}-{toolkit}"
     return Ingredients(
         qemu=qemu / "qemu-aarch64-static",
         root=root,
         python=executable,
-        site=_once(cache / f"site-{version}", "arm64 wheels", lambda folder: _wheels(folder, version)),
-        library=_once(cache / f"librknnrt-{source}", "stand-in librknnrt", _library) / "librknnrt.so",
+        site=_once(cache / site, "arm64 wheels", lambda folder: _wheels(folder, version, toolkit)),
+        library=_once(cache / f"librknnrt-{source}", "stand-in librknnrt", lambda folder: _library(folder, flags))
+        / "librknnrt.so",
     )
 
 
@@ -189,17 +193,17 @@ def apt_settings(state: Path, arm64_source: str = "") -> dict[str, str]:
     return settings
 
 
-def _wheels(folder: Path, version: str) -> None:
+def _wheels(folder: Path, version: str, toolkit: str) -> None:
     """The packages that deploy installs on a board."""
-    needed = board_requirements(TOOLKIT, "aarch64", version, reference=False)
+    needed = board_requirements(toolkit, "aarch64", version, reference=False)
     _pip(folder, [*wheel_options("aarch64", version), *needed])
     _unpack(folder)
 
 
-def _library(folder: Path) -> None:
+def _library(folder: Path, flags: Sequence[str]) -> None:
     source, out = str(HERE / "librknnrt.c"), str(folder / "librknnrt.so")
     if shutil.which(GCC):
-        command([GCC, *FLAGS, "-o", out, source])
+        command([GCC, *flags, "-o", out, source])
         return
     tool = folder / "ziglang"
     tool.mkdir()
@@ -208,7 +212,7 @@ def _library(folder: Path) -> None:
     zig = tool / "ziglang/zig"
     zig.chmod(0o755)
     caches = {"ZIG_GLOBAL_CACHE_DIR": str(tool / "cache"), "ZIG_LOCAL_CACHE_DIR": str(tool / "cache")}
-    command([str(zig), "cc", "-target", "aarch64-linux-gnu.2.17", *FLAGS, "-o", out, source], {**os.environ, **caches})
+    command([str(zig), "cc", "-target", "aarch64-linux-gnu.2.17", *flags, "-o", out, source], {**os.environ, **caches})
     shutil.rmtree(tool)  # 400 MB that are no longer needed
 
 

@@ -8,6 +8,8 @@
  * RKFACE_TWIN_ANSWERS  the folder with the answers
  * RKFACE_TWIN_FAULTS   faults, separated by commas:
  *                      init=CODE, mask=CODE, dup=CODE, run=CODE, outputs=CODE   the call returns this error
+ *                      core2=CODE     core 2 cannot be chosen; likewise core0 and core1
+ *                      together=CODE  a run fails while another context runs
  *                      run=CODE@N     the Nth and later runs of a context return it
  *                      hang=MS@N      the Nth and later runs of a context take this long, then fail as on a board
  *                      wrong=1        outputs have the wrong sign
@@ -32,6 +34,7 @@ const char rkface_twin_banner[] = "librknnrt version: " VERSION_TEXT;
 /* What tests read: open contexts, copies of weights in memory, and the most copies since a test set this to 0. */
 int rkface_twin_contexts, rkface_twin_weights, rkface_twin_most_weights;
 static pthread_mutex_t counting = PTHREAD_MUTEX_INITIALIZER;
+static _Atomic int running; /* contexts that run at this moment */
 
 static int open_context(uint64_t *handle, Model *model) {
     Context *context = calloc(1, sizeof(Context));
@@ -153,7 +156,12 @@ static int several_cores(void) {
 
 int rknn_set_core_mask(uint64_t handle, int mask) {
     chatter("rknn_set_core_mask");
-    int error = broken("mask", 1);
+    char core[8] = "mask";
+    int error = broken(core, 1);
+    for (int number = 0; number < 3 && !error; number++) {
+        snprintf(core, sizeof core, "core%d", number);
+        if (mask == 1 << number) error = broken(core, 1);
+    }
     if (error) return error;
     /* A chip with one core: reported for an RK3566 (happyme531/ztu_somemodelruntime_ez_rknn_async #1). */
     return !handle ? CTX_INVALID : mask && !several_cores() ? TARGET_PLATFORM_UNMATCH : OK;
@@ -188,7 +196,10 @@ int rknn_run(uint64_t handle, void *extend) {
     if (!context) return CTX_INVALID;
     context->runs++;
     const char *slow = fault("slow");
+    int error = ++running > 1 ? broken("together", 1) : OK;
     if (slow) usleep((useconds_t)atoi(slow) * 1000);
+    running--;
+    if (error) return error;
     int hang = broken("hang", context->runs);
     if (hang) { /* A board's message and code (airockchip/rknn-toolkit2 #38); there it takes the kernel's 6 s. */
         usleep((useconds_t)hang * 1000);
@@ -196,7 +207,7 @@ int rknn_run(uint64_t handle, void *extend) {
             "run task counter: 0, int status: 0");
         return FAIL;
     }
-    int error = broken("run", context->runs);
+    error = broken("run", context->runs);
     return error ? error : context->answer ? OK : INPUT_INVALID;
 }
 

@@ -1,4 +1,4 @@
-"""Changed faces to evaluate on: turned, blurred, in the dark, washed out, compressed, small, or behind a mask.
+"""Changed faces to evaluate on: turned, narrow or close as in profiles, blurred, dark, washed out, compressed, masked.
 
 Held-out photos are often of the same kind as the photos that calibrate. Changed faces are further away from these, and
 each change is known.
@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rkface.calibration.collect import CandidateFace
-from rkface.runtime.core.crop_template import CropTemplate
-from rkface.runtime.vision.align import align
+from rkface.runtime.core.crop_template import CUSTOM, CropTemplate
+from rkface.runtime.vision.align import align, similarity
 from rkface.runtime.vision.image import read_image
 from rkface.runtime.vision.photo import turn_image
 
@@ -24,9 +24,11 @@ Image = NDArray[np.uint8]
 # As strong as what cameras and misplaced landmarks do to faces. docs/accuracy.md has FP32's cosines between changed and
 # unchanged faces.
 ANGLE = 20.0  # degrees: how far a face is turned in its crop, as by misplaced landmarks
+NARROW = 0.7  # share of a face's width that is left, as of a head turned to the side by 45°
+CLOSE = 0.75  # how far the landmarks are moved together before the crop is aligned, so that it shows less than the face
 BLUR = 0.013  # standard deviation of the Gaussian blur, as a share of the crop's width: 1.5 px of 112
-GAIN, NOISE = 0.3, 8.0  # a face in the dark: its gray values times GAIN, with the noise of a sensor, in gray values
-CONTRAST = 0.35  # a washed-out face: the share of its contrast that is left, around middle gray
+GAIN, NOISE = 0.5, 6.0  # a face in the dark: its gray values times GAIN, with the noise of a sensor, in gray values
+CONTRAST = 0.5  # a washed-out face: the share of its contrast that is left, around middle gray
 MASK = ((0.6, 0.97), (0.2, 0.8))  # rows and columns of the crop that a mask covers, as shares
 MASK_COLOR = (200, 190, 170)  # BGR: the light blue of a medical mask
 JPEG_QUALITY = 20
@@ -63,11 +65,35 @@ def augment_faces(faces: Sequence[CandidateFace], template: CropTemplate, most: 
 
 def turn_face(face: CandidateFace, template: CropTemplate, degrees: float) -> Image:
     """``face`` turned clockwise by ``degrees`` in its crop (h×w×3 uint8 BGR). The corners show the photo."""
-    image = turn_image(read_image(face.photo), face.turned)
-    landmarks = face.faces.landmarks[0]
-    angle, center = np.radians(degrees), landmarks.mean(axis=0)
+    angle = np.radians(degrees)
     turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
-    return align(image, (landmarks - center) @ turn + center, template)
+    return _align_changed(face, template, turn)
+
+
+def _enlarge(face: CandidateFace, template: CropTemplate) -> Image:
+    return _align_changed(face, template, CLOSE * np.eye(2))
+
+
+def _align_changed(face: CandidateFace, template: CropTemplate, change: NDArray[np.float64]) -> Image:
+    """``face`` aligned at landmarks that the 2×2 matrix ``change`` moves around their center."""
+    landmarks = face.faces.landmarks[0]
+    center = landmarks.mean(axis=0)
+    return align(_photo(face), (landmarks - center) @ change + center, template)
+
+
+def _narrow(face: CandidateFace, template: CropTemplate) -> Image:
+    width = round(template.width / NARROW)
+    points = [(x + (width - template.width) / 2, y) for x, y in template.points]
+    wide = CropTemplate(CUSTOM, width, template.height, (points[0], points[1], points[2], points[3], points[4]))
+    crop = align(_photo(face), face.faces.landmarks[0], wide)
+    narrow = cv2.resize(crop, (template.width, template.height), interpolation=cv2.INTER_AREA).astype(np.uint8)
+    matrix = similarity(face.faces.landmarks[0], wide.points)
+    landmarks = (face.faces.landmarks[0] @ matrix[:, :2].T + matrix[:, 2]) * (template.width / width, 1)
+    return align(narrow, landmarks, template)  # closer, since its landmarks are closer together
+
+
+def _photo(face: CandidateFace) -> Image:
+    return turn_image(read_image(face.photo), face.turned)
 
 
 def _blur(crop: Image) -> Image:
@@ -108,9 +134,11 @@ CHANGES: dict[str, Callable[[CandidateFace, CropTemplate], Image]] = {
     "turned left": lambda face, template: turn_face(face, template, -ANGLE),
     "blurred": lambda face, _: _blur(face.crop),
     "dark": lambda face, _: _darken(face.crop),
-    "compressed": lambda face, _: _compress(face.crop),
+    "narrow": _narrow,
     "turned right": lambda face, template: turn_face(face, template, ANGLE),
     "small": lambda face, _: _shrink(face.crop),
     "washed out": lambda face, _: _wash_out(face.crop),
+    "close": _enlarge,
+    "compressed": lambda face, _: _compress(face.crop),
     "masked": lambda face, _: _cover(face.crop),
 }

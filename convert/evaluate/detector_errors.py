@@ -37,16 +37,16 @@ class OutputError:
     Scores have no unit, and are those of this output, if the product of several decides. Boxes are the distances from
     the anchor to the four edges, landmarks the offsets from it, both decoded, in pixels of the detector's input.
 
-    kind     score, box or landmark
-    anchors  number of these anchors
-    bias     mean difference
-    mean     mean absolute difference
-    worst    largest absolute difference
-    tops     largest magnitude of FP32 and of the quantized output. If the second is much smaller, the calibration set
-             has no such values
-    step     smallest difference between two raw values (times the stride), which is the scale of an INT8 tensor; None
-             if there are more values than INT8 has
-    output   position of the output in the model's list
+    kind               score, box or landmark
+    anchors            number of these anchors
+    bias               mean difference
+    mean               mean absolute difference
+    worst              largest absolute difference
+    largest_fp32       largest magnitude of FP32
+    largest_quantized  that of the quantized output. If it is much smaller, the calibration set has no such values
+    step               smallest difference between two raw values (times the stride), which is the scale of an INT8
+                       tensor; None if there are more values than INT8 has
+    output             position of the output in the model's list
     """
 
     kind: str
@@ -55,7 +55,8 @@ class OutputError:
     bias: float
     mean: float
     worst: float
-    tops: tuple[float, float]
+    largest_fp32: float
+    largest_quantized: float
     step: float | None
     output: int = 0
 
@@ -171,7 +172,8 @@ def _output_error(
         bias=float(error.mean()) if error.size else 0.0,
         mean=float(np.abs(error).mean()) if error.size else 0.0,
         worst=float(np.abs(error).max(initial=0)),
-        tops=(float(np.abs(before).max(initial=0)), float(np.abs(after).max(initial=0))),
+        largest_fp32=float(np.abs(before).max(initial=0)),
+        largest_quantized=float(np.abs(after).max(initial=0)),
         step=None if step is None else step * (1 if kind == "score" else level.stride),
         output=output.index,
     )
@@ -299,10 +301,12 @@ def detector_notes(evidence: DetectorEvidence, *, quantized: bool = True) -> tup
         notes.append(
             f"detector: its scores have steps of {max(coarse):.2f}: they seem to share a scale with other outputs"
         )
-    cut = [one for one in scores if one.anchors >= MIN_FACES and one.tops[1] < MIN_TOP_SHARE * one.tops[0]]
+    cut = [
+        one for one in scores if one.anchors >= MIN_FACES and one.largest_quantized < MIN_TOP_SHARE * one.largest_fp32
+    ]
     notes += [
-        f"detector: at stride {one.stride}, scores do not exceed {one.tops[1]:.2f}, but FP32's reach "
-        f"{one.tops[0]:.2f}{': add calibration photos with faces of that size' if quantized else ''}"
+        f"detector: at stride {one.stride}, scores do not exceed {one.largest_quantized:.2f}, but FP32's reach "
+        f"{one.largest_fp32:.2f}{': add calibration photos with faces of that size' if quantized else ''}"
         for one in cut
     ]
     return tuple(notes)

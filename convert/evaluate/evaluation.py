@@ -131,7 +131,7 @@ class EvaluationResult:
 
     def to_dict(self) -> dict[str, Any]:
         """For JSON, with None instead of NaN."""
-        return dict(_without_nan(asdict(self)))
+        return dict(without_nan(asdict(self)))
 
 
 @dataclass(frozen=True)
@@ -304,10 +304,10 @@ def _advise(figures: ModelFigures, request: EvaluationRequest) -> list[str]:
     return found
 
 
-def _without_nan(value: Any) -> Any:
-    """``value`` with None instead of NaN, which JSON does not have."""
+def without_nan(value: Any) -> Any:
+    """``value`` with None instead of NaN and infinity, which JSON does not have."""
     if isinstance(value, dict):
-        return {key: _without_nan(one) for key, one in value.items()}
+        return {key: without_nan(one) for key, one in value.items()}
     if isinstance(value, list | tuple):
-        return [_without_nan(one) for one in value]
-    return None if isinstance(value, float) and math.isnan(value) else value
+        return [without_nan(one) for one in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

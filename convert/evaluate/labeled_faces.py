@@ -17,7 +17,6 @@ from rkface.runtime.core.crop_template import ARCFACE_112, CropTemplate
 from rkface.runtime.core.errors import InputError
 from rkface.runtime.core.progress import stage
 from rkface.runtime.enrollment.measured_photo import find_large_boxes
-from rkface.runtime.enrollment.photo_folders import find_group
 from rkface.runtime.vision.align import align
 from rkface.runtime.vision.detect import Detector
 from rkface.runtime.vision.image import decode_image, read_image
@@ -25,7 +24,8 @@ from rkface.runtime.vision.photo_files import count_left_out, list_photos
 from rkface.runtime.vision.quality import TILTED, roll_of
 
 from ..image_lists import to_rgb
-from ..label_files import read_pairs
+from ..label_files import find_people, read_pairs, require_both_labels
+from ..people_folders import people_in_folders
 from .binfile import read_bin
 
 MAX_PAIRS = 2_000_000  # of each kind: enough for a FAR of 1e-6, and only seconds of work
@@ -113,22 +113,11 @@ def from_people(folder: Path, finder: LabeledFaceFinder) -> LabeledFaces:
     """
     files = list_photos(folder)
     photos = files.photos
-    if group := find_group([photo.relative_to(folder) for photo in photos]):
-        raise InputError(
-            f"{folder}: {group[0]} has folders with photos ({group[1]}), but each folder must be one person: "
-            "move the folders of people up, or name the folder that has them"
-        )
-    parts = [photo.relative_to(folder).parts for photo in photos]
-    inside = [index for index, part in enumerate(parts) if len(part) > 1]
-    names = sorted({parts[index][0] for index in inside})
-    if len(names) < 2:
-        raise InputError(
-            f"{folder} has photos of {len(names)} people, but at least two are needed: make a subfolder for each "
-            "person, and put the person's photos into it"
-        )
-    found = _find_labeled_faces([photos[index] for index in inside], finder)
+    people_of = people_in_folders(folder, photos)
+    inside, names = list(people_of), sorted({*people_of.values()})
+    found = _find_labeled_faces(inside, finder)
     number = {name: index for index, name in enumerate(names)}
-    people = np.array([number[parts[inside[place]][0]] for place in found.crops], np.int64)
+    people = np.array([number[people_of[inside[place]]] for place in found.crops], np.int64)
     notes = [*found.notes, *([count_left_out(files.left_out)] if files.left_out else [])]
     if outside := len(photos) - len(inside):
         notes.append(f"{outside} photos are not in a person's folder and were left out")
@@ -140,7 +129,7 @@ def from_people(folder: Path, finder: LabeledFaceFinder) -> LabeledFaces:
     return LabeledFaces(
         "people", to_rgb(found.crops.values()), people, first, second, same, len(inside), found.faceless,
         found.unreadable, found.unclear, found.digests, tuple(notes), tuple(names[person] for person in people),
-        tuple("/".join(parts[inside[place]]) for place in found.crops),
+        tuple(inside[place].relative_to(folder).as_posix() for place in found.crops),
     )  # fmt: skip
 
 
@@ -151,7 +140,7 @@ def from_pairs(table: Path, folder: Path, finder: LabeledFaceFinder) -> LabeledF
     InputError if a photo is missing, if labels contradict each other, or if one kind of pairs is missing.
     """
     pairs = read_pairs(table)
-    _require_both_labels(table, [same for *_, same in pairs], "label such pairs")
+    require_both_labels(table, [same for *_, same in pairs], "label such pairs")
     names = sorted({name for left, right, _ in pairs for name in (left, right)})
     absent = [name for name in names if not (folder / name).is_file()]
     if absent:
@@ -161,20 +150,13 @@ def from_pairs(table: Path, folder: Path, finder: LabeledFaceFinder) -> LabeledF
         )
     found = _find_labeled_faces([folder / name for name in names], finder)
     position = {names[index]: at for at, index in enumerate(found.crops)}
-    number = {name: index for index, name in enumerate(names)}
-    groups = connected_components(len(names), [(number[left], number[right]) for left, right, same in pairs if same])
-    for left, right, same in pairs:
-        if not same and groups[number[left]] == groups[number[right]]:
-            raise InputError(
-                f"{table}: {left!r} and {right!r} are labeled as two people, but other pairs say that they show one "
-                "person: correct the wrong label"
-            )
+    groups = find_people(table, pairs)
     kept = [
         (position[left], position[right], same) for left, right, same in pairs if left in position and right in position
     ]
     first, second, same = np.array(kept, np.int64).reshape(-1, 3).T
     _require_both(table, same > 0, found, len(names))
-    people = np.unique([groups[index] for index in found.crops], return_inverse=True)[1].astype(np.int64)
+    people = np.unique([groups[names[index]] for index in found.crops], return_inverse=True)[1].astype(np.int64)
     lost = len(pairs) - len(kept)
     why = "no face was found in one of their photos" + (", or it is not clear which is meant" if found.unclear else "")
     notes = (*([f"{lost} of {len(pairs)} pairs were left out: {why}"] if lost else []), *found.notes)
@@ -200,7 +182,7 @@ def from_bin(file: Path, crop: CropTemplate) -> LabeledFaces:
     size = crop.width
     with stage("read the pairs") as shown:
         content = read_bin(file)
-        _require_both_labels(file, content.same, "use a complete file, or evaluate photos with --people or --pairs")
+        require_both_labels(file, content.same, "use a complete file, or evaluate photos with --people or --pairs")
         unique = {image: index for index, image in enumerate(dict.fromkeys(content.images))}
         crops = np.zeros((len(unique), size, size, 3), np.uint8)
         for index, data in enumerate(unique):
@@ -306,14 +288,4 @@ def _require_both(where: Path, same: NDArray[np.bool_], found: _FoundFaces, phot
     raise InputError(
         f"{where} has no pair of {missing} ({cause}), but pairs of one person and of two people are needed: add photos "
         "of " + ("these people, at least two of each" if not same.any() else "other people")
-    )
-
-
-def _require_both_labels(where: Path, same: Sequence[bool], advice: str) -> None:
-    """Raise InputError if all labels in the file ``where`` are the same. ``advice`` says what to do."""
-    if len(set(same)) > 1:
-        return
-    kind, missing = ("one person", "two people") if same[0] else ("two people", "one person")
-    raise InputError(
-        f"every pair in {where} ({len(same):,}) is labeled as {kind}, but pairs of {missing} are needed, too: {advice}"
     )

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from rkface.runtime.core.faces import Faces
 from rkface.runtime.vision.embed import unit
 
+from .max_drop import MetricDrop
 from .verification import Verification, verify_pairs
 
 MATCH_IOU = 0.5
@@ -98,7 +99,7 @@ class LivenessParity:
     """The probability that a face is live, quantized against FP32.
 
     mean, worst  absolute difference
-    flips        faces that are decided differently at ``threshold``
+    changed      faces that are decided differently at ``threshold``
     live         faces that are live according to FP32
     """
 
@@ -106,7 +107,7 @@ class LivenessParity:
     mean: float
     worst: float
     threshold: float
-    flips: int
+    changed: int
     live: int
 
 
@@ -126,6 +127,7 @@ class Parity:
     embedding, end_to_end  over all real faces, in-domain and unlike
     groups                 the same by group; groups without faces are missing
     out_of_domain          over unlike and augmented faces, on the same crops
+    drops                  how much worse the user's own figures are, on the same crops; empty without --max-drop
     """
 
     detection: DetectionParity
@@ -135,6 +137,7 @@ class Parity:
     groups: dict[FaceGroup, GroupParity]
     out_of_domain: EmbeddingParity
     liveness: LivenessParity | None = None
+    drops: tuple[MetricDrop, ...] = ()
 
 
 def without_cosines(parity: Parity) -> dict[str, Any]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
+from ..evaluate.max_drop import MetricDrop, show_points
 from ..evaluate.parity import REAL, EmbeddingParity, FaceGroup, LivenessParity, PairParity, Parity
 from ..recipe import AccuracyBar
 from .page import Card, Table
@@ -12,12 +13,12 @@ from .page import Card, Table
 GROUPS: dict[FaceGroup, str] = {
     "unlike": "faces of people, and of a pose, light or sharpness, that the calibration photos do not have",
     "in-domain": "the other held-out faces: other photos, but of the kind that calibrates",
-    "augmented": "held-out faces, turned, blurred, in the dark, washed out, compressed, small or behind a mask",
+    "augmented": "held-out faces, turned, blurred, narrow, close, dark, washed out, compressed, small or masked",
 }
 CARD_TITLES: dict[FaceGroup, str] = {
-    "unlike": "out of domain: unlike",
+    "unlike": "unlike (out of domain)",
     "in-domain": "in-domain",
-    "augmented": "out of domain: augmented",
+    "augmented": "augmented",
 }
 
 
@@ -28,12 +29,12 @@ def group_cards(parity: Parity) -> Iterator[Card]:
         if found is not None:
             yield _cosine_card(title, found.same_crop)
         elif group == "unlike":
-            yield Card(title, "not measured", "no held-out face is unlike those that calibrate")
+            yield Card(title, "no faces", "no held-out face is unlike those that calibrate")
     yield _cosine_card("end to end", parity.end_to_end)
 
 
 def _cosine_card(title: str, of: EmbeddingParity) -> Card:
-    return Card(title, f"{of.mean:.4f}", f"mean cosine; worst face {of.minimum:.4f}; {of.faces} faces")
+    return Card(title, f"{of.mean:.4f}", f"mean cosine; worst of {of.faces} faces: {of.minimum:.4f}")
 
 
 def group_table(parity: Parity, bar: AccuracyBar) -> Table:
@@ -50,9 +51,30 @@ def group_table(parity: Parity, bar: AccuracyBar) -> Table:
         for group in GROUPS
         if (found := parity.groups.get(group))
     ]
+    if not bar.by_cosine:
+        return Table(head, rows, numbers=1)
     required = " and ".join(group for group in GROUPS if group in REAL and group in parity.groups)
     limits = (f"{limit:g}" for limit in (bar.mean, bar.minimum, bar.lowest_end_to_end))
     rows.append((f"required of {required}", "", *limits, ""))
+    return Table(head, rows, numbers=1)
+
+
+def drop_table(drops: Sequence[MetricDrop]) -> Table | None:
+    """The user's own figures of --max-drop; None without them."""
+    if not drops:
+        return None
+    head = ("your figure", "FP32", "quantized", "worse by, in points", "95 % interval", "allowed")
+    rows = [
+        (
+            drop.title,
+            f"{drop.reference:.2%}",
+            f"{drop.quantized:.2%}",
+            show_points(drop.drop.value),
+            f"{show_points(drop.drop.low)} to {show_points(drop.drop.high)}",
+            f"{drop.allowed:g}",
+        )
+        for drop in drops
+    ]
     return Table(head, rows, numbers=1)
 
 
@@ -86,5 +108,5 @@ def pair_table(parity: PairParity) -> Table | None:
 
 def liveness_table(parity: LivenessParity) -> Table:
     head = ("faces", "live by FP32", "mean difference", "largest", f"decided differently at {parity.threshold:g}")
-    row = (parity.faces, parity.live, f"{parity.mean:.4f}", f"{parity.worst:.4f}", parity.flips)
+    row = (parity.faces, parity.live, f"{parity.mean:.4f}", f"{parity.worst:.4f}", parity.changed)
     return Table(head, [row], numbers=0)

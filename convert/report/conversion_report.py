@@ -15,16 +15,18 @@ from rkface.runtime.core.text import readable
 
 from ..cost import ASSUMPTIONS
 from ..evaluate.detector_errors import FACE_SCORE, MARGIN, NOTABLE_LOSS, SIZES, DetectorEvidence
+from ..evaluate.evaluation import without_nan
 from ..evaluate.grades import grade_liveness
 from ..evaluate.parity import REAL, Parity
+from ..pair_search import PairResult
 from ..preprocessing import describe_normalization
 from ..recipe import AccuracyBar
-from .accuracy_tables import GROUPS, embedding_table, group_cards, group_table, liveness_table, pair_table
+from .accuracy_tables import GROUPS, drop_table, embedding_table, group_cards, group_table, liveness_table, pair_table
 from .detection_tables import DetectionTables
 from .model_facts import FacePicture, ModelFacts, ReportImages
 from .page import Card, ReportVerdict, Section, jpeg, named_values, png, render
 from .plot import histogram
-from .recipe_sections import cost_section, model_table, recipe_table
+from .recipe_sections import cost_section, model_pair_table, model_table, recipe_table
 
 CELL = 84  # side of a face in the report, in pixels
 WORST_FACES = 10  # shown at the top, one row on a wide screen; the others are folded away
@@ -36,26 +38,30 @@ SYNTHETIC = (
 
 @dataclass(frozen=True)
 class ConversionReport:
-    """The report of one bundle.
+    """The report of one bundle. As JSON, its fields are the keys of report.json (docs/report.md).
 
+    required        the accuracy bar
     fault           why the models should not be used; None if they are close enough to FP32
     bundle_written  False if ``fault`` prevents it. With --accept, the bundle is written all the same
+    model_pairs     of a detector and a recognizer that were compared with FP32 together
     """
 
     manifest: Manifest
-    bar: AccuracyBar
+    required: AccuracyBar
     parity: Parity
-    evidence: DetectorEvidence
+    detector_errors: DetectorEvidence
     models: tuple[ModelFacts, ...]
     notes: tuple[str, ...]
     fault: str | None = None
     bundle_written: bool = True
+    model_pairs: tuple[PairResult, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
+        """For JSON, with None instead of NaN."""
+        return dict(without_nan(asdict(self)))
 
     def to_json(self) -> str:
-        return readable(json.dumps(self.to_dict(), indent=2, ensure_ascii=False)) + "\n"
+        return readable(json.dumps(self.to_dict(), indent=2, ensure_ascii=False, allow_nan=False)) + "\n"
 
     def to_html(self, images: ReportImages) -> str:
         manifest, parity = self.manifest, self.parity
@@ -71,7 +77,9 @@ class ConversionReport:
             report=self,
             manifest=manifest,
             groups=[(group, about) for group, about in GROUPS.items() if group in parity.groups],
-            accuracy=group_table(parity, self.bar),
+            accuracy=group_table(parity, self.required),
+            drops=drop_table(parity.drops),
+            drop_pairs=parity.drops[0] if parity.drops else None,
             embeddings=embedding_table(parity),
             embedding_plot=histogram({name: found.same_crop.cosines for name, found in parity.groups.items()}),
             worst_faces=faces[:WORST_FACES],
@@ -80,7 +88,7 @@ class ConversionReport:
             pairs=parity.pairs,
             pair_figures=pair_table(parity.pairs),
             threshold_evidence=named_values({"evidence": manifest.provenance["match_threshold"]}),
-            detection=DetectionTables.of(parity.detection, self.evidence),
+            detection=DetectionTables.of(parity.detection, self.detector_errors),
             margin=f"{MARGIN:g}",
             notable_loss=f"{NOTABLE_LOSS:.0%}",
             small_face=f"{SIZES[1]:g}",
@@ -89,7 +97,8 @@ class ConversionReport:
             mosaic=jpeg(images.mosaic),
             liveness=liveness_table(parity.liveness) if parity.liveness else None,
             recipes=recipe_table(self.models),
-            costs=[cost_section(facts, self.bar) for facts in self.models],
+            model_pairs=model_pair_table(self.model_pairs),
+            costs=[cost_section(facts, self.required) for facts in self.models],
             assumptions=ASSUMPTIONS,
             calibration=manifest.provenance["calibration"],
             contact_sheet=png(images.calibration) if images.calibration else None,
@@ -109,17 +118,29 @@ class ConversionReport:
         kind, unseen = ("INT8", " that calibration never saw") if quantized else ("FP16", "")
         figures = " and ".join(
             f"{found.same_crop.mean:.4f} on {found.same_crop.faces} {group} faces (worst {found.same_crop.minimum:.4f})"
-            for group in REAL
-            if (found := self.parity.groups.get(group))
+            for group in GROUPS
+            if group in REAL and (found := self.parity.groups.get(group))
         )
         text = (
-            f"The recognizer's mean cosine with FP32 is {figures}{unseen}; {self.bar.mean:g} is required, and "
-            f"{self.bar.minimum:g} of the worst face. The detector finds {detection.matched} of the {detection.faces} "
-            f"faces that FP32 finds, and {detection.extra} others."
+            f"{self._requirement()} The recognizer's mean cosine with FP32 is {figures}{unseen}. "
+            f"The detector finds {detection.matched} of the "
+            f"{detection.faces} faces that FP32 finds, and {detection.extra} others."
         )
         if self.parity.liveness:
-            text += f" Liveness: {grade_liveness(self.parity.liveness).said}."
+            text += f" Liveness: {grade_liveness(self.parity.liveness).summary}."
+        if quantized and "unlike" not in self.parity.groups:
+            text += " No held-out face is unlike the calibration photos, so nothing is known about such photos."
+        if not self.manifest.threshold_measured:
+            text += " The match threshold is not measured on this model: measure it before you rely on it."
         return ReportVerdict("good", f"Accepted: {kind} is as close to FP32 as required, in the simulator.", text)
+
+    def _requirement(self) -> str:
+        """What was required of the recognizer."""
+        if self.required.by_cosine:
+            return (
+                f"A mean cosine of {self.required.mean:g} is required, and {self.required.minimum:g} of the worst face."
+            )
+        return f"Your own figures decide: {'; '.join(map(str, self.parity.drops))}."
 
     def _has(self, section: Section) -> bool:
         """Whether there is something to say in ``section``."""
@@ -134,10 +155,10 @@ class ConversionReport:
             f"of FP32's faces; {detection.extra} others; landmark error {detection.landmark_error:.1%}",
         )
         if liveness:
-            yield Card("liveness", f"{liveness.flips} of {liveness.faces}", "faces are decided differently from FP32")
+            yield Card("liveness", f"{liveness.changed} of {liveness.faces}", "faces are decided differently from FP32")
         measured = "evidence: see below" if manifest.threshold_measured else "not measured on this model"
         yield Card("match threshold", f"{manifest.thresholds.match:.4f}", measured)
-        costs = [(facts.role, one.cost) for facts in self.models for one in facts.tries if one.chosen]
+        costs = [(facts.role, one.cost) for facts in self.models for one in facts.recipes if one.chosen]
         if all(cost for _, cost in costs):
             yield Card(
                 "predicted time",
@@ -165,7 +186,7 @@ _SECTIONS = tuple(
     for anchor, title in (
         ("accuracy", "Accuracy"),
         ("worst-faces", "Worst faces"),
-        ("threshold", "Match threshold"),
+        ("thresholds", "Thresholds"),
         ("notes", "Notes"),
         ("detection", "Detection"),
         ("liveness", "Liveness"),

@@ -86,7 +86,7 @@ def _output_table(evidence: DetectorEvidence) -> Table:
             f"{one.bias:+.4f}{units[one.kind]}",
             f"{one.mean:.4f}{units[one.kind]}",
             f"{one.worst:.3f}{units[one.kind]}",
-            " → ".join(f"{top:.3g}" for top in one.tops),
+            f"{one.largest_fp32:.3g} → {one.largest_quantized:.3g}",
             f"{one.step:.4f}{units[one.kind]}" if one.step else "not INT8",
         )
         for one in evidence.outputs

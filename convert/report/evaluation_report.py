@@ -17,10 +17,11 @@ from .curves import roc, scores
 from .page import Card, ReportVerdict, Section, Table, jpeg, render
 
 KINDS = {"people": "folders of people", "pairs": "labeled pairs", "bin": "an InsightFace verification file"}
+SHOWN_PAIRS = 4  # of each kind, one row on a wide screen; the others are folded away
 INTERVALS = (
-    "In brackets: 95 % intervals. Those of shares use Wilson's formula, which assumes independent pairs; those of "
-    "thresholds and of their shift resample the people. TAR at a FAR and the equal error rate have the wider limits of "
-    "both: a few pairs without an error do not show that errors never occur."
+    "Below a figure: its 95 % interval. Those of shares use Wilson's formula, which assumes independent pairs; those "
+    "of thresholds and of their shift resample the people. TAR at a FAR and the equal error rate have the wider limits "
+    "of both: a few pairs without an error do not show that errors never occur."
 )
 FILE_CROPS = (
     "The crops are those of the file. A face's embedding is the sum of the embeddings of its crop and of the mirrored "
@@ -174,6 +175,7 @@ def to_html(result: EvaluationResult, crops: NDArray[np.uint8]) -> str:
         crops=FILE_CROPS if result.kind == "bin" else PHOTO_CROPS,
         same_pairs=[one for one in pairs if one.pair.same],
         different_pairs=[one for one in pairs if not one.pair.same],
+        shown_pairs=SHOWN_PAIRS,
         groups=groups,
         roc=roc(result),
         scores=scores(result),
@@ -212,9 +214,9 @@ class _PairPictures:
 _SECTIONS = tuple(
     Section(anchor, title, f"evaluation/{anchor}.html")
     for anchor, title in (
-        ("figures", "Figures"),
-        ("worst-pairs", "The worst pairs"),
+        ("worst-pairs", "Worst pairs"),
         ("notes", "Notes"),
+        ("figures", "Figures"),
         ("groups", "By group"),
         ("roc", "ROC"),
         ("scores", "Scores"),

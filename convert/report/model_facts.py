@@ -20,24 +20,26 @@ Image = NDArray[np.uint8]
 class ModelFacts:
     """What happened to one model.
 
-    rknn_bytes   size of the ``.rknn``
-    nodes        ONNX nodes before and after simplification
-    difference   largest difference between the original and the simplified model
-    seconds      by stage of the toolkit
-    peak_rss_mb  of the toolkit's process
-    warnings     of the toolkit
-    tries        the result of each recipe
-    layers       the error of each layer, if it was measured
+    rknn_bytes                 size of the ``.rknn``
+    nodes_before, nodes_after  ONNX nodes before and after simplification
+    simplification_difference  largest difference between the original and the simplified model, as a share of the
+                               largest output
+    toolkit_seconds            by stage of the toolkit
+    peak_rss_mb                of the toolkit's process
+    warnings                   of the toolkit
+    recipes                    the result of each recipe, in the order in which they were tried
+    layers                     the error of each layer, if it was measured
     """
 
     role: Role
     rknn_bytes: int
-    nodes: tuple[int, int]
-    difference: float
-    seconds: dict[str, float]
+    nodes_before: int
+    nodes_after: int
+    simplification_difference: float
+    toolkit_seconds: dict[str, float]
     peak_rss_mb: float
     warnings: tuple[str, ...]
-    tries: tuple[RecipeResult, ...]
+    recipes: tuple[RecipeResult, ...]
     layers: tuple[LayerError, ...] = ()
 
 

@@ -65,8 +65,8 @@ def scatter(points: Sequence[ScatterPoint], x_name: str, y_name: str, form: str,
     """A scatter plot with labels and a dashed line at y = ``bar``. ``form`` is the format of y values. None if there
     are fewer than two points, because a plot of one says no more than its two numbers.
 
-    The x axis starts at 0, so that twice the cost is twice as far to the right. Labels never overlap: they keep the
-    distance of one line, and a thin line connects each with its point.
+    The x axis starts at 0, so that twice the cost is twice as far to the right. Labels never overlap: they stand in a
+    column at the right, at least one line apart, and a thin line connects each with its point.
     """
     points = [point for point in points if isfinite(point.x) and isfinite(point.y)]
     if len(points) < 2:
@@ -91,12 +91,15 @@ def scatter(points: Sequence[ScatterPoint], x_name: str, y_name: str, form: str,
     parts.append(f"<path d='M{left} {level:.1f}H{right}' stroke='{COLORS[1]}' stroke-dasharray='5 4'/>")
     parts.append(svg_text(left + 4, level - 5, f"required {format(bar, form)}", "start"))
     placed = sorted(((*place(point.x, point.y), point) for point in points), key=lambda one: one[1])
+    labels = max(x for x, _, _ in placed) + 16  # in one column, so that no label lies on another point
     for (x, y, point), height in zip(placed, _spread([y for _, y, _ in placed], top, bottom), strict=True):
         radius, fill = (6, COLORS[2]) if point.chosen else (4.5, "none")
         parts.append(
-            f"<path d='M{x:.1f} {y:.1f}L{x + 16:.1f} {height:.1f}' stroke='currentColor' opacity='.5'/>"
+            f"<path d='M{x:.1f} {y:.1f}L{labels:.1f} {height:.1f}' stroke='currentColor' opacity='.5'/>"
             f"<circle cx='{x:.1f}' cy='{y:.1f}' r='{radius}' stroke='{COLORS[2]}' stroke-width='2' fill='{fill}'/>"
-            + svg_text(x + 19, height + 4, point.label + (" (chosen)" if point.chosen else ""), "start", point.chosen)
+            + svg_text(
+                labels + 3, height + 4, point.label + (" (chosen)" if point.chosen else ""), "start", point.chosen
+            )
         )
     return Markup(f"<svg viewBox='0 0 {WIDTH} {bottom + 44}' role=img>{''.join(parts)}</svg>")
 

@@ -11,6 +11,7 @@ from rkface.runtime.core.manifest import Manifest, Role
 
 from ..cost import ModelCost, cost_by_operation
 from ..evaluate.grades import GOOD_LANDMARKS, LIVE_MEAN
+from ..pair_search import PairResult
 from ..recipe import AccuracyBar
 from .model_facts import ModelFacts
 from .page import Table
@@ -40,9 +41,9 @@ def model_table(manifest: Manifest, models: Sequence[ModelFacts]) -> Table:
                 f"{model.input.width}×{model.input.height}",
                 model.precision,
                 f"{model.source.bytes / 1e6:.1f} MB → {facts.rknn_bytes / 1e6:.1f} MB",
-                f"{facts.nodes[0]} → {facts.nodes[1]}",
-                f"{facts.difference:.0e}" if facts.difference else "none",
-                ", ".join(f"{name} {seconds:.1f}" for name, seconds in facts.seconds.items()),
+                f"{facts.nodes_before} → {facts.nodes_after}",
+                f"{facts.simplification_difference:.0e}" if facts.simplification_difference else "none",
+                ", ".join(f"{name} {seconds:.1f}" for name, seconds in facts.toolkit_seconds.items()),
             )
         )
     head = (
@@ -65,15 +66,35 @@ def recipe_table(models: Sequence[ModelFacts]) -> Table:
             one.recipe.name,
             one.recipe.dtype,
             "chosen" if one.chosen else "",
-            one.grade.said if one.grade else one.error,
+            one.grade.summary if one.grade else one.error,
             f"{one.cost.milliseconds:.2f} ms" if one.cost else "",
             f"{one.seconds:.0f} s",
             one.recipe.about,
         )
         for facts in models
-        for one in facts.tries
+        for one in facts.recipes
     ]
     return Table(("model", "recipe", "type", "", "against FP32", "NPU bound", "time taken", "what it does"), rows)
+
+
+def model_pair_table(pairs: Sequence[PairResult]) -> Table | None:
+    """The pairs of a detector and a recognizer that were compared with FP32 together; None if there was no choice."""
+    if len(pairs) < 2:
+        return None
+    head = ("detector", "recognizer", "", "end to end: mean cosine", "changed decisions", "NPU bound", "")
+    rows = [
+        (
+            one.detector.recipe.name,
+            one.recognizer.recipe.name,
+            "chosen" if one.chosen else "",
+            f"{one.grade.cosine:.4f}",
+            "" if one.grade.changed is None else one.grade.changed,
+            f"{one.cost:.2f}",
+            "close enough" if one.grade.clears else "",
+        )
+        for one in pairs
+    ]
+    return Table(head, rows)
 
 
 def cost_section(facts: ModelFacts, bar: AccuracyBar) -> CostSection:
@@ -81,7 +102,7 @@ def cost_section(facts: ModelFacts, bar: AccuracyBar) -> CostSection:
     error."""
     points = [
         ScatterPoint(one.recipe.name, one.cost.milliseconds, one.grade.accuracy, one.chosen)
-        for one in facts.tries
+        for one in facts.recipes
         if one.cost and one.grade
     ]
     wanted: dict[Role, tuple[str, str, float]] = {
@@ -90,7 +111,7 @@ def cost_section(facts: ModelFacts, bar: AccuracyBar) -> CostSection:
         "liveness": ("mean difference of the probability: lower is better", ".3f", LIVE_MEAN),
     }
     plot = scatter(points, "NPU bound, ms (predicted)", *wanted[facts.role])
-    cost = next((one.cost for one in facts.tries if one.cost and one.chosen), None)
+    cost = next((one.cost for one in facts.recipes if one.cost and one.chosen), None)
     worst = sorted(facts.layers, key=lambda layer: layer.single)[:3]
     errors = {
         "up to and with the layer": [1 - layer.cumulative for layer in facts.layers],

@@ -55,9 +55,10 @@ class QuantizeJob:
     algorithm      rknn-toolkit2's ``quantized_algorithm``
     evaluate       N×H×W×3 uint8 RGB, saved by numpy.save, to run in the simulator; None runs nothing
     fp16           names of tensors whose layers stay in FP16, in a model that is otherwise quantized
-    ranges         minimum ranges of some tensors, by name, whatever the calibration images show
-    factors        for the ranges of some tensors, by name
-    exact          ranges of some tensors, by name, instead of those that the calibration images show
+    observed       more ranges of some tensors, by name: each is widened until it contains this one
+    factors        for the widened ranges of some tensors, by name
+    exact          ranges of some tensors, by name, instead of those that the images show
+    ranges         minimum ranges of some tensors, by name, whatever the images show
     biases         changed biases, by name: the values in ``onnx``, and the values for the ``.rknn``
     calibrated     folder for the calibration of ``onnx`` on ``target``: read if it exists, otherwise written.
                    Calibration is most of the time of a conversion
@@ -74,9 +75,10 @@ class QuantizeJob:
     algorithm: str = "normal"
     evaluate: Path | None = None
     fp16: tuple[str, ...] = ()
-    ranges: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    observed: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     factors: Mapping[str, float] = field(default_factory=dict)
     exact: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    ranges: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     biases: Mapping[str, tuple[list[float], list[float]]] = field(default_factory=dict)
     calibrated: Path | None = None
     analyze: bool = False

@@ -98,7 +98,7 @@ def run_job(raw: dict[str, Any], channel: int) -> None:
         custom_string=raw["custom_string"],
     )
     shape = [[1, 3, size["height"], size["width"]]]
-    in_steps = raw["fp16"] or raw["ranges"] or raw["factors"] or raw["exact"] or raw["calibrated"]
+    in_steps = any(raw[name] for name in ("fp16", "observed", "factors", "exact", "ranges", "calibrated"))
     calibrated = Path(raw["calibrated"] or "calibrated")
     if not (in_steps and calibrated.is_dir()):
         stage("load", lambda: rknn.load_onnx(raw["onnx"], inputs=[size["name"]], input_size_list=shape))
@@ -141,14 +141,16 @@ def _configure_step2(calibrated: Path, raw: dict[str, Any]) -> tuple[str, str, s
     configuration."""
     from ruamel.yaml import YAML
 
-    fp16, ranges, factors = raw["fp16"], raw["ranges"], raw["factors"]
     yaml = YAML(typ="safe", pure=True)
     configuration = yaml.load(calibrated / CONFIGURATION)
-    tensors = configuration["quantize_parameters"]
+    tensors, fp16 = configuration["quantize_parameters"], raw["fp16"]
     configuration["custom_quantize_layers"] = {name: "float16" for name in fp16 if name in tensors}
     if fp16 and not configuration["custom_quantize_layers"]:
         raise _ToolkitError("the toolkit does not know any of the layers that should stay in FP16")
-    for name, factor in factors.items():
+    for name, (low, high) in raw["observed"].items():
+        for tensor in (name, f"{name}_int8"):
+            _widen(tensors, tensor, low, high)
+    for name, factor in raw["factors"].items():
         for tensor in (name, f"{name}_int8"):
             for end in ("min", "max"):
                 if tensor in tensors:
@@ -157,16 +159,21 @@ def _configure_step2(calibrated: Path, raw: dict[str, Any]) -> tuple[str, str, s
         for tensor in (name, f"{name}_int8"):
             if tensor in tensors:
                 tensors[tensor]["min"], tensors[tensor]["max"] = [low], [high]
-    for name, (low, high) in ranges.items():
+    for name, (low, high) in raw["ranges"].items():
         # The toolkit swaps a Sigmoid with a move of data before it. The swapped tensor, NAME_sw, contains
         # probabilities.
         for tensor, most in ((name, high), (f"{name}_int8", high), (f"{name}_sw", 1.0)):
-            if tensor in tensors:
-                tensors[tensor]["min"] = [min(value, low) for value in tensors[tensor]["min"]]
-                tensors[tensor]["max"] = [max(value, most) for value in tensors[tensor]["max"]]
+            _widen(tensors, tensor, low, most)
     yaml.dump(configuration, Path(CONFIGURATION))
     model = calibrated / MODEL
     return str(_with_biases(model, raw["biases"]) if raw["biases"] else model), str(calibrated / DATA), CONFIGURATION
+
+
+def _widen(tensors: dict[str, Any], name: str, low: float, high: float) -> None:
+    """Make the range of the tensor ``name`` contain ``low`` and ``high``, if the toolkit has a range for it."""
+    if name in tensors:
+        tensors[name]["min"] = [min(value, low) for value in tensors[name]["min"]]
+        tensors[name]["max"] = [max(value, high) for value in tensors[name]["max"]]
 
 
 def _with_biases(model: Path, biases: Mapping[str, Sequence[Sequence[float]]]) -> Path:

@@ -13,12 +13,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+import onnx
 
 from ..editable_graph import EditableGraph, Floats
 from .observe import ObservedTensor
 
 ACTIVATIONS = ("Relu", "PRelu", "LeakyRelu", "Clip")
-PASSES = (*ACTIVATIONS, "Add")
+POOLS = ("MaxPool", "AveragePool", "GlobalAveragePool")
+PASSES = (*ACTIVATIONS, *POOLS, "Add", "Pad", "Flatten")
 CLIP_ROOM = 2.0  # after scaling, the limit of a Clip is at least twice the largest observed value of a channel
 MAX_FACTOR = 64.0  # the factor of a channel that is nearly always 0 would be infinite
 # How far to equalize if a full convolution reads the tensor. Its kernel has one scale for each output channel, and none
@@ -58,9 +60,10 @@ def equalize(proto: Any, seen: dict[str, ObservedTensor], strength: float = PART
         free = all(node.op_type == "BatchNormalization" or graph.is_depthwise(node) for node in group.readers)
         # The NPU computes a layer and its activation function as one: a tensor between them has no scale.
         kept = [name for name in group.tensors if not _is_fused(graph, name)]
-        reaches = [seen[name].reach for name in kept]
-        if len({len(reach) for reach in reaches}) != 1:
+        channels = min(len(seen[name].reach) for name in group.tensors)
+        if any(len(seen[name].reach) % channels for name in group.tensors):
             continue
+        reaches = [seen[name].reach.reshape(channels, -1).max(axis=1) for name in kept]  # Flatten has C·H·W of them
         scale = _factors(reaches, group.top, 1.0 if free else strength)
         if (scale == 1).all():
             continue
@@ -68,8 +71,13 @@ def equalize(proto: Any, seen: dict[str, ObservedTensor], strength: float = PART
             _scale_outputs(graph, node, scale)
         for node in group.readers:
             _scale_inputs(graph, node, 1 / scale)
-        scales |= dict.fromkeys(group.tensors, scale)
+        scales |= {name: _repeated(scale, len(seen[name].reach)) for name in group.tensors}
     return scales
+
+
+def _repeated(scale: Floats, size: int) -> Floats:
+    """The factors ``scale`` of C channels for the ``size`` values of a tensor behind Flatten, C·H·W."""
+    return np.repeat(scale, size // len(scale))
 
 
 def _factors(reaches: list[Floats], top: float, strength: float) -> Floats:
@@ -135,7 +143,22 @@ def _passes(graph: EditableGraph, node: Any) -> bool:
         return not any(name in graph.weights for name in node.input)
     if node.op_type == "Clip":
         return _top(graph, node) < np.inf and graph.value(node.input[1]).item() == 0
+    if node.op_type == "Pad":
+        return _pads_zeros(graph, node)
+    if node.op_type == "Flatten":  # C×H×W, in this order
+        return all(one.i == 1 for one in node.attribute)
     return node.op_type != "PRelu" or node.input[1] in graph.weights
+
+
+def _pads_zeros(graph: EditableGraph, node: Any) -> bool:
+    """Whether a Pad adds zeros, and no channels."""
+    if any(one.name == "mode" and one.s != b"constant" for one in node.attribute) or len(node.input) > 3:
+        return False
+    if any(name not in graph.weights for name in node.input[1:] if name):
+        return False
+    pads = onnx.numpy_helper.to_array(graph.weights[node.input[1]])
+    value = graph.value(node.input[2]) if len(node.input) > 2 and node.input[2] else np.zeros(1)
+    return len(pads) == 8 and not pads[[0, 1, 4, 5]].any() and not value.any()
 
 
 def _top(graph: EditableGraph, node: Any) -> float:
@@ -153,6 +176,8 @@ def _is_norm(graph: EditableGraph, node: Any) -> bool:
 def _is_reader(graph: EditableGraph, node: Any) -> bool:
     if _is_norm(graph, node) or graph.is_depthwise(node):
         return True
+    if node.op_type == "Gemm":
+        return graph.is_known(node) and graph.is_plain_gemm(node)
     groups = next((one.i for one in node.attribute if one.name == "group"), 1)
     return graph.is_known_2d(node) and groups == 1
 
@@ -168,8 +193,13 @@ def _scale_outputs(graph: EditableGraph, node: Any, scale: Floats) -> None:
 
 def _scale_inputs(graph: EditableGraph, node: Any, scale: Floats) -> None:
     if node.op_type == "BatchNormalization":  # gamma, mean: g/s · (s·x − s·m) is g · (x − m)
-        graph.set(node, 1, f"{node.output[0]}/norm1", graph.value(node.input[1]) * scale)
-        graph.set(node, 3, f"{node.output[0]}/norm3", graph.value(node.input[3]) / scale)
+        every = _repeated(scale, graph.value(node.input[1]).size)
+        graph.set(node, 1, f"{node.output[0]}/norm1", graph.value(node.input[1]) * every)
+        graph.set(node, 3, f"{node.output[0]}/norm3", graph.value(node.input[3]) / every)
+        return
+    if node.op_type == "Gemm":
+        kernel = graph.kernel(node)
+        graph.set_kernel(node, kernel * _repeated(scale, kernel.shape[1]))
         return
     across = (-1, 1, 1, 1) if graph.is_depthwise(node) else (1, -1, 1, 1)
     graph.set_kernel(node, graph.kernel(node) * scale.reshape(across))

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from rkface.runtime.backends.reference import normalize, open_reference
 from rkface.runtime.core.manifest import Input
 
-WATCHED = ("Conv", "Gemm", "BatchNormalization", "Relu", "PRelu", "LeakyRelu", "Clip", "Add")
+WATCHED = ("Conv", "Gemm", "BatchNormalization", "Relu", "PRelu", "LeakyRelu", "Clip", "Add", "MaxPool", "AveragePool",
+           "GlobalAveragePool", "Pad", "Flatten")  # fmt: skip
 
 
 @dataclass(frozen=True)

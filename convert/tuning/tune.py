@@ -1,5 +1,5 @@
 """Changes a model so that INT8 changes it less: it equalizes channels (equalize.py), corrects the bias that rounding
-adds, and chooses smaller ranges (clip.py) or larger ones.
+adds, and measures ranges on faces and on changed copies of them (vary_faces.py), which may be made smaller (clip.py).
 
 The first two follow "Data-Free Quantization Through Weight Equalization and Bias Correction" (Nagel et al., arXiv
 1906.04721), but with ranges and means measured on calibration images instead of estimated from BatchNormalization. The
@@ -29,6 +29,7 @@ from .clip import RangeHistograms
 from .equalize import equalize
 from .observe import ObservedTensor, observe_tensors, watch_tensors
 from .ranges import MOVES, crowd_ranges, score_ranges, widest
+from .vary_faces import vary_faces
 
 Factors = dict[str, float]
 
@@ -51,15 +52,17 @@ class TunedModel:
     path       its ONNX file
     equalized  number of scaled channels
     corrected  the corrected biases, by output of the layer
-    factors    for the toolkit's ranges of some tensors, by name, for each way to choose ranges
-    ranges     minimum ranges of some tensors, by name
+    observed   the ranges of a recognizer's tensors on faces and on changed copies of them, by name
+    factors    for the ranges of some tensors, by name, for each way to choose ranges
+    needed     ranges that some tensors need whatever the images show, by name
     """
 
     path: Path
     equalized: int
     corrected: Mapping[str, BiasCorrection]
+    observed: Mapping[str, tuple[float, float]]
     factors: Mapping[Ranges, Mapping[str, float]]
-    ranges: Mapping[str, tuple[float, float]]
+    needed: Mapping[str, tuple[float, float]]
 
 
 @dataclass(frozen=True)
@@ -76,7 +79,7 @@ def tune(
     dataset: Path,
     target: Path,
     *,
-    clip: bool = False,
+    faces: bool = False,
     crowds: bool = False,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> TunedModels:
@@ -84,12 +87,14 @@ def tune(
     without equalized channels.
 
     The first 32 images of the list ``dataset`` are used; ``progress`` gets the number of finished images. Equalizing is
-    left out if it changes what FP32 computes by more than 1e-4 of an output's largest value (at least 1). ``clip``
-    chooses smaller ranges. Do not use it on a detector, where the rare large values are the faces. ``crowds``
-    equalizes channels, and makes ranges, for crowds of small faces, too.
+    left out if it changes what FP32 computes by more than 1e-4 of an output's largest value (at least 1). ``faces``
+    says that the model is a recognizer: ranges are those of the faces and of changed copies of them, and shrinks are
+    found. Do not use it on a detector, where the rare large values are the faces. ``crowds`` equalizes channels, and
+    makes ranges, for crowds of small faces, too.
     """
     proto = onnx.load(str(model))
-    images = to_rgb(read_image(path) for path in read_image_list(dataset)[:IMAGES])
+    photos = to_rgb(read_image(path) for path in read_image_list(dataset)[:IMAGES])
+    images = np.concatenate([photos, vary_faces(photos)]) if faces else photos
     scratch = target.with_suffix(".observed.onnx")
     seen = observe_tensors(proto, input, images, scratch, progress)
     if crowds:  # means stay those of photos
@@ -102,29 +107,28 @@ def tune(
     scales = equalize(equal, seen)
     if not scales or max_difference(proto, equal, input, images[:2]) > SAME:
         equal, scales = proto, {}
-    shrinks: tuple[Factors, Factors] = ({}, {})
-    if clip:
-        besides = {input.name, *(output.name for output in proto.graph.output)}  # outputs keep their ranges
-        inner = {name: one for name, one in seen.items() if name not in besides}
-        shrinks = _shrinks(inner, scales, lambda names: watch_tensors(proto, input, names, images, scratch))
+    inner = {name: one for name, one in seen.items() if name != input.name} if faces else {}
+    shrinks = _shrinks(
+        {name: one for name, one in inner.items() if name not in {output.name for output in proto.graph.output}},
+        scales,
+        lambda names: watch_tensors(proto, input, names, images, scratch),
+    )
 
-    def written(
-        changed: Any, path: Path, seen: dict[str, ObservedTensor], equalized: int, clipped: Factors
-    ) -> TunedModel:
-        ranges = score_ranges(changed)
+    def finish(changed: Any, path: Path, scales: Mapping[str, Floats], shrinks: Mapping[str, float]) -> TunedModel:
+        needed = score_ranges(changed)
         if crowds:
-            ranges = widest(ranges, crowd_ranges(changed, input, images, scratch))
-        corrected = correct_bias(changed, seen)
+            needed = widest(needed, crowd_ranges(changed, input, images, scratch))
+        scaled = seen | {name: seen[name].scaled(scale) for name, scale in scales.items()}
+        corrected = correct_bias(changed, scaled)
         onnx.save(changed, str(path))
-        factors: dict[Ranges, Factors] = {"clip": clipped, "margin": _margins(changed)}
-        return TunedModel(path, equalized, corrected, factors, ranges)
+        number = sum(int((scale != 1).sum()) for scale in scales.values())
+        factors: dict[Ranges, Mapping[str, float]] = {"clip": shrinks, "margin": _margins(changed)}
+        return TunedModel(path, number, corrected, {name: scaled[name].range for name in inner}, factors, needed)
 
-    scaled = seen | {name: seen[name].scaled(scale) for name, scale in scales.items()}
-    number = sum(int((scale != 1).sum()) for scale in scales.values())
-    equalized = written(equal, target, scaled, number, shrinks[1])
+    equalized = finish(equal, target, scales, shrinks[1])
     if equal is proto:
         return TunedModels(equalized, equalized)
-    return TunedModels(written(proto, target.with_suffix(".corrected.onnx"), seen, 0, shrinks[0]), equalized)
+    return TunedModels(finish(proto, target.with_suffix(".corrected.onnx"), {}, shrinks[0]), equalized)
 
 
 def _shrinks(
@@ -137,10 +141,10 @@ def _shrinks(
     ``watch`` gives the values of the tensors, image by image.
     """
     plain = RangeHistograms({name: one.range for name, one in seen.items()})
-    scaled = RangeHistograms({name: seen[name].scaled(scale).range for name, scale in scales.items()})
+    scaled = RangeHistograms({name: seen[name].scaled(scale).range for name, scale in scales.items() if name in seen})
     for values in watch(plain.names):
         plain.add(values)
-        scaled.add({name: values[name] * scales[name].reshape(-1, 1, 1) for name in scaled.names})
+        scaled.add({name: (values[name].T * scales[name]).T for name in scaled.names})
     shrinks = plain.shrinks()
     kept = {name: factor for name, factor in shrinks.items() if name not in scales}
     return shrinks, kept | scaled.shrinks()
@@ -168,7 +172,7 @@ def correct_bias(proto: Any, seen: dict[str, ObservedTensor]) -> dict[str, BiasC
         inputs = seen.get(node.input[0]) if node.input else None
         if node.op_type not in ("Conv", "Gemm") or inputs is None or not graph.is_known(node):
             continue
-        moved = _mean_shift(node, graph.kernel(node), inputs.mean)
+        moved = _mean_shift(graph, node, inputs.mean)
         if moved is not None:
             before = graph.bias(node)
             graph.set_bias(node, before - moved)
@@ -176,15 +180,14 @@ def correct_bias(proto: Any, seen: dict[str, ObservedTensor]) -> dict[str, BiasC
     return corrected
 
 
-def _mean_shift(node: Any, weights: Floats, mean: NDArray[np.float64]) -> Floats | None:
-    """How much rounding ``weights`` shifts the mean of each output channel; None for a node of an unknown form."""
-    options = {one.name: onnx.helper.get_attribute_value(one) for one in node.attribute}
+def _mean_shift(graph: EditableGraph, node: Any, mean: NDArray[np.float64]) -> Floats | None:
+    """How much rounding the weights shifts the mean of each output channel; None for a node of an unknown form."""
+    weights = graph.kernel(node)
     if node.op_type == "Gemm":
-        usual = {"transA": 0, "transB": 1, "alpha": 1.0, "beta": 1.0}
-        given = {"transA": 0, "transB": 0, "alpha": 1.0, "beta": 1.0} | options
-        if given != usual or mean.size != weights.shape[1]:
+        if not graph.is_plain_gemm(node) or mean.size != weights.shape[1]:
             return None
         return np.asarray((round_weights(weights) - weights) @ mean.reshape(-1), np.float32)
+    options = {one.name: onnx.helper.get_attribute_value(one) for one in node.attribute}
     if options.get("auto_pad", b"NOTSET") != b"NOTSET" or mean.ndim != 3 or weights.ndim != 4:
         return None
     error = (round_weights(weights) - weights).astype(np.float64)

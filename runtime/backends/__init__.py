@@ -54,7 +54,10 @@ class Quantized:
         # Find the smallest of the 256 possible values that passes as float32, so that the threshold is never rounded.
         steps = np.arange(-128, 128, dtype=np.int16)
         passes = np.flatnonzero(_dequantize(steps, self.zero_point, self.scale) >= threshold)
-        return self.values >= steps[passes[0]] if passes.size else np.zeros(self.values.shape, np.bool_)
+        if not passes.size:
+            return np.zeros(self.values.shape, np.bool_)
+        # As Python's int: with an int16, numpy 2 would convert all values to int16 first.
+        return self.values >= int(steps[passes[0]])
 
 
 def _dequantize(values: NDArray[Any], zero_point: int, scale: float) -> NDArray[np.float32]:

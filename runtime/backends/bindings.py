@@ -98,10 +98,11 @@ def _container_problem() -> str:
 def open_with_lite(lite_class: Any, path: Path, mask: int | None) -> Context:
     """Load a model with rknn-toolkit-lite2."""
     _quiet_library()
-    with captured_log() as messages:
+    with captured_log():
         lite = lite_class(verbose=False)
-        failed = lite.load_rknn(str(path)) or lite.init_runtime(**({} if mask is None else {"core_mask": mask}))
     try:
+        with captured_log() as messages:
+            failed = lite.load_rknn(str(path)) or lite.init_runtime(**({} if mask is None else {"core_mask": mask}))
         if failed:
             raise open_error(path, "\n".join(messages))
         runtime = lite.rknn_runtime

@@ -18,13 +18,13 @@ from ..core.soc import CORES, read_soc
 from . import Quantized, Raw, check_images, stack_runs
 from .bindings import find_binding
 from .librknn import CallError, Context
-from .npu_errors import LIBRARY, device_error
+from .npu_errors import device_error
 from .shared_weights import SharedWeights
 
 if TYPE_CHECKING:
     from ..core.manifest import Input, Model, Output
 
-HEAD_BYTES = 1 << 16  # of a .rknn file: the input contract and the toolkit's version are in its first two kilobytes
+HEAD_BYTES = 1 << 16  # of a .rknn file: the input contract is in its first two kilobytes
 # What the contracts that rkface embedded at first did not say about a recognizer, because it was so for all.
 FIRST_RECOGNIZERS = crop_entries(ARCFACE_112, ())
 
@@ -88,7 +88,6 @@ def open_npu(
     try:
         context = weights.open(lambda: binding.open(path, mask), mask)
         try:
-            _check_runtime(path, head, context.version())
             _check_outputs(path, model.outputs, context.sizes)
         except BaseException:
             context.close()
@@ -137,21 +136,6 @@ def _check_contract(path: Path, head: bytes, model: Model) -> None:
             raise ModelError(
                 f"{path} was made for {key} {stored.get(key)}, its manifest says {value}: copy the bundle again"
             )
-
-
-def _check_runtime(path: Path, head: bytes, runtime: str) -> None:
-    """Refuse an older librknnrt than the model's toolkit: it only warns, and then may compute something else."""
-    made = re.search(rb"(\d+\.\d+\.\d+)\(compiler version", head)
-    have = re.search(r"\d+\.\d+\.\d+", runtime)
-    if made and have and _numbers(have[0]) < _numbers(made[1].decode()):
-        raise DeviceError(
-            f"librknnrt {have[0]} is older than the toolkit that made {path} ({made[1].decode()}), and may give "
-            f"wrong results: install librknnrt {made[1].decode()} as {LIBRARY}"
-        )
-
-
-def _numbers(version: str) -> tuple[int, ...]:
-    return tuple(map(int, version.split(".")))
 
 
 def _check_outputs(path: Path, outputs: Sequence[Output], sizes: Sequence[int]) -> None:

@@ -8,7 +8,9 @@ from pathlib import Path
 
 from ..core.device_access import access_fix, needs_rules, npu_node_names, read_node
 from ..core.errors import DeviceError
-from ..core.versions import TOOLKIT
+from ..core.installed import runtime_library
+from ..core.rknn_file import read_model_format
+from ..core.versions import MODEL_FORMATS, TOOLKIT, library_source, version_numbers
 
 LIBRARY = "/usr/lib/librknnrt.so"
 DOCTOR = "`rkface doctor` checks the board"
@@ -65,14 +67,30 @@ def open_error(path: Path, log: str) -> DeviceError:
 
 def unopened(path: Path, code: int) -> DeviceError:
     """The error for ``rknn_init`` that returned ``code``."""
-    closed = closed_node() if code in (-1, -3) else ""
-    return DeviceError(closed) if closed else device_error(path, "rknn_init", code)
+    cause = old_library(path) if code in (-1, -6) else ""
+    if not cause and code in (-1, -3):
+        cause = closed_node() or missing_node()
+    return DeviceError(cause) if cause else device_error(path, "rknn_init", code)
+
+
+def old_library(path: Path, root: Path = Path("/")) -> str:
+    """What to do if the librknnrt of this machine is too old for the file format of the model at ``path``; it only says
+    FAIL then (airockchip/rknn-toolkit2 #281). "" if it is not."""
+    found = runtime_library(root)
+    needed = MODEL_FORMATS.get(read_model_format(path), TOOLKIT)
+    if found is None or not found[1] or version_numbers(found[1]) >= version_numbers(needed):
+        return ""
+    return (
+        f"librknnrt {found[1]} ({found[0]}) is too old for {path}, which needs {needed} or newer: {DOCTOR}, and says "
+        "where newer ones are"
+    )
 
 
 def missing_library() -> DeviceError:
     """The error if there is no librknnrt."""
     return DeviceError(
-        f"librknnrt is not installed: copy Rockchip's librknnrt.so of toolkit {TOOLKIT} to {LIBRARY}; {DOCTOR}"
+        f"librknnrt is not installed: copy librknnrt.so of toolkit {TOOLKIT} to {LIBRARY}, from "
+        f"{library_source(TOOLKIT)}; {DOCTOR}, and names older ones that will do"
     )
 
 
@@ -98,6 +116,16 @@ def closed_node(root: Path = Path("/")) -> str:
     if needs_rules(closed):
         return f"no permission to use the NPU ({which}): `rkface doctor` prints udev rules that give it to a group"
     return f"no permission to use the NPU ({which}): {access_fix(closed, '$USER')}"
+
+
+def missing_node(root: Path = Path("/")) -> str:
+    """What to do if there is no device node that could be the NPU's; "" if there is one."""
+    if any((root / "dev").glob("dri/*")) or (root / "dev/rknpu").exists():
+        return ""
+    return (
+        "there is no device node of the NPU: its driver is missing, the device tree switches the NPU off, or this "
+        f"container does not have it: {DOCTOR}, and says which"
+    )
 
 
 def _forbidden(node: Path) -> bool:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import sys
 from argparse import ArgumentParser, Namespace
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +13,7 @@ from ..core.arguments import positive_integer
 from .options import add_backend, add_bundle, add_json, print_json
 
 if TYPE_CHECKING:
-    from ..core.bundle import Bundle
+    from ..inference.core_checks import CoreChecks
     from ..inference.golden import Agreement
     from ..inference.latency import Latency
     from ..inference.machine import Clocks, Machine
@@ -25,12 +25,13 @@ def selftest(parser: ArgumentParser) -> None:
     """Test whether this machine runs a bundle correctly: golden vectors, latency, one verdict.
 
     A bundle contains golden inputs, and the results of the NPU simulator and of FP32 for them. The inputs are run on
-    the NPU; scores, boxes, landmarks and embeddings must each reach a cosine of 0.98 to the simulator for every input.
-    Latency is measured on each core and on all cores together. With --backend reference, ONNX Runtime runs the inputs
-    and must reproduce the results of FP32.
+    each core of the NPU; scores, boxes, landmarks and embeddings must each reach a cosine of 0.98 to the simulator for
+    every input. Latency is measured on each core and on all cores together. A core that fails is a warning if others
+    work, since the service leaves it out; cores that work apart but not together are a failure. With --backend
+    reference, ONNX Runtime runs the inputs and must reproduce the results of FP32.
 
     With --json, prints one object: {"verdict", "backend", "agreements", "latencies", "machine", "clocks", "problems",
-    …}; verdict is ok or fail.
+    "warnings", …}; verdict is ok or fail.
 
     Exit code: 0 healthy, 1 not healthy, 2 the bundle or an option cannot be used.
 
@@ -58,6 +59,7 @@ def add_measurement_options(parser: ArgumentParser, runs: int) -> None:
 @dataclass(frozen=True)
 class SelftestResult:
     """What a self-test found. ``problems`` says why the verdict is "fail"; if it is empty, the verdict is "ok".
+    ``warnings`` do not change the verdict: a core that the service leaves out, or an older librknnrt.
     ``binding`` says what opens models on the NPU; "" for the reference backend."""
 
     bundle: str
@@ -71,6 +73,7 @@ class SelftestResult:
     machine: Machine
     clocks: Clocks
     problems: tuple[str, ...]
+    warnings: tuple[str, ...] = ()
 
     @property
     def verdict(self) -> str:
@@ -87,61 +90,38 @@ def run_selftest(folder: Path, backend: str | None, runs: int) -> SelftestResult
     """
     from ..backends.bindings import find_binding
     from ..core.bundle import read_bundle
-    from ..core.soc import CORES, read_soc
+    from ..core.soc import read_cores, read_soc
+    from ..inference.core_checks import check_cores
     from ..inference.machine import read_clocks, read_machine
     from ..inference.pipeline import choose_backend
 
     chosen, soc = choose_backend(backend), read_soc()
     bundle = read_bundle(folder, soc if chosen == "npu" else None)
-    cores = CORES.get(soc or "", 0) if chosen == "npu" else 0
-    agreements, latencies, librknnrt, problems = _measure(bundle, chosen, cores, runs)
-    manifest = bundle.manifest
+    cores = read_cores() if chosen == "npu" else 0
+    checks, manifest = check_cores(bundle, chosen, cores, runs), bundle.manifest
     return SelftestResult(
         bundle=manifest.name,
         target=manifest.target,
         synthetic=manifest.synthetic,
         backend=chosen,
         binding=str(find_binding()) if chosen == "npu" else "",
-        librknnrt=librknnrt,
-        agreements=tuple(agreements),
-        latencies=tuple(latencies),
+        librknnrt=checks.librknnrt,
+        agreements=tuple(checks.agreements),
+        latencies=tuple(checks.latencies),
         machine=read_machine(),
         clocks=read_clocks(),
-        problems=(*(one.problem for one in agreements if one.problem), *problems),
+        problems=tuple(checks.problems),
+        warnings=tuple(_warnings(checks, manifest.toolkit)),
     )
 
 
-def _measure(
-    bundle: Bundle, backend: str, cores: int, runs: int
-) -> tuple[list[Agreement], list[Latency], str, list[str]]:
-    from ..backends.shared_weights import SharedWeights
-    from ..core.errors import DeviceError
-    from ..core.progress import stage
-    from ..inference.golden import compare_golden, read_golden
-    from ..inference.latency import time_model
-    from ..inference.pipeline import open_model
+def _warnings(checks: CoreChecks, toolkit: str) -> Iterator[str]:
+    from ..core.versions import older_library
 
-    agreements: list[Agreement] = []
-    latencies: list[Latency] = []
-    problems, librknnrt = [], ""
-    for role in bundle.manifest.roles:
-        golden = read_golden(bundle, role)
-        try:
-            with stage(role) as shown:
-                model = open_model(bundle, role, backend)
-                try:
-                    librknnrt = getattr(model, "runtime", "")
-                    agreements.append(compare_golden(bundle, role, golden, model))
-                finally:
-                    model.close()
-                if agreements[-1].problem:
-                    continue  # the latency of wrong results is of no interest
-                shown.say("latency")
-                opener = partial(open_model, bundle, role, backend, weights=SharedWeights())
-                latencies += time_model(role, opener, golden.inputs, cores, runs)
-        except DeviceError as error:
-            problems.append(str(error))
-    return agreements, latencies, librknnrt, problems
+    for core, problem in checks.failures.items():
+        yield f"NPU core {core} cannot be used, the others work without it: {problem}"
+    if checks.librknnrt and (remark := older_library(checks.librknnrt, toolkit)):
+        yield remark
 
 
 def _run(options: Namespace) -> int:
@@ -184,6 +164,7 @@ def format_result(result: SelftestResult) -> str:
     ]
     lines += [f"        {line}" for line in clock_lines(result.clocks)] if result.backend == "npu" else []
     lines += [f"        binding: {result.binding}"] if result.binding else []
+    lines += [f"  warn  {warning}" for warning in result.warnings]
     lines += [f"  fail  {problem}" for problem in result.problems]
     return "\n".join([*lines, "healthy" if not result.problems else "NOT healthy"])
 

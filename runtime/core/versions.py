@@ -34,6 +34,16 @@ def version_numbers(text: str) -> tuple[int, ...]:
     return tuple(int(number) for number in match.group().split(".")) if match else ()
 
 
+def older_library(version: str, toolkit: str) -> str:
+    """A remark if librknnrt's ``version`` is older than the ``toolkit`` that made the models; "" if it is not."""
+    if version_numbers(version) >= version_numbers(toolkit):
+        return ""
+    return (
+        f"librknnrt {version.split(maxsplit=1)[0]} is older than toolkit {toolkit}, which made the models; Rockchip "
+        "recommends one that is not, and the selftest decides"
+    )
+
+
 def library_source(version: str) -> str:
     """Where Rockchip publishes librknnrt.so for aarch64 in ``version``, such as "2.5.0", for a sentence."""
     if version_numbers(version) <= version_numbers(PUBLIC_LIBRARY):

@@ -23,6 +23,10 @@ OpenContext = Callable[[Role, int], Backend]
 # Seconds before each attempt to reopen a failed context; after the last attempt the core is abandoned. Chosen, not
 # measured: one failed inference costs 0.1 s of one core, and a driver has 22 s to recover before the service restarts.
 RETRIES = (0.1, 0.5, 2.0, 5.0, 15.0)
+# Seconds that an inference on a hung NPU can take before librknnrt returns an error. Boards report 6 s (radxa/kernel
+# #312); the driver waits for that time up to three times if other jobs are before this one
+# (rockchip-linux/rknn-toolkit2 #320).
+LONGEST_HANG = 18.0
 
 
 @dataclass

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..backends import Backend
+from ..core.errors import DeviceError
 
 WARM_UP = 3  # runs that are not measured: the first runs fill caches and raise clock rates
 
@@ -35,23 +36,27 @@ class Latency:
 
 
 def time_model(
-    what: str, opener: Callable[..., Backend], images: NDArray[np.uint8], cores: int, runs: int
+    what: str, opener: Callable[..., Backend], images: NDArray[np.uint8], cores: Sequence[int], runs: int
 ) -> list[Latency]:
     """Measure ``runs`` inferences of ``images`` (N×H×W×3 uint8, used in turn) on each of ``cores`` alone, then on all
-    together with one thread per core. Each core has its own model from ``opener(core=…)``. With 0 cores, measure once
-    on the processor.
+    together with one thread per core. Each core has its own model from ``opener(core=…)``. Without cores, measure once
+    on the processor. Raises DeviceError if a run fails, and says so if only runs at the same time do.
     """
     with ExitStack() as opened:
         backends = []
-        for core in range(cores) if cores else (None,):
+        for core in cores or (None,):
             backends.append(opener(core=core))
             opened.callback(backends[-1].close)
-        rows = [
-            _measure(what, f"core {core}" if cores else "processor", [backend], images, runs)
-            for core, backend in enumerate(backends)
-        ]
-        if cores > 1:
-            rows.append(_measure(what, f"{cores} cores together", backends, images, runs))
+        places = [f"core {core}" for core in cores] or ["processor"]
+        rows = [_measure(what, place, [backend], images, runs) for place, backend in zip(places, backends, strict=True)]
+        if len(cores) > 1:
+            try:
+                rows.append(_measure(what, f"{len(cores)} cores together", backends, images, runs))
+            except DeviceError as error:
+                raise DeviceError(
+                    f"the cores work apart, but not at the same time: {error}. Use one core (`cores = 1` in "
+                    "rkface.toml), or update the kernel with its NPU driver"
+                ) from error
         return rows
 
 

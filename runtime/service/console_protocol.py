@@ -95,6 +95,7 @@ class Health:
     bundle     name of the bundle
     synthetic  whether its models were trained only on rendered faces
     board      name of the board, "" on other machines
+    binding    what opens models on the NPU, "" with the reference backend
     npu_load   as the driver reports it, "" if it does not
     celsius    temperature of each thermal zone
     memory     of the process, in MiB
@@ -111,6 +112,7 @@ class Health:
     bundle: str
     synthetic: bool
     board: str = ""
+    binding: str = ""
     npu_load: str = ""
     celsius: Mapping[str, float] = field(default_factory=dict)
     memory: float = 0.0

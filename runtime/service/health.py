@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 
+from ..backends.bindings import find_binding
 from ..core.installed import package_version
 from ..events import BoardReport, CameraReport, Delivery, SinkState
 from ..gallery.gallery import Gallery
@@ -57,7 +58,8 @@ def read_health(parts: Parts, clocks: Clocks) -> Health:
     return Health(
         ok=not problems, problems=problems, started=parts.started, version=_version(),
         backend=parts.pipeline.backend, bundle=manifest.name, synthetic=manifest.synthetic,
-        board=parts.machine.board, npu_load=clocks.load, celsius=clocks.celsius, memory=read_resident_bytes() / 2**20,
+        board=parts.machine.board, binding=_binding() if parts.pipeline.backend == "npu" else "",
+        npu_load=clocks.load, celsius=clocks.celsius, memory=read_resident_bytes() / 2**20,
         queue=sum(worker.pending for worker in parts.workers.values()), people=gallery.people, samples=gallery.samples,
         cameras=cameras, sinks=sinks,
     )  # fmt: skip
@@ -109,6 +111,11 @@ def read_resident_bytes() -> int:
 @cache
 def _version() -> str:
     return package_version(("rkface",)) or ""
+
+
+@cache
+def _binding() -> str:
+    return str(find_binding())
 
 
 def write_metrics(parts: Parts, health: Health, failed_frames: int) -> str:

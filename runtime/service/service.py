@@ -23,6 +23,7 @@ from ..enrollment.stored_crop import encode_crop
 from ..events import BoardReport
 from ..gallery import backup
 from ..gallery.match import Match
+from ..inference.cores import LONGEST_HANG, RETRIES
 from ..inference.frames import Result
 from ..inference.machine import read_clocks, read_machine
 from ..inference.scheduler import Scheduler
@@ -47,7 +48,9 @@ from .watchers import Watchers
 
 HOUSEKEEPING_INTERVAL = 1.0  # seconds
 PRUNE_INTERVAL = 60.0  # seconds between two deletions of old appearances
-STUCK_AFTER = 20.0  # seconds that frames may wait without any result before systemd's watchdog gets no more messages
+# Seconds that frames may wait without any result before systemd's watchdog gets no more messages. Longer than any pause
+# in which a core can still recover: the longest wait before it opens a model again, 7 s for that, and a run that hangs.
+STUCK_AFTER = max(RETRIES) + 7.0 + LONGEST_HANG
 DELIVERY_GRACE = 5.0  # seconds that a sink may still deliver when the service ends; the rest waits in its outbox
 
 log = getLogger("rkface.service")

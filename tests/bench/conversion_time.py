@@ -217,7 +217,7 @@ def search_recipe(work: Path, count: int, model: Path) -> dict[str, float]:
         "search": time.perf_counter() - start,
         "tries": len(tries),
         "recipe": chosen.recipe.name,
-        "said": chosen.grade.said,
+        "said": chosen.grade.summary,
     }
 
 

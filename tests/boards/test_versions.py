@@ -20,6 +20,7 @@ from rkface.runtime.core.versions import (
     PYTHONS,
     TOOLKIT,
     TOOLKIT_PYTHON_NEWEST,
+    TOOLKITS,
     opencv_risk,
 )
 
@@ -69,6 +70,19 @@ def test_the_makefile_reads_the_toolkit():
         check=True,
     )
     assert done.stdout.strip() == TOOLKIT, f"the Makefile must read TOOLKIT from {VERSIONS}"
+
+
+def test_another_toolkit_has_an_environment_of_its_own():
+    for toolkit, folder in ((TOOLKIT, ".venv"), (TOOLKITS[1], f".venv-{TOOLKITS[1]}")):
+        done = subprocess.run(
+            ["make", "-s", "-f", "-", "show", f"TOOLKIT={toolkit}"],
+            input="include Makefile\nshow: ; @echo $(INSTALLED) $(OLDER_TOOLKIT)\n",
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        assert done.stdout.split() == [f"{folder}/installed", TOOLKITS[1]]
 
 
 @pytest.mark.parametrize(

@@ -3,8 +3,7 @@
 import numpy as np
 import pytest
 
-from rkface.calibration.center import measure_center, without_common_part
-from rkface.runtime.vision.embed import unit
+from rkface.calibration.center import measure_center
 
 CONSTANT = np.full(64, 0.3)
 
@@ -53,21 +52,3 @@ def test_photos_of_one_person_say_nothing():
     found = measure_center(faces, relit)
     assert (found.cosine, found.needed) == (0.0, False)
     assert found.people < 2
-
-
-@pytest.mark.parametrize("constant", [0.0, 0.3])
-def test_faces_can_be_compared_without_a_bundle(constant):
-    (faces, _), _ = photos(40, [2] * 40, constant=np.full(64, constant))
-    embeddings = unit(faces)
-    found = without_common_part(embeddings)
-    cosines, people = found @ found.T, np.arange(80) // 2
-    same, different = (cosines[(people[:, None] == people) == one] for one in (True, False))
-    assert same.min() > 0.8
-    assert different.max() < 0.6
-    assert constant or found is embeddings
-
-
-def test_a_person_on_most_photos_is_not_a_constant():
-    (faces, _), _ = photos(16, [150] + [2] * 15, constant=np.zeros(64))
-    embeddings = unit(faces)
-    assert without_common_part(embeddings) is embeddings

@@ -222,12 +222,23 @@ def test_the_cosine_of_one_person_depends_on_the_recognizer(make_face):
     faces = [make_face(seed) for seed in range(20)]
     alike = np.full((20, 20), 0.5) + np.eye(20) * 0.5
     embeddings = np.linalg.cholesky(alike).astype(np.float32)
-    with pytest.raises(InputError, match="only 1 group"):
+    with pytest.raises(
+        InputError, match=r"seem to show one person \(100% of their pairs have a cosine of 0.35 or more"
+    ):
         hold_out(faces, embeddings)
     calibrate, evaluate = hold_out(faces, embeddings, same_person=0.6)
     assert (len(calibrate), len(evaluate)) == (12, 8)
     assert [one.reason for one in choose_faces(faces, 6, embeddings).left_out] == [PERSON] * 14
     assert PERSON not in {one.reason for one in choose_faces(faces, 6, embeddings, same_person=0.6).left_out}
+
+
+def test_a_chain_of_all_faces_is_not_taken_for_one_person(make_face):
+    """Each face is like the next one only: a cosine of 0.5 with two others, and of 0 with the rest."""
+    ring = np.zeros((20, 20), np.float32)
+    for face in range(20):
+        ring[face, [face, (face + 1) % 20]] = np.sqrt(0.5)
+    with pytest.raises(InputError, match="look-alikes connect them all in chains, although only 11%"):
+        hold_out([make_face(seed) for seed in range(20)], ring)
 
 
 def test_chains_and_copies_stay_together_and_a_single_group_is_refused(make_face):
@@ -241,7 +252,7 @@ def test_chains_and_copies_stay_together_and_a_single_group_is_refused(make_face
         sides = [set(side) for side in hold_out(faces, embeddings, share)]
         assert any({0, 1, 2} <= side for side in sides) and any({7, 8} <= side for side in sides)
     twice = [make_face(1, "a.png", sha256="a"), make_face(2, "b.png", sha256="a")]
-    with pytest.raises(InputError, match="add photos of other people"):
+    with pytest.raises(InputError, match="all 2 usable faces are in one photo or copies of it"):
         hold_out(twice, np.eye(2, dtype=np.float32))
 
 

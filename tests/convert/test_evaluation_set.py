@@ -118,6 +118,8 @@ def test_of_many_faces_unlike_ones_are_chosen_first_up_to_one_half(tmp_path, sho
     assert len(found.faces) == 16 and found.groups.count("unlike") == 8
     again = evaluate(tmp_path, [*usual, *strange], calibrated, evaluation_count=16)
     assert [face.name for face in again.faces] == [face.name for face in found.faces]
+    every = evaluate(tmp_path, strange, calibrated, evaluation_count=20)
+    assert every.groups == ("unlike",) * 20, "where nothing must be left out, every face has its group"
 
 
 def test_too_few_faces_without_copies_are_refused(tmp_path, shoot, calibrated):

@@ -1,11 +1,12 @@
 """Which labeled pairs are used, and why the others are not."""
 
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
 from rkface.calibration.collect import Collection, Skipped
-from rkface.convert.labeled_pairs import COPY_CALIBRATES, SAME_PICTURE, label_pairs, reasons_left_out
+from rkface.convert.labeled_pairs import COPY_CALIBRATES, SAME_PICTURE, label_pairs, label_people, reasons_left_out
 from rkface.runtime.core.errors import InputError
 
 
@@ -48,7 +49,8 @@ def test_pairs_of_one_kind_are_refused_with_the_reasons(tmp_path):
     file = pairs_file(tmp_path, "a.jpg,b.jpg,Yes", "a.jpg,cal.jpg,No")
     reasons = reasons_left_out(Collection(tmp_path, (), (), ()), ["cal.jpg"], 100)
     with pytest.raises(
-        InputError, match=r"1 of its 2 pairs .*\(1 because one of its photos calibrates\).* --evaluation"
+        InputError,
+        match=r"1 of its 2 pairs .*no pair of two people.*\(1 because one of its photos calibrates\).* --evaluation",
     ):
         label_pairs(file, [face("a.jpg"), face("b.jpg")], reasons)
 
@@ -60,6 +62,39 @@ def test_photos_in_which_nobody_is_clearly_meant_are_left_out_with_the_reason(tm
     labeled, (note,) = label_pairs(file, every, reasons_left_out(found, [], 100), {"c.jpg"})
     assert labeled == ((0, 1, True), (0, 3, False))
     assert "1 of 3 pairs" in note and "cannot be judged (several large faces)" in note
+
+
+def test_a_file_with_labels_of_one_kind_is_refused_with_that_cause(tmp_path):
+    file = pairs_file(tmp_path, "a.jpg,b.jpg,Yes", "a.jpg,cal.jpg,Yes")
+    with pytest.raises(InputError, match=r"every pair in .*\(2\) is labeled as one person, but pairs of two people"):
+        label_pairs(file, [face("a.jpg"), face("b.jpg")], {"cal.jpg": "one of its photos calibrates"})
+
+
+def test_labels_that_contradict_each_other_are_refused(tmp_path):
+    file = pairs_file(tmp_path, "a.jpg,b.jpg,Yes", "b.jpg,c.jpg,Yes", "a.jpg,c.jpg,No")
+    with pytest.raises(InputError, match="other pairs say that they show one person: correct the wrong label"):
+        label_pairs(file, [face(f"{name}.jpg") for name in "abc"], {})
+
+
+def test_folders_of_people_give_all_pairs_of_the_largest_faces():
+    faces = [face("ada/1.jpg", 20), face("ada/1.jpg", 50), face("ada/2.jpg"), face("bob/1.jpg"), face("bob/2.jpg"),
+             face("wall.jpg")]  # fmt: skip
+    labeled = label_people(Path("photos"), faces, {"bob/2.jpg"})
+    assert labeled == ((1, 2, True), (1, 3, False), (2, 3, False))
+
+
+@pytest.mark.parametrize(
+    ("names", "says"),
+    [
+        (["ada/1.jpg", "ada/2.jpg", "wall.jpg"], "2 of its .* 1 people, so that there is no pair of two people"),
+        (["ada/1.jpg", "bob/1.jpg"], "2 of its photos can be used .* 2 people, so that there is no pair of one person"),
+        (["ada/1.jpg", "ada/2.jpg", "bob/unclear.jpg"], "2 of its .* 1 people, so that there is no pair of two people"),
+        (["1.jpg", "2.jpg"], "0 of its .* 0 people, so that there is no pair of one person"),
+    ],
+)
+def test_folders_without_pairs_of_both_kinds_are_refused(names, says):
+    with pytest.raises(InputError, match=says):
+        label_people(Path("photos"), [face(name) for name in names], {"bob/unclear.jpg"})
 
 
 def test_a_copy_is_judged_by_the_face_that_was_kept_and_no_picture_counts_twice(tmp_path):

@@ -126,7 +126,7 @@ def test_a_model_that_takes_bgr_computes_the_same_from_rgb(tmp_path, first):
 def test_grades_of_liveness_models():
     fp32 = np.float32([0.9, 0.1, 0.51, 0.2] * 25)
     near = compare_liveness(fp32, fp32 + np.float32(0.01), 0.5)
-    assert (near.faces, near.flips, near.live) == (100, 0, 50) and grade_liveness(near).clears
+    assert (near.faces, near.changed, near.live) == (100, 0, 50) and grade_liveness(near).clears
     assert near.mean == pytest.approx(0.01, abs=1e-6) and near.worst == pytest.approx(0.01, abs=1e-6)
     flipped = fp32.copy()
     flipped[2:14:4] = 0.49  # three of a hundred, by a tiny difference

@@ -3,6 +3,7 @@
 import json
 import re
 
+import cv2
 import numpy as np
 import onnx
 import pytest
@@ -102,6 +103,8 @@ def test_the_option_needs_a_model_of_the_users_own(capsys):
 def test_photos_become_crops_of_the_recognizer_and_a_set_for_another_crop_is_refused(tmp_path):
     write_photos(photos := tmp_path / "photos", CALIBRATE[:24], 1, seed=0)
     write_photos(others := tmp_path / "others", CALIBRATE[24:40], 1, seed=1)
+    known = cv2.imread(str(min(photos.glob("*.jpg"))))
+    cv2.imwrite(str(others / "copy.png"), cv2.resize(known, None, fx=0.8, fy=0.8, interpolation=cv2.INTER_AREA))
     template = TEMPLATES["arcface-112x96"]
     detector = Detector(*(opened := open_detector(DEMO / "detector.onnx")))
 
@@ -117,6 +120,10 @@ def test_photos_become_crops_of_the_recognizer_and_a_set_for_another_crop_is_ref
     found = prepare_datasets(given, finder(template.name), tmp_path / "set")
     assert found.calibration.crop == template
     assert found.evaluation.crops.shape[1:] == (112, 96, 3)
+    copied = "1 face left out of the evaluation as copies (1 of faces to calibrate on): copy.png"
+    assert any(copied in note for note in found.evaluation.notes)
+    finished = prepare_datasets(PhotoOptions(tmp_path / "set", others, one_look=True), finder(template.name), tmp_path)
+    assert any(copied in note for note in finished.evaluation.notes), "the set's own frames show the copied face"
     again = PhotoOptions(tmp_path / "set", others, one_look=True)
     with pytest.raises(InputError, match=r"faces in the crop arcface-112x96 \(96×112\), .*takes the crop dlib-150"):
         prepare_datasets(again, finder("dlib-150"), tmp_path / "other")

@@ -19,7 +19,6 @@ from rkface.convert.compare_models import (
     ConversionContext,
     QuantizedResults,
     measure_parity,
-    quantize_models,
     run_reference,
 )
 from rkface.convert.conversion import prepare_conversion
@@ -32,6 +31,7 @@ from rkface.convert.packs.known_packs import find_pack
 from rkface.convert.prepared_model import build_face_finder
 from rkface.convert.recipe import PLANS, AccuracyBar
 from rkface.convert.run_recipe import RecipeRunner
+from rkface.convert.search_models import quantize_models
 from rkface.convert.settings import ConversionSettings
 from rkface.convert.targets import find_target
 from rkface.runtime.backends.reference import open_reference

@@ -95,12 +95,15 @@ def grid(low, high):
 
 
 def write_rknn(path, ranges, contract):
-    """Write the parts of a ``.rknn`` file that rkface reads: magic, contract, toolkit, ranges of quantized outputs."""
+    """Write the parts of a ``.rknn`` file that rkface reads: magic, version of the format, contract, toolkit, ranges of
+    quantized outputs."""
     said = ", ".join(
         f"'{name}': {{'name': '{name}', 'dtype': 'float32', 'qtype': 'asym', 'min': [{low}], 'max': [{high}]}}"
         for name, (low, high) in ranges.items()
     )
-    path.write_bytes(f"RKNN\0\0\0\0{contract}\0rk3588\0002.5.0(compiler version: 2.5.0)\0{{{said}}}".encode())
+    path.write_bytes(
+        f"RKNN\0\0\0\0\6\0\0\0\0\0\0\0{contract}\0rk3588\0002.5.0(compiler version: 2.5.0)\0{{{said}}}".encode()
+    )
 
 
 def golden_outputs(rng, outputs, ranges, count):

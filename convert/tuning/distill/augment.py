@@ -53,7 +53,7 @@ def _cover(image: Image, random: np.random.Generator) -> Image:
 
 
 def _expose(image: Image, random: np.random.Generator) -> Image:
-    """Gamma, brightness, contrast and white balance; one face in ten is gray, one in five has sensor noise."""
+    """Gamma, brightness and white balance; one face in ten is gray, one in five has sensor noise."""
     values: NDArray[Any] = (image / 255.0) ** np.exp(random.uniform(-0.4, 0.4))
     gains = random.uniform(0.6, 1.25) * random.uniform(0.9, 1.1, 3)
     values = values * gains + random.uniform(-0.06, 0.06)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import pickle
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +9,8 @@ from typing import Any
 
 import torch
 
-from rkface.runtime.core.atomic import write_atomically
+from rkface.runtime.core.atomic import replace_atomically
+from rkface.runtime.core.errors import WorkError
 
 KEPT = 2  # files: the newest
 
@@ -24,9 +24,11 @@ class Checkpoint:
 
     def save(self, state: dict[str, Any]) -> None:
         """Replace the file atomically; only its owner can read it. Raises WorkError if it cannot be written."""
-        content = io.BytesIO()
-        torch.save({"key": self.key, **state}, content)
-        write_atomically(self.path, content.getvalue(), mode=0o600)
+        with replace_atomically(self.path) as path:
+            try:
+                torch.save({"key": self.key, **state}, path)
+            except (OSError, RuntimeError) as error:  # torch turns the system's error into its own
+                raise WorkError(f"{self.path} cannot be written: is the disk full? ({error})") from error
 
     def load(self) -> dict[str, Any]:
         """The saved state; empty if no file exists, or if it is damaged or of other inputs."""

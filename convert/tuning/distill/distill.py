@@ -23,7 +23,7 @@ from .checkpoint import open_checkpoint
 from .graph import TorchGraph, read_graph, rounded_tensors
 from .job import DistilledModel, DistillJob, DistillStart, Floats
 from .student import Range, Student, create_student
-from .train import BATCH, Lesson, hold_out, learn, measure_error, to_tensor, with_augmented
+from .train import BATCH, Lesson, SplitFaces, hold_out, learn, measure_error, to_tensor, with_augmented
 
 Images = NDArray[np.uint8]
 
@@ -51,9 +51,8 @@ class _Statistics:
 
 @dataclass(frozen=True)
 class _Beginning:
-    """A start that is ready to learn: its ModelProto, the student and what it learns from."""
+    """A start that is ready to learn: the student and what it learns from."""
 
-    proto: Any
     student: Student
     lesson: Lesson
 
@@ -64,16 +63,15 @@ def distill(job: DistillJob, progress: Callable[[int, int], None] = lambda done,
     Raises WorkError if the model has an operator that is not supported, or the state cannot be saved.
     """
     images = to_rgb(read_image(path) for path in read_image_list(job.dataset))
+    faces = _split(job.starts[0], job.input, images)
     state = open_checkpoint(job.checkpoints, job.key).load()
-    known = [state["start"]] if state else range(len(job.starts))
-    beginnings = {index: _begin(job.starts[index], job.input, images) for index in known}
     if not state:
-        errors = {index: measure_error(one.student, one.lesson) for index, one in beginnings.items()}
-        best = min(errors, key=lambda index: errors[index])
-        state = {"start": best, "before": errors[best]}
-    begun = beginnings[state["start"]]
+        errors = [_measure_start(start, job.input, images, faces) for start in job.starts]
+        state = {"start": int(np.argmin(errors)), "before": min(errors)}
+    begun = _begin(job.starts[state["start"]], job.input, images, faces)
     learned = learn(begun.student, begun.lesson, job, state, progress)
-    student, proto = begun.student, begun.proto
+    student = begun.student
+    proto = onnx.load(str(job.starts[state["start"]].model))  # again: it was not in memory while learning
     constants = student.constants()
     _write_constants(proto, {name: constants[name].detach().numpy() for name in student.changes})
     onnx.save(proto, str(job.target))
@@ -90,25 +88,45 @@ def distill(job: DistillJob, progress: Callable[[int, int], None] = lambda done,
         after=learned.after,
         steps=learned.steps,
         best_step=learned.best_step,
-        held_out=begun.lesson.stopping,
-        expected=begun.lesson.expected.numpy(),
+        held_out=faces.stop,
+        expected=faces.expected.numpy(),
     )
 
 
-def _begin(start: DistillStart, input: Input, images: Images) -> _Beginning:
-    """``start`` with the ranges that ``images`` show, its own FP32 version as the teacher."""
-    proto = onnx.load(str(start.model))
-    graph = read_graph(proto)
-    teacher = graph.constants | {name: torch.from_numpy(np.array(values)) for name, values in start.biases.items()}
-    seen, embeddings = _observe(graph, teacher, images, input)
-    faces, stopping = hold_out(images, embeddings)
+def _split(start: DistillStart, input: Input, images: Images) -> SplitFaces:
+    """``images``, divided by the embeddings of the FP32 version of ``start``, which is that of all starts."""
+    graph = read_graph(onnx.load(str(start.model)))
+    teacher = _teacher(graph, start)
+    faces, stopping = hold_out(images, _observe(graph, teacher, images, input)[1])
     stopping = with_augmented(stopping)
-    ranges = {name: _range(seen[name], start.factors.get(name, 1.0)) for name in rounded_tensors(graph) if name in seen}
+    return SplitFaces(faces, stopping, torch.from_numpy(_observe(graph, teacher, stopping, input)[1]))
+
+
+def _teacher(graph: TorchGraph, start: DistillStart) -> dict[str, Tensor]:
+    """The constants of the FP32 version of ``start``, whose graph is ``graph``."""
+    return graph.constants | {name: torch.from_numpy(np.array(values)) for name, values in start.biases.items()}
+
+
+def _measure_start(start: DistillStart, input: Input, images: Images, faces: SplitFaces) -> float:
+    """The error of ``start`` on the held-out faces. Only one start at a time is in memory."""
+    begun = _begin(start, input, images, faces)
+    return measure_error(begun.student, begun.lesson)
+
+
+def _begin(start: DistillStart, input: Input, images: Images, faces: SplitFaces) -> _Beginning:
+    """``start``, with its own FP32 version as the teacher, and with the ranges that calibration gives it."""
+    graph = read_graph(onnx.load(str(start.model)))
+    teacher = _teacher(graph, start)
+    seen, _ = _observe(graph, teacher, images, input)
+    ranges = {
+        name: _range(seen[name], start.widened.get(name, (0.0, 0.0)), start.factors.get(name, 1.0))
+        for name in rounded_tensors(graph)
+        if name in seen
+    }
     ranges[graph.input] = _input_range(input)
     student = create_student(graph, ranges, {name: one.variance**0.5 for name, one in seen.items()})
     sums = {step.output: seen[step.output].variance for step in graph.steps if step.operator == "Add"}
-    _, expected = _observe(graph, teacher, stopping, input)
-    return _Beginning(proto, student, Lesson(teacher, sums, input, faces, stopping, torch.from_numpy(expected)))
+    return _Beginning(student, Lesson(teacher, sums, input, faces))
 
 
 def _observe(
@@ -127,9 +145,9 @@ def _observe(
     return seen, torch.cat(parts).flatten(1).numpy()
 
 
-def _range(seen: _Statistics, factor: float) -> Range:
+def _range(seen: _Statistics, widened: Range, factor: float) -> Range:
     """The range for INT8, which contains 0; never empty."""
-    return seen.low * factor, max(seen.high * factor, 1e-6)
+    return min(seen.low, widened[0]) * factor, max(max(seen.high, widened[1]) * factor, 1e-6)
 
 
 def _input_range(input: Input) -> Range:

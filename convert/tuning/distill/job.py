@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -13,9 +13,9 @@ from rkface.runtime.core.manifest import Input
 
 Floats = NDArray[np.float32]
 
-# 300 updates of 12 faces take about 5 minutes for a MobileFaceNet on one core, and an hour for an IResNet-50, which the
-# time limit ends early. (docs/accuracy.md)
-STEPS = 300
+# 240 updates of 12 faces take 5 minutes for a MobileFaceNet on one core (docs/accuracy.md); for larger models, the time
+# limit may end them early.
+STEPS = 240
 SECONDS = 30 * 60
 
 
@@ -26,11 +26,13 @@ class DistillStart:
     model    its ONNX file
     biases   by name: FP32's values of the biases that tuning has corrected in ``model``
     factors  by name of a tensor: what the observed range is multiplied by
+    widened  ranges that the observed ones are extended to contain, by name of the tensor
     """
 
     model: Path
     biases: Mapping[str, Floats]
     factors: Mapping[str, float]
+    widened: Mapping[str, tuple[float, float]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -44,7 +46,7 @@ class DistillJob:
     checkpoints  folder that keeps the state; an interrupted distillation with the same ``key`` continues there
     key          determined by everything that decides the result
     steps        updates
-    seconds      time limit, after which the best state so far is used
+    seconds      time limit: learning rates fall so that the last updates are the finest ones in either case
     """
 
     starts: tuple[DistillStart, ...]

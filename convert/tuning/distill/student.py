@@ -12,8 +12,8 @@ from .fake_quant import round_activations, round_weights, weight_scales
 from .graph import TorchGraph
 
 # Learning rates of Adam, in units of each parameter: of an INT8 step of the channel for weights, of a thirtieth of the
-# layer's standard deviation for biases, and of the logarithm of the range's ends. 300 updates at these rates can move
-# a weight by one and a half steps, and the end of a range by a half. (docs/accuracy.md has figures of other rates.)
+# layer's standard deviation for biases, and of the logarithm of the range's ends. 240 updates at these rates can move
+# a weight by 1.2 steps, and the end of a range by a third.
 WEIGHT_RATE, BIAS_RATE, RANGE_RATE = 0.01, 0.01, 0.003
 BIAS_UNITS = 30  # to a standard deviation
 
@@ -74,9 +74,9 @@ class Student:
         )
 
     def state(self) -> dict[str, dict[str, Tensor]]:
-        """A copy of all parameters."""
+        """All parameters. They are not copied: they change with the next update."""
         return {
-            kind: {name: value.detach().clone() for name, value in values.items()}
+            kind: {name: value.detach() for name, value in values.items()}
             for kind, values in (("changes", self.changes), ("ends", self.ends))
         }
 

@@ -16,7 +16,7 @@ function sections(health) {
       facts({
         "Running for": duration(Date.now() / 1000 - health.started),
         Version: health.version,
-        Models: `${health.bundle} (${health.backend})`,
+        Models: `${health.bundle} (${health.backend}${health.binding && `, ${health.binding}`})`,
         Board: health.board,
         "NPU load": health.npu_load,
         Temperature: Object.entries(health.celsius).map(([zone, value]) => `${zone} ${Math.round(value)} °C`).join(", "),

@@ -14,6 +14,8 @@ from pathlib import Path
 import pytest
 
 from rkface.boards.deploy.release_pack import UNIT
+from rkface.runtime.inference.cores import LONGEST_HANG, RETRIES
+from rkface.runtime.service.service import STUCK_AFTER
 
 from .conftest import stand_in_wheel, wait_for
 from .sshd import WAIT
@@ -203,11 +205,22 @@ def test_systemd_accepts_the_unit(tmp_path):
     assert (done.returncode, said) == (0, [])
 
 
-def test_the_unit_restricts_the_service():
+def read_unit():
     unit = configparser.ConfigParser(strict=False, interpolation=None)
     unit.optionxform = str
     unit.read(UNIT)
-    service = unit["Service"]
+    return unit["Service"]
+
+
+def test_systemd_waits_longer_than_an_inference_on_a_hung_npu_takes():
+    service = read_unit()
+    assert int(service["TimeoutStopSec"]) > LONGEST_HANG + 5, "5 s are for the last events"
+    # The longest time without a result from a core that recovers after its last attempt to open the model.
+    assert max(RETRIES) + LONGEST_HANG < STUCK_AFTER
+
+
+def test_the_unit_restricts_the_service():
+    service = read_unit()
     for key, value in {
         "User": "rkface",
         "NoNewPrivileges": "yes",

@@ -61,6 +61,8 @@ def test_a_turned_face_has_the_pixels_of_the_photo_in_its_corners(photos, turned
     (face,) = photos(1, turned=turned)
     crop = turn_face(face, template, ANGLE)
     assert crop.min() >= 45, "a black corner"  # the photo is nowhere darker than 50
+    for name in ("turned left", "narrow", "close"):
+        assert CHANGES[name](face, template).min() >= 45, name
     # Turned back around the middle of the landmarks, it is the plain crop, but for interpolation.
     back = cv2.warpAffine(crop, cv2.getRotationMatrix2D(TEMPLATE.mean(axis=0).tolist(), ANGLE, 1), (112, 112))
     before, after = (np.abs(one.astype(int) - face.crop)[40:90, 36:76].mean() for one in (crop, back))

@@ -96,7 +96,9 @@ def test_errors_of_each_output():
     errors = {(one.kind, one.stride): one for one in output_errors(find_layout(LAYOUT, SIDE, SIDE), before, after)}
     assert len(errors) == 9
     score, box = errors["score", 8], errors["box", 16]
-    assert score.bias < 0 and score.tops[1] == 0.5 < score.tops[0] and score.step == pytest.approx(1 / 128)
+    assert (
+        score.bias < 0 and score.largest_quantized == 0.5 < score.largest_fp32 and score.step == pytest.approx(1 / 128)
+    )
     # A quarter of 16 pixels, plus at most half a step of rounding.
     assert box.bias == pytest.approx(4, abs=0.02) and box.worst <= 4 + 16 / 256 + 1e-5
     assert box.step == pytest.approx(16 / 128) and errors["landmark", 32].bias == pytest.approx(0, abs=0.05)
@@ -140,7 +142,7 @@ def test_each_of_two_scores_that_are_multiplied_has_its_own_figures():
     errors = output_errors(layout, before, after)
     assert [(one.kind, one.stride) for one in errors[:6]] == [("score", stride) for stride in (8, 8, 16, 16, 32, 32)]
     (worse,) = (one for one in errors if one.mean)
-    assert worse.output == cut and worse.tops[1] == 0.5 < worse.tops[0] and worse.anchors > 50
+    assert worse.output == cut and worse.largest_quantized == 0.5 < worse.largest_fp32 and worse.anchors > 50
     scenes = compare_scenes([faces([[0, 0, 20, 20]])] * 25, [faces([[0, 0, 20, 20]])] * 25, [1.0] * 25, 0.6)
     (note,) = detector_notes(DetectorEvidence(errors, scenes, scenes), quantized=False)
     assert "at stride 8, scores do not exceed 0.50" in note
@@ -185,7 +187,7 @@ def test_mosaics_are_shrunk_frames_and_always_the_same():
 
 def test_a_conversion_evaluates_crowds_of_small_faces(converted):
     figures = json.loads((converted.bundle / "report.json").read_text(encoding="utf-8"))
-    found, html = figures["evidence"], (converted.bundle / "report.html").read_text(encoding="utf-8")
+    found, html = figures["detector_errors"], (converted.bundle / "report.html").read_text(encoding="utf-8")
     assert (
         found["mosaics"]["images"] == len(TILES)
         and found["photos"]["images"] == figures["parity"]["detection"]["images"]
@@ -201,9 +203,13 @@ def test_a_conversion_evaluates_crowds_of_small_faces(converted):
     small = sum(one["faces"] for one in found["mosaics"]["sizes"] if one["high"] and one["high"] <= 48)
     assert small >= 50
     # The calibration faces are larger, so INT8 may cut off the scores of stride 8; then there is a note.
-    cut = [one for one in found["outputs"] if one["kind"] == "score" and one["tops"][1] < 0.9 * one["tops"][0]]
+    cut = [
+        one
+        for one in found["outputs"]
+        if one["kind"] == "score" and one["largest_quantized"] < 0.9 * one["largest_fp32"]
+    ]
     assert len(cut) == sum("no score passes" in note for note in figures["notes"])
     assert "By face size" in html and "NPU bound" in html
     for model in figures["models"]:
-        costs = [one["cost"] for one in model["tries"] if one["cost"]["layers"]]
+        costs = [one["cost"] for one in model["recipes"] if one["cost"]["layers"]]
         assert len(costs) == 1 and f"{costs[0]['milliseconds']:.2f} ms" in html

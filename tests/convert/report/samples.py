@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from rkface.convert.cost import LayerCost, ModelCost
 from rkface.convert.evaluate.detector_errors import (
     DetectorEvidence,
     OutputError,
@@ -12,7 +13,8 @@ from rkface.convert.evaluate.detector_errors import (
 from rkface.convert.evaluate.evaluation import EvaluationRequest
 from rkface.convert.evaluate.labeled_faces import LabeledFaces, all_pairs
 from rkface.convert.evaluate.parity import DetectionParity, GroupParity, PairParity, Parity, compare_embeddings
-from rkface.convert.recipe import TUNED, AccuracyBar
+from rkface.convert.pair_search import CostedRecipe, PairGrade, PairResult
+from rkface.convert.recipe import NORMAL, TUNED, AccuracyBar
 from rkface.convert.recipe_search import Grade, RecipeResult
 from rkface.convert.report.conversion_report import ConversionReport
 from rkface.convert.report.model_facts import FacePicture, ModelFacts, ReportImages
@@ -45,15 +47,16 @@ def conversion_report(**changes):
     embedding = compare_embeddings(before, before + RANDOM.normal(size=(20, 64)).astype(np.float32) * 0.05)
     detection = DetectionParity(10, 20, 20, 19, 0, 1, 0.99, 0.9, 0.01, 0.02)
     scenes = SceneErrors(1, (ThresholdErrors(0.5, 20, 0, 0, 1, 0),), (SizeErrors(0, None, 20, 0, 0, 1, 0.99, 0.01),))
-    output = OutputError("score", 8, 100, 0.0, 0.0, 0.0, (0.9, 0.9), 0.004)
-    tried = RecipeResult(TUNED, 1.0, Grade(True, (1.0,), "close", 0.99), chosen=True)
+    output = OutputError("score", 8, 100, 0.0, 0.0, 0.0, 0.9, 0.9, 0.004)
+    cost = ModelCost("rk3588", 1.5, 1000, 2000, (LayerCost("conv", "Conv", "w8a8", 1000, 2000, 1.0, 1.5, 1.5),))
+    tried = RecipeResult(TUNED, 1.0, Grade(True, (1.0,), "close", 0.99), chosen=True, cost=cost)
     facts = [
-        ModelFacts(role, 500, (10, 9), 0.0, {"build": 1.0}, 100.0, (f"{HOSTILE}: outliers",), (tried,))
+        ModelFacts(role, 500, 10, 9, 0.0, {"build": 1.0}, 100.0, (f"{HOSTILE}: outliers",), (tried,))
         for role in ("detector", "recognizer")
     ]
     fields = {
         "manifest": manifest({"digest": "1" * 64, "faces": 30, "frames": 20}),
-        "bar": AccuracyBar(),
+        "required": AccuracyBar(),
         "parity": Parity(
             detection,
             embedding,
@@ -62,9 +65,13 @@ def conversion_report(**changes):
             groups={"in-domain": GroupParity(embedding, embedding)},
             out_of_domain=compare_embeddings(before[:0], before[:0]),
         ),
-        "evidence": DetectorEvidence((output,), scenes, scenes),
+        "detector_errors": DetectorEvidence((output,), scenes, scenes),
         "models": tuple(facts),
         "notes": (f"{HOSTILE} is odd",),
+        "model_pairs": tuple(
+            PairResult(CostedRecipe(TUNED, 2.0), CostedRecipe(one, 0.5), PairGrade(True, 0.99, 0.001, 1), chosen)
+            for one, chosen in ((TUNED, False), (NORMAL, True))
+        ),
     }
     return ConversionReport(**fields | changes)
 

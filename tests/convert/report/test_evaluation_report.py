@@ -10,6 +10,7 @@ from rkface.convert.evaluate.evaluation import evaluate_pairs
 from rkface.convert.evaluate.worst_pairs import find_worst_pairs
 from rkface.convert.report.evaluation_report import to_html, verdict
 
+from .described_keys import described_keys, keys_of
 from .parsed_page import ParsedPage
 from .samples import REQUEST, labeled_faces, scores
 
@@ -32,7 +33,7 @@ def test_the_page_shows_the_faces_of_the_worst_pairs_and_its_contents():
     data = labeled_faces()
     found = evaluate_pairs(REQUEST, data, {"FP32": scores(data), "INT8": scores(data)}, ["a note"])
     page = ParsedPage(to_html(found, data.crops))
-    assert page.sections == page.contents == ["figures", "worst-pairs", "notes", "roc", "scores", "sources"]
+    assert page.sections == page.contents == ["worst-pairs", "notes", "figures", "roc", "scores", "sources"]
     assert page.html.count("data:image/jpeg") == 32, "8 pairs of each kind, two faces each"
     without = ParsedPage(to_html(replace(found, worst_pairs=()), data.crops))
     assert "worst-pairs" not in without.sections and "data:" not in "".join(without.addresses)
@@ -63,6 +64,13 @@ def test_the_color_of_the_verdict_is_that_of_its_words(people, threshold, level,
     found = evaluate_pairs(replace(REQUEST, current=threshold), data, {"FP32": scores(data)})
     assert verdict(found).level == level and words in verdict(found).headline
     assert ParsedPage(to_html(found, data.crops)).verdict == (level, verdict(found).headline)
+
+
+def test_every_key_of_the_json_is_described():
+    data = labeled_faces()
+    groups = np.array(["one", "two"])[data.people % 2]
+    found = evaluate_pairs(REQUEST, data, {"FP32": scores(data), "INT8": scores(data)}, groups=groups).to_dict()
+    assert keys_of(found) == described_keys("The JSON of an evaluation"), "docs/report.md"
 
 
 def test_a_far_that_may_be_the_requested_one_is_a_warning():

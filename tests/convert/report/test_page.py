@@ -36,15 +36,19 @@ const look = (frame, width) => {
     const [low, high] = [luminance(text), luminance(behind(one))].sort((a, b) => a - b);
     return (high + 0.05) / (low + 0.05);
   };
+  const size = (one) => {  // of its text on the screen, in CSS pixels
+    const svg = one.closest("svg"), scale = svg ? svg.clientWidth / svg.viewBox.baseVal.width : 1;
+    return parseFloat(style(one).fontSize) * scale;
+  };
   const texts = [...page.body.querySelectorAll("*")].filter(
     (one) => [...one.childNodes].some((node) => node.nodeType === 3 && node.textContent.trim()));
-  const tables = [...page.querySelectorAll("table")], boxes = tables.map((one) => one.parentElement);
+  const boxes = [...page.querySelectorAll("table, svg")].map((one) => one.parentElement);
   return {
     width: page.documentElement.scrollWidth,
     outside: view.performance.getEntriesByType("resource").map((one) => one.name),
     broken: [...page.images].filter((one) => !one.naturalWidth).length, images: page.images.length,
     dark: view.matchMedia("(prefers-color-scheme: dark)").matches,
-    tiny: texts.filter((one) => !one.closest("svg") && parseFloat(style(one).fontSize) < 11).length,
+    tiny: texts.filter((one) => size(one) < 10).length,
     pale: texts.filter((one) => contrast(one) < READABLE).map((one) => one.textContent.trim().slice(0, 40)),
     texts: texts.length,
     scrolling: boxes.filter((one) => one.scrollWidth > one.clientWidth).length,
@@ -104,11 +108,11 @@ def test_a_report_fits_a_phone_and_a_wide_screen_dark_and_light_and_loads_nothin
     for dark_one, seen in ((False, light), (True, dark)):
         for width, one in zip((PHONE, DESKTOP), seen, strict=True):
             assert one["dark"] is dark_one
-            assert one["width"] <= width, "only tables scroll sideways"
+            assert one["width"] <= width, "only tables and plots scroll sideways"
             assert one["images"] >= 5 and not one["broken"]
             assert all(name.startswith("data:") for name in one["outside"])
             assert not one["tiny"]
             assert one["texts"] > 50 and not one["pale"], f"contrast below {READABLE}"
-            assert not one["unmarked"], "a table is in a box that scrolls, with a shadow where it goes on"
+            assert not one["unmarked"], "tables and plots are in boxes that scroll, with a shadow where they go on"
             assert one["links"] >= 6 and not one["missing"]
         assert seen[0]["scrolling"] > 0, "some table is wider than a phone"

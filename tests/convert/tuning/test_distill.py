@@ -11,6 +11,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from rkface.convert.run_distilled import quantize_distilled
 from rkface.convert.toolkit.quantize import QuantizedModel, QuantizeJob
+from rkface.convert.tuning.distill import student, train
 from rkface.convert.tuning.distill.augment import augment
 from rkface.convert.tuning.distill.distill import distill
 from rkface.convert.tuning.distill.job import DistilledModel, DistillJob, DistillStart
@@ -135,11 +136,25 @@ def test_a_finished_run_is_not_repeated(job, distilled):
     assert distill(job, repeat).after == distilled.after
 
 
-def test_without_time_the_model_is_what_it_began_with(job, tmp_path):
-    done = distill(replace(job, seconds=0, checkpoints=tmp_path, target=tmp_path / "same.onnx"))
-    assert (done.steps, done.best_step) == (0, 0) and done.after == done.before
+@pytest.mark.parametrize(("limit", "rate"), [({"steps": 0}, student.WEIGHT_RATE), ({"steps": EVALUATE_EVERY}, 1e4)])
+def test_without_updates_and_with_updates_that_do_harm_the_model_is_what_it_began_with(
+    job, tmp_path, monkeypatch, limit, rate
+):
+    monkeypatch.setattr(student, "WEIGHT_RATE", rate)
+    done = distill(replace(job, **limit, checkpoints=tmp_path, target=tmp_path / "same.onnx"))
+    assert done.steps == limit["steps"] and done.best_step == 0 and done.after == done.before
     expected = {one.name: numpy_helper.to_array(one) for one in onnx.load(str(job.starts[0].model)).graph.initializer}
     assert all(np.array_equal(value, expected[name]) for name, value in written(done).items())
+
+
+def test_the_last_updates_before_the_time_is_over_count(job, tmp_path, monkeypatch):
+    clock = iter(range(0, 10_000, 10))  # seconds: ten for each update
+    monkeypatch.setattr(train.time, "monotonic", lambda: float(next(clock)))
+    monkeypatch.setattr(train, "EVALUATE_EVERY", 1000)  # only at the end
+    short = replace(job, seconds=300, checkpoints=tmp_path, target=tmp_path / "short.onnx")
+    done = distill(short)
+    assert done.steps == 30 == done.best_step and done.after < done.before
+    assert distill(short).steps == 30  # the limit is for all runs together
 
 
 def test_it_begins_with_the_best_start(job, tmp_path):

@@ -191,17 +191,22 @@ def test_only_ranges_of_a_recognizer_shrink_and_the_simulator_uses_them(tmp_path
     onnx.save(separable(), tmp_path / "model.onnx")
     dataset = calibration(tmp_path / "set", IMAGES[:4])
     arguments = (tmp_path / "model.onnx", INPUT, dataset, tmp_path / "tuned.onnx")
-    assert not tune(*arguments).equalized.factors["clip"]
-    tuned = tune(*arguments, clip=True).equalized
+    plain = tune(*arguments).equalized
+    assert not plain.factors["clip"] and not plain.observed
+    tuned = tune(*arguments, faces=True).equalized
     assert not {"out", "image"} & {*tuned.factors["clip"], *tuned.factors["margin"]}
+    top = observe_tensors(onnx.load(tuned.path), INPUT, IMAGES[:4], tmp_path / "scratch.onnx")["out"].high.max()
+    assert tuned.observed["out"][1] > 0.99 * top  # biases are corrected in the tuned model
     np.save(tmp_path / "ask.npy", IMAGES[:1])
     job = QuantizeJob(
         tuned.path, tmp_path / "model.rknn", "rk3588", INPUT, "{}", dataset, evaluate=tmp_path / "ask.npy"
     )
-    whole, cut = (quantize(one, tmp_path / "log.txt").outputs[0] for one in (job, replace(job, factors={"out": 0.5})))
-    top = observe_tensors(onnx.load(tuned.path), INPUT, IMAGES[:4], tmp_path / "scratch.onnx")["out"].high.max()
+    half = replace(job, factors={"out": 0.5})
+    jobs = (job, half, replace(half, observed={"out": (-2 * top, 2 * top)}))
+    whole, cut, widened = (quantize(one, tmp_path / "log.txt").outputs[0] for one in jobs)
     # 5 %: this is the range of INT8's outputs, not of FP32's.
     assert whole.max() > 0.6 * top and cut.max() == pytest.approx(top / 2, rel=0.05)
+    assert widened.max() == pytest.approx(whole.max(), rel=0.05), "half of a range that is twice as large"
 
 
 def test_a_tensor_that_moves_into_an_output_gets_no_margin_so_that_it_is_not_rounded_twice(tmp_path):

@@ -1,12 +1,13 @@
 """The NPU backend on a machine without an NPU. tests/twin tests it with Rockchip's library."""
 
 import os
+from pathlib import Path
 
 import pytest
 
-from rkface.runtime.backends import bindings
+from rkface.runtime.backends import bindings, npu_errors
 from rkface.runtime.backends.npu import open_npu
-from rkface.runtime.backends.npu_errors import closed_node, open_error
+from rkface.runtime.backends.npu_errors import closed_node, device_error, missing_node, old_library, open_error
 from rkface.runtime.core import device_access
 from rkface.runtime.core.bundle import read_bundle
 from rkface.runtime.core.crop_template import TEMPLATES
@@ -149,6 +150,49 @@ def test_nobody_is_told_to_join_the_group_of_root(nodes):
 
 def test_a_gpu_without_permission_does_not_matter(nodes):
     assert closed_node(nodes("card0", "renderD128")) == ""
+
+
+def test_a_board_without_any_node_of_the_npu_is_told_so(tmp_path):
+    assert "no device node of the NPU" in missing_node(tmp_path) and closed_node(tmp_path) == ""
+    (tmp_path / "dev/dri").mkdir(parents=True)
+    (tmp_path / "dev/dri/card0").touch()
+    assert missing_node(tmp_path) == ""
+
+
+def test_a_library_that_is_too_old_for_the_file_format_is_named(tmp_path):
+    """As reported for librknnrt 1.4.0 (airockchip/rknn-toolkit2 #281), which says FAIL."""
+    model, library = tmp_path / "m.rknn", tmp_path / "usr/lib/librknnrt.so"
+    model.write_bytes(b"RKNN\0\0\0\0" + (6).to_bytes(8, "little"))
+    library.parent.mkdir(parents=True)
+    for version, expected in (("1.4.0", True), ("1.6.0", False), ("2.3.2", False)):
+        library.write_bytes(f"librknnrt version: {version} (a10f100eb@2022-09-09T09:07:14)".encode())
+        said = old_library(model, tmp_path)
+        assert ("librknnrt 1.4.0" in said and "needs 1.6.0 or newer" in said) == expected, (version, said)
+
+
+@pytest.mark.parametrize(
+    ("log", "says"),
+    [
+        # What rknn-toolkit-lite2 logs on boards, without what the library itself prints to stderr.
+        ("E Catch exception when init runtime!\nException: RKNN init failed. error code: RKNN_ERR_FAIL\n", "FAIL (-1)"),
+        (
+            "E Catch exception when init runtime!\nException: error code: RKNN_ERR_DEVICE_UNAVAILABLE\n",
+            "UNAVAILABLE (-3)",
+        ),
+    ],
+)
+def test_a_failed_open_as_boards_log_it_leads_to_doctor(tmp_path, monkeypatch, log, says):
+    (tmp_path / "m.rknn").write_bytes(b"RKNN\0\0\0\0" + (6).to_bytes(8, "little"))
+    for name in ("closed_node", "missing_node"):
+        monkeypatch.setattr(npu_errors, name, lambda: "")
+    error = str(open_error(tmp_path / "m.rknn", log))
+    assert says in error and "rkface doctor" in error
+
+
+def test_a_hung_npu_is_told_so_although_the_code_says_fail():
+    """`rknn_run fail! ret=-1` after "failed to submit!" (radxa/kernel #312)."""
+    error = str(device_error(Path("m.rknn"), "rknn_run", -1))
+    assert "did not answer in time" in error and "FAIL (-1)" in error
 
 
 def test_an_unknown_error_still_shows_what_the_binding_logged(tmp_path):

@@ -1,0 +1,57 @@
+"""Changed copies of the faces that calibrate: mirrored, turned, narrower as if seen from the side, lighter or darker,
+less sharp, or partly covered.
+
+Faces that calibration does not show have other activations, and INT8 cuts off what is beyond its range. Copies show
+part of what is missing (docs/accuracy.md).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+# How far a copy may be from its face, and the shares of copies that are changed so. The copies need not look real.
+ANGLE = 30.0  # degrees
+SCALE = 0.1
+NARROWED, NARROWEST = 0.2, 0.65  # smallest width
+LIGHT_CHANGED, LOG_GAMMA, GAIN = 0.6, 0.7, (0.5, 1.3)  # the logarithm of the gray values' exponent; their factor
+SHRUNK, SMALLEST = 0.3, 0.25
+COVERED, COVER_WIDTH, COVER_HEIGHT = 0.15, 0.3, 0.35  # the least width, and the height of what covers the face
+
+Image = NDArray[np.uint8]
+
+
+def vary_faces(crops: Image) -> Image:
+    """A changed copy of each of ``crops`` (N×H×W×3 uint8). The same crops always give the same copies."""
+    random = np.random.default_rng(0)
+    return np.stack([_vary(crop, random) for crop in crops])
+
+
+def _vary(crop: Image, random: np.random.Generator) -> Image:
+    height, width = crop.shape[:2]
+    image: NDArray[Any] = crop[:, ::-1] if random.random() < 0.5 else crop
+    turn = cv2.getRotationMatrix2D(
+        (width / 2, height / 2), random.uniform(-ANGLE, ANGLE), random.uniform(1 - SCALE, 1 + SCALE)
+    )
+    if random.random() < NARROWED:
+        share = random.uniform(NARROWEST, 1)
+        turn[0] *= share
+        turn[0, 2] += (1 - share) * width / 2
+    image = cv2.warpAffine(np.ascontiguousarray(image), turn, (width, height), borderMode=cv2.BORDER_REPLICATE)
+    if random.random() < LIGHT_CHANGED:
+        exponent = np.exp(random.uniform(-LOG_GAMMA, LOG_GAMMA))
+        image = np.clip((image / 255.0) ** exponent * 255 * random.uniform(*GAIN), 0, 255).astype(np.uint8)
+    if random.random() < SHRUNK:
+        scale = random.uniform(SMALLEST, 1)
+        small = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+        image = cv2.resize(small, (width, height))
+    if random.random() < COVERED:
+        left, right = np.sort(random.random(2))
+        top = random.uniform(0, 1 - COVER_HEIGHT)
+        rows = slice(int(top * height), int((top + COVER_HEIGHT) * height))
+        columns = slice(int(left * width), int(max(right, left + COVER_WIDTH) * width))
+        image[rows, columns] = random.integers(0, 256, 3)
+    return np.asarray(image, np.uint8)

@@ -1,0 +1,143 @@
+"""The direct binding without emulation: the stand-in for librknnrt, compiled for this machine and loaded by tests.
+
+The structures are the same on all 64-bit Linux. The emulated board (test_twin.py) tests both bindings on aarch64.
+"""
+
+import ctypes
+import shutil
+import subprocess
+
+import numpy as np
+import pytest
+
+from rkface.boards.twin import HERE
+from rkface.boards.twin.answers import write_answers
+from rkface.boards.twin.ingredients import FLAGS
+from rkface.runtime.backends import Quantized, bindings
+from rkface.runtime.backends.npu import open_npu
+from rkface.runtime.backends.shared_weights import SharedWeights
+from rkface.runtime.core.bundle import read_bundle
+from rkface.runtime.core.errors import DeviceError
+from rkface.runtime.core.manifest import ROLES
+from rkface.runtime.core.versions import TOOLKIT
+from rkface.runtime.inference.golden import read_golden
+
+
+@pytest.fixture(scope="module")
+def library(tmp_path_factory):
+    if shutil.which("cc") is None:
+        pytest.skip("no C compiler here")
+    path = tmp_path_factory.mktemp("library") / "librknnrt.so"
+    subprocess.run(["cc", *FLAGS, "-Werror", f'-DTOOLKIT="{TOOLKIT}"', "-o", path, HERE / "librknnrt.c"], check=True)
+    return path
+
+
+class Board:
+    """The stand-in library as librknnrt of this machine. It takes it for a chip with one core."""
+
+    def __init__(self, library, bundles, monkeypatch):
+        self._library = ctypes.CDLL(library)
+        self._set = monkeypatch.setenv
+        self.bundle = bundles[0]
+        self.images = read_golden(self.bundle, "recognizer").inputs
+        self.break_calls("")
+
+    def break_calls(self, faults):
+        self._set("RKFACE_TWIN_FAULTS", faults)
+
+    def open(self, role="recognizer", **options):
+        return open_npu(self.bundle.path(role), self.bundle.model(role), soc="rk3588", **options)
+
+    def count(self):
+        """Open contexts and copies of weights."""
+        return tuple(
+            ctypes.c_int.in_dll(self._library, f"rkface_twin_{name}").value for name in ("contexts", "weights")
+        )
+
+
+@pytest.fixture
+def board(library, bundles, monkeypatch, tmp_path):
+    read = [read_bundle(folder) for folder in bundles]
+    for bundle in read:
+        write_answers(bundle, tmp_path)
+    monkeypatch.setenv("RKFACE_TWIN_ANSWERS", str(tmp_path))
+    monkeypatch.setenv("RKFACE_NPU_BINDING", "direct")
+    monkeypatch.setattr(bindings, "LIBRARIES", (str(library),))
+    board = Board(library, read, monkeypatch)
+    yield board
+    assert board.count() == (0, 0), "every context was closed"
+
+
+def test_golden_outputs_come_back_bit_for_bit(board, bundles):
+    for board.bundle in map(read_bundle, bundles):
+        for role in ROLES:
+            golden, backend = read_golden(board.bundle, role), board.open(role)
+            for ours, simulator in zip(backend.infer(golden.inputs), golden.simulator, strict=True):
+                np.testing.assert_array_equal(ours, simulator.reshape(ours.shape))
+            kinds = [type(output) for output in backend.infer_quantized(golden.inputs[0])]
+            assert Quantized in kinds
+            backend.close()
+
+
+def test_contexts_share_one_copy_of_the_weights_until_the_last_is_closed(board):
+    weights = SharedWeights()
+    backends = [board.open(weights=weights) for _ in range(3)]
+    assert board.count() == (3, 1)
+    expected = read_golden(board.bundle, "recognizer").simulator[0]
+    for backend in backends:  # the first, which loaded the weights, is closed before the others run
+        np.testing.assert_array_equal(backend.infer(board.images)[0], expected)
+        backend.close()
+        backend.close()
+
+
+def test_a_library_that_refuses_to_share_is_tried_once(board, caplog):
+    weights = SharedWeights()
+    board.break_calls("dup=-5")
+    backends = [board.open(weights=weights) for _ in range(3)]
+    assert board.count() == (3, 3)
+    assert [record.message for record in caplog.records] == [
+        "librknnrt does not share weights between cores (rknn_dup_context returned -5): each core has its own copy"
+    ]
+    for backend in backends:
+        backend.close()
+
+
+def test_after_a_failed_run_the_model_is_loaded_again(board):
+    weights = SharedWeights()
+    first, second = (board.open(weights=weights) for _ in range(2))
+    board.break_calls("hang=1")
+    with pytest.raises(DeviceError, match=r"rknn_run failed, FAIL \(-1\): the NPU did not answer in time"):
+        second.infer(board.images[:1])
+    board.break_calls("")
+    second.close()
+    again, third = (board.open(weights=weights) for _ in range(2))
+    assert board.count() == (3, 2)
+    for backend in (first, again, third):
+        backend.infer(board.images[:1])
+        backend.close()
+
+
+def test_a_core_that_the_library_refuses_is_an_error_and_is_closed(board):
+    with pytest.raises(DeviceError, match="refuses the requested core"):
+        board.open(core=1)
+    weights = SharedWeights()
+    first = board.open(weights=weights)
+    with pytest.raises(DeviceError, match="refuses the requested core"):
+        board.open(core=1, weights=weights)
+    assert board.count() == (1, 1)
+    first.close()
+
+
+def test_a_library_that_cannot_share_gives_each_context_its_own_copy(board, monkeypatch):
+    weights = SharedWeights()
+    first = board.open(weights=weights)
+    monkeypatch.setattr(bindings.Library, "call", without_sharing(bindings.Library.call))
+    second = board.open(weights=weights)
+    assert board.count() == (2, 2)
+    first.close()
+    second.close()
+
+
+def without_sharing(call):
+    """Library.call of an old librknnrt, which has no rknn_dup_context."""
+    return lambda self, name, *rest: call(self, f"{name}_missing" if name == "rknn_dup_context" else name, *rest)
