@@ -129,7 +129,7 @@ class ConversionReport:
         if self.parity.liveness:
             text += f" Liveness: {grade_liveness(self.parity.liveness).summary}."
         if quantized and "unlike" not in self.parity.groups:
-            text += " No held-out face is unlike the calibration photos, so nothing is known about such photos."
+            text += " No held-out face is unlike the calibration photos: changed faces stand in for such photos."
         if not self.manifest.threshold_measured:
             text += " The match threshold is not measured on this model: measure it before you rely on it."
         return ReportVerdict("good", f"Accepted: {kind} is as close to FP32 as required, in the simulator.", text)

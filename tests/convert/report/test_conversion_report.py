@@ -6,7 +6,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from rkface.convert.evaluate.bootstrap import Estimate
+from rkface.convert.evaluate.max_drop import MetricDrop
 from rkface.convert.evaluate.parity import GroupParity, compare_embeddings, compare_liveness, compare_pairs
+from rkface.convert.metric_bar import MetricBar
+from rkface.convert.recipe import AccuracyBar
 from rkface.convert.report.page import named_values
 from rkface.convert.report.plot import ScatterPoint, scatter
 from rkface.convert.toolkit.quantize import LayerError
@@ -54,10 +58,12 @@ def test_every_key_of_report_json_is_described():
     parity = replace(
         found.parity,
         pairs=compare_pairs(vectors, vectors, 0.4, labels),
+        drops=(MetricDrop("tar@0.1", "TAR", 1, 1, Estimate(0, 0, 0), 0.5, 1, 1, 3),),
         liveness=compare_liveness(np.ones(3, np.float32), np.ones(3, np.float32), 0.5),
     )
     layers = (LayerError("conv", "Conv", 0.99, 0.999),)
-    data = replace(found, parity=parity, models=(replace(found.models[0], layers=layers),)).to_dict()
+    required = AccuracyBar(max_drop=(MetricBar("tar", 0.5, 0.1),))
+    data = replace(found, required=required, parity=parity, models=(replace(found.models[0], layers=layers),)).to_dict()
     found, described = keys_of(data), described_keys("report.json")
     assert found - described == set(), "add them to docs/report.md"
     assert described - found <= {"augmented", "unlike"}, "remove them from docs/report.md"
