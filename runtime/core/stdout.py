@@ -45,7 +45,7 @@ def reserve_stdout() -> None:
 
 
 def stdout_columns(fallback: int) -> int:
-    """Columns of the terminal that ``sys.stdout`` writes to; ``fallback`` if that is no terminal. The environment
+    """Columns of the terminal that ``sys.stdout`` writes to; ``fallback`` if there is none. The environment
     variable COLUMNS takes precedence.
 
     ``shutil.get_terminal_size`` asks descriptor 1, which is stderr after ``reserve_stdout``.
