@@ -45,7 +45,7 @@ def reserve_stdout() -> None:
 
 
 def stdout_columns(fallback: int) -> int:
-    """Columns of the terminal that ``sys.stdout`` writes to; ``fallback`` if there is none. The environment
+    """Columns of the terminal that ``sys.stdout`` writes to; ``fallback`` without a terminal. The environment
     variable COLUMNS takes precedence.
 
     ``shutil.get_terminal_size`` asks descriptor 1, which is stderr after ``reserve_stdout``.
