@@ -17,6 +17,7 @@ from rkface.runtime.core.errors import WorkError
 from rkface.runtime.core.text import in_lines, show_value
 
 MOST_TEXT = 2000  # characters of one text of a board that is shown
+MOST_LOG = 8000  # characters of the kernel's log that are shown: 20 lines of a board have 2000, and may have more
 MOST_OUTPUT = 4_000_000  # bytes that a command on a board may print
 MOST_CHECKS = 100  # of a report of doctor
 
@@ -103,7 +104,10 @@ def clean_report(report: DoctorReport) -> DoctorReport:
     checks = report.checks[:MOST_CHECKS]
     if any(check.verdict not in VERDICTS for check in checks) or not isinstance(report.facts, dict):
         raise ValueError("this is not a report of rkface doctor")
-    facts = {clean_text(key, 40): clean_text(value) for key, value in list(report.facts.items())[:MOST_CHECKS]}
+    facts = {
+        clean_text(key, 40): in_lines(str(value)[-MOST_LOG:]) if key == "driver_log" else clean_text(value)
+        for key, value in list(report.facts.items())[:MOST_CHECKS]
+    }
     return replace(
         report,
         checks=tuple(

@@ -19,7 +19,8 @@ CLOCKS = {  # name of the check → the folders of /sys with its governor
 }
 SLOW_GOVERNORS = ("powersave", "userspace")
 IDLE_CLOCK = 300  # MHz at which the NPU of a ROCK 4D idles (radxa/kernel #432); that of a ROCK 5B stays at 1000
-MEMORY_MINIMUM, MEMORY_GOOD = 512, 1024  # MiB free; one context of w600k_r50 holds 45 MB of weights, for each core
+MEMORY_MINIMUM, MEMORY_GOOD = 512, 1024  # MiB free; we chose both. The NPU cores share the weights (w600k_r50: 43 MB)
+LESS_MEMORY = "stop other programs, or use a smaller recognizer (w600k_mbf); fewer NPU cores save little memory"
 CMA_MINIMUM = 16  # MiB free; the buffers of cameras and RGA are allocated from it
 DEFAULT_TRIP = 85_000  # m°C, for zones without a trip point: the passive trip point in the RK3588 device tree
 DISK_MINIMUM, DISK_GOOD = 0.5, 2.0  # GiB free: for one release with its Python packages, and for the three that stay
@@ -33,8 +34,8 @@ def check_clock(probe: Probe, name: str) -> CheckResult:
         return CheckResult(name, OK, "this kernel does not control it")
     states = [_policy(probe, policy) for policy in policies]
     governors = sorted({governor for governor, _, _ in states})
-    now = "/".join(sorted({f"{current}" for _, current, _ in states}, key=int))
-    found = f"{', '.join(governors)}, {now} MHz now"
+    clocks = sorted({current for _, current, _ in states if current})  # 0: unknown
+    found = ", ".join(governors) + (f", {'/'.join(map(str, clocks))} MHz now" if clocks else "")
     capped = any(limited for _, _, limited in states)
     if capped or any(governor in SLOW_GOVERNORS for governor in governors):
         if capped:
@@ -47,7 +48,7 @@ def check_clock(probe: Probe, name: str) -> CheckResult:
         return CheckResult(
             name, WARN, f"{found}: a slow governor", "rkface doctor --fix sets the governor to performance until reboot"
         )
-    if name == "NPU clock" and governors != ["performance"] and min(current for _, current, _ in states) <= IDLE_CLOCK:
+    if name == "NPU clock" and governors != ["performance"] and clocks and clocks[0] <= IDLE_CLOCK:
         return CheckResult(
             name,
             WARN,
@@ -60,7 +61,8 @@ def check_clock(probe: Probe, name: str) -> CheckResult:
 
 
 def _policy(probe: Probe, folder: str) -> tuple[str, int, bool]:
-    """The governor, the frequency now in MHz, and whether the allowed maximum is below the maximum of the hardware.
+    """The governor, the frequency now in MHz (0 if it cannot be read), and whether the allowed maximum is below the
+    maximum of the hardware.
 
     cpufreq counts in kHz, devfreq in Hz.
     """
@@ -85,7 +87,7 @@ def check_memory(probe: Probe) -> CheckResult:
     if free < MEMORY_MINIMUM:
         return CheckResult("memory", FAIL, found, "stop other programs, or use a board with more memory")
     if free < MEMORY_GOOD:
-        return CheckResult("memory", WARN, found, "use one NPU core only, or a smaller recognizer (w600k_mbf)")
+        return CheckResult("memory", WARN, found, LESS_MEMORY)
     if cma and cma_free < CMA_MINIMUM:
         return CheckResult(
             "memory", WARN, f"{found}: too little for cameras", "add cma=256M to the kernel command line"

@@ -55,12 +55,12 @@ def switch_on(probe: Probe) -> str:
 def check_device_nodes(probe: Probe) -> CheckResult:
     """Whether the NPU is on, has device nodes, and this user may use them."""
     nodes, user, groups = npu_nodes(probe), probe.user(), probe.groups()
-    if not nodes and not has_vendor_driver(probe):
-        return CheckResult("NPU device", FAIL, "missing, because the driver is missing", "fix the kernel first")
     if not nodes and (off := disabled_npu(probe)):
         return CheckResult(
             "NPU device", FAIL, f"the NPU is switched off: {off} is disabled in the device tree", switch_on(probe)
         )
+    if not nodes and not has_vendor_driver(probe):
+        return CheckResult("NPU device", FAIL, "missing, because the driver is missing", "fix the kernel first")
     if not nodes:
         return CheckResult(
             "NPU device",

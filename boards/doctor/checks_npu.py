@@ -10,7 +10,7 @@ import re
 from rkface.runtime.core.soc import CORES, read_cores, read_soc
 from rkface.runtime.core.versions import version_numbers
 
-from .checks_nodes import has_vendor_driver
+from .checks_nodes import disabled_npu, has_vendor_driver, switch_on
 from .probe import Probe
 from .report import FAIL, OK, WARN, CheckResult
 
@@ -72,6 +72,9 @@ def check_kernel(probe: Probe) -> CheckResult:
     release = probe.text("proc/sys/kernel/osrelease") or "unknown"
     if has_vendor_driver(probe):
         return CheckResult("kernel", OK, f"{release}, with Rockchip's rknpu driver")
+    if off := disabled_npu(probe):
+        found = f"{release}: its rknpu driver is not loaded, because {off} is disabled in the device tree"
+        return CheckResult("kernel", WARN, found, switch_on(probe))
     if any(map(probe.exists, ("sys/bus/platform/drivers/rocket", "sys/module/rocket", "dev/accel/accel0"))):
         found = f"{release} is a mainline kernel: librknnrt cannot use its rocket driver (made for Mesa)"
         return CheckResult("kernel", FAIL, found, VENDOR_KERNEL)
@@ -99,7 +102,9 @@ def hung_jobs(probe: Probe) -> int:
 def check_driver(probe: Probe) -> CheckResult:
     """Whether the rknpu driver is one that is known to work."""
     if not has_vendor_driver(probe):
-        return CheckResult("NPU driver", FAIL, "not present in this kernel", "fix the kernel first")
+        missing, off = "not present in this kernel", "not loaded, because the NPU is switched off"
+        found, fix = (off, "switch the NPU on first") if disabled_npu(probe) else (missing, "fix the kernel first")
+        return CheckResult("NPU driver", FAIL, found, fix)
     version, kernel = driver_version(probe), version_numbers(probe.text("proc/sys/kernel/osrelease"))[:2]
     recommended = ".".join(map(str, RECOMMENDED))
     if not version:
@@ -110,19 +115,23 @@ def check_driver(probe: Probe) -> CheckResult:
             f"read it as root: sudo cat /sys/kernel/debug/rknpu/version ({recommended} is recommended)",
         )
     found = f"rknpu {'.'.join(map(str, version))}"
-    if hung := hung_jobs(probe):
+    hung = hung_jobs(probe)
+    hangs = (
+        f"; the NPU hung {hung} time{'s' * (hung > 1)} since the last start (`job timeout` in dmesg)" if hung else ""
+    )
+    update = "update the kernel, which contains the driver (Armbian vendor 6.1 has 0.9.8)"
+    if BROKEN_FROM <= version < BROKEN_BEFORE and kernel == BROKEN_KERNEL and read_cores(probe.root) > 1:
+        found = f"{found} on kernel 6.1 is known to hang, or to fail with `failed to submit!`, before 0.9.6"
+        return CheckResult("NPU driver", FAIL, found + hangs, update)
+    if hangs:
         return CheckResult(
             "NPU driver",
             WARN,
-            f"{found}; the NPU hung {hung} time{'s' * (hung > 1)} since the last start (`job timeout` in dmesg)",
+            found + hangs,
             "restart the board, then run `rkface selftest`; if the NPU hangs again, update the kernel and librknnrt",
         )
     if version >= RECOMMENDED:
         return CheckResult("NPU driver", OK, found)
-    update = "update the kernel, which contains the driver (Armbian vendor 6.1 has 0.9.8)"
-    if BROKEN_FROM <= version < BROKEN_BEFORE and kernel == BROKEN_KERNEL and read_cores(probe.root) > 1:
-        found = f"{found} on kernel 6.1 is known to hang, or to fail with `failed to submit!`, before 0.9.6"
-        return CheckResult("NPU driver", FAIL, found, update)
     return CheckResult(
         "NPU driver", WARN, f"{found}: {recommended} is recommended, and `rkface selftest` decides", update
     )

@@ -25,6 +25,7 @@ from .probe import Probe
 from .report import FAIL, OK, WARN, CheckResult
 
 LIBRARY = LIBRARIES[-1]
+LITE, DIRECT = "rknn-toolkit-lite2", "direct"  # the bindings
 OLDEST_LIBRARY = MODEL_FORMATS[max(MODEL_FORMATS)]  # for the models of the toolkits that rkface supports
 AARCH64 = 183  # ELF e_machine (Arm's ELF for the Arm 64-bit Architecture)
 OLDEST, NEWEST = (".".join(map(str, version)) for version in (PYTHON_OLDEST, PYTHON_NEWEST))
@@ -118,22 +119,43 @@ def check_python(probe: Probe, facts: dict[str, Any]) -> CheckResult:
     return CheckResult("Python", OK, found)
 
 
-def check_binding(facts: dict[str, Any], needs: BundleNeeds) -> CheckResult:
+def check_binding(probe: Probe, facts: dict[str, Any], needs: BundleNeeds) -> CheckResult:
     """What opens models on the NPU with this Python: rknn-toolkit-lite2, if it fits the models, or rkface itself."""
-    installed, toolkit, python = facts.get("lite"), needs.toolkit or TOOLKIT, version_numbers(facts.get("version", ""))
-    install = f"pip install rknn-toolkit-lite2=={toolkit}"
-    if facts.get("error"):
-        found = f"direct: rknn-toolkit-lite2 {installed or ''} does not import: {facts['error']}"
-        return CheckResult("NPU binding", WARN, found, install.replace("install", "install --force-reinstall"))
-    if not installed and python[:2] > TOOLKIT_PYTHON_NEWEST:
-        found = f"direct: rknn-toolkit-lite2 has no wheel for Python {'.'.join(map(str, python[:2]))}"
-        return CheckResult("NPU binding", OK, found)
-    if not installed:
-        return CheckResult("NPU binding", OK, "direct: rknn-toolkit-lite2 is not installed (a deploy installs it)")
-    found = f"rknn-toolkit-lite2 {installed}"
-    if version_numbers(installed) != version_numbers(toolkit):
+    wanted, why, toolkit = facts.get("wanted", ""), why_direct(probe, facts), needs.toolkit or TOOLKIT
+    install = f"pip install {LITE}=={toolkit}"
+    if wanted not in ("", LITE, DIRECT):
+        fix = f"set it to {LITE} or {DIRECT}, or unset it"
+        return CheckResult("NPU binding", FAIL, f"RKFACE_NPU_BINDING is {wanted!r}", fix)
+    if why and wanted == LITE:
+        found = f"RKFACE_NPU_BINDING asks for {LITE}, but {why}"
+        return CheckResult("NPU binding", FAIL, found, f"unset RKFACE_NPU_BINDING, or {install}")
+    if why and facts.get("error") and not wanted:
+        fix = install.replace("install", "install --force-reinstall")
+        return CheckResult("NPU binding", WARN, f"direct: {why}", fix)
+    if why:
+        return CheckResult("NPU binding", OK, f"direct: {why}")
+    found = f"{LITE} {facts['lite']}"
+    if version_numbers(facts["lite"]) != version_numbers(toolkit):
         return CheckResult("NPU binding", WARN, f"{found}, but the models were made with toolkit {toolkit}", install)
     return CheckResult("NPU binding", OK, found)
+
+
+def why_direct(probe: Probe, facts: dict[str, Any]) -> str:
+    """Why rkface opens models itself; empty if it uses rknn-toolkit-lite2.
+
+    It decides like ``find_binding`` of runtime/backends, which cannot be sent to a board.
+    """
+    wanted, installed, python = facts.get("wanted"), facts.get("lite"), version_numbers(facts.get("version", ""))[:2]
+    if wanted == DIRECT:
+        return "RKFACE_NPU_BINDING asks for it"
+    if facts.get("error"):
+        return f"{LITE} {installed or ''} does not import: {facts['error']}"
+    if not installed and python > TOOLKIT_PYTHON_NEWEST:
+        return f"{LITE} has no wheel for Python {'.'.join(map(str, python))}"
+    if not installed:
+        return f"{LITE} is not installed (a deploy installs it)"
+    in_container = probe.exists(".dockerenv") and not probe.exists("dev/dri/renderD129")
+    return f"{LITE} needs /dev/dri/renderD129 in a container" if in_container and not wanted else ""
 
 
 def check_bundle_target(probe: Probe, needs: BundleNeeds) -> CheckResult:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import sys
 from argparse import ArgumentParser, Namespace
 from dataclasses import replace
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rkface.runtime.core.errors import BundleError, InputError
+from rkface.runtime.core.stdout import stdout_columns
 
 from .report import FAIL, CheckResult
 
@@ -52,7 +52,7 @@ def _run(options: Namespace) -> int:
     from rkface.runtime.core.progress import stage
 
     from .apply_fixes import apply_fixes
-    from .attachment import check_place, write_attachment
+    from .attachment import check_place
     from .checks_software import BundleNeeds
     from .probe import Probe
     from .remote import run_checks_over
@@ -77,7 +77,7 @@ def _run(options: Namespace) -> int:
     else:
         _print(report, options.host)
     if options.report:
-        write_attachment(options.report, report, _bench(options))
+        _write_report(options, report)
         print(f"written: {options.report}", file=sys.stderr if options.json else sys.stdout)
     if options.fix and not report.fixes:
         print("--fix has nothing to change: it fixes governors, groups and udev rules only")
@@ -99,26 +99,47 @@ def _read_needs(folder: Path) -> tuple[BundleNeeds, CheckResult | None]:
         return BundleNeeds(), CheckResult("bundle", FAIL, str(error))
 
 
-def _bench(options: Namespace) -> str:
-    """The selftest and what `rkface bench` measures, in Markdown; or why there is neither."""
-    from rkface.runtime.cli.bench import RUNS, format_table, measure
-    from rkface.runtime.cli.selftest import format_result
-    from rkface.runtime.core.errors import RkfaceError
+def _write_report(options: Namespace, report: DoctorReport) -> None:
+    """Write the file, and again after the measurement, which a broken driver or library may crash or hang."""
+    from .attachment import write_attachment
 
     if not options.bundle or options.host:
-        return "Not measured: this needs `--bundle DIR` on the board itself, without `--host`."
+        needed = "Not measured: this needs `--bundle DIR` on the board itself, without `--host`."
+        write_attachment(options.report, report, needed)
+        return
+    write_attachment(options.report, report, "Not measured: the measurement ended this process.")
+    write_attachment(options.report, report, _bench(options.bundle))
+
+
+def _bench(bundle: Path) -> str:
+    """The selftest and what `rkface bench` measures, in Markdown; or why it could not be measured."""
+    from rkface.runtime.cli.bench import RUNS, format_table, time_detection
+    from rkface.runtime.cli.selftest import format_result, run_selftest
+
+    # The report is about a machine on which something does not work, so any exception belongs into it.
     try:
-        result, rows = measure(options.bundle, None, RUNS)
-    except RkfaceError as error:  # the report is about a machine on which something does not work
-        return f"Not measured: {error}"
-    return f"```\n{format_result(result)}\n```\n\n{format_table(result, rows)}"
+        result = run_selftest(bundle, None, RUNS)
+    except Exception as error:
+        return f"Not measured: {_describe(error)}"
+    rows, failed = list(result.latencies), ""
+    if not result.problems:
+        try:
+            rows.append(time_detection(bundle, None, RUNS))
+        except Exception as error:
+            failed = f"\nWhole detections were not measured: {_describe(error)}\n"
+    return f"```\n{format_result(result)}\n```\n\n{format_table(result, rows)}{failed}"
+
+
+def _describe(error: Exception) -> str:
+    from rkface.runtime.core.errors import RkfaceError
+
+    return str(error) if isinstance(error, RkfaceError) else f"{type(error).__name__}: {error}"
 
 
 def _print(report: DoctorReport, host: str | None) -> None:
     from .report import render_report
 
-    width = min(shutil.get_terminal_size((100, 40)).columns, 120)
-    print(render_report(report, width=width, color=sys.stdout.isatty()))
+    print(render_report(report, width=min(stdout_columns(100), 120), color=sys.stdout.isatty()))
     if host and report.facts["compatible"]:
         from rkface.boards.profile import match_profile
 

@@ -29,10 +29,14 @@ answer, nowhere = os.dup(1), os.open(os.devnull, os.O_WRONLY)
 os.dup2(nowhere, 1)
 os.dup2(nowhere, 2)
 facts = {"version": platform.python_version(), "platform": sysconfig.get_platform(), "lite": None, "error": None}
+facts["wanted"] = os.environ.get("RKFACE_NPU_BINDING", "")
 if importlib.util.find_spec("rknnlite"):
+    from importlib.metadata import PackageNotFoundError, version
     try:
-        from importlib.metadata import version
         facts["lite"] = version("rknn-toolkit-lite2")
+    except PackageNotFoundError:
+        facts["lite"] = "of unknown version"
+    try:
         from rknnlite.api import RKNNLite
     except BaseException as error:
         facts["error"] = "%s: %s" % (type(error).__name__, error)
@@ -121,7 +125,8 @@ class Probe:
         return done.stdout + done.stderr
 
     def python(self) -> dict[str, Any]:
-        """Facts of the Python that runs doctor: version, platform, version and import error of rknn-toolkit-lite2."""
+        """Facts of the Python that runs doctor: version, platform, version and import error of rknn-toolkit-lite2, and
+        the binding that the environment asks for."""
         facts: dict[str, Any] = json.loads(self.command(sys.executable, "-c", PYTHON_FACTS, record="python3") or "{}")
         return facts
 

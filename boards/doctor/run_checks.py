@@ -34,7 +34,7 @@ def run_checks(probe: Probe, needs: BundleNeeds | None = None) -> DoctorReport:
         checks.append(partial(checks_software.check_library, needs=needs))
     checks.append(partial(checks_software.check_python, facts=python))
     if soc:
-        checks.append(lambda _: checks_software.check_binding(python, needs))
+        checks.append(partial(checks_software.check_binding, facts=python, needs=needs))
         checks += [partial(checks_machine.check_clock, name=name) for name in checks_machine.CLOCKS]
     checks += [checks_machine.check_memory, checks_machine.check_temperature, checks_cameras.check_cameras]
     if soc:

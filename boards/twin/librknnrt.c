@@ -7,7 +7,8 @@
  *
  * RKFACE_TWIN_ANSWERS  the folder with the answers
  * RKFACE_TWIN_FAULTS   faults, separated by commas:
- *                      init=CODE, mask=CODE, dup=CODE, run=CODE, outputs=CODE   the call returns this error
+ *                      init=CODE, query=CODE, mask=CODE, dup=CODE, run=CODE, outputs=CODE   the call returns this error
+ *                      destroy=CODE   likewise, after it has destroyed the context
  *                      core2=CODE     core 2 cannot be chosen; likewise core0 and core1
  *                      together=CODE  a run fails while another context runs
  *                      run=CODE@N     the Nth and later runs of a context return it
@@ -82,7 +83,7 @@ int rknn_destroy(uint64_t handle) {
     }
     pthread_mutex_unlock(&counting);
     free(context);
-    return OK;
+    return broken("destroy", 1);
 }
 
 static int output_attribute(const Model *model, Attribute *one) {
@@ -119,6 +120,8 @@ static int input_attribute(const Model *model, Attribute *one) {
 int rknn_query(uint64_t handle, int command, void *info, uint32_t size) {
     const Context *context = (const Context *)(uintptr_t)handle;
     if (!context) return CTX_INVALID;
+    int error = broken("query", 1);
+    if (error) return error;
     const Model *model = context->model;
     if (command == IN_OUT_NUM && size >= sizeof(Counts)) {
         *(Counts *)info = (Counts){1, model->head.outputs};

@@ -125,6 +125,8 @@ def open_directly(path: Path, mask: int | None) -> Context:
     try:
         context = load(_library(), path)
     except CallError as error:
+        if error.call != "rknn_init":
+            raise  # the model is loaded, and the library does not describe it
         raise unopened(path, error.code) from error
     try:
         if mask is not None:

@@ -10,6 +10,7 @@ attributes are queried once, and outputs stay as the NPU computed them.
 from __future__ import annotations
 
 import ctypes
+import logging
 import mmap
 import threading
 from collections.abc import Callable
@@ -28,6 +29,8 @@ INT8, UINT8, NHWC = 2, 3, 1
 AFFINE = 2
 MISSING = -127  # not a code of the library: it does not have the function
 MEDIUM_PRIORITY = 1  # RKNN_FLAG_PRIOR_MEDIUM, the flag that rknn-toolkit-lite2 2.5.0 passes to rknn_init
+
+log = logging.getLogger("rkface.npu")
 
 
 class TensorCounts(Structure):
@@ -107,40 +110,55 @@ class Library:
 class Weights:
     """The weights of a model that ``library`` has loaded in the context ``handle``. Thread-safe.
 
-    When the last of the contexts that use them is closed, ``free`` is called, which must destroy ``handle``. So the
-    library keeps the context that loaded the weights for as long as another one uses them, even if it is closed here.
-
-    failed  whether a run failed in a context that uses these weights
+    The context ``handle`` is the first user. When the last one leaves, ``free`` is called, which must destroy
+    ``handle``. So the library keeps the context that loaded the weights for as long as another one uses them, even if
+    it is closed here.
     """
 
     def __init__(self, library: Library, handle: int, free: Callable[[], None]) -> None:
         self.library = library
         self.handle = handle
-        self.failed = False
         self._free = free
-        self._users = 0
+        self._users = 1
+        self._ran = False
         self._lock = threading.Lock()
 
-    @property
-    def in_use(self) -> bool:
-        return self._users > 0
+    def duplicate(self) -> int | None:
+        """The handle of a new context that uses these weights, and must leave them in the end. None if no context uses
+        them any more, or if one has run.
 
-    def join(self) -> None:
+        rknn_api.h does not say whether a context may be duplicated while it runs, and what a failed run leaves in it is
+        unknown. So nobody duplicates one that has run, and the first run waits while a duplicate is made.
+
+        Raises CallError.
+        """
+        handle = c_uint64()
         with self._lock:
+            if self._ran or not self._users:
+                return None
+            self.library.call("rknn_dup_context", byref(c_uint64(self.handle)), byref(handle))
             self._users += 1
+        return handle.value
+
+    def expect_run(self) -> None:
+        """A context that uses these weights is about to run."""
+        if not self._ran:
+            with self._lock:
+                self._ran = True
 
     def leave(self) -> None:
+        """A context does not use these weights any more."""
         with self._lock:
             self._users -= 1
             unused = not self._users
         if unused:
-            self._free()
+            _free_context(self._free)
 
 
 class Context:
-    """A model in one context of ``weights.library``, ``handle``. Use it in one thread at a time.
+    """A model in one context of ``weights.library``, ``handle``, a user of ``weights``. Use it in one thread at a time.
 
-    Its methods raise CallError if a call fails.
+    Its methods raise CallError if a call fails, except ``close``.
     """
 
     def __init__(self, weights: Weights, handle: int) -> None:
@@ -148,7 +166,6 @@ class Context:
         self._library = weights.library
         self._handle = c_uint64(handle)
         self._closed = False
-        weights.join()
         try:
             counts = TensorCounts()
             self._query(IN_OUT_NUM, counts)
@@ -175,13 +192,7 @@ class Context:
 
     def run(self, image: NDArray[np.uint8]) -> list[Raw]:
         """Run a contiguous H×W×3 uint8 image. Returns flat outputs: INT8 as Quantized, others as float32."""
-        try:
-            return self._run(image)
-        except CallError:
-            self.weights.failed = True
-            raise
-
-    def _run(self, image: NDArray[np.uint8]) -> list[Raw]:
+        self.weights.expect_run()
         data = InputData(0, image.ctypes.data, image.nbytes, 0, UINT8, NHWC)
         self._call("rknn_inputs_set", 1, byref(data))
         self._call("rknn_run", None)
@@ -195,15 +206,17 @@ class Context:
             self._call("rknn_outputs_release", count, self._data)
 
     def close(self) -> None:
-        """Destroy the context; the weights are freed with the last context that uses them."""
+        """Destroy the context; the weights are freed with the last context that uses them.
+
+        If that fails, the log says so: nobody can do more about it, and an error that made the caller close the context
+        is not replaced.
+        """
         if self._closed:
             return
         self._closed = True
-        try:
-            if self._handle.value != self.weights.handle:
-                self._library.call("rknn_destroy", self._handle)
-        finally:
-            self.weights.leave()
+        if self._handle.value != self.weights.handle:
+            _free_context(lambda: self._call("rknn_destroy"))
+        self.weights.leave()
 
     def _attribute(self, index: int) -> Attribute:
         attribute = Attribute(index=index)
@@ -232,11 +245,15 @@ def load(library: Library, path: Path) -> Context:
     return Context(Weights(library, handle.value, free), handle.value)
 
 
-def duplicate(weights: Weights, mask: int | None) -> Context:
-    """A new context that uses ``weights``, on the cores of ``mask``; None leaves the choice to the library."""
-    handle = c_uint64()
-    weights.library.call("rknn_dup_context", byref(c_uint64(weights.handle)), byref(handle))
-    context = Context(weights, handle.value)
+def duplicate(weights: Weights, mask: int | None) -> Context | None:
+    """A new context that uses ``weights``, on the cores of ``mask``; None leaves the choice to the library.
+
+    None if ``weights`` cannot be shared (see ``Weights.duplicate``). Raises CallError.
+    """
+    handle = weights.duplicate()
+    if handle is None:
+        return None
+    context = Context(weights, handle)
     try:
         if mask is not None:
             context.choose_cores(mask)
@@ -244,6 +261,13 @@ def duplicate(weights: Weights, mask: int | None) -> Context:
         context.close()
         raise
     return context
+
+
+def _free_context(free: Callable[[], object]) -> None:
+    try:
+        free()
+    except Exception as error:  # rknn-toolkit-lite2 may raise anything
+        log.warning("an NPU context could not be closed (%s): its memory may be lost until the program ends", error)
 
 
 def _is_int8(attribute: Attribute) -> bool:

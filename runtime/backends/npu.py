@@ -60,8 +60,11 @@ class NpuBackend:
 
     @property
     def runtime(self) -> str:
-        """The version of librknnrt; "" if the model is closed."""
-        return self._context.version() if self._context else ""
+        """The version of librknnrt; "" if the model is closed. Raises DeviceError if the library does not say it."""
+        try:
+            return self._context.version() if self._context else ""
+        except CallError as error:
+            raise device_error(self._path, error.call, error.code) from error
 
     def close(self) -> None:
         if self._context is not None:

@@ -18,8 +18,8 @@ class SharedWeights:
     outputs and intermediate results of its own. Three cores with an IResNet-50 then hold 43 MB of weights instead of
     128. immich measured half the memory for its models (immich-app/immich #23958).
 
-    What a failed run leaves in a context is unknown. So after one, the next context loads the model again, and further
-    ones share with that. Contexts that are open keep their weights.
+    Contexts that have run are not duplicated (``Weights.duplicate`` says why). So after the first run, the next context
+    loads the model again, and further ones share with that until it runs. Contexts that are open keep their weights.
     """
 
     def __init__(self) -> None:
@@ -41,7 +41,7 @@ class SharedWeights:
 
     def _duplicate(self, mask: int | None) -> Context | None:
         weights = self._weights
-        if self._refused or weights is None or weights.failed or not weights.in_use:
+        if self._refused or weights is None:
             return None
         try:
             return duplicate(weights, mask)

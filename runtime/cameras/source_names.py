@@ -37,7 +37,7 @@ def default_camera(root: Path = Path("/")) -> str:
         return f"/{usb[0].relative_to(root)}"
     names = {path.parent.name: path.read_text().strip() for path in root.glob("sys/class/video4linux/video*/name")}
     # Of the many nodes of Rockchip's image processor, this one delivers the pictures.
-    mipi = sorted(node for node, name in names.items() if name == MIPI_PICTURES)
+    mipi = sorted((node for node, name in names.items() if name == MIPI_PICTURES), key=lambda node: (len(node), node))
     if not mipi and HDMI_INPUT in names.get("video0", ""):
         raise InputError("there is no camera (/dev/video0 is the HDMI input): connect one, or name one with --camera")
     return f"/dev/{mipi[0] if mipi else 'video0'}"

@@ -44,14 +44,17 @@ def bench(parser: ArgumentParser) -> None:
 
 
 def _run(options: Namespace) -> int:
+    from .selftest import run_selftest
+
     json_path, table_path = (Path(f"{options.out}{suffix}") for suffix in (".json", ".md"))
     if not json_path.parent.is_dir():
         raise InputError(
             f"--out {options.out}: there is no folder {json_path.parent}: create it, or choose another place"
         )
-    result, rows = measure(options.bundle, options.backend, options.runs)
+    result = run_selftest(options.bundle, options.backend, options.runs)
     if result.problems:
         raise WorkError(f"nothing was measured, because this machine is not healthy: {result.problems[0]}")
+    rows = [*result.latencies, time_detection(options.bundle, options.backend, options.runs)]
     table = format_table(result, rows)
     document = json.dumps(to_json(result, rows), indent=2, ensure_ascii=False) + "\n"
     write_atomically(json_path, document.encode(), mode=0o666)
@@ -61,17 +64,7 @@ def _run(options: Namespace) -> int:
     return 0
 
 
-def measure(folder: Path, backend: str | None, runs: int) -> tuple[SelftestResult, list[Latency]]:
-    """Run the selftest of the bundle in ``folder``, and time each model and whole detections; without the latter if the
-    selftest found problems."""
-    from .selftest import run_selftest
-
-    result = run_selftest(folder, backend, runs)
-    rows = list(result.latencies)
-    return result, rows if result.problems else [*rows, _time_detection(folder, backend, runs)]
-
-
-def _time_detection(folder: Path, backend: str | None, runs: int) -> Latency:
+def time_detection(folder: Path, backend: str | None, runs: int) -> Latency:
     """A detection as a program calls it, on the golden inputs: letterbox, model, decoding and suppression."""
     from ..core.bundle import read_bundle
     from ..core.progress import stage

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import os
 import stat
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -27,19 +28,22 @@ RELOAD = "udevadm control --reload && udevadm trigger"
 
 @dataclass(frozen=True)
 class DeviceNode:
-    """A device node: its path, permission bits, and the names of its owner and group."""
+    """A device node: its path, permission bits, the names of its owner and group, and whether the kernel lets this
+    process read and write it (False if the node is only described)."""
 
     path: str
     mode: int
     owner: str
     group: str
+    granted: bool = False
 
     def usable(self, user: str, groups: tuple[str, ...]) -> bool:
-        """Whether ``user``, a member of ``groups``, may read and write the node.
+        """Whether ``user``, who runs this process and is a member of ``groups``, may read and write the node.
 
-        As in the kernel, only the first of owner, group and others that applies to the user counts.
+        As in the kernel, only the first of owner, group and others that applies to the user counts. An access control
+        list may allow more: systemd-logind gives nodes of DRM to the user at the screen (the tag uaccess of udev).
         """
-        if user == "root":
+        if user == "root" or self.granted:
             return True
         shift = 6 if user == self.owner else 3 if self.group in groups else 0
         return (self.mode >> shift) & 6 == 6
@@ -54,7 +58,8 @@ def read_node(path: Path) -> DeviceNode | None:
         status = path.stat()
     except OSError:
         return None
-    return DeviceNode(str(path), stat.S_IMODE(status.st_mode), _user(status.st_uid), _group(status.st_gid))
+    owner, group = _user(status.st_uid), _group(status.st_gid)
+    return DeviceNode(str(path), stat.S_IMODE(status.st_mode), owner, group, os.access(path, os.R_OK | os.W_OK))
 
 
 def npu_node_names(root: Path) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import io
 import os
 import sys
 
@@ -33,6 +34,26 @@ def reserve_stdout() -> None:
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, STDOUT)
         os.close(nowhere)
-    sys.stdout = open(  # noqa: SIM115, PTH123 (a descriptor; open until the process ends)
-        own, "w", encoding=stream.encoding, errors=stream.errors, buffering=1 if stream.line_buffering else -1
+    unbuffered = getattr(stream, "write_through", False)  # python -u, or PYTHONUNBUFFERED
+    sys.stdout = io.TextIOWrapper(
+        open(own, "wb", buffering=0 if unbuffered else -1),  # noqa: SIM115, PTH123 (open until the process ends)
+        encoding=stream.encoding,
+        errors=stream.errors,
+        line_buffering=bool(stream.line_buffering),
+        write_through=unbuffered,
     )
+
+
+def stdout_columns(fallback: int) -> int:
+    """Columns of the terminal that ``sys.stdout`` writes to; ``fallback`` without a terminal. The environment
+    variable COLUMNS takes precedence.
+
+    ``shutil.get_terminal_size`` asks descriptor 1, which is stderr after ``reserve_stdout``.
+    """
+    wanted = os.environ.get("COLUMNS", "")
+    if wanted.isdecimal() and int(wanted):
+        return int(wanted)
+    try:
+        return os.get_terminal_size(sys.stdout.fileno()).columns or fallback
+    except (OSError, ValueError):  # no terminal, or no descriptor
+        return fallback

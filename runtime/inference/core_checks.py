@@ -67,26 +67,36 @@ def check_cores(bundle: Bundle, backend: str, cores: int, runs: int) -> CoreChec
 def _compare(bundle: Bundle, role: Role, backend: str, golden: Golden, checks: CoreChecks) -> None:
     """Add to ``checks`` what the usable cores, or the processor, compute for the ``golden`` inputs of ``role``.
 
-    All cores stay open until the last is compared, so that they share the weights, as in the service.
+    All cores are open before the first runs, so that they share the weights, as in the service.
     """
     found: list[Agreement] = []
+    models: dict[int | None, Backend] = {}
     weights = SharedWeights()
     with ExitStack() as opened:
         for core in tuple(checks.usable) or ((None,) if not checks.failures else ()):
             try:
-                model = open_model(bundle, role, backend, core=core, weights=weights)
-                opened.callback(model.close)
+                models[core] = open_model(bundle, role, backend, core=core, weights=weights)
+                opened.callback(models[core].close)
+            except DeviceError as error:
+                _refuse(checks, core, error)
+        for core, model in models.items():
+            try:
                 checks.librknnrt = getattr(model, "runtime", "")
                 found.append(_agreement(bundle, role, golden, model, core))
             except DeviceError as error:
-                if core is None:
-                    checks.problems.append(str(error))
-                else:
-                    checks.usable.remove(core)
-                    checks.failures[core] = str(error)
+                _refuse(checks, core, error)
     if found:
         checks.agreements.append(min(found, key=lambda one: (not one.problem, min(one.simulator, one.reference))))
         checks.problems += [one.problem for one in found if one.problem]
+
+
+def _refuse(checks: CoreChecks, core: int | None, error: DeviceError) -> None:
+    """Leave ``core`` out because of ``error``; None is the processor, for which it is a problem."""
+    if core is None:
+        checks.problems.append(str(error))
+    else:
+        checks.usable.remove(core)
+        checks.failures[core] = str(error)
 
 
 def _agreement(bundle: Bundle, role: Role, golden: Golden, model: Backend, core: int | None) -> Agreement:

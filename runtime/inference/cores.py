@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+import logging
 import threading
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
@@ -27,6 +28,8 @@ RETRIES = (0.1, 0.5, 2.0, 5.0, 15.0)
 # #312); the driver waits for that time up to three times if other jobs are before this one
 # (rockchip-linux/rknn-toolkit2 #320).
 LONGEST_HANG = 18.0
+
+log = logging.getLogger("rkface.npu")
 
 
 @dataclass
@@ -115,6 +118,9 @@ class Cores:
             if len(errors) == number:
                 raise errors[0]
             opened.pop_all()
+        for core in self._cores:
+            if not core.alive:
+                log.warning("NPU core %d is not used: %s", core.number, core.problem)
         usable = [core for core in self._cores if core.alive]
         self.name = usable[0].contexts[roles[0]].name
         self._threads = [

@@ -81,7 +81,7 @@ def _other_problems(parts: Parts, ignored: int) -> Iterator[str]:
     for core in parts.scheduler.state():
         if not core.alive:
             problem = core.problem or "it failed too often"
-            yield f"NPU core {core.core} is not used any more, restart the service to use it again: {problem}."
+            yield f"NPU core {core.core} is not used, restart the service to try it again: {problem}."
         elif core.problem:
             yield f"NPU core {core.core} fails: {core.problem}."
     liveness = parts.scheduler.liveness_state()
@@ -155,7 +155,7 @@ def _metrics(parts: Parts, health: Health, failed_frames: int) -> Iterator[Metri
     for core in parts.scheduler.state():
         where = {"core": str(core.core)}
         yield Metric(
-            "core_alive", "gauge", "0 when a core is not used any more, because it failed too often.", core.alive, where
+            "core_alive", "gauge", "0 when a core is not used: it did not open, or failed too often.", core.alive, where
         )
         yield Metric("inferences_total", "counter", "Inferences that succeeded.", core.runs, where)
         yield Metric("inference_failures_total", "counter", "Inferences that failed.", core.failures, where)

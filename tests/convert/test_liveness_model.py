@@ -164,7 +164,8 @@ def with_liveness(converted, tmp_path_factory):
 
 def test_it_is_quantized_and_compared_like_the_others(with_liveness):
     folder, done = with_liveness
-    assert len(re.findall("from an earlier run", done.stderr)) == 2, "the other two come from the cache"
+    assert done.stderr.count("from an earlier run") >= 2
+    assert not re.search(r"(detector|recognizer): \S+ rk3588", done.stderr), "the other two come from the cache"
     assert "treated as MiniFASNetV2: input 2.7 × the face's box, BGR" in done.stderr
     assert re.search(r"liveness +\d.* int8 +probability differs by 0\.0\d\d on average", done.stdout)
     bundle = read_bundle(folder, soc="rk3588")

@@ -20,6 +20,7 @@ from rkface.convert.recipe import (
     PLANS,
     RECIPES,
     TUNED,
+    TUNED_MARGIN,
     TUNED_WIDE,
     W8A8,
     AccuracyBar,
@@ -28,7 +29,7 @@ from rkface.convert.recipe_search import Grade, search_recipes
 from rkface.convert.targets import find_target
 from rkface.runtime.core.errors import InputError, WorkError
 
-EQUAL = (TUNED, TUNED_WIDE, NORMAL)  # recipes of equal cost, in the order in which `auto` tries them
+EQUAL = (TUNED, TUNED_WIDE, TUNED_MARGIN, NORMAL)  # recipes of equal cost, in the order in which `auto` tries them
 AUTO = PLANS["auto"].for_role("liveness")  # without recipes for detectors or for recognizers
 THOROUGH = replace(PLANS["thorough"].for_role("recognizer"), others=())
 NOTHING_CLEARS = {recipe.name: 0.9 for recipe in PLANS["thorough"].recipes}

@@ -331,6 +331,16 @@ def case_a_core_that_refuses_is_an_error_also_with_shared_weights():
     assert contexts() == 0
 
 
+def case_a_context_that_cannot_be_closed_hides_no_other_error():
+    weights = SharedWeights()
+    with faults("destroy=-7,run=-3"):
+        first, second = (open_model(core=core, weights=weights) for core in range(2))
+        for backend in (first, second):
+            expect_error(DeviceError, lambda backend=backend: backend.infer(IMAGES[:1]), "DEVICE_UNAVAILABLE")
+            backend.close()
+    assert (contexts(), counter("weights").value) == (0, 0)
+
+
 def case_after_a_failed_run_the_weights_are_loaded_again():
     weights = SharedWeights()
     with faults("run=-1@2"):

@@ -6,6 +6,8 @@ The structures are the same on all 64-bit Linux. The emulated board (test_twin.p
 import ctypes
 import shutil
 import subprocess
+import threading
+from contextlib import closing
 
 import numpy as np
 import pytest
@@ -13,13 +15,14 @@ import pytest
 from rkface.boards.twin import HERE
 from rkface.boards.twin.answers import write_answers
 from rkface.boards.twin.ingredients import FLAGS
-from rkface.runtime.backends import Quantized, bindings
+from rkface.runtime.backends import Quantized, bindings, npu
 from rkface.runtime.backends.npu import open_npu
 from rkface.runtime.backends.shared_weights import SharedWeights
 from rkface.runtime.core.bundle import read_bundle
 from rkface.runtime.core.errors import DeviceError
 from rkface.runtime.core.manifest import ROLES
 from rkface.runtime.core.versions import TOOLKIT
+from rkface.runtime.inference.core_checks import check_cores
 from rkface.runtime.inference.golden import read_golden
 
 
@@ -115,6 +118,74 @@ def test_after_a_failed_run_the_model_is_loaded_again(board):
     for backend in (first, again, third):
         backend.infer(board.images[:1])
         backend.close()
+
+
+def test_a_context_that_has_run_is_not_duplicated(board):
+    """Another thread may be in its rknn_run."""
+    weights = SharedWeights()
+    first, second = (board.open(weights=weights) for _ in range(2))
+    second.infer(board.images[:1])
+    again, third = (board.open(weights=weights) for _ in range(2))
+    assert board.count() == (4, 2)
+    for backend in (first, second, again, third):
+        backend.close()
+
+
+@pytest.mark.parametrize("use", ["close", "infer"])
+def test_a_context_does_not_close_or_run_while_it_is_duplicated(board, monkeypatch, use):
+    weights = SharedWeights()
+    first = board.open(weights=weights)
+    user = threading.Thread(target=first.close if use == "close" else lambda: first.infer(board.images[:1]))
+    call, done = bindings.Library.call, []
+
+    def slowly(self, name, *rest):
+        if name == "rknn_dup_context":
+            user.start()
+            user.join(0.2)  # it waits until the duplicate is made
+            assert not done
+        elif name in ("rknn_destroy", "rknn_run"):
+            done.append(name)
+        call(self, name, *rest)
+
+    monkeypatch.setattr(bindings.Library, "call", slowly)
+    second = board.open(weights=weights)
+    user.join()
+    second.infer(board.images[:1])
+    first.close()
+    second.close()
+
+
+def test_a_context_that_cannot_be_closed_is_logged_and_hides_no_other_error(board, caplog):
+    weights = SharedWeights()
+    first, second = (board.open(weights=weights) for _ in range(2))
+    board.break_calls("destroy=-7,run=-3")
+    with pytest.raises(DeviceError, match="rknn_run failed, DEVICE_UNAVAILABLE"), closing(first), closing(second):
+        second.infer(board.images[:1])
+    assert board.count() == (0, 0), "both were destroyed, although the first call failed"
+    assert ["rknn_destroy returned -7" in record.message for record in caplog.records] == [True, True]
+
+
+def test_a_library_that_does_not_say_its_version_is_an_error_of_the_device(board):
+    with closing(board.open()) as backend:
+        board.break_calls("query=-3")
+        with pytest.raises(DeviceError, match=r"rknn_query failed, DEVICE_UNAVAILABLE \(-3\)"):
+            backend.runtime  # noqa: B018
+
+
+def test_an_error_while_a_model_opens_names_the_call_that_failed(board):
+    board.break_calls("init=-6")
+    with pytest.raises(DeviceError, match=r"rknn_init failed, MODEL_INVALID"):
+        board.open()
+    board.break_calls("query=-5")
+    with pytest.raises(DeviceError, match=r"rknn_query failed, PARAM_INVALID"):
+        board.open()
+
+
+def test_the_selftest_of_a_lost_device_says_so(board, monkeypatch):
+    monkeypatch.setattr(npu, "read_soc", lambda: "rk3588")
+    board.break_calls("destroy=-7,run=-3")
+    problems = check_cores(board.bundle, "npu", 0, 1).problems
+    assert len(problems) == len(ROLES) and all("rknn_run failed, DEVICE_UNAVAILABLE" in one for one in problems)
 
 
 def test_a_core_that_the_library_refuses_is_an_error_and_is_closed(board):

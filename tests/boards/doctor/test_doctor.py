@@ -219,8 +219,8 @@ def test_an_empty_host_is_not_this_machine():
         ),
     ],
 )
-def test_doctor_names_the_binding_that_opens_models(facts, verdict, found):
-    check = check_binding(facts, BundleNeeds("rk3588", "2.5.0"))
+def test_doctor_names_the_binding_that_opens_models(tmp_path, facts, verdict, found):
+    check = check_binding(Probe(tmp_path), facts, BundleNeeds("rk3588", "2.5.0"))
     assert (check.name, check.verdict) == ("NPU binding", verdict) and found in check.found
 
 

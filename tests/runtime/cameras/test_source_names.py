@@ -37,6 +37,10 @@ def test_of_a_mipi_camera_the_node_with_pictures_is_taken(board):
     assert default_camera(board(ORANGE_PI)) == "/dev/video11"
 
 
+def test_of_two_mipi_cameras_the_lower_number_is_taken(board):
+    assert default_camera(board(dict.fromkeys(("video11", "video2"), "rkisp_mainpath"))) == "/dev/video2"
+
+
 def test_an_hdmi_input_is_not_a_camera(board):
     with pytest.raises(InputError, match="video0 is the HDMI input"):
         default_camera(board({"video0": "stream_hdmirx"}))

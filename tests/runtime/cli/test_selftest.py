@@ -8,9 +8,10 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from rkface.boards.doctor.command import doctor
 from rkface.runtime.cli import bench, selftest
 from rkface.runtime.core.bundle import read_bundle
-from rkface.runtime.core.errors import BundleError, InputError, WorkError
+from rkface.runtime.core.errors import BundleError, DeviceError, InputError, WorkError
 from rkface.runtime.core.manifest import Input, Output
 from rkface.runtime.inference.golden import by_kind, cosines
 from rkface.runtime.inference.latency import summarize
@@ -87,6 +88,38 @@ def test_bench_writes_nothing_if_results_are_wrong(own_bundle, tmp_path):
     with pytest.raises(InputError, match="no folder"):
         run(bench.bench, "--bundle", own_bundle, "--out", tmp_path / "nowhere/table")
     assert not list(tmp_path.glob("table*"))
+
+
+def test_the_report_of_doctor_has_what_bench_measures(own_bundle, tmp_path):
+    write_golden(own_bundle)
+    assert run(doctor, "--bundle", own_bundle, "--report", tmp_path / "board.md") == 1  # this machine is not a board
+    text = (tmp_path / "board.md").read_text()
+    assert "healthy\n```" in text and "| detection | whole, one thread |" in text
+
+
+def test_the_report_of_doctor_is_written_before_a_measurement_that_may_crash(own_bundle, tmp_path, monkeypatch):
+    file, during = tmp_path / "board.md", []
+
+    def broken(folder, backend, runs):
+        during.append(file.read_text())
+        raise ValueError("no such symbol")
+
+    monkeypatch.setattr(selftest, "run_selftest", broken)
+    assert run(doctor, "--bundle", own_bundle, "--report", file) == 1
+    assert "Not measured: the measurement ended this process." in during[0] and "rkface doctor" in during[0]
+    assert "Not measured: ValueError: no such symbol" in file.read_text()
+
+
+def test_the_report_of_doctor_keeps_the_selftest_if_detection_fails(own_bundle, tmp_path, monkeypatch):
+    def broken(folder, backend, runs):
+        raise DeviceError("the NPU hung")
+
+    write_golden(own_bundle)
+    monkeypatch.setattr(bench, "time_detection", broken)
+    run(doctor, "--bundle", own_bundle, "--report", tmp_path / "board.md")
+    text = (tmp_path / "board.md").read_text()
+    assert "healthy\n```" in text and "| detector | processor |" in text
+    assert "Whole detections were not measured: the NPU hung" in text
 
 
 def test_rounding_in_an_empty_picture_is_not_a_failure():

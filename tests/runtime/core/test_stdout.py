@@ -1,7 +1,11 @@
 """What native libraries print never reaches the stdout of a command. tests/twin tests it with librknnrt's calls."""
 
+import fcntl
+import os
+import struct
 import subprocess
 import sys
+import termios
 
 # Prints to descriptor 1 as a native library can: at once, by a thread, and with stdio, which writes at the end.
 PROGRAM = """
@@ -45,6 +49,32 @@ def test_a_replaced_stdout_stays_as_it_is():
     )
     done = subprocess.run([sys.executable, "-c", program], stdout=subprocess.PIPE, check=True)
     assert done.stdout == b"still here"
+
+
+def test_an_unbuffered_stdout_stays_unbuffered():
+    program = "import os, sys; from rkface.runtime.core.stdout import reserve_stdout; reserve_stdout(); "
+    end = "print('text', end=''); sys.stdout.buffer.write(b' and bytes'); os._exit(0)"
+    done = subprocess.run([sys.executable, "-u", "-c", program + end], stdout=subprocess.PIPE, check=True)
+    assert done.stdout == b"text and bytes"
+
+
+def test_the_width_of_a_reserved_terminal_is_known_although_stderr_is_a_file():
+    program = "from rkface.runtime.core.stdout import *; reserve_stdout(); print(stdout_columns(100))"
+    # Not os.environ itself: readline, which pytest imports, sets COLUMNS in this process behind Python's back.
+    environment = {name: value for name, value in os.environ.items() if name != "COLUMNS"}
+    main, terminal = os.openpty()
+    fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("4H", 24, 77, 0, 0))
+
+    def columns(stdout, stderr, **more):
+        command = [sys.executable, "-c", program]
+        done = subprocess.run(command, stdout=stdout, stderr=stderr, env=environment | more, check=True)
+        return int(os.read(main, 99) if stdout == terminal else done.stdout)
+
+    assert columns(terminal, subprocess.DEVNULL) == 77
+    assert columns(terminal, subprocess.DEVNULL, COLUMNS="66") == 66
+    assert columns(subprocess.PIPE, terminal) == 100
+    os.close(main)
+    os.close(terminal)
 
 
 def test_commands_reserve_stdout():

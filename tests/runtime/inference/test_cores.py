@@ -215,7 +215,7 @@ def test_after_a_failure_the_rest_of_its_batch_does_not_run(cores):
     assert len(runs) == 2
 
 
-def test_a_core_that_does_not_open_is_left_out_and_the_others_do_the_work(cores):
+def test_a_core_that_does_not_open_is_left_out_and_the_others_do_the_work(cores, caplog):
     chip = Chip()
     chip.opening = lambda role, core: fails() if core == 1 and role == "recognizer" else None
     pool = cores(chip, 3)
@@ -224,6 +224,8 @@ def test_a_core_that_does_not_open_is_left_out_and_the_others_do_the_work(cores)
     assert [core.alive for core in pool.state()] == [True, False, True]
     assert "recognizer" not in pool.state()[0].problem and "device lost" in pool.state()[1].problem
     assert [context.closed for context in chip.opened if context.core == 1] == [1], "its detector is not left open"
+    (record,) = caplog.records
+    assert record.message.startswith("NPU core 1 is not used: it does not open: ") and "device lost" in record.message
 
 
 def test_if_no_core_opens_the_first_error_is_raised_and_nothing_stays_open():

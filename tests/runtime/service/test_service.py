@@ -25,7 +25,9 @@ from rkface.runtime.gallery.encryption import make_key
 from rkface.runtime.gallery.gallery import Gallery
 from rkface.runtime.gallery.match import Match
 from rkface.runtime.gallery.people import Sample, embedding_identity
+from rkface.runtime.inference.cores import CoreState
 from rkface.runtime.inference.pipeline import open_bundle, open_model
+from rkface.runtime.inference.scheduler import Scheduler
 from rkface.runtime.service.camera_worker import CameraWorker
 from rkface.runtime.service.service import Service
 from rkface.runtime.service.settings import (
@@ -278,6 +280,15 @@ def test_failing_liveness_is_a_problem_but_people_are_recognized(live, live_bund
         (problem,) = service.health().problems
         assert re.fullmatch(r"Liveness is not judged( any more, restart .+)?: liveness: the NPU failed\.", problem)
         assert re.search(r'rkface_unjudged_total\{camera="door"\} [1-9]', service.metrics())
+
+
+def test_a_core_that_never_opened_is_not_said_to_have_worked(live, monkeypatch):
+    states = (CoreState(0, True, 9, 0, ""), CoreState(1, False, 0, 1, "it does not open: device lost"))
+    monkeypatch.setattr(Scheduler, "state", lambda self: states)
+    with live([scene()]) as service:
+        problem = "NPU core 1 is not used, restart the service to try it again: it does not open: device lost."
+        assert problem in service.health().problems
+        assert 'rkface_core_alive{core="1"} 0\n' in service.metrics()
 
 
 def test_liveness_is_off_by_default_and_refused_without_a_model(live, live_bundle):
