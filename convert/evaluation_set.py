@@ -188,8 +188,8 @@ def _copy_notes(copies: Sequence[CopiedFace], known: CalibratedFaces) -> list[st
         return []
     seen = len(_copies_of(copies, known))
     return [
-        f"{plural(len(copies), 'face')} left out of the evaluation as copies ({seen} of faces to calibrate on): "
-        f"{copies[0].face.name} {copies[0].skipped.detail}" + (", for example" if len(copies) > 1 else "")
+        # Without an example: names of photos are often names of people, and this note is printed.
+        f"{plural(len(copies), 'face')} left out of the evaluation as copies ({seen} of faces to calibrate on)"
     ]
 
 
