@@ -95,7 +95,7 @@ def with_photos(context, photos):
     return ConversionContext(context.sources, models, finder.detector, datasets, reference)
 
 
-def compare_pack(name, sources, photos, work, plan, everything=None, *, analyze):
+def compare_pack(name, sources, photos, work, everything=None, *, plan, analyze):
     """Convert as `rkface convert` does, and compare INT8 with FP32.
 
     ``everything`` are photos to evaluate on, instead of those that were held back. ``analyze`` also measures the error
@@ -116,7 +116,7 @@ def demo(tmp_path_factory, demo_cache):
     for cache in filter(Path.is_dir, (demo_cache, EARLIER)):  # do not repeat the same conversion
         shutil.copytree(cache, work / "cache", dirs_exist_ok=True)
     pack = pack_sources(find_pack("demo"), work, accepted=False)
-    return compare_pack("demo", pack, render_demo_photos(work / "photos"), work, PLANS["auto"], analyze=True)
+    return compare_pack("demo", pack, render_demo_photos(work / "photos"), work, plan=PLANS["auto"], analyze=True)
 
 
 @pytest.fixture(scope="module")
@@ -137,7 +137,8 @@ def open_pack(shared, open_models, tmp_path_factory):
 def compare_on_people(name, sources, people, work):
     """On all photos of the folder ``people``, with its labeled pairs. They are upright: one look at each is enough."""
     photos = PhotoOptions(people, one_look=True)
-    return compare_pack(name, sources, photos, work, PLAN, replace(photos, pairs=people / "master.csv"), analyze=False)
+    everything = replace(photos, pairs=people / "master.csv")
+    return compare_pack(name, sources, photos, work, everything, plan=PLAN, analyze=False)
 
 
 @pytest.fixture(params=["demo", "real", "open_pack"])
