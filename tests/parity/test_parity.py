@@ -38,8 +38,8 @@ from rkface.convert.targets import find_target
 from rkface.runtime.backends.reference import open_reference
 from rkface.runtime.vision.embed import unit
 
-# All recipes of `auto` take minutes with real weights. What costs nothing on the NPU must be good enough by itself.
-PLAN = PLANS["auto" if "RKFACE_SLOW" in os.environ else "fast"]
+# All recipes of `auto` take minutes with real weights; these are the ones that it usually ends with.
+PLAN = PLANS["auto" if "RKFACE_SLOW" in os.environ else "coarse3"]
 EARLIER = Path(__file__).resolve().parents[2] / "build/rk3588.work/cache"  # the cache of `make convert`
 
 
