@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from rkface.runtime.core.installed import LIBRARIES, library_version
+from rkface.runtime.core.npu_binding import CHOICE, DIRECT, LITE, container_problem
 from rkface.runtime.core.soc import read_soc
 from rkface.runtime.core.versions import (
     MODEL_FORMATS,
@@ -25,7 +26,6 @@ from .probe import Probe
 from .report import FAIL, OK, WARN, CheckResult
 
 LIBRARY = LIBRARIES[-1]
-LITE, DIRECT = "rknn-toolkit-lite2", "direct"  # the bindings
 OLDEST_LIBRARY = MODEL_FORMATS[max(MODEL_FORMATS)]  # for the models of the toolkits that rkface supports
 AARCH64 = 183  # ELF e_machine (Arm's ELF for the Arm 64-bit Architecture)
 OLDEST, NEWEST = (".".join(map(str, version)) for version in (PYTHON_OLDEST, PYTHON_NEWEST))
@@ -125,10 +125,10 @@ def check_binding(probe: Probe, facts: dict[str, Any], needs: BundleNeeds) -> Ch
     install = f"pip install {LITE}=={toolkit}"
     if wanted not in ("", LITE, DIRECT):
         fix = f"set it to {LITE} or {DIRECT}, or unset it"
-        return CheckResult("NPU binding", FAIL, f"RKFACE_NPU_BINDING is {wanted!r}", fix)
+        return CheckResult("NPU binding", FAIL, f"{CHOICE} is {wanted!r}", fix)
     if why and wanted == LITE:
-        found = f"RKFACE_NPU_BINDING asks for {LITE}, but {why}"
-        return CheckResult("NPU binding", FAIL, found, f"unset RKFACE_NPU_BINDING, or {install}")
+        found = f"{CHOICE} asks for {LITE}, but {why}"
+        return CheckResult("NPU binding", FAIL, found, f"unset {CHOICE}, or {install}")
     if why and facts.get("error") and not wanted:
         fix = install.replace("install", "install --force-reinstall")
         return CheckResult("NPU binding", WARN, f"direct: {why}", fix)
@@ -147,15 +147,14 @@ def why_direct(probe: Probe, facts: dict[str, Any]) -> str:
     """
     wanted, installed, python = facts.get("wanted"), facts.get("lite"), version_numbers(facts.get("version", ""))[:2]
     if wanted == DIRECT:
-        return "RKFACE_NPU_BINDING asks for it"
+        return f"{CHOICE} asks for it"
     if facts.get("error"):
         return f"{LITE} {installed or ''} does not import: {facts['error']}"
     if not installed and python > TOOLKIT_PYTHON_NEWEST:
         return f"{LITE} has no wheel for Python {'.'.join(map(str, python))}"
     if not installed:
         return f"{LITE} is not installed (a deploy installs it)"
-    in_container = probe.exists(".dockerenv") and not probe.exists("dev/dri/renderD129")
-    return f"{LITE} needs /dev/dri/renderD129 in a container" if in_container and not wanted else ""
+    return "" if wanted else container_problem(probe.exists)
 
 
 def check_bundle_target(probe: Probe, needs: BundleNeeds) -> CheckResult:

@@ -25,6 +25,7 @@ ENTRY = "rkface.boards.doctor.run_checks"
 DOCTOR_MODULES = (
     "rkface.runtime.core.versions",
     "rkface.runtime.core.installed",
+    "rkface.runtime.core.npu_binding",
     "rkface.runtime.core.soc",
     "rkface.runtime.core.device_access",
     "rkface.boards.doctor.v4l2",

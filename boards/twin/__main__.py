@@ -11,9 +11,10 @@ from pathlib import Path
 from rkface.boards.profile import find_profile
 from rkface.runtime.core.bundle import read_bundle
 from rkface.runtime.core.errors import RkfaceError
+from rkface.runtime.core.npu_binding import CHOICE
 from rkface.runtime.core.versions import TOOLKIT
 
-from .board import BINDING, FAULTS, build_twin, install_runtime
+from .board import FAULTS, build_twin, install_runtime
 from .ingredients import gather_ingredients
 
 DESCRIPTION = """Build a twin of a board: the real rknn-toolkit-lite2 under emulation, over a stand-in for librknnrt
@@ -70,7 +71,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return error.exit_code
     if options.run:
         command = twin.command(options.run)
-        faults, binding = (os.environ.get(name, "") for name in (FAULTS, BINDING))
+        faults, binding = (os.environ.get(name, "") for name in (FAULTS, CHOICE))
         os.execve(command[0], command, twin.environment(faults, binding))
     print(f"the twin of {profile.title} is in {twin.prefix}", file=sys.stderr)
     return 0

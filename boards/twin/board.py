@@ -14,12 +14,12 @@ from rkface.boards.deploy.runtime_wheel import build_runtime_wheel
 from rkface.boards.profile import BoardProfile
 from rkface.runtime.core.bundle import Bundle
 from rkface.runtime.core.errors import InputError
+from rkface.runtime.core.npu_binding import CHOICE
 
 from .answers import write_answers
 from .ingredients import Ingredients
 
 ANSWERS, FAULTS = "RKFACE_TWIN_ANSWERS", "RKFACE_TWIN_FAULTS"
-BINDING = "RKFACE_NPU_BINDING"
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class Twin:
             "OPENBLAS_NUM_THREADS": "1",
             ANSWERS: str(self.prefix / "answers"),
             FAULTS: faults,
-            BINDING: binding,
+            CHOICE: binding,
         }
 
     def python(

@@ -18,12 +18,11 @@ from typing import Any
 
 from ..core.errors import DeviceError, InputError
 from ..core.installed import LIBRARIES, package_version
+from ..core.npu_binding import CHOICE, DIRECT, LITE, container_problem
 from ..core.versions import TOOLKIT
 from .librknn import CallError, Context, Library, Weights, load
 from .npu_errors import broken_library, missing_library, open_error, refused_cores, unopened
 
-LITE, DIRECT = "rknn-toolkit-lite2", "direct"
-CHOICE = "RKFACE_NPU_BINDING"  # the environment variable that names one of the two
 ROOT = Path("/")
 LOG_LEVEL = "RKNN_LOG_LEVEL"
 CAPTURING = threading.Lock()  # rknn-toolkit-lite2 has one logger, so models are opened one after another
@@ -61,7 +60,7 @@ def find_binding() -> Binding:
         return Binding(DIRECT, f"{CHOICE} asks for it", open_directly)
     lite = _import_lite()
     if not isinstance(lite, Exception):
-        unusable = "" if wanted else _container_problem()
+        unusable = "" if wanted else container_problem(lambda name: (ROOT / name).exists())
         if not unusable:
             return Binding(LITE, "", lambda path, mask: open_with_lite(lite, path, mask))
         return Binding(DIRECT, unusable, open_directly)
@@ -82,17 +81,6 @@ def _import_lite() -> Any:
     except Exception as error:  # for example ValueError, if its extension modules do not fit numpy
         return error
     return RKNNLite
-
-
-def _container_problem() -> str:
-    """Why rknn-toolkit-lite2 would refuse to work in this container; "" if it would not.
-
-    In Docker it demands a node of this very name (ophub/amlogic-s9xxx-armbian #3496; seen with 2.5.0), although
-    librknnrt does not open it, and the NPU's node often has another number.
-    """
-    if (ROOT / ".dockerenv").exists() and not (ROOT / "dev/dri/renderD129").exists():
-        return f"{LITE} needs /dev/dri/renderD129 in a container"
-    return ""
 
 
 def open_with_lite(lite_class: Any, path: Path, mask: int | None) -> Context:
