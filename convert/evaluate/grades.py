@@ -6,6 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
+from rkface.runtime.core.text import show_beyond
+
 from ..pair_search import PairGrade
 from ..recipe import AccuracyBar
 from ..recipe_search import Grade
@@ -164,7 +166,7 @@ def not_close_together(parity: Parity, bar: AccuracyBar) -> str | None:
         found = parity.groups[group].end_to_end if group in parity.groups else None
         if found and found.faces and bar.lowest_end_to_end <= found.mean < bar.wanted_end_to_end:
             return (
-                f"end to end, the mean cosine with FP32 is {show_below(found.mean, bar.wanted_end_to_end)} on "
+                f"end to end, the mean cosine with FP32 is {show_beyond(found.mean, bar.wanted_end_to_end, 4)} on "
                 f"{_describe(group, found)}, although it should be {bar.wanted_end_to_end:g}: the landmarks of the "
                 "quantized detector differ. See the report, and try --recipe thorough"
             )
@@ -198,7 +200,7 @@ def find_fault(parity: Parity, bar: AccuracyBar, *, quantized: bool = True) -> s
         if found and found.faces and not found.mean >= bar.lowest_end_to_end:
             return (
                 f"the {kind} models together are too far from FP32 on {_describe(group, found)}: at the landmarks of "
-                f"its own detector, mean cosine {show_below(found.mean, bar.lowest_end_to_end)} (required: "
+                f"its own detector, mean cosine {show_beyond(found.mean, bar.lowest_end_to_end, 4)} (required: "
                 f"{bar.lowest_end_to_end:g}), although the recognizer is close enough at the same landmarks. {photos}, "
                 "or use another detector"
             )
@@ -218,10 +220,4 @@ def _shortfalls(parity: EmbeddingParity, bar: AccuracyBar) -> Iterator[str]:
     """The parts of ``bar`` that ``parity`` does not reach."""
     for name, value, required in (("mean cosine", parity.mean, bar.mean), ("worst face", parity.minimum, bar.minimum)):
         if not value >= required:
-            yield f"{name} {show_below(value, required)} (required: {required:g})"
-
-
-def show_below(value: float, required: float) -> str:
-    """``value``, which is below ``required``, with four digits, or with as many as it needs to look smaller."""
-    digits = next((digits for digits in range(4, 9) if round(value, digits) < required), 4)
-    return f"{value:.{digits}f}"
+            yield f"{name} {show_beyond(value, required, 4)} (required: {required:g})"

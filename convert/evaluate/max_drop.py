@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from rkface.calibration.choose import connected_components
 from rkface.runtime.core.errors import InputError
+from rkface.runtime.core.text import show_beyond
 
 from ..metric_bar import MetricBar
 from ..recipe_search import Grade
@@ -166,7 +167,7 @@ def _describe(drop: MetricDrop) -> str:
     return (
         f"{drop.title} {verb} from {drop.reference:.2%} to {drop.quantized:.2%}, which is "
         f"{show_points(drop.drop.value)} percentage points worse, and up to "
-        f"{show_above(drop.drop.high, drop.allowed)} by the 95 % interval (allowed: "
+        f"{show_beyond(drop.drop.high, drop.allowed, 2)} by the 95 % interval (allowed: "
         f"{drop.allowed:g})"
     )
 
@@ -174,12 +175,6 @@ def _describe(drop: MetricDrop) -> str:
 def show_points(value: float) -> str:
     """``value`` with two digits, and 0 without a sign."""
     return f"{round(value, 2) + 0.0:.2f}"
-
-
-def show_above(value: float, allowed: float) -> str:
-    """``value``, which is above ``allowed``, with two digits, or with as many as it needs to look larger."""
-    digits = next((digits for digits in range(2, 9) if round(value, digits) > allowed), 2)
-    return f"{value:.{digits}f}"
 
 
 def require_enough_pairs(bars: Sequence[MetricBar], same: int, different: int, where: str, more: str) -> None:

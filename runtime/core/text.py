@@ -99,3 +99,10 @@ def nearest(word: str, known: Iterable[str]) -> str | None:
         return None
     found = difflib.get_close_matches(word.lower(), list(known), n=1, cutoff=0.6)
     return found[0] if found else None
+
+
+def show_beyond(value: float, limit: float, digits: int) -> str:
+    """``value``, which is on one side of ``limit``, with so many ``digits`` behind the point, or with as many more (up
+    to 8) as it needs to be on that side after rounding, too."""
+    enough = (count for count in range(digits, 9) if (round(value, count) - limit) * (value - limit) > 0)
+    return f"{value:.{next(enough, digits)}f}"

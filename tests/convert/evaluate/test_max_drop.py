@@ -14,11 +14,11 @@ from rkface.convert.evaluate.max_drop import (
     grade_drops,
     measure_drops,
     require_enough_pairs,
-    show_above,
 )
 from rkface.convert.metric_bar import MetricBar, metric_bars
 from rkface.convert.recipe_search import Grade
 from rkface.runtime.core.errors import InputError
+from rkface.runtime.core.text import show_beyond
 from rkface.runtime.vision.embed import unit
 
 TAR, EER, ACCURACY = MetricBar("tar", 1.0, 1e-2), MetricBar("eer", 0.5), MetricBar("accuracy", 0.5)
@@ -129,7 +129,7 @@ def test_the_fault_names_only_the_bars_that_failed():
 
 
 def test_a_value_above_the_bar_is_never_shown_as_equal_to_it():
-    assert [show_above(*one) for one in ((0.5004, 0.5), (0.54, 0.5), (0.50000012, 0.5), (2.0, 0.5))] == [
+    assert [show_beyond(*one, 2) for one in ((0.5004, 0.5), (0.54, 0.5), (0.50000012, 0.5), (2.0, 0.5))] == [
         "0.5004",
         "0.54",
         "0.5000001",
