@@ -24,7 +24,7 @@ from ..recipe import AccuracyBar
 from .accuracy_tables import GROUPS, drop_table, embedding_table, group_cards, group_table, liveness_table, pair_table
 from .detection_tables import DetectionTables
 from .model_facts import FacePicture, ModelFacts, ReportImages
-from .page import Card, ReportVerdict, Section, jpeg, named_values, png, render
+from .page import Card, ReportVerdict, Section, jpeg, named_values, png, render, sections
 from .plot import histogram
 from .recipe_sections import cost_section, model_pair_table, model_table, recipe_table
 
@@ -187,21 +187,21 @@ class ConversionReport:
         yield from named_values({key: value for key, value in manifest.provenance.items() if key not in SHOWN})
 
 
-_SECTIONS = tuple(
-    Section(anchor, title, f"conversion/{anchor}.html")
-    for anchor, title in (
-        ("accuracy", "Accuracy"),
-        ("worst-faces", "Worst faces"),
-        ("thresholds", "Thresholds"),
-        ("notes", "Notes"),
-        ("detection", "Detection"),
-        ("liveness", "Liveness"),
-        ("recipes", "Recipes and predicted cost"),
-        ("calibration", "Calibration"),
-        ("models", "Models"),
-        ("limits", "Limits"),
-        ("settings", "Settings"),
-    )
+_SECTIONS = sections(
+    "conversion",
+    {
+        "accuracy": "Accuracy",
+        "worst-faces": "Worst faces",
+        "thresholds": "Thresholds",
+        "notes": "Notes",
+        "detection": "Detection",
+        "liveness": "Liveness",
+        "recipes": "Recipes and predicted cost",
+        "calibration": "Calibration",
+        "models": "Models",
+        "limits": "Limits",
+        "settings": "Settings",
+    },
 )
 
 

@@ -14,7 +14,7 @@ from ..evaluate.evaluation import EvaluationResult, ModelFigures, OperatingPoint
 from ..evaluate.verification import Proportion
 from ..evaluate.worst_pairs import WorstPair
 from .curves import roc, scores
-from .page import Card, ReportVerdict, Section, Table, jpeg, render
+from .page import Card, ReportVerdict, Table, jpeg, render, sections
 
 KINDS = {"people": "folders of people", "pairs": "labeled pairs", "bin": "an InsightFace verification file"}
 SHOWN_PAIRS = 4  # of each kind, one row on a wide screen; the others are folded away
@@ -211,17 +211,17 @@ class _PairPictures:
         return cls(pair, (first, second))
 
 
-_SECTIONS = tuple(
-    Section(anchor, title, f"evaluation/{anchor}.html")
-    for anchor, title in (
-        ("worst-pairs", "Worst pairs"),
-        ("notes", "Notes"),
-        ("figures", "Figures"),
-        ("groups", "By group"),
-        ("roc", "ROC"),
-        ("scores", "Scores"),
-        ("sources", "Sources"),
-    )
+_SECTIONS = sections(
+    "evaluation",
+    {
+        "worst-pairs": "Worst pairs",
+        "notes": "Notes",
+        "figures": "Figures",
+        "groups": "By group",
+        "roc": "ROC",
+        "scores": "Scores",
+        "sources": "Sources",
+    },
 )
 
 

@@ -44,6 +44,12 @@ class Section:
     template: str
 
 
+def sections(folder: str, titles: Mapping[str, str]) -> tuple[Section, ...]:
+    """The sections of a report, in the order of ``titles``: the title of each anchor. Its template is ANCHOR.html in
+    the ``folder`` of templates."""
+    return tuple(Section(anchor, title, f"{folder}/{anchor}.html") for anchor, title in titles.items())
+
+
 @dataclass(frozen=True)
 class Table:
     """A table of a report. Columns from ``numbers`` on (counted from 0) are numbers, set to the right; None: no column
