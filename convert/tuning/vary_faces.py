@@ -30,6 +30,14 @@ def vary_faces(crops: Image) -> Image:
     return np.stack([_vary(crop, random) for crop in crops])
 
 
+def shrink(image: Image, factor: float) -> Image:
+    """``image`` (H×W×3 uint8), a face that was smaller in its photo by ``factor`` (0 to 1), enlarged to the size of the
+    crop."""
+    height, width = image.shape[:2]
+    small = cv2.resize(image, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA)
+    return np.asarray(cv2.resize(small, (width, height), interpolation=cv2.INTER_LINEAR), np.uint8)
+
+
 def _vary(crop: Image, random: np.random.Generator) -> Image:
     height, width = crop.shape[:2]
     image: NDArray[Any] = crop[:, ::-1] if random.random() < 0.5 else crop
@@ -45,9 +53,7 @@ def _vary(crop: Image, random: np.random.Generator) -> Image:
         exponent = np.exp(random.uniform(-LOG_GAMMA, LOG_GAMMA))
         image = np.clip((image / 255.0) ** exponent * 255 * random.uniform(*GAIN), 0, 255).astype(np.uint8)
     if random.random() < SHRUNK:
-        scale = random.uniform(SMALLEST, 1)
-        small = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
-        image = cv2.resize(small, (width, height))
+        image = shrink(np.asarray(image, np.uint8), random.uniform(SMALLEST, 1))
     if random.random() < COVERED:
         left, right = np.sort(random.random(2))
         top = random.uniform(0, 1 - COVER_HEIGHT)

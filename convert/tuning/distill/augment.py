@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-Image = NDArray[np.uint8]
+from ..vary_faces import Image, shrink
 
 
 def augment(image: Image, random: np.random.Generator) -> Image:
@@ -25,7 +25,7 @@ def augment(image: Image, random: np.random.Generator) -> Image:
     if random.random() < 0.2:
         changed = np.asarray(cv2.GaussianBlur(changed, (0, 0), random.uniform(0.4, 1.8)), np.uint8)
     if random.random() < 0.2:
-        changed = _shrink(changed, random.uniform(0.3, 0.9))
+        changed = shrink(changed, random.uniform(0.3, 0.9))
     if random.random() < 0.3:
         changed = _compress(changed, int(random.integers(25, 90)))
     return changed
@@ -62,13 +62,6 @@ def _expose(image: Image, random: np.random.Generator) -> Image:
     if random.random() < 0.2:
         values = values + random.normal(0, random.uniform(0.01, 0.05), values.shape)
     return np.asarray(np.clip(values * 255 + 0.5, 0, 255), np.uint8)
-
-
-def _shrink(image: Image, factor: float) -> Image:
-    """A face that was smaller in its photo, enlarged to the size of the crop."""
-    height, width = image.shape[:2]
-    small = cv2.resize(image, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA)
-    return np.asarray(cv2.resize(small, (width, height), interpolation=cv2.INTER_LINEAR), np.uint8)
 
 
 def _compress(image: Image, quality: int) -> Image:
