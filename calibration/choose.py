@@ -102,7 +102,7 @@ def find_copies(
         faces = first.setdefault(face.sha256, [])
         if not faces or faces[0].photo == face.photo:
             faces.append(face)
-    seen, different = _hashes(known), list[int]()
+    seen, hashes, different = _hashes(known), _hashes(candidates), list[int]()
     copies = []
     for index in sorted(range(len(candidates)), key=lambda index: _rank(candidates[index])):
         face = candidates[index]
@@ -110,12 +110,12 @@ def find_copies(
         if face.photo != same_file[0].photo:
             copies.append(CopiedFace(face, _nearest(face, same_file), same_file=True))
             continue
-        like = seen @ _hashes([face])[0] if len(seen) else np.zeros(0, np.float32)
+        like = seen @ hashes[index]
         if len(like) and like.max() >= SAME:
             copies.append(CopiedFace(face, known[int(like.argmax())], same_file=False))
         else:
             different.append(index)
-    originals = _originals(_hashes([candidates[index] for index in different]), SAME)
+    originals = _originals(hashes[different], SAME)
     for index, original in zip(different, originals, strict=True):
         if index != different[original]:
             copies.append(CopiedFace(candidates[index], candidates[different[original]], same_file=False))

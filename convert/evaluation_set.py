@@ -114,8 +114,11 @@ def build_evaluation_set(
             f"{MIN_EVALUATION_FACES} are needed: add photos, or give other photos with --evaluation"
         )
     unlike = find_unlike(candidates, known, finder, photos.evaluation_count)
-    faces, groups = _choose(candidates, unlike, photos.evaluation_count)
-    strange = len({id(candidates[index]) for index in unlike} & {id(face) for face in faces})
+    indices = _choose(len(candidates), unlike, photos.evaluation_count)
+    faces, strange = tuple(candidates[index] for index in indices), len(unlike.intersection(indices))
+    groups: tuple[FaceGroup, ...] = tuple(
+        "unlike" if strange >= MIN_UNLIKE and index in unlike else "in-domain" for index in indices
+    )
     first = dict.fromkeys(face.photo for face in faces)
     left_out = {copy.face.photo for copy in copies} - {face.photo for face in candidates}
     others = (photo for photo in found.photos if photo not in first and photo not in left_out)
@@ -127,15 +130,14 @@ def build_evaluation_set(
     frames, crops = to_rgb(one.image for one in fitted), to_rgb(face.crop for face in faces)
     labeled: tuple[tuple[int, int, bool], ...] = ()
     notes = [*_copy_notes(copies, known), *(_group_notes(strange, len(faces)) if calibrated else ())]
+    nameless, missing = {one.name for one in found.nameless}, _stand_ins(faces, candidates, copies)
     if photos.pairs is not None:
         why = reasons_left_out(found, known.photos, photos.evaluation_count)
         why |= {copy.face.name: COPY_CALIBRATES for copy in _copies_of(copies, known)}
-        missing = _stand_ins(faces, candidates, copies)
-        labeled, left = label_pairs(photos.pairs, faces, why, {one.name for one in found.nameless}, missing)
+        labeled, left = label_pairs(photos.pairs, faces, why, nameless, missing)
         notes += left
     if photos.people:
-        nameless = {one.name for one in found.nameless}
-        labeled = label_people(found.folder, faces, nameless, _stand_ins(faces, candidates, copies))
+        labeled = label_people(found.folder, faces, nameless, missing)
     augmented = augment_faces(faces, finder.embedder.crop, MOST_AUGMENTED)
     mosaics = make_mosaics(frames)
     return EvaluationSet(chosen, frames, scales, faces, groups, crops, augmented, labeled, mosaics, notes=tuple(notes))
@@ -156,18 +158,12 @@ def find_unlike(faces: Sequence[CandidateFace], known: CalibratedFaces, finder: 
     return {index for index, seen in zip(new, same.any(axis=1), strict=True) if not seen}
 
 
-def _choose(
-    candidates: Sequence[CandidateFace], unlike: set[int], count: int
-) -> tuple[tuple[CandidateFace, ...], tuple[FaceGroup, ...]]:
-    """At most ``count`` faces, in the order of ``candidates``, and the group of each. If faces must be left out, unlike
-    ones have priority up to one half."""
+def _choose(faces: int, unlike: set[int], count: int) -> list[int]:
+    """The indices of at most ``count`` of so many ``faces``, ascending. If some must be left out, unlike ones have
+    priority up to one half."""
     first = sorted(unlike)[: count // 2]
-    others = [index for index in range(len(candidates)) if index not in unlike]
-    chosen = sorted([*first, *others, *sorted(unlike)[count // 2 :]][:count])
-    groups: list[FaceGroup] = ["unlike" if index in unlike else "in-domain" for index in chosen]
-    if groups.count("unlike") < MIN_UNLIKE:
-        groups = ["in-domain"] * len(chosen)
-    return tuple(candidates[index] for index in chosen), tuple(groups)
+    others = [index for index in range(faces) if index not in unlike]
+    return sorted([*first, *others, *sorted(unlike)[count // 2 :]][:count])
 
 
 def _stand_ins(

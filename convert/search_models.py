@@ -35,7 +35,6 @@ from .toolkit.quantize import QuantizedModel
 
 Images = NDArray[np.uint8]
 Tries = tuple[RecipeResult, ...]
-PAIR: tuple[Role, Role] = ("detector", "recognizer")
 
 
 def quantize_models(
@@ -124,13 +123,13 @@ class _Search:
     def choose_pair(self, tries: dict[Role, Tries], seen: _DetectorRun, recognizer: QuantizedModel) -> QuantizedResults:
         """The best detector and recognizer together. ``seen`` and ``recognizer`` are the best of each alone, and
         ``tries`` all results of recipes so far."""
-        costs = {role: self._costs(role, tries) for role in PAIR}
+        costs = {role: self._costs(role, tries) for role in ROLES}
         known = all(cost is not None for one in costs.values() for cost in one.values())
         if not known:  # milliseconds of one model and FP16 layers of the other cannot be added
             costs = {role: dict.fromkeys(one) for role, one in costs.items()}
         detectors, recognizers = (
             [CostedRecipe(recipe, cost, known) for recipe, cost in _costlier(order_by_cost(costs[role])).items()]
-            for role in PAIR
+            for role in ROLES
         )
         if not self.bar.by_cosine:
             recognizers = recognizers[:1]  # the user's figures have chosen it
