@@ -23,16 +23,18 @@ from rkface.runtime.vision.liveness import probabilities
 
 from .acquire import ModelSources
 from .catalog import LivenessProfile
+from .cost import ModelCost
 from .datasets import Datasets
 from .evaluate import parity
 from .evaluate.detector_errors import LOWEST, DetectorEvidence, compare_scenes, output_errors
+from .evaluate.grades import grade_faces
 from .evaluate.max_drop import LabeledPairs, MetricDrop, measure_drops
 from .evaluation_set import EvaluationSet
 from .image_lists import to_rgb
 from .metric_bar import MetricBar
 from .pair_search import PairResult
 from .prepared_model import PreparedModels
-from .recipe_search import RecipeResult
+from .recipe_search import Grade, RecipeResult
 from .same_outputs import check_same_outputs
 from .toolkit.quantize import QuantizedModel
 
@@ -110,14 +112,36 @@ class QuantizedResults:
 
 
 @dataclass(frozen=True)
+class ShapeResult:
+    """The detector in another shape, quantized for one chip.
+
+    context    the FP32 detector in this shape, and what it finds in the same photos
+    detection  how far the quantized one is from it
+    cost       predicted; None if the cost model does not know the graph
+    """
+
+    name: str
+    context: ConversionContext
+    quantized: QuantizedModel
+    detection: parity.DetectionParity
+    cost: ModelCost | None
+
+
+@dataclass(frozen=True)
 class ConversionResult:
-    """Quantized models for one chip, and how far they are from FP32. ``fault`` says why they should not be used; None
-    if they are close enough."""
+    """Quantized models for one chip, and how far they are from FP32.
+
+    fault        why they should not be used; None if they are close enough
+    shapes       the detector in other shapes
+    shape_notes  why some shape is missing
+    """
 
     quantized: QuantizedResults
     parity: parity.Parity
     evidence: DetectorEvidence
     fault: str | None
+    shapes: tuple[ShapeResult, ...] = ()
+    shape_notes: tuple[str, ...] = ()
 
 
 def run_reference(models: PreparedModels, detector: Detector, evaluation: EvaluationSet) -> ReferenceResults:
@@ -213,6 +237,13 @@ def measure_detector_errors(context: ConversionContext, quantized: QuantizedMode
         compare_scenes(reference_faces[:photos], quantized_faces[:photos], scales[:photos], detector.threshold),
         compare_scenes(reference_faces[photos:], quantized_faces[photos:], scales[photos:], detector.threshold),
     )
+
+
+def grade_detector(context: ConversionContext, quantized: QuantizedModel) -> Grade:
+    """How close the ``quantized`` detector is to FP32."""
+    faces = decode_faces(context.detector, quantized.outputs, context.datasets.evaluation)
+    found = parity.compare_faces(context.reference.faces, faces)
+    return grade_faces(found, measure_detector_errors(context, quantized))
 
 
 def decode_faces(detector: Detector, outputs: Sequence[Floats], evaluation: EvaluationSet) -> list[Faces]:
