@@ -27,14 +27,13 @@ from .cost import ModelCost
 from .datasets import Datasets
 from .evaluate import parity
 from .evaluate.detector_errors import LOWEST, DetectorEvidence, compare_scenes, output_errors
-from .evaluate.grades import grade_faces
 from .evaluate.max_drop import LabeledPairs, MetricDrop, measure_drops
 from .evaluation_set import EvaluationSet
 from .image_lists import to_rgb
 from .metric_bar import MetricBar
 from .pair_search import PairResult
 from .prepared_model import PreparedModels
-from .recipe_search import Grade, RecipeResult
+from .recipe_search import RecipeResult
 from .same_outputs import check_same_outputs
 from .toolkit.quantize import QuantizedModel
 
@@ -237,13 +236,6 @@ def measure_detector_errors(context: ConversionContext, quantized: QuantizedMode
         compare_scenes(reference_faces[:photos], quantized_faces[:photos], scales[:photos], detector.threshold),
         compare_scenes(reference_faces[photos:], quantized_faces[photos:], scales[photos:], detector.threshold),
     )
-
-
-def grade_detector(context: ConversionContext, quantized: QuantizedModel) -> Grade:
-    """How close the ``quantized`` detector is to FP32."""
-    faces = decode_faces(context.detector, quantized.outputs, context.datasets.evaluation)
-    found = parity.compare_faces(context.reference.faces, faces)
-    return grade_faces(found, measure_detector_errors(context, quantized))
 
 
 def decode_faces(detector: Detector, outputs: Sequence[Floats], evaluation: EvaluationSet) -> list[Faces]:

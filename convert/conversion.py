@@ -89,16 +89,10 @@ def convert(sources: ModelSources, photos: PhotoOptions | None, settings: Conver
             quantize = runner.for_target(output.target)
             plan = settings.plan.for_target(output.target)
             quantized = quantize_models(context, quantize, target=output.target, plan=plan, bar=settings.bar)
-            detector = chosen_result(quantized.tries["detector"])
-            others, notes = quantize_shapes(
-                shapes,
-                quantize,
-                detector.recipe,
-                output.target,
-                required=detector.grade is None or detector.grade.clears,
-            )
             parity = measure_parity(context, quantized, settings.bar.max_drop)
             evidence = measure_detector_errors(context, quantized.models["detector"])
+            recipe = chosen_result(quantized.tries["detector"]).recipe
+            others, notes = quantize_shapes(shapes, quantize, recipe, output.target, parity.detection)
             fault = _find_fault(context, quantized, parity, settings.bar)
             result = ConversionResult(quantized, parity, evidence, fault, others, notes)
             report = write_outputs(context, settings, output, result)

@@ -19,7 +19,7 @@ from rkface.runtime.vision.detect import Detector
 from rkface.runtime.vision.detector_shapes import find_fitting_size
 from rkface.runtime.vision.detectors import SIZE_STEP
 from rkface.runtime.vision.image import read_image
-from rkface.runtime.vision.letterbox import letterbox
+from rkface.runtime.vision.letterbox import Letterbox, letterbox
 
 from .compare_models import (
     SIMPLIFICATION_IMAGES,
@@ -28,10 +28,10 @@ from .compare_models import (
     ShapeResult,
     check_scores,
     decode_faces,
-    grade_detector,
 )
 from .datasets import Datasets
-from .evaluate.parity import compare_faces
+from .evaluate.grades import find_shape_fault
+from .evaluate.parity import DetectionParity, compare_faces
 from .evaluation_set import EvaluationSet
 from .image_lists import read_image_list, to_rgb, write_image_list
 from .mosaic import make_mosaics
@@ -85,29 +85,28 @@ def prepare_shapes(context: ConversionContext, scratch: Path) -> OtherShapes:
 
 
 def quantize_shapes(
-    shapes: OtherShapes, quantize: Quantizer, recipe: Recipe, target: Target, *, required: bool
+    shapes: OtherShapes, quantize: Quantizer, recipe: Recipe, target: Target, main: DetectionParity
 ) -> tuple[tuple[ShapeResult, ...], tuple[str, ...]]:
     """Quantize ``shapes`` by ``recipe``. Returns those to put into the bundle, and notes about the others.
 
-    A shape that the toolkit cannot convert is left out; with ``required``, also one that is not close enough to FP32.
-    The main shape then finds the faces in its pictures.
+    ``main``: how far the main shape is from FP32 with this recipe. A shape that the toolkit cannot convert, or that is
+    clearly further from FP32, is left out: the main shape finds the faces in its pictures.
     """
     results, notes = [], list(shapes.notes)
     for name, context in shapes.contexts.items():
+        evaluation = context.datasets.evaluation
         dataset = context.datasets.image_list("detector") if recipe.quantized else None
         try:
-            quantized = quantize(name, recipe, dataset, context.datasets.evaluation.scenes)
+            quantized = quantize(name, recipe, dataset, evaluation.scenes)
         except WorkError as error:
             notes.append(f"{name} is not in the bundle: {error}")
             continue
-        grade = grade_detector(context, quantized)
-        if required and not grade.clears:
-            why = f"it is not as close to FP32 as it should be: {grade.summary}"
-            notes.append(f"{name} is not in the bundle, because {why}")
-            continue
-        faces = decode_faces(context.detector, quantized.outputs, context.datasets.evaluation)
-        cost = predict_cost(context.models["detector"].graph, target, recipe)
+        faces = decode_faces(context.detector, quantized.outputs, evaluation)
         detection = compare_faces(context.reference.faces, faces)
+        if fault := find_shape_fault(detection, main):
+            notes.append(f"{name} is not in the bundle: {fault}")
+            continue
+        cost = predict_cost(context.models["detector"].graph, target, recipe)
         results.append(ShapeResult(name, context, quantized, detection, cost))
     return tuple(results), tuple(notes)
 
@@ -137,7 +136,8 @@ def _at_size(context: ConversionContext, size: Size, sizes: Sequence[Size], scra
 def _fit_evaluation(evaluation: EvaluationSet, size: Size, sizes: Sequence[Size]) -> EvaluationSet:
     """``evaluation`` with at most ``MOST_PHOTOS`` of its photos at the detector input ``size``: first those that it
     fits best of ``sizes``."""
-    fitting, others = [], []
+    fitting: list[tuple[Path, Letterbox]] = []
+    others: list[tuple[Path, Letterbox]] = []
     for photo in evaluation.photos:
         image = read_image(photo)
         fits = sizes[find_fitting_size(sizes, image.shape[1], image.shape[0])] == size

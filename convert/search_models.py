@@ -20,7 +20,7 @@ from .compare_models import (
     compare_liveness,
     crop_at_own_landmarks,
     decode_faces,
-    grade_detector,
+    measure_detector_errors,
 )
 from .cost import ModelCost
 from .evaluate import grades, parity
@@ -95,7 +95,10 @@ class _Search:
     def grade(self, role: Role, model: QuantizedModel) -> Grade:
         reference, evaluation = self.context.reference, self.context.datasets.evaluation
         if role == "detector":
-            return grade_detector(self.context, model)
+            faces = decode_faces(self.context.detector, model.outputs, evaluation)
+            return grades.grade_faces(
+                parity.compare_faces(reference.faces, faces), measure_detector_errors(self.context, model)
+            )
         if role == "recognizer":
             embeddings = model.outputs[0][: len(reference.embeddings)]
             found = parity.compare_groups(evaluation.crop_groups, reference.embeddings, embeddings)

@@ -1,5 +1,6 @@
 """The other shapes of a detector in a conversion: which there are, what they calibrate on, and which are left out."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import cv2
@@ -8,8 +9,8 @@ import pytest
 
 from rkface.convert import detector_shapes
 from rkface.convert.detector_shapes import MOST_PHOTOS, OtherShapes, other_sizes, prepare_shapes, quantize_shapes
+from rkface.convert.evaluate.parity import DetectionParity
 from rkface.convert.recipe import TUNED
-from rkface.convert.recipe_search import Grade
 from rkface.convert.targets import find_target
 from rkface.runtime.core.errors import ModelError, WorkError
 from rkface.runtime.vision.letterbox import letterbox
@@ -68,22 +69,25 @@ def evaluation(photos):
     return EvaluationSet(tuple(photos), empty, (), (), (), empty, None, (), empty)
 
 
+MAIN = DetectionParity(30, 100, 100, 100, 0, 0, 0.99, 0.95, 0.004, 0.01)
+
+
 @pytest.fixture
 def quantized(monkeypatch):
-    """``quantized(failing, far, required)``: what ``quantize_shapes`` makes of two shapes, of which the toolkit fails
-    on those in ``failing``, and those in ``far`` are not close enough to FP32."""
+    """``quantized(failing, **found)``: the names that ``quantize_shapes`` returns of two shapes, and its notes. The
+    toolkit fails on those in ``failing``; 640×384 differs from ``MAIN`` by ``found``."""
 
-    def run(failing=(), far=(), required=True):
+    def run(failing=(), **found):
         made = SimpleNamespace(
             image_list=lambda role: "frames.txt", evaluation=SimpleNamespace(scenes=np.zeros((2, 4, 4, 3), np.uint8))
         )
+        detector = {"detector": SimpleNamespace(graph=None)}
         contexts = {
             name: SimpleNamespace(
-                name=name, datasets=made, detector=None, models={"detector": SimpleNamespace(graph=None)},
-                reference=SimpleNamespace(faces=[]),
+                datasets=made, detector=None, models=detector, reference=SimpleNamespace(faces=parity)
             )
-            for name in ("detector-640x384", "detector-384x640")
-        }  # fmt: skip
+            for name, parity in (("detector-640x384", replace(MAIN, **found)), ("detector-384x640", MAIN))
+        }
 
         def quantize(name, recipe, dataset, images):
             assert (recipe, dataset, len(images)) == (TUNED, "frames.txt", 2)
@@ -91,38 +95,34 @@ def quantized(monkeypatch):
                 raise WorkError("the toolkit crashed")
             return SimpleNamespace(outputs=[])
 
-        def grade(context, model):
-            return Grade(context.name not in far, (), "3 missed")
-
-        monkeypatch.setattr(detector_shapes, "grade_detector", grade)
+        monkeypatch.setattr(detector_shapes, "compare_faces", lambda parity, _: parity)
         monkeypatch.setattr(detector_shapes, "decode_faces", lambda *_: [])
         monkeypatch.setattr(detector_shapes, "predict_cost", lambda *_: None)
         shapes = OtherShapes(contexts, ("a note",))
-        results, notes = quantize_shapes(shapes, quantize, TUNED, find_target("rk3588"), required=required)
+        results, notes = quantize_shapes(shapes, quantize, TUNED, find_target("rk3588"), MAIN)
         return [one.name for one in results], notes
 
     return run
 
 
-def test_every_shape_is_quantized_by_the_recipe_of_the_main_one(quantized):
-    assert quantized() == (["detector-640x384", "detector-384x640"], ("a note",))
+@pytest.mark.parametrize("found", [{}, {"matched": 95}, {"extra": 5}, {"landmark_error": 0.019}])
+def test_every_shape_is_quantized_by_the_recipe_of_the_main_one(quantized, found):
+    assert quantized(**found) == (["detector-640x384", "detector-384x640"], ("a note",))
 
 
 @pytest.mark.parametrize(
     ("how", "why"),
     [
         ({"failing": ["detector-640x384"]}, "the toolkit crashed"),
-        ({"far": ["detector-640x384"]}, "not as close to FP32 as it should be: 3 missed"),
+        ({"matched": 94}, "finds 94 of the 100 faces"),
+        ({"extra": 6}, "and 6 others"),
+        ({"landmark_error": 0.021}, "landmark error is 2.1%, and must not be above 2.0%"),
     ],
 )
 def test_a_shape_that_is_not_good_is_left_out_with_a_note(quantized, how, why):
     names, notes = quantized(**how)
     assert names == ["detector-384x640"] and len(notes) == 2
     assert "detector-640x384 is not in the bundle" in notes[1] and why in notes[1]
-
-
-def test_a_shape_need_not_be_better_than_the_main_one(quantized):
-    assert len(quantized(far=["detector-640x384"], required=False)[0]) == 2
 
 
 def test_a_model_whose_size_cannot_be_changed_keeps_one_shape(monkeypatch, tmp_path):
