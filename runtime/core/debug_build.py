@@ -1,5 +1,5 @@
 """The debug build of a bundle: its models once more, with inner tensors as further outputs, so that a board can tell
-which layer it computes wrongly.
+which layer it computes wrongly. Of a detector with several shapes, only the main one is in it.
 
 It is a folder of its own beside the bundle, ``NAME.debug``. The bundle stays as it is, so boards get no larger, and a
 debug build can be made when it is needed.
@@ -116,7 +116,7 @@ def read_debug_build(folder: Path, bundle: Bundle) -> DebugBuild:
         if not (folder / model.file).is_file():
             raise BundleError(f"{folder}: {model.file} is missing: {again}")
     changed: dict[str, Any] = {role: _with_outputs(bundle, role, model) for role, model in models.items()}
-    return DebugBuild(Bundle(folder, replace(bundle.manifest, **changed)), models)
+    return DebugBuild(Bundle(folder, replace(bundle.manifest, shapes=(), **changed)), models)
 
 
 def _with_outputs(bundle: Bundle, role: Role, model: DebugModel) -> Any:
