@@ -15,7 +15,9 @@ def format_layers(results: Sequence[LayerResult]) -> list[str]:
     """The results as lines for people."""
     from ..inference.layer_checks import FARTHEST
 
-    lines = [f"layers: at most {FARTHEST:g} times as far from the simulator as the simulator is from FP32, plus a step"]
+    lines = [
+        f"layers: distance from the simulator; 1 is the simulator's from FP32, plus an INT8 step; above {FARTHEST:g} is wrong"
+    ]
     return lines + [line for result in results for line in _format(result)]
 
 
@@ -28,14 +30,14 @@ def _format(result: LayerResult) -> Iterator[str]:
     assert difference is not None
     if first is None:
         yield (
-            f"  ok    {where}  {result.compared} tensors of {result.layers} layers; the farthest "
-            f"{difference.distance:.2g} times as far, by up to {difference.steps:g} INT8 steps"
+            f"  ok    {where}  {result.compared} tensors of {result.layers} layers: distance {difference.distance:.2g}, "
+            f"up to {difference.steps:g} INT8 steps"
         )
         return
     shape = "×".join(map(str, first.shape))
     yield f"  fail  {where}  first wrong: {first.tensor} ({first.op}, {shape}), layer {first.number} of {result.layers}"
     yield (
-        f"          {difference.distance:.3g} times as far, up to {difference.steps:g} INT8 steps; cosines: simulator "
+        f"          distance {difference.distance:.3g}, up to {difference.steps:g} INT8 steps; cosines: simulator "
         f"{difference.cosine:.4f}, FP32 {difference.reference:.4f} (simulator to FP32: {difference.expected:.4f})"
     )
     inside = first.inside if len(first.inside) <= SHOWN else (*first.inside[: SHOWN - 1], "…", first.inside[-1])

@@ -24,7 +24,6 @@ from rkface.runtime.backends import bindings
 from rkface.runtime.backends.npu import open_npu
 from rkface.runtime.core.bundle import SUMS, files, read_bundle
 from rkface.runtime.core.crop_template import ARCFACE_112, TEMPLATES, CropTemplate
-from rkface.runtime.core.debug_build import default_folder, read_debug_build
 from rkface.runtime.core.manifest import Input, Manifest, Model, Output, RecognizerSpec, Source, Thresholds, contract
 from rkface.runtime.core.versions import TOOLKIT
 from rkface.runtime.inference.golden import read_golden
@@ -202,8 +201,6 @@ def make_twin(tmp_path_factory):
         folder = tmp_path_factory.mktemp("twin")
         packages = install_runtime(folder / "packages")
         read = [read_bundle(one) for one in bundles]
-        debug = [default_folder(one.folder) for one in read]
-        read += [read_debug_build(one, bundle).bundle for one, bundle in zip(debug, read, strict=True) if one.is_dir()]
         return build_twin(ingredients, folder / "board", find_profile(board), read, packages)
 
     return make
