@@ -155,6 +155,9 @@ bench-run: $(DEMO_BUNDLE)  ## memory of the service over 24 simulated hours, and
 bench-attacks: $(DEMO_BUNDLE)  ## attack the web console of a real service: memory, sign-in and health meanwhile
 	$(BIN)/python tests/bench/web_attacks.py --bundle build/$(TARGET) $(OPTIONS)
 
+bench-api: $(DEMO_BUNDLE)  ## what a request to identify a photo costs beyond the pipeline that it calls
+	$(BIN)/python tests/bench/photo_api.py --bundle build/$(TARGET) $(OPTIONS)
+
 HOURS ?= 72
 soak: $(DEMO_BUNDLE)  ## 72 simulated hours of the service stay flat, 500 kills, attacks (HOURS=240; 20 minutes)
 	$(BIN)/python tests/bench/service_day.py --hours $(HOURS) --flat
