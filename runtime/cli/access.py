@@ -94,8 +94,8 @@ def set_user(parser: ArgumentParser) -> None:
       rkface access set-user ada --role operator
       rkface access set-user ada --role viewer --keep-password
     """
-    parser.add_argument("name", metavar="NAME")
-    parser.add_argument("--role", choices=tuple(ROLES), required=True)
+    parser.add_argument("name", metavar="NAME", help="name of the user")
+    parser.add_argument("--role", choices=tuple(ROLES), required=True, help="what the user may do")
     parser.add_argument("--keep-password", action="store_true", help="change only the role")
     _add_gallery(parser)
     parser.set_defaults(run=_set_user)
@@ -118,7 +118,7 @@ def remove_user(parser: ArgumentParser) -> None:
     examples:
       rkface access remove-user ada
     """
-    parser.add_argument("name", metavar="NAME")
+    parser.add_argument("name", metavar="NAME", help="name of the user")
     _add_gallery(parser)
     parser.set_defaults(run=_remove_user)
 

@@ -60,7 +60,7 @@ def main() -> int:
     height, width = image.shape[:2]
     markdown = "\n".join(
         [
-            f"{read_machine().processor}; photo: {width}×{height}, {len(photo) // 1000} kB; medians of {options.rounds} rounds\n",
+            f"{read_machine().processor}; photo: {width}×{height}, {len(photo) // 1000} kB; {options.rounds} rounds\n",
             *format_table(("call", "ms", "added ms"), rows),
             f"\n{CLIENTS} clients at the same time: {rate:.1f} photos per second; "
             f"one caller of the pipeline: {1000 / times['pipeline'][0]:.1f}",
