@@ -24,8 +24,8 @@ from ...tuning.distill.checkpoint import Checkpoint
 from ..measure import RECOGNIZER
 from .batches import Batches
 from .export import MODEL, default_folder, export_trained
-from .judge import rendered_faces, separate
-from .photos import PhotoFaces, read_photo_faces
+from .judge import judge, rendered_faces
+from .photos import PhotoCrops, read_photo_faces
 from .teachers import Teachers
 from .training import PHASES, Interruption, Training, train
 
@@ -107,7 +107,7 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
-def open_checkpoint(options: argparse.Namespace, photos: PhotoFaces | None) -> Checkpoint:
+def open_checkpoint(options: argparse.Namespace, photos: PhotoCrops | None) -> Checkpoint:
     """The checkpoint for these inputs: others would have led to other weights."""
     parts = [str(VERSION), str(options.seed), str(PHASES[:-1]), sha256(DEMO / RECOGNIZER)]
     if photos:
@@ -116,7 +116,7 @@ def open_checkpoint(options: argparse.Namespace, photos: PhotoFaces | None) -> C
     return Checkpoint(options.cache / f"training-{key[:12]}.pt", key)
 
 
-def write_figures(options: argparse.Namespace, training: Training, photos: PhotoFaces | None) -> None:
+def write_figures(options: argparse.Namespace, training: Training, photos: PhotoCrops | None) -> None:
     model = options.cache / MODEL
     judged = {"rendered people": (rendered_faces(PEOPLE), DEMO / RECOGNIZER)}
     if photos and photos.labeled:
@@ -130,8 +130,8 @@ def write_figures(options: argparse.Namespace, training: Training, photos: Photo
         "cpu_hours": round(training.seconds / 3600, 2),
         "photo_faces": len(photos.training) if photos else 0,
         "loss_of_the_last_100_steps": round(float(np.mean(training.losses[-100:] or [0.0])), 4),
-        "separation": {
-            name: {"student": asdict(separate(model, faces)), "teacher": asdict(separate(teacher, faces))}
+        "pairs": {
+            name: {"student": asdict(judge(model, faces)), "teacher": asdict(judge(teacher, faces))}
             for name, (faces, teacher) in judged.items()
         },
         "cores": os.cpu_count(),

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from ...evaluate.verification import verify_pairs
 from ..identity import EVALUATE
-from ..measure import FAR
 from ..render import render_crop
 from .teachers import open_embedder
 
@@ -19,7 +19,7 @@ Crops = NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
-class LabeledFaces:
+class JudgedFaces:
     """``crops`` N×112×112×3 uint8 BGR, and ``pairs`` of their indices with whether both show one person."""
 
     crops: Crops
@@ -27,38 +27,34 @@ class LabeledFaces:
 
 
 @dataclass(frozen=True)
-class Separation:
-    """Cosines of pairs: their means, the share of pairs of one person that is accepted (``tar``) at the threshold that
-    accepts the share ``far`` of the others, and the probability that one of the former is above one of the latter."""
+class JudgedPairs:
+    """Pairs of one person and of two people: how many, their mean cosines, the accuracy at the best threshold, and the
+    TAR for each FAR for which there are enough pairs."""
 
     same_pairs: int
     different_pairs: int
     same: float
     different: float
-    far: float
-    tar: float
-    area: float
+    accuracy: float
+    tar: dict[str, float]
 
 
-def rendered_faces(people: int, shots: int = 4) -> LabeledFaces:
+def rendered_faces(people: int, shots: int = 4) -> JudgedFaces:
     """Rendered faces of people whom training never saw, and all their pairs."""
     owner = np.repeat(np.arange(people), shots)
     crops = np.stack([render_crop(_SEED + at % shots, EVALUATE[int(who)]) for at, who in enumerate(owner)])
     first, second = np.triu_indices(len(owner), k=1)
-    return LabeledFaces(
+    return JudgedFaces(
         crops, [(int(i), int(j), bool(owner[i] == owner[j])) for i, j in zip(first, second, strict=True)]
     )
 
 
-def separate(path: Path, faces: LabeledFaces) -> Separation:
-    """How well the recognizer at ``path`` separates the pairs of ``faces``."""
+def judge(path: Path, faces: JudgedFaces) -> JudgedPairs:
+    """How well the recognizer at ``path`` tells the pairs of ``faces`` apart."""
     embeddings = open_embedder(path).embed(list(faces.crops))
     cosines = np.array([float(embeddings[i] @ embeddings[j]) for i, j, _ in faces.pairs])
     labels = np.array([same for *_, same in faces.pairs])
-    same, different = cosines[labels], np.sort(cosines[~labels])[::-1]
-    threshold = different[min(int(FAR * len(different)), len(different) - 1)]
-    above = np.searchsorted(different[::-1], same) / len(different)
-    return Separation(
-        len(same), len(different), float(same.mean()), float(different.mean()), FAR, float((same > threshold).mean()),
-        float(above.mean()),
-    )  # fmt: skip
+    found = verify_pairs(cosines, labels)
+    same, different = cosines[labels], cosines[~labels]
+    means = float(same.mean()), float(different.mean())
+    return JudgedPairs(len(same), len(different), *means, found.best_accuracy, found.tar)

@@ -16,18 +16,18 @@ from rkface.runtime.vision.bare_onnx import open_detector
 from rkface.runtime.vision.detect import Detector
 
 from ...label_files import read_pairs, require_both_labels
-from .judge import Crops, LabeledFaces
+from .judge import Crops, JudgedFaces
 
 
 @dataclass(frozen=True)
-class PhotoFaces:
+class PhotoCrops:
     """``training`` N×112×112×3 uint8 BGR; ``labeled`` faces of other photos, None if no pairs were given."""
 
     training: Crops
-    labeled: LabeledFaces | None
+    labeled: JudgedFaces | None
 
 
-def read_photo_faces(folder: Path, detector: Path, pairs: Path | None) -> PhotoFaces:
+def read_photo_faces(folder: Path, detector: Path, pairs: Path | None) -> PhotoCrops:
     """The faces in ``folder``. Photos that are named in ``pairs`` (CSV: photo, photo, Yes or No) are not learned from.
 
     Of the labeled photos, those with one usable face are judged. Raises InputError if a file cannot be read, or if no
@@ -45,15 +45,15 @@ def read_photo_faces(folder: Path, detector: Path, pairs: Path | None) -> PhotoF
     labeled = _labeled(found.candidates, labels)
     if pairs:
         require_both_labels(pairs, [same for *_, same in labeled.pairs], "name photos with one face each")
-    return PhotoFaces(np.stack([face.crop for face in training]), labeled if pairs else None)
+    return PhotoCrops(np.stack([face.crop for face in training]), labeled if pairs else None)
 
 
-def _labeled(faces: tuple[CandidateFace, ...], labels: list[tuple[str, str, bool]]) -> LabeledFaces:
+def _labeled(faces: tuple[CandidateFace, ...], labels: list[tuple[str, str, bool]]) -> JudgedFaces:
     counts = Counter(face.name for face in faces)
     named = {name for left, right, _ in labels for name in (left, right)}
     chosen = [face for face in faces if face.name in named and counts[face.name] == 1]
     place = {face.name: index for index, face in enumerate(chosen)}
     pairs = [(place[left], place[right], same) for left, right, same in labels if left in place and right in place]
-    return LabeledFaces(
+    return JudgedFaces(
         np.stack([face.crop for face in chosen]) if chosen else np.empty((0, 112, 112, 3), np.uint8), pairs
     )
