@@ -209,14 +209,15 @@ def train(training: Training, checkpoint: Checkpoint, seconds: float, every: flo
     with stage("train IResNet-50") as line:
         while (now := time.monotonic()) - start < seconds and not interruption.wanted:
             training.advance()
-            line.say(
-                f"step {training.total}, loss {np.mean(training.losses[-20:]):.3f}, {seconds - now + start:.0f} s left"
-            )
+            told = f"step {training.total}, loss {np.mean(training.losses[-20:]):.3f}"
+            line.say(f"{told}, {seconds - now + start:.0f} s left")
             if time.monotonic() - saved >= every:
                 try:
                     checkpoint.save(training.state())
                 except WorkError as error:
                     print(f"not saved: {error}", file=sys.stderr, flush=True)
                 saved = time.monotonic()
+                if not sys.stderr.isatty():  # no line that is updated: a log for the many hours
+                    print(f"  {told}", file=sys.stderr, flush=True)
         line.note = f"{training.total} steps, {training.faces} faces in all"
     checkpoint.save(training.state())
