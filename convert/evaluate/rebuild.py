@@ -124,7 +124,7 @@ def embed_rebuilt(
             f"{work}: the folder cannot be created ({error.strerror}): copy the bundle to a writable folder, or use "
             "--fp32"
         ) from error
-    path = model.simplified.path
+    path, recipe = model.simplified.path, _recipe(bundle)
     sources = ModelSources(manifest.name, {"recognizer": path}, {"recognizer": manifest.recognizer.source.license})
     target = find_target(manifest.target, quantized=manifest.recognizer.precision != "fp16")
     with TemporaryDirectory(dir=work, prefix="rebuilt-") as scratch:
@@ -133,17 +133,20 @@ def embed_rebuilt(
             {"recognizer": model}, sources, work, Path(scratch), analyze=False, checkpoints=checkpoints
         )
         dataset = calibration.recognizer if calibration else None
-        done = runner.run(target, "recognizer", _recipe(bundle), dataset, images)
+        done = runner.run(target, "recognizer", recipe, dataset, images)
     raw = done.outputs[0]
     answers = raw[: len(golden.inputs)]
     cosines = np.sum(unit(answers) * unit(golden.simulator), axis=1)
     if not cosines.min() >= SAME_COSINE:
+        learned = (
+            "A distilled recognizer comes out differently on another processor: copy the folder "
+            f"{CHECKPOINTS}/ of the conversion's work folder beside the calibration set, too. "
+        )
         raise WorkError(
             f"{bundle.folder}: the recognizer that was built again differs from the bundle's: its outputs for the "
-            "golden "
-            f"inputs have a cosine of only {cosines.min():.4f} with those in the bundle (rknn-toolkit2 "
-            f"{version('rknn-toolkit2')} now, {manifest.toolkit} in the bundle). Convert again, or evaluate only FP32 "
-            "with --fp32"
+            f"golden inputs have a cosine of only {cosines.min():.4f} with those in the bundle (rknn-toolkit2 "
+            f"{version('rknn-toolkit2')} now, {manifest.toolkit} in the bundle). {learned if recipe.distilled else ''}"
+            "Convert again, or evaluate only FP32 with --fp32"
         )
     with stage("golden inputs") as shown:
         identical = np.array_equal(answers, golden.simulator)
