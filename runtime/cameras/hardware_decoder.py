@@ -34,12 +34,10 @@ class HardwareDecoder:
 @cache
 def find_hardware_decoder() -> HardwareDecoder:
     """Find an ffmpeg that decodes with Rockchip's MPP, and whether this process may use MPP. It is looked for once."""
-    missing = [node for node in MPP_NODES if not Path(node).exists()]
-    if missing:
-        return HardwareDecoder(
-            problem=f"there is no {missing[0]}: this is no Rockchip board, or not the vendor's kernel"
-        )
-    closed = [node for node in MPP_NODES if not os.access(node, os.R_OK | os.W_OK)]
+    nodes = [node for node in MPP_NODES if Path(node).exists()]
+    if MPP_NODES[0] not in nodes:
+        return HardwareDecoder(problem=f"there is no {MPP_NODES[0]}, which the vendor's kernel for Rockchip chips has")
+    closed = [node for node in nodes if not os.access(node, os.R_OK | os.W_OK)]
     if closed:
         return HardwareDecoder(problem=f"no permission to open {closed[0]}: `rkface doctor` prints what to do")
     for program in filter(None, map(shutil.which, PROGRAMS)):

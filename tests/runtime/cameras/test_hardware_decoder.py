@@ -61,7 +61,7 @@ def machine(monkeypatch, tmp_path):
 def test_what_a_machine_lacks_for_hardware_decoding_is_said(machine, tmp_path):
     able = "echo ' V..... h264_rkmpp  x'; echo rkmpp"
     assert machine(able, "/dev/null") == HardwareDecoder(str(tmp_path / "ffmpeg"), ("h264",))
-    assert "there is no /nowhere/mpp" in machine(able, "/dev/null", "/nowhere/mpp").problem
+    assert "there is no /nowhere/mpp" in machine(able, "/nowhere/mpp", "/dev/null").problem
     assert "jellyfin-ffmpeg" in machine("echo drm", "/dev/null").problem
     assert machine("exit 1", "/dev/null").codecs == ()
 
