@@ -102,6 +102,9 @@ bench-convert: $(INSTALLED)  ## time and memory of converting IResNet-50, compar
 bench-recipes: $(INSTALLED)  ## accuracy of each recipe (OPTIONS='--detector … --recognizer … --photos …')
 	$(BIN)/python tests/bench/recipe_accuracy.py $(OPTIONS)
 
+bench-activations: $(INSTALLED)  ## what makes activations hard for INT8: trained, generated and your recognizers (OPTIONS='model.onnx')
+	$(BIN)/python tests/bench/activation_statistics.py $(OPTIONS)
+
 bench-cost: $(INSTALLED)  ## compare the cost model with the toolkit's compiler for each chip (OPTIONS='model.onnx')
 	$(BIN)/python tests/bench/cost_model_check.py $(OPTIONS)
 
@@ -196,6 +199,9 @@ pictures: $(DEMO_BUNDLE)  ## make the pictures of README and docs again, and run
 
 demo-models: $(INSTALLED)  ## train the demo models again from rendered faces (hours, see convert/demo/figures.json)
 	$(BIN)/python -m rkface.convert.demo.train
+
+trained-iresnet: $(INSTALLED)  ## train an IResNet-50 of w600k_r50's size on rendered faces, into the cache (OPTIONS='--hours 8'; run again to go on)
+	$(BIN)/python -m rkface.convert.demo.iresnet50 $(OPTIONS)
 
 lint: $(INSTALLED)  ## ruff, formatting, spelling, and hadolint on the Dockerfile
 	$(BIN)/ruff check .

@@ -48,6 +48,7 @@ class CameraHealth:
     skipped     frames that were not processed, because enough frames per second were, or because nothing moved
     pace        "busy" while somebody is there; otherwise "idle", or "still" if the camera is set to wait for motion; ""
                 for a recording, of which every frame is processed
+    decoder     how an RTSP camera's video is decoded: "hardware (h264_rkmpp)" or "software"; "" for other cameras
     """
 
     name: str
@@ -63,6 +64,7 @@ class CameraHealth:
     error_time: float = 0.0
     skipped: int = 0
     pace: str = ""
+    decoder: str = ""
 
 
 @dataclass(frozen=True)
