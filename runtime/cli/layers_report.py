@@ -16,7 +16,7 @@ def format_layers(results: Sequence[LayerResult]) -> list[str]:
     from ..inference.layer_checks import FARTHEST
 
     lines = [
-        f"layers: distance from the simulator; 1 is the simulator's from FP32, plus an INT8 step; above {FARTHEST:g} is wrong"
+        f"layers: distance from the simulator (1: the simulator's from FP32, plus a step); above {FARTHEST:g} is wrong"
     ]
     return lines + [line for result in results for line in _format(result)]
 
@@ -30,8 +30,8 @@ def _format(result: LayerResult) -> Iterator[str]:
     assert difference is not None
     if first is None:
         yield (
-            f"  ok    {where}  {result.compared} tensors of {result.layers} layers: distance {difference.distance:.2g}, "
-            f"up to {difference.steps:g} INT8 steps"
+            f"  ok    {where}  {result.compared} tensors of {result.layers} layers: "
+            f"distance {difference.distance:.2g}, up to {difference.steps:g} INT8 steps"
         )
         return
     shape = "×".join(map(str, first.shape))
