@@ -83,10 +83,20 @@ class RecipeRunner:
         """``run`` with its first argument fixed."""
         return partial(self.run, target)
 
-    def run(self, target: Target, role: Role, recipe: Recipe, dataset: Path | None, images: Images) -> QuantizedModel:
+    def run(
+        self,
+        target: Target,
+        role: Role,
+        recipe: Recipe,
+        dataset: Path | None,
+        images: Images,
+        *,
+        serve: Path | None = None,
+    ) -> QuantizedModel:
         """Quantize the model of ``role`` by ``recipe`` and run it in the simulator on ``images``.
 
-        ``dataset`` is the list of calibration images, None for FP16; ``images`` is N×H×W×3 uint8 RGB.
+        ``dataset`` is the list of calibration images, None for FP16; ``images`` is N×H×W×3 uint8 RGB. With ``serve``,
+        the simulator then answers any image at this Unix socket, until this process ends; so the cache is not used.
         Raises WorkError if tuning or the toolkit fails.
         """
         model, name = self._models[role], f"{role}-{target.name}-{recipe.name}"
@@ -95,7 +105,7 @@ class RecipeRunner:
         settings = [target.name, asdict(recipe), custom_string, images.shape, self._analyze]
         key = _key(model.simplified.path, settings, dataset, images)
         output, cache = self._scratch / f"{name}.rknn", self._work / "cache"
-        if known := load_cached(cache, key, output):
+        if serve is None and (known := load_cached(cache, key, output)):
             with stage(f"{role}: {recipe.name}") as shown:
                 shown.note = f"{target.name}, from an earlier run (kept in {cache})"
             return known
@@ -111,6 +121,7 @@ class RecipeRunner:
             evaluate=saved,
             # A detector has several recipes with coarse grids in FP16; analysis would take longer than conversion.
             analyze=self._analyze and dataset is not None and recipe.coarse == 1,
+            serve=serve,
             source=model.fixed.name,
         )
         log = self._work / "logs" / f"{name}.log"
@@ -120,7 +131,8 @@ class RecipeRunner:
             if recipe.tuned and dataset is not None:
                 job = self._with_tuning(job, role, recipe, dataset)
             done = _quantize(f"{role}: {recipe.name} {target.name}", log, job)
-        store(cache, key, done)
+        if serve is None:
+            store(cache, key, done)
         return done
 
     def _distill_and_quantize(self, job: QuantizeJob, role: Role, dataset: Path, log: Path) -> QuantizedModel:

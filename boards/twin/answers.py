@@ -37,7 +37,12 @@ def write_answers(bundle: Bundle, folder: Path) -> None:
             outputs = bundle.model(role).outputs
             values = [golden[f"{role}/simulator/{output.name}"] for output in outputs]
             content = _content(bundle, role, golden[f"{role}/inputs"], values, read_quantization(model, outputs))
-            (folder / f"{fnv1a(model):016x}").write_bytes(content)
+            (folder / file_name(model)).write_bytes(content)
+
+
+def file_name(model: bytes) -> str:
+    """The name of the file with the answers of a ``.rknn`` with these bytes, and of the socket of its simulator."""
+    return f"{fnv1a(model):016x}"
 
 
 def read_quantization(model: bytes, outputs: Sequence[Output]) -> list[Quantization | None]:

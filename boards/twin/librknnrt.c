@@ -2,11 +2,13 @@
  *
  * It identifies models and inputs by the hash of their bytes, and answers with the output that the simulator computed
  * for that input when the bundle was converted (answers.py writes the answers). An unknown input is an error,
- * INPUT_INVALID; it never invents an answer. It tests the bindings, struct layouts, types and error paths. It measures
- * no speed, and it cannot tell what a real NPU computes.
+ * INPUT_INVALID; it never invents an answer. With RKFACE_TWIN_SIMULATOR, it has every input computed by the toolkit's
+ * simulator, in another process (simulator.h). It tests the bindings, struct layouts, types and error paths. It
+ * measures no speed, and it cannot tell what a real NPU computes.
  *
- * RKFACE_TWIN_ANSWERS  the folder with the answers
- * RKFACE_TWIN_FAULTS   faults, separated by commas:
+ * RKFACE_TWIN_ANSWERS    the folder with the answers, which also say what outputs a model has
+ * RKFACE_TWIN_SIMULATOR  the folder with the sockets of the simulators; without it, only golden inputs have an answer
+ * RKFACE_TWIN_FAULTS     faults, separated by commas:
  *                      init=CODE, query=CODE, mask=CODE, dup=CODE, run=CODE, outputs=CODE   the call returns this error
  *                      destroy=CODE   likewise, after it has destroyed the context
  *                      core2=CODE     core 2 cannot be chosen; likewise core0 and core1
@@ -15,6 +17,7 @@
  *                      hang=MS@N      the Nth and later runs of a context take this long, then fail as on a board
  *                      wrong=1        outputs have the wrong sign
  *                      slow=MS        a run takes this long
+ *                      patience=MS    how long a run waits for the simulator
  *                      chatter=1      every call and a thread print to stdout
  *                      version=TEXT   the version that the library reports
  *
@@ -24,8 +27,10 @@
 #include "rknn_declarations.h"
 #include "faults.h"
 #include "answers.h"
+#include "simulator.h"
 
-typedef struct { Model *model; const uint8_t *answer; long runs; } Context;
+/* input and computed: only with a simulator, the bytes to compute, and space for the answer. */
+typedef struct { Model *model; const uint8_t *answer; uint8_t *input, *computed; long runs; } Context;
 
 #define VERSION_TEXT TOOLKIT " (rkface's stand-in: no NPU)"
 
@@ -37,10 +42,16 @@ int rkface_twin_contexts, rkface_twin_weights, rkface_twin_most_weights;
 static pthread_mutex_t counting = PTHREAD_MUTEX_INITIALIZER;
 static _Atomic int running; /* contexts that run at this moment */
 
+static size_t input_size(const Model *model) { return (size_t)model->head.height * model->head.width * 3; }
+
 static int open_context(uint64_t *handle, Model *model) {
     Context *context = calloc(1, sizeof(Context));
     if (!context) return MALLOC_FAIL;
     context->model = model;
+    if (*simulator_folder()) {
+        context->input = malloc(input_size(model));
+        context->computed = malloc(sizeof(float) * elements(model));
+    }
     pthread_mutex_lock(&counting);
     rkface_twin_contexts++;
     if (!model->users++) rkface_twin_weights++;
@@ -82,6 +93,8 @@ int rknn_destroy(uint64_t handle) {
         free_model(context->model);
     }
     pthread_mutex_unlock(&counting);
+    free(context->input);
+    free(context->computed);
     free(context);
     return broken("destroy", 1);
 }
@@ -179,17 +192,43 @@ int rknn_inputs_set(uint64_t handle, uint32_t count, InputBuffer *given) {
     chatter("rknn_inputs_set");
     Context *context = (Context *)(uintptr_t)handle;
     if (!context) return CTX_INVALID;
-    const Head *head = &context->model->head;
     context->answer = NULL;
     if (count != 1 || given->index || given->pass_through || given->type != UINT8 || given->format != FORMAT_NHWC ||
-        given->size != head->height * head->width * 3) {
+        given->size != input_size(context->model)) {
         fprintf(stderr, "twin: the input is not uint8 NHWC of the model's size\n");
         return INPUT_INVALID;
     }
+    if (context->input) { /* the run computes it */
+        memcpy(context->input, given->data, given->size);
+        return OK;
+    }
     context->answer = find_answer(context->model, given->data, given->size);
     if (context->answer) return OK;
-    fprintf(stderr, "twin: not a golden input of this model: the stand-in has no answer to it\n");
+    fprintf(stderr, "twin: not a golden input of this model, and no simulator runs (rkface twin serve): no answer\n");
     return INPUT_INVALID;
+}
+
+/* A board's message and code for an NPU that hangs (airockchip/rknn-toolkit2 #38). */
+static int fail_as_hung(void) {
+    say('E', "failed to submit!, op id: 1, op name: Conv:twin, flags: 0x5, task start: 0, task number: 1, "
+        "run task counter: 0, int status: 0");
+    return FAIL;
+}
+
+/* Let the simulator compute the answer. A simulator that is too slow is like an NPU that hangs, and one that is gone
+ * like an NPU that is gone. */
+static int compute(Context *context) {
+    const Model *model = context->model;
+    context->answer = NULL;
+    if (!context->computed) return MALLOC_FAIL;
+    if (!simulate(model, context->input, input_size(model), context->computed)) {
+        context->answer = context->computed;
+        return OK;
+    }
+    int slow = errno == EAGAIN || errno == EWOULDBLOCK;
+    fprintf(stderr, "twin: no answer from the simulator in %s: %s\n", simulator_folder(),
+        slow ? "it takes too long" : strerror(errno));
+    return slow ? fail_as_hung() : DEVICE_UNAVAILABLE;
 }
 
 int rknn_run(uint64_t handle, void *extend) {
@@ -201,14 +240,13 @@ int rknn_run(uint64_t handle, void *extend) {
     const char *slow = fault("slow");
     int error = ++running > 1 ? broken("together", 1) : OK;
     if (slow) usleep((useconds_t)atoi(slow) * 1000);
+    if (!error && context->input) error = compute(context);
     running--;
     if (error) return error;
     int hang = broken("hang", context->runs);
-    if (hang) { /* A board's message and code (airockchip/rknn-toolkit2 #38); there it takes the kernel's 6 s. */
+    if (hang) { /* on a board it takes the kernel's 6 s */
         usleep((useconds_t)hang * 1000);
-        say('E', "failed to submit!, op id: 1, op name: Conv:twin, flags: 0x5, task start: 0, task number: 1, "
-            "run task counter: 0, int status: 0");
-        return FAIL;
+        return fail_as_hung();
     }
     error = broken("run", context->runs);
     return error ? error : context->answer ? OK : INPUT_INVALID;
