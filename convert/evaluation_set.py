@@ -25,7 +25,8 @@ from .image_lists import to_rgb
 from .labeled_pairs import COPY_CALIBRATES, label_pairs, label_people, reasons_left_out
 from .mosaic import make_mosaics
 
-MOST_AUGMENTED = 100  # faces: each recipe of the search runs on them in the simulator
+# Changed faces: each recipe of the search runs on them in the simulator. With few, the worst ones are chance.
+LEAST_AUGMENTED, MOST_AUGMENTED = 60, 100
 
 Image = NDArray[np.uint8]
 
@@ -138,7 +139,7 @@ def build_evaluation_set(
         notes += left
     if photos.people:
         labeled = label_people(found.folder, faces, nameless, missing)
-    augmented = augment_faces(faces, finder.embedder.crop, MOST_AUGMENTED)
+    augmented = augment_faces(faces, finder.embedder.crop, LEAST_AUGMENTED, MOST_AUGMENTED)
     mosaics = make_mosaics(frames)
     return EvaluationSet(chosen, frames, scales, faces, groups, crops, augmented, labeled, mosaics, notes=tuple(notes))
 

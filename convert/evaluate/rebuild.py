@@ -118,17 +118,20 @@ def embed_rebuilt(
     ``images`` are G + N crops, RGB; the first G are the bundle's golden inputs. Raises WorkError if the toolkit fails,
     or if the outputs for the golden inputs differ from those in the bundle.
     """
-    golden, manifest = read_recognizer_golden(bundle), bundle.manifest
+    golden, manifest, recipe = read_recognizer_golden(bundle), bundle.manifest, _recipe(bundle, "recognizer")
     raw = rebuild(bundle, "recognizer", model, calibration, images, work=work).outputs[0]
     answers = raw[: len(golden.inputs)]
     cosines = np.sum(unit(answers) * unit(golden.simulator), axis=1)
     if not cosines.min() >= SAME_COSINE:
+        learned = (
+            "A distilled recognizer comes out differently on another processor: copy the folder "
+            f"{CHECKPOINTS}/ of the conversion's work folder beside the calibration set, too. "
+        )
         raise WorkError(
             f"{bundle.folder}: the recognizer that was built again differs from the bundle's: its outputs for the "
-            "golden "
-            f"inputs have a cosine of only {cosines.min():.4f} with those in the bundle (rknn-toolkit2 "
-            f"{version('rknn-toolkit2')} now, {manifest.toolkit} in the bundle). Convert again, or evaluate only FP32 "
-            "with --fp32"
+            f"golden inputs have a cosine of only {cosines.min():.4f} with those in the bundle (rknn-toolkit2 "
+            f"{version('rknn-toolkit2')} now, {manifest.toolkit} in the bundle). {learned if recipe.distilled else ''}"
+            "Convert again, or evaluate only FP32 with --fp32"
         )
     with stage("golden inputs") as shown:
         identical = np.array_equal(answers, golden.simulator)
