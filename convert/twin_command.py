@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -25,26 +26,27 @@ def twin(parser: ArgumentParser) -> None:
     (docs/twin.md).
 
     examples:
-      rkface twin run --bundle build/rk3588 -- -m rkface.runtime.cli.main selftest --bundle build/rk3588
+      rkface twin run --bundle build/rk3588 -- rkface selftest --bundle build/rk3588
     """
     add_actions(parser, (run, serve))
 
 
 def run(parser: ArgumentParser) -> None:
-    """Build the emulated board, and run its Python with the arguments after --; without any, only build it.
+    """Build the emulated board, and run the command after -- on it; without one, only build it.
 
-    The library in place of librknnrt answers the golden inputs of the bundles. For other pictures, it needs the
-    toolkit's simulator: with --simulate, for as long as the program runs, or that of a running `rkface twin serve`.
+    For the command, `python` and `rkface` are those of the board. The library in place of librknnrt answers the golden
+    inputs of the bundles. For other pictures, it needs the toolkit's simulator: with --simulate, for as long as the
+    command runs, or that of a running `rkface twin serve`.
 
     RKFACE_TWIN_FAULTS makes calls of the library fail (docs/twin.md), and RKFACE_NPU_BINDING chooses the binding.
 
     examples:
-      rkface twin run --bundle build/rk3588 -- -m rkface.runtime.cli.main selftest --bundle build/rk3588
-      rkface twin run --simulate --bundle build/rk3588 -- -m rkface.runtime.cli.main detect --bundle build/rk3588 me.jpg
-      RKFACE_TWIN_FAULTS=run=-2@5 rkface twin run --bundle build/rk3588 -- \
-        -m rkface.runtime.cli.main selftest --bundle build/rk3588
+      rkface twin run --bundle build/rk3588 -- rkface selftest --bundle build/rk3588
+      rkface twin run --simulate --bundle build/rk3588 -- rkface detect --bundle build/rk3588 party.jpg
+      RKFACE_TWIN_FAULTS=run=-2@5 rkface twin run --bundle build/rk3588 -- rkface selftest --bundle build/rk3588
+      rkface twin run --board rock-4d -- python -c 'from rknnlite.api import RKNNLite'
     """
-    parser.add_argument("arguments", nargs="*", metavar="-- ARGUMENT", help="for the board's Python")
+    parser.add_argument("command", nargs="*", metavar="-- COMMAND", help="what to run on the board")
     _add_bundle(parser, "a bundle that it has the answers of; may be given several times")
     parser.add_argument("--board", default="rock-5b", help="a name from boards/profiles (default: %(default)s)")
     parser.add_argument(
@@ -117,24 +119,26 @@ def _run(options: Namespace) -> int:
     folder = options.cache / "boards" / f"{options.board}{options.python}"
     ingredients = gather_ingredients(options.cache, options.python, options.toolkit)
     board = build_twin(ingredients, folder, profile, bundles, packages)
-    if not options.arguments:
+    if not options.command:
         print(f"the twin of {profile.title} is in {board.prefix}", file=sys.stderr)
         return 0
-    command = board.command(options.arguments)
     faults, binding = (os.environ.get(name, "") for name in (FAULTS, CHOICE))
     if not options.simulate:
         sockets = options.sockets.resolve() if options.sockets else None
-        os.execve(command[0], command, board.environment(faults, binding, sockets))
+        return _run_child(options.command, board.environment(faults, binding, sockets))
     from .twin_simulators import run_simulators
 
     with run_simulators(bundles, calibration=options.calibration) as sockets:
         print(f"{profile.title}: {EMULATED}", file=sys.stderr)
-        return _run_child(command, board.environment(faults, binding, sockets))
+        return _run_child(options.command, board.environment(faults, binding, sockets))
 
 
 def _run_child(command: Sequence[str], environment: Mapping[str, str]) -> int:
     """Run ``command`` on this terminal; its exit code. An interrupt or a SIGTERM ends the command, and then us."""
-    child = subprocess.Popen(command, env=environment)
+    program = shutil.which(command[0], path=environment["PATH"])
+    if program is None:
+        raise InputError(f"{command[0]}: no such program: the board has python and rkface")
+    child = subprocess.Popen([program, *command[1:]], env=environment)
     before = [
         signal.signal(signal.SIGINT, signal.SIG_IGN),  # the terminal sends it to the child, too
         signal.signal(signal.SIGTERM, lambda *_: child.terminate()),

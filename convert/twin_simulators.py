@@ -36,8 +36,8 @@ def run_simulators(
 
     Call it from the main thread: they end with it, and with the block. ``folder`` is where the sockets are, a new
     folder that only this user can read by default; ``calibration`` is the calibration set, by default the one that the
-    conversion left next to the bundle. Raises InputError if there is none or if the toolkit is missing, and WorkError
-    if the models come out otherwise than in the bundle.
+    conversion left next to the bundle. Raises InputError if it is missing, or the toolkit, and WorkError if the models
+    come out otherwise than in the bundle.
     """
     require_toolkit()
     sets = [_calibration(bundle, calibration) for bundle in bundles]

@@ -21,14 +21,20 @@ from .ingredients import Ingredients
 
 ANSWERS, SIMULATOR, FAULTS = "RKFACE_TWIN_ANSWERS", "RKFACE_TWIN_SIMULATOR", "RKFACE_TWIN_FAULTS"
 
-# The board's Python: a script in a virtual environment, because this kernel cannot start aarch64 programs. Programs that
-# start their own Python again, as the decoder of photos, start the script.
-PYTHON = "python/bin/python"
-SCRIPT = """\
+# The board's programs are scripts in a virtual environment, because this kernel cannot start aarch64 programs. A
+# program that starts its own Python again, such as the decoder of photos, starts this script.
+BIN = "venv/bin"
+PROGRAMS = {
+    "python": """\
 #!/bin/sh
 export QEMU_LD_PREFIX='{prefix}'
 exec '{qemu}' -0 "$0" '{python}' "$@"
-"""
+""",
+    "rkface": """\
+#!/bin/sh
+exec '{prefix}/venv/bin/python' -m rkface.runtime.cli.main "$@"
+""",
+}
 
 
 @dataclass(frozen=True)
@@ -45,16 +51,18 @@ class Twin:
 
     def command(self, arguments: Sequence[str]) -> list[str]:
         """The command line that runs the board's Python with ``arguments``."""
-        return [str(self.prefix / PYTHON), *arguments]
+        return [str(self.prefix / BIN / "python"), *arguments]
 
     def environment(self, faults: str = "", binding: str = "", simulator: Path | None = None) -> dict[str, str]:
-        """The environment for that command; ``faults`` as librknnrt.c explains them, ``binding`` as in bindings.py.
+        """The environment for that command, with the board's ``python`` and ``rkface`` on the PATH.
 
-        ``simulator`` is the folder with the sockets of simulators; None answers golden inputs only.
+        ``faults`` as librknnrt.c explains them, ``binding`` as in bindings.py; ``simulator`` is the folder with the
+        sockets of simulators, None answers golden inputs only.
         """
         # Wheels and rkface have a path each. No bytecode: it would be written into folders that other Pythons use.
         return {
             **os.environ,
+            "PATH": f"{self.prefix / BIN}:{os.environ.get('PATH', os.defpath)}",
             "PYTHONDONTWRITEBYTECODE": "1",
             "PYTHONNOUSERSITE": "1",
             "PYTHONPATH": f"{self.packages}:{self.ingredients.site}",
@@ -108,11 +116,12 @@ def build_twin(
     (prefix / "proc/device-tree/compatible").write_text("".join(f"{name}\0" for name in names))
     (prefix / "proc/device-tree/model").write_text(f"{profile.title} (twin)\0")
     (prefix / "dev/dri/renderD129").touch()
-    script = prefix / PYTHON
-    script.parent.mkdir(parents=True)
-    script.write_text(SCRIPT.format(prefix=prefix, qemu=ingredients.qemu, python=ingredients.python))
-    script.chmod(0o755)
-    (prefix / "python/pyvenv.cfg").write_text(f"home = {ingredients.python.parent}\n")
+    (prefix / BIN).mkdir(parents=True)
+    for name, script in PROGRAMS.items():
+        path = prefix / BIN / name
+        path.write_text(script.format(prefix=prefix, qemu=ingredients.qemu, python=ingredients.python))
+        path.chmod(0o755)
+    (prefix / "venv/pyvenv.cfg").write_text(f"home = {ingredients.python.parent}\n")
     for bundle in bundles:
         write_answers(bundle, prefix / "answers")
     return Twin(ingredients, prefix, packages)

@@ -72,7 +72,7 @@ def _await_job(fork: int, done: int) -> int:
 def _run_job_in(folder: Path, log: Path, channel: int, parent: int, finished: int) -> int:
     """Run the job in ``folder`` with all output in ``log``; returns the exit status.
 
-    With QuantizeJob.serve, it writes a byte to the pipe ``finished`` instead, and then answers images for ever.
+    With QuantizeJob.serve, it writes a byte to the pipe ``finished`` instead, and then answers images without end.
     """
     try:
         die_with_parent(parent)

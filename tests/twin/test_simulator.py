@@ -158,7 +158,7 @@ def test_a_simulator_that_is_too_slow_is_like_an_npu_that_hangs(board, simulate,
 
 
 @pytest.mark.parametrize("size", [0, 100, 112 * 112 * 3 + 1])
-def test_bytes_that_are_no_image_of_the_models_size_get_no_answer(board, simulate, size):
+def test_an_input_of_another_size_gets_no_answer(board, simulate, size):
     server = simulate(board.bundle, "recognizer")
     with socket.socket(socket.AF_UNIX) as client:
         client.connect(server.server_address)
