@@ -18,7 +18,6 @@ from rkface.boards.twin.answers import file_name
 from rkface.calibration.dataset import CalibrationSet
 from rkface.runtime.core.bundle import Bundle
 from rkface.runtime.core.errors import InputError, WorkError
-from rkface.runtime.core.manifest import Role
 from rkface.runtime.inference.golden import read_golden
 
 from .evaluate.rebuild import find_calibration_set, open_fp32, rebuild
@@ -49,9 +48,9 @@ def run_simulators(
         paths: list[Path] = []
         try:
             for bundle, found in zip(bundles, sets, strict=True):
-                for role in bundle.manifest.roles:
-                    paths.append(sockets / file_name(bundle.path(role).read_bytes()))
-                    _serve(bundle, role, found, paths[-1])
+                for name in bundle.manifest.models:
+                    paths.append(sockets / file_name(bundle.path(name).read_bytes()))
+                    _serve(bundle, name, found, paths[-1])
             yield sockets
         finally:
             for path in paths:
@@ -61,13 +60,12 @@ def run_simulators(
 def _calibration(bundle: Bundle, given: Path | None) -> CalibrationSet | None:
     """The calibration set for the quantized models of ``bundle``; None if all are FP16. Raises InputError if they
     cannot be built again."""
-    quantized = [role for role in bundle.manifest.roles if bundle.model(role).precision != "fp16"]
     if "liveness" in bundle.manifest.roles:
         raise InputError(
             f"{bundle.folder}: a liveness model cannot be built again, because the conversion does not keep its "
             "calibration images: convert without it for the twin"
         )
-    if not quantized:
+    if all(model.precision == "fp16" for model in bundle.manifest.models.values()):
         return None
     found = find_calibration_set(bundle, given)
     if found is None:
@@ -78,22 +76,22 @@ def _calibration(bundle: Bundle, given: Path | None) -> CalibrationSet | None:
     return found
 
 
-def _serve(bundle: Bundle, role: Role, calibration: CalibrationSet | None, socket: Path) -> None:
-    golden = read_golden(bundle, role)
-    model = open_fp32(bundle, role)
+def _serve(bundle: Bundle, name: str, calibration: CalibrationSet | None, socket: Path) -> None:
+    golden = read_golden(bundle, name)
+    model = open_fp32(bundle, name)
     model.backend.close()  # the toolkit needs the memory
     home = bundle.folder.resolve()
     work = home.with_name(f"{home.name}.work") / "simulator"
-    built = rebuild(bundle, role, model, calibration, golden.inputs, work=work, serve=socket)
-    _check_same(bundle, role, built, golden.simulator)
+    built = rebuild(bundle, name, model, calibration, golden.inputs, work=work, serve=socket)
+    _check_same(bundle, name, built, golden.simulator)
 
 
-def _check_same(bundle: Bundle, role: Role, built: QuantizedModel, expected: Sequence[NDArray[np.float32]]) -> None:
+def _check_same(bundle: Bundle, name: str, built: QuantizedModel, expected: Sequence[NDArray[np.float32]]) -> None:
     """Raise WorkError unless ``built`` gives the golden outputs of ``bundle`` bit for bit."""
-    for spec, ours, theirs in zip(bundle.model(role).outputs, built.outputs, expected, strict=True):
+    for spec, ours, theirs in zip(bundle.model(name).outputs, built.outputs, expected, strict=True):
         if not np.array_equal(ours.reshape(theirs.shape), theirs):
             raise WorkError(
-                f"{bundle.folder}: the {role} that was built again is not the one in the bundle: {spec.name} "
+                f"{bundle.folder}: the {name} that was built again is not the one in the bundle: {spec.name} "
                 f"for the golden inputs differs by up to {np.abs(ours.reshape(theirs.shape) - theirs).max():.3g} "
                 f"(rknn-toolkit2 {built.toolkit} now, {bundle.manifest.toolkit} in the bundle): convert again"
             )

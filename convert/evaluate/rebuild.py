@@ -21,7 +21,7 @@ from rkface.calibration.dataset import CalibrationSet, is_set, read_set
 from rkface.runtime.backends.reference import open_reference
 from rkface.runtime.core.bundle import Bundle
 from rkface.runtime.core.errors import BundleError, InputError, WorkError
-from rkface.runtime.core.manifest import RecognizerSpec, Role
+from rkface.runtime.core.manifest import Input, RecognizerSpec, Role, role_of
 from rkface.runtime.core.progress import stage
 from rkface.runtime.vision.embed import unit
 
@@ -29,6 +29,7 @@ from ..acquire import ModelSources
 from ..prepared_model import PreparedModel
 from ..recipe import Recipe
 from ..recipe_cost import read_cost_graph
+from ..refit import refit_images
 from ..run_recipe import CHECKPOINTS, RecipeRunner
 from ..simplify import SimplifiedModel, fix_input
 from ..targets import find_target
@@ -88,14 +89,14 @@ def find_calibration_set(bundle: Bundle, given: Path | None) -> CalibrationSet |
     return None
 
 
-def open_fp32(bundle: Bundle, role: Role, provider: str = "cpu") -> PreparedModel:
-    """Open the FP32 model of ``role``, not liveness, with ONNX Runtime's ``provider``. Raises BundleError if the bundle
+def open_fp32(bundle: Bundle, name: str, provider: str = "cpu") -> PreparedModel:
+    """Open the FP32 model ``name``, not liveness, with ONNX Runtime's ``provider``. Raises BundleError if the bundle
     does not contain it."""
-    model, path = bundle.model(role), bundle.reference(role)
+    model, path = bundle.model(name), bundle.reference(name)
     if isinstance(model, RecognizerSpec):
-        fixed = replace(fix_input(path, role, crop=model.crop), center=model.center)
+        fixed = replace(fix_input(path, "recognizer", crop=model.crop), center=model.center)
     else:
-        fixed = fix_input(path, role)
+        fixed = fix_input(path, role_of(name))
     nodes = len(fixed.proto.graph.node)
     simplified = SimplifiedModel(path, model.input, model.outputs, (nodes, nodes))
     return PreparedModel(fixed, simplified, read_cost_graph(path), open_reference(path, model.input, (provider,)))
@@ -141,7 +142,7 @@ def embed_rebuilt(
 
 def rebuild(
     bundle: Bundle,
-    role: Role,
+    name: str,
     model: PreparedModel,
     calibration: CalibrationSet | None,
     images: Images,
@@ -149,7 +150,7 @@ def rebuild(
     work: Path,
     serve: Path | None = None,
 ) -> QuantizedModel:
-    """Build the quantized ``model`` of ``role`` again, and run it in the simulator on ``images``.
+    """Build the quantized ``model`` of this ``name`` again, and run it in the simulator on ``images``.
 
     Logs are in the folder ``work``; ``calibration`` is None for FP16. With ``serve``, the simulator then answers any
     image at this Unix socket, until this process ends. Raises WorkError if the toolkit fails.
@@ -162,18 +163,25 @@ def rebuild(
             f"{work}: the folder cannot be created ({error.strerror}): copy the bundle to a writable folder, or "
             "evaluate with --fp32"
         ) from error
-    manifest, spec = bundle.manifest, bundle.model(role)
+    manifest, spec, role = bundle.manifest, bundle.model(name), role_of(name)
     sources = ModelSources(manifest.name, {role: model.simplified.path}, {role: spec.source.license})
     target = find_target(manifest.target, quantized=spec.precision != "fp16")
     with TemporaryDirectory(dir=work, prefix="rebuilt-") as scratch:
         checkpoints = find_checkpoints(calibration, work)
-        runner = RecipeRunner({role: model}, sources, work, Path(scratch), analyze=False, checkpoints=checkpoints)
-        dataset = _image_list(calibration, role) if calibration else None
-        return runner.run(target, role, _recipe(bundle, role), dataset, images, serve=serve)
+        runner = RecipeRunner(
+            {}, sources, work, Path(scratch), analyze=False, checkpoints=checkpoints, shapes={name: model}
+        )
+        dataset = _image_list(calibration, name, spec.input, Path(scratch)) if calibration else None
+        return runner.run(target, name, _recipe(bundle, role), dataset, images, serve=serve)
 
 
-def _image_list(calibration: CalibrationSet, role: Role) -> Path:
-    return calibration.detector if role == "detector" else calibration.recognizer
+def _image_list(calibration: CalibrationSet, name: str, input: Input, scratch: Path) -> Path:
+    """The calibration images of the model ``name``, which has this ``input``."""
+    if role_of(name) == "recognizer":
+        return calibration.recognizer
+    if (input.width, input.height) == (calibration.width, calibration.height):
+        return calibration.detector
+    return refit_images(calibration.detector, (input.width, input.height), scratch / f"{name}-frames")
 
 
 def find_checkpoints(calibration: CalibrationSet | None, work: Path) -> Path:
