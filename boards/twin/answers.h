@@ -21,6 +21,8 @@ static size_t elements(const Model *model) {
     return count;
 }
 
+static size_t input_size(const Model *model) { return (size_t)model->head.height * model->head.width * 3; }
+
 static size_t answer_size(const Model *model) {
     size_t size = sizeof(uint64_t);
     for (uint32_t i = 0; i < model->head.outputs; i++)

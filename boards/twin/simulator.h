@@ -66,16 +66,28 @@ static int8_t quantize(float value, const OutputInfo *output) {
     return (int8_t)((int)(steps + (steps < 0 ? -0.5f : 0.5f)) + output->zero_point);
 }
 
-/* Ask the simulator for the outputs for `input`, and write them to `answer` in the form of the file with answers: int8
- * where an output is quantized. `answer` has space for all outputs as float32. Returns 0, or -1 with errno. */
-static int simulate(const Model *model, const uint8_t *input, size_t bytes, uint8_t *answer) {
+/* Ask the simulator for the outputs for `input`, as float32. Returns 0, or -1 with errno. */
+static int ask(const Model *model, const uint8_t *input, uint8_t *floats) {
     int connection = connect_simulator(model);
     if (connection < 0) return -1;
-    int failed = send_all(connection, input, bytes) || receive_all(connection, answer, sizeof(float) * elements(model));
+    int failed = send_all(connection, input, input_size(model)) ||
+                 receive_all(connection, floats, sizeof(float) * elements(model));
     int reason = errno;
     close(connection);
     errno = reason;
-    if (failed) return -1;
+    return failed;
+}
+
+/* Let the simulator compute the outputs for `input`, and write them to `answer` in the form of the file with answers:
+ * int8 where an output is quantized. `answer` has space for all outputs as float32. A simulator that is too slow is like
+ * an NPU that hangs, and one that is gone like an NPU that is gone. */
+static int simulate(const Model *model, const uint8_t *input, uint8_t *answer) {
+    if (ask(model, input, answer)) {
+        int slow = errno == EAGAIN || errno == EWOULDBLOCK;
+        fprintf(stderr, "twin: no answer from the simulator in %s: %s\n", simulator_folder(),
+                slow ? "it takes too long" : strerror(errno));
+        return slow ? fail_as_hung() : DEVICE_UNAVAILABLE;
+    }
     const uint8_t *next = answer; /* what is written never overtakes it */
     for (uint32_t i = 0; i < model->head.outputs; i++)
         for (uint32_t k = 0; k < model->outputs[i].n_elems; k++, next += sizeof(float)) {
@@ -86,5 +98,5 @@ static int simulate(const Model *model, const uint8_t *input, size_t bytes, uint
             else memcpy(answer, &value, sizeof value);
             answer += width_of(output);
         }
-    return 0;
+    return OK;
 }

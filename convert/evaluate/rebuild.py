@@ -172,7 +172,10 @@ def rebuild(
             {}, sources, work, Path(scratch), analyze=False, checkpoints=checkpoints, shapes={name: model}
         )
         dataset = _image_list(calibration, name, spec.input, Path(scratch)) if calibration else None
-        return runner.run(target, name, _recipe(bundle, role), dataset, images, serve=serve)
+        recipe = _recipe(bundle, role)
+        if serve:
+            return runner.run_served(target, name, recipe, dataset, images, serve=serve)
+        return runner.run(target, name, recipe, dataset, images)
 
 
 def _image_list(calibration: CalibrationSet, name: str, input: Input, scratch: Path) -> Path:

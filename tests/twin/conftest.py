@@ -33,6 +33,8 @@ from rkface.runtime.vision.detectors.family import Family
 from rkface.runtime.vision.detectors.scrfd import SCRFD
 from rkface.runtime.vision.detectors.yunet import YUNET
 
+from .debug_builds import make_debug_build
+
 ROOT = Path(__file__).resolve().parents[2]
 SIDE = 320
 CONVERTED = ROOT / "build/rk3588"  # made by `make convert`
@@ -171,6 +173,7 @@ def bundles(tmp_path_factory):
     """The made-up bundles, and the bundle that `make convert` has made, if any."""
     folder = tmp_path_factory.mktemp("bundles")
     made = [make_bundle(folder / one.name, one) for one in MADE]
+    make_debug_build(read_bundle(made[0]), write_rknn, golden_outputs)
     return [*made, *([CONVERTED] if (CONVERTED / "manifest.json").is_file() else [])]
 
 
