@@ -102,6 +102,9 @@ bench-convert: $(INSTALLED)  ## time and memory of converting IResNet-50, compar
 bench-recipes: $(INSTALLED)  ## accuracy of each recipe (OPTIONS='--detector … --recognizer … --photos …')
 	$(BIN)/python tests/bench/recipe_accuracy.py $(OPTIONS)
 
+bench-activations: $(INSTALLED)  ## what makes activations hard for INT8: trained, generated and your recognizers (OPTIONS='model.onnx')
+	$(BIN)/python tests/bench/activation_statistics.py $(OPTIONS)
+
 bench-cost: $(INSTALLED)  ## compare the cost model with the toolkit's compiler for each chip (OPTIONS='model.onnx')
 	$(BIN)/python tests/bench/cost_model_check.py $(OPTIONS)
 
@@ -155,6 +158,9 @@ bench-run: $(DEMO_BUNDLE)  ## memory of the service over 24 simulated hours, and
 bench-attacks: $(DEMO_BUNDLE)  ## attack the web console of a real service: memory, sign-in and health meanwhile
 	$(BIN)/python tests/bench/web_attacks.py --bundle build/$(TARGET) $(OPTIONS)
 
+bench-api: $(DEMO_BUNDLE)  ## what a request to identify a photo costs beyond the pipeline that it calls
+	$(BIN)/python tests/bench/photo_api.py --bundle build/$(TARGET) $(OPTIONS)
+
 HOURS ?= 72
 soak: $(DEMO_BUNDLE)  ## 72 simulated hours of the service stay flat, 500 kills, attacks (HOURS=240; 20 minutes)
 	$(BIN)/python tests/bench/service_day.py --hours $(HOURS) --flat
@@ -193,6 +199,9 @@ pictures: $(DEMO_BUNDLE)  ## make the pictures of README and docs again, and run
 
 demo-models: $(INSTALLED)  ## train the demo models again from rendered faces (hours, see convert/demo/figures.json)
 	$(BIN)/python -m rkface.convert.demo.train
+
+trained-iresnet: $(INSTALLED)  ## train an IResNet-50 of w600k_r50's size on rendered faces, into the cache (OPTIONS='--hours 8'; run again to go on)
+	$(BIN)/python -m rkface.convert.demo.iresnet50 $(OPTIONS)
 
 lint: $(INSTALLED)  ## ruff, formatting, spelling, and hadolint on the Dockerfile
 	$(BIN)/ruff check .

@@ -7,13 +7,15 @@ import shutil
 import subprocess
 import zipfile
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from rkface.boards.deploy.runtime_wheel import build_runtime_wheel
 from rkface.boards.profile import BoardProfile
 from rkface.runtime.core.bundle import Bundle
-from rkface.runtime.core.errors import InputError
+from rkface.runtime.core.debug_build import default_folder, read_debug_build
+from rkface.runtime.core.errors import BundleError, InputError
 from rkface.runtime.core.npu_binding import CHOICE
 
 from .answers import write_answers
@@ -74,8 +76,9 @@ def build_twin(
 ) -> Twin:
     """Build a twin of the board that ``profile`` describes in ``folder``; an older one there is replaced.
 
-    It answers the golden inputs of ``bundles``, which may be made for any chip. ``packages`` is a folder from which
-    rkface can be imported. Raises InputError if rknn-toolkit-lite2 does not run on the board's chip.
+    It answers the golden inputs of ``bundles``, which may be made for any chip, and of the debug builds beside them.
+    ``packages`` is a folder from which rkface can be imported. Raises InputError if rknn-toolkit-lite2 does not run on
+    the board's chip.
     """
     if not profile.cores:
         raise InputError(f"{profile.title} can only be converted for: rknn-toolkit-lite2 does not run on it")
@@ -92,6 +95,9 @@ def build_twin(
     (prefix / "dev/dri/renderD129").touch()
     for bundle in bundles:
         write_answers(bundle, prefix / "answers")
+        with suppress(BundleError):  # it has none, or an old one
+            debug = read_debug_build(default_folder(bundle.folder), bundle)
+            write_answers(debug.bundle, prefix / "answers")
     return Twin(ingredients, prefix, packages)
 
 

@@ -14,6 +14,9 @@
  *                      run=CODE@N     the Nth and later runs of a context return it
  *                      hang=MS@N      the Nth and later runs of a context take this long, then fail as on a board
  *                      wrong=1        outputs have the wrong sign
+ *                      wrong=A+B      the outputs A and B have the wrong sign
+ *                      steps=N        those outputs, if INT8, differ by N steps instead
+ *                      oncore=N       only on core N
  *                      slow=MS        a run takes this long
  *                      chatter=1      every call and a thread print to stdout
  *                      version=TEXT   the version that the library reports
@@ -25,7 +28,7 @@
 #include "faults.h"
 #include "answers.h"
 
-typedef struct { Model *model; const uint8_t *answer; long runs; } Context;
+typedef struct { Model *model; const uint8_t *answer; long runs; int mask; } Context;
 
 #define VERSION_TEXT TOOLKIT " (rkface's stand-in: no NPU)"
 
@@ -167,7 +170,9 @@ int rknn_set_core_mask(uint64_t handle, int mask) {
     }
     if (error) return error;
     /* A chip with one core: reported for an RK3566 (happyme531/ztu_somemodelruntime_ez_rknn_async #1). */
-    return !handle ? CTX_INVALID : mask && !several_cores() ? TARGET_PLATFORM_UNMATCH : OK;
+    if (!handle || (mask && !several_cores())) return handle ? TARGET_PLATFORM_UNMATCH : CTX_INVALID;
+    ((Context *)(uintptr_t)handle)->mask = mask;
+    return OK;
 }
 
 int rknn_set_input_shapes(uint64_t handle, uint32_t count, void *shapes) {
@@ -214,10 +219,27 @@ int rknn_run(uint64_t handle, void *extend) {
     return error ? error : context->answer ? OK : INPUT_INVALID;
 }
 
+/* Whether the output NAME of this context is to be wrong. */
+static int is_wrong(const Context *context, const char *name) {
+    const char *names = fault("wrong"), *core = fault("oncore");
+    if (!names || (core && context->mask != 1 << atoi(core))) return 0;
+    if (names[0] == '1' && (!names[1] || names[1] == ',')) return 1;
+    for (size_t length; *names && *names != ','; names += length + (names[length] == '+')) {
+        length = strcspn(names, "+,");
+        if (length == strlen(name) && !strncmp(names, name, length)) return 1;
+    }
+    return 0;
+}
+
 /* Make an output wrong, like that of a model that the NPU computes wrongly. */
 static void make_wrong(OutputBuffer *output, int is_float) {
+    const char *text = fault("steps");
+    int steps = text ? atoi(text) : 0;
     if (is_float) for (uint32_t k = 0; k < output->size / 4; k++) ((float *)output->data)[k] *= -1;
-    else for (uint32_t k = 0; k < output->size; k++) ((int8_t *)output->data)[k] ^= -1;
+    else for (uint32_t k = 0; k < output->size; k++) {
+        int8_t *value = (int8_t *)output->data + k;
+        *value = !steps ? ~*value : *value > 127 - steps ? *value - steps : *value + steps;
+    }
 }
 
 int rknn_outputs_get(uint64_t handle, uint32_t count, OutputBuffer *wanted, void *extend) {
@@ -242,7 +264,7 @@ int rknn_outputs_get(uint64_t handle, uint32_t count, OutputBuffer *wanted, void
         if (!as_float) memcpy(wanted[i].data, raw, size);
         else for (uint32_t k = 0; k < output->n_elems; k++)
             ((float *)wanted[i].data)[k] = (float)((int8_t)raw[k] - output->zero_point) * output->scale;
-        if (fault("wrong")) make_wrong(wanted + i, as_float || output->type == FLOAT32);
+        if (is_wrong(context, output->name)) make_wrong(wanted + i, as_float || output->type == FLOAT32);
     }
     return OK;
 }
