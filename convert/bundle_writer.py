@@ -6,12 +6,17 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from rkface.calibration.atomic_folder import atomic_folder, check_writable
 from rkface.runtime.core.bundle import SUMS, Bundle, files, read_bundle, sha256
 from rkface.runtime.core.errors import InputError
 from rkface.runtime.core.manifest import MANIFEST, Manifest
+
+from .report.page import add_later_note
+
+REPORT = "report.html"
 
 
 def check_replaceable(out: Path) -> None:
@@ -36,18 +41,33 @@ def write_bundle(out: Path, manifest: Manifest, content: Mapping[str, Path]) -> 
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(source, folder / name)
         (folder / MANIFEST).write_text(manifest.to_json(), encoding="utf-8")
-        sums = "".join(f"{sha256(folder / name)}  {name}\n" for name in files(folder))
-        (folder / SUMS).write_text(sums, encoding="utf-8")
+        write_sums(folder)
         read_bundle(folder)
 
 
+def write_sums(folder: Path) -> None:
+    """Write SHA256SUMS of all files in ``folder``."""
+    sums = "".join(f"{sha256(folder / name)}  {name}\n" for name in files(folder))
+    (folder / SUMS).write_text(sums, encoding="utf-8")
+
+
 def set_match_threshold(bundle: Bundle, threshold: float, evidence: dict[str, Any]) -> None:
-    """Replace ``bundle`` by a copy with another match threshold; ``evidence`` is recorded in its manifest."""
+    """Replace ``bundle`` by a copy with another match threshold. ``evidence`` is recorded in its manifest, and a note
+    in its report says that the threshold shown there is the one before."""
     manifest = bundle.manifest
     changed = replace(
         manifest,
         thresholds=replace(manifest.thresholds, match=threshold),
         provenance={**manifest.provenance, "match_threshold": evidence},
     )
-    kept = [name for name in files(bundle.folder) if name != MANIFEST]
-    write_bundle(bundle.folder, changed, {name: bundle.folder / name for name in kept})
+    content = {name: bundle.folder / name for name in files(bundle.folder) if name != MANIFEST}
+    with TemporaryDirectory() as scratch:
+        if REPORT in content:
+            text = (
+                f"The match threshold was changed to {threshold:.4f} after this report was written, by "
+                f"{evidence['by']} on {evidence['date']}. Below, it still has the value of the conversion."
+            )
+            page = add_later_note(content[REPORT].read_text(encoding="utf-8"), text)
+            content[REPORT] = Path(scratch) / REPORT
+            content[REPORT].write_text(page, encoding="utf-8")
+        write_bundle(bundle.folder, changed, content)

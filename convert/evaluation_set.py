@@ -25,7 +25,8 @@ from .image_lists import to_rgb
 from .labeled_pairs import COPY_CALIBRATES, label_pairs, label_people, reasons_left_out
 from .mosaic import make_mosaics
 
-MOST_AUGMENTED = 100  # faces: each recipe of the search runs on them in the simulator
+# Changed faces: each recipe of the search runs on them in the simulator. With few, the worst ones are chance.
+LEAST_AUGMENTED, MOST_AUGMENTED = 60, 100
 
 Image = NDArray[np.uint8]
 
@@ -90,12 +91,14 @@ class CalibratedFaces:
     candidates  the faces that it was chosen from
     chosen      the faces in the calibration set
     posed       those of them whose pose is known; None for all
+    embeddings  N×D float32, unit length, of ``chosen``; None if they are not known yet
     """
 
     photos: frozenset[str] = frozenset()
     candidates: tuple[CandidateFace, ...] = ()
     chosen: tuple[CandidateFace, ...] = ()
     posed: tuple[CandidateFace, ...] | None = None
+    embeddings: NDArray[np.float32] | None = None
 
 
 def build_evaluation_set(
@@ -138,7 +141,7 @@ def build_evaluation_set(
         notes += left
     if photos.people:
         labeled = label_people(found.folder, faces, nameless, missing)
-    augmented = augment_faces(faces, finder.embedder.crop, MOST_AUGMENTED)
+    augmented = augment_faces(faces, finder.embedder.crop, LEAST_AUGMENTED, MOST_AUGMENTED)
     mosaics = make_mosaics(frames)
     return EvaluationSet(chosen, frames, scales, faces, groups, crops, augmented, labeled, mosaics, notes=tuple(notes))
 
@@ -151,10 +154,9 @@ def find_unlike(faces: Sequence[CandidateFace], known: CalibratedFaces, finder: 
     if not new:
         return set()
     with stage("tell people apart") as shown:
-        every = [*known.chosen, *(faces[index] for index in new)]
-        embeddings = embed_faces(every, finder.embedder, shown.advance)
-    count = len(known.chosen)
-    same = embeddings[count:] @ embeddings[:count].T >= finder.same_person
+        others = embed_faces([faces[index] for index in new], finder.embedder, shown.advance)
+        calibrating = embed_faces(known.chosen, finder.embedder) if known.embeddings is None else known.embeddings
+    same = others @ calibrating.T >= finder.same_person
     return {index for index, seen in zip(new, same.any(axis=1), strict=True) if not seen}
 
 

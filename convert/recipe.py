@@ -114,7 +114,7 @@ COARSE = (
     _coarse_recipe("coarse-all8", 8, ALL_LAYERS),
 )
 FP16 = Recipe("fp16", "normal", "no quantization", quantized=False)
-DISTILLED_FROM = (TUNED, TUNED_WIDE, BIAS_WIDE, BIAS_CLIP)
+DISTILLED_FROM = (TUNED, TUNED_WIDE, TUNED_MARGIN, BIAS_CLIP, BIAS_MARGIN)
 DISTILLED = Recipe(
     "distilled",
     "normal",
@@ -190,7 +190,8 @@ PLANS = {
     for plan in (
         RecipePlan("auto", (TUNED, TUNED_WIDE, *HYBRIDS),
                    "tuned, then other w8a8, then more and more layers in FP16, until one is accurate enough",
-                   detector=(TUNED, *COARSE, FP16), others=(TUNED_MARGIN, NORMAL), fallbacks=(NORMAL,), analyze=True),
+                   detector=(TUNED, *COARSE, FP16), others=(TUNED_MARGIN, BIAS_MARGIN, NORMAL), fallbacks=(NORMAL,),
+                   analyze=True),
         RecipePlan("fast", (TUNED,), "tuned and nothing else"),
         RecipePlan("thorough", _GENERAL,
                    "try all; take the cheapest that is accurate enough, or else the most accurate",

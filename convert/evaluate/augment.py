@@ -32,6 +32,7 @@ CONTRAST = 0.5  # a washed-out face: the share of its contrast that is left, aro
 MASK = ((0.6, 0.97), (0.2, 0.8))  # rows and columns of the crop that a mask covers, as shares
 MASK_COLOR = (200, 190, 170)  # BGR: the light blue of a medical mask
 JPEG_QUALITY = 20
+SHIFT = 3  # changes by which each round begins later; no divisor of their number, so that no face has one twice
 SMALL = 0.3  # scale: 11 px between the eyes of an ArcFace crop, as a face at the other end of a room
 
 
@@ -40,7 +41,7 @@ class AugmentedFaces:
     """K changed faces.
 
     crops    K×h×w×3 uint8 RGB
-    origins  K: the index of the face that each was made of
+    origins  K: the index of the face that each was made of; a face may be among them several times
     changes  K: the name of the change
     """
 
@@ -49,14 +50,19 @@ class AugmentedFaces:
     changes: tuple[str, ...] = ()
 
 
-def augment_faces(faces: Sequence[CandidateFace], template: CropTemplate, most: int) -> AugmentedFaces:
-    """One changed crop of each of ``faces``, at most ``most`` in total, aligned as ``template`` says.
+def augment_faces(faces: Sequence[CandidateFace], template: CropTemplate, least: int, most: int) -> AugmentedFaces:
+    """Changed crops of ``faces``, at most ``most``, aligned as ``template`` says: one of each, or several of each if
+    there are fewer than ``least`` faces, with another change each time.
 
-    If there are more faces, they are taken at equal distances. The changes take turns, so that each is as frequent as
-    the others. The same faces always give the same crops.
+    If there are more than ``most`` faces, they are taken at equal distances. The changes take turns, so that each is as
+    frequent as the others. The same faces always give the same crops.
     """
-    origins = [int(index) for index in np.linspace(0, len(faces) - 1, min(most, len(faces)))]
-    names = [list(CHANGES)[place % len(CHANGES)] for place in range(len(origins))]
+    taken = [int(index) for index in np.linspace(0, len(faces) - 1, min(most, len(faces)))]
+    rounds = min(-(-least // max(len(taken), 1)), len(CHANGES))
+    origins = (taken * rounds)[:most]
+    kinds = list(CHANGES)
+    names = [kinds[(place + SHIFT * turn) % len(kinds)] for turn in range(rounds) for place in range(len(taken))]
+    names = names[:most]
     crops = np.zeros((len(origins), template.height, template.width, 3), np.uint8)
     for crop, origin, name in zip(crops, origins, names, strict=True):
         crop[:] = CHANGES[name](faces[origin], template)[..., ::-1]

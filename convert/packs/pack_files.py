@@ -12,9 +12,7 @@ from rkface.runtime.core.errors import InputError, WorkError
 from rkface.runtime.core.manifest import ROLES, Role
 from rkface.runtime.core.progress import stage
 
-from .download import download
 from .pack import DEMO, Download, KnownModel, Pack
-from .unpack import unpack
 
 
 @dataclass(frozen=True)
@@ -117,6 +115,9 @@ def _fill_cache(pack: Pack, models: Sequence[KnownModel], cache: Path) -> None:
 
 def _obtain(source: Download, models: Sequence[KnownModel], cache: Path, folder: Path) -> None:
     """Put ``models`` into ``folder``. An archive that the user put into ``cache`` is used and kept."""
+    from .download import download  # `rkface --help` imports this module, but neither HTTP nor archives
+    from .unpack import unpack
+
     folder.mkdir(parents=True, exist_ok=True)
     if not source.is_archive:
         download(source, folder / source.file)

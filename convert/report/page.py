@@ -4,9 +4,11 @@ network."""
 from __future__ import annotations
 
 import base64
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
+from html import escape
 from typing import Any, Literal
 
 import cv2
@@ -15,6 +17,9 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from numpy.typing import NDArray
 
 from rkface.runtime.core.text import readable
+
+LATER_NOTE = '<p id=later class="verdict warn">[^<]*</p>\n'  # what add_later_note writes
+CONTENTS = "<nav aria-label=Contents>"  # in templates/page.html
 
 
 @dataclass(frozen=True)
@@ -79,6 +84,13 @@ def render(verdict: ReportVerdict, sections: Sequence[Section], **values: Any) -
     ``markupsafe.Markup`` is not."""
     page = _environment().get_template("page.html").render(verdict=verdict, sections=sections, **values)
     return readable(page)  # file names may have bytes that UTF-8 cannot encode
+
+
+def add_later_note(page: str, text: str) -> str:
+    """``page``, which ``render`` made earlier, with ``text`` in front of its contents, in place of an earlier note. A
+    page without contents stays as it is."""
+    note = f'<p id=later class="verdict warn">{escape(text)}</p>\n'
+    return re.sub(f"(?:{LATER_NOTE})?(?={CONTENTS})", lambda _: note, page, count=1)
 
 
 def jpeg(image: NDArray[np.uint8]) -> str:

@@ -78,7 +78,7 @@ def read_commands(parser: CommandParser, path: str = "") -> Iterator[CommandSpec
         OptionSpec(tuple(one.option_strings), _help(one, parser), None if one.nargs == 0 else _value(one))
         for one in parser.options
     )
-    actions = {name: _cut((command.description or "").split("\n")[0]) for name, command in parser.commands.items()}
+    actions = {name: _cut(command.summary) for name, command in parser.commands.items()}
     yield CommandSpec(path, actions, options, useful[0] if useful else ValueSpec("text"))
     for name, command in parser.commands.items():
         yield from read_commands(command, f"{path} {name}".strip())

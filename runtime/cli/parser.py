@@ -1,7 +1,7 @@
 """The parser of ``rkface``: commands grouped by task; for a typo, the error names the nearest command or option.
 
 Each installed part of rkface adds its commands through entry points (group "rkface.commands"): a function that takes
-the command's parser, and whose docstring is the command's help.
+the command's parser, and whose docstring is the command's help. A command is imported only when its parser is used.
 """
 
 from __future__ import annotations
@@ -12,7 +12,9 @@ import shutil
 import sys
 import textwrap
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from importlib.metadata import entry_points, version
+from importlib.abc import InspectLoader
+from importlib.metadata import EntryPoint, entry_points
+from importlib.util import find_spec
 from inspect import getdoc
 from pathlib import Path
 from typing import Any, NoReturn
@@ -23,10 +25,10 @@ from ..core.text import nearest
 # The commands by task, in the order of ``rkface --help``. Commands of other packages are listed last.
 TASKS = {
     "convert": ("convert", "packs", "calibrate", "evaluate", "cost"),
-    "board": ("deploy", "doctor", "selftest", "bench", "verify"),
+    "board": ("deploy", "doctor", "selftest", "bench", "verify", "twin"),
     "photos": ("detect", "embed", "compare"),
     "gallery": ("enroll", "gallery"),
-    "camera": ("run", "config", "web-password"),
+    "camera": ("run", "serve", "config", "web-password", "access"),
     "about": ("version", "completion"),
 }
 # Spellings of rkface 0.1, which work and are not shown: `rkface enrol`.
@@ -60,26 +62,51 @@ class HelpFormatter(argparse.RawDescriptionHelpFormatter):
 
 
 class CommandParser(argparse.ArgumentParser):
-    """An ``ArgumentParser`` without abbreviations. For an unknown command or option, it names the nearest one."""
+    """An ``ArgumentParser`` without abbreviations. For an unknown command or option, it names the nearest one.
 
-    def __init__(self, **settings: Any) -> None:
+    ``entry`` is the command that it parses. It is imported on first use of this parser, and then adds its arguments.
+    """
+
+    def __init__(self, *, entry: EntryPoint | None = None, **settings: Any) -> None:
         super().__init__(**{"allow_abbrev": False, "formatter_class": HelpFormatter, **settings})
         self._positionals.title = "arguments"
+        self._entry = entry
+
+    def fill(self) -> None:
+        """Import the command, and let it add its arguments; once."""
+        if self._entry is None:
+            return
+        declare, self._entry = self._entry.load(), None
+        self.description = getdoc(declare) or ""
+        declare(self)
+        for parser in all_parsers(self):
+            _add_detail(parser)
+
+    @property
+    def summary(self) -> str:
+        """The first line of the help."""
+        found = _find_summary(self._entry) if self._entry is not None else ""
+        if not found:
+            self.fill()
+        return found or (self.description or "").partition("\n")[0]
 
     @property
     def commands(self) -> Mapping[str, CommandParser]:
         """The parsers of the commands or actions below this one; empty for a command without actions."""
+        self.fill()
         found = (one for one in self._actions if isinstance(one, argparse._SubParsersAction))
         return next((one.choices for one in found), {})
 
     @property
     def options(self) -> list[argparse.Action]:
         """The options that --help lists."""
+        self.fill()
         return [one for one in self._actions if one.option_strings and one.help != argparse.SUPPRESS]
 
     @property
     def arguments(self) -> list[argparse.Action]:
         """The positional arguments, without COMMAND or ACTION."""
+        self.fill()
         return [
             one for one in self._actions if not one.option_strings and not isinstance(one, argparse._SubParsersAction)
         ]
@@ -87,6 +114,7 @@ class CommandParser(argparse.ArgumentParser):
     def parse_known_args(  # type: ignore[override]
         self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None
     ) -> tuple[argparse.Namespace, list[str]]:
+        self.fill()
         words = list(sys.argv[1:] if args is None else args)
         if self.commands and not words:
             self.print_help(sys.stderr)
@@ -95,6 +123,10 @@ class CommandParser(argparse.ArgumentParser):
         if left and not self.commands:
             self.error(f"unexpected argument {left[0]!r}")
         return found, left
+
+    def format_help(self) -> str:
+        self.fill()
+        return super().format_help()
 
     def _get_value(self, action: argparse.Action, arg_string: str) -> Any:
         if action.type is Path and not arg_string:  # Path("") is the working folder
@@ -139,41 +171,67 @@ class CommandParser(argparse.ArgumentParser):
 
 
 def add_actions(parser: argparse.ArgumentParser, declarations: Iterable[Callable[..., None]]) -> None:
-    """Give the command of ``parser`` an action for each function, named as the function without underscores at its end.
+    """Give the command of ``parser`` an action for each function, named as the function: ``revoke_token`` becomes
+    revoke-token, and an underscore at the end, as in ``import_``, is left out.
 
     As for a command, the function takes the action's parser, and its docstring is the help.
     """
     actions = parser.add_subparsers(prog=parser.prog, title="actions", metavar="ACTION", required=True)
     for declare in declarations:
         text = getdoc(declare) or ""
-        name = declare.__name__.rstrip("_")
+        name = declare.__name__.rstrip("_").replace("_", "-")
         declare(actions.add_parser(name, help=text.splitlines()[0], description=text, formatter_class=HelpFormatter))
+
+
+def _find_summary(entry: EntryPoint) -> str:
+    """The first line of a command's docstring, from the text of its module: importing all commands would take as long
+    as everything else that `rkface --help` does. "" if it is not found."""
+    module, _, function = entry.value.partition(":")
+    loader = getattr(find_spec(module), "loader", None)
+    source = loader.get_source(module) if isinstance(loader, InspectLoader) else None
+    found = re.search(rf'^def {function}\(.*\n    """(.+)$', source or "", re.MULTILINE)
+    return found[1] if found else ""
+
+
+class _TopParser(CommandParser):
+    """The parser of ``rkface``, whose help lists the commands by task."""
+
+    def format_help(self) -> str:
+        self.epilog = f"{_by_task({name: parser.summary for name, parser in self.commands.items()})}\n\n{EPILOG}"
+        return super().format_help()
+
+
+class _PrintVersion(argparse.Action):
+    """Prints the version. Looking it up takes longer than reading most command lines."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> NoReturn:
+        from importlib.metadata import version
+
+        print(f"rkface {version('rkface')}")
+        parser.exit()
 
 
 def build_parser() -> CommandParser:
     """The parser of ``rkface`` with all installed commands. The result has ``run``, a function of the options."""
-    top = CommandParser(
+    top = _TopParser(
         prog="rkface",
         usage="rkface [--version] [--quiet | --verbose] COMMAND ...",
         description="Face recognition on Rockchip NPUs: from ONNX models to a camera that knows who is there.",
     )
-    top.add_argument("--version", action="version", version=f"rkface {version('rkface')}", help="print the version")
-    commands = top.add_subparsers(prog="rkface", metavar="COMMAND", required=True, help=argparse.SUPPRESS)
-    summaries = {}
+    top.add_argument("--version", action=_PrintVersion, nargs=0, help="print the version")
+    commands = top.add_subparsers(
+        prog="rkface", metavar="COMMAND", required=True, help=argparse.SUPPRESS, parser_class=CommandParser
+    )
     for entry in entry_points(group="rkface.commands"):
-        declare = entry.load()
-        text = getdoc(declare) or ""
-        summaries[entry.name] = text.splitlines()[0]
-        declare(commands.add_parser(entry.name, help=summaries[entry.name], description=text))
-    top.epilog = f"{_by_task(summaries)}\n\n{EPILOG}"
+        commands.add_parser(entry.name, entry=entry)
     top.set_defaults(quiet=False, verbose=False)
-    for parser in all_parsers(top):
-        _add_detail(parser)
+    _add_detail(top)
     return top
 
 
 def all_parsers(parser: CommandParser) -> Iterator[CommandParser]:
     """``parser`` and the parsers of all commands and actions below it."""
+    parser.fill()
     yield parser
     for command in parser.commands.values():
         yield from all_parsers(command)

@@ -105,6 +105,8 @@ def test_the_threshold_is_written_into_the_bundle_with_its_evidence(evaluated, o
         provenance={**after.provenance, "match_threshold": before.provenance["match_threshold"]},
     )
     assert changed == before, "nothing else changed"
+    report = (own / "report.html").read_text(encoding="utf-8")
+    assert f"The match threshold was changed to {after.thresholds.match:.4f} after this report was written" in report
 
 
 def test_the_report_is_one_file_with_the_worst_pairs_as_pictures(evaluated):

@@ -3,12 +3,14 @@
 from dataclasses import replace
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
 from rkface.convert.cost import ModelCost
 from rkface.convert.evaluate.grades import grade_embeddings
 from rkface.convert.evaluate.parity import EmbeddingParity
 from rkface.convert.recipe import (
+    BIAS_MARGIN,
     BIAS_WIDE,
     COARSE,
     DISTILLED,
@@ -29,10 +31,17 @@ from rkface.convert.recipe_search import Grade, search_recipes
 from rkface.convert.targets import find_target
 from rkface.runtime.core.errors import InputError, WorkError
 
-EQUAL = (TUNED, TUNED_WIDE, TUNED_MARGIN, NORMAL)  # recipes of equal cost, in the order in which `auto` tries them
+# Recipes of equal cost, in the order in which `auto` tries them.
+EQUAL = (TUNED, TUNED_WIDE, TUNED_MARGIN, BIAS_MARGIN, NORMAL)
+
 AUTO = PLANS["auto"].for_role("liveness")  # without recipes for detectors or for recognizers
 THOROUGH = replace(PLANS["thorough"].for_role("recognizer"), others=())
 NOTHING_CLEARS = {recipe.name: 0.9 for recipe in PLANS["thorough"].recipes}
+
+
+def parity_of(cosines):
+    found = np.array(cosines)
+    return EmbeddingParity(len(found), found.mean(), np.percentile(found, 1), found.min(), 1.0, 0.05, tuple(cosines))
 
 
 @pytest.fixture
@@ -198,12 +207,21 @@ def test_a_chip_without_floating_point_gets_no_hybrid():
 
 
 def test_one_bad_face_fails_the_bar():
-    good = EmbeddingParity(30, 0.998, 0.995, 0.993, 1.0, 0.05, ())
-    bad = EmbeddingParity(30, 0.998, 0.99, 0.98, 1.0, 0.05, ())
+    good, bad = parity_of([0.998] * 29 + [0.993]), parity_of([0.9985] * 29 + [0.98])
     assert grade_embeddings({"in-domain": good}, AccuracyBar()).clears
     assert not grade_embeddings({"in-domain": good}, AccuracyBar(0.999, 0.99)).clears
     assert not grade_embeddings({"in-domain": good, "unlike": bad}, AccuracyBar()).clears
     assert grade_embeddings({"in-domain": good, "augmented": bad}, AccuracyBar()).clears, "changed faces are not real"
+
+
+def test_the_rank_weighs_the_mean_and_the_worst_quarter_of_each_group_out_of_domain():
+    def rank(unlike, augmented=(0.998,) * 60):
+        groups = {"in-domain": [0.9999] * 100, "unlike": unlike, "augmented": augmented}
+        return grade_embeddings({name: parity_of(one) for name, one in groups.items()}, AccuracyBar()).rank
+
+    assert rank([0.998] * 20) > rank([0.9985] * 15 + [0.995] * 5), "a better mean does not outweigh the worst quarter"
+    assert rank([0.9985] * 39 + [0.992]) > rank([0.9975] * 40), "a single face does not decide"
+    assert rank([0.998] * 8) > rank([0.997] * 8, [0.9989] * 60), "a few unlike faces count as much as many changed ones"
 
 
 def test_distillation_is_for_recognizers_and_is_tried_after_tuned(toolkit):

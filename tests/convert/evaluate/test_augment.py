@@ -40,19 +40,28 @@ def photos(tmp_path):
 def test_each_face_is_changed_once_and_every_change_is_as_frequent(photos, name):
     template = TEMPLATES[name]
     faces = photos(2 * len(CHANGES), template)
-    found = augment_faces(faces, template, 100)
+    found = augment_faces(faces, template, 10, 100)
     assert found.crops.shape == (len(faces), template.height, template.width, 3)
     assert sorted(found.origins) == list(range(len(faces))) and sorted(found.changes) == sorted([*CHANGES] * 2)
     for crop, origin in zip(found.crops, found.origins, strict=True):
         assert np.abs(crop[..., ::-1].astype(int) - faces[origin].crop).mean() > 0.5, "unchanged"
-    np.testing.assert_array_equal(augment_faces(faces, template, 100).crops, found.crops)
+    np.testing.assert_array_equal(augment_faces(faces, template, 10, 100).crops, found.crops)
+
+
+@pytest.mark.parametrize("count", [1, 7, 10, 13, 29])
+def test_few_faces_are_changed_several_times_and_never_twice_in_the_same_way(photos, count):
+    found = augment_faces(photos(count), TEMPLATES["arcface-112"], 60, 100)
+    made = [*zip(found.origins, found.changes, strict=True)]
+    assert len(made) == len({*made}) >= min(60, count * len(CHANGES))
+    assert all(found.origins.count(face) == len(made) // count for face in range(count))
 
 
 def test_there_are_never_more_than_asked_for_and_they_are_spread(photos):
     faces = photos(40)
-    found = augment_faces(faces, TEMPLATES["arcface-112"], 10)
+    found = augment_faces(faces, TEMPLATES["arcface-112"], 5, 10)
+    assert len(augment_faces(faces, TEMPLATES["arcface-112"], 60, 70).changes) == 70
     assert len(found.crops) == 10 and found.origins[0] == 0 and found.origins[-1] == 39
-    assert len(augment_faces([], TEMPLATES["arcface-112"], 10).crops) == 0
+    assert len(augment_faces([], TEMPLATES["arcface-112"], 5, 10).crops) == 0
 
 
 @pytest.mark.parametrize("turned", [0, 90])

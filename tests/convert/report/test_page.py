@@ -10,6 +10,7 @@ import pytest
 
 from rkface.convert.evaluate.evaluation import evaluate_pairs
 from rkface.convert.report.evaluation_report import to_html
+from rkface.convert.report.page import add_later_note
 
 from .samples import REQUEST, conversion_html, conversion_report, labeled_faces, scores
 
@@ -116,3 +117,11 @@ def test_a_report_fits_a_phone_and_a_wide_screen_dark_and_light_and_loads_nothin
             assert not one["unmarked"], "tables and plots are in boxes that scroll, with a shadow where they go on"
             assert one["links"] >= 6 and not one["missing"]
         assert seen[0]["scrolling"] > 0, "some table is wider than a phone"
+
+
+def test_a_later_note_stands_before_the_contents_and_the_next_one_takes_its_place():
+    page = conversion_html(conversion_report())
+    noted = add_later_note(page, "changed to 0.41 <by hand>")
+    assert noted.index("changed to 0.41 &lt;by hand&gt;") < noted.index("<nav")
+    assert add_later_note(noted, "changed to 0.42") == add_later_note(page, "changed to 0.42")
+    assert add_later_note("<p>an old page", "note") == "<p>an old page"

@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 from importlib.metadata import entry_points, version
+from inspect import getdoc
 
 import pytest
 
@@ -49,6 +50,31 @@ def test_the_help_groups_the_commands_by_task_and_hides_old_spellings(rkface):
     code, out, _ = rkface("--help")
     assert code == 0 and [line[:-1] for line in out.splitlines() if line.rstrip(":") in TASKS] == list(TASKS)
     assert "enrol" not in re.findall(r"\w+", out)
+
+
+def test_the_help_has_the_first_line_of_every_command(rkface):
+    _, out, _ = rkface("--help")
+    shown = " ".join(out.split())
+    for entry in entry_points(group="rkface.commands"):
+        assert f" {entry.name} {getdoc(entry.load()).splitlines()[0]}" in shown, entry.name
+
+
+@pytest.mark.parametrize(
+    ("arguments", "command"), [(["--help"], None), (["--version"], None), (["version"], "version"), (["konvert"], None)]
+)
+def test_no_command_is_imported_but_the_one_that_runs(arguments, command):
+    # Importing all of them takes 0.1 s on a workstation, and more on a board.
+    code = (
+        "import sys; from rkface.runtime.cli.main import main\n"
+        f"try: main({arguments})\n"
+        "except SystemExit: pass\n"
+        "finally: print('\\n'.join(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    loaded = set(done.stdout.splitlines())
+    modules = {entry.name: entry.module for entry in entry_points(group="rkface.commands")}
+    assert loaded & set(modules.values()) == ({modules[command]} if command else set())
+    assert not loaded & {"numpy", "cv2", "sqlite3", "ssl", "urllib.request"}
 
 
 def test_every_command_and_action_teaches_with_examples_and_has_the_common_options():
