@@ -238,12 +238,19 @@ class Board:
         )
 
 
-@pytest.fixture
-def board(library, bundles, monkeypatch, tmp_path):
-    read = [read_bundle(folder) for folder in bundles]
+@pytest.fixture(scope="session")
+def answered(bundles, tmp_path_factory):
+    """The bundles that were read, and the folder with their answers."""
+    folder, read = tmp_path_factory.mktemp("answers"), [read_bundle(folder) for folder in bundles]
     for bundle in read:
-        write_answers(bundle, tmp_path)
-    monkeypatch.setenv("RKFACE_TWIN_ANSWERS", str(tmp_path))
+        write_answers(bundle, folder)
+    return read, folder
+
+
+@pytest.fixture
+def board(library, answered, monkeypatch):
+    read, folder = answered
+    monkeypatch.setenv("RKFACE_TWIN_ANSWERS", str(folder))
     monkeypatch.setenv("RKFACE_NPU_BINDING", "direct")
     monkeypatch.setattr(bindings, "LIBRARIES", (str(library),))
     board = Board(library, read, monkeypatch)
