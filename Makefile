@@ -108,6 +108,12 @@ bench-activations: $(INSTALLED)  ## what makes activations hard for INT8: traine
 bench-cost: $(INSTALLED)  ## compare the cost model with the toolkit's compiler for each chip (OPTIONS='model.onnx')
 	$(BIN)/python tests/bench/cost_model_check.py $(OPTIONS)
 
+bench-copies: $(INSTALLED)  ## bytes that are copied for one inference, counted by the twin's library
+	$(BIN)/python tests/bench/npu_copies.py $(OPTIONS)
+
+bench-layers: $(INSTALLED)  ## how far rounding alone moves inner tensors: the tolerance of `rkface selftest --layers`
+	$(BIN)/python tests/bench/layer_noise.py $(OPTIONS)
+
 bench-hot: $(INSTALLED)  ## CPU time of rkface by stage, without inference
 	$(BIN)/python tests/bench/cpu_stages.py $(OPTIONS)
 
