@@ -7,114 +7,29 @@ import select
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from functools import cache
 from logging import getLogger
 from pathlib import Path
-from typing import Protocol
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from ..core.errors import InputError, WorkError
-from ..core.versions import opencv_risk
-from ..vision.image import decode_frame, read_image
+from ..vision.image import decode_frame, decode_reduced_frame, read_image
 from ..vision.photo_files import find_images
 from .mjpeg import JpegSplitter
+from .opencv import format_name, opencv_version, warn_of_old_opencv
+from .stream import ReducedPicture, decode_grabbed
 
 log = getLogger(__name__)
 
 OPEN_TIMEOUT_MS, READ_TIMEOUT_MS = 5000, 5000  # after which a network camera that does not answer counts as lost
 # The first OpenCV whose GStreamer backend knows these timeouts (opencv #22919). Debian 12's 4.6 would refuse to open.
 GSTREAMER_TIMEOUTS_SINCE = (4, 7)
-MAX_STAMP_AGE = 5.0  # seconds: an older timestamp of a driver belongs to another clock
 PIPE_READ_SIZE = 1 << 16  # bytes
 HELD_RATE = 5.0  # frames per second while a photo is held: more would show nothing new
 BLACK_GAP = 1.5  # seconds from a held photo to the black frame after it: longer than RecognitionRules.keep
 PIPE_POLL = 0.2  # seconds between checks whether a silent pipe is still wanted
-
-
-@dataclass(frozen=True)
-class CaptureFormat:
-    """What to request from a V4L2 camera. The driver may choose something else: ``CameraState`` has its choice.
-
-    width   pixels
-    height  pixels
-    rate    frames per second; of a folder of photos: photos per second
-    format  V4L2's pixel format: MJPG, YUYV or NV12
-    hold    only for folders of photos: see ``PhotoFolder``
-    """
-
-    width: int = 1280
-    height: int = 720
-    rate: float = 15.0
-    format: str = "MJPG"
-    hold: float = 0.0
-
-
-@dataclass(frozen=True, eq=False)
-class Picture:
-    """One picture from a source.
-
-    image  H×W×3 uint8 BGR; None if it cannot be decoded
-    time   when it was captured, in seconds of ``time.monotonic``
-    """
-
-    image: NDArray[np.uint8] | None
-    time: float
-
-
-class Stream(Protocol):
-    """An open source. ``format`` and ``rate`` are what the source reports, "" and 0 if it reports nothing."""
-
-    format: str
-    rate: float
-
-    def read(self) -> Picture:
-        """Wait for the next picture. Raises EOFError after the last one, and WorkError if the source is lost."""
-        ...
-
-    def close(self) -> None: ...
-
-
-class V4l2Device:
-    """A V4L2 device, read by OpenCV, which converts its pictures to BGR."""
-
-    def __init__(self, path: Path, requested: CaptureFormat) -> None:
-        if not path.exists():
-            raise WorkError(
-                f"{path} does not exist: plug the camera in, and check with `rkface doctor` (or `v4l2-ctl "
-                "--list-devices`)"
-            )
-        if not os.access(path, os.R_OK | os.W_OK):
-            raise WorkError(f"no permission to open {path}: add this user to the group 'video', then log in again")
-        warn_of_old_opencv()
-        # Where a link points may change each time the camera is plugged in; OpenCV needs /dev/videoN.
-        self._capture = cv2.VideoCapture(str(path.resolve()), cv2.CAP_V4L2)
-        if not self._capture.isOpened():
-            raise WorkError(
-                f"{path} cannot be opened: stop other programs that use it, and check that this device is a camera"
-            )
-        self._path = path
-        # The format first: drivers offer different sizes and rates for each format.
-        self._capture.set(cv2.CAP_PROP_FOURCC, cv2.VideoWriter.fourcc(*requested.format))
-        self._capture.set(cv2.CAP_PROP_FRAME_WIDTH, requested.width)
-        self._capture.set(cv2.CAP_PROP_FRAME_HEIGHT, requested.height)
-        self._capture.set(cv2.CAP_PROP_FPS, requested.rate)
-        self.format = format_name(self._capture.get(cv2.CAP_PROP_FOURCC))
-        self.rate = self._capture.get(cv2.CAP_PROP_FPS)
-
-    def read(self) -> Picture:
-        if not self._capture.grab():
-            raise WorkError(f"{self._path} stopped delivering pictures: check that it is still plugged in")
-        now = time.monotonic()
-        # V4L2 stamps the end of the exposure with the monotonic clock. Timestamps of drivers that do not are ignored.
-        stamp = self._capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
-        return Picture(decode_grabbed(self._capture), stamp if 0 <= now - stamp < MAX_STAMP_AGE else now)
-
-    def close(self) -> None:
-        self._capture.release()
 
 
 class NetworkStream:
@@ -138,14 +53,17 @@ class NetworkStream:
                 "address, the user and the password"
             )
         self._shown = shown
+        self.decoder = "" if gstreamer else "software"
         self.format = format_name(self._capture.get(cv2.CAP_PROP_FOURCC))
         self.rate = self._capture.get(cv2.CAP_PROP_FPS)
 
-    def read(self) -> Picture:
+    def grab(self) -> float:
         if not self._capture.grab():
             raise WorkError(f"{self._shown} stopped sending pictures: check the camera and the network")
-        now = time.monotonic()
-        return Picture(decode_grabbed(self._capture), now)
+        return time.monotonic()
+
+    def decode(self) -> NDArray[np.uint8] | None:
+        return decode_grabbed(self._capture)
 
     def close(self) -> None:
         self._capture.release()
@@ -153,6 +71,8 @@ class NetworkStream:
 
 class VideoFile:
     """A video file. The time of a frame is when the file was opened plus the frame's position in the file."""
+
+    decoder = ""
 
     def __init__(self, path: Path) -> None:
         warn_of_old_opencv()
@@ -165,7 +85,7 @@ class VideoFile:
         self._start = time.monotonic()
         self._count = 0
 
-    def read(self) -> Picture:
+    def grab(self) -> float:
         if not self._capture.grab():
             if not self._count:
                 raise InputError(f"{self._path}: no picture in this file can be decoded: copy it again, or convert it")
@@ -174,7 +94,10 @@ class VideoFile:
         if self.rate > 0 and (position < 0 or (position == 0 and self._count)):  # a container without times
             position = self._count / self.rate
         self._count += 1
-        return Picture(decode_grabbed(self._capture), self._start + position)
+        return self._start + position
+
+    def decode(self) -> NDArray[np.uint8] | None:
+        return decode_grabbed(self._capture)
 
     def close(self) -> None:
         self._capture.release()
@@ -189,6 +112,7 @@ class PhotoFolder:
     """
 
     format = "images"
+    decoder = ""
 
     def __init__(self, folder: Path, rate: float, hold: float = 0.0) -> None:
         self.rate = min(rate, HELD_RATE) if hold else rate
@@ -197,31 +121,36 @@ class PhotoFolder:
         if not self._paths:
             raise InputError(f"{folder}: there is no JPEG, PNG, WebP, BMP or HEIC photo in this folder")
         self._pictures = self._play()
+        self._image: NDArray[np.uint8] | None = None
 
-    def read(self) -> Picture:
-        picture = next(self._pictures, None)
-        if picture is None:
+    def grab(self) -> float:
+        moment, self._image = next(self._pictures, (None, None))
+        if moment is None:
             raise EOFError
-        return picture
+        return moment
+
+    def decode(self) -> NDArray[np.uint8] | None:
+        return self._image
 
     def close(self) -> None:
         pass
 
-    def _play(self) -> Iterator[Picture]:
+    def _play(self) -> Iterator[tuple[float, NDArray[np.uint8] | None]]:
+        """The time and the image of each picture."""
         moment = time.monotonic()
         for path in self._paths:
             try:
                 image = read_image(path)
             except InputError:
-                yield Picture(None, moment)
+                yield moment, None
                 moment += 1 / self.rate
                 continue
             for _ in range(max(1, round(self._hold * self.rate))):
-                yield Picture(image, moment)
+                yield moment, image
                 moment += 1 / self.rate
             if self._hold:
                 moment += BLACK_GAP
-                yield Picture(np.zeros_like(image), moment)
+                yield moment, np.zeros_like(image)
                 moment += 1 / self.rate
 
 
@@ -231,18 +160,21 @@ class JpegPipe:
 
     format = "MJPG"
     rate = 0.0
+    decoder = ""
 
     def __init__(self, descriptor: int, wanted: Callable[[], bool]) -> None:
         self._descriptor, self._wanted = descriptor, wanted
         self._splitter = JpegSplitter()
         self._pictures: deque[bytes] = deque()
         self._broken = 0
+        self._picture = b""
 
-    def read(self) -> Picture:
+    def grab(self) -> float:
         while not self._pictures:
             if self._splitter.broken > self._broken:
                 self._broken += 1
-                return Picture(None, time.monotonic())
+                self._picture = b""
+                return time.monotonic()
             ready, _, _ = select.select([self._descriptor], [], [], PIPE_POLL)
             if not self._wanted():
                 raise EOFError
@@ -251,43 +183,26 @@ class JpegPipe:
                 if not data:
                     raise EOFError
                 self._pictures.extend(self._splitter.feed(data))
-        now = time.monotonic()
+        self._picture = self._pictures.popleft()
+        return time.monotonic()
+
+    def decode(self) -> NDArray[np.uint8] | None:
         try:
-            return Picture(decode_frame(self._pictures.popleft(), "picture"), now)
+            return decode_frame(self._picture, "picture") if self._picture else None
         except InputError:
-            return Picture(None, now)
+            return None
+
+    def decode_reduced(self, least: int) -> ReducedPicture | None:
+        return reduce_jpeg(self._picture, least)
 
     def close(self) -> None:
         pass  # the descriptor belongs to the caller
 
 
-def decode_grabbed(capture: cv2.VideoCapture) -> NDArray[np.uint8] | None:
-    """Return the picture that ``capture`` grabbed, H×W×3 uint8 BGR. None if it cannot be decoded."""
+def reduce_jpeg(data: bytes, least: int) -> ReducedPicture | None:
+    """``ReducingStream.decode_reduced`` of a JPEG."""
     try:
-        good, image = capture.retrieve()
-    except cv2.error:
+        reduced = decode_reduced_frame(data, "picture", least) if data else None
+    except InputError:
         return None
-    if not good or image is None or not image.size or image.dtype != np.uint8:
-        return None
-    if image.ndim == 2:  # a thermal or night camera
-        image = cv2.cvtColor(image, cv2.COLOR_GRAY2BGR)
-    return np.asarray(image, np.uint8) if image.shape[2] == 3 else None
-
-
-@cache
-def warn_of_old_opencv() -> None:
-    """Log once what may happen with the OpenCV that is installed, if it is an old one."""
-    if risk := opencv_risk(cv2.__version__):
-        log.warning("%s", risk)
-
-
-def opencv_version() -> tuple[int, int]:
-    """Return the major and minor version of OpenCV."""
-    major, minor = cv2.__version__.split(".")[:2]
-    return int(major), int(minor)
-
-
-def format_name(code: float) -> str:
-    """Return OpenCV's number for a format as its four letters, "" for no format."""
-    letters = int(code).to_bytes(4, "little", signed=True) if code > 0 else b""
-    return letters.decode("ascii", "ignore").strip("\0 ").upper() if letters else ""
+    return ReducedPicture(*reduced, lambda: decode_frame(data, "picture")) if reduced else None
