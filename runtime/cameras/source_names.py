@@ -6,8 +6,6 @@ import re
 from pathlib import Path
 from urllib.parse import urlsplit
 
-import cv2
-
 from ..core.addresses import ENCODE, mask_address
 from ..core.errors import InputError
 
@@ -79,4 +77,6 @@ def hint_for(source: str) -> str:
 
 def has_gstreamer() -> bool:
     """Return whether this OpenCV was built with GStreamer."""
+    import cv2  # checking a configuration needs no OpenCV
+
     return cv2.CAP_GSTREAMER in cv2.videoio_registry.getBackends()
