@@ -17,6 +17,7 @@ from rkface.runtime.core.turns import Turn
 from rkface.runtime.enrollment.measured_photo import find_large_boxes
 from rkface.runtime.vision.align import align
 from rkface.runtime.vision.detect import Detector
+from rkface.runtime.vision.detector_shapes import AnyDetector
 from rkface.runtime.vision.embed import Embedder
 from rkface.runtime.vision.image import read_image
 from rkface.runtime.vision.photo import UNSURE, PhotoFaces, find_faces
@@ -176,7 +177,7 @@ def collect_faces(
     return Collection(folder, tuple(candidates), tuple(photos), tuple(skipped), tuple(nameless))
 
 
-def look_at_photo(detector: Detector, image: NDArray[np.uint8], threshold: float, *, one_look: bool) -> PhotoFaces:
+def look_at_photo(detector: AnyDetector, image: NDArray[np.uint8], threshold: float, *, one_look: bool) -> PhotoFaces:
     """The faces in ``image`` (H×W×3 uint8 BGR), by ``find_faces``, or with ``one_look`` as in a frame of a camera."""
     if one_look:
         return PhotoFaces(image, detector.detect(image, threshold))

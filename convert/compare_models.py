@@ -23,6 +23,7 @@ from rkface.runtime.vision.liveness import probabilities
 
 from .acquire import ModelSources
 from .catalog import LivenessProfile
+from .cost import ModelCost
 from .datasets import Datasets
 from .evaluate import parity
 from .evaluate.detector_errors import LOWEST, DetectorEvidence, compare_scenes, output_errors
@@ -110,14 +111,36 @@ class QuantizedResults:
 
 
 @dataclass(frozen=True)
+class ShapeResult:
+    """The detector in another shape, quantized for one chip.
+
+    context    the FP32 detector in this shape, and what it finds in the same photos
+    detection  how far the quantized one is from it
+    cost       predicted; None if the cost model does not know the graph
+    """
+
+    name: str
+    context: ConversionContext
+    quantized: QuantizedModel
+    detection: parity.DetectionParity
+    cost: ModelCost | None
+
+
+@dataclass(frozen=True)
 class ConversionResult:
-    """Quantized models for one chip, and how far they are from FP32. ``fault`` says why they should not be used; None
-    if they are close enough."""
+    """Quantized models for one chip, and how far they are from FP32.
+
+    fault        why they should not be used; None if they are close enough
+    shapes       the detector in other shapes
+    shape_notes  why some shape is missing
+    """
 
     quantized: QuantizedResults
     parity: parity.Parity
     evidence: DetectorEvidence
     fault: str | None
+    shapes: tuple[ShapeResult, ...] = ()
+    shape_notes: tuple[str, ...] = ()
 
 
 def run_reference(models: PreparedModels, detector: Detector, evaluation: EvaluationSet) -> ReferenceResults:

@@ -26,6 +26,7 @@ from .compare_models import (
     run_reference,
 )
 from .datasets import check_labels, prepare_datasets, render_demo_photos
+from .detector_shapes import OtherShapes, prepare_shapes, quantize_shapes
 from .diagnose import diagnose
 from .evaluate.grades import BROKEN_MEAN_COSINE, find_fault
 from .evaluate.parity import Parity
@@ -34,6 +35,7 @@ from .liveness_model import add_surroundings, require_photos
 from .measure_preprocessing import settle_recognizer
 from .prepared_model import build_embedder, build_face_finder, prepare_model
 from .recipe import AccuracyBar
+from .recipe_search import chosen_result
 from .report.conversion_report import ConversionReport
 from .run_recipe import RecipeRunner
 from .search_models import quantize_models
@@ -43,7 +45,7 @@ from .toolkit.quantize import TOOLKIT_SCRATCH, require_toolkit
 from .write_outputs import write_outputs
 
 SCRATCH = "models-"  # start of the names of temporary folders in the work folder
-SPARE_BYTES = 300_000_000  # disk space for what does not grow with the models: frames, outputs, logs
+SPARE_BYTES = 600_000_000  # disk space for what does not grow with the models: frames, outputs, logs
 
 Done = Callable[[ConversionReport, OutputBundle, Path], None]
 
@@ -74,16 +76,26 @@ def convert(sources: ModelSources, photos: PhotoOptions | None, settings: Conver
         scratch = Path(name)
         _check_space(settings, sources)
         context = prepare_conversion(sources, photos or render_demo_photos(settings.work / "photos"), settings, scratch)
-        runner = RecipeRunner(context.models, sources, settings.work, scratch, analyze=settings.plan.analyze)
+        shapes = prepare_shapes(context, scratch) if settings.detector_size is None else OtherShapes({})
+        runner = RecipeRunner(
+            context.models,
+            sources,
+            settings.work,
+            scratch,
+            analyze=settings.plan.analyze,
+            shapes={name: shape.models["detector"] for name, shape in shapes.contexts.items()},
+        )
         for output in settings.outputs:
+            quantize = runner.for_target(output.target)
             plan = settings.plan.for_target(output.target)
-            quantized = quantize_models(
-                context, runner.for_target(output.target), target=output.target, plan=plan, bar=settings.bar
-            )
+            quantized = quantize_models(context, quantize, target=output.target, plan=plan, bar=settings.bar)
             parity = measure_parity(context, quantized, settings.bar.max_drop)
             evidence = measure_detector_errors(context, quantized.models["detector"])
+            recipe = chosen_result(quantized.tries["detector"]).recipe
+            others, notes = quantize_shapes(shapes, quantize, recipe, output.target, parity.detection)
             fault = _find_fault(context, quantized, parity, settings.bar)
-            report = write_outputs(context, settings, output, ConversionResult(quantized, parity, evidence, fault))
+            result = ConversionResult(quantized, parity, evidence, fault, others, notes)
+            report = write_outputs(context, settings, output, result)
             done(report, output, settings.work)
 
 

@@ -30,6 +30,7 @@ def list_notes(
         *(_not_close(role, result.quantized.tries[role]) for role in context.models),
         not_close_together(result.parity, bar),
         _one_sided(result.parity.liveness),
+        *result.shape_notes,
     ]
     remarks = (*context.datasets.notes, *context.datasets.evaluation.notes, *filter(None, doubts))
     return (*remarks, *detector_notes(result.evidence, quantized=quantized))

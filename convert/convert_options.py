@@ -130,7 +130,8 @@ def add_conversion_options(parser: ArgumentParser) -> None:
         "--size",
         type=image_size,
         metavar="WxH",
-        help="detector input, multiples of 32, such as 640x384 for a 16:9 camera (default: the model's own)",
+        help="one detector input, multiples of 32, for pictures of every aspect (default: the model's own; if it is a "
+        "square, as 640x640, also 640x384 and 384x640, and each picture gets the one that fits it)",
     )
     how.add_argument(
         "--min-face",

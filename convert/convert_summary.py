@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import shlex
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rkface.runtime.core.text import in_a_line
 
 if TYPE_CHECKING:
+    from .evaluate.parity import DetectionParity
     from .report.conversion_report import ConversionReport
     from .settings import OutputBundle
 
@@ -34,10 +36,17 @@ def to_dict(report: ConversionReport, output: OutputBundle) -> dict[str, Any]:
             }
             for facts in report.models
         ],
+        "detector_shapes": [asdict(one) for one in report.shapes],
         "parity": without_cosines(report.parity),
         "notes": list(report.notes),
         "fault": report.fault,
     }
+
+
+def describe(found: DetectionParity) -> str:
+    """How close a detector is to FP32, in a line."""
+    error = f"landmark error {found.landmark_error:.1%}"
+    return f"{found.matched} of {found.faces} faces matched, {found.extra} extra, {error}"
 
 
 def print_summary(report: ConversionReport, output: OutputBundle, work: Path) -> None:
@@ -48,8 +57,7 @@ def print_summary(report: ConversionReport, output: OutputBundle, work: Path) ->
     unseen = ", on faces that calibration never saw" if manifest.provenance["calibration"] else ""
     rows = [(output.target.name, "size", "", f"against FP32{unseen}")]
     results = {
-        "detector": f"{parity.detection.matched} of {parity.detection.faces} faces matched, "
-        f"{parity.detection.extra} extra, landmark error {parity.detection.landmark_error:.1%}",
+        "detector": describe(parity.detection),
         "recognizer": "cosine with FP32's embedding:",
         "liveness": grade_liveness(parity.liveness).summary if parity.liveness else "",
     }
@@ -57,6 +65,16 @@ def print_summary(report: ConversionReport, output: OutputBundle, work: Path) ->
         model = manifest.model(facts.role)
         sizes = f"{model.source.bytes / 1e6:.1f} → {facts.rknn_bytes / 1e6:.1f} MB"
         rows.append((facts.role, sizes, model.precision, results[facts.role]))
+        if facts.role == "detector":
+            rows += [
+                (
+                    f"  {one.width}×{one.height}",
+                    f"      → {one.rknn_bytes / 1e6:.1f} MB",
+                    model.precision,
+                    describe(one.detection),
+                )
+                for one in report.shapes
+            ]
         if facts.role == "recognizer":
             named = {f"{group} faces": found.same_crop for group, found in parity.groups.items()}
             for name, found in {**named, "end to end": parity.end_to_end}.items():

@@ -7,8 +7,10 @@ import os
 import shlex
 import sys
 from argparse import ArgumentParser, Namespace
+from contextlib import ExitStack
 from dataclasses import asdict, replace
 from datetime import datetime, timezone
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -214,8 +216,8 @@ def _calibration(options: Namespace, bundle: Bundle) -> tuple[CalibrationSet | N
 
 
 def _labeled(options: Namespace, bundle: Bundle) -> LabeledFaces:
-    from rkface.runtime.backends.reference import open_reference
-    from rkface.runtime.vision.detect import Detector
+    from rkface.runtime.inference.pipeline import open_model
+    from rkface.runtime.vision.detector_shapes import Detectors
 
     from .evaluate.labeled_faces import LabeledFaceFinder, from_bin, from_pairs, from_people
 
@@ -223,17 +225,15 @@ def _labeled(options: Namespace, bundle: Bundle) -> LabeledFaces:
     crop = manifest.recognizer.crop
     if options.bin is not None:
         return from_bin(options.bin, crop)
-    model = manifest.detector
-    backend = open_reference(bundle.reference("detector"), model.input, (options.provider,))
-    try:
-        detector = Detector(backend, model.input, model.outputs, manifest.thresholds.nms)
+    opening = partial(open_model, bundle, backend="reference", providers=(options.provider,))
+    with ExitStack() as opened:
+        opened.callback((backend := opening("detector")).close)
+        opened.callback((detector := Detectors(manifest, backend, opening)).close)
         # Photos for a synthetic bundle are rendered upright, and its detector is not sure about some of them.
         finder = LabeledFaceFinder(detector, manifest.thresholds.detection, crop, one_look=manifest.synthetic)
         if options.people is not None:
             return from_people(options.people, finder)
         return from_pairs(options.pairs, options.photos or options.pairs.parent, finder)
-    finally:
-        backend.close()
 
 
 def _cosines(

@@ -86,14 +86,17 @@ def prepare_model(
     profile: LivenessProfile | None = None,
     stated: StatedPreprocessing | None = None,
     crop: StatedCrop | None = None,
+    name: str = "",
 ) -> PreparedModel:
     """Fix the input shape of the model at ``path``, simplify it into ``scratch``, and load it.
 
-    ``size`` is (width, height) of a detector's input in pixels; None keeps the model's own. ``profile`` says how a
-    liveness model was trained, ``stated`` and ``crop`` what is known about the input of a recognizer. Raises ModelError
-    if the model cannot have this role, and InputError if ``stated`` or ``crop`` contradicts it.
+    ``name`` is the model's name; "" for its role. ``size`` is (width, height) of a detector's input in pixels; None
+    keeps the model's own. ``profile`` says how a liveness model was trained, ``stated`` and ``crop`` what is known of
+    the input of a recognizer. Raises ModelError if the model cannot have this role, and InputError if ``stated`` or
+    ``crop`` contradicts it.
     """
-    with stage(f"{role}: simplify") as shown:
+    name = name or role
+    with stage(f"{name}: simplify") as shown:
         fixed = fix_input(
             path,
             role,
@@ -102,7 +105,7 @@ def prepare_model(
             stated if role == "recognizer" else None,
             crop=crop if role == "recognizer" else None,
         )
-        prepared = _simplify_and_load(fixed, scratch / f"{role}.onnx")
+        prepared = _simplify_and_load(fixed, scratch / f"{name}.onnx")
         before, after = prepared.simplified.nodes
         shown.note = f"{path.name}, {before} → {after} nodes"
     return prepared

@@ -11,7 +11,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rkface.runtime.core.errors import WorkError
-from rkface.runtime.core.manifest import Role
 from rkface.runtime.core.progress import stage
 from rkface.runtime.core.subprocess_call import call_in_subprocess
 from rkface.runtime.vision.embed import unit
@@ -27,9 +26,9 @@ def distill_start(job: QuantizeJob, tuned: TunedModel) -> DistillStart:
     return DistillStart(job.onnx, biases, job.factors, job.observed)
 
 
-def run_distillation(job: DistillJob, role: Role, source: str) -> DistilledModel:
+def run_distillation(job: DistillJob, name: str, source: str) -> DistilledModel:
     """Run ``job`` in a process of its own, and show its progress. ``source`` is the name of the user's file."""
-    with stage(f"{role}: distill") as shown:
+    with stage(f"{name}: distill") as shown:
         try:
             done = call_in_subprocess(_distill, job, progress=shown.advance)
         except (OSError, WorkError):

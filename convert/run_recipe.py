@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
 from functools import partial
 from importlib.metadata import version
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from rkface.runtime.core.bundle import sha256
 from rkface.runtime.core.errors import WorkError
-from rkface.runtime.core.manifest import Role, contract
+from rkface.runtime.core.manifest import contract, role_of
 from rkface.runtime.core.progress import Stage, stage
 from rkface.runtime.core.subprocess_call import call_in_subprocess
 
@@ -45,8 +45,9 @@ CHECKPOINTS = "distilled"  # folder in the work folder
 
 Images = NDArray[np.uint8]
 NO_IMAGES = np.zeros(0, np.uint8)
-# (role, recipe, calibration list or None for FP16, N×H×W×3 images to simulate) → the converted model and its outputs
-Quantizer = Callable[[Role, Recipe, Path | None, Images], QuantizedModel]
+# (name of the model, recipe, calibration list or None for FP16, N×H×W×3 images to simulate) → the converted model and
+# its outputs
+Quantizer = Callable[[str, Recipe, Path | None, Images], QuantizedModel]
 
 
 class RecipeRunner:
@@ -66,40 +67,44 @@ class RecipeRunner:
         *,
         analyze: bool,
         checkpoints: Path | None = None,
+        shapes: Mapping[str, PreparedModel] | None = None,
     ) -> None:
         """Logs and the cache are in ``work``, models in ``scratch``. ``analyze`` also measures each layer's error.
-        ``checkpoints``: the folder for the state of distillations; None for the one in ``work``."""
-        self._models = models
+        ``checkpoints``: the folder for the state of distillations; None for the one in ``work``. ``shapes``: the
+        detector in other shapes, by name.
+        """
+        self._models: dict[str, PreparedModel] = dict(shapes or {})
+        self._models.update((str(role), model) for role, model in models.items())
         self._sources = sources
         self._work = work
         self._scratch = scratch
         self._analyze = analyze
         self._checkpoints = checkpoints or work / CHECKPOINTS
-        self._tuned: dict[Role, TunedModels | WorkError] = {}
-        self._distilled: dict[Role, DistilledModel] = {}
+        self._tuned: dict[str, TunedModels | WorkError] = {}
+        self._distilled: dict[str, DistilledModel] = {}
         self._calibrated = Path(tempfile.mkdtemp(dir=scratch, prefix="calibrated-"))
 
     def for_target(self, target: Target) -> Quantizer:
         """``run`` with its first argument fixed."""
         return partial(self.run, target)
 
-    def run(self, target: Target, role: Role, recipe: Recipe, dataset: Path | None, images: Images) -> QuantizedModel:
-        """Quantize the model of ``role`` by ``recipe`` and run it in the simulator on ``images``.
+    def run(self, target: Target, name: str, recipe: Recipe, dataset: Path | None, images: Images) -> QuantizedModel:
+        """Quantize the model ``name`` by ``recipe`` and run it in the simulator on ``images``.
 
         ``dataset`` is the list of calibration images, None for FP16; ``images`` is N×H×W×3 uint8 RGB.
         Raises WorkError if tuning or the toolkit fails.
         """
-        model, name = self._models[role], f"{role}-{target.name}-{recipe.name}"
+        model, role, job_name = self._models[name], role_of(name), f"{name}-{target.name}-{recipe.name}"
         fixed, digest = model.fixed, self._sources.source(role).sha256
         custom_string = contract(role, model.input, digest, fixed.crop, fixed.center)
         settings = [target.name, asdict(recipe), custom_string, images.shape, self._analyze]
         key = _key(model.simplified.path, settings, dataset, images)
-        output, cache = self._scratch / f"{name}.rknn", self._work / "cache"
+        output, cache = self._scratch / f"{job_name}.rknn", self._work / "cache"
         if known := load_cached(cache, key, output):
-            with stage(f"{role}: {recipe.name}") as shown:
+            with stage(f"{name}: {recipe.name}") as shown:
                 shown.note = f"{target.name}, from an earlier run (kept in {cache})"
             return known
-        np.save(saved := self._scratch / f"{name}-images.npy", images)
+        np.save(saved := self._scratch / f"{job_name}-images.npy", images)
         job = QuantizeJob(
             onnx=model.simplified.path,
             output=output,
@@ -109,60 +114,61 @@ class RecipeRunner:
             dataset=dataset,
             algorithm=recipe.algorithm,
             evaluate=saved,
-            # A detector has several recipes with coarse grids in FP16; analysis would take longer than conversion.
-            analyze=self._analyze and dataset is not None and recipe.coarse == 1,
+            # A detector has several recipes with coarse grids in FP16, and several shapes; analysis would take longer
+            # than conversion.
+            analyze=self._analyze and dataset is not None and recipe.coarse == 1 and name == role,
             source=model.fixed.name,
         )
-        log = self._work / "logs" / f"{name}.log"
+        log = self._work / "logs" / f"{job_name}.log"
         if recipe.distilled and dataset is not None:
-            done = self._distill_and_quantize(job, role, dataset, log)
+            done = self._distill_and_quantize(job, name, dataset, log)
         else:
             if recipe.tuned and dataset is not None:
-                job = self._with_tuning(job, role, recipe, dataset)
-            done = _quantize(f"{role}: {recipe.name} {target.name}", log, job)
+                job = self._with_tuning(job, name, recipe, dataset)
+            done = _quantize(f"{name}: {recipe.name} {target.name}", log, job)
         store(cache, key, done)
         return done
 
-    def _distill_and_quantize(self, job: QuantizeJob, role: Role, dataset: Path, log: Path) -> QuantizedModel:
-        """Distill the model of ``role``, once for all targets, and quantize it as ``job`` says."""
-        model = self._models[role]
-        jobs = [self._with_tuning(job, role, one, dataset) for one in DISTILLED_FROM]
-        if role not in self._distilled:
-            tuned = [self._tune(role, one, dataset) for one in DISTILLED_FROM]
-            self._distilled[role] = run_distillation(
+    def _distill_and_quantize(self, job: QuantizeJob, name: str, dataset: Path, log: Path) -> QuantizedModel:
+        """Distill the model ``name``, once for all targets, and quantize it as ``job`` says."""
+        model = self._models[name]
+        jobs = [self._with_tuning(job, name, one, dataset) for one in DISTILLED_FROM]
+        if name not in self._distilled:
+            tuned = [self._tune(name, one, dataset) for one in DISTILLED_FROM]
+            self._distilled[name] = run_distillation(
                 DistillJob(
                     starts=tuple(distill_start(*one) for one in zip(jobs, tuned, strict=True)),
                     input=model.input,
                     dataset=dataset,
-                    target=self._scratch / f"{role}-distilled.onnx",
+                    target=self._scratch / f"{name}-distilled.onnx",
                     checkpoints=self._checkpoints,
                     key=_key(model.simplified.path, ["distilled", asdict(model.input)], dataset, NO_IMAGES),
                 ),
-                role,
+                name,
                 model.fixed.name,
             )
-        distilled = self._distilled[role]
+        distilled = self._distilled[name]
         calibrated = self._calibrated / f"{job.target}-{distilled.path.stem}"
         return quantize_distilled(
-            distilled, jobs[distilled.start], calibrated, partial(_quantize, f"{role}: distilled {job.target}", log)
+            distilled, jobs[distilled.start], calibrated, partial(_quantize, f"{name}: distilled {job.target}", log)
         )
 
-    def _tune(self, role: Role, recipe: Recipe, dataset: Path) -> TunedModel:
-        """The model of ``role``, tuned as ``recipe`` says."""
-        if role not in self._tuned:
+    def _tune(self, name: str, recipe: Recipe, dataset: Path) -> TunedModel:
+        """The model ``name``, tuned as ``recipe`` says."""
+        if name not in self._tuned:
             try:
-                self._tuned[role] = _tune(self._models[role], role, dataset, self._scratch / f"{role}-tuned.onnx")
+                self._tuned[name] = _tune(self._models[name], name, dataset, self._scratch / f"{name}-tuned.onnx")
             except WorkError as error:  # it fails for every other recipe, too
-                self._tuned[role] = error
-        found = self._tuned[role]
+                self._tuned[name] = error
+        found = self._tuned[name]
         if isinstance(found, WorkError):
             raise found
         return found.equalized if recipe.equalize else found.corrected
 
-    def _with_tuning(self, job: QuantizeJob, role: Role, recipe: Recipe, dataset: Path) -> QuantizeJob:
+    def _with_tuning(self, job: QuantizeJob, name: str, recipe: Recipe, dataset: Path) -> QuantizeJob:
         """``job`` with the tuned model, the tensors that stay in FP16, and the ranges and biases that follow."""
-        graph = self._models[role].graph.proto
-        tuned = self._tune(role, recipe, dataset)
+        graph = self._models[name].graph.proto
+        tuned = self._tune(name, recipe, dataset)
         fp16 = tensors_at_ends(graph, recipe.lead, recipe.trail, recipe.coarse)
         factors = tuned.factors.get(recipe.ranges, {})
         return replace(
@@ -205,8 +211,8 @@ def _key(model: Path, settings: list[Any], dataset: Path | None, images: Images)
     return cache_key([text, np.ascontiguousarray(images).data.cast("B")])
 
 
-def _tune(model: PreparedModel, role: Role, dataset: Path, target: Path) -> TunedModels:
-    with stage(f"{role}: tune for INT8") as shown:
+def _tune(model: PreparedModel, name: str, dataset: Path, target: Path) -> TunedModels:
+    with stage(f"{name}: tune for INT8") as shown:
         try:
             done = call_in_subprocess(
                 tune,
@@ -214,7 +220,7 @@ def _tune(model: PreparedModel, role: Role, dataset: Path, target: Path) -> Tune
                 model.input,
                 dataset,
                 target,
-                faces=role == "recognizer",
+                faces=name == "recognizer",
                 crowds=model.fixed.family is not None and model.fixed.family.crowds,
                 progress=shown.advance,
             )

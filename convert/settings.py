@@ -38,7 +38,7 @@ class ConversionSettings:
     work           folder that keeps logs, the calibration set and, after a failure, the report
     plan           the recipes to try
     bar            the accuracy that the recognizer must reach
-    detector_size  (width, height) of the detector's input in pixels; None keeps the model's own
+    detector_size  (width, height) of the detector's only input in pixels; None keeps the model's own, and adds others
     accept         write the bundle even if the models are too far from FP32
     center         where the constant comes from that is taken off the recognizer's embeddings
     """

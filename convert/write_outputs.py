@@ -31,16 +31,18 @@ from rkface.runtime.core.versions import MODEL_FORMATS
 from rkface.runtime.vision.image import read_image
 
 from .bundle_writer import write_bundle
-from .compare_models import ConversionContext, ConversionResult, QuantizedResults
+from .compare_models import ConversionContext, ConversionResult, QuantizedResults, ShapeResult
 from .conversion_notes import list_notes
 from .evaluate.parity import match_boxes, without_cosines
+from .prepared_model import PreparedModel
 from .recipe_search import RecipeResult, chosen_result
 from .report.conversion_report import ConversionReport
-from .report.model_facts import FacePicture, Image, ModelFacts, ReportImages
+from .report.model_facts import FacePicture, Image, ModelFacts, ReportImages, ShapeFacts
 from .settings import ConversionSettings, OutputBundle
+from .toolkit.quantize import QuantizedModel
 
 # Golden vectors by role: enough to notice a wrong layout or color order, and few, because the board runs them often.
-GOLDEN = {"detector": 2, "recognizer": 8, "liveness": 8}
+GOLDEN: dict[Role, int] = {"detector": 2, "recognizer": 8, "liveness": 8}
 SHOWN_FACES, SHOWN_FRAMES = 48, 3
 FRAME_SIDE = 440  # longer side of a photo in the report, in pixels
 SHOWN_MOSAIC = 4  # index: the third of the four densities
@@ -70,6 +72,7 @@ def write_outputs(
         result.fault,
         written,
         result.quantized.pairs,
+        tuple(map(_shape_facts, result.shapes)),
     )
     with stage("report and bundle") as shown:
         html, data = settings.work / "report.html", settings.work / "report.json"
@@ -79,10 +82,13 @@ def write_outputs(
             raise WorkError(f"{output.target.name}: {result.fault}. No bundle was written; see the report {html}")
         models = result.quantized.models
         golden = models["detector"].rknn.with_name("golden.npz")
-        _write_golden(golden, context, result.quantized)
+        _write_golden(golden, context, result)
         content = {"report.html": html, "report.json": data, "golden.npz": golden}
         content |= {f"{role}.rknn": models[role].rknn for role in context.models}
         content |= {f"reference/{role}.onnx": model.simplified.path for role, model in context.models.items()}
+        for one in result.shapes:
+            content[f"{one.name}.rknn"] = one.quantized.rknn
+            content[f"reference/{one.name}.onnx"] = one.context.models["detector"].simplified.path
         write_bundle(output.folder, manifest, content)
         shown.note = str(output.folder)
     html.unlink()
@@ -105,21 +111,27 @@ def _model_facts(context: ConversionContext, quantized: QuantizedResults, role: 
     )
 
 
+def _shape_facts(one: ShapeResult) -> ShapeFacts:
+    input, milliseconds = one.context.models["detector"].input, one.cost.milliseconds if one.cost else None
+    return ShapeFacts(input.width, input.height, one.quantized.rknn.stat().st_size, one.detection, milliseconds)
+
+
 def _manifest(
     context: ConversionContext, settings: ConversionSettings, output: OutputBundle, result: ConversionResult
 ) -> Manifest:
     sources, quantized = context.sources, result.quantized
-    described = {
-        role: Model(
-            file=f"{role}.rknn",
-            reference=f"reference/{role}.onnx",
+
+    def describe(name: str, role: Role, model: PreparedModel) -> Model:
+        return Model(
+            file=f"{name}.rknn",
+            reference=f"reference/{name}.onnx",
             precision=_precision(quantized, role),
             input=model.input,
             outputs=model.simplified.outputs,
             source=sources.source(role),
         )
-        for role, model in context.models.items()
-    }
+
+    described = {role: describe(role, role, model) for role, model in context.models.items()}
     fixed = context.models["recognizer"].fixed
     recognizer = RecognizerSpec(**vars(described["recognizer"]), crop=fixed.known_crop(), center=fixed.center)
     liveness, profile = None, context.liveness
@@ -156,6 +168,7 @@ def _manifest(
         provenance=provenance,
         liveness=liveness,
         librknnrt=_library_needs(quantized),
+        shapes=tuple(describe(one.name, "detector", one.context.models["detector"]) for one in result.shapes),
     )
 
 
@@ -191,14 +204,18 @@ def _versions() -> dict[str, str]:
     return found
 
 
-def _write_golden(path: Path, context: ConversionContext, quantized: QuantizedResults) -> None:
+def _write_golden(path: Path, context: ConversionContext, result: ConversionResult) -> None:
     entries: dict[str, Any] = {}
-    for role, model in context.models.items():
+    made: list[tuple[str, Role, ConversionContext, QuantizedModel]] = [
+        *((role, role, context, model) for role, model in result.quantized.models.items()),
+        *((one.name, "detector", one.context, one.quantized) for one in result.shapes),
+    ]
+    for name, role, source, model in made:
         count = GOLDEN[role]
-        entries[f"{role}/inputs"] = context.datasets.evaluation.images(role)[:count]
-        for at, output in enumerate(model.simplified.outputs):
-            entries[f"{role}/reference/{output.name}"] = context.reference.outputs[role][at][:count]
-            entries[f"{role}/simulator/{output.name}"] = quantized.models[role].outputs[at][:count]
+        entries[f"{name}/inputs"] = source.datasets.evaluation.images(role)[:count]
+        for at, output in enumerate(source.models[role].simplified.outputs):
+            entries[f"{name}/reference/{output.name}"] = source.reference.outputs[role][at][:count]
+            entries[f"{name}/simulator/{output.name}"] = model.outputs[at][:count]
     np.savez_compressed(path, **entries)
 
 

@@ -113,7 +113,7 @@ def _write_report(options: Namespace, report: DoctorReport) -> None:
 
 def _bench(bundle: Path) -> str:
     """The selftest and what `rkface bench` measures, in Markdown; or why it could not be measured."""
-    from rkface.runtime.cli.bench import RUNS, format_table, time_detection
+    from rkface.runtime.cli.bench import RUNS, format_table, time_detections
     from rkface.runtime.cli.selftest import format_result, run_selftest
 
     # The report is about a machine on which something does not work, so any exception belongs into it.
@@ -124,7 +124,7 @@ def _bench(bundle: Path) -> str:
     rows, failed = list(result.latencies), ""
     if not result.problems:
         try:
-            rows.append(time_detection(bundle, None, RUNS))
+            rows += time_detections(bundle, None, RUNS)
         except Exception as error:
             failed = f"\nWhole detections were not measured: {_describe(error)}\n"
     return f"```\n{format_result(result)}\n```\n\n{format_table(result, rows)}{failed}"

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rkface.runtime.core.bundle import Bundle
-from rkface.runtime.core.manifest import Output, Role
+from rkface.runtime.core.manifest import Model, Output
 
 MAGIC = b"RKTWIN1"
 FLOAT32, INT8 = 0, 2  # rknn_tensor_type
@@ -32,12 +32,11 @@ def write_answers(bundle: Bundle, folder: Path) -> None:
     """Write a file for each model of ``bundle`` into ``folder``, named after the hash of the model's bytes."""
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)  # golden outputs contain embeddings of faces
     with np.load(bundle.folder / "golden.npz") as golden:
-        for role in bundle.manifest.roles:
-            model = bundle.path(role).read_bytes()
-            outputs = bundle.model(role).outputs
-            values = [golden[f"{role}/simulator/{output.name}"] for output in outputs]
-            content = _content(bundle, role, golden[f"{role}/inputs"], values, read_quantization(model, outputs))
-            (folder / f"{fnv1a(model):016x}").write_bytes(content)
+        for name, model in bundle.manifest.models.items():
+            binary = bundle.path(name).read_bytes()
+            values = [golden[f"{name}/simulator/{output.name}"] for output in model.outputs]
+            content = _content(model, golden[f"{name}/inputs"], values, read_quantization(binary, model.outputs))
+            (folder / f"{fnv1a(binary):016x}").write_bytes(content)
 
 
 def read_quantization(model: bytes, outputs: Sequence[Output]) -> list[Quantization | None]:
@@ -60,13 +59,11 @@ def _read_one(model: bytes, name: str) -> Quantization | None:
 
 
 def _content(
-    bundle: Bundle,
-    role: Role,
+    model: Model,
     inputs: NDArray[np.uint8],
     values: Sequence[NDArray[np.float32]],
     quantized: Sequence[Quantization | None],
 ) -> bytes:
-    model = bundle.model(role)
     size = (model.input.height, model.input.width)
     answers = [_quantize(array, grid) for array, grid in zip(values, quantized, strict=True)]
     parts = [struct.pack("<8s4I256s", MAGIC, *size, len(answers), len(inputs), model.input.name.encode())]

@@ -7,7 +7,7 @@ from pathlib import Path
 from rkface.runtime.backends import Backend
 from rkface.runtime.backends.reference import open_reference
 from rkface.runtime.core.crop_template import ARCFACE_112
-from rkface.runtime.core.manifest import Manifest, Model, RecognizerSpec, Role, Source, Thresholds
+from rkface.runtime.core.manifest import Manifest, Model, RecognizerSpec, Source, Thresholds
 from rkface.runtime.inference.scheduler import Scheduler, Work
 
 from .measure import DETECTOR, DETECTOR_INPUT, RECOGNIZER, RECOGNIZER_INPUT, outputs
@@ -35,8 +35,8 @@ def open_demo(work: Work) -> Scheduler:
         recognizer=RecognizerSpec(**vars(models["recognizer"]), crop=ARCFACE_112),
     )
 
-    def open_context(role: Role, core: int) -> Backend:
-        file, input = MODELS[role]
+    def open_context(name: str, core: int) -> Backend:
+        file, input = MODELS[name]
         return open_reference(FOLDER / file, input, threads=1)
 
     return Scheduler(manifest, open_context, 1, work)

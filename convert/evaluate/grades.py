@@ -117,6 +117,19 @@ def grade_faces(parity: DetectionParity, evidence: DetectorEvidence) -> Grade:
     )
 
 
+def find_shape_fault(shape: DetectionParity, main: DetectionParity) -> str | None:
+    """Why a shape of the detector must not be used instead of the ``main`` one; None if it may.
+
+    It finds the faces that FP32 finds in this shape, and no others, and its landmarks are about as close.
+    """
+    if min(shape.matched, shape.faces - shape.extra) < MIN_MATCHED * shape.faces:
+        return f"it finds {shape.matched} of the {shape.faces} faces that FP32 finds, and {shape.extra} others"
+    limit = max(GOOD_LANDMARKS, 2 * main.landmark_error)
+    if shape.landmark_error > limit:
+        return f"its landmark error is {shape.landmark_error:.1%}, and must not be above {limit:.1%}"
+    return None
+
+
 def _small_landmark_error(sizes: Sequence[SizeErrors]) -> float:
     """Over faces of ``SMALL_FACE`` or more input pixels; 0 without such faces."""
     found = [one for one in sizes if one.low >= SMALL_FACE and one.faces > one.missed]

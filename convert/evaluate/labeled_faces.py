@@ -18,7 +18,7 @@ from rkface.runtime.core.errors import InputError
 from rkface.runtime.core.progress import stage
 from rkface.runtime.enrollment.measured_photo import find_large_boxes
 from rkface.runtime.vision.align import align
-from rkface.runtime.vision.detect import Detector
+from rkface.runtime.vision.detector_shapes import AnyDetector
 from rkface.runtime.vision.image import decode_image, read_image
 from rkface.runtime.vision.photo_files import count_left_out, list_photos
 from rkface.runtime.vision.quality import TILTED, roll_of
@@ -87,7 +87,7 @@ class LabeledFaceFinder:
     """The FP32 detector, its score ``threshold``, and how a face is aligned for the recognizer. ``one_look``: no
     additional looks, because all photos are known to be upright, as rendered ones are."""
 
-    detector: Detector
+    detector: AnyDetector
     threshold: float
     crop: CropTemplate
     one_look: bool = False

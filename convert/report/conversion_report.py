@@ -22,8 +22,8 @@ from ..pair_search import PairResult
 from ..preprocessing import describe_normalization
 from ..recipe import AccuracyBar
 from .accuracy_tables import GROUPS, drop_table, embedding_table, group_cards, group_table, liveness_table, pair_table
-from .detection_tables import DetectionTables
-from .model_facts import FacePicture, ModelFacts, ReportImages
+from .detection_tables import DetectionTables, shape_table
+from .model_facts import FacePicture, ModelFacts, ReportImages, ShapeFacts
 from .page import Card, ReportVerdict, Section, jpeg, named_values, png, render, sections
 from .plot import histogram
 from .recipe_sections import cost_section, model_pair_table, model_table, recipe_table
@@ -44,6 +44,7 @@ class ConversionReport:
     fault           why the models should not be used; None if they are close enough to FP32
     bundle_written  False if ``fault`` prevents it. With --accept, the bundle is written all the same
     model_pairs     of a detector and a recognizer that were compared with FP32 together
+    shapes          the detector in other shapes
     """
 
     manifest: Manifest
@@ -55,6 +56,7 @@ class ConversionReport:
     fault: str | None = None
     bundle_written: bool = True
     model_pairs: tuple[PairResult, ...] = ()
+    shapes: tuple[ShapeFacts, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """For JSON, with None instead of NaN, and instead of limits that do not decide."""
@@ -92,6 +94,7 @@ class ConversionReport:
             pair_figures=pair_table(parity.pairs),
             threshold_evidence=named_values({"evidence": manifest.provenance["match_threshold"]}),
             detection=DetectionTables.of(parity.detection, self.detector_errors),
+            shapes=shape_table(self.shapes),
             margin=f"{MARGIN:g}",
             notable_loss=f"{NOTABLE_LOSS:.0%}",
             small_face=f"{SIZES[1]:g}",

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ..evaluate.detector_errors import DetectorEvidence, have_separate_scales
 from ..evaluate.parity import DetectionParity
+from .model_facts import ShapeFacts
 from .page import Table
 
 
@@ -46,6 +48,27 @@ def _summary_table(parity: DetectionParity) -> Table:
         f"{parity.landmark_error_max:.2%}",
     )
     return Table(head, [row], numbers=0)
+
+
+def shape_table(shapes: Sequence[ShapeFacts]) -> Table:
+    """The detector in other shapes; no rows without them."""
+    head = ("input", "FP32 faces", "matched (IoU 0.5)", "missed", "extra", "mean IoU", "landmark error",
+            "predicted ms", "MB")  # fmt: skip
+    rows = [
+        (
+            f"{one.width}×{one.height}",
+            one.detection.faces,
+            one.detection.matched,
+            one.detection.missed,
+            one.detection.extra,
+            f"{one.detection.mean_iou:.3f}",
+            f"{one.detection.landmark_error:.2%}",
+            "" if one.milliseconds is None else f"{one.milliseconds:.2f}",
+            f"{one.rknn_bytes / 1e6:.1f}",
+        )
+        for one in shapes
+    ]
+    return Table(head, rows, numbers=1)
 
 
 def _threshold_table(evidence: DetectorEvidence) -> Table:

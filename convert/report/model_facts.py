@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from rkface.runtime.core.manifest import Role
 
+from ..evaluate.parity import DetectionParity
 from ..recipe_search import RecipeResult
 from ..toolkit.quantize import LayerError
 
@@ -41,6 +42,23 @@ class ModelFacts:
     warnings: tuple[str, ...]
     recipes: tuple[RecipeResult, ...]
     layers: tuple[LayerError, ...] = ()
+
+
+@dataclass(frozen=True)
+class ShapeFacts:
+    """The detector in another shape, with the recipe of the main one.
+
+    width, height  of its input, in pixels
+    rknn_bytes     size of the ``.rknn``
+    detection      how far it is from FP32 in the same shape, on the same photos
+    milliseconds   predicted for one NPU core; None if the cost model does not know the graph
+    """
+
+    width: int
+    height: int
+    rknn_bytes: int
+    detection: DetectionParity
+    milliseconds: float | None
 
 
 @dataclass(frozen=True)

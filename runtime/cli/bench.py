@@ -54,7 +54,7 @@ def _run(options: Namespace) -> int:
     result = run_selftest(options.bundle, options.backend, options.runs)
     if result.problems:
         raise WorkError(f"nothing was measured, because this machine is not healthy: {result.problems[0]}")
-    rows = [*result.latencies, time_detection(options.bundle, options.backend, options.runs)]
+    rows = [*result.latencies, *time_detections(options.bundle, options.backend, options.runs)]
     table = format_table(result, rows)
     document = json.dumps(to_json(result, rows), indent=2, ensure_ascii=False) + "\n"
     write_atomically(json_path, document.encode(), mode=0o666)
@@ -64,18 +64,22 @@ def _run(options: Namespace) -> int:
     return 0
 
 
-def time_detection(folder: Path, backend: str | None, runs: int) -> Latency:
-    """A detection as a program calls it, on the golden inputs: letterbox, model, decoding and suppression."""
+def time_detections(folder: Path, backend: str | None, runs: int) -> list[Latency]:
+    """A detection as a program calls it, on the golden inputs of each shape of the detector: letterbox, model, decoding
+    and suppression."""
     from ..core.bundle import read_bundle
     from ..core.progress import stage
     from ..inference.golden import read_golden
     from ..inference.latency import time_calls
     from ..inference.pipeline import open_bundle
 
-    golden = read_golden(read_bundle(folder), "detector")
-    images = golden.inputs[..., ::-1].copy()  # RGB → BGR, as OpenCV reads them
+    bundle, rows = read_bundle(folder), []
     with stage("whole detection"), open_bundle(folder, backend) as pipeline:
-        return time_calls("detection", "whole, one thread", pipeline.detect, images, runs)
+        for name in bundle.manifest.detectors:
+            images = read_golden(bundle, name).inputs[..., ::-1].copy()  # RGB → BGR, as OpenCV reads them
+            what = name.replace("detector", "detection")
+            rows.append(time_calls(what, "whole, one thread", pipeline.detect, images, runs))
+    return rows
 
 
 def to_json(result: SelftestResult, rows: list[Latency]) -> dict[str, Any]:

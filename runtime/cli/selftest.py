@@ -153,12 +153,12 @@ def format_result(result: SelftestResult) -> str:
     )
     lines = [f"{result.bundle}{' (synthetic)' if result.synthetic else ''} for {result.target}, on {runs_on}"]
     lines += [
-        f"  {'fail' if one.problem else 'ok':4}  {one.role:10}  {one.inputs} golden inputs, lowest cosine: simulator "
+        f"  {'fail' if one.problem else 'ok':4}  {one.role:16}  {one.inputs} golden inputs, lowest cosine: simulator "
         f"{one.simulator:.4f}, FP32 {one.reference:.4f} (simulator to FP32: {one.expected:.4f}); worst: {one.output}"
         for one in result.agreements
     ]
     lines += [
-        f"        {row.what:10}  {row.where:17}  p50 {row.p50:.1f} ms, p90 {row.p90:.1f}, p99 {row.p99:.1f}; "
+        f"        {row.what:16}  {row.where:17}  p50 {row.p50:.1f} ms, p90 {row.p90:.1f}, p99 {row.p99:.1f}; "
         f"{row.rate:.0f} per second"
         for row in result.latencies
     ]

@@ -51,7 +51,7 @@ def _verify(options: Namespace) -> int:
 
     bundle = read_bundle(options.bundle, options.soc)
     manifest = bundle.manifest
-    models = [_summary(bundle, role) for role in manifest.roles]
+    models = [_summary(bundle, name) for name in manifest.models]
     if options.json:
         facts = {
             name: getattr(manifest, name) for name in ("name", "synthetic", "created", "target", "toolkit", "rkface")
@@ -72,11 +72,13 @@ def _verify(options: Namespace) -> int:
     return 0
 
 
-def _summary(bundle: Bundle, role: Role) -> ModelSummary:
-    from ..core.manifest import RecognizerSpec
+def _summary(bundle: Bundle, name: str) -> ModelSummary:
+    from ..core.manifest import RecognizerSpec, role_of
 
-    model = bundle.manifest.model(role)
-    size = bundle.path(role).stat().st_size
+    model = bundle.manifest.model(name)
+    size = bundle.path(name).stat().st_size
     width, height = model.input.width, model.input.height
     crop = model.crop.name if isinstance(model, RecognizerSpec) else None
-    return ModelSummary(role, model.precision, width, height, size, model.source.file, model.source.license, crop)
+    return ModelSummary(
+        role_of(name), model.precision, width, height, size, model.source.file, model.source.license, crop
+    )

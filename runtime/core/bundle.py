@@ -9,7 +9,7 @@ from pathlib import Path
 
 from .errors import BundleError, InputError
 from .files import read_text
-from .manifest import MANIFEST, Manifest, Model, Role
+from .manifest import MANIFEST, Manifest, Model
 from .manifest_reader import parse_manifest, path_inside
 from .paths import as_path
 from .text import in_a_line, show_value
@@ -26,15 +26,15 @@ class Bundle:
     folder: Path
     manifest: Manifest
 
-    def model(self, role: Role) -> Model:
-        return self.manifest.model(role)
+    def model(self, name: str) -> Model:
+        return self.manifest.model(name)
 
-    def path(self, role: Role) -> Path:
-        return self.folder / self.model(role).file
+    def path(self, name: str) -> Path:
+        return self.folder / self.model(name).file
 
-    def reference(self, role: Role) -> Path:
+    def reference(self, name: str) -> Path:
         """Path of the simplified ONNX model. Raises BundleError if this copy of the bundle has no reference folder."""
-        path = self.folder / self.model(role).reference
+        path = self.folder / self.model(name).reference
         if not path.is_file():
             raise BundleError(
                 f"{self.folder} has no {OPTIONAL}/ folder, which the reference backend needs: "
@@ -59,11 +59,9 @@ def read_bundle(folder: str | Path, soc: str | None = None) -> Bundle:
     if soc is not None and soc != manifest.target:
         raise BundleError(f"{folder} was made for {manifest.target}, this is {soc}: convert again with --target {soc}")
     bundle = Bundle(folder, manifest)
-    for role in manifest.roles:
-        if not bundle.path(role).is_file():
-            raise BundleError(
-                f"{folder}: the manifest names {manifest.model(role).file}, but the file is missing: copy it again"
-            )
+    for model in manifest.models.values():
+        if not (folder / model.file).is_file():
+            raise BundleError(f"{folder}: the manifest names {model.file}, but the file is missing: copy it again")
     return bundle
 
 

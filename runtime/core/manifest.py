@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from .crop_template import CropTemplate
 from .errors import BundleError
@@ -15,7 +15,7 @@ SCHEMA = 2  # 2: the recognizer states its crop and its center; 1 is still read
 MANIFEST = "manifest.json"
 UNMEASURED = "rkface's default, not measured on this model"  # in the provenance: where the match threshold comes from
 
-Role = Literal["detector", "recognizer", "liveness"]
+Role = Literal["detector", "recognizer", "liveness"]  # a model's name: its role, and `shape_name` for another shape
 ROLES: tuple[Role, ...] = ("detector", "recognizer")  # in every bundle; ``Manifest.roles`` are those of one bundle
 Triple = tuple[float, float, float]
 ChannelOrder = Literal["RGB", "BGR"]
@@ -140,6 +140,8 @@ class Manifest:
     schema      version of this format
     liveness    None if the bundle has no liveness model
     librknnrt   which versions of the library load the models
+    shapes      the detector with inputs of other shapes, for pictures of another aspect; older versions of rkface do
+                not know them, and use ``detector`` for every picture
     """
 
     name: str
@@ -155,6 +157,7 @@ class Manifest:
     schema: int = SCHEMA
     liveness: LivenessSpec | None = None
     librknnrt: LibraryNeeds = FIRST_BUNDLES
+    shapes: tuple[Model, ...] = ()
 
     @property
     def roles(self) -> tuple[Role, ...]:
@@ -166,20 +169,42 @@ class Manifest:
         """Whether the match threshold was measured or stated; False if it is rkface's default."""
         return self.provenance.get("match_threshold") != UNMEASURED
 
-    def model(self, role: Role) -> Model:
-        """The model with this role. Raises BundleError if the bundle has none."""
-        found: Model | None = getattr(self, role)
+    @property
+    def detectors(self) -> dict[str, Model]:
+        """The detector in every shape, by name: the main one, "detector", then ``shapes``."""
+        return {"detector": self.detector} | {shape_name(one.input.width, one.input.height): one for one in self.shapes}
+
+    @property
+    def models(self) -> dict[str, Model]:
+        """All models by name: ``detectors``, then those of the other roles."""
+        return self.detectors | {role: self.model(role) for role in self.roles}
+
+    def model(self, name: str) -> Model:
+        """The model with this name. Raises BundleError if the bundle has none."""
+        found: Model | None = self.detectors[name] if name in self.detectors else getattr(self, name, None)
         if found is None:
             raise BundleError(
-                f"{self.name} for {self.target} has no {role} model: convert again with --{role} MODEL.onnx"
+                f"{self.name} for {self.target} has no {name} model: convert again with --{name} MODEL.onnx"
             )
         return found
 
     def to_json(self) -> str:
         raw = asdict(self)
-        if self.liveness is None:  # older versions of rkface do not know the key
-            del raw["liveness"]
+        raw["detector_shapes"] = raw.pop("shapes")
+        for key, value in (("liveness", self.liveness), ("detector_shapes", self.shapes)):
+            if not value:  # older versions of rkface do not know the key
+                del raw[key]
         return json.dumps(raw, indent=2, ensure_ascii=False) + "\n"
+
+
+def shape_name(width: int, height: int) -> str:
+    """The name of the detector with an input of another shape than the main one, which is "detector"."""
+    return f"detector-{width}x{height}"
+
+
+def role_of(name: str) -> Role:
+    """The role of the model ``name``."""
+    return "detector" if name.startswith("detector-") else cast("Role", name)
 
 
 def contract(

@@ -52,6 +52,7 @@ def parse_manifest(folder: Path) -> Manifest:
             "convert again, or install the rkface that made the bundle"
         )
     try:
+        detector = _model(raw["detector"])
         return Manifest(
             name=_text(raw["name"], "name"),
             synthetic=_typed(raw["synthetic"], bool, "synthetic"),
@@ -60,13 +61,14 @@ def parse_manifest(folder: Path) -> Manifest:
             toolkit=_text(raw["toolkit"], "toolkit"),
             rkface=_text(raw["rkface"], "rkface"),
             provenance=_typed(raw["provenance"], dict, "provenance"),
-            detector=_model(raw["detector"]),
+            detector=detector,
             recognizer=_recognizer(raw["recognizer"], schema),
             thresholds=Thresholds(
                 **{key: _number(raw["thresholds"][key], key) for key in ("detection", "nms", "match")}
             ),
             liveness=_liveness(raw["liveness"]) if "liveness" in raw else None,
             librknnrt=_library(raw["librknnrt"]) if "librknnrt" in raw else FIRST_BUNDLES,
+            shapes=_shapes(raw.get("detector_shapes", []), detector),
         )
     except (InputError, KeyError, TypeError, ValueError, IndexError, AttributeError, OverflowError) as error:
         reason = in_a_line(str(error))[:200]
@@ -95,6 +97,13 @@ def _model(raw: dict[str, Any]) -> Model:
         ),
         source=_source(raw["source"]),
     )
+
+
+def _shapes(raw: list[dict[str, Any]], detector: Model) -> tuple[Model, ...]:
+    shapes = tuple(map(_model, _typed(raw, list, "detector_shapes")))
+    if len({(one.input.width, one.input.height) for one in (detector, *shapes)}) <= len(shapes):
+        raise ValueError("two shapes of the detector have the same size")
+    return shapes
 
 
 def _recognizer(raw: dict[str, Any], schema: int) -> RecognizerSpec:

@@ -10,7 +10,6 @@ from ..backends import Backend
 from ..backends.shared_weights import SharedWeights
 from ..core.bundle import Bundle
 from ..core.errors import DeviceError
-from ..core.manifest import Role
 from ..core.progress import stage
 from .golden import Agreement, Golden, compare_golden, read_golden
 from .latency import Latency, time_model
@@ -44,28 +43,28 @@ def check_cores(bundle: Bundle, backend: str, cores: int, runs: int) -> CoreChec
     inferences to measure on each core. Raises BundleError if the golden vectors are damaged.
     """
     checks = CoreChecks(list(range(cores)))
-    golden = {role: read_golden(bundle, role) for role in bundle.manifest.roles}
-    for role in bundle.manifest.roles:
-        with stage(role):
-            _compare(bundle, role, backend, golden[role], checks)
+    golden = {name: read_golden(bundle, name) for name in bundle.manifest.models}
+    for name, vectors in golden.items():
+        with stage(name):
+            _compare(bundle, name, backend, vectors, checks)
     if cores and not checks.usable:
         # Every core failed, mostly for one reason, such as a missing library: it is said once.
         checks.problems += dict.fromkeys(checks.failures.values())
         checks.failures.clear()
     if checks.problems:
         return checks  # the latency of wrong results is of no interest
-    for role in bundle.manifest.roles:
-        with stage(f"{role}: latency"):
-            opener = partial(open_model, bundle, role, backend, weights=SharedWeights())
+    for name, vectors in golden.items():
+        with stage(f"{name}: latency"):
+            opener = partial(open_model, bundle, name, backend, weights=SharedWeights())
             try:
-                checks.latencies += time_model(role, opener, golden[role].inputs, checks.usable, runs)
+                checks.latencies += time_model(name, opener, vectors.inputs, checks.usable, runs)
             except DeviceError as error:
                 checks.problems.append(str(error))
     return checks
 
 
-def _compare(bundle: Bundle, role: Role, backend: str, golden: Golden, checks: CoreChecks) -> None:
-    """Add to ``checks`` what the usable cores, or the processor, compute for the ``golden`` inputs of ``role``.
+def _compare(bundle: Bundle, name: str, backend: str, golden: Golden, checks: CoreChecks) -> None:
+    """Add to ``checks`` what the usable cores, or the processor, compute for the ``golden`` inputs of ``name``.
 
     All cores are open before the first runs, so that they share the weights, as in the service.
     """
@@ -75,14 +74,14 @@ def _compare(bundle: Bundle, role: Role, backend: str, golden: Golden, checks: C
     with ExitStack() as opened:
         for core in tuple(checks.usable) or ((None,) if not checks.failures else ()):
             try:
-                models[core] = open_model(bundle, role, backend, core=core, weights=weights)
+                models[core] = open_model(bundle, name, backend, core=core, weights=weights)
                 opened.callback(models[core].close)
             except DeviceError as error:
                 _refuse(checks, core, error)
         for core, model in models.items():
             try:
                 checks.librknnrt = getattr(model, "runtime", "")
-                found.append(_agreement(bundle, role, golden, model, core))
+                found.append(_agreement(bundle, name, golden, model, core))
             except DeviceError as error:
                 _refuse(checks, core, error)
     if found:
@@ -99,6 +98,6 @@ def _refuse(checks: CoreChecks, core: int | None, error: DeviceError) -> None:
         checks.failures[core] = str(error)
 
 
-def _agreement(bundle: Bundle, role: Role, golden: Golden, model: Backend, core: int | None) -> Agreement:
-    found = compare_golden(bundle, role, golden, model)
+def _agreement(bundle: Bundle, name: str, golden: Golden, model: Backend, core: int | None) -> Agreement:
+    found = compare_golden(bundle, name, golden, model)
     return replace(found, problem=f"core {core}: {found.problem}") if found.problem and core is not None else found

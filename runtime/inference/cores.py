@@ -5,6 +5,7 @@ from __future__ import annotations
 import heapq
 import logging
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
 from contextlib import ExitStack, suppress
@@ -17,9 +18,9 @@ from numpy.typing import NDArray
 
 from ..backends import Backend, QuantizedBackend, Raw
 from ..core.errors import DeviceError
-from ..core.manifest import ROLES, Role
+from ..core.manifest import ROLES
 
-OpenContext = Callable[[Role, int], Backend]
+OpenContext = Callable[[str, int], Backend]  # opens the model with this name on this core
 
 # Seconds before each attempt to reopen a failed context; after the last attempt the core is abandoned. Chosen, not
 # measured: one failed inference costs 0.1 s of one core, and a driver has 22 s to recover before the service restarts.
@@ -51,7 +52,7 @@ class CoreState:
     alive     False if the core did not open, or was abandoned
     runs      inferences that succeeded
     failures  inferences and attempts to reopen that failed, of all models, since the start
-    problem   the last failure, with the model's role; "" after the next inference that succeeds
+    problem   the last failure, with the model's name; "" after the next inference that succeeds
     """
 
     core: int
@@ -65,7 +66,7 @@ class CoreState:
 class _Request:
     turn: int
     number: int
-    role: Role = field(compare=False)
+    model: str = field(compare=False)
     call: Callable[[Backend], Any] = field(compare=False)
     answer: Future[Any] = field(compare=False, default_factory=Future)
 
@@ -73,8 +74,8 @@ class _Request:
 @dataclass
 class _Core:
     number: int
-    contexts: dict[Role, Backend]
-    failures_in_a_row: dict[Role, int]  # of the models that the core has, open or not
+    contexts: dict[str, Backend]  # by the name of the model
+    failures_in_a_row: Counter[str]  # by the name of the model
     alive: bool = True
     runs: int = 0
     failures: int = 0
@@ -82,7 +83,8 @@ class _Core:
 
 
 class Cores:
-    """``number`` cores, each with its own models, those of ``roles``, from ``open_context(role, core)``.
+    """``number`` cores, each with its own models, from ``open_context(name, core)``: at once those of ``first``, and
+    each other model when the core first runs it.
 
     Threads request inferences through ``backend``. A free core takes the request of the caller with the lowest turn,
     whichever model it needs, so no core idles while a request waits. A context that fails is closed and opened again by
@@ -99,7 +101,7 @@ class Cores:
         open_context: OpenContext,
         number: int,
         retries: Sequence[float] = RETRIES,
-        roles: Sequence[Role] = ROLES,
+        first: Sequence[str] = ROLES,
     ) -> None:
         self.lost: DeviceError | None = None  # why no core is left
         self.on_progress: Callable[[], None] = lambda: None
@@ -110,11 +112,11 @@ class Cores:
         self._open = open_context
         self._retries = tuple(retries)
         self._closing = threading.Event()
-        self._cores = [_Core(core, {}, dict.fromkeys(roles, 0)) for core in range(number)]
+        self._cores = [_Core(core, {}, Counter()) for core in range(number)]
         with ExitStack() as opened:
             for core in self._cores:
                 opened.callback(_close_contexts, core)
-            errors = [error for core in self._cores if (error := self._open_contexts(core))]
+            errors = [error for core in self._cores if (error := self._open_contexts(core, first))]
             if len(errors) == number:
                 raise errors[0]
             opened.pop_all()
@@ -122,7 +124,7 @@ class Cores:
             if not core.alive:
                 log.warning("NPU core %d is not used: %s", core.number, core.problem)
         usable = [core for core in self._cores if core.alive]
-        self.name = usable[0].contexts[roles[0]].name
+        self.name = usable[0].contexts[first[0]].name
         self._threads = [
             threading.Thread(target=self._serve, args=(core,), name=f"rkface-core-{core.number}", daemon=True)
             for core in usable
@@ -130,9 +132,9 @@ class Cores:
         for thread in self._threads:
             thread.start()
 
-    def backend(self, role: Role, caller: Caller) -> CoresBackend:
-        """The model ``role`` on all cores, for the thread of ``caller``."""
-        return CoresBackend(self, role, caller)
+    def backend(self, model: str, caller: Caller) -> CoresBackend:
+        """The model with this name on all cores, for the thread of ``caller``."""
+        return CoresBackend(self, model, caller)
 
     def state(self) -> tuple[CoreState, ...]:
         """The state of each core."""
@@ -154,9 +156,9 @@ class Cores:
         with self._lock:
             caller.computing = False
 
-    def run(self, caller: Caller, role: Role, calls: Sequence[Callable[[Backend], Any]]) -> list[Any]:
-        """Make each of ``calls`` with the context of some core, at the same time if cores are free, and return what
-        the calls return.
+    def run(self, caller: Caller, model: str, calls: Sequence[Callable[[Backend], Any]]) -> list[Any]:
+        """Make each of ``calls`` with ``model`` on some core, at the same time if cores are free, and return what the
+        calls return.
 
         The exception of the first call that fails is raised, and the calls that have not begun are not made. Raises
         DeviceError if no core is left or the cores are closed.
@@ -164,7 +166,7 @@ class Cores:
         with self._lock:
             if self.lost or self._closing.is_set():
                 raise self.lost or DeviceError("the NPU cores are closed: open the scheduler again")
-            requests = [_Request(caller.turn, next(self._numbers), role, call) for call in calls]
+            requests = [_Request(caller.turn, next(self._numbers), model, call) for call in calls]
             for request in requests:
                 heapq.heappush(self._requests, request)
             self._requested.notify(len(requests))
@@ -189,11 +191,11 @@ class Cores:
             for core in self._cores:
                 closing.callback(_close_contexts, core)
 
-    def _open_contexts(self, core: _Core) -> DeviceError | None:
-        """Open the models of ``core``; if one does not open, the core is not used, and its error is returned."""
+    def _open_contexts(self, core: _Core, models: Sequence[str]) -> DeviceError | None:
+        """Open ``models`` on ``core``; if one does not open, the core is not used, and its error is returned."""
         try:
-            for role in core.failures_in_a_row:
-                core.contexts[role] = self._open(role, core.number)
+            for model in models:
+                core.contexts[model] = self._open(model, core.number)
         except DeviceError as error:
             _close_contexts(core)
             core.alive, core.failures, core.problem = False, 1, f"it does not open: {error}"
@@ -206,15 +208,17 @@ class Cores:
             if not request.answer.set_running_or_notify_cancel():
                 continue
             try:
-                answer = request.call(core.contexts[request.role])
+                if request.model not in core.contexts:
+                    core.contexts[request.model] = self._open(request.model, core.number)
+                answer = request.call(core.contexts[request.model])
             except Exception as error:  # a driver's binding may raise anything: report it to the caller, reopen here
-                self._record_failure(core, request.role, error)
+                self._record_failure(core, request.model, error)
                 request.answer.set_exception(error)
-                if not self._reopen(core, request.role):
+                if not self._reopen(core, request.model):
                     return
             else:
                 core.runs += 1
-                core.failures_in_a_row[request.role], core.problem = 0, ""
+                core.failures_in_a_row[request.model], core.problem = 0, ""
                 request.answer.set_result(answer)
 
     def _next(self) -> _Request | None:
@@ -223,23 +227,23 @@ class Cores:
             self._requested.wait_for(lambda: self._requests or self._closing.is_set())
             return None if self._closing.is_set() else heapq.heappop(self._requests)
 
-    def _record_failure(self, core: _Core, role: Role, error: Exception) -> None:
+    def _record_failure(self, core: _Core, model: str, error: Exception) -> None:
         with self._lock:
             core.failures += 1
-            core.failures_in_a_row[role] += 1
-            core.problem = f"{role}: {error}"
+            core.failures_in_a_row[model] += 1
+            core.problem = f"{model}: {error}"
 
-    def _reopen(self, core: _Core, role: Role) -> bool:
-        """Reopen the context ``role`` of ``core`` after a failure. False if the core was abandoned or is closing."""
+    def _reopen(self, core: _Core, model: str) -> bool:
+        """Reopen ``model`` on ``core`` after a failure. False if the core was abandoned or is closing."""
         with suppress(Exception):  # closing a context that failed may fail too
-            core.contexts.pop(role).close()
-        while core.failures_in_a_row[role] <= len(self._retries):
-            if self._closing.wait(self._retries[core.failures_in_a_row[role] - 1]):
+            core.contexts.pop(model).close()
+        while core.failures_in_a_row[model] <= len(self._retries):
+            if self._closing.wait(self._retries[core.failures_in_a_row[model] - 1]):
                 return False
             try:
-                core.contexts[role] = self._open(role, core.number)
+                core.contexts[model] = self._open(model, core.number)
             except Exception as error:
-                self._record_failure(core, role, error)
+                self._record_failure(core, model, error)
             else:
                 return True
         self._abandon(core)
@@ -275,20 +279,20 @@ def _close_contexts(core: _Core) -> None:
 class CoresBackend:
     """One model on all cores as a backend, for one caller's thread. The images of a batch run at the same time."""
 
-    def __init__(self, cores: Cores, role: Role, caller: Caller) -> None:
+    def __init__(self, cores: Cores, model: str, caller: Caller) -> None:
         self.name = cores.name
         self._cores = cores
-        self._role = role
+        self._model = model
         self._caller = caller
 
     def infer(self, images: NDArray[np.uint8]) -> list[NDArray[np.float32]]:
         calls = [lambda context, image=image: context.infer(image[None]) for image in images]
-        runs = self._cores.run(self._caller, self._role, calls)
+        runs = self._cores.run(self._caller, self._model, calls)
         return [np.concatenate(arrays) for arrays in zip(*runs, strict=True)]
 
     def infer_quantized(self, image: NDArray[np.uint8]) -> list[Raw]:
         """INT8 outputs if the contexts have them, else float32 outputs; the detector accepts both."""
-        answer: list[Raw] = self._cores.run(self._caller, self._role, [lambda context: _raw(context, image)])[0]
+        answer: list[Raw] = self._cores.run(self._caller, self._model, [lambda context: _raw(context, image)])[0]
         return answer
 
     def close(self) -> None:

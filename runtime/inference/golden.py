@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from ..backends import Backend
 from ..core.bundle import Bundle
 from ..core.errors import BundleError
-from ..core.manifest import Model, Role
+from ..core.manifest import Model, role_of
 from ..vision.detectors import find_layout
 
 GOLDEN = "golden.npz"
@@ -45,6 +45,7 @@ class Golden:
 class Agreement:
     """How well a backend agrees with the golden vectors of one model. Cosines are the lowest over inputs and outputs.
 
+    role       the model's name: its role; for another shape of the detector, also the size, as "detector-640x384"
     inputs     number of golden inputs
     simulator  cosine between the backend and the simulator
     reference  cosine between the backend and FP32
@@ -53,7 +54,7 @@ class Agreement:
     problem    what is wrong; "" if nothing is
     """
 
-    role: Role
+    role: str
     inputs: int
     simulator: float
     reference: float
@@ -62,32 +63,32 @@ class Agreement:
     problem: str
 
 
-def read_golden(bundle: Bundle, role: Role) -> Golden:
-    """The golden vectors of one model of ``bundle``. Raises BundleError if they are missing or damaged."""
+def read_golden(bundle: Bundle, name: str) -> Golden:
+    """The golden vectors of the model ``name`` of ``bundle``. Raises BundleError if they are missing or damaged."""
     path = bundle.folder / GOLDEN
-    names = [output.name for output in bundle.model(role).outputs]
+    outputs = [output.name for output in bundle.model(name).outputs]
     try:
         with np.load(path) as arrays:
             return Golden(
-                arrays[f"{role}/inputs"],
-                *([arrays[f"{role}/{source}/{name}"] for name in names] for source in ("reference", "simulator")),
+                arrays[f"{name}/inputs"],
+                *([arrays[f"{name}/{source}/{output}"] for output in outputs] for source in ("reference", "simulator")),
             )
     except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
-        raise BundleError(f"{path}: there are no golden vectors of the {role} ({error}): convert again") from error
+        raise BundleError(f"{path}: there are no golden vectors of the {name} ({error}): convert again") from error
 
 
-def compare_golden(bundle: Bundle, role: Role, golden: Golden, backend: Backend) -> Agreement:
-    """Run the golden inputs of model ``role`` on ``backend`` and compare the outputs. Raises DeviceError if the NPU
+def compare_golden(bundle: Bundle, name: str, golden: Golden, backend: Backend) -> Agreement:
+    """Run the golden inputs of the model ``name`` on ``backend`` and compare the outputs. Raises DeviceError if the NPU
     fails."""
-    model = bundle.model(role)
+    model = bundle.model(name)
     results = (backend.infer(golden.inputs), golden.simulator, golden.reference)
-    ours, then, fp32 = (by_kind(model, role, arrays) for arrays in results)
+    ours, then, fp32 = (by_kind(model, name, arrays) for arrays in results)
     simulator, reference = cosines(ours.values(), then.values()), cosines(ours.values(), fp32.values())
     expected = float(cosines(then.values(), fp32.values()).min())
     worst = int((reference if backend.name == "reference" else simulator).min(axis=1).argmin())
     least = float(simulator.min()), float(reference.min())
     problem = _problem(backend.name, *least, expected)
-    return Agreement(role, len(golden.inputs), *least, expected, list(ours)[worst], problem)
+    return Agreement(name, len(golden.inputs), *least, expected, list(ours)[worst], problem)
 
 
 def _problem(backend: str, simulator: float, reference: float, expected: float) -> str:
@@ -102,10 +103,10 @@ def _problem(backend: str, simulator: float, reference: float, expected: float) 
     return ""
 
 
-def by_kind(model: Model, role: Role, arrays: Sequence[NDArray[np.float32]]) -> dict[str, NDArray[np.float32]]:
+def by_kind(model: Model, name: str, arrays: Sequence[NDArray[np.float32]]) -> dict[str, NDArray[np.float32]]:
     """The values of each kind of output, N×M. The strides of a detector are joined, because the scores of a stride
     without faces are noise."""
-    if role != "detector":
+    if role_of(name) != "detector":
         named = zip(model.outputs, arrays, strict=True)
         return {output.name: array.reshape(len(array), -1) for output, array in named}
     levels = find_layout(model.outputs, model.input.width, model.input.height).levels

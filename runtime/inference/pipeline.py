@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from copy import copy
 from dataclasses import replace
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from types import TracebackType
@@ -23,11 +24,11 @@ from ..core.checks import check_number
 from ..core.errors import InputError
 from ..core.faces import Faces
 from ..core.installed import LIBRARIES
-from ..core.manifest import Manifest, Role, Thresholds
+from ..core.manifest import Manifest, Thresholds
 from ..core.soc import read_soc
 from ..vision import align as alignment
 from ..vision.check_input import check_image, check_landmarks
-from ..vision.detect import Detector
+from ..vision.detector_shapes import Detectors
 from ..vision.embed import Embedder
 from ..vision.liveness import LivenessModel
 from ..vision.photo import PhotoFaces, find_faces, look_twice
@@ -37,6 +38,8 @@ BACKENDS = ("npu", "reference")
 
 class Pipeline:
     """The detector and the recognizer of one bundle. ``open_bundle`` makes one.
+
+    If the bundle has the detector in several shapes, each image is looked at in the one that fits it.
 
     Images are H×W×3 uint8 arrays in BGR order, as OpenCV reads them. Do not normalize them: the pipeline does that.
 
@@ -61,16 +64,22 @@ class Pipeline:
     """
 
     def __init__(
-        self, manifest: Manifest, detector: Backend, recognizer: Backend, liveness: Backend | None = None
+        self,
+        manifest: Manifest,
+        detector: Backend,
+        recognizer: Backend,
+        liveness: Backend | None = None,
+        open_shape: Callable[[str], Backend] | None = None,
     ) -> None:
+        """``open_shape(name)`` opens another shape of the detector; None uses ``detector`` for every image."""
         self.manifest = manifest
         self._backends = [one for one in (detector, recognizer, liveness) if one is not None]
         self.liveness = LivenessModel(liveness, manifest.liveness) if liveness and manifest.liveness else None
-        self._detector = Detector(detector, manifest.detector.input, manifest.detector.outputs, manifest.thresholds.nms)
+        self._detector = Detectors(manifest, detector, open_shape)
         self.crop = manifest.recognizer.crop
         self._embedder = Embedder(recognizer, self.crop, manifest.recognizer.outputs[0].shape[-1])
         self._closed = threading.Event()
-        self._look: Callable[[Detector, NDArray[np.uint8], float], Faces] = Detector.detect
+        self._look: Callable[[Detectors, NDArray[np.uint8], float], Faces] = Detectors.detect
 
     @property
     def backend(self) -> str:
@@ -207,6 +216,7 @@ class Pipeline:
     def close(self) -> None:
         """Free the models. Closing a pipeline again does nothing."""
         self._closed.set()
+        self._detector.close()
         for backend in self._backends:
             backend.close()
 
@@ -260,13 +270,14 @@ def open_bundle(
     """
     chosen = choose_backend(backend)
     bundle = read_bundle(folder, read_soc() if chosen == "npu" else None)
+    opening = partial(open_model, bundle, backend=chosen, providers=providers, threads=threads)
     with ExitStack() as opened:
-        backends = []
+        backends: dict[str, Backend] = {}
         for role in bundle.manifest.roles:
-            backends.append(open_model(bundle, role, chosen, providers=providers, threads=threads))
-            opened.callback(backends[-1].close)
+            backends[role] = opening(role)
+            opened.callback(backends[role].close)
         opened.pop_all()
-    return Pipeline(bundle.manifest, *backends)
+    return Pipeline(bundle.manifest, **backends, open_shape=opening)
 
 
 def choose_backend(name: str | None = None) -> str:
@@ -282,7 +293,7 @@ def choose_backend(name: str | None = None) -> str:
 
 def open_model(
     bundle: Bundle,
-    role: Role,
+    name: str,
     backend: str,
     *,
     core: int | None = None,
@@ -290,9 +301,9 @@ def open_model(
     threads: int | None = None,
     weights: SharedWeights | None = None,
 ) -> Backend:
-    """Load one model of ``bundle``. ``core`` and ``weights`` are for the NPU, ``providers`` and ``threads`` for ONNX
-    Runtime."""
-    model = bundle.model(role)
+    """Load the model ``name`` of ``bundle``. ``core`` and ``weights`` are for the NPU, ``providers`` and ``threads``
+    for ONNX Runtime."""
+    model = bundle.model(name)
     if backend == "npu":
-        return open_npu(bundle.path(role), model, core=core, weights=weights)
-    return open_reference(bundle.reference(role), model.input, providers, threads)
+        return open_npu(bundle.path(name), model, core=core, weights=weights)
+    return open_reference(bundle.reference(name), model.input, providers, threads)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -18,7 +17,7 @@ from ..core.bundle import read_bundle
 from ..core.checks import check_count, describe_type
 from ..core.errors import InputError, WorkError
 from ..core.faces import Faces
-from ..core.manifest import ROLES, Manifest, Role
+from ..core.manifest import ROLES, Manifest
 from ..core.soc import read_cores, read_soc
 from ..vision.check_input import check_image
 from .cores import RETRIES, Caller, Cores, CoreState, OpenContext
@@ -80,7 +79,8 @@ class Scheduler:
 
     Args:
         manifest: The bundle's manifest.
-        open_context: ``open_context(role, core)`` opens one model on one core.
+        open_context: ``open_context(name, core)`` opens one model on one core; other shapes of the detector when a
+            frame first needs them.
         cores: Number of cores, 1 or more.
         work: As in ``open_scheduler``.
         retries: Seconds before each attempt to reopen a model that failed.
@@ -246,7 +246,9 @@ class Scheduler:
         # The liveness model has a queue of its own, so its caller does not count where frames wait for a core.
         liveness = self._liveness.backend("liveness", Caller(0)) if self._liveness else None
         detector, recognizer = (self._cores.backend(role, caller) for role in ROLES)
-        return Pipeline(self._manifest, detector, recognizer, liveness)
+        return Pipeline(
+            self._manifest, detector, recognizer, liveness, open_shape=lambda name: self._cores.backend(name, caller)
+        )
 
     def _close_cores(self) -> None:
         with ExitStack() as closing:
@@ -303,17 +305,17 @@ def open_scheduler(
     if liveness:
         bundle.model("liveness")
     available = read_cores() if soc else 1
-    weights: defaultdict[Role, SharedWeights] = defaultdict(SharedWeights)
+    weights = {name: SharedWeights() for name in bundle.manifest.models}
     return Scheduler(
         bundle.manifest,
-        lambda role, core: open_model(
+        lambda name, core: open_model(
             bundle,
-            role,
+            name,
             chosen,
             core=core if available > 1 else None,
             providers=providers,
             threads=threads,
-            weights=weights[role],
+            weights=weights[name],
         ),
         available if cores is None else cores,
         work,

@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 from ..core.faces import Faces
 from ..core.turns import TURNS, Turn
-from .detect import Detector, suppress
+from .detect import suppress
+from .detector_shapes import AnyDetector
 from .quality import roll_of
 
 ROTATIONS = {90: cv2.ROTATE_90_CLOCKWISE, 180: cv2.ROTATE_180, 270: cv2.ROTATE_90_COUNTERCLOCKWISE}
@@ -53,7 +54,7 @@ class PhotoFaces:
 UNSURE = "it is not clear which way up the photo is: turn it the right way up and save it"
 
 
-def find_faces(detector: Detector, image: NDArray[np.uint8], threshold: float) -> PhotoFaces:
+def find_faces(detector: AnyDetector, image: NDArray[np.uint8], threshold: float) -> PhotoFaces:
     """The faces in the photo ``image`` (H×W×3 uint8 BGR) with a score of ``threshold`` or more.
 
     A face that is plainly upright ends the search: then this costs no more than ``Detector.detect``. Otherwise the
@@ -77,7 +78,7 @@ def find_faces(detector: Detector, image: NDArray[np.uint8], threshold: float) -
     return PhotoFaces(turn_image(image, chosen), found[chosen], chosen, sure, more)
 
 
-def look_twice(detector: Detector, image: NDArray[np.uint8], threshold: float) -> Faces:
+def look_twice(detector: AnyDetector, image: NDArray[np.uint8], threshold: float) -> Faces:
     """The faces in ``image`` (H×W×3 uint8 BGR). If no face is found, or the largest touches the border, the image is
     searched again with a gray margin, in which a face that fills the image is found."""
     return _look_again(detector, image, threshold)[0]
@@ -88,7 +89,7 @@ def turn_image(image: NDArray[np.uint8], turn: int) -> NDArray[np.uint8]:
     return np.asarray(cv2.rotate(image, ROTATIONS[turn]), np.uint8) if turn else image
 
 
-def _look_again(detector: Detector, image: NDArray[np.uint8], threshold: float) -> tuple[Faces, bool]:
+def _look_again(detector: AnyDetector, image: NDArray[np.uint8], threshold: float) -> tuple[Faces, bool]:
     """What ``look_twice`` finds, and whether some face is found only with the margin."""
     first = detector.detect(image, threshold)
     if len(first) and not _touches_border(first.boxes[first.largest()], image):
@@ -99,7 +100,7 @@ def _look_again(detector: Detector, image: NDArray[np.uint8], threshold: float) 
     return faces, len(suppress(boxes, detector.nms_iou)) > len(first)
 
 
-def _least_again(detector: Detector, threshold: float) -> float:
+def _least_again(detector: AnyDetector, threshold: float) -> float:
     """The minimum score of a face that only an additional look finds. A high ``threshold`` must not make it
     unreachable."""
     return min(threshold + detector.family.again, detector.family.plain)
@@ -126,7 +127,7 @@ def _touches_border(box: NDArray[np.float32], image: NDArray[np.uint8]) -> bool:
     return bool(min(x1, y1) <= 0 or x2 >= image.shape[1] - 1 or y2 >= image.shape[0] - 1)
 
 
-def _merge(first: Faces, second: Faces, detector: Detector) -> Faces:
+def _merge(first: Faces, second: Faces, detector: AnyDetector) -> Faces:
     """The faces of both, each once, best score first. A part of a face that is found as a face of its own, such as an
     eye of a face that fills the image, is left out. A face that ``first`` shows plainly stays as it is there, to the
     bit: its embedding is then the one that a single look at a frame gives."""

@@ -253,7 +253,7 @@ def test_bundles_with_different_constants_are_not_both_kept(path, faces, tmp_pat
 
 
 def test_a_missing_bundle_ends_the_command_before_any_work(tmp_path):
-    done = rkface("convert", "--center", "missing", "--out", "out", cwd=tmp_path)
+    done = rkface("convert", "--size", "416x416", "--center", "missing", "--out", "out", cwd=tmp_path)
     assert done.returncode == 2 and "missing: no such bundle folder" in done.stderr
     assert not any(tmp_path.iterdir())
 
@@ -267,7 +267,7 @@ def test_conversions_keep_the_constant(converted, path, tmp_path):
         converted.work / "photos/evaluation",
     ]
     models = ["--detector", DEMO / "detector.onnx", "--recognizer", path, "--recognizer-input", "rgb"]
-    command = ["convert", *models, *photos, "--recipe", "normal", "--accept", "--out", "out"]
+    command = ["convert", "--size", "416x416", *models, *photos, "--recipe", "normal", "--accept", "--out", "out"]
     centers = []
     for options in (["--center", "new", "--count", "60"], [], ["--center", "new"], ["--center", "none"]):
         done = rkface(*command, *options, cwd=tmp_path)

@@ -10,6 +10,7 @@ import shlex
 import shutil
 import signal
 import subprocess
+from contextlib import closing
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -23,13 +24,14 @@ from rkface.convert.targets import TARGETS
 from rkface.runtime.cli.main import main
 from rkface.runtime.core.bundle import read_bundle
 from rkface.runtime.core.manifest import ROLES
-from rkface.runtime.inference.pipeline import open_bundle
+from rkface.runtime.inference.pipeline import open_bundle, open_model
 
 from .conftest import RKFACE, heed_ctrl_c, rkface
 from .report.parsed_page import ParsedPage
 
 OWN = ["--detector", str(DEMO / "detector.onnx"), "--recognizer", str(DEMO / "recognizer.onnx")]
-
+ONE_SHAPE = ["--size", "416x416"]  # the detector in its own shape only, for tests that do not check the others
+DETECTORS = ["detector", "detector-416x256", "detector-256x416"]
 
 NPU_KINDS = ("rk3588", "rk3576", "rk3566", "rv1106")
 # Between the stages in which Ctrl-C is always tested, the first and the last before the toolkit.
@@ -56,7 +58,7 @@ def test_every_platform_of_the_toolkit_gets_a_bundle(converted, tmp_path, rkface
     names = every if os.environ.get("RKFACE_SLOW") else [name for name in every if name in NPU_KINDS]
     assert len(names) >= len(NPU_KINDS)
     done = rkface_here(
-        "convert", *OWN, "--calibration", photos, "--target", ",".join(names), "--out", tmp_path / "all",
+        "convert", *OWN, *ONE_SHAPE, "--calibration", photos, "--target", ",".join(names), "--out", tmp_path / "all",
         "--recipe", "fast", "--json",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
@@ -91,16 +93,36 @@ def test_the_bundle_is_complete_and_describes_itself(converted):
 
 
 def test_golden_vectors_equal_the_outputs_of_the_reference_backend(converted):
-    golden = np.load(converted.bundle / "golden.npz")
-    with open_bundle(converted.bundle, "reference") as pipeline:
-        for role, backend in zip(ROLES, pipeline._backends, strict=True):
-            outputs = getattr(pipeline.manifest, role).outputs
-            answers = backend.infer(golden[f"{role}/inputs"])
-            for output, answer in zip(outputs, answers, strict=True):
-                reference, simulator = (golden[f"{role}/{side}/{output.name}"] for side in ("reference", "simulator"))
+    golden, bundle = np.load(converted.bundle / "golden.npz"), read_bundle(converted.bundle)
+    assert list(bundle.manifest.models) == [*DETECTORS, "recognizer"]
+    for name, model in bundle.manifest.models.items():
+        with closing(open_model(bundle, name, "reference")) as backend:
+            answers = backend.infer(golden[f"{name}/inputs"])
+            for output, answer in zip(model.outputs, answers, strict=True):
+                reference, simulator = (golden[f"{name}/{side}/{output.name}"] for side in ("reference", "simulator"))
                 # The same library on the same machine: at most rounding differs.
                 np.testing.assert_allclose(answer, reference, atol=1e-4)
                 assert simulator.shape == reference.shape and not np.array_equal(simulator, reference)
+
+
+def test_the_detector_of_every_shape_finds_the_faces_of_fp32(converted):
+    """The rendered photos are 4:3, so the bundle's main shape fits them; they are cut to the aspect of the others."""
+    figures = json.loads((converted.bundle / "report.json").read_text(encoding="utf-8"))
+    shapes = figures["shapes"]
+    assert [(one["width"], one["height"]) for one in shapes] == [(416, 256), (256, 416)]
+    main = next(one["cost"]["milliseconds"] for one in figures["models"][0]["recipes"] if one["chosen"])
+    for one in shapes:
+        found = one["detection"]
+        assert found["matched"] >= 0.98 * found["faces"] and found["faces"] >= 20 and found["landmark_error"] < 0.02
+        assert one["milliseconds"] < 0.7 * main, "a smaller shape takes less time"
+    html = (converted.bundle / "report.html").read_text(encoding="utf-8")
+    assert "416×256" in html and "256×416" in html and re.search(r"  416×256 .*faces matched", converted.stdout)
+    photo = cv2.imread(str(next((converted.work / "photos/evaluation").glob("*.jpg"))))
+    wide = photo[60:420]  # 640×360
+    with open_bundle(converted.bundle, "reference") as pipeline:
+        boxes, expected = pipeline.detect(wide).boxes, pipeline.detect(photo).boxes
+        assert pipeline._detector.fitting(wide).layout is not pipeline._detector.fitting(photo).layout
+    assert any(np.abs(box + np.float32([0, 60, 0, 60]) - expected[0]).max() < 8 for box in boxes)
 
 
 def test_the_summary_and_the_next_command_are_correct(converted, tmp_path):
@@ -142,8 +164,9 @@ def test_no_name_of_a_photo_is_printed(converted):
 def test_fp16_is_more_accurate_and_larger(converted, tmp_path, rkface_here):
     photos = thirty_photos(converted.work / "photos/evaluation", tmp_path / "photos")
     done = rkface_here(
-        "convert", *OWN, "--no-quantize", "--calibration", photos, "--evaluate", "20", "--out", tmp_path / "half"
-    )
+        "convert", *OWN, *ONE_SHAPE, "--no-quantize", "--calibration", photos, "--evaluate", "20", "--out",
+        tmp_path / "half",
+    )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert not re.search("int8|calibrat|quantiz", done.stdout, re.IGNORECASE), "nothing is calibrated"
     assert f"rkface evaluate --bundle {tmp_path}/half --people DIR" in done.stdout, "the threshold is a default"
@@ -161,7 +184,7 @@ def test_ctrl_c_leaves_the_previous_bundle_and_nothing_else(converted, tmp_path,
     shutil.copytree(converted.bundle, tmp_path / "bundle")
     photos = [thirty_photos(converted.work / "photos" / kind, tmp_path_factory.mktemp(kind) / "photos")
               for kind in ("calibration", "evaluation")]  # fmt: skip
-    command = [*RKFACE, "convert", *OWN, "--calibration", photos[0], "--evaluation", photos[1]]
+    command = [*RKFACE, "convert", *OWN, *ONE_SHAPE, "--calibration", photos[0], "--evaluation", photos[1]]
     command += ["--out", tmp_path / "bundle", "--evaluate", "20"]
     with subprocess.Popen(
         command,
@@ -267,14 +290,16 @@ def test_a_disk_that_becomes_full_during_the_conversion(converted, tmp_path):
         resource.setrlimit(resource.RLIMIT_FSIZE, (500_000, 500_000))
 
     photos = converted.work / "photos/calibration"
-    done = rkface("convert", *OWN, "--calibration", photos, "--out", tmp_path / "out", preexec_fn=small_files)
+    done = rkface("convert", *OWN, *ONE_SHAPE, "--calibration", photos, "--out", tmp_path / "out",
+                  preexec_fn=small_files)  # fmt: skip
     assert done.returncode == 1 and "Traceback" not in done.stderr
     assert done.stderr.splitlines()[-1].startswith("rkface: ") and not (tmp_path / "out").exists()
 
 
 def test_a_model_below_the_accuracy_bar_is_not_written_unless_accepted(converted, tmp_path, rkface_here):
     photos = converted.work / "photos"
-    command = ["convert", *OWN, "--calibration", thirty_photos(photos / "calibration", tmp_path / "calibration"),
+    command = ["convert", *OWN, *ONE_SHAPE,
+               "--calibration", thirty_photos(photos / "calibration", tmp_path / "calibration"),
                "--evaluation", thirty_photos(photos / "evaluation", tmp_path / "evaluation"), "--evaluate", "20",
                "--recipe", "hybrid3", "--min-cosine", "0.9999,0.999",
                "--out", tmp_path / "out"]  # fmt: skip
@@ -314,7 +339,7 @@ def test_a_calibration_on_noise_is_refused_with_the_likely_cause(converted, tmp_
     (ruined / "calibration.json").write_text(json.dumps(record))
     out = tmp_path / "bundle"
     photos = thirty_photos(converted.work / "photos/evaluation", tmp_path / "evaluation")
-    done = rkface_here("convert", *OWN, "--calibration", ruined, "--evaluation", photos, "--evaluate", "20",
+    done = rkface_here("convert", *OWN, *ONE_SHAPE, "--calibration", ruined, "--evaluation", photos, "--evaluate", "20",
                   "--recipe", "fast", "--out", out)  # fmt: skip
     assert done.returncode == 1 and not out.exists()
     assert "Likely cause: the calibration images are not faces" in done.stderr, done.stderr

@@ -154,7 +154,8 @@ def with_liveness(converted, tmp_path_factory):
     shutil.copytree(converted.work, folder / "out.work")
     photos = folder / "out.work/photos"  # rendered by the first conversion
     done = rkface(
-        "convert", "--liveness", classifier(folder / "2.7_80x80_MiniFASNetV2.onnx"), "--out", "out",
+        "convert", "--size", "416x416",
+        "--liveness", classifier(folder / "2.7_80x80_MiniFASNetV2.onnx"), "--out", "out",
         "--calibration", photos / "calibration", "--evaluation", photos / "evaluation", "--evaluate", "150",
         "--pairs", photos / "evaluation/pairs.csv", cwd=folder,
     )  # fmt: skip
@@ -216,7 +217,8 @@ def test_wrong_options_are_refused(capsys, tmp_path, monkeypatch, arguments, say
 
 def test_a_finished_calibration_set_is_refused_because_it_has_no_surroundings(converted, tmp_path):
     model, photos = classifier(tmp_path / "m.onnx"), converted.work / "photos/evaluation"
-    done = rkface("convert", "--calibration", converted.work / "calibration", "--evaluation", photos,
+    done = rkface("convert", "--size", "416x416", "--calibration", converted.work / "calibration",
+                  "--evaluation", photos,
                   "--liveness", model, "--out", tmp_path / "out")  # fmt: skip
     assert done.returncode == 2 and "give the photos with --calibration" in done.stderr
     assert not (tmp_path / "out").exists()

@@ -60,7 +60,8 @@ def by_figure(converted, tmp_path_factory):
     (folder / "photos").mkdir()
     for photo in sorted((converted.work / "photos/calibration").glob("*.jpg"))[:30]:
         shutil.copy(photo, folder / "photos")
-    done = main(["convert", "--recipe", "fast", "--max-drop", "tar@1e-2=20,eer=5", "--out", str(folder / "bundle"),
+    done = main(["convert", "--size", "416x416", "--recipe", "fast", "--max-drop", "tar@1e-2=20,eer=5",
+                 "--out", str(folder / "bundle"),
                  "--work", str(folder / "work"), "--people", str(folder / "people"),
                  "--calibration", str(folder / "photos")])  # fmt: skip
     assert done == 0

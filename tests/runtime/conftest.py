@@ -19,6 +19,7 @@ from rkface.runtime.core.manifest import (
     RecognizerSpec,
     Source,
     Thresholds,
+    shape_name,
 )
 from rkface.runtime.vision import embed
 from rkface.runtime.vision.detectors import STRIDES
@@ -44,14 +45,14 @@ def saved(path, nodes, shape, outputs, constants):
     onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8), path)
 
 
-def make_detector(path):
+def make_detector(path, width=WIDTH, height=HEIGHT):
     """SCRFD's nine outputs. A cell of 32×32 pixels that is red is a face that fills it; nothing else is a face.
 
     Redness is red − green − blue of the cell's mean, normalized: 3 for red, 1 for black, less for the rest. Strides 8
     and 16 look too, but their bias silences them. The second anchor of a cell is the same face, a little less sure.
     """
     nodes, constants, outputs = [], {"shape": np.array([-1, 1])}, []
-    counts = {stride: (WIDTH // stride) * (HEIGHT // stride) * 2 for stride in STRIDES}
+    counts = {stride: (width // stride) * (height // stride) * 2 for stride in STRIDES}
     for stride, count in counts.items():
         bias = -12 if stride == CELL else -99
         constants[f"w{stride}"] = np.float32([[6, -6, -6], [5, -5, -5]])[:, :, None, None]
@@ -70,7 +71,7 @@ def make_detector(path):
             constants[f"{name}{stride}_"] = np.tile(said, (count, 1))
             nodes.append(helper.make_node("Identity", [f"{name}{stride}_"], [f"{name}{stride}"]))
             outputs.append(Output(f"{name}{stride}", (count, len(said))))
-    saved(path, nodes, [1, 3, HEIGHT, WIDTH], outputs, constants)
+    saved(path, nodes, [1, 3, height, width], outputs, constants)
     return outputs
 
 
@@ -107,14 +108,15 @@ def write_sums(folder):
     (folder / SUMS).write_text("\n".join(lines) + "\n")
 
 
-def write_bundle(folder, detector, recognizer, threshold, liveness=None, *, crop=ARCFACE_112):
-    """Manifest and seal around the ONNX models that are in reference/ already; each is (Input, outputs)."""
-    models = []
+def write_bundle(folder, detector, recognizer, threshold, liveness=None, *, crop=ARCFACE_112, shapes=None):
+    """Manifest and seal around the ONNX models that are in reference/ already; each is (Input, outputs). ``shapes``:
+    other shapes of the detector by name."""
+    models = {}
     given = {"detector": detector, "recognizer": recognizer} | ({"liveness": liveness} if liveness else {})
-    for role, (input, outputs) in given.items():
-        (folder / f"{role}.rknn").write_bytes(b"RKNN placeholder")
-        source = Source(f"{role}.onnx", "0" * 64, 10, "Apache-2.0")
-        models.append(Model(f"{role}.rknn", f"reference/{role}.onnx", "int8", input, tuple(outputs), source))
+    for name, (input, outputs) in (given | (shapes or {})).items():
+        (folder / f"{name}.rknn").write_bytes(b"RKNN placeholder")
+        source = Source(f"{name}.onnx", "0" * 64, 10, "Apache-2.0")
+        models[name] = Model(f"{name}.rknn", f"reference/{name}.onnx", "int8", input, tuple(outputs), source)
     manifest = Manifest(
         name="tiny",
         synthetic=True,
@@ -122,27 +124,38 @@ def write_bundle(folder, detector, recognizer, threshold, liveness=None, *, crop
         target="rk3588",
         toolkit="2.5.0",
         rkface="0.1.0",
-        detector=models[0],
-        recognizer=RecognizerSpec(**vars(models[1]), crop=crop),
+        detector=models["detector"],
+        recognizer=RecognizerSpec(**vars(models["recognizer"]), crop=crop),
         thresholds=Thresholds(0.5, 0.4, threshold),
-        liveness=LivenessSpec(**vars(models[2]), scale=2.7, live=1, logits=True, threshold=0.5) if liveness else None,
+        liveness=(
+            LivenessSpec(**vars(models["liveness"]), scale=2.7, live=1, logits=True, threshold=0.5)
+            if liveness
+            else None
+        ),
+        shapes=tuple(models[name] for name in shapes or ()),
     )
     (folder / "manifest.json").write_text(manifest.to_json())
     write_sums(folder)
 
 
-def make_bundle(folder, liveness=False, crop=ARCFACE_112):
+def make_bundle(folder, liveness=False, crop=ARCFACE_112, size=(WIDTH, HEIGHT), others=()):
+    """``size`` is (width, height) of the detector's input, ``others`` those of its other shapes."""
     (folder / "reference").mkdir(parents=True)
-    detector = Input("input.1", HEIGHT, WIDTH, SCRFD.mean, SCRFD.std)
+
+    def shape(name, width, height):
+        made = make_detector(folder / f"reference/{name}.onnx", width, height)
+        return Input("input.1", height, width, SCRFD.mean, SCRFD.std), made
+
     recognizer = Input("input.1", crop.height, crop.width, embed.MEAN, embed.STD)
     judge = Input("input.1", 24, 24, (127.5,) * 3, (127.5,) * 3)
     write_bundle(
         folder,
-        (detector, make_detector(folder / "reference/detector.onnx")),
+        shape("detector", *size),
         (recognizer, make_recognizer(folder / "reference/recognizer.onnx", crop)),
         threshold=0.6,
         liveness=(judge, make_liveness(folder / "reference/liveness.onnx")) if liveness else None,
         crop=crop,
+        shapes={shape_name(*one): shape(shape_name(*one), *one) for one in others},
     )
     return folder
 
@@ -157,6 +170,12 @@ def bundle(tmp_path_factory):
 def live_bundle(tmp_path_factory):
     """The tiny bundle with a model for liveness, to which what is dark is a picture; for reading only."""
     return make_bundle(tmp_path_factory.mktemp("bundles") / "live", liveness=True)
+
+
+@pytest.fixture
+def shapes_bundle(tmp_path):
+    """A tiny bundle with the detector in three shapes, for a picture of any aspect."""
+    return make_bundle(tmp_path / "shapes", size=(320, 320), others=((320, 192), (192, 320)))
 
 
 @pytest.fixture

@@ -34,14 +34,13 @@ def run(command, *arguments):
 def write_golden(folder, spoil=lambda array: array):
     """Writes golden vectors as convert does: results of ONNX Runtime, for the reference changed by ``spoil``."""
     bundle, golden, rng = read_bundle(folder), {}, np.random.default_rng(3)
-    for role in bundle.manifest.roles:
-        model = bundle.model(role)
+    for name, model in bundle.manifest.models.items():
         images = rng.integers(0, 256, (2, model.input.height, model.input.width, 3), np.uint8)
-        golden[f"{role}/inputs"] = images
-        backend = open_model(bundle, role, "reference")
+        golden[f"{name}/inputs"] = images
+        backend = open_model(bundle, name, "reference")
         for output, array in zip(model.outputs, backend.infer(images), strict=True):
-            golden[f"{role}/simulator/{output.name}"] = array
-            golden[f"{role}/reference/{output.name}"] = spoil(array)
+            golden[f"{name}/simulator/{output.name}"] = array
+            golden[f"{name}/reference/{output.name}"] = spoil(array)
         backend.close()
     np.savez(folder / "golden.npz", **golden)
     write_sums(folder)
@@ -58,6 +57,16 @@ def test_selftest_on_a_workstation(own_bundle, capsys):
         ("detector", "processor", 2),
         ("recognizer", "processor", 2),
     ]
+
+
+def test_every_shape_of_the_detector_is_tested_and_measured(shapes_bundle, tmp_path, capsys):
+    write_golden(shapes_bundle)
+    shapes = ["detector", "detector-320x192", "detector-192x320"]
+    assert run(bench.bench, "--bundle", shapes_bundle, "--runs", 2, "--out", tmp_path / "table", "--json") == 0
+    result = json.loads(capsys.readouterr().out)
+    assert [one["role"] for one in result["agreements"]] == [*shapes, "recognizer"]
+    whole = [name.replace("detector", "detection") for name in shapes]
+    assert [row["what"] for row in result["latencies"]] == [*shapes, "recognizer", *whole]
 
 
 def test_selftest_detects_changed_results(own_bundle, capsys):
@@ -115,7 +124,7 @@ def test_the_report_of_doctor_keeps_the_selftest_if_detection_fails(own_bundle, 
         raise DeviceError("the NPU hung")
 
     write_golden(own_bundle)
-    monkeypatch.setattr(bench, "time_detection", broken)
+    monkeypatch.setattr(bench, "time_detections", broken)
     run(doctor, "--bundle", own_bundle, "--report", tmp_path / "board.md")
     text = (tmp_path / "board.md").read_text()
     assert "healthy\n```" in text and "| detector | processor |" in text

@@ -17,6 +17,7 @@ from rkface.runtime.core.manifest import (
     Source,
     Thresholds,
     contract,
+    shape_name,
 )
 
 DETECTOR = Input("input.1", 320, 320, (127.5,) * 3, (128.0,) * 3)
@@ -97,6 +98,44 @@ def test_another_chip_another_schema_and_other_folders_are_refused(folder, tmp_p
         read_bundle(tmp_path_factory.mktemp("empty"))
     with pytest.raises(BundleError, match="no such bundle"):
         read_bundle(folder / "absent")
+
+
+def with_shapes(*inputs):
+    """``MANIFEST`` with the detector in other shapes, each (width, height)."""
+    shapes = tuple(
+        model(shape_name(width, height), dataclasses.replace(DETECTOR, width=width, height=height))
+        for width, height in inputs
+    )
+    return dataclasses.replace(MANIFEST, shapes=shapes)
+
+
+def test_other_shapes_of_the_detector_are_read_and_verified(folder):
+    manifest = with_shapes((320, 192), (192, 320))
+    assert list(manifest.models) == ["detector", "detector-320x192", "detector-192x320", "recognizer"]
+    (folder / "manifest.json").write_text(manifest.to_json())
+    for name in ("detector-320x192", "detector-192x320"):
+        (folder / f"{name}.rknn").write_bytes(b"RKNN" + name.encode())
+    write_sums(folder)
+    bundle = read_bundle(folder)
+    assert bundle.manifest == manifest and bundle.path("detector-192x320").name == "detector-192x320.rknn"
+    (folder / "detector-192x320.rknn").unlink()
+    write_sums(folder)
+    with pytest.raises(BundleError, match=r"names detector-192x320\.rknn, but the file is missing"):
+        read_bundle(folder)
+
+
+def test_a_manifest_without_other_shapes_is_as_it_was(folder):
+    assert "detector_shapes" not in json.loads(MANIFEST.to_json())
+    raw = json.loads(with_shapes((320, 192)).to_json())
+    assert raw.pop("detector_shapes") and raw == json.loads(MANIFEST.to_json()), "older versions read the rest"
+
+
+@pytest.mark.parametrize("sizes", [[(320, 320)], [(320, 192), (320, 192)]])
+def test_two_shapes_of_the_same_size_are_refused(folder, sizes):
+    (folder / "manifest.json").write_text(with_shapes(*sizes).to_json())
+    write_sums(folder)
+    with pytest.raises(BundleError, match="two shapes of the detector have the same size"):
+        read_bundle(folder)
 
 
 @pytest.mark.parametrize("name", ["../detector.rknn", "/etc/passwd", ""])

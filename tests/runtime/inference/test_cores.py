@@ -154,6 +154,35 @@ def test_a_context_that_fails_is_closed_and_opened_again_while_others_go_on(core
     assert (state.alive, state.failures, state.problem) == (True, 1, "")
 
 
+def test_another_shape_of_the_detector_is_opened_by_the_core_that_first_runs_it(cores):
+    together = threading.Barrier(2)
+    chip = Chip(lambda context: context.role == "detector-640x384" and together.wait(PATIENCE))
+    pool = cores(chip, 2)
+    names = ["detector", "recognizer"] * 2
+    assert [one.role for one in chip.opened] == names
+    backend = pool.backend("detector-640x384", Caller(1))
+    for _ in range(2):  # the barrier lets them pass only if both cores run at the same time
+        backend.infer(np.stack([IMAGE] * 2))
+    assert [one.role for one in chip.opened] == [*names, *["detector-640x384"] * 2]
+    pool.close()
+    assert all(one.closed == 1 for one in chip.opened)
+
+
+def test_a_shape_that_does_not_open_is_tried_again_and_its_request_fails(cores):
+    broken = [True]
+
+    def opening(name, core):
+        if name == "detector-640x384" and broken:
+            broken.clear()
+            raise DeviceError("no memory")
+
+    chip = Chip(opening=opening)
+    backend = cores(chip, 1, retries=[0, 0]).backend("detector-640x384", Caller(1))
+    with pytest.raises(DeviceError, match="no memory"):
+        backend.infer(IMAGE[None])
+    assert backend.infer(IMAGE[None])[0].shape == (1, 1)
+
+
 def test_a_success_resets_the_count_of_failures(cores):
     answers = iter([True, False, True, False, True, False, True])
 

@@ -1,0 +1,156 @@
+"""The detector in other shapes than the main one, for pictures of another aspect. They are quantized by the recipe that
+was chosen for the main shape, each with its own calibration, and each is compared with FP32."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from math import ceil
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rkface.runtime.backends import stack_runs
+from rkface.runtime.core.errors import ModelError, WorkError
+from rkface.runtime.core.manifest import shape_name
+from rkface.runtime.core.progress import stage
+from rkface.runtime.vision.detect import Detector
+from rkface.runtime.vision.detector_shapes import find_fitting_size
+from rkface.runtime.vision.detectors import SIZE_STEP
+from rkface.runtime.vision.image import read_image
+from rkface.runtime.vision.letterbox import Letterbox, letterbox
+
+from .compare_models import (
+    SIMPLIFICATION_IMAGES,
+    ConversionContext,
+    ReferenceResults,
+    ShapeResult,
+    check_scores,
+    decode_faces,
+)
+from .datasets import Datasets
+from .evaluate.grades import find_shape_fault
+from .evaluate.parity import DetectionParity, compare_faces
+from .evaluation_set import EvaluationSet
+from .image_lists import read_image_list, to_rgb, write_image_list
+from .mosaic import make_mosaics
+from .prepared_model import prepare_model
+from .recipe import Recipe
+from .recipe_cost import predict_cost
+from .run_recipe import Quantizer
+from .same_outputs import check_same_outputs
+from .targets import Target
+
+# The most photos on which another shape is compared with FP32. The recipe was chosen on all photos, in the main shape.
+MOST_PHOTOS = 32
+
+Size = tuple[int, int]
+
+
+@dataclass(frozen=True)
+class OtherShapes:
+    """The other shapes of a detector, by name. Each is a context of its own, with the detector at this shape only.
+
+    notes  why some shape is missing, for people
+    """
+
+    contexts: dict[str, ConversionContext]
+    notes: tuple[str, ...] = ()
+
+
+def other_sizes(main: Size) -> tuple[Size, ...]:
+    """The other inputs, (width, height), of a detector whose own is ``main``: for 16:9 and for 9:16, if ``main`` is a
+    square. A picture of these aspects is as large in them as in the square, and so are its faces."""
+    side = main[0]
+    short = ceil(side * 9 / 16 / SIZE_STEP) * SIZE_STEP
+    return ((side, short), (short, side)) if main == (side, side) and short < side else ()
+
+
+def prepare_shapes(context: ConversionContext, scratch: Path) -> OtherShapes:
+    """Prepare the detector of ``context``, and the data sets, in the other shapes; run FP32. Files are written to
+    ``scratch``. A shape that the model cannot have is left out, with a note."""
+    input = context.models["detector"].input
+    main = (input.width, input.height)
+    contexts, notes = {}, []
+    for size in other_sizes(main):
+        try:
+            contexts[shape_name(*size)] = _at_size(context, size, (main, *other_sizes(main)), scratch)
+        except ModelError as error:
+            notes.append(
+                f"the bundle has no detector of {size[0]}×{size[1]}, so pictures of this aspect are searched at "
+                f"{main[0]}×{main[1]}: {error}"
+            )
+    return OtherShapes(contexts, tuple(notes))
+
+
+def quantize_shapes(
+    shapes: OtherShapes, quantize: Quantizer, recipe: Recipe, target: Target, main: DetectionParity
+) -> tuple[tuple[ShapeResult, ...], tuple[str, ...]]:
+    """Quantize ``shapes`` by ``recipe``. Returns those to put into the bundle, and notes about the others.
+
+    ``main``: how far the main shape is from FP32 with this recipe. A shape that the toolkit cannot convert, or that is
+    clearly further from FP32, is left out: the main shape finds the faces in its pictures.
+    """
+    results, notes = [], list(shapes.notes)
+    for name, context in shapes.contexts.items():
+        evaluation = context.datasets.evaluation
+        dataset = context.datasets.image_list("detector") if recipe.quantized else None
+        try:
+            quantized = quantize(name, recipe, dataset, evaluation.scenes)
+        except WorkError as error:
+            notes.append(f"{name} is not in the bundle: {error}")
+            continue
+        faces = decode_faces(context.detector, quantized.outputs, evaluation)
+        detection = compare_faces(context.reference.faces, faces)
+        if fault := find_shape_fault(detection, main):
+            notes.append(f"{name} is not in the bundle: {fault}")
+            continue
+        cost = predict_cost(context.models["detector"].graph, target, recipe)
+        results.append(ShapeResult(name, context, quantized, detection, cost))
+    return tuple(results), tuple(notes)
+
+
+def _at_size(context: ConversionContext, size: Size, sizes: Sequence[Size], scratch: Path) -> ConversionContext:
+    """``context`` with the detector only, at the input ``size``, one of ``sizes``. Raises ModelError."""
+    name, sources = shape_name(*size), context.sources
+    model = prepare_model(sources.paths["detector"], "detector", scratch, size, name=name)
+    detector = Detector(model.backend, model.input, model.simplified.outputs)
+    with stage(f"{name}: FP32") as shown:
+        evaluation = _fit_evaluation(context.datasets.evaluation, size, sizes)
+        scenes = evaluation.scenes
+        difference = check_same_outputs(model.fixed, model.simplified, scenes[:SIMPLIFICATION_IMAGES])
+        outputs = stack_runs([model.backend.infer(one[None]) for one in scenes])
+        model.backend.close()
+        check_scores(model.fixed.name, detector.layout, outputs)
+        faces = decode_faces(detector, outputs, evaluation)
+        shown.note = f"{len(evaluation.frames)} photos, {sum(map(len, faces))} faces"
+    calibration = context.datasets.calibration
+    if calibration is not None:
+        frames = [_refit(read_image(path), size) for path in read_image_list(calibration.detector)]
+        calibration = replace(calibration, detector=write_image_list(frames, scratch / f"{name}-frames"))
+    reference = ReferenceResults({"detector": outputs}, faces, {"detector": difference})
+    return ConversionContext(sources, {"detector": model}, detector, Datasets(calibration, evaluation), reference)
+
+
+def _fit_evaluation(evaluation: EvaluationSet, size: Size, sizes: Sequence[Size]) -> EvaluationSet:
+    """``evaluation`` with at most ``MOST_PHOTOS`` of its photos at the detector input ``size``: first those that it
+    fits best of ``sizes``."""
+    fitting: list[tuple[Path, Letterbox]] = []
+    others: list[tuple[Path, Letterbox]] = []
+    for photo in evaluation.photos:
+        image = read_image(photo)
+        fits = sizes[find_fitting_size(sizes, image.shape[1], image.shape[0])] == size
+        (fitting if fits else others).append((photo, letterbox(image, *size)))
+    chosen = [*fitting, *others][:MOST_PHOTOS]
+    frames = to_rgb(one.image for _, one in chosen)
+    scales = tuple(one.scale for _, one in chosen)
+    photos = tuple(photo for photo, _ in chosen)
+    return replace(evaluation, photos=photos, frames=frames, scales=scales, mosaics=make_mosaics(frames))
+
+
+def _refit(frame: NDArray[np.uint8], size: Size) -> NDArray[np.uint8]:
+    """``frame``, a photo that was letterboxed into another shape, letterboxed into ``size``. A finished calibration set
+    has no other copy of its photos."""
+    rows, columns = (int(frame.any(axis=(1 - axis, 2)).nonzero()[0].max(initial=0)) + 1 for axis in (0, 1))
+    return letterbox(frame[:rows, :columns], *size).image

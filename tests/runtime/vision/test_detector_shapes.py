@@ -1,0 +1,101 @@
+"""A detector in several shapes: each picture is looked at in the one that fits it."""
+
+import numpy as np
+import pytest
+
+from rkface.runtime.inference import pipeline as pipeline_module
+from rkface.runtime.inference.pipeline import open_bundle
+from rkface.runtime.vision.detector_shapes import find_fitting_size
+
+from ..conftest import make_bundle
+
+SQUARE, WIDE, TALL = (640, 640), (640, 384), (384, 640)
+SHAPES = (SQUARE, WIDE, TALL)
+
+
+@pytest.mark.parametrize(
+    ("picture", "size"),
+    [
+        ((1920, 1080), WIDE),
+        ((3840, 2160), WIDE),
+        ((1280, 720), WIDE),
+        ((1366, 768), WIDE),  # not exactly 16:9
+        ((1280, 768), WIDE),  # exactly as wide as the shape
+        ((1280, 800), SQUARE),  # 16:10 would be smaller in the wide one
+        ((640, 480), SQUARE),
+        ((480, 640), SQUARE),
+        ((1080, 1920), TALL),
+        ((3000, 200), WIDE),
+        ((1, 1), SQUARE),
+    ],
+)
+def test_a_picture_gets_the_smallest_shape_in_which_it_is_as_large_as_in_any(picture, size):
+    assert SHAPES[find_fitting_size(SHAPES, *picture)] == size
+    assert SHAPES[2 - find_fitting_size(SHAPES[::-1], *picture)] == size, "the order does not matter"
+
+
+@pytest.mark.parametrize("picture", [(width, height) for width in (97, 640, 1919) for height in (50, 577, 2000)])
+def test_no_face_is_smaller_than_in_the_main_shape(picture):
+    width, height = SHAPES[find_fitting_size(SHAPES, *picture)]
+    scale = min(width / picture[0], height / picture[1])
+    assert scale == max(min(w / picture[0], h / picture[1]) for w, h in SHAPES)
+    if (width, height) == SQUARE:  # a smaller shape shrinks this picture
+        assert all(min(w / picture[0], h / picture[1]) < scale for w, h in (WIDE, TALL))
+
+
+def white(height, width, *faces):
+    """A white picture with red squares of 64 pixels at the cells (column, row) of a grid."""
+    image = np.full((height, width, 3), 255, np.uint8)
+    for column, row in faces:
+        image[row * 64 : row * 64 + 64, column * 64 : column * 64 + 64] = (0, 0, 255)
+    return image
+
+
+@pytest.fixture
+def opened(monkeypatch):
+    """The names of the models that are opened, in this order."""
+    names, real = [], pipeline_module.open_model
+
+    def opening(bundle, name, *arguments, **options):
+        names.append(name)
+        return real(bundle, name, *arguments, **options)
+
+    monkeypatch.setattr(pipeline_module, "open_model", opening)
+    return names
+
+
+@pytest.mark.parametrize(
+    ("sides", "name"),
+    [((384, 640), "detector-320x192"), ((640, 384), "detector-192x320"), ((640, 640), "detector")],
+)
+def test_faces_are_found_at_the_same_place_in_every_shape(shapes_bundle, tmp_path, opened, sides, name):
+    plain = make_bundle(tmp_path / "plain", size=(320, 320))
+    image = white(*sides, (1, 2), (4, 5))
+    with open_bundle(shapes_bundle, "reference") as several, open_bundle(plain, "reference") as one:
+        found, expected = several.detect(image), one.detect(image)
+        several.detect(image)
+    assert len(found) == 2
+    np.testing.assert_allclose(found.boxes, expected.boxes, atol=0.01)
+    np.testing.assert_allclose(found.landmarks, expected.landmarks, atol=0.01)
+    others = [one for one in opened if one not in ("detector", "recognizer")]
+    assert others == ([] if name == "detector" else [name]), "loaded once, when it is needed, and no other one"
+
+
+def test_a_turned_photo_is_looked_at_in_the_shape_of_its_turn(shapes_bundle, opened):
+    with open_bundle(shapes_bundle, "reference") as pipeline:
+        pipeline.detect_photo(white(384, 640))  # no face: all four turns are tried
+    assert opened == ["detector", "recognizer", "detector-320x192", "detector-192x320"]
+
+
+def test_a_closed_pipeline_has_closed_every_shape(shapes_bundle, monkeypatch):
+    closed, real = [], pipeline_module.open_model
+
+    def opening(bundle, name, *arguments, **options):
+        backend = real(bundle, name, *arguments, **options)
+        monkeypatch.setattr(backend, "close", lambda: closed.append(name))
+        return backend
+
+    monkeypatch.setattr(pipeline_module, "open_model", opening)
+    with open_bundle(shapes_bundle, "reference") as pipeline:
+        pipeline.detect(white(384, 640))
+    assert sorted(closed) == ["detector", "detector-320x192", "recognizer"]
